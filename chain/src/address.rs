@@ -1,0 +1,207 @@
+//! Addresses: 20 bytes derived from a public key, and their bech32m text.
+//! The human-readable part names the network, so money is not sent across networks by mistake.
+//! Source: BIP 350 (bech32m), BIP 173 (layout). Unlike segwit, version 0 uses bech32m too.
+
+use bech32::primitives::decode::CheckedHrpstring;
+use bech32::{Bech32m, ByteIterExt, Fe32, Fe32IterExt, Hrp as RawHrp};
+use std::fmt;
+
+/// Domain of the hash that turns a public key into an address.
+const DOMAIN: &[u8] = b"chain/address/1";
+
+/// The account a public key owns: the first 20 bytes of SHA-256(`"chain/address/1"` ‖ key).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Address([u8; 20]);
+
+impl Address {
+    /// Owned by nobody: the recipient of the genesis coinbase.
+    pub const ZERO: Address = Address([0; 20]);
+
+    /// From its 20 bytes.
+    pub const fn from_bytes(bytes: [u8; 20]) -> Address {
+        Address(bytes)
+    }
+
+    /// The address of the holder of a public key.
+    pub fn of(public_key: &[u8; 32]) -> Address {
+        let digest = crate::hash::sha256(&[DOMAIN, public_key].concat());
+        let mut bytes = [0; 20];
+        bytes.copy_from_slice(&digest[..20]);
+        Address(bytes)
+    }
+
+    /// Its 20 bytes.
+    pub const fn as_bytes(&self) -> &[u8; 20] {
+        &self.0
+    }
+
+    /// Its text on a network: human-readable part, version 0, the bytes, a checksum.
+    pub fn encode(&self, hrp: Hrp) -> String {
+        let bytes = self.0.iter().copied();
+        bytes
+            .bytes_to_fes()
+            .with_checksum::<Bech32m>(&hrp.0)
+            .with_witness_version(Fe32::Q)
+            .chars()
+            .collect()
+    }
+
+    /// Reads an address together with the network it is for.
+    pub fn decode(text: &str) -> Result<(Hrp, Address), ParseAddressError> {
+        let mut checked =
+            CheckedHrpstring::new::<Bech32m>(text).map_err(|_| ParseAddressError::Checksum)?;
+        if checked.remove_witness_version() != Some(Fe32::Q) {
+            return Err(ParseAddressError::Version);
+        }
+        checked.validate_segwit_padding().map_err(|_| ParseAddressError::Length)?;
+        let mut bytes = [0; 20];
+        let mut decoded = checked.byte_iter();
+        if decoded.len() != bytes.len() {
+            return Err(ParseAddressError::Length);
+        }
+        bytes.fill_with(|| decoded.next().unwrap_or_default());
+        let hrp = Hrp::new(&checked.hrp().to_lowercase()).ok_or(ParseAddressError::Checksum)?;
+        Ok((hrp, Address(bytes)))
+    }
+
+    /// Reads an address of one network.
+    pub fn decode_for(text: &str, hrp: Hrp) -> Result<Address, ParseAddressError> {
+        match Address::decode(text)? {
+            (found, address) if found == hrp => Ok(address),
+            (found, _) => Err(ParseAddressError::OtherNetwork { expected: hrp, found }),
+        }
+    }
+}
+
+/// Hexadecimal: the text form needs a network, see `encode`.
+impl fmt::Debug for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Address({})", hex::encode(self.0))
+    }
+}
+
+/// Human-readable part of a network's addresses: 1 to 20 lower-case letters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hrp(RawHrp);
+
+impl Hrp {
+    /// `None` unless it is 1 to 20 lower-case letters.
+    pub fn new(text: &str) -> Option<Hrp> {
+        let letters = text.bytes().all(|byte| byte.is_ascii_lowercase());
+        (letters && (1..=20).contains(&text.len())).then(|| RawHrp::parse(text).ok().map(Hrp))?
+    }
+
+    /// The letters.
+    pub fn as_str(&self) -> &str {
+        self.0.as_str()
+    }
+}
+
+impl fmt::Display for Hrp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Why a text is not an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ParseAddressError {
+    /// Not bech32m, or a typing mistake.
+    #[error("not an address: its checksum does not match, so there is probably a typing mistake")]
+    Checksum,
+    /// Another version than 0.
+    #[error("an address of a version this program does not know")]
+    Version,
+    /// Not 20 bytes.
+    #[error("not an address: it does not hold 20 bytes")]
+    Length,
+    /// A good address of another network.
+    #[error(
+        "an address of another network: it starts with {found}1, this network's with {expected}1"
+    )]
+    OtherNetwork {
+        /// What this network's addresses start with.
+        expected: Hrp,
+        /// What this one starts with.
+        found: Hrp,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hrp(text: &str) -> Hrp {
+        Hrp::new(text).unwrap()
+    }
+
+    #[test]
+    fn text_round_trips_on_every_network() {
+        for network in ["ch", "tch", "dch"] {
+            let address = Address::of(&[7; 32]);
+            let text = address.encode(hrp(network));
+            assert!(text.starts_with(&format!("{network}1q")), "{text}");
+            assert_eq!(Address::decode(&text), Ok((hrp(network), address)));
+            assert_eq!(Address::decode(&text.to_uppercase()), Ok((hrp(network), address)));
+        }
+    }
+
+    // W09
+    #[test]
+    fn an_address_of_another_network_is_refused_by_name() {
+        let text = Address::of(&[7; 32]).encode(hrp("tch"));
+        let error = Address::decode_for(&text, hrp("dch")).unwrap_err();
+        assert_eq!(
+            error,
+            ParseAddressError::OtherNetwork { expected: hrp("dch"), found: hrp("tch") }
+        );
+    }
+
+    // W08
+    #[test]
+    fn every_one_character_error_is_detected() {
+        let text = Address::of(&[9; 32]).encode(hrp("tch"));
+        for at in 0..text.len() {
+            for letter in "qpzry9x8gf2tvdw0s3jn54khce6mua7l1b".chars() {
+                let mut changed: Vec<char> = text.chars().collect();
+                if changed[at] == letter {
+                    continue;
+                }
+                changed[at] = letter;
+                let changed: String = changed.into_iter().collect();
+                assert!(Address::decode_for(&changed, hrp("tch")).is_err(), "{changed}");
+            }
+        }
+    }
+
+    #[test]
+    fn bech32_and_other_versions_and_lengths_are_refused() {
+        use bech32::Bech32;
+        let network = RawHrp::parse("tch").unwrap();
+        let encode = |version, bytes: &[u8]| -> String {
+            let fes = bytes.iter().copied().bytes_to_fes();
+            fes.with_checksum::<Bech32m>(&network).with_witness_version(version).chars().collect()
+        };
+        let old: String = [1_u8; 20]
+            .iter()
+            .copied()
+            .bytes_to_fes()
+            .with_checksum::<Bech32>(&network)
+            .with_witness_version(Fe32::Q)
+            .chars()
+            .collect();
+        assert_eq!(Address::decode(&old), Err(ParseAddressError::Checksum));
+        assert_eq!(Address::decode(&encode(Fe32::P, &[1; 20])), Err(ParseAddressError::Version));
+        assert_eq!(Address::decode(&encode(Fe32::Q, &[1; 19])), Err(ParseAddressError::Length));
+        assert_eq!(Address::decode(&encode(Fe32::Q, &[1; 32])), Err(ParseAddressError::Length));
+        assert_eq!(Address::decode(""), Err(ParseAddressError::Checksum));
+    }
+
+    #[test]
+    fn human_readable_parts_are_short_and_lower_case() {
+        for bad in ["", "CH", "c1", "c-h", "abcdefghijklmnopqrstu"] {
+            assert!(Hrp::new(bad).is_none(), "{bad}");
+        }
+        assert!(Hrp::new("abcdefghijklmnopqrst").is_some());
+    }
+}

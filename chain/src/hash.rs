@@ -1,0 +1,122 @@
+//! SHA-256, its double form, and the shape of the two identifiers built on it.
+//! Digests are kept in internal byte order; their text form is byte-reversed, as Bitcoin shows them.
+//! Source: FIPS 180-4; Bitcoin developer reference, "Hash Byte Order".
+
+use sha2::{Digest, Sha256};
+
+/// One SHA-256.
+pub fn sha256(bytes: &[u8]) -> [u8; 32] {
+    Sha256::digest(bytes).into()
+}
+
+/// SHA-256 of the SHA-256: block hashes, transaction ids and Merkle nodes.
+pub fn sha256d(bytes: &[u8]) -> [u8; 32] {
+    sha256(&sha256(bytes))
+}
+
+/// The state of SHA-256 after whole 64-byte blocks: what a miner keeps of the part of a header
+/// that does not change with the nonce.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Midstate([u32; 8]);
+
+impl Midstate {
+    /// The state before any input (FIPS 180-4, 5.3.3).
+    pub const INITIAL: Midstate = Midstate([
+        0x6a09_e667,
+        0xbb67_ae85,
+        0x3c6e_f372,
+        0xa54f_f53a,
+        0x510e_527f,
+        0x9b05_688c,
+        0x1f83_d9ab,
+        0x5be0_cd19,
+    ]);
+
+    /// The state after one more block.
+    pub fn then(mut self, block: &[u8; 64]) -> Midstate {
+        sha2::block_api::compress256(&mut self.0, std::slice::from_ref(block));
+        self
+    }
+
+    /// The eight state words.
+    pub fn words(self) -> [u32; 8] {
+        self.0
+    }
+}
+
+/// Why a text is not a digest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("expected 64 hexadecimal digits")]
+pub struct ParseDigestError;
+
+/// Declares a 32-byte identifier: internal order inside, reversed hexadecimal as text.
+macro_rules! digest {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name([u8; 32]);
+
+        impl $name {
+            /// All zero: the parent of no block, the root of no transactions.
+            pub const ZERO: $name = $name([0; 32]);
+
+            /// From the 32 bytes in internal order.
+            pub const fn from_bytes(bytes: [u8; 32]) -> Self {
+                $name(bytes)
+            }
+
+            /// The 32 bytes in internal order.
+            pub const fn as_bytes(&self) -> &[u8; 32] {
+                &self.0
+            }
+        }
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                let mut shown = self.0;
+                shown.reverse();
+                f.write_str(&hex::encode(shown))
+            }
+        }
+
+        impl std::fmt::Debug for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                write!(f, concat!(stringify!($name), "({})"), self)
+            }
+        }
+
+        impl std::str::FromStr for $name {
+            type Err = $crate::hash::ParseDigestError;
+
+            fn from_str(text: &str) -> Result<Self, Self::Err> {
+                let mut bytes = [0; 32];
+                hex::decode_to_slice(text, &mut bytes)
+                    .map_err(|_| $crate::hash::ParseDigestError)?;
+                bytes.reverse();
+                Ok($name(bytes))
+            }
+        }
+    };
+}
+pub(crate) use digest;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn midstate_continues_to_the_digest() {
+        // "abc" padded to one block by hand, FIPS 180-4 example B.1.
+        let mut block = [0; 64];
+        block[..3].copy_from_slice(b"abc");
+        block[3] = 0x80;
+        block[63] = 24;
+        let words = Midstate::INITIAL.then(&block).words();
+        let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_be_bytes()).collect();
+        assert_eq!(bytes, sha256(b"abc"));
+        assert_eq!(
+            hex::encode(&bytes),
+            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+        );
+    }
+}

@@ -1,0 +1,21 @@
+//! The rules and the ledger of a proof-of-work blockchain.
+//!
+//! No async, no network, no globals, no clock: time and the network's parameters are arguments.
+//! A module uses only those above it in this list.
+
+pub mod address;
+pub mod amount;
+pub mod block;
+mod codec;
+pub mod hash;
+pub mod merkle;
+pub mod pow;
+pub mod signature;
+pub mod tx;
+
+pub use address::Address;
+pub use amount::Amount;
+pub use block::{Block, Header, Height, Timestamp};
+pub use codec::DecodeError;
+pub use pow::{Bits, Target, Work};
+pub use tx::{Coinbase, Transaction, Transfer};
