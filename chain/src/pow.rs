@@ -43,10 +43,10 @@ impl Bits {
         let value = if mantissa == 0 {
             U256::ZERO
         } else if let Some(dropped) = 3_u32.checked_sub(exponent) {
-            U256::from(mantissa >> (8 * dropped))
+            U256::from(mantissa >> dropped.saturating_mul(8))
         } else {
             let bytes = exponent.saturating_sub(3) as usize;
-            U256::from(mantissa) << (8 * bytes)
+            U256::from(mantissa).wrapping_shl(bytes.saturating_mul(8))
         };
         let target = Target::new(value).ok_or(BitsError::Zero)?;
         if target.bits() == self { Ok(target) } else { Err(BitsError::NotCanonical) }
@@ -132,7 +132,7 @@ impl Target {
     pub fn bits(self) -> Bits {
         let mut size = self.0.byte_len();
         let shift = size.saturating_sub(3).saturating_mul(8);
-        let leading = (self.0 >> shift).as_limbs()[0];
+        let leading = self.0.wrapping_shr(shift).as_limbs()[0];
         let mut mantissa = u32::try_from(leading).expect("three bytes of a shifted value fit u32");
         if size < 3 {
             mantissa <<= 8_usize.saturating_mul(3_usize.saturating_sub(size));

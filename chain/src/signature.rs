@@ -120,9 +120,8 @@ pub fn verify_all(claims: &[Claim], threads: usize) -> Result<(), usize> {
             claims.chunks(share).map(|part| scope.spawn(|| verify_batches(part))).collect();
         checks.into_iter().map(|check| check.join().expect("verification does not panic")).collect()
     });
-    let parts = verdicts.into_iter().enumerate();
-    parts.fold(Ok(()), |first, (part, verdict)| {
-        first.and(verdict.map_err(|at| part.saturating_mul(share).saturating_add(at)))
+    verdicts.into_iter().enumerate().try_for_each(|(part, verdict)| {
+        verdict.map_err(|at: usize| part.saturating_mul(share).saturating_add(at))
     })
 }
 
