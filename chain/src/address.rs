@@ -40,7 +40,7 @@ impl Address {
         let bytes = self.0.iter().copied();
         bytes
             .bytes_to_fes()
-            .with_checksum::<Bech32m>(&hrp.0)
+            .with_checksum::<Bech32m>(&hrp.raw())
             .with_witness_version(Fe32::Q)
             .chars()
             .collect()
@@ -82,18 +82,28 @@ impl fmt::Debug for Address {
 
 /// Human-readable part of a network's addresses: 1 to 20 lower-case letters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Hrp(RawHrp);
+pub struct Hrp {
+    letters: [u8; 20],
+    length: u8,
+}
 
 impl Hrp {
     /// `None` unless it is 1 to 20 lower-case letters.
     pub fn new(text: &str) -> Option<Hrp> {
-        let letters = text.bytes().all(|byte| byte.is_ascii_lowercase());
-        (letters && (1..=20).contains(&text.len())).then(|| RawHrp::parse(text).ok().map(Hrp))?
+        let mut hrp = Hrp { letters: [0; 20], length: u8::try_from(text.len()).ok()? };
+        hrp.letters.get_mut(..text.len())?.copy_from_slice(text.as_bytes());
+        let lower_case = text.bytes().all(|byte| byte.is_ascii_lowercase());
+        (lower_case && !text.is_empty()).then_some(hrp)
     }
 
     /// The letters.
     pub fn as_str(&self) -> &str {
-        self.0.as_str()
+        let letters = &self.letters[..usize::from(self.length)];
+        std::str::from_utf8(letters).expect("`new` takes letters only")
+    }
+
+    fn raw(&self) -> RawHrp {
+        RawHrp::parse(self.as_str()).expect("1 to 20 lower-case letters are a valid part")
     }
 }
 

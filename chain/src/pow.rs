@@ -32,12 +32,13 @@ impl Bits {
             return Err(BitsError::Negative);
         }
         // The mantissa's bytes stand at the positions exponent − 3 to exponent − 1.
-        let spare_bytes = match mantissa {
-            0x0001_0000.. => 0,
-            0x100.. => 1,
-            _ => 2,
+        let most_exponent = match mantissa {
+            0 => u32::MAX,
+            0x0001_0000.. => 32,
+            0x100.. => 33,
+            _ => 34,
         };
-        if mantissa != 0 && exponent > 32 + spare_bytes {
+        if exponent > most_exponent {
             return Err(BitsError::Overflow);
         }
         let value = if mantissa == 0 {
