@@ -7,6 +7,7 @@ pub mod address;
 pub mod amount;
 pub mod block;
 mod codec;
+pub mod difficulty;
 pub mod hash;
 pub mod merkle;
 pub mod pow;

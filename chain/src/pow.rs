@@ -106,6 +106,8 @@ pub enum BitsError {
 pub struct Target(U256);
 
 impl Target {
+    /// The hardest target that exists.
+    pub const MIN: Target = Target(U256::ONE);
     /// The easiest target that exists.
     pub const MAX: Target = Target(U256::MAX);
 
