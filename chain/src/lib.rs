@@ -3,20 +3,24 @@
 //! No async, no network, no globals, no clock: time and the network's parameters are arguments.
 //! A module uses only those above it in this list.
 
-pub mod address;
-pub mod amount;
-pub mod block;
 mod codec;
 pub mod difficulty;
 pub mod hash;
-pub mod merkle;
+pub mod amount;
 pub mod pow;
+pub mod address;
 pub mod signature;
 pub mod tx;
+pub mod merkle;
+pub mod block;
+pub mod accounts;
+pub mod params;
 
+pub use accounts::Account;
 pub use address::Address;
 pub use amount::Amount;
 pub use block::{Block, Header, Height, Timestamp};
 pub use codec::DecodeError;
+pub use params::Params;
 pub use pow::{Bits, Target, Work};
 pub use tx::{Coinbase, Transaction, Transfer};

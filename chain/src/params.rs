@@ -1,0 +1,548 @@
+//! The parameters of a network: every number in which networks differ, and the genesis block that
+//! commits to them. Times in seconds, amounts in base units. Nothing in a rule reads a global.
+
+#![deny(clippy::arithmetic_side_effects)]
+
+use crate::accounts::{Account, Commitment};
+use crate::address::{Address, Hrp};
+use crate::amount::{Amount, COIN};
+use crate::block::{self, Block, Header, Height, Timestamp};
+use crate::hash::sha256d;
+use crate::merkle;
+use crate::pow::{Bits, BitsError, Target};
+use crate::tx::{Coinbase, MAX_TAG_BYTES, Tag, Transaction};
+use std::collections::BTreeSet;
+
+/// What describes a network; `Params::new` checks it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Spec {
+    /// Its name: 1 to 40 lower-case letters, digits and hyphens; also names the data folder.
+    pub name: String,
+    /// What its addresses start with: 1 to 20 lower-case letters.
+    pub hrp: String,
+    /// Seconds between blocks that the difficulty aims at.
+    pub spacing_seconds: u32,
+    /// Seconds of deviation after which the difficulty has halved or doubled.
+    pub half_life_seconds: u32,
+    /// Whether every block has the genesis bits.
+    pub fixed_difficulty: bool,
+    /// The easiest target.
+    pub limit_bits: Bits,
+    /// The target of genesis and block 1.
+    pub genesis_bits: Bits,
+    /// The time of genesis.
+    pub genesis_time: Timestamp,
+    /// Base units created by a block of the first era.
+    pub initial_subsidy: Amount,
+    /// Blocks until the subsidy halves.
+    pub halving_interval: u32,
+    /// Blocks until a reward can be spent.
+    pub maturity: u32,
+    /// Seconds that a block may be ahead of a node's clock.
+    pub max_future_seconds: u32,
+    /// Most bytes of an encoded block.
+    pub max_block_bytes: u32,
+    /// Who owns what from the beginning.
+    pub allocations: Vec<(Address, Amount)>,
+    /// The tag of the genesis coinbase: at most 40 bytes.
+    pub message: String,
+    /// Multiaddrs of nodes to begin with. Not part of the genesis hash.
+    pub boot_nodes: Vec<String>,
+    /// Where nodes listen unless told otherwise. Not part of the genesis hash.
+    pub ports: Ports,
+}
+
+/// The ports of a network's nodes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ports {
+    /// REST API.
+    pub api: u16,
+    /// Peers.
+    pub peers: u16,
+    /// Stratum.
+    pub stratum: u16,
+}
+
+impl Default for Ports {
+    fn default() -> Ports {
+        Ports { api: 8400, peers: 8401, stratum: 3333 }
+    }
+}
+
+/// Largest and smallest `max_block_bytes`: what peers carry, and room for a few transfers.
+pub const BLOCK_BYTES_RANGE: std::ops::RangeInclusive<u32> = 1_000..=2_000_000;
+/// Most half-life, in spacings.
+const MAX_HALF_LIFE: u32 = 1_000;
+/// Most bytes of a network's name.
+const MAX_NAME_BYTES: usize = 40;
+/// 2026-01-01 00:00:00 UTC: the genesis time of the built-in networks.
+const GENESIS_TIME: Timestamp = Timestamp::new(1_767_225_600);
+
+/// Accounts 0' to 9' of the public, worthless mnemonic
+/// `test test test test test test test test test test test junk`.
+const DEV_ACCOUNTS: [&str; 10] = [
+    "dc40b213427a058ee6c2bc897bdd480537db3f4f",
+    "5d7603d345f93e733e06edfab6eb1256e798db57",
+    "2657044ff2462349949d0f0c9bca64ec4792ce52",
+    "c807ce18180a5a97a67a7957475149ca5d0b2cab",
+    "67162d8ff3e62e62ccb187ce23bba538e65e85c5",
+    "93b3fb849deb0b93d273977348f7fdbc787a7e57",
+    "82bf8e5db44432da7c615b5bda1999445a8375c1",
+    "91b98f2830959605cef3ef3f80b1bf1d336733fd",
+    "c3c41cbe1e356b6b41cda643d459a01e43663d7a",
+    "9ebb514df6bb7c7ff4441dc39fd7301155728020",
+];
+
+/// Why a description is not a network.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ParamsError {
+    /// `name`
+    #[error("name must be 1 to {MAX_NAME_BYTES} lower-case letters, digits and hyphens, not {0:?}")]
+    Name(String),
+    /// `hrp`
+    #[error("hrp must be 1 to 20 lower-case letters, not {0:?}")]
+    Hrp(String),
+    /// `spacing_seconds` or `half_life_seconds`
+    #[error(
+        "spacing_seconds must be at least 1 and half_life_seconds from 1 to {MAX_HALF_LIFE} \
+         times that, not {spacing_seconds} and {half_life_seconds}"
+    )]
+    Timing {
+        /// As given.
+        spacing_seconds: u32,
+        /// As given.
+        half_life_seconds: u32,
+    },
+    /// `limit_bits` or `genesis_bits`
+    #[error("{field} {bits} is not a target: {reason}")]
+    Bits {
+        /// Which of the two.
+        field: &'static str,
+        /// As given.
+        bits: Bits,
+        /// What is wrong with it.
+        reason: BitsError,
+    },
+    /// `genesis_bits` easier than `limit_bits`
+    #[error("genesis_bits {genesis} is easier than limit_bits {limit}")]
+    GenesisAboveLimit {
+        /// As given.
+        genesis: Bits,
+        /// As given.
+        limit: Bits,
+    },
+    /// `halving_interval` or `maturity`
+    #[error("{0} must be at least 1")]
+    Zero(&'static str),
+    /// `max_block_bytes`
+    #[error("max_block_bytes must be {min} to {max}, not {0}", min = BLOCK_BYTES_RANGE.start(), max = BLOCK_BYTES_RANGE.end())]
+    BlockBytes(u32),
+    /// `message`
+    #[error("message must be at most {MAX_TAG_BYTES} bytes, not {0}")]
+    Message(usize),
+    /// `allocations`
+    #[error("allocations must go to distinct addresses, and none may be zero")]
+    Allocations,
+    /// The sum of allocations and subsidies
+    #[error("all allocations and subsidies together are above {} base units", Amount::MAX.units())]
+    Issuance,
+}
+
+/// A network's parameters, checked, and what follows from them.
+#[derive(Clone, Debug)]
+pub struct Params {
+    spec: Spec,
+    hrp: Hrp,
+    limit: Target,
+    max_issuance: Amount,
+    genesis: Block,
+    genesis_hash: block::Hash,
+    genesis_accounts: Commitment,
+}
+
+impl Params {
+    /// Checks a description and makes its genesis block. Allocations are sorted by address.
+    pub fn new(mut spec: Spec) -> Result<Params, ParamsError> {
+        let name_byte =
+            |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+        if !(1..=MAX_NAME_BYTES).contains(&spec.name.len()) || !spec.name.bytes().all(name_byte) {
+            return Err(ParamsError::Name(spec.name));
+        }
+        let Some(hrp) = Hrp::new(&spec.hrp) else { return Err(ParamsError::Hrp(spec.hrp)) };
+        let (spacing_seconds, half_life_seconds) = (spec.spacing_seconds, spec.half_life_seconds);
+        let longest = spacing_seconds.saturating_mul(MAX_HALF_LIFE);
+        if spacing_seconds == 0 || !(spacing_seconds..=longest).contains(&half_life_seconds) {
+            return Err(ParamsError::Timing { spacing_seconds, half_life_seconds });
+        }
+        let target = |field, bits: Bits| {
+            bits.target().map_err(|reason| ParamsError::Bits { field, bits, reason })
+        };
+        let limit = target("limit_bits", spec.limit_bits)?;
+        if target("genesis_bits", spec.genesis_bits)? > limit {
+            let (genesis, limit) = (spec.genesis_bits, spec.limit_bits);
+            return Err(ParamsError::GenesisAboveLimit { genesis, limit });
+        }
+        for (field, value) in
+            [("halving_interval", spec.halving_interval), ("maturity", spec.maturity)]
+        {
+            if value == 0 {
+                return Err(ParamsError::Zero(field));
+            }
+        }
+        if !BLOCK_BYTES_RANGE.contains(&spec.max_block_bytes) {
+            return Err(ParamsError::BlockBytes(spec.max_block_bytes));
+        }
+        let tag = Tag::new(spec.message.clone().into_bytes())
+            .ok_or(ParamsError::Message(spec.message.len()))?;
+        spec.allocations.sort_by_key(|(address, _)| *address);
+        let addresses: BTreeSet<_> = spec.allocations.iter().map(|(address, _)| address).collect();
+        let any_zero = spec.allocations.iter().any(|(_, amount)| *amount == Amount::ZERO);
+        if addresses.len() != spec.allocations.len() || any_zero {
+            return Err(ParamsError::Allocations);
+        }
+        let max_issuance = max_issuance(&spec).ok_or(ParamsError::Issuance)?;
+
+        let mut genesis_accounts = Commitment::empty();
+        for (address, balance) in &spec.allocations {
+            genesis_accounts.add(address, &Account { balance: *balance, nonce: 0 });
+        }
+        let genesis = genesis(&spec, tag, genesis_accounts.digest());
+        let genesis_hash = genesis.hash();
+        Ok(Params { spec, hrp, limit, max_issuance, genesis, genesis_hash, genesis_accounts })
+    }
+
+    /// Template of a public network.
+    pub fn main() -> Params {
+        Params::new(Spec {
+            name: "main".into(),
+            hrp: "ch".into(),
+            spacing_seconds: 60,
+            half_life_seconds: 3_000,
+            fixed_difficulty: false,
+            limit_bits: Bits::new(0x1d00_ffff),
+            genesis_bits: Bits::new(0x1d00_ffff),
+            genesis_time: GENESIS_TIME,
+            initial_subsidy: coins(50),
+            halving_interval: 210_000,
+            maturity: 100,
+            max_future_seconds: 120,
+            max_block_bytes: 2_000_000,
+            allocations: Vec::new(),
+            message: "chain main".into(),
+            boot_nodes: Vec::new(),
+            ports: Ports::default(),
+        })
+        .expect("the built-in network `main` is well-formed")
+    }
+
+    /// Local and shared testnets with real proof of work.
+    pub fn testnet() -> Params {
+        Params::new(Spec {
+            name: "testnet".into(),
+            hrp: "tch".into(),
+            spacing_seconds: 5,
+            half_life_seconds: 125,
+            limit_bits: Bits::new(0x1f00_ffff),
+            genesis_bits: Bits::new(0x1e00_ffff),
+            maturity: 10,
+            max_future_seconds: 60,
+            message: "chain testnet".into(),
+            ..Params::main().spec
+        })
+        .expect("the built-in network `testnet` is well-formed")
+    }
+
+    /// Development: blocks at once and on demand, ten funded accounts.
+    pub fn dev() -> Params {
+        let account = |text: &&str| {
+            let mut bytes = [0; 20];
+            hex::decode_to_slice(text, &mut bytes).expect("the addresses above are hexadecimal");
+            (Address::from_bytes(bytes), coins(10_000))
+        };
+        Params::new(Spec {
+            name: "dev".into(),
+            hrp: "dch".into(),
+            spacing_seconds: 1,
+            half_life_seconds: 60,
+            fixed_difficulty: true,
+            limit_bits: Bits::new(0x207f_ffff),
+            genesis_bits: Bits::new(0x207f_ffff),
+            maturity: 1,
+            max_future_seconds: 7_200,
+            message: "chain dev".into(),
+            allocations: DEV_ACCOUNTS.iter().map(account).collect(),
+            ..Params::main().spec
+        })
+        .expect("the built-in network `dev` is well-formed")
+    }
+
+    /// The built-in networks.
+    pub fn built_in() -> [Params; 3] {
+        [Params::main(), Params::testnet(), Params::dev()]
+    }
+
+    /// The description, with its allocations sorted by address.
+    pub fn spec(&self) -> &Spec {
+        &self.spec
+    }
+
+    /// The name.
+    pub fn name(&self) -> &str {
+        &self.spec.name
+    }
+
+    /// What addresses start with.
+    pub fn hrp(&self) -> Hrp {
+        self.hrp
+    }
+
+    /// The easiest target.
+    pub fn limit(&self) -> Target {
+        self.limit
+    }
+
+    /// All that will ever exist, in base units.
+    pub fn max_issuance(&self) -> Amount {
+        self.max_issuance
+    }
+
+    /// The block all chains of this network start with.
+    pub fn genesis(&self) -> &Block {
+        &self.genesis
+    }
+
+    /// Its hash, which names the network everywhere.
+    pub fn genesis_hash(&self) -> block::Hash {
+        self.genesis_hash
+    }
+
+    /// The commitment to the allocations.
+    pub fn genesis_accounts(&self) -> &Commitment {
+        &self.genesis_accounts
+    }
+
+    /// What a block at a height creates; genesis creates nothing.
+    pub fn subsidy(&self, height: Height) -> Amount {
+        if height == Height::GENESIS {
+            return Amount::ZERO;
+        }
+        let era = height.get().checked_div(self.spec.halving_interval).unwrap_or(u32::MAX);
+        subsidy_of_era(&self.spec, era)
+    }
+
+    /// All that exists after the block at a height: allocations and subsidies, mature or not.
+    pub fn issued(&self, height: Height) -> Amount {
+        let mut issued: Amount = self
+            .spec
+            .allocations
+            .iter()
+            .try_fold(Amount::ZERO, |sum, (_, amount)| sum.checked_add(*amount))
+            .expect("`new` checked the sum of all issuance");
+        // Genesis is in era 0 and creates nothing, so count heights 1 to `height`.
+        let interval = u64::from(self.spec.halving_interval);
+        let end = u64::from(height.get()).saturating_add(1);
+        for era in 0..64_u32 {
+            let start = u64::from(era).saturating_mul(interval).max(1);
+            let stop = u64::from(era).saturating_add(1).saturating_mul(interval).min(end);
+            let Some(blocks) = stop.checked_sub(start) else { break };
+            let created = subsidy_of_era(&self.spec, era)
+                .units()
+                .checked_mul(blocks)
+                .and_then(Amount::new)
+                .and_then(|created| issued.checked_add(created));
+            issued = created.expect("`new` checked the sum of all issuance");
+        }
+        issued
+    }
+}
+
+fn coins(coins: u64) -> Amount {
+    coins.checked_mul(COIN).and_then(Amount::new).expect("a built-in amount is in range")
+}
+
+fn subsidy_of_era(spec: &Spec, era: u32) -> Amount {
+    let units = spec.initial_subsidy.units().checked_shr(era).unwrap_or(0);
+    Amount::new(units).expect("shifting right never makes an amount larger")
+}
+
+/// Allocations and the subsidies of all eras; `None` above `Amount::MAX`.
+fn max_issuance(spec: &Spec) -> Option<Amount> {
+    let mut sum = Amount::ZERO;
+    for (_, amount) in &spec.allocations {
+        sum = sum.checked_add(*amount)?;
+    }
+    for era in 0..64 {
+        // Genesis takes the place of one block of the first era.
+        let blocks = spec.halving_interval.checked_sub(u32::from(era == 0))?;
+        let units = subsidy_of_era(spec, era).units().checked_mul(u64::from(blocks))?;
+        sum = sum.checked_add(Amount::new(units)?)?;
+    }
+    Some(sum)
+}
+
+/// Its `previous` commits to every parameter, so its hash does.
+fn genesis(spec: &Spec, tag: Tag, commitment: [u8; 32]) -> Block {
+    let coinbase = Coinbase {
+        height: Height::GENESIS,
+        extra_nonce: [0; 8],
+        tag,
+        reward: 0,
+        recipient: Address::ZERO,
+        commitment,
+    };
+    let header = Header {
+        version: Header::VERSION,
+        previous: block::Hash::from_bytes(sha256d(&encode(spec))),
+        merkle_root: merkle::root(&[coinbase.id()]),
+        time: spec.genesis_time,
+        bits: spec.genesis_bits,
+        nonce: 0,
+    };
+    Block { header, transactions: vec![Transaction::Coinbase(coinbase)] }
+}
+
+/// The parameters as genesis commits to them: borsh, in the order PROTOCOL.md gives.
+fn encode(spec: &Spec) -> Vec<u8> {
+    let length = |length: usize| u32::try_from(length).expect("short").to_le_bytes();
+    let mut bytes = Vec::new();
+    for text in [&spec.name, &spec.hrp] {
+        bytes.extend_from_slice(&length(text.len()));
+        bytes.extend_from_slice(text.as_bytes());
+    }
+    bytes.extend_from_slice(&spec.spacing_seconds.to_le_bytes());
+    bytes.extend_from_slice(&spec.half_life_seconds.to_le_bytes());
+    bytes.push(u8::from(spec.fixed_difficulty));
+    bytes.extend_from_slice(&spec.limit_bits.raw().to_le_bytes());
+    bytes.extend_from_slice(&spec.genesis_bits.raw().to_le_bytes());
+    bytes.extend_from_slice(&spec.genesis_time.get().to_le_bytes());
+    bytes.extend_from_slice(&spec.initial_subsidy.units().to_le_bytes());
+    for number in
+        [spec.halving_interval, spec.maturity, spec.max_future_seconds, spec.max_block_bytes]
+    {
+        bytes.extend_from_slice(&number.to_le_bytes());
+    }
+    bytes.extend_from_slice(&length(spec.allocations.len()));
+    for (address, amount) in &spec.allocations {
+        bytes.extend_from_slice(address.as_bytes());
+        bytes.extend_from_slice(&amount.units().to_le_bytes());
+    }
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn total_issuance_is_as_published() {
+        assert_eq!(Params::main().max_issuance().units(), 2_099_994_997_690_000);
+        assert_eq!(Params::testnet().max_issuance().units(), 2_099_994_997_690_000);
+        assert_eq!(Params::dev().max_issuance().units(), 2_109_994_997_690_000);
+    }
+
+    // C43
+    #[test]
+    fn subsidy_halves_to_zero_and_adds_up() {
+        let params = Params::main();
+        let subsidy = |height| params.subsidy(Height::new(height)).units();
+        assert_eq!(subsidy(0), 0);
+        assert_eq!(subsidy(1), 50 * COIN);
+        assert_eq!(subsidy(209_999), 50 * COIN);
+        assert_eq!(subsidy(210_000), 25 * COIN);
+        assert_eq!(subsidy(32 * 210_000), 1);
+        assert_eq!(subsidy(33 * 210_000), 0);
+        assert_eq!(subsidy(u32::MAX), 0);
+
+        let issued = |height| params.issued(Height::new(height)).units();
+        assert_eq!(issued(0), 0);
+        assert_eq!(issued(1), 50 * COIN);
+        assert_eq!(issued(210_000), 209_999 * 50 * COIN + 25 * COIN);
+        assert_eq!(issued(u32::MAX), params.max_issuance().units());
+        assert_eq!(Params::dev().issued(Height::GENESIS).units(), 100_000 * COIN);
+    }
+
+    #[test]
+    fn subsidy_is_zero_from_a_shift_of_64_on() {
+        let spec = Spec { halving_interval: 1, ..Params::main().spec };
+        let params = Params::new(spec).unwrap();
+        for height in [64, 65, 127, 1_000_000] {
+            assert_eq!(params.subsidy(Height::new(height)), Amount::ZERO);
+        }
+    }
+
+    // C29, C46
+    #[test]
+    fn every_parameter_changes_the_genesis_hash() {
+        let original = Params::dev();
+        let changes: [fn(&mut Spec); 15] = [
+            |spec| spec.name = "dev-2".into(),
+            |spec| spec.hrp = "dc".into(),
+            |spec| spec.spacing_seconds = 2,
+            |spec| spec.half_life_seconds = 61,
+            |spec| spec.fixed_difficulty = false,
+            |spec| {
+                spec.genesis_bits = Bits::new(0x207f_0000);
+                spec.limit_bits = Bits::new(0x207f_fffe);
+            },
+            |spec| spec.genesis_bits = Bits::new(0x1f00_ffff),
+            |spec| spec.genesis_time = Timestamp::new(1),
+            |spec| spec.initial_subsidy = coins(49),
+            |spec| spec.halving_interval = 2,
+            |spec| spec.maturity = 2,
+            |spec| spec.max_future_seconds = 1,
+            |spec| spec.max_block_bytes = 1_000,
+            |spec| spec.message = "other".into(),
+            |spec| spec.allocations[0].1 = coins(1),
+        ];
+        let mut hashes = BTreeSet::from([original.genesis_hash()]);
+        for change in changes {
+            let mut spec = original.spec().clone();
+            change(&mut spec);
+            assert!(hashes.insert(Params::new(spec).unwrap().genesis_hash()));
+        }
+        let mut same = original.spec().clone();
+        same.boot_nodes.push("/ip4/127.0.0.1/tcp/8401".into());
+        same.allocations.reverse();
+        assert_eq!(Params::new(same).unwrap().genesis_hash(), original.genesis_hash());
+    }
+
+    #[test]
+    fn descriptions_that_cannot_work_are_refused() {
+        let refused = |change: fn(&mut Spec)| {
+            let mut spec = Params::dev().spec;
+            change(&mut spec);
+            Params::new(spec).unwrap_err()
+        };
+        assert!(matches!(refused(|spec| spec.name = "../x".into()), ParamsError::Name(_)));
+        assert!(matches!(refused(|spec| spec.name = String::new()), ParamsError::Name(_)));
+        assert!(matches!(refused(|spec| spec.hrp = "DCH".into()), ParamsError::Hrp(_)));
+        assert!(matches!(refused(|spec| spec.spacing_seconds = 0), ParamsError::Timing { .. }));
+        assert!(matches!(refused(|spec| spec.half_life_seconds = 0), ParamsError::Timing { .. }));
+        assert!(matches!(
+            refused(|spec| spec.half_life_seconds = 1_001),
+            ParamsError::Timing { .. }
+        ));
+        assert!(matches!(refused(|spec| spec.limit_bits = Bits::new(0)), ParamsError::Bits { .. }));
+        assert!(matches!(
+            refused(|spec| spec.limit_bits = Bits::new(0x1d00_ffff)),
+            ParamsError::GenesisAboveLimit { .. }
+        ));
+        assert_eq!(refused(|spec| spec.maturity = 0), ParamsError::Zero("maturity"));
+        assert_eq!(
+            refused(|spec| spec.halving_interval = 0),
+            ParamsError::Zero("halving_interval")
+        );
+        assert_eq!(refused(|spec| spec.max_block_bytes = 999), ParamsError::BlockBytes(999));
+        assert_eq!(
+            refused(|spec| spec.max_block_bytes = 2_000_001),
+            ParamsError::BlockBytes(2_000_001)
+        );
+        assert_eq!(refused(|spec| spec.message = "x".repeat(41)), ParamsError::Message(41));
+        assert_eq!(refused(|spec| spec.allocations[0].1 = Amount::ZERO), ParamsError::Allocations);
+        assert_eq!(
+            refused(|spec| spec.allocations.push(spec.allocations[0])),
+            ParamsError::Allocations
+        );
+        assert_eq!(refused(|spec| spec.halving_interval = u32::MAX), ParamsError::Issuance);
+    }
+}
