@@ -4,7 +4,6 @@
 //! A module uses only those above it in this list.
 
 mod codec;
-pub mod difficulty;
 pub mod hash;
 pub mod amount;
 pub mod pow;
@@ -15,6 +14,7 @@ pub mod merkle;
 pub mod block;
 pub mod accounts;
 pub mod params;
+pub mod difficulty;
 
 pub use accounts::Account;
 pub use address::Address;
