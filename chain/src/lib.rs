@@ -15,6 +15,7 @@ pub mod block;
 pub mod accounts;
 pub mod params;
 pub mod difficulty;
+pub mod rules;
 
 pub use accounts::Account;
 pub use address::Address;
