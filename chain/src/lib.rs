@@ -11,6 +11,7 @@ pub mod hash;
 pub mod merkle;
 pub mod pow;
 pub mod signature;
+pub mod store;
 pub mod tx;
 
 pub use address::Address;
