@@ -9,6 +9,7 @@ pub mod amount;
 pub mod pow;
 pub mod address;
 pub mod signature;
+pub mod store;
 pub mod tx;
 pub mod merkle;
 pub mod block;
