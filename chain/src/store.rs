@@ -6,9 +6,11 @@
 
 pub mod blocks;
 pub mod directory;
+pub mod index;
 
 pub use blocks::LogError;
 pub use directory::DirectoryError;
+pub use index::IndexError;
 
 /// Why what is kept could not be opened, read or written. Always ours: the node stops and says so.
 #[derive(Debug, thiserror::Error)]
@@ -19,4 +21,7 @@ pub enum StoreError {
     /// The block log.
     #[error(transparent)]
     Log(#[from] LogError),
+    /// The index.
+    #[error(transparent)]
+    Index(#[from] IndexError),
 }
