@@ -100,6 +100,7 @@ impl Schedule {
 }
 
 #[cfg(test)]
+#[expect(clippy::arithmetic_side_effects, reason = "an overflow here should panic")]
 mod tests {
     use super::*;
     use num_bigint::{BigInt, Sign};
