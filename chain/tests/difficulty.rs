@@ -20,13 +20,14 @@ impl Random {
         bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         bits ^= bits >> 31;
-        (f64::from(u32::try_from(bits >> 32).unwrap()) + 0.5) / (f64::from(u32::MAX) + 1.0)
+        (f64::from(u32::try_from(bits >> 32).expect("32 bits are left")) + 0.5)
+            / (f64::from(u32::MAX) + 1.0)
     }
 }
 
 /// Expected hashes to meet a target.
 fn difficulty(bits: Bits) -> f64 {
-    f64::from(bits.target().unwrap().work().value())
+    f64::from(bits.target().expect("a schedule makes canonical bits").work().value())
 }
 
 /// The tip of a chain as its miners see it.
