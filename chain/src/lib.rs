@@ -9,12 +9,14 @@ pub mod amount;
 pub mod pow;
 pub mod address;
 pub mod signature;
+pub mod store;
 pub mod tx;
 pub mod merkle;
 pub mod block;
 pub mod accounts;
 pub mod params;
 pub mod difficulty;
+pub mod rules;
 
 pub use accounts::Account;
 pub use address::Address;
