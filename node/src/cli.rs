@@ -1,0 +1,42 @@
+//! The command line: one subcommand a file. A command reads its arguments, does one thing and
+//! prints it; `main` turns its error into the one line on stderr.
+
+mod completions;
+
+use anyhow::Result;
+
+/// A proof-of-work blockchain: node, miner, wallet and tools in one program
+#[derive(Debug, clap::Parser)]
+#[command(name = "chain", version, arg_required_else_help = true, max_term_width = 100)]
+pub struct Cli {
+    /// Print data as JSON instead of text for people
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    Completions(completions::Args),
+}
+
+impl Cli {
+    /// Does what was asked for.
+    pub fn run(self) -> Result<()> {
+        match self.command {
+            Command::Completions(args) => completions::run(&args),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_tree_of_commands_is_sound() {
+        Cli::command().debug_assert();
+    }
+}
