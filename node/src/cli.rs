@@ -2,6 +2,8 @@
 //! prints it; `main` turns its error into the one line on stderr.
 
 mod completions;
+mod password;
+mod wallet;
 
 use anyhow::Result;
 
@@ -18,6 +20,7 @@ pub struct Cli {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
+    Wallet(wallet::Args),
     Completions(completions::Args),
 }
 
@@ -25,6 +28,7 @@ impl Cli {
     /// Does what was asked for.
     pub fn run(self) -> Result<()> {
         match self.command {
+            Command::Wallet(args) => wallet::run(args, self.json),
             Command::Completions(args) => completions::run(&args),
         }
     }

@@ -9,6 +9,8 @@ mod cli;
 mod config;
 #[allow(dead_code)]
 mod logging;
+#[allow(dead_code)] // `create_unprotected`, until `mine` calls it
+mod wallet;
 
 use clap::Parser;
 use std::io::{self, Write};
