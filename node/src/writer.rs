@@ -114,7 +114,7 @@ impl Handle {
 /// The writer's thread. It ends by itself only when the disk fails.
 pub struct Thread {
     handle: Handle,
-    thread: JoinHandle<Result<(), StoreError>>,
+    thread: JoinHandle<anyhow::Result<()>>,
     ended: oneshot::Receiver<()>,
 }
 
@@ -159,7 +159,7 @@ impl Thread {
         let _ = self.handle.requests.send(Request::Stop).await;
         let joined = tokio::task::spawn_blocking(|| self.thread.join()).await?;
         match joined {
-            Ok(closed) => Ok(closed?),
+            Ok(closed) => closed,
             Err(_panic) => anyhow::bail!("the writer's thread panicked; the next start repairs"),
         }
     }
@@ -176,12 +176,12 @@ struct Desk {
 }
 
 impl Desk {
-    fn run(mut self) -> Result<(), StoreError> {
+    fn run(mut self) -> anyhow::Result<()> {
         while let Some(request) = self.queue.blocking_recv() {
             match request {
                 Request::Block(block, reply) => {
                     let result = self.block(*block);
-                    let failed = fatal(result.as_ref().err().and_then(submit_failure));
+                    let failed = fatal(result.as_ref().err().and_then(of_submit));
                     let _ = reply.send(result);
                     failed?;
                 }
@@ -197,13 +197,15 @@ impl Desk {
                 }
                 Request::Generate(blocks, miner, reply) => {
                     let result = self.generate(blocks, miner);
+                    let failed = fatal(result.as_ref().err().and_then(of_generate));
                     let _ = reply.send(result);
+                    failed?;
                 }
                 Request::Flush => self.writer.flush()?,
                 Request::Stop => break,
             }
         }
-        self.writer.close(now())
+        Ok(self.writer.close(now())?)
     }
 
     fn block(&mut self, block: Block) -> Result<Accepted, SubmitError> {
@@ -278,22 +280,26 @@ fn seal(header: &mut Header, target: chain::Target) {
     }
 }
 
-fn submit_failure(error: &SubmitError) -> Option<&StoreError> {
+fn of_submit(error: &SubmitError) -> Option<&StoreError> {
     match error {
         SubmitError::Store(error) => Some(error),
         _ => None,
     }
 }
 
-/// A full disk ends nothing: reads go on, and writing works again once there is room.
-fn fatal(error: Option<&StoreError>) -> Result<(), StoreError> {
+fn of_generate(error: &GenerateError) -> Option<&StoreError> {
     match error {
-        None => Ok(()),
-        Some(StoreError::Log(LogError::Full { .. })) => Ok(()),
-        Some(error) => {
-            tracing::error!(%error, "the disk failed: the node stops");
-            Err(StoreError::Log(LogError::Stopped))
-        }
+        GenerateError::Template(TemplateError::View(error)) | GenerateError::Store(error) => Some(error),
+        GenerateError::Submit(error) => of_submit(error),
+        GenerateError::Template(_) => None,
+    }
+}
+
+/// A full disk ends nothing: reads go on, and writing works again once there is room.
+fn fatal(error: Option<&StoreError>) -> anyhow::Result<()> {
+    match error {
+        None | Some(StoreError::Log(LogError::Full { .. })) => Ok(()),
+        Some(error) => Err(anyhow::anyhow!("{error}")),
     }
 }
 
