@@ -4,8 +4,10 @@
 // A binary exports nothing: `pub` tells what a module offers to its neighbours.
 #![allow(unreachable_pub)]
 
-mod cli;
 #[allow(dead_code)] // until the daemon reads it
+mod api;
+mod cli;
+#[allow(dead_code)]
 mod config;
 #[allow(dead_code)]
 mod logging;
