@@ -40,7 +40,7 @@ impl Mempool {
         _: &V,
         _: Timestamp,
     ) -> Result<Inserted, InsertError<V::Error>> {
-        Ok(Inserted::New)
+        Ok(Inserted::New {})
     }
     pub fn reconcile<V: AccountView>(
         &mut self,

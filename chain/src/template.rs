@@ -6,6 +6,8 @@ use crate::*;
 #[derive(Debug)]
 pub struct Template {
     pub block: Block,
+    pub height: Height,
+    pub target: Target,
 }
 #[derive(Debug, thiserror::Error)]
 pub enum TemplateError<E> {

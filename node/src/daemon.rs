@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -169,21 +169,22 @@ impl Daemon {
         self.mining = Some(tokio::spawn(mining));
     }
 
-    /// Waits until mining has reached its goal; the blocks it found. For ever if there is no goal.
-    pub async fn mined(&mut self) -> Result<Vec<chain::block::Hash>> {
-        match &mut self.mining {
-            Some(mining) => {
-                let found = mining.await?;
-                self.mining = None;
-                found
+    /// Waits until mining has reached its goal, and gives the blocks it found; or until the node
+    /// cannot go on, and gives nothing: `stop` then tells why.
+    pub async fn finished(&mut self) -> Option<Result<Vec<chain::block::Hash>>> {
+        let Daemon { mining, writer, .. } = self;
+        let mined = async {
+            match mining {
+                Some(task) => task.await.map_err(anyhow::Error::from).flatten(),
+                None => std::future::pending().await,
             }
-            None => std::future::pending().await,
-        }
-    }
-
-    /// Returns when the node cannot go on; `stop` then tells why.
-    pub async fn failed(&mut self) {
-        self.writer.watch().await;
+        };
+        let found = tokio::select! {
+            found = mined => found,
+            () = writer.watch() => return None,
+        };
+        self.mining = None;
+        Some(found)
     }
 
     /// Stops mining, then the API, then the writer, which closes the data folder.

@@ -105,8 +105,14 @@ pub async fn mine<S: Source>(
     let (events, hits) = mpsc::channel(HITS);
     // A full queue holds hits of the same work: dropping one costs nothing but its second copy.
     let miner = Miner::start(goal.threads, move |event| drop(events.try_send(event)))?;
-    let state = Search { source, goal, miner, progress, found: Vec::new(), work: 0, candidate: None };
+    let state =
+        Search { source, goal, miner, progress, found: Vec::new(), work: 0, candidate: None };
     state.run(hits, stop).await
+}
+
+/// Ends when it is time to stop, or nobody is left to say so.
+async fn told_to_stop(stop: &mut watch::Receiver<bool>) {
+    let _ = stop.wait_for(|stop| *stop).await;
 }
 
 struct Search<S> {
@@ -132,7 +138,7 @@ impl<S: Source> Search<S> {
         while !self.is_done() && !self.source.is_gone() {
             tokio::select! {
                 biased;
-                _ = stop.wait_for(|stop| *stop) => break,
+                () = told_to_stop(&mut stop) => break,
                 Some(event) = hits.recv() => {
                     if let Some(next) = self.hit(event).await {
                         renew_at = next;
@@ -217,7 +223,8 @@ impl<S: Source> Search<S> {
             hashes: self.miner.hashes(),
             threads: self.miner.threads(),
             kernel: self.miner.kernel(),
-            candidate: candidate.map(|(candidate, since)| (candidate.height, candidate.target, *since)),
+            candidate: candidate
+                .map(|(candidate, since)| (candidate.height, candidate.target, *since)),
         }));
     }
 }

@@ -249,11 +249,7 @@ impl Desk {
     }
 
     /// One sync for all blocks, unless they carry transfers: those leave the pool with a commit.
-    fn generate(
-        &mut self,
-        blocks: u32,
-        miner: Address,
-    ) -> Result<Vec<block::Hash>, GenerateError> {
+    fn generate(&mut self, blocks: u32, miner: Address) -> Result<Vec<block::Hash>, GenerateError> {
         let mut hashes = Vec::new();
         for _ in 0..blocks {
             let Template { mut block, target, .. } = self.template(miner)?;
@@ -289,7 +285,9 @@ fn of_submit(error: &SubmitError) -> Option<&StoreError> {
 
 fn of_generate(error: &GenerateError) -> Option<&StoreError> {
     match error {
-        GenerateError::Template(TemplateError::View(error)) | GenerateError::Store(error) => Some(error),
+        GenerateError::Template(TemplateError::View(error)) | GenerateError::Store(error) => {
+            Some(error)
+        }
         GenerateError::Submit(error) => of_submit(error),
         GenerateError::Template(_) => None,
     }

@@ -45,6 +45,11 @@ impl PasswordSource {
         Ok(first)
     }
 
+    /// Whether a password is given without asking anybody.
+    pub fn is_given(&self) -> bool {
+        self.password_file.is_some() || env::var_os(VARIABLE).is_some()
+    }
+
     /// The password, if one is given without asking anybody.
     fn given(&self) -> Result<Option<Password>> {
         if let Some(path) = &self.password_file {
