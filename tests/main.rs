@@ -1,1 +1,3 @@
 //! End-to-end tests over real processes of the binary `chain`.
+
+mod util;
