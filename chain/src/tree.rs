@@ -211,9 +211,9 @@ impl Tree {
 
     /// The block of a hash.
     pub fn find(&self, hash: &block::Hash) -> Option<Number> {
-        let found = self.by_hash.find(self.hasher.hash_one(hash), |number| {
-            self.node(*number).hash == *hash
-        });
+        let found = self
+            .by_hash
+            .find(self.hasher.hash_one(hash), |number| self.node(*number).hash == *hash);
         found.copied()
     }
 

@@ -188,7 +188,7 @@ impl BlockLog {
                 let file = OpenOptions::new().read(true).write(true).open(&path);
                 (file.map_err(LogError::io("open", &path))?, salt)
             }
-            None => create_file(folder, scan.last)?,
+            None => create_file(folder, scan.last, scan.previous)?,
         };
         file.set_len(scan.end.into()).map_err(LogError::io("cut", &path))?;
         // What was read may not have been synced yet, and will now be built on.
@@ -300,8 +300,11 @@ impl BlockLog {
     /// Starts the next file. The one before is synced: damage in it is never an unfinished write.
     fn rotate(&mut self) -> Result<(), LogError> {
         self.sync_file()?;
+        // Should that fail half-way, nothing more may go into a file that is not the last.
+        self.stopped = true;
         let number = self.number + 1;
-        let (file, salt) = create_file(&self.folder, number)?;
+        let (file, salt) = create_file(&self.folder, number, self.end.into())?;
+        self.stopped = false;
         self.earlier_bytes += u64::from(self.end);
         self.file = file;
         self.number = number;
@@ -329,7 +332,7 @@ impl LogReader {
         let damaged = || LogError::Damaged { path: path.clone(), offset: u64::from(place.offset) };
         let mut file = open_file(&path)?;
         let salt = match read_header(&mut file, &path)? {
-            Some(FileHeader::Good(salt)) => salt,
+            Some(FileHeader::Good { salt, .. }) => salt,
             Some(FileHeader::Foreign(found)) => {
                 return Err(LogError::Version { path, found });
             }
@@ -384,9 +387,13 @@ fn open_file(path: &Path) -> Result<File, LogError> {
     })
 }
 
-/// Starts a file, whole and durable before anything is appended to it.
-fn create_file(folder: &Path, number: u32) -> Result<(File, Salt), LogError> {
+/// Starts a file after one of `previous` bytes, durable before anything is appended to it.
+fn create_file(folder: &Path, number: u32, previous: u64) -> Result<(File, Salt), LogError> {
     let path = file_path(folder, number);
+    let previous = u32::try_from(previous).map_err(|_| LogError::Damaged {
+        path: file_path(folder, number.saturating_sub(1)),
+        offset: u32::MAX.into(),
+    })?;
     let salt = Salt::fresh();
     let mut file = OpenOptions::new()
         .read(true)
@@ -395,7 +402,7 @@ fn create_file(folder: &Path, number: u32) -> Result<(File, Salt), LogError> {
         .truncate(true)
         .open(&path)
         .map_err(LogError::io("create", &path))?;
-    file.write_all(&FileHeader::encode(salt))
+    file.write_all(&FileHeader::encode(salt, previous))
         .and_then(|()| file.sync_all())
         .and_then(|()| sync_folder(folder))
         .map_err(LogError::io("write", &path))?;

@@ -141,9 +141,7 @@ fn read_node(input: &mut Decoder) -> Result<Option<StoredNode>, DecodeError> {
     let status = match status {
         0 => Some(Status::Stored),
         1 => Some(Status::Valid { undo }),
-        rule => TABLE
-            .get(usize::from(rule - FIRST_RULE))
-            .map(|(code, _)| Status::Invalid { code }),
+        rule => TABLE.get(usize::from(rule - FIRST_RULE)).map(|(code, _)| Status::Invalid { code }),
     };
     Ok(amount.zip(status).map(|(amount, status)| StoredNode {
         hash,

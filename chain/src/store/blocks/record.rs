@@ -1,9 +1,10 @@
 //! How a file of the block log is written, byte for byte. All numbers are little-endian.
 //!
-//! A file begins with [`FILE_HEADER_BYTES`]: `magic` (7), version (1), salt u32, CRC-32C of the
-//! twelve bytes before. Records follow without gaps: payload length u32, kind u8, `synced` u32,
-//! CRC-32C u32, payload. The CRC covers everything but itself and starts from the salt, which
-//! no stranger knows: bytes that a block brings along never pass for a record.
+//! A file begins with [`FILE_HEADER_BYTES`]: magic (7), version (1), salt u32, bytes of the file
+//! before u32 (0 for none), CRC-32C of all these. Records follow without gaps: payload length
+//! u32, kind u8, `synced` u32, CRC-32C u32, payload. The CRC covers everything but itself and
+//! starts from the salt, which no stranger knows: bytes that a block brings along never pass for
+//! a record.
 //!
 //! `synced` is the offset up to which the file was known to be synced when the record was
 //! written: what lies before it was never in flight when the machine went down.
@@ -14,7 +15,7 @@ const MAGIC: [u8; 7] = *b"blk log";
 pub(super) const VERSION: u8 = 1;
 
 /// Bytes before the first record of a file.
-pub(super) const FILE_HEADER_BYTES: u32 = 16;
+pub(super) const FILE_HEADER_BYTES: u32 = 20;
 
 /// Bytes before the payload of a record.
 pub(super) const HEADER_BYTES: u32 = 13;
@@ -75,28 +76,33 @@ impl Salt {
 /// What the first bytes of a file are.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum FileHeader {
-    Good(Salt),
+    Good {
+        salt: Salt,
+        /// Bytes of the file before.
+        previous: u32,
+    },
     /// Whole and of another version of the format.
     Foreign(u8),
     Bad,
 }
 
 impl FileHeader {
-    pub(super) fn encode(salt: Salt) -> [u8; FILE_HEADER_BYTES as usize] {
+    pub(super) fn encode(Salt(salt): Salt, previous: u32) -> [u8; FILE_HEADER_BYTES as usize] {
         let mut bytes = [0; FILE_HEADER_BYTES as usize];
         bytes[..7].copy_from_slice(&MAGIC);
         bytes[7] = VERSION;
-        bytes[8..12].copy_from_slice(&salt.0.to_le_bytes());
-        let crc = crc32c::crc32c(&bytes[..12]);
-        bytes[12..].copy_from_slice(&crc.to_le_bytes());
+        bytes[8..12].copy_from_slice(&salt.to_le_bytes());
+        bytes[12..16].copy_from_slice(&previous.to_le_bytes());
+        let crc = crc32c::crc32c(&bytes[..16]);
+        bytes[16..].copy_from_slice(&crc.to_le_bytes());
         bytes
     }
 
     pub(super) fn decode(bytes: &[u8; FILE_HEADER_BYTES as usize]) -> FileHeader {
-        if bytes[..7] != MAGIC || u32_at(bytes, 12) != crc32c::crc32c(&bytes[..12]) {
+        if bytes[..7] != MAGIC || u32_at(bytes, 16) != crc32c::crc32c(&bytes[..16]) {
             FileHeader::Bad
         } else if bytes[7] == VERSION {
-            FileHeader::Good(Salt(u32_at(bytes, 8)))
+            FileHeader::Good { salt: Salt(u32_at(bytes, 8)), previous: u32_at(bytes, 12) }
         } else {
             FileHeader::Foreign(bytes[7])
         }

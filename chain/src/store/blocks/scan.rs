@@ -50,6 +50,8 @@ pub(super) struct Scan {
     pub(super) end: u32,
     /// Bytes of the files before it.
     pub(super) earlier_bytes: u64,
+    /// Bytes of the one just before it.
+    pub(super) previous: u64,
     /// What is to be cut off it.
     pub(super) cut: Option<Cut>,
 }
@@ -86,21 +88,23 @@ pub(super) fn records<E: From<LogError>>(
     if covered.file > last {
         return Err(LogError::NotCovered(covered).into());
     }
-    let mut earlier_bytes = 0;
+    let (mut earlier_bytes, mut previous) = (0, 0);
     for number in 0..last {
         let path = file_path(folder, number);
         if number >= covered.file {
             let damaged = |offset| LogError::Damaged { path: path.clone(), offset };
-            let mut file = LogFile::open(&path, number)?.ok_or_else(|| damaged(0))?;
+            let mut file = LogFile::open(folder, number, previous)?.ok_or_else(|| damaged(0))?;
             if let Some(offset) = file.visit(covered, &mut visit)? {
                 return Err(damaged(offset.into()).into());
             }
         }
-        earlier_bytes += bytes_of(&path)?;
+        previous = bytes_of(&path)?;
+        earlier_bytes += previous;
     }
-    let mut scan = Scan { last, salt: None, end: FILE_HEADER_BYTES, earlier_bytes, cut: None };
+    let end = FILE_HEADER_BYTES;
+    let mut scan = Scan { last, salt: None, end, earlier_bytes, previous, cut: None };
     let path = file_path(folder, last);
-    let file = if files == 0 { None } else { LogFile::open(&path, last)? };
+    let file = if files == 0 { None } else { LogFile::open(folder, last, previous)? };
     let Some(mut file) = file else {
         if covered > (Position { file: last, offset: scan.end }) {
             return Err(LogError::NotCovered(covered).into());
@@ -115,15 +119,15 @@ pub(super) fn records<E: From<LogError>>(
             return Err(LogError::Damaged { path, offset: offset.into() }.into());
         }
         let bytes = file.bytes - u64::from(offset);
-        scan.cut = Some(Cut { path: path.clone(), offset, bytes });
+        scan.cut = Some(Cut { path, offset, bytes });
     }
     scan.end = file.offset;
     Ok(scan)
 }
 
 /// A file being read.
-struct LogFile<'a> {
-    path: &'a Path,
+struct LogFile {
+    path: PathBuf,
     number: u32,
     salt: Salt,
     /// Bytes it has.
@@ -133,22 +137,25 @@ struct LogFile<'a> {
     offset: u32,
 }
 
-impl LogFile<'_> {
-    /// `None` if the file was never finished being made: nothing is appended before its head is
-    /// synced.
-    fn open(path: &Path, number: u32) -> Result<Option<LogFile<'_>>, LogError> {
-        let bytes = bytes_of(path)?;
-        let mut input = BufReader::with_capacity(BUFFER_BYTES, open_file(path)?);
-        match read_header(&mut input, path)? {
-            Some(FileHeader::Good(salt)) => {
+impl LogFile {
+    /// The file that comes after one of `previous` bytes. `None` if it was never finished being
+    /// made: nothing is appended before its head is synced.
+    fn open(folder: &Path, number: u32, previous: u64) -> Result<Option<LogFile>, LogError> {
+        let path = file_path(folder, number);
+        let bytes = bytes_of(&path)?;
+        let mut input = BufReader::with_capacity(BUFFER_BYTES, open_file(&path)?);
+        match read_header(&mut input, &path)? {
+            Some(FileHeader::Good { previous: then, .. }) if u64::from(then) != previous => {
+                let path = number.checked_sub(1).map_or(path, |before| file_path(folder, before));
+                Err(LogError::Damaged { path, offset: previous.min(then.into()) })
+            }
+            Some(FileHeader::Good { salt, .. }) => {
                 let offset = FILE_HEADER_BYTES;
                 Ok(Some(LogFile { path, number, salt, bytes, input, offset }))
             }
-            Some(FileHeader::Foreign(found)) => {
-                Err(LogError::Version { path: path.to_owned(), found })
-            }
+            Some(FileHeader::Foreign(found)) => Err(LogError::Version { path, found }),
             _ if bytes <= u64::from(FILE_HEADER_BYTES) => Ok(None),
-            _ => Err(LogError::Damaged { path: path.to_owned(), offset: 0 }),
+            _ => Err(LogError::Damaged { path, offset: 0 }),
         }
     }
 
@@ -183,14 +190,14 @@ impl LogFile<'_> {
     /// Reads the next record; `None`, and no further, if it is not a good one.
     fn next(&mut self, payload: &mut Vec<u8>) -> Result<Option<Tag>, LogError> {
         let mut bytes = [0; HEADER_BYTES as usize];
-        if !read_whole(&mut self.input, &mut bytes, self.path)? {
+        if !read_whole(&mut self.input, &mut bytes, &self.path)? {
             return Ok(None);
         }
         let Some((header, end)) = self.plausible(&bytes, self.offset) else {
             return Ok(None);
         };
         payload.resize(header.length as usize, 0);
-        if !read_whole(&mut self.input, payload, self.path)? || !header.matches(payload, self.salt)
+        if !read_whole(&mut self.input, payload, &self.path)? || !header.matches(payload, self.salt)
         {
             return Ok(None);
         }
@@ -208,7 +215,7 @@ impl LogFile<'_> {
     /// Whether a record after the bad one at `bad` says that the file was synced beyond `bad`.
     /// As the length of the bad one may be what is bad, a record may begin at any byte.
     fn was_synced_beyond(&mut self, bad: u32) -> Result<bool, LogError> {
-        let reading = LogError::io("read", self.path);
+        let reading = LogError::io("read", &self.path);
         let mut rest = Vec::new();
         self.input
             .seek(SeekFrom::Start(bad.into()))

@@ -1,0 +1,209 @@
+//! The HTTP server under the API: limits on time, size and connections, and the guards that every
+//! request passes. Knows no route but the ones that lead nowhere.
+
+use super::hosts::{self, Hosts};
+use super::problem::{Kind, Problem};
+use super::socket::{Busy, Impatient};
+use anyhow::{Context, Result, anyhow};
+use axum::Router;
+use axum::extract::{ConnectInfo, DefaultBodyLimit, Request};
+use axum::http::{Method, Uri};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
+use std::task::Poll;
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::{AbortHandle, JoinSet};
+use tower::ServiceExt;
+
+/// Most bytes of a request's body, unless its route says otherwise.
+pub const MAX_BODY: usize = 1 << 20;
+/// Most bytes of a body that carries a block: 2,100,000 as they are, twice that in hexadecimal.
+pub const MAX_BLOCK_BODY: usize = 4_200_000;
+
+/// Connections served at a time: half of the 1,024 files that a process may usually open.
+const MAX_CONNECTIONS: usize = 512;
+/// How long the head of a request may take, and how long a connection may wait for one.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// Most bytes of a request's head; above that the answer is 431.
+const MAX_HEAD: usize = 16_384;
+/// How long a client may take nothing of its answer.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long answers in progress may take once the node stops.
+const GRACE: Duration = Duration::from_secs(3);
+/// The pause after the system refused a connection, most likely for want of open files.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Puts the guards before a table of routes: host names, panics, size, and answers for whatever is
+/// not in the table.
+pub fn guard(routes: Router, hosts: Hosts) -> Router {
+    routes
+        .fallback(not_found)
+        .method_not_allowed_fallback(method_not_allowed)
+        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .layer(middleware::from_fn(survive))
+        .layer(middleware::from_fn_with_state(hosts, hosts::check))
+}
+
+async fn not_found(uri: Uri) -> Problem {
+    Problem::new(Kind::NOT_FOUND, format!("nothing is at {}; /docs lists every path", uri.path()))
+}
+
+async fn method_not_allowed(method: Method, uri: Uri) -> Problem {
+    let detail =
+        format!("{} does not take {method}; the Allow header tells what it does", uri.path());
+    Problem::new(Kind::METHOD_NOT_ALLOWED, detail)
+}
+
+/// Answers for a handler that panics; the panic hook has already told the log.
+async fn survive(request: Request, next: Next) -> Response {
+    let mut answer = pin!(next.run(request));
+    std::future::poll_fn(|context| {
+        // The future is dropped after a panic, so nobody sees it half done.
+        catch_unwind(AssertUnwindSafe(|| answer.as_mut().poll(context))).unwrap_or_else(|_panic| {
+            let detail = "a bug in this node; its log says more";
+            Poll::Ready(Problem::new(Kind::INTERNAL, detail).into_response())
+        })
+    })
+    .await
+}
+
+/// Takes an address to listen on.
+pub async fn bind(address: SocketAddr) -> Result<TcpListener> {
+    TcpListener::bind(address).await.map_err(|error| match error.kind() {
+        io::ErrorKind::AddrInUse => anyhow!(
+            "{address} is taken, perhaps by another node: choose another address with --api"
+        ),
+        io::ErrorKind::PermissionDenied => {
+            anyhow!("this user may not listen on {address}: choose a port from 1024 on with --api")
+        }
+        _ => anyhow!("cannot listen on {address}: {error}"),
+    })
+}
+
+/// Serves until `stop` becomes true or its sender is gone; then lets answers in progress finish.
+pub async fn serve(listener: TcpListener, routes: Router, stop: watch::Receiver<bool>) {
+    let mut server =
+        Server { routes, stop: stop.clone(), tasks: JoinSet::new(), open: VecDeque::new() };
+    let mut stopped = pin!(stopped(stop));
+    loop {
+        tokio::select! {
+            () = &mut stopped => break,
+            Some(_) = server.tasks.join_next() => {}
+            accepted = listener.accept() => match accepted {
+                Ok((stream, peer)) => server.open(stream, peer),
+                Err(error) if is_of_one_client(&error) => {}
+                Err(error) => {
+                    tracing::warn!(%error, "cannot take a connection");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            },
+        }
+    }
+    drop(listener);
+    let finish = async { while server.tasks.join_next().await.is_some() {} };
+    if tokio::time::timeout(GRACE, finish).await.is_err() {
+        tracing::debug!("some clients did not finish in time");
+    }
+}
+
+/// Ends once the server is to stop.
+async fn stopped(mut stop: watch::Receiver<bool>) {
+    // Without a sender nobody could ever say stop: that is the same.
+    let _ = stop.wait_for(|stop| *stop).await;
+}
+
+/// A client that went away while it was being accepted.
+fn is_of_one_client(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
+}
+
+struct Server {
+    routes: Router,
+    stop: watch::Receiver<bool>,
+    tasks: JoinSet<()>,
+    /// Oldest first; those that ended are swept out when there is need.
+    open: VecDeque<Connection>,
+}
+
+struct Connection {
+    task: AbortHandle,
+    busy: Busy,
+}
+
+impl Server {
+    /// Serves one more client. When there are too many, the one that waits longest without asking
+    /// anything makes room; if all are being answered, the new one is turned away.
+    fn open(&mut self, stream: TcpStream, peer: SocketAddr) {
+        if self.open.len() >= MAX_CONNECTIONS {
+            self.open.retain(|connection| !connection.task.is_finished());
+        }
+        if self.open.len() >= MAX_CONNECTIONS {
+            let idle = self.open.iter().position(|connection| !connection.busy.is_set());
+            let Some(idle) = idle.and_then(|at| self.open.remove(at)) else {
+                tracing::warn!(%peer, "turned away: {MAX_CONNECTIONS} clients are being served");
+                return;
+            };
+            idle.task.abort();
+        }
+        let busy = Busy::default();
+        let task = converse(stream, peer, self.routes.clone(), busy.clone(), self.stop.clone());
+        self.open.push_back(Connection { task: self.tasks.spawn(task), busy });
+    }
+}
+
+/// One connection from its first request to its end.
+async fn converse(
+    stream: TcpStream,
+    peer: SocketAddr,
+    routes: Router,
+    busy: Busy,
+    stop: watch::Receiver<bool>,
+) {
+    // Answers are written whole, so waiting to fill a packet only delays them.
+    let _ = stream.set_nodelay(true);
+    let service = service_fn(move |request: hyper::Request<Incoming>| {
+        let answering = busy.begin();
+        let mut request = request.map(axum::body::Body::new);
+        request.extensions_mut().insert(ConnectInfo(peer));
+        let routes = routes.clone();
+        async move {
+            let Ok(response) = routes.oneshot(request).await;
+            Ok::<_, Infallible>(response.map(|body| answering.until_sent(body)))
+        }
+    });
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_header_size(MAX_HEAD);
+    let socket = TokioIo::new(Impatient::new(stream, WRITE_TIMEOUT));
+    let mut connection = pin!(http.serve_connection(socket, service).with_upgrades());
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = stopped(stop) => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%peer, %error, "a client's connection broke off");
+    }
+}
+
+/// The address at which a listener can be called.
+pub fn address(listener: &TcpListener) -> Result<SocketAddr> {
+    listener.local_addr().context("a listener without an address")
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,280 @@
+//! Settings of a node: defaults < file < environment < flags, checked once into a `Config`.
+//! One struct declares all three ways to set them, so they cannot drift apart.
+
+pub mod network;
+
+use crate::logging;
+use anyhow::{Context, Result, anyhow, bail};
+use chain::address::Address;
+use chain::params::Params;
+use serde::Deserialize;
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use tracing_subscriber::EnvFilter;
+
+/// The log's filter unless told otherwise.
+const DEFAULT_LOG: &str = "info";
+/// Memory for the index's cache unless told otherwise, in MiB.
+const DEFAULT_CACHE_MB: u32 = 256;
+/// Below 16 MiB the index crawls; above 64 GiB the number is a typing mistake.
+const CACHE_MB_RANGE: std::ops::RangeInclusive<u32> = 16..=65_536;
+
+/// What may be set, and how: each is a flag, an environment variable and a key of the file.
+#[derive(Clone, Debug, Default, clap::Args, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// A built-in network (main, testnet, dev) or the path of a network file
+    ///
+    /// Default: the network of the --miner address, otherwise testnet.
+    #[arg(long, env = "CHAIN_NETWORK", value_name = "NAME|FILE")]
+    network: Option<String>,
+    /// The folder for everything that is kept
+    ///
+    /// Default: the folder `chain/NETWORK` in the platform's data folder.
+    #[arg(long, env = "CHAIN_DATA", value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Where the REST API listens
+    ///
+    /// Default: 127.0.0.1 and the network's port. Port 0 takes any free one.
+    #[arg(long, env = "CHAIN_API", value_name = "ADDRESS:PORT")]
+    api: Option<SocketAddr>,
+    /// A further name by which clients may call the API (repeatable)
+    #[arg(long, env = "CHAIN_API_HOST", value_name = "NAME", value_delimiter = ',')]
+    api_host: Option<Vec<String>>,
+    /// Mine from the start
+    #[arg(
+        long, env = "CHAIN_MINE", value_name = "BOOL",
+        num_args = 0..=1, require_equals = true, default_missing_value = "true"
+    )]
+    mine: Option<bool>,
+    /// The address that mined blocks pay
+    #[arg(long, env = "CHAIN_MINER", value_name = "ADDRESS")]
+    miner: Option<String>,
+    /// Mining threads
+    ///
+    /// Default: one for each processor.
+    #[arg(long, env = "CHAIN_THREADS", value_name = "N")]
+    threads: Option<NonZeroUsize>,
+    /// Memory for the cache of the index, in MiB [default: 256]
+    #[arg(long, env = "CHAIN_CACHE_MB", value_name = "MIB")]
+    cache_mb: Option<u32>,
+    /// What is logged: a level, or levels by module such as info,p2p=debug [default: info]
+    #[arg(long, env = "CHAIN_LOG", value_name = "FILTER")]
+    log: Option<String>,
+    /// How a line of the log looks [default: text]
+    #[arg(long, env = "CHAIN_LOG_FORMAT", value_name = "FORMAT")]
+    log_format: Option<logging::Format>,
+    /// A TOML file with any of these settings
+    #[arg(long, env = "CHAIN_CONFIG", value_name = "FILE")]
+    #[serde(skip)]
+    config: Option<PathBuf>,
+}
+
+/// The settings of a node, checked.
+#[derive(Debug)]
+pub struct Config {
+    /// The network, with its ports and boot nodes.
+    pub params: Params,
+    /// The folder for everything that is kept; it may not exist yet.
+    pub data: PathBuf,
+    /// Where the REST API listens.
+    pub api: SocketAddr,
+    /// Names by which clients may call the API, besides those of the loopback interface.
+    pub api_hosts: Vec<String>,
+    /// Whether to mine from the start.
+    pub mine: bool,
+    /// Whom mined blocks pay, unless a job says otherwise.
+    pub miner: Option<Address>,
+    /// Mining threads; `None` for one each processor.
+    pub threads: Option<NonZeroUsize>,
+    /// Bytes for the cache of the index.
+    pub cache_bytes: u64,
+    /// What is logged.
+    pub log: EnvFilter,
+    /// How a line of the log looks.
+    pub log_format: logging::Format,
+}
+
+impl Settings {
+    /// Reads the file if one is named, fills in the defaults, and checks everything.
+    pub fn check(self) -> Result<Config> {
+        let settings = match &self.config {
+            Some(path) => {
+                let file = Settings::read(path)?;
+                self.over(file)
+            }
+            None => self,
+        };
+        let params = settings.params()?;
+        let miner = settings.miner.as_deref().map(|text| {
+            Address::decode_for(text, params.hrp()).with_context(|| format!("miner `{text}`"))
+        });
+        let miner = miner.transpose()?;
+        let data = match settings.data {
+            Some(data) => data,
+            None => default_data(params.name())?,
+        };
+        let default_api = SocketAddr::from((Ipv4Addr::LOCALHOST, params.spec().ports.api));
+        let cache_mb = settings.cache_mb.unwrap_or(DEFAULT_CACHE_MB);
+        if !CACHE_MB_RANGE.contains(&cache_mb) {
+            let (least, most) = (CACHE_MB_RANGE.start(), CACHE_MB_RANGE.end());
+            bail!("cache_mb must be {least} to {most}, not {cache_mb}");
+        }
+        let log = settings.log.as_deref().unwrap_or(DEFAULT_LOG);
+        Ok(Config {
+            data,
+            miner,
+            api: settings.api.unwrap_or(default_api),
+            api_hosts: settings.api_host.unwrap_or_default(),
+            mine: settings.mine.unwrap_or(false),
+            threads: settings.threads,
+            cache_bytes: u64::from(cache_mb) * 1_048_576,
+            log: logging::filter(log).with_context(|| format!("log `{log}` is not a filter"))?,
+            log_format: settings.log_format.unwrap_or_default(),
+            params,
+        })
+    }
+
+    fn params(&self) -> Result<Params> {
+        match (&self.network, &self.miner) {
+            (Some(network), _) => network::load(network),
+            (None, Some(miner)) => network::of_address(miner),
+            (None, None) => network::load(network::DEFAULT),
+        }
+    }
+
+    fn read(path: &Path) -> Result<Settings> {
+        let context = || format!("settings in {}", path.display());
+        let text = fs::read_to_string(path).with_context(context)?;
+        let mut file: Settings = toml::from_str(&text)
+            .map_err(|error| toml_error(&text, &error))
+            .with_context(context)?;
+        // Paths in a file are meant as seen from the file.
+        let folder = path.parent().unwrap_or(Path::new(""));
+        file.data = file.data.map(|data| folder.join(data));
+        if let Some(network) = &mut file.network
+            && network::built_in(network).is_none()
+        {
+            *network = folder.join(&*network).to_string_lossy().into_owned();
+        }
+        Ok(file)
+    }
+
+    /// What is set here, otherwise what is set below.
+    fn over(self, below: Settings) -> Settings {
+        Settings {
+            network: self.network.or(below.network),
+            data: self.data.or(below.data),
+            api: self.api.or(below.api),
+            api_host: self.api_host.or(below.api_host),
+            mine: self.mine.or(below.mine),
+            miner: self.miner.or(below.miner),
+            threads: self.threads.or(below.threads),
+            cache_mb: self.cache_mb.or(below.cache_mb),
+            log: self.log.or(below.log),
+            log_format: self.log_format.or(below.log_format),
+            config: self.config,
+        }
+    }
+}
+
+/// The data folder of a network unless told otherwise.
+pub fn default_data(network: &str) -> Result<PathBuf> {
+    let folders = directories::BaseDirs::new()
+        .context("this user has no home folder to keep data in: give --data DIR")?;
+    Ok(folders.data_dir().join("chain").join(network))
+}
+
+/// What is wrong with a TOML file, and in which line.
+fn toml_error(text: &str, error: &toml::de::Error) -> anyhow::Error {
+    let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+    let line = before.matches('\n').count() + 1;
+    let message = error.message().replace("unknown field", "unknown key");
+    anyhow!("line {line}: {}", message.replace("missing field", "missing key"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::{Args, FromArgMatches};
+
+    /// As the flags of a command, environment included.
+    fn flags(flags: &[&str]) -> Settings {
+        let command = Settings::augment_args(clap::Command::new("node").no_binary_name(true));
+        Settings::from_arg_matches(&command.get_matches_from(flags)).unwrap()
+    }
+
+    fn file(text: &str) -> (tempfile::TempDir, String) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("node.toml");
+        fs::write(&path, text).unwrap();
+        (folder, path.to_string_lossy().into_owned())
+    }
+
+    fn error(settings: Settings) -> String {
+        format!("{:#}", settings.check().unwrap_err())
+    }
+
+    // R15
+    #[test]
+    fn the_api_is_for_this_machine_alone_unless_told_otherwise() {
+        let config = flags(&["--data", "x"]).check().unwrap();
+        assert_eq!(config.api, "127.0.0.1:8400".parse().unwrap());
+        assert_eq!(config.params.name(), "testnet");
+        assert!(!config.mine);
+        assert_eq!(config.cache_bytes, 256 << 20);
+    }
+
+    #[test]
+    fn flags_win_over_the_file() {
+        let (_folder, path) = file(
+            "network = \"dev\"\ndata = \"a\"\nmine = true\nthreads = 3\nlog_format = \"json\"\n\
+             api = \"127.0.0.1:1\"\napi_host = [\"a.example\", \"b.example\"]\n",
+        );
+        let config = flags(&["--config", &path, "--threads", "2", "--api", "127.0.0.1:2"]);
+        let config = config.check().unwrap();
+        assert_eq!(config.params.name(), "dev");
+        assert_eq!(config.threads.map(NonZeroUsize::get), Some(2));
+        assert_eq!(config.api.port(), 2);
+        assert_eq!(config.log_format, logging::Format::Json);
+        assert_eq!(config.api_hosts, ["a.example", "b.example"]);
+        assert!(config.mine);
+        let config = flags(&["--config", &path, "--mine=false"]).check().unwrap();
+        assert!(!config.mine);
+    }
+
+    #[test]
+    fn paths_in_a_file_are_seen_from_the_file() {
+        let (folder, path) = file("data = \"a\"\nnetwork = \"my.toml\"\n");
+        assert!(error(flags(&["--config", &path])).contains("no network"));
+        let config = flags(&["--config", &path, "--network", "main"]).check().unwrap();
+        assert_eq!(config.data, folder.path().join("a"));
+    }
+
+    #[test]
+    fn unknown_keys_and_bad_values_are_named_with_their_file() {
+        let (_folder, path) = file("network = \"dev\"\nlisten = \"/ip4/0.0.0.0\"\n");
+        let message = error(flags(&["--config", &path]));
+        assert!(message.contains(&path) && message.contains("line 2: unknown key `listen`"));
+        let (_folder, path) = file("config = \"other.toml\"\n");
+        assert!(error(flags(&["--config", &path])).contains("unknown key `config`"));
+        let (_folder, path) = file("threads = 0\n");
+        assert!(error(flags(&["--config", &path])).contains("line 1"));
+        assert!(error(flags(&["--config", "/nowhere.toml"])).contains("/nowhere.toml"));
+        assert!(error(flags(&["--cache-mb", "1"])).contains("cache_mb must be 16 to 65536"));
+        assert!(error(flags(&["--log", "loud=loud"])).contains("not a filter"));
+    }
+
+    // W09
+    #[test]
+    fn the_miner_names_the_network_and_must_belong_to_it() {
+        let miner = Address::ZERO.encode(Params::dev().hrp());
+        let config = flags(&["--data", "x", "--miner", &miner]).check().unwrap();
+        assert_eq!(config.params.name(), "dev");
+        assert_eq!(config.miner, Some(Address::ZERO));
+        let message = error(flags(&["--network", "main", "--miner", &miner]));
+        assert!(message.contains("an address of another network"), "{message}");
+    }
+}

@@ -1,0 +1,124 @@
+//! The log: one line an event on stderr, as text or JSON.
+//! Peers and clients choose parts of what is logged, so control characters come out escaped: no
+//! event can forge a second line or drive a terminal.
+
+use serde::Deserialize;
+use std::io::{self, Write};
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::MakeWriter;
+
+/// How a line of the log looks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    /// For people.
+    #[default]
+    Text,
+    /// For machines: one object a line.
+    Json,
+}
+
+/// Starts logging for this process; a second call changes nothing.
+pub fn start(format: Format, filter: EnvFilter) {
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(Lines);
+    // Whoever started logging first keeps it: the embedded node of `chain mine`, say.
+    let _ = match format {
+        Format::Text => lines.with_ansi(false).try_init(),
+        Format::Json => lines.json().flatten_event(true).try_init(),
+    };
+}
+
+/// Reads a filter such as `info` or `info,p2p=debug`.
+pub fn filter(text: &str) -> Result<EnvFilter, tracing_subscriber::filter::ParseError> {
+    EnvFilter::try_new(text)
+}
+
+/// Stderr, one write an event.
+struct Lines;
+
+impl<'a> MakeWriter<'a> for Lines {
+    type Writer = Lines;
+
+    fn make_writer(&'a self) -> Lines {
+        Lines
+    }
+}
+
+impl Write for Lines {
+    /// The subscriber formats an event into one buffer and writes it at once. A stderr that nobody
+    /// reads any more is no reason to stop.
+    fn write(&mut self, event: &[u8]) -> io::Result<usize> {
+        let _ = io::stderr().write_all(escaped(&String::from_utf8_lossy(event)).as_bytes());
+        Ok(event.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// An event with its control characters escaped, but for the line's own end.
+fn escaped(event: &str) -> String {
+    let text = event.strip_suffix('\n').unwrap_or(event);
+    let mut line = String::with_capacity(event.len());
+    for letter in text.chars() {
+        if letter.is_control() {
+            line.extend(letter.escape_default());
+        } else {
+            line.push(letter);
+        }
+    }
+    line.push('\n');
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::{Arc, Mutex};
+
+    // R23
+    #[test]
+    fn an_event_stays_one_line_and_cannot_drive_a_terminal() {
+        let forged = "agent a\r\nINFO peer b\u{1b}[2J\u{9b}1m\u{7f}\tü\n";
+        let line = escaped(forged);
+        assert_eq!(line, "agent a\\r\\nINFO peer b\\u{1b}[2J\\u{9b}1m\\u{7f}\\tü\n");
+    }
+
+    /// Counts what the subscriber writes for an event.
+    #[derive(Clone, Default)]
+    struct Writes(Arc<Mutex<Vec<String>>>);
+
+    impl Write for Writes {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().push(escaped(&String::from_utf8_lossy(bytes)));
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    // R23: holds only while an event is one write, which is the subscriber's business.
+    #[test]
+    fn the_subscriber_writes_an_event_at_once() {
+        let writes = Writes::default();
+        let writer = writes.clone();
+        let subscriber =
+            tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+        tracing::subscriber::with_default(subscriber, || {
+            tracing::info!(agent = "evil\nline", memo = %"x\u{1b}[31m\r\n", "first\nsecond");
+        });
+        let writes = writes.0.lock().unwrap();
+        assert_eq!(writes.len(), 1, "{writes:?}");
+        assert_eq!(writes[0].matches('\n').count(), 1, "{writes:?}");
+        assert!(!writes[0].contains(['\r', '\u{1b}']), "{writes:?}");
+    }
+
+    #[test]
+    fn filters_are_checked() {
+        assert!(filter("info,p2p=debug").is_ok());
+        assert!(filter("info,p2p=loud").is_err());
+    }
+}
