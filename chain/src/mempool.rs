@@ -31,6 +31,12 @@ impl Mempool {
     pub fn new(_: Limits) -> Self {
         Mempool
     }
+    pub fn count(&self) -> usize {
+        0
+    }
+    pub fn bytes(&self) -> usize {
+        0
+    }
     pub fn contains(&self, _: &tx::Id) -> bool {
         false
     }

@@ -8,6 +8,7 @@ mod api;
 mod cli;
 mod config;
 mod daemon;
+mod difficulty;
 mod logging;
 mod mining;
 mod wallet;
