@@ -6,7 +6,7 @@ use chain::block::{Block, Timestamp};
 use chain::ledger::{Accepted, Commit, Reader, SubmitError, TransferError, Writer};
 use chain::mempool::Inserted;
 use chain::store::{LogError, StoreError};
-use chain::template::{Template, TemplateError};
+use chain::template::{Miner, Template, TemplateError};
 use chain::tx::{Tag, Transfer};
 use chain::{Address, Header, block};
 use std::thread::JoinHandle;
@@ -244,8 +244,12 @@ impl Desk {
 
     fn template(&mut self, miner: Address) -> Result<Template, TemplateError<StoreError>> {
         self.extra_nonce = self.extra_nonce.wrapping_add(1);
-        let tag = Tag::new(TAG.to_vec()).expect("the tag is short");
-        self.writer.template(miner, now(), self.extra_nonce.to_le_bytes(), tag)
+        let miner = Miner {
+            address: miner,
+            extra_nonce: self.extra_nonce.to_le_bytes(),
+            tag: Tag::new(TAG.to_vec()).expect("the tag is short"),
+        };
+        self.writer.template(&miner, now())
     }
 
     /// One sync for all blocks, unless they carry transfers: those leave the pool with a commit.

@@ -2,7 +2,7 @@
 
 use super::draft::{Draft, Rows};
 use super::{Accepted, Commit, Reader, Shared, State, SubmitError, TransferError};
-use crate::accounts::{Commitment, Overlay, Undo};
+use crate::accounts::{AccountView, Commitment, Overlay, Undo};
 use crate::address::Address;
 use crate::amount::Amount;
 use crate::block::{self, Block, Header, Timestamp};
@@ -16,9 +16,9 @@ use crate::store::blocks::{BlockLog, Kind, LogReader, Place};
 use crate::store::directory::Directory;
 use crate::store::index::{Changes, Index};
 use crate::store::{StoreError, rows};
-use crate::template::{self, Template};
+use crate::template::{self, Miner, Template, TemplateError};
 use crate::tree::{NewNode, Number, Status};
-use crate::tx::{Tag, Transfer};
+use crate::tx::Transfer;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
@@ -303,14 +303,21 @@ impl Writer {
         Ok(mempool.insert(checked, &Rows::new(None, cached, index), now)?)
     }
 
+    /// Whether the pool would take a transfer.
+    pub fn would_take(&self, transfer: Transfer) -> Result<(), TransferError> {
+        let checked = rules::tx::check(transfer, self.shared.params.genesis_hash())?;
+        let state = self.shared.read();
+        let rows = Rows::new(None, &state.cached, &state.index);
+        let account = rows.account(&checked.terms().sender)?;
+        state.mempool.judge(&checked, &account).map_err(TransferError::Refused)
+    }
+
     /// A block to mine on the tip, from the pool.
     pub fn template(
         &self,
-        miner: Address,
+        miner: &Miner,
         now: Timestamp,
-        extra_nonce: [u8; 8],
-        tag: Tag,
-    ) -> Result<Template, template::TemplateError<StoreError>> {
+    ) -> Result<Template, TemplateError<StoreError>> {
         let state = self.shared.read();
         let node = state.tree.node(self.tip);
         let parent = template::Parent {
@@ -321,8 +328,7 @@ impl Writer {
             commitment: &self.lanes,
         };
         let rows = Rows::new(Some(&self.pending), &state.cached, &state.index);
-        let params = &self.shared.params;
-        template::build(params, &parent, &state.mempool, rows, miner, now, extra_nonce, tag)
+        template::build(&self.shared.params, &parent, &state.mempool, rows, miner, now)
     }
 
     /// Writes everything and closes the data directory: the next start has nothing to repair.
