@@ -16,6 +16,8 @@ pub mod accounts;
 pub mod params;
 pub mod difficulty;
 pub mod rules;
+pub mod mempool;
+pub mod template;
 
 pub use accounts::Account;
 pub use address::Address;
