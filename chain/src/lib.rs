@@ -15,6 +15,12 @@ pub mod block;
 pub mod accounts;
 pub mod params;
 pub mod difficulty;
+pub mod rules;
+pub mod tree;
+pub mod store;
+pub mod mempool;
+pub mod template;
+pub mod ledger;
 
 pub use accounts::Account;
 pub use address::Address;

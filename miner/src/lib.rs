@@ -1,1 +1,123 @@
+//! Finds nonces: threads that hash headers until one meets its target.
+//!
+//! Knows headers and targets only; what is mined, and what becomes of it, is the caller's
+//! business. `search` shares the space of some `work` among threads, which hash with a `kernel`.
 
+mod hashrate;
+pub mod kernel;
+mod search;
+pub mod work;
+
+pub use kernel::Kernel;
+pub use search::Event;
+pub use work::Work;
+
+use search::Crew;
+use std::fmt;
+use std::io;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+
+/// Why a miner did not start.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot start mining thread {number}: {source}")]
+pub struct StartError {
+    number: usize,
+    source: io::Error,
+}
+
+/// Mining threads. They end when this is dropped.
+pub struct Miner {
+    crew: Arc<Crew>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Miner {
+    /// Starts threads that wait for work, with the kernel that a trial of some milliseconds finds
+    /// the fastest. `events` runs on them: while it does, its thread does not mine. It may give
+    /// new work. A panic of it costs what else its batch of nonces would have found.
+    pub fn start(
+        threads: NonZeroUsize,
+        events: impl Fn(Event) + Send + Sync + 'static,
+    ) -> Result<Miner, StartError> {
+        let crew = Crew::new(Kernel::fastest(), threads.get(), Box::new(events));
+        let mut miner = Miner { crew: Arc::new(crew), threads: Vec::new() };
+        for number in 1..=threads.get() {
+            let crew = Arc::clone(&miner.crew);
+            let thread = thread::Builder::new()
+                .name(format!("miner-{number}"))
+                .spawn(move || crew.run())
+                .map_err(|source| StartError { number, source })?;
+            miner.threads.push(thread);
+        }
+        Ok(miner)
+    }
+
+    /// Replaces the work, if any: each thread begins with the new after at most a batch of nonces,
+    /// about a millisecond. Nothing more of the old is reported, but for what is being reported
+    /// at this moment.
+    pub fn work_on(&self, work: Work) {
+        self.crew.work_on(work);
+    }
+
+    /// Drops the work, if any, as `work_on` does. The threads wait.
+    pub fn pause(&self) {
+        self.crew.pause();
+    }
+
+    /// Ends the threads and waits for them. The same as dropping the miner.
+    pub fn stop(self) {}
+
+    /// Hashes a second, an average over the last five; 0 when paused or out of work.
+    pub fn hash_rate(&self) -> f64 {
+        self.crew.hash_rate()
+    }
+
+    /// Hashes since the start.
+    pub fn hashes(&self) -> u64 {
+        self.crew.hashes()
+    }
+
+    /// How often a thread was restarted because it panicked.
+    pub fn restarts(&self) -> u64 {
+        self.crew.restarts()
+    }
+
+    /// The number of threads.
+    pub fn threads(&self) -> usize {
+        self.threads.len()
+    }
+
+    /// The number of threads that are not waiting for work.
+    pub fn busy(&self) -> usize {
+        self.crew.busy()
+    }
+
+    /// What the threads hash with.
+    pub fn kernel(&self) -> Kernel {
+        self.crew.kernel()
+    }
+}
+
+impl fmt::Debug for Miner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Miner")
+            .field("kernel", &self.kernel())
+            .field("threads", &self.threads())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Drop for Miner {
+    fn drop(&mut self) {
+        self.crew.leave();
+        for thread in self.threads.drain(..) {
+            // A miner dropped by its own `events` cannot wait for the thread it is on.
+            if thread.thread().id() != thread::current().id() {
+                // `run` catches what panics in it, so there is no panic to hand on.
+                let _ = thread.join();
+            }
+        }
+    }
+}

@@ -2,6 +2,11 @@
 //! prints it; `main` turns its error into the one line on stderr.
 
 mod completions;
+mod mine;
+mod node;
+mod password;
+mod verify;
+mod wallet;
 
 use anyhow::Result;
 
@@ -18,6 +23,10 @@ pub struct Cli {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
+    Node(node::Args),
+    Mine(mine::Args),
+    Wallet(wallet::Args),
+    Verify(verify::Args),
     Completions(completions::Args),
 }
 
@@ -25,6 +34,10 @@ impl Cli {
     /// Does what was asked for.
     pub fn run(self) -> Result<()> {
         match self.command {
+            Command::Node(args) => node::run(args),
+            Command::Mine(args) => mine::run(args),
+            Command::Verify(args) => verify::run(args, self.json),
+            Command::Wallet(args) => wallet::run(args, self.json),
             Command::Completions(args) => completions::run(&args),
         }
     }

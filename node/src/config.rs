@@ -98,6 +98,12 @@ pub struct Config {
 }
 
 impl Settings {
+    /// Those of the node that `chain mine` starts: it speaks up only when something is wrong.
+    pub fn embedded(network: &str, data: Option<PathBuf>, api: Option<SocketAddr>) -> Settings {
+        let (network, log) = (Some(network.to_owned()), Some("warn".to_owned()));
+        Settings { network, data, api, log, ..Settings::default() }
+    }
+
     /// Reads the file if one is named, fills in the defaults, and checks everything.
     pub fn check(self) -> Result<Config> {
         let settings = match &self.config {

@@ -4,13 +4,14 @@
 // A binary exports nothing: `pub` tells what a module offers to its neighbours.
 #![allow(unreachable_pub)]
 
-#[allow(dead_code)] // until the daemon reads it
 mod api;
 mod cli;
-#[allow(dead_code)]
 mod config;
-#[allow(dead_code)]
+mod daemon;
 mod logging;
+mod mining;
+mod wallet;
+mod writer;
 
 use clap::Parser;
 use std::io::{self, Write};

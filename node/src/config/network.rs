@@ -32,6 +32,18 @@ pub fn built_in(name: &str) -> Option<Params> {
     Params::built_in().into_iter().find(|params| params.name() == name)
 }
 
+/// The built-in network that a data folder belongs to.
+pub fn of_data(data: &Path) -> Result<Params> {
+    let path = data.join("genesis");
+    let genesis = fs::read_to_string(&path).with_context(|| {
+        format!("{} is no data folder: it has no file `genesis`", data.display())
+    })?;
+    let belongs = |params: &Params| params.genesis_hash().to_string() == genesis.trim();
+    Params::built_in().into_iter().find(belongs).ok_or_else(|| {
+        anyhow!("{} belongs to no built-in network: give --network FILE", data.display())
+    })
+}
+
 /// The built-in network whose addresses start like this one.
 pub fn of_address(text: &str) -> Result<Params> {
     let (hrp, _) = Address::decode(text).with_context(|| format!("address `{text}`"))?;

@@ -1,0 +1,151 @@
+//! The ledger: one writer that takes blocks and transfers in, and readers that see one tip at a time.
+//!
+//! A block's way in: known? → header alone → parent → header after parent → body alone → more work
+//! than the tip? → the branch as a whole on a draft of the rows → log. `Writer::commit` then syncs
+//! the log and shows readers all that came since the last commit, at once. So nothing is written
+//! until it is checked, and nothing is shown until it is safe.
+//!
+//! Does not know peers, miners or the clock: times are arguments.
+
+mod draft;
+mod open;
+mod verify;
+mod view;
+mod writer;
+
+pub use open::{Notice, OpenError, Options, open};
+pub use verify::{Verified, VerifyError, verify};
+pub use view::{Branch, BranchStatus, View};
+pub use writer::Writer;
+
+use crate::block;
+use crate::mempool::{self, Mempool};
+use crate::params::Params;
+use crate::rules::RuleError;
+use crate::store::StoreError;
+use crate::store::blocks::LogReader;
+use crate::store::index::{Changes, IndexReader};
+use crate::tree::{Number, Tree};
+use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+/// What became of a block that was taken in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Accepted {
+    /// It is the new tip.
+    Connected,
+    /// It is valid as far as that can be told on a branch with no more work than the best.
+    SideBranch,
+    /// It has been here before.
+    Known,
+}
+
+/// Why a block was not taken in.
+#[derive(Debug, thiserror::Error)]
+pub enum SubmitError {
+    /// The sender's fault.
+    #[error("{code}: {0}", code = .0.code())]
+    Invalid(#[from] RuleError),
+    /// The sender's fault, and found out before.
+    #[error("{code}: block {hash} was found invalid before")]
+    KnownInvalid {
+        /// The block.
+        hash: block::Hash,
+        /// The code of the rule it breaks.
+        code: &'static str,
+    },
+    /// Nobody's fault: the parent has to come first.
+    #[error("unknown-parent: this node does not have the parent {parent}")]
+    UnknownParent {
+        /// The missing block.
+        parent: block::Hash,
+    },
+    /// Ours.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Why a transfer was not taken in.
+#[derive(Debug, thiserror::Error)]
+pub enum TransferError {
+    /// It can never be valid, or not on these accounts.
+    #[error("{code}: {0}", code = .0.code())]
+    Invalid(#[from] RuleError),
+    /// The pool's policy is against it.
+    #[error("{code}: {0}", code = .0.code())]
+    Refused(mempool::Refusal),
+    /// Ours.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl From<mempool::InsertError<StoreError>> for TransferError {
+    fn from(error: mempool::InsertError<StoreError>) -> Self {
+        match error {
+            mempool::InsertError::Refused(refusal) => TransferError::Refused(refusal),
+            mempool::InsertError::View(error) => TransferError::Store(error),
+        }
+    }
+}
+
+/// What changed for readers.
+#[derive(Clone, Debug, Default)]
+pub struct Commit {
+    /// Blocks that left the best chain, the old tip first.
+    pub disconnected: Vec<Number>,
+    /// Blocks that entered it, the new tip last.
+    pub connected: Vec<Number>,
+    /// Transfers that left the pool other than into a block.
+    pub dropped: Vec<mempool::Dropped>,
+}
+
+/// What writer and readers share.
+struct Shared {
+    params: Params,
+    state: RwLock<State>,
+}
+
+impl Shared {
+    fn read(&self) -> RwLockReadGuard<'_, State> {
+        self.state.read().expect("a thread that panics while writing ends the process")
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, State> {
+        self.state.write().expect("a thread that panics while writing ends the process")
+    }
+}
+
+/// Everything at the last commit. Changed by the writer only.
+struct State {
+    tree: Tree,
+    /// Blocks of the tree that readers may see: those that are safe in the log.
+    visible: usize,
+    /// The best chain by height.
+    best: Vec<Number>,
+    index: IndexReader,
+    /// Rows that are newer than the index.
+    cached: Changes,
+    log: LogReader,
+    mempool: Mempool,
+}
+
+impl State {
+    fn tip(&self) -> Number {
+        *self.best.last().expect("genesis is always there")
+    }
+}
+
+/// Reads the chain. Cheap to clone; any number on any thread.
+#[derive(Clone)]
+pub struct Reader(Arc<Shared>);
+
+impl Reader {
+    /// The chain as it is now. The writer waits while a view is held: hold it briefly.
+    pub fn view(&self) -> View<'_> {
+        View::new(&self.0)
+    }
+
+    /// The network's parameters.
+    pub fn params(&self) -> &Params {
+        &self.0.params
+    }
+}

@@ -1,0 +1,374 @@
+//! Opening a data directory: the index is used if it can be trusted, otherwise made anew; then what
+//! the log holds beyond it goes through the same door as a new block. Ends at the last block that
+//! was acknowledged, without help.
+
+use super::writer::{encode_undo, read_block};
+use super::{Reader, Shared, State, SubmitError, Writer};
+use crate::accounts::{Account, Commitment, Undo};
+use crate::block;
+use crate::mempool::{self, Mempool};
+use crate::params::Params;
+use crate::store::blocks::{BlockLog, Cut, FILE_BYTES, Kind, LogError, Place, Position};
+use crate::store::directory::{Directory, LastStop};
+use crate::store::index::{Changes, Index, Opened};
+use crate::store::{StoreError, rows};
+use crate::tree::{Number, Status, Tree};
+use std::collections::{BTreeSet, HashMap};
+use std::path::Path;
+use std::sync::{Arc, RwLock};
+
+/// How to open a ledger.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Memory the index may use for its cache, bytes.
+    pub cache_bytes: u64,
+    /// Threads for signatures and commitments.
+    pub threads: usize,
+    /// What the pool may hold and demands.
+    pub mempool: mempool::Limits,
+}
+
+/// What an opening found and does, to be told in a line each.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// The log ended in a record that was never acknowledged.
+    LogCut(Cut),
+    /// The index could not be trusted.
+    IndexReplaced {
+        /// Why.
+        why: String,
+    },
+    /// Blocks are taken from the log.
+    Replaying {
+        /// So far.
+        done: usize,
+        /// In all.
+        total: usize,
+    },
+}
+
+impl std::fmt::Display for Notice {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Notice::LogCut(cut) => write!(f, "{cut}"),
+            Notice::IndexReplaced { why } => {
+                write!(f, "the index is rebuilt from the block log: {why}")
+            }
+            Notice::Replaying { done, total } => {
+                write!(f, "replaying blocks from the log: {done} of {total}")
+            }
+        }
+    }
+}
+
+/// Why a ledger cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The disk, or what is on it.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A whole record holds a block that is invalid where it stands.
+    #[error(
+        "block file {} holds an invalid block at offset {}: {reason}. Blocks after it are kept; \
+         restore the file from a backup or another node's data directory",
+        place.file, place.offset
+    )]
+    InvalidRecord {
+        /// Where.
+        place: Place,
+        /// What is wrong.
+        reason: String,
+    },
+}
+
+impl From<LogError> for OpenError {
+    fn from(error: LogError) -> Self {
+        OpenError::Store(error.into())
+    }
+}
+
+/// A record that the index does not cover yet.
+enum Record {
+    Block(Place),
+    Undo(block::Hash, Place),
+}
+
+/// Opens a data directory, making it if there is none.
+pub fn open(
+    path: &Path,
+    params: Params,
+    options: Options,
+    notice: &mut dyn FnMut(Notice),
+) -> Result<(Writer, Reader), OpenError> {
+    let directory = Directory::open(path, params.genesis_hash()).map_err(StoreError::from)?;
+    let identity =
+        [&rows::SCHEMA.to_le_bytes(), params.genesis_hash().as_bytes().as_slice()].concat();
+    let last_stop = directory.last_stop();
+    let (mut index, opened) =
+        Index::open(&path.join("index"), last_stop, &identity, options.cache_bytes)
+            .map_err(StoreError::from)?;
+    if let Opened::Replaced { why } = opened {
+        notice(Notice::IndexReplaced { why });
+    }
+    let blocks = path.join("blocks");
+    let (log, records, loaded) = match load(&index, &blocks, &params, last_stop) {
+        Ok(found) => found,
+        Err(Mistrust::Error(error)) => return Err(error),
+        Err(Mistrust::Index(why)) => {
+            notice(Notice::IndexReplaced { why });
+            index.replace().map_err(StoreError::from)?;
+            let (log, records) = open_log(&blocks, Position::START)?;
+            (log, records, None)
+        }
+    };
+    let (log, cut) = log;
+    if let Some(cut) = cut {
+        notice(Notice::LogCut(cut));
+    }
+    let mut writer = match loaded {
+        Some(loaded) => start(directory, log, index, params, &options, loaded),
+        None => start_at_genesis(directory, log, index, params, &options, &records)?,
+    };
+    replay(&mut writer, records, notice)?;
+    let reader = writer.reader();
+    Ok((writer, reader))
+}
+
+type OpenedLog = (BlockLog, Option<Cut>);
+
+fn open_log(folder: &Path, covered: Position) -> Result<(OpenedLog, Vec<Record>), OpenError> {
+    let mut records = Vec::new();
+    let log = BlockLog::open(folder, FILE_BYTES, covered, |kind, place, payload| {
+        records.push(match kind {
+            Kind::Block => Record::Block(place),
+            Kind::Undo => Record::Undo(undo_hash(payload, place)?, place),
+        });
+        Ok::<_, OpenError>(())
+    })?;
+    Ok((log, records))
+}
+
+fn undo_hash(payload: &[u8], place: Place) -> Result<block::Hash, StoreError> {
+    let hash = payload.first_chunk::<32>().ok_or(StoreError::BadRecord { place })?;
+    Ok(block::Hash::from_bytes(*hash))
+}
+
+/// What the index holds.
+struct Loaded {
+    tree: Tree,
+    best: Vec<Number>,
+    lanes: Commitment,
+}
+
+/// Why the index is not used.
+enum Mistrust {
+    /// It has to be rebuilt.
+    Index(String),
+    /// Nothing helps.
+    Error(OpenError),
+}
+
+impl<E: Into<OpenError>> From<E> for Mistrust {
+    fn from(error: E) -> Self {
+        match error.into() {
+            OpenError::Store(StoreError::Log(LogError::NotCovered { .. })) => {
+                Mistrust::Index("it is ahead of the block log".into())
+            }
+            OpenError::Store(StoreError::Index(error)) => Mistrust::Index(error.to_string()),
+            error => Mistrust::Error(error),
+        }
+    }
+}
+
+fn malformed() -> Mistrust {
+    Mistrust::Index("a row in it is malformed".into())
+}
+
+/// Reads the index and the log after it; `None` in place of the index if it is empty.
+fn load(
+    index: &Index,
+    blocks: &Path,
+    params: &Params,
+    last_stop: LastStop,
+) -> Result<(OpenedLog, Vec<Record>, Option<Loaded>), Mistrust> {
+    let index_error = |error| OpenError::from(StoreError::Index(error));
+    let Some(row) = index.get(rows::STATE_KEY).map_err(index_error)? else {
+        let (log, records) = open_log(blocks, Position::START)?;
+        return Ok((log, records, None));
+    };
+    let row = rows::State::decode(&row).ok_or_else(malformed)?;
+    let mut nodes = Vec::with_capacity(row.nodes as usize);
+    for chunk in 0..row.nodes.div_ceil(rows::NODES_PER_CHUNK) {
+        let value = index.get(&rows::chunk_key(chunk)).map_err(index_error)?;
+        nodes.extend(value.and_then(|value| rows::decode_chunk(&value)).ok_or_else(malformed)?);
+    }
+    if nodes.len() != row.nodes as usize {
+        return Err(malformed());
+    }
+    let tree = Tree::load(&params.genesis().header, nodes).ok_or_else(malformed)?;
+    let best = best_chain(&tree, row.tip).ok_or_else(malformed)?;
+    if last_stop == LastStop::SameBoot {
+        accounts_match(index, &row.lanes)?;
+    }
+    let (log, records) = open_log(blocks, row.covered)?;
+    let tip = read_block(&log.0.reader(), tree.node(row.tip).place).map_err(OpenError::from)?;
+    let committed = tip.coinbase().map(|coinbase| coinbase.commitment);
+    if committed != Some(row.lanes.digest()) {
+        return Err(Mistrust::Index("its accounts are not those the tip commits to".into()));
+    }
+    Ok((log, records, Some(Loaded { tree, best, lanes: row.lanes })))
+}
+
+/// After a kill, what the rows say is added up again.
+fn accounts_match(index: &Index, lanes: &Commitment) -> Result<(), Mistrust> {
+    let mut sum = Commitment::empty();
+    for row in index.scan_prefix(rows::ACCOUNTS) {
+        let (key, value) = row.map_err(|error| OpenError::from(StoreError::Index(error)))?;
+        let address = rows::account_address(&key).ok_or_else(malformed)?;
+        let row = rows::AccountRow::decode(&value).ok_or_else(malformed)?;
+        sum.add(&address, &row.account);
+    }
+    if sum == *lanes {
+        Ok(())
+    } else {
+        Err(Mistrust::Index("its accounts do not add up to their commitment".into()))
+    }
+}
+
+/// The chain that ends in a tip, by height; `None` unless all of it is known to be valid.
+fn best_chain(tree: &Tree, tip: Number) -> Option<Vec<Number>> {
+    if tip.get() as usize >= tree.len() {
+        return None;
+    }
+    let mut best = vec![tip];
+    let mut at = tip;
+    while at != Number::GENESIS {
+        let node = tree.node(at);
+        if !matches!(node.status, Status::Valid { .. }) {
+            return None;
+        }
+        at = node.parent;
+        best.push(at);
+    }
+    best.reverse();
+    Some(best)
+}
+
+fn start(
+    directory: Directory,
+    log: BlockLog,
+    index: Index,
+    params: Params,
+    options: &Options,
+    loaded: Loaded,
+) -> Writer {
+    let Loaded { tree, best, lanes } = loaded;
+    let tip = *best.last().expect("a best chain holds genesis");
+    let state = State {
+        visible: tree.len(),
+        tree,
+        best,
+        index: index.reader(),
+        cached: Changes::new(),
+        log: log.reader(),
+        mempool: Mempool::new(options.mempool),
+    };
+    Writer {
+        shared: Arc::new(Shared { params, state: RwLock::new(state) }),
+        log,
+        index,
+        directory,
+        threads: options.threads,
+        tip,
+        lanes,
+        pending: Changes::new(),
+        touched: BTreeSet::new(),
+        dirty_chunks: BTreeSet::new(),
+        known_undos: HashMap::new(),
+    }
+}
+
+/// Begins with the genesis block, which is the first record of the log or becomes it.
+fn start_at_genesis(
+    directory: Directory,
+    mut log: BlockLog,
+    index: Index,
+    params: Params,
+    options: &Options,
+    records: &[Record],
+) -> Result<Writer, OpenError> {
+    let genesis = params.genesis();
+    let place = match records.first() {
+        Some(Record::Block(place)) if read_block(&log.reader(), *place)? == *genesis => *place,
+        Some(Record::Block(place) | Record::Undo(_, place)) => {
+            let reason = "the log does not begin with this network's genesis".into();
+            return Err(OpenError::InvalidRecord { place: *place, reason });
+        }
+        None => log.append(Kind::Block, &genesis.encode())?,
+    };
+    let undo = match records.get(1) {
+        Some(Record::Undo(hash, place)) if *hash == params.genesis_hash() => *place,
+        _ => log.append(Kind::Undo, &encode_undo(&params.genesis_hash(), &Undo::default()))?,
+    };
+    let tree = Tree::new(&genesis.header, place, undo);
+    let lanes = params.genesis_accounts().clone();
+    let allocations = params.spec().allocations.clone();
+    let mut writer = start(
+        directory,
+        log,
+        index,
+        params,
+        options,
+        Loaded { tree, best: vec![Number::GENESIS], lanes },
+    );
+    writer.dirty_chunks.insert(0);
+    let funded = |(address, balance): (_, _)| {
+        let row = rows::AccountRow { account: Account { balance, nonce: 0 }, entries: 0 };
+        (rows::account_key(&address), row.encode())
+    };
+    writer.shared.write().cached = allocations.into_iter().map(funded).collect();
+    Ok(writer)
+}
+
+/// Takes in what the log holds beyond the index.
+fn replay(
+    writer: &mut Writer,
+    records: Vec<Record>,
+    notice: &mut dyn FnMut(Notice),
+) -> Result<(), OpenError> {
+    /// Blocks between two lines of progress, and between two commits.
+    const STEP: usize = 1_000;
+    let mut blocks = Vec::new();
+    for record in records {
+        match record {
+            Record::Block(place) => blocks.push(place),
+            Record::Undo(hash, place) => {
+                writer.known_undos.insert(hash, place);
+            }
+        }
+    }
+    let total = blocks.len();
+    let log = writer.log.reader();
+    for (done, place) in blocks.into_iter().enumerate() {
+        if done % STEP == 0 && done > 0 {
+            notice(Notice::Replaying { done, total });
+            writer.commit(Default::default())?;
+        }
+        let block = read_block(&log, place)?;
+        // It was accepted once; what the clock says now is no property of the block.
+        let now = block.header.time;
+        let invalid = |reason: String| OpenError::InvalidRecord { place, reason };
+        match writer.take_in(block, now, Some(place)) {
+            Ok(_) => {}
+            Err(SubmitError::Store(error)) => return Err(error.into()),
+            Err(error) => return Err(invalid(error.to_string())),
+        }
+    }
+    if total > STEP {
+        notice(Notice::Replaying { done: total, total });
+    }
+    writer.known_undos = HashMap::new();
+    writer.commit(Default::default())?;
+    writer.flush()?;
+    Ok(())
+}

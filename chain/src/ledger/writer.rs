@@ -1,0 +1,475 @@
+//! The one that changes the chain. `Writer` is not `Clone`: holding it is the right to do so.
+
+use super::draft::{Draft, Rows};
+use super::{Accepted, Commit, Reader, Shared, State, SubmitError, TransferError};
+use crate::accounts::{Commitment, Overlay, Undo};
+use crate::address::Address;
+use crate::amount::Amount;
+use crate::block::{self, Block, Header, Timestamp};
+use crate::mempool;
+use crate::params::Params;
+use crate::pow::Work;
+use crate::rules::body::{self, CheckedBlock, ConnectError, Reward};
+use crate::rules::tx::CheckedTransfer;
+use crate::rules::{self, RuleError, header};
+use crate::store::blocks::{BlockLog, Kind, LogReader, Place};
+use crate::store::directory::Directory;
+use crate::store::index::{Changes, Index};
+use crate::store::{StoreError, rows};
+use crate::template::{self, Template};
+use crate::tree::{NewNode, Number, Status};
+use crate::tx::{Tag, Transfer};
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+/// Rows that wait in memory before they go to the index together: some 10 MB.
+const FLUSH_ROWS: usize = 50_000;
+
+/// Changes the chain.
+pub struct Writer {
+    pub(super) shared: Arc<Shared>,
+    pub(super) log: BlockLog,
+    pub(super) index: Index,
+    pub(super) directory: Directory,
+    pub(super) threads: usize,
+    /// The tip that blocks are connected to; ahead of the readers' until the next commit.
+    pub(super) tip: Number,
+    /// The commitment to the accounts at that tip.
+    pub(super) lanes: Commitment,
+    /// Rows that wait for the next commit.
+    pub(super) pending: Changes,
+    /// Whose accounts those change.
+    pub(super) touched: BTreeSet<Address>,
+    /// Chunks of nodes that changed since the last flush.
+    pub(super) dirty_chunks: BTreeSet<u32>,
+    /// Undo records that are in the log already: filled while the log is replayed.
+    pub(super) known_undos: HashMap<block::Hash, Place>,
+}
+
+impl Writer {
+    /// A reader of the same chain.
+    pub fn reader(&self) -> Reader {
+        Reader(Arc::clone(&self.shared))
+    }
+
+    /// The network's parameters.
+    pub fn params(&self) -> &Params {
+        &self.shared.params
+    }
+
+    /// Takes a block in. Readers see it after the next `commit`.
+    pub fn block(&mut self, block: Block, now: Timestamp) -> Result<Accepted, SubmitError> {
+        self.take_in(block, now, None)
+    }
+
+    /// Takes a block in that may be in the log already.
+    pub(super) fn take_in(
+        &mut self,
+        block: Block,
+        now: Timestamp,
+        stored: Option<Place>,
+    ) -> Result<Accepted, SubmitError> {
+        let shared = Arc::clone(&self.shared);
+        let (header, hash) = (block.header, block.hash());
+        let state = shared.read();
+        if let Some(known) = known(&state, &hash) {
+            return known;
+        }
+        header::check_alone(&header, &shared.params)?;
+        let parent = find_parent(&state, &header)?;
+        header::check_after_parent(&header, &state.tree.as_parent(parent), &shared.params, now)?;
+        let is_known = |id: &_| state.mempool.contains(id);
+        let checked = body::check(block, &shared.params, is_known, self.threads);
+        let work = header.bits.target().map_or(Work::ZERO, crate::Target::work);
+        let work = state.tree.node(parent).chain_work.saturating_add(work);
+        let is_heavier = work > state.tree.node(self.tip).chain_work;
+        drop(state);
+        let checked = match checked {
+            Ok(checked) => checked,
+            Err(error) => return Err(self.refuse(hash, parent, error).into()),
+        };
+        if is_heavier {
+            self.adopt(parent, &checked, stored)?;
+            Ok(Accepted::Connected)
+        } else {
+            let place = self.log_block(&checked, stored)?;
+            self.insert(parent, &checked, place);
+            Ok(Accepted::SideBranch)
+        }
+    }
+
+    /// Remembers a block that can never be valid.
+    fn refuse(&mut self, hash: block::Hash, parent: Number, error: RuleError) -> RuleError {
+        if error.condemns_header() || matches!(error, RuleError::InvalidAncestor { .. }) {
+            self.shared.write().tree.condemn(hash, parent, error.code());
+        }
+        error
+    }
+
+    /// Adds a block that is in the log to the tree.
+    fn insert(&mut self, parent: Number, block: &CheckedBlock, place: Place) -> Number {
+        let coinbase = block.coinbase();
+        let reward = Reward {
+            recipient: coinbase.recipient,
+            // Out of range only in a block that will not be connected.
+            amount: Amount::new(coinbase.reward).unwrap_or(Amount::MAX),
+        };
+        let new = NewNode::new(&block.block().header, parent, place, reward);
+        let number = self.shared.write().tree.insert(new);
+        self.dirty_chunks.insert(number.get() / rows::NODES_PER_CHUNK);
+        number
+    }
+
+    fn log_block(
+        &mut self,
+        block: &CheckedBlock,
+        stored: Option<Place>,
+    ) -> Result<Place, StoreError> {
+        match stored {
+            Some(place) => Ok(place),
+            None => Ok(self.log.append(Kind::Block, block.encoded())?),
+        }
+    }
+
+    fn log_undo(&mut self, hash: &block::Hash, undo: &Undo) -> Result<Place, StoreError> {
+        match self.known_undos.remove(hash) {
+            Some(place) => Ok(place),
+            None => Ok(self.log.append(Kind::Undo, &encode_undo(hash, undo))?),
+        }
+    }
+
+    /// Makes a block with more work than the tip the new tip, if its whole branch is valid.
+    fn adopt(
+        &mut self,
+        parent: Number,
+        block: &CheckedBlock,
+        stored: Option<Place>,
+    ) -> Result<(), SubmitError> {
+        let tried = self.try_branch(parent, block)?;
+        let Branch { path, changes, touched, lanes, undos } = match tried {
+            Ok(branch) => branch,
+            Err(Fault::NewBlock(error)) => {
+                return Err(self.refuse(block.hash(), parent, error).into());
+            }
+            Err(Fault::Ancestor(number, error)) => {
+                let ancestor = self.mark_invalid(number, &error);
+                let error = RuleError::InvalidAncestor { ancestor };
+                return Err(self.refuse(block.hash(), parent, error).into());
+            }
+        };
+        // All records before any change in memory: a full disk then leaves everything as it was.
+        // First the block, then how to take back all that it made valid.
+        let place = self.log_block(block, stored)?;
+        let mut made_valid = Vec::with_capacity(undos.len());
+        for (number, undo) in path.into_iter().map(Some).chain([None]).zip(undos) {
+            let (hash, status) = match number {
+                Some(number) => {
+                    let node = *self.shared.read().tree.node(number);
+                    (node.hash, node.status)
+                }
+                None => (block.hash(), Status::Stored),
+            };
+            // One that was connected before was so on the same parent: its undo is the same.
+            if status == Status::Stored {
+                made_valid.push((number, self.log_undo(&hash, &undo)?));
+            }
+        }
+        let tip = self.insert(parent, block, place);
+        for (number, undo) in made_valid {
+            let number = number.unwrap_or(tip);
+            self.shared.write().tree.set_valid(number, undo);
+            self.dirty_chunks.insert(number.get() / rows::NODES_PER_CHUNK);
+        }
+        self.pending.extend(changes);
+        self.touched.extend(touched);
+        self.lanes = lanes;
+        self.tip = tip;
+        Ok(())
+    }
+
+    /// Tries the way from the tip to a new block on a draft.
+    fn try_branch(
+        &self,
+        parent: Number,
+        block: &CheckedBlock,
+    ) -> Result<Result<Branch, Fault>, StoreError> {
+        let state = self.shared.read();
+        let path = state.tree.path(self.tip, parent);
+        let mut attempt = Attempt {
+            params: &self.shared.params,
+            state: &state,
+            draft: Draft::new(Rows::new(Some(&self.pending), &state.cached, &state.index)),
+            lanes: self.lanes.clone(),
+            touched: BTreeSet::new(),
+            undos: Vec::new(),
+            threads: self.threads,
+        };
+        for number in path.disconnect {
+            attempt.disconnect(number)?;
+        }
+        for number in &path.connect {
+            let node = state.tree.node(*number);
+            let stored = read_block(&state.log, node.place)?;
+            let is_known = |id: &_| state.mempool.contains(id);
+            let checked = body::check(stored, attempt.params, is_known, self.threads);
+            let checked = checked.map_err(|error| StoreError::BadBlock {
+                hash: node.hash,
+                reason: error.to_string(),
+            })?;
+            if let Err(error) = attempt.connect(&checked, node.parent)? {
+                return Ok(Err(Fault::Ancestor(*number, error)));
+            }
+        }
+        if let Err(error) = attempt.connect(block, parent)? {
+            return Ok(Err(Fault::NewBlock(error)));
+        }
+        let Attempt { draft, lanes, touched, undos, .. } = attempt;
+        let changes = draft.into_changes();
+        Ok(Ok(Branch { path: path.connect, changes, touched, lanes, undos }))
+    }
+
+    fn mark_invalid(&mut self, number: Number, error: &RuleError) -> block::Hash {
+        let mut state = self.shared.write();
+        let changed = state.tree.set_invalid(number, error.code());
+        self.dirty_chunks.extend(changed.iter().map(|number| number.get() / rows::NODES_PER_CHUNK));
+        state.tree.node(number).hash
+    }
+
+    /// Makes all that was taken in safe, then shows it to readers.
+    pub fn commit(&mut self, now: Timestamp) -> Result<Commit, StoreError> {
+        self.log.sync()?;
+        let shared = Arc::clone(&self.shared);
+        let (path, returned) = {
+            let state = shared.read();
+            let path = state.tree.path(state.tip(), self.tip);
+            let returned = transfers_of(&state, &shared.params, &path.disconnect)?;
+            (path, returned)
+        };
+        let mut state = shared.write();
+        state.visible = state.tree.len();
+        let fork_height = state.tree.node(path.fork).height.get() as usize;
+        state.best.truncate(fork_height + 1);
+        state.best.extend_from_slice(&path.connect);
+        state.cached.append(&mut self.pending);
+        let touched = std::mem::take(&mut self.touched);
+        let dropped = if touched.is_empty() && path.connect.is_empty() {
+            Vec::new()
+        } else {
+            let State { mempool, cached, index, .. } = &mut *state;
+            mempool.reconcile(returned, &touched, &Rows::new(None, cached, index), now)?
+        };
+        let full = state.cached.len() >= FLUSH_ROWS;
+        drop(state);
+        if full {
+            self.flush()?;
+        }
+        Ok(Commit { disconnected: path.disconnect, connected: path.connect, dropped })
+    }
+
+    /// Writes all rows that wait in memory to the index. Call it now and then when all is quiet.
+    pub fn flush(&mut self) -> Result<(), StoreError> {
+        let shared = Arc::clone(&self.shared);
+        let state = shared.read();
+        let all_is_shown = self.tip == state.tip() && state.visible == state.tree.len();
+        if !all_is_shown || (state.cached.is_empty() && self.dirty_chunks.is_empty()) {
+            return Ok(());
+        }
+        let mut changes = state.cached.clone();
+        let nodes = u32::try_from(state.tree.len()).expect("numbers are u32");
+        for chunk in std::mem::take(&mut self.dirty_chunks) {
+            let first = chunk * rows::NODES_PER_CHUNK;
+            let last = nodes.min(first + rows::NODES_PER_CHUNK);
+            let stored = (first..last).map(|number| state.tree.stored(Number::new(number)));
+            changes.insert(rows::chunk_key(chunk), Some(rows::encode_chunk(stored)));
+        }
+        let covered = self.log.end();
+        let row = rows::State { tip: self.tip, nodes, covered, lanes: self.lanes.clone() };
+        changes.insert(rows::STATE_KEY.to_vec(), Some(row.encode()));
+        self.index.apply(&changes)?;
+        drop(state);
+        shared.write().cached.clear();
+        Ok(())
+    }
+
+    /// Takes a transfer into the pool.
+    pub fn transaction(
+        &mut self,
+        transfer: Transfer,
+        now: Timestamp,
+    ) -> Result<mempool::Inserted, TransferError> {
+        let checked = rules::tx::check(transfer, self.shared.params.genesis_hash())?;
+        let mut state = self.shared.write();
+        let State { mempool, cached, index, .. } = &mut *state;
+        Ok(mempool.insert(checked, &Rows::new(None, cached, index), now)?)
+    }
+
+    /// A block to mine on the tip, from the pool.
+    pub fn template(
+        &self,
+        miner: Address,
+        now: Timestamp,
+        extra_nonce: [u8; 8],
+        tag: Tag,
+    ) -> Result<Template, template::TemplateError<StoreError>> {
+        let state = self.shared.read();
+        let node = state.tree.node(self.tip);
+        let parent = template::Parent {
+            hash: node.hash,
+            height: node.height,
+            header: state.tree.as_parent(self.tip),
+            matured: matured(&state, &self.shared.params, self.tip),
+            commitment: &self.lanes,
+        };
+        let rows = Rows::new(Some(&self.pending), &state.cached, &state.index);
+        let params = &self.shared.params;
+        template::build(params, &parent, &state.mempool, rows, miner, now, extra_nonce, tag)
+    }
+
+    /// Writes everything and closes the data directory: the next start has nothing to repair.
+    pub fn close(mut self, now: Timestamp) -> Result<(), StoreError> {
+        self.commit(now)?;
+        self.flush()?;
+        self.index.close()?;
+        Ok(self.directory.close()?)
+    }
+}
+
+/// A way to a new tip that was found valid.
+struct Branch {
+    /// Stored blocks on the way, before the new one.
+    path: Vec<Number>,
+    changes: Changes,
+    touched: BTreeSet<Address>,
+    lanes: Commitment,
+    /// Of the blocks on the way and the new one.
+    undos: Vec<Undo>,
+}
+
+/// Which block of a branch breaks a rule.
+enum Fault {
+    NewBlock(RuleError),
+    Ancestor(Number, RuleError),
+}
+
+/// A branch being tried.
+struct Attempt<'a> {
+    params: &'a Params,
+    state: &'a State,
+    draft: Draft<'a>,
+    lanes: Commitment,
+    touched: BTreeSet<Address>,
+    undos: Vec<Undo>,
+    threads: usize,
+}
+
+impl Attempt<'_> {
+    fn connect(
+        &mut self,
+        block: &CheckedBlock,
+        parent: Number,
+    ) -> Result<Result<(), RuleError>, StoreError> {
+        let node = self.state.tree.node(parent);
+        let place = body::Place {
+            height: node.height.next().ok_or(StoreError::HeightsExhausted)?,
+            matured: matured(self.state, self.params, parent),
+        };
+        let mut overlay = Overlay::new(&self.draft);
+        let connected =
+            body::connect(block, &place, self.params, &mut overlay, &mut self.lanes, self.threads);
+        let changes = match connected {
+            Ok(changes) => changes,
+            Err(ConnectError::Rule(error)) => return Ok(Err(error)),
+            Err(ConnectError::View(error)) => return Err(error),
+        };
+        self.draft.connect(place.height, block.block(), block.ids(), &changes)?;
+        self.touched.extend(changes.iter().map(|change| change.address));
+        self.undos.push(Undo::of(&changes));
+        Ok(Ok(()))
+    }
+
+    fn disconnect(&mut self, number: Number) -> Result<(), StoreError> {
+        let node = self.state.tree.node(number);
+        let Status::Valid { undo: place } = node.status else {
+            unreachable!("a block of the best chain is valid")
+        };
+        let block = read_block(&self.state.log, node.place)?;
+        let undo = read_undo(&self.state.log, place, &node.hash)?;
+        let mut overlay = Overlay::new(&self.draft);
+        for (address, account) in undo.accounts() {
+            overlay.set(*address, *account)?;
+        }
+        let changes = overlay.end_block();
+        self.lanes.apply(&changes, self.threads);
+        self.draft.disconnect(node.height, &block, &undo)?;
+        self.touched.extend(changes.iter().map(|change| change.address));
+        Ok(())
+    }
+}
+
+/// What is already known of a block, if it has been here before.
+fn known(state: &State, hash: &block::Hash) -> Option<Result<Accepted, SubmitError>> {
+    let invalid = |code| Some(Err(SubmitError::KnownInvalid { hash: *hash, code }));
+    if let Some(refused) = state.tree.condemned(hash) {
+        return invalid(refused.code);
+    }
+    match state.tree.node(state.tree.find(hash)?).status {
+        Status::Invalid { code } => invalid(code),
+        Status::Stored | Status::Valid { .. } => Some(Ok(Accepted::Known)),
+    }
+}
+
+fn find_parent(state: &State, header: &Header) -> Result<Number, SubmitError> {
+    let parent = header.previous;
+    if state.tree.condemned(&parent).is_some() {
+        return Err(RuleError::InvalidAncestor { ancestor: parent }.into());
+    }
+    let number = state.tree.find(&parent).ok_or(SubmitError::UnknownParent { parent })?;
+    match state.tree.invalid_ancestor(number) {
+        Some((ancestor, _)) => Err(RuleError::InvalidAncestor { ancestor }.into()),
+        None => Ok(number),
+    }
+}
+
+/// The reward that becomes spendable in the child of a block; genesis never has one.
+fn matured(state: &State, params: &Params, parent: Number) -> Option<Reward> {
+    let number = state.tree.ancestor(parent, params.spec().maturity.saturating_sub(1))?;
+    (number != Number::GENESIS).then(|| state.tree.reward(number))
+}
+
+/// The transfers of blocks that leave the best chain, oldest block first.
+fn transfers_of(
+    state: &State,
+    params: &Params,
+    blocks: &[Number],
+) -> Result<Vec<CheckedTransfer>, StoreError> {
+    let mut transfers = Vec::new();
+    for number in blocks.iter().rev() {
+        let block = read_block(&state.log, state.tree.node(*number).place)?;
+        let checked = block.transfers().map(|(_, transfer)| {
+            rules::tx::check(transfer.clone(), params.genesis_hash())
+                .expect("a block of the best chain holds valid transfers")
+        });
+        transfers.extend(checked);
+    }
+    Ok(transfers)
+}
+
+pub(super) fn read_block(log: &LogReader, place: Place) -> Result<Block, StoreError> {
+    let (kind, bytes) = log.read(place)?;
+    if kind != Kind::Block {
+        return Err(StoreError::BadRecord { place });
+    }
+    Block::decode(&bytes).map_err(|_| StoreError::BadRecord { place })
+}
+
+/// Hash of the block ‖ accounts as they were before it.
+pub(super) fn encode_undo(hash: &block::Hash, undo: &Undo) -> Vec<u8> {
+    [hash.as_bytes().as_slice(), &undo.encode()].concat()
+}
+
+fn read_undo(log: &LogReader, place: Place, hash: &block::Hash) -> Result<Undo, StoreError> {
+    let (kind, bytes) = log.read(place)?;
+    let undo = bytes.strip_prefix(hash.as_bytes()).filter(|_| kind == Kind::Undo);
+    let undo = undo.and_then(|bytes| Undo::decode(bytes).ok().flatten());
+    undo.ok_or(StoreError::BadRecord { place })
+}

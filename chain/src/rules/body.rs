@@ -1,0 +1,274 @@
+//! What a body must satisfy: that it belongs to its header, alone, then on its parent's accounts.
+//! A block passes from `Block` to `CheckedBlock` to applied changes; nothing is written here.
+
+#![deny(clippy::arithmetic_side_effects)]
+
+use super::RuleError;
+use super::tx::{Terms, amounts_are_in_range, claim};
+use crate::accounts::{Account, AccountChange, AccountView, Commitment, Overlay};
+use crate::address::Address;
+use crate::amount::Amount;
+use crate::block::{self, Block, Height};
+use crate::merkle;
+use crate::params::Params;
+use crate::signature;
+use crate::tx::{Coinbase, Id, Transaction};
+use std::collections::HashSet;
+
+/// A block whose body belongs to its header and is valid alone. Made only by `check`.
+#[derive(Clone, Debug)]
+pub struct CheckedBlock {
+    block: Block,
+    hash: block::Hash,
+    ids: Vec<Id>,
+    coinbase: Coinbase,
+    transfers: Vec<Terms>,
+    encoded: Vec<u8>,
+}
+
+impl CheckedBlock {
+    /// The block.
+    pub fn block(&self) -> &Block {
+        &self.block
+    }
+
+    /// Its hash.
+    pub fn hash(&self) -> block::Hash {
+        self.hash
+    }
+
+    /// The ids of all transactions, in order.
+    pub fn ids(&self) -> &[Id] {
+        &self.ids
+    }
+
+    /// The first transaction.
+    pub fn coinbase(&self) -> &Coinbase {
+        &self.coinbase
+    }
+
+    /// What the transfers do, in order: transactions 1 and up.
+    pub fn transfers(&self) -> &[Terms] {
+        &self.transfers
+    }
+
+    /// The encoding.
+    pub fn encoded(&self) -> &[u8] {
+        &self.encoded
+    }
+}
+
+/// Everything that needs no other block. `is_known` tells the ids of transfers whose signature
+/// this node has verified already: an id covers every byte of a transfer, the signature included.
+pub fn check(
+    block: Block,
+    params: &Params,
+    is_known: impl Fn(&Id) -> bool,
+    threads: usize,
+) -> Result<CheckedBlock, RuleError> {
+    let ids = block.ids();
+    body_is_not_mutated(&ids)?;
+    merkle_root_matches(&block, &ids)?;
+    let coinbase = starts_with_its_only_coinbase(&block)?.clone();
+    let encoded = block.encode();
+    fits(&encoded, params)?;
+    no_transaction_twice(&ids)?;
+    let transfers = transfers_are_valid_alone(&block, &ids, params, is_known, threads)?;
+    let hash = block.hash();
+    Ok(CheckedBlock { block, hash, ids, coinbase, transfers, encoded })
+}
+
+fn body_is_not_mutated(ids: &[Id]) -> Result<(), RuleError> {
+    if merkle::is_mutated(ids) { Err(RuleError::MutatedBody) } else { Ok(()) }
+}
+
+fn merkle_root_matches(block: &Block, ids: &[Id]) -> Result<(), RuleError> {
+    let (expected, actual) = (block.header.merkle_root, merkle::root(ids));
+    if actual == expected { Ok(()) } else { Err(RuleError::BadMerkleRoot { expected, actual }) }
+}
+
+fn starts_with_its_only_coinbase(block: &Block) -> Result<&Coinbase, RuleError> {
+    let is_coinbase = |transaction: &Transaction| matches!(transaction, Transaction::Coinbase(_));
+    let mut rest = block.transactions.iter().enumerate().skip(1);
+    let misplaced = rest.find(|(_, transaction)| is_coinbase(transaction));
+    match (block.coinbase(), misplaced) {
+        (_, Some((position, _))) => Err(RuleError::CoinbaseMisplaced { position }),
+        (None, None) => Err(RuleError::NoCoinbase),
+        (Some(coinbase), None) => Ok(coinbase),
+    }
+}
+
+fn fits(encoded: &[u8], params: &Params) -> Result<(), RuleError> {
+    let (size, limit) = (encoded.len(), params.spec().max_block_bytes);
+    if u32::try_from(size).is_ok_and(|size| size <= limit) {
+        Ok(())
+    } else {
+        Err(RuleError::BlockTooLarge { size, limit })
+    }
+}
+
+fn no_transaction_twice(ids: &[Id]) -> Result<(), RuleError> {
+    let mut met = HashSet::with_capacity(ids.len());
+    match ids.iter().find(|id| !met.insert(**id)) {
+        Some(id) => Err(RuleError::DuplicateTransaction { id: *id }),
+        None => Ok(()),
+    }
+}
+
+fn transfers_are_valid_alone(
+    block: &Block,
+    ids: &[Id],
+    params: &Params,
+    is_known: impl Fn(&Id) -> bool,
+    threads: usize,
+) -> Result<Vec<Terms>, RuleError> {
+    let mut terms = Vec::with_capacity(ids.len());
+    let (mut unknown, mut claims) = (Vec::new(), Vec::new());
+    for ((_, transfer), id) in block.transfers().zip(ids.iter().skip(1)) {
+        terms.push(amounts_are_in_range(transfer, *id)?);
+        if !is_known(id) {
+            unknown.push(*id);
+            claims.push(claim(transfer, params.genesis_hash()));
+        }
+    }
+    match signature::verify_all(&claims, threads) {
+        Ok(()) => Ok(terms),
+        Err(at) => Err(RuleError::BadSignature { id: unknown[at] }),
+    }
+}
+
+/// A reward that becomes spendable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reward {
+    /// Who mined it.
+    pub recipient: Address,
+    /// Subsidy and fees.
+    pub amount: Amount,
+}
+
+/// Where a block stands.
+#[derive(Clone, Copy, Debug)]
+pub struct Place {
+    /// One above the parent's.
+    pub height: Height,
+    /// The reward of the block `maturity` earlier, if there is one.
+    pub matured: Option<Reward>,
+}
+
+/// Why a block could not be connected.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ConnectError<E> {
+    /// It breaks a rule.
+    #[error(transparent)]
+    Rule(#[from] RuleError),
+    /// An account could not be read.
+    #[error("an account cannot be read: {0}")]
+    View(E),
+}
+
+/// Applies a block to its parent's accounts; what it changed. After an error the overlay and the
+/// commitment are of no use any more.
+pub fn connect<V: AccountView>(
+    block: &CheckedBlock,
+    place: &Place,
+    params: &Params,
+    overlay: &mut Overlay<V>,
+    commitment: &mut Commitment,
+    threads: usize,
+) -> Result<Vec<AccountChange>, ConnectError<V::Error>> {
+    coinbase_names_the_height(block, place)?;
+    mature(overlay, place)?;
+    let mut fees = Amount::ZERO;
+    for terms in block.transfers() {
+        apply(overlay, terms)?;
+        let overflow = RuleError::AmountOverflow { id: terms.id };
+        fees = fees.checked_add(terms.fee).ok_or(overflow)?;
+    }
+    reward_is_subsidy_and_fees(block, params.subsidy(place.height), fees)?;
+    let changes = overlay.end_block();
+    commitment.apply(&changes, threads);
+    coinbase_commits_to_accounts(block, commitment)?;
+    Ok(changes)
+}
+
+fn coinbase_names_the_height(block: &CheckedBlock, place: &Place) -> Result<(), RuleError> {
+    let (expected, actual) = (place.height, block.coinbase.height);
+    let wrong = RuleError::WrongCoinbaseHeight { expected, actual };
+    if actual == expected { Ok(()) } else { Err(wrong) }
+}
+
+/// Credits the reward that becomes spendable at this place.
+pub(crate) fn mature<V: AccountView>(
+    overlay: &mut Overlay<V>,
+    place: &Place,
+) -> Result<(), ConnectError<V::Error>> {
+    let Some(Reward { recipient, amount }) = place.matured else { return Ok(()) };
+    if amount == Amount::ZERO {
+        return Ok(());
+    }
+    let account = overlay.account(&recipient).map_err(ConnectError::View)?;
+    let balance = account
+        .balance
+        .checked_add(amount)
+        .expect("all that is ever issued fits into one balance, as `Params::new` checks");
+    overlay.set(recipient, Account { balance, ..account }).map_err(ConnectError::View)
+}
+
+/// Moves money: debits, raises the nonce, then credits. A transfer that cannot be applied changes
+/// nothing.
+pub(crate) fn apply<V: AccountView>(
+    overlay: &mut Overlay<V>,
+    terms: &Terms,
+) -> Result<(), ConnectError<V::Error>> {
+    let sender = overlay.account(&terms.sender).map_err(ConnectError::View)?;
+    let debited = Account {
+        nonce: nonce_is_next(&sender, terms)?,
+        balance: balance_covers_cost(&sender, terms)?,
+    };
+    let recipient = if terms.recipient == terms.sender {
+        debited
+    } else {
+        overlay.account(&terms.recipient).map_err(ConnectError::View)?
+    };
+    let balance = recipient
+        .balance
+        .checked_add(terms.amount)
+        .ok_or(RuleError::AmountOverflow { id: terms.id })?;
+    overlay.set(terms.sender, debited).map_err(ConnectError::View)?;
+    overlay.set(terms.recipient, Account { balance, ..recipient }).map_err(ConnectError::View)
+}
+
+/// The nonce after the transfer.
+fn nonce_is_next(sender: &Account, terms: &Terms) -> Result<u64, RuleError> {
+    let (expected, actual) = (sender.nonce, terms.nonce);
+    let next = actual.checked_add(1).filter(|_| actual == expected);
+    next.ok_or(RuleError::BadNonce { id: terms.id, expected, actual })
+}
+
+/// The balance after the debit.
+fn balance_covers_cost(sender: &Account, terms: &Terms) -> Result<Amount, RuleError> {
+    sender.balance.checked_sub(terms.cost).ok_or(RuleError::InsufficientBalance {
+        id: terms.id,
+        needed: terms.cost.units(),
+        available: sender.balance.units(),
+    })
+}
+
+fn reward_is_subsidy_and_fees(
+    block: &CheckedBlock,
+    subsidy: Amount,
+    fees: Amount,
+) -> Result<(), RuleError> {
+    // Both are at most 2^53 − 1, so their sum is far below 2^64.
+    let expected = subsidy.units().saturating_add(fees.units());
+    let actual = block.coinbase.reward;
+    if actual == expected { Ok(()) } else { Err(RuleError::WrongReward { expected, actual }) }
+}
+
+fn coinbase_commits_to_accounts(
+    block: &CheckedBlock,
+    commitment: &Commitment,
+) -> Result<(), RuleError> {
+    let (expected, actual) = (commitment.digest(), block.coinbase.commitment);
+    if actual == expected { Ok(()) } else { Err(RuleError::WrongAccounts { expected, actual }) }
+}

@@ -1,0 +1,96 @@
+//! What a header must satisfy: alone, then after its parent.
+
+use super::RuleError;
+use crate::block::{Header, Timestamp};
+use crate::difficulty::Schedule;
+use crate::params::Params;
+use crate::pow::{Bits, Target};
+
+/// What the rules need to know of a header's parent.
+#[derive(Clone, Copy, Debug)]
+pub struct Parent {
+    /// Its bits.
+    pub bits: Bits,
+    /// Its time.
+    pub time: Timestamp,
+    /// Its own parent's time; `None` if it is genesis.
+    pub grandparent_time: Option<Timestamp>,
+}
+
+impl Parent {
+    /// The bits it demands of its child.
+    pub fn next_bits(&self, params: &Params) -> Bits {
+        let spec = params.spec();
+        let schedule = Schedule {
+            spacing: spec.spacing_seconds,
+            half_life: spec.half_life_seconds,
+            limit: params.limit(),
+            genesis_bits: spec.genesis_bits,
+            fixed: spec.fixed_difficulty,
+        };
+        schedule.next_bits((self.bits, self.time), self.grandparent_time)
+    }
+}
+
+/// Everything that needs no other block.
+pub fn check_alone(header: &Header, params: &Params) -> Result<(), RuleError> {
+    version_is_known(header)?;
+    let target = bits_are_a_target(header, params)?;
+    hash_meets_target(header, target)
+}
+
+/// Everything that needs the parent, and the time now.
+pub fn check_after_parent(
+    header: &Header,
+    parent: &Parent,
+    params: &Params,
+    now: Timestamp,
+) -> Result<(), RuleError> {
+    bits_are_demanded(header, parent, params)?;
+    time_is_not_before_parent(header, parent)?;
+    time_is_not_too_new(header, params, now)
+}
+
+fn version_is_known(header: &Header) -> Result<(), RuleError> {
+    let version = header.version;
+    if version & !Header::ROLLING_BITS == Header::VERSION {
+        Ok(())
+    } else {
+        Err(RuleError::BadVersion { version })
+    }
+}
+
+fn bits_are_a_target(header: &Header, params: &Params) -> Result<Target, RuleError> {
+    let bits = header.bits;
+    let target = bits.target().map_err(|reason| RuleError::BadBits { bits, reason })?;
+    if target <= params.limit() {
+        Ok(target)
+    } else {
+        Err(RuleError::BitsAboveLimit { bits, limit: params.spec().limit_bits })
+    }
+}
+
+fn hash_meets_target(header: &Header, target: Target) -> Result<(), RuleError> {
+    let hash = header.hash();
+    if target.is_met_by(hash.as_bytes()) {
+        Ok(())
+    } else {
+        Err(RuleError::HighHash { hash, target })
+    }
+}
+
+fn bits_are_demanded(header: &Header, parent: &Parent, params: &Params) -> Result<(), RuleError> {
+    let (expected, actual) = (parent.next_bits(params), header.bits);
+    if actual == expected { Ok(()) } else { Err(RuleError::WrongBits { expected, actual }) }
+}
+
+fn time_is_not_before_parent(header: &Header, parent: &Parent) -> Result<(), RuleError> {
+    let (earliest, actual) = (parent.time, header.time);
+    if actual >= earliest { Ok(()) } else { Err(RuleError::TimeTooOld { earliest, actual }) }
+}
+
+fn time_is_not_too_new(header: &Header, params: &Params, now: Timestamp) -> Result<(), RuleError> {
+    let latest = now.saturating_add(params.spec().max_future_seconds);
+    let actual = header.time;
+    if actual <= latest { Ok(()) } else { Err(RuleError::TimeTooNew { latest, actual }) }
+}

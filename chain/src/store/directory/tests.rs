@@ -1,0 +1,162 @@
+use super::*;
+
+const HERE: block::Hash = block::Hash::from_bytes([1; 32]);
+const ELSEWHERE: block::Hash = block::Hash::from_bytes([2; 32]);
+
+fn open(path: &Path) -> Directory {
+    Directory::open(path, HERE).unwrap()
+}
+
+#[test]
+fn tells_how_the_last_run_ended() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("data");
+    let directory = open(&path);
+    assert_eq!((directory.last_stop(), directory.path()), (LastStop::First, path.as_path()));
+    directory.close().unwrap();
+    let directory = open(&path);
+    assert_eq!(directory.last_stop(), LastStop::Clean);
+    drop(directory);
+    let killed = if boot_id().is_some() { LastStop::SameBoot } else { LastStop::OtherBoot };
+    assert_eq!(open(&path).last_stop(), killed);
+
+    for mark in
+        ["", "stopped", "running\n", "running\n1\nunknown\n", "running\n1\nother\n", "\u{0}"]
+    {
+        fs::write(path.join("last-run"), mark).unwrap();
+        assert_eq!(open(&path).last_stop(), LastStop::OtherBoot, "{mark:?}");
+    }
+    fs::write(path.join("last-run"), [0xff; 40]).unwrap();
+    assert_eq!(open(&path).last_stop(), LastStop::OtherBoot);
+}
+
+// T14
+#[test]
+fn a_second_opener_is_refused_and_told_who_holds_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let held = open(folder.path());
+    let before = contents(folder.path());
+    let error = Directory::open(folder.path(), HERE).unwrap_err();
+    let pid = std::process::id();
+    assert!(matches!(error, DirectoryError::InUse { holder: Some(holder), .. } if holder == pid));
+    let text = error.to_string();
+    assert!(text.contains(&format!("process {pid}")), "{text}");
+    assert!(text.contains(folder.path().to_str().unwrap()), "{text}");
+    assert_eq!(contents(folder.path()), before);
+    drop(held);
+}
+
+// T15
+#[test]
+fn waits_for_an_earlier_holder_to_let_go() {
+    let folder = tempfile::tempdir().unwrap();
+    let held = open(folder.path());
+    let letting_go = std::thread::spawn(move || {
+        std::thread::sleep(LOCK_PAUSE * 3);
+        held.close().unwrap();
+    });
+    assert_eq!(open(folder.path()).last_stop(), LastStop::Clean);
+    letting_go.join().unwrap();
+}
+
+// T18
+#[test]
+fn a_directory_of_another_genesis_is_refused_and_left_as_it_was() {
+    let folder = tempfile::tempdir().unwrap();
+    open(folder.path()).close().unwrap();
+    let before = contents(folder.path());
+    let text = Directory::open(folder.path(), ELSEWHERE).unwrap_err().to_string();
+    for named in [HERE.to_string(), ELSEWHERE.to_string(), folder.path().display().to_string()] {
+        assert!(text.contains(&named), "{text}");
+    }
+    assert_eq!(contents(folder.path()), before);
+    assert_eq!(open(folder.path()).last_stop(), LastStop::Clean);
+}
+
+// T12
+#[test]
+fn a_lost_genesis_is_named_with_the_remedy() {
+    let folder = tempfile::tempdir().unwrap();
+    open(folder.path()).close().unwrap();
+    let file = folder.path().join("genesis");
+    for spoil in [
+        &(|| fs::remove_file(&file)) as &dyn Fn() -> io::Result<()>,
+        &|| fs::write(&file, ""),
+        &|| fs::write(&file, &HERE.to_string()[1..]),
+        &|| fs::write(&file, [0xff; 64]),
+    ] {
+        spoil().unwrap();
+        let error = Directory::open(folder.path(), HERE).unwrap_err();
+        assert!(matches!(error, DirectoryError::GenesisLost { .. }));
+        let text = error.to_string();
+        assert!(text.contains(&format!("write {HERE} into it")), "{text}");
+    }
+    fs::write(&file, HERE.to_string()).unwrap();
+    assert_eq!(open(folder.path()).last_stop(), LastStop::Clean);
+}
+
+// T12
+#[test]
+fn what_stands_in_the_way_is_named() {
+    for name in ["genesis", "last-run", "lock", "last-run.new"] {
+        let folder = tempfile::tempdir().unwrap();
+        open(folder.path()).close().unwrap();
+        let path = folder.path().join(name);
+        let _ = fs::remove_file(&path);
+        fs::create_dir(&path).unwrap();
+        let text = Directory::open(folder.path(), HERE).unwrap_err().to_string();
+        let named = folder.path().join(name.trim_end_matches(".new"));
+        assert!(text.contains(named.to_str().unwrap()), "{text}");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("data");
+    fs::write(&path, "a file").unwrap();
+    let text = Directory::open(&path, HERE).unwrap_err().to_string();
+    assert!(text.contains(path.to_str().unwrap()), "{text}");
+}
+
+// T03: the machine went down while the folder was made.
+#[test]
+fn goes_on_from_any_step_of_an_unfinished_first_open() {
+    for names in [&["lock"][..], &["lock", "genesis.new"], &["lock", "genesis", "last-run.new"]] {
+        let folder = tempfile::tempdir().unwrap();
+        for name in names {
+            let text = if *name == "genesis" { HERE.to_string() } else { String::new() };
+            fs::write(folder.path().join(name), text).unwrap();
+        }
+        assert_eq!(open(folder.path()).last_stop(), LastStop::First);
+    }
+}
+
+// T19
+#[cfg(unix)]
+#[test]
+fn works_behind_links_and_under_any_name_and_keeps_it_private() {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a b").join("Straße 鎖 🦀");
+    open(&path).close().unwrap();
+    assert_eq!(mode(&path), 0o700);
+
+    let link = folder.path().join("link");
+    symlink(&path, &link).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    let held = open(&link);
+    assert_eq!((held.last_stop(), mode(&path)), (LastStop::Clean, 0o700));
+    assert!(matches!(Directory::open(&path, HERE), Err(DirectoryError::InUse { .. })));
+}
+
+/// Every file with its bytes and the time it was written.
+fn contents(folder: &Path) -> Vec<(PathBuf, Vec<u8>, std::time::SystemTime)> {
+    let mut files: Vec<_> = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| {
+            let path = entry.unwrap().path();
+            let modified = fs::metadata(&path).unwrap().modified().unwrap();
+            (path.clone(), fs::read(&path).unwrap(), modified)
+        })
+        .collect();
+    files.sort();
+    files
+}

@@ -1,0 +1,244 @@
+//! What the index keeps: every key, its fields and who writes it. All of it follows from the block
+//! log. Integers in keys are big-endian, so that keys sort by them; in values little-endian.
+//!
+//! | key | value | meaning |
+//! |---|---|---|
+//! | `m` `state` | tip u32, nodes u32, covered position (file u32, offset u32), 2,048 lane bytes | what the other rows stand at |
+//! | `n` chunk u32 | up to 32 nodes of 113 bytes | the tree of blocks, in the order of arrival |
+//! | `a` address 20 | balance u64, nonce u64, entries u32 | an account, and how many history entries it has |
+//! | `h` address 20, page u32 | up to 256 times height u32, position u32 | an address's transactions, oldest first |
+//! | `t` first 8 bytes of an id | heights u32 | blocks of the best chain with such a transaction |
+//!
+//! The ledger's writer writes all of them. A page may be longer than the entries that count: those
+//! left by a block that was disconnected are overwritten by the next.
+
+use crate::accounts::{Account, Commitment};
+use crate::address::Address;
+use crate::amount::Amount;
+use crate::block::{self, Timestamp};
+use crate::codec::{DecodeError, Decoder};
+use crate::pow::Bits;
+use crate::rules::TABLE;
+use crate::rules::body::Reward;
+use crate::store::blocks::{Place, Position};
+use crate::tree::{Number, Status, StoredNode};
+use crate::tx::Id;
+
+/// Changes whenever a row or the block log's records do; an index of another schema is rebuilt.
+pub const SCHEMA: u32 = 1;
+
+/// The key of the one `State`.
+pub const STATE_KEY: &[u8] = b"mstate";
+/// Prefix of all account rows.
+pub const ACCOUNTS: &[u8] = b"a";
+/// Nodes in a chunk: 3.6 kB, under the 4 kB that a value may have.
+pub const NODES_PER_CHUNK: u32 = 32;
+/// History entries in a page: 2 kB.
+pub const ENTRIES_PER_PAGE: u32 = 256;
+
+/// What all other rows stand at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct State {
+    /// The best block.
+    pub tip: Number,
+    /// How many nodes there are.
+    pub nodes: u32,
+    /// All records of the log before it are in the rows.
+    pub covered: Position,
+    /// The commitment to the accounts.
+    pub lanes: Commitment,
+}
+
+impl State {
+    /// The value.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(16 + Commitment::BYTES);
+        for number in [self.tip.get(), self.nodes, self.covered.file, self.covered.offset] {
+            bytes.extend_from_slice(&number.to_le_bytes());
+        }
+        bytes.extend_from_slice(&self.lanes.encode());
+        bytes
+    }
+
+    /// Reads the value.
+    pub fn decode(bytes: &[u8]) -> Option<State> {
+        let mut input = Decoder::new(bytes);
+        let tip = Number::new(input.u32().ok()?);
+        let nodes = input.u32().ok()?;
+        let covered = Position { file: input.u32().ok()?, offset: input.u32().ok()? };
+        let lanes = Commitment::decode(input.bytes(Commitment::BYTES).ok()?)?;
+        input.finish().ok()?;
+        Some(State { tip, nodes, covered, lanes })
+    }
+}
+
+/// The key of a chunk of nodes.
+pub fn chunk_key(chunk: u32) -> Vec<u8> {
+    [b"n".as_slice(), &chunk.to_be_bytes()].concat()
+}
+
+/// The value of a chunk.
+pub fn encode_chunk(nodes: impl Iterator<Item = StoredNode>) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for node in nodes {
+        let (status, undo) = match node.status {
+            Status::Stored => (0, NOWHERE),
+            Status::Valid { undo } => (1, undo),
+            Status::Invalid { code } => (status_byte(code), NOWHERE),
+        };
+        bytes.extend_from_slice(node.hash.as_bytes());
+        bytes.extend_from_slice(&node.parent.get().to_le_bytes());
+        bytes.extend_from_slice(&node.time.get().to_le_bytes());
+        bytes.extend_from_slice(&node.bits.raw().to_le_bytes());
+        write_place(&mut bytes, node.place);
+        bytes.extend_from_slice(node.reward.recipient.as_bytes());
+        bytes.extend_from_slice(&node.reward.amount.units().to_le_bytes());
+        bytes.push(status);
+        write_place(&mut bytes, undo);
+    }
+    bytes
+}
+
+/// Reads a chunk.
+pub fn decode_chunk(bytes: &[u8]) -> Option<Vec<StoredNode>> {
+    let mut input = Decoder::new(bytes);
+    let mut nodes = Vec::new();
+    while input.left() > 0 {
+        nodes.push(read_node(&mut input).ok()??);
+    }
+    Some(nodes)
+}
+
+const NOWHERE: Place = Place { file: 0, offset: 0, length: 0 };
+/// Status bytes from here on are the rows of the table of rules.
+const FIRST_RULE: u8 = 2;
+
+fn status_byte(code: &str) -> u8 {
+    let row = TABLE.iter().position(|(other, _)| *other == code).expect("every code is a rule's");
+    u8::try_from(row).expect("there are few rules").saturating_add(FIRST_RULE)
+}
+
+fn write_place(bytes: &mut Vec<u8>, place: Place) {
+    for number in [place.file, place.offset, place.length] {
+        bytes.extend_from_slice(&number.to_le_bytes());
+    }
+}
+
+fn read_place(input: &mut Decoder) -> Result<Place, DecodeError> {
+    Ok(Place { file: input.u32()?, offset: input.u32()?, length: input.u32()? })
+}
+
+fn read_node(input: &mut Decoder) -> Result<Option<StoredNode>, DecodeError> {
+    let hash = block::Hash::from_bytes(input.array()?);
+    let parent = Number::new(input.u32()?);
+    let time = Timestamp::new(input.u32()?);
+    let bits = Bits::new(input.u32()?);
+    let place = read_place(input)?;
+    let recipient = Address::from_bytes(input.array()?);
+    let amount = Amount::new(input.u64()?);
+    let status = input.u8()?;
+    let undo = read_place(input)?;
+    let status = match status {
+        0 => Some(Status::Stored),
+        1 => Some(Status::Valid { undo }),
+        rule => TABLE.get(usize::from(rule - FIRST_RULE)).map(|(code, _)| Status::Invalid { code }),
+    };
+    Ok(amount.zip(status).map(|(amount, status)| StoredNode {
+        hash,
+        parent,
+        time,
+        bits,
+        place,
+        reward: Reward { recipient, amount },
+        status,
+    }))
+}
+
+/// What is kept of an address.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AccountRow {
+    /// The account.
+    pub account: Account,
+    /// Transactions of the best chain that name it.
+    pub entries: u32,
+}
+
+impl AccountRow {
+    /// The value; `None` if there is nothing to keep.
+    pub fn encode(&self) -> Option<Vec<u8>> {
+        let bytes = [self.account.encode().as_slice(), &self.entries.to_le_bytes()].concat();
+        (*self != AccountRow::default()).then_some(bytes)
+    }
+
+    /// Reads the value.
+    pub fn decode(bytes: &[u8]) -> Option<AccountRow> {
+        let mut input = Decoder::new(bytes);
+        let account = Account::read(&mut input).ok()??;
+        let entries = input.u32().ok()?;
+        input.finish().ok()?;
+        Some(AccountRow { account, entries })
+    }
+}
+
+/// The key of an account.
+pub fn account_key(address: &Address) -> Vec<u8> {
+    [ACCOUNTS, address.as_bytes()].concat()
+}
+
+/// The address of an account's key.
+pub fn account_address(key: &[u8]) -> Option<Address> {
+    key.strip_prefix(ACCOUNTS)?.try_into().ok().map(Address::from_bytes)
+}
+
+/// The key of a page of an address's history.
+pub fn page_key(address: &Address, page: u32) -> Vec<u8> {
+    [b"h".as_slice(), address.as_bytes(), &page.to_be_bytes()].concat()
+}
+
+/// One transaction of an address's history.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Entry {
+    /// The block's height in the best chain.
+    pub height: block::Height,
+    /// The transaction's position in the block.
+    pub position: u32,
+}
+
+impl Entry {
+    /// Bytes of an entry.
+    pub const BYTES: usize = 8;
+
+    /// The value.
+    pub fn encode(&self) -> [u8; Entry::BYTES] {
+        let mut bytes = [0; Entry::BYTES];
+        bytes[..4].copy_from_slice(&self.height.get().to_le_bytes());
+        bytes[4..].copy_from_slice(&self.position.to_le_bytes());
+        bytes
+    }
+
+    /// Reads the entry at an index of a page; `None` beyond its end.
+    pub fn of_page(page: &[u8], at: u32) -> Option<Entry> {
+        let (entries, _) = page.as_chunks::<{ Entry::BYTES }>();
+        let mut input = Decoder::new(entries.get(at as usize)?);
+        let height = block::Height::new(input.u32().ok()?);
+        Some(Entry { height, position: input.u32().ok()? })
+    }
+}
+
+/// The key of a transaction.
+pub fn transaction_key(id: &Id) -> Vec<u8> {
+    [b"t".as_slice(), &id.as_bytes()[..8]].concat()
+}
+
+/// The value of a transaction's key.
+pub fn encode_heights(heights: &[block::Height]) -> Option<Vec<u8>> {
+    let bytes = heights.iter().flat_map(|height| height.get().to_le_bytes()).collect();
+    (!heights.is_empty()).then_some(bytes)
+}
+
+/// Reads it.
+pub fn decode_heights(bytes: &[u8]) -> Option<Vec<block::Height>> {
+    let (heights, rest) = bytes.as_chunks::<4>();
+    let heights = heights.iter().map(|height| block::Height::new(u32::from_le_bytes(*height)));
+    rest.is_empty().then(|| heights.collect())
+}

@@ -1,0 +1,380 @@
+//! All blocks this node has, by hash: their parents, work and status, and which of them is best.
+//! A block's number is its place in the order of arrival, so the lower of two numbers came first.
+//! Does not hold bodies or accounts; does not decide what is valid.
+
+use crate::address::Address;
+use crate::amount::Amount;
+use crate::block::{self, Header, Height, Timestamp};
+use crate::pow::{Bits, Work};
+use crate::rules::body::Reward;
+use crate::rules::header::Parent;
+use crate::store::blocks::Place;
+use hashbrown::HashTable;
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::hash::{BuildHasher, RandomState};
+
+/// A block's number in the order of arrival; genesis is 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Number(u32);
+
+impl Number {
+    /// Genesis came first.
+    pub const GENESIS: Number = Number(0);
+
+    /// From a number.
+    pub const fn new(number: u32) -> Number {
+        Number(number)
+    }
+
+    /// As a number.
+    pub const fn get(self) -> u32 {
+        self.0
+    }
+}
+
+/// What is known of a block's validity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// Valid alone; never tried on its parent's accounts.
+    Stored,
+    /// Valid with all its ancestors; how to take it back is in the log.
+    Valid {
+        /// Where.
+        undo: Place,
+    },
+    /// It breaks a rule, or descends from a block that does.
+    Invalid {
+        /// The rule's code.
+        code: &'static str,
+    },
+}
+
+/// One block.
+#[derive(Clone, Copy, Debug)]
+pub struct Node {
+    /// The block's hash.
+    pub hash: block::Hash,
+    /// Its parent; genesis is its own.
+    pub parent: Number,
+    /// Blocks from genesis.
+    pub height: Height,
+    /// The header's time.
+    pub time: Timestamp,
+    /// The header's bits.
+    pub bits: Bits,
+    /// Of the whole chain up to this block.
+    pub chain_work: Work,
+    /// Where the block is in the log.
+    pub place: Place,
+    /// Who mined it.
+    pub miner: Address,
+    /// What the coinbase takes.
+    pub reward: Amount,
+    /// What is known of its validity.
+    pub status: Status,
+}
+
+/// What the tree is told of a new block; it finds out the rest.
+#[derive(Clone, Copy, Debug)]
+pub struct NewNode {
+    /// The block's hash.
+    pub hash: block::Hash,
+    /// Its parent.
+    pub parent: Number,
+    /// The header's time.
+    pub time: Timestamp,
+    /// The header's bits: a target, as the rules made sure.
+    pub bits: Bits,
+    /// Where the block is in the log.
+    pub place: Place,
+    /// Who mined it, and for how much.
+    pub reward: Reward,
+}
+
+impl NewNode {
+    /// From a block's parts.
+    pub fn new(header: &Header, parent: Number, place: Place, reward: Reward) -> NewNode {
+        let Header { time, bits, .. } = *header;
+        NewNode { hash: header.hash(), parent, time, bits, place, reward }
+    }
+}
+
+/// What is kept of a node; the rest follows from its parent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StoredNode {
+    /// The block's hash.
+    pub hash: block::Hash,
+    /// Its parent.
+    pub parent: Number,
+    /// The header's time.
+    pub time: Timestamp,
+    /// The header's bits.
+    pub bits: Bits,
+    /// Where the block is in the log.
+    pub place: Place,
+    /// Who mined it, and for how much.
+    pub reward: Reward,
+    /// What is known of its validity.
+    pub status: Status,
+}
+
+/// From one tip to another: what is left and what is entered, each in the order of doing it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Path {
+    /// The last block both have.
+    pub fork: Number,
+    /// Blocks to disconnect, the old tip first.
+    pub disconnect: Vec<Number>,
+    /// Blocks to connect, the new tip last.
+    pub connect: Vec<Number>,
+}
+
+/// The tree of blocks.
+pub struct Tree {
+    nodes: Vec<Node>,
+    by_hash: HashTable<Number>,
+    hasher: RandomState,
+    /// Blocks that no other block names as its parent.
+    tips: BTreeSet<Number>,
+    condemned: Condemned,
+}
+
+impl Tree {
+    /// Only genesis.
+    pub fn new(genesis: &Header, place: Place, undo: Place) -> Tree {
+        let mut tree = Tree {
+            nodes: Vec::new(),
+            by_hash: HashTable::new(),
+            hasher: RandomState::new(),
+            tips: BTreeSet::new(),
+            condemned: Condemned::default(),
+        };
+        tree.push(Node {
+            hash: genesis.hash(),
+            parent: Number::GENESIS,
+            height: Height::GENESIS,
+            time: genesis.time,
+            bits: genesis.bits,
+            chain_work: work(genesis.bits),
+            place,
+            miner: Address::ZERO,
+            reward: Amount::ZERO,
+            status: Status::Valid { undo },
+        });
+        tree
+    }
+
+    /// From nodes in the order of arrival, as they were kept; `None` if they are not a tree with
+    /// this genesis.
+    pub fn load(genesis: &Header, nodes: Vec<StoredNode>) -> Option<Tree> {
+        let mut nodes = nodes.into_iter();
+        let first = nodes.next().filter(|first| first.hash == genesis.hash())?;
+        let Status::Valid { undo } = first.status else { return None };
+        let mut tree = Tree::new(genesis, first.place, undo);
+        for stored in nodes {
+            if stored.parent.0 as usize >= tree.len() || stored.bits.target().is_err() {
+                return None;
+            }
+            let StoredNode { hash, parent, time, bits, place, reward, status } = stored;
+            let number = tree.insert(NewNode { hash, parent, time, bits, place, reward });
+            tree.nodes[number.0 as usize].status = status;
+        }
+        Some(tree)
+    }
+
+    /// A node as it is kept.
+    pub fn stored(&self, number: Number) -> StoredNode {
+        let Node { hash, parent, time, bits, place, status, .. } = *self.node(number);
+        StoredNode { hash, parent, time, bits, place, reward: self.reward(number), status }
+    }
+
+    /// What a block pays its miner.
+    pub fn reward(&self, number: Number) -> Reward {
+        let node = self.node(number);
+        Reward { recipient: node.miner, amount: node.reward }
+    }
+
+    /// How many blocks there are.
+    pub fn len(&self) -> usize {
+        self.nodes.len()
+    }
+
+    /// Never: genesis is always there.
+    pub fn is_empty(&self) -> bool {
+        self.nodes.is_empty()
+    }
+
+    /// The block of a number, which came from this tree.
+    pub fn node(&self, number: Number) -> &Node {
+        &self.nodes[number.0 as usize]
+    }
+
+    /// The block of a hash.
+    pub fn find(&self, hash: &block::Hash) -> Option<Number> {
+        let found = self
+            .by_hash
+            .find(self.hasher.hash_one(hash), |number| self.node(*number).hash == *hash);
+        found.copied()
+    }
+
+    /// Adds a block after a parent that is in the tree. A descendant of an invalid block is invalid.
+    pub fn insert(&mut self, new: NewNode) -> Number {
+        let parent = *self.node(new.parent);
+        let status = match parent.status {
+            Status::Invalid { .. } => Status::Invalid { code: "invalid-ancestor" },
+            Status::Stored | Status::Valid { .. } => Status::Stored,
+        };
+        self.push(Node {
+            hash: new.hash,
+            parent: new.parent,
+            height: parent.height.next().expect("`height_after` refused the block otherwise"),
+            time: new.time,
+            bits: new.bits,
+            chain_work: parent.chain_work.saturating_add(work(new.bits)),
+            place: new.place,
+            miner: new.reward.recipient,
+            reward: new.reward.amount,
+            status,
+        })
+    }
+
+    fn push(&mut self, node: Node) -> Number {
+        let number = u32::try_from(self.nodes.len()).expect("no disk holds 2^32 blocks");
+        let number = Number(number);
+        self.nodes.push(node);
+        let Tree { nodes, by_hash, hasher, .. } = self;
+        by_hash.insert_unique(hasher.hash_one(node.hash), number, |number| {
+            hasher.hash_one(nodes[number.0 as usize].hash)
+        });
+        self.tips.remove(&node.parent);
+        self.tips.insert(number);
+        number
+    }
+
+    /// What the rules need to know of a block to judge its child.
+    pub fn as_parent(&self, number: Number) -> Parent {
+        let node = self.node(number);
+        let grandparent = (number != Number::GENESIS).then(|| self.node(node.parent).time);
+        Parent { bits: node.bits, time: node.time, grandparent_time: grandparent }
+    }
+
+    /// The nearest block that is invalid itself, if the block or an ancestor is.
+    pub fn invalid_ancestor(&self, number: Number) -> Option<(block::Hash, &'static str)> {
+        let mut at = self.node(number);
+        loop {
+            match at.status {
+                Status::Invalid { code: "invalid-ancestor" } => at = self.node(at.parent),
+                Status::Invalid { code } => return Some((at.hash, code)),
+                Status::Stored | Status::Valid { .. } => return None,
+            }
+        }
+    }
+
+    /// Remembers that a block is valid on its parent.
+    pub fn set_valid(&mut self, number: Number, undo: Place) {
+        self.nodes[number.0 as usize].status = Status::Valid { undo };
+    }
+
+    /// Remembers that a block breaks a rule, and with it all that descends from it. The blocks whose
+    /// status changed.
+    pub fn set_invalid(&mut self, number: Number, code: &'static str) -> Vec<Number> {
+        let mut changed = vec![number];
+        self.nodes[number.0 as usize].status = Status::Invalid { code };
+        // A descendant came later than its ancestor, so one pass over what came later finds all.
+        for at in number.0 as usize + 1..self.nodes.len() {
+            let parent = self.nodes[at].parent;
+            let parent_is_invalid = matches!(self.node(parent).status, Status::Invalid { .. });
+            if parent_is_invalid && !matches!(self.nodes[at].status, Status::Invalid { .. }) {
+                self.nodes[at].status = Status::Invalid { code: "invalid-ancestor" };
+                changed.push(Number(u32::try_from(at).expect("numbers are u32")));
+            }
+        }
+        changed
+    }
+
+    /// The way from one tip to another.
+    pub fn path(&self, from: Number, to: Number) -> Path {
+        let (mut left, mut right) = (from, to);
+        let (mut disconnect, mut connect) = (Vec::new(), Vec::new());
+        while left != right {
+            if self.node(left).height >= self.node(right).height {
+                disconnect.push(left);
+                left = self.node(left).parent;
+            } else {
+                connect.push(right);
+                right = self.node(right).parent;
+            }
+        }
+        connect.reverse();
+        Path { fork: left, disconnect, connect }
+    }
+
+    /// The ancestor so many blocks back; `None` before genesis.
+    pub fn ancestor(&self, number: Number, blocks: u32) -> Option<Number> {
+        self.node(number).height.back(blocks)?;
+        let mut at = number;
+        for _ in 0..blocks {
+            at = self.node(at).parent;
+        }
+        Some(at)
+    }
+
+    /// The ends of all branches, newest first.
+    pub fn tips(&self) -> impl Iterator<Item = Number> {
+        self.tips.iter().rev().copied()
+    }
+
+    /// Remembers a block that is invalid and so was not kept: neither it nor its children are
+    /// examined again.
+    pub fn condemn(&mut self, hash: block::Hash, parent: Number, code: &'static str) {
+        self.condemned.insert(hash, Refused { parent, code });
+    }
+
+    /// The block, if it was refused for ever.
+    pub fn condemned(&self, hash: &block::Hash) -> Option<Refused> {
+        self.condemned.by_hash.get(hash).copied()
+    }
+
+    /// All blocks that were refused for ever and are still remembered.
+    pub fn all_condemned(&self) -> impl Iterator<Item = (block::Hash, Refused)> {
+        self.condemned.by_hash.iter().map(|(hash, refused)| (*hash, *refused))
+    }
+}
+
+/// A block that was refused for ever.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// Its parent, which is in the tree.
+    pub parent: Number,
+    /// The code of the rule it breaks.
+    pub code: &'static str,
+}
+
+/// Refused blocks that are remembered: some 100 bytes each. Each cost its sender a proof of work.
+const MAX_CONDEMNED: usize = 4_096;
+
+/// The last refused blocks, oldest forgotten first.
+#[derive(Default)]
+struct Condemned {
+    by_hash: HashMap<block::Hash, Refused>,
+    order: VecDeque<block::Hash>,
+}
+
+impl Condemned {
+    fn insert(&mut self, hash: block::Hash, refused: Refused) {
+        if self.by_hash.insert(hash, refused).is_some() {
+            return;
+        }
+        self.order.push_back(hash);
+        if self.order.len() > MAX_CONDEMNED
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.by_hash.remove(&oldest);
+        }
+    }
+}
+
+/// The work of a block whose bits the rules have checked.
+fn work(bits: Bits) -> Work {
+    bits.target().expect("the rules accept canonical bits only").work()
+}

@@ -1,0 +1,392 @@
+//! What a wallet file says: the mnemonic, encrypted, and beside it in clear what no secret is
+//! needed for. JSON, version 1:
+//!
+//! - `protected`: whether there is a password at all (without one, it is the empty one);
+//! - `accounts`: number → address (hexadecimal: the same on every network) of those in use;
+//! - `kdf`: Argon2id and its cost, which turn password and `salt` into a 256-bit key;
+//! - `cipher`: XChaCha20-Poly1305 and its `nonce`, new with every writing;
+//! - `ciphertext`: the words of the mnemonic. Everything above is its associated data, so that
+//!   nothing can be changed without the key.
+//!
+//! Hexadecimal is lower case. Source: RFC 9106; draft-irtf-cfrg-xchacha-03.
+
+use super::derivation::Index;
+use super::mnemonic::Mnemonic;
+use super::password::Password;
+use argon2::{Algorithm, Argon2, Params, Version};
+use chacha20poly1305::XChaCha20Poly1305;
+use chacha20poly1305::aead::{Aead, KeyInit, Payload};
+use chain::Address;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::collections::BTreeMap;
+use zeroize::Zeroizing;
+
+const VERSION: u32 = 1;
+
+/// Fills a slice with unpredictable bytes: `getrandom::fill`.
+pub type Random = fn(&mut [u8]) -> Result<(), getrandom::Error>;
+
+/// The key that a password becomes.
+pub type Key = Zeroizing<[u8; 32]>;
+
+/// One wallet, locked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Keystore {
+    version: u32,
+    protected: bool,
+    accounts: BTreeMap<Index, Hex<[u8; 20]>>,
+    kdf: Kdf,
+    cipher: Cipher,
+    ciphertext: Hex<Vec<u8>>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Kdf {
+    algorithm: KdfAlgorithm,
+    memory_kib: u32,
+    iterations: u32,
+    parallelism: u32,
+    salt: Hex<[u8; 16]>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum KdfAlgorithm {
+    Argon2id,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Cipher {
+    algorithm: CipherAlgorithm,
+    nonce: Hex<[u8; 24]>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum CipherAlgorithm {
+    XChaCha20Poly1305,
+}
+
+/// Why bytes are not a wallet.
+#[derive(Debug, thiserror::Error)]
+pub enum FormatError {
+    /// Other JSON, or none.
+    #[error("it is not a wallet, or damaged")]
+    Json(#[from] serde_json::Error),
+    /// Written by a later program.
+    #[error("it is a wallet of version {found}, this program knows version {VERSION}")]
+    Version {
+        /// The version it claims.
+        found: u32,
+    },
+    /// A cost below the policy would help to guess the password, one far above it would stop this
+    /// machine.
+    #[error(
+        "it asks for {memory_kib} KiB × {iterations} × {parallelism} to derive its key, which no \
+         wallet does: it is damaged"
+    )]
+    Cost {
+        /// Memory in KiB.
+        memory_kib: u32,
+        /// Passes over the memory.
+        iterations: u32,
+        /// Lanes.
+        parallelism: u32,
+    },
+}
+
+/// Why a wallet stays locked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum UnlockError {
+    /// Nothing tells a wrong password from a changed file.
+    #[error("wrong password (or the file was changed)")]
+    WrongPassword,
+    /// The key derivation could not have its memory.
+    #[error("not enough memory to check the password: {memory_kib} KiB are needed")]
+    OutOfMemory {
+        /// Memory in KiB.
+        memory_kib: u32,
+    },
+}
+
+impl Kdf {
+    /// The second recommended option of RFC 9106, section 4: 64 MiB, 3 passes, 4 lanes; some
+    /// tenths of a second on a laptop. It is also the least that is accepted.
+    fn policy(salt: [u8; 16]) -> Kdf {
+        let algorithm = KdfAlgorithm::Argon2id;
+        Kdf { algorithm, memory_kib: 1 << 16, iterations: 3, parallelism: 4, salt: Hex(salt) }
+    }
+
+    /// Up to 1 GiB, 16 passes and 16 lanes, for files that a later policy writes: some ten seconds
+    /// on a laptop, which is the most that a damaged file can cost.
+    fn check(&self) -> Result<(), FormatError> {
+        let &Kdf { memory_kib, iterations, parallelism, .. } = self;
+        let least = Kdf::policy([0; 16]);
+        let accepted = (least.memory_kib..=1 << 20).contains(&memory_kib)
+            && (least.iterations..=16).contains(&iterations)
+            && (1..=16).contains(&parallelism);
+        accepted.then_some(()).ok_or(FormatError::Cost { memory_kib, iterations, parallelism })
+    }
+
+    fn key(&self, password: &Password) -> Result<Key, UnlockError> {
+        let params = Params::new(self.memory_kib, self.iterations, self.parallelism, Some(32))
+            .expect("`check` accepts nothing that Argon2 does not");
+        let mut key = Key::default();
+        Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
+            .hash_password_into(password.as_bytes(), &self.salt.0, key.as_mut_slice())
+            .map_err(|_| UnlockError::OutOfMemory { memory_kib: self.memory_kib })?;
+        Ok(key)
+    }
+}
+
+/// Why a wallet could not be locked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LockError {
+    /// The system has no randomness to give.
+    #[error("the system gives no random bytes, so nothing was written")]
+    Random(#[from] getrandom::Error),
+    /// The key derivation could not have its memory.
+    #[error(transparent)]
+    Memory(#[from] UnlockError),
+}
+
+impl Keystore {
+    /// Locks a mnemonic under a password; returns the key too, for `relock`.
+    pub fn lock(
+        mnemonic: &Mnemonic,
+        accounts: &BTreeMap<Index, Address>,
+        password: Option<&Password>,
+        random: Random,
+    ) -> Result<(Keystore, Key), LockError> {
+        let mut salt = [0; 16];
+        random(&mut salt)?;
+        let kdf = Kdf::policy(salt);
+        let key = kdf.key(password.unwrap_or(&Password::none()))?;
+        let cipher = Cipher { algorithm: CipherAlgorithm::XChaCha20Poly1305, nonce: Hex([0; 24]) };
+        let mut keystore = Keystore {
+            version: VERSION,
+            protected: password.is_some(),
+            accounts: BTreeMap::new(),
+            kdf,
+            cipher,
+            ciphertext: Hex(Vec::new()),
+        };
+        keystore.relock(mnemonic, accounts, &key, random)?;
+        Ok((keystore, key))
+    }
+
+    /// Locks the mnemonic again, with other accounts in clear.
+    pub fn relock(
+        &mut self,
+        mnemonic: &Mnemonic,
+        accounts: &BTreeMap<Index, Address>,
+        key: &Key,
+        random: Random,
+    ) -> Result<(), getrandom::Error> {
+        let mut nonce = [0; 24];
+        random(&mut nonce)?;
+        self.cipher.nonce = Hex(nonce);
+        self.accounts =
+            accounts.iter().map(|(index, address)| (*index, Hex(*address.as_bytes()))).collect();
+        let phrase = mnemonic.phrase();
+        let payload = Payload { msg: phrase.as_bytes(), aad: &self.associated_data() };
+        let locked = cipher(key).encrypt(&nonce.into(), payload);
+        self.ciphertext = Hex(locked.expect("a mnemonic is far below the cipher's limit"));
+        Ok(())
+    }
+
+    /// Reads a file: its shape and bounds, not yet whether a password opens it.
+    pub fn parse(bytes: &[u8]) -> Result<Keystore, FormatError> {
+        /// Another version may have other fields; only this one stays.
+        #[derive(Deserialize)]
+        struct Versioned {
+            version: u32,
+        }
+        match serde_json::from_slice(bytes)? {
+            Versioned { version: VERSION } => {}
+            Versioned { version: found } => return Err(FormatError::Version { found }),
+        }
+        let keystore: Keystore = serde_json::from_slice(bytes)?;
+        keystore.kdf.check()?;
+        Ok(keystore)
+    }
+
+    /// The content of the file.
+    pub fn to_json(&self) -> Vec<u8> {
+        let mut json =
+            serde_json::to_vec_pretty(self).expect("numbers, texts and maps of them have a JSON");
+        json.push(b'\n');
+        json
+    }
+
+    /// Whether a password is needed.
+    pub fn is_protected(&self) -> bool {
+        self.protected
+    }
+
+    /// The accounts in use. What the file says: only `unlock` finds out whether it was changed.
+    pub fn accounts(&self) -> BTreeMap<Index, Address> {
+        let address = |(index, bytes): (&Index, &Hex<_>)| (*index, Address::from_bytes(bytes.0));
+        self.accounts.iter().map(address).collect()
+    }
+
+    /// The key that a password becomes. Takes some tenths of a second, on purpose.
+    pub fn key(&self, password: &Password) -> Result<Key, UnlockError> {
+        self.kdf.key(password)
+    }
+
+    /// The mnemonic, if the key is right and nothing was changed.
+    pub fn unlock(&self, key: &Key) -> Result<Mnemonic, UnlockError> {
+        let payload = Payload { msg: &self.ciphertext.0, aad: &self.associated_data() };
+        let nonce = self.cipher.nonce.0.into();
+        let unlocked = cipher(key).decrypt(&nonce, payload).map(Zeroizing::new);
+        let words = unlocked.map_err(|_| UnlockError::WrongPassword)?;
+        let text = std::str::from_utf8(&words).map_err(|_| UnlockError::WrongPassword)?;
+        Mnemonic::parse(text).map_err(|_| UnlockError::WrongPassword)
+    }
+
+    /// Every field but the ciphertext, in order, as compact JSON.
+    fn associated_data(&self) -> Vec<u8> {
+        let Keystore { version, protected, accounts, kdf, cipher, ciphertext: _ } = self;
+        serde_json::to_vec(&(version, protected, accounts, kdf, cipher))
+            .expect("numbers, texts and maps of them have a JSON")
+    }
+}
+
+fn cipher(key: &Key) -> XChaCha20Poly1305 {
+    XChaCha20Poly1305::new((&**key).into())
+}
+
+/// Bytes as lower-case hexadecimal text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Hex<T>(T);
+
+impl<T: AsRef<[u8]>> Serialize for Hex<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&hex::encode(&self.0))
+    }
+}
+
+impl<'de, T: TryFrom<Vec<u8>>> Deserialize<'de> for Hex<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Hex<T>, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let upper_case = text.bytes().any(|byte| byte.is_ascii_uppercase());
+        let bytes = hex::decode(&text).ok().filter(|_| !upper_case);
+        bytes
+            .and_then(|bytes| T::try_from(bytes).ok())
+            .map(Hex)
+            .ok_or_else(|| serde::de::Error::custom("expected lower-case hexadecimal digits"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WORDS: &str =
+        "legal winner thank year wave sausage worth useful legal winner thank yellow";
+
+    fn locked() -> (Keystore, Key) {
+        let accounts =
+            [(Index::default(), Address::ZERO), (Index::new(7).unwrap(), Address::of(&[1; 32]))];
+        let mnemonic = Mnemonic::parse(WORDS).unwrap();
+        let password = Password::new("correct horse");
+        Keystore::lock(&mnemonic, &accounts.into(), Some(&password), getrandom::fill).unwrap()
+    }
+
+    // W02: with the right key at hand, so that it is the file alone that is judged.
+    #[test]
+    fn no_byte_can_be_changed_removed_or_added() {
+        let (keystore, key) = locked();
+        let file = keystore.to_json();
+        let opens = |bytes: &[u8]| Keystore::parse(bytes).is_ok_and(|it| it.unlock(&key).is_ok());
+        assert!(opens(&file));
+        for at in 0..file.len() {
+            for flip in [0x01, 0x02, 0x04, 0x08, 0x10, 0x20, 0x40, 0x80, 0xff] {
+                let mut changed = file.clone();
+                changed[at] ^= flip;
+                assert!(!opens(&changed), "byte {at} ^ {flip:02x}");
+            }
+            // White space may be doubled, and the line end at the end may be missing.
+            let mut doubled = file.clone();
+            doubled.insert(at, file[at]);
+            let blank = file[at].is_ascii_whitespace();
+            assert!(blank || !opens(&doubled), "byte {at} doubled");
+            assert!(at == file.len() - 1 || !opens(&file[..at]), "cut at {at}");
+        }
+    }
+
+    // W02
+    #[test]
+    fn the_cost_of_the_key_is_bounded_before_it_is_paid() {
+        let (keystore, _) = locked();
+        let with = |change: fn(&mut Kdf)| {
+            let mut changed = keystore.clone();
+            change(&mut changed.kdf);
+            Keystore::parse(&changed.to_json())
+        };
+        assert!(with(|_| {}).is_ok());
+        assert!(with(|kdf| (kdf.memory_kib, kdf.iterations) = (1 << 20, 16)).is_ok());
+        let refused: [fn(&mut Kdf); 8] = [
+            |kdf| kdf.memory_kib = u32::MAX, // 4 TiB
+            |kdf| kdf.memory_kib = (1 << 20) + 1,
+            |kdf| kdf.memory_kib = (1 << 16) - 1,
+            |kdf| kdf.iterations = 17,
+            |kdf| kdf.iterations = 2,
+            |kdf| kdf.iterations = 0,
+            |kdf| kdf.parallelism = 17,
+            |kdf| kdf.parallelism = 0,
+        ];
+        for change in refused {
+            assert!(matches!(with(change), Err(FormatError::Cost { .. })));
+        }
+    }
+
+    // W02
+    #[test]
+    fn another_password_opens_nothing() {
+        let (keystore, key) = locked();
+        let wrong = keystore.key(&Password::new("correct horsf")).unwrap();
+        assert_eq!(keystore.unlock(&wrong), Err(UnlockError::WrongPassword));
+        assert_eq!(keystore.unlock(&key), Ok(Mnemonic::parse(WORDS).unwrap()));
+    }
+
+    #[test]
+    fn a_later_version_is_named() {
+        let error = Keystore::parse(br#"{"version": 2, "anything": []}"#).unwrap_err();
+        assert!(matches!(error, FormatError::Version { found: 2 }), "{error}");
+    }
+
+    #[test]
+    fn each_writing_has_its_own_nonce() {
+        let (mut keystore, key) = locked();
+        let first = keystore.clone();
+        let mnemonic = Mnemonic::parse(WORDS).unwrap();
+        keystore.relock(&mnemonic, &first.accounts(), &key, getrandom::fill).unwrap();
+        assert_ne!(keystore.cipher.nonce, first.cipher.nonce);
+        assert_ne!(keystore.ciphertext, first.ciphertext);
+        assert_eq!(keystore.unlock(&key), Ok(mnemonic));
+    }
+
+    // W11
+    #[test]
+    fn nothing_is_locked_without_randomness() {
+        let mnemonic = Mnemonic::parse(WORDS).unwrap();
+        let broken: Random = |_| Err(getrandom::Error::UNSUPPORTED);
+        let error = Keystore::lock(&mnemonic, &BTreeMap::new(), None, broken).unwrap_err();
+        assert_eq!(error, LockError::Random(getrandom::Error::UNSUPPORTED));
+    }
+
+    // W06
+    #[test]
+    fn the_words_are_not_in_the_file() {
+        let (keystore, _) = locked();
+        let file = String::from_utf8(keystore.to_json()).unwrap();
+        let hidden = [WORDS.split(' ').next().unwrap().to_owned(), hex::encode("legal")];
+        assert!(hidden.iter().all(|secret| !file.contains(secret)), "{file}");
+        assert!(file.contains(&hex::encode(Address::of(&[1; 32]).as_bytes())));
+    }
+}

@@ -1,0 +1,308 @@
+//! The thread that owns the chain's writer. Requests come through one bounded queue and are answered
+//! by `oneshot`; what is new goes out by `watch`, after it is safe on disk.
+
+use anyhow::Context;
+use chain::block::{Block, Timestamp};
+use chain::ledger::{Accepted, Commit, Reader, SubmitError, TransferError, Writer};
+use chain::mempool::Inserted;
+use chain::store::{LogError, StoreError};
+use chain::template::{Template, TemplateError};
+use chain::tx::{Tag, Transfer};
+use chain::{Address, Header, block};
+use std::thread::JoinHandle;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tokio::sync::{mpsc, oneshot, watch};
+
+/// Requests that may wait; beyond that whoever asks waits too.
+const QUEUE: usize = 256;
+/// How long rows stay in memory when nothing forces them out.
+const FLUSH_EVERY: Duration = Duration::from_secs(5);
+/// What our own coinbases say.
+const TAG: &[u8] = b"chain";
+
+/// What changed last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct News {
+    /// The best block.
+    pub tip: block::Hash,
+    /// Grows with every change of the tip or the pool.
+    pub number: u64,
+}
+
+/// Why a candidate block could not be made, or blocks not generated.
+#[derive(Debug, thiserror::Error)]
+pub enum GenerateError {
+    /// There is no candidate.
+    #[error(transparent)]
+    Template(#[from] TemplateError<StoreError>),
+    /// A generated block was refused.
+    #[error(transparent)]
+    Submit(#[from] SubmitError),
+    /// The disk.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// The writer has stopped: the node is going down.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("the node is stopping")]
+pub struct Stopped;
+
+enum Request {
+    Block(Box<Block>, oneshot::Sender<Result<Accepted, SubmitError>>),
+    Transfer(Box<Transfer>, oneshot::Sender<Result<Inserted, TransferError>>),
+    Template(Address, oneshot::Sender<Result<Template, TemplateError<StoreError>>>),
+    Generate(u32, Address, oneshot::Sender<Result<Vec<block::Hash>, GenerateError>>),
+    Flush,
+    Stop,
+}
+
+/// Asks the writer. Cheap to clone.
+#[derive(Clone)]
+pub struct Handle {
+    requests: mpsc::Sender<Request>,
+    news: watch::Receiver<News>,
+}
+
+impl Handle {
+    /// Takes a block in; answered when it is safe on disk.
+    pub async fn block(&self, block: Block) -> Result<Result<Accepted, SubmitError>, Stopped> {
+        self.ask(|reply| Request::Block(Box::new(block), reply)).await
+    }
+
+    /// Takes a transfer into the pool.
+    pub async fn transfer(
+        &self,
+        transfer: Transfer,
+    ) -> Result<Result<Inserted, TransferError>, Stopped> {
+        self.ask(|reply| Request::Transfer(Box::new(transfer), reply)).await
+    }
+
+    /// A block to mine for an address.
+    pub async fn template(
+        &self,
+        miner: Address,
+    ) -> Result<Result<Template, TemplateError<StoreError>>, Stopped> {
+        self.ask(|reply| Request::Template(miner, reply)).await
+    }
+
+    /// Mines so many blocks at once, on a network where that takes no work worth speaking of.
+    /// Other requests wait meanwhile: ask for some hundred at most.
+    pub async fn generate(
+        &self,
+        blocks: u32,
+        miner: Address,
+    ) -> Result<Result<Vec<block::Hash>, GenerateError>, Stopped> {
+        self.ask(|reply| Request::Generate(blocks, miner, reply)).await
+    }
+
+    /// Tells when tip or pool change.
+    pub fn news(&self) -> watch::Receiver<News> {
+        self.news.clone()
+    }
+
+    async fn ask<T>(
+        &self,
+        request: impl FnOnce(oneshot::Sender<T>) -> Request,
+    ) -> Result<T, Stopped> {
+        let (reply, answer) = oneshot::channel();
+        self.requests.send(request(reply)).await.map_err(|_| Stopped)?;
+        answer.await.map_err(|_| Stopped)
+    }
+}
+
+/// The writer's thread. It ends by itself only when the disk fails.
+pub struct Thread {
+    handle: Handle,
+    thread: JoinHandle<anyhow::Result<()>>,
+    ended: oneshot::Receiver<()>,
+}
+
+impl Thread {
+    /// Gives the writer a thread of its own.
+    pub fn spawn(writer: Writer) -> anyhow::Result<Thread> {
+        let (requests, queue) = mpsc::channel(QUEUE);
+        let reader = writer.reader();
+        let (news_sender, news) = watch::channel(News { tip: reader.view().tip().hash, number: 0 });
+        let (end, ended) = oneshot::channel();
+        let desk = Desk { writer, reader, queue, news: news_sender, extra_nonce: 0 };
+        let run = move || {
+            let result = desk.run();
+            let _ = end.send(());
+            result
+        };
+        let thread = std::thread::Builder::new().name("writer".into()).spawn(run);
+        let thread = thread.context("cannot start the writer's thread")?;
+        Ok(Thread { handle: Handle { requests, news }, thread, ended })
+    }
+
+    /// Asks the writer.
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+
+    /// Writes rows out now and then; returns when the thread has ended by itself.
+    pub async fn watch(&mut self) {
+        let mut flush = tokio::time::interval(FLUSH_EVERY);
+        flush.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                _ = &mut self.ended => return,
+                // A full queue flushes by itself.
+                _ = flush.tick() => drop(self.handle.requests.try_send(Request::Flush)),
+            }
+        }
+    }
+
+    /// Lets the writer finish what it was asked, close the data directory and end.
+    pub async fn stop(self) -> anyhow::Result<()> {
+        let _ = self.handle.requests.send(Request::Stop).await;
+        let joined = tokio::task::spawn_blocking(|| self.thread.join()).await?;
+        match joined {
+            Ok(closed) => closed,
+            Err(_panic) => anyhow::bail!("the writer's thread panicked; the next start repairs"),
+        }
+    }
+}
+
+/// What the thread works with.
+struct Desk {
+    writer: Writer,
+    reader: Reader,
+    queue: mpsc::Receiver<Request>,
+    news: watch::Sender<News>,
+    /// Makes every template another search.
+    extra_nonce: u64,
+}
+
+impl Desk {
+    fn run(mut self) -> anyhow::Result<()> {
+        while let Some(request) = self.queue.blocking_recv() {
+            match request {
+                Request::Block(block, reply) => {
+                    let result = self.block(*block);
+                    let failed = fatal(result.as_ref().err().and_then(of_submit));
+                    let _ = reply.send(result);
+                    failed?;
+                }
+                Request::Transfer(transfer, reply) => {
+                    let result = self.writer.transaction(*transfer, now());
+                    if matches!(result, Ok(Inserted::New { .. })) {
+                        self.tell();
+                    }
+                    let _ = reply.send(result);
+                }
+                Request::Template(miner, reply) => {
+                    let _ = reply.send(self.template(miner));
+                }
+                Request::Generate(blocks, miner, reply) => {
+                    let result = self.generate(blocks, miner);
+                    let failed = fatal(result.as_ref().err().and_then(of_generate));
+                    let _ = reply.send(result);
+                    failed?;
+                }
+                Request::Flush => self.writer.flush()?,
+                Request::Stop => break,
+            }
+        }
+        Ok(self.writer.close(now())?)
+    }
+
+    fn block(&mut self, block: Block) -> Result<Accepted, SubmitError> {
+        let accepted = self.writer.block(block, now())?;
+        if accepted != Accepted::Known {
+            self.commit()?;
+        }
+        Ok(accepted)
+    }
+
+    fn commit(&mut self) -> Result<(), StoreError> {
+        let commit = self.writer.commit(now())?;
+        self.report(&commit);
+        self.tell();
+        Ok(())
+    }
+
+    fn report(&self, commit: &Commit) {
+        let view = self.reader.view();
+        let Some(tip) = commit.connected.last().map(|tip| *view.node(*tip)) else { return };
+        if !commit.disconnected.is_empty() {
+            let (left, entered) = (commit.disconnected.len(), commit.connected.len());
+            tracing::warn!(height = tip.height.get(), tip = %tip.hash, left, entered, "reorganised");
+        } else if commit.connected.len() > 1 {
+            let blocks = commit.connected.len();
+            tracing::info!(height = tip.height.get(), tip = %tip.hash, blocks, "blocks connected");
+        } else {
+            tracing::info!(height = tip.height.get(), tip = %tip.hash, "block connected");
+        }
+    }
+
+    fn tell(&self) {
+        let tip = self.reader.view().tip().hash;
+        self.news.send_modify(|news| *news = News { tip, number: news.number.wrapping_add(1) });
+    }
+
+    fn template(&mut self, miner: Address) -> Result<Template, TemplateError<StoreError>> {
+        self.extra_nonce = self.extra_nonce.wrapping_add(1);
+        let tag = Tag::new(TAG.to_vec()).expect("the tag is short");
+        self.writer.template(miner, now(), self.extra_nonce.to_le_bytes(), tag)
+    }
+
+    /// One sync for all blocks, unless they carry transfers: those leave the pool with a commit.
+    fn generate(&mut self, blocks: u32, miner: Address) -> Result<Vec<block::Hash>, GenerateError> {
+        let mut hashes = Vec::new();
+        for _ in 0..blocks {
+            let Template { mut block, target, .. } = self.template(miner)?;
+            seal(&mut block.header, target);
+            let carries_transfers = block.transactions.len() > 1;
+            hashes.push(block.hash());
+            self.writer.block(block, now())?;
+            if carries_transfers {
+                self.commit()?;
+            }
+        }
+        self.commit()?;
+        Ok(hashes)
+    }
+}
+
+/// Searches the nonce, and then the version bits that may roll.
+fn seal(header: &mut Header, target: chain::Target) {
+    while !target.is_met_by(header.hash().as_bytes()) {
+        header.nonce = header.nonce.wrapping_add(1);
+        if header.nonce == 0 {
+            header.version ^= 1 << 13;
+        }
+    }
+}
+
+fn of_submit(error: &SubmitError) -> Option<&StoreError> {
+    match error {
+        SubmitError::Store(error) => Some(error),
+        _ => None,
+    }
+}
+
+fn of_generate(error: &GenerateError) -> Option<&StoreError> {
+    match error {
+        GenerateError::Template(TemplateError::View(error)) | GenerateError::Store(error) => {
+            Some(error)
+        }
+        GenerateError::Submit(error) => of_submit(error),
+        GenerateError::Template(_) => None,
+    }
+}
+
+/// A full disk ends nothing: reads go on, and writing works again once there is room.
+fn fatal(error: Option<&StoreError>) -> anyhow::Result<()> {
+    match error {
+        None | Some(StoreError::Log(LogError::Full { .. })) => Ok(()),
+        Some(error) => Err(anyhow::anyhow!("{error}")),
+    }
+}
+
+/// This machine's clock; 2106 and later is the last second there is.
+pub fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp::new(u32::try_from(since.as_secs()).unwrap_or(u32::MAX))
+}

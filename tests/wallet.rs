@@ -1,0 +1,218 @@
+//! `chain wallet` offline, as someone at a shell meets it.
+
+use serde_json::Value;
+use std::fs;
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+
+/// Public: the network `dev` funds its accounts.
+const WORDS: &str = "test test test test test test test test test test test junk";
+const FIRST: &str = "dch1qm3qtyy6z0gzcaekzhjyhhh2gq5mak060jua960";
+const SECOND: &str = "dch1qt4mq8569lyl8x0sxahatd6cj2mne3k6hhrleaa";
+const PASSWORD: &str = "correct horse";
+
+/// A user with an own folder of wallets and no terminal.
+struct User {
+    home: tempfile::TempDir,
+    password: Option<&'static str>,
+}
+
+impl User {
+    fn new() -> User {
+        User { home: tempfile::tempdir().unwrap(), password: Some(PASSWORD) }
+    }
+
+    fn with_dev_wallet() -> User {
+        let user = User::new();
+        user.ok(&["import"], WORDS);
+        user
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.home.path().join("wallets").join(name)
+    }
+
+    fn run(&self, arguments: &[&str], input: &str) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_chain"));
+        command.arg("wallet").args(arguments).env_clear();
+        command.env("CHAIN_WALLET_DIR", self.home.path().join("wallets"));
+        command.env("CHAIN_NETWORK", "dev");
+        command.envs(self.password.map(|password| ("CHAIN_WALLET_PASSWORD", password)));
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        // A command that fails before it reads leaves a broken pipe.
+        let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+        child.wait_with_output().unwrap()
+    }
+
+    fn ok(&self, arguments: &[&str], input: &str) -> String {
+        let output = self.run(arguments, input);
+        let errors = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success() && errors.is_empty(), "{arguments:?}: {errors}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    fn json(&self, arguments: &[&str]) -> Value {
+        serde_json::from_str(&self.ok(&[arguments, &["--json"]].concat(), "")).unwrap()
+    }
+
+    /// The one line on stderr.
+    fn refused(&self, arguments: &[&str], input: &str) -> String {
+        let output = self.run(arguments, input);
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}");
+        let line = String::from_utf8(output.stderr).unwrap();
+        assert!(line.ends_with('\n') && line.lines().count() == 1, "{line}");
+        line
+    }
+}
+
+#[test]
+fn a_new_wallet_shows_words_that_bring_it_back() {
+    let user = User::new();
+    let shown = user.ok(&["new"], "");
+    let words = shown.lines().find_map(|line| line.strip_prefix("    ")).unwrap();
+    assert_eq!(words.split(' ').count(), 12);
+    let address = user.ok(&["address"], "");
+    assert!(shown.contains(&format!("Address {address}")), "{shown}");
+    assert_eq!(user.ok(&["export"], ""), format!("{words}\n"));
+
+    user.ok(&["import", "--name", "again"], words);
+    assert_eq!(user.ok(&["address", "--name", "again"], ""), address);
+    let long = user.json(&["new", "--name", "long", "--words", "24"]);
+    assert_eq!(long["mnemonic"].as_str().unwrap().split(' ').count(), 24);
+}
+
+#[test]
+fn a_known_address_needs_no_password_and_a_new_account_only_once() {
+    let mut user = User::with_dev_wallet();
+    user.password = None;
+    assert_eq!(user.ok(&["address"], "").trim(), FIRST);
+    let second = ["address", "--account", "1"];
+    assert!(user.refused(&second, "").contains("--password-file"));
+    user.password = Some(PASSWORD);
+    assert_eq!(user.ok(&second, "").trim(), SECOND);
+    user.password = None;
+    assert_eq!(user.json(&second)["address"], SECOND);
+
+    let listed = user.json(&["list"]);
+    assert_eq!(listed[0]["name"], "default");
+    assert_eq!(listed[0]["protected"], true);
+    assert_eq!(listed[0]["accounts"][1]["address"], SECOND);
+    assert_eq!(user.ok(&["list"], ""), format!("default  0  {FIRST}\ndefault  1  {SECOND}\n"));
+    let elsewhere = user.ok(&["address", "--network", "main"], "");
+    assert!(elsewhere.starts_with("ch1q"), "{elsewhere}");
+}
+
+// C30
+#[test]
+fn a_signed_message_is_good_for_its_signer_and_text_alone() {
+    let user = User::with_dev_wallet();
+    let signed = user.json(&["sign", "I was here"]);
+    let [key, signature] = ["public_key", "signature"].map(|name| signed[name].as_str().unwrap());
+    assert_eq!(signed["address"], FIRST);
+
+    user.ok(&["verify", FIRST, "I was here", signature], "");
+    user.ok(&["verify", key, "I was here", signature], "");
+    user.ok(&["verify", key, "I was here", &signature[64..]], "");
+    for (signer, text) in [(FIRST, "I was there"), (SECOND, "I was here")] {
+        assert!(user.refused(&["verify", signer, text, signature], "").contains("not signed by"));
+    }
+    let output = user.run(&["verify", FIRST, "other", signature, "--json"], "");
+    assert_eq!(output.status.code(), Some(1));
+    let verdict: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(verdict["valid"], false);
+    assert!(user.refused(&["verify", "dch1qq", "x", signature], "").contains("not an address"));
+    assert!(user.refused(&["verify", FIRST, "x", "00"], "").contains("192 hexadecimal digits"));
+}
+
+#[test]
+fn a_wrong_password_is_one_line_and_changes_nothing() {
+    let mut user = User::with_dev_wallet();
+    let before = fs::read(user.file("default.json")).unwrap();
+    user.password = Some("correct horsf");
+    for arguments in [&["export"][..], &["address", "--account", "3"]] {
+        assert!(user.refused(arguments, "").contains("wrong password"));
+    }
+    assert_eq!(fs::read(user.file("default.json")).unwrap(), before);
+}
+
+#[test]
+fn the_password_can_come_from_a_file() {
+    let mut user = User::with_dev_wallet();
+    user.password = None;
+    let file = user.home.path().join("password");
+    fs::write(&file, format!("{PASSWORD}\r\nsecond line\n")).unwrap();
+    let exported = user.ok(&["export", "--password-file", file.to_str().unwrap()], "");
+    assert_eq!(exported.trim(), WORDS);
+}
+
+// W01
+#[test]
+fn without_a_good_password_no_wallet_is_made() {
+    let mut user = User::new();
+    user.password = None;
+    let line = user.refused(&["new"], "");
+    assert!(line.contains("--password-file") && line.contains("CHAIN_WALLET_PASSWORD"), "{line}");
+    for weak in ["", "1234567"] {
+        user.password = Some(weak);
+        assert!(user.refused(&["new"], "").contains("at least 8 characters"));
+    }
+    assert!(user.json(&["list"]).as_array().unwrap().is_empty());
+}
+
+// W04
+#[test]
+fn a_bad_mnemonic_is_refused_for_its_reason() {
+    let user = User::new();
+    let refused = |words: &str| user.refused(&["import"], words);
+    assert!(refused("").contains("this text has 0"));
+    assert!(refused("test test junk").contains("this text has 3"));
+    assert!(refused(&WORDS.replace("junk", "junkk")).contains("word 12 "));
+    assert!(refused(&WORDS.replace("junk", "test")).contains("checksum"));
+    assert!(refused(&"x".repeat(5000)).contains("longer than 4096 bytes"));
+    assert!(user.refused(&["import", "--mnemonic-file", "/nowhere"], "").contains("/nowhere"));
+    assert!(!user.file("default.json").exists());
+}
+
+#[test]
+fn a_name_is_never_taken_twice_and_never_a_path() {
+    let user = User::with_dev_wallet();
+    let before = fs::read(user.file("default.json")).unwrap();
+    assert!(user.refused(&["new"], "").contains("--name"));
+    assert!(user.refused(&["import"], WORDS).contains("--name"));
+    assert_eq!(fs::read(user.file("default.json")).unwrap(), before);
+    assert_eq!(user.run(&["new", "--name", "../x"], "").status.code(), Some(2));
+    assert!(user.refused(&["address", "--name", "none"], "").contains("chain wallet new"));
+}
+
+// W03
+#[cfg(unix)]
+#[test]
+fn the_file_is_its_owners_alone_and_one_that_is_not_is_refused() {
+    use std::os::unix::fs::PermissionsExt;
+    let user = User::with_dev_wallet();
+    let file = user.file("default.json");
+    let mode = |path: &PathBuf| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!((mode(&file), mode(&user.home.path().join("wallets"))), (0o600, 0o700));
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
+    assert!(user.refused(&["address"], "").contains("chmod 600"));
+    let listed = user.json(&["list"]);
+    assert!(listed[0]["error"].as_str().unwrap().contains("mode 0644"), "{listed}");
+}
+
+// W02
+#[test]
+fn a_damaged_file_is_named() {
+    let user = User::with_dev_wallet();
+    let file = user.file("default.json");
+    let whole = fs::read_to_string(&file).unwrap();
+    let change = |from: &str, to: &str| {
+        fs::write(&file, whole.replace(from, to)).unwrap();
+        user.refused(&["export"], "")
+    };
+    assert!(change("65536", "4294967295").contains("damaged"));
+    assert!(change("{", "").contains("not a wallet"));
+    assert!(change("\"version\": 1", "\"version\": 9").contains("version 9"));
+    assert!(change("\"0\": \"dc40", "\"0\": \"dc41").contains("wrong password (or the file was"));
+}
