@@ -2,4 +2,5 @@
 
 #![allow(clippy::unwrap_used)] // clippy sees a test in what is marked `#[test]` only
 
+mod util;
 mod wallet;

@@ -5,10 +5,13 @@ mod completions;
 mod mine;
 mod node;
 mod password;
+mod util;
 mod verify;
 mod wallet;
 
 use anyhow::Result;
+use std::io;
+use std::process::ExitCode;
 
 /// A proof-of-work blockchain: node, miner, wallet and tools in one program
 #[derive(Debug, clap::Parser)]
@@ -26,20 +29,29 @@ enum Command {
     Node(node::Args),
     Mine(mine::Args),
     Wallet(wallet::Args),
+    /// Decode and check raw bytes
+    #[command(subcommand)]
+    Util(util::Util),
     Verify(verify::Args),
     Completions(completions::Args),
 }
 
 impl Cli {
     /// Does what was asked for.
-    pub fn run(self) -> Result<()> {
-        match self.command {
+    pub fn run(self) -> Result<ExitCode> {
+        let done = match self.command {
             Command::Node(args) => node::run(args),
             Command::Mine(args) => mine::run(args),
             Command::Verify(args) => verify::run(args, self.json),
             Command::Wallet(args) => wallet::run(args, self.json),
+            Command::Util(util) => {
+                let valid = util::run(util, &mut io::stdout().lock(), io::stdin().lock())?;
+                // What is not valid has been said already, on stdout.
+                return Ok(if valid { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+            }
             Command::Completions(args) => completions::run(&args),
-        }
+        };
+        done.map(|()| ExitCode::SUCCESS)
     }
 }
 

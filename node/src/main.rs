@@ -34,7 +34,7 @@ fn main() -> ExitCode {
         }
     };
     match panic::catch_unwind(|| cli.run()) {
-        Ok(Ok(())) => ExitCode::SUCCESS,
+        Ok(Ok(code)) => code,
         Ok(Err(error)) if is_closed_output(&error) => ExitCode::SUCCESS,
         Ok(Err(error)) => {
             complain(&format!("{error:#}"));

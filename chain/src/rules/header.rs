@@ -20,14 +20,7 @@ pub struct Parent {
 impl Parent {
     /// The bits it demands of its child.
     pub fn next_bits(&self, params: &Params) -> Bits {
-        let spec = params.spec();
-        let schedule = Schedule {
-            spacing: spec.spacing_seconds,
-            half_life: spec.half_life_seconds,
-            limit: params.limit(),
-            genesis_bits: spec.genesis_bits,
-            fixed: spec.fixed_difficulty,
-        };
+        let schedule = Schedule::of(params);
         schedule.next_bits((self.bits, self.time), self.grandparent_time)
     }
 }

@@ -1,0 +1,125 @@
+//! Addresses, signatures and the commitment to accounts.
+
+use super::{Fault, Finding, Outcome, lines, unhex};
+use chain::accounts::Commitment;
+use chain::signature::{PublicKey, Signature};
+use chain::{Account, Address, Amount, Params};
+use serde::Serialize;
+use std::collections::{BTreeMap, HashSet};
+use std::io::BufRead;
+
+#[derive(Debug, Serialize)]
+pub(super) struct NoFacts {}
+
+/// Keys and signatures of another length are no fault of the command's user, but not valid.
+fn fixed<const N: usize>(what: &str, hex: &str) -> Result<[u8; N], Fault> {
+    let bytes = unhex(hex)?;
+    bytes.as_slice().try_into().map_err(|_| {
+        Fault::new("bad-signature", format!("{what} has {N} bytes, not {}", bytes.len()))
+    })
+}
+
+pub(super) fn verify_signature(key: &str, message: &str, signature: &str) -> Outcome<NoFacts> {
+    let key = PublicKey::from_bytes(fixed("a public key", key)?);
+    let signature = Signature::from_bytes(fixed("a signature", signature)?);
+    if key.verify(&unhex(message)?, &signature) {
+        Ok(Finding::valid(NoFacts {}))
+    } else {
+        let error = "the signature is not this key's over this message";
+        Err(Fault::new("bad-signature", error).into())
+    }
+}
+
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub(super) enum AddressFacts {
+    /// Of an address.
+    Text {
+        /// What it starts with.
+        hrp: String,
+        /// The built-in network of that name, if there is one.
+        network: Option<String>,
+        bytes: String,
+    },
+    /// Of a public key.
+    Key {
+        public_key: String,
+        bytes: String,
+        /// By built-in network.
+        addresses: BTreeMap<String, String>,
+    },
+}
+
+pub(super) fn address(text: &str) -> Outcome<AddressFacts> {
+    let mut key = [0; 32];
+    if hex::decode_to_slice(text, &mut key).is_ok() {
+        return Ok(Finding::valid(of_key(key)));
+    }
+    let (hrp, address) = Address::decode(text).map_err(|error| request(error.to_string()))?;
+    let networks = Params::built_in();
+    let network = networks.iter().find(|params| params.hrp() == hrp);
+    Ok(Finding::valid(AddressFacts::Text {
+        hrp: hrp.to_string(),
+        network: network.map(|params| params.name().to_owned()),
+        bytes: hex::encode(address.as_bytes()),
+    }))
+}
+
+/// What no rule is about.
+fn request(error: impl Into<String>) -> Fault {
+    Fault::new("bad-request", error)
+}
+
+fn of_key(key: [u8; 32]) -> AddressFacts {
+    let address = Address::of(&key);
+    AddressFacts::Key {
+        public_key: hex::encode(key),
+        bytes: hex::encode(address.as_bytes()),
+        addresses: Params::built_in()
+            .iter()
+            .map(|params| (params.name().to_owned(), address.encode(params.hrp())))
+            .collect(),
+    }
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct CommitmentFacts {
+    /// How many are present: with a balance or a nonce.
+    accounts: usize,
+    commitment: String,
+}
+
+pub(super) fn commitment(input: impl BufRead) -> Outcome<CommitmentFacts> {
+    let (mut commitment, mut met) = (Commitment::empty(), HashSet::new());
+    let mut accounts = 0;
+    for line in lines(input) {
+        let (number, text) = line?;
+        let (address, account) = account(&text).map_err(|fault| fault.at(number))?;
+        if !met.insert(address) {
+            return Err(request("the address stands on an earlier line too").at(number).into());
+        }
+        commitment.add(&address, &account);
+        accounts += usize::from(!account.is_absent());
+    }
+    let commitment = hex::encode(commitment.digest());
+    Ok(Finding::valid(CommitmentFacts { accounts, commitment }))
+}
+
+/// Reads `address balance nonce`.
+fn account(line: &str) -> Result<(Address, Account), Fault> {
+    let words: Vec<&str> = line.split_whitespace().collect();
+    let [address, balance, nonce] = words[..] else {
+        return Err(request("a line is `address balance nonce`"));
+    };
+    let mut bytes = [0; 20];
+    let address = match hex::decode_to_slice(address, &mut bytes) {
+        Ok(()) => Address::from_bytes(bytes),
+        Err(_) => Address::decode(address).map_err(|error| request(error.to_string()))?.1,
+    };
+    let balance = balance.parse().ok().and_then(Amount::new).ok_or_else(|| {
+        request(format!("a balance is 0 to {} base units, not {balance:?}", Amount::MAX.units()))
+    })?;
+    let nonce =
+        nonce.parse().map_err(|_| request(format!("a nonce is a whole number, not {nonce:?}")))?;
+    Ok((address, Account { balance, nonce }))
+}
