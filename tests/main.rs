@@ -1,6 +1,10 @@
 //! End-to-end tests over real processes of the binary `chain`.
 
 #![allow(clippy::unwrap_used)] // clippy sees a test in what is marked `#[test]` only
+#![allow(unreachable_pub)] // as in any binary
 
+mod harness;
+mod node;
+mod shell;
 mod util;
 mod wallet;

@@ -94,8 +94,8 @@ pub struct Commit {
     pub disconnected: Vec<Number>,
     /// Blocks that entered it, the new tip last.
     pub connected: Vec<Number>,
-    /// Transfers that left the pool other than into a block.
-    pub dropped: Vec<mempool::Dropped>,
+    /// What that did to the pool.
+    pub pool: mempool::Changes,
 }
 
 /// What writer and readers share.

@@ -1,12 +1,19 @@
 //! The command line: one subcommand a file. A command reads its arguments, does one thing and
 //! prints it; `main` turns its error into the one line on stderr.
 
+mod account;
+mod block;
 mod completions;
+mod mempool;
 mod mine;
 mod node;
 mod password;
+mod show;
+mod status;
+mod tx;
 mod util;
 mod verify;
+mod verify_proof;
 mod wallet;
 
 use anyhow::Result;
@@ -28,11 +35,17 @@ pub struct Cli {
 enum Command {
     Node(node::Args),
     Mine(mine::Args),
+    Status(status::Args),
+    Block(block::Args),
+    Tx(tx::Args),
+    Account(account::Args),
+    Mempool(mempool::Args),
     Wallet(wallet::Args),
     /// Decode and check raw bytes
     #[command(subcommand)]
     Util(util::Util),
     Verify(verify::Args),
+    VerifyProof(verify_proof::Args),
     Completions(completions::Args),
 }
 
@@ -42,7 +55,13 @@ impl Cli {
         let done = match self.command {
             Command::Node(args) => node::run(args),
             Command::Mine(args) => mine::run(args),
+            Command::Status(args) => status::run(&args, self.json),
+            Command::Block(args) => block::run(&args, self.json),
+            Command::Tx(args) => tx::run(args, self.json),
+            Command::Account(args) => account::run(&args, self.json),
+            Command::Mempool(args) => mempool::run(&args, self.json),
             Command::Verify(args) => verify::run(args, self.json),
+            Command::VerifyProof(args) => verify_proof::run(&args, self.json),
             Command::Wallet(args) => wallet::run(args, self.json),
             Command::Util(util) => {
                 let valid = util::run(util, &mut io::stdout().lock(), io::stdin().lock())?;

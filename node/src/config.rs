@@ -27,7 +27,7 @@ const CACHE_MB_RANGE: std::ops::RangeInclusive<u32> = 16..=65_536;
 pub struct Settings {
     /// A built-in network (main, testnet, dev) or the path of a network file
     ///
-    /// Default: the network of the --miner address, otherwise testnet.
+    /// Default: the network of the --miner address or of the data folder, otherwise testnet.
     #[arg(long, env = "CHAIN_NETWORK", value_name = "NAME|FILE")]
     network: Option<String>,
     /// The folder for everything that is kept
@@ -147,7 +147,10 @@ impl Settings {
         match (&self.network, &self.miner) {
             (Some(network), _) => network::load(network),
             (None, Some(miner)) => network::of_address(miner),
-            (None, None) => network::load(network::DEFAULT),
+            (None, None) => match &self.data {
+                Some(data) if network::is_data(data) => network::of_data(data),
+                _ => network::load(network::DEFAULT),
+            },
         }
     }
 
@@ -271,6 +274,19 @@ mod tests {
         assert!(error(flags(&["--config", "/nowhere.toml"])).contains("/nowhere.toml"));
         assert!(error(flags(&["--cache-mb", "1"])).contains("cache_mb must be 16 to 65536"));
         assert!(error(flags(&["--log", "loud=loud"])).contains("not a filter"));
+    }
+
+    #[test]
+    fn a_data_folder_in_use_names_its_network() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path().to_string_lossy();
+        let network = || flags(&["--data", &data]).check().map(|config| config.params);
+        assert_eq!(network().unwrap().name(), "testnet");
+        let genesis = Params::main().genesis_hash().to_string();
+        fs::write(folder.path().join("genesis"), genesis).unwrap();
+        assert_eq!(network().unwrap().name(), "main");
+        fs::write(folder.path().join("genesis"), "00").unwrap();
+        assert!(format!("{:#}", network().unwrap_err()).contains("--network FILE"));
     }
 
     // W09

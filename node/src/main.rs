@@ -6,6 +6,7 @@
 
 mod api;
 mod cli;
+mod client;
 mod config;
 mod daemon;
 mod difficulty;

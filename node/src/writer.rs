@@ -4,9 +4,9 @@
 use anyhow::Context;
 use chain::block::{Block, Timestamp};
 use chain::ledger::{Accepted, Commit, Reader, SubmitError, TransferError, Writer};
-use chain::mempool::Inserted;
+use chain::mempool::Admission;
 use chain::store::{LogError, StoreError};
-use chain::template::{Template, TemplateError};
+use chain::template::{Template, TemplateError, Wish};
 use chain::tx::{Tag, Transfer};
 use chain::{Address, Header, block};
 use std::thread::JoinHandle;
@@ -50,7 +50,7 @@ pub struct Stopped;
 
 enum Request {
     Block(Box<Block>, oneshot::Sender<Result<Accepted, SubmitError>>),
-    Transfer(Box<Transfer>, oneshot::Sender<Result<Inserted, TransferError>>),
+    Transfer(Box<Transfer>, oneshot::Sender<Result<Admission, TransferError>>),
     Template(Address, oneshot::Sender<Result<Template, TemplateError<StoreError>>>),
     Generate(u32, Address, oneshot::Sender<Result<Vec<block::Hash>, GenerateError>>),
     Flush,
@@ -74,7 +74,7 @@ impl Handle {
     pub async fn transfer(
         &self,
         transfer: Transfer,
-    ) -> Result<Result<Inserted, TransferError>, Stopped> {
+    ) -> Result<Result<Admission, TransferError>, Stopped> {
         self.ask(|reply| Request::Transfer(Box::new(transfer), reply)).await
     }
 
@@ -186,8 +186,8 @@ impl Desk {
                     failed?;
                 }
                 Request::Transfer(transfer, reply) => {
-                    let result = self.writer.transaction(*transfer, now());
-                    if matches!(result, Ok(Inserted::New { .. })) {
+                    let result = self.writer.transaction(*transfer);
+                    if matches!(result, Ok(Admission::Added(_))) {
                         self.tell();
                     }
                     let _ = reply.send(result);
@@ -201,11 +201,16 @@ impl Desk {
                     let _ = reply.send(result);
                     failed?;
                 }
-                Request::Flush => self.writer.flush()?,
+                Request::Flush => {
+                    if !self.writer.expire(now()).is_empty() {
+                        self.tell();
+                    }
+                    self.writer.flush()?;
+                }
                 Request::Stop => break,
             }
         }
-        Ok(self.writer.close(now())?)
+        Ok(self.writer.close()?)
     }
 
     fn block(&mut self, block: Block) -> Result<Accepted, SubmitError> {
@@ -217,7 +222,7 @@ impl Desk {
     }
 
     fn commit(&mut self) -> Result<(), StoreError> {
-        let commit = self.writer.commit(now())?;
+        let commit = self.writer.commit()?;
         self.report(&commit);
         self.tell();
         Ok(())
@@ -244,8 +249,12 @@ impl Desk {
 
     fn template(&mut self, miner: Address) -> Result<Template, TemplateError<StoreError>> {
         self.extra_nonce = self.extra_nonce.wrapping_add(1);
-        let tag = Tag::new(TAG.to_vec()).expect("the tag is short");
-        self.writer.template(miner, now(), self.extra_nonce.to_le_bytes(), tag)
+        self.writer.template(Wish {
+            miner,
+            now: now(),
+            extra_nonce: self.extra_nonce.to_le_bytes(),
+            tag: Tag::new(TAG.to_vec()).expect("the tag is short"),
+        })
     }
 
     /// One sync for all blocks, unless they carry transfers: those leave the pool with a commit.

@@ -283,6 +283,7 @@ fn start(
         lanes,
         pending: Changes::new(),
         touched: BTreeSet::new(),
+        confirmed: BTreeSet::new(),
         dirty_chunks: BTreeSet::new(),
         known_undos: HashMap::new(),
     }
@@ -352,7 +353,7 @@ fn replay(
     for (done, place) in blocks.into_iter().enumerate() {
         if done % STEP == 0 && done > 0 {
             notice(Notice::Replaying { done, total });
-            writer.commit(Default::default())?;
+            writer.commit()?;
         }
         let block = read_block(&log, place)?;
         // It was accepted once; what the clock says now is no property of the block.
@@ -368,7 +369,7 @@ fn replay(
         notice(Notice::Replaying { done: total, total });
     }
     writer.known_undos = HashMap::new();
-    writer.commit(Default::default())?;
+    writer.commit()?;
     writer.flush()?;
     Ok(())
 }

@@ -109,7 +109,7 @@ pub fn verify(
         commitment: replayed.commitment.digest(),
     };
     drop(view);
-    writer.close(Default::default())?;
+    writer.close()?;
     Ok(verified)
 }
 

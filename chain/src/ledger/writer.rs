@@ -16,9 +16,9 @@ use crate::store::blocks::{BlockLog, Kind, LogReader, Place};
 use crate::store::directory::Directory;
 use crate::store::index::{Changes, Index};
 use crate::store::{StoreError, rows};
-use crate::template::{self, Template};
+use crate::template::{self, Template, TemplateError, Wish};
 use crate::tree::{NewNode, Number, Status};
-use crate::tx::{Tag, Transfer};
+use crate::tx::{Id, Transfer};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
@@ -40,6 +40,8 @@ pub struct Writer {
     pub(super) pending: Changes,
     /// Whose accounts those change.
     pub(super) touched: BTreeSet<Address>,
+    /// Transfers that the blocks since the last commit carry.
+    pub(super) confirmed: BTreeSet<Id>,
     /// Chunks of nodes that changed since the last flush.
     pub(super) dirty_chunks: BTreeSet<u32>,
     /// Undo records that are in the log already: filled while the log is replayed.
@@ -146,7 +148,7 @@ impl Writer {
         stored: Option<Place>,
     ) -> Result<(), SubmitError> {
         let tried = self.try_branch(parent, block)?;
-        let Branch { path, changes, touched, lanes, undos } = match tried {
+        let Branch { path, changes, touched, unconfirmed, confirmed, lanes, undos } = match tried {
             Ok(branch) => branch,
             Err(Fault::NewBlock(error)) => {
                 return Err(self.refuse(block.hash(), parent, error).into());
@@ -182,6 +184,10 @@ impl Writer {
         }
         self.pending.extend(changes);
         self.touched.extend(touched);
+        for id in unconfirmed {
+            self.confirmed.remove(&id);
+        }
+        self.confirmed.extend(confirmed);
         self.lanes = lanes;
         self.tip = tip;
         Ok(())
@@ -201,6 +207,8 @@ impl Writer {
             draft: Draft::new(Rows::new(Some(&self.pending), &state.cached, &state.index)),
             lanes: self.lanes.clone(),
             touched: BTreeSet::new(),
+            unconfirmed: Vec::new(),
+            confirmed: Vec::new(),
             undos: Vec::new(),
             threads: self.threads,
         };
@@ -223,9 +231,17 @@ impl Writer {
         if let Err(error) = attempt.connect(block, parent)? {
             return Ok(Err(Fault::NewBlock(error)));
         }
-        let Attempt { draft, lanes, touched, undos, .. } = attempt;
+        let Attempt { draft, lanes, touched, unconfirmed, confirmed, undos, .. } = attempt;
         let changes = draft.into_changes();
-        Ok(Ok(Branch { path: path.connect, changes, touched, lanes, undos }))
+        Ok(Ok(Branch {
+            path: path.connect,
+            changes,
+            touched,
+            unconfirmed,
+            confirmed,
+            lanes,
+            undos,
+        }))
     }
 
     fn mark_invalid(&mut self, number: Number, error: &RuleError) -> block::Hash {
@@ -236,7 +252,7 @@ impl Writer {
     }
 
     /// Makes all that was taken in safe, then shows it to readers.
-    pub fn commit(&mut self, now: Timestamp) -> Result<Commit, StoreError> {
+    pub fn commit(&mut self) -> Result<Commit, StoreError> {
         self.log.sync()?;
         let shared = Arc::clone(&self.shared);
         let (path, returned) = {
@@ -252,18 +268,20 @@ impl Writer {
         state.best.extend_from_slice(&path.connect);
         state.cached.append(&mut self.pending);
         let touched = std::mem::take(&mut self.touched);
-        let dropped = if touched.is_empty() && path.connect.is_empty() {
-            Vec::new()
+        let confirmed = std::mem::take(&mut self.confirmed);
+        let pool = if path.connect.is_empty() {
+            mempool::Changes::default()
         } else {
             let State { mempool, cached, index, .. } = &mut *state;
-            mempool.reconcile(returned, &touched, &Rows::new(None, cached, index), now)?
+            let change = mempool::TipChange { returned, confirmed, touched };
+            mempool.reconcile(change, &Rows::new(None, cached, index))?
         };
         let full = state.cached.len() >= FLUSH_ROWS;
         drop(state);
         if full {
             self.flush()?;
         }
-        Ok(Commit { disconnected: path.disconnect, connected: path.connect, dropped })
+        Ok(Commit { disconnected: path.disconnect, connected: path.connect, pool })
     }
 
     /// Writes all rows that wait in memory to the index. Call it now and then when all is quiet.
@@ -292,25 +310,20 @@ impl Writer {
     }
 
     /// Takes a transfer into the pool.
-    pub fn transaction(
-        &mut self,
-        transfer: Transfer,
-        now: Timestamp,
-    ) -> Result<mempool::Inserted, TransferError> {
+    pub fn transaction(&mut self, transfer: Transfer) -> Result<mempool::Admission, TransferError> {
         let checked = rules::tx::check(transfer, self.shared.params.genesis_hash())?;
         let mut state = self.shared.write();
         let State { mempool, cached, index, .. } = &mut *state;
-        Ok(mempool.insert(checked, &Rows::new(None, cached, index), now)?)
+        Ok(mempool.insert(checked, &Rows::new(None, cached, index))?)
+    }
+
+    /// Lets transfers go that have waited too long. To be called every few minutes.
+    pub fn expire(&mut self, now: Timestamp) -> Vec<mempool::Dropped> {
+        self.shared.write().mempool.expire(now)
     }
 
     /// A block to mine on the tip, from the pool.
-    pub fn template(
-        &self,
-        miner: Address,
-        now: Timestamp,
-        extra_nonce: [u8; 8],
-        tag: Tag,
-    ) -> Result<Template, template::TemplateError<StoreError>> {
+    pub fn template(&self, wish: Wish) -> Result<Template, TemplateError<StoreError>> {
         let state = self.shared.read();
         let node = state.tree.node(self.tip);
         let parent = template::Parent {
@@ -321,13 +334,12 @@ impl Writer {
             commitment: &self.lanes,
         };
         let rows = Rows::new(Some(&self.pending), &state.cached, &state.index);
-        let params = &self.shared.params;
-        template::build(params, &parent, &state.mempool, rows, miner, now, extra_nonce, tag)
+        template::build(&self.shared.params, &parent, wish, &state.mempool, &rows, self.threads)
     }
 
     /// Writes everything and closes the data directory: the next start has nothing to repair.
-    pub fn close(mut self, now: Timestamp) -> Result<(), StoreError> {
-        self.commit(now)?;
+    pub fn close(mut self) -> Result<(), StoreError> {
+        self.commit()?;
         self.flush()?;
         self.index.close()?;
         Ok(self.directory.close()?)
@@ -340,6 +352,8 @@ struct Branch {
     path: Vec<Number>,
     changes: Changes,
     touched: BTreeSet<Address>,
+    unconfirmed: Vec<Id>,
+    confirmed: Vec<Id>,
     lanes: Commitment,
     /// Of the blocks on the way and the new one.
     undos: Vec<Undo>,
@@ -358,6 +372,9 @@ struct Attempt<'a> {
     draft: Draft<'a>,
     lanes: Commitment,
     touched: BTreeSet<Address>,
+    /// Transfers of the blocks that are left, and of those that are entered.
+    unconfirmed: Vec<Id>,
+    confirmed: Vec<Id>,
     undos: Vec<Undo>,
     threads: usize,
 }
@@ -383,6 +400,7 @@ impl Attempt<'_> {
         };
         self.draft.connect(place.height, block.block(), block.ids(), &changes)?;
         self.touched.extend(changes.iter().map(|change| change.address));
+        self.confirmed.extend(block.transfers().iter().map(|terms| terms.id));
         self.undos.push(Undo::of(&changes));
         Ok(Ok(()))
     }
@@ -401,6 +419,7 @@ impl Attempt<'_> {
         let changes = overlay.end_block();
         self.lanes.apply(&changes, self.threads);
         self.draft.disconnect(node.height, &block, &undo)?;
+        self.unconfirmed.extend(block.transfers().map(|(_, transfer)| transfer.id()));
         self.touched.extend(changes.iter().map(|change| change.address));
         Ok(())
     }

@@ -83,7 +83,7 @@ pub struct Waiting {
     /// How many.
     pub count: usize,
     /// Their bytes.
-    pub bytes: usize,
+    pub bytes: u64,
 }
 
 /// Who may use an interface.

@@ -17,7 +17,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::task::Poll;
@@ -200,9 +200,16 @@ async fn converse(
     }
 }
 
-/// The address at which a listener can be called.
+/// The address at which clients on this machine can call a listener: the loopback address where it
+/// listens on all.
 pub fn address(listener: &TcpListener) -> Result<SocketAddr> {
-    listener.local_addr().context("a listener without an address")
+    let mut address = listener.local_addr().context("a listener without an address")?;
+    match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
+        IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),
+        _ => {}
+    }
+    Ok(address)
 }
 
 #[cfg(test)]

@@ -11,6 +11,8 @@ use std::path::Path;
 
 /// The name of the network when nothing says otherwise.
 pub const DEFAULT: &str = "testnet";
+/// The file of a data folder that holds its network's genesis hash.
+const GENESIS: &str = "genesis";
 
 /// The network of a built-in name, or of the file at a path.
 pub fn load(name_or_path: &str) -> Result<Params> {
@@ -32,9 +34,14 @@ pub fn built_in(name: &str) -> Option<Params> {
     Params::built_in().into_iter().find(|params| params.name() == name)
 }
 
+/// Whether a folder holds the data of some network already.
+pub fn is_data(folder: &Path) -> bool {
+    folder.join(GENESIS).is_file()
+}
+
 /// The built-in network that a data folder belongs to.
 pub fn of_data(data: &Path) -> Result<Params> {
-    let path = data.join("genesis");
+    let path = data.join(GENESIS);
     let genesis = fs::read_to_string(&path).with_context(|| {
         format!("{} is no data folder: it has no file `genesis`", data.display())
     })?;

@@ -301,6 +301,12 @@ async fn stopping_lets_an_answer_finish_and_closes_the_rest() {
 }
 
 #[tokio::test]
+async fn a_server_on_all_addresses_is_called_by_loopback() {
+    let listener = bind("0.0.0.0:0".parse().unwrap()).await.unwrap();
+    assert_eq!(address(&listener).unwrap().ip(), Ipv4Addr::LOCALHOST);
+}
+
+#[tokio::test]
 async fn a_taken_address_is_named_with_the_way_out() {
     let listener = bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
     let taken = address(&listener).unwrap();
