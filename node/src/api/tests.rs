@@ -11,7 +11,7 @@ mod transactions;
 use super::answer::{CHAIN_HEIGHT, CHAIN_TIP};
 use super::problem::MEDIA_TYPE;
 use super::{routes, token::Token};
-use crate::config::Settings;
+use crate::config::{Config, Settings};
 use crate::daemon::{Daemon, Node};
 use crate::wallet::{Index, Mnemonic, Wallet};
 use ::chain::signature::SecretKey;
@@ -90,14 +90,16 @@ impl Answer {
 
 impl World {
     async fn new() -> World {
-        World::with_settings(|settings| settings).await
+        World::with(|_| ()).await
     }
 
-    async fn with_settings(change: impl FnOnce(Settings) -> Settings) -> World {
+    async fn with(change: impl FnOnce(&mut Config)) -> World {
         let folder = tempfile::tempdir().unwrap();
         let api = "127.0.0.1:0".parse().unwrap();
         let settings = Settings::embedded("dev", Some(folder.path().join("data")), Some(api));
-        let daemon = Daemon::start(change(settings).check().unwrap()).await.unwrap();
+        let mut config = settings.check().unwrap();
+        change(&mut config);
+        let daemon = Daemon::start(config).await.unwrap();
         let token = Token::read(&folder.path().join("data")).unwrap();
         let address = daemon.address();
         let routes = routes(daemon.node().clone(), token.clone(), address, &[]).unwrap();
