@@ -2,8 +2,12 @@
 //! The same loop mines for the node in this process and for one at the other end of the network;
 //! a `Source` tells them apart. The writer judges our blocks like any other's.
 
+mod remote;
+
+pub use remote::Remote;
+
 use anyhow::Result;
-use chain::{Address, Block, Height, Target, block};
+use chain::{Address, Block, Height, Params, Target, block};
 use miner::{Event, Kernel, Miner, Work};
 use std::num::NonZeroUsize;
 use std::time::Duration;
@@ -74,6 +78,17 @@ pub struct Goal {
     /// Least time from one found block to the next search. A network without difficulty would
     /// otherwise fill the disk.
     pub pause: Duration,
+}
+
+impl Goal {
+    /// The pause that suits a network: its spacing where blocks take no work and nobody says how
+    /// many there should be, otherwise none.
+    pub fn pause(params: &Params, blocks: Option<u32>) -> Duration {
+        match (params.spec().fixed_difficulty, blocks) {
+            (true, None) => Duration::from_secs(params.spec().spacing_seconds.into()),
+            _ => Duration::ZERO,
+        }
+    }
 }
 
 /// How it goes.
