@@ -1,22 +1,63 @@
 //! The REST API: what clients see of the node, under `/v1`. This is the table of routes; handlers
 //! are grouped by resource, shapes stand beside the handlers that send them.
 
+mod answer;
+pub mod blocks;
+pub mod chain;
+pub mod dev;
 pub mod extract;
+mod health;
 pub mod hosts;
+pub mod mining;
+mod number;
+pub mod page;
 pub mod problem;
+mod refusal;
 pub mod server;
 mod socket;
 pub mod token;
+pub mod transfer;
+mod wait;
 
 use crate::daemon::Node;
 use anyhow::Result;
 use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::middleware;
+use axum::routing::{get, post};
 use hosts::Hosts;
 use std::net::SocketAddr;
 use token::Token;
 
 /// Every route behind its guards.
 pub fn routes(node: Node, token: Token, bound: SocketAddr, hosts: &[String]) -> Result<Router> {
-    let _ = (node, token);
-    Ok(server::guard(Router::new(), Hosts::new(bound.ip(), hosts)?))
+    let routes = public().merge(protected(token)).with_state(node);
+    let routes = routes.layer(middleware::from_fn(answer::revalidate));
+    Ok(server::guard(routes, Hosts::new(bound.ip(), hosts)?))
+}
+
+/// For everyone who can reach them.
+fn public() -> Router<Node> {
+    let block = post(blocks::submit).layer(DefaultBodyLimit::max(server::MAX_BLOCK_BODY));
+    Router::new()
+        .route("/v1/chain", get(chain::chain))
+        .route("/v1/chain/params", get(chain::params))
+        .route("/v1/chain/tips", get(chain::tips))
+        .route("/v1/blocks", get(blocks::list).merge(block))
+        .route("/v1/blocks/{id}", get(blocks::one))
+        .route("/v1/blocks/{id}/header", get(blocks::header))
+        .route("/v1/blocks/{id}/raw", get(blocks::raw))
+        .route("/v1/blocks/{id}/transactions", get(blocks::transactions))
+        .route("/v1/headers", get(blocks::headers))
+        .route("/v1/mining", get(mining::mining))
+        .route("/v1/mining/template", get(mining::template))
+        .route("/livez", get(health::live))
+        .route("/readyz", get(health::ready))
+}
+
+/// For those who have the token: they change the node.
+fn protected(token: Token) -> Router<Node> {
+    Router::new()
+        .route("/v1/dev/generate", post(dev::generate))
+        .route_layer(middleware::from_fn_with_state(token, token::require))
 }

@@ -9,6 +9,7 @@ mod cli;
 mod client;
 mod config;
 mod daemon;
+mod difficulty;
 mod logging;
 mod mining;
 mod wallet;

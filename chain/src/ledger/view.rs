@@ -7,6 +7,7 @@ use crate::accounts::{Account, AccountView};
 use crate::address::Address;
 use crate::amount::Amount;
 use crate::block::{self, Block, Header, Height};
+use crate::codec::Decoder;
 use crate::mempool::Mempool;
 use crate::params::Params;
 use crate::store::StoreError;
@@ -147,10 +148,17 @@ impl<'a> View<'a> {
         Ok(self.state.log.read(node.place)?.1)
     }
 
+    /// A header and the number of transactions, read without those.
+    pub fn head(&self, node: &Node) -> Result<(Header, u32), StoreError> {
+        let bytes = self.state.log.read_prefix(node.place, 84)?;
+        let mut input = Decoder::new(&bytes);
+        let read = Header::read(&mut input).and_then(|header| Ok((header, input.u32()?)));
+        read.map_err(|_| StoreError::BadRecord { place: node.place })
+    }
+
     /// A header, read without its body.
     pub fn header(&self, node: &Node) -> Result<Header, StoreError> {
-        let bytes = self.state.log.read_prefix(node.place, 80)?;
-        Header::decode(&bytes).map_err(|_| StoreError::BadRecord { place: node.place })
+        Ok(self.head(node)?.0)
     }
 
     /// How many transactions of the best chain name an address.

@@ -12,6 +12,9 @@ use serde_json::Value;
 /// Media type of a problem.
 pub const MEDIA_TYPE: &str = "application/problem+json";
 
+/// When to try again unless a problem knows better, in seconds: about a block of a fast network.
+const RETRY_SECONDS: u32 = 5;
+
 /// What went wrong, in kind: the code never changes, the title is the same for every occurrence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Kind {
@@ -38,6 +41,7 @@ macro_rules! kinds {
 kinds! {
     BAD_REQUEST = BAD_REQUEST "bad-request" "The request is malformed";
     UNAUTHORIZED = UNAUTHORIZED "unauthorized" "This needs the node's token";
+    NOT_AVAILABLE = FORBIDDEN "not-available" "This network does not allow it";
     FORBIDDEN_HOST = FORBIDDEN "forbidden-host" "The node does not answer to this host name";
     NOT_FOUND = NOT_FOUND "not-found" "There is no such thing";
     METHOD_NOT_ALLOWED = METHOD_NOT_ALLOWED "method-not-allowed" "This path does not take this method";
@@ -48,12 +52,14 @@ kinds! {
     CURSOR_GONE = GONE "cursor-gone" "The cursor belongs to a branch that was left";
     TOO_LARGE = PAYLOAD_TOO_LARGE "too-large" "The request's body is too large";
     UNSUPPORTED_MEDIA_TYPE = UNSUPPORTED_MEDIA_TYPE "unsupported-media-type" "The body is of another type than expected";
+    NO_MINER = UNPROCESSABLE_ENTITY "no-miner" "Nobody is named to be paid";
     MIN_FEE = UNPROCESSABLE_ENTITY "min-fee" "The fee is below what this node relays";
     NONCE_TOO_FAR = UNPROCESSABLE_ENTITY "nonce-too-far" "The nonce is too far ahead of the account";
     RATE_LIMITED = TOO_MANY_REQUESTS "rate-limited" "Too many requests";
     SENDER_LIMIT = TOO_MANY_REQUESTS "sender-limit" "The sender has too many transactions waiting";
     INTERNAL = INTERNAL_SERVER_ERROR "internal" "The node failed";
     MEMPOOL_FULL = SERVICE_UNAVAILABLE "mempool-full" "The mempool is full of better-paying transactions";
+    DISK_FULL = SERVICE_UNAVAILABLE "disk-full" "The node's disk is full";
     NOT_READY = SERVICE_UNAVAILABLE "not-ready" "The node is not ready";
 }
 
@@ -87,8 +93,13 @@ pub struct Problem {
 impl Problem {
     /// What happened this time, in a sentence for people.
     pub fn new(kind: Kind, detail: impl Into<String>) -> Problem {
-        let header = match kind {
-            Kind::UNAUTHORIZED => Some((WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))),
+        let header = match kind.status {
+            StatusCode::UNAUTHORIZED => {
+                Some((WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")))
+            }
+            StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => {
+                Some((RETRY_AFTER, RETRY_SECONDS.into()))
+            }
             _ => None,
         };
         Problem { kind, detail: detail.into(), expected: None, actual: None, header }

@@ -7,8 +7,8 @@ mod blocks;
 mod headers;
 
 use anyhow::{Context, Result, ensure};
+use chain::DecodeError;
 use chain::rules::RuleError;
-use chain::{Bits, DecodeError, Target};
 use serde::Serialize;
 use std::fs::File;
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
@@ -185,12 +185,6 @@ fn print<T: Serialize>(out: &mut impl Write, outcome: Outcome<T>) -> Result<bool
 /// Bytes in hexadecimal.
 fn unhex(text: impl AsRef<[u8]>) -> Result<Vec<u8>, Fault> {
     hex::decode(text).map_err(|error| Fault::encoding(format!("not hexadecimal: {error}")))
-}
-
-/// Bitcoin's measure of a target: how many times as hard as 1d00ffff.
-fn difficulty(target: Target) -> f64 {
-    let easiest = Bits::new(0x1d00_ffff).target().expect("the bits of difficulty 1 are canonical");
-    f64::from(easiest.value()) / f64::from(target.value())
 }
 
 /// The lines of an input that say anything, trimmed, with their numbers from 1.

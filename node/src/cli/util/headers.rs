@@ -1,6 +1,7 @@
 //! Headers, compact bits and difficulties.
 
-use super::{Fault, Finding, Outcome, difficulty, lines, unhex};
+use super::{Fault, Finding, Outcome, lines, unhex};
+use crate::difficulty;
 use anyhow::{Context, Result, bail};
 use chain::difficulty::asert;
 use chain::rules::RuleError;
@@ -37,7 +38,7 @@ impl HeaderFacts {
             bits: header.bits.to_string(),
             nonce: header.nonce,
             target: target.map(|target| target.to_string()),
-            difficulty: target.map(difficulty),
+            difficulty: target.map(difficulty::of),
             proof_of_work: proof_of_work(header).is_ok(),
         }
     }
@@ -77,7 +78,7 @@ pub(super) fn bits(hex: &str) -> Outcome<BitsFacts> {
     Ok(Finding::valid(BitsFacts {
         bits: bits.to_string(),
         target: target.to_string(),
-        difficulty: difficulty(target),
+        difficulty: difficulty::of(target),
         work: target.work().to_string(),
     }))
 }

@@ -1,0 +1,360 @@
+//! Blocks and headers: read by height, hash or `tip`, and handed in.
+
+use super::answer::{Answer, is_final, read, read_aside};
+use super::extract::{Encoded, Form, Json, Path, Query};
+use super::number::Digits;
+use super::page::{Cursor, List, Page, PageQuery};
+use super::problem::{Kind, Problem};
+use super::transfer::Shown;
+use crate::daemon::Node;
+use crate::difficulty;
+use axum::extract::State;
+use axum::http::header::LOCATION;
+use axum::http::{StatusCode, Uri};
+use axum::response::{IntoResponse, Response};
+use chain::ledger::{Accepted, View};
+use chain::{Block, Header, Height, block, tree};
+use serde::{Deserialize, Serialize};
+use std::str::FromStr;
+
+/// Headers of one answer: 2,000 are 320 kB of text.
+const MAX_HEADERS: u64 = 2_000;
+
+/// A block without its transactions.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Summary {
+    /// Its hash.
+    pub hash: String,
+    /// Its height.
+    pub height: u32,
+    /// Blocks from it up to the tip, itself included; 0 outside the best chain.
+    pub confirmations: u32,
+    /// Whether it is in the best chain.
+    pub in_best_chain: bool,
+    /// The header's version.
+    pub version: i32,
+    /// The parent's hash.
+    pub previous: String,
+    /// The header's.
+    pub merkle_root: String,
+    /// The header's.
+    pub time: u32,
+    /// The header's: 8 hexadecimal digits.
+    pub bits: String,
+    /// The header's.
+    pub nonce: u32,
+    /// How many times as hard as bits 1d00ffff.
+    pub difficulty: f64,
+    /// Expected hashes of the chain up to it: 64 hexadecimal digits.
+    pub chain_work: String,
+    /// Bytes of the encoded block.
+    pub size: u32,
+    /// Whom it pays.
+    pub miner: String,
+    /// Subsidy and fees, base units.
+    pub reward: u64,
+    /// Fees of its transfers, base units.
+    pub fees: u64,
+    /// How many transactions it has.
+    pub transaction_count: u32,
+}
+
+/// A block with the ids of its transactions, or with them whole.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Whole {
+    /// All but the transactions.
+    #[serde(flatten)]
+    pub summary: Summary,
+    /// Its transactions in order.
+    pub transactions: Transactions,
+    /// The hash of the next block of the best chain.
+    pub next: Option<String>,
+}
+
+/// Transactions of a block.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Transactions {
+    /// Their ids.
+    Ids(Vec<String>),
+    /// As they are.
+    Whole(Vec<Shown>),
+}
+
+impl Summary {
+    /// What a view says of a block.
+    fn of(view: &View, node: &tree::Node) -> Result<Summary, Problem> {
+        let (header, transaction_count) = view.head(node)?;
+        let Header { version, previous, merkle_root, time, bits, nonce } = header;
+        let subsidy = view.params().subsidy(node.height);
+        Ok(Summary {
+            hash: node.hash.to_string(),
+            height: node.height.get(),
+            confirmations: view.confirmations(node),
+            in_best_chain: view.is_best(node),
+            version,
+            previous: previous.to_string(),
+            merkle_root: merkle_root.to_string(),
+            time: time.get(),
+            bits: bits.to_string(),
+            nonce,
+            difficulty: bits.target().map_or(0.0, difficulty::of),
+            chain_work: node.chain_work.to_string(),
+            size: node.place.length,
+            miner: node.miner.encode(view.params().hrp()),
+            reward: node.reward.units(),
+            // A rule makes the difference the fees; the block of a side branch may only claim so.
+            fees: node.reward.units().saturating_sub(subsidy.units()),
+            transaction_count,
+        })
+    }
+}
+
+/// How a path names a block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Name {
+    Height(Height),
+    Hash(block::Hash),
+    Tip,
+}
+
+impl FromStr for Name {
+    type Err = Problem;
+
+    fn from_str(text: &str) -> Result<Name, Problem> {
+        let hash = || text.parse().ok().filter(|_| !text.bytes().any(|b| b.is_ascii_uppercase()));
+        let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+        let height = || text.parse().ok().filter(|_| digits);
+        if text == "tip" {
+            Ok(Name::Tip)
+        } else if let Some(hash) = hash() {
+            Ok(Name::Hash(hash))
+        } else if let Some(height) = height() {
+            Ok(Name::Height(Height::new(height)))
+        } else {
+            let detail = "a block is named by its height, by the 64 hexadecimal digits of its \
+                          hash in lower case, or by `tip`";
+            Err(Problem::new(Kind::BAD_REQUEST, detail))
+        }
+    }
+}
+
+impl Name {
+    fn find<'v>(self, view: &'v View) -> Result<&'v tree::Node, Problem> {
+        let (found, what) = match self {
+            Name::Tip => (Some(view.tip()), String::new()),
+            Name::Hash(hash) => (view.find(&hash), format!("has the hash {hash}")),
+            Name::Height(height) => (view.at(height), format!("is at height {height}")),
+        };
+        found.ok_or_else(|| Problem::new(Kind::NOT_FOUND, format!("no block {what}")))
+    }
+
+    /// Whether what it names will stay as it is: heights may pass to other blocks.
+    fn is_final(self, view: &View, node: &tree::Node) -> bool {
+        matches!(self, Name::Hash(_)) && is_final(view, node)
+    }
+}
+
+/// The best chain, newest first.
+pub async fn list(
+    State(node): State<Node>,
+    uri: Uri,
+    Query(query): Query<PageQuery>,
+) -> Result<Response, Problem> {
+    let (limit, cursor) = (query.limit()?, query.cursor(List::Blocks)?);
+    Ok(read_aside(node, move |view| {
+        let tip = view.tip();
+        let (bound, from) = match cursor {
+            Some(cursor) => {
+                cursor.check(view)?;
+                (cursor.bound, u32::try_from(cursor.position).unwrap_or(u32::MAX))
+            }
+            None => (tip.hash, tip.height.get()),
+        };
+        let mut heights = (0..=from).rev();
+        let found = heights.by_ref().take(limit).map_while(|height| view.at(Height::new(height)));
+        let items = found.map(|node| Summary::of(view, node)).collect::<Result<_, _>>()?;
+        let next = heights
+            .next()
+            .map(|height| Cursor { list: List::Blocks, bound, position: height.into() }.encode());
+        Ok(Answer::page(Page { items, next }, &uri, limit))
+    })
+    .await)
+}
+
+/// What may be said about how to show a block.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BlockQuery {
+    #[serde(default)]
+    full: bool,
+}
+
+/// A block.
+pub async fn one(
+    State(node): State<Node>,
+    Path(name): Path<String>,
+    Query(query): Query<BlockQuery>,
+) -> Result<Response, Problem> {
+    let name: Name = name.parse()?;
+    Ok(read_aside(node, move |view| {
+        let node = name.find(view)?;
+        let summary = Summary::of(view, node)?;
+        let block = view.block(node)?;
+        let transactions = if query.full {
+            let hrp = view.params().hrp();
+            Transactions::Whole(block.transactions.iter().map(|tx| Shown::of(tx, hrp)).collect())
+        } else {
+            Transactions::Ids(block.ids().iter().map(ToString::to_string).collect())
+        };
+        let next = node.height.next().filter(|_| summary.in_best_chain);
+        let next = next.and_then(|height| view.at(height)).map(|next| next.hash.to_string());
+        let whole = Whole { summary, transactions, next };
+        Ok(Answer::new(Json(whole)).for_ever_if(name.is_final(view, node)))
+    })
+    .await)
+}
+
+/// A block's 80 bytes.
+pub async fn header(
+    State(node): State<Node>,
+    Path(name): Path<String>,
+    form: Form,
+) -> Result<Response, Problem> {
+    let name: Name = name.parse()?;
+    Ok(read(&node, |view| {
+        let node = name.find(view)?;
+        let bytes = view.header(node)?.encode().to_vec();
+        Ok(Answer::new(form.of(bytes)).negotiated().for_ever_if(name.is_final(view, node)))
+    }))
+}
+
+/// A whole block, encoded.
+pub async fn raw(
+    State(node): State<Node>,
+    Path(name): Path<String>,
+    form: Form,
+) -> Result<Response, Problem> {
+    let name: Name = name.parse()?;
+    Ok(read_aside(node, move |view| {
+        let node = name.find(view)?;
+        let answer = Answer::new(form.of(view.raw_block(node)?));
+        Ok(answer.negotiated().for_ever_if(name.is_final(view, node)))
+    })
+    .await)
+}
+
+/// A block's transactions in order.
+pub async fn transactions(
+    State(node): State<Node>,
+    uri: Uri,
+    Path(name): Path<String>,
+    Query(query): Query<PageQuery>,
+) -> Result<Response, Problem> {
+    let name: Name = name.parse()?;
+    let (limit, cursor) = (query.limit()?, query.cursor(List::OfBlock)?);
+    Ok(read_aside(node, move |view| {
+        let (node, from) = match cursor {
+            Some(cursor) => (continued(name, &cursor, view)?, cursor.position),
+            None => (name.find(view)?, 0),
+        };
+        let from = usize::try_from(from).unwrap_or(usize::MAX);
+        let (block, hrp) = (view.block(node)?, view.params().hrp());
+        let mut rest = block.transactions.iter().skip(from);
+        let items = rest.by_ref().take(limit).map(|tx| Shown::of(tx, hrp)).collect();
+        let next = rest.next().map(|_| {
+            let position = from.saturating_add(limit) as u64;
+            Cursor { list: List::OfBlock, bound: node.hash, position }.encode()
+        });
+        let answer = Answer::page(Page { items, next }, &uri, limit);
+        Ok(answer.for_ever_if(name.is_final(view, node)))
+    })
+    .await)
+}
+
+/// The block that a list of transactions was begun on. A hash keeps naming it; a height and `tip`
+/// do as long as it is in the best chain.
+fn continued<'v>(name: Name, cursor: &Cursor, view: &'v View) -> Result<&'v tree::Node, Problem> {
+    let begun = view.find(&cursor.bound).ok_or_else(Cursor::gone)?;
+    let other = || {
+        let detail = "this cursor belongs to the transactions of another block";
+        Problem::new(Kind::BAD_REQUEST, detail)
+    };
+    match name {
+        Name::Hash(hash) if hash == begun.hash => return Ok(begun),
+        Name::Hash(_) => return Err(other()),
+        Name::Height(height) if height != begun.height => return Err(other()),
+        Name::Height(_) | Name::Tip => cursor.check(view)?,
+    }
+    Ok(begun)
+}
+
+/// Which headers to send.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HeadersQuery {
+    from: Option<Digits>,
+    count: Option<Digits>,
+}
+
+/// Headers of the best chain from a height up: 80 bytes each, or a line of hexadecimal each.
+pub async fn headers(
+    State(node): State<Node>,
+    Query(query): Query<HeadersQuery>,
+    form: Form,
+) -> Result<Response, Problem> {
+    let from = query.from.map_or(0, |from| from.0);
+    let count = query.count.map_or(MAX_HEADERS, |count| count.0);
+    if !(1..=MAX_HEADERS).contains(&count) {
+        let detail = format!("count must be 1 to {MAX_HEADERS}, not {count}");
+        return Err(Problem::new(Kind::BAD_REQUEST, detail));
+    }
+    Ok(read_aside(node, move |view| {
+        let heights = (from..from.saturating_add(count)).map_while(|at| u32::try_from(at).ok());
+        let nodes = heights.map_while(|height| view.at(Height::new(height)));
+        let headers = nodes.map(|node| view.header(node)).collect::<Result<Vec<_>, _>>()?;
+        let headers = headers.iter().map(|header| header.encode().to_vec());
+        Ok(Answer::new(form.of_all(headers)).negotiated())
+    })
+    .await)
+}
+
+/// What became of a block that was handed in.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct HandedIn {
+    /// Its hash.
+    pub hash: String,
+    /// Its height.
+    pub height: Option<u32>,
+    /// What it is now.
+    pub status: Taken,
+}
+
+/// What a block that was taken is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Taken {
+    /// The new tip.
+    Connected,
+    /// The end of a branch that is not the best.
+    SideBranch,
+    /// Nothing new.
+    Known,
+}
+
+/// Takes a mined block in.
+pub async fn submit(
+    State(node): State<Node>,
+    Encoded(bytes): Encoded,
+) -> Result<Response, Problem> {
+    let block = Block::decode(&bytes)?;
+    let hash = block.hash();
+    let (code, status) = match node.writer.block(block).await?? {
+        Accepted::Connected => (StatusCode::CREATED, Taken::Connected),
+        Accepted::SideBranch => (StatusCode::CREATED, Taken::SideBranch),
+        Accepted::Known => (StatusCode::OK, Taken::Known),
+    };
+    let height = node.reader.view().find(&hash).map(|node| node.height.get());
+    let taken = Json(HandedIn { hash: hash.to_string(), height, status });
+    Ok((code, [(LOCATION, format!("/v1/blocks/{hash}"))], taken).into_response())
+}

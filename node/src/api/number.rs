@@ -1,0 +1,101 @@
+//! Integers as clients write them: in JSON and in queries, whole and exact. No sign, fraction or
+//! exponent, and never above 2^53 − 1, what every JSON reader keeps exactly.
+
+use chain::Amount;
+use serde::de::{Deserialize, Deserializer, Error, Unexpected};
+
+/// An integer of a JSON body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Integer(pub u64);
+
+impl<'de> Deserialize<'de> for Integer {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Integer, D::Error> {
+        exact(u64::deserialize(deserializer)?).map(Integer)
+    }
+}
+
+/// An integer of a query: digits and nothing else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Digits(pub u64);
+
+impl<'de> Deserialize<'de> for Digits {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Digits, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        match text.parse() {
+            // `parse` alone would take a plus sign.
+            Ok(number) if text.bytes().all(|byte| byte.is_ascii_digit()) => {
+                exact(number).map(Digits)
+            }
+            _ => Err(D::Error::invalid_value(Unexpected::Str(&text), &"a whole number in digits")),
+        }
+    }
+}
+
+fn exact<E: Error>(number: u64) -> Result<u64, E> {
+    if number <= Amount::MAX.units() {
+        Ok(number)
+    } else {
+        Err(E::invalid_value(Unexpected::Unsigned(number), &"a whole number of at most 2^53 − 1"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // R07
+    #[test]
+    fn only_whole_exact_numbers_are_integers() {
+        let read = |text: &str| serde_json::from_str::<Integer>(text).map(|integer| integer.0).ok();
+        assert_eq!(read("0"), Some(0));
+        assert_eq!(read("9007199254740991"), Some((1 << 53) - 1));
+        for wrong in [
+            "9007199254740992",
+            "18446744073709551616",
+            "-1",
+            "-0",
+            "+1",
+            "1.0",
+            "1e0",
+            "01",
+            "\"1\"",
+            "null",
+            "true",
+            "[1]",
+            "0x1",
+            "1_000",
+            "NaN",
+            "1e400",
+        ] {
+            assert_eq!(read(wrong), None, "{wrong}");
+        }
+    }
+
+    // R07, R09
+    #[test]
+    fn only_digits_are_integers_of_a_query() {
+        let read = |text: &str| {
+            let text = serde::de::value::StrDeserializer::<serde::de::value::Error>::new(text);
+            Digits::deserialize(text).map(|digits| digits.0).ok()
+        };
+        assert_eq!(read("25"), Some(25));
+        assert_eq!(read("9007199254740991"), Some((1 << 53) - 1));
+        for wrong in [
+            "",
+            "-1",
+            "+1",
+            " 1",
+            "1 ",
+            "1.0",
+            "1e3",
+            "0x10",
+            "x",
+            "9007199254740992",
+            "18446744073709551615",
+            "99999999999999999999999",
+            "１",
+        ] {
+            assert_eq!(read(wrong), None, "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! Transactions in JSON: as they are shown, and as they are handed in.
+
+use super::extract::unhex;
+use super::number::Integer;
+use super::problem::{Kind, Problem};
+use chain::address::{Address, Hrp};
+use chain::signature::{PublicKey, Signature};
+use chain::tx::{MAX_MEMO_BYTES, Memo};
+use chain::{DecodeError, Transaction, Transfer};
+use serde::{Deserialize, Serialize};
+
+/// A transaction as it is shown.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shown {
+    /// Its id.
+    pub id: String,
+    /// Bytes of its encoding.
+    pub size: usize,
+    /// The rest.
+    #[serde(flatten)]
+    pub fields: Fields,
+}
+
+/// What transactions of a type consist of. Amounts in base units, bytes in hexadecimal.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Fields {
+    /// Pays a block's miner.
+    Coinbase {
+        /// Who is paid.
+        recipient: String,
+        /// How much.
+        reward: u64,
+        /// What the miner searched when the nonces were used up.
+        extra_nonce: String,
+        /// What the miner says, if it is text.
+        tag: Option<String>,
+        /// The same in bytes.
+        tag_hex: String,
+        /// The accounts after the block.
+        commitment: String,
+    },
+    /// A payment.
+    Transfer {
+        /// The public key of who pays.
+        sender: String,
+        /// The address of that.
+        sender_address: String,
+        /// How many transfers of this sender come before it.
+        nonce: u64,
+        /// Who is paid.
+        recipient: String,
+        /// How much.
+        amount: u64,
+        /// For the miner.
+        fee: u64,
+        /// What the sender says, if it is text.
+        memo: Option<String>,
+        /// The same in bytes.
+        memo_hex: String,
+        /// The sender's.
+        signature: String,
+    },
+}
+
+impl Shown {
+    /// A transaction of a network.
+    pub fn of(transaction: &Transaction, hrp: Hrp) -> Shown {
+        match transaction {
+            Transaction::Transfer(transfer) => Shown::of_transfer(transfer, hrp),
+            Transaction::Coinbase(coinbase) => {
+                let fields = Fields::Coinbase {
+                    recipient: coinbase.recipient.encode(hrp),
+                    reward: coinbase.reward,
+                    extra_nonce: hex::encode(coinbase.extra_nonce),
+                    tag: text(coinbase.tag.as_bytes()),
+                    tag_hex: hex::encode(coinbase.tag.as_bytes()),
+                    commitment: hex::encode(coinbase.commitment),
+                };
+                let size = transaction.encode().len();
+                Shown { id: transaction.id().to_string(), size, fields }
+            }
+        }
+    }
+
+    /// A transfer of a network.
+    pub fn of_transfer(transfer: &Transfer, hrp: Hrp) -> Shown {
+        let fields = Fields::Transfer {
+            sender: hex::encode(transfer.sender.as_bytes()),
+            sender_address: transfer.sender_address().encode(hrp),
+            nonce: transfer.nonce,
+            recipient: transfer.recipient.encode(hrp),
+            amount: transfer.amount,
+            fee: transfer.fee,
+            memo: text(transfer.memo.as_bytes()),
+            memo_hex: hex::encode(transfer.memo.as_bytes()),
+            signature: hex::encode(transfer.signature.as_bytes()),
+        };
+        Shown { id: transfer.id().to_string(), size: transfer.size(), fields }
+    }
+}
+
+fn text(bytes: &[u8]) -> Option<String> {
+    std::str::from_utf8(bytes).map(str::to_owned).ok()
+}
+
+/// A transfer as it is handed in: `hex` alone, or all fields but one of the two memos.
+#[derive(Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Submitted {
+    hex: Option<String>,
+    sender: Option<String>,
+    nonce: Option<Integer>,
+    recipient: Option<String>,
+    amount: Option<Integer>,
+    fee: Option<Integer>,
+    memo: Option<String>,
+    memo_hex: Option<String>,
+    signature: Option<String>,
+}
+
+impl Submitted {
+    /// The transfer this is on a network.
+    pub fn read(self, hrp: Hrp) -> Result<Transfer, Problem> {
+        if let Some(hex) = &self.hex {
+            let alone = Submitted { hex: self.hex.clone(), ..Submitted::default() };
+            if self != alone {
+                return Err(bad("`hex` is the whole transaction: leave the other fields out"));
+            }
+            return Ok(Transfer::decode(&unhex(hex, "`hex`")?)?);
+        }
+        let recipient = required(self.recipient, "recipient")?;
+        Ok(Transfer {
+            sender: PublicKey::from_bytes(array(&required(self.sender, "sender")?, "sender")?),
+            nonce: required(self.nonce, "nonce")?.0,
+            recipient: address(&recipient, hrp, "recipient")?,
+            amount: required(self.amount, "amount")?.0,
+            fee: required(self.fee, "fee")?.0,
+            memo: memo(self.memo, self.memo_hex)?,
+            signature: Signature::from_bytes(array(
+                &required(self.signature, "signature")?,
+                "signature",
+            )?),
+        })
+    }
+}
+
+/// An address of this network.
+pub fn address(text: &str, hrp: Hrp, what: &str) -> Result<Address, Problem> {
+    Address::decode_for(text, hrp).map_err(|error| bad(format!("{what}: {error}")))
+}
+
+fn memo(text: Option<String>, hex: Option<String>) -> Result<Memo, Problem> {
+    let bytes = match (text, hex) {
+        (Some(_), Some(_)) => return Err(bad("give `memo` or `memo_hex`, not both")),
+        (Some(text), None) => text.into_bytes(),
+        (None, Some(hex)) => unhex(hex, "`memo_hex`")?,
+        (None, None) => Vec::new(),
+    };
+    let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+    let too_long = DecodeError::MemoTooLong { length, limit: MAX_MEMO_BYTES };
+    Memo::new(bytes).ok_or_else(|| too_long.into())
+}
+
+fn required<T>(field: Option<T>, name: &str) -> Result<T, Problem> {
+    field.ok_or_else(|| bad(format!("`{name}` is missing")))
+}
+
+fn array<const BYTES: usize>(text: &str, name: &str) -> Result<[u8; BYTES], Problem> {
+    let bytes = unhex(text, &format!("`{name}`"))?;
+    bytes.try_into().map_err(|_| bad(format!("`{name}` must be {} hexadecimal digits", 2 * BYTES)))
+}
+
+fn bad(detail: impl Into<String>) -> Problem {
+    Problem::new(Kind::BAD_REQUEST, detail)
+}

@@ -1,0 +1,54 @@
+//! Answers that are held until something happens: a change of tip or pool, the end of the client's
+//! patience, or the end of the node.
+
+use super::number::Digits;
+use super::problem::{Kind, Problem};
+use crate::daemon::Node;
+use crate::writer::News;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+/// Seconds an answer is held unless the client says otherwise.
+const DEFAULT_SECONDS: u64 = 30;
+/// Most seconds: proxies give up after some minutes.
+const MAX_SECONDS: u64 = 120;
+
+/// An answer that is held.
+pub struct Hold {
+    news: watch::Receiver<News>,
+    stopping: watch::Receiver<bool>,
+    until: Instant,
+    seen: u64,
+}
+
+impl Hold {
+    /// From now on no change is missed.
+    pub fn new(node: &Node, seconds: Option<Digits>) -> Result<Hold, Problem> {
+        let seconds = seconds.map_or(DEFAULT_SECONDS, |seconds| seconds.0);
+        if seconds > MAX_SECONDS {
+            let detail = format!("timeout must be at most {MAX_SECONDS} seconds, not {seconds}");
+            return Err(Problem::new(Kind::BAD_REQUEST, detail));
+        }
+        let mut news = node.writer.news();
+        let seen = news.borrow_and_update().number;
+        let until = Instant::now() + Duration::from_secs(seconds);
+        Ok(Hold { news, stopping: node.stopping.clone(), until, seen })
+    }
+
+    /// Grows with every change.
+    pub fn state(&self) -> u64 {
+        self.seen
+    }
+
+    /// Waits for the next change; false once there is nothing more to wait for.
+    pub async fn changed(&mut self) -> bool {
+        let changed = tokio::select! {
+            changed = self.news.changed() => changed.is_ok(),
+            _ = self.stopping.wait_for(|stopping| *stopping) => false,
+            () = tokio::time::sleep_until(self.until) => false,
+        };
+        self.seen = self.news.borrow_and_update().number;
+        changed
+    }
+}
