@@ -19,6 +19,7 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 /// Which node a command asks
 #[derive(Clone, Debug, Default, clap::Args)]
 #[command(next_help_heading = "Which node")]
+#[group(id = "which-node")]
 pub struct Place {
     /// URL of the node's API
     ///
