@@ -62,7 +62,7 @@ impl Node {
     /// Closes the ledger.
     pub(crate) fn close(&mut self) {
         let (writer, _) = self.open.take().expect("the ledger is open");
-        writer.close(self.now).expect("the ledger closes");
+        writer.close().expect("the ledger closes");
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -85,7 +85,7 @@ impl Node {
 
     pub(crate) fn commit(&mut self) -> Commit {
         let now = self.now;
-        self.writer().commit(now).expect("the disk works")
+        self.writer().commit().expect("the disk works")
     }
 
     /// Hands a block in that must become the tip.
