@@ -64,6 +64,18 @@ pub enum SubmitError {
     Store(#[from] StoreError),
 }
 
+impl SubmitError {
+    /// The code of the broken rule; `None` if it is none of the block's fault.
+    pub fn code(&self) -> Option<&'static str> {
+        match self {
+            SubmitError::Invalid(error) => Some(error.code()),
+            SubmitError::KnownInvalid { code, .. } => Some(code),
+            SubmitError::UnknownParent { .. } => Some("unknown-parent"),
+            SubmitError::Store(_) => None,
+        }
+    }
+}
+
 /// Why a transfer was not taken in.
 #[derive(Debug, thiserror::Error)]
 pub enum TransferError {

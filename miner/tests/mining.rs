@@ -167,28 +167,28 @@ fn finds_bitcoins_first_block() {
 fn new_work_replaces_the_old() {
     let threads = 2;
     let (sender, events) = channel();
-    let replaced = sender.clone();
+    let marker = sender.clone();
     let report = move |event| {
         let _ = sender.send(Some(event));
     };
     let miner = Miner::start(NonZeroUsize::new(threads).unwrap(), report).unwrap();
+    let next = || events.recv_timeout(PATIENCE).expect("an event");
     miner.work_on(easy(1));
-    let first = events.recv_timeout(PATIENCE).unwrap();
-    assert!(matches!(first, Some(Event::Found { work: 1, .. })));
-    miner.work_on(easy(2).within(0..=99, 0..=0));
-    replaced.send(None).unwrap();
-    let after = events.iter().skip_while(Option::is_some).skip(1).map(Option::unwrap);
-    let mut late = 0;
-    for event in after {
-        match event {
+    assert!(matches!(next(), Some(Event::Found { work: 1, .. })));
+    miner.work_on(hopeless(2));
+    marker.send(None).unwrap();
+    miner.work_on(easy(3).within(0..=99, 0..=0));
+    while next().is_some() {}
+    let (mut late, mut new) = (0, 0);
+    loop {
+        match next().unwrap() {
             Event::Found { work: 1, .. } => late += 1,
-            Event::Found { .. } => {}
-            Event::Exhausted { work } => {
-                assert_eq!(work, 2);
-                break;
-            }
+            Event::Found { work: 3, .. } => new += 1,
+            Event::Exhausted { work: 3 } => break,
+            other => panic!("{other:?}"),
         }
     }
+    assert_eq!(new, 100);
     assert!(late <= threads, "{late} hits of old work, and each thread may have had one in hand");
 }
 

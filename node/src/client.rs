@@ -19,6 +19,7 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 /// Which node a command asks
 #[derive(Clone, Debug, Default, clap::Args)]
 #[command(next_help_heading = "Which node")]
+#[group(id = "which-node")]
 pub struct Place {
     /// URL of the node's API
     ///
@@ -46,6 +47,29 @@ impl Place {
         Ok(client)
     }
 
+    /// A client of the node that is named, which must be of this network; if none is named, of the
+    /// one on this machine, if one of this network answers.
+    pub async fn find(&self, params: &Params) -> Result<Option<Client>> {
+        if self.node.is_some() {
+            let client = Client::new(&self.url(Some(params))?)?;
+            client.must_be_of(params).await?;
+            return Ok(Some(client));
+        }
+        let Ok(url) = self.url(Some(params)) else { return Ok(None) };
+        let client = Client::new(&url)?;
+        Ok(client.must_be_of(params).await.is_ok().then_some(client))
+    }
+
+    /// The data folder, if one is named.
+    pub fn data(&self) -> Option<&PathBuf> {
+        self.data.as_ref()
+    }
+
+    /// The network, if one is named.
+    pub fn network(&self) -> Option<&str> {
+        self.network.as_deref()
+    }
+
     fn url(&self, named: Option<&Params>) -> Result<String> {
         if let Some(url) = &self.node {
             return Ok(url.clone());
@@ -65,8 +89,8 @@ impl Place {
     }
 }
 
-/// A node that can be asked.
-#[derive(Debug)]
+/// A node that can be asked. Cheap to clone.
+#[derive(Clone, Debug)]
 pub struct Client {
     http: reqwest::Client,
     base: Url,
@@ -103,6 +127,11 @@ impl Client {
             .connect_timeout(CONNECT_TIMEOUT)
             .build()?;
         Ok(Client { http, base })
+    }
+
+    /// The URL it is asked at.
+    pub fn base(&self) -> &Url {
+        &self.base
     }
 
     /// Asks for a resource, given by the segments of its path below `/v1`.

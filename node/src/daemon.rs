@@ -80,7 +80,6 @@ pub struct Daemon {
     node: Node,
     data: PathBuf,
     address: SocketAddr,
-    threads: NonZeroUsize,
     writer: writer::Thread,
     stop: watch::Sender<bool>,
     progress: watch::Sender<Option<Progress>>,
@@ -139,9 +138,10 @@ impl Daemon {
             "node started, REST API at http://{address}/v1/chain"
         );
         let mut daemon =
-            Daemon { node, data, address, threads, writer, stop, progress, server, mining: None };
+            Daemon { node, data, address, writer, stop, progress, server, mining: None };
         if let Some(miner) = miner.filter(|_| mine) {
-            daemon.mine(miner, None, None);
+            let pause = Goal::pause(daemon.node.reader.params(), None);
+            daemon.mine(Goal { miner, blocks: None, threads, pause });
         }
         Ok(daemon)
     }
@@ -157,13 +157,7 @@ impl Daemon {
     }
 
     /// Begins to mine in this process.
-    pub fn mine(&mut self, miner: Address, blocks: Option<u32>, threads: Option<NonZeroUsize>) {
-        let spec = self.node.reader.params().spec();
-        let pause = match (spec.fixed_difficulty, blocks) {
-            (true, None) => Duration::from_secs(spec.spacing_seconds.into()),
-            _ => Duration::ZERO,
-        };
-        let goal = Goal { miner, blocks, threads: threads.unwrap_or(self.threads), pause };
+    pub fn mine(&mut self, goal: Goal) {
         let source = Local::new(self.node.writer.clone());
         let mining = mining::mine(source, goal, self.progress.clone(), self.stop.subscribe());
         self.mining = Some(tokio::spawn(mining));

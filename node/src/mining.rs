@@ -2,8 +2,12 @@
 //! The same loop mines for the node in this process and for one at the other end of the network;
 //! a `Source` tells them apart. The writer judges our blocks like any other's.
 
+mod remote;
+
+pub use remote::Remote;
+
 use anyhow::Result;
-use chain::{Address, Block, Height, Target, block};
+use chain::{Address, Block, Height, Params, Target, block};
 use miner::{Event, Kernel, Miner, Work};
 use std::num::NonZeroUsize;
 use std::time::Duration;
@@ -76,6 +80,17 @@ pub struct Goal {
     pub pause: Duration,
 }
 
+impl Goal {
+    /// The pause that suits a network: its spacing where blocks take no work and nobody says how
+    /// many there should be, otherwise none.
+    pub fn pause(params: &Params, blocks: Option<u32>) -> Duration {
+        match (params.spec().fixed_difficulty, blocks) {
+            (true, None) => Duration::from_secs(params.spec().spacing_seconds.into()),
+            _ => Duration::ZERO,
+        }
+    }
+}
+
 /// How it goes.
 #[derive(Clone, Debug)]
 pub struct Progress {
@@ -104,7 +119,9 @@ pub async fn mine<S: Source>(
 ) -> Result<Vec<block::Hash>> {
     let (events, hits) = mpsc::channel(HITS);
     // A full queue holds hits of the same work: dropping one costs nothing but its second copy.
-    let miner = Miner::start(goal.threads, move |event| drop(events.try_send(event)))?;
+    let miner = Miner::start(goal.threads, move |event| {
+        let _ = events.try_send(event);
+    })?;
     let state =
         Search { source, goal, miner, progress, found: Vec::new(), work: 0, candidate: None };
     state.run(hits, stop).await

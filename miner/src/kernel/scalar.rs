@@ -1,7 +1,7 @@
 //! One nonce at a time in plain safe code: what runs on every CPU, and what the other kernels
 //! are compared with.
-//! What does not depend on the nonce is done once a scan; the second hash ends as soon as its
-//! last word is known.
+//! The rounds before the nonce are done once a scan. The last rounds are not cut short: code for
+//! them alone would cost more than it saves.
 //! Source: FIPS 180-4, 6.2.
 
 use super::{INITIAL, K};
@@ -17,15 +17,10 @@ pub(super) fn scan(stem: &Stem, nonces: RangeInclusive<u32>, candidates: &mut Ve
     }
 }
 
-/// Rounds in a row, unrolled, so that words known at compile time fold away. `$w` holds the
-/// last sixteen schedule words; those above 15 replace the one sixteen earlier.
+/// Rounds with the words of the block itself, unrolled, so that known words fold away.
 macro_rules! rounds {
-    ($state:ident, $w:ident, $($given:literal)* ; $($made:literal)*) => {
-        $( $state = round($state, K[$given].wrapping_add($w[$given % 16])); )*
-        $(
-            $w[$made % 16] = scheduled(&$w, $made);
-            $state = round($state, K[$made].wrapping_add($w[$made % 16]));
-        )*
+    ($state:ident, $w:ident, $($t:literal)*) => {
+        $( $state = round($state, K[$t].wrapping_add($w[$t])); )*
     };
 }
 
@@ -34,33 +29,25 @@ struct FirstHash {
     midstate: [u32; 8],
     /// After the rounds 0 to 2, the last ones before the nonce comes in.
     state: [u32; 8],
-    /// Schedule words 16, 17 and 2 to 15, but for the nonce, which is word 3.
-    schedule: [u32; 16],
+    tail: [u32; 3],
 }
 
 impl FirstHash {
     fn new(stem: &Stem) -> FirstHash {
-        let (midstate, [w0, w1, w2]) = (stem.midstate().words(), stem.tail());
+        let (midstate, tail) = (stem.midstate().words(), stem.tail());
         let mut state = midstate;
-        let mut schedule = [w0, w1, w2, 0, PADDING, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, HEADER_BITS];
-        rounds!(state, schedule, 0 1 2;);
-        schedule[0] = scheduled(&schedule, 16);
-        schedule[1] = scheduled(&schedule, 17);
-        FirstHash { midstate, state, schedule }
+        rounds!(state, tail, 0 1 2);
+        FirstHash { midstate, state, tail }
     }
 
     #[inline(always)]
     fn of(&self, nonce: u32) -> [u32; 8] {
         let mut state = self.state;
-        let [w16, w17, w2, ..] = self.schedule;
-        // The rest of the padding again, as constants.
+        let [w0, w1, w2] = self.tail;
         let nonce = nonce.swap_bytes();
-        let mut w = [w16, w17, w2, nonce, PADDING, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, HEADER_BITS];
-        rounds!(state, w, 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17;
-            18 19 20 21 22 23 24 25 26 27 28 29 30 31);
-        for from in [32, 48] {
-            (state, w) = sixteen_rounds(state, w, from);
-        }
+        let w = [w0, w1, w2, nonce, PADDING, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, HEADER_BITS];
+        rounds!(state, w, 3 4 5 6 7 8 9 10 11 12 13 14 15);
+        state = rounds_from_16(state, w);
         for (word, start) in state.iter_mut().zip(self.midstate) {
             *word = word.wrapping_add(start);
         }
@@ -72,29 +59,27 @@ impl FirstHash {
 #[inline(always)]
 fn last_word_of_second([w0, w1, w2, w3, w4, w5, w6, w7]: [u32; 8]) -> u32 {
     let mut state = INITIAL;
-    let mut w = [w0, w1, w2, w3, w4, w5, w6, w7, PADDING, 0, 0, 0, 0, 0, 0, DIGEST_BITS];
-    rounds!(state, w, 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15;
-        16 17 18 19 20 21 22 23 24 25 26 27 28 29 30 31);
-    (state, w) = sixteen_rounds(state, w, 32);
-    rounds!(state, w, ; 48 49 50 51 52 53 54 55 56 57 58 59 60);
-    // The rounds 61 to 63 would only move this word from the fifth place to the last.
-    INITIAL[7].wrapping_add(state[4])
+    let w = [w0, w1, w2, w3, w4, w5, w6, w7, PADDING, 0, 0, 0, 0, 0, 0, DIGEST_BITS];
+    rounds!(state, w, 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15);
+    let [.., last] = rounds_from_16(state, w);
+    INITIAL[7].wrapping_add(last)
 }
 
-/// The rounds from `from` on, with constants read from memory. Where no word is known at compile
-/// time a loop of these is half again as fast as all rounds unrolled, which outgrow the cache of
-/// decoded instructions.
+/// The rounds 16 to 63. A loop of sixteen is faster than all of them unrolled, which outgrow a
+/// CPU's cache of decoded instructions.
 #[inline(always)]
-fn sixteen_rounds(mut state: [u32; 8], mut w: [u32; 16], from: usize) -> ([u32; 8], [u32; 16]) {
-    let k: &[u32; 16] = K[from..].first_chunk().expect("`from` is at most 48");
-    macro_rules! rounds {
-        ($($t:literal)*) => {$(
-            w[$t] = scheduled(&w, $t);
-            state = round(state, k[$t].wrapping_add(w[$t]));
-        )*};
+fn rounds_from_16(mut state: [u32; 8], mut w: [u32; 16]) -> [u32; 8] {
+    let (constants, _) = K[16..].as_chunks::<16>();
+    for k in constants {
+        macro_rules! scheduled_rounds {
+            ($($t:literal)*) => {$(
+                w[$t] = scheduled(&w, $t);
+                state = round(state, k[$t].wrapping_add(w[$t]));
+            )*};
+        }
+        scheduled_rounds!(0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15);
     }
-    rounds!(0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15);
-    (state, w)
+    state
 }
 
 /// The bit after the message.
@@ -114,7 +99,8 @@ fn round([a, b, c, d, e, f, g, h]: [u32; 8], word: u32) -> [u32; 8] {
     [first.wrapping_add(sum_a).wrapping_add(majority), a, b, c, d.wrapping_add(first), e, f, g]
 }
 
-/// Schedule word `t` from the sixteen before it.
+/// Word `t` of the next sixteen of the schedule. `w` holds the sixteen before it, each in the place
+/// that the word sixteen later takes.
 #[inline(always)]
 fn scheduled(w: &[u32; 16], t: usize) -> u32 {
     let (w15, w2) = (w[(t + 1) % 16], w[(t + 14) % 16]);

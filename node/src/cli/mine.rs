@@ -3,21 +3,24 @@
 use super::node::{block_on, stop_signal};
 use super::password::PasswordSource;
 use super::wallet::Chosen;
+use crate::client::{Client, Place};
 use crate::config::{Settings, network};
-use crate::daemon::{Daemon, Node};
+use crate::daemon::{Daemon, Node, processors};
 use crate::logging;
+use crate::mining::{self, Goal, Progress};
 use crate::wallet::mnemonic::Length;
 use crate::wallet::{Index, Mnemonic, Wallet};
 use anyhow::{Context, Result};
 use chain::accounts::AccountView;
-use chain::{Address, Amount, Params};
+use chain::{Address, Amount, Params, block};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::cell::Cell;
 use std::io::{self, IsTerminal, Write};
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
+use tokio::sync::watch;
+use tokio::time::MissedTickBehavior;
 use zeroize::Zeroizing;
 
 /// Mine: blocks for an address, with this machine's processors
@@ -36,19 +39,13 @@ pub struct Args {
     /// Default: one for each processor.
     #[arg(long, value_name = "N")]
     threads: Option<NonZeroUsize>,
-    /// A built-in network (main, testnet, dev) or the path of a network file
+    /// Where the REST API listens when a node is started
     ///
-    /// Default: the network of the --miner address, otherwise testnet.
-    #[arg(long, env = "CHAIN_NETWORK", value_name = "NAME|FILE")]
-    network: Option<String>,
-    /// The data folder of the node that is started when none is running
-    ///
-    /// Default: the folder `chain/NETWORK` in the platform's data folder.
-    #[arg(long, env = "CHAIN_DATA", value_name = "DIR")]
-    data: Option<PathBuf>,
-    /// Where the REST API of that node listens
+    /// Default: 127.0.0.1 and the network's port.
     #[arg(long, env = "CHAIN_API", value_name = "ADDRESS:PORT")]
     api: Option<SocketAddr>,
+    #[command(flatten)]
+    place: Place,
     #[command(flatten)]
     wallet: Chosen,
     #[command(flatten)]
@@ -57,12 +54,11 @@ pub struct Args {
 
 /// Runs the command.
 pub fn run(args: Args) -> Result<()> {
-    let params = match (&args.network, &args.miner) {
+    let params = match (args.place.network(), &args.miner) {
         (Some(network), _) => network::load(network)?,
         (None, Some(miner)) => network::of_address(miner)?,
         (None, None) => network::load(network::DEFAULT)?,
     };
-    let named = args.network.clone().unwrap_or_else(|| params.name().to_owned());
     let miner = match &args.miner {
         Some(text) => {
             Address::decode_for(text, params.hrp()).with_context(|| format!("--miner {text}"))?
@@ -71,7 +67,16 @@ pub fn run(args: Args) -> Result<()> {
     };
     block_on(async {
         let mut stop = std::pin::pin!(stop_signal()?);
-        embedded(&args, &named, miner, &mut stop).await
+        let goal = Goal {
+            miner,
+            blocks: args.blocks,
+            threads: args.threads.unwrap_or_else(processors),
+            pause: Goal::pause(&params, args.blocks),
+        };
+        match args.place.find(&params).await? {
+            Some(client) => for_node(client, &params, goal, &mut stop).await,
+            None => with_own_node(&args, &params, goal, &mut stop).await,
+        }
     })
 }
 
@@ -100,36 +105,78 @@ fn wallet_address(args: &Args, params: &Params) -> Result<Address> {
     Ok(address)
 }
 
-/// Mines with a node in this process.
-async fn embedded(
-    args: &Args,
-    network: &str,
-    miner: Address,
+/// Mines for a node that is running.
+async fn for_node(
+    client: Client,
+    params: &Params,
+    goal: Goal,
     stop: &mut (impl Future<Output = ()> + Unpin),
 ) -> Result<()> {
-    let config = Settings::embedded(network, args.data.clone(), args.api).check()?;
-    logging::start(config.log_format, config.log.clone());
-    let hrp = config.params.hrp();
+    logging::start(logging::Format::Text, logging::filter("warn")?);
     let line = Line::new();
-    line.say(&format!("mining for {} on {}", miner.encode(hrp), config.params.name()));
+    let miner = goal.miner.encode(params.hrp());
+    line.say(&format!("mining for {miner} on {}, for {}", params.name(), client.base()));
+    let (progress, watched) = watch::channel(None);
+    let (_stop, stopping) = watch::channel(false);
+    let source = mining::Remote::new(client.clone(), params.hrp());
+    let mut mined = std::pin::pin!(mining::mine(source, goal, progress, stopping));
+    let mut look = tokio::time::interval(LOOK_EVERY);
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut holdings = Holdings::default();
+    let found = loop {
+        tokio::select! {
+            found = &mut mined => break Some(found?),
+            () = &mut *stop => break None,
+            _ = look.tick() => {
+                // A node that does not answer right now keeps the last numbers on the line.
+                holdings = Holdings::ask(&client, &miner).await.unwrap_or(holdings);
+                line.show(&holdings.with(watched.borrow().as_ref()));
+            }
+        }
+    };
+    let holdings = Holdings::ask(&client, &miner).await.unwrap_or(holdings);
+    line.show_last(&holdings.with(watched.borrow().as_ref()));
+    print_hashes(&found.unwrap_or_default())
+}
+
+/// Mines with a node in this process.
+async fn with_own_node(
+    args: &Args,
+    params: &Params,
+    goal: Goal,
+    stop: &mut (impl Future<Output = ()> + Unpin),
+) -> Result<()> {
+    let network = args.place.network().unwrap_or(params.name());
+    let config = Settings::embedded(network, args.place.data().cloned(), args.api).check()?;
+    logging::start(config.log_format, config.log.clone());
+    let line = Line::new();
+    line.say(&format!("mining for {} on {}", goal.miner.encode(params.hrp()), params.name()));
     let mut daemon = tokio::select! {
         daemon = Daemon::start(config) => daemon?,
         () = &mut *stop => return Ok(()),
     };
     line.say(&format!("started a node: REST API at http://{}/v1/chain", daemon.address()));
-    daemon.mine(miner, args.blocks, args.threads);
+    daemon.mine(goal);
     let node = daemon.node().clone();
-    let mut tick = tokio::time::interval(Duration::from_millis(250));
-    let done = loop {
+    let mut look = tokio::time::interval(LOOK_EVERY);
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let found = loop {
         tokio::select! {
             found = daemon.finished() => break found.transpose()?,
             () = &mut *stop => break None,
-            _ = tick.tick() => line.show(&status(&node, miner)?),
+            _ = look.tick() => {
+                let status = Holdings::read(&node, goal.miner)?;
+                line.show(&status.with(node.mining.borrow().as_ref()));
+            }
         }
     };
-    line.show_last(&status(&node, miner)?);
-    let hashes = done.unwrap_or_default();
+    let status = Holdings::read(&node, goal.miner)?;
+    line.show_last(&status.with(node.mining.borrow().as_ref()));
     daemon.stop().await?;
+    print_hashes(&found.unwrap_or_default())
+}
+
+fn print_hashes(hashes: &[block::Hash]) -> Result<()> {
     let mut out = io::stdout().lock();
     for hash in hashes {
         writeln!(out, "{hash}")?;
@@ -137,33 +184,60 @@ async fn embedded(
     Ok(())
 }
 
-/// How the mining goes, in a line.
-fn status(node: &Node, miner: Address) -> Result<Status> {
-    let progress = node.mining.borrow().clone();
-    let view = node.reader.view();
-    Ok(Status {
-        height: view.tip().height.get(),
-        hash_rate: progress.as_ref().map_or(0.0, |progress| progress.hash_rate),
-        found: progress.map_or(0, |progress| progress.found.len()),
-        balance: view.account(&miner)?.balance,
-        immature: view.immature(&miner),
-    })
-}
+/// How often the line is made anew.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
 
-struct Status {
+/// What the chain says of a miner.
+#[derive(Clone, Copy, Default)]
+struct Holdings {
     height: u32,
-    hash_rate: f64,
-    found: usize,
     balance: Amount,
     immature: Amount,
 }
 
+impl Holdings {
+    fn read(node: &Node, miner: Address) -> Result<Holdings> {
+        let view = node.reader.view();
+        let balance = view.account(&miner)?.balance;
+        let (height, immature) = (view.tip().height.get(), view.immature(&miner));
+        Ok(Holdings { height, balance, immature })
+    }
+
+    async fn ask(client: &Client, miner: &str) -> Result<Holdings> {
+        #[derive(serde::Deserialize)]
+        struct Chain {
+            height: u32,
+        }
+        #[derive(serde::Deserialize)]
+        struct Account {
+            balance: u64,
+            immature: u64,
+        }
+        let Chain { height } = client.get(&["chain"]).await?.read()?;
+        let account: Account = client.get(&["accounts", miner]).await?.read()?;
+        let [balance, immature] = [account.balance, account.immature].map(Amount::new);
+        let balance = balance.context("a balance that cannot be")?;
+        Ok(Holdings { height, balance, immature: immature.context("an amount that cannot be")? })
+    }
+
+    fn with(self, progress: Option<&Progress>) -> Status {
+        let hash_rate = progress.map_or(0.0, |progress| progress.hash_rate);
+        Status { holdings: self, hash_rate, found: progress.map_or(0, |it| it.found.len()) }
+    }
+}
+
+struct Status {
+    holdings: Holdings,
+    hash_rate: f64,
+    found: usize,
+}
+
 impl std::fmt::Display for Status {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Status { height, found, balance, immature, .. } = self;
-        let rate = human_rate(self.hash_rate);
-        write!(f, "height {height} · {rate} · {found} found · balance {balance}")?;
-        write!(f, " · immature {immature} coins")
+        let Holdings { height, balance, immature } = self.holdings;
+        let (rate, found) = (human_rate(self.hash_rate), self.found);
+        write!(f, "height {height} · {rate} · {found} found · balance {balance} coins")?;
+        write!(f, ", {immature} more immature")
     }
 }
 

@@ -1,0 +1,5 @@
+//! The rules and the ledger as a node uses them: blocks go in through `Writer::block`, what comes out
+//! is compared with a reference ledger of plain maps.
+
+mod rules;
+mod world;

@@ -1,0 +1,148 @@
+//! A ledger under test: a folder of its own, and what is asked of it again and again.
+
+use super::World;
+use chain::accounts::AccountView;
+use chain::ledger::{
+    self, Accepted, Commit, Notice, OpenError, Options, Reader, SubmitError, Writer,
+};
+use chain::{Block, Height, Params, Timestamp, block, mempool};
+use std::fs;
+use std::path::Path;
+use tempfile::TempDir;
+
+/// How tests open a ledger.
+pub(crate) fn options() -> Options {
+    Options { cache_bytes: 1 << 20, threads: 2, mempool: mempool::Limits::default() }
+}
+
+/// A folder, and the ledger in it while it is open.
+pub(crate) struct Node {
+    pub(crate) folder: TempDir,
+    params: Params,
+    open: Option<(Writer, Reader)>,
+    /// What its clock says.
+    pub(crate) now: Timestamp,
+}
+
+impl Node {
+    /// With a new folder and a clock far ahead.
+    pub(crate) fn new(params: &Params) -> Node {
+        let folder = tempfile::tempdir().expect("there is room for a folder");
+        let now = params.spec().genesis_time.saturating_add(10_000_000);
+        let mut node = Node { folder, params: params.clone(), open: None, now };
+        assert_eq!(node.start(), []);
+        node
+    }
+
+    /// With these blocks, each of them the new tip.
+    pub(crate) fn with(params: &Params, blocks: &[Block]) -> Node {
+        let mut node = Node::new(params);
+        node.connect_all(blocks);
+        node
+    }
+
+    /// Opens the folder; what it had to say.
+    pub(crate) fn start(&mut self) -> Vec<Notice> {
+        self.try_start().expect("the ledger opens")
+    }
+
+    pub(crate) fn try_start(&mut self) -> Result<Vec<Notice>, OpenError> {
+        let mut notices = Vec::new();
+        let mut note = |notice| notices.push(notice);
+        let opened = ledger::open(self.path(), self.params.clone(), options(), &mut note)?;
+        self.open = Some(opened);
+        Ok(notices)
+    }
+
+    /// Drops the ledger as a kill would.
+    pub(crate) fn kill(&mut self) {
+        self.open = None;
+    }
+
+    /// Closes the ledger.
+    pub(crate) fn close(&mut self) {
+        let (writer, _) = self.open.take().expect("the ledger is open");
+        writer.close().expect("the ledger closes");
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    pub(crate) fn writer(&mut self) -> &mut Writer {
+        &mut self.open.as_mut().expect("the ledger is open").0
+    }
+
+    pub(crate) fn reader(&self) -> &Reader {
+        &self.open.as_ref().expect("the ledger is open").1
+    }
+
+    /// Hands a block in.
+    pub(crate) fn take(&mut self, block: &Block) -> Result<Accepted, SubmitError> {
+        let now = self.now;
+        self.writer().block(block.clone(), now)
+    }
+
+    pub(crate) fn commit(&mut self) -> Commit {
+        let now = self.now;
+        self.writer().commit().expect("the disk works")
+    }
+
+    /// Hands a block in that must become the tip.
+    pub(crate) fn connect(&mut self, block: &Block) {
+        self.connect_all(std::slice::from_ref(block));
+    }
+
+    pub(crate) fn connect_all(&mut self, blocks: &[Block]) {
+        for block in blocks {
+            assert_eq!(self.take(block).expect("the block is valid"), Accepted::Connected);
+        }
+        self.commit();
+    }
+
+    /// Hands blocks in that must not become the tip.
+    pub(crate) fn take_aside(&mut self, blocks: &[Block]) {
+        for block in blocks {
+            assert_eq!(self.take(block).expect("it is valid alone"), Accepted::SideBranch);
+        }
+        self.commit();
+    }
+
+    /// Why a block is refused, which changes nothing else.
+    #[track_caller]
+    pub(crate) fn refuse(&mut self, block: &Block) -> SubmitError {
+        let (tip, log) = (self.tip(), log_bytes(self.path()));
+        let error = self.take(block).expect_err("the block breaks a rule");
+        let commit = self.commit();
+        assert!(commit.connected.is_empty() && commit.disconnected.is_empty());
+        assert!(self.tip() == tip && log_bytes(self.path()) == log);
+        error
+    }
+
+    pub(crate) fn tip(&self) -> block::Hash {
+        self.reader().view().tip().hash
+    }
+
+    /// Whether it stands at a block, and agrees with the reference about every account there.
+    pub(crate) fn agrees(&self, world: &World, tip: &Block) {
+        let (view, tip) = (self.reader().view(), tip.hash());
+        let known = world.known(tip);
+        let found = view.tip();
+        assert_eq!((found.hash, found.height), (tip, Height::new(known.height)));
+        assert_eq!(found.chain_work, known.work);
+        for address in world.addresses() {
+            let account = view.account(&address).expect("the index works");
+            let purse = world.purse(tip, address);
+            assert_eq!((account.balance.units(), account.nonce), (purse.balance, purse.nonce));
+            assert_eq!(view.immature(&address).units(), world.immature(tip, address));
+        }
+    }
+}
+
+/// All bytes of the block log, file after file.
+pub(crate) fn log_bytes(folder: &Path) -> Vec<u8> {
+    let entries = fs::read_dir(folder.join("blocks")).expect("the log is there");
+    let mut files: Vec<_> = entries.map(|entry| entry.expect("it is readable").path()).collect();
+    files.sort();
+    files.iter().flat_map(|file| fs::read(file).expect("it is readable")).collect()
+}
