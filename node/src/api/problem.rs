@@ -73,11 +73,6 @@ impl Kind {
     pub const fn code(self) -> &'static str {
         self.code
     }
-
-    /// The HTTP status it goes with.
-    pub const fn status(self) -> StatusCode {
-        self.status
-    }
 }
 
 /// One occurrence of a kind of problem.
@@ -85,15 +80,32 @@ impl Kind {
 pub struct Problem {
     kind: Kind,
     detail: String,
-    expected: Option<Value>,
-    actual: Option<Value>,
-    header: Option<(HeaderName, HeaderValue)>,
+    compared: Option<Box<Compared>>,
+}
+
+/// What was called for, and what came.
+#[derive(Clone, Debug)]
+struct Compared {
+    expected: Value,
+    actual: Value,
 }
 
 impl Problem {
     /// What happened this time, in a sentence for people.
     pub fn new(kind: Kind, detail: impl Into<String>) -> Problem {
-        let header = match kind.status {
+        Problem { kind, detail: detail.into(), compared: None }
+    }
+
+    /// With the value that was called for and the one that came.
+    #[must_use]
+    pub fn comparing(self, expected: impl Into<Value>, actual: impl Into<Value>) -> Problem {
+        let compared = Compared { expected: expected.into(), actual: actual.into() };
+        Problem { compared: Some(Box::new(compared)), ..self }
+    }
+
+    /// What it tells the client to do next, besides reading.
+    fn advice(&self) -> Option<(HeaderName, HeaderValue)> {
+        match self.kind.status {
             StatusCode::UNAUTHORIZED => {
                 Some((WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")))
             }
@@ -101,25 +113,7 @@ impl Problem {
                 Some((RETRY_AFTER, RETRY_SECONDS.into()))
             }
             _ => None,
-        };
-        Problem { kind, detail: detail.into(), expected: None, actual: None, header }
-    }
-
-    /// With the value that was called for and the one that came.
-    #[must_use]
-    pub fn comparing(self, expected: impl Into<Value>, actual: impl Into<Value>) -> Problem {
-        Problem { expected: Some(expected.into()), actual: Some(actual.into()), ..self }
-    }
-
-    /// Worth another try after so many seconds.
-    #[must_use]
-    pub fn retry_after(self, seconds: u32) -> Problem {
-        Problem { header: Some((RETRY_AFTER, seconds.into())), ..self }
-    }
-
-    /// What kind it is.
-    pub fn kind(&self) -> Kind {
-        self.kind
+        }
     }
 }
 
@@ -144,8 +138,8 @@ impl Serialize for Problem {
             status: self.kind.status.as_u16(),
             detail: &self.detail,
             code: self.kind.code,
-            expected: self.expected.as_ref(),
-            actual: self.actual.as_ref(),
+            expected: self.compared.as_ref().map(|compared| &compared.expected),
+            actual: self.compared.as_ref().map(|compared| &compared.actual),
         };
         members.serialize(serializer)
     }
@@ -156,7 +150,7 @@ impl IntoResponse for Problem {
         let mut response = (self.kind.status, Json(&self)).into_response();
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
-        headers.extend(self.header);
+        headers.extend(self.advice());
         response
     }
 }
@@ -239,9 +233,11 @@ mod tests {
 
     #[tokio::test]
     async fn some_problems_tell_the_client_what_to_do_next() {
-        let (_, headers, body) = shown(Problem::new(Kind::NOT_READY, "x").retry_after(3)).await;
-        assert_eq!(headers[RETRY_AFTER], "3");
-        assert_eq!(body.get("expected"), None);
+        for kind in [Kind::NOT_READY, Kind::RATE_LIMITED, Kind::MEMPOOL_FULL] {
+            let (_, headers, body) = shown(Problem::new(kind, "x")).await;
+            assert_eq!(headers[RETRY_AFTER], "5");
+            assert_eq!(body.get("expected"), None);
+        }
         let (_, headers, _) = shown(Problem::new(Kind::UNAUTHORIZED, "x")).await;
         assert_eq!(headers[WWW_AUTHENTICATE], "Bearer");
     }
@@ -253,7 +249,7 @@ mod tests {
         for kind in Kind::ALL {
             let kebab = |byte: u8| byte.is_ascii_lowercase() || byte == b'-';
             assert!(kind.code().bytes().all(kebab), "{}", kind.code());
-            assert!(kind.status().is_client_error() || kind.status().is_server_error());
+            assert!(kind.status.is_client_error() || kind.status.is_server_error());
         }
     }
 }
