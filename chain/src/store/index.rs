@@ -268,6 +268,14 @@ impl Index {
     }
 }
 
+impl Drop for Index {
+    /// Readers may outlive the index, its files and their lock must not.
+    fn drop(&mut self) {
+        let mut db = self.reader.engine.db.write().unwrap_or_else(PoisonError::into_inner);
+        drop_engine(db.take());
+    }
+}
+
 impl IndexReader {
     /// The value of a key.
     ///
