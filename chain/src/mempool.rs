@@ -24,7 +24,7 @@ mod recent;
 mod selection;
 mod reads;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use rate::{Bucket, FeeRate};
 pub use refusal::Refusal;
@@ -93,7 +93,7 @@ pub struct Entry<'a> {
 }
 
 /// A transfer that left the pool.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Dropped {
     /// Which.
     pub transfer: CheckedTransfer,
@@ -102,7 +102,7 @@ pub struct Dropped {
 }
 
 /// What a call did to the pool.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Changes {
     /// Became pending, each sender's in nonce order: new ones, and queued ones whose gap closed.
     pub pending: Vec<Id>,
@@ -111,7 +111,7 @@ pub struct Changes {
 }
 
 /// A transfer that was not refused.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Admission {
     /// It was there already; nothing changed.
     Known,

@@ -64,7 +64,7 @@ impl Mempool {
     }
 
     /// A sender's transfers in nonce order.
-    pub fn by_sender(&self, sender: &Address) -> impl Iterator<Item = Entry<'_>> {
+    pub fn by_sender(&self, sender: &Address) -> impl Iterator<Item = Entry<'_>> + use<'_> {
         let items = self.queues.get(sender).into_iter().flat_map(Queue::items);
         items.filter_map(|item| self.entry(item.arrival))
     }
@@ -75,7 +75,7 @@ impl Mempool {
         &self,
         address: &Address,
         before: Option<u64>,
-    ) -> impl Iterator<Item = Entry<'_>> {
+    ) -> impl Iterator<Item = Entry<'_>> + use<'_> {
         let range = (*address, 0)..(*address, before.unwrap_or(u64::MAX));
         self.parties.range(range).rev().filter_map(|(_, arrival)| self.entry(*arrival))
     }
