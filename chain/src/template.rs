@@ -7,12 +7,12 @@ use crate::address::Address;
 use crate::amount::Amount;
 use crate::block::{self, Block, Header, Height, Timestamp};
 use crate::mempool::Mempool;
-use crate::merkle;
+use crate::merkle::{self, Branch};
 use crate::params::Params;
 use crate::pow::Target;
 use crate::rules::body::{ConnectError, Place, Reward, apply, mature};
 use crate::rules::header;
-use crate::tx::{self, Coinbase, Tag, Transaction, Transfer};
+use crate::tx::{self, Coinbase, MAX_TAG_BYTES, Tag, Transaction, Transfer};
 
 /// The block a template builds on.
 #[derive(Clone, Copy, Debug)]
@@ -29,7 +29,7 @@ pub struct Parent<'a> {
     pub matured: Option<Reward>,
 }
 
-/// What a miner decides.
+/// What a miner decides. Neither the choice of transfers nor the accounts depend on it.
 #[derive(Clone, Debug)]
 pub struct Wish {
     /// Who is paid.
@@ -49,6 +49,10 @@ pub struct Template {
     pub block: Block,
     /// The ids of its transactions, in order.
     pub ids: Vec<tx::Id>,
+    /// From the coinbase's id to the Merkle root; the same for every coinbase.
+    pub branch: Branch,
+    /// The parent's time: its own cannot be earlier.
+    pub earliest: Timestamp,
     /// Its height.
     pub height: Height,
     /// What its hash must meet.
@@ -79,50 +83,77 @@ pub fn build<V: AccountView>(
     threads: usize,
 ) -> Result<Template, TemplateError<V::Error>> {
     let height = parent.height.next().ok_or(TemplateError::EndOfHeights)?;
-    let mut coinbase = Coinbase {
-        height,
-        extra_nonce: wish.extra_nonce,
-        tag: wish.tag,
-        reward: 0,
-        recipient: wish.miner,
-        commitment: [0; 32],
-    };
     let mut overlay = Overlay::new(accounts);
     let place = Place { height, matured: parent.matured };
     // Maturing breaks no rule.
     if let Err(ConnectError::View(error)) = mature(&mut overlay, &place) {
         return Err(TemplateError::View(error));
     }
-    let room = room_for_transfers(params, &coinbase);
-    let Picked { transfers, transfer_ids, fees } = pick(mempool, &mut overlay, room)?;
+    let Picked { transfers, transfer_ids, fees } =
+        pick(mempool, &mut overlay, room_for_transfers(params, height))?;
 
     let mut commitment = parent.commitment.clone();
     commitment.apply(&overlay.end_block(), threads);
-    coinbase.commitment = commitment.digest();
-    // Both are at most 2^53 − 1, so their sum is far below 2^64.
-    coinbase.reward = params.subsidy(height).units().saturating_add(fees.units());
-
+    let coinbase = Coinbase {
+        height,
+        extra_nonce: wish.extra_nonce,
+        tag: wish.tag,
+        // Both are at most 2^53 − 1, so their sum is far below 2^64.
+        reward: params.subsidy(height).units().saturating_add(fees.units()),
+        recipient: wish.miner,
+        commitment: commitment.digest(),
+    };
     let ids = [vec![coinbase.id()], transfer_ids].concat();
     let bits = parent.header.next_bits(params);
+    let earliest = parent.header.time;
     let header = Header {
         version: Header::VERSION,
         previous: parent.hash,
         merkle_root: merkle::root(&ids),
-        time: wish.now.max(parent.header.time),
+        time: wish.now.max(earliest),
         bits,
         nonce: 0,
     };
+    let branch = Branch::of(&ids, 0).expect("there is a coinbase");
     let coinbase = std::iter::once(Transaction::Coinbase(coinbase));
     let transactions = coinbase.chain(transfers.into_iter().map(Transaction::Transfer)).collect();
+    let block = Block { header, transactions };
     let target = bits.target().expect("the difficulty is computed as canonical bits");
-    Ok(Template { block: Block { header, transactions }, ids, height, target, fees })
+    Ok(Template { block, ids, branch, earliest, height, target, fees })
 }
 
-/// Bytes a block has left once it holds its header, the count and the coinbase.
-fn room_for_transfers(params: &Params, coinbase: &Coinbase) -> usize {
+impl Template {
+    /// Makes it another miner's, or the same one's with another extra nonce: the cost of a few
+    /// hashes, whatever the block holds.
+    pub fn claim(&mut self, wish: Wish) {
+        let Some(Transaction::Coinbase(coinbase)) = self.block.transactions.first_mut() else {
+            return;
+        };
+        coinbase.recipient = wish.miner;
+        coinbase.extra_nonce = wish.extra_nonce;
+        coinbase.tag = wish.tag;
+        let id = coinbase.id();
+        if let Some(first) = self.ids.first_mut() {
+            *first = id;
+        }
+        let root = self.branch.root(id);
+        self.block.header.merkle_root = root.expect("the branch is one of this block's tree");
+        self.block.header.time = wish.now.max(self.earliest);
+    }
+}
+
+/// Bytes a block has left once it holds its header, the count and the longest coinbase.
+fn room_for_transfers(params: &Params, height: Height) -> usize {
+    let longest = Transaction::Coinbase(Coinbase {
+        height,
+        extra_nonce: [0; 8],
+        tag: Tag::new(vec![0; MAX_TAG_BYTES]).expect("that is how long a tag may be"),
+        reward: 0,
+        recipient: Address::ZERO,
+        commitment: [0; 32],
+    });
     let limit = usize::try_from(params.spec().max_block_bytes).unwrap_or(usize::MAX);
-    let coinbase = Transaction::Coinbase(coinbase.clone()).encode().len();
-    limit.saturating_sub(Header::BYTES + size_of::<u32>() + coinbase)
+    limit.saturating_sub(Header::BYTES + size_of::<u32>() + longest.encode().len())
 }
 
 struct Picked {
@@ -167,18 +198,13 @@ mod tests {
     use super::*;
     use crate::accounts::Account;
     use crate::mempool::Limits;
-    use crate::mempool::tests::{FEE, Pay, address, pay};
+    use crate::mempool::tests::{FEE, Pay, account, address, pay};
     use crate::params::Spec;
     use crate::rules;
-    use crate::tx::MAX_TAG_BYTES;
     use proptest::prelude::*;
     use std::collections::HashMap;
 
     const SENDERS: u16 = 8;
-
-    fn account(balance: u64, nonce: u64) -> Account {
-        Account { balance: Amount::new(balance).unwrap(), nonce }
-    }
 
     /// A network whose blocks hold so many bytes, at a block where `SENDERS` own something.
     struct World {
@@ -286,17 +312,35 @@ mod tests {
     // C38: header, count and the coinbase's kind and length are part of the limit.
     #[test]
     fn a_block_is_filled_to_the_last_byte() {
-        for tag in [0, MAX_TAG_BYTES] {
-            let empty = World::new(1_000).template(tag).block.encode().len();
-            let full = u32::try_from(empty + 2 * 401).unwrap();
-            for (limit, expected) in [(full - 1, 1), (full, 2), (full + 1, 2)] {
-                let mut world = World::new(limit);
-                assert!(world.insert(Pay { memo: 256, ..pay(0, 0) }));
-                assert!(world.insert(Pay { memo: 256, ..pay(1, 0) }));
-                let checked = world.assert_valid(&world.template(tag));
-                assert_eq!(checked.transfers().len(), expected);
-                assert_eq!(checked.encoded().len(), empty + expected * 401);
-            }
+        let empty = World::new(1_000).template(MAX_TAG_BYTES).block.encode().len();
+        let full = u32::try_from(empty + 2 * 401).unwrap();
+        for (limit, expected) in [(full - 1, 1), (full, 2), (full + 1, 2)] {
+            let mut world = World::new(limit);
+            assert!(world.insert(Pay { memo: 256, ..pay(0, 0) }));
+            assert!(world.insert(Pay { memo: 256, ..pay(1, 0) }));
+            let checked = world.assert_valid(&world.template(MAX_TAG_BYTES));
+            assert_eq!(checked.transfers().len(), expected);
+            assert_eq!(checked.encoded().len(), empty + expected * 401);
+        }
+    }
+
+    #[test]
+    fn another_miner_claims_the_same_block() {
+        let mut world = World::new(2_000);
+        for taken in 0..5 {
+            let mut template = world.template(0);
+            template.claim(Wish {
+                miner: address(78),
+                now: Timestamp::new(999),
+                extra_nonce: [8; 8],
+                tag: Tag::new(vec![b'u'; MAX_TAG_BYTES]).unwrap(),
+            });
+            let checked = world.assert_valid(&template);
+            assert_eq!(checked.transfers().len(), usize::from(taken));
+            assert_eq!(checked.coinbase().recipient, address(78));
+            assert_eq!(checked.coinbase().extra_nonce, [8; 8]);
+            assert_eq!(checked.block().header.time, Timestamp::new(1_000));
+            assert!(world.insert(pay(taken, 0)));
         }
     }
 
@@ -367,7 +411,8 @@ mod tests {
             let template = world.template(tag);
             let taken = world.assert_valid(&template).transfers().len();
             // What was left out did not fit, or follows one that did not.
-            let room = max_block_bytes as usize - template.block.encode().len();
+            let longest = template.block.encode().len() + MAX_TAG_BYTES - tag;
+            let room = max_block_bytes as usize - longest;
             let ids: std::collections::HashSet<tx::Id> = template.ids.iter().copied().collect();
             for sender in 0..SENDERS {
                 let of_sender = world.pool.by_sender(&address(sender));

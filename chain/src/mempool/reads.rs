@@ -1,6 +1,13 @@
 //! What others may ask the pool.
 
-use super::*;
+use super::{Bucket, ENTRY_BYTES, Entry, FeeRate, Limits, Mempool, Queue, Selection, Status, item};
+use crate::accounts::Account;
+use crate::address::Address;
+use crate::amount::Amount;
+use crate::tx::{Id, MAX_TRANSFER_BYTES};
+
+/// What a block needs besides transfers: header, count and coinbase.
+const BLOCK_OVERHEAD_BYTES: u64 = 300;
 
 impl Entry<'_> {
     /// Pending or queued.

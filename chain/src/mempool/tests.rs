@@ -1,6 +1,7 @@
 //! The pool's behaviour, case by case; `random` compares it with a naive model.
 
 use super::*;
+use crate::amount::Amount;
 use crate::block;
 use crate::rules;
 use crate::signature::SecretKey;
