@@ -1,5 +1,6 @@
 //! The rules and the ledger as a node uses them: blocks go in through `Writer::block`, what comes out
 //! is compared with a reference ledger of plain maps.
 
+mod reorganisation;
 mod rules;
 mod world;

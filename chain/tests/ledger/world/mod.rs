@@ -2,6 +2,7 @@
 //! whole map of accounts, and adds all of them up again for the commitment. It makes a valid child
 //! of any block it knows, and spoils one thing in it on demand. Keys, amounts and blocks of tests.
 
+mod agreement;
 mod draft;
 mod node;
 mod reference;
