@@ -60,7 +60,7 @@ fn of_1_6_100_and_1088_blocks_ends_with_the_accounts_of_a_fresh_replay() {
 
 // C22
 #[test]
-#[ignore = "half a minute"]
+#[ignore = "a minute"]
 fn of_10_000_blocks_ends_with_the_accounts_of_a_fresh_replay() {
     reorganises(10_000);
 }

@@ -8,7 +8,7 @@ mod node;
 mod reference;
 
 pub(crate) use draft::Draft;
-pub(crate) use node::{Node, log_bytes, options};
+pub(crate) use node::{Node, copy_folder, log_bytes, options};
 pub(crate) use reference::{Purse, World, is_met, later};
 
 use chain::params::{Ports, Spec};

@@ -1,7 +1,8 @@
 //! A ledger under test: a folder of its own, and what is asked of it again and again.
 
 use chain::ledger::{
-    self, Accepted, Commit, Notice, OpenError, Options, Reader, SubmitError, Writer,
+    self, Accepted, Commit, Notice, OpenError, Options, Reader, SubmitError, Verified, VerifyError,
+    Writer,
 };
 use chain::{Block, Params, Timestamp, block, mempool};
 use std::fs;
@@ -42,6 +43,14 @@ impl Node {
         node
     }
 
+    /// A node that is closed, with a copy of this one's folder.
+    pub(crate) fn copy(&self) -> Node {
+        let folder = tempfile::tempdir().expect("there is room for a folder");
+        copy_folder(self.path(), folder.path());
+        let (params, taken, now) = (self.params.clone(), self.taken.clone(), self.now);
+        Node { folder, params, open: None, taken, now }
+    }
+
     /// Opens the folder; what it had to say.
     pub(crate) fn start(&mut self) -> Vec<Notice> {
         self.try_start().expect("the ledger opens")
@@ -68,6 +77,11 @@ impl Node {
 
     pub(crate) fn path(&self) -> &Path {
         self.folder.path()
+    }
+
+    /// What `chain verify` says of the folder, which is closed before and after.
+    pub(crate) fn verify(&self) -> Result<Verified, VerifyError> {
+        ledger::verify(self.path(), self.params.clone(), options(), &mut |_| {}, &mut |_, _| {})
     }
 
     pub(crate) fn writer(&mut self) -> &mut Writer {
@@ -126,6 +140,19 @@ impl Node {
 
     pub(crate) fn tip(&self) -> block::Hash {
         self.reader().view().tip().hash
+    }
+}
+
+/// Copies everything in a folder into another, over what is there.
+pub(crate) fn copy_folder(from: &Path, to: &Path) {
+    fs::create_dir_all(to).expect("there is room for a folder");
+    for entry in fs::read_dir(from).expect("it is there") {
+        let (from, name) = entry.map(|entry| (entry.path(), entry.file_name())).expect("readable");
+        if from.is_dir() {
+            copy_folder(&from, &to.join(name));
+        } else {
+            fs::copy(&from, to.join(name)).expect("there is room for a file");
+        }
     }
 }
 
