@@ -266,7 +266,8 @@ fn with_its_last_records_cut_off_anywhere_the_log_ends_at_the_last_whole_block()
         let whole = ends_of_next.iter().filter(|end| **end <= cut).count();
         let notices = torn.start();
         // Between two records, or after the mark of the sync that follows a block.
-        let is_boundary = ends.contains(&cut) || ends_of_next.contains(&(cut - 13));
+        let after_mark = cut == flushed || ends_of_next.contains(&(cut - 13));
+        let is_boundary = after_mark || ends.contains(&cut);
         match &notices[..] {
             [] => assert!(is_boundary, "{cut}"),
             [Notice::LogCut(told)] => {
