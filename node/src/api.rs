@@ -1,6 +1,7 @@
 //! The REST API: what clients see of the node, under `/v1`. This is the table of routes; handlers
 //! are grouped by resource, shapes stand beside the handlers that send them.
 
+pub mod accounts;
 mod answer;
 pub mod blocks;
 pub mod chain;
@@ -8,6 +9,7 @@ pub mod dev;
 pub mod extract;
 mod health;
 pub mod hosts;
+pub mod mempool;
 pub mod mining;
 mod number;
 pub mod page;
@@ -16,6 +18,7 @@ mod refusal;
 pub mod server;
 mod socket;
 pub mod token;
+pub mod transactions;
 pub mod transfer;
 mod wait;
 
@@ -49,6 +52,17 @@ fn public() -> Router<Node> {
         .route("/v1/blocks/{id}/raw", get(blocks::raw))
         .route("/v1/blocks/{id}/transactions", get(blocks::transactions))
         .route("/v1/headers", get(blocks::headers))
+        .route("/v1/transactions", post(transactions::submit))
+        .route("/v1/transactions/check", post(transactions::check))
+        .route("/v1/transactions/batch", post(transactions::batch))
+        .route("/v1/transactions/{id}", get(transactions::one))
+        .route("/v1/transactions/{id}/proof", get(transactions::proof))
+        .route("/v1/transactions/{id}/raw", get(transactions::raw))
+        .route("/v1/accounts/{address}", get(accounts::one))
+        .route("/v1/accounts/{address}/transactions", get(accounts::transactions))
+        .route("/v1/mempool", get(mempool::pool))
+        .route("/v1/mempool/transactions", get(mempool::transactions))
+        .route("/v1/fees", get(mempool::fees))
         .route("/v1/mining", get(mining::mining))
         .route("/v1/mining/template", get(mining::template))
         .route("/livez", get(health::live))

@@ -158,15 +158,20 @@ pub async fn read_aside<C: Content>(
     node: Node,
     look: impl FnOnce(&View<'_>) -> Result<Answer<C>, Problem> + Send + 'static,
 ) -> Response {
-    match tokio::task::spawn_blocking(move || read(&node, look)).await {
+    match aside(move || read(&node, look)).await {
         Ok(response) => response,
-        Err(error) => match error.try_into_panic() {
-            Ok(panic) => std::panic::resume_unwind(panic),
-            Err(_cancelled) => {
-                Problem::new(Kind::NOT_READY, "the node is stopping").into_response()
-            }
-        },
+        Err(problem) => problem.into_response(),
     }
+}
+
+/// Runs what may take milliseconds where nobody else has to wait for it.
+pub async fn aside<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Problem> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| match error.try_into_panic() {
+        Ok(panic) => std::panic::resume_unwind(panic),
+        Err(_cancelled) => Problem::new(Kind::NOT_READY, "the node is stopping"),
+    })
 }
 
 /// Sends no body to a client that already has what it asks for.

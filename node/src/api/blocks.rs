@@ -161,7 +161,7 @@ pub async fn list(
     uri: Uri,
     Query(query): Query<PageQuery>,
 ) -> Result<Response, Problem> {
-    let (limit, cursor) = (query.limit()?, query.cursor(List::Blocks)?);
+    let (limit, cursor) = (query.limit()?, query.cursor(&[List::Blocks])?);
     Ok(read_aside(node, move |view| {
         let tip = view.tip();
         let (bound, from) = match cursor {
@@ -252,7 +252,7 @@ pub async fn transactions(
     Query(query): Query<PageQuery>,
 ) -> Result<Response, Problem> {
     let name: Name = name.parse()?;
-    let (limit, cursor) = (query.limit()?, query.cursor(List::OfBlock)?);
+    let (limit, cursor) = (query.limit()?, query.cursor(&[List::OfBlock])?);
     Ok(read_aside(node, move |view| {
         let (node, from) = match cursor {
             Some(cursor) => (continued(name, &cursor, view)?, cursor.position),

@@ -34,7 +34,7 @@ impl PageQuery {
     pub fn limit(&self) -> Result<usize, Problem> {
         let limit = self.limit.map_or(DEFAULT_LIMIT, |limit| limit.0);
         match usize::try_from(limit) {
-            Ok(limit) if (1..=MAX_LIMIT).contains(&(limit as u64)) => Ok(limit),
+            Ok(number) if (1..=MAX_LIMIT).contains(&limit) => Ok(number),
             _ => {
                 let detail = format!("limit must be 1 to {MAX_LIMIT}, not {limit}");
                 Err(Problem::new(Kind::BAD_REQUEST, detail))
@@ -43,10 +43,10 @@ impl PageQuery {
     }
 
     /// Where the page begins, if it is not the first.
-    pub fn cursor(&self, list: List) -> Result<Option<Cursor>, Problem> {
+    pub fn cursor(&self, lists: &[List]) -> Result<Option<Cursor>, Problem> {
         let Some(text) = &self.cursor else { return Ok(None) };
         match Cursor::decode(text) {
-            Some(cursor) if cursor.list == list => Ok(Some(cursor)),
+            Some(cursor) if lists.contains(&cursor.list) => Ok(Some(cursor)),
             _ => {
                 let detail = "this cursor is not one that this list has given";
                 Err(Problem::new(Kind::BAD_REQUEST, detail))
@@ -63,10 +63,17 @@ pub enum List {
     Blocks,
     /// Transactions of a block. The position is the next one's in the block.
     OfBlock,
+    /// Transactions of an address that wait for a block. The position is the arrival of the last.
+    OfAddressWaiting,
+    /// Those of the best chain. The position is the number of those that come next.
+    OfAddress,
+    /// Transactions that wait for a block. The position is the arrival of the last one shown.
+    Waiting,
 }
 
 impl List {
-    const ALL: [List; 2] = [List::Blocks, List::OfBlock];
+    const ALL: [List; 5] =
+        [List::Blocks, List::OfBlock, List::OfAddressWaiting, List::OfAddress, List::Waiting];
 }
 
 /// Where a page begins.
@@ -146,8 +153,8 @@ mod tests {
     fn a_cursor_of_another_list_is_refused() {
         let cursor = Cursor { list: List::Blocks, bound: block::Hash::ZERO, position: 1 };
         let query = PageQuery { limit: None, cursor: Some(cursor.encode()) };
-        assert_eq!(query.cursor(List::Blocks).ok().flatten(), Some(cursor));
-        let refused = query.cursor(List::OfBlock).err().map(|problem| problem.kind());
+        assert_eq!(query.cursor(&[List::Blocks]).ok().flatten(), Some(cursor));
+        let refused = query.cursor(&[List::OfBlock]).err().map(|problem| problem.kind());
         assert_eq!(refused, Some(Kind::BAD_REQUEST));
     }
 }

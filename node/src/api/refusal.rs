@@ -5,6 +5,7 @@ use super::problem::{Kind, Problem};
 use crate::writer::{GenerateError, Stopped};
 use chain::DecodeError;
 use chain::ledger::{SubmitError, TransferError};
+use chain::mempool::{InsertError, Refusal};
 use chain::rules::RuleError;
 use chain::store::{LogError, StoreError};
 use chain::template::TemplateError;
@@ -54,22 +55,36 @@ impl From<TransferError> for Problem {
     fn from(error: TransferError) -> Problem {
         match error {
             TransferError::Invalid(error) => error.into(),
-            TransferError::Refused(refusal) => {
-                Problem::new(policy(refusal.code()), refusal.to_string())
-            }
+            TransferError::Refused(refusal) => refusal.into(),
             TransferError::Store(error) => error.into(),
         }
     }
 }
 
-/// The kind of a refusal by the pool.
-fn policy(code: &'static str) -> Kind {
-    Kind::ALL.iter().copied().find(|kind| kind.code() == code).unwrap_or(Kind::rule(code))
+impl From<Refusal> for Problem {
+    fn from(refusal: Refusal) -> Problem {
+        let code = refusal.code();
+        let policy = Kind::ALL.iter().find(|kind| kind.code() == code);
+        // What is no policy of the pool's is a rule that it foresees to be broken.
+        let kind = policy.copied().unwrap_or(Kind::rule(code));
+        let problem = Problem::new(kind, refusal.to_string());
+        match refusal.expected_and_actual() {
+            Some((expected, actual)) => problem.comparing(expected, actual),
+            None => problem,
+        }
+    }
+}
+
+impl From<InsertError<StoreError>> for Problem {
+    fn from(error: InsertError<StoreError>) -> Problem {
+        TransferError::from(error).into()
+    }
 }
 
 impl From<TemplateError<StoreError>> for Problem {
     fn from(error: TemplateError<StoreError>) -> Problem {
         match error {
+            TemplateError::EndOfHeights => Problem::new(Kind::INTERNAL, error.to_string()),
             TemplateError::View(error) => error.into(),
             TemplateError::EndOfHeights => Problem::new(Kind::NOT_READY, error.to_string()),
         }

@@ -1,8 +1,10 @@
 //! Transactions in JSON: as they are shown, and as they are handed in.
 
-use super::extract::unhex;
+use super::extract::{Encoded, Json, media_type, unhex};
 use super::number::Integer;
 use super::problem::{Kind, Problem};
+use crate::daemon::Node;
+use axum::extract::{FromRequest, Request};
 use chain::address::{Address, Hrp};
 use chain::signature::{PublicKey, Signature};
 use chain::tx::{MAX_MEMO_BYTES, Memo};
@@ -14,9 +16,17 @@ use serde::{Deserialize, Serialize};
 pub struct Shown {
     /// Its id.
     pub id: String,
-    /// Bytes of its encoding.
-    pub size: usize,
     /// The rest.
+    #[serde(flatten)]
+    pub body: Body,
+}
+
+/// What an id stands for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Body {
+    /// Bytes of the encoding.
+    pub size: usize,
+    /// What it consists of.
     #[serde(flatten)]
     pub fields: Fields,
 }
@@ -66,8 +76,15 @@ pub enum Fields {
 impl Shown {
     /// A transaction of a network.
     pub fn of(transaction: &Transaction, hrp: Hrp) -> Shown {
+        Shown { id: transaction.id().to_string(), body: Body::of(transaction, hrp) }
+    }
+}
+
+impl Body {
+    /// Of any transaction of a network.
+    pub fn of(transaction: &Transaction, hrp: Hrp) -> Body {
         match transaction {
-            Transaction::Transfer(transfer) => Shown::of_transfer(transfer, hrp),
+            Transaction::Transfer(transfer) => Body::of_transfer(transfer, hrp),
             Transaction::Coinbase(coinbase) => {
                 let fields = Fields::Coinbase {
                     recipient: coinbase.recipient.encode(hrp),
@@ -77,14 +94,13 @@ impl Shown {
                     tag_hex: hex::encode(coinbase.tag.as_bytes()),
                     commitment: hex::encode(coinbase.commitment),
                 };
-                let size = transaction.encode().len();
-                Shown { id: transaction.id().to_string(), size, fields }
+                Body { size: transaction.encode().len(), fields }
             }
         }
     }
 
-    /// A transfer of a network.
-    pub fn of_transfer(transfer: &Transfer, hrp: Hrp) -> Shown {
+    /// Of a transfer of a network.
+    pub fn of_transfer(transfer: &Transfer, hrp: Hrp) -> Body {
         let fields = Fields::Transfer {
             sender: hex::encode(transfer.sender.as_bytes()),
             sender_address: transfer.sender_address().encode(hrp),
@@ -96,7 +112,7 @@ impl Shown {
             memo_hex: hex::encode(transfer.memo.as_bytes()),
             signature: hex::encode(transfer.signature.as_bytes()),
         };
-        Shown { id: transfer.id().to_string(), size: transfer.size(), fields }
+        Body { size: transfer.size(), fields }
     }
 }
 
@@ -148,6 +164,25 @@ impl Submitted {
 /// An address of this network.
 pub fn address(text: &str, hrp: Hrp, what: &str) -> Result<Address, Problem> {
     Address::decode_for(text, hrp).map_err(|error| bad(format!("{what}: {error}")))
+}
+
+/// A transfer in the body of a request: JSON if its type says so, otherwise its encoding.
+#[derive(Debug)]
+pub struct Signed(pub Transfer);
+
+impl FromRequest<Node> for Signed {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, node: &Node) -> Result<Signed, Problem> {
+        let transfer = if media_type(request.headers()) == "application/json" {
+            let Json(submitted) = Json::<Submitted>::from_request(request, node).await?;
+            submitted.read(node.reader.params().hrp())?
+        } else {
+            let Encoded(bytes) = Encoded::from_request(request, node).await?;
+            Transfer::decode(&bytes)?
+        };
+        Ok(Signed(transfer))
+    }
 }
 
 fn memo(text: Option<String>, hex: Option<String>) -> Result<Memo, Problem> {

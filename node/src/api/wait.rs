@@ -51,4 +51,15 @@ impl Hold {
         self.seen = self.news.borrow_and_update().number;
         changed
     }
+
+    /// Waits for another tip; false once there is nothing more to wait for.
+    pub async fn tip_changed(&mut self) -> bool {
+        let tip = self.news.borrow().tip;
+        while self.changed().await {
+            if self.news.borrow().tip != tip {
+                return true;
+            }
+        }
+        false
+    }
 }

@@ -1,0 +1,390 @@
+//! Transactions: handed in, judged, looked up by id, awaited, proven.
+
+use super::answer::{self, Answer, aside, is_final, read, read_aside};
+use super::extract::{Form, Json, Path, Query};
+use super::number::Digits;
+use super::problem::{Kind, Problem};
+use super::transfer::{Body, Signed, Submitted};
+use super::wait::Hold;
+use crate::daemon::Node;
+use axum::extract::State;
+use axum::http::header::LOCATION;
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use chain::ledger::{TransferError, View};
+use chain::mempool::{self, Admission, Refusal};
+use chain::merkle::Branch;
+use chain::{Transfer, merkle, rules, tx};
+use serde::{Deserialize, Serialize};
+
+/// Most transfers of a batch: their signatures take some milliseconds together.
+const MAX_BATCH: usize = 100;
+
+/// A transaction and where it stands.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Transaction {
+    /// Its id.
+    pub id: String,
+    /// Where it stands.
+    pub status: Status,
+    /// Why it was dropped: a stable code.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// The same in a sentence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+    /// The hash of its block.
+    pub block: Option<String>,
+    /// The height of that.
+    pub height: Option<u32>,
+    /// Where it stands in that, from 0.
+    pub position: Option<u32>,
+    /// The time of that.
+    pub time: Option<u32>,
+    /// Blocks from its own up to the tip; 0 without a block.
+    pub confirmations: u32,
+    /// What it consists of; nothing once it was dropped.
+    #[serde(flatten)]
+    pub body: Option<Body>,
+}
+
+/// Where a transaction stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    /// The next block could take it.
+    Pending,
+    /// It waits for an earlier nonce of its sender.
+    Queued,
+    /// It is in the best chain.
+    Confirmed,
+    /// It left the pool, or never entered it.
+    Dropped,
+}
+
+impl Transaction {
+    fn outside(id: tx::Id, status: Status, body: Option<Body>) -> Transaction {
+        Transaction {
+            id: id.to_string(),
+            status,
+            reason: None,
+            detail: None,
+            block: None,
+            height: None,
+            position: None,
+            time: None,
+            confirmations: 0,
+            body,
+        }
+    }
+
+    /// One of the pool.
+    pub fn waiting(entry: &mempool::Entry, view: &View) -> Transaction {
+        let status = if entry.is_pending { Status::Pending } else { Status::Queued };
+        let body = Body::of_transfer(entry.transfer.transfer(), view.params().hrp());
+        Transaction::outside(entry.transfer.id(), status, Some(body))
+    }
+
+    fn dropped(id: tx::Id, reason: &Refusal) -> Transaction {
+        Transaction {
+            reason: Some(reason.code().to_owned()),
+            detail: Some(reason.to_string()),
+            ..Transaction::outside(id, Status::Dropped, None)
+        }
+    }
+
+    fn confirmed(found: &Found, view: &View) -> Transaction {
+        let transaction = &found.block.transactions[found.position as usize];
+        let body = Body::of(transaction, view.params().hrp());
+        Transaction {
+            block: Some(found.node.hash.to_string()),
+            height: Some(found.node.height.get()),
+            position: Some(found.position),
+            time: Some(found.node.time.get()),
+            confirmations: view.confirmations(&found.node),
+            ..Transaction::outside(transaction.id(), Status::Confirmed, Some(body))
+        }
+    }
+}
+
+/// A transaction of the best chain.
+struct Found {
+    node: chain::tree::Node,
+    block: chain::Block,
+    position: u32,
+}
+
+fn find(view: &View, id: &tx::Id) -> Result<Option<Found>, Problem> {
+    let Some((block, entry)) = view.transaction(id)? else { return Ok(None) };
+    let node = view.at(entry.height).copied();
+    Ok(node.map(|node| Found { node, block, position: entry.position }))
+}
+
+fn look_up(view: &View, id: &tx::Id) -> Result<Option<Transaction>, Problem> {
+    if let Some(found) = find(view, id)? {
+        return Ok(Some(Transaction::confirmed(&found, view)));
+    }
+    if let Some(entry) = view.mempool().get(id) {
+        return Ok(Some(Transaction::waiting(&entry, view)));
+    }
+    match view.mempool().status(id) {
+        Some(mempool::Status::Dropped(reason)) => Ok(Some(Transaction::dropped(*id, &reason))),
+        _ => Ok(None),
+    }
+}
+
+fn unknown(id: &tx::Id) -> Problem {
+    let detail = format!("no transaction {id} is in the best chain or waits for a block");
+    Problem::new(Kind::NOT_FOUND, detail)
+}
+
+/// The id in a path.
+fn parse(text: &str) -> Result<tx::Id, Problem> {
+    let lower_case = !text.bytes().any(|byte| byte.is_ascii_uppercase());
+    text.parse().ok().filter(|_| lower_case).ok_or_else(|| {
+        let detail = "a transaction is named by the 64 hexadecimal digits of its id in lower case";
+        Problem::new(Kind::BAD_REQUEST, detail)
+    })
+}
+
+/// What to wait for.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WaitQuery {
+    wait: Option<Event>,
+    confirmations: Option<Digits>,
+    timeout: Option<Digits>,
+}
+
+/// What can be waited for.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Event {
+    Confirmed,
+}
+
+/// A transaction; at once, or when it is deep enough, dropped, or the time is over.
+pub async fn one(
+    State(node): State<Node>,
+    Path(id): Path<String>,
+    Query(query): Query<WaitQuery>,
+) -> Result<Response, Problem> {
+    let id = parse(&id)?;
+    if let Some(Event::Confirmed) = query.wait {
+        let hold = Hold::new(&node, query.timeout)?;
+        let confirmations = query.confirmations.map_or(1, |confirmations| confirmations.0);
+        wait(&node, id, confirmations, hold).await?;
+    }
+    Ok(read_aside(node, move |view| {
+        let transaction = look_up(view, &id)?.ok_or_else(|| unknown(&id))?;
+        let depth = transaction.height.and_then(|height| view.at(chain::Height::new(height)));
+        let is_final = depth.is_some_and(|node| is_final(view, node));
+        let answer = Answer::new(Json(transaction));
+        // Without a block it may change without a new tip.
+        Ok(if depth.is_some() { answer.for_ever_if(is_final) } else { answer.changing() })
+    })
+    .await)
+}
+
+/// Where a transaction stands, as far as waiting goes.
+enum Standing {
+    Waiting,
+    Confirmations(u32),
+    Nowhere,
+}
+
+async fn wait(node: &Node, id: tx::Id, wanted: u64, mut hold: Hold) -> Result<(), Problem> {
+    loop {
+        let reader = node.reader.clone();
+        let standing = aside(move || {
+            let view = reader.view();
+            if view.mempool().contains(&id) {
+                return Ok(Standing::Waiting);
+            }
+            Ok::<_, Problem>(match find(&view, &id)? {
+                Some(found) => Standing::Confirmations(view.confirmations(&found.node)),
+                None => Standing::Nowhere,
+            })
+        });
+        let goes_on = match standing.await?? {
+            Standing::Waiting => hold.changed().await,
+            Standing::Confirmations(deep) if u64::from(deep) < wanted => hold.tip_changed().await,
+            Standing::Confirmations(_) | Standing::Nowhere => false,
+        };
+        if !goes_on {
+            return Ok(());
+        }
+    }
+}
+
+/// The encoding of a transaction: as it stands in its block, or waits for one.
+pub async fn raw(
+    State(node): State<Node>,
+    Path(id): Path<String>,
+    form: Form,
+) -> Result<Response, Problem> {
+    let id = parse(&id)?;
+    Ok(read_aside(node, move |view| {
+        if let Some(Found { node, block, position }) = find(view, &id)? {
+            let bytes = block.transactions[position as usize].encode();
+            let answer = Answer::new(form.of(bytes)).negotiated();
+            return Ok(answer.for_ever_if(is_final(view, &node)));
+        }
+        let entry = view.mempool().get(&id).ok_or_else(|| unknown(&id))?;
+        Ok(Answer::new(form.of(entry.transfer.transfer().encode())).negotiated().changing())
+    })
+    .await)
+}
+
+/// That a transaction is in a block: enough to check it offline.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Proof {
+    /// The transaction.
+    pub id: String,
+    /// The hash of its block.
+    pub block: String,
+    /// The height of that.
+    pub height: u32,
+    /// Its 80 bytes.
+    pub header: String,
+    /// The sibling on each level of the Merkle tree, leaves first, written as ids are.
+    pub branch: Vec<String>,
+    /// Where the transaction stands in the block, from 0.
+    pub position: u32,
+}
+
+/// A proof for a transaction of the best chain.
+pub async fn proof(State(node): State<Node>, Path(id): Path<String>) -> Result<Response, Problem> {
+    let id = parse(&id)?;
+    Ok(read_aside(node, move |view| {
+        let Some(Found { node, block, position }) = find(view, &id)? else {
+            let waits = view.mempool().contains(&id);
+            let detail = format!("transaction {id} is in no block yet: prove it once it is");
+            return Err(if waits { Problem::new(Kind::NOT_FOUND, detail) } else { unknown(&id) });
+        };
+        let Branch { siblings, position } =
+            Branch::of(&block.ids(), position as usize).ok_or_else(|| unknown(&id))?;
+        let siblings = siblings.into_iter().map(merkle::Root::from_bytes);
+        let proof = Proof {
+            id: id.to_string(),
+            block: node.hash.to_string(),
+            height: node.height.get(),
+            header: hex::encode(block.header.encode()),
+            branch: siblings.map(|sibling| sibling.to_string()).collect(),
+            position,
+        };
+        Ok(Answer::new(Json(proof)).for_ever_if(is_final(view, &node)))
+    })
+    .await)
+}
+
+/// Takes a signed transfer in.
+pub async fn submit(
+    State(node): State<Node>,
+    Signed(transfer): Signed,
+) -> Result<Response, Problem> {
+    let (status, transaction) = hand_in(&node, transfer).await?;
+    let mut headers = HeaderMap::new();
+    if status == StatusCode::CREATED {
+        let path = format!("/v1/transactions/{}", transaction.id);
+        headers.extend(HeaderValue::try_from(path).ok().map(|path| (LOCATION, path)));
+    }
+    Ok((status, headers, Json(transaction)).into_response())
+}
+
+/// 201 for a new one, 200 for one that is known: it is in the pool or in the best chain.
+async fn hand_in(node: &Node, transfer: Transfer) -> Result<(StatusCode, Transaction), Problem> {
+    let id = transfer.id();
+    let body = Body::of_transfer(&transfer, node.reader.params().hrp());
+    let admission = node.writer.transfer(transfer).await?;
+    let view = node.reader.view();
+    let found = look_up(&view, &id)?;
+    let status = match admission {
+        Ok(Admission::Added(_)) => StatusCode::CREATED,
+        Ok(Admission::Known) => StatusCode::OK,
+        Err(error) => match (&error, &found) {
+            // Its nonce is used by itself.
+            (TransferError::Refused(Refusal::NonceUsed { .. }), Some(found))
+                if found.status == Status::Confirmed =>
+            {
+                StatusCode::OK
+            }
+            _ => return Err(error.into()),
+        },
+    };
+    // It may be gone again by now, and nobody remembers.
+    Ok((status, found.unwrap_or(Transaction::outside(id, Status::Pending, Some(body)))))
+}
+
+/// That a transfer would be taken.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Verdict {
+    /// Always true: what is not valid is a problem.
+    pub valid: bool,
+    /// Its id.
+    pub id: String,
+    /// Where it would stand, or does.
+    pub status: Status,
+}
+
+/// Judges a transfer as `submit` does, and does not take it.
+pub async fn check(
+    State(node): State<Node>,
+    Signed(transfer): Signed,
+) -> Result<Response, Problem> {
+    let id = transfer.id();
+    let checked = aside({
+        let genesis = node.reader.params().genesis_hash();
+        move || rules::tx::check(transfer, genesis)
+    });
+    let checked = checked.await??;
+    Ok(read(&node, |view| {
+        let status = match view.mempool().check(&checked, view) {
+            Ok(mempool::Status::Pending) => Status::Pending,
+            Ok(mempool::Status::Queued) => Status::Queued,
+            Ok(mempool::Status::Dropped(reason)) => return Err(reason.into()),
+            Err(error) => match find(view, &id)? {
+                Some(_) => Status::Confirmed,
+                None => return Err(error.into()),
+            },
+        };
+        Ok(Answer::new(Json(Verdict { valid: true, id: id.to_string(), status })).changing())
+    }))
+}
+
+/// What became of a transfer of a batch.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub enum Handled {
+    /// It was taken, or is known.
+    Taken(Box<Transaction>),
+    /// It was refused.
+    Refused {
+        /// Why.
+        problem: Problem,
+    },
+}
+
+/// Takes several signed transfers in, in order; one result each.
+pub async fn batch(
+    State(node): State<Node>,
+    Json(batch): Json<Vec<Submitted>>,
+) -> Result<Response, Problem> {
+    if batch.len() > MAX_BATCH {
+        let detail = format!("a batch is at most {MAX_BATCH} transactions, not {}", batch.len());
+        return Err(Problem::new(Kind::BAD_REQUEST, detail));
+    }
+    let hrp = node.reader.params().hrp();
+    let mut results = Vec::with_capacity(batch.len());
+    for submitted in batch {
+        let taken = match submitted.read(hrp) {
+            Ok(transfer) => hand_in(&node, transfer).await,
+            Err(problem) => Err(problem),
+        };
+        results.push(match taken {
+            Ok((_, transaction)) => Handled::Taken(Box::new(transaction)),
+            Err(problem) => Handled::Refused { problem },
+        });
+    }
+    Ok(Json(results).into_response())
+}
