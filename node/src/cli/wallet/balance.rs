@@ -15,7 +15,7 @@ pub struct Args {
     /// The address
     ///
     /// Default: that of the wallet's account.
-    #[arg(conflicts_with_all = ["name", "account"])]
+    #[arg(conflicts_with_all = ["name", "index"])]
     address: Option<String>,
     #[command(flatten)]
     wallet: Chosen,
