@@ -5,6 +5,7 @@
 
 mod harness;
 mod node;
+mod payment;
 mod shell;
 mod util;
 mod wallet;
