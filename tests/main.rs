@@ -3,8 +3,12 @@
 #![allow(clippy::unwrap_used)] // clippy sees a test in what is marked `#[test]` only
 #![allow(unreachable_pub)] // as in any binary
 
+mod forge;
 mod harness;
+mod mining;
 mod node;
+mod reorganisation;
+mod repair;
 mod shell;
 mod util;
 mod wallet;

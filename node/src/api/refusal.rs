@@ -86,7 +86,6 @@ impl From<TemplateError<StoreError>> for Problem {
         match error {
             TemplateError::EndOfHeights => Problem::new(Kind::INTERNAL, error.to_string()),
             TemplateError::View(error) => error.into(),
-            TemplateError::EndOfHeights => Problem::new(Kind::NOT_READY, error.to_string()),
         }
     }
 }
