@@ -7,6 +7,7 @@ mod forge;
 mod harness;
 mod mining;
 mod node;
+mod payment;
 mod reorganisation;
 mod repair;
 mod shell;

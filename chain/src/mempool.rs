@@ -9,10 +9,9 @@
 
 use crate::accounts::{Account, AccountView};
 use crate::address::Address;
-use crate::amount::Amount;
 use crate::block::Timestamp;
 use crate::rules::tx::CheckedTransfer;
-use crate::tx::{Id, MAX_TRANSFER_BYTES};
+use crate::tx::Id;
 use queue::{Item, Queue, Standing};
 use recent::Recent;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -24,23 +23,20 @@ mod recent;
 mod selection;
 mod reads;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use rate::{Bucket, FeeRate};
 pub use refusal::Refusal;
 pub use selection::Selection;
 
-/// Memory one transfer counts for, with everything the pool keeps about it: measured, a sender of
-/// one transfer with the longest memo takes about that. Counting all alike means that room for any
-/// newcomer is made by evicting one.
+/// Memory one transfer counts for, with all that the pool keeps about it. Measured: 590 bytes where
+/// a sender has many without memo, 1,160 where each has one with the longest memo. All count alike,
+/// so that evicting one always makes room for any other.
 pub const ENTRY_BYTES: usize = 1_280;
 
 /// Most seconds that pass for the pool between two calls of `expire`: a clock that jumps ahead
 /// does not empty it.
 const MAX_STEP_SECONDS: u64 = 600;
-
-/// What a block needs besides transfers: header, count and coinbase.
-const BLOCK_OVERHEAD_BYTES: u64 = 300;
 
 /// How much the pool takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,7 +89,7 @@ pub struct Entry<'a> {
 }
 
 /// A transfer that left the pool.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Dropped {
     /// Which.
     pub transfer: CheckedTransfer,
@@ -102,7 +98,7 @@ pub struct Dropped {
 }
 
 /// What a call did to the pool.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Changes {
     /// Became pending, each sender's in nonce order: new ones, and queued ones whose gap closed.
     pub pending: Vec<Id>,
@@ -111,7 +107,7 @@ pub struct Changes {
 }
 
 /// A transfer that was not refused.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Admission {
     /// It was there already; nothing changed.
     Known,

@@ -75,3 +75,6 @@ fn protected(token: Token) -> Router<Node> {
         .route("/v1/dev/generate", post(dev::generate))
         .route_layer(middleware::from_fn_with_state(token, token::require))
 }
+
+#[cfg(test)]
+mod tests;

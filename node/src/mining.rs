@@ -119,7 +119,9 @@ pub async fn mine<S: Source>(
 ) -> Result<Vec<block::Hash>> {
     let (events, hits) = mpsc::channel(HITS);
     // A full queue holds hits of the same work: dropping one costs nothing but its second copy.
-    let miner = Miner::start(goal.threads, move |event| drop(events.try_send(event)))?;
+    let miner = Miner::start(goal.threads, move |event| {
+        let _ = events.try_send(event);
+    })?;
     let state =
         Search { source, goal, miner, progress, found: Vec::new(), work: 0, candidate: None };
     state.run(hits, stop).await

@@ -7,7 +7,7 @@ use chain::DecodeError;
 use chain::ledger::{SubmitError, TransferError};
 use chain::mempool::{InsertError, Refusal};
 use chain::rules::RuleError;
-use chain::store::{LogError, StoreError};
+use chain::store::{IndexError, LogError, StoreError};
 use chain::template::TemplateError;
 use serde_json::Value;
 
@@ -102,11 +102,12 @@ impl From<GenerateError> for Problem {
     }
 }
 
-/// A full disk passes; everything else of the store's does not without an operator.
+/// A full disk passes, and so does the end of a node; everything else needs its operator.
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Problem {
         let kind = match error {
             StoreError::Log(LogError::Full { .. }) => Kind::DISK_FULL,
+            StoreError::Index(IndexError::Closed) => Kind::NOT_READY,
             _ => Kind::INTERNAL,
         };
         Problem::new(kind, error.to_string())
@@ -116,5 +117,69 @@ impl From<StoreError> for Problem {
 impl From<Stopped> for Problem {
     fn from(stopped: Stopped) -> Problem {
         Problem::new(Kind::NOT_READY, stopped.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use chain::{Bits, block};
+    use std::path::PathBuf;
+
+    fn shown(problem: impl Into<Problem>) -> Value {
+        serde_json::to_value(problem.into()).unwrap()
+    }
+
+    #[test]
+    fn a_full_disk_is_told_from_a_broken_one_and_from_the_end() {
+        let full = || StoreError::Log(LogError::Full { path: PathBuf::from("00000.log") });
+        for problem in [
+            shown(full()),
+            shown(SubmitError::Store(full())),
+            shown(TransferError::Store(full())),
+            shown(GenerateError::Submit(SubmitError::Store(full()))),
+            shown(TemplateError::View(full())),
+        ] {
+            assert_eq!((&problem["status"], &problem["code"]), (&503.into(), &"disk-full".into()));
+            assert!(problem["detail"].as_str().unwrap().contains("00000.log"));
+        }
+        let broken = IndexError::Engine("checksum".to_owned());
+        assert_eq!(shown(StoreError::Index(broken))["code"], "internal");
+        assert_eq!(shown(StoreError::Index(IndexError::Closed))["code"], "not-ready");
+        assert_eq!(shown(Stopped)["code"], "not-ready");
+    }
+
+    #[test]
+    fn comparisons_are_numbers_where_they_are_and_text_otherwise() {
+        let (expected, actual) = (Bits::new(0x2000_0001), Bits::new(0x2070_0000));
+        let bits = shown(RuleError::WrongBits { expected, actual });
+        assert_eq!((&bits["expected"], &bits["actual"]), (&"20000001".into(), &"20700000".into()));
+        let size = shown(RuleError::BlockTooLarge { size: 7, limit: 5 });
+        assert_eq!((&size["expected"], &size["actual"]), (&5.into(), &7.into()));
+        let accounts = RuleError::WrongAccounts { expected: [0x11; 32], actual: [0x22; 32] };
+        assert_eq!(shown(accounts)["expected"], "11".repeat(32));
+        let known = SubmitError::KnownInvalid { hash: block::Hash::ZERO, code: "bad-nonce" };
+        assert_eq!(shown(known)["code"], "bad-nonce");
+    }
+
+    #[test]
+    fn every_refusal_by_the_pool_has_its_code_and_status() {
+        let rate = Refusal::MinFee { rate: 1, needed: 145, actual: 9 };
+        for (refusal, status) in [
+            (Refusal::NonceUsed { expected: 4, actual: 2 }, 409),
+            (Refusal::ReplacementTooCheap { needed: 4, actual: 2 }, 409),
+            (Refusal::NonceTooFar { latest: 4, actual: 9 }, 422),
+            (Refusal::InsufficientBalance { needed: 4, available: 2 }, 422),
+            (rate, 422),
+            (Refusal::SenderLimit { limit: 3 }, 429),
+            (Refusal::ReplacementLimit { limit: 3 }, 429),
+            (Refusal::MempoolFull { needed: 4, actual: 2 }, 503),
+            (Refusal::MempoolFullOfReady, 503),
+        ] {
+            let (code, pair) = (refusal.code(), refusal.expected_and_actual());
+            let problem = shown(refusal);
+            assert_eq!((&problem["code"], &problem["status"]), (&code.into(), &status.into()));
+            assert_eq!(problem.get("expected").and_then(Value::as_u64), pair.map(|pair| pair.0));
+        }
     }
 }

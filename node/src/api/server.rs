@@ -57,7 +57,7 @@ pub fn guard(routes: Router, hosts: Hosts) -> Router {
 }
 
 async fn not_found(uri: Uri) -> Problem {
-    Problem::new(Kind::NOT_FOUND, format!("nothing is at {}; /docs lists every path", uri.path()))
+    Problem::new(Kind::NOT_FOUND, format!("nothing is at {}", uri.path()))
 }
 
 async fn method_not_allowed(method: Method, uri: Uri) -> Problem {

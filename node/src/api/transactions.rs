@@ -1,6 +1,6 @@
 //! Transactions: handed in, judged, looked up by id, awaited, proven.
 
-use super::answer::{self, Answer, aside, is_final, read, read_aside};
+use super::answer::{Answer, aside, is_final, read, read_aside};
 use super::extract::{Form, Json, Path, Query};
 use super::number::Digits;
 use super::problem::{Kind, Problem};
@@ -186,32 +186,23 @@ pub async fn one(
     .await)
 }
 
-/// Where a transaction stands, as far as waiting goes.
-enum Standing {
-    Waiting,
-    Confirmations(u32),
-    Nowhere,
-}
-
 async fn wait(node: &Node, id: tx::Id, wanted: u64, mut hold: Hold) -> Result<(), Problem> {
     loop {
-        let reader = node.reader.clone();
-        let standing = aside(move || {
-            let view = reader.view();
-            if view.mempool().contains(&id) {
-                return Ok(Standing::Waiting);
+        // Cheap, because everybody who waits looks whenever something changes.
+        if node.reader.view().mempool().contains(&id) {
+            if hold.changed().await {
+                continue;
             }
-            Ok::<_, Problem>(match find(&view, &id)? {
-                Some(found) => Standing::Confirmations(view.confirmations(&found.node)),
-                None => Standing::Nowhere,
-            })
+            return Ok(());
+        }
+        let reader = node.reader.clone();
+        let confirmations = aside(move || {
+            let view = reader.view();
+            let found = find(&view, &id)?;
+            Ok::<_, Problem>(found.map(|found| view.confirmations(&found.node)))
         });
-        let goes_on = match standing.await?? {
-            Standing::Waiting => hold.changed().await,
-            Standing::Confirmations(deep) if u64::from(deep) < wanted => hold.tip_changed().await,
-            Standing::Confirmations(_) | Standing::Nowhere => false,
-        };
-        if !goes_on {
+        let too_few = confirmations.await??.is_some_and(|deep| u64::from(deep) < wanted);
+        if !too_few || !hold.tip_changed().await {
             return Ok(());
         }
     }

@@ -19,7 +19,8 @@ pub struct Hold {
     news: watch::Receiver<News>,
     stopping: watch::Receiver<bool>,
     until: Instant,
-    seen: u64,
+    /// What was new when whoever holds the answer last looked.
+    seen: News,
 }
 
 impl Hold {
@@ -31,14 +32,14 @@ impl Hold {
             return Err(Problem::new(Kind::BAD_REQUEST, detail));
         }
         let mut news = node.writer.news();
-        let seen = news.borrow_and_update().number;
+        let seen = *news.borrow_and_update();
         let until = Instant::now() + Duration::from_secs(seconds);
         Ok(Hold { news, stopping: node.stopping.clone(), until, seen })
     }
 
     /// Grows with every change.
     pub fn state(&self) -> u64 {
-        self.seen
+        self.seen.number
     }
 
     /// Waits for the next change; false once there is nothing more to wait for.
@@ -48,15 +49,15 @@ impl Hold {
             _ = self.stopping.wait_for(|stopping| *stopping) => false,
             () = tokio::time::sleep_until(self.until) => false,
         };
-        self.seen = self.news.borrow_and_update().number;
+        self.seen = *self.news.borrow_and_update();
         changed
     }
 
     /// Waits for another tip; false once there is nothing more to wait for.
     pub async fn tip_changed(&mut self) -> bool {
-        let tip = self.news.borrow().tip;
+        let tip = self.seen.tip;
         while self.changed().await {
-            if self.news.borrow().tip != tip {
+            if self.seen.tip != tip {
                 return true;
             }
         }

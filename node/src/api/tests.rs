@@ -1,0 +1,356 @@
+//! Every route, asked in this process: a real node on `dev` with a data folder of its own.
+
+mod accounts;
+mod blocks;
+mod chain;
+mod dev;
+mod mempool;
+mod mining;
+mod transactions;
+
+use super::answer::{CHAIN_HEIGHT, CHAIN_TIP};
+use super::problem::MEDIA_TYPE;
+use super::{routes, token::Token};
+use crate::config::{Config, Settings};
+use crate::daemon::{Daemon, Node};
+use crate::wallet::{Index, Mnemonic, Wallet};
+use ::chain::signature::SecretKey;
+use ::chain::tx::{Memo, Payment};
+use ::chain::{Address, Block, Params, Transfer, merkle};
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::extract::Request;
+use axum::http::{HeaderMap, StatusCode, header};
+use serde_json::{Value, json};
+use std::sync::OnceLock;
+use tempfile::TempDir;
+use tower::ServiceExt;
+
+/// A node and its routes.
+struct World {
+    routes: Router,
+    token: String,
+    daemon: Daemon,
+    _folder: TempDir,
+}
+
+/// What a route answers.
+#[derive(Debug)]
+struct Answer {
+    status: StatusCode,
+    headers: HeaderMap,
+    body: Vec<u8>,
+}
+
+impl Answer {
+    fn header(&self, name: impl header::AsHeaderName) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+    }
+
+    fn text(&self) -> &str {
+        std::str::from_utf8(&self.body).unwrap()
+    }
+
+    /// The JSON of a success.
+    #[track_caller]
+    fn json(&self) -> Value {
+        assert!(self.status.is_success(), "{} {}", self.status, self.text());
+        assert_eq!(self.header(header::CONTENT_TYPE), "application/json");
+        serde_json::from_slice(&self.body).unwrap()
+    }
+
+    /// The problem that it is, checked for status and code.
+    #[track_caller]
+    fn problem(&self, status: u16, code: &str) -> Value {
+        assert_eq!(self.status, status, "{}", self.text());
+        assert_eq!(self.header(header::CONTENT_TYPE), MEDIA_TYPE);
+        let problem: Value = serde_json::from_slice(&self.body).unwrap();
+        assert_eq!(
+            (problem["status"].as_u64(), &problem["code"]),
+            (Some(status.into()), &json!(code))
+        );
+        assert_eq!(status == 503 || status == 429, self.headers.contains_key(header::RETRY_AFTER));
+        problem
+    }
+
+    /// The items of a page and the cursor of the next.
+    #[track_caller]
+    fn page(&self) -> (Vec<Value>, Option<String>) {
+        let page = self.json();
+        let next = page["next"].as_str().map(ToOwned::to_owned);
+        if let Some(cursor) = &next {
+            let link = self.header(header::LINK);
+            assert!(link.contains(&format!("cursor={cursor}>; rel=\"next\"")), "{link}");
+        } else {
+            assert_eq!(self.header(header::LINK), "");
+        }
+        (page["items"].as_array().unwrap().clone(), next)
+    }
+}
+
+impl World {
+    async fn new() -> World {
+        World::with(|_| ()).await
+    }
+
+    async fn with(change: impl FnOnce(&mut Config)) -> World {
+        let folder = tempfile::tempdir().unwrap();
+        let api = "127.0.0.1:0".parse().unwrap();
+        let settings = Settings::embedded("dev", Some(folder.path().join("data")), Some(api));
+        let mut config = settings.check().unwrap();
+        change(&mut config);
+        let daemon = Daemon::start(config).await.unwrap();
+        let token = Token::read(&folder.path().join("data")).unwrap();
+        let address = daemon.address();
+        let routes = routes(daemon.node().clone(), token.clone(), address, &[]).unwrap();
+        World { routes, token: token.as_str().to_owned(), daemon, _folder: folder }
+    }
+
+    fn node(&self) -> &Node {
+        self.daemon.node()
+    }
+
+    async fn send(&self, request: Request) -> Answer {
+        ask(self.routes.clone(), request).await
+    }
+
+    async fn get(&self, path: &str) -> Answer {
+        self.get_with(path, &[]).await
+    }
+
+    async fn get_with(&self, path: &str, headers: &[(&str, &str)]) -> Answer {
+        let mut request = Request::get(path).header(header::HOST, "localhost");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        self.send(request.body(Body::empty()).unwrap()).await
+    }
+
+    async fn post(&self, path: &str, media_type: &str, body: impl Into<Body>) -> Answer {
+        let request = Request::post(path)
+            .header(header::HOST, "localhost")
+            .header(header::AUTHORIZATION, format!("Bearer {}", self.token))
+            .header(header::CONTENT_TYPE, media_type);
+        self.send(request.body(body.into()).unwrap()).await
+    }
+
+    async fn post_json(&self, path: &str, body: &Value) -> Answer {
+        self.post(path, "application/json", body.to_string()).await
+    }
+
+    /// Makes blocks that pay an account; their hashes.
+    async fn generate(&self, blocks: u32, miner: u16) -> Vec<String> {
+        let order = json!({"blocks": blocks, "miner": text(address(miner))});
+        let made = self.post_json("/v1/dev/generate", &order).await.json();
+        made["blocks"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|hash| hash.as_str().unwrap().to_owned())
+            .collect()
+    }
+
+    /// Blocks of this chain from a height up, handed in to another.
+    async fn give_blocks(&self, from: u32, to: &World) {
+        let top = self.get("/v1/chain").await.json()["height"].as_u64().unwrap();
+        for height in u64::from(from)..=top {
+            let raw = self.get(&format!("/v1/blocks/{height}/raw")).await;
+            let answer = to.post("/v1/blocks", "text/plain", raw.body).await;
+            assert!(answer.status.is_success(), "{}", answer.text());
+        }
+    }
+
+    /// A block that would be taken, before a test spoils it.
+    async fn candidate(&self) -> Block {
+        self.node().writer.template(address(5)).await.unwrap().unwrap().block
+    }
+
+    async fn hand_in(&self, block: &Block) -> Answer {
+        self.post("/v1/blocks", "application/octet-stream", block.encode()).await
+    }
+
+    async fn submit(&self, transfer: &Transfer) -> Answer {
+        self.post("/v1/transactions", "text/plain", hex::encode(transfer.encode())).await
+    }
+}
+
+async fn ask(routes: Router, request: Request) -> Answer {
+    let (head, body) = routes.oneshot(request).await.unwrap().into_parts();
+    let body = to_bytes(body, usize::MAX).await.unwrap().to_vec();
+    Answer { status: head.status, headers: head.headers, body }
+}
+
+/// The key of an account of `dev`'s public mnemonic: 0 to 9 own something from the beginning.
+fn key(account: u16) -> SecretKey {
+    static WALLET: OnceLock<Wallet> = OnceLock::new();
+    let wallet = WALLET.get_or_init(|| {
+        let words = "test test test test test test test test test test test junk";
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("dev");
+        Wallet::create_unprotected(&path, Mnemonic::parse(words).unwrap()).unwrap()
+    });
+    wallet.account(Index::new(account.into()).unwrap())
+}
+
+fn address(account: u16) -> Address {
+    key(account).public_key().address()
+}
+
+fn text(address: Address) -> String {
+    address.encode(Params::dev().hrp())
+}
+
+/// A transfer that a test describes by what matters to it.
+#[derive(Clone, Copy)]
+struct Pay {
+    from: u16,
+    nonce: u64,
+    to: u16,
+    amount: u64,
+    fee: u64,
+    memo: &'static [u8],
+}
+
+const PAY: Pay = Pay { from: 0, nonce: 0, to: 20, amount: 1_000, fee: 1_000, memo: b"" };
+
+impl Pay {
+    fn signed(self) -> Transfer {
+        let Pay { from, nonce, to, amount, fee, memo } = self;
+        let memo = Memo::new(memo.to_vec()).unwrap();
+        let payment = Payment { nonce, recipient: address(to), amount, fee, memo };
+        Transfer::sign(payment, &key(from), Params::dev().genesis_hash())
+    }
+}
+
+/// Makes the header fit the body again, and finds a nonce.
+fn seal(mut block: Block) -> Block {
+    block.header.merkle_root = merkle::root(&block.ids());
+    while !Params::dev().limit().is_met_by(block.hash().as_bytes()) {
+        block.header.nonce += 1;
+    }
+    block
+}
+
+#[tokio::test]
+async fn every_read_says_of_which_tip_it_is() {
+    let world = World::new().await;
+    let tip = world.generate(3, 0).await.pop().unwrap();
+    let id = PAY.signed().id();
+    world.submit(&PAY.signed()).await;
+    let miner = text(address(1));
+    for path in [
+        "/v1/chain",
+        "/v1/chain/params",
+        "/v1/chain/tips",
+        "/v1/blocks",
+        "/v1/blocks/1",
+        "/v1/blocks/1/header",
+        "/v1/blocks/1/raw",
+        "/v1/blocks/1/transactions",
+        "/v1/headers",
+        &format!("/v1/transactions/{id}"),
+        &format!("/v1/transactions/{id}/raw"),
+        &format!("/v1/accounts/{miner}"),
+        &format!("/v1/accounts/{miner}/transactions"),
+        "/v1/mempool",
+        "/v1/mempool/transactions",
+        "/v1/fees",
+        "/v1/mining",
+        &format!("/v1/mining/template?miner={miner}"),
+    ] {
+        let answer = world.get(path).await;
+        assert_eq!(answer.status, 200, "{path}: {}", answer.text());
+        assert_eq!((answer.header(CHAIN_HEIGHT), answer.header(CHAIN_TIP)), ("3", &*tip), "{path}");
+        assert_ne!(answer.header(header::CACHE_CONTROL), "", "{path}");
+    }
+    // And so does what is not found, but nothing else that fails.
+    let missing = world.get("/v1/blocks/4").await;
+    missing.problem(404, "not-found");
+    assert_eq!((missing.header(CHAIN_HEIGHT), missing.header(CHAIN_TIP)), ("3", &*tip));
+}
+
+#[tokio::test]
+async fn an_unchanged_answer_costs_no_body() {
+    let world = World::new().await;
+    world.generate(1, 0).await;
+    for path in ["/v1/chain", "/v1/blocks/1", "/v1/mempool", "/v1/blocks/1/raw"] {
+        let answer = world.get(path).await;
+        let tag = answer.header(header::ETAG).to_owned();
+        assert!(tag.starts_with("W/\""), "{path}");
+        let again = world.get_with(path, &[("if-none-match", &tag)]).await;
+        assert_eq!((again.status.as_u16(), again.body.len()), (304, 0), "{path}");
+        assert_eq!(again.header(header::ETAG), tag);
+        assert_eq!(again.header(CHAIN_HEIGHT), "1");
+        let other = world.get_with(path, &[("if-none-match", "W/\"other\"")]).await;
+        assert_eq!(other.body, answer.body);
+    }
+    let chain = world.get("/v1/chain").await.header(header::ETAG).to_owned();
+    let block = world.get("/v1/blocks/1").await.header(header::ETAG).to_owned();
+    // The pool changes what is said of the chain, and a tip what is said of every block.
+    world.submit(&PAY.signed()).await;
+    assert_eq!(world.get_with("/v1/chain", &[("if-none-match", &chain)]).await.status, 200);
+    assert_eq!(world.get_with("/v1/blocks/1", &[("if-none-match", &block)]).await.status, 304);
+    world.generate(1, 0).await;
+    assert_eq!(world.get_with("/v1/blocks/1", &[("if-none-match", &block)]).await.status, 200);
+}
+
+// R18: from a reorganisation to the next, no answer mixes two tips.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_answer_mixes_two_tips() {
+    let world = World::new().await;
+    let other = World::new().await;
+    world.generate(5, 0).await;
+    let reads = async {
+        loop {
+            let chain = world.get("/v1/chain").await;
+            let shown = chain.json();
+            assert_eq!(shown["tip"], chain.header(CHAIN_TIP));
+            assert_eq!(shown["height"].to_string(), chain.header(CHAIN_HEIGHT));
+            let list = world.get("/v1/blocks?limit=50").await;
+            let (blocks, _) = list.page();
+            assert_eq!(blocks[0]["hash"], list.header(CHAIN_TIP));
+            for pair in blocks.windows(2) {
+                assert_eq!(pair[0]["previous"], pair[1]["hash"]);
+            }
+            let confirmations: Vec<_> =
+                blocks.iter().map(|b| b["confirmations"].as_u64()).collect();
+            assert!(confirmations.into_iter().eq((1..=blocks.len() as u64).map(Some)));
+        }
+    };
+    let reorganise = async {
+        for round in 1..=10_u32 {
+            let (from, to) = if round % 2 == 1 { (&other, &world) } else { (&world, &other) };
+            let height = to.get("/v1/chain").await.json()["height"].as_u64().unwrap() as u32;
+            let own = from.get("/v1/chain").await.json()["height"].as_u64().unwrap() as u32;
+            from.generate(height + 1 - own, 1).await;
+            from.give_blocks(1, to).await;
+            // Apart again, on branches of their own.
+            world.generate(1, 2).await;
+            other.generate(1, 3).await;
+        }
+    };
+    tokio::select! {
+        () = reads => {}
+        () = reorganise => {}
+    }
+}
+
+#[tokio::test]
+async fn a_node_that_stops_is_alive_but_not_ready() {
+    let world = World::new().await;
+    assert_eq!(world.get("/livez").await.text(), "ok\n");
+    assert_eq!(world.get("/readyz").await.status, 200);
+    let World { routes, daemon, _folder, .. } = world;
+    daemon.stop().await.unwrap();
+    let get = |path: &str| {
+        Request::get(path).header(header::HOST, "localhost").body(Body::empty()).unwrap()
+    };
+    assert_eq!(ask(routes.clone(), get("/livez")).await.status, 200);
+    ask(routes.clone(), get("/readyz")).await.problem(503, "not-ready");
+    // What it has it still shows; what needs the writer fails in good order.
+    assert_eq!(ask(routes.clone(), get("/v1/chain")).await.json()["height"], 0);
+    let transfer = hex::encode(PAY.signed().encode());
+    let request = Request::post("/v1/transactions").header(header::HOST, "localhost");
+    let request = request.body(Body::from(transfer)).unwrap();
+    ask(routes, request).await.problem(503, "not-ready");
+}

@@ -1,0 +1,112 @@
+use super::*;
+use ::chain::{Block, Transaction};
+
+#[tokio::test]
+async fn a_fresh_chain_is_genesis_alone() {
+    let world = World::new().await;
+    let chain = world.get("/v1/chain").await.json();
+    let genesis = Params::dev().genesis_hash().to_string();
+    assert_eq!(chain["network"], "dev");
+    assert_eq!((&chain["genesis"], &chain["tip"]), (&json!(genesis), &json!(genesis)));
+    assert_eq!((&chain["height"], &chain["tip_time"]), (&json!(0), &json!(1_767_225_600)));
+    assert_eq!(chain["bits"], "207fffff");
+    assert!(chain["target"].as_str().unwrap().starts_with("7fffff00"));
+    assert_eq!(chain["chain_work"], format!("{:064x}", 2));
+    assert_eq!(chain["issued"], 10_000_000_000_000_u64);
+    assert_eq!(
+        (&chain["median_block_seconds"], &chain["hashrate_estimate"]),
+        (&Value::Null, &Value::Null)
+    );
+    let sync = json!({"state": "synced", "best_header_height": 0, "progress": 1.0});
+    assert_eq!(chain["sync"], sync);
+    assert_eq!(chain["mempool"], json!({"count": 0, "bytes": 0}));
+    assert_eq!((&chain["peers"], &chain["version"]), (&json!(0), &json!("0.1.0")));
+    assert!(chain["uptime_seconds"].as_u64().unwrap() < 60);
+    assert_eq!(chain["apis"]["blocks"], "public");
+    assert_eq!(chain["apis"]["dev"], "protected");
+    let difficulty = chain["difficulty"].as_f64().unwrap();
+    assert!((4.6e-10..4.7e-10).contains(&difficulty), "{difficulty}");
+}
+
+#[tokio::test]
+async fn the_chain_tells_its_pace_and_what_waits() {
+    let world = World::new().await;
+    world.generate(11, 0).await;
+    let chain = world.get("/v1/chain").await.json();
+    assert_eq!(chain["median_block_seconds"], Value::Null, "ten intervals");
+    world.generate(1, 0).await;
+    world.submit(&PAY.signed()).await;
+    let chain = world.get("/v1/chain").await.json();
+    assert_eq!(chain["height"], 12);
+    assert!((0.0..2.0).contains(&chain["median_block_seconds"].as_f64().unwrap()));
+    // Eleven blocks of two hashes, in a second or a little more.
+    assert!((0.1..=22.0).contains(&chain["hashrate_estimate"].as_f64().unwrap()));
+    assert_eq!(chain["issued"], 10_000_000_000_000_u64 + 12 * 5_000_000_000);
+    assert_eq!(chain["chain_work"], format!("{:064x}", 26));
+    assert_eq!(chain["mempool"], json!({"count": 1, "bytes": 145}));
+    assert_eq!(chain["sync"]["best_header_height"], 12);
+}
+
+#[tokio::test]
+async fn the_parameters_are_those_of_a_network_file_and_what_follows() {
+    let world = World::new().await;
+    let params = world.get("/v1/chain/params").await.json();
+    for (field, value) in [
+        ("name", json!("dev")),
+        ("genesis", json!(Params::dev().genesis_hash().to_string())),
+        ("hrp", json!("dch")),
+        ("spacing_seconds", json!(1)),
+        ("half_life_seconds", json!(60)),
+        ("fixed_difficulty", json!(true)),
+        ("limit_bits", json!("207fffff")),
+        ("genesis_bits", json!("207fffff")),
+        ("genesis_time", json!(1_767_225_600)),
+        ("initial_subsidy", json!(5_000_000_000_u64)),
+        ("halving_interval", json!(210_000)),
+        ("maturity", json!(1)),
+        ("max_future_seconds", json!(7_200)),
+        ("max_block_bytes", json!(2_000_000)),
+        ("message", json!("chain dev")),
+        ("boot_nodes", json!([])),
+        ("ports", json!({"api": 8400, "peers": 8401, "stratum": 3333})),
+        ("max_issuance", json!(2_109_994_997_690_000_u64)),
+    ] {
+        assert_eq!(params[field], value, "{field}");
+    }
+    let allocations = params["allocations"].as_array().unwrap();
+    assert_eq!(allocations.len(), 10);
+    let mine = json!({"address": text(address(0)), "amount": 1_000_000_000_000_u64});
+    assert!(allocations.contains(&mine));
+    let first = json!({"from_height": 1, "subsidy": 5_000_000_000_u64});
+    assert_eq!(params["subsidy_schedule"][0], first);
+}
+
+//  genesis ─ 1 ─ 2          active
+//          └ 1'             valid fork
+//            └ (2x)         wrong reward
+#[tokio::test]
+async fn tips_are_the_ends_of_all_branches() {
+    let (world, other) = (World::new().await, World::new().await);
+    let genesis = Params::dev().genesis_hash().to_string();
+    let active = |hash: &str, height: u32| json!({"hash": hash, "height": height, "branch_length": 0, "status": "active"});
+    assert_eq!(world.get("/v1/chain/tips").await.json(), json!([active(&genesis, 0)]));
+    let best = world.generate(2, 0).await.pop().unwrap();
+    let fork = other.generate(1, 1).await.pop().unwrap();
+    let tag = world.get("/v1/chain/tips").await.header(header::ETAG).to_owned();
+    other.give_blocks(1, &world).await;
+    let fork = json!({"hash": fork, "height": 1, "branch_length": 1, "status": "valid-fork"});
+    let tips = world.get_with("/v1/chain/tips", &[("if-none-match", &tag)]).await;
+    assert_eq!(tips.json(), json!([active(&best, 2), fork]), "a fork leaves the tip as it is");
+
+    let mut greedy: Block = world.candidate().await;
+    let Transaction::Coinbase(coinbase) = &mut greedy.transactions[0] else { unreachable!() };
+    coinbase.reward += 1;
+    let greedy = seal(greedy);
+    world.hand_in(&greedy).await.problem(422, "wrong-reward");
+    let tips = world.get("/v1/chain/tips").await.json();
+    let invalid = json!({
+        "hash": greedy.hash().to_string(), "height": 3, "branch_length": 1,
+        "status": "invalid", "code": "wrong-reward",
+    });
+    assert_eq!(tips, json!([active(&best, 2), invalid, fork]));
+}

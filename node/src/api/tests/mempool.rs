@@ -1,0 +1,69 @@
+use super::*;
+
+#[tokio::test]
+async fn the_pool_tells_what_waits_and_what_it_takes() {
+    let world = World::new().await;
+    let empty = json!({
+        "count": 0, "bytes": 0, "queued": 0, "min_fee_rate": 1, "fee_histogram": [],
+    });
+    assert_eq!(world.get("/v1/mempool").await.json(), empty);
+    world.submit(&PAY.signed()).await;
+    world.submit(&Pay { nonce: 2, ..PAY }.signed()).await;
+    world.submit(&Pay { from: 1, fee: 145, ..PAY }.signed()).await;
+    let pool = json!({
+        "count": 3, "bytes": 435, "queued": 1, "min_fee_rate": 1,
+        "fee_histogram": [
+            {"rate": 1, "count": 1, "bytes": 145}, {"rate": 6, "count": 2, "bytes": 290},
+        ],
+    });
+    assert_eq!(world.get("/v1/mempool").await.json(), pool);
+}
+
+#[tokio::test]
+async fn what_waits_is_read_by_the_page() {
+    let world = World::new().await;
+    let mut ids = Vec::new();
+    for nonce in (0..6).rev() {
+        let transfer = Pay { nonce, ..PAY }.signed();
+        world.submit(&transfer).await;
+        ids.insert(0, transfer.id().to_string());
+    }
+    let (first, cursor) = world.get("/v1/mempool/transactions?limit=4").await.page();
+    assert_eq!((&first[0]["status"], &first[0]["nonce"]), (&json!("pending"), &json!(0)));
+    assert_eq!(first[0]["sender_address"], text(address(0)));
+    // What comes meanwhile is on top, and no page shows anything twice.
+    world.submit(&Pay { nonce: 6, ..PAY }.signed()).await;
+    let path = format!("/v1/mempool/transactions?limit=4&cursor={}", cursor.unwrap());
+    let (rest, end) = world.get(&path).await.page();
+    assert_eq!(end, None);
+    let shown: Vec<_> = first.iter().chain(&rest).map(|item| item["id"].clone()).collect();
+    assert_eq!(json!(shown), json!(ids));
+    assert_eq!(world.get("/v1/mempool/transactions").await.page().0.len(), 7);
+}
+
+#[tokio::test]
+async fn an_idle_chain_asks_the_least_fee() {
+    let world = World::new().await;
+    assert_eq!(world.get("/v1/fees").await.json(), json!({"1": 1, "3": 1, "6": 1}));
+}
+
+#[tokio::test]
+async fn a_full_block_asks_for_more_than_what_is_in_it() {
+    let spec = ::chain::params::Spec { max_block_bytes: 1_000, ..Params::dev().spec().clone() };
+    let params = Params::new(spec).unwrap();
+    let genesis = params.genesis_hash();
+    let world = World::with(|config| config.params = params).await;
+    // Seven bytes' worth each; a block has room for four.
+    for from in 0..8 {
+        let payment = Payment {
+            nonce: 0,
+            recipient: address(20),
+            amount: 1,
+            fee: 7 * 145,
+            memo: Memo::default(),
+        };
+        let answer = world.submit(&Transfer::sign(payment, &key(from), genesis)).await;
+        assert_eq!(answer.status, 201, "{}", answer.text());
+    }
+    assert_eq!(world.get("/v1/fees").await.json(), json!({"1": 8, "3": 1, "6": 1}));
+}

@@ -1,0 +1,106 @@
+use super::*;
+use ::chain::{Header, Target};
+use std::num::NonZeroUsize;
+use std::time::{Duration, Instant};
+
+fn template(rest: &str) -> String {
+    format!("/v1/mining/template?miner={}{rest}", text(address(9)))
+}
+
+#[tokio::test]
+async fn a_node_that_does_not_mine_says_so() {
+    let world = World::new().await;
+    let nothing = json!({
+        "running": false, "miner": null, "hashrate": 0.0, "hashes": 0, "threads": 0,
+        "kernel": null, "template": null, "blocks_found": 0, "stratum_workers": [],
+    });
+    assert_eq!(world.get("/v1/mining").await.json(), nothing);
+}
+
+#[tokio::test]
+async fn a_node_that_mines_tells_how_it_goes() {
+    let mut world = World::new().await;
+    world.daemon.mine(address(9), Some(3), NonZeroUsize::new(2));
+    assert_eq!(world.daemon.finished().await.unwrap().unwrap().len(), 3);
+    let mining = world.get("/v1/mining").await.json();
+    assert_eq!((&mining["blocks_found"], &mining["threads"]), (&json!(3), &json!(2)));
+    assert_eq!((&mining["miner"], &mining["running"]), (&json!(text(address(9))), &json!(false)));
+    assert!(mining["kernel"].as_str().is_some_and(|kernel| !kernel.is_empty()));
+    assert!(mining["hashes"].as_u64().unwrap() >= 3);
+}
+
+#[tokio::test]
+async fn a_template_lacks_only_its_nonce() {
+    let world = World::new().await;
+    world.submit(&PAY.signed()).await;
+    let answer = world.get(&template("")).await;
+    assert_eq!(answer.header(header::CACHE_CONTROL), "no-store");
+    let candidate = answer.json();
+    let genesis = Params::dev().genesis_hash().to_string();
+    assert_eq!((&candidate["height"], &candidate["previous"]), (&json!(1), &json!(genesis)));
+    assert_eq!(
+        (&candidate["fees"], &candidate["reward"]),
+        (&json!(1_000), &json!(5_000_001_000_u64))
+    );
+    assert_eq!(
+        (&candidate["bits"], &candidate["transaction_count"]),
+        (&json!("207fffff"), &json!(2))
+    );
+    let mut bytes = hex::decode(candidate["block"].as_str().unwrap()).unwrap();
+    let header = candidate["header"].as_str().unwrap();
+    assert_eq!((hex::encode(&bytes[..80]), header.len()), (header.to_owned(), 160));
+    assert_eq!(candidate["time"], Header::decode(&bytes[..80]).unwrap().time.get());
+    // A miner elsewhere: counts the nonce up, hands the bytes in.
+    let target = hex::decode(candidate["target"].as_str().unwrap()).unwrap();
+    let target = Target::from_be_bytes(target.try_into().unwrap()).unwrap();
+    let mut nonce = 0_u32;
+    while !target.is_met_by(Header::decode(&bytes[..80]).unwrap().hash().as_bytes()) {
+        nonce += 1;
+        bytes[76..80].copy_from_slice(&nonce.to_le_bytes());
+    }
+    let taken = world.post("/v1/blocks", "application/octet-stream", bytes).await;
+    assert_eq!(taken.json()["status"], "connected");
+    let tip = world.get("/v1/blocks/tip").await.json();
+    assert_eq!((&tip["miner"], &tip["fees"]), (&json!(text(address(9))), &json!(1_000)));
+}
+
+#[tokio::test]
+async fn every_template_is_another_search() {
+    let world = World::new().await;
+    let (one, other) =
+        (world.get(&template("")).await.json(), world.get(&template("")).await.json());
+    assert_ne!(one["id"], other["id"]);
+    assert_ne!(one["header"], other["header"]);
+}
+
+#[tokio::test]
+async fn a_template_is_held_until_there_is_a_better_one() {
+    let world = World::new().await;
+    let id = async || world.get(&template("")).await.json()["id"].as_str().unwrap().to_owned();
+    let begun = Instant::now();
+    let held = template(&format!("&after={}&timeout=100", id().await));
+    let transfer = PAY.signed();
+    let (better, _) = tokio::join!(world.get(&held), world.submit(&transfer));
+    assert_eq!(better.json()["fees"], 1_000, "a transfer came");
+    let held = template(&format!("&after={}&timeout=100", id().await));
+    let (better, _) = tokio::join!(world.get(&held), world.generate(1, 0));
+    assert_eq!(better.json()["height"], 2, "a block came");
+    assert_eq!(world.get(&held).await.json()["height"], 2, "it is old already");
+    assert!(begun.elapsed() < Duration::from_secs(60));
+    let patience = template(&format!("&after={}&timeout=0", id().await));
+    assert_eq!(world.get(&patience).await.json()["height"], 2, "nothing came");
+}
+
+#[tokio::test]
+async fn a_template_needs_somebody_to_pay() {
+    let world = World::new().await;
+    world.get("/v1/mining/template").await.problem(400, "bad-request");
+    let other_network = address(0).encode(Params::main().hrp());
+    let path = format!("/v1/mining/template?miner={other_network}");
+    world.get(&path).await.problem(400, "bad-request");
+    for wrong in ["&after=x", "&after=", "&timeout=121", "&timeout=-1", "&worker=1"] {
+        world.get(&template(wrong)).await.problem(400, "bad-request");
+    }
+    let own = World::with(|config| config.miner = Some(address(3))).await;
+    assert_eq!(own.get("/v1/mining/template").await.status, 200);
+}

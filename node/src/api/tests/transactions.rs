@@ -1,0 +1,378 @@
+use super::*;
+use ::chain::merkle::{Branch, Root};
+use ::chain::tx::Id;
+use ::chain::{Coinbase, Header, Transaction};
+use std::time::{Duration, Instant};
+
+/// A transfer as a client writes it.
+fn written(transfer: &Transfer) -> Value {
+    json!({
+        "sender": hex::encode(transfer.sender.as_bytes()),
+        "nonce": transfer.nonce,
+        "recipient": text(transfer.recipient),
+        "amount": transfer.amount,
+        "fee": transfer.fee,
+        "memo_hex": hex::encode(transfer.memo.as_bytes()),
+        "signature": hex::encode(transfer.signature.as_bytes()),
+    })
+}
+
+#[tokio::test]
+async fn a_transfer_is_taken_once_in_whatever_form() {
+    let world = World::new().await;
+    let transfer = Pay { memo: b"lunch", ..PAY }.signed();
+    let (id, whole) = (transfer.id().to_string(), hex::encode(transfer.encode()));
+    let taken = world.post_json("/v1/transactions", &written(&transfer)).await;
+    assert_eq!(taken.status, 201);
+    assert_eq!(taken.header(header::LOCATION), format!("/v1/transactions/{id}"));
+    let shown = taken.json();
+    assert_eq!((&shown["id"], &shown["status"]), (&json!(id), &json!("pending")));
+    assert_eq!((&shown["memo"], &shown["amount"]), (&json!("lunch"), &json!(1_000)));
+    assert_eq!((&shown["block"], &shown["confirmations"]), (&Value::Null, &json!(0)));
+    let mut with_text = written(&transfer);
+    with_text["memo_hex"].take();
+    with_text["memo"] = json!("lunch");
+    for (media_type, body) in [
+        ("application/json", written(&transfer).to_string()),
+        ("application/json; charset=utf-8", with_text.to_string()),
+        ("application/json", json!({"hex": whole}).to_string()),
+        ("text/plain", whole.clone()),
+        ("application/x-www-form-urlencoded", whole.clone()),
+    ] {
+        let again = world.post("/v1/transactions", media_type, body).await;
+        assert_eq!((again.status.as_u16(), again.header(header::LOCATION)), (200, ""));
+        assert_eq!(again.json(), shown);
+    }
+    let raw = world.post("/v1/transactions", "application/octet-stream", transfer.encode()).await;
+    assert_eq!((raw.status.as_u16(), raw.json()), (200, shown));
+    // And once it is confirmed, too.
+    world.generate(1, 1).await;
+    let confirmed = world.submit(&transfer).await;
+    assert_eq!(
+        (confirmed.status.as_u16(), &confirmed.json()["status"]),
+        (200, &json!("confirmed"))
+    );
+}
+
+#[tokio::test]
+async fn a_refused_transfer_is_told_why() {
+    let world = World::new().await;
+    world.submit(&PAY.signed()).await;
+    world.generate(1, 1).await;
+    world.submit(&Pay { nonce: 1, ..PAY }.signed()).await;
+    let forged = Transfer { amount: 5, ..Pay { nonce: 2, ..PAY }.signed() };
+    let far = (1 << 53) - 1;
+    for (transfer, status, code, compared) in [
+        (Pay { amount: 7, ..PAY }.signed(), 409, "nonce-used", Some((1, 0))),
+        (Pay { nonce: 1, fee: 1_001, ..PAY }.signed(), 409, "replacement-too-cheap", None),
+        (Pay { nonce: 2, fee: 1, ..PAY }.signed(), 422, "min-fee", Some((145, 1))),
+        (Pay { nonce: 999, ..PAY }.signed(), 422, "nonce-too-far", None),
+        (Pay { from: 3, amount: far, ..PAY }.signed(), 422, "amount-overflow", None),
+        (Pay { from: 3, amount: 0, ..PAY }.signed(), 422, "zero-amount", None),
+        (
+            Pay { from: 40, amount: 9, fee: 1_000, ..PAY }.signed(),
+            422,
+            "insufficient-balance",
+            Some((1_009, 0)),
+        ),
+        (forged, 422, "bad-signature", None),
+    ] {
+        for path in ["/v1/transactions", "/v1/transactions/check"] {
+            let answer = world.post_json(path, &written(&transfer)).await;
+            let problem = answer.problem(status, code);
+            assert!(!problem["detail"].as_str().unwrap().is_empty());
+            if let Some((expected, actual)) = compared {
+                let compared = (&problem["expected"], &problem["actual"]);
+                assert_eq!(compared, (&json!(expected), &json!(actual)), "{code}");
+            }
+        }
+    }
+    assert_eq!(world.get("/v1/mempool").await.json()["count"], 1);
+}
+
+// R06, R07, R08
+#[tokio::test]
+async fn what_is_no_transfer_is_malformed() {
+    let world = World::new().await;
+    let good = written(&PAY.signed());
+    let other_network = address(1).encode(Params::main().hrp());
+    let upper = good["signature"].as_str().unwrap().to_uppercase();
+    let short = &good["sender"].as_str().unwrap()[2..];
+    for (field, value) in [
+        ("nonce", json!(-1)),
+        ("nonce", json!("0")),
+        ("amount", json!(1.0)),
+        ("amount", json!(1.5)),
+        ("amount", json!(9_007_199_254_740_992_u64)),
+        ("fee", Value::Null),
+        ("fee", json!(-0.0)),
+        ("recipient", json!(other_network)),
+        ("recipient", json!(hex::encode(address(1).as_bytes()))),
+        ("sender", json!(short)),
+        ("sender", json!("zz")),
+        ("sender", json!(7)),
+        ("signature", json!(upper)),
+        ("signature", json!("0x00")),
+        ("memo", json!("both memos")),
+        ("memo_hex", json!("abc")),
+        ("hex", json!("02")),
+        ("colour", json!("red")),
+    ] {
+        let mut wrong = good.clone();
+        wrong[field] = value;
+        for path in ["/v1/transactions", "/v1/transactions/check"] {
+            world.post_json(path, &wrong).await.problem(400, "bad-request");
+        }
+    }
+    let exponent = good.to_string().replace("\"amount\":1000", "\"amount\":1e3");
+    let twice = good.to_string().replace("\"amount\":1000", "\"amount\":1000,\"amount\":1000");
+    let deep = "[".repeat(100_000);
+    for body in [&exponent, &twice, &deep, "", "null", "{}", "{\"hex\":\"\"", "{\"hex\":\"0\"}"] {
+        let answer = world.post("/v1/transactions", "application/json", body.to_owned()).await;
+        answer.problem(400, "bad-request");
+    }
+    let mut memo = good.clone();
+    memo["memo_hex"] = json!("00".repeat(257));
+    let problem = world.post_json("/v1/transactions", &memo).await.problem(422, "memo-too-long");
+    assert!(problem["detail"].as_str().unwrap().contains("257"));
+    let encoded = hex::encode(PAY.signed().encode());
+    for (body, status, code) in [
+        (encoded.to_uppercase(), 400, "bad-request"),
+        (encoded[1..].to_owned(), 400, "bad-request"),
+        (encoded[..200].to_owned(), 422, "bad-encoding"),
+        (format!("{encoded}00"), 422, "bad-encoding"),
+        (String::new(), 422, "bad-encoding"),
+        // A coinbase comes in blocks only.
+        (hex::encode(Params::dev().genesis().transactions[0].encode()), 422, "bad-encoding"),
+    ] {
+        world.post("/v1/transactions", "text/plain", body).await.problem(status, code);
+    }
+    let xml = world.post("/v1/transactions", "text/xml", encoded).await;
+    xml.problem(415, "unsupported-media-type");
+}
+
+#[tokio::test]
+async fn a_check_judges_and_takes_nothing() {
+    let world = World::new().await;
+    let check = async |pay: Pay| {
+        world.post_json("/v1/transactions/check", &written(&pay.signed())).await.json()
+    };
+    let verdict = |pay: Pay, status| json!({"valid": true, "id": pay.signed().id().to_string(), "status": status});
+    let later = Pay { nonce: 1, ..PAY };
+    assert_eq!(check(PAY).await, verdict(PAY, "pending"));
+    assert_eq!(check(later).await, verdict(later, "queued"));
+    assert_eq!(world.get("/v1/mempool").await.json()["count"], 0);
+    world.submit(&PAY.signed()).await;
+    assert_eq!(check(PAY).await, verdict(PAY, "pending"));
+    world.generate(1, 1).await;
+    assert_eq!(check(PAY).await, verdict(PAY, "confirmed"));
+    world.get("/v1/transactions/check").await.problem(405, "method-not-allowed");
+}
+
+#[tokio::test]
+async fn a_batch_has_one_result_an_item() {
+    let world = World::new().await;
+    let poor = Pay { from: 40, ..PAY }.signed();
+    let batch = json!([
+        written(&PAY.signed()),
+        {"hex": hex::encode(Pay { nonce: 1, ..PAY }.signed().encode())},
+        written(&poor),
+        {"hex": "zz"},
+        written(&PAY.signed()),
+    ]);
+    let results = world.post_json("/v1/transactions/batch", &batch).await.json();
+    assert_eq!(results.as_array().unwrap().len(), 5);
+    assert_eq!(results[0]["status"], "pending");
+    assert_eq!((&results[1]["status"], &results[1]["nonce"]), (&json!("pending"), &json!(1)));
+    assert_eq!(results[2]["problem"]["code"], "insufficient-balance");
+    assert_eq!(results[2]["problem"]["actual"], 0);
+    assert_eq!(results[3]["problem"]["code"], "bad-request");
+    assert_eq!(results[4], results[0]);
+    assert_eq!(world.get("/v1/mempool").await.json()["count"], 2);
+    let empty = world.post_json("/v1/transactions/batch", &json!([])).await.json();
+    assert_eq!(empty, json!([]));
+    let many = json!(vec![json!({"hex": "00"}); 101]);
+    let many = world.post_json("/v1/transactions/batch", &many).await;
+    many.problem(400, "bad-request");
+    let one = world.post_json("/v1/transactions/batch", &written(&PAY.signed())).await;
+    one.problem(400, "bad-request");
+}
+
+#[tokio::test]
+async fn a_transaction_is_followed_from_the_pool_into_the_chain_and_back() {
+    let (world, other) = (World::new().await, World::new().await);
+    let (first, second) = (PAY.signed(), Pay { nonce: 1, ..PAY }.signed());
+    let path = |transfer: &Transfer| format!("/v1/transactions/{}", transfer.id());
+    let status = async |transfer| {
+        let shown = world.get(&path(transfer)).await.json();
+        (shown["status"].as_str().unwrap().to_owned(), shown["confirmations"].as_u64().unwrap())
+    };
+    world.get(&path(&first)).await.problem(404, "not-found");
+    world.submit(&second).await;
+    assert_eq!(status(&second).await, ("queued".into(), 0));
+    world.submit(&first).await;
+    assert_eq!(status(&second).await, ("pending".into(), 0));
+    let block = world.generate(1, 1).await.pop().unwrap();
+    world.generate(2, 1).await;
+    let shown = world.get(&path(&second)).await.json();
+    let header = world.get("/v1/blocks/1").await.json();
+    assert_eq!((&shown["status"], &shown["confirmations"]), (&json!("confirmed"), &json!(3)));
+    assert_eq!((&shown["block"], &shown["height"]), (&json!(block), &json!(1)));
+    assert_eq!((&shown["position"], &shown["time"]), (&json!(2), &header["time"]));
+    assert_eq!(shown["sender_address"], text(address(0)));
+    // A longer chain without them: they wait again. One with another of that nonce: dropped.
+    other.generate(4, 2).await;
+    other.give_blocks(1, &world).await;
+    assert_eq!(status(&first).await, ("pending".into(), 0));
+    other.submit(&Pay { amount: 5, ..PAY }.signed()).await;
+    other.generate(1, 2).await;
+    other.give_blocks(5, &world).await;
+    let dropped = world.get(&path(&first)).await.json();
+    assert_eq!((&dropped["status"], &dropped["reason"]), (&json!("dropped"), &json!("nonce-used")));
+    assert!(dropped["detail"].as_str().unwrap().contains("nonce 0"));
+    assert!(dropped.get("amount").is_none(), "nobody keeps what was dropped");
+    world.submit(&first).await.problem(409, "nonce-used");
+}
+
+#[tokio::test]
+async fn a_coinbase_is_a_transaction_too() {
+    let world = World::new().await;
+    world.generate(1, 1).await;
+    let id = world.get("/v1/blocks/1").await.json()["transactions"][0].as_str().unwrap().to_owned();
+    let shown = world.get(&format!("/v1/transactions/{id}")).await.json();
+    assert_eq!((&shown["type"], &shown["position"]), (&json!("coinbase"), &json!(0)));
+    assert_eq!((&shown["reward"], &shown["height"]), (&json!(5_000_000_000_u64), &json!(1)));
+    let raw = world.get(&format!("/v1/transactions/{id}/raw")).await;
+    let Transaction::Coinbase(Coinbase { recipient, .. }) =
+        Transaction::decode(&hex::decode(raw.text()).unwrap()).unwrap()
+    else {
+        unreachable!()
+    };
+    assert_eq!(recipient, address(1));
+}
+
+// R08
+#[tokio::test]
+async fn an_id_is_64_digits_in_lower_case() {
+    let world = World::new().await;
+    let id = PAY.signed().id().to_string();
+    world.submit(&PAY.signed()).await;
+    for wrong in ["1", "tip", &id[1..], &format!("{id}00"), &id.to_uppercase(), "%00"] {
+        for rest in ["", "/raw", "/proof"] {
+            let path = format!("/v1/transactions/{wrong}{rest}");
+            world.get(&path).await.problem(400, "bad-request");
+        }
+    }
+    let unknown = "00".repeat(32);
+    for rest in ["", "/raw", "/proof", "?wait=confirmed&timeout=100"] {
+        world.get(&format!("/v1/transactions/{unknown}{rest}")).await.problem(404, "not-found");
+    }
+}
+
+#[tokio::test]
+async fn the_encoding_is_to_be_had_before_and_after_confirmation() {
+    let world = World::new().await;
+    let transfer = PAY.signed();
+    world.submit(&transfer).await;
+    let path = format!("/v1/transactions/{}/raw", transfer.id());
+    let octets = [("accept", "application/octet-stream")];
+    assert_eq!(world.get_with(&path, &octets).await.body, transfer.encode());
+    world.generate(1, 1).await;
+    assert_eq!(world.get_with(&path, &octets).await.body, transfer.encode());
+    assert_eq!(world.get(&path).await.text(), hex::encode(transfer.encode()));
+}
+
+#[tokio::test]
+async fn a_proof_leads_from_the_transaction_to_the_header() {
+    let world = World::new().await;
+    for nonce in 0..4 {
+        world.submit(&Pay { nonce, ..PAY }.signed()).await;
+    }
+    let id = Pay { nonce: 2, ..PAY }.signed().id();
+    let path = format!("/v1/transactions/{id}/proof");
+    let early = world.get(&path).await.problem(404, "not-found");
+    assert!(early["detail"].as_str().unwrap().contains("no block yet"));
+    let block = world.generate(1, 1).await.pop().unwrap();
+    let proof = world.get(&path).await.json();
+    assert_eq!((&proof["id"], &proof["block"]), (&json!(id.to_string()), &json!(block)));
+    assert_eq!((&proof["height"], &proof["position"]), (&json!(1), &json!(3)));
+    let header = hex::decode(proof["header"].as_str().unwrap()).unwrap();
+    let header = Header::decode(&header).unwrap();
+    assert_eq!(header.hash().to_string(), block);
+    let siblings = proof["branch"].as_array().unwrap().iter();
+    let siblings = siblings.map(|node| *node.as_str().unwrap().parse::<Root>().unwrap().as_bytes());
+    let branch = Branch { siblings: siblings.collect(), position: 3 };
+    assert_eq!(branch.root(id), Some(header.merkle_root));
+    let coinbase: Id = header.merkle_root.to_string().parse().unwrap();
+    world.get(&format!("/v1/transactions/{coinbase}/proof")).await.problem(404, "not-found");
+}
+
+#[tokio::test]
+async fn an_answer_is_held_until_the_transaction_is_deep_enough() {
+    let world = World::new().await;
+    let transfer = PAY.signed();
+    world.submit(&transfer).await;
+    let path =
+        format!("/v1/transactions/{}?wait=confirmed&confirmations=3&timeout=100", transfer.id());
+    let begun = Instant::now();
+    let (shown, ()) = tokio::join!(world.get(&path), async {
+        world.submit(&Pay { from: 1, ..PAY }.signed()).await;
+        for _ in 0..3 {
+            world.generate(1, 1).await;
+        }
+    });
+    assert_eq!(shown.json()["confirmations"], 3);
+    assert_eq!(world.get(&path).await.json()["confirmations"], 3, "at once");
+    assert!(begun.elapsed() < Duration::from_secs(60));
+}
+
+#[tokio::test]
+async fn an_answer_is_held_no_longer_than_it_makes_sense() {
+    let (world, other) = (World::new().await, World::new().await);
+    let transfer = PAY.signed();
+    world.submit(&transfer).await;
+    let path = |rest: &str| format!("/v1/transactions/{}?wait=confirmed{rest}", transfer.id());
+    // The client's patience.
+    for timeout in ["0", "1"] {
+        let shown = world.get(&path(&format!("&timeout={timeout}"))).await.json();
+        assert_eq!(shown["status"], "pending");
+    }
+    // The transaction is dropped.
+    other.submit(&Pay { amount: 5, ..PAY }.signed()).await;
+    other.generate(1, 2).await;
+    let held = path("&timeout=100");
+    let (shown, ()) = tokio::join!(world.get(&held), other.give_blocks(1, &world));
+    assert_eq!(shown.json()["status"], "dropped");
+    for wrong in [
+        "&timeout=121",
+        "&timeout=-1",
+        "&timeout=1.5",
+        "&timeout=x",
+        "&confirmations=-1",
+        "&confirmations=9007199254740992",
+        "&until=1",
+    ] {
+        world.get(&path(wrong)).await.problem(400, "bad-request");
+    }
+    let pending = format!("/v1/transactions/{}?wait=pending", transfer.id());
+    world.get(&pending).await.problem(400, "bad-request");
+}
+
+#[tokio::test]
+async fn a_node_that_stops_holds_no_answer() {
+    let world = World::new().await;
+    let transfer = PAY.signed();
+    world.submit(&transfer).await;
+    let path = format!("/v1/transactions/{}?wait=confirmed&timeout=100", transfer.id());
+    let World { routes, daemon, _folder, .. } = world;
+    let request = Request::get(path).header(header::HOST, "localhost").body(Body::empty()).unwrap();
+    let begun = Instant::now();
+    let (shown, stopped) = tokio::join!(ask(routes, request), daemon.stop());
+    stopped.unwrap();
+    // What there is, unless everything is closed already.
+    match shown.status.as_u16() {
+        200 => assert_eq!(shown.json()["status"], "pending"),
+        _ => drop(shown.problem(503, "not-ready")),
+    }
+    assert!(begun.elapsed() < Duration::from_secs(30));
+}
