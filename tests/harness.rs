@@ -281,6 +281,11 @@ impl Answer {
         lines.find(|(found, _)| found.eq_ignore_ascii_case(name)).map(|(_, value)| value)
     }
 
+    /// The body as text.
+    pub fn text(&self) -> &str {
+        std::str::from_utf8(&self.body).unwrap()
+    }
+
     /// The body as JSON.
     pub fn json(&self) -> Value {
         let shown = String::from_utf8_lossy(&self.body);
