@@ -73,7 +73,7 @@ fn memo(text: &str) -> Result<Memo> {
 }
 
 /// Runs the command.
-pub fn run(args: Args, json: bool) -> Result<()> {
+pub fn run(args: &Args, json: bool) -> Result<()> {
     let params = match args.place.network() {
         Some(network) => network::load(network)?,
         None => network::of_address(&args.to)?,
