@@ -22,8 +22,9 @@ use crate::tx::{Id, Transfer};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-/// Rows that wait in memory before they go to the index together: some 10 MB.
-const FLUSH_ROWS: usize = 50_000;
+/// Rows that wait in memory before they go to the index together, unless one block has more: the
+/// engine lets nobody read while it takes them in.
+const FLUSH_ROWS: usize = 8_000;
 
 /// Changes the chain.
 pub struct Writer {

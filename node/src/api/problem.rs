@@ -73,11 +73,6 @@ impl Kind {
     pub const fn code(self) -> &'static str {
         self.code
     }
-
-    /// The HTTP status it goes with.
-    pub const fn status(self) -> StatusCode {
-        self.status
-    }
 }
 
 /// One occurrence of a kind of problem.
@@ -85,41 +80,33 @@ impl Kind {
 pub struct Problem {
     kind: Kind,
     detail: String,
-    expected: Option<Value>,
-    actual: Option<Value>,
-    header: Option<(HeaderName, HeaderValue)>,
+    /// What was called for, and what came.
+    compared: Option<Box<(Value, Value)>>,
 }
 
 impl Problem {
     /// What happened this time, in a sentence for people.
     pub fn new(kind: Kind, detail: impl Into<String>) -> Problem {
-        let header = match kind.status {
-            StatusCode::UNAUTHORIZED => {
-                Some((WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")))
-            }
-            StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => {
-                Some((RETRY_AFTER, RETRY_SECONDS.into()))
-            }
-            _ => None,
-        };
-        Problem { kind, detail: detail.into(), expected: None, actual: None, header }
+        Problem { kind, detail: detail.into(), compared: None }
     }
 
     /// With the value that was called for and the one that came.
     #[must_use]
     pub fn comparing(self, expected: impl Into<Value>, actual: impl Into<Value>) -> Problem {
-        Problem { expected: Some(expected.into()), actual: Some(actual.into()), ..self }
+        Problem { compared: Some(Box::new((expected.into(), actual.into()))), ..self }
     }
 
-    /// Worth another try after so many seconds.
-    #[must_use]
-    pub fn retry_after(self, seconds: u32) -> Problem {
-        Problem { header: Some((RETRY_AFTER, seconds.into())), ..self }
-    }
-
-    /// What kind it is.
-    pub fn kind(&self) -> Kind {
-        self.kind
+    /// The header that tells the client what to do next, where one does.
+    fn header(&self) -> Option<(HeaderName, HeaderValue)> {
+        match self.kind.status {
+            StatusCode::UNAUTHORIZED => {
+                Some((WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")))
+            }
+            StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
+                Some((RETRY_AFTER, RETRY_SECONDS.into()))
+            }
+            _ => None,
+        }
     }
 }
 
@@ -144,8 +131,8 @@ impl Serialize for Problem {
             status: self.kind.status.as_u16(),
             detail: &self.detail,
             code: self.kind.code,
-            expected: self.expected.as_ref(),
-            actual: self.actual.as_ref(),
+            expected: self.compared.as_ref().map(|compared| &compared.0),
+            actual: self.compared.as_ref().map(|compared| &compared.1),
         };
         members.serialize(serializer)
     }
@@ -156,7 +143,7 @@ impl IntoResponse for Problem {
         let mut response = (self.kind.status, Json(&self)).into_response();
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
-        headers.extend(self.header);
+        headers.extend(self.header());
         response
     }
 }
@@ -239,8 +226,8 @@ mod tests {
 
     #[tokio::test]
     async fn some_problems_tell_the_client_what_to_do_next() {
-        let (_, headers, body) = shown(Problem::new(Kind::NOT_READY, "x").retry_after(3)).await;
-        assert_eq!(headers[RETRY_AFTER], "3");
+        let (_, headers, body) = shown(Problem::new(Kind::NOT_READY, "x")).await;
+        assert_eq!(headers[RETRY_AFTER], "5");
         assert_eq!(body.get("expected"), None);
         let (_, headers, _) = shown(Problem::new(Kind::UNAUTHORIZED, "x")).await;
         assert_eq!(headers[WWW_AUTHENTICATE], "Bearer");
@@ -253,7 +240,7 @@ mod tests {
         for kind in Kind::ALL {
             let kebab = |byte: u8| byte.is_ascii_lowercase() || byte == b'-';
             assert!(kind.code().bytes().all(kebab), "{}", kind.code());
-            assert!(kind.status().is_client_error() || kind.status().is_server_error());
+            assert!(kind.status.is_client_error() || kind.status.is_server_error());
         }
     }
 }
