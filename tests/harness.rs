@@ -134,7 +134,12 @@ impl Node {
     /// Starts one that must give up: the one line it says.
     pub fn refused(data: &Path, flags: &[&str]) -> String {
         let mut process = Process::start(Node::command(data).args(flags), data);
-        let code = process.wait().code();
+        let code = eventually("the end of a node that must give up", || {
+            let said = process.stderr();
+            assert!(!said.contains("node started"), "{said}");
+            process.ended()
+        })
+        .code();
         let line = process.stderr();
         assert_eq!((code, line.lines().count()), (Some(1), 1), "{line}");
         line

@@ -107,6 +107,7 @@ pub fn open(
     let (mut index, opened) =
         Index::open(&path.join("index"), last_stop, &identity, options.cache_bytes)
             .map_err(StoreError::from)?;
+    let is_new = opened == Opened::Fresh;
     if let Opened::Replaced { why } = opened {
         notice(Notice::IndexReplaced { why });
     }
@@ -121,6 +122,9 @@ pub fn open(
             (log, records, None)
         }
     };
+    if is_new && !records.is_empty() {
+        notice(Notice::IndexReplaced { why: "there is none".into() });
+    }
     let (log, cut) = log;
     if let Some(cut) = cut {
         notice(Notice::LogCut(cut));
