@@ -40,21 +40,81 @@ pub fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     }
 }
 
+/// The program at work on something that takes its time. Dropped, it is killed.
+pub struct Process {
+    child: Child,
+    stdout: PathBuf,
+    stderr: PathBuf,
+}
+
+impl Process {
+    /// Starts it; what it prints goes to files that are named after `prints`.
+    pub fn start(command: &mut Command, prints: &Path) -> Process {
+        let [stdout, stderr] = ["out", "log"].map(|ending| prints.with_added_extension(ending));
+        let [out, err] = [&stdout, &stderr].map(|path| File::create(path).unwrap());
+        let child = command.stdout(out).stderr(err).spawn().unwrap();
+        Process { child, stdout, stderr }
+    }
+
+    /// Its id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// What it has printed on standard output.
+    pub fn stdout(&self) -> String {
+        fs::read_to_string(&self.stdout).unwrap()
+    }
+
+    /// What it has printed on standard error.
+    pub fn stderr(&self) -> String {
+        fs::read_to_string(&self.stderr).unwrap()
+    }
+
+    /// How it ended, if it has.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().unwrap()
+    }
+
+    /// Waits until it has ended by itself.
+    pub fn wait(&mut self) -> ExitStatus {
+        eventually("the end of a process", || self.ended())
+    }
+
+    /// Asks it to stop, as the system does, and waits until it has: how, and how long it took.
+    pub fn terminate(&mut self) -> (ExitStatus, Duration) {
+        let asked = Instant::now();
+        let pid = self.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        (self.wait(), asked.elapsed())
+    }
+
+    /// Ends it as a crash would.
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
 /// A running node. Dropped, it is killed.
 pub struct Node {
-    process: Child,
+    process: Process,
     address: String,
-    log: PathBuf,
+    data: PathBuf,
 }
 
 impl Node {
     /// Starts `chain node` of the network `dev` on a data folder, and waits until it answers.
     pub fn start(data: &Path, flags: &[&str]) -> Node {
-        let log = data.with_extension("log");
-        let mut command = chain(&["node", "--network", "dev", "--api", "127.0.0.1:0", "--data"]);
-        command.arg(data).args(flags).stderr(File::create(&log).unwrap());
-        let process = command.spawn().unwrap();
-        let mut node = Node { process, address: String::new(), log };
+        let process = Process::start(Node::command(data).args(flags), data);
+        let mut node = Node { process, address: String::new(), data: data.to_owned() };
         node.address = eventually("the node's address", || {
             node.must_run();
             // What a killed node has left is of another process.
@@ -71,9 +131,34 @@ impl Node {
         node
     }
 
+    /// Starts one that must give up: the one line it says.
+    pub fn refused(data: &Path, flags: &[&str]) -> String {
+        let mut process = Process::start(Node::command(data).args(flags), data);
+        let code = eventually("the end of a node that must give up", || {
+            let said = process.stderr();
+            assert!(!said.contains("node started"), "{said}");
+            process.ended()
+        })
+        .code();
+        let line = process.stderr();
+        assert_eq!((code, line.lines().count()), (Some(1), 1), "{line}");
+        line
+    }
+
+    fn command(data: &Path) -> Command {
+        let mut command = chain(&["node", "--network", "dev", "--api", "127.0.0.1:0", "--data"]);
+        command.arg(data);
+        command
+    }
+
     fn must_run(&mut self) {
-        let ended = self.process.try_wait().unwrap();
+        let ended = self.process.ended();
         assert!(ended.is_none(), "the node ended: {}", self.log());
+    }
+
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.process.id()
     }
 
     /// The URL of its API.
@@ -83,7 +168,7 @@ impl Node {
 
     /// Everything it has logged.
     pub fn log(&self) -> String {
-        fs::read_to_string(&self.log).unwrap()
+        self.process.stderr()
     }
 
     /// Asks for a resource.
@@ -91,8 +176,37 @@ impl Node {
         self.ask("GET", path, &[], b"")
     }
 
+    /// Height and hash of its best block.
+    pub fn tip(&self) -> Tip {
+        let chain = self.get("/v1/chain").json();
+        Tip::of(&chain["height"], &chain["tip"])
+    }
+
+    /// Has it make blocks for an address: their hashes. Nothing if the node is gone before it
+    /// could answer.
+    pub fn generate(&self, blocks: u32, miner: &str) -> Option<Vec<String>> {
+        let token = fs::read_to_string(self.data.join("api-token")).unwrap();
+        let token = format!("Authorization: Bearer {}", token.trim());
+        let body = serde_json::json!({ "blocks": blocks, "miner": miner }).to_string();
+        let headers = [&*token, "Content-Type: application/json"];
+        let answer = self.try_ask("POST", "/v1/dev/generate", &headers, body.as_bytes()).ok()?;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        let hashes = answer.json()["blocks"].as_array().unwrap().clone();
+        Some(hashes.iter().map(|hash| hash.as_str().unwrap().to_owned()).collect())
+    }
+
     /// Sends any request and reads its answer.
     pub fn ask(&self, method: &str, path: &str, headers: &[&str], body: &[u8]) -> Answer {
+        self.try_ask(method, path, headers, body).unwrap()
+    }
+
+    fn try_ask(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[&str],
+        body: &[u8],
+    ) -> std::io::Result<Answer> {
         let mut request = format!("{method} {path} HTTP/1.1\r\nConnection: close\r\n");
         let host = format!("Host: {}", self.address);
         let length = format!("Content-Length: {}", body.len());
@@ -101,33 +215,44 @@ impl Node {
             request.push_str(header);
             request.push_str("\r\n");
         }
-        let mut stream = TcpStream::connect(&self.address).unwrap();
-        stream.set_read_timeout(Some(DEADLINE)).unwrap();
-        stream.write_all(&[request.as_bytes(), b"\r\n", body].concat()).unwrap();
+        let mut stream = TcpStream::connect(&self.address)?;
+        stream.set_read_timeout(Some(DEADLINE))?;
+        stream.write_all(&[request.as_bytes(), b"\r\n", body].concat())?;
         let mut bytes = Vec::new();
-        stream.read_to_end(&mut bytes).unwrap();
-        Answer::read(&bytes)
+        stream.read_to_end(&mut bytes)?;
+        Answer::read(&bytes).ok_or_else(|| std::io::ErrorKind::UnexpectedEof.into())
     }
 
     /// Asks it to stop, as the system does, and waits until it has.
     pub fn stop(mut self) -> ExitStatus {
-        let pid = self.process.id().to_string();
-        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
-        self.process.wait().unwrap()
+        self.process.terminate().0
     }
 
     /// Ends it as a crash would.
     pub fn kill(mut self) {
-        self.process.kill().unwrap();
-        self.process.wait().unwrap();
+        self.process.kill();
     }
 }
 
-impl Drop for Node {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
+/// A best block.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tip {
+    pub height: u64,
+    pub hash: String,
+}
+
+impl Tip {
+    fn of(height: &Value, hash: &Value) -> Tip {
+        Tip { height: height.as_u64().unwrap(), hash: hash.as_str().unwrap().to_owned() }
     }
+}
+
+/// The best block of a data folder after `chain verify` found all of it in order.
+pub fn verified(data: &Path) -> Tip {
+    let (code, stdout, stderr) = run(&["verify", "--json", "--data", data.to_str().unwrap()]);
+    assert_eq!(code, Some(0), "{stderr}");
+    let verified: Value = serde_json::from_str(&stdout).unwrap();
+    Tip::of(&verified["height"], &verified["tip"])
 }
 
 /// What a node answered.
@@ -140,17 +265,30 @@ pub struct Answer {
 }
 
 impl Answer {
-    fn read(bytes: &[u8]) -> Answer {
-        let end = bytes.windows(4).position(|four| four == b"\r\n\r\n").expect("a whole head");
+    /// `None` if the head, or a body of the length it says, is not whole.
+    fn read(bytes: &[u8]) -> Option<Answer> {
+        let end = bytes.windows(4).position(|four| four == b"\r\n\r\n")?;
         let head = String::from_utf8(bytes[..end].to_vec()).unwrap();
         let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-        Answer { status, head, body: bytes[end + 4..].to_vec() }
+        let answer = Answer { status, head, body: bytes[end + 4..].to_vec() };
+        let length = answer.header("content-length").map(|length| length.parse::<usize>().unwrap());
+        length.is_none_or(|length| length == answer.body.len()).then_some(answer)
+    }
+
+    /// The body as it came.
+    pub fn body(&self) -> &[u8] {
+        &self.body
     }
 
     /// The value of a header.
     pub fn header(&self, name: &str) -> Option<&str> {
         let mut lines = self.head.lines().filter_map(|line| line.split_once(": "));
         lines.find(|(found, _)| found.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+    }
+
+    /// The body as text.
+    pub fn text(&self) -> &str {
+        std::str::from_utf8(&self.body).unwrap()
     }
 
     /// The body as JSON.

@@ -3,8 +3,13 @@
 #![allow(clippy::unwrap_used)] // clippy sees a test in what is marked `#[test]` only
 #![allow(unreachable_pub)] // as in any binary
 
+mod forge;
 mod harness;
+mod mining;
 mod node;
+mod payment;
+mod reorganisation;
+mod repair;
 mod shell;
 mod util;
 mod wallet;

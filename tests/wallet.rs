@@ -13,17 +13,17 @@ const SECOND: &str = "dch1qt4mq8569lyl8x0sxahatd6cj2mne3k6hhrleaa";
 const PASSWORD: &str = "correct horse";
 
 /// A user with an own folder of wallets and no terminal.
-struct User {
+pub struct User {
     home: tempfile::TempDir,
-    password: Option<&'static str>,
+    pub password: Option<&'static str>,
 }
 
 impl User {
-    fn new() -> User {
+    pub fn new() -> User {
         User { home: tempfile::tempdir().unwrap(), password: Some(PASSWORD) }
     }
 
-    fn with_dev_wallet() -> User {
+    pub fn with_dev_wallet() -> User {
         let user = User::new();
         user.ok(&["import"], WORDS);
         user
@@ -33,7 +33,7 @@ impl User {
         self.home.path().join("wallets").join(name)
     }
 
-    fn run(&self, arguments: &[&str], input: &str) -> Output {
+    pub fn run(&self, arguments: &[&str], input: &str) -> Output {
         let mut command = Command::new(env!("CARGO_BIN_EXE_chain"));
         command.arg("wallet").args(arguments).env_clear();
         command.env("CHAIN_WALLET_DIR", self.home.path().join("wallets"));
@@ -46,19 +46,19 @@ impl User {
         child.wait_with_output().unwrap()
     }
 
-    fn ok(&self, arguments: &[&str], input: &str) -> String {
+    pub fn ok(&self, arguments: &[&str], input: &str) -> String {
         let output = self.run(arguments, input);
         let errors = String::from_utf8(output.stderr).unwrap();
         assert!(output.status.success() && errors.is_empty(), "{arguments:?}: {errors}");
         String::from_utf8(output.stdout).unwrap()
     }
 
-    fn json(&self, arguments: &[&str]) -> Value {
+    pub fn json(&self, arguments: &[&str]) -> Value {
         serde_json::from_str(&self.ok(&[arguments, &["--json"]].concat(), "")).unwrap()
     }
 
     /// The one line on stderr.
-    fn refused(&self, arguments: &[&str], input: &str) -> String {
+    pub fn refused(&self, arguments: &[&str], input: &str) -> String {
         let output = self.run(arguments, input);
         assert_eq!(output.status.code(), Some(1), "{arguments:?}");
         let line = String::from_utf8(output.stderr).unwrap();

@@ -26,6 +26,7 @@ use crate::store::StoreError;
 use crate::store::blocks::LogReader;
 use crate::store::index::{Changes, IndexReader};
 use crate::tree::{Number, Tree};
+use std::collections::BTreeSet;
 use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 /// What became of a block that was taken in.
@@ -133,6 +134,8 @@ struct State {
     visible: usize,
     /// The best chain by height.
     best: Vec<Number>,
+    /// Visible blocks that no other visible block names as its parent.
+    tips: BTreeSet<Number>,
     index: IndexReader,
     /// Rows that are newer than the index.
     cached: Changes,
@@ -144,6 +147,20 @@ impl State {
     fn tip(&self) -> Number {
         *self.best.last().expect("genesis is always there")
     }
+
+    fn is_best(&self, number: Number) -> bool {
+        self.best.get(self.tree.node(number).height.get() as usize) == Some(&number)
+    }
+
+    /// Shows readers all blocks of the tree.
+    fn show_all(&mut self) {
+        for number in self.visible..self.tree.len() {
+            let number = Number::new(u32::try_from(number).expect("numbers are u32"));
+            self.tips.remove(&self.tree.node(number).parent);
+            self.tips.insert(number);
+        }
+        self.visible = self.tree.len();
+    }
 }
 
 /// Reads the chain. Cheap to clone; any number on any thread.
@@ -151,7 +168,8 @@ impl State {
 pub struct Reader(Arc<Shared>);
 
 impl Reader {
-    /// The chain as it is now. The writer waits while a view is held: hold it briefly.
+    /// The chain as it is now. The writer waits while a view is held: hold it briefly, and never
+    /// ask for another one meanwhile.
     pub fn view(&self) -> View<'_> {
         View::new(&self.0)
     }

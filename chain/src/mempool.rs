@@ -9,10 +9,9 @@
 
 use crate::accounts::{Account, AccountView};
 use crate::address::Address;
-use crate::amount::Amount;
 use crate::block::Timestamp;
 use crate::rules::tx::CheckedTransfer;
-use crate::tx::{Id, MAX_TRANSFER_BYTES};
+use crate::tx::Id;
 use queue::{Item, Queue, Standing};
 use recent::Recent;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -24,23 +23,20 @@ mod recent;
 mod selection;
 mod reads;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use rate::{Bucket, FeeRate};
 pub use refusal::Refusal;
 pub use selection::Selection;
 
-/// Memory one transfer counts for, with everything the pool keeps about it: measured, a sender of
-/// one transfer with the longest memo takes about that. Counting all alike means that room for any
-/// newcomer is made by evicting one.
+/// Memory one transfer counts for, with all that the pool keeps about it. Measured: 590 bytes where
+/// a sender has many without memo, 1,160 where each has one with the longest memo. All count alike,
+/// so that evicting one always makes room for any other.
 pub const ENTRY_BYTES: usize = 1_280;
 
 /// Most seconds that pass for the pool between two calls of `expire`: a clock that jumps ahead
 /// does not empty it.
 const MAX_STEP_SECONDS: u64 = 600;
-
-/// What a block needs besides transfers: header, count and coinbase.
-const BLOCK_OVERHEAD_BYTES: u64 = 300;
 
 /// How much the pool takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,7 +46,7 @@ pub struct Limits {
     /// The least fee, base units per byte; 0 lets transfers in that pay nothing.
     pub min_fee_rate: u64,
     /// Transfers of one sender, and replacements by one sender between two blocks. A script that
-    /// pays a class from one account fits; 44 such senders fill the pool, where fees decide.
+    /// pays a class from one account fits; 52 such senders fill the pool, where fees decide.
     pub max_per_sender: usize,
     /// How far beyond the first missing nonce a transfer may be, so also how many can wait.
     pub max_nonces_ahead: u64,
@@ -93,7 +89,7 @@ pub struct Entry<'a> {
 }
 
 /// A transfer that left the pool.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Dropped {
     /// Which.
     pub transfer: CheckedTransfer,
@@ -102,7 +98,7 @@ pub struct Dropped {
 }
 
 /// What a call did to the pool.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Changes {
     /// Became pending, each sender's in nonce order: new ones, and queued ones whose gap closed.
     pub pending: Vec<Id>,
@@ -111,7 +107,7 @@ pub struct Changes {
 }
 
 /// A transfer that was not refused.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Admission {
     /// It was there already; nothing changed.
     Known,
@@ -325,8 +321,6 @@ impl Mempool {
         accounts: &V,
     ) -> Result<Changes, V::Error> {
         let TipChange { returned, confirmed, mut touched } = change;
-        let returned: Vec<CheckedTransfer> =
-            returned.into_iter().filter(|transfer| !confirmed.contains(&transfer.id())).collect();
         touched.retain(|address| self.queues.contains_key(address));
         touched.extend(returned.iter().map(|transfer| transfer.terms().sender));
         let judged: Vec<(Address, Account)> = touched
@@ -343,9 +337,9 @@ impl Mempool {
         for (sender, account) in judged {
             let mut queue = self.queues.get(&sender).cloned().unwrap_or_default();
             for transfer in returning.remove(&sender).unwrap_or_default() {
-                // A nonce that is in a block cannot be in the pool, unless the caller left out a
-                // change of the tip; then the pool's own transfer stays.
-                if queue.at(transfer.terms().nonce).is_none() && !self.contains(&transfer.id()) {
+                // A nonce that was in a block is free here, unless the pool missed a change of the
+                // tip; then what it holds stays.
+                if queue.at(transfer.terms().nonce).is_none() {
                     queue.put(item(&transfer, self.next_arrival));
                     self.add(transfer);
                 }

@@ -7,12 +7,12 @@ use crate::address::Address;
 use crate::amount::Amount;
 use crate::block::{self, Block, Header, Height, Timestamp};
 use crate::mempool::Mempool;
-use crate::merkle;
+use crate::merkle::{self, Branch};
 use crate::params::Params;
 use crate::pow::Target;
 use crate::rules::body::{ConnectError, Place, Reward, apply, mature};
 use crate::rules::header;
-use crate::tx::{self, Coinbase, Tag, Transaction, Transfer};
+use crate::tx::{self, Coinbase, MAX_TAG_BYTES, Tag, Transaction, Transfer};
 
 /// The block a template builds on.
 #[derive(Clone, Copy, Debug)]
@@ -29,7 +29,7 @@ pub struct Parent<'a> {
     pub matured: Option<Reward>,
 }
 
-/// What a miner decides.
+/// What a miner decides. Neither the choice of transfers nor the accounts depend on it.
 #[derive(Clone, Debug)]
 pub struct Wish {
     /// Who is paid.
@@ -49,6 +49,10 @@ pub struct Template {
     pub block: Block,
     /// The ids of its transactions, in order.
     pub ids: Vec<tx::Id>,
+    /// From the coinbase's id to the Merkle root; the same for every coinbase.
+    pub branch: Branch,
+    /// The parent's time: its own cannot be earlier.
+    pub earliest: Timestamp,
     /// Its height.
     pub height: Height,
     /// What its hash must meet.
@@ -79,50 +83,77 @@ pub fn build<V: AccountView>(
     threads: usize,
 ) -> Result<Template, TemplateError<V::Error>> {
     let height = parent.height.next().ok_or(TemplateError::EndOfHeights)?;
-    let mut coinbase = Coinbase {
-        height,
-        extra_nonce: wish.extra_nonce,
-        tag: wish.tag,
-        reward: 0,
-        recipient: wish.miner,
-        commitment: [0; 32],
-    };
     let mut overlay = Overlay::new(accounts);
     let place = Place { height, matured: parent.matured };
     // Maturing breaks no rule.
     if let Err(ConnectError::View(error)) = mature(&mut overlay, &place) {
         return Err(TemplateError::View(error));
     }
-    let room = room_for_transfers(params, &coinbase);
-    let Picked { transfers, transfer_ids, fees } = pick(mempool, &mut overlay, room)?;
+    let Picked { transfers, transfer_ids, fees } =
+        pick(mempool, &mut overlay, room_for_transfers(params, height))?;
 
     let mut commitment = parent.commitment.clone();
     commitment.apply(&overlay.end_block(), threads);
-    coinbase.commitment = commitment.digest();
-    // Both are at most 2^53 − 1, so their sum is far below 2^64.
-    coinbase.reward = params.subsidy(height).units().saturating_add(fees.units());
-
+    let coinbase = Coinbase {
+        height,
+        extra_nonce: wish.extra_nonce,
+        tag: wish.tag,
+        // Both are at most 2^53 − 1, so their sum is far below 2^64.
+        reward: params.subsidy(height).units().saturating_add(fees.units()),
+        recipient: wish.miner,
+        commitment: commitment.digest(),
+    };
     let ids = [vec![coinbase.id()], transfer_ids].concat();
     let bits = parent.header.next_bits(params);
+    let earliest = parent.header.time;
     let header = Header {
         version: Header::VERSION,
         previous: parent.hash,
         merkle_root: merkle::root(&ids),
-        time: wish.now.max(parent.header.time),
+        time: wish.now.max(earliest),
         bits,
         nonce: 0,
     };
+    let branch = Branch::of(&ids, 0).expect("there is a coinbase");
     let coinbase = std::iter::once(Transaction::Coinbase(coinbase));
     let transactions = coinbase.chain(transfers.into_iter().map(Transaction::Transfer)).collect();
+    let block = Block { header, transactions };
     let target = bits.target().expect("the difficulty is computed as canonical bits");
-    Ok(Template { block: Block { header, transactions }, ids, height, target, fees })
+    Ok(Template { block, ids, branch, earliest, height, target, fees })
 }
 
-/// Bytes a block has left once it holds its header, the count and the coinbase.
-fn room_for_transfers(params: &Params, coinbase: &Coinbase) -> usize {
+impl Template {
+    /// Makes it another miner's, or the same one's with another extra nonce: the cost of a few
+    /// hashes, whatever the block holds.
+    pub fn claim(&mut self, wish: Wish) {
+        let Some(Transaction::Coinbase(coinbase)) = self.block.transactions.first_mut() else {
+            return;
+        };
+        coinbase.recipient = wish.miner;
+        coinbase.extra_nonce = wish.extra_nonce;
+        coinbase.tag = wish.tag;
+        let id = coinbase.id();
+        if let Some(first) = self.ids.first_mut() {
+            *first = id;
+        }
+        let root = self.branch.root(id);
+        self.block.header.merkle_root = root.expect("the branch is one of this block's tree");
+        self.block.header.time = wish.now.max(self.earliest);
+    }
+}
+
+/// Bytes a block has left once it holds its header, the count and the longest coinbase.
+fn room_for_transfers(params: &Params, height: Height) -> usize {
+    let longest = Transaction::Coinbase(Coinbase {
+        height,
+        extra_nonce: [0; 8],
+        tag: Tag::new(vec![0; MAX_TAG_BYTES]).expect("that is how long a tag may be"),
+        reward: 0,
+        recipient: Address::ZERO,
+        commitment: [0; 32],
+    });
     let limit = usize::try_from(params.spec().max_block_bytes).unwrap_or(usize::MAX);
-    let coinbase = Transaction::Coinbase(coinbase.clone()).encode().len();
-    limit.saturating_sub(Header::BYTES + size_of::<u32>() + coinbase)
+    limit.saturating_sub(Header::BYTES + size_of::<u32>() + longest.encode().len())
 }
 
 struct Picked {
@@ -160,4 +191,239 @@ fn pick<V: AccountView>(
         }
     }
     Ok(picked)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::accounts::Account;
+    use crate::mempool::Limits;
+    use crate::mempool::tests::{FEE, Pay, account, address, pay};
+    use crate::params::Spec;
+    use crate::rules;
+    use proptest::prelude::*;
+    use std::collections::HashMap;
+
+    const SENDERS: u16 = 8;
+
+    /// A network whose blocks hold so many bytes, at a block where `SENDERS` own something.
+    struct World {
+        params: Params,
+        accounts: HashMap<Address, Account>,
+        commitment: Commitment,
+        matured: Option<Reward>,
+        pool: Mempool,
+    }
+
+    impl World {
+        fn new(max_block_bytes: u32) -> World {
+            let spec = Spec { max_block_bytes, ..Params::dev().spec().clone() };
+            let accounts: HashMap<_, _> =
+                (0..SENDERS).map(|number| (address(number), account(20_000, 0))).collect();
+            let mut commitment = Commitment::empty();
+            for (address, account) in &accounts {
+                commitment.add(address, account);
+            }
+            let pool = Mempool::new(Limits { min_fee_rate: 0, ..Limits::default() });
+            let params = Params::new(spec).unwrap();
+            World { params, accounts, commitment, matured: None, pool }
+        }
+
+        fn insert(&mut self, pay: Pay) -> bool {
+            self.pool.insert(pay.signed(), &self.accounts).is_ok()
+        }
+
+        fn parent(&self) -> Parent<'_> {
+            Parent {
+                hash: block::Hash::from_bytes([9; 32]),
+                height: Height::new(41),
+                header: header::Parent {
+                    bits: self.params.spec().genesis_bits,
+                    time: Timestamp::new(1_000),
+                    grandparent_time: Some(Timestamp::new(990)),
+                },
+                commitment: &self.commitment,
+                matured: self.matured,
+            }
+        }
+
+        fn template(&self, tag: usize) -> Template {
+            let wish = Wish {
+                miner: address(77),
+                now: Timestamp::new(1_005),
+                extra_nonce: [7; 8],
+                tag: Tag::new(vec![b't'; tag]).unwrap(),
+            };
+            build(&self.params, &self.parent(), wish, &self.pool, &self.accounts, 1).unwrap()
+        }
+
+        /// Finds the nonce, then asks every rule.
+        fn assert_valid(&self, template: &Template) -> rules::body::CheckedBlock {
+            let mut block = template.block.clone();
+            while !template.target.is_met_by(block.hash().as_bytes()) {
+                block.header.nonce += 1;
+            }
+            let parent = self.parent();
+            let (header, params) = (&block.header, &self.params);
+            header::check_alone(header, params).unwrap();
+            header::check_after_parent(header, &parent.header, params, header.time).unwrap();
+            assert_eq!(header.previous, parent.hash);
+            let is_known = |id: &tx::Id| self.pool.contains(id);
+            let checked = rules::body::check(block, params, is_known, 1).unwrap();
+            assert_eq!(checked.ids(), template.ids);
+            let place = Place { height: template.height, matured: self.matured };
+            let mut overlay = Overlay::new(&self.accounts);
+            let mut commitment = self.commitment.clone();
+            rules::body::connect(&checked, &place, params, &mut overlay, &mut commitment, 1)
+                .unwrap();
+            checked
+        }
+    }
+
+    #[test]
+    fn an_empty_pool_makes_a_block_of_a_coinbase() {
+        let world = World::new(1_000);
+        let template = world.template(5);
+        let checked = world.assert_valid(&template);
+        assert_eq!((template.fees, template.height), (Amount::ZERO, Height::new(42)));
+        assert_eq!(checked.coinbase().recipient, address(77));
+        assert_eq!(checked.coinbase().extra_nonce, [7; 8]);
+        assert_eq!(checked.block().header.time, Timestamp::new(1_005));
+    }
+
+    #[test]
+    fn a_clock_behind_the_parent_takes_the_parents_time() {
+        let world = World::new(1_000);
+        let wish = Wish {
+            miner: address(77),
+            now: Timestamp::new(1),
+            extra_nonce: [0; 8],
+            tag: Tag::default(),
+        };
+        let build = |parent: &Parent| {
+            build(&world.params, parent, wish.clone(), &world.pool, &world.accounts, 1)
+        };
+        let template = build(&world.parent()).unwrap();
+        assert_eq!(template.block.header.time, Timestamp::new(1_000));
+        let last = Parent { height: Height::new(u32::MAX), ..world.parent() };
+        assert_eq!(build(&last).unwrap_err(), TemplateError::EndOfHeights);
+    }
+
+    // C38: header, count and the coinbase's kind and length are part of the limit.
+    #[test]
+    fn a_block_is_filled_to_the_last_byte() {
+        let empty = World::new(1_000).template(MAX_TAG_BYTES).block.encode().len();
+        let full = u32::try_from(empty + 2 * 401).unwrap();
+        for (limit, expected) in [(full - 1, 1), (full, 2), (full + 1, 2)] {
+            let mut world = World::new(limit);
+            assert!(world.insert(Pay { memo: 256, ..pay(0, 0) }));
+            assert!(world.insert(Pay { memo: 256, ..pay(1, 0) }));
+            let checked = world.assert_valid(&world.template(MAX_TAG_BYTES));
+            assert_eq!(checked.transfers().len(), expected);
+            assert_eq!(checked.encoded().len(), empty + expected * 401);
+        }
+    }
+
+    #[test]
+    fn another_miner_claims_the_same_block() {
+        let mut world = World::new(2_000);
+        for taken in 0..5 {
+            let mut template = world.template(0);
+            template.claim(Wish {
+                miner: address(78),
+                now: Timestamp::new(999),
+                extra_nonce: [8; 8],
+                tag: Tag::new(vec![b'u'; MAX_TAG_BYTES]).unwrap(),
+            });
+            let checked = world.assert_valid(&template);
+            assert_eq!(checked.transfers().len(), usize::from(taken));
+            assert_eq!(checked.coinbase().recipient, address(78));
+            assert_eq!(checked.coinbase().extra_nonce, [8; 8]);
+            assert_eq!(checked.block().header.time, Timestamp::new(1_000));
+            assert!(world.insert(pay(taken, 0)));
+        }
+    }
+
+    #[test]
+    fn a_transfer_that_does_not_fit_makes_room_for_another_sender() {
+        let mut world = World::new(1_000);
+        for nonce in 0..3 {
+            assert!(world.insert(Pay { memo: 256, fee: 4_010, ..pay(0, nonce) }));
+        }
+        assert!(world.insert(pay(1, 0)));
+        assert!(world.insert(pay(1, 1)));
+        let template = world.template(0);
+        let senders = world.assert_valid(&template);
+        let senders: Vec<Address> = senders.transfers().iter().map(|terms| terms.sender).collect();
+        assert_eq!(senders, [address(0), address(1), address(1)]);
+        assert_eq!(template.fees.units(), 4_010 + 2 * FEE);
+    }
+
+    #[test]
+    fn a_reward_that_matures_is_there_before_the_transfers() {
+        let mut world = World::new(1_000);
+        world.matured =
+            Some(Reward { recipient: address(0), amount: Amount::new(5_000_000).unwrap() });
+        assert!(world.insert(pay(0, 0)));
+        world.assert_valid(&world.template(0));
+    }
+
+    #[test]
+    fn a_pool_that_does_not_know_the_tip_yet_still_makes_a_valid_block() {
+        let mut world = World::new(2_000);
+        for nonce in 0..3 {
+            assert!(world.insert(pay(0, nonce)));
+            assert!(world.insert(pay(1, nonce)));
+        }
+        let used = account(10_000, 1);
+        world.commitment.remove(&address(0), &account(20_000, 0));
+        world.commitment.add(&address(0), &used);
+        world.accounts.insert(address(0), used);
+        let template = world.template(0);
+        assert_eq!(world.assert_valid(&template).transfers().len(), 3);
+    }
+
+    fn pays() -> impl Strategy<Value = Pay> {
+        let amounts = prop::sample::select(vec![1, 3_000]);
+        let fees = prop::sample::select(vec![0, 145, 146, 500, 4_010]);
+        let memos = prop::sample::select(vec![0, 0, 1, 100, 256]);
+        (0..SENDERS, 0_u64..6, 0..SENDERS, amounts, fees, memos).prop_map(
+            |(from, nonce, to, amount, fee, memo)| Pay { from, nonce, to, amount, fee, memo },
+        )
+    }
+
+    proptest! {
+        // C38, M08, M16
+        #[test]
+        fn every_template_passes_every_rule(
+            pays in prop::collection::vec(pays(), 0..40),
+            max_block_bytes in 1_000_u32..4_000,
+            tag in 0_usize..=MAX_TAG_BYTES,
+            matured in prop::option::of((0..SENDERS, 0_u64..1_000_000)),
+        ) {
+            let mut world = World::new(max_block_bytes);
+            for pay in pays {
+                world.insert(pay);
+            }
+            world.matured = matured.map(|(number, amount)| {
+                Reward { recipient: address(number), amount: Amount::new(amount).unwrap() }
+            });
+            let template = world.template(tag);
+            let taken = world.assert_valid(&template).transfers().len();
+            // What was left out did not fit, or follows one that did not.
+            let longest = template.block.encode().len() + MAX_TAG_BYTES - tag;
+            let room = max_block_bytes as usize - longest;
+            let ids: std::collections::HashSet<tx::Id> = template.ids.iter().copied().collect();
+            for sender in 0..SENDERS {
+                let of_sender = world.pool.by_sender(&address(sender));
+                let mut left = of_sender.filter(|entry| {
+                    entry.is_pending && !ids.contains(&entry.transfer.id())
+                });
+                if let Some(next) = left.next() {
+                    prop_assert!(next.transfer.transfer().size() > room);
+                }
+            }
+            prop_assert_eq!(taken + 1, template.ids.len());
+        }
+    }
 }

@@ -10,7 +10,7 @@ use crate::rules::body::Reward;
 use crate::rules::header::Parent;
 use crate::store::blocks::Place;
 use hashbrown::HashTable;
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher, RandomState};
 
 /// A block's number in the order of arrival; genesis is 0.
@@ -134,8 +134,6 @@ pub struct Tree {
     nodes: Vec<Node>,
     by_hash: HashTable<Number>,
     hasher: RandomState,
-    /// Blocks that no other block names as its parent.
-    tips: BTreeSet<Number>,
     condemned: Condemned,
 }
 
@@ -146,7 +144,6 @@ impl Tree {
             nodes: Vec::new(),
             by_hash: HashTable::new(),
             hasher: RandomState::new(),
-            tips: BTreeSet::new(),
             condemned: Condemned::default(),
         };
         tree.push(Node {
@@ -246,8 +243,6 @@ impl Tree {
         by_hash.insert_unique(hasher.hash_one(node.hash), number, |number| {
             hasher.hash_one(nodes[number.0 as usize].hash)
         });
-        self.tips.remove(&node.parent);
-        self.tips.insert(number);
         number
     }
 
@@ -317,11 +312,6 @@ impl Tree {
             at = self.node(at).parent;
         }
         Some(at)
-    }
-
-    /// The ends of all branches, newest first.
-    pub fn tips(&self) -> impl Iterator<Item = Number> {
-        self.tips.iter().rev().copied()
     }
 
     /// Remembers a block that is invalid and so was not kept: neither it nor its children are

@@ -54,7 +54,7 @@ impl Cli {
     pub fn run(self) -> Result<ExitCode> {
         let done = match self.command {
             Command::Node(args) => node::run(args),
-            Command::Mine(args) => mine::run(args),
+            Command::Mine(args) => mine::run(&args),
             Command::Status(args) => status::run(&args, self.json),
             Command::Block(args) => block::run(&args, self.json),
             Command::Tx(args) => tx::run(args, self.json),

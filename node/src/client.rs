@@ -39,11 +39,16 @@ pub struct Place {
 impl Place {
     /// A client of that node. When a network is named, the node is asked whether it is of it.
     pub async fn connect(&self) -> Result<Client> {
-        let named = self.network.as_deref().map(network::load).transpose()?;
-        let client = Client::new(&self.url(named.as_ref())?)?;
-        if let Some(params) = named {
-            client.must_be_of(&params).await?;
+        match self.network.as_deref().map(network::load).transpose()? {
+            Some(params) => self.connect_to(&params).await,
+            None => Client::new(&self.url(None)?),
         }
+    }
+
+    /// A client of that node, which must be of this network.
+    pub async fn connect_to(&self, params: &Params) -> Result<Client> {
+        let client = Client::new(&self.url(Some(params))?)?;
+        client.must_be_of(params).await?;
         Ok(client)
     }
 
@@ -51,9 +56,7 @@ impl Place {
     /// one on this machine, if one of this network answers.
     pub async fn find(&self, params: &Params) -> Result<Option<Client>> {
         if self.node.is_some() {
-            let client = Client::new(&self.url(Some(params))?)?;
-            client.must_be_of(params).await?;
-            return Ok(Some(client));
+            return self.connect_to(params).await.map(Some);
         }
         let Ok(url) = self.url(Some(params)) else { return Ok(None) };
         let client = Client::new(&url)?;
@@ -221,15 +224,18 @@ fn is_json(response: &Response) -> bool {
     media_type.starts_with("application/json") || media_type.starts_with("application/problem+json")
 }
 
-/// A node's problem as an error: what went wrong, and the code to look up.
+/// A node's problem: it understood, and says no.
+#[derive(Debug, Deserialize, thiserror::Error)]
+#[error("{} ({})", printable(detail), printable(code))]
+pub struct Refused {
+    detail: String,
+    /// The stable code.
+    pub code: String,
+}
+
 fn problem(status: StatusCode, text: &str) -> anyhow::Error {
-    #[derive(Deserialize)]
-    struct Problem {
-        detail: String,
-        code: String,
-    }
-    match serde_json::from_str(text) {
-        Ok(Problem { detail, code }) => anyhow!("{} ({})", printable(&detail), printable(&code)),
+    match serde_json::from_str::<Refused>(text) {
+        Ok(refused) => refused.into(),
         Err(_) => anyhow!("the node answered {status}"),
     }
 }

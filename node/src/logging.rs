@@ -28,9 +28,13 @@ pub fn start(format: Format, filter: EnvFilter) {
     };
 }
 
+/// What the index's engine warns of is told by whoever opens the index, in words of our own; a
+/// filter that names the engine still hears it.
+const QUIET: &str = "sled=error";
+
 /// Reads a filter such as `info` or `info,p2p=debug`.
 pub fn filter(text: &str) -> Result<EnvFilter, tracing_subscriber::filter::ParseError> {
-    EnvFilter::try_new(text)
+    EnvFilter::try_new(format!("{QUIET},{text}"))
 }
 
 /// Stderr, one write an event.

@@ -2,7 +2,7 @@
 //! the log holds beyond it goes through the same door as a new block. Ends at the last block that
 //! was acknowledged, without help.
 
-use super::writer::{encode_undo, read_block};
+use super::writer::{block_at, encode_undo, read_block};
 use super::{Reader, Shared, State, SubmitError, Writer};
 use crate::accounts::{Account, Commitment, Undo};
 use crate::block;
@@ -18,7 +18,7 @@ use std::path::Path;
 use std::sync::{Arc, RwLock};
 
 /// How to open a ledger.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Options {
     /// Memory the index may use for its cache, bytes.
     pub cache_bytes: u64,
@@ -107,6 +107,7 @@ pub fn open(
     let (mut index, opened) =
         Index::open(&path.join("index"), last_stop, &identity, options.cache_bytes)
             .map_err(StoreError::from)?;
+    let is_new = opened == Opened::Fresh;
     if let Opened::Replaced { why } = opened {
         notice(Notice::IndexReplaced { why });
     }
@@ -121,6 +122,9 @@ pub fn open(
             (log, records, None)
         }
     };
+    if is_new && !records.is_empty() {
+        notice(Notice::IndexReplaced { why: "there is none".into() });
+    }
     let (log, cut) = log;
     if let Some(cut) = cut {
         notice(Notice::LogCut(cut));
@@ -211,7 +215,9 @@ fn load(
         accounts_match(index, &row.lanes)?;
     }
     let (log, records) = open_log(blocks, row.covered)?;
-    let tip = read_block(&log.0.reader(), tree.node(row.tip).place).map_err(OpenError::from)?;
+    let tip = read_block(&log.0.reader(), tree.node(row.tip));
+    let tip =
+        tip.map_err(|error| Mistrust::Index(format!("it is of another block log: {error}")))?;
     let committed = tip.coinbase().map(|coinbase| coinbase.commitment);
     if committed != Some(row.lanes.digest()) {
         return Err(Mistrust::Index("its accounts are not those the tip commits to".into()));
@@ -264,15 +270,17 @@ fn start(
 ) -> Writer {
     let Loaded { tree, best, lanes } = loaded;
     let tip = *best.last().expect("a best chain holds genesis");
-    let state = State {
-        visible: tree.len(),
+    let mut state = State {
+        visible: 0,
         tree,
         best,
+        tips: BTreeSet::new(),
         index: index.reader(),
         cached: Changes::new(),
         log: log.reader(),
         mempool: Mempool::new(options.mempool),
     };
+    state.show_all();
     Writer {
         shared: Arc::new(Shared { params, state: RwLock::new(state) }),
         log,
@@ -300,7 +308,7 @@ fn start_at_genesis(
 ) -> Result<Writer, OpenError> {
     let genesis = params.genesis();
     let place = match records.first() {
-        Some(Record::Block(place)) if read_block(&log.reader(), *place)? == *genesis => *place,
+        Some(Record::Block(place)) if block_at(&log.reader(), *place)? == *genesis => *place,
         Some(Record::Block(place) | Record::Undo(_, place)) => {
             let reason = "the log does not begin with this network's genesis".into();
             return Err(OpenError::InvalidRecord { place: *place, reason });
@@ -355,7 +363,7 @@ fn replay(
             notice(Notice::Replaying { done, total });
             writer.commit()?;
         }
-        let block = read_block(&log, place)?;
+        let block = block_at(&log, place)?;
         // It was accepted once; what the clock says now is no property of the block.
         let now = block.header.time;
         let invalid = |reason: String| OpenError::InvalidRecord { place, reason };

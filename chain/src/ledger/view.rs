@@ -7,7 +7,6 @@ use crate::accounts::{Account, AccountView};
 use crate::address::Address;
 use crate::amount::Amount;
 use crate::block::{self, Block, Header, Height};
-use crate::codec::Decoder;
 use crate::mempool::Mempool;
 use crate::params::Params;
 use crate::store::StoreError;
@@ -103,62 +102,71 @@ impl<'a> View<'a> {
 
     /// The ends of all branches: the best chain first, then the highest.
     pub fn branches(&self) -> Vec<Branch> {
-        let tree = &self.state.tree;
-        let length = |from| {
-            let path = tree.path(self.state.tip(), from);
-            u32::try_from(path.connect.len()).unwrap_or(u32::MAX)
-        };
-        let visible = |number: &Number| (number.get() as usize) < self.state.visible;
-        let kept = tree.tips().filter(visible).map(|number| {
-            let node = tree.node(number);
-            let status = match (tree.invalid_ancestor(number), number == self.state.tip()) {
-                (Some((_, code)), _) => BranchStatus::Invalid { code },
-                (None, true) => BranchStatus::Active,
-                (None, false) => BranchStatus::ValidFork,
-            };
-            Branch { hash: node.hash, height: node.height, length: length(number), status }
+        let State { tree, tips, .. } = &*self.state;
+        let best = self.state.tip();
+        let side = tips.iter().filter(|number| **number != best).map(|number| {
+            let Node { hash, height, .. } = *tree.node(*number);
+            let invalid = tree.invalid_ancestor(*number);
+            let status =
+                invalid.map_or(BranchStatus::ValidFork, |(_, code)| BranchStatus::Invalid { code });
+            Branch { hash, height, length: self.length(*number), status }
         });
-        let refused = tree.all_condemned().filter(|(_, refused)| visible(&refused.parent));
+        let visible = |number: Number| (number.get() as usize) < self.state.visible;
+        let refused = tree.all_condemned().filter(|(_, refused)| visible(refused.parent));
         let refused = refused.map(|(hash, refused)| Branch {
             hash,
             height: tree.node(refused.parent).height.next().unwrap_or_default(),
-            length: length(refused.parent).saturating_add(1),
+            length: self.length(refused.parent).saturating_add(1),
             status: BranchStatus::Invalid { code: refused.code },
         });
-        let mut branches: Vec<Branch> = kept.chain(refused).collect();
-        // The tip of the best chain may have refused or side children only: it is always listed.
-        if !branches.iter().any(|branch| branch.status == BranchStatus::Active) {
-            let Node { hash, height, .. } = *self.tip();
-            branches.push(Branch { hash, height, length: 0, status: BranchStatus::Active });
-        }
-        let inactive = |branch: &Branch| branch.status != BranchStatus::Active;
-        branches.sort_by_key(|branch| {
-            (inactive(branch), std::cmp::Reverse(branch.height), branch.hash)
-        });
+        let mut branches: Vec<Branch> = side.chain(refused).collect();
+        branches.sort_by_key(|branch| (std::cmp::Reverse(branch.height), branch.hash));
+        let Node { hash, height, .. } = *self.tip();
+        branches.insert(0, Branch { hash, height, length: 0, status: BranchStatus::Active });
         branches
+    }
+
+    /// Blocks of a branch that are not in the best chain.
+    fn length(&self, end: Number) -> u32 {
+        let (mut at, mut length) = (end, 0_u32);
+        while !self.state.is_best(at) {
+            at = self.state.tree.node(at).parent;
+            length = length.saturating_add(1);
+        }
+        length
     }
 
     /// A whole block.
     pub fn block(&self, node: &Node) -> Result<Block, StoreError> {
-        read_block(&self.state.log, node.place)
+        read_block(&self.state.log, node)
     }
 
     /// A whole block as encoded.
     pub fn raw_block(&self, node: &Node) -> Result<Vec<u8>, StoreError> {
-        Ok(self.state.log.read(node.place)?.1)
+        let bytes = self.state.log.read(node.place)?.1;
+        let header = bytes.get(..Header::BYTES).unwrap_or_default();
+        self.header_of(node, header).map(|_| bytes)
     }
 
     /// A header and the number of transactions, read without those.
     pub fn head(&self, node: &Node) -> Result<(Header, u32), StoreError> {
         let bytes = self.state.log.read_prefix(node.place, 84)?;
-        let mut input = Decoder::new(&bytes);
-        let read = Header::read(&mut input).and_then(|header| Ok((header, input.u32()?)));
-        read.map_err(|_| StoreError::BadRecord { place: node.place })
+        let (header, count) =
+            bytes.split_at_checked(Header::BYTES).unwrap_or((bytes.as_slice(), &[]));
+        let header = self.header_of(node, header)?;
+        let count = count.try_into().map_err(|_| StoreError::BadRecord { place: node.place })?;
+        Ok((header, u32::from_le_bytes(count)))
     }
 
     /// A header, read without its body.
     pub fn header(&self, node: &Node) -> Result<Header, StoreError> {
-        Ok(self.head(node)?.0)
+        self.header_of(node, &self.state.log.read_prefix(node.place, 80)?)
+    }
+
+    /// The header that these bytes must be.
+    fn header_of(&self, node: &Node, bytes: &[u8]) -> Result<Header, StoreError> {
+        let header = Header::decode(bytes).ok().filter(|header| header.hash() == node.hash);
+        header.ok_or(StoreError::BadRecord { place: node.place })
     }
 
     /// How many transactions of the best chain name an address.

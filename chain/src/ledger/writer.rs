@@ -17,13 +17,14 @@ use crate::store::directory::Directory;
 use crate::store::index::{Changes, Index};
 use crate::store::{StoreError, rows};
 use crate::template::{self, Template, TemplateError, Wish};
-use crate::tree::{NewNode, Number, Status};
+use crate::tree::{NewNode, Node, Number, Status};
 use crate::tx::{Id, Transfer};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-/// Rows that wait in memory before they go to the index together: some 10 MB.
-const FLUSH_ROWS: usize = 50_000;
+/// Rows that wait in memory before they go to the index together, unless one block has more: the
+/// engine lets nobody read while it takes them in.
+const FLUSH_ROWS: usize = 8_000;
 
 /// Changes the chain.
 pub struct Writer {
@@ -159,9 +160,8 @@ impl Writer {
                 return Err(self.refuse(block.hash(), parent, error).into());
             }
         };
-        // All records before any change in memory: a full disk then leaves everything as it was.
-        // First the block, then how to take back all that it made valid.
-        let place = self.log_block(block, stored)?;
+        // All records before any change in memory, and the block, which alone can change anything
+        // when the log is replayed, last: a full disk then leaves everything as it was.
         let mut made_valid = Vec::with_capacity(undos.len());
         for (number, undo) in path.into_iter().map(Some).chain([None]).zip(undos) {
             let (hash, status) = match number {
@@ -176,6 +176,7 @@ impl Writer {
                 made_valid.push((number, self.log_undo(&hash, &undo)?));
             }
         }
+        let place = self.log_block(block, stored)?;
         let tip = self.insert(parent, block, place);
         for (number, undo) in made_valid {
             let number = number.unwrap_or(tip);
@@ -217,7 +218,7 @@ impl Writer {
         }
         for number in &path.connect {
             let node = state.tree.node(*number);
-            let stored = read_block(&state.log, node.place)?;
+            let stored = read_block(&state.log, node)?;
             let is_known = |id: &_| state.mempool.contains(id);
             let checked = body::check(stored, attempt.params, is_known, self.threads);
             let checked = checked.map_err(|error| StoreError::BadBlock {
@@ -262,11 +263,12 @@ impl Writer {
             (path, returned)
         };
         let mut state = shared.write();
-        state.visible = state.tree.len();
+        state.show_all();
         let fork_height = state.tree.node(path.fork).height.get() as usize;
         state.best.truncate(fork_height + 1);
         state.best.extend_from_slice(&path.connect);
-        state.cached.append(&mut self.pending);
+        // Not `append`, which would move every row that waits.
+        state.cached.extend(std::mem::take(&mut self.pending));
         let touched = std::mem::take(&mut self.touched);
         let confirmed = std::mem::take(&mut self.confirmed);
         let pool = if path.connect.is_empty() {
@@ -287,25 +289,27 @@ impl Writer {
     /// Writes all rows that wait in memory to the index. Call it now and then when all is quiet.
     pub fn flush(&mut self) -> Result<(), StoreError> {
         let shared = Arc::clone(&self.shared);
-        let state = shared.read();
-        let all_is_shown = self.tip == state.tip() && state.visible == state.tree.len();
-        if !all_is_shown || (state.cached.is_empty() && self.dirty_chunks.is_empty()) {
+        let mut state = shared.write();
+        let State { tree, cached, visible, .. } = &mut *state;
+        let all_is_shown = *visible == tree.len();
+        if !all_is_shown || (cached.is_empty() && self.dirty_chunks.is_empty()) {
             return Ok(());
         }
-        let mut changes = state.cached.clone();
-        let nodes = u32::try_from(state.tree.len()).expect("numbers are u32");
+        let nodes = u32::try_from(tree.len()).expect("numbers are u32");
         for chunk in std::mem::take(&mut self.dirty_chunks) {
             let first = chunk * rows::NODES_PER_CHUNK;
             let last = nodes.min(first + rows::NODES_PER_CHUNK);
-            let stored = (first..last).map(|number| state.tree.stored(Number::new(number)));
-            changes.insert(rows::chunk_key(chunk), Some(rows::encode_chunk(stored)));
+            let stored = (first..last).map(|number| tree.stored(Number::new(number)));
+            cached.insert(rows::chunk_key(chunk), Some(rows::encode_chunk(stored)));
         }
         let covered = self.log.end();
         let row = rows::State { tip: self.tip, nodes, covered, lanes: self.lanes.clone() };
-        changes.insert(rows::STATE_KEY.to_vec(), Some(row.encode()));
-        self.index.apply(&changes)?;
+        cached.insert(rows::STATE_KEY.to_vec(), Some(row.encode()));
         drop(state);
-        shared.write().cached.clear();
+        // Readers go on meanwhile; nobody else changes the rows.
+        self.index.apply(&shared.read().cached)?;
+        let written = std::mem::take(&mut shared.write().cached);
+        drop(written);
         Ok(())
     }
 
@@ -410,7 +414,7 @@ impl Attempt<'_> {
         let Status::Valid { undo: place } = node.status else {
             unreachable!("a block of the best chain is valid")
         };
-        let block = read_block(&self.state.log, node.place)?;
+        let block = read_block(&self.state.log, node)?;
         let undo = read_undo(&self.state.log, place, &node.hash)?;
         let mut overlay = Overlay::new(&self.draft);
         for (address, account) in undo.accounts() {
@@ -443,9 +447,9 @@ fn find_parent(state: &State, header: &Header) -> Result<Number, SubmitError> {
         return Err(RuleError::InvalidAncestor { ancestor: parent }.into());
     }
     let number = state.tree.find(&parent).ok_or(SubmitError::UnknownParent { parent })?;
-    match state.tree.invalid_ancestor(number) {
-        Some((ancestor, _)) => Err(RuleError::InvalidAncestor { ancestor }.into()),
-        None => Ok(number),
+    match state.tree.node(number).status {
+        Status::Invalid { .. } => Err(RuleError::InvalidAncestor { ancestor: parent }.into()),
+        Status::Stored | Status::Valid { .. } => Ok(number),
     }
 }
 
@@ -463,7 +467,7 @@ fn transfers_of(
 ) -> Result<Vec<CheckedTransfer>, StoreError> {
     let mut transfers = Vec::new();
     for number in blocks.iter().rev() {
-        let block = read_block(&state.log, state.tree.node(*number).place)?;
+        let block = read_block(&state.log, state.tree.node(*number))?;
         let checked = block.transfers().map(|(_, transfer)| {
             rules::tx::check(transfer.clone(), params.genesis_hash())
                 .expect("a block of the best chain holds valid transfers")
@@ -473,7 +477,18 @@ fn transfers_of(
     Ok(transfers)
 }
 
-pub(super) fn read_block(log: &LogReader, place: Place) -> Result<Block, StoreError> {
+/// A block of the tree.
+pub(super) fn read_block(log: &LogReader, node: &Node) -> Result<Block, StoreError> {
+    let block = block_at(log, node.place)?;
+    if block.hash() == node.hash {
+        Ok(block)
+    } else {
+        Err(StoreError::BadRecord { place: node.place })
+    }
+}
+
+/// Whatever block is at a place.
+pub(super) fn block_at(log: &LogReader, place: Place) -> Result<Block, StoreError> {
     let (kind, bytes) = log.read(place)?;
     if kind != Kind::Block {
         return Err(StoreError::BadRecord { place });
@@ -486,7 +501,11 @@ pub(super) fn encode_undo(hash: &block::Hash, undo: &Undo) -> Vec<u8> {
     [hash.as_bytes().as_slice(), &undo.encode()].concat()
 }
 
-fn read_undo(log: &LogReader, place: Place, hash: &block::Hash) -> Result<Undo, StoreError> {
+pub(super) fn read_undo(
+    log: &LogReader,
+    place: Place,
+    hash: &block::Hash,
+) -> Result<Undo, StoreError> {
     let (kind, bytes) = log.read(place)?;
     let undo = bytes.strip_prefix(hash.as_bytes()).filter(|_| kind == Kind::Undo);
     let undo = undo.and_then(|bytes| Undo::decode(bytes).ok().flatten());

@@ -1,6 +1,13 @@
 //! What others may ask the pool.
 
-use super::*;
+use super::{Bucket, ENTRY_BYTES, Entry, FeeRate, Limits, Mempool, Queue, Selection, Status, item};
+use crate::accounts::Account;
+use crate::address::Address;
+use crate::amount::Amount;
+use crate::tx::{Id, MAX_TRANSFER_BYTES};
+
+/// What a block needs besides transfers: header, count and coinbase.
+const BLOCK_OVERHEAD_BYTES: u64 = 300;
 
 impl Entry<'_> {
     /// Pending or queued.
@@ -64,7 +71,7 @@ impl Mempool {
     }
 
     /// A sender's transfers in nonce order.
-    pub fn by_sender(&self, sender: &Address) -> impl Iterator<Item = Entry<'_>> {
+    pub fn by_sender(&self, sender: &Address) -> impl Iterator<Item = Entry<'_>> + use<'_> {
         let items = self.queues.get(sender).into_iter().flat_map(Queue::items);
         items.filter_map(|item| self.entry(item.arrival))
     }
@@ -75,7 +82,7 @@ impl Mempool {
         &self,
         address: &Address,
         before: Option<u64>,
-    ) -> impl Iterator<Item = Entry<'_>> {
+    ) -> impl Iterator<Item = Entry<'_>> + use<'_> {
         let range = (*address, 0)..(*address, before.unwrap_or(u64::MAX));
         self.parties.range(range).rev().filter_map(|(_, arrival)| self.entry(*arrival))
     }

@@ -1,1 +1,524 @@
+//! The pool's behaviour, case by case; `random` compares it with a naive model.
 
+use super::*;
+use crate::amount::Amount;
+use crate::block;
+use crate::rules;
+use crate::signature::SecretKey;
+use crate::tx::{Memo, Payment, Transfer};
+use std::collections::HashSet;
+use std::sync::{LazyLock, Mutex};
+
+mod asked;
+mod random;
+mod room;
+
+/// What distinguishes a transfer in these tests; parties are numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Pay {
+    pub(crate) from: u16,
+    pub(crate) nonce: u64,
+    pub(crate) to: u16,
+    pub(crate) amount: u64,
+    pub(crate) fee: u64,
+    pub(crate) memo: u16,
+}
+
+/// 145 bytes, so this fee is a rate of 1.
+pub(crate) const FEE: u64 = 145;
+const GENESIS: block::Hash = block::Hash::from_bytes([5; 32]);
+
+pub(crate) fn pay(from: u16, nonce: u64) -> Pay {
+    Pay { from, nonce, to: 999, amount: 1_000, fee: FEE, memo: 0 }
+}
+
+fn key(number: u16) -> SecretKey {
+    let mut seed = [1; 32];
+    seed[..2].copy_from_slice(&number.to_le_bytes());
+    SecretKey::from_seed(seed)
+}
+
+pub(crate) fn address(number: u16) -> Address {
+    static ADDRESSES: LazyLock<Mutex<HashMap<u16, Address>>> = LazyLock::new(Mutex::default);
+    let mut addresses = ADDRESSES.lock().unwrap();
+    *addresses.entry(number).or_insert_with(|| key(number).public_key().address())
+}
+
+impl Pay {
+    /// Signs it, once: random tests ask for the same ones over and over.
+    pub(crate) fn signed(self) -> CheckedTransfer {
+        static SIGNED: LazyLock<Mutex<HashMap<Pay, CheckedTransfer>>> =
+            LazyLock::new(Mutex::default);
+        let sign = || {
+            let Pay { from, nonce, to, amount, fee, memo } = self;
+            let memo = Memo::new(vec![b'm'; memo.into()]).unwrap();
+            let payment = Payment { nonce, recipient: address(to), amount, fee, memo };
+            let transfer = Transfer::sign(payment, &key(from), GENESIS);
+            rules::tx::check(transfer, GENESIS).unwrap()
+        };
+        SIGNED.lock().unwrap().entry(self).or_insert_with(sign).clone()
+    }
+
+    pub(crate) fn id(self) -> Id {
+        self.signed().id()
+    }
+}
+
+pub(crate) fn account(balance: u64, nonce: u64) -> Account {
+    Account { balance: Amount::new(balance).unwrap(), nonce }
+}
+
+/// A pool and the accounts at the tip.
+struct World {
+    pool: Mempool,
+    accounts: HashMap<Address, Account>,
+}
+
+impl World {
+    /// Payers 0 to 99 own 100,000 each.
+    fn new(limits: Limits) -> World {
+        let accounts = (0..100).map(|number| (address(number), account(100_000, 0))).collect();
+        World { pool: Mempool::new(limits), accounts }
+    }
+
+    fn insert(&mut self, pay: Pay) -> Result<Changes, Refusal> {
+        let result = self.pool.insert(pay.signed(), &self.accounts);
+        self.assert_sound();
+        match result {
+            Ok(Admission::Added(changes)) => Ok(changes),
+            Ok(Admission::Known) => panic!("{pay:?} is known"),
+            Err(InsertError::Refused(refusal)) => Err(refusal),
+        }
+    }
+
+    fn insert_all(&mut self, pays: impl IntoIterator<Item = Pay>) {
+        for pay in pays {
+            self.insert(pay).unwrap();
+        }
+    }
+
+    fn set(&mut self, number: u16, account: Account) {
+        self.accounts.insert(address(number), account);
+    }
+
+    /// Tells the pool of a new tip whose accounts `set` made.
+    fn reconcile(&mut self, returned: &[Pay], confirmed: &[Pay], touched: &[u16]) -> Changes {
+        let change = TipChange {
+            returned: returned.iter().map(|pay| pay.signed()).collect(),
+            confirmed: confirmed.iter().map(|pay| pay.id()).collect(),
+            touched: touched.iter().map(|number| address(*number)).collect(),
+        };
+        let changes = self.pool.reconcile(change, &self.accounts).unwrap();
+        self.assert_sound();
+        changes
+    }
+
+    fn status(&self, pay: Pay) -> Option<Status> {
+        self.pool.status(&pay.id())
+    }
+
+    fn nonces(&self, sender: u16) -> Vec<u64> {
+        nonces(self.pool.by_sender(&address(sender)))
+    }
+
+    fn assert_sound(&self) {
+        assert_sound(&self.pool, &self.accounts);
+    }
+}
+
+fn nonces<'a>(entries: impl Iterator<Item = Entry<'a>>) -> Vec<u64> {
+    entries.map(|entry| entry.transfer.terms().nonce).collect()
+}
+
+fn reasons(dropped: &[Dropped]) -> Vec<(u64, &'static str)> {
+    dropped.iter().map(|dropped| (dropped.transfer.terms().nonce, dropped.reason.code())).collect()
+}
+
+fn limits(count: usize) -> Limits {
+    Limits { max_bytes: count * ENTRY_BYTES, ..Limits::default() }
+}
+
+/// What holds of every pool that knows the tip.
+fn assert_sound(pool: &Mempool, accounts: &HashMap<Address, Account>) {
+    let limits = pool.limits();
+    assert!(pool.count() <= pool.capacity());
+    let (mut count, mut queued, mut bytes, mut gaps) = (0, 0, 0, 0);
+    let mut pending = HashSet::new();
+    for (sender, queue) in &pool.queues {
+        let account = accounts.account(sender).unwrap();
+        let (mut next, mut spent, mut last) = (account.nonce, 0, None);
+        for entry in pool.by_sender(sender) {
+            let terms = entry.transfer.terms();
+            assert!(last < Some(terms.nonce), "strictly in nonce order");
+            last = Some(terms.nonce);
+            assert!(terms.cost <= account.balance);
+            if entry.is_pending {
+                assert_eq!(terms.nonce, next, "no gap among pending ones");
+                (next, spent) = (next + 1, spent + terms.cost.units());
+                pending.insert(terms.id);
+            } else {
+                assert!(terms.nonce > next && terms.nonce <= next + limits.max_nonces_ahead);
+                queued += 1;
+            }
+            (count, bytes) = (count + 1, bytes + entry.transfer.transfer().size() as u64);
+            assert_eq!(pool.arrivals.get(&terms.id), Some(&entry.arrival));
+            for party in [terms.sender, terms.recipient] {
+                assert!(pool.parties.contains(&(party, entry.arrival)));
+            }
+        }
+        assert!(spent <= account.balance.units(), "the balance covers all pending ones");
+        assert!((1..=limits.max_per_sender).contains(&queue.items().len()));
+        assert_eq!(pool.next_nonce(sender, &account), next);
+        assert_eq!(pool.tails.get(&queue.tail().unwrap()), Some(sender));
+        if let Some(since) = queue.gap_since() {
+            assert!(pool.gaps.contains(&(since, *sender)));
+            gaps += 1;
+        }
+        assert_eq!(queue.gap_since().is_some(), !queue.waiting().is_empty());
+    }
+    assert_eq!((count, queued, bytes), (pool.count(), pool.queued(), pool.bytes()));
+    assert_eq!((count, gaps), (pool.arrivals.len(), pool.gaps.len()));
+    assert_eq!(pool.tails.len(), pool.queues.len());
+    let parties = pool.transfers.values().map(|transfer| transfer.terms());
+    let parties: usize =
+        parties.map(|terms| 2 - usize::from(terms.sender == terms.recipient)).sum();
+    assert_eq!(parties, pool.parties.len());
+    let histogram = pool
+        .fee_histogram()
+        .fold((0, 0), |(count, bytes), bucket| (count + bucket.count, bytes + bucket.bytes));
+    assert_eq!(histogram, (pool.count(), pool.bytes()));
+    // Whatever a block takes from the front of the selection can be applied.
+    let mut overlay = crate::accounts::Overlay::new(accounts);
+    for transfer in pool.selection() {
+        rules::body::apply(&mut overlay, transfer.terms()).unwrap();
+        assert!(pending.remove(&transfer.id()), "once each");
+    }
+    assert!(pending.is_empty(), "all of them");
+}
+
+// M13
+#[test]
+fn the_same_transfer_again_is_known() {
+    let mut world = World::new(Limits::default());
+    let changes = world.insert(pay(0, 0)).unwrap();
+    assert_eq!(changes.pending, [pay(0, 0).id()]);
+    let again = world.pool.insert(pay(0, 0).signed(), &world.accounts);
+    assert!(matches!(again, Ok(Admission::Known)));
+    assert_eq!(world.pool.count(), 1);
+    assert_eq!(world.pool.check(&pay(0, 0).signed(), &world.accounts), Ok(Status::Pending));
+}
+
+// M03
+#[test]
+fn a_fee_below_the_minimum_is_refused_with_the_fee_it_needs() {
+    let mut world = World::new(Limits { min_fee_rate: 2, ..Limits::default() });
+    let refusal = world.insert(Pay { fee: 2 * 155 - 1, memo: 10, ..pay(0, 0) }).unwrap_err();
+    assert_eq!(refusal, Refusal::MinFee { rate: 2, needed: 310, actual: 309 });
+    assert_eq!((refusal.code(), refusal.expected_and_actual()), ("min-fee", Some((310, 309))));
+    world.insert(Pay { fee: 310, memo: 10, ..pay(0, 0) }).unwrap();
+
+    let mut free = World::new(Limits { min_fee_rate: 0, ..Limits::default() });
+    free.insert(Pay { fee: 0, ..pay(0, 0) }).unwrap();
+    assert_eq!(free.pool.min_fee_rate(), 0);
+}
+
+#[test]
+fn checking_changes_nothing() {
+    let mut world = World::new(Limits::default());
+    let check = |world: &World, pay: Pay| world.pool.check(&pay.signed(), &world.accounts);
+    assert_eq!(check(&world, pay(0, 0)), Ok(Status::Pending));
+    assert_eq!(check(&world, pay(0, 1)), Ok(Status::Queued));
+    world.set(0, account(10, 3));
+    let used = Refusal::NonceUsed { expected: 3, actual: 2 };
+    assert_eq!(check(&world, pay(0, 2)), Err(InsertError::Refused(used)));
+    assert_eq!(world.pool.count(), 0);
+    world.assert_sound();
+}
+
+// M04
+#[test]
+fn a_replacement_pays_a_tenth_more_in_all_and_per_byte() {
+    let mut world = World::new(Limits::default());
+    world.insert_all([Pay { fee: 1_000, ..pay(0, 0) }, pay(0, 1)]);
+    let refusal = world.insert(Pay { fee: 1_099, ..pay(0, 0) }).unwrap_err();
+    assert_eq!(refusal, Refusal::ReplacementTooCheap { needed: 1_100, actual: 1_099 });
+    // Twice as large: a tenth more for each byte is more than twice the fee.
+    let larger = Pay { fee: 2_199, memo: 145, ..pay(0, 0) };
+    let refusal = world.insert(larger).unwrap_err();
+    assert_eq!(refusal, Refusal::ReplacementTooCheap { needed: 2_200, actual: 2_199 });
+
+    let better = Pay { fee: 1_100, ..pay(0, 0) };
+    let changes = world.insert(better).unwrap();
+    assert_eq!(changes.pending, [better.id()]);
+    assert_eq!(reasons(&changes.dropped), [(0, "replaced")]);
+    let replaced = Status::Dropped(Refusal::Replaced { by: better.id() });
+    assert_eq!(world.status(Pay { fee: 1_000, ..pay(0, 0) }), Some(replaced));
+    assert_eq!(world.nonces(0), [0, 1]);
+}
+
+#[test]
+fn a_free_transfer_is_replaced_by_any_that_pays() {
+    let mut world = World::new(Limits { min_fee_rate: 0, ..Limits::default() });
+    world.insert(Pay { fee: 0, ..pay(0, 0) }).unwrap();
+    let refusal = world.insert(Pay { fee: 0, amount: 2, ..pay(0, 0) }).unwrap_err();
+    assert_eq!(refusal, Refusal::ReplacementTooCheap { needed: 1, actual: 0 });
+    world.insert(Pay { fee: 1, ..pay(0, 0) }).unwrap();
+}
+
+// M04
+#[test]
+fn a_sender_replaces_only_so_often_between_two_blocks() {
+    let mut world = World::new(Limits { max_per_sender: 3, ..Limits::default() });
+    let bump = |times: u32| Pay { fee: 200 * 2_u64.pow(times), ..pay(0, 0) };
+    world.insert_all((0..=3).map(bump));
+    assert_eq!(world.insert(bump(4)), Err(Refusal::ReplacementLimit { limit: 3 }));
+    world.insert(Pay { fee: 400, ..pay(1, 0) }).unwrap();
+    world.insert(Pay { fee: 500, ..pay(1, 0) }).unwrap();
+    world.reconcile(&[], &[], &[]);
+    world.insert(bump(4)).unwrap();
+}
+
+// M05
+#[test]
+fn a_replacement_that_costs_followers_pays_for_them() {
+    let mut world = World::new(Limits::default());
+    world.insert_all((0..17).map(|nonce| Pay { fee: 1_000, ..pay(0, nonce) }));
+    let greedy = |fee| Pay { amount: 100_000 - fee, fee, ..pay(0, 0) };
+    let refusal = world.insert(greedy(2_000)).unwrap_err();
+    assert_eq!(refusal, Refusal::ReplacementTooCheap { needed: 17_001, actual: 2_000 });
+    let refusal = world.insert(greedy(17_000)).unwrap_err();
+    assert_eq!(refusal, Refusal::ReplacementTooCheap { needed: 17_001, actual: 17_000 });
+    assert_eq!(world.nonces(0).len(), 17);
+    let changes = world.insert(greedy(17_001)).unwrap();
+    assert_eq!(reasons(&changes.dropped)[..2], [(0, "replaced"), (1, "insufficient-balance")]);
+    assert_eq!(world.pool.pending_balance(&address(0), &account(100_000, 0)), Amount::ZERO);
+}
+
+// M06
+#[test]
+fn a_sender_has_limits_that_do_not_touch_others() {
+    let limits = Limits { max_per_sender: 20, max_nonces_ahead: 8, ..Limits::default() };
+    let mut world = World::new(limits);
+    world.insert_all((0..12).map(|nonce| pay(0, nonce)));
+    assert_eq!(
+        world.insert(pay(0, 21)),
+        Err(Refusal::NonceTooFar { latest: 20, actual: 21 }),
+        "12 is missing, and 8 may wait for it"
+    );
+    world.insert_all((13..=20).map(|nonce| pay(0, nonce)));
+    assert_eq!((world.pool.count(), world.pool.queued()), (20, 8));
+    // The missing one is worth more than the last one that waits for it.
+    let changes = world.insert(pay(0, 12)).unwrap();
+    assert_eq!(reasons(&changes.dropped), [(20, "sender-limit")]);
+    assert_eq!((world.nonces(0).len(), world.pool.queued()), (20, 0));
+    assert_eq!(world.insert(pay(0, 20)), Err(Refusal::SenderLimit { limit: 20 }));
+    world.insert(pay(1, 0)).unwrap();
+}
+
+#[test]
+fn a_nonce_that_no_account_can_reach_is_too_far() {
+    let mut world = World::new(Limits::default());
+    world.set(0, account(100_000, u64::MAX - 1));
+    world.insert(pay(0, u64::MAX - 1)).unwrap();
+    let far = Refusal::NonceTooFar { latest: u64::MAX - 1, actual: u64::MAX };
+    assert_eq!(world.insert(pay(0, u64::MAX)), Err(far));
+    assert_eq!(world.insert(pay(0, 0)).unwrap_err().code(), "nonce-used");
+}
+
+// M07
+#[test]
+fn filling_the_gap_promotes_in_order() {
+    let mut world = World::new(Limits::default());
+    for nonce in [3, 1, 2] {
+        assert_eq!(world.insert(pay(0, nonce)).unwrap().pending, []);
+        assert_eq!(world.status(pay(0, nonce)), Some(Status::Queued));
+    }
+    assert_eq!(world.pool.selection().count(), 0);
+    let changes = world.insert(pay(0, 0)).unwrap();
+    assert_eq!(changes.pending, [0, 1, 2, 3].map(|nonce| pay(0, nonce).id()));
+    assert_eq!(world.pool.queued(), 0);
+}
+
+#[test]
+fn a_follower_that_the_filled_gap_makes_unaffordable_goes() {
+    let mut world = World::new(Limits::default());
+    world.insert(Pay { amount: 90_000, ..pay(0, 1) }).unwrap();
+    let changes = world.insert(Pay { amount: 20_000, ..pay(0, 0) }).unwrap();
+    assert_eq!(reasons(&changes.dropped), [(1, "insufficient-balance")]);
+}
+
+// M07, M17, M18
+#[test]
+fn what_waits_too_long_expires_and_a_jumping_clock_changes_little() {
+    let mut world = World::new(Limits { max_wait_seconds: 3_600, ..Limits::default() });
+    let day = 86_400;
+    let mut clock = 10 * day;
+    let expire = |world: &mut World, now: u32| {
+        let dropped = world.pool.expire(Timestamp::new(now));
+        world.assert_sound();
+        reasons(&dropped)
+    };
+    assert_eq!(expire(&mut world, clock), []);
+    world.insert_all([pay(0, 0), pay(0, 2), pay(0, 3), pay(1, 0)]);
+    // Half an hour, a day ahead, and two days back, and half an hour minus one step.
+    for _ in 0..30 {
+        clock += 60;
+        assert_eq!(expire(&mut world, clock), []);
+    }
+    clock += day;
+    assert_eq!(expire(&mut world, clock), []);
+    clock -= 2 * day;
+    assert_eq!(expire(&mut world, clock), []);
+    for _ in 0..19 {
+        clock += 60;
+        assert_eq!(expire(&mut world, clock), []);
+    }
+    clock += 60;
+    assert_eq!(expire(&mut world, clock), [(2, "expired"), (3, "expired")]);
+    let expired = Status::Dropped(Refusal::Expired { missing: 1 });
+    assert_eq!(world.status(pay(0, 2)), Some(expired));
+    assert_eq!(world.nonces(0), [0]);
+    // Pending ones stay, and nothing is left that waits.
+    for _ in 0..100 {
+        clock += day;
+        assert_eq!(expire(&mut world, clock), []);
+    }
+    assert_eq!((world.pool.count(), world.pool.gaps.len()), (2, 0));
+}
+
+#[test]
+fn a_gap_that_moves_begins_to_wait_anew() {
+    let mut world = World::new(Limits { max_wait_seconds: 1_000, ..Limits::default() });
+    world.pool.expire(Timestamp::new(0));
+    world.insert_all([pay(0, 1), pay(0, 5)]);
+    world.pool.expire(Timestamp::new(600));
+    world.insert(pay(0, 0)).unwrap();
+    assert!(world.pool.expire(Timestamp::new(1_200)).is_empty());
+    assert_eq!(world.nonces(0), [0, 1, 5]);
+    assert_eq!(reasons(&world.pool.expire(Timestamp::new(1_600))), [(5, "expired")]);
+}
+
+// M08
+#[test]
+fn pending_transfers_are_covered_together() {
+    let mut world = World::new(Limits::default());
+    world.insert_all([Pay { amount: 60_000, ..pay(0, 0) }]);
+    let refusal = world.insert(Pay { amount: 60_000, ..pay(0, 1) }).unwrap_err();
+    let (needed, available) = (2 * (60_000 + FEE), 100_000);
+    assert_eq!(refusal, Refusal::InsufficientBalance { needed, available });
+    assert_eq!(refusal.expected_and_actual(), Some((needed, available)));
+    // With a gap before it only its own cost is known to be needed.
+    world.insert(Pay { amount: 60_000, ..pay(0, 2) }).unwrap();
+    assert_eq!(
+        world.insert(Pay { amount: 100_000, ..pay(0, 3) }).unwrap_err().code(),
+        "insufficient-balance"
+    );
+    // What only pays somebody in the pool is not yet that somebody's.
+    world.set(500, Account::default());
+    world.insert(Pay { to: 500, amount: 50_000, ..pay(1, 0) }).unwrap();
+    assert_eq!(world.insert(pay(500, 0)).unwrap_err().code(), "insufficient-balance");
+}
+
+// M12
+#[test]
+fn what_a_new_tip_makes_unaffordable_is_dropped() {
+    let mut world = World::new(Limits::default());
+    world.insert_all((0..4).map(|nonce| Pay { amount: 20_000, ..pay(0, nonce) }));
+    world.set(0, account(50_000, 0));
+    let changes = world.reconcile(&[], &[], &[0]);
+    assert_eq!(reasons(&changes.dropped), [(2, "insufficient-balance")]);
+    assert_eq!(world.status(Pay { amount: 20_000, ..pay(0, 3) }), Some(Status::Queued));
+    assert_eq!(world.pool.selection().count(), 2);
+}
+
+// M11
+#[test]
+fn a_block_with_another_transfer_of_the_same_nonce_drops_ours_and_keeps_the_later_ones() {
+    let mut world = World::new(Limits::default());
+    world.insert_all((0..4).map(|nonce| pay(0, nonce)));
+    let other = Pay { amount: 7, ..pay(0, 1) };
+    world.set(0, account(90_000, 2));
+    let changes = world.reconcile(&[], &[pay(0, 0), other], &[0, 999]);
+    assert_eq!(reasons(&changes.dropped), [(1, "nonce-used")]);
+    assert_eq!(changes.pending, []);
+    assert_eq!(world.nonces(0), [2, 3]);
+    assert_eq!(world.status(pay(0, 0)), None, "a confirmed one was not dropped");
+    let used = Refusal::NonceUsed { expected: 2, actual: 1 };
+    assert_eq!(world.status(pay(0, 1)), Some(Status::Dropped(used)));
+}
+
+// M10
+#[test]
+fn a_reorganisation_brings_back_what_the_new_chain_does_not_have() {
+    let mut world = World::new(Limits::default());
+    let free = Pay { fee: 0, ..pay(2, 0) };
+    world.set(0, account(70_000, 3));
+    world.set(1, account(90_000, 1));
+    world.set(2, account(90_000, 1));
+    world.insert_all([pay(0, 3), pay(1, 1)]);
+    // Back to the accounts as they began, and on to a block with sender 1's.
+    world.set(0, account(100_000, 0));
+    world.set(1, account(95_000, 1));
+    world.set(2, account(100_000, 0));
+    let returned = [pay(0, 0), pay(0, 1), pay(1, 0), pay(0, 2), free];
+    let changes = world.reconcile(&returned, &[pay(1, 0)], &[0, 1, 2, 999]);
+    assert!(changes.dropped.is_empty());
+    let of_sender = |sender| {
+        let is_theirs =
+            |id: &Id| world.pool.get(id).unwrap().transfer.terms().sender == address(sender);
+        changes.pending.iter().copied().filter(is_theirs).collect::<Vec<Id>>()
+    };
+    assert_eq!(of_sender(0), [0, 1, 2, 3].map(|nonce| pay(0, nonce).id())[..3]);
+    assert_eq!(of_sender(2), [free.id()]);
+    assert_eq!(world.nonces(0), [0, 1, 2, 3]);
+    assert_eq!(world.nonces(1), [1]);
+    let order = nonces_of(&world, 0);
+    assert_eq!(order, [0, 1, 2, 3]);
+}
+
+fn nonces_of(world: &World, sender: u16) -> Vec<u64> {
+    let selected = world.pool.selection().map(CheckedTransfer::terms);
+    selected.filter(|terms| terms.sender == address(sender)).map(|terms| terms.nonce).collect()
+}
+
+// M12
+#[test]
+fn what_a_reorganisation_returns_without_its_money_is_dropped() {
+    let mut world = World::new(Limits::default());
+    world.set(0, account(1_000, 0));
+    let changes = world.reconcile(&[pay(0, 0), pay(0, 1)], &[], &[0]);
+    assert_eq!(
+        reasons(&changes.dropped),
+        [(0, "insufficient-balance"), (1, "insufficient-balance")]
+    );
+    assert_eq!(changes.pending, []);
+    assert_eq!(world.pool.count(), 0);
+}
+
+#[test]
+fn what_comes_back_does_not_displace_what_is_there() {
+    let mut world = World::new(Limits::default());
+    world.insert(pay(0, 0)).unwrap();
+    let changes = world.reconcile(&[pay(0, 0), Pay { fee: 9_000, ..pay(0, 0) }], &[], &[0]);
+    assert_eq!(changes, Changes::default());
+    assert_eq!(world.status(pay(0, 0)), Some(Status::Pending));
+}
+
+#[test]
+fn an_unreadable_account_changes_nothing() {
+    struct Broken;
+    impl AccountView for Broken {
+        type Error = &'static str;
+        fn account(&self, _: &Address) -> Result<Account, &'static str> {
+            Err("disk gone")
+        }
+    }
+    let mut world = World::new(Limits::default());
+    world.insert(pay(0, 0)).unwrap();
+    let change = TipChange { returned: vec![pay(1, 0).signed()], ..TipChange::default() };
+    assert_eq!(world.pool.reconcile(change, &Broken).unwrap_err(), "disk gone");
+    let error = world.pool.insert(pay(2, 0).signed(), &Broken).unwrap_err();
+    assert_eq!(error.to_string(), "an account cannot be read: disk gone");
+    assert_eq!(world.pool.count(), 1);
+    world.assert_sound();
+}

@@ -3,7 +3,7 @@
 //! what a crash leaves of the rest is cut off at the next open, and damage to what was promised
 //! is never mistaken for it.
 //!
-//! `FOLDER/00000.log`, `00001.log`, …: [`record`] has their bytes, [`scan`] what an open decides.
+//! `FOLDER/00000.log`, `00001.log`, …: `record` has their bytes, `scan` what an open decides.
 
 mod record;
 mod scan;

@@ -20,7 +20,7 @@ use std::fs::{self, File, TryLockError};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::thread;
 use std::time::Duration;
@@ -39,15 +39,25 @@ pub const MAX_VALUE_BYTES: usize = 4096;
 /// Name of the thread that opens an index. What panics there is an answer, not an accident.
 pub const OPENING_THREAD: &str = "index-open";
 
-/// How often a held lock is tried again, and the pause between: sled lets go up to a second late.
-const LOCK_TRIES: u32 = 40;
+/// How long an open waits for someone else to let go of the index: sled may take a second.
+const OPENING_PATIENCE: Duration = Duration::from_secs(1);
+
+/// How long this process waits for its own sled to let go, on a disk that may be slow.
+const CLOSING_PATIENCE: Duration = Duration::from_secs(20);
+
+/// Pause between two looks at the lock.
 const LOCK_PAUSE: Duration = Duration::from_millis(25);
 
 /// How often sled writes out and cleans up by itself, in milliseconds.
 const FLUSH_EVERY_MS: u64 = 500;
 
-/// Keys read back after a batch: sled frees what the batch replaced only as something reads.
-const KEYS_READ_BACK: usize = 512;
+/// Keys written for one look of sled at what it can free, 512 things at most. Without these looks
+/// 6,000 batches of 1,000 keys left 3 GB behind; with them, and a cache of 64 MB, 0.4 GB.
+const KEYS_PER_COLLECTION: usize = 128;
+
+/// Bytes of keys and values after which sled is closed and opened again, in one or two seconds:
+/// only as it opens does it note where its pages are, else the next open reads all since then.
+const REOPEN_AFTER_BYTES: u64 = 64 << 20;
 
 /// Name of the tree that holds the identity, apart from the caller's keys, and its one key.
 const IDENTITY: &[u8] = b"identity";
@@ -112,6 +122,8 @@ pub struct Index {
     location: Location,
     identity: Vec<u8>,
     reader: IndexReader,
+    /// Bytes of keys and values written since sled was opened.
+    written_bytes: AtomicU64,
 }
 
 /// Reads the index, from any thread. Cheap to clone.
@@ -149,11 +161,13 @@ impl Index {
         cache_bytes: u64,
     ) -> Result<(Index, Opened), IndexError> {
         // A link to a folder on another disk stays one, whatever happens to the folder.
-        let folder = fs::canonicalize(folder).unwrap_or_else(|_| folder.to_owned());
+        let folder = fs::canonicalize(folder)
+            .or_else(|_| std::path::absolute(folder))
+            .map_err(IndexError::io("find", folder))?;
         let location = Location { folder, cache_bytes };
         location.remove_leftovers()?;
         let (db, opened) = if location.folder.exists() {
-            location.wait_until_free()?;
+            location.wait_until_free(OPENING_PATIENCE)?;
             match location.open_if_sound(last_stop, identity)? {
                 Ok(db) => (db, Opened::Found),
                 Err(why) => (location.replace(identity)?, Opened::Replaced { why }),
@@ -163,7 +177,8 @@ impl Index {
         };
         let engine = Engine { db: RwLock::new(Some(db)), failed: AtomicBool::new(false) };
         let reader = IndexReader { engine: Arc::new(engine) };
-        Ok((Index { location, identity: identity.to_owned(), reader }, opened))
+        let identity = identity.to_owned();
+        Ok((Index { location, identity, reader, written_bytes: AtomicU64::new(0) }, opened))
     }
 
     /// The value of a key.
@@ -195,7 +210,9 @@ impl Index {
             return Err(IndexError::TooLong { bytes: longest });
         }
         let mut batch = sled::Batch::default();
+        let mut bytes = 0;
         for (key, value) in changes {
+            bytes += key.len() + value.as_ref().map_or(0, Vec::len);
             match value {
                 Some(value) => batch.insert(key.as_slice(), value.as_slice()),
                 None => batch.remove(key.as_slice()),
@@ -203,8 +220,23 @@ impl Index {
         }
         self.reader.engine.ask(|db| {
             db.apply_batch(batch)?;
-            changes.keys().take(KEYS_READ_BACK).try_for_each(|key| db.get(key).map(drop))
-        })
+            (0..=changes.len() / KEYS_PER_COLLECTION).for_each(|_| sled::pin().flush());
+            Ok(())
+        })?;
+        let before = self.written_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+        if before + bytes as u64 > REOPEN_AFTER_BYTES { self.reopen() } else { Ok(()) }
+    }
+
+    /// Closes sled and opens it again; readers wait.
+    fn reopen(&self) -> Result<(), IndexError> {
+        let engine = &self.reader.engine;
+        engine.ask(|db| db.flush().map(drop))?;
+        let mut db = engine.db.write().unwrap_or_else(PoisonError::into_inner);
+        drop_engine(db.take());
+        self.location.wait_until_free(CLOSING_PATIENCE)?;
+        *db = Some(self.location.open_as_it_is()?);
+        self.written_bytes.store(0, Ordering::Relaxed);
+        Ok(())
     }
 
     /// Throws the index away and goes on with an empty one; readers follow.
@@ -215,7 +247,7 @@ impl Index {
         let engine = &self.reader.engine;
         let mut db = engine.db.write().unwrap_or_else(PoisonError::into_inner);
         drop_engine(db.take());
-        self.location.wait_until_free()?;
+        self.location.wait_until_free(CLOSING_PATIENCE)?;
         *db = Some(self.location.replace(&self.identity)?);
         engine.failed.store(false, Ordering::Release);
         Ok(())
@@ -231,8 +263,16 @@ impl Index {
         let engine = &self.reader.engine;
         engine.ask(|db| db.flush().map(drop))?;
         drop_engine(engine.db.write().unwrap_or_else(PoisonError::into_inner).take());
-        self.location.wait_until_free()?;
+        self.location.wait_until_free(CLOSING_PATIENCE)?;
         sum::write(&self.location.folder)
+    }
+}
+
+impl Drop for Index {
+    /// Readers may outlive the index, its files and their lock must not.
+    fn drop(&mut self) {
+        let mut db = self.reader.engine.db.write().unwrap_or_else(PoisonError::into_inner);
+        drop_engine(db.take());
     }
 }
 
@@ -262,7 +302,7 @@ impl Engine {
         }
         let failure = match catch_unwind(AssertUnwindSafe(|| question(db))) {
             Ok(Ok(answer)) => return Ok(answer),
-            Ok(Err(error)) => error.to_string(),
+            Ok(Err(error)) => text_of(&error),
             Err(panic) => panic_text(panic.as_ref()),
         };
         self.failed.store(true, Ordering::Release);
@@ -286,6 +326,7 @@ impl Location {
         identity: &[u8],
     ) -> Result<Result<sled::Db, String>, IndexError> {
         let distrust = match last_stop {
+            _ if !self.folder.is_dir() => Some("it is not a folder".to_owned()),
             LastStop::First => Some("nothing says how the last run ended".to_owned()),
             LastStop::OtherBoot => Some("the machine went down while it was in use".to_owned()),
             LastStop::SameBoot => None,
@@ -302,7 +343,7 @@ impl Location {
                 Ok(Ok(Some(found))) if found == identity => Ok(Ok(db)),
                 _ => {
                     drop_engine(Some(db));
-                    self.wait_until_free()?;
+                    self.wait_until_free(CLOSING_PATIENCE)?;
                     Ok(Err("it is of another network or version".to_owned()))
                 }
             },
@@ -311,16 +352,21 @@ impl Location {
         }
     }
 
+    /// Whatever is there, or a new one.
+    fn open_as_it_is(&self) -> Result<sled::Db, IndexError> {
+        self.on_opening_thread(|_| Ok(())).map_err(|refusal| match refusal {
+            Refusal::Disk(source) => IndexError::io("open", &self.folder)(source),
+            Refusal::Unsound(why) => IndexError::Engine(why),
+        })
+    }
+
     /// A new index where there is none.
     fn create(&self, identity: &[u8]) -> Result<sled::Db, IndexError> {
-        let db = self.on_opening_thread(|_| Ok(())).map_err(|refusal| match refusal {
-            Refusal::Disk(source) => IndexError::io("create", &self.folder)(source),
-            Refusal::Unsound(why) => IndexError::Engine(why),
-        })?;
+        let db = self.open_as_it_is()?;
         db.open_tree(IDENTITY)
             .and_then(|tree| tree.insert(IDENTITY, identity))
             .and_then(|_| db.flush())
-            .map_err(|error| IndexError::Engine(error.to_string()))?;
+            .map_err(|error| IndexError::Engine(text_of(&error)))?;
         Ok(db)
     }
 
@@ -358,22 +404,28 @@ impl Location {
             .unwrap_or_else(|panic| Err(Refusal::Unsound(panic_text(panic.as_ref()))))
     }
 
-    /// Waits up to a second until nothing has the index open.
-    fn wait_until_free(&self) -> Result<(), IndexError> {
+    /// Waits until nothing has the index open.
+    fn wait_until_free(&self, patience: Duration) -> Result<(), IndexError> {
         let path = self.folder.join("db");
         let Ok(file) = File::open(&path) else {
             return Ok(());
         };
-        for _ in 0..LOCK_TRIES {
+        let mut waited = Duration::ZERO;
+        loop {
             match file.try_lock() {
                 Ok(()) => return Ok(()),
-                Err(TryLockError::WouldBlock) => thread::sleep(LOCK_PAUSE),
+                Err(TryLockError::WouldBlock) if waited < patience => {
+                    thread::sleep(LOCK_PAUSE);
+                    waited += LOCK_PAUSE;
+                }
+                Err(TryLockError::WouldBlock) => {
+                    return Err(IndexError::InUse { path: self.folder.clone() });
+                }
                 Err(TryLockError::Error(error)) => {
                     return Err(IndexError::io("lock", &path)(error));
                 }
             }
         }
-        Err(IndexError::InUse { path: self.folder.clone() })
     }
 
     /// Removes replaced indexes that an earlier run had no time to remove.
@@ -421,7 +473,7 @@ impl From<sled::Error> for Refusal {
             {
                 Refusal::Disk(error)
             }
-            error => Refusal::Unsound(error.to_string()),
+            error => Refusal::Unsound(text_of(&error)),
         }
     }
 }
@@ -438,6 +490,14 @@ fn identity_of(db: &sled::Db) -> sled::Result<Option<Vec<u8>>> {
 /// Drops the engine, which joins its threads and writes: it may panic if it failed before.
 fn drop_engine(db: Option<sled::Db>) {
     let _ = catch_unwind(AssertUnwindSafe(|| drop(db)));
+}
+
+fn text_of(error: &sled::Error) -> String {
+    match error {
+        sled::Error::Corruption { .. } => "a part of it is damaged".to_owned(),
+        sled::Error::Io(error) => error.to_string(),
+        error => error.to_string(),
+    }
 }
 
 fn panic_text(panic: &(dyn Any + Send)) -> String {

@@ -1,5 +1,11 @@
 //! The rules and the ledger as a node uses them: blocks go in through `Writer::block`, what comes out
 //! is compared with a reference ledger of plain maps.
 
+mod damage;
+mod model;
+mod readers;
+mod recovery;
+mod reorganisation;
 mod rules;
+mod supply;
 mod world;

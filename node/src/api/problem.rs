@@ -80,14 +80,8 @@ impl Kind {
 pub struct Problem {
     kind: Kind,
     detail: String,
-    compared: Option<Box<Compared>>,
-}
-
-/// What was called for, and what came.
-#[derive(Clone, Debug)]
-struct Compared {
-    expected: Value,
-    actual: Value,
+    /// What was called for, and what came.
+    compared: Option<Box<(Value, Value)>>,
 }
 
 impl Problem {
@@ -99,17 +93,16 @@ impl Problem {
     /// With the value that was called for and the one that came.
     #[must_use]
     pub fn comparing(self, expected: impl Into<Value>, actual: impl Into<Value>) -> Problem {
-        let compared = Compared { expected: expected.into(), actual: actual.into() };
-        Problem { compared: Some(Box::new(compared)), ..self }
+        Problem { compared: Some(Box::new((expected.into(), actual.into()))), ..self }
     }
 
-    /// What it tells the client to do next, besides reading.
-    fn advice(&self) -> Option<(HeaderName, HeaderValue)> {
+    /// The header that tells the client what to do next, where one does.
+    fn header(&self) -> Option<(HeaderName, HeaderValue)> {
         match self.kind.status {
             StatusCode::UNAUTHORIZED => {
                 Some((WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")))
             }
-            StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => {
+            StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
                 Some((RETRY_AFTER, RETRY_SECONDS.into()))
             }
             _ => None,
@@ -138,8 +131,8 @@ impl Serialize for Problem {
             status: self.kind.status.as_u16(),
             detail: &self.detail,
             code: self.kind.code,
-            expected: self.compared.as_ref().map(|compared| &compared.expected),
-            actual: self.compared.as_ref().map(|compared| &compared.actual),
+            expected: self.compared.as_ref().map(|compared| &compared.0),
+            actual: self.compared.as_ref().map(|compared| &compared.1),
         };
         members.serialize(serializer)
     }
@@ -150,7 +143,7 @@ impl IntoResponse for Problem {
         let mut response = (self.kind.status, Json(&self)).into_response();
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
-        headers.extend(self.advice());
+        headers.extend(self.header());
         response
     }
 }

@@ -100,10 +100,11 @@ impl World {
         let mut config = settings.check().unwrap();
         change(&mut config);
         let daemon = Daemon::start(config).await.unwrap();
-        let token = Token::read(&folder.path().join("data")).unwrap();
-        let address = daemon.address();
-        let routes = routes(daemon.node().clone(), token.clone(), address, &[]).unwrap();
-        World { routes, token: token.as_str().to_owned(), daemon, _folder: folder }
+        let data = folder.path().join("data");
+        let token = std::fs::read_to_string(data.join("api-token")).unwrap().trim().to_owned();
+        let protection = Token::open(&data).unwrap();
+        let routes = routes(daemon.node().clone(), protection, daemon.address(), &[]).unwrap();
+        World { routes, token, daemon, _folder: folder }
     }
 
     fn node(&self) -> &Node {

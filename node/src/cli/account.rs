@@ -2,7 +2,7 @@
 
 use super::node::block_on;
 use super::show::{self, Rows, coins};
-use crate::client::Place;
+use crate::client::{Client, Place};
 use anyhow::Result;
 use serde::Deserialize;
 
@@ -15,36 +15,43 @@ pub struct Args {
     place: Place,
 }
 
-#[derive(Deserialize)]
-struct Account {
+/// What a node says of an address. Amounts in base units.
+#[derive(Debug, Deserialize)]
+pub struct Account {
     address: String,
-    balance: u64,
-    immature: u64,
+    /// What it may spend.
+    pub balance: u64,
+    /// Rewards it may not spend yet.
+    pub immature: u64,
     nonce: u64,
-    next_nonce: u64,
-    pending_balance: u64,
+    /// The nonce of its next transfer.
+    pub next_nonce: u64,
+    /// The balance once the mempool is mined.
+    pub pending_balance: u64,
     transaction_count: u64,
 }
 
 /// Runs the command.
 pub fn run(args: &Args, json: bool) -> Result<()> {
-    block_on(async {
-        let client = args.place.connect().await?;
-        let answer = client.get(&["accounts", &args.address]).await?;
-        if json {
-            return Ok(show::json(&answer)?);
-        }
-        let account: Account = answer.read()?;
-        let waits = (account.pending_balance != account.balance)
-            .then(|| format!("{} once the mempool is mined", coins(account.pending_balance)));
-        Rows::new()
-            .row("address", account.address)
-            .row("balance", coins(account.balance))
-            .row_if("pending", waits)
-            .row("immature", coins(account.immature))
-            .row("nonce", format!("{}, next to use {}", account.nonce, account.next_nonce))
-            .row("transactions", account.transaction_count)
-            .print()?;
-        Ok(())
-    })
+    block_on(async { print(&args.place.connect().await?, &args.address, json).await })
+}
+
+/// Shows what an address holds.
+pub async fn print(client: &Client, address: &str, json: bool) -> Result<()> {
+    let answer = client.get(&["accounts", address]).await?;
+    if json {
+        return Ok(show::json(&answer)?);
+    }
+    let account: Account = answer.read()?;
+    let waits = (account.pending_balance != account.balance)
+        .then(|| format!("{} once the mempool is mined", coins(account.pending_balance)));
+    Rows::new()
+        .row("address", account.address)
+        .row("balance", coins(account.balance))
+        .row_if("pending", waits)
+        .row("immature", coins(account.immature))
+        .row("nonce", format!("{}, next to use {}", account.nonce, account.next_nonce))
+        .row("transactions", account.transaction_count)
+        .print()?;
+    Ok(())
 }

@@ -53,7 +53,7 @@ pub struct Args {
 }
 
 /// Runs the command.
-pub fn run(args: Args) -> Result<()> {
+pub fn run(args: &Args) -> Result<()> {
     let params = match (args.place.network(), &args.miner) {
         (Some(network), _) => network::load(network)?,
         (None, Some(miner)) => network::of_address(miner)?,
@@ -63,7 +63,7 @@ pub fn run(args: Args) -> Result<()> {
         Some(text) => {
             Address::decode_for(text, params.hrp()).with_context(|| format!("--miner {text}"))?
         }
-        None => wallet_address(&args, &params)?,
+        None => wallet_address(args, &params)?,
     };
     block_on(async {
         let mut stop = std::pin::pin!(stop_signal()?);
@@ -75,7 +75,7 @@ pub fn run(args: Args) -> Result<()> {
         };
         match args.place.find(&params).await? {
             Some(client) => for_node(client, &params, goal, &mut stop).await,
-            None => with_own_node(&args, &params, goal, &mut stop).await,
+            None => with_own_node(args, &params, goal, &mut stop).await,
         }
     })
 }

@@ -131,8 +131,13 @@ fn read(source: &str) -> Result<String> {
     Ok(text.to_owned())
 }
 
-/// Asks until the transaction is deep enough; the node holds each answer for a while.
-async fn wait(client: &Client, id: &str, confirmations: u32, timeout: Duration) -> Result<Answer> {
+/// Asks until a transaction is deep enough; the node holds each answer for a while.
+pub async fn wait(
+    client: &Client,
+    id: &str,
+    confirmations: u32,
+    timeout: Duration,
+) -> Result<Answer> {
     let begun = Instant::now();
     let deep_enough = confirmations.to_string();
     loop {

@@ -1,5 +1,9 @@
-//! `chain wallet`: make, import and show wallets, sign and verify messages. Nothing here talks to a
-//! node, and what stands on standard output is the result alone.
+//! `chain wallet`: make, import and show wallets, sign and verify messages, pay. What stands on
+//! standard output is the result alone. Keys stay here: only `balance` and `send` talk to a node,
+//! which gets addresses and signed transfers.
+
+mod balance;
+mod send;
 
 use super::password::{self, PasswordSource};
 use crate::config::network;
@@ -67,6 +71,8 @@ enum Command {
         #[command(flatten)]
         network: Network,
     },
+    Balance(balance::Args),
+    Send(send::Args),
     /// Show the words again: whoever sees them can spend everything
     Export {
         #[command(flatten)]
@@ -113,6 +119,8 @@ pub fn run(args: Args, json: bool) -> Result<()> {
         Command::Address { chosen, account, password, network } => {
             address(&chosen, account.index, &password, network.hrp()?, json)
         }
+        Command::Balance(args) => balance::run(&args, json),
+        Command::Send(args) => send::run(&args, json),
         Command::Export { chosen, password } => export(&chosen, &password, json),
         Command::Sign { message, chosen, account, password, network } => {
             let hrp = network.hrp()?;

@@ -1,4 +1,5 @@
 use super::*;
+use proptest::prelude::*;
 use std::fs;
 
 /// Small enough that a test's log has several files.
@@ -444,4 +445,54 @@ fn a_failed_sync_is_never_retried_into_success() {
     assert!(matches!(log.sync(), Err(LogError::Io { action: "sync", .. })));
     assert!(matches!(log.sync(), Err(LogError::Stopped)));
     assert!(matches!(log.append(Kind::Block, b"more"), Err(LogError::Stopped)));
+}
+
+proptest! {
+    // T05, T06, T07, T08: the machine goes down again and again; of what was not synced every
+    // sector may be there or not, and the file as short as it was when last synced.
+    #[test]
+    fn a_power_cut_takes_nothing_that_was_promised(
+        lives in prop::collection::vec(
+            (
+                prop::collection::vec((any::<u8>(), 0_usize..300, prop::bool::weighted(0.3)), 0..12),
+                prop::collection::vec(any::<bool>(), 64),
+                any::<prop::sample::Index>(),
+            ),
+            1..5,
+        ),
+    ) {
+        const SECTOR: usize = 64;
+        const BYTES: u32 = 2000;
+        let folder = tempfile::tempdir().unwrap();
+        let mut written = Vec::new();
+        let mut promised = 0;
+        for (appends, kept, length) in lives {
+            let (mut log, _, found) = open_from(folder.path(), BYTES, Position::START).unwrap();
+            prop_assert!(found.len() >= promised && found.len() <= written.len());
+            prop_assert_eq!(&found[..], &written[..found.len()]);
+            written = found;
+            promised = written.len();
+            for (byte, bytes, sync) in appends {
+                let payload = vec![byte; bytes];
+                let place = log.append(Kind::Undo, &payload).unwrap();
+                written.push((Kind::Undo, place, payload));
+                if sync {
+                    log.sync().unwrap();
+                    promised = written.len();
+                }
+            }
+            let (path, synced) = (log.path(), log.synced as usize);
+            drop(log);
+            let mut bytes = fs::read(&path).unwrap();
+            for (sector, _) in kept.iter().enumerate().filter(|(_, kept)| !**kept) {
+                let end = ((sector + 1) * SECTOR).min(bytes.len());
+                bytes[(sector * SECTOR).max(synced).min(end)..end].fill(0);
+            }
+            bytes.truncate(synced + length.index(bytes.len() - synced + 1));
+            fs::write(&path, bytes).unwrap();
+        }
+        let (.., found) = open_from(folder.path(), BYTES, Position::START).unwrap();
+        prop_assert!(found.len() >= promised);
+        prop_assert_eq!(&found[..], &written[..found.len()]);
+    }
 }

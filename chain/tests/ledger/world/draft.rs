@@ -103,7 +103,7 @@ impl<'w> Draft<'w> {
         let Draft { world, parent, miner, seconds, transfers, coinbase, body, header } = self;
         let height = world.known(parent).height + 1;
         let mut purses = world.known(parent).purses.clone();
-        apply(&mut purses, world.matured(parent), &transfers);
+        let is_affordable = apply(&mut purses, world.matured(parent), &transfers);
         let fees = transfers.iter().map(|transaction| match transaction {
             Transaction::Transfer(transfer) => transfer.fee,
             Transaction::Coinbase(_) => 0,
@@ -132,7 +132,7 @@ impl<'w> Draft<'w> {
         header(&mut sealed);
         prove_work(&mut sealed);
         let block = Block { header: sealed, transactions };
-        world.record(parent, block.clone(), purses);
+        world.record(parent, block.clone(), purses, is_affordable);
         block
     }
 }

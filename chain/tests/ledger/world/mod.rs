@@ -2,12 +2,13 @@
 //! whole map of accounts, and adds all of them up again for the commitment. It makes a valid child
 //! of any block it knows, and spoils one thing in it on demand. Keys, amounts and blocks of tests.
 
+mod agreement;
 mod draft;
 mod node;
 mod reference;
 
 pub(crate) use draft::Draft;
-pub(crate) use node::{Node, log_bytes, options};
+pub(crate) use node::{Node, copy_folder, log_bytes, options};
 pub(crate) use reference::{Purse, World, is_met, later};
 
 use chain::params::{Ports, Spec};

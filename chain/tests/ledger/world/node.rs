@@ -1,11 +1,10 @@
 //! A ledger under test: a folder of its own, and what is asked of it again and again.
 
-use super::World;
-use chain::accounts::AccountView;
 use chain::ledger::{
-    self, Accepted, Commit, Notice, OpenError, Options, Reader, SubmitError, Writer,
+    self, Accepted, Commit, Notice, OpenError, Options, Reader, SubmitError, Verified, VerifyError,
+    Writer,
 };
-use chain::{Block, Height, Params, Timestamp, block, mempool};
+use chain::{Block, Params, Timestamp, block, mempool};
 use std::fs;
 use std::path::Path;
 use tempfile::TempDir;
@@ -20,6 +19,8 @@ pub(crate) struct Node {
     pub(crate) folder: TempDir,
     params: Params,
     open: Option<(Writer, Reader)>,
+    /// All blocks that were ever taken in, genesis first.
+    pub(crate) taken: Vec<block::Hash>,
     /// What its clock says.
     pub(crate) now: Timestamp,
 }
@@ -29,7 +30,8 @@ impl Node {
     pub(crate) fn new(params: &Params) -> Node {
         let folder = tempfile::tempdir().expect("there is room for a folder");
         let now = params.spec().genesis_time.saturating_add(10_000_000);
-        let mut node = Node { folder, params: params.clone(), open: None, now };
+        let taken = vec![params.genesis_hash()];
+        let mut node = Node { folder, params: params.clone(), open: None, taken, now };
         assert_eq!(node.start(), []);
         node
     }
@@ -39,6 +41,14 @@ impl Node {
         let mut node = Node::new(params);
         node.connect_all(blocks);
         node
+    }
+
+    /// A node that is closed, with a copy of this one's folder.
+    pub(crate) fn copy(&self) -> Node {
+        let folder = tempfile::tempdir().expect("there is room for a folder");
+        copy_folder(self.path(), folder.path());
+        let (params, taken, now) = (self.params.clone(), self.taken.clone(), self.now);
+        Node { folder, params, open: None, taken, now }
     }
 
     /// Opens the folder; what it had to say.
@@ -69,6 +79,11 @@ impl Node {
         self.folder.path()
     }
 
+    /// What `chain verify` says of the folder, which is closed before and after.
+    pub(crate) fn verify(&self) -> Result<Verified, VerifyError> {
+        ledger::verify(self.path(), self.params.clone(), options(), &mut |_| {}, &mut |_, _| {})
+    }
+
     pub(crate) fn writer(&mut self) -> &mut Writer {
         &mut self.open.as_mut().expect("the ledger is open").0
     }
@@ -80,11 +95,14 @@ impl Node {
     /// Hands a block in.
     pub(crate) fn take(&mut self, block: &Block) -> Result<Accepted, SubmitError> {
         let now = self.now;
-        self.writer().block(block.clone(), now)
+        let result = self.writer().block(block.clone(), now);
+        if matches!(result, Ok(Accepted::Connected | Accepted::SideBranch)) {
+            self.taken.push(block.hash());
+        }
+        result
     }
 
     pub(crate) fn commit(&mut self) -> Commit {
-        let now = self.now;
         self.writer().commit().expect("the disk works")
     }
 
@@ -122,19 +140,17 @@ impl Node {
     pub(crate) fn tip(&self) -> block::Hash {
         self.reader().view().tip().hash
     }
+}
 
-    /// Whether it stands at a block, and agrees with the reference about every account there.
-    pub(crate) fn agrees(&self, world: &World, tip: &Block) {
-        let (view, tip) = (self.reader().view(), tip.hash());
-        let known = world.known(tip);
-        let found = view.tip();
-        assert_eq!((found.hash, found.height), (tip, Height::new(known.height)));
-        assert_eq!(found.chain_work, known.work);
-        for address in world.addresses() {
-            let account = view.account(&address).expect("the index works");
-            let purse = world.purse(tip, address);
-            assert_eq!((account.balance.units(), account.nonce), (purse.balance, purse.nonce));
-            assert_eq!(view.immature(&address).units(), world.immature(tip, address));
+/// Copies everything in a folder into another, over what is there.
+pub(crate) fn copy_folder(from: &Path, to: &Path) {
+    fs::create_dir_all(to).expect("there is room for a folder");
+    for entry in fs::read_dir(from).expect("it is there") {
+        let (from, name) = entry.map(|entry| (entry.path(), entry.file_name())).expect("readable");
+        if from.is_dir() {
+            copy_folder(&from, &to.join(name));
+        } else {
+            fs::copy(&from, to.join(name)).expect("there is room for a file");
         }
     }
 }

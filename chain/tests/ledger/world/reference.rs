@@ -23,6 +23,8 @@ pub(crate) struct Known {
     pub(crate) height: u32,
     /// After this block.
     pub(crate) purses: Purses,
+    /// Whether all its transfers could be made.
+    pub(crate) is_affordable: bool,
     /// Of the chain up to this block.
     pub(crate) work: Work,
 }
@@ -41,7 +43,8 @@ impl World {
         let allocations = params.spec().allocations.iter();
         let purse = |amount: &Amount| Purse { balance: amount.units(), nonce: 0 };
         let purses = allocations.map(|(address, amount)| (*address, purse(amount))).collect();
-        let genesis = Known { height: 0, purses, work: work(block.header.bits), block };
+        let work = work(block.header.bits);
+        let genesis = Known { height: 0, purses, is_affordable: true, work, block };
         let known = HashMap::from([(params.genesis_hash(), genesis)]);
         World { params, known, drafts: 0 }
     }
@@ -169,10 +172,17 @@ impl World {
         found
     }
 
-    pub(super) fn record(&mut self, parent: block::Hash, block: Block, purses: Purses) {
+    pub(super) fn record(
+        &mut self,
+        parent: block::Hash,
+        block: Block,
+        purses: Purses,
+        is_affordable: bool,
+    ) {
         let parent = self.known(parent);
-        let work = parent.work.saturating_add(work(block.header.bits));
-        let known = Known { height: parent.height + 1, purses, work, block };
+        let (work, height) =
+            (parent.work.saturating_add(work(block.header.bits)), parent.height + 1);
+        let known = Known { height, purses, is_affordable, work, block };
         self.known.insert(known.block.hash(), known);
     }
 }
@@ -183,12 +193,13 @@ fn work(bits: Bits) -> Work {
 }
 
 /// What a block does: the matured reward is paid, then each transfer in its order. One that cannot
-/// be is left out: the rules have to find it.
+/// be is left out, and the answer is false.
 pub(super) fn apply(
     purses: &mut Purses,
     matured: Option<(Address, u64)>,
     transactions: &[Transaction],
-) {
+) -> bool {
+    let mut is_affordable = true;
     if let Some((recipient, amount)) = matured.filter(|(_, amount)| *amount > 0) {
         purses.entry(recipient).or_default().balance += amount;
     }
@@ -197,6 +208,7 @@ pub(super) fn apply(
         let sender = purses.entry(transfer.sender_address()).or_default();
         let cost = transfer.amount.saturating_add(transfer.fee);
         if sender.balance < cost || sender.nonce != transfer.nonce {
+            is_affordable = false;
             continue;
         }
         sender.balance -= cost;
@@ -204,6 +216,7 @@ pub(super) fn apply(
         purses.entry(transfer.recipient).or_default().balance += transfer.amount;
     }
     purses.retain(|_, purse| *purse != Purse::default());
+    is_affordable
 }
 
 /// LtHash16 as published: the sum, lane by lane, of the expansions of all accounts.

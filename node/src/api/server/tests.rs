@@ -164,13 +164,13 @@ async fn a_request_under_another_name_is_forbidden() {
 async fn protected_routes_need_the_token() {
     let folder = tempfile::tempdir().unwrap();
     let token = Token::open(folder.path()).unwrap();
+    let text = std::fs::read_to_string(folder.path().join("api-token")).unwrap();
+    let text = text.trim();
     let require = middleware::from_fn_with_state(token.clone(), token::require);
     let routes = Router::new().route("/v1/steer", post(async || "steered")).route_layer(require);
-    for (authorization, status) in [
-        (None, 401),
-        (Some("Bearer 0000".to_owned()), 401),
-        (Some(format!("Bearer {}", token.as_str())), 200),
-    ] {
+    for (authorization, status) in
+        [(None, 401), (Some("Bearer 0000".to_owned()), 401), (Some(format!("Bearer {text}")), 200)]
+    {
         let mut request = Request::post("/v1/steer");
         if let Some(authorization) = authorization {
             request = request.header(header::AUTHORIZATION, authorization);

@@ -21,9 +21,12 @@ async fn a_node_that_does_not_mine_says_so() {
 #[tokio::test]
 async fn a_node_that_mines_tells_how_it_goes() {
     let mut world = World::new().await;
-    let threads = NonZeroUsize::new(2).unwrap();
-    let goal = Goal { miner: address(9), blocks: Some(3), threads, pause: Duration::ZERO };
-    world.daemon.mine(goal);
+    world.daemon.mine(Goal {
+        miner: address(9),
+        blocks: Some(3),
+        threads: NonZeroUsize::new(2).unwrap(),
+        pause: Duration::ZERO,
+    });
     assert_eq!(world.daemon.finished().await.unwrap().unwrap().len(), 3);
     let mining = world.get("/v1/mining").await.json();
     assert_eq!((&mining["blocks_found"], &mining["threads"]), (&json!(3), &json!(2)));

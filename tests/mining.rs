@@ -1,0 +1,221 @@
+//! `chain mine` with a node of its own and for one that runs, and what a miner was told is kept.
+
+use crate::forge::{somebody, text};
+use crate::harness::{Node, Process, chain, eventually, run, verified};
+use chain::Params;
+use serde_json::Value;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Mutex;
+use std::time::Duration;
+use tempfile::TempDir;
+
+/// A folder for a test, and a data folder in it that is yet to be made.
+fn place() -> (TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    (folder, data)
+}
+
+/// Mines with a node of its own on `dev`: the hashes it printed, and what it said meanwhile.
+fn mine(data: &Path, flags: &[&str]) -> (Vec<String>, String) {
+    let own_node = ["--network", "dev", "--api", "127.0.0.1:0", "--data", data.to_str().unwrap()];
+    mine_with(&[&own_node, flags].concat())
+}
+
+fn mine_with(flags: &[&str]) -> (Vec<String>, String) {
+    let (code, stdout, stderr) = run(&[&["mine"], flags].concat());
+    assert_eq!(code, Some(0), "{stderr}");
+    (stdout.lines().map(str::to_owned).collect(), stderr)
+}
+
+/// Why mining was refused: one line, and an exit code.
+fn refusal(flags: &[&str], expected: i32) -> String {
+    let (code, stdout, stderr) = run(&[&["mine"], flags].concat());
+    assert_eq!((code, &*stdout), (Some(expected), ""), "{stderr}");
+    stderr
+}
+
+fn miner_of(node: &Node, block: &str) -> Value {
+    node.get(&format!("/v1/blocks/{block}")).json()["miner"].clone()
+}
+
+#[test]
+fn what_was_mined_is_there_for_a_node_and_after_a_crash() {
+    let (_folder, data) = place();
+    let miner = text(somebody(1));
+    let (hashes, told) = mine(&data, &["--miner", &miner, "--blocks", "5"]);
+    assert_eq!(hashes.len(), 5, "{hashes:?}");
+    assert!(told.contains("started a node: REST API at http://127.0.0.1:"), "{told}");
+    assert!(told.lines().last().unwrap().contains("5 found"), "{told}");
+
+    let node = Node::start(&data, &[]);
+    for (height, hash) in (1..).zip(&hashes) {
+        let block = node.get(&format!("/v1/blocks/{height}")).json();
+        assert_eq!((&block["hash"], &block["miner"]), (&hash.as_str().into(), &(*miner).into()));
+    }
+    let tip = node.tip();
+    assert_eq!((tip.height, &tip.hash), (5, &hashes[4]));
+    node.kill();
+    let node = Node::start(&data, &[]);
+    assert_eq!(node.tip(), tip);
+    node.kill();
+    assert_eq!(verified(&data), tip);
+}
+
+#[test]
+fn mining_goes_through_a_node_that_runs() {
+    let (_folder, data) = place();
+    let node = Node::start(&data, &[]);
+    let places = [["--node", &node.url()], ["--data", data.to_str().unwrap()]];
+    for (number, place) in (1_u8..).zip(places) {
+        let miner = text(somebody(number));
+        // Its network is that of the address.
+        let flags = [&["--miner", &miner, "--blocks", "3"][..], &place].concat();
+        let (hashes, told) = mine_with(&flags);
+        assert_eq!(hashes.len(), 3, "{hashes:?}");
+        assert!(told.contains(&node.url()) && !told.contains("started a node"), "{told}");
+        for hash in &hashes {
+            let block = node.get(&format!("/v1/blocks/{hash}")).json();
+            assert_eq!(
+                (&block["in_best_chain"], &block["miner"]),
+                (&true.into(), &(*miner).into())
+            );
+        }
+        assert_eq!(node.tip().height, u64::from(number) * 3);
+    }
+}
+
+#[test]
+fn without_an_address_a_wallet_is_made_and_used_again() {
+    let (folder, data) = place();
+    let wallets = folder.path().join("wallets");
+    let flags = ["--wallet-dir", wallets.to_str().unwrap(), "--blocks", "1"];
+    let (_, told) = mine(&data, &flags);
+    let said = |start: &str| told.lines().find_map(|line| line.strip_prefix(start)).unwrap();
+    assert!(said("made a wallet: ").starts_with(wallets.to_str().unwrap()), "{told}");
+    assert!(told.contains("it has no password"), "{told}");
+    let words = "its words, the only other copy of its keys: ";
+    assert_eq!(said(words).split(' ').count(), 12, "{told}");
+    let address = said("its address: ").to_owned();
+
+    let (_, again) = mine(&data, &flags);
+    assert!(!again.contains("made a wallet") && again.contains(&address), "{again}");
+    let node = Node::start(&data, &[]);
+    assert_eq!([miner_of(&node, "1"), miner_of(&node, "2")], [&*address, &*address]);
+}
+
+// O01
+#[test]
+fn mining_stops_at_once_when_told() {
+    let (folder, data) = place();
+    let flags = ["--network", "testnet", "--api", "127.0.0.1:0", "--threads", "1"];
+    let miner = somebody(1).encode(Params::testnet().hrp());
+    // As soon as anything is heard of it, and when it is at work.
+    for (number, sign) in ["mining for", "started a node", "H/s"].into_iter().enumerate() {
+        let mut command = chain(&["mine", "--miner", &miner, "--data"]);
+        let prints = folder.path().join(number.to_string());
+        let mut mining = Process::start(command.arg(&data).args(flags), &prints);
+        eventually(sign, || mining.stderr().contains(sign).then_some(()));
+        let (status, took) = mining.terminate();
+        assert_eq!(status.code(), Some(0), "{sign}: {}", mining.stderr());
+        assert!(took < Duration::from_secs(5), "{sign}: {took:?}");
+    }
+    verified(&data);
+
+    let (_other, data) = place();
+    let node = Node::start(&data, &[]);
+    let mut command = chain(&["mine", "--miner", &text(somebody(1)), "--node", &node.url()]);
+    let mut mining = Process::start(&mut command, &folder.path().join("remote"));
+    eventually("a block", || (node.tip().height > 0).then_some(()));
+    let (status, took) = mining.terminate();
+    assert_eq!(status.code(), Some(0), "{}", mining.stderr());
+    assert!(took < Duration::from_secs(5), "{took:?}");
+}
+
+// O08
+#[test]
+fn what_keeps_a_miner_from_starting_is_one_line() {
+    let (folder, data) = place();
+    let data = data.to_str().unwrap();
+    let miner = text(somebody(1));
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let line = refusal(&["--miner", &miner, "--data", data, "--api", &address], 1);
+    let line = line.lines().last().unwrap();
+    assert!(line.starts_with("chain: ") && line.contains(&address), "{line}");
+
+    let testnet = somebody(1).encode(Params::testnet().hrp());
+    let line = refusal(&["--miner", &testnet, "--network", "dev", "--data", data], 1);
+    assert!(line.lines().count() == 1 && line.contains(&testnet), "{line}");
+    let line = refusal(&["--miner", &miner[..20], "--network", "dev", "--data", data], 1);
+    assert_eq!(line.lines().count(), 1, "{line}");
+
+    let node = Node::start(&folder.path().join("other"), &[]);
+    let line = refusal(&["--miner", &testnet, "--node", &node.url()], 1);
+    assert!(line.lines().count() == 1 && line.contains("dev"), "{line}");
+    assert_eq!(node.tip().height, 0);
+    // Somewhere nobody answers, as it was named: no node is started instead.
+    let line = refusal(&["--miner", &miner, "--node", "http://127.0.0.1:1"], 1);
+    assert!(line.lines().count() == 1 && line.contains("127.0.0.1:1"), "{line}");
+
+    for usage in [["--threads", "0"], ["--blocks", "0"], ["--blocks", "many"]] {
+        let line = refusal(&[&["--miner", &miner, "--data", data][..], &usage].concat(), 2);
+        assert!(line.contains(usage[0]), "{line}");
+    }
+}
+
+// T14
+#[test]
+fn a_data_folder_in_use_names_who_uses_it() {
+    let (_folder, data) = place();
+    let node = Node::start(&data, &[]);
+    node.generate(2, &text(somebody(1))).unwrap();
+    let holder = format!("process {}", node.id());
+    let data = data.to_str().unwrap();
+    for command in [&["node", "--network", "dev", "--api", "127.0.0.1:0"][..], &["verify"]] {
+        let (code, stdout, stderr) = run(&[command, &["--data", data]].concat());
+        assert_eq!((code, &*stdout), (Some(1), ""), "{stderr}");
+        assert_eq!(stderr.lines().count(), 1, "{stderr}");
+        assert!(stderr.contains(&holder) && stderr.contains(data), "{stderr}");
+    }
+    assert_eq!(node.tip().height, 2, "the first goes on");
+    assert_eq!(node.generate(1, &text(somebody(1))).unwrap().len(), 1);
+}
+
+// T01
+#[test]
+fn no_acknowledged_block_is_lost_however_often_the_node_is_killed() {
+    let (_folder, data) = place();
+    let miner = text(somebody(1));
+    let acknowledged = Mutex::new(Vec::<String>::new());
+    let known = || acknowledged.lock().unwrap().len();
+    for (round, more) in [1, 40, 3, 17, 6, 29].into_iter().enumerate() {
+        let node = Node::start(&data, &[]);
+        let tip = node.tip();
+        for (height, hash) in (1_u64..).zip(&*acknowledged.lock().unwrap()) {
+            let block = node.get(&format!("/v1/blocks/{hash}")).json();
+            assert_eq!(block["in_best_chain"], true, "lost: {height} of {tip:?}");
+        }
+        let kill_at = known() + more;
+        // One block an answer, or some; until there is no answer.
+        let blocks = u32::try_from(round % 3 + 1).unwrap();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while let Some(hashes) = node.generate(blocks, &miner) {
+                    acknowledged.lock().unwrap().extend(hashes);
+                }
+            });
+            eventually("blocks", || (known() >= kill_at).then_some(()));
+            let pid = node.id().to_string();
+            assert!(Command::new("kill").args(["-KILL", &pid]).status().unwrap().success());
+        });
+    }
+    let tip = verified(&data);
+    let node = Node::start(&data, &[]);
+    assert_eq!(node.tip(), tip);
+    assert!(tip.height >= known() as u64);
+    let last = acknowledged.lock().unwrap().last().unwrap().clone();
+    assert_eq!(node.get(&format!("/v1/blocks/{last}")).json()["in_best_chain"], true);
+}

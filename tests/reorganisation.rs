@@ -1,0 +1,208 @@
+//! Heavier branches, handed in block by block over REST.
+
+use crate::forge::{Forge, RICH, key, pay, somebody, spoil, text};
+use crate::harness::{Answer, Node, verified};
+use chain::{Address, Block};
+use serde_json::{Value, json};
+
+fn hand_in(node: &Node, block: &Block) -> Answer {
+    let body = hex::encode(block.encode());
+    node.ask("POST", "/v1/blocks", &["Content-Type: text/plain"], body.as_bytes())
+}
+
+/// Hands blocks in that must become this.
+fn hand_in_all(node: &Node, blocks: &[Block], status: &str) {
+    for block in blocks {
+        let answer = hand_in(node, block);
+        assert_eq!((answer.status, &answer.json()["status"]), (201, &json!(status)), "{answer:?}");
+    }
+}
+
+/// Hands a block in that must be refused, and gives the code of the rule.
+fn refusal(node: &Node, block: &Block) -> String {
+    let answer = hand_in(node, block);
+    assert_eq!(answer.status, 422, "{answer:?}");
+    assert_eq!(answer.header("content-type"), Some("application/problem+json"));
+    answer.json()["code"].as_str().unwrap().to_owned()
+}
+
+/// Ids that wait for a block, sorted.
+fn waiting(node: &Node) -> Vec<String> {
+    let page = node.get("/v1/mempool/transactions?limit=100").json();
+    assert_eq!(page["next"], Value::Null);
+    let items = page["items"].as_array().unwrap();
+    let mut ids: Vec<_> =
+        items.iter().map(|item| item["id"].as_str().unwrap().to_owned()).collect();
+    ids.sort();
+    ids
+}
+
+/// What the best chain makes of everybody.
+fn accounts(node: &Node, addresses: &[Address]) -> Vec<Value> {
+    let fields = ["address", "balance", "immature", "nonce", "transaction_count"];
+    let account = |address: &Address| {
+        let whole = node.get(&format!("/v1/accounts/{}", text(*address))).json();
+        Value::from_iter(fields.map(|field| (field, whole[field].clone())))
+    };
+    addresses.iter().map(account).collect()
+}
+
+/// Every block of the best chain as its bytes, whole accounts with all that moved them, and the
+/// pool.
+fn everything(node: &Node, addresses: &[Address]) -> Vec<Vec<u8>> {
+    let heights = 0..=node.tip().height;
+    let blocks = heights.map(|height| format!("/v1/blocks/{height}/raw"));
+    let accounts = addresses.iter().flat_map(|address| {
+        let account = format!("/v1/accounts/{}", text(*address));
+        [format!("{account}/transactions?limit=100"), account]
+    });
+    let pool = ["/v1/mempool", "/v1/mempool/transactions", "/v1/headers", "/v1/fees"];
+    let paths = blocks.chain(accounts).chain(pool.map(str::to_owned));
+    paths.map(|path| node.get(&path).body().to_vec()).collect()
+}
+
+// genesis ─ a1 ─ … ─ a100
+//        └─ b1 ─ … ─ b100 ─ b101      heavier
+#[test]
+fn a_hundred_blocks_give_way_to_a_heavier_branch() {
+    let [alice, bob] = RICH.map(key);
+    let (miner_a, miner_b, carol, dave) = (somebody(1), somebody(2), somebody(3), somebody(4));
+    let mut a = Forge::new(miner_a);
+    let mut lost = Vec::new();
+    let losing: Vec<Block> = (0..100)
+        .map(|number: u64| match number {
+            10..20 => {
+                lost.push(pay(&alice, number - 10, carol, 1_000 + number));
+                a.block(lost.last().cloned())
+            }
+            // The other branch spends this nonce otherwise.
+            50 => a.block([pay(&bob, 0, carol, 5_000)]),
+            _ => a.block([]),
+        })
+        .collect();
+    let mut b = Forge::new(miner_b);
+    let mut winning = b.blocks(40);
+    winning.push(b.block([pay(&bob, 0, dave, 7_000), pay(&bob, 1, dave, 8_000)]));
+    winning.extend(b.blocks(60));
+    let folder = tempfile::tempdir().unwrap();
+    let [data, fresh] = ["data", "fresh"].map(|name| folder.path().join(name));
+
+    let node = Node::start(&data, &[]);
+    hand_in_all(&node, &losing, "connected");
+    assert!(waiting(&node).is_empty());
+    let (last, before) = winning.split_last().unwrap();
+    hand_in_all(&node, before, "side-branch");
+    assert_eq!(node.tip().hash, losing[99].hash().to_string());
+    hand_in_all(&node, std::slice::from_ref(last), "connected");
+    let again = hand_in(&node, last);
+    assert_eq!((again.status, &again.json()["status"]), (200, &json!("known")));
+
+    let mut returned: Vec<_> = lost.iter().map(|transfer| transfer.id().to_string()).collect();
+    returned.sort();
+    assert_eq!(waiting(&node), returned);
+    let stale = node.get(&format!("/v1/blocks/{}", losing[99].hash())).json();
+    assert_eq!((&stale["in_best_chain"], &stale["confirmations"]), (&json!(false), &json!(0)));
+
+    let straight = Node::start(&fresh, &[]);
+    hand_in_all(&straight, &winning, "connected");
+    let addresses = [alice, bob]
+        .map(|key| key.public_key().address())
+        .into_iter()
+        .chain([miner_a, miner_b, carol, dave]);
+    let addresses: Vec<Address> = addresses.collect();
+    assert_eq!(accounts(&node, &addresses), accounts(&straight, &addresses));
+    assert_eq!(node.tip(), straight.tip());
+    for path in ["/v1/headers", "/v1/blocks/41?full=true", "/v1/blocks?limit=100"] {
+        assert_eq!(node.get(path).body(), straight.get(path).body(), "{path}");
+    }
+
+    // The same after a restart.
+    node.kill();
+    let node = Node::start(&data, &[]);
+    assert_eq!(accounts(&node, &addresses), accounts(&straight, &addresses));
+    let tip = node.tip();
+    assert!(node.stop().success());
+    assert_eq!(verified(&data), tip);
+}
+
+// genesis ─ a1 ─ … ─ a5
+//        └─ b1 ─ b2 ─ b3 ─ … ─ b6 ─ b7      b3 breaks a rule that needs the accounts to be seen
+#[test]
+fn a_heavier_branch_with_an_invalid_block_changes_nothing() {
+    let alice = key(RICH[0]);
+    let (miner_a, miner_b, carol) = (somebody(1), somebody(2), somebody(3));
+    let mut a = Forge::new(miner_a);
+    let mut best = vec![a.block([pay(&alice, 0, carol, 1_000)])];
+    best.extend(a.blocks(4));
+    let good = {
+        let mut b = Forge::new(miner_b);
+        let mut good = vec![b.block([pay(&alice, 0, miner_b, 9_000)])];
+        good.extend(b.blocks(6));
+        good
+    };
+    let addresses = [alice.public_key().address(), miner_a, miner_b, carol];
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let node = Node::start(&data, &[]);
+    hand_in_all(&node, &best, "connected");
+    let pending = pay(&alice, 1, carol, 2_000);
+    let body = hex::encode(pending.encode());
+    let headers = ["Content-Type: text/plain"];
+    let answer = node.ask("POST", "/v1/transactions", &headers, body.as_bytes());
+    assert_eq!(answer.status, 201, "{answer:?}");
+    let before = everything(&node, &addresses);
+
+    let greedy = spoil(&good, 2, |coinbase| coinbase.reward += 1);
+    let forgetful = spoil(&good, 2, |coinbase| coinbase.commitment[31] ^= 1);
+    for (bad, code) in [(greedy, "wrong-reward"), (forgetful, "wrong-accounts")] {
+        let first_new = usize::from(code == "wrong-accounts") * 2;
+        hand_in_all(&node, &bad[first_new..5], "side-branch");
+        assert_eq!(refusal(&node, &bad[5]), "invalid-ancestor");
+        assert_eq!(refusal(&node, &bad[5]), "invalid-ancestor");
+        assert_eq!(refusal(&node, &bad[6]), "invalid-ancestor");
+        assert_eq!(refusal(&node, &bad[2]), code, "what is wrong is remembered");
+        assert_eq!(everything(&node, &addresses), before);
+    }
+
+    // The valid beginning of the branch is not condemned with the rest.
+    hand_in_all(&node, &good[2..5], "side-branch");
+    hand_in_all(&node, &good[5..6], "connected");
+    let tip = node.tip();
+    assert_eq!(tip.hash, good[5].hash().to_string());
+    node.kill();
+    assert_eq!(verified(&data), tip);
+}
+
+#[test]
+fn what_can_never_be_a_block_is_refused_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let node = Node::start(&folder.path().join("data"), &[]);
+    let blocks = Forge::new(somebody(1)).blocks(3);
+
+    assert_eq!(refusal(&node, &blocks[1]), "unknown-parent");
+    hand_in_all(&node, &blocks[..1], "connected");
+    hand_in_all(&node, &blocks[1..2], "connected");
+    let before = everything(&node, &[somebody(1)]);
+
+    let greedy = spoil(&blocks, 2, |coinbase| coinbase.reward += 1);
+    assert_eq!(refusal(&node, &greedy[2]), "wrong-reward");
+    assert_eq!(refusal(&node, &greedy[2]), "wrong-reward");
+    let mut other = blocks[2].clone();
+    while other.header.bits.target().unwrap().is_met_by(other.header.hash().as_bytes()) {
+        other.header.nonce += 1;
+    }
+    assert_eq!(refusal(&node, &other), "high-hash");
+    let bytes = blocks[2].encode();
+    for (body, status) in [
+        (hex::encode(&bytes[1..]), 422),
+        (hex::encode(&bytes[..bytes.len() - 1]), 422),
+        (format!("{}00", hex::encode(&bytes)), 422),
+        ("not hexadecimal".into(), 400),
+    ] {
+        let headers = ["Content-Type: text/plain"];
+        let answer = node.ask("POST", "/v1/blocks", &headers, body.as_bytes());
+        assert_eq!(answer.status, status, "{answer:?}");
+    }
+    assert_eq!(everything(&node, &[somebody(1)]), before);
+    hand_in_all(&node, &blocks[2..], "connected");
+}
