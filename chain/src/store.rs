@@ -49,6 +49,12 @@ pub enum StoreError {
         /// The broken rule.
         reason: String,
     },
+    /// Blocks were taken back, and the accounts are not those of the block before them.
+    #[error("taking back the blocks after {fork} does not give its accounts: run `chain verify`")]
+    BadUndo {
+        /// The last block that was not taken back.
+        fork: crate::block::Hash,
+    },
     /// Heights are 32 bits.
     #[error("the chain has reached the last height there is")]
     HeightsExhausted,

@@ -74,6 +74,16 @@ pub struct Node {
     pub status: Status,
 }
 
+impl Node {
+    /// Where it is recorded how to take the block back; `None` unless it is known to be valid.
+    pub fn undo(&self) -> Option<Place> {
+        match self.status {
+            Status::Valid { undo } => Some(undo),
+            Status::Stored | Status::Invalid { .. } => None,
+        }
+    }
+}
+
 /// What the tree is told of a new block; it finds out the rest.
 #[derive(Clone, Copy, Debug)]
 pub struct NewNode {
@@ -265,9 +275,11 @@ impl Tree {
         }
     }
 
-    /// Remembers that a block is valid on its parent.
-    pub fn set_valid(&mut self, number: Number, undo: Place) {
-        self.nodes[number.0 as usize].status = Status::Valid { undo };
+    /// Remembers that a block is valid on its parent; its hash.
+    pub fn set_valid(&mut self, number: Number, undo: Place) -> block::Hash {
+        let node = &mut self.nodes[number.0 as usize];
+        node.status = Status::Valid { undo };
+        node.hash
     }
 
     /// Remembers that a block breaks a rule, and with it all that descends from it. The blocks whose

@@ -45,10 +45,11 @@ impl<'a> Rows<'a> {
         Ok(self.get(&rows::page_key(address, page))?.unwrap_or_default())
     }
 
-    pub(super) fn heights(&self, id: &Id) -> Result<Vec<Height>, StoreError> {
+    /// Where transactions stand that have this id, or one that begins like it.
+    pub(super) fn entries(&self, id: &Id) -> Result<Vec<Entry>, StoreError> {
         let key = rows::transaction_key(id);
         let Some(value) = self.get(&key)? else { return Ok(Vec::new()) };
-        rows::decode_heights(&value).ok_or(StoreError::BadRow { key })
+        rows::decode_entries(&value).ok_or(StoreError::BadRow { key })
     }
 }
 
@@ -98,9 +99,9 @@ impl<'a> Draft<'a> {
         self.read(&key, AccountRow::decode, |rows| rows.account_row(address))
     }
 
-    fn heights(&self, id: &Id) -> Result<Vec<Height>, StoreError> {
+    fn entries(&self, id: &Id) -> Result<Vec<Entry>, StoreError> {
         let key = rows::transaction_key(id);
-        self.read(&key, rows::decode_heights, |rows| rows.heights(id))
+        self.read(&key, rows::decode_entries, |rows| rows.entries(id))
     }
 
     fn put_account_row(&mut self, address: &Address, row: &AccountRow) {
@@ -131,10 +132,10 @@ impl<'a> Draft<'a> {
         for (address, position) in participants(block) {
             self.append_entry(&address, Entry { height, position })?;
         }
-        for id in ids {
-            let mut heights = self.heights(id)?;
-            heights.push(height);
-            self.changes.insert(rows::transaction_key(id), rows::encode_heights(&heights));
+        for (position, id) in (0..).zip(ids) {
+            let mut entries = self.entries(id)?;
+            entries.push(Entry { height, position });
+            self.changes.insert(rows::transaction_key(id), rows::encode_entries(&entries));
         }
         Ok(())
     }
@@ -156,9 +157,9 @@ impl<'a> Draft<'a> {
         }
         self.set_accounts(undo.accounts().iter().copied())?;
         for id in block.ids() {
-            let mut heights = self.heights(&id)?;
-            heights.retain(|other| *other != height);
-            self.changes.insert(rows::transaction_key(&id), rows::encode_heights(&heights));
+            let mut entries = self.entries(&id)?;
+            entries.retain(|entry| entry.height != height);
+            self.changes.insert(rows::transaction_key(&id), rows::encode_entries(&entries));
         }
         Ok(())
     }

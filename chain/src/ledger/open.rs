@@ -12,7 +12,7 @@ use crate::store::blocks::{BlockLog, Cut, FILE_BYTES, Kind, LogError, Place, Pos
 use crate::store::directory::{Directory, LastStop};
 use crate::store::index::{Changes, Index, Opened};
 use crate::store::{StoreError, rows};
-use crate::tree::{Number, Status, Tree};
+use crate::tree::{Number, Tree};
 use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 use std::sync::{Arc, RwLock};
@@ -250,9 +250,7 @@ fn best_chain(tree: &Tree, tip: Number) -> Option<Vec<Number>> {
     let mut at = tip;
     while at != Number::GENESIS {
         let node = tree.node(at);
-        if !matches!(node.status, Status::Valid { .. }) {
-            return None;
-        }
+        node.undo()?;
         at = node.parent;
         best.push(at);
     }

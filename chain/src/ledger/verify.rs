@@ -4,13 +4,14 @@
 
 use super::open::{Notice, OpenError, Options, open};
 use super::{View, Writer};
-use crate::accounts::{Account, AccountView, Commitment, Overlay};
+use crate::accounts::{Account, AccountView, Commitment, Overlay, Undo};
 use crate::address::Address;
 use crate::amount::Amount;
 use crate::block::{self, Height};
 use crate::params::Params;
 use crate::rules::body::{self, ConnectError};
 use crate::rules::{RuleError, header};
+use crate::store::blocks::Place;
 use crate::store::{StoreError, rows};
 use crate::tree::{Node, Number};
 use std::collections::HashMap;
@@ -65,6 +66,20 @@ pub enum VerifyError {
         found: Account,
         /// As the blocks give it.
         expected: Account,
+    },
+    /// A block could not be taken back rightly.
+    #[error(
+        "what takes back block {hash} at height {height} is recorded wrongly in block file {} at \
+         offset {}: restore the file from a backup or another node's data directory",
+        place.file, place.offset
+    )]
+    Undo {
+        /// Its height.
+        height: Height,
+        /// Its hash.
+        hash: block::Hash,
+        /// Where the record is.
+        place: Place,
     },
     /// Money was made or lost.
     #[error(
@@ -162,6 +177,10 @@ fn replay(
             Err(ConnectError::Rule(error)) => return Err(invalid(error)),
             Err(ConnectError::View(never)) => match never {},
         };
+        if view.undo(node)? != Undo::of(&changes) {
+            let place = node.undo().expect("a block of the best chain is valid");
+            return Err(VerifyError::Undo { height: node.height, hash: node.hash, place });
+        }
         accounts.extend(changes.iter().map(|change| (change.address, change.after)));
     }
     progress(tip, tip);

@@ -1,9 +1,9 @@
 //! The chain as readers see it: one tip, for as long as the view is held.
 
 use super::draft::Rows;
-use super::writer::read_block;
+use super::writer::{read_block, read_undo};
 use super::{Shared, State};
-use crate::accounts::{Account, AccountView};
+use crate::accounts::{Account, AccountView, Undo};
 use crate::address::Address;
 use crate::amount::Amount;
 use crate::block::{self, Block, Header, Height};
@@ -11,7 +11,7 @@ use crate::mempool::Mempool;
 use crate::params::Params;
 use crate::store::StoreError;
 use crate::store::rows::{ENTRIES_PER_PAGE, Entry};
-use crate::tree::{Node, Number, Status};
+use crate::tree::{Node, Number};
 use crate::tx::Id;
 use std::sync::RwLockReadGuard;
 
@@ -163,6 +163,11 @@ impl<'a> View<'a> {
         self.header_of(node, &self.state.log.read_prefix(node.place, 80)?)
     }
 
+    /// What the accounts that a block of the best chain changed were before it.
+    pub(super) fn undo(&self, node: &Node) -> Result<Undo, StoreError> {
+        read_undo(&self.state.log, node)
+    }
+
     /// The header that these bytes must be.
     fn header_of(&self, node: &Node, bytes: &[u8]) -> Result<Header, StoreError> {
         let header = Header::decode(bytes).ok().filter(|header| header.hash() == node.hash);
@@ -216,13 +221,12 @@ impl<'a> View<'a> {
 
     /// Where a transaction stands in the best chain.
     pub fn transaction(&self, id: &Id) -> Result<Option<(Block, Entry)>, StoreError> {
-        for height in self.rows().heights(id)? {
-            let Some(node) = self.at(height) else { continue };
+        for entry in self.rows().entries(id)? {
+            let Some(node) = self.at(entry.height) else { continue };
             let block = self.block(node)?;
-            let position =
-                block.transactions.iter().position(|transaction| transaction.id() == *id);
-            if let Some(position) = position.and_then(|position| u32::try_from(position).ok()) {
-                return Ok(Some((block, Entry { height, position })));
+            let found = block.transactions.get(entry.position as usize);
+            if found.is_some_and(|transaction| transaction.id() == *id) {
+                return Ok(Some((block, entry)));
             }
         }
         Ok(None)
@@ -235,7 +239,7 @@ impl<'a> View<'a> {
 
     /// Whether a block is known to be valid with all its ancestors.
     pub fn is_valid(&self, node: &Node) -> bool {
-        matches!(node.status, Status::Valid { .. })
+        node.undo().is_some()
     }
 }
 

@@ -45,7 +45,8 @@ pub struct Writer {
     pub(super) confirmed: BTreeSet<Id>,
     /// Chunks of nodes that changed since the last flush.
     pub(super) dirty_chunks: BTreeSet<u32>,
-    /// Undo records that are in the log already: filled while the log is replayed.
+    /// Undo records that are in the log already, of blocks that are not known to be valid: those
+    /// that a replay is yet to come to, and those whose block did not fit on the disk.
     pub(super) known_undos: HashMap<block::Hash, Place>,
 }
 
@@ -134,11 +135,13 @@ impl Writer {
         }
     }
 
-    fn log_undo(&mut self, hash: &block::Hash, undo: &Undo) -> Result<Place, StoreError> {
-        match self.known_undos.remove(hash) {
-            Some(place) => Ok(place),
-            None => Ok(self.log.append(Kind::Undo, &encode_undo(hash, undo))?),
+    fn log_undo(&mut self, hash: block::Hash, undo: &Undo) -> Result<Place, StoreError> {
+        if let Some(place) = self.known_undos.get(&hash) {
+            return Ok(*place);
         }
+        let place = self.log.append(Kind::Undo, &encode_undo(&hash, undo))?;
+        self.known_undos.insert(hash, place);
+        Ok(place)
     }
 
     /// Makes a block with more work than the tip the new tip, if its whole branch is valid.
@@ -149,7 +152,7 @@ impl Writer {
         stored: Option<Place>,
     ) -> Result<(), SubmitError> {
         let tried = self.try_branch(parent, block)?;
-        let Branch { path, changes, touched, unconfirmed, confirmed, lanes, undos } = match tried {
+        let Branch { path, undo, changes, touched, unconfirmed, confirmed, lanes } = match tried {
             Ok(branch) => branch,
             Err(Fault::NewBlock(error)) => {
                 return Err(self.refuse(block.hash(), parent, error).into());
@@ -162,25 +165,21 @@ impl Writer {
         };
         // All records before any change in memory, and the block, which alone can change anything
         // when the log is replayed, last: a full disk then leaves everything as it was.
-        let mut made_valid = Vec::with_capacity(undos.len());
-        for (number, undo) in path.into_iter().map(Some).chain([None]).zip(undos) {
-            let (hash, status) = match number {
-                Some(number) => {
-                    let node = *self.shared.read().tree.node(number);
-                    (node.hash, node.status)
-                }
-                None => (block.hash(), Status::Stored),
-            };
+        let mut made_valid = Vec::with_capacity(path.len() + 1);
+        for (number, undo) in path {
+            let Node { hash, status, .. } = *self.shared.read().tree.node(number);
             // One that was connected before was so on the same parent: its undo is the same.
             if status == Status::Stored {
-                made_valid.push((number, self.log_undo(&hash, &undo)?));
+                made_valid.push((number, self.log_undo(hash, &undo)?));
             }
         }
+        let undo = self.log_undo(block.hash(), &undo)?;
         let place = self.log_block(block, stored)?;
         let tip = self.insert(parent, block, place);
+        made_valid.push((tip, undo));
         for (number, undo) in made_valid {
-            let number = number.unwrap_or(tip);
-            self.shared.write().tree.set_valid(number, undo);
+            let hash = self.shared.write().tree.set_valid(number, undo);
+            self.known_undos.remove(&hash);
             self.dirty_chunks.insert(number.get() / rows::NODES_PER_CHUNK);
         }
         self.pending.extend(changes);
@@ -210,14 +209,17 @@ impl Writer {
             touched: BTreeSet::new(),
             unconfirmed: Vec::new(),
             confirmed: Vec::new(),
-            undos: Vec::new(),
             threads: self.threads,
         };
-        for number in path.disconnect {
-            attempt.disconnect(number)?;
+        for number in &path.disconnect {
+            attempt.disconnect(*number)?;
         }
-        for number in &path.connect {
-            let node = state.tree.node(*number);
+        if !path.disconnect.is_empty() {
+            attempt.is_back_at(state.tree.node(path.fork))?;
+        }
+        let mut connected = Vec::with_capacity(path.connect.len());
+        for number in path.connect {
+            let node = state.tree.node(number);
             let stored = read_block(&state.log, node)?;
             let is_known = |id: &_| state.mempool.contains(id);
             let checked = body::check(stored, attempt.params, is_known, self.threads);
@@ -225,24 +227,19 @@ impl Writer {
                 hash: node.hash,
                 reason: error.to_string(),
             })?;
-            if let Err(error) = attempt.connect(&checked, node.parent)? {
-                return Ok(Err(Fault::Ancestor(*number, error)));
+            match attempt.connect(&checked, node.parent)? {
+                Ok(undo) => connected.push((number, undo)),
+                Err(error) => return Ok(Err(Fault::Ancestor(number, error))),
             }
         }
-        if let Err(error) = attempt.connect(block, parent)? {
-            return Ok(Err(Fault::NewBlock(error)));
-        }
-        let Attempt { draft, lanes, touched, unconfirmed, confirmed, undos, .. } = attempt;
+        let undo = match attempt.connect(block, parent)? {
+            Ok(undo) => undo,
+            Err(error) => return Ok(Err(Fault::NewBlock(error))),
+        };
+        let Attempt { draft, lanes, touched, unconfirmed, confirmed, .. } = attempt;
         let changes = draft.into_changes();
-        Ok(Ok(Branch {
-            path: path.connect,
-            changes,
-            touched,
-            unconfirmed,
-            confirmed,
-            lanes,
-            undos,
-        }))
+        let path = connected;
+        Ok(Ok(Branch { path, undo, changes, touched, unconfirmed, confirmed, lanes }))
     }
 
     fn mark_invalid(&mut self, number: Number, error: &RuleError) -> block::Hash {
@@ -352,15 +349,15 @@ impl Writer {
 
 /// A way to a new tip that was found valid.
 struct Branch {
-    /// Stored blocks on the way, before the new one.
-    path: Vec<Number>,
+    /// Stored blocks on the way, before the new one, and how to take them back.
+    path: Vec<(Number, Undo)>,
+    /// How to take the new one back.
+    undo: Undo,
     changes: Changes,
     touched: BTreeSet<Address>,
     unconfirmed: Vec<Id>,
     confirmed: Vec<Id>,
     lanes: Commitment,
-    /// Of the blocks on the way and the new one.
-    undos: Vec<Undo>,
 }
 
 /// Which block of a branch breaks a rule.
@@ -379,7 +376,6 @@ struct Attempt<'a> {
     /// Transfers of the blocks that are left, and of those that are entered.
     unconfirmed: Vec<Id>,
     confirmed: Vec<Id>,
-    undos: Vec<Undo>,
     threads: usize,
 }
 
@@ -388,7 +384,7 @@ impl Attempt<'_> {
         &mut self,
         block: &CheckedBlock,
         parent: Number,
-    ) -> Result<Result<(), RuleError>, StoreError> {
+    ) -> Result<Result<Undo, RuleError>, StoreError> {
         let node = self.state.tree.node(parent);
         let place = body::Place {
             height: node.height.next().ok_or(StoreError::HeightsExhausted)?,
@@ -405,17 +401,13 @@ impl Attempt<'_> {
         self.draft.connect(place.height, block.block(), block.ids(), &changes)?;
         self.touched.extend(changes.iter().map(|change| change.address));
         self.confirmed.extend(block.transfers().iter().map(|terms| terms.id));
-        self.undos.push(Undo::of(&changes));
-        Ok(Ok(()))
+        Ok(Ok(Undo::of(&changes)))
     }
 
     fn disconnect(&mut self, number: Number) -> Result<(), StoreError> {
         let node = self.state.tree.node(number);
-        let Status::Valid { undo: place } = node.status else {
-            unreachable!("a block of the best chain is valid")
-        };
         let block = read_block(&self.state.log, node)?;
-        let undo = read_undo(&self.state.log, place, &node.hash)?;
+        let undo = read_undo(&self.state.log, node)?;
         let mut overlay = Overlay::new(&self.draft);
         for (address, account) in undo.accounts() {
             overlay.set(*address, *account)?;
@@ -426,6 +418,15 @@ impl Attempt<'_> {
         self.unconfirmed.extend(block.transfers().map(|(_, transfer)| transfer.id()));
         self.touched.extend(changes.iter().map(|change| change.address));
         Ok(())
+    }
+
+    /// Whether disconnecting led to the accounts the fork commits to: otherwise the next block would
+    /// be blamed for what is wrong on this disk.
+    fn is_back_at(&self, fork: &Node) -> Result<(), StoreError> {
+        let coinbase = read_block(&self.state.log, fork)?.coinbase().cloned();
+        let committed = coinbase.map(|coinbase| coinbase.commitment);
+        let is_back = committed == Some(self.lanes.digest());
+        is_back.then_some(()).ok_or(StoreError::BadUndo { fork: fork.hash })
     }
 }
 
@@ -501,13 +502,11 @@ pub(super) fn encode_undo(hash: &block::Hash, undo: &Undo) -> Vec<u8> {
     [hash.as_bytes().as_slice(), &undo.encode()].concat()
 }
 
-pub(super) fn read_undo(
-    log: &LogReader,
-    place: Place,
-    hash: &block::Hash,
-) -> Result<Undo, StoreError> {
+/// How to take a block of the best chain back.
+pub(super) fn read_undo(log: &LogReader, node: &Node) -> Result<Undo, StoreError> {
+    let place = node.undo().expect("a block of the best chain is valid");
     let (kind, bytes) = log.read(place)?;
-    let undo = bytes.strip_prefix(hash.as_bytes()).filter(|_| kind == Kind::Undo);
+    let undo = bytes.strip_prefix(node.hash.as_bytes()).filter(|_| kind == Kind::Undo);
     let undo = undo.and_then(|bytes| Undo::decode(bytes).ok().flatten());
     undo.ok_or(StoreError::BadRecord { place })
 }

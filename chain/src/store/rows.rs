@@ -7,7 +7,7 @@
 //! | `n` chunk u32 | up to 32 nodes of 113 bytes | the tree of blocks, in the order of arrival |
 //! | `a` address 20 | balance u64, nonce u64, entries u32 | an account, and how many history entries it has |
 //! | `h` address 20, page u32 | up to 256 times height u32, position u32 | an address's transactions, oldest first |
-//! | `t` first 8 bytes of an id | heights u32 | blocks of the best chain with such a transaction |
+//! | `t` first 8 bytes of an id | times height u32, position u32 | transactions of the best chain with such an id |
 //!
 //! The ledger's writer writes all of them. A page may be longer than the entries that count: those
 //! left by a block that was disconnected are overwritten by the next.
@@ -25,7 +25,7 @@ use crate::tree::{Number, Status, StoredNode};
 use crate::tx::Id;
 
 /// Changes whenever a row or the block log's records do; an index of another schema is rebuilt.
-pub const SCHEMA: u32 = 1;
+pub const SCHEMA: u32 = 2;
 
 /// The key of the one `State`.
 pub const STATE_KEY: &[u8] = b"mstate";
@@ -195,7 +195,7 @@ pub fn page_key(address: &Address, page: u32) -> Vec<u8> {
     [b"h".as_slice(), address.as_bytes(), &page.to_be_bytes()].concat()
 }
 
-/// One transaction of an address's history.
+/// Where a transaction of the best chain stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Entry {
     /// The block's height in the best chain.
@@ -219,9 +219,13 @@ impl Entry {
     /// Reads the entry at an index of a page; `None` beyond its end.
     pub fn of_page(page: &[u8], at: u32) -> Option<Entry> {
         let (entries, _) = page.as_chunks::<{ Entry::BYTES }>();
-        let mut input = Decoder::new(entries.get(at as usize)?);
-        let height = block::Height::new(input.u32().ok()?);
-        Some(Entry { height, position: input.u32().ok()? })
+        entries.get(at as usize).map(Entry::decode)
+    }
+
+    fn decode(bytes: &[u8; Entry::BYTES]) -> Entry {
+        let [a, b, c, d, e, f, g, h] = *bytes;
+        let height = block::Height::new(u32::from_le_bytes([a, b, c, d]));
+        Entry { height, position: u32::from_le_bytes([e, f, g, h]) }
     }
 }
 
@@ -231,14 +235,13 @@ pub fn transaction_key(id: &Id) -> Vec<u8> {
 }
 
 /// The value of a transaction's key.
-pub fn encode_heights(heights: &[block::Height]) -> Option<Vec<u8>> {
-    let bytes = heights.iter().flat_map(|height| height.get().to_le_bytes()).collect();
-    (!heights.is_empty()).then_some(bytes)
+pub fn encode_entries(entries: &[Entry]) -> Option<Vec<u8>> {
+    let bytes = entries.iter().flat_map(Entry::encode).collect();
+    (!entries.is_empty()).then_some(bytes)
 }
 
 /// Reads it.
-pub fn decode_heights(bytes: &[u8]) -> Option<Vec<block::Height>> {
-    let (heights, rest) = bytes.as_chunks::<4>();
-    let heights = heights.iter().map(|height| block::Height::new(u32::from_le_bytes(*height)));
-    rest.is_empty().then(|| heights.collect())
+pub fn decode_entries(bytes: &[u8]) -> Option<Vec<Entry>> {
+    let (entries, rest) = bytes.as_chunks::<{ Entry::BYTES }>();
+    rest.is_empty().then(|| entries.iter().map(Entry::decode).collect())
 }

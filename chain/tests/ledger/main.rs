@@ -2,6 +2,7 @@
 //! is compared with a reference ledger of plain maps.
 
 mod damage;
+mod disk_full;
 mod model;
 mod readers;
 mod recovery;
