@@ -46,7 +46,7 @@ pub struct Limits {
     /// The least fee, base units per byte; 0 lets transfers in that pay nothing.
     pub min_fee_rate: u64,
     /// Transfers of one sender, and replacements by one sender between two blocks. A script that
-    /// pays a class from one account fits; 44 such senders fill the pool, where fees decide.
+    /// pays a class from one account fits; 52 such senders fill the pool, where fees decide.
     pub max_per_sender: usize,
     /// How far beyond the first missing nonce a transfer may be, so also how many can wait.
     pub max_nonces_ahead: u64,
@@ -321,8 +321,6 @@ impl Mempool {
         accounts: &V,
     ) -> Result<Changes, V::Error> {
         let TipChange { returned, confirmed, mut touched } = change;
-        let returned: Vec<CheckedTransfer> =
-            returned.into_iter().filter(|transfer| !confirmed.contains(&transfer.id())).collect();
         touched.retain(|address| self.queues.contains_key(address));
         touched.extend(returned.iter().map(|transfer| transfer.terms().sender));
         let judged: Vec<(Address, Account)> = touched
@@ -339,9 +337,9 @@ impl Mempool {
         for (sender, account) in judged {
             let mut queue = self.queues.get(&sender).cloned().unwrap_or_default();
             for transfer in returning.remove(&sender).unwrap_or_default() {
-                // A nonce that is in a block cannot be in the pool, unless the caller left out a
-                // change of the tip; then the pool's own transfer stays.
-                if queue.at(transfer.terms().nonce).is_none() && !self.contains(&transfer.id()) {
+                // A nonce that was in a block is free here, unless the pool missed a change of the
+                // tip; then what it holds stays.
+                if queue.at(transfer.terms().nonce).is_none() {
                     queue.put(item(&transfer, self.next_arrival));
                     self.add(transfer);
                 }

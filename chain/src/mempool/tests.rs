@@ -286,6 +286,8 @@ fn a_replacement_that_costs_followers_pays_for_them() {
     let greedy = |fee| Pay { amount: 100_000 - fee, fee, ..pay(0, 0) };
     let refusal = world.insert(greedy(2_000)).unwrap_err();
     assert_eq!(refusal, Refusal::ReplacementTooCheap { needed: 17_001, actual: 2_000 });
+    let refusal = world.insert(greedy(17_000)).unwrap_err();
+    assert_eq!(refusal, Refusal::ReplacementTooCheap { needed: 17_001, actual: 17_000 });
     assert_eq!(world.nonces(0).len(), 17);
     let changes = world.insert(greedy(17_001)).unwrap();
     assert_eq!(reasons(&changes.dropped)[..2], [(0, "replaced"), (1, "insufficient-balance")]);
@@ -491,6 +493,15 @@ fn what_a_reorganisation_returns_without_its_money_is_dropped() {
     );
     assert_eq!(changes.pending, []);
     assert_eq!(world.pool.count(), 0);
+}
+
+#[test]
+fn what_comes_back_does_not_displace_what_is_there() {
+    let mut world = World::new(Limits::default());
+    world.insert(pay(0, 0)).unwrap();
+    let changes = world.reconcile(&[pay(0, 0), Pay { fee: 9_000, ..pay(0, 0) }], &[], &[0]);
+    assert_eq!(changes, Changes::default());
+    assert_eq!(world.status(pay(0, 0)), Some(Status::Pending));
 }
 
 #[test]

@@ -272,3 +272,79 @@ fn coinbase_commits_to_accounts(
     let (expected, actual) = (commitment.digest(), block.coinbase.commitment);
     if actual == expected { Ok(()) } else { Err(RuleError::WrongAccounts { expected, actual }) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::block::{Header, Timestamp};
+    use crate::signature::SecretKey;
+    use crate::tx::{Memo, Payment, Tag, Transfer};
+    use std::cell::Cell;
+    use std::collections::HashMap;
+    use std::convert::Infallible;
+
+    /// Counts how often it is asked.
+    struct Counting<'a> {
+        accounts: &'a HashMap<Address, Account>,
+        reads: &'a Cell<usize>,
+    }
+
+    impl AccountView for Counting<'_> {
+        type Error = Infallible;
+
+        fn account(&self, address: &Address) -> Result<Account, Infallible> {
+            self.reads.set(self.reads.get() + 1);
+            self.accounts.account(address)
+        }
+    }
+
+    /// Account reads for connecting a block of so many transfers, each of another sender.
+    fn reads_for(transfers: u8, params: &Params) -> usize {
+        let keys: Vec<_> = (0..transfers).map(|n| SecretKey::from_seed([n; 32])).collect();
+        let funded = Account { balance: Amount::new(10).unwrap(), nonce: 0 };
+        let accounts = keys.iter().map(|key| (key.public_key().address(), funded)).collect();
+        let coinbase = Coinbase {
+            height: Height::new(1),
+            extra_nonce: [0; 8],
+            tag: Tag::default(),
+            reward: params.subsidy(Height::new(1)).units() + u64::from(transfers),
+            recipient: Address::ZERO,
+            commitment: [0; 32],
+        };
+        let mut transactions = vec![Transaction::Coinbase(coinbase)];
+        for (n, key) in (0..).zip(&keys) {
+            let recipient = Address::from_bytes([n; 20]);
+            let payment = Payment { nonce: 0, recipient, amount: 1, fee: 1, memo: Memo::default() };
+            let transfer = Transfer::sign(payment, key, params.genesis_hash());
+            transactions.push(Transaction::Transfer(transfer));
+        }
+        let ids: Vec<Id> = transactions.iter().map(Transaction::id).collect();
+        let header = Header {
+            version: Header::VERSION,
+            previous: params.genesis_hash(),
+            merkle_root: merkle::root(&ids),
+            time: Timestamp::default(),
+            bits: params.spec().genesis_bits,
+            nonce: 0,
+        };
+        let block = check(Block { header, transactions }, params, |_| false, 1).unwrap();
+        let reads = Cell::new(0);
+        let mut overlay = Overlay::new(Counting { accounts: &accounts, reads: &reads });
+        let place = Place { height: Height::new(1), matured: None };
+        let mut commitment = Commitment::empty();
+        let connected = connect(&block, &place, params, &mut overlay, &mut commitment, 1);
+        // Everything but the commitment, which comes last, is right.
+        let error = connected.unwrap_err();
+        assert!(matches!(error, ConnectError::Rule(RuleError::WrongAccounts { .. })), "{error}");
+        reads.get()
+    }
+
+    // C39
+    #[test]
+    fn twice_the_transfers_read_twice_the_accounts() {
+        let params = Params::dev();
+        let (some, twice) = (reads_for(40, &params), reads_for(80, &params));
+        assert!(some >= 80, "each transfer reads its sender and its recipient");
+        assert_eq!(twice, 2 * some);
+    }
+}

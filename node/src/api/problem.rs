@@ -226,9 +226,11 @@ mod tests {
 
     #[tokio::test]
     async fn some_problems_tell_the_client_what_to_do_next() {
-        let (_, headers, body) = shown(Problem::new(Kind::NOT_READY, "x")).await;
-        assert_eq!(headers[RETRY_AFTER], "5");
-        assert_eq!(body.get("expected"), None);
+        for kind in [Kind::NOT_READY, Kind::RATE_LIMITED, Kind::MEMPOOL_FULL] {
+            let (_, headers, body) = shown(Problem::new(kind, "x")).await;
+            assert_eq!(headers[RETRY_AFTER], "5");
+            assert_eq!(body.get("expected"), None);
+        }
         let (_, headers, _) = shown(Problem::new(Kind::UNAUTHORIZED, "x")).await;
         assert_eq!(headers[WWW_AUTHENTICATE], "Bearer");
     }

@@ -151,10 +151,13 @@ impl World {
             .collect()
     }
 
+    async fn height(&self) -> u32 {
+        self.get("/v1/chain").await.header(CHAIN_HEIGHT).parse().unwrap()
+    }
+
     /// Blocks of this chain from a height up, handed in to another.
     async fn give_blocks(&self, from: u32, to: &World) {
-        let top = self.get("/v1/chain").await.json()["height"].as_u64().unwrap();
-        for height in u64::from(from)..=top {
+        for height in from..=self.height().await {
             let raw = self.get(&format!("/v1/blocks/{height}/raw")).await;
             let answer = to.post("/v1/blocks", "text/plain", raw.body).await;
             assert!(answer.status.is_success(), "{}", answer.text());
@@ -321,10 +324,12 @@ async fn no_answer_mixes_two_tips() {
     let reorganise = async {
         for round in 1..=10_u32 {
             let (from, to) = if round % 2 == 1 { (&other, &world) } else { (&world, &other) };
-            let height = to.get("/v1/chain").await.json()["height"].as_u64().unwrap() as u32;
-            let own = from.get("/v1/chain").await.json()["height"].as_u64().unwrap() as u32;
-            from.generate(height + 1 - own, 1).await;
+            from.generate(to.height().await + 1 - from.height().await, 1).await;
             from.give_blocks(1, to).await;
+            assert_eq!(
+                to.get("/v1/chain").await.json()["tip"],
+                from.get("/v1/chain").await.json()["tip"]
+            );
             // Apart again, on branches of their own.
             world.generate(1, 2).await;
             other.generate(1, 3).await;

@@ -58,7 +58,7 @@ pub enum Status {
     Queued,
     /// It is in the best chain.
     Confirmed,
-    /// It left the pool, or never entered it.
+    /// It left the pool other than into a block.
     Dropped,
 }
 

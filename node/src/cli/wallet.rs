@@ -120,7 +120,7 @@ pub fn run(args: Args, json: bool) -> Result<()> {
             address(&chosen, account.index, &password, network.hrp()?, json)
         }
         Command::Balance(args) => balance::run(&args, json),
-        Command::Send(args) => send::run(args, json),
+        Command::Send(args) => send::run(&args, json),
         Command::Export { chosen, password } => export(&chosen, &password, json),
         Command::Sign { message, chosen, account, password, network } => {
             let hrp = network.hrp()?;

@@ -92,6 +92,7 @@ impl History {
 
     fn insert(&mut self, transfer: &CheckedTransfer) {
         let known = self.world.pool.contains(&transfer.id());
+        let before = self.pending();
         let foretold = self.world.pool.check(transfer, &self.world.accounts);
         let result = self.world.pool.insert(transfer.clone(), &self.world.accounts);
         assert_eq!(foretold.as_ref().err(), result.as_ref().err());
@@ -99,7 +100,8 @@ impl History {
         if foretold.is_ok() {
             assert_eq!(self.world.pool.status(&transfer.id()), foretold.ok());
         }
-        if let Ok(Admission::Added(_)) = result {
+        if let Ok(Admission::Added(changes)) = result {
+            self.assert_reported(&before, &changes);
             let terms = transfer.terms();
             self.model.entry(terms.sender).or_default().insert(terms.nonce, transfer.clone());
             self.judge_model();
@@ -132,12 +134,28 @@ impl History {
         }
         self.blocks.push((base, transfers));
         self.world.accounts = accounts;
+        let before = self.pending();
         let change = TipChange { returned, confirmed: confirmed.clone(), touched };
         let changes = self.world.pool.reconcile(change, &self.world.accounts).unwrap();
+        self.assert_reported(&before, &changes);
         for dropped in changes.dropped {
             assert!(!confirmed.contains(&dropped.transfer.id()));
         }
         self.judge_model();
+    }
+
+    fn pending(&self) -> BTreeSet<Id> {
+        self.world.pool.selection().map(CheckedTransfer::id).collect()
+    }
+
+    /// What became pending is told, and nothing else.
+    fn assert_reported(&self, before: &BTreeSet<Id>, changes: &Changes) {
+        let news: BTreeSet<Id> = self.pending().difference(before).copied().collect();
+        assert_eq!(changes.pending.len(), news.len());
+        assert_eq!(changes.pending.iter().copied().collect::<BTreeSet<Id>>(), news);
+        for dropped in &changes.dropped {
+            assert!(!self.world.pool.contains(&dropped.transfer.id()));
+        }
     }
 
     /// One transfer after another, each from the beginning of its sender's account.

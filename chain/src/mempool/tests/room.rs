@@ -42,8 +42,9 @@ fn a_poor_head_is_carried_by_the_rich_that_need_it() {
 fn equal_rates_keep_nonce_order_whatever_came_first() {
     let mut world = World::new(Limits::default());
     world.insert_all([pay(0, 2), pay(0, 1), pay(1, 0), pay(0, 0), pay(2, 0)]);
-    let order = [pay(1, 0), pay(0, 0), pay(0, 1), pay(0, 2), pay(2, 0)];
-    assert_eq!(selected(&world), order.map(Pay::id));
+    world.insert_all([pay(0, 3), pay(1, 1)]);
+    let order = [(1, 0), (0, 0), (0, 1), (0, 2), (2, 0), (0, 3), (1, 1)];
+    assert_eq!(selected(&world), order.map(|(sender, nonce)| pay(sender, nonce).id()));
 }
 
 #[test]

@@ -73,7 +73,7 @@ fn memo(text: &str) -> Result<Memo> {
 }
 
 /// Runs the command.
-pub fn run(args: Args, json: bool) -> Result<()> {
+pub fn run(args: &Args, json: bool) -> Result<()> {
     let params = match args.place.network() {
         Some(network) => network::load(network)?,
         None => network::of_address(&args.to)?,
@@ -82,7 +82,7 @@ pub fn run(args: Args, json: bool) -> Result<()> {
         .with_context(|| format!("address `{}`", args.to))?;
     block_on(async {
         let client = args.place.connect_to(&params).await?;
-        let transfer = sign(&args, recipient, &params, &client).await?;
+        let transfer = sign(args, recipient, &params, &client).await?;
         let sent = hand_in(&client, &transfer, args.nonce.is_some()).await?;
         if !json {
             rows(&transfer, &params).print()?;
