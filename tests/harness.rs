@@ -43,27 +43,21 @@ pub fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
 /// The program at work on something that takes its time. Dropped, it is killed.
 pub struct Process {
     child: Child,
-    stdout: PathBuf,
     stderr: PathBuf,
 }
 
 impl Process {
-    /// Starts it; what it prints goes to files that are named after `prints`.
-    pub fn start(command: &mut Command, prints: &Path) -> Process {
-        let [stdout, stderr] = ["out", "log"].map(|ending| prints.with_added_extension(ending));
-        let [out, err] = [&stdout, &stderr].map(|path| File::create(path).unwrap());
-        let child = command.stdout(out).stderr(err).spawn().unwrap();
-        Process { child, stdout, stderr }
+    /// Starts it; what it says on standard error goes to a file beside `name`.
+    pub fn start(command: &mut Command, name: &Path) -> Process {
+        let stderr = name.with_added_extension("log");
+        let said = File::create(&stderr).unwrap();
+        let child = command.stdout(Stdio::null()).stderr(said).spawn().unwrap();
+        Process { child, stderr }
     }
 
     /// Its id.
     pub fn id(&self) -> u32 {
         self.child.id()
-    }
-
-    /// What it has printed on standard output.
-    pub fn stdout(&self) -> String {
-        fs::read_to_string(&self.stdout).unwrap()
     }
 
     /// What it has printed on standard error.

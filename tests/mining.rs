@@ -115,8 +115,8 @@ fn mining_stops_at_once_when_told() {
     // As soon as anything is heard of it, and when it is at work.
     for (number, sign) in ["mining for", "started a node", "H/s"].into_iter().enumerate() {
         let mut command = chain(&["mine", "--miner", &miner, "--data"]);
-        let prints = folder.path().join(number.to_string());
-        let mut mining = Process::start(command.arg(&data).args(flags), &prints);
+        let name = folder.path().join(number.to_string());
+        let mut mining = Process::start(command.arg(&data).args(flags), &name);
         eventually(sign, || mining.stderr().contains(sign).then_some(()));
         let (status, took) = mining.terminate();
         assert_eq!(status.code(), Some(0), "{sign}: {}", mining.stderr());

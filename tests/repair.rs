@@ -163,18 +163,18 @@ fn a_log_that_ends_in_half_a_record_is_cut_to_the_last_whole_block() {
         let block = find(&log, &chain.last);
         let end = block + chain.last.len();
         let before = Tip { height: 23, hash: previous(&chain.last) };
-        // The length, the last block then, and whether that ends within a record.
+        // The length, the last block then, and whether that ends within a record. Before a block
+        // stands how to take it back, after it the mark that it is safe.
         let cases = [
+            (block - HEAD - 1, &before, true),
             (block - HEAD, &before, false),
             (block - HEAD + 1, &before, true),
             (block - 1, &before, true),
             (block, &before, true),
             (block + 100, &before, true),
             (end - 1, &before, true),
-            // The block is whole; how to take it back is found out again.
             (end, &chain.tip, false),
             (end + 5, &chain.tip, true),
-            (end + HEAD + 1, &chain.tip, true),
             (log.len() - 1, &chain.tip, true),
         ];
         for (length, tip, is_cut) in cases {
