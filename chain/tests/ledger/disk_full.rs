@@ -95,7 +95,7 @@ fn in_limited_process() {
     for _ in 0..2 {
         let error = writer.block(refused.clone(), now).unwrap_err();
         assert!(matches!(error, SubmitError::Store(_)), "{error}");
-        writer.commit(now).unwrap();
+        writer.commit().unwrap();
         assert_eq!((reader.view().tip().hash, reader.view().blocks()), before);
     }
     // Reads go on, and what fits is taken.
@@ -103,7 +103,7 @@ fn in_limited_process() {
     assert_eq!(view.block(view.tip()).unwrap().hash(), before.0);
     drop(view);
     let taken = writer.block(smaller.clone(), now).is_ok();
-    writer.commit(now).unwrap();
+    writer.commit().unwrap();
     let tip = reader.view().tip().hash;
     assert_eq!(tip, if taken { smaller.hash() } else { before.0 });
     println!("tip {tip}");
