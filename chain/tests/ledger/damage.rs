@@ -2,7 +2,7 @@
 //! touched, or repaired; never a wrong balance.
 
 use crate::world::{Node, World, copy_folder, easy, lively, log_bytes, person};
-use chain::ledger::{Notice, OpenError, VerifyError};
+use chain::ledger::{Notice, OpenError, SubmitError, VerifyError};
 use chain::store::blocks::{BlockLog, FILE_BYTES, Kind, LogError, Position};
 use chain::store::directory::LastStop;
 use chain::store::index::{Changes, Index};
@@ -104,6 +104,52 @@ fn an_invalid_block_with_a_good_checksum_in_the_log_stops_the_start() {
             assert!(error.contains("restore the file from a backup"), "{error}");
         }
     }
+}
+
+/// Writes a closed node's log again, with other records and good checksums, and drops the index.
+fn rewrite_log(node: &Node, change: impl Fn(Kind, &mut Vec<u8>)) {
+    let folder = node.path().join("blocks");
+    let mut records = Vec::new();
+    let visit = |kind, _, payload: &[u8]| {
+        records.push((kind, payload.to_vec()));
+        Ok::<_, LogError>(())
+    };
+    drop(BlockLog::open(&folder, FILE_BYTES, Position::START, visit).unwrap());
+    fs::remove_dir_all(&folder).unwrap();
+    fs::remove_dir_all(node.path().join("index")).unwrap();
+    for (kind, mut payload) in records {
+        change(kind, &mut payload);
+        append(node, kind, &payload);
+    }
+}
+
+// T13: the undo data of the tip say that somebody had more before it than he had. Nobody else is
+// blamed for it: neither the branch that makes it show nor whoever sent that.
+#[test]
+fn undo_data_that_are_wrong_are_found_before_a_branch_is_blamed_for_them() {
+    let (mut world, mut node, blocks) = closed();
+    let tip = blocks[5].hash();
+    rewrite_log(&node, |kind, payload| {
+        if kind == Kind::Undo && payload.starts_with(tip.as_bytes()) {
+            // Hash, count, address, then the first balance.
+            payload[32 + 4 + 20] ^= 1;
+        }
+    });
+    let error = node.verify().unwrap_err();
+    assert!(matches!(error, VerifyError::Undo { hash, .. } if hash == tip), "{error}");
+    assert!(error.to_string().contains("restore the file from a backup"), "{error}");
+
+    node.start();
+    node.agrees_in_full(&world, &blocks[5]);
+    let other = world.grow(blocks[4].hash(), 2);
+    node.take_aside(&other[..1]);
+    for _ in 0..2 {
+        let error = node.refuse(&other[1]);
+        assert!(matches!(error, SubmitError::Store(StoreError::BadUndo { fork })
+            if fork == blocks[4].hash()));
+        assert_eq!(error.code(), None);
+    }
+    node.agrees_in_full(&world, &blocks[5]);
 }
 
 // T13
