@@ -181,14 +181,8 @@ fn a_log_that_ends_in_half_a_record_is_cut_to_the_last_whole_block() {
             let copy = chain.copy(&format!("log of {length} bytes"));
             let file = fs::File::options().write(true).open(copy.log_file()).unwrap();
             file.set_len(length as u64).unwrap();
-            // After a clean stop the index knows that the whole log was once safe.
+            // After a clean stop the index is ahead of what is left.
             let ahead = usize::from(stop == Stop::Clean);
-            if ahead > 0 && is_cut {
-                let line = Node::refused(&copy.data, &[]);
-                assert!(line.contains("damaged at byte"), "{}: {line}", copy.what);
-                assert_eq!(fs::metadata(copy.log_file()).unwrap().len(), length as u64);
-                fs::remove_dir_all(copy.index()).unwrap();
-            }
             let told = copy.comes_back_at(tip);
             let tells = |what: &str| told.iter().filter(|line| line.contains(what)).count();
             assert_eq!(tells("cut an unfinished write"), usize::from(is_cut), "{told:?}");

@@ -274,6 +274,7 @@ fn coinbase_commits_to_accounts(
 }
 
 #[cfg(test)]
+#[allow(clippy::arithmetic_side_effects)] // overflow is a failed test
 mod tests {
     use super::*;
     use crate::block::{Header, Timestamp};

@@ -115,8 +115,14 @@ pub(super) fn records<E: From<LogError>>(
     };
     scan.salt = Some(file.salt);
     if let Some(offset) = file.visit(covered, &mut visit)? {
-        if (Position { file: last, offset }) < covered || file.was_synced_beyond(offset)? {
+        let is_covered = (Position { file: last, offset }) < covered;
+        let ends_early = covered.file == last && file.bytes < u64::from(covered.offset);
+        if file.was_synced_beyond(offset)? || (is_covered && !ends_early) {
             return Err(LogError::Damaged { path, offset: offset.into() }.into());
+        }
+        // Somebody cut the log. What is whole remains, and whoever covered more starts again.
+        if is_covered {
+            return Err(LogError::NotCovered(covered).into());
         }
         let bytes = file.bytes - u64::from(offset);
         scan.cut = Some(Cut { path, offset, bytes });
