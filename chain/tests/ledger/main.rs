@@ -1,6 +1,8 @@
 //! The rules and the ledger as a node uses them: blocks go in through `Writer::block`, what comes out
 //! is compared with a reference ledger of plain maps.
 
+#![allow(clippy::unwrap_used)] // clippy sees a test in what is marked `#[test]` only
+
 mod damage;
 mod disk_full;
 mod model;

@@ -110,9 +110,9 @@ impl Model {
             Step::Flush => self.node.writer().flush().unwrap(),
             Step::Restart { clean, without_index } => {
                 if clean {
-                    self.node.close()
+                    self.node.close();
                 } else {
-                    self.node.kill()
+                    self.node.kill();
                 }
                 if without_index {
                     std::fs::remove_dir_all(self.node.path().join("index")).unwrap();

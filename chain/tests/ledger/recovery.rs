@@ -274,7 +274,7 @@ fn with_its_last_records_cut_off_anywhere_the_log_ends_at_the_last_whole_block()
             [Notice::LogCut(told)] => {
                 let line = Notice::LogCut(told.clone()).to_string();
                 assert!(line.starts_with("cut an unfinished write of "), "{line}");
-                assert!(told.offset as usize + told.bytes as usize == cut && !is_boundary);
+                assert!(u64::from(told.offset) + told.bytes == cut as u64 && !is_boundary);
             }
             other => panic!("{cut}: {other:?}"),
         }
