@@ -371,7 +371,7 @@ fn replay(
             Err(error) => return Err(invalid(error.to_string())),
         }
     }
-    if total > STEP {
+    if total > 0 {
         notice(Notice::Replaying { done: total, total });
     }
     writer.known_undos = HashMap::new();

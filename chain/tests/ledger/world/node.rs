@@ -58,7 +58,14 @@ impl Node {
 
     pub(crate) fn try_start(&mut self) -> Result<Vec<Notice>, OpenError> {
         let mut notices = Vec::new();
-        let mut note = |notice| notices.push(notice);
+        // That a short replay is done says nothing about what was found.
+        let is_short =
+            |notice: &Notice| matches!(notice, Notice::Replaying { total: ..=1_000, .. });
+        let mut note = |notice| {
+            if !is_short(&notice) {
+                notices.push(notice);
+            }
+        };
         let opened = ledger::open(self.path(), self.params.clone(), options(), &mut note)?;
         self.open = Some(opened);
         Ok(notices)
