@@ -88,17 +88,16 @@ fn wallet_address(args: &Args, params: &Params) -> Result<Address> {
     }
     let mnemonic = Mnemonic::generate(Length::Twelve, getrandom::fill)?;
     let phrase = Zeroizing::new(mnemonic.phrase().to_string());
-    let asks = args.password.is_given() || io::stdin().is_terminal();
-    let wallet = if asks {
-        Wallet::create(&path, mnemonic, &args.password.new_one()?)?
-    } else {
-        Wallet::create_unprotected(&path, mnemonic)?
+    let password = args.password.new_one_or_none()?;
+    let wallet = match &password {
+        Some(password) => Wallet::create(&path, mnemonic, password)?,
+        None => Wallet::create_unprotected(&path, mnemonic)?,
     };
     let address = wallet.address(Index::default());
     let mut out = io::stderr().lock();
     writeln!(out, "made a wallet: {}", path.display())?;
     writeln!(out, "its words, the only other copy of its keys: {}", *phrase)?;
-    if !asks {
+    if password.is_none() {
         writeln!(out, "it has no password: whoever can read the file can spend what it holds")?;
     }
     writeln!(out, "its address: {}", address.encode(params.hrp()))?;

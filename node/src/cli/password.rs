@@ -15,6 +15,9 @@ const VARIABLE: &str = "CHAIN_WALLET_PASSWORD";
 /// Longest secret text: far above any password or mnemonic.
 const MAX_BYTES: usize = 4096;
 
+const PROMPT: &str = "Password for the new wallet, at least 8 characters";
+const _: () = assert!(MIN_CHARACTERS == 8, "the prompt says so");
+
 /// How a command gets the password of a wallet.
 #[derive(Clone, Debug, clap::Args)]
 pub struct PasswordSource {
@@ -32,22 +35,22 @@ impl PasswordSource {
 
     /// A good password for a new wallet; typed twice when it is typed.
     pub fn new_one(&self) -> Result<Password> {
-        if let Some(given) = self.given()? {
-            given.check()?;
-            return Ok(given);
+        match self.given()? {
+            Some(given) => good(given),
+            None => typed_twice(good(ask(&format!("{PROMPT}: "))?)?),
         }
-        let prompt = format!("Password for the new wallet, at least {MIN_CHARACTERS} characters: ");
-        let first = ask(&prompt)?;
-        first.check()?;
-        if ask("The same again: ")?.as_bytes() != first.as_bytes() {
-            bail!("the two passwords differ: run the command again");
-        }
-        Ok(first)
     }
 
-    /// Whether a password is given without asking anybody.
-    pub fn is_given(&self) -> bool {
-        self.password_file.is_some() || env::var_os(VARIABLE).is_some()
+    /// As `new_one`, but who types nothing, or has no terminal to type at, gets no password.
+    pub fn new_one_or_none(&self) -> Result<Option<Password>> {
+        if let Some(given) = self.given()? {
+            return good(given).map(Some);
+        }
+        if !io::stdin().is_terminal() {
+            return Ok(None);
+        }
+        let first = ask(&format!("{PROMPT}, or Enter for none: "))?;
+        if first.as_bytes().is_empty() { Ok(None) } else { typed_twice(good(first)?).map(Some) }
     }
 
     /// The password, if one is given without asking anybody.
@@ -62,6 +65,18 @@ impl PasswordSource {
             Err(env::VarError::NotUnicode(_)) => bail!("{VARIABLE} is not UTF-8 text"),
         }
     }
+}
+
+fn good(password: Password) -> Result<Password> {
+    password.check()?;
+    Ok(password)
+}
+
+fn typed_twice(first: Password) -> Result<Password> {
+    if ask("The same again: ")?.as_bytes() != first.as_bytes() {
+        bail!("the two passwords differ: run the command again");
+    }
+    Ok(first)
 }
 
 /// A secret text from a file.
