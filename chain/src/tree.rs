@@ -171,22 +171,23 @@ impl Tree {
         tree
     }
 
-    /// From nodes in the order of arrival, as they were kept; `None` if they are not a tree with
-    /// this genesis.
-    pub fn load(genesis: &Header, nodes: Vec<StoredNode>) -> Option<Tree> {
-        let mut nodes = nodes.into_iter();
-        let first = nodes.next().filter(|first| first.hash == genesis.hash())?;
-        let Status::Valid { undo } = first.status else { return None };
-        let mut tree = Tree::new(genesis, first.place, undo);
-        for stored in nodes {
-            if stored.parent.0 as usize >= tree.len() || stored.bits.target().is_err() {
-                return None;
-            }
-            let StoredNode { hash, parent, time, bits, place, reward, status } = stored;
-            let number = tree.insert(NewNode { hash, parent, time, bits, place, reward });
-            tree.nodes[number.0 as usize].status = status;
-        }
-        Some(tree)
+    /// Only genesis as it was kept, with room for so many blocks; `None` if it is another's.
+    pub fn restored(genesis: &Header, kept: &StoredNode, blocks: usize) -> Option<Tree> {
+        let Status::Valid { undo } = kept.status else { return None };
+        let mut tree = Tree::new(genesis, kept.place, undo);
+        let Tree { nodes, by_hash, hasher, .. } = &mut tree;
+        nodes.reserve_exact(blocks);
+        by_hash.reserve(blocks, |number| hasher.hash_one(nodes[number.0 as usize].hash));
+        (kept.hash == genesis.hash()).then_some(tree)
+    }
+
+    /// Adds the next block in the order of arrival, as it was kept; `None` if it cannot be that.
+    pub fn restore(&mut self, kept: StoredNode) -> Option<()> {
+        let StoredNode { hash, parent, time, bits, place, reward, status } = kept;
+        bits.target().ok().filter(|_| (parent.0 as usize) < self.len())?;
+        let number = self.insert(NewNode { hash, parent, time, bits, place, reward });
+        self.nodes[number.0 as usize].status = status;
+        Some(())
     }
 
     /// A node as it is kept.

@@ -195,21 +195,12 @@ fn load(
     params: &Params,
     last_stop: LastStop,
 ) -> Result<(OpenedLog, Vec<Record>, Option<Loaded>), Mistrust> {
-    let index_error = |error| OpenError::from(StoreError::Index(error));
-    let Some(row) = index.get(rows::STATE_KEY).map_err(index_error)? else {
+    let Some(row) = index.get(rows::STATE_KEY).map_err(StoreError::from)? else {
         let (log, records) = open_log(blocks, Position::START)?;
         return Ok((log, records, None));
     };
     let row = rows::State::decode(&row).ok_or_else(malformed)?;
-    let mut nodes = Vec::with_capacity(row.nodes as usize);
-    for chunk in 0..row.nodes.div_ceil(rows::NODES_PER_CHUNK) {
-        let value = index.get(&rows::chunk_key(chunk)).map_err(index_error)?;
-        nodes.extend(value.and_then(|value| rows::decode_chunk(&value)).ok_or_else(malformed)?);
-    }
-    if nodes.len() != row.nodes as usize {
-        return Err(malformed());
-    }
-    let tree = Tree::load(&params.genesis().header, nodes).ok_or_else(malformed)?;
+    let tree = load_tree(index, params, row.nodes)?;
     let best = best_chain(&tree, row.tip).ok_or_else(malformed)?;
     if last_stop == LastStop::SameBoot {
         accounts_match(index, &row.lanes)?;
@@ -225,11 +216,36 @@ fn load(
     Ok((log, records, Some(Loaded { tree, best, lanes: row.lanes })))
 }
 
+/// Reads so many nodes.
+fn load_tree(index: &Index, params: &Params, count: u32) -> Result<Tree, Mistrust> {
+    let chunk_at = |chunk| {
+        let value = index.get(&rows::chunk_key(chunk)).map_err(StoreError::from)?;
+        value.and_then(|value| rows::decode_chunk(&value)).ok_or_else(malformed)
+    };
+    let chunks = count.div_ceil(rows::NODES_PER_CHUNK);
+    // Room is made for all of them only if the last one is there.
+    chunk_at(chunks.saturating_sub(1))?;
+    let genesis = &params.genesis().header;
+    let mut tree = None;
+    for chunk in 0..chunks {
+        for node in chunk_at(chunk)? {
+            match &mut tree {
+                Some(tree) => Tree::restore(tree, node).ok_or_else(malformed)?,
+                None => {
+                    let restored = Tree::restored(genesis, &node, count as usize);
+                    tree = Some(restored.ok_or_else(malformed)?);
+                }
+            }
+        }
+    }
+    tree.filter(|tree| tree.len() == count as usize).ok_or_else(malformed)
+}
+
 /// After a kill, what the rows say is added up again.
 fn accounts_match(index: &Index, lanes: &Commitment) -> Result<(), Mistrust> {
     let mut sum = Commitment::empty();
     for row in index.scan_prefix(rows::ACCOUNTS) {
-        let (key, value) = row.map_err(|error| OpenError::from(StoreError::Index(error)))?;
+        let (key, value) = row.map_err(StoreError::from)?;
         let address = rows::account_address(&key).ok_or_else(malformed)?;
         let row = rows::AccountRow::decode(&value).ok_or_else(malformed)?;
         sum.add(&address, &row.account);

@@ -220,13 +220,7 @@ impl Writer {
         let mut connected = Vec::with_capacity(path.connect.len());
         for number in path.connect {
             let node = state.tree.node(number);
-            let stored = read_block(&state.log, node)?;
-            let is_known = |id: &_| state.mempool.contains(id);
-            let checked = body::check(stored, attempt.params, is_known, self.threads);
-            let checked = checked.map_err(|error| StoreError::BadBlock {
-                hash: node.hash,
-                reason: error.to_string(),
-            })?;
+            let checked = read_checked(&state.log, node, attempt.params)?;
             match attempt.connect(&checked, node.parent)? {
                 Ok(undo) => connected.push((number, undo)),
                 Err(error) => return Ok(Err(Fault::Ancestor(number, error))),
@@ -468,14 +462,17 @@ fn transfers_of(
 ) -> Result<Vec<CheckedTransfer>, StoreError> {
     let mut transfers = Vec::new();
     for number in blocks.iter().rev() {
-        let block = read_block(&state.log, state.tree.node(*number))?;
-        let checked = block.transfers().map(|(_, transfer)| {
-            rules::tx::check(transfer.clone(), params.genesis_hash())
-                .expect("a block of the best chain holds valid transfers")
-        });
-        transfers.extend(checked);
+        let block = read_checked(&state.log, state.tree.node(*number), params)?;
+        transfers.extend(block.into_transfers());
     }
     Ok(transfers)
+}
+
+/// A block of the tree, which was checked before it was logged: its signatures are not checked again.
+fn read_checked(log: &LogReader, node: &Node, params: &Params) -> Result<CheckedBlock, StoreError> {
+    let block = read_block(log, node)?;
+    body::check(block, params, |_| true, 1)
+        .map_err(|error| StoreError::BadBlock { hash: node.hash, reason: error.to_string() })
 }
 
 /// A block of the tree.

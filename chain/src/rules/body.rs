@@ -4,7 +4,7 @@
 #![deny(clippy::arithmetic_side_effects)]
 
 use super::RuleError;
-use super::tx::{Terms, amounts_are_in_range, claim};
+use super::tx::{CheckedTransfer, Terms, amounts_are_in_range, claim};
 use crate::accounts::{Account, AccountChange, AccountView, Commitment, Overlay};
 use crate::address::Address;
 use crate::amount::Amount;
@@ -55,6 +55,17 @@ impl CheckedBlock {
     /// The encoding.
     pub fn encoded(&self) -> &[u8] {
         &self.encoded
+    }
+
+    /// The transfers, in order, each valid alone as the block is.
+    pub fn into_transfers(self) -> Vec<CheckedTransfer> {
+        let transactions = self.block.transactions.into_iter();
+        let transfers = transactions.filter_map(|transaction| match transaction {
+            Transaction::Transfer(transfer) => Some(transfer),
+            Transaction::Coinbase(_) => None,
+        });
+        let checked = |(transfer, terms)| CheckedTransfer::of_block(transfer, terms);
+        transfers.zip(self.transfers).map(checked).collect()
     }
 }
 

@@ -9,7 +9,7 @@ use crate::block;
 use crate::signature::Claim;
 use crate::tx::{Id, Transfer};
 
-/// A transfer that is valid alone. Made only by `check`.
+/// A transfer that is valid alone. Made only by `check`, of this module or of `body`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CheckedTransfer {
     transfer: Transfer,
@@ -44,6 +44,11 @@ impl CheckedTransfer {
     /// What it does.
     pub fn terms(&self) -> &Terms {
         &self.terms
+    }
+
+    /// From a block that is valid alone.
+    pub(super) fn of_block(transfer: Transfer, terms: Terms) -> CheckedTransfer {
+        CheckedTransfer { transfer, terms }
     }
 
     /// Its id.
