@@ -188,6 +188,21 @@ impl Work {
         self.0
     }
 
+    /// From 32 bytes, least significant first: how peers tell it.
+    pub fn from_le_bytes(bytes: [u8; 32]) -> Work {
+        Work(U256::from_le_bytes(bytes))
+    }
+
+    /// As 32 bytes, least significant first.
+    pub fn to_le_bytes(self) -> [u8; 32] {
+        self.0.to_le_bytes()
+    }
+
+    /// The difference; zero if `other` is more.
+    pub fn saturating_sub(self, other: Work) -> Work {
+        Work(self.0.saturating_sub(other.0))
+    }
+
     /// The sum; 2^256 hashes are out of reach, so it stops there instead of wrapping (C26).
     pub fn saturating_add(self, other: Work) -> Work {
         Work(self.0.saturating_add(other.0))

@@ -1,0 +1,278 @@
+//! The pure machine behind a node's conversation: what comes in, what is to be done. Time, the chain
+//! and randomness are arguments, so a run can be repeated exactly. `sync` and `relay` are its parts.
+
+use crate::message::{Announcement, Reply, Request, Status};
+use chain::block::{self, Block, Height, Timestamp};
+use chain::ledger::{Accepted, SubmitError, TransferError};
+use chain::mempool::Admission;
+use chain::tx::{Id, Transfer};
+use libp2p::PeerId;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The time, twice: one that only grows, and one to compare block times with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Now {
+    /// Since the machine was made.
+    pub elapsed: Duration,
+    /// The wall clock.
+    pub clock: Timestamp,
+}
+
+/// Which part of the machine made a request, and which one it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum RequestId {
+    /// Headers and bodies.
+    Sync(u64),
+    /// What an announcement lacked.
+    Relay(u64),
+    /// What the mempool lacks.
+    Pool(u64),
+}
+
+/// Names an announcement until it is judged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AnnouncementId(pub u64);
+
+/// Something happened.
+#[derive(Debug)]
+pub enum Input {
+    /// A peer of our network is connected and has said hello.
+    Up {
+        /// Who.
+        peer: PeerId,
+        /// Whether we called it.
+        outbound: bool,
+        /// What it says of itself.
+        status: Status,
+    },
+    /// A peer has news of itself.
+    Status {
+        /// Who.
+        peer: PeerId,
+        /// What it says.
+        status: Status,
+    },
+    /// A peer is gone. What was asked of it will not be answered.
+    Down {
+        /// Who.
+        peer: PeerId,
+    },
+    /// A request came to its end.
+    Replied {
+        /// Which.
+        request: RequestId,
+        /// How.
+        result: Result<Reply, Failure>,
+    },
+    /// A peer announces something.
+    Announced {
+        /// Who.
+        peer: PeerId,
+        /// Awaits `Output::Judge`.
+        id: AnnouncementId,
+        /// What.
+        announcement: Announcement,
+    },
+    /// A block from `Output::ImportBlock` was judged.
+    BlockJudged {
+        /// Which.
+        hash: block::Hash,
+        /// How.
+        verdict: BlockVerdict,
+    },
+    /// A transfer from `Output::ImportTransfer` was judged.
+    TransferJudged {
+        /// Which.
+        id: Id,
+        /// How.
+        verdict: TransferVerdict,
+    },
+    /// The node's best chain is another one now, whoever brought the block.
+    TipChanged,
+    /// Transfers that this node's mempool took, from whomever, or took back in a reorganisation.
+    Pooled(Vec<Id>),
+    /// Time passes: at least four times a second.
+    Tick,
+}
+
+/// Why a request has no reply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// It took too long.
+    Timeout,
+    /// The peer is gone.
+    Disconnected,
+    /// The reply could not be decoded, or is above its limit.
+    Malformed,
+    /// The stream broke.
+    Io,
+    /// The peer does not speak the protocol.
+    Unsupported,
+}
+
+/// What became of a block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BlockVerdict {
+    /// It was taken in, or was there.
+    Accepted(Accepted),
+    /// It breaks a rule.
+    Invalid {
+        /// The rule's code.
+        code: &'static str,
+        /// Whether the header is to blame, not only this body: no other body can make it valid.
+        for_ever: bool,
+    },
+    /// Its parent is not here.
+    UnknownParent,
+    /// This node could not judge it.
+    Failed,
+}
+
+impl From<&Result<Accepted, SubmitError>> for BlockVerdict {
+    fn from(result: &Result<Accepted, SubmitError>) -> BlockVerdict {
+        match result {
+            Ok(accepted) => BlockVerdict::Accepted(*accepted),
+            Err(SubmitError::Invalid(error)) => {
+                BlockVerdict::Invalid { code: error.code(), for_ever: error.condemns_header() }
+            }
+            Err(SubmitError::KnownInvalid { code, .. }) => {
+                BlockVerdict::Invalid { code, for_ever: true }
+            }
+            Err(SubmitError::UnknownParent { .. }) => BlockVerdict::UnknownParent,
+            Err(SubmitError::Store(_)) => BlockVerdict::Failed,
+        }
+    }
+}
+
+/// What became of a transfer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TransferVerdict {
+    /// The mempool took it.
+    Added,
+    /// The mempool had it.
+    Known,
+    /// It can never be valid.
+    Invalid,
+    /// It does not fit the accounts or the mempool as they are now.
+    Refused,
+    /// This node could not judge it.
+    Failed,
+}
+
+impl From<&Result<Admission, TransferError>> for TransferVerdict {
+    fn from(result: &Result<Admission, TransferError>) -> TransferVerdict {
+        match result {
+            Ok(Admission::Added(_)) => TransferVerdict::Added,
+            Ok(Admission::Known) => TransferVerdict::Known,
+            Err(TransferError::Invalid(_)) => TransferVerdict::Invalid,
+            Err(TransferError::Refused(_)) => TransferVerdict::Refused,
+            Err(TransferError::Store(_)) => TransferVerdict::Failed,
+        }
+    }
+}
+
+/// Something is to be done.
+#[derive(Debug)]
+pub enum Output {
+    /// Ask a peer. `Input::Replied` follows, also when the peer is gone.
+    Ask {
+        /// To be named by the answer.
+        request: RequestId,
+        /// Whom.
+        peer: PeerId,
+        /// What.
+        what: Request,
+    },
+    /// Hand a block to the chain. `Input::BlockJudged` follows, in the order of handing over.
+    ImportBlock(Arc<Block>),
+    /// Hand a transfer to the mempool. `Input::TransferJudged` follows.
+    ImportTransfer(Arc<Transfer>),
+    /// Tell everybody.
+    Announce(Announcement),
+    /// Settle what a peer announced.
+    Judge {
+        /// Which.
+        id: AnnouncementId,
+        /// How.
+        judgement: Judgement,
+    },
+    /// A peer behaved well or badly.
+    Report {
+        /// Who.
+        peer: PeerId,
+        /// What it did.
+        conduct: Conduct,
+    },
+    /// A peer is of no use.
+    Disconnect {
+        /// Who.
+        peer: PeerId,
+        /// Why: for the log.
+        why: &'static str,
+    },
+    /// What this node says of its chain has changed, or how far sync is.
+    Progress(Progress),
+}
+
+/// What is done with an announcement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Judgement {
+    /// Forward it.
+    Accept,
+    /// Do not.
+    Ignore,
+    /// Do not, and hold it against whoever sent it: it is wrong for everyone and for ever.
+    Reject,
+}
+
+/// What a peer did. `Conduct::points` is the table of what it counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Conduct {
+    /// It sent blocks that were asked for; this many MiB, rounded down.
+    Delivered,
+    /// A header without its proof of work, or one that breaks another rule for ever.
+    BadHeader,
+    /// A body that is not the one of its header.
+    WrongBody,
+    /// A body that breaks a rule: whoever serves blocks has checked them.
+    InvalidBlock,
+    /// An announcement that is wrong for everyone and for ever.
+    BadAnnouncement,
+    /// Another genesis or version than its protocol names say.
+    WrongNetwork,
+    /// A message that cannot be decoded, or is above its limit.
+    Malformed,
+    /// A request that makes no sense.
+    BadRequest,
+    /// More requests than twice the limit.
+    TooManyRequests,
+    /// A reply that does not fit its request.
+    WrongReply,
+    /// A stream that broke.
+    BrokenStream,
+    /// No reply in time.
+    Timeout,
+}
+
+/// How far this node is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// What is being fetched.
+    pub state: SyncState,
+    /// The best header's height, at least the tip's.
+    pub best_header: Height,
+    /// The tip's height.
+    pub height: Height,
+}
+
+/// What is being fetched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SyncState {
+    /// Headers, or nothing yet because nobody was asked.
+    Headers,
+    /// Bodies.
+    Blocks,
+    /// News only.
+    Synced,
+}
