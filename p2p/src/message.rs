@@ -83,7 +83,7 @@ impl Protocol {
     ];
 
     /// The table of limits.
-    pub const fn limits(self) -> Limits {
+    pub fn limits(self) -> Limits {
         let row = |name, request_bytes, reply_bytes, timeout, streams, requests, per| Limits {
             name,
             request_bytes,

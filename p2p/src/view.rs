@@ -2,11 +2,11 @@
 //! be simulated without a disk. The real one is `chain::ledger::Reader`.
 
 use crate::message::RawBlock;
+use chain::Params;
 use chain::block::{self, Header, Height};
 use chain::pow::Work;
 use chain::rules::header::Parent;
 use chain::tx::{Id, Transfer};
-use chain::Params;
 use std::sync::Arc;
 
 /// The end of a chain.
