@@ -5,6 +5,7 @@
 
 pub mod message;
 pub mod view;
+pub mod wire;
 pub mod engine;
 
 pub use libp2p::{Multiaddr, PeerId};
