@@ -6,6 +6,7 @@
 pub mod message;
 pub mod view;
 pub mod wire;
+pub mod compact;
 pub mod engine;
 
 pub use libp2p::{Multiaddr, PeerId};
