@@ -6,6 +6,10 @@
 pub mod message;
 pub mod view;
 pub mod engine;
+pub mod sync;
+
+#[cfg(test)]
+mod toy_chain;
 
 pub use libp2p::{Multiaddr, PeerId};
 
