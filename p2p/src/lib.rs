@@ -8,6 +8,8 @@ pub mod view;
 pub mod wire;
 pub mod compact;
 pub mod engine;
+#[cfg(test)]
+mod samples;
 
 pub use libp2p::{Multiaddr, PeerId};
 
