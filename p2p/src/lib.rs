@@ -8,8 +8,12 @@ pub mod view;
 pub mod wire;
 pub mod compact;
 pub mod engine;
+pub mod sync;
+
 #[cfg(test)]
 mod samples;
+#[cfg(test)]
+mod toy_chain;
 
 pub use libp2p::{Multiaddr, PeerId};
 
