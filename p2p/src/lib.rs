@@ -11,6 +11,8 @@ pub mod engine;
 pub mod sync;
 
 #[cfg(test)]
+mod samples;
+#[cfg(test)]
 mod toy_chain;
 
 pub use libp2p::{Multiaddr, PeerId};
