@@ -9,6 +9,8 @@ pub mod wire;
 pub mod compact;
 pub mod engine;
 pub mod sync;
+mod relay;
+mod pool;
 
 #[cfg(test)]
 mod samples;
