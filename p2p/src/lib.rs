@@ -6,6 +6,8 @@
 pub mod message;
 pub mod view;
 pub mod engine;
+pub mod peers;
+pub mod key;
 
 pub use libp2p::{Multiaddr, PeerId};
 
