@@ -11,6 +11,8 @@ pub mod engine;
 pub mod sync;
 mod relay;
 mod pool;
+pub mod peers;
+pub mod key;
 
 #[cfg(test)]
 mod samples;
