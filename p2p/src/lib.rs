@@ -7,7 +7,7 @@ pub mod message;
 pub mod view;
 pub mod engine;
 
-pub use libp2p::{Multiaddr, PeerId};
+pub use libp2p::{Multiaddr, PeerId, multiaddr};
 
 use chain::block::{self, Block, Height};
 use chain::ledger::{Accepted, SubmitError, TransferError};
