@@ -3,11 +3,15 @@
 //! What is received goes out as an `Event` to the one writer, the same door as a block from the REST
 //! API, and its verdict comes back to whoever sent it.
 
-pub mod message;
-pub mod view;
 pub mod engine;
+mod handle;
+pub mod message;
+mod spawn;
+pub mod view;
 
+pub use handle::{Broken, ConnectError, Handle};
 pub use libp2p::{Multiaddr, PeerId, multiaddr};
+pub use spawn::{SpawnError, spawn};
 
 use chain::block::{self, Block, Height};
 use chain::ledger::{Accepted, SubmitError, TransferError};
