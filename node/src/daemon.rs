@@ -164,11 +164,11 @@ impl Daemon {
             network = name, data = %data.display(), height = tip.height.get(), tip = %tip.hash,
             "node started, REST API at http://{address}/v1/chain"
         );
-        if let Some(address) = peers::to_join(&node.peers.listening()) {
-            tracing::info!("others join with --peer {address}");
-        }
         let mut daemon =
             Daemon { node, data, address, writer, peers, stop, progress, server, mining: None };
+        if let Some(address) = daemon.to_join() {
+            tracing::info!("others join with --peer {address}");
+        }
         if let Some(miner) = miner.filter(|_| mine) {
             let pause = Goal::pause(daemon.node.reader.params(), None);
             daemon.mine(Goal { miner, blocks: None, threads, pause });
@@ -179,6 +179,11 @@ impl Daemon {
     /// Where the REST API is.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// A multiaddr by which others can call it.
+    pub fn to_join(&self) -> Option<p2p::Multiaddr> {
+        peers::to_join(&self.node.peers.listening()).cloned()
     }
 
     /// Its parts.
