@@ -3,11 +3,16 @@
 //! What is received goes out as an `Event` to the one writer, the same door as a block from the REST
 //! API, and its verdict comes back to whoever sent it.
 
+mod behaviour;
+mod counted;
 pub mod engine;
 mod handle;
+mod ip_gate;
 pub mod message;
 mod spawn;
+mod transport;
 pub mod view;
+pub mod wire;
 
 pub use handle::{Broken, ConnectError, Handle};
 pub use libp2p::{Multiaddr, PeerId};
