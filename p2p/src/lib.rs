@@ -4,15 +4,22 @@
 //! API, and its verdict comes back to whoever sent it.
 
 mod behaviour;
+pub mod compact;
 mod counted;
 pub mod engine;
 mod handle;
 mod ip_gate;
 pub mod message;
 mod spawn;
+pub mod sync;
 mod transport;
 pub mod view;
 pub mod wire;
+
+#[cfg(test)]
+mod samples;
+#[cfg(test)]
+mod toy_chain;
 
 pub use handle::{Broken, ConnectError, Handle};
 pub use libp2p::{Multiaddr, PeerId};
