@@ -1,7 +1,9 @@
 //! The pure machine behind a node's conversation: what comes in, what is to be done. Time, the chain
-//! and randomness are arguments, so a run can be repeated exactly. `sync` and `relay` are its parts.
+//! and randomness are arguments, so a run can be repeated exactly. `sync`, `relay` and `pool` are its
+//! parts; this module says what they hear and say, and leads each input to those whom it concerns.
 
-use crate::message::{Announcement, Reply, Request, Status};
+use crate::message::{Announcement, Reply, Request, Status, VERSION};
+use crate::view::ChainView;
 use chain::block::{self, Block, Height, Timestamp};
 use chain::ledger::{Accepted, SubmitError, TransferError};
 use chain::mempool::Admission;
@@ -275,4 +277,48 @@ pub enum SyncState {
     Blocks,
     /// News only.
     Synced,
+}
+
+/// Services: this node serves all blocks of its chain.
+const SERVES_ALL_BLOCKS: u64 = 1;
+
+/// The whole machine.
+pub struct Engine {
+    /// Names this run of the node to others.
+    nonce: u64,
+}
+
+impl Engine {
+    /// A machine that knows nobody. The same seed and inputs give the same outputs; a node takes
+    /// another seed each time it starts, that nobody can guess.
+    pub fn new(seed: u64) -> Engine {
+        Engine { nonce: seed }
+    }
+
+    /// Takes in what happened; what is to be done about it, in this order.
+    pub fn handle(&mut self, _now: Now, _input: Input, _chain: &impl ChainView) -> Vec<Output> {
+        Vec::new()
+    }
+
+    /// What this node says of itself.
+    pub fn status(&self, now: Now, chain: &impl ChainView) -> Status {
+        let tip = chain.tip();
+        Status {
+            version: VERSION,
+            services: SERVES_ALL_BLOCKS,
+            genesis: chain.params().genesis_hash(),
+            tip: tip.hash,
+            height: tip.height,
+            chain_work: tip.chain_work,
+            relay: self.progress(chain).state == SyncState::Synced,
+            clock: u64::from(now.clock.get()),
+            nonce: self.nonce,
+        }
+    }
+
+    /// How far this node is.
+    pub fn progress(&self, chain: &impl ChainView) -> Progress {
+        let height = chain.tip().height;
+        Progress { state: SyncState::Headers, best_header: height, height }
+    }
 }
