@@ -5,27 +5,16 @@ mod gossip;
 
 pub(crate) use gossip::Gossip;
 
-use crate::ip_gate;
+use crate::gate::Gate;
 use crate::message::{Protocol, Reply, Request};
 use crate::wire::{self, Codec};
 use chain::block;
-use libp2p::allow_block_list::{self, BlockedPeers};
-use libp2p::connection_limits::{self, ConnectionLimits};
 use libp2p::identity::{Keypair, PublicKey};
 use libp2p::request_response::{self, ProtocolSupport};
 use libp2p::swarm::NetworkBehaviour;
 use libp2p::swarm::behaviour::toggle::Toggle;
 use libp2p::{PeerId, identify, mdns, ping};
 
-/// Handshakes at a time that others began.
-const PENDING_INBOUND: u32 = 64;
-/// Calls at a time that have not come to a handshake's end.
-const PENDING_OUTBOUND: u32 = 16;
-/// Two nodes that call each other at the same time have two connections; with a limit of one both
-/// may end up with none. The driver closes the surplus.
-const PER_PEER: u32 = 2;
-/// Connections above the number of peers: handshakes that end while a place is made for them.
-const SURPLUS: u32 = 16;
 /// Most bytes of a node's name for itself.
 const MAX_AGENT: usize = 64;
 
@@ -34,13 +23,10 @@ pub(crate) type Exchange = request_response::Behaviour<Codec>;
 /// What comes of it.
 pub(crate) type ExchangeEvent = request_response::Event<Request, Reply>;
 
-/// All of it. Who denies connections stands first: a later denial would leave the ones before with
-/// a connection that never was.
+/// All of it, the gate first.
 #[derive(NetworkBehaviour)]
 pub(crate) struct Behaviour {
-    pub(crate) blocked: allow_block_list::Behaviour<BlockedPeers>,
-    pub(crate) ip_gate: ip_gate::Behaviour,
-    limits: connection_limits::Behaviour,
+    pub(crate) gate: Gate,
     pub(crate) gossip: Gossip,
     hello: Exchange,
     headers: Exchange,
@@ -58,19 +44,16 @@ pub(crate) struct Setting<'a> {
     pub(crate) genesis: block::Hash,
     /// Everybody may sit on one machine: nothing is counted by address.
     pub(crate) is_private: bool,
-    pub(crate) max_peers: usize,
     pub(crate) agent: &'a str,
     pub(crate) mdns: bool,
 }
 
 impl Behaviour {
-    pub(crate) fn new(key: &Keypair, setting: &Setting) -> Behaviour {
-        let Setting { genesis, is_private, max_peers, mdns, .. } = *setting;
+    pub(crate) fn new(key: &Keypair, gate: Gate, setting: &Setting) -> Behaviour {
+        let Setting { genesis, is_private, mdns, .. } = *setting;
         let exchange = |protocol| exchange(genesis, protocol);
         Behaviour {
-            blocked: allow_block_list::Behaviour::default(),
-            ip_gate: ip_gate::Behaviour::new(!is_private),
-            limits: connection_limits::Behaviour::new(limits(max_peers)),
+            gate,
             gossip: gossip::build(genesis, is_private),
             hello: exchange(Protocol::Hello),
             headers: exchange(Protocol::Headers),
@@ -112,16 +95,6 @@ pub(crate) fn clean_agent(agent: &str) -> String {
         clean.push(character);
     }
     clean
-}
-
-fn limits(max_peers: usize) -> ConnectionLimits {
-    let most = u32::try_from(max_peers).unwrap_or(u32::MAX).saturating_add(SURPLUS);
-    ConnectionLimits::default()
-        .with_max_pending_incoming(Some(PENDING_INBOUND))
-        .with_max_pending_outgoing(Some(PENDING_OUTBOUND))
-        .with_max_established_incoming(Some(most))
-        .with_max_established_outgoing(Some(most))
-        .with_max_established_per_peer(Some(PER_PEER))
 }
 
 fn exchange(genesis: block::Hash, protocol: Protocol) -> Exchange {

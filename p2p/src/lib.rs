@@ -4,11 +4,12 @@
 //! API, and its verdict comes back to whoever sent it.
 
 mod behaviour;
+mod clock;
 pub mod compact;
 mod counted;
 pub mod engine;
+mod gate;
 mod handle;
-mod ip_gate;
 pub mod message;
 mod spawn;
 pub mod sync;
