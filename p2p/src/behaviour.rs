@@ -3,7 +3,7 @@
 
 mod gossip;
 
-pub(crate) use gossip::Gossip;
+pub(crate) use gossip::{GRAYLIST, Gossip};
 
 use crate::gate::Gate;
 use crate::message::{Protocol, Reply, Request};
