@@ -7,6 +7,7 @@ pub mod message;
 pub mod view;
 pub mod wire;
 pub mod compact;
+pub mod serve;
 pub mod engine;
 pub mod sync;
 mod relay;
