@@ -99,7 +99,12 @@ impl Exchange {
                 self.ids_came(step, &ids, intake)
             }
             Ok(Reply::PoolTransfers(transfers)) => talk.transfers_came(transfers),
-            Ok(Reply::Refused(_)) | Err(_) => return self.end(step),
+            Ok(Reply::Refused(_)) => return self.end(step),
+            Err(failure) => {
+                let peer = talk.peer;
+                step.blame(peer, failure);
+                return self.end(step);
+            }
             Ok(_) => false,
         };
         if is_good {
@@ -220,3 +225,6 @@ impl Talk {
         are_wanted
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -79,7 +79,8 @@ fn a_silent_announcer_is_replaced_after_three_seconds() {
     assert_eq!(other.what, Request::Blocks { hashes: vec![block.hash()] });
     let outputs = bench.reply(&other, Ok(whole(&block)));
     assert_eq!((judgements(&outputs), imported(&outputs)), (vec![Accept], vec![block.hash()]));
-    assert!(bench.reply(&silent, Err(Failure::Timeout)).is_empty(), "too late to matter");
+    let outputs = bench.reply(&silent, Err(Failure::Timeout));
+    assert_eq!((outputs.len(), reports(&outputs)), (1, vec![(peer(3), Conduct::Timeout)]));
 }
 
 #[test]
