@@ -1,6 +1,8 @@
 //! What sync, relay and the answers to peers ask of the chain: a trait, so that whole networks can
 //! be simulated without a disk. The real one is `chain::ledger::Reader`.
 
+mod ledger;
+
 use crate::message::RawBlock;
 use chain::Params;
 use chain::block::{self, Header, Height};
