@@ -12,13 +12,19 @@ pub mod engine;
 pub mod sync;
 mod relay;
 mod pool;
+pub mod peers;
+pub mod key;
+mod handle;
+mod spawn;
 
 #[cfg(test)]
 mod samples;
 #[cfg(test)]
 mod toy_chain;
 
-pub use libp2p::{Multiaddr, PeerId};
+pub use handle::{Broken, ConnectError, Handle};
+pub use libp2p::{Multiaddr, PeerId, multiaddr};
+pub use spawn::{SpawnError, spawn};
 
 use chain::block::{self, Block, Height};
 use chain::ledger::{Accepted, SubmitError, TransferError};
