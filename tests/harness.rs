@@ -18,6 +18,8 @@ const POLL: Duration = Duration::from_millis(10);
 pub fn chain(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_chain"));
     command.args(arguments).env_clear().env("HOME", "/nonexistent").stdin(Stdio::null());
+    // Nodes find each other where a test says so, and nowhere else.
+    command.env("CHAIN_LISTEN", "/ip4/127.0.0.1/tcp/0").env("CHAIN_MDNS", "false");
     command
 }
 

@@ -74,15 +74,6 @@ pub(crate) struct Driver {
     next_sweep: Duration,
 }
 
-/// Why the driver ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Ended {
-    /// It was asked to.
-    Asked,
-    /// The engine is gone.
-    NoEngine,
-}
-
 impl Driver {
     pub(crate) fn new(
         swarm: Swarm<Behaviour>,
@@ -109,27 +100,26 @@ impl Driver {
     }
 
     /// Runs until it is asked to stop, nobody can ask any more, or the engine is gone.
-    pub(crate) async fn run(mut self) -> Ended {
+    pub(crate) async fn run(mut self) {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let ended = loop {
+        loop {
             tokio::select! {
                 event = self.swarm.select_next_some() => self.handle_swarm(event),
                 output = self.wires.outputs.recv() => match output {
                     Some(output) => self.handle_output(output),
-                    None => break Ended::NoEngine,
+                    None => break,
                 },
                 Some(served) = self.requests.serving.join_next() => self.handle_served(served),
                 order = self.wires.orders.recv() => match order {
-                    Some(Order::Stop) | None => break Ended::Asked,
+                    Some(Order::Stop) | None => break,
                     Some(order) => self.handle_order(order),
                 },
                 Ok(()) = self.wires.status.changed() => self.tell_status(),
                 _ = tick.tick() => self.tick(),
             }
-        };
+        }
         self.leave().await;
-        ended
     }
 
     fn now(&self) -> Now {
@@ -201,7 +191,7 @@ impl Driver {
             Output::Announce(announcement) => self.announce(&announcement),
             Output::Judge { id, judgement } => self.judge(id, judgement),
             Output::Report { peer, conduct } => self.report(peer, conduct),
-            Output::Disconnect { peer, why } => self.disconnect(peer, why),
+            Output::Disconnect { peer, why } => drop(self.disconnect(peer, why)),
             // The runner's own.
             Output::ImportBlock(_) | Output::ImportTransfer(_) | Output::Progress(_) => {}
         }

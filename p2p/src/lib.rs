@@ -14,7 +14,10 @@ mod handle;
 pub mod key;
 pub mod message;
 pub mod peers;
+mod pool;
+mod relay;
 mod runner;
+pub mod serve;
 mod spawn;
 pub mod sync;
 mod transport;
@@ -27,7 +30,7 @@ mod samples;
 mod toy_chain;
 
 pub use handle::{Broken, ConnectError, Handle};
-pub use libp2p::{Multiaddr, PeerId};
+pub use libp2p::{Multiaddr, PeerId, multiaddr};
 pub use spawn::{SpawnError, spawn};
 
 use chain::block::{self, Block, Height};

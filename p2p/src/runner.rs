@@ -94,11 +94,11 @@ impl<C: ChainView> Runner<C> {
                 news = self.wires.news.recv(), if has_news => {
                     has_news = self.handle_news(news);
                 }
-                Ok(room) = events.reserve(), if !self.waiting.is_empty() => {
-                    if let Some(event) = self.waiting.pop_front() {
-                        room.send(event);
-                    }
-                }
+                room = events.reserve(), if !self.waiting.is_empty() => match room {
+                    Ok(room) => drop(self.waiting.pop_front().map(|event| room.send(event))),
+                    // Nobody judges any more.
+                    Err(_) => self.waiting.clear(),
+                },
                 _ = tick.tick() => self.handle(Input::Tick),
             }
         }

@@ -11,6 +11,7 @@ mod transactions;
 use super::answer::{CHAIN_HEIGHT, CHAIN_TIP};
 use super::problem::MEDIA_TYPE;
 use super::{routes, token::Token};
+use crate::config::peers::Wishes;
 use crate::config::{Config, Settings};
 use crate::daemon::{Daemon, Node};
 use crate::wallet::{Index, Mnemonic, Wallet};
@@ -96,7 +97,9 @@ impl World {
     async fn with(change: impl FnOnce(&mut Config)) -> World {
         let folder = tempfile::tempdir().unwrap();
         let api = "127.0.0.1:0".parse().unwrap();
-        let settings = Settings::embedded("dev", Some(folder.path().join("data")), Some(api));
+        let wishes = Wishes { listen: Some(vec!["none".to_owned()]), ..Wishes::default() };
+        let data = Some(folder.path().join("data"));
+        let settings = Settings::embedded("dev", data, Some(api), wishes);
         let mut config = settings.check().unwrap();
         change(&mut config);
         let daemon = Daemon::start(config).await.unwrap();

@@ -4,6 +4,7 @@ use super::node::{block_on, stop_signal};
 use super::password::PasswordSource;
 use super::wallet::Chosen;
 use crate::client::{Client, Place};
+use crate::config::peers::Wishes;
 use crate::config::{Settings, network};
 use crate::daemon::{Daemon, Node, processors};
 use crate::logging;
@@ -44,6 +45,15 @@ pub struct Args {
     /// Default: 127.0.0.1 and the network's port.
     #[arg(long, env = "CHAIN_API", value_name = "ADDRESS:PORT")]
     api: Option<SocketAddr>,
+    /// Where other nodes can call the node that is started (repeatable); `none` for nowhere
+    #[arg(long, env = "CHAIN_LISTEN", value_name = "MULTIADDR", value_delimiter = ',')]
+    listen: Option<Vec<String>>,
+    /// A node that the one that is started stays connected with (repeatable)
+    #[arg(long, env = "CHAIN_PEER", value_name = "MULTIADDR", value_delimiter = ',')]
+    peer: Option<Vec<String>>,
+    /// Whether the node that is started finds others on the local network, and is found
+    #[arg(long, env = "CHAIN_MDNS", value_name = "BOOL")]
+    mdns: Option<bool>,
     #[command(flatten)]
     place: Place,
     #[command(flatten)]
@@ -146,7 +156,14 @@ async fn with_own_node(
     stop: &mut (impl Future<Output = ()> + Unpin),
 ) -> Result<()> {
     let network = args.place.network().unwrap_or(params.name());
-    let config = Settings::embedded(network, args.place.data().cloned(), args.api).check()?;
+    let wishes = Wishes {
+        listen: args.listen.clone(),
+        peer: args.peer.clone(),
+        mdns: args.mdns,
+        max_peers: None,
+    };
+    let data = args.place.data().cloned();
+    let config = Settings::embedded(network, data, args.api, wishes).check()?;
     logging::start(config.log_format, config.log.clone());
     let line = Line::new();
     line.say(&format!("mining for {} on {}", goal.miner.encode(params.hrp()), params.name()));

@@ -8,9 +8,7 @@ use crate::runner::Queued;
 use crate::wire::{self, Topic};
 use chain::block;
 use libp2p::PeerId;
-use libp2p::gossipsub::{
-    Event, Message, MessageAcceptance, MessageId, PublishError, TopicHash,
-};
+use libp2p::gossipsub::{Event, Message, MessageAcceptance, MessageId, PublishError, TopicHash};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;

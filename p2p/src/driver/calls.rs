@@ -176,13 +176,15 @@ fn innermost(error: &TransportError<io::Error>) -> String {
 /// All errors inside an error.
 fn causes(error: &TransportError<io::Error>) -> impl Iterator<Item = &(dyn Error + 'static)> {
     let first: &(dyn Error + 'static) = error;
-    std::iter::successors(Some(first), |error| {
-        // An error in an `io::Error` is not among its sources.
-        match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
-            Some(inner) => Some(inner),
-            None => error.source(),
-        }
-    })
+    std::iter::successors(Some(first), |error| cause(*error))
+}
+
+fn cause<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'static)> {
+    // An error in an `io::Error` is not among its sources.
+    match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+        Some(inner) => Some(inner),
+        None => error.source(),
+    }
 }
 
 /// Why there is no connection with a node that this node must not call.

@@ -57,7 +57,7 @@ impl Driver {
 
     fn part_with(&mut self, peer: PeerId) -> bool {
         let now = self.now();
-        self.peers().release(peer, now);
+        self.peers().dismiss(peer, now);
         self.disconnect(peer, "the user wants it")
     }
 

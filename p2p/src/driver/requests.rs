@@ -86,7 +86,9 @@ impl Driver {
             Event::Message { peer, message: Message::Request { request, channel, .. }, .. } => {
                 self.requested(peer, Inbound { protocol, request, channel });
             }
-            Event::Message { peer, message: Message::Response { request_id, response }, .. } => {
+            Event::Message {
+                peer, message: Message::Response { request_id, response }, ..
+            } => {
                 if let Some(asked) = self.requests.asked.remove(&(protocol, request_id)) {
                     self.ended(peer, asked, Ok(response));
                 }
@@ -202,12 +204,7 @@ impl Driver {
 }
 
 /// Answers one request when a worker is free.
-async fn work(
-    answer: Answer,
-    workers: Arc<Semaphore>,
-    peer: PeerId,
-    inbound: Inbound,
-) -> Served {
+async fn work(answer: Answer, workers: Arc<Semaphore>, peer: PeerId, inbound: Inbound) -> Served {
     let Inbound { protocol, request, channel } = inbound;
     let worker = workers.acquire_owned().await;
     let reply = tokio::task::spawn_blocking(move || answer(&request)).await;

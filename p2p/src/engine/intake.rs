@@ -80,7 +80,7 @@ impl Intake {
         step: &mut Step<impl ChainView>,
         peer: PeerId,
         id: AnnouncementId,
-        (round, transfer): (u32, Arc<Transfer>),
+        (round, transfer): (u32, &Arc<Transfer>),
     ) -> Taken {
         let key = (transfer.id(), round);
         if self.rounds.contains(&key) {
@@ -98,9 +98,9 @@ impl Intake {
         &mut self,
         step: &mut Step<impl ChainView>,
         peer: PeerId,
-        transfer: Transfer,
+        transfer: &Arc<Transfer>,
     ) -> Taken {
-        self.take(step, peer, Origin::Fetched, Arc::new(transfer))
+        self.take(step, peer, Origin::Fetched, transfer)
     }
 
     fn take(
@@ -108,7 +108,7 @@ impl Intake {
         step: &mut Step<impl ChainView>,
         peer: PeerId,
         origin: Origin,
-        transfer: Arc<Transfer>,
+        transfer: &Arc<Transfer>,
     ) -> Taken {
         let id = transfer.id();
         if self.on_the_way.contains_key(&id) || step.chain.transfer(&id).is_some() {
@@ -123,7 +123,7 @@ impl Intake {
         let since = step.now.elapsed;
         self.on_the_way.insert(id, OnTheWay { peer, origin, since });
         self.heard.insert(id, Heard { at: since, is_news: true });
-        step.out.push(Output::ImportTransfer(transfer));
+        step.out.push(Output::ImportTransfer(Arc::clone(transfer)));
         Taken::Yes
     }
 
@@ -196,10 +196,5 @@ impl Intake {
             Origin::Fetched => None,
         });
         ids.collect()
-    }
-
-    /// How many are on the way.
-    pub(crate) fn len(&self) -> usize {
-        self.on_the_way.len()
     }
 }

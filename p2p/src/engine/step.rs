@@ -1,29 +1,14 @@
 //! One step of the machine: what its parts may look at, and where they say what is to be done.
 
-use super::{AnnouncementId, Conduct, Judgement, Now, Output, RequestId};
-use crate::message::{Request, Status};
+use super::{AnnouncementId, Conduct, Failure, Judgement, Now, Output, RequestId};
+use crate::message::Request;
 use chain::block::{Header, Height};
 use libp2p::PeerId;
 use rand::rngs::SmallRng;
 use std::collections::BTreeMap;
 
-/// A peer that is connected.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Peer {
-    /// Whether we called it.
-    pub(crate) outbound: bool,
-    /// The height it last told of.
-    pub(crate) height: Height,
-}
-
-impl Peer {
-    pub(crate) fn new(outbound: bool, status: &Status) -> Peer {
-        Peer { outbound, height: status.height }
-    }
-}
-
-/// All that are connected.
-pub(crate) type Peers = BTreeMap<PeerId, Peer>;
+/// All peers that are connected, and the heights they last told of.
+pub(crate) type Peers = BTreeMap<PeerId, Height>;
 
 /// What a part needs for one step.
 pub(crate) struct Step<'a, C> {
@@ -49,6 +34,16 @@ impl<C> Step<'_, C> {
 
     pub(crate) fn ask(&mut self, request: RequestId, peer: PeerId, what: Request) {
         self.out.push(Output::Ask { request, peer, what });
+    }
+
+    /// A request failed on its way. A peer that is gone, or does not speak a protocol, does no harm.
+    pub(crate) fn blame(&mut self, peer: PeerId, failure: Failure) {
+        match failure {
+            Failure::Timeout => self.report(peer, Conduct::Timeout),
+            Failure::Malformed => self.report(peer, Conduct::Malformed),
+            Failure::Io => self.report(peer, Conduct::BrokenStream),
+            Failure::Disconnected | Failure::Unsupported => {}
+        }
     }
 
     /// An announcement that is wrong for everyone and for ever.
