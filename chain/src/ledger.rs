@@ -23,7 +23,7 @@ use crate::mempool::{self, Mempool};
 use crate::params::Params;
 use crate::rules::RuleError;
 use crate::store::StoreError;
-use crate::store::blocks::LogReader;
+use crate::store::blocks::{LogReader, Place};
 use crate::store::index::{Changes, IndexReader};
 use crate::tree::{Node, Number, Tree};
 use std::collections::BTreeSet;
@@ -186,8 +186,9 @@ impl Reader {
 
     /// The headers of blocks, read without their bodies and while the writer goes on.
     pub fn headers(&self, nodes: &[Node]) -> Result<Vec<Header>, StoreError> {
-        let log = self.log();
-        nodes.iter().map(|node| view::header(&log, node)).collect()
+        let places: Vec<Place> = nodes.iter().map(|node| node.place).collect();
+        let bytes = self.log().read_prefixes(&places, view::HEADER_BYTES)?;
+        nodes.iter().zip(bytes).map(|(node, bytes)| view::header_of(node, &bytes)).collect()
     }
 
     fn log(&self) -> LogReader {

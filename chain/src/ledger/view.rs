@@ -17,6 +17,9 @@ use crate::tree::{Node, Number, Status};
 use crate::tx::Id;
 use std::sync::RwLockReadGuard;
 
+/// Bytes of a header in the log.
+pub(super) const HEADER_BYTES: u32 = 80;
+
 /// A view of one tip. The writer waits while it is held.
 pub struct View<'a> {
     params: &'a Params,
@@ -160,7 +163,7 @@ impl<'a> View<'a> {
 
     /// A header, read without its body.
     pub fn header(&self, node: &Node) -> Result<Header, StoreError> {
-        header(&self.state.log, node)
+        header_of(node, &self.state.log.read_prefix(node.place, HEADER_BYTES)?)
     }
 
     /// What the accounts that a block of the best chain changed were before it.
@@ -260,13 +263,8 @@ pub(super) fn raw_block(log: &LogReader, node: &Node) -> Result<Vec<u8>, StoreEr
     header_of(node, header).map(|_| bytes)
 }
 
-/// A header, read without its body.
-pub(super) fn header(log: &LogReader, node: &Node) -> Result<Header, StoreError> {
-    header_of(node, &log.read_prefix(node.place, 80)?)
-}
-
 /// The header that these bytes must be.
-fn header_of(node: &Node, bytes: &[u8]) -> Result<Header, StoreError> {
+pub(super) fn header_of(node: &Node, bytes: &[u8]) -> Result<Header, StoreError> {
     let header = Header::decode(bytes).ok().filter(|header| header.hash() == node.hash);
     header.ok_or(StoreError::BadRecord { place: node.place })
 }
