@@ -28,6 +28,8 @@ pub mod wire;
 mod samples;
 #[cfg(test)]
 mod toy_chain;
+#[cfg(test)]
+mod simulation;
 
 pub use handle::{Broken, ConnectError, Handle};
 pub use libp2p::{Multiaddr, PeerId, multiaddr};
