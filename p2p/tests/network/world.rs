@@ -1,13 +1,15 @@
 //! Nodes as the tests know them: a real ledger in a folder of its own, a thread that owns its
 //! writer, and the network between them over loopback.
 
-use chain::block::{self, Block, Header, Height, Timestamp};
+use chain::block::{self, Block, Header, Timestamp};
 use chain::ledger::{self, Accepted, Commit, Reader, SubmitError, Writer};
 use chain::mempool::{self, Admission};
+use chain::signature::SecretKey;
 use chain::template::{Template, Wish};
-use chain::tx::{Tag, Transfer};
-use chain::{Address, Params, Target};
-use p2p::{ConnectError, Config, Event, Handle, Multiaddr, News, PeerId, SpawnError};
+use chain::tx::{Memo, Payment, Tag, Transfer};
+use chain::{Params, Target};
+use p2p::multiaddr::Protocol;
+use p2p::{Config, ConnectError, Event, Handle, Multiaddr, News, PeerId, SpawnError};
 use std::future::Future;
 use std::path::Path;
 use std::sync::mpsc;
@@ -16,13 +18,16 @@ use tempfile::TempDir;
 use tokio::sync::{broadcast, oneshot};
 
 /// What a condition may take to come true. Much more than it should: the machine may be busy.
-pub const SOON: Duration = Duration::from_secs(30);
+pub(crate) const SOON: Duration = Duration::from_secs(30);
 
 /// Asks again and again until something is true.
 ///
 /// # Panics
 /// If it does not come true soon.
-pub async fn eventually<F: Future<Output = bool>>(what: &str, mut is_true: impl FnMut() -> F) {
+pub(crate) async fn eventually<F: Future<Output = bool>>(
+    what: &str,
+    mut is_true: impl FnMut() -> F,
+) {
     let until = tokio::time::Instant::now() + SOON;
     while !is_true().await {
         assert!(tokio::time::Instant::now() < until, "not so in time: {what}");
@@ -38,8 +43,8 @@ enum Task {
 }
 
 /// A ledger and the thread that writes it.
-pub struct Chain {
-    pub reader: Reader,
+pub(crate) struct Chain {
+    pub(crate) reader: Reader,
     tasks: mpsc::Sender<Task>,
     news: broadcast::Sender<News>,
     thread: Option<std::thread::JoinHandle<()>>,
@@ -47,9 +52,12 @@ pub struct Chain {
 
 impl Chain {
     /// Opens the ledger in a folder.
-    pub fn open(folder: &Path, params: Params) -> Chain {
-        let options =
-            ledger::Options { cache_bytes: 4 << 20, threads: 1, mempool: mempool::Limits::default() };
+    pub(crate) fn open(folder: &Path, params: Params) -> Chain {
+        let options = ledger::Options {
+            cache_bytes: 4 << 20,
+            threads: 1,
+            mempool: mempool::Limits::default(),
+        };
         let (writer, reader) = ledger::open(folder, params, options, &mut |_| {}).unwrap();
         let (tasks, queue) = mpsc::channel();
         let (news, _) = broadcast::channel(1_024);
@@ -59,24 +67,29 @@ impl Chain {
     }
 
     /// Mines so many blocks for the account of a number.
-    pub async fn generate(&self, blocks: u32, account: u8) -> Vec<block::Hash> {
+    pub(crate) async fn generate(&self, blocks: u32, account: u8) -> Vec<block::Hash> {
         let (done, hashes) = oneshot::channel();
         self.tasks.send(Task::Generate(blocks, account, done)).unwrap();
         hashes.await.unwrap()
     }
 
     /// Takes in a transfer, as from the API.
-    pub fn transfer(&self, transfer: Transfer) {
+    pub(crate) fn transfer(&self, transfer: Transfer) {
         self.tasks.send(Task::Transfer(Box::new(transfer))).unwrap();
     }
 
+    /// What the chain tells the network.
+    pub(crate) fn news(&self) -> broadcast::Receiver<News> {
+        self.news.subscribe()
+    }
+
     /// The height of the best chain.
-    pub fn height(&self) -> u32 {
+    pub(crate) fn height(&self) -> u32 {
         self.reader.view().tip().height.get()
     }
 
     /// The tip of the best chain.
-    pub fn tip(&self) -> block::Hash {
+    pub(crate) fn tip(&self) -> block::Hash {
         self.reader.view().tip().hash
     }
 }
@@ -159,7 +172,7 @@ impl Desk {
 /// A block on the tip.
 fn mine(writer: &mut Writer, account: u8, extra: u64) -> Block {
     let wish = Wish {
-        miner: Address::from_bytes([account; 20]),
+        miner: key(account).public_key().address(),
         now: now(),
         extra_nonce: extra.to_le_bytes(),
         tag: Tag::new(vec![account]).unwrap(),
@@ -175,88 +188,110 @@ fn seal(header: &mut Header, target: Target) {
     }
 }
 
+/// The key of an account.
+pub(crate) fn key(account: u8) -> SecretKey {
+    SecretKey::from_seed([account; 32])
+}
+
+/// A payment of one account to another.
+pub(crate) fn pay(from: u8, to: u8, nonce: u64, params: &Params) -> Transfer {
+    let payment = Payment {
+        nonce,
+        recipient: key(to).public_key().address(),
+        amount: 1_000,
+        fee: 100_000,
+        memo: Memo::default(),
+    };
+    Transfer::sign(payment, &key(from), params.genesis_hash())
+}
+
 /// This machine's clock.
-pub fn now() -> Timestamp {
+pub(crate) fn now() -> Timestamp {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     Timestamp::new(u32::try_from(since.as_secs()).unwrap())
 }
 
 /// How a node differs from the others.
-pub struct Setting {
-    pub params: Params,
-    pub listen: bool,
-    pub peers: Vec<Multiaddr>,
-    pub max_peers: usize,
-    pub mdns: bool,
+pub(crate) struct Setting {
+    pub(crate) params: Params,
+    /// Where to listen, ids ignored; on any port of loopback by default.
+    pub(crate) listen: Vec<Multiaddr>,
+    pub(crate) peers: Vec<Multiaddr>,
+    pub(crate) max_peers: usize,
+    pub(crate) mdns: bool,
 }
 
 impl Default for Setting {
     fn default() -> Setting {
         let params = Params::dev();
-        Setting { params, listen: true, peers: Vec::new(), max_peers: 32, mdns: false }
+        let listen = vec!["/ip4/127.0.0.1/tcp/0".parse().unwrap()];
+        Setting { params, listen, peers: Vec::new(), max_peers: 32, mdns: false }
     }
 }
 
 /// A whole node.
-pub struct Node {
-    pub chain: Chain,
-    pub network: Handle,
-    pub folder: TempDir,
+pub(crate) struct Node {
+    pub(crate) chain: Chain,
+    pub(crate) network: Handle,
+    pub(crate) folder: TempDir,
     importer: tokio::task::JoinHandle<()>,
 }
 
 impl Node {
     /// A node of the network `dev` that knows nobody.
-    pub async fn start() -> Node {
+    pub(crate) async fn start() -> Node {
         Node::start_with(Setting::default()).await
     }
 
     /// A node that calls another one.
-    pub async fn calling(other: &Node) -> Node {
+    pub(crate) async fn calling(other: &Node) -> Node {
         Node::start_with(Setting { peers: vec![other.address()], ..Setting::default() }).await
     }
 
-    pub async fn start_with(setting: Setting) -> Node {
+    pub(crate) async fn start_with(setting: Setting) -> Node {
         Node::start_in(TempDir::new().unwrap(), setting).await.unwrap()
     }
 
     /// A node that goes on in a folder.
-    pub async fn start_in(folder: TempDir, setting: Setting) -> Result<Node, SpawnError> {
+    pub(crate) async fn start_in(folder: TempDir, setting: Setting) -> Result<Node, SpawnError> {
         let Setting { params, listen, peers, max_peers, mdns } = setting;
         let chain = Chain::open(&folder.path().join("chain"), params);
-        let listen = if listen { vec!["/ip4/127.0.0.1/tcp/0".parse().unwrap()] } else { vec![] };
+        let without_id = |address: Multiaddr| {
+            address.iter().filter(|part| !matches!(part, Protocol::P2p(_))).collect()
+        };
+        let listen = listen.into_iter().map(without_id).collect();
         let data = folder.path().to_owned();
         let agent = "test/1".to_owned();
         let config = Config { listen, peers, boot_nodes: vec![], max_peers, mdns, data, agent };
-        let news = chain.news.subscribe();
+        let news = chain.news();
         let (network, events) = p2p::spawn(config, chain.reader.clone(), news).await?;
         let importer = tokio::spawn(hand_over(events, chain.tasks.clone()));
         Ok(Node { chain, network, folder, importer })
     }
 
     /// Where it is reached, its id included.
-    pub fn address(&self) -> Multiaddr {
+    pub(crate) fn address(&self) -> Multiaddr {
         self.network.listening().remove(0)
     }
 
-    pub fn id(&self) -> PeerId {
+    pub(crate) fn id(&self) -> PeerId {
         self.network.id()
     }
 
     /// Connects two nodes, and returns when both have said hello.
-    pub async fn connect(&self, other: &Node) -> Result<PeerId, ConnectError> {
+    pub(crate) async fn connect(&self, other: &Node) -> Result<PeerId, ConnectError> {
         let connected = self.network.connect(other.address()).await?;
         eventually("the other side knows the peer", async || other.knows(self).await).await;
         Ok(connected)
     }
 
     /// Whether another node has said hello to this one.
-    pub async fn knows(&self, other: &Node) -> bool {
+    pub(crate) async fn knows(&self, other: &Node) -> bool {
         self.network.peers().await.iter().any(|peer| peer.id == other.id())
     }
 
     /// Waits until this node has so many peers.
-    pub async fn has_peers(&self, count: usize) {
+    pub(crate) async fn has_peers(&self, count: usize) {
         let mut counts = self.network.peer_counts();
         let reached = tokio::time::timeout(SOON, counts.wait_for(|now| *now == count)).await;
         let now = self.network.peer_count();
@@ -264,14 +299,14 @@ impl Node {
     }
 
     /// Waits until this node's best block is the one of another chain.
-    pub async fn follows(&self, other: &Node) {
+    pub(crate) async fn follows(&self, other: &Node) {
         let same = async || self.chain.tip() == other.chain.tip();
         let heights = || (self.chain.height(), other.chain.height());
         eventually(&format!("one tip, at first {:?}", heights()), same).await;
     }
 
     /// Stops the network and closes the ledger; the folder stays.
-    pub async fn stop(self) -> TempDir {
+    pub(crate) async fn stop(self) -> TempDir {
         let Node { chain, network, folder, importer } = self;
         network.stop().await;
         importer.await.unwrap();
@@ -280,18 +315,10 @@ impl Node {
     }
 }
 
-async fn hand_over(
-    mut events: tokio::sync::mpsc::Receiver<Event>,
-    tasks: mpsc::Sender<Task>,
-) {
+async fn hand_over(mut events: tokio::sync::mpsc::Receiver<Event>, tasks: mpsc::Sender<Task>) {
     while let Some(event) = events.recv().await {
         if tasks.send(Task::Event(event)).is_err() {
             return;
         }
     }
-}
-
-/// A height.
-pub fn height(height: u32) -> Height {
-    Height::new(height)
 }
