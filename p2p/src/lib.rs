@@ -28,6 +28,8 @@ pub mod wire;
 mod samples;
 #[cfg(test)]
 mod toy_chain;
+#[cfg(test)]
+mod simulation;
 
 pub use handle::{Broken, ConnectError, Handle};
 pub use libp2p::{Multiaddr, PeerId, multiaddr};
@@ -98,6 +100,8 @@ pub struct PeerInfo {
     pub address: Multiaddr,
     /// Whether this node called it.
     pub outbound: bool,
+    /// Connections with it: one, or for a moment two.
+    pub connections: usize,
     /// What it calls itself; chosen by it, so anything.
     pub agent: String,
     /// The best block it told of.
