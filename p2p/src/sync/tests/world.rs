@@ -295,7 +295,7 @@ impl World {
         let mut tick = self.now;
         while !done(self) {
             let next = self.events.first_key_value().map(|(at, _)| *at);
-            if next.is_none_or(|(at, _)| at >= tick) {
+            if next.is_none_or(|(at, _)| at > tick) {
                 if tick > end {
                     return false;
                 }
