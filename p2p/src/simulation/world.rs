@@ -276,6 +276,18 @@ impl World {
         self.schedule(node, TICK, Event::Tick);
     }
 
+    /// Lets time pass, with a block every ten seconds, until all agree.
+    pub(super) fn run_until_agreed(&mut self, within: Duration) {
+        let end = self.now + within;
+        while !self.agrees() {
+            assert!(self.now < end, "no agreement: {}", self.summary());
+            let node = self.pick(self.nodes.len());
+            self.mine(node);
+            self.run_for(Duration::from_secs(10));
+        }
+        assert_eq!(self.missing_and_lost().1, 0, "transfers are lost: {}", self.summary());
+    }
+
     /// Whether all nodes have one tip.
     pub(super) fn agrees(&self) -> bool {
         let tip = self.nodes[0].chain.tip();
