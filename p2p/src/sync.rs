@@ -301,7 +301,7 @@ impl Sync {
         });
     }
 
-    /// How far this node is. `Synced` is for ever once it is reached.
+    /// How far this node is, to be shown. What depends on being synced asks `is_synced`.
     pub fn progress(&self, chain: &impl ChainView) -> Progress {
         self.measure(chain)
     }

@@ -3,4 +3,5 @@
 mod bodies;
 mod headers;
 mod peers;
+mod verdicts;
 mod world;

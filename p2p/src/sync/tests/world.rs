@@ -65,6 +65,7 @@ pub(super) struct World {
     events: BTreeMap<(Duration, u64), Event>,
     next_event: u64,
     importing: VecDeque<Arc<Block>>,
+    is_importing: bool,
     /// Blocks that were with the writer at a time, at most.
     pub(super) most_importing: usize,
     /// What the writer takes for a block.
@@ -137,6 +138,7 @@ impl World {
             events: BTreeMap::new(),
             next_event: 0,
             importing: VecDeque::new(),
+            is_importing: false,
             most_importing: 0,
             import_time: Duration::from_micros(50),
             verdicts: VecDeque::new(),
@@ -233,9 +235,7 @@ impl World {
             Output::ImportBlock(block) => {
                 self.importing.push_back(block);
                 self.most_importing = self.most_importing.max(self.importing.len());
-                if self.importing.len() == 1 {
-                    self.begin_import();
-                }
+                self.begin_import();
             }
             Output::Report { peer, conduct } => self.reports.push((peer, conduct)),
             Output::Disconnect { peer, why } => {
@@ -273,7 +273,11 @@ impl World {
     }
 
     fn begin_import(&mut self) {
+        if self.is_importing {
+            return;
+        }
         let Some(block) = self.importing.front().cloned() else { return };
+        self.is_importing = true;
         let clock = self.clock();
         let tip = self.chain.tip();
         let verdict = self.verdicts.pop_front().unwrap_or_else(|| self.chain.insert(&block, clock));
@@ -291,7 +295,7 @@ impl World {
         let mut tick = self.now;
         while !done(self) {
             let next = self.events.first_key_value().map(|(at, _)| *at);
-            if next.is_none_or(|(at, _)| at >= tick) {
+            if next.is_none_or(|(at, _)| at > tick) {
                 if tick > end {
                     return false;
                 }
@@ -306,11 +310,12 @@ impl World {
             if let Event::Replied { request, .. } = &event {
                 self.note_reply(*request);
             }
-            self.handle(event);
             if judged {
                 self.importing.pop_front();
-                self.begin_import();
+                self.is_importing = false;
             }
+            self.handle(event);
+            self.begin_import();
         }
         true
     }
@@ -386,4 +391,9 @@ pub(super) fn much_work() -> Work {
     let mut bytes = [0; 32];
     bytes[20] = 1;
     Work::from_le_bytes(bytes)
+}
+
+/// The usual limits.
+pub(super) fn limits() -> Limits {
+    Limits::default()
 }
