@@ -21,6 +21,8 @@ mod spawn;
 mod samples;
 #[cfg(test)]
 mod toy_chain;
+#[cfg(test)]
+mod simulation;
 
 pub use handle::{Broken, ConnectError, Handle};
 pub use libp2p::{Multiaddr, PeerId, multiaddr};

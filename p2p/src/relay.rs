@@ -4,6 +4,8 @@
 mod blocks;
 mod outgoing;
 mod rebuild;
+#[cfg(test)]
+mod tests;
 
 use crate::engine::intake::{Intake, OnTheWay, Origin, Taken};
 use crate::engine::step::Step;

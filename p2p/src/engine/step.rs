@@ -1,6 +1,6 @@
 //! One step of the machine: what its parts may look at, and where they say what is to be done.
 
-use super::{AnnouncementId, Conduct, Judgement, Now, Output, RequestId};
+use super::{AnnouncementId, Conduct, Failure, Judgement, Now, Output, RequestId};
 use crate::message::Request;
 use chain::block::{Header, Height};
 use libp2p::PeerId;
@@ -34,6 +34,16 @@ impl<C> Step<'_, C> {
 
     pub(crate) fn ask(&mut self, request: RequestId, peer: PeerId, what: Request) {
         self.out.push(Output::Ask { request, peer, what });
+    }
+
+    /// A request failed on its way. A peer that is gone, or does not speak a protocol, does no harm.
+    pub(crate) fn blame(&mut self, peer: PeerId, failure: Failure) {
+        match failure {
+            Failure::Timeout => self.report(peer, Conduct::Timeout),
+            Failure::Malformed => self.report(peer, Conduct::Malformed),
+            Failure::Io => self.report(peer, Conduct::BrokenStream),
+            Failure::Disconnected | Failure::Unsupported => {}
+        }
     }
 
     /// An announcement that is wrong for everyone and for ever.
