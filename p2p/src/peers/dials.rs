@@ -3,7 +3,7 @@
 use super::book::{self, Table, Trust};
 use super::place::{self, Group};
 use super::slots::Connection;
-use super::{Direction, PRUNE_EVERY, Peers, unix};
+use super::{PRUNE_EVERY, Peers, unix};
 use crate::engine::Now;
 use libp2p::{Multiaddr, PeerId};
 use rand::RngExt;
@@ -248,10 +248,10 @@ impl Peers {
     pub fn next_dials(&mut self, now: Now) -> Vec<Dial> {
         self.prune(now);
         let mut dials = self.kept_to_call(now);
-        dials.extend(self.anchors_to_call(now));
-        for dial in &dials {
-            self.begin(dial, now);
-        }
+        dials.iter().for_each(|dial| self.begin(dial, now));
+        let anchors = self.anchors_to_call();
+        anchors.iter().for_each(|dial| self.begin(dial, now));
+        dials.extend(anchors);
         if now.elapsed >= self.dials.next
             && self.dials.pending.len() < MAX_PENDING
             && let Some(dial) = self.one_to_call(now)
@@ -277,27 +277,22 @@ impl Peers {
 
     fn is_due(&self, one: &Steady, now: Now) -> bool {
         let ip = place::ip(&one.address);
-        let calls = self.slots.iter().filter(|(_, other)| other.direction == Direction::Outbound);
+        let mut calls = self.slots.iter().filter(|(_, other)| !other.is_inbound());
         one.next <= now.elapsed
             && !self.dials.pending.contains_key(&one.address)
             && !one.peer.is_some_and(|peer| self.slots.is_connected(&peer))
-            && !calls.into_iter().any(|(_, other)| other.address == one.address)
+            && !calls.any(|(_, other)| other.address == one.address)
             && !one.peer.is_some_and(|peer| self.is_banned(peer, now))
             && !ip.is_some_and(|ip| self.is_banned_ip(ip, now))
             && !place::socket(&one.address).is_some_and(|socket| self.own.contains(&socket))
     }
 
-    fn anchors_to_call(&mut self, now: Now) -> Vec<Dial> {
+    fn anchors_to_call(&mut self) -> Vec<Dial> {
         let anchors = std::mem::take(&mut self.dials.anchors);
         let busy = self.busy();
         anchors
             .into_iter()
-            .filter(|(socket, peer)| {
-                !busy.sockets.contains(socket)
-                    && !busy.peers.contains(peer)
-                    && !self.is_banned(*peer, now)
-                    && !self.is_banned_ip(socket.ip(), now)
-            })
+            .filter(|(socket, peer)| !busy.sockets.contains(socket) && !busy.peers.contains(peer))
             .map(|(socket, peer)| Dial {
                 peer: Some(peer),
                 address: place::address(socket),
@@ -307,9 +302,9 @@ impl Peers {
     }
 
     fn one_to_call(&mut self, now: Now) -> Option<Dial> {
-        let total = self.slots.total() + self.dials.pending.len();
-        if total >= self.policy.max_peers {
-            return None;
+        let outbound = self.slots.outbound() + self.dials.pending_outbound();
+        if self.slots.inbound() + outbound >= self.policy.max_peers {
+            return self.feeler_to_call(now);
         }
         let lonely = self.slots.greeted() < ENOUGH;
         let waited = now.elapsed.saturating_sub(self.dials.started) >= BOOT_AFTER;
@@ -319,7 +314,6 @@ impl Peers {
         {
             return Some(dial);
         }
-        let outbound = self.slots.outbound() + self.dials.pending_outbound();
         if outbound < self.policy.max_outbound
             && let Some(dial) = self.outbound_to_call(now)
         {
@@ -356,7 +350,7 @@ impl Peers {
     /// One that was only heard of. Not even the id counts that others say is there, since with
     /// that of a connected peer they could hide any node.
     fn feeler_to_call(&mut self, now: Now) -> Option<Dial> {
-        if now.elapsed < self.dials.next_feeler {
+        if now.elapsed < self.dials.next_feeler || self.slots.has_feeler() {
             return None;
         }
         self.dials.next_feeler = now.elapsed.saturating_add(FEELER_EVERY);
@@ -402,7 +396,7 @@ impl Peers {
         let mut outbound: Vec<&Multiaddr> = self.dials.pending.keys().collect();
         for (_, connection) in self.slots.iter() {
             busy.peers.insert(connection.peer);
-            if connection.direction == Direction::Outbound {
+            if !connection.is_inbound() {
                 outbound.push(&connection.address);
             }
         }
@@ -418,10 +412,12 @@ impl Peers {
         busy
     }
 
-    /// A call led to nothing.
+    /// A call led to nothing. Says nothing new about one that has already come back.
     pub fn dial_failed(&mut self, address: &Multiaddr, why: DialFailure, now: Now) {
         let address = place::without_peer(address);
-        self.dials.pending.remove(&address);
+        if self.dials.pending.remove(&address).is_none() {
+            return;
+        }
         self.dials.steady(&address).for_each(|one| one.fail(now));
         let Some(socket) = place::socket(&address) else { return };
         let wait = match why {
@@ -453,6 +449,7 @@ impl Peers {
             let wait = backoff(self.policy.first_backoff, self.policy.longest_backoff, failures);
             self.book.fail(socket, now.elapsed.saturating_add(wait), unix(now));
         } else if let Some(entry) = self.book.get_mut(socket) {
+            entry.worked = entry.worked.max(unix(now));
             let unwanted = age < SHORT && gone.purpose != Some(Purpose::Feeler);
             let wait =
                 if unwanted && !self.policy.relaxed { UNWANTED } else { self.policy.first_backoff };

@@ -2,7 +2,7 @@
 
 use super::book::{Entry, Told, Trust};
 use super::place::Group;
-use super::{Direction, Peers, Purpose, place, unix};
+use super::{Peers, Purpose, place, unix};
 use crate::engine::Now;
 use crate::{Ban, Subject};
 use libp2p::PeerId;
@@ -184,8 +184,8 @@ impl Peers {
         let mut standing: Vec<(Duration, SocketAddr, PeerId)> = self
             .slots
             .iter()
-            .filter(|(_, one)| one.direction == Direction::Outbound && one.greeted)
-            .filter(|(_, one)| !matches!(one.purpose, Some(Purpose::Feeler | Purpose::Keep)))
+            .filter(|(_, one)| one.greeted)
+            .filter(|(_, one)| !matches!(one.purpose, None | Some(Purpose::Feeler | Purpose::Keep)))
             .filter_map(|(_, one)| Some((one.since, place::socket(&one.address)?, one.peer)))
             .collect();
         standing.sort();
