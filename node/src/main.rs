@@ -12,6 +12,7 @@ mod daemon;
 mod difficulty;
 mod logging;
 mod mining;
+mod peers;
 mod wallet;
 mod writer;
 
