@@ -10,6 +10,8 @@ mod node;
 mod password;
 mod show;
 mod status;
+#[cfg(unix)]
+mod testnet;
 mod tx;
 mod util;
 mod verify;
@@ -41,6 +43,8 @@ enum Command {
     Account(account::Args),
     Mempool(mempool::Args),
     Wallet(wallet::Args),
+    #[cfg(unix)]
+    Testnet(testnet::Args),
     /// Decode and check raw bytes
     #[command(subcommand)]
     Util(util::Util),
@@ -63,6 +67,8 @@ impl Cli {
             Command::Verify(args) => verify::run(args, self.json),
             Command::VerifyProof(args) => verify_proof::run(&args, self.json),
             Command::Wallet(args) => wallet::run(args, self.json),
+            #[cfg(unix)]
+            Command::Testnet(args) => testnet::run(args, self.json),
             Command::Util(util) => {
                 let valid = util::run(util, &mut io::stdout().lock(), io::stdin().lock())?;
                 // What is not valid has been said already, on stdout.

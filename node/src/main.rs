@@ -12,6 +12,8 @@ mod daemon;
 mod difficulty;
 mod logging;
 mod mining;
+#[cfg(unix)]
+mod testnet;
 mod wallet;
 mod writer;
 

@@ -47,6 +47,28 @@ impl Rows {
     }
 }
 
+/// Prints rows under a header to standard output, in columns as wide as they need. Values may come
+/// from anywhere, as in `Rows`.
+pub fn table<const N: usize>(header: [&str; N], rows: &[[String; N]]) -> io::Result<()> {
+    io::stdout().lock().write_all(table_text(header, rows).as_bytes())
+}
+
+fn table_text<const N: usize>(header: [&str; N], rows: &[[String; N]]) -> String {
+    let header = header.map(ToOwned::to_owned);
+    let lines = [&header].into_iter().chain(rows);
+    let lines: Vec<[String; N]> =
+        lines.map(|line| line.each_ref().map(|cell| printable(cell))).collect();
+    let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max();
+    let widths: Vec<usize> = (0..N).map(|column| width(column).unwrap_or(0)).collect();
+    let mut text = String::new();
+    for line in &lines {
+        let cells = line.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
+        text.push_str(cells.collect::<Vec<_>>().join("  ").trim_end());
+        text.push('\n');
+    }
+    text
+}
+
 /// Base units as coins.
 pub fn coins(units: u64) -> String {
     match chain::Amount::new(units) {
@@ -87,6 +109,14 @@ mod tests {
             .row_if("block", None::<u32>)
             .row_if("fee", Some(2));
         assert_eq!(rows.text(), "id    7\nmemo  a\\nid  8\\u{1b}[1A\nfee   2\n");
+    }
+
+    // R22
+    #[test]
+    fn a_table_has_a_line_for_each_row_whatever_is_in_it() {
+        let rows = [["node-1", "a\n\u{1b}[2J"], ["x", ""]].map(|row| row.map(str::to_owned));
+        let text = table_text(["node", "tip"], &rows);
+        assert_eq!(text, "node    tip\nnode-1  a\\n\\u{1b}[2J\nx\n");
     }
 
     #[test]
