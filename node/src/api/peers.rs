@@ -124,6 +124,7 @@ fn problem(error: &ConnectError) -> Problem {
         ConnectError::Unsupported(_) => Kind::BAD_REQUEST,
         ConnectError::Own
         | ConnectError::OtherNode(_)
+        | ConnectError::OtherNetwork
         | ConnectError::Unreachable(_)
         | ConnectError::Timeout => Kind::NO_PEER,
     };
