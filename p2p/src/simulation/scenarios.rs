@@ -93,10 +93,10 @@ fn a_node_that_boasts_and_withholds_its_blocks_delays_others_only_a_little() {
         world.mine(5);
     }
     for node in 0..5 {
-        world.run_for(20 * SECOND);
+        world.run_for(30 * SECOND);
         world.pay(node, 45);
         let mined = world.mine(node);
-        world.run_for(10 * SECOND);
+        world.run_for(2 * SECOND);
         assert!(world.agrees(), "{}", world.summary());
         assert_eq!(world.nodes[0].chain.tip().hash, mined);
     }
