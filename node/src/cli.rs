@@ -13,6 +13,8 @@ mod password;
 mod peers;
 mod show;
 mod status;
+#[cfg(unix)]
+mod testnet;
 mod tx;
 mod util;
 mod verify;
@@ -45,6 +47,8 @@ enum Command {
     Mempool(mempool::Args),
     Peers(peers::Args),
     Wallet(wallet::Args),
+    #[cfg(unix)]
+    Testnet(testnet::Args),
     /// Decode and check raw bytes
     #[command(subcommand)]
     Util(util::Util),
@@ -68,6 +72,8 @@ impl Cli {
             Command::Verify(args) => verify::run(args, self.json),
             Command::VerifyProof(args) => verify_proof::run(&args, self.json),
             Command::Wallet(args) => wallet::run(args, self.json),
+            #[cfg(unix)]
+            Command::Testnet(args) => testnet::run(args, self.json),
             Command::Util(util) => {
                 let valid = util::run(util, &mut io::stdout().lock(), io::stdin().lock())?;
                 // What is not valid has been said already, on stdout.

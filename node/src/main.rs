@@ -13,6 +13,8 @@ mod difficulty;
 mod logging;
 mod mining;
 mod peers;
+#[cfg(unix)]
+mod testnet;
 mod wallet;
 mod writer;
 

@@ -174,8 +174,8 @@ fn a_new_tip_is_announced_once_and_only_if_nobody_announced_it_here() {
     bench.is_synced = false;
     assert_eq!(announcements(&bench.tip_changed()), []);
     bench.is_synced = true;
-    let outputs = bench.step(|relay, step, intake, _| relay.tip_changed(step, false, intake));
-    assert_eq!(announcements(&outputs), [], "better headers are on their way");
+    let outputs = bench.step(|relay, step, intake, _| relay.tip_changed(step, true, intake));
+    assert_eq!(announcements(&outputs), [], "others are ahead");
 }
 
 #[test]
