@@ -27,7 +27,8 @@ use window::Window;
 /// What the machine may take, and how long it waits. `Limits::default` is what the design says.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Headers without body of one branch: about 200 bytes each. A longer fork is not followed.
+    /// Headers without body of one branch, about 250 bytes each. A longer fork is not followed; a
+    /// longer chain is fetched in parts.
     pub branch_headers: usize,
     /// Headers without body of all branches.
     pub all_headers: usize,
@@ -43,7 +44,7 @@ impl Default for Limits {
     fn default() -> Limits {
         Limits {
             branch_headers: 100_000,
-            all_headers: 250_000,
+            all_headers: 150_000,
             window_blocks: 1_024,
             window_bytes: 64 << 20,
             importing: 64,

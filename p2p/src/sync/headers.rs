@@ -8,9 +8,9 @@ use super::run::{Count, Recall, Run, Stop, check};
 use super::{Asked, Context, Sync, What};
 use crate::engine::{Conduct, Failure};
 use crate::message::{MAX_HEADERS, MAX_LOCATOR, Refusal, Reply, Request};
-use crate::view::ChainView;
+use crate::view::{ChainView, Tip};
 use chain::block::{self, Header, Height, Timestamp};
-use chain::pow::Work;
+use chain::pow::{Target, Work};
 use libp2p::PeerId;
 use std::time::Duration;
 
@@ -41,6 +41,8 @@ pub(super) struct Session {
     request: Option<u64>,
     /// What that request said.
     locator: Vec<block::Hash>,
+    /// The tip that the peer claimed when it was asked.
+    claim: block::Hash,
     /// Where it begins.
     start: Option<block::Hash>,
     /// The last header it brought.
@@ -62,10 +64,10 @@ enum Pass {
 /// Why a session is over.
 #[derive(Clone, Copy, Debug)]
 enum End {
-    /// The peer has no more.
-    Complete,
-    /// It has too little work; that of its last header.
-    Low(Work),
+    /// The peer has no more; what it claimed when it was asked.
+    Complete(block::Hash),
+    /// It has too little work; what it claimed, and the work of its last header.
+    Low(block::Hash, Work),
     /// Bodies have to come first.
     Ahead,
     /// It does not go on where it was, and may have reorganised.
@@ -93,7 +95,7 @@ impl Sync {
     pub(super) fn least_work(chain: &impl ChainView) -> Work {
         let tip = chain.tip();
         let Some(known) = chain.find(&tip.hash) else { return Work::ZERO };
-        let block = known.as_parent.bits.target().map_or(Work::ZERO, |target| target.work());
+        let block = known.as_parent.bits.target().map_or(Work::ZERO, Target::work);
         let lacking = (0..LACKING_BLOCKS).fold(Work::ZERO, |sum, _| sum.saturating_add(block));
         tip.chain_work.saturating_sub(lacking)
     }
@@ -177,6 +179,7 @@ impl Sync {
         let session = Session {
             request: None,
             locator: Vec::new(),
+            claim: block::Hash::ZERO,
             start: start.map(|place| place.tip.hash),
             last: None,
             depth: 0,
@@ -193,9 +196,9 @@ impl Sync {
 
     /// Sends the session's next request if the peer's pace allows it.
     fn ask_headers<C: ChainView>(&mut self, cx: &mut Context<'_, C>, id: PeerId) {
-        let Some(session) = self.peers.get(&id).and_then(|peer| peer.session.as_ref()) else {
-            return;
-        };
+        let is_open = |peer: &&Peer| peer.header_pace.room(cx.time()) > 0;
+        let peer = self.peers.get(&id).filter(is_open);
+        let Some(session) = peer.and_then(|peer| peer.session.as_ref()) else { return };
         let locator = match &session.pass {
             Pass::Store => {
                 let last = session.last.map(|place| place.tip.hash);
@@ -210,13 +213,10 @@ impl Sync {
         };
         let Some(peer) = self.peers.get_mut(&id) else { return };
         let Some(session) = peer.session.as_mut() else { return };
-        if peer.header_pace.room(cx.time()) == 0 {
-            return;
-        }
         peer.header_pace.count(1, cx.time());
         let max = u16::try_from(MAX_HEADERS).unwrap_or(u16::MAX);
         let what = Request::Headers { locator: locator.clone(), stop: block::Hash::ZERO, max };
-        session.locator = locator;
+        (session.locator, session.claim) = (locator, peer.claim.hash);
         let request = cx.ask(&mut self.next_request, id, what);
         session.request = Some(request);
         self.requests.insert(request, Asked { peer: id, at: cx.time(), what: What::Headers });
@@ -234,6 +234,13 @@ impl Sync {
         branch
     }
 
+    /// How many headers there are from the chain to this one.
+    fn depth(&self, hash: &block::Hash) -> usize {
+        let place = self.forest.place(hash);
+        let on_the_way = place.and_then(|place| self.window.depth(place.tip.height, hash));
+        on_the_way.unwrap_or_else(|| self.branch(hash).len())
+    }
+
     /// Blocks by which a peer finds where its chain leaves the one that ends here: ten, then at
     /// doubling distances, genesis last.
     pub(super) fn locator(
@@ -241,6 +248,14 @@ impl Sync {
         end: Option<block::Hash>,
         chain: &impl ChainView,
     ) -> Vec<block::Hash> {
+        let place = end.and_then(|end| self.forest.place(&end));
+        if let Some(Tip { hash, height, .. }) = place.map(|place| place.tip)
+            && self.window.contains(height, &hash)
+        {
+            return locate(height, |height| {
+                self.window.hash_at(height).or_else(|| chain.at(height))
+            });
+        }
         let branch = end.map_or_else(Vec::new, |end| self.branch(&end));
         let first = branch.first().and_then(|hash| self.forest.place(hash));
         let Some(base) = first.map(|place| place.tip.height.get()) else {
@@ -278,7 +293,9 @@ impl Sync {
             }
             Ok(Reply::Refused(Refusal::RateLimited)) => wait(5),
             Ok(Reply::Refused(Refusal::BadRequest)) => wait(60),
-            Ok(Reply::Refused(Refusal::NotFound)) => self.end_session(cx, id, End::Complete),
+            Ok(Reply::Refused(Refusal::NotFound)) => {
+                self.end_session(cx, id, End::Complete(session.claim));
+            }
             Ok(_) => {
                 self.end_session(cx, id, End::Stopped(Stop::Bad(Conduct::WrongReply)));
             }
@@ -297,7 +314,7 @@ impl Sync {
         headers: &[Header],
     ) {
         let end = match self.read(cx, id, &mut session, headers) {
-            Ok(()) if headers.len() < MAX_HEADERS => Some(End::Complete),
+            Ok(()) if headers.len() < MAX_HEADERS => Some(End::Complete(session.claim)),
             Ok(()) => None,
             Err(end) => Some(end),
         };
@@ -395,7 +412,7 @@ impl Sync {
             return Err(End::Stopped(stop));
         }
         if run.places.len() < MAX_HEADERS || count.headers >= self.limits.branch_headers {
-            return Err(End::Low(count.at.tip.chain_work));
+            return Err(End::Low(session.claim, count.at.tip.chain_work));
         }
         session.pass = Pass::Count(count);
         Ok(())
@@ -411,7 +428,7 @@ impl Sync {
     ) -> Result<(), End> {
         let new = run.places.iter().skip(run.known);
         if session.last.map(|last| last.tip.hash) != Some(from.tip.hash) {
-            session.depth = self.branch(&from.tip.hash).len();
+            session.depth = self.depth(&from.tip.hash);
         }
         let room = self.limits.branch_headers.saturating_sub(session.depth);
         let is_ahead = run.places.len() > room.saturating_add(run.known);
@@ -443,11 +460,11 @@ impl Sync {
         let is_target = peer.shown.map(|tip| tip.hash) == self.best_leaf(cx.chain);
         let Some(peer) = self.peers.get_mut(&id) else { return };
         match end {
-            End::Complete => {
+            End::Complete(asked) => {
                 peer.announced = None;
                 if is_true {
-                    peer.refutals = 0;
-                } else {
+                    (peer.refutals, peer.losses) = (0, 0);
+                } else if asked == claim.hash {
                     peer.refute(cx.time());
                 }
                 self.checks = self.checks.or(Some(CHECKS));
@@ -455,11 +472,11 @@ impl Sync {
             // A fork as long as the limit on headers that is still not the best is not followed.
             End::Ahead if !is_target => peer.refute(cx.time()),
             End::Ahead => peer.is_ahead = true,
-            End::Lost => peer.headers_from = cx.time().saturating_add(PAUSE),
-            End::Low(work) => {
+            End::Lost => peer.lose(cx.time()),
+            End::Low(asked, work) => {
                 peer.announced = None;
                 peer.refute(cx.time());
-                if claim.chain_work > work {
+                if asked == claim.hash && claim.chain_work > work {
                     cx.disconnect(id, "its chain has too little work");
                     return;
                 }
@@ -535,9 +552,10 @@ impl Sync {
             },
             (None, None) => None,
         };
-        let enough = |place: &Place| place.tip.chain_work > Sync::least_work(cx.chain);
+        let least = Sync::least_work(cx.chain);
         let Some(peer) = self.peers.get_mut(&id) else { return };
-        match place.filter(enough) {
+        match place {
+            Some(place) if place.tip.chain_work <= least => {}
             Some(place) => {
                 self.forest.insert(header.previous, place);
                 peer.show(place.tip);

@@ -113,7 +113,7 @@ impl Sync {
         let better = self.forest.leaves().take_while(|(work, _)| *work > least);
         let mut better = better.take(OTHER_BRANCHES);
         let is_only = better.all(|(_, leaf)| self.forest.descends(leaf, front));
-        if is_only && !self.waits_for_front(now, GIVE_UP_ALL) {
+        if is_only && (self.peers.is_empty() || !self.waits_for_front(now, GIVE_UP_ALL)) {
             return;
         }
         drop(better);

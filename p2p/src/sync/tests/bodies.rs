@@ -308,3 +308,19 @@ fn the_same_seed_and_events_give_the_same_requests() {
     };
     assert_eq!(run(), run());
 }
+
+// C39
+#[test]
+fn four_times_the_blocks_take_about_four_times_as_long() {
+    let spent = |blocks| {
+        let chain = chain_of(blocks, 1);
+        let mut world = World::new();
+        for number in 1..=4 {
+            world.join(peer(number), &chain);
+        }
+        world.reach(&chain, seconds(60));
+        world.spent
+    };
+    let (few, many) = (spent(3_000), spent(12_000));
+    assert!(many < few * 10, "quadratic would be 16 times: {few:?}, {many:?}");
+}

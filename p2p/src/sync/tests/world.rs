@@ -12,7 +12,7 @@ use libp2p::PeerId;
 use libp2p::identity::Keypair;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The clock when the machine starts: long after all blocks of these tests.
 pub(super) const START: u32 = 1_800_000_000;
@@ -77,6 +77,8 @@ pub(super) struct World {
     pub(super) progress: Vec<(Duration, Progress)>,
     /// Everything the machine wanted, in order, as text.
     pub(super) trace: Vec<String>,
+    /// What the machine took of the real time.
+    pub(super) spent: Duration,
     /// Every block that was asked for, by peer.
     pub(super) asked: Vec<(Duration, PeerId, Vec<block::Hash>)>,
 }
@@ -146,6 +148,7 @@ impl World {
             disconnected: Vec::new(),
             progress: Vec::new(),
             trace: Vec::new(),
+            spent: Duration::ZERO,
             asked: Vec::new(),
         }
     }
@@ -220,7 +223,9 @@ impl World {
     pub(super) fn handle(&mut self, event: Event) {
         let now = Now { elapsed: self.now, clock: self.clock() };
         let mut out = Vec::new();
+        let begin = Instant::now();
         self.sync.handle(now, event, &self.chain, &mut out);
+        self.spent += begin.elapsed();
         for output in out {
             self.trace.push(format!("{:?} {}", self.now, brief(&output)));
             self.perform(output);
