@@ -8,6 +8,7 @@ use crate::engine::ring::Ring;
 use crate::engine::step::Step;
 use crate::engine::{AnnouncementId, BlockVerdict, Conduct, Judgement, Output};
 use crate::message::{Announcement, CompactBlock, MAX_WHOLE_BLOCK};
+use crate::sync::Sync;
 use crate::view::{ChainView, Known};
 use chain::block::{self, Block, Header};
 use chain::pow::{Target, Work};
@@ -30,8 +31,6 @@ pub(super) const MAX_INCOMPLETE: usize = 16;
 const MAX_SOURCES: usize = 8;
 /// Blocks that are remembered after they were announced.
 const REMEMBERED: usize = 1_024;
-/// A block is looked at if its chain has at most so many blocks' work less than the best.
-const WORTHWHILE_BLOCKS: u32 = 144;
 
 /// What an announcement carries.
 #[derive(Clone, Debug)]
@@ -366,16 +365,8 @@ impl Blocks {
 
 /// Whether a child of this block could matter: it has about as much work as the best chain.
 fn is_worthwhile(step: &Step<impl ChainView>, parent: &Known, bits: Bits) -> bool {
-    let best = step.chain.tip();
-    let tip_bits = step.chain.find(&best.hash).map_or(bits, |tip| tip.as_parent.bits);
-    let one = work(tip_bits);
-    let margin = (0..WORTHWHILE_BLOCKS).fold(Work::ZERO, |sum, _| sum.saturating_add(one));
-    let total = parent.tip.chain_work.saturating_add(work(bits));
-    total >= best.chain_work.saturating_sub(margin)
-}
-
-fn work(bits: Bits) -> Work {
-    bits.target().map_or(Work::ZERO, Target::work)
+    let work = bits.target().map_or(Work::ZERO, Target::work);
+    parent.tip.chain_work.saturating_add(work) > Sync::least_work(step.chain)
 }
 
 /// Whether the header commits to these transactions and no others.

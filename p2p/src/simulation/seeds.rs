@@ -31,7 +31,7 @@ fn run(seed: u64) -> u64 {
     world.calm();
     world.run_until_agreed(CALM);
     let end = world.now + SPREAD;
-    while world.missing_and_lost() != (0, 0) {
+    while !world.all_spread() {
         assert!(world.now < end, "transfers do not spread: {}", world.summary());
         world.run_for(Duration::from_secs(10));
     }
