@@ -115,10 +115,12 @@ impl Blocks {
         let header = body.header();
         let hash = header.hash();
         if let Some(pending) = self.pending.get_mut(&hash) {
-            if pending.sources.len() < MAX_SOURCES && !pending.sources.contains(&peer) {
+            let is_new = pending.sources.len() < MAX_SOURCES && !pending.sources.contains(&peer);
+            if is_new {
                 pending.sources.push(peer);
             }
-            return step.judge(id, Judgement::Ignore);
+            let helps = is_new && pending.is_incomplete();
+            return self.announced_otherwise(step, hash, id, helps.then_some(&body));
         }
         if self.is_known(step, &hash) || importing.contains(&hash) {
             return step.judge(id, Judgement::Ignore);
@@ -137,6 +139,32 @@ impl Blocks {
             self.go_on(step, hash, pending, importing);
         } else {
             give_up(step, pending);
+        }
+    }
+
+    /// The same block is announced in other bytes. If those are enough where the first were not, they
+    /// are what is forwarded: whoever is first with a bad announcement delays nobody.
+    fn announced_otherwise(
+        &mut self,
+        step: &mut Step<impl ChainView>,
+        hash: block::Hash,
+        id: AnnouncementId,
+        body: Option<&Body>,
+    ) {
+        let block = match body {
+            Some(Body::Whole(block)) if belongs_together(block) => Some(Arc::clone(block)),
+            Some(Body::Compact(compact)) => {
+                let begun = Reconstruction::start(compact, step.chain);
+                begun.and_then(Reconstruction::finish).ok().map(Arc::new)
+            }
+            _ => None,
+        };
+        let Some(block) = block else { return step.judge(id, Judgement::Ignore) };
+        if let Some(mut pending) = self.pending.remove(&hash) {
+            ignore(step, &pending);
+            pending.announcement = Some(id);
+            pending.stage = Stage::Importing { served_by: None };
+            self.forward(step, hash, pending, block);
         }
     }
 

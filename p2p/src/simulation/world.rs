@@ -80,6 +80,8 @@ pub(super) struct World {
     pub(super) reports: Vec<(usize, usize, Conduct)>,
     /// Bytes of announced blocks, and of bodies and their parts, that were sent.
     pub(super) block_bytes: usize,
+    /// What kinds of messages there were.
+    pub(super) met: BTreeSet<&'static str>,
     queue: BTreeMap<(Duration, u64), Box<Scheduled>>,
     scheduled: u64,
     /// Everything that happened, for comparing two runs.
@@ -103,6 +105,7 @@ impl World {
             divide: None,
             reports: Vec::new(),
             block_bytes: 0,
+            met: BTreeSet::new(),
             queue: BTreeMap::new(),
             scheduled: 0,
             trace: DefaultHasher::new(),
