@@ -3,19 +3,26 @@
 //! What is received goes out as an `Event` to the one writer, the same door as a block from the REST
 //! API, and its verdict comes back to whoever sent it.
 
+mod behaviour;
+mod clock;
+pub mod compact;
+mod counted;
+mod driver;
+pub mod engine;
+mod gate;
+mod handle;
+pub mod key;
 pub mod message;
+pub mod peers;
+mod pool;
+mod relay;
+mod runner;
+pub mod serve;
+mod spawn;
+pub mod sync;
+mod transport;
 pub mod view;
 pub mod wire;
-pub mod compact;
-pub mod serve;
-pub mod engine;
-pub mod sync;
-mod relay;
-mod pool;
-pub mod peers;
-pub mod key;
-mod handle;
-mod spawn;
 
 #[cfg(test)]
 mod samples;
@@ -93,6 +100,8 @@ pub struct PeerInfo {
     pub address: Multiaddr,
     /// Whether this node called it.
     pub outbound: bool,
+    /// Connections with it: one, or for a moment two.
+    pub connections: usize,
     /// What it calls itself; chosen by it, so anything.
     pub agent: String,
     /// The best block it told of.
