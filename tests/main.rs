@@ -11,5 +11,7 @@ mod payment;
 mod reorganisation;
 mod repair;
 mod shell;
+#[cfg(unix)]
+mod testnet;
 mod util;
 mod wallet;
