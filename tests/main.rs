@@ -8,6 +8,7 @@ mod harness;
 mod mining;
 mod node;
 mod payment;
+mod peers;
 mod reorganisation;
 mod repair;
 mod shell;

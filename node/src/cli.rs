@@ -3,11 +3,14 @@
 
 mod account;
 mod block;
+mod catching_up;
 mod completions;
+mod line;
 mod mempool;
 mod mine;
 mod node;
 mod password;
+mod peers;
 mod show;
 mod status;
 #[cfg(unix)]
@@ -42,6 +45,7 @@ enum Command {
     Tx(tx::Args),
     Account(account::Args),
     Mempool(mempool::Args),
+    Peers(peers::Args),
     Wallet(wallet::Args),
     #[cfg(unix)]
     Testnet(testnet::Args),
@@ -64,6 +68,7 @@ impl Cli {
             Command::Tx(args) => tx::run(args, self.json),
             Command::Account(args) => account::run(&args, self.json),
             Command::Mempool(args) => mempool::run(&args, self.json),
+            Command::Peers(args) => peers::run(args, self.json),
             Command::Verify(args) => verify::run(args, self.json),
             Command::VerifyProof(args) => verify_proof::run(&args, self.json),
             Command::Wallet(args) => wallet::run(args, self.json),

@@ -12,6 +12,7 @@ mod daemon;
 mod difficulty;
 mod logging;
 mod mining;
+mod peers;
 #[cfg(unix)]
 mod testnet;
 mod wallet;

@@ -3,7 +3,6 @@
 use crate::engine::Progress;
 use crate::{Ban, PeerInfo, Subject};
 use libp2p::{Multiaddr, PeerId};
-use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot, watch};
 
 /// Orders that may wait; beyond that whoever orders waits too.
@@ -24,8 +23,11 @@ pub enum ConnectError {
     #[error("it is banned; lift the ban first")]
     Banned,
     /// Nobody answers there as a node of this network would.
-    #[error("no node of this network answers there: {0}")]
+    #[error("no node answers there: {0}")]
     Unreachable(String),
+    /// A node of another network is there.
+    #[error("a node of another network answers there")]
+    OtherNetwork,
     /// Another node answered than the address says.
     #[error("another node answers there: {0}")]
     OtherNode(PeerId),
@@ -71,7 +73,7 @@ pub(crate) enum Order {
 #[derive(Clone, Debug)]
 pub struct Handle {
     pub(crate) id: PeerId,
-    pub(crate) listening: Arc<[Multiaddr]>,
+    pub(crate) listening: watch::Receiver<Vec<Multiaddr>>,
     pub(crate) orders: mpsc::Sender<Order>,
     pub(crate) progress: watch::Receiver<Progress>,
     pub(crate) peer_count: watch::Receiver<usize>,
@@ -86,7 +88,7 @@ impl Handle {
 
     /// Where others reach this node, its id included, ports as they really are.
     pub fn listening(&self) -> Vec<Multiaddr> {
-        self.listening.to_vec()
+        self.listening.borrow().clone()
     }
 
     /// All peers that have said hello, by id.

@@ -3,11 +3,33 @@
 //! What is received goes out as an `Event` to the one writer, the same door as a block from the REST
 //! API, and its verdict comes back to whoever sent it.
 
+mod behaviour;
+mod clock;
+pub mod compact;
+mod counted;
+mod driver;
 pub mod engine;
+mod gate;
 mod handle;
+pub mod key;
 pub mod message;
+pub mod peers;
+mod pool;
+mod relay;
+mod runner;
+pub mod serve;
 mod spawn;
+pub mod sync;
+mod transport;
 pub mod view;
+pub mod wire;
+
+#[cfg(test)]
+mod samples;
+#[cfg(test)]
+mod toy_chain;
+#[cfg(test)]
+mod simulation;
 
 pub use handle::{Broken, ConnectError, Handle};
 pub use libp2p::{Multiaddr, PeerId, multiaddr};

@@ -2,7 +2,7 @@
 
 use super::mine::human_rate;
 use super::node::{block_on, stop_signal};
-use super::show;
+use super::show::Table;
 use crate::config;
 use crate::testnet::lifetime::{self, End, Starting};
 use crate::testnet::plan::MAX_NODES;
@@ -252,8 +252,8 @@ fn print_places(testnet: &Testnet) -> Result<()> {
         let miner = node.miner.clone().unwrap_or_else(|| "-".to_owned());
         [number.to_string(), process.id().to_string(), node.api_url(), node.multiaddr(), miner]
     });
-    let rows: Vec<_> = rows.collect();
-    show::table(["node", "pid", "api", "peers call", "mines for"], &rows)?;
+    let table = Table::new(["node", "pid", "api", "peers call", "mines for"]);
+    rows.fold(table, Table::row).print("no node runs")?;
     Ok(())
 }
 
@@ -263,9 +263,9 @@ fn print_status(testnet: &Testnet, json: bool) -> Result<()> {
         writeln!(io::stdout(), "{}", serde_json::to_string_pretty(&status)?)?;
         return Ok(());
     }
-    let rows: Vec<_> = status.nodes.iter().map(row).collect();
-    let header = ["node", "state", "pid", "height", "tip", "peers", "hash rate", "sync"];
-    show::table(header, &rows)?;
+    let table =
+        Table::new(["node", "state", "pid", "height", "tip", "peers", "hash rate", "sync"]);
+    status.nodes.iter().map(row).fold(table, Table::row).print("there are no nodes")?;
     writeln!(io::stdout(), "{}", summary(&status))?;
     Ok(())
 }
