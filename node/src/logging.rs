@@ -30,9 +30,9 @@ pub fn start(format: Format, filter: EnvFilter) {
     };
 }
 
-/// What the index's engine warns of is told by whoever opens the index, in words of our own; a
-/// filter that names the engine still hears it.
-const QUIET: &str = "sled=error";
+/// What the engines below the index and the network say is told by whoever uses them, in words of
+/// our own; a filter that names an engine still hears it.
+const QUIET: &str = "sled=error,libp2p=error,multistream_select=error,yamux=error";
 
 /// Reads a filter such as `info` or `info,p2p=debug`.
 pub fn filter(text: &str) -> Result<EnvFilter, tracing_subscriber::filter::ParseError> {

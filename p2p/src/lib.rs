@@ -100,6 +100,8 @@ pub struct PeerInfo {
     pub address: Multiaddr,
     /// Whether this node called it.
     pub outbound: bool,
+    /// Connections with it: one, or for a moment two.
+    pub connections: usize,
     /// What it calls itself; chosen by it, so anything.
     pub agent: String,
     /// The best block it told of.

@@ -4,6 +4,7 @@
 mod forest;
 mod peer;
 mod run;
+mod session;
 mod headers;
 mod window;
 mod bodies;

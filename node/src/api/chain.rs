@@ -122,7 +122,11 @@ pub enum Access {
 /// Where the chain stands.
 pub async fn chain(State(node): State<Node>) -> Response {
     let uptime_seconds = node.started.elapsed().as_secs();
-    let (peers, progress) = (node.peers.peer_count(), *node.peers.progress().borrow());
+    let (peers, mut progress) = (node.peers.peer_count(), *node.peers.progress().borrow());
+    if peers == 0 && !node.outlook.needs_peer() {
+        // There is nobody to be behind of.
+        progress.state = engine::SyncState::Synced;
+    }
     read(&node, |view| {
         let (params, tip) = (view.params(), view.tip());
         let mempool = Waiting { count: view.mempool().count(), bytes: view.mempool().bytes() };

@@ -123,6 +123,7 @@ fn problem(error: &ConnectError) -> Problem {
         ConnectError::Stopped => Kind::NOT_READY,
         ConnectError::Unsupported(_) => Kind::BAD_REQUEST,
         ConnectError::Own
+        | ConnectError::OtherNetwork
         | ConnectError::OtherNode(_)
         | ConnectError::OtherNetwork
         | ConnectError::Unreachable(_)

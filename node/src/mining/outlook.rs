@@ -36,6 +36,11 @@ impl Outlook {
         Outlook { reader, peers, needs_peer }
     }
 
+    /// Whether the network has nodes that are always there, so that one without peers knows little.
+    pub fn needs_peer(&self) -> bool {
+        self.needs_peer
+    }
+
     /// What to wait for, if anything.
     pub async fn wait(&self) -> Option<Wait> {
         let progress = *self.peers.progress().borrow();

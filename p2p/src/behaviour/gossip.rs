@@ -176,6 +176,12 @@ fn thresholds() -> PeerScoreThresholds {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::counted::Counters;
+    use crate::transport;
+    use futures::StreamExt;
+    use libp2p::gossipsub::Event;
+    use libp2p::identity::Keypair;
+    use libp2p::swarm::{self, Swarm, SwarmEvent};
 
     const GENESIS: block::Hash = block::Hash::from_bytes([7; 32]);
 
@@ -194,5 +200,75 @@ mod tests {
     fn many_nodes_on_one_machine_cost_no_score_on_a_private_network() {
         assert_eq!(scores(GENESIS, true).ip_colocation_factor_weight.to_bits(), 0.0_f64.to_bits());
         assert!(scores(GENESIS, false).ip_colocation_factor_weight < 0.0);
+    }
+
+    /// A node that only gossips, and takes everything.
+    async fn gossiper() -> Swarm<Gossip> {
+        let key = Keypair::generate_ed25519();
+        let transport = transport::build(&key, GENESIS, Counters::default()).unwrap();
+        let config = swarm::Config::with_tokio_executor()
+            .with_idle_connection_timeout(Duration::from_secs(60));
+        let id = key.public().to_peer_id();
+        let mut swarm = Swarm::new(transport, build(GENESIS, true), id, config);
+        swarm.listen_on("/ip4/127.0.0.1/tcp/0".parse().unwrap()).unwrap();
+        while !matches!(swarm.select_next_some().await, SwarmEvent::NewListenAddr { .. }) {}
+        swarm
+    }
+
+    /// Runs both until the second knows that the first is subscribed to both topics.
+    async fn meet(one: &mut Swarm<Gossip>, two: &mut Swarm<Gossip>) {
+        let address = one.listeners().next().unwrap().clone();
+        two.dial(address).unwrap();
+        let mut subscribed = 0;
+        while subscribed < 2 {
+            tokio::select! {
+                _ = one.select_next_some() => {}
+                event = two.select_next_some() => {
+                    let is_one = matches!(event, SwarmEvent::Behaviour(Event::Subscribed { .. }));
+                    subscribed += u32::from(is_one);
+                }
+            }
+        }
+    }
+
+    /// How many of so many messages published by the second arrive at the first.
+    async fn arrive(
+        one: &mut Swarm<Gossip>,
+        two: &mut Swarm<Gossip>,
+        count: u32,
+        bytes: usize,
+    ) -> u32 {
+        for number in 0..count {
+            let mut data = vec![0; bytes];
+            data[..4].copy_from_slice(&number.to_le_bytes());
+            let topic = IdentTopic::new(Topic::Blocks.name(GENESIS));
+            two.behaviour_mut().publish(topic, data).unwrap();
+        }
+        let mut arrived = 0;
+        let all = async {
+            while arrived < count {
+                tokio::select! {
+                    _ = two.select_next_some() => {}
+                    event = one.select_next_some() => {
+                        let is_message =
+                            matches!(event, SwarmEvent::Behaviour(Event::Message { .. }));
+                        arrived += u32::from(is_message);
+                    }
+                }
+            }
+        };
+        let _ = tokio::time::timeout(Duration::from_secs(10), all).await;
+        arrived
+    }
+
+    // N10: with the library's limit the stream ends at the fourth, and nothing arrives any more.
+    #[tokio::test]
+    async fn a_burst_of_large_announcements_does_not_end_the_stream() {
+        let (mut one, mut two) = (gossiper().await, gossiper().await);
+        meet(&mut one, &mut two).await;
+        assert_eq!(arrive(&mut one, &mut two, 30, 64_000).await, 30);
+        assert_eq!(arrive(&mut one, &mut two, 40, 300).await, 40);
+        assert_eq!(arrive(&mut one, &mut two, 4, MAX_BLOCK_ANNOUNCEMENT).await, 4);
+        assert_eq!(arrive(&mut one, &mut two, 40, 301).await, 40);
     }
 }

@@ -52,8 +52,11 @@ impl Calls {
 }
 
 impl Driver {
-    /// Calls a node; whoever answers if it does not matter who.
+    /// Calls a node, or whoever answers; unless that is being done.
     pub(super) fn call(&mut self, peer: Option<PeerId>, place: Multiaddr) {
+        if self.calls.places.values().any(|other| *other == place) {
+            return;
+        }
         // Always from another port than this node listens on: two nodes that call each other from
         // there at the same time would meet half way and both think that they called.
         let call = match peer {
@@ -72,11 +75,8 @@ impl Driver {
     /// Calls a node for somebody who waits for it.
     pub(super) fn call_for(&mut self, place: Multiaddr, peer: Option<PeerId>, told: Told) {
         let until = self.now().elapsed.saturating_add(PATIENCE);
-        let on_the_way = self.calls.places.values().any(|other| *other == place);
         self.calls.waiting.push(Waiting { place: place.clone(), peer, until, told });
-        if !on_the_way {
-            self.call(peer, place);
-        }
+        self.call(peer, place);
     }
 
     /// A call was answered.
@@ -114,11 +114,12 @@ impl Driver {
         if told == ConnectError::Own {
             self.say("self", |more| tracing::info!(%place, more, "that is this node itself"));
         }
-        // A second connection was not wanted because there is a first.
+        // A second connection was not wanted because there is a first, or will be.
         let first = peer.and_then(|peer| Some((peer, self.linked.get(&peer)?)));
         match first {
             Some((peer, linked)) if linked.status.is_some() => self.call_ended_well(peer),
             Some(_) => {}
+            None if failure == Some(DialFailure::NotMade) => {}
             None => self.calls.tell(&Err(told), |other, _| *other == place),
         }
     }
@@ -164,9 +165,13 @@ fn judge(error: &DialError) -> (Option<DialFailure>, ConnectError) {
     }
 }
 
-/// The handshake begins with the network's genesis hash: with another one it cannot be decrypted.
+/// The network's genesis hash is part of the handshake: with another one it cannot be decrypted.
 fn is_other_network(error: &TransportError<io::Error>) -> bool {
-    causes(error).any(|cause| matches!(cause.downcast_ref(), Some(noise::Error::Noise(_))))
+    causes(error).any(|cause| match cause.downcast_ref() {
+        Some(noise::Error::Io(error)) => error.kind() == io::ErrorKind::InvalidData,
+        Some(noise::Error::Noise(_)) => true,
+        _ => false,
+    })
 }
 
 fn innermost(error: &TransportError<io::Error>) -> String {

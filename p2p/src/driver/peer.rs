@@ -100,6 +100,7 @@ impl Peer {
             id,
             address: self.links.values().next()?.address.clone(),
             outbound: self.is_outbound(),
+            connections: self.links.len(),
             agent: self.agent.clone(),
             tip: status.tip,
             height: status.height,

@@ -1,6 +1,6 @@
 //! What is known of a peer as a source of headers and bodies.
 
-use super::headers::Session;
+use super::session::Session;
 use crate::message::{Limits, Protocol, Status};
 use crate::view::Tip;
 use chain::block::{self, Height};
