@@ -117,7 +117,8 @@ impl Transfer {
         bytes
     }
 
-    fn write(&self, bytes: &mut Vec<u8>) {
+    /// Appends the whole encoding.
+    pub fn write(&self, bytes: &mut Vec<u8>) {
         self.write_unsigned(bytes);
         bytes.extend_from_slice(self.signature.as_bytes());
     }

@@ -1,14 +1,29 @@
 //! The pure machine behind a node's conversation: what comes in, what is to be done. Time, the chain
-//! and randomness are arguments, so a run can be repeated exactly. `sync` and `relay` are its parts.
+//! and randomness are arguments, so a run can be repeated exactly. `sync`, `relay` and `pool` are its
+//! parts; this module says what they hear and say, and leads each input to those whom it concerns.
 
-use crate::message::{Announcement, Reply, Request, Status};
-use chain::block::{self, Block, Height, Timestamp};
+pub(crate) mod intake;
+pub(crate) mod ring;
+pub(crate) mod step;
+
+use crate::message::{Announcement, Reply, Request, Status, VERSION};
+use crate::pool::Exchange;
+use crate::relay::Relay;
+use crate::sync::{self, Sync};
+use crate::view::ChainView;
+use chain::block::{self, Block, Header, Height, Timestamp};
 use chain::ledger::{Accepted, SubmitError, TransferError};
 use chain::mempool::Admission;
 use chain::tx::{Id, Transfer};
+use intake::Intake;
 use libp2p::PeerId;
+use rand::rngs::SmallRng;
+use rand::{RngExt, SeedableRng};
+use ring::Ring;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
+use step::{Peers, Step};
 
 /// The time, twice: one that only grows, and one to compare block times with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -275,4 +290,174 @@ pub enum SyncState {
     Blocks,
     /// News only.
     Synced,
+}
+
+/// Services: this node serves all blocks of its chain.
+const SERVES_ALL_BLOCKS: u64 = 1;
+
+/// Blocks from others that are remembered: as many as sync fetches ahead.
+const FOREIGN: usize = 1_024;
+
+/// The whole machine.
+pub struct Engine {
+    sync: Sync,
+    relay: Relay,
+    exchange: Exchange,
+    intake: Intake,
+    peers: Peers,
+    /// Blocks that the chain is judging, whichever part handed them over.
+    importing: BTreeSet<block::Hash>,
+    /// Blocks that came from others lately.
+    foreign: Ring<block::Hash>,
+    rng: SmallRng,
+    /// Names this run of the node to others.
+    nonce: u64,
+    /// What was last told of.
+    told: Option<(Progress, block::Hash)>,
+}
+
+impl Engine {
+    /// A machine that knows nobody. The same seed and inputs give the same outputs; a node takes
+    /// another seed each time it starts, that nobody can guess.
+    pub fn new(seed: u64) -> Engine {
+        let mut rng = SmallRng::seed_from_u64(seed);
+        Engine {
+            sync: Sync::new(rng.random(), sync::Limits::default()),
+            relay: Relay::new(),
+            exchange: Exchange::new(),
+            intake: Intake::new(),
+            peers: Peers::new(),
+            importing: BTreeSet::new(),
+            foreign: Ring::new(FOREIGN),
+            nonce: rng.random(),
+            rng,
+            told: None,
+        }
+    }
+
+    /// Takes in what happened; what is to be done about it, in this order.
+    pub fn handle(&mut self, now: Now, input: Input, chain: &impl ChainView) -> Vec<Output> {
+        let (mut out, mut for_sync) = (Vec::new(), Vec::new());
+        self.keep_in_mind(&input);
+        self.lead(now, input, chain, (&mut out, &mut for_sync));
+        for (peer, header) in for_sync {
+            self.sync.handle(now, sync::Event::Announced { peer, header }, chain, &mut out);
+        }
+        for output in &out {
+            if let Output::ImportBlock(block) = output {
+                self.importing.insert(block.hash());
+                self.foreign.insert(block.hash(), ());
+            }
+        }
+        self.tell_progress(chain, &mut out);
+        out
+    }
+
+    /// Who is there, and what the chain is judging.
+    fn keep_in_mind(&mut self, input: &Input) {
+        match input {
+            Input::Up { peer, status, .. } => {
+                self.peers.insert(*peer, status.height);
+            }
+            Input::Status { peer, status } => {
+                if let Some(height) = self.peers.get_mut(peer) {
+                    *height = status.height;
+                }
+            }
+            Input::Down { peer } => drop(self.peers.remove(peer)),
+            Input::BlockJudged { hash, .. } => drop(self.importing.remove(hash)),
+            _ => {}
+        }
+    }
+
+    /// Leads an input to the parts that it concerns; sync comes first.
+    fn lead<C: ChainView>(
+        &mut self,
+        now: Now,
+        input: Input,
+        chain: &C,
+        (out, for_sync): (&mut Vec<Output>, &mut Vec<(PeerId, Header)>),
+    ) {
+        let Engine { sync, relay, exchange, intake, peers, importing, foreign, rng, .. } = self;
+        let is_synced = sync.is_synced();
+        let mut step = Step { now, chain, peers, is_synced, rng, out, for_sync };
+        let mut tell_sync = |step: &mut Step<C>, event| sync.handle(now, event, chain, step.out);
+        match input {
+            Input::Up { peer, outbound, status } => {
+                exchange.up(peer, outbound);
+                tell_sync(&mut step, sync::Event::PeerUp { peer, outbound, status });
+            }
+            Input::Status { peer, status } => {
+                tell_sync(&mut step, sync::Event::PeerStatus { peer, status });
+            }
+            Input::Down { peer } => {
+                exchange.down(&peer);
+                tell_sync(&mut step, sync::Event::PeerDown { peer });
+            }
+            Input::Replied { request: RequestId::Sync(request), result } => {
+                tell_sync(&mut step, sync::Event::Replied { request, result });
+            }
+            Input::Replied { request: RequestId::Relay(request), result } => {
+                relay.replied(&mut step, request, result);
+            }
+            Input::Replied { request: RequestId::Pool(request), result } => {
+                exchange.replied(&mut step, request, result, intake);
+            }
+            Input::Announced { peer, id, announcement } => {
+                relay.announced(&mut step, (peer, id), announcement, intake, importing);
+            }
+            Input::BlockJudged { hash, verdict } => {
+                tell_sync(&mut step, sync::Event::BlockJudged { hash, verdict });
+                relay.block_judged(&mut step, hash, verdict, importing);
+            }
+            Input::TransferJudged { id, verdict } => {
+                if let Some(came) = intake.judged(&mut step, &id, verdict) {
+                    relay.transfer_judged(&mut step, came, verdict);
+                    exchange.judged(&mut step, came, verdict, intake);
+                }
+            }
+            Input::TipChanged => {
+                tell_sync(&mut step, sync::Event::TipChanged);
+                let Progress { best_header, height, .. } = sync.progress(chain);
+                let more_will_come = best_header > height && foreign.contains(&chain.tip().hash);
+                relay.tip_changed(&mut step, more_will_come, intake);
+            }
+            Input::Pooled(ids) => relay.pooled(&mut step, ids, intake),
+            Input::Tick => {
+                tell_sync(&mut step, sync::Event::Tick);
+                relay.tick(&mut step, intake, importing);
+                exchange.tick(&mut step, intake);
+            }
+        }
+    }
+
+    /// Tells of the node's state when it is another one.
+    fn tell_progress(&mut self, chain: &impl ChainView, out: &mut Vec<Output>) {
+        let now = Some((self.progress(chain), chain.tip().hash));
+        if now != self.told {
+            self.told = now;
+            out.push(Output::Progress(self.progress(chain)));
+        }
+    }
+
+    /// What this node says of itself.
+    pub fn status(&self, now: Now, chain: &impl ChainView) -> Status {
+        let tip = chain.tip();
+        Status {
+            version: VERSION,
+            services: SERVES_ALL_BLOCKS,
+            genesis: chain.params().genesis_hash(),
+            tip: tip.hash,
+            height: tip.height,
+            chain_work: tip.chain_work,
+            relay: self.sync.is_synced(),
+            clock: u64::from(now.clock.get()),
+            nonce: self.nonce,
+        }
+    }
+
+    /// How far this node is.
+    pub fn progress(&self, chain: &impl ChainView) -> Progress {
+        self.sync.progress(chain)
+    }
 }

@@ -1,6 +1,8 @@
 //! What sync, relay and the answers to peers ask of the chain: a trait, so that whole networks can
 //! be simulated without a disk. The real one is `chain::ledger::Reader`.
 
+mod ledger;
+
 use crate::message::RawBlock;
 use chain::Params;
 use chain::block::{self, Header, Height};
@@ -53,7 +55,7 @@ pub trait ChainView {
     /// Headers of the best chain from a height on, at most so many.
     fn headers(&self, from: Height, max: usize) -> Vec<Header>;
 
-    /// An encoded block, on whatever branch.
+    /// An encoded block, on whatever branch, if it is known to be valid with all its ancestors.
     fn block(&self, hash: &block::Hash) -> Option<RawBlock>;
 
     /// A transfer of the mempool.
@@ -61,4 +63,16 @@ pub trait ChainView {
 
     /// The ids of all transfers in the mempool, ascending.
     fn pool_ids(&self) -> Vec<Id>;
+
+    /// The least ids of the mempool above one, at most so many, ascending.
+    fn pool_ids_after(&self, after: &Id, max: usize) -> Vec<Id> {
+        self.pool_ids().into_iter().filter(|id| id > after).take(max).collect()
+    }
+
+    /// The transfers of the mempool whose ids are wanted, in no order. The chain waits for
+    /// `is_wanted`: it should be quick, and must not ask for another view.
+    fn pool_transfers(&self, is_wanted: &dyn Fn(&Id) -> bool) -> Vec<(Id, Transfer)> {
+        let ids = self.pool_ids().into_iter().filter(is_wanted);
+        ids.filter_map(|id| Some((id, (*self.transfer(&id)?).clone()))).collect()
+    }
 }

@@ -52,6 +52,11 @@ impl Mempool {
         self.arrivals.contains_key(id)
     }
 
+    /// The ids of all transfers, in no order.
+    pub fn ids(&self) -> impl Iterator<Item = &Id> {
+        self.arrivals.keys()
+    }
+
     /// A transfer of the pool.
     pub fn get(&self, id: &Id) -> Option<Entry<'_>> {
         self.arrivals.get(id).and_then(|arrival| self.entry(*arrival))

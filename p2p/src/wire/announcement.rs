@@ -1,0 +1,133 @@
+//! What is told to everybody, by topic.
+
+use super::{WireError, check_ascending, network_name, read_all, read_count, write_count};
+use crate::message::{
+    Announcement, CompactBlock, MAX_BLOCK_ANNOUNCEMENT, MAX_BLOCK_TRANSACTIONS,
+    MAX_TRANSFER_ANNOUNCEMENT, ShortId,
+};
+use chain::block::{self, Block, Header};
+use chain::codec::Decoder;
+use chain::tx::{MIN_TRANSFER_BYTES, Transaction, Transfer};
+use std::sync::Arc;
+
+const KIND_WHOLE: u8 = 0;
+const KIND_COMPACT: u8 = 1;
+/// Bytes of a short id.
+const SHORT_ID: usize = 6;
+/// Least bytes of a prefilled transaction: its position and the shortest transaction.
+const LEAST_PREFILLED: usize = 4 + MIN_TRANSFER_BYTES;
+
+/// What an announcement is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Topic {
+    /// New blocks, whole or compact.
+    Blocks,
+    /// New transfers.
+    Transfers,
+}
+
+impl Topic {
+    /// Both.
+    pub const ALL: [Topic; 2] = [Topic::Blocks, Topic::Transfers];
+
+    /// Where an announcement belongs.
+    pub fn of(announcement: &Announcement) -> Topic {
+        match announcement {
+            Announcement::Block(_) | Announcement::CompactBlock(_) => Topic::Blocks,
+            Announcement::Transfer { .. } => Topic::Transfers,
+        }
+    }
+
+    /// The name that a network's nodes subscribe to.
+    pub fn name(self, genesis: block::Hash) -> String {
+        let name = match self {
+            Topic::Blocks => "blocks/1",
+            Topic::Transfers => "txs/1",
+        };
+        network_name(genesis, name)
+    }
+
+    /// Most bytes of an announcement.
+    pub fn limit(self) -> usize {
+        match self {
+            Topic::Blocks => MAX_BLOCK_ANNOUNCEMENT,
+            Topic::Transfers => MAX_TRANSFER_ANNOUNCEMENT,
+        }
+    }
+}
+
+/// The bytes to publish in the announcement's topic.
+pub fn encode_announcement(announcement: &Announcement) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    match announcement {
+        Announcement::Block(block) => {
+            bytes.push(KIND_WHOLE);
+            bytes.extend_from_slice(&block.encode());
+        }
+        Announcement::CompactBlock(compact) => {
+            bytes.push(KIND_COMPACT);
+            write_compact(&mut bytes, compact);
+        }
+        Announcement::Transfer { round, transfer } => {
+            bytes.extend_from_slice(&round.to_le_bytes());
+            bytes.extend_from_slice(&transfer.encode());
+        }
+    }
+    bytes
+}
+
+/// What the bytes published in a topic announce.
+///
+/// # Errors
+/// They announce nothing, or are above the topic's limit.
+pub fn decode_announcement(topic: Topic, bytes: &[u8]) -> Result<Announcement, WireError> {
+    let (count, limit) = (bytes.len(), topic.limit());
+    if count > limit {
+        return Err(WireError::AboveLimit { what: "bytes of an announcement", count, limit });
+    }
+    let mut input = Decoder::new(bytes);
+    Ok(match topic {
+        Topic::Blocks => match input.u8()? {
+            KIND_WHOLE => Announcement::Block(Arc::new(Block::decode(rest(input)?)?)),
+            KIND_COMPACT => Announcement::CompactBlock(Arc::new(read_compact(input)?)),
+            value => return Err(WireError::Unknown { what: "kind of announcement", value }),
+        },
+        Topic::Transfers => {
+            let round = input.u32()?;
+            Announcement::Transfer { round, transfer: Arc::new(Transfer::decode(rest(input)?)?) }
+        }
+    })
+}
+
+fn rest(mut input: Decoder<'_>) -> Result<&[u8], WireError> {
+    Ok(input.bytes(input.left())?)
+}
+
+fn write_compact(bytes: &mut Vec<u8>, compact: &CompactBlock) {
+    let CompactBlock { header, nonce, short_ids, prefilled } = compact;
+    bytes.extend_from_slice(&header.encode());
+    bytes.extend_from_slice(&nonce.to_le_bytes());
+    write_count(bytes, short_ids.len());
+    for ShortId(id) in short_ids {
+        bytes.extend_from_slice(id);
+    }
+    write_count(bytes, prefilled.len());
+    for (position, transaction) in prefilled {
+        bytes.extend_from_slice(&position.to_le_bytes());
+        transaction.write(bytes);
+    }
+}
+
+fn read_compact(mut input: Decoder) -> Result<CompactBlock, WireError> {
+    let header = Header::read(&mut input)?;
+    let nonce = input.u64()?;
+    let count = read_count(&mut input, SHORT_ID, "short ids", MAX_BLOCK_TRANSACTIONS)?;
+    let short_ids = read_all(&mut input, count, |input| Ok(ShortId(input.array()?)))?;
+    let what = "prefilled transactions";
+    let count = read_count(&mut input, LEAST_PREFILLED, what, MAX_BLOCK_TRANSACTIONS)?;
+    let prefilled =
+        read_all(&mut input, count, |input| Ok((input.u32()?, Transaction::read(input)?)))?;
+    check_ascending(prefilled.iter().map(|(position, _)| *position), "positions")?;
+    input.finish()?;
+    Ok(CompactBlock { header, nonce, short_ids, prefilled })
+}

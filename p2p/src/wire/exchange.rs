@@ -1,0 +1,322 @@
+//! Requests and replies, by protocol.
+
+use super::{WireError, check_ascending, read_all, read_count, write_count};
+use crate::message::{
+    MAX_ADDRESS_BYTES, MAX_ADDRESSES, MAX_ADDRESSES_EACH, MAX_BLOCK_TRANSACTIONS, MAX_BLOCKS,
+    MAX_HEADERS, MAX_LOCATOR, MAX_POOL, NodeAddresses, Protocol, RawBlock, Refusal, Reply, Request,
+    Status,
+};
+use chain::block::{self, Header, Height};
+use chain::codec::{DecodeError, Decoder};
+use chain::pow::Work;
+use chain::tx::{Id, MIN_TRANSFER_BYTES, Transaction, Transfer};
+use libp2p::{Multiaddr, PeerId};
+
+const HASH: usize = 32;
+/// Least bytes of a node: lengths of its id and of no addresses, and a time.
+const LEAST_NODE: usize = 4 + 4 + 8;
+
+const POOL_IDS: u8 = 0;
+const POOL_TRANSFERS: u8 = 1;
+
+const OK: u8 = 0;
+const BUSY: u8 = 1;
+const NOT_FOUND: u8 = 2;
+const BAD_REQUEST: u8 = 3;
+const RATE_LIMITED: u8 = 4;
+
+/// The bytes of a request.
+pub fn encode_request(request: &Request) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    match request {
+        Request::Hello(status) => write_status(&mut bytes, status),
+        Request::Headers { locator, stop, max } => {
+            write_hashes(&mut bytes, locator);
+            bytes.extend_from_slice(stop.as_bytes());
+            bytes.extend_from_slice(&max.to_le_bytes());
+        }
+        Request::Blocks { hashes } => write_hashes(&mut bytes, hashes),
+        Request::BlockTransactions { block, positions } => {
+            bytes.extend_from_slice(block.as_bytes());
+            write_count(&mut bytes, positions.len());
+            bytes.extend(positions.iter().flat_map(|position| position.to_le_bytes()));
+        }
+        Request::PoolIds { after } => {
+            bytes.push(POOL_IDS);
+            bytes.extend_from_slice(after.as_bytes());
+        }
+        Request::PoolTransfers { ids } => {
+            bytes.push(POOL_TRANSFERS);
+            write_ids(&mut bytes, ids);
+        }
+        Request::Addresses { max } => bytes.push(*max),
+    }
+    bytes
+}
+
+/// The request that the bytes are in a protocol.
+///
+/// # Errors
+/// They are none, or one above the protocol's limits.
+pub fn decode_request(protocol: Protocol, bytes: &[u8]) -> Result<Request, WireError> {
+    let mut input = Decoder::new(bytes);
+    let request = match protocol {
+        Protocol::Hello => Request::Hello(read_status(&mut input)?),
+        Protocol::Headers => {
+            let locator = read_hashes(&mut input, "hashes of a locator", MAX_LOCATOR)?;
+            let stop = block::Hash::from_bytes(input.array()?);
+            let max = u16::from_le_bytes(input.array()?);
+            at_most(usize::from(max), "headers", MAX_HEADERS)?;
+            Request::Headers { locator, stop, max }
+        }
+        Protocol::Blocks => {
+            Request::Blocks { hashes: read_hashes(&mut input, "blocks", MAX_BLOCKS)? }
+        }
+        Protocol::BlockTransactions => {
+            let block = block::Hash::from_bytes(input.array()?);
+            Request::BlockTransactions { block, positions: read_positions(&mut input)? }
+        }
+        Protocol::Pool => match input.u8()? {
+            POOL_IDS => Request::PoolIds { after: Id::from_bytes(input.array()?) },
+            POOL_TRANSFERS => Request::PoolTransfers { ids: read_ids(&mut input)? },
+            value => return Err(WireError::Unknown { what: "kind of request", value }),
+        },
+        Protocol::Addresses => {
+            let max = input.u8()?;
+            at_most(usize::from(max), "nodes", MAX_ADDRESSES)?;
+            Request::Addresses { max }
+        }
+    };
+    input.finish()?;
+    Ok(request)
+}
+
+/// The bytes of a reply.
+pub fn encode_reply(reply: &Reply) -> Vec<u8> {
+    let mut bytes = vec![OK];
+    match reply {
+        Reply::Hello(status) => write_status(&mut bytes, status),
+        Reply::Headers(headers) => {
+            write_count(&mut bytes, headers.len());
+            bytes.extend(headers.iter().flat_map(Header::encode));
+        }
+        Reply::Blocks(blocks) => write_blocks(&mut bytes, blocks),
+        Reply::BlockTransactions(transactions) => {
+            write_count(&mut bytes, transactions.len());
+            for transaction in transactions {
+                transaction.write(&mut bytes);
+            }
+        }
+        Reply::PoolIds(ids) => {
+            bytes.push(POOL_IDS);
+            write_ids(&mut bytes, ids);
+        }
+        Reply::PoolTransfers(transfers) => {
+            bytes.push(POOL_TRANSFERS);
+            write_count(&mut bytes, transfers.len());
+            for transfer in transfers {
+                transfer.write(&mut bytes);
+            }
+        }
+        Reply::Addresses(nodes) => {
+            write_count(&mut bytes, nodes.len());
+            for node in nodes {
+                write_node(&mut bytes, node);
+            }
+        }
+        Reply::Refused(refusal) => return encode_refusal(*refusal),
+    }
+    bytes
+}
+
+fn encode_refusal(refusal: Refusal) -> Vec<u8> {
+    match refusal {
+        Refusal::Busy { retry_after } => vec![BUSY, retry_after],
+        Refusal::NotFound => vec![NOT_FOUND],
+        Refusal::BadRequest => vec![BAD_REQUEST],
+        Refusal::RateLimited => vec![RATE_LIMITED],
+    }
+}
+
+/// The reply that the bytes are in a protocol.
+///
+/// # Errors
+/// They are none, or one above the protocol's limits.
+pub fn decode_reply(protocol: Protocol, bytes: &[u8]) -> Result<Reply, WireError> {
+    let mut input = Decoder::new(bytes);
+    let reply = match input.u8()? {
+        OK => read_granted(protocol, &mut input)?,
+        BUSY => Reply::Refused(Refusal::Busy { retry_after: input.u8()? }),
+        NOT_FOUND => Reply::Refused(Refusal::NotFound),
+        BAD_REQUEST => Reply::Refused(Refusal::BadRequest),
+        RATE_LIMITED => Reply::Refused(Refusal::RateLimited),
+        value => return Err(WireError::Unknown { what: "status", value }),
+    };
+    input.finish()?;
+    Ok(reply)
+}
+
+/// What follows the status of a reply that is no refusal.
+fn read_granted(protocol: Protocol, input: &mut Decoder) -> Result<Reply, WireError> {
+    Ok(match protocol {
+        Protocol::Hello => Reply::Hello(read_status(input)?),
+        Protocol::Headers => {
+            let count = read_count(input, Header::BYTES, "headers", MAX_HEADERS)?;
+            Reply::Headers(read_all(input, count, |input| Ok(Header::read(input)?))?)
+        }
+        Protocol::Blocks => {
+            let count = read_count(input, 1, "blocks", MAX_BLOCKS)?;
+            Reply::Blocks(read_all(input, count, read_block)?)
+        }
+        Protocol::BlockTransactions => {
+            let (what, limit) = ("transactions", MAX_BLOCK_TRANSACTIONS);
+            let count = read_count(input, MIN_TRANSFER_BYTES, what, limit)?;
+            let read = |input: &mut Decoder| Ok(Transaction::read(input)?);
+            Reply::BlockTransactions(read_all(input, count, read)?)
+        }
+        Protocol::Pool => match input.u8()? {
+            POOL_IDS => {
+                let ids = read_ids(input)?;
+                check_ascending(ids.iter(), "ids")?;
+                Reply::PoolIds(ids)
+            }
+            POOL_TRANSFERS => {
+                let count = read_count(input, MIN_TRANSFER_BYTES, "transfers", MAX_POOL)?;
+                Reply::PoolTransfers(read_all(input, count, read_transfer)?)
+            }
+            value => return Err(WireError::Unknown { what: "kind of reply", value }),
+        },
+        Protocol::Addresses => {
+            let count = read_count(input, LEAST_NODE, "nodes", MAX_ADDRESSES)?;
+            Reply::Addresses(read_all(input, count, read_node)?)
+        }
+    })
+}
+
+fn at_most(count: usize, what: &'static str, limit: usize) -> Result<(), WireError> {
+    if count <= limit { Ok(()) } else { Err(WireError::AboveLimit { what, count, limit }) }
+}
+
+fn write_status(bytes: &mut Vec<u8>, status: &Status) {
+    bytes.extend_from_slice(&status.version.to_le_bytes());
+    bytes.extend_from_slice(&status.services.to_le_bytes());
+    bytes.extend_from_slice(status.genesis.as_bytes());
+    bytes.extend_from_slice(status.tip.as_bytes());
+    bytes.extend_from_slice(&status.height.get().to_le_bytes());
+    bytes.extend_from_slice(&status.chain_work.to_le_bytes());
+    bytes.push(u8::from(status.relay));
+    bytes.extend_from_slice(&status.clock.to_le_bytes());
+    bytes.extend_from_slice(&status.nonce.to_le_bytes());
+}
+
+fn read_status(input: &mut Decoder) -> Result<Status, WireError> {
+    Ok(Status {
+        version: u16::from_le_bytes(input.array()?),
+        services: input.u64()?,
+        genesis: block::Hash::from_bytes(input.array()?),
+        tip: block::Hash::from_bytes(input.array()?),
+        height: Height::new(input.u32()?),
+        chain_work: Work::from_le_bytes(input.array()?),
+        relay: match input.u8()? {
+            0 => false,
+            1 => true,
+            value => return Err(WireError::Unknown { what: "relay flag", value }),
+        },
+        clock: input.u64()?,
+        nonce: input.u64()?,
+    })
+}
+
+fn write_hashes(bytes: &mut Vec<u8>, hashes: &[block::Hash]) {
+    write_count(bytes, hashes.len());
+    bytes.extend(hashes.iter().flat_map(block::Hash::as_bytes));
+}
+
+fn read_hashes(
+    input: &mut Decoder,
+    what: &'static str,
+    limit: usize,
+) -> Result<Vec<block::Hash>, WireError> {
+    let count = read_count(input, HASH, what, limit)?;
+    read_all(input, count, |input| Ok(block::Hash::from_bytes(input.array()?)))
+}
+
+fn write_ids(bytes: &mut Vec<u8>, ids: &[Id]) {
+    write_count(bytes, ids.len());
+    bytes.extend(ids.iter().flat_map(Id::as_bytes));
+}
+
+fn read_ids(input: &mut Decoder) -> Result<Vec<Id>, WireError> {
+    let count = read_count(input, HASH, "ids", MAX_POOL)?;
+    read_all(input, count, |input| Ok(Id::from_bytes(input.array()?)))
+}
+
+fn read_positions(input: &mut Decoder) -> Result<Vec<u32>, WireError> {
+    let count = read_count(input, 4, "positions", MAX_BLOCK_TRANSACTIONS)?;
+    let positions = read_all(input, count, |input| Ok(input.u32()?))?;
+    check_ascending(positions.iter(), "positions")?;
+    Ok(positions)
+}
+
+fn write_blocks(bytes: &mut Vec<u8>, blocks: &[Option<RawBlock>]) {
+    write_count(bytes, blocks.len());
+    for block in blocks {
+        bytes.push(u8::from(block.is_some()));
+        if let Some(block) = block {
+            write_count(bytes, block.len());
+            bytes.extend_from_slice(block);
+        }
+    }
+}
+
+fn read_block(input: &mut Decoder) -> Result<Option<RawBlock>, WireError> {
+    match input.u8()? {
+        0 => Ok(None),
+        1 => {
+            let length = input.count(1)?;
+            Ok(Some(input.bytes(length)?.into()))
+        }
+        value => Err(WireError::Unknown { what: "mark of a block", value }),
+    }
+}
+
+fn read_transfer(input: &mut Decoder) -> Result<Transfer, WireError> {
+    match Transaction::read(input)? {
+        Transaction::Transfer(transfer) => Ok(transfer),
+        Transaction::Coinbase(_) => Err(DecodeError::UnknownKind { kind: 0 }.into()),
+    }
+}
+
+fn write_node(bytes: &mut Vec<u8>, node: &NodeAddresses) {
+    write_text(bytes, &node.peer.to_bytes());
+    write_count(bytes, node.addresses.len());
+    for address in &node.addresses {
+        write_text(bytes, address.as_ref());
+    }
+    bytes.extend_from_slice(&node.last_seen.to_le_bytes());
+}
+
+fn read_node(input: &mut Decoder) -> Result<NodeAddresses, WireError> {
+    let peer = PeerId::from_bytes(read_text(input)?);
+    let count = read_count(input, 4, "addresses of a node", MAX_ADDRESSES_EACH)?;
+    Ok(NodeAddresses {
+        peer: peer.map_err(|_| WireError::BadAddress { what: "node id" })?,
+        addresses: read_all(input, count, read_address)?,
+        last_seen: input.u64()?,
+    })
+}
+
+fn read_address(input: &mut Decoder) -> Result<Multiaddr, WireError> {
+    let address = Multiaddr::try_from(read_text(input)?.to_vec());
+    address.map_err(|_| WireError::BadAddress { what: "node address" })
+}
+
+fn write_text(bytes: &mut Vec<u8>, text: &[u8]) {
+    write_count(bytes, text.len());
+    bytes.extend_from_slice(text);
+}
+
+fn read_text<'a>(input: &mut Decoder<'a>) -> Result<&'a [u8], WireError> {
+    let length = read_count(input, 1, "bytes of an address", MAX_ADDRESS_BYTES)?;
+    Ok(input.bytes(length)?)
+}

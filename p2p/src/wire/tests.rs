@@ -1,0 +1,503 @@
+use super::*;
+use crate::message::*;
+use crate::samples::{block, coinbase, header, transfer};
+use chain::Height;
+use chain::block::{Block, Hash, Header};
+use chain::pow::Work;
+use chain::tx::{Id, Memo, Transaction, Transfer};
+use futures::FutureExt;
+use futures::io::Cursor;
+use libp2p::{Multiaddr, PeerId, identity};
+use proptest::collection::{btree_set, vec};
+use proptest::prelude::*;
+use request_response::Codec as _;
+use std::fmt::Debug;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+fn hash() -> impl Strategy<Value = Hash> {
+    any::<[u8; 32]>().prop_map(Hash::from_bytes)
+}
+
+fn id() -> impl Strategy<Value = Id> {
+    any::<[u8; 32]>().prop_map(Id::from_bytes)
+}
+
+fn some_transfer() -> impl Strategy<Value = Transfer> {
+    (any::<u32>(), vec(any::<u8>(), 0..=256))
+        .prop_map(|(number, memo)| Transfer { memo: Memo::new(memo).unwrap(), ..transfer(number) })
+}
+
+fn transaction() -> impl Strategy<Value = Transaction> {
+    let transfer = some_transfer().prop_map(Transaction::Transfer);
+    prop_oneof![any::<u32>().prop_map(coinbase), transfer]
+}
+
+prop_compose! {
+    fn status()(
+        (version, services, genesis, tip) in (any::<u16>(), any::<u64>(), hash(), hash()),
+        (height, work, relay) in (any::<u32>(), any::<[u8; 32]>(), any::<bool>()),
+        (clock, nonce) in any::<(u64, u64)>(),
+    ) -> Status {
+        let (height, chain_work) = (Height::new(height), Work::from_le_bytes(work));
+        Status { version, services, genesis, tip, height, chain_work, relay, clock, nonce }
+    }
+}
+
+prop_compose! {
+    fn node()(seed in any::<[u8; 32]>(), ports in vec(any::<u16>(), 0..=4), last_seen: u64)
+        -> NodeAddresses {
+        let key = identity::Keypair::ed25519_from_bytes(seed).unwrap();
+        let address = |port| format!("/ip4/10.1.2.3/tcp/{port}").parse().unwrap();
+        let addresses = ports.into_iter().map(address).collect();
+        NodeAddresses { peer: key.public().to_peer_id(), addresses, last_seen }
+    }
+}
+
+fn request() -> impl Strategy<Value = Request> {
+    let positions = btree_set(any::<u32>(), 0..300).prop_map(|set| set.into_iter().collect());
+    prop_oneof![
+        status().prop_map(Request::Hello),
+        (vec(hash(), 0..=64), hash(), 0..=2_000_u16)
+            .prop_map(|(locator, stop, max)| Request::Headers { locator, stop, max }),
+        vec(hash(), 0..=64).prop_map(|hashes| Request::Blocks { hashes }),
+        (hash(), positions)
+            .prop_map(|(block, positions)| Request::BlockTransactions { block, positions }),
+        id().prop_map(|after| Request::PoolIds { after }),
+        vec(id(), 0..300).prop_map(|ids| Request::PoolTransfers { ids }),
+        (0..=64_u8).prop_map(|max| Request::Addresses { max }),
+    ]
+}
+
+/// A reply, and the protocol it is given in.
+fn reply() -> impl Strategy<Value = (Protocol, Reply)> {
+    let raw = vec(any::<u8>(), 0..200).prop_map(|bytes| RawBlock::from(bytes.as_slice()));
+    let headers = vec(any::<u32>().prop_map(header), 0..40);
+    let ids = btree_set(id(), 0..100).prop_map(|ids| Reply::PoolIds(ids.into_iter().collect()));
+    prop_oneof![
+        status().prop_map(|status| (Protocol::Hello, Reply::Hello(status))),
+        headers.prop_map(|headers| (Protocol::Headers, Reply::Headers(headers))),
+        vec(prop::option::of(raw), 0..=64)
+            .prop_map(|blocks| (Protocol::Blocks, Reply::Blocks(blocks))),
+        vec(transaction(), 0..20)
+            .prop_map(|all| (Protocol::BlockTransactions, Reply::BlockTransactions(all))),
+        ids.prop_map(|ids| (Protocol::Pool, ids)),
+        vec(some_transfer(), 0..20).prop_map(|all| (Protocol::Pool, Reply::PoolTransfers(all))),
+        vec(node(), 0..8).prop_map(|nodes| (Protocol::Addresses, Reply::Addresses(nodes))),
+        (0..6_usize, any::<u8>()).prop_map(|(protocol, retry_after)| {
+            (Protocol::ALL[protocol], Reply::Refused(Refusal::Busy { retry_after }))
+        }),
+        (0..6_usize, 0..3_usize).prop_map(|(protocol, why)| {
+            let why = [Refusal::NotFound, Refusal::BadRequest, Refusal::RateLimited][why];
+            (Protocol::ALL[protocol], Reply::Refused(why))
+        }),
+    ]
+}
+
+fn announcement() -> impl Strategy<Value = Announcement> {
+    let transfers = || vec(some_transfer(), 0..10);
+    let compact = (
+        any::<(u32, u64)>(),
+        vec(any::<[u8; 6]>().prop_map(ShortId), 0..300),
+        prop::collection::btree_map(any::<u32>(), transaction(), 0..10),
+    );
+    prop_oneof![
+        transfers().prop_map(|transfers| Announcement::Block(Arc::new(block(transfers)))),
+        compact.prop_map(|((number, nonce), short_ids, prefilled)| {
+            let prefilled = prefilled.into_iter().collect();
+            let header = header(number);
+            Announcement::CompactBlock(Arc::new(CompactBlock {
+                header,
+                nonce,
+                short_ids,
+                prefilled,
+            }))
+        }),
+        (any::<u32>(), some_transfer()).prop_map(|(round, transfer)| Announcement::Transfer {
+            round,
+            transfer: Arc::new(transfer)
+        }),
+    ]
+}
+
+/// The bytes decode to the message; what is shorter or longer decodes to nothing.
+fn check<T: PartialEq + Debug>(
+    message: &T,
+    bytes: &[u8],
+    decode: impl Fn(&[u8]) -> Result<T, WireError>,
+) {
+    assert_eq!(decode(bytes).as_ref(), Ok(message));
+    for end in 0..bytes.len() {
+        assert!(decode(&bytes[..end]).is_err(), "{end} of {} bytes of {message:?}", bytes.len());
+    }
+    let longer = [bytes, &[0]].concat();
+    assert!(decode(&longer).is_err(), "a byte after {message:?}");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn a_request_comes_back_from_its_bytes_and_from_no_others(request in request()) {
+        let bytes = encode_request(&request);
+        check(&request, &bytes, |bytes| decode_request(request.protocol(), bytes));
+    }
+
+    #[test]
+    fn a_reply_comes_back_from_its_bytes_and_from_no_others((protocol, reply) in reply()) {
+        check(&reply, &encode_reply(&reply), |bytes| decode_reply(protocol, bytes));
+    }
+
+    #[test]
+    fn an_announcement_comes_back_from_its_bytes_and_from_no_others(told in announcement()) {
+        let bytes = encode_announcement(&told);
+        check(&told, &bytes, |bytes| decode_announcement(Topic::of(&told), bytes));
+    }
+
+    #[test]
+    fn a_request_and_its_reply_cross_a_stream(request in request(), (protocol, reply) in reply()) {
+        let sent = written(&request);
+        prop_assert_eq!(read_request(request.protocol(), &sent).unwrap(), request);
+
+        let name = protocol_name(Hash::ZERO, protocol);
+        let mut stream = Cursor::new(Vec::new());
+        let mut codec = Codec { protocol };
+        let write = codec.write_response(&name, &mut stream, reply.clone());
+        write.now_or_never().unwrap().unwrap();
+        stream.set_position(0);
+        let read = codec.read_response(&name, &mut stream).now_or_never().unwrap();
+        prop_assert_eq!(read.unwrap(), reply);
+    }
+
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1_000))]
+
+    // N01: whatever decodes is canonical, and nothing panics.
+    #[test]
+    fn random_bytes_decode_to_what_encodes_to_them(
+        bytes in vec(any::<u8>(), 0..400),
+        starts in vec(0..4_u8, 0..6),
+    ) {
+        // Most random bytes fail at once: small numbers at the beginning let some go further.
+        let bytes = [starts, bytes].concat();
+        decode_all(&bytes);
+    }
+
+    // N01
+    #[test]
+    fn messages_with_a_byte_changed_decode_to_what_encodes_to_them(
+        request in request(),
+        (_, reply) in reply(),
+        told in announcement(),
+        at: prop::sample::Index,
+        value: u8,
+    ) {
+        let messages = [encode_request(&request), encode_reply(&reply), encode_announcement(&told)];
+        for mut bytes in messages {
+            let at = at.index(bytes.len());
+            bytes[at] = value;
+            decode_all(&bytes);
+        }
+    }
+}
+
+fn decode_all(bytes: &[u8]) {
+    for protocol in Protocol::ALL {
+        if let Ok(request) = decode_request(protocol, bytes) {
+            assert_eq!(request.protocol(), protocol);
+            assert_eq!(encode_request(&request), bytes);
+        }
+        if let Ok(reply) = decode_reply(protocol, bytes) {
+            assert_eq!(encode_reply(&reply), bytes);
+        }
+    }
+    for topic in Topic::ALL {
+        if let Ok(told) = decode_announcement(topic, bytes) {
+            assert_eq!(Topic::of(&told), topic);
+            assert_eq!(encode_announcement(&told), bytes);
+        }
+    }
+}
+
+/// What a codec writes for a request.
+fn written(request: &Request) -> Vec<u8> {
+    let protocol = request.protocol();
+    let mut stream = Cursor::new(Vec::new());
+    let name = protocol_name(Hash::ZERO, protocol);
+    let write =
+        Codec { protocol }.write_request(&name, &mut stream, request.clone()).now_or_never();
+    write.unwrap().unwrap();
+    stream.into_inner()
+}
+
+fn read_request(protocol: Protocol, bytes: &[u8]) -> io::Result<Request> {
+    let name = protocol_name(Hash::ZERO, protocol);
+    Codec { protocol }.read_request(&name, &mut Cursor::new(bytes)).now_or_never().unwrap()
+}
+
+// N03: allocating that much would end the test.
+#[test]
+fn a_count_of_two_to_the_32_is_refused_before_anything_is_allocated() {
+    const MOST: [u8; 4] = [0xff; 4];
+    let refused = |result: Result<(), WireError>| {
+        let impossible = |error: DecodeError| matches!(error, DecodeError::ImpossibleLength { .. });
+        let above = |result| matches!(result, Err(WireError::Encoding(error)) if impossible(error));
+        assert!(above(result), "{result:?}");
+    };
+    let zeros = [0; 2_000];
+    let request = |protocol, start: &[u8]| {
+        let bytes = [start, &MOST, &zeros].concat();
+        refused(decode_request(protocol, &bytes).map(|_| ()));
+    };
+    request(Protocol::Headers, &[]);
+    request(Protocol::Blocks, &[]);
+    request(Protocol::BlockTransactions, &[7; 32]);
+    request(Protocol::Pool, &[1]);
+    let reply = |protocol, start: &[u8]| {
+        let bytes = [start, &MOST, &zeros].concat();
+        refused(decode_reply(protocol, &bytes).map(|_| ()));
+    };
+    reply(Protocol::Headers, &[0]);
+    reply(Protocol::Blocks, &[0]);
+    reply(Protocol::Blocks, &[0, 1, 0, 0, 0, 1]);
+    reply(Protocol::BlockTransactions, &[0]);
+    reply(Protocol::Pool, &[0, 0]);
+    reply(Protocol::Pool, &[0, 1]);
+    reply(Protocol::Addresses, &[0]);
+    reply(Protocol::Addresses, &[0, 1, 0, 0, 0]);
+    let told = |start: &[u8]| {
+        let bytes = [start, &MOST, &zeros].concat();
+        refused(decode_announcement(Topic::Blocks, &bytes).map(|_| ()));
+    };
+    told(&[&[0][..], &[7; 80]].concat());
+    told(&[&[1][..], &[7; 88]].concat());
+    told(&[&[1][..], &[7; 88], &[0; 4]].concat());
+}
+
+// N03: what one byte of input makes allocated is bounded, whatever it says.
+#[test]
+fn items_in_memory_are_at_most_a_few_times_their_least_encoding() {
+    assert!(size_of::<Transaction>() <= 2 * 145);
+    assert!(size_of::<Transfer>() <= 2 * 145);
+    assert!(size_of::<(u32, Transaction)>() <= 2 * 149);
+    assert!(size_of::<Header>() <= 2 * 80);
+    assert!(MAX_ADDRESSES * size_of::<NodeAddresses>() <= 16 << 10);
+}
+
+/// What there is too much of, how much, and how much there may be.
+fn above<T>(result: Result<T, WireError>) -> Option<(&'static str, usize, usize)> {
+    result.err().and_then(|error| match error {
+        WireError::AboveLimit { what, count, limit } => Some((what, count, limit)),
+        _ => None,
+    })
+}
+
+// N29, N11
+#[test]
+fn more_than_the_limit_of_anything_is_refused() {
+    let request =
+        |request: Request| above(decode_request(request.protocol(), &encode_request(&request)));
+    let headers =
+        |count, max| Request::Headers { locator: vec![Hash::ZERO; count], stop: Hash::ZERO, max };
+    assert_eq!(request(headers(64, 2_000)), None);
+    assert_eq!(request(headers(65, 2_000)), Some(("hashes of a locator", 65, 64)));
+    assert_eq!(request(headers(64, 2_001)), Some(("headers", 2_001, 2_000)));
+    let blocks = Request::Blocks { hashes: vec![Hash::ZERO; 65] };
+    assert_eq!(request(blocks), Some(("blocks", 65, 64)));
+    let positions = (0..13_801).collect();
+    let transactions = Request::BlockTransactions { block: Hash::ZERO, positions };
+    assert_eq!(request(transactions), Some(("positions", 13_801, 13_800)));
+    let transfers = Request::PoolTransfers { ids: vec![Id::ZERO; 4_001] };
+    assert_eq!(request(transfers), Some(("ids", 4_001, 4_000)));
+    assert_eq!(request(Request::Addresses { max: 65 }), Some(("nodes", 65, 64)));
+
+    let reply = |protocol, reply: Reply| above(decode_reply(protocol, &encode_reply(&reply)));
+    let headers = Reply::Headers(vec![header(0); 2_001]);
+    assert_eq!(reply(Protocol::Headers, headers), Some(("headers", 2_001, 2_000)));
+    let blocks = Reply::Blocks(vec![None; 65]);
+    assert_eq!(reply(Protocol::Blocks, blocks), Some(("blocks", 65, 64)));
+    let transfers = Reply::PoolTransfers(vec![transfer(0); 4_001]);
+    assert_eq!(reply(Protocol::Pool, transfers), Some(("transfers", 4_001, 4_000)));
+    let nodes = vec![named(Vec::new()); 65];
+    let nodes = Reply::Addresses(nodes);
+    assert_eq!(reply(Protocol::Addresses, nodes), Some(("nodes", 65, 64)));
+    let node = named(vec!["/ip4/10.0.0.1/tcp/1".parse().unwrap(); 5]);
+    let node = Reply::Addresses(vec![node]);
+    assert_eq!(reply(Protocol::Addresses, node), Some(("addresses of a node", 5, 4)));
+    let name = "a".repeat(99);
+    let node = Reply::Addresses(vec![named(vec![format!("/dns4/{name}").parse().unwrap()])]);
+    assert_eq!(reply(Protocol::Addresses, node), Some(("bytes of an address", 101, 100)));
+
+    let block = Announcement::Block(Arc::new(block((0..1_900).map(transfer))));
+    let (what, _, limit) =
+        above(decode_announcement(Topic::Blocks, &encode_announcement(&block))).unwrap();
+    assert_eq!((what, limit), ("bytes of an announcement", 256 << 10));
+    let bytes = [0; 1_025];
+    assert_eq!(
+        above(decode_announcement(Topic::Transfers, &bytes)),
+        Some(("bytes of an announcement", 1_025, 1_024))
+    );
+}
+
+fn named(addresses: Vec<Multiaddr>) -> NodeAddresses {
+    NodeAddresses { peer: PeerId::random(), addresses, last_seen: 0 }
+}
+
+#[test]
+fn what_must_ascend_is_refused_if_it_does_not() {
+    for positions in [vec![1, 0], vec![1, 1], vec![0, 2, 2]] {
+        let request = Request::BlockTransactions { block: Hash::ZERO, positions };
+        let decoded = decode_request(Protocol::BlockTransactions, &encode_request(&request));
+        assert_eq!(decoded, Err(WireError::NotAscending { what: "positions" }));
+    }
+    let reply = Reply::PoolIds(vec![Id::ZERO; 2]);
+    let decoded = decode_reply(Protocol::Pool, &encode_reply(&reply));
+    assert_eq!(decoded, Err(WireError::NotAscending { what: "ids" }));
+    let told = Announcement::CompactBlock(Arc::new(CompactBlock {
+        header: header(0),
+        nonce: 0,
+        short_ids: Vec::new(),
+        prefilled: vec![(1, coinbase(1)), (0, coinbase(1))],
+    }));
+    let decoded = decode_announcement(Topic::Blocks, &encode_announcement(&told));
+    assert_eq!(decoded, Err(WireError::NotAscending { what: "positions" }));
+}
+
+#[test]
+fn bytes_that_stand_for_nothing_are_refused() {
+    let unknown = |what, value| Some(WireError::Unknown { what, value });
+    let status = || decode_reply(Protocol::Hello, &[5]).err();
+    assert_eq!(status(), unknown("status", 5));
+    assert_eq!(decode_request(Protocol::Pool, &[2]).err(), unknown("kind of request", 2));
+    assert_eq!(decode_reply(Protocol::Pool, &[0, 2]).err(), unknown("kind of reply", 2));
+    let told = decode_announcement(Topic::Blocks, &[2]);
+    assert_eq!(told.err(), unknown("kind of announcement", 2));
+    let mark = decode_reply(Protocol::Blocks, &[0, 1, 0, 0, 0, 2]);
+    assert_eq!(mark.err(), unknown("mark of a block", 2));
+    let coinbase = [&[0, 1, 1, 0, 0, 0][..], &coinbase(1).encode()].concat();
+    let transfers = decode_reply(Protocol::Pool, &coinbase);
+    assert_eq!(transfers, Err(WireError::Encoding(DecodeError::UnknownKind { kind: 0 })));
+}
+
+/// Delivers some bytes and then neither more nor an end. Remembers the most it was asked for.
+struct Stalling<'a> {
+    bytes: &'a [u8],
+    most: usize,
+}
+
+impl AsyncRead for Stalling<'_> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        into: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        self.most = self.most.max(into.len());
+        let count = into.len().min(self.bytes.len());
+        if count == 0 {
+            return Poll::Pending;
+        }
+        into[..count].copy_from_slice(&self.bytes[..count]);
+        self.bytes = &self.bytes[count..];
+        Poll::Ready(Ok(count))
+    }
+}
+
+// N03, N05
+#[test]
+fn memory_for_a_frame_grows_with_what_arrives_and_not_with_what_is_promised() {
+    let mut protocol = Codec { protocol: Protocol::Blocks };
+    let name = protocol_name(Hash::ZERO, Protocol::Blocks);
+    let bytes = [&(4_u32 << 20).to_le_bytes()[..], &[0; 1_000]].concat();
+    let mut stream = Stalling { bytes: &bytes, most: 0 };
+    assert!(protocol.read_response(&name, &mut stream).now_or_never().is_none());
+    assert!(stream.bytes.is_empty());
+    assert!(stream.most <= 4_000, "a buffer of {} bytes", stream.most);
+}
+
+// N03
+#[test]
+fn a_frame_above_its_limit_is_malformed_and_one_that_ends_early_a_broken_stream() {
+    for protocol in Protocol::ALL {
+        let limit = u32::try_from(protocol.limits().request_bytes).unwrap();
+        for length in [limit + 1, u32::MAX] {
+            let error = read_request(protocol, &length.to_le_bytes()).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::InvalidData, "{protocol:?}");
+        }
+        let error = read_request(protocol, &limit.to_le_bytes()).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof, "{protocol:?}");
+    }
+    let error = read_request(Protocol::Hello, &[1, 0]).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
+    let error = read_request(Protocol::Pool, &[1, 0, 0, 0, 9]).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+}
+
+#[test]
+fn what_the_other_side_would_not_read_is_not_sent() {
+    let request = Request::Blocks { hashes: vec![Hash::ZERO; 200] };
+    let mut stream = Cursor::new(Vec::new());
+    let name = protocol_name(Hash::ZERO, Protocol::Blocks);
+    let mut codec = Codec { protocol: Protocol::Blocks };
+    let written = codec.write_request(&name, &mut stream, request).now_or_never().unwrap();
+    assert_eq!(written.unwrap_err().kind(), io::ErrorKind::InvalidInput);
+    assert!(stream.into_inner().is_empty());
+}
+
+#[test]
+fn the_largest_messages_that_may_be_are_within_the_limits_of_their_protocols() {
+    let longest = Transfer { memo: Memo::new(vec![0; 256]).unwrap(), ..transfer(0) };
+    let locator = vec![Hash::ZERO; MAX_LOCATOR];
+    let requests = [
+        Request::Headers { locator, stop: Hash::ZERO, max: 2_000 },
+        Request::Blocks { hashes: vec![Hash::ZERO; MAX_BLOCKS] },
+        Request::BlockTransactions { block: Hash::ZERO, positions: (0..13_800).collect() },
+        Request::PoolTransfers { ids: vec![Id::ZERO; MAX_POOL] },
+    ];
+    for request in requests {
+        let (bytes, protocol) = (encode_request(&request).len(), request.protocol());
+        assert!(bytes <= protocol.limits().request_bytes, "{protocol:?} {bytes}");
+    }
+    let full: RawBlock = vec![0; 2_000_000].into();
+    let almost: RawBlock = vec![0; SOFT_BLOCKS_BYTES - 1].into();
+    let blocks = [vec![None; MAX_BLOCKS - 2], vec![Some(almost), Some(full)]].concat();
+    let address: Multiaddr = format!("/dns4/{}", "a".repeat(98)).parse().unwrap();
+    let node = named(vec![address; MAX_ADDRESSES_EACH]);
+    let replies = [
+        (Protocol::Headers, Reply::Headers(vec![header(0); MAX_HEADERS])),
+        (Protocol::Blocks, Reply::Blocks(blocks)),
+        (Protocol::BlockTransactions, {
+            let transactions = block((0..13_791).map(transfer)).transactions;
+            Reply::BlockTransactions(transactions)
+        }),
+        (Protocol::Pool, Reply::PoolIds(vec![Id::ZERO; MAX_POOL])),
+        (Protocol::Pool, Reply::PoolTransfers(vec![longest; MAX_POOL])),
+        (Protocol::Addresses, Reply::Addresses(vec![node; MAX_ADDRESSES])),
+    ];
+    for (protocol, reply) in replies {
+        let bytes = encode_reply(&reply).len();
+        assert!(bytes <= protocol.limits().reply_bytes, "{protocol:?} {bytes}");
+    }
+}
+
+// N24
+#[test]
+fn names_differ_between_networks() {
+    let main = Hash::from_bytes([1; 32]);
+    let name = protocol_name(main, Protocol::Hello);
+    let digits = &blake3::hash(&[1; 32]).to_hex()[..16];
+    assert_eq!(name.as_ref(), format!("/pow/{digits}/hello/1"));
+    assert_eq!(Topic::Blocks.name(main), format!("/pow/{digits}/blocks/1"));
+    assert_eq!(Topic::Transfers.name(main), format!("/pow/{digits}/txs/1"));
+    assert_ne!(name, protocol_name(Hash::ZERO, Protocol::Hello));
+}
+
+#[test]
+fn a_whole_block_is_announced_by_its_encoding() {
+    let block = block([transfer(1)]);
+    let bytes = [&[0][..], &block.encode()].concat();
+    let told = decode_announcement(Topic::Blocks, &bytes).unwrap();
+    assert_eq!(told, Announcement::Block(Arc::new(Block::decode(&bytes[1..]).unwrap())));
+}

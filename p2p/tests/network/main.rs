@@ -1,0 +1,6 @@
+//! Whole nodes over real sockets on loopback.
+
+mod connections;
+mod life;
+mod spreading;
+mod world;
