@@ -19,6 +19,7 @@ use intake::Intake;
 use libp2p::PeerId;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
+use ring::Ring;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -294,6 +295,9 @@ pub enum SyncState {
 /// Services: this node serves all blocks of its chain.
 const SERVES_ALL_BLOCKS: u64 = 1;
 
+/// Blocks from others that are remembered: as many as sync fetches ahead.
+const FOREIGN: usize = 1_024;
+
 /// The whole machine.
 pub struct Engine {
     sync: Sync,
@@ -303,6 +307,8 @@ pub struct Engine {
     peers: Peers,
     /// Blocks that the chain is judging, whichever part handed them over.
     importing: BTreeSet<block::Hash>,
+    /// Blocks that came from others lately.
+    foreign: Ring<block::Hash>,
     rng: SmallRng,
     /// Names this run of the node to others.
     nonce: u64,
@@ -322,6 +328,7 @@ impl Engine {
             intake: Intake::new(),
             peers: Peers::new(),
             importing: BTreeSet::new(),
+            foreign: Ring::new(FOREIGN),
             nonce: rng.random(),
             rng,
             told: None,
@@ -336,11 +343,12 @@ impl Engine {
         for (peer, header) in for_sync {
             self.sync.handle(now, sync::Event::Announced { peer, header }, chain, &mut out);
         }
-        let imported = out.iter().filter_map(|output| match output {
-            Output::ImportBlock(block) => Some(block.hash()),
-            _ => None,
-        });
-        self.importing.extend(imported);
+        for output in &out {
+            if let Output::ImportBlock(block) = output {
+                self.importing.insert(block.hash());
+                self.foreign.insert(block.hash(), ());
+            }
+        }
         self.tell_progress(chain, &mut out);
         out
     }
@@ -370,7 +378,7 @@ impl Engine {
         chain: &C,
         (out, for_sync): (&mut Vec<Output>, &mut Vec<(PeerId, Header)>),
     ) {
-        let Engine { sync, relay, exchange, intake, peers, importing, rng, .. } = self;
+        let Engine { sync, relay, exchange, intake, peers, importing, foreign, rng, .. } = self;
         let is_synced = sync.is_synced();
         let mut step = Step { now, chain, peers, is_synced, rng, out, for_sync };
         let mut tell_sync = |step: &mut Step<C>, event| sync.handle(now, event, chain, step.out);
@@ -411,7 +419,8 @@ impl Engine {
             Input::TipChanged => {
                 tell_sync(&mut step, sync::Event::TipChanged);
                 let Progress { best_header, height, .. } = sync.progress(chain);
-                relay.tip_changed(&mut step, best_header <= height, intake);
+                let more_will_come = best_header > height && foreign.contains(&chain.tip().hash);
+                relay.tip_changed(&mut step, more_will_come, intake);
             }
             Input::Pooled(ids) => relay.pooled(&mut step, ids, intake),
             Input::Tick => {

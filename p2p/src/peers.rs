@@ -172,6 +172,9 @@ pub struct Peers {
     next_prune: Duration,
 }
 
+#[cfg(test)]
+mod tests;
+
 impl Peers {
     /// Reads what an earlier run saved in the folder. A file that cannot be read is set aside with
     /// a warning: a node can find others again.
@@ -239,8 +242,8 @@ impl Peers {
         now: Now,
     ) -> Result<Connected, Denied> {
         let result = self.check(&peer, address, now).and_then(|()| match direction {
-            Direction::Inbound => self.enter(connection, peer, address, now),
-            Direction::Outbound => self.reach(connection, peer, address, now),
+            Direction::Inbound => self.connect_in(connection, peer, address, now),
+            Direction::Outbound => self.connect_out(connection, peer, address, now),
         });
         if let Err(denied) = result {
             self.slots.close(connection);
@@ -253,7 +256,7 @@ impl Peers {
         result
     }
 
-    fn enter(
+    fn connect_in(
         &mut self,
         connection: ConnectionId,
         peer: PeerId,
@@ -269,7 +272,7 @@ impl Peers {
         Ok(Connected { purpose: None, evict })
     }
 
-    fn reach(
+    fn connect_out(
         &mut self,
         connection: ConnectionId,
         peer: PeerId,
@@ -311,10 +314,8 @@ impl Peers {
     pub fn closed(&mut self, connection: ConnectionId, now: Now) {
         let Some(gone) = self.slots.close(connection) else { return };
         if !gone.is_inbound() {
-            self.dials.lost(&gone.address, gone.greeted, now);
-            if let Some(socket) = place::socket(&gone.address) {
-                self.rest_address(socket, &gone, now);
-            }
+            self.dials.lost(&gone, now);
+            self.rest_address(&gone, now);
         }
         if !self.slots.is_connected(&gone.peer) {
             self.scores.settle(&gone.peer, now);

@@ -4,6 +4,7 @@
 mod forest;
 mod peer;
 mod run;
+mod session;
 mod headers;
 mod window;
 mod bodies;
@@ -27,7 +28,8 @@ use window::Window;
 /// What the machine may take, and how long it waits. `Limits::default` is what the design says.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Headers without body of one branch: about 200 bytes each. A longer fork is not followed.
+    /// Headers without body of one branch, about 250 bytes each. A longer fork is not followed; a
+    /// longer chain is fetched in parts.
     pub branch_headers: usize,
     /// Headers without body of all branches.
     pub all_headers: usize,
@@ -43,7 +45,7 @@ impl Default for Limits {
     fn default() -> Limits {
         Limits {
             branch_headers: 100_000,
-            all_headers: 250_000,
+            all_headers: 150_000,
             window_blocks: 1_024,
             window_bytes: 64 << 20,
             importing: 64,
@@ -301,7 +303,7 @@ impl Sync {
         });
     }
 
-    /// How far this node is. `Synced` is for ever once it is reached.
+    /// How far this node is, to be shown. What depends on being synced asks `is_synced`.
     pub fn progress(&self, chain: &impl ChainView) -> Progress {
         self.measure(chain)
     }

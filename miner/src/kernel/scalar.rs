@@ -2,9 +2,8 @@
 //! are compared with.
 //! The rounds before the nonce are done once a scan. The last rounds are not cut short: code for
 //! them alone would cost more than it saves.
-//! Source: FIPS 180-4, 6.2.
 
-use super::{INITIAL, K};
+use super::sha256::{DIGEST_BITS, HEADER_BITS, INITIAL, K, PADDING, round, scheduled};
 use crate::work::Stem;
 use std::ops::RangeInclusive;
 
@@ -80,31 +79,4 @@ fn rounds_from_16(mut state: [u32; 8], mut w: [u32; 16]) -> [u32; 8] {
         scheduled_rounds!(0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15);
     }
     state
-}
-
-/// The bit after the message.
-const PADDING: u32 = 0x8000_0000;
-/// Length of a header.
-const HEADER_BITS: u32 = 640;
-/// Length of a hash.
-const DIGEST_BITS: u32 = 256;
-
-#[inline(always)]
-fn round([a, b, c, d, e, f, g, h]: [u32; 8], word: u32) -> [u32; 8] {
-    let sum_e = e.rotate_right(6) ^ e.rotate_right(11) ^ e.rotate_right(25);
-    let choice = g ^ (e & (f ^ g));
-    let first = h.wrapping_add(word).wrapping_add(choice).wrapping_add(sum_e);
-    let sum_a = a.rotate_right(2) ^ a.rotate_right(13) ^ a.rotate_right(22);
-    let majority = b ^ ((a ^ b) & (b ^ c));
-    [first.wrapping_add(sum_a).wrapping_add(majority), a, b, c, d.wrapping_add(first), e, f, g]
-}
-
-/// Word `t` of the next sixteen of the schedule. `w` holds the sixteen before it, each in the place
-/// that the word sixteen later takes.
-#[inline(always)]
-fn scheduled(w: &[u32; 16], t: usize) -> u32 {
-    let (w15, w2) = (w[(t + 1) % 16], w[(t + 14) % 16]);
-    let small0 = w15.rotate_right(7) ^ w15.rotate_right(18) ^ (w15 >> 3);
-    let small1 = w2.rotate_right(17) ^ w2.rotate_right(19) ^ (w2 >> 10);
-    w[t % 16].wrapping_add(small0).wrapping_add(w[(t + 9) % 16]).wrapping_add(small1)
 }

@@ -6,6 +6,7 @@ mod chain;
 mod dev;
 mod mempool;
 mod mining;
+mod peers;
 mod transactions;
 
 use super::answer::{CHAIN_HEIGHT, CHAIN_TIP};
@@ -138,6 +139,13 @@ impl World {
         self.send(request.body(body.into()).unwrap()).await
     }
 
+    async fn delete(&self, path: &str) -> Answer {
+        let request = Request::delete(path)
+            .header(header::HOST, "localhost")
+            .header(header::AUTHORIZATION, format!("Bearer {}", self.token));
+        self.send(request.body(Body::empty()).unwrap()).await
+    }
+
     async fn post_json(&self, path: &str, body: &Value) -> Answer {
         self.post(path, "application/json", body.to_string()).await
     }
@@ -262,6 +270,8 @@ async fn every_read_says_of_which_tip_it_is() {
         "/v1/mempool",
         "/v1/mempool/transactions",
         "/v1/fees",
+        "/v1/peers",
+        "/v1/bans",
         "/v1/mining",
         &format!("/v1/mining/template?miner={miner}"),
     ] {

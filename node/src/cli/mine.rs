@@ -1,5 +1,7 @@
 //! `chain mine`: mines for an address, with a node in this process when none is running.
 
+use super::catching_up::CatchingUp;
+use super::line::Line;
 use super::node::{block_on, stop_signal};
 use super::password::PasswordSource;
 use super::wallet::Chosen;
@@ -14,12 +16,10 @@ use crate::wallet::{Index, Mnemonic, Wallet};
 use anyhow::{Context, Result};
 use chain::accounts::AccountView;
 use chain::{Address, Amount, Params, block};
-use indicatif::{ProgressBar, ProgressStyle};
-use std::cell::Cell;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 use zeroize::Zeroizing;
@@ -172,8 +172,12 @@ async fn with_own_node(
         () = &mut *stop => return Ok(()),
     };
     line.say(&format!("started a node: REST API at http://{}/v1/chain", daemon.address()));
+    if let Some(address) = daemon.to_join() {
+        line.say(&format!("others join with --peer {address}"));
+    }
     daemon.mine(goal);
     let node = daemon.node().clone();
+    let mut catching_up = CatchingUp::new(node.clone());
     let mut look = tokio::time::interval(LOOK_EVERY);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let found = loop {
@@ -181,6 +185,10 @@ async fn with_own_node(
             found = daemon.finished() => break found.transpose()?,
             () = &mut *stop => break None,
             _ = look.tick() => {
+                if let Some(stage) = catching_up.look().await {
+                    line.show(&stage);
+                    continue;
+                }
                 let status = Holdings::read(&node, goal.miner)?;
                 line.show(&status.with(node.mining.borrow().as_ref()));
             }
@@ -263,42 +271,5 @@ pub fn human_rate(rate: f64) -> String {
     match scaled.into_iter().find(|(unit, _)| rate >= *unit) {
         Some((unit, name)) => format!("{:.2} {name}", rate / unit),
         None => format!("{rate:.0} H/s"),
-    }
-}
-
-/// One line that is rewritten on a terminal; elsewhere a new line now and then.
-struct Line {
-    bar: ProgressBar,
-    terminal: bool,
-    last: Cell<Option<Instant>>,
-}
-
-/// How often a line is printed where it cannot be rewritten.
-const PLAIN_EVERY: Duration = Duration::from_secs(10);
-
-impl Line {
-    fn new() -> Line {
-        let style = ProgressStyle::with_template("{spinner} {msg}").expect("well-formed");
-        let bar = ProgressBar::new_spinner().with_style(style);
-        Line { bar, terminal: io::stderr().is_terminal(), last: Cell::new(None) }
-    }
-
-    fn say(&self, text: &str) {
-        self.bar.suspend(|| drop(writeln!(io::stderr(), "{text}")));
-    }
-
-    fn show(&self, status: &Status) {
-        if self.terminal {
-            self.bar.set_message(status.to_string());
-            self.bar.tick();
-        } else if self.last.get().is_none_or(|last| last.elapsed() >= PLAIN_EVERY) {
-            self.last.set(Some(Instant::now()));
-            self.say(&status.to_string());
-        }
-    }
-
-    fn show_last(&self, status: &Status) {
-        self.bar.finish_and_clear();
-        self.say(&status.to_string());
     }
 }

@@ -120,8 +120,7 @@ impl Peers {
         }
         for socket in sockets {
             if place::reach(socket.ip()).is_some() && !self.own.contains(&socket) {
-                let told = told_by(peer, socket.ip());
-                let entry = Entry::new(Some(peer), Trust::OwnWord, told, unix(now));
+                let entry = Entry::new(Some(peer), Trust::OwnWord, Told::Itself, unix(now));
                 self.book.hear(socket, entry);
             }
         }

@@ -138,7 +138,7 @@ impl Bench {
     }
 
     fn tip_changed(&mut self) -> Vec<Output> {
-        self.step(|relay, step, intake, _| relay.tip_changed(step, true, intake))
+        self.step(|relay, step, intake, _| relay.tip_changed(step, false, intake))
     }
 
     /// Lets so many milliseconds pass, with a tick at the end.

@@ -4,7 +4,8 @@ use crate::engine::{AnnouncementId, BlockVerdict, Engine, Now, TransferVerdict};
 use crate::message::{Announcement, Status};
 use crate::toy_chain::ToyChain;
 use crate::view::ChainView;
-use chain::block::{self, Block, Timestamp};
+use chain::block::{self, Block, Height, Timestamp};
+use chain::pow::Work;
 use chain::tx::{Id, Transfer};
 use libp2p::PeerId;
 use libp2p::multihash::Multihash;
@@ -19,6 +20,7 @@ const BEGIN: u32 = 1_800_000_000;
 #[derive(Clone)]
 pub(super) struct Message {
     pub(super) key: u64,
+    pub(super) bytes: usize,
     pub(super) announcement: Announcement,
 }
 
@@ -96,8 +98,15 @@ impl Node {
         Now { elapsed: now.saturating_sub(self.started), clock: clock(now) }
     }
 
+    /// What it says of itself: a node that withholds its blocks says that it has many more.
     pub(super) fn status(&self, now: Duration) -> Status {
-        self.engine.status(self.now(now), &self.chain)
+        let mut status = self.engine.status(self.now(now), &self.chain);
+        if self.character == Character::Withholding {
+            status.tip = block::Hash::from_bytes([0xee; 32]);
+            status.height = Height::new(status.height.get() + 1_000);
+            status.chain_work = Work::from_le_bytes([0x11; 32]);
+        }
+        status
     }
 
     /// What the writer does with a block; whether the tip is another one, and which transfers that

@@ -5,7 +5,7 @@ use super::world::{Event, World};
 use crate::engine::{AnnouncementId, Failure, Input, Judgement, RequestId};
 use crate::message::{Announcement, Request};
 use crate::serve;
-use crate::wire::encode_announcement;
+use crate::wire::{encode_announcement, encode_reply};
 use libp2p::PeerId;
 use std::collections::{BTreeMap, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -57,6 +57,15 @@ impl World {
         let link = self.links.len() - 1;
         let after = self.latency();
         self.call_after(link, after);
+    }
+
+    /// Every node with every other one.
+    pub(super) fn link_all(&mut self) {
+        for node in 1..self.nodes.len() {
+            for other in 0..node {
+                self.link(node, other);
+            }
+        }
     }
 
     /// Every node with the next one.
@@ -202,7 +211,11 @@ impl World {
         let other = &self.nodes[number(&peer)];
         let is_body = matches!(what, Request::Blocks { .. } | Request::BlockTransactions { .. });
         let withholds = other.character == Character::Withholding && is_body;
-        let result = Ok(serve::answer(&other.chain, what));
+        let reply = serve::answer(&other.chain, what);
+        if is_body {
+            self.block_bytes += encode_reply(&reply).len();
+        }
+        let result = Ok(reply);
         let after = self.latency();
         if withholds || self.now + after - at > what.protocol().limits().timeout {
             return self.time_out(node, link, (request, at), what);
@@ -217,6 +230,7 @@ impl World {
             Request::Blocks { hashes } => u32::try_from(hashes.len()).unwrap(),
             _ => 1,
         };
+        self.met.insert(limits.name);
         let asked = self.links[at].asked.entry((node, limits.name)).or_default();
         asked.push_back((self.now, weight));
         while asked.front().is_some_and(|(when, _)| *when + limits.per < self.now) {
@@ -245,9 +259,9 @@ impl World {
 
     /// Sends what a node announces to all its peers.
     pub(super) fn publish(&mut self, node: usize, announcement: Announcement) {
-        let mut hasher = DefaultHasher::new();
-        encode_announcement(&announcement).hash(&mut hasher);
-        let message = Message { key: hasher.finish(), announcement };
+        let (mut hasher, bytes) = (DefaultHasher::new(), encode_announcement(&announcement));
+        bytes.hash(&mut hasher);
+        let message = Message { key: hasher.finish(), bytes: bytes.len(), announcement };
         if self.nodes[node].seen.insert(message.key) {
             self.spread(node, None, &message);
         }
@@ -260,6 +274,9 @@ impl World {
             }
             let copies = if self.is_lost() { 0 } else { 1 + usize::from(self.is_repeated()) };
             for _ in 0..copies {
+                if !matches!(message.announcement, Announcement::Transfer { .. }) {
+                    self.block_bytes += message.bytes;
+                }
                 let (after, message) = (self.latency(), message.clone());
                 self.schedule(other, after, Event::Gossip { link, epoch, message });
             }
@@ -278,6 +295,9 @@ impl World {
         let (id, announcement) = (AnnouncementId(one.announced), message.announcement.clone());
         let waiting = Waiting { message, from: number(&peer), since: self.now };
         one.waiting.insert(id, waiting);
+        if matches!(announcement, Announcement::CompactBlock(_)) {
+            self.met.insert("compact block");
+        }
         self.input(node, Input::Announced { peer, id, announcement });
     }
 

@@ -1,7 +1,7 @@
 //! The world between the nodes: events in order of time, and what becomes of each.
 
 use super::faults::Faults;
-use super::node::{Message, Node};
+use super::node::{self, Character, Message, Node};
 use super::wire::Link;
 use crate::engine::{
     AnnouncementId, BlockVerdict, Conduct, Failure, Input, Output, RequestId, TransferVerdict,
@@ -76,9 +76,13 @@ pub(super) struct World {
     pub(super) faults: Faults,
     /// Nodes below this number do not reach the others.
     pub(super) divide: Option<usize>,
-    /// What honest nodes had to say of others.
+    /// What nodes had to say of others: who, of whom, what.
     pub(super) reports: Vec<(usize, usize, Conduct)>,
-    queue: BTreeMap<(Duration, u64), Scheduled>,
+    /// Bytes of announced blocks, and of bodies and their parts, that were sent.
+    pub(super) block_bytes: usize,
+    /// What kinds of messages there were.
+    pub(super) met: BTreeSet<&'static str>,
+    queue: BTreeMap<(Duration, u64), Box<Scheduled>>,
     scheduled: u64,
     /// Everything that happened, for comparing two runs.
     trace: DefaultHasher,
@@ -100,6 +104,8 @@ impl World {
             faults: Faults::NONE,
             divide: None,
             reports: Vec::new(),
+            block_bytes: 0,
+            met: BTreeSet::new(),
             queue: BTreeMap::new(),
             scheduled: 0,
             trace: DefaultHasher::new(),
@@ -118,7 +124,7 @@ impl World {
         let run = self.nodes[node].run;
         self.scheduled += 1;
         let key = (self.now + after, self.scheduled);
-        self.queue.insert(key, Scheduled { node, run, event });
+        self.queue.insert(key, Box::new(Scheduled { node, run, event }));
     }
 
     /// Lets time pass.
@@ -126,7 +132,7 @@ impl World {
         let end = self.now + time;
         while let Some(next) = self.queue.first_entry().filter(|next| next.key().0 <= end) {
             self.now = next.key().0;
-            let Scheduled { node, run, event } = next.remove();
+            let Scheduled { node, run, event } = *next.remove();
             if self.nodes[node].run == run || matches!(event, Event::Call(_)) {
                 self.happen(node, event);
             }
@@ -221,7 +227,7 @@ impl World {
             Output::Announce(announcement) => self.publish(node, announcement),
             Output::Judge { id, judgement } => self.judge(node, id, judgement),
             Output::Report { peer, conduct } => {
-                self.reports.push((node, super::node::number(&peer), conduct));
+                self.reports.push((node, node::number(&peer), conduct));
             }
             Output::Disconnect { peer, .. } => self.hang_up(node, &peer),
             Output::Progress(_) => self.nodes[node].has_news = true,
@@ -237,14 +243,42 @@ impl World {
 
     /// A node mines a block from its mempool.
     pub(super) fn mine(&mut self, node: usize) -> block::Hash {
-        self.salt += 1;
-        let chain = &self.nodes[node].chain;
-        let transfers: Vec<_> = chain.pool.values().take(MAX_MINED).cloned().collect();
-        let block = chain.mine(&transfers, super::node::clock(self.now), self.salt);
+        self.mine_up_to(node, MAX_MINED)
+    }
+
+    /// The same with at most so many transfers.
+    pub(super) fn mine_up_to(&mut self, node: usize, transfers: usize) -> block::Hash {
+        let block = self.candidate(node, transfers);
         let (verdict, is_new_tip, _) = self.nodes[node].insert(&block, self.now);
         assert!(matches!(verdict, BlockVerdict::Accepted(_)) && is_new_tip, "{verdict:?}");
         self.input(node, Input::TipChanged);
         block.hash()
+    }
+
+    /// A node mines a block that breaks a rule, which it alone does not mind.
+    pub(super) fn mine_invalid(&mut self, node: usize) -> block::Hash {
+        let block = self.candidate(node, MAX_MINED);
+        for other in &mut self.nodes {
+            if other.id != node::peer(node) {
+                other.chain.spoil(block.hash());
+            }
+        }
+        self.nodes[node].insert(&block, self.now);
+        self.input(node, Input::TipChanged);
+        block.hash()
+    }
+
+    fn candidate(&mut self, node: usize, transfers: usize) -> Arc<Block> {
+        self.salt += 1;
+        let chain = &self.nodes[node].chain;
+        let transfers: Vec<_> = chain.pool.values().take(transfers).cloned().collect();
+        chain.mine(&transfers, node::clock(self.now), self.salt)
+    }
+
+    /// Whether all transfers are in the chains of all honest nodes.
+    pub(super) fn all_mined(&self) -> bool {
+        let mined = |node: &Node| self.transfers.iter().all(|id| node.chain.is_confirmed(id));
+        self.honest().all(mined)
     }
 
     /// A user of a node submits so many transfers with long memos.
@@ -276,21 +310,37 @@ impl World {
         self.schedule(node, TICK, Event::Tick);
     }
 
-    /// Whether all nodes have one tip.
-    pub(super) fn agrees(&self) -> bool {
-        let tip = self.nodes[0].chain.tip();
-        self.nodes.iter().all(|node| node.chain.tip() == tip)
+    /// Lets time pass, with a block every ten seconds, until all agree.
+    pub(super) fn run_until_agreed(&mut self, within: Duration) {
+        let end = self.now + within;
+        while !self.agrees() {
+            assert!(self.now < end, "no agreement: {}", self.summary());
+            let node = self.pick(self.nodes.len());
+            self.mine(node);
+            self.run_for(Duration::from_secs(10));
+        }
+        assert_eq!(self.lost(), 0, "transfers are lost: {}", self.summary());
     }
 
-    /// Transfers that are neither in the chain nor in the mempool of some node, and those for which
-    /// that is so at every node.
-    pub(super) fn missing_and_lost(&self) -> (usize, usize) {
-        let has =
-            |node: &Node, id: &Id| node.chain.pool.contains_key(id) || node.chain.is_confirmed(id);
-        let count =
-            |is_bad: &dyn Fn(&Id) -> bool| self.transfers.iter().filter(|id| is_bad(id)).count();
-        let missing = count(&|id| !self.nodes.iter().all(|node| has(node, id)));
-        (missing, count(&|id| !self.nodes.iter().any(|node| has(node, id))))
+    /// Whether all honest nodes have one tip.
+    pub(super) fn agrees(&self) -> bool {
+        let mut tips = self.honest().map(|node| node.chain.tip());
+        let first = tips.next();
+        tips.all(|tip| Some(tip) == first)
+    }
+
+    fn honest(&self) -> impl Iterator<Item = &Node> {
+        self.nodes.iter().filter(|node| node.character == Character::Honest)
+    }
+
+    /// Whether every honest node has every transfer, in its chain or in its mempool.
+    pub(super) fn all_spread(&self) -> bool {
+        self.transfers.iter().all(|id| self.honest().all(|node| has(node, id)))
+    }
+
+    /// Transfers that no honest node has.
+    pub(super) fn lost(&self) -> usize {
+        self.transfers.iter().filter(|id| !self.honest().any(|node| has(node, id))).count()
     }
 
     /// Nothing goes wrong any more.
@@ -303,8 +353,10 @@ impl World {
         let harmless = |conduct| {
             matches!(conduct, Conduct::Delivered | Conduct::Timeout | Conduct::BrokenStream)
         };
-        let blame = self.reports.iter().find(|(_, _, conduct)| !harmless(*conduct));
-        assert_eq!(blame, None, "an honest peer was blamed");
+        let is_honest = |node: usize| self.nodes[node].character == Character::Honest;
+        let is_wrong =
+            |(_, of, conduct): &&(usize, usize, Conduct)| is_honest(*of) && !harmless(*conduct);
+        assert_eq!(self.reports.iter().find(is_wrong), None, "an honest peer was blamed");
     }
 
     /// Where everybody is.
@@ -316,7 +368,7 @@ impl World {
             format!("{} {hash} pool {} {progress:?}", tip.height, node.chain.pool.len())
         };
         let lines: Vec<String> = self.nodes.iter().map(line).collect();
-        format!("{:?}, {:?}\n{}", self.now, self.missing_and_lost(), lines.join("\n"))
+        format!("at {:?}, {} lost\n{}", self.now, self.lost(), lines.join("\n"))
     }
 
     /// What stands for the whole run.
@@ -327,6 +379,10 @@ impl World {
     pub(super) fn note(&mut self, node: usize, what: impl Hash) {
         (self.now, node, what).hash(&mut self.trace);
     }
+}
+
+fn has(node: &Node, id: &Id) -> bool {
+    node.chain.pool.contains_key(id) || node.chain.is_confirmed(id)
 }
 
 /// What tells inputs apart in the trace.

@@ -90,7 +90,7 @@ impl Sync {
             if asked.contains(id) || !self.covers(peer, height, now, cx.chain) {
                 continue;
             }
-            has_others |= failed != Some(*id);
+            has_others |= failed != Some(*id) && now >= peer.bodies_from;
             if peer.room(height, now) > 0 {
                 free.push((peer.promise(), *id));
             }

@@ -1,16 +1,14 @@
-//! Headers: whom to ask, from where on, and what to make of the answer. A peer's headers come in a
-//! session of several requests. Those of a chain with too little work are counted before any is
-//! stored: see `run`.
+//! Headers: whom to ask, and from where on. What comes of it is the business of `session`.
 
 use super::forest::Place;
 use super::peer::Peer;
-use super::run::{Count, Recall, Run, Stop, check};
+use super::run::{Stop, check};
+use super::session::Session;
 use super::{Asked, Context, Sync, What};
-use crate::engine::{Conduct, Failure};
-use crate::message::{MAX_HEADERS, MAX_LOCATOR, Refusal, Reply, Request};
-use crate::view::ChainView;
-use chain::block::{self, Header, Height, Timestamp};
-use chain::pow::Work;
+use crate::message::{MAX_HEADERS, MAX_LOCATOR, Request};
+use crate::view::{ChainView, Tip};
+use chain::block::{self, Header, Height};
+use chain::pow::{Target, Work};
 use libp2p::PeerId;
 use std::time::Duration;
 
@@ -20,59 +18,10 @@ const SESSIONS: usize = 4;
 const DUE_SESSIONS: usize = 8;
 /// Blocks of the tip's difficulty that a chain may lack to be stored nevertheless.
 const LACKING_BLOCKS: u32 = 144;
-/// Peers that are asked for the same headers again at the end.
-const CHECKS: u32 = 2;
 /// What a relayed block gets before a status makes us fetch it.
 const GRACE: Duration = Duration::from_secs(2);
-/// A session slower than `SLOW` headers a second over this time ends if another peer is left.
-const PATIENCE: Duration = Duration::from_secs(120);
-const SLOW: u64 = 400;
-/// A peer whose headers end this often without its claim is of no use.
-const MAX_REFUTALS: u32 = 3;
-/// After a request for headers that failed.
+/// How long a peer rests whose session was too slow.
 const PAUSE: Duration = Duration::from_secs(10);
-/// The longest wait for a header's time to come.
-const LONGEST_WAIT: u32 = 60;
-
-/// Requests for headers of one peer, one after the other.
-#[derive(Debug)]
-pub(super) struct Session {
-    /// The request that is out; none as long as the peer's pace does not allow one.
-    request: Option<u64>,
-    /// What that request said.
-    locator: Vec<block::Hash>,
-    /// Where it begins.
-    start: Option<block::Hash>,
-    /// The last header it brought.
-    pub(super) last: Option<Place>,
-    /// Headers without body from the chain to that one.
-    depth: usize,
-    since: Duration,
-    got: usize,
-    pass: Pass,
-}
-
-#[derive(Debug)]
-enum Pass {
-    Store,
-    Count(Count),
-    Recall(Recall),
-}
-
-/// Why a session is over.
-#[derive(Clone, Copy, Debug)]
-enum End {
-    /// The peer has no more.
-    Complete,
-    /// It has too little work; that of its last header.
-    Low(Work),
-    /// Bodies have to come first.
-    Ahead,
-    /// It does not go on where it was, and may have reorganised.
-    Lost,
-    /// See `Stop`.
-    Stopped(Stop),
-}
 
 impl Sync {
     /// Where a block stands whose header is known and not condemned.
@@ -89,13 +38,12 @@ impl Sync {
         self.forest.place(hash).is_some() || chain.find(hash).is_some()
     }
 
-    /// A chain with no more work than this is not stored.
-    pub(super) fn least_work(chain: &impl ChainView) -> Work {
+    /// A chain with no more work than this is not stored, nor are its blocks looked at.
+    pub(crate) fn least_work(chain: &impl ChainView) -> Work {
         let tip = chain.tip();
         let Some(known) = chain.find(&tip.hash) else { return Work::ZERO };
-        let block = known.as_parent.bits.target().map_or(Work::ZERO, |target| target.work());
-        let lacking = (0..LACKING_BLOCKS).fold(Work::ZERO, |sum, _| sum.saturating_add(block));
-        tip.chain_work.saturating_sub(lacking)
+        let block = known.as_parent.bits.target().map_or(Work::ZERO, Target::work);
+        tip.chain_work.saturating_sub(times(block, LACKING_BLOCKS))
     }
 
     /// Asks for headers whatever is worth asking, of whom is worth asking.
@@ -103,10 +51,9 @@ impl Sync {
         if !self.may_start(cx) {
             return;
         }
-        let waiting = |(id, peer): (&PeerId, &Peer)| {
-            peer.session.as_ref().is_some_and(|session| session.request.is_none()).then_some(*id)
-        };
-        let waiting: Vec<PeerId> = self.peers.iter().filter_map(waiting).collect();
+        let is_waiting = |peer: &Peer| peer.session.as_ref().is_some_and(Session::is_waiting);
+        let waiting: Vec<PeerId> =
+            self.peers.iter().filter(|(_, peer)| is_waiting(peer)).map(|(id, _)| *id).collect();
         for id in waiting {
             self.ask_headers(cx, id);
         }
@@ -174,16 +121,7 @@ impl Sync {
         let Some(peer) = self.peers.get(&id) else { return };
         let shown = peer.shown.and_then(|tip| self.forest.place(&tip.hash));
         let start = shown.copied().or_else(|| self.window.target());
-        let session = Session {
-            request: None,
-            locator: Vec::new(),
-            start: start.map(|place| place.tip.hash),
-            last: None,
-            depth: 0,
-            since: cx.time(),
-            got: 0,
-            pass: Pass::Store,
-        };
+        let session = Session::new(start.map(|place| place.tip.hash), cx.time());
         if let Some(peer) = self.peers.get_mut(&id) {
             peer.session = Some(session);
             (peer.was_asked, peer.is_due) = (true, false);
@@ -192,16 +130,13 @@ impl Sync {
     }
 
     /// Sends the session's next request if the peer's pace allows it.
-    fn ask_headers<C: ChainView>(&mut self, cx: &mut Context<'_, C>, id: PeerId) {
-        let Some(session) = self.peers.get(&id).and_then(|peer| peer.session.as_ref()) else {
-            return;
-        };
-        let locator = match &session.pass {
-            Pass::Store => {
-                let last = session.last.map(|place| place.tip.hash);
-                self.locator(last.or(session.start), cx.chain)
-            }
-            Pass::Count(Count { from, at, .. }) | Pass::Recall(Recall { from, at, .. }) => {
+    pub(super) fn ask_headers<C: ChainView>(&mut self, cx: &mut Context<'_, C>, id: PeerId) {
+        let is_open = |peer: &&Peer| peer.header_pace.room(cx.time()) > 0;
+        let peer = self.peers.get(&id).filter(is_open);
+        let Some(session) = peer.and_then(|peer| peer.session.as_ref()) else { return };
+        let locator = match session.counted() {
+            None => self.locator(session.end(), cx.chain),
+            Some((from, at)) => {
                 let mut locator = vec![at.tip.hash];
                 locator.extend(locate(from.tip.height, |height| cx.chain.at(height)));
                 locator.truncate(MAX_LOCATOR);
@@ -210,15 +145,11 @@ impl Sync {
         };
         let Some(peer) = self.peers.get_mut(&id) else { return };
         let Some(session) = peer.session.as_mut() else { return };
-        if peer.header_pace.room(cx.time()) == 0 {
-            return;
-        }
         peer.header_pace.count(1, cx.time());
         let max = u16::try_from(MAX_HEADERS).unwrap_or(u16::MAX);
         let what = Request::Headers { locator: locator.clone(), stop: block::Hash::ZERO, max };
-        session.locator = locator;
         let request = cx.ask(&mut self.next_request, id, what);
-        session.request = Some(request);
+        session.note_asked(request, locator, peer.claim.hash);
         self.requests.insert(request, Asked { peer: id, at: cx.time(), what: What::Headers });
     }
 
@@ -234,6 +165,13 @@ impl Sync {
         branch
     }
 
+    /// How many headers there are from the chain to this one.
+    pub(super) fn depth(&self, hash: &block::Hash) -> usize {
+        let place = self.forest.place(hash);
+        let on_the_way = place.and_then(|place| self.window.depth(place.tip.height, hash));
+        on_the_way.unwrap_or_else(|| self.branch(hash).len())
+    }
+
     /// Blocks by which a peer finds where its chain leaves the one that ends here: ten, then at
     /// doubling distances, genesis last.
     pub(super) fn locator(
@@ -241,6 +179,14 @@ impl Sync {
         end: Option<block::Hash>,
         chain: &impl ChainView,
     ) -> Vec<block::Hash> {
+        let place = end.and_then(|end| self.forest.place(&end));
+        if let Some(Tip { hash, height, .. }) = place.map(|place| place.tip)
+            && self.window.contains(height, &hash)
+        {
+            return locate(height, |height| {
+                self.window.hash_at(height).or_else(|| chain.at(height))
+            });
+        }
         let branch = end.map_or_else(Vec::new, |end| self.branch(&end));
         let first = branch.first().and_then(|hash| self.forest.place(hash));
         let Some(base) = first.map(|place| place.tip.height.get()) else {
@@ -257,253 +203,12 @@ impl Sync {
         })
     }
 
-    /// A request for headers came to its end.
-    pub(super) fn headers_replied<C: ChainView>(
-        &mut self,
-        cx: &mut Context<'_, C>,
-        (request, id): (u64, PeerId),
-        result: Result<Reply, Failure>,
-    ) {
-        let now = cx.time();
-        let Some(peer) = self.peers.get_mut(&id) else { return };
-        let is_ours = |session: &mut Session| session.request == Some(request);
-        let Some(session) = peer.session.take_if(is_ours) else { return };
-        let mut wait = |seconds| {
-            peer.headers_from = now.saturating_add(Duration::from_secs(seconds));
-        };
-        match result {
-            Ok(Reply::Headers(headers)) => self.read_headers(cx, id, session, &headers),
-            Ok(Reply::Refused(Refusal::Busy { retry_after })) => {
-                wait(u64::from(retry_after).clamp(1, 60));
-            }
-            Ok(Reply::Refused(Refusal::RateLimited)) => wait(5),
-            Ok(Reply::Refused(Refusal::BadRequest)) => wait(60),
-            Ok(Reply::Refused(Refusal::NotFound)) => self.end_session(cx, id, End::Complete),
-            Ok(_) => {
-                self.end_session(cx, id, End::Stopped(Stop::Bad(Conduct::WrongReply)));
-            }
-            Err(failure) => {
-                wait(PAUSE.as_secs());
-                cx.blame_failure(id, failure);
-            }
-        }
-    }
-
-    fn read_headers<C: ChainView>(
-        &mut self,
-        cx: &mut Context<'_, C>,
-        id: PeerId,
-        mut session: Session,
-        headers: &[Header],
-    ) {
-        let end = match self.read(cx, id, &mut session, headers) {
-            Ok(()) if headers.len() < MAX_HEADERS => Some(End::Complete),
-            Ok(()) => None,
-            Err(end) => Some(end),
-        };
-        if let Some(end) = end {
-            self.end_session(cx, id, end);
-        } else {
-            session.request = None;
-            session.got = session.got.saturating_add(headers.len());
-            if let Some(peer) = self.peers.get_mut(&id) {
-                peer.session = Some(session);
-            }
-            self.ask_headers(cx, id);
-        }
-        self.retarget(cx);
-    }
-
-    /// Takes one reply in; `Ok` if the session may go on.
-    fn read<C: ChainView>(
-        &mut self,
-        cx: &Context<'_, C>,
-        id: PeerId,
-        session: &mut Session,
-        headers: &[Header],
-    ) -> Result<(), End> {
-        let wrong = End::Stopped(Stop::Bad(Conduct::WrongReply));
-        let Some(first) = headers.first() else { return Ok(()) };
-        if headers.len() > MAX_HEADERS || !session.locator.contains(&first.previous) {
-            return Err(wrong);
-        }
-        let expected = match &session.pass {
-            Pass::Store => first.previous,
-            Pass::Count(Count { at, .. }) | Pass::Recall(Recall { at, .. }) => at.tip.hash,
-        };
-        let from = match &session.pass {
-            Pass::Store => self.place(&first.previous, cx.chain),
-            Pass::Count(Count { at, .. }) | Pass::Recall(Recall { at, .. }) => Some(*at),
-        };
-        // It has reorganised, or what we asked after was forgotten meanwhile.
-        let Some(from) = from.filter(|_| first.previous == expected) else {
-            return Err(End::Lost);
-        };
-        let run = Run::check(from, headers, &self.forest, cx.chain, cx.now);
-        if let Some(stop @ Stop::Bad(_)) = run.stop {
-            return Err(End::Stopped(stop));
-        }
-        self.take_run(cx, id, session, from, &run)?;
-        run.stop.map_or(Ok(()), |stop| Err(End::Stopped(stop)))
-    }
-
-    /// Counts or stores a run of good headers.
-    fn take_run<C: ChainView>(
-        &mut self,
-        cx: &Context<'_, C>,
-        id: PeerId,
-        session: &mut Session,
-        from: Place,
-        run: &Run,
-    ) -> Result<(), End> {
-        let Some(end) = run.end() else { return Ok(()) };
-        let is_enough = end.tip.chain_work > Sync::least_work(cx.chain);
-        match std::mem::replace(&mut session.pass, Pass::Store) {
-            Pass::Store if is_enough || run.known == run.places.len() => {}
-            Pass::Store => {
-                let mut count = Count { from, at: from, headers: 0, marks: Vec::new() };
-                count.add(run);
-                return self.go_on_counting(session, count, run);
-            }
-            Pass::Count(mut count) => {
-                count.add(run);
-                if !is_enough {
-                    return self.go_on_counting(session, count, run);
-                }
-                session.pass = Pass::Recall(count.recall(run.places.len()));
-                // The first pass stored nothing; the second begins where it began.
-                return Ok(());
-            }
-            Pass::Recall(mut recall) => {
-                if !recall.matches(run, MAX_HEADERS) {
-                    return Err(End::Lost);
-                }
-                if !recall.is_done() {
-                    session.pass = Pass::Recall(recall);
-                }
-            }
-        }
-        // Without progress from reply to reply a session would never end.
-        if session.last.is_some_and(|last| end.tip.height <= last.tip.height) {
-            return Err(End::Lost);
-        }
-        self.store(cx, id, session, from, run)
-    }
-
-    fn go_on_counting(&self, session: &mut Session, count: Count, run: &Run) -> Result<(), End> {
-        if let Some(stop) = run.stop {
-            return Err(End::Stopped(stop));
-        }
-        if run.places.len() < MAX_HEADERS || count.headers >= self.limits.branch_headers {
-            return Err(End::Low(count.at.tip.chain_work));
-        }
-        session.pass = Pass::Count(count);
-        Ok(())
-    }
-
-    fn store<C: ChainView>(
-        &mut self,
-        cx: &Context<'_, C>,
-        id: PeerId,
-        session: &mut Session,
-        from: Place,
-        run: &Run,
-    ) -> Result<(), End> {
-        let new = run.places.iter().skip(run.known);
-        if session.last.map(|last| last.tip.hash) != Some(from.tip.hash) {
-            session.depth = self.branch(&from.tip.hash).len();
-        }
-        let room = self.limits.branch_headers.saturating_sub(session.depth);
-        let is_ahead = run.places.len() > room.saturating_add(run.known);
-        let before = run.known.checked_sub(1).and_then(|last| run.places.get(last));
-        let mut parent = before.unwrap_or(&from).tip.hash;
-        let mut last = None;
-        for place in new.take(room) {
-            self.forest.insert(parent, *place);
-            parent = place.tip.hash;
-            session.depth = session.depth.saturating_add(1);
-            last = Some(*place);
-        }
-        let end = if is_ahead { last } else { run.end() };
-        if let (Some(end), Some(peer)) = (end, self.peers.get_mut(&id)) {
-            session.last = Some(end);
-            peer.show(end.tip);
-            let tip = cx.chain.tip();
-            self.protect(id, end.tip.chain_work >= tip.chain_work);
-            self.bound_forest(Some(end.tip.hash));
-        }
-        if is_ahead { Err(End::Ahead) } else { Ok(()) }
-    }
-
-    fn end_session<C: ChainView>(&mut self, cx: &mut Context<'_, C>, id: PeerId, end: End) {
-        let Some(peer) = self.peers.get(&id) else { return };
-        let claim = peer.claim;
-        let is_true = claim.chain_work <= peer.shown.map_or(Work::ZERO, |tip| tip.chain_work)
-            || self.is_known(&claim.hash, cx.chain);
-        let is_target = peer.shown.map(|tip| tip.hash) == self.best_leaf(cx.chain);
-        let Some(peer) = self.peers.get_mut(&id) else { return };
-        match end {
-            End::Complete => {
-                peer.announced = None;
-                if is_true {
-                    peer.refutals = 0;
-                } else {
-                    peer.refute(cx.time());
-                }
-                self.checks = self.checks.or(Some(CHECKS));
-            }
-            // A fork as long as the limit on headers that is still not the best is not followed.
-            End::Ahead if !is_target => peer.refute(cx.time()),
-            End::Ahead => peer.is_ahead = true,
-            End::Lost => peer.headers_from = cx.time().saturating_add(PAUSE),
-            End::Low(work) => {
-                peer.announced = None;
-                peer.refute(cx.time());
-                if claim.chain_work > work {
-                    cx.disconnect(id, "its chain has too little work");
-                    return;
-                }
-            }
-            End::Stopped(Stop::TooNew(time)) => {
-                let seconds = wait_for(time, cx);
-                if seconds > LONGEST_WAIT {
-                    peer.announced = None;
-                    peer.refute(cx.time());
-                }
-                let wait = Duration::from_secs(seconds.clamp(1, LONGEST_WAIT).into());
-                peer.headers_from = cx.time().saturating_add(wait);
-            }
-            End::Stopped(Stop::Bad(conduct)) => {
-                peer.announced = None;
-                peer.refute(cx.time());
-                cx.report(id, conduct);
-            }
-            End::Stopped(Stop::Condemned) => {
-                peer.announced = None;
-                peer.refute(cx.time());
-                if peer.outbound {
-                    cx.disconnect(id, "it follows a chain that breaks a rule");
-                    return;
-                }
-            }
-        }
-        if self.peers.get(&id).is_some_and(|peer| peer.refutals >= MAX_REFUTALS) {
-            cx.disconnect(id, "its headers do not lead to the chain it claims");
-        }
-    }
-
     /// Ends sessions that are so slow that another peer should have a turn.
     pub(super) fn end_slow_sessions<C: ChainView>(&mut self, cx: &mut Context<'_, C>) {
         let now = cx.time();
-        let is_slow = |session: &Session| {
-            let took = now.saturating_sub(session.since);
-            let due = took.as_secs().saturating_mul(SLOW);
-            took >= PATIENCE && u64::try_from(session.got).is_ok_and(|got| got < due)
-        };
-        let slow = |(id, peer): (&PeerId, &Peer)| {
-            peer.session.as_ref().is_some_and(is_slow).then_some(*id)
-        };
-        let slow: Vec<PeerId> = self.peers.iter().filter_map(slow).collect();
+        let is_slow = |peer: &Peer| peer.session.as_ref().is_some_and(|one| one.is_slow(now));
+        let slow: Vec<PeerId> =
+            self.peers.iter().filter(|(_, peer)| is_slow(peer)).map(|(id, _)| *id).collect();
         for id in slow {
             if self.next_source(cx).is_none() {
                 return;
@@ -535,9 +240,10 @@ impl Sync {
             },
             (None, None) => None,
         };
-        let enough = |place: &Place| place.tip.chain_work > Sync::least_work(cx.chain);
+        let least = Sync::least_work(cx.chain);
         let Some(peer) = self.peers.get_mut(&id) else { return };
-        match place.filter(enough) {
+        match place {
+            Some(place) if place.tip.chain_work <= least => {}
             Some(place) => {
                 self.forest.insert(header.previous, place);
                 peer.show(place.tip);
@@ -553,10 +259,13 @@ impl Sync {
     }
 }
 
-/// Seconds until a header's time is not too new.
-fn wait_for<C: ChainView>(time: Timestamp, cx: &Context<'_, C>) -> u32 {
-    let allowed = cx.now.clock.saturating_add(cx.chain.params().spec().max_future_seconds);
-    time.get().saturating_sub(allowed.get())
+/// The work of so many blocks.
+fn times(block: Work, count: u32) -> Work {
+    let bits = (0..u32::BITS.saturating_sub(count.leading_zeros())).rev();
+    bits.fold(Work::ZERO, |sum, bit| {
+        let twice = sum.saturating_add(sum);
+        if count >> bit & 1 == 1 { twice.saturating_add(block) } else { twice }
+    })
 }
 
 /// Hashes at a height, ten below, at doubling distances below those, and genesis.

@@ -1,6 +1,6 @@
 //! What is known of a peer as a source of headers and bodies.
 
-use super::headers::Session;
+use super::session::Session;
 use crate::message::{Limits, Protocol, Status};
 use crate::view::Tip;
 use chain::block::{self, Height};
@@ -72,6 +72,8 @@ pub(super) struct Peer {
     pub(super) refuted: Option<block::Hash>,
     /// How often that happened since it last told the truth.
     pub(super) refutals: u32,
+    /// How often its headers did not go on where they were.
+    pub(super) losses: u32,
     /// The best header it showed.
     pub(super) shown: Option<Tip>,
     /// It announced a header that is to be explained by headers before it.
@@ -118,6 +120,7 @@ impl Peer {
             claimed_at: Duration::ZERO,
             refuted: None,
             refutals: 0,
+            losses: 0,
             shown: None,
             announced: None,
             is_due: false,
@@ -159,9 +162,14 @@ impl Peer {
     /// Its headers ended without its claim.
     pub(super) fn refute(&mut self, now: Duration) {
         self.refuted = Some(self.claim.hash);
-        let seconds = 1_u64.checked_shl(self.refutals.min(6)).unwrap_or(64);
+        self.headers_from = now.saturating_add(backoff(self.refutals));
         self.refutals = self.refutals.saturating_add(1);
-        self.headers_from = now.saturating_add(Duration::from_secs(seconds));
+    }
+
+    /// Its headers did not go on where they were: it has reorganised, or wants to keep us busy.
+    pub(super) fn lose(&mut self, now: Duration) {
+        self.losses = self.losses.saturating_add(1);
+        self.headers_from = now.saturating_add(backoff(self.losses));
     }
 
     /// How many blocks from a height on may be asked of it now.
@@ -218,6 +226,11 @@ impl Peer {
 /// What a status says of a chain.
 fn claim(status: &Status) -> Tip {
     Tip { hash: status.tip, height: status.height, chain_work: status.chain_work }
+}
+
+/// One second, twice as long each time, about a minute at most.
+fn backoff(times: u32) -> Duration {
+    Duration::from_secs(1 << times.min(6))
 }
 
 /// A quarter of what is new.

@@ -3,4 +3,6 @@
 mod bodies;
 mod headers;
 mod peers;
+mod random;
+mod verdicts;
 mod world;

@@ -14,10 +14,11 @@ use std::time::Duration;
 /// Outbound peers to wait for before the first request, and how long at most.
 const QUORUM: usize = 3;
 const GATHERING: Duration = Duration::from_secs(10);
-/// How long the first missing block may be missing before other chains are looked at, and before
-/// one of those is preferred.
+/// How long the first missing block may be missing before other chains are looked at, before one of
+/// those is preferred, and before the branch is given up even though there is no other.
 const STUCK: Duration = Duration::from_secs(5);
 const GIVE_UP: Duration = Duration::from_secs(15);
+const GIVE_UP_ALL: Duration = Duration::from_secs(60);
 /// Branches that are looked at as another way on.
 const OTHER_BRANCHES: usize = 16;
 /// Who showed a branch and sent none of it this often is of no use.
@@ -32,6 +33,8 @@ const CHALLENGE: Duration = Duration::from_secs(2 * 60);
 const PROTECTED: usize = 4;
 /// An answer this long after its time will not come.
 const LOST: Duration = Duration::from_secs(10);
+/// With more blocks missing than this, relay does not bring them: it is sync again.
+const BEHIND: usize = 8;
 /// From one report of progress to the next.
 const PROGRESS: Duration = Duration::from_millis(250);
 
@@ -96,7 +99,7 @@ impl Sync {
             && self.window.waits_at_front()
     }
 
-    /// Turns away from a branch whose first block nobody delivers, if there is another with more
+    /// Turns away from a branch whose first block nobody delivers: soon if there is another with more
     /// work than the tip.
     fn give_up_withheld<C: ChainView>(&mut self, cx: &mut Context<'_, C>) {
         let now = cx.time();
@@ -109,7 +112,8 @@ impl Sync {
         let least = cx.chain.tip().chain_work;
         let better = self.forest.leaves().take_while(|(work, _)| *work > least);
         let mut better = better.take(OTHER_BRANCHES);
-        if better.all(|(_, leaf)| self.forest.descends(leaf, front)) {
+        let is_only = better.all(|(_, leaf)| self.forest.descends(leaf, front));
+        if is_only && (self.peers.is_empty() || !self.waits_for_front(now, GIVE_UP_ALL)) {
             return;
         }
         drop(better);
@@ -209,9 +213,9 @@ impl Sync {
         let height = chain.tip().height;
         let target = self.window.target().map_or(Height::GENESIS, |place| place.tip.height);
         let state = match (self.is_synced, self.window.len()) {
-            (true, _) => SyncState::Synced,
+            (true, ..=BEHIND) => SyncState::Synced,
             (false, 0) => SyncState::Headers,
-            (false, _) => SyncState::Blocks,
+            (_, _) => SyncState::Blocks,
         };
         Progress { state, best_header: height.max(target), height }
     }

@@ -85,6 +85,17 @@ impl Window {
         self.index_at(height).is_some_and(|index| self.path.get(index) == Some(hash))
     }
 
+    /// How many missing blocks there are up to this one, if it is among them.
+    pub(super) fn depth(&self, height: Height, hash: &block::Hash) -> Option<usize> {
+        let index = self.index_at(height)?;
+        (self.path.get(index) == Some(hash)).then(|| index.saturating_add(1))
+    }
+
+    /// The missing block at a height.
+    pub(super) fn hash_at(&self, height: Height) -> Option<block::Hash> {
+        self.path.get(self.index_at(height)?).copied()
+    }
+
     fn index_at(&self, height: Height) -> Option<usize> {
         usize::try_from(height.get().checked_sub(self.base.get())?).ok()
     }

@@ -12,7 +12,7 @@ use libp2p::PeerId;
 use libp2p::identity::Keypair;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The clock when the machine starts: long after all blocks of these tests.
 pub(super) const START: u32 = 1_800_000_000;
@@ -65,6 +65,7 @@ pub(super) struct World {
     events: BTreeMap<(Duration, u64), Event>,
     next_event: u64,
     importing: VecDeque<Arc<Block>>,
+    is_importing: bool,
     /// Blocks that were with the writer at a time, at most.
     pub(super) most_importing: usize,
     /// What the writer takes for a block.
@@ -76,6 +77,8 @@ pub(super) struct World {
     pub(super) progress: Vec<(Duration, Progress)>,
     /// Everything the machine wanted, in order, as text.
     pub(super) trace: Vec<String>,
+    /// What the machine took of the real time.
+    pub(super) spent: Duration,
     /// Every block that was asked for, by peer.
     pub(super) asked: Vec<(Duration, PeerId, Vec<block::Hash>)>,
 }
@@ -137,6 +140,7 @@ impl World {
             events: BTreeMap::new(),
             next_event: 0,
             importing: VecDeque::new(),
+            is_importing: false,
             most_importing: 0,
             import_time: Duration::from_micros(50),
             verdicts: VecDeque::new(),
@@ -144,6 +148,7 @@ impl World {
             disconnected: Vec::new(),
             progress: Vec::new(),
             trace: Vec::new(),
+            spent: Duration::ZERO,
             asked: Vec::new(),
         }
     }
@@ -218,7 +223,9 @@ impl World {
     pub(super) fn handle(&mut self, event: Event) {
         let now = Now { elapsed: self.now, clock: self.clock() };
         let mut out = Vec::new();
+        let begin = Instant::now();
         self.sync.handle(now, event, &self.chain, &mut out);
+        self.spent += begin.elapsed();
         for output in out {
             self.trace.push(format!("{:?} {}", self.now, brief(&output)));
             self.perform(output);
@@ -233,9 +240,7 @@ impl World {
             Output::ImportBlock(block) => {
                 self.importing.push_back(block);
                 self.most_importing = self.most_importing.max(self.importing.len());
-                if self.importing.len() == 1 {
-                    self.begin_import();
-                }
+                self.begin_import();
             }
             Output::Report { peer, conduct } => self.reports.push((peer, conduct)),
             Output::Disconnect { peer, why } => {
@@ -273,7 +278,11 @@ impl World {
     }
 
     fn begin_import(&mut self) {
+        if self.is_importing {
+            return;
+        }
         let Some(block) = self.importing.front().cloned() else { return };
+        self.is_importing = true;
         let clock = self.clock();
         let tip = self.chain.tip();
         let verdict = self.verdicts.pop_front().unwrap_or_else(|| self.chain.insert(&block, clock));
@@ -291,7 +300,7 @@ impl World {
         let mut tick = self.now;
         while !done(self) {
             let next = self.events.first_key_value().map(|(at, _)| *at);
-            if next.is_none_or(|(at, _)| at >= tick) {
+            if next.is_none_or(|(at, _)| at > tick) {
                 if tick > end {
                     return false;
                 }
@@ -306,11 +315,12 @@ impl World {
             if let Event::Replied { request, .. } = &event {
                 self.note_reply(*request);
             }
-            self.handle(event);
             if judged {
                 self.importing.pop_front();
-                self.begin_import();
+                self.is_importing = false;
             }
+            self.handle(event);
+            self.begin_import();
         }
         true
     }
@@ -386,4 +396,9 @@ pub(super) fn much_work() -> Work {
     let mut bytes = [0; 32];
     bytes[20] = 1;
     Work::from_le_bytes(bytes)
+}
+
+/// The usual limits.
+pub(super) fn limits() -> Limits {
+    Limits::default()
 }

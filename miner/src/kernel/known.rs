@@ -1,0 +1,101 @@
+//! What of a header's two hashes is the same for every nonce, done once a scan: the rounds before
+//! the nonce comes in, words of the schedule or parts of them, and what adds to the rounds'
+//! constants.
+
+use super::sha256::{DIGEST_BITS, HEADER_BITS, INITIAL, K, PADDING, round, small0, small1};
+use crate::work::Stem;
+
+/// One hash, begun: its first round that depends on the nonce is linear in its word.
+#[derive(Clone, Copy)]
+pub(super) struct Begun {
+    /// The state after that round, but for the word, which adds to a and e.
+    pub(super) state: [u32; 8],
+    /// The constants of the rounds, with what else is known added: words of the message, and h of
+    /// the three rounds after the first.
+    pub(super) constants: [u32; 64],
+}
+
+impl Begun {
+    /// From the state before round `first`; `words` are those of the block, 0 for what is not
+    /// known.
+    const fn new(before: [u32; 8], first: usize, words: [u32; 16]) -> Begun {
+        let mut constants = K;
+        let mut t = 0;
+        while t < 16 {
+            constants[t] = constants[t].wrapping_add(words[t]);
+            t += 1;
+        }
+        let state = round(before, constants[first]);
+        let mut later = 1;
+        while later <= 3 {
+            constants[first + later] = constants[first + later].wrapping_add(before[7 - later]);
+            later += 1;
+        }
+        Begun { state, constants }
+    }
+}
+
+/// The second hash, which begins alike for all headers. The last word of the hash is that of the
+/// state before all rounds, added in round 60, and e after it.
+pub(super) const SECOND: Begun = {
+    let words = [0, 0, 0, 0, 0, 0, 0, 0, PADDING, 0, 0, 0, 0, 0, 0, DIGEST_BITS];
+    let mut second = Begun::new(INITIAL, 0, words);
+    second.constants[60] = second.constants[60].wrapping_add(INITIAL[7]);
+    second
+};
+
+/// The last round of the second hash on which its last word depends.
+pub(super) const LAST_ROUND: usize = 60;
+
+/// The first hash of a stem's headers. Its first round that depends on the nonce is round 3.
+#[derive(Clone, Copy)]
+pub(super) struct First {
+    /// What the rounds add to.
+    pub(super) midstate: [u32; 8],
+    /// The state after the rounds 0 and 1.
+    pub(super) after_two: [u32; 8],
+    /// Words of the message: 2, and the schedule's 16 and 17.
+    pub(super) w2: u32,
+    pub(super) w16: u32,
+    pub(super) w17: u32,
+    /// Word 18 but for `small0` of the nonce's word.
+    pub(super) w18: u32,
+    /// Word 19 but for the nonce's word.
+    pub(super) w19: u32,
+    /// What words 16 and 15 add to word 31.
+    pub(super) w31: u32,
+    /// What words 17 and 16 add to word 32.
+    pub(super) w32: u32,
+    /// The rounds from round 3.
+    pub(super) begun: Begun,
+}
+
+impl First {
+    pub(super) fn new(stem: &Stem) -> First {
+        let midstate = stem.midstate().words();
+        let [w0, w1, w2] = stem.tail();
+        let after_two = [w0, w1]
+            .iter()
+            .zip(K)
+            .fold(midstate, |state, (word, constant)| round(state, constant.wrapping_add(*word)));
+        let after_three = round(after_two, K[2].wrapping_add(w2));
+        let words = [w0, w1, w2, 0, PADDING, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, HEADER_BITS];
+        let w16 = small0(w1).wrapping_add(w0);
+        let w17 = small1(HEADER_BITS).wrapping_add(small0(w2)).wrapping_add(w1);
+        let mut begun = Begun::new(after_three, 3, words);
+        begun.constants[16] = begun.constants[16].wrapping_add(w16);
+        begun.constants[17] = begun.constants[17].wrapping_add(w17);
+        First {
+            midstate,
+            after_two,
+            w2,
+            w16,
+            w17,
+            w18: small1(w16).wrapping_add(w2),
+            w19: small1(w17).wrapping_add(small0(PADDING)),
+            w31: small0(w16).wrapping_add(HEADER_BITS),
+            w32: small0(w17).wrapping_add(w16),
+            begun,
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! The two hashes of many nonces at once, each in a lane of vectors, for vectors of any width.
+
+use std::ops::RangeInclusive;
+
+/// What a scan of `nonces` in groups of `LANES` finds. The last group may reach beyond the last
+/// nonce.
+pub(super) struct Found<'a, const LANES: u32> {
+    nonces: RangeInclusive<u32>,
+    candidates: &'a mut Vec<u32>,
+}
+
+impl<const LANES: u32> Found<'_, LANES> {
+    pub(super) fn new(nonces: RangeInclusive<u32>, candidates: &mut Vec<u32>) -> Found<'_, LANES> {
+        Found { nonces, candidates }
+    }
+
+    /// The first nonce of group 0; the others follow, nonce 0 after the last one.
+    pub(super) fn first(&self) -> u32 {
+        *self.nonces.start()
+    }
+
+    /// How many groups there are.
+    pub(super) fn groups(&self) -> i64 {
+        let nonces = i64::from(*self.nonces.end()) + 1 - i64::from(self.first());
+        (nonces + i64::from(LANES) - 1) / i64::from(LANES)
+    }
+
+    /// Adds the nonces of a group whose lanes have their bit set, but for those outside the scan.
+    #[cold]
+    pub(super) fn push(&mut self, group: i64, lanes: u32) {
+        for lane in (0..LANES).filter(|lane| lanes >> lane & 1 == 1) {
+            let nonce = i64::from(self.first()) + group * i64::from(LANES) + i64::from(lane);
+            if let Ok(nonce) = u32::try_from(nonce)
+                && self.nonces.contains(&nonce)
+            {
+                self.candidates.push(nonce);
+            }
+        }
+    }
+}
+
+/// Defines the steps of the two hashes, in a file that has a type `Vector` and, on its lanes,
+/// `splat`, `add`, `choose`, `majority`, `big0`, `big1`, `small0` and `small1`.
+///
+/// A step is a round and, where nothing waits for them, the next round's word and the sum of its
+/// h, constant and word. What is 0 or the same in all lanes is not computed.
+macro_rules! lanes {
+    ($features:literal) => {
+        use super::known::{Begun, First, LAST_ROUND, SECOND};
+        use super::sha256::{self, DIGEST_BITS, HEADER_BITS, PADDING};
+
+        /// A hash between two rounds.
+        #[derive(Clone, Copy)]
+        struct Chain {
+            state: [Vector; 8],
+            /// The last sixteen words of the schedule, each in its place modulo 16.
+            words: [Vector; 16],
+            /// h, the constant and the word of the coming round.
+            next: Vector,
+        }
+
+        impl Chain {
+            /// The first hash, to go on with `first_step::<5>`.
+            #[inline]
+            #[target_feature(enable = $features)]
+            fn first(known: &First, nonce: Vector) -> Chain {
+                let mut words = [splat(0); 16];
+                words[3] = nonce;
+                Chain::begin(&known.begun, nonce, words, splat(known.begun.constants[4]))
+            }
+
+            /// The second hash, to go on with `second_step::<2>`.
+            #[inline]
+            #[target_feature(enable = $features)]
+            fn second(second: &Begun, digest: [Vector; 8]) -> Chain {
+                let mut words = [splat(0); 16];
+                words[..8].copy_from_slice(&digest);
+                let next = add(splat(second.constants[1]), digest[1]);
+                Chain::begin(second, digest[0], words, next)
+            }
+
+            #[inline]
+            #[target_feature(enable = $features)]
+            fn begin(begun: &Begun, word: Vector, words: [Vector; 16], next: Vector) -> Chain {
+                let [a, b, c, d, e, f, g, h] = begun.state;
+                let (a, e) = (add(splat(a), word), add(splat(e), word));
+                let [b, c, d, f, g, h] =
+                    [splat(b), splat(c), splat(d), splat(f), splat(g), splat(h)];
+                Chain { state: [a, b, c, d, e, f, g, h], words, next }
+            }
+
+            /// Round `T - 1` of the first hash and what round `T` needs.
+            #[inline]
+            #[target_feature(enable = $features)]
+            fn first_step<const T: usize>(&mut self, known: &First) {
+                let w = &self.words;
+                let word = match T {
+                    18 => add(splat(known.w18), small0(w[3])),
+                    19 => add(splat(known.w19), w[3]),
+                    20 => add(small1(w[2]), splat(PADDING)),
+                    21 => small1(w[3]),
+                    22 => add(small1(w[4]), splat(HEADER_BITS)),
+                    23 => add(small1(w[5]), splat(known.w16)),
+                    24 => add(small1(w[6]), splat(known.w17)),
+                    25..30 => self.late::<T>(),
+                    30 => add(self.late::<T>(), splat(const { sha256::small0(HEADER_BITS) })),
+                    31 => add(self.late::<T>(), splat(known.w31)),
+                    32 => add(self.late::<T>(), splat(known.w32)),
+                    33 => add(self.late::<T>(), add(splat(known.w17), small0(w[2]))),
+                    34..64 => add(self.late::<T>(), self.early::<T>()),
+                    64 => return self.last_round(),
+                    // Of the three rounds after the first one h is known, and of all these the word.
+                    _ => return self.round(splat(known.begun.constants[T]), T < 7),
+                };
+                self.words[T % 16] = word;
+                self.round(add(splat(known.begun.constants[T]), word), false);
+            }
+
+            /// Round `T - 1` of the second hash and what round `T` needs.
+            #[inline]
+            #[target_feature(enable = $features)]
+            fn second_step<const T: usize>(&mut self, second: &Begun) {
+                let w = &self.words;
+                let word = match T {
+                    ..8 => return self.round(add(splat(second.constants[T]), w[T]), T < 4),
+                    8..16 => return self.round(splat(second.constants[T]), false),
+                    16 => self.early::<T>(),
+                    17 => add(self.early::<T>(), splat(const { sha256::small1(DIGEST_BITS) })),
+                    18..22 => add(self.early::<T>(), small1(w[(T + 14) % 16])),
+                    22 => add(add(self.early::<T>(), small1(w[4])), splat(DIGEST_BITS)),
+                    23 => {
+                        let w8 = splat(const { sha256::small0(PADDING) });
+                        add(self.late::<T>(), add(w[7], w8))
+                    }
+                    24 => add(self.late::<T>(), splat(PADDING)),
+                    25..30 => self.late::<T>(),
+                    30 => add(self.late::<T>(), splat(const { sha256::small0(DIGEST_BITS) })),
+                    31 => add(self.late::<T>(), add(small0(w[0]), splat(DIGEST_BITS))),
+                    32..=LAST_ROUND => add(self.late::<T>(), self.early::<T>()),
+                    _ => return self.last_round(),
+                };
+                self.words[T % 16] = word;
+                self.round(add(splat(second.constants[T]), word), false);
+            }
+
+            /// What the words 16 and 15 places earlier add to word `T` of the schedule.
+            #[inline]
+            #[target_feature(enable = $features)]
+            fn early<const T: usize>(&self) -> Vector {
+                add(self.words[T % 16], small0(self.words[(T + 1) % 16]))
+            }
+
+            /// What the words 7 and 2 places earlier add to word `T` of the schedule.
+            #[inline]
+            #[target_feature(enable = $features)]
+            fn late<const T: usize>(&self) -> Vector {
+                add(self.words[(T + 9) % 16], small1(self.words[(T + 14) % 16]))
+            }
+
+            /// A round. `next` is what adds to the next round's h, or already has it added.
+            #[inline]
+            #[target_feature(enable = $features)]
+            fn round(&mut self, next: Vector, has_h: bool) {
+                let [a, b, c, d, e, f, g, _] = self.state;
+                let first = add(add(self.next, choose(e, f, g)), big1(e));
+                let second = add(big0(a), majority(a, b, c));
+                self.next = if has_h { next } else { add(g, next) };
+                self.state = [add(first, second), a, b, c, add(d, first), e, f, g];
+            }
+
+            #[inline]
+            #[target_feature(enable = $features)]
+            fn last_round(&mut self) {
+                self.round(splat(0), true);
+            }
+
+            /// The first hash, after its last round.
+            #[inline]
+            #[target_feature(enable = $features)]
+            fn digest(&self, known: &First) -> [Vector; 8] {
+                let mut digest = self.state;
+                for (word, start) in digest.iter_mut().zip(known.midstate) {
+                    *word = add(*word, splat(start));
+                }
+                digest
+            }
+        }
+    };
+}
+pub(super) use lanes;
