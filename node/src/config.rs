@@ -61,6 +61,10 @@ pub struct Settings {
     /// Default: true, on `dev` false.
     #[arg(long, env = "CHAIN_MDNS", value_name = "BOOL")]
     mdns: Option<bool>,
+    /// Whether to call other nodes than those of --peer: boot nodes, and whoever is heard of
+    /// [default: true]
+    #[arg(long, env = "CHAIN_DISCOVER", value_name = "BOOL")]
+    discover: Option<bool>,
     /// Mine from the start
     #[arg(
         long, env = "CHAIN_MINE", value_name = "BOOL",
@@ -126,8 +130,19 @@ impl Settings {
         wishes: Wishes,
     ) -> Settings {
         let (network, log) = (Some(network.to_owned()), Some("warn".to_owned()));
-        let Wishes { listen, peer, max_peers, mdns } = wishes;
-        Settings { network, data, api, listen, peer, max_peers, mdns, log, ..Settings::default() }
+        let Wishes { listen, peer, max_peers, mdns, discover } = wishes;
+        Settings {
+            network,
+            data,
+            api,
+            listen,
+            peer,
+            max_peers,
+            mdns,
+            discover,
+            log,
+            ..Settings::default()
+        }
     }
 
     /// Reads the file if one is named, fills in the defaults, and checks everything.
@@ -160,6 +175,7 @@ impl Settings {
             peer: settings.peer,
             max_peers: settings.max_peers,
             mdns: settings.mdns,
+            discover: settings.discover,
         };
         Ok(Config {
             peering: wishes.check(&params)?,
@@ -215,6 +231,7 @@ impl Settings {
             peer: self.peer.or(below.peer),
             max_peers: self.max_peers.or(below.max_peers),
             mdns: self.mdns.or(below.mdns),
+            discover: self.discover.or(below.discover),
             mine: self.mine.or(below.mine),
             miner: self.miner.or(below.miner),
             threads: self.threads.or(below.threads),
@@ -305,6 +322,9 @@ mod tests {
         let peering = flags(&[&other[..], &peers].concat()).check().unwrap().peering;
         assert_eq!((peering.max_peers, peering.mdns, peering.peers.len()), (3, false, 3));
         assert_eq!(peering.listen, peers::Listen::Nowhere);
+        assert!(
+            peering.discover && !flags(&["--discover", "false"]).check().unwrap().peering.discover
+        );
         let message = error(flags(&["--peer", "10.0.0.1:8401"]));
         assert!(message.contains("peer: `10.0.0.1:8401` is no multiaddr"), "{message}");
     }

@@ -28,7 +28,7 @@ impl Peers {
         reader: Reader,
         writer: writer::Handle,
     ) -> Result<Peers> {
-        let Peering { listen, peers, boot_nodes, max_peers, mdns } = peering;
+        let Peering { listen, peers, boot_nodes, max_peers, mdns, discover } = peering;
         let (listen, instead) = match listen {
             _ if max_peers == 0 => (Vec::new(), None),
             Listen::Nowhere => (Vec::new(), None),
@@ -41,6 +41,7 @@ impl Peers {
             boot_nodes,
             max_peers,
             mdns: mdns && max_peers > 0,
+            discover,
             data: data.to_owned(),
             agent: AGENT.to_owned(),
         };

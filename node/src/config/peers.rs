@@ -24,6 +24,8 @@ pub struct Wishes {
     pub max_peers: Option<u32>,
     /// Whether to find nodes on the local network, and be found.
     pub mdns: Option<bool>,
+    /// Whether to call others than `peer`.
+    pub discover: Option<bool>,
 }
 
 /// How a node takes part, checked.
@@ -39,6 +41,8 @@ pub struct Peering {
     pub max_peers: usize,
     /// Whether to find nodes on the local network, and be found.
     pub mdns: bool,
+    /// Whether to call others than `peers`.
+    pub discover: bool,
 }
 
 /// Where others can call a node.
@@ -77,6 +81,7 @@ impl Wishes {
             boot_nodes: boot_nodes(&spec.boot_nodes)?,
             max_peers: usize::try_from(max_peers)?,
             mdns: self.mdns.unwrap_or(everywhere),
+            discover: self.discover.unwrap_or(true),
         })
     }
 }

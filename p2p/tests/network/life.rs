@@ -19,6 +19,7 @@ fn config(folder: &TempDir, listen: &str) -> Config {
         boot_nodes: vec![],
         max_peers: 8,
         mdns: false,
+        discover: true,
         data: folder.path().to_owned(),
         agent: "test/1".into(),
     }
