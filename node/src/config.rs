@@ -64,6 +64,10 @@ pub struct Settings {
     /// Default: true, on `dev` false.
     #[arg(long, env = "CHAIN_MDNS", value_name = "BOOL")]
     mdns: Option<bool>,
+    /// Whether to call other nodes than those of --peer: boot nodes, and whoever is heard of
+    /// [default: true]
+    #[arg(long, env = "CHAIN_DISCOVER", value_name = "BOOL")]
+    discover: Option<bool>,
     /// Mine from the start
     #[arg(
         long, env = "CHAIN_MINE", value_name = "BOOL",
@@ -175,6 +179,7 @@ impl Settings {
             max_peers: settings.max_peers,
             discover: settings.discover,
             mdns: settings.mdns,
+            discover: settings.discover,
         };
         Ok(Config {
             peering: wishes.check(&params)?,
@@ -231,6 +236,7 @@ impl Settings {
             max_peers: self.max_peers.or(below.max_peers),
             discover: self.discover.or(below.discover),
             mdns: self.mdns.or(below.mdns),
+            discover: self.discover.or(below.discover),
             mine: self.mine.or(below.mine),
             miner: self.miner.or(below.miner),
             threads: self.threads.or(below.threads),
@@ -321,6 +327,9 @@ mod tests {
         let peering = flags(&[&other[..], &peers].concat()).check().unwrap().peering;
         assert_eq!((peering.max_peers, peering.mdns, peering.peers.len()), (3, false, 3));
         assert_eq!(peering.listen, peers::Listen::Nowhere);
+        assert!(
+            peering.discover && !flags(&["--discover", "false"]).check().unwrap().peering.discover
+        );
         let message = error(flags(&["--peer", "10.0.0.1:8401"]));
         assert!(message.contains("peer: `10.0.0.1:8401` is no multiaddr"), "{message}");
     }
