@@ -63,6 +63,8 @@ pub struct Policy {
     pub per_group: usize,
     /// Most outbound connections to one IPv4 /16 or IPv6 /32.
     pub outbound_per_group: usize,
+    /// Whether to call anybody but the peers to keep.
+    pub discover: bool,
     /// No limits by IP or group: for networks where blocks cost nothing anyway. The addresses of a
     /// machine or a local network are free of them everywhere.
     pub relaxed: bool,
@@ -86,6 +88,7 @@ impl Policy {
             per_ip: 3,
             per_group: 12,
             outbound_per_group: 1,
+            discover: true,
             relaxed,
             first_backoff,
             longest_backoff,

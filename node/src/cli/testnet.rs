@@ -263,8 +263,7 @@ fn print_status(testnet: &Testnet, json: bool) -> Result<()> {
         writeln!(io::stdout(), "{}", serde_json::to_string_pretty(&status)?)?;
         return Ok(());
     }
-    let table =
-        Table::new(["node", "state", "pid", "height", "tip", "peers", "hash rate", "sync"]);
+    let table = Table::new(["node", "state", "pid", "height", "tip", "peers", "hash rate", "sync"]);
     status.nodes.iter().map(row).fold(table, Table::row).print("there are no nodes")?;
     writeln!(io::stdout(), "{}", summary(&status))?;
     Ok(())
