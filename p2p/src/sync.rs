@@ -187,8 +187,8 @@ impl<C> Context<'_, C> {
         match failure {
             Failure::Timeout => self.report(peer, Conduct::Timeout),
             Failure::Malformed => self.report(peer, Conduct::Malformed),
-            Failure::Io => self.report(peer, Conduct::BrokenStream),
-            Failure::Disconnected | Failure::Unsupported => {}
+            Failure::Io | Failure::Unsupported => self.report(peer, Conduct::BrokenStream),
+            Failure::Disconnected => {}
         }
     }
 }
