@@ -127,14 +127,13 @@ pub enum Failure {
 }
 
 impl Failure {
-    /// What it counts against whoever was asked. A peer that is gone, or does not speak a protocol,
-    /// does no harm.
+    /// What it counts against whoever was asked. A peer that is gone does no harm.
     pub fn conduct(self) -> Option<Conduct> {
         match self {
             Failure::Timeout => Some(Conduct::Timeout),
             Failure::Malformed => Some(Conduct::Malformed),
-            Failure::Io => Some(Conduct::BrokenStream),
-            Failure::Disconnected | Failure::Unsupported => None,
+            Failure::Io | Failure::Unsupported => Some(Conduct::BrokenStream),
+            Failure::Disconnected => None,
         }
     }
 }
