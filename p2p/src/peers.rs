@@ -55,6 +55,8 @@ pub struct Policy {
     pub max_peers: usize,
     /// Most connections that this node begins, but for the peers to keep.
     pub max_outbound: usize,
+    /// Whether it begins any, but for the peers to keep.
+    pub discover: bool,
     /// Most connections that others begin.
     pub max_inbound: usize,
     /// Most inbound connections from one IPv4 address or IPv6 /64.
@@ -63,6 +65,8 @@ pub struct Policy {
     pub per_group: usize,
     /// Most outbound connections to one IPv4 /16 or IPv6 /32.
     pub outbound_per_group: usize,
+    /// Whether to call anybody but the peers to keep.
+    pub discover: bool,
     /// No limits by IP or group: for networks where blocks cost nothing anyway. The addresses of a
     /// machine or a local network are free of them everywhere.
     pub relaxed: bool,
@@ -82,10 +86,12 @@ impl Policy {
         Policy {
             max_peers,
             max_outbound,
+            discover: true,
             max_inbound: max_peers - max_outbound,
             per_ip: 3,
             per_group: 12,
             outbound_per_group: 1,
+            discover: true,
             relaxed,
             first_backoff,
             longest_backoff,

@@ -260,6 +260,9 @@ impl Peers {
         self.prune(now);
         let mut dials = self.kept_to_call(now);
         dials.iter().for_each(|dial| self.begin(dial, now));
+        if !self.policy.discover {
+            return dials;
+        }
         let anchors = self.anchors_to_call();
         anchors.iter().for_each(|dial| self.begin(dial, now));
         dials.extend(anchors);

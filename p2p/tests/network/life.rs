@@ -18,7 +18,9 @@ fn config(folder: &TempDir, listen: &str) -> Config {
         peers: vec![],
         boot_nodes: vec![],
         max_peers: 8,
+        discover: true,
         mdns: false,
+        discover: true,
         data: folder.path().to_owned(),
         agent: "test/1".into(),
     }

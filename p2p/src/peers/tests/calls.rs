@@ -198,6 +198,17 @@ fn boot_nodes_are_called_when_nobody_is_known_or_nobody_answers() {
     assert!(world.calls_in_vain(60).is_empty());
 }
 
+#[test]
+fn a_node_that_does_not_discover_calls_those_to_keep_alone() {
+    let mut world = World::with(Policy { discover: false, ..Policy::new(112, false) });
+    world.peers.boot(&at("9.9.9.9:9"));
+    world.peers.heard(Source::User, &[told(1, &["20.0.0.1:1"])], world.now);
+    assert!(world.calls_in_vain(60).is_empty());
+    world.peers.keep(&at("5.6.7.8:7000"));
+    let calls = world.calls_in_vain(60);
+    assert!(!calls.is_empty() && calls.iter().all(|dial| dial.purpose == Purpose::Keep));
+}
+
 // N31
 #[test]
 fn nobody_can_turn_this_node_against_an_ip() {
