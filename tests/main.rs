@@ -12,5 +12,7 @@ mod peers;
 mod reorganisation;
 mod repair;
 mod shell;
+#[cfg(unix)]
+mod testnet;
 mod util;
 mod wallet;

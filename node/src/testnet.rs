@@ -30,6 +30,7 @@ use lifetime::Starting;
 use plan::{NETWORK_FILE, Plan};
 use std::fmt::Display;
 use std::fs;
+use std::process::Child;
 use topology::{Number, Topology};
 
 /// Nodes of a testnet unless told otherwise.
@@ -110,13 +111,13 @@ impl Testnet {
 
     /// Adds the nodes that are missing; anything else is what it is.
     fn fulfil(&mut self, wishes: &Wishes) -> Result<()> {
-        self.must_be("topology", wishes.topology, self.plan.topology)?;
-        self.must_be("miners", wishes.miners, self.plan.miners())?;
+        self.must_be("topology", wishes.topology, &self.plan.topology)?;
+        self.must_be("miners", wishes.miners, &self.plan.miners())?;
         let spacing = self.params.spec().spacing_seconds;
-        self.must_be("spacing", wishes.spacing, spacing)?;
+        self.must_be("spacing", wishes.spacing, &spacing)?;
         if let Some(name) = &wishes.network {
             let genesis = config::network::load(name)?.genesis_hash();
-            self.must_be("genesis", Some(genesis), self.params.genesis_hash())?;
+            self.must_be("genesis", Some(genesis), &self.params.genesis_hash())?;
         }
         let there = self.plan.nodes.len();
         match wishes.nodes {
@@ -124,12 +125,12 @@ impl Testnet {
                 self.plan.grow(nodes)?;
                 self.plan.write(&self.folder)
             }
-            fewer_or_as_many => self.must_be("nodes", fewer_or_as_many, there),
+            fewer_or_as_many => self.must_be("nodes", fewer_or_as_many, &there),
         }
     }
 
-    fn must_be<T: PartialEq + Display>(&self, what: &str, wished: Option<T>, is: T) -> Result<()> {
-        match wished.filter(|wished| *wished != is) {
+    fn must_be<T: PartialEq + Display>(&self, what: &str, wished: Option<T>, is: &T) -> Result<()> {
+        match wished.filter(|wished| wished != is) {
             Some(wished) => bail!(
                 "the testnet in {} is another one ({what}: {is}, not {wished}): remove it with \
                  `chain testnet down --delete`, or give another --dir",
@@ -176,7 +177,7 @@ impl Testnet {
             let flags = self.plan.flags(&self.folder, number, &running);
             let child = process::start(&folder, &flags).with_context(|| number.to_string())?;
             running.push(number);
-            started.push(Starting::new(number, folder, child));
+            started.push(self.starting(number, Some(child)));
         }
         Ok(started)
     }
@@ -184,7 +185,12 @@ impl Testnet {
     /// Those of these nodes that run, to be waited for like others that start.
     pub fn found(&self, numbers: &[Number]) -> Result<Vec<Starting>> {
         let found = self.processes(numbers)?.into_iter();
-        Ok(found.map(|(number, _)| Starting::found(number, self.folder.node(number))).collect())
+        Ok(found.map(|(number, _)| self.starting(number, None)).collect())
+    }
+
+    fn starting(&self, number: Number, child: Option<Child>) -> Starting {
+        let api = self.plan.node(number).api_url();
+        Starting::new(number, self.folder.node(number), api, child)
     }
 }
 

@@ -174,7 +174,7 @@ mod tests {
         claim.delete().unwrap();
         let left: Vec<_> =
             fs::read_dir(folder.path()).unwrap().map(|it| it.unwrap().path()).collect();
-        assert_eq!(left, [mine.clone()]);
+        assert_eq!(left, std::slice::from_ref(&mine));
 
         fs::remove_file(mine).unwrap();
         folder.claim(|| ()).unwrap().delete().unwrap();

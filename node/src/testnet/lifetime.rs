@@ -3,7 +3,6 @@
 use super::process::{self, Process};
 use super::topology::Number;
 use crate::client::Client;
-use crate::daemon::Whereabouts;
 use anyhow::{Result, bail, ensure};
 use rustix::process::Signal;
 use std::path::PathBuf;
@@ -25,18 +24,15 @@ const POLL: Duration = Duration::from_millis(20);
 pub struct Starting {
     number: Number,
     folder: PathBuf,
+    api: String,
     child: Option<Child>,
 }
 
 impl Starting {
-    /// One whose process is this child.
-    pub fn new(number: Number, folder: PathBuf, child: Child) -> Starting {
-        Starting { number, folder, child: Some(child) }
-    }
-
-    /// One that somebody else has started.
-    pub fn found(number: Number, folder: PathBuf) -> Starting {
-        Starting { number, folder, child: None }
+    /// One with this data folder and this URL of its API, whose process is this child unless
+    /// somebody else has started it.
+    pub fn new(number: Number, folder: PathBuf, api: String, child: Option<Child>) -> Starting {
+        Starting { number, folder, api, child }
     }
 
     /// Which node.
@@ -46,21 +42,18 @@ impl Starting {
 
     /// Whether it answers already; an error once it has ended.
     async fn answers(&mut self) -> Result<bool> {
-        let process = Process::find(&self.folder)?;
         let ended = match &mut self.child {
             Some(child) => child.try_wait()?.is_some(),
-            None => process.is_none(),
+            None => Process::find(&self.folder)?.is_none(),
         };
         if ended {
             let (log, words) = (self.folder.join(process::LOG), process::last_words(&self.folder));
             bail!("{} ended at its start: {words} (more in {})", self.number, log.display());
         }
-        // What a killed node has left is of another process.
-        let there = Whereabouts::read(&self.folder);
-        let there = there.filter(|there| process.is_some_and(|process| process.id() == there.pid));
-        let Some(there) = there else { return Ok(false) };
-        let answer = timeout(ANSWER_LIMIT, Client::new(&there.api)?.get(&["chain"])).await;
-        Ok(answer.is_ok_and(|answer| answer.is_ok()))
+        let client = Client::new(&self.api)?;
+        let answer = timeout(ANSWER_LIMIT, client.get(&["chain"])).await;
+        // Looked for again: somebody else may answer at the port of a node that is gone.
+        Ok(answer.is_ok_and(|answer| answer.is_ok()) && Process::find(&self.folder)?.is_some())
     }
 }
 

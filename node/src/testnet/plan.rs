@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs;
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Write};
 
 /// Most nodes: each is a process with some 30 MiB and a few connections.
 pub const MAX_NODES: usize = 64;
@@ -69,7 +69,10 @@ impl Plan {
             plan.check_miners(&params)?;
             Ok((plan, params))
         });
-        let context = || format!("{} does not describe a testnet", path.display());
+        let context = || {
+            let path = path.display();
+            format!("{path} is no plan of a testnet (`chain testnet down --delete` removes it)")
+        };
         read.map(Some).with_context(context)
     }
 
@@ -80,6 +83,7 @@ impl Plan {
         let write = || {
             let mut file = tempfile::NamedTempFile::new_in(folder.path())?;
             serde_json::to_writer_pretty(&mut file, self)?;
+            file.write_all(b"\n")?;
             file.persist(&path)?;
             Ok::<_, anyhow::Error>(())
         };
@@ -181,7 +185,8 @@ impl Plan {
         flag("--data", folder.node(number).into());
         flag("--api", format!("127.0.0.1:{}", node.api).into());
         flag("--listen", node.multiaddr().into());
-        flag("--mdns", "false".into());
+        // The neighbours of the topology and nobody else.
+        flag("--discover", "false".into());
         flag("--threads", "1".into());
         flag("--cache-mb", CACHE_MB.into());
         let neighbours = self.topology.neighbours(number, self.nodes.len());
@@ -320,7 +325,7 @@ mod tests {
         fs::write(folder.plan(), good).unwrap();
         assert!(Plan::read(&folder).unwrap().is_some());
         for (from, to, reason) in [
-            ("{\"network", "", "expected value"),
+            ("{\"network", "x", "expected value"),
             ("\"ring\"", "\"knot\"", "unknown variant `knot`"),
             ("\"miner\"", "\"minor\"", "unknown field `minor`"),
             ("[{\"api\": 1, \"peers\": 2, \"miner\": null}]", "[]", "0 nodes"),

@@ -29,8 +29,6 @@ const MAX_PER_IP: usize = 3;
 const MINUTE: Duration = Duration::from_secs(60);
 /// How long an address of another network is left alone.
 const WRONG_NETWORK: Duration = Duration::from_secs(600);
-/// A connection that was shorter was not wanted.
-const SHORT: Duration = Duration::from_secs(60);
 /// How long an address whose connection was short is left alone.
 const UNWANTED: Duration = Duration::from_secs(300);
 /// The first and the longest wait for peers to keep and boot nodes.
@@ -135,9 +133,14 @@ impl Dials {
         }
     }
 
-    /// What the call to an address was for.
-    pub(super) fn purpose(&self, address: &Multiaddr) -> Option<Purpose> {
-        self.pending.get(&place::without_peer(address)).map(|(purpose, _)| *purpose)
+    /// What a call to an address is for, also one that somebody else has made.
+    pub(super) fn purpose(&self, address: &Multiaddr) -> Purpose {
+        let address = place::without_peer(address);
+        if self.kept.iter().any(|one| one.address == address) {
+            Purpose::Keep
+        } else {
+            self.pending.get(&address).map_or(Purpose::Outbound, |(purpose, _)| *purpose)
+        }
     }
 
     /// The peers to keep, as far as their ids are known.
@@ -164,22 +167,16 @@ impl Dials {
         }
     }
 
-    /// It was who was wanted.
-    fn greeted(&mut self, address: &Multiaddr) {
-        for one in self.steady(address) {
-            one.failures = 0;
-        }
-    }
-
-    /// The connection is gone.
-    pub(super) fn lost(&mut self, address: &Multiaddr, greeted: bool, now: Now) {
-        for one in self.steady(address) {
+    /// The connection to an address is gone. One that was short counts as a failure: over there
+    /// this node may not be wanted.
+    pub(super) fn lost(&mut self, gone: &Connection, now: Now) {
+        let was_good = gone.greeted && !gone.was_short(now);
+        for one in self.steady(&gone.address) {
             let earliest = one.next;
-            if greeted {
-                one.next = now.elapsed.saturating_add(STEADY.0);
-            } else {
-                one.fail(now);
+            if was_good {
+                one.failures = 0;
             }
+            one.fail(now);
             one.next = one.next.max(earliest);
         }
     }
@@ -203,6 +200,20 @@ impl Dials {
 
     fn pending_outbound(&self) -> usize {
         self.pending.values().filter(|(purpose, _)| *purpose != Purpose::Feeler).count()
+    }
+
+    /// The last call to an IP was none.
+    fn uncount(&mut self, ip: IpAddr) {
+        let host = place::host(ip);
+        if let Some(last) = self.recent.iter().rposition(|(_, other)| *other == host) {
+            self.recent.remove(last);
+        }
+    }
+
+    /// Calls under way, and calls of the last minute.
+    #[cfg(test)]
+    pub(super) fn sizes(&self) -> [usize; 2] {
+        [self.pending.len(), self.recent.len()]
     }
 
     fn prune(&mut self, now: Now) {
@@ -249,6 +260,9 @@ impl Peers {
         self.prune(now);
         let mut dials = self.kept_to_call(now);
         dials.iter().for_each(|dial| self.begin(dial, now));
+        if !self.policy.discover {
+            return dials;
+        }
         let anchors = self.anchors_to_call();
         anchors.iter().for_each(|dial| self.begin(dial, now));
         dials.extend(anchors);
@@ -427,11 +441,7 @@ impl Peers {
                 let failures = self.book.get(socket).map_or(0, |entry| entry.failures);
                 backoff(self.policy.first_backoff, self.policy.longest_backoff, failures)
             }
-            DialFailure::NotMade => {
-                let entry = self.book.get_mut(socket);
-                let next = now.elapsed.saturating_add(STEADY.0);
-                return entry.into_iter().for_each(|entry| entry.next = next);
-            }
+            DialFailure::NotMade => return self.put_off(socket, now),
         };
         self.book.fail(socket, now.elapsed.saturating_add(wait), unix(now));
         if let DialFailure::WrongPeer(found) = why
@@ -441,16 +451,23 @@ impl Peers {
         }
     }
 
+    fn put_off(&mut self, socket: SocketAddr, now: Now) {
+        self.dials.uncount(socket.ip());
+        if let Some(entry) = self.book.get_mut(socket) {
+            entry.next = now.elapsed.saturating_add(STEADY.0);
+        }
+    }
+
     /// A connection to an address of the book is gone.
-    pub(super) fn rest_address(&mut self, socket: SocketAddr, gone: &Connection, now: Now) {
-        let age = now.elapsed.saturating_sub(gone.since);
+    pub(super) fn rest_address(&mut self, gone: &Connection, now: Now) {
+        let Some(socket) = place::socket(&gone.address) else { return };
         if !gone.greeted {
             let failures = self.book.get(socket).map_or(0, |entry| entry.failures);
             let wait = backoff(self.policy.first_backoff, self.policy.longest_backoff, failures);
             self.book.fail(socket, now.elapsed.saturating_add(wait), unix(now));
         } else if let Some(entry) = self.book.get_mut(socket) {
             entry.worked = entry.worked.max(unix(now));
-            let unwanted = age < SHORT && gone.purpose != Some(Purpose::Feeler);
+            let unwanted = gone.was_short(now) && gone.purpose != Some(Purpose::Feeler);
             let wait =
                 if unwanted && !self.policy.relaxed { UNWANTED } else { self.policy.first_backoff };
             entry.next = now.elapsed.saturating_add(wait);
@@ -459,7 +476,6 @@ impl Peers {
 
     /// A node of this network is at an address.
     pub(super) fn met(&mut self, address: &Multiaddr, peer: PeerId, now: Now) {
-        self.dials.greeted(address);
         if let Some(socket) = place::socket(address).filter(|socket| !self.own.contains(socket))
             && place::reach(socket.ip()).is_some()
         {

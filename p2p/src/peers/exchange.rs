@@ -99,6 +99,12 @@ impl Peers {
         chosen
     }
 
+    /// Whether to ask others for addresses.
+    pub fn wants_addresses(&self) -> bool {
+        const ENOUGH: usize = 1_000;
+        self.policy.discover && self.known() < ENOUGH
+    }
+
     /// How many addresses are known.
     pub fn known(&self) -> usize {
         self.book.iter().count()
@@ -120,8 +126,7 @@ impl Peers {
         }
         for socket in sockets {
             if place::reach(socket.ip()).is_some() && !self.own.contains(&socket) {
-                let told = told_by(peer, socket.ip());
-                let entry = Entry::new(Some(peer), Trust::OwnWord, told, unix(now));
+                let entry = Entry::new(Some(peer), Trust::OwnWord, Told::Itself, unix(now));
                 self.book.hear(socket, entry);
             }
         }

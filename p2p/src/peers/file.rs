@@ -77,6 +77,7 @@ enum SavedSubject {
 enum SavedTold {
     Group(IpAddr),
     Peer(Id),
+    Itself,
     Mdns,
     User,
 }
@@ -226,6 +227,7 @@ impl From<Told> for SavedTold {
         match told {
             Told::Group(Group(ip)) => SavedTold::Group(ip),
             Told::Peer(peer) => SavedTold::Peer(Id(peer)),
+            Told::Itself => SavedTold::Itself,
             Told::Mdns => SavedTold::Mdns,
             Told::User => SavedTold::User,
         }
@@ -237,6 +239,7 @@ impl From<SavedTold> for Told {
         match told {
             SavedTold::Group(ip) => Told::Group(Group(ip)),
             SavedTold::Peer(Id(peer)) => Told::Peer(peer),
+            SavedTold::Itself => Told::Itself,
             SavedTold::Mdns => Told::Mdns,
             SavedTold::User => Told::User,
         }

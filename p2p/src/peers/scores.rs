@@ -29,6 +29,8 @@ pub const IP_BAN: u64 = 3_600;
 
 /// Most peers whose score is remembered.
 const MAX_SCORES: usize = 4_096;
+/// How many before and after are looked at when one has to be forgotten.
+const LOOKED_AT: usize = 8;
 /// A score this near to zero is forgotten when its peer is gone.
 const FORGOTTEN: f64 = 1.0;
 
@@ -93,7 +95,7 @@ impl Scores {
     /// Counts what a peer did and returns its score.
     pub(super) fn count(&mut self, peer: PeerId, conduct: Conduct, now: Now) -> f64 {
         if self.records.len() >= MAX_SCORES && !self.records.contains_key(&peer) {
-            self.forget_mildest(now);
+            self.forget_one(&peer, now);
         }
         let record = self.records.entry(peer).or_default();
         let before = record.score(now);
@@ -139,10 +141,18 @@ impl Scores {
         self.records.retain(|_, record| !record.is_forgotten(now));
     }
 
-    fn forget_mildest(&mut self, now: Now) {
-        let mildest = self
-            .records
-            .iter()
+    /// How many are remembered.
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.records.len()
+    }
+
+    /// Makes room by forgetting the mildest of a few scores; ids being hashes, any few will do.
+    fn forget_one(&mut self, near: &PeerId, now: Now) {
+        let after = self.records.range(near..).take(LOOKED_AT);
+        let before = self.records.range(..near).rev().take(LOOKED_AT);
+        let mildest = after
+            .chain(before)
             .min_by(|(_, a), (_, b)| a.score(now).abs().total_cmp(&b.score(now).abs()))
             .map(|(peer, _)| *peer);
         if let Some(peer) = mildest {

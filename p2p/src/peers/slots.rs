@@ -18,6 +18,8 @@ use std::time::Duration;
 const MAX_PENDING: usize = 64;
 /// After this a handshake will not be done any more.
 const PENDING: Duration = Duration::from_secs(30);
+/// A shorter connection was not wanted by one of the two.
+const SHORT: Duration = Duration::from_secs(60);
 /// Connections that one IP may begin at once, and a second.
 const ARRIVALS: (f64, f64) = (20.0, 0.5);
 /// Most IPs whose arrivals are counted.
@@ -50,6 +52,11 @@ impl Connection {
     /// Whether the other side began it.
     pub(super) fn is_inbound(&self) -> bool {
         self.purpose.is_none()
+    }
+
+    /// Whether it was closed so early that this node may not be wanted over there.
+    pub(super) fn was_short(&self, now: Now) -> bool {
+        now.elapsed.saturating_sub(self.since) < SHORT
     }
 
     fn group(&self) -> Option<Group> {
@@ -352,5 +359,11 @@ impl Slots {
     pub(super) fn prune(&mut self, now: Now) {
         self.pending.retain(|_, (_, since)| now.elapsed.saturating_sub(*since) < PENDING);
         self.arrivals.retain(|_, bucket| !bucket.is_full(now));
+    }
+    /// Connections, handshakes, standings and counted IPs.
+    #[cfg(test)]
+    pub(super) fn sizes(&self) -> [usize; 4] {
+        let Slots { connections, pending, standings, arrivals } = self;
+        [connections.len(), pending.len(), standings.len(), arrivals.len()]
     }
 }
