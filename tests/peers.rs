@@ -279,9 +279,17 @@ fn a_sync_that_was_interrupted_goes_on() {
         kept = eventually("a part", || Some(b.tip().height).filter(|height| *height >= part));
         b.kill();
     }
+    generate(&a, 2_000);
     let b = joined(&b_data, &a);
     assert!(b.tip().height >= kept, "blocks were lost");
+    // R25
+    let sync = eventually("a node that is not ready", || {
+        let ready = b.get("/readyz").status == 200;
+        (!ready).then(|| b.get("/v1/chain").json()["sync"].clone())
+    });
+    assert!(sync["progress"].as_f64().unwrap() <= 1.0, "{sync}");
     agree(&[&a, &b]);
+    eventually("a node that is ready", || (b.get("/readyz").status == 200).then_some(()));
     let tip = b.tip();
     assert!(b.stop().success());
     assert_eq!(verified(&b_data), tip);
@@ -349,6 +357,22 @@ fn mining_waits_for_a_peer_where_there_are_boot_nodes() {
     let b = Node::start(&b, &["--network", &network, "--peer", &a.multiaddr()]);
     eventually("a block", || (b.tip().height > 0).then_some(()));
     assert_eq!(a.log().matches("mining waits").count(), 1, "{}", a.log());
+}
+
+#[test]
+fn a_miner_with_a_node_of_its_own_joins_before_it_mines() {
+    let (_folder, [a, b]) = places();
+    let a = Node::start(&a, &[]);
+    generate(&a, 300);
+    let miner = text(somebody(2));
+    let own = ["--network", "dev", "--api", "127.0.0.1:0", "--data", b.to_str().unwrap()];
+    let goal = ["mine", "--miner", &miner, "--blocks", "3", "--peer", &a.multiaddr()];
+    let (code, stdout, stderr) = run(&[&goal[..], &own].concat());
+    assert_eq!(code, Some(0), "{stderr}");
+    assert!(stderr.contains("others join with --peer /ip4/127.0.0.1/tcp/"), "{stderr}");
+    let last = stdout.lines().last().unwrap();
+    eventually("the last block", || (a.tip().hash == last).then_some(()));
+    assert_eq!(a.tip().height, 303);
 }
 
 #[test]

@@ -3,7 +3,8 @@
 use crate::api::token::Token;
 use crate::api::{self, server};
 use crate::config::Config;
-use crate::mining::{self, Goal, Local, Outlook, Progress};
+use crate::config::peers::Peering;
+use crate::mining::{self, Goal, Local, Need, Outlook, Progress};
 use crate::peers::{self, Peers};
 use crate::writer;
 use anyhow::{Context, Result, anyhow};
@@ -127,7 +128,12 @@ impl Daemon {
         let (ledger, reader) = opening.await??;
         let token = Token::open(&data)?;
         let writer = writer::Thread::spawn(ledger)?;
-        let needs_peer = !peering.boot_nodes.is_empty() && peering.max_peers > 0;
+        let need = match &peering {
+            Peering { max_peers: 0, .. } => Need::None,
+            Peering { boot_nodes, .. } if !boot_nodes.is_empty() => Need::Always,
+            Peering { peers, .. } if !peers.is_empty() => Need::Some,
+            Peering { .. } => Need::None,
+        };
         let peers = match Peers::start(peering, &data, reader.clone(), writer.handle()).await {
             Ok(peers) => peers,
             Err(error) => {
@@ -139,7 +145,7 @@ impl Daemon {
         let (stop, stopping) = watch::channel(false);
         let (progress, mining) = watch::channel(None);
         let node = Node(Arc::new(Parts {
-            outlook: Outlook::new(reader.clone(), handle.clone(), needs_peer),
+            outlook: Outlook::new(reader.clone(), handle.clone(), need),
             reader,
             writer: writer.handle(),
             peers: handle,

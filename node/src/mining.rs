@@ -5,7 +5,7 @@
 mod outlook;
 mod remote;
 
-pub use outlook::Outlook;
+pub use outlook::{Need, Outlook};
 pub use remote::Remote;
 
 use anyhow::Result;

@@ -1,16 +1,34 @@
 //! Whether a block mined now could be worth anything. On a stale tip it is not, and on a network
-//! that is known to have other nodes a lone one cannot tell whether its tip is stale.
+//! that is known to have other nodes a lone one cannot tell whether its tip is stale. Where all
+//! depends on the peers that this node was told of, it waits for them a little and then goes on
+//! without.
 
 use chain::Height;
 use chain::ledger::Reader;
 use p2p::engine::SyncState;
+use std::time::{Duration, Instant};
+
+/// How long a node may take to connect with a peer that it was told of and that is there.
+const CONNECTING: Duration = Duration::from_secs(5);
+
+/// How much a node depends on peers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// There may be no other nodes.
+    None,
+    /// It was told of some that may be there.
+    Some,
+    /// The network has nodes that are always there.
+    Always,
+}
 
 /// Looks at the chain and at peers. Cheap to clone.
 #[derive(Clone)]
 pub struct Outlook {
     reader: Reader,
     peers: p2p::Handle,
-    needs_peer: bool,
+    need: Need,
+    since: Instant,
 }
 
 /// What mining has to wait for.
@@ -30,22 +48,25 @@ pub enum Wait {
 }
 
 impl Outlook {
-    /// Of this chain and these peers; whether the chain is of a network with nodes that are always
-    /// there.
-    pub fn new(reader: Reader, peers: p2p::Handle, needs_peer: bool) -> Outlook {
-        Outlook { reader, peers, needs_peer }
+    /// Of this chain and these peers, from now on.
+    pub fn new(reader: Reader, peers: p2p::Handle, need: Need) -> Outlook {
+        Outlook { reader, peers, need, since: Instant::now() }
     }
 
-    /// Whether the network has nodes that are always there, so that one without peers knows little.
+    /// Whether a node without peers lacks something.
     pub fn needs_peer(&self) -> bool {
-        self.needs_peer
+        match self.need {
+            Need::None => false,
+            Need::Some => self.since.elapsed() < CONNECTING,
+            Need::Always => true,
+        }
     }
 
     /// What to wait for, if anything.
     pub async fn wait(&self) -> Option<Wait> {
         let progress = *self.peers.progress().borrow();
         if self.peers.peer_count() == 0 {
-            return self.needs_peer.then_some(Wait::Peers);
+            return self.needs_peer().then_some(Wait::Peers);
         }
         if progress.state == SyncState::Synced {
             return None;
@@ -53,7 +74,7 @@ impl Outlook {
         let claims = self.peers.peers().await.into_iter().map(|peer| peer.height);
         let best = claims.max().max(Some(progress.best_header))?;
         let height = self.reader.view().tip().height;
-        (best > height || self.needs_peer).then_some(Wait::Sync { height, best })
+        (best > height || self.need == Need::Always).then_some(Wait::Sync { height, best })
     }
 
     /// Waits until sync has more to do than to follow, or has less.
