@@ -19,6 +19,11 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+/// Peers tell of a new tip at least this often.
+const TELLING: Duration = Duration::from_secs(6);
+/// How often it is looked whether they did.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
 /// What every part of the API may use.
 #[derive(Clone)]
 pub struct Node(Arc<Parts>);
@@ -221,6 +226,24 @@ impl Daemon {
         };
         self.mining = None;
         Some(found)
+    }
+
+    /// Waits until a peer tells of this node's tip, or none is there, or for as long as peers may
+    /// take to tell: a block that stays with a node that stops is likely to lose to another's.
+    pub async fn hand_on(&self) {
+        let told = async {
+            loop {
+                let tip = *self.node.reader.view().tip();
+                let peers = self.node.peers.peers().await;
+                let has_it =
+                    |peer: &p2p::PeerInfo| peer.tip == tip.hash || peer.height > tip.height;
+                if peers.is_empty() || peers.iter().any(has_it) {
+                    return;
+                }
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
+        };
+        let _ = tokio::time::timeout(TELLING, told).await;
     }
 
     /// Stops mining, then the API, then peers, then the writer, which closes the data folder.

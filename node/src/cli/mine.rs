@@ -197,6 +197,12 @@ async fn with_own_node(
     };
     let status = Holdings::read(&node, goal.miner)?;
     line.show_last(&status.with(node.mining.borrow().as_ref()));
+    if found.is_some() {
+        tokio::select! {
+            () = daemon.hand_on() => {}
+            () = &mut *stop => {}
+        }
+    }
     daemon.stop().await?;
     print_hashes(&found.unwrap_or_default())
 }
