@@ -64,10 +64,6 @@ pub struct Settings {
     /// Default: true, on `dev` false.
     #[arg(long, env = "CHAIN_MDNS", value_name = "BOOL")]
     mdns: Option<bool>,
-    /// Whether to call other nodes than those of --peer: boot nodes, and whoever is heard of
-    /// [default: true]
-    #[arg(long, env = "CHAIN_DISCOVER", value_name = "BOOL")]
-    discover: Option<bool>,
     /// Mine from the start
     #[arg(
         long, env = "CHAIN_MINE", value_name = "BOOL",
@@ -179,7 +175,6 @@ impl Settings {
             max_peers: settings.max_peers,
             discover: settings.discover,
             mdns: settings.mdns,
-            discover: settings.discover,
         };
         Ok(Config {
             peering: wishes.check(&params)?,
@@ -236,7 +231,6 @@ impl Settings {
             max_peers: self.max_peers.or(below.max_peers),
             discover: self.discover.or(below.discover),
             mdns: self.mdns.or(below.mdns),
-            discover: self.discover.or(below.discover),
             mine: self.mine.or(below.mine),
             miner: self.miner.or(below.miner),
             threads: self.threads.or(below.threads),

@@ -42,7 +42,6 @@ impl Peers {
             max_peers,
             discover,
             mdns: mdns && max_peers > 0,
-            discover,
             data: data.to_owned(),
             agent: AGENT.to_owned(),
         };

@@ -59,8 +59,6 @@ pub struct Config {
     pub discover: bool,
     /// Whether to find nodes on the local network, and be found.
     pub mdns: bool,
-    /// Whether to call others than `peers`: boot nodes and whoever was heard of.
-    pub discover: bool,
     /// The folder for the node's key and what is known of other nodes.
     pub data: PathBuf,
     /// What this node calls itself: program and version.

@@ -55,8 +55,6 @@ pub struct Policy {
     pub max_peers: usize,
     /// Most connections that this node begins, but for the peers to keep.
     pub max_outbound: usize,
-    /// Whether it begins any, but for the peers to keep.
-    pub discover: bool,
     /// Most connections that others begin.
     pub max_inbound: usize,
     /// Most inbound connections from one IPv4 address or IPv6 /64.
@@ -86,7 +84,6 @@ impl Policy {
         Policy {
             max_peers,
             max_outbound,
-            discover: true,
             max_inbound: max_peers - max_outbound,
             per_ip: 3,
             per_group: 12,

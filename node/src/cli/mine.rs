@@ -160,7 +160,6 @@ async fn with_own_node(
         listen: args.listen.clone(),
         peer: args.peer.clone(),
         mdns: args.mdns,
-        discover: None,
         max_peers: None,
         discover: None,
     };

@@ -26,8 +26,6 @@ pub struct Wishes {
     pub discover: Option<bool>,
     /// Whether to find nodes on the local network, and be found.
     pub mdns: Option<bool>,
-    /// Whether to call others than `peer`.
-    pub discover: Option<bool>,
 }
 
 /// How a node takes part, checked.
@@ -45,8 +43,6 @@ pub struct Peering {
     pub discover: bool,
     /// Whether to find nodes on the local network, and be found.
     pub mdns: bool,
-    /// Whether to call others than `peers`.
-    pub discover: bool,
 }
 
 /// Where others can call a node.

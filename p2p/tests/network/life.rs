@@ -20,7 +20,6 @@ fn config(folder: &TempDir, listen: &str) -> Config {
         max_peers: 8,
         discover: true,
         mdns: false,
-        discover: true,
         data: folder.path().to_owned(),
         agent: "test/1".into(),
     }
