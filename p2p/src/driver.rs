@@ -7,6 +7,7 @@ mod greeting;
 mod lines;
 mod links;
 mod orders;
+mod outgoing;
 mod peer;
 mod requests;
 
