@@ -15,6 +15,7 @@ use chain::{Address, Header, block};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio::time::{Interval, MissedTickBehavior};
 use told::Told;
 
 /// Requests that may wait; beyond that whoever asks waits too.
@@ -159,6 +160,7 @@ pub struct Thread {
     handle: Handle,
     thread: JoinHandle<anyhow::Result<()>>,
     ended: oneshot::Receiver<()>,
+    flush: Option<Interval>,
 }
 
 impl Thread {
@@ -186,7 +188,8 @@ impl Thread {
         };
         let thread = std::thread::Builder::new().name("writer".into()).spawn(run);
         let thread = thread.context("cannot start the writer's thread")?;
-        Ok(Thread { handle: Handle { requests, news, peer_news }, thread, ended })
+        let handle = Handle { requests, news, peer_news };
+        Ok(Thread { handle, thread, ended, flush: None })
     }
 
     /// Asks the writer.
@@ -196,8 +199,12 @@ impl Thread {
 
     /// Writes rows out now and then; returns when the thread has ended by itself.
     pub async fn watch(&mut self) {
-        let mut flush = tokio::time::interval(FLUSH_EVERY);
-        flush.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        // Kept, as whoever calls this may give up and call again at any time.
+        let flush = self.flush.get_or_insert_with(|| {
+            let mut flush = tokio::time::interval(FLUSH_EVERY);
+            flush.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            flush
+        });
         loop {
             tokio::select! {
                 _ = &mut self.ended => return,

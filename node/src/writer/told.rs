@@ -13,7 +13,9 @@ const LONGEST: Duration = Duration::from_secs(10);
 #[derive(Debug, Default)]
 pub struct Told {
     last: Option<Instant>,
+    /// Not told yet, and when the last of them came.
     blocks: usize,
+    until: Option<Instant>,
 }
 
 impl Told {
@@ -21,9 +23,11 @@ impl Told {
     pub fn tell(&mut self, tip: &Node, left: usize, entered: usize) {
         if left > 0 {
             tracing::warn!(height = tip.height.get(), tip = %tip.hash, left, entered, "reorganised");
-            *self = Told { last: Some(Instant::now()), blocks: 0 };
+            self.last = Some(Instant::now());
+            self.blocks = 0;
             return;
         }
+        self.until = Some(Instant::now());
         self.blocks = self.blocks.saturating_add(entered);
         if self.last.is_none_or(|last| last.elapsed() >= PAUSE) {
             self.tell_rest(tip);
@@ -33,7 +37,8 @@ impl Told {
     /// Tells what was not told yet.
     pub fn tell_rest(&mut self, tip: &Node) {
         let (height, blocks) = (tip.height.get(), self.blocks);
-        let since = self.last.map(|last| last.elapsed()).filter(|since| *since <= LONGEST);
+        let since = self.until.zip(self.last).map(|(until, last)| until.duration_since(last));
+        let since = since.filter(|since| *since <= LONGEST);
         match (blocks, since) {
             (0, _) => return,
             (1, _) => tracing::info!(height, tip = %tip.hash, "block connected"),
@@ -44,6 +49,7 @@ impl Told {
                 tracing::info!(height, %tip, blocks, blocks_per_second = rate, "blocks connected");
             }
         }
-        *self = Told { last: Some(Instant::now()), blocks: 0 };
+        self.last = Some(Instant::now());
+        self.blocks = 0;
     }
 }

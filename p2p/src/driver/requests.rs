@@ -20,8 +20,10 @@ use tokio::task::{JoinError, JoinSet};
 const WORKERS: usize = 8;
 /// Requests that wait for an answer.
 const MAX_SERVING: usize = 256;
-/// Of those, from one peer; also most that may come before its hello.
-const MAX_SERVING_EACH: usize = 4;
+/// Of those, from one peer; also most that may come before its hello. More than the engine ever has
+/// on the way to one peer, eight for blocks and some for the rest: otherwise two nodes alone would
+/// call each other busy.
+const MAX_SERVING_EACH: usize = 12;
 /// What a node says that has too much to do.
 const BUSY: Refusal = Refusal::Busy { retry_after: 1 };
 
