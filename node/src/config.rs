@@ -56,15 +56,14 @@ pub struct Settings {
     /// Most peers; 0 for a node that is alone [default: 112]
     #[arg(long, env = "CHAIN_MAX_PEERS", value_name = "N")]
     max_peers: Option<u32>,
+    /// Whether to look for other nodes; `false` calls those alone that --peer names [default: true]
+    #[arg(long, env = "CHAIN_DISCOVER", value_name = "BOOL")]
+    discover: Option<bool>,
     /// Whether to find nodes on the local network by mDNS, and be found
     ///
     /// Default: true, on `dev` false.
     #[arg(long, env = "CHAIN_MDNS", value_name = "BOOL")]
     mdns: Option<bool>,
-    /// Whether to call other nodes than those of --peer: boot nodes, and whoever is heard of
-    /// [default: true]
-    #[arg(long, env = "CHAIN_DISCOVER", value_name = "BOOL")]
-    discover: Option<bool>,
     /// Mine from the start
     #[arg(
         long, env = "CHAIN_MINE", value_name = "BOOL",
@@ -130,7 +129,7 @@ impl Settings {
         wishes: Wishes,
     ) -> Settings {
         let (network, log) = (Some(network.to_owned()), Some("warn".to_owned()));
-        let Wishes { listen, peer, max_peers, mdns, discover } = wishes;
+        let Wishes { listen, peer, max_peers, discover, mdns } = wishes;
         Settings {
             network,
             data,
@@ -138,8 +137,8 @@ impl Settings {
             listen,
             peer,
             max_peers,
-            mdns,
             discover,
+            mdns,
             log,
             ..Settings::default()
         }
@@ -174,8 +173,8 @@ impl Settings {
             listen: settings.listen,
             peer: settings.peer,
             max_peers: settings.max_peers,
-            mdns: settings.mdns,
             discover: settings.discover,
+            mdns: settings.mdns,
         };
         Ok(Config {
             peering: wishes.check(&params)?,
@@ -230,8 +229,8 @@ impl Settings {
             listen: self.listen.or(below.listen),
             peer: self.peer.or(below.peer),
             max_peers: self.max_peers.or(below.max_peers),
-            mdns: self.mdns.or(below.mdns),
             discover: self.discover.or(below.discover),
+            mdns: self.mdns.or(below.mdns),
             mine: self.mine.or(below.mine),
             miner: self.miner.or(below.miner),
             threads: self.threads.or(below.threads),

@@ -1,27 +1,23 @@
 //! What of libp2p is used, and how it is set. Names of protocols and topics carry the network, so
 //! that nodes of different ones do not understand each other.
 
+mod exchange;
 mod gossip;
 
+pub(crate) use exchange::{Exchange, ExchangeEvent, Gibberish};
 pub(crate) use gossip::{GRAYLIST, Gossip};
 
 use crate::gate::Gate;
-use crate::message::{Protocol, Reply, Request};
-use crate::wire::{self, Codec};
+use crate::message::Protocol;
+use crate::wire;
 use chain::block;
 use libp2p::identity::{Keypair, PublicKey};
-use libp2p::request_response::{self, ProtocolSupport};
 use libp2p::swarm::NetworkBehaviour;
 use libp2p::swarm::behaviour::toggle::Toggle;
 use libp2p::{PeerId, identify, mdns, ping};
 
 /// Most bytes of a node's name for itself.
 const MAX_AGENT: usize = 64;
-
-/// One protocol of requests and replies.
-pub(crate) type Exchange = request_response::Behaviour<Codec>;
-/// What comes of it.
-pub(crate) type ExchangeEvent = request_response::Event<Request, Reply>;
 
 /// All of it, the gate first.
 #[derive(NetworkBehaviour)]
@@ -51,7 +47,7 @@ pub(crate) struct Setting<'a> {
 impl Behaviour {
     pub(crate) fn new(key: &Keypair, gate: Gate, setting: &Setting) -> Behaviour {
         let Setting { genesis, is_private, mdns, .. } = *setting;
-        let exchange = |protocol| exchange(genesis, protocol);
+        let exchange = |protocol| exchange::build(genesis, protocol);
         Behaviour {
             gate,
             gossip: gossip::build(genesis, is_private),
@@ -95,15 +91,6 @@ pub(crate) fn clean_agent(agent: &str) -> String {
         clean.push(character);
     }
     clean
-}
-
-fn exchange(genesis: block::Hash, protocol: Protocol) -> Exchange {
-    let limits = protocol.limits();
-    let config = request_response::Config::default()
-        .with_request_timeout(limits.timeout)
-        .with_max_concurrent_streams(limits.streams);
-    let name = wire::protocol_name(genesis, protocol);
-    Exchange::with_codec(Codec { protocol }, [(name, ProtocolSupport::Full)], config)
 }
 
 fn identify(key: PublicKey, setting: &Setting) -> identify::Behaviour {

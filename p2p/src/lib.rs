@@ -55,10 +55,10 @@ pub struct Config {
     pub boot_nodes: Vec<Multiaddr>,
     /// Most peers, `peers` included.
     pub max_peers: usize,
+    /// Whether to look for other nodes; if not, `peers` alone are called.
+    pub discover: bool,
     /// Whether to find nodes on the local network, and be found.
     pub mdns: bool,
-    /// Whether to call others than `peers`: boot nodes and whoever was heard of.
-    pub discover: bool,
     /// The folder for the node's key and what is known of other nodes.
     pub data: PathBuf,
     /// What this node calls itself: program and version.

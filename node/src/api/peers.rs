@@ -125,7 +125,6 @@ fn problem(error: &ConnectError) -> Problem {
         ConnectError::Own
         | ConnectError::OtherNetwork
         | ConnectError::OtherNode(_)
-        | ConnectError::OtherNetwork
         | ConnectError::Unreachable(_)
         | ConnectError::Timeout => Kind::NO_PEER,
     };

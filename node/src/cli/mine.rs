@@ -160,8 +160,8 @@ async fn with_own_node(
         listen: args.listen.clone(),
         peer: args.peer.clone(),
         mdns: args.mdns,
-        discover: None,
         max_peers: None,
+        discover: None,
     };
     let data = args.place.data().cloned();
     let config = Settings::embedded(network, data, args.api, wishes).check()?;

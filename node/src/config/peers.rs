@@ -22,10 +22,10 @@ pub struct Wishes {
     pub peer: Option<Vec<String>>,
     /// Most peers.
     pub max_peers: Option<u32>,
+    /// Whether to look for nodes besides those named.
+    pub discover: Option<bool>,
     /// Whether to find nodes on the local network, and be found.
     pub mdns: Option<bool>,
-    /// Whether to call others than `peer`.
-    pub discover: Option<bool>,
 }
 
 /// How a node takes part, checked.
@@ -39,10 +39,10 @@ pub struct Peering {
     pub boot_nodes: Vec<Multiaddr>,
     /// Most peers; with 0 the node is alone.
     pub max_peers: usize,
+    /// Whether to look for nodes besides those named.
+    pub discover: bool,
     /// Whether to find nodes on the local network, and be found.
     pub mdns: bool,
-    /// Whether to call others than `peers`.
-    pub discover: bool,
 }
 
 /// Where others can call a node.
@@ -80,8 +80,8 @@ impl Wishes {
             peers: peers.collect::<Result<_>>()?,
             boot_nodes: boot_nodes(&spec.boot_nodes)?,
             max_peers: usize::try_from(max_peers)?,
-            mdns: self.mdns.unwrap_or(everywhere),
             discover: self.discover.unwrap_or(true),
+            mdns: self.mdns.unwrap_or(everywhere && self.discover.unwrap_or(true)),
         })
     }
 }

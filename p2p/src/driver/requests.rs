@@ -1,13 +1,13 @@
 //! Requests and replies, both ways.
 
 use super::{Answer, Driver};
-use crate::behaviour::ExchangeEvent;
+use crate::behaviour::{ExchangeEvent, Gibberish};
 use crate::engine::{Conduct, Failure, Input, RequestId};
 use crate::message::{Protocol, Refusal, Reply, Request};
 use crate::peers::{Allowance, Source};
 use libp2p::PeerId;
 use libp2p::request_response::{
-    Event, InboundFailure, Message, OutboundFailure, OutboundRequestId, ResponseChannel,
+    Event, Message, OutboundFailure, OutboundRequestId, ResponseChannel,
 };
 use std::collections::HashMap;
 use std::io;
@@ -77,14 +77,17 @@ impl Driver {
             return self.ended(peer, asked, Err(Failure::Disconnected));
         }
         let protocol = request.protocol();
-        let id = self.swarm.behaviour_mut().exchange(protocol).send_request(&peer, request);
+        let id = self.swarm.behaviour_mut().exchange(protocol).send_request(&peer, Ok(request));
         self.requests.asked.insert((protocol, id), asked);
     }
 
     pub(super) fn handle_exchange(&mut self, protocol: Protocol, event: ExchangeEvent) {
         match event {
             Event::Message { peer, message: Message::Request { request, channel, .. }, .. } => {
-                self.requested(peer, Inbound { protocol, request, channel });
+                match request {
+                    Ok(request) => self.requested(peer, Inbound { protocol, request, channel }),
+                    Err(Gibberish) => self.report(peer, Conduct::Malformed),
+                }
             }
             Event::Message {
                 peer, message: Message::Response { request_id, response }, ..
@@ -101,11 +104,6 @@ impl Driver {
             }
             Event::InboundFailure { peer, error, .. } => {
                 tracing::debug!(%peer, ?protocol, %error, "a request failed");
-                if let InboundFailure::Io(error) = error
-                    && error.kind() == io::ErrorKind::InvalidData
-                {
-                    self.report(peer, Conduct::Malformed);
-                }
             }
             Event::ResponseSent { .. } => {}
         }

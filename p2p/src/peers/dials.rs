@@ -133,9 +133,14 @@ impl Dials {
         }
     }
 
-    /// What the call to an address was for.
-    pub(super) fn purpose(&self, address: &Multiaddr) -> Option<Purpose> {
-        self.pending.get(&place::without_peer(address)).map(|(purpose, _)| *purpose)
+    /// What a call to an address is for, also one that somebody else has made.
+    pub(super) fn purpose(&self, address: &Multiaddr) -> Purpose {
+        let address = place::without_peer(address);
+        if self.kept.iter().any(|one| one.address == address) {
+            Purpose::Keep
+        } else {
+            self.pending.get(&address).map_or(Purpose::Outbound, |(purpose, _)| *purpose)
+        }
     }
 
     /// The peers to keep, as far as their ids are known.

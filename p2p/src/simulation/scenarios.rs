@@ -52,7 +52,7 @@ fn two_halves_of_200_and_201_blocks_heal_within_ten_seconds_and_lose_no_transfer
     world.run_for(10 * SECOND);
     assert!(world.agrees(), "{}", world.summary());
     assert_eq!(world.nodes[0].chain.tip(), tips[4], "the chain with more work");
-    assert_eq!(world.missing_and_lost().1, 0, "{}", world.summary());
+    assert_eq!(world.lost(), 0, "{}", world.summary());
     world.run_for(60 * SECOND);
     world.mine(5);
     world.run_for(10 * SECOND);
@@ -78,7 +78,7 @@ fn a_network_with_two_seconds_latency_and_thirty_percent_loss_converges() {
         world.run_for(60 * SECOND);
     }
     assert!(world.nodes[0].chain.tip().height >= Height::new(15), "{}", world.summary());
-    assert_eq!(world.missing_and_lost().1, 0);
+    assert_eq!(world.lost(), 0);
     world.assert_no_blame();
 }
 

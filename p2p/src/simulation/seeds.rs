@@ -2,6 +2,7 @@
 
 use super::world::World;
 use crate::toy_chain::params;
+use std::collections::BTreeSet;
 use std::panic::catch_unwind;
 use std::thread;
 use std::time::Duration;
@@ -18,8 +19,8 @@ const CALM: Duration = Duration::from_secs(120);
 /// one peer a minute.
 const SPREAD: Duration = Duration::from_secs(600);
 
-/// One run; what stands for it.
-fn run(seed: u64) -> u64 {
+/// One run, to its good end.
+fn run(seed: u64) -> World {
     let nodes = 5 + usize::try_from(seed % 8).unwrap();
     let mut world = World::new(seed, nodes, &params(seed.is_multiple_of(2)));
     world.link_at_random();
@@ -31,12 +32,12 @@ fn run(seed: u64) -> u64 {
     world.calm();
     world.run_until_agreed(CALM);
     let end = world.now + SPREAD;
-    while world.missing_and_lost() != (0, 0) {
+    while !world.all_spread() {
         assert!(world.now < end, "transfers do not spread: {}", world.summary());
         world.run_for(Duration::from_secs(10));
     }
     world.assert_no_blame();
-    world.trace()
+    world
 }
 
 /// Runs a seed; which one, if it fails.
@@ -48,7 +49,7 @@ fn check(seed: u64) -> Result<(), u64> {
 #[test]
 fn whatever_goes_wrong_all_agree_in_the_end_and_no_transfer_is_lost() {
     if let Ok(seed) = std::env::var(VARIABLE) {
-        println!("trace {:016x}", run(seed.parse().unwrap()));
+        println!("trace {:016x}", run(seed.parse().unwrap()).trace());
         return;
     }
     let threads = thread::available_parallelism().map_or(2, |threads| threads.get().min(4) as u64);
@@ -63,8 +64,18 @@ fn whatever_goes_wrong_all_agree_in_the_end_and_no_transfer_is_lost() {
 
 #[test]
 fn the_same_seed_gives_the_same_run() {
-    let first: Vec<u64> = (1_000..1_004).map(run).collect();
-    let again: Vec<u64> = (1_000..1_004).map(run).collect();
-    assert_eq!(first, again);
+    let traces = || (1_000..1_004).map(|seed| run(seed).trace());
+    let first: Vec<u64> = traces().collect();
+    assert!(traces().eq(first.iter().copied()));
     assert!(first.is_sorted_by(|one, other| one != other), "other seeds, other runs");
+}
+
+#[test]
+fn the_runs_meet_all_kinds_of_messages() {
+    let mut met = BTreeSet::new();
+    for seed in 0..8 {
+        met.extend(run(seed).met);
+    }
+    let asked = ["headers/1", "blocks/1", "blocktxn/1", "mempool/1"];
+    assert!(asked.iter().chain(&["compact block"]).all(|kind| met.contains(kind)), "{met:?}");
 }

@@ -230,6 +230,7 @@ impl World {
             Request::Blocks { hashes } => u32::try_from(hashes.len()).unwrap(),
             _ => 1,
         };
+        self.met.insert(limits.name);
         let asked = self.links[at].asked.entry((node, limits.name)).or_default();
         asked.push_back((self.now, weight));
         while asked.front().is_some_and(|(when, _)| *when + limits.per < self.now) {
@@ -294,6 +295,9 @@ impl World {
         let (id, announcement) = (AnnouncementId(one.announced), message.announcement.clone());
         let waiting = Waiting { message, from: number(&peer), since: self.now };
         one.waiting.insert(id, waiting);
+        if matches!(announcement, Announcement::CompactBlock(_)) {
+            self.met.insert("compact block");
+        }
         self.input(node, Input::Announced { peer, id, announcement });
     }
 

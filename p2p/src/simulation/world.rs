@@ -12,7 +12,7 @@ use crate::view::ChainView;
 use chain::Params;
 use chain::block::{self, Block};
 use chain::tx::{Id, Memo, Transfer};
-use rand::rngs::SmallRng;
+use rand::rngs::Xoshiro256PlusPlus;
 use rand::{RngExt, SeedableRng};
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -70,7 +70,7 @@ struct Scheduled {
 /// A network.
 pub(super) struct World {
     pub(super) now: Duration,
-    pub(super) rng: SmallRng,
+    pub(super) rng: Xoshiro256PlusPlus,
     pub(super) nodes: Vec<Node>,
     pub(super) links: Vec<Link>,
     pub(super) faults: Faults,
@@ -80,6 +80,8 @@ pub(super) struct World {
     pub(super) reports: Vec<(usize, usize, Conduct)>,
     /// Bytes of announced blocks, and of bodies and their parts, that were sent.
     pub(super) block_bytes: usize,
+    /// What kinds of messages there were.
+    pub(super) met: BTreeSet<&'static str>,
     queue: BTreeMap<(Duration, u64), Box<Scheduled>>,
     scheduled: u64,
     /// Everything that happened, for comparing two runs.
@@ -91,7 +93,7 @@ pub(super) struct World {
 
 impl World {
     pub(super) fn new(seed: u64, nodes: usize, params: &Params) -> World {
-        let mut rng = SmallRng::seed_from_u64(seed);
+        let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
         let chain = ToyChain::new(params.clone());
         let nodes = (0..nodes).map(|number| Node::new(number, rng.random(), chain.clone()));
         let mut world = World {
@@ -103,6 +105,7 @@ impl World {
             divide: None,
             reports: Vec::new(),
             block_bytes: 0,
+            met: BTreeSet::new(),
             queue: BTreeMap::new(),
             scheduled: 0,
             trace: DefaultHasher::new(),
@@ -316,7 +319,7 @@ impl World {
             self.mine(node);
             self.run_for(Duration::from_secs(10));
         }
-        assert_eq!(self.missing_and_lost().1, 0, "transfers are lost: {}", self.summary());
+        assert_eq!(self.lost(), 0, "transfers are lost: {}", self.summary());
     }
 
     /// Whether all honest nodes have one tip.
@@ -330,15 +333,14 @@ impl World {
         self.nodes.iter().filter(|node| node.character == Character::Honest)
     }
 
-    /// Transfers that are neither in the chain nor in the mempool of some node, and those for which
-    /// that is so at every node.
-    pub(super) fn missing_and_lost(&self) -> (usize, usize) {
-        let has =
-            |node: &Node, id: &Id| node.chain.pool.contains_key(id) || node.chain.is_confirmed(id);
-        let count =
-            |is_bad: &dyn Fn(&Id) -> bool| self.transfers.iter().filter(|id| is_bad(id)).count();
-        let missing = count(&|id| !self.honest().all(|node| has(node, id)));
-        (missing, count(&|id| !self.honest().any(|node| has(node, id))))
+    /// Whether every honest node has every transfer, in its chain or in its mempool.
+    pub(super) fn all_spread(&self) -> bool {
+        self.transfers.iter().all(|id| self.honest().all(|node| has(node, id)))
+    }
+
+    /// Transfers that no honest node has.
+    pub(super) fn lost(&self) -> usize {
+        self.transfers.iter().filter(|id| !self.honest().any(|node| has(node, id))).count()
     }
 
     /// Nothing goes wrong any more.
@@ -366,7 +368,7 @@ impl World {
             format!("{} {hash} pool {} {progress:?}", tip.height, node.chain.pool.len())
         };
         let lines: Vec<String> = self.nodes.iter().map(line).collect();
-        format!("{:?}, {:?}\n{}", self.now, self.missing_and_lost(), lines.join("\n"))
+        format!("at {:?}, {} lost\n{}", self.now, self.lost(), lines.join("\n"))
     }
 
     /// What stands for the whole run.
@@ -377,6 +379,10 @@ impl World {
     pub(super) fn note(&mut self, node: usize, what: impl Hash) {
         (self.now, node, what).hash(&mut self.trace);
     }
+}
+
+fn has(node: &Node, id: &Id) -> bool {
+    node.chain.pool.contains_key(id) || node.chain.is_confirmed(id)
 }
 
 /// What tells inputs apart in the trace.

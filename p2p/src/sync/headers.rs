@@ -38,13 +38,12 @@ impl Sync {
         self.forest.place(hash).is_some() || chain.find(hash).is_some()
     }
 
-    /// A chain with no more work than this is not stored.
-    pub(super) fn least_work(chain: &impl ChainView) -> Work {
+    /// A chain with no more work than this is not stored, nor are its blocks looked at.
+    pub(crate) fn least_work(chain: &impl ChainView) -> Work {
         let tip = chain.tip();
         let Some(known) = chain.find(&tip.hash) else { return Work::ZERO };
         let block = known.as_parent.bits.target().map_or(Work::ZERO, Target::work);
-        let lacking = (0..LACKING_BLOCKS).fold(Work::ZERO, |sum, _| sum.saturating_add(block));
-        tip.chain_work.saturating_sub(lacking)
+        tip.chain_work.saturating_sub(times(block, LACKING_BLOCKS))
     }
 
     /// Asks for headers whatever is worth asking, of whom is worth asking.
@@ -258,6 +257,15 @@ impl Sync {
             None => {}
         }
     }
+}
+
+/// The work of so many blocks.
+fn times(block: Work, count: u32) -> Work {
+    let bits = (0..u32::BITS.saturating_sub(count.leading_zeros())).rev();
+    bits.fold(Work::ZERO, |sum, bit| {
+        let twice = sum.saturating_add(sum);
+        if count >> bit & 1 == 1 { twice.saturating_add(block) } else { twice }
+    })
 }
 
 /// Hashes at a height, ten below, at doubling distances below those, and genesis.

@@ -144,7 +144,14 @@ fn a_dismissed_peer_is_no_longer_called() {
     let id = world.reaches(1, &dial.address);
     world.peers.dismiss(node(1), world.now);
     world.peers.closed(id, world.now);
-    assert!(world.calls_in_vain(599).is_empty());
+    assert!(world.calls_in_vain(300).is_empty());
+    assert_eq!(world.comes(1, "5.6.7.8:1").err(), Some(Denied::Resting));
+    // Unless the user thinks better of it, and whoever makes the call.
+    world.peers.keep(&at("5.6.7.8:7000"));
+    let id = world.connection();
+    let result = world.connects(id, node(1), &at("5.6.7.8:7000"), Direction::Outbound);
+    assert_eq!(result, Ok(Connected { purpose: Some(Purpose::Keep), evict: None }));
+    assert!(world.comes(1, "5.6.7.8:1").is_ok());
 }
 
 #[test]

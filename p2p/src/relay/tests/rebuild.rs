@@ -162,3 +162,19 @@ fn a_block_that_came_another_way_is_not_waited_for() {
     assert_eq!(judgements(&outputs), [Ignore]);
     assert!(bench.reply(&asked_for, Ok(transactions(&block, &asked_for))).is_empty());
 }
+
+// Whoever is first with a header and nonsense behind it must not keep the block from others.
+#[test]
+fn a_good_announcement_overtakes_a_bad_one_of_the_same_block() {
+    let (mut bench, block) = bench_and_block(4, 4);
+    let mut nonsense = CompactBlock::of(&block, 7, &[]);
+    for short_id in &mut nonsense.short_ids {
+        short_id.0[0] ^= 1;
+    }
+    let outputs = bench.announce(3, Announcement::CompactBlock(Arc::new(nonsense)));
+    let from_liar = only_asked(&outputs);
+    let outputs = bench.announce_compact(1, &block);
+    assert_eq!(judgements(&outputs), [Ignore, Accept], "the first, then the second");
+    assert_eq!(imported(&outputs), [block.hash()]);
+    assert!(bench.reply(&from_liar, Err(Failure::Disconnected)).is_empty());
+}
