@@ -46,6 +46,15 @@ impl Testnet {
         eventually("a block", || self.status().height(node).filter(|reached| *reached >= height))
     }
 
+    /// Waits until nodes have so many peers each, those that run, and all have one tip.
+    fn connected(&self, peers: &[u64]) {
+        eventually(&format!("{peers:?} peers and one tip"), || {
+            let status = self.status();
+            let counted: Vec<u64> = status.each("peers").iter().filter_map(Value::as_u64).collect();
+            (counted == peers && status.0["tips"] == 1).then_some(())
+        });
+    }
+
     /// Takes everything down, and checks that no process is left.
     fn down(&self) {
         self.run(&["down"]);
@@ -104,6 +113,7 @@ fn nodes_are_stopped_killed_and_started_and_keep_their_chain() {
     assert_eq!(String::from_utf8_lossy(&session.stdout).trim(), pid);
 
     let height = testnet.grown(1, 1);
+    testnet.connected(&[1, 2, 1]);
     testnet.run(&["kill", "node-1"]);
     testnet.run(&["stop", "3"]);
     let status = testnet.status();
@@ -123,6 +133,7 @@ fn nodes_are_stopped_killed_and_started_and_keep_their_chain() {
     assert_eq!(testnet.status().each("pid"), running.each("pid"));
 
     testnet.run(&["up", "--nodes", "4"]);
+    testnet.connected(&[1, 2, 2, 1]);
     assert!(testnet.fails(&["up", "--nodes", "3"]).contains("(nodes: 4, not 3)"));
     let height = testnet.status().height(1).unwrap();
     testnet.down();
@@ -130,6 +141,7 @@ fn nodes_are_stopped_killed_and_started_and_keep_their_chain() {
     testnet.run(&["up"]);
     assert!(testnet.status().height(1).unwrap() >= height);
     assert_eq!(testnet.status().each("api")[..3], first.each("api"));
+    testnet.connected(&[1, 2, 2, 1]);
 
     testnet.run(&["down", "--delete"]);
     assert!(!testnet.dir.exists() && testnet.processes().is_empty());
@@ -158,11 +170,14 @@ fn a_node_whose_port_is_taken_moves() {
     let before = testnet.status();
     testnet.run(&["stop", "1"]);
     let api = before.node(1)["api"].as_str().unwrap().strip_prefix("http://").unwrap().to_owned();
-    let taken = TcpListener::bind(&api).unwrap();
+    let call = before.node(1)["peer_address"].as_str().unwrap().replace("/ip4/127.0.0.1/tcp/", "");
+    let taken = [api, format!("127.0.0.1:{call}")].map(|at| TcpListener::bind(at).unwrap());
     testnet.run(&["start", "1"]);
     let after = testnet.status();
     assert_eq!(after.each("state"), ["running"; 2]);
-    assert_ne!(after.node(1)["api"], before.node(1)["api"]);
+    for port in ["api", "peer_address"] {
+        assert_ne!(after.node(1)[port], before.node(1)[port]);
+    }
     assert_eq!(after.node(2), &{
         let mut same = before.node(2).clone();
         // What changes by itself.
@@ -171,6 +186,8 @@ fn a_node_whose_port_is_taken_moves() {
         }
         same
     });
+    // The neighbour knows the old port only, so it is called.
+    testnet.connected(&[1, 1]);
     drop(taken);
 }
 

@@ -228,7 +228,11 @@ impl Node {
     async fn start(data: &Path, flags: &[&str]) -> Node {
         let mut command =
             chain(&["node", "--network", "dev", "--api", "127.0.0.1:0", "--log", "warn"]);
-        command.args(["--listen", "/ip4/127.0.0.1/tcp/0"]).args(flags).arg("--data").arg(data);
+        command
+            .args(["--listen", "/ip4/127.0.0.1/tcp/0", "--discover", "false"])
+            .args(flags)
+            .arg("--data")
+            .arg(data);
         let child = command.spawn().unwrap();
         let mut node = Node {
             child,

@@ -56,6 +56,9 @@ pub struct Settings {
     /// Most peers; 0 for a node that is alone [default: 112]
     #[arg(long, env = "CHAIN_MAX_PEERS", value_name = "N")]
     max_peers: Option<u32>,
+    /// Whether to look for other nodes; `false` calls those alone that --peer names [default: true]
+    #[arg(long, env = "CHAIN_DISCOVER", value_name = "BOOL")]
+    discover: Option<bool>,
     /// Whether to find nodes on the local network by mDNS, and be found
     ///
     /// Default: true, on `dev` false.
@@ -126,8 +129,19 @@ impl Settings {
         wishes: Wishes,
     ) -> Settings {
         let (network, log) = (Some(network.to_owned()), Some("warn".to_owned()));
-        let Wishes { listen, peer, max_peers, mdns } = wishes;
-        Settings { network, data, api, listen, peer, max_peers, mdns, log, ..Settings::default() }
+        let Wishes { listen, peer, max_peers, discover, mdns } = wishes;
+        Settings {
+            network,
+            data,
+            api,
+            listen,
+            peer,
+            max_peers,
+            discover,
+            mdns,
+            log,
+            ..Settings::default()
+        }
     }
 
     /// Reads the file if one is named, fills in the defaults, and checks everything.
@@ -159,6 +173,7 @@ impl Settings {
             listen: settings.listen,
             peer: settings.peer,
             max_peers: settings.max_peers,
+            discover: settings.discover,
             mdns: settings.mdns,
         };
         Ok(Config {
@@ -214,6 +229,7 @@ impl Settings {
             listen: self.listen.or(below.listen),
             peer: self.peer.or(below.peer),
             max_peers: self.max_peers.or(below.max_peers),
+            discover: self.discover.or(below.discover),
             mdns: self.mdns.or(below.mdns),
             mine: self.mine.or(below.mine),
             miner: self.miner.or(below.miner),
@@ -305,6 +321,9 @@ mod tests {
         let peering = flags(&[&other[..], &peers].concat()).check().unwrap().peering;
         assert_eq!((peering.max_peers, peering.mdns, peering.peers.len()), (3, false, 3));
         assert_eq!(peering.listen, peers::Listen::Nowhere);
+        assert!(
+            peering.discover && !flags(&["--discover", "false"]).check().unwrap().peering.discover
+        );
         let message = error(flags(&["--peer", "10.0.0.1:8401"]));
         assert!(message.contains("peer: `10.0.0.1:8401` is no multiaddr"), "{message}");
     }

@@ -28,7 +28,7 @@ impl Peers {
         reader: Reader,
         writer: writer::Handle,
     ) -> Result<Peers> {
-        let Peering { listen, peers, boot_nodes, max_peers, mdns } = peering;
+        let Peering { listen, peers, boot_nodes, max_peers, discover, mdns } = peering;
         let (listen, instead) = match listen {
             _ if max_peers == 0 => (Vec::new(), None),
             Listen::Nowhere => (Vec::new(), None),
@@ -40,6 +40,7 @@ impl Peers {
             peers,
             boot_nodes,
             max_peers,
+            discover,
             mdns: mdns && max_peers > 0,
             data: data.to_owned(),
             agent: AGENT.to_owned(),

@@ -17,7 +17,7 @@ use chain::mempool::Admission;
 use chain::tx::{Id, Transfer};
 use intake::Intake;
 use libp2p::PeerId;
-use rand::rngs::SmallRng;
+use rand::rngs::Xoshiro256PlusPlus;
 use rand::{RngExt, SeedableRng};
 use ring::Ring;
 use std::collections::BTreeSet;
@@ -124,6 +124,18 @@ pub enum Failure {
     Io,
     /// The peer does not speak the protocol.
     Unsupported,
+}
+
+impl Failure {
+    /// What it counts against whoever was asked. A peer that is gone does no harm.
+    pub fn conduct(self) -> Option<Conduct> {
+        match self {
+            Failure::Timeout => Some(Conduct::Timeout),
+            Failure::Malformed => Some(Conduct::Malformed),
+            Failure::Io | Failure::Unsupported => Some(Conduct::BrokenStream),
+            Failure::Disconnected => None,
+        }
+    }
 }
 
 /// What became of a block.
@@ -309,18 +321,16 @@ pub struct Engine {
     importing: BTreeSet<block::Hash>,
     /// Blocks that came from others lately.
     foreign: Ring<block::Hash>,
-    rng: SmallRng,
+    rng: Xoshiro256PlusPlus,
     /// Names this run of the node to others.
     nonce: u64,
-    /// What was last told of.
-    told: Option<(Progress, block::Hash)>,
 }
 
 impl Engine {
     /// A machine that knows nobody. The same seed and inputs give the same outputs; a node takes
     /// another seed each time it starts, that nobody can guess.
     pub fn new(seed: u64) -> Engine {
-        let mut rng = SmallRng::seed_from_u64(seed);
+        let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
         Engine {
             sync: Sync::new(rng.random(), sync::Limits::default()),
             relay: Relay::new(),
@@ -331,7 +341,6 @@ impl Engine {
             foreign: Ring::new(FOREIGN),
             nonce: rng.random(),
             rng,
-            told: None,
         }
     }
 
@@ -349,7 +358,6 @@ impl Engine {
                 self.foreign.insert(block.hash(), ());
             }
         }
-        self.tell_progress(chain, &mut out);
         out
     }
 
@@ -431,15 +439,6 @@ impl Engine {
         }
     }
 
-    /// Tells of the node's state when it is another one.
-    fn tell_progress(&mut self, chain: &impl ChainView, out: &mut Vec<Output>) {
-        let now = Some((self.progress(chain), chain.tip().hash));
-        if now != self.told {
-            self.told = now;
-            out.push(Output::Progress(self.progress(chain)));
-        }
-    }
-
     /// What this node says of itself.
     pub fn status(&self, now: Now, chain: &impl ChainView) -> Status {
         let tip = chain.tip();
@@ -461,3 +460,6 @@ impl Engine {
         self.sync.progress(chain)
     }
 }
+
+#[cfg(test)]
+mod tests;

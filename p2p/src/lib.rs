@@ -55,6 +55,8 @@ pub struct Config {
     pub boot_nodes: Vec<Multiaddr>,
     /// Most peers, `peers` included.
     pub max_peers: usize,
+    /// Whether to look for other nodes; if not, `peers` alone are called.
+    pub discover: bool,
     /// Whether to find nodes on the local network, and be found.
     pub mdns: bool,
     /// The folder for the node's key and what is known of other nodes.

@@ -63,6 +63,8 @@ pub struct Policy {
     pub per_group: usize,
     /// Most outbound connections to one IPv4 /16 or IPv6 /32.
     pub outbound_per_group: usize,
+    /// Whether to call anybody but the peers to keep.
+    pub discover: bool,
     /// No limits by IP or group: for networks where blocks cost nothing anyway. The addresses of a
     /// machine or a local network are free of them everywhere.
     pub relaxed: bool,
@@ -86,6 +88,7 @@ impl Policy {
             per_ip: 3,
             per_group: 12,
             outbound_per_group: 1,
+            discover: true,
             relaxed,
             first_backoff,
             longest_backoff,
@@ -113,8 +116,8 @@ pub enum Denied {
     /// The node or its IP is banned.
     #[error("banned")]
     Banned,
-    /// The node was disconnected for its score a short time ago.
-    #[error("disconnected for its conduct a short time ago")]
+    /// The node was disconnected for its score, or by the user, a short time ago.
+    #[error("disconnected on purpose a short time ago")]
     Resting,
     /// Enough are connected from there.
     #[error("too many connections from this address")]
@@ -241,7 +244,9 @@ impl Peers {
         direction: Direction,
         now: Now,
     ) -> Result<Connected, Denied> {
-        let result = self.check(&peer, address, now).and_then(|()| match direction {
+        let wanted = self.dials.is_kept(&peer)
+            || (direction == Direction::Outbound && self.dials.purpose(address) == Purpose::Keep);
+        let result = self.check(&peer, address, wanted, now).and_then(|()| match direction {
             Direction::Inbound => self.connect_in(connection, peer, address, now),
             Direction::Outbound => self.connect_out(connection, peer, address, now),
         });
@@ -279,7 +284,7 @@ impl Peers {
         address: &Multiaddr,
         now: Now,
     ) -> Result<Connected, Denied> {
-        let purpose = self.dials.purpose(address).unwrap_or(Purpose::Outbound);
+        let purpose = self.dials.purpose(address);
         self.slots.open(connection, peer, address, Some(purpose), now);
         let mut kept = self.dials.kept_peers();
         if purpose == Purpose::Keep {
@@ -293,15 +298,20 @@ impl Peers {
         Ok(Connected { purpose: Some(purpose), evict })
     }
 
-    fn check(&self, peer: &PeerId, address: &Multiaddr, now: Now) -> Result<(), Denied> {
-        let kept = self.dials.is_kept(peer);
+    fn check(
+        &self,
+        peer: &PeerId,
+        address: &Multiaddr,
+        wanted: bool,
+        now: Now,
+    ) -> Result<(), Denied> {
         if *peer == self.local {
             Err(Denied::Ourselves)
         } else if self.is_banned(*peer, now)
             || place::ip(address).is_some_and(|ip| self.is_banned_ip(ip, now))
         {
             Err(Denied::Banned)
-        } else if self.scores.is_resting(peer, now) && !kept {
+        } else if self.scores.is_resting(peer, now) && !wanted {
             Err(Denied::Resting)
         } else if self.slots.with(peer).count() >= MAX_PER_PEER {
             Err(Denied::Duplicate)

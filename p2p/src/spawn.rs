@@ -167,7 +167,7 @@ fn swarm(
 ) -> Result<Swarm<Behaviour>, SpawnError> {
     let id = key.public().to_peer_id();
     let is_private = is_private(chain);
-    let policy = Policy::new(config.max_peers, is_private);
+    let policy = Policy { discover: config.discover, ..Policy::new(config.max_peers, is_private) };
     let mut peers = Peers::open(&config.data, id, policy, clock.now(), seed()?);
     config.peers.iter().for_each(|address| peers.keep(address));
     config.boot_nodes.iter().for_each(|address| peers.boot(address));

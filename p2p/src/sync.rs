@@ -184,11 +184,8 @@ impl<C> Context<'_, C> {
 
     /// Reports a request that has no reply.
     fn blame_failure(&mut self, peer: PeerId, failure: Failure) {
-        match failure {
-            Failure::Timeout => self.report(peer, Conduct::Timeout),
-            Failure::Malformed => self.report(peer, Conduct::Malformed),
-            Failure::Io => self.report(peer, Conduct::BrokenStream),
-            Failure::Disconnected | Failure::Unsupported => {}
+        if let Some(conduct) = failure.conduct() {
+            self.report(peer, conduct);
         }
     }
 }

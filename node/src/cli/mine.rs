@@ -161,6 +161,7 @@ async fn with_own_node(
         peer: args.peer.clone(),
         mdns: args.mdns,
         max_peers: None,
+        discover: None,
     };
     let data = args.place.data().cloned();
     let config = Settings::embedded(network, data, args.api, wishes).check()?;

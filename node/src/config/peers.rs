@@ -22,6 +22,8 @@ pub struct Wishes {
     pub peer: Option<Vec<String>>,
     /// Most peers.
     pub max_peers: Option<u32>,
+    /// Whether to look for nodes besides those named.
+    pub discover: Option<bool>,
     /// Whether to find nodes on the local network, and be found.
     pub mdns: Option<bool>,
 }
@@ -37,6 +39,8 @@ pub struct Peering {
     pub boot_nodes: Vec<Multiaddr>,
     /// Most peers; with 0 the node is alone.
     pub max_peers: usize,
+    /// Whether to look for nodes besides those named.
+    pub discover: bool,
     /// Whether to find nodes on the local network, and be found.
     pub mdns: bool,
 }
@@ -76,7 +80,8 @@ impl Wishes {
             peers: peers.collect::<Result<_>>()?,
             boot_nodes: boot_nodes(&spec.boot_nodes)?,
             max_peers: usize::try_from(max_peers)?,
-            mdns: self.mdns.unwrap_or(everywhere),
+            discover: self.discover.unwrap_or(true),
+            mdns: self.mdns.unwrap_or(everywhere && self.discover.unwrap_or(true)),
         })
     }
 }

@@ -185,7 +185,8 @@ impl Plan {
         flag("--data", folder.node(number).into());
         flag("--api", format!("127.0.0.1:{}", node.api).into());
         flag("--listen", node.multiaddr().into());
-        flag("--mdns", "false".into());
+        // The neighbours of the topology and nobody else.
+        flag("--discover", "false".into());
         flag("--threads", "1".into());
         flag("--cache-mb", CACHE_MB.into());
         let neighbours = self.topology.neighbours(number, self.nodes.len());

@@ -147,13 +147,12 @@ impl Driver {
     /// known.
     pub(super) fn ask_addresses(&mut self, id: PeerId, now: Now) {
         const AGAIN: Duration = Duration::from_secs(600);
-        const ENOUGH: usize = 1_000;
         let Some(peer) = self.linked.get_mut(&id) else { return };
         if peer.status.is_none() || peer.next_addresses.is_none_or(|due| due > now.elapsed) {
             return;
         }
         peer.next_addresses = Some(now.elapsed.saturating_add(AGAIN));
-        if self.peers().known() < ENOUGH {
+        if self.peers().wants_addresses() {
             let max = u8::try_from(crate::message::MAX_ADDRESSES).unwrap_or(u8::MAX);
             debug_assert_eq!(Request::Addresses { max }.protocol(), Protocol::Addresses);
             self.send(id, Request::Addresses { max }, Asked::Addresses);

@@ -4,7 +4,7 @@ use super::{AnnouncementId, Conduct, Failure, Judgement, Now, Output, RequestId}
 use crate::message::Request;
 use chain::block::{Header, Height};
 use libp2p::PeerId;
-use rand::rngs::SmallRng;
+use rand::rngs::Xoshiro256PlusPlus;
 use std::collections::BTreeMap;
 
 /// All peers that are connected, and the heights they last told of.
@@ -17,7 +17,7 @@ pub(crate) struct Step<'a, C> {
     pub(crate) peers: &'a Peers,
     /// Whether the node has caught up with the others once.
     pub(crate) is_synced: bool,
-    pub(crate) rng: &'a mut SmallRng,
+    pub(crate) rng: &'a mut Xoshiro256PlusPlus,
     pub(crate) out: &'a mut Vec<Output>,
     /// Headers that sync should follow, and who announced them.
     pub(crate) for_sync: &'a mut Vec<(PeerId, Header)>,
@@ -36,13 +36,10 @@ impl<C> Step<'_, C> {
         self.out.push(Output::Ask { request, peer, what });
     }
 
-    /// A request failed on its way. A peer that is gone, or does not speak a protocol, does no harm.
+    /// A request failed on its way.
     pub(crate) fn blame(&mut self, peer: PeerId, failure: Failure) {
-        match failure {
-            Failure::Timeout => self.report(peer, Conduct::Timeout),
-            Failure::Malformed => self.report(peer, Conduct::Malformed),
-            Failure::Io => self.report(peer, Conduct::BrokenStream),
-            Failure::Disconnected | Failure::Unsupported => {}
+        if let Some(conduct) = failure.conduct() {
+            self.report(peer, conduct);
         }
     }
 

@@ -133,9 +133,14 @@ impl Dials {
         }
     }
 
-    /// What the call to an address was for.
-    pub(super) fn purpose(&self, address: &Multiaddr) -> Option<Purpose> {
-        self.pending.get(&place::without_peer(address)).map(|(purpose, _)| *purpose)
+    /// What a call to an address is for, also one that somebody else has made.
+    pub(super) fn purpose(&self, address: &Multiaddr) -> Purpose {
+        let address = place::without_peer(address);
+        if self.kept.iter().any(|one| one.address == address) {
+            Purpose::Keep
+        } else {
+            self.pending.get(&address).map_or(Purpose::Outbound, |(purpose, _)| *purpose)
+        }
     }
 
     /// The peers to keep, as far as their ids are known.
@@ -255,6 +260,9 @@ impl Peers {
         self.prune(now);
         let mut dials = self.kept_to_call(now);
         dials.iter().for_each(|dial| self.begin(dial, now));
+        if !self.policy.discover {
+            return dials;
+        }
         let anchors = self.anchors_to_call();
         anchors.iter().for_each(|dial| self.begin(dial, now));
         dials.extend(anchors);

@@ -99,6 +99,12 @@ impl Peers {
         chosen
     }
 
+    /// Whether to ask others for addresses.
+    pub fn wants_addresses(&self) -> bool {
+        const ENOUGH: usize = 1_000;
+        self.policy.discover && self.known() < ENOUGH
+    }
+
     /// How many addresses are known.
     pub fn known(&self) -> usize {
         self.book.iter().count()

@@ -7,7 +7,7 @@ use crate::toy_chain::{ToyChain, transfer};
 use chain::block::{Height, Timestamp};
 use libp2p::multihash::Multihash;
 use rand::SeedableRng;
-use rand::rngs::SmallRng;
+use rand::rngs::Xoshiro256PlusPlus;
 
 fn peer(number: u8) -> PeerId {
     PeerId::from_multihash(Multihash::wrap(0, &[number]).unwrap()).unwrap()
@@ -27,7 +27,7 @@ struct Bench {
     chain: ToyChain,
     peers: Peers,
     is_synced: bool,
-    rng: SmallRng,
+    rng: Xoshiro256PlusPlus,
     elapsed: Duration,
     reports: Vec<(PeerId, Conduct)>,
 }
@@ -40,7 +40,7 @@ impl Bench {
             chain: ToyChain::dev(),
             peers: (0..peers).map(|number| (peer(number), Height::GENESIS)).collect(),
             is_synced: true,
-            rng: SmallRng::seed_from_u64(1),
+            rng: Xoshiro256PlusPlus::seed_from_u64(1),
             elapsed: Duration::ZERO,
             reports: Vec::new(),
         }
@@ -66,7 +66,7 @@ impl Bench {
 
     fn pass(&mut self, seconds: u64) -> Vec<Output> {
         self.elapsed += Duration::from_secs(seconds);
-        self.step(|exchange, step, intake| exchange.tick(step, intake))
+        self.step(Exchange::tick)
     }
 
     fn reply(&mut self, request: u64, result: Result<Reply, Failure>) -> Vec<Output> {

@@ -20,7 +20,7 @@ use chain::tx::{Id, Transfer};
 use libp2p::PeerId;
 use libp2p::multihash::Multihash;
 use rand::SeedableRng;
-use rand::rngs::SmallRng;
+use rand::rngs::Xoshiro256PlusPlus;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,7 +40,7 @@ struct Bench {
     peers: Peers,
     importing: BTreeSet<block::Hash>,
     is_synced: bool,
-    rng: SmallRng,
+    rng: Xoshiro256PlusPlus,
     elapsed: Duration,
     next_id: u64,
     for_sync: Vec<(PeerId, Header)>,
@@ -56,7 +56,7 @@ impl Bench {
             peers: (0..peers).map(|number| (peer(number), Height::GENESIS)).collect(),
             importing: BTreeSet::new(),
             is_synced: true,
-            rng: SmallRng::seed_from_u64(1),
+            rng: Xoshiro256PlusPlus::seed_from_u64(1),
             elapsed: Duration::ZERO,
             next_id: 0,
             for_sync: Vec::new(),
@@ -144,7 +144,7 @@ impl Bench {
     /// Lets so many milliseconds pass, with a tick at the end.
     fn pass(&mut self, milliseconds: u64) -> Vec<Output> {
         self.elapsed += Duration::from_millis(milliseconds);
-        self.step(|relay, step, intake, importing| relay.tick(step, intake, importing))
+        self.step(Relay::tick)
     }
 }
 

@@ -12,7 +12,7 @@ use crate::view::ChainView;
 use chain::Params;
 use chain::block::{self, Block};
 use chain::tx::{Id, Memo, Transfer};
-use rand::rngs::SmallRng;
+use rand::rngs::Xoshiro256PlusPlus;
 use rand::{RngExt, SeedableRng};
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -70,7 +70,7 @@ struct Scheduled {
 /// A network.
 pub(super) struct World {
     pub(super) now: Duration,
-    pub(super) rng: SmallRng,
+    pub(super) rng: Xoshiro256PlusPlus,
     pub(super) nodes: Vec<Node>,
     pub(super) links: Vec<Link>,
     pub(super) faults: Faults,
@@ -93,7 +93,7 @@ pub(super) struct World {
 
 impl World {
     pub(super) fn new(seed: u64, nodes: usize, params: &Params) -> World {
-        let mut rng = SmallRng::seed_from_u64(seed);
+        let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
         let chain = ToyChain::new(params.clone());
         let nodes = (0..nodes).map(|number| Node::new(number, rng.random(), chain.clone()));
         let mut world = World {

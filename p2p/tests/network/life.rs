@@ -18,6 +18,7 @@ fn config(folder: &TempDir, listen: &str) -> Config {
         peers: vec![],
         boot_nodes: vec![],
         max_peers: 8,
+        discover: true,
         mdns: false,
         data: folder.path().to_owned(),
         agent: "test/1".into(),

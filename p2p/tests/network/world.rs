@@ -262,7 +262,9 @@ impl Node {
         let listen = listen.into_iter().map(without_id).collect();
         let data = folder.path().to_owned();
         let agent = "test/1".to_owned();
-        let config = Config { listen, peers, boot_nodes: vec![], max_peers, mdns, data, agent };
+        let boot_nodes = vec![];
+        let discover = true;
+        let config = Config { listen, peers, boot_nodes, max_peers, discover, mdns, data, agent };
         let news = chain.news();
         let (network, events) = p2p::spawn(config, chain.reader.clone(), news).await?;
         let importer = tokio::spawn(hand_over(events, chain.tasks.clone()));

@@ -144,7 +144,14 @@ fn a_dismissed_peer_is_no_longer_called() {
     let id = world.reaches(1, &dial.address);
     world.peers.dismiss(node(1), world.now);
     world.peers.closed(id, world.now);
-    assert!(world.calls_in_vain(599).is_empty());
+    assert!(world.calls_in_vain(300).is_empty());
+    assert_eq!(world.comes(1, "5.6.7.8:1").err(), Some(Denied::Resting));
+    // Unless the user thinks better of it, and whoever makes the call.
+    world.peers.keep(&at("5.6.7.8:7000"));
+    let id = world.connection();
+    let result = world.connects(id, node(1), &at("5.6.7.8:7000"), Direction::Outbound);
+    assert_eq!(result, Ok(Connected { purpose: Some(Purpose::Keep), evict: None }));
+    assert!(world.comes(1, "5.6.7.8:1").is_ok());
 }
 
 #[test]
@@ -165,6 +172,16 @@ fn calls_are_a_tenth_of_a_second_apart_and_go_to_different_groups() {
     }
     // No more than there are places for, as long as nobody has answered.
     assert_eq!(groups.len(), world.peers.policy.max_outbound);
+}
+
+#[test]
+fn without_discovery_only_peers_to_keep_are_called() {
+    let mut world = World::with(Policy { discover: false, ..Policy::new(112, false) });
+    world.peers.boot(&at("9.9.9.9:9"));
+    world.peers.heard(Source::Mdns, &[told(1, &["192.168.0.1:1"])], world.now);
+    world.peers.keep(&at("5.6.7.8:7000"));
+    let calls = world.calls_in_vain(300);
+    assert!(calls.len() > 10 && calls.iter().all(|dial| dial.purpose == Purpose::Keep));
 }
 
 #[test]
@@ -189,6 +206,17 @@ fn boot_nodes_are_called_when_nobody_is_known_or_nobody_answers() {
         world.peers.greeted(node(one), world.now);
     }
     assert!(world.calls_in_vain(60).is_empty());
+}
+
+#[test]
+fn a_node_that_does_not_discover_calls_those_to_keep_alone() {
+    let mut world = World::with(Policy { discover: false, ..Policy::new(112, false) });
+    world.peers.boot(&at("9.9.9.9:9"));
+    world.peers.heard(Source::User, &[told(1, &["20.0.0.1:1"])], world.now);
+    assert!(world.calls_in_vain(60).is_empty());
+    world.peers.keep(&at("5.6.7.8:7000"));
+    let calls = world.calls_in_vain(60);
+    assert!(!calls.is_empty() && calls.iter().all(|dial| dial.purpose == Purpose::Keep));
 }
 
 // N31

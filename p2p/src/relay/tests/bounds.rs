@@ -38,7 +38,7 @@ fn blocks_that_wait_for_their_parent_are_few_and_of_many_peers() {
 fn which_waiting_block_has_to_go_is_drawn_by_lot_from_the_seed() {
     let survivors = |seed| {
         let mut bench = Bench::with_peers(40);
-        bench.rng = SmallRng::seed_from_u64(seed);
+        bench.rng = Xoshiro256PlusPlus::seed_from_u64(seed);
         let (parent, children) = parent_and_children(&bench, 200);
         bench.announce_block(0, &parent);
         for (number, child) in (0..).zip(&children) {
