@@ -41,8 +41,14 @@ pub enum Kernel {
 
 impl Kernel {
     /// Every kernel there is.
-    pub const ALL: [Kernel; 6] =
-        [Kernel::Scalar, Kernel::Compression, Kernel::ShaNi, Kernel::Avx2, Kernel::Avx512, Kernel::ShaNi512];
+    pub const ALL: [Kernel; 6] = [
+        Kernel::Scalar,
+        Kernel::Compression,
+        Kernel::ShaNi,
+        Kernel::Avx2,
+        Kernel::Avx512,
+        Kernel::ShaNi512,
+    ];
 
     /// The one that is fastest on this CPU, by a trial of some milliseconds each, of those that
     /// find what `Header::hash` finds.

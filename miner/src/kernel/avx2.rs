@@ -134,6 +134,8 @@ pub(super) fn small1(x: Vector) -> Vector {
 #[inline]
 #[target_feature(enable = "avx2")]
 pub(super) fn order(mut first: Vector, mut a: Vector) -> (Vector, Vector) {
-    unsafe { std::arch::asm!("/* {} {} */", inout(ymm_reg) first, inout(ymm_reg) a, options(nomem, nostack, preserves_flags)); }
+    unsafe {
+        std::arch::asm!("/* {} {} */", inout(ymm_reg) first, inout(ymm_reg) a, options(nomem, nostack, preserves_flags));
+    }
     (first, a)
 }

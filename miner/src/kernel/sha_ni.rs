@@ -288,8 +288,8 @@ fn in_pairs(even: Vector, odd: Vector) -> Sums {
 #[inline]
 #[target_feature(enable = "avx2")]
 fn in_lanes([n0, n1, n4, n5, n2, n3, n6, n7]: [__m128i; 8]) -> [Vector; 4] {
-    let [n0, n1, n2, n3] = [(n0, n4), (n1, n5), (n2, n6), (n3, n7)]
-        .map(|(low, high)| _mm256_set_m128i(high, low));
+    let [n0, n1, n2, n3] =
+        [(n0, n4), (n1, n5), (n2, n6), (n3, n7)].map(|(low, high)| _mm256_set_m128i(high, low));
     let (low0, high0) = (_mm256_unpacklo_epi32(n0, n1), _mm256_unpackhi_epi32(n0, n1));
     let (low2, high2) = (_mm256_unpacklo_epi32(n2, n3), _mm256_unpackhi_epi32(n2, n3));
     [
