@@ -2,6 +2,7 @@
 
 use crate::forge::{RICH, key, pay, somebody, text};
 use crate::harness::{Answer, Node, eventually, run, verified};
+use chain::Transfer;
 use serde_json::{Value, json};
 use std::fs;
 use std::net::TcpListener;
@@ -38,6 +39,14 @@ fn agree(nodes: &[&Node]) {
 
 fn generate(node: &Node, blocks: u32) {
     node.generate(blocks, &text(somebody(1))).unwrap();
+}
+
+fn send(node: &Node, transfer: &Transfer) -> Value {
+    let body = hex::encode(transfer.encode());
+    let answer =
+        node.ask("POST", "/v1/transactions", &["Content-Type: text/plain"], body.as_bytes());
+    assert_eq!(answer.status, 201, "{answer:?}");
+    Value::from(transfer.id().to_string())
 }
 
 fn waiting(node: &Node) -> Vec<Value> {
@@ -92,11 +101,7 @@ fn a_transfer_sent_to_one_node_waits_on_the_other_until_its_block() {
         (&a, &b, pay(&rich[0], 0, somebody(2), 1_000)),
         (&b, &a, pay(&rich[1], 0, somebody(2), 2_000)),
     ] {
-        let body = hex::encode(transfer.encode());
-        let headers = ["Content-Type: text/plain"];
-        let answer = from.ask("POST", "/v1/transactions", &headers, body.as_bytes());
-        assert_eq!(answer.status, 201, "{answer:?}");
-        let id = Value::from(transfer.id().to_string());
+        let id = send(from, &transfer);
         eventually("the transfer", || waiting(to).contains(&id).then_some(()));
     }
     generate(&b, 1);
@@ -111,11 +116,8 @@ fn what_waited_before_they_met_is_exchanged() {
     let (_folder, [a, b]) = places();
     let a = Node::start(&a, &[]);
     let transfer = pay(&key(RICH[0]), 0, somebody(2), 1_000);
-    let body = hex::encode(transfer.encode());
-    let headers = ["Content-Type: text/plain"];
-    assert_eq!(a.ask("POST", "/v1/transactions", &headers, body.as_bytes()).status, 201);
+    let id = send(&a, &transfer);
     let b = joined(&b, &a);
-    let id = Value::from(transfer.id().to_string());
     eventually("the transfer", || waiting(&b).contains(&id).then_some(()));
 }
 
@@ -300,9 +302,7 @@ fn a_heavier_chain_wins_when_two_meet() {
     let (_folder, [a, b]) = places();
     let (a, b) = (Node::start(&a, &[]), Node::start(&b, &[]));
     let transfer = pay(&key(RICH[0]), 0, somebody(2), 1_000);
-    let body = hex::encode(transfer.encode());
-    let headers = ["Content-Type: text/plain"];
-    assert_eq!(a.ask("POST", "/v1/transactions", &headers, body.as_bytes()).status, 201);
+    let id = send(&a, &transfer);
     generate(&a, 30);
     generate(&b, 31);
     let heavier = b.tip();
@@ -311,9 +311,46 @@ fn a_heavier_chain_wins_when_two_meet() {
     agree(&[&a, &b]);
     assert_eq!(a.tip(), heavier);
     // What the lighter branch had confirmed waits again, on both.
-    let id = Value::from(transfer.id().to_string());
     for node in [&a, &b] {
         eventually("the transfer", || waiting(node).contains(&id).then_some(()));
+    }
+}
+
+// N33
+#[test]
+fn two_halves_that_were_apart_heal_and_lose_no_transfer() {
+    let (_folder, [a, b, c, d]) = places();
+    let (a, c) = (Node::start(&a, &[]), Node::start(&c, &[]));
+    let (b, d) = (joined(&b, &a), joined(&d, &c));
+    let mut sent = Vec::new();
+    for (half, blocks, from) in [([&a, &b], 200_u32, 0), ([&c, &d], 201, 1)] {
+        for nonce in 0..10_u32 {
+            let transfer = pay(&key(RICH[from]), nonce.into(), somebody(2), 1_000);
+            sent.push(send(half[0], &transfer));
+            // The last ones are not mined yet when the halves meet.
+            if nonce < 9 {
+                generate(half[0], blocks / 9 + u32::from(nonce < blocks % 9));
+            }
+        }
+        agree(&half);
+        assert_eq!(u64::from(blocks), half[1].tip().height);
+    }
+    let heavier = d.tip();
+    let begun = Instant::now();
+    assert_eq!(connect(&b, &c).status, 201);
+    agree(&[&a, &b, &c, &d]);
+    let took = begun.elapsed();
+    assert_eq!(a.tip(), heavier);
+    assert!(took < Duration::from_secs(10), "{took:?}");
+    // Of the lighter half all ten wait again, of the heavier one the last.
+    for node in [&a, &b, &c, &d] {
+        eventually("all transfers", || (waiting(node).len() == 11).then_some(()));
+    }
+    generate(&c, 1);
+    agree(&[&a, &b, &c, &d]);
+    for id in &sent {
+        let transfer = b.get(&format!("/v1/transactions/{}", id.as_str().unwrap())).json();
+        assert_eq!(transfer["status"], "confirmed", "{transfer}");
     }
 }
 

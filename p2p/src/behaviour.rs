@@ -4,7 +4,7 @@
 mod exchange;
 mod gossip;
 
-pub(crate) use exchange::{Exchange, ExchangeEvent, Gibberish};
+pub(crate) use exchange::{Exchange, ExchangeEvent, Gibberish, Heard};
 pub(crate) use gossip::{GRAYLIST, Gossip};
 
 use crate::gate::Gate;
@@ -38,19 +38,17 @@ pub(crate) struct Behaviour {
 /// How it is set.
 pub(crate) struct Setting<'a> {
     pub(crate) genesis: block::Hash,
-    /// Everybody may sit on one machine: nothing is counted by address.
-    pub(crate) is_private: bool,
     pub(crate) agent: &'a str,
     pub(crate) mdns: bool,
 }
 
 impl Behaviour {
     pub(crate) fn new(key: &Keypair, gate: Gate, setting: &Setting) -> Behaviour {
-        let Setting { genesis, is_private, mdns, .. } = *setting;
+        let Setting { genesis, mdns, .. } = *setting;
         let exchange = |protocol| exchange::build(genesis, protocol);
         Behaviour {
             gate,
-            gossip: gossip::build(genesis, is_private),
+            gossip: gossip::build(genesis),
             hello: exchange(Protocol::Hello),
             headers: exchange(Protocol::Headers),
             blocks: exchange(Protocol::Blocks),

@@ -3,10 +3,12 @@
 
 mod announcements;
 mod calls;
+mod clocks;
 mod greeting;
 mod lines;
 mod links;
 mod orders;
+mod outgoing;
 mod peer;
 mod requests;
 
@@ -72,6 +74,7 @@ pub(crate) struct Driver {
     saving: Option<JoinHandle<io::Result<()>>>,
     next_save: Duration,
     next_sweep: Duration,
+    next_clock_warning: Duration,
 }
 
 impl Driver {
@@ -95,6 +98,7 @@ impl Driver {
             saving: None,
             next_save: clock.now().elapsed.saturating_add(SAVE_EVERY),
             next_sweep: Duration::ZERO,
+            next_clock_warning: Duration::ZERO,
             wires,
         }
     }
@@ -253,6 +257,7 @@ impl Driver {
             self.look_at_gossip(peer, now);
             self.ask_addresses(peer, now);
         }
+        self.compare_clocks(now);
     }
 
     /// Saves what is known of other nodes, beside the driver.

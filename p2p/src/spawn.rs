@@ -172,7 +172,7 @@ fn swarm(
     config.peers.iter().for_each(|address| peers.keep(address));
     config.boot_nodes.iter().for_each(|address| peers.boot(address));
     let genesis = chain.params().genesis_hash();
-    let setting = Setting { genesis, is_private, agent: &config.agent, mdns: config.mdns };
+    let setting = Setting { genesis, agent: &config.agent, mdns: config.mdns };
     let behaviour = Behaviour::new(key, Gate::new(peers, clock), &setting);
     let transport = transport::build(key, genesis, counters)
         .map_err(|error| SpawnError::System(error.to_string()))?;

@@ -2,7 +2,9 @@
 
 #![allow(unsafe_code, reason = "instructions that not every CPU has")]
 
-use super::lanes::{Found, lanes};
+use super::known::{Begun, First, LAST_ROUND, SECOND};
+use super::lanes::{Found, rounds, schedule};
+use super::sha256::{self, DIGEST_BITS, HEADER_BITS, PADDING};
 use super::unroll::unroll;
 use crate::work::Stem;
 #[allow(clippy::wildcard_imports, reason = "intrinsics have names that nothing else has")]
@@ -10,9 +12,10 @@ use std::arch::x86_64::*;
 use std::hint::black_box;
 use std::ops::RangeInclusive;
 
-type Vector = __m256i;
+pub(super) type Vector = __m256i;
 
-lanes!("avx2");
+schedule!("avx2");
+rounds!("avx2");
 
 pub(super) fn is_available() -> bool {
     is_x86_feature_detected!("avx2")
@@ -26,9 +29,7 @@ pub(super) fn scan(stem: &Stem, nonces: RangeInclusive<u32>, candidates: &mut Ve
 
 #[target_feature(enable = "avx2")]
 fn scan_groups(known: &First, limit: u32, mut found: Found<'_, 8>) {
-    let lanes = _mm256_set_epi32(7, 6, 5, 4, 3, 2, 1, 0);
-    let limit = splat(limit);
-    let mut nonce = add(splat(found.first()), lanes);
+    let mut nonce = add(splat(found.first()), numbers());
     for group in 0..found.groups() {
         // Hidden, lest the compiler move the addition of a constant to where the next round waits.
         let (known, constants) = (black_box(known), black_box(&SECOND));
@@ -38,81 +39,103 @@ fn scan_groups(known: &First, limit: u32, mut found: Found<'_, 8>) {
         let mut second = Chain::second(constants, first.digest(known));
         unroll!(30, I => { second.second_step::<{ I + 2 }>(constants); });
         unroll!(30, I => { second.second_step::<{ I + 32 }>(constants); });
-        let last = swap_bytes(second.state[4]);
-        let hits = _mm256_cmpeq_epi32(_mm256_min_epu32(last, limit), last);
-        let hits = _mm256_movemask_ps(_mm256_castsi256_ps(hits));
+        let hits = at_most(swap_bytes(second.state[4]), limit);
         if hits != 0 {
-            found.push(group, hits.cast_unsigned());
+            found.push(group, hits);
         }
         nonce = add(nonce, splat(8));
     }
 }
 
+/// The numbers of the lanes.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn splat(word: u32) -> Vector {
+pub(super) fn numbers() -> Vector {
+    _mm256_set_epi32(7, 6, 5, 4, 3, 2, 1, 0)
+}
+
+/// A bit for each lane: whether it is at most the limit.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub(super) fn at_most(x: Vector, limit: u32) -> u32 {
+    let at_most = _mm256_cmpeq_epi32(_mm256_min_epu32(x, splat(limit)), x);
+    _mm256_movemask_ps(_mm256_castsi256_ps(at_most)).cast_unsigned()
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+pub(super) fn splat(word: u32) -> Vector {
     _mm256_set1_epi32(word.cast_signed())
 }
 
 #[inline]
 #[target_feature(enable = "avx2")]
-fn add(x: Vector, y: Vector) -> Vector {
+pub(super) fn add(x: Vector, y: Vector) -> Vector {
     _mm256_add_epi32(x, y)
 }
 
 #[inline]
 #[target_feature(enable = "avx2")]
-fn swap_bytes(x: Vector) -> Vector {
+pub(super) fn swap_bytes(x: Vector) -> Vector {
     let order = _mm_set_epi8(12, 13, 14, 15, 8, 9, 10, 11, 4, 5, 6, 7, 0, 1, 2, 3);
     _mm256_shuffle_epi8(x, _mm256_broadcastsi128_si256(order))
 }
 
 #[inline]
 #[target_feature(enable = "avx2")]
-fn choose(e: Vector, f: Vector, g: Vector) -> Vector {
+pub(super) fn choose(e: Vector, f: Vector, g: Vector) -> Vector {
     xor(g, _mm256_and_si256(e, xor(f, g)))
 }
 
 #[inline]
 #[target_feature(enable = "avx2")]
-fn majority(a: Vector, b: Vector, c: Vector) -> Vector {
+pub(super) fn majority(a: Vector, b: Vector, c: Vector) -> Vector {
     // The next round has the xor of its b and c from here.
     xor(b, _mm256_and_si256(xor(a, b), xor(b, c)))
 }
 
 #[inline]
 #[target_feature(enable = "avx2")]
-fn xor(x: Vector, y: Vector) -> Vector {
+pub(super) fn xor(x: Vector, y: Vector) -> Vector {
     _mm256_xor_si256(x, y)
 }
 
 /// Rotates to the right.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn rotate<const RIGHT: i32, const LEFT: i32>(x: Vector) -> Vector {
+pub(super) fn rotate<const RIGHT: i32, const LEFT: i32>(x: Vector) -> Vector {
     xor(_mm256_srli_epi32::<RIGHT>(x), _mm256_slli_epi32::<LEFT>(x))
 }
 
 #[inline]
 #[target_feature(enable = "avx2")]
-fn big0(x: Vector) -> Vector {
+pub(super) fn big0(x: Vector) -> Vector {
     xor(xor(rotate::<2, 30>(x), rotate::<13, 19>(x)), rotate::<22, 10>(x))
 }
 
 #[inline]
 #[target_feature(enable = "avx2")]
-fn big1(x: Vector) -> Vector {
+pub(super) fn big1(x: Vector) -> Vector {
     xor(xor(rotate::<6, 26>(x), rotate::<11, 21>(x)), rotate::<25, 7>(x))
 }
 
 #[inline]
 #[target_feature(enable = "avx2")]
-fn small0(x: Vector) -> Vector {
+pub(super) fn small0(x: Vector) -> Vector {
     xor(xor(rotate::<7, 25>(x), rotate::<18, 14>(x)), _mm256_srli_epi32::<3>(x))
 }
 
 #[inline]
 #[target_feature(enable = "avx2")]
-fn small1(x: Vector) -> Vector {
+pub(super) fn small1(x: Vector) -> Vector {
     xor(xor(rotate::<17, 15>(x), rotate::<19, 13>(x)), _mm256_srli_epi32::<10>(x))
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+pub(super) fn order(mut first: Vector, mut a: Vector) -> (Vector, Vector) {
+    unsafe {
+        std::arch::asm!("/* {} {} */", inout(ymm_reg) first, inout(ymm_reg) a, options(nomem, nostack, preserves_flags));
+    }
+    (first, a)
 }

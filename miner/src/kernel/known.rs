@@ -10,9 +10,10 @@ use crate::work::Stem;
 pub(super) struct Begun {
     /// The state after that round, but for the word, which adds to a and e.
     pub(super) state: [u32; 8],
-    /// The constants of the rounds, with what else is known added: words of the message, and h of
-    /// the three rounds after the first.
+    /// The constants of the rounds, with what is known of the words added.
     pub(super) constants: [u32; 64],
+    /// The same of the three rounds after the first, with their h added, which is known too.
+    pub(super) with_h: [u32; 3],
 }
 
 impl Begun {
@@ -26,12 +27,13 @@ impl Begun {
             t += 1;
         }
         let state = round(before, constants[first]);
-        let mut later = 1;
-        while later <= 3 {
-            constants[first + later] = constants[first + later].wrapping_add(before[7 - later]);
-            later += 1;
+        let mut with_h = [0; 3];
+        let mut i = 0;
+        while i < 3 {
+            with_h[i] = constants[first + 1 + i].wrapping_add(state[7 - i]);
+            i += 1;
         }
-        Begun { state, constants }
+        Begun { state, constants, with_h }
     }
 }
 
@@ -49,6 +51,7 @@ pub(super) const LAST_ROUND: usize = 60;
 
 /// The first hash of a stem's headers. Its first round that depends on the nonce is round 3.
 #[derive(Clone, Copy)]
+#[repr(align(64))]
 pub(super) struct First {
     /// What the rounds add to.
     pub(super) midstate: [u32; 8],

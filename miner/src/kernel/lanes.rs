@@ -39,61 +39,39 @@ impl<const LANES: u32> Found<'_, LANES> {
     }
 }
 
-/// Defines the steps of the two hashes, in a file that has a type `Vector` and, on its lanes,
-/// `splat`, `add`, `choose`, `majority`, `big0`, `big1`, `small0` and `small1`.
-///
-/// A step is a round and, where nothing waits for them, the next round's word and the sum of its
-/// h, constant and word. What is 0 or the same in all lanes is not computed.
-macro_rules! lanes {
+/// Defines the message schedules of the two hashes, in a file that has a type `Vector` and, on its
+/// lanes, `splat`, `add`, `small0` and `small1`. What is 0 or the same in all lanes is not
+/// computed.
+macro_rules! schedule {
     ($features:literal) => {
-        use super::known::{Begun, First, LAST_ROUND, SECOND};
-        use super::sha256::{self, DIGEST_BITS, HEADER_BITS, PADDING};
-
-        /// A hash between two rounds.
+        /// The last sixteen words of a schedule, each in its place modulo 16.
         #[derive(Clone, Copy)]
-        struct Chain {
-            state: [Vector; 8],
-            /// The last sixteen words of the schedule, each in its place modulo 16.
-            words: [Vector; 16],
-            /// h, the constant and the word of the coming round.
-            next: Vector,
-        }
+        struct Schedule([Vector; 16]);
 
-        impl Chain {
-            /// The first hash, to go on with `first_step::<5>`.
+        impl Schedule {
+            /// The first hash's up to word 17.
             #[inline]
             #[target_feature(enable = $features)]
-            fn first(known: &First, nonce: Vector) -> Chain {
+            fn first(nonce: Vector) -> Schedule {
                 let mut words = [splat(0); 16];
                 words[3] = nonce;
-                Chain::begin(&known.begun, nonce, words, splat(known.begun.constants[4]))
+                Schedule(words)
             }
 
-            /// The second hash, to go on with `second_step::<2>`.
+            /// The second hash's up to word 15.
             #[inline]
             #[target_feature(enable = $features)]
-            fn second(second: &Begun, digest: [Vector; 8]) -> Chain {
+            fn second(digest: [Vector; 8]) -> Schedule {
                 let mut words = [splat(0); 16];
                 words[..8].copy_from_slice(&digest);
-                let next = add(splat(second.constants[1]), digest[1]);
-                Chain::begin(second, digest[0], words, next)
+                Schedule(words)
             }
 
+            /// Word `T` of the first hash, 18 or a later one.
             #[inline]
             #[target_feature(enable = $features)]
-            fn begin(begun: &Begun, word: Vector, words: [Vector; 16], next: Vector) -> Chain {
-                let [a, b, c, d, e, f, g, h] = begun.state;
-                let (a, e) = (add(splat(a), word), add(splat(e), word));
-                let [b, c, d, f, g, h] =
-                    [splat(b), splat(c), splat(d), splat(f), splat(g), splat(h)];
-                Chain { state: [a, b, c, d, e, f, g, h], words, next }
-            }
-
-            /// Round `T - 1` of the first hash and what round `T` needs.
-            #[inline]
-            #[target_feature(enable = $features)]
-            fn first_step<const T: usize>(&mut self, known: &First) {
-                let w = &self.words;
+            fn first_word<const T: usize>(&mut self, known: &First) -> Vector {
+                let w = &self.0;
                 let word = match T {
                     18 => add(splat(known.w18), small0(w[3])),
                     19 => add(splat(known.w19), w[3]),
@@ -107,54 +85,131 @@ macro_rules! lanes {
                     31 => add(self.late::<T>(), splat(known.w31)),
                     32 => add(self.late::<T>(), splat(known.w32)),
                     33 => add(self.late::<T>(), add(splat(known.w17), small0(w[2]))),
-                    34..64 => add(self.late::<T>(), self.early::<T>()),
-                    64 => return self.last_round(),
-                    // Of the three rounds after the first one h is known, and of all these the word.
-                    _ => return self.round(splat(known.begun.constants[T]), T < 7),
+                    _ => add(self.late::<T>(), self.early::<T>()),
                 };
-                self.words[T % 16] = word;
-                self.round(add(splat(known.begun.constants[T]), word), false);
+                self.0[T % 16] = word;
+                word
+            }
+
+            /// Word `T` of the second hash, 16 or a later one.
+            #[inline]
+            #[target_feature(enable = $features)]
+            fn second_word<const T: usize>(&mut self) -> Vector {
+                let w = &self.0;
+                let word = match T {
+                    16 => self.early::<T>(),
+                    17 => add(self.early::<T>(), splat(const { sha256::small1(DIGEST_BITS) })),
+                    18..22 => add(self.early::<T>(), small1(w[(T + 14) % 16])),
+                    22 => add(add(self.early::<T>(), small1(w[4])), splat(DIGEST_BITS)),
+                    23 => {
+                        let early = add(w[7], splat(const { sha256::small0(PADDING) }));
+                        add(self.late::<T>(), early)
+                    }
+                    24 => add(self.late::<T>(), splat(PADDING)),
+                    25..30 => self.late::<T>(),
+                    30 => add(self.late::<T>(), splat(const { sha256::small0(DIGEST_BITS) })),
+                    31 => add(self.late::<T>(), add(small0(w[0]), splat(DIGEST_BITS))),
+                    _ => add(self.late::<T>(), self.early::<T>()),
+                };
+                self.0[T % 16] = word;
+                word
+            }
+
+            /// What the words 16 and 15 places earlier add to word `T`.
+            #[inline]
+            #[target_feature(enable = $features)]
+            fn early<const T: usize>(&self) -> Vector {
+                add(self.0[T % 16], small0(self.0[(T + 1) % 16]))
+            }
+
+            /// What the words 7 and 2 places earlier add to word `T`.
+            #[inline]
+            #[target_feature(enable = $features)]
+            fn late<const T: usize>(&self) -> Vector {
+                add(self.0[(T + 9) % 16], small1(self.0[(T + 14) % 16]))
+            }
+        }
+    };
+}
+
+/// Defines the steps of the two hashes, in a file that has their schedules and, besides what those
+/// need, `choose`, `majority`, `big0` and `big1`.
+///
+/// A step is a round and, where nothing waits for them, the next round's word and the sum of its
+/// h, constant and word.
+macro_rules! rounds {
+    ($features:literal) => {
+        /// A hash between two rounds.
+        #[derive(Clone, Copy)]
+        struct Chain {
+            state: [Vector; 8],
+            schedule: Schedule,
+            /// h, the constant and the word of the coming round.
+            next: Vector,
+        }
+
+        impl Chain {
+            /// The first hash, to go on with `first_step::<5>`.
+            #[inline]
+            #[target_feature(enable = $features)]
+            fn first(known: &First, nonce: Vector) -> Chain {
+                let next = splat(known.begun.with_h[0]);
+                Chain::begin(&known.begun, nonce, Schedule::first(nonce), next)
+            }
+
+            /// The second hash, to go on with `second_step::<2>`.
+            #[inline]
+            #[target_feature(enable = $features)]
+            fn second(second: &Begun, digest: [Vector; 8]) -> Chain {
+                let next = add(splat(second.with_h[0]), digest[1]);
+                Chain::begin(second, digest[0], Schedule::second(digest), next)
+            }
+
+            #[inline]
+            #[target_feature(enable = $features)]
+            fn begin(begun: &Begun, word: Vector, schedule: Schedule, next: Vector) -> Chain {
+                let [a, b, c, d, e, f, g, h] = begun.state;
+                let (a, e) = (add(splat(a), word), add(splat(e), word));
+                let [b, c, d] = [splat(b), splat(c), splat(d)];
+                let [f, g, h] = [splat(f), splat(g), splat(h)];
+                Chain { state: [a, b, c, d, e, f, g, h], schedule, next }
+            }
+
+            /// Round `T - 1` of the first hash and what round `T` needs.
+            #[inline]
+            #[target_feature(enable = $features)]
+            fn first_step<const T: usize>(&mut self, known: &First) {
+                match T {
+                    ..7 => self.round(splat(known.begun.with_h[T - 4]), true),
+                    7..18 => self.round(splat(known.begun.constants[T]), false),
+                    18..64 => {
+                        let word = self.schedule.first_word::<T>(known);
+                        self.round(add(splat(known.begun.constants[T]), word), false);
+                    }
+                    _ => self.round(splat(0), true),
+                }
             }
 
             /// Round `T - 1` of the second hash and what round `T` needs.
             #[inline]
             #[target_feature(enable = $features)]
             fn second_step<const T: usize>(&mut self, second: &Begun) {
-                let w = &self.words;
-                let word = match T {
-                    ..8 => return self.round(add(splat(second.constants[T]), w[T]), T < 4),
-                    8..16 => return self.round(splat(second.constants[T]), false),
-                    16 => self.early::<T>(),
-                    17 => add(self.early::<T>(), splat(const { sha256::small1(DIGEST_BITS) })),
-                    18..22 => add(self.early::<T>(), small1(w[(T + 14) % 16])),
-                    22 => add(add(self.early::<T>(), small1(w[4])), splat(DIGEST_BITS)),
-                    23 => {
-                        let w8 = splat(const { sha256::small0(PADDING) });
-                        add(self.late::<T>(), add(w[7], w8))
+                match T {
+                    ..4 => {
+                        let constant = splat(second.with_h[T - 1]);
+                        self.round(add(constant, self.schedule.0[T]), true);
                     }
-                    24 => add(self.late::<T>(), splat(PADDING)),
-                    25..30 => self.late::<T>(),
-                    30 => add(self.late::<T>(), splat(const { sha256::small0(DIGEST_BITS) })),
-                    31 => add(self.late::<T>(), add(small0(w[0]), splat(DIGEST_BITS))),
-                    32..=LAST_ROUND => add(self.late::<T>(), self.early::<T>()),
-                    _ => return self.last_round(),
-                };
-                self.words[T % 16] = word;
-                self.round(add(splat(second.constants[T]), word), false);
-            }
-
-            /// What the words 16 and 15 places earlier add to word `T` of the schedule.
-            #[inline]
-            #[target_feature(enable = $features)]
-            fn early<const T: usize>(&self) -> Vector {
-                add(self.words[T % 16], small0(self.words[(T + 1) % 16]))
-            }
-
-            /// What the words 7 and 2 places earlier add to word `T` of the schedule.
-            #[inline]
-            #[target_feature(enable = $features)]
-            fn late<const T: usize>(&self) -> Vector {
-                add(self.words[(T + 9) % 16], small1(self.words[(T + 14) % 16]))
+                    4..8 => {
+                        let constant = splat(second.constants[T]);
+                        self.round(add(constant, self.schedule.0[T]), false);
+                    }
+                    8..16 => self.round(splat(second.constants[T]), false),
+                    16..=LAST_ROUND => {
+                        let word = self.schedule.second_word::<T>();
+                        self.round(add(splat(second.constants[T]), word), false);
+                    }
+                    _ => self.round(splat(0), true),
+                }
             }
 
             /// A round. `next` is what adds to the next round's h, or already has it added.
@@ -163,15 +218,10 @@ macro_rules! lanes {
             fn round(&mut self, next: Vector, has_h: bool) {
                 let [a, b, c, d, e, f, g, _] = self.state;
                 let first = add(add(self.next, choose(e, f, g)), big1(e));
+                let (first, a) = order(first, a);
                 let second = add(big0(a), majority(a, b, c));
                 self.next = if has_h { next } else { add(g, next) };
                 self.state = [add(first, second), a, b, c, add(d, first), e, f, g];
-            }
-
-            #[inline]
-            #[target_feature(enable = $features)]
-            fn last_round(&mut self) {
-                self.round(splat(0), true);
             }
 
             /// The first hash, after its last round.
@@ -187,4 +237,4 @@ macro_rules! lanes {
         }
     };
 }
-pub(super) use lanes;
+pub(super) use {rounds, schedule};

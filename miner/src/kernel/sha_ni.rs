@@ -1,199 +1,301 @@
-//! Four nonces side by side with the SHA extensions of x86: the instruction for two rounds takes
-//! half the time that the next rounds of the same hash wait for it.
+//! Eight nonces side by side with the SHA extensions of x86, and two such groups at a time: the
+//! second hash of one beside the first hash of another. Of the extensions only the instruction
+//! for two rounds is used. Those for the schedule would keep it waiting, so schedules are made in
+//! the lanes of vectors, by what of the CPU is idle meanwhile.
 
 #![allow(unsafe_code, reason = "instructions that not every CPU has")]
 
-use super::known::First;
-use super::lanes::Found;
-use super::sha256::{DIGEST_BITS, HEADER_BITS, INITIAL, K, PADDING, small0};
+use super::avx2::{Vector, add, at_most, numbers, splat, swap_bytes};
+use super::known::{Begun, First, SECOND};
+use super::lanes::{Found, schedule};
+use super::sha256::{self, DIGEST_BITS, HEADER_BITS, PADDING};
 use super::unroll::unroll;
 use crate::work::Stem;
-#[allow(clippy::wildcard_imports, reason = "intrinsics have names that nothing else has")]
 use std::arch::x86_64::*;
 use std::hint::black_box;
 use std::ops::RangeInclusive;
 
-/// Four words, the first one lowest.
-type Words = __m128i;
+/// Defines `scan`, for vectors' instructions that a module names and has `small0` and `small1` of.
+///
+/// Both hashes take four phases, in turn. A phase is fourteen or sixteen rounds, two at a time and
+/// of four nonces side by side, and in between the words for the rounds of the next phase.
+macro_rules! scan {
+    ($features:literal) => {
+        schedule!($features);
 
-pub(super) fn is_available() -> bool {
-    is_x86_feature_detected!("sha") && is_x86_feature_detected!("avx")
-}
+        pub(in super::super) fn scan(
+            stem: &Stem,
+            nonces: RangeInclusive<u32>,
+            candidates: &mut Vec<u32>,
+        ) {
+            assert!(is_available(), concat!("the CPU has ", $features));
+            // SAFETY: the CPU has what the function is compiled for.
+            unsafe { scan_groups(&First::new(stem), stem.limit(), Found::new(nonces, candidates)) }
+        }
 
-pub(super) fn scan(stem: &Stem, nonces: RangeInclusive<u32>, candidates: &mut Vec<u32>) {
-    assert!(is_available(), "the CPU has the SHA extensions");
-    // SAFETY: the CPU has what the function is compiled for.
-    unsafe { scan_groups(&First::new(stem), stem.limit(), Found::new(nonces, candidates)) }
-}
+        #[target_feature(enable = $features)]
+        fn scan_groups(known: &First, limit: u32, mut found: Found<'_, 8>) {
+            let mut nonce = add(splat(found.first()), numbers());
+            let mut digest = [splat(0); 8];
+            let (mut first, mut second) = (States::zero(), States::zero());
+            // By phase and pair of rounds. Hidden when written, lest the compiler take sums out of
+            // vectors instead of from memory.
+            let (mut first_sums, mut second_sums) = ([[[0; 8]; 8]; 4], [[[0; 8]; 8]; 4]);
+            for group in -1..found.groups() {
+                let (known, begun) = (black_box(known), black_box(&SECOND));
+                let (k, second_k) = (&known.begun.constants, &begun.constants);
 
-/// The constants of the rounds, with the words of the message added that are always the same.
-const fn constants(padding: usize, bits: u32) -> [u32; 64] {
-    let mut constants = K;
-    constants[padding] = constants[padding].wrapping_add(PADDING);
-    constants[15] = constants[15].wrapping_add(bits);
-    constants
-}
+                let word = swap_bytes(nonce);
+                let mut words = Schedule::first(word);
+                first_sums[0][7] = in_pairs(splat(0), word);
+                black_box(&mut first_sums);
+                // Rounds 4 to 17, words 18 to 33.
+                let mut even = splat(0);
+                unroll!(16, I => {
+                    const PAIR: usize = I % 8;
+                    if PAIR == 0 {
+                        first.begin(I / 8, &known.begun, &first_sums[0][7]);
+                    }
+                    if PAIR < 7 {
+                        first.rounds(I / 8, &[pair(k, 4 + 2 * PAIR); 8]);
+                    }
+                    let sum = add(splat(k[18 + I]), words.first_word::<{ 18 + I }>(known));
+                    put(&mut first_sums[1], I, &mut even, sum);
+                });
+                black_box(&mut first_sums);
 
-static FIRST: [u32; 64] = constants(4, HEADER_BITS);
-static SECOND: [u32; 64] = constants(8, DIGEST_BITS);
+                let mut second_words = Schedule::second(digest);
+                let sum = |t| add(splat(second_k[t]), digest[t]);
+                second_sums[0][7] = in_pairs(splat(0), digest[0]);
+                second_sums[0][0] = in_pairs(sum(1), sum(2));
+                second_sums[0][1] = in_pairs(sum(3), sum(4));
+                second_sums[0][2] = in_pairs(sum(5), sum(6));
+                second_sums[0][3] = in_pairs(sum(7), splat(second_k[8]));
+                black_box(&mut second_sums);
+                // Rounds 1 to 14, words 15 to 30.
+                let mut second_even = splat(0);
+                unroll!(16, I => {
+                    const PAIR: usize = I % 8;
+                    if PAIR == 0 {
+                        second.begin(I / 8, begun, &second_sums[0][7]);
+                    }
+                    if PAIR < 4 {
+                        second.rounds(I / 8, &second_sums[0][PAIR]);
+                    } else if PAIR < 7 {
+                        second.rounds(I / 8, &[pair(second_k, 1 + 2 * PAIR); 8]);
+                    }
+                    const T: usize = 15 + I;
+                    let mut sum = splat(second_k[T]);
+                    if T > 15 {
+                        sum = add(sum, second_words.second_word::<{ if I == 0 { 16 } else { T } }>());
+                    }
+                    put(&mut second_sums[1], I, &mut second_even, sum);
+                });
+                black_box(&mut second_sums);
 
-#[target_feature(enable = "sha,avx")]
-fn scan_groups(known: &First, limit: u32, mut found: Found<'_, 4>) {
-    let mut nonce = found.first();
-    for group in 0..found.groups() {
-        let known = black_box(known);
-        let mut hashes =
-            [0, 1, 2, 3].map(|side| Hash::first(known, nonce.wrapping_add(side).swap_bytes()));
-        unroll!(16, T => {
-            if T > 0 {
-                for hash in &mut hashes { hash.first_step::<T>(known); }
+                // Rounds 18 to 33, words 34 to 49.
+                unroll!(16, I => {
+                    first.rounds(I / 8, &first_sums[1][I % 8]);
+                    let sum = add(splat(k[34 + I]), words.first_word::<{ 34 + I }>(known));
+                    put(&mut first_sums[2], I, &mut even, sum);
+                });
+                black_box(&mut first_sums);
+
+                // Rounds 15 to 30, words 31 to 46.
+                unroll!(16, I => {
+                    second.rounds(I / 8, &second_sums[1][I % 8]);
+                    let sum = add(splat(second_k[31 + I]), second_words.second_word::<{ 31 + I }>());
+                    put(&mut second_sums[2], I, &mut second_even, sum);
+                });
+                black_box(&mut second_sums);
+
+                // Rounds 34 to 49, words 50 to 63.
+                unroll!(16, I => {
+                    first.rounds(I / 8, &first_sums[2][I % 8]);
+                    if I < 14 {
+                        let sum = add(splat(k[(50 + I) % 64]), words.first_word::<{ 50 + I % 14 }>(known));
+                        put(&mut first_sums[3], I, &mut even, sum);
+                    }
+                });
+                black_box(&mut first_sums);
+
+                // Rounds 31 to 46, words 47 to 60.
+                unroll!(16, I => {
+                    second.rounds(I / 8, &second_sums[2][I % 8]);
+                    if I < 14 {
+                        let sum = add(splat(second_k[47 + I]), second_words.second_word::<{ 47 + I % 14 }>());
+                        put(&mut second_sums[3], I, &mut second_even, sum);
+                    }
+                });
+                black_box(&mut second_sums);
+
+                // Rounds 50 to 63 and 47 to 60.
+                unroll!(16, I => {
+                    if I % 8 < 7 {
+                        first.rounds(I / 8, &first_sums[3][I % 8]);
+                    }
+                });
+                unroll!(16, I => {
+                    if I % 8 < 7 {
+                        second.rounds(I / 8, &second_sums[3][I % 8]);
+                    }
+                });
+                let [_, e, _, _] = in_lanes(second.abef);
+                let hits = at_most(swap_bytes(e), limit);
+                if hits != 0 {
+                    found.push(group, hits);
+                }
+                digest = first.words(&known.midstate);
+                nonce = add(nonce, splat(8));
             }
-        });
-        for hash in &mut hashes {
-            *hash = hash.second(known);
         }
-        unroll!(16, T => {
-            for hash in &mut hashes { hash.second_step::<T>(); }
-        });
-        let mut hits = 0;
-        for (side, hash) in hashes.iter().enumerate() {
-            let last = _mm_cvtsi128_si32(hash.abef).cast_unsigned().wrapping_add(INITIAL[7]);
-            hits |= u32::from(last.swap_bytes() <= limit) << side;
-        }
-        if hits != 0 {
-            found.push(group, hits);
-        }
-        nonce = nonce.wrapping_add(4);
+    };
+}
+/// The schedules in AVX2's vectors.
+pub(super) mod with_avx2 {
+    use super::super::avx2::{small0, small1};
+    use super::*;
+
+    pub(in super::super) fn is_available() -> bool {
+        is_x86_feature_detected!("sha") && is_x86_feature_detected!("avx2")
+    }
+
+    scan!("sha,avx2");
+}
+
+/// The schedules in the same vectors, with instructions that came with AVX-512.
+pub(super) mod with_avx512 {
+    use super::*;
+
+    pub(in super::super) fn is_available() -> bool {
+        with_avx2::is_available() && is_x86_feature_detected!("avx512vl")
+    }
+
+    scan!("sha,avx2,avx512vl");
+
+    #[inline]
+    #[target_feature(enable = "avx512vl")]
+    fn xor(x: Vector, y: Vector, z: Vector) -> Vector {
+        _mm256_ternarylogic_epi32::<0b1001_0110>(x, y, z)
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512vl")]
+    fn small0(x: Vector) -> Vector {
+        xor(_mm256_ror_epi32::<7>(x), _mm256_ror_epi32::<18>(x), _mm256_srli_epi32::<3>(x))
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512vl")]
+    fn small1(x: Vector) -> Vector {
+        xor(_mm256_ror_epi32::<17>(x), _mm256_ror_epi32::<19>(x), _mm256_srli_epi32::<10>(x))
     }
 }
 
-/// A hash between two steps of four rounds. The state is as the instructions want it.
+/// For two rounds, the sum of constant and word: of eight nonces, in the order that `in_pairs`
+/// leaves them in.
+type Sums = [u64; 8];
+
+/// The states of eight nonces in that order. An instruction wants a, b, e and f, another one
+/// c, d, g and h.
 #[derive(Clone, Copy)]
-struct Hash {
-    abef: Words,
-    cdgh: Words,
-    /// The last sixteen words of the schedule, four by four, each four in their place modulo 4.
-    words: [Words; 4],
+struct States {
+    abef: [__m128i; 8],
+    cdgh: [__m128i; 8],
 }
 
-impl Hash {
-    /// The first hash after round 3.
+impl States {
     #[inline]
-    #[target_feature(enable = "sha,avx")]
-    fn first(known: &First, nonce: u32) -> Hash {
-        let (abef, cdgh) = split(known.after_two);
-        let words = four([known.w2, nonce, 0, 0]);
-        let constants = four([K[2], K[3], 0, 0]);
-        let next = _mm_sha256rnds2_epu32(cdgh, abef, _mm_add_epi32(words, constants));
-        let late = [
-            known.w16,
-            known.w17,
-            known.w18.wrapping_add(small0(nonce)),
-            known.w19.wrapping_add(nonce),
-        ];
-        let zero = _mm_setzero_si128();
-        Hash { abef: next, cdgh: abef, words: [four(late), zero, zero, zero] }
+    #[target_feature(enable = "avx2")]
+    fn zero() -> States {
+        States { abef: [_mm_setzero_si128(); 8], cdgh: [_mm_setzero_si128(); 8] }
     }
 
-    /// The second hash, of a first hash after all its rounds.
+    /// Begins the hashes of the first or the last four nonces. The lower half of a nonce's
+    /// `words` is zero, the upper one the word.
     #[inline]
-    #[target_feature(enable = "sha,avx")]
-    fn second(&self, known: &First) -> Hash {
-        let (abef, cdgh) = split(known.midstate);
-        let abef = _mm_shuffle_epi32::<0b00_01_10_11>(_mm_add_epi32(self.abef, abef));
-        let cdgh = _mm_shuffle_epi32::<0b00_01_10_11>(_mm_add_epi32(self.cdgh, cdgh));
-        let abcd = _mm_unpacklo_epi64(abef, cdgh);
-        let efgh = _mm_unpackhi_epi64(abef, cdgh);
-        let (abef, cdgh) = split(INITIAL);
-        let padding = four([PADDING, 0, 0, 0]);
-        let bits = four([0, 0, 0, DIGEST_BITS]);
-        Hash { abef, cdgh, words: [abcd, efgh, padding, bits] }
-    }
-
-    /// The rounds from `4 * T` of the first hash and the words they need.
-    #[inline]
-    #[target_feature(enable = "sha,avx")]
-    fn first_step<const T: usize>(&mut self, known: &First) {
-        let constants = load::<T>(&FIRST);
-        let sum = match T {
-            ..4 => return self.rounds(constants),
-            4 => return self.rounds(_mm_add_epi32(constants, self.words[0])),
-            5 => four([PADDING, 0, HEADER_BITS, known.w16]),
-            6 => self.late::<T>(),
-            7 => {
-                let early = four([0, 0, small0(HEADER_BITS), known.w31]);
-                _mm_add_epi32(early, self.late::<T>())
-            }
-            _ => _mm_add_epi32(self.early::<T>(), self.late::<T>()),
-        };
-        let words = _mm_sha256msg2_epu32(sum, self.words[(T + 3) % 4]);
-        self.words[T % 4] = words;
-        self.rounds(_mm_add_epi32(constants, words));
-    }
-
-    /// The rounds from `4 * T` of the second hash and the words they need. After the last step
-    /// f is e after round 60.
-    #[inline]
-    #[target_feature(enable = "sha,avx")]
-    fn second_step<const T: usize>(&mut self) {
-        let constants = load::<T>(&SECOND);
-        let sum = match T {
-            0 | 1 => return self.rounds(_mm_add_epi32(constants, self.words[T])),
-            2 | 3 => return self.rounds(constants),
-            4 => self.early::<T>(),
-            6 => _mm_add_epi32(four([PADDING, 0, 0, 0]), self.late::<T>()),
-            _ => _mm_add_epi32(self.early::<T>(), self.late::<T>()),
-        };
-        let words = _mm_sha256msg2_epu32(sum, self.words[(T + 3) % 4]);
-        self.words[T % 4] = words;
-        let sum = _mm_add_epi32(constants, words);
-        if T == 15 {
-            self.abef = _mm_sha256rnds2_epu32(self.cdgh, self.abef, sum);
-        } else {
-            self.rounds(sum);
+    #[target_feature(enable = "avx2")]
+    fn begin(&mut self, quad: usize, begun: &Begun, words: &Sums) {
+        let (abef, cdgh) = together(begun.state);
+        for i in 4 * quad..4 * quad + 4 {
+            // To e and to a.
+            self.abef[i] = _mm_add_epi32(abef, _mm_set1_epi64x(words[i].cast_signed()));
+            self.cdgh[i] = cdgh;
         }
     }
 
-    /// What the words 16 and 15 places earlier add to the words `4 * T` to `4 * T + 3`.
+    /// Two rounds of the first or the last four nonces.
     #[inline]
-    #[target_feature(enable = "sha,avx")]
-    fn early<const T: usize>(&self) -> Words {
-        _mm_sha256msg1_epu32(self.words[T % 4], self.words[(T + 1) % 4])
+    #[target_feature(enable = "sha,avx2")]
+    fn rounds(&mut self, quad: usize, sums: &Sums) {
+        for i in 4 * quad..4 * quad + 4 {
+            let sum = _mm_cvtsi64_si128(sums[i].cast_signed());
+            let abef = _mm_sha256rnds2_epu32(self.cdgh[i], self.abef[i], sum);
+            // c, d, g and h are what a, b, e and f were two rounds earlier.
+            self.cdgh[i] = self.abef[i];
+            self.abef[i] = abef;
+        }
     }
 
-    /// The words 7 places earlier.
+    /// The digests, by word.
     #[inline]
-    #[target_feature(enable = "sha,avx")]
-    fn late<const T: usize>(&self) -> Words {
-        _mm_alignr_epi8::<4>(self.words[(T + 3) % 4], self.words[(T + 2) % 4])
-    }
-
-    /// Four rounds.
-    #[inline]
-    #[target_feature(enable = "sha,avx")]
-    fn rounds(&mut self, sum: Words) {
-        self.cdgh = _mm_sha256rnds2_epu32(self.cdgh, self.abef, sum);
-        let sum = _mm_shuffle_epi32::<0b00_00_11_10>(sum);
-        self.abef = _mm_sha256rnds2_epu32(self.abef, self.cdgh, sum);
+    #[target_feature(enable = "avx2")]
+    fn words(&self, midstate: &[u32; 8]) -> [Vector; 8] {
+        let [f, e, b, a] = in_lanes(self.abef);
+        let [h, g, d, c] = in_lanes(self.cdgh);
+        let mut words = [a, b, c, d, e, f, g, h];
+        for (word, start) in words.iter_mut().zip(midstate) {
+            *word = add(*word, splat(*start));
+        }
+        words
     }
 }
 
 /// A state as the instructions want it.
 #[inline]
-#[target_feature(enable = "sha,avx")]
-fn split([a, b, c, d, e, f, g, h]: [u32; 8]) -> (Words, Words) {
-    (four([f, e, b, a]), four([h, g, d, c]))
+#[target_feature(enable = "avx2")]
+fn together([a, b, c, d, e, f, g, h]: [u32; 8]) -> (__m128i, __m128i) {
+    let [a, b, c, d, e, f, g, h] = [a, b, c, d, e, f, g, h].map(u32::cast_signed);
+    (_mm_set_epi32(a, b, e, f), _mm_set_epi32(c, d, g, h))
 }
 
-#[inline]
-#[target_feature(enable = "sha,avx")]
-fn load<const T: usize>(constants: &[u32; 64]) -> Words {
-    four([0, 1, 2, 3].map(|i| constants[4 * T + i]))
+/// Two rounds' constants, the first one in the lower half.
+fn pair(constants: &[u32; 64], t: usize) -> u64 {
+    u64::from(constants[t]) | u64::from(constants[t + 1]) << 32
 }
 
+/// Keeps the first one of a pair of sums, and writes both with the second one.
 #[inline]
-#[target_feature(enable = "sha,avx")]
-fn four(words: [u32; 4]) -> Words {
-    let [a, b, c, d] = words.map(u32::cast_signed);
-    _mm_set_epi32(d, c, b, a)
+#[target_feature(enable = "avx2")]
+fn put(sums: &mut [Sums; 8], i: usize, even: &mut Vector, sum: Vector) {
+    if i.is_multiple_of(2) {
+        *even = sum;
+    } else {
+        sums[i / 2] = in_pairs(*even, sum);
+    }
+}
+
+/// Pairs of the lanes 0, 1, 4 and 5, then of the lanes 2, 3, 6 and 7.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn in_pairs(even: Vector, odd: Vector) -> Sums {
+    let pairs = [_mm256_unpacklo_epi32(even, odd), _mm256_unpackhi_epi32(even, odd)];
+    // SAFETY: both are 64 bytes, and of any value.
+    unsafe { std::mem::transmute::<[Vector; 2], Sums>(pairs) }
+}
+
+/// Four vectors of which vector `n` has in each lane the word `n` of that lane's nonce.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn in_lanes([n0, n1, n4, n5, n2, n3, n6, n7]: [__m128i; 8]) -> [Vector; 4] {
+    let [n0, n1, n2, n3] =
+        [(n0, n4), (n1, n5), (n2, n6), (n3, n7)].map(|(low, high)| _mm256_set_m128i(high, low));
+    let (low0, high0) = (_mm256_unpacklo_epi32(n0, n1), _mm256_unpackhi_epi32(n0, n1));
+    let (low2, high2) = (_mm256_unpacklo_epi32(n2, n3), _mm256_unpackhi_epi32(n2, n3));
+    [
+        _mm256_unpacklo_epi64(low0, low2),
+        _mm256_unpackhi_epi64(low0, low2),
+        _mm256_unpacklo_epi64(high0, high2),
+        _mm256_unpackhi_epi64(high0, high2),
+    ]
 }

@@ -123,6 +123,15 @@ fn claim(folder: &Folder) -> Result<Claim> {
     folder.claim(|| say(&format!("another `chain testnet` is at work in {path}: waiting for it")))
 }
 
+/// The same for a testnet that is there already; where none is, nothing is left.
+fn claim_testnet(folder: &Folder) -> Result<(Claim, Testnet)> {
+    Testnet::read(folder)?;
+    let claim = claim(folder)?;
+    // It may have become another one while this command waited.
+    let testnet = Testnet::read(claim.folder())?;
+    Ok((claim, testnet))
+}
+
 /// Notices for people, beside the result on standard output.
 fn say(text: &str) {
     // Nobody needs to read them.
@@ -180,9 +189,8 @@ fn wait(nodes: Vec<Starting>) -> Result<()> {
 
 impl Nodes {
     fn start(&self, folder: &Folder) -> Result<()> {
-        let mut testnet = Testnet::read(folder)?;
+        let (claim, mut testnet) = claim_testnet(folder)?;
         let selected = testnet.plan().select(&self.nodes)?;
-        let claim = claim(folder)?;
         let started = testnet.start(&claim, &selected)?;
         for number in selected {
             if !started.iter().any(|node| node.number() == number) {
@@ -202,9 +210,8 @@ impl Nodes {
         folder: &Folder,
         how: impl FnOnce(Vec<(Number, Process)>) -> Result<()>,
     ) -> Result<()> {
-        let testnet = Testnet::read(folder)?;
+        let (_claim, testnet) = claim_testnet(folder)?;
         let selected = testnet.plan().select(&self.nodes)?;
-        let _claim = claim(folder)?;
         let running = testnet.processes(&selected)?;
         for number in selected {
             if !running.iter().any(|(running, _)| *running == number) {

@@ -12,7 +12,6 @@ use libp2p::gossipsub::{
     Message, MessageAuthenticity, MessageId, PeerScoreParams, PeerScoreThresholds, TopicHash,
     TopicScoreParams, ValidationMode, WhitelistSubscriptionFilter, score_parameter_decay,
 };
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 /// Announcements between nodes.
@@ -37,7 +36,7 @@ const FRAMING: usize = 32 << 10;
 pub(crate) const GRAYLIST: f64 = -100.0;
 
 /// Who gossips about a network's two topics, already subscribed to both.
-pub(super) fn build(genesis: block::Hash, is_private: bool) -> Gossip {
+pub(super) fn build(genesis: block::Hash) -> Gossip {
     let topics = Topic::ALL.map(|topic| IdentTopic::new(topic.name(genesis)));
     let filter = MaxCountSubscriptionFilter {
         filter: WhitelistSubscriptionFilter(topics.iter().map(IdentTopic::hash).collect()),
@@ -50,7 +49,7 @@ pub(super) fn build(genesis: block::Hash, is_private: bool) -> Gossip {
         filter,
     )
     .expect("anonymous messages go with anonymous validation");
-    gossip.with_peer_score(scores(genesis, is_private), thresholds()).expect("constants");
+    gossip.with_peer_score(scores(genesis), thresholds()).expect("constants");
     for topic in &topics {
         gossip.subscribe(topic).expect("the filter allows both");
     }
@@ -101,7 +100,7 @@ fn config(genesis: block::Hash) -> Config {
         .expect("constants")
 }
 
-fn scores(genesis: block::Hash, is_private: bool) -> PeerScoreParams {
+fn scores(genesis: block::Hash) -> PeerScoreParams {
     let minutes = |minutes: u64| score_parameter_decay(Duration::from_secs(60 * minutes));
     let topics = [(Topic::Blocks, blocks()), (Topic::Transfers, transfers())];
     PeerScoreParams {
@@ -110,13 +109,8 @@ fn scores(genesis: block::Hash, is_private: bool) -> PeerScoreParams {
             .into(),
         topic_score_cap: 50.0,
         app_specific_weight: 1.0,
-        ip_colocation_factor_weight: if is_private { 0.0 } else { -10.0 },
-        ip_colocation_factor_threshold: 4.0,
-        ip_colocation_factor_whitelist: [
-            IpAddr::from(Ipv4Addr::LOCALHOST),
-            IpAddr::from(Ipv6Addr::LOCALHOST),
-        ]
-        .into(),
+        // The gate counts by address, and knows that a local network shares few.
+        ip_colocation_factor_weight: 0.0,
         behaviour_penalty_weight: -10.0,
         behaviour_penalty_threshold: 6.0,
         behaviour_penalty_decay: minutes(10),
@@ -187,19 +181,13 @@ mod tests {
 
     #[test]
     fn knows_both_topics_and_no_other() {
-        let mut gossip = build(GENESIS, false);
+        let mut gossip = build(GENESIS);
         assert_eq!(gossip.topics().count(), 2);
         assert!(gossip.subscribe(&IdentTopic::new("/pow/else/blocks/1")).is_err());
         assert!(Topic::ALL.iter().all(|topic| {
             let topic = IdentTopic::new(topic.name(GENESIS));
             gossip.get_topic_params(&topic).is_some()
         }));
-    }
-
-    #[test]
-    fn many_nodes_on_one_machine_cost_no_score_on_a_private_network() {
-        assert_eq!(scores(GENESIS, true).ip_colocation_factor_weight.to_bits(), 0.0_f64.to_bits());
-        assert!(scores(GENESIS, false).ip_colocation_factor_weight < 0.0);
     }
 
     /// A node that only gossips, and takes everything.
@@ -209,7 +197,7 @@ mod tests {
         let config = swarm::Config::with_tokio_executor()
             .with_idle_connection_timeout(Duration::from_secs(60));
         let id = key.public().to_peer_id();
-        let mut swarm = Swarm::new(transport, build(GENESIS, true), id, config);
+        let mut swarm = Swarm::new(transport, build(GENESIS), id, config);
         swarm.listen_on("/ip4/127.0.0.1/tcp/0".parse().unwrap()).unwrap();
         while !matches!(swarm.select_next_some().await, SwarmEvent::NewListenAddr { .. }) {}
         swarm

@@ -1,8 +1,8 @@
 //! The hello: who calls says first who it is, and both sides again whenever that changes.
 
-use super::Driver;
 use super::peer::Silence;
 use super::requests::Asked;
+use super::{Driver, clocks};
 use crate::engine::{Conduct, Input, Now};
 use crate::message::{Protocol, Request, Status};
 use crate::peers::Greeting;
@@ -68,7 +68,9 @@ impl Driver {
             self.disconnect(id, "another network or version");
             return false;
         }
+        let now = self.now();
         let Some(peer) = self.linked.get_mut(&id) else { return false };
+        peer.clock_ahead = Some(clocks::ahead(status.clock, now));
         match peer.status.replace(status) {
             None => self.welcome(id, status),
             Some(before) => {

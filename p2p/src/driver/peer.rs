@@ -26,6 +26,8 @@ pub(super) struct Peer {
     pub(super) since: Duration,
     /// What it last said of itself; `None` before its hello.
     pub(super) status: Option<Status>,
+    /// Seconds that its clock was ahead of this machine's when it last spoke.
+    pub(super) clock_ahead: Option<i64>,
     pub(super) agent: String,
     /// Where it says that it listens.
     pub(super) listens: Vec<Multiaddr>,
@@ -74,6 +76,7 @@ impl Peer {
             links: BTreeMap::new(),
             since: now,
             status: None,
+            clock_ahead: None,
             agent: String::new(),
             listens: Vec::new(),
             latency: None,

@@ -1,13 +1,14 @@
 //! Requests and replies, both ways.
 
+use super::outgoing::{Outgoing, weight};
 use super::{Answer, Driver};
-use crate::behaviour::{ExchangeEvent, Gibberish};
+use crate::behaviour::{ExchangeEvent, Gibberish, Heard};
 use crate::engine::{Conduct, Failure, Input, RequestId};
 use crate::message::{Protocol, Refusal, Reply, Request};
 use crate::peers::{Allowance, Source};
 use libp2p::PeerId;
 use libp2p::request_response::{
-    Event, Message, OutboundFailure, OutboundRequestId, ResponseChannel,
+    Event, InboundRequestId, Message, OutboundFailure, OutboundRequestId, ResponseChannel,
 };
 use std::collections::HashMap;
 use std::io;
@@ -23,13 +24,19 @@ const MAX_SERVING: usize = 256;
 /// on the way to one peer, eight for blocks and some for the rest: otherwise two nodes alone would
 /// call each other busy.
 const MAX_SERVING_EACH: usize = 12;
-/// When to ask a busy node again, in seconds.
-const RETRY_AFTER: u8 = 1;
+/// What a node says that has too much to do.
+const BUSY: Refusal = Refusal::Busy { retry_after: 1 };
 
 /// A request of a peer.
 pub(super) struct Inbound {
-    protocol: Protocol,
     request: Request,
+    back: WayBack,
+}
+
+/// How the reply to a request gets back.
+struct WayBack {
+    protocol: Protocol,
+    id: InboundRequestId,
     channel: ResponseChannel<Reply>,
 }
 
@@ -44,8 +51,7 @@ pub(super) enum Asked {
 /// A request that was answered.
 pub(super) struct Served {
     peer: PeerId,
-    protocol: Protocol,
-    channel: ResponseChannel<Reply>,
+    back: WayBack,
     reply: Reply,
 }
 
@@ -54,12 +60,14 @@ pub(super) struct Requests {
     asked: HashMap<(Protocol, OutboundRequestId), Asked>,
     pub(super) serving: JoinSet<Served>,
     workers: Arc<Semaphore>,
+    outgoing: Outgoing<(Protocol, InboundRequestId)>,
 }
 
 impl Default for Requests {
     fn default() -> Requests {
         let workers = Arc::new(Semaphore::new(WORKERS));
-        Requests { asked: HashMap::new(), serving: JoinSet::new(), workers }
+        let (asked, serving) = (HashMap::new(), JoinSet::new());
+        Requests { asked, serving, workers, outgoing: Outgoing::default() }
     }
 }
 
@@ -85,29 +93,37 @@ impl Driver {
 
     pub(super) fn handle_exchange(&mut self, protocol: Protocol, event: ExchangeEvent) {
         match event {
-            Event::Message { peer, message: Message::Request { request, channel, .. }, .. } => {
-                match request {
-                    Ok(request) => self.requested(peer, Inbound { protocol, request, channel }),
-                    Err(Gibberish) => self.report(peer, Conduct::Malformed),
-                }
-            }
-            Event::Message {
-                peer, message: Message::Response { request_id, response }, ..
-            } => {
-                if let Some(asked) = self.requests.asked.remove(&(protocol, request_id)) {
-                    self.ended(peer, asked, Ok(response));
-                }
-            }
+            Event::Message { peer, message, .. } => self.handle_message(peer, protocol, message),
             Event::OutboundFailure { peer, request_id, error, .. } => {
                 tracing::debug!(%peer, ?protocol, %error, "no reply");
                 if let Some(asked) = self.requests.asked.remove(&(protocol, request_id)) {
                     self.ended(peer, asked, Err(failure(&error)));
                 }
             }
-            Event::InboundFailure { peer, error, .. } => {
-                tracing::debug!(%peer, ?protocol, %error, "a request failed");
+            Event::InboundFailure { peer, request_id, error, .. } => {
+                tracing::debug!(%peer, ?protocol, %error, "no reply was sent");
+                self.requests.outgoing.end(&(protocol, request_id));
             }
-            Event::ResponseSent { .. } => {}
+            Event::ResponseSent { request_id, .. } => {
+                self.requests.outgoing.end(&(protocol, request_id));
+            }
+        }
+    }
+
+    fn handle_message(&mut self, peer: PeerId, protocol: Protocol, message: Message<Heard, Reply>) {
+        match message {
+            Message::Request { request_id: id, request, channel } => match request {
+                Ok(request) => {
+                    let back = WayBack { protocol, id, channel };
+                    self.requested(peer, Inbound { request, back });
+                }
+                Err(Gibberish) => self.report(peer, Conduct::Malformed),
+            },
+            Message::Response { request_id, response } => {
+                if let Some(asked) = self.requests.asked.remove(&(protocol, request_id)) {
+                    self.ended(peer, asked, Ok(response));
+                }
+            }
         }
     }
 
@@ -139,9 +155,9 @@ impl Driver {
         let now = self.now();
         match self.peers().allow(&peer, &inbound.request, now) {
             Allowance::Yes => self.serve(peer, inbound),
-            Allowance::Refuse => self.refuse(inbound, Refusal::RateLimited),
+            Allowance::Refuse => self.refuse(peer, inbound, Refusal::RateLimited),
             Allowance::Abuse => {
-                self.refuse(inbound, Refusal::RateLimited);
+                self.refuse(peer, inbound, Refusal::RateLimited);
                 self.report(peer, Conduct::TooManyRequests);
             }
         }
@@ -153,67 +169,77 @@ impl Driver {
             if self.hear_hello(peer, status) {
                 let own = self.status();
                 self.told(peer, &own);
-                self.reply(inbound.protocol, inbound.channel, Reply::Hello(own));
+                self.reply(peer, inbound.back, Reply::Hello(own));
             }
             return;
         }
         let Some(entry) = self.linked.get_mut(&peer) else { return };
-        let busy = Refusal::Busy { retry_after: RETRY_AFTER };
         if entry.status.is_none() {
             // Its hello and this request are on different streams, and this one may be the faster.
             if entry.early.len() < MAX_SERVING_EACH {
                 return entry.early.push(inbound);
             }
-            return self.refuse(inbound, busy);
+            return self.refuse(peer, inbound, BUSY);
         }
         if let Request::Addresses { max } = inbound.request {
             let now = self.now();
             let nodes = self.peers().sample(&peer, max.into(), now);
-            return self.reply(inbound.protocol, inbound.channel, Reply::Addresses(nodes));
+            return self.reply(peer, inbound.back, Reply::Addresses(nodes));
         }
-        if entry.serving >= MAX_SERVING_EACH || self.requests.serving.len() >= MAX_SERVING {
-            return self.refuse(inbound, busy);
+        self.put_to_work(peer, inbound);
+    }
+
+    fn put_to_work(&mut self, peer: PeerId, inbound: Inbound) {
+        let Some(entry) = self.linked.get_mut(&peer) else { return };
+        let requests = &mut self.requests;
+        let full = entry.serving >= MAX_SERVING_EACH || requests.serving.len() >= MAX_SERVING;
+        if full || !requests.outgoing.has_room(&peer) {
+            return self.refuse(peer, inbound, BUSY);
         }
         entry.serving = entry.serving.saturating_add(1);
-        let (answer, workers) = (self.wires.answer.clone(), self.requests.workers.clone());
-        self.requests.serving.spawn(work(answer, workers, peer, inbound));
+        let (answer, workers) = (self.wires.answer.clone(), requests.workers.clone());
+        requests.serving.spawn(work(answer, workers, peer, inbound));
     }
 
     pub(super) fn handle_served(&mut self, served: Result<Served, JoinError>) {
         // The work itself has caught what may go wrong in it.
-        let Ok(Served { peer, protocol, channel, reply }) = served else { return };
+        let Ok(Served { peer, back, reply }) = served else { return };
         if let Some(entry) = self.linked.get_mut(&peer) {
             entry.serving = entry.serving.saturating_sub(1);
         }
-        if let Reply::Blocks(blocks) = &reply {
-            let bytes = blocks.iter().flatten().map(|block| block.len()).sum();
+        if matches!(reply, Reply::Blocks(_)) {
             let now = self.now();
-            self.peers().served(&peer, bytes, now);
+            self.peers().served(&peer, weight(&reply), now);
         }
-        self.reply(protocol, channel, reply);
+        self.reply(peer, back, reply);
     }
 
-    fn refuse(&mut self, inbound: Inbound, refusal: Refusal) {
-        self.reply(inbound.protocol, inbound.channel, Reply::Refused(refusal));
+    fn refuse(&mut self, peer: PeerId, inbound: Inbound, refusal: Refusal) {
+        self.reply(peer, inbound.back, Reply::Refused(refusal));
     }
 
-    fn reply(&mut self, protocol: Protocol, channel: ResponseChannel<Reply>, reply: Reply) {
-        // Whoever asked may be gone.
-        let _ = self.swarm.behaviour_mut().exchange(protocol).send_response(channel, reply);
+    fn reply(&mut self, peer: PeerId, back: WayBack, reply: Reply) {
+        let WayBack { protocol, id, channel } = back;
+        let bytes = weight(&reply);
+        let exchange = self.swarm.behaviour_mut().exchange(protocol);
+        // Whoever asked may be gone: then nothing is told of this reply any more.
+        if exchange.send_response(channel, reply).is_ok() {
+            self.requests.outgoing.begin((protocol, id), peer, bytes);
+        }
     }
 }
 
 /// Answers one request when a worker is free.
 async fn work(answer: Answer, workers: Arc<Semaphore>, peer: PeerId, inbound: Inbound) -> Served {
-    let Inbound { protocol, request, channel } = inbound;
+    let Inbound { request, back } = inbound;
     let worker = workers.acquire_owned().await;
     let reply = tokio::task::spawn_blocking(move || answer(&request)).await;
     drop(worker);
     let reply = reply.unwrap_or_else(|error| {
-        tracing::error!(%peer, ?protocol, %error, "a request could not be answered");
+        tracing::error!(%peer, protocol = ?back.protocol, %error, "a request could not be answered");
         Reply::Refused(Refusal::Busy { retry_after: u8::MAX })
     });
-    Served { peer, protocol, channel, reply }
+    Served { peer, back, reply }
 }
 
 fn failure(error: &OutboundFailure) -> Failure {

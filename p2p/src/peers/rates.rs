@@ -6,8 +6,6 @@ use crate::message::{Protocol, Request};
 use libp2p::PeerId;
 use std::time::Duration;
 
-/// So many blocks count as one request, so that small ones can be fetched quickly.
-const BLOCKS_TOGETHER: usize = 16;
 /// Blocks served to a peer, in bytes, over `SERVED_PER`.
 const SERVED_BYTES: f64 = 32.0 * 1024.0 * 1024.0;
 /// What `SERVED_BYTES` counts over.
@@ -118,11 +116,11 @@ impl Rates {
         }
     }
 
-    /// Counts a request; one for blocks is as good as one for each `BLOCKS_TOGETHER` of them.
+    /// Counts a request; one for blocks counts as many as it names.
     pub(super) fn request(&mut self, request: &Request, now: Now) -> Allowance {
         let protocol = request.protocol();
         let amount = match request {
-            Request::Blocks { hashes } => amount(hashes.len().div_ceil(BLOCKS_TOGETHER).max(1)),
+            Request::Blocks { hashes } => amount(hashes.len().max(1)),
             _ => 1.0,
         };
         let served = protocol != Protocol::Blocks || self.served.is_open(now);

@@ -1,6 +1,7 @@
 //! Handing bodies over to the writer, parents first, and what follows from its verdicts. Which block
 //! is fetched is decided here too, because a verdict may rule a branch out.
 
+use super::peer::Peer;
 use super::{Context, Sync};
 use crate::engine::{BlockVerdict, Conduct, Output};
 use crate::view::ChainView;
@@ -224,6 +225,10 @@ impl Sync {
             self.forest.remove_branch(&at);
             self.window.clear();
             return false;
+        }
+        if fork != self.window.target().map(|place| place.tip.height) {
+            // What peers said they lack was another branch's.
+            self.peers.values_mut().for_each(Peer::forget_lack);
         }
         self.window.lead(fork, branch.into_iter().rev(), (base, target));
         true

@@ -192,6 +192,11 @@ impl Peer {
         self.lacks = Some((from, now.saturating_add(LACK)));
     }
 
+    /// Blocks of another branch are asked for from now on.
+    pub(super) fn forget_lack(&mut self) {
+        self.lacks = None;
+    }
+
     /// It answered a request for bodies with so many bytes.
     pub(super) fn note_answer(&mut self, bytes: usize, took: Duration) {
         let millis = u64::try_from(took.as_millis()).unwrap_or(u64::MAX).max(1);

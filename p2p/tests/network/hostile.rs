@@ -1,10 +1,11 @@
 //! What strangers try, and what becomes of them. No honest node is ever banned in any of this.
 
 use crate::stranger::{Stranger, framed};
-use crate::world::{Node, SOON, eventually};
+use crate::world::{Node, SOON, Setting, eventually};
 use chain::{Params, block};
 use futures::future::join_all;
-use p2p::message::{Protocol, Refusal, Reply, Request};
+use p2p::engine::SyncState;
+use p2p::message::{Protocol, Refusal, Reply, Request, Status};
 use p2p::multiaddr::Protocol as Part;
 use p2p::wire::{self, Topic};
 use p2p::{Multiaddr, Subject};
@@ -21,7 +22,7 @@ fn socket(address: &Multiaddr) -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], port.unwrap()))
 }
 
-fn hello(status: p2p::message::Status) -> Vec<u8> {
+fn hello(status: Status) -> Vec<u8> {
     framed(&wire::encode_request(&Request::Hello(status)))
 }
 
@@ -194,4 +195,42 @@ async fn a_request_before_the_hello_waits_for_it() {
     // It never says hello, so there is never an answer.
     assert!(stranger.ask(&node, bytes).await.is_err());
     assert_eq!(node.network.peer_count(), 0);
+}
+
+// A broken stream of announcements looks the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_peer_whose_chain_grows_without_announcements_is_called_anew() {
+    let node = Node::start().await;
+    let mut stranger = Stranger::new(Params::dev(), Protocol::Hello);
+    stranger.befriend(&node).await;
+    let synced = async || node.network.progress().borrow().state == SyncState::Synced;
+    stranger.during(eventually("the node is synced", synced)).await;
+    let mut answered = 0;
+    for tip in 1..=10 {
+        let status = Status { tip: block::Hash::from_bytes([tip; 32]), ..stranger.status() };
+        match stranger.ask(&node, hello(status)).await {
+            Ok(reply) => assert!(matches!(reply, Reply::Hello(_)), "{reply:?}"),
+            Err(_) => break,
+        }
+        answered += 1;
+    }
+    assert!(answered <= 3, "{answered} tips that nobody announced");
+    assert_eq!(node.network.bans().await, []);
+}
+
+// N21
+#[tokio::test(flavor = "multi_thread")]
+async fn no_crowd_brings_a_node_above_its_number_of_peers() {
+    let node = Node::start_with(Setting { max_peers: 4, ..Setting::default() }).await;
+    let mut crowd = Vec::new();
+    for _ in 0..12 {
+        crowd.push(Stranger::new(Params::dev(), Protocol::Hello));
+    }
+    // Some are refused in the middle of it, so nothing is expected of any of them.
+    let calls = crowd.iter_mut().map(|stranger| stranger.try_to_befriend(&node));
+    let welcome = join_all(calls).await.into_iter().filter(|welcome| *welcome).count();
+    assert!(welcome >= 1, "the first ones find a place");
+    assert!(node.network.peer_count() <= 4);
+    let connections: usize = node.network.peers().await.iter().map(|peer| peer.connections).sum();
+    assert!(connections <= 4, "{connections}");
 }

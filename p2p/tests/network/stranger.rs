@@ -171,6 +171,14 @@ impl Stranger {
         assert!(matches!(reply, Reply::Hello(_)), "{reply:?}");
     }
 
+    /// The same with a node that may not want it.
+    pub(crate) async fn try_to_befriend(&mut self, node: &Node) -> bool {
+        self.swarm.dial(node.address()).unwrap();
+        let hello = framed(&wire::encode_request(&Request::Hello(self.status())));
+        // Kept until the connection is there, and failed if it is not.
+        matches!(self.ask(node, hello).await, Ok(Reply::Hello(_)))
+    }
+
     /// Sends bytes as a request and reads the reply.
     pub(crate) async fn ask(
         &mut self,

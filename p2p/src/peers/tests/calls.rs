@@ -175,6 +175,16 @@ fn calls_are_a_tenth_of_a_second_apart_and_go_to_different_groups() {
 }
 
 #[test]
+fn without_discovery_only_peers_to_keep_are_called() {
+    let mut world = World::with(Policy { discover: false, ..Policy::new(112, false) });
+    world.peers.boot(&at("9.9.9.9:9"));
+    world.peers.heard(Source::Mdns, &[told(1, &["192.168.0.1:1"])], world.now);
+    world.peers.keep(&at("5.6.7.8:7000"));
+    let calls = world.calls_in_vain(300);
+    assert!(calls.len() > 10 && calls.iter().all(|dial| dial.purpose == Purpose::Keep));
+}
+
+#[test]
 fn boot_nodes_are_called_when_nobody_is_known_or_nobody_answers() {
     let mut world = World::new(112);
     world.peers.boot(&at("9.9.9.9:9"));

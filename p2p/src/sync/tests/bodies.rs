@@ -321,6 +321,7 @@ fn four_times_the_blocks_take_about_four_times_as_long() {
         world.reach(&chain, seconds(60));
         world.spent
     };
-    let (few, many) = (spent(3_000), spent(12_000));
-    assert!(many < few * 10, "quadratic would be 16 times: {few:?}, {many:?}");
+    // Other processes may disturb one measurement, but not make all of them quadratic: 16 times.
+    let is_linear = |_| spent(12_000) < spent(3_000) * 10;
+    assert!((0..3).any(is_linear));
 }

@@ -5,7 +5,7 @@ use super::world::{
 };
 use crate::engine::Conduct;
 use crate::message::{MAX_HEADERS, MAX_LOCATOR, Reply, Request, Status};
-use crate::sync::Limits;
+use crate::sync::{Event, Limits};
 use crate::toy_chain::{ToyChain, header_chain, params, seal};
 use crate::view::ChainView;
 use chain::block::{self, Header, Height};
@@ -364,6 +364,45 @@ fn a_heavier_branch_that_nobody_delivers_is_left_for_one_that_is_delivered() {
     assert_eq!(world.disconnected.len(), 1, "{:?}", world.disconnected);
     assert_eq!(world.disconnected[0].0, peer(1));
     assert!(world.blamed().iter().all(|(id, _)| *id == peer(1)));
+}
+
+// N16, N19: whoever has the honest chain comes last, and claims less than is known to exist.
+#[test]
+fn other_chains_are_looked_for_while_nobody_delivers_the_best_one() {
+    let common = chain_of(100, 1);
+    let withheld = fork_of(&common, 100, 80, 2);
+    let honest = fork_of(&common, 100, 50, 3);
+    let mut world = World::with(common.clone(), limits());
+    world.join_in_manner(peer(1), &withheld, |request, _| match request {
+        Request::Blocks { .. } => Answer::Never,
+        _ => Answer::Honest,
+    });
+    world.join(peer(2), &common);
+    world.join(peer(3), &common);
+    world.pass(seconds(3));
+    world.join(peer(4), &honest);
+    world.reach(&honest, seconds(30));
+}
+
+#[test]
+fn a_branch_that_the_tip_has_left_far_behind_is_forgotten() {
+    let ours = chain_of(100, 1);
+    let side = fork_of(&ours, 95, 6, 2);
+    let mut world = World::with(ours.clone(), limits());
+    world.join_in_manner(peer(1), &side, |request, _| match request {
+        Request::Blocks { .. } => Answer::Never,
+        _ => Answer::Honest,
+    });
+    world.pass(seconds(1));
+    assert_eq!(world.sync.forest.len(), 6);
+    world.chain.grow(100, 3);
+    world.handle(Event::TipChanged);
+    world.pass(seconds(1));
+    assert_eq!(world.sync.forest.len(), 6, "it may still become the best");
+    world.chain.grow(50, 4);
+    world.handle(Event::TipChanged);
+    world.pass(seconds(1));
+    assert_eq!(world.sync.forest.len(), 0);
 }
 
 #[test]

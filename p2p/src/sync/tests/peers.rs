@@ -122,8 +122,8 @@ fn an_announced_block_is_fetched_from_its_announcer_at_once() {
     world.pass(seconds(10));
     let mut longer = chain.clone();
     let block = longer.grow(1, 2).remove(0);
-    for remote in world.remotes.values_mut() {
-        remote.chain = longer.clone();
+    for number in 1..=6 {
+        world.update(peer(number), &longer);
     }
     world.announce(peer(4), block.header);
     world.reach(&longer, millis(100));
