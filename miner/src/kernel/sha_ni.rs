@@ -40,7 +40,7 @@ macro_rules! scan {
             let (mut first, mut second) = (States::zero(), States::zero());
             // By phase and pair of rounds. Hidden when written, lest the compiler take sums out of
             // vectors instead of from memory.
-            let (mut first_sums, mut second_sums) = ([[[0; 8]; 8]; 4], [[[0; 8]; 8]; 4]);
+            let (mut first_sums, mut second_sums) = ([[Sums([0; 8]); 8]; 4], [[Sums([0; 8]); 8]; 4]);
             for group in -1..found.groups() {
                 let (known, begun) = (black_box(known), black_box(&SECOND));
                 let (k, second_k) = (&known.begun.constants, &begun.constants);
@@ -57,7 +57,7 @@ macro_rules! scan {
                         first.begin(I / 8, &known.begun, &first_sums[0][7]);
                     }
                     if PAIR < 7 {
-                        first.rounds(I / 8, &[pair(k, 4 + 2 * PAIR); 8]);
+                        first.known_rounds(I / 8, [k[4 + 2 * PAIR], k[5 + 2 * PAIR]]);
                     }
                     let sum = add(splat(k[18 + I]), words.first_word::<{ 18 + I }>(known));
                     put(&mut first_sums[1], I, &mut even, sum);
@@ -82,7 +82,7 @@ macro_rules! scan {
                     if PAIR < 4 {
                         second.rounds(I / 8, &second_sums[0][PAIR]);
                     } else if PAIR < 7 {
-                        second.rounds(I / 8, &[pair(second_k, 1 + 2 * PAIR); 8]);
+                        second.known_rounds(I / 8, [second_k[1 + 2 * PAIR], second_k[2 + 2 * PAIR]]);
                     }
                     const T: usize = 15 + I;
                     let mut sum = splat(second_k[T]);
@@ -194,7 +194,9 @@ pub(super) mod with_avx512 {
 
 /// For two rounds, the sum of constant and word: of eight nonces, in the order that `in_pairs`
 /// leaves them in.
-type Sums = [u64; 8];
+#[derive(Clone, Copy)]
+#[repr(align(64))]
+struct Sums([u64; 8]);
 
 /// The states of eight nonces in that order. An instruction wants a, b, e and f, another one
 /// c, d, g and h.
@@ -217,24 +219,37 @@ impl States {
     #[target_feature(enable = "avx2")]
     fn begin(&mut self, quad: usize, begun: &Begun, words: &Sums) {
         let (abef, cdgh) = together(begun.state);
-        for i in 4 * quad..4 * quad + 4 {
+        unroll!(4, I => {
+            let i = 4 * quad + I;
             // To e and to a.
-            self.abef[i] = _mm_add_epi32(abef, _mm_set1_epi64x(words[i].cast_signed()));
+            self.abef[i] = _mm_add_epi32(abef, _mm_set1_epi64x(words.0[i].cast_signed()));
             self.cdgh[i] = cdgh;
-        }
+        });
     }
 
     /// Two rounds of the first or the last four nonces.
     #[inline]
     #[target_feature(enable = "sha,avx2")]
     fn rounds(&mut self, quad: usize, sums: &Sums) {
-        for i in 4 * quad..4 * quad + 4 {
-            let sum = _mm_cvtsi64_si128(sums[i].cast_signed());
-            let abef = _mm_sha256rnds2_epu32(self.cdgh[i], self.abef[i], sum);
-            // c, d, g and h are what a, b, e and f were two rounds earlier.
-            self.cdgh[i] = self.abef[i];
-            self.abef[i] = abef;
-        }
+        unroll!(4, I => { self.two_rounds(4 * quad + I, sums.0[4 * quad + I]) });
+    }
+
+    /// Two rounds of those whose words are known.
+    #[inline]
+    #[target_feature(enable = "sha,avx2")]
+    fn known_rounds(&mut self, quad: usize, sums: [u32; 2]) {
+        let sum = u64::from(sums[0]) | u64::from(sums[1]) << 32;
+        unroll!(4, I => { self.two_rounds(4 * quad + I, sum) });
+    }
+
+    #[inline]
+    #[target_feature(enable = "sha,avx2")]
+    fn two_rounds(&mut self, i: usize, sum: u64) {
+        let sum = _mm_cvtsi64_si128(sum.cast_signed());
+        let abef = _mm_sha256rnds2_epu32(self.cdgh[i], self.abef[i], sum);
+        // c, d, g and h are what a, b, e and f were two rounds earlier.
+        self.cdgh[i] = self.abef[i];
+        self.abef[i] = abef;
     }
 
     /// The digests, by word.
@@ -257,11 +272,6 @@ impl States {
 fn together([a, b, c, d, e, f, g, h]: [u32; 8]) -> (__m128i, __m128i) {
     let [a, b, c, d, e, f, g, h] = [a, b, c, d, e, f, g, h].map(u32::cast_signed);
     (_mm_set_epi32(a, b, e, f), _mm_set_epi32(c, d, g, h))
-}
-
-/// Two rounds' constants, the first one in the lower half.
-fn pair(constants: &[u32; 64], t: usize) -> u64 {
-    u64::from(constants[t]) | u64::from(constants[t + 1]) << 32
 }
 
 /// Keeps the first one of a pair of sums, and writes both with the second one.

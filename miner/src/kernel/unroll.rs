@@ -2,6 +2,9 @@
 
 /// Repeats a block with a constant `I` that counts from 0.
 macro_rules! unroll {
+    (4, $i:ident => $turn:block) => {
+        unroll!($i => $turn 0 1 2 3)
+    };
     (8, $i:ident => $turn:block) => {
         unroll!($i => $turn 0 1 2 3 4 5 6 7)
     };
