@@ -280,8 +280,8 @@ impl Node {
 
     async fn submit(&self, transfers: &[Transfer]) {
         for some in transfers.chunks(100) {
-            let batch: Vec<String> =
-                some.iter().map(|transfer| hex::encode(transfer.encode())).collect();
+            let hex = some.iter().map(|transfer| hex::encode(transfer.encode()));
+            let batch: Vec<Value> = hex.map(|hex| serde_json::json!({ "hex": hex })).collect();
             self.post("/v1/transactions/batch", &serde_json::json!(batch)).await;
         }
     }
