@@ -18,6 +18,8 @@ const POLL: Duration = Duration::from_millis(10);
 pub fn chain(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_chain"));
     command.args(arguments).env_clear().env("HOME", "/nonexistent").stdin(Stdio::null());
+    // Nodes find each other where a test says so, and nowhere else.
+    command.env("CHAIN_LISTEN", "/ip4/127.0.0.1/tcp/0").env("CHAIN_MDNS", "false");
     command
 }
 
@@ -140,8 +142,8 @@ impl Node {
     }
 
     fn command(data: &Path) -> Command {
-        let mut command = chain(&["node", "--network", "dev", "--api", "127.0.0.1:0", "--data"]);
-        command.arg(data);
+        let mut command = chain(&["node", "--api", "127.0.0.1:0", "--data"]);
+        command.arg(data).env("CHAIN_NETWORK", "dev");
         command
     }
 
@@ -158,6 +160,16 @@ impl Node {
     /// The URL of its API.
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
+    }
+
+    /// What it has left in its data folder for those who look for it.
+    pub fn whereabouts(&self) -> Value {
+        serde_json::from_slice(&fs::read(self.data.join("node.json")).unwrap()).unwrap()
+    }
+
+    /// Where other nodes can call it.
+    pub fn multiaddr(&self) -> String {
+        self.whereabouts()["peers"][0].as_str().unwrap().to_owned()
     }
 
     /// Everything it has logged.
@@ -179,14 +191,23 @@ impl Node {
     /// Has it make blocks for an address: their hashes. Nothing if the node is gone before it
     /// could answer.
     pub fn generate(&self, blocks: u32, miner: &str) -> Option<Vec<String>> {
-        let token = fs::read_to_string(self.data.join("api-token")).unwrap();
-        let token = format!("Authorization: Bearer {}", token.trim());
-        let body = serde_json::json!({ "blocks": blocks, "miner": miner }).to_string();
-        let headers = [&*token, "Content-Type: application/json"];
-        let answer = self.try_ask("POST", "/v1/dev/generate", &headers, body.as_bytes()).ok()?;
+        let body = serde_json::json!({ "blocks": blocks, "miner": miner });
+        let answer = self.try_order("POST", "/v1/dev/generate", &body).ok()?;
         assert_eq!(answer.status, 200, "{answer:?}");
         let hashes = answer.json()["blocks"].as_array().unwrap().clone();
         Some(hashes.iter().map(|hash| hash.as_str().unwrap().to_owned()).collect())
+    }
+
+    /// Sends what only those with the token may ask for.
+    pub fn order(&self, method: &str, path: &str, body: &Value) -> Answer {
+        self.try_order(method, path, body).unwrap()
+    }
+
+    fn try_order(&self, method: &str, path: &str, body: &Value) -> std::io::Result<Answer> {
+        let token = fs::read_to_string(self.data.join("api-token")).unwrap();
+        let token = format!("Authorization: Bearer {}", token.trim());
+        let headers = [&*token, "Content-Type: application/json"];
+        self.try_ask(method, path, &headers, body.to_string().as_bytes())
     }
 
     /// Sends any request and reads its answer.

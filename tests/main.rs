@@ -8,8 +8,11 @@ mod harness;
 mod mining;
 mod node;
 mod payment;
+mod peers;
 mod reorganisation;
 mod repair;
 mod shell;
+#[cfg(unix)]
+mod testnet;
 mod util;
 mod wallet;

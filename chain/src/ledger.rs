@@ -18,14 +18,14 @@ pub use verify::{Verified, VerifyError, verify};
 pub use view::{Branch, BranchStatus, View};
 pub use writer::Writer;
 
-use crate::block;
+use crate::block::{self, Header};
 use crate::mempool::{self, Mempool};
 use crate::params::Params;
 use crate::rules::RuleError;
 use crate::store::StoreError;
-use crate::store::blocks::LogReader;
+use crate::store::blocks::{LogReader, Place};
 use crate::store::index::{Changes, IndexReader};
-use crate::tree::{Number, Tree};
+use crate::tree::{Node, Number, Tree};
 use std::collections::BTreeSet;
 use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
@@ -177,5 +177,21 @@ impl Reader {
     /// The network's parameters.
     pub fn params(&self) -> &Params {
         &self.0.params
+    }
+
+    /// A whole block as encoded, read while the writer goes on.
+    pub fn raw_block(&self, node: &Node) -> Result<Vec<u8>, StoreError> {
+        view::raw_block(&self.log(), node)
+    }
+
+    /// The headers of blocks, read without their bodies and while the writer goes on.
+    pub fn headers(&self, nodes: &[Node]) -> Result<Vec<Header>, StoreError> {
+        let places: Vec<Place> = nodes.iter().map(|node| node.place).collect();
+        let bytes = self.log().read_prefixes(&places, view::HEADER_BYTES)?;
+        nodes.iter().zip(bytes).map(|(node, bytes)| view::header_of(node, &bytes)).collect()
+    }
+
+    fn log(&self) -> LogReader {
+        self.0.read().log.clone()
     }
 }

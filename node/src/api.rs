@@ -3,6 +3,7 @@
 
 pub mod accounts;
 mod answer;
+pub mod bans;
 pub mod blocks;
 pub mod chain;
 pub mod dev;
@@ -13,6 +14,7 @@ pub mod mempool;
 pub mod mining;
 mod number;
 pub mod page;
+pub mod peers;
 pub mod problem;
 mod refusal;
 pub mod server;
@@ -27,7 +29,7 @@ use anyhow::Result;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware;
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 use hosts::Hosts;
 use std::net::SocketAddr;
 use token::Token;
@@ -63,6 +65,8 @@ fn public() -> Router<Node> {
         .route("/v1/mempool", get(mempool::pool))
         .route("/v1/mempool/transactions", get(mempool::transactions))
         .route("/v1/fees", get(mempool::fees))
+        .route("/v1/peers", get(peers::list))
+        .route("/v1/bans", get(bans::list))
         .route("/v1/mining", get(mining::mining))
         .route("/v1/mining/template", get(mining::template))
         .route("/livez", get(health::live))
@@ -73,6 +77,10 @@ fn public() -> Router<Node> {
 fn protected(token: Token) -> Router<Node> {
     Router::new()
         .route("/v1/dev/generate", post(dev::generate))
+        .route("/v1/peers", post(peers::add))
+        .route("/v1/peers/{id}", delete(peers::remove))
+        .route("/v1/bans", post(bans::add))
+        .route("/v1/bans/{who}", delete(bans::lift))
         .route_layer(middleware::from_fn_with_state(token, token::require))
 }
 

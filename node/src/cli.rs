@@ -3,13 +3,18 @@
 
 mod account;
 mod block;
+mod catching_up;
 mod completions;
+mod line;
 mod mempool;
 mod mine;
 mod node;
 mod password;
+mod peers;
 mod show;
 mod status;
+#[cfg(unix)]
+mod testnet;
 mod tx;
 mod util;
 mod verify;
@@ -40,7 +45,10 @@ enum Command {
     Tx(tx::Args),
     Account(account::Args),
     Mempool(mempool::Args),
+    Peers(peers::Args),
     Wallet(wallet::Args),
+    #[cfg(unix)]
+    Testnet(testnet::Args),
     /// Decode and check raw bytes
     #[command(subcommand)]
     Util(util::Util),
@@ -60,9 +68,12 @@ impl Cli {
             Command::Tx(args) => tx::run(args, self.json),
             Command::Account(args) => account::run(&args, self.json),
             Command::Mempool(args) => mempool::run(&args, self.json),
+            Command::Peers(args) => peers::run(args, self.json),
             Command::Verify(args) => verify::run(args, self.json),
             Command::VerifyProof(args) => verify_proof::run(&args, self.json),
             Command::Wallet(args) => wallet::run(args, self.json),
+            #[cfg(unix)]
+            Command::Testnet(args) => testnet::run(args, self.json),
             Command::Util(util) => {
                 let valid = util::run(util, &mut io::stdout().lock(), io::stdin().lock())?;
                 // What is not valid has been said already, on stdout.

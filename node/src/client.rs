@@ -1,6 +1,7 @@
 //! A client of the REST API, for the commands that ask a node. Finds the node, turns its problems
 //! into errors of one line, and knows no resource: the commands do.
 
+use crate::api::token::Token;
 use crate::config::{default_data, network};
 use crate::daemon::Whereabouts;
 use anyhow::{Context, Result, anyhow, bail, ensure};
@@ -8,7 +9,7 @@ use chain::Params;
 use reqwest::{Method, Response, StatusCode, Url};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// How long a connection may take to come about.
@@ -43,6 +44,26 @@ impl Place {
             Some(params) => self.connect_to(&params).await,
             None => Client::new(&self.url(None)?),
         }
+    }
+
+    /// A client that may change that node: with the token from its data folder on this machine.
+    pub async fn connect_with_token(&self) -> Result<Client> {
+        let client = self.connect().await?;
+        let named = self.network.as_deref().map(network::load).transpose()?;
+        let data = match &self.data {
+            Some(data) => data.clone(),
+            None => {
+                let network = named.as_ref().map_or(network::DEFAULT, Params::name);
+                let data = default_data(network)?;
+                // A node at another place is not shown the token of this one.
+                let there = Whereabouts::read(&data).map(|there| Client::new(&there.api));
+                let is_there =
+                    there.is_some_and(|there| there.is_ok_and(|it| it.base == client.base));
+                ensure!(is_there, "this needs the node's token: give --data, its data folder");
+                data
+            }
+        };
+        client.with_token_of(&data)
     }
 
     /// A client of that node, which must be of this network.
@@ -97,6 +118,7 @@ impl Place {
 pub struct Client {
     http: reqwest::Client,
     base: Url,
+    token: Option<Token>,
 }
 
 /// What a node answered: JSON, as it came.
@@ -129,7 +151,7 @@ impl Client {
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(CONNECT_TIMEOUT)
             .build()?;
-        Ok(Client { http, base })
+        Ok(Client { http, base, token: None })
     }
 
     /// The URL it is asked at.
@@ -164,6 +186,34 @@ impl Client {
         self.send(request.timeout(ANSWER_TIMEOUT)).await
     }
 
+    /// The same with the token that a node has left in its data folder.
+    fn with_token_of(self, data: &Path) -> Result<Client> {
+        Ok(Client { token: Some(Token::of_node(data)?), ..self })
+    }
+
+    /// Changes the node. What it answers, if it has anything to say; it may take so long to do it.
+    pub async fn order(
+        &self,
+        method: Method,
+        path: &[&str],
+        body: Option<&serde_json::Value>,
+        wait: Duration,
+    ) -> Result<Option<Answer>> {
+        let mut request = self.http.request(method, self.url(path)?);
+        if let Some(token) = &self.token {
+            request = request.bearer_auth(token.text());
+        }
+        if let Some(body) = body {
+            request = request.json(body);
+        }
+        let request = request.timeout(ANSWER_TIMEOUT.saturating_add(wait));
+        let response = request.send().await.map_err(|error| self.unreachable(&error))?;
+        match response.status() {
+            StatusCode::NO_CONTENT => Ok(None),
+            _ => self.answer(response).await.map(Some),
+        }
+    }
+
     async fn must_be_of(&self, params: &Params) -> Result<()> {
         #[derive(Deserialize)]
         struct Chain {
@@ -196,6 +246,10 @@ impl Client {
 
     async fn send(&self, request: reqwest::RequestBuilder) -> Result<Answer> {
         let response = request.send().await.map_err(|error| self.unreachable(&error))?;
+        self.answer(response).await
+    }
+
+    async fn answer(&self, response: Response) -> Result<Answer> {
         let (status, from) = (response.status(), response.url().clone());
         let json = is_json(&response);
         let text = response.text().await.map_err(|error| self.unreachable(&error))?;
@@ -360,6 +414,8 @@ mod tests {
             api: "http://127.0.0.1:9".to_owned(),
             network: "dev".to_owned(),
             genesis: String::new(),
+            node_id: String::new(),
+            peers: Vec::new(),
         };
         fs::write(folder.path().join("node.json"), serde_json::to_vec(&there).unwrap()).unwrap();
         assert_eq!(place.url(None).unwrap(), there.api);

@@ -2,11 +2,13 @@
 //! One struct declares all three ways to set them, so they cannot drift apart.
 
 pub mod network;
+pub mod peers;
 
 use crate::logging;
 use anyhow::{Context, Result, anyhow, bail};
 use chain::address::Address;
 use chain::params::Params;
+use peers::{Peering, Wishes};
 use serde::Deserialize;
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -43,6 +45,25 @@ pub struct Settings {
     /// A further name by which clients may call the API (repeatable)
     #[arg(long, env = "CHAIN_API_HOST", value_name = "NAME", value_delimiter = ',')]
     api_host: Option<Vec<String>>,
+    /// Where other nodes can call this one (repeatable); `none` for nowhere
+    ///
+    /// Default: every address of this machine and the network's port, on `dev` 127.0.0.1 alone.
+    #[arg(long, env = "CHAIN_LISTEN", value_name = "MULTIADDR", value_delimiter = ',')]
+    listen: Option<Vec<String>>,
+    /// A node to stay connected with, such as /ip4/192.0.2.7/tcp/8401 (repeatable)
+    #[arg(long, env = "CHAIN_PEER", value_name = "MULTIADDR", value_delimiter = ',')]
+    peer: Option<Vec<String>>,
+    /// Most peers; 0 for a node that is alone [default: 112]
+    #[arg(long, env = "CHAIN_MAX_PEERS", value_name = "N")]
+    max_peers: Option<u32>,
+    /// Whether to look for other nodes; `false` calls those alone that --peer names [default: true]
+    #[arg(long, env = "CHAIN_DISCOVER", value_name = "BOOL")]
+    discover: Option<bool>,
+    /// Whether to find nodes on the local network by mDNS, and be found
+    ///
+    /// Default: true, on `dev` false.
+    #[arg(long, env = "CHAIN_MDNS", value_name = "BOOL")]
+    mdns: Option<bool>,
     /// Mine from the start
     #[arg(
         long, env = "CHAIN_MINE", value_name = "BOOL",
@@ -83,6 +104,8 @@ pub struct Config {
     pub api: SocketAddr,
     /// Names by which clients may call the API, besides those of the loopback interface.
     pub api_hosts: Vec<String>,
+    /// How to take part in the network.
+    pub peering: Peering,
     /// Whether to mine from the start.
     pub mine: bool,
     /// Whom mined blocks pay, unless a job says otherwise.
@@ -99,9 +122,26 @@ pub struct Config {
 
 impl Settings {
     /// Those of the node that `chain mine` starts: it speaks up only when something is wrong.
-    pub fn embedded(network: &str, data: Option<PathBuf>, api: Option<SocketAddr>) -> Settings {
+    pub fn embedded(
+        network: &str,
+        data: Option<PathBuf>,
+        api: Option<SocketAddr>,
+        wishes: Wishes,
+    ) -> Settings {
         let (network, log) = (Some(network.to_owned()), Some("warn".to_owned()));
-        Settings { network, data, api, log, ..Settings::default() }
+        let Wishes { listen, peer, max_peers, discover, mdns } = wishes;
+        Settings {
+            network,
+            data,
+            api,
+            listen,
+            peer,
+            max_peers,
+            discover,
+            mdns,
+            log,
+            ..Settings::default()
+        }
     }
 
     /// Reads the file if one is named, fills in the defaults, and checks everything.
@@ -129,7 +169,15 @@ impl Settings {
             bail!("cache_mb must be {least} to {most}, not {cache_mb}");
         }
         let log = settings.log.as_deref().unwrap_or(DEFAULT_LOG);
+        let wishes = Wishes {
+            listen: settings.listen,
+            peer: settings.peer,
+            max_peers: settings.max_peers,
+            discover: settings.discover,
+            mdns: settings.mdns,
+        };
         Ok(Config {
+            peering: wishes.check(&params)?,
             data,
             miner,
             api: settings.api.unwrap_or(default_api),
@@ -178,6 +226,11 @@ impl Settings {
             data: self.data.or(below.data),
             api: self.api.or(below.api),
             api_host: self.api_host.or(below.api_host),
+            listen: self.listen.or(below.listen),
+            peer: self.peer.or(below.peer),
+            max_peers: self.max_peers.or(below.max_peers),
+            discover: self.discover.or(below.discover),
+            mdns: self.mdns.or(below.mdns),
             mine: self.mine.or(below.mine),
             miner: self.miner.or(below.miner),
             threads: self.threads.or(below.threads),
@@ -255,6 +308,27 @@ mod tests {
     }
 
     #[test]
+    fn peers_are_set_by_flags_and_by_the_file() {
+        let (_folder, path) = file(
+            "network = \"dev\"\nmdns = true\nmax_peers = 3\nlisten = [\"/ip4/0.0.0.0/tcp/1\"]\n\
+             peer = [\"/ip4/127.0.0.1/tcp/1\"]\n",
+        );
+        let peering = flags(&["--config", &path]).check().unwrap().peering;
+        assert_eq!((peering.max_peers, peering.mdns, peering.peers.len()), (3, true, 1));
+        assert_eq!(peering.listen, peers::Listen::At(vec!["/ip4/0.0.0.0/tcp/1".parse().unwrap()]));
+        let peers = ["--peer", "/dns/a/tcp/1", "--peer", "/dns/b/tcp/2,/dns/c/tcp/3"];
+        let other = ["--config", &path, "--listen", "none", "--mdns", "false"];
+        let peering = flags(&[&other[..], &peers].concat()).check().unwrap().peering;
+        assert_eq!((peering.max_peers, peering.mdns, peering.peers.len()), (3, false, 3));
+        assert_eq!(peering.listen, peers::Listen::Nowhere);
+        assert!(
+            peering.discover && !flags(&["--discover", "false"]).check().unwrap().peering.discover
+        );
+        let message = error(flags(&["--peer", "10.0.0.1:8401"]));
+        assert!(message.contains("peer: `10.0.0.1:8401` is no multiaddr"), "{message}");
+    }
+
+    #[test]
     fn paths_in_a_file_are_seen_from_the_file() {
         let (folder, path) = file("data = \"a\"\nnetwork = \"my.toml\"\n");
         assert!(error(flags(&["--config", &path])).contains("no network"));
@@ -264,9 +338,9 @@ mod tests {
 
     #[test]
     fn unknown_keys_and_bad_values_are_named_with_their_file() {
-        let (_folder, path) = file("network = \"dev\"\nlisten = \"/ip4/0.0.0.0\"\n");
+        let (_folder, path) = file("network = \"dev\"\nlisten_on = \"/ip4/0.0.0.0\"\n");
         let message = error(flags(&["--config", &path]));
-        assert!(message.contains(&path) && message.contains("line 2: unknown key `listen`"));
+        assert!(message.contains(&path) && message.contains("line 2: unknown key `listen_on`"));
         let (_folder, path) = file("config = \"other.toml\"\n");
         assert!(error(flags(&["--config", &path])).contains("unknown key `config`"));
         let (_folder, path) = file("threads = 0\n");

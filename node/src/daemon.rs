@@ -3,7 +3,9 @@
 use crate::api::token::Token;
 use crate::api::{self, server};
 use crate::config::Config;
-use crate::mining::{self, Goal, Local, Progress};
+use crate::config::peers::Peering;
+use crate::mining::{self, Goal, Local, Need, Outlook, Progress};
+use crate::peers::{self, Peers};
 use crate::writer;
 use anyhow::{Context, Result, anyhow};
 use chain::ledger::{self, Notice, Reader};
@@ -17,6 +19,11 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+/// Peers tell of a new tip at least this often.
+const TELLING: Duration = Duration::from_secs(6);
+/// How often it is looked whether they did.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
 /// What every part of the API may use.
 #[derive(Clone)]
 pub struct Node(Arc<Parts>);
@@ -27,6 +34,10 @@ pub struct Parts {
     pub reader: Reader,
     /// Changes it.
     pub writer: writer::Handle,
+    /// Other nodes.
+    pub peers: p2p::Handle,
+    /// Whether mining makes sense.
+    pub outlook: Outlook,
     /// How mining goes; `None` before it first began.
     pub mining: watch::Receiver<Option<Progress>>,
     /// Whom blocks pay unless a request says otherwise.
@@ -56,6 +67,12 @@ pub struct Whereabouts {
     pub network: String,
     /// The network's genesis hash.
     pub genesis: String,
+    /// What others know it by.
+    #[serde(default)]
+    pub node_id: String,
+    /// Where others can call it: multiaddrs.
+    #[serde(default)]
+    pub peers: Vec<String>,
 }
 
 impl Whereabouts {
@@ -81,6 +98,7 @@ pub struct Daemon {
     data: PathBuf,
     address: SocketAddr,
     writer: writer::Thread,
+    peers: Peers,
     stop: watch::Sender<bool>,
     progress: watch::Sender<Option<Progress>>,
     server: JoinHandle<()>,
@@ -90,7 +108,9 @@ pub struct Daemon {
 impl Daemon {
     /// Starts everything. The port is taken first: a second node on it fails before it reads.
     pub async fn start(config: Config) -> Result<Daemon> {
-        let Config { params, data, api, api_hosts, mine, miner, threads, cache_bytes, .. } = config;
+        let Config {
+            params, data, api, api_hosts, peering, mine, miner, threads, cache_bytes, ..
+        } = config;
         if mine && miner.is_none() {
             return Err(anyhow!("--mine needs an address to pay: give --miner ADDRESS"));
         }
@@ -113,11 +133,27 @@ impl Daemon {
         let (ledger, reader) = opening.await??;
         let token = Token::open(&data)?;
         let writer = writer::Thread::spawn(ledger)?;
+        let need = match &peering {
+            Peering { max_peers: 0, .. } => Need::None,
+            Peering { boot_nodes, .. } if !boot_nodes.is_empty() => Need::Always,
+            Peering { peers, .. } if !peers.is_empty() => Need::Some,
+            Peering { .. } => Need::None,
+        };
+        let peers = match Peers::start(peering, &data, reader.clone(), writer.handle()).await {
+            Ok(peers) => peers,
+            Err(error) => {
+                writer.stop().await?;
+                return Err(error);
+            }
+        };
+        let handle = peers.handle().clone();
         let (stop, stopping) = watch::channel(false);
         let (progress, mining) = watch::channel(None);
         let node = Node(Arc::new(Parts {
+            outlook: Outlook::new(reader.clone(), handle.clone(), need),
             reader,
             writer: writer.handle(),
+            peers: handle,
             mining,
             default_miner: miner,
             started: Instant::now(),
@@ -130,6 +166,8 @@ impl Daemon {
             api: format!("http://{address}"),
             network: name.clone(),
             genesis: genesis.to_string(),
+            node_id: node.peers.id().to_string(),
+            peers: node.peers.listening().iter().map(ToString::to_string).collect(),
         };
         whereabouts.write(&data)?;
         let tip = *node.reader.view().tip();
@@ -138,7 +176,10 @@ impl Daemon {
             "node started, REST API at http://{address}/v1/chain"
         );
         let mut daemon =
-            Daemon { node, data, address, writer, stop, progress, server, mining: None };
+            Daemon { node, data, address, writer, peers, stop, progress, server, mining: None };
+        if let Some(address) = daemon.to_join() {
+            tracing::info!("others join with --peer {address}");
+        }
         if let Some(miner) = miner.filter(|_| mine) {
             let pause = Goal::pause(daemon.node.reader.params(), None);
             daemon.mine(Goal { miner, blocks: None, threads, pause });
@@ -151,6 +192,11 @@ impl Daemon {
         self.address
     }
 
+    /// A multiaddr by which others can call it.
+    pub fn to_join(&self) -> Option<p2p::Multiaddr> {
+        peers::to_join(&self.node.peers.listening()).cloned()
+    }
+
     /// Its parts.
     pub fn node(&self) -> &Node {
         &self.node
@@ -158,7 +204,7 @@ impl Daemon {
 
     /// Begins to mine in this process.
     pub fn mine(&mut self, goal: Goal) {
-        let source = Local::new(self.node.writer.clone());
+        let source = Local::new(self.node.writer.clone(), self.node.outlook.clone());
         let mining = mining::mine(source, goal, self.progress.clone(), self.stop.subscribe());
         self.mining = Some(tokio::spawn(mining));
     }
@@ -166,7 +212,7 @@ impl Daemon {
     /// Waits until mining has reached its goal, and gives the blocks it found; or until the node
     /// cannot go on, and gives nothing: `stop` then tells why.
     pub async fn finished(&mut self) -> Option<Result<Vec<chain::block::Hash>>> {
-        let Daemon { mining, writer, .. } = self;
+        let Daemon { mining, writer, peers, .. } = self;
         let mined = async {
             match mining {
                 Some(task) => task.await.map_err(anyhow::Error::from).flatten(),
@@ -176,21 +222,42 @@ impl Daemon {
         let found = tokio::select! {
             found = mined => found,
             () = writer.watch() => return None,
+            () = peers.watch() => return None,
         };
         self.mining = None;
         Some(found)
     }
 
-    /// Stops mining, then the API, then the writer, which closes the data folder.
+    /// Waits until a peer tells of this node's tip, or none is there, or for as long as peers may
+    /// take to tell: a block that stays with a node that stops is likely to lose to another's.
+    pub async fn hand_on(&self) {
+        let told = async {
+            loop {
+                let tip = *self.node.reader.view().tip();
+                let peers = self.node.peers.peers().await;
+                let has_it =
+                    |peer: &p2p::PeerInfo| peer.tip == tip.hash || peer.height > tip.height;
+                if peers.is_empty() || peers.iter().any(has_it) {
+                    return;
+                }
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
+        };
+        let _ = tokio::time::timeout(TELLING, told).await;
+    }
+
+    /// Stops mining, then the API, then peers, then the writer, which closes the data folder.
     pub async fn stop(self) -> Result<()> {
         self.stop.send_replace(true);
         if let Some(mining) = self.mining {
             mining.await??;
         }
         self.server.await?;
+        let peers = self.peers.stop().await;
         self.writer.stop().await?;
         // Gone or not: a client that finds nobody at the address says so.
         let _ = std::fs::remove_file(self.data.join(Whereabouts::FILE));
+        peers?;
         tracing::info!("node stopped");
         Ok(())
     }

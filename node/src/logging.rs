@@ -2,8 +2,10 @@
 //! Peers and clients choose parts of what is logged, so control characters come out escaped: no
 //! event can forge a second line or drive a terminal.
 
+use indicatif::ProgressBar;
 use serde::Deserialize;
 use std::io::{self, Write};
+use std::sync::{Mutex, PoisonError};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
@@ -28,13 +30,21 @@ pub fn start(format: Format, filter: EnvFilter) {
     };
 }
 
-/// What the index's engine warns of is told by whoever opens the index, in words of our own; a
-/// filter that names the engine still hears it.
-const QUIET: &str = "sled=error";
+/// What the engines below the index and the network say is told by whoever uses them, in words of
+/// our own; a filter that names an engine still hears it.
+const QUIET: &str = "sled=error,libp2p=error,multistream_select=error,yamux=error";
 
 /// Reads a filter such as `info` or `info,p2p=debug`.
 pub fn filter(text: &str) -> Result<EnvFilter, tracing_subscriber::filter::ParseError> {
     EnvFilter::try_new(format!("{QUIET},{text}"))
+}
+
+/// What stands below the log on a terminal.
+static BELOW: Mutex<Option<ProgressBar>> = Mutex::new(None);
+
+/// From now on events appear above this line, which is drawn again below them.
+pub fn keep_above(line: ProgressBar) {
+    *BELOW.lock().unwrap_or_else(PoisonError::into_inner) = Some(line);
 }
 
 /// Stderr, one write an event.
@@ -52,7 +62,13 @@ impl Write for Lines {
     /// The subscriber formats an event into one buffer and writes it at once. A stderr that nobody
     /// reads any more is no reason to stop.
     fn write(&mut self, event: &[u8]) -> io::Result<usize> {
-        let _ = io::stderr().write_all(escaped(&String::from_utf8_lossy(event)).as_bytes());
+        let line = escaped(&String::from_utf8_lossy(event));
+        let write = || drop(io::stderr().write_all(line.as_bytes()));
+        let below = BELOW.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        match below {
+            Some(below) => below.suspend(write),
+            None => write(),
+        }
         Ok(event.len())
     }
 

@@ -12,6 +12,9 @@ mod daemon;
 mod difficulty;
 mod logging;
 mod mining;
+mod peers;
+#[cfg(unix)]
+mod testnet;
 mod wallet;
 mod writer;
 

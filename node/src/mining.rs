@@ -2,8 +2,10 @@
 //! The same loop mines for the node in this process and for one at the other end of the network;
 //! a `Source` tells them apart. The writer judges our blocks like any other's.
 
+mod outlook;
 mod remote;
 
+pub use outlook::{Need, Outlook};
 pub use remote::Remote;
 
 use anyhow::Result;
@@ -122,8 +124,16 @@ pub async fn mine<S: Source>(
     let miner = Miner::start(goal.threads, move |event| {
         let _ = events.try_send(event);
     })?;
-    let state =
-        Search { source, goal, miner, progress, found: Vec::new(), work: 0, candidate: None };
+    let state = Search {
+        source,
+        goal,
+        miner,
+        progress,
+        found: Vec::new(),
+        work: 0,
+        candidate: None,
+        told: None,
+    };
     state.run(hits, stop).await
 }
 
@@ -141,6 +151,8 @@ struct Search<S> {
     /// Number of the present work.
     work: u64,
     candidate: Option<(Candidate, Instant)>,
+    /// Why there is none, as it was last told.
+    told: Option<String>,
 }
 
 impl<S: Source> Search<S> {
@@ -187,14 +199,26 @@ impl<S: Source> Search<S> {
                 self.work += 1;
                 self.miner.work_on(Work::new(self.work, candidate.block.header, candidate.target));
                 self.candidate = Some((candidate, Instant::now()));
+                if self.told.take().is_some() {
+                    tracing::info!("mining goes on");
+                }
                 Instant::now() + REFRESH
             }
             Err(error) => {
                 self.rest();
-                tracing::warn!("mining waits: {error:#}");
+                self.tell_why(format!("{error:#}"));
                 Instant::now() + RETRY
             }
         }
+    }
+
+    /// Says once why mining waits; again only when the words, numbers aside, are others.
+    fn tell_why(&mut self, why: String) {
+        let words = |text: &str| text.replace(|letter: char| letter.is_ascii_digit(), "");
+        if self.told.as_deref().map(words) != Some(words(&why)) {
+            tracing::warn!("mining waits: {why}");
+        }
+        self.told = Some(why);
     }
 
     fn rest(&mut self) {
@@ -249,16 +273,17 @@ impl<S: Source> Search<S> {
 /// The node in this process.
 pub struct Local {
     writer: crate::writer::Handle,
+    outlook: Outlook,
     news: watch::Receiver<crate::writer::News>,
     tip: Option<block::Hash>,
     gone: bool,
 }
 
 impl Local {
-    /// Asks this writer.
-    pub fn new(writer: crate::writer::Handle) -> Local {
+    /// Asks this writer, while the outlook is good.
+    pub fn new(writer: crate::writer::Handle, outlook: Outlook) -> Local {
         let news = writer.news();
-        Local { writer, news, tip: None, gone: false }
+        Local { writer, outlook, news, tip: None, gone: false }
     }
 }
 
@@ -266,6 +291,9 @@ impl Source for Local {
     async fn candidate(&mut self, miner: Address) -> Result<Candidate> {
         // Whatever changes from here on is a change since this candidate.
         self.news.mark_unchanged();
+        if let Some(wait) = self.outlook.wait().await {
+            return Err(wait.into());
+        }
         let answer = self.writer.template(miner).await.inspect_err(|_| self.gone = true)?;
         let template = answer?;
         self.tip = Some(template.block.header.previous);
@@ -273,7 +301,11 @@ impl Source for Local {
     }
 
     async fn changed(&mut self) -> Change {
-        if self.news.changed().await.is_err() {
+        let news = tokio::select! {
+            news = self.news.changed() => news,
+            () = self.outlook.changed() => return Change::Tip,
+        };
+        if news.is_err() {
             self.gone = true;
             return Change::Tip;
         }

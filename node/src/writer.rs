@@ -1,5 +1,8 @@
 //! The thread that owns the chain's writer. Requests come through one bounded queue and are answered
-//! by `oneshot`; what is new goes out by `watch`, after it is safe on disk.
+//! by `oneshot`; what is new goes out by `watch` and, for peers, by `broadcast`, after it is safe on
+//! disk. Blocks that wait together share one sync of the disk.
+
+mod told;
 
 use anyhow::Context;
 use chain::block::{Block, Timestamp};
@@ -7,14 +10,22 @@ use chain::ledger::{Accepted, Commit, Reader, SubmitError, TransferError, Writer
 use chain::mempool::Admission;
 use chain::store::{LogError, StoreError};
 use chain::template::{Template, TemplateError, Wish};
-use chain::tx::{Tag, Transfer};
+use chain::tx::{Id, Tag, Transfer};
 use chain::{Address, Header, block};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio::time::{Interval, MissedTickBehavior};
+use told::Told;
 
 /// Requests that may wait; beyond that whoever asks waits too.
 const QUEUE: usize = 256;
+/// Most blocks that share a sync of the disk, and transactions above which no further block joins
+/// them: their rows wait in memory, and their senders for an answer.
+const BATCH_BLOCKS: usize = 64;
+const BATCH_TRANSACTIONS: usize = 8_000;
+/// News for peers that may wait for a slow reader, who is told that it missed some.
+const PEER_NEWS: usize = 1_024;
 /// How long rows stay in memory when nothing forces them out.
 const FLUSH_EVERY: Duration = Duration::from_secs(5);
 /// What our own coinbases say.
@@ -48,9 +59,14 @@ pub enum GenerateError {
 #[error("the node is stopping")]
 pub struct Stopped;
 
+/// Waits for the judgement of a block.
+pub type BlockVerdict = oneshot::Sender<Result<Accepted, SubmitError>>;
+/// Waits for the judgement of a transfer.
+pub type TransferVerdict = oneshot::Sender<Result<Admission, TransferError>>;
+
 enum Request {
-    Block(Box<Block>, oneshot::Sender<Result<Accepted, SubmitError>>),
-    Transfer(Box<Transfer>, oneshot::Sender<Result<Admission, TransferError>>),
+    Block(Box<Block>, BlockVerdict),
+    Transfer(Box<Transfer>, TransferVerdict),
     Template(Address, oneshot::Sender<Result<Template, TemplateError<StoreError>>>),
     Generate(u32, Address, oneshot::Sender<Result<Vec<block::Hash>, GenerateError>>),
     Flush,
@@ -62,9 +78,28 @@ enum Request {
 pub struct Handle {
     requests: mpsc::Sender<Request>,
     news: watch::Receiver<News>,
+    peer_news: broadcast::Sender<p2p::News>,
 }
 
 impl Handle {
+    /// Queues a block, in the order of the calls; its verdict comes when it is safe on disk.
+    pub async fn queue_block(
+        &self,
+        block: Box<Block>,
+        verdict: BlockVerdict,
+    ) -> Result<(), Stopped> {
+        self.queue(Request::Block(block, verdict)).await
+    }
+
+    /// Queues a transfer, in the order of the calls.
+    pub async fn queue_transfer(
+        &self,
+        transfer: Box<Transfer>,
+        verdict: TransferVerdict,
+    ) -> Result<(), Stopped> {
+        self.queue(Request::Transfer(transfer, verdict)).await
+    }
+
     /// Takes a block in; answered when it is safe on disk.
     pub async fn block(&self, block: Block) -> Result<Result<Accepted, SubmitError>, Stopped> {
         self.ask(|reply| Request::Block(Box::new(block), reply)).await
@@ -101,13 +136,22 @@ impl Handle {
         self.news.clone()
     }
 
+    /// What peers should hear of: new tips, and transfers that became pending.
+    pub fn peer_news(&self) -> broadcast::Receiver<p2p::News> {
+        self.peer_news.subscribe()
+    }
+
     async fn ask<T>(
         &self,
         request: impl FnOnce(oneshot::Sender<T>) -> Request,
     ) -> Result<T, Stopped> {
         let (reply, answer) = oneshot::channel();
-        self.requests.send(request(reply)).await.map_err(|_| Stopped)?;
+        self.queue(request(reply)).await?;
         answer.await.map_err(|_| Stopped)
+    }
+
+    async fn queue(&self, request: Request) -> Result<(), Stopped> {
+        self.requests.send(request).await.map_err(|_| Stopped)
     }
 }
 
@@ -116,6 +160,7 @@ pub struct Thread {
     handle: Handle,
     thread: JoinHandle<anyhow::Result<()>>,
     ended: oneshot::Receiver<()>,
+    flush: Option<Interval>,
 }
 
 impl Thread {
@@ -125,7 +170,17 @@ impl Thread {
         let reader = writer.reader();
         let (news_sender, news) = watch::channel(News { tip: reader.view().tip().hash, number: 0 });
         let (end, ended) = oneshot::channel();
-        let desk = Desk { writer, reader, queue, news: news_sender, extra_nonce: 0 };
+        let (peer_news, _) = broadcast::channel(PEER_NEWS);
+        let desk = Desk {
+            writer,
+            reader,
+            queue,
+            next: None,
+            news: news_sender,
+            peer_news: peer_news.clone(),
+            told: Told::default(),
+            extra_nonce: 0,
+        };
         let run = move || {
             let result = desk.run();
             let _ = end.send(());
@@ -133,7 +188,8 @@ impl Thread {
         };
         let thread = std::thread::Builder::new().name("writer".into()).spawn(run);
         let thread = thread.context("cannot start the writer's thread")?;
-        Ok(Thread { handle: Handle { requests, news }, thread, ended })
+        let handle = Handle { requests, news, peer_news };
+        Ok(Thread { handle, thread, ended, flush: None })
     }
 
     /// Asks the writer.
@@ -143,8 +199,12 @@ impl Thread {
 
     /// Writes rows out now and then; returns when the thread has ended by itself.
     pub async fn watch(&mut self) {
-        let mut flush = tokio::time::interval(FLUSH_EVERY);
-        flush.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        // Kept, as whoever calls this may give up and call again at any time.
+        let flush = self.flush.get_or_insert_with(|| {
+            let mut flush = tokio::time::interval(FLUSH_EVERY);
+            flush.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            flush
+        });
         loop {
             tokio::select! {
                 _ = &mut self.ended => return,
@@ -170,27 +230,27 @@ struct Desk {
     writer: Writer,
     reader: Reader,
     queue: mpsc::Receiver<Request>,
+    /// Taken from the queue already.
+    next: Option<Request>,
     news: watch::Sender<News>,
+    peer_news: broadcast::Sender<p2p::News>,
+    told: Told,
     /// Makes every template another search.
     extra_nonce: u64,
 }
 
 impl Desk {
     fn run(mut self) -> anyhow::Result<()> {
-        while let Some(request) = self.queue.blocking_recv() {
+        while let Some(request) = self.next.take().or_else(|| self.queue.blocking_recv()) {
             match request {
-                Request::Block(block, reply) => {
-                    let result = self.block(*block);
-                    let failed = fatal(result.as_ref().err().and_then(of_submit));
-                    let _ = reply.send(result);
-                    failed?;
-                }
-                Request::Transfer(transfer, reply) => {
+                Request::Block(block, verdict) => self.blocks(block, verdict)?,
+                Request::Transfer(transfer, verdict) => {
                     let result = self.writer.transaction(*transfer);
-                    if matches!(result, Ok(Admission::Added(_))) {
+                    if let Ok(Admission::Added(changes)) = &result {
                         self.tell();
+                        self.tell_peers_of(changes.pending.clone());
                     }
-                    let _ = reply.send(result);
+                    let _ = verdict.send(result);
                 }
                 Request::Template(miner, reply) => {
                     let _ = reply.send(self.template(miner));
@@ -202,6 +262,7 @@ impl Desk {
                     failed?;
                 }
                 Request::Flush => {
+                    self.told.tell_rest(self.reader.view().tip());
                     if !self.writer.expire(now()).is_empty() {
                         self.tell();
                     }
@@ -213,32 +274,65 @@ impl Desk {
         Ok(self.writer.close()?)
     }
 
-    fn block(&mut self, block: Block) -> Result<Accepted, SubmitError> {
-        let accepted = self.writer.block(block, now())?;
-        if accepted != Accepted::Known {
-            self.commit()?;
+    /// Takes a block in, and those that wait right behind it; then answers all of them in order.
+    fn blocks(&mut self, block: Box<Block>, verdict: BlockVerdict) -> anyhow::Result<()> {
+        let (mut judged, mut transactions) = (Vec::new(), 0_usize);
+        let mut next = Some((block, verdict));
+        while let Some((block, verdict)) = next {
+            transactions = transactions.saturating_add(block.transactions.len());
+            let result = self.writer.block(*block, now());
+            if let Err(error) = fatal(result.as_ref().err().and_then(of_submit)) {
+                // Nothing before it is safe on disk, so nobody else is answered.
+                let _ = verdict.send(result);
+                return Err(error);
+            }
+            judged.push((result, verdict));
+            let is_full = judged.len() >= BATCH_BLOCKS || transactions >= BATCH_TRANSACTIONS;
+            next = if is_full { None } else { self.waiting_block() };
         }
-        Ok(accepted)
-    }
-
-    fn commit(&mut self) -> Result<(), StoreError> {
-        let commit = self.writer.commit()?;
-        self.report(&commit);
-        self.tell();
+        let is_new = |accepted: &Accepted| *accepted != Accepted::Known;
+        let mut is_safe = !judged.iter().any(|(result, _)| result.as_ref().is_ok_and(is_new));
+        for (mut result, verdict) in judged {
+            // A block that is known may be so from a moment ago.
+            if result.is_ok() && !is_safe {
+                match self.commit() {
+                    Ok(()) => is_safe = true,
+                    Err(error) => result = Err(error.into()),
+                }
+            }
+            let failed = fatal(result.as_ref().err().and_then(of_submit));
+            let _ = verdict.send(result);
+            failed?;
+        }
         Ok(())
     }
 
-    fn report(&self, commit: &Commit) {
-        let view = self.reader.view();
-        let Some(tip) = commit.connected.last().map(|tip| *view.node(*tip)) else { return };
-        if !commit.disconnected.is_empty() {
-            let (left, entered) = (commit.disconnected.len(), commit.connected.len());
-            tracing::warn!(height = tip.height.get(), tip = %tip.hash, left, entered, "reorganised");
-        } else if commit.connected.len() > 1 {
-            let blocks = commit.connected.len();
-            tracing::info!(height = tip.height.get(), tip = %tip.hash, blocks, "blocks connected");
-        } else {
-            tracing::info!(height = tip.height.get(), tip = %tip.hash, "block connected");
+    /// The next request, if it is there and a block.
+    fn waiting_block(&mut self) -> Option<(Box<Block>, BlockVerdict)> {
+        match self.queue.try_recv().ok()? {
+            Request::Block(block, verdict) => Some((block, verdict)),
+            other => {
+                self.next = Some(other);
+                None
+            }
+        }
+    }
+
+    fn commit(&mut self) -> Result<(), StoreError> {
+        let Commit { disconnected, connected, pool } = self.writer.commit()?;
+        self.tell();
+        if !connected.is_empty() {
+            self.told.tell(self.reader.view().tip(), disconnected.len(), connected.len());
+            // Nobody listens on a node without peers.
+            let _ = self.peer_news.send(p2p::News::Tip);
+        }
+        self.tell_peers_of(pool.pending);
+        Ok(())
+    }
+
+    fn tell_peers_of(&self, pending: Vec<Id>) {
+        if !pending.is_empty() {
+            let _ = self.peer_news.send(p2p::News::Pooled(pending));
         }
     }
 
@@ -315,3 +409,6 @@ pub fn now() -> Timestamp {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Timestamp::new(u32::try_from(since.as_secs()).unwrap_or(u32::MAX))
 }
+
+#[cfg(test)]
+mod tests;

@@ -23,7 +23,8 @@ pub enum CompactError {
     /// fetched. Nobody is to blame.
     #[error("short ids collide")]
     Collision,
-    /// Transactions are not those that are missing: whoever sent them is to blame.
+    /// Transactions are not those that are missing. Whoever sent them is to blame if he announced
+    /// the short ids too; otherwise those may be what is wrong.
     #[error("these are not the missing transactions")]
     WrongTransactions,
     /// Something is missing still.

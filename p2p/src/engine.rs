@@ -17,8 +17,9 @@ use chain::mempool::Admission;
 use chain::tx::{Id, Transfer};
 use intake::Intake;
 use libp2p::PeerId;
-use rand::rngs::SmallRng;
+use rand::rngs::Xoshiro256PlusPlus;
 use rand::{RngExt, SeedableRng};
+use ring::Ring;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -123,6 +124,18 @@ pub enum Failure {
     Io,
     /// The peer does not speak the protocol.
     Unsupported,
+}
+
+impl Failure {
+    /// What it counts against whoever was asked. A peer that is gone does no harm.
+    pub fn conduct(self) -> Option<Conduct> {
+        match self {
+            Failure::Timeout => Some(Conduct::Timeout),
+            Failure::Malformed => Some(Conduct::Malformed),
+            Failure::Io | Failure::Unsupported => Some(Conduct::BrokenStream),
+            Failure::Disconnected => None,
+        }
+    }
 }
 
 /// What became of a block.
@@ -294,6 +307,9 @@ pub enum SyncState {
 /// Services: this node serves all blocks of its chain.
 const SERVES_ALL_BLOCKS: u64 = 1;
 
+/// Blocks from others that are remembered: as many as sync fetches ahead.
+const FOREIGN: usize = 1_024;
+
 /// The whole machine.
 pub struct Engine {
     sync: Sync,
@@ -303,18 +319,18 @@ pub struct Engine {
     peers: Peers,
     /// Blocks that the chain is judging, whichever part handed them over.
     importing: BTreeSet<block::Hash>,
-    rng: SmallRng,
+    /// Blocks that came from others lately.
+    foreign: Ring<block::Hash>,
+    rng: Xoshiro256PlusPlus,
     /// Names this run of the node to others.
     nonce: u64,
-    /// What was last told of.
-    told: Option<(Progress, block::Hash)>,
 }
 
 impl Engine {
     /// A machine that knows nobody. The same seed and inputs give the same outputs; a node takes
     /// another seed each time it starts, that nobody can guess.
     pub fn new(seed: u64) -> Engine {
-        let mut rng = SmallRng::seed_from_u64(seed);
+        let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
         Engine {
             sync: Sync::new(rng.random(), sync::Limits::default()),
             relay: Relay::new(),
@@ -322,9 +338,9 @@ impl Engine {
             intake: Intake::new(),
             peers: Peers::new(),
             importing: BTreeSet::new(),
+            foreign: Ring::new(FOREIGN),
             nonce: rng.random(),
             rng,
-            told: None,
         }
     }
 
@@ -336,12 +352,12 @@ impl Engine {
         for (peer, header) in for_sync {
             self.sync.handle(now, sync::Event::Announced { peer, header }, chain, &mut out);
         }
-        let imported = out.iter().filter_map(|output| match output {
-            Output::ImportBlock(block) => Some(block.hash()),
-            _ => None,
-        });
-        self.importing.extend(imported);
-        self.tell_progress(chain, &mut out);
+        for output in &out {
+            if let Output::ImportBlock(block) = output {
+                self.importing.insert(block.hash());
+                self.foreign.insert(block.hash(), ());
+            }
+        }
         out
     }
 
@@ -370,7 +386,7 @@ impl Engine {
         chain: &C,
         (out, for_sync): (&mut Vec<Output>, &mut Vec<(PeerId, Header)>),
     ) {
-        let Engine { sync, relay, exchange, intake, peers, importing, rng, .. } = self;
+        let Engine { sync, relay, exchange, intake, peers, importing, foreign, rng, .. } = self;
         let is_synced = sync.is_synced();
         let mut step = Step { now, chain, peers, is_synced, rng, out, for_sync };
         let mut tell_sync = |step: &mut Step<C>, event| sync.handle(now, event, chain, step.out);
@@ -411,7 +427,8 @@ impl Engine {
             Input::TipChanged => {
                 tell_sync(&mut step, sync::Event::TipChanged);
                 let Progress { best_header, height, .. } = sync.progress(chain);
-                relay.tip_changed(&mut step, best_header <= height, intake);
+                let more_will_come = best_header > height && foreign.contains(&chain.tip().hash);
+                relay.tip_changed(&mut step, more_will_come, intake);
             }
             Input::Pooled(ids) => relay.pooled(&mut step, ids, intake),
             Input::Tick => {
@@ -419,15 +436,6 @@ impl Engine {
                 relay.tick(&mut step, intake, importing);
                 exchange.tick(&mut step, intake);
             }
-        }
-    }
-
-    /// Tells of the node's state when it is another one.
-    fn tell_progress(&mut self, chain: &impl ChainView, out: &mut Vec<Output>) {
-        let now = Some((self.progress(chain), chain.tip().hash));
-        if now != self.told {
-            self.told = now;
-            out.push(Output::Progress(self.progress(chain)));
         }
     }
 
@@ -452,3 +460,6 @@ impl Engine {
         self.sync.progress(chain)
     }
 }
+
+#[cfg(test)]
+mod tests;

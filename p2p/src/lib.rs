@@ -3,23 +3,37 @@
 //! What is received goes out as an `Event` to the one writer, the same door as a block from the REST
 //! API, and its verdict comes back to whoever sent it.
 
+mod behaviour;
+mod clock;
+pub mod compact;
+mod counted;
+mod driver;
+pub mod engine;
+mod gate;
+mod handle;
+pub mod key;
 pub mod message;
+pub mod peers;
+mod pool;
+mod relay;
+mod runner;
+pub mod serve;
+mod spawn;
+pub mod sync;
+mod transport;
 pub mod view;
 pub mod wire;
-pub mod compact;
-pub mod engine;
-pub mod sync;
-mod relay;
-mod pool;
-pub mod peers;
-pub mod key;
 
 #[cfg(test)]
 mod samples;
 #[cfg(test)]
 mod toy_chain;
+#[cfg(test)]
+mod simulation;
 
-pub use libp2p::{Multiaddr, PeerId};
+pub use handle::{Broken, ConnectError, Handle};
+pub use libp2p::{Multiaddr, PeerId, multiaddr};
+pub use spawn::{SpawnError, spawn};
 
 use chain::block::{self, Block, Height};
 use chain::ledger::{Accepted, SubmitError, TransferError};
@@ -41,6 +55,8 @@ pub struct Config {
     pub boot_nodes: Vec<Multiaddr>,
     /// Most peers, `peers` included.
     pub max_peers: usize,
+    /// Whether to look for other nodes; if not, `peers` alone are called.
+    pub discover: bool,
     /// Whether to find nodes on the local network, and be found.
     pub mdns: bool,
     /// The folder for the node's key and what is known of other nodes.
@@ -86,6 +102,8 @@ pub struct PeerInfo {
     pub address: Multiaddr,
     /// Whether this node called it.
     pub outbound: bool,
+    /// Connections with it: one, or for a moment two.
+    pub connections: usize,
     /// What it calls itself; chosen by it, so anything.
     pub agent: String,
     /// The best block it told of.

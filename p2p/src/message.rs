@@ -67,7 +67,8 @@ pub struct Limits {
     pub timeout: Duration,
     /// Requests at a time on a connection, both ways together.
     pub streams: usize,
-    /// Requests that a peer may make in `per`; above twice as many it is misbehaving.
+    /// Requests that a peer may make in `per`; above twice as many it is misbehaving. A request for
+    /// blocks counts as many as it names.
     pub requests: u32,
     /// What `requests` counts over.
     pub per: Duration,
@@ -99,7 +100,7 @@ impl Protocol {
             //                       name        request   reply    s  streams  n  per s
             Protocol::Hello => row("hello/1", 512, 512, 10, 4, 8, 15),
             Protocol::Headers => row("headers/1", 4 << 10, 256 << 10, 15, 8, 20, 10),
-            Protocol::Blocks => row("blocks/1", 4 << 10, 4 << 20, 30, 16, 256, 10),
+            Protocol::Blocks => row("blocks/1", 4 << 10, 4 << 20, 30, 16, 16_384, 10),
             Protocol::BlockTransactions => row("blocktxn/1", 64 << 10, 2 << 20, 8, 16, 20, 10),
             Protocol::Pool => row("mempool/1", 128 << 10, 2 << 20, 10, 4, 20, 60),
             Protocol::Addresses => row("addr/1", 64, 32 << 10, 10, 2, 2, 60),

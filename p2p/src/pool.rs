@@ -8,8 +8,8 @@ use crate::message::{MAX_POOL, Reply, Request};
 use crate::view::ChainView;
 use chain::tx::{Id, Transfer};
 use libp2p::PeerId;
-use rand::RngExt;
 use std::collections::{BTreeSet, VecDeque};
+use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,6 +26,8 @@ pub(crate) struct Exchange {
     /// Peers that were called and not asked yet.
     new_peers: BTreeSet<PeerId>,
     talk: Option<Talk>,
+    /// Who was asked last: the others have their turn first.
+    last: Option<PeerId>,
     next_at: Duration,
     next_request: u64,
     /// The last id seen, all zero after the end.
@@ -64,6 +66,7 @@ impl Exchange {
         Exchange {
             new_peers: BTreeSet::new(),
             talk: None,
+            last: None,
             next_at: Duration::ZERO,
             next_request: 0,
             cursor: Id::ZERO,
@@ -99,7 +102,12 @@ impl Exchange {
                 self.ids_came(step, &ids, intake)
             }
             Ok(Reply::PoolTransfers(transfers)) => talk.transfers_came(transfers),
-            Ok(Reply::Refused(_)) | Err(_) => return self.end(step),
+            Ok(Reply::Refused(_)) => return self.end(step),
+            Err(failure) => {
+                let peer = talk.peer;
+                step.blame(peer, failure);
+                return self.end(step);
+            }
             Ok(_) => false,
         };
         if is_good {
@@ -144,18 +152,20 @@ impl Exchange {
     pub(crate) fn tick(&mut self, step: &mut Step<impl ChainView>, intake: &mut Intake) {
         if self.talk.is_none() && step.is_synced {
             let next = self.new_peers.pop_first().or_else(|| self.anybody(step));
+            self.last = next.or(self.last);
             self.talk = next.map(Talk::new);
         }
         self.go_on(step, intake);
     }
 
-    /// Somebody, if it is time again.
-    fn anybody(&self, step: &mut Step<impl ChainView>) -> Option<PeerId> {
-        if step.now.elapsed < self.next_at || step.peers.is_empty() {
+    /// Whose turn it is, if it is time again.
+    fn anybody(&self, step: &Step<impl ChainView>) -> Option<PeerId> {
+        if step.now.elapsed < self.next_at {
             return None;
         }
-        let at = step.rng.random_range(..step.peers.len());
-        step.peers.keys().nth(at).copied()
+        let after = self.last.map_or(Bound::Unbounded, Bound::Excluded);
+        let next = step.peers.range((after, Bound::Unbounded)).next();
+        next.or_else(|| step.peers.first_key_value()).map(|(peer, _)| *peer)
     }
 
     fn go_on(&mut self, step: &mut Step<impl ChainView>, intake: &mut Intake) {
@@ -220,3 +230,6 @@ impl Talk {
         are_wanted
     }
 }
+
+#[cfg(test)]
+mod tests;

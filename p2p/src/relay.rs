@@ -4,6 +4,8 @@
 mod blocks;
 mod outgoing;
 mod rebuild;
+#[cfg(test)]
+mod tests;
 
 use crate::engine::intake::{Intake, OnTheWay, Origin, Taken};
 use crate::engine::step::Step;
@@ -102,15 +104,16 @@ impl Relay {
         );
     }
 
-    /// The best chain is another one; `is_best` tells whether it ends with the best header known.
+    /// The best chain is another one. While more blocks come from others no tip is announced: they
+    /// have them. But whether headers without bodies are known says nothing about own blocks.
     pub(crate) fn tip_changed(
         &mut self,
         step: &mut Step<impl ChainView>,
-        is_best: bool,
+        more_will_come: bool,
         intake: &Intake,
     ) {
         self.blocks.settle_known(step);
-        if step.is_synced && is_best {
+        if step.is_synced && !more_will_come {
             self.blocks.announce_tip(step, intake);
         }
     }

@@ -22,6 +22,8 @@ pub(crate) struct ToyChain {
     blocks: BTreeMap<block::Hash, Entry>,
     /// The best chain by height.
     best: Vec<block::Hash>,
+    /// The transfers of the best chain.
+    confirmed: BTreeSet<Id>,
     condemned: BTreeSet<block::Hash>,
     spoiled: BTreeSet<block::Hash>,
     /// Transfers that wait for a block.
@@ -114,6 +116,7 @@ impl ToyChain {
             params: Arc::new(params),
             blocks: BTreeMap::from([(hash, entry)]),
             best: vec![hash],
+            confirmed: BTreeSet::new(),
             condemned: BTreeSet::new(),
             spoiled: BTreeSet::new(),
             pool: BTreeMap::new(),
@@ -134,6 +137,11 @@ impl ToyChain {
     pub(crate) fn end(&self) -> (block::Hash, Parent) {
         let tip = self.tip();
         (tip.hash, self.blocks[&tip.hash].as_parent)
+    }
+
+    /// Whether a transfer is in the best chain.
+    pub(crate) fn is_confirmed(&self, id: &Id) -> bool {
+        self.confirmed.contains(id)
     }
 
     /// What the writer would do with a block.
@@ -199,13 +207,17 @@ impl ToyChain {
         }
         for left in self.best.split_off(at.height.get() as usize + 1) {
             for (_, transfer) in self.blocks[&left].block.transfers() {
-                self.pool.insert(transfer.id(), Arc::new(transfer.clone()));
+                let id = transfer.id();
+                self.confirmed.remove(&id);
+                self.pool.insert(id, Arc::new(transfer.clone()));
             }
         }
         for entered in branch.into_iter().rev() {
             self.best.push(entered);
             for (_, transfer) in self.blocks[&entered].block.transfers() {
-                self.pool.remove(&transfer.id());
+                let id = transfer.id();
+                self.confirmed.insert(id);
+                self.pool.remove(&id);
             }
         }
     }

@@ -1,6 +1,8 @@
 //! What sync, relay and the answers to peers ask of the chain: a trait, so that whole networks can
 //! be simulated without a disk. The real one is `chain::ledger::Reader`.
 
+mod ledger;
+
 use crate::message::RawBlock;
 use chain::Params;
 use chain::block::{self, Header, Height};
@@ -53,7 +55,7 @@ pub trait ChainView {
     /// Headers of the best chain from a height on, at most so many.
     fn headers(&self, from: Height, max: usize) -> Vec<Header>;
 
-    /// An encoded block, on whatever branch.
+    /// An encoded block, on whatever branch, if it is known to be valid with all its ancestors.
     fn block(&self, hash: &block::Hash) -> Option<RawBlock>;
 
     /// A transfer of the mempool.
@@ -71,6 +73,6 @@ pub trait ChainView {
     /// `is_wanted`: it should be quick, and must not ask for another view.
     fn pool_transfers(&self, is_wanted: &dyn Fn(&Id) -> bool) -> Vec<(Id, Transfer)> {
         let ids = self.pool_ids().into_iter().filter(is_wanted);
-        ids.filter_map(|id| Some((id, Transfer::clone(&*self.transfer(&id)?)))).collect()
+        ids.filter_map(|id| Some((id, (*self.transfer(&id)?).clone()))).collect()
     }
 }

@@ -67,7 +67,7 @@ pub fn protocol_name(genesis: block::Hash, protocol: Protocol) -> StreamProtocol
 }
 
 /// `/pow/`, 16 digits that stand for the network, `/`, name.
-fn network_name(genesis: block::Hash, name: &str) -> String {
+pub(crate) fn network_name(genesis: block::Hash, name: &str) -> String {
     let mut start = [0; 8];
     start.copy_from_slice(&blake3::hash(genesis.as_bytes()).as_bytes()[..8]);
     format!("/pow/{:016x}/{name}", u64::from_be_bytes(start))

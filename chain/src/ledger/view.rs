@@ -9,11 +9,16 @@ use crate::amount::Amount;
 use crate::block::{self, Block, Header, Height};
 use crate::mempool::Mempool;
 use crate::params::Params;
+use crate::rules::header::Parent;
 use crate::store::StoreError;
+use crate::store::blocks::LogReader;
 use crate::store::rows::{ENTRIES_PER_PAGE, Entry};
-use crate::tree::{Node, Number};
+use crate::tree::{Node, Number, Status};
 use crate::tx::Id;
 use std::sync::RwLockReadGuard;
+
+/// Bytes of a header in the log.
+pub(super) const HEADER_BYTES: u32 = 80;
 
 /// A view of one tip. The writer waits while it is held.
 pub struct View<'a> {
@@ -143,9 +148,7 @@ impl<'a> View<'a> {
 
     /// A whole block as encoded.
     pub fn raw_block(&self, node: &Node) -> Result<Vec<u8>, StoreError> {
-        let bytes = self.state.log.read(node.place)?.1;
-        let header = bytes.get(..Header::BYTES).unwrap_or_default();
-        self.header_of(node, header).map(|_| bytes)
+        raw_block(&self.state.log, node)
     }
 
     /// A header and the number of transactions, read without those.
@@ -153,25 +156,19 @@ impl<'a> View<'a> {
         let bytes = self.state.log.read_prefix(node.place, 84)?;
         let (header, count) =
             bytes.split_at_checked(Header::BYTES).unwrap_or((bytes.as_slice(), &[]));
-        let header = self.header_of(node, header)?;
+        let header = header_of(node, header)?;
         let count = count.try_into().map_err(|_| StoreError::BadRecord { place: node.place })?;
         Ok((header, u32::from_le_bytes(count)))
     }
 
     /// A header, read without its body.
     pub fn header(&self, node: &Node) -> Result<Header, StoreError> {
-        self.header_of(node, &self.state.log.read_prefix(node.place, 80)?)
+        header_of(node, &self.state.log.read_prefix(node.place, HEADER_BYTES)?)
     }
 
     /// What the accounts that a block of the best chain changed were before it.
     pub(super) fn undo(&self, node: &Node) -> Result<Undo, StoreError> {
         read_undo(&self.state.log, node)
-    }
-
-    /// The header that these bytes must be.
-    fn header_of(&self, node: &Node, bytes: &[u8]) -> Result<Header, StoreError> {
-        let header = Header::decode(bytes).ok().filter(|header| header.hash() == node.hash);
-        header.ok_or(StoreError::BadRecord { place: node.place })
     }
 
     /// How many transactions of the best chain name an address.
@@ -241,6 +238,35 @@ impl<'a> View<'a> {
     pub fn is_valid(&self, node: &Node) -> bool {
         node.undo().is_some()
     }
+
+    /// Whether a block, or an ancestor, is known to break a rule.
+    pub fn is_invalid(&self, node: &Node) -> bool {
+        matches!(node.status, Status::Invalid { .. })
+    }
+
+    /// Whether a block was refused for ever without being kept.
+    pub fn is_condemned(&self, hash: &block::Hash) -> bool {
+        self.state.tree.condemned(hash).is_some()
+    }
+
+    /// What the rules need to know of a block to judge its child.
+    pub fn as_parent(&self, node: &Node) -> Parent {
+        let grandparent = (node.height > Height::GENESIS).then(|| self.node(node.parent).time);
+        Parent { bits: node.bits, time: node.time, grandparent_time: grandparent }
+    }
+}
+
+/// A block as it is in the log.
+pub(super) fn raw_block(log: &LogReader, node: &Node) -> Result<Vec<u8>, StoreError> {
+    let bytes = log.read(node.place)?.1;
+    let header = bytes.get(..Header::BYTES).unwrap_or_default();
+    header_of(node, header).map(|_| bytes)
+}
+
+/// The header that these bytes must be.
+pub(super) fn header_of(node: &Node, bytes: &[u8]) -> Result<Header, StoreError> {
+    let header = Header::decode(bytes).ok().filter(|header| header.hash() == node.hash);
+    header.ok_or(StoreError::BadRecord { place: node.place })
 }
 
 impl AccountView for View<'_> {

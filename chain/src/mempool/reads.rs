@@ -53,7 +53,7 @@ impl Mempool {
     }
 
     /// The ids of all transfers, in no order.
-    pub fn ids(&self) -> impl ExactSizeIterator<Item = &Id> {
+    pub fn ids(&self) -> impl Iterator<Item = &Id> {
         self.arrivals.keys()
     }
 

@@ -364,15 +364,40 @@ impl LogReader {
     /// As [`read`](Self::read), but only for what was read.
     pub fn read_prefix(&self, place: Place, bytes: u32) -> Result<Vec<u8>, LogError> {
         let path = file_path(&self.folder, place.file);
-        let mut file = open_file(&path)?;
-        let start = u64::from(place.offset) + u64::from(HEADER_BYTES);
-        file.seek(SeekFrom::Start(start)).map_err(LogError::io("read", &path))?;
-        let mut prefix = vec![0; bytes.min(place.length) as usize];
-        if read_whole(&mut file, &mut prefix, &path)? {
-            Ok(prefix)
-        } else {
-            Err(LogError::Damaged { path, offset: place.offset.into() })
+        read_payload(&mut open_file(&path)?, &path, place, bytes)
+    }
+
+    /// The same of many records. A file is opened once for neighbours that lie in it.
+    ///
+    /// # Errors
+    /// As [`read_prefix`](Self::read_prefix).
+    pub fn read_prefixes(&self, places: &[Place], bytes: u32) -> Result<Vec<Vec<u8>>, LogError> {
+        let mut prefixes = Vec::with_capacity(places.len());
+        for neighbours in places.chunk_by(|one, next| one.file == next.file) {
+            let path = file_path(&self.folder, neighbours[0].file);
+            let mut file = open_file(&path)?;
+            for place in neighbours {
+                prefixes.push(read_payload(&mut file, &path, *place, bytes)?);
+            }
         }
+        Ok(prefixes)
+    }
+}
+
+/// At most so many bytes from the start of a record's payload.
+fn read_payload(
+    file: &mut File,
+    path: &Path,
+    place: Place,
+    bytes: u32,
+) -> Result<Vec<u8>, LogError> {
+    let start = u64::from(place.offset) + u64::from(HEADER_BYTES);
+    file.seek(SeekFrom::Start(start)).map_err(LogError::io("read", path))?;
+    let mut payload = vec![0; bytes.min(place.length) as usize];
+    if read_whole(file, &mut payload, path)? {
+        Ok(payload)
+    } else {
+        Err(LogError::Damaged { path: path.to_owned(), offset: place.offset.into() })
     }
 }
 

@@ -9,6 +9,7 @@ use axum::response::Response;
 use chain::ledger::{BranchStatus, View};
 use chain::params::Spec;
 use chain::{Height, Params, tree};
+use p2p::engine::{self, Progress};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -49,7 +50,7 @@ pub struct Chain {
     /// What waits for a block.
     pub mempool: Waiting,
     /// Connected nodes.
-    pub peers: u32,
+    pub peers: usize,
     /// Of this program.
     pub version: String,
     /// Since the node started.
@@ -75,6 +76,26 @@ pub struct Sync {
 pub enum SyncState {
     /// Nothing is missing as far as is known.
     Synced,
+    /// It asks others for headers.
+    Headers,
+    /// It asks others for the blocks of the headers it has.
+    Blocks,
+}
+
+impl Sync {
+    /// As peers have it, of a chain of this height.
+    fn of(progress: Progress, height: Height) -> Sync {
+        let best = progress.best_header.max(height);
+        let (done, all) = (height.get().saturating_add(1), best.get().saturating_add(1));
+        let state = match progress.state {
+            engine::SyncState::Synced => SyncState::Synced,
+            engine::SyncState::Headers => SyncState::Headers,
+            engine::SyncState::Blocks => SyncState::Blocks,
+        };
+        let progress =
+            if state == SyncState::Synced { 1.0 } else { f64::from(done) / f64::from(all) };
+        Sync { state, best_header_height: best.get(), progress }
+    }
 }
 
 /// Transfers in the pool.
@@ -101,11 +122,19 @@ pub enum Access {
 /// Where the chain stands.
 pub async fn chain(State(node): State<Node>) -> Response {
     let uptime_seconds = node.started.elapsed().as_secs();
+    let (peers, mut progress) = (node.peers.peer_count(), *node.peers.progress().borrow());
+    if peers == 0 && !node.outlook.needs_peer() {
+        // There is nobody to be behind of.
+        progress.state = engine::SyncState::Synced;
+    }
     read(&node, |view| {
         let (params, tip) = (view.params(), view.tip());
         let mempool = Waiting { count: view.mempool().count(), bytes: view.mempool().bytes() };
         let target = tip.bits.target().ok();
-        let tag = format!("{}-{}", mempool.count, mempool.bytes);
+        let sync = Sync::of(progress, tip.height);
+        let Sync { state, best_header_height, .. } = sync;
+        let pool = format!("{}-{}", mempool.count, mempool.bytes);
+        let tag = format!("{pool}-{peers}-{state:?}-{best_header_height}");
         let chain = Chain {
             network: params.name().to_owned(),
             genesis: params.genesis_hash().to_string(),
@@ -119,13 +148,9 @@ pub async fn chain(State(node): State<Node>) -> Response {
             issued: params.issued(tip.height).units(),
             median_block_seconds: median_block_seconds(view),
             hashrate_estimate: hashrate_estimate(view),
-            sync: Sync {
-                state: SyncState::Synced,
-                best_header_height: tip.height.get(),
-                progress: 1.0,
-            },
+            sync,
             mempool,
-            peers: 0,
+            peers,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             uptime_seconds,
             apis: apis(params),
@@ -139,8 +164,18 @@ fn apis(params: &Params) -> BTreeMap<String, Access> {
         true => Access::Protected,
         false => Access::Disabled,
     };
-    let public =
-        ["chain", "blocks", "headers", "transactions", "accounts", "mempool", "fees", "mining"];
+    let public = [
+        "chain",
+        "blocks",
+        "headers",
+        "transactions",
+        "accounts",
+        "mempool",
+        "fees",
+        "mining",
+        "peers",
+        "bans",
+    ];
     let public = public.into_iter().map(|name| (name, Access::Public));
     public.chain([("dev", dev)]).map(|(name, access)| (name.to_owned(), access)).collect()
 }

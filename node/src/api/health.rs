@@ -9,12 +9,15 @@ pub async fn live() -> &'static str {
     "ok\n"
 }
 
-/// A fresh chain at height 0 is ready; a node that stops, or whose writer has, is not.
+/// A fresh chain at height 0 is ready; a node that is behind others, that stops, or whose writer
+/// has stopped, is not.
 pub async fn ready(State(node): State<Node>) -> Result<&'static str, Problem> {
     let writer_is_gone = node.writer.news().has_changed().is_err();
     if *node.stopping.borrow() || writer_is_gone {
-        Err(Problem::new(Kind::NOT_READY, "the node is stopping"))
-    } else {
-        Ok("ready\n")
+        return Err(Problem::new(Kind::NOT_READY, "the node is stopping"));
+    }
+    match node.outlook.wait().await {
+        Some(wait) => Err(Problem::new(Kind::NOT_READY, wait.to_string())),
+        None => Ok("ready\n"),
     }
 }

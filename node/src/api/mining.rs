@@ -128,6 +128,9 @@ pub async fn template(
     if let Some(after) = &query.after {
         while state_of(after)? == hold.state() && hold.changed().await {}
     }
+    if let Some(wait) = node.outlook.wait().await {
+        return Err(Problem::new(Kind::NOT_READY, wait.to_string()));
+    }
     // Whatever changes from here on makes the candidate an old one.
     let state = hold.state();
     let Template { block, height, target, .. } = node.writer.template(miner).await??;

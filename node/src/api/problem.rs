@@ -46,6 +46,7 @@ kinds! {
     NOT_FOUND = NOT_FOUND "not-found" "There is no such thing";
     METHOD_NOT_ALLOWED = METHOD_NOT_ALLOWED "method-not-allowed" "This path does not take this method";
     REQUEST_TIMEOUT = REQUEST_TIMEOUT "request-timeout" "The request took too long to arrive";
+    BANNED = CONFLICT "banned" "The node is banned";
     NONCE_USED = CONFLICT "nonce-used" "The nonce is used already";
     REPLACEMENT_TOO_CHEAP = CONFLICT "replacement-too-cheap" "The replacement does not pay enough more";
     STALE_TEMPLATE = CONFLICT "stale-template" "The template is of an old tip";
@@ -53,6 +54,7 @@ kinds! {
     TOO_LARGE = PAYLOAD_TOO_LARGE "too-large" "The request's body is too large";
     UNSUPPORTED_MEDIA_TYPE = UNSUPPORTED_MEDIA_TYPE "unsupported-media-type" "The body is of another type than expected";
     NO_MINER = UNPROCESSABLE_ENTITY "no-miner" "Nobody is named to be paid";
+    NO_PEER = UNPROCESSABLE_ENTITY "no-peer" "This node cannot connect there";
     MIN_FEE = UNPROCESSABLE_ENTITY "min-fee" "The fee is below what this node relays";
     NONCE_TOO_FAR = UNPROCESSABLE_ENTITY "nonce-too-far" "The nonce is too far ahead of the account";
     RATE_LIMITED = TOO_MANY_REQUESTS "rate-limited" "Too many requests";

@@ -6,11 +6,13 @@ mod chain;
 mod dev;
 mod mempool;
 mod mining;
+mod peers;
 mod transactions;
 
 use super::answer::{CHAIN_HEIGHT, CHAIN_TIP};
 use super::problem::MEDIA_TYPE;
 use super::{routes, token::Token};
+use crate::config::peers::Wishes;
 use crate::config::{Config, Settings};
 use crate::daemon::{Daemon, Node};
 use crate::wallet::{Index, Mnemonic, Wallet};
@@ -96,7 +98,9 @@ impl World {
     async fn with(change: impl FnOnce(&mut Config)) -> World {
         let folder = tempfile::tempdir().unwrap();
         let api = "127.0.0.1:0".parse().unwrap();
-        let settings = Settings::embedded("dev", Some(folder.path().join("data")), Some(api));
+        let wishes = Wishes { listen: Some(vec!["none".to_owned()]), ..Wishes::default() };
+        let data = Some(folder.path().join("data"));
+        let settings = Settings::embedded("dev", data, Some(api), wishes);
         let mut config = settings.check().unwrap();
         change(&mut config);
         let daemon = Daemon::start(config).await.unwrap();
@@ -133,6 +137,13 @@ impl World {
             .header(header::AUTHORIZATION, format!("Bearer {}", self.token))
             .header(header::CONTENT_TYPE, media_type);
         self.send(request.body(body.into()).unwrap()).await
+    }
+
+    async fn delete(&self, path: &str) -> Answer {
+        let request = Request::delete(path)
+            .header(header::HOST, "localhost")
+            .header(header::AUTHORIZATION, format!("Bearer {}", self.token));
+        self.send(request.body(Body::empty()).unwrap()).await
     }
 
     async fn post_json(&self, path: &str, body: &Value) -> Answer {
@@ -259,6 +270,8 @@ async fn every_read_says_of_which_tip_it_is() {
         "/v1/mempool",
         "/v1/mempool/transactions",
         "/v1/fees",
+        "/v1/peers",
+        "/v1/bans",
         "/v1/mining",
         &format!("/v1/mining/template?miner={miner}"),
     ] {

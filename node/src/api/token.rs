@@ -37,6 +37,17 @@ impl Token {
             .with_context(|| format!("token file {}", path.display()))
     }
 
+    /// The token that a node has left in its data folder.
+    pub fn of_node(data: &Path) -> Result<Token> {
+        let path = data.join(FILE);
+        read(&path).with_context(|| format!("the node's token, {}", path.display()))
+    }
+
+    /// Its text, to be sent to the node it is of and nowhere else.
+    pub fn text(&self) -> &str {
+        &self.0
+    }
+
     /// Whether a request carries it. Digests are compared, so how long the comparison takes says
     /// nothing about the token.
     fn is_carried_by(&self, headers: &HeaderMap) -> bool {

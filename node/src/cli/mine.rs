@@ -1,9 +1,12 @@
 //! `chain mine`: mines for an address, with a node in this process when none is running.
 
+use super::catching_up::CatchingUp;
+use super::line::Line;
 use super::node::{block_on, stop_signal};
 use super::password::PasswordSource;
 use super::wallet::Chosen;
 use crate::client::{Client, Place};
+use crate::config::peers::Wishes;
 use crate::config::{Settings, network};
 use crate::daemon::{Daemon, Node, processors};
 use crate::logging;
@@ -13,12 +16,10 @@ use crate::wallet::{Index, Mnemonic, Wallet};
 use anyhow::{Context, Result};
 use chain::accounts::AccountView;
 use chain::{Address, Amount, Params, block};
-use indicatif::{ProgressBar, ProgressStyle};
-use std::cell::Cell;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 use zeroize::Zeroizing;
@@ -44,6 +45,15 @@ pub struct Args {
     /// Default: 127.0.0.1 and the network's port.
     #[arg(long, env = "CHAIN_API", value_name = "ADDRESS:PORT")]
     api: Option<SocketAddr>,
+    /// Where other nodes can call the node that is started (repeatable); `none` for nowhere
+    #[arg(long, env = "CHAIN_LISTEN", value_name = "MULTIADDR", value_delimiter = ',')]
+    listen: Option<Vec<String>>,
+    /// A node that the one that is started stays connected with (repeatable)
+    #[arg(long, env = "CHAIN_PEER", value_name = "MULTIADDR", value_delimiter = ',')]
+    peer: Option<Vec<String>>,
+    /// Whether the node that is started finds others on the local network, and is found
+    #[arg(long, env = "CHAIN_MDNS", value_name = "BOOL")]
+    mdns: Option<bool>,
     #[command(flatten)]
     place: Place,
     #[command(flatten)]
@@ -146,7 +156,15 @@ async fn with_own_node(
     stop: &mut (impl Future<Output = ()> + Unpin),
 ) -> Result<()> {
     let network = args.place.network().unwrap_or(params.name());
-    let config = Settings::embedded(network, args.place.data().cloned(), args.api).check()?;
+    let wishes = Wishes {
+        listen: args.listen.clone(),
+        peer: args.peer.clone(),
+        mdns: args.mdns,
+        max_peers: None,
+        discover: None,
+    };
+    let data = args.place.data().cloned();
+    let config = Settings::embedded(network, data, args.api, wishes).check()?;
     logging::start(config.log_format, config.log.clone());
     let line = Line::new();
     line.say(&format!("mining for {} on {}", goal.miner.encode(params.hrp()), params.name()));
@@ -155,8 +173,12 @@ async fn with_own_node(
         () = &mut *stop => return Ok(()),
     };
     line.say(&format!("started a node: REST API at http://{}/v1/chain", daemon.address()));
+    if let Some(address) = daemon.to_join() {
+        line.say(&format!("others join with --peer {address}"));
+    }
     daemon.mine(goal);
     let node = daemon.node().clone();
+    let mut catching_up = CatchingUp::new(node.clone());
     let mut look = tokio::time::interval(LOOK_EVERY);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let found = loop {
@@ -164,6 +186,10 @@ async fn with_own_node(
             found = daemon.finished() => break found.transpose()?,
             () = &mut *stop => break None,
             _ = look.tick() => {
+                if let Some(stage) = catching_up.look().await {
+                    line.show(&stage);
+                    continue;
+                }
                 let status = Holdings::read(&node, goal.miner)?;
                 line.show(&status.with(node.mining.borrow().as_ref()));
             }
@@ -171,6 +197,12 @@ async fn with_own_node(
     };
     let status = Holdings::read(&node, goal.miner)?;
     line.show_last(&status.with(node.mining.borrow().as_ref()));
+    if found.is_some() {
+        tokio::select! {
+            () = daemon.hand_on() => {}
+            () = &mut *stop => {}
+        }
+    }
     daemon.stop().await?;
     print_hashes(&found.unwrap_or_default())
 }
@@ -246,42 +278,5 @@ pub fn human_rate(rate: f64) -> String {
     match scaled.into_iter().find(|(unit, _)| rate >= *unit) {
         Some((unit, name)) => format!("{:.2} {name}", rate / unit),
         None => format!("{rate:.0} H/s"),
-    }
-}
-
-/// One line that is rewritten on a terminal; elsewhere a new line now and then.
-struct Line {
-    bar: ProgressBar,
-    terminal: bool,
-    last: Cell<Option<Instant>>,
-}
-
-/// How often a line is printed where it cannot be rewritten.
-const PLAIN_EVERY: Duration = Duration::from_secs(10);
-
-impl Line {
-    fn new() -> Line {
-        let style = ProgressStyle::with_template("{spinner} {msg}").expect("well-formed");
-        let bar = ProgressBar::new_spinner().with_style(style);
-        Line { bar, terminal: io::stderr().is_terminal(), last: Cell::new(None) }
-    }
-
-    fn say(&self, text: &str) {
-        self.bar.suspend(|| drop(writeln!(io::stderr(), "{text}")));
-    }
-
-    fn show(&self, status: &Status) {
-        if self.terminal {
-            self.bar.set_message(status.to_string());
-            self.bar.tick();
-        } else if self.last.get().is_none_or(|last| last.elapsed() >= PLAIN_EVERY) {
-            self.last.set(Some(Instant::now()));
-            self.say(&status.to_string());
-        }
-    }
-
-    fn show_last(&self, status: &Status) {
-        self.bar.finish_and_clear();
-        self.say(&status.to_string());
     }
 }

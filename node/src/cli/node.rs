@@ -1,10 +1,14 @@
 //! `chain node`: the daemon in the foreground, until it is told to stop.
 
+use super::catching_up::CatchingUp;
+use super::line::Line;
 use crate::config::Settings;
 use crate::daemon::Daemon;
 use crate::logging;
 use anyhow::{Context, Result};
 use std::future::Future;
+use std::time::Duration;
+use tokio::time::MissedTickBehavior;
 
 /// Run a node: keeps the chain, serves the REST API, mines if told to
 #[derive(Debug, clap::Args)]
@@ -12,6 +16,9 @@ pub struct Args {
     #[command(flatten)]
     settings: Settings,
 }
+
+/// How often it is looked how far sync is.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// Runs the command.
 pub fn run(args: Args) -> Result<()> {
@@ -24,8 +31,17 @@ pub fn run(args: Args) -> Result<()> {
             daemon = Daemon::start(config) => daemon?,
             () = &mut stop => return Ok(()),
         };
+        let mut look = tokio::time::interval(LOOK_EVERY);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let (mut catching_up, line) = (CatchingUp::new(daemon.node().clone()), Line::new());
         loop {
             tokio::select! {
+                _ = look.tick() => match catching_up.look().await {
+                    Some(stage) if line.is_on_terminal() => line.show(&stage),
+                    Some(stage) if line.is_due() => tracing::info!("sync: {stage}"),
+                    Some(_) => {}
+                    None => line.clear(),
+                },
                 outcome = daemon.finished() => match outcome {
                     Some(Ok(_)) => {}
                     Some(Err(error)) => tracing::error!("mining ended: {error:#}"),

@@ -47,6 +47,56 @@ impl Rows {
     }
 }
 
+/// Rows with several values each, under headings.
+#[derive(Debug)]
+pub struct Table<const COLUMNS: usize> {
+    headings: [&'static str; COLUMNS],
+    rows: Vec<[String; COLUMNS]>,
+}
+
+impl<const COLUMNS: usize> Table<COLUMNS> {
+    /// None yet.
+    pub fn new(headings: [&'static str; COLUMNS]) -> Table<COLUMNS> {
+        Table { headings, rows: Vec::new() }
+    }
+
+    /// One more. Values may come from anywhere: what would drive a terminal is escaped.
+    #[must_use]
+    pub fn row(mut self, values: [String; COLUMNS]) -> Table<COLUMNS> {
+        self.rows.push(values.map(|value| printable(&value)));
+        self
+    }
+
+    /// Prints it to standard output, or what is said when there are no rows.
+    pub fn print(&self, nothing: &str) -> io::Result<()> {
+        if self.rows.is_empty() {
+            return writeln!(io::stdout(), "{nothing}");
+        }
+        io::stdout().lock().write_all(self.text().as_bytes())
+    }
+
+    fn text(&self) -> String {
+        let headings = self.headings.map(str::to_owned);
+        let all = || std::iter::once(&headings).chain(&self.rows);
+        let width = |column: usize| all().map(|row| row[column].chars().count()).max().unwrap_or(0);
+        let widths: Vec<usize> = (0..COLUMNS).map(width).collect();
+        let line = |row: &[String; COLUMNS]| {
+            let cells = row.iter().zip(&widths).map(|(value, width)| format!("{value:width$}"));
+            cells.collect::<Vec<_>>().join("  ").trim_end().to_owned() + "\n"
+        };
+        all().map(line).collect()
+    }
+}
+
+/// Bytes in the unit that keeps the number short.
+pub fn bytes(count: u64) -> String {
+    let scaled = [(1e9, "GB"), (1e6, "MB"), (1e3, "kB")];
+    match scaled.into_iter().find(|(unit, _)| count as f64 >= *unit) {
+        Some((unit, name)) => format!("{:.1} {name}", count as f64 / unit),
+        None => format!("{count} B"),
+    }
+}
+
 /// Base units as coins.
 pub fn coins(units: u64) -> String {
     match chain::Amount::new(units) {
@@ -87,6 +137,23 @@ mod tests {
             .row_if("block", None::<u32>)
             .row_if("fee", Some(2));
         assert_eq!(rows.text(), "id    7\nmemo  a\\nid  8\\u{1b}[1A\nfee   2\n");
+    }
+
+    // R22
+    #[test]
+    fn tables_stay_in_columns_whatever_peers_call_themselves() {
+        let row = |agent: &str| ["7".to_owned(), agent.to_owned(), "x".to_owned()];
+        let table = Table::new(["id", "agent", "score"]).row(row("a\n\u{1b}[2J")).row(row("ü"));
+        let expected = "id  agent         score\n7   a\\n\\u{1b}[2J  x\n7   ü             x\n";
+        assert_eq!(table.text(), expected);
+    }
+
+    #[test]
+    fn sizes_are_short() {
+        for (count, text) in [(0, "0 B"), (999, "999 B"), (1_000, "1.0 kB"), (2_560_000, "2.6 MB")]
+        {
+            assert_eq!(bytes(count), text);
+        }
     }
 
     #[test]

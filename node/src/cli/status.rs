@@ -7,7 +7,7 @@ use crate::client::Place;
 use anyhow::Result;
 use serde::Deserialize;
 
-/// Show how a node is: height, tip, difficulty, mempool
+/// Show how a node is: height, tip, sync, difficulty, mempool, peers
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
@@ -34,6 +34,7 @@ struct Chain {
 struct Sync {
     state: String,
     best_header_height: u32,
+    progress: f64,
 }
 
 #[derive(Deserialize)]
@@ -52,7 +53,10 @@ pub fn run(args: &Args, json: bool) -> Result<()> {
         let chain: Chain = answer.read()?;
         let sync = match chain.sync.state.as_str() {
             "synced" => "synced".to_owned(),
-            state => format!("{state}: {} of {}", chain.height, chain.sync.best_header_height),
+            state => {
+                let Sync { best_header_height: best, progress, .. } = chain.sync;
+                format!("{state}: {} of {best} ({:.0} %)", chain.height, progress * 100.0)
+            }
         };
         Rows::new()
             .row("network", chain.network)

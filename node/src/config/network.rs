@@ -61,6 +61,7 @@ pub fn of_address(text: &str) -> Result<Params> {
 
 fn parse(text: &str) -> Result<Params> {
     let file: File = toml::from_str(text).map_err(|error| super::toml_error(text, &error))?;
+    super::peers::boot_nodes(&file.boot_nodes)?;
     Ok(Params::new(file.spec()?)?)
 }
 
@@ -214,6 +215,8 @@ mod tests {
         assert!(with("api = 9000", "api = 90000").contains("line 17"));
         assert!(with("api = 9000", "http = 9000").contains("unknown key `http`"));
         assert!(with("\"dch\"", "\"DCH\"").contains("hrp must be"));
+        let message = with("/ip4/127.0.0.1/tcp/1", "127.0.0.1:1");
+        assert!(message.contains("boot_nodes: `127.0.0.1:1` is no multiaddr"), "{message}");
     }
 
     // W09

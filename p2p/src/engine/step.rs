@@ -1,10 +1,10 @@
 //! One step of the machine: what its parts may look at, and where they say what is to be done.
 
-use super::{AnnouncementId, Conduct, Judgement, Now, Output, RequestId};
+use super::{AnnouncementId, Conduct, Failure, Judgement, Now, Output, RequestId};
 use crate::message::Request;
 use chain::block::{Header, Height};
 use libp2p::PeerId;
-use rand::rngs::SmallRng;
+use rand::rngs::Xoshiro256PlusPlus;
 use std::collections::BTreeMap;
 
 /// All peers that are connected, and the heights they last told of.
@@ -17,7 +17,7 @@ pub(crate) struct Step<'a, C> {
     pub(crate) peers: &'a Peers,
     /// Whether the node has caught up with the others once.
     pub(crate) is_synced: bool,
-    pub(crate) rng: &'a mut SmallRng,
+    pub(crate) rng: &'a mut Xoshiro256PlusPlus,
     pub(crate) out: &'a mut Vec<Output>,
     /// Headers that sync should follow, and who announced them.
     pub(crate) for_sync: &'a mut Vec<(PeerId, Header)>,
@@ -34,6 +34,13 @@ impl<C> Step<'_, C> {
 
     pub(crate) fn ask(&mut self, request: RequestId, peer: PeerId, what: Request) {
         self.out.push(Output::Ask { request, peer, what });
+    }
+
+    /// A request failed on its way.
+    pub(crate) fn blame(&mut self, peer: PeerId, failure: Failure) {
+        if let Some(conduct) = failure.conduct() {
+            self.report(peer, conduct);
+        }
     }
 
     /// An announcement that is wrong for everyone and for ever.

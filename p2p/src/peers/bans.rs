@@ -1,6 +1,8 @@
 //! Who is kept out, and until when: by node, and by address, because ids cost nothing.
 
-use super::place;
+use super::book::Trust;
+use super::{Peers, place, unix};
+use crate::engine::Now;
 use crate::{Ban, Subject};
 use libp2p::PeerId;
 use std::collections::{BTreeMap, BTreeSet};
@@ -87,6 +89,51 @@ impl Bans {
             self.ends.pop_first();
             self.bans.remove(&subject);
         }
+    }
+}
+
+impl Peers {
+    /// Keeps somebody out for so many seconds. Returns the connected peers that this is about.
+    /// Whoever asks for this means it: it holds for kept peers and local addresses too.
+    pub fn ban(&mut self, who: Subject, seconds: u64, reason: String, now: Now) -> Vec<PeerId> {
+        let until = unix(now).saturating_add(seconds);
+        self.bans.prune(unix(now));
+        self.bans.add(Ban { subject: who, until, reason });
+        let is_hit = |peer: Option<PeerId>, ip: Option<IpAddr>| match who {
+            Subject::Peer(banned) => peer == Some(banned),
+            Subject::Ip(banned) => ip.map(place::host) == Some(place::host(banned)),
+        };
+        self.anchors.retain(|(socket, peer)| !is_hit(Some(*peer), Some(socket.ip())));
+        self.book.retain(|socket, entry| {
+            let known = entry.peer.filter(|_| entry.trust > Trust::Hearsay);
+            !is_hit(known, Some(socket.ip()))
+        });
+        let hit = self.slots.iter().filter(|(_, one)| is_hit(Some(one.peer), one.ip()));
+        let hit: BTreeSet<PeerId> = hit.map(|(_, one)| one.peer).collect();
+        hit.into_iter().collect()
+    }
+
+    /// Lets somebody in again, and forgets what a node did; whether there was a ban.
+    pub fn unban(&mut self, who: Subject) -> bool {
+        if let Subject::Peer(peer) = who {
+            self.scores.clear(&peer);
+        }
+        self.bans.remove(who)
+    }
+
+    /// The bans that hold.
+    pub fn bans(&self, now: Now) -> Vec<Ban> {
+        self.bans.list(unix(now))
+    }
+
+    /// Whether a node is banned.
+    pub fn is_banned(&self, peer: PeerId, now: Now) -> bool {
+        self.bans.has_peer(peer, unix(now))
+    }
+
+    /// Whether an IP is banned.
+    pub fn is_banned_ip(&self, ip: IpAddr, now: Now) -> bool {
+        self.bans.has_ip(ip, unix(now))
     }
 }
 

@@ -7,7 +7,7 @@ use rand::RngExt;
 use rand::rngs::StdRng;
 use serde::{Deserialize, Serialize};
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -27,6 +27,10 @@ const HOPELESS: u32 = 8;
 const DEAD: u32 = 20;
 /// A week, in seconds.
 const STALE: u64 = 7 * 24 * 3_600;
+/// A day, in seconds: hearsay that was not heard again is less than what is heard now.
+const OLD_NEWS: u64 = 24 * 3_600;
+/// How many before and after a newcomer are looked at when the table is full.
+const NEIGHBOURS: usize = 16;
 /// How much less likely an address is chosen for each failure since it worked.
 const UNLIKELY: f64 = 0.66;
 
@@ -37,6 +41,8 @@ pub(super) enum Told {
     Group(Group),
     /// A peer of a local network.
     Peer(PeerId),
+    /// The node that is there.
+    Itself,
     /// The local network.
     Mdns,
     /// The user.
@@ -80,6 +86,13 @@ impl Entry {
         Entry { peer, trust, told, heard: unix, worked: 0, failures: 0, next: Duration::ZERO }
     }
 
+    /// Whether a newcomer may take its place: if it does not work, is trusted less, or is hearsay
+    /// of which nothing was heard for long.
+    fn gives_way(&self, newcomer: &Entry) -> bool {
+        let old = self.heard.saturating_add(OLD_NEWS) < newcomer.heard;
+        self.failures > 0 || self.trust < newcomer.trust || (old && self.trust == Trust::Hearsay)
+    }
+
     fn is_hopeless(&self, unix: u64) -> bool {
         if self.worked == 0 {
             self.failures >= HOPELESS
@@ -93,8 +106,8 @@ impl Entry {
 #[derive(Debug)]
 pub(super) struct Table {
     entries: BTreeMap<SocketAddr, Entry>,
-    groups: BTreeMap<Option<Group>, usize>,
-    sources: BTreeMap<Told, usize>,
+    groups: BTreeMap<Option<Group>, BTreeSet<SocketAddr>>,
+    sources: BTreeMap<Told, BTreeSet<SocketAddr>>,
     max: usize,
     max_per_source: usize,
     unlimited_groups: bool,
@@ -130,50 +143,52 @@ impl Table {
 
     fn remove(&mut self, socket: SocketAddr) -> Option<Entry> {
         let entry = self.entries.remove(&socket)?;
-        less(&mut self.groups, &place::group(socket.ip()));
-        less(&mut self.sources, &entry.told);
+        leave(&mut self.groups, &place::group(socket.ip()), socket);
+        leave(&mut self.sources, &entry.told, socket);
         Some(entry)
     }
 
     fn put(&mut self, socket: SocketAddr, entry: Entry) {
         self.remove(socket);
-        *self.groups.entry(place::group(socket.ip())).or_default() += 1;
-        *self.sources.entry(entry.told).or_default() += 1;
+        self.groups.entry(place::group(socket.ip())).or_default().insert(socket);
+        self.sources.entry(entry.told).or_default().insert(socket);
         self.entries.insert(socket, entry);
     }
 
-    /// Whether the limits of its source and group let an address in, at the cost of one that does
-    /// not work if need be.
-    fn may_have(&mut self, socket: SocketAddr, entry: &Entry) -> bool {
-        let (told, group) = (entry.told, place::group(socket.ip()));
-        let told_full = count(&self.sources, &told) >= self.max_per_source;
-        if told_full && !self.drop_failing(|_, other| other.told == told) {
+    /// Whether there is room for an address, if need be in the place of another. None of this looks at the whole table, whatever is thrown at it.
+    fn make_room(&mut self, socket: SocketAddr, entry: &Entry) -> bool {
+        let source = self.sources.get(&entry.told);
+        if let Some(source) = source.filter(|all| all.len() >= self.max_of_source(entry.told))
+            && !self.drop_one(source.clone(), entry)
+        {
             return false;
         }
-        let group_full = count(&self.groups, &group) >= self.max_of(group);
-        !group_full || self.drop_failing(|other, _| place::group(other.ip()) == group)
+        let group = place::group(socket.ip());
+        let around = self.groups.get(&group);
+        if let Some(around) = around.filter(|all| all.len() >= self.max_of_group(group))
+            && !self.drop_one(around.clone(), entry)
+        {
+            return false;
+        }
+        self.entries.len() < self.max || self.drop_one(self.neighbours(socket), entry)
     }
 
-    /// Whether there is a place, made by dropping an address that does not work if need be.
-    fn has_place(&mut self) -> bool {
-        self.entries.len() < self.max || self.drop_failing(|_, _| true)
-    }
-
-    /// Drops the one of some that fails most; false if none of them fails.
-    fn drop_failing(&mut self, which: impl Fn(SocketAddr, &Entry) -> bool) -> bool {
-        let worst = self
-            .iter()
-            .filter(|(socket, entry)| entry.failures > 0 && which(*socket, entry))
-            .max_by_key(|(_, entry)| (entry.failures, Reverse(entry.worked)))
+    /// Drops the worst of some addresses that have to give way to a newcomer; false if none has.
+    fn drop_one(&mut self, some: BTreeSet<SocketAddr>, newcomer: &Entry) -> bool {
+        let worst = some
+            .into_iter()
+            .filter_map(|socket| Some((socket, self.entries.get(&socket)?)))
+            .filter(|(_, entry)| entry.gives_way(newcomer))
+            .max_by_key(|(_, entry)| (entry.failures, Reverse(entry.trust), Reverse(entry.heard)))
             .map(|(socket, _)| socket);
         worst.is_some_and(|socket| self.remove(socket).is_some())
     }
 
-    fn drop_oldest(&mut self) {
-        let oldest = self.iter().min_by_key(|(_, entry)| entry.heard).map(|(socket, _)| socket);
-        if let Some(socket) = oldest {
-            self.remove(socket);
-        }
+    /// Addresses that come before and after one: a flood pushes out first what came with it.
+    fn neighbours(&self, socket: SocketAddr) -> BTreeSet<SocketAddr> {
+        let before = self.entries.range(..socket).rev().take(NEIGHBOURS);
+        let after = self.entries.range(socket..).take(NEIGHBOURS);
+        before.chain(after).map(|(socket, _)| *socket).collect()
     }
 
     fn retain(&mut self, keep: impl Fn(SocketAddr, &Entry) -> bool) {
@@ -187,7 +202,14 @@ impl Table {
         }
     }
 
-    fn max_of(&self, group: Option<Group>) -> usize {
+    fn max_of_source(&self, told: Told) -> usize {
+        match told {
+            Told::Itself => usize::MAX,
+            _ => self.max_per_source,
+        }
+    }
+
+    fn max_of_group(&self, group: Option<Group>) -> usize {
         match group {
             _ if self.unlimited_groups => usize::MAX,
             Some(_) => MAX_PER_GROUP,
@@ -196,15 +218,11 @@ impl Table {
     }
 }
 
-fn count<K: Ord>(counts: &BTreeMap<K, usize>, key: &K) -> usize {
-    counts.get(key).copied().unwrap_or(0)
-}
-
-fn less<K: Ord>(counts: &mut BTreeMap<K, usize>, key: &K) {
-    if let Some(count) = counts.get_mut(key) {
-        *count -= 1;
-        if *count == 0 {
-            counts.remove(key);
+fn leave<K: Ord>(sets: &mut BTreeMap<K, BTreeSet<SocketAddr>>, key: &K, socket: SocketAddr) {
+    if let Some(set) = sets.get_mut(key) {
+        set.remove(&socket);
+        if set.is_empty() {
+            sets.remove(key);
         }
     }
 }
@@ -250,8 +268,7 @@ impl Book {
 
     /// Puts an entry into the table where it belongs, if there is room.
     pub(super) fn restore(&mut self, socket: SocketAddr, entry: Entry) {
-        let met = entry.trust == Trust::Met;
-        if met && self.tried.may_have(socket, &entry) && self.tried.has_place() {
+        if entry.trust == Trust::Met && self.tried.make_room(socket, &entry) {
             self.tried.put(socket, entry);
         } else {
             self.add_new(socket, entry);
@@ -260,10 +277,7 @@ impl Book {
 
     /// An address that finds no room is heard of again some other time.
     fn add_new(&mut self, socket: SocketAddr, entry: Entry) {
-        if self.new.may_have(socket, &entry) {
-            if !self.new.has_place() {
-                self.new.drop_oldest();
-            }
+        if self.new.make_room(socket, &entry) {
             self.new.put(socket, entry);
         }
     }

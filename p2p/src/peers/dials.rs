@@ -3,7 +3,7 @@
 use super::book::{self, Table, Trust};
 use super::place::{self, Group};
 use super::slots::Connection;
-use super::{Direction, PRUNE_EVERY, Peers, unix};
+use super::{PRUNE_EVERY, Peers, unix};
 use crate::engine::Now;
 use libp2p::{Multiaddr, PeerId};
 use rand::RngExt;
@@ -29,8 +29,6 @@ const MAX_PER_IP: usize = 3;
 const MINUTE: Duration = Duration::from_secs(60);
 /// How long an address of another network is left alone.
 const WRONG_NETWORK: Duration = Duration::from_secs(600);
-/// A connection that was shorter was not wanted.
-const SHORT: Duration = Duration::from_secs(60);
 /// How long an address whose connection was short is left alone.
 const UNWANTED: Duration = Duration::from_secs(300);
 /// The first and the longest wait for peers to keep and boot nodes.
@@ -135,9 +133,14 @@ impl Dials {
         }
     }
 
-    /// What the call to an address was for.
-    pub(super) fn purpose(&self, address: &Multiaddr) -> Option<Purpose> {
-        self.pending.get(&place::without_peer(address)).map(|(purpose, _)| *purpose)
+    /// What a call to an address is for, also one that somebody else has made.
+    pub(super) fn purpose(&self, address: &Multiaddr) -> Purpose {
+        let address = place::without_peer(address);
+        if self.kept.iter().any(|one| one.address == address) {
+            Purpose::Keep
+        } else {
+            self.pending.get(&address).map_or(Purpose::Outbound, |(purpose, _)| *purpose)
+        }
     }
 
     /// The peers to keep, as far as their ids are known.
@@ -164,22 +167,16 @@ impl Dials {
         }
     }
 
-    /// It was who was wanted.
-    fn greeted(&mut self, address: &Multiaddr) {
-        for one in self.steady(address) {
-            one.failures = 0;
-        }
-    }
-
-    /// The connection is gone.
-    pub(super) fn lost(&mut self, address: &Multiaddr, greeted: bool, now: Now) {
-        for one in self.steady(address) {
+    /// The connection to an address is gone. One that was short counts as a failure: over there
+    /// this node may not be wanted.
+    pub(super) fn lost(&mut self, gone: &Connection, now: Now) {
+        let was_good = gone.greeted && !gone.was_short(now);
+        for one in self.steady(&gone.address) {
             let earliest = one.next;
-            if greeted {
-                one.next = now.elapsed.saturating_add(STEADY.0);
-            } else {
-                one.fail(now);
+            if was_good {
+                one.failures = 0;
             }
+            one.fail(now);
             one.next = one.next.max(earliest);
         }
     }
@@ -203,6 +200,20 @@ impl Dials {
 
     fn pending_outbound(&self) -> usize {
         self.pending.values().filter(|(purpose, _)| *purpose != Purpose::Feeler).count()
+    }
+
+    /// The last call to an IP was none.
+    fn uncount(&mut self, ip: IpAddr) {
+        let host = place::host(ip);
+        if let Some(last) = self.recent.iter().rposition(|(_, other)| *other == host) {
+            self.recent.remove(last);
+        }
+    }
+
+    /// Calls under way, and calls of the last minute.
+    #[cfg(test)]
+    pub(super) fn sizes(&self) -> [usize; 2] {
+        [self.pending.len(), self.recent.len()]
     }
 
     fn prune(&mut self, now: Now) {
@@ -248,10 +259,13 @@ impl Peers {
     pub fn next_dials(&mut self, now: Now) -> Vec<Dial> {
         self.prune(now);
         let mut dials = self.kept_to_call(now);
-        dials.extend(self.anchors_to_call(now));
-        for dial in &dials {
-            self.begin(dial, now);
+        dials.iter().for_each(|dial| self.begin(dial, now));
+        if !self.policy.discover {
+            return dials;
         }
+        let anchors = self.anchors_to_call();
+        anchors.iter().for_each(|dial| self.begin(dial, now));
+        dials.extend(anchors);
         if now.elapsed >= self.dials.next
             && self.dials.pending.len() < MAX_PENDING
             && let Some(dial) = self.one_to_call(now)
@@ -277,27 +291,22 @@ impl Peers {
 
     fn is_due(&self, one: &Steady, now: Now) -> bool {
         let ip = place::ip(&one.address);
-        let calls = self.slots.iter().filter(|(_, other)| other.direction == Direction::Outbound);
+        let mut calls = self.slots.iter().filter(|(_, other)| !other.is_inbound());
         one.next <= now.elapsed
             && !self.dials.pending.contains_key(&one.address)
             && !one.peer.is_some_and(|peer| self.slots.is_connected(&peer))
-            && !calls.into_iter().any(|(_, other)| other.address == one.address)
+            && !calls.any(|(_, other)| other.address == one.address)
             && !one.peer.is_some_and(|peer| self.is_banned(peer, now))
             && !ip.is_some_and(|ip| self.is_banned_ip(ip, now))
             && !place::socket(&one.address).is_some_and(|socket| self.own.contains(&socket))
     }
 
-    fn anchors_to_call(&mut self, now: Now) -> Vec<Dial> {
+    fn anchors_to_call(&mut self) -> Vec<Dial> {
         let anchors = std::mem::take(&mut self.dials.anchors);
         let busy = self.busy();
         anchors
             .into_iter()
-            .filter(|(socket, peer)| {
-                !busy.sockets.contains(socket)
-                    && !busy.peers.contains(peer)
-                    && !self.is_banned(*peer, now)
-                    && !self.is_banned_ip(socket.ip(), now)
-            })
+            .filter(|(socket, peer)| !busy.sockets.contains(socket) && !busy.peers.contains(peer))
             .map(|(socket, peer)| Dial {
                 peer: Some(peer),
                 address: place::address(socket),
@@ -307,9 +316,9 @@ impl Peers {
     }
 
     fn one_to_call(&mut self, now: Now) -> Option<Dial> {
-        let total = self.slots.total() + self.dials.pending.len();
-        if total >= self.policy.max_peers {
-            return None;
+        let outbound = self.slots.outbound() + self.dials.pending_outbound();
+        if self.slots.inbound() + outbound >= self.policy.max_peers {
+            return self.feeler_to_call(now);
         }
         let lonely = self.slots.greeted() < ENOUGH;
         let waited = now.elapsed.saturating_sub(self.dials.started) >= BOOT_AFTER;
@@ -319,7 +328,6 @@ impl Peers {
         {
             return Some(dial);
         }
-        let outbound = self.slots.outbound() + self.dials.pending_outbound();
         if outbound < self.policy.max_outbound
             && let Some(dial) = self.outbound_to_call(now)
         {
@@ -356,7 +364,7 @@ impl Peers {
     /// One that was only heard of. Not even the id counts that others say is there, since with
     /// that of a connected peer they could hide any node.
     fn feeler_to_call(&mut self, now: Now) -> Option<Dial> {
-        if now.elapsed < self.dials.next_feeler {
+        if now.elapsed < self.dials.next_feeler || self.slots.has_feeler() {
             return None;
         }
         self.dials.next_feeler = now.elapsed.saturating_add(FEELER_EVERY);
@@ -402,7 +410,7 @@ impl Peers {
         let mut outbound: Vec<&Multiaddr> = self.dials.pending.keys().collect();
         for (_, connection) in self.slots.iter() {
             busy.peers.insert(connection.peer);
-            if connection.direction == Direction::Outbound {
+            if !connection.is_inbound() {
                 outbound.push(&connection.address);
             }
         }
@@ -418,10 +426,12 @@ impl Peers {
         busy
     }
 
-    /// A call led to nothing.
+    /// A call led to nothing. Says nothing new about one that has already come back.
     pub fn dial_failed(&mut self, address: &Multiaddr, why: DialFailure, now: Now) {
         let address = place::without_peer(address);
-        self.dials.pending.remove(&address);
+        if self.dials.pending.remove(&address).is_none() {
+            return;
+        }
         self.dials.steady(&address).for_each(|one| one.fail(now));
         let Some(socket) = place::socket(&address) else { return };
         let wait = match why {
@@ -431,11 +441,7 @@ impl Peers {
                 let failures = self.book.get(socket).map_or(0, |entry| entry.failures);
                 backoff(self.policy.first_backoff, self.policy.longest_backoff, failures)
             }
-            DialFailure::NotMade => {
-                let entry = self.book.get_mut(socket);
-                let next = now.elapsed.saturating_add(STEADY.0);
-                return entry.into_iter().for_each(|entry| entry.next = next);
-            }
+            DialFailure::NotMade => return self.put_off(socket, now),
         };
         self.book.fail(socket, now.elapsed.saturating_add(wait), unix(now));
         if let DialFailure::WrongPeer(found) = why
@@ -445,15 +451,23 @@ impl Peers {
         }
     }
 
+    fn put_off(&mut self, socket: SocketAddr, now: Now) {
+        self.dials.uncount(socket.ip());
+        if let Some(entry) = self.book.get_mut(socket) {
+            entry.next = now.elapsed.saturating_add(STEADY.0);
+        }
+    }
+
     /// A connection to an address of the book is gone.
-    pub(super) fn rest_address(&mut self, socket: SocketAddr, gone: &Connection, now: Now) {
-        let age = now.elapsed.saturating_sub(gone.since);
+    pub(super) fn rest_address(&mut self, gone: &Connection, now: Now) {
+        let Some(socket) = place::socket(&gone.address) else { return };
         if !gone.greeted {
             let failures = self.book.get(socket).map_or(0, |entry| entry.failures);
             let wait = backoff(self.policy.first_backoff, self.policy.longest_backoff, failures);
             self.book.fail(socket, now.elapsed.saturating_add(wait), unix(now));
         } else if let Some(entry) = self.book.get_mut(socket) {
-            let unwanted = age < SHORT && gone.purpose != Some(Purpose::Feeler);
+            entry.worked = entry.worked.max(unix(now));
+            let unwanted = gone.was_short(now) && gone.purpose != Some(Purpose::Feeler);
             let wait =
                 if unwanted && !self.policy.relaxed { UNWANTED } else { self.policy.first_backoff };
             entry.next = now.elapsed.saturating_add(wait);
@@ -462,7 +476,6 @@ impl Peers {
 
     /// A node of this network is at an address.
     pub(super) fn met(&mut self, address: &Multiaddr, peer: PeerId, now: Now) {
-        self.dials.greeted(address);
         if let Some(socket) = place::socket(address).filter(|socket| !self.own.contains(socket))
             && place::reach(socket.ip()).is_some()
         {

@@ -2,7 +2,7 @@
 
 use super::book::{Entry, Told, Trust};
 use super::place::Group;
-use super::{Direction, Peers, Purpose, place, unix};
+use super::{Peers, Purpose, place, unix};
 use crate::engine::Now;
 use crate::{Ban, Subject};
 use libp2p::PeerId;
@@ -77,6 +77,7 @@ enum SavedSubject {
 enum SavedTold {
     Group(IpAddr),
     Peer(Id),
+    Itself,
     Mdns,
     User,
 }
@@ -184,8 +185,8 @@ impl Peers {
         let mut standing: Vec<(Duration, SocketAddr, PeerId)> = self
             .slots
             .iter()
-            .filter(|(_, one)| one.direction == Direction::Outbound && one.greeted)
-            .filter(|(_, one)| !matches!(one.purpose, Some(Purpose::Feeler | Purpose::Keep)))
+            .filter(|(_, one)| one.greeted)
+            .filter(|(_, one)| !matches!(one.purpose, None | Some(Purpose::Feeler | Purpose::Keep)))
             .filter_map(|(_, one)| Some((one.since, place::socket(&one.address)?, one.peer)))
             .collect();
         standing.sort();
@@ -226,6 +227,7 @@ impl From<Told> for SavedTold {
         match told {
             Told::Group(Group(ip)) => SavedTold::Group(ip),
             Told::Peer(peer) => SavedTold::Peer(Id(peer)),
+            Told::Itself => SavedTold::Itself,
             Told::Mdns => SavedTold::Mdns,
             Told::User => SavedTold::User,
         }
@@ -237,6 +239,7 @@ impl From<SavedTold> for Told {
         match told {
             SavedTold::Group(ip) => Told::Group(Group(ip)),
             SavedTold::Peer(Id(peer)) => Told::Peer(peer),
+            SavedTold::Itself => Told::Itself,
             SavedTold::Mdns => Told::Mdns,
             SavedTold::User => Told::User,
         }

@@ -1,7 +1,9 @@
 //! How much a peer may ask and tell: token buckets, which let a burst through and then a rate.
 
+use super::Peers;
 use crate::engine::Now;
 use crate::message::{Protocol, Request};
+use libp2p::PeerId;
 use std::time::Duration;
 
 /// Blocks served to a peer, in bytes, over `SERVED_PER`.
@@ -114,7 +116,7 @@ impl Rates {
         }
     }
 
-    /// Counts a request. One for blocks counts as many as it names.
+    /// Counts a request; one for blocks counts as many as it names.
     pub(super) fn request(&mut self, request: &Request, now: Now) -> Allowance {
         let protocol = request.protocol();
         let amount = match request {
@@ -149,6 +151,27 @@ impl Rates {
     /// Counts an address; whether it is within the limit.
     pub(super) fn address(&mut self, now: Now) -> bool {
         self.addresses.take(1.0, now)
+    }
+}
+
+impl Peers {
+    /// Counts a request of a peer.
+    pub fn allow(&mut self, peer: &PeerId, request: &Request, now: Now) -> Allowance {
+        self.slots
+            .standing(peer)
+            .map_or(Allowance::Refuse, |standing| standing.rates.request(request, now))
+    }
+
+    /// Counts bytes of blocks that were sent to a peer in a reply.
+    pub fn served(&mut self, peer: &PeerId, bytes: usize, now: Now) {
+        if let Some(standing) = self.slots.standing(peer) {
+            standing.rates.served(bytes, now);
+        }
+    }
+
+    /// Counts an announcement of a peer; false if it is to be ignored unread.
+    pub fn allow_announcement(&mut self, peer: &PeerId, topic: Topic, now: Now) -> bool {
+        self.slots.standing(peer).is_some_and(|standing| standing.rates.announcement(topic, now))
     }
 }
 

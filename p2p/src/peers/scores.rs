@@ -1,9 +1,12 @@
 //! How peers behaved. A score is between −100 and 20 and halves every ten minutes, so that what is
 //! long ago does not count.
 
+use super::{Peers, Purpose};
+use crate::Subject;
 use crate::engine::{Conduct, Now};
 use libp2p::PeerId;
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::time::Duration;
 
 /// The best score there is.
@@ -19,10 +22,26 @@ pub const HALF_LIFE: Duration = Duration::from_secs(10 * 60);
 /// How long a peer that was disconnected for its score is left alone.
 pub const REST: Duration = Duration::from_secs(10 * 60);
 
+/// How long a peer is banned for its score, in seconds.
+pub const PEER_BAN: u64 = 24 * 3_600;
+/// How long its IP is banned with it, in seconds. Others may come from there too.
+pub const IP_BAN: u64 = 3_600;
+
 /// Most peers whose score is remembered.
 const MAX_SCORES: usize = 4_096;
+/// How many before and after are looked at when one has to be forgotten.
+const LOOKED_AT: usize = 8;
 /// A score this near to zero is forgotten when its peer is gone.
 const FORGOTTEN: f64 = 1.0;
+
+/// What a peer's conduct has earned. The peer's connections are to be closed in both cases.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sanction {
+    /// To be disconnected.
+    Disconnect,
+    /// To be kept out from now on.
+    Ban,
+}
 
 impl Conduct {
     /// What it counts. −100 is only for what no working node of this network sends.
@@ -76,7 +95,7 @@ impl Scores {
     /// Counts what a peer did and returns its score.
     pub(super) fn count(&mut self, peer: PeerId, conduct: Conduct, now: Now) -> f64 {
         if self.records.len() >= MAX_SCORES && !self.records.contains_key(&peer) {
-            self.forget_mildest(now);
+            self.forget_one(&peer, now);
         }
         let record = self.records.entry(peer).or_default();
         let before = record.score(now);
@@ -110,19 +129,74 @@ impl Scores {
         self.records.remove(peer);
     }
 
+    /// Drops a peer's score if it no longer says anything.
+    pub(super) fn settle(&mut self, peer: &PeerId, now: Now) {
+        if self.records.get(peer).is_some_and(|record| record.is_forgotten(now)) {
+            self.records.remove(peer);
+        }
+    }
+
     /// Drops the scores that no longer say anything.
     pub(super) fn prune(&mut self, now: Now) {
         self.records.retain(|_, record| !record.is_forgotten(now));
     }
 
-    fn forget_mildest(&mut self, now: Now) {
-        let mildest = self
-            .records
-            .iter()
+    /// How many are remembered.
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.records.len()
+    }
+
+    /// Makes room by forgetting the mildest of a few scores; ids being hashes, any few will do.
+    fn forget_one(&mut self, near: &PeerId, now: Now) {
+        let after = self.records.range(near..).take(LOOKED_AT);
+        let before = self.records.range(..near).rev().take(LOOKED_AT);
+        let mildest = after
+            .chain(before)
             .min_by(|(_, a), (_, b)| a.score(now).abs().total_cmp(&b.score(now).abs()))
             .map(|(peer, _)| *peer);
         if let Some(peer) = mildest {
             self.records.remove(&peer);
         }
+    }
+}
+
+impl Peers {
+    /// Counts what a peer did. A peer to keep is disconnected at the most.
+    pub fn report(&mut self, peer: PeerId, conduct: Conduct, now: Now) -> Option<Sanction> {
+        let score = self.scores.count(peer, conduct, now);
+        if conduct.points() > 0.0 || score > DISCONNECT_SCORE {
+            return None;
+        }
+        if self.dials.is_kept(&peer) {
+            self.dials.postpone(&peer, now);
+            Some(Sanction::Disconnect)
+        } else if score <= BAN_SCORE {
+            self.ban_for(peer, conduct, now);
+            Some(Sanction::Ban)
+        } else {
+            self.scores.rest(peer, now);
+            Some(Sanction::Disconnect)
+        }
+    }
+
+    fn ban_for(&mut self, peer: PeerId, conduct: Conduct, now: Now) {
+        let reason = format!("{conduct:?}");
+        let ips: Vec<IpAddr> = self
+            .slots
+            .with(&peer)
+            .filter(|(_, one)| one.purpose != Some(Purpose::Anchor))
+            .filter_map(|(_, one)| one.ip())
+            .filter(|ip| self.policy.counts(*ip) && !self.dials.names(*ip))
+            .collect();
+        self.ban(Subject::Peer(peer), PEER_BAN, reason.clone(), now);
+        for ip in ips {
+            self.ban(Subject::Ip(ip), IP_BAN, reason.clone(), now);
+        }
+    }
+
+    /// How a peer behaved: −100 to 20.
+    pub fn score(&self, peer: &PeerId, now: Now) -> f64 {
+        self.scores.of(peer, now)
     }
 }

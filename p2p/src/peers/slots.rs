@@ -3,7 +3,7 @@
 
 use super::place::{self, Group};
 use super::rates::{Bucket, Rates};
-use super::{Denied, Direction, Policy, Purpose};
+use super::{Denied, Policy, Purpose};
 use crate::engine::Now;
 use libp2p::swarm::ConnectionId;
 use libp2p::{Multiaddr, PeerId};
@@ -18,6 +18,8 @@ use std::time::Duration;
 const MAX_PENDING: usize = 64;
 /// After this a handshake will not be done any more.
 const PENDING: Duration = Duration::from_secs(30);
+/// A shorter connection was not wanted by one of the two.
+const SHORT: Duration = Duration::from_secs(60);
 /// Connections that one IP may begin at once, and a second.
 const ARRIVALS: (f64, f64) = (20.0, 0.5);
 /// Most IPs whose arrivals are counted.
@@ -34,8 +36,8 @@ const CALLERS_CHOICE: Duration = Duration::from_secs(10);
 pub(super) struct Connection {
     pub(super) peer: PeerId,
     pub(super) address: Multiaddr,
-    pub(super) direction: Direction,
     pub(super) since: Duration,
+    /// What this node began it for; `None` if the other side did.
     pub(super) purpose: Option<Purpose>,
     pub(super) greeted: bool,
     leaving: bool,
@@ -47,12 +49,22 @@ impl Connection {
         place::ip(&self.address)
     }
 
+    /// Whether the other side began it.
+    pub(super) fn is_inbound(&self) -> bool {
+        self.purpose.is_none()
+    }
+
+    /// Whether it was closed so early that this node may not be wanted over there.
+    pub(super) fn was_short(&self, now: Now) -> bool {
+        now.elapsed.saturating_sub(self.since) < SHORT
+    }
+
     fn group(&self) -> Option<Group> {
         self.ip().and_then(place::group)
     }
 
-    fn is_inbound(&self) -> bool {
-        self.direction == Direction::Inbound
+    fn is_feeler(&self) -> bool {
+        self.purpose == Some(Purpose::Feeler)
     }
 }
 
@@ -131,13 +143,17 @@ impl Slots {
         inbound.filter_map(Connection::ip).chain(pending)
     }
 
+    /// Whether a handshake was let in.
+    pub(super) fn is_admitted(&self, id: ConnectionId) -> bool {
+        self.pending.contains_key(&id)
+    }
+
     /// Takes note of a connection whose handshake is done.
     pub(super) fn open(
         &mut self,
         id: ConnectionId,
         peer: PeerId,
         address: &Multiaddr,
-        direction: Direction,
         purpose: Option<Purpose>,
         now: Now,
     ) {
@@ -146,7 +162,7 @@ impl Slots {
         let address = place::without_peer(address);
         let since = now.elapsed;
         let leaving = false;
-        let connection = Connection { peer, address, direction, since, purpose, greeted, leaving };
+        let connection = Connection { peer, address, since, purpose, greeted, leaving };
         self.connections.insert(id, connection);
         self.standings.entry(peer).or_insert_with(|| Standing {
             rates: Rates::new(now),
@@ -215,15 +231,18 @@ impl Slots {
 
     /// Connections that this node began, to stay.
     pub(super) fn outbound(&self) -> usize {
-        let stays = |one: &&Connection| {
-            !one.is_inbound() && !one.leaving && one.purpose != Some(Purpose::Feeler)
-        };
+        let stays = |one: &&Connection| !one.is_inbound() && !one.leaving && !one.is_feeler();
         self.connections.values().filter(stays).count()
     }
 
-    /// Connections that are not on their way out.
+    /// Connections that are to stay.
     pub(super) fn total(&self) -> usize {
-        self.connections.values().filter(|one| !one.leaving).count()
+        self.inbound() + self.outbound()
+    }
+
+    /// Whether there is a connection only to see who is there.
+    pub(super) fn has_feeler(&self) -> bool {
+        self.connections.values().any(Connection::is_feeler)
     }
 
     /// Peers that have said hello.
@@ -232,7 +251,8 @@ impl Slots {
         greeted.map(|one| one.peer).collect::<BTreeSet<_>>().len()
     }
 
-    /// Picks who goes for a newcomer, as long as there are too many.
+    /// Picks who goes for a newcomer if there are too many. For a peer to keep anybody may have to
+    /// go, those who came last first.
     pub(super) fn evict(
         &mut self,
         newcomer: &PeerId,
@@ -240,16 +260,27 @@ impl Slots {
         kept: &BTreeSet<PeerId>,
         rng: &mut StdRng,
     ) -> Result<Option<PeerId>, Denied> {
-        if self.inbound() <= policy.max_inbound && self.total() <= policy.max_peers {
+        let fits = self.inbound() <= policy.max_inbound && self.total() <= policy.max_peers;
+        if fits || self.with(newcomer).count() > 1 {
             return Ok(None);
         }
         let mut candidates = self.evictable(kept);
         candidates.retain(|peer| peer != newcomer);
-        let peer = self.out_of_largest_group(&candidates, rng).ok_or(Denied::Full)?;
+        let mut chosen = self.out_of_largest_group(&candidates, rng);
+        if chosen.is_none() && kept.contains(newcomer) {
+            chosen = self.last_to_come(kept);
+        }
+        let peer = chosen.ok_or(Denied::Full)?;
         for connection in self.connections.values_mut().filter(|one| one.peer == peer) {
             connection.leaving = true;
         }
         Ok(Some(peer))
+    }
+
+    fn last_to_come(&self, kept: &BTreeSet<PeerId>) -> Option<PeerId> {
+        let others = self.connections.values().filter(|one| !kept.contains(&one.peer));
+        let stay = others.filter(|one| !one.leaving && !one.is_feeler());
+        stay.max_by_key(|one| (one.is_inbound(), one.since)).map(|one| one.peer)
     }
 
     /// Inbound peers without merit: not among those with the shortest way, the latest news, or the
@@ -307,9 +338,8 @@ impl Slots {
             several.sort_by_key(|(id, one)| (one.since, *id));
             let newest = several.last().map_or(Duration::ZERO, |(_, one)| one.since);
             let age = now.elapsed.saturating_sub(newest);
-            let ours = if *local < peer { Direction::Outbound } else { Direction::Inbound };
             let (preferred, others): (Vec<_>, Vec<_>) =
-                several.into_iter().partition(|(_, one)| one.direction == ours);
+                several.into_iter().partition(|(_, one)| one.is_inbound() == (peer < *local));
             let (preferred, others) =
                 if preferred.is_empty() { (others, preferred) } else { (preferred, others) };
             if age >= BOTH {
@@ -329,5 +359,11 @@ impl Slots {
     pub(super) fn prune(&mut self, now: Now) {
         self.pending.retain(|_, (_, since)| now.elapsed.saturating_sub(*since) < PENDING);
         self.arrivals.retain(|_, bucket| !bucket.is_full(now));
+    }
+    /// Connections, handshakes, standings and counted IPs.
+    #[cfg(test)]
+    pub(super) fn sizes(&self) -> [usize; 4] {
+        let Slots { connections, pending, standings, arrivals } = self;
+        [connections.len(), pending.len(), standings.len(), arrivals.len()]
     }
 }

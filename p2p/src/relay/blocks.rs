@@ -8,6 +8,7 @@ use crate::engine::ring::Ring;
 use crate::engine::step::Step;
 use crate::engine::{AnnouncementId, BlockVerdict, Conduct, Judgement, Output};
 use crate::message::{Announcement, CompactBlock, MAX_WHOLE_BLOCK};
+use crate::sync::Sync;
 use crate::view::{ChainView, Known};
 use chain::block::{self, Block, Header};
 use chain::pow::{Target, Work};
@@ -30,8 +31,6 @@ pub(super) const MAX_INCOMPLETE: usize = 16;
 const MAX_SOURCES: usize = 8;
 /// Blocks that are remembered after they were announced.
 const REMEMBERED: usize = 1_024;
-/// A block is looked at if its chain has at most so many blocks' work less than the best.
-const WORTHWHILE_BLOCKS: u32 = 144;
 
 /// What an announcement carries.
 #[derive(Clone, Debug)]
@@ -116,10 +115,12 @@ impl Blocks {
         let header = body.header();
         let hash = header.hash();
         if let Some(pending) = self.pending.get_mut(&hash) {
-            if pending.sources.len() < MAX_SOURCES && !pending.sources.contains(&peer) {
+            let is_new = pending.sources.len() < MAX_SOURCES && !pending.sources.contains(&peer);
+            if is_new {
                 pending.sources.push(peer);
             }
-            return step.judge(id, Judgement::Ignore);
+            let helps = is_new && pending.is_incomplete();
+            return self.announced_otherwise(step, hash, id, helps.then_some(&body));
         }
         if self.is_known(step, &hash) || importing.contains(&hash) {
             return step.judge(id, Judgement::Ignore);
@@ -138,6 +139,32 @@ impl Blocks {
             self.go_on(step, hash, pending, importing);
         } else {
             give_up(step, pending);
+        }
+    }
+
+    /// The same block is announced in other bytes. If those are enough where the first were not, they
+    /// are what is forwarded: whoever is first with a bad announcement delays nobody.
+    fn announced_otherwise(
+        &mut self,
+        step: &mut Step<impl ChainView>,
+        hash: block::Hash,
+        id: AnnouncementId,
+        body: Option<&Body>,
+    ) {
+        let block = match body {
+            Some(Body::Whole(block)) if belongs_together(block) => Some(Arc::clone(block)),
+            Some(Body::Compact(compact)) => {
+                let begun = Reconstruction::start(compact, step.chain);
+                begun.and_then(Reconstruction::finish).ok().map(Arc::new)
+            }
+            _ => None,
+        };
+        let Some(block) = block else { return step.judge(id, Judgement::Ignore) };
+        if let Some(mut pending) = self.pending.remove(&hash) {
+            ignore(step, &pending);
+            pending.announcement = Some(id);
+            pending.stage = Stage::Importing { served_by: None };
+            self.forward(step, hash, pending, block);
         }
     }
 
@@ -366,16 +393,8 @@ impl Blocks {
 
 /// Whether a child of this block could matter: it has about as much work as the best chain.
 fn is_worthwhile(step: &Step<impl ChainView>, parent: &Known, bits: Bits) -> bool {
-    let best = step.chain.tip();
-    let tip_bits = step.chain.find(&best.hash).map_or(bits, |tip| tip.as_parent.bits);
-    let one = work(tip_bits);
-    let margin = (0..WORTHWHILE_BLOCKS).fold(Work::ZERO, |sum, _| sum.saturating_add(one));
-    let total = parent.tip.chain_work.saturating_add(work(bits));
-    total >= best.chain_work.saturating_sub(margin)
-}
-
-fn work(bits: Bits) -> Work {
-    bits.target().map_or(Work::ZERO, Target::work)
+    let work = bits.target().map_or(Work::ZERO, Target::work);
+    parent.tip.chain_work.saturating_add(work) > Sync::least_work(step.chain)
 }
 
 /// Whether the header commits to these transactions and no others.

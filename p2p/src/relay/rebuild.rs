@@ -125,6 +125,9 @@ impl Blocks {
         result: Result<Reply, Failure>,
     ) {
         let Some((peer, hash)) = self.asked.remove(&request) else { return };
+        if let Err(failure) = &result {
+            step.blame(peer, *failure);
+        }
         let Some(mut pending) = self.pending.remove(&hash) else { return };
         let importing = Stage::Importing { served_by: None };
         match std::mem::replace(&mut pending.stage, importing) {

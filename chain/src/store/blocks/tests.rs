@@ -81,6 +81,11 @@ fn gives_back_what_was_appended_across_files_and_opens() {
         ends.push(log.end());
     }
     assert!(log.end().file > 3);
+    // There and back over all files.
+    let both_ways: Vec<_> = records.iter().chain(records.iter().rev()).collect();
+    let places: Vec<Place> = both_ways.iter().map(|record| record.1).collect();
+    let prefixes = reader.read_prefixes(&places, 7).unwrap();
+    assert!(prefixes.iter().eq(both_ways.iter().map(|record| &record.2[..7])));
     let on_disk: u64 = (0..=log.end().file)
         .map(|number| fs::metadata(file_path(folder.path(), number)).unwrap().len())
         .inspect(|bytes| assert!(*bytes <= u64::from(SMALL)))

@@ -1,0 +1,319 @@
+//! Nodes as processes of their own, talking over loopback: `cargo bench --bench peers [-- NAME]`.
+//!
+//! `sync`: a fresh node fetches 10,000 blocks with 100,000 transfers from two others, of which one is
+//! killed half way; beside it `chain verify` of the same chain.
+//! `line`: blocks of 2,000,000 bytes, and empty ones, through eight nodes in a line.
+
+#![allow(clippy::unwrap_used)] // a benchmark may stop at whatever goes wrong
+#![allow(clippy::print_stdout)] // it is there to print
+#![allow(missing_docs)]
+
+use chain::ledger::{self, Options, Writer};
+use chain::mempool::Limits;
+use chain::signature::SecretKey;
+use chain::template::Wish;
+use chain::tx::{Memo, Payment, Tag};
+use chain::{Block, Params, Transfer};
+use serde_json::Value;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// The key of the account 0' that `dev` begins with.
+const RICH: &str = "99a953439861639f9519f43b1697063bc40900eb5b307cd6d1168a6cd2d97ce7";
+const BLOCKS: u32 = 10_000;
+const TRANSFERS_PER_BLOCK: u32 = 10;
+const NODES: usize = 8;
+const DEADLINE: Duration = Duration::from_secs(300);
+
+fn main() {
+    let asked: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
+    let wanted = |name: &str| asked.is_empty() || asked.iter().any(|asked| asked == name);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    if wanted("sync") {
+        runtime.block_on(sync());
+    }
+    if wanted("line") {
+        runtime.block_on(line());
+    }
+}
+
+async fn sync() {
+    let folder = tempfile::tempdir().unwrap();
+    let [first, second, fresh] = ["first", "second", "fresh"].map(|name| folder.path().join(name));
+    make_chain(&first);
+    copy(&first, &second);
+    let mut first = Node::start(&first, &[]).await;
+    let second = Node::start(&second, &[]).await;
+    let peers = [first.peer(), second.peer()];
+    let begun = Instant::now();
+    let fresh = Node::start(&fresh, &["--peer", &peers[0], "--peer", &peers[1]]).await;
+    fresh.reaches(BLOCKS / 2).await;
+    first.kill();
+    fresh.reaches(BLOCKS).await;
+    let synced = begun.elapsed();
+    let data = fresh.data.clone();
+    fresh.stop();
+    second.stop();
+    let begun = Instant::now();
+    let verify = chain(&["verify", "--data"]).arg(&data).stdout(Stdio::null()).status().unwrap();
+    assert!(verify.success());
+    let verified = begun.elapsed();
+    for (name, took) in [("sync", synced), ("verify", verified)] {
+        let blocks = f64::from(BLOCKS) / took.as_secs_f64();
+        let transfers = blocks * f64::from(TRANSFERS_PER_BLOCK);
+        println!("{name:8} {took:8.2?}  {blocks:8.0} blocks/s  {transfers:8.0} transfers/s");
+    }
+    println!("sync is {:.2} of verify", verified.as_secs_f64() / synced.as_secs_f64());
+}
+
+async fn line() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut nodes: Vec<Node> = Vec::new();
+    for number in 0..NODES {
+        let before = nodes.last().map(Node::peer);
+        let flags = before.iter().flat_map(|peer| ["--peer", peer]).collect::<Vec<_>>();
+        nodes.push(Node::start(&folder.path().join(number.to_string()), &flags).await);
+    }
+    let ends = [0, NODES - 1];
+    for (number, node) in nodes.iter().enumerate() {
+        let peers = if ends.contains(&number) { 1 } else { 2 };
+        node.eventually("its peers", |chain| chain["peers"] == peers).await;
+    }
+    let empty = spread(&nodes).await;
+    fill_pool(&nodes).await;
+    let before = sent(&nodes).await;
+    let full = spread(&nodes).await;
+    let after = sent(&nodes).await;
+    let size = nodes[0].get("/v1/blocks/tip").await["size"].as_u64().unwrap();
+    let hops = u64::try_from(NODES - 1).unwrap();
+    let each = (after - before) / hops;
+    println!(
+        "empty block through {NODES} nodes in a line: {empty:.1?}, {:.1?} a hop",
+        per_hop(empty)
+    );
+    println!("{size} bytes, mempools warm: {full:.1?}, {:.1?} a hop", per_hop(full));
+    let share =
+        100.0 * f64::from(u32::try_from(each).unwrap()) / f64::from(u32::try_from(size).unwrap());
+    println!("bytes sent a hop: {each}, {share:.2} % of the block");
+}
+
+fn per_hop(took: Duration) -> Duration {
+    took / u32::try_from(NODES - 1).unwrap()
+}
+
+/// Makes a block at the first node: how long until the last has it, from when the first answered.
+async fn spread(nodes: &[Node]) -> Duration {
+    let hash = nodes[0].generate().await;
+    let begun = Instant::now();
+    let last = nodes.last().unwrap();
+    last.eventually("the block", |chain| chain["tip"] == hash.as_str()).await;
+    begun.elapsed()
+}
+
+/// Fills the next block, and waits until every mempool has all of it.
+async fn fill_pool(nodes: &[Node]) {
+    let key = key(RICH);
+    // As many transfers as fit, from senders of their own, because one may only have so many.
+    let params = Params::dev();
+    let most = 13_792_u64;
+    let senders: Vec<SecretKey> =
+        (0..14_u8).map(|number| SecretKey::from_seed([number + 1; 32])).collect();
+    let pay = |from: &SecretKey, nonce, to: &SecretKey, amount| {
+        let recipient = to.public_key().address();
+        let payment = Payment { nonce, recipient, amount, fee: 1_000, memo: Memo::default() };
+        Transfer::sign(payment, from, params.genesis_hash())
+    };
+    let funding =
+        senders.iter().zip(0..).map(|(to, nonce)| pay(&key, nonce, to, 1_000_000_000_000));
+    nodes[0].submit(&funding.collect::<Vec<_>>()).await;
+    spread(nodes).await;
+    for sender in &senders {
+        let made = u64::try_from(senders.len()).unwrap();
+        let each = most.div_ceil(made);
+        let transfers: Vec<Transfer> = (0..each).map(|nonce| pay(sender, nonce, &key, 1)).collect();
+        nodes[0].submit(&transfers).await;
+    }
+    for node in nodes {
+        node.eventually("a warm mempool", |chain| chain["mempool"]["count"].as_u64() >= Some(most))
+            .await;
+    }
+}
+
+async fn sent(nodes: &[Node]) -> u64 {
+    let mut sum = 0;
+    for node in nodes {
+        let peers = node.get("/v1/peers").await;
+        sum += peers["items"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|it| it["bytes_sent"].as_u64().unwrap())
+            .sum::<u64>();
+    }
+    sum
+}
+
+/// A data folder with the chain to fetch.
+fn make_chain(data: &Path) {
+    let threads = std::thread::available_parallelism().unwrap().get();
+    let options = Options { cache_bytes: 64 << 20, threads, mempool: Limits::default() };
+    let (mut writer, _) = ledger::open(data, Params::dev(), options, &mut |_| {}).unwrap();
+    let key = key(RICH);
+    let miner = SecretKey::from_seed([7; 32]).public_key().address();
+    for nonce in 0..BLOCKS * TRANSFERS_PER_BLOCK {
+        let recipient =
+            SecretKey::from_seed([u8::try_from(nonce % 200).unwrap(); 32]).public_key().address();
+        let payment = Payment {
+            nonce: nonce.into(),
+            recipient,
+            amount: 1,
+            fee: 1_000,
+            memo: Memo::default(),
+        };
+        writer.transaction(Transfer::sign(payment, &key, Params::dev().genesis_hash())).unwrap();
+        if (nonce + 1) % TRANSFERS_PER_BLOCK == 0 {
+            let block = sealed(&writer, miner);
+            let time = block.header.time;
+            writer.block(block, time).unwrap();
+            writer.commit().unwrap();
+        }
+    }
+    writer.close().unwrap();
+}
+
+fn sealed(writer: &Writer, miner: chain::Address) -> Block {
+    let now = writer.reader().view().tip().time.saturating_add(1);
+    let tag = Tag::new(Vec::new()).unwrap();
+    let mut block = writer.template(Wish { miner, now, extra_nonce: [0; 8], tag }).unwrap().block;
+    let target = block.header.bits.target().unwrap();
+    while !target.is_met_by(block.header.hash().as_bytes()) {
+        block.header.nonce += 1;
+    }
+    block
+}
+
+fn key(digits: &str) -> SecretKey {
+    SecretKey::from_seed(hex::decode(digits).unwrap().try_into().unwrap())
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        let target = to.join(path.file_name().unwrap());
+        if path.is_dir() {
+            copy(&path, &target);
+        } else {
+            fs::copy(&path, &target).unwrap();
+        }
+    }
+}
+
+fn chain(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_chain"));
+    command.args(arguments).env_clear().stdin(Stdio::null());
+    command
+}
+
+struct Node {
+    child: Child,
+    data: PathBuf,
+    client: reqwest::Client,
+    whereabouts: Value,
+}
+
+impl Node {
+    async fn start(data: &Path, flags: &[&str]) -> Node {
+        let mut command =
+            chain(&["node", "--network", "dev", "--api", "127.0.0.1:0", "--log", "warn"]);
+        command
+            .args(["--listen", "/ip4/127.0.0.1/tcp/0", "--discover", "false"])
+            .args(flags)
+            .arg("--data")
+            .arg(data);
+        let child = command.spawn().unwrap();
+        let mut node = Node {
+            child,
+            data: data.to_owned(),
+            client: reqwest::Client::new(),
+            whereabouts: Value::Null,
+        };
+        let begun = Instant::now();
+        while node.whereabouts["pid"] != node.child.id() {
+            assert!(begun.elapsed() < DEADLINE, "a node did not start");
+            let file = fs::read(data.join("node.json")).unwrap_or_default();
+            node.whereabouts = serde_json::from_slice(&file).unwrap_or_default();
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        node
+    }
+
+    fn peer(&self) -> String {
+        self.whereabouts["peers"][0].as_str().unwrap().to_owned()
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("{}{path}", self.whereabouts["api"].as_str().unwrap())
+    }
+
+    async fn get(&self, path: &str) -> Value {
+        self.client.get(self.url(path)).send().await.unwrap().json().await.unwrap()
+    }
+
+    async fn post(&self, path: &str, body: &Value) -> Value {
+        let token = fs::read_to_string(self.data.join("api-token")).unwrap();
+        let request = self.client.post(self.url(path)).bearer_auth(token.trim()).json(body);
+        let answer = request.send().await.unwrap();
+        assert!(answer.status().is_success(), "{}", answer.text().await.unwrap());
+        answer.json().await.unwrap()
+    }
+
+    async fn generate(&self) -> String {
+        let miner = SecretKey::from_seed([7; 32]).public_key().address();
+        let miner = miner.encode(Params::dev().hrp());
+        let made =
+            self.post("/v1/dev/generate", &serde_json::json!({"blocks": 1, "miner": miner})).await;
+        made["blocks"][0].as_str().unwrap().to_owned()
+    }
+
+    async fn submit(&self, transfers: &[Transfer]) {
+        for some in transfers.chunks(100) {
+            let hex = some.iter().map(|transfer| hex::encode(transfer.encode()));
+            let batch: Vec<Value> = hex.map(|hex| serde_json::json!({ "hex": hex })).collect();
+            self.post("/v1/transactions/batch", &serde_json::json!(batch)).await;
+        }
+    }
+
+    async fn eventually(&self, what: &str, mut is_so: impl FnMut(&Value) -> bool) {
+        let begun = Instant::now();
+        while !is_so(&self.get("/v1/chain").await) {
+            assert!(begun.elapsed() < DEADLINE, "{what}: not within {DEADLINE:?}");
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+
+    async fn reaches(&self, height: u32) {
+        let reached = |chain: &Value| chain["height"].as_u64() >= Some(height.into());
+        self.eventually("a height", reached).await;
+    }
+
+    fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    fn stop(mut self) {
+        let pid = self.child.id().to_string();
+        Command::new("kill").args(["-TERM", &pid]).status().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

@@ -1,0 +1,114 @@
+//! Who is kept out, by id or by address.
+
+use super::answer::{Answer, read};
+use super::extract::{Json, Path};
+use super::number::Integer;
+use super::page::Page;
+use super::peers::id;
+use super::problem::{Kind, Problem};
+use crate::daemon::Node;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::http::header::LOCATION;
+use axum::response::{IntoResponse, Response};
+use p2p::Subject;
+use serde::{Deserialize, Serialize};
+use std::net::IpAddr;
+
+/// How long somebody is kept out unless told otherwise: a day.
+const DEFAULT_SECONDS: u64 = 86_400;
+/// Ten years: for ever, as far as nodes go.
+const MAX_SECONDS: u64 = 315_360_000;
+/// Most bytes of a reason, which is kept in a file.
+const MAX_REASON: usize = 200;
+
+/// Somebody who is kept out.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Ban {
+    /// The id of a node, or an IP address.
+    pub id: String,
+    /// Until when, Unix seconds.
+    pub until: u64,
+    /// Why.
+    pub reason: String,
+}
+
+impl From<p2p::Ban> for Ban {
+    fn from(ban: p2p::Ban) -> Ban {
+        Ban { id: name(&ban.subject), until: ban.until, reason: ban.reason }
+    }
+}
+
+fn name(subject: &Subject) -> String {
+    match subject {
+        Subject::Peer(peer) => peer.to_string(),
+        Subject::Ip(ip) => ip.to_string(),
+    }
+}
+
+/// Who is kept out: all of them.
+pub async fn list(State(node): State<Node>) -> Response {
+    let items = node.peers.bans().await.into_iter().map(Ban::from).collect();
+    read(&node, |_| Ok(Answer::new(Json(Page { items, next: None })).changing()))
+}
+
+/// Whom to keep out.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Order {
+    peer: Option<String>,
+    ip: Option<String>,
+    seconds: Option<Integer>,
+    reason: Option<String>,
+}
+
+/// Keeps somebody out; who is connected is disconnected.
+pub async fn add(State(node): State<Node>, Json(order): Json<Order>) -> Result<Response, Problem> {
+    let subject = match (&order.peer, &order.ip) {
+        (Some(peer), None) => Subject::Peer(id(peer)?),
+        (None, Some(ip)) => Subject::Ip(address(ip)?),
+        _ => {
+            let detail = "give either `peer`, the id of a node, or `ip`, an address";
+            return Err(Problem::new(Kind::BAD_REQUEST, detail));
+        }
+    };
+    let seconds = order.seconds.map_or(DEFAULT_SECONDS, |seconds| seconds.0);
+    if !(1..=MAX_SECONDS).contains(&seconds) {
+        let detail = format!("seconds must be 1 to {MAX_SECONDS}, not {seconds}");
+        return Err(Problem::new(Kind::BAD_REQUEST, detail));
+    }
+    let reason = order.reason.unwrap_or_else(|| "banned by hand".to_owned());
+    if reason.len() > MAX_REASON {
+        let detail = format!("reason must have at most {MAX_REASON} bytes, not {}", reason.len());
+        return Err(Problem::new(Kind::BAD_REQUEST, detail));
+    }
+    node.peers.ban(subject, seconds, reason).await;
+    let made = node.peers.bans().await.into_iter().find(|ban| ban.subject == subject);
+    let made = made.ok_or_else(|| Problem::new(Kind::NOT_READY, "the node is stopping"))?;
+    let location = format!("/v1/bans/{}", name(&subject));
+    Ok((StatusCode::CREATED, [(LOCATION, location)], Json(Ban::from(made))).into_response())
+}
+
+/// Lets somebody in again.
+pub async fn lift(
+    State(node): State<Node>,
+    Path(text): Path<String>,
+) -> Result<StatusCode, Problem> {
+    let subject = match address(&text) {
+        Ok(ip) => Subject::Ip(ip),
+        Err(_) => Subject::Peer(id(&text)?),
+    };
+    match node.peers.unban(subject).await {
+        true => Ok(StatusCode::NO_CONTENT),
+        false => Err(Problem::new(Kind::NOT_FOUND, format!("{} is not banned", name(&subject)))),
+    }
+}
+
+/// An address in its one form: an IPv4 address written as IPv6 is the IPv4 address.
+fn address(text: &str) -> Result<IpAddr, Problem> {
+    let ip: Option<IpAddr> = text.parse().ok();
+    ip.map(|ip| ip.to_canonical()).ok_or_else(|| {
+        let detail = format!("`{text}` is not an IP address such as 192.0.2.7");
+        Problem::new(Kind::BAD_REQUEST, detail)
+    })
+}

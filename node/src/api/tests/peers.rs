@@ -1,0 +1,125 @@
+use super::*;
+
+/// An id that is one.
+fn somebody() -> String {
+    ::p2p::PeerId::random().to_string()
+}
+
+#[tokio::test]
+async fn a_lone_node_has_no_peers_and_is_ready() {
+    let world = World::new().await;
+    assert_eq!(world.get("/v1/peers").await.json(), json!({"items": [], "next": null}));
+    let chain = world.get("/v1/chain").await.json();
+    assert_eq!((&chain["peers"], &chain["apis"]["peers"]), (&json!(0), &json!("public")));
+    assert_eq!(world.get("/readyz").await.status, 200);
+}
+
+// R16
+#[tokio::test]
+async fn only_addresses_of_nodes_are_called() {
+    let world = World::new().await;
+    for address in [
+        "",
+        "127.0.0.1:8401",
+        "http://169.254.169.254/latest",
+        "file:///etc/passwd",
+        "/ip4/169.254.169.254/tcp/80",
+        "/ip4/127.0.0.1/udp/8401/quic-v1",
+        "/unix/tmp/socket",
+        "/p2p-circuit",
+    ] {
+        let answer = world.post_json("/v1/peers", &json!({ "address": address })).await;
+        let problem = answer.problem(400, "bad-request");
+        assert!(problem["detail"].as_str().unwrap().starts_with("address: "), "{problem}");
+    }
+    for body in [json!({}), json!({"address": 7}), json!({"address": "x", "x": 1}), json!([])] {
+        world.post_json("/v1/peers", &body).await.problem(400, "bad-request");
+    }
+}
+
+#[tokio::test]
+async fn a_node_that_is_not_there_yet_is_kept_in_mind() {
+    let world = World::new().await;
+    // A port that was free a moment ago: nobody listens there.
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let address = format!("/ip4/127.0.0.1/tcp/{port}");
+    let answer = world.post_json("/v1/peers", &json!({ "address": address })).await;
+    assert_eq!(answer.status, 202, "{}", answer.text());
+    let added = answer.json();
+    assert_eq!((&added["address"], &added["id"]), (&json!(address), &Value::Null));
+    assert_eq!(world.get("/v1/peers").await.json()["items"], json!([]));
+}
+
+#[tokio::test]
+async fn only_who_is_connected_can_be_disconnected() {
+    let world = World::new().await;
+    world.delete(&format!("/v1/peers/{}", somebody())).await.problem(404, "not-found");
+    world.delete("/v1/peers/7").await.problem(400, "bad-request");
+}
+
+#[tokio::test]
+async fn bans_are_made_shown_and_lifted() {
+    let world = World::new().await;
+    let peer = somebody();
+    let orders = [
+        (json!({"peer": peer, "reason": "was rude"}), peer.as_str(), "was rude"),
+        (json!({"ip": "192.0.2.7", "seconds": 60}), "192.0.2.7", "banned by hand"),
+        // N22
+        (json!({"ip": "::ffff:192.0.2.8"}), "192.0.2.8", "banned by hand"),
+    ];
+    for (order, id, reason) in &orders {
+        let answer = world.post_json("/v1/bans", order).await;
+        assert_eq!(answer.status, 201, "{}", answer.text());
+        assert_eq!(answer.header(header::LOCATION), format!("/v1/bans/{id}"));
+        let ban = answer.json();
+        assert_eq!((&ban["id"], &ban["reason"]), (&json!(id), &json!(reason)));
+        assert!(ban["until"].as_u64().unwrap() > 0);
+    }
+    let listed = world.get("/v1/bans").await.json();
+    assert_eq!(listed["items"].as_array().unwrap().len(), orders.len());
+    for id in [&*peer, "192.0.2.7", "::ffff:192.0.2.8"] {
+        let path = format!("/v1/bans/{id}");
+        assert_eq!(world.delete(&path).await.status, 204);
+        world.delete(&path).await.problem(404, "not-found");
+    }
+    assert_eq!(world.get("/v1/bans").await.json()["items"], json!([]));
+}
+
+// R06, N23
+#[tokio::test]
+async fn a_ban_that_makes_no_sense_is_refused() {
+    let world = World::new().await;
+    let peer = somebody();
+    for order in [
+        json!({}),
+        json!({"peer": peer, "ip": "192.0.2.7"}),
+        json!({"peer": "7"}),
+        json!({"ip": "localhost"}),
+        json!({"ip": "192.0.2.7/24"}),
+        json!({"ip": "192.0.2.7", "seconds": 0}),
+        json!({"ip": "192.0.2.7", "seconds": 9_007_199_254_740_991_u64}),
+        json!({"ip": "192.0.2.7", "seconds": -1}),
+        json!({"ip": "192.0.2.7", "reason": "x".repeat(201)}),
+        json!({"ip": "192.0.2.7", "until": 1}),
+    ] {
+        world.post_json("/v1/bans", &order).await.problem(400, "bad-request");
+    }
+    world.delete("/v1/bans/nobody").await.problem(400, "bad-request");
+    assert_eq!(world.get("/v1/bans").await.json()["items"], json!([]));
+}
+
+// R14
+#[tokio::test]
+async fn only_those_with_the_token_change_peers_and_bans() {
+    let world = World::new().await;
+    let ban = format!("/v1/bans/{}", somebody());
+    let peer = format!("/v1/peers/{}", somebody());
+    for (method, path) in
+        [("POST", "/v1/peers"), ("DELETE", &*peer), ("POST", "/v1/bans"), ("DELETE", &*ban)]
+    {
+        let request = Request::builder().method(method).uri(path).header(header::HOST, "localhost");
+        let request = request.header(header::CONTENT_TYPE, "application/json");
+        let body = Body::from(json!({"address": "/ip4/127.0.0.1/tcp/1"}).to_string());
+        world.send(request.body(body).unwrap()).await.problem(401, "unauthorized");
+    }
+}

@@ -1,0 +1,123 @@
+use super::*;
+use chain::Params;
+use chain::ledger::{self, Options};
+use chain::mempool::Limits;
+use tempfile::TempDir;
+use tokio::sync::broadcast::error::TryRecvError;
+
+/// A writer's thread on `dev` with a data folder of its own.
+struct World {
+    thread: Thread,
+    reader: Reader,
+    folder: TempDir,
+}
+
+fn open(folder: &TempDir) -> (Writer, Reader) {
+    let options = Options { cache_bytes: 1 << 20, threads: 1, mempool: Limits::default() };
+    ledger::open(folder.path(), Params::dev(), options, &mut |_| {}).unwrap()
+}
+
+impl World {
+    fn new() -> World {
+        let folder = tempfile::tempdir().unwrap();
+        let (writer, reader) = open(&folder);
+        World { thread: Thread::spawn(writer).unwrap(), reader, folder }
+    }
+
+    fn handle(&self) -> Handle {
+        self.thread.handle()
+    }
+
+    /// Makes blocks that pay an address: oldest first.
+    async fn make(&self, count: u32, miner: u8) -> Vec<Block> {
+        let miner = Address::from_bytes([miner; 20]);
+        let hashes = self.handle().generate(count, miner).await.unwrap().unwrap();
+        let view = self.reader.view();
+        hashes.iter().map(|hash| view.block(view.find(hash).unwrap()).unwrap()).collect()
+    }
+
+    /// Hands blocks in while the writer cannot go on, so that they all wait together.
+    async fn hand_in_together(&self, blocks: &[Block]) -> Vec<Result<Accepted, SubmitError>> {
+        let handle = self.handle();
+        let mut answers = Vec::new();
+        // The first cannot be taken in while somebody looks.
+        let (held, release) = std::sync::mpsc::channel::<()>();
+        let (looking, looks) = oneshot::channel();
+        let reader = self.reader.clone();
+        let looker = std::thread::spawn(move || {
+            let view = reader.view();
+            looking.send(()).unwrap();
+            let _ = release.recv();
+            drop(view);
+        });
+        looks.await.unwrap();
+        for block in blocks {
+            let (verdict, answer) = oneshot::channel();
+            handle.queue_block(Box::new(block.clone()), verdict).await.unwrap();
+            answers.push(answer);
+        }
+        drop(held);
+        looker.join().unwrap();
+        let mut results = Vec::new();
+        for answer in answers {
+            results.push(answer.await.unwrap());
+        }
+        results
+    }
+}
+
+fn told(results: &[Result<Accepted, SubmitError>]) -> Vec<String> {
+    let tell = |result: &Result<Accepted, SubmitError>| match result {
+        Ok(accepted) => format!("{accepted:?}"),
+        Err(error) => error.code().unwrap_or("none").to_owned(),
+    };
+    results.iter().map(tell).collect()
+}
+
+#[tokio::test]
+async fn blocks_that_wait_together_become_one_change() {
+    let (source, world) = (World::new(), World::new());
+    let blocks = source.make(60, 1).await;
+    let mut peer_news = world.handle().peer_news();
+    let results = world.hand_in_together(&blocks).await;
+    assert!(results.iter().all(|result| matches!(result, Ok(Accepted::Connected))));
+    let news = *world.handle().news().borrow();
+    assert_eq!(news, News { tip: blocks[59].hash(), number: 1 });
+    assert!(matches!(peer_news.try_recv(), Ok(p2p::News::Tip)));
+    assert!(matches!(peer_news.try_recv(), Err(TryRecvError::Empty)));
+    let more = source.make(200, 1).await;
+    let results = world.hand_in_together(&more).await;
+    assert!(results.iter().all(|result| matches!(result, Ok(Accepted::Connected))));
+    assert_eq!(world.handle().news().borrow().number, 1 + 4, "no more than 64 at a time");
+}
+
+#[tokio::test]
+async fn a_bad_block_among_others_is_refused_alone() {
+    let (source, world) = (World::new(), World::new());
+    let blocks = source.make(4, 1).await;
+    let mut wrong = blocks[1].clone();
+    wrong.transactions.push(wrong.transactions[0].clone());
+    let orphan = blocks[3].clone();
+    let (first, second) = (blocks[0].clone(), blocks[1].clone());
+    let given = [first.clone(), wrong, orphan, second, first, blocks[2].clone()];
+    let results = world.hand_in_together(&given).await;
+    let expected =
+        ["Connected", "mutated-body", "unknown-parent", "Connected", "Known", "Connected"];
+    assert_eq!(told(&results), expected);
+    assert_eq!(world.reader.view().tip().hash, blocks[2].hash());
+    // What was acknowledged is there for the next start.
+    let World { thread, folder, .. } = world;
+    thread.stop().await.unwrap();
+    let (_writer, reader) = open(&folder);
+    assert_eq!(reader.view().tip().hash, blocks[2].hash());
+}
+
+#[tokio::test]
+async fn known_blocks_alone_change_nothing() {
+    let (source, world) = (World::new(), World::new());
+    let blocks = source.make(3, 1).await;
+    world.hand_in_together(&blocks).await;
+    let before = *world.handle().news().borrow();
+    assert_eq!(told(&world.hand_in_together(&blocks).await), ["Known"; 3]);
+    assert_eq!(*world.handle().news().borrow(), before);
+}

@@ -1,0 +1,192 @@
+//! Counts the payload that goes over connections, by peer: what is inside the streams, without
+//! encryption, framing and retransmission.
+
+use futures::{AsyncRead, AsyncWrite};
+use libp2p::PeerId;
+use libp2p::core::muxing::{StreamMuxer, StreamMuxerEvent};
+use std::collections::BTreeMap;
+use std::io::{self, IoSlice, IoSliceMut};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::task::{Context, Poll};
+
+/// Payload bytes exchanged with one peer, over all its connections.
+#[derive(Debug, Default)]
+pub(crate) struct Traffic {
+    sent: AtomicU64,
+    received: AtomicU64,
+}
+
+impl Traffic {
+    /// Bytes sent.
+    pub(crate) fn sent(&self) -> u64 {
+        self.sent.load(Ordering::Relaxed)
+    }
+
+    /// Bytes received.
+    pub(crate) fn received(&self) -> u64 {
+        self.received.load(Ordering::Relaxed)
+    }
+}
+
+/// The traffic of all peers. Forgets whom neither a connection nor anybody else holds.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Counters(Arc<Mutex<BTreeMap<PeerId, Weak<Traffic>>>>);
+
+impl Counters {
+    /// The traffic with a peer.
+    pub(crate) fn of(&self, peer: PeerId) -> Arc<Traffic> {
+        let mut peers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(traffic) = peers.get(&peer).and_then(Weak::upgrade) {
+            return traffic;
+        }
+        peers.retain(|_, traffic| traffic.strong_count() > 0);
+        let traffic = Arc::default();
+        peers.insert(peer, Arc::downgrade(&traffic));
+        traffic
+    }
+}
+
+/// A connection, or one of its streams, that counts.
+pub(crate) struct Counted<T> {
+    inner: T,
+    traffic: Arc<Traffic>,
+}
+
+impl<T> Counted<T> {
+    pub(crate) fn new(inner: T, traffic: Arc<Traffic>) -> Counted<T> {
+        Counted { inner, traffic }
+    }
+}
+
+impl<T: Unpin> Counted<T> {
+    fn inner(self: Pin<&mut Self>) -> Pin<&mut T> {
+        Pin::new(&mut self.get_mut().inner)
+    }
+}
+
+/// Adds what was transferred to a counter.
+fn add(counter: &AtomicU64, done: &Poll<io::Result<usize>>) {
+    if let Poll::Ready(Ok(bytes)) = done {
+        counter.fetch_add(*bytes as u64, Ordering::Relaxed);
+    }
+}
+
+impl<T: StreamMuxer + Unpin> StreamMuxer for Counted<T>
+where
+    T::Substream: Unpin,
+{
+    type Substream = Counted<T::Substream>;
+    type Error = T::Error;
+
+    fn poll_inbound(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<Self::Substream, Self::Error>> {
+        let traffic = self.traffic.clone();
+        self.inner().poll_inbound(context).map_ok(|stream| Counted::new(stream, traffic))
+    }
+
+    fn poll_outbound(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<Self::Substream, Self::Error>> {
+        let traffic = self.traffic.clone();
+        self.inner().poll_outbound(context).map_ok(|stream| Counted::new(stream, traffic))
+    }
+
+    fn poll_close(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<(), Self::Error>> {
+        self.inner().poll_close(context)
+    }
+
+    fn poll(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<StreamMuxerEvent, Self::Error>> {
+        self.inner().poll(context)
+    }
+}
+
+impl<T: AsyncRead + Unpin> AsyncRead for Counted<T> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        let done = self.as_mut().inner().poll_read(context, bytes);
+        add(&self.traffic.received, &done);
+        done
+    }
+
+    fn poll_read_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffers: &mut [IoSliceMut<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let done = self.as_mut().inner().poll_read_vectored(context, buffers);
+        add(&self.traffic.received, &done);
+        done
+    }
+}
+
+impl<T: AsyncWrite + Unpin> AsyncWrite for Counted<T> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let done = self.as_mut().inner().poll_write(context, bytes);
+        add(&self.traffic.sent, &done);
+        done
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffers: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let done = self.as_mut().inner().poll_write_vectored(context, buffers);
+        add(&self.traffic.sent, &done);
+        done
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.inner().poll_flush(context)
+    }
+
+    fn poll_close(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.inner().poll_close(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures::executor::block_on;
+    use futures::io::{AsyncReadExt, AsyncWriteExt, Cursor};
+
+    #[test]
+    fn counts_what_goes_in_and_what_goes_out() {
+        let traffic = Arc::<Traffic>::default();
+        let mut stream = Counted::new(Cursor::new(vec![0; 64]), traffic.clone());
+        block_on(stream.write_all(&[1; 24])).unwrap();
+        block_on(stream.read_to_end(&mut Vec::new())).unwrap();
+        assert_eq!((traffic.sent(), traffic.received()), (24, 40));
+    }
+
+    #[test]
+    fn forgets_peers_that_nobody_holds() {
+        let counters = Counters::default();
+        let (one, two) = (PeerId::random(), PeerId::random());
+        let held = counters.of(one);
+        drop(counters.of(two));
+        assert!(Arc::ptr_eq(&held, &counters.of(one)));
+        drop(held);
+        drop(counters.of(PeerId::random()));
+        assert_eq!(counters.0.lock().unwrap().len(), 1);
+    }
+}

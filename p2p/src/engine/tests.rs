@@ -1,0 +1,78 @@
+use super::*;
+use crate::toy_chain::ToyChain;
+use libp2p::multihash::Multihash;
+use std::time::Duration;
+
+const CLOCK: Timestamp = Timestamp::new(1_800_000_000);
+
+fn at(seconds: u64) -> Now {
+    Now { elapsed: Duration::from_secs(seconds), clock: CLOCK }
+}
+
+fn peer(number: u8) -> PeerId {
+    PeerId::from_multihash(Multihash::wrap(0, &[number]).unwrap()).unwrap()
+}
+
+/// An engine that is level with a peer.
+fn level_with_a_peer(chain: &ToyChain) -> Engine {
+    let mut engine = Engine::new(1);
+    let status = Engine::new(2).status(at(0), chain);
+    engine.handle(at(0), Input::Up { peer: peer(0), outbound: true, status }, chain);
+    for seconds in 1..12 {
+        for output in engine.handle(at(seconds), Input::Tick, chain) {
+            if let Output::Ask { request, what, .. } = output {
+                let result = Ok(crate::serve::answer(chain, &what));
+                engine.handle(at(seconds), Input::Replied { request, result }, chain);
+            }
+        }
+    }
+    assert_eq!(engine.progress(chain).state, SyncState::Synced);
+    engine
+}
+
+#[test]
+fn every_run_of_a_node_has_its_own_nonce_and_says_where_the_chain_is() {
+    let mut chain = ToyChain::dev();
+    chain.grow(3, 1);
+    let (one, other) = (Engine::new(1).status(at(5), &chain), Engine::new(2).status(at(5), &chain));
+    assert_ne!(one.nonce, other.nonce);
+    assert_eq!((one.tip, one.height.get(), one.genesis), {
+        (chain.tip().hash, 3, chain.params().genesis_hash())
+    });
+    assert!(!one.relay, "it is not synced yet");
+}
+
+#[test]
+fn a_block_that_sync_imports_is_not_imported_for_its_announcement_as_well() {
+    let chain = ToyChain::dev();
+    let mut engine = level_with_a_peer(&chain);
+    let block = chain.mine(&[], CLOCK, 1);
+    engine.importing.insert(block.hash());
+    let (id, announcement) = (AnnouncementId(1), Announcement::Block(block));
+    let input = Input::Announced { peer: peer(0), id, announcement };
+    let outputs = engine.handle(at(20), input, &chain);
+    assert!(
+        matches!(outputs.as_slice(), [Output::Judge { judgement: Judgement::Ignore, .. }]),
+        "{outputs:?}"
+    );
+}
+
+// N16: headers without bodies must not keep a miner's own blocks from others.
+#[test]
+fn an_own_block_is_announced_also_while_better_headers_are_known() {
+    let mut chain = ToyChain::dev();
+    let mut engine = level_with_a_peer(&chain);
+    let mut withheld = chain.clone();
+    for header in withheld.grow(3, 7).iter().map(|block| block.header) {
+        engine.sync.handle(
+            at(20),
+            sync::Event::Announced { peer: peer(0), header },
+            &chain,
+            &mut Vec::new(),
+        );
+    }
+    assert_eq!(engine.progress(&chain).best_header.get(), 3);
+    chain.grow(1, 1);
+    let outputs = engine.handle(at(21), Input::TipChanged, &chain);
+    assert!(outputs.iter().any(|output| matches!(output, Output::Announce(_))), "{outputs:?}");
+}

@@ -1,0 +1,141 @@
+//! A node's view of others, without a network: time and connections are made up.
+
+mod addresses;
+mod calls;
+mod conduct;
+mod connections;
+mod network;
+mod random;
+mod saved;
+
+use super::*;
+use crate::engine::Conduct;
+use crate::message::NodeAddresses;
+use chain::block::Timestamp;
+use tempfile::TempDir;
+
+/// One node, its clock and its folder.
+struct World {
+    peers: Peers,
+    now: Now,
+    connections: usize,
+    folder: TempDir,
+}
+
+/// When the node starts, Unix seconds.
+const START: u32 = 1_800_000_000;
+
+fn now_at(elapsed: Duration) -> Now {
+    let seconds = u32::try_from(elapsed.as_secs()).unwrap();
+    Now { elapsed, clock: Timestamp::new(START).saturating_add(seconds) }
+}
+
+/// A node's id.
+fn node(number: u64) -> PeerId {
+    let mut bytes = vec![0, 8];
+    bytes.extend(number.to_be_bytes());
+    PeerId::from_bytes(&bytes).unwrap()
+}
+
+/// The id of the node whose view this is.
+fn this_node() -> PeerId {
+    node(1 << 40)
+}
+
+/// An address as `1.2.3.4:5` or `[::1]:5`.
+fn at(socket: &str) -> Multiaddr {
+    place::address(socket.parse().unwrap())
+}
+
+fn told(number: u64, addresses: &[&str]) -> NodeAddresses {
+    let addresses = addresses.iter().map(|socket| at(socket)).collect();
+    NodeAddresses { peer: node(number), addresses, last_seen: 0 }
+}
+
+impl World {
+    fn new(max_peers: usize) -> World {
+        World::with(Policy::new(max_peers, false))
+    }
+
+    fn relaxed() -> World {
+        World::with(Policy::new(112, true))
+    }
+
+    fn with(policy: Policy) -> World {
+        let folder = tempfile::tempdir().unwrap();
+        let now = now_at(Duration::ZERO);
+        let peers = Peers::open(folder.path(), this_node(), policy, now, 7);
+        World { peers, now, connections: 0, folder }
+    }
+
+    fn wait(&mut self, seconds: f64) {
+        self.now = now_at(self.now.elapsed + Duration::from_secs_f64(seconds));
+    }
+
+    /// Saves, and starts again an hour later.
+    fn restart(&mut self) {
+        self.peers.save(self.now).unwrap();
+        let unix = self.now.clock.saturating_add(3_600);
+        self.now = Now { elapsed: Duration::ZERO, clock: unix };
+        let policy = self.peers.policy.clone();
+        self.peers = Peers::open(self.folder.path(), this_node(), policy, self.now, 8);
+    }
+
+    fn connection(&mut self) -> ConnectionId {
+        self.connections += 1;
+        ConnectionId::new_unchecked(self.connections)
+    }
+
+    fn comes(&mut self, number: u64, from: &str) -> Result<ConnectionId, Denied> {
+        let id = self.connection();
+        self.peers.admit(id, &at(from), self.now)?;
+        self.connects(id, node(number), &at(from), Direction::Inbound)?;
+        Ok(id)
+    }
+
+    fn connects(
+        &mut self,
+        id: ConnectionId,
+        peer: PeerId,
+        address: &Multiaddr,
+        direction: Direction,
+    ) -> Result<Connected, Denied> {
+        self.peers.connected(id, peer, address, direction, self.now)
+    }
+
+    /// A call succeeds.
+    fn reaches(&mut self, number: u64, address: &Multiaddr) -> ConnectionId {
+        let id = self.connection();
+        self.connects(id, node(number), address, Direction::Outbound).unwrap();
+        self.peers.greeted(node(number), self.now);
+        id
+    }
+
+    /// A peer comes and tells of nodes.
+    fn hears(&mut self, from: u64, nodes: &[NodeAddresses]) {
+        for some in nodes.chunks(crate::message::MAX_ADDRESSES) {
+            self.peers.heard(Source::Peer(node(from)), some, self.now);
+        }
+    }
+
+    fn calls(&mut self) -> Vec<Dial> {
+        self.peers.next_dials(self.now)
+    }
+
+    /// All calls of some seconds, none of which is answered.
+    fn calls_in_vain(&mut self, seconds: u32) -> Vec<Dial> {
+        let mut all = Vec::new();
+        for _ in 0..seconds * 4 {
+            for dial in self.calls() {
+                self.peers.dial_failed(&dial.address, DialFailure::Unreachable, self.now);
+                all.push(dial);
+            }
+            self.wait(0.25);
+        }
+        all
+    }
+
+    fn reports(&mut self, number: u64, conduct: Conduct) -> Option<Sanction> {
+        self.peers.report(node(number), conduct, self.now)
+    }
+}

@@ -1,0 +1,210 @@
+//! A relay and all that it needs, without sync.
+
+mod blocks;
+mod bounds;
+mod rebuild;
+mod transfers;
+
+use super::Relay;
+use crate::engine::intake::Intake;
+use crate::engine::step::{Peers, Step};
+use crate::engine::{
+    AnnouncementId, BlockVerdict, Conduct, Failure, Judgement, Now, Output, RequestId,
+    TransferVerdict,
+};
+use crate::message::{Announcement, CompactBlock, Reply, Request};
+use crate::toy_chain::ToyChain;
+use crate::view::ChainView;
+use chain::block::{self, Block, Header, Height, Timestamp};
+use chain::tx::{Id, Transfer};
+use libp2p::PeerId;
+use libp2p::multihash::Multihash;
+use rand::SeedableRng;
+use rand::rngs::Xoshiro256PlusPlus;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+const CLOCK: Timestamp = Timestamp::new(1_800_000_000);
+
+/// A peer of a number.
+fn peer(number: u16) -> PeerId {
+    let hash = Multihash::wrap(0, &number.to_be_bytes()).unwrap();
+    PeerId::from_multihash(hash).unwrap()
+}
+
+struct Bench {
+    relay: Relay,
+    intake: Intake,
+    chain: ToyChain,
+    peers: Peers,
+    importing: BTreeSet<block::Hash>,
+    is_synced: bool,
+    rng: Xoshiro256PlusPlus,
+    elapsed: Duration,
+    next_id: u64,
+    for_sync: Vec<(PeerId, Header)>,
+}
+
+impl Bench {
+    /// Connected with peers 0, 1, … and level with them.
+    fn with_peers(peers: u16) -> Bench {
+        Bench {
+            relay: Relay::new(),
+            intake: Intake::new(),
+            chain: ToyChain::dev(),
+            peers: (0..peers).map(|number| (peer(number), Height::GENESIS)).collect(),
+            importing: BTreeSet::new(),
+            is_synced: true,
+            rng: Xoshiro256PlusPlus::seed_from_u64(1),
+            elapsed: Duration::ZERO,
+            next_id: 0,
+            for_sync: Vec::new(),
+        }
+    }
+
+    fn step(
+        &mut self,
+        act: impl FnOnce(&mut Relay, &mut Step<ToyChain>, &mut Intake, &BTreeSet<block::Hash>),
+    ) -> Vec<Output> {
+        let mut out = Vec::new();
+        let mut step = Step {
+            now: Now { elapsed: self.elapsed, clock: CLOCK },
+            chain: &self.chain,
+            peers: &self.peers,
+            is_synced: self.is_synced,
+            rng: &mut self.rng,
+            out: &mut out,
+            for_sync: &mut self.for_sync,
+        };
+        act(&mut self.relay, &mut step, &mut self.intake, &self.importing);
+        out
+    }
+
+    fn announce(&mut self, from: u16, announcement: Announcement) -> Vec<Output> {
+        self.next_id += 1;
+        let id = AnnouncementId(self.next_id);
+        self.step(|relay, step, intake, importing| {
+            relay.announced(step, (peer(from), id), announcement, intake, importing);
+        })
+    }
+
+    fn announce_block(&mut self, from: u16, block: &Arc<Block>) -> Vec<Output> {
+        self.announce(from, Announcement::Block(Arc::clone(block)))
+    }
+
+    fn announce_compact(&mut self, from: u16, block: &Block) -> Vec<Output> {
+        let compact = CompactBlock::of(block, 7, &[]);
+        self.announce(from, Announcement::CompactBlock(Arc::new(compact)))
+    }
+
+    fn announce_transfer(&mut self, from: u16, transfer: &Arc<Transfer>) -> Vec<Output> {
+        self.announce_again(from, 0, transfer)
+    }
+
+    fn announce_again(&mut self, from: u16, round: u32, transfer: &Arc<Transfer>) -> Vec<Output> {
+        self.announce(from, Announcement::Transfer { round, transfer: Arc::clone(transfer) })
+    }
+
+    /// The last request, answered.
+    fn reply(&mut self, asked: &Asked, result: Result<Reply, Failure>) -> Vec<Output> {
+        self.step(|relay, step, _, _| relay.replied(step, asked.request, result))
+    }
+
+    /// The chain judges what it was handed.
+    fn judge(&mut self, block: &Arc<Block>) -> Vec<Output> {
+        let verdict = self.chain.insert(block, CLOCK);
+        self.judged(block.hash(), verdict)
+    }
+
+    fn judged(&mut self, hash: block::Hash, verdict: BlockVerdict) -> Vec<Output> {
+        self.importing.remove(&hash);
+        self.step(|relay, step, _, importing| relay.block_judged(step, hash, verdict, importing))
+    }
+
+    fn judge_transfer(&mut self, id: &Id, verdict: TransferVerdict) -> Vec<Output> {
+        self.step(|relay, step, intake, _| {
+            let came = intake.judged(step, id, verdict).unwrap();
+            relay.transfer_judged(step, came, verdict);
+        })
+    }
+
+    /// The mempool takes transfers and tells so.
+    fn pool(&mut self, transfers: &[Arc<Transfer>]) -> Vec<Output> {
+        let pooled = transfers.iter().map(|one| (one.id(), Arc::clone(one)));
+        self.chain.pool.extend(pooled);
+        let ids = transfers.iter().map(|one| one.id()).collect();
+        self.step(|relay, step, intake, _| relay.pooled(step, ids, intake))
+    }
+
+    fn tip_changed(&mut self) -> Vec<Output> {
+        self.step(|relay, step, intake, _| relay.tip_changed(step, false, intake))
+    }
+
+    /// Lets so many milliseconds pass, with a tick at the end.
+    fn pass(&mut self, milliseconds: u64) -> Vec<Output> {
+        self.elapsed += Duration::from_millis(milliseconds);
+        self.step(Relay::tick)
+    }
+}
+
+/// A request that was made.
+#[derive(Debug)]
+struct Asked {
+    request: u64,
+    peer: PeerId,
+    what: Request,
+}
+
+fn asked(outputs: &[Output]) -> Vec<Asked> {
+    let asked = outputs.iter().filter_map(|output| match output {
+        Output::Ask { request: RequestId::Relay(request), peer, what } => {
+            Some(Asked { request: *request, peer: *peer, what: what.clone() })
+        }
+        _ => None,
+    });
+    asked.collect()
+}
+
+/// The one request among these.
+fn only_asked(outputs: &[Output]) -> Asked {
+    let mut asked = asked(outputs);
+    assert_eq!(asked.len(), 1, "{outputs:?}");
+    asked.remove(0)
+}
+
+fn judgements(outputs: &[Output]) -> Vec<Judgement> {
+    let judgements = outputs.iter().filter_map(|output| match output {
+        Output::Judge { judgement, .. } => Some(*judgement),
+        _ => None,
+    });
+    judgements.collect()
+}
+
+fn reports(outputs: &[Output]) -> Vec<(PeerId, Conduct)> {
+    let reports = outputs.iter().filter_map(|output| match output {
+        Output::Report { peer, conduct } => Some((*peer, *conduct)),
+        _ => None,
+    });
+    reports.collect()
+}
+
+fn imported(outputs: &[Output]) -> Vec<block::Hash> {
+    let imported = outputs.iter().filter_map(|output| match output {
+        Output::ImportBlock(block) => Some(block.hash()),
+        _ => None,
+    });
+    imported.collect()
+}
+
+fn announcements(outputs: &[Output]) -> Vec<Announcement> {
+    let announced = outputs.iter().filter_map(|output| match output {
+        Output::Announce(announcement) => Some(announcement.clone()),
+        _ => None,
+    });
+    announced.collect()
+}
+
+fn taken(outputs: &[Output]) -> usize {
+    outputs.iter().filter(|output| matches!(output, Output::ImportTransfer(_))).count()
+}

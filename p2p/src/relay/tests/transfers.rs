@@ -1,0 +1,93 @@
+use super::*;
+use crate::toy_chain::transfer;
+use Judgement::{Accept, Ignore, Reject};
+
+fn round(outputs: &[Output]) -> Vec<u32> {
+    let rounds = announcements(outputs).into_iter().map(|announcement| match announcement {
+        Announcement::Transfer { round, .. } => round,
+        other => panic!("{other:?}"),
+    });
+    rounds.collect()
+}
+
+// N09
+#[test]
+fn a_transfer_is_forwarded_only_if_the_mempool_took_it() {
+    for (verdict, judgement, blamed) in [
+        (TransferVerdict::Added, Accept, false),
+        (TransferVerdict::Known, Ignore, false),
+        (TransferVerdict::Refused, Ignore, false),
+        (TransferVerdict::Failed, Ignore, false),
+        (TransferVerdict::Invalid, Reject, true),
+    ] {
+        let mut bench = Bench::with_peers(2);
+        let one = transfer(1);
+        let outputs = bench.announce_transfer(1, &one);
+        assert_eq!((taken(&outputs), judgements(&outputs)), (1, vec![]));
+        assert_eq!(judgements(&bench.announce_transfer(0, &one)), [Ignore], "one at a time");
+        let outputs = bench.judge_transfer(&one.id(), verdict);
+        assert_eq!(judgements(&outputs), [judgement], "{verdict:?}");
+        let blame = if blamed { vec![(peer(1), Conduct::BadAnnouncement)] } else { vec![] };
+        assert_eq!(reports(&outputs), blame, "{verdict:?}");
+        assert_eq!(taken(&bench.announce_transfer(0, &one)), 0, "judged already");
+    }
+}
+
+#[test]
+fn a_transfer_that_is_not_judged_in_time_is_given_up() {
+    let mut bench = Bench::with_peers(1);
+    let one = transfer(1);
+    bench.announce_transfer(0, &one);
+    assert!(bench.pass(11_900).is_empty());
+    assert_eq!(judgements(&bench.pass(100)), [Ignore]);
+    assert_eq!(judgements(&bench.judge_transfer(&one.id(), TransferVerdict::Added)), []);
+}
+
+#[test]
+fn transfers_of_this_nodes_users_are_announced_and_those_of_others_are_not() {
+    let mut bench = Bench::with_peers(1);
+    let (own, heard) = (transfer(1), transfer(2));
+    assert_eq!(round(&bench.pool(&[Arc::clone(&own)])), [0]);
+    bench.announce_transfer(0, &heard);
+    assert!(round(&bench.pool(&[Arc::clone(&heard)])).is_empty());
+    bench.judge_transfer(&heard.id(), TransferVerdict::Added);
+    bench.chain.pool.clear();
+    assert_eq!(taken(&bench.announce_transfer(0, &own)), 1, "it is gone and may come back");
+}
+
+#[test]
+fn transfers_that_a_reorganisation_returned_are_announced_again_in_a_new_round() {
+    let mut bench = Bench::with_peers(1);
+    let (own, heard) = (transfer(1), transfer(2));
+    bench.pool(&[Arc::clone(&own)]);
+    bench.announce_transfer(0, &heard);
+    bench.judge_transfer(&heard.id(), TransferVerdict::Added);
+    bench.pool(&[Arc::clone(&heard)]);
+    bench.chain.grow(7, 1);
+    assert_eq!(round(&bench.pool(&[Arc::clone(&own), heard])), [7, 7]);
+
+    // Elsewhere the same announcement is another one than the first.
+    let mut other = Bench::with_peers(1);
+    other.announce_transfer(0, &own);
+    other.judge_transfer(&own.id(), TransferVerdict::Added);
+    assert_eq!(taken(&other.announce_transfer(0, &own)), 0);
+    assert_eq!(taken(&other.announce_again(0, 7, &own)), 1);
+}
+
+#[test]
+fn transfers_wait_until_somebody_hears_them() {
+    let mut bench = Bench::with_peers(0);
+    assert!(round(&bench.pool(&[transfer(1), transfer(2)])).is_empty());
+    bench.chain.pool.remove(&transfer(1).id());
+    bench.peers.insert(peer(0), Height::GENESIS);
+    let outputs = bench.pass(250);
+    assert_eq!(round(&outputs), [0], "one has left the mempool meanwhile");
+}
+
+#[test]
+fn a_node_that_is_not_synced_takes_no_transfers() {
+    let mut bench = Bench::with_peers(1);
+    bench.is_synced = false;
+    let outputs = bench.announce_transfer(0, &transfer(1));
+    assert_eq!((taken(&outputs), judgements(&outputs)), (0, vec![Ignore]));
+}

@@ -1,0 +1,107 @@
+//! What is answered to a request about the chain or the mempool, with bounded work whatever is asked.
+
+use crate::message::{
+    MAX_BLOCK_TRANSACTIONS, MAX_BLOCKS, MAX_HEADERS, MAX_LOCATOR, MAX_POOL, RawBlock, Refusal,
+    Reply, Request, SOFT_BLOCKS_BYTES,
+};
+use crate::view::ChainView;
+use chain::block::{self, Block, Height};
+use chain::tx::{Id, Transaction, Transfer};
+
+/// How far below the tip a block that is not in the best chain may be and still be served: older
+/// ones would tell which branches this node saw, and so which node it is.
+pub const MAX_STALE_DEPTH: u32 = 288;
+
+/// When to ask again after a reorganisation came in between, in seconds.
+const RETRY_AFTER: u8 = 1;
+
+/// Answers a request about the chain or the mempool. `Hello` and `Addresses` are about neither, and
+/// answered elsewhere.
+pub fn answer(chain: &impl ChainView, request: &Request) -> Reply {
+    let reply = match request {
+        Request::Headers { locator, stop, max } => headers(chain, locator, stop, *max),
+        Request::Blocks { hashes } => blocks(chain, hashes),
+        Request::BlockTransactions { block, positions } => transactions(chain, block, positions),
+        Request::PoolIds { after } => Ok(Reply::PoolIds(chain.pool_ids_after(after, MAX_POOL))),
+        Request::PoolTransfers { ids } => transfers(chain, ids),
+        Request::Hello(_) | Request::Addresses { .. } => Err(Refusal::BadRequest),
+    };
+    reply.unwrap_or_else(Reply::Refused)
+}
+
+/// Headers after the first block of the locator that is in the best chain, or after genesis.
+fn headers(
+    chain: &impl ChainView,
+    locator: &[block::Hash],
+    stop: &block::Hash,
+    max: u16,
+) -> Result<Reply, Refusal> {
+    let max = usize::from(max);
+    if locator.len() > MAX_LOCATOR || max > MAX_HEADERS {
+        return Err(Refusal::BadRequest);
+    }
+    let best = |hash: &block::Hash| chain.find(hash).filter(|known| known.is_best);
+    let known = locator.iter().find_map(best).map(|known| known.tip);
+    let genesis = (chain.params().genesis_hash(), Height::GENESIS);
+    let (start, height) = known.map_or(genesis, |tip| (tip.hash, tip.height));
+    let last = best(stop).map_or(u32::MAX, |known| known.tip.height.get());
+    let wanted = usize::try_from(last.saturating_sub(height.get())).unwrap_or(usize::MAX);
+    let Some(from) = height.next() else { return Ok(Reply::Headers(Vec::new())) };
+    let headers = chain.headers(from, max.min(wanted));
+    // A reorganisation between the looks at the chain must not make this node a liar.
+    if headers.first().is_some_and(|first| first.previous != start) {
+        return Err(Refusal::Busy { retry_after: RETRY_AFTER });
+    }
+    Ok(Reply::Headers(headers))
+}
+
+/// The first of the blocks, until there are bytes enough.
+fn blocks(chain: &impl ChainView, hashes: &[block::Hash]) -> Result<Reply, Refusal> {
+    if hashes.is_empty() || hashes.len() > MAX_BLOCKS {
+        return Err(Refusal::BadRequest);
+    }
+    let (mut found, mut bytes) = (Vec::new(), 0_usize);
+    for hash in hashes {
+        if bytes >= SOFT_BLOCKS_BYTES {
+            break;
+        }
+        let block = served_block(chain, hash);
+        bytes = bytes.saturating_add(block.as_ref().map_or(0, |block| block.len()));
+        found.push(block);
+    }
+    Ok(Reply::Blocks(found))
+}
+
+fn transactions(
+    chain: &impl ChainView,
+    hash: &block::Hash,
+    positions: &[u32],
+) -> Result<Reply, Refusal> {
+    if positions.is_empty() || positions.len() > MAX_BLOCK_TRANSACTIONS {
+        return Err(Refusal::BadRequest);
+    }
+    let block = served_block(chain, hash).ok_or(Refusal::NotFound)?;
+    let block = Block::decode(&block).map_err(|_| Refusal::NotFound)?;
+    let mut left: Vec<Option<Transaction>> = block.transactions.into_iter().map(Some).collect();
+    let mut take = |position: &u32| left.get_mut(usize::try_from(*position).ok()?)?.take();
+    let taken: Option<Vec<Transaction>> = positions.iter().map(&mut take).collect();
+    taken.map(Reply::BlockTransactions).ok_or(Refusal::BadRequest)
+}
+
+/// A block that is known to be valid, and in the best chain or not long out of it.
+fn served_block(chain: &impl ChainView, hash: &block::Hash) -> Option<RawBlock> {
+    let known = chain.find(hash).filter(|known| !known.is_invalid)?;
+    let depth = chain.tip().height.get().saturating_sub(known.tip.height.get());
+    if known.is_best || depth <= MAX_STALE_DEPTH { chain.block(hash) } else { None }
+}
+
+fn transfers(chain: &impl ChainView, ids: &[Id]) -> Result<Reply, Refusal> {
+    if ids.is_empty() || ids.len() > MAX_POOL {
+        return Err(Refusal::BadRequest);
+    }
+    let found = ids.iter().filter_map(|id| chain.transfer(id));
+    Ok(Reply::PoolTransfers(found.map(|transfer| Transfer::clone(&transfer)).collect()))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,88 @@
+//! What goes wrong between nodes, and when.
+
+use super::world::World;
+use rand::RngExt;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+/// What may happen to anything that is sent.
+#[derive(Clone, Debug)]
+pub(super) struct Faults {
+    /// Milliseconds one way.
+    pub(super) latency: RangeInclusive<u64>,
+    /// Of a hundred announcements, statuses and requests, so many are lost.
+    pub(super) loss: u32,
+    /// Of a hundred announcements, so many come twice.
+    pub(super) repeats: u32,
+}
+
+impl Faults {
+    /// A good network.
+    pub(super) const NONE: Faults = Faults { latency: 5..=60, loss: 0, repeats: 0 };
+}
+
+impl World {
+    pub(super) fn latency(&mut self) -> Duration {
+        Duration::from_millis(self.rng.random_range(self.faults.latency.clone()))
+    }
+
+    pub(super) fn is_lost(&mut self) -> bool {
+        self.rng.random_range(0..100) < self.faults.loss
+    }
+
+    pub(super) fn is_repeated(&mut self) -> bool {
+        self.faults.repeats > 0 && self.rng.random_range(0..100) < self.faults.repeats
+    }
+
+    /// A number below.
+    pub(super) fn pick(&mut self, below: usize) -> usize {
+        self.rng.random_range(0..below)
+    }
+
+    /// One more thing that happens to the network while it works.
+    pub(super) fn disturb(&mut self) {
+        let node = self.pick(self.nodes.len());
+        match self.rng.random_range(0..100_u32) {
+            0..35 => self.mine_if_up(node),
+            35..70 => {
+                let count = self.rng.random_range(1..4);
+                self.pay_if_up(node, count);
+            }
+            // More than a block that is announced whole can carry.
+            70..75 => self.pay_if_up(node, 45),
+            // Mined before anybody has heard of them.
+            75..80 => {
+                self.pay_if_up(node, 45);
+                self.mine_if_up(node);
+            }
+            80..87 => {
+                let down = self.rng.random_range(1..20);
+                self.restart(node, Duration::from_secs(down));
+            }
+            87..92 if self.divide.is_none() => {
+                let first = self.rng.random_range(1..self.nodes.len());
+                self.divide_at(first);
+            }
+            87..95 => self.divide = None,
+            _ => self.faults = self.any_faults(),
+        }
+    }
+
+    fn any_faults(&mut self) -> Faults {
+        let slowest = [60, 200, 1_000, 3_000][self.pick(4)];
+        let loss = [0, 5, 30][self.pick(3)];
+        Faults { latency: 5..=slowest, loss, repeats: 10 }
+    }
+
+    fn mine_if_up(&mut self, node: usize) {
+        if self.nodes[node].is_up {
+            self.mine(node);
+        }
+    }
+
+    fn pay_if_up(&mut self, node: usize, count: usize) {
+        if self.nodes[node].is_up {
+            self.pay(node, count);
+        }
+    }
+}

@@ -1,0 +1,251 @@
+//! The chain of this node as sync, relay and the answers to peers see it. Nothing is read from the
+//! disk while the writer waits.
+
+use super::{ChainView, Known, Tip};
+use crate::message::RawBlock;
+use chain::Params;
+use chain::block::{self, Header, Height};
+use chain::ledger::Reader;
+use chain::store::StoreError;
+use chain::tree::Node;
+use chain::tx::{Id, Transfer};
+use std::sync::Arc;
+
+impl From<&Node> for Tip {
+    fn from(node: &Node) -> Tip {
+        Tip { hash: node.hash, height: node.height, chain_work: node.chain_work }
+    }
+}
+
+impl ChainView for Reader {
+    fn params(&self) -> &Params {
+        Reader::params(self)
+    }
+
+    fn tip(&self) -> Tip {
+        self.view().tip().into()
+    }
+
+    fn find(&self, hash: &block::Hash) -> Option<Known> {
+        let view = self.view();
+        let node = view.find(hash)?;
+        Some(Known {
+            tip: node.into(),
+            as_parent: view.as_parent(node),
+            is_best: view.is_best(node),
+            is_invalid: view.is_invalid(node),
+        })
+    }
+
+    fn is_condemned(&self, hash: &block::Hash) -> bool {
+        self.view().is_condemned(hash)
+    }
+
+    fn at(&self, height: Height) -> Option<block::Hash> {
+        self.view().at(height).map(|node| node.hash)
+    }
+
+    fn headers(&self, from: Height, max: usize) -> Vec<Header> {
+        let nodes: Vec<Node> = {
+            let view = self.view();
+            let heights = (from.get()..=view.tip().height.get()).take(max);
+            heights.filter_map(|height| view.at(Height::new(height)).copied()).collect()
+        };
+        read(Reader::headers(self, &nodes)).unwrap_or_default()
+    }
+
+    fn block(&self, hash: &block::Hash) -> Option<RawBlock> {
+        let node = {
+            let view = self.view();
+            view.find(hash).filter(|node| view.is_valid(node)).copied()?
+        };
+        read(self.raw_block(&node)).map(RawBlock::from)
+    }
+
+    fn transfer(&self, id: &Id) -> Option<Arc<Transfer>> {
+        let view = self.view();
+        let entry = view.mempool().get(id)?;
+        Some(Arc::new(entry.transfer.transfer().clone()))
+    }
+
+    fn pool_ids(&self) -> Vec<Id> {
+        let mut ids: Vec<Id> = self.view().mempool().ids().copied().collect();
+        ids.sort_unstable();
+        ids
+    }
+
+    fn pool_ids_after(&self, after: &Id, max: usize) -> Vec<Id> {
+        let view = self.view();
+        let mut ids: Vec<Id> = view.mempool().ids().filter(|id| *id > after).copied().collect();
+        drop(view);
+        if ids.len() > max {
+            ids.select_nth_unstable(max);
+            ids.truncate(max);
+        }
+        ids.sort_unstable();
+        ids
+    }
+
+    fn pool_transfers(&self, is_wanted: &dyn Fn(&Id) -> bool) -> Vec<(Id, Transfer)> {
+        let view = self.view();
+        let pool = view.mempool();
+        let wanted = pool.ids().filter(|id| is_wanted(id));
+        wanted.filter_map(|id| Some((*id, pool.get(id)?.transfer.transfer().clone()))).collect()
+    }
+}
+
+/// What could not be read is not there for peers; the writer ends the node where that matters.
+fn read<T>(result: Result<T, StoreError>) -> Option<T> {
+    result.inspect_err(|error| tracing::error!("cannot read what a peer needs: {error}")).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use chain::address::Address;
+    use chain::ledger::{self, Options, Writer};
+    use chain::mempool::Limits;
+    use chain::params::Spec;
+    use chain::signature::SecretKey;
+    use chain::template::Wish;
+    use chain::tx::{Memo, Payment, Tag};
+    use chain::{Amount, Block};
+    use tempfile::TempDir;
+
+    fn rich() -> SecretKey {
+        SecretKey::from_seed([1; 32])
+    }
+
+    /// `dev`, where somebody owns something.
+    fn params() -> Params {
+        let funds = (rich().public_key().address(), Amount::new(1_000_000).unwrap());
+        let spec = Spec { allocations: vec![funds], ..Params::dev().spec().clone() };
+        Params::new(spec).unwrap()
+    }
+
+    fn open() -> (TempDir, Writer, Reader) {
+        let folder = tempfile::tempdir().unwrap();
+        let options = Options { cache_bytes: 1 << 20, threads: 1, mempool: Limits::default() };
+        let (writer, reader) = ledger::open(folder.path(), params(), options, &mut |_| {}).unwrap();
+        (folder, writer, reader)
+    }
+
+    /// The next block, which pays a miner.
+    fn mine(writer: &Writer, miner: u8) -> Block {
+        let earliest = writer.params().spec().genesis_time;
+        let now = writer.reader().view().tip().time.max(earliest).saturating_add(1);
+        let (miner, tag) = (Address::from_bytes([miner; 20]), Tag::default());
+        let wish = Wish { miner, now, extra_nonce: [0; 8], tag };
+        let mut block = writer.template(wish).unwrap().block;
+        let target = block.header.bits.target().unwrap();
+        while !target.is_met_by(block.header.hash().as_bytes()) {
+            block.header.nonce += 1;
+        }
+        block
+    }
+
+    fn take_in(writer: &mut Writer, block: &Block) {
+        writer.block(block.clone(), block.header.time).unwrap();
+        writer.commit().unwrap();
+    }
+
+    /// Takes in so many blocks that pay a miner.
+    fn grow(writer: &mut Writer, blocks: usize, miner: u8) -> Vec<Block> {
+        let mut next = || {
+            let block = mine(writer, miner);
+            take_in(writer, &block);
+            block
+        };
+        (0..blocks).map(|_| next()).collect()
+    }
+
+    #[test]
+    fn the_ledger_shows_its_best_chain() {
+        let (_folder, mut writer, reader) = open();
+        let genesis = params().genesis_hash();
+        let blocks = grow(&mut writer, 3, 1);
+        let headers: Vec<Header> = blocks.iter().map(|block| block.header).collect();
+        let view: &dyn ChainView = &reader;
+        assert_eq!((view.tip().hash, view.tip().height), (blocks[2].hash(), Height::new(3)));
+        assert_eq!(view.headers(Height::new(1), 2), headers[..2]);
+        assert_eq!(view.headers(Height::GENESIS, 10).len(), 4);
+        assert!(view.headers(Height::new(4), 10).is_empty());
+        assert_eq!(view.at(Height::new(2)), Some(blocks[1].hash()));
+        assert_eq!(view.at(Height::new(4)), None);
+        let known = view.find(&blocks[1].hash()).unwrap();
+        assert!(known.is_best && !known.is_invalid);
+        assert_eq!(known.as_parent.time, headers[1].time);
+        assert_eq!(known.as_parent.grandparent_time, Some(headers[0].time));
+        assert_eq!(view.find(&genesis).unwrap().as_parent.grandparent_time, None);
+        let raw = view.block(&blocks[0].hash()).unwrap();
+        assert_eq!(*raw, *blocks[0].encode());
+        let unknown = block::Hash::from_bytes([7; 32]);
+        assert!(view.find(&unknown).is_none() && view.block(&unknown).is_none());
+        assert!(!view.is_condemned(&unknown));
+    }
+
+    #[test]
+    fn a_side_branch_is_found_and_its_blocks_shown_once_they_were_valid() {
+        let (_folder, mut writer, reader) = open();
+        let (_other_folder, mut other, _) = open();
+        let (ours, theirs) = (grow(&mut writer, 2, 1), grow(&mut other, 3, 2));
+        take_in(&mut writer, &theirs[0]);
+        let side = theirs[0].hash();
+        let known = reader.find(&side).unwrap();
+        assert!(!known.is_best && !known.is_invalid);
+        assert!(ChainView::block(&reader, &side).is_none(), "nobody knows whether it is valid");
+        take_in(&mut writer, &theirs[1]);
+        take_in(&mut writer, &theirs[2]);
+        assert_eq!(ChainView::tip(&reader).hash, theirs[2].hash());
+        assert!(ChainView::block(&reader, &side).is_some());
+        assert!(!reader.find(&ours[1].hash()).unwrap().is_best);
+        assert!(ChainView::block(&reader, &ours[1].hash()).is_some(), "it was valid before");
+    }
+
+    #[test]
+    fn a_block_that_breaks_a_rule_is_condemned() {
+        let (_folder, mut writer, reader) = open();
+        let mut block = mine(&writer, 1);
+        let chain::Transaction::Coinbase(coinbase) = &mut block.transactions[0] else {
+            panic!("a block begins with its coinbase")
+        };
+        coinbase.commitment = [0; 32];
+        block.header.merkle_root = chain::merkle::root(&block.ids());
+        let target = block.header.bits.target().unwrap();
+        while !target.is_met_by(block.header.hash().as_bytes()) {
+            block.header.nonce += 1;
+        }
+        let hash = block.hash();
+        writer.block(block.clone(), block.header.time).unwrap_err();
+        writer.commit().unwrap();
+        assert!(reader.is_condemned(&hash));
+        assert!(reader.find(&hash).is_none());
+    }
+
+    #[test]
+    fn the_mempool_is_shown_by_ids_in_order_and_by_pages() {
+        let (_folder, mut writer, reader) = open();
+        let genesis = params().genesis_hash();
+        let pay = |nonce| {
+            let recipient = Address::from_bytes([5; 20]);
+            let payment = Payment { nonce, recipient, amount: 1, fee: 500, memo: Memo::default() };
+            Transfer::sign(payment, &rich(), genesis)
+        };
+        let transfers: Vec<Transfer> = (0..7).map(pay).collect();
+        for transfer in &transfers {
+            writer.transaction(transfer.clone()).unwrap();
+        }
+        let mut ids: Vec<Id> = transfers.iter().map(Transfer::id).collect();
+        ids.sort_unstable();
+        assert_eq!(reader.pool_ids(), ids);
+        assert_eq!(reader.pool_ids_after(&Id::ZERO, 3), ids[..3]);
+        assert_eq!(reader.pool_ids_after(&ids[2], 3), ids[3..6]);
+        assert_eq!(reader.pool_ids_after(&ids[5], 3), ids[6..]);
+        assert_eq!(reader.pool_ids_after(&ids[6], 3), []);
+        let second = &transfers[1];
+        assert_eq!(*ChainView::transfer(&reader, &second.id()).unwrap(), *second);
+        assert!(ChainView::transfer(&reader, &Id::ZERO).is_none());
+        let picked = reader.pool_transfers(&|id| *id == second.id());
+        assert_eq!(picked, [(second.id(), second.clone())]);
+    }
+}

@@ -1,0 +1,253 @@
+//! A node that says whatever a test wants: the same libp2p, none of our rules.
+
+use crate::world::{Node, SOON};
+use chain::Params;
+use chain::pow::Work;
+use futures::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, StreamExt};
+use libp2p::gossipsub::{self, IdentTopic, MessageAuthenticity, ValidationMode};
+use libp2p::identity::Keypair;
+use libp2p::request_response::{self, Message, OutboundFailure, ProtocolSupport};
+use libp2p::swarm::{NetworkBehaviour, SwarmEvent};
+use libp2p::{PeerId, StreamProtocol, Swarm, SwarmBuilder, noise, tcp, yamux};
+use p2p::message::{Protocol, Reply, Request, Status, VERSION};
+use p2p::wire::{self, Topic};
+use std::io;
+use std::time::Duration;
+
+/// Sends and receives any bytes, length and all.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct AnyBytes;
+
+impl request_response::Codec for AnyBytes {
+    type Protocol = StreamProtocol;
+    type Request = Vec<u8>;
+    type Response = Vec<u8>;
+
+    async fn read_request<T>(&mut self, _: &StreamProtocol, io: &mut T) -> io::Result<Vec<u8>>
+    where
+        T: AsyncRead + Unpin + Send,
+    {
+        let mut length = [0; 4];
+        io.read_exact(&mut length).await?;
+        let mut bytes = vec![0; u32::from_le_bytes(length) as usize];
+        io.read_exact(&mut bytes).await?;
+        Ok(bytes)
+    }
+
+    async fn read_response<T>(&mut self, _: &StreamProtocol, io: &mut T) -> io::Result<Vec<u8>>
+    where
+        T: AsyncRead + Unpin + Send,
+    {
+        let mut bytes = Vec::new();
+        io.read_to_end(&mut bytes).await?;
+        Ok(bytes)
+    }
+
+    async fn write_request<T>(
+        &mut self,
+        _: &StreamProtocol,
+        io: &mut T,
+        bytes: Vec<u8>,
+    ) -> io::Result<()>
+    where
+        T: AsyncWrite + Unpin + Send,
+    {
+        io.write_all(&bytes).await
+    }
+
+    async fn write_response<T>(
+        &mut self,
+        _: &StreamProtocol,
+        io: &mut T,
+        bytes: Vec<u8>,
+    ) -> io::Result<()>
+    where
+        T: AsyncWrite + Unpin + Send,
+    {
+        io.write_all(&bytes).await
+    }
+}
+
+/// The bytes as a message: their length first.
+pub(crate) fn framed(bytes: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(bytes.len()).unwrap();
+    [&length.to_le_bytes(), bytes].concat()
+}
+
+#[derive(NetworkBehaviour)]
+struct Behaviour {
+    exchange: request_response::Behaviour<AnyBytes>,
+    gossip: gossipsub::Behaviour,
+}
+
+/// The stranger. It lives only while one of its methods runs.
+pub(crate) struct Stranger {
+    swarm: Swarm<Behaviour>,
+    protocol: Protocol,
+    params: Params,
+}
+
+impl Stranger {
+    /// One that speaks one protocol of a network, and gossips.
+    pub(crate) fn new(params: Params, protocol: Protocol) -> Stranger {
+        let genesis = params.genesis_hash();
+        let swarm = SwarmBuilder::with_existing_identity(Keypair::generate_ed25519())
+            .with_tokio()
+            .with_tcp(
+                tcp::Config::new(),
+                |key: &Keypair| {
+                    noise::Config::new(key)
+                        .map(|noise| noise.with_prologue(genesis.as_bytes().to_vec()))
+                },
+                yamux::Config::default,
+            )
+            .unwrap()
+            .with_behaviour(|_| {
+                let name = wire::protocol_name(genesis, protocol);
+                let names = [(name, ProtocolSupport::Full)];
+                let config = gossipsub::ConfigBuilder::default()
+                    .validation_mode(ValidationMode::Anonymous)
+                    .max_transmit_size(1 << 20)
+                    .build()
+                    .unwrap();
+                let mut gossip =
+                    gossipsub::Behaviour::new(MessageAuthenticity::Anonymous, config).unwrap();
+                for topic in Topic::ALL {
+                    gossip.subscribe(&IdentTopic::new(topic.name(genesis))).unwrap();
+                }
+                let exchange = request_response::Config::default();
+                let exchange = request_response::Behaviour::new(names, exchange);
+                Behaviour { exchange, gossip }
+            })
+            .unwrap()
+            .with_swarm_config(|config| {
+                config.with_idle_connection_timeout(Duration::from_secs(600))
+            })
+            .build();
+        Stranger { swarm, protocol, params }
+    }
+
+    pub(crate) fn id(&self) -> PeerId {
+        *self.swarm.local_peer_id()
+    }
+
+    /// What a node at genesis says of itself.
+    pub(crate) fn status(&self) -> Status {
+        let genesis = self.params.genesis_hash();
+        Status {
+            version: VERSION,
+            services: 1,
+            genesis,
+            tip: genesis,
+            height: chain::Height::new(0),
+            chain_work: Work::default(),
+            relay: true,
+            clock: u64::from(crate::world::now().get()),
+            nonce: 12_345,
+        }
+    }
+
+    /// Connects with a node, until it is subscribed to both topics.
+    pub(crate) async fn call(&mut self, node: &Node) {
+        self.swarm.dial(node.address()).unwrap();
+        let mut subscribed = 0;
+        self.until("connected", |event| {
+            let is_one = matches!(
+                event,
+                SwarmEvent::Behaviour(BehaviourEvent::Gossip(gossipsub::Event::Subscribed { .. }))
+            );
+            subscribed += u32::from(is_one);
+            (subscribed == 2).then_some(())
+        })
+        .await;
+    }
+
+    /// Calls and says hello as an honest node would.
+    pub(crate) async fn befriend(&mut self, node: &Node) {
+        assert_eq!(self.protocol, Protocol::Hello);
+        self.call(node).await;
+        let hello = framed(&wire::encode_request(&Request::Hello(self.status())));
+        let reply = self.ask(node, hello).await.unwrap();
+        assert!(matches!(reply, Reply::Hello(_)), "{reply:?}");
+    }
+
+    /// The same with a node that may not want it.
+    pub(crate) async fn try_to_befriend(&mut self, node: &Node) -> bool {
+        self.swarm.dial(node.address()).unwrap();
+        let hello = framed(&wire::encode_request(&Request::Hello(self.status())));
+        // Kept until the connection is there, and failed if it is not.
+        matches!(self.ask(node, hello).await, Ok(Reply::Hello(_)))
+    }
+
+    /// Sends bytes as a request and reads the reply.
+    pub(crate) async fn ask(
+        &mut self,
+        node: &Node,
+        bytes: Vec<u8>,
+    ) -> Result<Reply, OutboundFailure> {
+        let asked = self.swarm.behaviour_mut().exchange.send_request(&node.id(), bytes);
+        let protocol = self.protocol;
+        self.until("a reply", |event| match event {
+            SwarmEvent::Behaviour(BehaviourEvent::Exchange(event)) => match event {
+                request_response::Event::Message {
+                    message: Message::Response { request_id, response },
+                    ..
+                } if request_id == asked => {
+                    let reply = response.get(4..).map(|bytes| wire::decode_reply(protocol, bytes));
+                    Some(match reply {
+                        Some(reply) => Ok(reply.unwrap()),
+                        None => Err(OutboundFailure::ConnectionClosed),
+                    })
+                }
+                request_response::Event::OutboundFailure { request_id, error, .. }
+                    if request_id == asked =>
+                {
+                    Some(Err(error))
+                }
+                _ => None,
+            },
+            _ => None,
+        })
+        .await
+    }
+
+    /// Tells everybody any bytes.
+    pub(crate) fn publish(&mut self, topic: Topic, bytes: Vec<u8>) {
+        let topic = IdentTopic::new(topic.name(self.params.genesis_hash()));
+        self.swarm.behaviour_mut().gossip.publish(topic, bytes).unwrap();
+    }
+
+    /// Does nothing until the node ends the connection.
+    pub(crate) async fn is_left(&mut self) {
+        self.until("the connection is ended", |event| {
+            matches!(event, SwarmEvent::ConnectionClosed { num_established: 0, .. }).then_some(())
+        })
+        .await;
+    }
+
+    /// Does nothing else while something else happens.
+    pub(crate) async fn during<T>(&mut self, other: impl Future<Output = T>) -> T {
+        tokio::pin!(other);
+        loop {
+            tokio::select! {
+                done = &mut other => return done,
+                _ = self.swarm.select_next_some() => {}
+            }
+        }
+    }
+
+    async fn until<T>(
+        &mut self,
+        what: &str,
+        mut is_it: impl FnMut(SwarmEvent<BehaviourEvent>) -> Option<T>,
+    ) -> T {
+        let found = async {
+            loop {
+                if let Some(found) = is_it(self.swarm.select_next_some().await) {
+                    return found;
+                }
+            }
+        };
+        tokio::time::timeout(SOON, found).await.unwrap_or_else(|_| panic!("not so in time: {what}"))
+    }
+}

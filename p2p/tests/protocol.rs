@@ -1,0 +1,141 @@
+//! PROTOCOL.md says what the code does: its tables and test vectors are read from the document
+//! itself. A table is found by its first line, a vector by its name.
+
+use chain::Header;
+use chain::block::{self, Height};
+use chain::pow::Work;
+use chain::tx::Id;
+use p2p::compact::ShortIds;
+use p2p::message::*;
+use p2p::{serve, wire};
+
+const DOCUMENT: &str = include_str!("../PROTOCOL.md");
+
+/// The cells of the table that starts with a line, without their backticks.
+fn table(first_line: &str) -> Vec<Vec<&'static str>> {
+    let mut lines = DOCUMENT.lines().skip_while(|line| *line != first_line).skip(1);
+    assert!(lines.next().is_some_and(|line| line.starts_with("|---")), "{first_line}");
+    let rows = lines.take_while(|line| line.starts_with('|'));
+    rows.map(|row| {
+        let cells = row.trim_matches('|').split('|');
+        cells.map(|cell| cell.trim().trim_matches('`')).collect()
+    })
+    .collect()
+}
+
+/// The value of `name = value`, which goes on in indented lines.
+fn vector(name: &str) -> String {
+    let mut lines = DOCUMENT.lines();
+    let found = lines.by_ref().find_map(|line| {
+        let (left, value) = line.split_once(" = ")?;
+        (left.trim_end() == name).then_some(value)
+    });
+    let first = found.unwrap_or_else(|| panic!("there is no test vector {name}"));
+    let more = lines.take_while(|line| line.starts_with(' '));
+    more.fold(first.to_owned(), |value, line| value + line.trim_start())
+}
+
+/// The bytes of a vector in hexadecimal.
+fn bytes<const N: usize>(name: &str) -> [u8; N] {
+    let text = vector(name);
+    assert_eq!(text.len(), 2 * N, "{name}");
+    std::array::from_fn(|at| {
+        u8::from_str_radix(&text[2 * at..2 * at + 2], 16).unwrap_or_else(|_| panic!("{name}"))
+    })
+}
+
+#[test]
+fn the_limits_of_protocols_are_those_of_the_document() {
+    let first_line = "| name | request | reply | seconds | streams | requests | per seconds |";
+    let documented = table(first_line);
+    let actual: Vec<Vec<String>> = Protocol::ALL
+        .into_iter()
+        .map(|protocol| {
+            let Limits { name, request_bytes, reply_bytes, timeout, streams, requests, per } =
+                protocol.limits();
+            let (seconds, per) = (timeout.as_secs().to_string(), per.as_secs().to_string());
+            let (request, reply) = (request_bytes.to_string(), reply_bytes.to_string());
+            let (streams, requests) = (streams.to_string(), requests.to_string());
+            vec![name.to_owned(), request, reply, seconds, streams, requests, per]
+        })
+        .collect();
+    assert_eq!(documented, actual);
+}
+
+#[test]
+fn the_limits_of_lists_are_those_of_the_document() {
+    let documented: Vec<String> =
+        table("| what | most |").iter().map(|row| row[1].to_owned()).collect();
+    let actual = [
+        MAX_LOCATOR,
+        MAX_HEADERS,
+        MAX_BLOCKS,
+        SOFT_BLOCKS_BYTES,
+        MAX_BLOCK_TRANSACTIONS,
+        MAX_POOL,
+        MAX_ADDRESSES,
+        MAX_ADDRESSES_EACH,
+        MAX_ADDRESS_BYTES,
+        MAX_BLOCK_ANNOUNCEMENT,
+        MAX_TRANSFER_ANNOUNCEMENT,
+        MAX_WHOLE_BLOCK,
+        MAX_PREFILLED,
+        usize::try_from(serve::MAX_STALE_DEPTH).expect("it is small"),
+    ];
+    assert_eq!(documented, actual.map(|limit| limit.to_string()));
+}
+
+#[test]
+fn refusals_have_the_codes_of_the_document() {
+    let codes = table("| code | meaning | followed by |");
+    let refusals = [
+        Refusal::Busy { retry_after: 9 },
+        Refusal::NotFound,
+        Refusal::BadRequest,
+        Refusal::RateLimited,
+    ];
+    assert_eq!(codes.len(), 1 + refusals.len());
+    for (row, refusal) in codes[1..].iter().zip(refusals) {
+        let encoded = wire::encode_reply(&Reply::Refused(refusal));
+        assert_eq!(row[0], encoded[0].to_string());
+        assert_eq!(row[2].starts_with("u8"), encoded.len() == 2, "{refusal:?}");
+    }
+    assert_eq!(codes[0][0], wire::encode_reply(&Reply::Headers(Vec::new()))[0].to_string());
+}
+
+#[test]
+fn a_status_has_the_fields_of_the_document() {
+    let status = Status {
+        version: 0x0101,
+        services: 0x0202_0202_0202_0202,
+        genesis: block::Hash::from_bytes([3; 32]),
+        tip: block::Hash::from_bytes([4; 32]),
+        height: Height::new(0x0505_0505),
+        chain_work: Work::from_le_bytes([6; 32]),
+        relay: true,
+        clock: 0x0808_0808_0808_0808,
+        nonce: 0x0909_0909_0909_0909,
+    };
+    let encoded = wire::encode_request(&Request::Hello(status));
+    let mut end = 0;
+    for (number, row) in (1..).zip(table("| offset | bytes | field | meaning |")) {
+        let [offset, bytes] = [row[0], row[1]].map(|cell| cell.parse::<usize>().expect(cell));
+        assert_eq!(offset, end, "{}", row[2]);
+        end += bytes;
+        let filled = if row[2] == "relay" { 1 } else { number };
+        assert!(encoded[offset..end].iter().all(|byte| *byte == filled), "{}", row[2]);
+    }
+    assert_eq!(encoded.len(), end);
+    assert!(DOCUMENT.contains(&format!("What a node says of itself, {end} bytes:")));
+}
+
+#[test]
+fn names_and_short_ids_are_those_of_the_test_vectors() {
+    let genesis = block::Hash::from_bytes(bytes("genesis hash"));
+    assert_eq!(wire::protocol_name(genesis, Protocol::Hello).as_ref(), vector("hello"));
+    assert_eq!(wire::Topic::Blocks.name(genesis), vector("blocks"));
+
+    let header = Header::decode(&bytes::<{ Header::BYTES }>("header")).expect("80 bytes");
+    let ids = ShortIds::new(&header, u64::from_le_bytes(bytes("nonce")));
+    assert_eq!(ids.of(&Id::from_bytes(bytes("id"))), ShortId(bytes("short id")));
+}
