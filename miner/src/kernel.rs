@@ -79,9 +79,7 @@ impl Kernel {
     /// find what `Header::hash` finds. Tried once in the life of the process.
     pub fn fastest() -> Kernel {
         static FASTEST: OnceLock<Kernel> = OnceLock::new();
-        *FASTEST.get_or_init(|| {
-            fastest_of(Kernel::available(), |kernel| kernel.is_sound(), |kernel| kernel.trial())
-        })
+        *FASTEST.get_or_init(|| fastest_of(Kernel::available(), Kernel::is_sound, Kernel::trial))
     }
 
     /// As operators read and write it.
