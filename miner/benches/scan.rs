@@ -15,7 +15,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let named = std::env::args().find_map(|argument| argument.parse().ok());
     let cpus = thread::available_parallelism()?;
     let threads: NonZeroUsize = named.unwrap_or(cpus);
-    rates(&Measurement::take(threads, 50))?;
+    rates(&Measurement::take(threads, 100))?;
     // One core stays free, as whoever gives new work needs one.
     let miners = NonZeroUsize::new(threads.get() - 1).unwrap_or(NonZeroUsize::MIN);
     switches(miners)

@@ -86,7 +86,7 @@ impl fmt::Display for Method {
 impl Measurement {
     /// Measures all methods in so many rounds of slices.
     pub fn take(threads: NonZeroUsize, rounds: u32) -> Measurement {
-        const SLICE: Duration = Duration::from_millis(10);
+        const SLICE: Duration = Duration::from_millis(4);
         let mut counts = vec![NonZeroUsize::MIN, threads];
         counts.dedup();
         let mut rates: Vec<Rate> = Method::available()

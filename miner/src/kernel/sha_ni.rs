@@ -39,9 +39,10 @@ macro_rules! scan {
             let mut nonce = add(splat(found.first()), numbers());
             let mut digest = [splat(0); 8];
             let (mut first, mut second) = (States::zero(), States::zero());
-            // By phase and pair of rounds. Hidden when written, lest the compiler take sums out of
-            // vectors instead of from memory.
-            let (mut first_sums, mut second_sums) = ([[Sums([0; 8]); 8]; 4], [[Sums([0; 8]); 8]; 4]);
+            // By phase and pair of rounds. They are hidden when written, lest the compiler take
+            // them out of vectors instead of from memory.
+            let mut first_sums = [[Sums([0; 8]); 8]; 4];
+            let mut second_sums = first_sums;
             for group in -1..found.groups() {
                 let (known, begun) = (black_box(known), black_box(&SECOND));
                 let (k, second_k) = (&known.begun.constants, &begun.constants);
@@ -58,7 +59,8 @@ macro_rules! scan {
                         first.begin(I / 8, &known.begun, &first_sums[0][7]);
                     }
                     if PAIR < 7 {
-                        first.known_rounds(I / 8, [k[4 + 2 * PAIR], k[5 + 2 * PAIR]]);
+                        const T: usize = 4 + 2 * PAIR;
+                        first.known_rounds(I / 8, [k[T], k[T + 1]]);
                     }
                     let sum = add(splat(k[18 + I]), words.first_word::<{ 18 + I }>(known));
                     put(&mut first_sums[1], I, &mut even, sum);
@@ -83,12 +85,14 @@ macro_rules! scan {
                     if PAIR < 4 {
                         second.rounds(I / 8, &second_sums[0][PAIR]);
                     } else if PAIR < 7 {
-                        second.known_rounds(I / 8, [second_k[1 + 2 * PAIR], second_k[2 + 2 * PAIR]]);
+                        const T: usize = 1 + 2 * PAIR;
+                        second.known_rounds(I / 8, [second_k[T], second_k[T + 1]]);
                     }
-                    const T: usize = 15 + I;
-                    let mut sum = splat(second_k[T]);
-                    if T > 15 {
-                        sum = add(sum, second_words.second_word::<{ if I == 0 { 16 } else { T } }>());
+                    let mut sum = splat(second_k[15 + I]);
+                    // Word 15 is in the constant.
+                    if I > 0 {
+                        const T: usize = if I > 0 { 15 + I } else { 16 };
+                        sum = add(sum, second_words.second_word::<T>());
                     }
                     put(&mut second_sums[1], I, &mut second_even, sum);
                 });
@@ -105,7 +109,8 @@ macro_rules! scan {
                 // Rounds 15 to 30, words 31 to 46.
                 unroll!(16, I => {
                     second.rounds(I / 8, &second_sums[1][I % 8]);
-                    let sum = add(splat(second_k[31 + I]), second_words.second_word::<{ 31 + I }>());
+                    const T: usize = 31 + I;
+                    let sum = add(splat(second_k[T]), second_words.second_word::<T>());
                     put(&mut second_sums[2], I, &mut second_even, sum);
                 });
                 black_box(&mut second_sums);
@@ -114,7 +119,8 @@ macro_rules! scan {
                 unroll!(16, I => {
                     first.rounds(I / 8, &first_sums[2][I % 8]);
                     if I < 14 {
-                        let sum = add(splat(k[(50 + I) % 64]), words.first_word::<{ 50 + I % 14 }>(known));
+                        const T: usize = 50 + I % 14;
+                        let sum = add(splat(k[T]), words.first_word::<T>(known));
                         put(&mut first_sums[3], I, &mut even, sum);
                     }
                 });
@@ -124,7 +130,8 @@ macro_rules! scan {
                 unroll!(16, I => {
                     second.rounds(I / 8, &second_sums[2][I % 8]);
                     if I < 14 {
-                        let sum = add(splat(second_k[47 + I]), second_words.second_word::<{ 47 + I % 14 }>());
+                        const T: usize = 47 + I % 14;
+                        let sum = add(splat(second_k[T]), second_words.second_word::<T>());
                         put(&mut second_sums[3], I, &mut second_even, sum);
                     }
                 });
@@ -152,6 +159,7 @@ macro_rules! scan {
         }
     };
 }
+
 /// The schedules in AVX2's vectors.
 pub(super) mod with_avx2 {
     use super::super::avx2::{small0, small1};

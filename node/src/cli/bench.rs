@@ -27,8 +27,11 @@ pub struct HashArgs {
     /// Default: one for each processor.
     #[arg(long, value_name = "N")]
     threads: Option<NonZeroUsize>,
-    /// How often each is measured, for a hundredth of a second
-    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    /// How often each is measured, for four thousandths of a second
+    #[arg(
+        long, value_name = "N", default_value_t = 50,
+        value_parser = clap::value_parser!(u32).range(1..=10_000)
+    )]
     rounds: u32,
 }
 
