@@ -8,15 +8,19 @@ mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 mod compression;
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+mod found;
 #[cfg(target_arch = "x86_64")]
 mod known;
 #[cfg(target_arch = "x86_64")]
 mod lanes;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 mod scalar;
 mod sha256;
 #[cfg(target_arch = "x86_64")]
 mod sha_ni;
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod unroll;
 
 use crate::work::{Stem, Work};
@@ -24,6 +28,8 @@ use chain::{Bits, Header, Target, Timestamp, block, merkle};
 use std::fmt;
 use std::hint::black_box;
 use std::ops::RangeInclusive;
+use std::str::FromStr;
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 /// A way to hash many nonces.
@@ -33,68 +39,115 @@ pub enum Kernel {
     Scalar,
     /// Built on `chain`'s SHA-256, which uses the CPU's instructions for it.
     Compression,
+    /// Four nonces side by side, with ARMv8's instructions for SHA-256.
+    Neon,
+    /// Eight nonces side by side, with x86's instructions for SHA-256 and AVX2.
     ShaNi,
+    /// The same, with AVX-512's instructions for AVX2's vectors.
+    ShaNiAvx512,
+    /// Eight nonces in the lanes of AVX2.
     Avx2,
+    /// Sixteen nonces in the lanes of AVX-512, twice side by side.
     Avx512,
-    ShaNi512,
+}
+
+/// A name that no kernel for this CPU has.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no kernel `{name}` for this CPU; there are {}", names(Kernel::available()))]
+pub struct UnknownKernel {
+    name: String,
 }
 
 impl Kernel {
     /// Every kernel there is.
-    pub const ALL: [Kernel; 6] = [
+    pub const ALL: [Kernel; 7] = [
         Kernel::Scalar,
         Kernel::Compression,
+        Kernel::Neon,
         Kernel::ShaNi,
+        Kernel::ShaNiAvx512,
         Kernel::Avx2,
         Kernel::Avx512,
-        Kernel::ShaNi512,
     ];
 
-    /// The one that is fastest on this CPU, by a trial of some milliseconds each, of those that
-    /// find what `Header::hash` finds.
-    pub fn fastest() -> Kernel {
-        let sound = Kernel::ALL.into_iter().filter(|kernel| kernel.is_sound());
-        sound.min_by_key(|kernel| kernel.trial()).unwrap_or(Kernel::Scalar)
+    /// Those that this CPU has the instructions for.
+    pub fn available() -> impl Iterator<Item = Kernel> {
+        Kernel::ALL.into_iter().filter(|kernel| kernel.is_available())
     }
 
-    /// As operators read it.
+    /// The one that is fastest on this CPU, by a trial of some milliseconds each, of those that
+    /// find what `Header::hash` finds. Tried once in the life of the process.
+    pub fn fastest() -> Kernel {
+        static FASTEST: OnceLock<Kernel> = OnceLock::new();
+        *FASTEST.get_or_init(|| fastest_of(Kernel::available(), Kernel::is_sound, Kernel::trial))
+    }
+
+    /// As operators read and write it.
     pub fn name(self) -> &'static str {
         match self {
             Kernel::Scalar => "scalar",
             Kernel::Compression => "compression",
+            Kernel::Neon => "neon",
             Kernel::ShaNi => "sha-ni",
+            Kernel::ShaNiAvx512 => "sha-ni-avx512",
             Kernel::Avx2 => "avx2",
             Kernel::Avx512 => "avx512",
-            Kernel::ShaNi512 => "sha-ni-avx512",
+        }
+    }
+
+    /// Whether this CPU has the instructions.
+    pub fn is_available(self) -> bool {
+        match self {
+            Kernel::Scalar | Kernel::Compression => true,
+            #[cfg(target_arch = "aarch64")]
+            Kernel::Neon => neon::is_available(),
+            #[cfg(target_arch = "x86_64")]
+            Kernel::ShaNi => sha_ni::with_avx2::is_available(),
+            #[cfg(target_arch = "x86_64")]
+            Kernel::ShaNiAvx512 => sha_ni::with_avx512::is_available(),
+            #[cfg(target_arch = "x86_64")]
+            Kernel::Avx2 => avx2::is_available(),
+            #[cfg(target_arch = "x86_64")]
+            Kernel::Avx512 => avx512::is_available(),
+            _ => false,
         }
     }
 
     /// Adds to `candidates` each nonce with which the hash's leading 32 bits are at most the
-    /// target's, in ascending order.
+    /// target's, in ascending order. Panics if the kernel is not available.
     pub fn scan(self, stem: &Stem, nonces: RangeInclusive<u32>, candidates: &mut Vec<u32>) {
         match self {
             Kernel::Scalar => scalar::scan(stem, nonces, candidates),
             Kernel::Compression => compression::scan(stem, nonces, candidates),
-            Kernel::ShaNi512 => sha_ni::with_avx512::scan(stem, nonces, candidates),
+            #[cfg(target_arch = "aarch64")]
+            Kernel::Neon => neon::scan(stem, nonces, candidates),
+            #[cfg(target_arch = "x86_64")]
             Kernel::ShaNi => sha_ni::with_avx2::scan(stem, nonces, candidates),
+            #[cfg(target_arch = "x86_64")]
+            Kernel::ShaNiAvx512 => sha_ni::with_avx512::scan(stem, nonces, candidates),
+            #[cfg(target_arch = "x86_64")]
             Kernel::Avx2 => avx2::scan(stem, nonces, candidates),
+            #[cfg(target_arch = "x86_64")]
             Kernel::Avx512 => avx512::scan(stem, nonces, candidates),
+            _ => panic!("the kernel {self} is for another kind of CPU"),
         }
     }
 
-    /// Nonces to scan between two looks at whether the work is still wanted: about a
-    /// millisecond's. Fewer cost speed, more delay new work.
-    pub(crate) fn batch(self) -> u32 {
+    /// Nonces to scan between two looks at whether the work is still wanted: at most a few
+    /// milliseconds', and a fraction of one where it matters. Fewer cost speed, more delay new
+    /// work.
+    pub fn batch(self) -> u32 {
         match self {
             Kernel::Scalar | Kernel::Compression => 1 << 12,
             _ => 1 << 14,
         }
     }
 
-    /// Whether it finds what it should among a few nonces.
+    /// Whether it finds what it should among the last nonces, which fill no whole number of
+    /// groups.
     pub fn is_sound(self) -> bool {
         // A quarter of all hashes pass.
-        let (work, nonces) = (trial_work([0x3f; 32]), 0..=255);
+        let (work, nonces) = (trial_work([0x3f; 32]), u32::MAX - 300..=u32::MAX);
         let mut found = Vec::new();
         self.scan(&work.stem(0), nonces.clone(), &mut found);
         let passes = |&nonce: &u32| {
@@ -105,9 +158,9 @@ impl Kernel {
     }
 
     /// The least time a slice of nonces takes, so that what else the machine does counts little.
-    pub fn trial(self) -> Duration {
-        const TRIAL: Duration = Duration::from_millis(100);
-        const LAST_OF_SLICE: u32 = 16383;
+    fn trial(self) -> Duration {
+        const TRIAL: Duration = Duration::from_millis(5);
+        const LAST_OF_SLICE: u32 = (1 << 12) - 1;
         let stem = trial_work([0; 32]).stem(0);
         let started = Instant::now();
         let mut least = Duration::MAX;
@@ -129,8 +182,33 @@ impl fmt::Display for Kernel {
     }
 }
 
+/// From the name of one that is available.
+impl FromStr for Kernel {
+    type Err = UnknownKernel;
+
+    fn from_str(name: &str) -> Result<Kernel, UnknownKernel> {
+        let named = Kernel::available().find(|kernel| kernel.name() == name);
+        named.ok_or_else(|| UnknownKernel { name: name.to_owned() })
+    }
+}
+
+/// As a list to choose from.
+fn names(kernels: impl Iterator<Item = Kernel>) -> String {
+    kernels.map(Kernel::name).collect::<Vec<_>>().join(", ")
+}
+
+/// Of the sound kernels the one whose trial takes the least time.
+fn fastest_of(
+    kernels: impl Iterator<Item = Kernel>,
+    is_sound: impl Fn(Kernel) -> bool,
+    trial: impl Fn(Kernel) -> Duration,
+) -> Kernel {
+    let sound = kernels.filter(|kernel| is_sound(*kernel));
+    sound.min_by_key(|kernel| trial(*kernel)).unwrap_or(Kernel::Scalar)
+}
+
 /// Work of no chain. Its target begins with the bytes given and is never zero.
-fn trial_work(mut target: [u8; 32]) -> Work {
+pub(crate) fn trial_work(mut target: [u8; 32]) -> Work {
     target[31] = 1;
     let header = Header {
         version: Header::VERSION,
@@ -144,101 +222,4 @@ fn trial_work(mut target: [u8; 32]) -> Work {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-    use sha2::{Digest, Sha256};
-
-    /// The digest of the digest, by the `sha2` crate, most significant byte first.
-    fn oracle(header: &Header) -> [u8; 32] {
-        let mut digest: [u8; 32] = Sha256::digest(Sha256::digest(header.encode())).into();
-        digest.reverse();
-        digest
-    }
-
-    fn scan(kernel: Kernel, work: &Work, roll: u16, nonces: RangeInclusive<u32>) -> Vec<u32> {
-        let mut found = Vec::new();
-        kernel.scan(&work.stem(roll), nonces, &mut found);
-        found
-    }
-
-    // Heights 0 and 1 of Bitcoin's main network and height 0 of its third test network.
-    #[test]
-    fn finds_the_nonces_of_bitcoins_first_headers() {
-        for (previous, merkle_root, time, nonce) in [
-            (
-                "0000000000000000000000000000000000000000000000000000000000000000",
-                "4a5e1e4baab89f3a32518a88c31bc87f618f76673e2cc77ab2127b7afdeda33b",
-                1_231_006_505,
-                2_083_236_893,
-            ),
-            (
-                "000000000019d6689c085ae165831e934ff763ae46a2a6c172b3f1b60a8ce26f",
-                "0e3e2357e806b6cdb1f70b54c3a3a17b6714ee1f0e68bebb44a74b1efd512098",
-                1_231_469_665,
-                2_573_394_689,
-            ),
-            (
-                "0000000000000000000000000000000000000000000000000000000000000000",
-                "4a5e1e4baab89f3a32518a88c31bc87f618f76673e2cc77ab2127b7afdeda33b",
-                1_296_688_602,
-                414_098_458,
-            ),
-        ] {
-            let bits = Bits::new(0x1d00_ffff);
-            let header = Header {
-                version: 1,
-                previous: previous.parse().unwrap(),
-                merkle_root: merkle_root.parse().unwrap(),
-                time: Timestamp::new(time),
-                bits,
-                nonce: 0,
-            };
-            let work = Work::new(0, header, bits.target().unwrap());
-            for kernel in Kernel::ALL {
-                let found = scan(kernel, &work, 0, nonce - 3_000..=nonce + 5_000);
-                assert_eq!(found, [nonce], "{kernel}");
-            }
-        }
-    }
-
-    #[test]
-    fn scans_to_the_last_nonce_and_not_around_it() {
-        let work = trial_work([0xff; 32]);
-        for kernel in Kernel::ALL {
-            let last = scan(kernel, &work, 7, u32::MAX - 2..=u32::MAX);
-            assert_eq!(last, [u32::MAX - 2, u32::MAX - 1, u32::MAX], "{kernel}");
-        }
-    }
-
-    #[test]
-    fn the_fastest_kernel_is_sound() {
-        assert!(Kernel::ALL.into_iter().all(Kernel::is_sound));
-        assert!(Kernel::fastest().is_sound());
-    }
-
-    proptest! {
-        // G07
-        #[test]
-        fn every_kernel_finds_what_sha2_finds(
-            bytes: [u8; Header::BYTES],
-            first in 0..=u32::MAX - 1_000,
-            leading: u32,
-            roll: u16,
-        ) {
-            let header = Header::decode(&bytes).unwrap();
-            let mut target = [0xff; 32];
-            target[..4].copy_from_slice(&leading.to_be_bytes());
-            let target = Target::from_be_bytes(target).unwrap();
-            let work = Work::new(0, header, target);
-            let nonces = first..=first + 1_000;
-            let expected: Vec<u32> = nonces
-                .clone()
-                .filter(|&nonce| oracle(&work.header(roll, nonce)) <= target.to_be_bytes())
-                .collect();
-            for kernel in Kernel::ALL {
-                prop_assert_eq!(&scan(kernel, &work, roll, nonces.clone()), &expected);
-            }
-        }
-    }
-}
+mod tests;

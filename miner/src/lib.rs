@@ -1,10 +1,12 @@
 //! Finds nonces: threads that hash headers until one meets its target.
 //!
 //! Knows headers and targets only; what is mined, and what becomes of it, is the caller's
-//! business. `search` shares the space of some `work` among threads, which hash with a `kernel`.
+//! business. `search` shares the space of some `work` among threads, which hash with a `kernel`;
+//! `measure` tells how fast each kernel is.
 
 mod hashrate;
 pub mod kernel;
+pub mod measure;
 mod search;
 pub mod work;
 
@@ -41,7 +43,18 @@ impl Miner {
         threads: NonZeroUsize,
         events: impl Fn(Event) + Send + Sync + 'static,
     ) -> Result<Miner, StartError> {
-        let crew = Crew::new(Kernel::fastest(), threads.get(), Box::new(events));
+        Miner::start_with(Kernel::fastest(), threads, events)
+    }
+
+    /// The same with a kernel of the caller's choice, which the CPU must have the instructions for.
+    /// One that does not find what it should gives way to the fastest that does.
+    pub fn start_with(
+        kernel: Kernel,
+        threads: NonZeroUsize,
+        events: impl Fn(Event) + Send + Sync + 'static,
+    ) -> Result<Miner, StartError> {
+        let kernel = if kernel.is_sound() { kernel } else { Kernel::fastest() };
+        let crew = Crew::new(kernel, threads.get(), Box::new(events));
         let mut miner = Miner { crew: Arc::new(crew), threads: Vec::new() };
         for number in 1..=threads.get() {
             let crew = Arc::clone(&miner.crew);
@@ -55,7 +68,7 @@ impl Miner {
     }
 
     /// Replaces the work, if any: each thread begins with the new after at most a batch of nonces,
-    /// about a millisecond. Nothing more of the old is reported, but for what is being reported
+    /// a millisecond or less. Nothing more of the old is reported, but for what is being reported
     /// at this moment.
     pub fn work_on(&self, work: Work) {
         self.crew.work_on(work);

@@ -4,7 +4,7 @@
 #![allow(clippy::float_cmp, reason = "a rate of nothing is exactly 0")]
 
 use chain::{Bits, Header, Target, Timestamp, block, merkle};
-use miner::{Event, Miner, Work};
+use miner::{Event, Kernel, Miner, Work};
 use sha2::{Digest, Sha256};
 use std::num::NonZeroUsize;
 use std::ops::RangeInclusive;
@@ -160,6 +160,20 @@ fn finds_bitcoins_first_block() {
     let near = 2_083_200_000..=2_083_300_000;
     miner.work_on(Work::new(1, header, bits.target().unwrap()).within(near, 0..=0));
     assert_eq!(found(&events, 1), [Header { nonce: 2_083_236_893, ..header }]);
+}
+
+#[test]
+fn every_kernel_that_is_named_is_the_one_that_mines() {
+    for kernel in Kernel::available() {
+        let (sender, events) = channel();
+        let report = move |event| sender.send(event).unwrap();
+        let miner = Miner::start_with(kernel, NonZeroUsize::MIN, report).unwrap();
+        assert_eq!(miner.kernel(), kernel);
+        let nonces = 70_000..=70_099;
+        let work = easy(1).within(nonces.clone(), 0..=0);
+        miner.work_on(work.clone());
+        assert_eq!(found(&events, 1), all_headers(&work, nonces, 0..=0));
+    }
 }
 
 // G01, G02

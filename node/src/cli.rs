@@ -2,6 +2,7 @@
 //! prints it; `main` turns its error into the one line on stderr.
 
 mod account;
+mod bench;
 mod block;
 mod catching_up;
 mod completions;
@@ -54,6 +55,9 @@ enum Command {
     Util(util::Util),
     Verify(verify::Args),
     VerifyProof(verify_proof::Args),
+    /// Measure what this machine can do
+    #[command(subcommand)]
+    Bench(bench::Bench),
     Completions(completions::Args),
 }
 
@@ -79,6 +83,7 @@ impl Cli {
                 // What is not valid has been said already, on stdout.
                 return Ok(if valid { ExitCode::SUCCESS } else { ExitCode::FAILURE });
             }
+            Command::Bench(bench) => bench::run(&bench, self.json),
             Command::Completions(args) => completions::run(&args),
         };
         done.map(|()| ExitCode::SUCCESS)

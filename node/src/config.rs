@@ -8,6 +8,7 @@ use crate::logging;
 use anyhow::{Context, Result, anyhow, bail};
 use chain::address::Address;
 use chain::params::Params;
+use miner::Kernel;
 use peers::{Peering, Wishes};
 use serde::Deserialize;
 use std::fs;
@@ -78,6 +79,11 @@ pub struct Settings {
     /// Default: one for each processor.
     #[arg(long, env = "CHAIN_THREADS", value_name = "N")]
     threads: Option<NonZeroUsize>,
+    /// What the mining threads hash with, by the names that `chain bench hash` shows
+    ///
+    /// Default: what a trial finds the fastest on this processor.
+    #[arg(long, env = "CHAIN_KERNEL", value_name = "NAME")]
+    kernel: Option<String>,
     /// Memory for the cache of the index, in MiB [default: 256]
     #[arg(long, env = "CHAIN_CACHE_MB", value_name = "MIB")]
     cache_mb: Option<u32>,
@@ -112,6 +118,8 @@ pub struct Config {
     pub miner: Option<Address>,
     /// Mining threads; `None` for one each processor.
     pub threads: Option<NonZeroUsize>,
+    /// What they hash with; `None` for the fastest.
+    pub kernel: Option<Kernel>,
     /// Bytes for the cache of the index.
     pub cache_bytes: u64,
     /// What is logged.
@@ -184,6 +192,7 @@ impl Settings {
             api_hosts: settings.api_host.unwrap_or_default(),
             mine: settings.mine.unwrap_or(false),
             threads: settings.threads,
+            kernel: settings.kernel.map(|name| name.parse()).transpose()?,
             cache_bytes: u64::from(cache_mb) * 1_048_576,
             log: logging::filter(log).with_context(|| format!("log `{log}` is not a filter"))?,
             log_format: settings.log_format.unwrap_or_default(),
@@ -234,6 +243,7 @@ impl Settings {
             mine: self.mine.or(below.mine),
             miner: self.miner.or(below.miner),
             threads: self.threads.or(below.threads),
+            kernel: self.kernel.or(below.kernel),
             cache_mb: self.cache_mb.or(below.cache_mb),
             log: self.log.or(below.log),
             log_format: self.log_format.or(below.log_format),
@@ -343,6 +353,8 @@ mod tests {
         assert!(message.contains(&path) && message.contains("line 2: unknown key `listen_on`"));
         let (_folder, path) = file("config = \"other.toml\"\n");
         assert!(error(flags(&["--config", &path])).contains("unknown key `config`"));
+        let unknown = error(flags(&["--data", "x", "--kernel", "gpu"]));
+        assert!(unknown.contains("no kernel `gpu`") && unknown.contains("scalar"), "{unknown}");
         let (_folder, path) = file("threads = 0\n");
         assert!(error(flags(&["--config", &path])).contains("line 1"));
         assert!(error(flags(&["--config", "/nowhere.toml"])).contains("/nowhere.toml"));

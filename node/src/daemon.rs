@@ -109,7 +109,17 @@ impl Daemon {
     /// Starts everything. The port is taken first: a second node on it fails before it reads.
     pub async fn start(config: Config) -> Result<Daemon> {
         let Config {
-            params, data, api, api_hosts, peering, mine, miner, threads, cache_bytes, ..
+            params,
+            data,
+            api,
+            api_hosts,
+            peering,
+            mine,
+            miner,
+            threads,
+            kernel,
+            cache_bytes,
+            ..
         } = config;
         if mine && miner.is_none() {
             return Err(anyhow!("--mine needs an address to pay: give --miner ADDRESS"));
@@ -182,7 +192,7 @@ impl Daemon {
         }
         if let Some(miner) = miner.filter(|_| mine) {
             let pause = Goal::pause(daemon.node.reader.params(), None);
-            daemon.mine(Goal { miner, blocks: None, threads, pause });
+            daemon.mine(Goal { miner, blocks: None, threads, kernel, pause });
         }
         Ok(daemon)
     }

@@ -77,6 +77,8 @@ pub struct Goal {
     pub blocks: Option<u32>,
     /// Threads that search.
     pub threads: NonZeroUsize,
+    /// What they hash with; `None` for the fastest.
+    pub kernel: Option<Kernel>,
     /// Least time from one found block to the next search. A network without difficulty would
     /// otherwise fill the disk.
     pub pause: Duration,
@@ -121,9 +123,13 @@ pub async fn mine<S: Source>(
 ) -> Result<Vec<block::Hash>> {
     let (events, hits) = mpsc::channel(HITS);
     // A full queue holds hits of the same work: dropping one costs nothing but its second copy.
-    let miner = Miner::start(goal.threads, move |event| {
+    let kernel = goal.kernel.unwrap_or_else(Kernel::fastest);
+    let miner = Miner::start_with(kernel, goal.threads, move |event| {
         let _ = events.try_send(event);
     })?;
+    if miner.kernel() != kernel {
+        tracing::warn!("the kernel {kernel} is wrong on this CPU: mining with {}", miner.kernel());
+    }
     let state = Search {
         source,
         goal,

@@ -3,13 +3,13 @@
 
 #![allow(unsafe_code, reason = "instructions that not every CPU has")]
 
+use super::found::Found;
 use super::known::{Begun, First, LAST_ROUND, SECOND};
-use super::lanes::{Found, rounds, schedule};
+use super::lanes::{rounds, schedule};
 use super::sha256::{self, DIGEST_BITS, HEADER_BITS, PADDING};
 use super::unroll::unroll;
 use crate::work::Stem;
 use std::arch::asm;
-#[allow(clippy::wildcard_imports, reason = "intrinsics have names that nothing else has")]
 use std::arch::x86_64::*;
 use std::hint::black_box;
 use std::ops::RangeInclusive;
@@ -33,6 +33,7 @@ pub(super) fn scan(stem: &Stem, nonces: RangeInclusive<u32>, candidates: &mut Ve
 /// of a schedule to compute meet rounds with little.
 #[target_feature(enable = "avx512f,avx512bw")]
 fn scan_groups(known: &First, limit: u32, mut found: Found<'_, 16>) {
+    // A copy on this frame has it aligned, and with it what the compiler keeps there for a while.
     let known = &black_box(*known);
     let lanes = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
     let mut nonce = add(splat(found.first()), lanes);
@@ -66,7 +67,7 @@ fn scan_groups(known: &First, limit: u32, mut found: Found<'_, 16>) {
 /// instructions behind the other's.
 #[inline]
 #[target_feature(enable = "avx512f")]
-pub(super) fn tie(first: &mut Vector, second: &mut Vector) {
+fn tie(first: &mut Vector, second: &mut Vector) {
     // SAFETY: there is no instruction.
     unsafe {
         asm!(
@@ -80,67 +81,67 @@ pub(super) fn tie(first: &mut Vector, second: &mut Vector) {
 
 #[inline]
 #[target_feature(enable = "avx512f")]
-pub(super) fn splat(word: u32) -> Vector {
+fn splat(word: u32) -> Vector {
     _mm512_set1_epi32(word.cast_signed())
 }
 
 #[inline]
 #[target_feature(enable = "avx512f")]
-pub(super) fn add(x: Vector, y: Vector) -> Vector {
+fn add(x: Vector, y: Vector) -> Vector {
     _mm512_add_epi32(x, y)
 }
 
 #[inline]
 #[target_feature(enable = "avx512bw")]
-pub(super) fn swap_bytes(x: Vector) -> Vector {
+fn swap_bytes(x: Vector) -> Vector {
     let order = _mm_set_epi8(12, 13, 14, 15, 8, 9, 10, 11, 4, 5, 6, 7, 0, 1, 2, 3);
     _mm512_shuffle_epi8(x, _mm512_broadcast_i32x4(order))
 }
 
 #[inline]
 #[target_feature(enable = "avx512f")]
-pub(super) fn choose(e: Vector, f: Vector, g: Vector) -> Vector {
+fn choose(e: Vector, f: Vector, g: Vector) -> Vector {
     _mm512_ternarylogic_epi32::<0b1100_1010>(e, f, g)
 }
 
 #[inline]
 #[target_feature(enable = "avx512f")]
-pub(super) fn majority(a: Vector, b: Vector, c: Vector) -> Vector {
+fn majority(a: Vector, b: Vector, c: Vector) -> Vector {
     _mm512_ternarylogic_epi32::<0b1110_1000>(a, b, c)
 }
 
 #[inline]
 #[target_feature(enable = "avx512f")]
-pub(super) fn xor(x: Vector, y: Vector, z: Vector) -> Vector {
+fn xor(x: Vector, y: Vector, z: Vector) -> Vector {
     _mm512_ternarylogic_epi32::<0b1001_0110>(x, y, z)
 }
 
 #[inline]
 #[target_feature(enable = "avx512f")]
-pub(super) fn big0(x: Vector) -> Vector {
+fn big0(x: Vector) -> Vector {
     xor(_mm512_ror_epi32::<2>(x), _mm512_ror_epi32::<13>(x), _mm512_ror_epi32::<22>(x))
 }
 
 #[inline]
 #[target_feature(enable = "avx512f")]
-pub(super) fn big1(x: Vector) -> Vector {
+fn big1(x: Vector) -> Vector {
     xor(_mm512_ror_epi32::<6>(x), _mm512_ror_epi32::<11>(x), _mm512_ror_epi32::<25>(x))
 }
 
 #[inline]
 #[target_feature(enable = "avx512f")]
-pub(super) fn small0(x: Vector) -> Vector {
+fn small0(x: Vector) -> Vector {
     xor(_mm512_ror_epi32::<7>(x), _mm512_ror_epi32::<18>(x), _mm512_srli_epi32::<3>(x))
 }
 
 #[inline]
 #[target_feature(enable = "avx512f")]
-pub(super) fn small1(x: Vector) -> Vector {
+fn small1(x: Vector) -> Vector {
     xor(_mm512_ror_epi32::<17>(x), _mm512_ror_epi32::<19>(x), _mm512_srli_epi32::<10>(x))
 }
 
 #[inline]
-#[target_feature(enable = "avx512f")]
-pub(super) fn order(first: Vector, a: Vector) -> (Vector, Vector) {
-    (first, a)
+fn before(first: Vector, second: Vector) -> (Vector, Vector) {
+    // The order between the chains matters more.
+    (first, second)
 }

@@ -50,16 +50,15 @@ pub(super) const SECOND: Begun = {
 pub(super) const LAST_ROUND: usize = 60;
 
 /// The first hash of a stem's headers. Its first round that depends on the nonce is round 3.
+/// Aligned for the vectors that are kept beside it.
 #[derive(Clone, Copy)]
 #[repr(align(64))]
 pub(super) struct First {
     /// What the rounds add to.
     pub(super) midstate: [u32; 8],
-    /// The state after the rounds 0 and 1.
-    pub(super) after_two: [u32; 8],
-    /// Words of the message: 2, and the schedule's 16 and 17.
-    pub(super) w2: u32,
+    /// Word 16 of the schedule.
     pub(super) w16: u32,
+    /// Word 17.
     pub(super) w17: u32,
     /// Word 18 but for `small0` of the nonce's word.
     pub(super) w18: u32,
@@ -90,8 +89,6 @@ impl First {
         begun.constants[17] = begun.constants[17].wrapping_add(w17);
         First {
             midstate,
-            after_two,
-            w2,
             w16,
             w17,
             w18: small1(w16).wrapping_add(w2),

@@ -1,44 +1,5 @@
 //! The two hashes of many nonces at once, each in a lane of vectors, for vectors of any width.
 
-use std::ops::RangeInclusive;
-
-/// What a scan of `nonces` in groups of `LANES` finds. The last group may reach beyond the last
-/// nonce.
-pub(super) struct Found<'a, const LANES: u32> {
-    nonces: RangeInclusive<u32>,
-    candidates: &'a mut Vec<u32>,
-}
-
-impl<const LANES: u32> Found<'_, LANES> {
-    pub(super) fn new(nonces: RangeInclusive<u32>, candidates: &mut Vec<u32>) -> Found<'_, LANES> {
-        Found { nonces, candidates }
-    }
-
-    /// The first nonce of group 0; the others follow, nonce 0 after the last one.
-    pub(super) fn first(&self) -> u32 {
-        *self.nonces.start()
-    }
-
-    /// How many groups there are.
-    pub(super) fn groups(&self) -> i64 {
-        let nonces = i64::from(*self.nonces.end()) + 1 - i64::from(self.first());
-        (nonces + i64::from(LANES) - 1) / i64::from(LANES)
-    }
-
-    /// Adds the nonces of a group whose lanes have their bit set, but for those outside the scan.
-    #[cold]
-    pub(super) fn push(&mut self, group: i64, lanes: u32) {
-        for lane in (0..LANES).filter(|lane| lanes >> lane & 1 == 1) {
-            let nonce = i64::from(self.first()) + group * i64::from(LANES) + i64::from(lane);
-            if let Ok(nonce) = u32::try_from(nonce)
-                && self.nonces.contains(&nonce)
-            {
-                self.candidates.push(nonce);
-            }
-        }
-    }
-}
-
 /// Defines the message schedules of the two hashes, in a file that has a type `Vector` and, on its
 /// lanes, `splat`, `add`, `small0` and `small1`. What is 0 or the same in all lanes is not
 /// computed.
@@ -133,7 +94,8 @@ macro_rules! schedule {
 }
 
 /// Defines the steps of the two hashes, in a file that has their schedules and, besides what those
-/// need, `choose`, `majority`, `big0` and `big1`.
+/// need, `choose`, `majority`, `big0`, `big1` and `before`, which gives its arguments back and may
+/// see to it that the code for the first one comes first.
 ///
 /// A step is a round and, where nothing waits for them, the next round's word and the sum of its
 /// h, constant and word.
@@ -218,7 +180,7 @@ macro_rules! rounds {
             fn round(&mut self, next: Vector, has_h: bool) {
                 let [a, b, c, d, e, f, g, _] = self.state;
                 let first = add(add(self.next, choose(e, f, g)), big1(e));
-                let (first, a) = order(first, a);
+                let (first, a) = before(first, a);
                 let second = add(big0(a), majority(a, b, c));
                 self.next = if has_h { next } else { add(g, next) };
                 self.state = [add(first, second), a, b, c, add(d, first), e, f, g];

@@ -6,8 +6,9 @@
 #![allow(unsafe_code, reason = "instructions that not every CPU has")]
 
 use super::avx2::{Vector, add, at_most, numbers, splat, swap_bytes};
+use super::found::Found;
 use super::known::{Begun, First, SECOND};
-use super::lanes::{Found, schedule};
+use super::lanes::schedule;
 use super::sha256::{self, DIGEST_BITS, HEADER_BITS, PADDING};
 use super::unroll::unroll;
 use crate::work::Stem;

@@ -11,11 +11,11 @@ macro_rules! unroll {
     (16, $i:ident => $turn:block) => {
         unroll!($i => $turn 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15)
     };
-    (28, $i:ident => $turn:block) => {
-        unroll!($i => $turn 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27)
-    };
     (30, $i:ident => $turn:block) => {
-        unroll!($i => $turn 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29)
+        unroll!(
+            $i => $turn 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14
+            15 16 17 18 19 20 21 22 23 24 25 26 27 28 29
+        )
     };
     ($i:ident => $turn:block $($number:literal)*) => {$({
         const $i: usize = $number;

@@ -16,6 +16,7 @@ use crate::wallet::{Index, Mnemonic, Wallet};
 use anyhow::{Context, Result};
 use chain::accounts::AccountView;
 use chain::{Address, Amount, Params, block};
+use miner::Kernel;
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
@@ -40,6 +41,11 @@ pub struct Args {
     /// Default: one for each processor.
     #[arg(long, value_name = "N")]
     threads: Option<NonZeroUsize>,
+    /// What the mining threads hash with, by the names that `chain bench hash` shows
+    ///
+    /// Default: what a trial finds the fastest on this processor.
+    #[arg(long, env = "CHAIN_KERNEL", value_name = "NAME")]
+    kernel: Option<Kernel>,
     /// Where the REST API listens when a node is started
     ///
     /// Default: 127.0.0.1 and the network's port.
@@ -81,6 +87,7 @@ pub fn run(args: &Args) -> Result<()> {
             miner,
             blocks: args.blocks,
             threads: args.threads.unwrap_or_else(processors),
+            kernel: args.kernel,
             pause: Goal::pause(&params, args.blocks),
         };
         match args.place.find(&params).await? {

@@ -51,8 +51,19 @@ pub(crate) enum Taken {
 #[derive(Clone, Copy, Debug)]
 struct Heard {
     at: Duration,
-    /// Whether the mempool is yet to tell that it took it.
-    is_news: bool,
+    /// What is to be done when the mempool tells that it took it.
+    once_pooled: OncePooled,
+}
+
+/// What is to be done about a transfer that entered the mempool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum OncePooled {
+    /// Nothing: whoever announced it has told everybody.
+    Nothing,
+    /// Tell others: it waited in a part of the network that was apart.
+    Tell,
+    /// Tell others once more: it has come back.
+    TellAgain,
 }
 
 /// Transfers on their way, and those that came lately.
@@ -122,7 +133,11 @@ impl Intake {
         *count += 1;
         let since = step.now.elapsed;
         self.on_the_way.insert(id, OnTheWay { peer, origin, since });
-        self.heard.insert(id, Heard { at: since, is_news: true });
+        let once_pooled = match origin {
+            Origin::Announced(_) => OncePooled::Nothing,
+            Origin::Fetched => OncePooled::Tell,
+        };
+        self.heard.insert(id, Heard { at: since, once_pooled });
         step.out.push(Output::ImportTransfer(Arc::clone(transfer)));
         Taken::Yes
     }
@@ -161,24 +176,22 @@ impl Intake {
 
     fn will_not_be_news(&mut self, id: &Id) {
         if let Some(heard) = self.heard.get_mut(id) {
-            heard.is_news = false;
+            heard.once_pooled = OncePooled::TellAgain;
         }
     }
 
     /// The mempool tells that it took a transfer. The round in which others should hear of it:
-    /// `None` if it came from them.
+    /// `None` if they have.
     pub(crate) fn round(&mut self, step: &Step<impl ChainView>, id: Id) -> Option<u32> {
-        let heard = Heard { at: step.now.elapsed, is_news: false };
-        match self.heard.get_mut(&id) {
-            None => {
-                self.heard.insert(id, heard);
-                Some(0)
-            }
-            Some(known) if known.is_news => {
-                known.is_news = false;
-                None
-            }
-            Some(_) => Some(step.chain.tip().height.get()),
+        let Some(known) = self.heard.get_mut(&id) else {
+            let at = step.now.elapsed;
+            self.heard.insert(id, Heard { at, once_pooled: OncePooled::TellAgain });
+            return Some(0);
+        };
+        match std::mem::replace(&mut known.once_pooled, OncePooled::TellAgain) {
+            OncePooled::Nothing => None,
+            OncePooled::Tell => Some(0),
+            OncePooled::TellAgain => Some(step.chain.tip().height.get()),
         }
     }
 

@@ -1,0 +1,96 @@
+//! How fast each kernel is beside the `sha2` crate, and how soon new work begins.
+//! `cargo bench -p miner`; an argument is the number of threads.
+
+use chain::{Bits, Header, Target, Timestamp, block, merkle};
+use miner::measure::{Measurement, Method};
+use miner::{Event, Kernel, Miner, Work};
+use std::error::Error;
+use std::io::{self, Write};
+use std::num::NonZeroUsize;
+use std::sync::mpsc::channel;
+use std::thread;
+use std::time::{Duration, Instant};
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let named = std::env::args().find_map(|argument| argument.parse().ok());
+    let cpus = thread::available_parallelism()?;
+    let threads: NonZeroUsize = named.unwrap_or(cpus);
+    rates(&Measurement::take(threads, 50))?;
+    // One core stays free, as whoever gives new work needs one.
+    let miners = NonZeroUsize::new(threads.get() - 1).unwrap_or(NonZeroUsize::MIN);
+    switches(miners)
+}
+
+/// A line for each method and number of threads.
+fn rates(measured: &Measurement) -> Result<(), Box<dyn Error>> {
+    let mut out = io::stdout().lock();
+    writeln!(out, "{:>14} threads    MH/s  cycles  × digest  × midstate", "method")?;
+    for rate in &measured.rates {
+        let beside = |method| {
+            let other = measured.rate(method, rate.threads).unwrap_or(f64::NAN);
+            rate.hashes_per_second / other
+        };
+        let each = rate.hashes_per_second / rate.threads.get() as f64;
+        let cycles = measured.clock.map_or(f64::NAN, |clock| clock as f64 / each);
+        let (method, threads) = (rate.method.to_string(), rate.threads);
+        let (digest, midstate) =
+            (beside(Method::DigestTwice), beside(Method::Kernel(Kernel::Compression)));
+        let rate = rate.hashes_per_second / 1e6;
+        writeln!(
+            out,
+            "{method:>14} {threads:>7} {rate:>7.2} {cycles:>7.1} {digest:>9.2} {midstate:>11.2}"
+        )?;
+    }
+    Ok(())
+}
+
+/// From giving new work to the end of its first batch, and the hashes spent on the old meanwhile.
+fn switches(threads: NonZeroUsize) -> Result<(), Box<dyn Error>> {
+    const SWITCHES: u64 = 2_000;
+    let (sender, events) = channel();
+    let miner = Miner::start(threads, move |event| {
+        let _ = sender.send((event, Instant::now()));
+    })?;
+    let (mut times, mut most_stale) = (Vec::new(), 0);
+    for id in 0..SWITCHES {
+        miner.work_on(work(2 * id, [0; 32]));
+        // Sooner or later in a batch.
+        thread::sleep(Duration::from_micros(1_000 + 37 * (id % 29)));
+        let (given, before) = (Instant::now(), miner.hashes());
+        miner.work_on(work(2 * id + 1, [0xff; 32]).within(0..=0, 0..=0));
+        let begun = loop {
+            let (event, at) = events.recv()?;
+            if event == (Event::Exhausted { work: 2 * id + 1 }) {
+                break at;
+            }
+        };
+        times.push(begun.duration_since(given));
+        // Until every thread has given up the old work.
+        while miner.busy() > 0 {
+            thread::yield_now();
+        }
+        most_stale = most_stale.max(miner.hashes() - before - 1);
+    }
+    times.sort();
+    let at = |hundredths: usize| times[times.len() * hundredths / 100];
+    let (kernel, batch) = (miner.kernel(), miner.kernel().batch());
+    let (median, slow, stale) = (at(50), at(99), most_stale / u64::from(batch));
+    let mut out = io::stdout().lock();
+    writeln!(out, "new work ({kernel}, {threads} threads): p50 {median:?}, p99 {slow:?}")?;
+    writeln!(out, "at most {stale} batches of {batch} end on the old work after the new is given")?;
+    Ok(())
+}
+
+/// With a target that begins so and is not zero.
+fn work(id: u64, mut target: [u8; 32]) -> Work {
+    target[31] = 1;
+    let header = Header {
+        version: Header::VERSION,
+        previous: block::Hash::ZERO,
+        merkle_root: merkle::Root::ZERO,
+        time: Timestamp::new(0),
+        bits: Bits::new(0),
+        nonce: 0,
+    };
+    Work::new(id, header, Target::from_be_bytes(target).expect("its last byte is 1"))
+}

@@ -1,0 +1,39 @@
+//! What a scan finds when its nonces are hashed in groups.
+
+use std::ops::RangeInclusive;
+
+/// The candidates of a scan in groups of `LANES`. The last group may reach beyond the last nonce.
+pub(super) struct Found<'a, const LANES: u32> {
+    nonces: RangeInclusive<u32>,
+    candidates: &'a mut Vec<u32>,
+}
+
+impl<const LANES: u32> Found<'_, LANES> {
+    pub(super) fn new(nonces: RangeInclusive<u32>, candidates: &mut Vec<u32>) -> Found<'_, LANES> {
+        Found { nonces, candidates }
+    }
+
+    /// The first nonce of group 0; the others follow, nonce 0 after the last one.
+    pub(super) fn first(&self) -> u32 {
+        *self.nonces.start()
+    }
+
+    /// How many groups there are.
+    pub(super) fn groups(&self) -> i64 {
+        let nonces = i64::from(*self.nonces.end()) + 1 - i64::from(self.first());
+        (nonces + i64::from(LANES) - 1) / i64::from(LANES)
+    }
+
+    /// Adds the nonces of a group whose lanes have their bit set, but for those outside the scan.
+    #[cold]
+    pub(super) fn push(&mut self, group: i64, lanes: u32) {
+        for lane in (0..LANES).filter(|lane| lanes >> lane & 1 == 1) {
+            let nonce = i64::from(self.first()) + group * i64::from(LANES) + i64::from(lane);
+            if let Ok(nonce) = u32::try_from(nonce)
+                && self.nonces.contains(&nonce)
+            {
+                self.candidates.push(nonce);
+            }
+        }
+    }
+}

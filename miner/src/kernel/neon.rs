@@ -1,0 +1,111 @@
+//! Four nonces side by side with the SHA-256 instructions of ARMv8, each of which makes four
+//! rounds, or four words of the schedule. Checked, but never measured.
+
+#![allow(unsafe_code, reason = "instructions that not every CPU has")]
+
+use super::found::Found;
+use super::sha256::{DIGEST_BITS, HEADER_BITS, INITIAL, K, PADDING};
+use super::unroll::unroll;
+use crate::work::Stem;
+use std::arch::aarch64::*;
+use std::arch::is_aarch64_feature_detected;
+use std::ops::RangeInclusive;
+
+/// Four words, the first one in lane 0.
+type Words = uint32x4_t;
+
+pub(super) fn is_available() -> bool {
+    is_aarch64_feature_detected!("neon") && is_aarch64_feature_detected!("sha2")
+}
+
+pub(super) fn scan(stem: &Stem, nonces: RangeInclusive<u32>, candidates: &mut Vec<u32>) {
+    assert!(is_available(), "the CPU has instructions for SHA-256");
+    // SAFETY: the CPU has what the function is compiled for.
+    unsafe { scan_groups(stem, Found::new(nonces, candidates)) }
+}
+
+#[target_feature(enable = "neon,sha2")]
+fn scan_groups(stem: &Stem, mut found: Found<'_, 4>) {
+    let mut nonce = found.first();
+    for group in 0..found.groups() {
+        let mut hashes = [0, 1, 2, 3].map(|side| Hash::first(stem, nonce.wrapping_add(side)));
+        unroll!(16, STEP => {
+            for hash in &mut hashes {
+                hash.four_rounds(STEP);
+            }
+        });
+        let mut hashes = hashes.map(|hash| hash.second(stem));
+        unroll!(16, STEP => {
+            for hash in &mut hashes {
+                hash.four_rounds(STEP);
+            }
+        });
+        let mut hits = 0;
+        for (side, hash) in hashes.iter().enumerate() {
+            let last = INITIAL[7].wrapping_add(vgetq_lane_u32::<3>(hash.efgh));
+            hits |= u32::from(last.swap_bytes() <= stem.limit()) << side;
+        }
+        if hits != 0 {
+            found.push(group, hits);
+        }
+        nonce = nonce.wrapping_add(4);
+    }
+}
+
+/// A hash between two steps of four rounds.
+#[derive(Clone, Copy)]
+struct Hash {
+    abcd: Words,
+    efgh: Words,
+    /// The last sixteen words of the schedule, each four in their place modulo 4.
+    words: [Words; 4],
+}
+
+impl Hash {
+    #[inline]
+    #[target_feature(enable = "neon,sha2")]
+    fn new([a, b, c, d, e, f, g, h]: [u32; 8], words: [Words; 4]) -> Hash {
+        Hash { abcd: four([a, b, c, d]), efgh: four([e, f, g, h]), words }
+    }
+
+    /// The first hash, before the rounds of its second block.
+    #[inline]
+    #[target_feature(enable = "neon,sha2")]
+    fn first(stem: &Stem, nonce: u32) -> Hash {
+        let [w0, w1, w2] = stem.tail();
+        let block =
+            [[w0, w1, w2, nonce.swap_bytes()], [PADDING, 0, 0, 0], [0; 4], [0, 0, 0, HEADER_BITS]];
+        Hash::new(stem.midstate().words(), block.map(|words| four(words)))
+    }
+
+    /// The second hash, before its rounds, of a first hash after them.
+    #[inline]
+    #[target_feature(enable = "neon,sha2")]
+    fn second(&self, stem: &Stem) -> Hash {
+        let [a, b, c, d, e, f, g, h] = stem.midstate().words();
+        let abcd = vaddq_u32(self.abcd, four([a, b, c, d]));
+        let efgh = vaddq_u32(self.efgh, four([e, f, g, h]));
+        Hash::new(INITIAL, [abcd, efgh, four([PADDING, 0, 0, 0]), four([0, 0, 0, DIGEST_BITS])])
+    }
+
+    /// The rounds from `4 * step`. After the last step h is e after round 60.
+    #[inline]
+    #[target_feature(enable = "neon,sha2")]
+    fn four_rounds(&mut self, step: usize) {
+        let [w0, w1, w2, w3] = [0, 1, 2, 3].map(|four| self.words[(step + four) % 4]);
+        let words = if step < 4 { w0 } else { vsha256su1q_u32(vsha256su0q_u32(w0, w1), w2, w3) };
+        self.words[step % 4] = words;
+        let constants = four([0, 1, 2, 3].map(|i| K[4 * step + i]));
+        let sums = vaddq_u32(words, constants);
+        let (abcd, efgh) = (self.abcd, self.efgh);
+        self.abcd = vsha256hq_u32(abcd, efgh, sums);
+        self.efgh = vsha256h2q_u32(efgh, abcd, sums);
+    }
+}
+
+#[inline]
+#[target_feature(enable = "neon")]
+fn four(words: [u32; 4]) -> Words {
+    // SAFETY: the array has the 16 bytes that are loaded.
+    unsafe { vld1q_u32(words.as_ptr()) }
+}

@@ -1,0 +1,156 @@
+//! What kernels find, compared with the `sha2` crate.
+
+use super::*;
+use proptest::prelude::*;
+use sha2::{Digest, Sha256};
+
+/// The digest of the digest, by the `sha2` crate, most significant byte first.
+fn oracle(header: &Header) -> [u8; 32] {
+    let mut digest: [u8; 32] = Sha256::digest(Sha256::digest(header.encode())).into();
+    digest.reverse();
+    digest
+}
+
+fn scan(kernel: Kernel, work: &Work, roll: u16, nonces: RangeInclusive<u32>) -> Vec<u32> {
+    let mut found = Vec::new();
+    kernel.scan(&work.stem(roll), nonces, &mut found);
+    found
+}
+
+// Heights 0 and 1 of Bitcoin's main network and height 0 of its third test network.
+#[test]
+fn finds_the_nonces_of_bitcoins_first_headers() {
+    for (previous, merkle_root, time, nonce) in [
+        (
+            "0000000000000000000000000000000000000000000000000000000000000000",
+            "4a5e1e4baab89f3a32518a88c31bc87f618f76673e2cc77ab2127b7afdeda33b",
+            1_231_006_505,
+            2_083_236_893,
+        ),
+        (
+            "000000000019d6689c085ae165831e934ff763ae46a2a6c172b3f1b60a8ce26f",
+            "0e3e2357e806b6cdb1f70b54c3a3a17b6714ee1f0e68bebb44a74b1efd512098",
+            1_231_469_665,
+            2_573_394_689,
+        ),
+        (
+            "0000000000000000000000000000000000000000000000000000000000000000",
+            "4a5e1e4baab89f3a32518a88c31bc87f618f76673e2cc77ab2127b7afdeda33b",
+            1_296_688_602,
+            414_098_458,
+        ),
+    ] {
+        let bits = Bits::new(0x1d00_ffff);
+        let header = Header {
+            version: 1,
+            previous: previous.parse().unwrap(),
+            merkle_root: merkle_root.parse().unwrap(),
+            time: Timestamp::new(time),
+            bits,
+            nonce: 0,
+        };
+        let work = Work::new(0, header, bits.target().unwrap());
+        for kernel in Kernel::available() {
+            let found = scan(kernel, &work, 0, nonce - 3_000..=nonce + 5_000);
+            assert_eq!(found, [nonce], "{kernel}");
+        }
+    }
+}
+
+// Groups of nonces that are not full, one nonce alone, and all nonces at either end of their space.
+#[test]
+fn scans_from_the_first_to_the_last_nonce_and_not_around_them() {
+    let everything = trial_work([0xff; 32]);
+    for kernel in Kernel::available() {
+        for length in 1..=70 {
+            for first in [0, 1, 0x00ff_fff8, 0x7fff_ffff, u32::MAX - 80, u32::MAX - (length - 1)] {
+                let nonces = first..=first + (length - 1);
+                let expected: Vec<u32> = nonces.clone().collect();
+                assert_eq!(scan(kernel, &everything, 7, nonces), expected, "{kernel}");
+            }
+        }
+    }
+}
+
+#[test]
+#[expect(clippy::reversed_empty_ranges, reason = "an empty range is what is tested")]
+fn finds_nothing_among_no_nonces() {
+    let everything = trial_work([0xff; 32]);
+    for kernel in Kernel::available() {
+        for nonces in [1..=0, 17..=0, u32::MAX..=0, u32::MAX..=u32::MAX - 1] {
+            assert_eq!(scan(kernel, &everything, 0, nonces), [], "{kernel}");
+        }
+    }
+}
+
+#[test]
+fn adds_to_the_candidates_that_there_are() {
+    let everything = trial_work([0xff; 32]);
+    for kernel in Kernel::available() {
+        let mut found = vec![9];
+        kernel.scan(&everything.stem(0), 3..=4, &mut found);
+        assert_eq!(found, [9, 3, 4], "{kernel}");
+    }
+}
+
+#[test]
+fn every_kernel_has_another_name_that_leads_back_to_it() {
+    for kernel in Kernel::ALL {
+        let unknown = UnknownKernel { name: kernel.name().to_owned() };
+        let expected = if kernel.is_available() { Ok(kernel) } else { Err(unknown) };
+        assert_eq!(kernel.name().parse(), expected);
+    }
+    let error = "gpu".parse::<Kernel>().unwrap_err().to_string();
+    assert!(error.starts_with("no kernel `gpu` for this CPU; there are scalar, compression"));
+}
+
+// G07
+#[test]
+fn the_fastest_kernel_is_one_that_finds_what_it_should() {
+    assert!(Kernel::available().all(Kernel::is_sound));
+    assert!(Kernel::fastest().is_sound());
+    let time = |kernel| match kernel {
+        Kernel::Avx512 => Duration::from_micros(1),
+        Kernel::Scalar => Duration::from_micros(3),
+        _ => Duration::from_micros(2),
+    };
+    let all = [Kernel::Scalar, Kernel::Avx2, Kernel::Avx512];
+    assert_eq!(fastest_of(all.into_iter(), |_| true, time), Kernel::Avx512);
+    let without = |wrong| move |kernel| kernel != wrong;
+    assert_eq!(fastest_of(all.into_iter(), without(Kernel::Avx512), time), Kernel::Avx2);
+    assert_eq!(fastest_of(all.into_iter(), |_| false, time), Kernel::Scalar);
+}
+
+/// Anywhere, or near either end.
+fn first_nonce() -> impl Strategy<Value = u32> {
+    prop_oneof![any::<u32>(), 0..2_000_u32, u32::MAX - 2_000..=u32::MAX]
+}
+
+proptest! {
+    // A million headers.
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+    // G07
+    #[test]
+    fn every_kernel_finds_what_sha2_finds(
+        bytes: [u8; Header::BYTES],
+        first in first_nonce(),
+        more in 0..=1_000_u32,
+        leading: u32,
+        roll: u16,
+    ) {
+        let header = Header::decode(&bytes).unwrap();
+        let mut target = [0xff; 32];
+        target[..4].copy_from_slice(&leading.to_be_bytes());
+        let target = Target::from_be_bytes(target).unwrap();
+        let work = Work::new(0, header, target);
+        let nonces = first..=first.saturating_add(more);
+        let expected: Vec<u32> = nonces
+            .clone()
+            .filter(|&nonce| oracle(&work.header(roll, nonce)) <= target.to_be_bytes())
+            .collect();
+        for kernel in Kernel::available() {
+            prop_assert_eq!(&scan(kernel, &work, roll, nonces.clone()), &expected, "{}", kernel);
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! `chain bench`: what this machine can do.
+
+use super::show::Table;
+use crate::daemon::processors;
+use anyhow::Result;
+use miner::Kernel;
+use miner::measure::{Measurement, Method, Rate};
+use serde::Serialize;
+use std::io::{self, Write};
+use std::num::NonZeroUsize;
+
+/// What to measure
+#[derive(Debug, clap::Subcommand)]
+pub enum Bench {
+    Hash(HashArgs),
+}
+
+/// Measure how fast this processor mines, with each kernel it has the instructions for
+///
+/// Each line is also told as a multiple of what the `sha2` library does in the same run: the digest
+/// of the digest of the whole header, and the same with the state after the header's first block
+/// kept. The best of many short slices counts.
+#[derive(Debug, clap::Args)]
+pub struct HashArgs {
+    /// Threads, besides one alone
+    ///
+    /// Default: one for each processor.
+    #[arg(long, value_name = "N")]
+    threads: Option<NonZeroUsize>,
+    /// How often each is measured, for a hundredth of a second
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    rounds: u32,
+}
+
+/// Runs the command.
+pub fn run(bench: &Bench, json: bool) -> Result<()> {
+    let Bench::Hash(args) = bench;
+    let threads = args.threads.unwrap_or_else(processors);
+    let shown = Shown::new(&Measurement::take(threads, args.rounds));
+    if json {
+        writeln!(io::stdout(), "{}", serde_json::to_string(&shown)?)?;
+        return Ok(());
+    }
+    shown.table().print("nothing to measure")?;
+    let mut out = io::stdout().lock();
+    if let Some(clock) = shown.clock_hz {
+        writeln!(out, "clock: {:.2} GHz", clock as f64 / 1e9)?;
+    }
+    writeln!(out, "mining takes {}, by a trial", shown.fastest)?;
+    Ok(())
+}
+
+#[derive(Serialize)]
+struct Shown {
+    /// Cycles a second, where they can be told.
+    clock_hz: Option<u64>,
+    /// The kernel that mining takes unless told otherwise.
+    fastest: &'static str,
+    rates: Vec<ShownRate>,
+}
+
+#[derive(Serialize)]
+struct ShownRate {
+    /// A kernel, or `digest-twice`.
+    kernel: String,
+    threads: usize,
+    hashes_per_second: f64,
+    /// Of one thread.
+    cycles_per_nonce: Option<f64>,
+    /// Multiples of what `sha2` does with as many threads in the same run.
+    of_digest_twice: Option<f64>,
+    of_midstate: Option<f64>,
+    /// Multiple of what one thread does.
+    of_one_thread: Option<f64>,
+}
+
+impl Shown {
+    fn new(measured: &Measurement) -> Shown {
+        let rates = measured.rates.iter().map(|rate| ShownRate::new(rate, measured)).collect();
+        Shown { clock_hz: measured.clock, fastest: Kernel::fastest().name(), rates }
+    }
+
+    fn table(&self) -> Table<7> {
+        let headings =
+            ["kernel", "threads", "MH/s", "cycles", "× digest", "× midstate", "× one thread"];
+        self.rates.iter().fold(Table::new(headings), |table, rate| {
+            let or_none = |value: Option<f64>, decimals: usize| {
+                value.map_or_else(|| "-".to_owned(), |value| format!("{value:.decimals$}"))
+            };
+            table.row([
+                rate.kernel.clone(),
+                rate.threads.to_string(),
+                format!("{:.2}", rate.hashes_per_second / 1e6),
+                or_none(rate.cycles_per_nonce, 1),
+                or_none(rate.of_digest_twice, 2),
+                or_none(rate.of_midstate, 2),
+                or_none(rate.of_one_thread, 2),
+            ])
+        })
+    }
+}
+
+impl ShownRate {
+    fn new(rate: &Rate, measured: &Measurement) -> ShownRate {
+        let Rate { method, threads, hashes_per_second } = *rate;
+        let of = |method, threads| Some(hashes_per_second / measured.rate(method, threads)?);
+        let of_one_thread = hashes_per_second / threads.get() as f64;
+        ShownRate {
+            kernel: method.to_string(),
+            threads: threads.get(),
+            hashes_per_second,
+            cycles_per_nonce: measured.clock.map(|clock| clock as f64 / of_one_thread),
+            of_digest_twice: of(Method::DigestTwice, threads),
+            of_midstate: of(Method::Kernel(Kernel::Compression), threads),
+            of_one_thread: of(method, NonZeroUsize::MIN),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rates_are_multiples_of_others_of_the_same_run() {
+        let two = NonZeroUsize::new(2).unwrap();
+        let scalar = Method::Kernel(Kernel::Scalar);
+        let rate = |method, threads, hashes_per_second| Rate { method, threads, hashes_per_second };
+        let measured = Measurement {
+            clock: Some(4_000_000_000),
+            rates: vec![
+                rate(Method::DigestTwice, NonZeroUsize::MIN, 5e6),
+                rate(Method::DigestTwice, two, 8e6),
+                rate(scalar, NonZeroUsize::MIN, 10e6),
+                rate(scalar, two, 20e6),
+            ],
+        };
+        let shown = serde_json::to_value(Shown::new(&measured)).unwrap();
+        let expected = serde_json::json!({
+            "kernel": "scalar", "threads": 2, "hashes_per_second": 20e6, "cycles_per_nonce": 400.0,
+            "of_digest_twice": 2.5, "of_midstate": null, "of_one_thread": 2.0,
+        });
+        assert_eq!(shown["rates"][3], expected);
+        assert_eq!(shown["clock_hz"], 4_000_000_000_u64);
+    }
+}
