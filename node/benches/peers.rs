@@ -126,7 +126,7 @@ async fn fill_pool(nodes: &[Node]) {
         Transfer::sign(payment, from, params.genesis_hash())
     };
     let funding =
-        senders.iter().zip(0..).map(|(to, nonce)| pay(&key, nonce, to, 1_000_000_000_000));
+        senders.iter().zip(0..).map(|(to, nonce)| pay(&key, nonce, to, 10_000_000));
     nodes[0].submit(&funding.collect::<Vec<_>>()).await;
     spread(nodes).await;
     for sender in &senders {
