@@ -11,13 +11,15 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Most transfers on their way at once: a block that comes behind them waits some 50 ms. All peers
-/// have equal shares of it.
-pub(crate) const MAX_ON_THE_WAY: usize = 1_000;
+/// Most transfers on their way at once: a block that comes behind them waits some 150 ms. All peers
+/// have equal shares of it,
+pub(crate) const MAX_ON_THE_WAY: usize = 4_000;
+/// but never less than a node announces at once.
+const LEAST_SHARE: usize = 1_000;
 /// Transfers that are remembered after they came; more than fit into a block.
 const REMEMBERED: usize = 20_000;
 /// How long a transfer that did not stay in the mempool is not fetched again.
-const NOT_AGAIN: Duration = Duration::from_secs(600);
+const NOT_AGAIN: Duration = Duration::from_secs(60);
 
 /// How a transfer came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -125,7 +127,7 @@ impl Intake {
         if self.on_the_way.contains_key(&id) || step.chain.transfer(&id).is_some() {
             return Taken::Known;
         }
-        let share = (MAX_ON_THE_WAY / step.peers.len().max(1)).max(1);
+        let share = (MAX_ON_THE_WAY / step.peers.len().max(1)).max(LEAST_SHARE);
         let count = self.of_peer.entry(peer).or_default();
         if *count >= share || self.on_the_way.len() >= MAX_ON_THE_WAY {
             return Taken::Full;
