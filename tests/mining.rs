@@ -160,10 +160,34 @@ fn what_keeps_a_miner_from_starting_is_one_line() {
     let line = refusal(&["--miner", &miner, "--node", "http://127.0.0.1:1"], 1);
     assert!(line.lines().count() == 1 && line.contains("127.0.0.1:1"), "{line}");
 
-    for usage in [["--threads", "0"], ["--blocks", "0"], ["--blocks", "many"]] {
+    let usages = [["--threads", "0"], ["--blocks", "0"], ["--blocks", "many"], ["--kernel", "gpu"]];
+    for usage in usages {
         let line = refusal(&[&["--miner", &miner, "--data", data][..], &usage].concat(), 2);
         assert!(line.contains(usage[0]), "{line}");
     }
+}
+
+// G05: more threads than there are processors, and a kernel that every processor has.
+#[test]
+fn mines_with_the_threads_and_the_kernel_that_are_asked_for() {
+    let (_folder, data) = place();
+    let many = ["--threads", "9", "--kernel", "scalar", "--blocks", "3"];
+    let (hashes, _) = mine(&data, &[&["--miner", &text(somebody(1))], &many[..]].concat());
+    assert_eq!(hashes.len(), 3);
+}
+
+#[test]
+fn the_bench_tells_of_every_kernel_beside_what_sha2_does() {
+    let (code, stdout, stderr) =
+        run(&["bench", "hash", "--threads", "2", "--rounds", "1", "--json"]);
+    assert_eq!(code, Some(0), "{stderr}");
+    let told: Value = serde_json::from_str(&stdout).unwrap();
+    let rates = told["rates"].as_array().unwrap();
+    let of = |kernel: &str| rates.iter().filter(move |rate| rate["kernel"] == kernel).count();
+    for kernel in ["digest-twice", "scalar", "compression", told["fastest"].as_str().unwrap()] {
+        assert_eq!(of(kernel), 2, "{kernel} with one thread and with two");
+    }
+    assert!(rates.iter().all(|rate| rate["of_digest_twice"].as_f64().unwrap() > 0.0));
 }
 
 // T14

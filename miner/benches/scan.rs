@@ -56,8 +56,9 @@ fn switches(threads: NonZeroUsize) -> Result<(), Box<dyn Error>> {
         miner.work_on(work(2 * id, [0; 32]));
         // Sooner or later in a batch.
         thread::sleep(Duration::from_micros(1_000 + 37 * (id % 29)));
-        let (given, before) = (Instant::now(), miner.hashes());
+        let given = Instant::now();
         miner.work_on(work(2 * id + 1, [0xff; 32]).within(0..=0, 0..=0));
+        let before = miner.hashes();
         let begun = loop {
             let (event, at) = events.recv()?;
             if event == (Event::Exhausted { work: 2 * id + 1 }) {
@@ -69,7 +70,7 @@ fn switches(threads: NonZeroUsize) -> Result<(), Box<dyn Error>> {
         while miner.busy() > 0 {
             thread::yield_now();
         }
-        most_stale = most_stale.max(miner.hashes() - before - 1);
+        most_stale = most_stale.max(miner.hashes() - before);
     }
     times.sort();
     let at = |hundredths: usize| times[times.len() * hundredths / 100];
