@@ -87,7 +87,7 @@ fn a_peer_that_floods_with_transfers_takes_no_room_from_others() {
     assert_eq!(judgements(&flood), vec![Ignore; 50_000 - share]);
     for other in 1..4_u16 {
         let mut outputs = Vec::new();
-        for number in 0..300 {
+        for number in 0..1_200 {
             let number = 1_000_000 * u64::from(other) + number;
             outputs.extend(bench.announce_transfer(other, &transfer(number)));
         }
