@@ -125,8 +125,7 @@ async fn fill_pool(nodes: &[Node]) {
         let payment = Payment { nonce, recipient, amount, fee: 1_000, memo: Memo::default() };
         Transfer::sign(payment, from, params.genesis_hash())
     };
-    let funding =
-        senders.iter().zip(0..).map(|(to, nonce)| pay(&key, nonce, to, 1_000_000_000_000));
+    let funding = senders.iter().zip(0..).map(|(to, nonce)| pay(&key, nonce, to, 10_000_000));
     nodes[0].submit(&funding.collect::<Vec<_>>()).await;
     spread(nodes).await;
     for sender in &senders {

@@ -392,7 +392,7 @@ impl Engine {
         let mut tell_sync = |step: &mut Step<C>, event| sync.handle(now, event, chain, step.out);
         match input {
             Input::Up { peer, outbound, status } => {
-                exchange.up(peer, outbound);
+                exchange.up(peer);
                 tell_sync(&mut step, sync::Event::PeerUp { peer, outbound, status });
             }
             Input::Status { peer, status } => {

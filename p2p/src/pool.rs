@@ -23,7 +23,7 @@ const PERIOD: Duration = Duration::from_secs(60);
 
 /// The machine.
 pub(crate) struct Exchange {
-    /// Peers that were called and not asked yet.
+    /// Peers that were not asked yet.
     new_peers: BTreeSet<PeerId>,
     talk: Option<Talk>,
     /// Who was asked last: the others have their turn first.
@@ -74,10 +74,8 @@ impl Exchange {
     }
 
     /// A peer is there.
-    pub(crate) fn up(&mut self, peer: PeerId, outbound: bool) {
-        if outbound {
-            self.new_peers.insert(peer);
-        }
+    pub(crate) fn up(&mut self, peer: PeerId) {
+        self.new_peers.insert(peer);
     }
 
     /// A peer is gone. What was asked of it comes to its end by itself.

@@ -21,7 +21,7 @@ use tokio::time::MissedTickBehavior;
 /// Between two looks at the time.
 pub(crate) const TICK: Duration = Duration::from_millis(250);
 /// Events that may wait for the chain. The engine has fewer on the way, so none waits here for long.
-pub(crate) const EVENTS: usize = 1_024;
+pub(crate) const EVENTS: usize = 4_096;
 
 /// An input on its way to the engine; an announcement keeps its place in the queue with it.
 pub(crate) struct Queued {

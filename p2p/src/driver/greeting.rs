@@ -100,7 +100,7 @@ impl Driver {
         let (agent, height) = (peer.agent.clone(), status.height.get());
         self.say("connected", |more| {
             let address = address.unwrap_or_default();
-            tracing::info!(peer = %id, address, outbound, agent, height, more, "connected");
+            tracing::info!(peer = %id, %address, outbound, agent, height, more, "connected");
         });
         self.peers().identified(id, &listens, now);
         self.tell_engine(Input::Up { peer: id, outbound, status });

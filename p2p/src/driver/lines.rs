@@ -39,11 +39,11 @@ impl Lines {
 }
 
 impl Driver {
-    /// Writes a line if there were not too many of its cause; it is told how many were dropped.
-    pub(super) fn say(&mut self, cause: &'static str, write: impl FnOnce(u64)) {
+    /// Writes a line if there were not too many of its cause; it is told how many were dropped, if any.
+    pub(super) fn say(&mut self, cause: &'static str, write: impl FnOnce(Option<u64>)) {
         let now = self.now().elapsed;
         if let Some(dropped) = self.lines.take(cause, now) {
-            write(dropped);
+            write((dropped > 0).then_some(dropped));
         }
     }
 }

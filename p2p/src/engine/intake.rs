@@ -11,13 +11,15 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Most transfers on their way at once: a block that comes behind them waits some 50 ms. All peers
-/// have equal shares of it.
-pub(crate) const MAX_ON_THE_WAY: usize = 1_000;
+/// Most transfers on their way at once: a block that comes behind them waits some 150 ms. All peers
+/// have equal shares of it,
+pub(crate) const MAX_ON_THE_WAY: usize = 4_000;
+/// but never less than a node announces at once.
+const LEAST_SHARE: usize = 1_000;
 /// Transfers that are remembered after they came; more than fit into a block.
 const REMEMBERED: usize = 20_000;
 /// How long a transfer that did not stay in the mempool is not fetched again.
-const NOT_AGAIN: Duration = Duration::from_secs(600);
+const NOT_AGAIN: Duration = Duration::from_secs(60);
 
 /// How a transfer came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,8 +53,19 @@ pub(crate) enum Taken {
 #[derive(Clone, Copy, Debug)]
 struct Heard {
     at: Duration,
-    /// Whether the mempool is yet to tell that it took it.
-    is_news: bool,
+    /// What is to be done when the mempool tells that it took it.
+    once_pooled: OncePooled,
+}
+
+/// What is to be done about a transfer that entered the mempool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum OncePooled {
+    /// Nothing: whoever announced it has told everybody.
+    Nothing,
+    /// Tell others: it waited in a part of the network that was apart.
+    Tell,
+    /// Tell others once more: it has come back.
+    TellAgain,
 }
 
 /// Transfers on their way, and those that came lately.
@@ -114,7 +127,7 @@ impl Intake {
         if self.on_the_way.contains_key(&id) || step.chain.transfer(&id).is_some() {
             return Taken::Known;
         }
-        let share = (MAX_ON_THE_WAY / step.peers.len().max(1)).max(1);
+        let share = (MAX_ON_THE_WAY / step.peers.len().max(1)).max(LEAST_SHARE);
         let count = self.of_peer.entry(peer).or_default();
         if *count >= share || self.on_the_way.len() >= MAX_ON_THE_WAY {
             return Taken::Full;
@@ -122,7 +135,11 @@ impl Intake {
         *count += 1;
         let since = step.now.elapsed;
         self.on_the_way.insert(id, OnTheWay { peer, origin, since });
-        self.heard.insert(id, Heard { at: since, is_news: true });
+        let once_pooled = match origin {
+            Origin::Announced(_) => OncePooled::Nothing,
+            Origin::Fetched => OncePooled::Tell,
+        };
+        self.heard.insert(id, Heard { at: since, once_pooled });
         step.out.push(Output::ImportTransfer(Arc::clone(transfer)));
         Taken::Yes
     }
@@ -161,24 +178,22 @@ impl Intake {
 
     fn will_not_be_news(&mut self, id: &Id) {
         if let Some(heard) = self.heard.get_mut(id) {
-            heard.is_news = false;
+            heard.once_pooled = OncePooled::TellAgain;
         }
     }
 
     /// The mempool tells that it took a transfer. The round in which others should hear of it:
-    /// `None` if it came from them.
+    /// `None` if they have.
     pub(crate) fn round(&mut self, step: &Step<impl ChainView>, id: Id) -> Option<u32> {
-        let heard = Heard { at: step.now.elapsed, is_news: false };
-        match self.heard.get_mut(&id) {
-            None => {
-                self.heard.insert(id, heard);
-                Some(0)
-            }
-            Some(known) if known.is_news => {
-                known.is_news = false;
-                None
-            }
-            Some(_) => Some(step.chain.tip().height.get()),
+        let Some(known) = self.heard.get_mut(&id) else {
+            let at = step.now.elapsed;
+            self.heard.insert(id, Heard { at, once_pooled: OncePooled::TellAgain });
+            return Some(0);
+        };
+        match std::mem::replace(&mut known.once_pooled, OncePooled::TellAgain) {
+            OncePooled::Nothing => None,
+            OncePooled::Tell => Some(0),
+            OncePooled::TellAgain => Some(step.chain.tip().height.get()),
         }
     }
 

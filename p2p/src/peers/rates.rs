@@ -12,8 +12,9 @@ const SERVED_BYTES: f64 = 32.0 * 1024.0 * 1024.0;
 const SERVED_PER: Duration = Duration::from_secs(10);
 /// Addresses that a peer may tell at once, and a second.
 const ADDRESSES: (f64, f64) = (128.0, 0.1);
-/// Transfers that a peer may announce at once, and a second.
-const TRANSFERS: (f64, f64) = (2_000.0, 100.0);
+/// Transfers that a peer may announce at once, and a second: more than an honest node announces, and
+/// more than blocks can carry for long.
+const TRANSFERS: (f64, f64) = (20_000.0, 4_000.0);
 /// Blocks that a peer may announce at once, and a second.
 const BLOCKS: (f64, f64) = (10.0, 1.0);
 

@@ -119,11 +119,11 @@ fn asked(outputs: &[Output]) -> (u64, PeerId, Request) {
 }
 
 #[test]
-fn a_node_takes_what_it_lacks_from_a_peer_it_called() {
+fn a_node_takes_what_it_lacks_from_a_new_peer() {
     let mut bench = Bench::with_peers(2);
     bench.chain = pool_of(0..3_000);
     let other = pool_of(2_000..9_000);
-    bench.exchange.up(peer(1), true);
+    bench.exchange.up(peer(1));
     let outputs = bench.pass(1);
     let requests = bench.run(outputs, &other);
     assert_eq!(bench.chain.pool.len(), 9_000);
@@ -145,7 +145,7 @@ fn a_node_takes_what_it_lacks_from_a_peer_it_called() {
 fn nobody_is_asked_before_the_node_is_synced() {
     let mut bench = Bench::with_peers(1);
     bench.is_synced = false;
-    bench.exchange.up(peer(0), true);
+    bench.exchange.up(peer(0));
     assert!(bench.pass(100).is_empty());
     bench.is_synced = true;
     assert_eq!(asked(&bench.pass(1)).1, peer(0));

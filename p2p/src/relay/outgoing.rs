@@ -11,9 +11,9 @@ use std::time::Duration;
 /// Most transfers that wait; of more the oldest are left to the exchange of mempools.
 const MAX_WAITING: usize = 20_000;
 /// Most transfers announced at once: a peer's queue of messages holds 1,000.
-const BURST: u32 = 500;
+const BURST: u32 = 750;
 /// Transfers announced in a second, at most.
-const PER_SECOND: u32 = 1_000;
+const PER_SECOND: u32 = 3_000;
 
 /// The queue.
 pub(super) struct Outgoing {

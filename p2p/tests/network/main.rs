@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)] // clippy sees a test in what is marked `#[test]` only
 
 mod connections;
+mod floods;
 mod hostile;
 mod life;
 mod spreading;

@@ -1,6 +1,6 @@
 //! How blocks and transfers get to everybody.
 
-use crate::world::{Node, eventually, pay};
+use crate::world::{Node, Setting, eventually, pay, rich};
 use std::time::Instant;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -32,8 +32,11 @@ async fn a_late_node_syncs_two_hundred_blocks() {
     })
     .await;
     assert!(two.network.peers().await[0].bytes_sent < least);
-    let progress = *two.network.progress().borrow();
-    assert_eq!((progress.height.get(), progress.best_header.get()), (200, 200));
+    eventually("progress tells so", async || {
+        let progress = *two.network.progress().borrow();
+        (progress.height.get(), progress.best_header.get()) == (200, 200)
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -96,4 +99,35 @@ async fn a_block_crosses_a_link_in_well_under_a_second() {
     times.sort();
     // The median, on a machine that has other things to do.
     assert!(times[4].as_millis() < 1_000, "{times:?}");
+}
+
+// N33
+#[tokio::test(flavor = "multi_thread")]
+async fn the_transfers_of_the_chain_that_lost_wait_everywhere_again() {
+    let node = async |peers| {
+        Node::start_with(Setting { params: rich(&[1, 2]), peers, ..Setting::default() }).await
+    };
+    let (one, three) = (node(vec![]).await, node(vec![]).await);
+    let (two, four) = (node(vec![one.address()]).await, node(vec![three.address()]).await);
+    two.has_peers(1).await;
+    four.has_peers(1).await;
+    for (half, blocks, from) in [([&one, &two], 20, 1), ([&three, &four], 21, 2)] {
+        half[0].chain.generate(blocks, from).await;
+        for nonce in 0..10 {
+            half[0].chain.transfer(pay(from, 9, nonce, half[0].chain.reader.params()));
+            if nonce < 9 {
+                half[0].chain.generate(1, from).await;
+            }
+        }
+        half[1].follows(half[0]).await;
+    }
+    two.connect(&three).await.unwrap();
+    for node in [&one, &two] {
+        node.follows(&four).await;
+    }
+    // Of the lighter half all ten wait again, of the heavier one the last.
+    let waiting = |node: &Node| node.chain.reader.view().mempool().count();
+    for node in [&one, &two, &three, &four] {
+        eventually("all of them wait", async || waiting(node) == 11).await;
+    }
 }

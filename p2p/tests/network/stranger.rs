@@ -211,6 +211,16 @@ impl Stranger {
         .await
     }
 
+    /// Sends bytes as a request, and does not care for the reply.
+    pub(crate) fn begin(&mut self, node: &Node, bytes: Vec<u8>) {
+        self.swarm.behaviour_mut().exchange.send_request(&node.id(), bytes);
+    }
+
+    /// Says that it wants to hear of something.
+    pub(crate) fn subscribe(&mut self, topic: &str) {
+        self.swarm.behaviour_mut().gossip.subscribe(&IdentTopic::new(topic)).unwrap();
+    }
+
     /// Tells everybody any bytes.
     pub(crate) fn publish(&mut self, topic: Topic, bytes: Vec<u8>) {
         let topic = IdentTopic::new(topic.name(self.params.genesis_hash()));

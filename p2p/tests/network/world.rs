@@ -7,7 +7,7 @@ use chain::mempool::{self, Admission};
 use chain::signature::SecretKey;
 use chain::template::{Template, Wish};
 use chain::tx::{Memo, Payment, Tag, Transfer};
-use chain::{Params, Target};
+use chain::{Amount, Params, Target};
 use p2p::multiaddr::Protocol;
 use p2p::{Config, ConnectError, Event, Handle, Multiaddr, News, PeerId, SpawnError};
 use std::future::Future;
@@ -191,6 +191,15 @@ fn seal(header: &mut Header, target: Target) {
 /// The key of an account.
 pub(crate) fn key(account: u8) -> SecretKey {
     SecretKey::from_seed([account; 32])
+}
+
+/// The network `dev` with coins for some accounts.
+pub(crate) fn rich(accounts: &[u8]) -> Params {
+    let mut spec = Params::dev().spec().clone();
+    let coins = Amount::new(1_000_000_000_000).unwrap();
+    let allocation = |account: &u8| (key(*account).public_key().address(), coins);
+    spec.allocations = accounts.iter().map(allocation).collect();
+    Params::new(spec).unwrap()
 }
 
 /// A payment of one account to another.

@@ -304,10 +304,10 @@ fn blocks_are_counted_by_their_number_and_their_bytes() {
 fn announcements_above_the_limit_are_ignored() {
     let mut world = World::new(10);
     world.comes(1, "5.6.7.8:1").unwrap();
-    for (topic, burst, per_second) in [(Topic::Transfer, 2_000, 100), (Topic::Block, 10, 1)] {
+    for (topic, burst, per_second) in [(Topic::Transfer, 20_000, 4_000), (Topic::Block, 10, 1)] {
         let count = |world: &mut World| {
             let tell = |_: &usize| world.peers.allow_announcement(&node(1), topic, world.now);
-            (0..5_000).filter(tell).count()
+            (0..30_000).filter(tell).count()
         };
         assert_eq!(count(&mut world), burst);
         world.wait(1.0);

@@ -1,4 +1,5 @@
 use super::*;
+use crate::engine::intake::Taken;
 use crate::toy_chain::transfer;
 use Judgement::{Accept, Ignore, Reject};
 
@@ -53,6 +54,20 @@ fn transfers_of_this_nodes_users_are_announced_and_those_of_others_are_not() {
     bench.judge_transfer(&heard.id(), TransferVerdict::Added);
     bench.chain.pool.clear();
     assert_eq!(taken(&bench.announce_transfer(0, &own)), 1, "it is gone and may come back");
+}
+
+// N33: they waited in a part of the network that was apart, and nobody else here has them.
+#[test]
+fn transfers_out_of_another_mempool_are_announced_in_the_first_round() {
+    let mut bench = Bench::with_peers(2);
+    let fetched = transfer(1);
+    bench.step(|_, step, intake, _| {
+        assert_eq!(intake.fetched(step, peer(0), &fetched), Taken::Yes);
+    });
+    bench.judge_transfer(&fetched.id(), TransferVerdict::Added);
+    assert_eq!(round(&bench.pool(&[Arc::clone(&fetched)])), [0]);
+    bench.chain.grow(7, 1);
+    assert_eq!(round(&bench.pool(&[fetched])), [7]);
 }
 
 #[test]
