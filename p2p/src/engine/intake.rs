@@ -15,7 +15,7 @@ use std::time::Duration;
 /// have equal shares of it,
 pub(crate) const MAX_ON_THE_WAY: usize = 4_000;
 /// but never less than a node announces at once.
-const LEAST_SHARE: usize = 1_000;
+pub(crate) const LEAST_SHARE: usize = 750;
 /// Transfers that are remembered after they came; more than fit into a block.
 const REMEMBERED: usize = 20_000;
 /// How long a transfer that did not stay in the mempool is not fetched again.

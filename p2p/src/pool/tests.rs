@@ -1,4 +1,5 @@
 use super::*;
+use crate::engine::intake::LEAST_SHARE;
 use crate::engine::step::Peers;
 use crate::engine::{Now, Output};
 use crate::message::Refusal;
@@ -170,13 +171,12 @@ fn an_exchange_stays_below_what_a_peer_may_ask_and_the_next_goes_on_after_it() {
 #[test]
 fn fetched_transfers_wait_for_their_turn() {
     let mut bench = Bench::with_peers(10);
-    let other = pool_of(0..500);
+    let other = pool_of(0..1_000);
     let (ids, ..) = asked(&bench.pass(1));
     let outputs = bench.reply(ids, Ok(Reply::PoolIds(other.pool_ids())));
     let (transfers, _, what) = asked(&outputs);
     let outputs = bench.reply(transfers, Ok(serve::answer(&other, &what)));
-    let share = 100;
-    assert_eq!(outputs.len(), share);
+    assert_eq!(outputs.len(), LEAST_SHARE);
     let Output::ImportTransfer(first) = &outputs[0] else { panic!("{outputs:?}") };
     let next = bench.judge(&first.id(), TransferVerdict::Added);
     assert!(matches!(next.as_slice(), [Output::ImportTransfer(_)]), "{next:?}");
