@@ -4,7 +4,7 @@ use super::peer::Silence;
 use super::requests::Asked;
 use super::{Driver, clocks};
 use crate::engine::{Conduct, Input, Now};
-use crate::message::{Protocol, Request, Status};
+use crate::message::{Request, Status};
 use crate::peers::Greeting;
 use crate::transport::HANDSHAKE;
 use libp2p::PeerId;
@@ -156,7 +156,6 @@ impl Driver {
         peer.next_addresses = Some(now.elapsed.saturating_add(AGAIN));
         if self.peers().wants_addresses() {
             let max = u8::try_from(crate::message::MAX_ADDRESSES).unwrap_or(u8::MAX);
-            debug_assert_eq!(Request::Addresses { max }.protocol(), Protocol::Addresses);
             self.send(id, Request::Addresses { max }, Asked::Addresses);
         }
     }

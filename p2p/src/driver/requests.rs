@@ -141,7 +141,7 @@ impl Driver {
             (_, Ok(Reply::Refused(_))) => {}
             (_, Ok(_)) => self.report(peer, Conduct::WrongReply),
             (asked, Err(failure)) => {
-                if let Some(conduct) = conduct(failure) {
+                if let Some(conduct) = failure.conduct() {
                     self.report(peer, conduct);
                 }
                 if matches!(asked, Asked::Hello) {
@@ -251,15 +251,5 @@ fn failure(error: &OutboundFailure) -> Failure {
             Failure::Malformed
         }
         OutboundFailure::Io(_) => Failure::Io,
-    }
-}
-
-/// What a failed request of the driver's own counts.
-fn conduct(failure: Failure) -> Option<Conduct> {
-    match failure {
-        Failure::Timeout => Some(Conduct::Timeout),
-        Failure::Malformed => Some(Conduct::Malformed),
-        Failure::Io | Failure::Unsupported => Some(Conduct::BrokenStream),
-        Failure::Disconnected => None,
     }
 }
