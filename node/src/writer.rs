@@ -25,7 +25,7 @@ const QUEUE: usize = 256;
 const BATCH_BLOCKS: usize = 64;
 const BATCH_TRANSACTIONS: usize = 8_000;
 /// News for peers that may wait for a slow reader, who is told that it missed some.
-const PEER_NEWS: usize = 1_024;
+const PEER_NEWS: usize = 65_536;
 /// How long rows stay in memory when nothing forces them out.
 const FLUSH_EVERY: Duration = Duration::from_secs(5);
 /// What our own coinbases say.

@@ -93,7 +93,7 @@ fn config(genesis: block::Hash) -> Config {
         .unsubscribe_backoff(Duration::from_secs(10))
         .idontwant_message_size_threshold(1_000)
         .idontwant_on_publish(false)
-        .connection_handler_queue_len(1_000)
+        .connection_handler_queue_len(5_000)
         .publish_queue_duration(Duration::from_secs(5))
         .forward_queue_duration(Duration::from_secs(2))
         .build()
@@ -111,6 +111,8 @@ fn scores(genesis: block::Hash) -> PeerScoreParams {
         app_specific_weight: 1.0,
         // The gate counts by address, and knows that a local network shares few.
         ip_colocation_factor_weight: 0.0,
+        // That this node sends more than a peer reads at once is no fault of the peer.
+        slow_peer_weight: 0.0,
         behaviour_penalty_weight: -10.0,
         behaviour_penalty_threshold: 6.0,
         behaviour_penalty_decay: minutes(10),

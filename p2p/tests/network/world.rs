@@ -60,7 +60,7 @@ impl Chain {
         };
         let (writer, reader) = ledger::open(folder, params, options, &mut |_| {}).unwrap();
         let (tasks, queue) = mpsc::channel();
-        let (news, _) = broadcast::channel(1_024);
+        let (news, _) = broadcast::channel(65_536);
         let desk = Desk { writer, news: news.clone(), made: 0 };
         let thread = std::thread::spawn(move || desk.run(&queue));
         Chain { reader, tasks, news, thread: Some(thread) }
