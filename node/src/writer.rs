@@ -67,7 +67,7 @@ pub type TransferVerdict = oneshot::Sender<Result<Admission, TransferError>>;
 enum Request {
     Block(Box<Block>, BlockVerdict),
     Transfer(Box<Transfer>, TransferVerdict),
-    Template(Address, oneshot::Sender<Result<Template, TemplateError<StoreError>>>),
+    Template(Address, [u8; 4], oneshot::Sender<Result<Template, TemplateError<StoreError>>>),
     Generate(u32, Address, oneshot::Sender<Result<Vec<block::Hash>, GenerateError>>),
     Flush,
     Stop,
@@ -118,7 +118,17 @@ impl Handle {
         &self,
         miner: Address,
     ) -> Result<Result<Template, TemplateError<StoreError>>, Stopped> {
-        self.ask(|reply| Request::Template(miner, reply)).await
+        self.marked_template(miner, [0; 4]).await
+    }
+
+    /// The same with a mark: the first bytes of the coinbase's extra nonce, by which whoever asked
+    /// knows the block again. All 0 for none.
+    pub async fn marked_template(
+        &self,
+        miner: Address,
+        mark: [u8; 4],
+    ) -> Result<Result<Template, TemplateError<StoreError>>, Stopped> {
+        self.ask(|reply| Request::Template(miner, mark, reply)).await
     }
 
     /// Mines so many blocks at once, on a network where that takes no work worth speaking of.
@@ -235,8 +245,8 @@ struct Desk {
     news: watch::Sender<News>,
     peer_news: broadcast::Sender<p2p::News>,
     told: Told,
-    /// Makes every template another search.
-    extra_nonce: u64,
+    /// Makes every template another search: the last bytes of the extra nonce.
+    extra_nonce: u32,
 }
 
 impl Desk {
@@ -252,8 +262,8 @@ impl Desk {
                     }
                     let _ = verdict.send(result);
                 }
-                Request::Template(miner, reply) => {
-                    let _ = reply.send(self.template(miner));
+                Request::Template(miner, mark, reply) => {
+                    let _ = reply.send(self.template(miner, mark));
                 }
                 Request::Generate(blocks, miner, reply) => {
                     let result = self.generate(blocks, miner);
@@ -341,12 +351,17 @@ impl Desk {
         self.news.send_modify(|news| *news = News { tip, number: news.number.wrapping_add(1) });
     }
 
-    fn template(&mut self, miner: Address) -> Result<Template, TemplateError<StoreError>> {
+    fn template(
+        &mut self,
+        miner: Address,
+        [a, b, c, d]: [u8; 4],
+    ) -> Result<Template, TemplateError<StoreError>> {
         self.extra_nonce = self.extra_nonce.wrapping_add(1);
+        let [e, f, g, h] = self.extra_nonce.to_be_bytes();
         self.writer.template(Wish {
             miner,
             now: now(),
-            extra_nonce: self.extra_nonce.to_le_bytes(),
+            extra_nonce: [a, b, c, d, e, f, g, h],
             tag: Tag::new(TAG.to_vec()).expect("the tag is short"),
         })
     }
@@ -355,7 +370,7 @@ impl Desk {
     fn generate(&mut self, blocks: u32, miner: Address) -> Result<Vec<block::Hash>, GenerateError> {
         let mut hashes = Vec::new();
         for _ in 0..blocks {
-            let Template { mut block, target, .. } = self.template(miner)?;
+            let Template { mut block, target, .. } = self.template(miner, [0; 4])?;
             seal(&mut block.header, target);
             let carries_transfers = block.transactions.len() > 1;
             hashes.push(block.hash());
