@@ -108,9 +108,8 @@ fn a_cancelled_job_searches_no_more() {
     let mut few = order.clone();
     few["blocks"] = json!(2);
     let job = taken(&node.order("POST", PATH, &few));
-    let expected = eventually("an expectation", || {
-        look(&node, &job)["progress"]["expected_seconds"].as_f64()
-    });
+    let expected =
+        eventually("an expectation", || look(&node, &job)["progress"]["expected_seconds"].as_f64());
     assert!(expected > 0.0);
 }
 
@@ -224,7 +223,10 @@ fn what_a_node_mines_all_the_time_yields_to_jobs_and_goes_on_as_the_same() {
     // Not told to mine, it does not, and says what became of it.
     let node = Node::start(&data, &[]);
     let ended = look(&node, &always);
-    assert_eq!((&ended["state"], &ended["error"]["code"]), (&json!("failed"), &json!("interrupted")));
+    assert_eq!(
+        (&ended["state"], &ended["error"]["code"]),
+        (&json!("failed"), &json!("interrupted"))
+    );
     assert_eq!(node.get("/v1/mining").json()["threads"], 0);
 }
 
@@ -236,7 +238,10 @@ fn jobs_are_started_shown_watched_and_cancelled_from_the_command_line() {
     let job = jobs(&node, &["start", "--miner", &miner, "--blocks", "3"]);
     let id = job["id"].as_str().unwrap();
     let ended = jobs(&node, &["watch", id]);
-    assert_eq!((&ended["state"], &ended["progress"]["blocks_done"]), (&json!("succeeded"), &json!(3)));
+    assert_eq!(
+        (&ended["state"], &ended["progress"]["blocks_done"]),
+        (&json!("succeeded"), &json!(3))
+    );
     let later = ["start", "--miner", &miner, "--until-height", "9", "--delay", "1000"];
     let later = jobs(&node, &later);
     let id = later["id"].as_str().unwrap();
@@ -251,7 +256,8 @@ fn jobs_are_started_shown_watched_and_cancelled_from_the_command_line() {
     let (code, _, stderr) = run(&[&["jobs", "watch", id][..], &place].concat());
     assert_eq!(code, Some(1));
     assert!(stderr.contains("cancelled"), "{stderr}");
-    let (code, _, stderr) = run(&[&["jobs", "start", "--miner", &miner, "--threads", "0"][..], &place].concat());
+    let (code, _, stderr) =
+        run(&[&["jobs", "start", "--miner", &miner, "--threads", "0"][..], &place].concat());
     assert_eq!(code, Some(1));
     assert!(stderr.contains("threads must be 1 to") && stderr.lines().count() == 1, "{stderr}");
     let wrong = ["jobs", "start", "--blocks", "1", "--until-height", "2"];

@@ -391,3 +391,6 @@ impl<S: Source> Search<S> {
         }));
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,11 +4,11 @@ use super::job::{Failure, FailureKind, Goal, Id, Job, Until};
 use super::machine::{Action, Input, Machine, Now};
 use super::{CreateError, Overview, Request, Status, encoded};
 use crate::mining::{self, End, Found, Local, Outlook, Progress};
-use crate::writer;
+use crate::writer::{self, News};
 use chain::accounts::AccountView;
 use chain::ledger::{Reader, View};
 use chain::store::{Journal, JournalError, StoreError};
-use chain::{Address, Height};
+use chain::{Address, Height, block};
 use miner::Kernel;
 use std::collections::HashMap;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -19,6 +19,8 @@ use tokio::time::MissedTickBehavior;
 const TICK: Duration = Duration::from_millis(200);
 /// How often hashes, and blocks that the chain would tell of as well, are written down.
 const WRITE_EVERY: Duration = Duration::from_secs(10);
+/// How long the end of a job may wait for the last block that its threads have just found.
+const RETIRING: Duration = Duration::from_secs(1);
 /// Blocks that a job has found and nobody has looked at yet.
 const FOUND: usize = 4;
 
@@ -91,6 +93,7 @@ impl Desk {
     /// Until it is to stop, or the disk fails.
     pub(super) async fn run(mut self, mut stop: watch::Receiver<bool>) -> Result<(), JournalError> {
         let mut news = self.writer.news();
+        let mut tip = block::Hash::ZERO;
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut written = Instant::now();
@@ -101,9 +104,12 @@ impl Desk {
                 () = told_to_stop(&mut stop) => break,
                 Some(request) = self.requests.recv() => self.answer(request).await?,
                 Some((id, report)) = self.reports.recv() => self.hear(id, report),
-                changed = news.changed() => match changed {
-                    Ok(()) => self.look_at_chain(),
-                    Err(_) => break,
+                other = other_tip(&mut news, tip) => match other {
+                    Some(other) => {
+                        tip = other;
+                        self.look_at_chain();
+                    }
+                    None => break,
                 },
                 _ = tick.tick() => {
                     self.step(Input::Time);
@@ -233,7 +239,7 @@ impl Desk {
     fn look_at_chain(&mut self) {
         let view = self.reader.view();
         let is_met = |job: &&Job| match job.order.goal {
-            Goal::Until(until) if job.place.is_some() => {
+            Goal::Until(until) if job.place.is_some() && !self.shifts.contains_key(&job.id) => {
                 is_met(&view, until, job.order.miner).unwrap_or(false)
             }
             _ => false,
@@ -257,34 +263,53 @@ impl Desk {
 
     /// Does what the machine says: ends what is to end, writes down, then begins and tells.
     async fn settle(&mut self) -> Result<(), JournalError> {
-        let actions = self.machine.actions();
-        let mut begun = Vec::new();
-        for action in &actions {
-            match *action {
-                Action::End(id) => drop(self.shifts.get_mut(&id).map(|shift| shift.crew.take())),
-                Action::Threads(id, threads) => match self.shifts.get(&id) {
-                    Some(Shift { crew: Some(crew), .. }) => drop(crew.send_replace(threads)),
-                    Some(_) => {}
-                    None => begun.push((id, threads)),
-                },
-                Action::Tell(_) => {}
+        loop {
+            let actions = self.machine.actions();
+            if actions.is_empty() {
+                return Ok(());
+            }
+            let mut begun = Vec::new();
+            for action in &actions {
+                match *action {
+                    Action::End(id) => self.retire(id).await,
+                    Action::Threads(id, threads) => match self.shifts.get(&id) {
+                        Some(Shift { crew: Some(crew), .. }) => drop(crew.send_replace(threads)),
+                        Some(_) => {}
+                        None => begun.push((id, threads)),
+                    },
+                    Action::Tell(_) => {}
+                }
+            }
+            if self.machine.is_urgent() {
+                self.write().await?;
+            }
+            for (id, threads) in begun {
+                self.begin(id, threads);
+            }
+            for action in actions {
+                if let Action::Tell(id) = action
+                    && let Some((job, ..)) = self.machine.job(id)
+                {
+                    // Perhaps nobody listens.
+                    let _ = self.updates.send(job.clone());
+                }
             }
         }
-        if self.machine.is_urgent() {
-            self.write().await?;
-        }
-        for (id, threads) in begun {
-            self.begin(id, threads);
-        }
-        for action in actions {
-            if let Action::Tell(id) = action
-                && let Some((job, ..)) = self.machine.job(id)
-            {
-                // Perhaps nobody listens.
-                let _ = self.updates.send(job.clone());
+    }
+
+    /// Ends a job's mining. Its threads rest at once; a block that they have just found is counted
+    /// before anybody sees the job at its end.
+    async fn retire(&mut self, id: Id) {
+        let Some(shift) = self.shifts.get_mut(&id) else { return };
+        shift.crew = None;
+        let deadline = tokio::time::Instant::now() + RETIRING;
+        while self.shifts.contains_key(&id) {
+            match tokio::time::timeout_at(deadline, self.reports.recv()).await {
+                Ok(Some((id, report))) => self.hear(id, report),
+                // It counts when it comes.
+                Ok(None) | Err(_) => return,
             }
         }
-        Ok(())
     }
 
     /// Writes down what has changed; false if there is no room for it.
@@ -374,6 +399,11 @@ impl Desk {
 /// Ends when it is time to stop, or nobody is left to say so.
 async fn told_to_stop(stop: &mut watch::Receiver<bool>) {
     let _ = stop.wait_for(|stop| *stop).await;
+}
+
+/// Waits for a tip other than this; `None` if there will be none.
+async fn other_tip(news: &mut watch::Receiver<News>, tip: block::Hash) -> Option<block::Hash> {
+    news.wait_for(|news| news.tip != tip).await.ok().map(|news| news.tip)
 }
 
 impl Overview {

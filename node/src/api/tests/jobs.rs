@@ -89,9 +89,15 @@ async fn a_job_is_cancelled_once_and_for_all() {
         world.delete(&path_too)
     );
     assert_eq!(answer.json()["state"], "cancelled");
-    assert_eq!((&told.json()["state"], &told_too.json()["state"]), (&json!("cancelled"), &json!("cancelled")));
+    assert_eq!(
+        (&told.json()["state"], &told_too.json()["state"]),
+        (&json!("cancelled"), &json!("cancelled"))
+    );
     let again = world.delete(&path).await.json();
-    assert_eq!((&again["state"], &again["finished_at"]), (&json!("cancelled"), &answer.json()["finished_at"]));
+    assert_eq!(
+        (&again["state"], &again["finished_at"]),
+        (&json!("cancelled"), &answer.json()["finished_at"])
+    );
     assert_eq!(again["progress"]["threads"], 0);
     tokio::time::timeout(Duration::from_secs(60), async {
         while world.get("/v1/mining").await.json()["threads"] != 0 {
@@ -179,7 +185,10 @@ async fn the_same_request_with_the_same_key_is_one_job() {
     let order = json!({"miner": text(address(9)), "blocks": 2, "not_before": LATER});
     let first = world.with_key("order-1", &order).await;
     let again = world.with_key("order-1", &order).await;
-    assert_eq!((again.status.as_u16(), again.json()["id"].clone()), (202, first.json()["id"].clone()));
+    assert_eq!(
+        (again.status.as_u16(), again.json()["id"].clone()),
+        (202, first.json()["id"].clone())
+    );
     assert_eq!(again.header(header::LOCATION), first.header(header::LOCATION));
     let other = json!({"miner": text(address(9)), "blocks": 3, "not_before": LATER});
     world.with_key("order-1", &other).await.problem(422, "idempotency-key-used");
