@@ -157,10 +157,10 @@ pub enum Request {
         /// Where its transactions stand.
         positions: Vec<u32>,
     },
-    /// Ids of transfers that wait for a block, in ascending order, after an id.
+    /// Ids of transfers that wait for a block, in the order in which they came to the node asked.
     PoolIds {
-        /// All zero for the first page.
-        after: Id,
+        /// The place in that order from which on: 0, or what an earlier reply says comes next.
+        from: u64,
     },
     /// Transfers of the mempool, at most `MAX_POOL`.
     PoolTransfers {
@@ -203,8 +203,13 @@ pub enum Reply {
     Blocks(Vec<Option<RawBlock>>),
     /// The transactions asked for, in that order.
     BlockTransactions(Vec<Transaction>),
-    /// Ids, ascending; fewer than `MAX_POOL` are the last.
-    PoolIds(Vec<Id>),
+    /// Ids of the mempool in the order of arrival.
+    PoolIds {
+        /// Fewer than `MAX_POOL` are the last.
+        ids: Vec<Id>,
+        /// The place after them.
+        next: u64,
+    },
     /// Those of the transfers asked for that are there.
     PoolTransfers(Vec<Transfer>),
     /// Other nodes.

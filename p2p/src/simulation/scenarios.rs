@@ -7,7 +7,6 @@ use crate::toy_chain::transfer;
 use crate::view::ChainView;
 use chain::Params;
 use chain::block::Height;
-use std::sync::Arc;
 use std::time::Duration;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -128,7 +127,7 @@ fn full_block_along_a_line(is_warm: bool) -> (usize, u64) {
     let transfers: Vec<_> = (0..13_790).map(transfer).collect();
     let warm = if is_warm { 8 } else { 1 };
     for node in &mut world.nodes[..warm] {
-        node.chain.pool = transfers.iter().map(|one| (one.id(), Arc::clone(one))).collect();
+        node.chain.pool = transfers.iter().collect();
     }
     let before = world.block_bytes;
     world.mine_up_to(0, usize::MAX);

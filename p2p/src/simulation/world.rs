@@ -271,7 +271,7 @@ impl World {
     fn candidate(&mut self, node: usize, transfers: usize) -> Arc<Block> {
         self.salt += 1;
         let chain = &self.nodes[node].chain;
-        let transfers: Vec<_> = chain.pool.values().take(transfers).cloned().collect();
+        let transfers: Vec<_> = chain.pool.transfers().take(transfers).cloned().collect();
         chain.mine(&transfers, node::clock(self.now), self.salt)
     }
 
@@ -289,7 +289,7 @@ impl World {
             one.memo = Memo::new(vec![b'm'; 256]).unwrap();
             let id = one.id();
             assert!(self.transfers.insert(id));
-            self.nodes[node].chain.pool.insert(id, Arc::new(one));
+            self.nodes[node].chain.pool.insert(&Arc::new(one));
             ids.push(id);
         }
         self.input(node, Input::Pooled(ids));
@@ -382,7 +382,7 @@ impl World {
 }
 
 fn has(node: &Node, id: &Id) -> bool {
-    node.chain.pool.contains_key(id) || node.chain.is_confirmed(id)
+    node.chain.pool.contains(id) || node.chain.is_confirmed(id)
 }
 
 /// What tells inputs apart in the trace.

@@ -4,7 +4,6 @@ use super::*;
 use crate::message::{Protocol, Request};
 use crate::{Ban, Subject};
 use chain::block;
-use chain::tx;
 use proptest::prelude::*;
 
 const ALL: [Conduct; 12] = [
@@ -236,7 +235,7 @@ fn requests() -> [Request; 6] {
         Request::Headers { locator: vec![hash], stop: hash, max: 10 },
         Request::Blocks { hashes: vec![hash] },
         Request::BlockTransactions { block: hash, positions: vec![1] },
-        Request::PoolIds { after: tx::Id::ZERO },
+        Request::PoolIds { from: 0 },
         Request::Addresses { max: 64 },
     ]
 }

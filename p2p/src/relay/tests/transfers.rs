@@ -1,6 +1,6 @@
 use super::*;
 use crate::engine::intake::Taken;
-use crate::toy_chain::transfer;
+use crate::toy_chain::{Pool, transfer};
 use Judgement::{Accept, Ignore, Reject};
 
 fn round(outputs: &[Output]) -> Vec<u32> {
@@ -17,6 +17,7 @@ fn a_transfer_is_forwarded_only_if_the_mempool_took_it() {
     for (verdict, judgement, blamed) in [
         (TransferVerdict::Added, Accept, false),
         (TransferVerdict::Known, Ignore, false),
+        (TransferVerdict::TooFar, Ignore, false),
         (TransferVerdict::Refused, Ignore, false),
         (TransferVerdict::Failed, Ignore, false),
         (TransferVerdict::Invalid, Reject, true),
@@ -52,7 +53,7 @@ fn transfers_of_this_nodes_users_are_announced_and_those_of_others_are_not() {
     bench.announce_transfer(0, &heard);
     assert!(round(&bench.pool(&[Arc::clone(&heard)])).is_empty());
     bench.judge_transfer(&heard.id(), TransferVerdict::Added);
-    bench.chain.pool.clear();
+    bench.chain.pool = Pool::default();
     assert_eq!(taken(&bench.announce_transfer(0, &own)), 1, "it is gone and may come back");
 }
 
