@@ -102,7 +102,7 @@ impl Protocol {
             Protocol::Headers => row("headers/1", 4 << 10, 256 << 10, 15, 8, 20, 10),
             Protocol::Blocks => row("blocks/1", 4 << 10, 4 << 20, 30, 16, 16_384, 10),
             Protocol::BlockTransactions => row("blocktxn/1", 64 << 10, 2 << 20, 8, 16, 20, 10),
-            Protocol::Pool => row("mempool/1", 128 << 10, 2 << 20, 10, 4, 20, 60),
+            Protocol::Pool => row("mempool/1", 128 << 10, 2 << 20, 10, 4, 60, 60),
             Protocol::Addresses => row("addr/1", 64, 32 << 10, 10, 2, 2, 60),
         }
     }

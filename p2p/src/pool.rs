@@ -15,23 +15,29 @@ use std::time::Duration;
 
 /// Most transfers asked for at once: 1 MiB at their longest.
 const BATCH: usize = 2_000;
-/// Most pages of ids in one exchange: each is followed by two requests for transfers, so that they
-/// stay below what a peer may ask in a minute. The next exchange goes on where this one stopped.
-const MAX_PAGES: u32 = 6;
+/// Requests that a page of ids leads to: itself, and those for its transfers. Without room for so many
+/// within what a peer may ask, an exchange stops; the next goes on from there.
+const REQUESTS_PER_PAGE: u32 = 3;
 /// From one exchange to the next one with whoever was not asked for the longest time. Peers that are
 /// known to have more have theirs in between.
 const PERIOD: Duration = Duration::from_secs(5);
-/// How long a peer is left in peace that did not answer, or not well.
+/// How long an exchange goes on: then others have their turn.
+const LONGEST: Duration = Duration::from_secs(20);
+/// The least time from one exchange to the next one with the same peer.
+const PAUSE: Duration = Duration::from_secs(1);
+/// The same where it did not answer, or not well.
 const AFTER_FAILURE: Duration = Duration::from_secs(20);
-/// From when somebody was asked for all that it has to when the next one is: what was refused, or
-/// had to leave, may fit by then.
-const START_OVER: Duration = Duration::from_secs(60);
+/// From when somebody was asked for all that it has to when the next one is, for each page of it: what
+/// was refused, or had to leave, may fit by then. At most 13 kB a second.
+const START_OVER: Duration = Duration::from_secs(10);
 
 /// The machine.
 pub(crate) struct Exchange {
     contacts: BTreeMap<PeerId, Contact>,
     talk: Option<Talk>,
+    /// When it is anybody's turn again,
     next_at: Duration,
+    /// and when somebody is asked for all.
     start_over_at: Duration,
     next_request: u64,
 }
@@ -41,8 +47,12 @@ pub(crate) struct Exchange {
 struct Contact {
     /// The place, in the peer's order, up to which all is dealt with.
     place: u64,
-    /// Until then it is not asked: by then it has forgotten the last exchange's requests.
+    /// Until then it is not asked.
     not_before: Duration,
+    /// When no request counts any more with the peer.
+    forgotten_at: Duration,
+    /// When it was last asked for all that it has.
+    started_over_at: Duration,
     /// It is new, or has transfers that were not taken when it announced them.
     is_awaited: bool,
     /// The last exchange stopped before the end.
@@ -52,8 +62,8 @@ struct Contact {
 /// An exchange with one peer.
 struct Talk {
     peer: PeerId,
+    since: Duration,
     request: Option<u64>,
-    requests: u32,
     pages: u32,
     /// The place after the last page.
     place: u64,
@@ -71,11 +81,11 @@ struct Talk {
 }
 
 impl Talk {
-    fn new(peer: PeerId, place: u64) -> Talk {
+    fn new(peer: PeerId, place: u64, since: Duration) -> Talk {
         Talk {
             peer,
+            since,
             request: None,
-            requests: 0,
             pages: 0,
             place,
             has_ended: false,
@@ -95,7 +105,7 @@ impl Exchange {
             contacts: BTreeMap::new(),
             talk: None,
             next_at: Duration::ZERO,
-            start_over_at: START_OVER,
+            start_over_at: Duration::ZERO,
             next_request: 0,
         }
     }
@@ -178,28 +188,41 @@ impl Exchange {
 
     /// Begins an exchange, if it is time for one.
     fn begin(&mut self, now: Duration) {
-        let Some(peer) = self.next(now) else { return };
+        let is_anybodys = now >= self.next_at;
+        let mut starts_over = is_anybodys && now >= self.start_over_at;
+        let mut next = self.least_of(now, |contact| {
+            (starts_over && !contact.is_unfinished).then_some(contact.started_over_at)
+        });
+        if next.is_none() {
+            starts_over = false;
+            next = self.least_of(now, |contact| {
+                let has_turn = is_anybodys || contact.is_awaited || contact.is_unfinished;
+                has_turn.then_some(contact.not_before)
+            });
+        }
+        let Some(peer) = next else { return };
         let Some(contact) = self.contacts.get_mut(&peer) else { return };
-        if now >= self.start_over_at && !contact.is_unfinished {
+        if starts_over {
             self.start_over_at = now.saturating_add(START_OVER);
+            contact.started_over_at = now;
             contact.place = 0;
         }
-        contact.is_awaited = false;
-        if now >= self.next_at {
+        if is_anybodys {
             self.next_at = now.saturating_add(PERIOD);
         }
-        self.talk = Some(Talk::new(peer, contact.place));
+        contact.is_awaited = false;
+        self.talk = Some(Talk::new(peer, contact.place, now));
     }
 
-    /// Whose turn it is.
-    fn next(&self, now: Duration) -> Option<PeerId> {
-        let is_anybodys = now >= self.next_at;
-        let has_turn = |contact: &Contact| {
-            let has_more = contact.is_awaited || contact.is_unfinished;
-            contact.not_before <= now && (is_anybodys || has_more)
-        };
-        let ready = self.contacts.iter().filter(|(_, contact)| has_turn(contact));
-        ready.min_by_key(|(_, contact)| contact.not_before).map(|(peer, _)| *peer)
+    /// Of the peers that may be asked, and have a rank, the one with the least.
+    fn least_of(
+        &self,
+        now: Duration,
+        rank: impl Fn(&Contact) -> Option<Duration>,
+    ) -> Option<PeerId> {
+        let ready = self.contacts.iter().filter(|(_, contact)| contact.may_be_asked(now));
+        let ranked = ready.filter_map(|(peer, contact)| Some((rank(contact)?, *peer)));
+        ranked.min().map(|(_, peer)| peer)
     }
 
     fn go_on(&mut self, step: &mut Step<impl ChainView>, intake: &mut Intake) {
@@ -208,38 +231,61 @@ impl Exchange {
         if !talk.here.is_empty() || talk.request.is_some() {
             return;
         }
+        let now = step.now.elapsed;
+        // Whoever is gone is asked once more, which ends it.
+        let mut gone = Contact::default();
+        let contact = self.contacts.get_mut(&talk.peer).unwrap_or(&mut gone);
         let batch = talk.batch(step, intake);
         let what = if !batch.is_empty() {
             Request::PoolTransfers { ids: batch }
         } else {
-            if let Some(contact) = self.contacts.get_mut(&talk.peer) {
-                contact.place = talk.place;
-                contact.is_unfinished = !talk.has_ended;
-            }
-            if !talk.has_ended && talk.pages < MAX_PAGES {
+            contact.place = talk.place;
+            contact.is_unfinished = !talk.has_ended;
+            let is_short = now.saturating_sub(talk.since) < LONGEST;
+            if !talk.has_ended && is_short && contact.has_room(now) {
                 talk.pages += 1;
+                if talk.pages > 1 {
+                    self.start_over_at = self.start_over_at.saturating_add(START_OVER);
+                }
                 Request::PoolIds { from: talk.place }
             } else if talk.unjudged.is_empty() && !talk.retry(step, intake) {
-                return self.end(step, Duration::ZERO);
+                return self.end(step, PAUSE);
             } else {
                 return;
             }
         };
+        contact.count_request(now);
         self.next_request += 1;
         talk.request = Some(self.next_request);
-        talk.requests += 1;
         step.ask(RequestId::Pool(self.next_request), talk.peer, what);
     }
 
-    /// Ends the exchange. Its peer is not asked before a time has passed, and before it has forgotten
-    /// the requests.
+    /// Ends the exchange. Its peer is not asked before a time has passed.
     fn end(&mut self, step: &Step<impl ChainView>, pause: Duration) {
         let Some(talk) = self.talk.take() else { return };
         if let Some(contact) = self.contacts.get_mut(&talk.peer) {
-            let limits = Protocol::Pool.limits();
-            let pause = pause.max(limits.per * talk.requests / limits.requests);
             contact.not_before = step.now.elapsed.saturating_add(pause);
         }
+    }
+}
+
+impl Contact {
+    fn may_be_asked(&self, now: Duration) -> bool {
+        self.not_before <= now && self.has_room(now)
+    }
+
+    /// Whether a page, and what it leads to, is within what a peer may ask.
+    fn has_room(&self, now: Duration) -> bool {
+        let limits = Protocol::Pool.limits();
+        let each = limits.per / limits.requests;
+        let counts = self.forgotten_at.saturating_sub(now);
+        counts.saturating_add(each * REQUESTS_PER_PAGE) <= limits.per
+    }
+
+    fn count_request(&mut self, now: Duration) {
+        let limits = Protocol::Pool.limits();
+        let each = limits.per / limits.requests;
+        self.forgotten_at = self.forgotten_at.max(now).saturating_add(each);
     }
 }
 

@@ -223,9 +223,8 @@ impl ToyChain {
         for entered in branch.into_iter().rev() {
             self.best.push(entered);
             for (_, transfer) in self.blocks[&entered].block.transfers() {
-                let id = transfer.id();
-                self.confirmed.insert(id);
-                self.pool.remove(&id);
+                self.confirmed.insert(transfer.id());
+                self.pool.confirm(transfer);
             }
         }
     }

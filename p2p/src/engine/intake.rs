@@ -18,9 +18,8 @@ pub(crate) const MAX_ON_THE_WAY: usize = 4_000;
 pub(crate) const LEAST_SHARE: usize = 750;
 /// Transfers that are remembered after they came; more than fit into a block.
 const REMEMBERED: usize = 20_000;
-/// How long a transfer that did not stay in the mempool is not fetched again: less than it takes
-/// until somebody is asked for all that it has.
-const NOT_AGAIN: Duration = Duration::from_secs(50);
+/// How long a transfer that did not stay in the mempool is not fetched again.
+const NOT_AGAIN: Duration = Duration::from_secs(20);
 
 /// How a transfer came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

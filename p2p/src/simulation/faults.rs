@@ -55,6 +55,8 @@ impl World {
                 self.pay_if_up(node, 45);
                 self.mine_if_up(node);
             }
+            // More than may be ahead of one that is lost.
+            80..83 if self.nodes[node].is_up => self.pay_in_a_row(node, 150),
             80..87 => {
                 let down = self.rng.random_range(1..20);
                 self.restart(node, Duration::from_secs(down));

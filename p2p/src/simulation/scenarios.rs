@@ -173,3 +173,20 @@ fn an_invalid_block_is_held_against_nobody_who_forwarded_it() {
     let tip = world.nodes[1].chain.tip();
     assert!(world.nodes[2..].iter().all(|node| node.chain.tip() == tip), "{}", world.summary());
 }
+
+// 14 senders as fast as they can, through nodes that lose one announcement in twenty.
+#[test]
+fn bursts_of_consecutive_transfers_reach_everybody_soon_though_announcements_are_lost() {
+    let mut world = network(44, 6, World::link_in_a_line);
+    world.faults = Faults { loss: 5, ..Faults::NONE };
+    for sender in 0..14 {
+        world.pay_in_a_row(sender % 6, 985);
+    }
+    let mut seconds = 0;
+    while !world.all_spread() {
+        assert!(seconds < 60, "{}", world.summary());
+        world.run_for(SECOND);
+        seconds += 1;
+    }
+    world.assert_no_blame();
+}

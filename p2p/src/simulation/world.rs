@@ -7,7 +7,7 @@ use crate::engine::{
     AnnouncementId, BlockVerdict, Conduct, Failure, Input, Output, RequestId, TransferVerdict,
 };
 use crate::message::{Announcement, Reply, Request, Status};
-use crate::toy_chain::{ToyChain, transfer};
+use crate::toy_chain::{ToyChain, transfer, transfer_of};
 use crate::view::ChainView;
 use chain::Params;
 use chain::block::{self, Block};
@@ -293,6 +293,19 @@ impl World {
             ids.push(id);
         }
         self.input(node, Input::Pooled(ids));
+    }
+
+    /// A user of a node submits so many transfers that follow each other.
+    pub(super) fn pay_in_a_row(&mut self, node: usize, count: u64) {
+        /// No sender of `pay` has such a number.
+        const SENDERS: u64 = 1 << 32;
+        let sender = SENDERS + self.transfers.len() as u64;
+        let row: Vec<_> = (0..count).map(|nonce| transfer_of(sender, nonce)).collect();
+        for transfer in &row {
+            self.transfers.insert(transfer.id());
+            self.nodes[node].chain.pool.insert(transfer);
+        }
+        self.input(node, Input::Pooled(row.iter().map(|transfer| transfer.id()).collect()));
     }
 
     /// Stops a node and starts it again later.

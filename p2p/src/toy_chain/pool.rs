@@ -15,7 +15,7 @@ const MAX_AHEAD: u64 = 64;
 pub(crate) struct Pool {
     transfers: BTreeMap<Id, (u64, Arc<Transfer>)>,
     arrived: BTreeMap<u64, Id>,
-    /// Nonces by sender.
+    /// By sender, nonces of transfers that wait or are in the chain.
     nonces: BTreeMap<PublicKey, BTreeSet<u64>>,
     next: u64,
 }
@@ -58,8 +58,7 @@ impl Pool {
         self.next += 1;
     }
 
-    /// What the real one does with a transfer of a sender whose first nonce is 0, none of whose
-    /// transfers is in the chain.
+    /// What the real one does with a transfer of a sender whose first nonce is 0.
     pub(crate) fn take(&mut self, transfer: &Arc<Transfer>) -> TransferVerdict {
         if self.contains(&transfer.id()) {
             return TransferVerdict::Known;
@@ -79,6 +78,12 @@ impl Pool {
         if let Some(nonces) = self.nonces.get_mut(&transfer.sender) {
             nonces.remove(&transfer.nonce);
         }
+    }
+
+    /// A transfer is in the chain now, whether or not it waited here.
+    pub(crate) fn confirm(&mut self, transfer: &Transfer) {
+        self.remove(&transfer.id());
+        self.nonces.entry(transfer.sender).or_default().insert(transfer.nonce);
     }
 }
 

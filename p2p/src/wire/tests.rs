@@ -265,7 +265,7 @@ fn a_count_of_two_to_the_32_is_refused_before_anything_is_allocated() {
     reply(Protocol::Blocks, &[0]);
     reply(Protocol::Blocks, &[0, 1, 0, 0, 0, 1]);
     reply(Protocol::BlockTransactions, &[0]);
-    reply(Protocol::Pool, &[0, 0]);
+    reply(Protocol::Pool, &[0; 10]);
     reply(Protocol::Pool, &[0, 1]);
     reply(Protocol::Addresses, &[0]);
     reply(Protocol::Addresses, &[0, 1, 0, 0, 0]);
