@@ -23,10 +23,12 @@ const REQUESTS_PER_PAGE: u32 = 3;
 const PERIOD: Duration = Duration::from_secs(5);
 /// How long an exchange goes on: then others have their turn.
 const LONGEST: Duration = Duration::from_secs(20);
+/// Most transfers that are kept until those come that they follow.
+const MAX_EARLY: usize = 8_000;
 /// The least time from one exchange to the next one with the same peer.
 const PAUSE: Duration = Duration::from_secs(1);
 /// The same where it did not answer, or not well.
-const AFTER_FAILURE: Duration = Duration::from_secs(20);
+const AFTER_FAILURE: Duration = Duration::from_secs(10);
 /// From when somebody was asked for all that it has to when the next one is, for each page of it: what
 /// was refused, or had to leave, may fit by then. At most 13 kB a second.
 const START_OVER: Duration = Duration::from_secs(10);
@@ -75,9 +77,11 @@ struct Talk {
     here: VecDeque<Arc<Transfer>>,
     /// What is with the mempool.
     unjudged: BTreeSet<Id>,
-    /// What came before those that it follows: it is handed over once more at the end.
+    /// What came before those that it follows, announced or fetched: it is handed over once more at
+    /// the end.
     early: Vec<Arc<Transfer>>,
-    has_retried: bool,
+    /// How many those may be.
+    most_early: usize,
 }
 
 impl Talk {
@@ -94,7 +98,7 @@ impl Talk {
             here: VecDeque::new(),
             unjudged: BTreeSet::new(),
             early: Vec::new(),
-            has_retried: false,
+            most_early: MAX_EARLY,
         }
     }
 }
@@ -161,12 +165,13 @@ impl Exchange {
         verdict: TransferVerdict,
         intake: &mut Intake,
     ) {
-        if let Some(talk) = &mut self.talk
-            && talk.unjudged.remove(&came.transfer.id())
-        {
+        if let Some(talk) = &mut self.talk {
+            let is_its = talk.unjudged.remove(&came.transfer.id());
             match verdict {
-                TransferVerdict::Invalid => return self.end(step, AFTER_FAILURE),
-                TransferVerdict::TooFar => talk.early.push(Arc::clone(&came.transfer)),
+                TransferVerdict::Invalid if is_its => return self.end(step, AFTER_FAILURE),
+                TransferVerdict::TooFar if talk.early.len() < MAX_EARLY => {
+                    talk.early.push(Arc::clone(&came.transfer));
+                }
                 _ => {}
             }
         }
@@ -339,12 +344,14 @@ impl Talk {
     }
 
     /// Hands over once more what came too early: a replaced transfer is in its peer's order behind
-    /// those that follow it. Whether there was any.
+    /// those that follow it, and announcements go on meanwhile. Whether there is anything to wait for.
+    /// Each time there have to be half as many, so that no transfer is judged without end.
     fn retry(&mut self, step: &mut Step<impl ChainView>, intake: &mut Intake) -> bool {
         let mut early = std::mem::take(&mut self.early);
-        if std::mem::replace(&mut self.has_retried, true) || early.is_empty() {
+        if early.len() > self.most_early {
             return false;
         }
+        self.most_early = early.len() / 2;
         early.sort_by_key(|transfer| transfer.nonce);
         self.here = early.into();
         self.feed(step, intake);

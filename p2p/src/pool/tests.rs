@@ -205,7 +205,7 @@ fn all_peers_have_their_turns_one_after_the_other() {
     let all = BTreeSet::from([0, 1, 2].map(peer));
     let has_all = |turns: &[PeerId]| turns.iter().copied().collect::<BTreeSet<_>>() == all;
     assert!(asked.windows(6).all(has_all), "{asked:?}");
-    assert!(for_all.windows(3).skip(2).all(has_all), "{for_all:?}");
+    assert!(for_all.windows(3).skip(5).all(has_all), "{for_all:?}");
     assert!((28..=32).contains(&for_all.len()), "one every ten seconds: {}", for_all.len());
 }
 
@@ -347,7 +347,7 @@ fn what_is_too_far_ahead_for_good_is_fetched_now_and_then_only() {
 fn a_peer_that_announced_more_than_fits_is_asked_before_its_turn() {
     let mut bench = Bench::with_peers(9);
     let empty = ToyChain::dev();
-    for _ in 0..9 {
+    for _ in 0..30 {
         bench.exchange(5, &empty);
     }
     assert_eq!(bench.announce(7, &transfer_of(1, 65)).len(), 1);
@@ -420,7 +420,7 @@ fn a_refusal_or_a_lost_peer_ends_the_exchange_without_blame() {
         let mut bench = Bench::with_peers(1);
         let (request, ..) = asked(&bench.pass(1));
         assert!(bench.reply(request, result).is_empty());
-        assert!(bench.pass(19).is_empty());
+        assert!(bench.pass(9).is_empty());
         assert_eq!(asked(&bench.pass(1)).2, Request::PoolIds { from: 0 });
     }
 }
@@ -433,7 +433,7 @@ fn a_page_whose_transfers_did_not_come_is_asked_for_again() {
     let (request, ..) = asked(&bench.reply(request, Ok(serve::answer(&other, &what))));
     let outputs = bench.reply(request, Err(Failure::Timeout));
     assert!(matches!(outputs[0], Output::Report { conduct: Conduct::Timeout, .. }));
-    bench.exchange(20, &other);
+    bench.exchange(10, &other);
     assert_eq!(bench.chain.pool.len(), 10);
 }
 

@@ -63,7 +63,7 @@ fn two_halves_of_200_and_201_blocks_heal_within_ten_seconds_and_lose_no_transfer
 #[test]
 fn a_network_with_two_seconds_latency_and_thirty_percent_loss_converges() {
     let mut world = network(34, 6, World::link_at_random);
-    world.faults = Faults { latency: 1_900..=2_100, loss: 30, repeats: 5 };
+    world.faults = Faults { latency: 1_900..=2_100, loss: 30, repeats: 5, ..Faults::NONE };
     for _ in 0..20 {
         let node = world.pick(6);
         world.pay(node, 3);
@@ -178,7 +178,7 @@ fn an_invalid_block_is_held_against_nobody_who_forwarded_it() {
 #[test]
 fn bursts_of_consecutive_transfers_reach_everybody_soon_though_announcements_are_lost() {
     let mut world = network(44, 6, World::link_in_a_line);
-    world.faults = Faults { loss: 5, ..Faults::NONE };
+    world.faults = Faults { loss_of_gossip: 5, ..Faults::NONE };
     for sender in 0..14 {
         world.pay_in_a_row(sender % 6, 985);
     }
