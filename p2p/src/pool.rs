@@ -75,7 +75,7 @@ struct Talk {
     asked_for: BTreeSet<Id>,
     /// What came and is not with the mempool yet.
     here: VecDeque<Arc<Transfer>>,
-    /// What is with the mempool.
+    /// What is with the mempool, fetched or announced meanwhile.
     unjudged: BTreeSet<Id>,
     /// What came before those that it follows, announced or fetched: it is handed over once more at
     /// the end.
@@ -305,8 +305,22 @@ impl Talk {
     ) -> bool {
         self.place = next;
         self.has_ended = ids.len() < MAX_POOL;
-        self.lacking.extend(ids.iter().filter(|id| intake.wants(step, id)));
+        for id in ids {
+            if self.lacks(step, id, intake) {
+                self.lacking.push_back(*id);
+            }
+        }
         ids.len() <= MAX_POOL
+    }
+
+    /// Whether a transfer is worth asking for. One that was announced and is with the mempool is waited
+    /// for: it may have come before those that it follows.
+    fn lacks(&mut self, step: &Step<impl ChainView>, id: &Id, intake: &mut Intake) -> bool {
+        if intake.is_on_the_way(id) {
+            self.unjudged.insert(*id);
+            return false;
+        }
+        intake.wants(step, id)
     }
 
     /// Hands over as many as are allowed on their way.
@@ -314,7 +328,8 @@ impl Talk {
         while let Some(transfer) = self.here.pop_front() {
             match intake.fetched(step, self.peer, &transfer) {
                 Taken::Yes => drop(self.unjudged.insert(transfer.id())),
-                Taken::Known => {}
+                // It was announced meanwhile.
+                Taken::Known => drop(self.lacks(step, &transfer.id(), intake)),
                 Taken::Full => return self.here.push_front(transfer),
             }
         }
@@ -326,7 +341,7 @@ impl Talk {
         while batch.len() < BATCH
             && let Some(id) = self.lacking.pop_front()
         {
-            if intake.wants(step, &id) && self.asked_for.insert(id) {
+            if self.lacks(step, &id, intake) && self.asked_for.insert(id) {
                 batch.push(id);
             }
         }

@@ -164,6 +164,11 @@ impl Intake {
         Taken::Yes
     }
 
+    /// Whether the mempool is judging a transfer.
+    pub(crate) fn is_on_the_way(&self, id: &Id) -> bool {
+        self.on_the_way.contains_key(id)
+    }
+
     /// Whether a transfer that a peer has is worth asking for.
     pub(crate) fn wants(&mut self, step: &Step<impl ChainView>, id: &Id) -> bool {
         let is_too_early = |heard: &mut Heard| step.now.elapsed < heard.fetch_from;
@@ -204,15 +209,13 @@ impl Intake {
         }
     }
 
-    /// An announcement before this one was lost: the peer has what it announced, and it may be
-    /// fetched once, after those before it.
+    /// Something before this one was lost: it may be fetched again after that, and whoever announced
+    /// it has both.
     fn came_too_early(&mut self, step: &Step<impl ChainView>, id: &Id, came: &OnTheWay) {
-        self.will_be(id, OncePooled::TellAgain);
+        let heard = Heard { fetch_from: step.now.elapsed, once_pooled: OncePooled::TellAgain };
+        self.heard.insert(*id, heard);
         if came.origin != Origin::Fetched {
             self.behind.insert(came.peer);
-            if let Some(heard) = self.heard.get_mut(id) {
-                heard.fetch_from = step.now.elapsed;
-            }
         }
     }
 

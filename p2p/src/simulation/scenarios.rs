@@ -177,10 +177,10 @@ fn an_invalid_block_is_held_against_nobody_who_forwarded_it() {
 // 14 senders as fast as they can, through nodes that lose one announcement in twenty.
 #[test]
 fn bursts_of_consecutive_transfers_reach_everybody_soon_though_announcements_are_lost() {
-    let mut world = network(44, 6, World::link_in_a_line);
+    let mut world = network(44, 4, World::link_in_a_line);
     world.faults = Faults { loss_of_gossip: 5, ..Faults::NONE };
     for sender in 0..14 {
-        world.pay_in_a_row(sender % 6, 985);
+        world.pay_in_a_row(sender % 4, 985);
     }
     let mut seconds = 0;
     while !world.all_spread() {
