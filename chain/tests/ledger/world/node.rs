@@ -1,9 +1,10 @@
 //! A ledger under test: a folder of its own, and what is asked of it again and again.
 
 use chain::ledger::{
-    self, Accepted, Commit, Notice, OpenError, Options, Reader, SubmitError, Verified, VerifyError,
+    self, Accepted, Candidate, Commit, Notice, OpenError, Options, Reader, SubmitError, Verified, VerifyError,
     Writer,
 };
+use chain::rules::Stage;
 use chain::{Block, Params, Timestamp, block, mempool};
 use std::fs;
 use std::path::Path;
@@ -99,14 +100,33 @@ impl Node {
         &self.open.as_ref().expect("the ledger is open").1
     }
 
-    /// Hands a block in.
+    /// Hands a block in, and sees that checked ahead it would not have been judged otherwise.
     pub(crate) fn take(&mut self, block: &Block) -> Result<Accepted, SubmitError> {
         let now = self.now;
+        let ahead = self.check_ahead(std::slice::from_ref(block));
         let result = self.writer().block(block.clone(), now);
+        let expected = match &result {
+            Ok(Accepted::Connected | Accepted::SideBranch) => Some(Ok(())),
+            Err(SubmitError::Invalid(error)) => match error.stage() {
+                Stage::Belonging | Stage::Body => Some(Err(error)),
+                Stage::BodyOnParent => Some(Ok(())),
+                Stage::Header | Stage::HeaderAfterParent => None,
+            },
+            Ok(Accepted::Known) | Err(_) => None,
+        };
+        // A parent that the next commit will show is not there for whoever checks ahead.
+        let judgement = ahead[0].judgement();
+        assert!(judgement == expected || judgement.is_none(), "{judgement:?}: {result:?}");
         if matches!(result, Ok(Accepted::Connected | Accepted::SideBranch)) {
             self.taken.push(block.hash());
         }
         result
+    }
+
+    /// Checks blocks alone as the writer's helpers do while it is busy.
+    pub(crate) fn check_ahead(&mut self, blocks: &[Block]) -> Vec<Candidate> {
+        let now = self.now;
+        self.writer().checker().check(blocks.to_vec(), now)
     }
 
     pub(crate) fn commit(&mut self) -> Commit {
