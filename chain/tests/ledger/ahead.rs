@@ -29,7 +29,8 @@ fn judgements(candidates: &[Candidate]) -> Vec<Option<bool>> {
 fn chain_of(world: &mut World, mut parent: block::Hash, blocks: u8) -> Vec<Block> {
     let mut grow = |_| {
         let draft = world.draft(parent);
-        let draft = (0..4).fold(draft, |draft, n| draft.pay(&person(n), person(n + 20).address, 5, 1));
+        let draft =
+            (0..4).fold(draft, |draft, n| draft.pay(&person(n), person(n + 20).address, 5, 1));
         let block = draft.seal();
         parent = block.hash();
         block

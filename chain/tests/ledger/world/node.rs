@@ -1,8 +1,8 @@
 //! A ledger under test: a folder of its own, and what is asked of it again and again.
 
 use chain::ledger::{
-    self, Accepted, Candidate, Commit, Notice, OpenError, Options, Reader, SubmitError, Verified, VerifyError,
-    Writer,
+    self, Accepted, Candidate, Commit, Notice, OpenError, Options, Reader, SubmitError, Verified,
+    VerifyError, Writer,
 };
 use chain::rules::Stage;
 use chain::{Block, Params, Timestamp, block, mempool};
