@@ -154,3 +154,17 @@ async fn a_bad_block_among_those_checked_ahead_spoils_those_after_it_and_no_othe
     assert_eq!(results[101..], ["invalid-ancestor"; 49]);
     assert_eq!(world.reader.view().tip().hash, blocks[99].hash());
 }
+
+#[tokio::test]
+async fn two_nodes_that_mine_for_one_address_search_different_blocks() {
+    let worlds = [World::new(), World::new()];
+    let miner = Address::from_bytes([1; 20]);
+    let mut nonces = std::collections::HashSet::new();
+    for world in &worlds {
+        for _ in 0..2 {
+            let template = world.handle().template(miner).await.unwrap().unwrap();
+            nonces.insert(template.block.coinbase().unwrap().extra_nonce);
+        }
+    }
+    assert_eq!(nonces.len(), 4);
+}
