@@ -286,25 +286,31 @@ impl Desk {
     /// Takes a block in, and those that wait right behind it. While some are taken in, those behind
     /// them are checked alone.
     fn blocks(&mut self, checker: &mut Checker, first: WaitingBlock) -> anyhow::Result<()> {
-        let mut candidates = check(checker, self.waiting_blocks(Some(first)));
+        let (blocks, mut verdicts) = self.waiting_blocks(Some(first));
+        let mut candidates = checker.check(blocks, now());
         while !candidates.is_empty() {
-            let waiting = self.waiting_blocks(None);
+            let (waiting, next_verdicts) = self.waiting_blocks(None);
             if waiting.is_empty() {
-                return self.take_in(candidates);
+                return self.take_in(candidates, verdicts);
             }
             candidates = std::thread::scope(|scope| {
-                let ahead = scope.spawn(|| check(checker, waiting));
-                self.take_in(candidates)?;
+                let ahead = scope.spawn(|| checker.check_beside_writer(waiting, now()));
+                self.take_in(candidates, verdicts)?;
                 Ok::<_, anyhow::Error>(ahead.join().expect("checking does not panic"))
             })?;
+            verdicts = next_verdicts;
         }
         Ok(())
     }
 
     /// Takes blocks in, then answers all of them in order.
-    fn take_in(&mut self, candidates: Vec<(Candidate, BlockVerdict)>) -> anyhow::Result<()> {
+    fn take_in(
+        &mut self,
+        candidates: Vec<Candidate>,
+        verdicts: Vec<BlockVerdict>,
+    ) -> anyhow::Result<()> {
         let mut judged = Vec::with_capacity(candidates.len());
-        for (candidate, verdict) in candidates {
+        for (candidate, verdict) in candidates.into_iter().zip(verdicts) {
             let result = self.writer.block(candidate, now());
             if let Err(error) = fatal(result.as_ref().err().and_then(of_submit)) {
                 // Nothing before it is safe on disk, so nobody else is answered.
@@ -332,16 +338,17 @@ impl Desk {
 
     /// The blocks that come next in the queue, after one that may have been taken from it already:
     /// as many as may share a sync.
-    fn waiting_blocks(&mut self, first: Option<WaitingBlock>) -> Vec<WaitingBlock> {
-        let (mut blocks, mut transactions) = (Vec::new(), 0_usize);
+    fn waiting_blocks(&mut self, first: Option<WaitingBlock>) -> (Vec<Block>, Vec<BlockVerdict>) {
+        let (mut blocks, mut verdicts, mut transactions) = (Vec::new(), Vec::new(), 0_usize);
         let mut next = first.or_else(|| self.waiting_block());
         while let Some((block, verdict)) = next {
             transactions = transactions.saturating_add(block.transactions.len());
-            blocks.push((block, verdict));
+            blocks.push(*block);
+            verdicts.push(verdict);
             let is_full = blocks.len() >= BATCH_BLOCKS || transactions >= BATCH_TRANSACTIONS;
             next = if is_full { None } else { self.waiting_block() };
         }
-        blocks
+        (blocks, verdicts)
     }
 
     /// The next request, if it is there and a block.
@@ -407,13 +414,6 @@ impl Desk {
         self.commit()?;
         Ok(hashes)
     }
-}
-
-/// Checks blocks alone; their verdicts are still to come.
-fn check(checker: &mut Checker, waiting: Vec<WaitingBlock>) -> Vec<(Candidate, BlockVerdict)> {
-    let (blocks, verdicts): (Vec<Block>, Vec<_>) =
-        waiting.into_iter().map(|(block, verdict)| (*block, verdict)).unzip();
-    checker.check(blocks, now()).into_iter().zip(verdicts).collect()
 }
 
 /// Searches the nonce, and then the version bits that may roll.

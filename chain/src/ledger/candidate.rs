@@ -57,14 +57,28 @@ impl Checker {
     /// Checks blocks in the order in which the writer will take them in, up to the first that the
     /// writer knows, that has a bad header, or that follows neither a block of the chain nor the one
     /// right before it.
-    pub fn check(&mut self, mut blocks: Vec<Block>, now: Timestamp) -> Vec<Candidate> {
+    pub fn check(&mut self, blocks: Vec<Block>, now: Timestamp) -> Vec<Candidate> {
+        self.check_over(self.threads, blocks, now)
+    }
+
+    /// The same while the writer is at other blocks: leaves a processor to it, if there are more.
+    pub fn check_beside_writer(&mut self, blocks: Vec<Block>, now: Timestamp) -> Vec<Candidate> {
+        self.check_over(self.threads.saturating_sub(1), blocks, now)
+    }
+
+    fn check_over(
+        &mut self,
+        threads: usize,
+        mut blocks: Vec<Block>,
+        now: Timestamp,
+    ) -> Vec<Candidate> {
         let worthy = blocks.iter().take_while(|block| self.is_worthy(block, now)).count();
         let others = blocks.split_off(worthy);
         let heads: Vec<(Header, block::Hash)> =
             blocks.iter().map(|block| (block.header, block.hash())).collect();
         let reader = &self.reader;
         let is_known = |id: &_| reader.view().mempool().contains(id);
-        let judged = body::check_all(blocks, reader.params(), is_known, self.threads);
+        let judged = body::check_all(blocks, reader.params(), is_known, threads);
         if judged.iter().any(Result::is_err) {
             self.last = None;
         }

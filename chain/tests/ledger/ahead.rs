@@ -55,7 +55,8 @@ fn forged(world: &World, amount: u64) -> Transfer {
 fn a_chain_that_is_checked_ahead_becomes_the_best() {
     let mut world = World::new(easy());
     let mut node = Node::new(&easy());
-    let blocks = chain_of(&mut world, world.genesis(), 9);
+    let genesis = world.genesis();
+    let blocks = chain_of(&mut world, genesis, 9);
     let candidates = node.check_ahead(&blocks);
     assert_eq!(judgements(&candidates), [Some(true); 9]);
     assert_eq!(hand_in(&mut node, candidates), ["Connected"; 9]);
@@ -68,7 +69,8 @@ fn a_chain_that_is_checked_ahead_becomes_the_best() {
 fn blocks_follow_those_that_the_writer_has_not_come_to_yet() {
     let mut world = World::new(easy());
     let mut node = Node::new(&easy());
-    let blocks = chain_of(&mut world, world.genesis(), 6);
+    let genesis = world.genesis();
+    let blocks = chain_of(&mut world, genesis, 6);
     let (now, mut checker) = (node.now, node.writer().checker());
     let [first, second] =
         [&blocks[..3], &blocks[3..]].map(|some| checker.check(some.to_vec(), now));
@@ -87,7 +89,8 @@ fn blocks_follow_those_that_the_writer_has_not_come_to_yet() {
 fn a_bad_signature_among_many_is_that_of_its_block_and_transfer() {
     let mut world = World::new(easy());
     let mut node = Node::new(&easy());
-    let a1 = chain_of(&mut world, world.genesis(), 1).remove(0);
+    let genesis = world.genesis();
+    let a1 = chain_of(&mut world, genesis, 1).remove(0);
     let (wrong, other_wrong) = (forged(&world, 7), forged(&world, 8));
     let spoiled = |world: &mut World, first: &Transfer, second: &Transfer| {
         let draft = world.draft(a1.hash()).pay(&person(1), person(2).address, 1, 0);
@@ -141,7 +144,8 @@ fn every_block_of_several_with_bad_signatures_is_told_which() {
 fn a_block_that_does_not_fit_its_parent_spoils_those_after_it_only() {
     let mut world = World::new(easy());
     let mut node = Node::new(&easy());
-    let good = chain_of(&mut world, world.genesis(), 2);
+    let genesis = world.genesis();
+    let good = chain_of(&mut world, genesis, 2);
     let parent = good[1].hash();
     let bad = world.draft(parent).coinbase(|coinbase| coinbase.commitment = [7; 32]).seal();
     let after = chain_of(&mut world, bad.hash(), 2);
@@ -185,8 +189,10 @@ fn a_body_is_not_looked_at_before_its_header_is_right_and_its_parent_there() {
 fn what_was_not_checked_ahead_the_writer_checks_itself() {
     let mut world = World::new(easy());
     let mut node = Node::new(&easy());
-    let blocks = chain_of(&mut world, world.genesis(), 3);
-    let bad = world.draft(blocks[1].hash()).transfer(forged(&world, 3)).seal();
+    let genesis = world.genesis();
+    let blocks = chain_of(&mut world, genesis, 3);
+    let wrong = forged(&world, 3);
+    let bad = world.draft(blocks[1].hash()).transfer(wrong).seal();
     let [a1, a2, a3] = [0, 1, 2].map(|at: usize| blocks[at].clone());
     node.connect(&a1);
     let candidates = node.check_ahead(&[a1, a2, bad, a3.clone()]);
