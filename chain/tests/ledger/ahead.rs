@@ -103,7 +103,7 @@ fn a_bad_signature_among_many_is_that_of_its_block_and_transfer() {
     assert_eq!(judgements(&candidates), [Some(true), Some(false), Some(true), Some(true)]);
     let expected = RuleError::BadSignature { id: wrong.id() };
     assert_eq!(candidates[1].judgement(), Some(Err(&expected)));
-    let told = ["Connected", "bad-signature", "invalid-ancestor", "invalid-ancestor"];
+    let told = ["Connected", "bad-signature", "invalid-ancestor", "unknown-parent"];
     assert_eq!(hand_in(&mut node, candidates), told);
     assert!(node.reader().view().is_condemned(&a2.hash()));
 
@@ -154,7 +154,7 @@ fn a_block_that_does_not_fit_its_parent_spoils_those_after_it_only() {
     assert_eq!(judgements(&candidates), [Some(true); 5]);
     let told = hand_in(&mut node, candidates);
     let expected =
-        ["Connected", "Connected", "wrong-accounts", "invalid-ancestor", "invalid-ancestor"];
+        ["Connected", "Connected", "wrong-accounts", "invalid-ancestor", "unknown-parent"];
     assert_eq!(told, expected);
     node.agrees(&world, &good[1]);
 }
@@ -177,7 +177,7 @@ fn a_body_is_not_looked_at_before_its_header_is_right_and_its_parent_there() {
         let candidates = node.check_ahead(std::slice::from_ref(block));
         assert_eq!(judgements(&candidates), [None]);
     }
-    let condemned = world.draft(genesis).coinbase(|coinbase| coinbase.reward = 1).seal();
+    let condemned = world.draft(known.hash()).coinbase(|coinbase| coinbase.reward = 1).seal();
     node.refuse(&condemned);
     assert_eq!(judgements(&node.check_ahead(std::slice::from_ref(&condemned))), [None]);
     let child = world.draft(condemned.hash()).seal();

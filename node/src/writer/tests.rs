@@ -151,7 +151,8 @@ async fn a_bad_block_among_those_checked_ahead_spoils_those_after_it_and_no_othe
     let results = told(&world.hand_in_together(&blocks).await);
     assert_eq!(results[..100], ["Connected"; 100]);
     assert_eq!(results[100], "wrong-coinbase-height");
-    assert_eq!(results[101..], ["invalid-ancestor"; 49]);
+    assert_eq!(results[101], "invalid-ancestor");
+    assert_eq!(results[102..], ["unknown-parent"; 48]);
     assert_eq!(world.reader.view().tip().hash, blocks[99].hash());
 }
 
