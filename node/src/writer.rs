@@ -6,7 +6,9 @@ mod told;
 
 use anyhow::Context;
 use chain::block::{Block, Timestamp};
-use chain::ledger::{Accepted, Commit, Reader, SubmitError, TransferError, Writer};
+use chain::ledger::{
+    Accepted, Candidate, Checker, Commit, Reader, SubmitError, TransferError, Writer,
+};
 use chain::mempool::Admission;
 use chain::store::{LogError, StoreError};
 use chain::template::{Template, TemplateError, Wish};
@@ -20,8 +22,8 @@ use told::Told;
 
 /// Requests that may wait; beyond that whoever asks waits too.
 const QUEUE: usize = 256;
-/// Most blocks that share a sync of the disk, and transactions above which no further block joins
-/// them: their rows wait in memory, and their senders for an answer.
+/// Most blocks that are checked together and share a sync of the disk, and transactions above which no
+/// further block joins them: their rows wait in memory, and their senders for an answer.
 const BATCH_BLOCKS: usize = 64;
 const BATCH_TRANSACTIONS: usize = 8_000;
 /// News for peers that may wait for a slow reader, who is told that it missed some.
@@ -63,6 +65,9 @@ pub struct Stopped;
 pub type BlockVerdict = oneshot::Sender<Result<Accepted, SubmitError>>;
 /// Waits for the judgement of a transfer.
 pub type TransferVerdict = oneshot::Sender<Result<Admission, TransferError>>;
+
+/// A block, and who waits for its judgement.
+type WaitingBlock = (Box<Block>, BlockVerdict);
 
 enum Request {
     Block(Box<Block>, BlockVerdict),
@@ -244,9 +249,10 @@ struct Desk {
 
 impl Desk {
     fn run(mut self) -> anyhow::Result<()> {
+        let mut checker = self.writer.checker();
         while let Some(request) = self.next.take().or_else(|| self.queue.blocking_recv()) {
             match request {
-                Request::Block(block, verdict) => self.blocks(block, verdict)?,
+                Request::Block(block, verdict) => self.blocks(&mut checker, (block, verdict))?,
                 Request::Transfer(transfer, verdict) => {
                     let result = self.writer.transaction(*transfer);
                     if let Ok(Admission::Added(changes)) = &result {
@@ -277,21 +283,41 @@ impl Desk {
         Ok(self.writer.close()?)
     }
 
-    /// Takes a block in, and those that wait right behind it; then answers all of them in order.
-    fn blocks(&mut self, block: Box<Block>, verdict: BlockVerdict) -> anyhow::Result<()> {
-        let (mut judged, mut transactions) = (Vec::new(), 0_usize);
-        let mut next = Some((block, verdict));
-        while let Some((block, verdict)) = next {
-            transactions = transactions.saturating_add(block.transactions.len());
-            let result = self.writer.block(*block, now());
+    /// Takes a block in, and those that wait right behind it. While some are taken in, those behind
+    /// them are checked alone.
+    fn blocks(&mut self, checker: &mut Checker, first: WaitingBlock) -> anyhow::Result<()> {
+        let (blocks, mut verdicts) = self.waiting_blocks(Some(first));
+        let mut candidates = checker.check(blocks, now());
+        while !candidates.is_empty() {
+            let (waiting, next_verdicts) = self.waiting_blocks(None);
+            if waiting.is_empty() {
+                return self.take_in(candidates, verdicts);
+            }
+            candidates = std::thread::scope(|scope| {
+                let ahead = scope.spawn(|| checker.check_beside_writer(waiting, now()));
+                self.take_in(candidates, verdicts)?;
+                Ok::<_, anyhow::Error>(ahead.join().expect("checking does not panic"))
+            })?;
+            verdicts = next_verdicts;
+        }
+        Ok(())
+    }
+
+    /// Takes blocks in, then answers all of them in order.
+    fn take_in(
+        &mut self,
+        candidates: Vec<Candidate>,
+        verdicts: Vec<BlockVerdict>,
+    ) -> anyhow::Result<()> {
+        let mut judged = Vec::with_capacity(candidates.len());
+        for (candidate, verdict) in candidates.into_iter().zip(verdicts) {
+            let result = self.writer.block(candidate, now());
             if let Err(error) = fatal(result.as_ref().err().and_then(of_submit)) {
                 // Nothing before it is safe on disk, so nobody else is answered.
                 let _ = verdict.send(result);
                 return Err(error);
             }
             judged.push((result, verdict));
-            let is_full = judged.len() >= BATCH_BLOCKS || transactions >= BATCH_TRANSACTIONS;
-            next = if is_full { None } else { self.waiting_block() };
         }
         let is_new = |accepted: &Accepted| *accepted != Accepted::Known;
         let mut is_safe = !judged.iter().any(|(result, _)| result.as_ref().is_ok_and(is_new));
@@ -310,8 +336,26 @@ impl Desk {
         Ok(())
     }
 
+    /// The blocks that come next in the queue, after one that may have been taken from it already:
+    /// as many as may share a sync.
+    fn waiting_blocks(&mut self, first: Option<WaitingBlock>) -> (Vec<Block>, Vec<BlockVerdict>) {
+        let (mut blocks, mut verdicts, mut transactions) = (Vec::new(), Vec::new(), 0_usize);
+        let mut next = first.or_else(|| self.waiting_block());
+        while let Some((block, verdict)) = next {
+            transactions = transactions.saturating_add(block.transactions.len());
+            blocks.push(*block);
+            verdicts.push(verdict);
+            let is_full = blocks.len() >= BATCH_BLOCKS || transactions >= BATCH_TRANSACTIONS;
+            next = if is_full { None } else { self.waiting_block() };
+        }
+        (blocks, verdicts)
+    }
+
     /// The next request, if it is there and a block.
-    fn waiting_block(&mut self) -> Option<(Box<Block>, BlockVerdict)> {
+    fn waiting_block(&mut self) -> Option<WaitingBlock> {
+        if self.next.is_some() {
+            return None;
+        }
         match self.queue.try_recv().ok()? {
             Request::Block(block, verdict) => Some((block, verdict)),
             other => {
