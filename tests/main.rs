@@ -5,6 +5,7 @@
 
 mod forge;
 mod harness;
+mod jobs;
 mod mining;
 mod node;
 mod payment;

@@ -6,6 +6,7 @@ mod bench;
 mod block;
 mod catching_up;
 mod completions;
+mod jobs;
 mod line;
 mod mempool;
 mod mine;
@@ -41,6 +42,7 @@ pub struct Cli {
 enum Command {
     Node(node::Args),
     Mine(mine::Args),
+    Jobs(jobs::Args),
     Status(status::Args),
     Block(block::Args),
     Tx(tx::Args),
@@ -67,6 +69,7 @@ impl Cli {
         let done = match self.command {
             Command::Node(args) => node::run(args),
             Command::Mine(args) => mine::run(&args),
+            Command::Jobs(args) => jobs::run(args, self.json),
             Command::Status(args) => status::run(&args, self.json),
             Command::Block(args) => block::run(&args, self.json),
             Command::Tx(args) => tx::run(args, self.json),

@@ -4,7 +4,8 @@ use crate::api::token::Token;
 use crate::api::{self, server};
 use crate::config::Config;
 use crate::config::peers::Peering;
-use crate::mining::{self, Goal, Local, Need, Outlook, Progress};
+use crate::jobs::{self, Jobs};
+use crate::mining::{Need, Outlook};
 use crate::peers::{self, Peers};
 use crate::writer;
 use anyhow::{Context, Result, anyhow};
@@ -38,8 +39,8 @@ pub struct Parts {
     pub peers: p2p::Handle,
     /// Whether mining makes sense.
     pub outlook: Outlook,
-    /// How mining goes; `None` before it first began.
-    pub mining: watch::Receiver<Option<Progress>>,
+    /// What its threads mine.
+    pub jobs: jobs::Handle,
     /// Whom blocks pay unless a request says otherwise.
     pub default_miner: Option<Address>,
     /// When the node started.
@@ -100,9 +101,8 @@ pub struct Daemon {
     writer: writer::Thread,
     peers: Peers,
     stop: watch::Sender<bool>,
-    progress: watch::Sender<Option<Progress>>,
+    jobs: Jobs,
     server: JoinHandle<()>,
-    mining: Option<JoinHandle<Result<Vec<chain::block::Hash>>>>,
 }
 
 impl Daemon {
@@ -142,6 +142,13 @@ impl Daemon {
         };
         let (ledger, reader) = opening.await??;
         let token = Token::open(&data)?;
+        // Before peers can change the chain: what jobs found is counted as it was left.
+        let standing = miner.filter(|_| mine);
+        let opening = {
+            let (data, reader) = (data.clone(), reader.clone());
+            move || jobs::Opened::open(&data, &reader, threads, standing)
+        };
+        let jobs = tokio::task::spawn_blocking(opening).await?.context("mining jobs")?;
         let writer = writer::Thread::spawn(ledger)?;
         let need = match &peering {
             Peering { max_peers: 0, .. } => Need::None,
@@ -158,13 +165,14 @@ impl Daemon {
         };
         let handle = peers.handle().clone();
         let (stop, stopping) = watch::channel(false);
-        let (progress, mining) = watch::channel(None);
+        let outlook = Outlook::new(reader.clone(), handle.clone(), need);
+        let jobs = jobs.start(reader.clone(), writer.handle(), outlook.clone(), kernel);
         let node = Node(Arc::new(Parts {
-            outlook: Outlook::new(reader.clone(), handle.clone(), need),
+            outlook,
             reader,
             writer: writer.handle(),
             peers: handle,
-            mining,
+            jobs: jobs.handle().clone(),
             default_miner: miner,
             started: Instant::now(),
             stopping: stopping.clone(),
@@ -185,14 +193,9 @@ impl Daemon {
             network = name, data = %data.display(), height = tip.height.get(), tip = %tip.hash,
             "node started, REST API at http://{address}/v1/chain"
         );
-        let mut daemon =
-            Daemon { node, data, address, writer, peers, stop, progress, server, mining: None };
+        let daemon = Daemon { node, data, address, writer, peers, stop, jobs, server };
         if let Some(address) = daemon.to_join() {
             tracing::info!("others join with --peer {address}");
-        }
-        if let Some(miner) = miner.filter(|_| mine) {
-            let pause = Goal::pause(daemon.node.reader.params(), None);
-            daemon.mine(Goal { miner, blocks: None, threads, kernel, pause });
         }
         Ok(daemon)
     }
@@ -212,30 +215,14 @@ impl Daemon {
         &self.node
     }
 
-    /// Begins to mine in this process.
-    pub fn mine(&mut self, goal: Goal) {
-        let source = Local::new(self.node.writer.clone(), self.node.outlook.clone());
-        let mining = mining::mine(source, goal, self.progress.clone(), self.stop.subscribe());
-        self.mining = Some(tokio::spawn(mining));
-    }
-
-    /// Waits until mining has reached its goal, and gives the blocks it found; or until the node
-    /// cannot go on, and gives nothing: `stop` then tells why.
-    pub async fn finished(&mut self) -> Option<Result<Vec<chain::block::Hash>>> {
-        let Daemon { mining, writer, peers, .. } = self;
-        let mined = async {
-            match mining {
-                Some(task) => task.await.map_err(anyhow::Error::from).flatten(),
-                None => std::future::pending().await,
-            }
-        };
-        let found = tokio::select! {
-            found = mined => found,
-            () = writer.watch() => return None,
-            () = peers.watch() => return None,
-        };
-        self.mining = None;
-        Some(found)
+    /// Waits until the node cannot go on; `stop` then tells why.
+    pub async fn failed(&mut self) {
+        let Daemon { jobs, writer, peers, .. } = self;
+        tokio::select! {
+            () = jobs.watch() => {}
+            () = writer.watch() => {}
+            () = peers.watch() => {}
+        }
     }
 
     /// Waits until a peer tells of this node's tip, or none is there, or for as long as peers may
@@ -259,15 +246,14 @@ impl Daemon {
     /// Stops mining, then the API, then peers, then the writer, which closes the data folder.
     pub async fn stop(self) -> Result<()> {
         self.stop.send_replace(true);
-        if let Some(mining) = self.mining {
-            mining.await??;
-        }
+        let jobs = self.jobs.stop().await;
         self.server.await?;
         let peers = self.peers.stop().await;
         self.writer.stop().await?;
         // Gone or not: a client that finds nobody at the address says so.
         let _ = std::fs::remove_file(self.data.join(Whereabouts::FILE));
         peers?;
+        jobs?;
         tracing::info!("node stopped");
         Ok(())
     }

@@ -72,7 +72,7 @@ type WaitingBlock = (Box<Block>, BlockVerdict);
 enum Request {
     Block(Box<Block>, BlockVerdict),
     Transfer(Box<Transfer>, TransferVerdict),
-    Template(Address, oneshot::Sender<Result<Template, TemplateError<StoreError>>>),
+    Template(Address, [u8; 4], oneshot::Sender<Result<Template, TemplateError<StoreError>>>),
     Generate(u32, Address, oneshot::Sender<Result<Vec<block::Hash>, GenerateError>>),
     Flush,
     Stop,
@@ -123,7 +123,17 @@ impl Handle {
         &self,
         miner: Address,
     ) -> Result<Result<Template, TemplateError<StoreError>>, Stopped> {
-        self.ask(|reply| Request::Template(miner, reply)).await
+        self.marked_template(miner, [0; 4]).await
+    }
+
+    /// The same with a mark: the first bytes of the coinbase's extra nonce, by which whoever asked
+    /// knows the block again. All 0 for none.
+    pub async fn marked_template(
+        &self,
+        miner: Address,
+        mark: [u8; 4],
+    ) -> Result<Result<Template, TemplateError<StoreError>>, Stopped> {
+        self.ask(|reply| Request::Template(miner, mark, reply)).await
     }
 
     /// Mines so many blocks at once, on a network where that takes no work worth speaking of.
@@ -176,7 +186,7 @@ impl Thread {
         let (news_sender, news) = watch::channel(News { tip: reader.view().tip().hash, number: 0 });
         let (end, ended) = oneshot::channel();
         let (peer_news, _) = broadcast::channel(PEER_NEWS);
-        let mut extra_nonce = [0; 8];
+        let mut extra_nonce = [0; 4];
         getrandom::fill(&mut extra_nonce).context("the system has no random numbers")?;
         let desk = Desk {
             writer,
@@ -186,7 +196,7 @@ impl Thread {
             news: news_sender,
             peer_news: peer_news.clone(),
             told: Told::default(),
-            extra_nonce: u64::from_le_bytes(extra_nonce),
+            extra_nonce: u32::from_le_bytes(extra_nonce),
         };
         let run = move || {
             let result = desk.run();
@@ -243,8 +253,8 @@ struct Desk {
     peer_news: broadcast::Sender<p2p::News>,
     told: Told,
     /// Makes every template another search, also than those of other nodes that mine for the same
-    /// address.
-    extra_nonce: u64,
+    /// address: the last bytes of the extra nonce.
+    extra_nonce: u32,
 }
 
 impl Desk {
@@ -261,8 +271,8 @@ impl Desk {
                     }
                     let _ = verdict.send(result);
                 }
-                Request::Template(miner, reply) => {
-                    let _ = reply.send(self.template(miner));
+                Request::Template(miner, mark, reply) => {
+                    let _ = reply.send(self.template(miner, mark));
                 }
                 Request::Generate(blocks, miner, reply) => {
                     let result = self.generate(blocks, miner);
@@ -388,12 +398,17 @@ impl Desk {
         self.news.send_modify(|news| *news = News { tip, number: news.number.wrapping_add(1) });
     }
 
-    fn template(&mut self, miner: Address) -> Result<Template, TemplateError<StoreError>> {
+    fn template(
+        &mut self,
+        miner: Address,
+        [a, b, c, d]: [u8; 4],
+    ) -> Result<Template, TemplateError<StoreError>> {
         self.extra_nonce = self.extra_nonce.wrapping_add(1);
+        let [e, f, g, h] = self.extra_nonce.to_be_bytes();
         self.writer.template(Wish {
             miner,
             now: now(),
-            extra_nonce: self.extra_nonce.to_le_bytes(),
+            extra_nonce: [a, b, c, d, e, f, g, h],
             tag: Tag::new(TAG.to_vec()).expect("the tag is short"),
         })
     }
@@ -402,7 +417,7 @@ impl Desk {
     fn generate(&mut self, blocks: u32, miner: Address) -> Result<Vec<block::Hash>, GenerateError> {
         let mut hashes = Vec::new();
         for _ in 0..blocks {
-            let Template { mut block, target, .. } = self.template(miner)?;
+            let Template { mut block, target, .. } = self.template(miner, [0; 4])?;
             seal(&mut block.header, target);
             let carries_transfers = block.transactions.len() > 1;
             hashes.push(block.hash());
