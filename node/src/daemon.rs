@@ -4,6 +4,8 @@ use crate::api::token::Token;
 use crate::api::{self, server};
 use crate::config::Config;
 use crate::config::peers::Peering;
+use crate::mining::stratum::{self, Workers};
+use crate::mining::templates::Templates;
 use crate::mining::{self, Goal, Local, Need, Outlook, Progress};
 use crate::peers::{self, Peers};
 use crate::writer;
@@ -38,6 +40,10 @@ pub struct Parts {
     pub peers: p2p::Handle,
     /// Whether mining makes sense.
     pub outlook: Outlook,
+    /// Candidates for miners elsewhere.
+    pub templates: Arc<Templates>,
+    /// Where mining machines connect and who does; `None` where none may.
+    pub stratum: Option<(SocketAddr, Arc<Workers>)>,
     /// How mining goes; `None` before it first began.
     pub mining: watch::Receiver<Option<Progress>>,
     /// Whom blocks pay unless a request says otherwise.
@@ -73,6 +79,9 @@ pub struct Whereabouts {
     /// Where others can call it: multiaddrs.
     #[serde(default)]
     pub peers: Vec<String>,
+    /// Where mining machines connect, if anywhere: a stratum+tcp URL.
+    #[serde(default)]
+    pub stratum: Option<String>,
 }
 
 impl Whereabouts {
@@ -102,6 +111,7 @@ pub struct Daemon {
     stop: watch::Sender<bool>,
     progress: watch::Sender<Option<Progress>>,
     server: JoinHandle<()>,
+    stratum: Option<stratum::Server>,
     mining: Option<JoinHandle<Result<Vec<chain::block::Hash>>>>,
 }
 
@@ -118,14 +128,19 @@ impl Daemon {
             miner,
             threads,
             kernel,
+            stratum,
             cache_bytes,
             ..
         } = config;
         if mine && miner.is_none() {
             return Err(anyhow!("--mine needs an address to pay: give --miner ADDRESS"));
         }
-        let listener = server::bind(api).await?;
+        let listener = server::bind(api, "--api").await?;
         let address = server::address(&listener)?;
+        let for_miners = match stratum {
+            Some(address) => Some(stratum::bind(address).await?),
+            None => None,
+        };
         let threads = threads.unwrap_or_else(processors);
         let options = ledger::Options {
             cache_bytes,
@@ -159,8 +174,15 @@ impl Daemon {
         let handle = peers.handle().clone();
         let (stop, stopping) = watch::channel(false);
         let (progress, mining) = watch::channel(None);
+        let outlook = Outlook::new(reader.clone(), handle.clone(), need);
+        let stratum = for_miners.as_ref().map(|listener| {
+            let workers = stratum::open(&data, reader.params());
+            server::address(listener).map(|address| (address, workers))
+        });
         let node = Node(Arc::new(Parts {
-            outlook: Outlook::new(reader.clone(), handle.clone(), need),
+            templates: Arc::new(Templates::new(writer.handle(), outlook.clone())),
+            stratum: stratum.transpose()?,
+            outlook,
             reader,
             writer: writer.handle(),
             peers: handle,
@@ -170,7 +192,12 @@ impl Daemon {
             stopping: stopping.clone(),
         }));
         let routes = api::routes(node.clone(), token, address, &api_hosts)?;
-        let server = tokio::spawn(server::serve(listener, routes, stopping));
+        let server = tokio::spawn(server::serve(listener, routes, stopping.clone()));
+        let stratum = for_miners.zip(node.stratum.clone()).map(|(listener, (_, workers))| {
+            let (params, templates) = (node.reader.params(), Arc::clone(&node.templates));
+            let writer = node.writer.clone();
+            stratum::Server::start(listener, params, templates, writer, workers, stopping)
+        });
         let whereabouts = Whereabouts {
             pid: std::process::id(),
             api: format!("http://{address}"),
@@ -178,6 +205,7 @@ impl Daemon {
             genesis: genesis.to_string(),
             node_id: node.peers.id().to_string(),
             peers: node.peers.listening().iter().map(ToString::to_string).collect(),
+            stratum: node.stratum.as_ref().map(|(address, _)| format!("stratum+tcp://{address}")),
         };
         whereabouts.write(&data)?;
         let tip = *node.reader.view().tip();
@@ -185,8 +213,12 @@ impl Daemon {
             network = name, data = %data.display(), height = tip.height.get(), tip = %tip.hash,
             "node started, REST API at http://{address}/v1/chain"
         );
+        if let Some(url) = &whereabouts.stratum {
+            tracing::info!("miners connect with {url} and the user name ADDRESS or ADDRESS.worker");
+        }
+        let mining = None;
         let mut daemon =
-            Daemon { node, data, address, writer, peers, stop, progress, server, mining: None };
+            Daemon { node, data, address, writer, peers, stop, progress, server, stratum, mining };
         if let Some(address) = daemon.to_join() {
             tracing::info!("others join with --peer {address}");
         }
@@ -256,13 +288,16 @@ impl Daemon {
         let _ = tokio::time::timeout(TELLING, told).await;
     }
 
-    /// Stops mining, then the API, then peers, then the writer, which closes the data folder.
+    /// Stops mining, then the API and miners elsewhere, then peers, then the writer, which closes the data folder.
     pub async fn stop(self) -> Result<()> {
         self.stop.send_replace(true);
         if let Some(mining) = self.mining {
             mining.await??;
         }
         self.server.await?;
+        if let Some(stratum) = self.stratum {
+            stratum.ended().await?;
+        }
         let peers = self.peers.stop().await;
         self.writer.stop().await?;
         // Gone or not: a client that finds nobody at the address says so.

@@ -4,6 +4,8 @@
 
 mod outlook;
 mod remote;
+pub mod stratum;
+pub mod templates;
 
 pub use outlook::{Need, Outlook};
 pub use remote::Remote;

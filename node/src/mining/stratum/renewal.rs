@@ -1,0 +1,117 @@
+//! When miners get new work: at once when the tip changes; now and then when there are better fees;
+//! and often enough that its time is near the clock's.
+
+use super::Issue;
+use crate::mining::told_to_stop;
+use crate::mining::templates::{Templates, Unavailable};
+use crate::writer;
+use chain::template::Template;
+use chain::tx::Tag;
+use chain::{Amount, Header, block};
+use miner::stratum::Work;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+/// Work is made anew after this long: miners leave servers that are silent for 90 seconds.
+const REFRESH: Duration = Duration::from_secs(20);
+/// Better fees replace work at most this often: each change costs a miner a little.
+const FEES_PAUSE: Duration = Duration::from_secs(10);
+/// How long to wait when there is no template to be had.
+const RETRY: Duration = Duration::from_secs(1);
+/// Least time between two looks for better fees.
+const LOOK_PAUSE: Duration = Duration::from_secs(1);
+
+type Current = watch::Sender<Option<Arc<Work<Issue>>>>;
+
+/// Renews work until `stop` becomes true.
+pub(super) async fn run(
+    templates: Arc<Templates>,
+    writer: writer::Handle,
+    tag: Tag,
+    current: Current,
+    mut stop: watch::Receiver<bool>,
+) {
+    let mut news = writer.news();
+    let mut given: Option<Given> = None;
+    let (mut number, mut told) = (0, None);
+    loop {
+        // Whatever changes from here on is a change since this template.
+        news.borrow_and_update();
+        let mut look_at = match templates.latest().await {
+            Ok((_, template)) => {
+                told = None;
+                if given.as_ref().is_none_or(|given| given.is_worse_than(&template)) {
+                    number += 1;
+                    given = Some(Given::now(&template));
+                    current.send_replace(Some(Arc::new(work(number, template, tag.clone()))));
+                }
+                given.as_ref().map_or_else(Instant::now, Given::ends)
+            }
+            Err(Unavailable::Stopped(_)) => return,
+            Err(why) => {
+                let why = why.to_string();
+                if told.as_ref() != Some(&why) {
+                    tracing::debug!("no work for miners: {why}");
+                }
+                told = Some(why);
+                Instant::now() + RETRY
+            }
+        };
+        let tip = given.as_ref().map(|given| given.tip);
+        let looked_at = Instant::now();
+        loop {
+            tokio::select! {
+                () = told_to_stop(&mut stop) => return,
+                () = tokio::time::sleep_until(look_at) => break,
+                changed = news.changed(), if told.is_none() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                    if Some(news.borrow_and_update().tip) != tip {
+                        break;
+                    }
+                    if let Some(given) = &given {
+                        let due = (given.at + FEES_PAUSE).max(looked_at + LOOK_PAUSE);
+                        look_at = look_at.min(due);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// What miners were last given.
+struct Given {
+    tip: block::Hash,
+    fees: Amount,
+    at: Instant,
+}
+
+impl Given {
+    fn now(template: &Template) -> Given {
+        let tip = template.block.header.previous;
+        Given { tip, fees: template.fees, at: Instant::now() }
+    }
+
+    /// When it is too old.
+    fn ends(&self) -> Instant {
+        self.at + REFRESH
+    }
+
+    fn is_worse_than(&self, template: &Template) -> bool {
+        let age = self.at.elapsed();
+        self.tip != template.block.header.previous
+            || age >= REFRESH
+            || (age >= FEES_PAUSE && template.fees > self.fees)
+    }
+}
+
+fn work(number: u32, template: Arc<Template>, tag: Tag) -> Work<Issue> {
+    // The template may be older than this work.
+    let time = writer::now().max(template.earliest);
+    let header = Header { time, ..template.block.header };
+    let (branch, target, earliest) = (template.branch.clone(), template.target, template.earliest);
+    Work::new(number, header, branch, target, earliest, Issue { template, tag })
+}
