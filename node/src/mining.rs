@@ -2,7 +2,7 @@
 //! The same loop mines for the node in this process and for one at the other end of the network;
 //! a `Source` tells them apart. The writer judges our blocks like any other's.
 
-mod outlook;
+pub mod outlook;
 mod remote;
 pub mod stratum;
 pub mod templates;

@@ -92,7 +92,7 @@ impl Desk {
         let (hash, worker): (block::Hash, &str) = (header.hash(), &worker.name);
         let height = work.candidate().template.height.get();
         loop {
-            let block = candidate.sealed(header.version, header.time, header.nonce);
+            let block = candidate.sealed(|own| *own = *header);
             match self.writer.block(block).await {
                 Ok(Ok(Accepted::Connected)) => {
                     tracing::info!(height, %hash, worker, "a miner found a block");

@@ -62,10 +62,10 @@ impl Candidate {
         template.block
     }
 
-    /// The block with what the miner found: version, time, nonce.
-    pub fn sealed(&self, version: i32, time: chain::Timestamp, nonce: u32) -> Block {
+    /// The block with what the miner found put into its header.
+    pub fn sealed(&self, seal: impl FnOnce(&mut Header)) -> Block {
         let mut block = self.block();
-        block.header = Header { version, time, nonce, ..block.header };
+        seal(&mut block.header);
         block
     }
 
@@ -253,13 +253,12 @@ mod tests {
         let miner = Address::from_bytes([7; 20]);
         let candidate = Candidate::new(Arc::clone(&template), Wish { miner, ..wish(5) });
         let candidate = candidate.with_extra_nonce([9; 8]);
-        let sealed = candidate.sealed(0x2000_2000, chain::Timestamp::new(77), 88);
+        let sealed = candidate.sealed(|header| header.nonce = 88);
         let coinbase = sealed.coinbase().unwrap();
         assert_eq!((coinbase.recipient, coinbase.extra_nonce), (miner, [9; 8]));
         assert_eq!(Some(coinbase), candidate.coinbase().as_ref());
         assert_eq!(sealed.header.merkle_root, merkle::root(&sealed.ids()));
-        let Header { version, time, nonce, previous, .. } = sealed.header;
-        assert_eq!((version, time.get(), nonce), (0x2000_2000, 77, 88));
-        assert_eq!(previous, template.block.header.previous);
+        assert_eq!(sealed.header.nonce, 88);
+        assert_eq!(sealed.header.previous, template.block.header.previous);
     }
 }

@@ -13,7 +13,7 @@ async fn a_node_that_does_not_mine_says_so() {
     let world = World::new().await;
     let nothing = json!({
         "running": false, "miner": null, "hashrate": 0.0, "hashes": 0, "threads": 0,
-        "kernel": null, "template": null, "blocks_found": 0, "stratum_workers": [],
+        "kernel": null, "template": null, "blocks_found": 0, "stratum": null, "stratum_workers": [],
     });
     assert_eq!(world.get("/v1/mining").await.json(), nothing);
 }
