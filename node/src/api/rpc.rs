@@ -47,11 +47,7 @@ impl Error {
 }
 
 /// Answers a call.
-pub async fn serve(
-    State(node): State<Node>,
-    headers: HeaderMap,
-    Bytes(body): Bytes,
-) -> Response {
+pub async fn serve(State(node): State<Node>, headers: HeaderMap, Bytes(body): Bytes) -> Response {
     let (id, answer) = match read(&body) {
         Ok((id, method, params)) => (id, call(&node, &headers, &method, &params).await),
         Err(error) => (Value::Null, Err(error)),

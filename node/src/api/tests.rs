@@ -7,6 +7,7 @@ mod dev;
 mod mempool;
 mod mining;
 mod peers;
+mod solutions;
 mod transactions;
 
 use super::answer::{CHAIN_HEIGHT, CHAIN_TIP};

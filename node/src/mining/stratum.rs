@@ -144,13 +144,8 @@ impl Server {
             ahead_seconds: params.spec().max_future_seconds.saturating_sub(CLOCK_MARGIN_SECONDS),
         };
         let (sender, work) = watch::channel(None);
-        let renewing = renewal::run(
-            templates,
-            writer.clone(),
-            tag(workers.run()),
-            sender,
-            stop.clone(),
-        );
+        let renewing =
+            renewal::run(templates, writer.clone(), tag(workers.run()), sender, stop.clone());
         let keeping = tokio::spawn(workers::keep(Arc::clone(&workers), stop.clone()));
         let desk = Desk { writer, terms: Arc::new(terms), work, workers, stop };
         Server {

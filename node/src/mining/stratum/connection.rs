@@ -37,7 +37,14 @@ pub(super) async fn serve(
     let _ = stream.set_nodelay(true);
     let (reader, writer) = stream.into_split();
     let session = Session::new(Arc::clone(&desk.terms), Desk::now());
-    let conversation = Conversation { desk, session, writer, is_authorized, workers: Vec::new(), difficulty: None };
+    let conversation = Conversation {
+        desk,
+        session,
+        writer,
+        is_authorized,
+        workers: Vec::new(),
+        difficulty: None,
+    };
     let why = conversation.run(Lines::new(reader), leave).await;
     tracing::debug!(%peer, "a miner's connection ended: {why}");
 }

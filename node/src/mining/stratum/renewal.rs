@@ -2,8 +2,8 @@
 //! and often enough that its time is near the clock's.
 
 use super::Issue;
-use crate::mining::told_to_stop;
 use crate::mining::templates::{Templates, Unavailable};
+use crate::mining::told_to_stop;
 use crate::writer;
 use chain::template::Template;
 use chain::tx::Tag;
