@@ -327,7 +327,7 @@ fn a_new_tip_reaches_all_miners_and_an_old_block_is_kept_beside_it() {
 }
 
 #[test]
-fn better_fees_and_the_clock_renew_work_without_a_new_tip() {
+fn better_fees_renew_work_without_a_new_tip() {
     let (_folder, data) = place();
     let node = Node::start(&data, &STRATUM);
     let url = node.whereabouts()["stratum"].clone();

@@ -21,7 +21,7 @@ mod worker;
 pub use difficulty::Difficulty;
 pub use extra_nonce::ExtraNonces;
 pub use message::MAX_LINE;
-pub use session::{Action, Now, Session, Terms};
+pub use session::{Action, Now, Payees, Session, Terms};
 pub use share::{Outcome, Solved};
 pub use work::{Candidate, Coinbase, Work};
 pub use worker::Worker;

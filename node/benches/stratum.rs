@@ -81,11 +81,11 @@ async fn bench() {
         task.await.unwrap();
     }
     delays.sort_unstable();
-    let quantile = |of: f64| f64::from(delays[((delays.len() - 1) as f64 * of) as usize]) / 1e3;
+    let percent = |of: usize| f64::from(delays[(delays.len() - 1) * of / 100]) / 1e3;
     let total: u64 = replies.values().sum();
     println!("{:.0} shares/s answered, {cpu:.2} processors used by the node", total as f64 / took);
     println!("by code (0: accepted): {replies:?}");
-    println!("share to reply: p50 {:.1} ms, p99 {:.1} ms", quantile(0.5), quantile(0.99));
+    println!("share to reply: p50 {:.1} ms, p99 {:.1} ms", percent(50), percent(99));
     println!("a flood got {:.0} answers/s", notes.flood.load(Ordering::Relaxed) as f64 / took);
     let mut spreads: Vec<f64> = Vec::new();
     for times in notes.tips.lock().unwrap().values().filter(|it| it.len() >= CONNECTIONS as usize) {

@@ -29,7 +29,7 @@ const PEER_NEWS: usize = 65_536;
 /// How long rows stay in memory when nothing forces them out.
 const FLUSH_EVERY: Duration = Duration::from_secs(5);
 /// What our own coinbases say.
-const TAG: &[u8] = b"chain";
+pub const TAG: &[u8] = b"chain";
 
 /// What changed last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -37,10 +37,13 @@ const GREETING: Duration = Duration::from_secs(60);
 /// How long a miner may say nothing: sixty shares were due.
 const SILENCE: Duration = Duration::from_secs(600);
 
+/// Whom a text pays, if anybody.
+pub type Payees<P> = dyn Fn(&str) -> Option<P> + Send + Sync;
+
 /// What holds for all connections of a server.
 pub struct Terms<P> {
     /// Whom the first part of a user name pays, if anybody.
-    pub payee: Box<dyn Fn(&str) -> Option<P> + Send + Sync>,
+    pub payee: Box<Payees<P>>,
     /// Where connections get their half of the extra nonce.
     pub extra_nonces: ExtraNonces,
     /// How far ahead of the clock a share's time may be, seconds.

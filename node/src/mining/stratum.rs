@@ -175,7 +175,8 @@ pub fn open(data: &Path, params: &Params) -> Arc<Workers> {
 }
 
 fn tag(run: u64) -> Tag {
-    Tag::new(format!("chain {run:x}").into_bytes()).expect("at most 22 bytes")
+    let words = [writer::TAG, format!(" {run:x}").as_bytes()].concat();
+    Tag::new(words).expect("at most 22 bytes")
 }
 
 /// Allows this process as many open files as miners may need, if the system agrees.

@@ -17,8 +17,6 @@ const MAX_GIVEN: usize = 16_384;
 /// Most bytes of transactions that they hold, and of how many templates those may be.
 const MAX_BYTES: usize = 64 << 20;
 const MAX_TEMPLATES: usize = 256;
-/// What their coinbases say.
-const TAG: &[u8] = b"chain";
 /// Set in the extra nonces of candidates, and never in those of this node's own threads.
 const ELSEWHERE: u64 = 1 << 63;
 
@@ -127,7 +125,7 @@ impl Templates {
             miner,
             now: writer::now(),
             extra_nonce: (ELSEWHERE | given.count).to_le_bytes(),
-            tag: Tag::new(TAG.to_vec()).expect("the tag is short"),
+            tag: Tag::new(writer::TAG.to_vec()).expect("the tag is short"),
         };
         let candidate = Candidate::new(template, wish);
         let root = candidate.coinbase().and_then(|it| candidate.template.branch.root(it.id()));

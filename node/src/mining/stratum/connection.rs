@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::oneshot;
@@ -154,11 +154,7 @@ impl Conversation {
             }
         }
         if !lines.is_empty() {
-            match tokio::time::timeout(WRITE_TIMEOUT, self.writer.write_all(&lines)).await {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) => return Err(error.to_string()),
-                Err(_elapsed) => return Err("it does not read".to_owned()),
-            }
+            send(&mut self.writer, &lines, WRITE_TIMEOUT).await?;
         }
         end.map_or(Ok(()), Err)
     }
@@ -172,6 +168,18 @@ impl Drop for Conversation {
     }
 }
 
+/// Sends lines to a miner that takes them in time.
+async fn send(
+    writer: &mut (impl AsyncWrite + Unpin),
+    lines: &[u8],
+    patience: Duration,
+) -> Result<(), Why> {
+    match tokio::time::timeout(patience, writer.write_all(lines)).await {
+        Ok(sent) => sent.map_err(|error| error.to_string()),
+        Err(_elapsed) => Err("it does not read".to_owned()),
+    }
+}
+
 /// The next line, not before its time.
 async fn read(
     lines: &mut Lines<OwnedReadHalf>,
@@ -181,4 +189,23 @@ async fn read(
         tokio::time::sleep_until(not_before).await;
     }
     lines.next().await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::duplex;
+
+    // Q08
+    #[tokio::test]
+    async fn a_miner_that_never_reads_is_left() {
+        let (mut server, _client) = duplex(1_000);
+        let patience = Duration::from_millis(50);
+        assert_eq!(send(&mut server, &[b'x'; 1_000], patience).await, Ok(()));
+        let why = send(&mut server, b"x", patience).await.unwrap_err();
+        assert_eq!(why, "it does not read");
+        let (mut server, client) = duplex(1_000);
+        drop(client);
+        assert_ne!(send(&mut server, b"x", patience).await.unwrap_err(), why);
+    }
 }

@@ -42,7 +42,7 @@ pub(super) async fn run(
         let mut look_at = match templates.latest().await {
             Ok((_, template)) => {
                 told = None;
-                if given.as_ref().is_none_or(|given| given.is_worse_than(&template)) {
+                if given.as_ref().is_none_or(|given| given.is_worse_than(&Given::now(&template))) {
                     number += 1;
                     given = Some(Given::now(&template));
                     current.send_replace(Some(Arc::new(work(number, template, tag.clone()))));
@@ -100,11 +100,9 @@ impl Given {
         self.at + REFRESH
     }
 
-    fn is_worse_than(&self, template: &Template) -> bool {
-        let age = self.at.elapsed();
-        self.tip != template.block.header.previous
-            || age >= REFRESH
-            || (age >= FEES_PAUSE && template.fees > self.fees)
+    fn is_worse_than(&self, newer: &Given) -> bool {
+        let age = newer.at.saturating_duration_since(self.at);
+        self.tip != newer.tip || age >= REFRESH || (age >= FEES_PAUSE && newer.fees > self.fees)
     }
 }
 
@@ -114,4 +112,33 @@ fn work(number: u32, template: Arc<Template>, tag: Tag) -> Work<Issue> {
     let header = Header { time, ..template.block.header };
     let (branch, target, earliest) = (template.branch.clone(), template.target, template.earliest);
     Work::new(number, header, branch, target, earliest, Issue { template, tag })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // G01
+    #[test]
+    fn work_is_replaced_by_a_new_tip_at_once_by_fees_later_and_by_time_last() {
+        let at = Instant::now();
+        let given = |tip: u8, fees: u64, after: Duration| Given {
+            tip: block::Hash::from_bytes([tip; 32]),
+            fees: Amount::new(fees).unwrap(),
+            at: at + after,
+        };
+        let first = given(1, 10, Duration::ZERO);
+        let short = Duration::from_millis(1);
+        for (newer, is_better) in [
+            (given(2, 0, Duration::ZERO), true),
+            (given(1, 11, FEES_PAUSE - short), false),
+            (given(1, 11, FEES_PAUSE), true),
+            (given(1, 10, FEES_PAUSE), false),
+            (given(1, 10, REFRESH - short), false),
+            (given(1, 0, REFRESH), true),
+        ] {
+            assert_eq!(first.is_worse_than(&newer), is_better, "{:?}", newer.at - at);
+        }
+        assert!(REFRESH + LOOK_PAUSE < Duration::from_secs(30), "miners expect it that often");
+    }
 }
