@@ -147,6 +147,53 @@ fn nodes_are_stopped_killed_and_started_and_keep_their_chain() {
     assert!(!testnet.dir.exists() && testnet.processes().is_empty());
 }
 
+// 1 ─ 2 ─ 3 ─ 4      cut into 1 3 and 2 4, each side connected across its gap
+#[test]
+fn a_partitioned_testnet_has_two_tips_until_it_is_healed() {
+    let testnet = Testnet::new();
+    testnet.run(&["up", "--nodes", "4", "--miners", "2", "--topology", "line", "--network", "dev"]);
+    testnet.connected(&[1, 2, 2, 1]);
+    assert!(testnet.fails(&["partition", "all"]).contains("only those of one side"));
+    testnet.run(&["partition", "1", "3"]);
+    let tips = || testnet.status().each("tip");
+    let two_sides = || {
+        eventually("two sides", || {
+            let tips = tips();
+            (tips[0] == tips[2] && tips[1] == tips[3] && tips[0] != tips[1]).then_some(())
+        });
+    };
+    two_sides();
+    assert_eq!(testnet.status().each("peers"), [1, 1, 1, 1]);
+
+    // Whoever restarts does not forget on which side it is.
+    testnet.run(&["kill", "2"]);
+    assert!(testnet.fails(&["heal"]).contains("node-2 must run for this"));
+    testnet.run(&["start", "2"]);
+    testnet.run(&["partition", "3", "1"]);
+    let height = testnet.status().height(1).unwrap().max(testnet.status().height(2).unwrap());
+    testnet.grown(1, height + 1);
+    testnet.grown(2, height + 1);
+    two_sides();
+
+    testnet.run(&["heal"]);
+    testnet.connected(&[1, 2, 2, 1]);
+}
+
+#[test]
+fn a_node_is_made_to_leave_blocks() {
+    let testnet = Testnet::new();
+    testnet.run(&["up", "--nodes", "2", "--miners", "0", "--network", "dev"]);
+    testnet.connected(&[1, 1]);
+    let (done, _) = testnet.run(&["reorg", "1", "--depth", "4", "--json"]);
+    let done: Value = serde_json::from_str(&done).unwrap();
+    assert_eq!([&done["fork_height"], &done["depth"]], [0, 4]);
+    assert_eq!(testnet.status().each("tip"), [done["new_tip"].clone(), done["new_tip"].clone()]);
+    assert_eq!(testnet.status().each("height"), [5, 5]);
+    let again = testnet.run(&["reorg"]).0;
+    assert!(again.starts_with("node-2 left 3 blocks after height 5: its tip was "), "{again}");
+    assert!(testnet.fails(&["reorg", "all"]).contains("on one node"));
+}
+
 #[test]
 fn two_testnets_side_by_side_are_two_networks() {
     let (one, other) = (Testnet::new(), Testnet::new());

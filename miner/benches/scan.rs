@@ -1,7 +1,7 @@
 //! How fast each kernel is beside the `sha2` crate, and how soon new work begins.
 //! `cargo bench -p miner`; an argument is the number of threads.
 
-use chain::{Bits, Header, Target, Timestamp, block, merkle};
+use chain::{Params, Target};
 use miner::measure::{Measurement, Method};
 use miner::{Event, Kernel, Miner, Work};
 use std::error::Error;
@@ -85,13 +85,6 @@ fn switches(threads: NonZeroUsize) -> Result<(), Box<dyn Error>> {
 /// With a target that begins so and is not zero.
 fn work(id: u64, mut target: [u8; 32]) -> Work {
     target[31] = 1;
-    let header = Header {
-        version: Header::VERSION,
-        previous: block::Hash::ZERO,
-        merkle_root: merkle::Root::ZERO,
-        time: Timestamp::new(0),
-        bits: Bits::new(0),
-        nonce: 0,
-    };
-    Work::new(id, header, Target::from_be_bytes(target).expect("its last byte is 1"))
+    let target = Target::from_be_bytes(target).expect("its last byte is 1");
+    Work::new(id, Params::dev().genesis().header, target)
 }

@@ -187,7 +187,7 @@ impl Client {
     }
 
     /// The same with the token that a node has left in its data folder.
-    fn with_token_of(self, data: &Path) -> Result<Client> {
+    pub fn with_token_of(self, data: &Path) -> Result<Client> {
         Ok(Client { token: Some(Token::of_node(data)?), ..self })
     }
 

@@ -12,9 +12,11 @@
 mod folder;
 pub mod lifetime;
 mod network;
+pub mod partition;
 pub mod plan;
 mod ports;
 mod process;
+pub mod reorg;
 pub mod status;
 pub mod topology;
 

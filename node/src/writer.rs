@@ -171,6 +171,8 @@ impl Thread {
         let (news_sender, news) = watch::channel(News { tip: reader.view().tip().hash, number: 0 });
         let (end, ended) = oneshot::channel();
         let (peer_news, _) = broadcast::channel(PEER_NEWS);
+        let mut extra_nonce = [0; 8];
+        getrandom::fill(&mut extra_nonce).context("the system has no random numbers")?;
         let desk = Desk {
             writer,
             reader,
@@ -179,7 +181,7 @@ impl Thread {
             news: news_sender,
             peer_news: peer_news.clone(),
             told: Told::default(),
-            extra_nonce: 0,
+            extra_nonce: u64::from_le_bytes(extra_nonce),
         };
         let run = move || {
             let result = desk.run();
@@ -235,7 +237,8 @@ struct Desk {
     news: watch::Sender<News>,
     peer_news: broadcast::Sender<p2p::News>,
     told: Told,
-    /// Makes every template another search.
+    /// Makes every template another search, also than those of other nodes that mine for the same
+    /// address.
     extra_nonce: u64,
 }
 

@@ -146,6 +146,7 @@ fn open_log(folder: &Path, covered: Position) -> Result<(OpenedLog, Vec<Record>)
         records.push(match kind {
             Kind::Block => Record::Block(place),
             Kind::Undo => Record::Undo(undo_hash(payload, place)?, place),
+            Kind::Entry => return Err(StoreError::BadRecord { place }.into()),
         });
         Ok::<_, OpenError>(())
     })?;

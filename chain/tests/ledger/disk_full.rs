@@ -80,7 +80,7 @@ fn run_limited(folder: &Path, bytes: usize) -> String {
 }
 
 #[test]
-#[ignore = "a part of the test above"]
+#[ignore = "run by the test above, in a process whose files cannot grow"]
 fn in_limited_process() {
     let Ok(folder) = std::env::var(FOLDER) else { return };
     let folder = Path::new(&folder);

@@ -58,9 +58,9 @@ fn of_1_6_100_and_1088_blocks_ends_with_the_accounts_of_a_fresh_replay() {
     }
 }
 
-// C22
+// C22; `cargo test --release -p chain --test ledger of_10_000 -- --ignored`
 #[test]
-#[ignore = "a minute"]
+#[ignore = "takes a minute"]
 fn of_10_000_blocks_ends_with_the_accounts_of_a_fresh_replay() {
     reorganises(10_000);
 }

@@ -8,8 +8,8 @@ use crate::testnet::lifetime::{self, End, Starting};
 use crate::testnet::plan::MAX_NODES;
 use crate::testnet::status::{self, NodeStatus, State, Status};
 use crate::testnet::topology::{Number, Topology};
-use crate::testnet::{Claim, Folder, Process, Testnet, Wishes, become_node};
-use anyhow::{Result, bail};
+use crate::testnet::{Claim, Folder, Process, Testnet, Wishes, become_node, partition, reorg};
+use anyhow::{Context, Result, bail};
 use clap::builder::RangedU64ValueParser;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::ffi::OsString;
@@ -43,6 +43,11 @@ enum Command {
     Start(Nodes),
     /// End nodes as a crash would
     Kill(Nodes),
+    /// Cut nodes off from the others, until `heal`; each side goes on by itself
+    Partition(Nodes),
+    /// Connect all nodes again, as the topology says
+    Heal,
+    Reorg(Reorg),
     /// Stop all nodes; their chains stay
     Down {
         /// Remove everything too: chains, logs, network and wallet
@@ -112,9 +117,26 @@ pub fn run(args: Args, json: bool) -> Result<()> {
             nodes.end(&folder, |processes| block_on(lifetime::kill(processes, tell_end)))
         }
         Command::Start(nodes) => nodes.start(&folder),
+        Command::Partition(nodes) => nodes.cut_off(&folder),
+        Command::Heal => heal(&folder),
+        Command::Reorg(reorg) => reorg.run(&folder, json),
         Command::Down { delete } => down(&folder, delete),
         Command::Launch { .. } => Ok(()),
     }
+}
+
+/// Make a node leave blocks for a heavier branch
+///
+/// The node is cut off and mines blocks that nobody else has; once the others have mined more, all
+/// are connected again.
+#[derive(Debug, clap::Args)]
+struct Reorg {
+    /// A node that does not mine [default: the last of those]
+    #[arg(value_name = "NODE")]
+    node: Option<String>,
+    /// How many blocks it leaves
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
+    depth: u32,
 }
 
 /// What only one command at a time may do.
@@ -219,6 +241,54 @@ impl Nodes {
             }
         }
         how(running)
+    }
+
+    fn cut_off(&self, folder: &Folder) -> Result<()> {
+        let (_claim, testnet) = claim_testnet(folder)?;
+        let side = testnet.plan().select(&self.nodes)?;
+        block_on(partition::cut(&testnet, &side))?;
+        let side: Vec<String> = side.iter().map(Number::to_string).collect();
+        say(&format!(
+            "{} cut off from the others: `chain testnet heal` connects them again",
+            side.join(", ")
+        ));
+        Ok(())
+    }
+}
+
+fn heal(folder: &Folder) -> Result<()> {
+    let (_claim, testnet) = claim_testnet(folder)?;
+    block_on(partition::heal(&testnet))?;
+    say("all nodes are connected as the topology says");
+    Ok(())
+}
+
+impl Reorg {
+    fn run(&self, folder: &Folder, json: bool) -> Result<()> {
+        let (_claim, testnet) = claim_testnet(folder)?;
+        let plan = testnet.plan();
+        let node = match &self.node {
+            Some(name) => match plan.select(std::slice::from_ref(name))?[..] {
+                [node] => node,
+                _ => bail!("a reorganisation is made on one node: name one"),
+            },
+            None => {
+                let idle = plan.numbers().rev().find(|node| plan.node(*node).miner.is_none());
+                idle.context("every node mines: this takes one that does not")?
+            }
+        };
+        let done = block_on(reorg::make(&testnet, node, self.depth, say))?;
+        if json {
+            writeln!(io::stdout(), "{}", serde_json::to_string_pretty(&done)?)?;
+            return Ok(());
+        }
+        let (depth, height) = (done.depth, done.fork_height);
+        let (old, new) = (short(&done.old_tip), short(&done.new_tip));
+        writeln!(
+            io::stdout(),
+            "{node} left {depth} blocks after height {height}: its tip was {old}, and is {new}"
+        )?;
+        Ok(())
     }
 }
 

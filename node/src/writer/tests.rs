@@ -121,3 +121,17 @@ async fn known_blocks_alone_change_nothing() {
     assert_eq!(told(&world.hand_in_together(&blocks).await), ["Known"; 3]);
     assert_eq!(*world.handle().news().borrow(), before);
 }
+
+#[tokio::test]
+async fn two_nodes_that_mine_for_one_address_search_different_blocks() {
+    let worlds = [World::new(), World::new()];
+    let miner = Address::from_bytes([1; 20]);
+    let mut nonces = std::collections::HashSet::new();
+    for world in &worlds {
+        for _ in 0..2 {
+            let template = world.handle().template(miner).await.unwrap().unwrap();
+            nonces.insert(template.block.coinbase().unwrap().extra_nonce);
+        }
+    }
+    assert_eq!(nonces.len(), 4);
+}
