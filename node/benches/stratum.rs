@@ -242,14 +242,16 @@ impl Node {
         command.args(["node", "--api", "127.0.0.1:0", "--stratum", "127.0.0.1:0", "--log", "warn"]);
         command.args(["--listen", "none", "--mdns", "false"]);
         command.arg("--network").arg(&network).arg("--data").arg(&data).stdout(Stdio::null());
-        let child = command.spawn().unwrap();
+        let mut node =
+            Node { child: command.spawn().unwrap(), api: String::new(), stratum: String::new() };
         let begun = Instant::now();
         loop {
             let file = fs::read(data.join("node.json")).unwrap_or_default();
             if let Ok(there) = serde_json::from_slice::<Value>(&file) {
                 let text = |name: &str| there[name].as_str().unwrap().to_owned();
-                let stratum = text("stratum").strip_prefix("stratum+tcp://").unwrap().to_owned();
-                return Node { child, api: text("api"), stratum };
+                node.stratum = text("stratum").strip_prefix("stratum+tcp://").unwrap().to_owned();
+                node.api = text("api");
+                return node;
             }
             assert!(begun.elapsed() < DEADLINE, "the node does not start");
             tokio::time::sleep(Duration::from_millis(20)).await;

@@ -180,7 +180,7 @@ impl Daemon {
             server::address(listener).map(|address| (address, workers))
         });
         let node = Node(Arc::new(Parts {
-            templates: Arc::new(Templates::new(writer.handle(), outlook.clone())),
+            templates: Arc::new(Templates::new(writer.handle(), outlook.clone())?),
             stratum: stratum.transpose()?,
             outlook,
             reader,
@@ -198,6 +198,7 @@ impl Daemon {
             let writer = node.writer.clone();
             stratum::Server::start(listener, params, templates, writer, workers, stopping)
         });
+        let stratum = stratum.transpose()?;
         let whereabouts = Whereabouts {
             pid: std::process::id(),
             api: format!("http://{address}"),

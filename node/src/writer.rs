@@ -171,8 +171,7 @@ impl Thread {
         let (news_sender, news) = watch::channel(News { tip: reader.view().tip().hash, number: 0 });
         let (end, ended) = oneshot::channel();
         let (peer_news, _) = broadcast::channel(PEER_NEWS);
-        let mut extra_nonce = [0; 8];
-        getrandom::fill(&mut extra_nonce).context("the system has no random numbers")?;
+        let extra_nonce = random()?;
         let desk = Desk {
             writer,
             reader,
@@ -181,7 +180,7 @@ impl Thread {
             news: news_sender,
             peer_news: peer_news.clone(),
             told: Told::default(),
-            extra_nonce: u64::from_le_bytes(extra_nonce),
+            extra_nonce,
         };
         let run = move || {
             let result = desk.run();
@@ -405,6 +404,13 @@ fn fatal(error: Option<&StoreError>) -> anyhow::Result<()> {
         None | Some(StoreError::Log(LogError::Full { .. })) => Ok(()),
         Some(error) => Err(anyhow::anyhow!("{error}")),
     }
+}
+
+/// Where to begin a search, so that no two nodes or runs of one do the same work.
+pub fn random() -> anyhow::Result<u64> {
+    let mut bytes = [0; 8];
+    getrandom::fill(&mut bytes).context("the system has no random numbers")?;
+    Ok(u64::from_le_bytes(bytes))
 }
 
 /// This machine's clock; 2106 and later is the last second there is.

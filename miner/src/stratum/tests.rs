@@ -157,7 +157,7 @@ impl Miner {
                 Action::Block(solved) => self.blocks.push(*solved),
                 Action::Join(_) => {}
                 Action::Count(worker, outcome) => {
-                    self.outcomes.push((worker.name.clone(), outcome))
+                    self.outcomes.push((worker.name.clone(), outcome));
                 }
                 Action::Close(why) => self.closed = Some(why),
                 Action::Send(line) => {

@@ -46,7 +46,7 @@ const HAND_IN_PAUSE: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) struct Issue {
     template: Arc<Template>,
-    /// Different for every run of the node, so that no share of one counts in another.
+    /// Different for every node and every run of it, so that no share of one counts in another.
     tag: Tag,
 }
 
@@ -135,8 +135,10 @@ impl Server {
         writer: writer::Handle,
         workers: Arc<Workers>,
         stop: watch::Receiver<bool>,
-    ) -> Server {
+    ) -> Result<Server> {
         make_room();
+        let words = [writer::TAG, format!(" {:016x}", writer::random()?).as_bytes()].concat();
+        let tag = Tag::new(words).expect("at most 22 bytes");
         let hrp = params.hrp();
         let terms = Terms {
             payee: Box::new(move |text| Address::decode_for(text, hrp).ok()),
@@ -144,15 +146,14 @@ impl Server {
             ahead_seconds: params.spec().max_future_seconds.saturating_sub(CLOCK_MARGIN_SECONDS),
         };
         let (sender, work) = watch::channel(None);
-        let renewing =
-            renewal::run(templates, writer.clone(), tag(workers.run()), sender, stop.clone());
+        let renewing = renewal::run(templates, writer.clone(), tag, sender, stop.clone());
         let keeping = tokio::spawn(workers::keep(Arc::clone(&workers), stop.clone()));
         let desk = Desk { writer, terms: Arc::new(terms), work, workers, stop };
-        Server {
+        Ok(Server {
             accepting: tokio::spawn(accept(listener, Arc::new(desk))),
             renewing: tokio::spawn(renewing),
             keeping,
-        }
+        })
     }
 
     /// Waits for the end, which comes once `stop` is true and what miners had sent is dealt with.
@@ -172,11 +173,6 @@ pub async fn bind(address: SocketAddr) -> Result<TcpListener> {
 /// Opens what is remembered of miners in a data folder.
 pub fn open(data: &Path, params: &Params) -> Arc<Workers> {
     Arc::new(Workers::open(data, params.hrp()))
-}
-
-fn tag(run: u64) -> Tag {
-    let words = [writer::TAG, format!(" {run:x}").as_bytes()].concat();
-    Tag::new(words).expect("at most 22 bytes")
 }
 
 /// Allows this process as many open files as miners may need, if the system agrees.

@@ -5,6 +5,7 @@
 use super::Outlook;
 use super::outlook::Wait;
 use crate::writer::{self, Stopped};
+use anyhow::Result;
 use chain::store::StoreError;
 use chain::template::{Template, TemplateError, Wish};
 use chain::tx::Tag;
@@ -17,8 +18,6 @@ const MAX_GIVEN: usize = 16_384;
 /// Most bytes of transactions that they hold, and of how many templates those may be.
 const MAX_BYTES: usize = 64 << 20;
 const MAX_TEMPLATES: usize = 256;
-/// Set in the extra nonces of candidates, and never in those of this node's own threads.
-const ELSEWHERE: u64 = 1 << 63;
 
 /// Why there is no candidate.
 #[derive(Debug, thiserror::Error)]
@@ -93,8 +92,9 @@ pub struct Templates {
 
 impl Templates {
     /// From this writer, while the outlook is good.
-    pub fn new(writer: writer::Handle, outlook: Outlook) -> Templates {
-        Templates { writer, outlook, latest: Default::default(), given: Default::default() }
+    pub fn new(writer: writer::Handle, outlook: Outlook) -> Result<Templates> {
+        let given = Given { extra_nonce: writer::random()?, ..Given::default() };
+        Ok(Templates { writer, outlook, latest: Default::default(), given: Mutex::new(given) })
     }
 
     /// The template of the present state of tip and pool, and the number of that state.
@@ -120,11 +120,11 @@ impl Templates {
     pub async fn give(&self, miner: Address) -> Result<(String, Candidate), Unavailable> {
         let (state, template) = self.latest().await?;
         let mut given = self.given.lock().unwrap_or_else(PoisonError::into_inner);
-        given.count += 1;
+        given.extra_nonce = given.extra_nonce.wrapping_add(1);
         let wish = Wish {
             miner,
             now: writer::now(),
-            extra_nonce: (ELSEWHERE | given.count).to_le_bytes(),
+            extra_nonce: given.extra_nonce.to_le_bytes(),
             tag: Tag::new(writer::TAG.to_vec()).expect("the tag is short"),
         };
         let candidate = Candidate::new(template, wish);
@@ -154,7 +154,8 @@ impl Templates {
 /// What was handed out, oldest first.
 #[derive(Default)]
 struct Given {
-    count: u64,
+    /// The last one's.
+    extra_nonce: u64,
     gifts: VecDeque<Gift>,
     /// Templates that they share, and the bytes of those.
     templates: usize,

@@ -64,7 +64,6 @@ fn value(digit: u8) -> Option<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
 
     // RFC 4648, section 10; RFC 7617, section 2.
     #[test]
@@ -84,19 +83,12 @@ mod tests {
         for wrong in ["Z", "Zm9vY", "Zm9 v", "Zm9-", "\u{e4}"] {
             assert_eq!(base64(wrong), None, "{wrong}");
         }
-        let named = |value| user(value);
-        let open_sesame = "QWxhZGRpbjpvcGVuIHNlc2FtZQ==";
-        assert_eq!(named(&format!("Basic {open_sesame}")).as_deref(), Some("Aladdin"));
-        assert_eq!(named(&format!("basic  {open_sesame}")).as_deref(), Some("Aladdin"));
-        for wrong in ["", "Basic", "Bearer QTpC", "Basic QQ==", "Basic /w=="] {
-            assert_eq!(named(wrong), None, "{wrong}");
+        for scheme in ["Basic ", "basic  "] {
+            let header = format!("{scheme}QWxhZGRpbjpvcGVuIHNlc2FtZQ==");
+            assert_eq!(user(&header).as_deref(), Some("Aladdin"));
         }
-    }
-
-    proptest! {
-        #[test]
-        fn no_text_panics(text: String) {
-            let _ = user(&format!("Basic {text}"));
+        for wrong in ["", "Basic", "Bearer QTpC", "Basic QQ==", "Basic /w=="] {
+            assert_eq!(user(wrong), None, "{wrong}");
         }
     }
 }

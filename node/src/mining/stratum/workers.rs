@@ -69,7 +69,6 @@ pub struct Known {
 /// What is on disk.
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct File {
-    run: u64,
     workers: Vec<Shares>,
 }
 
@@ -77,7 +76,6 @@ struct File {
 pub struct Workers {
     path: PathBuf,
     hrp: Hrp,
-    run: u64,
     ledger: Mutex<Ledger>,
 }
 
@@ -107,21 +105,14 @@ impl Workers {
             }),
             Err(_) => File::default(),
         };
-        // Another number than ever before, even where the file is gone.
-        let run = file.run.saturating_add(1).max(writer::now().get().into());
-        let mut ledger = Ledger { is_changed: true, ..Ledger::default() };
+        let mut ledger = Ledger::default();
         for shares in file.workers.into_iter().take(MAX_WORKERS) {
             if let Ok(payee) = Address::decode_for(&shares.address, hrp) {
                 let worker = Worker { payee, name: shares.name.clone() };
                 ledger.entries.insert(worker, Entry { shares, ..Entry::default() });
             }
         }
-        Workers { path, hrp, run, ledger: Mutex::new(ledger) }
-    }
-
-    /// The number of this run of the node: no two have the same.
-    pub fn run(&self) -> u64 {
-        self.run
+        Workers { path, hrp, ledger: Mutex::new(ledger) }
     }
 
     /// Everybody, or those who are connected, by address and name.
@@ -198,7 +189,7 @@ impl Workers {
             let folder = self.path.parent().context("a file without a folder")?;
             let mut file = tempfile::NamedTempFile::new_in(folder)?;
             // Not synced: a crash of the machine may cost more shares than one of the node.
-            file.write_all(&serde_json::to_vec(&File { run: self.run, workers })?)?;
+            file.write_all(&serde_json::to_vec(&File { workers })?)?;
             file.persist(&self.path)?;
             Ok(())
         };
@@ -298,7 +289,7 @@ mod tests {
 
     // Q13
     #[test]
-    fn shares_are_there_after_a_crash_and_every_run_has_its_own_number() {
+    fn shares_are_there_after_a_crash_but_for_the_last() {
         let folder = tempfile::tempdir().unwrap();
         let workers = open(folder.path());
         workers.join(&worker(1));
@@ -314,10 +305,8 @@ mod tests {
         }
         workers.save().unwrap();
         workers.count(&worker(1), accepted());
-        let run = workers.run();
         drop(workers);
         let workers = open(folder.path());
-        assert!(workers.run() > run);
         let known = workers.list(false).remove(0);
         let Shares { accepted, stale, duplicate, low, invalid, blocks, .. } = known.shares;
         assert_eq!((accepted, stale, duplicate, low, invalid, blocks), (2, 1, 1, 1, 1, 1));
@@ -325,10 +314,8 @@ mod tests {
         assert!(known.shares.last_share.is_some());
         assert_eq!((known.connections, known.difficulty), (0, None));
         assert!(workers.list(true).is_empty());
-        workers.save().unwrap();
         std::fs::write(folder.path().join(FILE), "{").unwrap();
-        let anew = open(folder.path());
-        assert!(anew.run() >= run && anew.list(false).is_empty());
+        assert!(open(folder.path()).list(false).is_empty());
     }
 
     #[test]
