@@ -6,6 +6,9 @@ use serde_json::{Value, json};
 /// Most bytes of a line, without its end. No miner sends or takes more.
 pub const MAX_LINE: usize = 4_096;
 
+/// Most bytes of a request's id: more would make its reply too long a line.
+const MAX_ID: usize = 1_024;
+
 /// What a line says.
 #[derive(Debug, PartialEq)]
 pub(super) enum Message {
@@ -36,10 +39,12 @@ pub(super) fn read(line: &[u8]) -> Message {
         return Message::Garbage;
     };
     let mut take = |name| members.remove(name).unwrap_or(Value::Null);
-    match take("method") {
-        Value::String(method) => {
-            Message::Request(Request { id: take("id"), method, params: take("params") })
-        }
+    let (method, id) = (take("method"), take("id"));
+    if line.len() > MAX_ID && id.to_string().len() > MAX_ID {
+        return Message::Garbage;
+    }
+    match method {
+        Value::String(method) => Message::Request(Request { id, method, params: take("params") }),
         Value::Null => Message::Reply,
         _ => Message::Garbage,
     }
@@ -140,6 +145,12 @@ mod tests {
         ] {
             assert_eq!(read(garbage), Message::Garbage, "{}", String::from_utf8_lossy(garbage));
         }
+        let long =
+            |digits: usize| format!("{{\"id\":\"{}\",\"method\":\"a\"}}", "7".repeat(digits));
+        assert_eq!(read(long(MAX_ID - 1).as_bytes()), Message::Garbage);
+        let Message::Request(request) = read(long(MAX_ID - 2).as_bytes()) else { panic!() };
+        let longest = reply(&request.id, Err(Refusal::Other("A share has five fields, or six")));
+        assert!(longest.len() <= MAX_LINE);
         assert_eq!(read(b"{\"id\":3,\"result\":true,\"error\":null}"), Message::Reply);
         let request = Request { id: json!("a"), method: "b".to_owned(), params: json!([1]) };
         let line = b" {\"params\":[1],\"id\":\"a\",\"method\":\"b\",\"more\":{}}\r";
