@@ -99,11 +99,13 @@ impl Desk {
                     return true;
                 }
                 Ok(Ok(Accepted::SideBranch | Accepted::Known)) => {
-                    tracing::info!(height, %hash, worker, "a miner found a block, but another was first");
+                    let told = "a miner found a block, but another was first";
+                    tracing::info!(height, %hash, worker, "{told}");
                     return true;
                 }
                 Ok(Err(SubmitError::Store(error))) if !*self.stop.borrow() => {
-                    tracing::error!(height, %hash, worker, "a found block is not on disk yet: {error}");
+                    let told = "a found block is not on disk yet";
+                    tracing::error!(height, %hash, worker, "{told}: {error}");
                     tokio::time::sleep(HAND_IN_PAUSE).await;
                 }
                 Ok(Err(error)) => {
@@ -124,6 +126,7 @@ pub struct Server {
     accepting: JoinHandle<()>,
     renewing: JoinHandle<()>,
     keeping: JoinHandle<()>,
+    workers: Arc<Workers>,
 }
 
 impl Server {
@@ -148,11 +151,13 @@ impl Server {
         let (sender, work) = watch::channel(None);
         let renewing = renewal::run(templates, writer.clone(), tag, sender, stop.clone());
         let keeping = tokio::spawn(workers::keep(Arc::clone(&workers), stop.clone()));
-        let desk = Desk { writer, terms: Arc::new(terms), work, workers, stop };
+        let terms = Arc::new(terms);
+        let desk = Desk { writer, terms, work, workers: Arc::clone(&workers), stop };
         Ok(Server {
             accepting: tokio::spawn(accept(listener, Arc::new(desk))),
             renewing: tokio::spawn(renewing),
             keeping,
+            workers,
         })
     }
 
@@ -161,6 +166,7 @@ impl Server {
         self.accepting.await?;
         self.renewing.await?;
         self.keeping.await?;
+        workers::save(self.workers).await;
         Ok(())
     }
 }

@@ -250,23 +250,23 @@ impl Speed {
     }
 }
 
-/// Writes what changes now and then, and once more when `stop` becomes true.
+/// Writes what changes now and then, until `stop` becomes true.
 pub(super) async fn keep(workers: Arc<Workers>, mut stop: watch::Receiver<bool>) {
     let mut due = tokio::time::interval(KEEP_EVERY);
     due.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        let is_last = tokio::select! {
-            () = told_to_stop(&mut stop) => true,
-            _ = due.tick() => false,
-        };
-        let saver = Arc::clone(&workers);
-        let saved = tokio::task::spawn_blocking(move || saver.save()).await;
-        if let Ok(Err(error)) = saved {
-            tracing::warn!("miners' shares could not be written: {error:#}");
+        tokio::select! {
+            () = told_to_stop(&mut stop) => return,
+            _ = due.tick() => save(Arc::clone(&workers)).await,
         }
-        if is_last {
-            return;
-        }
+    }
+}
+
+/// Writes what changed, if anything.
+pub(super) async fn save(workers: Arc<Workers>) {
+    let saved = tokio::task::spawn_blocking(move || workers.save()).await;
+    if let Ok(Err(error)) = saved {
+        tracing::warn!("miners' shares could not be written: {error:#}");
     }
 }
 
