@@ -12,7 +12,9 @@ mod payment;
 mod peers;
 mod reorganisation;
 mod repair;
+mod rpc;
 mod shell;
+mod stratum;
 #[cfg(unix)]
 mod testnet;
 mod util;

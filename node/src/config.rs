@@ -84,6 +84,11 @@ pub struct Settings {
     /// Default: what a trial finds the fastest on this processor.
     #[arg(long, env = "CHAIN_KERNEL", value_name = "NAME")]
     kernel: Option<String>,
+    /// Where mining machines connect by Stratum v1, such as 0.0.0.0:3333; port 0 takes any free one
+    ///
+    /// Default: nowhere.
+    #[arg(long, env = "CHAIN_STRATUM", value_name = "ADDRESS:PORT")]
+    stratum: Option<SocketAddr>,
     /// Memory for the cache of the index, in MiB [default: 256]
     #[arg(long, env = "CHAIN_CACHE_MB", value_name = "MIB")]
     cache_mb: Option<u32>,
@@ -120,6 +125,8 @@ pub struct Config {
     pub threads: Option<NonZeroUsize>,
     /// What they hash with; `None` for the fastest.
     pub kernel: Option<Kernel>,
+    /// Where mining machines connect; `None` for nowhere.
+    pub stratum: Option<SocketAddr>,
     /// Bytes for the cache of the index.
     pub cache_bytes: u64,
     /// What is logged.
@@ -193,6 +200,7 @@ impl Settings {
             mine: settings.mine.unwrap_or(false),
             threads: settings.threads,
             kernel: settings.kernel.map(|name| name.parse()).transpose()?,
+            stratum: settings.stratum,
             cache_bytes: u64::from(cache_mb) * 1_048_576,
             log: logging::filter(log).with_context(|| format!("log `{log}` is not a filter"))?,
             log_format: settings.log_format.unwrap_or_default(),
@@ -244,6 +252,7 @@ impl Settings {
             miner: self.miner.or(below.miner),
             threads: self.threads.or(below.threads),
             kernel: self.kernel.or(below.kernel),
+            stratum: self.stratum.or(below.stratum),
             cache_mb: self.cache_mb.or(below.cache_mb),
             log: self.log.or(below.log),
             log_format: self.log_format.or(below.log_format),
@@ -296,6 +305,7 @@ mod tests {
         assert_eq!(config.api, "127.0.0.1:8400".parse().unwrap());
         assert_eq!(config.params.name(), "testnet");
         assert!(!config.mine);
+        assert_eq!(config.stratum, None);
         assert_eq!(config.cache_bytes, 256 << 20);
     }
 
@@ -303,7 +313,8 @@ mod tests {
     fn flags_win_over_the_file() {
         let (_folder, path) = file(
             "network = \"dev\"\ndata = \"a\"\nmine = true\nthreads = 3\nlog_format = \"json\"\n\
-             api = \"127.0.0.1:1\"\napi_host = [\"a.example\", \"b.example\"]\n",
+             api = \"127.0.0.1:1\"\napi_host = [\"a.example\", \"b.example\"]\n\
+             stratum = \"127.0.0.1:3333\"\n",
         );
         let config = flags(&["--config", &path, "--threads", "2", "--api", "127.0.0.1:2"]);
         let config = config.check().unwrap();
@@ -312,6 +323,7 @@ mod tests {
         assert_eq!(config.api.port(), 2);
         assert_eq!(config.log_format, logging::Format::Json);
         assert_eq!(config.api_hosts, ["a.example", "b.example"]);
+        assert_eq!(config.stratum, Some("127.0.0.1:3333".parse().unwrap()));
         assert!(config.mine);
         let config = flags(&["--config", &path, "--mine=false"]).check().unwrap();
         assert!(!config.mine);

@@ -31,7 +31,7 @@ const PEER_NEWS: usize = 65_536;
 /// How long rows stay in memory when nothing forces them out.
 const FLUSH_EVERY: Duration = Duration::from_secs(5);
 /// What our own coinbases say.
-const TAG: &[u8] = b"chain";
+pub const TAG: &[u8] = b"chain";
 
 /// What changed last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,11 +72,7 @@ type WaitingBlock = (Box<Block>, BlockVerdict);
 enum Request {
     Block(Box<Block>, BlockVerdict),
     Transfer(Box<Transfer>, TransferVerdict),
-    Template(
-        Address,
-        Option<[u8; 4]>,
-        oneshot::Sender<Result<Template, TemplateError<StoreError>>>,
-    ),
+    Template(Address, [u8; 4], oneshot::Sender<Result<Template, TemplateError<StoreError>>>),
     Generate(u32, Address, oneshot::Sender<Result<Vec<block::Hash>, GenerateError>>),
     Flush,
     Stop,
@@ -127,17 +123,17 @@ impl Handle {
         &self,
         miner: Address,
     ) -> Result<Result<Template, TemplateError<StoreError>>, Stopped> {
-        self.ask(|reply| Request::Template(miner, None, reply)).await
+        self.marked_template(miner, [0; 4]).await
     }
 
     /// The same with a mark: the first bytes of the coinbase's extra nonce, by which whoever asked
-    /// knows the block again.
+    /// knows the block again. All 0 for none.
     pub async fn marked_template(
         &self,
         miner: Address,
         mark: [u8; 4],
     ) -> Result<Result<Template, TemplateError<StoreError>>, Stopped> {
-        self.ask(|reply| Request::Template(miner, Some(mark), reply)).await
+        self.ask(|reply| Request::Template(miner, mark, reply)).await
     }
 
     /// Mines so many blocks at once, on a network where that takes no work worth speaking of.
@@ -190,8 +186,7 @@ impl Thread {
         let (news_sender, news) = watch::channel(News { tip: reader.view().tip().hash, number: 0 });
         let (end, ended) = oneshot::channel();
         let (peer_news, _) = broadcast::channel(PEER_NEWS);
-        let mut extra_nonce = [0; 8];
-        getrandom::fill(&mut extra_nonce).context("the system has no random numbers")?;
+        let extra_nonce = u32::from_le_bytes(random()?);
         let desk = Desk {
             writer,
             reader,
@@ -200,7 +195,7 @@ impl Thread {
             news: news_sender,
             peer_news: peer_news.clone(),
             told: Told::default(),
-            extra_nonce: u64::from_le_bytes(extra_nonce),
+            extra_nonce,
         };
         let run = move || {
             let result = desk.run();
@@ -257,8 +252,8 @@ struct Desk {
     peer_news: broadcast::Sender<p2p::News>,
     told: Told,
     /// Makes every template another search, also than those of other nodes that mine for the same
-    /// address.
-    extra_nonce: u64,
+    /// address: the last bytes of the extra nonce.
+    extra_nonce: u32,
 }
 
 impl Desk {
@@ -405,17 +400,14 @@ impl Desk {
     fn template(
         &mut self,
         miner: Address,
-        mark: Option<[u8; 4]>,
+        [a, b, c, d]: [u8; 4],
     ) -> Result<Template, TemplateError<StoreError>> {
         self.extra_nonce = self.extra_nonce.wrapping_add(1);
-        let mut extra_nonce = self.extra_nonce.to_be_bytes();
-        if let Some(mark) = mark {
-            extra_nonce[..mark.len()].copy_from_slice(&mark);
-        }
+        let [e, f, g, h] = self.extra_nonce.to_be_bytes();
         self.writer.template(Wish {
             miner,
             now: now(),
-            extra_nonce,
+            extra_nonce: [a, b, c, d, e, f, g, h],
             tag: Tag::new(TAG.to_vec()).expect("the tag is short"),
         })
     }
@@ -424,7 +416,7 @@ impl Desk {
     fn generate(&mut self, blocks: u32, miner: Address) -> Result<Vec<block::Hash>, GenerateError> {
         let mut hashes = Vec::new();
         for _ in 0..blocks {
-            let Template { mut block, target, .. } = self.template(miner, None)?;
+            let Template { mut block, target, .. } = self.template(miner, [0; 4])?;
             seal(&mut block.header, target);
             let carries_transfers = block.transactions.len() > 1;
             hashes.push(block.hash());
@@ -471,6 +463,13 @@ fn fatal(error: Option<&StoreError>) -> anyhow::Result<()> {
         None | Some(StoreError::Log(LogError::Full { .. })) => Ok(()),
         Some(error) => Err(anyhow::anyhow!("{error}")),
     }
+}
+
+/// Where to begin a search, so that no two nodes or runs of one do the same work.
+pub fn random<const BYTES: usize>() -> anyhow::Result<[u8; BYTES]> {
+    let mut bytes = [0; BYTES];
+    getrandom::fill(&mut bytes).context("the system has no random numbers")?;
+    Ok(bytes)
 }
 
 /// This machine's clock; 2106 and later is the last second there is.

@@ -8,6 +8,7 @@ mod jobs;
 mod mempool;
 mod mining;
 mod peers;
+mod solutions;
 mod transactions;
 
 use super::answer::{CHAIN_HEIGHT, CHAIN_TIP};
