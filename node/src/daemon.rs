@@ -4,6 +4,7 @@ use crate::api::token::Token;
 use crate::api::{self, server};
 use crate::config::Config;
 use crate::config::peers::Peering;
+use crate::events::{self, Events};
 use crate::mining::{self, Goal, Local, Need, Outlook, Progress};
 use crate::peers::{self, Peers};
 use crate::writer;
@@ -34,6 +35,8 @@ pub struct Parts {
     pub reader: Reader,
     /// Changes it.
     pub writer: writer::Handle,
+    /// What happened, in order.
+    pub events: Events,
     /// Other nodes.
     pub peers: p2p::Handle,
     /// Whether mining makes sense.
@@ -97,6 +100,8 @@ pub struct Daemon {
     node: Node,
     data: PathBuf,
     address: SocketAddr,
+    events: events::Thread,
+    telling: JoinHandle<()>,
     writer: writer::Thread,
     peers: Peers,
     stop: watch::Sender<bool>,
@@ -142,7 +147,11 @@ impl Daemon {
         };
         let (ledger, reader) = opening.await??;
         let token = Token::open(&data)?;
-        let writer = writer::Thread::spawn(ledger)?;
+        let (telling, events) = {
+            let (data, reader) = (data.clone(), reader.clone());
+            tokio::task::spawn_blocking(move || events::Thread::start(&data, reader)).await??
+        };
+        let writer = writer::Thread::spawn(ledger, events.publisher().clone())?;
         let need = match &peering {
             Peering { max_peers: 0, .. } => Need::None,
             Peering { boot_nodes, .. } if !boot_nodes.is_empty() => Need::Always,
@@ -163,6 +172,7 @@ impl Daemon {
             outlook: Outlook::new(reader.clone(), handle.clone(), need),
             reader,
             writer: writer.handle(),
+            events,
             peers: handle,
             mining,
             default_miner: miner,
@@ -185,8 +195,19 @@ impl Daemon {
             network = name, data = %data.display(), height = tip.height.get(), tip = %tip.hash,
             "node started, REST API at http://{address}/v1/chain"
         );
-        let mut daemon =
-            Daemon { node, data, address, writer, peers, stop, progress, server, mining: None };
+        let mut daemon = Daemon {
+            telling: tokio::spawn(events::sources::tell(node.clone())),
+            node,
+            data,
+            address,
+            events: telling,
+            writer,
+            peers,
+            stop,
+            progress,
+            server,
+            mining: None,
+        };
         if let Some(address) = daemon.to_join() {
             tracing::info!("others join with --peer {address}");
         }
@@ -222,7 +243,7 @@ impl Daemon {
     /// Waits until mining has reached its goal, and gives the blocks it found; or until the node
     /// cannot go on, and gives nothing: `stop` then tells why.
     pub async fn finished(&mut self) -> Option<Result<Vec<chain::block::Hash>>> {
-        let Daemon { mining, writer, peers, .. } = self;
+        let Daemon { mining, events, writer, peers, .. } = self;
         let mined = async {
             match mining {
                 Some(task) => task.await.map_err(anyhow::Error::from).flatten(),
@@ -232,6 +253,7 @@ impl Daemon {
         let found = tokio::select! {
             found = mined => found,
             () = writer.watch() => return None,
+            () = events.watch() => return None,
             () = peers.watch() => return None,
         };
         self.mining = None;
@@ -256,7 +278,8 @@ impl Daemon {
         let _ = tokio::time::timeout(TELLING, told).await;
     }
 
-    /// Stops mining, then the API, then peers, then the writer, which closes the data folder.
+    /// Stops mining, then the API, then peers, then the writer, which closes the data folder, and
+    /// last the events, so that none of all that is missing.
     pub async fn stop(self) -> Result<()> {
         self.stop.send_replace(true);
         if let Some(mining) = self.mining {
@@ -264,7 +287,10 @@ impl Daemon {
         }
         self.server.await?;
         let peers = self.peers.stop().await;
-        self.writer.stop().await?;
+        let closed = self.writer.stop().await;
+        self.telling.await?;
+        self.events.stop().await?;
+        closed?;
         // Gone or not: a client that finds nobody at the address says so.
         let _ = std::fs::remove_file(self.data.join(Whereabouts::FILE));
         peers?;
