@@ -4,10 +4,12 @@ mod accounts;
 mod blocks;
 mod chain;
 mod dev;
+mod events;
 mod mempool;
 mod mining;
 mod peers;
 mod transactions;
+mod ws;
 
 use super::answer::{CHAIN_HEIGHT, CHAIN_TIP};
 use super::problem::MEDIA_TYPE;

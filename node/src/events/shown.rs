@@ -13,8 +13,9 @@ use std::collections::VecDeque;
 use std::fmt::Write;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Blocks whose transfers are kept at hand for other readers: four full ones are 5 MB.
-const BLOCKS_AT_HAND: usize = 4;
+/// Blocks that are kept at hand for other readers, and transfers in all of them: some 5 MB.
+const BLOCKS_AT_HAND: usize = 256;
+const TRANSFERS_AT_HAND: usize = 50_000;
 
 /// An event as it goes to readers.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -173,8 +174,14 @@ impl Blocks {
         }
         let Some(contents) = Contents::read(events, hash)? else { return Ok(None) };
         let contents = Arc::new(contents);
-        at_hand.truncate(BLOCKS_AT_HAND - 1);
         at_hand.push_front(Arc::clone(&contents));
+        let mut transfers = 0_usize;
+        let kept = at_hand.iter().take(BLOCKS_AT_HAND).take_while(|contents| {
+            transfers = transfers.saturating_add(contents.payments.len());
+            transfers <= TRANSFERS_AT_HAND
+        });
+        let kept = kept.count();
+        at_hand.truncate(kept);
         Ok(Some(contents))
     }
 }
