@@ -324,3 +324,69 @@ fn the_command_follows_a_node_across_its_restart() {
     assert_eq!((output.status.code(), said.lines().count()), (Some(1), 1), "{said}");
     assert!(said.contains("there is no topic `block`"), "{said}");
 }
+
+/// A Redis server at a socket in a folder, where one is installed: it keeps what it has there.
+#[cfg(unix)]
+fn redis(folder: &std::path::Path) -> Option<Process> {
+    let mut command = std::process::Command::new("redis-server");
+    let arguments = ["--port", "0", "--appendonly", "yes", "--appendfsync", "always", "--save", ""];
+    command.args(arguments).arg("--unixsocket").arg(folder.join("socket")).arg("--dir").arg(folder);
+    let installed = std::process::Command::new("redis-server").arg("--version").output();
+    installed.is_ok_and(|output| output.status.success()).then(|| {
+        let _ = fs::remove_file(folder.join("socket"));
+        Process::start(&mut command, &folder.join("redis"))
+    })
+}
+
+#[cfg(unix)]
+#[test]
+fn redis_is_told_every_event_once_whoever_was_away() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = format!("redis+unix://{}", folder.path().join("socket").display());
+    let data = folder.path().join("data");
+    let miner = text(somebody(1));
+    let node = Node::start(&data, &["--publish", &url]);
+    node.generate(2, &miner).unwrap();
+    let Some(mut server) = redis(folder.path()) else {
+        println!("skipped: there is no `redis-server` on this machine");
+        return;
+    };
+    let client = redis::Client::open(url.as_str()).unwrap();
+    let connect = || eventually("Redis", || client.get_connection().ok());
+    // Ids and heights, once there are so many.
+    let entries = |count: usize| {
+        let mut connection = connect();
+        let found = eventually("entries", || {
+            let ask = redis::cmd("XRANGE").arg("chain:dev:events").arg("-").arg("+").to_owned();
+            let found: Vec<(String, Vec<String>)> = ask.query(&mut connection).unwrap();
+            (found.len() >= count).then_some(found)
+        });
+        let read = |(id, fields): (String, Vec<String>)| {
+            let event: Value = serde_json::from_str(&fields[1]).unwrap();
+            (id, event["data"]["height"].as_u64().unwrap())
+        };
+        found.into_iter().map(read).collect::<Vec<_>>()
+    };
+    let expected = |count: u64| (1..=count).map(|at| (format!("{at}-0"), at)).collect::<Vec<_>>();
+    assert_eq!(entries(2), expected(2));
+    // The server is away, then the node.
+    server.kill();
+    node.generate(2, &miner).unwrap();
+    let mut server = redis(folder.path()).unwrap();
+    assert_eq!(entries(4), expected(4));
+    node.kill();
+    let node = Node::start(&data, &[]);
+    node.generate(1, &miner).unwrap();
+    assert!(node.stop().success());
+    let node = Node::start(&data, &["--publish", &url]);
+    assert_eq!(entries(5), expected(5));
+    let mut listening = connect();
+    let mut channel = listening.as_pubsub();
+    channel.subscribe("chain:dev:block.connected").unwrap();
+    let hash = node.generate(1, &miner).unwrap().remove(0);
+    let message: String = channel.get_message().unwrap().get_payload().unwrap();
+    let event: Value = serde_json::from_str(&message).unwrap();
+    assert_eq!((&event["id"], &event["data"]["hash"]), (&json!(6), &json!(hash)));
+    assert_eq!(entries(6), expected(6));
+    server.kill();
+}

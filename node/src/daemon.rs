@@ -4,6 +4,7 @@ use crate::api::token::Token;
 use crate::api::{self, server};
 use crate::config::Config;
 use crate::config::peers::Peering;
+use crate::events::publish::publish as publish_events;
 use crate::events::{self, Events};
 use crate::mining::{self, Goal, Local, Need, Outlook, Progress};
 use crate::peers::{self, Peers};
@@ -102,6 +103,7 @@ pub struct Daemon {
     address: SocketAddr,
     events: events::Thread,
     telling: JoinHandle<()>,
+    publishing: Option<JoinHandle<()>>,
     writer: writer::Thread,
     peers: Peers,
     stop: watch::Sender<bool>,
@@ -123,6 +125,7 @@ impl Daemon {
             miner,
             threads,
             kernel,
+            publish,
             cache_bytes,
             ..
         } = config;
@@ -192,11 +195,15 @@ impl Daemon {
         whereabouts.write(&data)?;
         let tip = *node.reader.view().tip();
         tracing::info!(
-            network = name, data = %data.display(), height = tip.height.get(), tip = %tip.hash,
+            network = name.as_str(), data = %data.display(), height = tip.height.get(), tip = %tip.hash,
             "node started, REST API at http://{address}/v1/chain"
         );
         let mut daemon = Daemon {
             telling: tokio::spawn(events::sources::tell(node.clone())),
+            publishing: publish.map(|server| {
+                let stopping = node.stopping.clone();
+                tokio::spawn(publish_events(node.events.clone(), server, name, stopping))
+            }),
             node,
             data,
             address,
@@ -289,6 +296,9 @@ impl Daemon {
         let peers = self.peers.stop().await;
         let closed = self.writer.stop().await;
         self.telling.await?;
+        if let Some(publishing) = self.publishing {
+            publishing.await?;
+        }
         self.events.stop().await?;
         closed?;
         // Gone or not: a client that finds nobody at the address says so.

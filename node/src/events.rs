@@ -12,6 +12,7 @@
 mod entry;
 mod feed;
 mod log;
+pub mod publish;
 mod shown;
 pub mod sources;
 mod teller;

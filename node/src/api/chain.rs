@@ -175,6 +175,7 @@ fn apis(params: &Params) -> BTreeMap<String, Access> {
         "mining",
         "peers",
         "bans",
+        "events",
     ];
     let public = public.into_iter().map(|name| (name, Access::Public));
     public.chain([("dev", dev)]).map(|(name, access)| (name.to_owned(), access)).collect()
