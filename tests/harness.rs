@@ -51,9 +51,14 @@ pub struct Process {
 impl Process {
     /// Starts it; what it says on standard error goes to a file beside `name`.
     pub fn start(command: &mut Command, name: &Path) -> Process {
+        Process::start_into(command, name, Stdio::null())
+    }
+
+    /// The same, with a place for what it prints on standard output.
+    pub fn start_into(command: &mut Command, name: &Path, stdout: impl Into<Stdio>) -> Process {
         let stderr = name.with_added_extension("log");
         let said = File::create(&stderr).unwrap();
-        let child = command.stdout(Stdio::null()).stderr(said).spawn().unwrap();
+        let child = command.stdout(stdout).stderr(said).spawn().unwrap();
         Process { child, stderr }
     }
 

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)] // clippy sees a test in what is marked `#[test]` only
 #![allow(unreachable_pub)] // as in any binary
 
+mod events;
 mod forge;
 mod harness;
 mod jobs;

@@ -188,9 +188,14 @@ impl Reader {
 
     /// The headers of blocks, read without their bodies and while the writer goes on.
     pub fn headers(&self, nodes: &[Node]) -> Result<Vec<Header>, StoreError> {
+        Ok(self.heads(nodes)?.into_iter().map(|(header, _)| header).collect())
+    }
+
+    /// Headers and the number of transactions, read without those and while the writer goes on.
+    pub fn heads(&self, nodes: &[Node]) -> Result<Vec<(Header, u32)>, StoreError> {
         let places: Vec<Place> = nodes.iter().map(|node| node.place).collect();
-        let bytes = self.log().read_prefixes(&places, view::HEADER_BYTES)?;
-        nodes.iter().zip(bytes).map(|(node, bytes)| view::header_of(node, &bytes)).collect()
+        let bytes = self.log().read_prefixes(&places, view::HEAD_BYTES)?;
+        nodes.iter().zip(bytes).map(|(node, bytes)| view::head_of(node, &bytes)).collect()
     }
 
     fn log(&self) -> LogReader {

@@ -10,6 +10,7 @@ mod client;
 mod config;
 mod daemon;
 mod difficulty;
+mod events;
 mod jobs;
 mod logging;
 mod mining;

@@ -113,12 +113,8 @@ async fn outgrow(
 
 /// Mines so many blocks for a node, with one thread of this process.
 async fn mine(testnet: &Testnet, client: Client, blocks: u32) -> Result<()> {
-    let goal = Goal {
-        miner: miner(testnet)?,
-        blocks: Some(blocks),
-        kernel: None,
-        pause: Duration::ZERO,
-    };
+    let goal =
+        Goal { miner: miner(testnet)?, blocks: Some(blocks), kernel: None, pause: Duration::ZERO };
     let (progress, _) = watch::channel(None);
     let (_crew, one_thread) = watch::channel(1);
     // There is room for all, so nobody needs to listen before the end.
