@@ -25,6 +25,7 @@ pub mod transfer;
 mod wait;
 
 use crate::daemon::Node;
+use crate::explorer;
 use anyhow::Result;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
@@ -36,7 +37,7 @@ use token::Token;
 
 /// Every route behind its guards.
 pub fn routes(node: Node, token: Token, bound: SocketAddr, hosts: &[String]) -> Result<Router> {
-    let routes = public().merge(protected(token)).with_state(node);
+    let routes = public().merge(protected(token)).merge(explorer::routes()).with_state(node);
     let routes = routes.layer(middleware::from_fn(answer::revalidate));
     Ok(server::guard(routes, Hosts::new(bound.ip(), hosts)?))
 }

@@ -4,6 +4,7 @@ mod accounts;
 mod blocks;
 mod chain;
 mod dev;
+mod explorer;
 mod mempool;
 mod mining;
 mod peers;

@@ -72,8 +72,12 @@ async function show({ top = false } = {}) {
   main.replaceChildren(...view.content);
   main.removeAttribute('aria-busy');
   for (const link of document.querySelectorAll('nav a')) {
-    if (link.getAttribute('href') === location.pathname) link.setAttribute('aria-current', 'page');
-    else link.removeAttribute('aria-current');
+    if (link.getAttribute('href') === location.pathname) {
+      link.setAttribute('aria-current', 'page');
+      link.parentElement.scrollLeft = link.offsetLeft - link.parentElement.clientWidth / 2;
+    } else {
+      link.removeAttribute('aria-current');
+    }
   }
   if (top) {
     scrollTo(0, 0);

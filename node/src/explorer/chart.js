@@ -2,15 +2,15 @@
 import { h, s, setText } from './dom.js';
 import { digits } from './format.js';
 
-const PAD = { left: 52, right: 10, top: 12, bottom: 24 };
+const PAD = { left: 60, right: 10, top: 12, bottom: 24 };
 
 /**
  * A chart. Points are `{ name, value, detail? }`; a value may be null. `show` draws them, and what they are in a sentence
  * goes to those who cannot see them.
  */
-export function chart({ title, kind = 'line', format = digits, height = 200, reference = null }) {
+export function chart({ title, kind = 'line', format = digits, height = 200, reference = null, whole = false }) {
   const svg = s('svg', { class: `chart ${kind}`, height, tabindex: '0', role: 'img', 'aria-label': title });
-  const tip = h('div', { class: 'tip', hidden: true });
+  const tip = h('div', { class: 'tooltip', hidden: true });
   const figure = h('figure', { class: 'plot' }, svg, tip);
   let points = [];
   let at = -1;
@@ -26,13 +26,13 @@ export function chart({ title, kind = 'line', format = digits, height = 200, ref
       svg.replaceChildren(s('text', { x: width / 2, y: height / 2, class: 'nothing', 'text-anchor': 'middle' }, 'Nothing to show yet'));
       return;
     }
-    frame = scale(points, values, width, height, kind, reference);
+    frame = scale({ points, values, width, height, kind, reference, whole });
     const { x, y, ticks, step } = frame;
     const grid = ticks.map((tick) => [
       s('line', { x1: PAD.left, x2: width - PAD.right, y1: y(tick), y2: y(tick), class: 'grid' }),
       s('text', { x: PAD.left - 8, y: y(tick) + 4, 'text-anchor': 'end' }, format(tick)),
     ]);
-    const marks = kind === 'bars' ? bars(points, x, y, step) : line(points, x, y);
+    const marks = kind === 'bars' ? bars(points, x, y, step) : line(points, x, y, y(ticks[0]));
     const every = Math.max(1, Math.ceil(points.length / Math.max(2, Math.floor(width / 110))));
     const names = points.map((point, index) => index % every === 0 && point.name
       && s('text', { x: x(index), y: height - 6, 'text-anchor': index === 0 && kind === 'line' ? 'start' : 'middle' }, point.name));
@@ -88,12 +88,12 @@ export function chart({ title, kind = 'line', format = digits, height = 200, ref
   };
 }
 
-function scale(points, values, width, height, kind, reference) {
+function scale({ points, values, width, height, kind, reference, whole }) {
   const shown = reference ? [...values, reference.value] : values;
   const high = Math.max(...shown);
   const low = Math.min(...shown);
   const fromZero = kind === 'bars' || low < high * 0.6;
-  const ticks = round(fromZero ? Math.min(0, low) : low, high === low ? high + (Math.abs(high) || 1) * 0.1 : high);
+  const ticks = round(fromZero ? Math.min(0, low) : low, high === low ? high + (Math.abs(high) || 1) * 0.1 : high, whole ? 1 : 0);
   const [bottom, top] = [ticks[0], ticks[ticks.length - 1]];
   const inner = width - PAD.left - PAD.right;
   const step = kind === 'bars' ? inner / points.length : inner / Math.max(1, points.length - 1);
@@ -102,24 +102,24 @@ function scale(points, values, width, height, kind, reference) {
   return { x, y, ticks, step };
 }
 
-/** Round numbers that enclose a range. */
-function round(low, high) {
+/** Round numbers that enclose a range, at least so far apart. */
+function round(low, high, least) {
   const rough = (high - low) / 4;
   const power = 10 ** Math.floor(Math.log10(rough));
-  const step = [1, 2, 2.5, 5, 10].map((factor) => factor * power).find((candidate) => candidate >= rough);
+  const step = Math.max(least, [1, 2, 5, 10].map((factor) => factor * power).find((candidate) => candidate >= rough));
   const first = Math.floor(low / step + 1e-9);
-  const last = Math.ceil(high / step - 1e-9);
+  const last = Math.max(first + 1, Math.ceil(high / step - 1e-9));
   return Array.from({ length: last - first + 1 }, (_, index) => (first + index) * step);
 }
 
-function line(points, x, y) {
+function line(points, x, y, base) {
   const parts = [];
   let run = [];
   points.forEach(({ value }, index) => {
     if (value !== null) run.push([x(index), y(value)]);
     if ((value === null || index === points.length - 1) && run.length > 0) {
       const path = run.map(([left, top], i) => `${i ? 'L' : 'M'}${left.toFixed(1)} ${top.toFixed(1)}`).join('');
-      parts.push(s('path', { d: `${path}L${run[run.length - 1][0]} 9999L${run[0][0]} 9999Z`, class: 'area' }), s('path', { d: path, class: 'line' }));
+      parts.push(s('path', { d: `${path}V${base}H${run[0][0]}Z`, class: 'area' }), s('path', { d: path, class: 'line' }));
       run = [];
     }
   });
@@ -130,7 +130,7 @@ function bars(points, x, y, step) {
   const width = Math.max(1, Math.min(28, step * 0.72));
   const base = y(0);
   return points.map(({ value }, index) => value !== null && value > 0
-    && s('rect', { x: x(index) - width / 2, y: Math.min(y(value), base - 1), width, height: Math.max(1, base - y(value)), rx: Math.min(3, width / 3), class: 'bar' }));
+    && s('rect', { x: x(index) - width / 2, y: Math.min(y(value), base - 1), width, height: Math.max(1, base - y(value)), rx: Math.min(3, width / 3), class: 'column' }));
 }
 
 /** Shares of a whole as labelled bars: `{ label, value, text }`. */

@@ -79,9 +79,10 @@ export const refresh = paced(read);
 /** Listens from now on. */
 export function listen() {
   on(['block.connected'], undefined, (block) => {
-    if (chain) Object.assign(chain, { height: block.height, tip: block.hash, tip_time: block.block_time });
-    tell('chain', chain);
     refresh();
+    if (!chain) return;
+    Object.assign(chain, { height: block.height, tip: block.hash, tip_time: block.block_time });
+    tell('chain', chain);
   });
   on(['block.disconnected', 'transaction.accepted', 'transaction.dropped', 'peer.connected', 'peer.disconnected', 'sync.progress', 'reset'], undefined, refresh);
   document.addEventListener('visibilitychange', () => {

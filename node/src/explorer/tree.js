@@ -62,7 +62,7 @@ export function tree({ onchoose }) {
       }
       mark.block = block;
       const kind = block.isInvalid ? 'invalid' : block.isBest ? 'best' : 'stale';
-      mark.node.setAttribute('class', `${kind}${block.height === highest && block.isBest ? ' tip' : ''}`);
+      mark.node.setAttribute('class', `${kind}${block.height === highest && block.isBest ? ' end' : ''}`);
       mark.node.setAttribute('aria-label', `Block ${count(block.height)}, ${block.isBest ? 'best chain' : kind}, hash ending in ${block.hash.slice(-6)}`);
       mark.edge.setAttribute('class', kind);
       mark.from = mark.at;
@@ -105,7 +105,7 @@ function curve(from, to) {
 
 function make(block, onchoose) {
   const node = s('a', { href: `/block/${block.hash}`, style: { '--hue': hue(block.miner) } },
-    s('rect', { x: -12, y: -14, width: 24, height: 28, class: 'reach' }), s('rect', { x: -8, y: -8, width: 16, height: 16, rx: 4, class: 'cube' }));
+    s('rect', { x: -12, y: -14, width: 24, height: 28, class: 'reach' }), s('rect', { x: -8, y: -8, width: 16, height: 16, rx: 4, class: 'square' }));
   for (const event of ['pointerenter', 'focus']) node.addEventListener(event, () => onchoose(mark.block));
   const mark = { node, edge: s('path'), block };
   return mark;

@@ -3,7 +3,8 @@ import { get } from '../api.js';
 import { h } from '../dom.js';
 import { coins, count } from '../format.js';
 import { chain, on, paced, params } from '../live.js';
-import { address, amount, badge, card, empty, hash, heading, dot, table, tile, time, txLink } from '../parts.js';
+import { address, amount, badge, card, empty, hash, heading, dot, tile, time, txLink } from '../parts.js';
+import { table } from '../table.js';
 
 export default async function account({ name, signal }) {
   const path = `/accounts/${encodeURIComponent(name)}`;

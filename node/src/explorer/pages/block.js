@@ -3,8 +3,9 @@ import { find, get } from '../api.js';
 import { h, setText } from '../dom.js';
 import { bytes, count, difficulty, plural } from '../format.js';
 import { chain, on, paced } from '../live.js';
-import { address, amount, badge, blockLink, card, copy, empty, facts, hash, heading, table, time, txLink } from '../parts.js';
+import { address, amount, badge, blockLink, card, copy, empty, facts, hash, heading, time, txLink } from '../parts.js';
 import { checkHeader } from '../proof.js';
+import { table } from '../table.js';
 
 export default async function block({ name, signal, go }) {
   const shown = await get(`/blocks/${encodeURIComponent(name)}`, signal);

@@ -3,12 +3,13 @@ import { get } from '../api.js';
 import { h } from '../dom.js';
 import { bytes, count } from '../format.js';
 import { on, paced } from '../live.js';
-import { address, amount, blockLink, card, empty, heading, table, time } from '../parts.js';
+import { address, amount, blockLink, card, empty, heading, time } from '../parts.js';
+import { table } from '../table.js';
 
 export const columns = [
-  { head: 'Height', cell: (block) => h('a', { href: `/block/${block.hash}` }, count(block.height)) },
+  { head: 'Height', width: '12%', cell: (block) => h('a', { href: `/block/${block.hash}` }, count(block.height)) },
   { head: 'Hash', wide: true, cell: (block) => blockLink(block.hash) },
-  { head: 'Age', cell: (block) => time(block.time) },
+  { head: 'Age', cell: (block) => time(block.time, { plain: true }) },
   { head: 'Miner', cell: (block) => address(block.miner, { copies: false }) },
   { head: 'Transfers', number: true, cell: (block) => count(block.transaction_count - 1) },
   { head: 'Size', wide: true, number: true, cell: (block) => bytes(block.size) },

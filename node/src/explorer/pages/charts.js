@@ -14,10 +14,10 @@ export const WINDOW = 10;
 export default async function charts({ query, signal }) {
   const range = RANGES.find((candidate) => String(candidate) === query.get('blocks')) ?? RANGES[1];
   const plots = {
-    pace: chart({ title: 'Time between blocks', kind: range > 200 ? 'line' : 'bars', format: duration, reference: { value: params.spacing_seconds, name: 'aim' } }),
+    pace: chart({ title: 'Time between blocks', kind: range > 200 ? 'line' : 'bars', format: duration, whole: true, reference: { value: params.spacing_seconds, name: 'aim' } }),
     difficulty: chart({ title: 'Difficulty', format: difficulty }),
     rate: chart({ title: 'Hash rate', format: hashrate }),
-    transfers: chart({ title: 'Transfers per block', kind: range > 200 ? 'line' : 'bars', format: count }),
+    transfers: chart({ title: 'Transfers per block', kind: range > 200 ? 'line' : 'bars', format: count, whole: true }),
   };
   let blocks = await newest(range, signal);
   const show = () => {
@@ -64,13 +64,19 @@ export async function newest(wanted, signal) {
 /** Points of all charts from blocks, oldest first. Genesis was mined by nobody, so its time says nothing. */
 export function series(blocks) {
   const mined = blocks.filter((block) => block.height > 0);
-  const point = (value, block) => ({ name: count(block.height), value, detail: `block ${count(block.height)}` });
   return {
-    pace: mined.map((block, index) => point(index === 0 ? null : Math.max(0, block.time - mined[index - 1].time), block)),
+    pace: intervals(mined),
     difficulty: mined.map((block) => point(block.difficulty, block)),
     rate: mined.map((block, index) => point(index < 2 ? null : rate(mined[Math.max(0, index - WINDOW)], block), block)),
     transfers: mined.map((block) => point(block.transaction_count - 1, block)),
   };
+}
+
+const point = (value, block) => ({ name: count(block.height), value, detail: `block ${count(block.height)}` });
+
+/** Seconds from each block to the next, of blocks without genesis, oldest first. */
+export function intervals(mined) {
+  return mined.map((block, index) => point(index === 0 ? null : Math.max(0, block.time - mined[index - 1].time), block));
 }
 
 /** Hashes a second between two blocks. */

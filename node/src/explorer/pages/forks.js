@@ -37,7 +37,7 @@ export default async function forks({ signal }) {
     if (reorgs.length === 0) events.replaceChildren(h('li', null, empty('None so far', 'When a heavier branch wins, it is told here, and the picture above changes while you watch.')));
     else {
       events.replaceChildren(...reorgs.slice(0, 20).map((reorg) => h('li', null, time(reorg.time),
-        h('span', null, `left ${plural(reorg.depth, 'block')} above ${count(reorg.fork_height)} for ${plural(reorg.connected, 'other')}`),
+        h('span', null, `${plural(reorg.depth, 'block')} above ${count(reorg.fork_height)} for ${count(reorg.connected)}`),
         h('span', { class: 'swap' }, blockLink(reorg.old_tip, { copies: false }), h('span', { class: 'arrow', 'aria-label': 'gave way to' }, '→'), blockLink(reorg.new_tip, { copies: false })))));
     }
   };

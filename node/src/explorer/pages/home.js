@@ -1,16 +1,19 @@
 // The overview: where the chain stands, its newest blocks, the latest transfers, who mines.
 import { get } from '../api.js';
-import { shares } from '../chart.js';
+import { chart, shares } from '../chart.js';
 import { h } from '../dom.js';
 import { bytes, coins, count, difficulty, duration, hashrate, hue, plural } from '../format.js';
 import { chain, framed, on, paced, params } from '../live.js';
 import { address, amount, badge, card, dot, empty, tile, time, txLink } from '../parts.js';
 import { stack } from '../stack.js';
+import { intervals } from './charts.js';
 
 const STRIP = 16;
 const TRANSFERS = 8;
 /** Blocks whose miners are counted. */
 const RECENT = 100;
+/** Blocks whose intervals are drawn. */
+const PACED = 40;
 
 export default async function home({ signal }) {
   const [page, waiting] = await Promise.all([
@@ -33,7 +36,8 @@ export default async function home({ signal }) {
   const strip = stack({ kind: 'strip', size: STRIP, label: 'Newest blocks', render: renderBlock });
   const list = stack({ kind: 'list', size: TRANSFERS, label: 'Latest transfers', render: renderTransfer });
   const miners = shares('Blocks by miner');
-  const none = h('div', { class: 'over' }, empty('No transfers yet', 'The next one appears here the moment the node hears of it.'));
+  const pace = chart({ title: 'Time between blocks', kind: 'bars', format: duration, whole: true, height: 150, reference: { value: params.spacing_seconds, name: 'aim' } });
+  const none = h('div', { class: 'over' }, empty(`No transfers in the last ${RECENT} blocks`, 'The next one appears here the moment the node hears of it.'));
 
   const showTiles = () => {
     tiles.height.show(count(chain.height), h('span', null, 'tip ', time(chain.tip_time)));
@@ -48,11 +52,12 @@ export default async function home({ signal }) {
     const most = new Map();
     const counted = blocks.filter((block) => block.height > 0);
     for (const block of counted) most.set(block.miner, (most.get(block.miner) ?? 0) + 1);
-    const sorted = [...most].sort((a, b) => b[1] - a[1]).slice(0, 6);
+    const sorted = [...most].sort((a, b) => b[1] - a[1]).slice(0, 4);
     miners.show(sorted.map(([miner, mined]) => ({
       label: address(miner, { copies: false }), value: mined, hue: hue(miner),
       text: `${count(mined)} · ${Math.round((mined / counted.length) * 100)} %`,
     })));
+    pace.show(intervals(counted.slice(0, PACED).reverse()));
   });
   const showTransfers = framed(() => {
     const newest = [...transfers.values()].reverse();
@@ -103,14 +108,14 @@ export default async function home({ signal }) {
       h('section', { class: 'newest', 'aria-label': 'Newest blocks' }, strip.element),
       h('div', { class: 'columns' },
         card([h('span', null, 'Latest transfers'), h('a', { href: '/mempool' }, 'Mempool')], h('div', { class: 'holder' }, list.element, none)),
-        card([h('span', null, 'Miners'), h('small', null, `of the last ${RECENT} blocks`)], h('div', { class: 'fixed' }, miners.element))),
+        card([h('span', null, 'Miners'), h('small', null, `of the last ${RECENT} blocks`)], h('div', { class: 'miners' }, miners.element), h('h2', null, h('span', null, 'Time between blocks'), h('small', null, `last ${PACED}`)), pace.element)),
     ],
   };
 }
 
 const summary = (block) => ({
   key: block.hash, version: '', height: block.height, time: block.time, miner: block.miner,
-  transfers: block.transaction_count - 1, size: block.size, reward: block.reward,
+  transfers: block.transaction_count - 1, size: block.size,
 });
 
 const transfer = (item, block) => ({

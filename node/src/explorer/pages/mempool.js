@@ -4,7 +4,8 @@ import { chart } from '../chart.js';
 import { h } from '../dom.js';
 import { bytes, count, plural } from '../format.js';
 import { on, paced } from '../live.js';
-import { address, amount, badge, card, empty, heading, table, tile, txLink } from '../parts.js';
+import { address, amount, badge, card, empty, heading, tile, txLink } from '../parts.js';
+import { table } from '../table.js';
 
 export default async function mempool({ signal }) {
   const tiles = {
@@ -13,7 +14,7 @@ export default async function mempool({ signal }) {
     least: tile('Least rate', 'Base units per byte for which this node takes another transfer'),
     next: tile('Next block', 'Base units per byte that bring a transfer into the next block'),
   };
-  const histogram = chart({ title: 'Transfers by fee rate', kind: 'bars', height: 180, format: count });
+  const histogram = chart({ title: 'Transfers by fee rate', kind: 'bars', height: 180, format: count, whole: true });
   const show = async () => {
     const [pool, fees] = await Promise.all([get('/mempool', signal), get('/fees', signal)]);
     tiles.count.show(count(pool.count), pool.queued ? `${count(pool.queued)} wait for an earlier nonce` : 'all may be mined');

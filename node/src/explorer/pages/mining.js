@@ -20,7 +20,7 @@ export default async function mining({ signal }) {
     found: tile('Found here', 'Blocks found since mining began'),
     template: tile('Candidate', 'The block that is searched now'),
   };
-  const network = chart({ title: 'Hash rate of the network', format: hashrate });
+  const network = chart({ title: 'Hash rate of the network', format: hashrate, height: 240 });
   const own = chart({ title: 'Hash rate of this node', format: hashrate, height: 160 });
   const miners = shares('Blocks by miner');
   const workers = h('div');
@@ -70,7 +70,7 @@ export default async function mining({ signal }) {
       h('div', { class: 'tiles four' }, Object.values(tiles).map(({ element }) => element)),
       h('div', { class: 'columns' },
         card([h('span', null, 'Hash rate of the network'), h('small', null, `last ${RECENT} blocks`)], network.element),
-        card([h('span', null, 'Blocks by miner'), h('small', null, `last ${RECENT}`)], h('div', { class: 'fixed' }, miners.element))),
+        card([h('span', null, 'Blocks by miner'), h('small', null, `last ${RECENT}`)], miners.element)),
       job.element,
       h('div', { class: 'columns even' },
         card([h('span', null, 'This node'), h('small', null, 'since this page was opened')], own.element, about),

@@ -7,7 +7,7 @@ import { count } from '../format.js';
 export default function missing({ name, detail }) {
   const rows = chain && params && facts(
     ['A height', h('span', null, 'from 0 to ', h('a', { href: `/block/${chain.tip}` }, count(chain.height)))],
-    ['A block hash or transaction id', '64 hexadecimal digits'],
+    ['A hash or id', '64 hexadecimal digits'],
     ['An address', `begins with ${params.hrp}1`],
   );
   return {

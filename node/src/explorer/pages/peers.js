@@ -6,6 +6,9 @@ import { chain, on, paced } from '../live.js';
 import { badge, card, empty, foreign, hash, heading } from '../parts.js';
 
 const SIZE = { width: 640, height: 380 };
+const WIDTHS = { Node: '22%', Agent: '16%', Address: '15%' };
+/** Blocks that a peer may lack because news of them is under way. */
+const BEHIND = 2;
 /** With more peers than this, names would cover each other. */
 const NAMED = 24;
 
@@ -37,12 +40,12 @@ function draw(items) {
   const { width, height } = SIZE;
   const [cx, cy] = [width / 2, height / 2];
   const places = items.map((peer, index) => {
-    const angle = (index / items.length) * 2 * Math.PI - Math.PI / 2;
+    const angle = (index / items.length) * 2 * Math.PI - Math.PI;
     return { peer, x: cx + Math.cos(angle) * (width / 2 - 120), y: cy + Math.sin(angle) * (height / 2 - 62) };
   });
   return s('svg', { viewBox: `0 0 ${width} ${height}`, role: 'img', 'aria-label': `This node and ${plural(items.length, 'peer')}` },
     places.map(({ peer, x, y }) => s('line', { x1: cx, y1: cy, x2: x, y2: y, class: `link ${peer.direction}` })),
-    places.map(({ peer, x, y }) => s('g', { class: `node ${peer.height < chain.height - 1 ? 'behind' : 'same'}` },
+    places.map(({ peer, x, y }) => s('g', { class: `node ${peer.height < chain.height - BEHIND ? 'behind' : 'same'}` },
       s('title', null, `${peer.address} at height ${count(peer.height)}`),
       s('circle', { cx: x, cy: y, r: items.length > NAMED ? 6 : 11 }),
       items.length <= NAMED && [s('text', { x, y: y + (y < cy - 1 ? -20 : 28), 'text-anchor': 'middle' }, endpoint(peer.address)),
@@ -57,9 +60,9 @@ function endpoint(multiaddr) {
 }
 
 function rows(items) {
-  const heads = [['Node'], ['Agent'], ['Address', 'wide'], ['Height', 'number'], ['Latency', 'wide number'], ['Received', 'wide number'], ['Sent', 'wide number'], ['Score', 'wide number'], ['For', 'number']];
+  const heads = [['Node'], ['Agent'], ['Address', 'wide'], ['Direction', 'wide'], ['Height', 'number'], ['Latency', 'wide number'], ['Received', 'wide number'], ['Sent', 'wide number'], ['Score', 'wide number'], ['For', 'wide number']];
   return h('div', { class: 'rows' }, h('table', null, h('caption', { class: 'hidden' }, 'Connected nodes'),
-    h('thead', null, h('tr', null, heads.map(([name, kind]) => h('th', { scope: 'col', class: kind }, name)))),
+    h('thead', null, h('tr', null, heads.map(([name, kind]) => h('th', { scope: 'col', class: kind, style: { '--width': WIDTHS[name] ?? 'auto' } }, name)))),
     h('tbody', null, items.map((peer) => h('tr', null, cells(peer).map((content, index) => h('td', { class: heads[index][1] }, content)))))));
 }
 
@@ -67,7 +70,8 @@ function cells(peer) {
   return [
     hash(peer.id, null, { tail: 6, name: 'node’s id' }),
     foreign(peer.agent),
-    h('span', { title: peer.address }, endpoint(peer.address), ' ', badge(peer.direction === 'outbound' ? 'out' : 'in')),
+    h('span', { title: peer.address }, endpoint(peer.address)),
+    badge(peer.direction === 'outbound' ? 'out' : 'in'),
     h('a', { href: `/block/${peer.tip}` }, count(peer.height)),
     peer.latency_ms === null ? '–' : `${peer.latency_ms} ms`,
     bytes(peer.bytes_received),
