@@ -3,7 +3,7 @@ import { find, order } from './api.js';
 import { h, toast } from './dom.js';
 import { count, duration, hashrate, plural } from './format.js';
 import { on, paced } from './live.js';
-import { badge, blockLink, card, empty, meter, time } from './parts.js';
+import { address, badge, blockLink, card, empty, meter, time } from './parts.js';
 
 const KINDS = { scheduled: '', queued: '', running: 'wait', succeeded: 'good', failed: 'bad', cancelled: 'stale' };
 const DONE = ['succeeded', 'failed', 'cancelled'];
@@ -47,10 +47,11 @@ function line(job, took) {
     target ? `${count(done)} of ${plural(target, 'block')}` : plural(done, 'block'),
     job.state === 'running' && rate ? hashrate(rate) : null,
     job.state === 'running' && expected ? `about ${duration(expected)} to the next` : null,
+    job.waiting ? `waits for ${job.waiting}` : null,
     job.error ? job.error.detail ?? job.error.title : null,
   ].filter(Boolean).join(' · ');
   return h('div', { class: 'job' },
-    h('div', null, badge(job.state, KINDS[job.state]), h('code', { title: job.id }, String(job.id).slice(0, 8)), h('span', { class: 'quiet' }, time(job.created_at)), last && blockLink(last, { copies: false })),
+    h('div', null, badge(job.state, KINDS[job.state]), h('code', { title: job.id }, String(job.id).slice(0, 8)), h('span', { class: 'quiet' }, time(job.created_at)), job.miner && address(job.miner, { copies: false }), last && blockLink(last, { copies: false })),
     bar.element, h('div', null, h('span', null, words), cancel));
 }
 

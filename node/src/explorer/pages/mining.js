@@ -34,7 +34,7 @@ export default async function mining({ signal }) {
     tiles.found.show(count(now.blocks_found), `${count(now.hashes)} hashes`);
     tiles.template.show(now.template ? count(now.template.height) : '–', now.template ? `${duration(now.template.age_seconds)} old` : 'none');
     about.replaceChildren(...(now.miner ? ['Pays ', address(now.miner), now.kernel ? ` and hashes with ${now.kernel}.` : '.'] : ['No job runs: this node mines nothing.']));
-    workers.replaceChildren(showWorkers(now.stratum_workers ?? []));
+    workers.replaceChildren(showWorkers(now));
   };
   const showChain = async () => {
     const blocks = await newest(RECENT, signal);
@@ -72,21 +72,24 @@ export default async function mining({ signal }) {
         card([h('span', null, 'Hash rate of the network'), h('small', null, `last ${RECENT} blocks`)], network.element),
         card([h('span', null, 'Blocks by miner'), h('small', null, `last ${RECENT}`)], miners.element)),
       job.element,
-      h('div', { class: 'columns even' },
-        card([h('span', null, 'This node'), h('small', null, 'since this page was opened')], own.element, about),
-        card('Stratum workers', workers)),
+      card([h('span', null, 'This node'), h('small', null, 'since this page was opened')], own.element, about),
+      card('Stratum workers', workers),
     ],
   };
 }
 
 /** Workers name themselves, so anything may stand there. */
-function showWorkers(workers) {
-  if (workers.length === 0) return empty('No workers', 'Mining hardware connects by Stratum; whoever does appears here.');
+function showWorkers({ stratum, stratum_workers: workers }) {
+  if (workers.length === 0) {
+    return empty('No workers', stratum ? `Mining machines connect by Stratum at ${stratum}; whoever does appears here.` : 'Mining machines connect by Stratum; whoever does appears here.');
+  }
   const rows = workers.map((worker) => {
-    const { name = '', hashrate: rate, accepted, rejected, stale, last_share: share } = typeof worker === 'string' ? { name: worker } : worker;
-    return h('tr', null, h('td', null, foreign(name)), h('td', { class: 'number' }, hashrate(rate)), h('td', { class: 'number' }, accepted === undefined ? '–' : count(accepted)),
-      h('td', { class: 'number' }, rejected === undefined ? '–' : count(rejected + (stale ?? 0))), h('td', { class: 'wide' }, share ? time(share) : '–'));
+    const refused = worker.stale + worker.duplicate + worker.low + worker.invalid;
+    const why = `${count(worker.stale)} of an old tip, ${count(worker.duplicate)} came before, ${count(worker.low)} too easy, ${count(worker.invalid)} malformed`;
+    return h('tr', null, h('td', null, worker.name ? foreign(worker.name) : h('span', { class: 'quiet' }, 'no name')), h('td', { class: 'wide' }, address(worker.address, { copies: false })),
+      h('td', { class: 'number' }, hashrate(worker.hashrate)), h('td', { class: 'number' }, count(worker.accepted)), h('td', { class: 'number' }, h('span', { title: why }, count(refused))),
+      h('td', { class: 'wide number' }, count(worker.blocks)), h('td', { class: 'wide number' }, worker.last_share ? time(worker.last_share, { plain: true }) : '–'));
   });
   return h('div', { class: 'rows' }, h('table', null, h('caption', { class: 'hidden' }, 'Stratum workers'),
-    h('thead', null, h('tr', null, ['Name', 'Hash rate', 'Shares', 'Refused', 'Last'].map((head, index) => h('th', { scope: 'col', class: [null, 'number', 'number', 'number', 'wide'][index] }, head)))), h('tbody', null, rows)));
+    h('thead', null, h('tr', null, [['Name'], ['Pays', 'wide'], ['Hash rate', 'number'], ['Shares', 'number'], ['Refused', 'number'], ['Blocks', 'wide number'], ['Last', 'wide number']].map(([head, kind]) => h('th', { scope: 'col', class: kind }, head)))), h('tbody', null, rows)));
 }
