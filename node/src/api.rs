@@ -37,7 +37,7 @@ use token::Token;
 
 /// Every route behind its guards.
 pub fn routes(node: Node, token: Token, bound: SocketAddr, hosts: &[String]) -> Result<Router> {
-    let routes = public().merge(protected(token)).merge(explorer::routes()).with_state(node);
+    let routes = public().merge(protected(token)).with_state(node);
     let routes = routes.layer(middleware::from_fn(answer::revalidate));
     Ok(server::guard(routes, Hosts::new(bound.ip(), hosts)?))
 }
@@ -46,6 +46,7 @@ pub fn routes(node: Node, token: Token, bound: SocketAddr, hosts: &[String]) -> 
 fn public() -> Router<Node> {
     let block = post(blocks::submit).layer(DefaultBodyLimit::max(server::MAX_BLOCK_BODY));
     Router::new()
+        .merge(explorer::routes())
         .route("/v1/chain", get(chain::chain))
         .route("/v1/chain/params", get(chain::params))
         .route("/v1/chain/tips", get(chain::tips))
