@@ -183,7 +183,7 @@ impl Daemon {
         let tip = *node.reader.view().tip();
         tracing::info!(
             network = name, data = %data.display(), height = tip.height.get(), tip = %tip.hash,
-            "node started, REST API at http://{address}/v1/chain"
+            "node started, explorer at http://{address}/, REST API at http://{address}/v1/chain"
         );
         let mut daemon =
             Daemon { node, data, address, writer, peers, stop, progress, server, mining: None };
