@@ -134,9 +134,18 @@ function open() {
   }
 }
 
-/** Calls back for each event of some topics that the node still has, from the first on, until the signal aborts. */
+/** Calls back for each event of some topics that the node still has, the oldest first, until the signal aborts. */
 export function since(topics, signal, call) {
-  const stream = new EventSource(`/v1/events?since=0&topics=${topics.join(',')}`);
-  for (const topic of topics) stream.addEventListener(topic, (event) => call(JSON.parse(event.data)));
+  let stream = null;
+  const begin = (number, again) => {
+    stream = new EventSource(`/v1/events?since=${number}&topics=${topics.join(',')}`);
+    for (const topic of topics) stream.addEventListener(topic, (event) => call(JSON.parse(event.data)));
+    // The first events are gone: what is left begins later.
+    if (again) stream.addEventListener('reset', (event) => {
+      stream.close();
+      begin(Math.max(0, JSON.parse(event.data).oldest - 1), false);
+    });
+  };
+  begin(0, true);
   signal.addEventListener('abort', () => stream.close());
 }
