@@ -139,6 +139,10 @@ export function shares(title) {
   return {
     element: list,
     show(items) {
+      if (items.length === 0) {
+        list.replaceChildren(h('li', { class: 'quiet' }, 'None so far'));
+        return;
+      }
       const most = Math.max(1, ...items.map((item) => item.value));
       list.replaceChildren(...items.map(({ label, value, text, hue }) => {
         const words = h('span', { class: 'text' });

@@ -35,7 +35,7 @@ export function tree({ onchoose }) {
     const height = MARGIN.top + MARGIN.bottom + LANE * (below - above);
     const x = (at) => MARGIN.left + (at - lowest) * step;
     const y = (lane) => MARGIN.top + (lane - above) * LANE;
-    const atEnd = scroller.scrollLeft + scroller.clientWidth >= scroller.scrollWidth - 8;
+    const atEnd = scroller.scrollLeft + scroller.clientWidth >= scroller.scrollWidth - 80;
     svg.setAttribute('width', width);
     svg.setAttribute('height', height);
     const every = step < 40 ? 5 : 2;
@@ -70,7 +70,7 @@ export function tree({ onchoose }) {
     }
     begun = first || still.matches ? -Infinity : performance.now();
     if (!running) glide();
-    if (atEnd || first) scroller.scrollLeft = scroller.scrollWidth;
+    if (atEnd || first) scroller.scrollLeft = x(highest) + MARGIN.right - scroller.clientWidth + 40;
   };
 
   const glide = () => {
