@@ -232,7 +232,7 @@ impl Daemon {
         let tip = *node.reader.view().tip();
         tracing::info!(
             network = name.as_str(), data = %data.display(), height = tip.height.get(), tip = %tip.hash,
-            "node started, REST API at http://{address}/v1/chain"
+            "node started, explorer at http://{address}/, REST API at http://{address}/v1/chain"
         );
         if let Some(url) = &whereabouts.stratum {
             tracing::info!("miners connect with {url} and the user name ADDRESS or ADDRESS.worker");
