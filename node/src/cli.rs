@@ -6,6 +6,7 @@ mod bench;
 mod block;
 mod catching_up;
 mod completions;
+mod events;
 mod jobs;
 mod line;
 mod mempool;
@@ -49,6 +50,7 @@ enum Command {
     Account(account::Args),
     Mempool(mempool::Args),
     Peers(peers::Args),
+    Events(events::Args),
     Wallet(wallet::Args),
     #[cfg(unix)]
     Testnet(testnet::Args),
@@ -76,6 +78,7 @@ impl Cli {
             Command::Account(args) => account::run(&args, self.json),
             Command::Mempool(args) => mempool::run(&args, self.json),
             Command::Peers(args) => peers::run(args, self.json),
+            Command::Events(args) => events::run(&args, self.json),
             Command::Verify(args) => verify::run(args, self.json),
             Command::VerifyProof(args) => verify_proof::run(&args, self.json),
             Command::Wallet(args) => wallet::run(args, self.json),

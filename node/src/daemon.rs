@@ -4,6 +4,8 @@ use crate::api::token::Token;
 use crate::api::{self, server};
 use crate::config::Config;
 use crate::config::peers::Peering;
+use crate::events::publish::publish as publish_events;
+use crate::events::{self, Events};
 use crate::jobs::{self, Jobs};
 use crate::mining::stratum::{self, Workers};
 use crate::mining::templates::Templates;
@@ -37,6 +39,8 @@ pub struct Parts {
     pub reader: Reader,
     /// Changes it.
     pub writer: writer::Handle,
+    /// What happened, in order.
+    pub events: Events,
     /// Other nodes.
     pub peers: p2p::Handle,
     /// Whether mining makes sense.
@@ -107,6 +111,9 @@ pub struct Daemon {
     node: Node,
     data: PathBuf,
     address: SocketAddr,
+    events: events::Thread,
+    telling: JoinHandle<()>,
+    publishing: Option<JoinHandle<()>>,
     writer: writer::Thread,
     peers: Peers,
     stop: watch::Sender<bool>,
@@ -129,6 +136,7 @@ impl Daemon {
             threads,
             kernel,
             stratum,
+            publish,
             cache_bytes,
             ..
         } = config;
@@ -157,6 +165,10 @@ impl Daemon {
         };
         let (ledger, reader) = opening.await??;
         let token = Token::open(&data)?;
+        let (telling, events) = {
+            let (data, reader) = (data.clone(), reader.clone());
+            tokio::task::spawn_blocking(move || events::Thread::start(&data, reader)).await??
+        };
         // Before peers can change the chain: what jobs found is counted as it was left.
         let standing = miner.filter(|_| mine);
         let opening = {
@@ -164,7 +176,7 @@ impl Daemon {
             move || jobs::Opened::open(&data, &reader, threads, standing)
         };
         let jobs = tokio::task::spawn_blocking(opening).await?.context("mining jobs")?;
-        let writer = writer::Thread::spawn(ledger)?;
+        let writer = writer::Thread::spawn(ledger, events.publisher().clone())?;
         let need = match &peering {
             Peering { max_peers: 0, .. } => Need::None,
             Peering { boot_nodes, .. } if !boot_nodes.is_empty() => Need::Always,
@@ -192,6 +204,7 @@ impl Daemon {
             outlook,
             reader,
             writer: writer.handle(),
+            events,
             peers: handle,
             jobs: jobs.handle().clone(),
             default_miner: miner,
@@ -218,13 +231,29 @@ impl Daemon {
         whereabouts.write(&data)?;
         let tip = *node.reader.view().tip();
         tracing::info!(
-            network = name, data = %data.display(), height = tip.height.get(), tip = %tip.hash,
-            "node started, REST API at http://{address}/v1/chain"
+            network = name.as_str(), data = %data.display(), height = tip.height.get(), tip = %tip.hash,
+            "node started, explorer at http://{address}/, REST API at http://{address}/v1/chain"
         );
         if let Some(url) = &whereabouts.stratum {
             tracing::info!("miners connect with {url} and the user name ADDRESS or ADDRESS.worker");
         }
-        let daemon = Daemon { node, data, address, writer, peers, stop, jobs, server, stratum };
+        let daemon = Daemon {
+            telling: tokio::spawn(events::sources::tell(node.clone())),
+            publishing: publish.map(|server| {
+                let stopping = node.stopping.clone();
+                tokio::spawn(publish_events(node.events.clone(), server, name, stopping))
+            }),
+            node,
+            data,
+            address,
+            events: telling,
+            writer,
+            peers,
+            stop,
+            jobs,
+            server,
+            stratum,
+        };
         if let Some(address) = daemon.to_join() {
             tracing::info!("others join with --peer {address}");
         }
@@ -248,9 +277,10 @@ impl Daemon {
 
     /// Waits until the node cannot go on; `stop` then tells why.
     pub async fn failed(&mut self) {
-        let Daemon { jobs, writer, peers, .. } = self;
+        let Daemon { jobs, events, writer, peers, .. } = self;
         tokio::select! {
             () = jobs.watch() => {}
+            () = events.watch() => {}
             () = writer.watch() => {}
             () = peers.watch() => {}
         }
@@ -274,7 +304,8 @@ impl Daemon {
         let _ = tokio::time::timeout(TELLING, told).await;
     }
 
-    /// Stops mining, then the API and miners elsewhere, then peers, then the writer, which closes the data folder.
+    /// Stops mining, then the API and miners elsewhere, then peers, then the writer, which closes
+    /// the data folder, and last the events, so that none of all that is missing.
     pub async fn stop(self) -> Result<()> {
         self.stop.send_replace(true);
         let jobs = self.jobs.stop().await;
@@ -283,7 +314,13 @@ impl Daemon {
             stratum.ended().await?;
         }
         let peers = self.peers.stop().await;
-        self.writer.stop().await?;
+        let closed = self.writer.stop().await;
+        self.telling.await?;
+        if let Some(publishing) = self.publishing {
+            publishing.await?;
+        }
+        self.events.stop().await?;
+        closed?;
         // Gone or not: a client that finds nobody at the address says so.
         let _ = std::fs::remove_file(self.data.join(Whereabouts::FILE));
         peers?;

@@ -10,6 +10,8 @@ mod client;
 mod config;
 mod daemon;
 mod difficulty;
+mod events;
+mod explorer;
 mod jobs;
 mod logging;
 mod mining;

@@ -4,15 +4,16 @@
 
 mod told;
 
+use crate::events::{Payment, Publisher};
 use anyhow::Context;
 use chain::block::{Block, Timestamp};
 use chain::ledger::{
     Accepted, Candidate, Checker, Commit, Reader, SubmitError, TransferError, Writer,
 };
-use chain::mempool::Admission;
+use chain::mempool::{Admission, Changes};
 use chain::store::{LogError, StoreError};
 use chain::template::{Template, TemplateError, Wish};
-use chain::tx::{Id, Tag, Transfer};
+use chain::tx::{Tag, Transfer};
 use chain::{Address, Header, block};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -179,8 +180,8 @@ pub struct Thread {
 }
 
 impl Thread {
-    /// Gives the writer a thread of its own.
-    pub fn spawn(writer: Writer) -> anyhow::Result<Thread> {
+    /// Gives the writer a thread of its own, which tells events.
+    pub fn spawn(writer: Writer, events: Publisher) -> anyhow::Result<Thread> {
         let (requests, queue) = mpsc::channel(QUEUE);
         let reader = writer.reader();
         let (news_sender, news) = watch::channel(News { tip: reader.view().tip().hash, number: 0 });
@@ -194,6 +195,7 @@ impl Thread {
             next: None,
             news: news_sender,
             peer_news: peer_news.clone(),
+            events,
             told: Told::default(),
             extra_nonce,
         };
@@ -250,6 +252,7 @@ struct Desk {
     next: Option<Request>,
     news: watch::Sender<News>,
     peer_news: broadcast::Sender<p2p::News>,
+    events: Publisher,
     told: Told,
     /// Makes every template another search, also than those of other nodes that mine for the same
     /// address: the last bytes of the extra nonce.
@@ -266,7 +269,7 @@ impl Desk {
                     let result = self.writer.transaction(*transfer);
                     if let Ok(Admission::Added(changes)) = &result {
                         self.tell();
-                        self.tell_peers_of(changes.pending.clone());
+                        self.tell_of_pool(changes.clone());
                     }
                     let _ = verdict.send(result);
                 }
@@ -281,8 +284,10 @@ impl Desk {
                 }
                 Request::Flush => {
                     self.told.tell_rest(self.reader.view().tip());
-                    if !self.writer.expire(now()).is_empty() {
+                    let dropped = self.writer.expire(now());
+                    if !dropped.is_empty() {
                         self.tell();
+                        self.tell_of_pool(Changes { dropped, ..Changes::default() });
                     }
                     self.writer.flush()?;
                 }
@@ -381,12 +386,18 @@ impl Desk {
             self.told.tell(self.reader.view().tip(), disconnected.len(), connected.len());
             // Nobody listens on a node without peers.
             let _ = self.peer_news.send(p2p::News::Tip);
+            self.events.tip(self.reader.view().tip().hash);
         }
-        self.tell_peers_of(pool.pending);
+        self.tell_of_pool(pool);
         Ok(())
     }
 
-    fn tell_peers_of(&self, pending: Vec<Id>) {
+    fn tell_of_pool(&self, Changes { pending, dropped }: Changes) {
+        let view = self.reader.view();
+        let entries = pending.iter().filter_map(|id| view.mempool().get(id));
+        let accepted = entries.map(|entry| Payment::of_terms(entry.transfer.terms())).collect();
+        drop(view);
+        self.events.pool(accepted, &dropped);
         if !pending.is_empty() {
             let _ = self.peer_news.send(p2p::News::Pooled(pending));
         }

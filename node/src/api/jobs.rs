@@ -367,7 +367,7 @@ impl From<&Failure> for Problem {
 }
 
 /// A job as clients see it; with its blocks, if it is shown alone.
-fn shown(node: &Node, status: &Status, is_alone: bool) -> Job {
+pub fn shown(node: &Node, status: &Status, is_alone: bool) -> Job {
     let Status { job, found, threads, progress } = status;
     let order = &job.order;
     let outcome = || Outcome { blocks: found.iter().map(ToString::to_string).collect() };

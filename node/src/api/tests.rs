@@ -4,12 +4,15 @@ mod accounts;
 mod blocks;
 mod chain;
 mod dev;
+mod events;
+mod explorer;
 mod jobs;
 mod mempool;
 mod mining;
 mod peers;
 mod solutions;
 mod transactions;
+mod ws;
 
 use super::answer::{CHAIN_HEIGHT, CHAIN_TIP};
 use super::problem::MEDIA_TYPE;

@@ -284,7 +284,10 @@ pub async fn submit(
 }
 
 /// 201 for a new one, 200 for one that is known: it is in the pool or in the best chain.
-async fn hand_in(node: &Node, transfer: Transfer) -> Result<(StatusCode, Transaction), Problem> {
+pub(super) async fn hand_in(
+    node: &Node,
+    transfer: Transfer,
+) -> Result<(StatusCode, Transaction), Problem> {
     let id = transfer.id();
     let body = Body::of_transfer(&transfer, node.reader.params().hrp());
     let admission = node.writer.transfer(transfer).await?;

@@ -1,4 +1,5 @@
 use super::*;
+use crate::events;
 use chain::Params;
 use chain::ledger::{self, Options};
 use chain::mempool::Limits;
@@ -21,7 +22,9 @@ impl World {
     fn new() -> World {
         let folder = tempfile::tempdir().unwrap();
         let (writer, reader) = open(&folder);
-        World { thread: Thread::spawn(writer).unwrap(), reader, folder }
+        let (_, events) = events::Thread::start(folder.path(), reader.clone()).unwrap();
+        let thread = Thread::spawn(writer, events.publisher().clone()).unwrap();
+        World { thread, reader, folder }
     }
 
     fn handle(&self) -> Handle {
