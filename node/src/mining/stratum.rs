@@ -140,7 +140,9 @@ impl Server {
         stop: watch::Receiver<bool>,
     ) -> Result<Server> {
         make_room();
-        let words = [writer::TAG, format!(" {:016x}", writer::random()?).as_bytes()].concat();
+        let words =
+            [writer::TAG, format!(" {:016x}", u64::from_le_bytes(writer::random()?)).as_bytes()]
+                .concat();
         let tag = Tag::new(words).expect("at most 22 bytes");
         let hrp = params.hrp();
         let terms = Terms {

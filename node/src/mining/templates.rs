@@ -93,7 +93,8 @@ pub struct Templates {
 impl Templates {
     /// From this writer, while the outlook is good.
     pub fn new(writer: writer::Handle, outlook: Outlook) -> Result<Templates> {
-        let given = Given { extra_nonce: writer::random()?, ..Given::default() };
+        let given =
+            Given { extra_nonce: u64::from_le_bytes(writer::random()?), ..Given::default() };
         Ok(Templates { writer, outlook, latest: Default::default(), given: Mutex::new(given) })
     }
 
