@@ -197,21 +197,37 @@ impl Node {
     /// could answer.
     pub fn generate(&self, blocks: u32, miner: &str) -> Option<Vec<String>> {
         let body = serde_json::json!({ "blocks": blocks, "miner": miner });
-        let answer = self.try_order("POST", "/v1/dev/generate", &body).ok()?;
+        let answer = self.try_order("POST", "/v1/dev/generate", &[], &body).ok()?;
         assert_eq!(answer.status, 200, "{answer:?}");
         let hashes = answer.json()["blocks"].as_array().unwrap().clone();
         Some(hashes.iter().map(|hash| hash.as_str().unwrap().to_owned()).collect())
     }
 
-    /// Sends what only those with the token may ask for.
-    pub fn order(&self, method: &str, path: &str, body: &Value) -> Answer {
-        self.try_order(method, path, body).unwrap()
+    /// Its data folder.
+    pub fn data(&self) -> &Path {
+        &self.data
     }
 
-    fn try_order(&self, method: &str, path: &str, body: &Value) -> std::io::Result<Answer> {
+    /// Sends what only those with the token may ask for.
+    pub fn order(&self, method: &str, path: &str, body: &Value) -> Answer {
+        self.order_with(method, path, &[], body)
+    }
+
+    /// The same with further headers.
+    pub fn order_with(&self, method: &str, path: &str, headers: &[&str], body: &Value) -> Answer {
+        self.try_order(method, path, headers, body).unwrap()
+    }
+
+    fn try_order(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[&str],
+        body: &Value,
+    ) -> std::io::Result<Answer> {
         let token = fs::read_to_string(self.data.join("api-token")).unwrap();
         let token = format!("Authorization: Bearer {}", token.trim());
-        let headers = [&*token, "Content-Type: application/json"];
+        let headers = [&[&*token, "Content-Type: application/json"], headers].concat();
         self.try_ask(method, path, &headers, body.to_string().as_bytes())
     }
 

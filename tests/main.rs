@@ -6,6 +6,7 @@
 mod events;
 mod forge;
 mod harness;
+mod jobs;
 mod mining;
 mod node;
 mod payment;

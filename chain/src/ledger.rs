@@ -7,12 +7,14 @@
 //!
 //! Does not know peers, miners or the clock: times are arguments.
 
+mod candidate;
 mod draft;
 mod open;
 mod verify;
 mod view;
 mod writer;
 
+pub use candidate::{Candidate, Checker};
 pub use open::{Notice, OpenError, Options, open};
 pub use verify::{Verified, VerifyError, verify};
 pub use view::{Branch, BranchStatus, View};

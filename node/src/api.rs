@@ -11,6 +11,7 @@ mod events;
 pub mod extract;
 mod health;
 pub mod hosts;
+pub mod jobs;
 pub mod mempool;
 pub mod mining;
 mod number;
@@ -75,6 +76,8 @@ fn public() -> Router<Node> {
         .route("/v1/events", get(events::events))
         .route("/v1/mining", get(mining::mining))
         .route("/v1/mining/template", get(mining::template))
+        .route("/v1/mining/jobs", get(jobs::list))
+        .route("/v1/mining/jobs/{id}", get(jobs::one))
         .route("/livez", get(health::live))
         .route("/readyz", get(health::ready))
 }
@@ -87,6 +90,8 @@ fn protected(token: Token) -> Router<Node> {
         .route("/v1/peers/{id}", delete(peers::remove))
         .route("/v1/bans", post(bans::add))
         .route("/v1/bans/{who}", delete(bans::lift))
+        .route("/v1/mining/jobs", post(jobs::create))
+        .route("/v1/mining/jobs/{id}", delete(jobs::cancel))
         .route_layer(middleware::from_fn_with_state(token, token::require))
 }
 

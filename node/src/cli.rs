@@ -7,6 +7,7 @@ mod block;
 mod catching_up;
 mod completions;
 mod events;
+mod jobs;
 mod line;
 mod mempool;
 mod mine;
@@ -42,6 +43,7 @@ pub struct Cli {
 enum Command {
     Node(node::Args),
     Mine(mine::Args),
+    Jobs(jobs::Args),
     Status(status::Args),
     Block(block::Args),
     Tx(tx::Args),
@@ -69,6 +71,7 @@ impl Cli {
         let done = match self.command {
             Command::Node(args) => node::run(args),
             Command::Mine(args) => mine::run(&args),
+            Command::Jobs(args) => jobs::run(args, self.json),
             Command::Status(args) => status::run(&args, self.json),
             Command::Block(args) => block::run(&args, self.json),
             Command::Tx(args) => tx::run(args, self.json),

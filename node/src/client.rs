@@ -54,10 +54,15 @@ impl Place {
     pub async fn connect_with_token(&self) -> Result<Client> {
         let client = self.connect().await?;
         let named = self.network.as_deref().map(network::load).transpose()?;
+        self.with_token(client, named.as_ref())
+    }
+
+    /// The same client with the token of its node, if that is on this machine.
+    pub fn with_token(&self, client: Client, named: Option<&Params>) -> Result<Client> {
         let data = match &self.data {
             Some(data) => data.clone(),
             None => {
-                let network = named.as_ref().map_or(network::DEFAULT, Params::name);
+                let network = named.map_or(network::DEFAULT, Params::name);
                 let data = default_data(network)?;
                 // A node at another place is not shown the token of this one.
                 let there = Whereabouts::read(&data).map(|there| Client::new(&there.api));
@@ -86,6 +91,11 @@ impl Place {
         let Ok(url) = self.url(Some(params)) else { return Ok(None) };
         let client = Client::new(&url)?;
         Ok(client.must_be_of(params).await.is_ok().then_some(client))
+    }
+
+    /// Whether the node is named by a URL.
+    pub fn has_url(&self) -> bool {
+        self.node.is_some()
     }
 
     /// The data folder, if one is named.

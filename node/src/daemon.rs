@@ -6,7 +6,8 @@ use crate::config::Config;
 use crate::config::peers::Peering;
 use crate::events::publish::publish as publish_events;
 use crate::events::{self, Events};
-use crate::mining::{self, Goal, Local, Need, Outlook, Progress};
+use crate::jobs::{self, Jobs};
+use crate::mining::{Need, Outlook};
 use crate::peers::{self, Peers};
 use crate::writer;
 use anyhow::{Context, Result, anyhow};
@@ -42,8 +43,8 @@ pub struct Parts {
     pub peers: p2p::Handle,
     /// Whether mining makes sense.
     pub outlook: Outlook,
-    /// How mining goes; `None` before it first began.
-    pub mining: watch::Receiver<Option<Progress>>,
+    /// What its threads mine.
+    pub jobs: jobs::Handle,
     /// Whom blocks pay unless a request says otherwise.
     pub default_miner: Option<Address>,
     /// When the node started.
@@ -102,14 +103,13 @@ pub struct Daemon {
     data: PathBuf,
     address: SocketAddr,
     events: events::Thread,
-    telling: JoinHandle<()>,
+    sources: JoinHandle<()>,
     publishing: Option<JoinHandle<()>>,
     writer: writer::Thread,
     peers: Peers,
     stop: watch::Sender<bool>,
-    progress: watch::Sender<Option<Progress>>,
+    jobs: Jobs,
     server: JoinHandle<()>,
-    mining: Option<JoinHandle<Result<Vec<chain::block::Hash>>>>,
 }
 
 impl Daemon {
@@ -150,9 +150,17 @@ impl Daemon {
         };
         let (ledger, reader) = opening.await??;
         let token = Token::open(&data)?;
+        // Before peers can change the chain: what jobs found is counted as it was left.
+        let standing = miner.filter(|_| mine);
+        let opening = {
+            let (data, reader) = (data.clone(), reader.clone());
+            move || jobs::Opened::open(&data, &reader, threads, standing)
+        };
+        let jobs = tokio::task::spawn_blocking(opening).await?.context("mining jobs")?;
         let (telling, events) = {
             let (data, reader) = (data.clone(), reader.clone());
-            tokio::task::spawn_blocking(move || events::Thread::start(&data, reader)).await??
+            let start = move || events::Thread::start(&data, reader);
+            tokio::task::spawn_blocking(start).await?.context("events")?
         };
         let writer = writer::Thread::spawn(ledger, events.publisher().clone())?;
         let need = match &peering {
@@ -170,18 +178,20 @@ impl Daemon {
         };
         let handle = peers.handle().clone();
         let (stop, stopping) = watch::channel(false);
-        let (progress, mining) = watch::channel(None);
+        let outlook = Outlook::new(reader.clone(), handle.clone(), need);
+        let jobs = jobs.start(reader.clone(), writer.handle(), outlook.clone(), kernel);
         let node = Node(Arc::new(Parts {
-            outlook: Outlook::new(reader.clone(), handle.clone(), need),
+            outlook,
             reader,
             writer: writer.handle(),
             events,
             peers: handle,
-            mining,
+            jobs: jobs.handle().clone(),
             default_miner: miner,
             started: Instant::now(),
             stopping: stopping.clone(),
         }));
+        let sources = tokio::spawn(events::sources::tell(node.clone()));
         let routes = api::routes(node.clone(), token, address, &api_hosts)?;
         let server = tokio::spawn(server::serve(listener, routes, stopping));
         let whereabouts = Whereabouts {
@@ -198,8 +208,7 @@ impl Daemon {
             network = name.as_str(), data = %data.display(), height = tip.height.get(), tip = %tip.hash,
             "node started, REST API at http://{address}/v1/chain"
         );
-        let mut daemon = Daemon {
-            telling: tokio::spawn(events::sources::tell(node.clone())),
+        let daemon = Daemon {
             publishing: publish.map(|server| {
                 let stopping = node.stopping.clone();
                 tokio::spawn(publish_events(node.events.clone(), server, name, stopping))
@@ -208,19 +217,15 @@ impl Daemon {
             data,
             address,
             events: telling,
+            sources,
             writer,
             peers,
             stop,
-            progress,
+            jobs,
             server,
-            mining: None,
         };
         if let Some(address) = daemon.to_join() {
             tracing::info!("others join with --peer {address}");
-        }
-        if let Some(miner) = miner.filter(|_| mine) {
-            let pause = Goal::pause(daemon.node.reader.params(), None);
-            daemon.mine(Goal { miner, blocks: None, threads, kernel, pause });
         }
         Ok(daemon)
     }
@@ -240,31 +245,15 @@ impl Daemon {
         &self.node
     }
 
-    /// Begins to mine in this process.
-    pub fn mine(&mut self, goal: Goal) {
-        let source = Local::new(self.node.writer.clone(), self.node.outlook.clone());
-        let mining = mining::mine(source, goal, self.progress.clone(), self.stop.subscribe());
-        self.mining = Some(tokio::spawn(mining));
-    }
-
-    /// Waits until mining has reached its goal, and gives the blocks it found; or until the node
-    /// cannot go on, and gives nothing: `stop` then tells why.
-    pub async fn finished(&mut self) -> Option<Result<Vec<chain::block::Hash>>> {
-        let Daemon { mining, events, writer, peers, .. } = self;
-        let mined = async {
-            match mining {
-                Some(task) => task.await.map_err(anyhow::Error::from).flatten(),
-                None => std::future::pending().await,
-            }
-        };
-        let found = tokio::select! {
-            found = mined => found,
-            () = writer.watch() => return None,
-            () = events.watch() => return None,
-            () = peers.watch() => return None,
-        };
-        self.mining = None;
-        Some(found)
+    /// Waits until the node cannot go on; `stop` then tells why.
+    pub async fn failed(&mut self) {
+        let Daemon { jobs, events, writer, peers, .. } = self;
+        tokio::select! {
+            () = jobs.watch() => {}
+            () = events.watch() => {}
+            () = writer.watch() => {}
+            () = peers.watch() => {}
+        }
     }
 
     /// Waits until a peer tells of this node's tip, or none is there, or for as long as peers may
@@ -289,13 +278,11 @@ impl Daemon {
     /// last the events, so that none of all that is missing.
     pub async fn stop(self) -> Result<()> {
         self.stop.send_replace(true);
-        if let Some(mining) = self.mining {
-            mining.await??;
-        }
+        let jobs = self.jobs.stop().await;
         self.server.await?;
         let peers = self.peers.stop().await;
         let closed = self.writer.stop().await;
-        self.telling.await?;
+        self.sources.await?;
         if let Some(publishing) = self.publishing {
             publishing.await?;
         }
@@ -304,6 +291,7 @@ impl Daemon {
         // Gone or not: a client that finds nobody at the address says so.
         let _ = std::fs::remove_file(self.data.join(Whereabouts::FILE));
         peers?;
+        jobs?;
         tracing::info!("node stopped");
         Ok(())
     }

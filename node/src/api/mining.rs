@@ -21,20 +21,26 @@ use serde::{Deserialize, Serialize};
 pub struct Mining {
     /// Whether they search at this moment.
     pub running: bool,
-    /// Whom their blocks pay.
+    /// The jobs that have threads, first who came first.
+    pub jobs: Vec<String>,
+    /// Whom blocks of the first of them pay; if there is none, those of the last that was.
     pub miner: Option<String>,
-    /// Hashes a second.
+    /// Hashes a second, of all of them.
     pub hashrate: f64,
-    /// Hashes since mining began.
+    /// Hashes since the node started.
     pub hashes: u64,
-    /// How many they are.
+    /// How many threads they have.
     pub threads: usize,
+    /// How many they may have.
+    pub max_threads: usize,
+    /// How often one was restarted since the node started because it panicked.
+    pub restarts: u64,
     /// What they hash with.
     pub kernel: Option<String>,
-    /// What they search.
+    /// What the first job's search.
     pub template: Option<Age>,
-    /// Blocks found since mining began.
-    pub blocks_found: usize,
+    /// Blocks found since the node started.
+    pub blocks_found: u64,
     /// Miners connected by Stratum, by name.
     pub stratum_workers: Vec<String>,
 }
@@ -51,28 +57,32 @@ pub struct Age {
 }
 
 /// What this node's threads do.
-pub async fn mining(State(node): State<Node>) -> Response {
-    let progress = node.mining.borrow().clone();
-    read(&node, |view| {
-        let progress = progress.as_ref();
-        let candidate = progress.and_then(|progress| progress.candidate);
+pub async fn mining(State(node): State<Node>) -> Result<Response, Problem> {
+    let overview = node.jobs.overview().await?;
+    Ok(read(&node, |view| {
+        let running = || overview.running.iter().map(|(_, progress)| progress);
+        let shown = running().next().or(overview.last.as_ref());
+        let candidate = running().find_map(|progress| progress.candidate);
         Ok(Answer::new(Json(Mining {
             running: candidate.is_some(),
-            miner: progress.map(|progress| progress.miner.encode(view.params().hrp())),
-            hashrate: progress.map_or(0.0, |progress| progress.hash_rate),
-            hashes: progress.map_or(0, |progress| progress.hashes),
-            threads: progress.map_or(0, |progress| progress.threads),
-            kernel: progress.map(|progress| progress.kernel.to_string()),
+            jobs: overview.running.iter().map(|(id, _)| id.to_string()).collect(),
+            miner: shown.map(|progress| progress.miner.encode(view.params().hrp())),
+            hashrate: running().map(|progress| progress.hash_rate).sum(),
+            hashes: overview.hashes,
+            threads: running().map(|progress| progress.threads).sum(),
+            max_threads: overview.max_threads,
+            restarts: overview.restarts,
+            kernel: shown.map(|progress| progress.kernel.to_string()),
             template: candidate.map(|(height, target, since)| Age {
                 height: height.get(),
                 target: target.to_string(),
                 age_seconds: since.elapsed().as_secs_f64(),
             }),
-            blocks_found: progress.map_or(0, |progress| progress.found.len()),
+            blocks_found: overview.found,
             stratum_workers: Vec::new(),
         }))
         .changing())
-    })
+    }))
 }
 
 /// A block that lacks its nonce.

@@ -5,6 +5,7 @@ mod blocks;
 mod chain;
 mod dev;
 mod events;
+mod jobs;
 mod mempool;
 mod mining;
 mod peers;
@@ -275,6 +276,7 @@ async fn every_read_says_of_which_tip_it_is() {
         "/v1/peers",
         "/v1/bans",
         "/v1/mining",
+        "/v1/mining/jobs",
         &format!("/v1/mining/template?miner={miner}"),
     ] {
         let answer = world.get(path).await;

@@ -139,7 +139,7 @@ fn unknown(id: &tx::Id) -> Problem {
 }
 
 /// The id in a path.
-fn parse(text: &str) -> Result<tx::Id, Problem> {
+pub fn parse(text: &str) -> Result<tx::Id, Problem> {
     let lower_case = !text.bytes().any(|byte| byte.is_ascii_uppercase());
     text.parse().ok().filter(|_| lower_case).ok_or_else(|| {
         let detail = "a transaction is named by the 64 hexadecimal digits of its id in lower case";

@@ -1,14 +1,18 @@
 //! What is told of peers, sync and mining: looked at now and then, told when it changed.
 
 use super::Topic;
+use crate::api;
 use crate::api::chain::Sync;
 use crate::api::peers::Peer;
 use crate::daemon::Node;
+use crate::jobs::{Job, Status};
 use p2p::PeerId;
 use p2p::engine::SyncState;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::time::Duration;
+use tokio::sync::broadcast::Receiver;
+use tokio::sync::broadcast::error::RecvError;
 use tokio::time::{Interval, MissedTickBehavior};
 
 /// How often peers are looked at, besides whenever their number changes.
@@ -20,12 +24,17 @@ const SYNC_EVERY: Duration = Duration::from_secs(1);
 /// How often the hash rate is told while this node mines.
 const HASHRATE_EVERY: Duration = Duration::from_secs(5);
 
-/// Tells until the node stops.
-pub async fn tell(node: Node) {
+/// Tells until the node stops. Changes of jobs are not missed from this call on.
+pub fn tell(node: Node) -> impl Future<Output = ()> {
+    let updates = node.jobs.updates();
     let mut stopping = node.stopping.clone();
-    tokio::select! {
-        _ = stopping.wait_for(|stopping| *stopping) => {}
-        _ = async { tokio::join!(peers(&node), sync(&node), hashrate(&node)) } => {}
+    async move {
+        tokio::select! {
+            _ = stopping.wait_for(|stopping| *stopping) => {}
+            _ = async {
+                tokio::join!(peers(&node), sync(&node), hashrate(&node), jobs(&node, updates))
+            } => {}
+        }
     }
 }
 
@@ -92,11 +101,33 @@ async fn hashrate(node: &Node) {
     let mut look = every(HASHRATE_EVERY);
     loop {
         look.tick().await;
-        let mining = node.mining.borrow().clone();
-        let Some(mining) = mining.filter(|mining| mining.candidate.is_some()) else { continue };
+        let Ok(overview) = node.jobs.overview().await else { return };
+        if overview.running.is_empty() {
+            continue;
+        }
+        let running = || overview.running.iter().map(|(_, progress)| progress);
         let data = json!({
-            "hashrate": mining.hash_rate, "threads": mining.threads, "hashes": mining.hashes,
+            "hashrate": running().map(|progress| progress.hash_rate).sum::<f64>(),
+            "threads": running().map(|progress| progress.threads).sum::<usize>(),
+            "hashes": overview.hashes,
         });
         node.events.publisher().tell(Topic::MiningHashrate, &data);
+    }
+}
+
+async fn jobs(node: &Node, mut updates: Receiver<Job>) {
+    let publisher = node.events.publisher();
+    loop {
+        match updates.recv().await {
+            Ok(job) => {
+                let Ok(Some(now)) = node.jobs.job(job.id).await else { continue };
+                // As it was then; its blocks only once there will be no more.
+                let is_over = job.state.is_terminal();
+                let shown = api::jobs::shown(node, &Status { job, ..now }, is_over);
+                publisher.tell(Topic::JobUpdated, &json!(shown));
+            }
+            Err(RecvError::Lagged(_)) => publisher.miss(),
+            Err(RecvError::Closed) => return,
+        }
     }
 }
