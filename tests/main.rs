@@ -13,7 +13,9 @@ mod payment;
 mod peers;
 mod reorganisation;
 mod repair;
+mod rpc;
 mod shell;
+mod stratum;
 #[cfg(unix)]
 mod testnet;
 mod util;

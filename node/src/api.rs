@@ -19,8 +19,10 @@ pub mod page;
 pub mod peers;
 pub mod problem;
 mod refusal;
+mod rpc;
 pub mod server;
 mod socket;
+pub mod solutions;
 pub mod token;
 pub mod transactions;
 pub mod transfer;
@@ -50,7 +52,9 @@ pub fn routes(node: Node, token: Token, bound: SocketAddr, hosts: &[String]) -> 
 /// For everyone who can reach them.
 fn public() -> Router<Node> {
     let block = post(blocks::submit).layer(DefaultBodyLimit::max(server::MAX_BLOCK_BODY));
+    let rpc = post(rpc::serve).layer(DefaultBodyLimit::max(server::MAX_BLOCK_BODY));
     Router::new()
+        .route("/", rpc)
         .route("/v1/chain", get(chain::chain))
         .route("/v1/chain/params", get(chain::params))
         .route("/v1/chain/tips", get(chain::tips))
@@ -78,6 +82,8 @@ fn public() -> Router<Node> {
         .route("/v1/mining/template", get(mining::template))
         .route("/v1/mining/jobs", get(jobs::list))
         .route("/v1/mining/jobs/{id}", get(jobs::one))
+        .route("/v1/mining/solutions", post(solutions::submit))
+        .route("/v1/mining/workers", get(mining::workers))
         .route("/livez", get(health::live))
         .route("/readyz", get(health::ready))
 }

@@ -370,7 +370,7 @@ mod tests {
             .route("/v1/echo", post(async |Json(value): Json<Value>| Json(value)))
             .route("/v1/item/{id}", get(async |Path(id): Path<String>| Json(id)))
             .route("/v1/bad", get(async || Problem::new(Kind::rule("bad-nonce"), "a\n\u{1b}[2J")));
-        let listener = server::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let listener = server::bind("127.0.0.1:0".parse().unwrap(), "--api").await.unwrap();
         let address = server::address(&listener).unwrap();
         let hosts = Hosts::new(address.ip(), &[]).unwrap();
         let (stop, stopped) = watch::channel(false);
@@ -456,6 +456,7 @@ mod tests {
             genesis: String::new(),
             node_id: String::new(),
             peers: Vec::new(),
+            stratum: None,
         };
         fs::write(folder.path().join("node.json"), serde_json::to_vec(&there).unwrap()).unwrap();
         assert_eq!(place.url(None).unwrap(), there.api);

@@ -87,6 +87,11 @@ pub struct Settings {
     /// A Redis server to publish events to, such as redis://127.0.0.1:6379
     #[arg(long, env = "CHAIN_PUBLISH", value_name = "URL")]
     publish: Option<String>,
+    /// Where mining machines connect by Stratum v1, such as 0.0.0.0:3333; port 0 takes any free one
+    ///
+    /// Default: nowhere.
+    #[arg(long, env = "CHAIN_STRATUM", value_name = "ADDRESS:PORT")]
+    stratum: Option<SocketAddr>,
     /// Memory for the cache of the index, in MiB [default: 256]
     #[arg(long, env = "CHAIN_CACHE_MB", value_name = "MIB")]
     cache_mb: Option<u32>,
@@ -125,6 +130,8 @@ pub struct Config {
     pub kernel: Option<Kernel>,
     /// The Redis server that events are published to.
     pub publish: Option<redis::Client>,
+    /// Where mining machines connect; `None` for nowhere.
+    pub stratum: Option<SocketAddr>,
     /// Bytes for the cache of the index.
     pub cache_bytes: u64,
     /// What is logged.
@@ -199,6 +206,7 @@ impl Settings {
             threads: settings.threads,
             kernel: settings.kernel.map(|name| name.parse()).transpose()?,
             publish: settings.publish.as_deref().map(redis_server).transpose()?,
+            stratum: settings.stratum,
             cache_bytes: u64::from(cache_mb) * 1_048_576,
             log: logging::filter(log).with_context(|| format!("log `{log}` is not a filter"))?,
             log_format: settings.log_format.unwrap_or_default(),
@@ -251,6 +259,7 @@ impl Settings {
             threads: self.threads.or(below.threads),
             kernel: self.kernel.or(below.kernel),
             publish: self.publish.or(below.publish),
+            stratum: self.stratum.or(below.stratum),
             cache_mb: self.cache_mb.or(below.cache_mb),
             log: self.log.or(below.log),
             log_format: self.log_format.or(below.log_format),
@@ -310,6 +319,7 @@ mod tests {
         assert_eq!(config.api, "127.0.0.1:8400".parse().unwrap());
         assert_eq!(config.params.name(), "testnet");
         assert!(!config.mine);
+        assert_eq!(config.stratum, None);
         assert_eq!(config.cache_bytes, 256 << 20);
     }
 
@@ -317,7 +327,8 @@ mod tests {
     fn flags_win_over_the_file() {
         let (_folder, path) = file(
             "network = \"dev\"\ndata = \"a\"\nmine = true\nthreads = 3\nlog_format = \"json\"\n\
-             api = \"127.0.0.1:1\"\napi_host = [\"a.example\", \"b.example\"]\n",
+             api = \"127.0.0.1:1\"\napi_host = [\"a.example\", \"b.example\"]\n\
+             stratum = \"127.0.0.1:3333\"\n",
         );
         let config = flags(&["--config", &path, "--threads", "2", "--api", "127.0.0.1:2"]);
         let config = config.check().unwrap();
@@ -326,6 +337,7 @@ mod tests {
         assert_eq!(config.api.port(), 2);
         assert_eq!(config.log_format, logging::Format::Json);
         assert_eq!(config.api_hosts, ["a.example", "b.example"]);
+        assert_eq!(config.stratum, Some("127.0.0.1:3333".parse().unwrap()));
         assert!(config.mine);
         let config = flags(&["--config", &path, "--mine=false"]).check().unwrap();
         assert!(!config.mine);

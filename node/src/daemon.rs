@@ -7,6 +7,8 @@ use crate::config::peers::Peering;
 use crate::events::publish::publish as publish_events;
 use crate::events::{self, Events};
 use crate::jobs::{self, Jobs};
+use crate::mining::stratum::{self, Workers};
+use crate::mining::templates::Templates;
 use crate::mining::{Need, Outlook};
 use crate::peers::{self, Peers};
 use crate::writer;
@@ -45,6 +47,10 @@ pub struct Parts {
     pub outlook: Outlook,
     /// What its threads mine.
     pub jobs: jobs::Handle,
+    /// Candidates for miners elsewhere.
+    pub templates: Arc<Templates>,
+    /// Where mining machines connect and who does; `None` where none may.
+    pub stratum: Option<(SocketAddr, Arc<Workers>)>,
     /// Whom blocks pay unless a request says otherwise.
     pub default_miner: Option<Address>,
     /// When the node started.
@@ -78,6 +84,9 @@ pub struct Whereabouts {
     /// Where others can call it: multiaddrs.
     #[serde(default)]
     pub peers: Vec<String>,
+    /// Where mining machines connect, if anywhere: a stratum+tcp URL.
+    #[serde(default)]
+    pub stratum: Option<String>,
 }
 
 impl Whereabouts {
@@ -110,6 +119,7 @@ pub struct Daemon {
     stop: watch::Sender<bool>,
     jobs: Jobs,
     server: JoinHandle<()>,
+    stratum: Option<stratum::Server>,
 }
 
 impl Daemon {
@@ -126,14 +136,19 @@ impl Daemon {
             threads,
             kernel,
             publish,
+            stratum,
             cache_bytes,
             ..
         } = config;
         if mine && miner.is_none() {
             return Err(anyhow!("--mine needs an address to pay: give --miner ADDRESS"));
         }
-        let listener = server::bind(api).await?;
+        let listener = server::bind(api, "--api").await?;
         let address = server::address(&listener)?;
+        let for_miners = match stratum {
+            Some(address) => Some(stratum::bind(address).await?),
+            None => None,
+        };
         let threads = threads.unwrap_or_else(processors);
         let options = ledger::Options {
             cache_bytes,
@@ -180,7 +195,13 @@ impl Daemon {
         let (stop, stopping) = watch::channel(false);
         let outlook = Outlook::new(reader.clone(), handle.clone(), need);
         let jobs = jobs.start(reader.clone(), writer.handle(), outlook.clone(), kernel);
+        let stratum = for_miners.as_ref().map(|listener| {
+            let workers = stratum::open(&data, reader.params());
+            server::address(listener).map(|address| (address, workers))
+        });
         let node = Node(Arc::new(Parts {
+            templates: Arc::new(Templates::new(writer.handle(), outlook.clone())?),
+            stratum: stratum.transpose()?,
             outlook,
             reader,
             writer: writer.handle(),
@@ -193,7 +214,13 @@ impl Daemon {
         }));
         let sources = tokio::spawn(events::sources::tell(node.clone()));
         let routes = api::routes(node.clone(), token, address, &api_hosts)?;
-        let server = tokio::spawn(server::serve(listener, routes, stopping));
+        let server = tokio::spawn(server::serve(listener, routes, stopping.clone()));
+        let stratum = for_miners.zip(node.stratum.clone()).map(|(listener, (_, workers))| {
+            let (params, templates) = (node.reader.params(), Arc::clone(&node.templates));
+            let writer = node.writer.clone();
+            stratum::Server::start(listener, params, templates, writer, workers, stopping)
+        });
+        let stratum = stratum.transpose()?;
         let whereabouts = Whereabouts {
             pid: std::process::id(),
             api: format!("http://{address}"),
@@ -201,6 +228,7 @@ impl Daemon {
             genesis: genesis.to_string(),
             node_id: node.peers.id().to_string(),
             peers: node.peers.listening().iter().map(ToString::to_string).collect(),
+            stratum: node.stratum.as_ref().map(|(address, _)| format!("stratum+tcp://{address}")),
         };
         whereabouts.write(&data)?;
         let tip = *node.reader.view().tip();
@@ -208,6 +236,9 @@ impl Daemon {
             network = name.as_str(), data = %data.display(), height = tip.height.get(), tip = %tip.hash,
             "node started, REST API at http://{address}/v1/chain"
         );
+        if let Some(url) = &whereabouts.stratum {
+            tracing::info!("miners connect with {url} and the user name ADDRESS or ADDRESS.worker");
+        }
         let daemon = Daemon {
             publishing: publish.map(|server| {
                 let stopping = node.stopping.clone();
@@ -223,6 +254,7 @@ impl Daemon {
             stop,
             jobs,
             server,
+            stratum,
         };
         if let Some(address) = daemon.to_join() {
             tracing::info!("others join with --peer {address}");
@@ -274,12 +306,15 @@ impl Daemon {
         let _ = tokio::time::timeout(TELLING, told).await;
     }
 
-    /// Stops mining, then the API, then peers, then the writer, which closes the data folder, and
-    /// last the events, so that none of all that is missing.
+    /// Stops mining, then the API and miners elsewhere, then peers, then the writer, which closes the
+    /// data folder, and last the events, so that none of all that is missing.
     pub async fn stop(self) -> Result<()> {
         self.stop.send_replace(true);
         let jobs = self.jobs.stop().await;
         self.server.await?;
+        if let Some(stratum) = self.stratum {
+            stratum.ended().await?;
+        }
         let peers = self.peers.stop().await;
         let closed = self.writer.stop().await;
         self.sources.await?;

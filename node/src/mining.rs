@@ -3,8 +3,10 @@
 //! a `Source` tells them apart. The writer judges our blocks like any other's.
 
 mod local;
-mod outlook;
+pub mod outlook;
 mod remote;
+pub mod stratum;
+pub mod templates;
 
 pub use local::Local;
 pub use outlook::{Need, Outlook};
@@ -120,6 +122,11 @@ pub enum End {
     Dismissed,
     /// There will be no candidates any more.
     Gone,
+}
+
+/// Ends when it is time to stop, or nobody is left to say so.
+pub async fn told_to_stop(stop: &mut watch::Receiver<bool>) {
+    let _ = stop.wait_for(|stop| *stop).await;
 }
 
 /// How it goes.

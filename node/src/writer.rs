@@ -32,7 +32,7 @@ const PEER_NEWS: usize = 65_536;
 /// How long rows stay in memory when nothing forces them out.
 const FLUSH_EVERY: Duration = Duration::from_secs(5);
 /// What our own coinbases say.
-const TAG: &[u8] = b"chain";
+pub const TAG: &[u8] = b"chain";
 
 /// What changed last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -187,8 +187,7 @@ impl Thread {
         let (news_sender, news) = watch::channel(News { tip: reader.view().tip().hash, number: 0 });
         let (end, ended) = oneshot::channel();
         let (peer_news, _) = broadcast::channel(PEER_NEWS);
-        let mut extra_nonce = [0; 4];
-        getrandom::fill(&mut extra_nonce).context("the system has no random numbers")?;
+        let extra_nonce = u32::from_le_bytes(random()?);
         let desk = Desk {
             writer,
             reader,
@@ -198,7 +197,7 @@ impl Thread {
             peer_news: peer_news.clone(),
             events,
             told: Told::default(),
-            extra_nonce: u32::from_le_bytes(extra_nonce),
+            extra_nonce,
         };
         let run = move || {
             let result = desk.run();
@@ -475,6 +474,13 @@ fn fatal(error: Option<&StoreError>) -> anyhow::Result<()> {
         None | Some(StoreError::Log(LogError::Full { .. })) => Ok(()),
         Some(error) => Err(anyhow::anyhow!("{error}")),
     }
+}
+
+/// Where to begin a search, so that no two nodes or runs of one do the same work.
+pub fn random<const BYTES: usize>() -> anyhow::Result<[u8; BYTES]> {
+    let mut bytes = [0; BYTES];
+    getrandom::fill(&mut bytes).context("the system has no random numbers")?;
+    Ok(bytes)
 }
 
 /// This machine's clock; 2106 and later is the last second there is.

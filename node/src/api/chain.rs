@@ -200,7 +200,8 @@ fn median_block_seconds(view: &View) -> Option<f64> {
     Some((lower + upper) as f64 / 2.0)
 }
 
-fn hashrate_estimate(view: &View) -> Option<f64> {
+/// Hashes a second behind recent blocks.
+pub(super) fn hashrate_estimate(view: &View) -> Option<f64> {
     let recent = recent(view);
     let (last, first) = (recent.first()?, recent.last()?);
     let seconds = last.time.since(first.time).max(1);

@@ -7,13 +7,13 @@ use super::problem::{Kind, Problem};
 use super::transfer;
 use super::wait::Hold;
 use crate::daemon::Node;
+use crate::mining::stratum::Known;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::http::HeaderValue;
 use axum::http::header::CACHE_CONTROL;
 use axum::response::{IntoResponse, Response};
 use chain::Height;
-use chain::template::Template;
 use serde::{Deserialize, Serialize};
 
 /// What this node's threads do.
@@ -41,8 +41,10 @@ pub struct Mining {
     pub template: Option<Age>,
     /// Blocks found since the node started.
     pub blocks_found: u64,
-    /// Miners connected by Stratum, by name.
-    pub stratum_workers: Vec<String>,
+    /// Where mining machines connect, if anywhere: `ADDRESS:PORT`.
+    pub stratum: Option<String>,
+    /// Those that are connected.
+    pub stratum_workers: Vec<Known>,
 }
 
 /// The candidate that is searched.
@@ -79,10 +81,20 @@ pub async fn mining(State(node): State<Node>) -> Result<Response, Problem> {
                 age_seconds: since.elapsed().as_secs_f64(),
             }),
             blocks_found: overview.found,
-            stratum_workers: Vec::new(),
+            stratum: node.stratum.as_ref().map(|(address, _)| address.to_string()),
+            stratum_workers: stratum_workers(&node, true),
         }))
         .changing())
     }))
+}
+
+/// Everybody who ever mined here by Stratum, as far as is remembered.
+pub async fn workers(State(node): State<Node>) -> Response {
+    read(&node, |_| Ok(Answer::new(Json(stratum_workers(&node, false))).changing()))
+}
+
+fn stratum_workers(node: &Node, connected_only: bool) -> Vec<Known> {
+    node.stratum.as_ref().map_or_else(Vec::new, |(_, workers)| workers.list(connected_only))
 }
 
 /// A block that lacks its nonce.
@@ -108,6 +120,12 @@ pub struct Candidate {
     pub fees: u64,
     /// Its transactions, the coinbase included.
     pub transaction_count: usize,
+    /// The first of them, which pays the miner, as it is hashed.
+    pub coinbase: String,
+    /// Where 8 bytes of that begin that a miner may choose, counted in bytes.
+    pub extra_nonce_at: usize,
+    /// What the coinbase's hash is paired with on the way to the Merkle root: each on the right.
+    pub branch: Vec<String>,
     /// The whole block, its header first: with the nonce in place, hand it in at `/v1/blocks`.
     pub block: String,
 }
@@ -138,15 +156,13 @@ pub async fn template(
     if let Some(after) = &query.after {
         while state_of(after)? == hold.state() && hold.changed().await {}
     }
-    if let Some(wait) = node.outlook.wait().await {
-        return Err(Problem::new(Kind::NOT_READY, wait.to_string()));
-    }
-    // Whatever changes from here on makes the candidate an old one.
-    let state = hold.state();
-    let Template { block, height, target, .. } = node.writer.template(miner).await??;
-    let reward = block.coinbase().map_or(0, |coinbase| coinbase.reward);
+    let (id, candidate) = node.templates.give(miner).await?;
+    let (block, template) = (candidate.block(), candidate.template());
+    let (height, target) = (template.height, template.target);
+    let coinbase = candidate.coinbase().expect("a template has a coinbase");
+    let reward = coinbase.reward;
     let candidate = Candidate {
-        id: format!("{state:x}-{}", &block.header.merkle_root.to_string()[..16]),
+        id,
         height: height.get(),
         previous: block.header.previous.to_string(),
         header: hex::encode(block.header.encode()),
@@ -156,6 +172,9 @@ pub async fn template(
         reward,
         fees: reward.saturating_sub(params.subsidy(height).units()),
         transaction_count: block.transactions.len(),
+        coinbase: hex::encode(coinbase.serialise()),
+        extra_nonce_at: coinbase.extra_nonce_at(),
+        branch: template.branch.siblings.iter().map(hex::encode).collect(),
         block: hex::encode(block.encode()),
     };
     let mut headers = HeaderMap::new();

@@ -9,6 +9,7 @@ mod jobs;
 mod mempool;
 mod mining;
 mod peers;
+mod solutions;
 mod transactions;
 mod ws;
 

@@ -48,6 +48,11 @@ impl Hold {
         self.seen.number
     }
 
+    /// The best block.
+    pub fn tip(&self) -> chain::block::Hash {
+        self.seen.tip
+    }
+
     /// Waits for the next change; false once there is nothing more to wait for.
     pub async fn changed(&mut self) -> bool {
         let changed = tokio::select! {

@@ -3,7 +3,7 @@
 use super::job::{Failure, FailureKind, Goal, Id, Job, Until};
 use super::machine::{Action, Input, Machine, Now};
 use super::{CreateError, Overview, Request, Status, encoded};
-use crate::mining::{self, End, Found, Local, Outlook, Progress};
+use crate::mining::{self, End, Found, Local, Outlook, Progress, told_to_stop};
 use crate::writer::{self, News};
 use chain::accounts::AccountView;
 use chain::ledger::{Reader, View};
@@ -394,11 +394,6 @@ impl Desk {
         });
         self.shifts.insert(id, Shift { crew: Some(crew), progress, counted: 0 });
     }
-}
-
-/// Ends when it is time to stop, or nobody is left to say so.
-async fn told_to_stop(stop: &mut watch::Receiver<bool>) {
-    let _ = stop.wait_for(|stop| *stop).await;
 }
 
 /// Waits for a tip other than this; `None` if there will be none.

@@ -148,7 +148,8 @@ async fn a_bad_block_among_those_checked_ahead_spoils_those_after_it_and_no_othe
         }
         block.header.merkle_root = chain::merkle::root(&block.ids());
         block.header.previous = previous;
-        seal(&mut block.header, block.header.bits.target().unwrap());
+        let target = block.header.bits.target().unwrap();
+        seal(&mut block.header, target);
         previous = block.hash();
     }
     let results = told(&world.hand_in_together(&blocks).await);

@@ -14,7 +14,7 @@ async fn a_node_that_does_not_mine_says_so() {
     let nothing = json!({
         "running": false, "jobs": [], "miner": null, "hashrate": 0.0, "hashes": 0, "threads": 0,
         "max_threads": max_threads, "restarts": 0, "kernel": null, "template": null,
-        "blocks_found": 0, "stratum_workers": [],
+        "blocks_found": 0, "stratum": null, "stratum_workers": [],
     });
     assert_eq!(world.get("/v1/mining").await.json(), nothing);
 }
