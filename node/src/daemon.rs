@@ -112,7 +112,7 @@ pub struct Daemon {
     data: PathBuf,
     address: SocketAddr,
     events: events::Thread,
-    telling: JoinHandle<()>,
+    sources: JoinHandle<()>,
     publishing: Option<JoinHandle<()>>,
     writer: writer::Thread,
     peers: Peers,
@@ -165,10 +165,6 @@ impl Daemon {
         };
         let (ledger, reader) = opening.await??;
         let token = Token::open(&data)?;
-        let (telling, events) = {
-            let (data, reader) = (data.clone(), reader.clone());
-            tokio::task::spawn_blocking(move || events::Thread::start(&data, reader)).await??
-        };
         // Before peers can change the chain: what jobs found is counted as it was left.
         let standing = miner.filter(|_| mine);
         let opening = {
@@ -176,6 +172,11 @@ impl Daemon {
             move || jobs::Opened::open(&data, &reader, threads, standing)
         };
         let jobs = tokio::task::spawn_blocking(opening).await?.context("mining jobs")?;
+        let (telling, events) = {
+            let (data, reader) = (data.clone(), reader.clone());
+            let start = move || events::Thread::start(&data, reader);
+            tokio::task::spawn_blocking(start).await?.context("events")?
+        };
         let writer = writer::Thread::spawn(ledger, events.publisher().clone())?;
         let need = match &peering {
             Peering { max_peers: 0, .. } => Need::None,
@@ -211,6 +212,7 @@ impl Daemon {
             started: Instant::now(),
             stopping: stopping.clone(),
         }));
+        let sources = tokio::spawn(events::sources::tell(node.clone()));
         let routes = api::routes(node.clone(), token, address, &api_hosts)?;
         let server = tokio::spawn(server::serve(listener, routes, stopping.clone()));
         let stratum = for_miners.zip(node.stratum.clone()).map(|(listener, (_, workers))| {
@@ -238,7 +240,6 @@ impl Daemon {
             tracing::info!("miners connect with {url} and the user name ADDRESS or ADDRESS.worker");
         }
         let daemon = Daemon {
-            telling: tokio::spawn(events::sources::tell(node.clone())),
             publishing: publish.map(|server| {
                 let stopping = node.stopping.clone();
                 tokio::spawn(publish_events(node.events.clone(), server, name, stopping))
@@ -247,6 +248,7 @@ impl Daemon {
             data,
             address,
             events: telling,
+            sources,
             writer,
             peers,
             stop,
@@ -315,7 +317,7 @@ impl Daemon {
         }
         let peers = self.peers.stop().await;
         let closed = self.writer.stop().await;
-        self.telling.await?;
+        self.sources.await?;
         if let Some(publishing) = self.publishing {
             publishing.await?;
         }
