@@ -7,17 +7,20 @@
 //!
 //! Does not know peers, miners or the clock: times are arguments.
 
+mod aside;
 mod draft;
 mod open;
 mod verify;
 mod view;
 mod writer;
 
+pub use aside::SetAsideError;
 pub use open::{Notice, OpenError, Options, open};
 pub use verify::{Verified, VerifyError, verify};
 pub use view::{Branch, BranchStatus, View};
 pub use writer::Writer;
 
+use self::aside::SetAside;
 use crate::block::{self, Header};
 use crate::mempool::{self, Mempool};
 use crate::params::Params;
@@ -134,6 +137,8 @@ struct State {
     visible: usize,
     /// The best chain by height.
     best: Vec<Number>,
+    /// What its operator does not want this node to follow.
+    aside: SetAside,
     /// Visible blocks that no other visible block names as its parent.
     tips: BTreeSet<Number>,
     index: IndexReader,

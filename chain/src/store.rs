@@ -4,10 +4,12 @@
 //! [`index`] is a cache over it, rebuilt from the log whenever it is not to be trusted.
 //! [`rows`] documents every key of the index.
 //! [`directory`] is the folder both lie in: one process, one genesis, and how the last run ended.
+//! [`marks`] is what its operator does not want this node to follow.
 
 pub mod blocks;
 pub mod directory;
 pub mod index;
+pub mod marks;
 pub mod rows;
 
 pub use blocks::LogError;
