@@ -77,6 +77,10 @@ fn public() -> Router<Node> {
 fn protected(token: Token) -> Router<Node> {
     Router::new()
         .route("/v1/dev/generate", post(dev::generate))
+        .route("/v1/dev/time", post(dev::time))
+        .route("/v1/dev/invalidate", post(dev::invalidate))
+        .route("/v1/dev/reconsider", post(dev::reconsider))
+        .route("/v1/dev/faucet", post(dev::faucet))
         .route("/v1/peers", post(peers::add))
         .route("/v1/peers/{id}", delete(peers::remove))
         .route("/v1/bans", post(bans::add))

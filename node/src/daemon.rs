@@ -4,6 +4,7 @@ use crate::api::token::Token;
 use crate::api::{self, server};
 use crate::config::Config;
 use crate::config::peers::Peering;
+use crate::faucet::Faucet;
 use crate::mining::{self, Goal, Local, Need, Outlook, Progress};
 use crate::peers::{self, Peers};
 use crate::writer;
@@ -42,6 +43,8 @@ pub struct Parts {
     pub mining: watch::Receiver<Option<Progress>>,
     /// Whom blocks pay unless a request says otherwise.
     pub default_miner: Option<Address>,
+    /// Gives coins away on a network for development.
+    pub faucet: Faucet,
     /// When the node started.
     pub started: Instant,
     /// True once the node is to stop: answers that wait should end.
@@ -166,6 +169,7 @@ impl Daemon {
             peers: handle,
             mining,
             default_miner: miner,
+            faucet: Faucet::default(),
             started: Instant::now(),
             stopping: stopping.clone(),
         }));

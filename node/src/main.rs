@@ -10,6 +10,7 @@ mod client;
 mod config;
 mod daemon;
 mod difficulty;
+mod faucet;
 mod logging;
 mod mining;
 mod peers;

@@ -2,18 +2,20 @@
 //! by `oneshot`; what is new goes out by `watch` and, for peers, by `broadcast`, after it is safe on
 //! disk. Blocks that wait together share one sync of the disk.
 
+mod clock;
 mod told;
 
 use anyhow::Context;
 use chain::block::{Block, Timestamp};
-use chain::ledger::{Accepted, Commit, Reader, SubmitError, TransferError, Writer};
+use chain::ledger::{Accepted, Commit, Reader, SetAsideError, SubmitError, TransferError, Writer};
 use chain::mempool::Admission;
 use chain::store::{LogError, StoreError};
 use chain::template::{Template, TemplateError, Wish};
 use chain::tx::{Id, Tag, Transfer};
 use chain::{Address, Header, block};
+use clock::Clock;
 use std::thread::JoinHandle;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::time::{Interval, MissedTickBehavior};
 use told::Told;
@@ -69,8 +71,19 @@ enum Request {
     Transfer(Box<Transfer>, TransferVerdict),
     Template(Address, oneshot::Sender<Result<Template, TemplateError<StoreError>>>),
     Generate(u32, Address, oneshot::Sender<Result<Vec<block::Hash>, GenerateError>>),
+    Steer(Steering, block::Hash, oneshot::Sender<Result<(), SetAsideError>>),
+    ShiftClock(i64, oneshot::Sender<Timestamp>),
     Flush,
     Stop,
+}
+
+/// What an operator thinks of a block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Steering {
+    /// Neither it nor what descends from it is to be followed.
+    SetAside,
+    /// It may be followed again.
+    Reconsider,
 }
 
 /// Asks the writer. Cheap to clone.
@@ -131,6 +144,21 @@ impl Handle {
         self.ask(|reply| Request::Generate(blocks, miner, reply)).await
     }
 
+    /// Sets a block aside, or follows it again; answered when the tip has moved, if it does.
+    pub async fn steer(
+        &self,
+        steering: Steering,
+        block: block::Hash,
+    ) -> Result<Result<(), SetAsideError>, Stopped> {
+        self.ask(|reply| Request::Steer(steering, block, reply)).await
+    }
+
+    /// From now on the node judges and mines by a clock that is so many seconds ahead of this
+    /// machine's, or behind it; what that says now.
+    pub async fn shift_clock(&self, seconds: i64) -> Result<Timestamp, Stopped> {
+        self.ask(|reply| Request::ShiftClock(seconds, reply)).await
+    }
+
     /// Tells when tip or pool change.
     pub fn news(&self) -> watch::Receiver<News> {
         self.news.clone()
@@ -179,6 +207,7 @@ impl Thread {
             news: news_sender,
             peer_news: peer_news.clone(),
             told: Told::default(),
+            clock: Clock::default(),
             extra_nonce: 0,
         };
         let run = move || {
@@ -235,6 +264,7 @@ struct Desk {
     news: watch::Sender<News>,
     peer_news: broadcast::Sender<p2p::News>,
     told: Told,
+    clock: Clock,
     /// Makes every template another search.
     extra_nonce: u64,
 }
@@ -261,9 +291,20 @@ impl Desk {
                     let _ = reply.send(result);
                     failed?;
                 }
+                Request::Steer(steering, block, reply) => {
+                    let result = self.steer(steering, block);
+                    let failed = fatal(result.as_ref().err().and_then(of_steering));
+                    let _ = reply.send(result);
+                    failed?;
+                }
+                Request::ShiftClock(seconds, reply) => {
+                    self.clock = Clock::shifted(seconds);
+                    tracing::warn!(seconds, "the clock by which blocks are judged is shifted");
+                    let _ = reply.send(self.clock.now());
+                }
                 Request::Flush => {
                     self.told.tell_rest(self.reader.view().tip());
-                    if !self.writer.expire(now()).is_empty() {
+                    if !self.writer.expire(self.clock.now()).is_empty() {
                         self.tell();
                     }
                     self.writer.flush()?;
@@ -280,7 +321,7 @@ impl Desk {
         let mut next = Some((block, verdict));
         while let Some((block, verdict)) = next {
             transactions = transactions.saturating_add(block.transactions.len());
-            let result = self.writer.block(*block, now());
+            let result = self.writer.block(*block, self.clock.now());
             if let Err(error) = fatal(result.as_ref().err().and_then(of_submit)) {
                 // Nothing before it is safe on disk, so nobody else is answered.
                 let _ = verdict.send(result);
@@ -321,7 +362,7 @@ impl Desk {
     fn commit(&mut self) -> Result<(), StoreError> {
         let Commit { disconnected, connected, pool } = self.writer.commit()?;
         self.tell();
-        if !connected.is_empty() {
+        if !(connected.is_empty() && disconnected.is_empty()) {
             self.told.tell(self.reader.view().tip(), disconnected.len(), connected.len());
             // Nobody listens on a node without peers.
             let _ = self.peer_news.send(p2p::News::Tip);
@@ -345,10 +386,19 @@ impl Desk {
         self.extra_nonce = self.extra_nonce.wrapping_add(1);
         self.writer.template(Wish {
             miner,
-            now: now(),
+            now: self.clock.now(),
             extra_nonce: self.extra_nonce.to_le_bytes(),
             tag: Tag::new(TAG.to_vec()).expect("the tag is short"),
         })
+    }
+
+    fn steer(&mut self, steering: Steering, block: block::Hash) -> Result<(), SetAsideError> {
+        match steering {
+            Steering::SetAside => self.writer.set_aside(block)?,
+            Steering::Reconsider => self.writer.reconsider(block)?,
+        }
+        tracing::warn!(%block, ?steering, "told by the operator");
+        Ok(self.commit()?)
     }
 
     /// One sync for all blocks, unless they carry transfers: those leave the pool with a commit.
@@ -359,7 +409,7 @@ impl Desk {
             seal(&mut block.header, target);
             let carries_transfers = block.transactions.len() > 1;
             hashes.push(block.hash());
-            self.writer.block(block, now())?;
+            self.writer.block(block, self.clock.now())?;
             if carries_transfers {
                 self.commit()?;
             }
@@ -396,18 +446,19 @@ fn of_generate(error: &GenerateError) -> Option<&StoreError> {
     }
 }
 
+fn of_steering(error: &SetAsideError) -> Option<&StoreError> {
+    match error {
+        SetAsideError::Store(error) => Some(error),
+        SetAsideError::Unknown { .. } | SetAsideError::Genesis => None,
+    }
+}
+
 /// A full disk ends nothing: reads go on, and writing works again once there is room.
 fn fatal(error: Option<&StoreError>) -> anyhow::Result<()> {
     match error {
         None | Some(StoreError::Log(LogError::Full { .. })) => Ok(()),
         Some(error) => Err(anyhow::anyhow!("{error}")),
     }
-}
-
-/// This machine's clock; 2106 and later is the last second there is.
-pub fn now() -> Timestamp {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Timestamp::new(u32::try_from(since.as_secs()).unwrap_or(u32::MAX))
 }
 
 #[cfg(test)]

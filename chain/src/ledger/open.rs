@@ -2,8 +2,8 @@
 //! the log holds beyond it goes through the same door as a new block. Ends at the last block that
 //! was acknowledged, without help.
 
-use super::writer::{block_at, encode_undo, read_block};
 use super::aside::SetAside;
+use super::writer::{block_at, encode_undo, read_block};
 use super::{Reader, Shared, State, SubmitError, Writer};
 use crate::accounts::{Account, Commitment, Undo};
 use crate::block;

@@ -122,12 +122,11 @@ impl FromStr for Name {
     type Err = Problem;
 
     fn from_str(text: &str) -> Result<Name, Problem> {
-        let hash = || text.parse().ok().filter(|_| !text.bytes().any(|b| b.is_ascii_uppercase()));
         let digits = text.bytes().all(|byte| byte.is_ascii_digit());
         let height = || text.parse().ok().filter(|_| digits);
         if text == "tip" {
             Ok(Name::Tip)
-        } else if let Some(hash) = hash() {
+        } else if let Some(hash) = hash(text) {
             Ok(Name::Hash(hash))
         } else if let Some(height) = height() {
             Ok(Name::Height(Height::new(height)))
@@ -137,6 +136,11 @@ impl FromStr for Name {
             Err(Problem::new(Kind::BAD_REQUEST, detail))
         }
     }
+}
+
+/// The hash in a text, in its one form.
+pub fn hash(text: &str) -> Option<block::Hash> {
+    text.parse().ok().filter(|_| !text.bytes().any(|byte| byte.is_ascii_uppercase()))
 }
 
 impl Name {

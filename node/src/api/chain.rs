@@ -1,6 +1,7 @@
 //! The chain as a whole: where it stands, what its rules are, where it branches.
 
 use super::answer::{Answer, read};
+use super::dev;
 use super::extract::Json;
 use crate::daemon::Node;
 use crate::difficulty;
@@ -160,7 +161,7 @@ pub async fn chain(State(node): State<Node>) -> Response {
 }
 
 fn apis(params: &Params) -> BTreeMap<String, Access> {
-    let dev = match super::dev::is_available(params) {
+    let dev = match dev::is_available(params) {
         true => Access::Protected,
         false => Access::Disabled,
     };
@@ -360,7 +361,7 @@ pub struct Tip {
     pub branch_length: u32,
     /// What is known of it.
     pub status: TipStatus,
-    /// The rule it breaks, if it breaks one.
+    /// The rule it breaks, if it breaks one; `invalidated` if this node's operator did that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub code: Option<String>,
 }
@@ -373,7 +374,7 @@ pub enum TipStatus {
     Active,
     /// As good, but with no more work.
     ValidFork,
-    /// It breaks a rule.
+    /// It breaks a rule, or was invalidated by this node's operator.
     Invalid,
 }
 
@@ -384,6 +385,7 @@ pub async fn tips(State(node): State<Node>) -> Response {
             let (status, code) = match branch.status {
                 BranchStatus::Active => (TipStatus::Active, None),
                 BranchStatus::ValidFork => (TipStatus::ValidFork, None),
+                BranchStatus::SetAside => (TipStatus::Invalid, Some(dev::INVALIDATED.to_owned())),
                 BranchStatus::Invalid { code } => (TipStatus::Invalid, Some(code.to_owned())),
             };
             Tip {

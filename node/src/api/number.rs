@@ -14,6 +14,17 @@ impl<'de> Deserialize<'de> for Integer {
     }
 }
 
+/// An integer of a JSON body that may be negative.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SignedInteger(pub i64);
+
+impl<'de> Deserialize<'de> for SignedInteger {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<SignedInteger, D::Error> {
+        let number = i64::deserialize(deserializer)?;
+        exact(number.unsigned_abs()).map(|_| SignedInteger(number))
+    }
+}
+
 /// An integer of a query: digits and nothing else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Digits(pub u64);
@@ -67,6 +78,17 @@ mod tests {
             "NaN",
             "1e400",
         ] {
+            assert_eq!(read(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_signed_integer_is_exact_too() {
+        let read =
+            |text: &str| serde_json::from_str::<SignedInteger>(text).map(|number| number.0).ok();
+        assert_eq!(read("-9007199254740991"), Some(1 - (1 << 53)));
+        assert_eq!((read("0"), read("7")), (Some(0), Some(7)));
+        for wrong in ["-9007199254740992", "9007199254740992", "-1.0", "-1e0", "+1", "\"-1\""] {
             assert_eq!(read(wrong), None, "{wrong}");
         }
     }

@@ -4,7 +4,7 @@
 use super::problem::{Kind, Problem};
 use crate::writer::{GenerateError, Stopped};
 use chain::DecodeError;
-use chain::ledger::{SubmitError, TransferError};
+use chain::ledger::{SetAsideError, SubmitError, TransferError};
 use chain::mempool::{InsertError, Refusal};
 use chain::rules::RuleError;
 use chain::store::{IndexError, LogError, StoreError};
@@ -86,6 +86,16 @@ impl From<TemplateError<StoreError>> for Problem {
         match error {
             TemplateError::EndOfHeights => Problem::new(Kind::INTERNAL, error.to_string()),
             TemplateError::View(error) => error.into(),
+        }
+    }
+}
+
+impl From<SetAsideError> for Problem {
+    fn from(error: SetAsideError) -> Problem {
+        match error {
+            SetAsideError::Unknown { .. } => Problem::new(Kind::NOT_FOUND, error.to_string()),
+            SetAsideError::Genesis => Problem::new(Kind::NOT_AVAILABLE, error.to_string()),
+            SetAsideError::Store(error) => error.into(),
         }
     }
 }

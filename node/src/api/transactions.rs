@@ -274,7 +274,12 @@ pub async fn submit(
     State(node): State<Node>,
     Signed(transfer): Signed,
 ) -> Result<Response, Problem> {
-    let (status, transaction) = hand_in(&node, transfer).await?;
+    take(&node, transfer).await
+}
+
+/// Takes a signed transfer in, and answers for it.
+pub async fn take(node: &Node, transfer: Transfer) -> Result<Response, Problem> {
+    let (status, transaction) = hand_in(node, transfer).await?;
     let mut headers = HeaderMap::new();
     if status == StatusCode::CREATED {
         let path = format!("/v1/transactions/{}", transaction.id);
