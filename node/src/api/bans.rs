@@ -6,12 +6,14 @@ use super::number::Integer;
 use super::page::Page;
 use super::peers::id;
 use super::problem::{Kind, Problem};
+use super::shape::{BanId, IpText, PeerIdText};
 use crate::daemon::Node;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::http::header::LOCATION;
 use axum::response::{IntoResponse, Response};
 use p2p::Subject;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 
@@ -23,7 +25,7 @@ const MAX_SECONDS: u64 = 315_360_000;
 const MAX_REASON: usize = 200;
 
 /// Somebody who is kept out.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Ban {
     /// The id of a node, or an IP address.
     pub id: String,
@@ -53,13 +55,37 @@ pub async fn list(State(node): State<Node>) -> Response {
 }
 
 /// Whom to keep out.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(with = "Orders")]
 pub struct Order {
     peer: Option<String>,
     ip: Option<String>,
     seconds: Option<Integer>,
     reason: Option<String>,
+}
+
+/// The two ways to say it.
+#[derive(JsonSchema)]
+#[schemars(rename = "BanOrder", untagged, deny_unknown_fields)]
+#[expect(dead_code, reason = "says what an order looks like")]
+enum Orders {
+    /// A node, wherever it is.
+    Peer {
+        peer: PeerIdText,
+        #[schemars(range(min = 1, max = 315_360_000))]
+        seconds: Option<Integer>,
+        #[schemars(length(max = 50))]
+        reason: Option<String>,
+    },
+    /// Whoever is at an address.
+    Ip {
+        ip: IpText,
+        #[schemars(range(min = 1, max = 315_360_000))]
+        seconds: Option<Integer>,
+        #[schemars(length(max = 50))]
+        reason: Option<String>,
+    },
 }
 
 /// Keeps somebody out; who is connected is disconnected.
@@ -92,7 +118,7 @@ pub async fn add(State(node): State<Node>, Json(order): Json<Order>) -> Result<R
 /// Lets somebody in again.
 pub async fn lift(
     State(node): State<Node>,
-    Path(text): Path<String>,
+    Path(BanId(text)): Path<BanId>,
 ) -> Result<StatusCode, Problem> {
     let subject = match address(&text) {
         Ok(ip) => Subject::Ip(ip),

@@ -5,6 +5,7 @@ use super::extract::{Encoded, Form, Json, Path, Query};
 use super::number::Digits;
 use super::page::{Cursor, List, Page, PageQuery};
 use super::problem::{Kind, Problem};
+use super::shape::{AddressText, Bits, BlockHash, BlockId, Digest, Units};
 use super::transfer::Shown;
 use crate::daemon::Node;
 use crate::difficulty;
@@ -14,6 +15,7 @@ use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use chain::ledger::{Accepted, View};
 use chain::{Block, Header, Height, block, tree};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::str::FromStr;
 
@@ -21,9 +23,11 @@ use std::str::FromStr;
 const MAX_HEADERS: u64 = 2_000;
 
 /// A block without its transactions.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "BlockSummary")]
 pub struct Summary {
     /// Its hash.
+    #[schemars(with = "BlockHash")]
     pub hash: String,
     /// Its height.
     pub height: u32,
@@ -34,33 +38,41 @@ pub struct Summary {
     /// The header's version.
     pub version: i32,
     /// The parent's hash.
+    #[schemars(with = "BlockHash")]
     pub previous: String,
     /// The header's.
+    #[schemars(with = "Digest")]
     pub merkle_root: String,
     /// The header's.
     pub time: u32,
     /// The header's: 8 hexadecimal digits.
+    #[schemars(with = "Bits")]
     pub bits: String,
     /// The header's.
     pub nonce: u32,
     /// How many times as hard as bits 1d00ffff.
     pub difficulty: f64,
     /// Expected hashes of the chain up to it: 64 hexadecimal digits.
+    #[schemars(with = "Digest")]
     pub chain_work: String,
     /// Bytes of the encoded block.
     pub size: u32,
     /// Whom it pays.
+    #[schemars(with = "AddressText")]
     pub miner: String,
     /// Subsidy and fees, base units.
+    #[schemars(with = "Units")]
     pub reward: u64,
     /// Fees of its transfers, base units.
+    #[schemars(with = "Units")]
     pub fees: u64,
     /// How many transactions it has.
     pub transaction_count: u32,
 }
 
 /// A block with the ids of its transactions, or with them whole.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "Block")]
 pub struct Whole {
     /// All but the transactions.
     #[serde(flatten)]
@@ -68,11 +80,13 @@ pub struct Whole {
     /// Its transactions in order.
     pub transactions: Transactions,
     /// The hash of the next block of the best chain.
+    #[schemars(with = "Option<BlockHash>")]
     pub next: Option<String>,
 }
 
 /// Transactions of a block.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "BlockTransactions")]
 #[serde(untagged)]
 pub enum Transactions {
     /// Their ids.
@@ -123,13 +137,14 @@ impl FromStr for Name {
 
     fn from_str(text: &str) -> Result<Name, Problem> {
         let digits = text.bytes().all(|byte| byte.is_ascii_digit());
-        let height = || text.parse().ok().filter(|_| digits);
+        // No chain is so long that its heights have more.
+        let height = || (digits && (1..=10).contains(&text.len())).then(|| text.parse());
         if text == "tip" {
             Ok(Name::Tip)
         } else if let Some(hash) = hash(text) {
             Ok(Name::Hash(hash))
         } else if let Some(height) = height() {
-            Ok(Name::Height(Height::new(height)))
+            Ok(Name::Height(Height::new(height.unwrap_or(u32::MAX))))
         } else {
             let detail = "a block is named by its height, by the 64 hexadecimal digits of its \
                           hash in lower case, or by `tip`";
@@ -187,7 +202,7 @@ pub async fn list(
 }
 
 /// What may be said about how to show a block.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct BlockQuery {
     #[serde(default)]
@@ -197,7 +212,7 @@ pub struct BlockQuery {
 /// A block.
 pub async fn one(
     State(node): State<Node>,
-    Path(name): Path<String>,
+    Path(BlockId(name)): Path<BlockId>,
     Query(query): Query<BlockQuery>,
 ) -> Result<Response, Problem> {
     let name: Name = name.parse()?;
@@ -222,7 +237,7 @@ pub async fn one(
 /// A block's 80 bytes.
 pub async fn header(
     State(node): State<Node>,
-    Path(name): Path<String>,
+    Path(BlockId(name)): Path<BlockId>,
     form: Form,
 ) -> Result<Response, Problem> {
     let name: Name = name.parse()?;
@@ -236,7 +251,7 @@ pub async fn header(
 /// A whole block, encoded.
 pub async fn raw(
     State(node): State<Node>,
-    Path(name): Path<String>,
+    Path(BlockId(name)): Path<BlockId>,
     form: Form,
 ) -> Result<Response, Problem> {
     let name: Name = name.parse()?;
@@ -252,7 +267,7 @@ pub async fn raw(
 pub async fn transactions(
     State(node): State<Node>,
     uri: Uri,
-    Path(name): Path<String>,
+    Path(BlockId(name)): Path<BlockId>,
     Query(query): Query<PageQuery>,
 ) -> Result<Response, Problem> {
     let name: Name = name.parse()?;
@@ -294,10 +309,11 @@ fn continued<'v>(name: Name, cursor: &Cursor, view: &'v View) -> Result<&'v tree
 }
 
 /// Which headers to send.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct HeadersQuery {
     from: Option<Digits>,
+    #[schemars(range(min = 1, max = 2_000))]
     count: Option<Digits>,
 }
 
@@ -324,9 +340,11 @@ pub async fn headers(
 }
 
 /// What became of a block that was handed in.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "BlockVerdict")]
 pub struct HandedIn {
     /// Its hash.
+    #[schemars(with = "BlockHash")]
     pub hash: String,
     /// Its height.
     pub height: Option<u32>,
@@ -335,7 +353,8 @@ pub struct HandedIn {
 }
 
 /// What a block that was taken is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "BlockOutcome")]
 #[serde(rename_all = "kebab-case")]
 pub enum Taken {
     /// The new tip.

@@ -3,6 +3,7 @@
 use super::answer::{Answer, read};
 use super::dev;
 use super::extract::Json;
+use super::shape::{AddressText, Bits, BlockHash, Digest, Units};
 use crate::daemon::Node;
 use crate::difficulty;
 use axum::extract::State;
@@ -11,6 +12,7 @@ use chain::ledger::{BranchStatus, View};
 use chain::params::Spec;
 use chain::{Height, Params, tree};
 use p2p::engine::{self, Progress};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -20,27 +22,33 @@ const WINDOW: u32 = 100;
 const LEAST_INTERVALS: usize = 11;
 
 /// Where the chain stands.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Chain {
     /// The network's name.
     pub network: String,
     /// The hash of its first block.
+    #[schemars(with = "BlockHash")]
     pub genesis: String,
     /// The tip's height.
     pub height: u32,
     /// The tip's hash.
+    #[schemars(with = "BlockHash")]
     pub tip: String,
     /// The tip's time.
     pub tip_time: u32,
     /// The tip's bits: 8 hexadecimal digits.
+    #[schemars(with = "Bits")]
     pub bits: String,
     /// The target they stand for: 64 hexadecimal digits.
+    #[schemars(with = "Digest")]
     pub target: String,
     /// How many times as hard as bits 1d00ffff.
     pub difficulty: f64,
     /// Expected hashes of the whole chain: 64 hexadecimal digits.
+    #[schemars(with = "Digest")]
     pub chain_work: String,
     /// Base units that exist.
+    #[schemars(with = "Units")]
     pub issued: u64,
     /// Seconds between recent blocks; none while there are few.
     pub median_block_seconds: Option<f64>,
@@ -61,7 +69,8 @@ pub struct Chain {
 }
 
 /// How far this node is behind the others.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "SyncProgress")]
 pub struct Sync {
     /// What it is doing about it.
     pub state: SyncState,
@@ -72,7 +81,7 @@ pub struct Sync {
 }
 
 /// Stages of catching up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum SyncState {
     /// Nothing is missing as far as is known.
@@ -100,7 +109,8 @@ impl Sync {
 }
 
 /// Transfers in the pool.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "MempoolSize")]
 pub struct Waiting {
     /// How many.
     pub count: usize,
@@ -109,7 +119,7 @@ pub struct Waiting {
 }
 
 /// Who may use an interface.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Access {
     /// Everyone who can reach it.
@@ -209,11 +219,12 @@ fn hashrate_estimate(view: &View) -> Option<f64> {
 }
 
 /// A network's parameters, under the names of a network file.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Parameters {
     /// Its name.
     pub name: String,
     /// The hash of its first block.
+    #[schemars(with = "BlockHash")]
     pub genesis: String,
     /// What its addresses start with.
     pub hrp: String,
@@ -224,12 +235,15 @@ pub struct Parameters {
     /// Whether every block has the genesis bits.
     pub fixed_difficulty: bool,
     /// The easiest target.
+    #[schemars(with = "Bits")]
     pub limit_bits: String,
     /// The target of genesis and block 1.
+    #[schemars(with = "Bits")]
     pub genesis_bits: String,
     /// The time of genesis.
     pub genesis_time: u32,
     /// Base units created by a block of the first era.
+    #[schemars(with = "Units")]
     pub initial_subsidy: u64,
     /// Blocks until the subsidy halves.
     pub halving_interval: u32,
@@ -248,22 +262,25 @@ pub struct Parameters {
     /// Where nodes listen unless told otherwise.
     pub ports: Ports,
     /// Base units that will ever exist.
+    #[schemars(with = "Units")]
     pub max_issuance: u64,
     /// What blocks create from which height on.
     pub subsidy_schedule: Vec<Era>,
 }
 
 /// What an address owns from the beginning.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Allocation {
     /// Whose.
+    #[schemars(with = "AddressText")]
     pub address: String,
     /// Base units.
+    #[schemars(with = "Units")]
     pub amount: u64,
 }
 
 /// Default ports.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Ports {
     /// This interface.
     pub api: u16,
@@ -274,11 +291,12 @@ pub struct Ports {
 }
 
 /// A stretch of the chain whose blocks create the same.
-#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Era {
     /// Its first height.
     pub from_height: u32,
     /// Base units a block creates.
+    #[schemars(with = "Units")]
     pub subsidy: u64,
 }
 
@@ -351,9 +369,11 @@ fn subsidy_schedule(params: &Params) -> Vec<Era> {
 }
 
 /// The end of a branch.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "BranchTip")]
 pub struct Tip {
     /// Its last block.
+    #[schemars(with = "BlockHash")]
     pub hash: String,
     /// The height of that.
     pub height: u32,
@@ -367,7 +387,7 @@ pub struct Tip {
 }
 
 /// What is known of a branch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum TipStatus {
     /// The best chain.

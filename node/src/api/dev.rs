@@ -4,6 +4,7 @@ use super::answer::aside;
 use super::extract::Json;
 use super::number::{Integer, SignedInteger};
 use super::problem::{Kind, Problem};
+use super::shape::{AddressText, BlockHash};
 use super::transactions;
 use super::transfer;
 use crate::daemon::Node;
@@ -11,6 +12,7 @@ use crate::writer::Steering;
 use axum::extract::State;
 use axum::response::Response;
 use chain::{Address, Params, block};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Most blocks of a request.
@@ -33,17 +35,21 @@ pub fn is_available(params: &Params) -> bool {
 }
 
 /// What to generate.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(rename = "GenerateOrder")]
 #[serde(deny_unknown_fields)]
 pub struct Order {
+    #[schemars(range(min = 1, max = 10_000))]
     blocks: Integer,
+    #[schemars(with = "Option<AddressText>")]
     miner: Option<String>,
 }
 
 /// Blocks that were made, oldest first.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Generated {
     /// Their hashes.
+    #[schemars(with = "Vec<BlockHash>")]
     pub blocks: Vec<String>,
 }
 
@@ -93,14 +99,16 @@ fn default_miner(node: &Node) -> Option<Address> {
 }
 
 /// How to shift the clock.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(rename = "ClockOrder")]
 #[serde(deny_unknown_fields)]
 pub struct Shift {
+    #[schemars(range(min = -315_360_000, max = 315_360_000))]
     offset_seconds: SignedInteger,
 }
 
 /// What the clock is now.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Clock {
     /// How far it is ahead of this machine's clock, or behind it.
     pub offset_seconds: i64,
@@ -126,16 +134,20 @@ pub async fn time(
 }
 
 /// Which block is meant.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(rename = "BlockOrder")]
 #[serde(deny_unknown_fields)]
 pub struct Named {
+    #[schemars(with = "BlockHash")]
     hash: String,
 }
 
 /// Where the chain stands after it was told what to follow.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "NewTip")]
 pub struct Moved {
     /// The tip's hash.
+    #[schemars(with = "BlockHash")]
     pub tip: String,
     /// The tip's height.
     pub height: u32,
@@ -169,9 +181,11 @@ async fn steer(node: &Node, steering: Steering, named: &Named) -> Result<Json<Mo
 }
 
 /// Whom to give how much, base units.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(rename = "FaucetOrder")]
 #[serde(deny_unknown_fields)]
 pub struct Wish {
+    #[schemars(with = "AddressText")]
     address: String,
     amount: Integer,
 }

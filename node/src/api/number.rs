@@ -2,6 +2,7 @@
 //! exponent, and never above 2^53 − 1, what every JSON reader keeps exactly.
 
 use chain::Amount;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{Deserialize, Deserializer, Error, Unexpected};
 
 /// An integer of a JSON body.
@@ -40,6 +41,34 @@ impl<'de> Deserialize<'de> for Digits {
             _ => Err(D::Error::invalid_value(Unexpected::Str(&text), &"a whole number in digits")),
         }
     }
+}
+
+/// Declares how the document describes a type of integers, in place.
+macro_rules! described {
+    ($($name:ident from $least:expr;)*) => {$(
+        impl JsonSchema for $name {
+            fn inline_schema() -> bool {
+                true
+            }
+
+            fn schema_name() -> std::borrow::Cow<'static, str> {
+                stringify!($name).into()
+            }
+
+            fn json_schema(_: &mut SchemaGenerator) -> Schema {
+                json_schema!({"type": "integer", "minimum": $least, "maximum": MOST})
+            }
+        }
+    )*};
+}
+
+/// What every JSON reader keeps exactly.
+const MOST: i64 = Amount::MAX.units().cast_signed();
+
+described! {
+    Integer from 0;
+    Digits from 0;
+    SignedInteger from -MOST;
 }
 
 fn exact<E: Error>(number: u64) -> Result<u64, E> {

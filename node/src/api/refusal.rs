@@ -11,6 +11,34 @@ use chain::store::{IndexError, LogError, StoreError};
 use chain::template::TemplateError;
 use serde_json::Value;
 
+/// How a block may be refused.
+pub fn of_blocks() -> Vec<Kind> {
+    Kind::rules().chain([Kind::DISK_FULL]).collect()
+}
+
+/// How a transfer may be refused.
+pub fn of_transfers() -> Vec<Kind> {
+    let rules = [
+        "bad-encoding",
+        "bad-coinbase-encoding",
+        "memo-too-long",
+        "zero-amount",
+        "amount-overflow",
+        "bad-signature",
+        "insufficient-balance",
+    ];
+    let policy = [
+        Kind::NONCE_USED,
+        Kind::NONCE_TOO_FAR,
+        Kind::REPLACEMENT_TOO_CHEAP,
+        Kind::MIN_FEE,
+        Kind::SENDER_LIMIT,
+        Kind::MEMPOOL_FULL,
+        Kind::DISK_FULL,
+    ];
+    rules.map(Kind::rule).into_iter().chain(policy).collect()
+}
+
 impl From<RuleError> for Problem {
     fn from(error: RuleError) -> Problem {
         let problem = Problem::new(Kind::rule(error.code()), error.to_string());
@@ -105,6 +133,10 @@ impl From<GenerateError> for Problem {
         match error {
             GenerateError::Template(error) => error.into(),
             GenerateError::Submit(SubmitError::Store(error)) | GenerateError::Store(error) => {
+                error.into()
+            }
+            // The clock may have been shifted to before the tip.
+            GenerateError::Submit(SubmitError::Invalid(error @ RuleError::TimeTooNew { .. })) => {
                 error.into()
             }
             GenerateError::Submit(error) => Problem::new(Kind::INTERNAL, error.to_string()),
