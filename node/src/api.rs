@@ -12,6 +12,7 @@ mod docs;
 pub mod extract;
 mod health;
 pub mod hosts;
+mod limit;
 pub mod mempool;
 pub mod mining;
 mod number;

@@ -21,7 +21,7 @@ use std::net::IpAddr;
 const DEFAULT_SECONDS: u64 = 86_400;
 /// Ten years: for ever, as far as nodes go.
 const MAX_SECONDS: u64 = 315_360_000;
-/// Most bytes of a reason, which is kept in a file.
+/// Most characters of a reason, which is kept in a file.
 const MAX_REASON: usize = 200;
 
 /// Somebody who is kept out.
@@ -75,7 +75,7 @@ enum Orders {
         peer: PeerIdText,
         #[schemars(range(min = 1, max = 315_360_000))]
         seconds: Option<Integer>,
-        #[schemars(length(max = 50))]
+        #[schemars(length(max = 200))]
         reason: Option<String>,
     },
     /// Whoever is at an address.
@@ -83,7 +83,7 @@ enum Orders {
         ip: IpText,
         #[schemars(range(min = 1, max = 315_360_000))]
         seconds: Option<Integer>,
-        #[schemars(length(max = 50))]
+        #[schemars(length(max = 200))]
         reason: Option<String>,
     },
 }
@@ -104,8 +104,9 @@ pub async fn add(State(node): State<Node>, Json(order): Json<Order>) -> Result<R
         return Err(Problem::new(Kind::BAD_REQUEST, detail));
     }
     let reason = order.reason.unwrap_or_else(|| "banned by hand".to_owned());
-    if reason.len() > MAX_REASON {
-        let detail = format!("reason must have at most {MAX_REASON} bytes, not {}", reason.len());
+    let length = reason.chars().count();
+    if length > MAX_REASON {
+        let detail = format!("reason must have at most {MAX_REASON} characters, not {length}");
         return Err(Problem::new(Kind::BAD_REQUEST, detail));
     }
     node.peers.ban(subject, seconds, reason).await;

@@ -127,7 +127,7 @@ impl Summary {
 /// How a path names a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Name {
-    Height(Height),
+    Height(u64),
     Hash(block::Hash),
     Tip,
 }
@@ -136,15 +136,14 @@ impl FromStr for Name {
     type Err = Problem;
 
     fn from_str(text: &str) -> Result<Name, Problem> {
-        let digits = text.bytes().all(|byte| byte.is_ascii_digit());
-        // No chain is so long that its heights have more.
-        let height = || (digits && (1..=10).contains(&text.len())).then(|| text.parse());
+        // Heights have 32 bits; no longer number is one.
+        let is_number = (1..=10).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit());
         if text == "tip" {
             Ok(Name::Tip)
         } else if let Some(hash) = hash(text) {
             Ok(Name::Hash(hash))
-        } else if let Some(height) = height() {
-            Ok(Name::Height(Height::new(height.unwrap_or(u32::MAX))))
+        } else if let Some(height) = text.parse().ok().filter(|_| is_number) {
+            Ok(Name::Height(height))
         } else {
             let detail = "a block is named by its height, by the 64 hexadecimal digits of its \
                           hash in lower case, or by `tip`";
@@ -163,7 +162,10 @@ impl Name {
         let (found, what) = match self {
             Name::Tip => (Some(view.tip()), String::new()),
             Name::Hash(hash) => (view.find(&hash), format!("has the hash {hash}")),
-            Name::Height(height) => (view.at(height), format!("is at height {height}")),
+            Name::Height(height) => {
+                let found = u32::try_from(height).ok().and_then(|at| view.at(Height::new(at)));
+                (found, format!("is at height {height}"))
+            }
         };
         found.ok_or_else(|| Problem::new(Kind::NOT_FOUND, format!("no block {what}")))
     }
@@ -302,7 +304,7 @@ fn continued<'v>(name: Name, cursor: &Cursor, view: &'v View) -> Result<&'v tree
     match name {
         Name::Hash(hash) if hash == begun.hash => return Ok(begun),
         Name::Hash(_) => return Err(other()),
-        Name::Height(height) if height != begun.height => return Err(other()),
+        Name::Height(height) if height != u64::from(begun.height.get()) => return Err(other()),
         Name::Height(_) | Name::Tip => cursor.check(view)?,
     }
     Ok(begun)

@@ -8,15 +8,16 @@ use std::collections::BTreeSet;
 fn paths_of<S>(router: &Router<S>) -> BTreeSet<String> {
     let shown = format!("{router:?}");
     let quoted = shown.split('"').skip(1).step_by(2);
+    // Whatever is in no row falls back to "/" and its private sibling.
     let paths = quoted.filter(|text| text.starts_with('/') && !text.contains("__private"));
-    paths.map(ToOwned::to_owned).collect()
+    paths.filter(|path| *path != "/").map(ToOwned::to_owned).collect()
 }
 
 #[tokio::test]
 async fn every_route_is_in_the_document_and_the_reverse() {
     let (router, document) = table(&any_token()).finish();
-    let described: BTreeSet<String> =
-        document["paths"].as_object().unwrap().keys().cloned().collect();
+    let described = document["paths"].as_object().unwrap().keys();
+    let described: BTreeSet<String> = described.filter(|path| *path != "/").cloned().collect();
     assert_eq!(paths_of(&router), described);
     assert!(described.len() > 30);
 
