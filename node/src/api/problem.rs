@@ -155,6 +155,17 @@ impl Problem {
         Problem { compared: Some(Box::new((expected.into(), actual.into()))), ..self }
     }
 
+    /// Of which kind it is.
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// The same of one item of a list, counted from 0.
+    #[must_use]
+    pub fn of_item(self, item: usize) -> Problem {
+        Problem { detail: format!("item {item}: {}", self.detail), ..self }
+    }
+
     /// The header that tells the client what to do next, where one does.
     fn header(&self) -> Option<(HeaderName, HeaderValue)> {
         match self.kind.status {

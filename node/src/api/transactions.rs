@@ -177,8 +177,8 @@ pub async fn one(
     Query(query): Query<WaitQuery>,
 ) -> Result<Response, Problem> {
     let id = parse(&id)?;
+    let hold = Hold::new(&node, query.timeout)?;
     if let Some(Event::Confirmed) = query.wait {
-        let hold = Hold::new(&node, query.timeout)?;
         let confirmations = query.confirmations.map_or(1, |confirmations| confirmations.0);
         wait(&node, id, confirmations, hold).await?;
     }
@@ -393,9 +393,19 @@ pub async fn batch(
         return Err(Problem::new(Kind::BAD_REQUEST, detail));
     }
     let hrp = node.reader.params().hrp();
-    let mut results = Vec::with_capacity(batch.len());
-    for submitted in batch {
-        let taken = match submitted.read(hrp) {
+    let mut transfers = Vec::with_capacity(batch.len());
+    for (item, submitted) in batch.into_iter().enumerate() {
+        transfers.push(match submitted.read(hrp) {
+            // What is malformed is so as a whole, and nothing of it was taken.
+            Err(problem) if problem.kind() == Kind::BAD_REQUEST => {
+                return Err(problem.of_item(item));
+            }
+            read => read,
+        });
+    }
+    let mut results = Vec::with_capacity(transfers.len());
+    for transfer in transfers {
+        let taken = match transfer {
             Ok(transfer) => hand_in(&node, transfer).await,
             Err(problem) => Err(problem),
         };
