@@ -3,7 +3,9 @@
 #![allow(clippy::unwrap_used)] // clippy sees a test in what is marked `#[test]` only
 #![allow(unreachable_pub)] // as in any binary
 
+mod browser;
 mod events;
+mod explorer;
 mod forge;
 mod harness;
 mod jobs;

@@ -3,7 +3,8 @@
 //! A block's way in: known? → header alone → parent → header after parent → body alone → more work
 //! than the tip? → the branch as a whole on a draft of the rows → log. `Writer::commit` then syncs
 //! the log and shows readers all that came since the last commit, at once. So nothing is written
-//! until it is checked, and nothing is shown until it is safe.
+//! until it is checked, and nothing is shown until it is safe. While the writer is at some blocks,
+//! a `Checker` may check the bodies of the next alone.
 //!
 //! Does not know peers, miners or the clock: times are arguments.
 

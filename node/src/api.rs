@@ -30,6 +30,7 @@ mod wait;
 mod ws;
 
 use crate::daemon::Node;
+use crate::explorer;
 use anyhow::Result;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
@@ -55,6 +56,7 @@ fn public() -> Router<Node> {
     let rpc = post(rpc::serve).layer(DefaultBodyLimit::max(server::MAX_BLOCK_BODY));
     Router::new()
         .route("/", rpc)
+        .merge(explorer::routes())
         .route("/v1/chain", get(chain::chain))
         .route("/v1/chain/params", get(chain::params))
         .route("/v1/chain/tips", get(chain::tips))

@@ -84,14 +84,14 @@ pub struct Settings {
     /// Default: what a trial finds the fastest on this processor.
     #[arg(long, env = "CHAIN_KERNEL", value_name = "NAME")]
     kernel: Option<String>,
-    /// A Redis server to publish events to, such as redis://127.0.0.1:6379
-    #[arg(long, env = "CHAIN_PUBLISH", value_name = "URL")]
-    publish: Option<String>,
     /// Where mining machines connect by Stratum v1, such as 0.0.0.0:3333; port 0 takes any free one
     ///
     /// Default: nowhere.
     #[arg(long, env = "CHAIN_STRATUM", value_name = "ADDRESS:PORT")]
     stratum: Option<SocketAddr>,
+    /// A Redis server to publish events to, such as redis://127.0.0.1:6379
+    #[arg(long, env = "CHAIN_PUBLISH", value_name = "URL")]
+    publish: Option<String>,
     /// Memory for the cache of the index, in MiB [default: 256]
     #[arg(long, env = "CHAIN_CACHE_MB", value_name = "MIB")]
     cache_mb: Option<u32>,
@@ -128,10 +128,10 @@ pub struct Config {
     pub threads: Option<NonZeroUsize>,
     /// What they hash with; `None` for the fastest.
     pub kernel: Option<Kernel>,
-    /// The Redis server that events are published to.
-    pub publish: Option<redis::Client>,
     /// Where mining machines connect; `None` for nowhere.
     pub stratum: Option<SocketAddr>,
+    /// The Redis server that events are published to.
+    pub publish: Option<redis::Client>,
     /// Bytes for the cache of the index.
     pub cache_bytes: u64,
     /// What is logged.
@@ -205,8 +205,8 @@ impl Settings {
             mine: settings.mine.unwrap_or(false),
             threads: settings.threads,
             kernel: settings.kernel.map(|name| name.parse()).transpose()?,
-            publish: settings.publish.as_deref().map(redis_server).transpose()?,
             stratum: settings.stratum,
+            publish: settings.publish.as_deref().map(redis_server).transpose()?,
             cache_bytes: u64::from(cache_mb) * 1_048_576,
             log: logging::filter(log).with_context(|| format!("log `{log}` is not a filter"))?,
             log_format: settings.log_format.unwrap_or_default(),
@@ -258,8 +258,8 @@ impl Settings {
             miner: self.miner.or(below.miner),
             threads: self.threads.or(below.threads),
             kernel: self.kernel.or(below.kernel),
-            publish: self.publish.or(below.publish),
             stratum: self.stratum.or(below.stratum),
+            publish: self.publish.or(below.publish),
             cache_mb: self.cache_mb.or(below.cache_mb),
             log: self.log.or(below.log),
             log_format: self.log_format.or(below.log_format),

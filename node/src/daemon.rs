@@ -135,8 +135,8 @@ impl Daemon {
             miner,
             threads,
             kernel,
-            publish,
             stratum,
+            publish,
             cache_bytes,
             ..
         } = config;
@@ -234,7 +234,7 @@ impl Daemon {
         let tip = *node.reader.view().tip();
         tracing::info!(
             network = name.as_str(), data = %data.display(), height = tip.height.get(), tip = %tip.hash,
-            "node started, REST API at http://{address}/v1/chain"
+            "node started, explorer at http://{address}/, REST API at http://{address}/v1/chain"
         );
         if let Some(url) = &whereabouts.stratum {
             tracing::info!("miners connect with {url} and the user name ADDRESS or ADDRESS.worker");
@@ -306,8 +306,8 @@ impl Daemon {
         let _ = tokio::time::timeout(TELLING, told).await;
     }
 
-    /// Stops mining, then the API and miners elsewhere, then peers, then the writer, which closes the
-    /// data folder, and last the events, so that none of all that is missing.
+    /// Stops mining, then the API and miners elsewhere, then peers, then the writer, which closes
+    /// the data folder, and last the events, so that none of all that is missing.
     pub async fn stop(self) -> Result<()> {
         self.stop.send_replace(true);
         let jobs = self.jobs.stop().await;

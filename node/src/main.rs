@@ -11,6 +11,7 @@ mod config;
 mod daemon;
 mod difficulty;
 mod events;
+mod explorer;
 mod jobs;
 mod logging;
 mod mining;

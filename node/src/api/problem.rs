@@ -65,8 +65,8 @@ kinds! {
     INTERNAL = INTERNAL_SERVER_ERROR "internal" "The node failed";
     MEMPOOL_FULL = SERVICE_UNAVAILABLE "mempool-full" "The mempool is full of better-paying transactions";
     DISK_FULL = SERVICE_UNAVAILABLE "disk-full" "The node's disk is full";
-    TOO_MANY_READERS = SERVICE_UNAVAILABLE "too-many-readers" "Too many clients read events";
     INTERRUPTED = SERVICE_UNAVAILABLE "interrupted" "What had begun it has ended";
+    TOO_MANY_READERS = SERVICE_UNAVAILABLE "too-many-readers" "Too many clients read events";
     NOT_READY = SERVICE_UNAVAILABLE "not-ready" "The node is not ready";
 }
 

@@ -4,10 +4,11 @@
 use super::hosts::{self, Hosts};
 use super::problem::{Kind, Problem};
 use super::socket::{Busy, Impatient};
+use crate::explorer;
 use anyhow::{Context, Result, anyhow};
 use axum::Router;
 use axum::extract::{ConnectInfo, DefaultBodyLimit, Request};
-use axum::http::{Method, Uri};
+use axum::http::{HeaderMap, Method, Uri};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use hyper::body::Incoming;
@@ -56,8 +57,10 @@ pub fn guard(routes: Router, hosts: Hosts) -> Router {
         .layer(middleware::from_fn_with_state(hosts, hosts::check))
 }
 
-async fn not_found(uri: Uri) -> Problem {
-    Problem::new(Kind::NOT_FOUND, format!("nothing is at {}", uri.path()))
+async fn not_found(method: Method, uri: Uri, headers: HeaderMap) -> Response {
+    explorer::not_found(&method, &uri, &headers).unwrap_or_else(|| {
+        Problem::new(Kind::NOT_FOUND, format!("nothing is at {}", uri.path())).into_response()
+    })
 }
 
 async fn method_not_allowed(method: Method, uri: Uri) -> Problem {

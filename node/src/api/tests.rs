@@ -5,6 +5,7 @@ mod blocks;
 mod chain;
 mod dev;
 mod events;
+mod explorer;
 mod jobs;
 mod mempool;
 mod mining;

@@ -218,7 +218,10 @@ async fn with_own_node(
         daemon = Daemon::start(config) => daemon?,
         () = &mut *stop => return Ok(()),
     };
-    line.say(&format!("started a node: REST API at http://{}/v1/chain", daemon.address()));
+    let address = daemon.address();
+    line.say(&format!(
+        "started a node: REST API at http://{address}/v1/chain, explorer at http://{address}/"
+    ));
     if let Some(address) = daemon.to_join() {
         line.say(&format!("others join with --peer {address}"));
     }
