@@ -177,7 +177,7 @@ fn the_search_box_leads_where_a_text_means_or_says_why_it_does_not() {
 
 #[test]
 fn what_happens_appears_without_reload_and_nothing_moves_aside_for_it() {
-    let Some(mut visit) = Visit::new() else { return };
+    let Some(visit) = Visit::new() else { return };
     visit.go("/");
     let begin = "window.same = true; window.shifts = 0;
         new PerformanceObserver((list) => {
