@@ -51,9 +51,14 @@ pub struct Process {
 impl Process {
     /// Starts it; what it says on standard error goes to a file beside `name`.
     pub fn start(command: &mut Command, name: &Path) -> Process {
+        Process::start_into(command, name, Stdio::null())
+    }
+
+    /// The same, with a place for what it prints on standard output.
+    pub fn start_into(command: &mut Command, name: &Path, stdout: impl Into<Stdio>) -> Process {
         let stderr = name.with_added_extension("log");
         let said = File::create(&stderr).unwrap();
-        let child = command.stdout(Stdio::null()).stderr(said).spawn().unwrap();
+        let child = command.stdout(stdout).stderr(said).spawn().unwrap();
         Process { child, stderr }
     }
 
@@ -199,20 +204,36 @@ impl Node {
     /// could answer.
     pub fn generate(&self, blocks: u32, miner: &str) -> Option<Vec<String>> {
         let body = serde_json::json!({ "blocks": blocks, "miner": miner });
-        let answer = self.try_order("POST", "/v1/dev/generate", &body).ok()?;
+        let answer = self.try_order("POST", "/v1/dev/generate", &[], &body).ok()?;
         assert_eq!(answer.status, 200, "{answer:?}");
         let hashes = answer.json()["blocks"].as_array().unwrap().clone();
         Some(hashes.iter().map(|hash| hash.as_str().unwrap().to_owned()).collect())
     }
 
-    /// Sends what only those with the token may ask for.
-    pub fn order(&self, method: &str, path: &str, body: &Value) -> Answer {
-        self.try_order(method, path, body).unwrap()
+    /// Its data folder.
+    pub fn data(&self) -> &Path {
+        &self.data
     }
 
-    fn try_order(&self, method: &str, path: &str, body: &Value) -> std::io::Result<Answer> {
+    /// Sends what only those with the token may ask for.
+    pub fn order(&self, method: &str, path: &str, body: &Value) -> Answer {
+        self.order_with(method, path, &[], body)
+    }
+
+    /// The same with further headers.
+    pub fn order_with(&self, method: &str, path: &str, headers: &[&str], body: &Value) -> Answer {
+        self.try_order(method, path, headers, body).unwrap()
+    }
+
+    fn try_order(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[&str],
+        body: &Value,
+    ) -> std::io::Result<Answer> {
         let token = format!("Authorization: Bearer {}", self.token());
-        let headers = [&*token, "Content-Type: application/json"];
+        let headers = [&[&*token, "Content-Type: application/json"], headers].concat();
         self.try_ask(method, path, &headers, body.to_string().as_bytes())
     }
 

@@ -4,16 +4,20 @@
 #![allow(unreachable_pub)] // as in any binary
 
 mod browser;
+mod events;
 mod explorer;
 mod forge;
 mod harness;
+mod jobs;
 mod mining;
 mod node;
 mod payment;
 mod peers;
 mod reorganisation;
 mod repair;
+mod rpc;
 mod shell;
+mod stratum;
 #[cfg(unix)]
 mod testnet;
 mod util;

@@ -7,9 +7,11 @@ pub mod bans;
 pub mod blocks;
 pub mod chain;
 pub mod dev;
+mod events;
 pub mod extract;
 mod health;
 pub mod hosts;
+pub mod jobs;
 pub mod mempool;
 pub mod mining;
 mod number;
@@ -17,12 +19,15 @@ pub mod page;
 pub mod peers;
 pub mod problem;
 mod refusal;
+mod rpc;
 pub mod server;
 mod socket;
+pub mod solutions;
 pub mod token;
 pub mod transactions;
 pub mod transfer;
 mod wait;
+mod ws;
 
 use crate::daemon::Node;
 use crate::explorer;
@@ -37,15 +42,20 @@ use token::Token;
 
 /// Every route behind its guards.
 pub fn routes(node: Node, token: Token, bound: SocketAddr, hosts: &[String]) -> Result<Router> {
-    let routes = public().merge(protected(token)).with_state(node);
+    let hosts = Hosts::new(bound.ip(), hosts)?;
+    let own_pages = middleware::from_fn_with_state(hosts.clone(), hosts::check_origin);
+    let socket = Router::new().route("/v1/ws", get(ws::open)).route_layer(own_pages);
+    let routes = public().merge(protected(token)).merge(socket).with_state(node);
     let routes = routes.layer(middleware::from_fn(answer::revalidate));
-    Ok(server::guard(routes, Hosts::new(bound.ip(), hosts)?))
+    Ok(server::guard(routes, hosts))
 }
 
 /// For everyone who can reach them.
 fn public() -> Router<Node> {
     let block = post(blocks::submit).layer(DefaultBodyLimit::max(server::MAX_BLOCK_BODY));
+    let rpc = post(rpc::serve).layer(DefaultBodyLimit::max(server::MAX_BLOCK_BODY));
     Router::new()
+        .route("/", rpc)
         .merge(explorer::routes())
         .route("/v1/chain", get(chain::chain))
         .route("/v1/chain/params", get(chain::params))
@@ -69,8 +79,13 @@ fn public() -> Router<Node> {
         .route("/v1/fees", get(mempool::fees))
         .route("/v1/peers", get(peers::list))
         .route("/v1/bans", get(bans::list))
+        .route("/v1/events", get(events::events))
         .route("/v1/mining", get(mining::mining))
         .route("/v1/mining/template", get(mining::template))
+        .route("/v1/mining/jobs", get(jobs::list))
+        .route("/v1/mining/jobs/{id}", get(jobs::one))
+        .route("/v1/mining/solutions", post(solutions::submit))
+        .route("/v1/mining/workers", get(mining::workers))
         .route("/livez", get(health::live))
         .route("/readyz", get(health::ready))
 }
@@ -83,6 +98,8 @@ fn protected(token: Token) -> Router<Node> {
         .route("/v1/peers/{id}", delete(peers::remove))
         .route("/v1/bans", post(bans::add))
         .route("/v1/bans/{who}", delete(bans::lift))
+        .route("/v1/mining/jobs", post(jobs::create))
+        .route("/v1/mining/jobs/{id}", delete(jobs::cancel))
         .route_layer(middleware::from_fn_with_state(token, token::require))
 }
 

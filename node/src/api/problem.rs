@@ -55,13 +55,18 @@ kinds! {
     UNSUPPORTED_MEDIA_TYPE = UNSUPPORTED_MEDIA_TYPE "unsupported-media-type" "The body is of another type than expected";
     NO_MINER = UNPROCESSABLE_ENTITY "no-miner" "Nobody is named to be paid";
     NO_PEER = UNPROCESSABLE_ENTITY "no-peer" "This node cannot connect there";
+    INVALID_JOB = UNPROCESSABLE_ENTITY "invalid-job" "The mining job makes no sense";
+    IDEMPOTENCY_KEY_USED = UNPROCESSABLE_ENTITY "idempotency-key-used" "The key stands for another request";
     MIN_FEE = UNPROCESSABLE_ENTITY "min-fee" "The fee is below what this node relays";
     NONCE_TOO_FAR = UNPROCESSABLE_ENTITY "nonce-too-far" "The nonce is too far ahead of the account";
     RATE_LIMITED = TOO_MANY_REQUESTS "rate-limited" "Too many requests";
     SENDER_LIMIT = TOO_MANY_REQUESTS "sender-limit" "The sender has too many transactions waiting";
+    TOO_MANY_JOBS = TOO_MANY_REQUESTS "too-many-jobs" "There are too many mining jobs";
     INTERNAL = INTERNAL_SERVER_ERROR "internal" "The node failed";
     MEMPOOL_FULL = SERVICE_UNAVAILABLE "mempool-full" "The mempool is full of better-paying transactions";
     DISK_FULL = SERVICE_UNAVAILABLE "disk-full" "The node's disk is full";
+    INTERRUPTED = SERVICE_UNAVAILABLE "interrupted" "What had begun it has ended";
+    TOO_MANY_READERS = SERVICE_UNAVAILABLE "too-many-readers" "Too many clients read events";
     NOT_READY = SERVICE_UNAVAILABLE "not-ready" "The node is not ready";
 }
 

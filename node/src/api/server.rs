@@ -82,14 +82,14 @@ async fn survive(request: Request, next: Next) -> Response {
     .await
 }
 
-/// Takes an address to listen on.
-pub async fn bind(address: SocketAddr) -> Result<TcpListener> {
+/// Takes an address to listen on, which this flag sets.
+pub async fn bind(address: SocketAddr, flag: &str) -> Result<TcpListener> {
     TcpListener::bind(address).await.map_err(|error| match error.kind() {
         io::ErrorKind::AddrInUse => anyhow!(
-            "{address} is taken, perhaps by another node: choose another address with --api"
+            "{address} is taken, perhaps by another node: choose another address with {flag}"
         ),
         io::ErrorKind::PermissionDenied => {
-            anyhow!("this user may not listen on {address}: choose a port from 1024 on with --api")
+            anyhow!("this user may not listen on {address}: choose a port from 1024 on with {flag}")
         }
         _ => anyhow!("cannot listen on {address}: {error}"),
     })
@@ -128,7 +128,7 @@ async fn stopped(mut stop: watch::Receiver<bool>) {
 }
 
 /// A client that went away while it was being accepted.
-fn is_of_one_client(error: &io::Error) -> bool {
+pub fn is_of_one_client(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
 }
