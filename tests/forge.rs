@@ -80,6 +80,11 @@ impl Forge {
         (0..count).map(|_| self.block([])).collect()
     }
 
+    /// What others may see of this chain.
+    pub fn reader(&self) -> ledger::Reader {
+        self.writer.reader()
+    }
+
     fn template(&self) -> Block {
         let params = self.writer.params();
         let tip = *self.writer.reader().view().tip();

@@ -51,9 +51,14 @@ pub struct Process {
 impl Process {
     /// Starts it; what it says on standard error goes to a file beside `name`.
     pub fn start(command: &mut Command, name: &Path) -> Process {
+        Process::start_into(command, name, Stdio::null())
+    }
+
+    /// The same, with a place for what it prints on standard output.
+    pub fn start_into(command: &mut Command, name: &Path, stdout: impl Into<Stdio>) -> Process {
         let stderr = name.with_added_extension("log");
         let said = File::create(&stderr).unwrap();
-        let child = command.stdout(Stdio::null()).stderr(said).spawn().unwrap();
+        let child = command.stdout(stdout).stderr(said).spawn().unwrap();
         Process { child, stderr }
     }
 
@@ -109,7 +114,7 @@ pub struct Node {
 impl Node {
     /// Starts `chain node` of the network `dev` on a data folder, and waits until it answers.
     pub fn start(data: &Path, flags: &[&str]) -> Node {
-        let process = Process::start(Node::command(data).args(flags), data);
+        let process = Process::start(&mut Node::command(data, flags), data);
         let mut node = Node { process, address: String::new(), data: data.to_owned() };
         node.address = eventually("the node's address", || {
             node.must_run();
@@ -129,7 +134,7 @@ impl Node {
 
     /// Starts one that must give up: the one line it says.
     pub fn refused(data: &Path, flags: &[&str]) -> String {
-        let mut process = Process::start(Node::command(data).args(flags), data);
+        let mut process = Process::start(&mut Node::command(data, flags), data);
         let code = eventually("the end of a node that must give up", || {
             let said = process.stderr();
             assert!(!said.contains("node started"), "{said}");
@@ -141,9 +146,11 @@ impl Node {
         line
     }
 
-    fn command(data: &Path) -> Command {
-        let mut command = chain(&["node", "--api", "127.0.0.1:0", "--data"]);
-        command.arg(data).env("CHAIN_NETWORK", "dev");
+    fn command(data: &Path, flags: &[&str]) -> Command {
+        let mut command = chain(&["node", "--data"]);
+        command.arg(data).args(flags).env("CHAIN_NETWORK", "dev");
+        // A flag wins over the environment.
+        command.env("CHAIN_API", "127.0.0.1:0");
         command
     }
 
@@ -182,6 +189,11 @@ impl Node {
         self.ask("GET", path, &[], b"")
     }
 
+    /// The token that steers it.
+    pub fn token(&self) -> String {
+        fs::read_to_string(self.data.join("api-token")).unwrap().trim().to_owned()
+    }
+
     /// Height and hash of its best block.
     pub fn tip(&self) -> Tip {
         let chain = self.get("/v1/chain").json();
@@ -192,21 +204,36 @@ impl Node {
     /// could answer.
     pub fn generate(&self, blocks: u32, miner: &str) -> Option<Vec<String>> {
         let body = serde_json::json!({ "blocks": blocks, "miner": miner });
-        let answer = self.try_order("POST", "/v1/dev/generate", &body).ok()?;
+        let answer = self.try_order("POST", "/v1/dev/generate", &[], &body).ok()?;
         assert_eq!(answer.status, 200, "{answer:?}");
         let hashes = answer.json()["blocks"].as_array().unwrap().clone();
         Some(hashes.iter().map(|hash| hash.as_str().unwrap().to_owned()).collect())
     }
 
-    /// Sends what only those with the token may ask for.
-    pub fn order(&self, method: &str, path: &str, body: &Value) -> Answer {
-        self.try_order(method, path, body).unwrap()
+    /// Its data folder.
+    pub fn data(&self) -> &Path {
+        &self.data
     }
 
-    fn try_order(&self, method: &str, path: &str, body: &Value) -> std::io::Result<Answer> {
-        let token = fs::read_to_string(self.data.join("api-token")).unwrap();
-        let token = format!("Authorization: Bearer {}", token.trim());
-        let headers = [&*token, "Content-Type: application/json"];
+    /// Sends what only those with the token may ask for.
+    pub fn order(&self, method: &str, path: &str, body: &Value) -> Answer {
+        self.order_with(method, path, &[], body)
+    }
+
+    /// The same with further headers.
+    pub fn order_with(&self, method: &str, path: &str, headers: &[&str], body: &Value) -> Answer {
+        self.try_order(method, path, headers, body).unwrap()
+    }
+
+    fn try_order(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[&str],
+        body: &Value,
+    ) -> std::io::Result<Answer> {
+        let token = format!("Authorization: Bearer {}", self.token());
+        let headers = [&[&*token, "Content-Type: application/json"], headers].concat();
         self.try_ask(method, path, &headers, body.to_string().as_bytes())
     }
 
@@ -222,20 +249,7 @@ impl Node {
         headers: &[&str],
         body: &[u8],
     ) -> std::io::Result<Answer> {
-        let mut request = format!("{method} {path} HTTP/1.1\r\nConnection: close\r\n");
-        let host = format!("Host: {}", self.address);
-        let length = format!("Content-Length: {}", body.len());
-        let own = usize::from(headers.iter().any(|header| header.starts_with("Host:")));
-        for header in [host.as_str(), &length][own..].iter().chain(headers) {
-            request.push_str(header);
-            request.push_str("\r\n");
-        }
-        let mut stream = TcpStream::connect(&self.address)?;
-        stream.set_read_timeout(Some(DEADLINE))?;
-        stream.write_all(&[request.as_bytes(), b"\r\n", body].concat())?;
-        let mut bytes = Vec::new();
-        stream.read_to_end(&mut bytes)?;
-        Answer::read(&bytes).ok_or_else(|| std::io::ErrorKind::UnexpectedEof.into())
+        ask(&self.address, method, path, headers, body)
     }
 
     /// Asks it to stop, as the system does, and waits until it has.
@@ -247,6 +261,30 @@ impl Node {
     pub fn kill(mut self) {
         self.process.kill();
     }
+}
+
+/// Sends any request to a server at `HOST:PORT` and reads its answer.
+pub fn ask(
+    address: &str,
+    method: &str,
+    path: &str,
+    headers: &[&str],
+    body: &[u8],
+) -> std::io::Result<Answer> {
+    let mut request = format!("{method} {path} HTTP/1.1\r\nConnection: close\r\n");
+    let host = format!("Host: {address}");
+    let length = format!("Content-Length: {}", body.len());
+    let own = usize::from(headers.iter().any(|header| header.starts_with("Host:")));
+    for header in [host.as_str(), &length][own..].iter().chain(headers) {
+        request.push_str(header);
+        request.push_str("\r\n");
+    }
+    let mut stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(DEADLINE))?;
+    stream.write_all(&[request.as_bytes(), b"\r\n", body].concat())?;
+    let mut bytes = Vec::new();
+    stream.read_to_end(&mut bytes)?;
+    Answer::read(&bytes).ok_or_else(|| std::io::ErrorKind::UnexpectedEof.into())
 }
 
 /// A best block.

@@ -3,15 +3,21 @@
 #![allow(clippy::unwrap_used)] // clippy sees a test in what is marked `#[test]` only
 #![allow(unreachable_pub)] // as in any binary
 
+mod browser;
+mod events;
+mod explorer;
 mod forge;
 mod harness;
+mod jobs;
 mod mining;
 mod node;
 mod payment;
 mod peers;
 mod reorganisation;
 mod repair;
+mod rpc;
 mod shell;
+mod stratum;
 #[cfg(unix)]
 mod testnet;
 mod util;

@@ -11,7 +11,7 @@ fn hand_in(node: &Node, block: &Block) -> Answer {
 }
 
 /// Hands blocks in that must become this.
-fn hand_in_all(node: &Node, blocks: &[Block], status: &str) {
+pub fn hand_in_all(node: &Node, blocks: &[Block], status: &str) {
     for block in blocks {
         let answer = hand_in(node, block);
         assert_eq!((answer.status, &answer.json()["status"]), (201, &json!(status)), "{answer:?}");

@@ -213,7 +213,7 @@ impl Commitment {
         self.combine(address, account, u16::wrapping_sub);
     }
 
-    fn combine(&mut self, address: &Address, account: &Account, with: fn(u16, u16) -> u16) {
+    fn combine(&mut self, address: &Address, account: &Account, with: impl Fn(u16, u16) -> u16) {
         if account.is_absent() {
             return;
         }

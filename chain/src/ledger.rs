@@ -3,11 +3,13 @@
 //! A block's way in: known? → header alone → parent → header after parent → body alone → more work
 //! than the tip? → the branch as a whole on a draft of the rows → log. `Writer::commit` then syncs
 //! the log and shows readers all that came since the last commit, at once. So nothing is written
-//! until it is checked, and nothing is shown until it is safe.
+//! until it is checked, and nothing is shown until it is safe. While the writer is at some blocks,
+//! a `Checker` may check the bodies of the next alone.
 //!
 //! Does not know peers, miners or the clock: times are arguments.
 
 mod aside;
+mod candidate;
 mod draft;
 mod open;
 mod verify;
@@ -15,6 +17,7 @@ mod view;
 mod writer;
 
 pub use aside::SetAsideError;
+pub use candidate::{Candidate, Checker};
 pub use open::{Notice, OpenError, Options, open};
 pub use verify::{Verified, VerifyError, verify};
 pub use view::{Branch, BranchStatus, View};
@@ -191,9 +194,14 @@ impl Reader {
 
     /// The headers of blocks, read without their bodies and while the writer goes on.
     pub fn headers(&self, nodes: &[Node]) -> Result<Vec<Header>, StoreError> {
+        Ok(self.heads(nodes)?.into_iter().map(|(header, _)| header).collect())
+    }
+
+    /// Headers and the number of transactions, read without those and while the writer goes on.
+    pub fn heads(&self, nodes: &[Node]) -> Result<Vec<(Header, u32)>, StoreError> {
         let places: Vec<Place> = nodes.iter().map(|node| node.place).collect();
-        let bytes = self.log().read_prefixes(&places, view::HEADER_BYTES)?;
-        nodes.iter().zip(bytes).map(|(node, bytes)| view::header_of(node, &bytes)).collect()
+        let bytes = self.log().read_prefixes(&places, view::HEAD_BYTES)?;
+        nodes.iter().zip(bytes).map(|(node, bytes)| view::head_of(node, &bytes)).collect()
     }
 
     fn log(&self) -> LogReader {

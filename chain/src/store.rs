@@ -3,18 +3,21 @@
 //! [`blocks`], the block log, is the truth: a block is acknowledged once its record there is synced.
 //! [`index`] is a cache over it, rebuilt from the log whenever it is not to be trusted.
 //! [`rows`] documents every key of the index.
-//! [`directory`] is the folder both lie in: one process, one genesis, and how the last run ended.
+//! [`journal`] is for what neither of them holds.
+//! [`directory`] is the folder they all lie in: one process, one genesis, and how the last run ended.
 //! [`marks`] is what its operator does not want this node to follow.
 
 pub mod blocks;
 pub mod directory;
 pub mod index;
+pub mod journal;
 pub mod marks;
 pub mod rows;
 
 pub use blocks::LogError;
 pub use directory::DirectoryError;
 pub use index::IndexError;
+pub use journal::{Journal, JournalError};
 
 /// Why what is kept could not be opened, read or written. Always ours: the node stops and says so.
 #[derive(Debug, thiserror::Error)]

@@ -245,6 +245,12 @@ impl Coinbase {
         bytes
     }
 
+    /// Where the 8 bytes of extra nonce begin in the serialisation.
+    pub fn extra_nonce_at(&self) -> usize {
+        // The length of the script stands before it, that of the extra nonce after the height.
+        COINBASE_START.len() + 1 + height_push(self.height).len() + 1
+    }
+
     /// Reads exactly one coinbase of exactly this shape.
     pub fn deserialise(bytes: &[u8]) -> Result<Coinbase, DecodeError> {
         // Whatever is wrong inside it has the coinbase's own code.
@@ -420,6 +426,17 @@ mod tests {
             assert_eq!(hex::encode(height_push(Height::new(height))), push, "{height}");
             let read = Coinbase::deserialise(&coinbase(height, 3).serialise());
             assert_eq!(read, Ok(coinbase(height, 3)));
+        }
+    }
+
+    #[test]
+    fn the_extra_nonce_stands_where_it_is_said_to() {
+        for height in [0, 16, 17, 128, 32_768, u32::MAX] {
+            let (one, other) = (coinbase(height, 3), coinbase(height, 3));
+            let other = Coinbase { extra_nonce: [0xff; 8], ..other };
+            let (one, other, at) = (one.serialise(), other.serialise(), one.extra_nonce_at());
+            assert_eq!(one[at..at + 8], [1, 2, 3, 4, 5, 6, 7, 8]);
+            assert_eq!((&one[..at], &one[at + 8..]), (&other[..at], &other[at + 8..]));
         }
     }
 

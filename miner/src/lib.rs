@@ -2,12 +2,13 @@
 //!
 //! Knows headers and targets only; what is mined, and what becomes of it, is the caller's
 //! business. `search` shares the space of some `work` among threads, which hash with a `kernel`;
-//! `measure` tells how fast each kernel is.
+//! `measure` tells how fast each kernel is. `stratum` judges the nonces that other machines find.
 
 mod hashrate;
 pub mod kernel;
 pub mod measure;
 mod search;
+pub mod stratum;
 pub mod work;
 
 pub use kernel::Kernel;

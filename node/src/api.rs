@@ -9,9 +9,11 @@ pub mod blocks;
 pub mod chain;
 pub mod dev;
 mod docs;
+mod events;
 pub mod extract;
 mod health;
 pub mod hosts;
+pub mod jobs;
 mod limit;
 pub mod mempool;
 pub mod mining;
@@ -21,16 +23,20 @@ pub mod page;
 pub mod peers;
 pub mod problem;
 mod refusal;
+mod rpc;
 pub mod server;
 mod shape;
 mod socket;
+pub mod solutions;
 mod table;
 pub mod token;
 pub mod transactions;
 pub mod transfer;
 mod wait;
+mod ws;
 
 use crate::daemon::Node;
+use crate::explorer;
 use anyhow::Result;
 use axum::{Extension, Router, middleware};
 use docs::Documentation;
@@ -43,17 +49,20 @@ use token::Token;
 
 /// Every route behind its guards.
 pub fn routes(node: Node, token: Token, bound: SocketAddr, hosts: &[String]) -> Result<Router> {
-    let (routes, document) = table(&token).finish();
+    let hosts = Hosts::new(bound.ip(), hosts)?;
+    let (routes, document) = table(&token, &hosts).finish();
+    let routes = routes.merge(explorer::routes());
     let routes = routes.layer(Extension(Documentation::new(&document))).with_state(node);
     let routes = routes.layer(middleware::from_fn(answer::revalidate));
-    Ok(server::guard(routes, Hosts::new(bound.ip(), hosts)?))
+    Ok(server::guard(routes, hosts))
 }
 
 /// Every route there is.
-fn table(token: &Token) -> Table {
+fn table(token: &Token, hosts: &Hosts) -> Table {
     chain_routes()
         .and(money_routes())
         .and(network_routes())
+        .and(event_routes(hosts))
         .and(about_routes())
         .and(steering_routes().protected(token))
 }
@@ -137,7 +146,49 @@ fn network_routes() -> Table {
                 "With `after` it is answered once there is a better one than that, or \
                    `timeout` seconds are over.",
             )
-            .answers::<mining::Candidate>(200, "For a child of the tip."),
+            .answers::<mining::Candidate>(200, "For a child of the tip.")
+            .fails(&[Kind::NO_MINER]),
+        get("/v1/mining/workers", "Who ever mined here by Stratum", mining::workers)
+            .shows::<Vec<crate::mining::stratum::Known>>(),
+        post("/v1/mining/solutions", "Hand in what was found in a template", solutions::submit)
+            .makes::<blocks::HandedIn>("It is a new block.")
+            .answers::<blocks::HandedIn>(200, "The block is known.")
+            .fails(&refusal::of_blocks())
+            .fails(&[Kind::STALE_TEMPLATE]),
+        get("/v1/mining/jobs", "Mining jobs, newest first", jobs::list)
+            .lists::<jobs::Job>(&[List::Jobs]),
+        get("/v1/mining/jobs/{id}", "A mining job", jobs::one)
+            .says("With `wait` it is answered when its state changes, or after so many seconds.")
+            .shows::<jobs::Job>(),
+        post("/", "Calls of Bitcoin's miners, as JSON-RPC", rpc::serve)
+            .says(
+                "`getblocktemplate`, `submitblock`, `getmininginfo`; the user name is the \
+                   address to pay. Errors of a call come with status 200.",
+            )
+            .limited(server::MAX_BLOCK_BODY)
+            .answers::<serde_json::Value>(200, "What came of the call.")
+            .answers::<serde_json::Value>(401, "The user name is no address."),
+    ])
+}
+
+/// Events as they come.
+fn event_routes(hosts: &Hosts) -> Table {
+    Table::new([
+        get("/v1/events", "What happens, as server-sent events", events::events)
+            .says(
+                "From now on, or from the event after `since` or `Last-Event-ID`. `topics` and \
+                   `address` let only some through.",
+            )
+            .answers_as("text/event-stream", "Events, and a comment now and then.")
+            .fails(&[Kind::TOO_MANY_READERS]),
+        get("/v1/ws", "The same over a WebSocket", ws::open)
+            .says(
+                "It also takes `subscribe` and `submit_transaction`. Pages of other sites are \
+                   turned away.",
+            )
+            .switches("The WebSocket is open.")
+            .for_own_pages(hosts)
+            .fails(&[Kind::TOO_MANY_READERS]),
     ])
 }
 
@@ -188,6 +239,15 @@ fn steering_routes() -> Table {
             .makes::<transactions::Transaction>("They are on their way.")
             .fails(&refusal::of_transfers())
             .fails(&[Kind::NOT_AVAILABLE]),
+        post("/v1/mining/jobs", "Have this node mine", jobs::create)
+            .says("An `Idempotency-Key` makes the same order the same job.")
+            .takes::<jobs::Order>()
+            .answers::<jobs::Job>(202, "It begins when it may.")
+            .fails(&[Kind::NO_MINER, Kind::INVALID_JOB, Kind::IDEMPOTENCY_KEY_USED])
+            .fails(&[Kind::TOO_MANY_JOBS, Kind::DISK_FULL]),
+        delete("/v1/mining/jobs/{id}", "Cancel a mining job", jobs::cancel)
+            .answers::<jobs::Job>(200, "It is at its end.")
+            .fails(&[Kind::DISK_FULL]),
         post("/v1/peers", "Connect with a node, and stay connected", peers::add)
             .makes::<peers::Added>("It has answered.")
             .answers::<peers::Added>(202, "It does not answer yet.")

@@ -6,6 +6,8 @@ mod bench;
 mod block;
 mod catching_up;
 mod completions;
+mod events;
+mod jobs;
 mod line;
 mod mempool;
 mod mine;
@@ -41,12 +43,14 @@ pub struct Cli {
 enum Command {
     Node(node::Args),
     Mine(mine::Args),
+    Jobs(jobs::Args),
     Status(status::Args),
     Block(block::Args),
     Tx(tx::Args),
     Account(account::Args),
     Mempool(mempool::Args),
     Peers(peers::Args),
+    Events(events::Args),
     Wallet(wallet::Args),
     #[cfg(unix)]
     Testnet(testnet::Args),
@@ -67,12 +71,14 @@ impl Cli {
         let done = match self.command {
             Command::Node(args) => node::run(args),
             Command::Mine(args) => mine::run(&args),
+            Command::Jobs(args) => jobs::run(args, self.json),
             Command::Status(args) => status::run(&args, self.json),
             Command::Block(args) => block::run(&args, self.json),
             Command::Tx(args) => tx::run(args, self.json),
             Command::Account(args) => account::run(&args, self.json),
             Command::Mempool(args) => mempool::run(&args, self.json),
             Command::Peers(args) => peers::run(args, self.json),
+            Command::Events(args) => events::run(&args, self.json),
             Command::Verify(args) => verify::run(args, self.json),
             Command::VerifyProof(args) => verify_proof::run(&args, self.json),
             Command::Wallet(args) => wallet::run(args, self.json),

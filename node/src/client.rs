@@ -1,6 +1,10 @@
 //! A client of the REST API, for the commands that ask a node. Finds the node, turns its problems
 //! into errors of one line, and knows no resource: the commands do.
 
+mod following;
+
+pub use following::{Following, Happened};
+
 use crate::api::token::Token;
 use crate::config::{default_data, network};
 use crate::daemon::Whereabouts;
@@ -50,10 +54,15 @@ impl Place {
     pub async fn connect_with_token(&self) -> Result<Client> {
         let client = self.connect().await?;
         let named = self.network.as_deref().map(network::load).transpose()?;
+        self.with_token(client, named.as_ref())
+    }
+
+    /// The same client with the token of its node, if that is on this machine.
+    pub fn with_token(&self, client: Client, named: Option<&Params>) -> Result<Client> {
         let data = match &self.data {
             Some(data) => data.clone(),
             None => {
-                let network = named.as_ref().map_or(network::DEFAULT, Params::name);
+                let network = named.map_or(network::DEFAULT, Params::name);
                 let data = default_data(network)?;
                 // A node at another place is not shown the token of this one.
                 let there = Whereabouts::read(&data).map(|there| Client::new(&there.api));
@@ -82,6 +91,11 @@ impl Place {
         let Ok(url) = self.url(Some(params)) else { return Ok(None) };
         let client = Client::new(&url)?;
         Ok(client.must_be_of(params).await.is_ok().then_some(client))
+    }
+
+    /// Whether the node is named by a URL.
+    pub fn has_url(&self) -> bool {
+        self.node.is_some()
     }
 
     /// The data folder, if one is named.
@@ -177,6 +191,32 @@ impl Client {
         }
         let request = self.http.request(Method::GET, url);
         self.send(request.timeout(ANSWER_TIMEOUT.saturating_add(wait))).await
+    }
+
+    /// Asks for events: those after the one that was the last, or those that come.
+    pub async fn follow(&self, query: &[(&str, &str)], last: Option<u64>) -> Result<Following> {
+        let mut url = self.url(&["events"])?;
+        if !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(query);
+        }
+        let mut request = self.http.request(Method::GET, url);
+        if let Some(last) = last {
+            request = request.header("Last-Event-ID", last);
+        }
+        let sent = tokio::time::timeout(ANSWER_TIMEOUT, request.send()).await;
+        let response = match sent {
+            Ok(response) => response.map_err(|error| self.unreachable(&error))?,
+            Err(_elapsed) => bail!("the node at {} takes too long to answer: try again", self.base),
+        };
+        if response.status() == StatusCode::OK && !is_json(&response) {
+            Ok(Following::new(response, last))
+        } else {
+            Err(self
+                .answer(response)
+                .await
+                .err()
+                .unwrap_or_else(|| anyhow!("{} answered without events: is it a node?", self.base)))
+        }
     }
 
     /// Hands something in.
@@ -330,7 +370,7 @@ mod tests {
             .route("/v1/echo", post(async |Json(value): Json<Value>| Json(value)))
             .route("/v1/item/{id}", get(async |Path(id): Path<String>| Json(id)))
             .route("/v1/bad", get(async || Problem::new(Kind::rule("bad-nonce"), "a\n\u{1b}[2J")));
-        let listener = server::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let listener = server::bind("127.0.0.1:0".parse().unwrap(), "--api").await.unwrap();
         let address = server::address(&listener).unwrap();
         let hosts = Hosts::new(address.ip(), &[]).unwrap();
         let (stop, stopped) = watch::channel(false);
@@ -416,6 +456,7 @@ mod tests {
             genesis: String::new(),
             node_id: String::new(),
             peers: Vec::new(),
+            stratum: None,
         };
         fs::write(folder.path().join("node.json"), serde_json::to_vec(&there).unwrap()).unwrap();
         assert_eq!(place.url(None).unwrap(), there.api);

@@ -84,6 +84,14 @@ pub struct Settings {
     /// Default: what a trial finds the fastest on this processor.
     #[arg(long, env = "CHAIN_KERNEL", value_name = "NAME")]
     kernel: Option<String>,
+    /// Where mining machines connect by Stratum v1, such as 0.0.0.0:3333; port 0 takes any free one
+    ///
+    /// Default: nowhere.
+    #[arg(long, env = "CHAIN_STRATUM", value_name = "ADDRESS:PORT")]
+    stratum: Option<SocketAddr>,
+    /// A Redis server to publish events to, such as redis://127.0.0.1:6379
+    #[arg(long, env = "CHAIN_PUBLISH", value_name = "URL")]
+    publish: Option<String>,
     /// Memory for the cache of the index, in MiB [default: 256]
     #[arg(long, env = "CHAIN_CACHE_MB", value_name = "MIB")]
     cache_mb: Option<u32>,
@@ -120,6 +128,10 @@ pub struct Config {
     pub threads: Option<NonZeroUsize>,
     /// What they hash with; `None` for the fastest.
     pub kernel: Option<Kernel>,
+    /// Where mining machines connect; `None` for nowhere.
+    pub stratum: Option<SocketAddr>,
+    /// The Redis server that events are published to.
+    pub publish: Option<redis::Client>,
     /// Bytes for the cache of the index.
     pub cache_bytes: u64,
     /// What is logged.
@@ -193,6 +205,8 @@ impl Settings {
             mine: settings.mine.unwrap_or(false),
             threads: settings.threads,
             kernel: settings.kernel.map(|name| name.parse()).transpose()?,
+            stratum: settings.stratum,
+            publish: settings.publish.as_deref().map(redis_server).transpose()?,
             cache_bytes: u64::from(cache_mb) * 1_048_576,
             log: logging::filter(log).with_context(|| format!("log `{log}` is not a filter"))?,
             log_format: settings.log_format.unwrap_or_default(),
@@ -244,6 +258,8 @@ impl Settings {
             miner: self.miner.or(below.miner),
             threads: self.threads.or(below.threads),
             kernel: self.kernel.or(below.kernel),
+            stratum: self.stratum.or(below.stratum),
+            publish: self.publish.or(below.publish),
             cache_mb: self.cache_mb.or(below.cache_mb),
             log: self.log.or(below.log),
             log_format: self.log_format.or(below.log_format),
@@ -257,6 +273,13 @@ pub fn default_data(network: &str) -> Result<PathBuf> {
     let folders = directories::BaseDirs::new()
         .context("this user has no home folder to keep data in: give --data DIR")?;
     Ok(folders.data_dir().join("chain").join(network))
+}
+
+/// The server at a URL, which may hold a password: errors do not repeat it.
+fn redis_server(url: &str) -> Result<redis::Client> {
+    let ours = url.starts_with("redis://") || url.starts_with("redis+unix://");
+    let server = redis::Client::open(url).ok().filter(|_| ours);
+    server.context("publish: give the URL of a Redis server such as redis://127.0.0.1:6379")
 }
 
 /// What is wrong with a TOML file, and in which line.
@@ -296,6 +319,7 @@ mod tests {
         assert_eq!(config.api, "127.0.0.1:8400".parse().unwrap());
         assert_eq!(config.params.name(), "testnet");
         assert!(!config.mine);
+        assert_eq!(config.stratum, None);
         assert_eq!(config.cache_bytes, 256 << 20);
     }
 
@@ -303,7 +327,8 @@ mod tests {
     fn flags_win_over_the_file() {
         let (_folder, path) = file(
             "network = \"dev\"\ndata = \"a\"\nmine = true\nthreads = 3\nlog_format = \"json\"\n\
-             api = \"127.0.0.1:1\"\napi_host = [\"a.example\", \"b.example\"]\n",
+             api = \"127.0.0.1:1\"\napi_host = [\"a.example\", \"b.example\"]\n\
+             stratum = \"127.0.0.1:3333\"\n",
         );
         let config = flags(&["--config", &path, "--threads", "2", "--api", "127.0.0.1:2"]);
         let config = config.check().unwrap();
@@ -312,6 +337,7 @@ mod tests {
         assert_eq!(config.api.port(), 2);
         assert_eq!(config.log_format, logging::Format::Json);
         assert_eq!(config.api_hosts, ["a.example", "b.example"]);
+        assert_eq!(config.stratum, Some("127.0.0.1:3333".parse().unwrap()));
         assert!(config.mine);
         let config = flags(&["--config", &path, "--mine=false"]).check().unwrap();
         assert!(!config.mine);
@@ -360,6 +386,10 @@ mod tests {
         assert!(error(flags(&["--config", "/nowhere.toml"])).contains("/nowhere.toml"));
         assert!(error(flags(&["--cache-mb", "1"])).contains("cache_mb must be 16 to 65536"));
         assert!(error(flags(&["--log", "loud=loud"])).contains("not a filter"));
+        for url in ["", "127.0.0.1:6379", "http://127.0.0.1", "redis://", "rediss://secret@x"] {
+            let message = error(flags(&["--publish", url]));
+            assert!(message.contains("publish: give the URL") && !message.contains("secret"));
+        }
     }
 
     #[test]

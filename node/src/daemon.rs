@@ -4,8 +4,13 @@ use crate::api::token::Token;
 use crate::api::{self, server};
 use crate::config::Config;
 use crate::config::peers::Peering;
+use crate::events::publish::publish as publish_events;
+use crate::events::{self, Events};
 use crate::faucet::Faucet;
-use crate::mining::{self, Goal, Local, Need, Outlook, Progress};
+use crate::jobs::{self, Jobs};
+use crate::mining::stratum::{self, Workers};
+use crate::mining::templates::Templates;
+use crate::mining::{Need, Outlook};
 use crate::peers::{self, Peers};
 use crate::writer;
 use anyhow::{Context, Result, anyhow};
@@ -35,12 +40,18 @@ pub struct Parts {
     pub reader: Reader,
     /// Changes it.
     pub writer: writer::Handle,
+    /// What happened, in order.
+    pub events: Events,
     /// Other nodes.
     pub peers: p2p::Handle,
     /// Whether mining makes sense.
     pub outlook: Outlook,
-    /// How mining goes; `None` before it first began.
-    pub mining: watch::Receiver<Option<Progress>>,
+    /// What its threads mine.
+    pub jobs: jobs::Handle,
+    /// Candidates for miners elsewhere.
+    pub templates: Arc<Templates>,
+    /// Where mining machines connect and who does; `None` where none may.
+    pub stratum: Option<(SocketAddr, Arc<Workers>)>,
     /// Whom blocks pay unless a request says otherwise.
     pub default_miner: Option<Address>,
     /// Gives coins away on a network for development.
@@ -76,6 +87,9 @@ pub struct Whereabouts {
     /// Where others can call it: multiaddrs.
     #[serde(default)]
     pub peers: Vec<String>,
+    /// Where mining machines connect, if anywhere: a stratum+tcp URL.
+    #[serde(default)]
+    pub stratum: Option<String>,
 }
 
 impl Whereabouts {
@@ -100,12 +114,15 @@ pub struct Daemon {
     node: Node,
     data: PathBuf,
     address: SocketAddr,
+    events: events::Thread,
+    telling: JoinHandle<()>,
+    publishing: Option<JoinHandle<()>>,
     writer: writer::Thread,
     peers: Peers,
     stop: watch::Sender<bool>,
-    progress: watch::Sender<Option<Progress>>,
+    jobs: Jobs,
     server: JoinHandle<()>,
-    mining: Option<JoinHandle<Result<Vec<chain::block::Hash>>>>,
+    stratum: Option<stratum::Server>,
 }
 
 impl Daemon {
@@ -121,14 +138,20 @@ impl Daemon {
             miner,
             threads,
             kernel,
+            stratum,
+            publish,
             cache_bytes,
             ..
         } = config;
         if mine && miner.is_none() {
             return Err(anyhow!("--mine needs an address to pay: give --miner ADDRESS"));
         }
-        let listener = server::bind(api).await?;
+        let listener = server::bind(api, "--api").await?;
         let address = server::address(&listener)?;
+        let for_miners = match stratum {
+            Some(address) => Some(stratum::bind(address).await?),
+            None => None,
+        };
         let threads = threads.unwrap_or_else(processors);
         let options = ledger::Options {
             cache_bytes,
@@ -145,7 +168,18 @@ impl Daemon {
         };
         let (ledger, reader) = opening.await??;
         let token = Token::open(&data)?;
-        let writer = writer::Thread::spawn(ledger)?;
+        let (telling, events) = {
+            let (data, reader) = (data.clone(), reader.clone());
+            tokio::task::spawn_blocking(move || events::Thread::start(&data, reader)).await??
+        };
+        // Before peers can change the chain: what jobs found is counted as it was left.
+        let standing = miner.filter(|_| mine);
+        let opening = {
+            let (data, reader) = (data.clone(), reader.clone());
+            move || jobs::Opened::open(&data, &reader, threads, standing)
+        };
+        let jobs = tokio::task::spawn_blocking(opening).await?.context("mining jobs")?;
+        let writer = writer::Thread::spawn(ledger, events.publisher().clone())?;
         let need = match &peering {
             Peering { max_peers: 0, .. } => Need::None,
             Peering { boot_nodes, .. } if !boot_nodes.is_empty() => Need::Always,
@@ -161,20 +195,34 @@ impl Daemon {
         };
         let handle = peers.handle().clone();
         let (stop, stopping) = watch::channel(false);
-        let (progress, mining) = watch::channel(None);
+        let outlook = Outlook::new(reader.clone(), handle.clone(), need);
+        let jobs = jobs.start(reader.clone(), writer.handle(), outlook.clone(), kernel);
+        let stratum = for_miners.as_ref().map(|listener| {
+            let workers = stratum::open(&data, reader.params());
+            server::address(listener).map(|address| (address, workers))
+        });
         let node = Node(Arc::new(Parts {
-            outlook: Outlook::new(reader.clone(), handle.clone(), need),
+            templates: Arc::new(Templates::new(writer.handle(), outlook.clone())?),
+            stratum: stratum.transpose()?,
+            outlook,
             reader,
             writer: writer.handle(),
+            events,
             peers: handle,
-            mining,
+            jobs: jobs.handle().clone(),
             default_miner: miner,
             faucet: Faucet::default(),
             started: Instant::now(),
             stopping: stopping.clone(),
         }));
         let routes = api::routes(node.clone(), token, address, &api_hosts)?;
-        let server = tokio::spawn(server::serve(listener, routes, stopping));
+        let server = tokio::spawn(server::serve(listener, routes, stopping.clone()));
+        let stratum = for_miners.zip(node.stratum.clone()).map(|(listener, (_, workers))| {
+            let (params, templates) = (node.reader.params(), Arc::clone(&node.templates));
+            let writer = node.writer.clone();
+            stratum::Server::start(listener, params, templates, writer, workers, stopping)
+        });
+        let stratum = stratum.transpose()?;
         let whereabouts = Whereabouts {
             pid: std::process::id(),
             api: format!("http://{address}"),
@@ -182,21 +230,36 @@ impl Daemon {
             genesis: genesis.to_string(),
             node_id: node.peers.id().to_string(),
             peers: node.peers.listening().iter().map(ToString::to_string).collect(),
+            stratum: node.stratum.as_ref().map(|(address, _)| format!("stratum+tcp://{address}")),
         };
         whereabouts.write(&data)?;
         let tip = *node.reader.view().tip();
         tracing::info!(
-            network = name, data = %data.display(), height = tip.height.get(), tip = %tip.hash,
-            "node started, REST API at http://{address}/v1/chain"
+            network = name.as_str(), data = %data.display(), height = tip.height.get(), tip = %tip.hash,
+            "node started, explorer at http://{address}/, REST API at http://{address}/v1/chain"
         );
-        let mut daemon =
-            Daemon { node, data, address, writer, peers, stop, progress, server, mining: None };
+        if let Some(url) = &whereabouts.stratum {
+            tracing::info!("miners connect with {url} and the user name ADDRESS or ADDRESS.worker");
+        }
+        let daemon = Daemon {
+            telling: tokio::spawn(events::sources::tell(node.clone())),
+            publishing: publish.map(|server| {
+                let stopping = node.stopping.clone();
+                tokio::spawn(publish_events(node.events.clone(), server, name, stopping))
+            }),
+            node,
+            data,
+            address,
+            events: telling,
+            writer,
+            peers,
+            stop,
+            jobs,
+            server,
+            stratum,
+        };
         if let Some(address) = daemon.to_join() {
             tracing::info!("others join with --peer {address}");
-        }
-        if let Some(miner) = miner.filter(|_| mine) {
-            let pause = Goal::pause(daemon.node.reader.params(), None);
-            daemon.mine(Goal { miner, blocks: None, threads, kernel, pause });
         }
         Ok(daemon)
     }
@@ -216,30 +279,15 @@ impl Daemon {
         &self.node
     }
 
-    /// Begins to mine in this process.
-    pub fn mine(&mut self, goal: Goal) {
-        let source = Local::new(self.node.writer.clone(), self.node.outlook.clone());
-        let mining = mining::mine(source, goal, self.progress.clone(), self.stop.subscribe());
-        self.mining = Some(tokio::spawn(mining));
-    }
-
-    /// Waits until mining has reached its goal, and gives the blocks it found; or until the node
-    /// cannot go on, and gives nothing: `stop` then tells why.
-    pub async fn finished(&mut self) -> Option<Result<Vec<chain::block::Hash>>> {
-        let Daemon { mining, writer, peers, .. } = self;
-        let mined = async {
-            match mining {
-                Some(task) => task.await.map_err(anyhow::Error::from).flatten(),
-                None => std::future::pending().await,
-            }
-        };
-        let found = tokio::select! {
-            found = mined => found,
-            () = writer.watch() => return None,
-            () = peers.watch() => return None,
-        };
-        self.mining = None;
-        Some(found)
+    /// Waits until the node cannot go on; `stop` then tells why.
+    pub async fn failed(&mut self) {
+        let Daemon { jobs, events, writer, peers, .. } = self;
+        tokio::select! {
+            () = jobs.watch() => {}
+            () = events.watch() => {}
+            () = writer.watch() => {}
+            () = peers.watch() => {}
+        }
     }
 
     /// Waits until a peer tells of this node's tip, or none is there, or for as long as peers may
@@ -260,18 +308,27 @@ impl Daemon {
         let _ = tokio::time::timeout(TELLING, told).await;
     }
 
-    /// Stops mining, then the API, then peers, then the writer, which closes the data folder.
+    /// Stops mining, then the API and miners elsewhere, then peers, then the writer, which closes
+    /// the data folder, and last the events, so that none of all that is missing.
     pub async fn stop(self) -> Result<()> {
         self.stop.send_replace(true);
-        if let Some(mining) = self.mining {
-            mining.await??;
-        }
+        let jobs = self.jobs.stop().await;
         self.server.await?;
+        if let Some(stratum) = self.stratum {
+            stratum.ended().await?;
+        }
         let peers = self.peers.stop().await;
-        self.writer.stop().await?;
+        let closed = self.writer.stop().await;
+        self.telling.await?;
+        if let Some(publishing) = self.publishing {
+            publishing.await?;
+        }
+        self.events.stop().await?;
+        closed?;
         // Gone or not: a client that finds nobody at the address says so.
         let _ = std::fs::remove_file(self.data.join(Whereabouts::FILE));
         peers?;
+        jobs?;
         tracing::info!("node stopped");
         Ok(())
     }

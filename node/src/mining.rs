@@ -2,9 +2,13 @@
 //! The same loop mines for the node in this process and for one at the other end of the network;
 //! a `Source` tells them apart. The writer judges our blocks like any other's.
 
-mod outlook;
+mod local;
+pub mod outlook;
 mod remote;
+pub mod stratum;
+pub mod templates;
 
+pub use local::Local;
 pub use outlook::{Need, Outlook};
 pub use remote::Remote;
 
@@ -20,6 +24,9 @@ use tokio::time::Instant;
 const REFRESH: Duration = Duration::from_secs(10);
 /// Better fees replace a candidate at most this often.
 const POOL_PAUSE: Duration = Duration::from_secs(1);
+/// What was found for a candidate older than this is not handed in: the machine stood still
+/// meanwhile, and what it knows of the chain is as old.
+const OLD: Duration = Duration::from_secs(30);
 /// How long to wait when there is no candidate to be had.
 const RETRY: Duration = Duration::from_secs(1);
 /// How often the progress is told.
@@ -58,8 +65,12 @@ pub enum Handed {
 
 /// Where candidates come from and blocks go to.
 pub trait Source {
-    /// A candidate that pays an address. Errors are told and tried again.
-    fn candidate(&mut self, miner: Address) -> impl Future<Output = Result<Candidate>> + Send;
+    /// A candidate that pays an address; `None` if no more blocks are wanted. Errors are told and
+    /// tried again. Cancelling loses nothing.
+    fn candidate(
+        &mut self,
+        miner: Address,
+    ) -> impl Future<Output = Result<Option<Candidate>>> + Send;
     /// Waits for a change since the last candidate. Cancelling loses nothing.
     fn changed(&mut self) -> impl Future<Output = Change> + Send;
     /// Hands a sealed block in.
@@ -73,11 +84,9 @@ pub trait Source {
 pub struct Goal {
     /// Whom the blocks pay.
     pub miner: Address,
-    /// How many; `None` for ever.
+    /// How many; `None` for as many as are wanted.
     pub blocks: Option<u32>,
-    /// Threads that search.
-    pub threads: NonZeroUsize,
-    /// What they hash with; `None` for the fastest.
+    /// What to hash with; `None` for the fastest.
     pub kernel: Option<Kernel>,
     /// Least time from one found block to the next search. A network without difficulty would
     /// otherwise fill the disk.
@@ -87,12 +96,37 @@ pub struct Goal {
 impl Goal {
     /// The pause that suits a network: its spacing where blocks take no work and nobody says how
     /// many there should be, otherwise none.
-    pub fn pause(params: &Params, blocks: Option<u32>) -> Duration {
-        match (params.spec().fixed_difficulty, blocks) {
-            (true, None) => Duration::from_secs(params.spec().spacing_seconds.into()),
-            _ => Duration::ZERO,
+    pub fn pause(params: &Params, is_bounded: bool) -> Duration {
+        match params.spec().fixed_difficulty && !is_bounded {
+            true => Duration::from_secs(params.spec().spacing_seconds.into()),
+            false => Duration::ZERO,
         }
     }
+}
+
+/// A block that was found, and is in the best chain or was when it was handed in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// The block.
+    pub block: block::Hash,
+    /// Its height.
+    pub height: Height,
+}
+
+/// Why mining ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// There are as many blocks as were wanted.
+    Reached,
+    /// Whoever said how many threads there are does so no more.
+    Dismissed,
+    /// There will be no candidates any more.
+    Gone,
+}
+
+/// Ends when it is time to stop, or nobody is left to say so.
+pub async fn told_to_stop(stop: &mut watch::Receiver<bool>) {
+    let _ = stop.wait_for(|stop| *stop).await;
 }
 
 /// How it goes.
@@ -100,60 +134,71 @@ impl Goal {
 pub struct Progress {
     /// Whom the blocks pay.
     pub miner: Address,
-    /// Blocks found that are in the best chain, or were when they were handed in.
-    pub found: Vec<block::Hash>,
+    /// Blocks found.
+    pub found: u64,
     /// Hashes a second.
     pub hash_rate: f64,
     /// Hashes since the start.
     pub hashes: u64,
     /// Threads that search.
     pub threads: usize,
+    /// How often one of them was restarted because it panicked.
+    pub restarts: u64,
     /// What they hash with.
     pub kernel: Kernel,
     /// The candidate's height, target and the time it was made, if there is one.
     pub candidate: Option<(Height, Target, Instant)>,
+    /// Why there is none, if it is not for a moment only.
+    pub waits: Option<String>,
 }
 
-/// Mines until the goal is reached, `stop` becomes true, or the source is gone. The blocks found.
+/// Mines with as many threads as `crew` says, which may change at any time, until the goal is
+/// reached, the sender of `crew` is gone, or the source is. What it finds goes to `found`.
 pub async fn mine<S: Source>(
     source: S,
     goal: Goal,
+    crew: watch::Receiver<usize>,
+    found: mpsc::Sender<Found>,
     progress: watch::Sender<Option<Progress>>,
-    stop: watch::Receiver<bool>,
-) -> Result<Vec<block::Hash>> {
+) -> Result<End> {
     let (events, hits) = mpsc::channel(HITS);
-    // A full queue holds hits of the same work: dropping one costs nothing but its second copy.
     let kernel = goal.kernel.unwrap_or_else(Kernel::fastest);
-    let miner = Miner::start_with(kernel, goal.threads, move |event| {
-        let _ = events.try_send(event);
-    })?;
-    if miner.kernel() != kernel {
-        tracing::warn!("the kernel {kernel} is wrong on this CPU: mining with {}", miner.kernel());
-    }
     let state = Search {
         source,
         goal,
-        miner,
+        crew,
+        found,
         progress,
-        found: Vec::new(),
+        kernel,
+        events,
+        miner: None,
+        dismissed: Counts::default(),
+        blocks: 0,
         work: 0,
         candidate: None,
         told: None,
     };
-    state.run(hits, stop).await
+    state.run(hits).await
 }
 
-/// Ends when it is time to stop, or nobody is left to say so.
-async fn told_to_stop(stop: &mut watch::Receiver<bool>) {
-    let _ = stop.wait_for(|stop| *stop).await;
+/// What miners that are gone have counted.
+#[derive(Clone, Copy, Default)]
+struct Counts {
+    hashes: u64,
+    restarts: u64,
 }
 
 struct Search<S> {
     source: S,
     goal: Goal,
-    miner: Miner,
+    crew: watch::Receiver<usize>,
+    found: mpsc::Sender<Found>,
     progress: watch::Sender<Option<Progress>>,
-    found: Vec<block::Hash>,
+    kernel: Kernel,
+    events: mpsc::Sender<Event>,
+    miner: Option<Miner>,
+    dismissed: Counts,
+    blocks: u64,
     /// Number of the present work.
     work: u64,
     candidate: Option<(Candidate, Instant)>,
@@ -162,24 +207,38 @@ struct Search<S> {
 }
 
 impl<S: Source> Search<S> {
-    async fn run(
-        mut self,
-        mut hits: mpsc::Receiver<Event>,
-        mut stop: watch::Receiver<bool>,
-    ) -> Result<Vec<block::Hash>> {
+    async fn run(mut self, mut hits: mpsc::Receiver<Event>) -> Result<End> {
         let mut renew_at = Instant::now();
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        while !self.is_done() && !self.source.is_gone() {
+        self.crew.mark_changed();
+        let end = loop {
+            if self.is_done() {
+                break End::Reached;
+            } else if self.source.is_gone() {
+                break End::Gone;
+            }
             tokio::select! {
                 biased;
-                () = told_to_stop(&mut stop) => break,
+                // At most one of them is of this work: what comes next is never kept waiting.
                 Some(event) = hits.recv() => {
                     if let Some(next) = self.hit(event).await {
                         renew_at = next;
                     }
                 }
-                () = tokio::time::sleep_until(renew_at) => renew_at = self.renew().await,
+                changed = self.crew.changed() => match changed {
+                    Ok(()) => {
+                        self.staff()?;
+                        renew_at = renew_at.min(Instant::now());
+                    }
+                    Err(_) => break End::Dismissed,
+                },
+                () = tokio::time::sleep_until(renew_at), if self.miner.is_some() => {
+                    match self.renew().await {
+                        Some(next) => renew_at = next,
+                        None => break End::Reached,
+                    }
+                }
                 change = self.source.changed(), if self.candidate.is_some() => {
                     renew_at = match change {
                         Change::Tip => Instant::now(),
@@ -188,32 +247,85 @@ impl<S: Source> Search<S> {
                 }
                 _ = tick.tick() => self.tell(),
             }
-        }
-        self.miner.pause();
+        };
+        self.dismiss();
         self.tell();
-        Ok(self.found)
+        Ok(end)
     }
 
     fn is_done(&self) -> bool {
-        self.goal.blocks.is_some_and(|blocks| self.found.len() >= blocks as usize)
+        self.goal.blocks.is_some_and(|blocks| self.blocks >= blocks.into())
     }
 
-    /// Takes a new candidate; when to take the next.
-    async fn renew(&mut self) -> Instant {
-        match self.source.candidate(self.goal.miner).await {
-            Ok(candidate) => {
+    /// Has as many threads as there are now. Others begin with work of their own: what the ones
+    /// before have searched is not searched again.
+    fn staff(&mut self) -> Result<()> {
+        let threads = NonZeroUsize::new(*self.crew.borrow_and_update());
+        if self.miner.as_ref().map(Miner::threads) == threads.map(NonZeroUsize::get) {
+            return Ok(());
+        }
+        self.dismiss();
+        let Some(threads) = threads else {
+            self.tell();
+            return Ok(());
+        };
+        let events = self.events.clone();
+        // A full queue holds hits of the same work: dropping one costs nothing but its second copy.
+        let miner = Miner::start_with(self.kernel, threads, move |event| {
+            let _ = events.try_send(event);
+        })?;
+        if miner.kernel() != self.kernel {
+            let instead = miner.kernel();
+            tracing::warn!(
+                "the kernel {} is wrong on this CPU: mining with {instead}",
+                self.kernel
+            );
+            self.kernel = instead;
+        }
+        self.miner = Some(miner);
+        Ok(())
+    }
+
+    /// Ends the threads, and waits for them.
+    fn dismiss(&mut self) {
+        self.candidate = None;
+        if let Some(miner) = self.miner.take() {
+            miner.pause();
+            self.dismissed.hashes = self.dismissed.hashes.saturating_add(miner.hashes());
+            self.dismissed.restarts = self.dismissed.restarts.saturating_add(miner.restarts());
+        }
+    }
+
+    /// Takes a new candidate; when to take the next. `None` if no more are wanted.
+    async fn renew(&mut self) -> Option<Instant> {
+        let candidate = tokio::select! {
+            biased;
+            // Threads do not go on with an old candidate while a new one takes its time.
+            _ = self.crew.changed() => {
+                self.rest();
+                self.crew.mark_changed();
+                return Some(Instant::now());
+            }
+            candidate = self.source.candidate(self.goal.miner) => candidate,
+        };
+        match candidate {
+            Ok(Some(candidate)) => {
                 self.work += 1;
-                self.miner.work_on(Work::new(self.work, candidate.block.header, candidate.target));
+                let work = Work::new(self.work, candidate.block.header, candidate.target);
+                if let Some(miner) = &self.miner {
+                    miner.work_on(work);
+                }
                 self.candidate = Some((candidate, Instant::now()));
                 if self.told.take().is_some() {
                     tracing::info!("mining goes on");
                 }
-                Instant::now() + REFRESH
+                Some(Instant::now() + REFRESH)
             }
+            Ok(None) => None,
             Err(error) => {
                 self.rest();
                 self.tell_why(format!("{error:#}"));
-                Instant::now() + RETRY
+                Some(Instant::now() + RETRY)
             }
         }
     }
@@ -228,7 +340,9 @@ impl<S: Source> Search<S> {
     }
 
     fn rest(&mut self) {
-        self.miner.pause();
+        if let Some(miner) = &self.miner {
+            miner.pause();
+        }
         self.candidate = None;
     }
 
@@ -238,16 +352,22 @@ impl<S: Source> Search<S> {
             Event::Found { work, header } => (work, Some(header)),
             Event::Exhausted { work } => (work, None),
         };
-        let (candidate, _) = self.candidate.as_ref().filter(|_| work == self.work)?;
+        let (candidate, since) = self.candidate.as_ref().filter(|_| work == self.work)?;
         let Some(header) = header else { return Some(Instant::now()) };
+        if since.elapsed() > OLD {
+            self.rest();
+            return Some(Instant::now());
+        }
         let block = Block { header, ..candidate.block.clone() };
         let (hash, height) = (block.hash(), candidate.height);
         self.rest();
         match self.source.hand_in(block).await {
             Ok(Handed::Best) => {
                 tracing::info!(height = height.get(), %hash, "found a block");
-                self.found.push(hash);
+                self.blocks = self.blocks.saturating_add(1);
                 self.tell();
+                // Whoever does not want to know has dismissed us.
+                let _ = self.found.send(Found { block: hash, height }).await;
                 Some(Instant::now() + self.goal.pause)
             }
             Ok(Handed::TooLate) => {
@@ -262,72 +382,22 @@ impl<S: Source> Search<S> {
     }
 
     fn tell(&self) {
-        let candidate = self.candidate.as_ref();
+        let (candidate, miner) = (self.candidate.as_ref(), self.miner.as_ref());
+        let Counts { hashes, restarts } = self.dismissed;
         self.progress.send_replace(Some(Progress {
             miner: self.goal.miner,
-            found: self.found.clone(),
-            hash_rate: self.miner.hash_rate(),
-            hashes: self.miner.hashes(),
-            threads: self.miner.threads(),
-            kernel: self.miner.kernel(),
+            found: self.blocks,
+            hash_rate: miner.map_or(0.0, Miner::hash_rate),
+            hashes: hashes.saturating_add(miner.map_or(0, Miner::hashes)),
+            threads: miner.map_or(0, Miner::threads),
+            restarts: restarts.saturating_add(miner.map_or(0, Miner::restarts)),
+            kernel: self.kernel,
             candidate: candidate
                 .map(|(candidate, since)| (candidate.height, candidate.target, *since)),
+            waits: self.told.clone(),
         }));
     }
 }
 
-/// The node in this process.
-pub struct Local {
-    writer: crate::writer::Handle,
-    outlook: Outlook,
-    news: watch::Receiver<crate::writer::News>,
-    tip: Option<block::Hash>,
-    gone: bool,
-}
-
-impl Local {
-    /// Asks this writer, while the outlook is good.
-    pub fn new(writer: crate::writer::Handle, outlook: Outlook) -> Local {
-        let news = writer.news();
-        Local { writer, outlook, news, tip: None, gone: false }
-    }
-}
-
-impl Source for Local {
-    async fn candidate(&mut self, miner: Address) -> Result<Candidate> {
-        // Whatever changes from here on is a change since this candidate.
-        self.news.mark_unchanged();
-        if let Some(wait) = self.outlook.wait().await {
-            return Err(wait.into());
-        }
-        let answer = self.writer.template(miner).await.inspect_err(|_| self.gone = true)?;
-        let template = answer?;
-        self.tip = Some(template.block.header.previous);
-        Ok(Candidate { block: template.block, height: template.height, target: template.target })
-    }
-
-    async fn changed(&mut self) -> Change {
-        let news = tokio::select! {
-            news = self.news.changed() => news,
-            () = self.outlook.changed() => return Change::Tip,
-        };
-        if news.is_err() {
-            self.gone = true;
-            return Change::Tip;
-        }
-        if Some(self.news.borrow_and_update().tip) == self.tip { Change::Pool } else { Change::Tip }
-    }
-
-    async fn hand_in(&mut self, block: Block) -> Result<Handed> {
-        use chain::ledger::Accepted;
-        let answer = self.writer.block(block).await.inspect_err(|_| self.gone = true)?;
-        match answer? {
-            Accepted::Connected => Ok(Handed::Best),
-            Accepted::SideBranch | Accepted::Known => Ok(Handed::TooLate),
-        }
-    }
-
-    fn is_gone(&self) -> bool {
-        self.gone
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -5,15 +5,19 @@
 mod clock;
 mod told;
 
+use crate::events::{Payment, Publisher};
 use anyhow::Context;
 use chain::block::{Block, Timestamp};
-use chain::ledger::{Accepted, Commit, Reader, SetAsideError, SubmitError, TransferError, Writer};
-use chain::mempool::Admission;
+use chain::ledger::{
+    Accepted, Candidate, Checker, Commit, Reader, SetAsideError, SubmitError, TransferError, Writer,
+};
+use chain::mempool::{Admission, Changes};
 use chain::store::{LogError, StoreError};
 use chain::template::{Template, TemplateError, Wish};
-use chain::tx::{Id, Tag, Transfer};
+use chain::tx::{Tag, Transfer};
 use chain::{Address, Header, block};
 use clock::Clock;
+pub use clock::now;
 use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
@@ -22,8 +26,8 @@ use told::Told;
 
 /// Requests that may wait; beyond that whoever asks waits too.
 const QUEUE: usize = 256;
-/// Most blocks that share a sync of the disk, and transactions above which no further block joins
-/// them: their rows wait in memory, and their senders for an answer.
+/// Most blocks that are checked together and share a sync of the disk, and transactions above which no
+/// further block joins them: their rows wait in memory, and their senders for an answer.
 const BATCH_BLOCKS: usize = 64;
 const BATCH_TRANSACTIONS: usize = 8_000;
 /// News for peers that may wait for a slow reader, who is told that it missed some.
@@ -31,7 +35,7 @@ const PEER_NEWS: usize = 65_536;
 /// How long rows stay in memory when nothing forces them out.
 const FLUSH_EVERY: Duration = Duration::from_secs(5);
 /// What our own coinbases say.
-const TAG: &[u8] = b"chain";
+pub const TAG: &[u8] = b"chain";
 
 /// What changed last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,10 +70,13 @@ pub type BlockVerdict = oneshot::Sender<Result<Accepted, SubmitError>>;
 /// Waits for the judgement of a transfer.
 pub type TransferVerdict = oneshot::Sender<Result<Admission, TransferError>>;
 
+/// A block, and who waits for its judgement.
+type WaitingBlock = (Box<Block>, BlockVerdict);
+
 enum Request {
     Block(Box<Block>, BlockVerdict),
     Transfer(Box<Transfer>, TransferVerdict),
-    Template(Address, oneshot::Sender<Result<Template, TemplateError<StoreError>>>),
+    Template(Address, [u8; 4], oneshot::Sender<Result<Template, TemplateError<StoreError>>>),
     Generate(u32, Address, oneshot::Sender<Result<Vec<block::Hash>, GenerateError>>),
     Steer(Steering, block::Hash, oneshot::Sender<Result<(), SetAsideError>>),
     ShiftClock(i64, oneshot::Sender<Timestamp>),
@@ -92,9 +99,15 @@ pub struct Handle {
     requests: mpsc::Sender<Request>,
     news: watch::Receiver<News>,
     peer_news: broadcast::Sender<p2p::News>,
+    clock: Clock,
 }
 
 impl Handle {
+    /// What the clock says by which blocks are judged.
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
     /// Queues a block, in the order of the calls; its verdict comes when it is safe on disk.
     pub async fn queue_block(
         &self,
@@ -131,7 +144,17 @@ impl Handle {
         &self,
         miner: Address,
     ) -> Result<Result<Template, TemplateError<StoreError>>, Stopped> {
-        self.ask(|reply| Request::Template(miner, reply)).await
+        self.marked_template(miner, [0; 4]).await
+    }
+
+    /// The same with a mark: the first bytes of the coinbase's extra nonce, by which whoever asked
+    /// knows the block again. All 0 for none.
+    pub async fn marked_template(
+        &self,
+        miner: Address,
+        mark: [u8; 4],
+    ) -> Result<Result<Template, TemplateError<StoreError>>, Stopped> {
+        self.ask(|reply| Request::Template(miner, mark, reply)).await
     }
 
     /// Mines so many blocks at once, on a network where that takes no work worth speaking of.
@@ -192,13 +215,15 @@ pub struct Thread {
 }
 
 impl Thread {
-    /// Gives the writer a thread of its own.
-    pub fn spawn(writer: Writer) -> anyhow::Result<Thread> {
+    /// Gives the writer a thread of its own, which tells events.
+    pub fn spawn(writer: Writer, events: Publisher) -> anyhow::Result<Thread> {
         let (requests, queue) = mpsc::channel(QUEUE);
         let reader = writer.reader();
         let (news_sender, news) = watch::channel(News { tip: reader.view().tip().hash, number: 0 });
         let (end, ended) = oneshot::channel();
         let (peer_news, _) = broadcast::channel(PEER_NEWS);
+        let extra_nonce = u32::from_le_bytes(random()?);
+        let clock = Clock::default();
         let desk = Desk {
             writer,
             reader,
@@ -206,9 +231,10 @@ impl Thread {
             next: None,
             news: news_sender,
             peer_news: peer_news.clone(),
+            events,
             told: Told::default(),
-            clock: Clock::default(),
-            extra_nonce: 0,
+            clock: clock.clone(),
+            extra_nonce,
         };
         let run = move || {
             let result = desk.run();
@@ -217,7 +243,7 @@ impl Thread {
         };
         let thread = std::thread::Builder::new().name("writer".into()).spawn(run);
         let thread = thread.context("cannot start the writer's thread")?;
-        let handle = Handle { requests, news, peer_news };
+        let handle = Handle { requests, news, peer_news, clock };
         Ok(Thread { handle, thread, ended, flush: None })
     }
 
@@ -263,27 +289,30 @@ struct Desk {
     next: Option<Request>,
     news: watch::Sender<News>,
     peer_news: broadcast::Sender<p2p::News>,
+    events: Publisher,
     told: Told,
     clock: Clock,
-    /// Makes every template another search.
-    extra_nonce: u64,
+    /// Makes every template another search, also than those of other nodes that mine for the same
+    /// address: the last bytes of the extra nonce.
+    extra_nonce: u32,
 }
 
 impl Desk {
     fn run(mut self) -> anyhow::Result<()> {
+        let mut checker = self.writer.checker();
         while let Some(request) = self.next.take().or_else(|| self.queue.blocking_recv()) {
             match request {
-                Request::Block(block, verdict) => self.blocks(block, verdict)?,
+                Request::Block(block, verdict) => self.blocks(&mut checker, (block, verdict))?,
                 Request::Transfer(transfer, verdict) => {
                     let result = self.writer.transaction(*transfer);
                     if let Ok(Admission::Added(changes)) = &result {
                         self.tell();
-                        self.tell_peers_of(changes.pending.clone());
+                        self.tell_of_pool(changes.clone());
                     }
                     let _ = verdict.send(result);
                 }
-                Request::Template(miner, reply) => {
-                    let _ = reply.send(self.template(miner));
+                Request::Template(miner, mark, reply) => {
+                    let _ = reply.send(self.template(miner, mark));
                 }
                 Request::Generate(blocks, miner, reply) => {
                     let result = self.generate(blocks, miner);
@@ -298,14 +327,16 @@ impl Desk {
                     failed?;
                 }
                 Request::ShiftClock(seconds, reply) => {
-                    self.clock = Clock::shifted(seconds);
+                    self.clock.shift(seconds);
                     tracing::warn!(seconds, "the clock by which blocks are judged is shifted");
                     let _ = reply.send(self.clock.now());
                 }
                 Request::Flush => {
                     self.told.tell_rest(self.reader.view().tip());
-                    if !self.writer.expire(self.clock.now()).is_empty() {
+                    let dropped = self.writer.expire(self.clock.now());
+                    if !dropped.is_empty() {
                         self.tell();
+                        self.tell_of_pool(Changes { dropped, ..Changes::default() });
                     }
                     self.writer.flush()?;
                 }
@@ -315,21 +346,42 @@ impl Desk {
         Ok(self.writer.close()?)
     }
 
-    /// Takes a block in, and those that wait right behind it; then answers all of them in order.
-    fn blocks(&mut self, block: Box<Block>, verdict: BlockVerdict) -> anyhow::Result<()> {
-        let (mut judged, mut transactions) = (Vec::new(), 0_usize);
-        let mut next = Some((block, verdict));
-        while let Some((block, verdict)) = next {
-            transactions = transactions.saturating_add(block.transactions.len());
-            let result = self.writer.block(*block, self.clock.now());
+    /// Takes a block in, and those that wait right behind it. While some are taken in, those behind
+    /// them are checked alone.
+    fn blocks(&mut self, checker: &mut Checker, first: WaitingBlock) -> anyhow::Result<()> {
+        let (blocks, mut verdicts) = self.waiting_blocks(Some(first));
+        let mut candidates = checker.check(blocks, self.clock.now());
+        while !candidates.is_empty() {
+            let (waiting, next_verdicts) = self.waiting_blocks(None);
+            if waiting.is_empty() {
+                return self.take_in(candidates, verdicts);
+            }
+            let (now, checker) = (self.clock.now(), &mut *checker);
+            candidates = std::thread::scope(|scope| {
+                let ahead = scope.spawn(move || checker.check_beside_writer(waiting, now));
+                self.take_in(candidates, verdicts)?;
+                Ok::<_, anyhow::Error>(ahead.join().expect("checking does not panic"))
+            })?;
+            verdicts = next_verdicts;
+        }
+        Ok(())
+    }
+
+    /// Takes blocks in, then answers all of them in order.
+    fn take_in(
+        &mut self,
+        candidates: Vec<Candidate>,
+        verdicts: Vec<BlockVerdict>,
+    ) -> anyhow::Result<()> {
+        let mut judged = Vec::with_capacity(candidates.len());
+        for (candidate, verdict) in candidates.into_iter().zip(verdicts) {
+            let result = self.writer.block(candidate, self.clock.now());
             if let Err(error) = fatal(result.as_ref().err().and_then(of_submit)) {
                 // Nothing before it is safe on disk, so nobody else is answered.
                 let _ = verdict.send(result);
                 return Err(error);
             }
             judged.push((result, verdict));
-            let is_full = judged.len() >= BATCH_BLOCKS || transactions >= BATCH_TRANSACTIONS;
-            next = if is_full { None } else { self.waiting_block() };
         }
         let is_new = |accepted: &Accepted| *accepted != Accepted::Known;
         let mut is_safe = !judged.iter().any(|(result, _)| result.as_ref().is_ok_and(is_new));
@@ -348,8 +400,26 @@ impl Desk {
         Ok(())
     }
 
+    /// The blocks that come next in the queue, after one that may have been taken from it already:
+    /// as many as may share a sync.
+    fn waiting_blocks(&mut self, first: Option<WaitingBlock>) -> (Vec<Block>, Vec<BlockVerdict>) {
+        let (mut blocks, mut verdicts, mut transactions) = (Vec::new(), Vec::new(), 0_usize);
+        let mut next = first.or_else(|| self.waiting_block());
+        while let Some((block, verdict)) = next {
+            transactions = transactions.saturating_add(block.transactions.len());
+            blocks.push(*block);
+            verdicts.push(verdict);
+            let is_full = blocks.len() >= BATCH_BLOCKS || transactions >= BATCH_TRANSACTIONS;
+            next = if is_full { None } else { self.waiting_block() };
+        }
+        (blocks, verdicts)
+    }
+
     /// The next request, if it is there and a block.
-    fn waiting_block(&mut self) -> Option<(Box<Block>, BlockVerdict)> {
+    fn waiting_block(&mut self) -> Option<WaitingBlock> {
+        if self.next.is_some() {
+            return None;
+        }
         match self.queue.try_recv().ok()? {
             Request::Block(block, verdict) => Some((block, verdict)),
             other => {
@@ -366,12 +436,18 @@ impl Desk {
             self.told.tell(self.reader.view().tip(), disconnected.len(), connected.len());
             // Nobody listens on a node without peers.
             let _ = self.peer_news.send(p2p::News::Tip);
+            self.events.tip(self.reader.view().tip().hash);
         }
-        self.tell_peers_of(pool.pending);
+        self.tell_of_pool(pool);
         Ok(())
     }
 
-    fn tell_peers_of(&self, pending: Vec<Id>) {
+    fn tell_of_pool(&self, Changes { pending, dropped }: Changes) {
+        let view = self.reader.view();
+        let entries = pending.iter().filter_map(|id| view.mempool().get(id));
+        let accepted = entries.map(|entry| Payment::of_terms(entry.transfer.terms())).collect();
+        drop(view);
+        self.events.pool(accepted, &dropped);
         if !pending.is_empty() {
             let _ = self.peer_news.send(p2p::News::Pooled(pending));
         }
@@ -382,12 +458,17 @@ impl Desk {
         self.news.send_modify(|news| *news = News { tip, number: news.number.wrapping_add(1) });
     }
 
-    fn template(&mut self, miner: Address) -> Result<Template, TemplateError<StoreError>> {
+    fn template(
+        &mut self,
+        miner: Address,
+        [a, b, c, d]: [u8; 4],
+    ) -> Result<Template, TemplateError<StoreError>> {
         self.extra_nonce = self.extra_nonce.wrapping_add(1);
+        let [e, f, g, h] = self.extra_nonce.to_be_bytes();
         self.writer.template(Wish {
             miner,
             now: self.clock.now(),
-            extra_nonce: self.extra_nonce.to_le_bytes(),
+            extra_nonce: [a, b, c, d, e, f, g, h],
             tag: Tag::new(TAG.to_vec()).expect("the tag is short"),
         })
     }
@@ -405,7 +486,7 @@ impl Desk {
     fn generate(&mut self, blocks: u32, miner: Address) -> Result<Vec<block::Hash>, GenerateError> {
         let mut hashes = Vec::new();
         for _ in 0..blocks {
-            let Template { mut block, target, .. } = self.template(miner)?;
+            let Template { mut block, target, .. } = self.template(miner, [0; 4])?;
             seal(&mut block.header, target);
             let carries_transfers = block.transactions.len() > 1;
             hashes.push(block.hash());
@@ -459,6 +540,13 @@ fn fatal(error: Option<&StoreError>) -> anyhow::Result<()> {
         None | Some(StoreError::Log(LogError::Full { .. })) => Ok(()),
         Some(error) => Err(anyhow::anyhow!("{error}")),
     }
+}
+
+/// Where to begin a search, so that no two nodes or runs of one do the same work.
+pub fn random<const BYTES: usize>() -> anyhow::Result<[u8; BYTES]> {
+    let mut bytes = [0; BYTES];
+    getrandom::fill(&mut bytes).context("the system has no random numbers")?;
+    Ok(bytes)
 }
 
 #[cfg(test)]

@@ -62,8 +62,6 @@ pub(crate) struct Driver {
     swarm: Swarm<Behaviour>,
     clock: Clock,
     wires: Wires,
-    /// Networks where blocks cost nothing: nobody is held to a rate of them.
-    is_private: bool,
     identity_version: String,
     /// All that are connected.
     linked: BTreeMap<PeerId, Peer>,
@@ -78,17 +76,11 @@ pub(crate) struct Driver {
 }
 
 impl Driver {
-    pub(crate) fn new(
-        swarm: Swarm<Behaviour>,
-        clock: Clock,
-        wires: Wires,
-        is_private: bool,
-    ) -> Driver {
+    pub(crate) fn new(swarm: Swarm<Behaviour>, clock: Clock, wires: Wires) -> Driver {
         let genesis = wires.status.borrow().genesis;
         Driver {
             swarm,
             clock,
-            is_private,
             identity_version: crate::behaviour::identity_version(genesis),
             linked: BTreeMap::new(),
             calls: Calls::default(),

@@ -13,7 +13,7 @@ use crate::sync::{self, Sync};
 use crate::view::ChainView;
 use chain::block::{self, Block, Header, Height, Timestamp};
 use chain::ledger::{Accepted, SubmitError, TransferError};
-use chain::mempool::Admission;
+use chain::mempool::{Admission, Refusal};
 use chain::tx::{Id, Transfer};
 use intake::Intake;
 use libp2p::PeerId;
@@ -181,7 +181,9 @@ pub enum TransferVerdict {
     Known,
     /// It can never be valid.
     Invalid,
-    /// It does not fit the accounts or the mempool as they are now.
+    /// Too many transfers of its sender that come before it are missing.
+    TooFar,
+    /// It does not fit the accounts or the mempool as they are now for another reason.
     Refused,
     /// This node could not judge it.
     Failed,
@@ -193,6 +195,7 @@ impl From<&Result<Admission, TransferError>> for TransferVerdict {
             Ok(Admission::Added(_)) => TransferVerdict::Added,
             Ok(Admission::Known) => TransferVerdict::Known,
             Err(TransferError::Invalid(_)) => TransferVerdict::Invalid,
+            Err(TransferError::Refused(Refusal::NonceTooFar { .. })) => TransferVerdict::TooFar,
             Err(TransferError::Refused(_)) => TransferVerdict::Refused,
             Err(TransferError::Store(_)) => TransferVerdict::Failed,
         }
@@ -420,8 +423,8 @@ impl Engine {
             }
             Input::TransferJudged { id, verdict } => {
                 if let Some(came) = intake.judged(&mut step, &id, verdict) {
-                    relay.transfer_judged(&mut step, came, verdict);
-                    exchange.judged(&mut step, came, verdict, intake);
+                    relay.transfer_judged(&mut step, &came, verdict);
+                    exchange.judged(&mut step, &came, verdict, intake);
                 }
             }
             Input::TipChanged => {

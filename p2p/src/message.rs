@@ -102,7 +102,7 @@ impl Protocol {
             Protocol::Headers => row("headers/1", 4 << 10, 256 << 10, 15, 8, 20, 10),
             Protocol::Blocks => row("blocks/1", 4 << 10, 4 << 20, 30, 16, 16_384, 10),
             Protocol::BlockTransactions => row("blocktxn/1", 64 << 10, 2 << 20, 8, 16, 20, 10),
-            Protocol::Pool => row("mempool/1", 128 << 10, 2 << 20, 10, 4, 20, 60),
+            Protocol::Pool => row("mempool/1", 128 << 10, 2 << 20, 10, 4, 60, 60),
             Protocol::Addresses => row("addr/1", 64, 32 << 10, 10, 2, 2, 60),
         }
     }
@@ -157,10 +157,10 @@ pub enum Request {
         /// Where its transactions stand.
         positions: Vec<u32>,
     },
-    /// Ids of transfers that wait for a block, in ascending order, after an id.
+    /// Ids of transfers that wait for a block, in the order in which they came to the node asked.
     PoolIds {
-        /// All zero for the first page.
-        after: Id,
+        /// The place in that order from which on: 0, or what an earlier reply says comes next.
+        from: u64,
     },
     /// Transfers of the mempool, at most `MAX_POOL`.
     PoolTransfers {
@@ -203,8 +203,13 @@ pub enum Reply {
     Blocks(Vec<Option<RawBlock>>),
     /// The transactions asked for, in that order.
     BlockTransactions(Vec<Transaction>),
-    /// Ids, ascending; fewer than `MAX_POOL` are the last.
-    PoolIds(Vec<Id>),
+    /// Ids of the mempool in the order of arrival.
+    PoolIds {
+        /// Fewer than `MAX_POOL` are the last.
+        ids: Vec<Id>,
+        /// The place after them.
+        next: u64,
+    },
     /// Those of the transfers asked for that are there.
     PoolTransfers(Vec<Transfer>),
     /// Other nodes.

@@ -65,8 +65,8 @@ pub struct Policy {
     pub outbound_per_group: usize,
     /// Whether to call anybody but the peers to keep.
     pub discover: bool,
-    /// No limits by IP or group: for networks where blocks cost nothing anyway. The addresses of a
-    /// machine or a local network are free of them everywhere.
+    /// No limits by IP or group, and a higher one for announced blocks: for networks where blocks cost
+    /// nothing anyway. The addresses of a machine or a local network are free of the former everywhere.
     pub relaxed: bool,
     /// How long an address that failed once is left alone; twice as long after each more.
     pub first_backoff: Duration,
@@ -271,7 +271,7 @@ impl Peers {
         if !self.slots.is_admitted(connection) {
             self.admit(connection, address, now)?;
         }
-        self.slots.open(connection, peer, address, None, now);
+        self.slots.open(connection, peer, address, None, &self.policy, now);
         let kept = self.dials.kept_peers();
         let evict = self.slots.evict(&peer, &self.policy, &kept, &mut self.rng)?;
         Ok(Connected { purpose: None, evict })
@@ -285,7 +285,7 @@ impl Peers {
         now: Now,
     ) -> Result<Connected, Denied> {
         let purpose = self.dials.purpose(address);
-        self.slots.open(connection, peer, address, Some(purpose), now);
+        self.slots.open(connection, peer, address, Some(purpose), &self.policy, now);
         let mut kept = self.dials.kept_peers();
         if purpose == Purpose::Keep {
             kept.insert(peer);

@@ -88,7 +88,7 @@ impl Relay {
     pub(crate) fn transfer_judged(
         &mut self,
         step: &mut Step<impl ChainView>,
-        came: OnTheWay,
+        came: &OnTheWay,
         verdict: TransferVerdict,
     ) {
         let Origin::Announced(Some(id)) = came.origin else { return };
@@ -97,9 +97,10 @@ impl Relay {
             match verdict {
                 TransferVerdict::Added => Judgement::Accept,
                 TransferVerdict::Invalid => Judgement::Reject,
-                TransferVerdict::Known | TransferVerdict::Refused | TransferVerdict::Failed => {
-                    Judgement::Ignore
-                }
+                TransferVerdict::Known
+                | TransferVerdict::TooFar
+                | TransferVerdict::Refused
+                | TransferVerdict::Failed => Judgement::Ignore,
             },
         );
     }

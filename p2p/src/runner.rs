@@ -112,7 +112,7 @@ impl<C: ChainView> Runner<C> {
             match next {
                 Ok(News::Tip) => tip_changed = true,
                 Ok(News::Pooled(ids)) => pooled.extend(ids),
-                // What was missed about the tip is in the chain; missed transfers others announce.
+                // What was missed about the tip is in the chain; for transfers peers ask by themselves.
                 Err(RecvError::Lagged(_)) => tip_changed = true,
                 Err(RecvError::Closed) => break false,
             }

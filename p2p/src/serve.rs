@@ -22,7 +22,10 @@ pub fn answer(chain: &impl ChainView, request: &Request) -> Reply {
         Request::Headers { locator, stop, max } => headers(chain, locator, stop, *max),
         Request::Blocks { hashes } => blocks(chain, hashes),
         Request::BlockTransactions { block, positions } => transactions(chain, block, positions),
-        Request::PoolIds { after } => Ok(Reply::PoolIds(chain.pool_ids_after(after, MAX_POOL))),
+        Request::PoolIds { from } => {
+            let (ids, next) = chain.pool_page(*from, MAX_POOL);
+            Ok(Reply::PoolIds { ids, next })
+        }
         Request::PoolTransfers { ids } => transfers(chain, ids),
         Request::Hello(_) | Request::Addresses { .. } => Err(Refusal::BadRequest),
     };

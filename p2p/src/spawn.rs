@@ -108,8 +108,7 @@ where
             Arc::new(move |request| serve::answer(&chain, request))
         },
     };
-    let is_private = is_private(&chain);
-    let driver = tokio::spawn(Driver::new(swarm, clock, wires, is_private).run());
+    let driver = tokio::spawn(Driver::new(swarm, clock, wires).run());
     let wires = runner::Wires {
         inputs,
         outputs: outputs_sender,
@@ -148,11 +147,6 @@ fn check(config: &Config) -> Result<(), SpawnError> {
     wrong.map_or(Ok(()), |address| Err(SpawnError::Unsupported(address.clone())))
 }
 
-/// Where blocks cost nothing, nodes are among friends.
-fn is_private(chain: &impl ChainView) -> bool {
-    chain.params().spec().fixed_difficulty
-}
-
 /// A number that nobody can guess.
 fn seed() -> Result<u64, SpawnError> {
     SysRng.try_next_u64().map_err(|error| SpawnError::System(error.to_string()))
@@ -166,7 +160,8 @@ fn swarm(
     counters: Counters,
 ) -> Result<Swarm<Behaviour>, SpawnError> {
     let id = key.public().to_peer_id();
-    let is_private = is_private(chain);
+    // Where blocks cost nothing, nodes are among friends.
+    let is_private = chain.params().spec().fixed_difficulty;
     let policy = Policy { discover: config.discover, ..Policy::new(config.max_peers, is_private) };
     let mut peers = Peers::open(&config.data, id, policy, clock.now(), seed()?);
     config.peers.iter().for_each(|address| peers.keep(address));

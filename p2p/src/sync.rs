@@ -37,7 +37,8 @@ pub struct Limits {
     pub window_blocks: usize,
     /// Bytes of blocks that wait to be handed over.
     pub window_bytes: usize,
-    /// Blocks that are with the writer at a time.
+    /// Blocks that are with the writer at a time: enough for it to take some in, to check those behind
+    /// them, and never to wait for the next. They are among those of the window.
     pub importing: usize,
 }
 
@@ -48,7 +49,7 @@ impl Default for Limits {
             all_headers: 150_000,
             window_blocks: 1_024,
             window_bytes: 64 << 20,
-            importing: 64,
+            importing: 256,
         }
     }
 }

@@ -1,6 +1,10 @@
 //! A chain in memory for tests: real headers with real proof of work, real Merkle roots, and no
 //! accounts. Which blocks have an invalid state is the test's decision.
 
+mod pool;
+
+pub(crate) use pool::Pool;
+
 use crate::engine::BlockVerdict;
 use crate::message::RawBlock;
 use crate::view::{ChainView, Known, Tip};
@@ -27,7 +31,7 @@ pub(crate) struct ToyChain {
     condemned: BTreeSet<block::Hash>,
     spoiled: BTreeSet<block::Hash>,
     /// Transfers that wait for a block.
-    pub(crate) pool: BTreeMap<Id, Arc<Transfer>>,
+    pub(crate) pool: Pool,
 }
 
 #[derive(Clone)]
@@ -91,11 +95,16 @@ pub(crate) fn header_chain(
 
 /// A transfer that is well encoded and signed by nobody; other numbers, other ids.
 pub(crate) fn transfer(number: u64) -> Arc<Transfer> {
+    transfer_of(number, 0)
+}
+
+/// The same with a nonce, of the sender of a number.
+pub(crate) fn transfer_of(number: u64, nonce: u64) -> Arc<Transfer> {
     let mut sender = [2; 32];
     sender[..8].copy_from_slice(&number.to_le_bytes());
     Arc::new(Transfer {
         sender: PublicKey::from_bytes(sender),
-        nonce: 0,
+        nonce,
         recipient: Address::ZERO,
         amount: 1,
         fee: 1,
@@ -119,7 +128,7 @@ impl ToyChain {
             confirmed: BTreeSet::new(),
             condemned: BTreeSet::new(),
             spoiled: BTreeSet::new(),
-            pool: BTreeMap::new(),
+            pool: Pool::default(),
         }
     }
 
@@ -207,17 +216,15 @@ impl ToyChain {
         }
         for left in self.best.split_off(at.height.get() as usize + 1) {
             for (_, transfer) in self.blocks[&left].block.transfers() {
-                let id = transfer.id();
-                self.confirmed.remove(&id);
-                self.pool.insert(id, Arc::new(transfer.clone()));
+                self.confirmed.remove(&transfer.id());
+                self.pool.insert(&Arc::new(transfer.clone()));
             }
         }
         for entered in branch.into_iter().rev() {
             self.best.push(entered);
             for (_, transfer) in self.blocks[&entered].block.transfers() {
-                let id = transfer.id();
-                self.confirmed.insert(id);
-                self.pool.remove(&id);
+                self.confirmed.insert(transfer.id());
+                self.pool.confirm(transfer);
             }
         }
     }
@@ -325,8 +332,10 @@ impl ChainView for ToyChain {
         self.pool.get(id).cloned()
     }
 
-    fn pool_ids(&self) -> Vec<Id> {
-        self.pool.keys().copied().collect()
+    fn pool_page(&self, from: u64, max: usize) -> (Vec<Id>, u64) {
+        let page: Vec<(u64, &Id)> = self.pool.arrived(from).take(max).collect();
+        let next = page.last().map_or(from, |(at, _)| at + 1);
+        (page.into_iter().map(|(_, id)| *id).collect(), next)
     }
 }
 
@@ -340,16 +349,16 @@ mod tests {
         let mut chain = ToyChain::dev();
         let genesis = chain.tip().hash;
         let (lost, kept) = (transfer(1), transfer(2));
-        chain.pool.insert(lost.id(), Arc::clone(&lost));
+        chain.pool.insert(&lost);
         let block = chain.mine(&[Arc::clone(&lost), Arc::clone(&kept)], clock, 1);
         assert_eq!(chain.insert(&block, clock), BlockVerdict::Accepted(Accepted::Connected));
-        assert_eq!(chain.pool_ids(), []);
+        assert_eq!(chain.pool.len(), 0);
         let rival = chain.mine_on(&genesis, &[kept], clock, 2);
         assert_eq!(chain.insert(&rival, clock), BlockVerdict::Accepted(Accepted::SideBranch));
         assert_eq!(chain.tip().hash, block.hash());
         let next = chain.mine_on(&rival.hash(), &[], clock, 3);
         assert_eq!(chain.insert(&next, clock), BlockVerdict::Accepted(Accepted::Connected));
-        assert_eq!(chain.pool_ids(), [lost.id()]);
+        assert!(chain.pool.ids().eq([&lost.id()]));
         assert_eq!(chain.at(Height::new(1)), Some(rival.hash()));
     }
 

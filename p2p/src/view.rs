@@ -61,18 +61,15 @@ pub trait ChainView {
     /// A transfer of the mempool.
     fn transfer(&self, id: &Id) -> Option<Arc<Transfer>>;
 
-    /// The ids of all transfers in the mempool, ascending.
-    fn pool_ids(&self) -> Vec<Id>;
-
-    /// The least ids of the mempool above one, at most so many, ascending.
-    fn pool_ids_after(&self, after: &Id, max: usize) -> Vec<Id> {
-        self.pool_ids().into_iter().filter(|id| id > after).take(max).collect()
-    }
+    /// The ids of the mempool in the order of arrival, from a place in that order on, at most so
+    /// many; and the place after the last of them. The first place is 0.
+    fn pool_page(&self, from: u64, max: usize) -> (Vec<Id>, u64);
 
     /// The transfers of the mempool whose ids are wanted, in no order. The chain waits for
     /// `is_wanted`: it should be quick, and must not ask for another view.
     fn pool_transfers(&self, is_wanted: &dyn Fn(&Id) -> bool) -> Vec<(Id, Transfer)> {
-        let ids = self.pool_ids().into_iter().filter(is_wanted);
-        ids.filter_map(|id| Some((id, (*self.transfer(&id)?).clone()))).collect()
+        let (ids, _) = self.pool_page(0, usize::MAX);
+        let wanted = ids.into_iter().filter(is_wanted);
+        wanted.filter_map(|id| Some((id, (*self.transfer(&id)?).clone()))).collect()
     }
 }

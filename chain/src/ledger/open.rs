@@ -147,6 +147,7 @@ fn open_log(folder: &Path, covered: Position) -> Result<(OpenedLog, Vec<Record>)
         records.push(match kind {
             Kind::Block => Record::Block(place),
             Kind::Undo => Record::Undo(undo_hash(payload, place)?, place),
+            Kind::Entry => return Err(StoreError::BadRecord { place }.into()),
         });
         Ok::<_, OpenError>(())
     })?;
@@ -384,7 +385,7 @@ fn replay(
         // It was accepted once; what the clock says now is no property of the block.
         let now = block.header.time;
         let invalid = |reason: String| OpenError::InvalidRecord { place, reason };
-        match writer.take_in(block, now, Some(place)) {
+        match writer.take_in(block.into(), now, Some(place)) {
             Ok(_) => {}
             Err(SubmitError::Store(error)) => return Err(error.into()),
             Err(error) => return Err(invalid(error.to_string())),

@@ -18,7 +18,9 @@ use crate::tx::Id;
 use std::sync::RwLockReadGuard;
 
 /// Bytes of a header in the log.
-pub(super) const HEADER_BYTES: u32 = 80;
+const HEADER_BYTES: u32 = 80;
+/// Bytes of a header and the count of transactions behind it.
+pub(super) const HEAD_BYTES: u32 = 84;
 
 /// A view of one tip. The writer waits while it is held.
 pub struct View<'a> {
@@ -157,12 +159,7 @@ impl<'a> View<'a> {
 
     /// A header and the number of transactions, read without those.
     pub fn head(&self, node: &Node) -> Result<(Header, u32), StoreError> {
-        let bytes = self.state.log.read_prefix(node.place, 84)?;
-        let (header, count) =
-            bytes.split_at_checked(Header::BYTES).unwrap_or((bytes.as_slice(), &[]));
-        let header = header_of(node, header)?;
-        let count = count.try_into().map_err(|_| StoreError::BadRecord { place: node.place })?;
-        Ok((header, u32::from_le_bytes(count)))
+        head_of(node, &self.state.log.read_prefix(node.place, HEAD_BYTES)?)
     }
 
     /// A header, read without its body.
@@ -265,6 +262,14 @@ pub(super) fn raw_block(log: &LogReader, node: &Node) -> Result<Vec<u8>, StoreEr
     let bytes = log.read(node.place)?.1;
     let header = bytes.get(..Header::BYTES).unwrap_or_default();
     header_of(node, header).map(|_| bytes)
+}
+
+/// The header that a block's first bytes must be, and its number of transactions.
+pub(super) fn head_of(node: &Node, bytes: &[u8]) -> Result<(Header, u32), StoreError> {
+    let (header, count) = bytes.split_at_checked(Header::BYTES).unwrap_or((bytes, &[]));
+    let header = header_of(node, header)?;
+    let count = count.try_into().map_err(|_| StoreError::BadRecord { place: node.place })?;
+    Ok((header, u32::from_le_bytes(count)))
 }
 
 /// The header that these bytes must be.

@@ -1,5 +1,6 @@
 //! The one that changes the chain. `Writer` is not `Clone`: holding it is the right to do so.
 
+use super::candidate::{Body, Candidate, Checker};
 use super::draft::{Draft, Rows};
 use super::{Accepted, Commit, Reader, Shared, State, SubmitError, TransferError};
 use crate::accounts::{Commitment, Overlay, Undo};
@@ -62,19 +63,28 @@ impl Writer {
     }
 
     /// Takes a block in. Readers see it after the next `commit`.
-    pub fn block(&mut self, block: Block, now: Timestamp) -> Result<Accepted, SubmitError> {
-        self.take_in(block, now, None)
+    pub fn block(
+        &mut self,
+        block: impl Into<Candidate>,
+        now: Timestamp,
+    ) -> Result<Accepted, SubmitError> {
+        self.take_in(block.into(), now, None)
+    }
+
+    /// Checks blocks alone, ahead of their turn with this writer.
+    pub fn checker(&self) -> Checker {
+        Checker::new(self.reader(), self.threads)
     }
 
     /// Takes a block in that may be in the log already.
     pub(super) fn take_in(
         &mut self,
-        block: Block,
+        candidate: Candidate,
         now: Timestamp,
         stored: Option<Place>,
     ) -> Result<Accepted, SubmitError> {
         let shared = Arc::clone(&self.shared);
-        let (header, hash) = (block.header, block.hash());
+        let Candidate { header, hash, body } = candidate;
         let state = shared.read();
         if let Some(known) = known(&state, &hash) {
             return known;
@@ -83,7 +93,10 @@ impl Writer {
         let parent = find_parent(&state, &header)?;
         header::check_after_parent(&header, &state.tree.as_parent(parent), &shared.params, now)?;
         let is_known = |id: &_| state.mempool.contains(id);
-        let checked = body::check(block, &shared.params, is_known, self.threads);
+        let checked = match body {
+            Body::Judged(checked) => *checked,
+            Body::Unchecked(block) => body::check(block, &shared.params, is_known, self.threads),
+        };
         let work = header.bits.target().map_or(Work::ZERO, crate::Target::work);
         let work = state.tree.node(parent).chain_work.saturating_add(work);
         let is_heavier = work > state.tree.node(self.tip).chain_work;

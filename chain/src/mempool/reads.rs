@@ -69,6 +69,11 @@ impl Mempool {
         here.or_else(|| self.recent.reason(id).cloned().map(Status::Dropped))
     }
 
+    /// The ids of all transfers with their arrivals, the oldest first, from an arrival on.
+    pub fn arrived(&self, from: u64) -> impl Iterator<Item = (u64, &Id)> {
+        self.transfers.range(from..).map(|(arrival, transfer)| (*arrival, &transfer.terms().id))
+    }
+
     /// All transfers, the newest first, from those that came before an arrival on.
     pub fn newest_first(&self, before: Option<u64>) -> impl Iterator<Item = Entry<'_>> {
         let arrivals = self.transfers.range(..before.unwrap_or(u64::MAX)).rev();

@@ -23,6 +23,11 @@ impl Parent {
         let schedule = Schedule::of(params);
         schedule.next_bits((self.bits, self.time), self.grandparent_time)
     }
+
+    /// The same of a child that satisfies the rules.
+    pub fn of_child(&self, child: &Header) -> Parent {
+        Parent { bits: child.bits, time: child.time, grandparent_time: Some(self.time) }
+    }
 }
 
 /// Everything that needs no other block.

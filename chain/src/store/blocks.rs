@@ -122,7 +122,10 @@ pub enum LogError {
 }
 
 impl LogError {
-    fn io<'a>(action: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> LogError + 'a {
+    pub(super) fn io<'a>(
+        action: &'static str,
+        path: &'a Path,
+    ) -> impl FnOnce(io::Error) -> LogError + 'a {
         move |source| match source.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
                 LogError::Full { path: path.to_owned() }
@@ -251,6 +254,14 @@ impl BlockLog {
             }
         }
         Ok(())
+    }
+
+    /// Whether the file at the end has room for records of these lengths, in bytes.
+    pub(super) fn holds(&self, lengths: impl IntoIterator<Item = usize>) -> bool {
+        let end = lengths.into_iter().try_fold(self.end as usize, |end, length| {
+            end.checked_add(HEADER_BYTES as usize)?.checked_add(length)
+        });
+        end.is_some_and(|end| end <= self.file_bytes as usize)
     }
 
     /// The position after the last record.
@@ -401,7 +412,7 @@ fn read_payload(
     }
 }
 
-fn file_path(folder: &Path, number: u32) -> PathBuf {
+pub(super) fn file_path(folder: &Path, number: u32) -> PathBuf {
     folder.join(format!("{number:05}.log"))
 }
 

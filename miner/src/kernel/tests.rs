@@ -78,7 +78,7 @@ fn finds_nothing_among_no_nonces() {
     let everything = trial_work([0xff; 32]);
     for kernel in Kernel::available() {
         for nonces in [1..=0, 17..=0, u32::MAX..=0, u32::MAX..=u32::MAX - 1] {
-            assert_eq!(scan(kernel, &everything, 0, nonces), [], "{kernel}");
+            assert_eq!(scan(kernel, &everything, 0, nonces), [0_u32; 0], "{kernel}");
         }
     }
 }

@@ -374,12 +374,18 @@ pub async fn submit(
 ) -> Result<Response, Problem> {
     let block = Block::decode(&bytes)?;
     let hash = block.hash();
-    let (code, status) = match node.writer.block(block).await?? {
+    let accepted = node.writer.block(block).await??;
+    Ok(handed_in(&node, hash, accepted))
+}
+
+/// The answer to a block that was taken.
+pub fn handed_in(node: &Node, hash: block::Hash, accepted: Accepted) -> Response {
+    let (code, status) = match accepted {
         Accepted::Connected => (StatusCode::CREATED, Taken::Connected),
         Accepted::SideBranch => (StatusCode::CREATED, Taken::SideBranch),
         Accepted::Known => (StatusCode::OK, Taken::Known),
     };
     let height = node.reader.view().find(&hash).map(|node| node.height.get());
     let taken = Json(HandedIn { hash: hash.to_string(), height, status });
-    Ok((code, [(LOCATION, format!("/v1/blocks/{hash}"))], taken).into_response())
+    (code, [(LOCATION, format!("/v1/blocks/{hash}"))], taken).into_response()
 }

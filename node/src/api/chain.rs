@@ -94,7 +94,7 @@ pub enum SyncState {
 
 impl Sync {
     /// As peers have it, of a chain of this height.
-    fn of(progress: Progress, height: Height) -> Sync {
+    pub fn of(progress: Progress, height: Height) -> Sync {
         let best = progress.best_header.max(height);
         let (done, all) = (height.get().saturating_add(1), best.get().saturating_add(1));
         let state = match progress.state {
@@ -186,6 +186,7 @@ fn apis(params: &Params) -> BTreeMap<String, Access> {
         "mining",
         "peers",
         "bans",
+        "events",
     ];
     let public = public.into_iter().map(|name| (name, Access::Public));
     public.chain([("dev", dev)]).map(|(name, access)| (name.to_owned(), access)).collect()
@@ -210,7 +211,8 @@ fn median_block_seconds(view: &View) -> Option<f64> {
     Some((lower + upper) as f64 / 2.0)
 }
 
-fn hashrate_estimate(view: &View) -> Option<f64> {
+/// Hashes a second behind recent blocks.
+pub(super) fn hashrate_estimate(view: &View) -> Option<f64> {
     let recent = recent(view);
     let (last, first) = (recent.first()?, recent.last()?);
     let seconds = last.time.since(first.time).max(1);

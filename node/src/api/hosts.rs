@@ -4,7 +4,7 @@
 use super::problem::{Kind, Problem};
 use anyhow::{Result, bail};
 use axum::extract::{Request, State};
-use axum::http::header::HOST;
+use axum::http::header::{HOST, ORIGIN};
 use axum::http::uri::Authority;
 use axum::middleware::Next;
 use axum::response::Response;
@@ -40,6 +40,14 @@ impl Hosts {
             let number = host.parse::<IpAddr>();
             number.is_ok_and(|ip| ip.is_loopback()) || self.allowed.contains(&host)
         })
+    }
+}
+
+impl Hosts {
+    /// Whether an `Origin` header is of a page that this node, or one by the same name, has sent.
+    fn allow_origin(&self, header: &str) -> bool {
+        let host = header.strip_prefix("http://").or_else(|| header.strip_prefix("https://"));
+        host.is_some_and(|host| self.allow(host))
     }
 }
 
@@ -84,6 +92,22 @@ pub async fn check(
                       start the node with --api-host NAME";
         Err(Problem::new(Kind::FORBIDDEN_HOST, detail))
     }
+}
+
+/// Lets no page of another host through: browsers open WebSockets to anywhere, and say for whom in
+/// the `Origin` header. Programs that are no browsers send none.
+pub async fn check_origin(
+    State(hosts): State<Hosts>,
+    request: Request,
+    next: Next,
+) -> Result<Response, Problem> {
+    let mut origins = request.headers().get_all(ORIGIN).iter();
+    if origins.all(|origin| origin.to_str().is_ok_and(|origin| hosts.allow_origin(origin))) {
+        return Ok(next.run(request).await);
+    }
+    let detail = "a page of another host may not open this: to let it, start the node with \
+                  --api-host NAME";
+    Err(Problem::new(Kind::FORBIDDEN_HOST, detail))
 }
 
 #[cfg(test)]
@@ -150,6 +174,27 @@ mod tests {
             " localhost",
         ] {
             assert!(!hosts.allow(host), "{host}");
+        }
+    }
+
+    // R11, R13
+    #[test]
+    fn only_pages_of_allowed_names_may_open_sockets() {
+        let hosts = hosts(&["node.example.org"]).unwrap();
+        for origin in ["http://localhost:8400", "https://node.example.org", "http://[::1]:1"] {
+            assert!(hosts.allow_origin(origin), "{origin}");
+        }
+        for origin in [
+            "null",
+            "",
+            "http://",
+            "localhost",
+            "file://localhost",
+            "https://evil.example",
+            "http://localhost.evil.example",
+            "http://evil@localhost",
+        ] {
+            assert!(!hosts.allow_origin(origin), "{origin}");
         }
     }
 

@@ -8,13 +8,13 @@ use super::shape::{AddressText, Bits, BlockHash, Digest, Hex, TemplateId, Units}
 use super::transfer;
 use super::wait::Hold;
 use crate::daemon::Node;
+use crate::mining::stratum::Known;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::http::HeaderValue;
 use axum::http::header::CACHE_CONTROL;
 use axum::response::{IntoResponse, Response};
 use chain::Height;
-use chain::template::Template;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -23,23 +23,31 @@ use serde::{Deserialize, Serialize};
 pub struct Mining {
     /// Whether they search at this moment.
     pub running: bool,
-    /// Whom their blocks pay.
+    /// The jobs that have threads, first who came first.
+    pub jobs: Vec<String>,
+    /// Whom blocks of the first of them pay; if there is none, those of the last that was.
     #[schemars(with = "Option<AddressText>")]
     pub miner: Option<String>,
-    /// Hashes a second.
+    /// Hashes a second, of all of them.
     pub hashrate: f64,
-    /// Hashes since mining began.
+    /// Hashes since the node started.
     pub hashes: u64,
-    /// How many they are.
+    /// How many threads they have.
     pub threads: usize,
+    /// How many they may have.
+    pub max_threads: usize,
+    /// How often one was restarted since the node started because it panicked.
+    pub restarts: u64,
     /// What they hash with.
     pub kernel: Option<String>,
-    /// What they search.
+    /// What the first job's search.
     pub template: Option<Age>,
-    /// Blocks found since mining began.
-    pub blocks_found: usize,
-    /// Miners connected by Stratum, by name.
-    pub stratum_workers: Vec<String>,
+    /// Blocks found since the node started.
+    pub blocks_found: u64,
+    /// Where mining machines connect, if anywhere: `ADDRESS:PORT`.
+    pub stratum: Option<String>,
+    /// Those that are connected.
+    pub stratum_workers: Vec<Known>,
 }
 
 /// The candidate that is searched.
@@ -56,28 +64,42 @@ pub struct Age {
 }
 
 /// What this node's threads do.
-pub async fn mining(State(node): State<Node>) -> Response {
-    let progress = node.mining.borrow().clone();
-    read(&node, |view| {
-        let progress = progress.as_ref();
-        let candidate = progress.and_then(|progress| progress.candidate);
+pub async fn mining(State(node): State<Node>) -> Result<Response, Problem> {
+    let overview = node.jobs.overview().await?;
+    Ok(read(&node, |view| {
+        let running = || overview.running.iter().map(|(_, progress)| progress);
+        let shown = running().next().or(overview.last.as_ref());
+        let candidate = running().find_map(|progress| progress.candidate);
         Ok(Answer::new(Json(Mining {
             running: candidate.is_some(),
-            miner: progress.map(|progress| progress.miner.encode(view.params().hrp())),
-            hashrate: progress.map_or(0.0, |progress| progress.hash_rate),
-            hashes: progress.map_or(0, |progress| progress.hashes),
-            threads: progress.map_or(0, |progress| progress.threads),
-            kernel: progress.map(|progress| progress.kernel.to_string()),
+            jobs: overview.running.iter().map(|(id, _)| id.to_string()).collect(),
+            miner: shown.map(|progress| progress.miner.encode(view.params().hrp())),
+            hashrate: running().map(|progress| progress.hash_rate).sum(),
+            hashes: overview.hashes,
+            threads: running().map(|progress| progress.threads).sum(),
+            max_threads: overview.max_threads,
+            restarts: overview.restarts,
+            kernel: shown.map(|progress| progress.kernel.to_string()),
             template: candidate.map(|(height, target, since)| Age {
                 height: height.get(),
                 target: target.to_string(),
                 age_seconds: since.elapsed().as_secs_f64(),
             }),
-            blocks_found: progress.map_or(0, |progress| progress.found.len()),
-            stratum_workers: Vec::new(),
+            blocks_found: overview.found,
+            stratum: node.stratum.as_ref().map(|(address, _)| address.to_string()),
+            stratum_workers: stratum_workers(&node, true),
         }))
         .changing())
-    })
+    }))
+}
+
+/// Everybody who ever mined here by Stratum, as far as is remembered.
+pub async fn workers(State(node): State<Node>) -> Response {
+    read(&node, |_| Ok(Answer::new(Json(stratum_workers(&node, false))).changing()))
+}
+
+fn stratum_workers(node: &Node, connected_only: bool) -> Vec<Known> {
+    node.stratum.as_ref().map_or_else(Vec::new, |(_, workers)| workers.list(connected_only))
 }
 
 /// A block that lacks its nonce.
@@ -111,6 +133,12 @@ pub struct Candidate {
     pub fees: u64,
     /// Its transactions, the coinbase included.
     pub transaction_count: usize,
+    /// The first of them, which pays the miner, as it is hashed.
+    pub coinbase: String,
+    /// Where 8 bytes of that begin that a miner may choose, counted in bytes.
+    pub extra_nonce_at: usize,
+    /// What the coinbase's hash is paired with on the way to the Merkle root: each on the right.
+    pub branch: Vec<String>,
     /// The whole block, its header first: with the nonce in place, hand it in at `/v1/blocks`.
     #[schemars(with = "Hex")]
     pub block: String,
@@ -138,22 +166,20 @@ pub async fn template(
         Some(text) => transfer::address(text, params.hrp(), "miner")?,
         None => node.default_miner.ok_or_else(|| {
             let detail = "this node has no address of its own to pay: give `miner`";
-            Problem::new(Kind::BAD_REQUEST, detail)
+            Problem::new(Kind::NO_MINER, detail)
         })?,
     };
     let mut hold = Hold::new(&node, query.timeout)?;
     if let Some(after) = &query.after {
         while state_of(after)? == hold.state() && hold.changed().await {}
     }
-    if let Some(wait) = node.outlook.wait().await {
-        return Err(Problem::new(Kind::NOT_READY, wait.to_string()));
-    }
-    // Whatever changes from here on makes the candidate an old one.
-    let state = hold.state();
-    let Template { block, height, target, .. } = node.writer.template(miner).await??;
-    let reward = block.coinbase().map_or(0, |coinbase| coinbase.reward);
+    let (id, candidate) = node.templates.give(miner).await?;
+    let (block, template) = (candidate.block(), candidate.template());
+    let (height, target) = (template.height, template.target);
+    let coinbase = candidate.coinbase().expect("a template has a coinbase");
+    let reward = coinbase.reward;
     let candidate = Candidate {
-        id: format!("{state:x}-{}", &block.header.merkle_root.to_string()[..16]),
+        id,
         height: height.get(),
         previous: block.header.previous.to_string(),
         header: hex::encode(block.header.encode()),
@@ -163,6 +189,9 @@ pub async fn template(
         reward,
         fees: reward.saturating_sub(params.subsidy(height).units()),
         transaction_count: block.transactions.len(),
+        coinbase: hex::encode(coinbase.serialise()),
+        extra_nonce_at: coinbase.extra_nonce_at(),
+        branch: template.branch.siblings.iter().map(hex::encode).collect(),
         block: hex::encode(block.encode()),
     };
     let mut headers = HeaderMap::new();

@@ -72,6 +72,8 @@ pub enum List {
     OfAddress,
     /// Transactions that wait for a block. The position is the arrival of the last one shown.
     Waiting,
+    /// Mining jobs, bound to no block. The position is the number of the last one shown.
+    Jobs,
 }
 
 impl List {
@@ -81,8 +83,14 @@ impl List {
         format!("^({})[0-9a-f]{{{}}}$", kinds.join("|"), 2 * (Cursor::BYTES - 1))
     }
 
-    const ALL: [List; 5] =
-        [List::Blocks, List::OfBlock, List::OfAddressWaiting, List::OfAddress, List::Waiting];
+    const ALL: [List; 6] = [
+        List::Blocks,
+        List::OfBlock,
+        List::OfAddressWaiting,
+        List::OfAddress,
+        List::Waiting,
+        List::Jobs,
+    ];
 }
 
 /// Where a page begins.

@@ -2,6 +2,7 @@
 //! as such.
 
 use super::problem::{Kind, Problem};
+use crate::mining::templates::Unavailable;
 use crate::writer::{GenerateError, Stopped};
 use chain::DecodeError;
 use chain::ledger::{SetAsideError, SubmitError, TransferError};
@@ -153,6 +154,16 @@ impl From<StoreError> for Problem {
             _ => Kind::INTERNAL,
         };
         Problem::new(kind, error.to_string())
+    }
+}
+
+impl From<Unavailable> for Problem {
+    fn from(why: Unavailable) -> Problem {
+        match why {
+            Unavailable::Wait(wait) => Problem::new(Kind::NOT_READY, wait.to_string()),
+            Unavailable::Stopped(stopped) => stopped.into(),
+            Unavailable::Template(error) => error.into(),
+        }
     }
 }
 

@@ -5,10 +5,11 @@ use super::hosts::{self, Hosts};
 use super::limit::{self, Limits};
 use super::problem::{Kind, Problem};
 use super::socket::{Busy, Impatient};
+use crate::explorer;
 use anyhow::{Context, Result, anyhow};
 use axum::Router;
 use axum::extract::{ConnectInfo, DefaultBodyLimit, Request};
-use axum::http::{Method, Uri};
+use axum::http::{HeaderMap, Method, Uri};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use hyper::body::Incoming;
@@ -58,8 +59,10 @@ pub fn guard(routes: Router, hosts: Hosts) -> Router {
         .layer(middleware::from_fn_with_state(hosts, hosts::check))
 }
 
-async fn not_found(uri: Uri) -> Problem {
-    Problem::new(Kind::NOT_FOUND, format!("nothing is at {}", uri.path()))
+async fn not_found(method: Method, uri: Uri, headers: HeaderMap) -> Response {
+    explorer::not_found(&method, &uri, &headers).unwrap_or_else(|| {
+        Problem::new(Kind::NOT_FOUND, format!("nothing is at {}", uri.path())).into_response()
+    })
 }
 
 async fn method_not_allowed(method: Method, uri: Uri) -> Problem {
@@ -81,14 +84,14 @@ async fn survive(request: Request, next: Next) -> Response {
     .await
 }
 
-/// Takes an address to listen on.
-pub async fn bind(address: SocketAddr) -> Result<TcpListener> {
+/// Takes an address to listen on, which this flag sets.
+pub async fn bind(address: SocketAddr, flag: &str) -> Result<TcpListener> {
     TcpListener::bind(address).await.map_err(|error| match error.kind() {
         io::ErrorKind::AddrInUse => anyhow!(
-            "{address} is taken, perhaps by another node: choose another address with --api"
+            "{address} is taken, perhaps by another node: choose another address with {flag}"
         ),
         io::ErrorKind::PermissionDenied => {
-            anyhow!("this user may not listen on {address}: choose a port from 1024 on with --api")
+            anyhow!("this user may not listen on {address}: choose a port from 1024 on with {flag}")
         }
         _ => anyhow!("cannot listen on {address}: {error}"),
     })
@@ -127,7 +130,7 @@ async fn stopped(mut stop: watch::Receiver<bool>) {
 }
 
 /// A client that went away while it was being accepted.
-fn is_of_one_client(error: &io::Error) -> bool {
+pub fn is_of_one_client(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
 }

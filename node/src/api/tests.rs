@@ -5,11 +5,16 @@ mod blocks;
 mod chain;
 mod contract;
 mod dev;
+mod events;
+mod explorer;
+mod jobs;
 mod mempool;
 mod mining;
 mod openapi;
 mod peers;
+mod solutions;
 mod transactions;
+mod ws;
 
 use super::answer::{CHAIN_HEIGHT, CHAIN_TIP};
 use super::problem::MEDIA_TYPE;
@@ -278,6 +283,7 @@ async fn every_read_says_of_which_tip_it_is() {
         "/v1/peers",
         "/v1/bans",
         "/v1/mining",
+        "/v1/mining/jobs",
         &format!("/v1/mining/template?miner={miner}"),
     ] {
         let answer = world.get(path).await;

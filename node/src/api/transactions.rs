@@ -144,7 +144,7 @@ fn unknown(id: &tx::Id) -> Problem {
 }
 
 /// The id in a path.
-fn parse(text: &str) -> Result<tx::Id, Problem> {
+pub fn parse(text: &str) -> Result<tx::Id, Problem> {
     let lower_case = !text.bytes().any(|byte| byte.is_ascii_uppercase());
     text.parse().ok().filter(|_| lower_case).ok_or_else(|| {
         let detail = "a transaction is named by the 64 hexadecimal digits of its id in lower case";
@@ -303,7 +303,10 @@ pub async fn take(node: &Node, transfer: Transfer) -> Result<Response, Problem> 
 }
 
 /// 201 for a new one, 200 for one that is known: it is in the pool or in the best chain.
-async fn hand_in(node: &Node, transfer: Transfer) -> Result<(StatusCode, Transaction), Problem> {
+pub(super) async fn hand_in(
+    node: &Node,
+    transfer: Transfer,
+) -> Result<(StatusCode, Transaction), Problem> {
     let id = transfer.id();
     let body = Body::of_transfer(&transfer, node.reader.params().hrp());
     let admission = node.writer.transfer(transfer).await?;

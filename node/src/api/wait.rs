@@ -14,6 +14,16 @@ const DEFAULT_SECONDS: u64 = 30;
 /// Most seconds: proxies give up after some minutes.
 const MAX_SECONDS: u64 = 120;
 
+/// How long an answer may be held, as a client says in a query.
+pub fn patience(seconds: Option<Digits>, name: &str) -> Result<Duration, Problem> {
+    let seconds = seconds.map_or(DEFAULT_SECONDS, |seconds| seconds.0);
+    if seconds > MAX_SECONDS {
+        let detail = format!("{name} must be at most {MAX_SECONDS} seconds, not {seconds}");
+        return Err(Problem::new(Kind::BAD_REQUEST, detail));
+    }
+    Ok(Duration::from_secs(seconds))
+}
+
 /// An answer that is held.
 pub struct Hold {
     news: watch::Receiver<News>,
@@ -26,20 +36,21 @@ pub struct Hold {
 impl Hold {
     /// From now on no change is missed.
     pub fn new(node: &Node, seconds: Option<Digits>) -> Result<Hold, Problem> {
-        let seconds = seconds.map_or(DEFAULT_SECONDS, |seconds| seconds.0);
-        if seconds > MAX_SECONDS {
-            let detail = format!("timeout must be at most {MAX_SECONDS} seconds, not {seconds}");
-            return Err(Problem::new(Kind::BAD_REQUEST, detail));
-        }
+        let patience = patience(seconds, "timeout")?;
         let mut news = node.writer.news();
         let seen = *news.borrow_and_update();
-        let until = Instant::now() + Duration::from_secs(seconds);
+        let until = Instant::now() + patience;
         Ok(Hold { news, stopping: node.stopping.clone(), until, seen })
     }
 
     /// Grows with every change.
     pub fn state(&self) -> u64 {
         self.seen.number
+    }
+
+    /// The best block.
+    pub fn tip(&self) -> chain::block::Hash {
+        self.seen.tip
     }
 
     /// Waits for the next change; false once there is nothing more to wait for.

@@ -1,4 +1,8 @@
-//! `chain mine`: mines for an address, with a node in this process when none is running.
+//! `chain mine`: mines for an address. A job of the node on this machine, if one runs and lets us;
+//! for a node elsewhere with the threads of this process; otherwise with a node in this process.
+
+mod holdings;
+mod job;
 
 use super::catching_up::CatchingUp;
 use super::line::Line;
@@ -8,24 +12,38 @@ use super::wallet::Chosen;
 use crate::client::{Client, Place};
 use crate::config::peers::Wishes;
 use crate::config::{Settings, network};
-use crate::daemon::{Daemon, Node, processors};
+use crate::daemon::{Daemon, processors};
+use crate::jobs::{self, Order, Priority, Start};
 use crate::logging;
-use crate::mining::{self, Goal, Progress};
+use crate::mining;
 use crate::wallet::mnemonic::Length;
 use crate::wallet::{Index, Mnemonic, Wallet};
-use anyhow::{Context, Result};
-use chain::accounts::AccountView;
-use chain::{Address, Amount, Params, block};
+use anyhow::{Context, Result, bail};
+use chain::{Address, Params};
+use holdings::Holdings;
 use miner::Kernel;
+use std::fmt::Display;
 use std::io::{self, Write};
 use std::net::SocketAddr;
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::time::Duration;
-use tokio::sync::watch;
-use tokio::time::MissedTickBehavior;
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Interval, MissedTickBehavior};
 use zeroize::Zeroizing;
 
+pub use job::follow;
+
+/// How often the line is made anew.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// Blocks found and not looked at yet.
+const FOUND: usize = 16;
+
 /// Mine: blocks for an address, with this machine's processors
+///
+/// Where a node runs on this machine and its token can be read, this is a mining job of that node:
+/// the line shows how it goes, and Ctrl-C cancels it. With --node, or --kernel, this process mines
+/// itself and hands its blocks to the node. Where no node runs, one is started in this process, and
+/// ends with it.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The address that mined blocks pay
@@ -34,8 +52,8 @@ pub struct Args {
     #[arg(long, value_name = "ADDRESS")]
     miner: Option<String>,
     /// Stop after so many blocks
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-    blocks: Option<u32>,
+    #[arg(long, value_name = "N")]
+    blocks: Option<NonZeroU32>,
     /// Mining threads
     ///
     /// Default: one for each processor.
@@ -83,16 +101,16 @@ pub fn run(args: &Args) -> Result<()> {
     };
     block_on(async {
         let mut stop = std::pin::pin!(stop_signal()?);
-        let goal = Goal {
-            miner,
-            blocks: args.blocks,
-            threads: args.threads.unwrap_or_else(processors),
-            kernel: args.kernel,
-            pause: Goal::pause(&params, args.blocks),
+        let Some(client) = args.place.find(&params).await? else {
+            return with_own_node(args, &params, miner, &mut stop).await;
         };
-        match args.place.find(&params).await? {
-            Some(client) => for_node(client, &params, goal, &mut stop).await,
-            None => with_own_node(args, &params, goal, &mut stop).await,
+        let steered = match args.place.has_url() || args.kernel.is_some() {
+            true => None,
+            false => args.place.with_token(client.clone(), Some(&params)).ok(),
+        };
+        match steered {
+            Some(client) => job::mine(&client, args, &params, miner, &mut stop).await,
+            None => for_node(&client, args, &params, miner, &mut stop).await,
         }
     })
 }
@@ -121,45 +139,65 @@ fn wallet_address(args: &Args, params: &Params) -> Result<Address> {
     Ok(address)
 }
 
-/// Mines for a node that is running.
+/// Mines with the threads of this process for a node that is running.
 async fn for_node(
-    client: Client,
+    client: &Client,
+    args: &Args,
     params: &Params,
-    goal: Goal,
+    miner: Address,
     stop: &mut (impl Future<Output = ()> + Unpin),
 ) -> Result<()> {
     logging::start(logging::Format::Text, logging::filter("warn")?);
     let line = Line::new();
-    let miner = goal.miner.encode(params.hrp());
-    line.say(&format!("mining for {miner} on {}, for {}", params.name(), client.base()));
-    let (progress, watched) = watch::channel(None);
-    let (_stop, stopping) = watch::channel(false);
+    let miner_text = miner.encode(params.hrp());
+    line.say(&format!("mining for {miner_text} on {}, for {}", params.name(), client.base()));
+    let goal = mining::Goal {
+        miner,
+        blocks: args.blocks.map(NonZeroU32::get),
+        kernel: args.kernel,
+        pause: mining::Goal::pause(params, args.blocks.is_some()),
+    };
+    let (finding, mut finds) = mpsc::channel(FOUND);
+    let (telling, progress) = watch::channel(None);
+    let (_crew, staffed) = watch::channel(args.threads.unwrap_or_else(processors).get());
     let source = mining::Remote::new(client.clone(), params.hrp());
-    let mut mined = std::pin::pin!(mining::mine(source, goal, progress, stopping));
-    let mut look = tokio::time::interval(LOOK_EVERY);
-    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut holdings = Holdings::default();
-    let found = loop {
+    let mut mined = std::pin::pin!(mining::mine(source, goal, staffed, finding, telling));
+    let mut look = looks();
+    let (mut holdings, mut found) = (Holdings::default(), Vec::new());
+    let status = |holdings: Holdings| {
+        let progress = progress.borrow();
+        let (rate, blocks) = progress.as_ref().map_or((0.0, 0), |it| (it.hash_rate, it.found));
+        holdings.with(rate, blocks)
+    };
+    loop {
         tokio::select! {
-            found = &mut mined => break Some(found?),
-            () = &mut *stop => break None,
+            biased;
+            Some(one) = finds.recv() => found.push(one.block),
+            end = &mut mined => {
+                end?;
+                break;
+            }
+            () = &mut *stop => break,
             _ = look.tick() => {
                 // A node that does not answer right now keeps the last numbers on the line.
-                holdings = Holdings::ask(&client, &miner).await.unwrap_or(holdings);
-                line.show(&holdings.with(watched.borrow().as_ref()));
+                holdings = Holdings::ask(client, &miner_text).await.unwrap_or(holdings);
+                line.show(&status(holdings));
             }
         }
-    };
-    let holdings = Holdings::ask(&client, &miner).await.unwrap_or(holdings);
-    line.show_last(&holdings.with(watched.borrow().as_ref()));
-    print_hashes(&found.unwrap_or_default())
+    }
+    while let Ok(one) = finds.try_recv() {
+        found.push(one.block);
+    }
+    let holdings = Holdings::ask(client, &miner_text).await.unwrap_or(holdings);
+    line.show_last(&status(holdings));
+    print_hashes(&found)
 }
 
 /// Mines with a node in this process.
 async fn with_own_node(
     args: &Args,
     params: &Params,
-    goal: Goal,
+    miner: Address,
     stop: &mut (impl Future<Output = ()> + Unpin),
 ) -> Result<()> {
     let network = args.place.network().unwrap_or(params.name());
@@ -171,119 +209,92 @@ async fn with_own_node(
         discover: None,
     };
     let data = args.place.data().cloned();
-    let config = Settings::embedded(network, data, args.api, wishes).check()?;
+    let mut config = Settings::embedded(network, data, args.api, wishes).check()?;
+    (config.threads, config.kernel) = (args.threads, args.kernel);
     logging::start(config.log_format, config.log.clone());
     let line = Line::new();
-    line.say(&format!("mining for {} on {}", goal.miner.encode(params.hrp()), params.name()));
+    line.say(&format!("mining for {} on {}", miner.encode(params.hrp()), params.name()));
     let mut daemon = tokio::select! {
         daemon = Daemon::start(config) => daemon?,
         () = &mut *stop => return Ok(()),
     };
-    line.say(&format!("started a node: REST API at http://{}/v1/chain", daemon.address()));
+    let address = daemon.address();
+    line.say(&format!(
+        "started a node: REST API at http://{address}/v1/chain, explorer at http://{address}/"
+    ));
     if let Some(address) = daemon.to_join() {
         line.say(&format!("others join with --peer {address}"));
     }
-    daemon.mine(goal);
     let node = daemon.node().clone();
+    let standing = Order::standing(miner, node.jobs.budget());
+    let order = match args.blocks {
+        None => standing,
+        Some(blocks) => {
+            let (goal, start) = (jobs::Goal::Blocks(blocks), Start::Now);
+            Order { goal, start, priority: Priority::Normal, ..standing }
+        }
+    };
+    // Before there is anything to miss.
+    let mut updates = node.jobs.updates();
+    let id = match node.jobs.create(order, None).await {
+        Ok(status) => status.job.id,
+        Err(error) => {
+            daemon.stop().await?;
+            bail!(error);
+        }
+    };
     let mut catching_up = CatchingUp::new(node.clone());
-    let mut look = tokio::time::interval(LOOK_EVERY);
-    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let found = loop {
+    let mut look = looks();
+    let (mut is_done, mut is_stopped) = (false, false);
+    while !is_done && !is_stopped {
         tokio::select! {
-            found = daemon.finished() => break found.transpose()?,
-            () = &mut *stop => break None,
+            () = daemon.failed() => break,
+            () = &mut *stop => is_stopped = true,
+            _ = updates.recv() => {
+                let job = node.jobs.job(id).await?;
+                is_done = job.is_none_or(|status| status.job.state.is_terminal());
+            }
             _ = look.tick() => {
                 if let Some(stage) = catching_up.look().await {
                     line.show(&stage);
                     continue;
                 }
-                let status = Holdings::read(&node, goal.miner)?;
-                line.show(&status.with(node.mining.borrow().as_ref()));
+                if let Some(status) = node.jobs.job(id).await? {
+                    let rate = status.progress.map_or(0.0, |progress| progress.hash_rate);
+                    line.show(&Holdings::read(&node, miner)?.with(rate, status.job.blocks));
+                }
             }
         }
-    };
-    let status = Holdings::read(&node, goal.miner)?;
-    line.show_last(&status.with(node.mining.borrow().as_ref()));
-    if found.is_some() {
+    }
+    // Nobody is left who wants it: it must not go on with the next node on this data.
+    let status = node.jobs.cancel(id).await.ok().flatten();
+    let blocks = status.as_ref().map_or(0, |status| status.job.blocks);
+    line.show_last(&Holdings::read(&node, miner)?.with(0.0, blocks));
+    if is_done {
         tokio::select! {
             () = daemon.hand_on() => {}
             () = &mut *stop => {}
         }
     }
     daemon.stop().await?;
-    print_hashes(&found.unwrap_or_default())
+    let status = status.context("the job is forgotten")?;
+    if let Some(failure) = status.job.failure {
+        bail!("mining ended: {}", failure.detail);
+    }
+    print_hashes(&status.found)
 }
 
-fn print_hashes(hashes: &[block::Hash]) -> Result<()> {
+/// When to look how it goes.
+fn looks() -> Interval {
+    let mut look = tokio::time::interval(LOOK_EVERY);
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    look
+}
+
+fn print_hashes(hashes: &[impl Display]) -> Result<()> {
     let mut out = io::stdout().lock();
     for hash in hashes {
         writeln!(out, "{hash}")?;
     }
     Ok(())
-}
-
-/// How often the line is made anew.
-const LOOK_EVERY: Duration = Duration::from_millis(500);
-
-/// What the chain says of a miner.
-#[derive(Clone, Copy, Default)]
-struct Holdings {
-    height: u32,
-    balance: Amount,
-    immature: Amount,
-}
-
-impl Holdings {
-    fn read(node: &Node, miner: Address) -> Result<Holdings> {
-        let view = node.reader.view();
-        let balance = view.account(&miner)?.balance;
-        let (height, immature) = (view.tip().height.get(), view.immature(&miner));
-        Ok(Holdings { height, balance, immature })
-    }
-
-    async fn ask(client: &Client, miner: &str) -> Result<Holdings> {
-        #[derive(serde::Deserialize)]
-        struct Chain {
-            height: u32,
-        }
-        #[derive(serde::Deserialize)]
-        struct Account {
-            balance: u64,
-            immature: u64,
-        }
-        let Chain { height } = client.get(&["chain"]).await?.read()?;
-        let account: Account = client.get(&["accounts", miner]).await?.read()?;
-        let [balance, immature] = [account.balance, account.immature].map(Amount::new);
-        let balance = balance.context("a balance that cannot be")?;
-        Ok(Holdings { height, balance, immature: immature.context("an amount that cannot be")? })
-    }
-
-    fn with(self, progress: Option<&Progress>) -> Status {
-        let hash_rate = progress.map_or(0.0, |progress| progress.hash_rate);
-        Status { holdings: self, hash_rate, found: progress.map_or(0, |it| it.found.len()) }
-    }
-}
-
-struct Status {
-    holdings: Holdings,
-    hash_rate: f64,
-    found: usize,
-}
-
-impl std::fmt::Display for Status {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Holdings { height, balance, immature } = self.holdings;
-        let (rate, found) = (human_rate(self.hash_rate), self.found);
-        write!(f, "height {height} · {rate} · {found} found · balance {balance} coins")?;
-        write!(f, ", {immature} more immature")
-    }
-}
-
-/// Hashes a second with the prefix that keeps the number short.
-pub fn human_rate(rate: f64) -> String {
-    let scaled = [(1e12, "TH/s"), (1e9, "GH/s"), (1e6, "MH/s"), (1e3, "kH/s")];
-    match scaled.into_iter().find(|(unit, _)| rate >= *unit) {
-        Some((unit, name)) => format!("{:.2} {name}", rate / unit),
-        None => format!("{rate:.0} H/s"),
-    }
 }

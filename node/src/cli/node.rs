@@ -42,11 +42,7 @@ pub fn run(args: Args) -> Result<()> {
                     Some(_) => {}
                     None => line.clear(),
                 },
-                outcome = daemon.finished() => match outcome {
-                    Some(Ok(_)) => {}
-                    Some(Err(error)) => tracing::error!("mining ended: {error:#}"),
-                    None => break,
-                },
+                () = daemon.failed() => break,
                 () = &mut stop => break,
             }
         }

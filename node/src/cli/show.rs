@@ -97,6 +97,15 @@ pub fn bytes(count: u64) -> String {
     }
 }
 
+/// Hashes a second with the prefix that keeps the number short.
+pub fn human_rate(rate: f64) -> String {
+    let scaled = [(1e12, "TH/s"), (1e9, "GH/s"), (1e6, "MH/s"), (1e3, "kH/s")];
+    match scaled.into_iter().find(|(unit, _)| rate >= *unit) {
+        Some((unit, name)) => format!("{:.2} {name}", rate / unit),
+        None => format!("{rate:.0} H/s"),
+    }
+}
+
 /// Base units as coins.
 pub fn coins(units: u64) -> String {
     match chain::Amount::new(units) {

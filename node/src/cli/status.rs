@@ -1,8 +1,7 @@
 //! `chain status`: how a node is.
 
-use super::mine::human_rate;
 use super::node::block_on;
-use super::show::{self, Rows, ago, coins, duration};
+use super::show::{self, Rows, ago, coins, duration, human_rate};
 use crate::client::Place;
 use anyhow::Result;
 use serde::Deserialize;

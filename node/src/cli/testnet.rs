@@ -1,8 +1,7 @@
 //! `chain testnet`: several real nodes on this machine, from one folder.
 
-use super::mine::human_rate;
 use super::node::{block_on, stop_signal};
-use super::show::Table;
+use super::show::{Table, human_rate};
 use crate::config;
 use crate::testnet::lifetime::{self, End, Starting};
 use crate::testnet::plan::MAX_NODES;

@@ -45,14 +45,15 @@ impl Remote {
 }
 
 impl Source for Remote {
-    async fn candidate(&mut self, miner: Address) -> Result<Candidate> {
+    async fn candidate(&mut self, miner: Address) -> Result<Option<Candidate>> {
         self.miner = Some(miner);
         // What has been here for a while may carry an old time: ask again.
-        if !std::mem::take(&mut self.is_new) {
+        if !self.is_new {
             self.last = Some(self.ask(miner, None).await?);
         }
+        self.is_new = false;
         let shape = self.last.as_ref().context("there is no candidate")?;
-        decode(shape).context("the node gave a candidate that makes no sense")
+        decode(shape).map(Some).context("the node gave a candidate that makes no sense")
     }
 
     async fn changed(&mut self) -> Change {

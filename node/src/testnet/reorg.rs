@@ -8,9 +8,8 @@ use crate::mining::{self, Goal, Remote};
 use anyhow::{Context, Result, ensure};
 use chain::Address;
 use serde::Deserialize;
-use std::num::NonZeroUsize;
 use std::time::{Duration, Instant};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::time::sleep;
 
 /// How long the others may take to mine more, and the node to leave its branch.
@@ -114,17 +113,14 @@ async fn outgrow(
 
 /// Mines so many blocks for a node, with one thread of this process.
 async fn mine(testnet: &Testnet, client: Client, blocks: u32) -> Result<()> {
-    let goal = Goal {
-        miner: miner(testnet)?,
-        blocks: Some(blocks),
-        threads: NonZeroUsize::MIN,
-        kernel: None,
-        pause: Duration::ZERO,
-    };
+    let goal =
+        Goal { miner: miner(testnet)?, blocks: Some(blocks), kernel: None, pause: Duration::ZERO };
     let (progress, _) = watch::channel(None);
-    let (_stop, stopping) = watch::channel(false);
+    let (_crew, one_thread) = watch::channel(1);
+    // There is room for all, so nobody needs to listen before the end.
+    let (finding, _finds) = mpsc::channel(blocks.max(1) as usize);
     let source = Remote::new(client, testnet.params().hrp());
-    mining::mine(source, goal, progress, stopping).await.map(drop)
+    mining::mine(source, goal, one_thread, finding, progress).await.map(drop)
 }
 
 /// An address of the testnet's wallet that no node mines for: two nodes that mine for the same one

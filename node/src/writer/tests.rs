@@ -1,4 +1,5 @@
 use super::*;
+use crate::events;
 use chain::Params;
 use chain::ledger::{self, Options};
 use chain::mempool::Limits;
@@ -21,7 +22,9 @@ impl World {
     fn new() -> World {
         let folder = tempfile::tempdir().unwrap();
         let (writer, reader) = open(&folder);
-        World { thread: Thread::spawn(writer).unwrap(), reader, folder }
+        let (_, events) = events::Thread::start(folder.path(), reader.clone()).unwrap();
+        let thread = Thread::spawn(writer, events.publisher().clone()).unwrap();
+        World { thread, reader, folder }
     }
 
     fn handle(&self) -> Handle {
@@ -40,7 +43,7 @@ impl World {
     async fn hand_in_together(&self, blocks: &[Block]) -> Vec<Result<Accepted, SubmitError>> {
         let handle = self.handle();
         let mut answers = Vec::new();
-        // The first cannot be taken in while somebody looks.
+        // Nothing can be flushed while somebody looks, and so nothing be taken from the queue.
         let (held, release) = std::sync::mpsc::channel::<()>();
         let (looking, looks) = oneshot::channel();
         let reader = self.reader.clone();
@@ -51,6 +54,7 @@ impl World {
             drop(view);
         });
         looks.await.unwrap();
+        handle.queue(Request::Flush).await.unwrap();
         for block in blocks {
             let (verdict, answer) = oneshot::channel();
             handle.queue_block(Box::new(block.clone()), verdict).await.unwrap();
@@ -120,4 +124,52 @@ async fn known_blocks_alone_change_nothing() {
     let before = *world.handle().news().borrow();
     assert_eq!(told(&world.hand_in_together(&blocks).await), ["Known"; 3]);
     assert_eq!(*world.handle().news().borrow(), before);
+}
+
+// While the first 64 are taken in, the next are checked alone.
+#[tokio::test]
+async fn more_blocks_than_share_a_sync_are_judged_in_their_order() {
+    let (source, world) = (World::new(), World::new());
+    let blocks = source.make(200, 1).await;
+    assert_eq!(told(&world.hand_in_together(&blocks).await), ["Connected"; 200]);
+    assert_eq!(world.reader.view().tip().hash, blocks[199].hash());
+}
+
+#[tokio::test]
+async fn a_bad_block_among_those_checked_ahead_spoils_those_after_it_and_no_other() {
+    let (source, world) = (World::new(), World::new());
+    let mut blocks = source.make(150, 1).await;
+    // On a chain of its own: the height that the coinbase names is another one's.
+    let mut previous = blocks[99].hash();
+    for block in &mut blocks[100..] {
+        let chain::Transaction::Coinbase(coinbase) = &mut block.transactions[0] else { panic!() };
+        if previous == block.header.previous {
+            coinbase.height = chain::Height::new(7);
+        }
+        block.header.merkle_root = chain::merkle::root(&block.ids());
+        block.header.previous = previous;
+        let target = block.header.bits.target().unwrap();
+        seal(&mut block.header, target);
+        previous = block.hash();
+    }
+    let results = told(&world.hand_in_together(&blocks).await);
+    assert_eq!(results[..100], ["Connected"; 100]);
+    assert_eq!(results[100], "wrong-coinbase-height");
+    assert_eq!(results[101], "invalid-ancestor");
+    assert_eq!(results[102..], ["unknown-parent"; 48]);
+    assert_eq!(world.reader.view().tip().hash, blocks[99].hash());
+}
+
+#[tokio::test]
+async fn two_nodes_that_mine_for_one_address_search_different_blocks() {
+    let worlds = [World::new(), World::new()];
+    let miner = Address::from_bytes([1; 20]);
+    let mut nonces = std::collections::HashSet::new();
+    for world in &worlds {
+        for _ in 0..2 {
+            let template = world.handle().template(miner).await.unwrap().unwrap();
+            nonces.insert(template.block.coinbase().unwrap().extra_nonce);
+        }
+    }
+    assert_eq!(nonces.len(), 4);
 }

@@ -83,3 +83,95 @@ impl request_response::Codec for Frank {
         self.0.write_response(name, io, reply).await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::counted::Counters;
+    use crate::message::RawBlock;
+    use crate::transport;
+    use futures::StreamExt;
+    use libp2p::identity::Keypair;
+    use libp2p::request_response::{Event, Message};
+    use libp2p::swarm::{self, Swarm, SwarmEvent};
+    use libp2p::{Multiaddr, PeerId};
+    use std::time::Duration;
+
+    const GENESIS: block::Hash = block::Hash::from_bytes([7; 32]);
+    /// Replies each way, as long as they may be: more than 100 MB.
+    const REPLIES: u32 = 26;
+    /// Requests each way at a time.
+    const AT_ONCE: u32 = 8;
+
+    /// A node that only asks for blocks and has one; where it listens.
+    async fn trader() -> (Swarm<Exchange>, Multiaddr) {
+        let key = Keypair::generate_ed25519();
+        let transport = transport::build(&key, GENESIS, Counters::default()).unwrap();
+        let config = swarm::Config::with_tokio_executor()
+            .with_idle_connection_timeout(Duration::from_secs(60));
+        let id = key.public().to_peer_id();
+        let mut swarm = Swarm::new(transport, build(GENESIS, Protocol::Blocks), id, config);
+        swarm.listen_on("/ip4/127.0.0.1/tcp/0".parse().unwrap()).unwrap();
+        loop {
+            if let SwarmEvent::NewListenAddr { address, .. } = swarm.select_next_some().await {
+                return (swarm, address);
+            }
+        }
+    }
+
+    /// Asks and answers until all replies have come and gone.
+    async fn trade(mut swarm: Swarm<Exchange>, other: PeerId, block: RawBlock) -> Swarm<Exchange> {
+        let ask = |swarm: &mut Swarm<Exchange>| {
+            let request = Request::Blocks { hashes: vec![GENESIS] };
+            swarm.behaviour_mut().send_request(&other, Ok(request));
+        };
+        let (mut asked, mut came, mut gone) = (0, 0, 0);
+        while came < REPLIES || gone < REPLIES {
+            while asked < REPLIES.min(came + AT_ONCE) {
+                ask(&mut swarm);
+                asked += 1;
+            }
+            let SwarmEvent::Behaviour(event) = swarm.select_next_some().await else { continue };
+            match event {
+                Event::Message { message: Message::Request { channel, .. }, .. } => {
+                    let reply = Reply::Blocks(vec![Some(block.clone())]);
+                    swarm.behaviour_mut().send_response(channel, reply).unwrap();
+                }
+                Event::Message { message: Message::Response { response, .. }, .. } => {
+                    assert_eq!(response, Reply::Blocks(vec![Some(block.clone())]));
+                    came += 1;
+                }
+                Event::ResponseSent { .. } => gone += 1,
+                failure => panic!("{failure:?}"),
+            }
+        }
+        swarm
+    }
+
+    // N27
+    #[tokio::test(flavor = "multi_thread")]
+    async fn two_nodes_that_send_each_other_a_hundred_megabytes_at_once_do_not_lock_up() {
+        let ((mut one, _), (mut two, address)) = (trader().await, trader().await);
+        let (first, second) = (*one.local_peer_id(), *two.local_peer_id());
+        one.dial(address).unwrap();
+        let (mut knows, mut is_known) = (false, false);
+        while !knows || !is_known {
+            tokio::select! {
+                event = one.select_next_some() => {
+                    knows |= matches!(event, SwarmEvent::ConnectionEstablished { .. });
+                }
+                event = two.select_next_some() => {
+                    is_known |= matches!(event, SwarmEvent::ConnectionEstablished { .. });
+                }
+            }
+        }
+        let most = Protocol::Blocks.limits().reply_bytes;
+        let block = RawBlock::from(vec![0x5a; most - 16]);
+        let both = async {
+            let traded = (trade(one, second, block.clone()), trade(two, first, block));
+            tokio::join!(traded.0, traded.1)
+        };
+        let done = tokio::time::timeout(Duration::from_secs(120), both).await;
+        assert!(done.is_ok(), "both still wait");
+    }
+}

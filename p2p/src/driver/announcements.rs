@@ -167,7 +167,6 @@ impl Driver {
     fn may_announce(&mut self, from: PeerId, topic: Topic) -> bool {
         let now = self.now();
         match topic {
-            Topic::Blocks if self.is_private => true,
             Topic::Blocks => self.peers().allow_announcement(&from, peers::Topic::Block, now),
             Topic::Transfers => self.peers().allow_announcement(&from, peers::Topic::Transfer, now),
         }

@@ -65,7 +65,7 @@ pub(super) fn weight(reply: &Reply) -> usize {
         Reply::Headers(headers) => many(headers.len(), Header::BYTES),
         Reply::Blocks(blocks) => blocks.iter().flatten().map(|block| block.len()).sum(),
         Reply::BlockTransactions(transactions) => many(transactions.len(), TRANSACTION),
-        Reply::PoolIds(ids) => many(ids.len(), 32),
+        Reply::PoolIds { ids, .. } => many(ids.len(), 32),
         Reply::PoolTransfers(transfers) => many(transfers.len(), TRANSACTION),
         Reply::Addresses(nodes) => many(nodes.len(), 512),
     }

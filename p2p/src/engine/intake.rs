@@ -7,7 +7,7 @@ use super::{AnnouncementId, Conduct, Output, TransferVerdict};
 use crate::view::ChainView;
 use chain::tx::{Id, Transfer};
 use libp2p::PeerId;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ pub(crate) const LEAST_SHARE: usize = 750;
 /// Transfers that are remembered after they came; more than fit into a block.
 const REMEMBERED: usize = 20_000;
 /// How long a transfer that did not stay in the mempool is not fetched again.
-const NOT_AGAIN: Duration = Duration::from_secs(60);
+const NOT_AGAIN: Duration = Duration::from_secs(20);
 
 /// How a transfer came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,8 +31,9 @@ pub(crate) enum Origin {
 }
 
 /// A transfer that the mempool is judging.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct OnTheWay {
+    pub(crate) transfer: Arc<Transfer>,
     pub(crate) peer: PeerId,
     pub(crate) origin: Origin,
     pub(crate) since: Duration,
@@ -52,7 +53,8 @@ pub(crate) enum Taken {
 /// What is remembered of a transfer.
 #[derive(Clone, Copy, Debug)]
 struct Heard {
-    at: Duration,
+    /// From when on it may be fetched.
+    fetch_from: Duration,
     /// What is to be done when the mempool tells that it took it.
     once_pooled: OncePooled,
 }
@@ -72,6 +74,8 @@ enum OncePooled {
 pub(crate) struct Intake {
     on_the_way: BTreeMap<Id, OnTheWay>,
     of_peer: BTreeMap<PeerId, usize>,
+    /// Peers that announced what was not taken and may be wanted all the same.
+    behind: BTreeSet<PeerId>,
     heard: Ring<Id, Heard>,
     /// Announcements that were taken.
     rounds: Ring<(Id, u32)>,
@@ -82,12 +86,14 @@ impl Intake {
         Intake {
             on_the_way: BTreeMap::new(),
             of_peer: BTreeMap::new(),
+            behind: BTreeSet::new(),
             heard: Ring::new(REMEMBERED),
             rounds: Ring::new(REMEMBERED),
         }
     }
 
-    /// Takes an announced transfer.
+    /// Takes an announced transfer. One that is fetched at this moment is one announced from then on,
+    /// so that it is forwarded.
     pub(crate) fn announced(
         &mut self,
         step: &mut Step<impl ChainView>,
@@ -99,9 +105,19 @@ impl Intake {
         if self.rounds.contains(&key) {
             return Taken::Known;
         }
-        let taken = self.take(step, peer, Origin::Announced(Some(id)), transfer);
-        if taken == Taken::Yes {
-            self.rounds.insert(key, ());
+        let origin = Origin::Announced(Some(id));
+        let taken = match self.on_the_way.get_mut(&key.0) {
+            Some(came) if came.origin == Origin::Fetched => {
+                came.origin = origin;
+                self.will_be(&key.0, OncePooled::Nothing);
+                Taken::Yes
+            }
+            _ => self.take(step, peer, origin, transfer),
+        };
+        match taken {
+            Taken::Yes => drop(self.rounds.insert(key, ())),
+            Taken::Full => drop(self.behind.insert(peer)),
+            Taken::Known => {}
         }
         taken
     }
@@ -134,21 +150,29 @@ impl Intake {
         }
         *count += 1;
         let since = step.now.elapsed;
-        self.on_the_way.insert(id, OnTheWay { peer, origin, since });
+        let came = OnTheWay { transfer: Arc::clone(transfer), peer, origin, since };
+        self.on_the_way.insert(id, came);
         let once_pooled = match origin {
             Origin::Announced(_) => OncePooled::Nothing,
+            // Its first announcement was not forwarded here, and never will be.
+            Origin::Fetched if self.heard.contains(&id) => OncePooled::TellAgain,
             Origin::Fetched => OncePooled::Tell,
         };
-        self.heard.insert(id, Heard { at: since, once_pooled });
+        let fetch_from = since.saturating_add(NOT_AGAIN);
+        self.heard.insert(id, Heard { fetch_from, once_pooled });
         step.out.push(Output::ImportTransfer(Arc::clone(transfer)));
         Taken::Yes
     }
 
+    /// Whether the mempool is judging a transfer.
+    pub(crate) fn is_on_the_way(&self, id: &Id) -> bool {
+        self.on_the_way.contains_key(id)
+    }
+
     /// Whether a transfer that a peer has is worth asking for.
     pub(crate) fn wants(&mut self, step: &Step<impl ChainView>, id: &Id) -> bool {
-        let now = step.now.elapsed;
-        let is_recent = |heard: &mut Heard| now.saturating_sub(heard.at) < NOT_AGAIN;
-        !self.heard.get_mut(id).is_some_and(is_recent) && step.chain.transfer(id).is_none()
+        let is_too_early = |heard: &mut Heard| step.now.elapsed < heard.fetch_from;
+        !self.heard.get_mut(id).is_some_and(is_too_early) && step.chain.transfer(id).is_none()
     }
 
     /// The mempool has judged a transfer; how that came. `None` if it was not one of these.
@@ -167,27 +191,45 @@ impl Intake {
         }
         match verdict {
             TransferVerdict::Added | TransferVerdict::Known => {}
-            TransferVerdict::Refused | TransferVerdict::Failed => self.will_not_be_news(id),
+            TransferVerdict::TooFar => self.came_too_early(step, id, &came),
+            TransferVerdict::Refused | TransferVerdict::Failed => {
+                self.will_be(id, OncePooled::TellAgain);
+            }
             TransferVerdict::Invalid => {
-                self.will_not_be_news(id);
+                self.will_be(id, OncePooled::TellAgain);
                 step.report(came.peer, Conduct::BadAnnouncement);
             }
         }
         Some(came)
     }
 
-    fn will_not_be_news(&mut self, id: &Id) {
+    fn will_be(&mut self, id: &Id, once_pooled: OncePooled) {
         if let Some(heard) = self.heard.get_mut(id) {
-            heard.once_pooled = OncePooled::TellAgain;
+            heard.once_pooled = once_pooled;
         }
+    }
+
+    /// Something before this one was lost: it may be fetched again after that, and whoever announced
+    /// it has both.
+    fn came_too_early(&mut self, step: &Step<impl ChainView>, id: &Id, came: &OnTheWay) {
+        let heard = Heard { fetch_from: step.now.elapsed, once_pooled: OncePooled::TellAgain };
+        self.heard.insert(*id, heard);
+        if came.origin != Origin::Fetched {
+            self.behind.insert(came.peer);
+        }
+    }
+
+    /// Peers that announced what was not taken, since this was asked last.
+    pub(crate) fn take_behind(&mut self) -> BTreeSet<PeerId> {
+        std::mem::take(&mut self.behind)
     }
 
     /// The mempool tells that it took a transfer. The round in which others should hear of it:
     /// `None` if they have.
     pub(crate) fn round(&mut self, step: &Step<impl ChainView>, id: Id) -> Option<u32> {
         let Some(known) = self.heard.get_mut(&id) else {
-            let at = step.now.elapsed;
-            self.heard.insert(id, Heard { at, once_pooled: OncePooled::TellAgain });
+            let fetch_from = step.now.elapsed.saturating_add(NOT_AGAIN);
+            self.heard.insert(id, Heard { fetch_from, once_pooled: OncePooled::TellAgain });
             return Some(0);
         };
         match std::mem::replace(&mut known.once_pooled, OncePooled::TellAgain) {

@@ -1,6 +1,6 @@
 //! How much a peer may ask and tell: token buckets, which let a burst through and then a rate.
 
-use super::Peers;
+use super::{Peers, Policy};
 use crate::engine::Now;
 use crate::message::{Protocol, Request};
 use libp2p::PeerId;
@@ -17,6 +17,8 @@ const ADDRESSES: (f64, f64) = (128.0, 0.1);
 const TRANSFERS: (f64, f64) = (20_000.0, 4_000.0);
 /// Blocks that a peer may announce at once, and a second.
 const BLOCKS: (f64, f64) = (10.0, 1.0);
+/// The same where blocks cost nothing: more than a node mines and writes to its disk.
+const FREE_BLOCKS: (f64, f64) = (10_000.0, 1_000.0);
 
 /// What to do with a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,7 +102,7 @@ pub(super) struct Rates {
 
 impl Rates {
     /// Full ones.
-    pub(super) fn new(now: Now) -> Rates {
+    pub(super) fn new(policy: &Policy, now: Now) -> Rates {
         let requests = Protocol::ALL.map(|protocol| {
             let limits = protocol.limits();
             let size = f64::from(limits.requests);
@@ -112,7 +114,7 @@ impl Rates {
             requests,
             served: Bucket::new(served, now),
             transfers: Bucket::new(TRANSFERS, now),
-            blocks: Bucket::new(BLOCKS, now),
+            blocks: Bucket::new(if policy.relaxed { FREE_BLOCKS } else { BLOCKS }, now),
             addresses: Bucket::new(ADDRESSES, now),
         }
     }

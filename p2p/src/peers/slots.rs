@@ -155,6 +155,7 @@ impl Slots {
         peer: PeerId,
         address: &Multiaddr,
         purpose: Option<Purpose>,
+        policy: &Policy,
         now: Now,
     ) {
         self.pending.remove(&id);
@@ -165,7 +166,7 @@ impl Slots {
         let connection = Connection { peer, address, since, purpose, greeted, leaving };
         self.connections.insert(id, connection);
         self.standings.entry(peer).or_insert_with(|| Standing {
-            rates: Rates::new(now),
+            rates: Rates::new(policy, now),
             ping: None,
             block: None,
             transfer: None,

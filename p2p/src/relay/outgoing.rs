@@ -8,12 +8,13 @@ use chain::tx::Id;
 use std::collections::VecDeque;
 use std::time::Duration;
 
-/// Most transfers that wait; of more the oldest are left to the exchange of mempools.
+/// Most transfers that wait; what comes then is left to the exchange of mempools. Those that wait
+/// are the ones that later ones of their senders follow.
 const MAX_WAITING: usize = 20_000;
-/// Most transfers announced at once: a peer's queue of messages holds 1,000.
+/// Most transfers announced at once: a peer's queue of messages holds 5,000.
 const BURST: u32 = 750;
-/// Transfers announced in a second, at most.
-const PER_SECOND: u32 = 3_000;
+/// From one announcement to the next on average, at least: 3,000 a second.
+const ONE_EVERY: Duration = Duration::from_nanos(1_000_000_000 / 3_000);
 
 /// The queue.
 pub(super) struct Outgoing {
@@ -30,9 +31,8 @@ impl Outgoing {
 
     /// To be announced in a round.
     pub(super) fn push(&mut self, id: Id, round: u32) {
-        self.waiting.push_back((id, round));
-        if self.waiting.len() > MAX_WAITING {
-            self.waiting.pop_front();
+        if self.waiting.len() < MAX_WAITING {
+            self.waiting.push_back((id, round));
         }
     }
 
@@ -50,12 +50,11 @@ impl Outgoing {
     }
 
     fn count(&mut self, now: Duration) {
-        let passed = now.saturating_sub(self.counted_at).as_millis();
-        let more = passed.saturating_mul(u128::from(PER_SECOND)) / 1_000;
-        if more > 0 {
-            let more = u32::try_from(more).unwrap_or(u32::MAX);
-            self.allowance = self.allowance.saturating_add(more).min(BURST);
-            self.counted_at = now;
-        }
+        let passed = now.saturating_sub(self.counted_at);
+        let more = passed.as_nanos() / ONE_EVERY.as_nanos();
+        let more = u32::try_from(more).unwrap_or(u32::MAX);
+        self.allowance = self.allowance.saturating_add(more).min(BURST);
+        // What is left of the time counts the next time.
+        self.counted_at = self.counted_at.saturating_add(ONE_EVERY.saturating_mul(more));
     }
 }

@@ -125,14 +125,13 @@ impl Bench {
     fn judge_transfer(&mut self, id: &Id, verdict: TransferVerdict) -> Vec<Output> {
         self.step(|relay, step, intake, _| {
             let came = intake.judged(step, id, verdict).unwrap();
-            relay.transfer_judged(step, came, verdict);
+            relay.transfer_judged(step, &came, verdict);
         })
     }
 
     /// The mempool takes transfers and tells so.
     fn pool(&mut self, transfers: &[Arc<Transfer>]) -> Vec<Output> {
-        let pooled = transfers.iter().map(|one| (one.id(), Arc::clone(one)));
-        self.chain.pool.extend(pooled);
+        transfers.iter().for_each(|one| self.chain.pool.insert(one));
         let ids = transfers.iter().map(|one| one.id()).collect();
         self.step(|relay, step, intake, _| relay.pooled(step, ids, intake))
     }

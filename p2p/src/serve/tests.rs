@@ -104,8 +104,8 @@ impl ChainView for Fickle {
     fn transfer(&self, id: &Id) -> Option<Arc<Transfer>> {
         self.0.transfer(id)
     }
-    fn pool_ids(&self) -> Vec<Id> {
-        self.0.pool_ids()
+    fn pool_page(&self, from: u64, max: usize) -> (Vec<Id>, u64) {
+        self.0.pool_page(from, max)
     }
 }
 
@@ -198,21 +198,17 @@ fn transactions_are_those_at_the_positions_or_none_at_all() {
 }
 
 #[test]
-fn the_mempool_is_told_by_pages_and_its_transfers_by_id() {
+fn the_mempool_is_told_by_pages_in_the_order_of_arrival_and_its_transfers_by_id() {
     let mut chain = ToyChain::dev();
     for transfer in (0..4_100).map(transfer) {
-        chain.pool.insert(transfer.id(), transfer);
+        chain.pool.insert(&transfer);
     }
-    let ask = |after| match answer(&chain, &Request::PoolIds { after }) {
-        Reply::PoolIds(ids) => ids,
-        reply => panic!("{reply:?}"),
-    };
-    let first = ask(Id::ZERO);
-    assert_eq!(first.len(), 4_000);
-    let second = ask(*first.last().unwrap());
-    assert_eq!(second.len(), 100);
-    assert_eq!([first, second].concat(), chain.pool_ids());
-    assert_eq!(ask(Id::from_bytes([0xff; 32])), []);
+    let ask = |from| answer(&chain, &Request::PoolIds { from });
+    let ids: Vec<Id> = (0..4_100).map(|number| transfer(number).id()).collect();
+    assert_eq!(ask(0), Reply::PoolIds { ids: ids[..4_000].to_vec(), next: 4_000 });
+    assert_eq!(ask(4_000), Reply::PoolIds { ids: ids[4_000..].to_vec(), next: 4_100 });
+    assert_eq!(ask(4_100), Reply::PoolIds { ids: vec![], next: 4_100 });
+    assert_eq!(ask(u64::MAX), Reply::PoolIds { ids: vec![], next: u64::MAX });
 
     let ids = vec![transfer(3).id(), Id::ZERO, transfer(1).id()];
     let found = Reply::PoolTransfers(vec![(*transfer(3)).clone(), (*transfer(1)).clone()]);

@@ -12,13 +12,16 @@ pub(super) struct Faults {
     pub(super) latency: RangeInclusive<u64>,
     /// Of a hundred announcements, statuses and requests, so many are lost.
     pub(super) loss: u32,
+    /// Of a hundred announcements, so many more are lost on a link that loses nothing else.
+    pub(super) loss_of_gossip: u32,
     /// Of a hundred announcements, so many come twice.
     pub(super) repeats: u32,
 }
 
 impl Faults {
     /// A good network.
-    pub(super) const NONE: Faults = Faults { latency: 5..=60, loss: 0, repeats: 0 };
+    pub(super) const NONE: Faults =
+        Faults { latency: 5..=60, loss: 0, loss_of_gossip: 0, repeats: 0 };
 }
 
 impl World {
@@ -28,6 +31,11 @@ impl World {
 
     pub(super) fn is_lost(&mut self) -> bool {
         self.rng.random_range(0..100) < self.faults.loss
+    }
+
+    pub(super) fn is_gossip_lost(&mut self) -> bool {
+        let more = self.faults.loss_of_gossip;
+        self.is_lost() || (more > 0 && self.rng.random_range(0..100) < more)
     }
 
     pub(super) fn is_repeated(&mut self) -> bool {
@@ -55,6 +63,8 @@ impl World {
                 self.pay_if_up(node, 45);
                 self.mine_if_up(node);
             }
+            // More than may be ahead of one that is lost.
+            80 if self.nodes[node].is_up => self.pay_in_a_row(node, 150),
             80..87 => {
                 let down = self.rng.random_range(1..20);
                 self.restart(node, Duration::from_secs(down));
@@ -71,7 +81,7 @@ impl World {
     fn any_faults(&mut self) -> Faults {
         let slowest = [60, 200, 1_000, 3_000][self.pick(4)];
         let loss = [0, 5, 30][self.pick(3)];
-        Faults { latency: 5..=slowest, loss, repeats: 10 }
+        Faults { latency: 5..=slowest, loss, loss_of_gossip: 0, repeats: 10 }
     }
 
     fn mine_if_up(&mut self, node: usize) {

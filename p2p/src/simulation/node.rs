@@ -117,23 +117,18 @@ impl Node {
         now: Duration,
     ) -> (BlockVerdict, bool, Vec<Id>) {
         let (tip, pool): (block::Hash, BTreeSet<Id>) =
-            (self.chain.tip().hash, self.chain.pool.keys().copied().collect());
+            (self.chain.tip().hash, self.chain.pool.ids().copied().collect());
         let verdict = self.chain.insert(block, clock(now));
-        let returned = self.chain.pool.keys().filter(|id| !pool.contains(id)).copied();
+        let returned = self.chain.pool.ids().filter(|id| !pool.contains(id)).copied();
         (verdict, self.chain.tip().hash != tip, returned.collect())
     }
 
     /// What the mempool does with a transfer.
     pub(super) fn take(&mut self, transfer: &Arc<Transfer>) -> TransferVerdict {
-        let id = transfer.id();
-        if self.chain.pool.contains_key(&id) {
-            TransferVerdict::Known
-        } else if self.chain.is_confirmed(&id) {
-            TransferVerdict::Refused
-        } else {
-            self.chain.pool.insert(id, Arc::clone(transfer));
-            TransferVerdict::Added
+        if self.chain.is_confirmed(&transfer.id()) {
+            return TransferVerdict::Refused;
         }
+        self.chain.pool.take(transfer)
     }
 }
 

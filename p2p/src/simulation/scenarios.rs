@@ -7,7 +7,6 @@ use crate::toy_chain::transfer;
 use crate::view::ChainView;
 use chain::Params;
 use chain::block::Height;
-use std::sync::Arc;
 use std::time::Duration;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -64,7 +63,7 @@ fn two_halves_of_200_and_201_blocks_heal_within_ten_seconds_and_lose_no_transfer
 #[test]
 fn a_network_with_two_seconds_latency_and_thirty_percent_loss_converges() {
     let mut world = network(34, 6, World::link_at_random);
-    world.faults = Faults { latency: 1_900..=2_100, loss: 30, repeats: 5 };
+    world.faults = Faults { latency: 1_900..=2_100, loss: 30, repeats: 5, ..Faults::NONE };
     for _ in 0..20 {
         let node = world.pick(6);
         world.pay(node, 3);
@@ -128,7 +127,7 @@ fn full_block_along_a_line(is_warm: bool) -> (usize, u64) {
     let transfers: Vec<_> = (0..13_790).map(transfer).collect();
     let warm = if is_warm { 8 } else { 1 };
     for node in &mut world.nodes[..warm] {
-        node.chain.pool = transfers.iter().map(|one| (one.id(), Arc::clone(one))).collect();
+        node.chain.pool = transfers.iter().collect();
     }
     let before = world.block_bytes;
     world.mine_up_to(0, usize::MAX);
@@ -173,4 +172,21 @@ fn an_invalid_block_is_held_against_nobody_who_forwarded_it() {
     }
     let tip = world.nodes[1].chain.tip();
     assert!(world.nodes[2..].iter().all(|node| node.chain.tip() == tip), "{}", world.summary());
+}
+
+// 14 senders as fast as they can, through nodes that lose one announcement in twenty.
+#[test]
+fn bursts_of_consecutive_transfers_reach_everybody_soon_though_announcements_are_lost() {
+    let mut world = network(44, 4, World::link_in_a_line);
+    world.faults = Faults { loss_of_gossip: 5, ..Faults::NONE };
+    for sender in 0..14 {
+        world.pay_in_a_row(sender % 4, 985);
+    }
+    let mut seconds = 0;
+    while !world.all_spread() {
+        assert!(seconds < 60, "{}", world.summary());
+        world.run_for(SECOND);
+        seconds += 1;
+    }
+    world.assert_no_blame();
 }

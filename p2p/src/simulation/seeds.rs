@@ -15,9 +15,9 @@ const VARIABLE: &str = "CHAIN_SIMULATION_SEED";
 const TROUBLE: Duration = Duration::from_secs(60);
 /// How long the network may take to agree afterwards, with a block every ten seconds.
 const CALM: Duration = Duration::from_secs(120);
-/// How long transfers may take after that until every node has them: mempools are exchanged with
-/// one peer a minute.
-const SPREAD: Duration = Duration::from_secs(600);
+/// How long transfers may take after that until every node has them: each node exchanges its
+/// mempool with somebody every five seconds, and looks through a whole one every ten.
+const SPREAD: Duration = Duration::from_secs(180);
 
 /// One run, to its good end.
 fn run(seed: u64) -> World {

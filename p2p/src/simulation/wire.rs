@@ -272,7 +272,8 @@ impl World {
             if Some(other) == except {
                 continue;
             }
-            let copies = if self.is_lost() { 0 } else { 1 + usize::from(self.is_repeated()) };
+            let copies =
+                if self.is_gossip_lost() { 0 } else { 1 + usize::from(self.is_repeated()) };
             for _ in 0..copies {
                 if !matches!(message.announcement, Announcement::Transfer { .. }) {
                     self.block_bytes += message.bytes;

@@ -7,7 +7,7 @@ use crate::engine::{
     AnnouncementId, BlockVerdict, Conduct, Failure, Input, Output, RequestId, TransferVerdict,
 };
 use crate::message::{Announcement, Reply, Request, Status};
-use crate::toy_chain::{ToyChain, transfer};
+use crate::toy_chain::{ToyChain, transfer, transfer_of};
 use crate::view::ChainView;
 use chain::Params;
 use chain::block::{self, Block};
@@ -271,7 +271,7 @@ impl World {
     fn candidate(&mut self, node: usize, transfers: usize) -> Arc<Block> {
         self.salt += 1;
         let chain = &self.nodes[node].chain;
-        let transfers: Vec<_> = chain.pool.values().take(transfers).cloned().collect();
+        let transfers: Vec<_> = chain.pool.transfers().take(transfers).cloned().collect();
         chain.mine(&transfers, node::clock(self.now), self.salt)
     }
 
@@ -289,10 +289,23 @@ impl World {
             one.memo = Memo::new(vec![b'm'; 256]).unwrap();
             let id = one.id();
             assert!(self.transfers.insert(id));
-            self.nodes[node].chain.pool.insert(id, Arc::new(one));
+            self.nodes[node].chain.pool.insert(&Arc::new(one));
             ids.push(id);
         }
         self.input(node, Input::Pooled(ids));
+    }
+
+    /// A user of a node submits so many transfers that follow each other.
+    pub(super) fn pay_in_a_row(&mut self, node: usize, count: u64) {
+        /// No sender of `pay` has such a number.
+        const SENDERS: u64 = 1 << 32;
+        let sender = SENDERS + self.transfers.len() as u64;
+        let row: Vec<_> = (0..count).map(|nonce| transfer_of(sender, nonce)).collect();
+        for transfer in &row {
+            self.transfers.insert(transfer.id());
+            self.nodes[node].chain.pool.insert(transfer);
+        }
+        self.input(node, Input::Pooled(row.iter().map(|transfer| transfer.id()).collect()));
     }
 
     /// Stops a node and starts it again later.
@@ -382,7 +395,7 @@ impl World {
 }
 
 fn has(node: &Node, id: &Id) -> bool {
-    node.chain.pool.contains_key(id) || node.chain.is_confirmed(id)
+    node.chain.pool.contains(id) || node.chain.is_confirmed(id)
 }
 
 /// What tells inputs apart in the trace.

@@ -20,9 +20,7 @@ impl Place {
         let work = header.bits.target().map_or(Work::ZERO, Target::work);
         let chain_work = self.tip.chain_work.saturating_add(work);
         let tip = Tip { hash, height: self.tip.height.next()?, chain_work };
-        let grandparent_time = Some(self.as_parent.time);
-        let as_parent = Parent { bits: header.bits, time: header.time, grandparent_time };
-        Some(Place { tip, as_parent })
+        Some(Place { tip, as_parent: self.as_parent.of_child(header) })
     }
 }
 

@@ -68,22 +68,14 @@ impl ChainView for Reader {
         Some(Arc::new(entry.transfer.transfer().clone()))
     }
 
-    fn pool_ids(&self) -> Vec<Id> {
-        let mut ids: Vec<Id> = self.view().mempool().ids().copied().collect();
-        ids.sort_unstable();
-        ids
-    }
-
-    fn pool_ids_after(&self, after: &Id, max: usize) -> Vec<Id> {
+    fn pool_page(&self, from: u64, max: usize) -> (Vec<Id>, u64) {
         let view = self.view();
-        let mut ids: Vec<Id> = view.mempool().ids().filter(|id| *id > after).copied().collect();
-        drop(view);
-        if ids.len() > max {
-            ids.select_nth_unstable(max);
-            ids.truncate(max);
+        let (mut ids, mut next) = (Vec::new(), from);
+        for (arrival, id) in view.mempool().arrived(from).take(max) {
+            ids.push(*id);
+            next = arrival.saturating_add(1);
         }
-        ids.sort_unstable();
-        ids
+        (ids, next)
     }
 
     fn pool_transfers(&self, is_wanted: &dyn Fn(&Id) -> bool) -> Vec<(Id, Transfer)> {
@@ -223,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn the_mempool_is_shown_by_ids_in_order_and_by_pages() {
+    fn the_mempool_is_shown_by_pages_in_the_order_of_arrival() {
         let (_folder, mut writer, reader) = open();
         let genesis = params().genesis_hash();
         let pay = |nonce| {
@@ -235,13 +227,12 @@ mod tests {
         for transfer in &transfers {
             writer.transaction(transfer.clone()).unwrap();
         }
-        let mut ids: Vec<Id> = transfers.iter().map(Transfer::id).collect();
-        ids.sort_unstable();
-        assert_eq!(reader.pool_ids(), ids);
-        assert_eq!(reader.pool_ids_after(&Id::ZERO, 3), ids[..3]);
-        assert_eq!(reader.pool_ids_after(&ids[2], 3), ids[3..6]);
-        assert_eq!(reader.pool_ids_after(&ids[5], 3), ids[6..]);
-        assert_eq!(reader.pool_ids_after(&ids[6], 3), []);
+        let ids: Vec<Id> = transfers.iter().map(Transfer::id).collect();
+        assert_eq!(reader.pool_page(0, 100), (ids.clone(), 7));
+        assert_eq!(reader.pool_page(0, 3), (ids[..3].to_vec(), 3));
+        assert_eq!(reader.pool_page(3, 3), (ids[3..6].to_vec(), 6));
+        assert_eq!(reader.pool_page(7, 3), (vec![], 7));
+        assert_eq!(reader.pool_page(u64::MAX, 3), (vec![], u64::MAX));
         let second = &transfers[1];
         assert_eq!(*ChainView::transfer(&reader, &second.id()).unwrap(), *second);
         assert!(ChainView::transfer(&reader, &Id::ZERO).is_none());

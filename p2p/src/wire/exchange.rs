@@ -41,9 +41,9 @@ pub fn encode_request(request: &Request) -> Vec<u8> {
             write_count(&mut bytes, positions.len());
             bytes.extend(positions.iter().flat_map(|position| position.to_le_bytes()));
         }
-        Request::PoolIds { after } => {
+        Request::PoolIds { from } => {
             bytes.push(POOL_IDS);
-            bytes.extend_from_slice(after.as_bytes());
+            bytes.extend_from_slice(&from.to_le_bytes());
         }
         Request::PoolTransfers { ids } => {
             bytes.push(POOL_TRANSFERS);
@@ -77,7 +77,7 @@ pub fn decode_request(protocol: Protocol, bytes: &[u8]) -> Result<Request, WireE
             Request::BlockTransactions { block, positions: read_positions(&mut input)? }
         }
         Protocol::Pool => match input.u8()? {
-            POOL_IDS => Request::PoolIds { after: Id::from_bytes(input.array()?) },
+            POOL_IDS => Request::PoolIds { from: input.u64()? },
             POOL_TRANSFERS => Request::PoolTransfers { ids: read_ids(&mut input)? },
             value => return Err(WireError::Unknown { what: "kind of request", value }),
         },
@@ -107,8 +107,9 @@ pub fn encode_reply(reply: &Reply) -> Vec<u8> {
                 transaction.write(&mut bytes);
             }
         }
-        Reply::PoolIds(ids) => {
+        Reply::PoolIds { ids, next } => {
             bytes.push(POOL_IDS);
+            bytes.extend_from_slice(&next.to_le_bytes());
             write_ids(&mut bytes, ids);
         }
         Reply::PoolTransfers(transfers) => {
@@ -176,9 +177,8 @@ fn read_granted(protocol: Protocol, input: &mut Decoder) -> Result<Reply, WireEr
         }
         Protocol::Pool => match input.u8()? {
             POOL_IDS => {
-                let ids = read_ids(input)?;
-                check_ascending(ids.iter(), "ids")?;
-                Reply::PoolIds(ids)
+                let next = input.u64()?;
+                Reply::PoolIds { ids: read_ids(input)?, next }
             }
             POOL_TRANSFERS => {
                 let count = read_count(input, MIN_TRANSFER_BYTES, "transfers", MAX_POOL)?;

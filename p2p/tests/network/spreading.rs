@@ -131,3 +131,23 @@ async fn the_transfers_of_the_chain_that_lost_wait_everywhere_again() {
         eventually("all of them wait", async || waiting(node) == 11).await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_burst_of_transfers_reaches_a_peer_whole() {
+    let params = rich(&[1, 2, 3]);
+    let start = async |peers| {
+        Node::start_with(Setting { params: params.clone(), peers, ..Setting::default() }).await
+    };
+    let one = start(vec![]).await;
+    let two = start(vec![one.address()]).await;
+    one.chain.generate(1, 1).await;
+    two.follows(&one).await;
+    for account in 1..4 {
+        for nonce in 0..900 {
+            one.chain.transfer(pay(account, 9, nonce, &params));
+        }
+    }
+    let count = async |node: &Node| node.chain.reader.view().mempool().count();
+    eventually("all are taken", async || count(&one).await == 2_700).await;
+    eventually("all arrive", async || count(&two).await == 2_700).await;
+}

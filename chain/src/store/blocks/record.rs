@@ -31,6 +31,8 @@ pub enum Kind {
     Block,
     /// What takes a block back.
     Undo,
+    /// An entry of a journal, which is a log of its own.
+    Entry,
 }
 
 /// What the byte of a record says: a [`Kind`], or a mark.
@@ -47,6 +49,7 @@ impl Tag {
             Tag::Data(Kind::Block) => 1,
             Tag::Data(Kind::Undo) => 2,
             Tag::Mark => 3,
+            Tag::Data(Kind::Entry) => 4,
         }
     }
 
@@ -55,6 +58,7 @@ impl Tag {
             1 => Some(Tag::Data(Kind::Block)),
             2 => Some(Tag::Data(Kind::Undo)),
             3 => Some(Tag::Mark),
+            4 => Some(Tag::Data(Kind::Entry)),
             _ => None,
         }
     }

@@ -1,9 +1,10 @@
 //! A ledger under test: a folder of its own, and what is asked of it again and again.
 
 use chain::ledger::{
-    self, Accepted, Commit, Notice, OpenError, Options, Reader, SubmitError, Verified, VerifyError,
-    Writer,
+    self, Accepted, Candidate, Commit, Notice, OpenError, Options, Reader, SubmitError, Verified,
+    VerifyError, Writer,
 };
+use chain::rules::{RuleError, Stage};
 use chain::{Block, Params, Timestamp, block, mempool};
 use std::fs;
 use std::path::Path;
@@ -99,14 +100,33 @@ impl Node {
         &self.open.as_ref().expect("the ledger is open").1
     }
 
-    /// Hands a block in.
+    /// Hands a block in, and sees that checked ahead it would not have been judged otherwise.
     pub(crate) fn take(&mut self, block: &Block) -> Result<Accepted, SubmitError> {
         let now = self.now;
+        let ahead = self.check_ahead(std::slice::from_ref(block));
         let result = self.writer().block(block.clone(), now);
+        let agrees = match (ahead[0].judgement(), &result) {
+            (Some(Err(judged)), Err(SubmitError::Invalid(error))) => *judged == *error,
+            (Some(Err(_)), _) => false,
+            // What is wrong all the same is so with the blocks before it.
+            (Some(Ok(())), Err(SubmitError::Invalid(error))) => {
+                let is_ancestors = matches!(error, RuleError::InvalidAncestor { .. });
+                is_ancestors || error.stage() == Stage::BodyOnParent
+            }
+            (Some(Ok(())), Err(SubmitError::UnknownParent { .. })) => false,
+            (Some(Ok(())), _) | (None, _) => true,
+        };
+        assert!(agrees, "{:?}: {result:?}", ahead[0].judgement());
         if matches!(result, Ok(Accepted::Connected | Accepted::SideBranch)) {
             self.taken.push(block.hash());
         }
         result
+    }
+
+    /// Checks blocks alone as the writer's helpers do while it is busy.
+    pub(crate) fn check_ahead(&mut self, blocks: &[Block]) -> Vec<Candidate> {
+        let now = self.now;
+        self.writer().checker().check(blocks.to_vec(), now)
     }
 
     pub(crate) fn commit(&mut self) -> Commit {

@@ -186,7 +186,7 @@ async fn protected_routes_need_the_token() {
 
 /// A server on a free port, and what stops it.
 async fn start() -> (SocketAddr, watch::Sender<bool>, tokio::task::JoinHandle<()>) {
-    let listener = bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+    let listener = bind("127.0.0.1:0".parse().unwrap(), "--api").await.unwrap();
     let address = address(&listener).unwrap();
     let (stop, stopped) = watch::channel(false);
     (address, stop, tokio::spawn(serve(listener, guarded(), stopped)))
@@ -302,15 +302,15 @@ async fn stopping_lets_an_answer_finish_and_closes_the_rest() {
 
 #[tokio::test]
 async fn a_server_on_all_addresses_is_called_by_loopback() {
-    let listener = bind("0.0.0.0:0".parse().unwrap()).await.unwrap();
+    let listener = bind("0.0.0.0:0".parse().unwrap(), "--api").await.unwrap();
     assert_eq!(address(&listener).unwrap().ip(), Ipv4Addr::LOCALHOST);
 }
 
 #[tokio::test]
 async fn a_taken_address_is_named_with_the_way_out() {
-    let listener = bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+    let listener = bind("127.0.0.1:0".parse().unwrap(), "--api").await.unwrap();
     let taken = address(&listener).unwrap();
-    let error = bind(taken).await.unwrap_err().to_string();
+    let error = bind(taken, "--api").await.unwrap_err().to_string();
     assert!(error.contains(&taken.to_string()) && error.contains("--api"), "{error}");
 }
 

@@ -1,5 +1,4 @@
 use super::*;
-use crate::mining::Goal;
 use ::chain::{Header, Target};
 use std::num::NonZeroUsize;
 use std::time::{Duration, Instant};
@@ -11,29 +10,39 @@ fn template(rest: &str) -> String {
 #[tokio::test]
 async fn a_node_that_does_not_mine_says_so() {
     let world = World::new().await;
+    let max_threads = world.node().jobs.budget();
     let nothing = json!({
-        "running": false, "miner": null, "hashrate": 0.0, "hashes": 0, "threads": 0,
-        "kernel": null, "template": null, "blocks_found": 0, "stratum_workers": [],
+        "running": false, "jobs": [], "miner": null, "hashrate": 0.0, "hashes": 0, "threads": 0,
+        "max_threads": max_threads, "restarts": 0, "kernel": null, "template": null,
+        "blocks_found": 0, "stratum": null, "stratum_workers": [],
     });
     assert_eq!(world.get("/v1/mining").await.json(), nothing);
 }
 
 #[tokio::test]
 async fn a_node_that_mines_tells_how_it_goes() {
-    let mut world = World::new().await;
-    world.daemon.mine(Goal {
-        miner: address(9),
-        blocks: Some(3),
-        threads: NonZeroUsize::new(2).unwrap(),
-        kernel: Some(miner::Kernel::Scalar),
-        pause: Duration::ZERO,
-    });
-    assert_eq!(world.daemon.finished().await.unwrap().unwrap().len(), 3);
-    let mining = world.get("/v1/mining").await.json();
-    assert_eq!((&mining["blocks_found"], &mining["threads"]), (&json!(3), &json!(2)));
-    assert_eq!((&mining["miner"], &mining["running"]), (&json!(text(address(9))), &json!(false)));
-    assert_eq!(mining["kernel"], "scalar");
-    assert!(mining["hashes"].as_u64().unwrap() >= 3);
+    let world = World::with(|config| {
+        config.miner = Some(address(9));
+        config.mine = true;
+        config.threads = NonZeroUsize::new(2);
+        config.kernel = Some(miner::Kernel::Scalar);
+    })
+    .await;
+    let begun = Instant::now();
+    let mining = loop {
+        let mining = world.get("/v1/mining").await.json();
+        if mining["blocks_found"] == 1 {
+            break mining;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(60), "{mining}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    };
+    assert_eq!((&mining["threads"], &mining["max_threads"]), (&json!(2), &json!(2)));
+    assert_eq!((&mining["miner"], &mining["kernel"]), (&json!(text(address(9))), &json!("scalar")));
+    assert!(mining["hashes"].as_u64().unwrap() >= 1);
+    let jobs = world.get("/v1/mining/jobs").await.json();
+    let job = &jobs["items"][0];
+    assert_eq!((&mining["jobs"], &job["priority"]), (&json!([job["id"]]), &json!("lowest")));
 }
 
 #[tokio::test]
@@ -101,7 +110,7 @@ async fn a_template_is_held_until_there_is_a_better_one() {
 #[tokio::test]
 async fn a_template_needs_somebody_to_pay() {
     let world = World::new().await;
-    world.get("/v1/mining/template").await.problem(400, "bad-request");
+    world.get("/v1/mining/template").await.problem(422, "no-miner");
     let other_network = address(0).encode(Params::main().hrp());
     let path = format!("/v1/mining/template?miner={other_network}");
     world.get(&path).await.problem(400, "bad-request");

@@ -4,7 +4,6 @@ use super::*;
 use crate::message::{Protocol, Request};
 use crate::{Ban, Subject};
 use chain::block;
-use chain::tx;
 use proptest::prelude::*;
 
 const ALL: [Conduct; 12] = [
@@ -236,7 +235,7 @@ fn requests() -> [Request; 6] {
         Request::Headers { locator: vec![hash], stop: hash, max: 10 },
         Request::Blocks { hashes: vec![hash] },
         Request::BlockTransactions { block: hash, positions: vec![1] },
-        Request::PoolIds { after: tx::Id::ZERO },
+        Request::PoolIds { from: 0 },
         Request::Addresses { max: 64 },
     ]
 }
@@ -302,9 +301,14 @@ fn blocks_are_counted_by_their_number_and_their_bytes() {
 
 #[test]
 fn announcements_above_the_limit_are_ignored() {
-    let mut world = World::new(10);
-    world.comes(1, "5.6.7.8:1").unwrap();
-    for (topic, burst, per_second) in [(Topic::Transfer, 20_000, 4_000), (Topic::Block, 10, 1)] {
+    for (relaxed, topic, burst, per_second) in [
+        (false, Topic::Transfer, 20_000, 4_000),
+        (false, Topic::Block, 10, 1),
+        // Where blocks cost nothing, others have to be kept out all the same.
+        (true, Topic::Block, 10_000, 1_000),
+    ] {
+        let mut world = World::with(Policy::new(10, relaxed));
+        world.comes(1, "5.6.7.8:1").unwrap();
         let count = |world: &mut World| {
             let tell = |_: &usize| world.peers.allow_announcement(&node(1), topic, world.now);
             (0..30_000).filter(tell).count()

@@ -123,6 +123,10 @@ fn the_queue_of_own_announcements_is_bounded_and_let_out_steadily() {
     let many: Vec<_> = (0..30_000).map(transfer).collect();
     let mut sent = announcements(&bench.pool(&many)).len();
     assert_eq!(sent, 750);
+    let next = announcements(&bench.pass(1));
+    let first = Announcement::Transfer { round: 0, transfer: Arc::clone(&many[750]) };
+    assert_eq!((next.len(), &next[0]), (3, &first), "in the order in which they came");
+    sent += next.len();
     let mut ticks = 0;
     loop {
         let now = announcements(&bench.pass(250)).len();
@@ -133,4 +137,34 @@ fn the_queue_of_own_announcements_is_bounded_and_let_out_steadily() {
         (sent, ticks) = (sent + now, ticks + 1);
     }
     assert_eq!((sent, ticks), (20_000, 26));
+}
+
+// Later ones of a sender are of no use without those before them.
+#[test]
+fn when_too_many_own_transfers_wait_the_last_are_left_to_the_exchange() {
+    let mut bench = Bench::with_peers(0);
+    let many: Vec<_> = (0..20_001).map(transfer).collect();
+    bench.pool(&many);
+    bench.peers.insert(peer(0), Height::GENESIS);
+    let mut sent = Vec::new();
+    while sent.len() < 20_000 {
+        sent.extend(announcements(&bench.pass(250)));
+    }
+    assert_eq!(announcements(&bench.pass(250)), []);
+    let told = |announced: &Announcement, transfer: &Arc<Transfer>| {
+        *announced == Announcement::Transfer { round: 0, transfer: Arc::clone(transfer) }
+    };
+    assert!(sent.iter().zip(&many).all(|(announced, transfer)| told(announced, transfer)));
+}
+
+#[test]
+fn a_clock_that_is_looked_at_often_does_not_slow_announcements_down() {
+    let mut bench = Bench::with_peers(1);
+    let many: Vec<_> = (0..5_000).map(transfer).collect();
+    let mut sent = announcements(&bench.pool(&many)).len();
+    for _ in 0..5_000 {
+        bench.elapsed += Duration::from_micros(200);
+        sent += announcements(&bench.pass(0)).len();
+    }
+    assert!((3_740..=3_760).contains(&sent), "750 and 3,000 in a second: {sent}");
 }

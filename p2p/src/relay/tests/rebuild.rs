@@ -10,7 +10,7 @@ fn bench_and_block(transfers: u64, here: u64) -> (Bench, Arc<Block>) {
     let mut bench = Bench::with_peers(5);
     let transfers: Vec<_> = (0..transfers).map(transfer).collect();
     let known = transfers.iter().take(usize::try_from(here).unwrap());
-    bench.chain.pool = known.map(|one| (one.id(), Arc::clone(one))).collect();
+    bench.chain.pool = known.collect();
     let block = bench.chain.mine(&transfers, CLOCK, 1);
     (bench, block)
 }

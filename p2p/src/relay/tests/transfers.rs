@@ -1,6 +1,6 @@
 use super::*;
 use crate::engine::intake::Taken;
-use crate::toy_chain::transfer;
+use crate::toy_chain::{Pool, transfer};
 use Judgement::{Accept, Ignore, Reject};
 
 fn round(outputs: &[Output]) -> Vec<u32> {
@@ -17,6 +17,7 @@ fn a_transfer_is_forwarded_only_if_the_mempool_took_it() {
     for (verdict, judgement, blamed) in [
         (TransferVerdict::Added, Accept, false),
         (TransferVerdict::Known, Ignore, false),
+        (TransferVerdict::TooFar, Ignore, false),
         (TransferVerdict::Refused, Ignore, false),
         (TransferVerdict::Failed, Ignore, false),
         (TransferVerdict::Invalid, Reject, true),
@@ -52,7 +53,7 @@ fn transfers_of_this_nodes_users_are_announced_and_those_of_others_are_not() {
     bench.announce_transfer(0, &heard);
     assert!(round(&bench.pool(&[Arc::clone(&heard)])).is_empty());
     bench.judge_transfer(&heard.id(), TransferVerdict::Added);
-    bench.chain.pool.clear();
+    bench.chain.pool = Pool::default();
     assert_eq!(taken(&bench.announce_transfer(0, &own)), 1, "it is gone and may come back");
 }
 
@@ -68,6 +69,37 @@ fn transfers_out_of_another_mempool_are_announced_in_the_first_round() {
     assert_eq!(round(&bench.pool(&[Arc::clone(&fetched)])), [0]);
     bench.chain.grow(7, 1);
     assert_eq!(round(&bench.pool(&[fetched])), [7]);
+}
+
+// Whoever hears of it only through this node would not otherwise: the same bytes come but once.
+#[test]
+fn a_transfer_that_is_announced_while_it_is_fetched_is_forwarded() {
+    let mut bench = Bench::with_peers(2);
+    let one = transfer(1);
+    bench.step(|_, step, intake, _| {
+        assert_eq!(intake.fetched(step, peer(0), &one), Taken::Yes);
+    });
+    let outputs = bench.announce_transfer(1, &one);
+    assert!(outputs.is_empty(), "it waits for its judgement: {outputs:?}");
+    assert_eq!(judgements(&bench.announce_transfer(0, &one)), [Ignore], "one at a time");
+    assert_eq!(judgements(&bench.judge_transfer(&one.id(), TransferVerdict::Added)), [Accept]);
+    assert!(round(&bench.pool(&[one])).is_empty(), "and not announced as well");
+}
+
+// Its announcement in the first round was not forwarded, and the same bytes never are again.
+#[test]
+fn a_transfer_that_came_too_early_is_announced_in_another_round_once_it_was_fetched() {
+    let mut bench = Bench::with_peers(1);
+    bench.chain.grow(7, 1);
+    let one = transfer(1);
+    bench.announce_transfer(0, &one);
+    bench.judge_transfer(&one.id(), TransferVerdict::TooFar);
+    bench.step(|_, step, intake, _| {
+        assert!(intake.wants(step, &one.id()));
+        assert_eq!(intake.fetched(step, peer(0), &one), Taken::Yes);
+    });
+    bench.judge_transfer(&one.id(), TransferVerdict::Added);
+    assert_eq!(round(&bench.pool(&[one])), [7]);
 }
 
 #[test]

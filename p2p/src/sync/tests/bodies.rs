@@ -237,7 +237,7 @@ fn no_more_blocks_are_with_the_writer_than_it_may_have() {
         height.get() == 1_500
     };
     assert!(world.until(seconds(20), is_bounded));
-    assert_eq!(world.most_importing, 64);
+    assert_eq!(world.most_importing, 256);
     for id in [peer(1), peer(2)] {
         let most = world.remote(id).in_flight.1;
         assert!((2..=8).contains(&most), "{most} requests at a time");

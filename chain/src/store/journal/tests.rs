@@ -1,0 +1,134 @@
+use super::*;
+use proptest::prelude::*;
+
+const LIMIT: u32 = 2_000;
+
+type Records = Vec<Vec<u8>>;
+
+fn open(folder: &Path) -> Result<(Journal, Option<Cut>, Records), JournalError> {
+    let mut records = Vec::new();
+    let (journal, cut) = Journal::open::<JournalError>(folder, LIMIT, |record| {
+        records.push(record.to_vec());
+        Ok(())
+    })?;
+    Ok((journal, cut, records))
+}
+
+fn record(number: u8) -> Vec<u8> {
+    (0..10 + number % 7).map(|byte| byte ^ number).collect()
+}
+
+fn records(numbers: impl IntoIterator<Item = u8>) -> Records {
+    numbers.into_iter().map(record).collect()
+}
+
+fn file(folder: &Path) -> PathBuf {
+    file_path(folder, 0)
+}
+
+#[test]
+fn gives_back_what_was_appended_and_what_it_was_rewritten_to() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut journal, cut, found) = open(folder.path()).unwrap();
+    assert_eq!((cut, found.len()), (None, 0));
+    journal.append(&records(0..3)).unwrap();
+    journal.append(&records(3..4)).unwrap();
+    drop(journal);
+    let (mut journal, _, found) = open(folder.path()).unwrap();
+    assert_eq!(found, records(0..4));
+    journal.rewrite(&records([1, 3])).unwrap();
+    journal.append(&records([9])).unwrap();
+    assert_eq!(journal.size_bytes(), fs::metadata(file(folder.path())).unwrap().len());
+    drop(journal);
+    let (mut journal, _, found) = open(folder.path()).unwrap();
+    assert_eq!(found, records([1, 3, 9]));
+    journal.rewrite(&records([])).unwrap();
+    drop(journal);
+    assert_eq!(open(folder.path()).unwrap().2, records([]));
+}
+
+#[test]
+fn never_grows_beyond_its_limit_and_says_when_to_rewrite() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut journal, ..) = open(folder.path()).unwrap();
+    let mut appended = 0;
+    while journal.append(&records([0])).is_ok() {
+        appended += 1;
+    }
+    assert!(matches!(journal.append(&records([0])), Err(JournalError::Full { .. })));
+    assert!(journal.size_bytes() <= LIMIT.into() && appended > 10);
+    // What does not fit is refused as a whole, and what was there stays.
+    journal.rewrite(&records([1])).unwrap();
+    let large = [record(2), vec![0; LIMIT as usize]];
+    assert!(matches!(journal.append(&large), Err(JournalError::Full { .. })));
+    assert!(matches!(journal.rewrite(&large), Err(JournalError::Full { .. })));
+    journal.append(&records([3])).unwrap();
+    drop(journal);
+    assert_eq!(open(folder.path()).unwrap().2, records([1, 3]));
+
+    let folder = tempfile::tempdir().unwrap();
+    let (mut journal, _) =
+        Journal::open::<JournalError>(folder.path(), 64 << 20, |_| Ok(())).unwrap();
+    let mebibyte = vec![7; 1 << 20];
+    for expected in [true, false] {
+        journal.append(&[&mebibyte]).unwrap();
+        assert_eq!(journal.should_be_rewritten(), expected);
+        journal.rewrite(&[&mebibyte, &mebibyte]).unwrap();
+        assert!(!journal.should_be_rewritten());
+    }
+}
+
+// T07: a write that a crash cut short is gone; what was promised before it is there.
+#[test]
+fn a_torn_tail_is_cut_off() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut journal, ..) = open(folder.path()).unwrap();
+    journal.append(&records(0..3)).unwrap();
+    drop(journal);
+    let promised = fs::read(file(folder.path())).unwrap();
+    let (mut journal, ..) = open(folder.path()).unwrap();
+    journal.append(&records([3])).unwrap();
+    drop(journal);
+    let whole = fs::read(file(folder.path())).unwrap();
+    let last = promised.len() + 13 + record(3).len();
+    for bytes in promised.len()..whole.len() {
+        fs::write(file(folder.path()), &whole[..bytes]).unwrap();
+        let (_, cut, found) = open(folder.path()).unwrap();
+        let expected = if bytes < last { records(0..3) } else { records(0..4) };
+        assert_eq!(found, expected, "{bytes}");
+        assert_eq!(cut.is_some(), bytes != promised.len() && bytes != last, "{bytes}");
+    }
+}
+
+#[test]
+fn a_rewrite_that_a_crash_cut_short_never_was() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut journal, ..) = open(folder.path()).unwrap();
+    journal.append(&records(0..3)).unwrap();
+    drop(journal);
+    let mut half = open(&draft(folder.path())).unwrap().0;
+    half.append(&records([1])).unwrap();
+    drop(half);
+    let (_, _, found) = open(folder.path()).unwrap();
+    assert_eq!(found, records(0..3));
+    assert!(!draft(folder.path()).exists());
+}
+
+proptest! {
+    // T11
+    #[test]
+    fn damage_to_what_was_promised_is_refused_and_named(at in 20_usize..95, bit in 0_u8..8) {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut journal, ..) = open(folder.path()).unwrap();
+        journal.append(&records(0..3)).unwrap();
+        journal.append(&records([3])).unwrap();
+        drop(journal);
+        let mut bytes = fs::read(file(folder.path())).unwrap();
+        bytes[at] ^= 1 << bit;
+        fs::write(file(folder.path()), &bytes).unwrap();
+        let error = open(folder.path()).unwrap_err().to_string();
+        prop_assert!(error.contains("00000.log is damaged at byte"), "{error}");
+        prop_assert!(error.contains("the chain is not affected"), "{error}");
+        prop_assert_eq!(fs::read(file(folder.path())).unwrap(), bytes);
+    }
+}

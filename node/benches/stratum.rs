@@ -1,0 +1,276 @@
+//! A node under many mining machines: `cargo bench -p node --bench stratum`.
+//!
+//! 1,000 connections send 20 shares a second each, whatever becomes of them, while one more sends as
+//! much as it is let. Told are the replies, how long they took, how long a new tip took to reach
+//! everybody, and whether every block among the shares is there in the end.
+
+#![allow(clippy::unwrap_used)] // a benchmark may stop at whatever goes wrong
+#![allow(clippy::print_stdout)] // it is there to print
+#![allow(missing_docs)]
+
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::fs;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::TcpStream;
+
+const CONNECTIONS: u32 = 1_000;
+/// Of one connection.
+const SHARES_PER_SECOND: u64 = 20;
+const RUN: Duration = Duration::from_secs(30);
+const DEADLINE: Duration = Duration::from_secs(120);
+/// Blocks take 65,537 hashes: one every few seconds.
+const NETWORK: &str = "name = \"bench\"\nhrp = \"dch\"\nspacing_seconds = 5\nhalf_life_seconds = 125\n\
+    fixed_difficulty = true\nlimit_bits = \"1f00ffff\"\ngenesis_bits = \"1f00ffff\"\n\
+    genesis_time = 1767225600\ninitial_subsidy = 5000000000\nhalving_interval = 210000\n\
+    maturity = 10\nmax_future_seconds = 60\nmax_block_bytes = 2000000\nmessage = \"bench\"\n";
+
+fn main() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(bench());
+}
+
+/// What all connections found out.
+#[derive(Default)]
+struct Notes {
+    /// Replies by error code, 0 for none.
+    replies: Mutex<BTreeMap<u64, u64>>,
+    /// Microseconds from share to reply.
+    delays: Mutex<Vec<u32>>,
+    /// Hashes of shares that are blocks.
+    blocks: Mutex<Vec<String>>,
+    /// When each tip came to each connection.
+    tips: Mutex<HashMap<String, Vec<Instant>>>,
+    flood: AtomicU64,
+    stop: AtomicBool,
+}
+
+async fn bench() {
+    let folder = tempfile::tempdir().unwrap();
+    let node = Node::start(folder.path()).await;
+    let address = chain::Address::from_bytes([7; 20]).encode(chain::Params::dev().hrp());
+    let notes = Arc::new(Notes::default());
+    let begun = Instant::now();
+    let mut tasks = Vec::new();
+    for number in 0..CONNECTIONS {
+        let stream = TcpStream::connect(&node.stratum).await.unwrap();
+        let user = format!("{address}.{number}");
+        tasks.push(tokio::spawn(mine(stream, user, Arc::clone(&notes))));
+    }
+    println!("{CONNECTIONS} connections in {:.2?}", begun.elapsed());
+    let flood = TcpStream::connect(&node.stratum).await.unwrap();
+    tasks.push(tokio::spawn(flood_of(flood, Arc::clone(&notes))));
+    // The first second is for greetings.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let (measured, cpu) = (Instant::now(), node.cpu_seconds());
+    notes.replies.lock().unwrap().clear();
+    notes.delays.lock().unwrap().clear();
+    tokio::time::sleep(RUN).await;
+    let took = measured.elapsed().as_secs_f64();
+    let cpu = (node.cpu_seconds() - cpu) / took;
+    let replies = std::mem::take(&mut *notes.replies.lock().unwrap());
+    let mut delays = std::mem::take(&mut *notes.delays.lock().unwrap());
+    notes.stop.store(true, Ordering::Relaxed);
+    for task in tasks {
+        task.await.unwrap();
+    }
+    delays.sort_unstable();
+    let percent = |of: usize| f64::from(delays[(delays.len() - 1) * of / 100]) / 1e3;
+    let total: u64 = replies.values().sum();
+    println!("{:.0} shares/s answered, {cpu:.2} processors used by the node", total as f64 / took);
+    println!("by code (0: accepted): {replies:?}");
+    println!("share to reply: p50 {:.1} ms, p99 {:.1} ms", percent(50), percent(99));
+    println!("a flood got {:.0} answers/s", notes.flood.load(Ordering::Relaxed) as f64 / took);
+    let mut spreads: Vec<f64> = Vec::new();
+    for times in notes.tips.lock().unwrap().values().filter(|it| it.len() >= CONNECTIONS as usize) {
+        let first = times.iter().min().unwrap();
+        spreads.extend(times.iter().map(|time| (*time - *first).as_secs_f64() * 1e3));
+    }
+    spreads.sort_by(f64::total_cmp);
+    if let Some(last) = spreads.last() {
+        let p99 = spreads[(spreads.len() - 1) * 99 / 100];
+        println!("a new tip after the first heard of it: p99 {p99:.1} ms, last {last:.1} ms");
+    }
+    let blocks = notes.blocks.lock().unwrap().clone();
+    let mut lost = 0;
+    for hash in &blocks {
+        let url = format!("{}/v1/blocks/{hash}", node.api);
+        let there = reqwest::get(url).await.unwrap().status().is_success();
+        lost += u32::from(!there);
+    }
+    println!("{} blocks found, {lost} lost", blocks.len());
+    assert_eq!(lost, 0);
+}
+
+/// One machine: sends shares in time, whatever they are worth.
+async fn mine(stream: TcpStream, user: String, notes: Arc<Notes>) {
+    stream.set_nodelay(true).unwrap();
+    let (reader, mut writer) = stream.into_split();
+    let mut lines = BufReader::new(reader).lines();
+    let hello = format!(
+        "{{\"id\":1,\"method\":\"mining.subscribe\",\"params\":[]}}\n\
+         {{\"id\":2,\"method\":\"mining.suggest_difficulty\",\"params\":[1e-9]}}\n\
+         {{\"id\":3,\"method\":\"mining.authorize\",\"params\":[\"{user}\",\"x\"]}}\n"
+    );
+    writer.write_all(hello.as_bytes()).await.unwrap();
+    let (mut half, mut job, mut nonce) = (String::new(), None::<Job>, 0_u32);
+    let mut waiting: VecDeque<Instant> = VecDeque::new();
+    let mut due = tokio::time::interval(Duration::from_millis(1_000 / SHARES_PER_SECOND));
+    while !notes.stop.load(Ordering::Relaxed) || !waiting.is_empty() {
+        tokio::select! {
+            line = lines.next_line() => {
+                let line: Value = serde_json::from_str(&line.unwrap().unwrap()).unwrap();
+                if line["id"] == 4 {
+                    let code = line["error"][0].as_u64().unwrap_or(0);
+                    *notes.replies.lock().unwrap().entry(code).or_default() += 1;
+                    let sent = waiting.pop_front().unwrap();
+                    let delay = u32::try_from(sent.elapsed().as_micros()).unwrap();
+                    notes.delays.lock().unwrap().push(delay);
+                } else if line["id"] == 1 {
+                    half = line["result"][1].as_str().unwrap().to_owned();
+                } else if line["method"] == "mining.notify" {
+                    let next = Job::new(&line["params"], &half);
+                    if line["params"][8] == true {
+                        let mut tips = notes.tips.lock().unwrap();
+                        tips.entry(next.tip.clone()).or_default().push(Instant::now());
+                    }
+                    job = Some(next);
+                }
+            }
+            _ = due.tick() => {
+                let Some(job) = job.as_mut().filter(|_| !notes.stop.load(Ordering::Relaxed)) else {
+                    continue;
+                };
+                nonce += 1;
+                let hash = job.hash(nonce);
+                // Bits 1f00ffff: two zero bytes, and then less than ffff.
+                if hash[..2] == [0, 0] && hash[2..4] < [0xff, 0xff][..] {
+                    notes.blocks.lock().unwrap().push(hex::encode(hash));
+                }
+                let share = format!(
+                    "{{\"id\":4,\"method\":\"mining.submit\",\"params\":[\"{user}\",\"{}\",\
+                     \"00000000\",\"{}\",\"{nonce:08x}\"]}}\n",
+                    job.id, job.time
+                );
+                waiting.push_back(Instant::now());
+                writer.write_all(share.as_bytes()).await.unwrap();
+            }
+        }
+    }
+}
+
+/// Sends as much as the socket takes, and reads what comes.
+async fn flood_of(stream: TcpStream, notes: Arc<Notes>) {
+    let (reader, mut writer) = stream.into_split();
+    let counting = Arc::clone(&notes);
+    let reading = tokio::spawn(async move {
+        let mut lines = BufReader::new(reader).lines();
+        while let Ok(Some(_)) = lines.next_line().await {
+            counting.flood.fetch_add(1, Ordering::Relaxed);
+        }
+    });
+    let lines = "{\"id\":1,\"method\":\"mining.ping\",\"params\":[]}\n".repeat(100);
+    while !notes.stop.load(Ordering::Relaxed) {
+        let write = writer.write_all(lines.as_bytes());
+        if let Ok(Err(_)) = tokio::time::timeout(Duration::from_millis(100), write).await {
+            break;
+        }
+    }
+    drop(writer);
+    reading.abort();
+}
+
+/// A job and the header that it makes with an extra nonce of zeros.
+struct Job {
+    id: String,
+    tip: String,
+    time: String,
+    header: [u8; 80],
+}
+
+fn sha256d(bytes: &[u8]) -> [u8; 32] {
+    Sha256::digest(Sha256::digest(bytes)).into()
+}
+
+impl Job {
+    fn new(params: &Value, half: &str) -> Job {
+        let text = |at: usize| params[at].as_str().unwrap();
+        let bytes = |text: &str| hex::decode(text).unwrap();
+        let mut root = sha256d(&bytes(&[text(2), half, "00000000", text(3)].concat()));
+        for sibling in params[4].as_array().unwrap() {
+            root = sha256d(&[&root[..], &bytes(sibling.as_str().unwrap())].concat());
+        }
+        let mut previous = bytes(text(1));
+        previous.chunks_mut(4).for_each(<[u8]>::reverse);
+        let word = |at: usize| u32::from_str_radix(text(at), 16).unwrap().to_le_bytes();
+        let header = [&word(5)[..], &previous, &root, &word(7), &word(6), &[0; 4]].concat();
+        Job {
+            id: text(0).to_owned(),
+            tip: text(1).to_owned(),
+            time: text(7).to_owned(),
+            header: header.try_into().unwrap(),
+        }
+    }
+
+    /// As explorers show it.
+    fn hash(&mut self, nonce: u32) -> [u8; 32] {
+        self.header[76..].copy_from_slice(&nonce.to_le_bytes());
+        let mut hash = sha256d(&self.header);
+        hash.reverse();
+        hash
+    }
+}
+
+/// A node as a process of its own. Dropped, it is killed.
+struct Node {
+    child: Child,
+    api: String,
+    stratum: String,
+}
+
+impl Node {
+    async fn start(folder: &Path) -> Node {
+        let (network, data) = (folder.join("network.toml"), folder.join("data"));
+        fs::write(&network, NETWORK).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_chain"));
+        command.args(["node", "--api", "127.0.0.1:0", "--stratum", "127.0.0.1:0", "--log", "warn"]);
+        command.args(["--listen", "none", "--mdns", "false"]);
+        command.arg("--network").arg(&network).arg("--data").arg(&data).stdout(Stdio::null());
+        let mut node =
+            Node { child: command.spawn().unwrap(), api: String::new(), stratum: String::new() };
+        let begun = Instant::now();
+        loop {
+            let file = fs::read(data.join("node.json")).unwrap_or_default();
+            if let Ok(there) = serde_json::from_slice::<Value>(&file) {
+                let text = |name: &str| there[name].as_str().unwrap().to_owned();
+                node.stratum = text("stratum").strip_prefix("stratum+tcp://").unwrap().to_owned();
+                node.api = text("api");
+                return node;
+            }
+            assert!(begun.elapsed() < DEADLINE, "the node does not start");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// What it has used of processors, where the system tells.
+    fn cpu_seconds(&self) -> f64 {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id()));
+        let stat = stat.unwrap_or_default();
+        let fields = stat.rsplit_once(") ").map_or("", |(_, fields)| fields);
+        let ticks = fields.split(' ').skip(11).take(2).filter_map(|it| it.parse::<f64>().ok());
+        ticks.sum::<f64>() / 100.0
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

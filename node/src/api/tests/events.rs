@@ -1,0 +1,184 @@
+use super::*;
+use crate::events::MAX_READERS;
+use axum::body::BodyDataStream;
+use futures_util::StreamExt;
+
+/// What a reader gets.
+struct Reader {
+    body: BodyDataStream,
+    text: String,
+}
+
+impl World {
+    async fn follow(&self, path: &str, headers: &[(&str, &str)]) -> Reader {
+        let mut request = Request::get(path).header(header::HOST, "localhost");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(Body::empty()).unwrap();
+        let (head, body) = self.routes.clone().oneshot(request).await.unwrap().into_parts();
+        assert_eq!(head.status, 200);
+        assert_eq!(head.headers[header::CONTENT_TYPE], "text/event-stream");
+        assert_eq!(head.headers[header::CACHE_CONTROL], "no-store");
+        assert_eq!(head.headers["x-accel-buffering"], "no");
+        assert!(!head.headers.contains_key(header::ETAG));
+        Reader { body: body.into_data_stream(), text: String::new() }
+    }
+}
+
+impl Reader {
+    /// The next message: its fields.
+    async fn next(&mut self) -> Vec<(String, String)> {
+        loop {
+            if let Some((message, rest)) = self.text.split_once("\n\n") {
+                let fields = message.lines().map(|line| line.split_once(": ").unwrap());
+                let fields =
+                    fields.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+                self.text = rest.to_owned();
+                return fields;
+            }
+            let bytes = self.body.next().await.unwrap().unwrap();
+            self.text.push_str(std::str::from_utf8(&bytes).unwrap());
+        }
+    }
+
+    /// The next event: its name and its data.
+    async fn event(&mut self) -> (String, Value) {
+        loop {
+            let fields = self.next().await;
+            let field = |wanted: &str| {
+                let field = fields.iter().find(|(name, _)| name == wanted);
+                field.map(|(_, value)| value.clone())
+            };
+            if let Some(data) = field("data") {
+                let data: Value = serde_json::from_str(&data).unwrap();
+                assert_eq!(field("id"), Some(data["number"].to_string()));
+                return (field("event").unwrap(), data);
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_payment_is_followed_from_acceptance_to_confirmation() {
+    let world = World::new().await;
+    let mut reader = world.follow("/v1/events", &[]).await;
+    // At once, so that whoever loses the connection before the first event can go on.
+    let hello = [("", "alive"), ("id", "0")].map(|(name, value)| (name.into(), value.into()));
+    assert_eq!(reader.next().await, hello);
+    let transfer = PAY.signed();
+    world.submit(&transfer).await;
+    let (name, accepted) = reader.event().await;
+    assert_eq!(
+        (name.as_str(), &accepted["id"]),
+        ("transaction.accepted", &json!(transfer.id().to_string()))
+    );
+    let hash = world.generate(1, 5).await.remove(0);
+    let (name, connected) = reader.event().await;
+    assert_eq!((name.as_str(), &connected["hash"]), ("block.connected", &json!(hash)));
+    let block = world.get(&format!("/v1/blocks/{hash}")).await.json();
+    for field in ["height", "previous", "miner", "transaction_count", "size", "reward", "fees"] {
+        assert_eq!(connected[field], block[field], "{field}");
+    }
+    assert_eq!(connected["block_time"], block["time"]);
+    let (name, confirmed) = reader.event().await;
+    assert_eq!(name, "transaction.confirmed");
+    let shown = world.get(&format!("/v1/transactions/{}", transfer.id())).await.json();
+    for field in ["id", "block", "height", "position", "recipient", "amount", "fee", "nonce"] {
+        assert_eq!(confirmed[field], shown[field], "{field}");
+    }
+    assert_eq!(confirmed["sender"], shown["sender_address"]);
+}
+
+#[tokio::test]
+async fn a_replaced_transfer_is_told_to_be_dropped() {
+    let world = World::new().await;
+    let mut reader = world.follow("/v1/events?topics=transaction.dropped", &[]).await;
+    world.submit(&PAY.signed()).await;
+    let better = Pay { fee: 2_000, ..PAY }.signed();
+    assert_eq!(world.submit(&better).await.status, 201);
+    let (name, dropped) = reader.event().await;
+    assert_eq!((name.as_str(), &dropped["reason"]), ("transaction.dropped", &json!("replaced")));
+    assert_eq!(dropped["id"], PAY.signed().id().to_string());
+}
+
+#[tokio::test]
+async fn what_was_missed_is_asked_for_by_query_or_header() {
+    let world = World::new().await;
+    world.generate(4, 5).await;
+    let heights = async |path: &str, headers: &[(&str, &str)], count: usize| {
+        let mut reader = world.follow(path, headers).await;
+        let mut heights = Vec::new();
+        for _ in 0..count {
+            heights.push(reader.event().await.1["height"].as_u64().unwrap());
+        }
+        heights
+    };
+    assert_eq!(heights("/v1/events?since=0", &[], 4).await, [1, 2, 3, 4]);
+    assert_eq!(heights("/v1/events?since=2", &[], 2).await, [3, 4]);
+    // The header is newer than the query.
+    assert_eq!(heights("/v1/events?since=0", &[("last-event-id", "3")], 1).await, [4]);
+    let miner = text(address(5));
+    let filter = format!("/v1/events?since=1&topics=reorg,block.connected&address={miner}");
+    assert_eq!(heights(&filter, &[], 3).await, [2, 3, 4]);
+    let mut future = world.follow("/v1/events?since=99", &[]).await;
+    let (name, reset) = future.event().await;
+    assert_eq!(
+        (name.as_str(), &reset["oldest"], &reset["newest"]),
+        ("reset", &json!(1), &json!(4))
+    );
+    world.generate(1, 5).await;
+    assert_eq!(future.event().await.1["height"], 5);
+}
+
+// R07
+#[tokio::test]
+async fn a_bad_filter_is_refused() {
+    let world = World::new().await;
+    for query in [
+        "topics=",
+        "topics=block",
+        "topics=block.connected,",
+        "topics=reset",
+        "address=x",
+        "address=ch1qqqqqqqq",
+        "since=-1",
+        "since=1.0",
+        "since=",
+        "since=18446744073709551616",
+        "topic=reorg",
+    ] {
+        world.get(&format!("/v1/events?{query}")).await.problem(400, "bad-request");
+        world.get(&format!("/v1/ws?{query}")).await.problem(400, "bad-request");
+    }
+    for last in ["", "x", "-1", "1.5", "99999999999999999999999"] {
+        let answer = world.get_with("/v1/events", &[("last-event-id", last)]).await;
+        answer.problem(400, "bad-request");
+    }
+}
+
+// R04
+#[tokio::test]
+async fn there_are_only_so_many_readers_and_room_again_when_some_leave() {
+    let world = World::new().await;
+    let mut readers = Vec::new();
+    for _ in 0..MAX_READERS {
+        readers.push(world.follow("/v1/events", &[]).await);
+    }
+    for _ in 0..3 {
+        world.get("/v1/events").await.problem(503, "too-many-readers");
+    }
+    world.get("/v1/chain").await.json();
+    drop(readers.pop());
+    world.follow("/v1/events", &[]).await;
+}
+
+#[tokio::test]
+async fn readers_are_let_go_when_the_node_stops() {
+    let world = World::new().await;
+    let mut reader = world.follow("/v1/events", &[]).await;
+    reader.next().await;
+    let World { daemon, .. } = world;
+    daemon.stop().await.unwrap();
+    assert!(reader.body.next().await.is_none());
+}

@@ -1,0 +1,138 @@
+use super::*;
+use futures_util::{SinkExt, StreamExt};
+use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::{self, Message};
+use tokio_tungstenite::{WebSocketStream, client_async};
+
+type Socket = WebSocketStream<TcpStream>;
+
+impl World {
+    async fn socket(
+        &self,
+        query: &str,
+        origin: Option<&str>,
+    ) -> Result<Socket, tungstenite::Error> {
+        let address = self.daemon.address();
+        let url = format!("ws://{address}/v1/ws{query}");
+        let mut request = url.into_client_request().unwrap();
+        if let Some(origin) = origin {
+            request.headers_mut().insert(header::ORIGIN, origin.parse().unwrap());
+        }
+        let stream = TcpStream::connect(address).await.unwrap();
+        client_async(request, stream).await.map(|(socket, _)| socket)
+    }
+}
+
+/// The next message that is not a ping.
+async fn next(socket: &mut Socket) -> Value {
+    loop {
+        if let Message::Text(text) = socket.next().await.unwrap().unwrap() {
+            return serde_json::from_str(&text).unwrap();
+        }
+    }
+}
+
+async fn send(socket: &mut Socket, message: &Value) {
+    socket.send(Message::text(message.to_string())).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_socket_tells_events_and_takes_transfers() {
+    let world = World::new().await;
+    let mut socket = world.socket("?topics=block.connected", None).await.unwrap();
+    let hash = world.generate(1, 5).await.remove(0);
+    let event = next(&mut socket).await;
+    assert_eq!((&event["event"], &event["id"]), (&json!("block.connected"), &json!(1)));
+    assert_eq!((&event["data"]["hash"], &event["data"]["number"]), (&json!(hash), &json!(1)));
+    send(&mut socket, &json!({ "subscribe": ["transaction.accepted"] })).await;
+    let answer = next(&mut socket).await;
+    assert_eq!(answer, json!({ "subscribed": ["transaction.accepted"], "since": 1 }));
+    let transfer = PAY.signed();
+    send(&mut socket, &json!({ "submit_transaction": hex::encode(transfer.encode()) })).await;
+    let messages = [next(&mut socket).await, next(&mut socket).await];
+    let submitted = messages.iter().find(|message| message["submitted"].is_object()).unwrap();
+    assert_eq!(submitted["submitted"]["status"], "pending");
+    let accepted = messages.iter().find(|message| message["event"].is_string()).unwrap();
+    assert_eq!(accepted["event"], "transaction.accepted");
+    for data in [&submitted["submitted"], &accepted["data"]] {
+        assert_eq!(data["id"], transfer.id().to_string());
+    }
+    // What was before, again.
+    let miner = text(address(5));
+    let again = json!({ "subscribe": ["block.connected"], "address": miner, "since": 0 });
+    send(&mut socket, &again).await;
+    assert_eq!(next(&mut socket).await["subscribed"], json!(["block.connected"]));
+    assert_eq!(next(&mut socket).await["data"]["hash"], hash);
+}
+
+// R06
+#[tokio::test]
+async fn a_bad_message_is_answered_and_ends_nothing() {
+    let world = World::new().await;
+    let mut socket = world.socket("", None).await.unwrap();
+    let nested = "[".repeat(10_000);
+    for message in [
+        "",
+        "x",
+        "{}",
+        "[]",
+        "{\"subscribe\": \"reorg\"}",
+        "{\"subscribe\": [\"block\"]}",
+        "{\"subscribe\": [], \"address\": \"x\"}",
+        "{\"subscribe\": [], \"since\": -1}",
+        "{\"subscribe\": [], \"submit_transaction\": \"00\"}",
+        "{\"address\": \"x\"}",
+        "{\"submit_transaction\": \"zz\"}",
+        "{\"submit_transaction\": {}}",
+        "{\"unsubscribe\": []}",
+        &nested,
+    ] {
+        socket.send(Message::text(message)).await.unwrap();
+        assert_eq!(next(&mut socket).await["error"]["code"], "bad-request", "{message}");
+    }
+    let spent = Pay { nonce: 99, ..PAY }.signed();
+    send(&mut socket, &json!({ "submit_transaction": hex::encode(spent.encode()) })).await;
+    assert_eq!(next(&mut socket).await["error"]["code"], "nonce-too-far");
+    send(&mut socket, &json!({ "subscribe": [] })).await;
+    assert_eq!(next(&mut socket).await["subscribed"], json!([]));
+}
+
+#[tokio::test]
+async fn a_message_that_is_too_long_or_no_text_ends_the_conversation() {
+    let world = World::new().await;
+    for message in [Message::text("x".repeat(20_000)), Message::binary(vec![0])] {
+        let mut socket = world.socket("", None).await.unwrap();
+        let _ = socket.send(message).await;
+        let ended = async {
+            while let Some(Ok(message)) = socket.next().await {
+                if message.is_close() {
+                    return;
+                }
+            }
+        };
+        ended.await;
+    }
+    world.get("/v1/chain").await.json();
+}
+
+// R11, R13
+#[tokio::test]
+async fn pages_of_other_hosts_open_no_socket() {
+    let world = World::new().await;
+    for origin in ["https://evil.example", "null", "http://localhost.evil.example"] {
+        let Err(tungstenite::Error::Http(answer)) = world.socket("", Some(origin)).await else {
+            panic!("{origin} was let in")
+        };
+        assert_eq!(answer.status(), 403);
+    }
+    for origin in ["http://localhost:3000", "http://127.0.0.1"] {
+        world.socket("", Some(origin)).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_socket_is_told_so() {
+    let world = World::new().await;
+    world.get("/v1/ws").await.problem(400, "bad-request");
+}

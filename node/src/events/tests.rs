@@ -1,0 +1,470 @@
+use super::log::{LIMITS, Limits};
+use super::*;
+use chain::ledger::{self, Accepted, Options, Writer};
+use chain::mempool::{Admission, Limits as PoolLimits};
+use chain::signature::SecretKey;
+use chain::template::Wish;
+use chain::tx::{Memo, Payment as Terms, Tag};
+use chain::{Address, Block, Params, Timestamp, Transfer};
+use serde_json::json;
+use std::path::Path;
+use tempfile::TempDir;
+
+/// The key of the account 0' that `dev` begins with.
+const RICH: &str = "99a953439861639f9519f43b1697063bc40900eb5b307cd6d1168a6cd2d97ce7";
+
+fn rich() -> SecretKey {
+    SecretKey::from_seed(hex::decode(RICH).unwrap().try_into().unwrap())
+}
+
+fn somebody(number: u8) -> Address {
+    Address::from_bytes([number; 20])
+}
+
+/// A ledger of `dev`, whose blocks pay one miner.
+struct Chain {
+    writer: Writer,
+    miner: Address,
+    folder: TempDir,
+}
+
+impl Chain {
+    fn new(miner: u8) -> Chain {
+        let folder = tempfile::tempdir().unwrap();
+        let writer = Chain::open(folder.path());
+        Chain { writer, miner: somebody(miner), folder }
+    }
+
+    fn open(folder: &Path) -> Writer {
+        let options = Options { cache_bytes: 1 << 20, threads: 1, mempool: PoolLimits::default() };
+        ledger::open(folder, Params::dev(), options, &mut |_| {}).unwrap().0
+    }
+
+    fn tip(&self) -> block::Hash {
+        self.writer.reader().view().tip().hash
+    }
+
+    fn pay(&mut self, nonce: u64, to: u8) -> Vec<Payment> {
+        let memo = Memo::new(Vec::new()).unwrap();
+        let terms = Terms { nonce, recipient: somebody(to), amount: 5, fee: 1_000, memo };
+        let transfer = Transfer::sign(terms, &rich(), Params::dev().genesis_hash());
+        match self.writer.transaction(transfer.clone()).unwrap() {
+            Admission::Added(changes) => assert_eq!(changes.pending, [transfer.id()]),
+            Admission::Known => panic!("it is new"),
+        }
+        vec![Payment::of(&transfer)]
+    }
+
+    /// Mines a block and commits it.
+    fn mine(&mut self) -> Block {
+        let time = self.writer.reader().view().tip().time.get().max(1_767_225_600);
+        let wish = Wish {
+            miner: self.miner,
+            now: Timestamp::new(time + 1),
+            extra_nonce: [0; 8],
+            tag: Tag::new(Vec::new()).unwrap(),
+        };
+        let template = self.writer.template(wish).unwrap();
+        let mut block = template.block;
+        while !template.target.is_met_by(block.header.hash().as_bytes()) {
+            block.header.nonce += 1;
+        }
+        assert!(self.take(&block));
+        block
+    }
+
+    /// Takes a block in and commits; whether it is the tip now.
+    fn take(&mut self, block: &Block) -> bool {
+        let accepted = self.writer.block(block.clone(), block.header.time).unwrap();
+        self.writer.commit().unwrap();
+        accepted == Accepted::Connected
+    }
+}
+
+/// A chain, its log, and a reader that remembers what it has had.
+struct World {
+    chain: Chain,
+    log: Option<(Thread, Events)>,
+    limits: Limits,
+    /// Where the reader stands.
+    seen: u64,
+}
+
+impl World {
+    async fn new() -> World {
+        World::with(LIMITS).await
+    }
+
+    async fn with(limits: Limits) -> World {
+        let mut world = World { chain: Chain::new(1), log: None, limits, seen: 0 };
+        world.start();
+        world
+    }
+
+    fn start(&mut self) {
+        let reader = self.chain.writer.reader();
+        let folder = self.chain.folder.path();
+        self.log = Some(Thread::start_with(folder, reader, self.limits).unwrap());
+    }
+
+    async fn stop(&mut self) {
+        let (thread, events) = self.log.take().unwrap();
+        drop(events);
+        thread.stop().await.unwrap();
+    }
+
+    fn events(&self) -> &Events {
+        &self.log.as_ref().unwrap().1
+    }
+
+    /// Mines a block and tells it.
+    fn mine(&mut self) -> Block {
+        let block = self.chain.mine();
+        self.events().publisher().tip(block.hash());
+        block
+    }
+
+    /// The next events that the reader has not had, so many.
+    async fn read(&mut self, count: usize) -> Vec<Event> {
+        let mut feed = self.events().feed(Since::Number(self.seen), Filter::default());
+        let mut events = Vec::new();
+        while events.len() < count {
+            events.extend(feed.next().await.unwrap());
+        }
+        events.truncate(count);
+        self.seen = events.last().map_or(self.seen, |event| event.number);
+        events
+    }
+
+    /// Everything told up to now that a filter lets through.
+    async fn all(&self, since: u64, filter: Filter) -> Vec<Event> {
+        // Whatever was told before is in the log with this.
+        let mut feed = self.events().feed(Since::Now, Filter::default());
+        let mark = json!({ "mark": feed.position() });
+        self.events().publisher().tell(Topic::JobUpdated, &mark);
+        let is_mark = |event: &Event| data(event)["mark"] == mark["mark"];
+        while !feed.next().await.unwrap().iter().any(is_mark) {}
+        let mut events = self.kept(since, &filter);
+        events.retain(|event| data(event)["mark"].is_null());
+        events
+    }
+
+    /// Everything in the log that a filter lets through.
+    fn kept(&self, since: u64, filter: &Filter) -> Vec<Event> {
+        let (mut next, mut events) = (since + 1, Vec::new());
+        while next != log::read(&self.events().0.index).next() {
+            let page = self.events().page(next, filter);
+            events.extend(page.events);
+            next = page.next;
+        }
+        events
+    }
+}
+
+fn names(events: &[Event]) -> Vec<&'static str> {
+    events.iter().map(Event::name).collect()
+}
+
+fn data(event: &Event) -> Value {
+    let data: Value = serde_json::from_str(&event.data).unwrap();
+    assert_eq!(data["number"], event.number);
+    assert!(data["time"].as_u64().unwrap() > 1_700_000_000);
+    data
+}
+
+#[tokio::test]
+async fn a_block_and_its_transfers_have_numbers_in_order() {
+    let mut world = World::new().await;
+    let accepted = world.chain.pay(0, 7);
+    world.events().publisher().pool(accepted.clone(), &[]);
+    let block = world.mine();
+    let empty = world.mine();
+    let events = world.read(4).await;
+    let expected =
+        ["transaction.accepted", "block.connected", "transaction.confirmed", "block.connected"];
+    assert_eq!(names(&events), expected);
+    assert!(events.iter().map(|event| event.number).eq(1..=4));
+    let hrp = Params::dev().hrp();
+    let confirmed = data(&events[2]);
+    assert_eq!(confirmed["id"], accepted[0].id.to_string());
+    assert_eq!(confirmed["block"], block.hash().to_string());
+    assert_eq!((&confirmed["height"], &confirmed["position"]), (&json!(1), &json!(1)));
+    assert_eq!(confirmed["sender"], rich().public_key().address().encode(hrp));
+    assert_eq!(confirmed["recipient"], somebody(7).encode(hrp));
+    assert_eq!((&confirmed["amount"], &confirmed["fee"]), (&json!(5), &json!(1_000)));
+    let connected = data(&events[1]);
+    assert_eq!(connected["miner"], somebody(1).encode(hrp));
+    assert_eq!((&connected["transaction_count"], &connected["fees"]), (&json!(2), &json!(1_000)));
+    assert_eq!(connected["size"], block.encode().len());
+    let last = data(&events[3]);
+    assert_eq!((&last["hash"], &last["height"]), (&json!(empty.hash().to_string()), &json!(2)));
+    assert_eq!((&last["previous"], &last["fees"]), (&json!(block.hash().to_string()), &json!(0)));
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn events_are_as_the_wire_wants_them() {
+    let mut world = World::new().await;
+    world.events().publisher().tell(Topic::JobUpdated, &json!({"state": "a\nb"}));
+    world.events().publisher().tell(Topic::SyncProgress, &json!({}));
+    let events = world.read(2).await;
+    let time = data(&events[0])["time"].clone();
+    let (first, second) = (
+        format!("{{\"number\":1,\"time\":{time},\"state\":\"a\\nb\"}}"),
+        format!("{{\"number\":2,\"time\":{}}}", data(&events[1])["time"]),
+    );
+    let sse = format!("id: 1\nevent: job.updated\ndata: {first}\n\n")
+        + &format!("id: 2\nevent: sync.progress\ndata: {second}\n\n");
+    assert_eq!(Event::sse(&events), sse);
+    let message: Value = serde_json::from_str(&events[0].message()).unwrap();
+    assert_eq!(message, json!({"event": "job.updated", "id": 1, "data": data(&events[0])}));
+    world.stop().await;
+}
+
+// genesis ─ a1 ─ a2
+//        └─ b1 ─ b2 ─ b3      heavier, while nobody tells
+#[tokio::test]
+async fn what_happened_while_nobody_told_is_told_at_the_next_start() {
+    let mut world = World::new().await;
+    let a: Vec<Block> = (0..2).map(|_| world.mine()).collect();
+    world.read(2).await;
+    world.stop().await;
+    let mut rival = Chain::new(2);
+    let b: Vec<Block> = (0..3).map(|_| rival.mine()).collect();
+    let connected: Vec<bool> = b.iter().map(|block| world.chain.take(block)).collect();
+    assert_eq!(connected, [false, false, true]);
+    world.start();
+    let events = world.read(6).await;
+    let expected: Vec<(u64, &str, String)> = [
+        ("block.disconnected", &a[1]),
+        ("block.disconnected", &a[0]),
+        ("block.connected", &b[0]),
+        ("block.connected", &b[1]),
+        ("block.connected", &b[2]),
+    ]
+    .into_iter()
+    .zip(3..)
+    .map(|((name, block), number)| (number, name, block.hash().to_string()))
+    .collect();
+    let told: Vec<(u64, &str, String)> = events[..5]
+        .iter()
+        .map(|event| (event.number, event.name(), data(event)["hash"].as_str().unwrap().to_owned()))
+        .collect();
+    assert_eq!(told, expected);
+    let summary = data(&events[5]);
+    let expected = json!({
+        "number": 8, "time": summary["time"], "fork_height": 0, "depth": 2, "connected": 3,
+        "old_tip": a[1].hash().to_string(), "new_tip": b[2].hash().to_string(),
+    });
+    assert_eq!((events[5].name(), summary), ("reorg", expected));
+    // Nothing is told twice.
+    world.stop().await;
+    world.start();
+    let block = world.mine();
+    let next = world.read(1).await;
+    assert_eq!((next[0].number, &data(&next[0])["hash"]), (9, &json!(block.hash().to_string())));
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_filter_lets_through_what_is_named() {
+    let mut world = World::new().await;
+    for (nonce, to) in [(0, 7), (1, 8), (2, 7)] {
+        let accepted = world.chain.pay(nonce, to);
+        world.events().publisher().pool(accepted, &[]);
+    }
+    world.mine();
+    world.mine();
+    let hrp = Params::dev().hrp();
+    let job = |miner: u8| json!({ "miner": somebody(miner).encode(hrp) });
+    world.events().publisher().tell(Topic::JobUpdated, &job(7));
+    world.events().publisher().tell(Topic::JobUpdated, &job(8));
+    let numbers = |events: Vec<Event>| events.iter().map(|event| event.number).collect::<Vec<_>>();
+    let by = |topics: &[Topic], address: Option<u8>| Filter {
+        topics: Some(topics.to_vec()).filter(|topics| !topics.is_empty()),
+        address: address.map(somebody),
+    };
+    // 1 to 3: accepted; 4: block; 5 to 7: confirmed; 8: block; 9 and 10: jobs.
+    let (connected, confirmed) = (Topic::BlockConnected, Topic::TransactionConfirmed);
+    assert_eq!(numbers(world.all(0, by(&[connected], None)).await), [4, 8]);
+    assert_eq!(numbers(world.all(0, by(&[confirmed], None)).await), [5, 6, 7]);
+    assert_eq!(numbers(world.all(5, by(&[confirmed, connected], None)).await), [6, 7, 8]);
+    assert_eq!(numbers(world.all(0, by(&[], Some(7))).await), [1, 3, 5, 7, 9]);
+    assert_eq!(numbers(world.all(0, by(&[confirmed], Some(8))).await), [6]);
+    assert_eq!(numbers(world.all(0, by(&[], Some(1))).await), [4, 8]);
+    assert_eq!(numbers(world.all(0, by(&[Topic::Reorg], None)).await), Vec::<u64>::new());
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_not_kept_any_more_is_said_to_be_gone() {
+    let limits = Limits { segment_bytes: 600, segments: 3 };
+    let mut world = World::with(limits).await;
+    for _ in 0..40 {
+        world.mine();
+        // One at a time, so that each is a batch.
+        world.read(1).await;
+    }
+    let folders = || std::fs::read_dir(world.chain.folder.path().join("events")).unwrap().count();
+    assert_eq!(folders(), 3);
+    let first = world.kept(0, &Filter::default());
+    assert_eq!((first[0].name(), first.len()), ("reset", 1), "and then only what comes");
+    let reset = data(&first[0]);
+    let (oldest, newest) = (reset["oldest"].as_u64().unwrap(), reset["newest"].as_u64().unwrap());
+    assert!(oldest > 20 && newest == 40, "{reset}");
+    let kept = world.kept(oldest - 1, &Filter::default());
+    assert!(kept.iter().map(|event| event.number).eq(oldest..=newest));
+    // From a log that is not there any more.
+    let mut feed = world.events().feed(Since::Number(1_000), Filter::default());
+    let reset = feed.next().await.unwrap();
+    assert_eq!(names(&reset), ["reset"]);
+    let block = world.mine();
+    let live = feed.next().await.unwrap();
+    assert_eq!(live[0].number, reset[0].number + 1);
+    assert_eq!(data(&live[0])["hash"], block.hash().to_string());
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn what_found_no_room_is_said_to_be_missing() {
+    let mut world = World::new().await;
+    let long = "x".repeat(MAX_TOLD_BYTES);
+    world.events().publisher().tell(Topic::JobUpdated, &json!({ "long": long }));
+    world.mine();
+    let events = world.read(2).await;
+    assert_eq!(names(&events), ["reset", "block.connected"]);
+    let reset = json!({
+        "number": 1, "time": data(&events[0])["time"], "oldest": 2, "newest": 1,
+    });
+    assert_eq!(data(&events[0]), reset);
+    // A reader that comes back hears of it, whatever it filters.
+    let filter = Filter { topics: Some(vec![Topic::Reorg]), address: None };
+    assert_eq!(names(&world.all(0, filter).await), ["reset"]);
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_damaged_log_is_set_aside_and_numbers_still_grow() {
+    let mut world = World::new().await;
+    for _ in 0..3 {
+        world.mine();
+    }
+    world.read(3).await;
+    world.stop().await;
+    let folder = world.chain.folder.path().join("events");
+    let path = folder.join("00000").join("00000.log");
+    let mut bytes = std::fs::read(&path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&path, &bytes).unwrap();
+    let missed = world.chain.mine();
+    world.start();
+    assert!(folder.with_extension("damaged").join("00000").exists());
+    let mut events = world.read(1).await;
+    let block = world.mine();
+    events.extend(world.read(1).await);
+    assert_eq!(names(&events), ["reset", "block.connected"]);
+    assert!(events[0].number > 1_700_000_000 && events[1].number > events[0].number);
+    assert_eq!(data(&events[1])["hash"], block.hash().to_string());
+    assert_ne!(block.hash(), missed.hash(), "what was before the new log is not told");
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn there_is_a_seat_for_so_many_readers() {
+    let mut world = World::new().await;
+    let seats: Vec<_> = (0..MAX_READERS).map(|_| world.events().seat().unwrap()).collect();
+    assert!(world.events().seat().is_none());
+    drop(seats);
+    assert!(world.events().seat().is_some());
+    world.stop().await;
+}
+
+/// Blocks, branches, restarts and commits that a crash kept from being told, at random: a reader
+/// that remembers its place sees every number once, in order, and what it is told of blocks leads
+/// from tip to tip.
+#[tokio::test]
+async fn a_reader_with_a_place_sees_each_event_once_whatever_happens() {
+    for seed in 0..4_u64 {
+        let mut random = seed;
+        let mut below = |bound: u64| {
+            // Knuth's 64-bit linear congruential generator: its upper bits are good enough.
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(seed + 1);
+            (random >> 33) % bound
+        };
+        let mut world = World::with(Limits { segment_bytes: 2_000, segments: 1_000 }).await;
+        let mut rival = Chain::new(2);
+        let mut common = 0;
+        let mut mined: Vec<Block> = Vec::new();
+        let mut tips = vec![world.chain.tip()];
+        let mut read = Vec::new();
+        let mut nonce = 0;
+        for _ in 0..60 {
+            // The reader may only wait for what will come.
+            world.events().publisher().tell(Topic::JobUpdated, &json!({}));
+            match below(8) {
+                0..3 => {
+                    if below(2) == 0 {
+                        // Not told: the pool does not outlive a restart anyway.
+                        world.chain.pay(nonce, 7);
+                        nonce += 1;
+                    }
+                    mined.push(world.mine());
+                }
+                3 => {
+                    for block in mined.drain(..) {
+                        rival.take(&block);
+                    }
+                    common = 0;
+                    assert_eq!(rival.tip(), world.chain.tip());
+                }
+                4 if mined.iter().all(|block| block.transactions.len() == 1) => {
+                    // The rival is behind by what was mined since both agreed.
+                    for _ in 0..=mined.len() {
+                        let block = rival.mine();
+                        if world.chain.take(&block) {
+                            world.events().publisher().tip(block.hash());
+                        }
+                    }
+                    mined.clear();
+                    assert_eq!(rival.tip(), world.chain.tip());
+                    common += 1;
+                }
+                5 => {
+                    // As after a crash: in the ledger, but the log does not know.
+                    mined.push(world.chain.mine());
+                    world.stop().await;
+                    world.start();
+                }
+                6 => {
+                    world.stop().await;
+                    world.start();
+                }
+                _ => read.extend(world.read(usize::try_from(below(3)).unwrap().min(1)).await),
+            }
+            tips.push(world.chain.tip());
+        }
+        read.extend(world.all(world.seen, Filter::default()).await);
+        // The mark at the end has the next number.
+        assert!(read.iter().map(|event| event.number).eq(1..=read.len() as u64), "seed {seed}");
+        let mut chain = vec![tips[0].to_string()];
+        for event in &read {
+            let data = data(event);
+            let hash = data["hash"].as_str().map(ToOwned::to_owned);
+            match event.name() {
+                "block.connected" => {
+                    assert_eq!(data["previous"], *chain.last().unwrap());
+                    chain.push(hash.unwrap());
+                    assert_eq!(data["height"], chain.len() - 1);
+                }
+                "block.disconnected" => assert_eq!(chain.pop(), hash),
+                "transaction.confirmed" => assert_eq!(data["block"], *chain.last().unwrap()),
+                "reorg" => assert_eq!(data["new_tip"], *chain.last().unwrap()),
+                _ => assert_eq!(event.name(), "job.updated"),
+            }
+        }
+        assert_eq!(*chain.last().unwrap(), world.chain.tip().to_string(), "seed {seed}");
+        assert!(common > 0 || names(&read).contains(&"reorg") || seed > 0);
+        world.stop().await;
+    }
+}

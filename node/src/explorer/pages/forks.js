@@ -1,0 +1,97 @@
+// Where the chain branches: the last heights with every side branch, and the reorganisations that were.
+import { find, get } from '../api.js';
+import { h, setText } from '../dom.js';
+import { count, plural } from '../format.js';
+import { chain, on, paced, since } from '../live.js';
+import { address, badge, blockLink, card, empty, heading, tile, time } from '../parts.js';
+import { tree } from '../tree.js';
+import { newest } from './charts.js';
+
+/** Heights in view. */
+const HEIGHTS = 50;
+/** Side branches that are followed, the highest first. */
+const BRANCHES = 16;
+
+export default async function forks({ signal }) {
+  const tiles = {
+    branches: tile('Side branches', `That end in the last ${HEIGHTS} heights`),
+    stale: tile('Stale blocks', `Of the last ${HEIGHTS} heights`),
+    reorgs: tile('Reorganisations', 'That this node remembers'),
+    deepest: tile('Deepest', 'Blocks left in one reorganisation'),
+  };
+  const picture = tree({ onchoose: (block) => showBlock(block) });
+  const chosen = h('div', { class: 'chosen', 'aria-live': 'polite' });
+  const branches = h('div');
+  const events = h('ul', { class: 'log' });
+  const reorgs = [];
+  const bodies = new Map();
+
+  const showBlock = (block) => {
+    if (!block) setText(chosen, 'Point at a block, or move to it with the Tab key.');
+    else chosen.replaceChildren(badge(block.isBest ? 'best chain' : 'stale', block.isBest ? 'good' : 'stale'), h('strong', null, count(block.height)), blockLink(block.hash), address(block.miner, { copies: false }), time(block.time));
+  };
+  const showReorgs = () => {
+    tiles.reorgs.show(count(reorgs.length), reorgs.length ? time(reorgs[0].time) : 'none so far');
+    const deepest = reorgs.reduce((best, reorg) => (best && best.depth >= reorg.depth ? best : reorg), null);
+    tiles.deepest.show(deepest ? count(deepest.depth) : '–', deepest ? `left at height ${count(deepest.fork_height)}` : '\u00a0');
+    if (reorgs.length === 0) events.replaceChildren(h('li', null, empty('None so far', 'When a heavier branch wins, it is told here, and the picture above changes while you watch.')));
+    else {
+      events.replaceChildren(...reorgs.slice(0, 20).map((reorg) => h('li', null, time(reorg.time),
+        h('span', null, `${plural(reorg.depth, 'block')} above ${count(reorg.fork_height)} for ${count(reorg.connected)}`),
+        h('span', { class: 'swap' }, blockLink(reorg.old_tip, { copies: false }), h('span', { class: 'arrow', 'aria-label': 'gave way to' }, '→'), blockLink(reorg.new_tip, { copies: false })))));
+    }
+  };
+  const show = async () => {
+    const [best, tips] = await Promise.all([newest(HEIGHTS, signal), get('/chain/tips', signal)]);
+    const lowest = best[best.length - 1].height;
+    const blocks = new Map(best.map((block) => [block.hash, { ...block, isBest: true }]));
+    const sides = tips.filter((tip) => tip.status !== 'active' && tip.height >= lowest).sort((a, b) => b.height - a.height);
+    for (const tip of sides.slice(0, BRANCHES)) await follow(tip, blocks, lowest);
+    picture.show([...blocks.values()], lowest);
+    const stale = [...blocks.values()].filter((block) => !block.isBest).length;
+    tiles.branches.show(count(sides.length), tips.length > sides.length + 1 ? `${count(tips.length - 1)} in the whole chain` : 'in the whole chain');
+    tiles.stale.show(count(stale), `${((stale / blocks.size) * 100).toFixed(1).replace(/\.0$/, '')} % of the blocks in view`);
+    branches.replaceChildren(tips.length > 1 ? tableOf(tips) : empty('One branch only', 'Every block this node knows is in the best chain.'));
+  };
+  /** Blocks of a side branch down to the best chain. */
+  const follow = async (tip, blocks, lowest) => {
+    for (let { hash } = tip; !blocks.has(hash);) {
+      const block = bodies.get(hash) ?? await find(`/blocks/${hash}`, signal);
+      if (!block || block.height < lowest) return;
+      bodies.set(hash, block);
+      blocks.set(hash, { ...block, isBest: false, isInvalid: tip.status === 'invalid' });
+      hash = block.previous;
+    }
+  };
+  showBlock(null);
+  showReorgs();
+  await show();
+  on(['block.connected', 'block.disconnected', 'reorg', 'return', 'reset'], signal, paced(show, 250));
+  since(['reorg'], signal, (reorg) => {
+    reorgs.unshift(reorg);
+    showReorgs();
+  });
+
+  return {
+    title: 'Forks',
+    content: [
+      heading('Forks'),
+      h('div', { class: 'tiles four' }, Object.values(tiles).map(({ element }) => element)),
+      card([h('span', null, `The last ${HEIGHTS} heights`), h('span', { class: 'legend' }, h('span', { class: 'key best' }, 'best chain'), h('span', { class: 'key lost' }, 'stale'))], picture.element, chosen),
+      h('div', { class: 'columns even' }, card('Branches', branches), card('Reorganisations', events)),
+    ],
+  };
+}
+
+const STATUS = { active: ['best chain', 'good'], 'valid-fork': ['stale', 'stale'], 'headers-only': ['headers only', ''], invalid: ['invalid', 'bad'] };
+
+function tableOf(tips) {
+  const sorted = [...tips].sort((a, b) => (b.status === 'active') - (a.status === 'active') || b.height - a.height).slice(0, 25);
+  const rows = sorted.map((tip) => {
+    const [name, kind] = STATUS[tip.status] ?? [tip.status, ''];
+    return h('tr', null, h('td', null, h('span', { title: tip.code }, badge(name, kind))), h('td', { class: 'number' }, count(tip.height)),
+      h('td', { class: 'number' }, tip.branch_length ? plural(tip.branch_length, 'block') : '–'), h('td', null, blockLink(tip.hash, { copies: false })));
+  });
+  return h('div', { class: 'rows' }, h('table', null, h('caption', { class: 'hidden' }, `Branches of ${chain.network}`),
+    h('thead', null, h('tr', null, h('th', { scope: 'col' }, 'Status'), h('th', { scope: 'col', class: 'number' }, 'Height'), h('th', { scope: 'col', class: 'number' }, 'Length'), h('th', { scope: 'col' }, 'Tip'))), h('tbody', null, rows)));
+}

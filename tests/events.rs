@@ -1,0 +1,392 @@
+//! Events over REST: whoever remembers the last number misses nothing and hears nothing twice,
+//! whatever happens to the node or to the connection.
+
+use crate::forge::{Forge, RICH, key, pay, somebody, text};
+use crate::harness::{Node, Process, chain, eventually, verified};
+use chain::Block;
+use serde_json::{Value, json};
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::process::Stdio;
+use std::thread;
+use std::time::Duration;
+
+/// Longer than anything takes on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// An event as it was received.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Event {
+    number: u64,
+    name: String,
+    data: Value,
+}
+
+/// A connection on which events come. Dropped, it is gone without a word.
+struct Reader(BufReader<TcpStream>);
+
+/// Asks for events without reading any.
+fn ask(node: &Node, query: &str, last: Option<u64>) -> TcpStream {
+    let address = node.url().replace("http://", "");
+    let mut stream = TcpStream::connect(&address).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let last = last.map(|number| format!("Last-Event-ID: {number}\r\n")).unwrap_or_default();
+    // An answer of this version comes as it is, not in chunks.
+    let request = format!("GET /v1/events{query} HTTP/1.0\r\nHost: {address}\r\n{last}\r\n");
+    stream.write_all(request.as_bytes()).unwrap();
+    stream
+}
+
+impl Reader {
+    fn new(node: &Node, query: &str, last: Option<u64>) -> Reader {
+        let mut reader = Reader(BufReader::new(ask(node, query, last)));
+        assert!(reader.line().unwrap().contains(" 200 "));
+        while !reader.line().unwrap().is_empty() {}
+        reader
+    }
+
+    /// `None` once the connection has ended.
+    fn line(&mut self) -> Option<String> {
+        let mut line = String::new();
+        match self.0.read_line(&mut line) {
+            Ok(0) => None,
+            Ok(_) => line.strip_suffix('\n').map(|line| line.trim_end_matches('\r').to_owned()),
+            // A node that was killed leaves the connection reset.
+            Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => None,
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    /// The next event, once there is one.
+    fn next(&mut self) -> Option<Event> {
+        let mut fields = [const { String::new() }; 3];
+        loop {
+            let line = self.line()?;
+            if line.is_empty() {
+                let [id, name, data] = std::mem::take(&mut fields);
+                if !data.is_empty() {
+                    let data: Value = serde_json::from_str(&data).unwrap();
+                    let number = id.parse().unwrap();
+                    assert_eq!(data["number"], number);
+                    return Some(Event { number, name, data });
+                }
+                continue;
+            }
+            let (field, value) = line.split_once(": ").unwrap();
+            if let Some(at) = ["id", "event", "data"].iter().position(|name| *name == field) {
+                value.clone_into(&mut fields[at]);
+            }
+        }
+    }
+
+    fn take(&mut self, count: usize) -> Vec<Event> {
+        (0..count).map(|_| self.next().unwrap()).collect()
+    }
+
+    fn until(&mut self, is_last: impl Fn(&Event) -> bool) -> Vec<Event> {
+        let mut events = Vec::new();
+        while !events.last().is_some_and(&is_last) {
+            events.push(self.next().unwrap());
+        }
+        events
+    }
+}
+
+fn last(events: &[Event]) -> Option<u64> {
+    events.last().map(|event| event.number)
+}
+
+fn hand_in(node: &Node, blocks: &[Block]) {
+    for block in blocks {
+        let body = hex::encode(block.encode());
+        let answer = node.ask("POST", "/v1/blocks", &["Content-Type: text/plain"], body.as_bytes());
+        assert_eq!(answer.status, 201, "{answer:?}");
+    }
+}
+
+/// Checks that every number is there once, in order, and that blocks leave and enter from tip to
+/// tip; the best chain that this leads to, genesis left out.
+fn replayed(events: &[Event]) -> Vec<String> {
+    assert!(events.iter().map(|event| event.number).eq(1..=events.len() as u64));
+    let mut chain: Vec<String> = Vec::new();
+    for Event { name, data, .. } in events {
+        let hash = data["hash"].as_str().map(str::to_owned);
+        match name.as_str() {
+            "block.connected" => {
+                if let Some(tip) = chain.last() {
+                    assert_eq!(data["previous"], *tip);
+                }
+                chain.push(hash.unwrap());
+                assert_eq!(data["height"], chain.len());
+            }
+            "block.disconnected" => {
+                assert_eq!(data["height"], chain.len());
+                assert_eq!(chain.pop(), hash);
+            }
+            "transaction.confirmed" => assert_eq!(data["block"], *chain.last().unwrap()),
+            "reorg" => {
+                assert_eq!(data["new_tip"], *chain.last().unwrap());
+                let fork = usize::try_from(data["fork_height"].as_u64().unwrap()).unwrap();
+                let connected = usize::try_from(data["connected"].as_u64().unwrap()).unwrap();
+                assert_eq!(fork + connected, chain.len());
+            }
+            "transaction.accepted" | "transaction.dropped" => {}
+            other => panic!("{other}"),
+        }
+    }
+    chain
+}
+
+// genesis ─ 1 ─ … ─ 5 ─ a6 ─ … ─ a15
+//                    └─ b6 ─ … ─ b16      heavier
+//
+// R18: each message is of one block, whatever the tip is when it is sent.
+#[test]
+fn a_reader_that_comes_back_sees_every_event_once_in_order() {
+    let alice = key(RICH[0]);
+    let mut a = Forge::new(somebody(1));
+    let common = a.blocks(5);
+    let mut b = Forge::new(somebody(2));
+    b.follow(&common);
+    let losing: Vec<Block> =
+        (0..10).map(|nonce| a.block([pay(&alice, nonce, somebody(3), 5)])).collect();
+    let winning: Vec<Block> =
+        (0..11).map(|nonce| b.block([pay(&alice, nonce, somebody(4), 7)])).collect();
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let node = Node::start(&data, &[]);
+    hand_in(&node, &common);
+    let mut events = Reader::new(&node, "?since=0", None).take(3);
+    hand_in(&node, &losing);
+    // Gone in the middle of a block's events, and back.
+    events.extend(Reader::new(&node, "?since=0", last(&events)).take(3));
+    assert_eq!(events[5].name, "block.connected");
+    node.kill();
+    let node = Node::start(&data, &[]);
+    let mut reader = Reader::new(&node, "?since=0", last(&events));
+    events.extend(reader.take(10));
+    hand_in(&node, &winning);
+    // Gone in the middle of the reorganisation.
+    events.extend(reader.until(|event| event.name == "block.disconnected"));
+    drop(reader);
+    assert!(node.stop().success());
+    let node = Node::start(&data, &[]);
+    let mut reader = Reader::new(&node, "", last(&events));
+    events.extend(reader.until(|event| event.name == "reorg"));
+    let chain = replayed(&events);
+    let expected = common.iter().chain(&winning).map(|block| block.hash().to_string());
+    assert!(chain.into_iter().eq(expected));
+    let reorg = &events.last().unwrap().data;
+    let count = |name: &str| events.iter().filter(|event| event.name == name).count();
+    assert_eq!((&reorg["depth"], &reorg["fork_height"]), (&json!(10), &json!(5)));
+    assert_eq!(reorg["old_tip"], losing[9].hash().to_string());
+    assert_eq!((count("block.disconnected"), count("reorg")), (10, 1));
+    assert_eq!(count("transaction.confirmed"), 10 + 11);
+    // All disconnects, then all connects, then the summary.
+    let tail: Vec<&str> = events.iter().rev().map(|event| event.name.as_str()).collect();
+    assert_eq!(tail[0], "reorg");
+    assert!(
+        tail[1..=22].iter().all(|name| ["block.connected", "transaction.confirmed"].contains(name))
+    );
+    assert!(tail[23..33].iter().all(|name| *name == "block.disconnected"));
+}
+
+/// A node that is killed again and again while blocks come.
+#[test]
+fn no_block_is_missing_or_told_twice_after_kills() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let miner = text(somebody(1));
+    let mut events = Vec::new();
+    for round in 0..5 {
+        let node = Node::start(&data, &[]);
+        let mut reader = Reader::new(&node, "?since=0", last(&events));
+        let busy = {
+            let (address, data) = (node.url(), data.clone());
+            let miner = miner.clone();
+            thread::spawn(move || generate_until_gone(&address, &data, &miner))
+        };
+        // Some of what comes; the rest is on its way when the node goes.
+        events.extend(reader.take(20 + round));
+        node.kill();
+        busy.join().unwrap();
+        events.extend(std::iter::from_fn(|| reader.next()));
+    }
+    let node = Node::start(&data, &[]);
+    let tip = node.tip();
+    let mut reader = Reader::new(&node, "?since=0", last(&events));
+    if events.last().unwrap().data["hash"] != tip.hash {
+        events.extend(reader.until(|event| event.data["hash"] == tip.hash));
+    }
+    let chain = replayed(&events);
+    assert_eq!((chain.len() as u64, chain.last()), (tip.height, Some(&tip.hash)));
+    node.kill();
+    assert_eq!(verified(&data), tip);
+}
+
+/// Has a node make block after block until it does not answer any more.
+fn generate_until_gone(url: &str, data: &std::path::Path, miner: &str) {
+    let address = url.replace("http://", "");
+    let token = fs::read_to_string(data.join("api-token")).unwrap();
+    let body = json!({ "blocks": 1, "miner": miner }).to_string();
+    let request = format!(
+        "POST /v1/dev/generate HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\
+         Authorization: Bearer {}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+        token.trim(),
+        body.len()
+    );
+    loop {
+        let Ok(mut stream) = TcpStream::connect(&address) else { return };
+        let mut answer = Vec::new();
+        let asked = stream.write_all(request.as_bytes());
+        if asked.and_then(|()| stream.read_to_end(&mut answer)).is_err() || answer.is_empty() {
+            return;
+        }
+    }
+}
+
+// R03
+#[test]
+fn a_hundred_readers_that_never_read_neither_stop_an_honest_one_nor_fill_the_memory() {
+    let folder = tempfile::tempdir().unwrap();
+    let node = Node::start(&folder.path().join("data"), &[]);
+    let miner = text(somebody(1));
+    node.generate(300, &miner).unwrap();
+    let before = resident_bytes(&node);
+    let silent: Vec<TcpStream> = (0..100).map(|_| ask(&node, "?since=0", None)).collect();
+    let mut honest = Reader::new(&node, "?since=0", None);
+    honest.take(300);
+    for _ in 0..100 {
+        let hash = node.generate(1, &miner).unwrap().remove(0);
+        assert_eq!(honest.next().unwrap().data["hash"], hash);
+    }
+    assert_eq!(node.get("/livez").status, 200);
+    if let (Some(before), Some(after)) = (before, resident_bytes(&node)) {
+        assert!(after < before + (64 << 20), "{before} bytes before, {after} after");
+    }
+    drop(silent);
+}
+
+/// What a process holds in memory, where the system tells.
+fn resident_bytes(node: &Node) -> Option<u64> {
+    let status = fs::read_to_string(format!("/proc/{}/status", node.id())).ok()?;
+    let line = status.lines().find(|line| line.starts_with("VmRSS:"))?;
+    line.split_whitespace().nth(1)?.parse::<u64>().ok().map(|kib| kib << 10)
+}
+
+#[test]
+fn peers_that_come_and_go_are_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let [a, b] = ["a", "b"].map(|name| folder.path().join(name));
+    let a = Node::start(&a, &[]);
+    let mut reader = Reader::new(&a, "?topics=peer.connected,peer.disconnected", None);
+    let b = Node::start(&b, &["--peer", &a.multiaddr()]);
+    let came = reader.next().unwrap();
+    assert_eq!(
+        (came.name.as_str(), &came.data["direction"]),
+        ("peer.connected", &json!("inbound"))
+    );
+    assert_eq!(came.data["id"], b.whereabouts()["node_id"]);
+    assert!(b.stop().success());
+    let gone = reader.next().unwrap();
+    assert_eq!((gone.name.as_str(), &gone.data["id"]), ("peer.disconnected", &came.data["id"]));
+}
+
+#[test]
+fn the_command_follows_a_node_across_its_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let (data, out) = (folder.path().join("data"), folder.path().join("out"));
+    let miner = text(somebody(1));
+    let node = Node::start(&data, &[]);
+    node.generate(2, &miner).unwrap();
+    let mut command = chain(&["events", "--json", "--topics", "block.connected", "--since", "0"]);
+    command.arg("--data").arg(&data);
+    let mut following = Process::start_into(&mut command, &out, File::create(&out).unwrap());
+    let lines = || -> Vec<Value> {
+        let text = fs::read_to_string(&out).unwrap();
+        let whole = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
+        whole.map(|line| serde_json::from_str(line).unwrap()).collect()
+    };
+    eventually("two lines", || (lines().len() == 2).then_some(()));
+    assert!(node.stop().success());
+    let node = Node::start(&data, &[]);
+    node.generate(3, &miner).unwrap();
+    let lines = eventually("five lines", || Some(lines()).filter(|lines| lines.len() >= 5));
+    let heights: Vec<&Value> = lines.iter().map(|line| &line["data"]["height"]).collect();
+    assert_eq!(heights, [1, 2, 3, 4, 5]);
+    assert_eq!((&lines[4]["event"], &lines[4]["id"]), (&json!("block.connected"), &json!(5)));
+    assert!(following.terminate().0.success());
+    // A mistake is told, not tried again.
+    let mut wrong = chain(&["events", "--topics", "block", "--node", &node.url()]);
+    let output = wrong.stdin(Stdio::null()).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!((output.status.code(), said.lines().count()), (Some(1), 1), "{said}");
+    assert!(said.contains("there is no topic `block`"), "{said}");
+}
+
+/// A Redis server at a socket in a folder, where one is installed: it keeps what it has there.
+#[cfg(unix)]
+fn redis(folder: &std::path::Path) -> Option<Process> {
+    let mut command = std::process::Command::new("redis-server");
+    let arguments = ["--port", "0", "--appendonly", "yes", "--appendfsync", "always", "--save", ""];
+    command.args(arguments).arg("--unixsocket").arg(folder.join("socket")).arg("--dir").arg(folder);
+    let installed = std::process::Command::new("redis-server").arg("--version").output();
+    installed.is_ok_and(|output| output.status.success()).then(|| {
+        let _ = fs::remove_file(folder.join("socket"));
+        Process::start(&mut command, &folder.join("redis"))
+    })
+}
+
+#[cfg(unix)]
+#[test]
+fn redis_is_told_every_event_once_whoever_was_away() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = format!("redis+unix://{}", folder.path().join("socket").display());
+    let data = folder.path().join("data");
+    let miner = text(somebody(1));
+    let node = Node::start(&data, &["--publish", &url]);
+    node.generate(2, &miner).unwrap();
+    let Some(mut server) = redis(folder.path()) else {
+        println!("skipped: there is no `redis-server` on this machine");
+        return;
+    };
+    let client = redis::Client::open(url.as_str()).unwrap();
+    let connect = || eventually("Redis", || client.get_connection().ok());
+    // Ids and heights, once there are so many.
+    let entries = |count: usize| {
+        let mut connection = connect();
+        let found = eventually("entries", || {
+            let ask = redis::cmd("XRANGE").arg("chain:dev:events").arg("-").arg("+").to_owned();
+            let found: Vec<(String, Vec<String>)> = ask.query(&mut connection).unwrap();
+            (found.len() >= count).then_some(found)
+        });
+        let read = |(id, fields): (String, Vec<String>)| {
+            let event: Value = serde_json::from_str(&fields[1]).unwrap();
+            (id, event["data"]["height"].as_u64().unwrap())
+        };
+        found.into_iter().map(read).collect::<Vec<_>>()
+    };
+    let expected = |count: u64| (1..=count).map(|at| (format!("{at}-0"), at)).collect::<Vec<_>>();
+    assert_eq!(entries(2), expected(2));
+    // The server is away, then the node.
+    server.kill();
+    node.generate(2, &miner).unwrap();
+    let mut server = redis(folder.path()).unwrap();
+    assert_eq!(entries(4), expected(4));
+    node.kill();
+    let node = Node::start(&data, &[]);
+    node.generate(1, &miner).unwrap();
+    assert!(node.stop().success());
+    let node = Node::start(&data, &["--publish", &url]);
+    assert_eq!(entries(5), expected(5));
+    let mut listening = connect();
+    let mut channel = listening.as_pubsub();
+    channel.subscribe("chain:dev:block.connected").unwrap();
+    let hash = node.generate(1, &miner).unwrap().remove(0);
+    let message: String = channel.get_message().unwrap().get_payload().unwrap();
+    let event: Value = serde_json::from_str(&message).unwrap();
+    assert_eq!((&event["id"], &event["data"]["hash"]), (&json!(6), &json!(hash)));
+    assert_eq!(entries(6), expected(6));
+    server.kill();
+}

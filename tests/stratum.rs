@@ -1,0 +1,410 @@
+//! Mining machines at a node: what each of them sends, what it is answered, and what becomes of its
+//! shares and blocks.
+
+pub mod miner;
+
+use crate::forge::{somebody, text};
+use crate::harness::{Node, Process, eventually, verified};
+use miner::{Miner, accepted, meets, refused, submission, word};
+use serde_json::{Value, json};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+const STRATUM: [&str; 2] = ["--stratum", "127.0.0.1:0"];
+
+/// A folder for a test, and a data folder in it that is yet to be made.
+fn place() -> (TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    (folder, data)
+}
+
+/// A network with the addresses of `dev` whose blocks take some thousand hashes each.
+fn network(folder: &Path, bits: &str) -> String {
+    let path = folder.join("network.toml");
+    let file = format!(
+        "name = \"slow\"\nhrp = \"dch\"\nspacing_seconds = 5\nhalf_life_seconds = 125\n\
+         fixed_difficulty = true\nlimit_bits = \"{bits}\"\ngenesis_bits = \"{bits}\"\n\
+         genesis_time = 1767225600\ninitial_subsidy = 5000000000\nhalving_interval = 210000\n\
+         maturity = 10\nmax_future_seconds = 60\nmax_block_bytes = 2000000\nmessage = \"slow\"\n"
+    );
+    fs::write(&path, file).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+/// A node of such a network, and where its miners connect.
+fn slow_node(folder: &Path, data: &Path) -> (Node, Value) {
+    let network = network(folder, "1f00ffff");
+    let node = Node::start(data, &[&STRATUM[..], &["--network", &network]].concat());
+    let url = node.whereabouts()["stratum"].clone();
+    (node, url)
+}
+
+fn workers(node: &Node) -> Vec<Value> {
+    node.get("/v1/mining/workers").json().as_array().unwrap().clone()
+}
+
+/// Finds a block as this miner hands it in, and sees that it pays it.
+fn finds_a_block(
+    node: &Node,
+    miner: &mut Miner,
+    address: &str,
+    bits: u32,
+    submit: &dyn Fn(&str) -> String,
+) {
+    miner.work();
+    let network = miner.network_target();
+    let share = miner.find(0, bits, |hash| meets(hash, &network));
+    let miner::Share { job, extra_nonce_2, time, nonce, hash } = &share;
+    let line = submit(&format!("\"{job}\", \"{extra_nonce_2}\", \"{time}\", \"{nonce:08x}\""));
+    miner.send(&line);
+    accepted(&miner.reply());
+    let block = node.get(&format!("/v1/blocks/{hash}")).json();
+    assert_eq!((&block["miner"], &block["in_best_chain"]), (&json!(address), &json!(true)));
+    assert_eq!(node.tip().hash, *hash);
+    miner.next_tip();
+}
+
+/// The lines are those that each miner's source writes.
+#[test]
+fn five_kinds_of_miners_find_blocks_that_pay_them() {
+    let (_folder, data) = place();
+    let node = Node::start(&data, &STRATUM);
+    let url = &node.whereabouts()["stratum"];
+    let user = |number: u8| text(somebody(number));
+
+    // pooler's cpuminer
+    let (mut miner, address) = (Miner::connect(url), user(1));
+    miner.send("{\"id\": 1, \"method\": \"mining.subscribe\", \"params\": [\"cpuminer/2.5.1\"]}\n");
+    assert_eq!(miner.hear().unwrap()["id"], 1, "the very next line");
+    miner.send(&format!(
+        "{{\"id\": 2, \"method\": \"mining.authorize\", \"params\": [\"{address}\", \"x\"]}}\n"
+    ));
+    accepted(&miner.hear().unwrap());
+    for _ in 0..3 {
+        finds_a_block(&node, &mut miner, &address, 0, &|rest| {
+            format!(
+                "{{\"method\": \"mining.submit\", \"params\": [\"{address}\", {rest}], \"id\":4}}\n"
+            )
+        });
+    }
+
+    // cpuminer-opt
+    let (mut miner, address) = (Miner::connect(url), user(2));
+    miner.send(
+        "{\"id\": 1, \"method\": \"mining.subscribe\", \"params\": [\"cpuminer-opt-26.1\"]}\n",
+    );
+    assert_eq!(miner.hear().unwrap()["id"], 1);
+    miner.send(&format!(
+        "{{\"id\": 2, \"method\": \"mining.authorize\", \"params\": [\"{address}.rig\", \"x\"]}}\n"
+    ));
+    accepted(&miner.hear().unwrap());
+    miner.send("{\"id\": 3, \"method\": \"mining.extranonce.subscribe\", \"params\": []}\n");
+    accepted(&miner.reply());
+    miner.send(
+        "{\"id\": 1, \"method\": \"mining.suggest_difficulty\", \"params\": [\"0.500000\"]}\n",
+    );
+    accepted(&miner.reply());
+    finds_a_block(&node, &mut miner, &address, 0, &|rest| {
+        format!(
+            "{{\"method\": \"mining.submit\", \"params\": [\"{address}.rig\", {rest}], \"id\":4}}\n"
+        )
+    });
+
+    // ESP-Miner: three requests at once
+    let (mut miner, address) = (Miner::connect(url), user(3));
+    miner.send(&format!(
+        "{{\"id\": 1, \"method\": \"mining.configure\", \"params\": [[\"version-rolling\"], \
+         {{\"version-rolling.mask\": \"ffffffff\"}}]}}\n\
+         {{\"id\": 2, \"method\": \"mining.subscribe\", \"params\": [\"bitaxe/BM1370/v2.9.0\"]}}\n\
+         {{\"id\": 3, \"method\": \"mining.authorize\", \"params\": [\"{address}.axe\", \"x\"]}}\n"
+    ));
+    assert_eq!(miner.hear().unwrap()["result"]["version-rolling.mask"], "1fffe000");
+    assert_eq!(miner.hear().unwrap()["id"], 2);
+    accepted(&miner.hear().unwrap());
+    miner.send("{\"id\": 4, \"method\": \"mining.suggest_difficulty\", \"params\": [1000]}\n");
+    accepted(&miner.reply());
+    finds_a_block(&node, &mut miner, &address, 0x0005_a000, &|rest| {
+        format!(
+            "{{\"id\": 5, \"method\": \"mining.submit\", \"params\": [\"{address}.axe\", {rest}, \
+             \"0005a000\"]}}\n"
+        )
+    });
+
+    // NerdMiner
+    let (mut miner, address) = (Miner::connect(url), user(4));
+    miner.send(
+        "{\"id\": 1, \"method\": \"mining.subscribe\", \"params\": [\"NerdMinerV2/1.8.0\"]}\n",
+    );
+    assert_eq!(miner.hear().unwrap()["id"], 1);
+    miner.send(&format!(
+        "{{\"params\": [\"{address}\", \"x\"], \"id\": 2, \"method\": \"mining.authorize\"}}\n\
+         {{\"id\": 3, \"method\": \"mining.suggest_difficulty\", \"params\": [0.00015]}}\n"
+    ));
+    accepted(&miner.hear().unwrap());
+    accepted(&miner.reply());
+    finds_a_block(&node, &mut miner, &address, 0, &|rest| {
+        // Leading zeros of the nonce are not written.
+        let (before, nonce) = rest.rsplit_once(' ').unwrap();
+        let nonce = nonce.trim_matches('"').trim_start_matches('0');
+        let nonce = if nonce.is_empty() { "0" } else { nonce };
+        format!(
+            "{{\"id\":4,\"method\":\"mining.submit\",\"params\":[\"{address}\",{before}\"{nonce}\"]}}\n"
+        )
+    });
+
+    // cgminer
+    let (mut miner, address) = (Miner::connect(url), user(5));
+    miner.send(
+        "{\"id\": 0, \"method\": \"mining.configure\", \"params\": [[\"version-rolling\"], \
+         {\"version-rolling.mask\": \"1fffe000\", \"version-rolling.min-bit-count\": 2}]}\n",
+    );
+    assert_eq!(miner.hear().unwrap()["result"]["version-rolling"], true);
+    miner.send("{\"id\": 1, \"method\": \"mining.subscribe\", \"params\": [\"cgminer/4.11.1\"]}\n");
+    assert_eq!(miner.hear().unwrap()["id"], 1);
+    miner.send(&format!(
+        "{{\"id\": 2, \"method\": \"mining.authorize\", \"params\": [\"{address}.s9\", \"x\"]}}\n"
+    ));
+    accepted(&miner.hear().unwrap());
+    finds_a_block(&node, &mut miner, &address, 0x2000, &|rest| {
+        format!(
+            "{{\"id\": 3, \"method\": \"mining.submit\", \"params\": [\"{address}.s9\", {rest}, \
+             \"00002000\"]}}\n"
+        )
+    });
+    assert_eq!(node.tip().height, 7);
+    node.kill();
+    assert_eq!(verified(&data).height, 7);
+}
+
+// Q02, Q03, Q04, Q05, Q07, Q09
+#[test]
+fn every_share_is_judged_and_counted() {
+    let (folder, data) = place();
+    let (node, url) = slow_node(folder.path(), &data);
+    let address = text(somebody(1));
+    let user = format!("{address}.<rig>");
+    let mut miner = Miner::connect(&url);
+    miner.ask("mining.suggest_difficulty", &json!([1e-7]));
+    refused(&miner.ask("mining.submit", &json!([user, "1", "00000000", "0", "0"])), 25);
+    miner.ask("mining.subscribe", &json!(["test/1"]));
+    refused(&miner.ask("mining.submit", &json!([user, "1", "00000000", "0", "0"])), 24);
+    refused(&miner.ask("mining.authorize", &json!(["nobody", "x"])), 24);
+    accepted(&miner.ask("mining.authorize", &json!([user, "x"])));
+    miner.work();
+
+    let share = miner.find_share(0);
+    accepted(&miner.submit(&user, &share));
+    refused(&miner.submit(&user, &share), 22);
+    let target = miner.share_target();
+    let low = miner.find(0, 0, |hash| !meets(hash, &target));
+    refused(&miner.submit(&user, &low), 23);
+    let mut malformed = submission(&user, &share);
+    malformed[2] = json!("001");
+    refused(&miner.ask("mining.submit", &malformed), 20);
+    let late = format!("{:08x}", word(&miner.job[7]) + 3_600);
+    malformed = submission(&user, &share);
+    malformed[3] = json!(late);
+    refused(&miner.ask("mining.submit", &malformed), 20);
+    refused(&miner.submit(&text(somebody(2)), &share), 24);
+
+    // The connection breaks; the same share over the next one, which goes on where this was.
+    let (session, half) = (miner.session.clone(), miner.extra_nonce_1.clone());
+    drop(miner);
+    let mut miner = eventually("the end of the first connection", || {
+        let mut miner = Miner::connect(&url);
+        miner.ask("mining.suggest_difficulty", &json!([1e-7]));
+        miner.ask("mining.subscribe", &json!(["test/1", session]));
+        (miner.extra_nonce_1 == half).then_some(miner)
+    });
+    accepted(&miner.ask("mining.authorize", &json!([user, "x"])));
+    miner.work();
+    refused(&miner.submit(&user, &share), 22);
+
+    let (block, old) = (miner.find_block(0), miner.find_share(share.nonce + 1));
+    accepted(&miner.submit(&user, &block));
+    miner.next_tip();
+    refused(&miner.submit(&user, &old), 21);
+    refused(&miner.submit(&user, &block), 22);
+
+    let mining = node.get("/v1/mining").json();
+    assert_eq!(mining["stratum"], url.as_str().unwrap().strip_prefix("stratum+tcp://").unwrap());
+    let worker = &mining["stratum_workers"][0];
+    assert_eq!((&worker["address"], &worker["name"]), (&json!(address), &json!("_rig_")));
+    let counts = ["accepted", "duplicate", "low", "stale", "invalid", "blocks", "connections"];
+    assert_eq!(counts.map(|name| worker[name].as_u64().unwrap()), [2, 3, 1, 1, 2, 1, 1]);
+    assert!(worker["hashrate"].as_f64().unwrap() > 0.0);
+    assert!(worker["difficulty"].as_f64().unwrap() > 0.0);
+    assert!(worker["last_share"].as_u64().unwrap() > 1_767_225_600);
+
+    // Q13: at most a second of shares is missing after a crash, and none counts again.
+    let kept = data.join("stratum.json");
+    eventually("the shares on disk", || {
+        let file: Value = serde_json::from_slice(&fs::read(&kept).ok()?).ok()?;
+        (file["workers"][0]["duplicate"] == 3).then_some(())
+    });
+    let last = miner.find_share(old.nonce + 1);
+    accepted(&miner.submit(&user, &last));
+    node.kill();
+    let (node, url) = slow_node(folder.path(), &data);
+    let mut miner = Miner::at_work(&url, &user, 1e-7);
+    for share in [&share, &last, &block] {
+        let again =
+            miner::Share { job: miner.job[0].as_str().unwrap().to_owned(), ..share.clone() };
+        let reply = miner.submit(&user, &again);
+        assert!([20, 21, 23].contains(&reply["error"][0].as_u64().unwrap()), "{reply}");
+    }
+    let found = workers(&node);
+    assert_eq!(found.len(), 1);
+    let accepted = found[0]["accepted"].as_u64().unwrap();
+    assert!((2..=3).contains(&accepted) && found[0]["blocks"] == 1, "{found:?}");
+}
+
+// Q10
+#[test]
+fn a_block_that_was_sent_is_kept_when_the_node_stops_or_crashes() {
+    let (folder, data) = place();
+    let (node, url) = slow_node(folder.path(), &data);
+    let address = text(somebody(1));
+    let mut miner = Miner::at_work(&url, &address, 1e-7);
+    let block = miner.find_block(0);
+    accepted(&miner.submit(&address, &block));
+    node.kill();
+    assert_eq!(verified_of(folder.path(), &data), block.hash, "it was answered, so it is on disk");
+
+    let (node, url) = slow_node(folder.path(), &data);
+    let mut miner = Miner::at_work(&url, &address, 1e-7);
+    let block = miner.find_block(0);
+    let line =
+        json!({ "id": 4, "method": "mining.submit", "params": submission(&address, &block) });
+    // Nothing waits for the answer: the node is told to stop at the same moment.
+    miner.send(&format!("{line}\n"));
+    assert!(node.stop().success());
+    assert_eq!(verified_of(folder.path(), &data), block.hash);
+}
+
+fn verified_of(folder: &Path, data: &Path) -> String {
+    let network = network(folder, "1f00ffff");
+    let (code, stdout, stderr) = crate::harness::run(&[
+        "verify",
+        "--json",
+        "--network",
+        &network,
+        "--data",
+        data.to_str().unwrap(),
+    ]);
+    assert_eq!(code, Some(0), "{stderr}");
+    serde_json::from_str::<Value>(&stdout).unwrap()["tip"].as_str().unwrap().to_owned()
+}
+
+// G01, G02, Q10
+#[test]
+fn a_new_tip_reaches_all_miners_and_an_old_block_is_kept_beside_it() {
+    let (_folder, data) = place();
+    let node = Node::start(&data, &STRATUM);
+    let url = node.whereabouts()["stratum"].clone();
+    let address = text(somebody(1));
+    let mut miners: Vec<Miner> =
+        (0..20).map(|number| Miner::at_work(&url, &format!("{address}.{number}"), 1.0)).collect();
+    let late = miners[0].find_block(0);
+    let begun = Instant::now();
+    node.generate(1, &text(somebody(2))).unwrap();
+    for miner in &mut miners {
+        miner.next_tip();
+    }
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+    let user = format!("{address}.0");
+    accepted(&miners[0].submit(&user, &late));
+    let side = node.get(&format!("/v1/blocks/{}", late.hash)).json();
+    assert_eq!((&side["in_best_chain"], &side["height"]), (&json!(false), &json!(1)));
+    assert_eq!(node.tip().height, 1);
+    let half: std::collections::HashSet<_> =
+        miners.iter().map(|miner| miner.extra_nonce_1.clone()).collect();
+    assert_eq!(half.len(), miners.len());
+}
+
+#[test]
+fn better_fees_renew_work_without_a_new_tip() {
+    let (_folder, data) = place();
+    let node = Node::start(&data, &STRATUM);
+    let url = node.whereabouts()["stratum"].clone();
+    let mut miner = Miner::at_work(&url, &text(somebody(1)), 1.0);
+    let first = miner.job.clone();
+    let transfer = crate::forge::pay(&crate::forge::key(crate::forge::RICH[0]), 0, somebody(3), 5);
+    let body = hex::encode(transfer.encode());
+    let answer =
+        node.ask("POST", "/v1/transactions", &["Content-Type: text/plain"], body.as_bytes());
+    assert_eq!(answer.status, 201);
+    while miner.job[0] == first[0] {
+        miner.hear().unwrap();
+    }
+    assert_eq!((&miner.job[1], &miner.job[8]), (&first[1], &json!(false)));
+    assert_eq!(miner.job[4].as_array().unwrap().len(), 1, "the transfer is in it");
+    let block = miner.find_block(0);
+    accepted(&miner.submit(&text(somebody(1)), &block));
+    assert_eq!(node.get(&format!("/v1/blocks/{}", block.hash)).json()["fees"], 1_000);
+}
+
+// Q06, Q08
+#[test]
+fn garbage_and_lines_without_end_close_one_connection_and_no_other() {
+    let (_folder, data) = place();
+    let node = Node::start(&data, &STRATUM);
+    let url = node.whereabouts()["stratum"].clone();
+    let address = text(somebody(1));
+    let mut good = Miner::at_work(&url, &address, 1.0);
+    let garbage = "GET / HTTP/1.1\r\n".repeat(30);
+    for bad in ["x".repeat(5_000), "[".repeat(1 << 20), garbage] {
+        let mut miner = Miner::connect(&url);
+        // The node may close it before all of it is sent.
+        let _ = std::io::Write::write_all(miner.stream(), bad.as_bytes());
+        assert!(miner.hear().is_none());
+    }
+    let mut binary = Miner::connect(&url);
+    let _ = std::io::Write::write_all(binary.stream(), b"\xff\xfe\x00\n\x80{\n");
+    assert_eq!(binary.ask("mining.ping", &json!([]))["result"], "pong");
+    let block = good.find_block(0);
+    accepted(&good.submit(&address, &block));
+}
+
+#[test]
+fn an_address_in_use_is_told_with_its_flag() {
+    let (folder, data) = place();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let line = Node::refused(&data, &["--stratum", &address]);
+    assert!(line.contains(&address) && line.contains("--stratum"), "{line}");
+    let node = Node::start(&folder.path().join("other"), &[]);
+    assert_eq!(node.whereabouts()["stratum"], Value::Null);
+    assert_eq!(node.get("/v1/mining").json()["stratum"], Value::Null);
+    assert_eq!(node.get("/v1/mining/workers").json(), json!([]));
+}
+
+/// A program of other people, where this machine has it.
+#[test]
+fn a_real_cpuminer_finds_blocks() {
+    let names = ["minerd", "cpuminer"];
+    let has = |name: &&&str| Command::new(name).arg("--version").output().is_ok();
+    let Some(program) = names.iter().find(has) else {
+        println!("skipped: neither minerd nor cpuminer is on PATH");
+        return;
+    };
+    let (folder, data) = place();
+    let network = network(folder.path(), "1e00ffff");
+    let node = Node::start(&data, &[&STRATUM[..], &["--network", &network]].concat());
+    let (stratum, address) = (node.whereabouts()["stratum"].clone(), text(somebody(1)));
+    for (url, further) in [(stratum.as_str().unwrap(), "--quiet"), (&*node.url(), "--no-stratum")] {
+        let from = node.tip().height;
+        let mut command = Command::new(program);
+        command.args(["-a", "sha256d", "-t", "1", "-o", url, "-u", &address, "-p", "x", further]);
+        let miner = Process::start(&mut command, &folder.path().join("miner"));
+        eventually("a few blocks of a real miner", || {
+            (node.tip().height >= from + 3).then_some(())
+        });
+        drop(miner);
+        assert_eq!(node.get("/v1/blocks/tip").json()["miner"], *address);
+    }
+}
