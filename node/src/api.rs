@@ -48,9 +48,9 @@ use table::{Table, delete, get, post};
 use token::Token;
 
 /// Every route behind its guards.
-pub fn routes(node: Node, token: Token, bound: SocketAddr, hosts: &[String]) -> Result<Router> {
+pub fn routes(node: Node, token: &Token, bound: SocketAddr, hosts: &[String]) -> Result<Router> {
     let hosts = Hosts::new(bound.ip(), hosts)?;
-    let (routes, document) = table(&token, &hosts).finish();
+    let (routes, document) = table(token, &hosts).finish();
     let routes = routes.merge(explorer::routes());
     let routes = routes.layer(Extension(Documentation::new(&document))).with_state(node);
     let routes = routes.layer(middleware::from_fn(answer::revalidate));

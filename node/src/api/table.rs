@@ -62,15 +62,15 @@ impl<T: JsonSchema> Input for Json<T> {
 
 impl Input for Encoded {
     fn describe(operation: &mut Operation) {
-        operation.takes_body(OCTETS, json!({}));
-        operation.takes_body("text/plain", json!({"type": "string", "pattern": Hex::PATTERN}));
+        operation.takes_body(OCTETS, &json!({}));
+        operation.takes_body("text/plain", &json!({"type": "string", "pattern": Hex::PATTERN}));
     }
 }
 
 /// Anything, to be read by the handler.
 impl Input for Bytes {
     fn describe(operation: &mut Operation) {
-        operation.takes_body("application/json", json!({}));
+        operation.takes_body("application/json", &json!({}));
     }
 }
 
