@@ -31,9 +31,11 @@ pub const IDEMPOTENCY_KEY: &str = "idempotency-key";
 const MAX_KEY: usize = 255;
 
 /// What is asked for.
-#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "JobOrder")]
 pub struct Order {
+    #[schemars(with = "Option<super::shape::AddressText>")]
     miner: Option<String>,
     blocks: Option<Integer>,
     until: Option<UntilOrder>,
@@ -44,8 +46,9 @@ pub struct Order {
 }
 
 /// One of them.
-#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "JobUntilOrder")]
 pub struct UntilOrder {
     height: Option<Integer>,
     time: Option<Integer>,
@@ -97,6 +100,7 @@ pub struct Job {
 
 /// Until when a job goes on: one of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "JobUntil")]
 pub struct Until {
     /// The chain is so high.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -117,6 +121,7 @@ pub struct Until {
 
 /// How a job goes. Proof of work is a lottery: no part of it is ever "done" but blocks.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "JobProgress")]
 pub struct Progress {
     /// Blocks found that were in the best chain when they were handed in.
     pub blocks_done: u64,
@@ -135,6 +140,7 @@ pub struct Progress {
 
 /// What came of a job.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "JobResult")]
 pub struct Outcome {
     /// The blocks it found, oldest first; of a job without `blocks` the newest 10,000.
     pub blocks: Vec<String>,
@@ -144,6 +150,7 @@ pub struct Outcome {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct WaitQuery {
+    #[schemars(range(max = 120))]
     wait: Option<Digits>,
 }
 

@@ -129,11 +129,11 @@ impl Operation {
     /// A body of JSON.
     pub fn takes_json<T: JsonSchema>(&mut self) {
         let schema = self.schema::<T>(Contract::Deserialize);
-        self.takes_body("application/json", schema);
+        self.takes_body("application/json", &schema);
     }
 
     /// A body of some type.
-    pub fn takes_body(&mut self, media_type: &'static str, schema: Value) {
+    pub fn takes_body(&mut self, media_type: &'static str, schema: &Value) {
         self.body.insert(media_type, json!({"schema": schema}));
         self.fails(&[Kind::TOO_LARGE, Kind::UNSUPPORTED_MEDIA_TYPE, Kind::REQUEST_TIMEOUT]);
     }

@@ -2,6 +2,7 @@
 //! route without one. What a handler takes is read off its own type.
 
 use super::extract::{Bytes, Encoded, Form, Json, OCTETS, Path, Query, TEXT};
+use super::hosts::{self, Hosts};
 use super::openapi::{self, Operation};
 use super::page::{List, Page};
 use super::problem::Kind;
@@ -11,7 +12,7 @@ use super::transfer::{Signed, Submitted};
 use crate::daemon::Node;
 use axum::extract::ws::WebSocketUpgrade;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
-use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::extract::{DefaultBodyLimit, State};
 use axum::handler::Handler;
 use axum::http::{HeaderMap, Uri};
 use axum::middleware;
@@ -38,8 +39,7 @@ macro_rules! internal {
     )*};
 }
 
-internal!(State<Node>, Uri, HeaderMap, Form);
-internal!(Result<WebSocketUpgrade, WebSocketUpgradeRejection>);
+internal!(State<Node>, Uri, HeaderMap, Form, Result<WebSocketUpgrade, WebSocketUpgradeRejection>);
 
 impl<T> Input for Extension<T> {
     fn describe(_: &mut Operation) {}
@@ -72,8 +72,15 @@ impl Input for Bytes {
 
 impl Input for Encoded {
     fn describe(operation: &mut Operation) {
-        operation.takes_body(OCTETS, json!({}));
-        operation.takes_body("text/plain", json!({"type": "string", "pattern": Hex::PATTERN}));
+        operation.takes_body(OCTETS, &json!({}));
+        operation.takes_body("text/plain", &json!({"type": "string", "pattern": Hex::PATTERN}));
+    }
+}
+
+/// Anything, to be read by the handler.
+impl Input for Bytes {
+    fn describe(operation: &mut Operation) {
+        operation.takes_body("application/json", &json!({}));
     }
 }
 
@@ -250,6 +257,23 @@ impl Row {
         let of = if media_type == "application/json" { "object" } else { "string" };
         let content = json!({media_type: {"schema": {"type": of}}});
         self.with(|operation| operation.answers(200, text, content))
+    }
+
+    /// Takes a body of this shape, whatever its handler calls it.
+    pub fn takes<T: JsonSchema>(self) -> Row {
+        self.with(Operation::takes_json::<T>)
+    }
+
+    /// Goes on in another protocol.
+    pub fn switches(self, text: &str) -> Row {
+        self.with(|operation| operation.answers(101, text, Value::Null))
+    }
+
+    /// Turns pages of other sites away.
+    pub fn for_own_pages(mut self, hosts: &Hosts) -> Row {
+        let check = middleware::from_fn_with_state(hosts.clone(), hosts::check_origin);
+        self.route = self.route.route_layer(check);
+        self
     }
 
     /// Answers with nothing.
