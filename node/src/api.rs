@@ -64,7 +64,7 @@ fn table(token: &Token, hosts: &Hosts) -> Table {
         .and(network_routes())
         .and(event_routes(hosts))
         .and(about_routes())
-        .and(steering_routes().and(dev_routes()).protected(token))
+        .and(steering_routes().protected(token))
 }
 
 /// Blocks, for everyone who can reach them; and so with the next three.
@@ -135,17 +135,11 @@ fn money_routes() -> Table {
     ])
 }
 
-/// Other nodes.
+/// Other nodes, and miners.
 fn network_routes() -> Table {
     Table::new([
         get("/v1/peers", "Who is connected", peers::list).shows::<page::Page<peers::Peer>>(),
         get("/v1/bans", "Who is kept out", bans::list).shows::<page::Page<bans::Ban>>(),
-    ])
-}
-
-/// Mining, here and elsewhere.
-fn mining_routes() -> Table {
-    Table::new([
         get("/v1/mining", "What this node's threads do", mining::mining).shows::<mining::Mining>(),
         get("/v1/mining/template", "A block that lacks its nonce", mining::template)
             .says(
@@ -214,33 +208,6 @@ fn about_routes() -> Table {
 
 /// For those who have the token: they change the node.
 fn steering_routes() -> Table {
-    Table::new([
-        post("/v1/peers", "Connect with a node, and stay connected", peers::add)
-            .makes::<peers::Added>("It has answered.")
-            .answers::<peers::Added>(202, "It does not answer yet.")
-            .fails(&[Kind::BANNED, Kind::NO_PEER]),
-        delete("/v1/peers/{id}", "Disconnect from a node", peers::remove)
-            .answers_nothing("It is not called again."),
-        post("/v1/bans", "Keep somebody out", bans::add).makes::<bans::Ban>("Until then."),
-        delete("/v1/bans/{who}", "Let somebody in again", bans::lift)
-            .answers_nothing("Who it was may come."),
-        post("/v1/mining/jobs", "Have the node mine", jobs::create)
-            .says(
-                "So many `blocks`, or `until` something is so, or for ever; after `delay_seconds` or \
-                   `not_before`, and with `every_seconds` again and again.",
-            )
-            .takes_header(jobs::IDEMPOTENCY_KEY, "The same request with the same key is the same job.")
-            .accepts::<jobs::Job>("It is taken.")
-            .fails(&[Kind::INVALID_JOB, Kind::NO_MINER, Kind::IDEMPOTENCY_KEY_USED])
-            .fails(&[Kind::TOO_MANY_JOBS, Kind::DISK_FULL]),
-        delete("/v1/mining/jobs/{id}", "Cancel a mining job", jobs::cancel)
-            .answers::<jobs::Job>(200, "It has come to its end, now or before.")
-            .fails(&[Kind::NOT_FOUND]),
-    ])
-}
-
-/// What only networks for development offer, and to those who have the token.
-fn dev_routes() -> Table {
     Table::new([
         post("/v1/dev/generate", "Make blocks at once", dev::generate)
             .answers::<dev::Generated>(200, "They are the best chain's last ones.")

@@ -216,6 +216,7 @@ impl Daemon {
             started: Instant::now(),
             stopping: stopping.clone(),
         }));
+        let sources = tokio::spawn(events::sources::tell(node.clone()));
         let routes = api::routes(node.clone(), &token, address, &api_hosts)?;
         let server = tokio::spawn(server::serve(listener, routes, stopping.clone()));
         let stratum = for_miners.zip(node.stratum.clone()).map(|(listener, (_, workers))| {

@@ -25,8 +25,6 @@ use tokio::sync::broadcast::error::RecvError;
 
 /// Ten years: longer than anybody means.
 const MAX_SECONDS: u64 = 315_360_000;
-/// The header that makes the same request the same job.
-pub const IDEMPOTENCY_KEY: &str = "idempotency-key";
 /// Most characters of an `Idempotency-Key`.
 const MAX_KEY: usize = 255;
 
@@ -158,9 +156,11 @@ pub struct WaitQuery {
 pub async fn create(
     Of(node): Of<Node>,
     headers: HeaderMap,
-    Json(order): Json<Order>,
+    Json(body): Json<Value>,
 ) -> Result<Response, Problem> {
-    let key = key(&headers, &order)?;
+    let key = key(&headers, &body)?;
+    let order: Order = serde_json::from_value(body)
+        .map_err(|error| Problem::new(Kind::BAD_REQUEST, error.to_string()))?;
     let status = node.jobs.create(order.check(&node)?, key).await?;
     let job = shown(&node, &status, true);
     let location = format!("/v1/mining/jobs/{}", job.id);
@@ -238,14 +238,15 @@ fn nonsense(detail: impl Into<String>) -> Problem {
 }
 
 /// What makes this request the same as an earlier one, if the client says that it may be.
-fn key(headers: &HeaderMap, order: &Order) -> Result<Option<Key>, Problem> {
-    let mut values = headers.get_all(IDEMPOTENCY_KEY).iter();
+fn key(headers: &HeaderMap, body: &Value) -> Result<Option<Key>, Problem> {
+    let mut values = headers.get_all("idempotency-key").iter();
     let (value, more) = (values.next(), values.next());
     let Some(value) = value else { return Ok(None) };
     let text = value.to_str().ok().filter(|text| (1..=MAX_KEY).contains(&text.len()));
     match (text, more) {
+        // Objects are written in the order of their keys, so equal ones are equal here.
         (Some(text), None) => {
-            let request = sha256(&serde_json::to_vec(order).expect("orders are plain JSON"));
+            let request = sha256(body.to_string().as_bytes());
             Ok(Some(Key { text: text.to_owned(), request }))
         }
         _ => {

@@ -8,7 +8,7 @@ use super::shape::{AddressText, Bits, BlockHash, Digest, Hex, TemplateId, Units}
 use super::transfer;
 use super::wait::Hold;
 use crate::daemon::Node;
-pub use crate::mining::stratum::Known;
+use crate::mining::stratum::Known;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::http::HeaderValue;

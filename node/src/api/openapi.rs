@@ -111,14 +111,6 @@ impl Operation {
         }
     }
 
-    /// A header that may be left out: 1 to 255 visible ASCII letters.
-    pub fn takes_header(&mut self, name: &str, text: &str) {
-        let schema = json!({"type": "string", "pattern": "^[!-~]{1,255}$"});
-        self.parameters.push(json!({
-            "name": name, "in": "header", "required": false, "description": text, "schema": schema,
-        }));
-    }
-
     /// What a cursor of the query looks like: those of other lists are refused.
     pub fn takes_cursor(&mut self, pattern: &str) {
         let cursor = self.parameters.iter_mut().find(|parameter| parameter["name"] == "cursor");

@@ -16,13 +16,10 @@ use axum::extract::{DefaultBodyLimit, State};
 use axum::handler::Handler;
 use axum::http::{HeaderMap, Uri};
 use axum::middleware;
-use axum::response::IntoResponse;
-use axum::routing::{self, MethodFilter, MethodRouter, Route};
+use axum::routing::{self, MethodFilter, MethodRouter};
 use axum::{Extension, Router};
 use schemars::JsonSchema;
 use serde_json::{Value, json};
-use std::convert::Infallible;
-use tower::{Layer, Service};
 
 /// A part of what a handler takes, as the document tells of it.
 pub trait Input {
@@ -60,13 +57,6 @@ impl<T: JsonSchema> Input for Query<T> {
 impl<T: JsonSchema> Input for Json<T> {
     fn describe(operation: &mut Operation) {
         operation.takes_json::<T>();
-    }
-}
-
-/// Only JSON-RPC, whose programs say nothing of the type, reads its body by itself.
-impl Input for Bytes {
-    fn describe(operation: &mut Operation) {
-        operation.takes_body("application/json", json!({}));
     }
 }
 
@@ -220,36 +210,6 @@ impl Row {
         self.answers::<T>(201, text).with(|operation| {
             operation.sends_header(201, "location", true, &location, "Where it is.");
         })
-    }
-
-    /// Takes an order to be carried out from now on, and says where to look at it.
-    pub fn accepts<T: JsonSchema>(self, text: &str) -> Row {
-        let location = json!({"type": "string", "pattern": "^/v1/"});
-        self.answers::<T>(202, text).with(|operation| {
-            operation.sends_header(202, "location", true, &location, "Where it is.");
-        })
-    }
-
-    /// Goes on in another protocol.
-    pub fn upgrades(self, text: &str) -> Row {
-        self.with(|operation| operation.answers(101, text, Value::Null))
-    }
-
-    /// Takes a header, which may be left out.
-    pub fn takes_header(self, name: &'static str, text: &'static str) -> Row {
-        self.with(|operation| operation.takes_header(name, text))
-    }
-
-    /// Stands behind a guard of its own.
-    pub fn behind<L>(mut self, guard: L) -> Row
-    where
-        L: Layer<Route> + Clone + Send + Sync + 'static,
-        L::Service: Service<Request, Error = Infallible> + Clone + Send + Sync + 'static,
-        <L::Service as Service<Request>>::Response: IntoResponse + 'static,
-        <L::Service as Service<Request>>::Future: Send + 'static,
-    {
-        self.route = self.route.route_layer(guard);
-        self
     }
 
     /// Answers with a body that is no JSON.

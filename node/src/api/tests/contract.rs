@@ -7,7 +7,6 @@ use crate::api::table;
 use ::axum::http::Method;
 use jsonschema::Validator;
 use std::collections::HashMap;
-use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex};
 
 /// The document, made without a node.
@@ -24,10 +23,6 @@ pub(super) fn any_hosts() -> Hosts {
 /// A token of nothing.
 pub(super) fn any_token() -> Token {
     Token::open(tempfile::tempdir().unwrap().path()).unwrap()
-}
-
-pub(super) fn any_hosts() -> Hosts {
-    Hosts::new(Ipv4Addr::LOCALHOST.into(), &[]).unwrap()
 }
 
 /// The template in the document that a path is made from; one without variable parts first.

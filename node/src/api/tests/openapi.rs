@@ -2,7 +2,6 @@ use super::contract::{any_hosts, any_token, document};
 use super::*;
 use crate::api::problem::Kind;
 use crate::api::table;
-use crate::explorer;
 use std::collections::BTreeSet;
 
 /// The paths of a router, which axum shows to those who debug it.
