@@ -282,9 +282,19 @@ pub fn ask(
     let mut stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(DEADLINE))?;
     stream.write_all(&[request.as_bytes(), b"\r\n", body].concat())?;
-    let mut bytes = Vec::new();
-    stream.read_to_end(&mut bytes)?;
-    Answer::read(&bytes).ok_or_else(|| std::io::ErrorKind::UnexpectedEof.into())
+    let (mut bytes, mut chunk) = (Vec::new(), vec![0; 1 << 16]);
+    loop {
+        let read = stream.read(&mut chunk)?;
+        bytes.extend_from_slice(&chunk[..read]);
+        // Some servers leave the connection open even if asked to close it.
+        match Answer::read(&bytes) {
+            Some(answer) if read == 0 || answer.header("content-length").is_some() => {
+                return Ok(answer);
+            }
+            None if read == 0 => return Err(std::io::ErrorKind::UnexpectedEof.into()),
+            _ => {}
+        }
+    }
 }
 
 /// A best block.

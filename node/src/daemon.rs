@@ -6,6 +6,7 @@ use crate::config::Config;
 use crate::config::peers::Peering;
 use crate::events::publish::publish as publish_events;
 use crate::events::{self, Events};
+use crate::faucet::Faucet;
 use crate::jobs::{self, Jobs};
 use crate::mining::stratum::{self, Workers};
 use crate::mining::templates::Templates;
@@ -53,6 +54,8 @@ pub struct Parts {
     pub stratum: Option<(SocketAddr, Arc<Workers>)>,
     /// Whom blocks pay unless a request says otherwise.
     pub default_miner: Option<Address>,
+    /// Gives coins away on a network for development.
+    pub faucet: Faucet,
     /// When the node started.
     pub started: Instant,
     /// True once the node is to stop: answers that wait should end.
@@ -209,6 +212,7 @@ impl Daemon {
             peers: handle,
             jobs: jobs.handle().clone(),
             default_miner: miner,
+            faucet: Faucet::default(),
             started: Instant::now(),
             stopping: stopping.clone(),
         }));

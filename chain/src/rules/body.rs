@@ -103,7 +103,7 @@ pub fn check_all(
     let mut judge = |block: Unsigned| {
         let (own, others) = rest.split_at(block.unknown.len());
         rest = others;
-        block.is_signed(own, threads)
+        block.signed(own, threads)
     };
     unsigned.into_iter().map(|block| block.and_then(&mut judge)).collect()
 }
@@ -116,7 +116,7 @@ struct Unsigned {
 }
 
 impl Unsigned {
-    fn is_signed(self, claims: &[Claim], threads: usize) -> Result<CheckedBlock, RuleError> {
+    fn signed(self, claims: &[Claim], threads: usize) -> Result<CheckedBlock, RuleError> {
         match signature::verify_all(claims, threads) {
             Ok(()) => Ok(self.block),
             Err(at) => Err(RuleError::BadSignature { id: self.unknown[at] }),
