@@ -78,7 +78,7 @@ pub fn check(
     threads: usize,
 ) -> Result<CheckedBlock, RuleError> {
     let (unsigned, claims) = check_but_signatures(block, params, is_known)?;
-    unsigned.is_signed(&claims, threads)
+    unsigned.signed(&claims, threads)
 }
 
 /// The same for several blocks, each judged as if it were alone. Their signatures are verified
