@@ -8,6 +8,7 @@
 //!
 //! Does not know peers, miners or the clock: times are arguments.
 
+mod aside;
 mod candidate;
 mod draft;
 mod open;
@@ -15,12 +16,14 @@ mod verify;
 mod view;
 mod writer;
 
+pub use aside::SetAsideError;
 pub use candidate::{Candidate, Checker};
 pub use open::{Notice, OpenError, Options, open};
 pub use verify::{Verified, VerifyError, verify};
 pub use view::{Branch, BranchStatus, View};
 pub use writer::Writer;
 
+use self::aside::SetAside;
 use crate::block::{self, Header};
 use crate::mempool::{self, Mempool};
 use crate::params::Params;
@@ -137,6 +140,8 @@ struct State {
     visible: usize,
     /// The best chain by height.
     best: Vec<Number>,
+    /// What its operator does not want this node to follow.
+    aside: SetAside,
     /// Visible blocks that no other visible block names as its parent.
     tips: BTreeSet<Number>,
     index: IndexReader,

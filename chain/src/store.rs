@@ -4,12 +4,14 @@
 //! [`index`] is a cache over it, rebuilt from the log whenever it is not to be trusted.
 //! [`rows`] documents every key of the index.
 //! [`journal`] is for what neither of them holds.
+//! [`marks`] is what its operator does not want this node to follow.
 //! [`directory`] is the folder they all lie in: one process, one genesis, and how the last run ended.
 
 pub mod blocks;
 pub mod directory;
 pub mod index;
 pub mod journal;
+pub mod marks;
 pub mod rows;
 
 pub use blocks::LogError;

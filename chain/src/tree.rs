@@ -212,6 +212,12 @@ impl Tree {
         self.nodes.is_empty()
     }
 
+    /// All numbers, in the order of arrival.
+    pub fn numbers(&self) -> impl Iterator<Item = Number> + use<> {
+        let count = u32::try_from(self.nodes.len()).expect("numbers are u32");
+        (0..count).map(Number)
+    }
+
     /// The block of a number, which came from this tree.
     pub fn node(&self, number: Number) -> &Node {
         &self.nodes[number.0 as usize]
@@ -325,6 +331,12 @@ impl Tree {
             at = self.node(at).parent;
         }
         Some(at)
+    }
+
+    /// Whether a block is another one or descends from it.
+    pub fn descends(&self, number: Number, from: Number) -> bool {
+        let blocks = self.node(number).height.get().checked_sub(self.node(from).height.get());
+        blocks.and_then(|blocks| self.ancestor(number, blocks)) == Some(from)
     }
 
     /// Remembers a block that is invalid and so was not kept: neither it nor its children are

@@ -1,8 +1,9 @@
 //! A node under many mining machines: `cargo bench -p node --bench stratum`.
 //!
 //! 1,000 connections send 20 shares a second each, whatever becomes of them, while one more sends as
-//! much as it is let. Told are the replies, how long they took, how long a new tip took to reach
-//! everybody, and whether every block among the shares is there in the end.
+//! much as it is let. Told are the replies, how long they and a new tip took as one busy thread of
+//! this program sees it, how long a ping takes over another connection with a thread of its own, and
+//! whether every block among the shares is there in the end.
 
 #![allow(clippy::unwrap_used)] // a benchmark may stop at whatever goes wrong
 #![allow(clippy::print_stdout)] // it is there to print
@@ -12,6 +13,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fs;
+use std::io::{Read, Write};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -69,6 +71,8 @@ async fn bench() {
     // The first second is for greetings.
     tokio::time::sleep(Duration::from_secs(1)).await;
     let (measured, cpu) = (Instant::now(), node.cpu_seconds());
+    let (address, noting) = (node.stratum.clone(), Arc::clone(&notes));
+    let pinging = std::thread::spawn(move || ping(&address, &noting));
     notes.replies.lock().unwrap().clear();
     notes.delays.lock().unwrap().clear();
     tokio::time::sleep(RUN).await;
@@ -80,12 +84,18 @@ async fn bench() {
     for task in tasks {
         task.await.unwrap();
     }
+    let mut pings = pinging.join().unwrap();
     delays.sort_unstable();
-    let percent = |of: usize| f64::from(delays[(delays.len() - 1) * of / 100]) / 1e3;
+    pings.sort_unstable();
+    let percent =
+        |sorted: &[u32], of: usize| f64::from(sorted[(sorted.len() - 1) * of / 100]) / 1e3;
     let total: u64 = replies.values().sum();
     println!("{:.0} shares/s answered, {cpu:.2} processors used by the node", total as f64 / took);
     println!("by code (0: accepted): {replies:?}");
-    println!("share to reply: p50 {:.1} ms, p99 {:.1} ms", percent(50), percent(99));
+    for (what, sorted) in [("share to reply", &delays), ("ping of another", &pings)] {
+        let [median, late] = [50, 99].map(|of| percent(sorted, of));
+        println!("{what}: p50 {median:.2} ms, p99 {late:.2} ms, of {}", sorted.len());
+    }
     println!("a flood got {:.0} answers/s", notes.flood.load(Ordering::Relaxed) as f64 / took);
     let mut spreads: Vec<f64> = Vec::new();
     for times in notes.tips.lock().unwrap().values().filter(|it| it.len() >= CONNECTIONS as usize) {
@@ -125,14 +135,17 @@ async fn mine(stream: TcpStream, user: String, notes: Arc<Notes>) {
     while !notes.stop.load(Ordering::Relaxed) || !waiting.is_empty() {
         tokio::select! {
             line = lines.next_line() => {
-                let line: Value = serde_json::from_str(&line.unwrap().unwrap()).unwrap();
-                if line["id"] == 4 {
-                    let code = line["error"][0].as_u64().unwrap_or(0);
-                    *notes.replies.lock().unwrap().entry(code).or_default() += 1;
+                let line = line.unwrap().unwrap();
+                if line.contains("\"id\":4,") {
+                    let code = line.strip_prefix("{\"error\":[").map_or("0", |rest| &rest[..2]);
+                    *notes.replies.lock().unwrap().entry(code.parse().unwrap()).or_default() += 1;
                     let sent = waiting.pop_front().unwrap();
                     let delay = u32::try_from(sent.elapsed().as_micros()).unwrap();
                     notes.delays.lock().unwrap().push(delay);
-                } else if line["id"] == 1 {
+                    continue;
+                }
+                let line: Value = serde_json::from_str(&line).unwrap();
+                if line["id"] == 1 {
                     half = line["result"][1].as_str().unwrap().to_owned();
                 } else if line["method"] == "mining.notify" {
                     let next = Job::new(&line["params"], &half);
@@ -163,6 +176,21 @@ async fn mine(stream: TcpStream, user: String, notes: Arc<Notes>) {
             }
         }
     }
+}
+
+/// Microseconds from a ping to its answer, now and then.
+fn ping(address: &str, notes: &Notes) -> Vec<u32> {
+    let mut stream = std::net::TcpStream::connect(address).unwrap();
+    stream.set_nodelay(true).unwrap();
+    let (mut answer, mut delays) = ([0; 200], Vec::new());
+    while !notes.stop.load(Ordering::Relaxed) {
+        std::thread::sleep(Duration::from_millis(20));
+        let sent = Instant::now();
+        stream.write_all(b"{\"id\":1,\"method\":\"mining.ping\"}\n").unwrap();
+        assert!(stream.read(&mut answer).unwrap() > 0);
+        delays.push(u32::try_from(sent.elapsed().as_micros()).unwrap());
+    }
+    delays
 }
 
 /// Sends as much as the socket takes, and reads what comes.

@@ -1,5 +1,6 @@
-//! The REST API: what clients see of the node, under `/v1`. This is the table of routes; handlers
-//! are grouped by resource, shapes stand beside the handlers that send them.
+//! The REST API: what clients see of the node, under `/v1`. This is the table of routes, from which
+//! the OpenAPI document is made too; handlers are grouped by resource, shapes stand beside the
+//! handlers that send them.
 
 pub mod accounts;
 mod answer;
@@ -7,22 +8,27 @@ pub mod bans;
 pub mod blocks;
 pub mod chain;
 pub mod dev;
+mod docs;
 mod events;
 pub mod extract;
 mod health;
 pub mod hosts;
 pub mod jobs;
+mod limit;
 pub mod mempool;
 pub mod mining;
 mod number;
+mod openapi;
 pub mod page;
 pub mod peers;
 pub mod problem;
 mod refusal;
 mod rpc;
 pub mod server;
+mod shape;
 mod socket;
 pub mod solutions;
+mod table;
 pub mod token;
 pub mod transactions;
 pub mod transfer;
@@ -32,75 +38,244 @@ mod ws;
 use crate::daemon::Node;
 use crate::explorer;
 use anyhow::Result;
-use axum::Router;
-use axum::extract::DefaultBodyLimit;
-use axum::middleware;
-use axum::routing::{delete, get, post};
+use axum::{Extension, Router, middleware};
+use docs::Documentation;
 use hosts::Hosts;
+use page::List;
+use problem::Kind;
 use std::net::SocketAddr;
+use table::{Table, delete, get, post};
 use token::Token;
 
 /// Every route behind its guards.
 pub fn routes(node: Node, token: Token, bound: SocketAddr, hosts: &[String]) -> Result<Router> {
     let hosts = Hosts::new(bound.ip(), hosts)?;
-    let own_pages = middleware::from_fn_with_state(hosts.clone(), hosts::check_origin);
-    let socket = Router::new().route("/v1/ws", get(ws::open)).route_layer(own_pages);
-    let routes = public().merge(protected(token)).merge(socket).with_state(node);
+    let (routes, document) = table(&token, &hosts).finish();
+    let routes = routes.layer(Extension(Documentation::new(&document)));
+    let routes = routes.merge(explorer::routes()).with_state(node);
     let routes = routes.layer(middleware::from_fn(answer::revalidate));
     Ok(server::guard(routes, hosts))
 }
 
-/// For everyone who can reach them.
-fn public() -> Router<Node> {
-    let block = post(blocks::submit).layer(DefaultBodyLimit::max(server::MAX_BLOCK_BODY));
-    let rpc = post(rpc::serve).layer(DefaultBodyLimit::max(server::MAX_BLOCK_BODY));
-    Router::new()
-        .route("/", rpc)
-        .merge(explorer::routes())
-        .route("/v1/chain", get(chain::chain))
-        .route("/v1/chain/params", get(chain::params))
-        .route("/v1/chain/tips", get(chain::tips))
-        .route("/v1/blocks", get(blocks::list).merge(block))
-        .route("/v1/blocks/{id}", get(blocks::one))
-        .route("/v1/blocks/{id}/header", get(blocks::header))
-        .route("/v1/blocks/{id}/raw", get(blocks::raw))
-        .route("/v1/blocks/{id}/transactions", get(blocks::transactions))
-        .route("/v1/headers", get(blocks::headers))
-        .route("/v1/transactions", post(transactions::submit))
-        .route("/v1/transactions/check", post(transactions::check))
-        .route("/v1/transactions/batch", post(transactions::batch))
-        .route("/v1/transactions/{id}", get(transactions::one))
-        .route("/v1/transactions/{id}/proof", get(transactions::proof))
-        .route("/v1/transactions/{id}/raw", get(transactions::raw))
-        .route("/v1/accounts/{address}", get(accounts::one))
-        .route("/v1/accounts/{address}/transactions", get(accounts::transactions))
-        .route("/v1/mempool", get(mempool::pool))
-        .route("/v1/mempool/transactions", get(mempool::transactions))
-        .route("/v1/fees", get(mempool::fees))
-        .route("/v1/peers", get(peers::list))
-        .route("/v1/bans", get(bans::list))
-        .route("/v1/events", get(events::events))
-        .route("/v1/mining", get(mining::mining))
-        .route("/v1/mining/template", get(mining::template))
-        .route("/v1/mining/jobs", get(jobs::list))
-        .route("/v1/mining/jobs/{id}", get(jobs::one))
-        .route("/v1/mining/solutions", post(solutions::submit))
-        .route("/v1/mining/workers", get(mining::workers))
-        .route("/livez", get(health::live))
-        .route("/readyz", get(health::ready))
+/// Every route there is.
+fn table(token: &Token, hosts: &Hosts) -> Table {
+    chain_routes()
+        .and(money_routes())
+        .and(network_routes())
+        .and(mining_routes())
+        .and(event_routes(hosts))
+        .and(about_routes())
+        .and(steering_routes().and(dev_routes()).protected(token))
+}
+
+/// Blocks, for everyone who can reach them; and so with the next three.
+fn chain_routes() -> Table {
+    Table::new([
+        get("/v1/chain", "Where the chain stands", chain::chain).shows::<chain::Chain>(),
+        get("/v1/chain/params", "The network's parameters", chain::params)
+            .shows::<chain::Parameters>(),
+        get("/v1/chain/tips", "The ends of all branches, the best first", chain::tips)
+            .shows::<Vec<chain::Tip>>(),
+        get("/v1/blocks", "The best chain, newest first", blocks::list)
+            .lists::<blocks::Summary>(&[List::Blocks]),
+        post("/v1/blocks", "Hand a mined block in", blocks::submit)
+            .limited(server::MAX_BLOCK_BODY)
+            .makes::<blocks::HandedIn>("It is new.")
+            .answers::<blocks::HandedIn>(200, "It is known.")
+            .fails(&refusal::of_blocks()),
+        get("/v1/blocks/{id}", "A block", blocks::one)
+            .says("One that left the best chain is shown too, with `in_best_chain` false.")
+            .shows::<blocks::Whole>(),
+        get("/v1/blocks/{id}/header", "A block's 80 bytes", blocks::header).shows_bytes(),
+        get("/v1/blocks/{id}/raw", "A whole block, encoded", blocks::raw).shows_bytes(),
+        get("/v1/blocks/{id}/transactions", "A block's transactions", blocks::transactions)
+            .lists::<transfer::Shown>(&[List::OfBlock]),
+        get("/v1/headers", "Headers of the best chain", blocks::headers)
+            .says("80 bytes each, or a line of hexadecimal each.")
+            .shows_bytes(),
+    ])
+}
+
+/// Transactions and accounts.
+fn money_routes() -> Table {
+    Table::new([
+        post("/v1/transactions", "Hand a signed transfer in", transactions::submit)
+            .makes::<transactions::Transaction>("It is new.")
+            .answers::<transactions::Transaction>(200, "It is known.")
+            .fails(&refusal::of_transfers()),
+        post("/v1/transactions/check", "Judge a signed transfer", transactions::check)
+            .says("As handing it in does; it is not taken.")
+            .shows::<transactions::Verdict>()
+            .fails(&refusal::of_transfers()),
+        post("/v1/transactions/batch", "Hand several signed transfers in", transactions::batch)
+            .says("At most 100, taken in order; one result each.")
+            .answers::<Vec<transactions::Handled>>(200, "What became of each.")
+            .fails(&refusal::of_transfers()),
+        get("/v1/transactions/{id}", "A transaction and where it stands", transactions::one)
+            .says(
+                "With `wait=confirmed` it is answered once the transaction has so many \
+                   `confirmations`, was dropped, or `timeout` seconds are over.",
+            )
+            .shows::<transactions::Transaction>(),
+        get("/v1/transactions/{id}/proof", "That it is in a block", transactions::proof)
+            .says("Enough for `chain verify-proof` to check it offline.")
+            .shows::<transactions::Proof>(),
+        get("/v1/transactions/{id}/raw", "A transaction, encoded", transactions::raw).shows_bytes(),
+        get("/v1/accounts/{address}", "What an address holds", accounts::one)
+            .shows::<accounts::Holdings>(),
+        get("/v1/accounts/{address}/transactions", "What names an address", accounts::transactions)
+            .says("Those that wait for a block first, each newest first.")
+            .lists::<accounts::Movement>(&[List::OfAddressWaiting, List::OfAddress]),
+        get("/v1/mempool", "What waits for a block, as a whole", mempool::pool)
+            .shows::<mempool::Pool>(),
+        get("/v1/mempool/transactions", "What waits for a block", mempool::transactions)
+            .lists::<transactions::Transaction>(&[List::Waiting]),
+        get("/v1/fees", "Rates that bring a transfer into one of the next blocks", mempool::fees)
+            .says("By the number of blocks; base units per byte.")
+            .shows::<mempool::Rates>(),
+    ])
+}
+
+/// Other nodes.
+fn network_routes() -> Table {
+    Table::new([
+        get("/v1/peers", "Who is connected", peers::list).shows::<page::Page<peers::Peer>>(),
+        get("/v1/bans", "Who is kept out", bans::list).shows::<page::Page<bans::Ban>>(),
+    ])
+}
+
+/// Mining, here and elsewhere.
+fn mining_routes() -> Table {
+    Table::new([
+        get("/v1/mining", "What this node's threads do", mining::mining).shows::<mining::Mining>(),
+        get("/v1/mining/template", "A block that lacks its nonce", mining::template)
+            .says(
+                "With `after` it is answered once there is a better one than that, or \
+                   `timeout` seconds are over.",
+            )
+            .answers::<mining::Candidate>(200, "For a child of the tip."),
+        get("/v1/mining/workers", "Who mines here by Stratum", mining::workers)
+            .says("Connected or not, as far as is remembered.")
+            .shows::<Vec<mining::Known>>(),
+        get("/v1/mining/jobs", "What the node is to mine, newest first", jobs::list)
+            .says("Without the blocks that jobs found.")
+            .lists::<jobs::Job>(&[List::Jobs]),
+        get("/v1/mining/jobs/{id}", "A mining job", jobs::one)
+            .says("With `wait` it is answered once its state changes, or so many seconds are over.")
+            .shows::<jobs::Job>(),
+        post("/v1/mining/solutions", "Hand in what solves a template", solutions::submit)
+            .makes::<blocks::HandedIn>("It is new.")
+            .answers::<blocks::HandedIn>(200, "It is known.")
+            .fails(&[Kind::STALE_TEMPLATE])
+            .fails(&refusal::of_blocks()),
+        post("/", "JSON-RPC for mining programs", rpc::serve)
+            .says(
+                "`getblocktemplate`, `submitblock` and `getmininginfo`, as in BIP 22 and 23. The \
+                   address to pay is the user name of HTTP Basic.",
+            )
+            .limited(server::MAX_BLOCK_BODY)
+            .answers::<rpc::Reply>(200, "The result, or an error.")
+            .answers::<rpc::Reply>(401, "Nobody is named to be paid."),
+    ])
+}
+
+/// What happens, as it does.
+fn event_routes(hosts: &Hosts) -> Table {
+    let own_pages = middleware::from_fn_with_state(hosts.clone(), hosts::check_origin);
+    Table::new([
+        get("/v1/events", "Events as they come", events::events)
+            .says(
+                "Server-sent events. `Last-Event-ID` or `since` replays what was missed; what is \
+                   gone is told by a `reset`.",
+            )
+            .answers_as("text/event-stream", "Events, for as long as the client listens.")
+            .fails(&[Kind::TOO_MANY_READERS]),
+        get("/v1/ws", "The same over a WebSocket", ws::open)
+            .says(
+                "Also takes `{\"subscribe\": […], \"address\": …, \"since\": …}` and \
+                   `{\"submit_transaction\": …}`. Pages of other sites are refused.",
+            )
+            .upgrades("Messages from here on.")
+            .fails(&[Kind::TOO_MANY_READERS, Kind::FORBIDDEN_HOST])
+            .behind(own_pages),
+    ])
+}
+
+/// The node and this interface.
+fn about_routes() -> Table {
+    Table::new([
+        get("/livez", "Whether the node lives", health::live).answers_as(extract::TEXT, "It does."),
+        get("/readyz", "Whether the node is ready to be asked", health::ready)
+            .answers_as(extract::TEXT, "It is."),
+        get("/openapi.json", "This interface, for programs", docs::document)
+            .answers_as(docs::JSON, "An OpenAPI document."),
+        get("/docs", "This interface, for people", docs::page).answers_as(docs::HTML, "A page."),
+        get("/docs.css", "How that page looks", docs::style)
+            .answers_as(docs::CSS, "A style sheet."),
+    ])
 }
 
 /// For those who have the token: they change the node.
-fn protected(token: Token) -> Router<Node> {
-    Router::new()
-        .route("/v1/dev/generate", post(dev::generate))
-        .route("/v1/peers", post(peers::add))
-        .route("/v1/peers/{id}", delete(peers::remove))
-        .route("/v1/bans", post(bans::add))
-        .route("/v1/bans/{who}", delete(bans::lift))
-        .route("/v1/mining/jobs", post(jobs::create))
-        .route("/v1/mining/jobs/{id}", delete(jobs::cancel))
-        .route_layer(middleware::from_fn_with_state(token, token::require))
+fn steering_routes() -> Table {
+    Table::new([
+        post("/v1/peers", "Connect with a node, and stay connected", peers::add)
+            .makes::<peers::Added>("It has answered.")
+            .answers::<peers::Added>(202, "It does not answer yet.")
+            .fails(&[Kind::BANNED, Kind::NO_PEER]),
+        delete("/v1/peers/{id}", "Disconnect from a node", peers::remove)
+            .answers_nothing("It is not called again."),
+        post("/v1/bans", "Keep somebody out", bans::add).makes::<bans::Ban>("Until then."),
+        delete("/v1/bans/{who}", "Let somebody in again", bans::lift)
+            .answers_nothing("Who it was may come."),
+        post("/v1/mining/jobs", "Have the node mine", jobs::create)
+            .says(
+                "So many `blocks`, or `until` something is so, or for ever; after `delay_seconds` or \
+                   `not_before`, and with `every_seconds` again and again.",
+            )
+            .takes_header(jobs::IDEMPOTENCY_KEY, "The same request with the same key is the same job.")
+            .accepts::<jobs::Job>("It is taken.")
+            .fails(&[Kind::INVALID_JOB, Kind::NO_MINER, Kind::IDEMPOTENCY_KEY_USED])
+            .fails(&[Kind::TOO_MANY_JOBS, Kind::DISK_FULL]),
+        delete("/v1/mining/jobs/{id}", "Cancel a mining job", jobs::cancel)
+            .answers::<jobs::Job>(200, "It has come to its end, now or before.")
+            .fails(&[Kind::NOT_FOUND]),
+    ])
+}
+
+/// What only networks for development offer, and to those who have the token.
+fn dev_routes() -> Table {
+    Table::new([
+        post("/v1/dev/generate", "Make blocks at once", dev::generate)
+            .answers::<dev::Generated>(200, "They are the best chain's last ones.")
+            .fails(&[Kind::NOT_AVAILABLE, Kind::NO_MINER, Kind::DISK_FULL])
+            .fails(&[Kind::rule("time-too-new")]),
+        post("/v1/dev/time", "Shift the clock", dev::time)
+            .says(
+                "By it this node judges and mines, until it stops. Peers keep theirs, and what \
+                   they send is compared with this machine's first.",
+            )
+            .answers::<dev::Clock>(200, "It is shifted.")
+            .fails(&[Kind::NOT_AVAILABLE]),
+        post("/v1/dev/invalidate", "Turn away from a block", dev::invalidate)
+            .says(
+                "And from all that descends from it, over restarts: the tip moves to the best \
+                   of the other branches. Other nodes are not told.",
+            )
+            .answers::<dev::Moved>(200, "It is not followed.")
+            .fails(&[Kind::NOT_AVAILABLE, Kind::NOT_FOUND, Kind::DISK_FULL]),
+        post("/v1/dev/reconsider", "Follow a block again, if it is the best", dev::reconsider)
+            .says("Takes back what `invalidate` did to it, its ancestors and its descendants.")
+            .answers::<dev::Moved>(200, "It may be followed.")
+            .fails(&[Kind::NOT_AVAILABLE, Kind::NOT_FOUND, Kind::DISK_FULL]),
+        post("/v1/dev/faucet", "Have coins sent to an address", dev::faucet)
+            .says(
+                "They come from the last of the ten accounts that own something on `dev`, whose \
+                   words are public. They arrive with the next block.",
+            )
+            .makes::<transactions::Transaction>("They are on their way.")
+            .fails(&refusal::of_transfers())
+            .fails(&[Kind::NOT_AVAILABLE]),
+    ])
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use crate::config::Config;
 use crate::config::peers::Peering;
 use crate::events::publish::publish as publish_events;
 use crate::events::{self, Events};
+use crate::faucet::Faucet;
 use crate::jobs::{self, Jobs};
 use crate::mining::stratum::{self, Workers};
 use crate::mining::templates::Templates;
@@ -53,6 +54,8 @@ pub struct Parts {
     pub stratum: Option<(SocketAddr, Arc<Workers>)>,
     /// Whom blocks pay unless a request says otherwise.
     pub default_miner: Option<Address>,
+    /// Gives coins away on a network for development.
+    pub faucet: Faucet,
     /// When the node started.
     pub started: Instant,
     /// True once the node is to stop: answers that wait should end.
@@ -112,7 +115,7 @@ pub struct Daemon {
     data: PathBuf,
     address: SocketAddr,
     events: events::Thread,
-    telling: JoinHandle<()>,
+    sources: JoinHandle<()>,
     publishing: Option<JoinHandle<()>>,
     writer: writer::Thread,
     peers: Peers,
@@ -165,10 +168,6 @@ impl Daemon {
         };
         let (ledger, reader) = opening.await??;
         let token = Token::open(&data)?;
-        let (telling, events) = {
-            let (data, reader) = (data.clone(), reader.clone());
-            tokio::task::spawn_blocking(move || events::Thread::start(&data, reader)).await??
-        };
         // Before peers can change the chain: what jobs found is counted as it was left.
         let standing = miner.filter(|_| mine);
         let opening = {
@@ -176,6 +175,11 @@ impl Daemon {
             move || jobs::Opened::open(&data, &reader, threads, standing)
         };
         let jobs = tokio::task::spawn_blocking(opening).await?.context("mining jobs")?;
+        let (telling, events) = {
+            let (data, reader) = (data.clone(), reader.clone());
+            let start = move || events::Thread::start(&data, reader);
+            tokio::task::spawn_blocking(start).await?.context("events")?
+        };
         let writer = writer::Thread::spawn(ledger, events.publisher().clone())?;
         let need = match &peering {
             Peering { max_peers: 0, .. } => Need::None,
@@ -208,9 +212,11 @@ impl Daemon {
             peers: handle,
             jobs: jobs.handle().clone(),
             default_miner: miner,
+            faucet: Faucet::default(),
             started: Instant::now(),
             stopping: stopping.clone(),
         }));
+        let sources = tokio::spawn(events::sources::tell(node.clone()));
         let routes = api::routes(node.clone(), token, address, &api_hosts)?;
         let server = tokio::spawn(server::serve(listener, routes, stopping.clone()));
         let stratum = for_miners.zip(node.stratum.clone()).map(|(listener, (_, workers))| {
@@ -238,7 +244,6 @@ impl Daemon {
             tracing::info!("miners connect with {url} and the user name ADDRESS or ADDRESS.worker");
         }
         let daemon = Daemon {
-            telling: tokio::spawn(events::sources::tell(node.clone())),
             publishing: publish.map(|server| {
                 let stopping = node.stopping.clone();
                 tokio::spawn(publish_events(node.events.clone(), server, name, stopping))
@@ -247,6 +252,7 @@ impl Daemon {
             data,
             address,
             events: telling,
+            sources,
             writer,
             peers,
             stop,
@@ -315,7 +321,7 @@ impl Daemon {
         }
         let peers = self.peers.stop().await;
         let closed = self.writer.stop().await;
-        self.telling.await?;
+        self.sources.await?;
         if let Some(publishing) = self.publishing {
             publishing.await?;
         }

@@ -136,8 +136,13 @@ impl Publisher {
         let text = data.to_string();
         let fits = text.len() <= MAX_TOLD_BYTES;
         if !fits || self.queue.try_send(News::Other(topic, text)).is_err() {
-            self.missed.store(true, Ordering::Relaxed);
+            self.miss();
         }
+    }
+
+    /// Tells that something is missing that nobody can tell any more.
+    pub fn miss(&self) {
+        self.missed.store(true, Ordering::Relaxed);
     }
 
     /// Tells that there is another best block, after the disk has it. For the writer alone: waits

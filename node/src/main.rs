@@ -12,6 +12,7 @@ mod daemon;
 mod difficulty;
 mod events;
 mod explorer;
+mod faucet;
 mod jobs;
 mod logging;
 mod mining;

@@ -2,21 +2,23 @@
 //! by `oneshot`; what is new goes out by `watch` and, for peers, by `broadcast`, after it is safe on
 //! disk. Blocks that wait together share one sync of the disk.
 
+mod clock;
 mod told;
 
 use crate::events::{Payment, Publisher};
 use anyhow::Context;
 use chain::block::{Block, Timestamp};
 use chain::ledger::{
-    Accepted, Candidate, Checker, Commit, Reader, SubmitError, TransferError, Writer,
+    Accepted, Candidate, Checker, Commit, Reader, SetAsideError, SubmitError, TransferError, Writer,
 };
 use chain::mempool::{Admission, Changes};
 use chain::store::{LogError, StoreError};
 use chain::template::{Template, TemplateError, Wish};
 use chain::tx::{Tag, Transfer};
 use chain::{Address, Header, block};
+use clock::Clock;
 use std::thread::JoinHandle;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::time::{Interval, MissedTickBehavior};
 use told::Told;
@@ -75,8 +77,19 @@ enum Request {
     Transfer(Box<Transfer>, TransferVerdict),
     Template(Address, [u8; 4], oneshot::Sender<Result<Template, TemplateError<StoreError>>>),
     Generate(u32, Address, oneshot::Sender<Result<Vec<block::Hash>, GenerateError>>),
+    Steer(Steering, block::Hash, oneshot::Sender<Result<(), SetAsideError>>),
+    ShiftClock(i64, oneshot::Sender<Timestamp>),
     Flush,
     Stop,
+}
+
+/// What an operator thinks of a block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Steering {
+    /// Neither it nor what descends from it is to be followed.
+    SetAside,
+    /// It may be followed again.
+    Reconsider,
 }
 
 /// Asks the writer. Cheap to clone.
@@ -147,6 +160,21 @@ impl Handle {
         self.ask(|reply| Request::Generate(blocks, miner, reply)).await
     }
 
+    /// Sets a block aside, or follows it again; answered when the tip has moved, if it does.
+    pub async fn steer(
+        &self,
+        steering: Steering,
+        block: block::Hash,
+    ) -> Result<Result<(), SetAsideError>, Stopped> {
+        self.ask(|reply| Request::Steer(steering, block, reply)).await
+    }
+
+    /// From now on the node judges and mines by a clock that is so many seconds ahead of this
+    /// machine's, or behind it; what that says now.
+    pub async fn shift_clock(&self, seconds: i64) -> Result<Timestamp, Stopped> {
+        self.ask(|reply| Request::ShiftClock(seconds, reply)).await
+    }
+
     /// Tells when tip or pool change.
     pub fn news(&self) -> watch::Receiver<News> {
         self.news.clone()
@@ -197,6 +225,7 @@ impl Thread {
             peer_news: peer_news.clone(),
             events,
             told: Told::default(),
+            clock: Clock::default(),
             extra_nonce,
         };
         let run = move || {
@@ -254,6 +283,7 @@ struct Desk {
     peer_news: broadcast::Sender<p2p::News>,
     events: Publisher,
     told: Told,
+    clock: Clock,
     /// Makes every template another search, also than those of other nodes that mine for the same
     /// address: the last bytes of the extra nonce.
     extra_nonce: u32,
@@ -282,9 +312,20 @@ impl Desk {
                     let _ = reply.send(result);
                     failed?;
                 }
+                Request::Steer(steering, block, reply) => {
+                    let result = self.steer(steering, block);
+                    let failed = fatal(result.as_ref().err().and_then(of_steering));
+                    let _ = reply.send(result);
+                    failed?;
+                }
+                Request::ShiftClock(seconds, reply) => {
+                    self.clock = Clock::shifted(seconds);
+                    tracing::warn!(seconds, "the clock by which blocks are judged is shifted");
+                    let _ = reply.send(self.clock.now());
+                }
                 Request::Flush => {
                     self.told.tell_rest(self.reader.view().tip());
-                    let dropped = self.writer.expire(now());
+                    let dropped = self.writer.expire(self.clock.now());
                     if !dropped.is_empty() {
                         self.tell();
                         self.tell_of_pool(Changes { dropped, ..Changes::default() });
@@ -301,14 +342,15 @@ impl Desk {
     /// them are checked alone.
     fn blocks(&mut self, checker: &mut Checker, first: WaitingBlock) -> anyhow::Result<()> {
         let (blocks, mut verdicts) = self.waiting_blocks(Some(first));
-        let mut candidates = checker.check(blocks, now());
+        let mut candidates = checker.check(blocks, self.clock.now());
         while !candidates.is_empty() {
             let (waiting, next_verdicts) = self.waiting_blocks(None);
             if waiting.is_empty() {
                 return self.take_in(candidates, verdicts);
             }
+            let now = self.clock.now();
             candidates = std::thread::scope(|scope| {
-                let ahead = scope.spawn(|| checker.check_beside_writer(waiting, now()));
+                let ahead = scope.spawn(|| checker.check_beside_writer(waiting, now));
                 self.take_in(candidates, verdicts)?;
                 Ok::<_, anyhow::Error>(ahead.join().expect("checking does not panic"))
             })?;
@@ -325,7 +367,7 @@ impl Desk {
     ) -> anyhow::Result<()> {
         let mut judged = Vec::with_capacity(candidates.len());
         for (candidate, verdict) in candidates.into_iter().zip(verdicts) {
-            let result = self.writer.block(candidate, now());
+            let result = self.writer.block(candidate, self.clock.now());
             if let Err(error) = fatal(result.as_ref().err().and_then(of_submit)) {
                 // Nothing before it is safe on disk, so nobody else is answered.
                 let _ = verdict.send(result);
@@ -382,7 +424,7 @@ impl Desk {
     fn commit(&mut self) -> Result<(), StoreError> {
         let Commit { disconnected, connected, pool } = self.writer.commit()?;
         self.tell();
-        if !connected.is_empty() {
+        if !(connected.is_empty() && disconnected.is_empty()) {
             self.told.tell(self.reader.view().tip(), disconnected.len(), connected.len());
             // Nobody listens on a node without peers.
             let _ = self.peer_news.send(p2p::News::Tip);
@@ -417,10 +459,19 @@ impl Desk {
         let [e, f, g, h] = self.extra_nonce.to_be_bytes();
         self.writer.template(Wish {
             miner,
-            now: now(),
+            now: self.clock.now(),
             extra_nonce: [a, b, c, d, e, f, g, h],
             tag: Tag::new(TAG.to_vec()).expect("the tag is short"),
         })
+    }
+
+    fn steer(&mut self, steering: Steering, block: block::Hash) -> Result<(), SetAsideError> {
+        match steering {
+            Steering::SetAside => self.writer.set_aside(block)?,
+            Steering::Reconsider => self.writer.reconsider(block)?,
+        }
+        tracing::warn!(%block, ?steering, "told by the operator");
+        Ok(self.commit()?)
     }
 
     /// One sync for all blocks, unless they carry transfers: those leave the pool with a commit.
@@ -431,7 +482,7 @@ impl Desk {
             seal(&mut block.header, target);
             let carries_transfers = block.transactions.len() > 1;
             hashes.push(block.hash());
-            self.writer.block(block, now())?;
+            self.writer.block(block, self.clock.now())?;
             if carries_transfers {
                 self.commit()?;
             }
@@ -468,6 +519,13 @@ fn of_generate(error: &GenerateError) -> Option<&StoreError> {
     }
 }
 
+fn of_steering(error: &SetAsideError) -> Option<&StoreError> {
+    match error {
+        SetAsideError::Store(error) => Some(error),
+        SetAsideError::Unknown { .. } | SetAsideError::Genesis => None,
+    }
+}
+
 /// A full disk ends nothing: reads go on, and writing works again once there is room.
 fn fatal(error: Option<&StoreError>) -> anyhow::Result<()> {
     match error {
@@ -483,10 +541,9 @@ pub fn random<const BYTES: usize>() -> anyhow::Result<[u8; BYTES]> {
     Ok(bytes)
 }
 
-/// This machine's clock; 2106 and later is the last second there is.
+/// This machine's clock.
 pub fn now() -> Timestamp {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Timestamp::new(u32::try_from(since.as_secs()).unwrap_or(u32::MAX))
+    Clock::default().now()
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 //! the log holds beyond it goes through the same door as a new block. Ends at the last block that
 //! was acknowledged, without help.
 
+use super::aside::SetAside;
 use super::writer::{block_at, encode_undo, read_block};
 use super::{Reader, Shared, State, SubmitError, Writer};
 use crate::accounts::{Account, Commitment, Undo};
@@ -11,7 +12,7 @@ use crate::params::Params;
 use crate::store::blocks::{BlockLog, Cut, FILE_BYTES, Kind, LogError, Place, Position};
 use crate::store::directory::{Directory, LastStop};
 use crate::store::index::{Changes, Index, Opened};
-use crate::store::{StoreError, rows};
+use crate::store::{StoreError, marks, rows};
 use crate::tree::{Number, Tree};
 use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
@@ -130,7 +131,7 @@ pub fn open(
         notice(Notice::LogCut(cut));
     }
     let mut writer = match loaded {
-        Some(loaded) => start(directory, log, index, params, &options, loaded),
+        Some(loaded) => start(directory, log, index, params, &options, loaded)?,
         None => start_at_genesis(directory, log, index, params, &options, &records)?,
     };
     replay(&mut writer, records, notice)?;
@@ -282,13 +283,15 @@ fn start(
     params: Params,
     options: &Options,
     loaded: Loaded,
-) -> Writer {
+) -> Result<Writer, StoreError> {
     let Loaded { tree, best, lanes } = loaded;
+    let aside = SetAside::new(marks::read(directory.path())?, &tree);
     let tip = *best.last().expect("a best chain holds genesis");
     let mut state = State {
         visible: 0,
         tree,
         best,
+        aside,
         tips: BTreeSet::new(),
         index: index.reader(),
         cached: Changes::new(),
@@ -296,7 +299,7 @@ fn start(
         mempool: Mempool::new(options.mempool),
     };
     state.show_all();
-    Writer {
+    Ok(Writer {
         shared: Arc::new(Shared { params, state: RwLock::new(state) }),
         log,
         index,
@@ -309,7 +312,7 @@ fn start(
         confirmed: BTreeSet::new(),
         dirty_chunks: BTreeSet::new(),
         known_undos: HashMap::new(),
-    }
+    })
 }
 
 /// Begins with the genesis block, which is the first record of the log or becomes it.
@@ -344,7 +347,7 @@ fn start_at_genesis(
         params,
         options,
         Loaded { tree, best: vec![Number::GENESIS], lanes },
-    );
+    )?;
     writer.dirty_chunks.insert(0);
     let funded = |(address, balance): (_, _)| {
         let row = rows::AccountRow { account: Account { balance, nonce: 0 }, entries: 0 };
@@ -392,6 +395,8 @@ fn replay(
         notice(Notice::Replaying { done: total, total });
     }
     writer.known_undos = HashMap::new();
+    // A mark may be newer than the index.
+    writer.settle()?;
     writer.commit()?;
     writer.flush()?;
     Ok(())

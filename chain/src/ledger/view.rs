@@ -48,6 +48,8 @@ pub enum BranchStatus {
     Active,
     /// As good, but with no more work.
     ValidFork,
+    /// Its operator does not want this node to follow it.
+    SetAside,
     /// It breaks a rule.
     Invalid {
         /// The rule's code.
@@ -109,13 +111,15 @@ impl<'a> View<'a> {
 
     /// The ends of all branches: the best chain first, then the highest.
     pub fn branches(&self) -> Vec<Branch> {
-        let State { tree, tips, .. } = &*self.state;
+        let State { tree, tips, aside, .. } = &*self.state;
         let best = self.state.tip();
         let side = tips.iter().filter(|number| **number != best).map(|number| {
             let Node { hash, height, .. } = *tree.node(*number);
-            let invalid = tree.invalid_ancestor(*number);
-            let status =
-                invalid.map_or(BranchStatus::ValidFork, |(_, code)| BranchStatus::Invalid { code });
+            let status = match tree.invalid_ancestor(*number) {
+                Some((_, code)) => BranchStatus::Invalid { code },
+                None if aside.contains(*number) => BranchStatus::SetAside,
+                None => BranchStatus::ValidFork,
+            };
             Branch { hash, height, length: self.length(*number), status }
         });
         let visible = |number: Number| (number.get() as usize) < self.state.visible;

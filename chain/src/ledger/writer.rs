@@ -100,12 +100,13 @@ impl Writer {
         let work = header.bits.target().map_or(Work::ZERO, crate::Target::work);
         let work = state.tree.node(parent).chain_work.saturating_add(work);
         let is_heavier = work > state.tree.node(self.tip).chain_work;
+        let may_lead = is_heavier && !state.aside.takes_in(&hash, parent);
         drop(state);
         let checked = match checked {
             Ok(checked) => checked,
             Err(error) => return Err(self.refuse(hash, parent, error).into()),
         };
-        if is_heavier {
+        if may_lead {
             self.adopt(parent, &checked, stored)?;
             Ok(Accepted::Connected)
         } else {
@@ -132,7 +133,10 @@ impl Writer {
             amount: Amount::new(coinbase.reward).unwrap_or(Amount::MAX),
         };
         let new = NewNode::new(&block.block().header, parent, place, reward);
-        let number = self.shared.write().tree.insert(new);
+        let mut state = self.shared.write();
+        let number = state.tree.insert(new);
+        state.aside.follow(number, &block.hash(), parent);
+        drop(state);
         self.dirty_chunks.insert(number.get() / rows::NODES_PER_CHUNK);
         number
     }
@@ -164,9 +168,8 @@ impl Writer {
         block: &CheckedBlock,
         stored: Option<Place>,
     ) -> Result<(), SubmitError> {
-        let tried = self.try_branch(parent, block)?;
-        let Branch { path, undo, changes, touched, unconfirmed, confirmed, lanes } = match tried {
-            Ok(branch) => branch,
+        let (branch, undo) = match self.try_block(parent, block)? {
+            Ok(tried) => tried,
             Err(Fault::NewBlock(error)) => {
                 return Err(self.refuse(block.hash(), parent, error).into());
             }
@@ -178,23 +181,51 @@ impl Writer {
         };
         // All records before any change in memory, and the block, which alone can change anything
         // when the log is replayed, last: a full disk then leaves everything as it was.
-        let mut made_valid = Vec::with_capacity(path.len() + 1);
-        for (number, undo) in path {
-            let Node { hash, status, .. } = *self.shared.read().tree.node(number);
-            // One that was connected before was so on the same parent: its undo is the same.
-            if status == Status::Stored {
-                made_valid.push((number, self.log_undo(hash, &undo)?));
-            }
-        }
+        let mut made_valid = self.log_undos(&branch.path)?;
         let undo = self.log_undo(block.hash(), &undo)?;
         let place = self.log_block(block, stored)?;
         let tip = self.insert(parent, block, place);
         made_valid.push((tip, undo));
+        self.enter(tip, made_valid, branch);
+        Ok(())
+    }
+
+    /// Makes a block of the tree the tip, if its whole branch is valid; otherwise remembers that it
+    /// is not, and stays.
+    pub(super) fn move_to(&mut self, tip: Number) -> Result<(), StoreError> {
+        match self.try_way(tip)? {
+            Ok(branch) => {
+                let made_valid = self.log_undos(&branch.path)?;
+                self.enter(tip, made_valid, branch);
+            }
+            Err((number, error)) => {
+                self.mark_invalid(number, &error);
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes down how to take the blocks of a way back; those that become valid by it.
+    fn log_undos(&mut self, path: &[(Number, Undo)]) -> Result<Vec<(Number, Place)>, StoreError> {
+        let mut made_valid = Vec::with_capacity(path.len() + 1);
+        for (number, undo) in path {
+            let Node { hash, status, .. } = *self.shared.read().tree.node(*number);
+            // One that was connected before was so on the same parent: its undo is the same.
+            if status == Status::Stored {
+                made_valid.push((*number, self.log_undo(hash, undo)?));
+            }
+        }
+        Ok(made_valid)
+    }
+
+    /// Changes what is in memory to a new tip, once all records are in the log.
+    fn enter(&mut self, tip: Number, made_valid: Vec<(Number, Place)>, branch: Branch) {
         for (number, undo) in made_valid {
             let hash = self.shared.write().tree.set_valid(number, undo);
             self.known_undos.remove(&hash);
             self.dirty_chunks.insert(number.get() / rows::NODES_PER_CHUNK);
         }
+        let Branch { changes, touched, unconfirmed, confirmed, lanes, .. } = branch;
         self.pending.extend(changes);
         self.touched.extend(touched);
         for id in unconfirmed {
@@ -203,50 +234,44 @@ impl Writer {
         self.confirmed.extend(confirmed);
         self.lanes = lanes;
         self.tip = tip;
-        Ok(())
     }
 
     /// Tries the way from the tip to a new block on a draft.
-    fn try_branch(
+    fn try_block(
         &self,
         parent: Number,
         block: &CheckedBlock,
-    ) -> Result<Result<Branch, Fault>, StoreError> {
+    ) -> Result<Result<(Branch, Undo), Fault>, StoreError> {
         let state = self.shared.read();
-        let path = state.tree.path(self.tip, parent);
-        let mut attempt = Attempt {
+        let mut attempt = self.attempt(&state);
+        let path = match attempt.walk(self.tip, parent)? {
+            Ok(path) => path,
+            Err((number, error)) => return Ok(Err(Fault::Ancestor(number, error))),
+        };
+        Ok(match attempt.connect(block, parent)? {
+            Ok(undo) => Ok((attempt.into_branch(path), undo)),
+            Err(error) => Err(Fault::NewBlock(error)),
+        })
+    }
+
+    /// Tries the way from the tip to a block of the tree; otherwise which one on it breaks a rule.
+    fn try_way(&self, to: Number) -> Result<Result<Branch, (Number, RuleError)>, StoreError> {
+        let state = self.shared.read();
+        let mut attempt = self.attempt(&state);
+        Ok(attempt.walk(self.tip, to)?.map(|path| attempt.into_branch(path)))
+    }
+
+    fn attempt<'a>(&'a self, state: &'a State) -> Attempt<'a> {
+        Attempt {
             params: &self.shared.params,
-            state: &state,
+            state,
             draft: Draft::new(Rows::new(Some(&self.pending), &state.cached, &state.index)),
             lanes: self.lanes.clone(),
             touched: BTreeSet::new(),
             unconfirmed: Vec::new(),
             confirmed: Vec::new(),
             threads: self.threads,
-        };
-        for number in &path.disconnect {
-            attempt.disconnect(*number)?;
         }
-        if !path.disconnect.is_empty() {
-            attempt.is_back_at(state.tree.node(path.fork))?;
-        }
-        let mut connected = Vec::with_capacity(path.connect.len());
-        for number in path.connect {
-            let node = state.tree.node(number);
-            let checked = read_checked(&state.log, node, attempt.params)?;
-            match attempt.connect(&checked, node.parent)? {
-                Ok(undo) => connected.push((number, undo)),
-                Err(error) => return Ok(Err(Fault::Ancestor(number, error))),
-            }
-        }
-        let undo = match attempt.connect(block, parent)? {
-            Ok(undo) => undo,
-            Err(error) => return Ok(Err(Fault::NewBlock(error))),
-        };
-        let Attempt { draft, lanes, touched, unconfirmed, confirmed, .. } = attempt;
-        let changes = draft.into_changes();
-        let path = connected;
-        Ok(Ok(Branch { path, undo, changes, touched, unconfirmed, confirmed, lanes }))
     }
 
     fn mark_invalid(&mut self, number: Number, error: &RuleError) -> block::Hash {
@@ -275,7 +300,7 @@ impl Writer {
         state.cached.extend(std::mem::take(&mut self.pending));
         let touched = std::mem::take(&mut self.touched);
         let confirmed = std::mem::take(&mut self.confirmed);
-        let pool = if path.connect.is_empty() {
+        let pool = if path.connect.is_empty() && path.disconnect.is_empty() {
             mempool::Changes::default()
         } else {
             let State { mempool, cached, index, .. } = &mut *state;
@@ -356,10 +381,8 @@ impl Writer {
 
 /// A way to a new tip that was found valid.
 struct Branch {
-    /// Stored blocks on the way, before the new one, and how to take them back.
+    /// Blocks of the tree on the way, and how to take them back.
     path: Vec<(Number, Undo)>,
-    /// How to take the new one back.
-    undo: Undo,
     changes: Changes,
     touched: BTreeSet<Address>,
     unconfirmed: Vec<Id>,
@@ -367,7 +390,7 @@ struct Branch {
     lanes: Commitment,
 }
 
-/// Which block of a branch breaks a rule.
+/// Which block on the way to a new one breaks a rule.
 enum Fault {
     NewBlock(RuleError),
     Ancestor(Number, RuleError),
@@ -387,6 +410,38 @@ struct Attempt<'a> {
 }
 
 impl Attempt<'_> {
+    /// From a tip to a block of the tree: the blocks that are entered and how to take them back, or
+    /// the one that breaks a rule.
+    fn walk(
+        &mut self,
+        from: Number,
+        to: Number,
+    ) -> Result<Result<Vec<(Number, Undo)>, (Number, RuleError)>, StoreError> {
+        let path = self.state.tree.path(from, to);
+        for number in &path.disconnect {
+            self.disconnect(*number)?;
+        }
+        if !path.disconnect.is_empty() {
+            self.is_back_at(self.state.tree.node(path.fork))?;
+        }
+        let mut entered = Vec::with_capacity(path.connect.len());
+        for number in path.connect {
+            let node = self.state.tree.node(number);
+            let checked = read_checked(&self.state.log, node, self.params)?;
+            match self.connect(&checked, node.parent)? {
+                Ok(undo) => entered.push((number, undo)),
+                Err(error) => return Ok(Err((number, error))),
+            }
+        }
+        Ok(Ok(entered))
+    }
+
+    fn into_branch(self, path: Vec<(Number, Undo)>) -> Branch {
+        let Attempt { draft, lanes, touched, unconfirmed, confirmed, .. } = self;
+        let changes = draft.into_changes();
+        Branch { path, changes, touched, unconfirmed, confirmed, lanes }
+    }
+
     fn connect(
         &mut self,
         block: &CheckedBlock,

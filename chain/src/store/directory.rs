@@ -77,6 +77,16 @@ pub enum DirectoryError {
         /// Whose it should be.
         expected: block::Hash,
     },
+    /// Its operator's marks cannot be read.
+    #[error(
+        "{} is not a list of block hashes, one a line: correct it, or remove it to follow the \
+         best chain again",
+        path.display()
+    )]
+    BadMarks {
+        /// The file.
+        path: PathBuf,
+    },
     /// It was used before, but what it belongs to is gone or illegible.
     #[error(
         "{} does not hold a genesis hash: write {expected} into it if the directory belongs to \
@@ -233,7 +243,7 @@ fn boot_id() -> Option<String> {
 }
 
 /// A file's text, illegible bytes replaced; `None` if there is no such file.
-fn read_if_there(file: &Path) -> Result<Option<String>, DirectoryError> {
+pub(super) fn read_if_there(file: &Path) -> Result<Option<String>, DirectoryError> {
     match fs::read(file) {
         Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -248,7 +258,8 @@ fn io_error<'a>(
     move |source| DirectoryError::Io { action, path: path.to_owned(), source }
 }
 
-fn replace(file: &Path, bytes: &[u8]) -> Result<(), DirectoryError> {
+/// `replace_file`, with an error that names the file.
+pub(super) fn replace(file: &Path, bytes: &[u8]) -> Result<(), DirectoryError> {
     replace_file(file, bytes).map_err(io_error("write", file))
 }
 

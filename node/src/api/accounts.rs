@@ -4,6 +4,7 @@ use super::answer::{Answer, read_aside};
 use super::extract::{Json, Path, Query};
 use super::page::{Cursor, List, Page, PageQuery};
 use super::problem::Problem;
+use super::shape::{AddressText, TransactionId, Units};
 use super::transactions::Status;
 use super::transfer;
 use crate::daemon::Node;
@@ -13,6 +14,7 @@ use axum::response::Response;
 use chain::accounts::AccountView;
 use chain::ledger::View;
 use chain::{Address, Block, Height, Transaction, Transfer, mempool};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Bytes of blocks read for a page: beyond that the page ends early. Each transaction of a page
@@ -20,26 +22,34 @@ use serde::{Deserialize, Serialize};
 const MAX_READ: u64 = 16_000_000;
 
 /// What an address holds. Amounts in base units.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "Account")]
 pub struct Holdings {
     /// The address.
+    #[schemars(with = "AddressText")]
     pub address: String,
     /// What it may spend.
+    #[schemars(with = "Units")]
     pub balance: u64,
     /// Rewards it may not spend yet.
+    #[schemars(with = "Units")]
     pub immature: u64,
     /// Transfers it has sent that are in the best chain.
     pub nonce: u64,
     /// The nonce of its next transfer, those that wait counted.
     pub next_nonce: u64,
     /// The balance once all that is pending is confirmed.
+    #[schemars(with = "Units")]
     pub pending_balance: u64,
     /// Transactions of the best chain that name it.
     pub transaction_count: u32,
 }
 
 /// What an address holds; one that nobody ever named holds nothing.
-pub async fn one(State(node): State<Node>, Path(text): Path<String>) -> Result<Response, Problem> {
+pub async fn one(
+    State(node): State<Node>,
+    Path(AddressText(text)): Path<AddressText>,
+) -> Result<Response, Problem> {
     let hrp = node.reader.params().hrp();
     let address = transfer::address(&text, hrp, "path")?;
     Ok(read_aside(node, move |view| {
@@ -60,9 +70,10 @@ pub async fn one(State(node): State<Node>, Path(text): Path<String>) -> Result<R
 }
 
 /// A transaction as one of those it names sees it. Amounts in base units.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Movement {
     /// The transaction.
+    #[schemars(with = "TransactionId")]
     pub id: String,
     /// Where it stands.
     pub status: Status,
@@ -75,15 +86,19 @@ pub struct Movement {
     /// Which way the money goes.
     pub direction: Direction,
     /// Whom it comes from or goes to, if that is somebody else.
+    #[schemars(with = "Option<AddressText>")]
     pub counterpart: Option<String>,
     /// What the recipient gets.
+    #[schemars(with = "Units")]
     pub amount: u64,
     /// What the sender pays for it.
+    #[schemars(with = "Units")]
     pub fee: u64,
 }
 
 /// Which way money goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "MovementDirection")]
 #[serde(rename_all = "snake_case")]
 pub enum Direction {
     /// To the address.
@@ -146,7 +161,7 @@ impl Movement {
 pub async fn transactions(
     State(node): State<Node>,
     uri: Uri,
-    Path(text): Path<String>,
+    Path(AddressText(text)): Path<AddressText>,
     Query(query): Query<PageQuery>,
 ) -> Result<Response, Problem> {
     let address = transfer::address(&text, node.reader.params().hrp(), "path")?;

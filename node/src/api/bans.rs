@@ -6,12 +6,14 @@ use super::number::Integer;
 use super::page::Page;
 use super::peers::id;
 use super::problem::{Kind, Problem};
+use super::shape::{BanId, IpText, PeerIdText};
 use crate::daemon::Node;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::http::header::LOCATION;
 use axum::response::{IntoResponse, Response};
 use p2p::Subject;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 
@@ -19,11 +21,11 @@ use std::net::IpAddr;
 const DEFAULT_SECONDS: u64 = 86_400;
 /// Ten years: for ever, as far as nodes go.
 const MAX_SECONDS: u64 = 315_360_000;
-/// Most bytes of a reason, which is kept in a file.
+/// Most characters of a reason, which is kept in a file.
 const MAX_REASON: usize = 200;
 
 /// Somebody who is kept out.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Ban {
     /// The id of a node, or an IP address.
     pub id: String,
@@ -53,13 +55,37 @@ pub async fn list(State(node): State<Node>) -> Response {
 }
 
 /// Whom to keep out.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(with = "Orders")]
 pub struct Order {
     peer: Option<String>,
     ip: Option<String>,
     seconds: Option<Integer>,
     reason: Option<String>,
+}
+
+/// The two ways to say it.
+#[derive(JsonSchema)]
+#[schemars(rename = "BanOrder", untagged, deny_unknown_fields)]
+#[expect(dead_code, reason = "says what an order looks like")]
+enum Orders {
+    /// A node, wherever it is.
+    Peer {
+        peer: PeerIdText,
+        #[schemars(range(min = 1, max = 315_360_000))]
+        seconds: Option<Integer>,
+        #[schemars(length(max = 200))]
+        reason: Option<String>,
+    },
+    /// Whoever is at an address.
+    Ip {
+        ip: IpText,
+        #[schemars(range(min = 1, max = 315_360_000))]
+        seconds: Option<Integer>,
+        #[schemars(length(max = 200))]
+        reason: Option<String>,
+    },
 }
 
 /// Keeps somebody out; who is connected is disconnected.
@@ -78,10 +104,12 @@ pub async fn add(State(node): State<Node>, Json(order): Json<Order>) -> Result<R
         return Err(Problem::new(Kind::BAD_REQUEST, detail));
     }
     let reason = order.reason.unwrap_or_else(|| "banned by hand".to_owned());
-    if reason.len() > MAX_REASON {
-        let detail = format!("reason must have at most {MAX_REASON} bytes, not {}", reason.len());
+    let length = reason.chars().count();
+    if length > MAX_REASON {
+        let detail = format!("reason must have at most {MAX_REASON} characters, not {length}");
         return Err(Problem::new(Kind::BAD_REQUEST, detail));
     }
+    let subject = subject.whole();
     node.peers.ban(subject, seconds, reason).await;
     let made = node.peers.bans().await.into_iter().find(|ban| ban.subject == subject);
     let made = made.ok_or_else(|| Problem::new(Kind::NOT_READY, "the node is stopping"))?;
@@ -92,7 +120,7 @@ pub async fn add(State(node): State<Node>, Json(order): Json<Order>) -> Result<R
 /// Lets somebody in again.
 pub async fn lift(
     State(node): State<Node>,
-    Path(text): Path<String>,
+    Path(BanId(text)): Path<BanId>,
 ) -> Result<StatusCode, Problem> {
     let subject = match address(&text) {
         Ok(ip) => Subject::Ip(ip),

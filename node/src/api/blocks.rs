@@ -5,6 +5,7 @@ use super::extract::{Encoded, Form, Json, Path, Query};
 use super::number::Digits;
 use super::page::{Cursor, List, Page, PageQuery};
 use super::problem::{Kind, Problem};
+use super::shape::{AddressText, Bits, BlockHash, BlockId, Digest, Units};
 use super::transfer::Shown;
 use crate::daemon::Node;
 use crate::difficulty;
@@ -14,6 +15,7 @@ use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use chain::ledger::{Accepted, View};
 use chain::{Block, Header, Height, block, tree};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::str::FromStr;
 
@@ -21,9 +23,11 @@ use std::str::FromStr;
 const MAX_HEADERS: u64 = 2_000;
 
 /// A block without its transactions.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "BlockSummary")]
 pub struct Summary {
     /// Its hash.
+    #[schemars(with = "BlockHash")]
     pub hash: String,
     /// Its height.
     pub height: u32,
@@ -34,33 +38,41 @@ pub struct Summary {
     /// The header's version.
     pub version: i32,
     /// The parent's hash.
+    #[schemars(with = "BlockHash")]
     pub previous: String,
     /// The header's.
+    #[schemars(with = "Digest")]
     pub merkle_root: String,
     /// The header's.
     pub time: u32,
     /// The header's: 8 hexadecimal digits.
+    #[schemars(with = "Bits")]
     pub bits: String,
     /// The header's.
     pub nonce: u32,
     /// How many times as hard as bits 1d00ffff.
     pub difficulty: f64,
     /// Expected hashes of the chain up to it: 64 hexadecimal digits.
+    #[schemars(with = "Digest")]
     pub chain_work: String,
     /// Bytes of the encoded block.
     pub size: u32,
     /// Whom it pays.
+    #[schemars(with = "AddressText")]
     pub miner: String,
     /// Subsidy and fees, base units.
+    #[schemars(with = "Units")]
     pub reward: u64,
     /// Fees of its transfers, base units.
+    #[schemars(with = "Units")]
     pub fees: u64,
     /// How many transactions it has.
     pub transaction_count: u32,
 }
 
 /// A block with the ids of its transactions, or with them whole.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "Block")]
 pub struct Whole {
     /// All but the transactions.
     #[serde(flatten)]
@@ -68,11 +80,13 @@ pub struct Whole {
     /// Its transactions in order.
     pub transactions: Transactions,
     /// The hash of the next block of the best chain.
+    #[schemars(with = "Option<BlockHash>")]
     pub next: Option<String>,
 }
 
 /// Transactions of a block.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "BlockTransactions")]
 #[serde(untagged)]
 pub enum Transactions {
     /// Their ids.
@@ -113,7 +127,7 @@ impl Summary {
 /// How a path names a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Name {
-    Height(Height),
+    Height(u64),
     Hash(block::Hash),
     Tip,
 }
@@ -122,15 +136,14 @@ impl FromStr for Name {
     type Err = Problem;
 
     fn from_str(text: &str) -> Result<Name, Problem> {
-        let hash = || text.parse().ok().filter(|_| !text.bytes().any(|b| b.is_ascii_uppercase()));
-        let digits = text.bytes().all(|byte| byte.is_ascii_digit());
-        let height = || text.parse().ok().filter(|_| digits);
+        // Heights have 32 bits; no longer number is one.
+        let is_number = (1..=10).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit());
         if text == "tip" {
             Ok(Name::Tip)
-        } else if let Some(hash) = hash() {
+        } else if let Some(hash) = hash(text) {
             Ok(Name::Hash(hash))
-        } else if let Some(height) = height() {
-            Ok(Name::Height(Height::new(height)))
+        } else if let Some(height) = text.parse().ok().filter(|_| is_number) {
+            Ok(Name::Height(height))
         } else {
             let detail = "a block is named by its height, by the 64 hexadecimal digits of its \
                           hash in lower case, or by `tip`";
@@ -139,12 +152,20 @@ impl FromStr for Name {
     }
 }
 
+/// The hash in a text, in its one form.
+pub fn hash(text: &str) -> Option<block::Hash> {
+    text.parse().ok().filter(|_| !text.bytes().any(|byte| byte.is_ascii_uppercase()))
+}
+
 impl Name {
     fn find<'v>(self, view: &'v View) -> Result<&'v tree::Node, Problem> {
         let (found, what) = match self {
             Name::Tip => (Some(view.tip()), String::new()),
             Name::Hash(hash) => (view.find(&hash), format!("has the hash {hash}")),
-            Name::Height(height) => (view.at(height), format!("is at height {height}")),
+            Name::Height(height) => {
+                let found = u32::try_from(height).ok().and_then(|at| view.at(Height::new(at)));
+                (found, format!("is at height {height}"))
+            }
         };
         found.ok_or_else(|| Problem::new(Kind::NOT_FOUND, format!("no block {what}")))
     }
@@ -183,7 +204,7 @@ pub async fn list(
 }
 
 /// What may be said about how to show a block.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct BlockQuery {
     #[serde(default)]
@@ -193,7 +214,7 @@ pub struct BlockQuery {
 /// A block.
 pub async fn one(
     State(node): State<Node>,
-    Path(name): Path<String>,
+    Path(BlockId(name)): Path<BlockId>,
     Query(query): Query<BlockQuery>,
 ) -> Result<Response, Problem> {
     let name: Name = name.parse()?;
@@ -218,7 +239,7 @@ pub async fn one(
 /// A block's 80 bytes.
 pub async fn header(
     State(node): State<Node>,
-    Path(name): Path<String>,
+    Path(BlockId(name)): Path<BlockId>,
     form: Form,
 ) -> Result<Response, Problem> {
     let name: Name = name.parse()?;
@@ -232,7 +253,7 @@ pub async fn header(
 /// A whole block, encoded.
 pub async fn raw(
     State(node): State<Node>,
-    Path(name): Path<String>,
+    Path(BlockId(name)): Path<BlockId>,
     form: Form,
 ) -> Result<Response, Problem> {
     let name: Name = name.parse()?;
@@ -248,7 +269,7 @@ pub async fn raw(
 pub async fn transactions(
     State(node): State<Node>,
     uri: Uri,
-    Path(name): Path<String>,
+    Path(BlockId(name)): Path<BlockId>,
     Query(query): Query<PageQuery>,
 ) -> Result<Response, Problem> {
     let name: Name = name.parse()?;
@@ -283,17 +304,18 @@ fn continued<'v>(name: Name, cursor: &Cursor, view: &'v View) -> Result<&'v tree
     match name {
         Name::Hash(hash) if hash == begun.hash => return Ok(begun),
         Name::Hash(_) => return Err(other()),
-        Name::Height(height) if height != begun.height => return Err(other()),
+        Name::Height(height) if height != u64::from(begun.height.get()) => return Err(other()),
         Name::Height(_) | Name::Tip => cursor.check(view)?,
     }
     Ok(begun)
 }
 
 /// Which headers to send.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct HeadersQuery {
     from: Option<Digits>,
+    #[schemars(range(min = 1, max = 2_000))]
     count: Option<Digits>,
 }
 
@@ -320,9 +342,11 @@ pub async fn headers(
 }
 
 /// What became of a block that was handed in.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "BlockVerdict")]
 pub struct HandedIn {
     /// Its hash.
+    #[schemars(with = "BlockHash")]
     pub hash: String,
     /// Its height.
     pub height: Option<u32>,
@@ -331,7 +355,8 @@ pub struct HandedIn {
 }
 
 /// What a block that was taken is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "BlockOutcome")]
 #[serde(rename_all = "kebab-case")]
 pub enum Taken {
     /// The new tip.

@@ -1,7 +1,9 @@
 //! The chain as a whole: where it stands, what its rules are, where it branches.
 
 use super::answer::{Answer, read};
+use super::dev;
 use super::extract::Json;
+use super::shape::{AddressText, Bits, BlockHash, Digest, Units};
 use crate::daemon::Node;
 use crate::difficulty;
 use axum::extract::State;
@@ -10,6 +12,7 @@ use chain::ledger::{BranchStatus, View};
 use chain::params::Spec;
 use chain::{Height, Params, tree};
 use p2p::engine::{self, Progress};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -19,27 +22,33 @@ const WINDOW: u32 = 100;
 const LEAST_INTERVALS: usize = 11;
 
 /// Where the chain stands.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Chain {
     /// The network's name.
     pub network: String,
     /// The hash of its first block.
+    #[schemars(with = "BlockHash")]
     pub genesis: String,
     /// The tip's height.
     pub height: u32,
     /// The tip's hash.
+    #[schemars(with = "BlockHash")]
     pub tip: String,
     /// The tip's time.
     pub tip_time: u32,
     /// The tip's bits: 8 hexadecimal digits.
+    #[schemars(with = "Bits")]
     pub bits: String,
     /// The target they stand for: 64 hexadecimal digits.
+    #[schemars(with = "Digest")]
     pub target: String,
     /// How many times as hard as bits 1d00ffff.
     pub difficulty: f64,
     /// Expected hashes of the whole chain: 64 hexadecimal digits.
+    #[schemars(with = "Digest")]
     pub chain_work: String,
     /// Base units that exist.
+    #[schemars(with = "Units")]
     pub issued: u64,
     /// Seconds between recent blocks; none while there are few.
     pub median_block_seconds: Option<f64>,
@@ -60,7 +69,8 @@ pub struct Chain {
 }
 
 /// How far this node is behind the others.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "SyncProgress")]
 pub struct Sync {
     /// What it is doing about it.
     pub state: SyncState,
@@ -71,7 +81,7 @@ pub struct Sync {
 }
 
 /// Stages of catching up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum SyncState {
     /// Nothing is missing as far as is known.
@@ -99,7 +109,8 @@ impl Sync {
 }
 
 /// Transfers in the pool.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "MempoolSize")]
 pub struct Waiting {
     /// How many.
     pub count: usize,
@@ -108,7 +119,7 @@ pub struct Waiting {
 }
 
 /// Who may use an interface.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Access {
     /// Everyone who can reach it.
@@ -160,7 +171,7 @@ pub async fn chain(State(node): State<Node>) -> Response {
 }
 
 fn apis(params: &Params) -> BTreeMap<String, Access> {
-    let dev = match super::dev::is_available(params) {
+    let dev = match dev::is_available(params) {
         true => Access::Protected,
         false => Access::Disabled,
     };
@@ -210,11 +221,12 @@ pub(super) fn hashrate_estimate(view: &View) -> Option<f64> {
 }
 
 /// A network's parameters, under the names of a network file.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Parameters {
     /// Its name.
     pub name: String,
     /// The hash of its first block.
+    #[schemars(with = "BlockHash")]
     pub genesis: String,
     /// What its addresses start with.
     pub hrp: String,
@@ -225,12 +237,15 @@ pub struct Parameters {
     /// Whether every block has the genesis bits.
     pub fixed_difficulty: bool,
     /// The easiest target.
+    #[schemars(with = "Bits")]
     pub limit_bits: String,
     /// The target of genesis and block 1.
+    #[schemars(with = "Bits")]
     pub genesis_bits: String,
     /// The time of genesis.
     pub genesis_time: u32,
     /// Base units created by a block of the first era.
+    #[schemars(with = "Units")]
     pub initial_subsidy: u64,
     /// Blocks until the subsidy halves.
     pub halving_interval: u32,
@@ -249,22 +264,25 @@ pub struct Parameters {
     /// Where nodes listen unless told otherwise.
     pub ports: Ports,
     /// Base units that will ever exist.
+    #[schemars(with = "Units")]
     pub max_issuance: u64,
     /// What blocks create from which height on.
     pub subsidy_schedule: Vec<Era>,
 }
 
 /// What an address owns from the beginning.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Allocation {
     /// Whose.
+    #[schemars(with = "AddressText")]
     pub address: String,
     /// Base units.
+    #[schemars(with = "Units")]
     pub amount: u64,
 }
 
 /// Default ports.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Ports {
     /// This interface.
     pub api: u16,
@@ -275,11 +293,12 @@ pub struct Ports {
 }
 
 /// A stretch of the chain whose blocks create the same.
-#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Era {
     /// Its first height.
     pub from_height: u32,
     /// Base units a block creates.
+    #[schemars(with = "Units")]
     pub subsidy: u64,
 }
 
@@ -352,9 +371,11 @@ fn subsidy_schedule(params: &Params) -> Vec<Era> {
 }
 
 /// The end of a branch.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "BranchTip")]
 pub struct Tip {
     /// Its last block.
+    #[schemars(with = "BlockHash")]
     pub hash: String,
     /// The height of that.
     pub height: u32,
@@ -362,20 +383,20 @@ pub struct Tip {
     pub branch_length: u32,
     /// What is known of it.
     pub status: TipStatus,
-    /// The rule it breaks, if it breaks one.
+    /// The rule it breaks, if it breaks one; `invalidated` if this node's operator did that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub code: Option<String>,
 }
 
 /// What is known of a branch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum TipStatus {
     /// The best chain.
     Active,
     /// As good, but with no more work.
     ValidFork,
-    /// It breaks a rule.
+    /// It breaks a rule, or was invalidated by this node's operator.
     Invalid,
 }
 
@@ -386,6 +407,7 @@ pub async fn tips(State(node): State<Node>) -> Response {
             let (status, code) = match branch.status {
                 BranchStatus::Active => (TipStatus::Active, None),
                 BranchStatus::ValidFork => (TipStatus::ValidFork, None),
+                BranchStatus::SetAside => (TipStatus::Invalid, Some(dev::INVALIDATED.to_owned())),
                 BranchStatus::Invalid { code } => (TipStatus::Invalid, Some(code.to_owned())),
             };
             Tip {

@@ -1,12 +1,18 @@
 //! What helps development, on networks where blocks take no work worth speaking of.
 
+use super::answer::aside;
 use super::extract::Json;
-use super::number::Integer;
+use super::number::{Integer, SignedInteger};
 use super::problem::{Kind, Problem};
+use super::shape::{AddressText, BlockHash};
+use super::transactions;
 use super::transfer;
 use crate::daemon::Node;
+use crate::writer::Steering;
 use axum::extract::State;
+use axum::response::Response;
 use chain::{Address, Params, block};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Most blocks of a request.
@@ -16,7 +22,12 @@ const TURN: u64 = 200;
 /// Most expected hashes of a block that may be made on demand: some milliseconds.
 const MAX_WORK: u64 = 1 << 16;
 
-/// Whether blocks may be made on demand.
+/// Most seconds that the clock may be shifted, either way: ten years.
+const MAX_SHIFT: i64 = 315_360_000;
+/// What is said of a branch that was invalidated here, in place of a rule's code.
+pub const INVALIDATED: &str = "invalidated";
+
+/// Whether blocks may be made on demand, and all else here be done.
 pub fn is_available(params: &Params) -> bool {
     let spec = params.spec();
     let work = spec.genesis_bits.target().map(|target| u64::try_from(target.work().value()));
@@ -24,17 +35,21 @@ pub fn is_available(params: &Params) -> bool {
 }
 
 /// What to generate.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(rename = "GenerateOrder")]
 #[serde(deny_unknown_fields)]
 pub struct Order {
+    #[schemars(range(min = 1, max = 10_000))]
     blocks: Integer,
+    #[schemars(with = "Option<AddressText>")]
     miner: Option<String>,
 }
 
 /// Blocks that were made, oldest first.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Generated {
     /// Their hashes.
+    #[schemars(with = "Vec<BlockHash>")]
     pub blocks: Vec<String>,
 }
 
@@ -43,11 +58,8 @@ pub async fn generate(
     State(node): State<Node>,
     Json(order): Json<Order>,
 ) -> Result<Json<Generated>, Problem> {
+    must_be_available(&node)?;
     let params = node.reader.params();
-    if !is_available(params) {
-        let detail = format!("blocks of `{}` take work: they are mined", params.name());
-        return Err(Problem::new(Kind::NOT_AVAILABLE, detail));
-    }
     let Integer(blocks) = order.blocks;
     if !(1..=MAX_BLOCKS).contains(&blocks) {
         let detail = format!("blocks must be 1 to {MAX_BLOCKS}, not {blocks}");
@@ -71,8 +83,124 @@ pub async fn generate(
     Ok(Json(Generated { blocks: made.iter().map(ToString::to_string).collect() }))
 }
 
+fn must_be_available(node: &Node) -> Result<(), Problem> {
+    let params = node.reader.params();
+    if is_available(params) {
+        return Ok(());
+    }
+    let detail = format!("`{}` is no network for development: its blocks take work", params.name());
+    Err(Problem::new(Kind::NOT_AVAILABLE, detail))
+}
+
 /// The node's own, or the first that owns something from the beginning.
 fn default_miner(node: &Node) -> Option<Address> {
     let allocations = &node.reader.params().spec().allocations;
     node.default_miner.or_else(|| allocations.first().map(|(address, _)| *address))
+}
+
+/// How to shift the clock.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(rename = "ClockOrder")]
+#[serde(deny_unknown_fields)]
+pub struct Shift {
+    #[schemars(range(min = -315_360_000, max = 315_360_000))]
+    offset_seconds: SignedInteger,
+}
+
+/// What the clock is now.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+pub struct Clock {
+    /// How far it is ahead of this machine's clock, or behind it.
+    pub offset_seconds: i64,
+    /// What it says.
+    pub time: u32,
+}
+
+/// Shifts the clock by which blocks are judged and mined, until the node stops. What peers send
+/// is still compared with this machine's clock first.
+pub async fn time(
+    State(node): State<Node>,
+    Json(shift): Json<Shift>,
+) -> Result<Json<Clock>, Problem> {
+    must_be_available(&node)?;
+    let SignedInteger(offset_seconds) = shift.offset_seconds;
+    if !(-MAX_SHIFT..=MAX_SHIFT).contains(&offset_seconds) {
+        let detail =
+            format!("offset_seconds must be −{MAX_SHIFT} to {MAX_SHIFT}, not {offset_seconds}");
+        return Err(Problem::new(Kind::BAD_REQUEST, detail));
+    }
+    let time = node.writer.shift_clock(offset_seconds).await?.get();
+    Ok(Json(Clock { offset_seconds, time }))
+}
+
+/// Which block is meant.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(rename = "BlockOrder")]
+#[serde(deny_unknown_fields)]
+pub struct Named {
+    #[schemars(with = "BlockHash")]
+    hash: String,
+}
+
+/// Where the chain stands after it was told what to follow.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "NewTip")]
+pub struct Moved {
+    /// The tip's hash.
+    #[schemars(with = "BlockHash")]
+    pub tip: String,
+    /// The tip's height.
+    pub height: u32,
+}
+
+/// Turns away from a block and all that descends from it, even if they are the best; over restarts.
+pub async fn invalidate(
+    State(node): State<Node>,
+    Json(named): Json<Named>,
+) -> Result<Json<Moved>, Problem> {
+    steer(&node, Steering::SetAside, &named).await
+}
+
+/// Follows a block again, if it is the best: itself, its ancestors and its descendants.
+pub async fn reconsider(
+    State(node): State<Node>,
+    Json(named): Json<Named>,
+) -> Result<Json<Moved>, Problem> {
+    steer(&node, Steering::Reconsider, &named).await
+}
+
+async fn steer(node: &Node, steering: Steering, named: &Named) -> Result<Json<Moved>, Problem> {
+    must_be_available(node)?;
+    let hash = super::blocks::hash(&named.hash).ok_or_else(|| {
+        let detail = "`hash` must be the 64 hexadecimal digits of a block's hash in lower case";
+        Problem::new(Kind::BAD_REQUEST, detail)
+    })?;
+    node.writer.steer(steering, hash).await??;
+    let tip = *node.reader.view().tip();
+    Ok(Json(Moved { tip: tip.hash.to_string(), height: tip.height.get() }))
+}
+
+/// Whom to give how much, base units.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(rename = "FaucetOrder")]
+#[serde(deny_unknown_fields)]
+pub struct Wish {
+    #[schemars(with = "AddressText")]
+    address: String,
+    amount: Integer,
+}
+
+/// Sends coins from the last of the accounts whose words are public; a block then confirms them.
+pub async fn faucet(State(node): State<Node>, Json(wish): Json<Wish>) -> Result<Response, Problem> {
+    must_be_available(&node)?;
+    let recipient = transfer::address(&wish.address, node.reader.params().hrp(), "address")?;
+    let Integer(amount) = wish.amount;
+    let _turn = node.faucet.turn().await;
+    let paying = node.clone();
+    let paid = aside(move || paying.faucet.pay(&paying.reader, recipient, amount)).await??;
+    let transfer = paid.ok_or_else(|| {
+        let detail = "the account that pays owns nothing on this network from the beginning";
+        Problem::new(Kind::NOT_AVAILABLE, detail)
+    })?;
+    transactions::take(&node, transfer).await
 }

@@ -14,6 +14,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use axum::response::{IntoResponse, Response};
 use chain::address::Hrp;
 use futures_util::stream;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use std::convert::Infallible;
 use std::time::Duration;
@@ -28,7 +29,7 @@ const BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 pub(super) const ALIVE_EVERY: Duration = Duration::from_secs(15);
 
 /// Which events are wanted.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct EventsQuery {
     topics: Option<String>,

@@ -88,8 +88,10 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Path<T>
     }
 }
 
-const OCTETS: &str = "application/octet-stream";
-const TEXT: &str = "text/plain; charset=utf-8";
+/// The media type of bytes as they are.
+pub const OCTETS: &str = "application/octet-stream";
+/// That of their hexadecimal text.
+pub const TEXT: &str = "text/plain; charset=utf-8";
 
 /// A body that is the encoding of something: raw bytes if its type says so, otherwise hexadecimal
 /// text, whatever `curl` calls that.

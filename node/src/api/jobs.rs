@@ -16,6 +16,7 @@ use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use chain::block;
 use chain::hash::sha256;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::num::{NonZeroU32, NonZeroU64, NonZeroUsize};
@@ -24,13 +25,15 @@ use tokio::sync::broadcast::error::RecvError;
 
 /// Ten years: longer than anybody means.
 const MAX_SECONDS: u64 = 315_360_000;
+/// The header that makes the same request the same job.
+pub const IDEMPOTENCY_KEY: &str = "idempotency-key";
 /// Most characters of an `Idempotency-Key`.
 const MAX_KEY: usize = 255;
 
 /// What is asked for.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Order {
+pub struct Order {
     miner: Option<String>,
     blocks: Option<Integer>,
     until: Option<UntilOrder>,
@@ -41,9 +44,9 @@ struct Order {
 }
 
 /// One of them.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct UntilOrder {
+pub struct UntilOrder {
     height: Option<Integer>,
     time: Option<Integer>,
     transaction: Option<String>,
@@ -52,7 +55,7 @@ struct UntilOrder {
 }
 
 /// A job. Times are Unix seconds.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Job {
     /// Its name.
     pub id: String,
@@ -93,7 +96,7 @@ pub struct Job {
 }
 
 /// Until when a job goes on: one of them.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Until {
     /// The chain is so high.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -113,7 +116,7 @@ pub struct Until {
 }
 
 /// How a job goes. Proof of work is a lottery: no part of it is ever "done" but blocks.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Progress {
     /// Blocks found that were in the best chain when they were handed in.
     pub blocks_done: u64,
@@ -131,14 +134,14 @@ pub struct Progress {
 }
 
 /// What came of a job.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Outcome {
     /// The blocks it found, oldest first; of a job without `blocks` the newest 10,000.
     pub blocks: Vec<String>,
 }
 
 /// How long an answer may be held.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct WaitQuery {
     wait: Option<Digits>,
@@ -148,11 +151,9 @@ pub struct WaitQuery {
 pub async fn create(
     Of(node): Of<Node>,
     headers: HeaderMap,
-    Json(body): Json<Value>,
+    Json(order): Json<Order>,
 ) -> Result<Response, Problem> {
-    let key = key(&headers, &body)?;
-    let order: Order = serde_json::from_value(body)
-        .map_err(|error| Problem::new(Kind::BAD_REQUEST, error.to_string()))?;
+    let key = key(&headers, &order)?;
     let status = node.jobs.create(order.check(&node)?, key).await?;
     let job = shown(&node, &status, true);
     let location = format!("/v1/mining/jobs/{}", job.id);
@@ -230,15 +231,14 @@ fn nonsense(detail: impl Into<String>) -> Problem {
 }
 
 /// What makes this request the same as an earlier one, if the client says that it may be.
-fn key(headers: &HeaderMap, body: &Value) -> Result<Option<Key>, Problem> {
-    let mut values = headers.get_all("idempotency-key").iter();
+fn key(headers: &HeaderMap, order: &Order) -> Result<Option<Key>, Problem> {
+    let mut values = headers.get_all(IDEMPOTENCY_KEY).iter();
     let (value, more) = (values.next(), values.next());
     let Some(value) = value else { return Ok(None) };
     let text = value.to_str().ok().filter(|text| (1..=MAX_KEY).contains(&text.len()));
     match (text, more) {
-        // Objects are written in the order of their keys, so equal ones are equal here.
         (Some(text), None) => {
-            let request = sha256(body.to_string().as_bytes());
+            let request = sha256(&serde_json::to_vec(order).expect("orders are plain JSON"));
             Ok(Some(Key { text: text.to_owned(), request }))
         }
         _ => {

@@ -9,14 +9,19 @@ use crate::daemon::Node;
 use axum::extract::State;
 use axum::http::Uri;
 use axum::response::Response;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+
+/// Rates by the number of blocks.
+pub type Rates = BTreeMap<String, u64>;
 
 /// Numbers of blocks for which a rate is told.
 const HORIZONS: [u32; 3] = [1, 3, 6];
 
 /// The pool. Rates in base units per byte.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "Mempool")]
 pub struct Pool {
     /// Transfers.
     pub count: usize,
@@ -31,7 +36,8 @@ pub struct Pool {
 }
 
 /// Transfers whose rates are alike.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "FeeBucket")]
 pub struct Bucket {
     /// The lowest rate that belongs here.
     pub rate: u64,
@@ -85,7 +91,7 @@ pub async fn fees(State(node): State<Node>) -> Response {
     read_aside(node, |view| {
         let max_block_bytes = view.params().spec().max_block_bytes;
         let rate = |blocks| view.mempool().fee_rate_for(blocks, max_block_bytes);
-        let rates: BTreeMap<String, u64> =
+        let rates: Rates =
             HORIZONS.into_iter().map(|blocks| (blocks.to_string(), rate(blocks))).collect();
         Ok(Answer::new(Json(rates)).changing())
     })

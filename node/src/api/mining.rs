@@ -4,26 +4,29 @@ use super::answer::{self, Answer, read};
 use super::extract::{Json, Query};
 use super::number::Digits;
 use super::problem::{Kind, Problem};
+use super::shape::{AddressText, Bits, BlockHash, Digest, Hex, TemplateId, Units};
 use super::transfer;
 use super::wait::Hold;
 use crate::daemon::Node;
-use crate::mining::stratum::Known;
+pub use crate::mining::stratum::Known;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::http::HeaderValue;
 use axum::http::header::CACHE_CONTROL;
 use axum::response::{IntoResponse, Response};
 use chain::Height;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// What this node's threads do.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Mining {
     /// Whether they search at this moment.
     pub running: bool,
     /// The jobs that have threads, first who came first.
     pub jobs: Vec<String>,
     /// Whom blocks of the first of them pay; if there is none, those of the last that was.
+    #[schemars(with = "Option<AddressText>")]
     pub miner: Option<String>,
     /// Hashes a second, of all of them.
     pub hashrate: f64,
@@ -48,11 +51,13 @@ pub struct Mining {
 }
 
 /// The candidate that is searched.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "SearchedTemplate")]
 pub struct Age {
     /// The height of the block it would be.
     pub height: u32,
     /// The target: 64 hexadecimal digits.
+    #[schemars(with = "Digest")]
     pub target: String,
     /// Since it was made.
     pub age_seconds: f64,
@@ -98,25 +103,33 @@ fn stratum_workers(node: &Node, connected_only: bool) -> Vec<Known> {
 }
 
 /// A block that lacks its nonce.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "Template")]
 pub struct Candidate {
     /// Tells it from every other.
+    #[schemars(with = "TemplateId")]
     pub id: String,
     /// The height of the block it would be.
     pub height: u32,
     /// The hash of its parent.
+    #[schemars(with = "BlockHash")]
     pub previous: String,
     /// Its 80 bytes to hash, with nonce 0.
+    #[schemars(with = "Hex")]
     pub header: String,
     /// What its hash must be at most: 64 hexadecimal digits.
+    #[schemars(with = "Digest")]
     pub target: String,
     /// The same as in the header.
+    #[schemars(with = "Bits")]
     pub bits: String,
     /// As in the header; a miner may move it on as its clock does.
     pub time: u32,
     /// What it pays the miner, base units.
+    #[schemars(with = "Units")]
     pub reward: u64,
     /// The part of that which transfers pay.
+    #[schemars(with = "Units")]
     pub fees: u64,
     /// Its transactions, the coinbase included.
     pub transaction_count: usize,
@@ -127,15 +140,19 @@ pub struct Candidate {
     /// What the coinbase's hash is paired with on the way to the Merkle root: each on the right.
     pub branch: Vec<String>,
     /// The whole block, its header first: with the nonce in place, hand it in at `/v1/blocks`.
+    #[schemars(with = "Hex")]
     pub block: String,
 }
 
 /// Which candidate is wanted.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CandidateQuery {
+    #[schemars(with = "Option<AddressText>")]
     miner: Option<String>,
+    #[schemars(with = "Option<TemplateId>")]
     after: Option<String>,
+    #[schemars(range(max = 120))]
     timeout: Option<Digits>,
 }
 
@@ -186,6 +203,9 @@ pub async fn template(
 
 /// The state of tip and pool that a candidate was made from.
 fn state_of(id: &str) -> Result<u64, Problem> {
-    let state = id.split_once('-').and_then(|(state, _)| u64::from_str_radix(state, 16).ok());
+    let is_hex = |text: &str| text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    let parts = id.split_once('-');
+    let parts = parts.filter(|(state, root)| is_hex(state) && is_hex(root) && root.len() == 16);
+    let state = parts.and_then(|(state, _)| u64::from_str_radix(state, 16).ok());
     state.ok_or_else(|| Problem::new(Kind::BAD_REQUEST, "`after` is not the id of a template"))
 }

@@ -2,15 +2,28 @@
 //! exponent, and never above 2^53 − 1, what every JSON reader keeps exactly.
 
 use chain::Amount;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::Serialize;
 use serde::de::{Deserialize, Deserializer, Error, Unexpected};
 
 /// An integer of a JSON body.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Integer(pub u64);
 
 impl<'de> Deserialize<'de> for Integer {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Integer, D::Error> {
         exact(u64::deserialize(deserializer)?).map(Integer)
+    }
+}
+
+/// An integer of a JSON body that may be negative.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SignedInteger(pub i64);
+
+impl<'de> Deserialize<'de> for SignedInteger {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<SignedInteger, D::Error> {
+        let number = i64::deserialize(deserializer)?;
+        exact(number.unsigned_abs()).map(|_| SignedInteger(number))
     }
 }
 
@@ -29,6 +42,34 @@ impl<'de> Deserialize<'de> for Digits {
             _ => Err(D::Error::invalid_value(Unexpected::Str(&text), &"a whole number in digits")),
         }
     }
+}
+
+/// Declares how the document describes a type of integers, in place.
+macro_rules! described {
+    ($($name:ident from $least:expr;)*) => {$(
+        impl JsonSchema for $name {
+            fn inline_schema() -> bool {
+                true
+            }
+
+            fn schema_name() -> std::borrow::Cow<'static, str> {
+                stringify!($name).into()
+            }
+
+            fn json_schema(_: &mut SchemaGenerator) -> Schema {
+                json_schema!({"type": "integer", "minimum": $least, "maximum": MOST})
+            }
+        }
+    )*};
+}
+
+/// What every JSON reader keeps exactly.
+const MOST: i64 = Amount::MAX.units().cast_signed();
+
+described! {
+    Integer from 0;
+    Digits from 0;
+    SignedInteger from -MOST;
 }
 
 fn exact<E: Error>(number: u64) -> Result<u64, E> {
@@ -67,6 +108,17 @@ mod tests {
             "NaN",
             "1e400",
         ] {
+            assert_eq!(read(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_signed_integer_is_exact_too() {
+        let read =
+            |text: &str| serde_json::from_str::<SignedInteger>(text).map(|number| number.0).ok();
+        assert_eq!(read("-9007199254740991"), Some(1 - (1 << 53)));
+        assert_eq!((read("0"), read("7")), (Some(0), Some(7)));
+        for wrong in ["-9007199254740992", "9007199254740992", "-1.0", "-1e0", "+1", "\"-1\""] {
             assert_eq!(read(wrong), None, "{wrong}");
         }
     }

@@ -5,6 +5,7 @@ use super::number::Digits;
 use super::problem::{Kind, Problem};
 use chain::block;
 use chain::ledger::View;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Items of a page unless the client says otherwise.
@@ -13,7 +14,8 @@ const DEFAULT_LIMIT: u64 = 25;
 const MAX_LIMIT: u64 = 100;
 
 /// One page of a list.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "PageOf{T}")]
 pub struct Page<T> {
     /// The items.
     pub items: Vec<T>,
@@ -22,9 +24,10 @@ pub struct Page<T> {
 }
 
 /// What a client may say about pages.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PageQuery {
+    #[schemars(range(min = 1, max = 100))]
     limit: Option<Digits>,
     cursor: Option<String>,
 }
@@ -82,6 +85,12 @@ impl List {
         List::Waiting,
         List::Jobs,
     ];
+
+    /// What the cursors of these lists look like.
+    pub fn pattern(lists: &[List]) -> String {
+        let kinds: Vec<String> = lists.iter().map(|list| format!("{:02x}", *list as u8)).collect();
+        format!("^({})[0-9a-f]{{{}}}$", kinds.join("|"), 2 * (Cursor::BYTES - 1))
+    }
 }
 
 /// Where a page begins.
@@ -105,6 +114,9 @@ impl Cursor {
     }
 
     fn decode(text: &str) -> Option<Cursor> {
+        if text.bytes().any(|byte| byte.is_ascii_uppercase()) {
+            return None;
+        }
         let mut bytes = [0; Cursor::BYTES];
         hex::decode_to_slice(text, &mut bytes).ok()?;
         let (bound, position) = (bytes[1..33].try_into().ok()?, bytes[33..].try_into().ok()?);

@@ -4,6 +4,7 @@ use super::answer::{Answer, read};
 use super::extract::{Json, Path};
 use super::page::Page;
 use super::problem::{Kind, Problem};
+use super::shape::{BlockHash, MultiaddrText, PeerIdText};
 use crate::config::peers::address;
 use crate::daemon::Node;
 use axum::extract::State;
@@ -11,10 +12,11 @@ use axum::http::StatusCode;
 use axum::http::header::LOCATION;
 use axum::response::{IntoResponse, Response};
 use p2p::{ConnectError, PeerId, PeerInfo};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// A connected node.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Peer {
     /// The hash of its public key.
     pub id: String,
@@ -25,6 +27,7 @@ pub struct Peer {
     /// What it calls itself; chosen by it, so anything.
     pub agent: String,
     /// The hash of the best block it told of.
+    #[schemars(with = "BlockHash")]
     pub tip: String,
     /// The height of that.
     pub height: u32,
@@ -41,7 +44,8 @@ pub struct Peer {
 }
 
 /// Who called whom.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "PeerDirection")]
 #[serde(rename_all = "snake_case")]
 pub enum Direction {
     /// It called this node.
@@ -76,14 +80,17 @@ pub async fn list(State(node): State<Node>) -> Response {
 }
 
 /// Whom to connect with.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(rename = "PeerOrder")]
 #[serde(deny_unknown_fields)]
 pub struct Wanted {
+    #[schemars(with = "MultiaddrText")]
     address: String,
 }
 
 /// A node that this one stays connected with from now on.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "PeerAdded")]
 pub struct Added {
     /// Where it is: a multiaddr.
     pub address: String,
@@ -134,7 +141,7 @@ fn problem(error: &ConnectError) -> Problem {
 /// Disconnects from a node, and does not call it again by itself.
 pub async fn remove(
     State(node): State<Node>,
-    Path(text): Path<String>,
+    Path(PeerIdText(text)): Path<PeerIdText>,
 ) -> Result<StatusCode, Problem> {
     let id = id(&text)?;
     match node.peers.disconnect(id).await {

@@ -1,11 +1,15 @@
 //! Errors as clients see them: RFC 9457 problem details with a stable code.
 //! One table holds every kind of problem but those that the consensus rules name.
 
+mod rules;
+
 use axum::Json;
 use axum::extract::rejection::{BytesRejection, JsonRejection, PathRejection, QueryRejection};
 use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
+use chain::rules::TABLE;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -21,16 +25,19 @@ pub struct Kind {
     code: &'static str,
     status: StatusCode,
     title: &'static str,
+    text: &'static str,
 }
 
 /// Declares the kinds, and the list of them all.
 macro_rules! kinds {
-    ($($name:ident = $status:ident $code:literal $title:literal;)*) => {
+    ($($name:ident = $status:ident $code:literal $title:literal $text:literal;)*) => {
         impl Kind {
             $(
                 #[doc = $title]
                 pub const $name: Kind =
-                    Kind { code: $code, status: StatusCode::$status, title: $title };
+                    Kind {
+                    code: $code, status: StatusCode::$status, title: $title, text: $text,
+                };
             )*
             /// Every kind but the consensus rules.
             pub const ALL: &[Kind] = &[$(Kind::$name),*];
@@ -39,46 +46,101 @@ macro_rules! kinds {
 }
 
 kinds! {
-    BAD_REQUEST = BAD_REQUEST "bad-request" "The request is malformed";
-    UNAUTHORIZED = UNAUTHORIZED "unauthorized" "This needs the node's token";
-    NOT_AVAILABLE = FORBIDDEN "not-available" "This network does not allow it";
-    FORBIDDEN_HOST = FORBIDDEN "forbidden-host" "The node does not answer to this host name";
-    NOT_FOUND = NOT_FOUND "not-found" "There is no such thing";
-    METHOD_NOT_ALLOWED = METHOD_NOT_ALLOWED "method-not-allowed" "This path does not take this method";
-    REQUEST_TIMEOUT = REQUEST_TIMEOUT "request-timeout" "The request took too long to arrive";
-    BANNED = CONFLICT "banned" "The node is banned";
-    NONCE_USED = CONFLICT "nonce-used" "The nonce is used already";
-    REPLACEMENT_TOO_CHEAP = CONFLICT "replacement-too-cheap" "The replacement does not pay enough more";
-    STALE_TEMPLATE = CONFLICT "stale-template" "The template is of an old tip";
-    CURSOR_GONE = GONE "cursor-gone" "The cursor belongs to a branch that was left";
-    TOO_LARGE = PAYLOAD_TOO_LARGE "too-large" "The request's body is too large";
-    UNSUPPORTED_MEDIA_TYPE = UNSUPPORTED_MEDIA_TYPE "unsupported-media-type" "The body is of another type than expected";
-    NO_MINER = UNPROCESSABLE_ENTITY "no-miner" "Nobody is named to be paid";
-    NO_PEER = UNPROCESSABLE_ENTITY "no-peer" "This node cannot connect there";
-    INVALID_JOB = UNPROCESSABLE_ENTITY "invalid-job" "The mining job makes no sense";
-    IDEMPOTENCY_KEY_USED = UNPROCESSABLE_ENTITY "idempotency-key-used" "The key stands for another request";
-    MIN_FEE = UNPROCESSABLE_ENTITY "min-fee" "The fee is below what this node relays";
-    NONCE_TOO_FAR = UNPROCESSABLE_ENTITY "nonce-too-far" "The nonce is too far ahead of the account";
-    RATE_LIMITED = TOO_MANY_REQUESTS "rate-limited" "Too many requests";
-    SENDER_LIMIT = TOO_MANY_REQUESTS "sender-limit" "The sender has too many transactions waiting";
-    TOO_MANY_JOBS = TOO_MANY_REQUESTS "too-many-jobs" "There are too many mining jobs";
-    INTERNAL = INTERNAL_SERVER_ERROR "internal" "The node failed";
-    MEMPOOL_FULL = SERVICE_UNAVAILABLE "mempool-full" "The mempool is full of better-paying transactions";
-    DISK_FULL = SERVICE_UNAVAILABLE "disk-full" "The node's disk is full";
-    INTERRUPTED = SERVICE_UNAVAILABLE "interrupted" "What had begun it has ended";
-    TOO_MANY_READERS = SERVICE_UNAVAILABLE "too-many-readers" "Too many clients read events";
-    NOT_READY = SERVICE_UNAVAILABLE "not-ready" "The node is not ready";
+    BAD_REQUEST = BAD_REQUEST "bad-request" "The request is malformed"
+        "Something in the path, the query, a header or the body is not what this API understands; `detail` says what. The same request fails again.";
+    UNAUTHORIZED = UNAUTHORIZED "unauthorized" "This needs the node's token"
+        "What changes the node needs `Authorization: Bearer TOKEN`. The token is in the file `api-token` in the node's data folder.";
+    NOT_AVAILABLE = FORBIDDEN "not-available" "This network does not allow it"
+        "What `/v1/dev` offers exists on networks for development only, whose blocks take no work, and never moves their first block.";
+    FORBIDDEN_HOST = FORBIDDEN "forbidden-host" "The node does not answer to this host name"
+        "The `Host` header names none of the names this node answers to, which keeps other sites' pages out. Call it by localhost or its address, or start the node with `--api-host NAME`.";
+    NOT_FOUND = NOT_FOUND "not-found" "There is no such thing"
+        "Nothing is at this path, or this node does not have what it names.";
+    METHOD_NOT_ALLOWED = METHOD_NOT_ALLOWED "method-not-allowed" "This path does not take this method"
+        "The `Allow` header lists the methods that this path takes.";
+    REQUEST_TIMEOUT = REQUEST_TIMEOUT "request-timeout" "The request took too long to arrive"
+        "The body did not arrive in ten seconds.";
+    BANNED = CONFLICT "banned" "The node is banned"
+        "The node to connect with is kept out by this one: lift the ban first.";
+    NONCE_USED = CONFLICT "nonce-used" "The nonce is used already"
+        "A transfer of this sender with this nonce is in the chain, and it is another one. `expected` is the next nonce.";
+    REPLACEMENT_TOO_CHEAP = CONFLICT "replacement-too-cheap" "The replacement does not pay enough more"
+        "A transfer with this nonce waits for a block. To replace it takes the fee in `expected`.";
+    STALE_TEMPLATE = CONFLICT "stale-template" "The template is of an old tip"
+        "The chain has moved on since the template was made: fetch a new one.";
+    CURSOR_GONE = GONE "cursor-gone" "The cursor belongs to a branch that was left"
+        "The chain was reorganised since the list was begun: begin it again, without a cursor.";
+    TOO_LARGE = PAYLOAD_TOO_LARGE "too-large" "The request's body is too large"
+        "The body is above the limit of its path: 1 MiB, and 4,200,000 bytes for a block.";
+    UNSUPPORTED_MEDIA_TYPE = UNSUPPORTED_MEDIA_TYPE "unsupported-media-type" "The body is of another type than expected"
+        "The `Content-Type` header says something else than this path takes. JSON must say `application/json`.";
+    NO_MINER = UNPROCESSABLE_ENTITY "no-miner" "Nobody is named to be paid"
+        "The order names no `miner`, and the node has no address of its own to pay.";
+    NO_PEER = UNPROCESSABLE_ENTITY "no-peer" "This node cannot connect there"
+        "What answers there is this node itself, a node of another network, or another node than the address names.";
+    INVALID_JOB = UNPROCESSABLE_ENTITY "invalid-job" "The mining job makes no sense"
+        "What the job is to do contradicts itself, or cannot be done here; `detail` says what.";
+    IDEMPOTENCY_KEY_USED = UNPROCESSABLE_ENTITY "idempotency-key-used" "The key stands for another request"
+        "A request with this `Idempotency-Key` and another body came before. Take a new key for a new job.";
+    MIN_FEE = UNPROCESSABLE_ENTITY "min-fee" "The fee is below what this node relays"
+        "The fee is below the least rate that this node relays. `expected` is what would do.";
+    NONCE_TOO_FAR = UNPROCESSABLE_ENTITY "nonce-too-far" "The nonce is too far ahead of the account"
+        "Too many transfers of this sender are missing in between. `expected` is the highest nonce that may wait now.";
+    RATE_LIMITED = TOO_MANY_REQUESTS "rate-limited" "Too many requests"
+        "This client has asked too much in a short time. `Retry-After` says when it may go on.";
+    SENDER_LIMIT = TOO_MANY_REQUESTS "sender-limit" "The sender has too many transactions waiting"
+        "The pool holds no more transfers of one sender, or lets it replace no more before the next block.";
+    TOO_MANY_JOBS = TOO_MANY_REQUESTS "too-many-jobs" "There are too many mining jobs"
+        "So many jobs wait or run that the node takes no more: cancel some, or wait for their end.";
+    INTERNAL = INTERNAL_SERVER_ERROR "internal" "The node failed"
+        "A bug or a broken disk; the node's log says more.";
+    MEMPOOL_FULL = SERVICE_UNAVAILABLE "mempool-full" "The mempool is full of better-paying transactions"
+        "The pool is full of transfers that pay more. Try again later, or with a higher fee.";
+    DISK_FULL = SERVICE_UNAVAILABLE "disk-full" "The node's disk is full"
+        "The node has no room to write. Reading goes on; it takes blocks and transfers again once there is room.";
+    INTERRUPTED = SERVICE_UNAVAILABLE "interrupted" "What had begun it has ended"
+        "The node stopped, or what it worked for is gone, before this was done.";
+    TOO_MANY_READERS = SERVICE_UNAVAILABLE "too-many-readers" "Too many clients read events"
+        "As many clients follow events as this node has room for. `Retry-After` says when to try again.";
+    NOT_READY = SERVICE_UNAVAILABLE "not-ready" "The node is not ready"
+        "The node is behind its peers, or stopping.";
 }
 
 impl Kind {
     /// A consensus rule that something breaks, under the rule's own code.
-    pub const fn rule(code: &'static str) -> Kind {
-        Kind { code, status: StatusCode::UNPROCESSABLE_ENTITY, title: "A consensus rule is broken" }
+    pub fn rule(code: &'static str) -> Kind {
+        let status = StatusCode::UNPROCESSABLE_ENTITY;
+        Kind { code, status, title: "A consensus rule is broken", text: rules::text(code) }
+    }
+
+    /// Every consensus rule.
+    pub fn rules() -> impl Iterator<Item = Kind> {
+        TABLE.iter().map(|(code, _)| Kind::rule(code))
+    }
+
+    /// Every kind there is.
+    pub fn every() -> impl Iterator<Item = Kind> {
+        Kind::ALL.iter().copied().chain(Kind::rules())
     }
 
     /// The stable code.
     pub const fn code(self) -> &'static str {
         self.code
+    }
+
+    /// The status it is sent with.
+    pub const fn status(self) -> StatusCode {
+        self.status
+    }
+
+    /// What it is called.
+    pub const fn title(self) -> &'static str {
+        self.title
+    }
+
+    /// What it means and what to do about it, in sentences.
+    pub const fn text(self) -> &'static str {
+        self.text
     }
 }
 
@@ -101,6 +163,17 @@ impl Problem {
     #[must_use]
     pub fn comparing(self, expected: impl Into<Value>, actual: impl Into<Value>) -> Problem {
         Problem { compared: Some(Box::new((expected.into(), actual.into()))), ..self }
+    }
+
+    /// Of which kind it is.
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// The same of one item of a list, counted from 0.
+    #[must_use]
+    pub fn of_item(self, item: usize) -> Problem {
+        Problem { detail: format!("item {item}: {}", self.detail), ..self }
     }
 
     /// The header that tells the client what to do next, where one does.
@@ -142,6 +215,41 @@ impl Serialize for Problem {
             actual: self.compared.as_ref().map(|compared| &compared.1),
         };
         members.serialize(serializer)
+    }
+}
+
+/// What the document says of a problem.
+impl JsonSchema for Problem {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Problem".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "object",
+            "description": "What went wrong, as RFC 9457 has it.",
+            "required": ["type", "title", "status", "detail", "code"],
+            "properties": {
+                "type": {
+                    "type": "string", "format": "uri-reference",
+                    "description": "Where this kind of problem is explained.",
+                },
+                "title": {"type": "string", "description": "What kind of problem it is."},
+                "status": {
+                    "type": "integer", "minimum": 400, "maximum": 599,
+                    "description": "The status of the answer.",
+                },
+                "detail": {"type": "string", "description": "What happened this time."},
+                "code": {
+                    "type": "string", "pattern": "^[a-z]+(-[a-z]+)*$",
+                    "description": "The kind in a word; it never changes.",
+                },
+                "expected": {
+                    "type": ["integer", "string"], "description": "What was called for.",
+                },
+                "actual": {"type": ["integer", "string"], "description": "What came."},
+            },
+        })
     }
 }
 

@@ -5,12 +5,40 @@ use super::problem::{Kind, Problem};
 use crate::mining::templates::Unavailable;
 use crate::writer::{GenerateError, Stopped};
 use chain::DecodeError;
-use chain::ledger::{SubmitError, TransferError};
+use chain::ledger::{SetAsideError, SubmitError, TransferError};
 use chain::mempool::{InsertError, Refusal};
 use chain::rules::RuleError;
 use chain::store::{IndexError, LogError, StoreError};
 use chain::template::TemplateError;
 use serde_json::Value;
+
+/// How a block may be refused.
+pub fn of_blocks() -> Vec<Kind> {
+    Kind::rules().chain([Kind::DISK_FULL]).collect()
+}
+
+/// How a transfer may be refused.
+pub fn of_transfers() -> Vec<Kind> {
+    let rules = [
+        "bad-encoding",
+        "bad-coinbase-encoding",
+        "memo-too-long",
+        "zero-amount",
+        "amount-overflow",
+        "bad-signature",
+        "insufficient-balance",
+    ];
+    let policy = [
+        Kind::NONCE_USED,
+        Kind::NONCE_TOO_FAR,
+        Kind::REPLACEMENT_TOO_CHEAP,
+        Kind::MIN_FEE,
+        Kind::SENDER_LIMIT,
+        Kind::MEMPOOL_FULL,
+        Kind::DISK_FULL,
+    ];
+    rules.map(Kind::rule).into_iter().chain(policy).collect()
+}
 
 impl From<RuleError> for Problem {
     fn from(error: RuleError) -> Problem {
@@ -91,11 +119,25 @@ impl From<TemplateError<StoreError>> for Problem {
     }
 }
 
+impl From<SetAsideError> for Problem {
+    fn from(error: SetAsideError) -> Problem {
+        match error {
+            SetAsideError::Unknown { .. } => Problem::new(Kind::NOT_FOUND, error.to_string()),
+            SetAsideError::Genesis => Problem::new(Kind::NOT_AVAILABLE, error.to_string()),
+            SetAsideError::Store(error) => error.into(),
+        }
+    }
+}
+
 impl From<GenerateError> for Problem {
     fn from(error: GenerateError) -> Problem {
         match error {
             GenerateError::Template(error) => error.into(),
             GenerateError::Submit(SubmitError::Store(error)) | GenerateError::Store(error) => {
+                error.into()
+            }
+            // The clock may have been shifted to before the tip.
+            GenerateError::Submit(SubmitError::Invalid(error @ RuleError::TimeTooNew { .. })) => {
                 error.into()
             }
             GenerateError::Submit(error) => Problem::new(Kind::INTERNAL, error.to_string()),

@@ -2,6 +2,7 @@
 //! request passes. Knows no route but the ones that lead nowhere.
 
 use super::hosts::{self, Hosts};
+use super::limit::{self, Limits};
 use super::problem::{Kind, Problem};
 use super::socket::{Busy, Impatient};
 use crate::explorer;
@@ -46,7 +47,7 @@ const GRACE: Duration = Duration::from_secs(3);
 /// The pause after the system refused a connection, most likely for want of open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Puts the guards before a table of routes: host names, panics, size, and answers for whatever is
+/// Puts the guards before a table of routes: host names, rates, panics, size, and answers for whatever is
 /// not in the table.
 pub fn guard(routes: Router, hosts: Hosts) -> Router {
     routes
@@ -54,6 +55,7 @@ pub fn guard(routes: Router, hosts: Hosts) -> Router {
         .method_not_allowed_fallback(method_not_allowed)
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(middleware::from_fn(survive))
+        .layer(middleware::from_fn_with_state(Limits::default(), limit::check))
         .layer(middleware::from_fn_with_state(hosts, hosts::check))
 }
 

@@ -9,10 +9,11 @@ use axum::extract::State;
 use axum::response::Response;
 use chain::Timestamp;
 use chain::ledger::Accepted;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// What a miner found. What it does not say is as it was in the candidate.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Solution {
     /// The candidate's id.

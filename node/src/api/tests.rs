@@ -3,12 +3,14 @@
 mod accounts;
 mod blocks;
 mod chain;
+mod contract;
 mod dev;
 mod events;
 mod explorer;
 mod jobs;
 mod mempool;
 mod mining;
+mod openapi;
 mod peers;
 mod solutions;
 mod transactions;
@@ -195,9 +197,12 @@ impl World {
 }
 
 async fn ask(routes: Router, request: Request) -> Answer {
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let (head, body) = routes.oneshot(request).await.unwrap().into_parts();
     let body = to_bytes(body, usize::MAX).await.unwrap().to_vec();
-    Answer { status: head.status, headers: head.headers, body }
+    let answer = Answer { status: head.status, headers: head.headers, body };
+    contract::check(&method, &path, &answer);
+    answer
 }
 
 /// The key of an account of `dev`'s public mnemonic: 0 to 9 own something from the beginning.

@@ -4,6 +4,7 @@ use super::answer::{Answer, aside, is_final, read, read_aside};
 use super::extract::{Form, Json, Path, Query};
 use super::number::Digits;
 use super::problem::{Kind, Problem};
+use super::shape::{BlockHash, Digest, Hex, TransactionId};
 use super::transfer::{Body, Signed, Submitted};
 use super::wait::Hold;
 use crate::daemon::Node;
@@ -15,15 +16,17 @@ use chain::ledger::{TransferError, View};
 use chain::mempool::{self, Admission, Refusal};
 use chain::merkle::Branch;
 use chain::{Transfer, merkle, rules, tx};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Most transfers of a batch: their signatures take some milliseconds together.
 const MAX_BATCH: usize = 100;
 
 /// A transaction and where it stands.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Transaction {
     /// Its id.
+    #[schemars(with = "TransactionId")]
     pub id: String,
     /// Where it stands.
     pub status: Status,
@@ -34,6 +37,7 @@ pub struct Transaction {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
     /// The hash of its block.
+    #[schemars(with = "Option<BlockHash>")]
     pub block: Option<String>,
     /// The height of that.
     pub height: Option<u32>,
@@ -49,7 +53,8 @@ pub struct Transaction {
 }
 
 /// Where a transaction stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "TransactionStatus")]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
     /// The next block could take it.
@@ -148,16 +153,18 @@ pub fn parse(text: &str) -> Result<tx::Id, Problem> {
 }
 
 /// What to wait for.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct WaitQuery {
     wait: Option<Event>,
     confirmations: Option<Digits>,
+    #[schemars(range(max = 120))]
     timeout: Option<Digits>,
 }
 
 /// What can be waited for.
-#[derive(Clone, Copy, Debug, Deserialize)]
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[schemars(rename = "WaitEvent")]
 #[serde(rename_all = "snake_case")]
 enum Event {
     Confirmed,
@@ -166,12 +173,12 @@ enum Event {
 /// A transaction; at once, or when it is deep enough, dropped, or the time is over.
 pub async fn one(
     State(node): State<Node>,
-    Path(id): Path<String>,
+    Path(TransactionId(id)): Path<TransactionId>,
     Query(query): Query<WaitQuery>,
 ) -> Result<Response, Problem> {
     let id = parse(&id)?;
+    let hold = Hold::new(&node, query.timeout)?;
     if let Some(Event::Confirmed) = query.wait {
-        let hold = Hold::new(&node, query.timeout)?;
         let confirmations = query.confirmations.map_or(1, |confirmations| confirmations.0);
         wait(&node, id, confirmations, hold).await?;
     }
@@ -211,7 +218,7 @@ async fn wait(node: &Node, id: tx::Id, wanted: u64, mut hold: Hold) -> Result<()
 /// The encoding of a transaction: as it stands in its block, or waits for one.
 pub async fn raw(
     State(node): State<Node>,
-    Path(id): Path<String>,
+    Path(TransactionId(id)): Path<TransactionId>,
     form: Form,
 ) -> Result<Response, Problem> {
     let id = parse(&id)?;
@@ -228,24 +235,31 @@ pub async fn raw(
 }
 
 /// That a transaction is in a block: enough to check it offline.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Proof {
     /// The transaction.
+    #[schemars(with = "TransactionId")]
     pub id: String,
     /// The hash of its block.
+    #[schemars(with = "BlockHash")]
     pub block: String,
     /// The height of that.
     pub height: u32,
     /// Its 80 bytes.
+    #[schemars(with = "Hex")]
     pub header: String,
     /// The sibling on each level of the Merkle tree, leaves first, written as ids are.
+    #[schemars(with = "Vec<Digest>")]
     pub branch: Vec<String>,
     /// Where the transaction stands in the block, from 0.
     pub position: u32,
 }
 
 /// A proof for a transaction of the best chain.
-pub async fn proof(State(node): State<Node>, Path(id): Path<String>) -> Result<Response, Problem> {
+pub async fn proof(
+    State(node): State<Node>,
+    Path(TransactionId(id)): Path<TransactionId>,
+) -> Result<Response, Problem> {
     let id = parse(&id)?;
     Ok(read_aside(node, move |view| {
         let Some(Found { node, block, position }) = find(view, &id)? else {
@@ -274,7 +288,12 @@ pub async fn submit(
     State(node): State<Node>,
     Signed(transfer): Signed,
 ) -> Result<Response, Problem> {
-    let (status, transaction) = hand_in(&node, transfer).await?;
+    take(&node, transfer).await
+}
+
+/// Takes a signed transfer in, and answers for it.
+pub async fn take(node: &Node, transfer: Transfer) -> Result<Response, Problem> {
+    let (status, transaction) = hand_in(node, transfer).await?;
     let mut headers = HeaderMap::new();
     if status == StatusCode::CREATED {
         let path = format!("/v1/transactions/{}", transaction.id);
@@ -311,11 +330,13 @@ pub(super) async fn hand_in(
 }
 
 /// That a transfer would be taken.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "TransactionVerdict")]
 pub struct Verdict {
     /// Always true: what is not valid is a problem.
     pub valid: bool,
     /// Its id.
+    #[schemars(with = "TransactionId")]
     pub id: String,
     /// Where it would stand, or does.
     pub status: Status,
@@ -347,7 +368,8 @@ pub async fn check(
 }
 
 /// What became of a transfer of a batch.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "BatchResult")]
 #[serde(untagged)]
 pub enum Handled {
     /// It was taken, or is known.
@@ -359,19 +381,34 @@ pub enum Handled {
     },
 }
 
+/// Several transfers.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(rename = "TransferBatch")]
+pub struct Batch(#[schemars(length(max = 100))] Vec<Submitted>);
+
 /// Takes several signed transfers in, in order; one result each.
 pub async fn batch(
     State(node): State<Node>,
-    Json(batch): Json<Vec<Submitted>>,
+    Json(Batch(batch)): Json<Batch>,
 ) -> Result<Response, Problem> {
     if batch.len() > MAX_BATCH {
         let detail = format!("a batch is at most {MAX_BATCH} transactions, not {}", batch.len());
         return Err(Problem::new(Kind::BAD_REQUEST, detail));
     }
     let hrp = node.reader.params().hrp();
-    let mut results = Vec::with_capacity(batch.len());
-    for submitted in batch {
-        let taken = match submitted.read(hrp) {
+    let mut transfers = Vec::with_capacity(batch.len());
+    for (item, submitted) in batch.into_iter().enumerate() {
+        transfers.push(match submitted.read(hrp) {
+            // What is malformed is so as a whole, and nothing of it was taken.
+            Err(problem) if problem.kind() == Kind::BAD_REQUEST => {
+                return Err(problem.of_item(item));
+            }
+            read => read,
+        });
+    }
+    let mut results = Vec::with_capacity(transfers.len());
+    for transfer in transfers {
+        let taken = match transfer {
             Ok(transfer) => hand_in(&node, transfer).await,
             Err(problem) => Err(problem),
         };

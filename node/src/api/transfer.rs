@@ -3,18 +3,22 @@
 use super::extract::{Encoded, Json, media_type, unhex};
 use super::number::Integer;
 use super::problem::{Kind, Problem};
+use super::shape::{AddressText, Hex, PublicKeyText, SignatureText, TransactionId};
 use crate::daemon::Node;
 use axum::extract::{FromRequest, Request};
 use chain::address::{Address, Hrp};
 use chain::signature::{PublicKey, Signature};
 use chain::tx::{MAX_MEMO_BYTES, Memo};
 use chain::{DecodeError, Transaction, Transfer};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// A transaction as it is shown.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "BlockTransaction")]
 pub struct Shown {
     /// Its id.
+    #[schemars(with = "TransactionId")]
     pub id: String,
     /// The rest.
     #[serde(flatten)]
@@ -22,7 +26,8 @@ pub struct Shown {
 }
 
 /// What an id stands for.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "TransactionBody")]
 pub struct Body {
     /// Bytes of the encoding.
     pub size: usize,
@@ -32,7 +37,8 @@ pub struct Body {
 }
 
 /// What transactions of a type consist of. Amounts in base units, bytes in hexadecimal.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "TransactionFields")]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Fields {
     /// Pays a block's miner.
@@ -120,9 +126,39 @@ fn text(bytes: &[u8]) -> Option<String> {
     std::str::from_utf8(bytes).map(str::to_owned).ok()
 }
 
+/// The two ways to hand a transfer in, with two ways to say the memo.
+#[derive(JsonSchema)]
+#[schemars(rename = "Transfer", untagged, deny_unknown_fields)]
+#[expect(dead_code, reason = "says what a body looks like")]
+enum Ways {
+    /// The encoding of the whole transaction.
+    Encoded { hex: Hex },
+    /// All fields, and a memo as text if there is one.
+    Fields {
+        sender: PublicKeyText,
+        nonce: Integer,
+        recipient: AddressText,
+        amount: Integer,
+        fee: Integer,
+        memo: Option<String>,
+        signature: SignatureText,
+    },
+    /// All fields, and a memo in hexadecimal.
+    FieldsWithMemoInHex {
+        sender: PublicKeyText,
+        nonce: Integer,
+        recipient: AddressText,
+        amount: Integer,
+        fee: Integer,
+        memo_hex: Hex,
+        signature: SignatureText,
+    },
+}
+
 /// A transfer as it is handed in: `hex` alone, or all fields but one of the two memos.
-#[derive(Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(with = "Ways")]
 pub struct Submitted {
     hex: Option<String>,
     sender: Option<String>,

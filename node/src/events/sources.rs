@@ -1,17 +1,18 @@
 //! What is told of peers, sync and mining: looked at now and then, told when it changed.
 
 use super::Topic;
+use crate::api;
 use crate::api::chain::Sync;
-use crate::api::jobs::shown;
 use crate::api::peers::Peer;
 use crate::daemon::Node;
-use crate::jobs::Overview;
+use crate::jobs::{Job, Status};
 use p2p::PeerId;
 use p2p::engine::SyncState;
 use serde_json::{Value, json};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
-use tokio::sync::broadcast::error::{RecvError, TryRecvError};
+use tokio::sync::broadcast::Receiver;
+use tokio::sync::broadcast::error::RecvError;
 use tokio::time::{Interval, MissedTickBehavior};
 
 /// How often peers are looked at, besides whenever their number changes.
@@ -23,15 +24,17 @@ const SYNC_EVERY: Duration = Duration::from_secs(1);
 /// How often the hash rate is told while this node mines.
 const HASHRATE_EVERY: Duration = Duration::from_secs(5);
 
-/// Jobs that are told of when more changed at once than were remembered: the newest.
-const MISSED_JOBS: usize = 100;
-
-/// Tells until the node stops.
-pub async fn tell(node: Node) {
+/// Tells until the node stops. Changes of jobs are not missed from this call on.
+pub fn tell(node: Node) -> impl Future<Output = ()> {
+    let updates = node.jobs.updates();
     let mut stopping = node.stopping.clone();
-    tokio::select! {
-        _ = stopping.wait_for(|stopping| *stopping) => {}
-        _ = async { tokio::join!(peers(&node), sync(&node), hashrate(&node), jobs(&node)) } => {}
+    async move {
+        tokio::select! {
+            _ = stopping.wait_for(|stopping| *stopping) => {}
+            _ = async {
+                tokio::join!(peers(&node), sync(&node), hashrate(&node), jobs(&node, updates))
+            } => {}
+        }
     }
 }
 
@@ -98,45 +101,33 @@ async fn hashrate(node: &Node) {
     let mut look = every(HASHRATE_EVERY);
     loop {
         look.tick().await;
-        let Ok(Overview { running, hashes, .. }) = node.jobs.overview().await else { return };
-        let progress = || running.iter().map(|(_, progress)| progress);
-        if !progress().any(|progress| progress.candidate.is_some()) {
+        let Ok(overview) = node.jobs.overview().await else { return };
+        if overview.running.is_empty() {
             continue;
         }
-        let hash_rate: f64 = progress().map(|progress| progress.hash_rate).sum();
-        let threads: usize = progress().map(|progress| progress.threads).sum();
-        let data = json!({ "hashrate": hash_rate, "threads": threads, "hashes": hashes });
+        let running = || overview.running.iter().map(|(_, progress)| progress);
+        let data = json!({
+            "hashrate": running().map(|progress| progress.hash_rate).sum::<f64>(),
+            "threads": running().map(|progress| progress.threads).sum::<usize>(),
+            "hashes": overview.hashes,
+        });
         node.events.publisher().tell(Topic::MiningHashrate, &data);
     }
 }
 
-/// Jobs that changed, each once as it is after all changes that have come meanwhile; without their
-/// blocks, which may be many.
-async fn jobs(node: &Node) {
-    let mut updates = node.jobs.updates();
+async fn jobs(node: &Node, mut updates: Receiver<Job>) {
+    let publisher = node.events.publisher();
     loop {
-        let mut changed = BTreeSet::new();
-        let mut update = updates.recv().await.map_err(|error| match error {
-            RecvError::Closed => TryRecvError::Closed,
-            RecvError::Lagged(missed) => TryRecvError::Lagged(missed),
-        });
-        loop {
-            match update {
-                Ok(job) => drop(changed.insert(job.id)),
-                Err(TryRecvError::Lagged(_)) => {
-                    let Ok(newest) = node.jobs.newest(u64::MAX, MISSED_JOBS).await else { return };
-                    changed.extend(newest.iter().map(|status| status.job.id));
-                }
-                Err(TryRecvError::Empty) => break,
-                Err(TryRecvError::Closed) => return,
+        match updates.recv().await {
+            Ok(job) => {
+                let Ok(Some(now)) = node.jobs.job(job.id).await else { continue };
+                // As it was then; its blocks only once there will be no more.
+                let is_over = job.state.is_terminal();
+                let shown = api::jobs::shown(node, &Status { job, ..now }, is_over);
+                publisher.tell(Topic::JobUpdated, &json!(shown));
             }
-            update = updates.try_recv();
-        }
-        for id in changed {
-            let Ok(status) = node.jobs.job(id).await else { return };
-            let Some(status) = status else { continue };
-            let Ok(data) = serde_json::to_value(shown(node, &status, false)) else { continue };
-            node.events.publisher().tell(Topic::JobUpdated, &data);
+            Err(RecvError::Lagged(_)) => publisher.miss(),
+            Err(RecvError::Closed) => return,
         }
     }
 }

@@ -343,6 +343,29 @@ async fn what_found_no_room_is_said_to_be_missing() {
     world.stop().await;
 }
 
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn on_a_full_disk_blocks_are_told_later_and_the_rest_is_said_to_be_missing() {
+    let mut world = World::with(Limits { segment_bytes: 1, segments: 100 }).await;
+    let folder = world.chain.folder.path().join("events");
+    let next = folder.join(format!("{:05}", std::fs::read_dir(&folder).unwrap().count()));
+    std::fs::create_dir(&next).unwrap();
+    std::os::unix::fs::symlink("/dev/full", next.join("00000.log")).unwrap();
+    let first = world.mine();
+    while !world.events().publisher().missed.load(Ordering::Relaxed) {
+        tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+    }
+    assert_eq!(world.kept(0, &Filter::default()), []);
+    std::fs::remove_dir_all(&next).unwrap();
+    let second = world.mine();
+    let events = world.read(3).await;
+    assert_eq!(names(&events), ["reset", "block.connected", "block.connected"]);
+    for (event, block) in events[1..].iter().zip([first, second]) {
+        assert_eq!(data(event)["hash"], block.hash().to_string());
+    }
+    world.stop().await;
+}
+
 #[tokio::test]
 async fn a_damaged_log_is_set_aside_and_numbers_still_grow() {
     let mut world = World::new().await;

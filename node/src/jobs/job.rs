@@ -3,6 +3,7 @@
 
 use chain::hash::sha256;
 use chain::{Address, block, tx};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::num::{NonZeroU32, NonZeroU64, NonZeroUsize};
@@ -50,7 +51,9 @@ impl FromStr for Id {
 
 /// How far a job is. Only ever a later one, but that the job of lowest priority goes from `Running`
 /// back to `Queued` while others have its threads.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
     /// It waits for its time.
@@ -119,7 +122,9 @@ pub enum Start {
 }
 
 /// Who gets threads first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Priority {
     /// Who came first, and keeps them.

@@ -32,7 +32,7 @@ struct Term {
 impl Bans {
     /// Adds a ban or replaces the one of the same subject.
     pub(super) fn add(&mut self, ban: Ban) {
-        let subject = canonical(ban.subject);
+        let subject = ban.subject.whole();
         self.remove(subject);
         if self.bans.len() >= MAX_BANS
             && let Some((_, first)) = self.ends.pop_first()
@@ -48,7 +48,7 @@ impl Bans {
 
     /// Ends a ban; whether there was one.
     pub(super) fn remove(&mut self, subject: Subject) -> bool {
-        let subject = canonical(subject);
+        let subject = subject.whole();
         let Some(term) = self.bans.remove(&subject) else { return false };
         self.ends.remove(&(term.until, subject));
         true
@@ -61,7 +61,7 @@ impl Bans {
 
     /// Whether whoever comes from an IP is kept out.
     pub(super) fn has_ip(&self, ip: IpAddr, unix: u64) -> bool {
-        self.has(canonical(Subject::Ip(ip)), unix)
+        self.has(Subject::Ip(ip).whole(), unix)
     }
 
     fn has(&self, subject: Subject, unix: u64) -> bool {
@@ -137,10 +137,13 @@ impl Peers {
     }
 }
 
-/// An IP ban is about the whole of what one machine has.
-fn canonical(subject: Subject) -> Subject {
-    match subject {
-        Subject::Ip(ip) => Subject::Ip(place::host(ip)),
-        Subject::Peer(_) => subject,
+impl Subject {
+    /// What a ban of it is about: the whole of what one machine has, so all of a /64 in IPv6.
+    #[must_use]
+    pub fn whole(self) -> Subject {
+        match self {
+            Subject::Ip(ip) => Subject::Ip(place::host(ip)),
+            Subject::Peer(_) => self,
+        }
     }
 }

@@ -313,3 +313,83 @@ async fn a_taken_address_is_named_with_the_way_out() {
     let error = bind(taken, "--api").await.unwrap_err().to_string();
     assert!(error.contains(&taken.to_string()) && error.contains("--api"), "{error}");
 }
+
+// R17: whatever they have sent or not read.
+#[tokio::test]
+async fn clients_who_go_away_in_the_middle_harm_nobody() {
+    let (address, _stop, server) = start().await;
+    let body = b"POST /v1/bytes HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\nx".to_vec();
+    let requests =
+        [Vec::new(), b"GET /li".to_vec(), body, get_once("/livez"), get_once("/v1/large")];
+    for request in requests.iter().cycle().take(500) {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(request).await.unwrap();
+        // Dropped with an answer unread, which resets the connection.
+        drop(stream);
+    }
+    assert!(talk(address, &get_once("/livez")).await.ends_with("ok"));
+    assert!(!server.is_finished());
+}
+
+// R26: what is sent compressed stays so.
+#[tokio::test]
+async fn nothing_is_decompressed() {
+    let bomb = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3, 3, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    let ask = |path: &str, media_type: &str| {
+        let request = Request::post(path)
+            .header(header::HOST, "localhost")
+            .header(header::CONTENT_ENCODING, "gzip")
+            .header(header::CONTENT_TYPE, media_type);
+        ask_of(guarded(), request.body(Body::from(bomb.to_vec())).unwrap())
+    };
+    assert_eq!(ask("/v1/bytes", "application/octet-stream").await.body, b"20");
+    assert_eq!(ask("/v1/order", "application/json").await.code(), "bad-request");
+}
+
+// R11: pages of other origins are told nothing.
+#[tokio::test]
+async fn no_origin_is_allowed_to_read() {
+    for (method, origin) in [("GET", "https://evil.example"), ("GET", "null"), ("OPTIONS", "null")]
+    {
+        let request = Request::builder()
+            .method(method)
+            .uri("/livez")
+            .header(header::HOST, "localhost")
+            .header(header::ORIGIN, origin)
+            .header(header::ACCESS_CONTROL_REQUEST_METHOD, "POST");
+        let answer = ask_of(guarded(), request.body(Body::empty()).unwrap()).await;
+        assert_eq!(answer.status, if method == "GET" { 200 } else { 405 });
+        let mut names = answer.headers.keys();
+        assert!(!names.any(|name| name.as_str().starts_with("access-control-")));
+    }
+}
+
+// R21: nobody speaks HTTP/2 here.
+#[tokio::test]
+async fn only_the_first_http_is_spoken() {
+    let (address, _stop, _server) = start().await;
+    let said = talk(address, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await;
+    assert!(said.is_empty() || said.starts_with("HTTP/1.1 400 "), "{said}");
+    assert!(talk(address, &get_once("/livez")).await.ends_with("ok"));
+}
+
+// R10
+#[tokio::test]
+async fn a_client_elsewhere_that_asks_too_much_is_told_to_wait() {
+    let routes = guarded();
+    let ask = |client: &str| {
+        let client: SocketAddr = client.parse().unwrap();
+        let mut request = Request::get("/livez").header(header::HOST, "localhost");
+        request.extensions_mut().unwrap().insert(ConnectInfo(client));
+        ask_of(routes.clone(), request.body(Body::empty()).unwrap())
+    };
+    let refused = loop {
+        let answer = ask("192.0.2.1:5").await;
+        if answer.status != 200 {
+            break answer;
+        }
+    };
+    assert_eq!((refused.status.as_u16(), refused.code().as_str()), (429, "rate-limited"));
+    assert!(refused.headers.contains_key(header::RETRY_AFTER));
+    assert_eq!(ask("192.0.2.2:5").await.status, 200);
+}

@@ -102,3 +102,93 @@ async fn others_are_served_while_blocks_are_made() {
     assert_eq!(made.json()["blocks"].as_array().unwrap().len(), 2_000);
     assert!(height_seen < 2_000, "a turn is short");
 }
+
+#[tokio::test]
+async fn the_clock_by_which_blocks_are_judged_is_shifted() {
+    let world = World::new().await;
+    let day = 86_400;
+    let shifted = world.post_json("/v1/dev/time", &json!({"offset_seconds": day})).await.json();
+    assert_eq!(shifted["offset_seconds"], day);
+    let tomorrow = world.generate(1, 0).await.pop().unwrap();
+    let time = world.get("/v1/blocks/tip").await.json()["time"].as_u64().unwrap();
+    assert!(time >= shifted["time"].as_u64().unwrap());
+    // A day back, that block is of the future, and so would be its child.
+    world.post_json("/v1/dev/time", &json!({"offset_seconds": 0})).await.json();
+    let order = json!({"blocks": 1});
+    world.post_json("/v1/dev/generate", &order).await.problem(422, "time-too-new");
+    assert_eq!(world.get("/v1/chain").await.json()["tip"], tomorrow);
+    for offset in ["315360001", "-315360001", "1.0", "\"1\"", "null"] {
+        let order = format!("{{\"offset_seconds\":{offset}}}");
+        let answer = world.post("/v1/dev/time", "application/json", order).await;
+        answer.problem(400, "bad-request");
+    }
+}
+
+#[tokio::test]
+async fn the_tip_moves_away_from_an_invalidated_block_and_back() {
+    let world = World::new().await;
+    let blocks = world.generate(5, 0).await;
+    let order = json!({"hash": blocks[3]});
+    let moved = world.post_json("/v1/dev/invalidate", &order).await.json();
+    assert_eq!(moved, json!({"tip": blocks[2], "height": 3}));
+    assert_eq!(world.height().await, 3);
+    let left = world.get(&format!("/v1/blocks/{}", blocks[4])).await.json();
+    assert_eq!((&left["in_best_chain"], &left["confirmations"]), (&json!(false), &json!(0)));
+    let tips = world.get("/v1/chain/tips").await.json();
+    assert_eq!((&tips[1]["hash"], &tips[1]["branch_length"]), (&json!(blocks[4]), &json!(2)));
+    assert_eq!((&tips[1]["status"], &tips[1]["code"]), (&json!("invalid"), &json!("invalidated")));
+    world.generate(1, 1).await;
+    let moved = world.post_json("/v1/dev/reconsider", &order).await.json();
+    assert_eq!(moved, json!({"tip": blocks[4], "height": 5}));
+    assert_eq!(world.get("/v1/chain").await.json()["tip"], blocks[4]);
+
+    let unknown = json!({"hash": "ab".repeat(32)});
+    world.post_json("/v1/dev/invalidate", &unknown).await.problem(404, "not-found");
+    world.post_json("/v1/dev/reconsider", &unknown).await.problem(404, "not-found");
+    let genesis = json!({"hash": Params::dev().genesis_hash().to_string()});
+    world.post_json("/v1/dev/invalidate", &genesis).await.problem(403, "not-available");
+    let upper = json!({"hash": "AB".repeat(32)});
+    world.post_json("/v1/dev/invalidate", &upper).await.problem(400, "bad-request");
+}
+
+#[tokio::test]
+async fn the_faucet_pays_from_a_public_account_as_often_as_it_is_asked() {
+    let world = World::new().await;
+    let order = json!({"address": text(address(40)), "amount": 700_000_000});
+    let (one, two) = tokio::join!(
+        world.post_json("/v1/dev/faucet", &order),
+        world.post_json("/v1/dev/faucet", &order)
+    );
+    for answer in [&one, &two] {
+        assert_eq!(answer.status, 201, "{}", answer.text());
+        let paid = answer.json();
+        assert_eq!(paid["sender_address"], text(address(9)));
+        let location = format!("/v1/transactions/{}", paid["id"].as_str().unwrap());
+        assert_eq!(answer.header(header::LOCATION), location);
+    }
+    world.generate(1, 0).await;
+    let account = world.get(&format!("/v1/accounts/{}", text(address(40)))).await.json();
+    assert_eq!(account["balance"], 1_400_000_000);
+    let all = json!({"address": text(address(40)), "amount": 1_000_000_000_000_u64});
+    let poor = world.post_json("/v1/dev/faucet", &all).await;
+    poor.problem(422, "insufficient-balance");
+}
+
+#[tokio::test]
+async fn what_is_for_development_is_so_only_on_networks_for_it() {
+    let world = World::with(|config| config.params = Params::testnet()).await;
+    let elsewhere = address(0).encode(Params::testnet().hrp());
+    for (path, order) in [
+        ("/v1/dev/time", json!({"offset_seconds": 1})),
+        ("/v1/dev/invalidate", json!({"hash": "ab".repeat(32)})),
+        ("/v1/dev/reconsider", json!({"hash": "ab".repeat(32)})),
+        ("/v1/dev/faucet", json!({"address": elsewhere, "amount": 1})),
+    ] {
+        world.post_json(path, &order).await.problem(403, "not-available");
+    }
+    // Without that account there is nothing to give away.
+    let spec = Spec { allocations: Vec::new(), ..Params::dev().spec().clone() };
+    let world = World::with(|config| config.params = Params::new(spec).unwrap()).await;
+    let order = json!({"address": text(address(0)), "amount": 1});
+    world.post_json("/v1/dev/faucet", &order).await.problem(403, "not-available");
+}

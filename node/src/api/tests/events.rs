@@ -182,3 +182,27 @@ async fn readers_are_let_go_when_the_node_stops() {
     daemon.stop().await.unwrap();
     assert!(reader.body.next().await.is_none());
 }
+
+#[tokio::test]
+async fn a_job_is_told_until_its_end() {
+    let world = World::new().await;
+    let mut reader = world.follow("/v1/events?topics=job.updated", &[]).await;
+    let miner = text(address(5));
+    let order = json!({ "miner": miner, "blocks": 2, "threads": 1 });
+    let job = world.post_json("/v1/mining/jobs", &order).await.json();
+    let mut states = Vec::new();
+    let last = loop {
+        let (name, update) = reader.event().await;
+        assert_eq!((name.as_str(), &update["id"]), ("job.updated", &job["id"]));
+        states.push(update["state"].as_str().unwrap().to_owned());
+        if states.last().unwrap() == "succeeded" {
+            break update;
+        }
+    };
+    assert!(states.contains(&"running".to_owned()), "{states:?}");
+    let path = format!("/v1/mining/jobs/{}", job["id"].as_str().unwrap());
+    let shown = world.get(&path).await.json();
+    for field in ["miner", "result", "finished_at", "blocks"] {
+        assert_eq!(last[field], shown[field], "{field}");
+    }
+}

@@ -85,6 +85,16 @@ async fn bans_are_made_shown_and_lifted() {
     assert_eq!(world.get("/v1/bans").await.json()["items"], json!([]));
 }
 
+#[tokio::test]
+async fn a_ban_in_ipv6_is_one_of_the_whole_network_and_answered_as_such() {
+    let world = World::new().await;
+    let order = json!({"ip": "2001:db8::1:2:3:4"});
+    let answer = world.post_json("/v1/bans", &order).await;
+    assert_eq!(answer.json()["id"], "2001:db8::");
+    assert_eq!(answer.header(header::LOCATION), "/v1/bans/2001:db8::");
+    assert_eq!(world.delete("/v1/bans/2001:db8::9").await.status, 204);
+}
+
 // R06, N23
 #[tokio::test]
 async fn a_ban_that_makes_no_sense_is_refused() {

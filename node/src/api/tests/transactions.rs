@@ -177,7 +177,7 @@ async fn a_batch_has_one_result_an_item() {
         written(&PAY.signed()),
         {"hex": hex::encode(Pay { nonce: 1, ..PAY }.signed().encode())},
         written(&poor),
-        {"hex": "zz"},
+        {"hex": "00"},
         written(&PAY.signed()),
     ]);
     let results = world.post_json("/v1/transactions/batch", &batch).await.json();
@@ -186,8 +186,14 @@ async fn a_batch_has_one_result_an_item() {
     assert_eq!((&results[1]["status"], &results[1]["nonce"]), (&json!("pending"), &json!(1)));
     assert_eq!(results[2]["problem"]["code"], "insufficient-balance");
     assert_eq!(results[2]["problem"]["actual"], 0);
-    assert_eq!(results[3]["problem"]["code"], "bad-request");
+    assert_eq!(results[3]["problem"]["code"], "bad-encoding");
     assert_eq!(results[4], results[0]);
+    assert_eq!(world.get("/v1/mempool").await.json()["count"], 2);
+    // One that is malformed spoils all.
+    let malformed = json!([written(&Pay { nonce: 2, ..PAY }.signed()), {"hex": "zz"}]);
+    let malformed = world.post_json("/v1/transactions/batch", &malformed).await;
+    let detail = malformed.problem(400, "bad-request")["detail"].clone();
+    assert!(detail.as_str().unwrap().starts_with("item 1: "), "{detail}");
     assert_eq!(world.get("/v1/mempool").await.json()["count"], 2);
     let empty = world.post_json("/v1/transactions/batch", &json!([])).await.json();
     assert_eq!(empty, json!([]));

@@ -8,6 +8,7 @@ use anyhow::{Context, Result};
 use chain::Address;
 use chain::address::Hrp;
 use miner::stratum::{Difficulty, Outcome, Worker};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -28,7 +29,7 @@ const MEMORY_SECONDS: f64 = 600.0;
 const LEAST_SECONDS: f64 = 10.0;
 
 /// A worker's shares.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Shares {
     /// Whom its blocks pay.
     pub address: String,
@@ -53,7 +54,7 @@ pub struct Shares {
 }
 
 /// A worker as others see it.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Known {
     /// Its shares.
     #[serde(flatten)]

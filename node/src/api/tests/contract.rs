@@ -1,0 +1,118 @@
+//! Every answer that a test gets is compared with the OpenAPI document: its status, its media type,
+//! its headers, and its body with the schema.
+
+use super::*;
+use crate::api::hosts::Hosts;
+use crate::api::{server, table};
+use ::axum::http::Method;
+use jsonschema::Validator;
+use std::collections::HashMap;
+use std::net::Ipv4Addr;
+use std::sync::{Arc, Mutex};
+
+/// The document, made without a node.
+pub(super) fn document() -> &'static Value {
+    static DOCUMENT: OnceLock<Value> = OnceLock::new();
+    DOCUMENT.get_or_init(|| table(&any_token(), &any_hosts()).finish().1)
+}
+
+/// A token of nothing.
+pub(super) fn any_token() -> Token {
+    Token::open(tempfile::tempdir().unwrap().path()).unwrap()
+}
+
+pub(super) fn any_hosts() -> Hosts {
+    Hosts::new(Ipv4Addr::LOCALHOST.into(), &[]).unwrap()
+}
+
+/// The template in the document that a path is made from; one without variable parts first.
+fn template(path: &str) -> Option<(&'static str, &'static Value)> {
+    let fits = |template: &str| {
+        let (mut of, mut is) = (template.split('/'), path.split('/'));
+        let pairs = of.by_ref().zip(is.by_ref());
+        let mut pairs = pairs.map(|(of, is)| of == is || (of.starts_with('{') && !is.is_empty()));
+        pairs.all(|fits| fits) && template.split('/').count() == path.split('/').count()
+    };
+    let paths = document()["paths"].as_object().unwrap();
+    let mut fitting = paths.iter().filter(|(template, _)| fits(template));
+    let exact = paths.get_key_value(path);
+    exact.or_else(|| fitting.next()).map(|(template, methods)| (template.as_str(), methods))
+}
+
+/// Whether an answer is one that the document says.
+#[track_caller]
+pub(super) fn check(method: &Method, path: &str, answer: &Answer) {
+    let status = answer.status.as_u16();
+    let Some((template, methods)) = template(path) else {
+        assert!(status == 404 || status == 403, "{path} is not in the document, but {status}");
+        return;
+    };
+    let method = method.as_str().to_lowercase();
+    let operation = &methods[&method];
+    if operation.is_null() {
+        let is_head = method == "head" && !methods["get"].is_null();
+        assert!(is_head || [403, 405].contains(&status), "{method} {template} is not in it");
+        return;
+    }
+    let mut described = &operation["responses"][status.to_string()];
+    if let Some(reference) = described["$ref"].as_str() {
+        described = document().pointer(reference.trim_start_matches('#')).unwrap();
+    }
+    let place = format!("{method} {template} {status}");
+    assert!(!described.is_null(), "{place} is not in the document: {}", answer.text());
+    for (name, header) in described["headers"].as_object().into_iter().flatten() {
+        let is_there = answer.headers.contains_key(name.as_str());
+        assert!(is_there || header["required"] == false, "{place} lacks {name}");
+    }
+    let Some(content) = described["content"].as_object() else {
+        assert!(answer.body.is_empty(), "{place} has a body");
+        return;
+    };
+    let media_type = answer.header(header::CONTENT_TYPE);
+    let content = content.get(media_type);
+    let content = content.unwrap_or_else(|| panic!("{place} is not to be {media_type:?}"));
+    if media_type.ends_with("json") {
+        let body = serde_json::from_slice(&answer.body).unwrap();
+        if let Err(error) = validator(&place, &content["schema"]).validate(&body) {
+            panic!("{place} at {}: {error}\n{body}", error.instance_path());
+        }
+    }
+}
+
+fn validator(place: &str, schema: &Value) -> Arc<Validator> {
+    static MADE: Mutex<Option<HashMap<String, Arc<Validator>>>> = Mutex::new(None);
+    let mut made = MADE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let made = made.get_or_insert_default().entry(place.to_owned()).or_insert_with(|| {
+        let whole = json!({"components": document()["components"], "allOf": [schema]});
+        Arc::new(jsonschema::draft202012::new(&whole).unwrap())
+    });
+    Arc::clone(made)
+}
+
+#[test]
+fn an_answer_that_the_document_does_not_say_is_noticed() {
+    let answer = |status, media_type: &'static str, body: &str| {
+        let headers = [(header::CONTENT_TYPE, media_type)];
+        let headers = headers.map(|(name, value)| (name, value.parse().unwrap()));
+        let status = StatusCode::from_u16(status).unwrap();
+        Answer { status, headers: headers.into_iter().collect(), body: body.into() }
+    };
+    let is_noticed = |path: &'static str, answer: Answer| {
+        std::panic::catch_unwind(|| check(&Method::GET, path, &answer)).is_err()
+    };
+    let json = "application/json";
+    assert!(!is_noticed("/livez", answer(200, "text/plain; charset=utf-8", "ok")));
+    assert!(is_noticed("/livez", answer(200, json, "\"ok\"")));
+    assert!(is_noticed("/livez", answer(418, json, "{}")));
+    assert!(is_noticed("/v1/nothing", answer(200, json, "{}")));
+    assert!(is_noticed("/v1/chain", answer(200, json, "{}")), "no headers");
+    let problem = |code: &str| {
+        let members = json!({
+            "type": "/docs#x", "title": "x", "status": 400, "detail": "x", "code": code,
+        });
+        answer(400, MEDIA_TYPE, &members.to_string())
+    };
+    assert!(!is_noticed("/livez", problem("bad-request")));
+    assert!(is_noticed("/livez", problem("high-hash")), "a code of another status");
+    assert!(server::MAX_BODY < server::MAX_BLOCK_BODY);
+}

@@ -1,0 +1,133 @@
+use super::contract::{any_hosts, any_token, document};
+use super::*;
+use crate::api::problem::Kind;
+use crate::api::table;
+use crate::explorer;
+use std::collections::BTreeSet;
+
+/// The paths of a router, which axum shows to those who debug it.
+fn paths_of<S>(router: &Router<S>) -> BTreeSet<String> {
+    let shown = format!("{router:?}");
+    let quoted = shown.split('"').skip(1).step_by(2);
+    // Whatever is in no row falls back to "/" and its private sibling.
+    let paths = quoted.filter(|text| text.starts_with('/') && !text.contains("__private"));
+    paths.filter(|path| *path != "/").map(ToOwned::to_owned).collect()
+}
+
+#[tokio::test]
+async fn every_route_is_in_the_document_and_the_reverse() {
+    let (router, document) = table(&any_token(), &any_hosts()).finish();
+    let described = document["paths"].as_object().unwrap().keys();
+    let described: BTreeSet<String> = described.filter(|path| *path != "/").cloned().collect();
+    assert_eq!(paths_of(&router), described);
+    assert!(described.len() > 30);
+
+    // What is described is there, and no other method is.
+    let world = World::new().await;
+    let pages = paths_of(&explorer::routes::<()>());
+    let of_the_api: BTreeSet<String> =
+        paths_of(&world.routes).difference(&pages).cloned().collect();
+    assert_eq!(of_the_api, described, "only pages are added behind the table");
+    for (path, methods) in document["paths"].as_object().unwrap() {
+        let path = path.replace("{id}", "0").replace("{address}", "0").replace("{who}", "0");
+        for method in ["get", "post", "put", "patch", "delete", "options", "trace"] {
+            let request = Request::builder().method(method.to_uppercase().as_str());
+            let request = request.uri(&path).header(header::HOST, "localhost");
+            let answer = world.send(request.body(Body::empty()).unwrap()).await;
+            let is_refused = answer.status == 405;
+            assert_eq!(is_refused, methods[method].is_null(), "{method} {path}");
+            let allowed = answer.header(header::ALLOW).to_lowercase();
+            for one in allowed.split(',').filter(|one| is_refused && *one != "head") {
+                assert!(!methods[one].is_null(), "{path} does not take {one}");
+            }
+        }
+    }
+}
+
+/// All references in the document.
+fn references<'d>(value: &'d Value, found: &mut BTreeSet<&'d str>) {
+    match value {
+        Value::Object(members) => {
+            found.extend(members.get("$ref").and_then(Value::as_str));
+            members.values().for_each(|value| references(value, found));
+        }
+        Value::Array(items) => items.iter().for_each(|value| references(value, found)),
+        _ => {}
+    }
+}
+
+#[test]
+fn all_that_the_document_refers_to_is_in_it() {
+    let mut found = BTreeSet::new();
+    references(document(), &mut found);
+    assert!(found.len() > 40);
+    for reference in found {
+        let pointer = reference.strip_prefix('#').unwrap();
+        assert!(document().pointer(pointer).is_some(), "{reference}");
+    }
+}
+
+#[test]
+fn operations_have_names_of_their_own_and_say_who_may_use_them() {
+    let mut ids = BTreeSet::new();
+    for (path, methods) in document()["paths"].as_object().unwrap() {
+        for (method, operation) in methods.as_object().unwrap() {
+            assert!(ids.insert(operation["operationId"].as_str().unwrap()), "{method} {path}");
+            let is_protected = !operation["security"].is_null();
+            let steers = path.starts_with("/v1/dev/")
+                || (method != "get" && (path.contains("/peers") || path.contains("/bans")));
+            assert_eq!(is_protected, steers, "{method} {path}");
+            assert_eq!(!operation["responses"]["401"].is_null(), steers);
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_document_is_served_as_it_is() {
+    let world = World::new().await;
+    let served = world.get("/openapi.json").await.json();
+    assert_eq!(&served, document());
+    assert!(served["openapi"].as_str().unwrap().starts_with("3.1."));
+    let count = &served["paths"]["/v1/headers"]["get"]["parameters"];
+    let count = count.as_array().unwrap().iter().find(|one| one["name"] == "count").unwrap();
+    assert_eq!(count["schema"], json!({"type": "integer", "minimum": 1, "maximum": 2_000}));
+}
+
+// R22
+#[tokio::test]
+async fn the_page_loads_nothing_from_elsewhere_and_runs_nothing() {
+    let world = World::new().await;
+    let page = world.get("/docs").await;
+    let policy = page.header(header::CONTENT_SECURITY_POLICY);
+    assert!(policy.starts_with("default-src 'none'; style-src 'self';"), "{policy}");
+    let html = page.text();
+    for never in ["<script", "javascript:", " on", "http:", "https:", "src=", "url("] {
+        let count = html.matches(never).count();
+        // Prose has words that begin with "on".
+        assert!(count == 0 || never == " on", "{never}");
+    }
+    assert!(!html.contains(" onclick") && !html.contains(" onload"));
+    let style = world.get("/docs.css").await;
+    assert_eq!(style.header(header::CONTENT_TYPE), "text/css; charset=utf-8");
+    assert!(!style.text().contains("url(") && !style.text().contains("@import"));
+}
+
+#[tokio::test]
+async fn every_problem_is_explained_where_its_type_points() {
+    let world = World::new().await;
+    let page = world.get("/docs").await;
+    let html = page.text();
+    for kind in Kind::every() {
+        let code = kind.code();
+        assert_eq!(html.matches(&format!("id=\"{code}\"")).count(), 1, "{code}");
+        assert!(html.contains(&format!("<strong>{}.</strong>", kind.title())), "{code}");
+        assert!(kind.text().ends_with('.') && !kind.title().ends_with('.'), "{code}");
+    }
+    // And every link in the page leads somewhere in it.
+    for link in html.split("href=\"#").skip(1) {
+        let target = link.split('"').next().unwrap();
+        assert!(html.contains(&format!("id=\"{target}\"")), "{target}");
+    }
+    let missing = world.get("/v1/blocks/999").await.problem(404, "not-found");
+    assert_eq!(missing["type"], "/docs#not-found");
+}
