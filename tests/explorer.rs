@@ -344,6 +344,20 @@ fn on_dev_a_visitor_makes_blocks_and_pays() {
     let kept = "return [localStorage.length, sessionStorage.length, document.cookie]";
     assert_eq!(browser.run(kept), json!([0, 1, ""]), "the token is of this tab alone");
 
+    // The faucet pays without asking for the token again.
+    browser.type_into("[name=address]", &text(somebody(8)));
+    browser.click(".card:nth-child(2) .primary");
+    browser.awaits_text(".card:nth-child(2) .result", "Paid");
+    visit.node.generate(1, &text(somebody(1))).unwrap();
+    let paid = visit.node.get(&format!("/v1/accounts/{}", text(somebody(8)))).json();
+    assert_eq!(paid["balance"], json!(10_000_000_000_u64));
+
+    // A mining job is started, seen and done.
+    browser.type_into(".inline-form [name=miner]", &text(somebody(8)));
+    browser.click(".inline-form .primary");
+    browser.awaits_text(".jobs .badge", "succeeded");
+    browser.awaits_text(".jobs .job", "10 of 10 blocks");
+
     // A key of this tab is paid for blocks, and pays somebody.
     browser.click(".card:nth-child(3) .primary");
     browser.awaits_text(".card:nth-child(3)", "This tab’s address");
