@@ -4,8 +4,8 @@
 //! [`index`] is a cache over it, rebuilt from the log whenever it is not to be trusted.
 //! [`rows`] documents every key of the index.
 //! [`journal`] is for what neither of them holds.
-//! [`marks`] is what its operator does not want this node to follow.
 //! [`directory`] is the folder they all lie in: one process, one genesis, and how the last run ended.
+//! [`marks`] is what its operator does not want this node to follow.
 
 pub mod blocks;
 pub mod directory;

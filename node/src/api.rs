@@ -48,11 +48,11 @@ use table::{Table, delete, get, post};
 use token::Token;
 
 /// Every route behind its guards.
-pub fn routes(node: Node, token: Token, bound: SocketAddr, hosts: &[String]) -> Result<Router> {
+pub fn routes(node: Node, token: &Token, bound: SocketAddr, hosts: &[String]) -> Result<Router> {
     let hosts = Hosts::new(bound.ip(), hosts)?;
-    let (routes, document) = table(&token, &hosts).finish();
-    let routes = routes.layer(Extension(Documentation::new(&document)));
-    let routes = routes.merge(explorer::routes()).with_state(node);
+    let (routes, document) = table(token, &hosts).finish();
+    let routes = routes.merge(explorer::routes());
+    let routes = routes.layer(Extension(Documentation::new(&document))).with_state(node);
     let routes = routes.layer(middleware::from_fn(answer::revalidate));
     Ok(server::guard(routes, hosts))
 }
@@ -62,10 +62,9 @@ fn table(token: &Token, hosts: &Hosts) -> Table {
     chain_routes()
         .and(money_routes())
         .and(network_routes())
-        .and(mining_routes())
         .and(event_routes(hosts))
         .and(about_routes())
-        .and(steering_routes().and(dev_routes()).protected(token))
+        .and(steering_routes().protected(token))
 }
 
 /// Blocks, for everyone who can reach them; and so with the next three.
@@ -136,68 +135,60 @@ fn money_routes() -> Table {
     ])
 }
 
-/// Other nodes.
+/// Other nodes, and miners.
 fn network_routes() -> Table {
     Table::new([
         get("/v1/peers", "Who is connected", peers::list).shows::<page::Page<peers::Peer>>(),
         get("/v1/bans", "Who is kept out", bans::list).shows::<page::Page<bans::Ban>>(),
-    ])
-}
-
-/// Mining, here and elsewhere.
-fn mining_routes() -> Table {
-    Table::new([
         get("/v1/mining", "What this node's threads do", mining::mining).shows::<mining::Mining>(),
         get("/v1/mining/template", "A block that lacks its nonce", mining::template)
             .says(
                 "With `after` it is answered once there is a better one than that, or \
                    `timeout` seconds are over.",
             )
-            .answers::<mining::Candidate>(200, "For a child of the tip."),
-        get("/v1/mining/workers", "Who mines here by Stratum", mining::workers)
-            .says("Connected or not, as far as is remembered.")
-            .shows::<Vec<mining::Known>>(),
-        get("/v1/mining/jobs", "What the node is to mine, newest first", jobs::list)
-            .says("Without the blocks that jobs found.")
+            .answers::<mining::Candidate>(200, "For a child of the tip.")
+            .fails(&[Kind::NO_MINER]),
+        get("/v1/mining/workers", "Who ever mined here by Stratum", mining::workers)
+            .shows::<Vec<crate::mining::stratum::Known>>(),
+        post("/v1/mining/solutions", "Hand in what was found in a template", solutions::submit)
+            .makes::<blocks::HandedIn>("It is a new block.")
+            .answers::<blocks::HandedIn>(200, "The block is known.")
+            .fails(&refusal::of_blocks())
+            .fails(&[Kind::STALE_TEMPLATE]),
+        get("/v1/mining/jobs", "Mining jobs, newest first", jobs::list)
             .lists::<jobs::Job>(&[List::Jobs]),
         get("/v1/mining/jobs/{id}", "A mining job", jobs::one)
-            .says("With `wait` it is answered once its state changes, or so many seconds are over.")
+            .says("With `wait` it is answered when its state changes, or after so many seconds.")
             .shows::<jobs::Job>(),
-        post("/v1/mining/solutions", "Hand in what solves a template", solutions::submit)
-            .makes::<blocks::HandedIn>("It is new.")
-            .answers::<blocks::HandedIn>(200, "It is known.")
-            .fails(&[Kind::STALE_TEMPLATE])
-            .fails(&refusal::of_blocks()),
-        post("/", "JSON-RPC for mining programs", rpc::serve)
+        post("/", "Calls of Bitcoin's miners, as JSON-RPC", rpc::serve)
             .says(
-                "`getblocktemplate`, `submitblock` and `getmininginfo`, as in BIP 22 and 23. The \
-                   address to pay is the user name of HTTP Basic.",
+                "`getblocktemplate`, `submitblock`, `getmininginfo`; the user name is the \
+                   address to pay. Errors of a call come with status 200.",
             )
             .limited(server::MAX_BLOCK_BODY)
-            .answers::<rpc::Reply>(200, "The result, or an error.")
-            .answers::<rpc::Reply>(401, "Nobody is named to be paid."),
+            .answers::<serde_json::Value>(200, "What came of the call.")
+            .answers::<serde_json::Value>(401, "The user name is no address."),
     ])
 }
 
-/// What happens, as it does.
+/// Events as they come.
 fn event_routes(hosts: &Hosts) -> Table {
-    let own_pages = middleware::from_fn_with_state(hosts.clone(), hosts::check_origin);
     Table::new([
-        get("/v1/events", "Events as they come", events::events)
+        get("/v1/events", "What happens, as server-sent events", events::events)
             .says(
-                "Server-sent events. `Last-Event-ID` or `since` replays what was missed; what is \
-                   gone is told by a `reset`.",
+                "From now on, or from the event after `since` or `Last-Event-ID`. `topics` and \
+                   `address` let only some through.",
             )
-            .answers_as("text/event-stream", "Events, for as long as the client listens.")
+            .answers_as("text/event-stream", "Events, and a comment now and then.")
             .fails(&[Kind::TOO_MANY_READERS]),
         get("/v1/ws", "The same over a WebSocket", ws::open)
             .says(
-                "Also takes `{\"subscribe\": […], \"address\": …, \"since\": …}` and \
-                   `{\"submit_transaction\": …}`. Pages of other sites are refused.",
+                "It also takes `subscribe` and `submit_transaction`. Pages of other sites are \
+                   turned away.",
             )
-            .upgrades("Messages from here on.")
-            .fails(&[Kind::TOO_MANY_READERS, Kind::FORBIDDEN_HOST])
-            .behind(own_pages),
+            .switches("The WebSocket is open.")
+            .for_own_pages(hosts)
+            .fails(&[Kind::TOO_MANY_READERS]),
     ])
 }
 
@@ -217,33 +208,6 @@ fn about_routes() -> Table {
 
 /// For those who have the token: they change the node.
 fn steering_routes() -> Table {
-    Table::new([
-        post("/v1/peers", "Connect with a node, and stay connected", peers::add)
-            .makes::<peers::Added>("It has answered.")
-            .answers::<peers::Added>(202, "It does not answer yet.")
-            .fails(&[Kind::BANNED, Kind::NO_PEER]),
-        delete("/v1/peers/{id}", "Disconnect from a node", peers::remove)
-            .answers_nothing("It is not called again."),
-        post("/v1/bans", "Keep somebody out", bans::add).makes::<bans::Ban>("Until then."),
-        delete("/v1/bans/{who}", "Let somebody in again", bans::lift)
-            .answers_nothing("Who it was may come."),
-        post("/v1/mining/jobs", "Have the node mine", jobs::create)
-            .says(
-                "So many `blocks`, or `until` something is so, or for ever; after `delay_seconds` or \
-                   `not_before`, and with `every_seconds` again and again.",
-            )
-            .takes_header(jobs::IDEMPOTENCY_KEY, "The same request with the same key is the same job.")
-            .accepts::<jobs::Job>("It is taken.")
-            .fails(&[Kind::INVALID_JOB, Kind::NO_MINER, Kind::IDEMPOTENCY_KEY_USED])
-            .fails(&[Kind::TOO_MANY_JOBS, Kind::DISK_FULL]),
-        delete("/v1/mining/jobs/{id}", "Cancel a mining job", jobs::cancel)
-            .answers::<jobs::Job>(200, "It has come to its end, now or before.")
-            .fails(&[Kind::NOT_FOUND]),
-    ])
-}
-
-/// What only networks for development offer, and to those who have the token.
-fn dev_routes() -> Table {
     Table::new([
         post("/v1/dev/generate", "Make blocks at once", dev::generate)
             .answers::<dev::Generated>(200, "They are the best chain's last ones.")
@@ -275,6 +239,24 @@ fn dev_routes() -> Table {
             .makes::<transactions::Transaction>("They are on their way.")
             .fails(&refusal::of_transfers())
             .fails(&[Kind::NOT_AVAILABLE]),
+        post("/v1/mining/jobs", "Have this node mine", jobs::create)
+            .says("An `Idempotency-Key` makes the same order the same job.")
+            .takes::<jobs::Order>()
+            .answers::<jobs::Job>(202, "It begins when it may.")
+            .fails(&[Kind::NO_MINER, Kind::INVALID_JOB, Kind::IDEMPOTENCY_KEY_USED])
+            .fails(&[Kind::TOO_MANY_JOBS, Kind::DISK_FULL]),
+        delete("/v1/mining/jobs/{id}", "Cancel a mining job", jobs::cancel)
+            .answers::<jobs::Job>(200, "It is at its end.")
+            .fails(&[Kind::DISK_FULL]),
+        post("/v1/peers", "Connect with a node, and stay connected", peers::add)
+            .makes::<peers::Added>("It has answered.")
+            .answers::<peers::Added>(202, "It does not answer yet.")
+            .fails(&[Kind::BANNED, Kind::NO_PEER]),
+        delete("/v1/peers/{id}", "Disconnect from a node", peers::remove)
+            .answers_nothing("It is not called again."),
+        post("/v1/bans", "Keep somebody out", bans::add).makes::<bans::Ban>("Until then."),
+        delete("/v1/bans/{who}", "Let somebody in again", bans::lift)
+            .answers_nothing("Who it was may come."),
     ])
 }
 

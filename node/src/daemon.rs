@@ -217,7 +217,7 @@ impl Daemon {
             stopping: stopping.clone(),
         }));
         let sources = tokio::spawn(events::sources::tell(node.clone()));
-        let routes = api::routes(node.clone(), token, address, &api_hosts)?;
+        let routes = api::routes(node.clone(), &token, address, &api_hosts)?;
         let server = tokio::spawn(server::serve(listener, routes, stopping.clone()));
         let stratum = for_miners.zip(node.stratum.clone()).map(|(listener, (_, workers))| {
             let (params, templates) = (node.reader.params(), Arc::clone(&node.templates));

@@ -17,6 +17,7 @@ use chain::template::{Template, TemplateError, Wish};
 use chain::tx::{Tag, Transfer};
 use chain::{Address, Header, block};
 use clock::Clock;
+pub use clock::now;
 use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
@@ -98,9 +99,15 @@ pub struct Handle {
     requests: mpsc::Sender<Request>,
     news: watch::Receiver<News>,
     peer_news: broadcast::Sender<p2p::News>,
+    clock: Clock,
 }
 
 impl Handle {
+    /// What the clock says by which blocks are judged.
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
     /// Queues a block, in the order of the calls; its verdict comes when it is safe on disk.
     pub async fn queue_block(
         &self,
@@ -216,6 +223,7 @@ impl Thread {
         let (end, ended) = oneshot::channel();
         let (peer_news, _) = broadcast::channel(PEER_NEWS);
         let extra_nonce = u32::from_le_bytes(random()?);
+        let clock = Clock::default();
         let desk = Desk {
             writer,
             reader,
@@ -225,7 +233,7 @@ impl Thread {
             peer_news: peer_news.clone(),
             events,
             told: Told::default(),
-            clock: Clock::default(),
+            clock: clock.clone(),
             extra_nonce,
         };
         let run = move || {
@@ -235,7 +243,7 @@ impl Thread {
         };
         let thread = std::thread::Builder::new().name("writer".into()).spawn(run);
         let thread = thread.context("cannot start the writer's thread")?;
-        let handle = Handle { requests, news, peer_news };
+        let handle = Handle { requests, news, peer_news, clock };
         Ok(Thread { handle, thread, ended, flush: None })
     }
 
@@ -319,7 +327,7 @@ impl Desk {
                     failed?;
                 }
                 Request::ShiftClock(seconds, reply) => {
-                    self.clock = Clock::shifted(seconds);
+                    self.clock.shift(seconds);
                     tracing::warn!(seconds, "the clock by which blocks are judged is shifted");
                     let _ = reply.send(self.clock.now());
                 }
@@ -348,9 +356,9 @@ impl Desk {
             if waiting.is_empty() {
                 return self.take_in(candidates, verdicts);
             }
-            let now = self.clock.now();
+            let (now, checker) = (self.clock.now(), &mut *checker);
             candidates = std::thread::scope(|scope| {
-                let ahead = scope.spawn(|| checker.check_beside_writer(waiting, now));
+                let ahead = scope.spawn(move || checker.check_beside_writer(waiting, now));
                 self.take_in(candidates, verdicts)?;
                 Ok::<_, anyhow::Error>(ahead.join().expect("checking does not panic"))
             })?;
@@ -539,11 +547,6 @@ pub fn random<const BYTES: usize>() -> anyhow::Result<[u8; BYTES]> {
     let mut bytes = [0; BYTES];
     getrandom::fill(&mut bytes).context("the system has no random numbers")?;
     Ok(bytes)
-}
-
-/// This machine's clock.
-pub fn now() -> Timestamp {
-    Clock::default().now()
 }
 
 #[cfg(test)]

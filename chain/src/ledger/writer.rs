@@ -396,6 +396,9 @@ enum Fault {
     Ancestor(Number, RuleError),
 }
 
+/// The blocks of the tree that a way enters and how to take them back, or the one that breaks a rule.
+type Walked = Result<Vec<(Number, Undo)>, (Number, RuleError)>;
+
 /// A branch being tried.
 struct Attempt<'a> {
     params: &'a Params,
@@ -410,13 +413,8 @@ struct Attempt<'a> {
 }
 
 impl Attempt<'_> {
-    /// From a tip to a block of the tree: the blocks that are entered and how to take them back, or
-    /// the one that breaks a rule.
-    fn walk(
-        &mut self,
-        from: Number,
-        to: Number,
-    ) -> Result<Result<Vec<(Number, Undo)>, (Number, RuleError)>, StoreError> {
+    /// From a tip to a block of the tree.
+    fn walk(&mut self, from: Number, to: Number) -> Result<Walked, StoreError> {
         let path = self.state.tree.path(from, to);
         for number in &path.disconnect {
             self.disconnect(*number)?;

@@ -78,7 +78,7 @@ pub fn check(
     threads: usize,
 ) -> Result<CheckedBlock, RuleError> {
     let (unsigned, claims) = check_but_signatures(block, params, is_known)?;
-    unsigned.is_signed(&claims, threads)
+    unsigned.check_signatures(&claims, threads)
 }
 
 /// The same for several blocks, each judged as if it were alone. Their signatures are verified
@@ -103,7 +103,7 @@ pub fn check_all(
     let mut judge = |block: Unsigned| {
         let (own, others) = rest.split_at(block.unknown.len());
         rest = others;
-        block.is_signed(own, threads)
+        block.check_signatures(own, threads)
     };
     unsigned.into_iter().map(|block| block.and_then(&mut judge)).collect()
 }
@@ -116,7 +116,7 @@ struct Unsigned {
 }
 
 impl Unsigned {
-    fn is_signed(self, claims: &[Claim], threads: usize) -> Result<CheckedBlock, RuleError> {
+    fn check_signatures(self, claims: &[Claim], threads: usize) -> Result<CheckedBlock, RuleError> {
         match signature::verify_all(claims, threads) {
             Ok(()) => Ok(self.block),
             Err(at) => Err(RuleError::BadSignature { id: self.unknown[at] }),

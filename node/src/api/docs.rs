@@ -69,9 +69,12 @@ fn text(value: &Value) -> &str {
     value.as_str().unwrap_or_default()
 }
 
-/// Operations with their paths and methods, by the resource they belong to.
-fn by_tag(document: &Value) -> Vec<(&str, Vec<(&str, &str, &Value)>)> {
-    let mut tags: Vec<(&str, Vec<(&str, &str, &Value)>)> = Vec::new();
+/// A method, a path, and what the document says of them.
+type Entry<'d> = (&'d str, &'d str, &'d Value);
+
+/// Operations by the resource they belong to.
+fn by_tag(document: &Value) -> Vec<(&str, Vec<Entry<'_>>)> {
+    let mut tags: Vec<(&str, Vec<Entry>)> = Vec::new();
     for (path, methods) in members(&document["paths"]) {
         for (method, operation) in members(methods) {
             let tag = text(&operation["tags"][0]);

@@ -33,6 +33,7 @@ pub(super) const ALIVE_EVERY: Duration = Duration::from_secs(15);
 #[serde(deny_unknown_fields)]
 pub struct EventsQuery {
     topics: Option<String>,
+    #[schemars(with = "Option<super::shape::AddressText>")]
     address: Option<String>,
     since: Option<Digits>,
 }

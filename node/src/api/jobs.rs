@@ -25,15 +25,15 @@ use tokio::sync::broadcast::error::RecvError;
 
 /// Ten years: longer than anybody means.
 const MAX_SECONDS: u64 = 315_360_000;
-/// The header that makes the same request the same job.
-pub const IDEMPOTENCY_KEY: &str = "idempotency-key";
 /// Most characters of an `Idempotency-Key`.
 const MAX_KEY: usize = 255;
 
 /// What is asked for.
-#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "JobOrder")]
 pub struct Order {
+    #[schemars(with = "Option<super::shape::AddressText>")]
     miner: Option<String>,
     blocks: Option<Integer>,
     until: Option<UntilOrder>,
@@ -44,8 +44,9 @@ pub struct Order {
 }
 
 /// One of them.
-#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "JobUntilOrder")]
 pub struct UntilOrder {
     height: Option<Integer>,
     time: Option<Integer>,
@@ -97,6 +98,7 @@ pub struct Job {
 
 /// Until when a job goes on: one of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "JobUntil")]
 pub struct Until {
     /// The chain is so high.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -117,6 +119,7 @@ pub struct Until {
 
 /// How a job goes. Proof of work is a lottery: no part of it is ever "done" but blocks.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "JobProgress")]
 pub struct Progress {
     /// Blocks found that were in the best chain when they were handed in.
     pub blocks_done: u64,
@@ -135,6 +138,7 @@ pub struct Progress {
 
 /// What came of a job.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "JobResult")]
 pub struct Outcome {
     /// The blocks it found, oldest first; of a job without `blocks` the newest 10,000.
     pub blocks: Vec<String>,
@@ -144,6 +148,7 @@ pub struct Outcome {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct WaitQuery {
+    #[schemars(range(max = 120))]
     wait: Option<Digits>,
 }
 
@@ -151,9 +156,11 @@ pub struct WaitQuery {
 pub async fn create(
     Of(node): Of<Node>,
     headers: HeaderMap,
-    Json(order): Json<Order>,
+    Json(body): Json<Value>,
 ) -> Result<Response, Problem> {
-    let key = key(&headers, &order)?;
+    let key = key(&headers, &body)?;
+    let order: Order = serde_json::from_value(body)
+        .map_err(|error| Problem::new(Kind::BAD_REQUEST, error.to_string()))?;
     let status = node.jobs.create(order.check(&node)?, key).await?;
     let job = shown(&node, &status, true);
     let location = format!("/v1/mining/jobs/{}", job.id);
@@ -231,14 +238,15 @@ fn nonsense(detail: impl Into<String>) -> Problem {
 }
 
 /// What makes this request the same as an earlier one, if the client says that it may be.
-fn key(headers: &HeaderMap, order: &Order) -> Result<Option<Key>, Problem> {
-    let mut values = headers.get_all(IDEMPOTENCY_KEY).iter();
+fn key(headers: &HeaderMap, body: &Value) -> Result<Option<Key>, Problem> {
+    let mut values = headers.get_all("idempotency-key").iter();
     let (value, more) = (values.next(), values.next());
     let Some(value) = value else { return Ok(None) };
     let text = value.to_str().ok().filter(|text| (1..=MAX_KEY).contains(&text.len()));
     match (text, more) {
+        // Objects are written in the order of their keys, so equal ones are equal here.
         (Some(text), None) => {
-            let request = sha256(&serde_json::to_vec(order).expect("orders are plain JSON"));
+            let request = sha256(body.to_string().as_bytes());
             Ok(Some(Key { text: text.to_owned(), request }))
         }
         _ => {

@@ -8,7 +8,7 @@ use super::shape::{AddressText, Bits, BlockHash, Digest, Hex, TemplateId, Units}
 use super::transfer;
 use super::wait::Hold;
 use crate::daemon::Node;
-pub use crate::mining::stratum::Known;
+use crate::mining::stratum::Known;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::http::HeaderValue;
@@ -166,7 +166,7 @@ pub async fn template(
         Some(text) => transfer::address(text, params.hrp(), "miner")?,
         None => node.default_miner.ok_or_else(|| {
             let detail = "this node has no address of its own to pay: give `miner`";
-            Problem::new(Kind::BAD_REQUEST, detail)
+            Problem::new(Kind::NO_MINER, detail)
         })?,
     };
     let mut hold = Hold::new(&node, query.timeout)?;

@@ -3,11 +3,10 @@
 
 use chain::Amount;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::Serialize;
 use serde::de::{Deserialize, Deserializer, Error, Unexpected};
 
 /// An integer of a JSON body.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Integer(pub u64);
 
 impl<'de> Deserialize<'de> for Integer {

@@ -111,14 +111,6 @@ impl Operation {
         }
     }
 
-    /// A header that may be left out: 1 to 255 visible ASCII letters.
-    pub fn takes_header(&mut self, name: &str, text: &str) {
-        let schema = json!({"type": "string", "pattern": "^[!-~]{1,255}$"});
-        self.parameters.push(json!({
-            "name": name, "in": "header", "required": false, "description": text, "schema": schema,
-        }));
-    }
-
     /// What a cursor of the query looks like: those of other lists are refused.
     pub fn takes_cursor(&mut self, pattern: &str) {
         let cursor = self.parameters.iter_mut().find(|parameter| parameter["name"] == "cursor");
@@ -129,11 +121,11 @@ impl Operation {
     /// A body of JSON.
     pub fn takes_json<T: JsonSchema>(&mut self) {
         let schema = self.schema::<T>(Contract::Deserialize);
-        self.takes_body("application/json", schema);
+        self.takes_body("application/json", &schema);
     }
 
     /// A body of some type.
-    pub fn takes_body(&mut self, media_type: &'static str, schema: Value) {
+    pub fn takes_body(&mut self, media_type: &'static str, schema: &Value) {
         self.body.insert(media_type, json!({"schema": schema}));
         self.fails(&[Kind::TOO_LARGE, Kind::UNSUPPORTED_MEDIA_TYPE, Kind::REQUEST_TIMEOUT]);
     }

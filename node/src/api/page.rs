@@ -77,6 +77,12 @@ pub enum List {
 }
 
 impl List {
+    /// What the cursors of these lists look like.
+    pub fn pattern(lists: &[List]) -> String {
+        let kinds: Vec<String> = lists.iter().map(|list| format!("{:02x}", *list as u8)).collect();
+        format!("^({})[0-9a-f]{{{}}}$", kinds.join("|"), 2 * (Cursor::BYTES - 1))
+    }
+
     const ALL: [List; 6] = [
         List::Blocks,
         List::OfBlock,
@@ -85,12 +91,6 @@ impl List {
         List::Waiting,
         List::Jobs,
     ];
-
-    /// What the cursors of these lists look like.
-    pub fn pattern(lists: &[List]) -> String {
-        let kinds: Vec<String> = lists.iter().map(|list| format!("{:02x}", *list as u8)).collect();
-        format!("^({})[0-9a-f]{{{}}}$", kinds.join("|"), 2 * (Cursor::BYTES - 1))
-    }
 }
 
 /// Where a page begins.

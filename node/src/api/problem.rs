@@ -79,9 +79,9 @@ kinds! {
     NO_PEER = UNPROCESSABLE_ENTITY "no-peer" "This node cannot connect there"
         "What answers there is this node itself, a node of another network, or another node than the address names.";
     INVALID_JOB = UNPROCESSABLE_ENTITY "invalid-job" "The mining job makes no sense"
-        "What the job is to do contradicts itself, or cannot be done here; `detail` says what.";
+        "What it says contradicts itself or is out of range; `detail` says which part.";
     IDEMPOTENCY_KEY_USED = UNPROCESSABLE_ENTITY "idempotency-key-used" "The key stands for another request"
-        "A request with this `Idempotency-Key` and another body came before. Take a new key for a new job.";
+        "A request with this `Idempotency-Key` was another one: choose a new key.";
     MIN_FEE = UNPROCESSABLE_ENTITY "min-fee" "The fee is below what this node relays"
         "The fee is below the least rate that this node relays. `expected` is what would do.";
     NONCE_TOO_FAR = UNPROCESSABLE_ENTITY "nonce-too-far" "The nonce is too far ahead of the account"
@@ -91,7 +91,7 @@ kinds! {
     SENDER_LIMIT = TOO_MANY_REQUESTS "sender-limit" "The sender has too many transactions waiting"
         "The pool holds no more transfers of one sender, or lets it replace no more before the next block.";
     TOO_MANY_JOBS = TOO_MANY_REQUESTS "too-many-jobs" "There are too many mining jobs"
-        "So many jobs wait or run that the node takes no more: cancel some, or wait for their end.";
+        "Cancel some, or wait until some are done.";
     INTERNAL = INTERNAL_SERVER_ERROR "internal" "The node failed"
         "A bug or a broken disk; the node's log says more.";
     MEMPOOL_FULL = SERVICE_UNAVAILABLE "mempool-full" "The mempool is full of better-paying transactions"
@@ -99,9 +99,9 @@ kinds! {
     DISK_FULL = SERVICE_UNAVAILABLE "disk-full" "The node's disk is full"
         "The node has no room to write. Reading goes on; it takes blocks and transfers again once there is room.";
     INTERRUPTED = SERVICE_UNAVAILABLE "interrupted" "What had begun it has ended"
-        "The node stopped, or what it worked for is gone, before this was done.";
+        "A mining job belonged to a process that is gone.";
     TOO_MANY_READERS = SERVICE_UNAVAILABLE "too-many-readers" "Too many clients read events"
-        "As many clients follow events as this node has room for. `Retry-After` says when to try again.";
+        "The node tells events to a limited number of clients at a time: try again later.";
     NOT_READY = SERVICE_UNAVAILABLE "not-ready" "The node is not ready"
         "The node is behind its peers, or stopping.";
 }

@@ -15,8 +15,6 @@ use axum::http::header::{HOST, WWW_AUTHENTICATE};
 use axum::http::uri::Authority;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use schemars::JsonSchema;
-use serde::Serialize;
 use serde_json::{Value, json};
 
 /// Where the same node speaks Stratum: miners that know that too turn to it.
@@ -48,17 +46,6 @@ impl Error {
     }
 }
 
-/// An answer, in the order of JSON-RPC 1.0.
-#[derive(Debug, Serialize, JsonSchema)]
-pub struct Reply {
-    /// What the method gives; null after an error.
-    result: Value,
-    /// `code` and `message`; null after a success.
-    error: Value,
-    /// As the call has it.
-    id: Value,
-}
-
 /// Answers a call.
 pub async fn serve(State(node): State<Node>, headers: HeaderMap, Bytes(body): Bytes) -> Response {
     let (id, answer) = match read(&body) {
@@ -68,7 +55,7 @@ pub async fn serve(State(node): State<Node>, headers: HeaderMap, Bytes(body): By
     let mut further = HeaderMap::new();
     further.extend(stratum(&node, &headers).map(|url| (X_STRATUM, url)));
     let (status, body) = match answer {
-        Ok(result) => (StatusCode::OK, Reply { result, error: Value::Null, id }),
+        Ok(result) => (StatusCode::OK, json!({ "result": result, "error": null, "id": id })),
         Err(Error { code, message }) => {
             let is_nobody = code == Error::NOBODY;
             if is_nobody {
@@ -77,7 +64,7 @@ pub async fn serve(State(node): State<Node>, headers: HeaderMap, Bytes(body): By
             }
             let status = if is_nobody { StatusCode::UNAUTHORIZED } else { StatusCode::OK };
             let error = json!({ "code": code, "message": message });
-            (status, Reply { result: Value::Null, error, id })
+            (status, json!({ "result": null, "error": error, "id": id }))
         }
     };
     (status, further, axum::Json(body)).into_response()

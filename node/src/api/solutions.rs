@@ -17,17 +17,22 @@ use serde::{Deserialize, Serialize};
 #[serde(deny_unknown_fields)]
 pub struct Solution {
     /// The candidate's id.
+    #[schemars(with = "super::shape::TemplateId")]
     pub template: String,
     /// The header's.
+    #[schemars(range(max = 4_294_967_295_u32))]
     pub nonce: u32,
     /// The header's.
     #[serde(default)]
+    #[schemars(range(max = 4_294_967_295_u32))]
     pub time: Option<u32>,
     /// The header's: bits 13 to 28 may be anything.
     #[serde(default)]
+    #[schemars(range(min = -2_147_483_648, max = 2_147_483_647))]
     pub version: Option<i32>,
     /// The coinbase's: 16 hexadecimal digits.
     #[serde(default)]
+    #[schemars(regex(pattern = "^[0-9a-f]{16}$"))]
     pub extra_nonce: Option<String>,
 }
 

@@ -2,6 +2,7 @@
 //! route without one. What a handler takes is read off its own type.
 
 use super::extract::{Bytes, Encoded, Form, Json, OCTETS, Path, Query, TEXT};
+use super::hosts::{self, Hosts};
 use super::openapi::{self, Operation};
 use super::page::{List, Page};
 use super::problem::Kind;
@@ -11,17 +12,14 @@ use super::transfer::{Signed, Submitted};
 use crate::daemon::Node;
 use axum::extract::ws::WebSocketUpgrade;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
-use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::extract::{DefaultBodyLimit, State};
 use axum::handler::Handler;
 use axum::http::{HeaderMap, Uri};
 use axum::middleware;
-use axum::response::IntoResponse;
-use axum::routing::{self, MethodFilter, MethodRouter, Route};
+use axum::routing::{self, MethodFilter, MethodRouter};
 use axum::{Extension, Router};
 use schemars::JsonSchema;
 use serde_json::{Value, json};
-use std::convert::Infallible;
-use tower::{Layer, Service};
 
 /// A part of what a handler takes, as the document tells of it.
 pub trait Input {
@@ -38,8 +36,7 @@ macro_rules! internal {
     )*};
 }
 
-internal!(State<Node>, Uri, HeaderMap, Form);
-internal!(Result<WebSocketUpgrade, WebSocketUpgradeRejection>);
+internal!(State<Node>, Uri, HeaderMap, Form, Result<WebSocketUpgrade, WebSocketUpgradeRejection>);
 
 impl<T> Input for Extension<T> {
     fn describe(_: &mut Operation) {}
@@ -63,17 +60,17 @@ impl<T: JsonSchema> Input for Json<T> {
     }
 }
 
-/// Only JSON-RPC, whose programs say nothing of the type, reads its body by itself.
-impl Input for Bytes {
+impl Input for Encoded {
     fn describe(operation: &mut Operation) {
-        operation.takes_body("application/json", json!({}));
+        operation.takes_body(OCTETS, &json!({}));
+        operation.takes_body("text/plain", &json!({"type": "string", "pattern": Hex::PATTERN}));
     }
 }
 
-impl Input for Encoded {
+/// Anything, to be read by the handler.
+impl Input for Bytes {
     fn describe(operation: &mut Operation) {
-        operation.takes_body(OCTETS, json!({}));
-        operation.takes_body("text/plain", json!({"type": "string", "pattern": Hex::PATTERN}));
+        operation.takes_body("application/json", &json!({}));
     }
 }
 
@@ -215,41 +212,28 @@ impl Row {
         })
     }
 
-    /// Takes an order to be carried out from now on, and says where to look at it.
-    pub fn accepts<T: JsonSchema>(self, text: &str) -> Row {
-        let location = json!({"type": "string", "pattern": "^/v1/"});
-        self.answers::<T>(202, text).with(|operation| {
-            operation.sends_header(202, "location", true, &location, "Where it is.");
-        })
-    }
-
-    /// Goes on in another protocol.
-    pub fn upgrades(self, text: &str) -> Row {
-        self.with(|operation| operation.answers(101, text, Value::Null))
-    }
-
-    /// Takes a header, which may be left out.
-    pub fn takes_header(self, name: &'static str, text: &'static str) -> Row {
-        self.with(|operation| operation.takes_header(name, text))
-    }
-
-    /// Stands behind a guard of its own.
-    pub fn behind<L>(mut self, guard: L) -> Row
-    where
-        L: Layer<Route> + Clone + Send + Sync + 'static,
-        L::Service: Service<Request, Error = Infallible> + Clone + Send + Sync + 'static,
-        <L::Service as Service<Request>>::Response: IntoResponse + 'static,
-        <L::Service as Service<Request>>::Future: Send + 'static,
-    {
-        self.route = self.route.route_layer(guard);
-        self
-    }
-
     /// Answers with a body that is no JSON.
     pub fn answers_as(self, media_type: &str, text: &str) -> Row {
         let of = if media_type == "application/json" { "object" } else { "string" };
         let content = json!({media_type: {"schema": {"type": of}}});
         self.with(|operation| operation.answers(200, text, content))
+    }
+
+    /// Takes a body of this shape, whatever its handler calls it.
+    pub fn takes<T: JsonSchema>(self) -> Row {
+        self.with(Operation::takes_json::<T>)
+    }
+
+    /// Goes on in another protocol.
+    pub fn switches(self, text: &str) -> Row {
+        self.with(|operation| operation.answers(101, text, Value::Null))
+    }
+
+    /// Turns pages of other sites away.
+    pub fn for_own_pages(mut self, hosts: &Hosts) -> Row {
+        let check = middleware::from_fn_with_state(hosts.clone(), hosts::check_origin);
+        self.route = self.route.route_layer(check);
+        self
     }
 
     /// Answers with nothing.

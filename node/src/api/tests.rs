@@ -114,7 +114,7 @@ impl World {
         let data = folder.path().join("data");
         let token = std::fs::read_to_string(data.join("api-token")).unwrap().trim().to_owned();
         let protection = Token::open(&data).unwrap();
-        let routes = routes(daemon.node().clone(), protection, daemon.address(), &[]).unwrap();
+        let routes = routes(daemon.node().clone(), &protection, daemon.address(), &[]).unwrap();
         World { routes, token, daemon, _folder: folder }
     }
 

@@ -150,7 +150,7 @@ enum Ways {
         recipient: AddressText,
         amount: Integer,
         fee: Integer,
-        memo_hex: Hex,
+        memo_hex: Option<Hex>,
         signature: SignatureText,
     },
 }

@@ -55,6 +55,7 @@ impl FromStr for Id {
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
 )]
 #[serde(rename_all = "snake_case")]
+#[schemars(rename = "JobState")]
 pub enum State {
     /// It waits for its time.
     Scheduled,
@@ -126,6 +127,7 @@ pub enum Start {
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
 )]
 #[serde(rename_all = "snake_case")]
+#[schemars(rename = "JobPriority")]
 pub enum Priority {
     /// Who came first, and keeps them.
     Normal,

@@ -124,7 +124,7 @@ impl Templates {
         given.extra_nonce = given.extra_nonce.wrapping_add(1);
         let wish = Wish {
             miner,
-            now: writer::now(),
+            now: self.writer.now(),
             extra_nonce: given.extra_nonce.to_le_bytes(),
             tag: Tag::new(writer::TAG.to_vec()).expect("the tag is short"),
         };

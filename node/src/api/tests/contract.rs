@@ -3,11 +3,10 @@
 
 use super::*;
 use crate::api::hosts::Hosts;
-use crate::api::{server, table};
+use crate::api::table;
 use ::axum::http::Method;
 use jsonschema::Validator;
 use std::collections::HashMap;
-use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex};
 
 /// The document, made without a node.
@@ -16,13 +15,14 @@ pub(super) fn document() -> &'static Value {
     DOCUMENT.get_or_init(|| table(&any_token(), &any_hosts()).finish().1)
 }
 
+/// Names of this machine.
+pub(super) fn any_hosts() -> Hosts {
+    Hosts::new("127.0.0.1".parse().unwrap(), &[]).unwrap()
+}
+
 /// A token of nothing.
 pub(super) fn any_token() -> Token {
     Token::open(tempfile::tempdir().unwrap().path()).unwrap()
-}
-
-pub(super) fn any_hosts() -> Hosts {
-    Hosts::new(Ipv4Addr::LOCALHOST.into(), &[]).unwrap()
 }
 
 /// The template in the document that a path is made from; one without variable parts first.
@@ -44,12 +44,19 @@ fn template(path: &str) -> Option<(&'static str, &'static Value)> {
 pub(super) fn check(method: &Method, path: &str, answer: &Answer) {
     let status = answer.status.as_u16();
     let Some((template, methods)) = template(path) else {
-        assert!(status == 404 || status == 403, "{path} is not in the document, but {status}");
+        // The explorer's pages are no part of the interface.
+        assert!(
+            !path.starts_with("/v1") || status == 404 || status == 403,
+            "{path} is not in the document, but {status}"
+        );
         return;
     };
     let method = method.as_str().to_lowercase();
     let operation = &methods[&method];
     if operation.is_null() {
+        if path == "/" {
+            return;
+        }
         let is_head = method == "head" && !methods["get"].is_null();
         assert!(is_head || [403, 405].contains(&status), "{method} {template} is not in it");
         return;
@@ -114,5 +121,4 @@ fn an_answer_that_the_document_does_not_say_is_noticed() {
     };
     assert!(!is_noticed("/livez", problem("bad-request")));
     assert!(is_noticed("/livez", problem("high-hash")), "a code of another status");
-    assert!(server::MAX_BODY < server::MAX_BLOCK_BODY);
 }

@@ -110,7 +110,7 @@ async fn a_template_is_held_until_there_is_a_better_one() {
 #[tokio::test]
 async fn a_template_needs_somebody_to_pay() {
     let world = World::new().await;
-    world.get("/v1/mining/template").await.problem(400, "bad-request");
+    world.get("/v1/mining/template").await.problem(422, "no-miner");
     let other_network = address(0).encode(Params::main().hrp());
     let path = format!("/v1/mining/template?miner={other_network}");
     world.get(&path).await.problem(400, "bad-request");

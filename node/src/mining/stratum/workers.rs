@@ -55,6 +55,7 @@ pub struct Shares {
 
 /// A worker as others see it.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "StratumWorker")]
 pub struct Known {
     /// Its shares.
     #[serde(flatten)]
