@@ -97,7 +97,7 @@ function failed(error, name, signal) {
 document.addEventListener('click', (event) => {
   const link = event.target.closest?.('a[href]');
   if (!link || event.defaultPrevented || event.button !== 0 || event.metaKey || event.ctrlKey || event.shiftKey || event.altKey) return;
-  if (link.origin !== location.origin || link.target || link.hasAttribute('download') || link.pathname.startsWith('/v1/')) return;
+  if (link.origin !== location.origin || link.target || link.hasAttribute('download') || route(link.pathname)[0] === missing) return;
   if (link.hash && link.pathname === location.pathname) return;
   event.preventDefault();
   go(link.pathname + link.search);

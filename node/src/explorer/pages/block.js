@@ -77,7 +77,7 @@ export default async function block({ name, signal, go }) {
   };
 }
 
-const step = (text, url) => (url ? h('a', { href: url, class: 'button' }, text) : h('span', { class: 'button off', 'aria-disabled': 'true' }, text));
+const step = (text, url) => (url ? h('a', { href: url, class: 'button' }, text) : h('span', { class: 'button off' }, text));
 
 const FIELDS = [['version', 4], ['parent', 32], ['Merkle root', 32], ['time', 4], ['bits', 4], ['nonce', 4]];
 

@@ -38,7 +38,7 @@ export default async function forks({ signal }) {
     else {
       events.replaceChildren(...reorgs.slice(0, 20).map((reorg) => h('li', null, time(reorg.time),
         h('span', null, `${plural(reorg.depth, 'block')} above ${count(reorg.fork_height)} for ${count(reorg.connected)}`),
-        h('span', { class: 'swap' }, blockLink(reorg.old_tip, { copies: false }), h('span', { class: 'arrow', 'aria-label': 'gave way to' }, '→'), blockLink(reorg.new_tip, { copies: false })))));
+        h('span', { class: 'swap' }, blockLink(reorg.old_tip, { copies: false }), h('span', { class: 'arrow', role: 'img', 'aria-label': 'gave way to' }, '→'), blockLink(reorg.new_tip, { copies: false })))));
     }
   };
   const show = async () => {

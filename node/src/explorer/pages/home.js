@@ -146,7 +146,7 @@ function renderBlock(block) {
 function renderTransfer(item) {
   return h('div', { class: 'move' },
     h('span', { class: 'id' }, txLink(item.key, { copies: false, tail: 6 })),
-    h('span', { class: 'who' }, address(item.sender, { copies: false }), h('span', { class: 'arrow', 'aria-label': 'to' }, '→'), address(item.recipient, { copies: false })),
+    h('span', { class: 'who' }, address(item.sender, { copies: false }), h('span', { class: 'arrow', role: 'img', 'aria-label': 'to' }, '→'), address(item.recipient, { copies: false })),
     amount(item.amount),
     h('span', { class: 'state' }, item.height === null ? badge('waiting', 'wait') : badge(`block ${count(item.height)}`, 'good')));
 }

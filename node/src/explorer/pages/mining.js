@@ -17,7 +17,7 @@ export default async function mining({ signal }) {
   const tiles = {
     network: tile('Network', 'Estimated from recent blocks'),
     own: tile('This node', 'Hashes a second of its own threads'),
-    found: tile('Found here', 'Blocks found since mining began'),
+    found: tile('Found here', 'Blocks found since this node started'),
     template: tile('Candidate', 'The block that is searched now'),
   };
   const network = chart({ title: 'Hash rate of the network', format: hashrate, height: 240 });
@@ -30,10 +30,10 @@ export default async function mining({ signal }) {
   const showNode = async () => {
     const now = await get('/mining', signal);
     tiles.network.show(hashrate(chain.hashrate_estimate), `difficulty ${chain.difficulty.toPrecision(3)}`);
-    tiles.own.show(now.running ? hashrate(now.hashrate) : 'idle', now.running ? plural(now.threads, 'thread') : 'no threads at work', `${count(now.hashes)} hashes`);
+    tiles.own.show(now.running ? hashrate(now.hashrate) : 'idle', now.running ? `${count(now.threads)} of ${plural(now.max_threads, 'thread')}` : 'no threads at work', `${count(now.hashes)} hashes`);
     tiles.found.show(count(now.blocks_found), `${count(now.hashes)} hashes`);
     tiles.template.show(now.template ? count(now.template.height) : '–', now.template ? `${duration(now.template.age_seconds)} old` : 'none');
-    about.replaceChildren(...(now.miner ? ['Pays ', address(now.miner), now.kernel ? ` and hashes with ${now.kernel}.` : '.'] : ['No job runs: this node mines nothing.']));
+    about.replaceChildren(...(now.running && now.miner ? ['Pays ', address(now.miner), now.kernel ? ` and hashes with ${now.kernel}.` : '.'] : ['No job runs: this node mines nothing.']));
     workers.replaceChildren(showWorkers(now));
   };
   const showChain = async () => {
