@@ -376,6 +376,7 @@ fn a_port_that_is_taken_is_told_or_replaced() {
     assert_eq!(alone.whereabouts()["peers"], json!([]));
 }
 
+// G10
 #[test]
 fn mining_waits_for_a_peer_where_there_are_boot_nodes() {
     let (folder, [a, b]) = places();

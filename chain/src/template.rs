@@ -368,6 +368,7 @@ mod tests {
         world.assert_valid(&world.template(0));
     }
 
+    // G09
     #[test]
     fn a_pool_that_does_not_know_the_tip_yet_still_makes_a_valid_block() {
         let mut world = World::new(2_000);
