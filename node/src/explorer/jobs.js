@@ -45,6 +45,8 @@ function line(job, took) {
   const last = job.result?.blocks?.at(-1);
   const words = [
     target ? `${count(done)} of ${plural(target, 'block')}` : plural(done, 'block'),
+    job.every_seconds ? `every ${duration(job.every_seconds)}` : null,
+    job.runs ? plural(job.runs, 'run') : null,
     job.state === 'running' && rate ? hashrate(rate) : null,
     job.state === 'running' && expected ? `about ${duration(expected)} to the next` : null,
     job.waiting ? `waits for ${job.waiting}` : null,
@@ -52,7 +54,7 @@ function line(job, took) {
   ].filter(Boolean).join(' · ');
   return h('div', { class: 'job' },
     h('div', null, badge(job.state, KINDS[job.state]), h('code', { title: job.id }, String(job.id).slice(0, 8)), h('span', { class: 'quiet' }, time(job.created_at)), job.miner && address(job.miner, { copies: false }), last && blockLink(last, { copies: false })),
-    bar.element, h('div', null, h('span', null, words), cancel));
+    bar.element, h('div', null, h('span', null, words, job.state === 'scheduled' && [' · starts ', time(job.not_before)]), cancel));
 }
 
 async function stop(job, took) {

@@ -53,6 +53,14 @@ export function paced(call, pace = PACE) {
   };
 }
 
+/** Calls again and again while somebody looks at the page and the node is there: for what is no event. */
+export function every(milliseconds, signal, call) {
+  const timer = setInterval(() => {
+    if (!document.hidden && state === 'live') call();
+  }, milliseconds);
+  signal.addEventListener('abort', () => clearInterval(timer));
+}
+
 /** Calls once in the next frame, however often it is asked. */
 export function framed(call) {
   let asked = false;
@@ -76,13 +84,16 @@ async function read() {
 /** Reads `/v1/chain` soon. */
 export const refresh = paced(read);
 
+/** Blocks may come by the thousand: pages hear of the head once a frame. */
+const moved = framed(() => tell('chain', chain));
+
 /** Listens from now on. */
 export function listen() {
   on(['block.connected'], undefined, (block) => {
     refresh();
     if (!chain) return;
     Object.assign(chain, { height: block.height, tip: block.hash, tip_time: block.block_time });
-    tell('chain', chain);
+    moved();
   });
   on(['block.disconnected', 'transaction.accepted', 'transaction.dropped', 'peer.connected', 'peer.disconnected', 'sync.progress', 'reset'], undefined, refresh);
   document.addEventListener('visibilitychange', () => {

@@ -1,7 +1,7 @@
 // A picture of blocks as a tree: the best chain on its own line, side branches above and below. When one becomes
 // another, blocks glide to their new places.
 import { h, s } from './dom.js';
-import { count, hue } from './format.js';
+import { count, hue, plural } from './format.js';
 
 const LANE = 44;
 const STEP = 26;
@@ -14,13 +14,29 @@ export function tree({ onchoose }) {
   const edges = s('g', { class: 'edges' });
   const axis = s('g', { class: 'axis' });
   const nodes = s('g', { class: 'nodes' });
-  const svg = s('svg', { class: 'tree', role: 'group', 'aria-label': 'Blocks as a tree' }, axis, edges, nodes);
+  const svg = s('svg', { class: 'tree', role: 'group' }, axis, edges, nodes);
   const scroller = h('div', { class: 'scroller' }, svg);
   const drawn = new Map();
   const still = matchMedia('(prefers-reduced-motion: reduce)');
   let shown = null;
   let begun = 0;
   let running = false;
+  /** The hash of the block that Tab leads to. */
+  let chosen = null;
+
+  const choose = (block, isTold = true) => {
+    drawn.get(chosen)?.node.setAttribute('tabindex', '-1');
+    chosen = block.hash;
+    drawn.get(chosen)?.node.setAttribute('tabindex', '0');
+    if (isTold) onchoose(block);
+  };
+  svg.addEventListener('keydown', (event) => {
+    const from = drawn.get(chosen);
+    const beside = from && next(event.key, from, [...drawn.values()]);
+    if (!beside) return;
+    event.preventDefault();
+    beside.node.focus();
+  });
 
   const draw = () => {
     if (!shown || scroller.clientWidth === 0) return;
@@ -49,12 +65,14 @@ export function tree({ onchoose }) {
       drawn.delete(hash);
     }
     const first = drawn.size === 0;
+    const stale = blocks.filter((block) => !block.isBest).length;
+    svg.setAttribute('aria-label', `Blocks ${count(lowest)} to ${count(highest)} as a tree: ${plural(blocks.length - stale, 'block')} of the best chain, ${count(stale)} beside it. The arrow keys go from block to block.`);
     for (const block of [...blocks].sort((a, b) => a.height - b.height)) {
       const to = { x: x(block.height), y: y(lanes.get(block.hash)) };
       let mark = drawn.get(block.hash);
       if (!mark) {
         const parent = drawn.get(block.previous);
-        mark = make(block, onchoose);
+        mark = make(block, choose);
         mark.at = first || !parent ? to : { ...parent.at };
         drawn.set(block.hash, mark);
         nodes.append(mark.node);
@@ -68,6 +86,7 @@ export function tree({ onchoose }) {
       mark.from = mark.at;
       mark.to = to;
     }
+    if (!drawn.has(chosen)) choose(blocks.find((block) => block.isBest && block.height === highest) ?? blocks[0], false);
     begun = first || still.matches ? -Infinity : performance.now();
     if (!running) glide();
     if (atEnd || first) scroller.scrollLeft = x(highest) + MARGIN.right - scroller.clientWidth + 40;
@@ -98,15 +117,30 @@ export function tree({ onchoose }) {
   };
 }
 
+/** The block to which an arrow key leads: along a branch, or to the nearest one of the same height. */
+function next(key, from, marks) {
+  const children = (mark) => marks.filter(({ block }) => block.previous === mark.block.hash);
+  if (key === 'ArrowLeft') return marks.find(({ block }) => block.hash === from.block.previous);
+  if (key === 'ArrowRight') return children(from).sort((a, b) => b.block.isBest - a.block.isBest)[0];
+  if (key === 'Home' || key === 'End') {
+    const best = marks.filter(({ block }) => block.isBest).sort((a, b) => a.block.height - b.block.height);
+    return best[key === 'Home' ? 0 : best.length - 1];
+  }
+  const side = { ArrowUp: -1, ArrowDown: 1 }[key];
+  if (!side) return undefined;
+  const level = marks.filter((mark) => mark.block.height === from.block.height && Math.sign(mark.to.y - from.to.y) === side);
+  return level.sort((a, b) => side * (a.to.y - b.to.y))[0];
+}
+
 function curve(from, to) {
   const middle = (from.x + to.x) / 2;
   return `M${from.x.toFixed(1)} ${from.y.toFixed(1)}C${middle.toFixed(1)} ${from.y.toFixed(1)} ${middle.toFixed(1)} ${to.y.toFixed(1)} ${to.x.toFixed(1)} ${to.y.toFixed(1)}`;
 }
 
-function make(block, onchoose) {
-  const node = s('a', { href: `/block/${block.hash}`, style: { '--hue': hue(block.miner) } },
+function make(block, choose) {
+  const node = s('a', { href: `/block/${block.hash}`, tabindex: '-1', style: { '--hue': hue(block.miner) } },
     s('rect', { x: -12, y: -14, width: 24, height: 28, class: 'reach' }), s('rect', { x: -8, y: -8, width: 16, height: 16, rx: 4, class: 'square' }));
-  for (const event of ['pointerenter', 'focus']) node.addEventListener(event, () => onchoose(mark.block));
+  for (const event of ['pointerenter', 'focus']) node.addEventListener(event, () => choose(mark.block));
   const mark = { node, edge: s('path'), block };
   return mark;
 }

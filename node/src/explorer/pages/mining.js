@@ -2,9 +2,9 @@
 import { get } from '../api.js';
 import { chart, shares } from '../chart.js';
 import { h } from '../dom.js';
-import { count, duration, hashrate, hue, plural } from '../format.js';
+import { count, difficulty, duration, hashrate, hue, plural } from '../format.js';
 import { jobs } from '../jobs.js';
-import { chain, on, paced } from '../live.js';
+import { chain, every, on, paced } from '../live.js';
 import { address, card, empty, foreign, heading, tile, time } from '../parts.js';
 import { newest, series } from './charts.js';
 
@@ -26,10 +26,11 @@ export default async function mining({ signal }) {
   const workers = h('div');
   const about = h('p', { class: 'quiet' });
   const measured = [];
+  let blocks = [];
 
   const showNode = async () => {
     const now = await get('/mining', signal);
-    tiles.network.show(hashrate(chain.hashrate_estimate), `difficulty ${chain.difficulty.toPrecision(3)}`);
+    tiles.network.show(hashrate(chain.hashrate_estimate), `difficulty ${difficulty(chain.difficulty)}`);
     tiles.own.show(now.running ? hashrate(now.hashrate) : 'idle', now.running ? `${count(now.threads)} of ${plural(now.max_threads, 'thread')}` : 'no threads at work', `${count(now.hashes)} hashes`);
     tiles.found.show(count(now.blocks_found), `${count(now.hashes)} hashes`);
     tiles.template.show(now.template ? count(now.template.height) : '–', now.template ? `${duration(now.template.age_seconds)} old` : 'none');
@@ -37,7 +38,7 @@ export default async function mining({ signal }) {
     workers.replaceChildren(showWorkers(now));
   };
   const showChain = async () => {
-    const blocks = await newest(RECENT, signal);
+    blocks = await newest(RECENT, signal, blocks);
     network.show(series([...blocks].reverse()).rate);
     const mined = new Map();
     const counted = blocks.filter((block) => block.height > 0);
@@ -57,6 +58,8 @@ export default async function mining({ signal }) {
   own.show(measured);
   const pacedNode = paced(showNode, 1000);
   on(['block.connected', 'job.updated', 'return', 'reset'], signal, pacedNode);
+  // Shares are no events.
+  every(5000, signal, pacedNode);
   on(['block.connected', 'block.disconnected', 'return', 'reset'], signal, paced(showChain, 2000));
   on(['mining.hashrate'], signal, (event) => {
     tiles.own.show(hashrate(event.hashrate), plural(event.threads, 'thread'), `${count(event.hashes)} hashes`);

@@ -33,7 +33,7 @@ export default async function tx({ name, signal }) {
     place.replaceChildren(facts(
       ['Status', h('span', null, LABELS[shown.status], shown.detail && h('span', { class: 'quiet' }, ` · ${shown.detail}`))],
       ...(shown.block ? [['Block', h('span', { class: 'inline' }, h('a', { href: `/block/${shown.block}` }, count(shown.height)), ' ', blockLink(shown.block))],
-        ['Position', `${count(shown.position)} of that block`], ['Time', time(shown.time)]] : [['Block', 'none yet']]),
+        ['Position', count(shown.position), 'Its place in that block: the coinbase has 0'], ['Time', time(shown.time)]] : [['Block', 'none yet']]),
       ...(shown.size ? [['Size', bytes(shown.size)]] : []),
       ...(shown.fee === undefined ? [] : [['Fee', amount(shown.fee)], ['Fee rate', `${digits(shown.fee / shown.size)} base units per byte`]]),
     ));
