@@ -2,7 +2,7 @@
 import { find, order } from './api.js';
 import { h, toast } from './dom.js';
 import { count, duration, hashrate, plural } from './format.js';
-import { on, paced } from './live.js';
+import { on, paced, params } from './live.js';
 import { address, badge, blockLink, card, empty, meter, time } from './parts.js';
 
 const KINDS = { scheduled: '', queued: '', running: 'wait', succeeded: 'good', failed: 'bad', cancelled: 'stale' };
@@ -72,10 +72,22 @@ function startForm(took) {
     event.preventDefault();
     const { blocks, threads, miner } = Object.fromEntries(new FormData(form));
     const body = { ...(blocks && { blocks: Number(blocks) }), ...(threads && { threads: Number(threads) }), ...(miner && { miner: miner.trim() }) };
-    const job = await tell(() => order('POST', '/mining/jobs', body), 'The job is started');
+    const job = await tell(() => start(body), 'The job is started');
     if (job) took(job);
   });
   return form;
+}
+
+/** Starts a job. Where nobody is named to be paid, the first account of a network made for trying things out is, as for blocks on demand. */
+async function start(body) {
+  try {
+    return await order('POST', '/mining/jobs', body);
+  } catch (error) {
+    if (error.code !== 'no-miner') throw error;
+    const [first] = params.allocations;
+    if (!first) throw new Error('This node has no address of its own: say whom the blocks pay.');
+    return order('POST', '/mining/jobs', { ...body, miner: first.address });
+  }
 }
 
 /** A labelled field of a form. */

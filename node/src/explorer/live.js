@@ -148,15 +148,28 @@ function open() {
 /** Calls back for each event of some topics that the node still has, the oldest first, until the signal aborts. */
 export function since(topics, signal, call) {
   let stream = null;
-  const begin = (number, again) => {
-    stream = new EventSource(`/v1/events?since=${number}&topics=${topics.join(',')}`);
-    for (const topic of topics) stream.addEventListener(topic, (event) => call(JSON.parse(event.data)));
+  let from = 0;
+  const close = () => {
+    stream?.close();
+    stream = null;
+  };
+  const open = () => {
+    if (stream || document.hidden) return;
+    stream = new EventSource(`/v1/events?since=${from}&topics=${topics.join(',')}`);
+    for (const topic of topics) {
+      stream.addEventListener(topic, (event) => {
+        from = event.lastEventId;
+        call(JSON.parse(event.data));
+      });
+    }
     // The first events are gone: what is left begins later.
-    if (again) stream.addEventListener('reset', (event) => {
-      stream.close();
-      begin(Math.max(0, JSON.parse(event.data).oldest - 1), false);
+    stream.addEventListener('reset', (event) => {
+      from = Math.max(0, JSON.parse(event.data).oldest - 1);
+      close();
+      open();
     });
   };
-  begin(0, true);
-  signal.addEventListener('abort', () => stream.close());
+  document.addEventListener('visibilitychange', () => (document.hidden ? close() : open()), { signal });
+  signal.addEventListener('abort', close);
+  open();
 }

@@ -21,6 +21,11 @@ export function tree({ onchoose }) {
   let shown = null;
   let begun = 0;
   let running = false;
+  /** Whether the newest block is to stay in sight: until somebody looks at older ones. */
+  let follows = true;
+  scroller.addEventListener('scroll', () => {
+    follows = scroller.scrollLeft + scroller.clientWidth >= scroller.scrollWidth - 2 * STEP;
+  });
   /** The hash of the block that Tab leads to. */
   let chosen = null;
 
@@ -46,12 +51,12 @@ export function tree({ onchoose }) {
     const [above, below] = [Math.min(0, -1, ...used), Math.max(0, 1, ...used)];
     const highest = Math.max(...blocks.map((block) => block.height));
     const span = Math.max(1, highest - lowest, 20);
-    const step = Math.max(STEP, (scroller.clientWidth - MARGIN.left - MARGIN.right) / span);
+    const room = scroller.clientWidth - 2 * parseFloat(getComputedStyle(scroller).paddingLeft);
+    const step = Math.max(STEP, (room - MARGIN.left - MARGIN.right) / span);
     const width = MARGIN.left + MARGIN.right + step * span;
     const height = MARGIN.top + MARGIN.bottom + LANE * (below - above);
     const x = (at) => MARGIN.left + (at - lowest) * step;
     const y = (lane) => MARGIN.top + (lane - above) * LANE;
-    const atEnd = scroller.scrollLeft + scroller.clientWidth >= scroller.scrollWidth - 80;
     svg.setAttribute('width', width);
     svg.setAttribute('height', height);
     const every = step < 40 ? 5 : 2;
@@ -86,10 +91,11 @@ export function tree({ onchoose }) {
       mark.from = mark.at;
       mark.to = to;
     }
-    if (!drawn.has(chosen)) choose(blocks.find((block) => block.isBest && block.height === highest) ?? blocks[0], false);
+    // Nobody is in the tree: Tab leads to its newest block.
+    if (!drawn.has(chosen) || !svg.contains(document.activeElement)) choose(blocks.find((block) => block.isBest && block.height === highest) ?? blocks[0], false);
     begun = first || still.matches ? -Infinity : performance.now();
     if (!running) glide();
-    if (atEnd || first) scroller.scrollLeft = x(highest) + MARGIN.right - scroller.clientWidth + 40;
+    if (follows) scroller.scrollLeft = scroller.scrollWidth;
   };
 
   const glide = () => {

@@ -42,7 +42,7 @@ export default async function forks({ signal }) {
     if (reorgs.length === 0) events.replaceChildren(h('li', null, empty('None so far', 'When a heavier branch wins, it is told here, and the picture above changes while you watch.')));
     else {
       events.replaceChildren(...reorgs.slice(0, 20).map((reorg) => h('li', null, time(reorg.time),
-        h('span', null, `${plural(reorg.depth, 'block')} above ${count(reorg.fork_height)} ${reorg.connected ? `gave way to ${count(reorg.connected)}` : 'set aside by the operator'}`),
+        h('span', null, `${plural(reorg.depth, 'block')} above ${count(reorg.fork_height)} ${reorg.connected ? `gave way to ${count(reorg.connected)}` : 'set aside'}`),
         h('span', { class: 'swap' }, blockLink(reorg.old_tip, { copies: false }), h('span', { class: 'arrow', role: 'img', 'aria-label': 'gave way to' }, '→'), blockLink(reorg.new_tip, { copies: false })))));
     }
   };
@@ -89,7 +89,7 @@ export default async function forks({ signal }) {
     content: [
       heading('Forks'),
       h('div', { class: 'tiles four' }, Object.values(tiles).map(({ element }) => element)),
-      card([h('span', null, `The last ${HEIGHTS} heights`), h('span', { class: 'legend' }, h('span', { class: 'key best' }, 'best chain, in its miners’ colours'), h('span', { class: 'key lost' }, 'stale'), h('span', { class: 'key refused' }, 'invalid'))], picture.element, chosen),
+      card([h('span', null, `The last ${HEIGHTS} heights`), h('span', { class: 'legend' }, h('span', { class: 'key best', title: 'In the colours of its miners' }, 'best chain'), h('span', { class: 'key lost' }, 'stale'), h('span', { class: 'key refused' }, 'invalid'))], picture.element, chosen),
       h('div', { class: 'columns even' }, card('Branches', branches), card('Reorganisations', events)),
     ],
   };
@@ -104,7 +104,7 @@ function tableOf(tips) {
   const rows = sorted.map((tip) => {
     const [name, kind] = STATUS[tip.status] ?? [tip.status, ''];
     return h('tr', null, h('td', null, h('span', { title: tip.code }, badge(name, kind))), h('td', { class: 'number' }, count(tip.height)),
-      h('td', { class: 'number' }, tip.branch_length ? plural(tip.branch_length, 'block') : '–'), h('td', null, blockLink(tip.hash, { copies: false })));
+      h('td', { class: 'number' }, tip.branch_length ? plural(tip.branch_length, 'block') : '–'), h('td', null, blockLink(tip.hash, { copies: false, tail: 6 })));
   });
   return h('div', { class: 'rows' }, h('table', null, h('caption', { class: 'hidden' }, `Branches of ${chain.network}`),
     h('thead', null, h('tr', null, [['Status', '34%'], ['Height', '19%', 'number'], ['Length', '23%', 'number'], ['Tip', '24%']].map(([name, narrow, kind]) => h('th', { scope: 'col', class: kind, style: widths(null, narrow) }, name)))), h('tbody', null, rows)));

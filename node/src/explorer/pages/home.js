@@ -136,7 +136,7 @@ async function confirmed(blocks, signal) {
 
 function renderBlock(block) {
   return h('a', { href: `/block/${block.key}`, class: 'cube', title: block.key },
-    h('strong', null, count(block.height)),
+    h('strong', null, h('span', { class: 'hidden' }, 'Block '), count(block.height)),
     h('span', null, block.height === 0 ? 'genesis' : plural(block.transfers, 'transfer')),
     h('span', { class: 'line' }, h('span', null, bytes(block.size)), time(block.time, { plain: true })),
     h('span', { class: 'gauge', 'aria-hidden': 'true' }, h('i', { style: { '--share': Math.min(1, block.size / params.max_block_bytes) } })),
