@@ -125,10 +125,12 @@ fn on_dev_a_visitor_makes_blocks_and_pays() {
     browser.click(".card:nth-child(3) .result a");
     browser.settled();
     browser.awaits_text(".heading .badge", "waiting");
+    browser.awaits_text("main", "Nothing to prove yet");
     visit.node.generate(1, &text(somebody(1))).unwrap();
     browser.awaits_text(".heading .badge", "1 confirmation");
     browser.awaits_text(".verdict", "checked here");
     browser.awaits_text(".foreign", "from a tab");
+    browser.awaits_text("a[download]", "Download");
     let paid = visit.node.get(&format!("/v1/accounts/{}", text(somebody(9)))).json();
     assert_eq!(paid["balance"], json!(100_000_000));
     visit.stayed();

@@ -17,8 +17,8 @@ export default async function mempool({ signal }) {
   const histogram = chart({ title: 'Transfers by fee rate', kind: 'bars', height: 180, format: count, whole: true });
   const show = async () => {
     const [pool, fees] = await Promise.all([get('/mempool', signal), get('/fees', signal)]);
-    tiles.count.show(count(pool.count), pool.queued ? `${count(pool.queued)} queued` : 'all may be mined');
-    tiles.bytes.show(bytes(pool.bytes), `${count(pool.bytes)} bytes`);
+    tiles.count.show(count(pool.count), `${count(pool.queued)} queued`);
+    tiles.bytes.show(bytes(pool.bytes), plural(pool.bytes, 'byte'));
     tiles.least.show(count(pool.min_fee_rate), 'base units per byte');
     tiles.next.show(count(fees[1]), `in 3: ${count(fees[3])} · in 6: ${count(fees[6])}`);
     histogram.show(pool.fee_histogram.map((bucket, index, all) => ({

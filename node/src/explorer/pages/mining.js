@@ -6,6 +6,7 @@ import { count, difficulty, duration, hashrate, hue, plural } from '../format.js
 import { jobs } from '../jobs.js';
 import { chain, every, on, paced } from '../live.js';
 import { address, card, empty, foreign, heading, tile, time } from '../parts.js';
+import { widths } from '../table.js';
 import { newest, series } from './charts.js';
 
 /** Blocks that are looked at. */
@@ -94,5 +95,5 @@ function showWorkers({ stratum, stratum_workers: workers }) {
       h('td', { class: 'wide number' }, count(worker.blocks)), h('td', { class: 'wide number' }, worker.last_share ? time(worker.last_share, { plain: true }) : '–'));
   });
   return h('div', { class: 'rows' }, h('table', null, h('caption', { class: 'hidden' }, 'Stratum workers'),
-    h('thead', null, h('tr', null, [['Name'], ['Pays', 'wide'], ['Hash rate', 'number'], ['Shares', 'number'], ['Refused', 'number'], ['Blocks', 'wide number'], ['Last', 'wide number']].map(([head, kind]) => h('th', { scope: 'col', class: kind }, head)))), h('tbody', null, rows)));
+    h('thead', null, h('tr', null, [['Name', null, '28%'], ['Pays', 'wide'], ['Hash rate', 'number', '30%'], ['Shares', 'number', '21%'], ['Refused', 'number', '21%'], ['Blocks', 'wide number'], ['Last', 'wide number']].map(([head, kind, narrow]) => h('th', { scope: 'col', class: kind, style: widths(null, narrow) }, head)))), h('tbody', null, rows)));
 }
