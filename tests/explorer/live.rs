@@ -82,12 +82,17 @@ fn on_dev_a_visitor_makes_blocks_and_pays() {
     let browser = &visit.browser;
     visit.stay("/dev");
 
-    browser.click(".card:first-child form .primary");
+    // An order that fails for another reason does not ask for the token again.
+    browser.type_into(".card:nth-child(2) [name=address]", "nobody");
+    browser.click(".card:nth-child(2) .primary");
     browser.type_into("#token", &format!("wrong{ENTER}"));
     browser.awaits_text("dialog .error", "does not take this token");
     browser.type_into("dialog #token", &format!("{}{ENTER}", visit.node.token()));
+    browser.awaits_text(".card:nth-child(2) .result", "address");
+    browser.run("document.querySelector('[name=address]').value = ''");
+    browser.click(".card:first-child form .primary");
     browser.awaits_text(".result", "1 block made");
-    assert_eq!(browser.complaints().len(), 1, "the browser tells of the 401");
+    assert_eq!(browser.complaints().len(), 2, "the browser tells of the 401 and the 422");
     assert_eq!(visit.node.tip().height, 13);
     let kept = "return [localStorage.length, sessionStorage.length, document.cookie]";
     assert_eq!(browser.run(kept), json!([0, 1, ""]), "the token is of this tab alone");

@@ -92,8 +92,8 @@ async function paymentCard(signal, faucet) {
     const signed = await key.sign({ genesis: chain.genesis, hrp: params.hrp, nonce: account.next_nonce, recipient: recipient.trim(), amount: sum, fee, memo });
     const sent = await post('/transactions', signed).catch((error) => {
       if (error.code !== 'insufficient-balance') throw error;
-      const help = account.pending_balance > account.balance ? 'What is on its way to it counts once it is in a block: make one.' : 'The faucet has some.';
-      throw new Error(`With its fee this takes ${coins(sum + fee)} coins; the key has ${coins(account.balance)}, less what waits already. ${help}`);
+      const help = account.pending_balance > account.balance ? 'What is on its way to it counts once it is in a block: make one.' : 'The faucet has more.';
+      throw new Error(`This takes ${coins(sum + fee)} coins with its fee, more than this key may spend. ${help}`);
     });
     await showPurse();
     return [`Sent for a fee of ${count(fee)} base units: `, txLink(sent.id, { copies: false })];
