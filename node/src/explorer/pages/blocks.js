@@ -7,7 +7,7 @@ import { address, amount, blockLink, card, empty, heading, time } from '../parts
 import { table } from '../table.js';
 
 export const columns = [
-  { head: 'Height', width: '12%', narrow: '21%', cell: (block) => h('a', { href: `/block/${block.hash}` }, count(block.height)) },
+  { head: 'Height', width: '12%', narrow: '24%', cell: (block) => h('a', { href: `/block/${block.hash}` }, count(block.height)) },
   { head: 'Hash', wide: true, cell: (block) => blockLink(block.hash) },
   { head: 'Age', narrow: '26%', cell: (block) => time(block.time, { plain: true }) },
   { head: 'Miner', cell: (block) => address(block.miner, { copies: false }) },

@@ -32,10 +32,11 @@ export default async function mining({ signal }) {
   const showNode = async () => {
     const now = await get('/mining', signal);
     tiles.network.show(hashrate(chain.hashrate_estimate), `difficulty ${difficulty(chain.difficulty)}`);
-    tiles.own.show(now.running ? hashrate(now.hashrate) : 'idle', now.running ? `${count(now.threads)} of ${plural(now.max_threads, 'thread')}` : 'no threads at work', `${count(now.hashes)} hashes`);
+    const mines = now.jobs.length > 0;
+    tiles.own.show(mines ? hashrate(now.hashrate) : 'idle', mines ? `${count(now.threads)} of ${plural(now.max_threads, 'thread')}` : 'no threads at work', `${count(now.hashes)} hashes`);
     tiles.found.show(count(now.blocks_found), `${count(now.hashes)} hashes`);
     tiles.template.show(now.template ? count(now.template.height) : '–', now.template ? `${duration(now.template.age_seconds)} old` : 'none');
-    about.replaceChildren(...(now.running && now.miner ? ['Pays ', address(now.miner), now.kernel ? ` and hashes with ${now.kernel}.` : '.'] : ['No job runs: this node mines nothing.']));
+    about.replaceChildren(...(mines && now.miner ? ['Pays ', address(now.miner), now.kernel ? ` and hashes with ${now.kernel}.` : '.'] : ['No job runs: this node mines nothing.']));
     workers.replaceChildren(showWorkers(now));
   };
   const showChain = async () => {
