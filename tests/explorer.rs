@@ -176,6 +176,9 @@ fn on_a_phone_numbers_are_whole() {
         visit.go(path);
         assert_eq!(browser.run(cut), json!([]), "{path}");
     }
+    visit.go("/");
+    let led = "return document.querySelector('.list a[href^=\"/tx/\"]').offsetWidth > 0";
+    assert_eq!(browser.run(led), json!(true), "a transfer of the overview leads to its page");
     visit.go("/charts");
     let outside = "return [...document.querySelectorAll('.chart text')]
         .filter((one) => one.getBBox().x < 0).map((one) => one.textContent)";

@@ -68,7 +68,7 @@ function endpoint(multiaddr) {
 }
 
 function rows(items) {
-  const heads = [['Node'], ['Agent'], ['Address', 'wide'], ['Direction', 'wide'], ['Height', 'number'], ['Latency', 'wide number'], ['Received', 'wide number'], ['Sent', 'wide number'], ['Score', 'wide number'], ['For', 'wide number']];
+  const heads = [['Node'], ['Agent'], ['Address', 'wide'], ['Direction', 'wide'], ['Height', 'number'], ['Latency', 'wide number'], ['Received', 'wider number'], ['Sent', 'wider number'], ['Score', 'wide number'], ['For', 'wide number']];
   return h('div', { class: 'rows' }, h('table', null, h('caption', { class: 'hidden' }, 'Connected nodes'),
     h('thead', null, h('tr', null, heads.map(([name, kind]) => h('th', { scope: 'col', class: kind, style: widths(...(WIDTHS[name] ?? [])) }, name)))),
     h('tbody', null, items.map((peer) => h('tr', null, cells(peer).map((content, index) => h('td', { class: heads[index][1] }, content)))))));
