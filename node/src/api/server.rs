@@ -16,7 +16,6 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -27,6 +26,7 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::Instant;
 use tower::ServiceExt;
 
 /// Most bytes of a request's body, unless its route says otherwise.
@@ -119,8 +119,13 @@ pub async fn bind(address: SocketAddr, flag: &str) -> Result<TcpListener> {
 
 /// Serves until `stop` becomes true or its sender is gone; then lets answers in progress finish.
 pub async fn serve(listener: TcpListener, routes: Guarded, stop: watch::Receiver<bool>) {
-    let mut server =
-        Server { routes, stop: stop.clone(), tasks: JoinSet::new(), open: VecDeque::new() };
+    let mut server = Server {
+        routes,
+        stop: stop.clone(),
+        begun: Instant::now(),
+        tasks: JoinSet::new(),
+        open: Vec::new(),
+    };
     let mut stopped = pin!(stopped(stop));
     loop {
         tokio::select! {
@@ -158,9 +163,10 @@ pub fn is_of_one_client(error: &io::Error) -> bool {
 struct Server {
     routes: Guarded,
     stop: watch::Receiver<bool>,
+    begun: Instant,
     tasks: JoinSet<()>,
-    /// Oldest first; those that ended are swept out when there is need.
-    open: VecDeque<Connection>,
+    /// Those that ended are swept out when there is need.
+    open: Vec<Connection>,
 }
 
 struct Connection {
@@ -169,23 +175,24 @@ struct Connection {
 }
 
 impl Server {
-    /// Serves one more client. When there are too many, the one that waits longest without asking
-    /// anything makes room; if all are being answered, the new one is turned away.
+    /// Serves one more client. When there are too many, the one makes room that was answered, or
+    /// came, the longest ago; if all are being answered, the new one is turned away.
     fn open(&mut self, stream: TcpStream, peer: SocketAddr) {
         if self.open.len() >= MAX_CONNECTIONS {
             self.open.retain(|connection| !connection.task.is_finished());
         }
         if self.open.len() >= MAX_CONNECTIONS {
-            let idle = self.open.iter().position(|connection| !connection.busy.is_set());
-            let Some(idle) = idle.and_then(|at| self.open.remove(at)) else {
+            let open = self.open.iter().enumerate();
+            let waiting = open.filter_map(|(at, open)| Some((open.busy.waits_since()?, at)));
+            let Some((_, longest)) = waiting.min() else {
                 tracing::warn!(%peer, "turned away: {MAX_CONNECTIONS} clients are being served");
                 return;
             };
-            idle.task.abort();
+            self.open.swap_remove(longest).task.abort();
         }
-        let busy = Busy::default();
+        let busy = Busy::new(self.begun);
         let task = converse(stream, peer, self.routes.clone(), busy.clone(), self.stop.clone());
-        self.open.push_back(Connection { task: self.tasks.spawn(task), busy });
+        self.open.push(Connection { task: self.tasks.spawn(task), busy });
     }
 }
 
