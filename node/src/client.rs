@@ -374,7 +374,7 @@ mod tests {
         let address = server::address(&listener).unwrap();
         let hosts = Hosts::new(address.ip(), &[]).unwrap();
         let (stop, stopped) = watch::channel(false);
-        tokio::spawn(server::serve(listener, server::guard(routes, hosts), stopped));
+        tokio::spawn(server::serve(listener, server::Guarded::new(routes, hosts), stopped));
         (format!("http://{address}"), stop)
     }
 
