@@ -15,6 +15,7 @@ mod explorer;
 mod faucet;
 mod jobs;
 mod logging;
+mod metrics;
 mod mining;
 mod peers;
 #[cfg(unix)]

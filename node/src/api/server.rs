@@ -6,6 +6,8 @@ use super::limit::{self, Limits};
 use super::problem::{Kind, Problem};
 use super::socket::{Busy, Impatient};
 use crate::explorer;
+use crate::metrics::Gauge;
+use crate::metrics::requests::Count;
 use anyhow::{Context, Result, anyhow};
 use axum::Router;
 use axum::extract::{ConnectInfo, DefaultBodyLimit, Request};
@@ -22,6 +24,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
@@ -48,15 +51,15 @@ const GRACE: Duration = Duration::from_secs(3);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Puts the guards before a table of routes: host names, rates, panics, size, and answers for whatever is
-/// not in the table.
-pub fn guard(routes: Router, hosts: Hosts) -> Router {
+/// not in the table. All answers are counted, those of the guards too.
+pub fn guard(routes: Router, hosts: Hosts, count: Count) -> Router {
     routes
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(middleware::from_fn(survive))
         .layer(middleware::from_fn_with_state(Limits::default(), limit::check))
-        .layer(middleware::from_fn_with_state(hosts, hosts::check))
+        .layer((count, middleware::from_fn_with_state(hosts, hosts::check)))
 }
 
 async fn not_found(method: Method, uri: Uri, headers: HeaderMap) -> Response {
@@ -98,9 +101,20 @@ pub async fn bind(address: SocketAddr, flag: &str) -> Result<TcpListener> {
 }
 
 /// Serves until `stop` becomes true or its sender is gone; then lets answers in progress finish.
-pub async fn serve(listener: TcpListener, routes: Router, stop: watch::Receiver<bool>) {
-    let mut server =
-        Server { routes, stop: stop.clone(), tasks: JoinSet::new(), open: VecDeque::new() };
+/// `connections` tells how many there are.
+pub async fn serve(
+    listener: TcpListener,
+    routes: Router,
+    connections: Arc<Gauge>,
+    stop: watch::Receiver<bool>,
+) {
+    let mut server = Server {
+        routes,
+        connections,
+        stop: stop.clone(),
+        tasks: JoinSet::new(),
+        open: VecDeque::new(),
+    };
     let mut stopped = pin!(stopped(stop));
     loop {
         tokio::select! {
@@ -137,6 +151,7 @@ pub fn is_of_one_client(error: &io::Error) -> bool {
 
 struct Server {
     routes: Router,
+    connections: Arc<Gauge>,
     stop: watch::Receiver<bool>,
     tasks: JoinSet<()>,
     /// Oldest first; those that ended are swept out when there is need.
@@ -165,7 +180,12 @@ impl Server {
         }
         let busy = Busy::default();
         let task = converse(stream, peer, self.routes.clone(), busy.clone(), self.stop.clone());
-        self.open.push_back(Connection { task: self.tasks.spawn(task), busy });
+        let inside = self.connections.enter();
+        let task = self.tasks.spawn(async move {
+            task.await;
+            drop(inside);
+        });
+        self.open.push_back(Connection { task, busy });
     }
 }
 

@@ -30,7 +30,8 @@ fn routes() -> Router {
 }
 
 fn guarded() -> Router {
-    guard(routes(), Hosts::new("127.0.0.1".parse().unwrap(), &[]).unwrap())
+    let hosts = Hosts::new("127.0.0.1".parse().unwrap(), &[]).unwrap();
+    guard(routes(), hosts, Count::new(Arc::default(), []))
 }
 
 struct Answer {
