@@ -144,7 +144,7 @@ mod tests {
     #[test]
     fn a_histogram_is_cumulative_and_ends_at_infinity() {
         let depths = Histogram::of_numbers(&[1, 10]);
-        [1, 2, 100].map(|depth| depths.count(depth));
+        [1, 2, 100].into_iter().for_each(|depth| depths.count(depth));
         let mut page = Page::default();
         page.family(Kind::Histogram, "depth", "Depth.").values(&[("of", "x")], &depths);
         let expected = "# HELP depth Depth.\n\

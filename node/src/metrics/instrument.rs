@@ -187,7 +187,7 @@ mod tests {
         drop(two);
         assert_eq!(gauge.get(), 0);
         let tally = Tally::default();
-        ["b", "a", "b"].map(|reason| tally.count(reason));
+        ["b", "a", "b"].into_iter().for_each(|reason| tally.count(reason));
         assert_eq!(tally.get(), BTreeMap::from([("a", 1), ("b", 2)]));
     }
 }
