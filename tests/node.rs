@@ -170,7 +170,7 @@ fn metrics_are_served_to_whoever_scrapes_and_count_connections() {
     // The one that asks is open.
     assert!(value(&page, "chain_http_connections") >= 1.0);
     assert!(scrape(&peer).contains("\nchain_peers{direction=\"outbound\"} 1\n"));
-    assert_eq!(value(&scrape(&peer), "chain_blocks_connected_total"), 2.0);
+    assert!(scrape(&peer).contains("\nchain_blocks_connected_total 2\n"));
     // What a peer brought stays counted when it is gone.
     let before = value(&scrape(&node), "chain_peer_received_bytes_total");
     peer.stop();

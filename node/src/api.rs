@@ -41,18 +41,19 @@ use crate::explorer;
 use crate::metrics::exposition;
 use crate::metrics::requests::Count;
 use anyhow::Result;
-use axum::{Extension, Router, middleware};
+use axum::Extension;
 use docs::Documentation;
 use hosts::Hosts;
 use page::List;
 use problem::Kind;
+use server::Guarded;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use table::{Table, delete, get, post};
 use token::Token;
 
 /// Every route behind its guards.
-pub fn routes(node: Node, token: &Token, bound: SocketAddr, hosts: &[String]) -> Result<Router> {
+pub fn routes(node: Node, token: &Token, bound: SocketAddr, hosts: &[String]) -> Result<Guarded> {
     let hosts = Hosts::new(bound.ip(), hosts)?;
     let table = table(token, &hosts);
     let patterns = table.patterns().chain(explorer::patterns());
@@ -60,8 +61,7 @@ pub fn routes(node: Node, token: &Token, bound: SocketAddr, hosts: &[String]) ->
     let (routes, document) = table.finish();
     let routes = routes.merge(explorer::routes());
     let routes = routes.layer(Extension(Documentation::new(&document))).with_state(node);
-    let routes = routes.layer(middleware::from_fn(answer::revalidate));
-    Ok(server::guard(routes, hosts, count))
+    Ok(Guarded::new(routes, hosts, count))
 }
 
 /// Every route there is.

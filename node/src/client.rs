@@ -376,7 +376,7 @@ mod tests {
         let address = server::address(&listener).unwrap();
         let hosts = Hosts::new(address.ip(), &[]).unwrap();
         let (stop, stopped) = watch::channel(false);
-        let routes = server::guard(routes, hosts, Count::new(Arc::default(), []));
+        let routes = server::Guarded::new(routes, hosts, Count::new(Arc::default(), []));
         tokio::spawn(server::serve(listener, routes, Arc::default(), stopped));
         (format!("http://{address}"), stop)
     }

@@ -266,15 +266,15 @@ fn stratum(page: &mut Page, node: &Node) {
 }
 
 fn api(page: &mut Page, node: &Node) {
-    let routes = node.metrics.requests.routes();
+    let routes: Vec<_> = node.metrics.requests.routes().collect();
     let mut counts = page.family(
         Kind::Counter,
         "chain_http_requests_total",
         "Answers, by the pattern of the route, method and status.",
     );
-    for (pattern, route) in &routes {
+    for route in &routes {
         for (method, status, count) in route.counts() {
-            let labels = [("route", *pattern), ("method", method), ("status", status)];
+            let labels = [("route", route.pattern()), ("method", method), ("status", status)];
             counts.value(&labels, count);
         }
     }
@@ -283,8 +283,8 @@ fn api(page: &mut Page, node: &Node) {
         "chain_http_request_duration_seconds",
         "Time to an answer's head, also where the client asked it to be held.",
     );
-    for (pattern, route) in &routes {
-        times.values(&[("route", pattern)], route.times());
+    for route in &routes {
+        times.values(&[("route", route.pattern())], route.times());
     }
     let open = node.metrics.connections.get();
     page.gauge("chain_http_connections", "HTTP connections that are open.", open);

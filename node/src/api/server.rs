@@ -1,8 +1,9 @@
 //! The HTTP server under the API: limits on time, size and connections, and the guards that every
 //! request passes. Knows no route but the ones that lead nowhere.
 
-use super::hosts::{self, Hosts};
-use super::limit::{self, Limits};
+use super::answer::Kept;
+use super::hosts::Hosts;
+use super::limit::Limits;
 use super::problem::{Kind, Problem};
 use super::socket::{Busy, Impatient};
 use crate::explorer;
@@ -12,7 +13,6 @@ use anyhow::{Context, Result, anyhow};
 use axum::Router;
 use axum::extract::{ConnectInfo, DefaultBodyLimit, Request};
 use axum::http::{HeaderMap, Method, Uri};
-use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -50,16 +50,44 @@ const GRACE: Duration = Duration::from_secs(3);
 /// The pause after the system refused a connection, most likely for want of open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Puts the guards before a table of routes: host names, rates, panics, size, and answers for whatever is
-/// not in the table. All answers are counted, those of the guards too.
-pub fn guard(routes: Router, hosts: Hosts, count: Count) -> Router {
-    routes
-        .fallback(not_found)
-        .method_not_allowed_fallback(method_not_allowed)
-        .layer(DefaultBodyLimit::max(MAX_BODY))
-        .layer(middleware::from_fn(survive))
-        .layer(middleware::from_fn_with_state(Limits::default(), limit::check))
-        .layer((count, middleware::from_fn_with_state(hosts, hosts::check)))
+/// A table of routes behind its guards: host names, rates, panics, size, and answers for whatever is
+/// not in the table. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Guarded {
+    routes: Router,
+    hosts: Hosts,
+    limits: Limits,
+    count: Count,
+}
+
+impl Guarded {
+    /// Puts the guards before a table, and counts all answers, those of the guards too.
+    pub fn new(routes: Router, hosts: Hosts, count: Count) -> Guarded {
+        let routes = routes
+            .fallback(not_found)
+            .method_not_allowed_fallback(method_not_allowed)
+            .layer(DefaultBodyLimit::max(MAX_BODY));
+        Guarded { routes, hosts, limits: Limits::default(), count }
+    }
+
+    /// The answer to a request. The guards are called here rather than layered in the router, where
+    /// each would cost every request several allocations.
+    pub async fn answer(&self, request: Request) -> Response {
+        let begun = self.count.begin(&request);
+        let response = self.answer_uncounted(request).await;
+        begun.end(response.status());
+        response
+    }
+
+    async fn answer_uncounted(&self, request: Request) -> Response {
+        let admitted = self.hosts.check(&request).and_then(|()| self.limits.check(&request));
+        if let Err(problem) = admitted {
+            return problem.into_response();
+        }
+        let kept = Kept::of(&request);
+        let Ok(response) = survive(self.routes.clone().oneshot(request)).await;
+        kept.revalidate(response)
+    }
 }
 
 async fn not_found(method: Method, uri: Uri, headers: HeaderMap) -> Response {
@@ -75,13 +103,13 @@ async fn method_not_allowed(method: Method, uri: Uri) -> Problem {
 }
 
 /// Answers for a handler that panics; the panic hook has already told the log.
-async fn survive(request: Request, next: Next) -> Response {
-    let mut answer = pin!(next.run(request));
+async fn survive<E>(answer: impl Future<Output = Result<Response, E>>) -> Result<Response, E> {
+    let mut answer = pin!(answer);
     std::future::poll_fn(|context| {
         // The future is dropped after a panic, so nobody sees it half done.
         catch_unwind(AssertUnwindSafe(|| answer.as_mut().poll(context))).unwrap_or_else(|_panic| {
             let detail = "a bug in this node; its log says more";
-            Poll::Ready(Problem::new(Kind::INTERNAL, detail).into_response())
+            Poll::Ready(Ok(Problem::new(Kind::INTERNAL, detail).into_response()))
         })
     })
     .await
@@ -104,7 +132,7 @@ pub async fn bind(address: SocketAddr, flag: &str) -> Result<TcpListener> {
 /// `connections` tells how many there are.
 pub async fn serve(
     listener: TcpListener,
-    routes: Router,
+    routes: Guarded,
     connections: Arc<Gauge>,
     stop: watch::Receiver<bool>,
 ) {
@@ -150,7 +178,7 @@ pub fn is_of_one_client(error: &io::Error) -> bool {
 }
 
 struct Server {
-    routes: Router,
+    routes: Guarded,
     connections: Arc<Gauge>,
     stop: watch::Receiver<bool>,
     tasks: JoinSet<()>,
@@ -193,7 +221,7 @@ impl Server {
 async fn converse(
     stream: TcpStream,
     peer: SocketAddr,
-    routes: Router,
+    routes: Guarded,
     busy: Busy,
     stop: watch::Receiver<bool>,
 ) {
@@ -205,7 +233,7 @@ async fn converse(
         request.extensions_mut().insert(ConnectInfo(peer));
         let routes = routes.clone();
         async move {
-            let Ok(response) = routes.oneshot(request).await;
+            let response = routes.answer(request).await;
             Ok::<_, Infallible>(response.map(|body| answering.until_sent(body)))
         }
     });

@@ -18,7 +18,7 @@ pub enum Kind {
 }
 
 /// A number that Rust writes as Prometheus reads it.
-pub trait Number: Display {}
+pub trait Number: Display + Copy {}
 
 impl Number for u32 {}
 impl Number for u64 {}

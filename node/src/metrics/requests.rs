@@ -2,19 +2,17 @@
 //! patterns of the table, never what a client wrote, so there are only so many; what leads nowhere
 //! is one route together.
 //!
-//! A request costs a look into a map, two looks at the clock and three additions.
+//! A request costs a walk along its path, two looks at the clock and three additions. The router
+//! knows its way only inside, behind the guards, whose answers count too: hence the walk, by the
+//! same matcher.
 
 use super::Metrics;
 use super::instrument::{self, Counter, Histogram};
-use axum::extract::{MatchedPath, Request};
+use axum::extract::Request;
 use axum::http::{Method, StatusCode};
-use axum::response::Response;
-use std::collections::HashMap;
-use std::pin::Pin;
+use std::collections::BTreeSet;
 use std::sync::{Arc, OnceLock};
-use std::task::{Context, Poll, ready};
 use std::time::Instant;
-use tower::{Layer, Service};
 
 /// Upper ends of times that an answer takes, from the cheapest to one that a client asked to be held.
 const TIMES: &[u64] = &instrument::nanoseconds([
@@ -42,24 +40,30 @@ pub struct Requests {
 
 #[derive(Debug)]
 struct Routes {
-    by_pattern: HashMap<&'static str, Route>,
-    unmatched: Route,
+    /// Places in `routes` by pattern.
+    patterns: matchit::Router<usize>,
+    /// The last is what leads nowhere.
+    routes: Vec<Route>,
 }
 
 /// The answers of one.
 #[derive(Debug)]
 pub struct Route {
+    pattern: &'static str,
     counts: [[Counter; STATUSES.len()]; METHODS.len()],
     times: Histogram,
 }
 
-impl Default for Route {
-    fn default() -> Route {
-        Route { counts: Default::default(), times: Histogram::of_times(TIMES) }
-    }
-}
-
 impl Route {
+    fn new(pattern: &'static str) -> Route {
+        Route { pattern, counts: Default::default(), times: Histogram::of_times(TIMES) }
+    }
+
+    /// The pattern that leads to it.
+    pub fn pattern(&self) -> &'static str {
+        self.pattern
+    }
+
     /// How long its answers took.
     pub fn times(&self) -> &Histogram {
         &self.times
@@ -75,101 +79,64 @@ impl Route {
     }
 }
 
-impl Requests {
-    /// Routes that were asked at all, by their patterns.
-    pub fn routes(&self) -> Vec<(&'static str, &Route)> {
-        let Some(Routes { by_pattern, unmatched }) = self.routes.get() else { return Vec::new() };
-        let known = by_pattern.iter().map(|(pattern, route)| (*pattern, route));
-        let all = known.chain([(UNMATCHED, unmatched)]);
-        let mut asked: Vec<_> = all.filter(|(_, route)| route.counts().next().is_some()).collect();
-        asked.sort_unstable_by_key(|(pattern, _)| *pattern);
-        asked
+impl Routes {
+    fn new(patterns: impl IntoIterator<Item = &'static str>) -> Routes {
+        // One path may have rows for several methods.
+        let patterns: BTreeSet<&str> = patterns.into_iter().collect();
+        let mut places = matchit::Router::new();
+        for (place, pattern) in patterns.iter().enumerate() {
+            places.insert(*pattern, place).expect("the API's router takes the same patterns");
+        }
+        let routes = patterns.into_iter().chain([UNMATCHED]).map(Route::new).collect();
+        Routes { patterns: places, routes }
     }
 
-    /// The route of a pattern; of one that is not known, the one that leads nowhere.
-    fn route(&self, pattern: Option<&str>) -> Option<&Route> {
-        let Routes { by_pattern, unmatched } = self.routes.get()?;
-        let known = pattern.and_then(|pattern| by_pattern.get(pattern));
-        Some(known.unwrap_or(unmatched))
+    fn of(&self, path: &str) -> &Route {
+        let found = self.patterns.at(path).ok().map(|found| *found.value);
+        &self.routes[found.unwrap_or(self.routes.len() - 1)]
     }
 }
 
-/// Counts every answer of a router that it is laid around.
+impl Requests {
+    /// Routes that were asked at all, by their patterns.
+    pub fn routes(&self) -> impl Iterator<Item = &Route> {
+        let all = self.routes.get().into_iter().flat_map(|routes| &routes.routes);
+        all.filter(|route| route.counts().next().is_some())
+    }
+}
+
+/// Counts every answer of a server.
 #[derive(Clone, Debug)]
 pub struct Count(Arc<Metrics>);
 
 impl Count {
-    /// Of a router with these patterns.
+    /// Of one with these routes.
     pub fn new(metrics: Arc<Metrics>, patterns: impl IntoIterator<Item = &'static str>) -> Count {
-        metrics.requests.routes.get_or_init(|| Routes {
-            by_pattern: patterns.into_iter().map(|it| (it, Route::default())).collect(),
-            unmatched: Route::default(),
-        });
+        metrics.requests.routes.get_or_init(|| Routes::new(patterns));
         Count(metrics)
     }
-}
 
-impl<S> Layer<S> for Count {
-    type Service = Counted<S>;
-
-    fn layer(&self, inner: S) -> Counted<S> {
-        Counted { inner, metrics: Arc::clone(&self.0) }
+    /// A request that is answered from now on. One whose client goes away meanwhile is not counted.
+    pub fn begin(&self, request: &Request) -> Begun<'_> {
+        let routes = self.0.requests.routes.get().expect("`new` has set them");
+        let route = routes.of(request.uri().path());
+        Begun { counts: &route.counts[method(request.method())], route, at: Instant::now() }
     }
 }
 
-/// A service whose answers are counted.
-#[derive(Clone, Debug)]
-pub struct Counted<S> {
-    inner: S,
-    metrics: Arc<Metrics>,
-}
-
-impl<S> Service<Request> for Counted<S>
-where
-    S: Service<Request, Response = Response>,
-    S::Future: Unpin,
-{
-    type Response = Response;
-    type Error = S::Error;
-    type Future = Answering<S::Future>;
-
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.inner.poll_ready(context)
-    }
-
-    fn call(&mut self, request: Request) -> Answering<S::Future> {
-        let begun = Instant::now();
-        let method = method(request.method());
-        let pattern = request.extensions().get::<MatchedPath>().cloned();
-        let (metrics, answer) = (Arc::clone(&self.metrics), self.inner.call(request));
-        Answering { answer, metrics, pattern, method, begun }
-    }
-}
-
-/// An answer that is being made. One that its client does not wait for is not counted.
+/// A request that is being answered.
 #[derive(Debug)]
-pub struct Answering<F> {
-    answer: F,
-    metrics: Arc<Metrics>,
-    pattern: Option<MatchedPath>,
-    /// Its place in `METHODS`.
-    method: usize,
-    begun: Instant,
+pub struct Begun<'c> {
+    counts: &'c [Counter; STATUSES.len()],
+    route: &'c Route,
+    at: Instant,
 }
 
-impl<F: Future<Output = Result<Response, E>> + Unpin, E> Future for Answering<F> {
-    type Output = F::Output;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
-        let answer = ready!(Pin::new(&mut self.answer).poll(context));
-        if let Ok(response) = &answer
-            && let pattern = self.pattern.as_ref().map(MatchedPath::as_str)
-            && let Some(route) = self.metrics.requests.route(pattern)
-        {
-            route.counts[self.method][status(response.status())].increment();
-            route.times.time(self.begun.elapsed());
-        }
-        Poll::Ready(answer)
+impl Begun<'_> {
+    /// The answer is there.
+    pub fn end(self, answer: StatusCode) {
+        self.counts[status(answer)].increment();
+        self.route.times.time(self.at.elapsed());
     }
 }
 
@@ -192,63 +159,53 @@ fn place(names: &[&str], name: &str) -> usize {
 mod tests {
     use super::*;
     use crate::api::problem::Kind;
-    use axum::Router;
     use axum::body::Body;
-    use axum::routing::get;
-    use tower::ServiceExt;
 
-    const PATTERNS: [&str; 2] = ["/one/{id}", "/held"];
+    const PATTERNS: [&str; 4] = ["/one/{id}", "/held", "/", "/held"];
 
-    /// Asks a router of these patterns, and one more that is not told.
-    async fn asked(requests: &[(&str, &str)]) -> Arc<Metrics> {
+    /// Counts answers of this status to requests.
+    fn asked(requests: &[(&str, &str)], status: StatusCode) -> Arc<Metrics> {
         let metrics = Arc::<Metrics>::default();
-        let router = Router::new()
-            .route("/one/{id}", get(async || "one"))
-            .route("/held", get(async || StatusCode::IM_A_TEAPOT))
-            .route("/secret", get(async || "not told"))
-            .layer(Count::new(Arc::clone(&metrics), PATTERNS));
+        let count = Count::new(Arc::clone(&metrics), PATTERNS);
         for (method, path) in requests {
             let request = Request::builder().method(*method).uri(*path);
-            let request = request.body(Body::empty()).unwrap();
-            router.clone().oneshot(request).await.unwrap();
+            count.begin(&request.body(Body::empty()).unwrap()).end(status);
         }
         metrics
     }
 
-    fn counts(metrics: &Metrics) -> Vec<(&str, Vec<(&str, &str, u64)>, u64)> {
-        let routes = metrics.requests.routes().into_iter();
-        routes.map(|(name, it)| (name, it.counts().collect(), it.times().get().count)).collect()
+    /// By route: answers by method and status, and how many times.
+    type Counts<'m> = Vec<(&'m str, Vec<(&'m str, &'m str, u64)>, u64)>;
+
+    fn counts(metrics: &Metrics) -> Counts<'_> {
+        let routes = metrics.requests.routes();
+        routes.map(|it| (it.pattern(), it.counts().collect(), it.times().get().count)).collect()
     }
 
-    #[tokio::test]
-    async fn answers_are_counted_by_the_pattern_that_led_to_them() {
-        let metrics = asked(&[("GET", "/one/1"), ("GET", "/one/2?x"), ("HEAD", "/one/3")]).await;
-        assert_eq!(
-            counts(&metrics),
-            [("/one/{id}", vec![("GET", "200", 2), ("HEAD", "200", 1)], 3)]
-        );
+    #[test]
+    fn answers_are_counted_by_the_pattern_that_leads_to_them() {
+        let requests = [("GET", "/one/1"), ("GET", "/one/2?x"), ("HEAD", "/one/3"), ("GET", "/")];
+        let metrics = asked(&requests, StatusCode::OK);
+        let expected = [
+            ("/", vec![("GET", "200", 1)], 1),
+            ("/one/{id}", vec![("GET", "200", 2), ("HEAD", "200", 1)], 3),
+        ];
+        assert_eq!(counts(&metrics), expected);
         // A method that a route does not take is its answer all the same.
-        let metrics = asked(&[("PUT", "/held"), ("BREW", "/held"), ("GET", "/held")]).await;
-        let expected = vec![("GET", "other", 1), ("other", "405", 2)];
-        assert_eq!(counts(&metrics), [("/held", expected, 3)]);
+        let refused = [("PUT", "/held"), ("BREW", "/held")];
+        let metrics = asked(&refused, StatusCode::METHOD_NOT_ALLOWED);
+        assert_eq!(counts(&metrics), [("/held", vec![("other", "405", 2)], 2)]);
+        let metrics = asked(&[("GET", "/held")], StatusCode::IM_A_TEAPOT);
+        assert_eq!(counts(&metrics), [("/held", vec![("GET", "other", 1)], 1)]);
     }
 
     // R25: labels are bounded whatever is asked.
-    #[tokio::test]
-    async fn what_leads_nowhere_is_one_route() {
-        let paths: Vec<String> = (0..100).map(|number| format!("/{number}/\"}}\\n")).collect();
-        let mut requests: Vec<_> = paths.iter().map(|path| ("GET", &**path)).collect();
-        requests.push(("GET", "/secret"));
-        let requests: Vec<_> = requests
-            .into_iter()
-            .filter(|(_, path)| path.parse::<axum::http::Uri>().is_ok())
-            .collect();
-        let metrics = asked(&requests).await;
-        let all = u64::try_from(requests.len()).unwrap();
-        assert_eq!(
-            counts(&metrics),
-            [(UNMATCHED, vec![("GET", "200", 1), ("GET", "404", all - 1)], all)]
-        );
+    #[test]
+    fn what_leads_nowhere_is_one_route() {
+        let paths: Vec<String> = (0..100).map(|number| format!("/{number}/%22%7D%0A")).collect();
+        let requests: Vec<_> = paths.iter().map(|path| ("GET", &**path)).collect();
+        let metrics = asked(&requests, StatusCode::NOT_FOUND);
+        assert_eq!(counts(&metrics), [(UNMATCHED, vec![("GET", "404", 100)], 100)]);
     }
 
     #[test]

@@ -6,6 +6,7 @@ use crate::api::problem::MEDIA_TYPE;
 use crate::api::token::{self, Token};
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, StatusCode, header};
+use axum::middleware;
 use axum::routing::{get, post};
 use serde::Deserialize;
 use serde_json::Value;
@@ -29,9 +30,13 @@ fn routes() -> Router {
         .route("/livez", get(async || "ok"))
 }
 
-fn guarded() -> Router {
+fn guarded() -> Guarded {
+    behind_guards(routes())
+}
+
+fn behind_guards(routes: Router) -> Guarded {
     let hosts = Hosts::new("127.0.0.1".parse().unwrap(), &[]).unwrap();
-    guard(routes(), hosts, Count::new(Arc::default(), []))
+    Guarded::new(routes, hosts, Count::new(Arc::default(), []))
 }
 
 struct Answer {
@@ -53,8 +58,8 @@ impl Answer {
     }
 }
 
-async fn ask_of(routes: Router, request: Request) -> Answer {
-    let (head, body) = routes.oneshot(request).await.unwrap().into_parts();
+async fn ask_of(routes: Guarded, request: Request) -> Answer {
+    let (head, body) = routes.answer(request).await.into_parts();
     let body = to_bytes(body, usize::MAX).await.unwrap().to_vec();
     Answer { status: head.status, headers: head.headers, body }
 }
@@ -169,10 +174,11 @@ async fn protected_routes_need_the_token() {
     let text = text.trim();
     let require = middleware::from_fn_with_state(token.clone(), token::require);
     let routes = Router::new().route("/v1/steer", post(async || "steered")).route_layer(require);
+    let routes = behind_guards(routes);
     for (authorization, status) in
         [(None, 401), (Some("Bearer 0000".to_owned()), 401), (Some(format!("Bearer {text}")), 200)]
     {
-        let mut request = Request::post("/v1/steer");
+        let mut request = Request::post("/v1/steer").header(header::HOST, "localhost");
         if let Some(authorization) = authorization {
             request = request.header(header::AUTHORIZATION, authorization);
         }

@@ -1,3 +1,6 @@
+// Numbers of things are whole, and a float holds them exactly.
+#![allow(clippy::float_cmp)]
+
 use super::*;
 use crate::metrics::exposition::TEXT;
 use std::collections::{BTreeMap, BTreeSet};
