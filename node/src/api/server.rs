@@ -18,7 +18,6 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -30,6 +29,7 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::Instant;
 use tower::ServiceExt;
 
 /// Most bytes of a request's body, unless its route says otherwise.
@@ -140,8 +140,9 @@ pub async fn serve(
         routes,
         connections,
         stop: stop.clone(),
+        begun: Instant::now(),
         tasks: JoinSet::new(),
-        open: VecDeque::new(),
+        open: Vec::new(),
     };
     let mut stopped = pin!(stopped(stop));
     loop {
@@ -181,9 +182,10 @@ struct Server {
     routes: Guarded,
     connections: Arc<Gauge>,
     stop: watch::Receiver<bool>,
+    begun: Instant,
     tasks: JoinSet<()>,
-    /// Oldest first; those that ended are swept out when there is need.
-    open: VecDeque<Connection>,
+    /// Those that ended are swept out when there is need.
+    open: Vec<Connection>,
 }
 
 struct Connection {
@@ -192,28 +194,29 @@ struct Connection {
 }
 
 impl Server {
-    /// Serves one more client. When there are too many, the one that waits longest without asking
-    /// anything makes room; if all are being answered, the new one is turned away.
+    /// Serves one more client. When there are too many, the one makes room that was answered, or
+    /// came, the longest ago; if all are being answered, the new one is turned away.
     fn open(&mut self, stream: TcpStream, peer: SocketAddr) {
         if self.open.len() >= MAX_CONNECTIONS {
             self.open.retain(|connection| !connection.task.is_finished());
         }
         if self.open.len() >= MAX_CONNECTIONS {
-            let idle = self.open.iter().position(|connection| !connection.busy.is_set());
-            let Some(idle) = idle.and_then(|at| self.open.remove(at)) else {
+            let open = self.open.iter().enumerate();
+            let waiting = open.filter_map(|(at, open)| Some((open.busy.waits_since()?, at)));
+            let Some((_, longest)) = waiting.min() else {
                 tracing::warn!(%peer, "turned away: {MAX_CONNECTIONS} clients are being served");
                 return;
             };
-            idle.task.abort();
+            self.open.swap_remove(longest).task.abort();
         }
-        let busy = Busy::default();
+        let busy = Busy::new(self.begun);
         let task = converse(stream, peer, self.routes.clone(), busy.clone(), self.stop.clone());
         let inside = self.connections.enter();
         let task = self.tasks.spawn(async move {
             task.await;
             drop(inside);
         });
-        self.open.push_back(Connection { task, busy });
+        self.open.push(Connection { task, busy });
     }
 }
 
