@@ -12,8 +12,11 @@ pub mod requests;
 
 pub use instrument::{Counter, Gauge, Histogram, Tally};
 
+use chain::ledger::{Accepted, Commit, SubmitError, TransferError};
+use chain::mempool::Admission;
 use requests::Requests;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Upper ends of times that a block or the disk takes: 50 µs for an empty block in memory to 10 s.
 const BLOCK_TIMES: &[u64] = &instrument::nanoseconds([
@@ -75,6 +78,39 @@ impl Default for Writing {
             check_time: Histogram::of_times(BLOCK_TIMES),
             connect_time: Histogram::of_times(BLOCK_TIMES),
             commit_time: Histogram::of_times(BLOCK_TIMES),
+        }
+    }
+}
+
+impl Writing {
+    /// A transfer was judged.
+    pub fn transfer(&self, result: &Result<Admission, TransferError>) {
+        match result {
+            Ok(Admission::Added(_)) => self.transfers_accepted.increment(),
+            Ok(Admission::Known) => {}
+            Err(error) => {
+                error.code().into_iter().for_each(|code| self.transfers_refused.count(code));
+            }
+        }
+    }
+
+    /// A block was judged on its parent. One that is known takes no time worth knowing.
+    pub fn block(&self, result: &Result<Accepted, SubmitError>, took: Duration) {
+        if !matches!(result, Ok(Accepted::Known)) {
+            self.connect_time.time(took);
+        }
+        let code = result.as_ref().err().and_then(SubmitError::code);
+        code.into_iter().for_each(|code| self.blocks_refused.count(code));
+    }
+
+    /// Blocks were made safe.
+    pub fn commit(&self, commit: &Commit, took: Duration) {
+        self.commit_time.time(took);
+        self.blocks_connected.add(commit.connected.len());
+        self.transfers_confirmed.add(commit.confirmed);
+        if !commit.disconnected.is_empty() {
+            self.blocks_disconnected.add(commit.disconnected.len());
+            self.reorganisation_depth.count(commit.disconnected.len());
         }
     }
 }

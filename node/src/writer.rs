@@ -313,18 +313,10 @@ impl Desk {
                 Request::Block(block, verdict) => self.blocks(&mut checker, (block, verdict))?,
                 Request::Transfer(transfer, verdict) => {
                     let result = self.writer.transaction(*transfer);
-                    let counts = &self.metrics.writing;
-                    match &result {
-                        Ok(Admission::Added(changes)) => {
-                            counts.transfers_accepted.increment();
-                            self.tell();
-                            self.tell_of_pool(changes.clone());
-                        }
-                        Ok(Admission::Known) => {}
-                        Err(error) => {
-                            let code = error.code();
-                            code.into_iter().for_each(|it| counts.transfers_refused.count(it));
-                        }
+                    self.metrics.writing.transfer(&result);
+                    if let Ok(Admission::Added(changes)) = &result {
+                        self.tell();
+                        self.tell_of_pool(changes.clone());
                     }
                     let _ = verdict.send(result);
                 }
@@ -429,13 +421,7 @@ impl Desk {
     fn judge(&mut self, block: impl Into<Candidate>) -> Result<Accepted, SubmitError> {
         let begun = Instant::now();
         let result = self.writer.block(block, self.clock.now());
-        let counts = &self.metrics.writing;
-        if !matches!(result, Ok(Accepted::Known)) {
-            counts.connect_time.time(begun.elapsed());
-        }
-        if let Some(code) = result.as_ref().err().and_then(SubmitError::code) {
-            counts.blocks_refused.count(code);
-        }
+        self.metrics.writing.block(&result, begun.elapsed());
         result
     }
 
@@ -470,15 +456,9 @@ impl Desk {
 
     fn commit(&mut self) -> Result<(), StoreError> {
         let begun = Instant::now();
-        let Commit { disconnected, connected, confirmed, pool } = self.writer.commit()?;
-        let counts = &self.metrics.writing;
-        counts.commit_time.time(begun.elapsed());
-        counts.blocks_connected.add(connected.len());
-        counts.transfers_confirmed.add(confirmed);
-        if !disconnected.is_empty() {
-            counts.blocks_disconnected.add(disconnected.len());
-            counts.reorganisation_depth.count(disconnected.len());
-        }
+        let commit = self.writer.commit()?;
+        self.metrics.writing.commit(&commit, begun.elapsed());
+        let Commit { disconnected, connected, pool, .. } = commit;
         self.tell();
         if !(connected.is_empty() && disconnected.is_empty()) {
             self.told.tell(self.reader.view().tip(), disconnected.len(), connected.len());
