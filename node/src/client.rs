@@ -354,10 +354,12 @@ mod tests {
     use crate::api::hosts::Hosts;
     use crate::api::problem::{Kind, Problem};
     use crate::api::server;
+    use crate::metrics::requests::Count;
     use axum::Router;
     use axum::routing::{get, post};
     use serde_json::{Value, json};
     use std::fs;
+    use std::sync::Arc;
     use tokio::sync::watch;
 
     /// A server with a few resources, and what keeps it up.
@@ -374,7 +376,8 @@ mod tests {
         let address = server::address(&listener).unwrap();
         let hosts = Hosts::new(address.ip(), &[]).unwrap();
         let (stop, stopped) = watch::channel(false);
-        tokio::spawn(server::serve(listener, server::Guarded::new(routes, hosts), stopped));
+        let routes = server::Guarded::new(routes, hosts, Count::new(Arc::default(), []));
+        tokio::spawn(server::serve(listener, routes, Arc::default(), stopped));
         (format!("http://{address}"), stop)
     }
 

@@ -8,6 +8,7 @@ use crate::events::publish::publish as publish_events;
 use crate::events::{self, Events};
 use crate::faucet::Faucet;
 use crate::jobs::{self, Jobs};
+use crate::metrics::Metrics;
 use crate::mining::stratum::{self, Workers};
 use crate::mining::templates::Templates;
 use crate::mining::{Need, Outlook};
@@ -56,6 +57,8 @@ pub struct Parts {
     pub default_miner: Option<Address>,
     /// Gives coins away on a network for development.
     pub faucet: Faucet,
+    /// What is counted on the way.
+    pub metrics: Arc<Metrics>,
     /// When the node started.
     pub started: Instant,
     /// True once the node is to stop: answers that wait should end.
@@ -180,7 +183,9 @@ impl Daemon {
             let start = move || events::Thread::start(&data, reader);
             tokio::task::spawn_blocking(start).await?.context("events")?
         };
-        let writer = writer::Thread::spawn(ledger, events.publisher().clone())?;
+        let metrics = Arc::<Metrics>::default();
+        let writer =
+            writer::Thread::spawn(ledger, events.publisher().clone(), Arc::clone(&metrics))?;
         let need = match &peering {
             Peering { max_peers: 0, .. } => Need::None,
             Peering { boot_nodes, .. } if !boot_nodes.is_empty() => Need::Always,
@@ -213,12 +218,14 @@ impl Daemon {
             jobs: jobs.handle().clone(),
             default_miner: miner,
             faucet: Faucet::default(),
+            metrics,
             started: Instant::now(),
             stopping: stopping.clone(),
         }));
         let sources = tokio::spawn(events::sources::tell(node.clone()));
         let routes = api::routes(node.clone(), &token, address, &api_hosts)?;
-        let server = tokio::spawn(server::serve(listener, routes, stopping.clone()));
+        let connections = Arc::clone(&node.metrics.connections);
+        let server = tokio::spawn(server::serve(listener, routes, connections, stopping.clone()));
         let stratum = for_miners.zip(node.stratum.clone()).map(|(listener, (_, workers))| {
             let (params, templates) = (node.reader.params(), Arc::clone(&node.templates));
             let writer = node.writer.clone();

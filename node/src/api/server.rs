@@ -7,6 +7,8 @@ use super::limit::Limits;
 use super::problem::{Kind, Problem};
 use super::socket::{Busy, Impatient};
 use crate::explorer;
+use crate::metrics::Gauge;
+use crate::metrics::requests::Count;
 use anyhow::{Context, Result, anyhow};
 use axum::Router;
 use axum::extract::{ConnectInfo, DefaultBodyLimit, Request};
@@ -21,6 +23,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
@@ -54,21 +57,29 @@ pub struct Guarded {
     routes: Router,
     hosts: Hosts,
     limits: Limits,
+    count: Count,
 }
 
 impl Guarded {
-    /// Puts the guards before a table.
-    pub fn new(routes: Router, hosts: Hosts) -> Guarded {
+    /// Puts the guards before a table, and counts all answers, those of the guards too.
+    pub fn new(routes: Router, hosts: Hosts, count: Count) -> Guarded {
         let routes = routes
             .fallback(not_found)
             .method_not_allowed_fallback(method_not_allowed)
             .layer(DefaultBodyLimit::max(MAX_BODY));
-        Guarded { routes, hosts, limits: Limits::default() }
+        Guarded { routes, hosts, limits: Limits::default(), count }
     }
 
     /// The answer to a request. The guards are called here rather than layered in the router, where
     /// each would cost every request several allocations.
     pub async fn answer(&self, request: Request) -> Response {
+        let begun = self.count.begin(&request);
+        let response = self.answer_uncounted(request).await;
+        begun.end(response.status());
+        response
+    }
+
+    async fn answer_uncounted(&self, request: Request) -> Response {
         let admitted = self.hosts.check(&request).and_then(|()| self.limits.check(&request));
         if let Err(problem) = admitted {
             return problem.into_response();
@@ -118,9 +129,16 @@ pub async fn bind(address: SocketAddr, flag: &str) -> Result<TcpListener> {
 }
 
 /// Serves until `stop` becomes true or its sender is gone; then lets answers in progress finish.
-pub async fn serve(listener: TcpListener, routes: Guarded, stop: watch::Receiver<bool>) {
+/// `connections` tells how many there are.
+pub async fn serve(
+    listener: TcpListener,
+    routes: Guarded,
+    connections: Arc<Gauge>,
+    stop: watch::Receiver<bool>,
+) {
     let mut server = Server {
         routes,
+        connections,
         stop: stop.clone(),
         begun: Instant::now(),
         tasks: JoinSet::new(),
@@ -162,6 +180,7 @@ pub fn is_of_one_client(error: &io::Error) -> bool {
 
 struct Server {
     routes: Guarded,
+    connections: Arc<Gauge>,
     stop: watch::Receiver<bool>,
     begun: Instant,
     tasks: JoinSet<()>,
@@ -192,7 +211,12 @@ impl Server {
         }
         let busy = Busy::new(self.begun);
         let task = converse(stream, peer, self.routes.clone(), busy.clone(), self.stop.clone());
-        self.open.push(Connection { task: self.tasks.spawn(task), busy });
+        let inside = self.connections.enter();
+        let task = self.tasks.spawn(async move {
+            task.await;
+            drop(inside);
+        });
+        self.open.push(Connection { task, busy });
     }
 }
 
