@@ -1,0 +1,1 @@
+//! Certificates and keys from files, and connections by them.
