@@ -418,6 +418,16 @@ mod tests {
     }
 
     #[test]
+    fn a_certificate_needs_its_key_and_a_key_its_certificate() {
+        let (_folder, path) = file("tls_key = \"k.pem\"\n");
+        assert!(error(flags(&["--config", &path])).contains("tls_key needs tls_cert"));
+        assert!(error(flags(&["--tls-cert", "c.pem"])).contains("tls_cert needs tls_key"));
+        // One of the flags, one of the file, which means its own folder.
+        let message = error(flags(&["--config", &path, "--tls-cert", &path]));
+        assert!(message.contains("holds no certificate"), "{message}");
+    }
+
+    #[test]
     fn a_data_folder_in_use_names_its_network() {
         let folder = tempfile::tempdir().unwrap();
         let data = folder.path().to_string_lossy();

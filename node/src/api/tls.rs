@@ -101,6 +101,3 @@ fn is_exposed(path: &Path) -> Result<bool> {
 fn is_exposed(_path: &Path) -> Result<bool> {
     Ok(false)
 }
-
-#[cfg(test)]
-mod tests;

@@ -157,9 +157,7 @@ pub async fn wait(
             [("wait", "confirmed"), ("confirmations", &*deep_enough), ("timeout", &*seconds)];
         let answer = client.get_within(&["transactions", id], &query, hold).await;
         let answer = match answer {
-            Err(error)
-                if client.at() != at && is_unknown(&error) && begun.elapsed() < timeout =>
-            {
+            Err(error) if client.at() != at && is_unknown(&error) && begun.elapsed() < timeout => {
                 if let Some(transfer) = transfer {
                     hand_in(client, transfer).await?;
                 }

@@ -36,8 +36,8 @@ impl Trust {
         let text = std::fs::read(path).with_context(|| format!("cannot read --ca {shown}"))?;
         let authorities: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
         let authorities = authorities.ok().filter(|found| !found.is_empty());
-        let authorities = authorities
-            .with_context(|| format!("--ca {shown} holds no certificates as PEM"))?;
+        let authorities =
+            authorities.with_context(|| format!("--ca {shown} holds no certificates as PEM"))?;
         let mut roots = RootCertStore::empty();
         let (_, ignored) = roots.add_parsable_certificates(authorities.iter().cloned());
         ensure!(ignored == 0, "--ca {shown} holds a certificate that cannot be read");
@@ -134,8 +134,12 @@ impl ServerCertVerifier for Pinned {
 /// What TLS finds wrong with the other side, if it is that.
 pub(super) fn objection(error: &reqwest::Error) -> Option<&Error> {
     sources(error).find_map(|error| {
-        let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-        inner.and_then(|inner| inner.downcast_ref()).or_else(|| error.downcast_ref())
+        // Wrapped once by TLS and once more by who called it, neither of which is a source.
+        let mut error = error;
+        while let Some(inner) = error.downcast_ref().and_then(io::Error::get_ref) {
+            error = inner;
+        }
+        error.downcast_ref()
     })
 }
 

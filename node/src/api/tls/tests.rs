@@ -1,1 +1,0 @@
-//! Certificates and keys from files, and connections by them.
