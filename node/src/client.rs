@@ -228,7 +228,13 @@ impl Client {
                     return answer.context("the node answered nothing");
                 }
                 Err(Failure::Away(error)) => errors.push(error),
-                Err(Failure::Final(error)) => return Err(error),
+                Err(Failure::Final(error)) => {
+                    // It is there, whatever it says.
+                    if error.is::<Refused>() {
+                        self.nodes.stay_at(at);
+                    }
+                    return Err(error);
+                }
             }
         }
         Err(none_of(errors))
