@@ -37,8 +37,8 @@ fn relay(node: &Node, words: &'static str) -> (String, Receiver<()>) {
             // A node that is gone leaves the client with a connection that breaks off.
             if let Ok(server) = TcpStream::connect(&target) {
                 let back = (server.try_clone().unwrap(), client.try_clone().unwrap());
-                let told = told.clone();
-                thread::spawn(move || pass(client, server, Some((words, told))));
+                let listener = (words, told.clone());
+                thread::spawn(move || pass(client, server, Some(&listener)));
                 thread::spawn(move || pass(back.0, back.1, None));
             }
         }
@@ -46,14 +46,14 @@ fn relay(node: &Node, words: &'static str) -> (String, Receiver<()>) {
     (url, heard)
 }
 
-fn pass(mut from: TcpStream, mut to: TcpStream, listener: Option<(&str, SyncSender<()>)>) {
+fn pass(mut from: TcpStream, mut to: TcpStream, listener: Option<&(&str, SyncSender<()>)>) {
     let mut bytes = [0; 4_096];
     while let Ok(count @ 1..) = from.read(&mut bytes) {
         if to.write_all(&bytes[..count]).is_err() {
             break;
         }
         let said = String::from_utf8_lossy(&bytes[..count]);
-        if let Some((_, told)) = listener.as_ref().filter(|(words, _)| said.contains(words)) {
+        if let Some((_, told)) = listener.filter(|(words, _)| said.contains(words)) {
             let _ = told.try_send(());
         }
     }

@@ -332,7 +332,7 @@ impl Client {
 /// Why none of the nodes that were asked has answered.
 pub fn none_of(mut errors: Vec<anyhow::Error>) -> anyhow::Error {
     // One that is there and says why it cannot now says more than those that are not.
-    let said = errors.iter().position(|error| error.is::<Refused>());
+    let said = errors.iter().position(anyhow::Error::is::<Refused>);
     if let Some(said) = said.or((errors.len() == 1).then_some(0)) {
         return errors.swap_remove(said);
     }
