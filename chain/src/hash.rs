@@ -75,7 +75,9 @@ macro_rules! digest {
             fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 let mut shown = self.0;
                 shown.reverse();
-                f.write_str(&hex::encode(shown))
+                let mut digits = [0; 64];
+                hex::encode_to_slice(shown, &mut digits).expect("two digits a byte");
+                f.write_str(std::str::from_utf8(&digits).expect("digits are ASCII"))
             }
         }
 

@@ -29,7 +29,7 @@ use crate::mempool::{self, Mempool};
 use crate::params::Params;
 use crate::rules::RuleError;
 use crate::store::StoreError;
-use crate::store::blocks::{LogReader, Place};
+use crate::store::blocks::LogReader;
 use crate::store::index::{Changes, IndexReader};
 use crate::tree::{Node, Number, Tree};
 use std::collections::BTreeSet;
@@ -199,9 +199,9 @@ impl Reader {
 
     /// Headers and the number of transactions, read without those and while the writer goes on.
     pub fn heads(&self, nodes: &[Node]) -> Result<Vec<(Header, u32)>, StoreError> {
-        let places: Vec<Place> = nodes.iter().map(|node| node.place).collect();
-        let bytes = self.log().read_prefixes(&places, view::HEAD_BYTES)?;
-        nodes.iter().zip(bytes).map(|(node, bytes)| view::head_of(node, &bytes)).collect()
+        let log = self.log();
+        let head = |node| view::head_of(node, &log.read_prefix(node.place, view::HEAD_BYTES)?);
+        nodes.iter().map(head).collect()
     }
 
     fn log(&self) -> LogReader {

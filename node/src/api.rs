@@ -39,23 +39,23 @@ mod ws;
 use crate::daemon::Node;
 use crate::explorer;
 use anyhow::Result;
-use axum::{Extension, Router, middleware};
+use axum::Extension;
 use docs::Documentation;
 use hosts::Hosts;
 use page::List;
 use problem::Kind;
+use server::Guarded;
 use std::net::SocketAddr;
 use table::{Table, delete, get, post};
 use token::Token;
 
 /// Every route behind its guards.
-pub fn routes(node: Node, token: &Token, bound: SocketAddr, hosts: &[String]) -> Result<Router> {
+pub fn routes(node: Node, token: &Token, bound: SocketAddr, hosts: &[String]) -> Result<Guarded> {
     let hosts = Hosts::new(bound.ip(), hosts)?;
     let (routes, document) = table(token, &hosts).finish();
     let routes = routes.merge(explorer::routes());
     let routes = routes.layer(Extension(Documentation::new(&document))).with_state(node);
-    let routes = routes.layer(middleware::from_fn(answer::revalidate));
-    Ok(server::guard(routes, hosts))
+    Ok(Guarded::new(routes, hosts))
 }
 
 /// Every route there is.

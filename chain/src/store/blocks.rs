@@ -5,6 +5,7 @@
 //!
 //! `FOLDER/00000.log`, `00001.log`, …: `record` has their bytes, `scan` what an open decides.
 
+mod reader;
 mod record;
 mod scan;
 
@@ -16,6 +17,7 @@ use std::sync::Arc;
 use self::record::{FILE_HEADER_BYTES, FileHeader, HEADER_BYTES, Header, Salt, Tag};
 use super::directory::sync_folder;
 
+pub use self::reader::LogReader;
 pub use self::record::{Kind, MAX_PAYLOAD_BYTES};
 pub use self::scan::Cut;
 
@@ -139,6 +141,7 @@ impl LogError {
 #[derive(Debug)]
 pub struct BlockLog {
     folder: Arc<Path>,
+    reader: LogReader,
     /// Bytes a file may have.
     file_bytes: u32,
     /// Bytes of all files before the last.
@@ -197,8 +200,10 @@ impl BlockLog {
         // What was read may not have been synced yet, and will now be built on.
         file.sync_all().map_err(LogError::io("sync", &path))?;
         sync_folder(folder).map_err(LogError::io("sync", folder))?;
+        let folder: Arc<Path> = folder.into();
         let log = BlockLog {
-            folder: folder.into(),
+            reader: LogReader::new(Arc::clone(&folder)),
+            folder,
             file_bytes,
             earlier_bytes: scan.earlier_bytes,
             file,
@@ -271,7 +276,7 @@ impl BlockLog {
 
     /// Reads records, also while others are appended.
     pub fn reader(&self) -> LogReader {
-        LogReader { folder: Arc::clone(&self.folder) }
+        self.reader.clone()
     }
 
     /// Bytes of all files.
@@ -323,92 +328,6 @@ impl BlockLog {
         self.end = FILE_HEADER_BYTES;
         self.synced = FILE_HEADER_BYTES;
         Ok(())
-    }
-}
-
-/// Reads records of a log that is open. Cheap to clone.
-#[derive(Clone, Debug)]
-pub struct LogReader {
-    folder: Arc<Path>,
-}
-
-impl LogReader {
-    /// The record at a place that [`BlockLog::append`] or the visitor of [`BlockLog::open`] named.
-    ///
-    /// # Errors
-    /// [`LogError::Damaged`] if it is not there as written, [`LogError::Missing`] if its file is
-    /// not there, and those of the disk.
-    pub fn read(&self, place: Place) -> Result<(Kind, Vec<u8>), LogError> {
-        let path = file_path(&self.folder, place.file);
-        let damaged = || LogError::Damaged { path: path.clone(), offset: u64::from(place.offset) };
-        let mut file = open_file(&path)?;
-        let salt = match read_header(&mut file, &path)? {
-            Some(FileHeader::Good { salt, .. }) => salt,
-            Some(FileHeader::Foreign(found)) => {
-                return Err(LogError::Version { path, found });
-            }
-            Some(FileHeader::Bad) | None => return Err(LogError::Damaged { path, offset: 0 }),
-        };
-        file.seek(SeekFrom::Start(place.offset.into())).map_err(LogError::io("read", &path))?;
-        let mut bytes = [0; HEADER_BYTES as usize];
-        let header = read_whole(&mut file, &mut bytes, &path)?
-            .then(|| Header::decode(&bytes, place.offset))
-            .flatten()
-            .filter(|header| header.length == place.length)
-            .ok_or_else(damaged)?;
-        let mut payload = vec![0; place.length as usize];
-        match header.tag {
-            Tag::Data(kind)
-                if read_whole(&mut file, &mut payload, &path)?
-                    && header.matches(&payload, salt) =>
-            {
-                Ok((kind, payload))
-            }
-            _ => Err(damaged()),
-        }
-    }
-
-    /// The first `bytes` of a record's payload, or all if it is shorter, without a look at the
-    /// rest: whoever asks checks what it gets.
-    ///
-    /// # Errors
-    /// As [`read`](Self::read), but only for what was read.
-    pub fn read_prefix(&self, place: Place, bytes: u32) -> Result<Vec<u8>, LogError> {
-        let path = file_path(&self.folder, place.file);
-        read_payload(&mut open_file(&path)?, &path, place, bytes)
-    }
-
-    /// The same of many records. A file is opened once for neighbours that lie in it.
-    ///
-    /// # Errors
-    /// As [`read_prefix`](Self::read_prefix).
-    pub fn read_prefixes(&self, places: &[Place], bytes: u32) -> Result<Vec<Vec<u8>>, LogError> {
-        let mut prefixes = Vec::with_capacity(places.len());
-        for neighbours in places.chunk_by(|one, next| one.file == next.file) {
-            let path = file_path(&self.folder, neighbours[0].file);
-            let mut file = open_file(&path)?;
-            for place in neighbours {
-                prefixes.push(read_payload(&mut file, &path, *place, bytes)?);
-            }
-        }
-        Ok(prefixes)
-    }
-}
-
-/// At most so many bytes from the start of a record's payload.
-fn read_payload(
-    file: &mut File,
-    path: &Path,
-    place: Place,
-    bytes: u32,
-) -> Result<Vec<u8>, LogError> {
-    let start = u64::from(place.offset) + u64::from(HEADER_BYTES);
-    file.seek(SeekFrom::Start(start)).map_err(LogError::io("read", path))?;
-    let mut payload = vec![0; bytes.min(place.length) as usize];
-    if read_whole(file, &mut payload, path)? {
-        Ok(payload)
-    } else {
-        Err(LogError::Damaged { path: path.to_owned(), offset: place.offset.into() })
     }
 }
 

@@ -11,7 +11,6 @@ use axum::http::header::{
     CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, ETAG, IF_NONE_MATCH, LINK, VARY,
 };
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
-use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use chain::hash::sha256;
 use chain::ledger::View;
@@ -174,23 +173,29 @@ pub async fn aside<T: Send + 'static>(
     })
 }
 
-/// Sends no body to a client that already has what it asks for.
-pub async fn revalidate(request: Request, next: Next) -> Response {
-    let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
-    let kept: Vec<HeaderValue> = match is_read {
-        true => request.headers().get_all(IF_NONE_MATCH).iter().cloned().collect(),
-        false => Vec::new(),
-    };
-    let response = next.run(request).await;
-    let tag = response.headers().get(ETAG).filter(|_| response.status() == StatusCode::OK);
-    if !tag.is_some_and(|tag| kept.iter().any(|kept| names(kept, tag))) {
-        return response;
+/// The tags of answers that a client keeps.
+pub struct Kept(Vec<HeaderValue>);
+
+impl Kept {
+    /// Those that a request names.
+    pub fn of(request: &Request) -> Kept {
+        let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
+        let tags = is_read.then(|| request.headers().get_all(IF_NONE_MATCH));
+        Kept(tags.into_iter().flatten().cloned().collect())
     }
-    let (mut head, _) = response.into_parts();
-    head.status = StatusCode::NOT_MODIFIED;
-    head.headers.remove(CONTENT_TYPE);
-    head.headers.remove(CONTENT_LENGTH);
-    Response::from_parts(head, Body::empty())
+
+    /// Sends no body to a client that already has what it asks for.
+    pub fn revalidate(self, response: Response) -> Response {
+        let tag = response.headers().get(ETAG).filter(|_| response.status() == StatusCode::OK);
+        if !tag.is_some_and(|tag| self.0.iter().any(|kept| names(kept, tag))) {
+            return response;
+        }
+        let (mut head, _) = response.into_parts();
+        head.status = StatusCode::NOT_MODIFIED;
+        head.headers.remove(CONTENT_TYPE);
+        head.headers.remove(CONTENT_LENGTH);
+        Response::from_parts(head, Body::empty())
+    }
 }
 
 /// Whether a list of tags names one, by weak comparison.

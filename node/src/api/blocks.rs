@@ -1,6 +1,6 @@
 //! Blocks and headers: read by height, hash or `tip`, and handed in.
 
-use super::answer::{Answer, is_final, read, read_aside};
+use super::answer::{Answer, Content, is_final, read, read_aside};
 use super::extract::{Encoded, Form, Json, Path, Query};
 use super::number::Digits;
 use super::page::{Cursor, List, Page, PageQuery};
@@ -19,6 +19,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::str::FromStr;
 
+/// Bytes of a block that is read and shown where it is asked for: in some 50 µs, hardly more than it
+/// takes to have another thread begin.
+const SMALL: u32 = 16_384;
 /// Headers of one answer: 2,000 are 320 kB of text.
 const MAX_HEADERS: u64 = 2_000;
 
@@ -99,9 +102,13 @@ impl Summary {
     /// What a view says of a block.
     fn of(view: &View, node: &tree::Node) -> Result<Summary, Problem> {
         let (header, transaction_count) = view.head(node)?;
-        let Header { version, previous, merkle_root, time, bits, nonce } = header;
+        Ok(Summary::new(view, node, &header, transaction_count))
+    }
+
+    fn new(view: &View, node: &tree::Node, header: &Header, transaction_count: u32) -> Summary {
+        let Header { version, previous, merkle_root, time, bits, nonce } = *header;
         let subsidy = view.params().subsidy(node.height);
-        Ok(Summary {
+        Summary {
             hash: node.hash.to_string(),
             height: node.height.get(),
             confirmations: view.confirmations(node),
@@ -120,7 +127,7 @@ impl Summary {
             // A rule makes the difference the fees; the block of a side branch may only claim so.
             fees: node.reward.units().saturating_sub(subsidy.units()),
             transaction_count,
-        })
+        }
     }
 }
 
@@ -168,6 +175,16 @@ impl Name {
             }
         };
         found.ok_or_else(|| Problem::new(Kind::NOT_FOUND, format!("no block {what}")))
+    }
+
+    /// Answers with what is in a block, elsewhere if that takes long.
+    async fn read<C: Content>(
+        self,
+        node: Node,
+        look: impl FnOnce(&View<'_>) -> Result<Answer<C>, Problem> + Send + 'static,
+    ) -> Response {
+        let is_small = self.find(&node.reader.view()).map_or(true, |of| of.place.length <= SMALL);
+        if is_small { read(&node, look) } else { read_aside(node, look).await }
     }
 
     /// Whether what it names will stay as it is: heights may pass to other blocks.
@@ -218,22 +235,27 @@ pub async fn one(
     Query(query): Query<BlockQuery>,
 ) -> Result<Response, Problem> {
     let name: Name = name.parse()?;
-    Ok(read_aside(node, move |view| {
-        let node = name.find(view)?;
-        let summary = Summary::of(view, node)?;
-        let block = view.block(node)?;
-        let transactions = if query.full {
-            let hrp = view.params().hrp();
-            Transactions::Whole(block.transactions.iter().map(|tx| Shown::of(tx, hrp)).collect())
-        } else {
-            Transactions::Ids(block.ids().iter().map(ToString::to_string).collect())
-        };
-        let next = node.height.next().filter(|_| summary.in_best_chain);
-        let next = next.and_then(|height| view.at(height)).map(|next| next.hash.to_string());
-        let whole = Whole { summary, transactions, next };
-        Ok(Answer::new(Json(whole)).for_ever_if(name.is_final(view, node)))
-    })
-    .await)
+    Ok(name
+        .read(node, move |view| {
+            let node = name.find(view)?;
+            let block = view.block(node)?;
+            let count =
+                u32::try_from(block.transactions.len()).expect("its encoding counts in 32 bits");
+            let summary = Summary::new(view, node, &block.header, count);
+            let transactions = if query.full {
+                let hrp = view.params().hrp();
+                Transactions::Whole(
+                    block.transactions.iter().map(|tx| Shown::of(tx, hrp)).collect(),
+                )
+            } else {
+                Transactions::Ids(block.ids().iter().map(ToString::to_string).collect())
+            };
+            let next = node.height.next().filter(|_| summary.in_best_chain);
+            let next = next.and_then(|height| view.at(height)).map(|next| next.hash.to_string());
+            let whole = Whole { summary, transactions, next };
+            Ok(Answer::new(Json(whole)).for_ever_if(name.is_final(view, node)))
+        })
+        .await)
 }
 
 /// A block's 80 bytes.
@@ -257,12 +279,13 @@ pub async fn raw(
     form: Form,
 ) -> Result<Response, Problem> {
     let name: Name = name.parse()?;
-    Ok(read_aside(node, move |view| {
-        let node = name.find(view)?;
-        let answer = Answer::new(form.of(view.raw_block(node)?));
-        Ok(answer.negotiated().for_ever_if(name.is_final(view, node)))
-    })
-    .await)
+    Ok(name
+        .read(node, move |view| {
+            let node = name.find(view)?;
+            let answer = Answer::new(form.of(view.raw_block(node)?));
+            Ok(answer.negotiated().for_ever_if(name.is_final(view, node)))
+        })
+        .await)
 }
 
 /// A block's transactions in order.
@@ -274,23 +297,24 @@ pub async fn transactions(
 ) -> Result<Response, Problem> {
     let name: Name = name.parse()?;
     let (limit, cursor) = (query.limit()?, query.cursor(&[List::OfBlock])?);
-    Ok(read_aside(node, move |view| {
-        let (node, from) = match cursor {
-            Some(cursor) => (continued(name, &cursor, view)?, cursor.position),
-            None => (name.find(view)?, 0),
-        };
-        let from = usize::try_from(from).unwrap_or(usize::MAX);
-        let (block, hrp) = (view.block(node)?, view.params().hrp());
-        let mut rest = block.transactions.iter().skip(from);
-        let items = rest.by_ref().take(limit).map(|tx| Shown::of(tx, hrp)).collect();
-        let next = rest.next().map(|_| {
-            let position = from.saturating_add(limit) as u64;
-            Cursor { list: List::OfBlock, bound: node.hash, position }.encode()
-        });
-        let answer = Answer::page(Page { items, next }, &uri, limit);
-        Ok(answer.for_ever_if(name.is_final(view, node)))
-    })
-    .await)
+    Ok(name
+        .read(node, move |view| {
+            let (node, from) = match cursor {
+                Some(cursor) => (continued(name, &cursor, view)?, cursor.position),
+                None => (name.find(view)?, 0),
+            };
+            let from = usize::try_from(from).unwrap_or(usize::MAX);
+            let (block, hrp) = (view.block(node)?, view.params().hrp());
+            let mut rest = block.transactions.iter().skip(from);
+            let items = rest.by_ref().take(limit).map(|tx| Shown::of(tx, hrp)).collect();
+            let next = rest.next().map(|_| {
+                let position = from.saturating_add(limit) as u64;
+                Cursor { list: List::OfBlock, bound: node.hash, position }.encode()
+            });
+            let answer = Answer::page(Page { items, next }, &uri, limit);
+            Ok(answer.for_ever_if(name.is_final(view, node)))
+        })
+        .await)
 }
 
 /// The block that a list of transactions was begun on. A hash keeps naming it; a height and `tip`

@@ -41,9 +41,29 @@ impl Hosts {
             number.is_ok_and(|ip| ip.is_loopback()) || self.allowed.contains(&host)
         })
     }
-}
 
-impl Hosts {
+    /// Whether a request calls this node by one of its names.
+    ///
+    /// # Errors
+    /// What to answer when it does not.
+    pub fn check(&self, request: &Request) -> Result<(), Problem> {
+        let mut headers = request.headers().get_all(HOST).iter();
+        let (Some(host), None) = (headers.next(), headers.next()) else {
+            let detail = "a request must have exactly one Host header";
+            return Err(Problem::new(Kind::BAD_REQUEST, detail));
+        };
+        // A request line with a host of its own overrides the header.
+        let line = request.uri().authority().map(Authority::as_str);
+        let allowed = host.to_str().is_ok_and(|host| self.allow(host))
+            && line.is_none_or(|line| self.allow(line));
+        if allowed {
+            return Ok(());
+        }
+        let detail = "this name is not among those the node answers to: call it by localhost, or \
+                      start the node with --api-host NAME";
+        Err(Problem::new(Kind::FORBIDDEN_HOST, detail))
+    }
+
     /// Whether an `Origin` header is of a page that this node, or one by the same name, has sent.
     fn allow_origin(&self, header: &str) -> bool {
         let host = header.strip_prefix("http://").or_else(|| header.strip_prefix("https://"));
@@ -69,29 +89,6 @@ fn host_of(header: &str) -> Option<String> {
     let letter = |byte: u8| byte.is_ascii_alphanumeric() || b".-_:".contains(&byte);
     let well_formed = !host.is_empty() && host.bytes().all(letter);
     (well_formed && port.parse::<u16>().is_ok()).then_some(host)
-}
-
-/// Lets only requests through that call this node by one of its names.
-pub async fn check(
-    State(hosts): State<Hosts>,
-    request: Request,
-    next: Next,
-) -> Result<Response, Problem> {
-    let mut headers = request.headers().get_all(HOST).iter();
-    let (Some(host), None) = (headers.next(), headers.next()) else {
-        return Err(Problem::new(Kind::BAD_REQUEST, "a request must have exactly one Host header"));
-    };
-    // A request line with a host of its own overrides the header.
-    let line = request.uri().authority().map(Authority::as_str);
-    let allowed = host.to_str().is_ok_and(|host| hosts.allow(host))
-        && line.is_none_or(|line| hosts.allow(line));
-    if allowed {
-        Ok(next.run(request).await)
-    } else {
-        let detail = "this name is not among those the node answers to: call it by localhost, or \
-                      start the node with --api-host NAME";
-        Err(Problem::new(Kind::FORBIDDEN_HOST, detail))
-    }
 }
 
 /// Lets no page of another host through: browsers open WebSockets to anywhere, and say for whom in

@@ -3,10 +3,8 @@
 //! Clients on this machine are its owner's, and hardly limited.
 
 use super::problem::{Kind, Problem};
-use axum::extract::{ConnectInfo, Request, State};
+use axum::extract::{ConnectInfo, Request};
 use axum::http::Method;
-use axum::middleware::Next;
-use axum::response::Response;
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -69,6 +67,27 @@ impl Limits {
         }
         is_enough
     }
+
+    /// Whether a client has not asked too much lately.
+    ///
+    /// # Errors
+    /// What to answer when it has.
+    pub fn check(&self, request: &Request) -> Result<(), Problem> {
+        let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
+        let cost = if is_read { READ } else { SUBMISSION };
+        let client = request.extensions().get::<ConnectInfo<SocketAddr>>();
+        let client = client.map(|client| client.ip());
+        if client.is_none_or(|client| self.allow(client, cost, Instant::now())) {
+            return Ok(());
+        }
+        let rate = client.map_or(ELSEWHERE, rate_of);
+        let detail = format!(
+            "this address may ask {} times a second, or hand in {} times: wait a little",
+            rate.a_second / READ,
+            rate.a_second / SUBMISSION
+        );
+        Err(Problem::new(Kind::RATE_LIMITED, detail))
+    }
 }
 
 fn rate_of(client: IpAddr) -> Rate {
@@ -84,29 +103,6 @@ fn one_of(client: IpAddr) -> IpAddr {
         }
         ip @ IpAddr::V4(_) => ip,
     }
-}
-
-/// Lets a client's request through unless it has asked too much lately.
-pub async fn check(
-    State(limits): State<Limits>,
-    request: Request,
-    next: Next,
-) -> Result<Response, Problem> {
-    let client = request.extensions().get::<ConnectInfo<SocketAddr>>();
-    let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
-    let cost = if is_read { READ } else { SUBMISSION };
-    let client = client.copied();
-    let may = client.is_none_or(|client| limits.allow(client.ip(), cost, Instant::now()));
-    if may {
-        return Ok(next.run(request).await);
-    }
-    let rate = client.map_or(ELSEWHERE, |client| rate_of(client.ip()));
-    let detail = format!(
-        "this address may ask {} times a second, or hand in {} times: wait a little",
-        rate.a_second / READ,
-        rate.a_second / SUBMISSION
-    );
-    Err(Problem::new(Kind::RATE_LIMITED, detail))
 }
 
 #[cfg(test)]

@@ -1,8 +1,9 @@
 //! The HTTP server under the API: limits on time, size and connections, and the guards that every
 //! request passes. Knows no route but the ones that lead nowhere.
 
-use super::hosts::{self, Hosts};
-use super::limit::{self, Limits};
+use super::answer::Kept;
+use super::hosts::Hosts;
+use super::limit::Limits;
 use super::problem::{Kind, Problem};
 use super::socket::{Busy, Impatient, Socket};
 use super::tls::Tls;
@@ -11,13 +12,11 @@ use anyhow::{Context, Result, anyhow};
 use axum::Router;
 use axum::extract::{ConnectInfo, DefaultBodyLimit, Request};
 use axum::http::{HeaderMap, Method, Uri};
-use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -28,6 +27,7 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::Instant;
 use tower::ServiceExt;
 
 /// Most bytes of a request's body, unless its route says otherwise.
@@ -49,16 +49,36 @@ const GRACE: Duration = Duration::from_secs(3);
 /// The pause after the system refused a connection, most likely for want of open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Puts the guards before a table of routes: host names, rates, panics, size, and answers for whatever is
-/// not in the table.
-pub fn guard(routes: Router, hosts: Hosts) -> Router {
-    routes
-        .fallback(not_found)
-        .method_not_allowed_fallback(method_not_allowed)
-        .layer(DefaultBodyLimit::max(MAX_BODY))
-        .layer(middleware::from_fn(survive))
-        .layer(middleware::from_fn_with_state(Limits::default(), limit::check))
-        .layer(middleware::from_fn_with_state(hosts, hosts::check))
+/// A table of routes behind its guards: host names, rates, panics, size, and answers for whatever is
+/// not in the table. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Guarded {
+    routes: Router,
+    hosts: Hosts,
+    limits: Limits,
+}
+
+impl Guarded {
+    /// Puts the guards before a table.
+    pub fn new(routes: Router, hosts: Hosts) -> Guarded {
+        let routes = routes
+            .fallback(not_found)
+            .method_not_allowed_fallback(method_not_allowed)
+            .layer(DefaultBodyLimit::max(MAX_BODY));
+        Guarded { routes, hosts, limits: Limits::default() }
+    }
+
+    /// The answer to a request. The guards are called here rather than layered in the router, where
+    /// each would cost every request several allocations.
+    pub async fn answer(&self, request: Request) -> Response {
+        let admitted = self.hosts.check(&request).and_then(|()| self.limits.check(&request));
+        if let Err(problem) = admitted {
+            return problem.into_response();
+        }
+        let kept = Kept::of(&request);
+        let Ok(response) = survive(self.routes.clone().oneshot(request)).await;
+        kept.revalidate(response)
+    }
 }
 
 async fn not_found(method: Method, uri: Uri, headers: HeaderMap) -> Response {
@@ -74,13 +94,13 @@ async fn method_not_allowed(method: Method, uri: Uri) -> Problem {
 }
 
 /// Answers for a handler that panics; the panic hook has already told the log.
-async fn survive(request: Request, next: Next) -> Response {
-    let mut answer = pin!(next.run(request));
+async fn survive<E>(answer: impl Future<Output = Result<Response, E>>) -> Result<Response, E> {
+    let mut answer = pin!(answer);
     std::future::poll_fn(|context| {
         // The future is dropped after a panic, so nobody sees it half done.
         catch_unwind(AssertUnwindSafe(|| answer.as_mut().poll(context))).unwrap_or_else(|_panic| {
             let detail = "a bug in this node; its log says more";
-            Poll::Ready(Problem::new(Kind::INTERNAL, detail).into_response())
+            Poll::Ready(Ok(Problem::new(Kind::INTERNAL, detail).into_response()))
         })
     })
     .await
@@ -104,11 +124,17 @@ pub async fn bind(address: SocketAddr, flag: &str) -> Result<TcpListener> {
 pub async fn serve(
     listener: TcpListener,
     tls: Option<Tls>,
-    routes: Router,
+    routes: Guarded,
     stop: watch::Receiver<bool>,
 ) {
-    let (tasks, open) = (JoinSet::new(), VecDeque::new());
-    let mut server = Server { tls, routes, stop: stop.clone(), tasks, open };
+    let mut server = Server {
+        tls,
+        routes,
+        stop: stop.clone(),
+        begun: Instant::now(),
+        tasks: JoinSet::new(),
+        open: Vec::new(),
+    };
     let mut stopped = pin!(stopped(stop));
     loop {
         tokio::select! {
@@ -145,11 +171,12 @@ pub fn is_of_one_client(error: &io::Error) -> bool {
 
 struct Server {
     tls: Option<Tls>,
-    routes: Router,
+    routes: Guarded,
     stop: watch::Receiver<bool>,
+    begun: Instant,
     tasks: JoinSet<()>,
-    /// Oldest first; those that ended are swept out when there is need.
-    open: VecDeque<Connection>,
+    /// Those that ended are swept out when there is need.
+    open: Vec<Connection>,
 }
 
 struct Connection {
@@ -158,24 +185,25 @@ struct Connection {
 }
 
 impl Server {
-    /// Serves one more client. When there are too many, the one that waits longest without asking
-    /// anything makes room; if all are being answered, the new one is turned away.
+    /// Serves one more client. When there are too many, the one makes room that was answered, or
+    /// came, the longest ago; if all are being answered, the new one is turned away.
     fn open(&mut self, stream: TcpStream, peer: SocketAddr) {
         if self.open.len() >= MAX_CONNECTIONS {
             self.open.retain(|connection| !connection.task.is_finished());
         }
         if self.open.len() >= MAX_CONNECTIONS {
-            let idle = self.open.iter().position(|connection| !connection.busy.is_set());
-            let Some(idle) = idle.and_then(|at| self.open.remove(at)) else {
+            let open = self.open.iter().enumerate();
+            let waiting = open.filter_map(|(at, open)| Some((open.busy.waits_since()?, at)));
+            let Some((_, longest)) = waiting.min() else {
                 tracing::warn!(%peer, "turned away: {MAX_CONNECTIONS} clients are being served");
                 return;
             };
-            idle.task.abort();
+            self.open.swap_remove(longest).task.abort();
         }
-        let busy = Busy::default();
+        let busy = Busy::new(self.begun);
         let (tls, routes) = (self.tls.clone(), self.routes.clone());
         let task = receive(stream, peer, tls, routes, busy.clone(), self.stop.clone());
-        self.open.push_back(Connection { task: self.tasks.spawn(task), busy });
+        self.open.push(Connection { task: self.tasks.spawn(task), busy });
     }
 }
 
@@ -184,7 +212,7 @@ async fn receive(
     stream: TcpStream,
     peer: SocketAddr,
     tls: Option<Tls>,
-    routes: Router,
+    routes: Guarded,
     busy: Busy,
     stop: watch::Receiver<bool>,
 ) {
@@ -213,7 +241,7 @@ async fn socket(stream: TcpStream, tls: Option<Tls>) -> io::Result<Box<dyn Socke
 async fn converse(
     socket: Box<dyn Socket>,
     peer: SocketAddr,
-    routes: Router,
+    routes: Guarded,
     busy: Busy,
     stop: watch::Receiver<bool>,
 ) {
@@ -223,7 +251,7 @@ async fn converse(
         request.extensions_mut().insert(ConnectInfo(peer));
         let routes = routes.clone();
         async move {
-            let Ok(response) = routes.oneshot(request).await;
+            let response = routes.answer(request).await;
             Ok::<_, Infallible>(response.map(|body| answering.until_sent(body)))
         }
     });

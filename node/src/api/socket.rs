@@ -6,7 +6,7 @@ use http_body::{Frame, SizeHint};
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -93,19 +93,41 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Impatient<S> {
     }
 }
 
-/// Whether a connection answers a request at this moment; otherwise it waits for one.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Busy(Arc<AtomicBool>);
+/// Whether a connection answers a request at this moment, or since when it waits for one: since it
+/// was opened or last answered, whatever part of a request has come.
+#[derive(Clone, Debug)]
+pub(super) struct Busy {
+    /// What times are counted from.
+    origin: Instant,
+    /// Microseconds; [`ANSWERING`] while there is a request.
+    waits_since: Arc<AtomicU64>,
+}
+
+const ANSWERING: u64 = u64::MAX;
 
 impl Busy {
-    pub(super) fn is_set(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+    /// Waiting from now on.
+    pub(super) fn new(origin: Instant) -> Busy {
+        let busy = Busy { origin, waits_since: Arc::default() };
+        busy.wait();
+        busy
+    }
+
+    /// Since when it waits, counted from `origin`; `None` while it answers.
+    pub(super) fn waits_since(&self) -> Option<Duration> {
+        let since = self.waits_since.load(Ordering::Relaxed);
+        (since != ANSWERING).then(|| Duration::from_micros(since))
     }
 
     /// Busy from now on, until what this returns is dropped.
     pub(super) fn begin(&self) -> Answering {
-        self.0.store(true, Ordering::Relaxed);
+        self.waits_since.store(ANSWERING, Ordering::Relaxed);
         Answering(self.clone())
+    }
+
+    fn wait(&self) {
+        let now = u64::try_from(self.origin.elapsed().as_micros()).unwrap_or(ANSWERING - 1);
+        self.waits_since.store(now, Ordering::Relaxed);
     }
 }
 
@@ -121,7 +143,7 @@ impl Answering {
 
 impl Drop for Answering {
     fn drop(&mut self) {
-        self.0.0.store(false, Ordering::Relaxed);
+        self.0.wait();
     }
 }
 
@@ -183,12 +205,12 @@ mod tests {
 
     #[tokio::test]
     async fn a_connection_is_busy_until_its_answer_is_sent() {
-        let busy = Busy::default();
-        assert!(!busy.is_set());
+        let busy = Busy::new(Instant::now());
+        let opened = busy.waits_since().unwrap();
         let body = busy.begin().until_sent(Body::from("answer"));
         assert_eq!(body.size_hint().exact(), Some(6), "the length is still known");
-        assert!(busy.is_set());
+        assert_eq!(busy.waits_since(), None);
         assert_eq!(axum::body::to_bytes(body, 6).await.unwrap(), "answer");
-        assert!(!busy.is_set());
+        assert!(busy.waits_since().unwrap() >= opened);
     }
 }

@@ -18,7 +18,7 @@ mod ws;
 
 use super::answer::{CHAIN_HEIGHT, CHAIN_TIP};
 use super::problem::MEDIA_TYPE;
-use super::{routes, token::Token};
+use super::{Guarded, routes, token::Token};
 use crate::config::peers::Wishes;
 use crate::config::{Config, Settings};
 use crate::daemon::{Daemon, Node};
@@ -26,7 +26,6 @@ use crate::wallet::{Index, Mnemonic, Wallet};
 use ::chain::signature::SecretKey;
 use ::chain::tx::{Memo, Payment};
 use ::chain::{Address, Block, Params, Transfer, merkle};
-use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::extract::Request;
 use axum::http::{HeaderMap, StatusCode, header};
@@ -34,11 +33,10 @@ use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::sync::OnceLock;
 use tempfile::TempDir;
-use tower::ServiceExt;
 
 /// A node and its routes.
 struct World {
-    routes: Router,
+    routes: Guarded,
     token: String,
     daemon: Daemon,
     _folder: TempDir,
@@ -201,9 +199,9 @@ impl World {
     }
 }
 
-async fn ask(routes: Router, request: Request) -> Answer {
+async fn ask(routes: Guarded, request: Request) -> Answer {
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-    let (head, body) = routes.oneshot(request).await.unwrap().into_parts();
+    let (head, body) = routes.answer(request).await.into_parts();
     let body = to_bytes(body, usize::MAX).await.unwrap().to_vec();
     let answer = Answer { status: head.status, headers: head.headers, body };
     contract::check(&method, &path, &answer);

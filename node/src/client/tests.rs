@@ -37,7 +37,7 @@ async fn serve(routes: Router) -> (String, watch::Sender<bool>) {
     let address = server::address(&listener).unwrap();
     let hosts = Hosts::new(address.ip(), &[]).unwrap();
     let (stop, stopped) = watch::channel(false);
-    tokio::spawn(server::serve(listener, None, server::guard(routes, hosts), stopped));
+    tokio::spawn(server::serve(listener, None, server::Guarded::new(routes, hosts), stopped));
     (format!("http://{address}"), stop)
 }
 

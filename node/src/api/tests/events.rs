@@ -16,7 +16,7 @@ impl World {
             request = request.header(*name, *value);
         }
         let request = request.body(Body::empty()).unwrap();
-        let (head, body) = self.routes.clone().oneshot(request).await.unwrap().into_parts();
+        let (head, body) = self.routes.answer(request).await.into_parts();
         assert_eq!(head.status, 200);
         assert_eq!(head.headers[header::CONTENT_TYPE], "text/event-stream");
         assert_eq!(head.headers[header::CACHE_CONTROL], "no-store");
