@@ -30,6 +30,7 @@ mod shape;
 mod socket;
 pub mod solutions;
 mod table;
+pub mod tls;
 pub mod token;
 pub mod transactions;
 pub mod transfer;

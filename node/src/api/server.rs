@@ -5,9 +5,9 @@ use super::answer::Kept;
 use super::hosts::Hosts;
 use super::limit::Limits;
 use super::problem::{Kind, Problem};
-use super::socket::{Busy, Impatient};
+use super::socket::{Busy, Impatient, Socket};
+use super::tls::Tls;
 use crate::explorer;
-use crate::metrics::Gauge;
 use crate::metrics::requests::Count;
 use anyhow::{Context, Result, anyhow};
 use axum::Router;
@@ -39,7 +39,8 @@ pub const MAX_BLOCK_BODY: usize = 4_200_000;
 
 /// Connections served at a time: half of the 1,024 files that a process may usually open.
 const MAX_CONNECTIONS: usize = 512;
-/// How long the head of a request may take, and how long a connection may wait for one.
+/// How long the head of a request may take, and how long a connection may wait for one. A TLS
+/// handshake before the first has as long.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// Most bytes of a request's head; above that the answer is 431.
 const MAX_HEAD: usize = 16_384;
@@ -129,16 +130,16 @@ pub async fn bind(address: SocketAddr, flag: &str) -> Result<TcpListener> {
 }
 
 /// Serves until `stop` becomes true or its sender is gone; then lets answers in progress finish.
-/// `connections` tells how many there are.
+/// With `tls` it is https, and nothing else on that port.
 pub async fn serve(
     listener: TcpListener,
+    tls: Option<Tls>,
     routes: Guarded,
-    connections: Arc<Gauge>,
     stop: watch::Receiver<bool>,
 ) {
     let mut server = Server {
+        tls,
         routes,
-        connections,
         stop: stop.clone(),
         begun: Instant::now(),
         tasks: JoinSet::new(),
@@ -179,8 +180,8 @@ pub fn is_of_one_client(error: &io::Error) -> bool {
 }
 
 struct Server {
+    tls: Option<Tls>,
     routes: Guarded,
-    connections: Arc<Gauge>,
     stop: watch::Receiver<bool>,
     begun: Instant,
     tasks: JoinSet<()>,
@@ -210,26 +211,55 @@ impl Server {
             self.open.swap_remove(longest).task.abort();
         }
         let busy = Busy::new(self.begun);
-        let task = converse(stream, peer, self.routes.clone(), busy.clone(), self.stop.clone());
-        let inside = self.connections.enter();
+        let (tls, routes) = (self.tls.clone(), self.routes.clone());
+        let task = receive(stream, peer, tls, routes, busy.clone(), self.stop.clone());
+        let counted = self.routes.count.connection();
         let task = self.tasks.spawn(async move {
             task.await;
-            drop(inside);
+            drop(counted);
         });
         self.open.push(Connection { task, busy });
     }
 }
 
-/// One connection from its first request to its end.
-async fn converse(
+/// One connection from its first byte to its end.
+async fn receive(
     stream: TcpStream,
+    peer: SocketAddr,
+    tls: Option<Tls>,
+    routes: Guarded,
+    busy: Busy,
+    stop: watch::Receiver<bool>,
+) {
+    let socket = tokio::select! {
+        socket = socket(stream, tls) => socket,
+        () = stopped(stop.clone()) => return,
+    };
+    match socket {
+        Ok(socket) => converse(socket, peer, routes, busy, stop).await,
+        Err(error) => tracing::debug!(%peer, %error, "a client failed to speak TLS"),
+    }
+}
+
+/// What requests come from, once a TLS handshake is over if there is one.
+async fn socket(stream: TcpStream, tls: Option<Tls>) -> io::Result<Box<dyn Socket>> {
+    // Answers are written whole, so waiting to fill a packet only delays them.
+    let _ = stream.set_nodelay(true);
+    let stream = Impatient::new(stream, WRITE_TIMEOUT);
+    Ok(match tls {
+        None => Box::new(stream),
+        Some(tls) => Box::new(tokio::time::timeout(HEAD_TIMEOUT, tls.accept(stream)).await??),
+    })
+}
+
+/// The requests of one connection, and their answers.
+async fn converse(
+    socket: Box<dyn Socket>,
     peer: SocketAddr,
     routes: Guarded,
     busy: Busy,
     stop: watch::Receiver<bool>,
 ) {
-    // Answers are written whole, so waiting to fill a packet only delays them.
-    let _ = stream.set_nodelay(true);
     let service = service_fn(move |request: hyper::Request<Incoming>| {
         let answering = busy.begin();
         let mut request = request.map(axum::body::Body::new);
@@ -242,8 +272,8 @@ async fn converse(
     });
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_header_size(MAX_HEAD);
-    let socket = TokioIo::new(Impatient::new(stream, WRITE_TIMEOUT));
-    let mut connection = pin!(http.serve_connection(socket, service).with_upgrades());
+    let connection = http.serve_connection(TokioIo::new(socket), service).with_upgrades();
+    let mut connection = pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
         () = stopped(stop) => {

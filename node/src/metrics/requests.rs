@@ -7,7 +7,7 @@
 //! same matcher.
 
 use super::Metrics;
-use super::instrument::{self, Counter, Histogram};
+use super::instrument::{self, Counter, Histogram, Inside};
 use axum::extract::Request;
 use axum::http::{Method, StatusCode};
 use std::collections::BTreeSet;
@@ -114,6 +114,11 @@ impl Count {
     pub fn new(metrics: Arc<Metrics>, patterns: impl IntoIterator<Item = &'static str>) -> Count {
         metrics.requests.routes.get_or_init(|| Routes::new(patterns));
         Count(metrics)
+    }
+
+    /// A connection that is open until what this returns is dropped.
+    pub fn connection(&self) -> Inside {
+        self.0.connections.enter()
     }
 
     /// A request that is answered from now on. One whose client goes away meanwhile is not counted.

@@ -196,7 +196,7 @@ async fn start() -> (SocketAddr, watch::Sender<bool>, tokio::task::JoinHandle<()
     let listener = bind("127.0.0.1:0".parse().unwrap(), "--api").await.unwrap();
     let address = address(&listener).unwrap();
     let (stop, stopped) = watch::channel(false);
-    (address, stop, tokio::spawn(serve(listener, guarded(), Arc::default(), stopped)))
+    (address, stop, tokio::spawn(serve(listener, None, guarded(), stopped)))
 }
 
 /// Everything a server says to some bytes until it closes or falls silent for its answer.

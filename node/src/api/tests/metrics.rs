@@ -244,7 +244,7 @@ async fn nothing_secret_and_nobody_is_named() {
     let page = answer.text();
     let data = world._folder.path().to_str().unwrap();
     let id = world.node().peers.id().to_string();
-    let (payment, port) = (payment.id().to_string(), world.daemon.address().port().to_string());
+    let (payment, port) = (payment.id().to_string(), called(&world.daemon).port().to_string());
     let hrp = format!("{}1", Params::dev().hrp());
     for hidden in [
         &*world.token,
