@@ -6,6 +6,7 @@
 mod browser;
 mod events;
 mod explorer;
+mod failover;
 mod forge;
 mod harness;
 mod jobs;
@@ -20,5 +21,6 @@ mod shell;
 mod stratum;
 #[cfg(unix)]
 mod testnet;
+mod tls;
 mod util;
 mod wallet;

@@ -1,7 +1,7 @@
 //! Heavier branches, handed in block by block over REST.
 
 use crate::forge::{Forge, RICH, key, pay, somebody, spoil, text};
-use crate::harness::{Answer, Node, verified};
+use crate::harness::{Answer, Node, eventually, verified};
 use chain::{Address, Block};
 use serde_json::{Value, json};
 
@@ -205,4 +205,29 @@ fn what_can_never_be_a_block_is_refused_at_once() {
     }
     assert_eq!(everything(&node, &[somebody(1)]), before);
     hand_in_all(&node, &blocks[2..], "connected");
+}
+
+// genesis ─ … ─ 3 ─ 4 ─ 5 ─ … ─ 17      followed by a; b has set 4 aside
+#[test]
+fn a_restarted_node_that_has_set_a_block_aside_is_ready() {
+    let folder = tempfile::tempdir().unwrap();
+    let (a, data) = (Node::start(&folder.path().join("a"), &[]), folder.path().join("b"));
+    let to_a = ["--peer", &a.multiaddr()];
+    let b = Node::start(&data, &to_a);
+    let blocks = a.generate(5, &text(somebody(1))).unwrap();
+    eventually("the same tip", || (b.tip() == a.tip()).then_some(()));
+    let order = json!({ "hash": blocks[3] });
+    assert_eq!(b.order("POST", "/v1/dev/invalidate", &order).json()["height"], 3);
+    assert!(b.stop().success());
+    let further = a.generate(12, &text(somebody(1))).unwrap();
+    let b = Node::start(&data, &to_a);
+    let last = eventually("the blocks of the other branch", || {
+        let answer = b.get(&format!("/v1/blocks/{}", further[11]));
+        (answer.status == 200).then(|| answer.json())
+    });
+    assert_eq!(last["in_best_chain"], false);
+    eventually("that it is ready", || (b.get("/readyz").status == 200).then_some(()));
+    let chain = b.get("/v1/chain").json();
+    assert_eq!((&chain["height"], &chain["peers"]), (&json!(3), &json!(1)));
+    assert_eq!(chain["sync"]["state"], "synced");
 }

@@ -100,6 +100,25 @@ fn send(node: &Node, nonce: u64) {
 }
 
 #[test]
+fn a_template_is_of_the_clock_that_was_shifted() {
+    let (_folder, node) = node(&[]);
+    let shifted = node.order("POST", "/v1/dev/time", &json!({ "offset_seconds": 86_400 })).json();
+    let user = text(somebody(1));
+    let given = template(&node, &user, None);
+    let [tomorrow, now, most] =
+        [&shifted["time"], &given["curtime"], &given["maxtime"]].map(number);
+    assert!(tomorrow <= now && now < most, "{tomorrow} {now} {most}");
+    let block = format!(
+        "{}01{}",
+        hex::encode(solve(&given)),
+        given["coinbasetxn"]["data"].as_str().unwrap()
+    );
+    let params = json!([block, { "workid": given["workid"] }]);
+    assert_eq!(result(&call(&node, &user, "submitblock", &params)), Value::Null);
+    assert_eq!(node.get("/v1/blocks/tip").json()["time"], now);
+}
+
+#[test]
 fn a_template_is_solved_and_handed_in_as_pooler_cpuminer_does() {
     let (_folder, node) = node(&[]);
     let user = text(somebody(1));

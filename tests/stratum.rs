@@ -68,6 +68,29 @@ fn finds_a_block(
     miner.next_tip();
 }
 
+#[test]
+fn a_clock_that_was_shifted_is_that_of_miners_too() {
+    let (_folder, data) = place();
+    let node = Node::start(&data, &STRATUM);
+    let url = node.whereabouts()["stratum"].clone();
+    let shifted = node.order("POST", "/v1/dev/time", &json!({ "offset_seconds": 86_400 })).json();
+    let tomorrow = shifted["time"].as_u64().unwrap();
+    // Work is new for a new tip.
+    let address = text(somebody(1));
+    node.generate(1, &address).unwrap();
+    let mut miner = Miner::at_work(&url, &address, 1.0);
+    while u64::from(word(&miner.job[7])) < tomorrow {
+        miner.next_tip();
+    }
+    finds_a_block(&node, &mut miner, &address, 0, &|rest| {
+        format!(
+            "{{\"method\": \"mining.submit\", \"params\": [\"{address}\", {rest}], \"id\": 4}}\n"
+        )
+    });
+    let time = node.get("/v1/blocks/tip").json()["time"].as_u64().unwrap();
+    assert!((tomorrow..tomorrow + 3_600).contains(&time), "{time}");
+}
+
 /// The lines are those that each miner's source writes.
 #[test]
 fn five_kinds_of_miners_find_blocks_that_pay_them() {

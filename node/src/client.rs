@@ -1,19 +1,22 @@
-//! A client of the REST API, for the commands that ask a node. Finds the node, turns its problems
-//! into errors of one line, and knows no resource: the commands do.
+//! A client of the REST API, for the commands that ask a node. Turns its problems into errors of one
+//! line, asks another node when one does not answer, and knows no resource: the commands do.
 
 mod following;
+mod nodes;
+mod place;
+mod trust;
 
 pub use following::{Following, Happened};
+pub use place::Place;
+pub use trust::Trust;
 
 use crate::api::token::Token;
-use crate::config::{default_data, network};
-use crate::daemon::Whereabouts;
-use anyhow::{Context, Result, anyhow, bail, ensure};
-use chain::Params;
+use anyhow::{Context, Result, anyhow, ensure};
+use nodes::{Identity, Nodes};
 use reqwest::{Method, Response, StatusCode, Url};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How long a connection may take to come about.
@@ -21,117 +24,13 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long an answer may take, besides what the question itself asks to wait.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Which node a command asks
-#[derive(Clone, Debug, Default, clap::Args)]
-#[command(next_help_heading = "Which node")]
-#[group(id = "which-node")]
-pub struct Place {
-    /// URL of the node's API
-    ///
-    /// Default: the node of the data folder; where none runs, port 8400 of this machine.
-    #[arg(long, env = "CHAIN_NODE", value_name = "URL")]
-    node: Option<String>,
-    /// Data folder of a node on this machine
-    ///
-    /// Default: the folder `chain/NETWORK` in the platform's data folder.
-    #[arg(long, env = "CHAIN_DATA", value_name = "DIR")]
-    data: Option<PathBuf>,
-    /// The network the node must be of: a built-in one (main, testnet, dev) or the path of a file
-    #[arg(long, env = "CHAIN_NETWORK", value_name = "NAME|FILE")]
-    network: Option<String>,
-}
-
-impl Place {
-    /// A client of that node. When a network is named, the node is asked whether it is of it.
-    pub async fn connect(&self) -> Result<Client> {
-        match self.network.as_deref().map(network::load).transpose()? {
-            Some(params) => self.connect_to(&params).await,
-            None => Client::new(&self.url(None)?),
-        }
-    }
-
-    /// A client that may change that node: with the token from its data folder on this machine.
-    pub async fn connect_with_token(&self) -> Result<Client> {
-        let client = self.connect().await?;
-        let named = self.network.as_deref().map(network::load).transpose()?;
-        self.with_token(client, named.as_ref())
-    }
-
-    /// The same client with the token of its node, if that is on this machine.
-    pub fn with_token(&self, client: Client, named: Option<&Params>) -> Result<Client> {
-        let data = match &self.data {
-            Some(data) => data.clone(),
-            None => {
-                let network = named.map_or(network::DEFAULT, Params::name);
-                let data = default_data(network)?;
-                // A node at another place is not shown the token of this one.
-                let there = Whereabouts::read(&data).map(|there| Client::new(&there.api));
-                let is_there =
-                    there.is_some_and(|there| there.is_ok_and(|it| it.base == client.base));
-                ensure!(is_there, "this needs the node's token: give --data, its data folder");
-                data
-            }
-        };
-        client.with_token_of(&data)
-    }
-
-    /// A client of that node, which must be of this network.
-    pub async fn connect_to(&self, params: &Params) -> Result<Client> {
-        let client = Client::new(&self.url(Some(params))?)?;
-        client.must_be_of(params).await?;
-        Ok(client)
-    }
-
-    /// A client of the node that is named, which must be of this network; if none is named, of the
-    /// one on this machine, if one of this network answers.
-    pub async fn find(&self, params: &Params) -> Result<Option<Client>> {
-        if self.node.is_some() {
-            return self.connect_to(params).await.map(Some);
-        }
-        let Ok(url) = self.url(Some(params)) else { return Ok(None) };
-        let client = Client::new(&url)?;
-        Ok(client.must_be_of(params).await.is_ok().then_some(client))
-    }
-
-    /// Whether the node is named by a URL.
-    pub fn has_url(&self) -> bool {
-        self.node.is_some()
-    }
-
-    /// The data folder, if one is named.
-    pub fn data(&self) -> Option<&PathBuf> {
-        self.data.as_ref()
-    }
-
-    /// The network, if one is named.
-    pub fn network(&self) -> Option<&str> {
-        self.network.as_deref()
-    }
-
-    fn url(&self, named: Option<&Params>) -> Result<String> {
-        if let Some(url) = &self.node {
-            return Ok(url.clone());
-        }
-        if let Some(data) = &self.data {
-            let found = Whereabouts::read(data).with_context(|| {
-                let data = data.display();
-                format!("no node runs on {data}: start one with `chain node --data {data}`")
-            });
-            return found.map(|found| found.api);
-        }
-        // Without a home folder there is no default data folder to look into.
-        let network = named.map_or(network::DEFAULT, Params::name);
-        let found = default_data(network).ok().and_then(|data| Whereabouts::read(&data));
-        let port = named.map_or(8400, |params| params.spec().ports.api);
-        Ok(found.map_or_else(|| format!("http://127.0.0.1:{port}"), |found| found.api))
-    }
-}
-
-/// A node that can be asked. Cheap to clone.
+/// A node that can be asked, or several of one network that stand in for each other: the one that
+/// answered last is asked, and when it does not answer, breaks off or says 503, the next. What must
+/// not be done twice is asked of one alone. Cheap to clone; clones turn to the next one together.
 #[derive(Clone, Debug)]
 pub struct Client {
     http: reqwest::Client,
-    base: Url,
+    nodes: Arc<Nodes>,
     token: Option<Token>,
 }
 
@@ -151,26 +50,100 @@ impl Answer {
     }
 }
 
+/// What is asked of a node.
+struct Question<'a> {
+    method: Method,
+    /// Segments below `/v1`.
+    path: &'a [&'a str],
+    query: &'a [(&'a str, &'a str)],
+    /// Its media type, and itself.
+    body: Option<(&'a str, String)>,
+    /// How long the node may hold the answer back.
+    wait: Duration,
+}
+
+impl<'a> Question<'a> {
+    fn get(path: &'a [&'a str]) -> Question<'a> {
+        let (query, body, wait) = (&[][..], None, Duration::ZERO);
+        Question { method: Method::GET, path, query, body, wait }
+    }
+}
+
+/// Why there is no answer.
+#[derive(Debug)]
+pub enum Failure {
+    /// Another node may have one.
+    Away(anyhow::Error),
+    /// This is it.
+    Final(anyhow::Error),
+}
+
+impl From<anyhow::Error> for Failure {
+    fn from(error: anyhow::Error) -> Failure {
+        Failure::Final(error)
+    }
+}
+
 impl Client {
     /// A client of the node at a URL, such as `http://127.0.0.1:8400` or `127.0.0.1:8400`.
     pub fn new(url: &str) -> Result<Client> {
-        let full = if url.contains("://") { url.to_owned() } else { format!("http://{url}") };
-        let base = Url::parse(&full).with_context(|| format!("`{url}` is not a URL"))?;
-        ensure!(
-            base.scheme() == "http" && base.has_host(),
-            "`{url}` is not an http URL such as http://127.0.0.1:8400"
-        );
+        Client::open(&[url], Trust::default())
+    }
+
+    /// A client of the nodes at these URLs, asked in this order.
+    pub fn open(urls: &[impl AsRef<str>], trust: Trust) -> Result<Client> {
+        let bases: Result<Vec<_>> = urls.iter().map(|url| base(url.as_ref())).collect();
+        let bases = bases?;
+        let is_https = bases.iter().any(|base| base.scheme() == "https");
         let http = reqwest::Client::builder()
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(CONNECT_TIMEOUT)
+            .tls_backend_preconfigured(trust.config(is_https)?)
             .build()?;
-        Ok(Client { http, base, token: None })
+        Ok(Client { http, nodes: Arc::new(Nodes::new(bases)), token: None })
     }
 
-    /// The URL it is asked at.
+    /// The URL of the node that is asked first.
     pub fn base(&self) -> &Url {
-        &self.base
+        self.nodes.base(self.nodes.at())
+    }
+
+    /// The same client of one of its nodes alone, if that is among them.
+    pub fn only(&self, url: &str) -> Option<Client> {
+        let at = self.nodes.find(&base(url).ok()?)?;
+        let nodes = Arc::new(Nodes::new(vec![self.nodes.base(at).clone()]));
+        Some(Client { nodes, ..self.clone() })
+    }
+
+    /// The same client of the node that is asked first alone.
+    #[must_use]
+    pub fn alone(&self) -> Client {
+        let nodes = Arc::new(Nodes::new(vec![self.base().clone()]));
+        Client { nodes, ..self.clone() }
+    }
+
+    /// Asks the node after this one from now on; `false` if there is no other.
+    pub fn turn(&self) -> bool {
+        self.nodes.in_turn().nth(1).is_some_and(|next| {
+            self.nodes.stay_at(next);
+            true
+        })
+    }
+
+    /// Which of its nodes is asked first.
+    pub fn at(&self) -> usize {
+        self.nodes.at()
+    }
+
+    /// How many nodes it may ask.
+    pub fn nodes(&self) -> usize {
+        self.nodes.count()
+    }
+
+    /// The same with a node's token.
+    pub fn with_token(self, token: Token) -> Client {
+        Client { token: Some(token), ..self }
     }
 
     /// Asks for a resource, given by the segments of its path below `/v1`.
@@ -185,53 +158,18 @@ impl Client {
         query: &[(&str, &str)],
         wait: Duration,
     ) -> Result<Answer> {
-        let mut url = self.url(path)?;
-        if !query.is_empty() {
-            url.query_pairs_mut().extend_pairs(query);
-        }
-        let request = self.http.request(Method::GET, url);
-        self.send(request.timeout(ANSWER_TIMEOUT.saturating_add(wait))).await
+        self.ask_in_turn(&Question { query, wait, ..Question::get(path) }).await
     }
 
-    /// Asks for events: those after the one that was the last, or those that come.
-    pub async fn follow(&self, query: &[(&str, &str)], last: Option<u64>) -> Result<Following> {
-        let mut url = self.url(&["events"])?;
-        if !query.is_empty() {
-            url.query_pairs_mut().extend_pairs(query);
-        }
-        let mut request = self.http.request(Method::GET, url);
-        if let Some(last) = last {
-            request = request.header("Last-Event-ID", last);
-        }
-        let sent = tokio::time::timeout(ANSWER_TIMEOUT, request.send()).await;
-        let response = match sent {
-            Ok(response) => response.map_err(|error| self.unreachable(&error))?,
-            Err(_elapsed) => bail!("the node at {} takes too long to answer: try again", self.base),
-        };
-        if response.status() == StatusCode::OK && !is_json(&response) {
-            Ok(Following::new(response, last))
-        } else {
-            Err(self
-                .answer(response)
-                .await
-                .err()
-                .unwrap_or_else(|| anyhow!("{} answered without events: is it a node?", self.base)))
-        }
-    }
-
-    /// Hands something in.
+    /// Hands something in that nodes know again, so that they take it once however often it comes:
+    /// a transaction, a block.
     pub async fn post(&self, path: &[&str], media_type: &str, body: String) -> Result<Answer> {
-        let request = self.http.request(Method::POST, self.url(path)?);
-        let request = request.header(reqwest::header::CONTENT_TYPE, media_type).body(body);
-        self.send(request.timeout(ANSWER_TIMEOUT)).await
-    }
-
-    /// The same with the token that a node has left in its data folder.
-    pub fn with_token_of(self, data: &Path) -> Result<Client> {
-        Ok(Client { token: Some(Token::of_node(data)?), ..self })
+        let body = Some((media_type, body));
+        self.ask_in_turn(&Question { method: Method::POST, body, ..Question::get(path) }).await
     }
 
     /// Changes the node. What it answers, if it has anything to say; it may take so long to do it.
+    /// Never asked twice, nor of another node: it could then be done twice.
     pub async fn order(
         &self,
         method: Method,
@@ -239,77 +177,178 @@ impl Client {
         body: Option<&serde_json::Value>,
         wait: Duration,
     ) -> Result<Option<Answer>> {
-        let mut request = self.http.request(method, self.url(path)?);
-        if let Some(token) = &self.token {
-            request = request.bearer_auth(token.text());
-        }
-        if let Some(body) = body {
-            request = request.json(body);
-        }
-        let request = request.timeout(ANSWER_TIMEOUT.saturating_add(wait));
-        let response = request.send().await.map_err(|error| self.unreachable(&error))?;
-        match response.status() {
-            StatusCode::NO_CONTENT => Ok(None),
-            _ => self.answer(response).await.map(Some),
+        let body = body.map(|body| ("application/json", body.to_string()));
+        let question = Question { method, body, wait, ..Question::get(path) };
+        match self.ask(self.nodes.at(), &question).await {
+            Ok(answer) => Ok(answer),
+            Err(Failure::Away(error) | Failure::Final(error)) => Err(error),
         }
     }
 
-    async fn must_be_of(&self, params: &Params) -> Result<()> {
-        #[derive(Deserialize)]
-        struct Chain {
-            network: String,
-            genesis: String,
+    /// Asks the node that is asked first for events: those after the one that was the last, or
+    /// those that come. Their numbers are that node's own, so no other is asked instead.
+    pub async fn follow(
+        &self,
+        query: &[(&str, &str)],
+        last: Option<u64>,
+    ) -> Result<Following, Failure> {
+        let at = self.nodes.at();
+        self.identify(at).await?;
+        let mut request = self.request(at, &Question { query, ..Question::get(&["events"]) })?;
+        if let Some(last) = last {
+            request = request.header("Last-Event-ID", last);
         }
-        let chain: Chain = self.get(&["chain"]).await?.read()?;
-        let (name, genesis) = (params.name(), params.genesis_hash().to_string());
-        if chain.genesis != genesis {
-            bail!(
-                "the node at {} is of network {} (genesis {}), not {name} (genesis {genesis}): \
-                 give --node or --data of another, or the right --network",
-                self.base,
-                printable(&chain.network),
-                printable(&chain.genesis),
-            );
+        let sent = tokio::time::timeout(ANSWER_TIMEOUT, request.send()).await;
+        let Ok(sent) = sent else { return Err(Failure::Away(self.late(at))) };
+        let response = sent.map_err(|error| self.failure(at, &error))?;
+        if response.status() == StatusCode::OK && !is_json(&response) {
+            return Ok(Following::new(response, last));
+        }
+        self.read(at, response).await?;
+        Err(anyhow!("{} answered without events: is it a node?", self.nodes.base(at)).into())
+    }
+
+    /// Every node must be of this; one that answers is asked at once.
+    async fn must_be_of(&self, identity: Identity) -> Result<()> {
+        self.nodes.must_be(identity);
+        self.get(&["chain"]).await.map(|_| ())
+    }
+
+    /// Asks one node after the other until one answers.
+    async fn ask_in_turn(&self, question: &Question<'_>) -> Result<Answer> {
+        let mut errors = Vec::new();
+        for at in self.nodes.in_turn() {
+            let asked = async {
+                self.identify(at).await?;
+                self.ask(at, question).await
+            };
+            match asked.await {
+                Ok(answer) => {
+                    self.nodes.stay_at(at);
+                    return answer.context("the node answered nothing");
+                }
+                Err(Failure::Away(error)) => errors.push(error),
+                Err(Failure::Final(error)) => {
+                    // It is there, whatever it says.
+                    if error.is::<Refused>() {
+                        self.nodes.stay_at(at);
+                    }
+                    return Err(error);
+                }
+            }
+        }
+        Err(none_of(errors))
+    }
+
+    /// Asks a node what it is of, if that matters and is not known yet.
+    async fn identify(&self, at: usize) -> Result<(), Failure> {
+        if self.nodes.is_to_show_identity(at) {
+            let chain = self.ask(at, &Question::get(&["chain"])).await?;
+            let chain = chain.context("the node answered nothing")?;
+            self.nodes.judge(at, &chain.read()?)?;
         }
         Ok(())
     }
 
-    fn url(&self, path: &[&str]) -> Result<Url> {
-        let mut url = self.base.clone();
+    async fn ask(&self, at: usize, question: &Question<'_>) -> Result<Option<Answer>, Failure> {
+        let request = self.request(at, question)?;
+        let request = request.timeout(ANSWER_TIMEOUT.saturating_add(question.wait));
+        let response = request.send().await.map_err(|error| self.failure(at, &error))?;
+        match response.status() {
+            StatusCode::NO_CONTENT => Ok(None),
+            _ => self.read(at, response).await.map(Some),
+        }
+    }
+
+    fn request(&self, at: usize, question: &Question<'_>) -> Result<reqwest::RequestBuilder> {
+        let mut url = self.nodes.base(at).clone();
         url.path_segments_mut()
-            .map_err(|()| anyhow!("{} has no paths", self.base))?
+            .map_err(|()| anyhow!("{} has no paths", self.nodes.base(at)))?
             .pop_if_empty()
             .push("v1")
-            .extend(path);
-        Ok(url)
+            .extend(question.path);
+        if !question.query.is_empty() {
+            url.query_pairs_mut().extend_pairs(question.query);
+        }
+        let mut request = self.http.request(question.method.clone(), url);
+        // Reading needs none.
+        if let Some(token) = self.token.as_ref().filter(|_| question.method != Method::GET) {
+            request = request.bearer_auth(token.text());
+        }
+        if let Some((media_type, body)) = &question.body {
+            request = request.header(reqwest::header::CONTENT_TYPE, *media_type).body(body.clone());
+        }
+        Ok(request)
     }
 
-    async fn send(&self, request: reqwest::RequestBuilder) -> Result<Answer> {
-        let response = request.send().await.map_err(|error| self.unreachable(&error))?;
-        self.answer(response).await
-    }
-
-    async fn answer(&self, response: Response) -> Result<Answer> {
+    async fn read(&self, at: usize, response: Response) -> Result<Answer, Failure> {
         let (status, from) = (response.status(), response.url().clone());
         let json = is_json(&response);
-        let text = response.text().await.map_err(|error| self.unreachable(&error))?;
-        match (status.is_success(), json) {
-            (true, true) => Ok(Answer { text, from }),
-            (false, true) => Err(problem(status, &text)),
-            (_, false) => bail!("{from} answered {status} without JSON: is it a node?"),
-        }
+        let text = response.text().await.map_err(|error| self.failure(at, &error))?;
+        let error = match (status.is_success(), json) {
+            (true, true) => return Ok(Answer { text, from }),
+            (false, true) => problem(status, &text),
+            (_, false) => anyhow!("{from} answered {status} without JSON: is it a node?"),
+        };
+        Err(match status {
+            // The latter two by somebody between us and a node.
+            StatusCode::SERVICE_UNAVAILABLE
+            | StatusCode::BAD_GATEWAY
+            | StatusCode::GATEWAY_TIMEOUT => Failure::Away(error),
+            _ => Failure::Final(error),
+        })
     }
 
-    fn unreachable(&self, error: &reqwest::Error) -> anyhow::Error {
-        let base = &self.base;
-        if error.is_connect() {
+    fn failure(&self, at: usize, error: &reqwest::Error) -> Failure {
+        let base = self.nodes.base(at);
+        if let Some(objection) = trust::objection(error) {
+            return Failure::Final(match objection {
+                rustls::Error::InvalidMessage(_) => {
+                    anyhow!("{base} does not speak TLS: call it by http")
+                }
+                rustls::Error::InvalidCertificate(_) => anyhow!(
+                    "the node at {base} is not trusted ({objection}): give --ca FILE with the \
+                     certificate of who issued its own"
+                ),
+                _ => anyhow!("TLS with {base} fails: {objection}"),
+            });
+        }
+        Failure::Away(if error.is_connect() {
             anyhow!("no node answers at {base}: start one with `chain node`")
         } else if error.is_timeout() {
-            anyhow!("the node at {base} takes too long to answer: try again")
+            self.late(at)
+        } else if trust::is_other_protocol(error) {
+            anyhow!("{base} answers in another protocol than HTTP: if it is TLS, call it by https")
         } else {
             anyhow!("the connection to {base} broke off: try again")
-        }
+        })
     }
+
+    fn late(&self, at: usize) -> anyhow::Error {
+        anyhow!("the node at {} takes too long to answer: try again", self.nodes.base(at))
+    }
+}
+
+/// Why none of the nodes that were asked has answered.
+pub fn none_of(mut errors: Vec<anyhow::Error>) -> anyhow::Error {
+    // One that is there and says why it cannot now says more than those that are not.
+    let said = errors.iter().position(anyhow::Error::is::<Refused>);
+    if let Some(said) = said.or((errors.len() == 1).then_some(0)) {
+        return errors.swap_remove(said);
+    }
+    let each: Vec<_> = errors.iter().map(ToString::to_string).collect();
+    anyhow!("none of {} nodes can be asked: {}", each.len(), each.join("; "))
+}
+
+/// The URL under which a node's paths begin.
+fn base(url: &str) -> Result<Url> {
+    let full = if url.contains("://") { url.to_owned() } else { format!("http://{url}") };
+    let base = Url::parse(&full).with_context(|| format!("`{url}` is not a URL"))?;
+    ensure!(
+        ["http", "https"].contains(&base.scheme()) && base.has_host(),
+        "`{url}` is not an http or https URL such as http://127.0.0.1:8400"
+    );
+    Ok(base)
 }
 
 fn is_json(response: &Response) -> bool {
@@ -348,119 +387,4 @@ pub fn printable(text: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::api::extract::{Json, Path};
-    use crate::api::hosts::Hosts;
-    use crate::api::problem::{Kind, Problem};
-    use crate::api::server;
-    use axum::Router;
-    use axum::routing::{get, post};
-    use serde_json::{Value, json};
-    use std::fs;
-    use tokio::sync::watch;
-
-    /// A server with a few resources, and what keeps it up.
-    async fn server() -> (String, watch::Sender<bool>) {
-        let genesis = Params::dev().genesis_hash().to_string();
-        let chain = json!({"network": "dev", "genesis": genesis});
-        let routes = Router::new()
-            .route("/v1/chain", get(async move || Json(chain)))
-            .route("/v1/plain", get(async || "plain"))
-            .route("/v1/echo", post(async |Json(value): Json<Value>| Json(value)))
-            .route("/v1/item/{id}", get(async |Path(id): Path<String>| Json(id)))
-            .route("/v1/bad", get(async || Problem::new(Kind::rule("bad-nonce"), "a\n\u{1b}[2J")));
-        let listener = server::bind("127.0.0.1:0".parse().unwrap(), "--api").await.unwrap();
-        let address = server::address(&listener).unwrap();
-        let hosts = Hosts::new(address.ip(), &[]).unwrap();
-        let (stop, stopped) = watch::channel(false);
-        tokio::spawn(server::serve(listener, server::Guarded::new(routes, hosts), stopped));
-        (format!("http://{address}"), stop)
-    }
-
-    fn error<T: std::fmt::Debug>(result: Result<T>) -> String {
-        format!("{:#}", result.unwrap_err())
-    }
-
-    #[tokio::test]
-    async fn answers_come_as_they_are_and_problems_as_one_line() {
-        let (url, _stop) = server().await;
-        let client = Client::new(&url).unwrap();
-        let echoed =
-            client.post(&["echo"], "application/json", "{\"a\":1}".to_owned()).await.unwrap();
-        assert_eq!(echoed.text, "{\"a\":1}");
-        assert!(error(echoed.read::<Vec<u8>>()).contains("does not know"));
-        assert_eq!(error(client.get(&["bad"]).await), "a\\n\\u{1b}[2J (bad-nonce)");
-        assert!(error(client.get(&["plain"]).await).contains("is it a node?"));
-        assert!(error(client.get(&["nothing"]).await).ends_with("(not-found)"));
-    }
-
-    #[tokio::test]
-    async fn what_users_type_stays_one_segment_of_the_path() {
-        let (url, _stop) = server().await;
-        for base in [url.clone(), format!("{url}/"), url.replace("http://", "")] {
-            let client = Client::new(&base).unwrap();
-            for id in ["7", "a/b?c#d", "%2e%2e", "ü"] {
-                let answer = client.get(&["item", id]).await.unwrap();
-                assert_eq!(answer.read::<String>().unwrap(), id);
-            }
-        }
-    }
-
-    #[tokio::test]
-    async fn where_nobody_listens_the_way_out_is_told() {
-        let (url, stop) = server().await;
-        let client = Client::new(&url).unwrap();
-        client.get(&["chain"]).await.unwrap();
-        drop(stop);
-        let message = loop {
-            match client.get(&["chain"]).await {
-                Err(error) if error.to_string().contains("broke off") => {}
-                Err(error) => break error.to_string(),
-                Ok(_) => {}
-            }
-        };
-        assert_eq!(message, format!("no node answers at {url}/: start one with `chain node`"));
-    }
-
-    #[test]
-    fn only_http_urls_are_taken() {
-        for url in ["https://127.0.0.1", "ftp://x", "http://", "", "a b"] {
-            assert!(Client::new(url).is_err(), "{url}");
-        }
-    }
-
-    #[tokio::test]
-    async fn a_node_of_another_network_is_refused() {
-        let (url, _stop) = server().await;
-        let place = |network: Option<&str>| Place {
-            node: Some(url.clone()),
-            network: network.map(ToOwned::to_owned),
-            ..Place::default()
-        };
-        place(None).connect().await.unwrap();
-        place(Some("dev")).connect().await.unwrap();
-        let message = error(place(Some("main")).connect().await);
-        assert!(message.contains("is of network dev") && message.contains("not main"), "{message}");
-    }
-
-    #[test]
-    fn the_data_folder_tells_where_its_node_is() {
-        let folder = tempfile::tempdir().unwrap();
-        let place = Place { data: Some(folder.path().to_owned()), ..Place::default() };
-        assert!(error(place.url(None)).contains("chain node --data"));
-        let there = Whereabouts {
-            pid: 1,
-            api: "http://127.0.0.1:9".to_owned(),
-            network: "dev".to_owned(),
-            genesis: String::new(),
-            node_id: String::new(),
-            peers: Vec::new(),
-            stratum: None,
-        };
-        fs::write(folder.path().join("node.json"), serde_json::to_vec(&there).unwrap()).unwrap();
-        assert_eq!(place.url(None).unwrap(), there.api);
-        let both = Place { node: Some("elsewhere".to_owned()), ..place };
-        assert_eq!(both.url(None).unwrap(), "elsewhere");
-    }
-}
+mod tests;

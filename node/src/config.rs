@@ -4,6 +4,7 @@
 pub mod network;
 pub mod peers;
 
+use crate::api::tls::Tls;
 use crate::logging;
 use anyhow::{Context, Result, anyhow, bail};
 use chain::address::Address;
@@ -46,6 +47,14 @@ pub struct Settings {
     /// A further name by which clients may call the API (repeatable)
     #[arg(long, env = "CHAIN_API_HOST", value_name = "NAME", value_delimiter = ',')]
     api_host: Option<Vec<String>>,
+    /// The certificate by which the REST API speaks https, in PEM; after it those that lead to a root
+    ///
+    /// Default: none, it speaks http.
+    #[arg(long, env = "CHAIN_TLS_CERT", value_name = "FILE")]
+    tls_cert: Option<PathBuf>,
+    /// The key of that certificate, in PEM
+    #[arg(long, env = "CHAIN_TLS_KEY", value_name = "FILE")]
+    tls_key: Option<PathBuf>,
     /// Where other nodes can call this one (repeatable); `none` for nowhere
     ///
     /// Default: every address of this machine and the network's port, on `dev` 127.0.0.1 alone.
@@ -118,6 +127,8 @@ pub struct Config {
     pub api: SocketAddr,
     /// Names by which clients may call the API, besides those of the loopback interface.
     pub api_hosts: Vec<String>,
+    /// By what it speaks https; `None` for http.
+    pub tls: Option<Tls>,
     /// How to take part in the network.
     pub peering: Peering,
     /// Whether to mine from the start.
@@ -202,6 +213,7 @@ impl Settings {
             miner,
             api: settings.api.unwrap_or(default_api),
             api_hosts: settings.api_host.unwrap_or_default(),
+            tls: tls(settings.tls_cert.as_deref(), settings.tls_key.as_deref())?,
             mine: settings.mine.unwrap_or(false),
             threads: settings.threads,
             kernel: settings.kernel.map(|name| name.parse()).transpose()?,
@@ -233,7 +245,9 @@ impl Settings {
             .with_context(context)?;
         // Paths in a file are meant as seen from the file.
         let folder = path.parent().unwrap_or(Path::new(""));
-        file.data = file.data.map(|data| folder.join(data));
+        for path in [&mut file.data, &mut file.tls_cert, &mut file.tls_key].into_iter().flatten() {
+            *path = folder.join(&*path);
+        }
         if let Some(network) = &mut file.network
             && network::built_in(network).is_none()
         {
@@ -249,6 +263,8 @@ impl Settings {
             data: self.data.or(below.data),
             api: self.api.or(below.api),
             api_host: self.api_host.or(below.api_host),
+            tls_cert: self.tls_cert.or(below.tls_cert),
+            tls_key: self.tls_key.or(below.tls_key),
             listen: self.listen.or(below.listen),
             peer: self.peer.or(below.peer),
             max_peers: self.max_peers.or(below.max_peers),
@@ -273,6 +289,15 @@ pub fn default_data(network: &str) -> Result<PathBuf> {
     let folders = directories::BaseDirs::new()
         .context("this user has no home folder to keep data in: give --data DIR")?;
     Ok(folders.data_dir().join("chain").join(network))
+}
+
+fn tls(certificate: Option<&Path>, key: Option<&Path>) -> Result<Option<Tls>> {
+    match (certificate, key) {
+        (None, None) => Ok(None),
+        (Some(certificate), Some(key)) => Tls::open(certificate, key).map(Some),
+        (Some(_), None) => bail!("tls_cert needs tls_key, the key of that certificate"),
+        (None, Some(_)) => bail!("tls_key needs tls_cert, the certificate that it is of"),
+    }
 }
 
 /// The server at a URL, which may hold a password: errors do not repeat it.
@@ -390,6 +415,16 @@ mod tests {
             let message = error(flags(&["--publish", url]));
             assert!(message.contains("publish: give the URL") && !message.contains("secret"));
         }
+    }
+
+    #[test]
+    fn a_certificate_needs_its_key_and_a_key_its_certificate() {
+        let (_folder, path) = file("tls_key = \"k.pem\"\n");
+        assert!(error(flags(&["--config", &path])).contains("tls_key needs tls_cert"));
+        assert!(error(flags(&["--tls-cert", "c.pem"])).contains("tls_cert needs tls_key"));
+        // One of the flags, one of the file, which means its own folder.
+        let message = error(flags(&["--config", &path, "--tls-cert", &path]));
+        assert!(message.contains("holds no certificate"), "{message}");
     }
 
     #[test]

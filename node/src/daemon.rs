@@ -1,5 +1,6 @@
 //! The node as a whole: opens, wires and stops its parts, in that order and back.
 
+use crate::api::tls::Tls;
 use crate::api::token::Token;
 use crate::api::{self, server};
 use crate::config::Config;
@@ -8,6 +9,7 @@ use crate::events::publish::publish as publish_events;
 use crate::events::{self, Events};
 use crate::faucet::Faucet;
 use crate::jobs::{self, Jobs};
+use crate::metrics::Metrics;
 use crate::mining::stratum::{self, Workers};
 use crate::mining::templates::Templates;
 use crate::mining::{Need, Outlook};
@@ -56,6 +58,8 @@ pub struct Parts {
     pub default_miner: Option<Address>,
     /// Gives coins away on a network for development.
     pub faucet: Faucet,
+    /// What is counted on the way.
+    pub metrics: Arc<Metrics>,
     /// When the node started.
     pub started: Instant,
     /// True once the node is to stop: answers that wait should end.
@@ -75,7 +79,7 @@ impl std::ops::Deref for Node {
 pub struct Whereabouts {
     /// Its process.
     pub pid: u32,
-    /// The REST API: an http URL.
+    /// The REST API: an http or https URL.
     pub api: String,
     /// The network's name.
     pub network: String,
@@ -90,6 +94,9 @@ pub struct Whereabouts {
     /// Where mining machines connect, if anywhere: a stratum+tcp URL.
     #[serde(default)]
     pub stratum: Option<String>,
+    /// SHA-256 of the certificate that it shows by https: commands on this machine trust that one.
+    #[serde(default)]
+    pub certificate: Option<String>,
 }
 
 impl Whereabouts {
@@ -113,7 +120,7 @@ impl Whereabouts {
 pub struct Daemon {
     node: Node,
     data: PathBuf,
-    address: SocketAddr,
+    url: String,
     events: events::Thread,
     sources: JoinHandle<()>,
     publishing: Option<JoinHandle<()>>,
@@ -133,6 +140,7 @@ impl Daemon {
             data,
             api,
             api_hosts,
+            tls,
             peering,
             mine,
             miner,
@@ -148,6 +156,10 @@ impl Daemon {
         }
         let listener = server::bind(api, "--api").await?;
         let address = server::address(&listener)?;
+        if let Some(key) = tls.as_ref().and_then(Tls::exposed_key) {
+            let key = key.display();
+            tracing::warn!("everybody on this machine can read the key of TLS: chmod o-r {key}");
+        }
         let for_miners = match stratum {
             Some(address) => Some(stratum::bind(address).await?),
             None => None,
@@ -180,7 +192,9 @@ impl Daemon {
             let start = move || events::Thread::start(&data, reader);
             tokio::task::spawn_blocking(start).await?.context("events")?
         };
-        let writer = writer::Thread::spawn(ledger, events.publisher().clone())?;
+        let metrics = Arc::<Metrics>::default();
+        let writer =
+            writer::Thread::spawn(ledger, events.publisher().clone(), Arc::clone(&metrics))?;
         let need = match &peering {
             Peering { max_peers: 0, .. } => Need::None,
             Peering { boot_nodes, .. } if !boot_nodes.is_empty() => Need::Always,
@@ -213,12 +227,13 @@ impl Daemon {
             jobs: jobs.handle().clone(),
             default_miner: miner,
             faucet: Faucet::default(),
+            metrics,
             started: Instant::now(),
             stopping: stopping.clone(),
         }));
         let sources = tokio::spawn(events::sources::tell(node.clone()));
         let routes = api::routes(node.clone(), &token, address, &api_hosts)?;
-        let server = tokio::spawn(server::serve(listener, routes, stopping.clone()));
+        let server = tokio::spawn(server::serve(listener, tls.clone(), routes, stopping.clone()));
         let stratum = for_miners.zip(node.stratum.clone()).map(|(listener, (_, workers))| {
             let (params, templates) = (node.reader.params(), Arc::clone(&node.templates));
             let writer = node.writer.clone();
@@ -227,18 +242,19 @@ impl Daemon {
         let stratum = stratum.transpose()?;
         let whereabouts = Whereabouts {
             pid: std::process::id(),
-            api: format!("http://{address}"),
+            api: format!("{}://{address}", if tls.is_some() { "https" } else { "http" }),
             network: name.clone(),
             genesis: genesis.to_string(),
             node_id: node.peers.id().to_string(),
             peers: node.peers.listening().iter().map(ToString::to_string).collect(),
             stratum: node.stratum.as_ref().map(|(address, _)| format!("stratum+tcp://{address}")),
+            certificate: tls.map(|tls| hex::encode(tls.fingerprint())),
         };
         whereabouts.write(&data)?;
         let tip = *node.reader.view().tip();
         tracing::info!(
             network = name.as_str(), data = %data.display(), height = tip.height.get(), tip = %tip.hash,
-            "node started, explorer at http://{address}/, REST API at http://{address}/v1/chain"
+            "node started, explorer at {url}/, REST API at {url}/v1/chain", url = whereabouts.api
         );
         if let Some(url) = &whereabouts.stratum {
             tracing::info!("miners connect with {url} and the user name ADDRESS or ADDRESS.worker");
@@ -250,7 +266,7 @@ impl Daemon {
             }),
             node,
             data,
-            address,
+            url: whereabouts.api,
             events: telling,
             sources,
             writer,
@@ -266,9 +282,9 @@ impl Daemon {
         Ok(daemon)
     }
 
-    /// Where the REST API is.
-    pub fn address(&self) -> SocketAddr {
-        self.address
+    /// Where the REST API is: the URL before its paths.
+    pub fn url(&self) -> &str {
+        &self.url
     }
 
     /// A multiaddr by which others can call it.

@@ -30,6 +30,8 @@ pub(crate) struct ToyChain {
     confirmed: BTreeSet<Id>,
     condemned: BTreeSet<block::Hash>,
     spoiled: BTreeSet<block::Hash>,
+    /// Blocks that are not followed, with all descendants.
+    aside: BTreeSet<block::Hash>,
     /// Transfers that wait for a block.
     pub(crate) pool: Pool,
 }
@@ -128,6 +130,7 @@ impl ToyChain {
             confirmed: BTreeSet::new(),
             condemned: BTreeSet::new(),
             spoiled: BTreeSet::new(),
+            aside: BTreeSet::new(),
             pool: Pool::default(),
         }
     }
@@ -140,6 +143,12 @@ impl ToyChain {
     /// Makes a block one that breaks a rule with its body, from now on.
     pub(crate) fn spoil(&mut self, hash: block::Hash) {
         self.spoiled.insert(hash);
+    }
+
+    /// Turns away from a block of the best chain and its descendants, as an operator may.
+    pub(crate) fn set_aside(&mut self, height: Height) {
+        let left = self.best.split_off(height.get() as usize);
+        self.aside.extend(left);
     }
 
     /// The last block of the best chain, and what its child has to satisfy.
@@ -180,7 +189,11 @@ impl ToyChain {
         let entry = Entry { block: Arc::clone(block), raw: block.encode().into(), tip, as_parent };
         let is_heavier = tip.chain_work > self.tip().chain_work;
         self.blocks.insert(hash, entry);
-        if !is_heavier {
+        let is_aside = self.aside.contains(&block.header.previous);
+        if is_aside {
+            self.aside.insert(hash);
+        }
+        if !is_heavier || is_aside {
             return BlockVerdict::Accepted(Accepted::SideBranch);
         }
         self.adopt(tip);

@@ -5,8 +5,10 @@ use super::answer::Kept;
 use super::hosts::Hosts;
 use super::limit::Limits;
 use super::problem::{Kind, Problem};
-use super::socket::{Busy, Impatient};
+use super::socket::{Busy, Impatient, Socket};
+use super::tls::Tls;
 use crate::explorer;
+use crate::metrics::requests::Count;
 use anyhow::{Context, Result, anyhow};
 use axum::Router;
 use axum::extract::{ConnectInfo, DefaultBodyLimit, Request};
@@ -21,6 +23,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
@@ -36,7 +39,8 @@ pub const MAX_BLOCK_BODY: usize = 4_200_000;
 
 /// Connections served at a time: half of the 1,024 files that a process may usually open.
 const MAX_CONNECTIONS: usize = 512;
-/// How long the head of a request may take, and how long a connection may wait for one.
+/// How long the head of a request may take, and how long a connection may wait for one. A TLS
+/// handshake before the first has as long.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// Most bytes of a request's head; above that the answer is 431.
 const MAX_HEAD: usize = 16_384;
@@ -54,21 +58,29 @@ pub struct Guarded {
     routes: Router,
     hosts: Hosts,
     limits: Limits,
+    count: Count,
 }
 
 impl Guarded {
-    /// Puts the guards before a table.
-    pub fn new(routes: Router, hosts: Hosts) -> Guarded {
+    /// Puts the guards before a table, and counts all answers, those of the guards too.
+    pub fn new(routes: Router, hosts: Hosts, count: Count) -> Guarded {
         let routes = routes
             .fallback(not_found)
             .method_not_allowed_fallback(method_not_allowed)
             .layer(DefaultBodyLimit::max(MAX_BODY));
-        Guarded { routes, hosts, limits: Limits::default() }
+        Guarded { routes, hosts, limits: Limits::default(), count }
     }
 
     /// The answer to a request. The guards are called here rather than layered in the router, where
     /// each would cost every request several allocations.
     pub async fn answer(&self, request: Request) -> Response {
+        let begun = self.count.begin(&request);
+        let response = self.answer_uncounted(request).await;
+        begun.end(response.status());
+        response
+    }
+
+    async fn answer_uncounted(&self, request: Request) -> Response {
         let admitted = self.hosts.check(&request).and_then(|()| self.limits.check(&request));
         if let Err(problem) = admitted {
             return problem.into_response();
@@ -118,8 +130,15 @@ pub async fn bind(address: SocketAddr, flag: &str) -> Result<TcpListener> {
 }
 
 /// Serves until `stop` becomes true or its sender is gone; then lets answers in progress finish.
-pub async fn serve(listener: TcpListener, routes: Guarded, stop: watch::Receiver<bool>) {
+/// With `tls` it is https, and nothing else on that port.
+pub async fn serve(
+    listener: TcpListener,
+    tls: Option<Tls>,
+    routes: Guarded,
+    stop: watch::Receiver<bool>,
+) {
     let mut server = Server {
+        tls,
         routes,
         stop: stop.clone(),
         begun: Instant::now(),
@@ -161,6 +180,7 @@ pub fn is_of_one_client(error: &io::Error) -> bool {
 }
 
 struct Server {
+    tls: Option<Tls>,
     routes: Guarded,
     stop: watch::Receiver<bool>,
     begun: Instant,
@@ -191,21 +211,55 @@ impl Server {
             self.open.swap_remove(longest).task.abort();
         }
         let busy = Busy::new(self.begun);
-        let task = converse(stream, peer, self.routes.clone(), busy.clone(), self.stop.clone());
-        self.open.push(Connection { task: self.tasks.spawn(task), busy });
+        let (tls, routes) = (self.tls.clone(), self.routes.clone());
+        let task = receive(stream, peer, tls, routes, busy.clone(), self.stop.clone());
+        let counted = self.routes.count.connection();
+        let task = self.tasks.spawn(async move {
+            task.await;
+            drop(counted);
+        });
+        self.open.push(Connection { task, busy });
     }
 }
 
-/// One connection from its first request to its end.
-async fn converse(
+/// One connection from its first byte to its end.
+async fn receive(
     stream: TcpStream,
+    peer: SocketAddr,
+    tls: Option<Tls>,
+    routes: Guarded,
+    busy: Busy,
+    stop: watch::Receiver<bool>,
+) {
+    let socket = tokio::select! {
+        socket = socket(stream, tls) => socket,
+        () = stopped(stop.clone()) => return,
+    };
+    match socket {
+        Ok(socket) => converse(socket, peer, routes, busy, stop).await,
+        Err(error) => tracing::debug!(%peer, %error, "a client failed to speak TLS"),
+    }
+}
+
+/// What requests come from, once a TLS handshake is over if there is one.
+async fn socket(stream: TcpStream, tls: Option<Tls>) -> io::Result<Box<dyn Socket>> {
+    // Answers are written whole, so waiting to fill a packet only delays them.
+    let _ = stream.set_nodelay(true);
+    let stream = Impatient::new(stream, WRITE_TIMEOUT);
+    Ok(match tls {
+        None => Box::new(stream),
+        Some(tls) => Box::new(tokio::time::timeout(HEAD_TIMEOUT, tls.accept(stream)).await??),
+    })
+}
+
+/// The requests of one connection, and their answers.
+async fn converse(
+    socket: Box<dyn Socket>,
     peer: SocketAddr,
     routes: Guarded,
     busy: Busy,
     stop: watch::Receiver<bool>,
 ) {
-    // Answers are written whole, so waiting to fill a packet only delays them.
-    let _ = stream.set_nodelay(true);
     let service = service_fn(move |request: hyper::Request<Incoming>| {
         let answering = busy.begin();
         let mut request = request.map(axum::body::Body::new);
@@ -218,8 +272,8 @@ async fn converse(
     });
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_header_size(MAX_HEAD);
-    let socket = TokioIo::new(Impatient::new(stream, WRITE_TIMEOUT));
-    let mut connection = pin!(http.serve_connection(socket, service).with_upgrades());
+    let connection = http.serve_connection(TokioIo::new(socket), service).with_upgrades();
+    let mut connection = pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
         () = stopped(stop) => {

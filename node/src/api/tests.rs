@@ -9,6 +9,7 @@ mod events;
 mod explorer;
 mod jobs;
 mod mempool;
+mod metrics;
 mod mining;
 mod openapi;
 mod peers;
@@ -30,6 +31,7 @@ use axum::body::{Body, to_bytes};
 use axum::extract::Request;
 use axum::http::{HeaderMap, StatusCode, header};
 use serde_json::{Value, json};
+use std::net::SocketAddr;
 use std::sync::OnceLock;
 use tempfile::TempDir;
 
@@ -39,6 +41,10 @@ struct World {
     token: String,
     daemon: Daemon,
     _folder: TempDir,
+}
+
+fn called(daemon: &Daemon) -> SocketAddr {
+    daemon.url().strip_prefix("http://").unwrap().parse().unwrap()
 }
 
 /// What a route answers.
@@ -112,7 +118,7 @@ impl World {
         let data = folder.path().join("data");
         let token = std::fs::read_to_string(data.join("api-token")).unwrap().trim().to_owned();
         let protection = Token::open(&data).unwrap();
-        let routes = routes(daemon.node().clone(), &protection, daemon.address(), &[]).unwrap();
+        let routes = routes(daemon.node().clone(), &protection, called(&daemon), &[]).unwrap();
         World { routes, token, daemon, _folder: folder }
     }
 

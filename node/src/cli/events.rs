@@ -2,18 +2,23 @@
 
 use super::node::{block_on, stop_signal};
 use super::show::coins;
-use crate::client::{Following, Happened, Place, Refused, printable};
+use crate::client::{self, Client, Failure, Following, Happened, Place, printable};
 use anyhow::{Context, Result};
-use serde_json::Value;
+use reqwest::Url;
+use serde_json::{Value, json};
 use std::io::{self, Write};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long to wait before the node is called again.
 const PAUSE: Duration = Duration::from_secs(1);
+/// How long a node may be away before another one's events are followed: a restart takes less.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Follow what happens: blocks, transactions, reorganisations, peers, jobs, mining
 ///
-/// Goes on after the node was away, without missing anything. Ends with Ctrl-C.
+/// Goes on after the node was away, without missing anything. With several --node, one that stays
+/// away for 10 seconds is left for the next: events have other numbers there, so a `reset` event
+/// names that node, and what happened meanwhile is to be asked of it. Ends with Ctrl-C.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Only these, such as block.connected,reorg (repeatable)
@@ -41,42 +46,100 @@ pub fn run(args: &Args, json: bool) -> Result<()> {
 }
 
 async fn follow(args: &Args, json: bool) -> Result<()> {
-    let mut last = args.since;
-    let mut following = connect(args, last).await?;
+    let client = args.place.connect().await?;
+    let mut tail = Tail { args, client, last: args.since.map(|number| (FIRST, number)) };
+    let mut following = tail.begin().await?;
     loop {
-        while let Some(event) = following.next().await? {
-            let line = if json { as_json(&event) } else { as_text(&event) };
-            writeln!(io::stdout().lock(), "{line}")?;
+        let at = tail.client.at();
+        let position = following.position().await?;
+        if tail.last.is_some_and(|(node, _)| node != at)
+            && let Some(number) = position
+        {
+            print(&moved(number, tail.client.base()), json)?;
+            tail.last = Some((at, number));
         }
-        last = following.last().or(last);
+        while let Some(event) = following.next().await? {
+            print(&event, json)?;
+        }
+        tail.last = following.last().map(|number| (at, number)).or(tail.last);
         let _ =
             writeln!(io::stderr(), "the connection broke off: trying again until it comes back");
-        following = loop {
-            tokio::time::sleep(PAUSE).await;
-            match connect(args, last).await {
-                Ok(following) => break following,
-                Err(error) => {
-                    let refused = error.downcast_ref::<Refused>();
-                    if refused.is_some_and(|refused| refused.code == "bad-request") {
-                        return Err(error);
-                    }
-                }
-            }
-        };
+        following = tail.resume().await?;
     }
 }
 
-/// The node is looked for each time: after a restart it may be at another port.
-async fn connect(args: &Args, last: Option<u64>) -> Result<Following> {
-    let topics = args.topics.join(",");
-    let mut query = Vec::new();
-    if !topics.is_empty() {
-        query.push(("topics", topics.as_str()));
+/// The node whose numbers `--since` means.
+const FIRST: usize = 0;
+
+/// What is followed, and how far it was read.
+struct Tail<'a> {
+    args: &'a Args,
+    client: Client,
+    /// The last event: of which node, and its number there.
+    last: Option<(usize, u64)>,
+}
+
+impl Tail<'_> {
+    /// Asks each node once.
+    async fn begin(&mut self) -> Result<Following> {
+        let mut errors = Vec::new();
+        for _ in 0..self.client.nodes() {
+            match self.ask().await {
+                Ok(following) => return Ok(following),
+                Err(Failure::Final(error)) => return Err(error),
+                Err(Failure::Away(error)) => errors.push(error),
+            }
+            self.client.turn();
+        }
+        Err(client::none_of(errors))
     }
-    if let Some(address) = &args.address {
-        query.push(("address", address));
+
+    /// Asks the same node until it is back, and the next when it stays away.
+    async fn resume(&mut self) -> Result<Following> {
+        let mut since = Instant::now();
+        loop {
+            tokio::time::sleep(PAUSE).await;
+            // Without a URL the node is looked for each time: it may be at another port now.
+            if !self.args.place.has_url()
+                && let Ok(client) = self.args.place.connect().await
+            {
+                self.client = client;
+            }
+            match self.ask().await {
+                Ok(following) => return Ok(following),
+                Err(Failure::Final(error)) => return Err(error),
+                Err(Failure::Away(_)) if since.elapsed() >= PATIENCE && self.client.turn() => {
+                    since = Instant::now();
+                }
+                Err(Failure::Away(_)) => {}
+            }
+        }
     }
-    args.place.connect().await?.follow(&query, last).await
+
+    async fn ask(&self) -> Result<Following, Failure> {
+        let topics = self.args.topics.join(",");
+        let mut query = Vec::new();
+        if !topics.is_empty() {
+            query.push(("topics", topics.as_str()));
+        }
+        if let Some(address) = &self.args.address {
+            query.push(("address", address));
+        }
+        let last = self.last.filter(|(node, _)| *node == self.client.at());
+        self.client.follow(&query, last.map(|(_, number)| number)).await
+    }
+}
+
+/// Says that from here on events are another node's, from this number on.
+fn moved(number: u64, node: &Url) -> Happened {
+    let data = json!({ "number": number, "node": node.as_str() }).to_string();
+    Happened { id: number, event: "reset".to_owned(), data }
+}
+
+fn print(event: &Happened, json: bool) -> Result<()> {
+    let line = if json { as_json(event) } else { as_text(event) };
+    writeln!(io::stdout().lock(), "{line}")?;
+    Ok(())
 }
 
 /// One line, as over a WebSocket.
@@ -123,6 +186,10 @@ fn describe(topic: &str, data: &Value) -> Result<String> {
                 _ => paid,
             }
         }
+        "reset" if data["node"].is_string() => {
+            let node = text("node")?;
+            format!("from here on at {node}: what happened before it was asked is not told")
+        }
         "reset" => {
             let (oldest, newest) = (number("oldest")?, number("newest")?);
             format!("events were missed and are gone: {oldest} to {newest} are kept")
@@ -142,7 +209,6 @@ fn describe(topic: &str, data: &Value) -> Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     fn line(topic: &str, data: &Value) -> String {
         as_text(&Happened { id: 7, event: topic.to_owned(), data: data.to_string() })
@@ -162,6 +228,8 @@ mod tests {
         assert_eq!(line("transaction.dropped", &dropped), expected);
         let reset = line("reset", &json!({ "oldest": 3, "newest": 9 }));
         assert!(reset.ends_with("3 to 9 are kept"), "{reset}");
+        let moved = as_text(&moved(9, &"http://b:1".parse().unwrap()));
+        assert!(moved.starts_with("       9  reset ") && moved.contains("at http://b:1/: what"));
         // Of a node that says more or less than this program knows.
         assert_eq!(line("reorg", &json!({})), "       7  reorg                  {}");
         let known = Happened { id: 7, event: "a\"b".to_owned(), data: "{}".to_owned() };

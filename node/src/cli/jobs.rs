@@ -214,6 +214,9 @@ async fn watch(client: &Client, id: &str, json: bool) -> Result<()> {
     logging::start(logging::Format::Text, logging::filter("warn")?);
     let mut stop = std::pin::pin!(stop_signal()?);
     let line = Line::new();
+    // The node that knows it: others have other jobs.
+    client.get(&["mining", "jobs", id]).await?;
+    let client = &client.alone();
     let ended = follow(client, id, &line, &mut stop).await?;
     line.clear();
     show(&client.get(&["mining", "jobs", id]).await?, json)?;

@@ -163,6 +163,7 @@ async fn for_node(
     let source = mining::Remote::new(client.clone(), params.hrp());
     let mut mined = std::pin::pin!(mining::mine(source, goal, staffed, finding, telling));
     let mut look = looks();
+    let mut at = client.at();
     let (mut holdings, mut found) = (Holdings::default(), Vec::new());
     let status = |holdings: Holdings| {
         let progress = progress.borrow();
@@ -181,6 +182,10 @@ async fn for_node(
             _ = look.tick() => {
                 // A node that does not answer right now keeps the last numbers on the line.
                 holdings = Holdings::ask(client, &miner_text).await.unwrap_or(holdings);
+                if client.at() != at {
+                    at = client.at();
+                    line.say(&format!("going on with the node at {}", client.base()));
+                }
                 line.show(&status(holdings));
             }
         }
@@ -218,10 +223,8 @@ async fn with_own_node(
         daemon = Daemon::start(config) => daemon?,
         () = &mut *stop => return Ok(()),
     };
-    let address = daemon.address();
-    line.say(&format!(
-        "started a node: REST API at http://{address}/v1/chain, explorer at http://{address}/"
-    ));
+    let url = daemon.url();
+    line.say(&format!("started a node: REST API at {url}/v1/chain, explorer at {url}/"));
     if let Some(address) = daemon.to_join() {
         line.say(&format!("others join with --peer {address}"));
     }

@@ -2,8 +2,9 @@
 
 use super::node::block_on;
 use super::show::{self, Rows, coins};
-use crate::client::{Answer, Client, Place, printable};
+use crate::client::{Answer, Client, Place, Refused, printable};
 use anyhow::{Context, Result, bail, ensure};
+use chain::Transfer;
 use serde::Deserialize;
 use std::fs;
 use std::io::{self, Read, Write};
@@ -89,7 +90,7 @@ pub fn run(args: Args, json: bool) -> Result<()> {
             Command::Wait { id, confirmations, timeout, place } => {
                 let client = place.connect().await?;
                 let timeout = Duration::from_secs(timeout.into());
-                print(&wait(&client, &id, confirmations, timeout).await?, json)
+                print(&wait(&client, &id, confirmations, timeout, None).await?, json)
             }
         }
     })
@@ -131,14 +132,22 @@ fn read(source: &str) -> Result<String> {
     Ok(text.to_owned())
 }
 
-/// Asks until a transaction is deep enough; the node holds each answer for a while.
+/// Sends a transfer.
+pub async fn hand_in(client: &Client, transfer: &Transfer) -> Result<Answer> {
+    client.post(&["transactions"], "text/plain", hex::encode(transfer.encode())).await
+}
+
+/// Asks until a transaction is deep enough; the node holds each answer for a while. A node that is
+/// asked because another one is away may not know the transaction yet; a transfer that is at hand
+/// is then sent to it.
 pub async fn wait(
     client: &Client,
     id: &str,
     confirmations: u32,
     timeout: Duration,
+    transfer: Option<&Transfer>,
 ) -> Result<Answer> {
-    let begun = Instant::now();
+    let (begun, at) = (Instant::now(), client.at());
     let deep_enough = confirmations.to_string();
     loop {
         let asked = Instant::now();
@@ -146,7 +155,17 @@ pub async fn wait(
         let seconds = hold.as_secs().to_string();
         let query =
             [("wait", "confirmed"), ("confirmations", &*deep_enough), ("timeout", &*seconds)];
-        let answer = client.get_within(&["transactions", id], &query, hold).await?;
+        let answer = client.get_within(&["transactions", id], &query, hold).await;
+        let answer = match answer {
+            Err(error) if client.at() != at && is_unknown(&error) && begun.elapsed() < timeout => {
+                if let Some(transfer) = transfer {
+                    hand_in(client, transfer).await?;
+                }
+                tokio::time::sleep(PAUSE).await;
+                continue;
+            }
+            answer => answer?,
+        };
         let transaction: Transaction = answer.read()?;
         let status = printable(&transaction.status);
         match &*status {
@@ -169,6 +188,10 @@ pub async fn wait(
             tokio::time::sleep(PAUSE).await;
         }
     }
+}
+
+fn is_unknown(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<Refused>().is_some_and(|refused| refused.code == "not-found")
 }
 
 fn print(answer: &Answer, json: bool) -> Result<()> {

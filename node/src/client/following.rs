@@ -14,6 +14,8 @@ const MAX_EVENT: usize = 4 << 20;
 pub struct Following {
     response: Response,
     reading: Reading,
+    /// What was read and not given out.
+    ready: Option<Happened>,
 }
 
 /// An event.
@@ -30,7 +32,7 @@ pub struct Happened {
 impl Following {
     pub(super) fn new(response: Response, last: Option<u64>) -> Following {
         let reading = Reading { last, ..Reading::default() };
-        Following { response, reading }
+        Following { response, reading, ready: None }
     }
 
     /// The number to go on after, also if there was no event yet.
@@ -38,20 +40,37 @@ impl Following {
         self.reading.last
     }
 
+    /// The number from which on events will come, which the node tells at once; `None` when the
+    /// connection ends before.
+    pub async fn position(&mut self) -> Result<Option<u64>> {
+        while self.reading.last.is_none() && self.receive().await? {
+            self.ready = self.reading.next();
+        }
+        Ok(self.reading.last)
+    }
+
     /// The next event; `None` when the connection has ended or broken off.
     pub async fn next(&mut self) -> Result<Option<Happened>> {
         loop {
-            if let Some(event) = self.reading.next() {
+            if let Some(event) = self.ready.take().or_else(|| self.reading.next()) {
                 return Ok(Some(event));
             }
-            if self.reading.bytes.len() > MAX_EVENT {
-                bail!("the node sends an event that is too long: is it a node?");
-            }
-            match tokio::time::timeout(SILENCE, self.response.chunk()).await {
-                Ok(Ok(Some(chunk))) => self.reading.bytes.extend_from_slice(&chunk),
-                Ok(Ok(None) | Err(_)) | Err(_) => return Ok(None),
+            if !self.receive().await? {
+                return Ok(None);
             }
         }
+    }
+
+    /// Takes in what comes; `false` when nothing will.
+    async fn receive(&mut self) -> Result<bool> {
+        if self.reading.bytes.len() > MAX_EVENT {
+            bail!("the node sends an event that is too long: is it a node?");
+        }
+        match tokio::time::timeout(SILENCE, self.response.chunk()).await {
+            Ok(Ok(Some(chunk))) => self.reading.bytes.extend_from_slice(&chunk),
+            Ok(Ok(None) | Err(_)) | Err(_) => return Ok(false),
+        }
+        Ok(true)
     }
 }
 

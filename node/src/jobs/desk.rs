@@ -90,6 +90,11 @@ pub(super) struct Desk {
 }
 
 impl Desk {
+    /// By the clock that blocks are judged by.
+    fn now(&self) -> Now {
+        Now { unix: self.writer.now().get().into(), ..self.clock.now() }
+    }
+
     /// Until it is to stop, or the disk fails.
     pub(super) async fn run(mut self, mut stop: watch::Receiver<bool>) -> Result<(), JournalError> {
         let mut news = self.writer.news();
@@ -138,14 +143,14 @@ impl Desk {
     }
 
     fn step(&mut self, input: Input) {
-        self.machine.step(input, self.clock.now());
+        self.machine.step(input, self.now());
     }
 
     async fn answer(&mut self, request: Request) -> Result<(), JournalError> {
         match request {
             Request::Create(order, key, reply) => {
                 let height = self.reader.view().tip().height;
-                let created = self.machine.create(*order, key, height, self.clock.now());
+                let created = self.machine.create(*order, key, height, self.now());
                 let answer = match created {
                     Err(refused) => Err(CreateError::Refused(refused)),
                     Ok(id) if self.machine.is_urgent() && !self.write().await? => {
@@ -193,6 +198,7 @@ impl Desk {
 
     fn overview(&self) -> Overview {
         let mut overview = self.past.clone();
+        overview.states = self.machine.states();
         overview.max_threads = self.machine.budget().get();
         let mut running: Vec<_> = self.shifts.iter().collect();
         running.sort_by_key(|(id, _)| self.machine.job(**id).map(|(job, ..)| job.place));
@@ -215,7 +221,7 @@ impl Desk {
             }
             Report::Ended(end) => {
                 if let Some(shift) = self.shifts.remove(&id) {
-                    self.machine.step(Input::Hashed(id, shift.uncounted()), self.clock.now());
+                    self.machine.step(Input::Hashed(id, shift.uncounted()), self.now());
                     if let Some(progress) = shift.progress() {
                         self.past.add(&progress);
                         self.past.last = Some(progress);
@@ -252,11 +258,12 @@ impl Desk {
     }
 
     fn count_hashes(&mut self) {
+        let now = self.now();
         for (id, shift) in &mut self.shifts {
             let hashes = shift.uncounted();
             shift.counted = shift.counted.saturating_add(hashes);
             if hashes > 0 {
-                self.machine.step(Input::Hashed(*id, hashes), self.clock.now());
+                self.machine.step(Input::Hashed(*id, hashes), now);
             }
         }
     }

@@ -7,7 +7,7 @@ mod lines;
 mod renewal;
 mod workers;
 
-pub use workers::{Known, Workers};
+pub use workers::{Known, Shares, Workers};
 
 use super::templates::{Candidate, Templates};
 use super::told_to_stop;
@@ -52,7 +52,9 @@ pub(super) struct Issue {
 
 impl Issue {
     fn candidate(&self, miner: Address, extra_nonce: [u8; 8]) -> Candidate {
-        let wish = Wish { miner, now: writer::now(), extra_nonce, tag: self.tag.clone() };
+        // The header that a miner hands in brings its own time.
+        let now = self.template.block.header.time;
+        let wish = Wish { miner, now, extra_nonce, tag: self.tag.clone() };
         Candidate::new(Arc::clone(&self.template), wish)
     }
 }
@@ -80,8 +82,8 @@ struct Desk {
 }
 
 impl Desk {
-    fn now() -> Now {
-        Now { instant: Instant::now(), time: writer::now() }
+    fn now(&self) -> Now {
+        Now { instant: Instant::now(), time: self.writer.now() }
     }
 
     /// Hands a block in and waits until it is on disk; whether it is one. When the disk is full, it

@@ -3,6 +3,7 @@
 
 use super::Testnet;
 use super::topology::{Number, Topology};
+use crate::api::token::Token;
 use crate::client::Client;
 use crate::daemon::Whereabouts;
 use anyhow::{Context, Result, bail, ensure};
@@ -182,7 +183,7 @@ fn members(testnet: &Testnet) -> Result<BTreeMap<Number, Member>> {
             .with_context(|| format!("{number} is still starting: try again"))?;
         let id = whereabouts.node_id;
         let address = format!("{}/p2p/{id}", node.multiaddr());
-        let client = Client::new(&node.api_url())?.with_token_of(&folder)?;
+        let client = Client::new(&node.api_url())?.with_token(Token::of_node(&folder)?);
         Ok((number, Member { id, address, client }))
     };
     all.into_iter().map(member).collect()

@@ -205,7 +205,10 @@ impl Sync {
         let tip = cx.chain.tip().chain_work;
         let has_outbound = self.peers.values().any(|peer| peer.outbound);
         let mut counted = self.peers.values().filter(|peer| peer.outbound || !has_outbound);
-        self.is_synced = !counted.any(|peer| self.worth(peer, cx.chain) > tip);
+        self.is_synced = !counted.any(|peer| {
+            let worth = self.worth(peer, cx.chain);
+            worth > tip && !is_here(peer, worth, cx.chain)
+        });
     }
 
     /// How far this node is.
@@ -233,6 +236,15 @@ impl Sync {
             cx.out.push(Output::Progress(progress));
         }
     }
+}
+
+/// Whether all blocks of the best chain of a peer are here, though the best chain here is another:
+/// an operator has set some of them aside. There is nothing to wait for then.
+fn is_here(peer: &Peer, worth: Work, chain: &impl ChainView) -> bool {
+    [Some(peer.claim), peer.shown]
+        .into_iter()
+        .flatten()
+        .any(|tip| chain.find(&tip.hash).is_some_and(|known| known.tip.chain_work >= worth))
 }
 
 /// Whether a node that knows nobody may think that there is nobody.

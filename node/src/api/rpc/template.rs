@@ -7,7 +7,6 @@ use crate::api::wait::Hold;
 use crate::daemon::Node;
 use crate::mining::outlook::Wait;
 use crate::mining::templates::{Candidate, Unavailable};
-use crate::writer;
 use chain::{Address, Transfer};
 use serde_json::{Value, json};
 
@@ -60,7 +59,7 @@ fn shown(node: &Node, id: &str, candidate: &Candidate) -> Value {
         "required": true,
     });
     let transfers = template.block.transfers().map(|(_, transfer)| transfer_shown(transfer));
-    let now = writer::now();
+    let now = node.writer.now();
     json!({
         "capabilities": [],
         "version": header.version,

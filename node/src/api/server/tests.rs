@@ -35,7 +35,8 @@ fn guarded() -> Guarded {
 }
 
 fn behind_guards(routes: Router) -> Guarded {
-    Guarded::new(routes, Hosts::new("127.0.0.1".parse().unwrap(), &[]).unwrap())
+    let hosts = Hosts::new("127.0.0.1".parse().unwrap(), &[]).unwrap();
+    Guarded::new(routes, hosts, Count::new(Arc::default(), []))
 }
 
 struct Answer {
@@ -195,7 +196,7 @@ async fn start() -> (SocketAddr, watch::Sender<bool>, tokio::task::JoinHandle<()
     let listener = bind("127.0.0.1:0".parse().unwrap(), "--api").await.unwrap();
     let address = address(&listener).unwrap();
     let (stop, stopped) = watch::channel(false);
-    (address, stop, tokio::spawn(serve(listener, guarded(), stopped)))
+    (address, stop, tokio::spawn(serve(listener, None, guarded(), stopped)))
 }
 
 /// Everything a server says to some bytes until it closes or falls silent for its answer.

@@ -125,6 +125,35 @@ async fn the_clock_by_which_blocks_are_judged_is_shifted() {
 }
 
 #[tokio::test]
+async fn templates_and_jobs_go_by_the_clock_that_was_shifted() {
+    let world = World::new().await;
+    let miner = text(address(9));
+    let shift = async |seconds: i64| {
+        let order = json!({"offset_seconds": seconds});
+        world.post_json("/v1/dev/time", &order).await.json()["time"].as_u64().unwrap()
+    };
+    let now = shift(0).await;
+    let order = json!({"miner": miner, "until": {"time": now + 40_000}});
+    let job = world.post_json("/v1/mining/jobs", &order).await.json();
+    let path = format!("/v1/mining/jobs/{}", job["id"].as_str().unwrap());
+    let running = world.get(&format!("{path}?wait=1")).await.json();
+    assert_eq!(running["finished_at"], Value::Null, "it is not so late yet");
+    let tomorrow = shift(86_400).await;
+    let job = loop {
+        let job = world.get(&format!("{path}?wait=30")).await.json();
+        if !job["finished_at"].is_null() {
+            break job;
+        }
+    };
+    assert_eq!(job["state"], "succeeded");
+    assert!(job["finished_at"].as_u64().unwrap() >= tomorrow);
+    let order = json!({"miner": miner, "until": {"time": now + 40_000}});
+    assert!(!world.post_json("/v1/mining/jobs", &order).await.status.is_success(), "it is past");
+    let template = world.get(&format!("/v1/mining/template?miner={miner}")).await.json();
+    assert!(template["time"].as_u64().unwrap() >= tomorrow);
+}
+
+#[tokio::test]
 async fn the_tip_moves_away_from_an_invalidated_block_and_back() {
     let world = World::new().await;
     let blocks = world.generate(5, 0).await;

@@ -13,7 +13,7 @@ impl World {
         query: &str,
         origin: Option<&str>,
     ) -> Result<Socket, tungstenite::Error> {
-        let address = self.daemon.address();
+        let address = called(&self.daemon);
         let url = format!("ws://{address}/v1/ws{query}");
         let mut request = url.into_client_request().unwrap();
         if let Some(origin) = origin {

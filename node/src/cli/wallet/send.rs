@@ -92,7 +92,7 @@ pub fn run(args: &Args, json: bool) -> Result<()> {
         }
         let id = transfer.id().to_string();
         let timeout = Duration::from_secs(args.timeout.into());
-        let confirmed = tx::wait(&client, &id, 1, timeout).await;
+        let confirmed = tx::wait(&client, &id, 1, timeout, Some(&transfer)).await;
         let confirmed = confirmed.with_context(|| format!("transfer {id} was sent"))?;
         if json {
             return Ok(show::json(&confirmed)?);
@@ -194,8 +194,7 @@ fn is_covered(
 }
 
 async fn hand_in(client: &Client, transfer: &Transfer, nonce_is_given: bool) -> Result<Answer> {
-    let handed_in = client.post(&["transactions"], "text/plain", hex::encode(transfer.encode()));
-    handed_in.await.map_err(|error| match error.downcast_ref::<Refused>() {
+    tx::hand_in(client, transfer).await.map_err(|error| match error.downcast_ref::<Refused>() {
         Some(refused) => match way_out(&refused.code, nonce_is_given) {
             Some(way_out) => anyhow!("{refused}: {way_out}"),
             None => error,

@@ -36,7 +36,7 @@ pub(super) async fn serve(
     // Each line is wanted at once.
     let _ = stream.set_nodelay(true);
     let (reader, writer) = stream.into_split();
-    let session = Session::new(Arc::clone(&desk.terms), Desk::now());
+    let session = Session::new(Arc::clone(&desk.terms), desk.now());
     let conversation = Conversation {
         desk,
         session,
@@ -74,8 +74,9 @@ impl Conversation {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut read_at = Instant::now();
+        let desk = Arc::clone(&self.desk);
+        let now = || desk.now();
         loop {
-            let now = Desk::now;
             let actions = tokio::select! {
                 biased;
                 () = told_to_stop(&mut stop) => return self.end(lines).await,
@@ -114,7 +115,7 @@ impl Conversation {
         while begun.elapsed() < LAST_LINES
             && let Ok(Ok(Some(line))) = tokio::time::timeout(LAST_LINE, lines.next()).await
         {
-            let actions = self.session.handle(&line, Desk::now());
+            let actions = self.session.handle(&line, self.desk.now());
             if let Err(why) = self.act(actions).await {
                 return why;
             }

@@ -7,7 +7,7 @@ use crate::mining::told_to_stop;
 use crate::writer;
 use chain::template::Template;
 use chain::tx::Tag;
-use chain::{Amount, Header, block};
+use chain::{Amount, Header, Timestamp, block};
 use miner::stratum::Work;
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,7 +45,12 @@ pub(super) async fn run(
                 if given.as_ref().is_none_or(|given| given.is_worse_than(&Given::now(&template))) {
                     number += 1;
                     given = Some(Given::now(&template));
-                    current.send_replace(Some(Arc::new(work(number, template, tag.clone()))));
+                    current.send_replace(Some(Arc::new(work(
+                        number,
+                        template,
+                        tag.clone(),
+                        writer.now(),
+                    ))));
                 }
                 given.as_ref().map_or_else(Instant::now, Given::ends)
             }
@@ -106,9 +111,9 @@ impl Given {
     }
 }
 
-fn work(number: u32, template: Arc<Template>, tag: Tag) -> Work<Issue> {
+fn work(number: u32, template: Arc<Template>, tag: Tag, now: Timestamp) -> Work<Issue> {
     // The template may be older than this work.
-    let time = writer::now().max(template.earliest);
+    let time = now.max(template.earliest);
     let header = Header { time, ..template.block.header };
     let (branch, target, earliest) = (template.branch.clone(), template.target, template.earliest);
     Work::new(number, header, branch, target, earliest, Issue { template, tag })

@@ -75,6 +75,31 @@ fn asks_who_claims_the_most_work_and_outbound_before_inbound() {
     assert_eq!(world.remote(peer(2)).headers_asked, 1);
 }
 
+// genesis ─ … ─ 20 ─ 21 ─ … ─ 30 ─ 31 ─ … ─ 35
+//                    set aside      not here yet
+//
+// On a restart of a node, peers call before anything else happens.
+#[test]
+fn a_node_that_has_set_its_peers_chain_aside_is_synced() {
+    let mut chain = chain_of(30, 1);
+    let theirs = fork_of(&chain, 30, 5, 1);
+    chain.set_aside(Height::new(21));
+    let mut world = World::with(chain.clone(), limits());
+    let claims = status(&theirs);
+    world.join_claiming(peer(1), &theirs, claims, |_, _| Answer::Never);
+    world.pass(seconds(1));
+    assert!(!world.sync.is_synced(), "they have blocks that are not here");
+
+    let mut world = World::with(chain, limits());
+    world.join(peer(1), &theirs);
+    assert!(world.until(seconds(10), |world| world.sync.is_synced()));
+    assert_eq!(world.sync.progress(&world.chain).state, SyncState::Synced);
+    assert_eq!(world.chain.tip().height, Height::new(20));
+    assert!(world.chain.find(&theirs.tip().hash).is_some());
+    world.pass(seconds(60));
+    assert!(world.disconnected.is_empty(), "{:?}", world.disconnected);
+}
+
 #[test]
 fn being_synced_is_never_taken_back() {
     let chain = chain_of(30, 1);

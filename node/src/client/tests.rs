@@ -1,0 +1,220 @@
+//! The client against a server with a few resources of its own.
+
+use super::*;
+use crate::api::extract::{Json, Path};
+use crate::api::hosts::Hosts;
+use crate::api::problem::{Kind, Problem};
+use crate::api::server;
+use crate::daemon::Whereabouts;
+use crate::metrics::requests::Count;
+use axum::Router;
+use axum::routing::{get, post};
+use chain::Params;
+use serde_json::{Value, json};
+use std::fs;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+/// A server with a few resources, and what keeps it up.
+async fn server() -> (String, watch::Sender<bool>) {
+    serve(routes(&Params::dev())).await
+}
+
+fn routes(params: &Params) -> Router {
+    let genesis = params.genesis_hash().to_string();
+    let chain = json!({"network": params.name(), "genesis": genesis});
+    Router::new()
+        .route("/v1/chain", get(async move || Json(chain)))
+        .route("/v1/plain", get(async || "plain"))
+        .route("/v1/echo", post(async |Json(value): Json<Value>| Json(value)))
+        .route("/v1/item/{id}", get(async |Path(id): Path<String>| Json(id)))
+        .route("/v1/bad", get(async || Problem::new(Kind::rule("bad-nonce"), "a\n\u{1b}[2J")))
+}
+
+async fn serve(routes: Router) -> (String, watch::Sender<bool>) {
+    let listener = server::bind("127.0.0.1:0".parse().unwrap(), "--api").await.unwrap();
+    let address = server::address(&listener).unwrap();
+    let hosts = Hosts::new(address.ip(), &[]).unwrap();
+    let (stop, stopped) = watch::channel(false);
+    let routes = server::Guarded::new(routes, hosts, Count::new(Arc::default(), []));
+    tokio::spawn(server::serve(listener, None, routes, stopped));
+    (format!("http://{address}"), stop)
+}
+
+/// Answers what its network is, and breaks off at everything else; counts the latter.
+async fn breaking() -> (String, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let count = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&count);
+    tokio::spawn(async move {
+        let body = json!({"network": "dev", "genesis": Params::dev().genesis_hash().to_string()})
+            .to_string();
+        let length = body.len();
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut asked = vec![0; 4_096];
+            let read = stream.read(&mut asked).await.unwrap();
+            if asked[..read].starts_with(b"GET /v1/chain ") {
+                let answer = format!(
+                    "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\n\
+                     Content-Length: {length}\r\n\r\n{body}"
+                );
+                stream.write_all(answer.as_bytes()).await.unwrap();
+            } else {
+                counted.fetch_add(1, Ordering::SeqCst);
+            }
+        }
+    });
+    (url, count)
+}
+
+fn of_nodes(urls: &[&str]) -> Client {
+    Client::open(urls, Trust::default()).unwrap()
+}
+
+fn error<T: std::fmt::Debug>(result: Result<T>) -> String {
+    format!("{:#}", result.unwrap_err())
+}
+
+#[tokio::test]
+async fn answers_come_as_they_are_and_problems_as_one_line() {
+    let (url, _stop) = server().await;
+    let client = Client::new(&url).unwrap();
+    let echoed = client.post(&["echo"], "application/json", "{\"a\":1}".to_owned()).await.unwrap();
+    assert_eq!(echoed.text, "{\"a\":1}");
+    assert!(error(echoed.read::<Vec<u8>>()).contains("does not know"));
+    assert_eq!(error(client.get(&["bad"]).await), "a\\n\\u{1b}[2J (bad-nonce)");
+    assert!(error(client.get(&["plain"]).await).contains("is it a node?"));
+    assert!(error(client.get(&["nothing"]).await).ends_with("(not-found)"));
+}
+
+#[tokio::test]
+async fn what_users_type_stays_one_segment_of_the_path() {
+    let (url, _stop) = server().await;
+    for base in [url.clone(), format!("{url}/"), url.replace("http://", "")] {
+        let client = Client::new(&base).unwrap();
+        for id in ["7", "a/b?c#d", "%2e%2e", "ü"] {
+            let answer = client.get(&["item", id]).await.unwrap();
+            assert_eq!(answer.read::<String>().unwrap(), id);
+        }
+    }
+}
+
+#[tokio::test]
+async fn where_nobody_listens_the_way_out_is_told() {
+    let (url, stop) = server().await;
+    let client = Client::new(&url).unwrap();
+    client.get(&["chain"]).await.unwrap();
+    drop(stop);
+    let message = loop {
+        match client.get(&["chain"]).await {
+            Err(error) if error.to_string().contains("broke off") => {}
+            Err(error) => break error.to_string(),
+            Ok(_) => {}
+        }
+    };
+    assert_eq!(message, format!("no node answers at {url}/: start one with `chain node`"));
+}
+
+#[test]
+fn only_urls_of_http_are_taken() {
+    for url in ["wss://127.0.0.1", "ftp://x", "http://", "https://", "", "a b"] {
+        assert!(Client::new(url).is_err(), "{url}");
+    }
+}
+
+#[tokio::test]
+async fn a_node_of_another_network_is_refused() {
+    let (url, _stop) = server().await;
+    let place = |network: Option<&str>| Place {
+        node: vec![url.clone()],
+        network: network.map(ToOwned::to_owned),
+        ..Place::default()
+    };
+    place(None).connect().await.unwrap();
+    place(Some("dev")).connect().await.unwrap();
+    let message = error(place(Some("main")).connect().await);
+    assert!(message.contains("is of network dev") && message.contains("not main"), "{message}");
+}
+
+#[test]
+fn the_data_folder_tells_where_its_node_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = Place { data: Some(folder.path().to_owned()), ..Place::default() };
+    assert!(error(place.client(None)).contains("chain node --data"));
+    let there = Whereabouts {
+        pid: 1,
+        api: "http://127.0.0.1:9".to_owned(),
+        network: "dev".to_owned(),
+        genesis: String::new(),
+        node_id: String::new(),
+        peers: Vec::new(),
+        stratum: None,
+        certificate: None,
+    };
+    fs::write(folder.path().join("node.json"), serde_json::to_vec(&there).unwrap()).unwrap();
+    assert_eq!(place.client(None).unwrap().base().as_str(), "http://127.0.0.1:9/");
+    let both = Place { node: vec!["elsewhere".to_owned()], ..place };
+    assert_eq!(both.client(None).unwrap().base().as_str(), "http://elsewhere/");
+}
+
+#[tokio::test]
+async fn a_node_that_breaks_off_or_cannot_now_is_passed_over() {
+    let busy = Problem::new(Kind::NOT_READY, "catching up");
+    let busy = routes(&Params::dev()).route("/v1/mempool", get(async || busy));
+    let (busy, _stop) = serve(busy).await;
+    let good = routes(&Params::dev()).route("/v1/mempool", get(async || Json(7)));
+    let (good, _stop_good) = serve(good).await;
+    let (broken, count) = breaking().await;
+    let client = of_nodes(&[&busy, &broken, &good]);
+    assert_eq!(client.get(&["mempool"]).await.unwrap().read::<u8>().unwrap(), 7);
+    assert_eq!((client.at(), count.load(Ordering::SeqCst)), (2, 1));
+    // The one that answered is remembered, by clones too.
+    assert_eq!(client.clone().get(&["mempool"]).await.unwrap().read::<u8>().unwrap(), 7);
+    assert_eq!(count.load(Ordering::SeqCst), 1);
+    // What it says no to is nobody else's business.
+    assert!(error(client.get(&["nothing"]).await).ends_with("(not-found)"));
+    assert_eq!(client.at(), 2);
+    // Nobody is left: the one that is there has the word.
+    let client = of_nodes(&[&broken, &busy]);
+    assert_eq!(error(client.get(&["mempool"]).await), "catching up (not-ready)");
+}
+
+#[tokio::test]
+async fn an_order_is_never_given_twice() {
+    let (broken, count) = breaking().await;
+    let (good, _stop) = server().await;
+    let client = of_nodes(&[&broken, &good]);
+    let body = json!({ "blocks": 1 });
+    let order = client.order(Method::POST, &["echo"], Some(&body), Duration::ZERO).await;
+    assert!(error(order).contains("broke off"));
+    assert_eq!((client.at(), count.load(Ordering::SeqCst)), (0, 1));
+    // What nodes know again may be.
+    let answer = client.post(&["echo"], "application/json", body.to_string()).await.unwrap();
+    assert_eq!(answer.read::<Value>().unwrap(), body);
+    assert_eq!(client.at(), 1);
+}
+
+#[tokio::test]
+async fn nodes_that_stand_in_for_each_other_are_of_one_network() {
+    let (dev, stop) = server().await;
+    let (main, _stop) = serve(routes(&Params::main())).await;
+    let client = of_nodes(&[&dev, &main]);
+    client.get(&["item", "1"]).await.unwrap();
+    drop(stop);
+    let message = loop {
+        match client.get(&["item", "1"]).await {
+            Ok(_) => {}
+            Err(error) => break error.to_string(),
+        }
+    };
+    assert!(message.contains("is of network main") && message.contains("not dev"), "{message}");
+    let gone = of_nodes(&[&dev, "127.0.0.1:1"]);
+    let message = error(gone.get(&["item", "1"]).await);
+    assert!(message.starts_with("none of 2 nodes can be asked: no node answers at"), "{message}");
+    assert!(message.contains(&dev) && message.contains("127.0.0.1:1/"), "{message}");
+}
