@@ -30,7 +30,7 @@ export default async function account({ name, signal }) {
     signal,
     columns: [
       { head: 'Transaction', narrow: '28%', cell: (item) => txLink(item.id, { tail: 6, copies: false }) },
-      { head: 'When', wide: true, cell: (item) => (item.time === null ? badge(item.status === 'queued' ? 'queued' : 'waiting', 'wait') : time(item.time)) },
+      { head: 'When', wide: true, cell: (item) => (item.time === null ? badge(waits(item), 'wait') : time(item.time)) },
       { head: 'Block', wide: true, number: true, cell: (item) => (item.height === null ? '–' : h('a', { href: `/block/${item.height}` }, count(item.height))) },
       { head: 'With', narrow: '32%', cell: (item) => (item.counterpart ? address(item.counterpart, { copies: false }) : h('span', { class: 'quiet' }, item.direction === 'mined' ? 'mined' : 'itself')) },
       { head: 'Amount', number: true, cell: moved },
@@ -69,5 +69,7 @@ export default async function account({ name, signal }) {
 function moved(item) {
   const signs = { in: ['+', 'gain'], mined: ['+', 'gain'], out: ['−', 'loss'], self: ['', ''] };
   const [sign, kind] = signs[item.direction];
-  return h('span', { class: kind, title: item.fee ? `and a fee of ${coins(item.fee)} coins` : null }, amount(item.amount, sign));
+  return h('span', { class: kind, title: item.fee ? `and a fee of ${coins(item.fee)} coins` : null }, amount(item.amount, sign), item.time === null && h('small', { class: 'narrow' }, waits(item)));
 }
+
+const waits = (item) => (item.status === 'queued' ? 'queued' : 'waiting');

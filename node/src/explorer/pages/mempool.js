@@ -2,7 +2,7 @@
 import { get } from '../api.js';
 import { chart } from '../chart.js';
 import { h } from '../dom.js';
-import { bytes, count, plural } from '../format.js';
+import { bytes, count, digits, plural } from '../format.js';
 import { on, paced } from '../live.js';
 import { address, amount, badge, card, empty, heading, tile, txLink } from '../parts.js';
 import { table } from '../table.js';
@@ -34,7 +34,7 @@ export default async function mempool({ signal }) {
       { head: 'From', wide: true, cell: (item) => address(item.sender_address, { copies: false }) },
       { head: 'To', narrow: '32%', cell: (item) => address(item.recipient, { copies: false }) },
       { head: 'Nonce', wide: true, number: true, cell: (item) => h('span', null, item.status === 'queued' && badge('queued', 'wait'), ' ', count(item.nonce)) },
-      { head: 'Rate', wide: true, number: true, cell: (item) => h('span', { title: 'base units per byte' }, count(Math.floor(item.fee / item.size))) },
+      { head: 'Rate', wide: true, number: true, cell: (item) => h('span', { title: 'base units per byte' }, digits(item.fee / item.size)) },
       { head: 'Amount', number: true, cell: (item) => amount(item.amount) },
     ],
     load: (cursor) => get(`/mempool/transactions?limit=25${cursor ? `&cursor=${cursor}` : ''}`, signal),
