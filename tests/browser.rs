@@ -127,6 +127,13 @@ impl Browser {
         self.command("POST", &path, &json!({ "text": text }));
     }
 
+    /// Presses a key wherever the focus is.
+    pub fn press(&self, key: &str) {
+        let press = ["keyDown", "keyUp"].map(|kind| json!({ "type": kind, "value": key }));
+        let keys = json!([{ "type": "key", "id": "keys", "actions": press }]);
+        self.command("POST", "/actions", &json!({ "actions": keys }));
+    }
+
     /// Has Chromium behave as another device.
     pub fn emulate(&self, command: &str, parameters: &Value) {
         let command = json!({ "cmd": format!("Emulation.{command}"), "params": parameters });

@@ -1,16 +1,18 @@
 //! The explorer, as a visitor meets it in a real browser.
 
+mod forks;
+mod live;
+
 use crate::browser::Browser;
 use crate::forge::{Forge, RICH, key, pay, somebody, text};
 use crate::harness::{Node, eventually};
 use crate::reorganisation::hand_in_all;
 use chain::signature::SecretKey;
 use chain::tx::{Memo, Payment};
-use chain::{Block, Params, Transfer};
+use chain::{Params, Transfer};
 use p2p::News;
 use serde_json::{Value, json};
 use std::fs;
-use std::path::Path;
 use tempfile::TempDir;
 use tokio::sync::broadcast;
 
@@ -64,6 +66,18 @@ impl Visit {
         hand_in_all(&self.node, &blocks, "connected");
     }
 
+    /// Goes to a page and calls the window `same`, which only a reload changes.
+    fn stay(&self, path: &str) {
+        self.go(path);
+        self.browser.run("window.same = true");
+    }
+
+    /// Checks that nothing was loaded again since, and that the browser did not complain.
+    fn stayed(&self) {
+        assert_eq!(self.browser.run("return window.same"), json!(true), "nothing is loaded again");
+        assert_eq!(self.browser.complaints(), Vec::<String>::new());
+    }
+
     /// Barriers for people who see, hear or move otherwise: serious ones.
     fn barriers(&self) -> Vec<Value> {
         let found = self.browser.run_async(
@@ -113,8 +127,9 @@ fn every_page_shows_what_it_is_for_on_any_screen_without_barriers_or_complaints(
     let axe = fs::read_to_string(AXE).ok();
     let browser = &visit.browser;
     for (number, (path, what)) in pages.iter().enumerate() {
-        // Each page in one of the themes, and on both screens.
-        browser.prefer(if number % 2 == 0 { "light" } else { "dark" });
+        // Each page in one of the themes on a wide screen, and in the other one on a phone.
+        let themes = if number % 2 == 0 { ["light", "dark"] } else { ["dark", "light"] };
+        browser.prefer(themes[0]);
         visit.go(path);
         let shown = browser.text();
         assert!(shown.contains(what), "{path}: {shown}");
@@ -124,13 +139,65 @@ fn every_page_shows_what_it_is_for_on_any_screen_without_barriers_or_complaints(
             assert_eq!(visit.barriers(), Vec::<Value>::new(), "{path}");
         }
         browser.become_phone();
+        browser.prefer(themes[1]);
         assert!(!visit.overflows(), "{path} on a phone");
+        if axe.is_some() {
+            assert_eq!(visit.barriers(), Vec::<Value>::new(), "{path} on a phone");
+        }
         browser.emulate("clearDeviceMetricsOverride", &json!({}));
         assert_eq!(browser.complaints(), Vec::<String>::new(), "{path}");
     }
-    // A browser checks the proof by itself.
-    visit.go(&format!("/tx/{transfer}"));
-    browser.awaits_text(".verdict", "checked here");
+}
+
+#[test]
+fn a_browser_proves_a_coinbase_as_it_does_a_transfer() {
+    let Some(visit) = Visit::new() else { return };
+    let block = visit.node.get("/v1/blocks/9?full=true").json();
+    for transaction in block["transactions"].as_array().unwrap() {
+        visit.go(&format!("/tx/{}", transaction["id"].as_str().unwrap()));
+        visit.browser.awaits_text(".verdict", "checked here");
+    }
+}
+
+#[test]
+fn on_a_phone_numbers_are_whole() {
+    let Some(visit) = Visit::new() else { return };
+    visit.send(&pay(&key(RICH[1]), 0, somebody(5), 987_612_345_678));
+    visit.node.generate(1, &text(somebody(7))).unwrap();
+    let order = json!({ "delay_seconds": 3_600, "miner": text(somebody(7)) });
+    let job = visit.node.order("POST", "/v1/mining/jobs", &order);
+    assert_eq!(job.status, 202, "{job:?}");
+    let browser = &visit.browser;
+    browser.become_phone();
+    let cut = "return [...document.querySelectorAll('th, td.number, .tile .value, .job > div')]
+        .filter((one) => one.scrollWidth > one.clientWidth + 1 && one.clientWidth > 0)
+        .map((one) => one.textContent)";
+    for path in [&*format!("/account/{}", text(somebody(5))), "/blocks", "/forks", "/mining"] {
+        visit.go(path);
+        assert_eq!(browser.run(cut), json!([]), "{path}");
+    }
+    visit.go("/");
+    let led = "return document.querySelector('.list a[href^=\"/tx/\"]').offsetWidth > 0";
+    assert_eq!(browser.run(led), json!(true), "a transfer of the overview leads to its page");
+    visit.go("/charts");
+    let outside = "return [...document.querySelectorAll('.chart text')]
+        .filter((one) => one.getBBox().x < 0).map((one) => one.textContent)";
+    assert_eq!(browser.run(outside), json!([]));
+}
+
+#[test]
+fn a_first_visit_is_small() {
+    let Some(visit) = Visit::new() else { return };
+    visit.go("/");
+    let loaded = "const all = ['navigation', 'resource'].flatMap((kind) =>
+            performance.getEntriesByType(kind));
+        return [all.length, all.reduce((sum, one) => sum + one.transferSize, 0),
+            all.some((one) => new URL(one.name).origin !== location.origin)]";
+    let loaded = visit.browser.run(loaded);
+    let [count, bytes] = [0, 1].map(|at| loaded[at].as_f64().unwrap());
+    assert!(count > 30.0 && bytes > 100_000.0, "{loaded}: not all was counted");
+    assert!(bytes < 300_000.0, "{loaded}");
+    assert_eq!(loaded[2], json!(false), "nobody else is asked");
 }
 
 #[test]
@@ -173,97 +240,6 @@ fn the_search_box_leads_where_a_text_means_or_says_why_it_does_not() {
     assert!(browser.text().contains("No page of the explorer"));
     browser.run("history.back()");
     browser.settled();
-}
-
-#[test]
-fn what_happens_appears_without_reload_and_nothing_moves_aside_for_it() {
-    let Some(visit) = Visit::new() else { return };
-    visit.go("/");
-    let begin = "window.same = true; window.shifts = 0;
-        new PerformanceObserver((list) => {
-            for (const shift of list.getEntries()) window.shifts += shift.value;
-        }).observe({ type: 'layout-shift' });";
-    visit.browser.run(begin);
-    visit.browser.awaits_text(".live", "live");
-    visit.browser.awaits_text(".strip li:first-child strong", "12");
-
-    let sent = visit.send(&pay(&key(RICH[1]), 0, somebody(5), 4_200_000_000));
-    let link = format!(".list a[href='/tx/{sent}']");
-    let state =
-        format!("return document.querySelector(\"{link}\")?.closest('li').textContent.includes");
-    visit.browser.awaits("a transfer that waits", &format!("{state}('waiting')"));
-    // The others wait too, so the block of another chain would not be the next one.
-    let made = visit.node.generate(1, &text(somebody(7))).unwrap();
-    visit.browser.awaits_text(".strip li:first-child strong", "13");
-    visit.browser.awaits_text(".tiles .value", "13");
-    visit.browser.awaits("a confirmed transfer", &format!("{state}('block 13')"));
-    let first = "return document.querySelector('.strip li:first-child a').getAttribute('href')";
-    assert_eq!(visit.browser.run(first), json!(format!("/block/{}", made[0])));
-    assert_eq!(visit.browser.run("return window.same"), json!(true), "nothing was loaded again");
-    let shifts = visit.browser.run("return window.shifts").as_f64().unwrap();
-    assert!(shifts < 0.01, "{shifts}");
-
-    // Confirmations count up on the page of a transaction.
-    visit.browser.click(&link);
-    visit.browser.settled();
-    visit.browser.awaits_text(".heading .badge", "1 confirmation");
-    visit.node.generate(4, &text(somebody(7))).unwrap();
-    visit.browser.awaits_text(".heading .badge", "5 confirmations");
-    assert_eq!(visit.browser.run("return window.same"), json!(true));
-    assert_eq!(visit.browser.complaints(), Vec::<String>::new());
-}
-
-// genesis ─ … ─ 12 ─ a1 ─ a2 ─ a3
-//                 └─ b1 ─ b2 ─ b3 ─ b4      heavier
-#[test]
-fn a_reorganisation_is_seen_as_it_happens() {
-    let Some(mut visit) = Visit::new() else { return };
-    let mut other = Forge::new(somebody(3));
-    let common: Vec<Block> = (1..=12).map(|height| block(&visit.node, height)).collect();
-    other.follow(&common);
-    visit.mine(3);
-    let losing = block(&visit.node, 14).hash().to_string();
-    let winning = other.blocks(4);
-    visit.go("/forks");
-    visit.browser.run("window.same = true");
-    let browser = &visit.browser;
-    let shows = |best: usize, stale: usize| {
-        let counts = format!(
-            "const count = (kind) => document.querySelectorAll(`.nodes a.${{kind}}`).length;
-             return count('best') === {best} && count('stale') === {stale}"
-        );
-        browser.awaits(&format!("{best} best and {stale} stale blocks"), &counts);
-    };
-    shows(16, 0);
-    hand_in_all(&visit.node, &winning[..3], "side-branch");
-    // A side branch that does not win is no event: it is there when somebody looks.
-    visit.go("/forks");
-    visit.browser.run("window.same = true");
-    shows(16, 3);
-    hand_in_all(&visit.node, &winning[3..], "connected");
-    shows(17, 3);
-    browser.awaits_text(".log", "3 blocks above 12");
-    assert_eq!(browser.run("return window.same"), json!(true));
-    let kind = |hash: &str| {
-        let kind =
-            format!("return document.querySelector('.nodes a[href$=\"{hash}\"]').classList[0]");
-        browser.run(&kind)
-    };
-    assert_eq!(kind(&losing), "stale");
-    assert_eq!(kind(&winning[1].hash().to_string()), "best");
-
-    browser.visit(&format!("{}/block/{losing}", visit.node.url()));
-    browser.awaits_text(".heading .badge", "Stale");
-    browser.click(".notice a");
-    browser.settled();
-    assert_eq!(browser.place(), format!("/block/{}", winning[1].hash()));
-    browser.awaits_text(".heading .badge", "3 confirmations");
-    assert_eq!(browser.complaints(), Vec::<String>::new());
-}
-
-fn block(node: &Node, height: u32) -> Block {
-    let raw = node.get(&format!("/v1/blocks/{height}/raw"));
-    Block::decode(&hex::decode(raw.text()).unwrap()).unwrap()
 }
 
 // R22
@@ -327,75 +303,4 @@ fn the_theme_is_the_systems_until_a_visitor_chooses_one() {
     assert!(!is_dark());
     visit.go("/mempool");
     assert!(!is_dark(), "the choice is kept");
-}
-
-#[test]
-fn on_dev_a_visitor_makes_blocks_and_pays() {
-    let Some(visit) = Visit::new() else { return };
-    let browser = &visit.browser;
-    visit.go("/dev");
-
-    browser.click(".card:first-child form .primary");
-    browser.type_into("#token", &format!("wrong{ENTER}"));
-    browser.awaits_text("dialog .error", "does not take this token");
-    browser.type_into("dialog #token", &format!("{}{ENTER}", visit.node.token()));
-    browser.awaits_text(".result", "1 block made");
-    assert_eq!(visit.node.tip().height, 13);
-    let kept = "return [localStorage.length, sessionStorage.length, document.cookie]";
-    assert_eq!(browser.run(kept), json!([0, 1, ""]), "the token is of this tab alone");
-
-    // The faucet pays without asking for the token again.
-    browser.type_into("[name=address]", &text(somebody(8)));
-    browser.click(".card:nth-child(2) .primary");
-    browser.awaits_text(".card:nth-child(2) .result", "Paid");
-    visit.node.generate(1, &text(somebody(1))).unwrap();
-    let paid = visit.node.get(&format!("/v1/accounts/{}", text(somebody(8)))).json();
-    assert_eq!(paid["balance"], json!(10_000_000_000_u64));
-
-    // A mining job is started, seen and done.
-    browser.type_into(".inline-form [name=miner]", &text(somebody(8)));
-    browser.click(".inline-form .primary");
-    browser.awaits_text(".jobs .badge", "succeeded");
-    browser.awaits_text(".jobs .job", "10 of 10 blocks");
-
-    // A key of this tab is paid for blocks, and pays somebody.
-    browser.click(".card:nth-child(3) .primary");
-    browser.awaits_text(".card:nth-child(3)", "This tab’s address");
-    let own = "return document.querySelector('.card:nth-child(3) .mid').title";
-    let own = browser.run(own).as_str().unwrap().to_owned();
-    let maturity = visit.node.get("/v1/chain/params").json()["maturity"].as_u64().unwrap();
-    visit.node.generate(u32::try_from(maturity).unwrap() + 1, &own).unwrap();
-    browser.type_into("[name=recipient]", &text(somebody(9)));
-    browser.type_into("[name=memo]", "from a tab");
-    browser.awaits(
-        "money",
-        "return /It may spend\\s*50/.test(document.querySelector('.card:nth-child(3)').innerText)",
-    );
-    browser.click(".card:nth-child(3) form .primary");
-    browser.awaits_text(".card:nth-child(3) .result", "Sent for a fee");
-    visit.node.generate(1, &text(somebody(1))).unwrap();
-    let paid = visit.node.get(&format!("/v1/accounts/{}", text(somebody(9)))).json();
-    assert_eq!(paid["balance"], json!(100_000_000));
-}
-
-#[test]
-fn a_page_says_that_the_node_is_away_and_goes_on_when_it_is_back() {
-    let Some(visit) = Visit::new() else { return };
-    let Visit { browser, node, _folder: folder, .. } = visit;
-    let (url, data) = (node.url(), folder.path().join("data"));
-    browser.visit(&url);
-    browser.run("window.same = true");
-    browser.awaits_text(".live", "live");
-    node.kill();
-    browser.awaits_text(".live", "away");
-    let node = back(&data, &url);
-    node.generate(2, &text(somebody(1))).unwrap();
-    browser.awaits_text(".strip li:first-child strong", "14");
-    browser.awaits_text(".live", "live");
-    assert_eq!(browser.run("return window.same"), json!(true));
-}
-
-/// A node where one was before.
-fn back(data: &Path, url: &str) -> Node {
-    Node::start(data, &["--api", url.strip_prefix("http://").unwrap()])
 }

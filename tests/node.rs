@@ -1,6 +1,8 @@
 //! `chain node` from start to stop, as whoever runs it meets it.
 
-use crate::harness::{Node, chain, run};
+use crate::forge::{somebody, text};
+use crate::harness::{Node, chain, eventually, run};
+use serde_json::{Value, json};
 use std::net::TcpListener;
 
 #[test]
@@ -105,4 +107,76 @@ fn settings_come_from_flags_then_environment_then_file() {
     assert!(complaint(nowhere, Some(&address), None).contains(&address));
     assert!(complaint(nowhere, Some(nowhere), Some(&address)).contains(&address));
     assert!(complaint(&address, Some(nowhere), None).contains(nowhere));
+}
+
+// R25
+#[test]
+fn a_log_for_machines_is_json_from_the_first_line_to_the_last() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let node = Node::start(&data, &["--log-format", "json", "--log", "debug"]);
+    let hashes = node.generate(3, &text(somebody(1))).unwrap();
+    let turned = node.order("POST", "/v1/dev/invalidate", &json!({"hash": hashes[1]}));
+    assert_eq!(turned.status, 200);
+    let peer = folder.path().join("peer");
+    let peer = Node::start(&peer, &["--log-format", "json", "--peer", &node.multiaddr()]);
+    eventually("the other node's tip", || (peer.tip() == node.tip()).then_some(()));
+    // Also what ends a node that cannot start.
+    let refused = Node::refused(
+        &folder.path().join("other"),
+        &["--log-format", "json", "--api", node.url().strip_prefix("http://").unwrap()],
+    );
+    let event: Value = serde_json::from_str(&refused).unwrap();
+    assert_eq!(event["level"], "ERROR");
+    assert!(event["message"].as_str().unwrap().contains("--api"), "{event}");
+
+    assert!(node.stop().success());
+    let log = std::fs::read_to_string(data.with_added_extension("log")).unwrap();
+    let messages: Vec<String> = log
+        .lines()
+        .map(|line| {
+            let event: Value =
+                serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+            let is_whole =
+                ["timestamp", "level", "target"].iter().all(|key| event[key].is_string());
+            assert!(is_whole, "{line}");
+            event["message"].as_str().unwrap_or_default().to_owned()
+        })
+        .collect();
+    let started = messages.iter().position(|it| it.starts_with("node started")).unwrap();
+    assert!(messages[started..].iter().any(|it| it == "reorganised"), "{log}");
+    assert_eq!(messages.last().unwrap(), "node stopped");
+}
+
+#[test]
+fn metrics_are_served_to_whoever_scrapes_and_count_connections() {
+    let folder = tempfile::tempdir().unwrap();
+    let node = Node::start(&folder.path().join("data"), &[]);
+    let peer = Node::start(&folder.path().join("peer"), &["--peer", &node.multiaddr()]);
+    node.generate(2, &text(somebody(1))).unwrap();
+    eventually("the other node's tip", || (peer.tip() == node.tip()).then_some(()));
+    let scrape = |node: &Node| node.get("/metrics").text().to_owned();
+    let page = eventually("a peer in the metrics", || {
+        let page = scrape(&node);
+        page.contains("\nchain_peers{direction=\"inbound\"} 1\n").then_some(page)
+    });
+    let value = |page: &str, name: &str| -> f64 {
+        let line = page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.unwrap_or_else(|| panic!("{name} is not in {page}")).parse().unwrap()
+    };
+    for name in ["chain_peer_received_bytes_total", "chain_peer_sent_bytes_total"] {
+        assert!(value(&page, name) > 0.0, "{page}");
+    }
+    // The one that asks is open.
+    assert!(value(&page, "chain_http_connections") >= 1.0);
+    assert!(scrape(&peer).contains("\nchain_peers{direction=\"outbound\"} 1\n"));
+    assert!(scrape(&peer).contains("\nchain_blocks_connected_total 2\n"));
+    // What a peer brought stays counted when it is gone.
+    let before = value(&scrape(&node), "chain_peer_received_bytes_total");
+    peer.stop();
+    let after = eventually("the peer's leaving", || {
+        let page = scrape(&node);
+        page.contains("\nchain_peers{direction=\"inbound\"} 0\n").then_some(page)
+    });
+    assert!(value(&after, "chain_peer_received_bytes_total") >= before);
 }

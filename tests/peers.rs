@@ -26,11 +26,13 @@ fn peers(node: &Node) -> Vec<Value> {
     node.get("/v1/peers").json()["items"].as_array().unwrap().clone()
 }
 
-fn awaits_peers(node: &Node, count: usize) -> Vec<Value> {
+/// Waits until a node has so many peers.
+pub fn awaits_peers(node: &Node, count: usize) -> Vec<Value> {
     eventually("peers", || Some(peers(node)).filter(|peers| peers.len() == count))
 }
 
-fn agree(nodes: &[&Node]) {
+/// Waits until all have one tip.
+pub fn agree(nodes: &[&Node]) {
     eventually("one tip", || {
         let tips: Vec<_> = nodes.iter().map(|node| node.tip()).collect();
         tips.windows(2).all(|pair| pair[0] == pair[1]).then_some(())
@@ -55,7 +57,7 @@ fn waiting(node: &Node) -> Vec<Value> {
 }
 
 /// Has a node connect with another.
-fn connect(node: &Node, other: &Node) -> Answer {
+pub fn connect(node: &Node, other: &Node) -> Answer {
     node.order("POST", "/v1/peers", &json!({ "address": other.multiaddr() }))
 }
 

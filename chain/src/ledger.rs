@@ -97,6 +97,17 @@ pub enum TransferError {
     Store(#[from] StoreError),
 }
 
+impl TransferError {
+    /// The code of the broken rule or policy; `None` if it is none of the transfer's fault.
+    pub fn code(&self) -> Option<&'static str> {
+        match self {
+            TransferError::Invalid(error) => Some(error.code()),
+            TransferError::Refused(refusal) => Some(refusal.code()),
+            TransferError::Store(_) => None,
+        }
+    }
+}
+
 impl From<mempool::InsertError<StoreError>> for TransferError {
     fn from(error: mempool::InsertError<StoreError>) -> Self {
         match error {
@@ -113,6 +124,8 @@ pub struct Commit {
     pub disconnected: Vec<Number>,
     /// Blocks that entered it, the new tip last.
     pub connected: Vec<Number>,
+    /// Transfers that these carry.
+    pub confirmed: usize,
     /// What that did to the pool.
     pub pool: mempool::Changes,
 }

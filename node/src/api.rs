@@ -16,6 +16,7 @@ pub mod hosts;
 pub mod jobs;
 mod limit;
 pub mod mempool;
+mod metrics;
 pub mod mining;
 mod number;
 mod openapi;
@@ -38,6 +39,8 @@ mod ws;
 
 use crate::daemon::Node;
 use crate::explorer;
+use crate::metrics::exposition;
+use crate::metrics::requests::Count;
 use anyhow::Result;
 use axum::Extension;
 use docs::Documentation;
@@ -46,16 +49,20 @@ use page::List;
 use problem::Kind;
 use server::Guarded;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use table::{Table, delete, get, post};
 use token::Token;
 
 /// Every route behind its guards.
 pub fn routes(node: Node, token: &Token, bound: SocketAddr, hosts: &[String]) -> Result<Guarded> {
     let hosts = Hosts::new(bound.ip(), hosts)?;
-    let (routes, document) = table(token, &hosts).finish();
+    let table = table(token, &hosts);
+    let patterns = table.patterns().chain(explorer::patterns());
+    let count = Count::new(Arc::clone(&node.metrics), patterns);
+    let (routes, document) = table.finish();
     let routes = routes.merge(explorer::routes());
     let routes = routes.layer(Extension(Documentation::new(&document))).with_state(node);
-    Ok(Guarded::new(routes, hosts))
+    Ok(Guarded::new(routes, hosts, count))
 }
 
 /// Every route there is.
@@ -199,6 +206,8 @@ fn about_routes() -> Table {
         get("/livez", "Whether the node lives", health::live).answers_as(extract::TEXT, "It does."),
         get("/readyz", "Whether the node is ready to be asked", health::ready)
             .answers_as(extract::TEXT, "It is."),
+        get("/metrics", "What the node counts, for Prometheus", metrics::show)
+            .answers_as(exposition::TEXT, "Its text format, version 0.0.4."),
         get("/openapi.json", "This interface, for programs", docs::document)
             .answers_as(docs::JSON, "An OpenAPI document."),
         get("/docs", "This interface, for people", docs::page).answers_as(docs::HTML, "A page."),

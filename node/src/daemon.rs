@@ -9,6 +9,7 @@ use crate::events::publish::publish as publish_events;
 use crate::events::{self, Events};
 use crate::faucet::Faucet;
 use crate::jobs::{self, Jobs};
+use crate::metrics::Metrics;
 use crate::mining::stratum::{self, Workers};
 use crate::mining::templates::Templates;
 use crate::mining::{Need, Outlook};
@@ -57,6 +58,8 @@ pub struct Parts {
     pub default_miner: Option<Address>,
     /// Gives coins away on a network for development.
     pub faucet: Faucet,
+    /// What is counted on the way.
+    pub metrics: Arc<Metrics>,
     /// When the node started.
     pub started: Instant,
     /// True once the node is to stop: answers that wait should end.
@@ -189,7 +192,9 @@ impl Daemon {
             let start = move || events::Thread::start(&data, reader);
             tokio::task::spawn_blocking(start).await?.context("events")?
         };
-        let writer = writer::Thread::spawn(ledger, events.publisher().clone())?;
+        let metrics = Arc::<Metrics>::default();
+        let writer =
+            writer::Thread::spawn(ledger, events.publisher().clone(), Arc::clone(&metrics))?;
         let need = match &peering {
             Peering { max_peers: 0, .. } => Need::None,
             Peering { boot_nodes, .. } if !boot_nodes.is_empty() => Need::Always,
@@ -222,6 +227,7 @@ impl Daemon {
             jobs: jobs.handle().clone(),
             default_miner: miner,
             faucet: Faucet::default(),
+            metrics,
             started: Instant::now(),
             stopping: stopping.clone(),
         }));

@@ -212,6 +212,16 @@ impl Events {
         Arc::clone(&self.0.slots).try_acquire_owned().ok()
     }
 
+    /// The number of the last event; 0 before the first.
+    pub fn newest(&self) -> u64 {
+        self.0.next.borrow().saturating_sub(1)
+    }
+
+    /// How many read at this moment.
+    pub fn readers(&self) -> usize {
+        MAX_READERS.saturating_sub(self.0.slots.available_permits())
+    }
+
     /// Reads from a number on.
     pub fn feed(&self, since: Since, filter: Filter) -> Feed {
         Feed::new(self.clone(), since, filter)

@@ -44,6 +44,9 @@ const PAGES: [&str; 12] = [
     "/search",
 ];
 
+/// URLs of what they are made of.
+const ASSET: &str = "/explorer/{version}/{*name}";
+
 /// A file of the pages.
 struct Asset {
     name: &'static str,
@@ -124,7 +127,12 @@ pub fn routes<S: Clone + Send + Sync + 'static>() -> Router<S> {
     let pages = PAGES.into_iter().fold(Router::new(), |router, url| {
         router.route(url, get(async || document(StatusCode::OK)))
     });
-    pages.route("/explorer/{version}/{*name}", get(asset))
+    pages.route(ASSET, get(asset))
+}
+
+/// The paths of all of them, variable parts in braces.
+pub fn patterns() -> impl Iterator<Item = &'static str> {
+    PAGES.into_iter().chain([ASSET])
 }
 
 /// What a browser gets where nothing is, unless it asked an interface for data: a page that says

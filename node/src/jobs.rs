@@ -24,7 +24,7 @@ use chain::{Address, block};
 use desk::{Clock, Desk};
 use machine::{Machine, Record};
 use miner::Kernel;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::num::NonZeroUsize;
 use std::path::Path;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
@@ -55,6 +55,8 @@ pub struct Status {
 pub struct Overview {
     /// Those that have threads, and how these do; first who came first.
     pub running: Vec<(Id, Progress)>,
+    /// How many jobs are in each state.
+    pub states: BTreeMap<State, usize>,
     /// Most threads there may be.
     pub max_threads: usize,
     /// How it last went, if nothing goes on now.

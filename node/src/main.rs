@@ -15,6 +15,7 @@ mod explorer;
 mod faucet;
 mod jobs;
 mod logging;
+mod metrics;
 mod mining;
 mod peers;
 #[cfg(unix)]
@@ -23,7 +24,7 @@ mod wallet;
 mod writer;
 
 use clap::Parser;
-use std::io::{self, Write};
+use std::io;
 use std::panic::{self, PanicHookInfo};
 use std::process::ExitCode;
 use std::thread;
@@ -46,7 +47,7 @@ fn main() -> ExitCode {
         Ok(Ok(code)) => code,
         Ok(Err(error)) if is_closed_output(&error) => ExitCode::SUCCESS,
         Ok(Err(error)) => {
-            complain(&format!("{error:#}"));
+            logging::complain(&format!("{error:#}"));
             ExitCode::FAILURE
         }
         Err(_already_reported) => ExitCode::FAILURE,
@@ -67,11 +68,6 @@ fn report_panic(info: &PanicHookInfo<'_>) {
     }
     let what = info.payload_as_str().unwrap_or("no message");
     let at = info.location().map_or_else(|| "an unknown place".to_owned(), ToString::to_string);
-    complain(&format!("thread `{name}` panicked at {at}: {what} (a bug: please report this line)"));
-}
-
-/// One line on stderr, whatever the message is made of; nobody may be there to read it.
-fn complain(message: &str) {
-    let line: Vec<&str> = message.lines().map(str::trim).filter(|part| !part.is_empty()).collect();
-    let _ = writeln!(io::stderr(), "chain: {}", line.join(" "));
+    let bug = "(a bug: please report this line)";
+    logging::complain(&format!("thread `{name}` panicked at {at}: {what} {bug}"));
 }

@@ -6,6 +6,7 @@ mod clock;
 mod told;
 
 use crate::events::{Payment, Publisher};
+use crate::metrics::Metrics;
 use anyhow::Context;
 use chain::block::{Block, Timestamp};
 use chain::ledger::{
@@ -18,8 +19,9 @@ use chain::tx::{Tag, Transfer};
 use chain::{Address, Header, block};
 use clock::Clock;
 pub use clock::now;
+use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::time::{Interval, MissedTickBehavior};
 use told::Told;
@@ -215,8 +217,12 @@ pub struct Thread {
 }
 
 impl Thread {
-    /// Gives the writer a thread of its own, which tells events.
-    pub fn spawn(writer: Writer, events: Publisher) -> anyhow::Result<Thread> {
+    /// Gives the writer a thread of its own, which tells events and counts.
+    pub fn spawn(
+        writer: Writer,
+        events: Publisher,
+        metrics: Arc<Metrics>,
+    ) -> anyhow::Result<Thread> {
         let (requests, queue) = mpsc::channel(QUEUE);
         let reader = writer.reader();
         let (news_sender, news) = watch::channel(News { tip: reader.view().tip().hash, number: 0 });
@@ -232,6 +238,7 @@ impl Thread {
             news: news_sender,
             peer_news: peer_news.clone(),
             events,
+            metrics,
             told: Told::default(),
             clock: clock.clone(),
             extra_nonce,
@@ -290,6 +297,7 @@ struct Desk {
     news: watch::Sender<News>,
     peer_news: broadcast::Sender<p2p::News>,
     events: Publisher,
+    metrics: Arc<Metrics>,
     told: Told,
     clock: Clock,
     /// Makes every template another search, also than those of other nodes that mine for the same
@@ -305,6 +313,7 @@ impl Desk {
                 Request::Block(block, verdict) => self.blocks(&mut checker, (block, verdict))?,
                 Request::Transfer(transfer, verdict) => {
                     let result = self.writer.transaction(*transfer);
+                    self.metrics.writing.transfer(&result);
                     if let Ok(Admission::Added(changes)) = &result {
                         self.tell();
                         self.tell_of_pool(changes.clone());
@@ -350,15 +359,23 @@ impl Desk {
     /// them are checked alone.
     fn blocks(&mut self, checker: &mut Checker, first: WaitingBlock) -> anyhow::Result<()> {
         let (blocks, mut verdicts) = self.waiting_blocks(Some(first));
+        let begun = Instant::now();
         let mut candidates = checker.check(blocks, self.clock.now());
+        self.metrics.writing.check_time.time(begun.elapsed());
         while !candidates.is_empty() {
             let (waiting, next_verdicts) = self.waiting_blocks(None);
             if waiting.is_empty() {
                 return self.take_in(candidates, verdicts);
             }
             let (now, checker) = (self.clock.now(), &mut *checker);
+            let metrics = Arc::clone(&self.metrics);
             candidates = std::thread::scope(|scope| {
-                let ahead = scope.spawn(move || checker.check_beside_writer(waiting, now));
+                let ahead = scope.spawn(move || {
+                    let begun = Instant::now();
+                    let checked = checker.check_beside_writer(waiting, now);
+                    metrics.writing.check_time.time(begun.elapsed());
+                    checked
+                });
                 self.take_in(candidates, verdicts)?;
                 Ok::<_, anyhow::Error>(ahead.join().expect("checking does not panic"))
             })?;
@@ -375,7 +392,7 @@ impl Desk {
     ) -> anyhow::Result<()> {
         let mut judged = Vec::with_capacity(candidates.len());
         for (candidate, verdict) in candidates.into_iter().zip(verdicts) {
-            let result = self.writer.block(candidate, self.clock.now());
+            let result = self.judge(candidate);
             if let Err(error) = fatal(result.as_ref().err().and_then(of_submit)) {
                 // Nothing before it is safe on disk, so nobody else is answered.
                 let _ = verdict.send(result);
@@ -398,6 +415,14 @@ impl Desk {
             failed?;
         }
         Ok(())
+    }
+
+    /// Judges a block on its parent, and takes it in if it is good.
+    fn judge(&mut self, block: impl Into<Candidate>) -> Result<Accepted, SubmitError> {
+        let begun = Instant::now();
+        let result = self.writer.block(block, self.clock.now());
+        self.metrics.writing.block(&result, begun.elapsed());
+        result
     }
 
     /// The blocks that come next in the queue, after one that may have been taken from it already:
@@ -430,7 +455,10 @@ impl Desk {
     }
 
     fn commit(&mut self) -> Result<(), StoreError> {
-        let Commit { disconnected, connected, pool } = self.writer.commit()?;
+        let begun = Instant::now();
+        let commit = self.writer.commit()?;
+        self.metrics.writing.commit(&commit, begun.elapsed());
+        let Commit { disconnected, connected, pool, .. } = commit;
         self.tell();
         if !(connected.is_empty() && disconnected.is_empty()) {
             self.told.tell(self.reader.view().tip(), disconnected.len(), connected.len());
@@ -447,6 +475,8 @@ impl Desk {
         let entries = pending.iter().filter_map(|id| view.mempool().get(id));
         let accepted = entries.map(|entry| Payment::of_terms(entry.transfer.terms())).collect();
         drop(view);
+        let counts = &self.metrics.writing.transfers_dropped;
+        dropped.iter().for_each(|dropped| counts.count(dropped.reason.code()));
         self.events.pool(accepted, &dropped);
         if !pending.is_empty() {
             let _ = self.peer_news.send(p2p::News::Pooled(pending));
@@ -490,7 +520,7 @@ impl Desk {
             seal(&mut block.header, target);
             let carries_transfers = block.transactions.len() > 1;
             hashes.push(block.hash());
-            self.writer.block(block, self.clock.now())?;
+            self.judge(block)?;
             if carries_transfers {
                 self.commit()?;
             }

@@ -11,11 +11,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::{Context, Poll};
 
-/// Payload bytes exchanged with one peer, over all its connections.
+/// Payload bytes exchanged with one peer over all its connections, or with all there ever were.
 #[derive(Debug, Default)]
 pub(crate) struct Traffic {
     sent: AtomicU64,
     received: AtomicU64,
+    /// What this is a part of.
+    whole: Option<Arc<Traffic>>,
 }
 
 impl Traffic {
@@ -28,23 +30,42 @@ impl Traffic {
     pub(crate) fn received(&self) -> u64 {
         self.received.load(Ordering::Relaxed)
     }
+
+    fn add_sent(&self, bytes: u64) {
+        self.sent.fetch_add(bytes, Ordering::Relaxed);
+        self.whole.iter().for_each(|whole| whole.add_sent(bytes));
+    }
+
+    fn add_received(&self, bytes: u64) {
+        self.received.fetch_add(bytes, Ordering::Relaxed);
+        self.whole.iter().for_each(|whole| whole.add_received(bytes));
+    }
 }
 
 /// The traffic of all peers. Forgets whom neither a connection nor anybody else holds.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Counters(Arc<Mutex<BTreeMap<PeerId, Weak<Traffic>>>>);
+pub(crate) struct Counters {
+    peers: Arc<Mutex<BTreeMap<PeerId, Weak<Traffic>>>>,
+    whole: Arc<Traffic>,
+}
 
 impl Counters {
     /// The traffic with a peer.
     pub(crate) fn of(&self, peer: PeerId) -> Arc<Traffic> {
-        let mut peers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut peers = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(traffic) = peers.get(&peer).and_then(Weak::upgrade) {
             return traffic;
         }
         peers.retain(|_, traffic| traffic.strong_count() > 0);
-        let traffic = Arc::default();
+        let whole = Some(self.whole());
+        let traffic = Arc::new(Traffic { whole, ..Traffic::default() });
         peers.insert(peer, Arc::downgrade(&traffic));
         traffic
+    }
+
+    /// The traffic with everybody, also with those who are gone.
+    pub(crate) fn whole(&self) -> Arc<Traffic> {
+        Arc::clone(&self.whole)
     }
 }
 
@@ -66,11 +87,9 @@ impl<T: Unpin> Counted<T> {
     }
 }
 
-/// Adds what was transferred to a counter.
-fn add(counter: &AtomicU64, done: &Poll<io::Result<usize>>) {
-    if let Poll::Ready(Ok(bytes)) = done {
-        counter.fetch_add(*bytes as u64, Ordering::Relaxed);
-    }
+/// How many bytes were transferred.
+fn bytes_of(done: &Poll<io::Result<usize>>) -> u64 {
+    if let Poll::Ready(Ok(bytes)) = done { *bytes as u64 } else { 0 }
 }
 
 impl<T: StreamMuxer + Unpin> StreamMuxer for Counted<T>
@@ -118,7 +137,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for Counted<T> {
         bytes: &mut [u8],
     ) -> Poll<io::Result<usize>> {
         let done = self.as_mut().inner().poll_read(context, bytes);
-        add(&self.traffic.received, &done);
+        self.traffic.add_received(bytes_of(&done));
         done
     }
 
@@ -128,7 +147,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for Counted<T> {
         buffers: &mut [IoSliceMut<'_>],
     ) -> Poll<io::Result<usize>> {
         let done = self.as_mut().inner().poll_read_vectored(context, buffers);
-        add(&self.traffic.received, &done);
+        self.traffic.add_received(bytes_of(&done));
         done
     }
 }
@@ -140,7 +159,7 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Counted<T> {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let done = self.as_mut().inner().poll_write(context, bytes);
-        add(&self.traffic.sent, &done);
+        self.traffic.add_sent(bytes_of(&done));
         done
     }
 
@@ -150,7 +169,7 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Counted<T> {
         buffers: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let done = self.as_mut().inner().poll_write_vectored(context, buffers);
-        add(&self.traffic.sent, &done);
+        self.traffic.add_sent(bytes_of(&done));
         done
     }
 
@@ -187,6 +206,18 @@ mod tests {
         assert!(Arc::ptr_eq(&held, &counters.of(one)));
         drop(held);
         drop(counters.of(PeerId::random()));
-        assert_eq!(counters.0.lock().unwrap().len(), 1);
+        assert_eq!(counters.peers.lock().unwrap().len(), 1);
+    }
+
+    #[test]
+    fn the_traffic_of_peers_that_are_gone_stays_in_the_whole() {
+        let counters = Counters::default();
+        for peer in [PeerId::random(), PeerId::random()] {
+            let mut stream = Counted::new(Cursor::new(vec![0; 64]), counters.of(peer));
+            block_on(stream.write_all(&[1; 24])).unwrap();
+            block_on(stream.read_to_end(&mut Vec::new())).unwrap();
+        }
+        let whole = counters.whole();
+        assert_eq!((whole.sent(), whole.received()), (48, 80));
     }
 }

@@ -1,8 +1,10 @@
 //! The outside's way to the running network: questions and orders to the driver.
 
+use crate::counted::Traffic;
 use crate::engine::Progress;
 use crate::{Ban, PeerInfo, Subject};
 use libp2p::{Multiaddr, PeerId};
+use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot, watch};
 
 /// Orders that may wait; beyond that whoever orders waits too.
@@ -77,6 +79,7 @@ pub struct Handle {
     pub(crate) orders: mpsc::Sender<Order>,
     pub(crate) progress: watch::Receiver<Progress>,
     pub(crate) peer_count: watch::Receiver<usize>,
+    pub(crate) traffic: Arc<Traffic>,
     pub(crate) life: watch::Receiver<Life>,
 }
 
@@ -104,6 +107,16 @@ impl Handle {
     /// Tells how many peers have said hello whenever that changes.
     pub fn peer_counts(&self) -> watch::Receiver<usize> {
         self.peer_count.clone()
+    }
+
+    /// Payload received from all peers since the start, also from those who are gone, in bytes.
+    pub fn bytes_received(&self) -> u64 {
+        self.traffic.received()
+    }
+
+    /// Payload sent to all of them, in bytes.
+    pub fn bytes_sent(&self) -> u64 {
+        self.traffic.sent()
     }
 
     /// Connects to a node, with or without its id in the address, and stays connected with it from

@@ -93,6 +93,7 @@ where
         orders: orders_sender,
         progress,
         peer_count,
+        traffic: counters.whole(),
         life,
     };
     let wires = driver::Wires {

@@ -300,6 +300,7 @@ impl Writer {
         state.cached.extend(std::mem::take(&mut self.pending));
         let touched = std::mem::take(&mut self.touched);
         let confirmed = std::mem::take(&mut self.confirmed);
+        let confirmed_count = confirmed.len();
         let pool = if path.connect.is_empty() && path.disconnect.is_empty() {
             mempool::Changes::default()
         } else {
@@ -312,7 +313,12 @@ impl Writer {
         if full {
             self.flush()?;
         }
-        Ok(Commit { disconnected: path.disconnect, connected: path.connect, pool })
+        Ok(Commit {
+            disconnected: path.disconnect,
+            connected: path.connect,
+            confirmed: confirmed_count,
+            pool,
+        })
     }
 
     /// Writes all rows that wait in memory to the index. Call it now and then when all is quiet.

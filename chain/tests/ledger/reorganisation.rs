@@ -39,6 +39,7 @@ fn reorganises(depth: u64) {
     let commit = node.commit();
     let (left, entered) = (commit.disconnected.len(), commit.connected.len());
     assert_eq!((left as u64, entered as u64), (depth, depth + 1));
+    assert_eq!(commit.confirmed as u64, 3 * (depth + 1), "those of the blocks that entered");
     node.agrees(&world, last);
     if depth <= 100 {
         node.agrees_in_full(&world, last);

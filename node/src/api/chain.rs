@@ -133,11 +133,7 @@ pub enum Access {
 /// Where the chain stands.
 pub async fn chain(State(node): State<Node>) -> Response {
     let uptime_seconds = node.started.elapsed().as_secs();
-    let (peers, mut progress) = (node.peers.peer_count(), *node.peers.progress().borrow());
-    if peers == 0 && !node.outlook.needs_peer() {
-        // There is nobody to be behind of.
-        progress.state = engine::SyncState::Synced;
-    }
+    let (peers, progress) = (node.peers.peer_count(), progress(&node));
     read(&node, |view| {
         let (params, tip) = (view.params(), view.tip());
         let mempool = Waiting { count: view.mempool().count(), bytes: view.mempool().bytes() };
@@ -168,6 +164,16 @@ pub async fn chain(State(node): State<Node>) -> Response {
         };
         Ok(Answer::new(Json(chain)).tagged(tag))
     })
+}
+
+/// How far this node is behind others.
+pub(super) fn progress(node: &Node) -> Progress {
+    let mut progress = *node.peers.progress().borrow();
+    if node.peers.peer_count() == 0 && !node.outlook.needs_peer() {
+        // There is nobody to be behind of.
+        progress.state = engine::SyncState::Synced;
+    }
+    progress
 }
 
 fn apis(params: &Params) -> BTreeMap<String, Access> {

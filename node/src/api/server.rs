@@ -8,6 +8,7 @@ use super::problem::{Kind, Problem};
 use super::socket::{Busy, Impatient, Socket};
 use super::tls::Tls;
 use crate::explorer;
+use crate::metrics::requests::Count;
 use anyhow::{Context, Result, anyhow};
 use axum::Router;
 use axum::extract::{ConnectInfo, DefaultBodyLimit, Request};
@@ -22,6 +23,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
@@ -56,21 +58,29 @@ pub struct Guarded {
     routes: Router,
     hosts: Hosts,
     limits: Limits,
+    count: Count,
 }
 
 impl Guarded {
-    /// Puts the guards before a table.
-    pub fn new(routes: Router, hosts: Hosts) -> Guarded {
+    /// Puts the guards before a table, and counts all answers, those of the guards too.
+    pub fn new(routes: Router, hosts: Hosts, count: Count) -> Guarded {
         let routes = routes
             .fallback(not_found)
             .method_not_allowed_fallback(method_not_allowed)
             .layer(DefaultBodyLimit::max(MAX_BODY));
-        Guarded { routes, hosts, limits: Limits::default() }
+        Guarded { routes, hosts, limits: Limits::default(), count }
     }
 
     /// The answer to a request. The guards are called here rather than layered in the router, where
     /// each would cost every request several allocations.
     pub async fn answer(&self, request: Request) -> Response {
+        let begun = self.count.begin(&request);
+        let response = self.answer_uncounted(request).await;
+        begun.end(response.status());
+        response
+    }
+
+    async fn answer_uncounted(&self, request: Request) -> Response {
         let admitted = self.hosts.check(&request).and_then(|()| self.limits.check(&request));
         if let Err(problem) = admitted {
             return problem.into_response();
@@ -203,7 +213,12 @@ impl Server {
         let busy = Busy::new(self.begun);
         let (tls, routes) = (self.tls.clone(), self.routes.clone());
         let task = receive(stream, peer, tls, routes, busy.clone(), self.stop.clone());
-        self.open.push(Connection { task: self.tasks.spawn(task), busy });
+        let counted = self.routes.count.connection();
+        let task = self.tasks.spawn(async move {
+            task.await;
+            drop(counted);
+        });
+        self.open.push(Connection { task, busy });
     }
 }
 

@@ -284,6 +284,11 @@ impl Table {
         self
     }
 
+    /// The paths of all rows, variable parts in braces.
+    pub fn patterns(&self) -> impl Iterator<Item = &'static str> {
+        self.rows.iter().map(|row| row.operation.path)
+    }
+
     /// The routes, and the document that describes them.
     pub fn finish(self) -> (Router<Node>, Value) {
         let mut router = Router::new();

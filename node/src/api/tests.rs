@@ -9,6 +9,7 @@ mod events;
 mod explorer;
 mod jobs;
 mod mempool;
+mod metrics;
 mod mining;
 mod openapi;
 mod peers;

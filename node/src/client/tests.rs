@@ -6,11 +6,13 @@ use crate::api::hosts::Hosts;
 use crate::api::problem::{Kind, Problem};
 use crate::api::server;
 use crate::daemon::Whereabouts;
+use crate::metrics::requests::Count;
 use axum::Router;
 use axum::routing::{get, post};
 use chain::Params;
 use serde_json::{Value, json};
 use std::fs;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -37,7 +39,8 @@ async fn serve(routes: Router) -> (String, watch::Sender<bool>) {
     let address = server::address(&listener).unwrap();
     let hosts = Hosts::new(address.ip(), &[]).unwrap();
     let (stop, stopped) = watch::channel(false);
-    tokio::spawn(server::serve(listener, None, server::Guarded::new(routes, hosts), stopped));
+    let routes = server::Guarded::new(routes, hosts, Count::new(Arc::default(), []));
+    tokio::spawn(server::serve(listener, None, routes, stopped));
     (format!("http://{address}"), stop)
 }
 

@@ -65,7 +65,12 @@ export async function order(method, path, body) {
       sessionStorage.setItem(TOKEN, token);
       return answer === '' ? {} : answer;
     } catch (error) {
-      if (!(error instanceof Problem) || error.status !== 401) throw error;
+      if (!(error instanceof Problem)) throw error;
+      if (error.status !== 401) {
+        // Whatever else is wrong, the token is not.
+        sessionStorage.setItem(TOKEN, token);
+        throw error;
+      }
       sessionStorage.removeItem(TOKEN);
       wrong = true;
     }

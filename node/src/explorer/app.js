@@ -150,7 +150,8 @@ live.on(['status', 'chain'], undefined, status);
 live.on(['chain'], undefined, (chain) => {
   setText(document.getElementById('network'), chain.network);
   document.getElementById('dev').hidden = (chain.apis.dev ?? 'disabled') === 'disabled';
-  setText(document.getElementById('foot'), `chain ${chain.version} · up ${duration(chain.uptime_seconds)} · genesis ${chain.genesis.slice(0, 8)}…${chain.genesis.slice(-8)}`);
+  const facts = [`chain ${chain.version}`, `up ${duration(chain.uptime_seconds)}`, `genesis ${chain.genesis.slice(0, 8)}…${chain.genesis.slice(-8)}`];
+  document.getElementById('foot').replaceChildren(...facts.map((fact) => h('span', null, fact)));
 });
 
 async function begin() {

@@ -1,8 +1,10 @@
 // Charts: a line or bars over equal steps, drawn as SVG. The values can be read with the pointer and the arrow keys.
 import { h, s, setText } from './dom.js';
-import { digits } from './format.js';
+import { digits, plural } from './format.js';
 
-const PAD = { left: 60, right: 10, top: 12, bottom: 24 };
+const PAD = { right: 10, top: 12, bottom: 24 };
+/** Pixels of a digit, about, in the axis' font. */
+const DIGIT = 7;
 
 /**
  * A chart. Points are `{ name, value, detail? }`; a value may be null. `show` draws them, and what they are in a sentence
@@ -10,11 +12,12 @@ const PAD = { left: 60, right: 10, top: 12, bottom: 24 };
  */
 export function chart({ title, kind = 'line', format = digits, height = 200, reference = null, whole = false }) {
   const svg = s('svg', { class: `chart ${kind}`, height, tabindex: '0', role: 'img', 'aria-label': title });
-  const tip = h('div', { class: 'tooltip', hidden: true });
+  const tip = h('div', { class: 'tooltip', role: 'status', hidden: true });
   const figure = h('figure', { class: 'plot' }, svg, tip);
   let points = [];
   let at = -1;
   let frame = null;
+  let named = title;
 
   const draw = () => {
     const width = figure.clientWidth;
@@ -26,18 +29,18 @@ export function chart({ title, kind = 'line', format = digits, height = 200, ref
       svg.replaceChildren(s('text', { x: width / 2, y: height / 2, class: 'nothing', 'text-anchor': 'middle' }, 'Nothing to show yet'));
       return;
     }
-    frame = scale({ points, values, width, height, kind, reference, whole });
-    const { x, y, ticks, step } = frame;
+    frame = scale({ points, values, width, height, kind, reference, whole, format });
+    const { x, y, ticks, step, left } = frame;
     const grid = ticks.map((tick) => [
-      s('line', { x1: PAD.left, x2: width - PAD.right, y1: y(tick), y2: y(tick), class: 'grid' }),
-      s('text', { x: PAD.left - 8, y: y(tick) + 4, 'text-anchor': 'end' }, format(tick)),
+      s('line', { x1: left, x2: width - PAD.right, y1: y(tick), y2: y(tick), class: 'grid' }),
+      s('text', { x: left - 8, y: y(tick) + 4, 'text-anchor': 'end' }, format(tick)),
     ]);
     const marks = kind === 'bars' ? bars(points, x, y, step) : line(points, x, y, y(ticks[0]));
     const every = Math.max(1, Math.ceil(points.length / Math.max(2, Math.floor(width / 110))));
     const names = points.map((point, index) => index % every === 0 && point.name
       && s('text', { x: x(index), y: height - 6, 'text-anchor': index === 0 && kind === 'line' ? 'start' : 'middle' }, point.name));
     const aim = reference && [
-      s('line', { x1: PAD.left, x2: width - PAD.right, y1: y(reference.value), y2: y(reference.value), class: 'aim' }),
+      s('line', { x1: left, x2: width - PAD.right, y1: y(reference.value), y2: y(reference.value), class: 'aim' }),
       s('text', { x: width - PAD.right, y: y(reference.value) - 5, 'text-anchor': 'end', class: 'aim' }, reference.name),
     ];
     svg.replaceChildren(...[grid, marks, aim, names, cursor()].flat(3).filter(Boolean));
@@ -57,7 +60,6 @@ export function chart({ title, kind = 'line', format = digits, height = 200, ref
     tip.hidden = !frame || !chosen || chosen.value === null;
     if (tip.hidden) return;
     tip.replaceChildren(h('strong', null, format(chosen.value)), h('span', null, chosen.detail ?? chosen.name));
-    svg.setAttribute('aria-label', `${title}. ${chosen.detail ?? chosen.name}: ${format(chosen.value)}`);
     const width = figure.clientWidth;
     tip.style.setProperty('--x', `${Math.min(Math.max(frame.x(at), 70), width - 70)}px`);
   };
@@ -81,25 +83,34 @@ export function chart({ title, kind = 'line', format = digits, height = 200, ref
     element: figure,
     show(next, summary) {
       points = next;
-      svg.setAttribute('aria-label', summary ? `${title}. ${summary}` : title);
+      named = `${title}. ${summary || described(points, format)}. Read it with the arrow keys.`;
+      svg.setAttribute('aria-label', named);
       if (at >= 0) point(Math.min(at, points.length - 1));
       else draw();
     },
   };
 }
 
-function scale({ points, values, width, height, kind, reference, whole }) {
+/** What a curve is like, for those who cannot see it. */
+function described(points, format) {
+  const values = points.map((point) => point.value).filter((value) => value !== null);
+  if (values.length === 0) return 'Nothing to show yet';
+  return `${plural(values.length, 'value')} from ${format(Math.min(...values))} to ${format(Math.max(...values))}, the last is ${format(values[values.length - 1])}`;
+}
+
+function scale({ points, values, width, height, kind, reference, whole, format }) {
   const shown = reference ? [...values, reference.value] : values;
   const high = Math.max(...shown);
   const low = Math.min(...shown);
   const fromZero = kind === 'bars' || low < high * 0.6;
   const ticks = round(fromZero ? Math.min(0, low) : low, high === low ? high + (Math.abs(high) || 1) * 0.1 : high, whole ? 1 : 0);
   const [bottom, top] = [ticks[0], ticks[ticks.length - 1]];
-  const inner = width - PAD.left - PAD.right;
+  const left = Math.max(44, 14 + DIGIT * Math.max(...ticks.map((tick) => format(tick).length)));
+  const inner = width - left - PAD.right;
   const step = kind === 'bars' ? inner / points.length : inner / Math.max(1, points.length - 1);
-  const x = (index) => PAD.left + (kind === 'bars' ? (index + 0.5) * step : index * step);
+  const x = (index) => left + (kind === 'bars' ? (index + 0.5) * step : index * step);
   const y = (value) => PAD.top + (1 - (value - bottom) / (top - bottom)) * (height - PAD.top - PAD.bottom);
-  return { x, y, ticks, step };
+  return { x, y, ticks, step, left };
 }
 
 /** Round numbers that enclose a range, at least so far apart. */

@@ -2,7 +2,7 @@
 import { find, order } from './api.js';
 import { h, toast } from './dom.js';
 import { count, duration, hashrate, plural } from './format.js';
-import { on, paced } from './live.js';
+import { on, paced, params } from './live.js';
 import { address, badge, blockLink, card, empty, meter, time } from './parts.js';
 
 const KINDS = { scheduled: '', queued: '', running: 'wait', succeeded: 'good', failed: 'bad', cancelled: 'stale' };
@@ -45,6 +45,8 @@ function line(job, took) {
   const last = job.result?.blocks?.at(-1);
   const words = [
     target ? `${count(done)} of ${plural(target, 'block')}` : plural(done, 'block'),
+    job.every_seconds ? `every ${duration(job.every_seconds)}` : null,
+    job.runs ? plural(job.runs, 'run') : null,
     job.state === 'running' && rate ? hashrate(rate) : null,
     job.state === 'running' && expected ? `about ${duration(expected)} to the next` : null,
     job.waiting ? `waits for ${job.waiting}` : null,
@@ -52,7 +54,7 @@ function line(job, took) {
   ].filter(Boolean).join(' · ');
   return h('div', { class: 'job' },
     h('div', null, badge(job.state, KINDS[job.state]), h('code', { title: job.id }, String(job.id).slice(0, 8)), h('span', { class: 'quiet' }, time(job.created_at)), job.miner && address(job.miner, { copies: false }), last && blockLink(last, { copies: false })),
-    bar.element, h('div', null, h('span', null, words), cancel));
+    bar.element, h('div', null, h('span', null, words, job.state === 'scheduled' && [' · starts ', time(job.not_before)]), cancel));
 }
 
 async function stop(job, took) {
@@ -70,10 +72,22 @@ function startForm(took) {
     event.preventDefault();
     const { blocks, threads, miner } = Object.fromEntries(new FormData(form));
     const body = { ...(blocks && { blocks: Number(blocks) }), ...(threads && { threads: Number(threads) }), ...(miner && { miner: miner.trim() }) };
-    const job = await tell(() => order('POST', '/mining/jobs', body), 'The job is started');
+    const job = await tell(() => start(body), 'The job is started');
     if (job) took(job);
   });
   return form;
+}
+
+/** Starts a job. Where nobody is named to be paid, the first account of a network made for trying things out is, as for blocks on demand. */
+async function start(body) {
+  try {
+    return await order('POST', '/mining/jobs', body);
+  } catch (error) {
+    if (error.code !== 'no-miner') throw error;
+    const [first] = params.allocations;
+    if (!first) throw new Error('This node has no address of its own: say whom the blocks pay.');
+    return order('POST', '/mining/jobs', { ...body, miner: first.address });
+  }
 }
 
 /** A labelled field of a form. */

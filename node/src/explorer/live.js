@@ -53,6 +53,14 @@ export function paced(call, pace = PACE) {
   };
 }
 
+/** Calls again and again while somebody looks at the page and the node is there: for what is no event. */
+export function every(milliseconds, signal, call) {
+  const timer = setInterval(() => {
+    if (!document.hidden && state === 'live') call();
+  }, milliseconds);
+  signal.addEventListener('abort', () => clearInterval(timer));
+}
+
 /** Calls once in the next frame, however often it is asked. */
 export function framed(call) {
   let asked = false;
@@ -76,13 +84,16 @@ async function read() {
 /** Reads `/v1/chain` soon. */
 export const refresh = paced(read);
 
+/** Blocks may come by the thousand: pages hear of the head once a frame. */
+const moved = framed(() => tell('chain', chain));
+
 /** Listens from now on. */
 export function listen() {
   on(['block.connected'], undefined, (block) => {
     refresh();
     if (!chain) return;
     Object.assign(chain, { height: block.height, tip: block.hash, tip_time: block.block_time });
-    tell('chain', chain);
+    moved();
   });
   on(['block.disconnected', 'transaction.accepted', 'transaction.dropped', 'peer.connected', 'peer.disconnected', 'sync.progress', 'reset'], undefined, refresh);
   document.addEventListener('visibilitychange', () => {
@@ -137,15 +148,28 @@ function open() {
 /** Calls back for each event of some topics that the node still has, the oldest first, until the signal aborts. */
 export function since(topics, signal, call) {
   let stream = null;
-  const begin = (number, again) => {
-    stream = new EventSource(`/v1/events?since=${number}&topics=${topics.join(',')}`);
-    for (const topic of topics) stream.addEventListener(topic, (event) => call(JSON.parse(event.data)));
+  let from = 0;
+  const close = () => {
+    stream?.close();
+    stream = null;
+  };
+  const open = () => {
+    if (stream || document.hidden) return;
+    stream = new EventSource(`/v1/events?since=${from}&topics=${topics.join(',')}`);
+    for (const topic of topics) {
+      stream.addEventListener(topic, (event) => {
+        from = event.lastEventId;
+        call(JSON.parse(event.data));
+      });
+    }
     // The first events are gone: what is left begins later.
-    if (again) stream.addEventListener('reset', (event) => {
-      stream.close();
-      begin(Math.max(0, JSON.parse(event.data).oldest - 1), false);
+    stream.addEventListener('reset', (event) => {
+      from = Math.max(0, JSON.parse(event.data).oldest - 1);
+      close();
+      open();
     });
   };
-  begin(0, true);
-  signal.addEventListener('abort', () => stream.close());
+  document.addEventListener('visibilitychange', () => (document.hidden ? close() : open()), { signal });
+  signal.addEventListener('abort', close);
+  open();
 }

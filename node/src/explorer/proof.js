@@ -1,5 +1,5 @@
 // What a browser can check by itself: hashes, proof of work, and that a transaction is in a block.
-// Source: PROTOCOL.md, "Header" and "Merkle root".
+// Source: PROTOCOL.md, "Header", "Block" and "Merkle root".
 
 const subtle = globalThis.crypto?.subtle;
 
@@ -31,10 +31,16 @@ function target(header) {
   return exponent >= 3 ? mantissa << BigInt(8 * (exponent - 3)) : mantissa >> BigInt(8 * (3 - exponent));
 }
 
+/** The bytes whose hash is a transaction's id: of a coinbase, those after its kind and length. */
+function hashed(raw) {
+  const bytes = unhex(raw);
+  return bytes[0] === 0 ? bytes.slice(5) : bytes;
+}
+
 /** Follows a proof of `GET /v1/transactions/{id}/proof` from the transaction's bytes up to the block: the steps, and whether all hold. */
 export async function checkProof(proof, raw) {
   if (!canHash) return null;
-  let node = await sha256d(unhex(raw));
+  let node = await sha256d(hashed(raw));
   const isIt = hex(reversed(node)) === proof.id;
   const steps = [];
   let { position } = proof;

@@ -16,7 +16,7 @@ export function stack({ kind, size, label, render }) {
     shown.forEach((item, place) => {
       let row = rows.get(item.key);
       if (!row) {
-        row = { element: h('li', { class: 'entering' }) };
+        row = { element: h('li', { class: list.classList.contains('still') ? null : 'entering' }) };
         rows.set(item.key, row);
       }
       if (row.version !== item.version || !row.element.firstChild) {

@@ -7,7 +7,7 @@ export function table({ caption, columns, load, nothing, signal, row = () => ({}
   const none = h('div', { class: 'none', hidden: true }, nothing);
   const more = h('button', { type: 'button', class: 'more', hidden: true }, 'Show more');
   const note = h('p', { class: 'error', role: 'alert', hidden: true });
-  const head = columns.map(({ head, wide, number, width }) => h('th', { scope: 'col', class: classes(wide, number), style: width ? { '--width': width } : {} }, head));
+  const head = columns.map(({ head, wide, number, width, narrow }) => h('th', { scope: 'col', class: classes(wide, number), style: widths(width, narrow) }, head));
   const cells = (item) => h('tr', row(item), columns.map(({ cell, wide, number }) => h('td', { class: classes(wide, number) }, cell(item))));
   const scroller = h('div', { class: 'rows' }, h('table', null, h('caption', { class: 'hidden' }, caption), h('thead', null, h('tr', null, head)), body));
   let next = null;
@@ -54,5 +54,8 @@ export function table({ caption, columns, load, nothing, signal, row = () => ({}
     },
   };
 }
+
+/** Widths of a column, on a wide screen and on a narrow one, for a heading's `style`. */
+export const widths = (width, narrow) => ({ ...(width && { '--width': width }), ...(narrow && { '--narrow': narrow }) });
 
 const classes = (wide, number) => [wide && 'wide', number && 'number'].filter(Boolean).join(' ') || null;

@@ -1,7 +1,7 @@
 // A picture of blocks as a tree: the best chain on its own line, side branches above and below. When one becomes
 // another, blocks glide to their new places.
 import { h, s } from './dom.js';
-import { count, hue } from './format.js';
+import { count, hue, plural } from './format.js';
 
 const LANE = 44;
 const STEP = 26;
@@ -14,13 +14,34 @@ export function tree({ onchoose }) {
   const edges = s('g', { class: 'edges' });
   const axis = s('g', { class: 'axis' });
   const nodes = s('g', { class: 'nodes' });
-  const svg = s('svg', { class: 'tree', role: 'group', 'aria-label': 'Blocks as a tree' }, axis, edges, nodes);
+  const svg = s('svg', { class: 'tree', role: 'group' }, axis, edges, nodes);
   const scroller = h('div', { class: 'scroller' }, svg);
   const drawn = new Map();
   const still = matchMedia('(prefers-reduced-motion: reduce)');
   let shown = null;
   let begun = 0;
   let running = false;
+  /** Whether the newest block is to stay in sight: until somebody looks at older ones. */
+  let follows = true;
+  scroller.addEventListener('scroll', () => {
+    follows = scroller.scrollLeft + scroller.clientWidth >= scroller.scrollWidth - 2 * STEP;
+  });
+  /** The hash of the block that Tab leads to. */
+  let chosen = null;
+
+  const choose = (block, isTold = true) => {
+    drawn.get(chosen)?.node.setAttribute('tabindex', '-1');
+    chosen = block.hash;
+    drawn.get(chosen)?.node.setAttribute('tabindex', '0');
+    if (isTold) onchoose(block);
+  };
+  svg.addEventListener('keydown', (event) => {
+    const from = drawn.get(chosen);
+    const beside = from && next(event.key, from, [...drawn.values()]);
+    if (!beside) return;
+    event.preventDefault();
+    beside.node.focus();
+  });
 
   const draw = () => {
     if (!shown || scroller.clientWidth === 0) return;
@@ -30,12 +51,12 @@ export function tree({ onchoose }) {
     const [above, below] = [Math.min(0, -1, ...used), Math.max(0, 1, ...used)];
     const highest = Math.max(...blocks.map((block) => block.height));
     const span = Math.max(1, highest - lowest, 20);
-    const step = Math.max(STEP, (scroller.clientWidth - MARGIN.left - MARGIN.right) / span);
+    const room = scroller.clientWidth - 2 * parseFloat(getComputedStyle(scroller).paddingLeft);
+    const step = Math.max(STEP, (room - MARGIN.left - MARGIN.right) / span);
     const width = MARGIN.left + MARGIN.right + step * span;
     const height = MARGIN.top + MARGIN.bottom + LANE * (below - above);
     const x = (at) => MARGIN.left + (at - lowest) * step;
     const y = (lane) => MARGIN.top + (lane - above) * LANE;
-    const atEnd = scroller.scrollLeft + scroller.clientWidth >= scroller.scrollWidth - 80;
     svg.setAttribute('width', width);
     svg.setAttribute('height', height);
     const every = step < 40 ? 5 : 2;
@@ -49,12 +70,14 @@ export function tree({ onchoose }) {
       drawn.delete(hash);
     }
     const first = drawn.size === 0;
+    const stale = blocks.filter((block) => !block.isBest).length;
+    svg.setAttribute('aria-label', `Blocks ${count(lowest)} to ${count(highest)} as a tree: ${plural(blocks.length - stale, 'block')} of the best chain, ${count(stale)} beside it. The arrow keys go from block to block.`);
     for (const block of [...blocks].sort((a, b) => a.height - b.height)) {
       const to = { x: x(block.height), y: y(lanes.get(block.hash)) };
       let mark = drawn.get(block.hash);
       if (!mark) {
         const parent = drawn.get(block.previous);
-        mark = make(block, onchoose);
+        mark = make(block, choose);
         mark.at = first || !parent ? to : { ...parent.at };
         drawn.set(block.hash, mark);
         nodes.append(mark.node);
@@ -68,9 +91,11 @@ export function tree({ onchoose }) {
       mark.from = mark.at;
       mark.to = to;
     }
+    // Nobody is in the tree: Tab leads to its newest block.
+    if (!drawn.has(chosen) || !svg.contains(document.activeElement)) choose(blocks.find((block) => block.isBest && block.height === highest) ?? blocks[0], false);
     begun = first || still.matches ? -Infinity : performance.now();
     if (!running) glide();
-    if (atEnd || first) scroller.scrollLeft = x(highest) + MARGIN.right - scroller.clientWidth + 40;
+    if (follows) scroller.scrollLeft = scroller.scrollWidth;
   };
 
   const glide = () => {
@@ -98,15 +123,30 @@ export function tree({ onchoose }) {
   };
 }
 
+/** The block to which an arrow key leads: along a branch, or to the nearest one of the same height. */
+function next(key, from, marks) {
+  const children = (mark) => marks.filter(({ block }) => block.previous === mark.block.hash);
+  if (key === 'ArrowLeft') return marks.find(({ block }) => block.hash === from.block.previous);
+  if (key === 'ArrowRight') return children(from).sort((a, b) => b.block.isBest - a.block.isBest)[0];
+  if (key === 'Home' || key === 'End') {
+    const best = marks.filter(({ block }) => block.isBest).sort((a, b) => a.block.height - b.block.height);
+    return best[key === 'Home' ? 0 : best.length - 1];
+  }
+  const side = { ArrowUp: -1, ArrowDown: 1 }[key];
+  if (!side) return undefined;
+  const level = marks.filter((mark) => mark.block.height === from.block.height && Math.sign(mark.to.y - from.to.y) === side);
+  return level.sort((a, b) => side * (a.to.y - b.to.y))[0];
+}
+
 function curve(from, to) {
   const middle = (from.x + to.x) / 2;
   return `M${from.x.toFixed(1)} ${from.y.toFixed(1)}C${middle.toFixed(1)} ${from.y.toFixed(1)} ${middle.toFixed(1)} ${to.y.toFixed(1)} ${to.x.toFixed(1)} ${to.y.toFixed(1)}`;
 }
 
-function make(block, onchoose) {
-  const node = s('a', { href: `/block/${block.hash}`, style: { '--hue': hue(block.miner) } },
+function make(block, choose) {
+  const node = s('a', { href: `/block/${block.hash}`, tabindex: '-1', style: { '--hue': hue(block.miner) } },
     s('rect', { x: -12, y: -14, width: 24, height: 28, class: 'reach' }), s('rect', { x: -8, y: -8, width: 16, height: 16, rx: 4, class: 'square' }));
-  for (const event of ['pointerenter', 'focus']) node.addEventListener(event, () => onchoose(mark.block));
+  for (const event of ['pointerenter', 'focus']) node.addEventListener(event, () => choose(mark.block));
   const mark = { node, edge: s('path'), block };
   return mark;
 }

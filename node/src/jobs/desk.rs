@@ -198,6 +198,7 @@ impl Desk {
 
     fn overview(&self) -> Overview {
         let mut overview = self.past.clone();
+        overview.states = self.machine.states();
         overview.max_threads = self.machine.budget().get();
         let mut running: Vec<_> = self.shifts.iter().collect();
         running.sort_by_key(|(id, _)| self.machine.job(**id).map(|(job, ..)| job.place));

@@ -221,6 +221,15 @@ impl Machine {
         self.jobs.values().map(|entry| &entry.job).filter(|job| !job.state.is_terminal())
     }
 
+    /// How many jobs are in each state.
+    pub fn states(&self) -> BTreeMap<State, usize> {
+        let mut states = BTreeMap::from(State::ALL.map(|state| (state, 0)));
+        for entry in self.jobs.values() {
+            *states.entry(entry.job.state).or_default() += 1;
+        }
+        states
+    }
+
     /// Lets go of the key of a job: it may be used again.
     pub fn release_key(&mut self, id: Id) {
         if let Some(key) = self.entry(id).and_then(|entry| entry.job.key.take()) {

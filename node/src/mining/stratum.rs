@@ -7,7 +7,7 @@ mod lines;
 mod renewal;
 mod workers;
 
-pub use workers::{Known, Workers};
+pub use workers::{Known, Shares, Workers};
 
 use super::templates::{Candidate, Templates};
 use super::told_to_stop;

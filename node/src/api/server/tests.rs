@@ -35,7 +35,8 @@ fn guarded() -> Guarded {
 }
 
 fn behind_guards(routes: Router) -> Guarded {
-    Guarded::new(routes, Hosts::new("127.0.0.1".parse().unwrap(), &[]).unwrap())
+    let hosts = Hosts::new("127.0.0.1".parse().unwrap(), &[]).unwrap();
+    Guarded::new(routes, hosts, Count::new(Arc::default(), []))
 }
 
 struct Answer {

@@ -1,7 +1,7 @@
 // One account: what it holds, what is on its way, and its history.
 import { get } from '../api.js';
 import { h } from '../dom.js';
-import { coins, count } from '../format.js';
+import { coins, count, plural } from '../format.js';
 import { chain, on, paced, params } from '../live.js';
 import { address, amount, badge, card, empty, hash, heading, dot, tile, time, txLink } from '../parts.js';
 import { table } from '../table.js';
@@ -11,7 +11,7 @@ export default async function account({ name, signal }) {
   const tiles = {
     balance: tile('Balance', 'What it may spend'),
     pending: tile('Once all is confirmed', 'The balance when everything that waits is in a block'),
-    immature: tile('Immature', `Rewards can be spent after ${params.maturity} blocks`),
+    immature: tile('Immature', `Rewards can be spent after ${plural(params.maturity, 'block')}`),
     sent: tile('Sent', 'Transfers of this account in the best chain'),
   };
   let shown = await get(path, signal);
@@ -20,7 +20,7 @@ export default async function account({ name, signal }) {
     tiles.balance.show(coins(shown.balance), 'coins', units(shown.balance));
     const change = shown.pending_balance - shown.balance;
     tiles.pending.show(coins(shown.pending_balance), change === 0 ? 'nothing waits' : `${change > 0 ? '+' : ''}${coins(change)}`, units(shown.pending_balance));
-    tiles.immature.show(coins(shown.immature), `rewards of ${params.maturity} blocks`, units(shown.immature));
+    tiles.immature.show(coins(shown.immature), `free after ${plural(params.maturity, 'block')}`, units(shown.immature));
     tiles.sent.show(count(shown.nonce), `next nonce ${count(shown.next_nonce)}`);
   };
   show();
@@ -29,10 +29,10 @@ export default async function account({ name, signal }) {
     caption: 'Transactions of this account, newest first',
     signal,
     columns: [
-      { head: 'Transaction', cell: (item) => txLink(item.id, { tail: 6, copies: false }) },
+      { head: 'Transaction', narrow: '28%', cell: (item) => txLink(item.id, { tail: 6, copies: false }) },
       { head: 'When', wide: true, cell: (item) => (item.time === null ? badge(item.status === 'queued' ? 'queued' : 'waiting', 'wait') : time(item.time)) },
       { head: 'Block', wide: true, number: true, cell: (item) => (item.height === null ? '–' : h('a', { href: `/block/${item.height}` }, count(item.height))) },
-      { head: 'With', cell: (item) => (item.counterpart ? address(item.counterpart, { copies: false }) : h('span', { class: 'quiet' }, item.direction === 'mined' ? 'mined' : 'itself')) },
+      { head: 'With', narrow: '32%', cell: (item) => (item.counterpart ? address(item.counterpart, { copies: false }) : h('span', { class: 'quiet' }, item.direction === 'mined' ? 'mined' : 'itself')) },
       { head: 'Amount', number: true, cell: moved },
     ],
     load: (cursor) => get(`${path}/transactions?limit=25${cursor ? `&cursor=${cursor}` : ''}`, signal),
@@ -60,7 +60,7 @@ export default async function account({ name, signal }) {
     content: [
       heading('Account', given ? badge('funded by genesis') : null),
       h('p', { class: 'subject' }, dot(shown.address), hash(shown.address, null, { name: 'address', tail: 6 })),
-      h('div', { class: 'tiles four' }, Object.values(tiles).map(({ element }) => element)),
+      h('div', { class: 'tiles four money' }, Object.values(tiles).map(({ element }) => element)),
       card([h('span', null, 'History'), total], list.element),
     ],
   };

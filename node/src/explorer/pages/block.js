@@ -37,9 +37,9 @@ export default async function block({ name, signal, go }) {
     caption: `Transactions of block ${shown.height}`,
     signal,
     columns: [
-      { head: 'Transaction', cell: (item) => txLink(item.id, { tail: 6 }) },
+      { head: 'Transaction', narrow: '30%', cell: (item) => txLink(item.id, { tail: 6 }) },
       { head: 'From', wide: true, cell: (item) => (item.type === 'transfer' ? address(item.sender_address, { copies: false }) : h('span', { class: 'quiet' }, 'new coins and fees')) },
-      { head: 'To', cell: (item) => address(item.recipient, { copies: false }) },
+      { head: 'To', narrow: '32%', cell: (item) => address(item.recipient, { copies: false }) },
       { head: 'Amount', number: true, cell: (item) => amount(item.amount ?? item.reward) },
       { head: 'Fee', wide: true, number: true, cell: (item) => (item.type === 'transfer' ? amount(item.fee) : '–') },
     ],

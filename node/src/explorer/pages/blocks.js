@@ -7,11 +7,11 @@ import { address, amount, blockLink, card, empty, heading, time } from '../parts
 import { table } from '../table.js';
 
 export const columns = [
-  { head: 'Height', width: '12%', cell: (block) => h('a', { href: `/block/${block.hash}` }, count(block.height)) },
+  { head: 'Height', width: '12%', narrow: '24%', cell: (block) => h('a', { href: `/block/${block.hash}` }, count(block.height)) },
   { head: 'Hash', wide: true, cell: (block) => blockLink(block.hash) },
-  { head: 'Age', cell: (block) => time(block.time, { plain: true }) },
+  { head: 'Age', narrow: '26%', cell: (block) => time(block.time, { plain: true }) },
   { head: 'Miner', cell: (block) => address(block.miner, { copies: false }) },
-  { head: 'Transfers', number: true, cell: (block) => count(block.transaction_count - 1) },
+  { head: 'Transfers', narrow: '23%', number: true, cell: (block) => count(block.transaction_count - 1) },
   { head: 'Size', wide: true, number: true, cell: (block) => bytes(block.size) },
   { head: 'Reward', wide: true, number: true, cell: (block) => amount(block.reward) },
 ];

@@ -8,6 +8,7 @@ import { card, heading } from '../parts.js';
 
 const RANGES = [50, 200, 1000];
 const PAGE = 100;
+const FEW = 10;
 /** Blocks over which a hash rate is taken: one alone says little. */
 export const WINDOW = 10;
 
@@ -31,7 +32,7 @@ export default async function charts({ query, signal }) {
   };
   show();
   const refresh = paced(async () => {
-    blocks = await newest(range, signal);
+    blocks = await newest(range, signal, blocks);
     show();
   }, 2000);
   on(['block.connected', 'block.disconnected', 'return', 'reset'], signal, refresh);
@@ -48,14 +49,26 @@ export default async function charts({ query, signal }) {
   };
 }
 
-/** The newest blocks, newest first. */
-export async function newest(wanted, signal) {
+/** The newest blocks, newest first. Of those that are known already, such as what it gave before, only new ones are read. */
+export async function newest(wanted, signal, known = []) {
+  const places = new Map(known.map((block, place) => [block.hash, place]));
   const found = [];
   let cursor = null;
   do {
-    const limit = Math.min(PAGE, wanted - found.length);
-    const page = await get(`/blocks?limit=${limit}${cursor ? `&cursor=${cursor}` : ''}`, signal);
-    found.push(...page.items);
+    // Few are new where some are known.
+    const limit = Math.min(known.length > 0 && !cursor ? FEW : PAGE, wanted - found.length);
+    let page;
+    try {
+      page = await get(`/blocks?limit=${limit}${cursor ? `&cursor=${cursor}` : ''}`, signal);
+    } catch (error) {
+      if (error.code !== 'cursor-gone') throw error;
+      return newest(wanted, signal);
+    }
+    for (const block of page.items) {
+      // Whatever is below a block that is known is known too.
+      if (places.has(block.hash)) return [...found, ...known.slice(places.get(block.hash))].slice(0, wanted);
+      found.push(block);
+    }
     cursor = page.next;
   } while (cursor && found.length < wanted);
   return found;

@@ -1,7 +1,7 @@
 // For networks made for trying things out: blocks on demand, coins from the faucet, a payment, mining.
 import { get, order, post } from '../api.js';
 import { h } from '../dom.js';
-import { count, plural, units } from '../format.js';
+import { coins, count, plural, units } from '../format.js';
 import { field, jobs, tell } from '../jobs.js';
 import * as key from '../key.js';
 import { chain, on, paced, params } from '../live.js';
@@ -40,7 +40,7 @@ function form(act, ...fields) {
     const values = Object.fromEntries(new FormData(element, event.submitter));
     try {
       const shown = await act(values);
-      if (shown) result.replaceChildren(...[shown].flat());
+      if (shown) result.replaceChildren(...shown.filter(Boolean));
       result.classList.remove('error');
     } catch (error) {
       result.textContent = error.message;
@@ -65,11 +65,11 @@ function generateCard() {
 
 function faucetCard() {
   const to = input('address', { required: true, placeholder: `${params.hrp}1…` });
-  const act = async ({ address: text, amount: coins }) => {
-    const sum = units(coins);
+  const act = async ({ address: text, amount: typed }) => {
+    const sum = units(typed);
     if (!sum) throw new Error('The amount is a number of coins, with at most 8 decimals.');
     const paid = await order('POST', '/dev/faucet', { address: text.trim(), amount: sum });
-    return paid && ['Paid: ', paid.id ? txLink(paid.id, { copies: false }) : 'it is in the next block.'];
+    return paid && ['Paid in the next block: ', paid.id && txLink(paid.id, { copies: false })];
   };
   return { to, element: card('Faucet', form(act,
     field('Address', to), field('Coins', input('amount', { value: '100', inputmode: 'decimal', required: true })),
@@ -77,20 +77,24 @@ function faucetCard() {
 }
 
 async function paymentCard(signal, faucet) {
-  const body = h('div');
+  const body = h('div', { class: 'stack-form' });
   const purse = h('div');
   const showPurse = async () => {
     if (!key.own) return;
     const account = await get(`/accounts/${key.own}`, signal);
-    purse.replaceChildren(facts(['This tab’s address', address(key.own)], ['It may spend', amount(account.pending_balance)], account.immature > 0 && ['Immature', amount(account.immature)]));
+    purse.replaceChildren(facts(['This tab’s address', address(key.own)], ['It may spend', amount(account.balance)], account.pending_balance !== account.balance && ['Once all is confirmed', amount(account.pending_balance)], account.immature > 0 && ['Immature', amount(account.immature)]));
   };
-  const act = async ({ recipient, amount: coins, memo }) => {
-    const sum = units(coins);
+  const act = async ({ recipient, amount: typed, memo }) => {
+    const sum = units(typed);
     if (!sum) throw new Error('The amount is a number of coins, with at most 8 decimals.');
     const [account, fees] = await Promise.all([get(`/accounts/${key.own}`), get('/fees')]);
     const fee = fees[1] * key.size(memo);
     const signed = await key.sign({ genesis: chain.genesis, hrp: params.hrp, nonce: account.next_nonce, recipient: recipient.trim(), amount: sum, fee, memo });
-    const sent = await post('/transactions', signed);
+    const sent = await post('/transactions', signed).catch((error) => {
+      if (error.code !== 'insufficient-balance') throw error;
+      const help = account.pending_balance > account.balance ? 'What is on its way to it counts once it is in a block: make one.' : 'The faucet has more.';
+      throw new Error(`This takes ${coins(sum + fee)} coins with its fee, more than this key may spend. ${help}`);
+    });
     await showPurse();
     return [`Sent for a fee of ${count(fee)} base units: `, txLink(sent.id, { copies: false })];
   };

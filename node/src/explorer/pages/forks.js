@@ -2,15 +2,18 @@
 import { find, get } from '../api.js';
 import { h, setText } from '../dom.js';
 import { count, plural } from '../format.js';
-import { chain, on, paced, since } from '../live.js';
+import { chain, every, on, paced, since } from '../live.js';
 import { address, badge, blockLink, card, empty, heading, tile, time } from '../parts.js';
 import { tree } from '../tree.js';
+import { widths } from '../table.js';
 import { newest } from './charts.js';
 
 /** Heights in view. */
 const HEIGHTS = 50;
 /** Side branches that are followed, the highest first. */
 const BRANCHES = 16;
+/** Milliseconds between two looks at the ends of all branches. */
+const LOOK = 2000;
 
 export default async function forks({ signal }) {
   const tiles = {
@@ -25,9 +28,11 @@ export default async function forks({ signal }) {
   const events = h('ul', { class: 'log' });
   const reorgs = [];
   const bodies = new Map();
+  let recent = [];
+  let ends = [];
 
   const showBlock = (block) => {
-    if (!block) setText(chosen, 'Point at a block, or move to it with the Tab key.');
+    if (!block) setText(chosen, 'Point at a block, or go from one to the next with Tab and the arrow keys.');
     else chosen.replaceChildren(badge(block.isBest ? 'best chain' : 'stale', block.isBest ? 'good' : 'stale'), h('strong', null, count(block.height)), blockLink(block.hash), address(block.miner, { copies: false }), time(block.time));
   };
   const showReorgs = () => {
@@ -37,12 +42,13 @@ export default async function forks({ signal }) {
     if (reorgs.length === 0) events.replaceChildren(h('li', null, empty('None so far', 'When a heavier branch wins, it is told here, and the picture above changes while you watch.')));
     else {
       events.replaceChildren(...reorgs.slice(0, 20).map((reorg) => h('li', null, time(reorg.time),
-        h('span', null, `${plural(reorg.depth, 'block')} above ${count(reorg.fork_height)} for ${count(reorg.connected)}`),
+        h('span', null, `${plural(reorg.depth, 'block')} above ${count(reorg.fork_height)} ${reorg.connected ? `gave way to ${count(reorg.connected)}` : 'set aside'}`),
         h('span', { class: 'swap' }, blockLink(reorg.old_tip, { copies: false }), h('span', { class: 'arrow', role: 'img', 'aria-label': 'gave way to' }, '→'), blockLink(reorg.new_tip, { copies: false })))));
     }
   };
   const show = async () => {
-    const [best, tips] = await Promise.all([newest(HEIGHTS, signal), get('/chain/tips', signal)]);
+    const [best, tips] = await Promise.all([newest(HEIGHTS, signal, recent), get('/chain/tips', signal)]);
+    [recent, ends] = [best, tips];
     const lowest = best[best.length - 1].height;
     const blocks = new Map(best.map((block) => [block.hash, { ...block, isBest: true }]));
     const sides = tips.filter((tip) => tip.status !== 'active' && tip.height >= lowest).sort((a, b) => b.height - a.height);
@@ -50,7 +56,7 @@ export default async function forks({ signal }) {
     picture.show([...blocks.values()], lowest);
     const stale = [...blocks.values()].filter((block) => !block.isBest).length;
     tiles.branches.show(count(sides.length), tips.length > sides.length + 1 ? `${count(tips.length - 1)} in the whole chain` : 'in the whole chain');
-    tiles.stale.show(count(stale), `${((stale / blocks.size) * 100).toFixed(1).replace(/\.0$/, '')} % of the blocks in view`);
+    tiles.stale.show(count(stale), `${((stale / blocks.size) * 100).toFixed(1).replace(/\.0$/, '')} % of the view`);
     branches.replaceChildren(tips.length > 1 ? tableOf(tips) : empty('One branch only', 'Every block this node knows is in the best chain.'));
   };
   /** Blocks of a side branch down to the best chain. */
@@ -66,7 +72,13 @@ export default async function forks({ signal }) {
   showBlock(null);
   showReorgs();
   await show();
-  on(['block.connected', 'block.disconnected', 'reorg', 'return', 'reset'], signal, paced(show, 250));
+  const refresh = paced(show, 250);
+  on(['block.connected', 'block.disconnected', 'reorg', 'return', 'reset'], signal, refresh);
+  // A side branch that does not win is no event. An unchanged answer has no body.
+  every(LOOK, signal, paced(async () => {
+    const tips = await get('/chain/tips', signal);
+    if (!isSame(tips, ends)) refresh();
+  }));
   since(['reorg'], signal, (reorg) => {
     reorgs.unshift(reorg);
     showReorgs();
@@ -77,11 +89,13 @@ export default async function forks({ signal }) {
     content: [
       heading('Forks'),
       h('div', { class: 'tiles four' }, Object.values(tiles).map(({ element }) => element)),
-      card([h('span', null, `The last ${HEIGHTS} heights`), h('span', { class: 'legend' }, h('span', { class: 'key best' }, 'best chain'), h('span', { class: 'key lost' }, 'stale'))], picture.element, chosen),
+      card([h('span', null, `The last ${HEIGHTS} heights`), h('span', { class: 'legend' }, h('span', { class: 'key best', title: 'In the colours of its miners' }, 'best chain'), h('span', { class: 'key lost' }, 'stale'), h('span', { class: 'key refused' }, 'invalid'))], picture.element, chosen),
       h('div', { class: 'columns even' }, card('Branches', branches), card('Reorganisations', events)),
     ],
   };
 }
+
+const isSame = (some, others) => some.length === others.length && some.every((tip, place) => tip.hash === others[place].hash && tip.status === others[place].status);
 
 const STATUS = { active: ['best chain', 'good'], 'valid-fork': ['stale', 'stale'], 'headers-only': ['headers only', ''], invalid: ['invalid', 'bad'] };
 
@@ -90,8 +104,8 @@ function tableOf(tips) {
   const rows = sorted.map((tip) => {
     const [name, kind] = STATUS[tip.status] ?? [tip.status, ''];
     return h('tr', null, h('td', null, h('span', { title: tip.code }, badge(name, kind))), h('td', { class: 'number' }, count(tip.height)),
-      h('td', { class: 'number' }, tip.branch_length ? plural(tip.branch_length, 'block') : '–'), h('td', null, blockLink(tip.hash, { copies: false })));
+      h('td', { class: 'number' }, tip.branch_length ? plural(tip.branch_length, 'block') : '–'), h('td', null, blockLink(tip.hash, { copies: false, tail: 6 })));
   });
   return h('div', { class: 'rows' }, h('table', null, h('caption', { class: 'hidden' }, `Branches of ${chain.network}`),
-    h('thead', null, h('tr', null, h('th', { scope: 'col' }, 'Status'), h('th', { scope: 'col', class: 'number' }, 'Height'), h('th', { scope: 'col', class: 'number' }, 'Length'), h('th', { scope: 'col' }, 'Tip'))), h('tbody', null, rows)));
+    h('thead', null, h('tr', null, [['Status', '34%'], ['Height', '19%', 'number'], ['Length', '23%', 'number'], ['Tip', '24%']].map(([name, narrow, kind]) => h('th', { scope: 'col', class: kind, style: widths(null, narrow) }, name)))), h('tbody', null, rows)));
 }

@@ -37,7 +37,7 @@ export default async function home({ signal }) {
   const list = stack({ kind: 'list', size: TRANSFERS, label: 'Latest transfers', render: renderTransfer });
   const miners = shares('Blocks by miner');
   const pace = chart({ title: 'Time between blocks', kind: 'bars', format: duration, whole: true, height: 150, reference: { value: params.spacing_seconds, name: 'aim' } });
-  const none = h('div', { class: 'over' }, empty(`No transfers in the last ${RECENT} blocks`, 'The next one appears here the moment the node hears of it.'));
+  const none = h('div', { class: 'over' }, empty(chain.height < RECENT ? 'No transfers yet' : `No transfers in the last ${RECENT} blocks`, 'The next one appears here the moment the node hears of it.'));
 
   const showTiles = () => {
     tiles.height.show(count(chain.height), h('span', null, 'tip ', time(chain.tip_time)));
@@ -136,7 +136,7 @@ async function confirmed(blocks, signal) {
 
 function renderBlock(block) {
   return h('a', { href: `/block/${block.key}`, class: 'cube', title: block.key },
-    h('strong', null, count(block.height)),
+    h('strong', null, h('span', { class: 'hidden' }, 'Block '), count(block.height)),
     h('span', null, block.height === 0 ? 'genesis' : plural(block.transfers, 'transfer')),
     h('span', { class: 'line' }, h('span', null, bytes(block.size)), time(block.time, { plain: true })),
     h('span', { class: 'gauge', 'aria-hidden': 'true' }, h('i', { style: { '--share': Math.min(1, block.size / params.max_block_bytes) } })),

@@ -9,18 +9,18 @@ import { table } from '../table.js';
 
 export default async function mempool({ signal }) {
   const tiles = {
-    count: tile('Waiting', 'Transfers in the mempool'),
+    count: tile('Waiting', 'Transfers in the mempool; queued ones wait for an earlier nonce'),
     bytes: tile('Size', 'Bytes of them'),
     least: tile('Least rate', 'Base units per byte for which this node takes another transfer'),
-    next: tile('Next block', 'Base units per byte that bring a transfer into the next block'),
+    next: tile('Next block', 'Base units per byte that bring a transfer into the next block, and below into one of the next 3 or 6'),
   };
   const histogram = chart({ title: 'Transfers by fee rate', kind: 'bars', height: 180, format: count, whole: true });
   const show = async () => {
     const [pool, fees] = await Promise.all([get('/mempool', signal), get('/fees', signal)]);
-    tiles.count.show(count(pool.count), pool.queued ? `${count(pool.queued)} wait for an earlier nonce` : 'all may be mined');
-    tiles.bytes.show(bytes(pool.bytes), `${count(pool.bytes)} bytes`);
+    tiles.count.show(count(pool.count), `${count(pool.queued)} queued`);
+    tiles.bytes.show(bytes(pool.bytes), plural(pool.bytes, 'byte'));
     tiles.least.show(count(pool.min_fee_rate), 'base units per byte');
-    tiles.next.show(count(fees[1]), `within 3: ${count(fees[3])} · within 6: ${count(fees[6])}`);
+    tiles.next.show(count(fees[1]), `in 3: ${count(fees[3])} · in 6: ${count(fees[6])}`);
     histogram.show(pool.fee_histogram.map((bucket, index, all) => ({
       name: count(bucket.rate), value: bucket.count,
       detail: `${range(bucket.rate, all[index + 1]?.rate)} per byte, ${bytes(bucket.bytes)}`,
@@ -30,9 +30,9 @@ export default async function mempool({ signal }) {
     caption: 'Waiting transfers, newest first',
     signal,
     columns: [
-      { head: 'Transfer', cell: (item) => txLink(item.id, { tail: 6, copies: false }) },
+      { head: 'Transfer', narrow: '30%', cell: (item) => txLink(item.id, { tail: 6, copies: false }) },
       { head: 'From', wide: true, cell: (item) => address(item.sender_address, { copies: false }) },
-      { head: 'To', cell: (item) => address(item.recipient, { copies: false }) },
+      { head: 'To', narrow: '32%', cell: (item) => address(item.recipient, { copies: false }) },
       { head: 'Nonce', wide: true, number: true, cell: (item) => h('span', null, item.status === 'queued' && badge('queued', 'wait'), ' ', count(item.nonce)) },
       { head: 'Rate', wide: true, number: true, cell: (item) => h('span', { title: 'base units per byte' }, count(Math.floor(item.fee / item.size))) },
       { head: 'Amount', number: true, cell: (item) => amount(item.amount) },

@@ -2,10 +2,11 @@
 import { get } from '../api.js';
 import { chart, shares } from '../chart.js';
 import { h } from '../dom.js';
-import { count, duration, hashrate, hue, plural } from '../format.js';
+import { count, difficulty, duration, hashrate, hue, plural } from '../format.js';
 import { jobs } from '../jobs.js';
-import { chain, on, paced } from '../live.js';
+import { chain, every, on, paced } from '../live.js';
 import { address, card, empty, foreign, heading, tile, time } from '../parts.js';
+import { widths } from '../table.js';
 import { newest, series } from './charts.js';
 
 /** Blocks that are looked at. */
@@ -26,18 +27,20 @@ export default async function mining({ signal }) {
   const workers = h('div');
   const about = h('p', { class: 'quiet' });
   const measured = [];
+  let blocks = [];
 
   const showNode = async () => {
     const now = await get('/mining', signal);
-    tiles.network.show(hashrate(chain.hashrate_estimate), `difficulty ${chain.difficulty.toPrecision(3)}`);
-    tiles.own.show(now.running ? hashrate(now.hashrate) : 'idle', now.running ? `${count(now.threads)} of ${plural(now.max_threads, 'thread')}` : 'no threads at work', `${count(now.hashes)} hashes`);
+    tiles.network.show(hashrate(chain.hashrate_estimate), `difficulty ${difficulty(chain.difficulty)}`);
+    const mines = now.jobs.length > 0;
+    tiles.own.show(mines ? hashrate(now.hashrate) : 'idle', mines ? `${count(now.threads)} of ${plural(now.max_threads, 'thread')}` : 'no threads at work', `${count(now.hashes)} hashes`);
     tiles.found.show(count(now.blocks_found), `${count(now.hashes)} hashes`);
     tiles.template.show(now.template ? count(now.template.height) : '–', now.template ? `${duration(now.template.age_seconds)} old` : 'none');
-    about.replaceChildren(...(now.running && now.miner ? ['Pays ', address(now.miner), now.kernel ? ` and hashes with ${now.kernel}.` : '.'] : ['No job runs: this node mines nothing.']));
+    about.replaceChildren(...(mines && now.miner ? ['Pays ', address(now.miner), now.kernel ? ` and hashes with ${now.kernel}.` : '.'] : ['No job runs: this node mines nothing.']));
     workers.replaceChildren(showWorkers(now));
   };
   const showChain = async () => {
-    const blocks = await newest(RECENT, signal);
+    blocks = await newest(RECENT, signal, blocks);
     network.show(series([...blocks].reverse()).rate);
     const mined = new Map();
     const counted = blocks.filter((block) => block.height > 0);
@@ -57,6 +60,8 @@ export default async function mining({ signal }) {
   own.show(measured);
   const pacedNode = paced(showNode, 1000);
   on(['block.connected', 'job.updated', 'return', 'reset'], signal, pacedNode);
+  // Shares are no events.
+  every(5000, signal, pacedNode);
   on(['block.connected', 'block.disconnected', 'return', 'reset'], signal, paced(showChain, 2000));
   on(['mining.hashrate'], signal, (event) => {
     tiles.own.show(hashrate(event.hashrate), plural(event.threads, 'thread'), `${count(event.hashes)} hashes`);
@@ -91,5 +96,5 @@ function showWorkers({ stratum, stratum_workers: workers }) {
       h('td', { class: 'wide number' }, count(worker.blocks)), h('td', { class: 'wide number' }, worker.last_share ? time(worker.last_share, { plain: true }) : '–'));
   });
   return h('div', { class: 'rows' }, h('table', null, h('caption', { class: 'hidden' }, 'Stratum workers'),
-    h('thead', null, h('tr', null, [['Name'], ['Pays', 'wide'], ['Hash rate', 'number'], ['Shares', 'number'], ['Refused', 'number'], ['Blocks', 'wide number'], ['Last', 'wide number']].map(([head, kind]) => h('th', { scope: 'col', class: kind }, head)))), h('tbody', null, rows)));
+    h('thead', null, h('tr', null, [['Name', null, '28%'], ['Pays', 'wide'], ['Hash rate', 'number', '30%'], ['Shares', 'number', '21%'], ['Refused', 'number', '21%'], ['Blocks', 'wide number'], ['Last', 'wide number']].map(([head, kind, narrow]) => h('th', { scope: 'col', class: kind, style: widths(null, narrow) }, head)))), h('tbody', null, rows)));
 }

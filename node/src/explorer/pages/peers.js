@@ -2,11 +2,14 @@
 import { get } from '../api.js';
 import { h, s } from '../dom.js';
 import { bytes, count, duration, plural } from '../format.js';
-import { chain, on, paced } from '../live.js';
+import { chain, every, on, paced } from '../live.js';
 import { badge, card, empty, foreign, hash, heading } from '../parts.js';
+import { widths } from '../table.js';
 
-const SIZE = { width: 640, height: 380 };
-const WIDTHS = { Node: '22%', Agent: '16%', Address: '15%' };
+/** The picture's size by the screen's, so that its text is as large everywhere. */
+const SIZES = { wide: { width: 640, height: 320 }, narrow: { width: 340, height: 300 } };
+/** Of columns, on a wide screen and on a narrow one. */
+const WIDTHS = { Node: ['22%', '40%'], Agent: ['16%', '38%'], Address: ['15%'] };
 /** Blocks that a peer may lack because news of them is under way. */
 const BEHIND = 2;
 /** With more peers than this, names would cover each other. */
@@ -16,15 +19,21 @@ export default async function peers({ signal }) {
   const picture = h('div', { class: 'graph' });
   const list = h('div');
   const total = h('small');
+  const isNarrow = matchMedia('(max-width: 640px)');
+  let items = [];
+  const redraw = () => picture.replaceChildren(draw(items, isNarrow.matches ? SIZES.narrow : SIZES.wide));
+  isNarrow.addEventListener('change', redraw, { signal });
   const show = async () => {
-    const { items } = await get('/peers', signal);
+    ({ items } = await get('/peers', signal));
     items.sort((a, b) => a.id.localeCompare(b.id));
     total.textContent = plural(items.length, 'peer');
-    picture.replaceChildren(draw(items));
-    list.replaceChildren(items.length ? rows(items) : empty('No peers', 'This node is alone: start another with --peer and the address that this node logs.'));
+    redraw();
+    list.replaceChildren(items.length ? rows(items) : empty('No peers', ['This node is alone: start another with ', h('code', null, '--peer'), ' and the address that this node logs.']));
   };
   await show();
   on(['peer.connected', 'peer.disconnected', 'block.connected', 'return', 'reset'], signal, paced(show, 1000));
+  // What is sent and received is no event.
+  every(5000, signal, paced(show));
   return {
     title: 'Peers',
     content: [
@@ -36,12 +45,11 @@ export default async function peers({ signal }) {
   };
 }
 
-function draw(items) {
-  const { width, height } = SIZE;
+function draw(items, { width, height }) {
   const [cx, cy] = [width / 2, height / 2];
   const places = items.map((peer, index) => {
     const angle = (index / items.length) * 2 * Math.PI - Math.PI;
-    return { peer, x: cx + Math.cos(angle) * (width / 2 - 120), y: cy + Math.sin(angle) * (height / 2 - 62) };
+    return { peer, x: cx + Math.cos(angle) * (width / 2 - 64), y: cy + Math.sin(angle) * (height / 2 - 44) };
   });
   return s('svg', { viewBox: `0 0 ${width} ${height}`, role: 'img', 'aria-label': `This node and ${plural(items.length, 'peer')}` },
     places.map(({ peer, x, y }) => s('line', { x1: cx, y1: cy, x2: x, y2: y, class: `link ${peer.direction}` })),
@@ -60,9 +68,9 @@ function endpoint(multiaddr) {
 }
 
 function rows(items) {
-  const heads = [['Node'], ['Agent'], ['Address', 'wide'], ['Direction', 'wide'], ['Height', 'number'], ['Latency', 'wide number'], ['Received', 'wide number'], ['Sent', 'wide number'], ['Score', 'wide number'], ['For', 'wide number']];
+  const heads = [['Node'], ['Agent'], ['Address', 'wide'], ['Direction', 'wide'], ['Height', 'number'], ['Latency', 'wide number'], ['Received', 'wider number'], ['Sent', 'wider number'], ['Score', 'wide number'], ['For', 'wide number']];
   return h('div', { class: 'rows' }, h('table', null, h('caption', { class: 'hidden' }, 'Connected nodes'),
-    h('thead', null, h('tr', null, heads.map(([name, kind]) => h('th', { scope: 'col', class: kind, style: { '--width': WIDTHS[name] ?? 'auto' } }, name)))),
+    h('thead', null, h('tr', null, heads.map(([name, kind]) => h('th', { scope: 'col', class: kind, style: widths(...(WIDTHS[name] ?? [])) }, name)))),
     h('tbody', null, items.map((peer) => h('tr', null, cells(peer).map((content, index) => h('td', { class: heads[index][1] }, content)))))));
 }
 

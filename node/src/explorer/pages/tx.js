@@ -16,6 +16,7 @@ export default async function tx({ name, signal }) {
   const depth = h('div', { class: 'depth' });
   const place = h('div');
   const proof = h('div');
+  const file = h('span');
   const bar = meter(0, 'Confirmations');
   const words = h('p', { role: 'status' });
   depth.append(bar.element, words);
@@ -27,18 +28,19 @@ export default async function tx({ name, signal }) {
     bar.set(deep / DEEP, `${Math.min(deep, DEEP)} of ${DEEP} confirmations`);
     words.textContent = status === 'confirmed' ? (deep >= DEEP ? `${plural(deep, 'block')} deep: settled.` : `${plural(deep, 'block')} deep; each further one makes it harder to undo.`) : WORDS[status] ?? '';
   };
-  let proven = null;
+  let proven;
   const show = async () => {
     countUp();
     place.replaceChildren(facts(
       ['Status', h('span', null, LABELS[shown.status], shown.detail && h('span', { class: 'quiet' }, ` · ${shown.detail}`))],
       ...(shown.block ? [['Block', h('span', { class: 'inline' }, h('a', { href: `/block/${shown.block}` }, count(shown.height)), ' ', blockLink(shown.block))],
-        ['Position', `${count(shown.position)} of that block`], ['Time', time(shown.time)]] : [['Block', 'none yet']]),
+        ['Position', count(shown.position), 'Its place in that block: the coinbase has 0'], ['Time', time(shown.time)]] : [['Block', 'none yet']]),
       ...(shown.size ? [['Size', bytes(shown.size)]] : []),
       ...(shown.fee === undefined ? [] : [['Fee', amount(shown.fee)], ['Fee rate', `${digits(shown.fee / shown.size)} base units per byte`]]),
     ));
     if (shown.block !== proven) {
       proven = shown.block;
+      file.replaceChildren(...(shown.block ? [h('a', { href: `/v1${path}/proof`, download: `proof-${shown.id.slice(0, 8)}.json` }, 'Download')] : []));
       proof.replaceChildren(await proofOf(path, shown, signal));
     }
   };
@@ -58,7 +60,7 @@ export default async function tx({ name, signal }) {
       h('p', { class: 'subject' }, hash(shown.id, null, { name: 'transaction id' })),
       shown.type ? flow(shown) : null,
       h('div', { class: 'columns even' }, card('Where it stands', depth, place), card('What it says', said(shown))),
-      card([h('span', null, 'Proof'), shown.block && h('a', { href: `/v1${path}/proof`, download: `proof-${shown.id.slice(0, 8)}.json` }, 'Download')], proof),
+      card([h('span', null, 'Proof'), file], proof),
     ].filter(Boolean),
   };
 }

@@ -83,6 +83,8 @@ pub struct Workers {
 
 #[derive(Default)]
 struct Ledger {
+    /// Everybody's since the node started, also of those who are forgotten.
+    totals: Shares,
     entries: BTreeMap<Worker<Address>, Entry>,
     is_changed: bool,
 }
@@ -125,6 +127,11 @@ impl Workers {
         wanted.map(|entry| entry.shown(now)).collect()
     }
 
+    /// Everybody's shares since the node started, under no name.
+    pub fn totals(&self) -> Shares {
+        self.lock().totals.clone()
+    }
+
     /// A connection mines under this name from now on.
     pub fn join(&self, worker: &Worker<Address>) {
         let mut ledger = self.lock();
@@ -162,20 +169,12 @@ impl Workers {
     pub fn count(&self, worker: &Worker<Address>, outcome: Outcome) {
         let mut ledger = self.lock();
         ledger.is_changed = true;
+        ledger.totals.count(outcome);
         let Some(Entry { shares, speed, .. }) = ledger.entries.get_mut(worker) else { return };
-        match outcome {
-            Outcome::Accepted(difficulty) | Outcome::Block(difficulty) => {
-                shares.accepted += 1;
-                shares.accepted_difficulty += difficulty.get();
-                shares.blocks += u64::from(matches!(outcome, Outcome::Block(_)));
-                shares.last_share = Some(writer::now().get());
-                let now = Instant::now();
-                speed.get_or_insert_with(|| Speed::new(now)).add(difficulty.hashes(), now);
-            }
-            Outcome::Stale => shares.stale += 1,
-            Outcome::Duplicate => shares.duplicate += 1,
-            Outcome::Low => shares.low += 1,
-            Outcome::Invalid => shares.invalid += 1,
+        shares.count(outcome);
+        if let Outcome::Accepted(difficulty) | Outcome::Block(difficulty) = outcome {
+            let now = Instant::now();
+            speed.get_or_insert_with(|| Speed::new(now)).add(difficulty.hashes(), now);
         }
     }
 
@@ -200,6 +199,23 @@ impl Workers {
 
     fn lock(&self) -> MutexGuard<'_, Ledger> {
         self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Shares {
+    fn count(&mut self, outcome: Outcome) {
+        match outcome {
+            Outcome::Accepted(difficulty) | Outcome::Block(difficulty) => {
+                self.accepted += 1;
+                self.accepted_difficulty += difficulty.get();
+                self.blocks += u64::from(matches!(outcome, Outcome::Block(_)));
+                self.last_share = Some(writer::now().get());
+            }
+            Outcome::Stale => self.stale += 1,
+            Outcome::Duplicate => self.duplicate += 1,
+            Outcome::Low => self.low += 1,
+            Outcome::Invalid => self.invalid += 1,
+        }
     }
 }
 
@@ -307,8 +323,9 @@ mod tests {
         }
         workers.save().unwrap();
         workers.count(&worker(1), accepted());
-        drop(workers);
+        assert_eq!(workers.totals().accepted, 3);
         let workers = open(folder.path());
+        assert_eq!(workers.totals(), Shares::default(), "nothing since that start");
         let known = workers.list(false).remove(0);
         let Shares { accepted, stale, duplicate, low, invalid, blocks, .. } = known.shares;
         assert_eq!((accepted, stale, duplicate, low, invalid, blocks), (2, 1, 1, 1, 1, 1));

@@ -1,0 +1,159 @@
+//! Metrics as text. Source: Prometheus documentation, "Exposition formats", text format 0.0.4.
+
+use super::Histogram;
+use std::fmt::{Display, Write as _};
+
+/// The media type.
+pub const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// What a family's values are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// They only grow.
+    Counter,
+    /// They go up and down.
+    Gauge,
+    /// They are counted by size.
+    Histogram,
+}
+
+/// A number that Rust writes as Prometheus reads it.
+pub trait Number: Display + Copy {}
+
+impl Number for u32 {}
+impl Number for u64 {}
+impl Number for usize {}
+impl Number for f64 {}
+
+/// A label's name and its value.
+pub type Label<'l> = (&'static str, &'l str);
+
+/// Families of metrics, one below the other.
+#[derive(Debug, Default)]
+pub struct Page {
+    text: String,
+}
+
+impl Page {
+    /// The text.
+    pub fn into_text(self) -> String {
+        self.text
+    }
+
+    /// A family; its name comes once in a page.
+    pub fn family(&mut self, kind: Kind, name: &'static str, help: &'static str) -> Family<'_> {
+        let kind = match kind {
+            Kind::Counter => "counter",
+            Kind::Gauge => "gauge",
+            Kind::Histogram => "histogram",
+        };
+        let help = help.replace('\\', "\\\\").replace('\n', "\\n");
+        self.put(format_args!("# HELP {name} {help}\n# TYPE {name} {kind}\n"));
+        Family { page: self, name }
+    }
+
+    /// A number that only grows.
+    pub fn counter(&mut self, name: &'static str, help: &'static str, value: impl Number) {
+        self.family(Kind::Counter, name, help).value(&[], value);
+    }
+
+    /// A number that goes up and down.
+    pub fn gauge(&mut self, name: &'static str, help: &'static str, value: impl Number) {
+        self.family(Kind::Gauge, name, help).value(&[], value);
+    }
+
+    /// Numbers counted by size.
+    pub fn histogram(&mut self, name: &'static str, help: &'static str, values: &Histogram) {
+        self.family(Kind::Histogram, name, help).values(&[], values);
+    }
+
+    fn put(&mut self, text: std::fmt::Arguments<'_>) {
+        self.text.write_fmt(text).expect("a string takes everything");
+    }
+}
+
+/// The metrics of one name, told apart by their labels.
+#[derive(Debug)]
+pub struct Family<'p> {
+    page: &'p mut Page,
+    name: &'static str,
+}
+
+impl Family<'_> {
+    /// One of them.
+    pub fn value(&mut self, labels: &[Label], value: impl Number) {
+        self.line("", labels, None, value);
+    }
+
+    /// One of a histogram.
+    pub fn values(&mut self, labels: &[Label], values: &Histogram) {
+        let values = values.get();
+        for (end, count) in values.buckets {
+            self.line("_bucket", labels, Some(("le", &end.to_string())), count);
+        }
+        self.line("_bucket", labels, Some(("le", "+Inf")), values.count);
+        self.line("_sum", labels, None, values.sum);
+        self.line("_count", labels, None, values.count);
+    }
+
+    fn line(&mut self, suffix: &str, labels: &[Label], last: Option<Label>, value: impl Number) {
+        let Family { page, name } = self;
+        page.put(format_args!("{name}{suffix}"));
+        let mut mark = '{';
+        for (label, value) in labels.iter().copied().chain(last) {
+            page.put(format_args!("{mark}{label}=\"{}\"", escaped(value)));
+            mark = ',';
+        }
+        let end = if mark == ',' { "}" } else { "" };
+        page.put(format_args!("{end} {value}\n"));
+    }
+}
+
+fn escaped(value: &str) -> String {
+    value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_lines_below_what_they_are() {
+        let mut page = Page::default();
+        page.counter("blocks_total", "Blocks.", 3_u64);
+        page.gauge("progress_ratio", "How \\far.\nReally.", 0.5);
+        let mut peers = page.family(Kind::Gauge, "peers", "Peers.");
+        peers.value(&[("direction", "inbound")], 1_usize);
+        peers.value(&[("direction", "out\"bound\\\n"), ("id", "é")], 0_usize);
+        page.family(Kind::Counter, "none_total", "None.");
+        let expected = "# HELP blocks_total Blocks.\n\
+                        # TYPE blocks_total counter\n\
+                        blocks_total 3\n\
+                        # HELP progress_ratio How \\\\far.\\nReally.\n\
+                        # TYPE progress_ratio gauge\n\
+                        progress_ratio 0.5\n\
+                        # HELP peers Peers.\n\
+                        # TYPE peers gauge\n\
+                        peers{direction=\"inbound\"} 1\n\
+                        peers{direction=\"out\\\"bound\\\\\\n\",id=\"é\"} 0\n\
+                        # HELP none_total None.\n\
+                        # TYPE none_total counter\n";
+        assert_eq!(page.into_text(), expected);
+    }
+
+    #[test]
+    fn a_histogram_is_cumulative_and_ends_at_infinity() {
+        let depths = Histogram::of_numbers(&[1, 10]);
+        [1, 2, 100].into_iter().for_each(|depth| depths.count(depth));
+        let mut page = Page::default();
+        page.family(Kind::Histogram, "depth", "Depth.").values(&[("of", "x")], &depths);
+        let expected = "# HELP depth Depth.\n\
+                        # TYPE depth histogram\n\
+                        depth_bucket{of=\"x\",le=\"1\"} 1\n\
+                        depth_bucket{of=\"x\",le=\"10\"} 2\n\
+                        depth_bucket{of=\"x\",le=\"+Inf\"} 3\n\
+                        depth_sum{of=\"x\"} 103\n\
+                        depth_count{of=\"x\"} 3\n";
+        assert_eq!(page.into_text(), expected);
+    }
+}
