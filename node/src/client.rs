@@ -136,6 +136,11 @@ impl Client {
         self.nodes.at()
     }
 
+    /// The node that is asked first broke off: it may be of another network when it is back.
+    pub fn doubt(&self) {
+        self.nodes.doubt(self.at());
+    }
+
     /// How many nodes it may ask.
     pub fn nodes(&self) -> usize {
         self.nodes.count()
@@ -313,6 +318,7 @@ impl Client {
                 _ => anyhow!("TLS with {base} fails: {objection}"),
             });
         }
+        self.nodes.doubt(at);
         Failure::Away(if error.is_connect() {
             anyhow!("no node answers at {base}: start one with `chain node`")
         } else if error.is_timeout() {

@@ -61,6 +61,7 @@ async fn follow(args: &Args, json: bool) -> Result<()> {
         while let Some(event) = following.next().await? {
             print(&event, json)?;
         }
+        tail.client.doubt();
         tail.last = following.last().map(|number| (at, number)).or(tail.last);
         let _ =
             writeln!(io::stderr(), "the connection broke off: trying again until it comes back");

@@ -7,7 +7,7 @@ use chain::Params;
 use reqwest::Url;
 use serde::Deserialize;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 /// Where nodes are, and which of them answered last.
 #[derive(Debug)]
@@ -23,7 +23,8 @@ pub(super) struct Nodes {
 #[derive(Debug)]
 struct Node {
     base: Url,
-    is_known: OnceLock<()>,
+    /// Whether it has shown what it is of, and was there ever since.
+    is_known: AtomicBool,
 }
 
 /// What a node is of, as `/v1/chain` tells it.
@@ -45,7 +46,7 @@ impl Nodes {
     /// Nodes at these URLs, at least one.
     pub(super) fn new(bases: Vec<Url>) -> Nodes {
         assert!(!bases.is_empty(), "whoever asks has somebody to ask");
-        let node = |base| Node { base, is_known: OnceLock::new() };
+        let node = |base| Node { base, is_known: AtomicBool::new(false) };
         let nodes = bases.into_iter().map(node).collect();
         Nodes { nodes, at: AtomicUsize::new(0), identity: OnceLock::new() }
     }
@@ -87,7 +88,7 @@ impl Nodes {
     /// somebody has said what it must be.
     pub(super) fn is_to_show_identity(&self, at: usize) -> bool {
         let matters = self.count() > 1 || self.identity.get().is_some();
-        matters && self.nodes[at].is_known.get().is_none()
+        matters && !self.nodes[at].is_known.load(Ordering::Relaxed)
     }
 
     /// Judges what this one is of.
@@ -104,7 +105,12 @@ impl Nodes {
                 printable(&wanted.genesis),
             );
         }
-        let _ = self.nodes[at].is_known.set(());
+        self.nodes[at].is_known.store(true, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// Something may be there now that is of something else.
+    pub(super) fn doubt(&self, at: usize) {
+        self.nodes[at].is_known.store(false, Ordering::Relaxed);
     }
 }
