@@ -21,7 +21,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-const SLOW: usize = 5_000;
+const SLOW: u32 = 5_000;
 const DEAF: usize = 100;
 const QUIET: Duration = Duration::from_secs(5);
 const ATTACK: Duration = Duration::from_secs(30);
@@ -110,7 +110,7 @@ fn besiege(
             let (stop, opened) = (Arc::clone(stop), Arc::clone(opened));
             tasks.push(tokio::spawn(async move {
                 // Spread over a second, as those of many machines would be.
-                let part = Duration::from_secs(1) * u32::try_from(number).unwrap() / SLOW as u32;
+                let part = Duration::from_secs(1) * number / SLOW;
                 tokio::time::sleep(part).await;
                 while runs(&stop) {
                     let Ok(mut stream) = tokio::net::TcpStream::connect(address).await else {
@@ -215,15 +215,16 @@ impl Node {
         let mut command = Command::new(env!("CARGO_BIN_EXE_chain"));
         command.args(["node", "--network", "dev", "--api", "127.0.0.1:0", "--log", "error"]);
         command.args(["--listen", "none"]).arg("--data").arg(&data).stdout(Stdio::null());
-        let child = command.spawn().unwrap();
+        let (address, token) = (([0; 4], 0).into(), String::new());
+        let mut node = Node { child: command.spawn().unwrap(), address, token };
         let begun = Instant::now();
         loop {
             let file = fs::read(data.join("node.json")).unwrap_or_default();
             if let Ok(there) = serde_json::from_slice::<Value>(&file) {
                 let api = there["api"].as_str().unwrap();
-                let address = api.strip_prefix("http://").unwrap().parse().unwrap();
-                let token = fs::read_to_string(data.join("api-token")).unwrap().trim().to_owned();
-                return Node { child, address, token };
+                node.address = api.strip_prefix("http://").unwrap().parse().unwrap();
+                node.token = fs::read_to_string(data.join("api-token")).unwrap().trim().to_owned();
+                return node;
             }
             assert!(begun.elapsed() < DEADLINE, "the node does not start");
             thread::sleep(Duration::from_millis(20));

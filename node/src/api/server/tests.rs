@@ -10,6 +10,7 @@ use axum::middleware;
 use axum::routing::{get, post};
 use serde::Deserialize;
 use serde_json::Value;
+use std::sync::Arc;
 use std::time::Instant;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
