@@ -216,7 +216,7 @@ fn mining_can_be_stopped_while_its_node_says_nothing() {
     let miner = text(somebody(1));
     let mut command = chain(&["mine", "--network", "dev", "--miner", &miner, "--threads", "1"]);
     let mut mining = Process::start(command.args(["--node", &url]), &folder.path().join("mining"));
-    asked.recv_timeout(PATIENCE).unwrap();
+    eventually("the line", || mining.stderr().contains("mining for").then_some(()));
     let stopped = Command::new("kill").args(["-STOP", &node.id().to_string()]).status();
     assert!(stopped.unwrap().success());
     while asked.try_recv().is_ok() {}
