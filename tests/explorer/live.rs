@@ -10,15 +10,82 @@ use std::path::Path;
 /// Adds up from now on how far things move aside for others.
 fn watch_shifts(browser: &Browser) {
     let watch = "window.shifts = 0;
-        new PerformanceObserver((list) => {
-            for (const shift of list.getEntries()) window.shifts += shift.value;
-        }).observe({ type: 'layout-shift' });";
+        window.add = (entries) => {
+            for (const shift of entries) window.shifts += shift.value;
+        };
+        window.watcher = new PerformanceObserver((list) => add(list.getEntries()));
+        watcher.observe({ type: 'layout-shift' });";
     browser.run(watch);
 }
 
 /// Checks that nothing has.
 fn nothing_shifted(browser: &Browser) {
-    assert_eq!(browser.run("return window.shifts").as_f64(), Some(0.0));
+    // What moved last is known once it was drawn.
+    let shifts = "const done = arguments[arguments.length - 1];
+        requestAnimationFrame(() => requestAnimationFrame(() => {
+            add(watcher.takeRecords());
+            done(window.shifts);
+        }));";
+    assert_eq!(browser.run_async(shifts).as_f64(), Some(0.0));
+}
+
+#[test]
+fn a_tab_that_nobody_saw_shows_what_happened_meanwhile() {
+    let Some(visit) = Visit::new() else { return };
+    let browser = &visit.browser;
+    visit.stay("/blocks");
+    browser.awaits_text(".live", "live");
+    let become_hidden = |hidden: bool| {
+        browser.run(&format!(
+            "Object.defineProperty(document, 'hidden', {{ value: {hidden}, configurable: true }});
+             document.dispatchEvent(new Event('visibilitychange'))"
+        ));
+    };
+    become_hidden(true);
+    visit.node.generate(1, &text(somebody(7))).unwrap();
+    become_hidden(false);
+    browser.awaits_text("tbody tr:first-child a", "13");
+    visit.stayed();
+}
+
+#[test]
+fn what_happens_while_a_page_is_read_is_shown() {
+    let Some(visit) = Visit::new() else { return };
+    let browser = &visit.browser;
+    visit.stay("/mempool");
+    browser.awaits_text(".live", "live");
+    // The first answer about blocks is held back until the event has come.
+    browser.run(
+        "const real = window.fetch;
+         window.fetch = async (url, options) => {
+             if (url === '/v1/chain' && window.release) window.heard = true;
+             const answer = await real(url, options);
+             if (!url.startsWith('/v1/blocks?') || window.release) return answer;
+             await new Promise((done) => { window.release = done; });
+             return answer;
+         };
+         document.querySelector('nav a[href=\"/blocks\"]').click()",
+    );
+    browser.awaits("an answer", "return Boolean(window.release)");
+    visit.node.generate(1, &text(somebody(7))).unwrap();
+    browser.awaits("the event", "return window.heard === true");
+    browser.run("release()");
+    browser.awaits_text("tbody tr:first-child a", "13");
+    visit.stayed();
+}
+
+#[test]
+fn the_focus_stays_while_what_is_around_it_changes() {
+    let Some(visit) = Visit::new() else { return };
+    let browser = &visit.browser;
+    visit.stay("/mining");
+    browser.awaits_text(".live", "live");
+    browser.run("document.querySelector('.shares a').focus()");
+    visit.node.generate(1, &text(somebody(1))).unwrap();
+    browser.awaits_text(".shares .text", "13 ·");
+    let kept = "return document.activeElement.matches('.shares a')";
+    assert_eq!(browser.run(kept), json!(true));
+    visit.stayed();
 }
 
 #[test]
