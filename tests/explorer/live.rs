@@ -119,6 +119,64 @@ fn what_happens_appears_without_reload_and_nothing_moves_aside_for_it() {
     visit.stayed();
 }
 
+/// Has the page wait with the request for further rows until `release` is called.
+fn hold_more(visit: &Visit) {
+    visit.stay("/blocks");
+    visit.browser.awaits_text(".live", "live");
+    visit.browser.run(
+        "const real = window.fetch;
+         window.fetch = async (url, options) => {
+             if (url === '/v1/chain' && window.release) window.heard = true;
+             if (url.includes('cursor=')) await new Promise((done) => { window.release = done; });
+             return real(url, options);
+         };",
+    );
+    visit.browser.click(".more");
+    visit.browser.awaits("a request", "return Boolean(window.release)");
+}
+
+#[test]
+fn no_row_is_lost_when_a_block_comes_while_more_are_read() {
+    let Some(mut visit) = Visit::new() else { return };
+    visit.mine(30);
+    hold_more(&visit);
+    visit.node.generate(2, &text(somebody(7))).unwrap();
+    visit.browser.awaits("the events", "return window.heard === true");
+    visit.browser.run("release()");
+    let rows = "return document.querySelectorAll('tbody tr').length > 25";
+    visit.browser.awaits("more rows", rows);
+    let gaps = "const heights = [...document.querySelectorAll('tbody tr a:first-child')]
+            .filter((one) => one.closest('td').cellIndex === 0)
+            .map((one) => Number(one.textContent));
+        return heights.filter((height, place) => place && height !== heights[place - 1] - 1)";
+    assert_eq!(visit.browser.run(gaps), json!([]));
+    visit.stayed();
+}
+
+#[test]
+fn a_list_that_begins_again_after_a_reorganisation_says_so() {
+    let Some(mut visit) = Visit::new() else { return };
+    visit.mine(30);
+    hold_more(&visit);
+    let lost = visit.node.get("/v1/blocks/15").json()["hash"].clone();
+    visit.node.order("POST", "/v1/dev/invalidate", &json!({ "hash": lost }));
+    visit.browser.run("release()");
+    visit.browser.awaits_text(".table .error", "begins again");
+    visit.browser.awaits_text("tbody tr:first-child a", "14");
+    let said = "return document.querySelector('.table .error').offsetHeight > 0";
+    assert_eq!(visit.browser.run(said), json!(true));
+}
+
+#[test]
+fn a_token_that_no_node_has_is_not_taken_for_a_node_that_is_away() {
+    let Some(visit) = Visit::new() else { return };
+    visit.stay("/dev");
+    visit.browser.click(".card:first-child form .primary");
+    visit.browser.type_into("#token", &format!("wr\u{f6}ng {ENTER}"));
+    visit.browser.awaits_text("dialog .error", "does not take this token");
+    visit.stayed();
+}
+
 #[test]
 fn fifty_blocks_arrive_and_nothing_is_moved_or_loaded_again() {
     let Some(visit) = Visit::new() else { return };

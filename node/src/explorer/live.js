@@ -163,7 +163,7 @@ function stream({ url, topics, hear, opened, away, signal }) {
 
 /**
  * Calls back for each event of some topics that the node still has, the oldest first, until the signal aborts. `restart`
- * is called when the node counts from the beginning again: it was started anew, and tells all it knows once more.
+ * is called when the node counts from the beginning again: its log of events began anew, and what was told is not in it.
  */
 export function since(topics, signal, call, restart) {
   let from = 0;
