@@ -5,6 +5,7 @@ use crate::browser::Browser;
 use crate::forge::{RICH, key, pay, somebody, text};
 use crate::harness::Node;
 use serde_json::json;
+use std::fs;
 use std::path::Path;
 
 /// Adds up from now on how far things move aside for others.
@@ -281,6 +282,22 @@ fn a_page_says_that_the_node_is_away_and_goes_on_when_it_is_back() {
     browser.awaits_text(".strip li:first-child strong", "14");
     browser.awaits_text(".live", "live");
     assert_eq!(browser.run("return window.same"), json!(true));
+}
+
+#[test]
+fn reorganisations_that_the_node_no_longer_knows_are_not_shown_on() {
+    let Some(visit) = Visit::new() else { return };
+    let Visit { browser, node, _folder: folder, .. } = visit;
+    let (url, data) = (node.url(), folder.path().join("data"));
+    browser.visit(&format!("{url}/forks"));
+    browser.awaits_text(".log", "None so far");
+    node.order("POST", "/v1/dev/invalidate", &json!({ "hash": node.tip().hash }));
+    browser.awaits_text(".log", "set aside");
+    node.kill();
+    browser.awaits_text(".live", "away");
+    fs::remove_dir_all(data.join("events")).unwrap();
+    let _node = back(&data, &url);
+    browser.awaits_text(".log", "None so far");
 }
 
 /// A node where one was before.

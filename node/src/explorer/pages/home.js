@@ -27,7 +27,8 @@ export default async function home({ signal }) {
     else transfers.delete(key);
   };
   const read = async () => {
-    told = new Map();
+    const later = new Map();
+    told = later;
     const [page, waiting] = await Promise.all([
       get(`/blocks?limit=${RECENT}`, signal),
       get(`/mempool/transactions?limit=${TRANSFERS}`, signal),
@@ -36,7 +37,6 @@ export default async function home({ signal }) {
     const found = [...await confirmed(page.items, signal), ...waiting.items.reverse().map((item) => transfer(item, null))];
     transfers.clear();
     for (const item of found) transfers.set(item.key, item);
-    const later = told;
     told = null;
     for (const [key, item] of later) put(key, item);
   };
@@ -101,7 +101,7 @@ export default async function home({ signal }) {
     showBlocks();
   });
   on(['return', 'reset'], signal, paced(async () => {
-    await read();
+    await read().finally(() => { told = null; });
     showBlocks();
     showTransfers();
   }, 1000));
