@@ -239,7 +239,27 @@ fn the_search_box_leads_where_a_text_means_or_says_why_it_does_not() {
     visit.go("/no/such/page");
     assert!(browser.text().contains("No page of the explorer"));
     browser.run("history.back()");
-    browser.settled();
+    let back = "return location.search.includes('what') &&
+        document.querySelector('main h1')?.textContent === 'Nothing here'";
+    browser.awaits("the search before", back);
+}
+
+#[test]
+fn back_leads_to_the_page_before_and_to_its_heading_and_a_jump_within_a_page_loads_nothing() {
+    let Some(visit) = Visit::new() else { return };
+    let browser = &visit.browser;
+    visit.stay("/blocks");
+    browser.click("nav a[href='/mempool']");
+    browser.awaits_text("main h1", "Mempool");
+    browser.run("history.back()");
+    let back = "return location.pathname === '/blocks' &&
+        document.activeElement.matches('h1') && document.activeElement.textContent === 'Blocks'";
+    browser.awaits("the focus on the heading of the page before", back);
+    browser.run("document.querySelector('.skip').click()");
+    browser.awaits("the jump", "return location.hash === '#main'");
+    let busy = "return document.querySelector('main').hasAttribute('aria-busy')";
+    assert_eq!(browser.run(busy), json!(false), "the page is made again");
+    visit.stayed();
 }
 
 // R22

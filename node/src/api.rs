@@ -203,6 +203,9 @@ fn event_routes(hosts: &Hosts) -> Table {
 /// The node and this interface.
 fn about_routes() -> Table {
     Table::new([
+        get("/", "The explorer, for people", explorer::home)
+            .answers_as(explorer::DOCUMENT, "Its first page.")
+            .revalidates(),
         get("/livez", "Whether the node lives", health::live).answers_as(extract::TEXT, "It does."),
         get("/readyz", "Whether the node is ready to be asked", health::ready)
             .answers_as(extract::TEXT, "It is."),

@@ -26,11 +26,11 @@ const POLICY: &str = "default-src 'self'; base-uri 'none'; form-action 'self'; \
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 const STYLE: &str = "text/css; charset=utf-8";
 const IMAGE: &str = "image/svg+xml";
-const DOCUMENT: &str = "text/html; charset=utf-8";
+/// The media type of every page.
+pub const DOCUMENT: &str = "text/html; charset=utf-8";
 
-/// URLs of pages. Whether there is what they name, the page finds out.
-const PAGES: [&str; 12] = [
-    "/",
+/// URLs of pages besides the first. Whether there is what they name, the page finds out.
+const PAGES: [&str; 11] = [
     "/blocks",
     "/block/{id}",
     "/tx/{id}",
@@ -122,11 +122,14 @@ static SHELL: LazyLock<Shell> = LazyLock::new(|| {
     Shell { version, text, tag }
 });
 
-/// Every page, and what they are made of.
+/// The page at the root of the node's URL.
+pub async fn home() -> Response {
+    document(StatusCode::OK)
+}
+
+/// Every other page, and what they are made of.
 pub fn routes<S: Clone + Send + Sync + 'static>() -> Router<S> {
-    let pages = PAGES.into_iter().fold(Router::new(), |router, url| {
-        router.route(url, get(async || document(StatusCode::OK)))
-    });
+    let pages = PAGES.into_iter().fold(Router::new(), |router, url| router.route(url, get(home)));
     pages.route(ASSET, get(asset))
 }
 

@@ -35,6 +35,10 @@ pub struct Metrics {
     pub requests: Requests,
     /// HTTP connections that are open.
     pub connections: Arc<Gauge>,
+    /// Those that were closed to make room for others.
+    pub connections_shed: Counter,
+    /// Those that were not taken because all others were being answered.
+    pub connections_refused: Counter,
 }
 
 /// What the writer counts.
@@ -60,7 +64,7 @@ pub struct Writing {
     pub check_time: Histogram,
     /// Time to judge a block on its parent and take it in, without the disk.
     pub connect_time: Histogram,
-    /// Time to make blocks safe on disk: those that come together count as one.
+    /// Time to make blocks of the best chain safe on disk: those that come together count as one.
     pub commit_time: Histogram,
 }
 
@@ -103,9 +107,11 @@ impl Writing {
         code.into_iter().for_each(|code| self.blocks_refused.count(code));
     }
 
-    /// Blocks were made safe.
+    /// What came was made safe: not always blocks of the best chain.
     pub fn commit(&self, commit: &Commit, took: Duration) {
-        self.commit_time.time(took);
+        if !commit.connected.is_empty() || !commit.disconnected.is_empty() {
+            self.commit_time.time(took);
+        }
         self.blocks_connected.add(commit.connected.len());
         self.transfers_confirmed.add(commit.confirmed);
         if !commit.disconnected.is_empty() {

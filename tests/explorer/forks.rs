@@ -1,6 +1,6 @@
 //! The view of forks: a tree that changes as branches come, lose and win.
 
-use super::Visit;
+use super::{Visit, tip};
 use crate::browser::Browser;
 use crate::forge::{Forge, somebody, text};
 use crate::harness::Node;
@@ -69,6 +69,32 @@ fn a_reorganisation_is_seen_as_it_happens() {
     assert_eq!(browser.place(), format!("/block/{}", winning[1].hash()));
     browser.awaits_text(".heading .badge", "3 confirmations");
     assert_eq!(browser.complaints(), Vec::<String>::new());
+}
+
+#[test]
+fn a_click_on_a_block_of_the_tree_loads_no_document() {
+    let Some(visit) = Visit::new() else { return };
+    let browser = &visit.browser;
+    visit.stay("/forks");
+    shows(browser, 13, 0);
+    browser.click(".nodes a.end");
+    browser.awaits_text(".heading .badge", "1 confirmation");
+    assert_eq!(browser.place(), format!("/block/{}", block(&visit.node, 12).hash()));
+    visit.stayed();
+}
+
+#[test]
+fn a_coinbase_whose_block_lost_does_not_stay_confirmed() {
+    let Some(visit) = Visit::new() else { return };
+    let browser = &visit.browser;
+    let tip = tip(&visit.node);
+    visit.stay(&format!("/tx/{}", tip["transactions"][0]["id"].as_str().unwrap()));
+    browser.awaits_text(".live", "live");
+    browser.awaits_text(".heading .badge", "1 confirmation");
+    visit.node.order("POST", "/v1/dev/invalidate", &json!({ "hash": tip["hash"] }));
+    browser.awaits_text(".depth", "left the best chain");
+    browser.awaits_text(".heading .badge", "gone");
+    browser.awaits_text("main", "Nothing to prove yet");
 }
 
 fn block(node: &Node, height: u32) -> Block {

@@ -5,20 +5,88 @@ use crate::browser::Browser;
 use crate::forge::{RICH, key, pay, somebody, text};
 use crate::harness::Node;
 use serde_json::json;
+use std::fs;
 use std::path::Path;
 
 /// Adds up from now on how far things move aside for others.
 fn watch_shifts(browser: &Browser) {
     let watch = "window.shifts = 0;
-        new PerformanceObserver((list) => {
-            for (const shift of list.getEntries()) window.shifts += shift.value;
-        }).observe({ type: 'layout-shift' });";
+        window.add = (entries) => {
+            for (const shift of entries) window.shifts += shift.value;
+        };
+        window.watcher = new PerformanceObserver((list) => add(list.getEntries()));
+        watcher.observe({ type: 'layout-shift' });";
     browser.run(watch);
 }
 
 /// Checks that nothing has.
 fn nothing_shifted(browser: &Browser) {
-    assert_eq!(browser.run("return window.shifts").as_f64(), Some(0.0));
+    // What moved last is known once it was drawn.
+    let shifts = "const done = arguments[arguments.length - 1];
+        requestAnimationFrame(() => requestAnimationFrame(() => {
+            add(watcher.takeRecords());
+            done(window.shifts);
+        }));";
+    assert_eq!(browser.run_async(shifts).as_f64(), Some(0.0));
+}
+
+#[test]
+fn a_tab_that_nobody_saw_shows_what_happened_meanwhile() {
+    let Some(visit) = Visit::new() else { return };
+    let browser = &visit.browser;
+    visit.stay("/blocks");
+    browser.awaits_text(".live", "live");
+    let become_hidden = |hidden: bool| {
+        browser.run(&format!(
+            "Object.defineProperty(document, 'hidden', {{ value: {hidden}, configurable: true }});
+             document.dispatchEvent(new Event('visibilitychange'))"
+        ));
+    };
+    become_hidden(true);
+    visit.node.generate(1, &text(somebody(7))).unwrap();
+    become_hidden(false);
+    browser.awaits_text("tbody tr:first-child a", "13");
+    visit.stayed();
+}
+
+#[test]
+fn what_happens_while_a_page_is_read_is_shown() {
+    let Some(visit) = Visit::new() else { return };
+    let browser = &visit.browser;
+    visit.stay("/mempool");
+    browser.awaits_text(".live", "live");
+    // The first answer about blocks is held back until the event has come.
+    browser.run(
+        "const real = window.fetch;
+         window.fetch = async (url, options) => {
+             if (url === '/v1/chain' && window.release) window.heard = true;
+             const answer = await real(url, options);
+             if (!url.startsWith('/v1/blocks?') || window.release) return answer;
+             await new Promise((done) => { window.release = done; });
+             return answer;
+         };
+         document.querySelector('nav a[href=\"/blocks\"]').click()",
+    );
+    browser.awaits("an answer", "return Boolean(window.release)");
+    visit.node.generate(1, &text(somebody(7))).unwrap();
+    browser.awaits("the event", "return window.heard === true");
+    browser.run("release()");
+    browser.awaits_text("tbody tr:first-child a", "13");
+    visit.stayed();
+}
+
+#[test]
+fn the_focus_stays_while_what_is_around_it_changes() {
+    let Some(visit) = Visit::new() else { return };
+    let browser = &visit.browser;
+    visit.stay("/mining");
+    browser.awaits_text(".live", "live");
+    browser.run("document.querySelector('.shares a').focus()");
+    visit.node.generate(1, &text(somebody(1))).unwrap();
+    browser.awaits_text(".shares .text", "13 ·");
+    let kept = "return document.activeElement.matches('.shares a')";
+    assert_eq!(browser.run(kept), json!(true));
+    visit.stayed();
 }
 
 #[test]
@@ -49,6 +117,64 @@ fn what_happens_appears_without_reload_and_nothing_moves_aside_for_it() {
     visit.browser.awaits_text(".heading .badge", "1 confirmation");
     visit.node.generate(4, &text(somebody(7))).unwrap();
     visit.browser.awaits_text(".heading .badge", "5 confirmations");
+    visit.stayed();
+}
+
+/// Has the page wait with the request for further rows until `release` is called.
+fn hold_more(visit: &Visit) {
+    visit.stay("/blocks");
+    visit.browser.awaits_text(".live", "live");
+    visit.browser.run(
+        "const real = window.fetch;
+         window.fetch = async (url, options) => {
+             if (url === '/v1/chain' && window.release) window.heard = true;
+             if (url.includes('cursor=')) await new Promise((done) => { window.release = done; });
+             return real(url, options);
+         };",
+    );
+    visit.browser.click(".more");
+    visit.browser.awaits("a request", "return Boolean(window.release)");
+}
+
+#[test]
+fn no_row_is_lost_when_a_block_comes_while_more_are_read() {
+    let Some(mut visit) = Visit::new() else { return };
+    visit.mine(30);
+    hold_more(&visit);
+    visit.node.generate(2, &text(somebody(7))).unwrap();
+    visit.browser.awaits("the events", "return window.heard === true");
+    visit.browser.run("release()");
+    let rows = "return document.querySelectorAll('tbody tr').length > 25";
+    visit.browser.awaits("more rows", rows);
+    let gaps = "const heights = [...document.querySelectorAll('tbody tr a:first-child')]
+            .filter((one) => one.closest('td').cellIndex === 0)
+            .map((one) => Number(one.textContent));
+        return heights.filter((height, place) => place && height !== heights[place - 1] - 1)";
+    assert_eq!(visit.browser.run(gaps), json!([]));
+    visit.stayed();
+}
+
+#[test]
+fn a_list_that_begins_again_after_a_reorganisation_says_so() {
+    let Some(mut visit) = Visit::new() else { return };
+    visit.mine(30);
+    hold_more(&visit);
+    let lost = visit.node.get("/v1/blocks/15").json()["hash"].clone();
+    visit.node.order("POST", "/v1/dev/invalidate", &json!({ "hash": lost }));
+    visit.browser.run("release()");
+    visit.browser.awaits_text(".table .error", "begins again");
+    visit.browser.awaits_text("tbody tr:first-child a", "14");
+    let said = "return document.querySelector('.table .error').offsetHeight > 0";
+    assert_eq!(visit.browser.run(said), json!(true));
+}
+
+#[test]
+fn a_token_that_no_node_has_is_not_taken_for_a_node_that_is_away() {
+    let Some(visit) = Visit::new() else { return };
+    visit.stay("/dev");
+    visit.browser.click(".card:first-child form .primary");
+    visit.browser.type_into("#token", &format!("wr\u{f6}ng {ENTER}"));
+    visit.browser.awaits_text("dialog .error", "does not take this token");
     visit.stayed();
 }
 
@@ -156,6 +282,22 @@ fn a_page_says_that_the_node_is_away_and_goes_on_when_it_is_back() {
     browser.awaits_text(".strip li:first-child strong", "14");
     browser.awaits_text(".live", "live");
     assert_eq!(browser.run("return window.same"), json!(true));
+}
+
+#[test]
+fn reorganisations_that_the_node_no_longer_knows_are_not_shown_on() {
+    let Some(visit) = Visit::new() else { return };
+    let Visit { browser, node, _folder: folder, .. } = visit;
+    let (url, data) = (node.url(), folder.path().join("data"));
+    browser.visit(&format!("{url}/forks"));
+    browser.awaits_text(".log", "None so far");
+    node.order("POST", "/v1/dev/invalidate", &json!({ "hash": node.tip().hash }));
+    browser.awaits_text(".log", "set aside");
+    node.kill();
+    browser.awaits_text(".live", "away");
+    fs::remove_dir_all(data.join("events")).unwrap();
+    let _node = back(&data, &url);
+    browser.awaits_text(".log", "None so far");
 }
 
 /// A node where one was before.

@@ -35,9 +35,10 @@ schemathesis.openapi.format("multiaddr", multiaddrs)
 @schemathesis.hook
 def map_query(context, query):
     """Waits are short."""
-    timeout = (query or {}).get("timeout")
-    if isinstance(timeout, int) and timeout > 1:
-        query["timeout"] = 1
+    for name in ("timeout", "wait"):
+        seconds = (query or {}).get(name)
+        if isinstance(seconds, int) and seconds > 1:
+            query[name] = 1
     return query
 
 

@@ -20,8 +20,10 @@ use serde::{Deserialize, Serialize};
 use std::str::FromStr;
 
 /// Bytes of a block that is read and shown where it is asked for: in some 50 µs, hardly more than it
-/// takes to have another thread begin.
+/// takes to have another thread begin. Only if it is among so many of the newest, which the system still
+/// has in memory: for a disk another thread had better wait.
 const SMALL: u32 = 16_384;
+const RECENT: u32 = 10_000;
 /// Headers of one answer: 2,000 are 320 kB of text.
 const MAX_HEADERS: u64 = 2_000;
 
@@ -183,8 +185,14 @@ impl Name {
         node: Node,
         look: impl FnOnce(&View<'_>) -> Result<Answer<C>, Problem> + Send + 'static,
     ) -> Response {
-        let is_small = self.find(&node.reader.view()).map_or(true, |of| of.place.length <= SMALL);
-        if is_small { read(&node, look) } else { read_aside(node, look).await }
+        let is_quick = {
+            let view = node.reader.view();
+            self.find(&view).map_or(true, |block| {
+                let depth = view.tip().height.get().saturating_sub(block.height.get());
+                block.place.length <= SMALL && depth < RECENT
+            })
+        };
+        if is_quick { read(&node, look) } else { read_aside(node, look).await }
     }
 
     /// Whether what it names will stay as it is: heights may pass to other blocks.

@@ -48,6 +48,7 @@ pub struct Limits {
 impl Limits {
     /// Whether a client may have an answer that costs so much.
     fn allow(&self, client: IpAddr, cost: f64, now: Instant) -> bool {
+        let is_here = client.to_canonical().is_loopback();
         let (client, rate) = (one_of(client), rate_of(client));
         let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
         if buckets.len() >= MAX_CLIENTS && !buckets.contains_key(&client) {
@@ -55,7 +56,7 @@ impl Limits {
             let quiet = Duration::from_secs_f64(ELSEWHERE.most / ELSEWHERE.a_second);
             buckets.retain(|_, bucket| now.saturating_duration_since(bucket.at) < quiet);
             if buckets.len() >= MAX_CLIENTS {
-                return client.is_loopback();
+                return is_here;
             }
         }
         let full = Bucket { tokens: rate.most, at: now };
@@ -159,6 +160,9 @@ mod tests {
             assert!(limits.allow(nth(number), READ, now));
         }
         assert!(!limits.allow(nth(MAX_CLIENTS), READ, now));
+        for owner in ["127.0.0.1", "::1", "::ffff:127.0.0.1"] {
+            assert!(limits.allow(ip(owner), READ, now), "{owner}");
+        }
         assert!(limits.allow(nth(0), READ, now), "those who are known are served");
         assert!(limits.allow(nth(MAX_CLIENTS), READ, now + Duration::from_secs(20)));
         assert_eq!(limits.buckets.lock().unwrap().len(), 1);

@@ -270,7 +270,7 @@ fn api(page: &mut Page, node: &Node) {
     let mut counts = page.family(
         Kind::Counter,
         "chain_http_requests_total",
-        "Answers, by the pattern of the route, method and status.",
+        "Answers to requests whose head could be read, by pattern of the route, method and status.",
     );
     for route in &routes {
         for (method, status, count) in route.counts() {
@@ -288,6 +288,16 @@ fn api(page: &mut Page, node: &Node) {
     }
     let open = node.metrics.connections.get();
     page.gauge("chain_http_connections", "HTTP connections that are open.", open);
+    page.counter(
+        "chain_http_connections_shed_total",
+        "HTTP connections that were closed to make room for others.",
+        node.metrics.connections_shed.get(),
+    );
+    page.counter(
+        "chain_http_connections_refused_total",
+        "HTTP connections that were not taken: all others were being answered.",
+        node.metrics.connections_refused.get(),
+    );
     page.gauge("chain_event_readers", "Who reads events as they come.", node.events.readers());
     page.gauge("chain_event_last_id", "Number of the last event.", node.events.newest());
 }

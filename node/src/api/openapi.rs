@@ -34,6 +34,7 @@ pub struct Operation {
     description: Option<&'static str>,
     parameters: Vec<Value>,
     body: BTreeMap<&'static str, Value>,
+    needs_body: bool,
     answers: BTreeMap<u16, Value>,
     problems: Vec<Kind>,
     is_protected: bool,
@@ -54,6 +55,7 @@ impl Operation {
             description: None,
             parameters: Vec::new(),
             body: BTreeMap::new(),
+            needs_body: true,
             answers: BTreeMap::new(),
             problems,
             is_protected: false,
@@ -130,6 +132,12 @@ impl Operation {
         self.fails(&[Kind::TOO_LARGE, Kind::UNSUPPORTED_MEDIA_TYPE, Kind::REQUEST_TIMEOUT]);
     }
 
+    /// Any body of some type, or none: its handler tells what is wrong with it.
+    pub fn takes_anything(&mut self, media_type: &'static str) {
+        self.takes_body(media_type, &json!({}));
+        self.needs_body = false;
+    }
+
     /// A success, and its body if it has one.
     pub fn answers(&mut self, status: u16, text: &str, content: Value) {
         let mut answer = json!({"description": text});
@@ -163,8 +171,7 @@ impl Operation {
     pub fn reads(&mut self) {
         let statuses: &[u16] = if self.method == "get" { &[200, 304] } else { &[200] };
         if self.method == "get" {
-            let text = "What `If-None-Match` names is still right.";
-            self.answers(304, text, Value::Null);
+            self.revalidates();
         }
         for status in statuses.iter().copied() {
             let height = json!({"type": "integer", "minimum": 0});
@@ -177,6 +184,11 @@ impl Operation {
             let cache_text = "`immutable` for what is read by hash and ten blocks deep.";
             self.sends_header(status, "cache-control", true, &any, cache_text);
         }
+    }
+
+    /// A client that names what it keeps is told whether that is still right.
+    pub fn revalidates(&mut self) {
+        self.answers(304, "What `If-None-Match` names is still right.", Value::Null);
     }
 
     fn schema<T: JsonSchema>(&mut self, contract: Contract) -> Value {
@@ -208,7 +220,7 @@ impl Operation {
             shown["parameters"] = self.parameters.clone().into();
         }
         if !self.body.is_empty() {
-            shown["requestBody"] = json!({"required": true, "content": self.body});
+            shown["requestBody"] = json!({"required": self.needs_body, "content": self.body});
         }
         if self.is_protected {
             shown["security"] = json!([{TOKEN: []}]);

@@ -61,7 +61,8 @@ pub struct Guarded {
 }
 
 impl Guarded {
-    /// Puts the guards before a table, and counts all answers, those of the guards too.
+    /// Puts the guards before a table, and counts all answers, those of the guards too, but not what
+    /// is wrong with the head of a request.
     pub fn new(routes: Router, hosts: Hosts, count: Count) -> Guarded {
         let routes = routes
             .fallback(not_found)
@@ -204,9 +205,11 @@ impl Server {
             let open = self.open.iter().enumerate();
             let waiting = open.filter_map(|(at, open)| Some((open.busy.waits_since()?, at)));
             let Some((_, longest)) = waiting.min() else {
-                tracing::warn!(%peer, "turned away: {MAX_CONNECTIONS} clients are being served");
+                self.routes.count.refused();
+                tracing::debug!(%peer, "turned away: {MAX_CONNECTIONS} clients are being served");
                 return;
             };
+            self.routes.count.shed();
             self.open.swap_remove(longest).task.abort();
         }
         let busy = Busy::new(self.begun);

@@ -70,7 +70,7 @@ impl Input for Encoded {
 /// Anything, to be read by the handler.
 impl Input for Bytes {
     fn describe(operation: &mut Operation) {
-        operation.takes_body("application/json", &json!({}));
+        operation.takes_anything("application/json");
     }
 }
 
@@ -217,6 +217,11 @@ impl Row {
         let of = if media_type == "application/json" { "object" } else { "string" };
         let content = json!({media_type: {"schema": {"type": of}}});
         self.with(|operation| operation.answers(200, text, content))
+    }
+
+    /// Is kept by clients, who ask whether it is still right.
+    pub fn revalidates(self) -> Row {
+        self.with(Operation::revalidates)
     }
 
     /// Takes a body of this shape, whatever its handler calls it.

@@ -11,19 +11,23 @@ export class Problem extends Error {
   }
 }
 
+/** Milliseconds after which nobody waits for a reading any more. */
+const PATIENCE = 30_000;
+
 /** The node does not answer at all. */
 export class Away extends Error {}
 
 async function ask(path, options) {
   let response;
+  let text;
   try {
     // Answers that a browser may keep for ever still name confirmations of the time they were made.
     response = await fetch(`/v1${path}`, { cache: 'no-cache', ...options });
+    text = await response.text();
   } catch (error) {
     if (error.name === 'AbortError') throw error;
     throw new Away('The node does not answer.');
   }
-  const text = await response.text();
   const isJson = (response.headers.get('content-type') ?? '').includes('json');
   const body = isJson && text ? JSON.parse(text) : text;
   if (!response.ok) throw new Problem(response.status, isJson ? body : {});
@@ -31,7 +35,7 @@ async function ask(path, options) {
 }
 
 /** Reads a resource. */
-export const get = (path, signal) => ask(path, { signal });
+export const get = (path, signal) => ask(path, { signal: AbortSignal.any([signal, AbortSignal.timeout(PATIENCE)].filter(Boolean)) });
 
 /** Reads a resource that this node may not have: null then. */
 export async function find(path, signal) {
@@ -56,6 +60,9 @@ export async function order(method, path, body) {
   for (;;) {
     const token = sessionStorage.getItem(TOKEN) ?? (await askToken(wrong));
     if (!token) return null;
+    // Others cannot be sent: no token has them.
+    wrong = !/^[\x21-\x7e]+$/.test(token);
+    if (wrong) continue;
     try {
       const answer = await ask(path, {
         method,

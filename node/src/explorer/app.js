@@ -28,6 +28,9 @@ const ROUTES = [
 
 const main = document.getElementById('main');
 let leaving = new AbortController();
+const here = () => location.pathname + location.search;
+/** The page that is shown, or about to be. */
+let place = here();
 
 function route(path) {
   const trimmed = path.length > 1 ? path.replace(/\/$/, '') : path;
@@ -50,14 +53,16 @@ function decode(text) {
 
 /** Goes to a page of the explorer. */
 export function go(url, { replace = false } = {}) {
-  if (url !== location.pathname + location.search) history[replace ? 'replaceState' : 'pushState'](null, '', url);
-  return show({ top: true });
+  if (url !== here()) history[replace ? 'replaceState' : 'pushState'](null, '', url);
+  return show({ top: true, focus: true });
 }
 
-async function show({ top = false } = {}) {
+async function show({ top = false, focus = false } = {}) {
   leaving.abort();
   leaving = new AbortController();
   const { signal } = leaving;
+  place = here();
+  let before = live.heard;
   const [page, name] = route(location.pathname);
   main.setAttribute('aria-busy', 'true');
   let view;
@@ -66,11 +71,13 @@ async function show({ top = false } = {}) {
   } catch (error) {
     if (signal.aborted) return;
     view = failed(error, name, signal);
+    before = null;
   }
   if (signal.aborted || !view) return;
   document.title = view.title ? `${view.title} · ${live.chain?.network ?? 'chain'}` : `${live.chain?.network ?? 'chain'} explorer`;
   main.replaceChildren(...view.content);
   main.removeAttribute('aria-busy');
+  place = here();
   for (const link of document.querySelectorAll('nav a')) {
     if (link.getAttribute('href') === location.pathname) {
       link.setAttribute('aria-current', 'page');
@@ -79,10 +86,10 @@ async function show({ top = false } = {}) {
       link.removeAttribute('aria-current');
     }
   }
-  if (top) {
-    scrollTo(0, 0);
-    main.querySelector('h1')?.focus({ preventScroll: true });
-  }
+  if (top) scrollTo(0, 0);
+  if (focus) main.querySelector('h1')?.focus({ preventScroll: true });
+  // What happened between its first reading and now, the page did not hear.
+  if (before !== null && before !== live.heard) live.again();
 }
 
 function failed(error, name, signal) {
@@ -97,12 +104,15 @@ function failed(error, name, signal) {
 document.addEventListener('click', (event) => {
   const link = event.target.closest?.('a[href]');
   if (!link || event.defaultPrevented || event.button !== 0 || event.metaKey || event.ctrlKey || event.shiftKey || event.altKey) return;
-  if (link.origin !== location.origin || link.target || link.hasAttribute('download') || route(link.pathname)[0] === missing) return;
-  if (link.hash && link.pathname === location.pathname) return;
+  // Links in pictures have attributes alone.
+  const to = new URL(link.getAttribute('href'), location.href);
+  if (to.origin !== location.origin || link.getAttribute('target') || link.hasAttribute('download') || route(to.pathname)[0] === missing) return;
+  if (to.hash && to.pathname === location.pathname) return;
   event.preventDefault();
-  go(link.pathname + link.search);
+  go(to.pathname + to.search);
 });
-addEventListener('popstate', () => show());
+// Going to another part of the same page is told as well.
+addEventListener('popstate', () => here() !== place && show({ focus: true }));
 
 const field = document.getElementById('q');
 field.form.addEventListener('submit', (event) => {

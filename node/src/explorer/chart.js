@@ -1,5 +1,5 @@
 // Charts: a line or bars over equal steps, drawn as SVG. The values can be read with the pointer and the arrow keys.
-import { h, s, setText } from './dom.js';
+import { h, refill, s, setText } from './dom.js';
 import { digits, plural } from './format.js';
 
 const PAD = { right: 10, top: 12, bottom: 24 };
@@ -155,7 +155,7 @@ export function shares(title) {
         return;
       }
       const most = Math.max(1, ...items.map((item) => item.value));
-      list.replaceChildren(...items.map(({ label, value, text, hue }) => {
+      refill(list, ...items.map(({ label, value, text, hue }) => {
         const words = h('span', { class: 'text' });
         setText(words, text);
         return h('li', null, h('span', { class: 'label' }, label), words, h('i', { class: 'fill', style: { '--share': value / most, ...(hue === undefined ? {} : { '--hue': hue }) } }));

@@ -26,6 +26,21 @@ export function setStyle(element, properties) {
   for (const [name, value] of Object.entries(properties)) element.style.setProperty(name, value);
 }
 
+/** What an element that can have the focus stands for. */
+const NAMES = ['data-key', 'href', 'aria-label', 'name'];
+
+/** Replaces what an element holds. The focus stays with what stands for the same as before. */
+export function refill(element, ...children) {
+  const focused = element.contains(document.activeElement) ? document.activeElement : null;
+  const name = focused && NAMES.find((candidate) => focused.hasAttribute(candidate));
+  const same = () => [...element.querySelectorAll(`[${name}="${CSS.escape(focused.getAttribute(name))}"]`)];
+  const place = name ? same().indexOf(focused) : -1;
+  element.replaceChildren(...children);
+  if (place < 0) return;
+  const found = same();
+  (found[place] ?? found[0])?.focus({ preventScroll: true });
+}
+
 /** Changes a text only when it differs, so that nothing is laid out or announced again for no reason. */
 export function setText(element, text) {
   if (element.textContent !== text) element.textContent = text;

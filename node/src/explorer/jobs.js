@@ -1,6 +1,6 @@
 // Mining jobs of this node: what runs, how far it is, and starting and cancelling them.
 import { find, order } from './api.js';
-import { h, toast } from './dom.js';
+import { h, refill, toast } from './dom.js';
 import { count, duration, hashrate, plural } from './format.js';
 import { on, paced, params } from './live.js';
 import { address, badge, blockLink, card, empty, meter, time } from './parts.js';
@@ -17,18 +17,19 @@ export function jobs(signal) {
   let isThere = false;
   const show = () => {
     const newest = [...known.values()].sort((a, b) => b.created_at - a.created_at).slice(0, SHOWN);
-    if (newest.length > 0) list.replaceChildren(...newest.map((job) => h('li', null, line(job, took))));
+    if (newest.length > 0) refill(list, ...newest.map((job) => h('li', null, line(job, took))));
     else list.replaceChildren(h('li', null, empty(isThere ? 'No jobs yet' : 'No jobs here', isThere ? 'Start one: this node then mines in the background.' : 'This node does not take mining jobs.')));
   };
   const took = (job) => {
-    known.set(job.id, job);
+    known.set(job.id, later(known.get(job.id), job));
     show();
   };
   const load = async () => {
     const found = await find('/mining/jobs', signal);
     isThere = found !== null;
+    const before = new Map(known);
     known.clear();
-    for (const job of Array.isArray(found) ? found : found?.items ?? []) known.set(job.id, job);
+    for (const job of Array.isArray(found) ? found : found?.items ?? []) known.set(job.id, later(before.get(job.id), job));
     form.hidden = !isThere;
     show();
   };
@@ -38,10 +39,13 @@ export function jobs(signal) {
   return { element: card('Mining jobs', form, list), load };
 }
 
+/** What is over stays over, whatever an answer says that was given before. */
+const later = (before, job) => (before && DONE.includes(before.state) && !DONE.includes(job.state) ? before : job);
+
 function line(job, took) {
   const { blocks_done: done = 0, blocks_target: target, hashrate: rate, expected_seconds: expected } = job.progress ?? {};
   const bar = meter(target ? done / target : job.state === 'succeeded' ? 1 : 0, `${done} of ${target ?? 'any number of'} blocks`);
-  const cancel = DONE.includes(job.state) ? null : h('button', { type: 'button', onclick: () => stop(job, took) }, 'Cancel');
+  const cancel = DONE.includes(job.state) ? null : h('button', { type: 'button', 'data-key': job.id, onclick: () => stop(job, took) }, 'Cancel');
   const last = job.result?.blocks?.at(-1);
   const words = [
     target ? `${count(done)} of ${plural(target, 'block')}` : plural(done, 'block'),

@@ -11,9 +11,6 @@ const RETRY = 1000;
 const PACE = 500;
 
 const bus = new EventTarget();
-let source = null;
-let last = null;
-let retry = 0;
 
 /** The node's head as `GET /v1/chain` has it, moved on by events. */
 export let chain = null;
@@ -21,6 +18,8 @@ export let chain = null;
 export let params = null;
 /** `connecting`, `live` or `away`. */
 export let state = 'connecting';
+/** How much was heard so far: who reads while it changes may have read what is over. */
+export let heard = 0;
 
 /** Calls back for each event of the topics until the signal aborts; also `status`, `chain` and `return`. */
 export function on(topics, signal, call) {
@@ -31,25 +30,30 @@ function tell(topic, detail) {
   bus.dispatchEvent(new CustomEvent(topic, { detail }));
 }
 
-/** Calls at once, then at most once in so many milliseconds while there is need. */
+/** Has the page read everything again: events may have been missed. */
+export const again = () => tell('return', null);
+
+/** Calls at once, then at most once in so many milliseconds while there is need, and never while the last call goes on. */
 export function paced(call, pace = PACE) {
-  let timer = 0;
-  let again = false;
+  let isBusy = false;
+  let isWanted = false;
   const run = async () => {
-    again = false;
-    timer = setTimeout(() => {
-      timer = 0;
-      if (again) run();
-    }, pace);
-    try {
-      await call();
-    } catch {
-      // The node is away or the page was left: the next event or the node's return asks again.
+    isBusy = true;
+    while (isWanted) {
+      isWanted = false;
+      const rest = new Promise((resolve) => { setTimeout(resolve, pace); });
+      try {
+        await call();
+      } catch {
+        // The node is away or the page was left: the next event or the node's return asks again.
+      }
+      await rest;
     }
+    isBusy = false;
   };
   return () => {
-    if (timer) again = true;
-    else run();
+    isWanted = true;
+    if (!isBusy) run();
   };
 }
 
@@ -76,7 +80,10 @@ export function framed(call) {
 
 async function read() {
   const now = await get('/chain');
-  if (chain && chain.genesis !== now.genesis) location.reload();
+  if (chain && chain.genesis !== now.genesis) {
+    location.reload();
+    return;
+  }
   chain = now;
   tell('chain', chain);
 }
@@ -91,17 +98,24 @@ const moved = framed(() => tell('chain', chain));
 export function listen() {
   on(['block.connected'], undefined, (block) => {
     refresh();
-    if (!chain) return;
+    // Blocks that are told again lead nowhere back: of a reorganisation the reading tells.
+    if (!chain || block.height <= chain.height) return;
     Object.assign(chain, { height: block.height, tip: block.hash, tip_time: block.block_time });
     moved();
   });
   on(['block.disconnected', 'transaction.accepted', 'transaction.dropped', 'peer.connected', 'peer.disconnected', 'sync.progress', 'reset'], undefined, refresh);
-  document.addEventListener('visibilitychange', () => {
-    // A browser opens few connections to one node: tabs that nobody sees leave them to the others.
-    if (document.hidden) close();
-    else open();
-  });
-  open();
+  const hear = (topic, event) => {
+    if (topic !== 'mining.hashrate') heard += 1;
+    tell(topic, event);
+  };
+  const opened = () => {
+    become('live');
+    // Whatever was read before may have changed while nobody listened.
+    heard += 1;
+    if (chain) refresh();
+    if (params) again();
+  };
+  stream({ url: () => '/v1/events', topics: TOPICS, hear, opened, away: () => become('away') });
 }
 
 /** Reads the head and the parameters. */
@@ -111,65 +125,58 @@ export async function begin() {
 
 function become(next) {
   if (next === state) return;
-  const wasAway = state === 'away';
   state = next;
   tell('status', state);
-  if (wasAway && state === 'live') {
-    refresh();
-    tell('return', null);
-  }
 }
 
-function close() {
-  clearTimeout(retry);
-  source?.close();
-  source = null;
-}
-
-function open() {
-  if (source || document.hidden) return;
-  source = new EventSource(`/v1/events${last === null ? '' : `?since=${last}`}`);
-  source.onopen = () => become('live');
-  source.onerror = () => {
-    become('away');
-    // The browser itself tries again, with the number of the last event, unless it has given up.
-    if (source?.readyState !== EventSource.CLOSED) return;
-    close();
-    retry = setTimeout(open, RETRY);
-  };
-  for (const topic of TOPICS) {
-    source.addEventListener(topic, (event) => {
-      if (event.lastEventId) last = event.lastEventId;
-      tell(topic, JSON.parse(event.data));
-    });
-  }
-}
-
-/** Calls back for each event of some topics that the node still has, the oldest first, until the signal aborts. */
-export function since(topics, signal, call) {
-  let stream = null;
-  let from = 0;
+/** Listens to a stream of events until the signal aborts; gives what opens it anew. */
+function stream({ url, topics, hear, opened, away, signal }) {
+  let source = null;
+  let retry = 0;
   const close = () => {
-    stream?.close();
-    stream = null;
+    clearTimeout(retry);
+    source?.close();
+    source = null;
   };
   const open = () => {
-    if (stream || document.hidden) return;
-    stream = new EventSource(`/v1/events?since=${from}&topics=${topics.join(',')}`);
-    for (const topic of topics) {
-      stream.addEventListener(topic, (event) => {
-        from = event.lastEventId;
-        call(JSON.parse(event.data));
-      });
+    if (source || document.hidden || signal?.aborted) return;
+    source = new EventSource(url());
+    source.onopen = () => opened?.();
+    source.onerror = () => {
+      away?.();
+      // The browser itself tries again, with the number of the last event, unless it has given up.
+      if (source?.readyState !== EventSource.CLOSED) return;
+      close();
+      retry = setTimeout(open, RETRY);
+    };
+    for (const topic of topics) source.addEventListener(topic, (event) => hear(topic, JSON.parse(event.data), event.lastEventId));
+  };
+  // A browser opens few connections to one node: tabs that nobody sees leave them to the others.
+  document.addEventListener('visibilitychange', () => (document.hidden ? close() : open()), { signal });
+  signal?.addEventListener('abort', close);
+  open();
+  return () => {
+    close();
+    open();
+  };
+}
+
+/**
+ * Calls back for each event of some topics that the node still has, the oldest first, until the signal aborts. `restart`
+ * is called when the node counts from the beginning again: its log of events began anew, and what was told is not in it.
+ */
+export function since(topics, signal, call, restart) {
+  let from = 0;
+  const hear = (topic, event, number) => {
+    if (topic !== 'reset') {
+      from = Number(number);
+      call(event);
+      return;
     }
     // The first events are gone: what is left begins later.
-    stream.addEventListener('reset', (event) => {
-      from = Math.max(0, JSON.parse(event.data).oldest - 1);
-      close();
-      open();
-    });
+    if (event.newest < from) restart();
+    from = Math.max(0, event.oldest - 1);
+    reopen();
   };
-  document.addEventListener('visibilitychange', () => (document.hidden ? close() : open()), { signal });
-  signal.addEventListener('abort', close);
-  open();
+  const reopen = stream({ url: () => `/v1/events?since=${from}&topics=${topics.join(',')}`, topics: [...topics, 'reset'], hear, signal });
 }

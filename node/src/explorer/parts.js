@@ -12,7 +12,7 @@ export function hash(text, href, { tail = 8, copies = true, name = 'hash' } = {}
 
 export function copy(text, name) {
   if (!navigator.clipboard) return null;
-  const button = h('button', { type: 'button', class: 'copy', 'aria-label': `Copy the ${name}`, title: `Copy the ${name}` },
+  const button = h('button', { type: 'button', class: 'copy', 'data-key': text, 'aria-label': `Copy the ${name}`, title: `Copy the ${name}` },
     s('svg', { viewBox: '0 0 24 24', 'aria-hidden': 'true' }, s('rect', { x: 9, y: 9, width: 11, height: 12, rx: 2 }), s('path', { d: 'M15 5H6a2 2 0 0 0-2 2v10' })));
   button.addEventListener('click', async (event) => {
     event.preventDefault();

@@ -1,5 +1,5 @@
 // Tables whose rows come by the page.
-import { h, setText } from './dom.js';
+import { h, refill, setText } from './dom.js';
 
 /** A table; `load` takes a cursor and gives a page of the API. */
 export function table({ caption, columns, load, nothing, signal, row = () => ({}) }) {
@@ -12,45 +12,56 @@ export function table({ caption, columns, load, nothing, signal, row = () => ({}
   const scroller = h('div', { class: 'rows' }, h('table', null, h('caption', { class: 'hidden' }, caption), h('thead', null, h('tr', null, head)), body));
   let next = null;
   let pages = 0;
+  /** The latest reading of rows: what an earlier one brings is over. */
+  let turn = 0;
+  let isAsking = false;
   const took = (page) => {
     next = page.next;
     more.hidden = !next;
     scroller.hidden = body.childElementCount === 0;
     none.hidden = !scroller.hidden;
-    note.hidden = true;
   };
   const first = async () => {
+    turn += 1;
+    const own = turn;
     const page = await load(null);
-    if (signal.aborted) return;
-    const focused = body.contains(document.activeElement) ? document.activeElement.getAttribute('href') : null;
-    body.replaceChildren(...page.items.map(cells));
-    if (focused) body.querySelector(`a[href="${CSS.escape(focused)}"]`)?.focus();
+    if (signal.aborted || own !== turn) return;
+    refill(body, ...page.items.map(cells));
     pages = 1;
     took(page);
   };
   more.addEventListener('click', async () => {
+    turn += 1;
+    const own = turn;
+    isAsking = true;
     more.disabled = true;
+    note.hidden = true;
     try {
       const page = await load(next);
+      if (signal.aborted || own !== turn) return;
       pages += 1;
       const rows = page.items.map(cells);
       body.append(...rows);
       took(page);
       rows[0]?.querySelector('a')?.focus({ preventScroll: true });
     } catch (error) {
+      if (signal.aborted) return;
       setText(note, error.code === 'cursor-gone' ? 'The chain was reorganised meanwhile. The list begins again.' : error.message);
       note.hidden = false;
-      if (error.code === 'cursor-gone') await first();
+      // The note stays; where the node does not answer, its return fills the list.
+      if (error.code === 'cursor-gone') await first().catch(() => { pages = 0; });
     } finally {
+      isAsking = false;
       more.disabled = false;
     }
   });
   return {
     element: h('div', { class: 'table' }, scroller, none, note, more),
+    /** Reads the first page, again too. */
     first,
     /** Reads the first page again, unless the reader has gone on to further ones. */
     refresh: async () => {
-      if (pages <= 1) await first();
+      if (pages <= 1 && !isAsking) await first();
     },
   };
 }

@@ -28,12 +28,18 @@ export function tree({ onchoose }) {
   });
   /** The hash of the block that Tab leads to. */
   let chosen = null;
+  /** The block that was told last, and as what. */
+  let told = {};
+  const tell = (block) => {
+    told = { hash: block.hash, kind: kindOf(block) };
+    onchoose(block);
+  };
 
   const choose = (block, isTold = true) => {
     drawn.get(chosen)?.node.setAttribute('tabindex', '-1');
     chosen = block.hash;
     drawn.get(chosen)?.node.setAttribute('tabindex', '0');
-    if (isTold) onchoose(block);
+    if (isTold) tell(block);
   };
   svg.addEventListener('keydown', (event) => {
     const from = drawn.get(chosen);
@@ -84,7 +90,8 @@ export function tree({ onchoose }) {
         edges.append(mark.edge);
       }
       mark.block = block;
-      const kind = block.isInvalid ? 'invalid' : block.isBest ? 'best' : 'stale';
+      const kind = kindOf(block);
+      if (block.hash === told.hash && kind !== told.kind) tell(block);
       mark.node.setAttribute('class', `${kind}${block.height === highest && block.isBest ? ' end' : ''}`);
       mark.node.setAttribute('aria-label', `Block ${count(block.height)}, ${block.isBest ? 'best chain' : kind}, hash ending in ${block.hash.slice(-6)}`);
       mark.edge.setAttribute('class', kind);
@@ -122,6 +129,9 @@ export function tree({ onchoose }) {
     },
   };
 }
+
+/** `best`, `stale` or `invalid`. */
+export const kindOf = (block) => (block.isInvalid ? 'invalid' : block.isBest ? 'best' : 'stale');
 
 /** The block to which an arrow key leads: along a branch, or to the nearest one of the same height. */
 function next(key, from, marks) {

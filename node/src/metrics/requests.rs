@@ -121,6 +121,16 @@ impl Count {
         self.0.connections.enter()
     }
 
+    /// A connection was closed to make room for another.
+    pub fn shed(&self) {
+        self.0.connections_shed.increment();
+    }
+
+    /// A connection was not taken.
+    pub fn refused(&self) {
+        self.0.connections_refused.increment();
+    }
+
     /// A request that is answered from now on. One whose client goes away meanwhile is not counted.
     pub fn begin(&self, request: &Request) -> Begun<'_> {
         let routes = self.0.requests.routes.get().expect("`new` has set them");

@@ -1,5 +1,5 @@
 //! Reading records of a log that is open, by any number of threads at once and while others are
-//! appended. What is read must match its CRC; whether it should be there, the caller knows.
+//! appended. A whole record must match its CRC; of a prefix whoever asks checks what it gets.
 
 use super::record::{FileHeader, HEADER_BYTES, Header, MAX_PAYLOAD_BYTES, Salt, Tag};
 use super::{Kind, LogError, Place, file_path, open_file, read_header};

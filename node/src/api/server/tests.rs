@@ -301,7 +301,10 @@ async fn clients_who_wait_make_room_for_clients_who_ask() {
     assert!(talk(address, &get_once("/livez")).await.ends_with("ok"));
     assert!(asked.elapsed() < HEAD_TIMEOUT / 2, "{:?}", asked.elapsed());
     // The first to come was the first to go.
-    assert_eq!(idle[0].read(&mut [0; 1]).await.unwrap_or(0), 0);
+    let closed = tokio::time::timeout(HEAD_TIMEOUT / 4, idle[0].read(&mut [0; 1])).await;
+    assert_eq!(closed.expect("it is closed before its time is over").unwrap_or(0), 0);
+    let last = idle.last().unwrap().try_read(&mut [0; 1]);
+    assert_eq!(last.unwrap_err().kind(), io::ErrorKind::WouldBlock, "it is open");
 }
 
 #[tokio::test]

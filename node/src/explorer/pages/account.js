@@ -53,6 +53,8 @@ export default async function account({ name, signal }) {
     if (block.miner === shown.address || shown.immature > 0) refresh();
   });
   on(['block.disconnected', 'return', 'reset'], signal, refresh);
+  // Rows of any page may be of blocks that are gone.
+  on(['block.disconnected', 'reset'], signal, paced(list.first, 300));
 
   const given = chain.height >= 0 && params.allocations.find((allocation) => allocation.address === shown.address);
   return {

@@ -1,8 +1,8 @@
 // One block: what its header says, who was paid, what is in it, and whether it still counts.
 import { find, get } from '../api.js';
-import { h, setText } from '../dom.js';
+import { h, refill, setText } from '../dom.js';
 import { bytes, count, difficulty, plural } from '../format.js';
-import { chain, on, paced } from '../live.js';
+import { on, paced } from '../live.js';
 import { address, amount, badge, blockLink, card, copy, empty, facts, hash, heading, time, txLink } from '../parts.js';
 import { checkHeader } from '../proof.js';
 import { table } from '../table.js';
@@ -16,17 +16,20 @@ export default async function block({ name, signal, go }) {
   const around = h('div', { class: 'around' });
   const notice = h('div', { class: 'notice', role: 'status', hidden: true });
 
+  let told = null;
   const show = async () => {
     const now = await get(`/blocks/${shown.hash}`, signal);
     const winner = now.in_best_chain ? null : await find(`/blocks/${now.height}`, signal);
-    const deep = now.in_best_chain ? chain.height - now.height + 1 : 0;
-    state.replaceChildren(now.in_best_chain ? badge(plural(Math.max(1, deep), 'confirmation'), 'good') : badge('Stale', 'stale'));
+    state.replaceChildren(now.in_best_chain ? badge(plural(now.confirmations, 'confirmation'), 'good') : badge('Stale', 'stale'));
     notice.hidden = now.in_best_chain;
-    if (!now.in_best_chain) {
+    // It is read out whenever it changes.
+    const said = now.in_best_chain ? null : winner?.hash ?? '';
+    if (said !== null && said !== told) {
       const gone = h('span', null, 'This block is not in the best chain: what it paid counts nowhere. ');
-      notice.replaceChildren(gone, ...(winner ? [h('span', null, 'The winner at this height is '), blockLink(winner.hash, { copies: false })] : [h('span', null, 'The best chain has no block at this height yet.')]));
+      refill(notice, gone, ...(winner ? [h('span', null, 'The winner at this height is '), blockLink(winner.hash, { copies: false })] : [h('span', null, 'The best chain has no block at this height yet.')]));
     }
-    around.replaceChildren(
+    told = said;
+    refill(around,
       step('← Older', now.height > 0 && `/block/${now.previous}`),
       step('Newer →', now.next && `/block/${now.next}`));
   };

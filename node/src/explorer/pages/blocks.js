@@ -25,7 +25,8 @@ export default async function blocks({ signal }) {
     nothing: empty('No blocks', 'Not even a first one: this cannot be.'),
   });
   await list.first();
-  const refresh = paced(list.refresh, 250);
-  on(['block.connected', 'block.disconnected', 'return', 'reset'], signal, refresh);
+  on(['block.connected', 'return'], signal, paced(list.refresh, 250));
+  // Rows of any page may be of blocks that are gone.
+  on(['block.disconnected', 'reset'], signal, paced(list.first, 250));
   return { title: 'Blocks', content: [heading('Blocks'), card(null, list.element)] };
 }

@@ -1,6 +1,6 @@
 // For networks made for trying things out: blocks on demand, coins from the faucet, a payment, mining.
 import { get, order, post } from '../api.js';
-import { h } from '../dom.js';
+import { h, refill } from '../dom.js';
 import { coins, count, plural, units } from '../format.js';
 import { field, jobs, tell } from '../jobs.js';
 import * as key from '../key.js';
@@ -82,7 +82,7 @@ async function paymentCard(signal, faucet) {
   const showPurse = async () => {
     if (!key.own) return;
     const account = await get(`/accounts/${key.own}`, signal);
-    purse.replaceChildren(facts(['This tab’s address', address(key.own)], ['It may spend', amount(account.balance)], account.pending_balance !== account.balance && ['Once all is confirmed', amount(account.pending_balance)], account.immature > 0 && ['Immature', amount(account.immature)]));
+    refill(purse, facts(['This tab’s address', address(key.own)], ['It may spend', amount(account.balance)], account.pending_balance !== account.balance && ['Once all is confirmed', amount(account.pending_balance)], account.immature > 0 && ['Immature', amount(account.immature)]));
   };
   const act = async ({ recipient, amount: typed, memo }) => {
     const sum = units(typed);

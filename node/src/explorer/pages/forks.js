@@ -1,10 +1,10 @@
 // Where the chain branches: the last heights with every side branch, and the reorganisations that were.
 import { find, get } from '../api.js';
-import { h, setText } from '../dom.js';
+import { h, refill, setText } from '../dom.js';
 import { count, plural } from '../format.js';
 import { chain, every, on, paced, since } from '../live.js';
 import { address, badge, blockLink, card, empty, heading, tile, time } from '../parts.js';
-import { tree } from '../tree.js';
+import { kindOf, tree } from '../tree.js';
 import { widths } from '../table.js';
 import { newest } from './charts.js';
 
@@ -12,6 +12,8 @@ import { newest } from './charts.js';
 const HEIGHTS = 50;
 /** Side branches that are followed, the highest first. */
 const BRANCHES = 16;
+/** Reorganisations that are kept while the page is open. */
+const KEPT = 1000;
 /** Milliseconds between two looks at the ends of all branches. */
 const LOOK = 2000;
 
@@ -23,7 +25,10 @@ export default async function forks({ signal }) {
     deepest: tile('Deepest', 'Blocks left in one reorganisation'),
   };
   const picture = tree({ onchoose: (block) => showBlock(block) });
-  const chosen = h('div', { class: 'chosen', 'aria-live': 'polite' });
+  // Its age changes all the time and is not read out.
+  const summary = h('span', { 'aria-live': 'polite' });
+  const rest = h('span');
+  const chosen = h('div', { class: 'chosen' }, summary, rest);
   const branches = h('div');
   const events = h('ul', { class: 'log' });
   const reorgs = [];
@@ -32,8 +37,11 @@ export default async function forks({ signal }) {
   let ends = [];
 
   const showBlock = (block) => {
-    if (!block) setText(chosen, 'Point at a block, or go from one to the next with Tab and the arrow keys.');
-    else chosen.replaceChildren(badge(block.isBest ? 'best chain' : 'stale', block.isBest ? 'good' : 'stale'), h('strong', null, count(block.height)), blockLink(block.hash), address(block.miner, { copies: false }), time(block.time));
+    if (!block) setText(summary, 'Point at a block, or go from one to the next with Tab and the arrow keys.');
+    else {
+      refill(summary, badge(...KINDS[kindOf(block)]), h('strong', null, count(block.height)), blockLink(block.hash));
+      refill(rest, address(block.miner, { copies: false }), time(block.time));
+    }
   };
   const showReorgs = () => {
     tiles.reorgs.show(count(reorgs.length), reorgs.length ? time(reorgs[0].time) : 'none so far');
@@ -41,7 +49,7 @@ export default async function forks({ signal }) {
     tiles.deepest.show(deepest ? count(deepest.depth) : '–', deepest ? `left at height ${count(deepest.fork_height)}` : '\u00a0');
     if (reorgs.length === 0) events.replaceChildren(h('li', null, empty('None so far', 'When a heavier branch wins, it is told here, and the picture above changes while you watch.')));
     else {
-      events.replaceChildren(...reorgs.slice(0, 20).map((reorg) => h('li', null, time(reorg.time),
+      refill(events, ...reorgs.slice(0, 20).map((reorg) => h('li', null, time(reorg.time),
         h('span', null, `${plural(reorg.depth, 'block')} above ${count(reorg.fork_height)} ${reorg.connected ? `gave way to ${count(reorg.connected)}` : 'set aside'}`),
         h('span', { class: 'swap' }, blockLink(reorg.old_tip, { copies: false }), h('span', { class: 'arrow', role: 'img', 'aria-label': 'gave way to' }, '→'), blockLink(reorg.new_tip, { copies: false })))));
     }
@@ -57,7 +65,7 @@ export default async function forks({ signal }) {
     const stale = [...blocks.values()].filter((block) => !block.isBest).length;
     tiles.branches.show(count(sides.length), tips.length > sides.length + 1 ? `${count(tips.length - 1)} in the whole chain` : 'in the whole chain');
     tiles.stale.show(count(stale), `${((stale / blocks.size) * 100).toFixed(1).replace(/\.0$/, '')} % of the view`);
-    branches.replaceChildren(tips.length > 1 ? tableOf(tips) : empty('One branch only', 'Every block this node knows is in the best chain.'));
+    refill(branches, tips.length > 1 ? tableOf(tips) : empty('One branch only', 'Every block this node knows is in the best chain.'));
   };
   /** Blocks of a side branch down to the best chain. */
   const follow = async (tip, blocks, lowest) => {
@@ -81,6 +89,10 @@ export default async function forks({ signal }) {
   }));
   since(['reorg'], signal, (reorg) => {
     reorgs.unshift(reorg);
+    reorgs.splice(KEPT);
+    showReorgs();
+  }, () => {
+    reorgs.length = 0;
     showReorgs();
   });
 
@@ -96,6 +108,8 @@ export default async function forks({ signal }) {
 }
 
 const isSame = (some, others) => some.length === others.length && some.every((tip, place) => tip.hash === others[place].hash && tip.status === others[place].status);
+
+const KINDS = { best: ['best chain', 'good'], stale: ['stale', 'stale'], invalid: ['invalid', 'bad'] };
 
 const STATUS = { active: ['best chain', 'good'], 'valid-fork': ['stale', 'stale'], 'headers-only': ['headers only', ''], invalid: ['invalid', 'bad'] };
 

@@ -16,14 +16,31 @@ const RECENT = 100;
 const PACED = 40;
 
 export default async function home({ signal }) {
-  const [page, waiting] = await Promise.all([
-    get(`/blocks?limit=${RECENT}`, signal),
-    get(`/mempool/transactions?limit=${TRANSFERS}`, signal),
-  ]);
-  let blocks = page.items.map(summary);
+  let blocks = [];
+  /** The latest last. */
   const transfers = new Map();
-  for (const item of await confirmed(page.items, signal)) transfers.set(item.key, item);
-  for (const item of waiting.items.reverse()) transfers.set(item.id, transfer(item, null));
+  /** Those that were told while the others are read: their latest states, null for one that was dropped. */
+  let told = null;
+  const put = (key, item) => {
+    told?.set(key, item);
+    if (item) transfers.set(key, item);
+    else transfers.delete(key);
+  };
+  const read = async () => {
+    const later = new Map();
+    told = later;
+    const [page, waiting] = await Promise.all([
+      get(`/blocks?limit=${RECENT}`, signal),
+      get(`/mempool/transactions?limit=${TRANSFERS}`, signal),
+    ]);
+    blocks = page.items.map(summary);
+    const found = [...await confirmed(page.items, signal), ...waiting.items.reverse().map((item) => transfer(item, null))];
+    transfers.clear();
+    for (const item of found) transfers.set(item.key, item);
+    told = null;
+    for (const [key, item] of later) put(key, item);
+  };
+  await read();
 
   const tiles = {
     height: tile('Height', 'Blocks on top of the first one'),
@@ -73,28 +90,34 @@ export default async function home({ signal }) {
 
   on(['chain'], signal, showTiles);
   on(['block.connected'], signal, (block) => {
-    if (blocks[0] && block.previous !== blocks[0].key) reload();
-    blocks = [summary({ ...block, time: block.block_time }), ...blocks.filter((known) => known.height < block.height)].slice(0, RECENT);
+    if (told || (blocks[0] && block.previous !== blocks[0].key)) reload();
+    // Blocks that are told again lead nowhere back.
+    if (blocks[0] && block.height <= blocks[0].height) return;
+    blocks = [summary({ ...block, time: block.block_time }), ...blocks].slice(0, RECENT);
     showBlocks();
   });
   on(['block.disconnected'], signal, ({ hash }) => {
     blocks = blocks.filter((block) => block.key !== hash);
     showBlocks();
   });
-  on(['return', 'reset'], signal, reload);
+  on(['return', 'reset'], signal, paced(async () => {
+    await read().finally(() => { told = null; });
+    showBlocks();
+    showTransfers();
+  }, 1000));
   on(['transaction.accepted'], signal, (event) => {
-    transfers.set(event.id, { key: event.id, version: '', sender: event.sender, recipient: event.recipient, amount: event.amount, height: null, time: event.time });
+    put(event.id, { key: event.id, version: '', sender: event.sender, recipient: event.recipient, amount: event.amount, height: null, time: event.time });
     showTransfers();
   });
   on(['transaction.confirmed'], signal, (event) => {
     const known = transfers.get(event.id);
     if (!known && event.amount === undefined) return;
     const block = blocks.find((candidate) => candidate.key === event.block);
-    transfers.set(event.id, { key: event.id, sender: event.sender, recipient: event.recipient, amount: event.amount ?? known.amount, version: event.block, height: event.height, time: block?.time ?? event.time });
+    put(event.id, { key: event.id, sender: event.sender, recipient: event.recipient, amount: event.amount ?? known.amount, version: event.block, height: event.height, time: block?.time ?? event.time });
     showTransfers();
   });
   on(['transaction.dropped'], signal, ({ id }) => {
-    transfers.delete(id);
+    put(id, null);
     showTransfers();
   });
   showTiles();

@@ -1,7 +1,7 @@
 // Who mines: the network's hash rate, blocks by miner, this node's threads, its jobs and Stratum workers.
 import { get } from '../api.js';
 import { chart, shares } from '../chart.js';
-import { h } from '../dom.js';
+import { h, refill } from '../dom.js';
 import { count, difficulty, duration, hashrate, hue, plural } from '../format.js';
 import { jobs } from '../jobs.js';
 import { chain, every, on, paced } from '../live.js';
@@ -36,8 +36,8 @@ export default async function mining({ signal }) {
     tiles.own.show(mines ? hashrate(now.hashrate) : 'idle', mines ? `${count(now.threads)} of ${plural(now.max_threads, 'thread')}` : 'no threads at work', `${count(now.hashes)} hashes`);
     tiles.found.show(count(now.blocks_found), `${count(now.hashes)} hashes`);
     tiles.template.show(now.template ? count(now.template.height) : '–', now.template ? `${duration(now.template.age_seconds)} old` : 'none');
-    about.replaceChildren(...(mines && now.miner ? ['Pays ', address(now.miner), now.kernel ? ` and hashes with ${now.kernel}.` : '.'] : ['No job runs: this node mines nothing.']));
-    workers.replaceChildren(showWorkers(now));
+    refill(about, ...(mines && now.miner ? ['Pays ', address(now.miner), now.kernel ? ` and hashes with ${now.kernel}.` : '.'] : ['No job runs: this node mines nothing.']));
+    refill(workers, showWorkers(now));
   };
   const showChain = async () => {
     blocks = await newest(RECENT, signal, blocks);

@@ -1,6 +1,6 @@
 // Other nodes: a picture of who is connected with this one, and a table of them.
 import { get } from '../api.js';
-import { h, s } from '../dom.js';
+import { h, refill, s } from '../dom.js';
 import { bytes, count, duration, plural } from '../format.js';
 import { chain, every, on, paced } from '../live.js';
 import { badge, card, empty, foreign, hash, heading } from '../parts.js';
@@ -28,12 +28,13 @@ export default async function peers({ signal }) {
     items.sort((a, b) => a.id.localeCompare(b.id));
     total.textContent = plural(items.length, 'peer');
     redraw();
-    list.replaceChildren(items.length ? rows(items) : empty('No peers', ['This node is alone: start another with ', h('code', null, '--peer'), ' and the address that this node logs.']));
+    refill(list, items.length ? rows(items) : empty('No peers', ['This node is alone: start another with ', h('code', null, '--peer'), ' and the address that this node logs.']));
   };
   await show();
-  on(['peer.connected', 'peer.disconnected', 'block.connected', 'return', 'reset'], signal, paced(show, 1000));
+  const refresh = paced(show, 1000);
+  on(['peer.connected', 'peer.disconnected', 'block.connected', 'return', 'reset'], signal, refresh);
   // What is sent and received is no event.
-  every(5000, signal, paced(show));
+  every(5000, signal, refresh);
   return {
     title: 'Peers',
     content: [

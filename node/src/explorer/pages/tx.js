@@ -1,6 +1,6 @@
 // One transaction: who pays whom, how deep it is, and the proof that it is in its block.
-import { get } from '../api.js';
-import { h } from '../dom.js';
+import { Problem, get } from '../api.js';
+import { h, refill, setText } from '../dom.js';
 import { bytes, count, digits, plural } from '../format.js';
 import { chain, on, paced } from '../live.js';
 import { address, amount, badge, blockLink, card, empty, facts, foreign, hash, heading, meter, time } from '../parts.js';
@@ -17,6 +17,9 @@ export default async function tx({ name, signal }) {
   const place = h('div');
   const proof = h('div');
   const file = h('span');
+  const title = h('span');
+  const payment = h('div');
+  const content = h('div');
   const bar = meter(0, 'Confirmations');
   const words = h('p', { role: 'status' });
   depth.append(bar.element, words);
@@ -24,14 +27,23 @@ export default async function tx({ name, signal }) {
   const countUp = () => {
     const { status, height } = shown;
     const deep = height === null ? 0 : Math.max(1, chain.height - height + 1);
-    state.replaceChildren(status === 'confirmed' ? badge(plural(deep, 'confirmation'), 'good') : badge(LABELS[status], status === 'dropped' ? 'bad' : 'wait'));
+    state.replaceChildren(status === 'confirmed' ? badge(plural(deep, 'confirmation'), 'good') : badge(LABELS[status], ['dropped', 'gone'].includes(status) ? 'bad' : 'wait'));
     bar.set(deep / DEEP, `${Math.min(deep, DEEP)} of ${DEEP} confirmations`);
-    words.textContent = status === 'confirmed' ? (deep >= DEEP ? `${plural(deep, 'block')} deep: settled.` : `${plural(deep, 'block')} deep; each further one makes it harder to undo.`) : WORDS[status] ?? '';
+    setText(words, status === 'confirmed' ? (deep >= DEEP ? `${plural(deep, 'block')} deep: settled.` : `${plural(deep, 'block')} deep; each further one makes it harder to undo.`) : WORDS[status] ?? '');
   };
   let proven;
+  let type;
   const show = async () => {
     countUp();
-    place.replaceChildren(facts(
+    // Of a transfer that is dropped, what is shown already is more than the node has.
+    if (type === undefined || (shown.type && shown.type !== type)) {
+      type = shown.type ?? null;
+      setText(title, type === 'coinbase' ? 'Coinbase' : 'Transfer');
+      payment.hidden = !type;
+      payment.replaceChildren(...(type ? [flow(shown)] : []));
+      content.replaceChildren(said(shown));
+    }
+    refill(place, facts(
       ['Status', h('span', null, LABELS[shown.status], shown.detail && h('span', { class: 'quiet' }, ` · ${shown.detail}`))],
       ...(shown.block ? [['Block', h('span', { class: 'inline' }, h('a', { href: `/block/${shown.block}` }, count(shown.height)), ' ', blockLink(shown.block))],
         ['Position', count(shown.position), 'Its place in that block: the coinbase has 0'], ['Time', time(shown.time)]] : [['Block', 'none yet']]),
@@ -39,37 +51,52 @@ export default async function tx({ name, signal }) {
       ...(shown.fee === undefined ? [] : [['Fee', amount(shown.fee)], ['Fee rate', `${digits(shown.fee / shown.size)} base units per byte`]]),
     ));
     if (shown.block !== proven) {
+      const checked = await proofOf(path, shown, signal);
+      refill(file, ...(shown.block ? [h('a', { href: `/v1${path}/proof`, download: `proof-${shown.id.slice(0, 8)}.json` }, 'Download')] : []));
+      refill(proof, checked);
       proven = shown.block;
-      file.replaceChildren(...(shown.block ? [h('a', { href: `/v1${path}/proof`, download: `proof-${shown.id.slice(0, 8)}.json` }, 'Download')] : []));
-      proof.replaceChildren(await proofOf(path, shown, signal));
     }
   };
   await show();
   const refresh = paced(async () => {
-    shown = await get(path, signal);
+    shown = await again(path, shown, signal);
     await show();
   }, 250);
   on(['transaction.confirmed', 'transaction.dropped', 'transaction.accepted'], signal, (event) => event.id === shown.id && refresh());
   on(['block.disconnected', 'return', 'reset'], signal, refresh);
+  // Its block may come back.
+  on(['block.connected'], signal, () => shown.status === 'gone' && refresh());
   on(['chain'], signal, countUp);
 
   return {
     title: 'Transaction',
     content: [
-      heading(shown.type === 'coinbase' ? 'Coinbase' : 'Transfer', state),
+      heading(title, state),
       h('p', { class: 'subject' }, hash(shown.id, null, { name: 'transaction id' })),
-      shown.type ? flow(shown) : null,
-      h('div', { class: 'columns even' }, card('Where it stands', depth, place), card('What it says', said(shown))),
+      payment,
+      h('div', { class: 'columns even' }, card('Where it stands', depth, place), card('What it says', content)),
       card([h('span', null, 'Proof'), file], proof),
-    ].filter(Boolean),
+    ],
   };
 }
 
-const LABELS = { pending: 'waiting', queued: 'queued', confirmed: 'confirmed', dropped: 'dropped' };
+/** What the node has on it by now. What it does not know any more is in no block of the best chain and waits nowhere. */
+async function again(path, before, signal) {
+  try {
+    return await get(path, signal);
+  } catch (error) {
+    if (!(error instanceof Problem) || error.status !== 404) throw error;
+    const status = before.block || before.status === 'gone' ? 'gone' : 'dropped';
+    return { ...before, status, block: null, height: null, position: null, time: null };
+  }
+}
+
+const LABELS = { pending: 'waiting', queued: 'queued', confirmed: 'confirmed', dropped: 'dropped', gone: 'gone' };
 const WORDS = {
   pending: 'Waits in the mempool for one of the next blocks.',
   queued: 'Waits for an earlier transfer of its sender.',
   dropped: 'Left the mempool and is in no block.',
+  gone: 'Its block left the best chain, and nobody waits for it.',
 };
 
 function flow(shown) {
