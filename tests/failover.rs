@@ -8,6 +8,7 @@ use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::path::Path;
+use std::process::Command;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 use std::time::Duration;
@@ -98,18 +99,26 @@ fn a_payment_that_its_node_took_to_the_grave_is_sent_again() {
     let (user, recipient) = (User::with_dev_wallet(), text(somebody(1)));
     let nodes = format!("{url},{}", b.url());
     let send = ["send", "--to", &recipient, "--amount", "2", "--wait", "--node", &nodes];
-    let confirmed = thread::scope(|scope| {
+    let address = a.url();
+    let (confirmed, c) = thread::scope(|scope| {
         let sending = scope.spawn(|| user.json(&send));
         asked.recv_timeout(PATIENCE).unwrap();
         a.kill();
         eventually("the payment at the other node", || {
             (b.get("/v1/mempool").json()["count"] == 1).then_some(())
         });
-        b.generate(1, &text(somebody(2))).unwrap();
-        sending.join().unwrap()
+        // And back to where the first was, which knows nothing any more.
+        let flags = ["--max-peers", "0", "--api", address.strip_prefix("http://").unwrap()];
+        let c = Node::start(&folder.path().join("c"), &flags);
+        b.kill();
+        eventually("the payment at the first node again", || {
+            (c.get("/v1/mempool").json()["count"] == 1).then_some(())
+        });
+        c.generate(1, &text(somebody(2))).unwrap();
+        (sending.join().unwrap(), c)
     });
     assert_eq!(confirmed["status"], "confirmed");
-    let account = b.get(&format!("/v1/accounts/{recipient}")).json();
+    let account = c.get(&format!("/v1/accounts/{recipient}")).json();
     assert_eq!(account["balance"], 200_000_000, "paid once");
 }
 
@@ -194,9 +203,28 @@ fn mining_goes_on_for_the_next_node() {
     let height = higher(3);
     a.kill();
     higher(higher(height) + 3);
+    let moved = format!("going on with the node at {}/", b.url());
+    eventually("the other node on the line", || mining.stderr().contains(&moved).then_some(()));
     assert!(mining.terminate().0.success());
-    let said = mining.stderr();
-    assert!(said.contains(&format!("going on with the node at {}/", b.url())), "{said}");
+}
+
+#[test]
+fn mining_can_be_stopped_while_its_node_says_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let node = Node::start(&folder.path().join("node"), &[]);
+    let (url, asked) = relay(&node, "GET /v1/chain ");
+    let miner = text(somebody(1));
+    let mut command = chain(&["mine", "--network", "dev", "--miner", &miner, "--threads", "1"]);
+    let mut mining = Process::start(command.args(["--node", &url]), &folder.path().join("mining"));
+    eventually("the line", || mining.stderr().contains("mining for").then_some(()));
+    let stopped = Command::new("kill").args(["-STOP", &node.id().to_string()]).status();
+    assert!(stopped.unwrap().success());
+    while asked.try_recv().is_ok() {}
+    // No answer will come to this one.
+    asked.recv_timeout(PATIENCE).unwrap();
+    let (status, took) = mining.terminate();
+    assert!(status.success(), "{}", mining.stderr());
+    assert!(took < Duration::from_secs(20), "less than a client waits for an answer: {took:?}");
 }
 
 #[test]
@@ -212,6 +240,13 @@ fn a_node_of_another_network_is_no_stand_in() {
     let (code, _, line) = run(&["status", "--network", "dev", "--node", &nodes]);
     assert_eq!((code, line.lines().count()), (Some(1), 1), "{line}");
     assert!(line.contains("is of network testnet") && line.contains("not dev"), "{line}");
+    // Nor may it be steered, however good the token.
+    let (nodes, data) = (format!("{},{}", node.url(), other.url()), other.data().to_str().unwrap());
+    let place = ["--network", "dev", "--node", &nodes, "--data", data];
+    let (code, _, line) = run(&[&["jobs", "start", "--blocks", "1"], &place[..]].concat());
+    assert_eq!((code, line.lines().count()), (Some(1), 1), "{line}");
+    assert!(line.contains("is of network testnet") && line.contains("not dev"), "{line}");
+    assert_eq!(other.get("/v1/mining/jobs").json()["items"], json!([]));
     // What steers a node is for the one whose token it is.
     let nodes = format!("{},{}", other.url(), node.url());
     let data = node.data().to_str().unwrap();

@@ -4,12 +4,15 @@ use crate::forge::{somebody, text};
 use crate::harness::{Node, Process, chain, eventually, run};
 use chain::hash::sha256;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{
+    ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection, StreamOwned,
+};
 use serde_json::Value;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -66,6 +69,16 @@ impl Place {
 
     fn path(&self, name: &str) -> String {
         self.folder.path().join(name).to_str().unwrap().to_owned()
+    }
+
+    /// The other side of a conversation by that certificate, without a node.
+    fn serve(&self) -> ServerConnection {
+        let key = PrivateKeyDer::from_pem_file(self.path("key.pem")).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = ServerConfig::builder_with_provider(provider);
+        let config = config.with_safe_default_protocol_versions().unwrap().with_no_client_auth();
+        let config = config.with_single_cert(vec![self.certificate.clone()], key).unwrap();
+        ServerConnection::new(Arc::new(config)).unwrap()
     }
 
     /// Starts a node by that certificate, and waits until it answers.
@@ -169,6 +182,44 @@ fn another_certificate_than_the_one_of_the_data_folder_is_not_trusted() {
     fs::write(place.folder.path().join("data/node.json"), there.to_string()).unwrap();
     let line = refusal(&["status", "--data", &data]);
     assert!(line.contains("is not trusted"), "{line}");
+}
+
+/// Until the node has noted the new one it looks as if it were somebody else.
+#[test]
+fn a_follower_goes_on_when_its_node_comes_back_with_another_certificate() {
+    let (place, other) = (Place::new(&["node.example.org"]), Place::new(&["node.example.org"]));
+    let mut server = place.start();
+    let (data, told) = (place.path("data"), place.folder.path().join("told"));
+    let follow = ["events", "--json", "--since", "0", "--topics", "block.connected"];
+    let mut command = chain(&[&follow[..], &["--data", &data]].concat());
+    let mut following = Process::start_into(&mut command, &told, File::create(&told).unwrap());
+    let mine_up_to = |height: usize| {
+        let miner = text(somebody(1));
+        let mine =
+            ["mine", "--network", "dev", "--data", &data, "--miner", &miner, "--blocks", "1"];
+        assert_eq!(run(&mine).0, Some(0));
+        eventually("the block told", || {
+            (fs::read_to_string(&told).unwrap().lines().count() == height).then_some(())
+        });
+    };
+    mine_up_to(1);
+    server.process.kill();
+    let listener = TcpListener::bind(&server.address).unwrap();
+    listener.set_nonblocking(true).unwrap();
+    for _ in 0..2 {
+        let (mut stream, _) = eventually("another call", || {
+            assert!(following.ended().is_none(), "{}", following.stderr());
+            listener.accept().ok()
+        });
+        let error = other.serve().complete_io(&mut stream).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidData, "the other side objects: {error}");
+    }
+    drop(listener);
+    for name in ["cert.pem", "key.pem"] {
+        fs::copy(other.path(name), place.path(name)).unwrap();
+    }
+    let _server = place.start();
+    mine_up_to(2);
 }
 
 #[test]

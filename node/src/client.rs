@@ -7,8 +7,9 @@ mod place;
 mod trust;
 
 pub use following::{Following, Happened};
+pub use nodes::WrongNetwork;
 pub use place::Place;
-pub use trust::Trust;
+pub use trust::{Trust, Untrusted};
 
 use crate::api::token::Token;
 use anyhow::{Context, Result, anyhow, ensure};
@@ -78,6 +79,18 @@ pub enum Failure {
     Final(anyhow::Error),
 }
 
+impl Failure {
+    fn into_error(self) -> anyhow::Error {
+        let (Failure::Away(error) | Failure::Final(error)) = self;
+        error
+    }
+}
+
+/// Somebody was asked and gave no answer: what was asked for may be done, or not.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}: try again")]
+struct Unanswered(String);
+
 impl From<anyhow::Error> for Failure {
     fn from(error: anyhow::Error) -> Failure {
         Failure::Final(error)
@@ -112,15 +125,17 @@ impl Client {
     /// The same client of one of its nodes alone, if that is among them.
     pub fn only(&self, url: &str) -> Option<Client> {
         let at = self.nodes.find(&base(url).ok()?)?;
-        let nodes = Arc::new(Nodes::new(vec![self.nodes.base(at).clone()]));
-        Some(Client { nodes, ..self.clone() })
+        Some(self.one(at))
     }
 
     /// The same client of the node that is asked first alone.
     #[must_use]
     pub fn alone(&self) -> Client {
-        let nodes = Arc::new(Nodes::new(vec![self.base().clone()]));
-        Client { nodes, ..self.clone() }
+        self.one(self.at())
+    }
+
+    fn one(&self, at: usize) -> Client {
+        Client { nodes: Arc::new(self.nodes.one(at)), ..self.clone() }
     }
 
     /// Asks the node after this one from now on; `false` if there is no other.
@@ -184,10 +199,17 @@ impl Client {
     ) -> Result<Option<Answer>> {
         let body = body.map(|body| ("application/json", body.to_string()));
         let question = Question { method, body, wait, ..Question::get(path) };
-        match self.ask(self.nodes.at(), &question).await {
-            Ok(answer) => Ok(answer),
-            Err(Failure::Away(error) | Failure::Final(error)) => Err(error),
-        }
+        let at = self.nodes.at();
+        self.identify(at).await.map_err(Failure::into_error)?;
+        self.ask(at, &question).await.map_err(|failure| {
+            let error = failure.into_error();
+            match error.downcast::<Unanswered>() {
+                Ok(Unanswered(why)) => {
+                    anyhow!("{why}: it may have been done; look before you order it again")
+                }
+                Err(error) => error,
+            }
+        })
     }
 
     /// Asks the node that is asked first for events: those after the one that was the last, or
@@ -250,7 +272,7 @@ impl Client {
         if self.nodes.is_to_show_identity(at) {
             let chain = self.ask(at, &Question::get(&["chain"])).await?;
             let chain = chain.context("the node answered nothing")?;
-            self.nodes.judge(at, &chain.read()?)?;
+            self.nodes.judge(at, &chain.read()?).map_err(anyhow::Error::from)?;
         }
         Ok(())
     }
@@ -311,10 +333,11 @@ impl Client {
                 rustls::Error::InvalidMessage(_) => {
                     anyhow!("{base} does not speak TLS: call it by http")
                 }
-                rustls::Error::InvalidCertificate(_) => anyhow!(
+                rustls::Error::InvalidCertificate(_) => Untrusted(format!(
                     "the node at {base} is not trusted ({objection}): give --ca FILE with the \
                      certificate of who issued its own"
-                ),
+                ))
+                .into(),
                 _ => anyhow!("TLS with {base} fails: {objection}"),
             });
         }
@@ -326,12 +349,12 @@ impl Client {
         } else if trust::is_other_protocol(error) {
             anyhow!("{base} answers in another protocol than HTTP: if it is TLS, call it by https")
         } else {
-            anyhow!("the connection to {base} broke off: try again")
+            Unanswered(format!("the connection to {base} broke off")).into()
         })
     }
 
     fn late(&self, at: usize) -> anyhow::Error {
-        anyhow!("the node at {} takes too long to answer: try again", self.nodes.base(at))
+        Unanswered(format!("the node at {} takes too long to answer", self.nodes.base(at))).into()
     }
 }
 

@@ -16,7 +16,6 @@ use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
-use tracing_subscriber::EnvFilter;
 
 /// The log's filter unless told otherwise.
 const DEFAULT_LOG: &str = "info";
@@ -145,10 +144,6 @@ pub struct Config {
     pub publish: Option<redis::Client>,
     /// Bytes for the cache of the index.
     pub cache_bytes: u64,
-    /// What is logged.
-    pub log: EnvFilter,
-    /// How a line of the log looks.
-    pub log_format: logging::Format,
 }
 
 impl Settings {
@@ -175,15 +170,30 @@ impl Settings {
         }
     }
 
-    /// Reads the file if one is named, fills in the defaults, and checks everything.
+    /// Reads the file if one is named, and starts the log: first, so that whatever is wrong with
+    /// the rest is told as the log is.
+    pub fn start_log(self) -> Result<Settings> {
+        // The file or the filter may be what is wrong.
+        logging::complain_as(self.log_format.unwrap_or_default());
+        let settings = self.with_file()?;
+        let format = settings.log_format.unwrap_or_default();
+        logging::complain_as(format);
+        let log = settings.log.as_deref().unwrap_or(DEFAULT_LOG);
+        let filter = logging::filter(log);
+        logging::start(format, filter.with_context(|| format!("log `{log}` is not a filter"))?);
+        Ok(settings)
+    }
+
+    fn with_file(mut self) -> Result<Settings> {
+        match self.config.take() {
+            Some(path) => Ok(self.over(Settings::read(&path)?)),
+            None => Ok(self),
+        }
+    }
+
+    /// Reads the file if one is named, fills in the defaults, and checks everything but the log's.
     pub fn check(self) -> Result<Config> {
-        let settings = match &self.config {
-            Some(path) => {
-                let file = Settings::read(path)?;
-                self.over(file)
-            }
-            None => self,
-        };
+        let settings = self.with_file()?;
         let params = settings.params()?;
         let miner = settings.miner.as_deref().map(|text| {
             Address::decode_for(text, params.hrp()).with_context(|| format!("miner `{text}`"))
@@ -199,7 +209,6 @@ impl Settings {
             let (least, most) = (CACHE_MB_RANGE.start(), CACHE_MB_RANGE.end());
             bail!("cache_mb must be {least} to {most}, not {cache_mb}");
         }
-        let log = settings.log.as_deref().unwrap_or(DEFAULT_LOG);
         let wishes = Wishes {
             listen: settings.listen,
             peer: settings.peer,
@@ -220,8 +229,6 @@ impl Settings {
             stratum: settings.stratum,
             publish: settings.publish.as_deref().map(redis_server).transpose()?,
             cache_bytes: u64::from(cache_mb) * 1_048_576,
-            log: logging::filter(log).with_context(|| format!("log `{log}` is not a filter"))?,
-            log_format: settings.log_format.unwrap_or_default(),
             params,
         })
     }
@@ -356,11 +363,12 @@ mod tests {
              stratum = \"127.0.0.1:3333\"\n",
         );
         let config = flags(&["--config", &path, "--threads", "2", "--api", "127.0.0.1:2"]);
+        let config = config.with_file().unwrap();
+        assert_eq!(config.log_format, Some(logging::Format::Json));
         let config = config.check().unwrap();
         assert_eq!(config.params.name(), "dev");
         assert_eq!(config.threads.map(NonZeroUsize::get), Some(2));
         assert_eq!(config.api.port(), 2);
-        assert_eq!(config.log_format, logging::Format::Json);
         assert_eq!(config.api_hosts, ["a.example", "b.example"]);
         assert_eq!(config.stratum, Some("127.0.0.1:3333".parse().unwrap()));
         assert!(config.mine);
@@ -410,7 +418,8 @@ mod tests {
         assert!(error(flags(&["--config", &path])).contains("line 1"));
         assert!(error(flags(&["--config", "/nowhere.toml"])).contains("/nowhere.toml"));
         assert!(error(flags(&["--cache-mb", "1"])).contains("cache_mb must be 16 to 65536"));
-        assert!(error(flags(&["--log", "loud=loud"])).contains("not a filter"));
+        let message = flags(&["--log", "loud=loud"]).start_log().unwrap_err();
+        assert!(message.to_string().contains("not a filter"), "{message}");
         for url in ["", "127.0.0.1:6379", "http://127.0.0.1", "redis://", "rediss://secret@x"] {
             let message = error(flags(&["--publish", url]));
             assert!(message.contains("publish: give the URL") && !message.contains("secret"));

@@ -149,7 +149,6 @@ impl Daemon {
             stratum,
             publish,
             cache_bytes,
-            ..
         } = config;
         if mine && miner.is_none() {
             return Err(anyhow!("--mine needs an address to pay: give --miner ADDRESS"));

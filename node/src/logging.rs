@@ -7,7 +7,6 @@ use serde::Deserialize;
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
-use tracing::Level;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
@@ -31,20 +30,28 @@ pub fn start(format: Format, filter: EnvFilter) {
         Format::Json => lines.json().flatten_event(true).try_init(),
     };
     if started.is_ok() {
-        IS_JSON.store(format == Format::Json, Ordering::Relaxed);
+        complain_as(format);
     }
+}
+
+/// From now on what ends the program is said in this format.
+pub fn complain_as(format: Format) {
+    IS_JSON.store(format == Format::Json, Ordering::Relaxed);
 }
 
 /// Whether machines read this process' log.
 static IS_JSON: AtomicBool = AtomicBool::new(false);
 
 /// Says why the program fails: an event where machines read the log, otherwise a line for people.
-/// Nobody may be there to read it.
+/// No filter hides it, but nobody may be there to read it.
 pub fn complain(message: &str) {
     let line: Vec<&str> = message.lines().map(str::trim).filter(|part| !part.is_empty()).collect();
     let line = line.join(" ");
-    if IS_JSON.load(Ordering::Relaxed) && tracing::enabled!(Level::ERROR) {
-        tracing::error!("{line}");
+    if IS_JSON.load(Ordering::Relaxed) {
+        let all = tracing_subscriber::fmt().with_writer(Lines(Format::Json)).json();
+        tracing::subscriber::with_default(all.flatten_event(true).finish(), || {
+            tracing::error!("{line}");
+        });
     } else {
         let _ = writeln!(io::stderr(), "chain: {line}");
     }

@@ -2,7 +2,9 @@
 
 use super::node::{block_on, stop_signal};
 use super::show::coins;
-use crate::client::{self, Client, Failure, Following, Happened, Place, printable};
+use crate::client::{
+    self, Client, Failure, Following, Happened, Place, Refused, Untrusted, WrongNetwork, printable,
+};
 use anyhow::{Context, Result};
 use reqwest::Url;
 use serde_json::{Value, json};
@@ -108,13 +110,22 @@ impl Tail<'_> {
             }
             match self.ask().await {
                 Ok(following) => return Ok(following),
-                Err(Failure::Final(error)) => return Err(error),
-                Err(Failure::Away(_)) if since.elapsed() >= PATIENCE && self.client.turn() => {
+                Err(Failure::Final(error)) if self.is_hopeless(&error) => return Err(error),
+                Err(_) if since.elapsed() >= PATIENCE && self.client.turn() => {
                     since = Instant::now();
                 }
-                Err(Failure::Away(_)) => {}
+                Err(_) => {}
             }
         }
+    }
+
+    /// Whether waiting cannot help. A node that is starting may answer anything, and one that is
+    /// not there leaves its place to others; what its data folder says of it may be about to change.
+    fn is_hopeless(&self, error: &anyhow::Error) -> bool {
+        let refused = error.downcast_ref::<Refused>();
+        refused.is_some_and(|refused| refused.code == "bad-request")
+            || error.is::<WrongNetwork>()
+            || error.is::<Untrusted>() && self.args.place.has_url()
     }
 
     async fn ask(&self) -> Result<Following, Failure> {

@@ -22,6 +22,7 @@ use anyhow::{Context, Result, bail};
 use chain::{Address, Params};
 use holdings::Holdings;
 use miner::Kernel;
+use std::cell::Cell;
 use std::fmt::Display;
 use std::io::{self, Write};
 use std::net::SocketAddr;
@@ -35,6 +36,8 @@ pub use job::follow;
 
 /// How often the line is made anew.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// How long the last look may take.
+const LAST_LOOK: Duration = Duration::from_secs(2);
 /// Blocks found and not looked at yet.
 const FOUND: usize = 16;
 
@@ -164,7 +167,17 @@ async fn for_node(
     let mut mined = std::pin::pin!(mining::mine(source, goal, staffed, finding, telling));
     let mut look = looks();
     let mut at = client.at();
-    let (mut holdings, mut found) = (Holdings::default(), Vec::new());
+    let (holdings, mut found) = (Cell::new(None), Vec::new());
+    // Beside the rest, which does not wait for a node that does not answer; that keeps the last
+    // numbers on the line.
+    let mut asking = std::pin::pin!(async {
+        let mut look = looks();
+        loop {
+            look.tick().await;
+            let asked = Holdings::ask(client, &miner_text).await.ok();
+            holdings.set(asked.or(holdings.get()));
+        }
+    });
     let status = |holdings: Holdings| {
         let progress = progress.borrow();
         let (rate, blocks) = progress.as_ref().map_or((0.0, 0), |it| (it.hash_rate, it.found));
@@ -179,21 +192,24 @@ async fn for_node(
                 break;
             }
             () = &mut *stop => break,
+            () = &mut asking => {}
             _ = look.tick() => {
-                // A node that does not answer right now keeps the last numbers on the line.
-                holdings = Holdings::ask(client, &miner_text).await.unwrap_or(holdings);
                 if client.at() != at {
                     at = client.at();
                     line.say(&format!("going on with the node at {}", client.base()));
                 }
-                line.show(&status(holdings));
+                if let Some(holdings) = holdings.get() {
+                    line.show(&status(holdings));
+                }
             }
         }
     }
     while let Ok(one) = finds.try_recv() {
         found.push(one.block);
     }
-    let holdings = Holdings::ask(client, &miner_text).await.unwrap_or(holdings);
+    let last = tokio::time::timeout(LAST_LOOK, Holdings::ask(client, &miner_text)).await;
+    let last = last.ok().and_then(Result::ok);
+    let holdings = last.or(holdings.get()).unwrap_or_default();
     line.show_last(&status(holdings));
     print_hashes(&found)
 }
@@ -214,9 +230,9 @@ async fn with_own_node(
         discover: None,
     };
     let data = args.place.data().cloned();
-    let mut config = Settings::embedded(network, data, args.api, wishes).check()?;
+    let settings = Settings::embedded(network, data, args.api, wishes).start_log()?;
+    let mut config = settings.check()?;
     (config.threads, config.kernel) = (args.threads, args.kernel);
-    logging::start(config.log_format, config.log.clone());
     let line = Line::new();
     line.say(&format!("mining for {} on {}", miner.encode(params.hrp()), params.name()));
     let mut daemon = tokio::select! {

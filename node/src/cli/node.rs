@@ -4,7 +4,6 @@ use super::catching_up::CatchingUp;
 use super::line::Line;
 use crate::config::Settings;
 use crate::daemon::Daemon;
-use crate::logging;
 use anyhow::{Context, Result};
 use std::future::Future;
 use std::time::Duration;
@@ -22,8 +21,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// Runs the command.
 pub fn run(args: Args) -> Result<()> {
-    let config = args.settings.check()?;
-    logging::start(config.log_format, config.log.clone());
+    let config = args.settings.start_log()?.check()?;
     block_on(async {
         // Listened for from the start, so that a signal while opening is not lost.
         let mut stop = std::pin::pin!(stop_signal()?);

@@ -148,6 +148,7 @@ pub async fn wait(
     transfer: Option<&Transfer>,
 ) -> Result<Answer> {
     let (begun, at) = (Instant::now(), client.at());
+    let mut has_moved = false;
     let deep_enough = confirmations.to_string();
     loop {
         let asked = Instant::now();
@@ -156,8 +157,10 @@ pub async fn wait(
         let query =
             [("wait", "confirmed"), ("confirmations", &*deep_enough), ("timeout", &*seconds)];
         let answer = client.get_within(&["transactions", id], &query, hold).await;
+        // Also the first may have lost it when it is its turn again.
+        has_moved |= client.at() != at;
         let answer = match answer {
-            Err(error) if client.at() != at && is_unknown(&error) && begun.elapsed() < timeout => {
+            Err(error) if has_moved && is_unknown(&error) && begun.elapsed() < timeout => {
                 if let Some(transfer) = transfer {
                     hand_in(client, transfer).await?;
                 }

@@ -2,7 +2,6 @@
 //! others are tried, and what all of them must be of.
 
 use super::printable;
-use anyhow::{Result, bail};
 use chain::Params;
 use reqwest::Url;
 use serde::Deserialize;
@@ -42,6 +41,11 @@ impl Identity {
     }
 }
 
+/// A node is of another network than was wanted; no waiting changes that.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct WrongNetwork(String);
+
 impl Nodes {
     /// Nodes at these URLs, at least one.
     pub(super) fn new(bases: Vec<Url>) -> Nodes {
@@ -49,6 +53,14 @@ impl Nodes {
         let node = |base| Node { base, is_known: AtomicBool::new(false) };
         let nodes = bases.into_iter().map(node).collect();
         Nodes { nodes, at: AtomicUsize::new(0), identity: OnceLock::new() }
+    }
+
+    /// One of these alone, which must be of what all must be of.
+    pub(super) fn one(&self, at: usize) -> Nodes {
+        let Node { base, is_known } = &self.nodes[at];
+        let is_known = AtomicBool::new(is_known.load(Ordering::Relaxed));
+        let nodes = vec![Node { base: base.clone(), is_known }];
+        Nodes { nodes, at: AtomicUsize::new(0), identity: self.identity.clone() }
     }
 
     pub(super) fn count(&self) -> usize {
@@ -92,10 +104,10 @@ impl Nodes {
     }
 
     /// Judges what this one is of.
-    pub(super) fn judge(&self, at: usize, shown: &Identity) -> Result<()> {
+    pub(super) fn judge(&self, at: usize, shown: &Identity) -> Result<(), WrongNetwork> {
         let wanted = self.identity.get_or_init(|| shown.clone());
         if wanted.genesis != shown.genesis {
-            bail!(
+            return Err(WrongNetwork(format!(
                 "the node at {} is of network {} (genesis {}), not {} (genesis {}): \
                  give --node or --data of another, or the right --network",
                 self.base(at),
@@ -103,7 +115,7 @@ impl Nodes {
                 printable(&shown.genesis),
                 printable(&wanted.network),
                 printable(&wanted.genesis),
-            );
+            )));
         }
         self.nodes[at].is_known.store(true, Ordering::Relaxed);
         Ok(())

@@ -19,7 +19,9 @@ pub struct Place {
     /// Default: the node of the data folder; where none runs, port 8400 of this machine.
     #[arg(long, env = "CHAIN_NODE", value_name = "URL", value_delimiter = ',')]
     pub(super) node: Vec<String>,
-    /// Certificates that https URLs may depend on besides the platform's, in PEM
+    /// Certificates that https URLs given by --node may depend on besides the platform's, in PEM
+    ///
+    /// The node of a data folder is trusted by the certificate that it has noted there.
     #[arg(long, env = "CHAIN_CA", value_name = "FILE")]
     pub(super) ca: Option<PathBuf>,
     /// Data folder of a node on this machine

@@ -7,6 +7,7 @@ use crate::api::problem::{Kind, Problem};
 use crate::api::server;
 use crate::daemon::Whereabouts;
 use crate::metrics::requests::Count;
+use crate::mining::{Handed, Remote, Source};
 use axum::Router;
 use axum::routing::{get, post};
 use chain::Params;
@@ -191,7 +192,8 @@ async fn an_order_is_never_given_twice() {
     let client = of_nodes(&[&broken, &good]);
     let body = json!({ "blocks": 1 });
     let order = client.order(Method::POST, &["echo"], Some(&body), Duration::ZERO).await;
-    assert!(error(order).contains("broke off"));
+    let message = error(order);
+    assert!(message.contains("broke off: it may have been done; look before"), "{message}");
     assert_eq!((client.at(), count.load(Ordering::SeqCst)), (0, 1));
     // What nodes know again may be.
     let answer = client.post(&["echo"], "application/json", body.to_string()).await.unwrap();
@@ -213,8 +215,41 @@ async fn nodes_that_stand_in_for_each_other_are_of_one_network() {
         }
     };
     assert!(message.contains("is of network main") && message.contains("not dev"), "{message}");
+    // Nor is it steered, when it is the one that is meant.
+    let client = of_nodes(&[&main, &dev]);
+    client.nodes.must_be(Identity::of(&Params::dev()));
+    for client in [client.alone(), client.only(&main).unwrap(), client] {
+        let order = client.order(Method::POST, &["echo"], Some(&json!(1)), Duration::ZERO).await;
+        let message = error(order);
+        assert!(message.contains("is of network main"), "{message}");
+    }
     let gone = of_nodes(&[&dev, "127.0.0.1:1"]);
     let message = error(gone.get(&["item", "1"]).await);
     assert!(message.starts_with("none of 2 nodes can be asked: no node answers at"), "{message}");
     assert!(message.contains(&dev) && message.contains("127.0.0.1:1/"), "{message}");
+}
+
+/// The first node takes it, tells the second and is gone before it has answered.
+#[tokio::test]
+async fn a_block_that_the_next_node_knows_already_counts_if_it_is_in_the_best_chain() {
+    let block = Params::dev().genesis().clone();
+    let hash = block.hash().to_string();
+    for is_best in [true, false] {
+        let known = json!({"hash": hash, "height": 0, "status": "known"});
+        let shown = json!({
+            "hash": hash, "height": 0, "confirmations": 1, "in_best_chain": is_best, "version": 1,
+            "previous": "", "merkle_root": "", "time": 0, "bits": "", "nonce": 0, "difficulty": 0.0,
+            "chain_work": "", "size": 0, "miner": "", "reward": 0, "fees": 0,
+            "transaction_count": 1, "transactions": [], "next": null,
+        });
+        let (broken, count) = breaking().await;
+        let routes = routes(&Params::dev())
+            .route("/v1/blocks", post(async move || Json(known)))
+            .route(&format!("/v1/blocks/{hash}"), get(async move || Json(shown)));
+        let (good, _stop) = serve(routes).await;
+        let mut remote = Remote::new(of_nodes(&[&broken, &good]), Params::dev().hrp());
+        let handed = remote.hand_in(block.clone()).await.unwrap();
+        assert_eq!(matches!(handed, Handed::Best), is_best);
+        assert_eq!(count.load(Ordering::SeqCst), 1);
+    }
 }

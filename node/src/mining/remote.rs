@@ -2,7 +2,7 @@
 //! holds its answer until there is a better one, blocks to `/v1/blocks`.
 
 use super::{Candidate, Change, Handed, Source};
-use crate::api::blocks::{HandedIn, Taken};
+use crate::api::blocks::{HandedIn, Summary, Taken};
 use crate::api::mining as shape;
 use crate::client::Client;
 use anyhow::{Context, Result};
@@ -75,10 +75,17 @@ impl Source for Remote {
     async fn hand_in(&mut self, block: Block) -> Result<Handed> {
         let body = hex::encode(block.encode());
         let answer = self.client.post(&["blocks"], "text/plain", body).await?;
-        match answer.read::<HandedIn>()?.status {
-            Taken::Connected => Ok(Handed::Best),
-            Taken::SideBranch | Taken::Known => Ok(Handed::TooLate),
-        }
+        let HandedIn { hash, status, .. } = answer.read()?;
+        let is_best = match status {
+            Taken::Connected => true,
+            Taken::SideBranch => false,
+            // By way of a node that took it and was gone before it could say so.
+            Taken::Known => {
+                let block = self.client.get(&["blocks", &hash]).await?;
+                block.read::<Summary>()?.in_best_chain
+            }
+        };
+        Ok(if is_best { Handed::Best } else { Handed::TooLate })
     }
 
     fn is_gone(&self) -> bool {
