@@ -20,9 +20,10 @@ use serde::{Deserialize, Serialize};
 use std::str::FromStr;
 
 /// Bytes of a block that is read and shown where it is asked for: in some 50 µs, hardly more than it
-/// takes to have another thread begin. Only if it is among so many of the newest, which the system still
-/// has in memory: for a disk another thread had better wait.
+/// takes to have another thread begin.
 const SMALL: u32 = 16_384;
+/// Blocks, counted from the tip, that the system most likely still has in memory. Older ones are read by
+/// another thread, which had better wait for a disk than this one.
 const RECENT: u32 = 10_000;
 /// Headers of one answer: 2,000 are 320 kB of text.
 const MAX_HEADERS: u64 = 2_000;
