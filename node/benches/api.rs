@@ -1,4 +1,4 @@
-//! A node's API under attack: `cargo bench -p node --bench api`.
+//! A node's API under attack: `cargo bench -p chain --bench api`.
 //!
 //! 5,000 connections send a byte of a request's head each second and come again when they are closed;
 //! 100 readers of events never read, while there are events all the time. Told is how long

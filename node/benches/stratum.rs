@@ -1,4 +1,4 @@
-//! A node under many mining machines: `cargo bench -p node --bench stratum`.
+//! A node under many mining machines: `cargo bench -p chain --bench stratum`.
 //!
 //! 1,000 connections send 20 shares a second each, whatever becomes of them, while one more sends as
 //! much as it is let. Told are the replies, how long they and a new tip took as one busy thread of

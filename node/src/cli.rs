@@ -24,12 +24,61 @@ mod verify;
 mod verify_proof;
 mod wallet;
 
+use crate::logging;
 use anyhow::Result;
+use clap::Parser;
 use std::io;
+use std::panic::{self, PanicHookInfo};
 use std::process::ExitCode;
+use std::thread;
+
+/// Threads whose panics are caught and answered by whoever started them, so nobody needs to read
+/// about them: an index that cannot be opened is rebuilt.
+const QUIET_THREADS: [&str; 1] = ["index-open"];
+
+/// Parses the command line, runs its command, and returns the exit code: 0 done, 1 failed with one line on
+/// stderr that says what and what to do, 2 wrong usage.
+pub fn main() -> ExitCode {
+    panic::set_hook(Box::new(report_panic));
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(usage) => {
+            // Help and version are "errors" too: they go to stdout with code 0.
+            let _ = usage.print();
+            return u8::try_from(usage.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from);
+        }
+    };
+    match panic::catch_unwind(|| cli.run()) {
+        Ok(Ok(code)) => code,
+        Ok(Err(error)) if is_closed_output(&error) => ExitCode::SUCCESS,
+        Ok(Err(error)) => {
+            logging::complain(&format!("{error:#}"));
+            ExitCode::FAILURE
+        }
+        Err(_already_reported) => ExitCode::FAILURE,
+    }
+}
+
+/// Whoever reads our output has seen enough, as in `chain mempool | head -1`.
+fn is_closed_output(error: &anyhow::Error) -> bool {
+    let io = error.downcast_ref::<io::Error>();
+    io.is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
+
+fn report_panic(info: &PanicHookInfo<'_>) {
+    let current = thread::current();
+    let name = current.name().unwrap_or("unnamed");
+    if QUIET_THREADS.contains(&name) {
+        return;
+    }
+    let what = info.payload_as_str().unwrap_or("no message");
+    let at = info.location().map_or_else(|| "an unknown place".to_owned(), ToString::to_string);
+    let bug = "(a bug: please report this line)";
+    logging::complain(&format!("thread `{name}` panicked at {at}: {what} {bug}"));
+}
 
 /// A proof-of-work blockchain: node, miner, wallet and tools in one program
-#[derive(Debug, clap::Parser)]
+#[derive(Debug, Parser)]
 #[command(name = "chain", version, arg_required_else_help = true, max_term_width = 100)]
 pub struct Cli {
     /// Print data as JSON instead of text for people

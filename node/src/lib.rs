@@ -1,0 +1,25 @@
+//! The node, mining daemon, wallet and tools of `chain`, as a library behind the binary of that name.
+//!
+//! The binary calls [`cli::main`]; a program that embeds a node starts a [`daemon::Daemon`].
+
+#![allow(missing_docs)] // names that speak for themselves stay without a comment here
+#![allow(unreachable_pub)] // `pub` tells what a module offers to its neighbours
+
+pub mod api;
+pub mod cli;
+pub mod client;
+pub mod config;
+pub mod daemon;
+pub mod difficulty;
+pub mod events;
+pub mod explorer;
+pub mod faucet;
+pub mod jobs;
+pub mod logging;
+pub mod metrics;
+pub mod mining;
+pub mod peers;
+#[cfg(unix)]
+pub mod testnet;
+pub mod wallet;
+pub mod writer;
