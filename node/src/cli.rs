@@ -4,18 +4,18 @@
 mod account;
 mod bench;
 mod block;
-mod catching_up;
 mod completions;
 mod events;
 mod jobs;
-mod line;
 mod mempool;
 mod mine;
 mod node;
+mod output;
 mod password;
 mod peers;
-mod show;
+mod progress;
 mod status;
+mod sync_progress;
 #[cfg(unix)]
 mod testnet;
 mod tx;
@@ -26,7 +26,7 @@ mod wallet;
 
 use crate::logging;
 use anyhow::Result;
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use std::io;
 use std::panic::{self, PanicHookInfo};
 use std::process::ExitCode;
@@ -139,7 +139,7 @@ impl Cli {
                 return Ok(if valid { ExitCode::SUCCESS } else { ExitCode::FAILURE });
             }
             Command::Bench(bench) => bench::run(&bench, self.json),
-            Command::Completions(args) => completions::run(&args),
+            Command::Completions(args) => completions::run(&args, &mut Cli::command()),
         };
         done.map(|()| ExitCode::SUCCESS)
     }
@@ -148,7 +148,6 @@ impl Cli {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_tree_of_commands_is_sound() {

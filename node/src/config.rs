@@ -1,12 +1,14 @@
 //! Settings of a node: defaults < file < environment < flags, checked once into a `Config`.
 //! One struct declares all three ways to set them, so they cannot drift apart.
 
+mod toml_file;
+
 pub mod network;
 pub mod peers;
 
 use crate::api::tls::Tls;
 use crate::logging;
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, bail};
 use chain::address::Address;
 use chain::params::Params;
 use miner::Kernel;
@@ -247,9 +249,7 @@ impl Settings {
     fn read(path: &Path) -> Result<Settings> {
         let context = || format!("settings in {}", path.display());
         let text = fs::read_to_string(path).with_context(context)?;
-        let mut file: Settings = toml::from_str(&text)
-            .map_err(|error| toml_error(&text, &error))
-            .with_context(context)?;
+        let mut file: Settings = toml_file::parse(&text).with_context(context)?;
         // Paths in a file are meant as seen from the file.
         let folder = path.parent().unwrap_or(Path::new(""));
         for path in [&mut file.data, &mut file.tls_cert, &mut file.tls_key].into_iter().flatten() {
@@ -312,14 +312,6 @@ fn redis_server(url: &str) -> Result<redis::Client> {
     let ours = url.starts_with("redis://") || url.starts_with("redis+unix://");
     let server = redis::Client::open(url).ok().filter(|_| ours);
     server.context("publish: give the URL of a Redis server such as redis://127.0.0.1:6379")
-}
-
-/// What is wrong with a TOML file, and in which line.
-fn toml_error(text: &str, error: &toml::de::Error) -> anyhow::Error {
-    let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
-    let line = before.matches('\n').count() + 1;
-    let message = error.message().replace("unknown field", "unknown key");
-    anyhow!("line {line}: {}", message.replace("missing field", "missing key"))
 }
 
 #[cfg(test)]

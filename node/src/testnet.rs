@@ -9,18 +9,18 @@
 //! | `node-1`, `node-2`, … | each node's data folder, with its log and the lock of its `process` |
 //! | `lock` | locked while a command changes something: `folder` |
 
-mod folder;
-pub mod lifetime;
+mod directory;
+pub mod manifest;
 mod network;
 pub mod partition;
-pub mod plan;
 mod ports;
 mod process;
 pub mod reorg;
 pub mod status;
 pub mod topology;
+pub mod wait;
 
-pub use folder::{Claim, Folder};
+pub use directory::{Claim, Folder};
 pub use process::{Process, become_node};
 
 use crate::config;
@@ -28,12 +28,13 @@ use crate::wallet::mnemonic::Length;
 use crate::wallet::{Index, Mnemonic, Password, Wallet};
 use anyhow::{Context, Result, bail, ensure};
 use chain::Params;
-use lifetime::Starting;
-use plan::{NETWORK_FILE, Plan};
+use directory::NETWORK_FILE;
+use manifest::Plan;
 use std::fmt::Display;
 use std::fs;
 use std::process::Child;
 use topology::{Number, Topology};
+use wait::Starting;
 
 /// Nodes of a testnet unless told otherwise.
 const NODES: usize = 3;
@@ -159,7 +160,7 @@ impl Testnet {
 
     /// Those of these nodes that run.
     pub fn processes(&self, numbers: &[Number]) -> Result<Vec<(Number, Process)>> {
-        folder::processes(&self.folder, numbers.iter().copied())
+        directory::processes(&self.folder, numbers.iter().copied())
     }
 
     /// Starts those of these nodes that do not run. Whoever claims the folder may do so.
@@ -175,7 +176,7 @@ impl Testnet {
         let mut started = Vec::new();
         for number in missing {
             let folder = self.folder.node(number);
-            folder::make_private(&folder)?;
+            directory::make_private(&folder)?;
             let flags = self.plan.flags(&self.folder, number, &running);
             let child = process::start(&folder, &flags).with_context(|| number.to_string())?;
             running.push(number);

@@ -1,8 +1,8 @@
 //! `chain account ADDRESS`: what an address holds.
 
 use super::node::block_on;
-use super::show::{self, Rows, coins};
-use crate::client::{Client, Place};
+use super::output::{self, Rows, coins};
+use crate::client::{Client, NodeArgs};
 use anyhow::Result;
 use serde::Deserialize;
 
@@ -12,7 +12,7 @@ pub struct Args {
     /// The address
     address: String,
     #[command(flatten)]
-    place: Place,
+    node: NodeArgs,
 }
 
 /// What a node says of an address. Amounts in base units.
@@ -33,14 +33,14 @@ pub struct Account {
 
 /// Runs the command.
 pub fn run(args: &Args, json: bool) -> Result<()> {
-    block_on(async { print(&args.place.connect().await?, &args.address, json).await })
+    block_on(async { print(&args.node.connect().await?, &args.address, json).await })
 }
 
 /// Shows what an address holds.
 pub async fn print(client: &Client, address: &str, json: bool) -> Result<()> {
     let answer = client.get(&["accounts", address]).await?;
     if json {
-        return Ok(show::json(&answer)?);
+        return Ok(output::json(&answer)?);
     }
     let account: Account = answer.read()?;
     let waits = (account.pending_balance != account.balance)

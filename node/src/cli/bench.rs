@@ -1,6 +1,6 @@
 //! `chain bench`: what this machine can do.
 
-use super::show::Table;
+use super::output::Table;
 use crate::daemon::processors;
 use anyhow::Result;
 use miner::Kernel;

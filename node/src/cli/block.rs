@@ -1,8 +1,8 @@
 //! `chain block ID`: one block.
 
 use super::node::block_on;
-use super::show::{self, Rows, ago, coins};
-use crate::client::{Place, printable};
+use super::output::{self, Rows, ago, coins};
+use crate::client::{NodeArgs, printable};
 use anyhow::Result;
 use serde::Deserialize;
 use std::io::{self, Write};
@@ -14,7 +14,7 @@ pub struct Args {
     #[arg(default_value = "tip")]
     id: String,
     #[command(flatten)]
-    place: Place,
+    node: NodeArgs,
 }
 
 #[derive(Deserialize)]
@@ -38,20 +38,20 @@ struct Block {
 /// Runs the command.
 pub fn run(args: &Args, json: bool) -> Result<()> {
     block_on(async {
-        let client = args.place.connect().await?;
+        let client = args.node.connect().await?;
         let answer = client.get(&["blocks", &args.id]).await?;
         if json {
-            return Ok(show::json(&answer)?);
+            return Ok(output::json(&answer)?);
         }
         let block: Block = answer.read()?;
-        let place = match block.in_best_chain {
+        let chain = match block.in_best_chain {
             true => format!("in the best chain, {} confirmations", block.confirmations),
             false => "on a side branch".to_owned(),
         };
         Rows::new()
             .row("hash", block.hash)
             .row("height", block.height)
-            .row("place", place)
+            .row("place", chain)
             .row("previous", block.previous)
             .row("time", format!("{} ({})", block.time, ago(block.time)))
             .row("difficulty", format!("{} (bits {})", block.difficulty, block.bits))

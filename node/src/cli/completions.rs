@@ -1,8 +1,6 @@
 //! `chain completions SHELL`: the script that completes commands and flags in a shell.
 
-use super::Cli;
 use anyhow::Result;
-use clap::CommandFactory;
 use clap_complete::Shell;
 use std::io::{self, Write};
 
@@ -14,9 +12,9 @@ pub struct Args {
 }
 
 /// Prints the script.
-pub fn run(args: &Args) -> Result<()> {
+pub fn run(args: &Args, command: &mut clap::Command) -> Result<()> {
     let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut Cli::command(), "chain", &mut script);
+    clap_complete::generate(args.shell, command, "chain", &mut script);
     io::stdout().write_all(&script)?;
     Ok(())
 }

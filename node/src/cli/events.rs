@@ -1,9 +1,10 @@
 //! `chain events`: what happens, as it happens.
 
 use super::node::{block_on, stop_signal};
-use super::show::coins;
+use super::output::coins;
 use crate::client::{
-    self, Client, Failure, Following, Happened, Place, Refused, Untrusted, WrongNetwork, printable,
+    self, ApiError, Client, Event, EventStream, NodeArgs, RequestError, UntrustedCertificate,
+    WrongNetwork, printable,
 };
 use anyhow::{Context, Result};
 use reqwest::Url;
@@ -33,7 +34,7 @@ pub struct Args {
     #[arg(long, value_name = "NUMBER")]
     since: Option<u64>,
     #[command(flatten)]
-    place: Place,
+    node: NodeArgs,
 }
 
 /// Runs the command.
@@ -48,7 +49,7 @@ pub fn run(args: &Args, json: bool) -> Result<()> {
 }
 
 async fn follow(args: &Args, json: bool) -> Result<()> {
-    let client = args.place.connect().await?;
+    let client = args.node.connect().await?;
     let mut tail = Tail { args, client, last: args.since.map(|number| (FIRST, number)) };
     let mut following = tail.begin().await?;
     loop {
@@ -84,33 +85,33 @@ struct Tail<'a> {
 
 impl Tail<'_> {
     /// Asks each node once.
-    async fn begin(&mut self) -> Result<Following> {
+    async fn begin(&mut self) -> Result<EventStream> {
         let mut errors = Vec::new();
         for _ in 0..self.client.nodes() {
             match self.ask().await {
                 Ok(following) => return Ok(following),
-                Err(Failure::Final(error)) => return Err(error),
-                Err(Failure::Away(error)) => errors.push(error),
+                Err(RequestError::Fatal(error)) => return Err(error),
+                Err(RequestError::Unavailable(error)) => errors.push(error),
             }
             self.client.turn();
         }
-        Err(client::none_of(errors))
+        Err(client::combine_errors(errors))
     }
 
     /// Asks the same node until it is back, and the next when it stays away.
-    async fn resume(&mut self) -> Result<Following> {
+    async fn resume(&mut self) -> Result<EventStream> {
         let mut since = Instant::now();
         loop {
             tokio::time::sleep(PAUSE).await;
             // Without a URL the node is looked for each time: it may be at another port now.
-            if !self.args.place.has_url()
-                && let Ok(client) = self.args.place.connect().await
+            if !self.args.node.has_url()
+                && let Ok(client) = self.args.node.connect().await
             {
                 self.client = client;
             }
             match self.ask().await {
                 Ok(following) => return Ok(following),
-                Err(Failure::Final(error)) if self.is_hopeless(&error) => return Err(error),
+                Err(RequestError::Fatal(error)) if self.is_hopeless(&error) => return Err(error),
                 Err(_) if since.elapsed() >= PATIENCE && self.client.turn() => {
                     since = Instant::now();
                 }
@@ -120,15 +121,15 @@ impl Tail<'_> {
     }
 
     /// Whether waiting cannot help. A node that is starting may answer anything, and one that is
-    /// not there leaves its place to others; what its data folder says of it may be about to change.
+    /// not there leaves its node to others; what its data folder says of it may be about to change.
     fn is_hopeless(&self, error: &anyhow::Error) -> bool {
-        let refused = error.downcast_ref::<Refused>();
+        let refused = error.downcast_ref::<ApiError>();
         refused.is_some_and(|refused| refused.code == "bad-request")
             || error.is::<WrongNetwork>()
-            || error.is::<Untrusted>() && self.args.place.has_url()
+            || error.is::<UntrustedCertificate>() && self.args.node.has_url()
     }
 
-    async fn ask(&self) -> Result<Following, Failure> {
+    async fn ask(&self) -> Result<EventStream, RequestError> {
         let topics = self.args.topics.join(",");
         let mut query = Vec::new();
         if !topics.is_empty() {
@@ -143,26 +144,26 @@ impl Tail<'_> {
 }
 
 /// Says that from here on events are another node's, from this number on.
-fn moved(number: u64, node: &Url) -> Happened {
+fn moved(number: u64, node: &Url) -> Event {
     let data = json!({ "number": number, "node": node.as_str() }).to_string();
-    Happened { id: number, event: "reset".to_owned(), data }
+    Event { id: number, event: "reset".to_owned(), data }
 }
 
-fn print(event: &Happened, json: bool) -> Result<()> {
+fn print(event: &Event, json: bool) -> Result<()> {
     let line = if json { as_json(event) } else { as_text(event) };
     writeln!(io::stdout().lock(), "{line}")?;
     Ok(())
 }
 
 /// One line, as over a WebSocket.
-fn as_json(event: &Happened) -> String {
-    let Happened { id, event, data } = event;
+fn as_json(event: &Event) -> String {
+    let Event { id, event, data } = event;
     let name = Value::from(event.as_str());
     format!("{{\"event\":{name},\"id\":{id},\"data\":{data}}}")
 }
 
 /// One line for people.
-fn as_text(event: &Happened) -> String {
+fn as_text(event: &Event) -> String {
     let data: Value = serde_json::from_str(&event.data).unwrap_or_default();
     let text = describe(&event.event, &data).unwrap_or_else(|_| event.data.clone());
     printable(&format!("{:>8}  {:<21}  {text}", event.id, event.event))
@@ -223,7 +224,7 @@ mod tests {
     use super::*;
 
     fn line(topic: &str, data: &Value) -> String {
-        as_text(&Happened { id: 7, event: topic.to_owned(), data: data.to_string() })
+        as_text(&Event { id: 7, event: topic.to_owned(), data: data.to_string() })
     }
 
     #[test]
@@ -244,7 +245,7 @@ mod tests {
         assert!(moved.starts_with("       9  reset ") && moved.contains("at http://b:1/: what"));
         // Of a node that says more or less than this program knows.
         assert_eq!(line("reorg", &json!({})), "       7  reorg                  {}");
-        let known = Happened { id: 7, event: "a\"b".to_owned(), data: "{}".to_owned() };
+        let known = Event { id: 7, event: "a\"b".to_owned(), data: "{}".to_owned() };
         assert_eq!(as_json(&known), "{\"event\":\"a\\\"b\",\"id\":7,\"data\":{}}");
     }
 }

@@ -1,11 +1,11 @@
 //! `chain jobs`: what a node mines, and what it is to mine.
 
-use super::line::Line;
 use super::mine::follow;
 use super::node::{block_on, stop_signal};
-use super::show::{self, Rows, Table, coins, duration, human_rate};
+use super::output::{self, Rows, Table, coins, duration, human_rate};
+use super::progress::ProgressLine;
 use crate::api::jobs::{Job, Until};
-use crate::client::{Answer, Client, Place, printable};
+use crate::client::{Client, NodeArgs, Response, printable};
 use crate::jobs::State;
 use crate::logging;
 use anyhow::{Context, Result, bail};
@@ -28,7 +28,7 @@ pub struct Args {
     #[command(subcommand)]
     command: Option<Command>,
     #[command(flatten)]
-    place: Place,
+    node: NodeArgs,
 }
 
 #[derive(Debug, clap::Subcommand)]
@@ -36,7 +36,7 @@ enum Command {
     /// Show the newest jobs
     List {
         #[command(flatten)]
-        place: Place,
+        node: NodeArgs,
     },
     /// Start a job: so many blocks, until something is so, or for ever
     Start(Box<Start>),
@@ -45,21 +45,21 @@ enum Command {
         /// Its id
         id: String,
         #[command(flatten)]
-        place: Place,
+        node: NodeArgs,
     },
     /// Cancel a job; a recurring one with its present run
     Cancel {
         /// Its id
         id: String,
         #[command(flatten)]
-        place: Place,
+        node: NodeArgs,
     },
     /// Show how a job goes until it is at its end; exit code 0 if it reached its goal
     Watch {
         /// Its id
         id: String,
         #[command(flatten)]
-        place: Place,
+        node: NodeArgs,
     },
 }
 
@@ -99,7 +99,7 @@ struct Start {
     #[arg(long, value_name = "SECONDS", requires = "blocks")]
     every: Option<u64>,
     #[command(flatten)]
-    place: Place,
+    node: NodeArgs,
 }
 
 impl Start {
@@ -133,36 +133,36 @@ struct List {
 pub fn run(args: Args, json: bool) -> Result<()> {
     block_on(async {
         match args.command {
-            None => list(&args.place, json).await,
-            Some(Command::List { place }) => list(&place, json).await,
+            None => list(&args.node, json).await,
+            Some(Command::List { node }) => list(&node, json).await,
             Some(Command::Start(start)) => {
-                let client = start.place.connect_with_token().await?;
+                let client = start.node.connect_with_token().await?;
                 let order = start.order();
                 let path = ["mining", "jobs"];
                 let taken = client.order(Method::POST, &path, Some(&order), Duration::ZERO).await?;
                 show(&taken.context("the node did not say what it did")?, json)
             }
-            Some(Command::Show { id, place }) => {
-                let client = place.connect().await?;
+            Some(Command::Show { id, node }) => {
+                let client = node.connect().await?;
                 show(&client.get(&["mining", "jobs", &id]).await?, json)
             }
-            Some(Command::Cancel { id, place }) => {
-                let client = place.connect_with_token().await?;
+            Some(Command::Cancel { id, node }) => {
+                let client = node.connect_with_token().await?;
                 let path = ["mining", "jobs", &id];
                 let ended = client.order(Method::DELETE, &path, None, Duration::ZERO).await?;
                 show(&ended.context("the node did not say what it did")?, json)
             }
-            Some(Command::Watch { id, place }) => watch(&place.connect().await?, &id, json).await,
+            Some(Command::Watch { id, node }) => watch(&node.connect().await?, &id, json).await,
         }
     })
 }
 
-async fn list(place: &Place, json: bool) -> Result<()> {
-    let client = place.connect().await?;
+async fn list(node: &NodeArgs, json: bool) -> Result<()> {
+    let client = node.connect().await?;
     let query = [("limit", SHOWN)];
     let answer = client.get_within(&["mining", "jobs"], &query, Duration::ZERO).await?;
     if json {
-        return Ok(show::json(&answer)?);
+        return Ok(output::json(&answer)?);
     }
     let jobs: List = answer.read()?;
     let mut table = Table::new(["id", "state", "goal", "found", "hash rate", "expected", "miner"]);
@@ -181,9 +181,9 @@ async fn list(place: &Place, json: bool) -> Result<()> {
     Ok(table.print("no mining jobs")?)
 }
 
-fn show(answer: &Answer, json: bool) -> Result<()> {
+fn show(answer: &Response, json: bool) -> Result<()> {
     if json {
-        return Ok(show::json(answer)?);
+        return Ok(output::json(answer)?);
     }
     let job: Job = answer.read()?;
     let progress = &job.progress;
@@ -213,7 +213,7 @@ fn show(answer: &Answer, json: bool) -> Result<()> {
 async fn watch(client: &Client, id: &str, json: bool) -> Result<()> {
     logging::start(logging::Format::Text, logging::filter("warn")?);
     let mut stop = std::pin::pin!(stop_signal()?);
-    let line = Line::new();
+    let line = ProgressLine::new();
     // The node that knows it: others have other jobs.
     client.get(&["mining", "jobs", id]).await?;
     let client = &client.alone();

@@ -1,8 +1,8 @@
 //! `chain mempool`: what waits for a block.
 
 use super::node::block_on;
-use super::show::{self, Rows};
-use crate::client::Place;
+use super::output::{self, Rows};
+use crate::client::NodeArgs;
 use anyhow::Result;
 use serde::Deserialize;
 
@@ -10,7 +10,7 @@ use serde::Deserialize;
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
-    place: Place,
+    node: NodeArgs,
 }
 
 #[derive(Deserialize)]
@@ -24,9 +24,9 @@ struct Mempool {
 /// Runs the command.
 pub fn run(args: &Args, json: bool) -> Result<()> {
     block_on(async {
-        let answer = args.place.connect().await?.get(&["mempool"]).await?;
+        let answer = args.node.connect().await?.get(&["mempool"]).await?;
         if json {
-            return Ok(show::json(&answer)?);
+            return Ok(output::json(&answer)?);
         }
         let mempool: Mempool = answer.read()?;
         Rows::new()

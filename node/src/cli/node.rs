@@ -1,13 +1,11 @@
 //! `chain node`: the daemon in the foreground, until it is told to stop.
 
-use super::catching_up::CatchingUp;
-use super::line::Line;
+use super::progress::{ProgressLine, refresh_interval};
+use super::sync_progress::SyncProgress;
 use crate::config::Settings;
 use crate::daemon::Daemon;
 use anyhow::{Context, Result};
 use std::future::Future;
-use std::time::Duration;
-use tokio::time::MissedTickBehavior;
 
 /// Run a node: keeps the chain, serves the REST API, mines if told to
 #[derive(Debug, clap::Args)]
@@ -15,9 +13,6 @@ pub struct Args {
     #[command(flatten)]
     settings: Settings,
 }
-
-/// How often it is looked how far sync is.
-const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// Runs the command.
 pub fn run(args: Args) -> Result<()> {
@@ -29,12 +24,12 @@ pub fn run(args: Args) -> Result<()> {
             daemon = Daemon::start(config) => daemon?,
             () = &mut stop => return Ok(()),
         };
-        let mut look = tokio::time::interval(LOOK_EVERY);
-        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let (mut catching_up, line) = (CatchingUp::new(daemon.node().clone()), Line::new());
+        let mut look = refresh_interval();
+        let (mut sync_progress, line) =
+            (SyncProgress::new(daemon.node().clone()), ProgressLine::new());
         loop {
             tokio::select! {
-                _ = look.tick() => match catching_up.look().await {
+                _ = look.tick() => match sync_progress.look().await {
                     Some(stage) if line.is_on_terminal() => line.show(&stage),
                     Some(stage) if line.is_due() => tracing::info!("sync: {stage}"),
                     Some(_) => {}

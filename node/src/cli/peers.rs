@@ -1,8 +1,8 @@
 //! `chain peers`: whom a node is connected with, and whom it keeps out.
 
 use super::node::block_on;
-use super::show::{self, Table, bytes, duration};
-use crate::client::{Client, Place, printable};
+use super::output::{self, Table, bytes, duration};
+use crate::client::{Client, NodeArgs, printable};
 use anyhow::{Result, bail};
 use reqwest::Method;
 use serde::Deserialize;
@@ -23,7 +23,7 @@ pub struct Args {
     #[command(subcommand)]
     command: Option<Command>,
     #[command(flatten)]
-    place: Place,
+    node: NodeArgs,
 }
 
 #[derive(Debug, clap::Subcommand)]
@@ -34,14 +34,14 @@ enum Command {
         #[arg(value_name = "MULTIADDR")]
         address: String,
         #[command(flatten)]
-        place: Place,
+        node: NodeArgs,
     },
     /// Disconnect from a node
     Remove {
         /// Its id, or the end of it that the list shows
         id: String,
         #[command(flatten)]
-        place: Place,
+        node: NodeArgs,
     },
     /// Keep a node or an address out
     Ban {
@@ -55,7 +55,7 @@ enum Command {
         #[arg(long, value_name = "TEXT")]
         reason: Option<String>,
         #[command(flatten)]
-        place: Place,
+        node: NodeArgs,
     },
     /// Let somebody in again
     Unban {
@@ -63,12 +63,12 @@ enum Command {
         #[arg(value_name = "ID|IP")]
         who: String,
         #[command(flatten)]
-        place: Place,
+        node: NodeArgs,
     },
     /// Show who is kept out
     Bans {
         #[command(flatten)]
-        place: Place,
+        node: NodeArgs,
     },
 }
 
@@ -107,16 +107,16 @@ struct Added {
 pub fn run(args: Args, json: bool) -> Result<()> {
     block_on(async {
         match args.command {
-            None => list(&args.place, json).await,
-            Some(Command::Add { address, place }) => add(&place, &address, json).await,
-            Some(Command::Remove { id, place }) => {
-                let client = place.connect_with_token().await?;
+            None => list(&args.node, json).await,
+            Some(Command::Add { address, node }) => add(&node, &address, json).await,
+            Some(Command::Remove { id, node }) => {
+                let client = node.connect_with_token().await?;
                 let id = whole_id(&client, &id).await?;
                 client.order(Method::DELETE, &["peers", &id], None, Duration::ZERO).await?;
                 done(&json!({ "removed": id }), &format!("disconnected from {id}"), json)
             }
-            Some(Command::Ban { who, seconds, reason, place }) => {
-                let client = place.connect_with_token().await?;
+            Some(Command::Ban { who, seconds, reason, node }) => {
+                let client = node.connect_with_token().await?;
                 let order = match who.parse::<IpAddr>() {
                     Ok(ip) => json!({ "ip": ip, "seconds": seconds, "reason": reason }),
                     Err(_) => {
@@ -127,25 +127,25 @@ pub fn run(args: Args, json: bool) -> Result<()> {
                 let made = client.order(Method::POST, &["bans"], Some(&order), Duration::ZERO);
                 let Some(answer) = made.await? else { bail!("the node did not say what it did") };
                 if json {
-                    return Ok(show::json(&answer)?);
+                    return Ok(output::json(&answer)?);
                 }
                 let ban: Ban = answer.read()?;
                 say(&format!("{} is kept out for {}", ban.id, until(ban.until)))
             }
-            Some(Command::Unban { who, place }) => {
-                let client = place.connect_with_token().await?;
+            Some(Command::Unban { who, node }) => {
+                let client = node.connect_with_token().await?;
                 client.order(Method::DELETE, &["bans", &who], None, Duration::ZERO).await?;
                 done(&json!({ "unbanned": who }), &format!("{who} may come back"), json)
             }
-            Some(Command::Bans { place }) => bans(&place, json).await,
+            Some(Command::Bans { node }) => bans(&node, json).await,
         }
     })
 }
 
-async fn list(place: &Place, json: bool) -> Result<()> {
-    let answer = place.connect().await?.get(&["peers"]).await?;
+async fn list(node: &NodeArgs, json: bool) -> Result<()> {
+    let answer = node.connect().await?.get(&["peers"]).await?;
     if json {
-        return Ok(show::json(&answer)?);
+        return Ok(output::json(&answer)?);
     }
     let peers: List<Peer> = answer.read()?;
     let mut table = Table::new([
@@ -176,15 +176,15 @@ async fn list(place: &Place, json: bool) -> Result<()> {
     Ok(table.print("no peers")?)
 }
 
-async fn add(place: &Place, address: &str, json: bool) -> Result<()> {
-    let client = place.connect_with_token().await?;
+async fn add(node: &NodeArgs, address: &str, json: bool) -> Result<()> {
+    let client = node.connect_with_token().await?;
     let order = json!({ "address": address });
     let Some(answer) = client.order(Method::POST, &["peers"], Some(&order), CONNECTING).await?
     else {
         bail!("the node did not say what it did")
     };
     if json {
-        return Ok(show::json(&answer)?);
+        return Ok(output::json(&answer)?);
     }
     match answer.read()? {
         Added { id: Some(id), .. } => say(&format!("connected with {id}")),
@@ -195,10 +195,10 @@ async fn add(place: &Place, address: &str, json: bool) -> Result<()> {
     }
 }
 
-async fn bans(place: &Place, json: bool) -> Result<()> {
-    let answer = place.connect().await?.get(&["bans"]).await?;
+async fn bans(node: &NodeArgs, json: bool) -> Result<()> {
+    let answer = node.connect().await?.get(&["bans"]).await?;
     if json {
-        return Ok(show::json(&answer)?);
+        return Ok(output::json(&answer)?);
     }
     let bans: List<Ban> = answer.read()?;
     let rows = bans.items.into_iter().map(|ban| [ban.id, until(ban.until), ban.reason]);
@@ -229,7 +229,7 @@ fn short(id: &str) -> &str {
 
 /// An address without the id, which has a column of its own.
 fn without_id(address: &str) -> &str {
-    address.split_once("/p2p/").map_or(address, |(place, _)| place)
+    address.split_once("/p2p/").map_or(address, |(host, _)| host)
 }
 
 /// How long until a time in Unix seconds.

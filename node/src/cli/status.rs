@@ -1,8 +1,8 @@
 //! `chain status`: how a node is.
 
 use super::node::block_on;
-use super::show::{self, Rows, ago, coins, duration, human_rate};
-use crate::client::Place;
+use super::output::{self, Rows, ago, coins, duration, human_rate};
+use crate::client::NodeArgs;
 use anyhow::Result;
 use serde::Deserialize;
 
@@ -10,7 +10,7 @@ use serde::Deserialize;
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
-    place: Place,
+    node: NodeArgs,
 }
 
 #[derive(Deserialize)]
@@ -45,9 +45,9 @@ struct Mempool {
 /// Runs the command.
 pub fn run(args: &Args, json: bool) -> Result<()> {
     block_on(async {
-        let answer = args.place.connect().await?.get(&["chain"]).await?;
+        let answer = args.node.connect().await?.get(&["chain"]).await?;
         if json {
-            return Ok(show::json(&answer)?);
+            return Ok(output::json(&answer)?);
         }
         let chain: Chain = answer.read()?;
         let sync = match chain.sync.state.as_str() {

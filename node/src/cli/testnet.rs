@@ -1,12 +1,12 @@
 //! `chain testnet`: several real nodes on this machine, from one folder.
 
 use super::node::{block_on, stop_signal};
-use super::show::{Table, human_rate};
+use super::output::{Table, human_rate};
 use crate::config;
-use crate::testnet::lifetime::{self, End, Starting};
-use crate::testnet::plan::MAX_NODES;
+use crate::testnet::manifest::MAX_NODES;
 use crate::testnet::status::{self, NodeStatus, State, Status};
 use crate::testnet::topology::{Number, Topology};
+use crate::testnet::wait::{self, End, Starting};
 use crate::testnet::{Claim, Folder, Process, Testnet, Wishes, become_node, partition, reorg};
 use anyhow::{Context, Result, bail};
 use clap::builder::RangedU64ValueParser;
@@ -110,10 +110,10 @@ pub fn run(args: Args, json: bool) -> Result<()> {
         Command::Up(up) => up.run(&folder, json),
         Command::Status => print_status(&Testnet::read(&folder)?, json),
         Command::Stop(nodes) => {
-            nodes.end(&folder, |processes| block_on(lifetime::stop(processes, tell_end)))
+            nodes.end(&folder, |processes| block_on(wait::stop(processes, tell_end)))
         }
         Command::Kill(nodes) => {
-            nodes.end(&folder, |processes| block_on(lifetime::kill(processes, tell_end)))
+            nodes.end(&folder, |processes| block_on(wait::kill(processes, tell_end)))
         }
         Command::Start(nodes) => nodes.start(&folder),
         Command::Partition(nodes) => nodes.cut_off(&folder),
@@ -198,7 +198,7 @@ fn wait(nodes: Vec<Starting>) -> Result<()> {
     bar.enable_steady_tick(Duration::from_millis(100));
     let outcome = block_on(async {
         tokio::select! {
-            outcome = lifetime::answering(nodes, |answer| bar.set_position(answer as u64)) => outcome,
+            outcome = wait::answering(nodes, |answer| bar.set_position(answer as u64)) => outcome,
             () = stop_signal()? => {
                 bail!("interrupted; nodes that run go on: `chain testnet down` stops them")
             }
@@ -302,7 +302,7 @@ fn down(folder: &Folder, delete: bool) -> Result<()> {
     if running.is_empty() {
         say("no node runs");
     }
-    block_on(lifetime::stop(running, tell_end))?;
+    block_on(wait::stop(running, tell_end))?;
     if delete {
         claim.delete()?;
         say(&format!("removed {}", folder.path().display()));

@@ -1,8 +1,8 @@
 //! `chain tx`: send a signed transfer, look at a transaction, wait for it. Signing is the wallet's.
 
 use super::node::block_on;
-use super::show::{self, Rows, coins};
-use crate::client::{Answer, Client, Place, Refused, printable};
+use super::output::{self, Rows, coins};
+use crate::client::{ApiError, Client, NodeArgs, Response, printable};
 use anyhow::{Context, Result, bail, ensure};
 use chain::Transfer;
 use serde::Deserialize;
@@ -32,14 +32,14 @@ enum Command {
         #[arg(value_name = "HEX|FILE")]
         source: String,
         #[command(flatten)]
-        place: Place,
+        node: NodeArgs,
     },
     /// Show a transaction
     Show {
         /// Its id
         id: String,
         #[command(flatten)]
-        place: Place,
+        node: NodeArgs,
     },
     /// Wait until a transaction is confirmed
     ///
@@ -55,7 +55,7 @@ enum Command {
         #[arg(long, value_name = "SECONDS", default_value_t = 600)]
         timeout: u32,
         #[command(flatten)]
-        place: Place,
+        node: NodeArgs,
     },
 }
 
@@ -82,13 +82,13 @@ struct Transaction {
 pub fn run(args: Args, json: bool) -> Result<()> {
     block_on(async {
         match args.command {
-            Command::Send { source, place } => send(&source, &place, json).await,
-            Command::Show { id, place } => {
-                let answer = place.connect().await?.get(&["transactions", &id]).await?;
+            Command::Send { source, node } => send(&source, &node, json).await,
+            Command::Show { id, node } => {
+                let answer = node.connect().await?.get(&["transactions", &id]).await?;
                 print(&answer, json)
             }
-            Command::Wait { id, confirmations, timeout, place } => {
-                let client = place.connect().await?;
+            Command::Wait { id, confirmations, timeout, node } => {
+                let client = node.connect().await?;
                 let timeout = Duration::from_secs(timeout.into());
                 print(&wait(&client, &id, confirmations, timeout, None).await?, json)
             }
@@ -96,15 +96,15 @@ pub fn run(args: Args, json: bool) -> Result<()> {
     })
 }
 
-async fn send(source: &str, place: &Place, json: bool) -> Result<()> {
+async fn send(source: &str, node: &NodeArgs, json: bool) -> Result<()> {
     let body = read(source)?;
     let media_type = match body.starts_with('{') {
         true => "application/json",
         false => "text/plain",
     };
-    let answer = place.connect().await?.post(&["transactions"], media_type, body).await?;
+    let answer = node.connect().await?.post(&["transactions"], media_type, body).await?;
     if json {
-        return Ok(show::json(&answer)?);
+        return Ok(output::json(&answer)?);
     }
     let transaction: Transaction = answer.read()?;
     writeln!(io::stdout(), "{}", printable(&transaction.id))?;
@@ -133,7 +133,7 @@ fn read(source: &str) -> Result<String> {
 }
 
 /// Sends a transfer.
-pub async fn hand_in(client: &Client, transfer: &Transfer) -> Result<Answer> {
+pub async fn hand_in(client: &Client, transfer: &Transfer) -> Result<Response> {
     client.post(&["transactions"], "text/plain", hex::encode(transfer.encode())).await
 }
 
@@ -146,7 +146,7 @@ pub async fn wait(
     confirmations: u32,
     timeout: Duration,
     transfer: Option<&Transfer>,
-) -> Result<Answer> {
+) -> Result<Response> {
     let (begun, at) = (Instant::now(), client.at());
     let mut has_moved = false;
     let deep_enough = confirmations.to_string();
@@ -194,12 +194,12 @@ pub async fn wait(
 }
 
 fn is_unknown(error: &anyhow::Error) -> bool {
-    error.downcast_ref::<Refused>().is_some_and(|refused| refused.code == "not-found")
+    error.downcast_ref::<ApiError>().is_some_and(|refused| refused.code == "not-found")
 }
 
-fn print(answer: &Answer, json: bool) -> Result<()> {
+fn print(answer: &Response, json: bool) -> Result<()> {
     if json {
-        return Ok(show::json(answer)?);
+        return Ok(output::json(answer)?);
     }
     let transaction: Transaction = answer.read()?;
     let status = match transaction.status.as_str() {

@@ -5,13 +5,13 @@
 mod accounts;
 mod blocks;
 mod headers;
+mod input;
+mod report;
 
-use anyhow::{Context, Result, ensure};
-use chain::DecodeError;
-use chain::rules::RuleError;
-use serde::Serialize;
-use std::fs::File;
-use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use anyhow::Result;
+use input::open;
+use report::print;
+use std::io::{BufRead, Write};
 
 /// The commands; hexadecimal means bytes in the order they are encoded in, but hashes and ids in
 /// the order Bitcoin shows them.
@@ -91,145 +91,4 @@ pub fn run(util: Util, out: &mut impl Write, stdin: impl BufRead) -> Result<bool
         Util::Tx { source } => print(out, blocks::transaction(&source, stdin)),
         Util::Commitment => print(out, accounts::commitment(stdin)),
     }
-}
-
-/// What a command found out: facts, as far as there are any, and what is wrong, if anything is.
-#[derive(Debug, Serialize)]
-struct Finding<T> {
-    valid: bool,
-    #[serde(flatten)]
-    facts: Option<T>,
-    #[serde(flatten)]
-    fault: Option<Fault>,
-}
-
-impl<T> Finding<T> {
-    fn valid(facts: T) -> Finding<T> {
-        Finding { valid: true, facts: Some(facts), fault: None }
-    }
-
-    fn judged(facts: T, verdict: Result<(), RuleError>) -> Finding<T> {
-        let fault = verdict.err().map(Fault::from);
-        Finding { valid: fault.is_none(), facts: Some(facts), fault }
-    }
-
-    fn invalid(fault: Fault) -> Finding<T> {
-        Finding { valid: false, facts: None, fault: Some(fault) }
-    }
-}
-
-/// Why a command ends without facts.
-enum End {
-    /// What it looked at is not valid.
-    Invalid(Fault),
-    /// It could not look.
-    Failed(anyhow::Error),
-}
-
-impl<E: Into<Fault>> From<E> for End {
-    fn from(error: E) -> End {
-        End::Invalid(error.into())
-    }
-}
-
-/// What a command returns to be printed.
-type Outcome<T> = Result<Finding<T>, End>;
-
-/// Why something is not valid.
-#[derive(Debug, Serialize)]
-struct Fault {
-    error: String,
-    code: &'static str,
-    /// The line of the input that is to blame, from 1.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    line: Option<usize>,
-}
-
-impl Fault {
-    fn new(code: &'static str, error: impl Into<String>) -> Fault {
-        Fault { error: error.into(), code, line: None }
-    }
-
-    /// Of bytes that are not what they should be.
-    fn encoding(error: impl Into<String>) -> Fault {
-        Fault::new("bad-encoding", error)
-    }
-
-    fn at(self, line: usize) -> Fault {
-        Fault { line: Some(line), ..self }
-    }
-}
-
-impl From<RuleError> for Fault {
-    fn from(error: RuleError) -> Fault {
-        Fault::new(error.code(), error.to_string())
-    }
-}
-
-impl From<DecodeError> for Fault {
-    fn from(error: DecodeError) -> Fault {
-        Fault::new(error.code(), error.to_string())
-    }
-}
-
-fn print<T: Serialize>(out: &mut impl Write, outcome: Outcome<T>) -> Result<bool> {
-    let finding = match outcome {
-        Ok(finding) => finding,
-        Err(End::Invalid(fault)) => Finding::invalid(fault),
-        Err(End::Failed(error)) => return Err(error),
-    };
-    writeln!(out, "{}", serde_json::to_string(&finding)?)?;
-    Ok(finding.valid)
-}
-
-/// Bytes in hexadecimal.
-fn unhex(text: impl AsRef<[u8]>) -> Result<Vec<u8>, Fault> {
-    hex::decode(text).map_err(|error| Fault::encoding(format!("not hexadecimal: {error}")))
-}
-
-/// The lines of an input that say anything, trimmed, with their numbers from 1.
-fn lines(input: impl BufRead) -> impl Iterator<Item = Result<(usize, String), End>> {
-    (1..).zip(input.lines()).filter_map(|(number, line)| match line {
-        Ok(line) if line.trim().is_empty() => None,
-        Ok(line) => Some(Ok((number, line.trim().to_owned()))),
-        Err(error) if error.kind() == ErrorKind::InvalidData => {
-            Some(Err(Fault::encoding("not text").at(number).into()))
-        }
-        Err(error) => {
-            let error = anyhow::Error::new(error).context("cannot read the input");
-            Some(Err(End::Failed(error)))
-        }
-    })
-}
-
-/// A file, or stdin for `-`.
-fn open<'a>(file: &str, stdin: impl BufRead + 'a) -> Result<Box<dyn BufRead + 'a>> {
-    if file == "-" {
-        return Ok(Box::new(stdin));
-    }
-    let opened = File::open(file).with_context(|| format!("cannot open {file:?}"))?;
-    Ok(Box::new(BufReader::new(opened)))
-}
-
-/// Most bytes of a file: the largest block there is, in hexadecimal, and room for line ends.
-const MAX_FILE: u64 = 2 * 2_000_000 + 1_000;
-
-/// The bytes of an argument that is hexadecimal itself, or names a file of such or of raw bytes.
-fn bytes(source: &str, stdin: impl BufRead) -> Result<Vec<u8>, End> {
-    let is_hex = |text: &[u8]| text.iter().all(u8::is_ascii_hexdigit);
-    if is_hex(source.as_bytes()) {
-        return Ok(unhex(source)?);
-    }
-    let content = read(source, stdin)
-        .with_context(|| format!("{source:?} is neither hexadecimal nor a readable file"))
-        .map_err(End::Failed)?;
-    let text = content.trim_ascii();
-    if is_hex(text) { Ok(unhex(text)?) } else { Ok(content) }
-}
-
-fn read(file: &str, stdin: impl BufRead) -> Result<Vec<u8>> {
-    let mut content = Vec::new();
-    let length = open(file, stdin)?.take(MAX_FILE).read_to_end(&mut content)?;
-    ensure!((length as u64) < MAX_FILE, "it is larger than any block");
-    Ok(content)
 }

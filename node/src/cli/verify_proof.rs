@@ -2,7 +2,7 @@
 //! The proof shows that the block's header commits to the transaction and cost the work its bits
 //! stand for. It cannot show that the block is in the best chain, nor at which height it stands.
 
-use super::show::Rows;
+use super::output::Rows;
 use anyhow::{Context, Result, ensure};
 use chain::block::{self, Header};
 use chain::merkle::{self, Branch};

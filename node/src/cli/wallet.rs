@@ -2,15 +2,18 @@
 //! standard output is the result alone. Keys stay here: only `balance` and `send` talk to a node,
 //! which gets addresses and signed transfers.
 
+mod args;
 mod balance;
 mod send;
 
+pub use args::WalletArgs;
+
 use super::password::{self, PasswordSource};
-use crate::config::network;
 use crate::wallet::message::Proof;
 use crate::wallet::mnemonic::Length;
-use crate::wallet::{FileError, Folder, Index, Mnemonic, Name, Password, Public, Wallet};
+use crate::wallet::{Folder, Index, Mnemonic, Public, Wallet};
 use anyhow::{Context, Result, bail};
+use args::{AccountArgs, NetworkArgs, WalletDirArgs};
 use chain::Address;
 use chain::address::Hrp;
 use chain::signature::{PublicKey, Signature};
@@ -32,11 +35,11 @@ enum Command {
     /// Make a wallet and show its words, the only copy of its keys besides the file
     New {
         #[command(flatten)]
-        chosen: Chosen,
+        wallet_args: WalletArgs,
         #[command(flatten)]
         password: PasswordSource,
         #[command(flatten)]
-        network: Network,
+        network: NetworkArgs,
         /// How many words
         #[arg(long, value_enum, default_value = "12")]
         words: Length,
@@ -44,11 +47,11 @@ enum Command {
     /// Make a wallet from the words of another, asked for or read from standard input
     Import {
         #[command(flatten)]
-        chosen: Chosen,
+        wallet_args: WalletArgs,
         #[command(flatten)]
         password: PasswordSource,
         #[command(flatten)]
-        network: Network,
+        network: NetworkArgs,
         /// File that holds the words
         #[arg(long, value_name = "FILE")]
         mnemonic_file: Option<PathBuf>,
@@ -56,27 +59,27 @@ enum Command {
     /// List the wallets of this user and the accounts in use
     List {
         #[command(flatten)]
-        place: Place,
+        dir: WalletDirArgs,
         #[command(flatten)]
-        network: Network,
+        network: NetworkArgs,
     },
     /// Show the address of an account; one that is new needs the password, once
     Address {
         #[command(flatten)]
-        chosen: Chosen,
+        wallet_args: WalletArgs,
         #[command(flatten)]
-        account: Account,
+        account: AccountArgs,
         #[command(flatten)]
         password: PasswordSource,
         #[command(flatten)]
-        network: Network,
+        network: NetworkArgs,
     },
     Balance(balance::Args),
     Send(send::Args),
     /// Show the words again: whoever sees them can spend everything
     Export {
         #[command(flatten)]
-        chosen: Chosen,
+        wallet_args: WalletArgs,
         #[command(flatten)]
         password: PasswordSource,
     },
@@ -85,13 +88,13 @@ enum Command {
         /// The text
         message: String,
         #[command(flatten)]
-        chosen: Chosen,
+        wallet_args: WalletArgs,
         #[command(flatten)]
-        account: Account,
+        account: AccountArgs,
         #[command(flatten)]
         password: PasswordSource,
         #[command(flatten)]
-        network: Network,
+        network: NetworkArgs,
     },
     /// Check a signed text; the exit code is 1 when the signature is not good
     Verify {
@@ -109,22 +112,22 @@ enum Command {
 pub fn run(args: Args, json: bool) -> Result<()> {
     forbid_core_dumps()?;
     match args.command {
-        Command::New { chosen, password, network, words } => {
-            new(&chosen, &password, network.hrp()?, words, json)
+        Command::New { wallet_args, password, network, words } => {
+            new(&wallet_args, &password, network.hrp()?, words, json)
         }
-        Command::Import { chosen, password, network, mnemonic_file } => {
-            import(&chosen, &password, network.hrp()?, mnemonic_file, json)
+        Command::Import { wallet_args, password, network, mnemonic_file } => {
+            import(&wallet_args, &password, network.hrp()?, mnemonic_file, json)
         }
-        Command::List { place, network } => list(&place.folder()?, network.hrp()?, json),
-        Command::Address { chosen, account, password, network } => {
-            address(&chosen, account.index, &password, network.hrp()?, json)
+        Command::List { dir, network } => list(&dir.folder()?, network.hrp()?, json),
+        Command::Address { wallet_args, account, password, network } => {
+            address(&wallet_args, account.index, &password, network.hrp()?, json)
         }
         Command::Balance(args) => balance::run(&args, json),
         Command::Send(args) => send::run(&args, json),
-        Command::Export { chosen, password } => export(&chosen, &password, json),
-        Command::Sign { message, chosen, account, password, network } => {
+        Command::Export { wallet_args, password } => export(&wallet_args, &password, json),
+        Command::Sign { message, wallet_args, account, password, network } => {
             let hrp = network.hrp()?;
-            let key = chosen.open(&password)?.account(account.index);
+            let key = wallet_args.open(&password)?.account(account.index);
             sign(&Proof::sign(&key, message.as_bytes()), &message, hrp, json)
         }
         Command::Verify { signer, message, signature } => {
@@ -133,104 +136,19 @@ pub fn run(args: Args, json: bool) -> Result<()> {
     }
 }
 
-/// Where wallets are kept.
-#[derive(Clone, Debug, clap::Args)]
-pub struct Place {
-    /// Folder of the wallets
-    ///
-    /// Default: the folder `chain/wallets` in the platform's data folder.
-    #[arg(long, value_name = "DIR", env = "CHAIN_WALLET_DIR")]
-    wallet_dir: Option<PathBuf>,
-}
-
-impl Place {
-    fn folder(&self) -> Result<Folder> {
-        let folder = self.wallet_dir.clone().map(Folder::new).or_else(Folder::of_user);
-        folder.context("this user has no home folder to keep wallets in: give --wallet-dir DIR")
-    }
-}
-
-/// Which wallet a command is about.
-#[derive(Clone, Debug, clap::Args)]
-pub struct Chosen {
-    /// Name of the wallet
-    #[arg(long, visible_alias = "wallet", value_name = "NAME", default_value = "default")]
-    name: Name,
-    #[command(flatten)]
-    place: Place,
-}
-
-impl Chosen {
-    /// The file of the wallet, there or not.
-    pub fn path(&self) -> Result<PathBuf> {
-        Ok(self.place.folder()?.path_of(&self.name))
-    }
-
-    /// Opens the wallet, asking for its password only if it has one.
-    pub fn open(&self, password: &PasswordSource) -> Result<Wallet> {
-        let path = self.path()?;
-        let given = match Public::read(&path)?.protected {
-            true => password.existing(&self.name.to_string())?,
-            false => Password::none(),
-        };
-        Ok(Wallet::open(&path, &given)?)
-    }
-
-    /// The address of an account, with the password only if the account is new.
-    pub fn address(&self, account: Index, password: &PasswordSource) -> Result<Address> {
-        match Public::read(&self.path()?)?.accounts.get(&account) {
-            Some(address) => Ok(*address),
-            None => Ok(self.open(password)?.add_account(account)?),
-        }
-    }
-
-    /// The file for a new wallet; a name that is taken is refused before anything is asked.
-    fn free_path(&self) -> Result<PathBuf> {
-        let path = self.path()?;
-        match path.symlink_metadata() {
-            Ok(_) => Err(FileError::Exists { path }.into()),
-            Err(_) => Ok(path),
-        }
-    }
-}
-
-/// Which account of a wallet.
-#[derive(Clone, Copy, Debug, clap::Args)]
-pub struct Account {
-    /// Number of the account
-    #[arg(long = "account", value_name = "N", default_value_t)]
-    pub index: Index,
-}
-
-/// Whose addresses are shown; keys are the same on all networks.
-#[derive(Clone, Debug, clap::Args)]
-struct Network {
-    /// Network whose addresses are shown: a built-in one (main, testnet, dev) or the path of a file
-    #[arg(
-        long, env = "CHAIN_NETWORK", value_name = "NAME|FILE", default_value = network::DEFAULT
-    )]
-    network: String,
-}
-
-impl Network {
-    fn hrp(&self) -> Result<Hrp> {
-        network::load(&self.network).map(|params| params.hrp())
-    }
-}
-
 fn new(
-    chosen: &Chosen,
+    wallet_args: &WalletArgs,
     password: &PasswordSource,
     hrp: Hrp,
     words: Length,
     json: bool,
 ) -> Result<()> {
-    let path = chosen.free_path()?;
+    let path = wallet_args.free_path()?;
     let mnemonic = Mnemonic::generate(words, getrandom::fill)
         .context("the system gives no random bytes, so no wallet was made")?;
     let wallet = Wallet::create(&path, mnemonic, &password.new_one()?)?;
     let address = wallet.address(Index::default()).encode(hrp);
-    let (name, count) = (&chosen.name, wallet.mnemonic().word_count());
+    let (name, count) = (&wallet_args.name, wallet.mnemonic().word_count());
     let phrase = wallet.mnemonic().phrase();
     print(
         json,
@@ -248,13 +166,13 @@ fn new(
 }
 
 fn import(
-    chosen: &Chosen,
+    wallet_args: &WalletArgs,
     password: &PasswordSource,
     hrp: Hrp,
     mnemonic_file: Option<PathBuf>,
     json: bool,
 ) -> Result<()> {
-    let path = chosen.free_path()?;
+    let path = wallet_args.free_path()?;
     let words = match mnemonic_file {
         Some(file) => password::read_file(&file)?,
         None => password::read_input("Words of the wallet: ")?,
@@ -262,7 +180,7 @@ fn import(
     let mnemonic = Mnemonic::parse(&words)?;
     let wallet = Wallet::create(&path, mnemonic, &password.new_one()?)?;
     let address = wallet.address(Index::default()).encode(hrp);
-    let name = &chosen.name;
+    let name = &wallet_args.name;
     print(
         json,
         &json!({"name": name, "path": path, "address": address}),
@@ -303,23 +221,27 @@ fn list(folder: &Folder, hrp: Hrp, json: bool) -> Result<()> {
 }
 
 fn address(
-    chosen: &Chosen,
+    wallet_args: &WalletArgs,
     account: Index,
     password: &PasswordSource,
     hrp: Hrp,
     json: bool,
 ) -> Result<()> {
-    let address = chosen.address(account, password)?.encode(hrp);
+    let address = wallet_args.address(account, password)?.encode(hrp);
     print(
         json,
-        &json!({"name": chosen.name, "account": account, "address": address}),
+        &json!({"name": wallet_args.name, "account": account, "address": address}),
         format_args!("{address}"),
     )
 }
 
-fn export(chosen: &Chosen, password: &PasswordSource, json: bool) -> Result<()> {
-    let phrase = chosen.open(password)?.mnemonic().phrase();
-    print(json, &json!({"name": chosen.name, "mnemonic": *phrase}), format_args!("{}", *phrase))
+fn export(wallet_args: &WalletArgs, password: &PasswordSource, json: bool) -> Result<()> {
+    let phrase = wallet_args.open(password)?.mnemonic().phrase();
+    print(
+        json,
+        &json!({"name": wallet_args.name, "mnemonic": *phrase}),
+        format_args!("{}", *phrase),
+    )
 }
 
 fn sign(proof: &Proof, message: &str, hrp: Hrp, json: bool) -> Result<()> {

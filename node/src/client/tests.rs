@@ -1,5 +1,6 @@
 //! The client against a server with a few resources of its own.
 
+use super::failover::NetworkId;
 use super::*;
 use crate::api::extract::{Json, Path};
 use crate::api::hosts::Hosts;
@@ -8,13 +9,16 @@ use crate::api::server;
 use crate::daemon::Whereabouts;
 use crate::metrics::requests::Count;
 use crate::mining::{Handed, Remote, Source};
+use anyhow::Result;
 use axum::Router;
 use axum::routing::{get, post};
 use chain::Params;
+use reqwest::Method;
 use serde_json::{Value, json};
 use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -131,10 +135,10 @@ fn only_urls_of_http_are_taken() {
 #[tokio::test]
 async fn a_node_of_another_network_is_refused() {
     let (url, _stop) = server().await;
-    let place = |network: Option<&str>| Place {
+    let place = |network: Option<&str>| NodeArgs {
         node: vec![url.clone()],
         network: network.map(ToOwned::to_owned),
-        ..Place::default()
+        ..NodeArgs::default()
     };
     place(None).connect().await.unwrap();
     place(Some("dev")).connect().await.unwrap();
@@ -145,7 +149,7 @@ async fn a_node_of_another_network_is_refused() {
 #[test]
 fn the_data_folder_tells_where_its_node_is() {
     let folder = tempfile::tempdir().unwrap();
-    let place = Place { data: Some(folder.path().to_owned()), ..Place::default() };
+    let place = NodeArgs { data: Some(folder.path().to_owned()), ..NodeArgs::default() };
     assert!(error(place.client(None)).contains("chain node --data"));
     let there = Whereabouts {
         pid: 1,
@@ -159,7 +163,7 @@ fn the_data_folder_tells_where_its_node_is() {
     };
     fs::write(folder.path().join("node.json"), serde_json::to_vec(&there).unwrap()).unwrap();
     assert_eq!(place.client(None).unwrap().base().as_str(), "http://127.0.0.1:9/");
-    let both = Place { node: vec!["elsewhere".to_owned()], ..place };
+    let both = NodeArgs { node: vec!["elsewhere".to_owned()], ..place };
     assert_eq!(both.client(None).unwrap().base().as_str(), "http://elsewhere/");
 }
 
@@ -217,7 +221,7 @@ async fn nodes_that_stand_in_for_each_other_are_of_one_network() {
     assert!(message.contains("is of network main") && message.contains("not dev"), "{message}");
     // Nor is it steered, when it is the one that is meant.
     let client = of_nodes(&[&main, &dev]);
-    client.nodes.must_be(Identity::of(&Params::dev()));
+    client.nodes.must_be(NetworkId::of(&Params::dev()));
     for client in [client.alone(), client.only(&main).unwrap(), client] {
         let order = client.order(Method::POST, &["echo"], Some(&json!(1)), Duration::ZERO).await;
         let message = error(order);

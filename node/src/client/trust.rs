@@ -76,11 +76,6 @@ impl Trust {
     }
 }
 
-/// The node has a certificate that is not to be trusted.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct Untrusted(pub(super) String);
-
 fn platform(
     authorities: Vec<CertificateDer<'static>>,
     provider: Arc<CryptoProvider>,

@@ -1,6 +1,7 @@
 //! Networks by name or as a TOML file. The file mirrors `chain::params::Spec`; whether its numbers
 //! make a network is the business of `Params::new`. Times in seconds, amounts in base units.
 
+use super::{peers, toml_file};
 use anyhow::{Context, Result, anyhow};
 use chain::address::{Address, Hrp};
 use chain::params::{Params, Ports, Spec};
@@ -60,8 +61,8 @@ pub fn of_address(text: &str) -> Result<Params> {
 }
 
 fn parse(text: &str) -> Result<Params> {
-    let file: File = toml::from_str(text).map_err(|error| super::toml_error(text, &error))?;
-    super::peers::boot_nodes(&file.boot_nodes)?;
+    let file: File = toml_file::parse(text)?;
+    peers::boot_nodes(&file.boot_nodes)?;
     Ok(Params::new(file.spec()?)?)
 }
 

@@ -158,7 +158,7 @@ impl Member {
         match self.client.order(Method::POST, &["peers"], Some(&wanted), LIMIT).await {
             // The other one may refuse until it is asked to connect too.
             Ok(_) => Ok(()),
-            Err(error) if error.is::<crate::client::Refused>() => Ok(()),
+            Err(error) if error.is::<crate::client::ApiError>() => Ok(()),
             Err(error) => Err(error),
         }
     }

@@ -1,8 +1,10 @@
 //! Mining as a job of a node that runs: asks for it, shows how it goes, cancels it.
 
-use super::{Args, Holdings, looks, print_hashes};
+use super::args::Args;
+use super::balance::{Holdings, Status};
 use crate::api::jobs::Job;
-use crate::cli::line::Line;
+use crate::cli::output::print_lines;
+use crate::cli::progress::{ProgressLine, refresh_interval};
 use crate::client::{Client, printable};
 use crate::logging;
 use anyhow::{Context, Result, bail};
@@ -20,7 +22,7 @@ pub(super) async fn mine(
     stop: &mut (impl Future<Output = ()> + Unpin),
 ) -> Result<()> {
     logging::start(logging::Format::Text, logging::filter("warn")?);
-    let line = Line::new();
+    let line = ProgressLine::new();
     let miner = miner.encode(params.hrp());
     let order = json!({ "miner": miner, "blocks": args.blocks, "threads": args.threads });
     let path = ["mining", "jobs"];
@@ -40,17 +42,17 @@ pub(super) async fn mine(
     if let Some(error) = job.error {
         bail!("the job failed: {}", printable(error["detail"].as_str().unwrap_or_default()));
     }
-    print_hashes(&job.result.map(|result| result.blocks).unwrap_or_default())
+    Ok(print_lines(&job.result.map(|result| result.blocks).unwrap_or_default())?)
 }
 
 /// Shows how a job goes until it is at its end; `None` if it is time to stop before.
 pub async fn follow(
     client: &Client,
     id: &str,
-    line: &Line,
+    line: &ProgressLine,
     stop: &mut (impl Future<Output = ()> + Unpin),
 ) -> Result<Option<Job>> {
-    let mut look = looks();
+    let mut look = refresh_interval();
     loop {
         let job = async {
             look.tick().await;
@@ -70,7 +72,7 @@ pub async fn follow(
     }
 }
 
-async fn status(client: &Client, job: &Job) -> Result<super::holdings::Status> {
+async fn status(client: &Client, job: &Job) -> Result<Status> {
     let holdings = Holdings::ask(client, &job.miner).await?;
     Ok(holdings.with(job.progress.hashrate, job.progress.blocks_done))
 }

@@ -1,6 +1,7 @@
 //! Addresses, signatures and the commitment to accounts.
 
-use super::{Fault, Finding, Outcome, lines, unhex};
+use super::input::{lines, unhex};
+use super::report::{Fault, Finding, Outcome};
 use chain::accounts::Commitment;
 use chain::signature::{PublicKey, Signature};
 use chain::{Account, Address, Amount, Params};

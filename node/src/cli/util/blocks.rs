@@ -1,7 +1,8 @@
 //! Blocks, transactions and Merkle roots.
 
 use super::headers::HeaderFacts;
-use super::{Fault, Finding, Outcome, bytes, lines};
+use super::input::{bytes, lines};
+use super::report::{Fault, Finding, Outcome};
 use chain::params::{BLOCK_BYTES_RANGE, Spec};
 use chain::rules::{self, RuleError};
 use chain::{Bits, Block, Coinbase, Height, Params, Transaction, Transfer, merkle, tx};

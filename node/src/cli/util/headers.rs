@@ -1,6 +1,7 @@
 //! Headers, compact bits and difficulties.
 
-use super::{Fault, Finding, Outcome, lines, unhex};
+use super::input::{lines, unhex};
+use super::report::{Fault, Finding, Outcome};
 use crate::difficulty;
 use anyhow::{Context, Result, bail};
 use chain::difficulty::asert;

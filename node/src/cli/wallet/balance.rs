@@ -3,8 +3,8 @@
 use super::super::account;
 use super::super::node::block_on;
 use super::super::password::PasswordSource;
-use super::{Account, Chosen};
-use crate::client::{Client, Place};
+use super::args::{AccountArgs, WalletArgs};
+use crate::client::{Client, NodeArgs};
 use anyhow::{Context, Result};
 use chain::address::Hrp;
 use serde::Deserialize;
@@ -18,19 +18,19 @@ pub struct Args {
     #[arg(conflicts_with_all = ["name", "index"])]
     address: Option<String>,
     #[command(flatten)]
-    wallet: Chosen,
+    wallet: WalletArgs,
     #[command(flatten)]
-    account: Account,
+    account: AccountArgs,
     #[command(flatten)]
     password: PasswordSource,
     #[command(flatten)]
-    place: Place,
+    node: NodeArgs,
 }
 
 /// Runs the command.
 pub fn run(args: &Args, json: bool) -> Result<()> {
     block_on(async {
-        let client = args.place.connect().await?;
+        let client = args.node.connect().await?;
         let address = match &args.address {
             Some(address) => address.clone(),
             None => {

@@ -4,11 +4,11 @@
 
 use super::super::account::Account as Holdings;
 use super::super::node::block_on;
+use super::super::output::{self, Rows};
 use super::super::password::PasswordSource;
-use super::super::show::{self, Rows};
 use super::super::tx;
-use super::{Account, Chosen};
-use crate::client::{Answer, Client, Place, Refused};
+use super::args::{AccountArgs, WalletArgs};
+use crate::client::{ApiError, Client, NodeArgs, Response};
 use crate::config::network;
 use anyhow::{Context, Error, Result, anyhow, ensure};
 use chain::address::Address;
@@ -50,13 +50,13 @@ pub struct Args {
     #[arg(long, value_name = "SECONDS", default_value_t = 600, requires = "wait")]
     timeout: u32,
     #[command(flatten)]
-    wallet: Chosen,
+    wallet: WalletArgs,
     #[command(flatten)]
-    account: Account,
+    account: AccountArgs,
     #[command(flatten)]
     password: PasswordSource,
     #[command(flatten)]
-    place: Place,
+    node: NodeArgs,
 }
 
 fn amount(text: &str) -> Result<Amount> {
@@ -74,28 +74,28 @@ fn memo(text: &str) -> Result<Memo> {
 
 /// Runs the command.
 pub fn run(args: &Args, json: bool) -> Result<()> {
-    let params = match args.place.network() {
+    let params = match args.node.network() {
         Some(network) => network::load(network)?,
         None => network::of_address(&args.to)?,
     };
     let recipient = Address::decode_for(&args.to, params.hrp())
         .with_context(|| format!("address `{}`", args.to))?;
     block_on(async {
-        let client = args.place.connect_to(&params).await?;
+        let client = args.node.connect_to(&params).await?;
         let transfer = sign(args, recipient, &params, &client).await?;
         let sent = hand_in(&client, &transfer, args.nonce.is_some()).await?;
         if !json {
             rows(&transfer, &params).print()?;
         }
         if !args.wait {
-            return if json { Ok(show::json(&sent)?) } else { Ok(()) };
+            return if json { Ok(output::json(&sent)?) } else { Ok(()) };
         }
         let id = transfer.id().to_string();
         let timeout = Duration::from_secs(args.timeout.into());
         let confirmed = tx::wait(&client, &id, 1, timeout, Some(&transfer)).await;
         let confirmed = confirmed.with_context(|| format!("transfer {id} was sent"))?;
         if json {
-            return Ok(show::json(&confirmed)?);
+            return Ok(output::json(&confirmed)?);
         }
         Ok(Rows::new().row("block", block(&confirmed)?).print()?)
     })
@@ -106,10 +106,10 @@ fn rows(transfer: &Transfer, params: &Params) -> Rows {
         .row("id", transfer.id())
         .row("from", transfer.sender_address().encode(params.hrp()))
         .row("nonce", transfer.nonce)
-        .row("fee", show::coins(transfer.fee))
+        .row("fee", output::coins(transfer.fee))
 }
 
-fn block(confirmed: &Answer) -> Result<String> {
+fn block(confirmed: &Response) -> Result<String> {
     #[derive(Deserialize)]
     struct Confirmed {
         block: String,
@@ -160,7 +160,7 @@ fn fee_at(rate: u64, bytes: usize) -> Result<Amount> {
     let fee = u64::try_from(bytes).ok().and_then(|bytes| rate.checked_mul(bytes));
     let fee = fee.filter(|fee| *fee <= MAX_ASKED_FEE).and_then(Amount::new);
     fee.with_context(|| {
-        let most = show::coins(MAX_ASKED_FEE);
+        let most = output::coins(MAX_ASKED_FEE);
         format!("the node asks for a fee above {most}: choose one yourself with --fee COINS")
     })
 }
@@ -174,7 +174,7 @@ fn is_covered(
     replaces: bool,
 ) -> Result<()> {
     let needed = amount.checked_add(fee).context("no account holds that much")?;
-    // One that takes the place of another that waits may spend what that one would have.
+    // One that takes the node of another that waits may spend what that one would have.
     let available = match replaces {
         true => holdings.balance,
         false => holdings.balance.min(holdings.pending_balance),
@@ -184,17 +184,17 @@ fn is_covered(
     }
     let waits = match holdings.immature {
         0 => String::new(),
-        immature => format!(" and {} that are not mature yet", show::coins(immature)),
+        immature => format!(" and {} that are not mature yet", output::coins(immature)),
     };
-    let available = show::coins(available);
+    let available = output::coins(available);
     Err(anyhow!(
         "{own} has {available} to spend{waits}: the payment takes {needed} coins, {fee} of them \
          the fee"
     ))
 }
 
-async fn hand_in(client: &Client, transfer: &Transfer, nonce_is_given: bool) -> Result<Answer> {
-    tx::hand_in(client, transfer).await.map_err(|error| match error.downcast_ref::<Refused>() {
+async fn hand_in(client: &Client, transfer: &Transfer, nonce_is_given: bool) -> Result<Response> {
+    tx::hand_in(client, transfer).await.map_err(|error| match error.downcast_ref::<ApiError>() {
         Some(refused) => match way_out(&refused.code, nonce_is_given) {
             Some(way_out) => anyhow!("{refused}: {way_out}"),
             None => error,

@@ -1,7 +1,8 @@
 //! Which node a command asks, as its user says it.
 
-use super::nodes::Identity;
-use super::{Client, Trust};
+use super::failover::NetworkId;
+use super::http::Client;
+use super::trust::Trust;
 use crate::api::token::Token;
 use crate::config::{default_data, network};
 use crate::daemon::Whereabouts;
@@ -13,7 +14,7 @@ use std::path::PathBuf;
 #[derive(Clone, Debug, Default, clap::Args)]
 #[command(next_help_heading = "Which node")]
 #[group(id = "which-node")]
-pub struct Place {
+pub struct NodeArgs {
     /// URL of the node's API; when it does not answer, the next one is asked (repeatable)
     ///
     /// Default: the node of the data folder; where none runs, port 8400 of this machine.
@@ -34,7 +35,7 @@ pub struct Place {
     pub(super) network: Option<String>,
 }
 
-impl Place {
+impl NodeArgs {
     /// A client of that node. When a network is named, the node is asked whether it is of it.
     pub async fn connect(&self) -> Result<Client> {
         match self.network.as_deref().map(network::load).transpose()? {
@@ -71,7 +72,7 @@ impl Place {
     /// A client of that node, which must be of this network.
     pub async fn connect_to(&self, params: &Params) -> Result<Client> {
         let client = self.client(Some(params))?;
-        client.must_be_of(Identity::of(params)).await?;
+        client.must_be_of(NetworkId::of(params)).await?;
         Ok(client)
     }
 

@@ -1,6 +1,6 @@
 //! What a chain says of a miner, and the line that shows it.
 
-use crate::cli::show::human_rate;
+use crate::cli::output::human_rate;
 use crate::client::Client;
 use crate::daemon::Node;
 use anyhow::{Context, Result};

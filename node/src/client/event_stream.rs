@@ -1,7 +1,6 @@
 //! A stream of server-sent events, as it comes from a node.
 
 use anyhow::{Result, bail};
-use reqwest::Response;
 use std::time::Duration;
 
 /// The node sends a line every 15 s: after this long without one the connection is dead.
@@ -11,16 +10,16 @@ const MAX_EVENT: usize = 4 << 20;
 
 /// Events of a node as they come.
 #[derive(Debug)]
-pub struct Following {
-    response: Response,
-    reading: Reading,
+pub struct EventStream {
+    response: reqwest::Response,
+    reading: SseDecoder,
     /// What was read and not given out.
-    ready: Option<Happened>,
+    ready: Option<Event>,
 }
 
 /// An event.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Happened {
+pub struct Event {
     /// Its number.
     pub id: u64,
     /// Its topic, or `reset`.
@@ -29,10 +28,10 @@ pub struct Happened {
     pub data: String,
 }
 
-impl Following {
-    pub(super) fn new(response: Response, last: Option<u64>) -> Following {
-        let reading = Reading { last, ..Reading::default() };
-        Following { response, reading, ready: None }
+impl EventStream {
+    pub(super) fn new(response: reqwest::Response, last: Option<u64>) -> EventStream {
+        let reading = SseDecoder { last, ..SseDecoder::default() };
+        EventStream { response, reading, ready: None }
     }
 
     /// The number to go on after, also if there was no event yet.
@@ -50,7 +49,7 @@ impl Following {
     }
 
     /// The next event; `None` when the connection has ended or broken off.
-    pub async fn next(&mut self) -> Result<Option<Happened>> {
+    pub async fn next(&mut self) -> Result<Option<Event>> {
         loop {
             if let Some(event) = self.ready.take().or_else(|| self.reading.next()) {
                 return Ok(Some(event));
@@ -76,15 +75,15 @@ impl Following {
 
 /// What was received and is not read yet.
 #[derive(Debug, Default)]
-struct Reading {
+struct SseDecoder {
     bytes: Vec<u8>,
-    event: Happened,
+    event: Event,
     last: Option<u64>,
 }
 
-impl Reading {
+impl SseDecoder {
     /// The next whole event.
-    fn next(&mut self) -> Option<Happened> {
+    fn next(&mut self) -> Option<Event> {
         let mut read = 0;
         let mut found = None;
         while let Some(length) = self.bytes[read..].iter().position(|byte| *byte == b'\n') {
@@ -93,7 +92,7 @@ impl Reading {
             if line.is_empty() {
                 let event = std::mem::take(&mut self.event);
                 if !event.data.is_empty() {
-                    found = Some(Happened { id: self.last.unwrap_or_default(), ..event });
+                    found = Some(Event { id: self.last.unwrap_or_default(), ..event });
                     break;
                 }
                 continue;
@@ -120,14 +119,14 @@ mod tests {
     fn events_are_read_wherever_the_stream_is_cut() {
         let text = b": alive\nid: 4\n\nid: 5\nevent: reorg\ndata: {\"a\":1}\n\n: alive\nid: 9\n\n";
         for cut in 0..text.len() {
-            let mut reading = Reading::default();
+            let mut reading = SseDecoder::default();
             let mut found = Vec::new();
             for part in [&text[..cut], &text[cut..]] {
                 reading.bytes.extend_from_slice(part);
                 found.extend(std::iter::from_fn(|| reading.next()));
             }
             let (event, data) = ("reorg".to_owned(), "{\"a\":1}".to_owned());
-            assert_eq!(found, [Happened { id: 5, event, data }]);
+            assert_eq!(found, [Event { id: 5, event, data }]);
             assert_eq!((reading.last, reading.bytes.len()), (Some(9), 0));
         }
     }

@@ -1,7 +1,7 @@
 //! What a testnet is made of, kept in its folder as `testnet.json`: which network, who is connected
 //! with whom, where each node is to be found and whom it mines for. Knows nothing of processes.
 
-use super::Folder;
+use super::directory::{Folder, NETWORK_FILE};
 use super::ports;
 use super::topology::{Number, Topology};
 use crate::config::network;
@@ -17,8 +17,6 @@ use std::io::{ErrorKind, Write};
 pub const MAX_NODES: usize = 64;
 /// Cache of each node's index, in MiB: testnets are small, and their nodes share a machine.
 const CACHE_MB: &str = "32";
-/// The name of a testnet's own network file.
-pub const NETWORK_FILE: &str = "network.toml";
 
 /// A testnet.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

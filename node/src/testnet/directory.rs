@@ -1,6 +1,5 @@
 //! The folder that everything about a testnet is in, and the right to change something in it.
 
-use super::plan::NETWORK_FILE;
 use super::process::Process;
 use super::topology::Number;
 use crate::config::network;
@@ -9,6 +8,9 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
+
+/// File name of the network of a testnet, unless it is built in.
+pub const NETWORK_FILE: &str = "network.toml";
 
 /// Where a testnet is kept.
 #[derive(Clone, Debug)]

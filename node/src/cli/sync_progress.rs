@@ -1,6 +1,6 @@
 //! How far sync is, for people: what is fetched, how fast, and how long it will take.
 
-use super::show::duration;
+use super::output::duration;
 use crate::daemon::Node;
 use p2p::engine::SyncState;
 use std::collections::VecDeque;
@@ -15,7 +15,7 @@ const WINDOW: Duration = Duration::from_secs(10);
 const BAR: u32 = 20;
 
 /// Watches a node catch up.
-pub struct CatchingUp {
+pub struct SyncProgress {
     node: Node,
     what: &'static str,
     samples: VecDeque<(Instant, u32)>,
@@ -30,10 +30,10 @@ pub struct Stage {
     per_second: f64,
 }
 
-impl CatchingUp {
+impl SyncProgress {
     /// Watches this node.
-    pub fn new(node: Node) -> CatchingUp {
-        CatchingUp { node, what: "", samples: VecDeque::new() }
+    pub fn new(node: Node) -> SyncProgress {
+        SyncProgress { node, what: "", samples: VecDeque::new() }
     }
 
     /// How far it is, if it is behind.

@@ -1,12 +1,12 @@
 //! How commands show what a node answers: labelled rows for people, JSON as it came.
 
-use crate::client::{Answer, printable};
+use crate::client::{Response, printable};
 use std::fmt::Display;
 use std::io::{self, Write};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Prints an answer as the node gave it.
-pub fn json(answer: &Answer) -> io::Result<()> {
+pub fn json(answer: &Response) -> io::Result<()> {
     writeln!(io::stdout(), "{}", answer.text.trim_end())
 }
 
@@ -86,6 +86,12 @@ impl<const COLUMNS: usize> Table<COLUMNS> {
         };
         all().map(line).collect()
     }
+}
+
+/// Prints one value per line to standard output.
+pub fn print_lines(values: &[impl Display]) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    values.iter().try_for_each(|value| writeln!(out, "{value}"))
 }
 
 /// Bytes in the unit that keeps the number short.

@@ -1,7 +1,8 @@
 //! Several nodes of one network that stand in for each other: which is asked, in which order the
 //! others are tried, and what all of them must be of.
 
-use super::printable;
+use super::error::WrongNetwork;
+use super::escape::printable;
 use chain::Params;
 use reqwest::Url;
 use serde::Deserialize;
@@ -10,13 +11,13 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 /// Where nodes are, and which of them answered last.
 #[derive(Debug)]
-pub(super) struct Nodes {
+pub(super) struct Failover {
     /// Never empty.
     nodes: Vec<Node>,
     /// The one that is asked first.
     at: AtomicUsize,
     /// What all must be of: as was wanted, otherwise what the first to answer is of.
-    identity: OnceLock<Identity>,
+    identity: OnceLock<NetworkId>,
 }
 
 #[derive(Debug)]
@@ -28,39 +29,34 @@ struct Node {
 
 /// What a node is of, as `/v1/chain` tells it.
 #[derive(Clone, Debug, Deserialize)]
-pub(super) struct Identity {
+pub(super) struct NetworkId {
     network: String,
     genesis: String,
 }
 
-impl Identity {
+impl NetworkId {
     /// Of a network.
-    pub(super) fn of(params: &Params) -> Identity {
+    pub(super) fn of(params: &Params) -> NetworkId {
         let (network, genesis) = (params.name().to_owned(), params.genesis_hash().to_string());
-        Identity { network, genesis }
+        NetworkId { network, genesis }
     }
 }
 
-/// A node is of another network than was wanted; no waiting changes that.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct WrongNetwork(String);
-
-impl Nodes {
-    /// Nodes at these URLs, at least one.
-    pub(super) fn new(bases: Vec<Url>) -> Nodes {
+impl Failover {
+    /// Failover at these URLs, at least one.
+    pub(super) fn new(bases: Vec<Url>) -> Failover {
         assert!(!bases.is_empty(), "whoever asks has somebody to ask");
         let node = |base| Node { base, is_known: AtomicBool::new(false) };
         let nodes = bases.into_iter().map(node).collect();
-        Nodes { nodes, at: AtomicUsize::new(0), identity: OnceLock::new() }
+        Failover { nodes, at: AtomicUsize::new(0), identity: OnceLock::new() }
     }
 
     /// One of these alone, which must be of what all must be of.
-    pub(super) fn one(&self, at: usize) -> Nodes {
+    pub(super) fn one(&self, at: usize) -> Failover {
         let Node { base, is_known } = &self.nodes[at];
         let is_known = AtomicBool::new(is_known.load(Ordering::Relaxed));
         let nodes = vec![Node { base: base.clone(), is_known }];
-        Nodes { nodes, at: AtomicUsize::new(0), identity: self.identity.clone() }
+        Failover { nodes, at: AtomicUsize::new(0), identity: self.identity.clone() }
     }
 
     pub(super) fn count(&self) -> usize {
@@ -92,7 +88,7 @@ impl Nodes {
     }
 
     /// Says what all must be of; the same as what was said before.
-    pub(super) fn must_be(&self, identity: Identity) {
+    pub(super) fn must_be(&self, identity: NetworkId) {
         let _ = self.identity.set(identity);
     }
 
@@ -104,7 +100,7 @@ impl Nodes {
     }
 
     /// Judges what this one is of.
-    pub(super) fn judge(&self, at: usize, shown: &Identity) -> Result<(), WrongNetwork> {
+    pub(super) fn judge(&self, at: usize, shown: &NetworkId) -> Result<(), WrongNetwork> {
         let wanted = self.identity.get_or_init(|| shown.clone());
         if wanted.genesis != shown.genesis {
             return Err(WrongNetwork(format!(

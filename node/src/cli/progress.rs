@@ -6,26 +6,29 @@ use std::cell::Cell;
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, Instant};
+use tokio::time::{Interval, MissedTickBehavior};
 
+/// Refresh period of a progress line.
+const REFRESH_EVERY: Duration = Duration::from_millis(500);
 /// How often a line is printed where it cannot be rewritten.
 const PLAIN_EVERY: Duration = Duration::from_secs(10);
 
 /// The line.
-pub struct Line {
+pub struct ProgressLine {
     bar: ProgressBar,
     terminal: bool,
     last: Cell<Option<Instant>>,
 }
 
-impl Line {
+impl ProgressLine {
     /// Nothing is shown yet. From now on events of the log appear above the line.
-    pub fn new() -> Line {
+    pub fn new() -> ProgressLine {
         let style = ProgressStyle::with_template("{spinner} {msg}").expect("well-formed");
         let bar = ProgressBar::new_spinner().with_style(style);
         // Otherwise an empty line would be drawn below each event.
         bar.finish_and_clear();
         logging::keep_above(bar.clone());
-        Line { bar, terminal: io::stderr().is_terminal(), last: Cell::new(None) }
+        ProgressLine { bar, terminal: io::stderr().is_terminal(), last: Cell::new(None) }
     }
 
     /// Whether it can be rewritten.
@@ -70,4 +73,11 @@ impl Line {
         self.clear();
         self.say(&status.to_string());
     }
+}
+
+/// Ticks when a progress line is due for a refresh.
+pub fn refresh_interval() -> Interval {
+    let mut interval = tokio::time::interval(REFRESH_EVERY);
+    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    interval
 }
