@@ -2,7 +2,7 @@
 //! `cargo bench -p miner`; an argument is the number of threads.
 
 use chain::{Params, Target};
-use miner::measure::{Measurement, Method};
+use miner::benchmark::{Benchmark, Method};
 use miner::{Event, Kernel, Miner, Work};
 use std::error::Error;
 use std::io::{self, Write};
@@ -15,14 +15,14 @@ fn main() -> Result<(), Box<dyn Error>> {
     let named = std::env::args().find_map(|argument| argument.parse().ok());
     let cpus = thread::available_parallelism()?;
     let threads: NonZeroUsize = named.unwrap_or(cpus);
-    rates(&Measurement::take(threads, 100))?;
+    rates(&Benchmark::run(threads, 100))?;
     // One core stays free, as whoever gives new work needs one.
     let miners = NonZeroUsize::new(threads.get() - 1).unwrap_or(NonZeroUsize::MIN);
     switches(miners)
 }
 
 /// A line for each method and number of threads.
-fn rates(measured: &Measurement) -> Result<(), Box<dyn Error>> {
+fn rates(measured: &Benchmark) -> Result<(), Box<dyn Error>> {
     let mut out = io::stdout().lock();
     writeln!(out, "{:>14} threads    MH/s  cycles  × digest  × midstate", "method")?;
     for rate in &measured.rates {
@@ -31,7 +31,7 @@ fn rates(measured: &Measurement) -> Result<(), Box<dyn Error>> {
             rate.hashes_per_second / other
         };
         let each = rate.hashes_per_second / rate.threads.get() as f64;
-        let cycles = measured.clock.map_or(f64::NAN, |clock| clock as f64 / each);
+        let cycles = measured.clock_hz.map_or(f64::NAN, |clock| clock as f64 / each);
         let (method, threads) = (rate.method.to_string(), rate.threads);
         let (digest, midstate) =
             (beside(Method::DigestTwice), beside(Method::Kernel(Kernel::Compression)));
@@ -53,11 +53,11 @@ fn switches(threads: NonZeroUsize) -> Result<(), Box<dyn Error>> {
     })?;
     let (mut times, mut most_stale) = (Vec::new(), 0);
     for id in 0..SWITCHES {
-        miner.work_on(work(2 * id, [0; 32]));
+        miner.set_work(work(2 * id, [0; 32]));
         // Sooner or later in a batch.
         thread::sleep(Duration::from_micros(1_000 + 37 * (id % 29)));
         let given = Instant::now();
-        miner.work_on(work(2 * id + 1, [0xff; 32]).within(0..=0, 0..=0));
+        miner.set_work(work(2 * id + 1, [0xff; 32]).within(0..=0, 0..=0));
         let before = miner.hashes();
         let begun = loop {
             let (event, at) = events.recv()?;
@@ -67,14 +67,14 @@ fn switches(threads: NonZeroUsize) -> Result<(), Box<dyn Error>> {
         };
         times.push(begun.duration_since(given));
         // Until every thread has given up the old work.
-        while miner.busy() > 0 {
+        while miner.busy_threads() > 0 {
             thread::yield_now();
         }
         most_stale = most_stale.max(miner.hashes() - before);
     }
     times.sort();
     let at = |hundredths: usize| times[times.len() * hundredths / 100];
-    let (kernel, batch) = (miner.kernel(), miner.kernel().batch());
+    let (kernel, batch) = (miner.kernel(), miner.kernel().batch_size());
     let (median, slow, stale) = (at(50), at(99), most_stale / u64::from(batch));
     let mut out = io::stdout().lock();
     writeln!(out, "new work ({kernel}, {threads} threads): p50 {median:?}, p99 {slow:?}")?;

@@ -9,9 +9,9 @@ mod avx2;
 mod avx512;
 mod compression;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
-mod found;
+mod hits;
 #[cfg(target_arch = "x86_64")]
-mod known;
+mod precompute;
 #[cfg(target_arch = "x86_64")]
 mod lanes;
 #[cfg(target_arch = "aarch64")]
@@ -23,7 +23,7 @@ mod sha_ni;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod unroll;
 
-use crate::work::{Stem, Work};
+use crate::work::{PreparedHeader, Work};
 use chain::{Bits, Header, Target, Timestamp, block, merkle};
 use std::fmt;
 use std::hint::black_box;
@@ -79,7 +79,9 @@ impl Kernel {
     /// find what `Header::hash` finds. Tried once in the life of the process.
     pub fn fastest() -> Kernel {
         static FASTEST: OnceLock<Kernel> = OnceLock::new();
-        *FASTEST.get_or_init(|| fastest_of(Kernel::available(), Kernel::is_sound, Kernel::trial))
+        *FASTEST.get_or_init(|| {
+            fastest_of(Kernel::available(), Kernel::passes_self_test, Kernel::trial)
+        })
     }
 
     /// As operators read and write it.
@@ -115,20 +117,25 @@ impl Kernel {
 
     /// Adds to `candidates` each nonce with which the hash's leading 32 bits are at most the
     /// target's, in ascending order. Panics if the kernel is not available.
-    pub fn scan(self, stem: &Stem, nonces: RangeInclusive<u32>, candidates: &mut Vec<u32>) {
+    pub fn scan(
+        self,
+        prepared: &PreparedHeader,
+        nonces: RangeInclusive<u32>,
+        candidates: &mut Vec<u32>,
+    ) {
         match self {
-            Kernel::Scalar => scalar::scan(stem, nonces, candidates),
-            Kernel::Compression => compression::scan(stem, nonces, candidates),
+            Kernel::Scalar => scalar::scan(prepared, nonces, candidates),
+            Kernel::Compression => compression::scan(prepared, nonces, candidates),
             #[cfg(target_arch = "aarch64")]
-            Kernel::Neon => neon::scan(stem, nonces, candidates),
+            Kernel::Neon => neon::scan(prepared, nonces, candidates),
             #[cfg(target_arch = "x86_64")]
-            Kernel::ShaNi => sha_ni::with_avx2::scan(stem, nonces, candidates),
+            Kernel::ShaNi => sha_ni::with_avx2::scan(prepared, nonces, candidates),
             #[cfg(target_arch = "x86_64")]
-            Kernel::ShaNiAvx512 => sha_ni::with_avx512::scan(stem, nonces, candidates),
+            Kernel::ShaNiAvx512 => sha_ni::with_avx512::scan(prepared, nonces, candidates),
             #[cfg(target_arch = "x86_64")]
-            Kernel::Avx2 => avx2::scan(stem, nonces, candidates),
+            Kernel::Avx2 => avx2::scan(prepared, nonces, candidates),
             #[cfg(target_arch = "x86_64")]
-            Kernel::Avx512 => avx512::scan(stem, nonces, candidates),
+            Kernel::Avx512 => avx512::scan(prepared, nonces, candidates),
             _ => panic!("the kernel {self} is for another kind of CPU"),
         }
     }
@@ -136,7 +143,7 @@ impl Kernel {
     /// Nonces to scan between two looks at whether the work is still wanted: at most a few
     /// milliseconds', and a fraction of one where it matters. Fewer cost speed, more delay new
     /// work.
-    pub fn batch(self) -> u32 {
+    pub fn batch_size(self) -> u32 {
         match self {
             Kernel::Scalar | Kernel::Compression => 1 << 12,
             _ => 1 << 14,
@@ -145,11 +152,11 @@ impl Kernel {
 
     /// Whether it finds what it should among the last nonces, which fill no whole number of
     /// groups.
-    pub fn is_sound(self) -> bool {
+    pub fn passes_self_test(self) -> bool {
         // A quarter of all hashes pass.
         let (work, nonces) = (trial_work([0x3f; 32]), u32::MAX - 300..=u32::MAX);
         let mut found = Vec::new();
-        self.scan(&work.stem(0), nonces.clone(), &mut found);
+        self.scan(&work.prepare(0), nonces.clone(), &mut found);
         let passes = |&nonce: &u32| {
             let hash = work.header(0, nonce).hash();
             hash.as_bytes()[28..].iter().rev().le(&work.target().to_be_bytes()[..4])
@@ -161,13 +168,13 @@ impl Kernel {
     fn trial(self) -> Duration {
         const TRIAL: Duration = Duration::from_millis(5);
         const LAST_OF_SLICE: u32 = (1 << 12) - 1;
-        let stem = trial_work([0; 32]).stem(0);
+        let prepared = trial_work([0; 32]).prepare(0);
         let started = Instant::now();
         let mut least = Duration::MAX;
         while started.elapsed() < TRIAL {
             let slice = Instant::now();
             let mut found = Vec::new();
-            self.scan(black_box(&stem), 0..=LAST_OF_SLICE, &mut found);
+            self.scan(black_box(&prepared), 0..=LAST_OF_SLICE, &mut found);
             black_box(found);
             least = least.min(slice.elapsed());
         }
@@ -200,10 +207,10 @@ fn names(kernels: impl Iterator<Item = Kernel>) -> String {
 /// Of the sound kernels the one whose trial takes the least time.
 fn fastest_of(
     kernels: impl Iterator<Item = Kernel>,
-    is_sound: impl Fn(Kernel) -> bool,
+    passes_self_test: impl Fn(Kernel) -> bool,
     trial: impl Fn(Kernel) -> Duration,
 ) -> Kernel {
-    let sound = kernels.filter(|kernel| is_sound(*kernel));
+    let sound = kernels.filter(|kernel| passes_self_test(*kernel));
     sound.min_by_key(|kernel| trial(*kernel)).unwrap_or(Kernel::Scalar)
 }
 

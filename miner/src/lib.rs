@@ -2,11 +2,11 @@
 //!
 //! Knows headers and targets only; what is mined, and what becomes of it, is the caller's
 //! business. `search` shares the space of some `work` among threads, which hash with a `kernel`;
-//! `measure` tells how fast each kernel is. `stratum` judges the nonces that other machines find.
+//! `benchmark` tells how fast each kernel is. `stratum` judges the nonces that other machines find.
 
 mod hashrate;
 pub mod kernel;
-pub mod measure;
+pub mod benchmark;
 mod search;
 pub mod stratum;
 pub mod work;
@@ -15,7 +15,7 @@ pub use kernel::Kernel;
 pub use search::Event;
 pub use work::Work;
 
-use search::Crew;
+use search::WorkerPool;
 use std::fmt;
 use std::io;
 use std::num::NonZeroUsize;
@@ -32,7 +32,7 @@ pub struct StartError {
 
 /// Mining threads. They end when this is dropped.
 pub struct Miner {
-    crew: Arc<Crew>,
+    pool: Arc<WorkerPool>,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -44,26 +44,26 @@ impl Miner {
         threads: NonZeroUsize,
         events: impl Fn(Event) + Send + Sync + 'static,
     ) -> Result<Miner, StartError> {
-        Miner::start_with(Kernel::fastest(), threads, events)
+        Miner::start_with_kernel(Kernel::fastest(), threads, events)
     }
 
     /// The same with a kernel of the caller's choice, which the CPU must have the instructions for.
     /// One that does not find what it should gives way to the fastest that does.
-    pub fn start_with(
+    pub fn start_with_kernel(
         kernel: Kernel,
         threads: NonZeroUsize,
         events: impl Fn(Event) + Send + Sync + 'static,
     ) -> Result<Miner, StartError> {
-        let kernel = if kernel.is_sound() { kernel } else { Kernel::fastest() };
-        let crew = Crew::new(kernel, threads.get(), Box::new(events));
-        let mut miner = Miner { crew: Arc::new(crew), threads: Vec::new() };
+        let kernel = if kernel.passes_self_test() { kernel } else { Kernel::fastest() };
+        let pool = WorkerPool::new(kernel, threads.get(), Box::new(events));
+        let mut miner = Miner { pool: Arc::new(pool), threads: Vec::new() };
         for number in 1..=threads.get() {
-            let crew = Arc::clone(&miner.crew);
+            let pool = Arc::clone(&miner.pool);
             let thread = thread::Builder::new()
                 .name(format!("miner-{number}"))
                 .spawn(move || {
                     be_nice();
-                    crew.run();
+                    pool.run();
                 })
                 .map_err(|source| StartError { number, source })?;
             miner.threads.push(thread);
@@ -74,13 +74,13 @@ impl Miner {
     /// Replaces the work, if any: each thread begins with the new after at most a batch of nonces,
     /// a millisecond or less. Nothing more of the old is reported, but for what is being reported
     /// at this moment.
-    pub fn work_on(&self, work: Work) {
-        self.crew.work_on(work);
+    pub fn set_work(&self, work: Work) {
+        self.pool.set_work(work);
     }
 
-    /// Drops the work, if any, as `work_on` does. The threads wait.
+    /// Drops the work, if any, as `set_work` does. The threads wait.
     pub fn pause(&self) {
-        self.crew.pause();
+        self.pool.pause();
     }
 
     /// Ends the threads and waits for them. The same as dropping the miner.
@@ -88,17 +88,17 @@ impl Miner {
 
     /// Hashes a second, an average over the last five; 0 when paused or out of work.
     pub fn hash_rate(&self) -> f64 {
-        self.crew.hash_rate()
+        self.pool.hash_rate()
     }
 
     /// Hashes since the start.
     pub fn hashes(&self) -> u64 {
-        self.crew.hashes()
+        self.pool.hashes()
     }
 
     /// How often a thread was restarted because it panicked.
     pub fn restarts(&self) -> u64 {
-        self.crew.restarts()
+        self.pool.restarts()
     }
 
     /// The number of threads.
@@ -107,13 +107,13 @@ impl Miner {
     }
 
     /// The number of threads that are not waiting for work.
-    pub fn busy(&self) -> usize {
-        self.crew.busy()
+    pub fn busy_threads(&self) -> usize {
+        self.pool.busy_threads()
     }
 
     /// What the threads hash with.
     pub fn kernel(&self) -> Kernel {
-        self.crew.kernel()
+        self.pool.kernel()
     }
 }
 
@@ -144,7 +144,7 @@ impl fmt::Debug for Miner {
 
 impl Drop for Miner {
     fn drop(&mut self) {
-        self.crew.leave();
+        self.pool.leave();
         for thread in self.threads.drain(..) {
             // A miner dropped by its own `events` cannot wait for the thread it is on.
             if thread.thread().id() != thread::current().id() {

@@ -134,7 +134,7 @@ struct State {
 }
 
 /// What all threads of a miner share.
-pub(crate) struct Crew {
+pub(crate) struct WorkerPool {
     kernel: Kernel,
     events: Box<dyn Fn(Event) + Send + Sync>,
     state: Mutex<State>,
@@ -143,15 +143,15 @@ pub(crate) struct Crew {
     restarts: AtomicU64,
 }
 
-impl Crew {
+impl WorkerPool {
     /// For so many threads, each of which has to `run`.
     pub(crate) fn new(
         kernel: Kernel,
         threads: usize,
         events: Box<dyn Fn(Event) + Send + Sync>,
-    ) -> Crew {
+    ) -> WorkerPool {
         let state = State { order: Order::Rest, busy: threads, rate: HashRate::default() };
-        Crew {
+        WorkerPool {
             kernel,
             events,
             state: Mutex::new(state),
@@ -161,8 +161,8 @@ impl Crew {
         }
     }
 
-    pub(crate) fn work_on(&self, work: Work) {
-        self.order(Order::Search(Arc::new(Search::new(work, self.kernel.batch()))));
+    pub(crate) fn set_work(&self, work: Work) {
+        self.order(Order::Search(Arc::new(Search::new(work, self.kernel.batch_size()))));
     }
 
     pub(crate) fn pause(&self) {
@@ -190,7 +190,7 @@ impl Crew {
         self.kernel
     }
 
-    pub(crate) fn busy(&self) -> usize {
+    pub(crate) fn busy_threads(&self) -> usize {
         self.state().busy
     }
 
@@ -252,7 +252,7 @@ impl Crew {
         let mut sampled = Instant::now();
         while !search.is_replaced() {
             let Some(batch) = search.take() else { break };
-            self.kernel.scan(&work.stem(batch.roll), batch.nonces.clone(), &mut candidates);
+            self.kernel.scan(&work.prepare(batch.roll), batch.nonces.clone(), &mut candidates);
             self.hashes.fetch_add(batch.hashes(), Ordering::Relaxed);
             for nonce in candidates.drain(..) {
                 let header = work.header(batch.roll, nonce);

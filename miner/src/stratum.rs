@@ -11,19 +11,19 @@
 pub mod difficulty;
 mod extra_nonce;
 mod message;
-mod pace;
+mod rate_limit;
 mod session;
 mod share;
 mod vardiff;
-mod work;
+mod template;
 mod worker;
 
 pub use difficulty::Difficulty;
-pub use extra_nonce::ExtraNonces;
-pub use message::MAX_LINE;
-pub use session::{Action, Now, Payees, Session, Terms};
-pub use share::{Outcome, Solved};
-pub use work::{Candidate, Coinbase, Work};
+pub use extra_nonce::ExtraNonceAllocator;
+pub use message::MAX_LINE_BYTES;
+pub use session::{Action, AddressParser, Now, Session, SessionConfig};
+pub use share::{ShareOutcome, SolvedBlock};
+pub use template::{BlockTemplate, CoinbaseParts, CoinbaseSource};
 pub use worker::Worker;
 
 #[cfg(test)]

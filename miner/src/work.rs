@@ -55,12 +55,12 @@ impl Work {
     }
 
     /// The header of one roll, made ready for kernels.
-    pub fn stem(&self, roll: u16) -> Stem {
+    pub fn prepare(&self, roll: u16) -> PreparedHeader {
         let bytes = self.header(roll, 0).encode();
         let (block, rest) = bytes.split_first_chunk().expect("a header has more than 64 bytes");
         let word = |at: usize| u32::from_be_bytes([0, 1, 2, 3].map(|byte| rest[at + byte]));
         let [a, b, c, d, ..] = self.target.to_be_bytes();
-        Stem {
+        PreparedHeader {
             midstate: Midstate::INITIAL.then(block),
             tail: [word(0), word(4), word(8)],
             limit: u32::from_be_bytes([a, b, c, d]),
@@ -70,13 +70,13 @@ impl Work {
 
 /// A header but for its nonce, and the limit to its hash, in the words SHA-256 computes with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Stem {
+pub struct PreparedHeader {
     midstate: Midstate,
     tail: [u32; 3],
     limit: u32,
 }
 
-impl Stem {
+impl PreparedHeader {
     /// SHA-256's state after the first 64 bytes.
     pub fn midstate(&self) -> Midstate {
         self.midstate

@@ -95,7 +95,7 @@ fn any_number_of_threads_tries_each_header_of_the_space_once() {
         let (miner, events) = start(threads);
         let (nonces, rolls) = (5_000..=14_321, 3..=5);
         let work = easy(1).within(nonces.clone(), rolls.clone());
-        miner.work_on(work.clone());
+        miner.set_work(work.clone());
         let found = in_order(found(&events, 1));
         assert!(found == all_headers(&work, nonces, rolls), "{threads} threads");
         assert_eq!(miner.hashes(), found.len() as u64);
@@ -110,7 +110,7 @@ fn the_space_may_end_at_the_last_nonce_of_the_last_version() {
     let (miner, events) = start(2);
     let (nonces, rolls) = (u32::MAX - 9..=u32::MAX, u16::MAX..=u16::MAX);
     let work = easy(1).within(nonces.clone(), rolls.clone());
-    miner.work_on(work.clone());
+    miner.set_work(work.clone());
     assert_eq!(in_order(found(&events, 1)), all_headers(&work, nonces, rolls));
 }
 
@@ -119,7 +119,7 @@ fn the_space_may_end_at_the_last_nonce_of_the_last_version() {
 fn an_empty_space_is_exhausted_at_once() {
     let (miner, events) = start(2);
     for (id, nonces, rolls) in [(1, 1..=0, 0..=9), (2, 0..=9, 1..=0), (3, u32::MAX..=0, 5..=0)] {
-        miner.work_on(easy(id).within(nonces, rolls));
+        miner.set_work(easy(id).within(nonces, rolls));
         assert_eq!(found(&events, id), []);
     }
     assert_eq!(miner.hashes(), 0);
@@ -140,7 +140,7 @@ fn finds_all_headers_that_meet_the_target_and_no_other() {
     });
     assert!(expected.len() > 50);
     let (miner, events) = start(2);
-    miner.work_on(work.within(nonces, rolls));
+    miner.set_work(work.within(nonces, rolls));
     assert_eq!(in_order(found(&events, 1)), in_order(expected));
 }
 
@@ -158,7 +158,7 @@ fn finds_bitcoins_first_block() {
     };
     let (miner, events) = start(2);
     let near = 2_083_200_000..=2_083_300_000;
-    miner.work_on(Work::new(1, header, bits.target().unwrap()).within(near, 0..=0));
+    miner.set_work(Work::new(1, header, bits.target().unwrap()).within(near, 0..=0));
     assert_eq!(found(&events, 1), [Header { nonce: 2_083_236_893, ..header }]);
 }
 
@@ -167,11 +167,11 @@ fn every_kernel_that_is_named_is_the_one_that_mines() {
     for kernel in Kernel::available() {
         let (sender, events) = channel();
         let report = move |event| sender.send(event).unwrap();
-        let miner = Miner::start_with(kernel, NonZeroUsize::MIN, report).unwrap();
+        let miner = Miner::start_with_kernel(kernel, NonZeroUsize::MIN, report).unwrap();
         assert_eq!(miner.kernel(), kernel);
         let nonces = 70_000..=70_099;
         let work = easy(1).within(nonces.clone(), 0..=0);
-        miner.work_on(work.clone());
+        miner.set_work(work.clone());
         assert_eq!(found(&events, 1), all_headers(&work, nonces, 0..=0));
     }
 }
@@ -187,11 +187,11 @@ fn new_work_replaces_the_old() {
     };
     let miner = Miner::start(NonZeroUsize::new(threads).unwrap(), report).unwrap();
     let next = || events.recv_timeout(PATIENCE).expect("an event");
-    miner.work_on(easy(1));
+    miner.set_work(easy(1));
     assert!(matches!(next(), Some(Event::Found { work: 1, .. })));
-    miner.work_on(hopeless(2));
+    miner.set_work(hopeless(2));
     marker.send(None).unwrap();
-    miner.work_on(easy(3).within(0..=99, 0..=0));
+    miner.set_work(easy(3).within(0..=99, 0..=0));
     while next().is_some() {}
     let (mut late, mut new) = (0, 0);
     loop {
@@ -211,10 +211,10 @@ fn new_work_replaces_the_old() {
 fn new_work_begins_within_10_ms() {
     let (miner, events) = start(2);
     let switch = |id: u64| {
-        miner.work_on(hopeless(2 * id));
+        miner.set_work(hopeless(2 * id));
         until(|| miner.hash_rate() > 0.0);
         let started = Instant::now();
-        miner.work_on(easy(2 * id + 1).within(0..=0, 0..=0));
+        miner.set_work(easy(2 * id + 1).within(0..=0, 0..=0));
         assert_eq!(found(&events, 2 * id + 1).len(), 1);
         started.elapsed()
     };
@@ -226,10 +226,10 @@ fn new_work_begins_within_10_ms() {
 fn exhausted_work_leaves_the_miner_ready_for_more() {
     let (miner, events) = start(3);
     for id in 0..200 {
-        miner.work_on(easy(id).within(0..=9, 0..=0));
+        miner.set_work(easy(id).within(0..=9, 0..=0));
         assert_eq!(found(&events, id).len(), 10);
     }
-    until(|| miner.busy() == 0);
+    until(|| miner.busy_threads() == 0);
     assert_eq!(miner.hash_rate(), 0.0);
 }
 
@@ -237,19 +237,19 @@ fn exhausted_work_leaves_the_miner_ready_for_more() {
 #[test]
 fn a_paused_miner_hashes_nothing_until_it_has_work_again() {
     let (miner, events) = start(2);
-    until(|| miner.busy() == 0);
+    until(|| miner.busy_threads() == 0);
     assert_eq!((miner.hashes(), miner.hash_rate()), (0, 0.0));
-    miner.work_on(hopeless(1));
-    until(|| miner.busy() == 2 && miner.hashes() > 0 && miner.hash_rate() > 0.0);
+    miner.set_work(hopeless(1));
+    until(|| miner.busy_threads() == 2 && miner.hashes() > 0 && miner.hash_rate() > 0.0);
     miner.pause();
     assert_eq!(miner.hash_rate(), 0.0);
-    until(|| miner.busy() == 0);
+    until(|| miner.busy_threads() == 0);
     let hashes = miner.hashes();
     // Many batches' time.
     assert!(events.recv_timeout(Duration::from_millis(20)).is_err());
     assert_eq!(miner.hashes(), hashes);
     assert_eq!(miner.hash_rate(), 0.0);
-    miner.work_on(easy(2).within(0..=4, 0..=0));
+    miner.set_work(easy(2).within(0..=4, 0..=0));
     assert_eq!(found(&events, 2).len(), 5);
 }
 
@@ -258,7 +258,7 @@ fn a_paused_miner_hashes_nothing_until_it_has_work_again() {
 fn a_working_miner_stops_within_100_ms() {
     let stop = |_| {
         let (miner, events) = start(4);
-        miner.work_on(hopeless(1));
+        miner.set_work(hopeless(1));
         until(|| miner.hashes() > 0);
         let started = Instant::now();
         miner.stop();
@@ -282,11 +282,11 @@ fn a_thread_that_panics_is_restarted_and_counted() {
         }
     };
     let miner = Miner::start(NonZeroUsize::MIN, report).unwrap();
-    miner.work_on(easy(1).within(0..=0, 0..=2));
+    miner.set_work(easy(1).within(0..=0, 0..=2));
     let found_in_spite = found(&events, 1);
     assert_eq!(in_order(found_in_spite), all_headers(&easy(1), 0..=0, 0..=2));
     assert_eq!(miner.restarts(), 3);
-    miner.work_on(easy(2).within(0..=9, 0..=0));
+    miner.set_work(easy(2).within(0..=9, 0..=0));
     assert_eq!(found(&events, 2).len(), 10);
     assert_eq!(miner.restarts(), 3);
 }
@@ -299,13 +299,13 @@ fn events_may_give_new_work() {
     let report = move |event| {
         if event == (Event::Exhausted { work: 1 }) {
             let miner = given.lock().unwrap().recv().unwrap();
-            miner.upgrade().unwrap().work_on(easy(2).within(0..=0, 0..=0));
+            miner.upgrade().unwrap().set_work(easy(2).within(0..=0, 0..=0));
         }
         sender.send(event).unwrap();
     };
     let miner = std::sync::Arc::new(Miner::start(NonZeroUsize::MIN, report).unwrap());
     give.send(std::sync::Arc::downgrade(&miner)).unwrap();
-    miner.work_on(hopeless(1).within(0..=9, 0..=0));
+    miner.set_work(hopeless(1).within(0..=9, 0..=0));
     assert_eq!(found(&events, 1), []);
     assert_eq!(found(&events, 2).len(), 1);
 }

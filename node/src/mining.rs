@@ -271,7 +271,7 @@ impl<S: Source> Search<S> {
         };
         let events = self.events.clone();
         // A full queue holds hits of the same work: dropping one costs nothing but its second copy.
-        let miner = Miner::start_with(self.kernel, threads, move |event| {
+        let miner = Miner::start_with_kernel(self.kernel, threads, move |event| {
             let _ = events.try_send(event);
         })?;
         if miner.kernel() != self.kernel {
@@ -313,7 +313,7 @@ impl<S: Source> Search<S> {
                 self.work += 1;
                 let work = Work::new(self.work, candidate.block.header, candidate.target);
                 if let Some(miner) = &self.miner {
-                    miner.work_on(work);
+                    miner.set_work(work);
                 }
                 self.candidate = Some((candidate, Instant::now()));
                 if self.told.take().is_some() {

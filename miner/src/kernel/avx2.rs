@@ -2,12 +2,12 @@
 
 #![allow(unsafe_code, reason = "instructions that not every CPU has")]
 
-use super::found::Found;
-use super::known::{Begun, First, LAST_ROUND, SECOND};
+use super::hits::Hits;
 use super::lanes::{rounds, schedule};
+use super::precompute::{LAST_ROUND, PartialHash, Precomputed, SECOND};
 use super::sha256::{self, DIGEST_BITS, HEADER_BITS, PADDING};
 use super::unroll::unroll;
-use crate::work::Stem;
+use crate::work::PreparedHeader;
 use std::arch::asm;
 use std::arch::x86_64::*;
 use std::hint::black_box;
@@ -22,14 +22,20 @@ pub(super) fn is_available() -> bool {
     is_x86_feature_detected!("avx2")
 }
 
-pub(super) fn scan(stem: &Stem, nonces: RangeInclusive<u32>, candidates: &mut Vec<u32>) {
+pub(super) fn scan(
+    prepared: &PreparedHeader,
+    nonces: RangeInclusive<u32>,
+    candidates: &mut Vec<u32>,
+) {
     assert!(is_available(), "the CPU has AVX2");
     // SAFETY: the CPU has what the function is compiled for.
-    unsafe { scan_groups(&First::new(stem), stem.limit(), Found::new(nonces, candidates)) }
+    unsafe {
+        scan_groups(&Precomputed::new(prepared), prepared.limit(), Hits::new(nonces, candidates))
+    }
 }
 
 #[target_feature(enable = "avx2")]
-fn scan_groups(known: &First, limit: u32, mut found: Found<'_, 8>) {
+fn scan_groups(known: &Precomputed, limit: u32, mut found: Hits<'_, 8>) {
     let mut nonce = add(splat(found.first()), numbers());
     for group in 0..found.groups() {
         // Hidden, lest the compiler move the addition of a constant to where the next round waits.

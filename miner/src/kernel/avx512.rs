@@ -3,12 +3,12 @@
 
 #![allow(unsafe_code, reason = "instructions that not every CPU has")]
 
-use super::found::Found;
-use super::known::{Begun, First, LAST_ROUND, SECOND};
+use super::hits::Hits;
 use super::lanes::{rounds, schedule};
+use super::precompute::{LAST_ROUND, PartialHash, Precomputed, SECOND};
 use super::sha256::{self, DIGEST_BITS, HEADER_BITS, PADDING};
 use super::unroll::unroll;
-use crate::work::Stem;
+use crate::work::PreparedHeader;
 use std::arch::asm;
 use std::arch::x86_64::*;
 use std::hint::black_box;
@@ -23,16 +23,22 @@ pub(super) fn is_available() -> bool {
     is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bw")
 }
 
-pub(super) fn scan(stem: &Stem, nonces: RangeInclusive<u32>, candidates: &mut Vec<u32>) {
+pub(super) fn scan(
+    prepared: &PreparedHeader,
+    nonces: RangeInclusive<u32>,
+    candidates: &mut Vec<u32>,
+) {
     assert!(is_available(), "the CPU has AVX-512");
     // SAFETY: the CPU has what the function is compiled for.
-    unsafe { scan_groups(&First::new(stem), stem.limit(), Found::new(nonces, candidates)) }
+    unsafe {
+        scan_groups(&Precomputed::new(prepared), prepared.limit(), Hits::new(nonces, candidates))
+    }
 }
 
 /// A chain goes through the loop's end in the middle of its second hash, so that rounds with much
 /// of a schedule to compute meet rounds with little.
 #[target_feature(enable = "avx512f,avx512bw")]
-fn scan_groups(known: &First, limit: u32, mut found: Found<'_, 16>) {
+fn scan_groups(known: &Precomputed, limit: u32, mut found: Hits<'_, 16>) {
     // A copy on this frame has it aligned, and with it what the compiler keeps there for a while.
     let known = &black_box(*known);
     let lanes = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);

@@ -31,7 +31,7 @@ macro_rules! schedule {
             /// Word `T` of the first hash, 18 or a later one.
             #[inline]
             #[target_feature(enable = $features)]
-            fn first_word<const T: usize>(&mut self, known: &First) -> Vector {
+            fn first_word<const T: usize>(&mut self, known: &Precomputed) -> Vector {
                 let w = &self.0;
                 let word = match T {
                     18 => add(splat(known.w18), small0(w[3])),
@@ -114,7 +114,7 @@ macro_rules! rounds {
             /// The first hash, to go on with `first_step::<5>`.
             #[inline]
             #[target_feature(enable = $features)]
-            fn first(known: &First, nonce: Vector) -> Chain {
+            fn first(known: &Precomputed, nonce: Vector) -> Chain {
                 let next = splat(known.begun.with_h[0]);
                 Chain::begin(&known.begun, nonce, Schedule::first(nonce), next)
             }
@@ -122,14 +122,14 @@ macro_rules! rounds {
             /// The second hash, to go on with `second_step::<2>`.
             #[inline]
             #[target_feature(enable = $features)]
-            fn second(second: &Begun, digest: [Vector; 8]) -> Chain {
+            fn second(second: &PartialHash, digest: [Vector; 8]) -> Chain {
                 let next = add(splat(second.with_h[0]), digest[1]);
                 Chain::begin(second, digest[0], Schedule::second(digest), next)
             }
 
             #[inline]
             #[target_feature(enable = $features)]
-            fn begin(begun: &Begun, word: Vector, schedule: Schedule, next: Vector) -> Chain {
+            fn begin(begun: &PartialHash, word: Vector, schedule: Schedule, next: Vector) -> Chain {
                 let [a, b, c, d, e, f, g, h] = begun.state;
                 let (a, e) = (add(splat(a), word), add(splat(e), word));
                 let [b, c, d] = [splat(b), splat(c), splat(d)];
@@ -140,7 +140,7 @@ macro_rules! rounds {
             /// Round `T - 1` of the first hash and what round `T` needs.
             #[inline]
             #[target_feature(enable = $features)]
-            fn first_step<const T: usize>(&mut self, known: &First) {
+            fn first_step<const T: usize>(&mut self, known: &Precomputed) {
                 match T {
                     ..7 => self.round(splat(known.begun.with_h[T - 4]), true),
                     7..18 => self.round(splat(known.begun.constants[T]), false),
@@ -155,7 +155,7 @@ macro_rules! rounds {
             /// Round `T - 1` of the second hash and what round `T` needs.
             #[inline]
             #[target_feature(enable = $features)]
-            fn second_step<const T: usize>(&mut self, second: &Begun) {
+            fn second_step<const T: usize>(&mut self, second: &PartialHash) {
                 match T {
                     ..4 => {
                         let constant = splat(second.with_h[T - 1]);
@@ -189,7 +189,7 @@ macro_rules! rounds {
             /// The first hash, after its last round.
             #[inline]
             #[target_feature(enable = $features)]
-            fn digest(&self, known: &First) -> [Vector; 8] {
+            fn digest(&self, known: &Precomputed) -> [Vector; 8] {
                 let mut digest = self.state;
                 for (word, start) in digest.iter_mut().zip(known.midstate) {
                     *word = add(*word, splat(start));

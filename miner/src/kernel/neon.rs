@@ -3,10 +3,10 @@
 
 #![allow(unsafe_code, reason = "instructions that not every CPU has")]
 
-use super::found::Found;
+use super::hits::Hits;
 use super::sha256::{DIGEST_BITS, HEADER_BITS, INITIAL, K, PADDING};
 use super::unroll::unroll;
-use crate::work::Stem;
+use crate::work::PreparedHeader;
 use std::arch::aarch64::*;
 use std::arch::is_aarch64_feature_detected;
 use std::ops::RangeInclusive;
@@ -18,23 +18,27 @@ pub(super) fn is_available() -> bool {
     is_aarch64_feature_detected!("neon") && is_aarch64_feature_detected!("sha2")
 }
 
-pub(super) fn scan(stem: &Stem, nonces: RangeInclusive<u32>, candidates: &mut Vec<u32>) {
+pub(super) fn scan(
+    prepared: &PreparedHeader,
+    nonces: RangeInclusive<u32>,
+    candidates: &mut Vec<u32>,
+) {
     assert!(is_available(), "the CPU has instructions for SHA-256");
     // SAFETY: the CPU has what the function is compiled for.
-    unsafe { scan_groups(stem, Found::new(nonces, candidates)) }
+    unsafe { scan_groups(prepared, Hits::new(nonces, candidates)) }
 }
 
 #[target_feature(enable = "neon,sha2")]
-fn scan_groups(stem: &Stem, mut found: Found<'_, 4>) {
+fn scan_groups(prepared: &PreparedHeader, mut found: Hits<'_, 4>) {
     let mut nonce = found.first();
     for group in 0..found.groups() {
-        let mut hashes = [0, 1, 2, 3].map(|side| Hash::first(stem, nonce.wrapping_add(side)));
+        let mut hashes = [0, 1, 2, 3].map(|side| Hash::first(prepared, nonce.wrapping_add(side)));
         unroll!(16, STEP => {
             for hash in &mut hashes {
                 hash.four_rounds(STEP);
             }
         });
-        let mut hashes = hashes.map(|hash| hash.second(stem));
+        let mut hashes = hashes.map(|hash| hash.second(prepared));
         unroll!(16, STEP => {
             for hash in &mut hashes {
                 hash.four_rounds(STEP);
@@ -43,7 +47,7 @@ fn scan_groups(stem: &Stem, mut found: Found<'_, 4>) {
         let mut hits = 0;
         for (side, hash) in hashes.iter().enumerate() {
             let last = INITIAL[7].wrapping_add(vgetq_lane_u32::<3>(hash.efgh));
-            hits |= u32::from(last.swap_bytes() <= stem.limit()) << side;
+            hits |= u32::from(last.swap_bytes() <= prepared.limit()) << side;
         }
         if hits != 0 {
             found.push(group, hits);
@@ -71,18 +75,18 @@ impl Hash {
     /// The first hash, before the rounds of its second block.
     #[inline]
     #[target_feature(enable = "neon,sha2")]
-    fn first(stem: &Stem, nonce: u32) -> Hash {
-        let [w0, w1, w2] = stem.tail();
+    fn first(prepared: &PreparedHeader, nonce: u32) -> Hash {
+        let [w0, w1, w2] = prepared.tail();
         let block =
             [[w0, w1, w2, nonce.swap_bytes()], [PADDING, 0, 0, 0], [0; 4], [0, 0, 0, HEADER_BITS]];
-        Hash::new(stem.midstate().words(), block.map(|words| four(words)))
+        Hash::new(prepared.midstate().words(), block.map(|words| four(words)))
     }
 
     /// The second hash, before its rounds, of a first hash after them.
     #[inline]
     #[target_feature(enable = "neon,sha2")]
-    fn second(&self, stem: &Stem) -> Hash {
-        let [a, b, c, d, e, f, g, h] = stem.midstate().words();
+    fn second(&self, prepared: &PreparedHeader) -> Hash {
+        let [a, b, c, d, e, f, g, h] = prepared.midstate().words();
         let abcd = vaddq_u32(self.abcd, four([a, b, c, d]));
         let efgh = vaddq_u32(self.efgh, four([e, f, g, h]));
         Hash::new(INITIAL, [abcd, efgh, four([PADDING, 0, 0, 0]), four([0, 0, 0, DIGEST_BITS])])

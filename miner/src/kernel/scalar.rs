@@ -4,13 +4,17 @@
 //! them alone would cost more than it saves.
 
 use super::sha256::{DIGEST_BITS, HEADER_BITS, INITIAL, K, PADDING, round, scheduled};
-use crate::work::Stem;
+use crate::work::PreparedHeader;
 use std::ops::RangeInclusive;
 
-pub(super) fn scan(stem: &Stem, nonces: RangeInclusive<u32>, candidates: &mut Vec<u32>) {
-    let first = FirstHash::new(stem);
+pub(super) fn scan(
+    prepared: &PreparedHeader,
+    nonces: RangeInclusive<u32>,
+    candidates: &mut Vec<u32>,
+) {
+    let first = FirstHash::new(prepared);
     for nonce in nonces {
-        if last_word_of_second(first.of(nonce)).swap_bytes() <= stem.limit() {
+        if last_word_of_second(first.of(nonce)).swap_bytes() <= prepared.limit() {
             candidates.push(nonce);
         }
     }
@@ -32,8 +36,8 @@ struct FirstHash {
 }
 
 impl FirstHash {
-    fn new(stem: &Stem) -> FirstHash {
-        let (midstate, tail) = (stem.midstate().words(), stem.tail());
+    fn new(prepared: &PreparedHeader) -> FirstHash {
+        let (midstate, tail) = (prepared.midstate().words(), prepared.tail());
         let mut state = midstate;
         rounds!(state, tail, 0 1 2);
         FirstHash { midstate, state, tail }

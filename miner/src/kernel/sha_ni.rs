@@ -6,12 +6,12 @@
 #![allow(unsafe_code, reason = "instructions that not every CPU has")]
 
 use super::avx2::{Vector, add, at_most, numbers, splat, swap_bytes};
-use super::found::Found;
-use super::known::{Begun, First, SECOND};
+use super::hits::Hits;
 use super::lanes::schedule;
+use super::precompute::{PartialHash, Precomputed, SECOND};
 use super::sha256::{self, DIGEST_BITS, HEADER_BITS, PADDING};
 use super::unroll::unroll;
-use crate::work::Stem;
+use crate::work::PreparedHeader;
 use std::arch::x86_64::*;
 use std::hint::black_box;
 use std::ops::RangeInclusive;
@@ -25,17 +25,17 @@ macro_rules! scan {
         schedule!($features);
 
         pub(in super::super) fn scan(
-            stem: &Stem,
+            prepared: &PreparedHeader,
             nonces: RangeInclusive<u32>,
             candidates: &mut Vec<u32>,
         ) {
             assert!(is_available(), concat!("the CPU has ", $features));
             // SAFETY: the CPU has what the function is compiled for.
-            unsafe { scan_groups(&First::new(stem), stem.limit(), Found::new(nonces, candidates)) }
+            unsafe { scan_groups(&Precomputed::new(prepared), prepared.limit(), Hits::new(nonces, candidates)) }
         }
 
         #[target_feature(enable = $features)]
-        fn scan_groups(known: &First, limit: u32, mut found: Found<'_, 8>) {
+        fn scan_groups(known: &Precomputed, limit: u32, mut found: Hits<'_, 8>) {
             let mut nonce = add(splat(found.first()), numbers());
             let mut digest = [splat(0); 8];
             let (mut first, mut second) = (States::zero(), States::zero());
@@ -226,7 +226,7 @@ impl States {
     /// `words` is zero, the upper one the word.
     #[inline]
     #[target_feature(enable = "avx2")]
-    fn begin(&mut self, quad: usize, begun: &Begun, words: &Sums) {
+    fn begin(&mut self, quad: usize, begun: &PartialHash, words: &Sums) {
         let (abef, cdgh) = together(begun.state);
         unroll!(4, I => {
             let i = 4 * quad + I;

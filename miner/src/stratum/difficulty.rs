@@ -10,30 +10,30 @@ pub fn of(target: Target) -> f64 {
 }
 
 /// Expected hashes to meet a target of difficulty 1: 2^32 · 65536 / 65535.
-pub const HASHES: f64 = 4_295_032_833.0;
+pub const HASHES_PER_DIFFICULTY: f64 = 4_295_032_833.0;
 
-/// The difficulty of shares: finite, and at least `FLOOR`.
+/// The difficulty of shares: finite, and at least `MIN`.
 #[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
 pub struct Difficulty(f64);
 
 impl Difficulty {
     /// About one hash. Below it, miners that divide 2^48 − 2^32 · 65536 by a difficulty in 64 bits
     /// overflow, and then search for something else.
-    pub const FLOOR: Difficulty = Difficulty(2.33e-10);
+    pub const MIN: Difficulty = Difficulty(2.33e-10);
 
     /// What is too easy becomes the floor; `None` if it is no positive number.
     pub fn new(value: f64) -> Option<Difficulty> {
-        (value.is_finite() && value > 0.0).then(|| Difficulty(value).max(Difficulty::FLOOR))
+        (value.is_finite() && value > 0.0).then(|| Difficulty(value).max(Difficulty::MIN))
     }
 
     /// The hardest one that demands no more than this target does, unless even the floor does.
-    pub fn at_most(target: Target) -> Difficulty {
+    pub fn from_target(target: Target) -> Difficulty {
         let mut difficulty = Difficulty(of(target));
         // Rounding may have made it a little too hard.
-        while difficulty.target() < target && difficulty > Difficulty::FLOOR {
+        while difficulty.target() < target && difficulty > Difficulty::MIN {
             difficulty = Difficulty(difficulty.0.next_down());
         }
-        difficulty.max(Difficulty::FLOOR)
+        difficulty.max(Difficulty::MIN)
     }
 
     /// As a number.
@@ -42,13 +42,13 @@ impl Difficulty {
     }
 
     /// Expected hashes to meet it.
-    pub fn hashes(self) -> f64 {
-        self.0 * HASHES
+    pub fn expected_hashes(self) -> f64 {
+        self.0 * HASHES_PER_DIFFICULTY
     }
 
     /// Times a factor, at least the floor.
     #[must_use]
-    pub fn times(self, factor: f64) -> Difficulty {
+    pub fn scaled_by(self, factor: f64) -> Difficulty {
         Difficulty::new(self.0 * factor).unwrap_or(self)
     }
 
@@ -141,7 +141,7 @@ mod tests {
     }
 
     fn difficulties() -> impl Strategy<Value = f64> {
-        (-32.0..60.0_f64).prop_map(f64::exp2).prop_map(|it| it.max(Difficulty::FLOOR.get()))
+        (-32.0..60.0_f64).prop_map(f64::exp2).prop_map(|it| it.max(Difficulty::MIN.get()))
     }
 
     proptest! {
@@ -166,9 +166,9 @@ mod tests {
             let mut bytes = raw;
             bytes[..zeros].fill(0);
             let Some(network) = Target::from_be_bytes(bytes) else { return Ok(()) };
-            let share = Difficulty::at_most(network);
-            prop_assert!(share.target() >= network || share == Difficulty::FLOOR);
-            let close = of(network).max(Difficulty::FLOOR.get());
+            let share = Difficulty::from_target(network);
+            prop_assert!(share.target() >= network || share == Difficulty::MIN);
+            let close = of(network).max(Difficulty::MIN.get());
             prop_assert!((share.get() - close).abs() <= close * 1e-15);
         }
     }

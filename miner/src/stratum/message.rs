@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 
 /// Most bytes of a line, without its end. No miner sends or takes more.
-pub const MAX_LINE: usize = 4_096;
+pub const MAX_LINE_BYTES: usize = 4_096;
 
 /// Most bytes of a request's id: more would make its reply too long a line.
 const MAX_ID: usize = 1_024;
@@ -32,7 +32,7 @@ pub(super) struct Request {
 
 /// Reads a line.
 pub(super) fn read(line: &[u8]) -> Message {
-    if line.len() > MAX_LINE {
+    if line.len() > MAX_LINE_BYTES {
         return Message::Garbage;
     }
     let Ok(Value::Object(mut members)) = serde_json::from_slice(line) else {
@@ -141,7 +141,7 @@ mod tests {
             b"{\"id\":1,\"method\":\"a\"} x",
             b"GET / HTTP/1.1\r",
             "[".repeat(4_096).as_bytes(),
-            &[b' '; MAX_LINE + 1],
+            &[b' '; MAX_LINE_BYTES + 1],
         ] {
             assert_eq!(read(garbage), Message::Garbage, "{}", String::from_utf8_lossy(garbage));
         }
@@ -150,7 +150,7 @@ mod tests {
         assert_eq!(read(long(MAX_ID - 1).as_bytes()), Message::Garbage);
         let Message::Request(request) = read(long(MAX_ID - 2).as_bytes()) else { panic!() };
         let longest = reply(&request.id, Err(Refusal::Other("A share has five fields, or six")));
-        assert!(longest.len() <= MAX_LINE);
+        assert!(longest.len() <= MAX_LINE_BYTES);
         assert_eq!(read(b"{\"id\":3,\"result\":true,\"error\":null}"), Message::Reply);
         let request = Request { id: json!("a"), method: "b".to_owned(), params: json!([1]) };
         let line = b" {\"params\":[1],\"id\":\"a\",\"method\":\"b\",\"more\":{}}\r";

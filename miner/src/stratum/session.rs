@@ -6,12 +6,12 @@
 //! counts for; and every job has an id of its own.
 
 use super::difficulty::Difficulty;
-use super::extra_nonce::{ExtraNonce, ExtraNonces};
+use super::extra_nonce::{ExtraNonce1, ExtraNonceAllocator};
 use super::message::{self, Message, Refusal, Request, notification, number, reply, word};
-use super::pace::Pace;
-use super::share::{Job, Outcome, Solved, Submission};
+use super::rate_limit::RateLimiter;
+use super::share::{Job, ShareOutcome, SolvedBlock, Submission};
+use super::template::{BlockTemplate, CoinbaseSource, DuplicateStatus};
 use super::vardiff::Vardiff;
-use super::work::{Arrival, Candidate, Work};
 use super::worker::Worker;
 use chain::{Header, Timestamp};
 use serde_json::{Value, json};
@@ -38,21 +38,23 @@ const GREETING: Duration = Duration::from_secs(60);
 const SILENCE: Duration = Duration::from_secs(600);
 
 /// Whom a text pays, if anybody.
-pub type Payees<P> = dyn Fn(&str) -> Option<P> + Send + Sync;
+pub type AddressParser<P> = dyn Fn(&str) -> Option<P> + Send + Sync;
 
 /// What holds for all connections of a server.
-pub struct Terms<P> {
+pub struct SessionConfig<P> {
     /// Whom the first part of a user name pays, if anybody.
-    pub payee: Box<Payees<P>>,
+    pub parse_address: Box<AddressParser<P>>,
     /// Where connections get their half of the extra nonce.
-    pub extra_nonces: ExtraNonces,
+    pub extra_nonces: ExtraNonceAllocator,
     /// How far ahead of the clock a share's time may be, seconds.
-    pub ahead_seconds: u32,
+    pub max_future_seconds: u32,
 }
 
-impl<P> fmt::Debug for Terms<P> {
+impl<P> fmt::Debug for SessionConfig<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Terms").field("ahead_seconds", &self.ahead_seconds).finish_non_exhaustive()
+        f.debug_struct("SessionConfig")
+            .field("max_future_seconds", &self.max_future_seconds)
+            .finish_non_exhaustive()
     }
 }
 
@@ -66,46 +68,46 @@ pub struct Now {
 }
 
 /// What is to be done.
-pub enum Action<C: Candidate> {
+pub enum Action<C: CoinbaseSource> {
     /// A block was found: keep it safe, before anything that follows.
-    Block(Box<Solved<C>>),
+    SubmitBlock(Box<SolvedBlock<C>>),
     /// A worker mines over this connection from now on.
-    Join(Arc<Worker<C::Payee>>),
+    AddWorker(Arc<Worker<C::PayoutAddress>>),
     /// A worker's share was judged.
-    Count(Arc<Worker<C::Payee>>, Outcome),
+    RecordShare(Arc<Worker<C::PayoutAddress>>, ShareOutcome),
     /// A line for the miner, without its end.
     Send(String),
     /// The connection is of no use: why.
-    Close(&'static str),
+    Disconnect(&'static str),
 }
 
 /// One miner's connection.
-pub struct Session<C: Candidate> {
-    terms: Arc<Terms<C::Payee>>,
+pub struct Session<C: CoinbaseSource> {
+    config: Arc<SessionConfig<C::PayoutAddress>>,
     /// There once it has subscribed.
-    extra_nonce: Option<ExtraNonce>,
-    /// Names as the miner writes them; all with the same payee.
-    workers: Vec<(String, Arc<Worker<C::Payee>>)>,
+    extra_nonce: Option<ExtraNonce1>,
+    /// Names as the miner writes them; all with the same payout_address.
+    workers: Vec<(String, Arc<Worker<C::PayoutAddress>>)>,
     /// The version bits that were agreed on.
     mask: u32,
     vardiff: Vardiff,
     /// The difficulty that the miner was last told.
     told: Option<Difficulty>,
     /// The newest work, whether the miner was told of it or not.
-    work: Option<Arc<Work<C>>>,
+    work: Option<Arc<BlockTemplate<C>>>,
     /// What the miner was told to mine, newest last: jobs of this tip and the last one.
     jobs: VecDeque<Job<C>>,
-    pace: Pace,
+    pace: RateLimiter,
     garbage: u32,
     /// The last line, or the beginning.
     heard: Instant,
 }
 
-impl<C: Candidate> Session<C> {
+impl<C: CoinbaseSource> Session<C> {
     /// A connection that has just come about.
-    pub fn new(terms: Arc<Terms<C::Payee>>, now: Now) -> Session<C> {
+    pub fn new(config: Arc<SessionConfig<C::PayoutAddress>>, now: Now) -> Session<C> {
         Session {
-            terms,
+            config,
             extra_nonce: None,
             workers: Vec::new(),
             mask: 0,
@@ -113,7 +115,7 @@ impl<C: Candidate> Session<C> {
             told: None,
             work: None,
             jobs: VecDeque::new(),
-            pace: Pace::new(now.instant),
+            pace: RateLimiter::new(now.instant),
             garbage: 0,
             heard: now.instant,
         }
@@ -125,7 +127,7 @@ impl<C: Candidate> Session<C> {
     }
 
     /// The newest work, if any was offered.
-    pub fn work(&self) -> Option<&Arc<Work<C>>> {
+    pub fn template(&self) -> Option<&Arc<BlockTemplate<C>>> {
         self.work.as_ref()
     }
 
@@ -135,12 +137,12 @@ impl<C: Candidate> Session<C> {
     }
 
     /// How long to wait before the next line is read.
-    pub fn wait(&self) -> Duration {
+    pub fn read_delay(&self) -> Duration {
         self.pace.wait()
     }
 
     /// Takes a line, without its end.
-    pub fn handle(&mut self, line: &[u8], now: Now) -> Vec<Action<C>> {
+    pub fn handle_line(&mut self, line: &[u8], now: Now) -> Vec<Action<C>> {
         self.heard = now.instant;
         self.pace.line(now.instant);
         let request = match message::read(line) {
@@ -151,7 +153,7 @@ impl<C: Candidate> Session<C> {
                 self.garbage += 1;
                 let is_enough = self.garbage >= GARBAGE;
                 return is_enough
-                    .then_some(Action::Close("it sends garbage"))
+                    .then_some(Action::Disconnect("it sends garbage"))
                     .into_iter()
                     .collect();
             }
@@ -177,7 +179,7 @@ impl<C: Candidate> Session<C> {
     }
 
     /// There is new work.
-    pub fn offer(&mut self, work: Arc<Work<C>>, now: Now) -> Vec<Action<C>> {
+    pub fn set_template(&mut self, work: Arc<BlockTemplate<C>>, now: Now) -> Vec<Action<C>> {
         self.work = Some(work);
         let mut actions = Vec::new();
         self.follow_up(now, &mut actions);
@@ -188,10 +190,10 @@ impl<C: Candidate> Session<C> {
     pub fn tick(&mut self, now: Now) -> Vec<Action<C>> {
         let silent = now.instant.saturating_duration_since(self.heard);
         if silent >= SILENCE {
-            return vec![Action::Close("it is silent")];
+            return vec![Action::Disconnect("it is silent")];
         }
         if !self.is_authorized() && silent >= GREETING {
-            return vec![Action::Close("it does not say who it is")];
+            return vec![Action::Disconnect("it does not say who it is")];
         }
         let mut actions = Vec::new();
         self.follow_up(now, &mut actions);
@@ -235,7 +237,7 @@ impl<C: Candidate> Session<C> {
         let job = Job {
             id: format!("{:x}{again:02x}", work.id),
             again,
-            coinbase: work.candidate().coinbase(&worker.payee),
+            coinbase: work.source().coinbase(&worker.payout_address),
             work,
             difficulty,
         };
@@ -246,7 +248,7 @@ impl<C: Candidate> Session<C> {
     fn subscribe(&mut self, params: &Value) -> Value {
         let extra_nonce = self.extra_nonce.get_or_insert_with(|| {
             // The second parameter is the id of a connection that was lost.
-            self.terms.extra_nonces.claim(params.get(1).and_then(word))
+            self.config.extra_nonces.allocate(params.get(1).and_then(word))
         });
         let half = hex::encode(extra_nonce.bytes());
         let topics = json!([["mining.set_difficulty", half], ["mining.notify", half]]);
@@ -259,11 +261,15 @@ impl<C: Candidate> Session<C> {
         actions: &mut Vec<Action<C>>,
     ) -> Result<Value, Refusal> {
         let user = params.get(0).and_then(Value::as_str).unwrap_or_default();
-        let Some(worker) = Worker::of_user(user, &self.terms.payee) else {
+        let Some(worker) = Worker::of_user(user, &self.config.parse_address) else {
             let text = "The user name must be an address of this network, or ADDRESS.worker";
             return Err(Refusal::Unauthorized(text));
         };
-        if self.workers.first().is_some_and(|(_, first)| first.payee != worker.payee) {
+        if self
+            .workers
+            .first()
+            .is_some_and(|(_, first)| first.payout_address != worker.payout_address)
+        {
             return Err(Refusal::Unauthorized("Another address needs a connection of its own"));
         }
         if self.workers.iter().all(|(known, _)| known != user) {
@@ -271,7 +277,7 @@ impl<C: Candidate> Session<C> {
                 return Err(Refusal::Unauthorized("Too many workers on one connection"));
             }
             let worker = Arc::new(worker);
-            actions.push(Action::Join(Arc::clone(&worker)));
+            actions.push(Action::AddWorker(Arc::clone(&worker)));
             self.workers.push((user.to_owned(), worker));
         }
         Ok(json!(true))
@@ -334,27 +340,27 @@ impl<C: Candidate> Session<C> {
             Ok((difficulty, solved)) => {
                 self.vardiff.share();
                 let outcome = match solved {
-                    None => Outcome::Accepted(difficulty),
+                    None => ShareOutcome::Accepted(difficulty),
                     Some((work, header, extra_nonce)) => {
                         let worker = Arc::clone(&worker);
-                        let solved = Solved { work, header, extra_nonce, worker };
-                        actions.push(Action::Block(Box::new(solved)));
-                        Outcome::Block(difficulty)
+                        let solved = SolvedBlock { template: work, header, extra_nonce, worker };
+                        actions.push(Action::SubmitBlock(Box::new(solved)));
+                        ShareOutcome::Block(difficulty)
                     }
                 };
                 (outcome, Ok(()))
             }
             Err(why) => {
                 let outcome = match why {
-                    Refusal::UnknownJob | Refusal::StaleJob => Outcome::Stale,
-                    Refusal::Duplicate => Outcome::Duplicate,
-                    Refusal::LowDifficulty => Outcome::Low,
-                    _ => Outcome::Invalid,
+                    Refusal::UnknownJob | Refusal::StaleJob => ShareOutcome::Stale,
+                    Refusal::Duplicate => ShareOutcome::Duplicate,
+                    Refusal::LowDifficulty => ShareOutcome::LowDifficulty,
+                    _ => ShareOutcome::Invalid,
                 };
                 (outcome, Err(why))
             }
         };
-        actions.push(Action::Count(worker, outcome));
+        actions.push(Action::RecordShare(worker, outcome));
         answer
     }
 
@@ -365,12 +371,12 @@ impl<C: Candidate> Session<C> {
         share: &Submission,
         extra_nonce: [u8; 4],
         now: Now,
-    ) -> Result<(Difficulty, Option<(Arc<Work<C>>, Header, [u8; 8])>), Refusal> {
+    ) -> Result<(Difficulty, Option<(Arc<BlockTemplate<C>>, Header, [u8; 8])>), Refusal> {
         let job = self.jobs.iter().find(|job| job.id == share.job).ok_or(Refusal::UnknownJob)?;
         if share.version_bits & !self.mask != 0 {
             return Err(Refusal::Other("Version bits outside the mask that was agreed on"));
         }
-        let latest = now.time.saturating_add(self.terms.ahead_seconds);
+        let latest = now.time.saturating_add(self.config.max_future_seconds);
         if share.time < job.work.earliest || share.time > latest {
             return Err(Refusal::Other("The time is too early or too late"));
         }
@@ -387,11 +393,11 @@ impl<C: Candidate> Session<C> {
             return Err(Refusal::LowDifficulty);
         }
         match job.arrives(&judged.header) {
-            Arrival::Again => return Err(Refusal::Duplicate),
-            Arrival::Unknown if !judged.is_block => {
+            DuplicateStatus::Again => return Err(Refusal::Duplicate),
+            DuplicateStatus::Unknown if !judged.is_block => {
                 return Err(Refusal::Other("Too many shares of this job: wait for the next"));
             }
-            Arrival::First | Arrival::Unknown => {}
+            DuplicateStatus::First | DuplicateStatus::Unknown => {}
         }
         let solved = (Arc::clone(&job.work), judged.header, judged.extra_nonce);
         Ok((difficulty, judged.is_block.then_some(solved)))
@@ -407,8 +413,8 @@ fn notify<C>(job: &Job<C>, is_clean: bool) -> String {
     let params = json!([
         job.id,
         hex::encode(previous),
-        hex::encode(&job.coinbase.before),
-        hex::encode(&job.coinbase.after),
+        hex::encode(&job.coinbase.prefix),
+        hex::encode(&job.coinbase.suffix),
         branch,
         format!("{:08x}", header.version),
         header.bits.to_string(),

@@ -2,7 +2,7 @@
 
 use super::difficulty::Difficulty;
 use super::message::{Refusal, word};
-use super::work::{Arrival, Candidate, Coinbase, Work};
+use super::template::{BlockTemplate, CoinbaseParts, CoinbaseSource, DuplicateStatus};
 use super::worker::Worker;
 use chain::hash::sha256d;
 use chain::{Header, Timestamp, tx};
@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 /// What became of a share.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Outcome {
+pub enum ShareOutcome {
     /// It met this difficulty.
     Accepted(Difficulty),
     /// It met the block's own difficulty too.
@@ -21,22 +21,22 @@ pub enum Outcome {
     /// It came before.
     Duplicate,
     /// It does not meet the difficulty it should.
-    Low,
+    LowDifficulty,
     /// It is malformed.
     Invalid,
 }
 
 /// A share that is a block.
 #[derive(Debug)]
-pub struct Solved<C: Candidate> {
+pub struct SolvedBlock<C: CoinbaseSource> {
     /// What was mined.
-    pub work: Arc<Work<C>>,
+    pub template: Arc<BlockTemplate<C>>,
     /// The header, nonce and all.
     pub header: Header,
     /// As in the coinbase.
     pub extra_nonce: [u8; 8],
     /// Who found it, and is paid by it.
-    pub worker: Arc<Worker<C::Payee>>,
+    pub worker: Arc<Worker<C::PayoutAddress>>,
 }
 
 /// What `mining.submit` says.
@@ -89,10 +89,10 @@ pub(super) struct Job<C> {
     pub id: String,
     /// How often the same work was given out before.
     pub again: u32,
-    pub work: Arc<Work<C>>,
+    pub work: Arc<BlockTemplate<C>>,
     /// What its shares must meet at least.
     pub difficulty: Difficulty,
-    pub coinbase: Coinbase,
+    pub coinbase: CoinbaseParts,
 }
 
 /// What a share is, by its hash.
@@ -117,7 +117,7 @@ impl<C> Job<C> {
         let mut extra_nonce = [0; 8];
         extra_nonce[..4].copy_from_slice(&extra_nonce_1);
         extra_nonce[4..].copy_from_slice(&share.extra_nonce_2);
-        let coinbase = [&self.coinbase.before[..], &extra_nonce, &self.coinbase.after].concat();
+        let coinbase = [&self.coinbase.prefix[..], &extra_nonce, &self.coinbase.suffix].concat();
         let id = tx::Id::from_bytes(sha256d(&coinbase));
         let root = self.work.branch.root(id).expect("the branch is one of a coinbase");
         let header = Header {
@@ -137,7 +137,7 @@ impl<C> Job<C> {
     }
 
     /// Whether a share comes for the first time.
-    pub(super) fn arrives(&self, header: &Header) -> Arrival {
+    pub(super) fn arrives(&self, header: &Header) -> DuplicateStatus {
         self.work.arrives(&header.hash())
     }
 }

@@ -1,9 +1,9 @@
 //! The machine as miners see it: lines in, lines out. Shares are found by hashing what the lines
 //! say, as a miner does, and by nothing that the machine knows.
 
-mod conduct;
-mod miners;
-mod random;
+mod sessions;
+mod mining_software;
+mod arbitrary_input;
 mod shares;
 
 use super::*;
@@ -25,18 +25,18 @@ const NETWORK: f64 = 1e-6;
 #[derive(Debug)]
 struct Block(chain::Coinbase);
 
-impl Candidate for Block {
-    type Payee = Address;
+impl CoinbaseSource for Block {
+    type PayoutAddress = Address;
 
-    fn coinbase(&self, payee: &Address) -> Coinbase {
-        let coinbase = chain::Coinbase { recipient: *payee, ..self.0.clone() };
+    fn coinbase(&self, payout_address: &Address) -> CoinbaseParts {
+        let coinbase = chain::Coinbase { recipient: *payout_address, ..self.0.clone() };
         let (bytes, at) = (coinbase.serialise(), coinbase.extra_nonce_at());
-        Coinbase { before: bytes[..at].to_vec(), after: bytes[at + 8..].to_vec() }
+        CoinbaseParts { prefix: bytes[..at].to_vec(), suffix: bytes[at + 8..].to_vec() }
     }
 }
 
-/// Work on a tip, so hard that a block takes that difficulty.
-fn work(id: u32, tip: u8, difficulty: f64) -> Arc<Work<Block>> {
+/// BlockTemplate on a tip, so hard that a block takes that difficulty.
+fn work(id: u32, tip: u8, difficulty: f64) -> Arc<BlockTemplate<Block>> {
     let coinbase = chain::Coinbase {
         height: Height::new(700),
         extra_nonce: [0; 8],
@@ -58,13 +58,18 @@ fn work(id: u32, tip: u8, difficulty: f64) -> Arc<Work<Block>> {
     let branch = Branch { siblings: vec![[1; 32], [2; 32], [3; 32]], position: 0 };
     let target = Difficulty::new(difficulty).unwrap().target();
     let earliest = Timestamp::new(TIME - 5);
-    Arc::new(Work::new(id, header, branch, target, earliest, Block(coinbase)))
+    Arc::new(BlockTemplate::new(id, header, branch, target, earliest, Block(coinbase)))
 }
 
-fn terms() -> Arc<Terms<Address>> {
-    let payee = |text: &str| text.strip_prefix('A').map(|rest| address(rest.parse().unwrap_or(0)));
-    let extra_nonces = ExtraNonces::from(0x8123_4567);
-    Arc::new(Terms { payee: Box::new(payee), extra_nonces, ahead_seconds: AHEAD })
+fn config() -> Arc<SessionConfig<Address>> {
+    let payout_address =
+        |text: &str| text.strip_prefix('A').map(|rest| address(rest.parse().unwrap_or(0)));
+    let extra_nonces = ExtraNonceAllocator::starting_at(0x8123_4567);
+    Arc::new(SessionConfig {
+        parse_address: Box::new(payout_address),
+        extra_nonces,
+        max_future_seconds: AHEAD,
+    })
 }
 
 fn address(number: u8) -> Address {
@@ -75,8 +80,8 @@ fn address(number: u8) -> Address {
 struct Miner {
     session: Session<Block>,
     now: Now,
-    blocks: Vec<Solved<Block>>,
-    outcomes: Vec<(String, Outcome)>,
+    blocks: Vec<SolvedBlock<Block>>,
+    outcomes: Vec<(String, ShareOutcome)>,
     closed: Option<&'static str>,
     extra_nonce_1: String,
     /// As it was last told.
@@ -95,10 +100,10 @@ struct Share {
 }
 
 impl Miner {
-    fn connect(terms: &Arc<Terms<Address>>) -> Miner {
+    fn connect(config: &Arc<SessionConfig<Address>>) -> Miner {
         let now = Now { instant: Instant::now(), time: Timestamp::new(TIME) };
         Miner {
-            session: Session::new(Arc::clone(terms), now),
+            session: Session::new(Arc::clone(config), now),
             now,
             blocks: Vec::new(),
             outcomes: Vec::new(),
@@ -110,8 +115,8 @@ impl Miner {
     }
 
     /// One that mines already, at a difficulty that hardly takes a hash.
-    fn at_work(terms: &Arc<Terms<Address>>, user: &str, network: f64) -> Miner {
-        let mut miner = Miner::connect(terms);
+    fn at_work(config: &Arc<SessionConfig<Address>>, user: &str, network: f64) -> Miner {
+        let mut miner = Miner::connect(config);
         miner.offer(work(1, 1, network));
         miner.ask(0, "mining.suggest_difficulty", &json!([EASY]));
         miner.ask(1, "mining.subscribe", &json!(["test"]));
@@ -127,7 +132,7 @@ impl Miner {
 
     /// Sends a line: the lines that come back.
     fn say(&mut self, line: &str) -> Vec<Value> {
-        let actions = self.session.handle(line.as_bytes(), self.now);
+        let actions = self.session.handle_line(line.as_bytes(), self.now);
         self.take(actions)
     }
 
@@ -140,8 +145,8 @@ impl Miner {
         reply
     }
 
-    fn offer(&mut self, work: Arc<Work<Block>>) -> Vec<Value> {
-        let actions = self.session.offer(work, self.now);
+    fn offer(&mut self, work: Arc<BlockTemplate<Block>>) -> Vec<Value> {
+        let actions = self.session.set_template(work, self.now);
         self.take(actions)
     }
 
@@ -154,14 +159,14 @@ impl Miner {
         let mut lines = Vec::new();
         for action in actions {
             match action {
-                Action::Block(solved) => self.blocks.push(*solved),
-                Action::Join(_) => {}
-                Action::Count(worker, outcome) => {
+                Action::SubmitBlock(solved) => self.blocks.push(*solved),
+                Action::AddWorker(_) => {}
+                Action::RecordShare(worker, outcome) => {
                     self.outcomes.push((worker.name.clone(), outcome));
                 }
-                Action::Close(why) => self.closed = Some(why),
+                Action::Disconnect(why) => self.closed = Some(why),
                 Action::Send(line) => {
-                    assert!(line.len() <= MAX_LINE && !line.contains('\n'));
+                    assert!(line.len() <= MAX_LINE_BYTES && !line.contains('\n'));
                     lines.push(serde_json::from_str(&line).unwrap());
                 }
             }

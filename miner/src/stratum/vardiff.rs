@@ -76,7 +76,7 @@ impl Vardiff {
         let ratio = f64::from(self.shares) * SPACING / elapsed.as_secs_f64();
         if !(1.0 / CLOSE..=CLOSE).contains(&ratio) {
             let factor = ratio.clamp(1.0 / STEP, STEP);
-            self.difficulty = self.difficulty.min(most).times(factor).min(most);
+            self.difficulty = self.difficulty.min(most).scaled_by(factor).min(most);
         }
         self.begin(now);
     }
@@ -98,7 +98,7 @@ mod tests {
         let (mut luck, mut shares) = (0.0, 0);
         for tick in 0..seconds * 10 {
             *now += Duration::from_millis(100);
-            luck += speed / 10.0 / vardiff.difficulty().hashes();
+            luck += speed / 10.0 / vardiff.difficulty().expected_hashes();
             // At most what the pace lets through.
             for _ in 0..10 {
                 if luck < 1.0 {
@@ -123,7 +123,7 @@ mod tests {
             assert!((3..=13).contains(&shares), "{speed}: {shares}");
             // A slower one next.
             let shares = mine(&mut vardiff, &mut now, speed / 50.0, 1_200);
-            let at_floor = vardiff.difficulty() == Difficulty::FLOOR;
+            let at_floor = vardiff.difficulty() == Difficulty::MIN;
             assert!((3..=13).contains(&shares) || at_floor, "{speed}: {shares}");
         }
     }
@@ -162,7 +162,7 @@ mod tests {
                 let after = vardiff.difficulty();
                 let factor = after.get() / before.get();
                 prop_assert!((1.0 / STEP..=STEP).contains(&factor));
-                prop_assert!(after >= Difficulty::FLOOR && after <= most());
+                prop_assert!(after >= Difficulty::MIN && after <= most());
                 if after != before {
                     prop_assert!(changed.is_none_or(|at| now - at >= PAUSE));
                     changed = Some(now);

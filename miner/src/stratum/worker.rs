@@ -7,16 +7,19 @@ const MAX_NAME: usize = 64;
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Worker<P> {
     /// Whom its blocks pay.
-    pub payee: P,
+    pub payout_address: P,
     /// At most 64 letters, digits, dots, lines and underscores; may be empty.
     pub name: String,
 }
 
 impl<P> Worker<P> {
-    /// From a user name; `None` if it does not begin with a payee.
-    pub(super) fn of_user(user: &str, payee: impl FnOnce(&str) -> Option<P>) -> Option<Worker<P>> {
+    /// From a user name; `None` if it does not begin with a payout_address.
+    pub(super) fn of_user(
+        user: &str,
+        payout_address: impl FnOnce(&str) -> Option<P>,
+    ) -> Option<Worker<P>> {
         let (address, name) = user.split_once('.').unwrap_or((user, ""));
-        Some(Worker { payee: payee(address)?, name: plain(name) })
+        Some(Worker { payout_address: payout_address(address)?, name: plain(name) })
     }
 }
 
@@ -31,8 +34,8 @@ mod tests {
     use super::*;
 
     fn name(user: &str) -> Option<String> {
-        let payee = |address: &str| (address == "me").then_some(());
-        Worker::of_user(user, payee).map(|worker| worker.name)
+        let payout_address = |address: &str| (address == "me").then_some(());
+        Worker::of_user(user, payout_address).map(|worker| worker.name)
     }
 
     // Q09

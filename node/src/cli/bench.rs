@@ -4,7 +4,7 @@ use super::output::Table;
 use crate::daemon::processors;
 use anyhow::Result;
 use miner::Kernel;
-use miner::measure::{Measurement, Method, Rate};
+use miner::benchmark::{Benchmark, Method, Rate};
 use serde::Serialize;
 use std::io::{self, Write};
 use std::num::NonZeroUsize;
@@ -39,7 +39,7 @@ pub struct HashArgs {
 pub fn run(bench: &Bench, json: bool) -> Result<()> {
     let Bench::Hash(args) = bench;
     let threads = args.threads.unwrap_or_else(processors);
-    let shown = Shown::new(&Measurement::take(threads, args.rounds));
+    let shown = Shown::new(&Benchmark::run(threads, args.rounds));
     if json {
         writeln!(io::stdout(), "{}", serde_json::to_string(&shown)?)?;
         return Ok(());
@@ -78,9 +78,9 @@ struct ShownRate {
 }
 
 impl Shown {
-    fn new(measured: &Measurement) -> Shown {
+    fn new(measured: &Benchmark) -> Shown {
         let rates = measured.rates.iter().map(|rate| ShownRate::new(rate, measured)).collect();
-        Shown { clock_hz: measured.clock, fastest: Kernel::fastest().name(), rates }
+        Shown { clock_hz: measured.clock_hz, fastest: Kernel::fastest().name(), rates }
     }
 
     fn table(&self) -> Table<7> {
@@ -104,7 +104,7 @@ impl Shown {
 }
 
 impl ShownRate {
-    fn new(rate: &Rate, measured: &Measurement) -> ShownRate {
+    fn new(rate: &Rate, measured: &Benchmark) -> ShownRate {
         let Rate { method, threads, hashes_per_second } = *rate;
         let of = |method, threads| Some(hashes_per_second / measured.rate(method, threads)?);
         let of_one_thread = hashes_per_second / threads.get() as f64;
@@ -112,7 +112,7 @@ impl ShownRate {
             kernel: method.to_string(),
             threads: threads.get(),
             hashes_per_second,
-            cycles_per_nonce: measured.clock.map(|clock| clock as f64 / of_one_thread),
+            cycles_per_nonce: measured.clock_hz.map(|clock| clock as f64 / of_one_thread),
             of_digest_twice: of(Method::DigestTwice, threads),
             of_midstate: of(Method::Kernel(Kernel::Compression), threads),
             of_one_thread: of(method, NonZeroUsize::MIN),
@@ -129,8 +129,8 @@ mod tests {
         let two = NonZeroUsize::new(2).unwrap();
         let scalar = Method::Kernel(Kernel::Scalar);
         let rate = |method, threads, hashes_per_second| Rate { method, threads, hashes_per_second };
-        let measured = Measurement {
-            clock: Some(4_000_000_000),
+        let measured = Benchmark {
+            clock_hz: Some(4_000_000_000),
             rates: vec![
                 rate(Method::DigestTwice, NonZeroUsize::MIN, 5e6),
                 rate(Method::DigestTwice, two, 8e6),

@@ -19,7 +19,10 @@ use chain::params::Params;
 use chain::template::{Template, Wish};
 use chain::tx::Tag;
 use chain::{Address, block};
-use miner::stratum::{Coinbase, ExtraNonces, Now, Solved, Terms, Work};
+use miner::stratum::{
+    BlockTemplate, CoinbaseParts, CoinbaseSource, ExtraNonceAllocator, Now, SessionConfig,
+    SolvedBlock,
+};
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -59,24 +62,24 @@ impl Issue {
     }
 }
 
-impl miner::stratum::Candidate for Issue {
-    type Payee = Address;
+impl CoinbaseSource for Issue {
+    type PayoutAddress = Address;
 
-    fn coinbase(&self, payee: &Address) -> Coinbase {
-        let coinbase = self.candidate(*payee, [0; 8]).coinbase();
+    fn coinbase(&self, payout_address: &Address) -> CoinbaseParts {
+        let coinbase = self.candidate(*payout_address, [0; 8]).coinbase();
         let coinbase = coinbase.expect("a template has a coinbase");
-        let (mut before, at) = (coinbase.serialise(), coinbase.extra_nonce_at());
-        let after = before.split_off(at + coinbase.extra_nonce.len());
-        before.truncate(at);
-        Coinbase { before, after }
+        let (mut prefix, at) = (coinbase.serialise(), coinbase.extra_nonce_at());
+        let suffix = prefix.split_off(at + coinbase.extra_nonce.len());
+        prefix.truncate(at);
+        CoinbaseParts { prefix, suffix }
     }
 }
 
 /// What all connections share.
 struct Desk {
     writer: writer::Handle,
-    terms: Arc<Terms<Address>>,
-    work: watch::Receiver<Option<Arc<Work<Issue>>>>,
+    terms: Arc<SessionConfig<Address>>,
+    work: watch::Receiver<Option<Arc<BlockTemplate<Issue>>>>,
     workers: Arc<Workers>,
     stop: watch::Receiver<bool>,
 }
@@ -88,11 +91,11 @@ impl Desk {
 
     /// Hands a block in and waits until it is on disk; whether it is one. When the disk is full, it
     /// tries until there is room.
-    async fn hand_in(&self, solved: &Solved<Issue>) -> bool {
-        let Solved { work, header, extra_nonce, worker } = solved;
-        let candidate = work.candidate().candidate(worker.payee, *extra_nonce);
+    async fn hand_in(&self, solved: &SolvedBlock<Issue>) -> bool {
+        let SolvedBlock { template, header, extra_nonce, worker } = solved;
+        let candidate = template.source().candidate(worker.payout_address, *extra_nonce);
         let (hash, worker): (block::Hash, &str) = (header.hash(), &worker.name);
-        let height = work.candidate().template.height.get();
+        let height = template.source().template.height.get();
         loop {
             let block = candidate.sealed(|own| *own = *header);
             match self.writer.block(block).await {
@@ -147,10 +150,13 @@ impl Server {
                 .concat();
         let tag = Tag::new(words).expect("at most 22 bytes");
         let hrp = params.hrp();
-        let terms = Terms {
-            payee: Box::new(move |text| Address::decode_for(text, hrp).ok()),
-            extra_nonces: ExtraNonces::from(0),
-            ahead_seconds: params.spec().max_future_seconds.saturating_sub(CLOCK_MARGIN_SECONDS),
+        let terms = SessionConfig {
+            parse_address: Box::new(move |text| Address::decode_for(text, hrp).ok()),
+            extra_nonces: ExtraNonceAllocator::starting_at(0),
+            max_future_seconds: params
+                .spec()
+                .max_future_seconds
+                .saturating_sub(CLOCK_MARGIN_SECONDS),
         };
         let (sender, work) = watch::channel(None);
         let renewing = renewal::run(templates, writer.clone(), tag, sender, stop.clone());

@@ -66,11 +66,11 @@ fn first_target(hashes: f64) -> Bits {
 /// What one thread does.
 fn hashes_per_second() -> f64 {
     let params = Params::main();
-    let stem = Work::new(0, params.genesis().header, params.limit()).stem(0);
+    let prepared = Work::new(0, params.genesis().header, params.limit()).prepare(0);
     let (kernel, begun) = (Kernel::fastest(), Instant::now());
     let mut hashes = 0_u32;
     while begun.elapsed() < MEASURING && hashes < u32::MAX - BATCH {
-        kernel.scan(&stem, hashes..=hashes + BATCH - 1, &mut Vec::new());
+        kernel.scan(&prepared, hashes..=hashes + BATCH - 1, &mut Vec::new());
         hashes += BATCH;
     }
     f64::from(hashes) / begun.elapsed().as_secs_f64()

@@ -4,37 +4,37 @@ use super::*;
 
 #[test]
 fn a_share_is_accepted_at_the_difficulty_that_was_told() {
-    let mut miner = Miner::at_work(&terms(), "A1.rig", NETWORK);
+    let mut miner = Miner::at_work(&config(), "A1.rig", NETWORK);
     let share = miner.find(miner.difficulty, NETWORK / 2.0);
     accepted(&miner.submit("A1.rig", &share));
     let difficulty = Difficulty::new(miner.difficulty).unwrap();
-    assert_eq!(miner.outcomes, [("rig".to_owned(), Outcome::Accepted(difficulty))]);
+    assert_eq!(miner.outcomes, [("rig".to_owned(), ShareOutcome::Accepted(difficulty))]);
     assert!(miner.blocks.is_empty());
 }
 
 #[test]
 fn a_share_that_is_a_block_comes_out_before_its_reply() {
-    let mut miner = Miner::at_work(&terms(), "A7.rig", 1e-7);
+    let mut miner = Miner::at_work(&config(), "A7.rig", 1e-7);
     let share = miner.find(1e-7, f64::MAX);
     let header = miner.header(&share.extra_nonce_2, share.time, share.nonce, 0);
     let Share { job, extra_nonce_2, time, nonce } = &share;
     let params = json!(["A7.rig", job, extra_nonce_2, format!("{time:x}"), format!("{nonce:x}")]);
     let line = json!({ "id": 9, "method": "mining.submit", "params": params }).to_string();
-    let actions = miner.session.handle(line.as_bytes(), miner.now);
-    assert!(matches!(actions[0], Action::Block(_)));
-    assert!(matches!(actions[1], Action::Count(_, Outcome::Block(_))));
+    let actions = miner.session.handle_line(line.as_bytes(), miner.now);
+    assert!(matches!(actions[0], Action::SubmitBlock(_)));
+    assert!(matches!(actions[1], Action::RecordShare(_, ShareOutcome::Block(_))));
     miner.take(actions);
     let solved = &miner.blocks[0];
     assert_eq!(solved.header.encode(), header);
     assert_eq!(hex::encode(solved.extra_nonce), format!("{}00000001", miner.extra_nonce_1));
-    assert_eq!(solved.worker.payee, address(7));
+    assert_eq!(solved.worker.payout_address, address(7));
 }
 
 // Q02
 #[test]
 fn a_share_counts_once_on_whatever_connection() {
-    let terms = terms();
-    let mut miner = Miner::at_work(&terms, "A1", 1e-7);
+    let config = config();
+    let mut miner = Miner::at_work(&config, "A1", 1e-7);
     let shares = [miner.find(EASY, 1e-8), miner.find(1e-7, f64::MAX)];
     for share in &shares {
         accepted(&miner.submit("A1", share));
@@ -47,9 +47,10 @@ fn a_share_counts_once_on_whatever_connection() {
     assert_eq!(miner.blocks.len(), 1);
 
     // A connection that goes on where the lost one was, with the same work.
-    let (work, session) = (Arc::clone(miner.session.work().unwrap()), miner.extra_nonce_1.clone());
+    let (work, session) =
+        (Arc::clone(miner.session.template().unwrap()), miner.extra_nonce_1.clone());
     drop(miner);
-    let mut again = Miner::connect(&terms);
+    let mut again = Miner::connect(&config);
     again.offer(work);
     again.ask(0, "mining.suggest_difficulty", &json!([EASY]));
     again.ask(1, "mining.subscribe", &json!(["cpuminer", session]));
@@ -72,7 +73,7 @@ fn a_share_counts_once_on_whatever_connection() {
 // Q03
 #[test]
 fn an_old_job_is_good_until_the_tip_changes() {
-    let mut miner = Miner::at_work(&terms(), "A1", NETWORK);
+    let mut miner = Miner::at_work(&config(), "A1", NETWORK);
     let (first, second) = (miner.find(EASY, 1e-8), miner.find(2e-8, 1e-7));
     miner.later(20);
     let lines = miner.offer(work(2, 1, NETWORK));
@@ -81,7 +82,7 @@ fn an_old_job_is_good_until_the_tip_changes() {
     let lines = miner.offer(work(3, 2, NETWORK));
     assert_eq!(lines.last().unwrap()["params"][8], json!(true));
     assert!(refused(&miner.submit("A1", &second), 21).contains("new block"));
-    assert_eq!(miner.outcomes.last().unwrap().1, Outcome::Stale);
+    assert_eq!(miner.outcomes.last().unwrap().1, ShareOutcome::Stale);
     miner.offer(work(4, 3, NETWORK));
     assert_eq!(refused(&miner.submit("A1", &second), 21), "Job not found");
 }
@@ -89,7 +90,7 @@ fn an_old_job_is_good_until_the_tip_changes() {
 // Q10, G02
 #[test]
 fn a_block_of_the_tip_before_is_still_a_block() {
-    let mut miner = Miner::at_work(&terms(), "A1", 1e-7);
+    let mut miner = Miner::at_work(&config(), "A1", 1e-7);
     let (share, block) = (miner.find(EASY, 1e-8), miner.find(1e-7, f64::MAX));
     miner.offer(work(2, 2, 1e-7));
     refused(&miner.submit("A1", &share), 21);
@@ -102,7 +103,7 @@ fn a_block_of_the_tip_before_is_still_a_block() {
 // Q04
 #[test]
 fn a_share_of_an_old_job_needs_the_difficulty_of_then() {
-    let mut miner = Miner::at_work(&terms(), "A1", NETWORK);
+    let mut miner = Miner::at_work(&config(), "A1", NETWORK);
     let (old, other) = (miner.find(EASY, 1e-9), miner.find(1e-9, 2e-9));
     miner.later(10);
     miner.ask(3, "mining.suggest_difficulty", &json!(5e-8));
@@ -120,13 +121,13 @@ fn a_share_of_an_old_job_needs_the_difficulty_of_then() {
     miner.ask(3, "mining.suggest_difficulty", &json!(EASY));
     accepted(&miner.submit("A1", &early));
     let outcomes: Vec<_> = miner.outcomes.iter().map(|(_, outcome)| *outcome).collect();
-    assert_eq!(outcomes.iter().filter(|it| **it == Outcome::Low).count(), 2);
+    assert_eq!(outcomes.iter().filter(|it| **it == ShareOutcome::LowDifficulty).count(), 2);
 }
 
 // Q05
 #[test]
 fn a_share_that_is_malformed_is_refused_and_no_other_is() {
-    let mut miner = Miner::at_work(&terms(), "A1", NETWORK);
+    let mut miner = Miner::at_work(&config(), "A1", NETWORK);
     let share = miner.find(EASY, NETWORK);
     let Share { job, extra_nonce_2, time, nonce } = share.clone();
     let [time, nonce] = [time, nonce].map(|it| format!("{it:x}"));
@@ -149,7 +150,7 @@ fn a_share_that_is_malformed_is_refused_and_no_other_is() {
         let mut params = good.clone();
         params[at] = wrong.clone();
         refused(&miner.ask(4, "mining.submit", &params), 20);
-        assert_eq!(miner.outcomes.last().unwrap().1, Outcome::Invalid, "{at} {wrong}");
+        assert_eq!(miner.outcomes.last().unwrap().1, ShareOutcome::Invalid, "{at} {wrong}");
     }
     for params in [json!([]), json!({}), json!("x"), json!(["A1"]), json!(null)] {
         refused(&miner.ask(4, "mining.submit", &params), 20);
@@ -163,7 +164,7 @@ fn a_share_that_is_malformed_is_refused_and_no_other_is() {
 // Q05
 #[test]
 fn the_time_is_between_the_parents_and_a_little_ahead_of_the_clock() {
-    let mut miner = Miner::at_work(&terms(), "A1", NETWORK);
+    let mut miner = Miner::at_work(&config(), "A1", NETWORK);
     for (time, is_good) in
         [(TIME - 6, false), (TIME - 5, true), (TIME + AHEAD, true), (TIME + AHEAD + 1, false)]
     {
@@ -177,7 +178,7 @@ fn the_time_is_between_the_parents_and_a_little_ahead_of_the_clock() {
 // Q05
 #[test]
 fn version_bits_roll_within_the_mask_that_was_agreed_on() {
-    let mut miner = Miner::at_work(&terms(), "A1", NETWORK);
+    let mut miner = Miner::at_work(&config(), "A1", NETWORK);
     let ask = |miner: &mut Miner, bits: u32, written: Value| {
         let share = miner.find_of(Share { nonce: 0, ..miner.find(0.0, 1.0) }, bits, EASY, 1.0);
         let Share { job, extra_nonce_2, time, nonce } = share;

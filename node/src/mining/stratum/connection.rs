@@ -5,7 +5,7 @@ use super::lines::Lines;
 use super::{Desk, Issue};
 use crate::mining::told_to_stop;
 use chain::Address;
-use miner::stratum::{Action, Difficulty, Outcome, Session, Worker};
+use miner::stratum::{Action, Difficulty, Session, ShareOutcome, Worker};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -85,15 +85,15 @@ impl Conversation {
                     let newest = work.borrow_and_update().clone();
                     match (changed, newest) {
                         (Err(_), _) => return self.end(lines).await,
-                        (Ok(()), Some(work)) => self.session.offer(work, now()),
+                        (Ok(()), Some(work)) => self.session.set_template(work, now()),
                         (Ok(()), None) => continue,
                     }
                 }
                 _ = tick.tick() => self.session.tick(now()),
                 line = read(&mut lines, read_at) => match line {
                     Ok(Some(line)) => {
-                        let actions = self.session.handle(&line, now());
-                        let wait = self.session.wait();
+                        let actions = self.session.handle_line(&line, now());
+                        let wait = self.session.read_delay();
                         if wait > Duration::ZERO {
                             read_at = Instant::now() + wait;
                         }
@@ -115,7 +115,7 @@ impl Conversation {
         while begun.elapsed() < LAST_LINES
             && let Ok(Ok(Some(line))) = tokio::time::timeout(LAST_LINE, lines.next()).await
         {
-            let actions = self.session.handle(&line, self.desk.now());
+            let actions = self.session.handle_line(&line, self.desk.now());
             if let Err(why) = self.act(actions).await {
                 return why;
             }
@@ -127,15 +127,17 @@ impl Conversation {
         let (mut lines, mut end, mut is_block) = (Vec::new(), None, true);
         for action in actions {
             match action {
-                Action::Block(solved) => is_block = self.desk.hand_in(&solved).await,
-                Action::Join(worker) => {
+                Action::SubmitBlock(solved) => is_block = self.desk.hand_in(&solved).await,
+                Action::AddWorker(worker) => {
                     self.desk.workers.join(&worker);
                     self.workers.push(worker);
                     self.is_authorized.store(true, Ordering::Relaxed);
                 }
-                Action::Count(worker, outcome) => {
+                Action::RecordShare(worker, outcome) => {
                     let outcome = match outcome {
-                        Outcome::Block(difficulty) if !is_block => Outcome::Accepted(difficulty),
+                        ShareOutcome::Block(difficulty) if !is_block => {
+                            ShareOutcome::Accepted(difficulty)
+                        }
                         outcome => outcome,
                     };
                     self.desk.workers.count(&worker, outcome);
@@ -144,7 +146,7 @@ impl Conversation {
                     lines.extend_from_slice(line.as_bytes());
                     lines.push(b'\n');
                 }
-                Action::Close(why) => end = Some(why.to_owned()),
+                Action::Disconnect(why) => end = Some(why.to_owned()),
             }
         }
         let difficulty = self.session.difficulty();

@@ -1,7 +1,7 @@
 //! Lines of a bounded length from a socket. Waiting for one may be given up at any time: nothing of
 //! it is lost.
 
-use miner::stratum::MAX_LINE;
+use miner::stratum::MAX_LINE_BYTES;
 use std::io;
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 
@@ -14,7 +14,7 @@ pub(super) struct Lines<R> {
 
 impl<R: AsyncRead + Unpin> Lines<R> {
     pub(super) fn new(reader: R) -> Lines<R> {
-        Lines { reader: BufReader::with_capacity(MAX_LINE, reader), begun: Vec::new() }
+        Lines { reader: BufReader::with_capacity(MAX_LINE_BYTES, reader), begun: Vec::new() }
     }
 
     /// The next line without its end; `None` when there will be no more. What is too long is an
@@ -27,7 +27,7 @@ impl<R: AsyncRead + Unpin> Lines<R> {
             }
             let end = bytes.iter().position(|byte| *byte == b'\n');
             let part = &bytes[..end.unwrap_or(bytes.len())];
-            if self.begun.len() + part.len() > MAX_LINE {
+            if self.begun.len() + part.len() > MAX_LINE_BYTES {
                 return Err(io::Error::new(io::ErrorKind::InvalidData, "a line is too long"));
             }
             self.begun.extend_from_slice(part);
@@ -59,10 +59,10 @@ mod tests {
         assert!(waited.is_err());
         client.write_all(b"o\r\n").await.unwrap();
         assert_eq!(lines.next().await.unwrap().unwrap(), b"two\r");
-        let longest = [vec![b'x'; MAX_LINE], b"\n".to_vec()].concat();
+        let longest = [vec![b'x'; MAX_LINE_BYTES], b"\n".to_vec()].concat();
         client.write_all(&longest).await.unwrap();
-        assert_eq!(lines.next().await.unwrap().unwrap().len(), MAX_LINE);
-        client.write_all(&vec![b'x'; MAX_LINE + 1]).await.unwrap();
+        assert_eq!(lines.next().await.unwrap().unwrap().len(), MAX_LINE_BYTES);
+        client.write_all(&vec![b'x'; MAX_LINE_BYTES + 1]).await.unwrap();
         assert_eq!(lines.next().await.unwrap_err().kind(), io::ErrorKind::InvalidData);
     }
 

@@ -8,7 +8,7 @@ use crate::writer;
 use chain::template::Template;
 use chain::tx::Tag;
 use chain::{Amount, Header, Timestamp, block};
-use miner::stratum::Work;
+use miner::stratum::BlockTemplate;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -23,7 +23,7 @@ const RETRY: Duration = Duration::from_secs(1);
 /// Least time between two looks for better fees.
 const LOOK_PAUSE: Duration = Duration::from_secs(1);
 
-type Current = watch::Sender<Option<Arc<Work<Issue>>>>;
+type Current = watch::Sender<Option<Arc<BlockTemplate<Issue>>>>;
 
 /// Renews work until `stop` becomes true.
 pub(super) async fn run(
@@ -111,12 +111,12 @@ impl Given {
     }
 }
 
-fn work(number: u32, template: Arc<Template>, tag: Tag, now: Timestamp) -> Work<Issue> {
+fn work(number: u32, template: Arc<Template>, tag: Tag, now: Timestamp) -> BlockTemplate<Issue> {
     // The template may be older than this work.
     let time = now.max(template.earliest);
     let header = Header { time, ..template.block.header };
     let (branch, target, earliest) = (template.branch.clone(), template.target, template.earliest);
-    Work::new(number, header, branch, target, earliest, Issue { template, tag })
+    BlockTemplate::new(number, header, branch, target, earliest, Issue { template, tag })
 }
 
 #[cfg(test)]

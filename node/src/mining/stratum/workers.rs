@@ -7,7 +7,7 @@ use crate::writer;
 use anyhow::{Context, Result};
 use chain::Address;
 use chain::address::Hrp;
-use miner::stratum::{Difficulty, Outcome, Worker};
+use miner::stratum::{Difficulty, ShareOutcome, Worker};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -111,8 +111,8 @@ impl Workers {
         };
         let mut ledger = Ledger::default();
         for shares in file.workers.into_iter().take(MAX_WORKERS) {
-            if let Ok(payee) = Address::decode_for(&shares.address, hrp) {
-                let worker = Worker { payee, name: shares.name.clone() };
+            if let Ok(payout_address) = Address::decode_for(&shares.address, hrp) {
+                let worker = Worker { payout_address, name: shares.name.clone() };
                 ledger.entries.insert(worker, Entry { shares, ..Entry::default() });
             }
         }
@@ -141,7 +141,7 @@ impl Workers {
         // Room for all who are connected is not promised.
         if ledger.entries.len() < MAX_WORKERS || ledger.entries.contains_key(worker) {
             let entry = ledger.entries.entry(worker.clone()).or_default();
-            entry.shares.address = worker.payee.encode(self.hrp);
+            entry.shares.address = worker.payout_address.encode(self.hrp);
             entry.shares.name.clone_from(&worker.name);
             entry.connections += 1;
             entry.speed.get_or_insert_with(|| Speed::new(Instant::now()));
@@ -166,15 +166,15 @@ impl Workers {
     }
 
     /// A share was judged.
-    pub fn count(&self, worker: &Worker<Address>, outcome: Outcome) {
+    pub fn count(&self, worker: &Worker<Address>, outcome: ShareOutcome) {
         let mut ledger = self.lock();
         ledger.is_changed = true;
         ledger.totals.count(outcome);
         let Some(Entry { shares, speed, .. }) = ledger.entries.get_mut(worker) else { return };
         shares.count(outcome);
-        if let Outcome::Accepted(difficulty) | Outcome::Block(difficulty) = outcome {
+        if let ShareOutcome::Accepted(difficulty) | ShareOutcome::Block(difficulty) = outcome {
             let now = Instant::now();
-            speed.get_or_insert_with(|| Speed::new(now)).add(difficulty.hashes(), now);
+            speed.get_or_insert_with(|| Speed::new(now)).add(difficulty.expected_hashes(), now);
         }
     }
 
@@ -203,18 +203,18 @@ impl Workers {
 }
 
 impl Shares {
-    fn count(&mut self, outcome: Outcome) {
+    fn count(&mut self, outcome: ShareOutcome) {
         match outcome {
-            Outcome::Accepted(difficulty) | Outcome::Block(difficulty) => {
+            ShareOutcome::Accepted(difficulty) | ShareOutcome::Block(difficulty) => {
                 self.accepted += 1;
                 self.accepted_difficulty += difficulty.get();
-                self.blocks += u64::from(matches!(outcome, Outcome::Block(_)));
+                self.blocks += u64::from(matches!(outcome, ShareOutcome::Block(_)));
                 self.last_share = Some(writer::now().get());
             }
-            Outcome::Stale => self.stale += 1,
-            Outcome::Duplicate => self.duplicate += 1,
-            Outcome::Low => self.low += 1,
-            Outcome::Invalid => self.invalid += 1,
+            ShareOutcome::Stale => self.stale += 1,
+            ShareOutcome::Duplicate => self.duplicate += 1,
+            ShareOutcome::LowDifficulty => self.low += 1,
+            ShareOutcome::Invalid => self.invalid += 1,
         }
     }
 }
@@ -294,15 +294,15 @@ mod tests {
     use chain::Params;
 
     fn worker(number: u32) -> Worker<Address> {
-        Worker { payee: Address::from_bytes([9; 20]), name: number.to_string() }
+        Worker { payout_address: Address::from_bytes([9; 20]), name: number.to_string() }
     }
 
     fn open(data: &Path) -> Workers {
         Workers::open(data, Params::dev().hrp())
     }
 
-    fn accepted() -> Outcome {
-        Outcome::Accepted(Difficulty::new(0.5).unwrap())
+    fn accepted() -> ShareOutcome {
+        ShareOutcome::Accepted(Difficulty::new(0.5).unwrap())
     }
 
     // Q13
@@ -313,11 +313,11 @@ mod tests {
         workers.join(&worker(1));
         for outcome in [
             accepted(),
-            Outcome::Block(Difficulty::new(2.0).unwrap()),
-            Outcome::Stale,
-            Outcome::Duplicate,
-            Outcome::Low,
-            Outcome::Invalid,
+            ShareOutcome::Block(Difficulty::new(2.0).unwrap()),
+            ShareOutcome::Stale,
+            ShareOutcome::Duplicate,
+            ShareOutcome::LowDifficulty,
+            ShareOutcome::Invalid,
         ] {
             workers.count(&worker(1), outcome);
         }

@@ -11,26 +11,26 @@ use std::sync::{Mutex, PoisonError};
 const MAX_SHARES: usize = 1 << 19;
 
 /// A block that lacks its nonce and knows what its coinbase would be, whomever it paid.
-pub trait Candidate {
+pub trait CoinbaseSource {
     /// Whom it can pay.
-    type Payee: Clone + PartialEq;
+    type PayoutAddress: Clone + PartialEq;
 
     /// The coinbase that pays somebody.
-    fn coinbase(&self, payee: &Self::Payee) -> Coinbase;
+    fn coinbase(&self, payout_address: &Self::PayoutAddress) -> CoinbaseParts;
 }
 
 /// The two parts of a coinbase, with the 8 bytes of extra nonce left out between them.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Coinbase {
+pub struct CoinbaseParts {
     /// All bytes before it.
-    pub before: Vec<u8>,
+    pub prefix: Vec<u8>,
     /// All bytes after it.
-    pub after: Vec<u8>,
+    pub suffix: Vec<u8>,
 }
 
 /// Something to mine. Shared by all connections.
 #[derive(Debug)]
-pub struct Work<C> {
+pub struct BlockTemplate<C> {
     pub(super) id: u32,
     pub(super) header: Header,
     pub(super) branch: Branch,
@@ -38,21 +38,21 @@ pub struct Work<C> {
     /// The difficulty of `target`.
     pub(super) hardest: Difficulty,
     pub(super) earliest: Timestamp,
-    candidate: C,
+    source: C,
     /// Eight bytes of each share's hash, which no target fixes.
     seen: Mutex<HashSet<u64>>,
 }
 
 /// Whether a share came before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Arrival {
+pub(super) enum DuplicateStatus {
     First,
     Again,
     /// So many came that this cannot be told any more.
     Unknown,
 }
 
-impl<C> Work<C> {
+impl<C> BlockTemplate<C> {
     /// From the header, of which the nonce and the Merkle root do not matter; from the branch
     /// between coinbase and root; and from the parent's time, which no block may be before. Ids
     /// must grow.
@@ -62,10 +62,10 @@ impl<C> Work<C> {
         branch: Branch,
         target: Target,
         earliest: Timestamp,
-        candidate: C,
-    ) -> Work<C> {
-        let (hardest, seen) = (Difficulty::at_most(target), Mutex::default());
-        Work { id, header, branch, target, hardest, earliest, candidate, seen }
+        source: C,
+    ) -> BlockTemplate<C> {
+        let (hardest, seen) = (Difficulty::from_target(target), Mutex::default());
+        BlockTemplate { id, header, branch, target, hardest, earliest, source, seen }
     }
 
     /// The header that miners begin with.
@@ -74,22 +74,22 @@ impl<C> Work<C> {
     }
 
     /// The block as the caller knows it.
-    pub fn candidate(&self) -> &C {
-        &self.candidate
+    pub fn source(&self) -> &C {
+        &self.source
     }
 
     /// Remembers a share by its hash.
-    pub(super) fn arrives(&self, hash: &block::Hash) -> Arrival {
+    pub(super) fn arrives(&self, hash: &block::Hash) -> DuplicateStatus {
         let [a, b, c, d, e, f, g, h, ..] = *hash.as_bytes();
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let key = u64::from_le_bytes([a, b, c, d, e, f, g, h]);
         if seen.contains(&key) {
-            Arrival::Again
+            DuplicateStatus::Again
         } else if seen.len() >= MAX_SHARES {
-            Arrival::Unknown
+            DuplicateStatus::Unknown
         } else {
             seen.insert(key);
-            Arrival::First
+            DuplicateStatus::First
         }
     }
 }

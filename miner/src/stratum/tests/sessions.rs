@@ -9,7 +9,7 @@ fn methods(lines: &[Value]) -> Vec<&str> {
 
 #[test]
 fn nothing_but_replies_comes_before_the_reply_to_authorize() {
-    let mut miner = Miner::connect(&terms());
+    let mut miner = Miner::connect(&config());
     assert_eq!(miner.offer(work(1, 1, NETWORK)), [] as [Value; 0]);
     miner.say("{\"id\":1,\"method\":\"mining.subscribe\",\"params\":[]}");
     assert_eq!(miner.offer(work(2, 1, NETWORK)), [] as [Value; 0]);
@@ -23,7 +23,7 @@ fn nothing_but_replies_comes_before_the_reply_to_authorize() {
 
 #[test]
 fn authorizing_first_is_as_good_and_work_may_come_last() {
-    let mut miner = Miner::connect(&terms());
+    let mut miner = Miner::connect(&config());
     accepted(&miner.ask(1, "mining.authorize", &json!(["A1"])));
     let lines = miner.say("{\"id\":2,\"method\":\"mining.subscribe\"}");
     assert_eq!(methods(&lines), ["reply"]);
@@ -34,11 +34,11 @@ fn authorizing_first_is_as_good_and_work_may_come_last() {
 // Q07
 #[test]
 fn every_step_needs_the_one_before() {
-    let terms = terms();
-    let mut other = Miner::at_work(&terms, "A2", NETWORK);
+    let config = config();
+    let mut other = Miner::at_work(&config, "A2", NETWORK);
     other.offer(work(7, 1, NETWORK));
     let share = other.find(EASY, 1.0);
-    let mut miner = Miner::connect(&terms);
+    let mut miner = Miner::connect(&config);
     miner.offer(work(1, 1, NETWORK));
     refused(&miner.submit("A1", &share), 25);
     miner.ask(1, "mining.subscribe", &json!([]));
@@ -63,7 +63,7 @@ fn every_step_needs_the_one_before() {
 
 #[test]
 fn a_job_says_what_the_block_will_be() {
-    let miner = Miner::at_work(&terms(), "A1", NETWORK);
+    let miner = Miner::at_work(&config(), "A1", NETWORK);
     let job = miner.job.as_array().unwrap();
     assert_eq!(job.len(), 9);
     let expected = ["04030201080706050c0b0a09", "20000000", "1e123456", "6b49d200"];
@@ -77,7 +77,7 @@ fn a_job_says_what_the_block_will_be() {
 
 #[test]
 fn the_difficulty_is_never_above_the_networks_and_falls_with_it() {
-    let mut miner = Miner::at_work(&terms(), "A1", NETWORK);
+    let mut miner = Miner::at_work(&config(), "A1", NETWORK);
     miner.later(10);
     miner.ask(3, "mining.suggest_difficulty", &json!(1e9));
     assert!(miner.difficulty <= NETWORK && miner.difficulty > NETWORK * 0.999_999);
@@ -94,7 +94,7 @@ fn the_difficulty_is_never_above_the_networks_and_falls_with_it() {
 
 #[test]
 fn a_miner_that_finds_nothing_is_given_easier_shares() {
-    let mut miner = Miner::connect(&terms());
+    let mut miner = Miner::connect(&config());
     miner.ask(1, "mining.subscribe", &json!([]));
     miner.ask(2, "mining.authorize", &json!(["A1"]));
     miner.offer(work(1, 1, 100.0));
@@ -111,14 +111,14 @@ fn a_miner_that_finds_nothing_is_given_easier_shares() {
 // Q08
 #[test]
 fn a_connection_that_says_nothing_is_closed() {
-    let mut miner = Miner::connect(&terms());
+    let mut miner = Miner::connect(&config());
     miner.later(59);
     miner.tick();
     assert_eq!(miner.closed, None);
     miner.later(1);
     miner.tick();
     assert_eq!(miner.closed, Some("it does not say who it is"));
-    let mut miner = Miner::at_work(&terms(), "A1", NETWORK);
+    let mut miner = Miner::at_work(&config(), "A1", NETWORK);
     miner.later(599);
     miner.tick();
     miner.say("{\"method\":\"pong\"}");
@@ -133,7 +133,7 @@ fn a_connection_that_says_nothing_is_closed() {
 // Q06
 #[test]
 fn garbage_and_replies_are_survived_up_to_a_point() {
-    let mut miner = Miner::at_work(&terms(), "A1", NETWORK);
+    let mut miner = Miner::at_work(&config(), "A1", NETWORK);
     for harmless in [
         "",
         " \r",
@@ -159,7 +159,7 @@ fn garbage_and_replies_are_survived_up_to_a_point() {
 
 #[test]
 fn an_id_comes_back_as_it_came() {
-    let mut miner = Miner::connect(&terms());
+    let mut miner = Miner::connect(&config());
     for id in ["null", "1", "-1.5", "\"a\\n\"", "[1]", "{}", "true"] {
         let line = format!("{{\"id\":{id},\"method\":\"mining.ping\"}}");
         assert_eq!(miner.say(&line)[0]["id"].to_string(), id);
@@ -168,7 +168,7 @@ fn an_id_comes_back_as_it_came() {
 
 #[test]
 fn a_connection_has_a_bounded_number_of_workers() {
-    let mut miner = Miner::at_work(&terms(), "A1", NETWORK);
+    let mut miner = Miner::at_work(&config(), "A1", NETWORK);
     for number in 1..16 {
         accepted(&miner.ask(3, "mining.authorize", &json!([format!("A1.{number}")])));
     }
@@ -178,7 +178,7 @@ fn a_connection_has_a_bounded_number_of_workers() {
 
 #[test]
 fn version_rolling_is_granted_as_far_as_blocks_allow_it() {
-    let mut miner = Miner::connect(&terms());
+    let mut miner = Miner::connect(&config());
     let mut configure = |params: Value| miner.ask(1, "mining.configure", &params)["result"].clone();
     let all = json!({ "version-rolling": true, "version-rolling.mask": "1fffe000" });
     for options in [
@@ -209,9 +209,9 @@ proptest! {
     // Q12
     #[test]
     fn no_two_miners_search_the_same_headers(count in 2_usize..12) {
-        let terms = terms();
+        let config = config();
         let miners: Vec<_> =
-            (0..count).map(|_| Miner::at_work(&terms, "A1", NETWORK)).collect();
+            (0..count).map(|_| Miner::at_work(&config, "A1", NETWORK)).collect();
         let headers: std::collections::HashSet<_> =
             miners.iter().map(|miner| miner.header("00000000", TIME, 0, 0)).collect();
         prop_assert_eq!(headers.len(), count);

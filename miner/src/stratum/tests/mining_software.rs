@@ -26,8 +26,8 @@ fn begins_work(lines: &[Value]) {
 
 #[test]
 fn pooler_cpuminer() {
-    let terms = terms();
-    let mut miner = Miner::connect(&terms);
+    let config = config();
+    let mut miner = Miner::connect(&config);
     miner.offer(work(1, 1, NETWORK));
     let subscribe =
         "{\"id\": 1, \"method\": \"mining.subscribe\", \"params\": [\"cpuminer/2.5.1\"]}";
@@ -50,7 +50,7 @@ fn pooler_cpuminer() {
     }
     // The connection breaks; it comes back with the id of the session, or without anything.
     drop(miner);
-    let mut miner = Miner::connect(&terms);
+    let mut miner = Miner::connect(&config);
     let subscribe = format!(
         "{{\"id\": 1, \"method\": \"mining.subscribe\", \"params\": [\"cpuminer/2.5.1\", \
          \"{session}\"]}}"
@@ -63,7 +63,7 @@ fn pooler_cpuminer() {
 
 #[test]
 fn cpuminer_opt() {
-    let mut miner = Miner::connect(&terms());
+    let mut miner = Miner::connect(&config());
     miner.offer(work(1, 1, NETWORK));
     only(miner.say(
         "{\"id\": 1, \"method\": \"mining.subscribe\", \"params\": [\"cpuminer-opt-26.1-x64L\"]}",
@@ -88,7 +88,7 @@ fn cpuminer_opt() {
 
 #[test]
 fn esp_miner() {
-    let mut miner = Miner::connect(&terms());
+    let mut miner = Miner::connect(&config());
     miner.offer(work(1, 1, NETWORK));
     // All three before the first answer.
     let configure = "{\"id\": 1, \"method\": \"mining.configure\", \"params\": \
@@ -122,7 +122,7 @@ fn esp_miner() {
 
 #[test]
 fn nerd_miner() {
-    let mut miner = Miner::connect(&terms());
+    let mut miner = Miner::connect(&config());
     miner.offer(work(1, 1, NETWORK));
     only(
         miner.say(
@@ -154,7 +154,7 @@ fn nerd_miner() {
 
 #[test]
 fn cgminer() {
-    let mut miner = Miner::connect(&terms());
+    let mut miner = Miner::connect(&config());
     miner.offer(work(1, 1, NETWORK));
     let configure = "{\"id\": 0, \"method\": \"mining.configure\", \"params\": \
                      [[\"version-rolling\"], {\"version-rolling.mask\": \"1fffe000\", \

@@ -11,14 +11,14 @@ const RATE: f64 = 100.0;
 
 /// Lines that a connection may still send at once, and since when.
 #[derive(Debug)]
-pub(super) struct Pace {
+pub(super) struct RateLimiter {
     left: f64,
     at: Instant,
 }
 
-impl Pace {
-    pub(super) fn new(now: Instant) -> Pace {
-        Pace { left: BURST, at: now }
+impl RateLimiter {
+    pub(super) fn new(now: Instant) -> RateLimiter {
+        RateLimiter { left: BURST, at: now }
     }
 
     /// One more line came.
@@ -42,7 +42,7 @@ mod tests {
     #[test]
     fn a_flood_is_slowed_to_the_rate_and_a_pause_restores_the_burst() {
         let begun = Instant::now();
-        let (mut pace, mut now) = (Pace::new(begun), begun);
+        let (mut pace, mut now) = (RateLimiter::new(begun), begun);
         for _ in 0..1_200 {
             pace.line(now);
             now += pace.wait();

@@ -3,11 +3,11 @@
 //! constants.
 
 use super::sha256::{DIGEST_BITS, HEADER_BITS, INITIAL, K, PADDING, round, small0, small1};
-use crate::work::Stem;
+use crate::work::PreparedHeader;
 
 /// One hash, begun: its first round that depends on the nonce is linear in its word.
 #[derive(Clone, Copy)]
-pub(super) struct Begun {
+pub(super) struct PartialHash {
     /// The state after that round, but for the word, which adds to a and e.
     pub(super) state: [u32; 8],
     /// The constants of the rounds, with what is known of the words added.
@@ -16,10 +16,10 @@ pub(super) struct Begun {
     pub(super) with_h: [u32; 3],
 }
 
-impl Begun {
+impl PartialHash {
     /// From the state before round `first`; `words` are those of the block, 0 for what is not
     /// known.
-    const fn new(before: [u32; 8], first: usize, words: [u32; 16]) -> Begun {
+    const fn new(before: [u32; 8], first: usize, words: [u32; 16]) -> PartialHash {
         let mut constants = K;
         let mut t = 0;
         while t < 16 {
@@ -33,15 +33,15 @@ impl Begun {
             with_h[i] = constants[first + 1 + i].wrapping_add(state[7 - i]);
             i += 1;
         }
-        Begun { state, constants, with_h }
+        PartialHash { state, constants, with_h }
     }
 }
 
 /// The second hash, which begins alike for all headers. The last word of the hash is that of the
 /// state before all rounds, added in round 60, and e after it.
-pub(super) const SECOND: Begun = {
+pub(super) const SECOND: PartialHash = {
     let words = [0, 0, 0, 0, 0, 0, 0, 0, PADDING, 0, 0, 0, 0, 0, 0, DIGEST_BITS];
-    let mut second = Begun::new(INITIAL, 0, words);
+    let mut second = PartialHash::new(INITIAL, 0, words);
     second.constants[60] = second.constants[60].wrapping_add(INITIAL[7]);
     second
 };
@@ -49,11 +49,11 @@ pub(super) const SECOND: Begun = {
 /// The last round of the second hash on which its last word depends.
 pub(super) const LAST_ROUND: usize = 60;
 
-/// The first hash of a stem's headers. Its first round that depends on the nonce is round 3.
+/// The first hash of a prepared's headers. Its first round that depends on the nonce is round 3.
 /// Aligned for the vectors that are kept beside it.
 #[derive(Clone, Copy)]
 #[repr(align(64))]
-pub(super) struct First {
+pub(super) struct Precomputed {
     /// What the rounds add to.
     pub(super) midstate: [u32; 8],
     /// Word 16 of the schedule.
@@ -69,13 +69,13 @@ pub(super) struct First {
     /// What words 17 and 16 add to word 32.
     pub(super) w32: u32,
     /// The rounds from round 3.
-    pub(super) begun: Begun,
+    pub(super) begun: PartialHash,
 }
 
-impl First {
-    pub(super) fn new(stem: &Stem) -> First {
-        let midstate = stem.midstate().words();
-        let [w0, w1, w2] = stem.tail();
+impl Precomputed {
+    pub(super) fn new(prepared: &PreparedHeader) -> Precomputed {
+        let midstate = prepared.midstate().words();
+        let [w0, w1, w2] = prepared.tail();
         let after_two = [w0, w1]
             .iter()
             .zip(K)
@@ -84,10 +84,10 @@ impl First {
         let words = [w0, w1, w2, 0, PADDING, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, HEADER_BITS];
         let w16 = small0(w1).wrapping_add(w0);
         let w17 = small1(HEADER_BITS).wrapping_add(small0(w2)).wrapping_add(w1);
-        let mut begun = Begun::new(after_three, 3, words);
+        let mut begun = PartialHash::new(after_three, 3, words);
         begun.constants[16] = begun.constants[16].wrapping_add(w16);
         begun.constants[17] = begun.constants[17].wrapping_add(w17);
-        First {
+        Precomputed {
             midstate,
             w16,
             w17,

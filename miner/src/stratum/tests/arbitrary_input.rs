@@ -48,10 +48,10 @@ proptest! {
     fn arbitrary_lines_neither_panic_nor_leave_a_request_without_its_one_reply(
         lines in prop::collection::vec((line(), 0_u32..40, 0_u8..3), 0..40),
     ) {
-        let mut miner = Miner::connect(&terms());
+        let mut miner = Miner::connect(&config());
         for (number, (line, seconds, tip)) in (1..).zip(lines) {
             miner.later(seconds);
-            let sent = miner.session.handle(&line, miner.now);
+            let sent = miner.session.handle_line(&line, miner.now);
             let request: Option<Value> = serde_json::from_slice(&line).ok();
             let id = request.filter(|it| it["method"].is_string()).map(|it| it["id"].clone());
             let sent = miner.take(sent);

@@ -33,9 +33,9 @@ pub struct Rate {
 
 /// What was measured in one run.
 #[derive(Clone, Debug)]
-pub struct Measurement {
+pub struct Benchmark {
     /// Cycles a second of one thread, where they can be told.
-    pub clock: Option<u64>,
+    pub clock_hz: Option<u64>,
     /// Every method, with one thread and with as many as were asked for.
     pub rates: Vec<Rate>,
 }
@@ -62,7 +62,7 @@ impl Method {
                     }
                 }
                 Method::Kernel(kernel) => {
-                    kernel.scan(black_box(&work.stem(0)), 0..=NONCES - 1, &mut found);
+                    kernel.scan(black_box(&work.prepare(0)), 0..=NONCES - 1, &mut found);
                 }
             }
             hashes += u64::from(NONCES);
@@ -83,9 +83,9 @@ impl fmt::Display for Method {
     }
 }
 
-impl Measurement {
+impl Benchmark {
     /// Measures all methods in so many rounds of slices.
-    pub fn take(threads: NonZeroUsize, rounds: u32) -> Measurement {
+    pub fn run(threads: NonZeroUsize, rounds: u32) -> Benchmark {
         const SLICE: Duration = Duration::from_millis(4);
         let mut counts = vec![NonZeroUsize::MIN, threads];
         counts.dedup();
@@ -95,15 +95,15 @@ impl Measurement {
                 counts.clone().into_iter().map(rate)
             })
             .collect();
-        let mut clock = None::<u64>;
+        let mut clock_hz = None::<u64>;
         for _ in 0..rounds {
             for rate in &mut rates {
                 let found = slice_of_threads(rate.method, rate.threads, SLICE);
                 rate.hashes_per_second = rate.hashes_per_second.max(found);
             }
-            clock = clock.max(cycles_in_a_second());
+            clock_hz = clock_hz.max(cycles_in_a_second());
         }
-        Measurement { clock, rates }
+        Benchmark { clock_hz, rates }
     }
 
     /// Hashes a second of a method.
@@ -160,15 +160,15 @@ mod tests {
     #[test]
     fn every_method_is_measured_with_one_thread_and_with_more() {
         let two = NonZeroUsize::new(2).unwrap();
-        let measured = Measurement::take(two, 1);
+        let measured = Benchmark::run(two, 1);
         for method in Method::available() {
             for threads in [NonZeroUsize::MIN, two] {
                 assert!(measured.rate(method, threads).unwrap() > 1_000.0, "{method}");
             }
             assert_eq!(measured.rate(method, NonZeroUsize::new(3).unwrap()), None);
         }
-        assert_eq!(measured.clock.is_some(), cfg!(target_arch = "x86_64"));
-        let one = Measurement::take(NonZeroUsize::MIN, 1);
+        assert_eq!(measured.clock_hz.is_some(), cfg!(target_arch = "x86_64"));
+        let one = Benchmark::run(NonZeroUsize::MIN, 1);
         assert_eq!(one.rates.len(), Method::available().count());
     }
 }

@@ -3,14 +3,14 @@
 use std::ops::RangeInclusive;
 
 /// The candidates of a scan in groups of `LANES`. The last group may reach beyond the last nonce.
-pub(super) struct Found<'a, const LANES: u32> {
+pub(super) struct Hits<'a, const LANES: u32> {
     nonces: RangeInclusive<u32>,
     candidates: &'a mut Vec<u32>,
 }
 
-impl<const LANES: u32> Found<'_, LANES> {
-    pub(super) fn new(nonces: RangeInclusive<u32>, candidates: &mut Vec<u32>) -> Found<'_, LANES> {
-        Found { nonces, candidates }
+impl<const LANES: u32> Hits<'_, LANES> {
+    pub(super) fn new(nonces: RangeInclusive<u32>, candidates: &mut Vec<u32>) -> Hits<'_, LANES> {
+        Hits { nonces, candidates }
     }
 
     /// The first nonce of group 0; the others follow, nonce 0 after the last one.
