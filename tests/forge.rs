@@ -3,7 +3,7 @@
 use chain::ledger::{self, Accepted, Options, Writer};
 use chain::mempool::Limits;
 use chain::signature::SecretKey;
-use chain::template::Wish;
+use chain::template::TemplateRequest;
 use chain::tx::{Memo, Payment, Tag};
 use chain::{Address, Block, Coinbase, Params, Transaction, Transfer, merkle};
 use tempfile::TempDir;
@@ -55,7 +55,7 @@ impl Forge {
     /// Takes somebody else's blocks in.
     pub fn follow(&mut self, blocks: &[Block]) {
         for block in blocks {
-            let accepted = self.writer.block(block.clone(), block.header.time).unwrap();
+            let accepted = self.writer.submit_block(block.clone(), block.header.time).unwrap();
             assert_eq!(accepted, Accepted::Connected);
         }
         self.writer.commit().unwrap();
@@ -66,7 +66,7 @@ impl Forge {
         let transfers: Vec<Transfer> = transfers.into_iter().collect();
         let carried = transfers.len();
         for transfer in transfers {
-            self.writer.transaction(transfer).unwrap();
+            self.writer.submit_transfer(transfer).unwrap();
         }
         let mut block = self.template();
         assert_eq!(block.transactions.len(), carried + 1);
@@ -90,7 +90,7 @@ impl Forge {
         let tip = *self.writer.reader().view().tip();
         let time = tip.time.max(params.spec().genesis_time).saturating_add(1);
         let tag = Tag::new(b"forge".to_vec()).unwrap();
-        let wish = Wish { miner: self.miner, now: time, extra_nonce: [0; 8], tag };
+        let wish = TemplateRequest { miner: self.miner, now: time, extra_nonce: [0; 8], tag };
         self.writer.template(wish).unwrap().block
     }
 }

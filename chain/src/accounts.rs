@@ -192,15 +192,15 @@ const CHANGES_PER_THREAD: usize = 128;
 
 /// LtHash16 over all present accounts: independent of their order, updated in constant time.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Commitment(Box<[u16; LANES]>);
+pub struct LtHash(Box<[u16; LANES]>);
 
-impl Commitment {
+impl LtHash {
     /// Bytes of the lanes.
     pub const BYTES: usize = 2_048;
 
     /// To no accounts.
-    pub fn empty() -> Commitment {
-        Commitment(Box::new([0; LANES]))
+    pub fn empty() -> LtHash {
+        LtHash(Box::new([0; LANES]))
     }
 
     /// Adds an account; an absent one changes nothing.
@@ -219,7 +219,7 @@ impl Commitment {
         }
         let mut hasher = blake3::Hasher::new();
         hasher.update(ACCOUNT_DOMAIN).update(address.as_bytes()).update(&account.encode());
-        let mut expanded = [0; Commitment::BYTES];
+        let mut expanded = [0; LtHash::BYTES];
         hasher.finalize_xof().fill(&mut expanded);
         let (pairs, _) = expanded.as_chunks::<2>();
         for (lane, pair) in self.0.iter_mut().zip(pairs) {
@@ -237,10 +237,10 @@ impl Commitment {
             }
             return;
         }
-        let parts: Vec<Commitment> = std::thread::scope(|scope| {
+        let parts: Vec<LtHash> = std::thread::scope(|scope| {
             let expand = |part| {
                 scope.spawn(move || {
-                    let mut difference = Commitment::empty();
+                    let mut difference = LtHash::empty();
                     difference.apply(part, 1);
                     difference
                 })
@@ -261,11 +261,11 @@ impl Commitment {
     }
 
     /// From the lanes; `None` unless they are 2,048 bytes.
-    pub fn decode(bytes: &[u8]) -> Option<Commitment> {
+    pub fn decode(bytes: &[u8]) -> Option<LtHash> {
         let (pairs, rest) = bytes.as_chunks::<2>();
         let lanes: Vec<u16> = pairs.iter().map(|pair| u16::from_le_bytes(*pair)).collect();
         let lanes: Box<[u16; LANES]> = lanes.into_boxed_slice().try_into().ok()?;
-        rest.is_empty().then_some(Commitment(lanes))
+        rest.is_empty().then_some(LtHash(lanes))
     }
 
     /// The 32 bytes a coinbase carries: SHA-256 of the lanes.
@@ -274,9 +274,9 @@ impl Commitment {
     }
 }
 
-impl std::fmt::Debug for Commitment {
+impl std::fmt::Debug for LtHash {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Commitment({})", hex::encode(self.digest()))
+        write!(f, "LtHash({})", hex::encode(self.digest()))
     }
 }
 
@@ -297,12 +297,12 @@ mod tests {
 
     #[test]
     fn the_empty_commitment_is_the_hash_of_zero_lanes() {
-        assert_eq!(Commitment::empty().digest(), sha256(&[0; 2_048]));
+        assert_eq!(LtHash::empty().digest(), sha256(&[0; 2_048]));
     }
 
     #[test]
     fn an_account_is_expanded_as_published() {
-        let mut one = Commitment::empty();
+        let mut one = LtHash::empty();
         one.add(&address(1), &account(5, 6));
         let input = [
             b"chain/account/1".as_slice(),
@@ -313,17 +313,17 @@ mod tests {
         let mut lanes = vec![0; 2_048];
         blake3::Hasher::new().update(&input).finalize_xof().fill(&mut lanes);
         assert_eq!(one.encode(), lanes);
-        assert_eq!(Commitment::decode(&lanes), Some(one));
-        assert_eq!(Commitment::decode(&lanes[1..]), None);
+        assert_eq!(LtHash::decode(&lanes), Some(one));
+        assert_eq!(LtHash::decode(&lanes[1..]), None);
     }
 
     #[test]
     fn an_absent_account_leaves_no_trace_and_an_emptied_one_does() {
-        let mut commitment = Commitment::empty();
+        let mut commitment = LtHash::empty();
         commitment.add(&address(1), &account(0, 0));
-        assert_eq!(commitment, Commitment::empty());
+        assert_eq!(commitment, LtHash::empty());
         commitment.add(&address(1), &account(0, 1));
-        assert_ne!(commitment, Commitment::empty());
+        assert_ne!(commitment, LtHash::empty());
     }
 
     #[test]
@@ -335,7 +335,7 @@ mod tests {
                 after: account(n + 1, n),
             })
             .collect();
-        let mut alone = Commitment::empty();
+        let mut alone = LtHash::empty();
         for change in &changes {
             alone.add(&change.address, &change.before);
         }
@@ -353,8 +353,8 @@ mod tests {
             at: prop::sample::Index,
         ) {
             let accounts: Vec<_> = accounts.into_iter().collect();
-            let mut forwards = Commitment::empty();
-            let mut backwards = Commitment::empty();
+            let mut forwards = LtHash::empty();
+            let mut backwards = LtHash::empty();
             for (number, (balance, nonce)) in &accounts {
                 forwards.add(&address(*number), &account(*balance, *nonce));
             }

@@ -72,7 +72,7 @@ impl<'a> Decoder<'a> {
     }
 
     /// Bytes not read yet.
-    pub fn left(&self) -> usize {
+    pub fn remaining(&self) -> usize {
         self.left.len()
     }
 

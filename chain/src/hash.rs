@@ -33,7 +33,7 @@ impl Midstate {
     ]);
 
     /// The state after one more block.
-    pub fn then(mut self, block: &[u8; 64]) -> Midstate {
+    pub fn compress(mut self, block: &[u8; 64]) -> Midstate {
         sha2::block_api::compress256(&mut self.0, std::slice::from_ref(block));
         self
     }
@@ -68,6 +68,12 @@ macro_rules! digest {
             /// The 32 bytes in internal order.
             pub const fn as_bytes(&self) -> &[u8; 32] {
                 &self.0
+            }
+        }
+
+        impl From<$name> for [u8; 32] {
+            fn from(digest: $name) -> [u8; 32] {
+                digest.0
             }
         }
 
@@ -113,7 +119,7 @@ mod tests {
         block[..3].copy_from_slice(b"abc");
         block[3] = 0x80;
         block[63] = 24;
-        let words = Midstate::INITIAL.then(&block).words();
+        let words = Midstate::INITIAL.compress(&block).words();
         let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_be_bytes()).collect();
         assert_eq!(bytes, sha256(b"abc"));
         assert_eq!(

@@ -4,34 +4,35 @@
 //! than the tip? → the branch as a whole on a draft of the rows → log. `Writer::commit` then syncs
 //! the log and shows readers all that came since the last commit, at once. So nothing is written
 //! until it is checked, and nothing is shown until it is safe. While the writer is at some blocks,
-//! a `Checker` may check the bodies of the next alone.
+//! a `Prechecker` may check the bodies of the next alone.
 //!
 //! Does not know peers, miners or the clock: times are arguments.
 
-mod aside;
-mod candidate;
-mod draft;
+mod invalidate;
+mod precheck;
+mod overlay;
 mod open;
+pub mod schema;
 mod verify;
 mod view;
 mod writer;
 
-pub use aside::SetAsideError;
-pub use candidate::{Candidate, Checker};
-pub use open::{Notice, OpenError, Options, open};
-pub use verify::{Verified, VerifyError, verify};
-pub use view::{Branch, BranchStatus, View};
+pub use invalidate::InvalidateError;
+pub use open::{OpenError, OpenProgress, Options, open};
+pub use precheck::{PrecheckedBlock, Prechecker};
+pub use verify::{VerifyError, VerifyReport, verify};
+pub use view::{ChainTip, ChainTipStatus, View};
 pub use writer::Writer;
 
-use self::aside::SetAside;
+use self::invalidate::Invalidated;
 use crate::block::{self, Header};
+use crate::block_index::{BlockIndex, BlockNode, NodeId};
 use crate::mempool::{self, Mempool};
 use crate::params::Params;
 use crate::rules::RuleError;
 use crate::store::StoreError;
 use crate::store::blocks::LogReader;
 use crate::store::index::{Changes, IndexReader};
-use crate::tree::{Node, Number, Tree};
 use std::collections::BTreeSet;
 use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
@@ -43,7 +44,7 @@ pub enum Accepted {
     /// It is valid as far as that can be told on a branch with no more work than the best.
     SideBranch,
     /// It has been here before.
-    Known,
+    AlreadyKnown,
 }
 
 /// Why a block was not taken in.
@@ -91,7 +92,7 @@ pub enum TransferError {
     Invalid(#[from] RuleError),
     /// The pool's policy is against it.
     #[error("{code}: {0}", code = .0.code())]
-    Refused(mempool::Refusal),
+    Rejected(mempool::RejectReason),
     /// Ours.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -102,7 +103,7 @@ impl TransferError {
     pub fn code(&self) -> Option<&'static str> {
         match self {
             TransferError::Invalid(error) => Some(error.code()),
-            TransferError::Refused(refusal) => Some(refusal.code()),
+            TransferError::Rejected(refusal) => Some(refusal.code()),
             TransferError::Store(_) => None,
         }
     }
@@ -111,7 +112,7 @@ impl TransferError {
 impl From<mempool::InsertError<StoreError>> for TransferError {
     fn from(error: mempool::InsertError<StoreError>) -> Self {
         match error {
-            mempool::InsertError::Refused(refusal) => TransferError::Refused(refusal),
+            mempool::InsertError::Rejected(refusal) => TransferError::Rejected(refusal),
             mempool::InsertError::View(error) => TransferError::Store(error),
         }
     }
@@ -121,13 +122,13 @@ impl From<mempool::InsertError<StoreError>> for TransferError {
 #[derive(Clone, Debug, Default)]
 pub struct Commit {
     /// Blocks that left the best chain, the old tip first.
-    pub disconnected: Vec<Number>,
+    pub disconnected: Vec<NodeId>,
     /// Blocks that entered it, the new tip last.
-    pub connected: Vec<Number>,
+    pub connected: Vec<NodeId>,
     /// Transfers that these carry.
     pub confirmed: usize,
     /// What that did to the pool.
-    pub pool: mempool::Changes,
+    pub mempool: mempool::Changes,
 }
 
 /// What writer and readers share.
@@ -148,15 +149,15 @@ impl Shared {
 
 /// Everything at the last commit. Changed by the writer only.
 struct State {
-    tree: Tree,
+    tree: BlockIndex,
     /// Blocks of the tree that readers may see: those that are safe in the log.
     visible: usize,
     /// The best chain by height.
-    best: Vec<Number>,
+    best: Vec<NodeId>,
     /// What its operator does not want this node to follow.
-    aside: SetAside,
+    aside: Invalidated,
     /// Visible blocks that no other visible block names as its parent.
-    tips: BTreeSet<Number>,
+    tips: BTreeSet<NodeId>,
     index: IndexReader,
     /// Rows that are newer than the index.
     cached: Changes,
@@ -165,18 +166,18 @@ struct State {
 }
 
 impl State {
-    fn tip(&self) -> Number {
+    fn tip(&self) -> NodeId {
         *self.best.last().expect("genesis is always there")
     }
 
-    fn is_best(&self, number: Number) -> bool {
+    fn is_best(&self, number: NodeId) -> bool {
         self.best.get(self.tree.node(number).height.get() as usize) == Some(&number)
     }
 
     /// Shows readers all blocks of the tree.
     fn show_all(&mut self) {
         for number in self.visible..self.tree.len() {
-            let number = Number::new(u32::try_from(number).expect("numbers are u32"));
+            let number = NodeId::new(u32::try_from(number).expect("numbers are u32"));
             self.tips.remove(&self.tree.node(number).parent);
             self.tips.insert(number);
         }
@@ -201,19 +202,22 @@ impl Reader {
     }
 
     /// A whole block as encoded, read while the writer goes on.
-    pub fn raw_block(&self, node: &Node) -> Result<Vec<u8>, StoreError> {
+    pub fn raw_block(&self, node: &BlockNode) -> Result<Vec<u8>, StoreError> {
         view::raw_block(&self.log(), node)
     }
 
     /// The headers of blocks, read without their bodies and while the writer goes on.
-    pub fn headers(&self, nodes: &[Node]) -> Result<Vec<Header>, StoreError> {
-        Ok(self.heads(nodes)?.into_iter().map(|(header, _)| header).collect())
+    pub fn headers(&self, nodes: &[BlockNode]) -> Result<Vec<Header>, StoreError> {
+        Ok(self.headers_and_counts(nodes)?.into_iter().map(|(header, _)| header).collect())
     }
 
     /// Headers and the number of transactions, read without those and while the writer goes on.
-    pub fn heads(&self, nodes: &[Node]) -> Result<Vec<(Header, u32)>, StoreError> {
+    pub fn headers_and_counts(
+        &self,
+        nodes: &[BlockNode],
+    ) -> Result<Vec<(Header, u32)>, StoreError> {
         let log = self.log();
-        let head = |node| view::head_of(node, &log.read_prefix(node.place, view::HEAD_BYTES)?);
+        let head = |node| view::head_of(node, &log.read_prefix(node.location, view::HEAD_BYTES)?);
         nodes.iter().map(head).collect()
     }
 

@@ -13,20 +13,20 @@ use crate::block::Timestamp;
 use crate::rules::tx::CheckedTransfer;
 use crate::tx::Id;
 use queue::{Item, Queue, Standing};
-use recent::Recent;
+use recently_removed::Recent;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 mod rate;
-mod refusal;
+mod reject;
 mod queue;
-mod recent;
+mod recently_removed;
 mod selection;
-mod reads;
+mod query;
 #[cfg(test)]
 pub(crate) mod tests;
 
 pub use rate::{Bucket, FeeRate};
-pub use refusal::Refusal;
+pub use reject::RejectReason;
 pub use selection::Selection;
 
 /// Memory one transfer counts for, with all that the pool keeps about it. Measured: 590 bytes where
@@ -74,7 +74,7 @@ pub enum Status {
     /// It waits for an earlier nonce of its sender.
     Queued,
     /// It left the pool, not long ago.
-    Dropped(Refusal),
+    Dropped(RejectReason),
 }
 
 /// A transfer of the pool.
@@ -94,7 +94,7 @@ pub struct Dropped {
     /// Which.
     pub transfer: CheckedTransfer,
     /// Why.
-    pub reason: Refusal,
+    pub reason: RejectReason,
 }
 
 /// What a call did to the pool.
@@ -110,7 +110,7 @@ pub struct Changes {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Admission {
     /// It was there already; nothing changed.
-    Known,
+    AlreadyKnown,
     /// It is in the pool now.
     Added(Changes),
 }
@@ -120,7 +120,7 @@ pub enum Admission {
 pub enum InsertError<E> {
     /// The pool does not want it.
     #[error(transparent)]
-    Refused(#[from] Refusal),
+    Rejected(#[from] RejectReason),
     /// An account could not be read.
     #[error("an account cannot be read: {0}")]
     View(E),
@@ -168,9 +168,9 @@ struct Plan {
     sender: Address,
     nonce: u64,
     queue: Queue,
-    dropped: Vec<(Item, Refusal)>,
+    dropped: Vec<(Item, RejectReason)>,
     /// The sender whose last transfer has to go, and why it.
-    victim: Option<(Address, Refusal)>,
+    victim: Option<(Address, RejectReason)>,
 }
 
 impl Mempool {
@@ -202,7 +202,7 @@ impl Mempool {
         accounts: &V,
     ) -> Result<Admission, InsertError<V::Error>> {
         if self.contains(&transfer.id()) {
-            return Ok(Admission::Known);
+            return Ok(Admission::AlreadyKnown);
         }
         let plan = self.plan(&transfer, accounts)?;
         let by = transfer.id();
@@ -212,7 +212,7 @@ impl Mempool {
         }
         let replaced = self.queues.get(&plan.sender).and_then(|queue| queue.at(plan.nonce));
         if let Some(replaced) = replaced.copied() {
-            dropped.push(self.forget(&replaced, Refusal::Replaced { by }));
+            dropped.push(self.forget(&replaced, RejectReason::Replaced { by }));
         }
         self.add(transfer);
         let pending = self.settle(plan.sender, plan.queue);
@@ -238,12 +238,12 @@ impl Mempool {
         transfer: &CheckedTransfer,
         accounts: &V,
     ) -> Result<Plan, InsertError<V::Error>> {
-        let sender = transfer.terms().sender;
+        let sender = transfer.details().sender;
         let account = accounts.account(&sender).map_err(InsertError::View)?;
         let item = item(transfer, self.next_arrival);
         let nonce = item.nonce;
         if nonce < account.nonce {
-            Err(Refusal::NonceUsed { expected: account.nonce, actual: nonce })?;
+            Err(RejectReason::NonceUsed { expected: account.nonce, actual: nonce })?;
         }
         self.pays_the_minimum(&item)?;
 
@@ -268,18 +268,18 @@ impl Mempool {
         Ok(Plan { sender, nonce, queue, dropped, victim })
     }
 
-    fn pays_the_minimum(&self, item: &Item) -> Result<(), Refusal> {
+    fn pays_the_minimum(&self, item: &Item) -> Result<(), RejectReason> {
         let (rate, actual) = (self.limits.min_fee_rate, item.fee);
         let needed = rate.saturating_mul(item.bytes);
-        if actual >= needed { Ok(()) } else { Err(Refusal::MinFee { rate, needed, actual }) }
+        if actual >= needed { Ok(()) } else { Err(RejectReason::MinFee { rate, needed, actual }) }
     }
 
-    fn count_replacement(&self, queue: &mut Queue) -> Result<(), Refusal> {
+    fn count_replacement(&self, queue: &mut Queue) -> Result<(), RejectReason> {
         let (tips, count) = queue.replacements;
         let count = if tips == self.tips { count } else { 0 };
         let limit = self.limits.max_per_sender;
         if count >= limit {
-            return Err(Refusal::ReplacementLimit { limit });
+            return Err(RejectReason::ReplacementLimit { limit });
         }
         queue.replacements = (self.tips, count + 1);
         Ok(())
@@ -292,11 +292,11 @@ impl Mempool {
         sender: Address,
         nonce: u64,
         dropped: usize,
-    ) -> Result<Option<(Address, Refusal)>, Refusal> {
+    ) -> Result<Option<(Address, RejectReason)>, RejectReason> {
         if self.count() < self.capacity() + dropped {
             return Ok(None);
         }
-        let standing = queue.standing(nonce).ok_or(Refusal::MempoolFullOfReady)?;
+        let standing = queue.standing(nonce).ok_or(RejectReason::MempoolFullOfPending)?;
         let actual = standing.rate.floor();
         match self.tails.iter().find(|(_, other)| **other != sender) {
             Some((tail, other))
@@ -305,10 +305,10 @@ impl Mempool {
                 Ok(Some((*other, full(tail))))
             }
             Some((tail, _)) if standing.is_ready => {
-                Err(Refusal::MempoolFull { needed: tail.rate.next_above(), actual })
+                Err(RejectReason::MempoolFull { needed: tail.rate.next_above(), actual })
             }
-            Some(_) => Err(Refusal::MempoolFullOfReady),
-            None => Err(Refusal::SenderLimit { limit: self.capacity() }),
+            Some(_) => Err(RejectReason::MempoolFullOfPending),
+            None => Err(RejectReason::SenderLimit { limit: self.capacity() }),
         }
     }
 
@@ -322,7 +322,7 @@ impl Mempool {
     ) -> Result<Changes, V::Error> {
         let TipChange { returned, confirmed, mut touched } = change;
         touched.retain(|address| self.queues.contains_key(address));
-        touched.extend(returned.iter().map(|transfer| transfer.terms().sender));
+        touched.extend(returned.iter().map(|transfer| transfer.details().sender));
         let judged: Vec<(Address, Account)> = touched
             .into_iter()
             .map(|address| Ok((address, accounts.account(&address)?)))
@@ -331,7 +331,7 @@ impl Mempool {
         self.tips += 1;
         let mut returning: HashMap<Address, Vec<CheckedTransfer>> = HashMap::new();
         for transfer in returned {
-            returning.entry(transfer.terms().sender).or_default().push(transfer);
+            returning.entry(transfer.details().sender).or_default().push(transfer);
         }
         let mut changes = Changes::default();
         for (sender, account) in judged {
@@ -339,7 +339,7 @@ impl Mempool {
             for transfer in returning.remove(&sender).unwrap_or_default() {
                 // A nonce that was in a block is free here, unless the pool missed a change of the
                 // tip; then what it holds stays.
-                if queue.at(transfer.terms().nonce).is_none() {
+                if queue.at(transfer.details().nonce).is_none() {
                     queue.put(item(&transfer, self.next_arrival));
                     self.add(transfer);
                 }
@@ -380,13 +380,13 @@ impl Mempool {
             let expired = queue.give_up_waiting();
             self.settle(sender, queue);
             for item in expired {
-                dropped.push(self.forget(&item, Refusal::Expired { missing }));
+                dropped.push(self.forget(&item, RejectReason::Expired { missing }));
             }
         }
         dropped
     }
 
-    fn evict_last_of(&mut self, sender: Address, reason: Refusal) -> Option<Dropped> {
+    fn evict_last_of(&mut self, sender: Address, reason: RejectReason) -> Option<Dropped> {
         let mut queue = self.queues.get(&sender)?.clone();
         let item = queue.pop()?;
         self.settle(sender, queue);
@@ -396,10 +396,10 @@ impl Mempool {
     /// Adds what is known of a transfer, but for its place in a queue.
     fn add(&mut self, transfer: CheckedTransfer) {
         let item = item(&transfer, self.next_arrival);
-        let terms = *transfer.terms();
-        self.arrivals.insert(terms.id, item.arrival);
-        self.parties.insert((terms.sender, item.arrival));
-        self.parties.insert((terms.recipient, item.arrival));
+        let details = *transfer.details();
+        self.arrivals.insert(details.id, item.arrival);
+        self.parties.insert((details.sender, item.arrival));
+        self.parties.insert((details.recipient, item.arrival));
         let rate = rate::bucket_of(item.rate().floor());
         let bucket = self.buckets.entry(rate).or_insert(Bucket { rate, count: 0, bytes: 0 });
         bucket.count += 1;
@@ -412,10 +412,10 @@ impl Mempool {
     /// The opposite of `add`.
     fn remove(&mut self, item: &Item) -> CheckedTransfer {
         let transfer = self.transfers.remove(&item.arrival).expect("queues hold what is added");
-        let terms = transfer.terms();
-        self.arrivals.remove(&terms.id);
-        self.parties.remove(&(terms.sender, item.arrival));
-        self.parties.remove(&(terms.recipient, item.arrival));
+        let details = transfer.details();
+        self.arrivals.remove(&details.id);
+        self.parties.remove(&(details.sender, item.arrival));
+        self.parties.remove(&(details.recipient, item.arrival));
         let rate = rate::bucket_of(item.rate().floor());
         if let Some(bucket) = self.buckets.get_mut(&rate) {
             bucket.count -= 1;
@@ -429,7 +429,7 @@ impl Mempool {
     }
 
     /// Removes a transfer and remembers why.
-    fn forget(&mut self, item: &Item, reason: Refusal) -> Dropped {
+    fn forget(&mut self, item: &Item, reason: RejectReason) -> Dropped {
         let transfer = self.remove(item);
         self.recent.add(transfer.id(), reason.clone());
         Dropped { transfer, reason }
@@ -463,45 +463,49 @@ impl Mempool {
 }
 
 /// A tenth more, both the fee and the fee per byte: relaying and judging again is not free.
-fn pays_more_than(item: &Item, replaced: &Item) -> Result<(), Refusal> {
+fn pays_more_than(item: &Item, replaced: &Item) -> Result<(), RejectReason> {
     let tenth_more = replaced.fee.saturating_add(replaced.fee.div_ceil(10).max(1));
     let for_its_size = (u128::from(replaced.fee) * u128::from(item.bytes) * 11)
         .div_ceil(u128::from(replaced.bytes) * 10);
     let needed = tenth_more.max(u64::try_from(for_its_size).unwrap_or(u64::MAX));
     let actual = item.fee;
-    if actual >= needed { Ok(()) } else { Err(Refusal::ReplacementTooCheap { needed, actual }) }
+    if actual >= needed {
+        Ok(())
+    } else {
+        Err(RejectReason::ReplacementTooCheap { needed, actual })
+    }
 }
 
 /// Replacing a ready transfer may cost its sender some of those after it; all that the ready ones
 /// pay together must rise all the same.
-fn fees_rise(item: &Item, before: Option<u64>, after: u64) -> Result<(), Refusal> {
+fn fees_rise(item: &Item, before: Option<u64>, after: u64) -> Result<(), RejectReason> {
     let actual = item.fee;
     match before {
         Some(before) if after <= before => {
             let needed = actual.saturating_add(before - after).saturating_add(1);
-            Err(Refusal::ReplacementTooCheap { needed, actual })
+            Err(RejectReason::ReplacementTooCheap { needed, actual })
         }
         _ => Ok(()),
     }
 }
 
 /// Why the transfer that stands there gave way.
-fn full(tail: &Standing) -> Refusal {
+fn full(tail: &Standing) -> RejectReason {
     if tail.is_ready {
         let (needed, actual) = (tail.rate.next_above(), tail.rate.floor());
-        Refusal::MempoolFull { needed, actual }
+        RejectReason::MempoolFull { needed, actual }
     } else {
-        Refusal::MempoolFullOfReady
+        RejectReason::MempoolFullOfPending
     }
 }
 
 fn item(transfer: &CheckedTransfer, arrival: u64) -> Item {
-    let terms = transfer.terms();
+    let details = transfer.details();
     Item {
-        nonce: terms.nonce,
+        nonce: details.nonce,
         arrival,
-        fee: terms.fee.units(),
-        cost: terms.cost.units(),
+        fee: details.fee.units(),
+        cost: details.cost.units(),
         bytes: transfer.transfer().size() as u64,
     }
 }

@@ -4,7 +4,6 @@
 //! Source: Bitcoin developer reference, "Merkle Trees"; CVE-2012-2459.
 
 use crate::hash::{digest, sha256d};
-use crate::tx;
 
 digest! {
     /// The root of a Merkle tree.
@@ -26,13 +25,13 @@ fn level_above(level: &[[u8; 32]]) -> Vec<[u8; 32]> {
     level.chunks(2).map(|pair| parent(&pair[0], pair.last().unwrap_or(&pair[0]))).collect()
 }
 
-fn leaves(ids: &[tx::Id]) -> Vec<[u8; 32]> {
-    ids.iter().map(|id| *id.as_bytes()).collect()
+fn bytes_of<L: Copy + Into<[u8; 32]>>(leaves: &[L]) -> Vec<[u8; 32]> {
+    leaves.iter().map(|leaf| (*leaf).into()).collect()
 }
 
-/// The root over ids in order; zero for none.
-pub fn root(ids: &[tx::Id]) -> Root {
-    let mut level = leaves(ids);
+/// The root over leaves, such as transaction ids, in order; zero for none.
+pub fn root<L: Copy + Into<[u8; 32]>>(leaves: &[L]) -> Root {
+    let mut level = bytes_of(leaves);
     while level.len() > 1 {
         level = level_above(&level);
     }
@@ -41,8 +40,8 @@ pub fn root(ids: &[tx::Id]) -> Root {
 
 /// Whether two nodes that are paired are equal without being the last one paired with itself:
 /// then a shorter list has the same root, and the body says nothing about the header.
-pub fn is_mutated(ids: &[tx::Id]) -> bool {
-    let mut level = leaves(ids);
+pub fn is_mutated<L: Copy + Into<[u8; 32]>>(leaves: &[L]) -> bool {
+    let mut level = bytes_of(leaves);
     while level.len() > 1 {
         if level.chunks_exact(2).any(|pair| pair[0] == pair[1]) {
             return true;
@@ -62,10 +61,10 @@ pub struct Branch {
 }
 
 impl Branch {
-    /// The branch of the id at a position; `None` if there is none.
-    pub fn of(ids: &[tx::Id], position: usize) -> Option<Branch> {
-        ids.get(position)?;
-        let mut level = leaves(ids);
+    /// The branch of the leaf at a position; `None` if there is none.
+    pub fn of<L: Copy + Into<[u8; 32]>>(leaves: &[L], position: usize) -> Option<Branch> {
+        leaves.get(position)?;
+        let mut level = bytes_of(leaves);
         let mut siblings = Vec::new();
         let mut at = position;
         while level.len() > 1 {
@@ -76,13 +75,13 @@ impl Branch {
         Some(Branch { siblings, position: u32::try_from(position).ok()? })
     }
 
-    /// The root this branch leads to from an id; `None` if the position cannot be that deep.
-    pub fn root(&self, id: tx::Id) -> Option<Root> {
+    /// The root this branch leads to from a leaf; `None` if the position cannot be that deep.
+    pub fn root(&self, leaf: impl Into<[u8; 32]>) -> Option<Root> {
         if self.siblings.len() > MAX_DEPTH {
             return None;
         }
         let mut at = self.position;
-        let mut node = *id.as_bytes();
+        let mut node = leaf.into();
         for sibling in &self.siblings {
             node = if at & 1 == 0 { parent(&node, sibling) } else { parent(sibling, &node) };
             at >>= 1;
@@ -96,8 +95,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn ids(texts: &[&str]) -> Vec<tx::Id> {
-        texts.iter().map(|text| text.parse().unwrap()).collect()
+    fn ids(texts: &[&str]) -> Vec<[u8; 32]> {
+        texts.iter().map(|text| text.parse::<Root>().unwrap().into()).collect()
     }
 
     // Bitcoin blocks 0, 170 (two transactions) and 100,000 (four), as every explorer shows them.
@@ -127,20 +126,20 @@ mod tests {
         ] {
             assert_eq!(root(&ids(transactions)).to_string(), expected);
         }
-        assert_eq!(root(&[]), Root::ZERO);
+        assert_eq!(root::<[u8; 32]>(&[]), Root::ZERO);
     }
 
     // C01
     #[test]
     fn repeated_tail_keeps_the_root_and_is_seen() {
-        let three: Vec<tx::Id> = (0..3).map(|byte| tx::Id::from_bytes([byte; 32])).collect();
+        let three: Vec<[u8; 32]> = (0..3).map(|byte| [byte; 32]).collect();
         let repeated = [three.as_slice(), &three[2..]].concat();
         assert_eq!(root(&three), root(&repeated));
         assert!(!is_mutated(&three));
         assert!(is_mutated(&repeated));
 
         // On a higher level: six leaves, the last two repeated.
-        let six: Vec<tx::Id> = (0..6).map(|byte| tx::Id::from_bytes([byte; 32])).collect();
+        let six: Vec<[u8; 32]> = (0..6).map(|byte| [byte; 32]).collect();
         let repeated = [six.as_slice(), &six[4..]].concat();
         assert_eq!(root(&six), root(&repeated));
         assert!(!is_mutated(&six));
@@ -150,8 +149,8 @@ mod tests {
     proptest! {
         #[test]
         fn every_branch_leads_to_the_root(count in 1_usize..40, at: prop::sample::Index) {
-            let ids: Vec<tx::Id> =
-                (0..count).map(|n| tx::Id::from_bytes(sha256d(&n.to_le_bytes()))).collect();
+            let ids: Vec<[u8; 32]> =
+                (0..count).map(|n| sha256d(&n.to_le_bytes())).collect();
             let position = at.index(count);
             let branch = Branch::of(&ids, position).unwrap();
             prop_assert_eq!(branch.root(ids[position]), Some(root(&ids)));

@@ -3,7 +3,7 @@
 
 #![deny(clippy::arithmetic_side_effects)]
 
-use crate::accounts::{Account, Commitment};
+use crate::accounts::{Account, LtHash};
 use crate::address::{Address, Hrp};
 use crate::amount::{Amount, COIN};
 use crate::block::{self, Block, Header, Height, Timestamp};
@@ -157,7 +157,7 @@ pub struct Params {
     max_issuance: Amount,
     genesis: Block,
     genesis_hash: block::Hash,
-    genesis_accounts: Commitment,
+    genesis_accounts_hash: LtHash,
 }
 
 impl Params {
@@ -202,13 +202,13 @@ impl Params {
         }
         let max_issuance = max_issuance(&spec).ok_or(ParamsError::Issuance)?;
 
-        let mut genesis_accounts = Commitment::empty();
+        let mut genesis_accounts_hash = LtHash::empty();
         for (address, balance) in &spec.allocations {
-            genesis_accounts.add(address, &Account { balance: *balance, nonce: 0 });
+            genesis_accounts_hash.add(address, &Account { balance: *balance, nonce: 0 });
         }
-        let genesis = genesis(&spec, tag, genesis_accounts.digest());
+        let genesis = genesis(&spec, tag, genesis_accounts_hash.digest());
         let genesis_hash = genesis.hash();
-        Ok(Params { spec, hrp, limit, max_issuance, genesis, genesis_hash, genesis_accounts })
+        Ok(Params { spec, hrp, limit, max_issuance, genesis, genesis_hash, genesis_accounts_hash })
     }
 
     /// Template of a public network.
@@ -317,8 +317,8 @@ impl Params {
     }
 
     /// The commitment to the allocations.
-    pub fn genesis_accounts(&self) -> &Commitment {
-        &self.genesis_accounts
+    pub fn genesis_accounts_hash(&self) -> &LtHash {
+        &self.genesis_accounts_hash
     }
 
     /// What a block at a height creates; genesis creates nothing.

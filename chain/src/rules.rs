@@ -23,7 +23,7 @@ pub enum Stage {
     /// The header after its parent. Not remembered either.
     HeaderAfterParent,
     /// Whether the body is the one the header commits to. Says nothing about the header.
-    Belonging,
+    Commitment,
     /// The body alone. From here on the header and its descendants are invalid.
     Body,
     /// The body on its parent's accounts.
@@ -40,11 +40,11 @@ pub const TABLE: [(&str, Stage); 25] = [
     ("wrong-bits", Stage::HeaderAfterParent),
     ("time-too-old", Stage::HeaderAfterParent),
     ("time-too-new", Stage::HeaderAfterParent),
-    ("bad-encoding", Stage::Belonging),
-    ("bad-coinbase-encoding", Stage::Belonging),
-    ("memo-too-long", Stage::Belonging),
-    ("mutated-body", Stage::Belonging),
-    ("bad-merkle-root", Stage::Belonging),
+    ("bad-encoding", Stage::Commitment),
+    ("bad-coinbase-encoding", Stage::Commitment),
+    ("memo-too-long", Stage::Commitment),
+    ("mutated-body", Stage::Commitment),
+    ("bad-merkle-root", Stage::Commitment),
     ("no-coinbase", Stage::Body),
     ("coinbase-misplaced", Stage::Body),
     ("block-too-large", Stage::Body),
@@ -263,7 +263,7 @@ impl RuleError {
     }
 
     /// Whether the header, and so every descendant, is invalid for ever.
-    pub fn condemns_header(&self) -> bool {
+    pub fn invalidates_header(&self) -> bool {
         matches!(self.stage(), Stage::Body | Stage::BodyOnParent)
     }
 

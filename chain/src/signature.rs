@@ -94,7 +94,7 @@ impl fmt::Debug for SecretKey {
 
 /// A claim to check: this key signed this message.
 #[derive(Clone, Debug)]
-pub struct Claim {
+pub struct SignatureCheck {
     /// Whose signature it is said to be.
     pub key: PublicKey,
     /// What was signed.
@@ -103,14 +103,14 @@ pub struct Claim {
     pub signature: Signature,
 }
 
-impl Claim {
+impl SignatureCheck {
     fn holds(&self) -> bool {
         self.key.verify(&self.message, &self.signature)
     }
 }
 
 /// Checks all claims, in batches over `threads` threads; the index of the first one that is false.
-pub fn verify_all(claims: &[Claim], threads: usize) -> Result<(), usize> {
+pub fn verify_all(claims: &[SignatureCheck], threads: usize) -> Result<(), usize> {
     let share = claims.len().div_ceil(threads.max(1)).max(BATCH);
     if claims.len() <= share {
         return verify_batches(claims);
@@ -125,7 +125,7 @@ pub fn verify_all(claims: &[Claim], threads: usize) -> Result<(), usize> {
     })
 }
 
-fn verify_batches(claims: &[Claim]) -> Result<(), usize> {
+fn verify_batches(claims: &[SignatureCheck]) -> Result<(), usize> {
     for (number, claims) in claims.chunks(BATCH).enumerate() {
         if claims.len() > 1 && batch_holds(claims) {
             continue;
@@ -137,9 +137,9 @@ fn verify_batches(claims: &[Claim]) -> Result<(), usize> {
     Ok(())
 }
 
-fn batch_holds(claims: &[Claim]) -> bool {
+fn batch_holds(claims: &[SignatureCheck]) -> bool {
     let mut verifier = batch::Verifier::new();
-    for Claim { key, message, signature } in claims {
+    for SignatureCheck { key, message, signature } in claims {
         verifier.queue((key.0.into(), signature.0.into(), message));
     }
     verifier.verify(Coefficients::of(claims)).is_ok()
@@ -150,9 +150,9 @@ fn batch_holds(claims: &[Claim]) -> bool {
 struct Coefficients(blake3::OutputReader);
 
 impl Coefficients {
-    fn of(claims: &[Claim]) -> Coefficients {
+    fn of(claims: &[SignatureCheck]) -> Coefficients {
         let mut hasher = blake3::Hasher::new();
-        for Claim { key, message, signature } in claims {
+        for SignatureCheck { key, message, signature } in claims {
             hasher.update(&key.0).update(&signature.0).update(blake3::hash(message).as_bytes());
         }
         Coefficients(hasher.finalize_xof())
@@ -186,17 +186,17 @@ impl rand_core::TryCryptoRng for Coefficients {}
 mod tests {
     use super::*;
 
-    fn claim(number: u32) -> Claim {
+    fn claim(number: u32) -> SignatureCheck {
         let mut seed = [0; 32];
         seed[..4].copy_from_slice(&number.to_le_bytes());
         let key = SecretKey::from_seed(seed);
         let message = number.to_le_bytes().to_vec();
-        Claim { key: key.public_key(), signature: key.sign(&message), message }
+        SignatureCheck { key: key.public_key(), signature: key.sign(&message), message }
     }
 
     #[test]
     fn the_first_false_claim_is_found_wherever_it_stands() {
-        let good: Vec<Claim> = (0..600).map(claim).collect();
+        let good: Vec<SignatureCheck> = (0..600).map(claim).collect();
         assert_eq!(verify_all(&good, 2), Ok(()));
         assert_eq!(verify_all(&[], 2), Ok(()));
         for bad in [0, 255, 256, 299, 300, 599] {

@@ -10,9 +10,8 @@
 pub mod blocks;
 pub mod directory;
 pub mod index;
+pub mod invalidated;
 pub mod journal;
-pub mod marks;
-pub mod rows;
 
 pub use blocks::LogError;
 pub use directory::DirectoryError;
@@ -40,11 +39,11 @@ pub enum StoreError {
     /// A record of the block log is whole but not what it should be.
     #[error(
         "the record at offset {} of block file {} is not the one expected: run `chain verify`",
-        place.offset, place.file
+        location.offset, location.file
     )]
     BadRecord {
         /// Where.
-        place: blocks::Place,
+        location: blocks::RecordLocation,
     },
     /// A block that was valid when it was written is not any more.
     #[error("block {hash} in the log is invalid: {reason}: run `chain verify`")]
@@ -62,5 +61,5 @@ pub enum StoreError {
     },
     /// Heights are 32 bits.
     #[error("the chain has reached the last height there is")]
-    HeightsExhausted,
+    HeightOverflow,
 }

@@ -2,7 +2,7 @@
 //! Every template passes the rules once a nonce meets its target; nothing is signed or stored.
 //! Source: PROTOCOL.md, "Applying a block".
 
-use crate::accounts::{AccountView, Commitment, Overlay};
+use crate::accounts::{AccountView, LtHash, Overlay};
 use crate::address::Address;
 use crate::amount::Amount;
 use crate::block::{self, Block, Header, Height, Timestamp};
@@ -10,7 +10,7 @@ use crate::mempool::Mempool;
 use crate::merkle::{self, Branch};
 use crate::params::Params;
 use crate::pow::Target;
-use crate::rules::body::{ConnectError, Place, Reward, apply, mature};
+use crate::rules::body::{BlockContext, ConnectError, Reward, apply, mature};
 use crate::rules::header;
 use crate::tx::{self, Coinbase, MAX_TAG_BYTES, Tag, Transaction, Transfer};
 
@@ -24,14 +24,14 @@ pub struct Parent<'a> {
     /// Its bits and times.
     pub header: header::Parent,
     /// The commitment to the accounts after it.
-    pub commitment: &'a Commitment,
-    /// The reward that becomes spendable in its child, if any: see `Place`.
+    pub commitment: &'a LtHash,
+    /// The reward that becomes spendable in its child, if any: see `BlockContext`.
     pub matured: Option<Reward>,
 }
 
 /// What a miner decides. Neither the choice of transfers nor the accounts depend on it.
 #[derive(Clone, Debug)]
-pub struct Wish {
+pub struct TemplateRequest {
     /// Who is paid.
     pub miner: Address,
     /// The miner's clock.
@@ -52,7 +52,7 @@ pub struct Template {
     /// From the coinbase's id to the Merkle root; the same for every coinbase.
     pub branch: Branch,
     /// The parent's time: its own cannot be earlier.
-    pub earliest: Timestamp,
+    pub min_time: Timestamp,
     /// Its height.
     pub height: Height,
     /// What its hash must meet.
@@ -66,7 +66,7 @@ pub struct Template {
 pub enum TemplateError<E> {
     /// Heights are u32.
     #[error("the chain is at its last height")]
-    EndOfHeights,
+    HeightOverflow,
     /// An account could not be read.
     #[error("an account cannot be read: {0}")]
     View(E),
@@ -77,40 +77,40 @@ pub enum TemplateError<E> {
 pub fn build<V: AccountView>(
     params: &Params,
     parent: &Parent,
-    wish: Wish,
+    request: TemplateRequest,
     mempool: &Mempool,
     accounts: &V,
     threads: usize,
 ) -> Result<Template, TemplateError<V::Error>> {
-    let height = parent.height.next().ok_or(TemplateError::EndOfHeights)?;
+    let height = parent.height.next().ok_or(TemplateError::HeightOverflow)?;
     let mut overlay = Overlay::new(accounts);
-    let place = Place { height, matured: parent.matured };
+    let context = BlockContext { height, matured: parent.matured };
     // Maturing breaks no rule.
-    if let Err(ConnectError::View(error)) = mature(&mut overlay, &place) {
+    if let Err(ConnectError::View(error)) = mature(&mut overlay, &context) {
         return Err(TemplateError::View(error));
     }
-    let Picked { transfers, transfer_ids, fees } =
+    let Selected { transfers, transfer_ids, fees } =
         pick(mempool, &mut overlay, room_for_transfers(params, height))?;
 
     let mut commitment = parent.commitment.clone();
     commitment.apply(&overlay.end_block(), threads);
     let coinbase = Coinbase {
         height,
-        extra_nonce: wish.extra_nonce,
-        tag: wish.tag,
+        extra_nonce: request.extra_nonce,
+        tag: request.tag,
         // Both are at most 2^53 − 1, so their sum is far below 2^64.
         reward: params.subsidy(height).units().saturating_add(fees.units()),
-        recipient: wish.miner,
+        recipient: request.miner,
         commitment: commitment.digest(),
     };
     let ids = [vec![coinbase.id()], transfer_ids].concat();
     let bits = parent.header.next_bits(params);
-    let earliest = parent.header.time;
+    let min_time = parent.header.time;
     let header = Header {
         version: Header::VERSION,
         previous: parent.hash,
         merkle_root: merkle::root(&ids),
-        time: wish.now.max(earliest),
+        time: request.now.max(min_time),
         bits,
         nonce: 0,
     };
@@ -119,26 +119,26 @@ pub fn build<V: AccountView>(
     let transactions = coinbase.chain(transfers.into_iter().map(Transaction::Transfer)).collect();
     let block = Block { header, transactions };
     let target = bits.target().expect("the difficulty is computed as canonical bits");
-    Ok(Template { block, ids, branch, earliest, height, target, fees })
+    Ok(Template { block, ids, branch, min_time, height, target, fees })
 }
 
 impl Template {
     /// Makes it another miner's, or the same one's with another extra nonce: the cost of a few
     /// hashes, whatever the block holds.
-    pub fn claim(&mut self, wish: Wish) {
+    pub fn update_coinbase(&mut self, request: TemplateRequest) {
         let Some(Transaction::Coinbase(coinbase)) = self.block.transactions.first_mut() else {
             return;
         };
-        coinbase.recipient = wish.miner;
-        coinbase.extra_nonce = wish.extra_nonce;
-        coinbase.tag = wish.tag;
+        coinbase.recipient = request.miner;
+        coinbase.extra_nonce = request.extra_nonce;
+        coinbase.tag = request.tag;
         let id = coinbase.id();
         if let Some(first) = self.ids.first_mut() {
             *first = id;
         }
         let root = self.branch.root(id);
         self.block.header.merkle_root = root.expect("the branch is one of this block's tree");
-        self.block.header.time = wish.now.max(self.earliest);
+        self.block.header.time = request.now.max(self.min_time);
     }
 }
 
@@ -156,7 +156,7 @@ fn room_for_transfers(params: &Params, height: Height) -> usize {
     limit.saturating_sub(Header::BYTES + size_of::<u32>() + longest.encode().len())
 }
 
-struct Picked {
+struct Selected {
     transfers: Vec<Transfer>,
     transfer_ids: Vec<tx::Id>,
     fees: Amount,
@@ -166,27 +166,28 @@ fn pick<V: AccountView>(
     mempool: &Mempool,
     overlay: &mut Overlay<V>,
     mut room: usize,
-) -> Result<Picked, TemplateError<V::Error>> {
-    let mut picked = Picked { transfers: Vec::new(), transfer_ids: Vec::new(), fees: Amount::ZERO };
+) -> Result<Selected, TemplateError<V::Error>> {
+    let mut picked =
+        Selected { transfers: Vec::new(), transfer_ids: Vec::new(), fees: Amount::ZERO };
     let mut selection = mempool.selection();
     while room >= tx::MIN_TRANSFER_BYTES
         && let Some(candidate) = selection.next()
     {
-        let (terms, size) = (candidate.terms(), candidate.transfer().size());
-        let fees = picked.fees.checked_add(terms.fee).filter(|_| size <= room);
+        let (details, size) = (candidate.details(), candidate.transfer().size());
+        let fees = picked.fees.checked_add(details.fee).filter(|_| size <= room);
         let Some(fees) = fees else {
-            selection.skip_sender(terms.sender);
+            selection.skip_sender(details.sender);
             continue;
         };
-        match apply(overlay, terms) {
+        match apply(overlay, details) {
             Ok(()) => {
                 picked.transfers.push(candidate.transfer().clone());
-                picked.transfer_ids.push(terms.id);
+                picked.transfer_ids.push(details.id);
                 picked.fees = fees;
                 room -= size;
             }
             // Only if the pool has not been told of the parent yet.
-            Err(ConnectError::Rule(_)) => selection.skip_sender(terms.sender),
+            Err(ConnectError::Rule(_)) => selection.skip_sender(details.sender),
             Err(ConnectError::View(error)) => return Err(TemplateError::View(error)),
         }
     }
@@ -210,7 +211,7 @@ mod tests {
     struct World {
         params: Params,
         accounts: HashMap<Address, Account>,
-        commitment: Commitment,
+        commitment: LtHash,
         matured: Option<Reward>,
         pool: Mempool,
     }
@@ -220,7 +221,7 @@ mod tests {
             let spec = Spec { max_block_bytes, ..Params::dev().spec().clone() };
             let accounts: HashMap<_, _> =
                 (0..SENDERS).map(|number| (address(number), account(20_000, 0))).collect();
-            let mut commitment = Commitment::empty();
+            let mut commitment = LtHash::empty();
             for (address, account) in &accounts {
                 commitment.add(address, account);
             }
@@ -248,13 +249,13 @@ mod tests {
         }
 
         fn template(&self, tag: usize) -> Template {
-            let wish = Wish {
+            let request = TemplateRequest {
                 miner: address(77),
                 now: Timestamp::new(1_005),
                 extra_nonce: [7; 8],
                 tag: Tag::new(vec![b't'; tag]).unwrap(),
             };
-            build(&self.params, &self.parent(), wish, &self.pool, &self.accounts, 1).unwrap()
+            build(&self.params, &self.parent(), request, &self.pool, &self.accounts, 1).unwrap()
         }
 
         /// Finds the nonce, then asks every rule.
@@ -265,16 +266,16 @@ mod tests {
             }
             let parent = self.parent();
             let (header, params) = (&block.header, &self.params);
-            header::check_alone(header, params).unwrap();
-            header::check_after_parent(header, &parent.header, params, header.time).unwrap();
+            header::check_standalone(header, params).unwrap();
+            header::check_contextual(header, &parent.header, params, header.time).unwrap();
             assert_eq!(header.previous, parent.hash);
             let is_known = |id: &tx::Id| self.pool.contains(id);
             let checked = rules::body::check(block, params, is_known, 1).unwrap();
             assert_eq!(checked.ids(), template.ids);
-            let place = Place { height: template.height, matured: self.matured };
+            let context = BlockContext { height: template.height, matured: self.matured };
             let mut overlay = Overlay::new(&self.accounts);
             let mut commitment = self.commitment.clone();
-            rules::body::connect(&checked, &place, params, &mut overlay, &mut commitment, 1)
+            rules::body::connect(&checked, &context, params, &mut overlay, &mut commitment, 1)
                 .unwrap();
             checked
         }
@@ -294,19 +295,19 @@ mod tests {
     #[test]
     fn a_clock_behind_the_parent_takes_the_parents_time() {
         let world = World::new(1_000);
-        let wish = Wish {
+        let request = TemplateRequest {
             miner: address(77),
             now: Timestamp::new(1),
             extra_nonce: [0; 8],
             tag: Tag::default(),
         };
         let build = |parent: &Parent| {
-            build(&world.params, parent, wish.clone(), &world.pool, &world.accounts, 1)
+            build(&world.params, parent, request.clone(), &world.pool, &world.accounts, 1)
         };
         let template = build(&world.parent()).unwrap();
         assert_eq!(template.block.header.time, Timestamp::new(1_000));
         let last = Parent { height: Height::new(u32::MAX), ..world.parent() };
-        assert_eq!(build(&last).unwrap_err(), TemplateError::EndOfHeights);
+        assert_eq!(build(&last).unwrap_err(), TemplateError::HeightOverflow);
     }
 
     // C38: header, count and the coinbase's kind and length are part of the limit.
@@ -329,7 +330,7 @@ mod tests {
         let mut world = World::new(2_000);
         for taken in 0..5 {
             let mut template = world.template(0);
-            template.claim(Wish {
+            template.update_coinbase(TemplateRequest {
                 miner: address(78),
                 now: Timestamp::new(999),
                 extra_nonce: [8; 8],
@@ -354,7 +355,8 @@ mod tests {
         assert!(world.insert(pay(1, 1)));
         let template = world.template(0);
         let senders = world.assert_valid(&template);
-        let senders: Vec<Address> = senders.transfers().iter().map(|terms| terms.sender).collect();
+        let senders: Vec<Address> =
+            senders.transfers().iter().map(|details| details.sender).collect();
         assert_eq!(senders, [address(0), address(1), address(1)]);
         assert_eq!(template.fees.units(), 4_010 + 2 * FEE);
     }

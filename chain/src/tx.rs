@@ -2,9 +2,9 @@
 //! Encoding, ids and signing bytes; whether one is valid is the business of `rules`.
 
 use crate::address::Address;
-use crate::block::{self, Height};
 use crate::codec::{DecodeError, Decoder};
 use crate::hash::{digest, sha256d};
+use crate::header::{self, Height};
 use crate::signature::{PublicKey, SecretKey, Signature};
 
 digest! {
@@ -78,7 +78,7 @@ pub struct Payment {
 
 impl Transfer {
     /// Signs a payment for one network, which its genesis hash names.
-    pub fn sign(payment: Payment, key: &SecretKey, genesis: block::Hash) -> Transfer {
+    pub fn sign(payment: Payment, key: &SecretKey, genesis: header::Hash) -> Transfer {
         let Payment { nonce, recipient, amount, fee, memo } = payment;
         let sender = key.public_key();
         let unsigned = Signature::from_bytes([0; 64]);
@@ -89,7 +89,7 @@ impl Transfer {
     }
 
     /// What the signature is over: purpose, network, and every other field.
-    pub fn signing_bytes(&self, genesis: block::Hash) -> Vec<u8> {
+    pub fn signing_bytes(&self, genesis: header::Hash) -> Vec<u8> {
         let mut bytes = [SIGNING_DOMAIN, genesis.as_bytes()].concat();
         self.write_unsigned(&mut bytes);
         bytes
@@ -246,7 +246,7 @@ impl Coinbase {
     }
 
     /// Where the 8 bytes of extra nonce begin in the serialisation.
-    pub fn extra_nonce_at(&self) -> usize {
+    pub fn extra_nonce_offset(&self) -> usize {
         // The length of the script stands before it, that of the extra nonce after the height.
         COINBASE_START.len() + 1 + height_push(self.height).len() + 1
     }
@@ -321,7 +321,7 @@ fn read_height_push(script: &mut Decoder) -> Result<Height, DecodeError> {
     let height = Height::new(height);
     // The same number pushed in another way would be another id for the same coinbase.
     expect(&mut canonical, &height_push(height), "push of the height")?;
-    if canonical.left() == script.left() { Ok(height) } else { Err(malformed) }
+    if canonical.remaining() == script.remaining() { Ok(height) } else { Err(malformed) }
 }
 
 /// Anything a block's body consists of.
@@ -405,7 +405,7 @@ mod tests {
         let memo = Memo::new(vec![0xff; memo]).unwrap();
         let recipient = Address::from_bytes([9; 20]);
         let payment = Payment { nonce: 7, recipient, amount: 1, fee: 2, memo };
-        Transfer::sign(payment, &key, block::Hash::from_bytes([5; 32]))
+        Transfer::sign(payment, &key, header::Hash::from_bytes([5; 32]))
     }
 
     #[test]
@@ -434,7 +434,7 @@ mod tests {
         for height in [0, 16, 17, 128, 32_768, u32::MAX] {
             let (one, other) = (coinbase(height, 3), coinbase(height, 3));
             let other = Coinbase { extra_nonce: [0xff; 8], ..other };
-            let (one, other, at) = (one.serialise(), other.serialise(), one.extra_nonce_at());
+            let (one, other, at) = (one.serialise(), other.serialise(), one.extra_nonce_offset());
             assert_eq!(one[at..at + 8], [1, 2, 3, 4, 5, 6, 7, 8]);
             assert_eq!((&one[..at], &one[at + 8..]), (&other[..at], &other[at + 8..]));
         }

@@ -1,7 +1,7 @@
 //! PROTOCOL.md says what the code does: its tables and test vectors are read from the document
 //! itself and computed again. A table is found by its first line, a vector by its name.
 
-use chain::accounts::{AccountView, Commitment, Overlay};
+use chain::accounts::{AccountView, LtHash, Overlay};
 use chain::address::Hrp;
 use chain::amount::COIN;
 use chain::difficulty::{Schedule, asert};
@@ -223,7 +223,7 @@ fn the_table_of_rules_is_the_one_in_the_code() {
     let stage = |text: &str| match text {
         "header" => Stage::Header,
         "after parent" => Stage::HeaderAfterParent,
-        "belonging" => Stage::Belonging,
+        "belonging" => Stage::Commitment,
         "body" => Stage::Body,
         "on parent" => Stage::BodyOnParent,
         _ => panic!("{text}"),
@@ -235,7 +235,9 @@ fn the_table_of_rules_is_the_one_in_the_code() {
         let condemned = matches!(stage(row[0]), Stage::Body | Stage::BodyOnParent);
         assert_eq!(row[1].contains("invalid for ever"), condemned, "{row:?}");
     }
-    assert!(RuleError::NoCoinbase.condemns_header() && !RuleError::MutatedBody.condemns_header());
+    assert!(
+        RuleError::NoCoinbase.invalidates_header() && !RuleError::MutatedBody.invalidates_header()
+    );
 }
 
 // C12
@@ -288,11 +290,11 @@ fn the_transfer_is_signed_and_encoded_as_published() {
 
 #[test]
 fn accounts_have_the_published_commitments() {
-    let shown = |name: &str, commitment: &Commitment| {
+    let shown = |name: &str, commitment: &LtHash| {
         assert_eq!(hex::encode(commitment.digest()), vector(name));
         hex::encode(&commitment.encode()[..16])
     };
-    let mut commitment = Commitment::empty();
+    let mut commitment = LtHash::empty();
     shown("accounts.none", &commitment);
     commitment.add(&dev_account(0).1, &account(100_000_000, 0));
     assert_eq!(shown("accounts.first", &commitment), vector("accounts.first.lanes"));
@@ -329,7 +331,8 @@ fn the_block_is_valid_and_encoded_as_published() {
     };
     assert_eq!(header.merkle_root.to_string(), vector("block.merkle_root"));
     let mined = (0..).map(|nonce| Header { nonce, ..header });
-    let header = mined.into_iter().find(|header| rules::header::check_alone(header, &dev).is_ok());
+    let header =
+        mined.into_iter().find(|header| rules::header::check_standalone(header, &dev).is_ok());
     let header = header.unwrap();
     assert_eq!(header.nonce, number::<u32>(&vector("block.nonce")));
     assert_eq!(header.encode().as_slice(), bytes("block.header"));
@@ -342,16 +345,16 @@ fn the_block_is_valid_and_encoded_as_published() {
     assert_eq!(Block::decode(&bytes("block")), Ok(block.clone()));
     let Spec { genesis_bits, genesis_time, .. } = dev.spec();
     let parent = Parent { bits: *genesis_bits, time: *genesis_time, grandparent_time: None };
-    rules::header::check_after_parent(&header, &parent, &dev, header.time).unwrap();
+    rules::header::check_contextual(&header, &parent, &dev, header.time).unwrap();
     let checked = body::check(block, &dev, |_| false, 1).unwrap();
 
     let allocations = dev.spec().allocations.iter();
     let accounts: HashMap<Address, Account> =
         allocations.map(|(address, amount)| (*address, account(amount.units(), 0))).collect();
     let mut overlay = Overlay::new(accounts);
-    let mut lanes = dev.genesis_accounts().clone();
-    let place = body::Place { height: Height::new(1), matured: None };
-    body::connect(&checked, &place, &dev, &mut overlay, &mut lanes, 1).unwrap();
+    let mut lanes = dev.genesis_accounts_hash().clone();
+    let location = body::BlockContext { height: Height::new(1), matured: None };
+    body::connect(&checked, &location, &dev, &mut overlay, &mut lanes, 1).unwrap();
     let after = [0, 1, 2].map(|number| overlay.account(&dev_account(number).1).unwrap());
     let funded = 10_000 * COIN;
     assert_eq!(after[0], account(funded - 150_001_000, 1));

@@ -5,7 +5,7 @@ use bech32::Bech32m;
 use bech32::primitives::decode::CheckedHrpstring;
 use chain::address::ParseAddressError;
 use chain::difficulty::asert;
-use chain::signature::{Claim, PublicKey, SecretKey, Signature, verify_all};
+use chain::signature::{PublicKey, SecretKey, Signature, SignatureCheck, verify_all};
 use chain::{Address, Bits, Header, Work};
 
 fn bits(text: &str) -> Bits {
@@ -59,9 +59,9 @@ struct Case {
 
 impl Case {
     /// `None` when the signature is of another length, which no encoding can carry.
-    fn claim(&self) -> Option<Claim> {
+    fn claim(&self) -> Option<SignatureCheck> {
         let signature = Signature::from_bytes(self.signature.as_slice().try_into().ok()?);
-        Some(Claim { key: self.key, message: self.message.clone(), signature })
+        Some(SignatureCheck { key: self.key, message: self.message.clone(), signature })
     }
 }
 
@@ -126,7 +126,7 @@ fn the_196_small_order_signatures_are_valid() {
     let cases = small_order();
     assert_eq!(cases.len(), 196);
     for case in &cases {
-        let Claim { key, message, signature } = case.claim().unwrap();
+        let SignatureCheck { key, message, signature } = case.claim().unwrap();
         assert!(key.verify(&message, &signature), "{key:?} {signature:?}");
         assert!(!key.verify(&message, &Signature::from_bytes([0xff; 64])), "{key:?}");
     }
@@ -149,7 +149,7 @@ fn wycheproof_is_judged_as_zip_215_says() {
 #[test]
 fn batches_agree_with_single_verification() {
     let signer = SecretKey::from_seed([5; 32]);
-    let sound = Claim {
+    let sound = SignatureCheck {
         key: signer.public_key(),
         message: b"sound".to_vec(),
         signature: signer.sign(b"sound"),

@@ -61,7 +61,7 @@ impl Work {
         let word = |at: usize| u32::from_be_bytes([0, 1, 2, 3].map(|byte| rest[at + byte]));
         let [a, b, c, d, ..] = self.target.to_be_bytes();
         PreparedHeader {
-            midstate: Midstate::INITIAL.then(block),
+            midstate: Midstate::INITIAL.compress(block),
             tail: [word(0), word(4), word(8)],
             limit: u32::from_be_bytes([a, b, c, d]),
         }

@@ -11,7 +11,7 @@
 use chain::ledger::{self, Options, Reader, Writer};
 use chain::mempool::Limits;
 use chain::signature::SecretKey;
-use chain::template::Wish;
+use chain::template::TemplateRequest;
 use chain::tx::{Memo, Payment, Tag};
 use chain::{Block, Params, Transfer};
 use serde_json::Value;
@@ -224,11 +224,13 @@ fn make_chain(data: &Path) {
             fee: 1_000,
             memo: Memo::default(),
         };
-        writer.transaction(Transfer::sign(payment, &key, Params::dev().genesis_hash())).unwrap();
+        writer
+            .submit_transfer(Transfer::sign(payment, &key, Params::dev().genesis_hash()))
+            .unwrap();
         if (nonce + 1) % TRANSFERS_PER_BLOCK == 0 {
             let block = sealed(&writer, miner);
             let time = block.header.time;
-            writer.block(block, time).unwrap();
+            writer.submit_block(block, time).unwrap();
             writer.commit().unwrap();
         }
     }
@@ -238,7 +240,8 @@ fn make_chain(data: &Path) {
 fn sealed(writer: &Writer, miner: chain::Address) -> Block {
     let now = writer.reader().view().tip().time.saturating_add(1);
     let tag = Tag::new(Vec::new()).unwrap();
-    let mut block = writer.template(Wish { miner, now, extra_nonce: [0; 8], tag }).unwrap().block;
+    let mut block =
+        writer.template(TemplateRequest { miner, now, extra_nonce: [0; 8], tag }).unwrap().block;
     let target = block.header.bits.target().unwrap();
     while !target.is_met_by(block.header.hash().as_bytes()) {
         block.header.nonce += 1;

@@ -16,7 +16,7 @@ use crate::mining::{Need, Outlook};
 use crate::peers::{self, Peers};
 use crate::writer;
 use anyhow::{Context, Result, anyhow};
-use chain::ledger::{self, Notice, Reader};
+use chain::ledger::{self, OpenProgress, Reader};
 use chain::{Address, mempool};
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
@@ -363,8 +363,8 @@ struct Told {
 }
 
 impl Told {
-    fn tell(&mut self, notice: &Notice) {
-        if let Notice::Replaying { done, total } = notice {
+    fn tell(&mut self, notice: &OpenProgress) {
+        if let OpenProgress::Replaying { done, total } = notice {
             let due = self.last.is_none_or(|last| last.elapsed() >= Duration::from_secs(1));
             if !due && done != total {
                 return;

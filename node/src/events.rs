@@ -158,7 +158,7 @@ impl Publisher {
             return;
         }
         let gone = |dropped: &Dropped| {
-            (Payment::of_terms(dropped.transfer.terms()), dropped.reason.code())
+            (Payment::of_terms(dropped.transfer.details()), dropped.reason.code())
         };
         self.send(News::Pool { accepted, dropped: dropped.iter().map(gone).collect() });
     }

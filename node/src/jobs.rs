@@ -182,7 +182,7 @@ impl Opened {
         let standing = standing.map(|miner| Order::standing(miner, budget));
         machine.resume(standing, height, clock.now());
         // Compacted, and all that was just decided written down.
-        journal.rewrite(&encoded(&machine.all()))?;
+        journal.compact(&encoded(&machine.all()))?;
         Ok(Opened { machine, journal, clock })
     }
 

@@ -91,7 +91,7 @@ impl Writing {
     pub fn transfer(&self, result: &Result<Admission, TransferError>) {
         match result {
             Ok(Admission::Added(_)) => self.transfers_accepted.increment(),
-            Ok(Admission::Known) => {}
+            Ok(Admission::AlreadyKnown) => {}
             Err(error) => {
                 error.code().into_iter().for_each(|code| self.transfers_refused.count(code));
             }
@@ -100,7 +100,7 @@ impl Writing {
 
     /// A block was judged on its parent. One that is known takes no time worth knowing.
     pub fn block(&self, result: &Result<Accepted, SubmitError>, took: Duration) {
-        if !matches!(result, Ok(Accepted::Known)) {
+        if !matches!(result, Ok(Accepted::AlreadyKnown)) {
             self.connect_time.time(took);
         }
         let code = result.as_ref().err().and_then(SubmitError::code);

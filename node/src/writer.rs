@@ -10,11 +10,12 @@ use crate::metrics::Metrics;
 use anyhow::Context;
 use chain::block::{Block, Timestamp};
 use chain::ledger::{
-    Accepted, Candidate, Checker, Commit, Reader, SetAsideError, SubmitError, TransferError, Writer,
+    Accepted, Commit, InvalidateError, PrecheckedBlock, Prechecker, Reader, SubmitError,
+    TransferError, Writer,
 };
 use chain::mempool::{Admission, Changes};
 use chain::store::{LogError, StoreError};
-use chain::template::{Template, TemplateError, Wish};
+use chain::template::{Template, TemplateError, TemplateRequest};
 use chain::tx::{Tag, Transfer};
 use chain::{Address, Header, block};
 use clock::Clock;
@@ -80,7 +81,7 @@ enum Request {
     Transfer(Box<Transfer>, TransferVerdict),
     Template(Address, [u8; 4], oneshot::Sender<Result<Template, TemplateError<StoreError>>>),
     Generate(u32, Address, oneshot::Sender<Result<Vec<block::Hash>, GenerateError>>),
-    Steer(Steering, block::Hash, oneshot::Sender<Result<(), SetAsideError>>),
+    Steer(Steering, block::Hash, oneshot::Sender<Result<(), InvalidateError>>),
     ShiftClock(i64, oneshot::Sender<Timestamp>),
     Flush,
     Stop,
@@ -174,7 +175,7 @@ impl Handle {
         &self,
         steering: Steering,
         block: block::Hash,
-    ) -> Result<Result<(), SetAsideError>, Stopped> {
+    ) -> Result<Result<(), InvalidateError>, Stopped> {
         self.ask(|reply| Request::Steer(steering, block, reply)).await
     }
 
@@ -307,12 +308,12 @@ struct Desk {
 
 impl Desk {
     fn run(mut self) -> anyhow::Result<()> {
-        let mut checker = self.writer.checker();
+        let mut checker = self.writer.prechecker();
         while let Some(request) = self.next.take().or_else(|| self.queue.blocking_recv()) {
             match request {
                 Request::Block(block, verdict) => self.blocks(&mut checker, (block, verdict))?,
                 Request::Transfer(transfer, verdict) => {
-                    let result = self.writer.transaction(*transfer);
+                    let result = self.writer.submit_transfer(*transfer);
                     self.metrics.writing.transfer(&result);
                     if let Ok(Admission::Added(changes)) = &result {
                         self.tell();
@@ -342,7 +343,7 @@ impl Desk {
                 }
                 Request::Flush => {
                     self.told.tell_rest(self.reader.view().tip());
-                    let dropped = self.writer.expire(self.clock.now());
+                    let dropped = self.writer.expire_transfers(self.clock.now());
                     if !dropped.is_empty() {
                         self.tell();
                         self.tell_of_pool(Changes { dropped, ..Changes::default() });
@@ -357,10 +358,10 @@ impl Desk {
 
     /// Takes a block in, and those that wait right behind it. While some are taken in, those behind
     /// them are checked alone.
-    fn blocks(&mut self, checker: &mut Checker, first: WaitingBlock) -> anyhow::Result<()> {
+    fn blocks(&mut self, checker: &mut Prechecker, first: WaitingBlock) -> anyhow::Result<()> {
         let (blocks, mut verdicts) = self.waiting_blocks(Some(first));
         let begun = Instant::now();
-        let mut candidates = checker.check(blocks, self.clock.now());
+        let mut candidates = checker.precheck(blocks, self.clock.now());
         self.metrics.writing.check_time.time(begun.elapsed());
         while !candidates.is_empty() {
             let (waiting, next_verdicts) = self.waiting_blocks(None);
@@ -372,7 +373,7 @@ impl Desk {
             candidates = std::thread::scope(|scope| {
                 let ahead = scope.spawn(move || {
                     let begun = Instant::now();
-                    let checked = checker.check_beside_writer(waiting, now);
+                    let checked = checker.precheck_beside_writer(waiting, now);
                     metrics.writing.check_time.time(begun.elapsed());
                     checked
                 });
@@ -387,7 +388,7 @@ impl Desk {
     /// Takes blocks in, then answers all of them in order.
     fn take_in(
         &mut self,
-        candidates: Vec<Candidate>,
+        candidates: Vec<PrecheckedBlock>,
         verdicts: Vec<BlockVerdict>,
     ) -> anyhow::Result<()> {
         let mut judged = Vec::with_capacity(candidates.len());
@@ -400,7 +401,7 @@ impl Desk {
             }
             judged.push((result, verdict));
         }
-        let is_new = |accepted: &Accepted| *accepted != Accepted::Known;
+        let is_new = |accepted: &Accepted| *accepted != Accepted::AlreadyKnown;
         let mut is_safe = !judged.iter().any(|(result, _)| result.as_ref().is_ok_and(is_new));
         for (mut result, verdict) in judged {
             // A block that is known may be so from a moment ago.
@@ -418,9 +419,9 @@ impl Desk {
     }
 
     /// Judges a block on its parent, and takes it in if it is good.
-    fn judge(&mut self, block: impl Into<Candidate>) -> Result<Accepted, SubmitError> {
+    fn judge(&mut self, block: impl Into<PrecheckedBlock>) -> Result<Accepted, SubmitError> {
         let begun = Instant::now();
-        let result = self.writer.block(block, self.clock.now());
+        let result = self.writer.submit_block(block, self.clock.now());
         self.metrics.writing.block(&result, begun.elapsed());
         result
     }
@@ -458,7 +459,7 @@ impl Desk {
         let begun = Instant::now();
         let commit = self.writer.commit()?;
         self.metrics.writing.commit(&commit, begun.elapsed());
-        let Commit { disconnected, connected, pool, .. } = commit;
+        let Commit { disconnected, connected, mempool, .. } = commit;
         self.tell();
         if !(connected.is_empty() && disconnected.is_empty()) {
             self.told.tell(self.reader.view().tip(), disconnected.len(), connected.len());
@@ -466,14 +467,14 @@ impl Desk {
             let _ = self.peer_news.send(p2p::News::Tip);
             self.events.tip(self.reader.view().tip().hash);
         }
-        self.tell_of_pool(pool);
+        self.tell_of_pool(mempool);
         Ok(())
     }
 
     fn tell_of_pool(&self, Changes { pending, dropped }: Changes) {
         let view = self.reader.view();
         let entries = pending.iter().filter_map(|id| view.mempool().get(id));
-        let accepted = entries.map(|entry| Payment::of_terms(entry.transfer.terms())).collect();
+        let accepted = entries.map(|entry| Payment::of_terms(entry.transfer.details())).collect();
         drop(view);
         let counts = &self.metrics.writing.transfers_dropped;
         dropped.iter().for_each(|dropped| counts.count(dropped.reason.code()));
@@ -495,7 +496,7 @@ impl Desk {
     ) -> Result<Template, TemplateError<StoreError>> {
         self.extra_nonce = self.extra_nonce.wrapping_add(1);
         let [e, f, g, h] = self.extra_nonce.to_be_bytes();
-        self.writer.template(Wish {
+        self.writer.template(TemplateRequest {
             miner,
             now: self.clock.now(),
             extra_nonce: [a, b, c, d, e, f, g, h],
@@ -503,9 +504,9 @@ impl Desk {
         })
     }
 
-    fn steer(&mut self, steering: Steering, block: block::Hash) -> Result<(), SetAsideError> {
+    fn steer(&mut self, steering: Steering, block: block::Hash) -> Result<(), InvalidateError> {
         match steering {
-            Steering::SetAside => self.writer.set_aside(block)?,
+            Steering::SetAside => self.writer.invalidate(block)?,
             Steering::Reconsider => self.writer.reconsider(block)?,
         }
         tracing::warn!(%block, ?steering, "told by the operator");
@@ -557,10 +558,10 @@ fn of_generate(error: &GenerateError) -> Option<&StoreError> {
     }
 }
 
-fn of_steering(error: &SetAsideError) -> Option<&StoreError> {
+fn of_steering(error: &InvalidateError) -> Option<&StoreError> {
     match error {
-        SetAsideError::Store(error) => Some(error),
-        SetAsideError::Unknown { .. } | SetAsideError::Genesis => None,
+        InvalidateError::Store(error) => Some(error),
+        InvalidateError::Unknown { .. } | InvalidateError::Genesis => None,
     }
 }
 

@@ -13,7 +13,7 @@ use crate::sync::{self, Sync};
 use crate::view::ChainView;
 use chain::block::{self, Block, Header, Height, Timestamp};
 use chain::ledger::{Accepted, SubmitError, TransferError};
-use chain::mempool::{Admission, Refusal};
+use chain::mempool::{Admission, RejectReason};
 use chain::tx::{Id, Transfer};
 use intake::Intake;
 use libp2p::PeerId;
@@ -161,7 +161,7 @@ impl From<&Result<Accepted, SubmitError>> for BlockVerdict {
         match result {
             Ok(accepted) => BlockVerdict::Accepted(*accepted),
             Err(SubmitError::Invalid(error)) => {
-                BlockVerdict::Invalid { code: error.code(), for_ever: error.condemns_header() }
+                BlockVerdict::Invalid { code: error.code(), for_ever: error.invalidates_header() }
             }
             Err(SubmitError::KnownInvalid { code, .. }) => {
                 BlockVerdict::Invalid { code, for_ever: true }
@@ -193,10 +193,12 @@ impl From<&Result<Admission, TransferError>> for TransferVerdict {
     fn from(result: &Result<Admission, TransferError>) -> TransferVerdict {
         match result {
             Ok(Admission::Added(_)) => TransferVerdict::Added,
-            Ok(Admission::Known) => TransferVerdict::Known,
+            Ok(Admission::AlreadyKnown) => TransferVerdict::Known,
             Err(TransferError::Invalid(_)) => TransferVerdict::Invalid,
-            Err(TransferError::Refused(Refusal::NonceTooFar { .. })) => TransferVerdict::TooFar,
-            Err(TransferError::Refused(_)) => TransferVerdict::Refused,
+            Err(TransferError::Rejected(RejectReason::NonceTooFar { .. })) => {
+                TransferVerdict::TooFar
+            }
+            Err(TransferError::Rejected(_)) => TransferVerdict::Refused,
             Err(TransferError::Store(_)) => TransferVerdict::Failed,
         }
     }

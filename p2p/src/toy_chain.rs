@@ -12,7 +12,7 @@ use chain::block::{self, Block, Header, Height, Timestamp};
 use chain::ledger::Accepted;
 use chain::merkle;
 use chain::pow::{Target, Work};
-use chain::rules::header::{Parent, check_after_parent, check_alone};
+use chain::rules::header::{Parent, check_contextual, check_standalone};
 use chain::signature::{PublicKey, Signature};
 use chain::tx::{Coinbase, Id, Memo, Tag, Transaction, Transfer};
 use chain::{Address, Bits, Params};
@@ -166,7 +166,7 @@ impl ToyChain {
     pub(crate) fn insert(&mut self, block: &Arc<Block>, clock: Timestamp) -> BlockVerdict {
         let hash = block.hash();
         if self.blocks.contains_key(&hash) {
-            return BlockVerdict::Accepted(Accepted::Known);
+            return BlockVerdict::Accepted(Accepted::AlreadyKnown);
         }
         let condemned = |code| BlockVerdict::Invalid { code, for_ever: true };
         if self.condemned.contains(&hash) {
@@ -204,13 +204,13 @@ impl ToyChain {
     fn check(&mut self, block: &Block, clock: Timestamp) -> Result<(), BlockVerdict> {
         let once = |code| BlockVerdict::Invalid { code, for_ever: false };
         let header = &block.header;
-        check_alone(header, &self.params).map_err(|error| once(error.code()))?;
+        check_standalone(header, &self.params).map_err(|error| once(error.code()))?;
         if self.condemned.contains(&header.previous) {
             self.condemned.insert(header.hash());
             return Err(once("invalid-ancestor"));
         }
         let parent = self.blocks.get(&header.previous).ok_or(BlockVerdict::UnknownParent)?;
-        check_after_parent(header, &parent.as_parent, &self.params, clock)
+        check_contextual(header, &parent.as_parent, &self.params, clock)
             .map_err(|error| once(error.code()))?;
         if merkle::root(&block.ids()) == header.merkle_root {
             Ok(())
@@ -324,7 +324,7 @@ impl ChainView for ToyChain {
         Some(Known { tip, as_parent, is_best, is_invalid: false })
     }
 
-    fn is_condemned(&self, hash: &block::Hash) -> bool {
+    fn is_known_invalid(&self, hash: &block::Hash) -> bool {
         self.condemned.contains(hash)
     }
 
@@ -394,7 +394,7 @@ mod tests {
         let invalid = BlockVerdict::Invalid { code: "wrong-accounts", for_ever: true };
         assert_eq!(chain.insert(&block, clock), invalid);
         assert_eq!(chain.insert(&child, clock), once("invalid-ancestor"));
-        assert!(chain.is_condemned(&child.hash()));
+        assert!(chain.is_known_invalid(&child.hash()));
     }
 
     #[test]

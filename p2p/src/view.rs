@@ -47,7 +47,7 @@ pub trait ChainView {
     fn find(&self, hash: &block::Hash) -> Option<Known>;
 
     /// Whether a block was refused for ever without being kept.
-    fn is_condemned(&self, hash: &block::Hash) -> bool;
+    fn is_known_invalid(&self, hash: &block::Hash) -> bool;
 
     /// The block of the best chain at a height.
     fn at(&self, height: Height) -> Option<block::Hash>;

@@ -2,18 +2,21 @@
 //! the log holds beyond it goes through the same door as a new block. Ends at the last block that
 //! was acknowledged, without help.
 
-use super::aside::SetAside;
+use super::invalidate::Invalidated;
+use super::schema;
 use super::writer::{block_at, encode_undo, read_block};
 use super::{Reader, Shared, State, SubmitError, Writer};
-use crate::accounts::{Account, Commitment, Undo};
+use crate::accounts::{Account, LtHash, Undo};
 use crate::block;
+use crate::block_index::{BlockIndex, NodeId};
 use crate::mempool::{self, Mempool};
 use crate::params::Params;
-use crate::store::blocks::{BlockLog, Cut, FILE_BYTES, Kind, LogError, Place, Position};
-use crate::store::directory::{Directory, LastStop};
+use crate::store::blocks::{
+    BlockLog, FILE_BYTES, LogError, LogPosition, RecordKind, RecordLocation, Truncation,
+};
+use crate::store::directory::{Directory, ShutdownKind};
 use crate::store::index::{Changes, Index, Opened};
-use crate::store::{StoreError, marks, rows};
-use crate::tree::{Number, Tree};
+use crate::store::{StoreError, invalidated};
 use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 use std::sync::{Arc, RwLock};
@@ -31,13 +34,13 @@ pub struct Options {
 
 /// What an opening found and does, to be told in a line each.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Notice {
+pub enum OpenProgress {
     /// The log ended in a record that was never acknowledged.
-    LogCut(Cut),
+    LogTruncated(Truncation),
     /// The index could not be trusted.
-    IndexReplaced {
+    IndexRebuilt {
         /// Why.
-        why: String,
+        reason: String,
     },
     /// Blocks are taken from the log.
     Replaying {
@@ -48,14 +51,14 @@ pub enum Notice {
     },
 }
 
-impl std::fmt::Display for Notice {
+impl std::fmt::Display for OpenProgress {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Notice::LogCut(cut) => write!(f, "{cut}"),
-            Notice::IndexReplaced { why } => {
-                write!(f, "the index is rebuilt from the block log: {why}")
+            OpenProgress::LogTruncated(cut) => write!(f, "{cut}"),
+            OpenProgress::IndexRebuilt { reason } => {
+                write!(f, "the index is rebuilt from the block log: {reason}")
             }
-            Notice::Replaying { done, total } => {
+            OpenProgress::Replaying { done, total } => {
                 write!(f, "replaying blocks from the log: {done} of {total}")
             }
         }
@@ -72,11 +75,11 @@ pub enum OpenError {
     #[error(
         "block file {} holds an invalid block at offset {}: {reason}. Blocks after it are kept; \
          restore the file from a backup or another node's data directory",
-        place.file, place.offset
+        location.file, location.offset
     )]
     InvalidRecord {
         /// Where.
-        place: Place,
+        location: RecordLocation,
         /// What is wrong.
         reason: String,
     },
@@ -90,8 +93,8 @@ impl From<LogError> for OpenError {
 
 /// A record that the index does not cover yet.
 enum Record {
-    Block(Place),
-    Undo(block::Hash, Place),
+    Block(RecordLocation),
+    Undo(block::Hash, RecordLocation),
 }
 
 /// Opens a data directory, making it if there is none.
@@ -99,36 +102,36 @@ pub fn open(
     path: &Path,
     params: Params,
     options: Options,
-    notice: &mut dyn FnMut(Notice),
+    notice: &mut dyn FnMut(OpenProgress),
 ) -> Result<(Writer, Reader), OpenError> {
     let directory = Directory::open(path, params.genesis_hash()).map_err(StoreError::from)?;
     let identity =
-        [&rows::SCHEMA.to_le_bytes(), params.genesis_hash().as_bytes().as_slice()].concat();
-    let last_stop = directory.last_stop();
+        [&schema::SCHEMA.to_le_bytes(), params.genesis_hash().as_bytes().as_slice()].concat();
+    let last_shutdown = directory.last_shutdown();
     let (mut index, opened) =
-        Index::open(&path.join("index"), last_stop, &identity, options.cache_bytes)
+        Index::open(&path.join("index"), last_shutdown, &identity, options.cache_bytes)
             .map_err(StoreError::from)?;
-    let is_new = opened == Opened::Fresh;
-    if let Opened::Replaced { why } = opened {
-        notice(Notice::IndexReplaced { why });
+    let is_new = opened == Opened::Created;
+    if let Opened::Replaced { reason } = opened {
+        notice(OpenProgress::IndexRebuilt { reason });
     }
     let blocks = path.join("blocks");
-    let (log, records, loaded) = match load(&index, &blocks, &params, last_stop) {
+    let (log, records, loaded) = match load(&index, &blocks, &params, last_shutdown) {
         Ok(found) => found,
         Err(Mistrust::Error(error)) => return Err(error),
-        Err(Mistrust::Index(why)) => {
-            notice(Notice::IndexReplaced { why });
+        Err(Mistrust::Index(reason)) => {
+            notice(OpenProgress::IndexRebuilt { reason });
             index.replace().map_err(StoreError::from)?;
-            let (log, records) = open_log(&blocks, Position::START)?;
+            let (log, records) = open_log(&blocks, LogPosition::START)?;
             (log, records, None)
         }
     };
     if is_new && !records.is_empty() {
-        notice(Notice::IndexReplaced { why: "there is none".into() });
+        notice(OpenProgress::IndexRebuilt { reason: "there is none".into() });
     }
     let (log, cut) = log;
     if let Some(cut) = cut {
-        notice(Notice::LogCut(cut));
+        notice(OpenProgress::LogTruncated(cut));
     }
     let mut writer = match loaded {
         Some(loaded) => start(directory, log, index, params, &options, loaded)?,
@@ -139,31 +142,31 @@ pub fn open(
     Ok((writer, reader))
 }
 
-type OpenedLog = (BlockLog, Option<Cut>);
+type OpenedLog = (BlockLog, Option<Truncation>);
 
-fn open_log(folder: &Path, covered: Position) -> Result<(OpenedLog, Vec<Record>), OpenError> {
+fn open_log(folder: &Path, covered: LogPosition) -> Result<(OpenedLog, Vec<Record>), OpenError> {
     let mut records = Vec::new();
-    let log = BlockLog::open(folder, FILE_BYTES, covered, |kind, place, payload| {
+    let log = BlockLog::open(folder, FILE_BYTES, covered, |kind, location, payload| {
         records.push(match kind {
-            Kind::Block => Record::Block(place),
-            Kind::Undo => Record::Undo(undo_hash(payload, place)?, place),
-            Kind::Entry => return Err(StoreError::BadRecord { place }.into()),
+            RecordKind::Block => Record::Block(location),
+            RecordKind::Undo => Record::Undo(undo_hash(payload, location)?, location),
+            RecordKind::JournalEntry => return Err(StoreError::BadRecord { location }.into()),
         });
         Ok::<_, OpenError>(())
     })?;
     Ok((log, records))
 }
 
-fn undo_hash(payload: &[u8], place: Place) -> Result<block::Hash, StoreError> {
-    let hash = payload.first_chunk::<32>().ok_or(StoreError::BadRecord { place })?;
+fn undo_hash(payload: &[u8], location: RecordLocation) -> Result<block::Hash, StoreError> {
+    let hash = payload.first_chunk::<32>().ok_or(StoreError::BadRecord { location })?;
     Ok(block::Hash::from_bytes(*hash))
 }
 
 /// What the index holds.
 struct Loaded {
-    tree: Tree,
-    best: Vec<Number>,
-    lanes: Commitment,
+    tree: BlockIndex,
+    best: Vec<NodeId>,
+    accounts_hash: LtHash,
 }
 
 /// Why the index is not used.
@@ -195,36 +198,36 @@ fn load(
     index: &Index,
     blocks: &Path,
     params: &Params,
-    last_stop: LastStop,
+    last_shutdown: ShutdownKind,
 ) -> Result<(OpenedLog, Vec<Record>, Option<Loaded>), Mistrust> {
-    let Some(row) = index.get(rows::STATE_KEY).map_err(StoreError::from)? else {
-        let (log, records) = open_log(blocks, Position::START)?;
+    let Some(row) = index.get(schema::STATE_KEY).map_err(StoreError::from)? else {
+        let (log, records) = open_log(blocks, LogPosition::START)?;
         return Ok((log, records, None));
     };
-    let row = rows::State::decode(&row).ok_or_else(malformed)?;
+    let row = schema::State::decode(&row).ok_or_else(malformed)?;
     let tree = load_tree(index, params, row.nodes)?;
     let best = best_chain(&tree, row.tip).ok_or_else(malformed)?;
-    if last_stop == LastStop::SameBoot {
-        accounts_match(index, &row.lanes)?;
+    if last_shutdown == ShutdownKind::UncleanSameBoot {
+        accounts_match(index, &row.accounts_hash)?;
     }
     let (log, records) = open_log(blocks, row.covered)?;
     let tip = read_block(&log.0.reader(), tree.node(row.tip));
     let tip =
         tip.map_err(|error| Mistrust::Index(format!("it is of another block log: {error}")))?;
     let committed = tip.coinbase().map(|coinbase| coinbase.commitment);
-    if committed != Some(row.lanes.digest()) {
+    if committed != Some(row.accounts_hash.digest()) {
         return Err(Mistrust::Index("its accounts are not those the tip commits to".into()));
     }
-    Ok((log, records, Some(Loaded { tree, best, lanes: row.lanes })))
+    Ok((log, records, Some(Loaded { tree, best, accounts_hash: row.accounts_hash })))
 }
 
 /// Reads so many nodes.
-fn load_tree(index: &Index, params: &Params, count: u32) -> Result<Tree, Mistrust> {
+fn load_tree(index: &Index, params: &Params, count: u32) -> Result<BlockIndex, Mistrust> {
     let chunk_at = |chunk| {
-        let value = index.get(&rows::chunk_key(chunk)).map_err(StoreError::from)?;
-        value.and_then(|value| rows::decode_chunk(&value)).ok_or_else(malformed)
+        let value = index.get(&schema::chunk_key(chunk)).map_err(StoreError::from)?;
+        value.and_then(|value| schema::decode_chunk(&value)).ok_or_else(malformed)
     };
-    let chunks = count.div_ceil(rows::NODES_PER_CHUNK);
+    let chunks = count.div_ceil(schema::NODES_PER_CHUNK);
     // Room is made for all of them only if the last one is there.
     chunk_at(chunks.saturating_sub(1))?;
     let genesis = &params.genesis().header;
@@ -232,9 +235,9 @@ fn load_tree(index: &Index, params: &Params, count: u32) -> Result<Tree, Mistrus
     for chunk in 0..chunks {
         for node in chunk_at(chunk)? {
             match &mut tree {
-                Some(tree) => Tree::restore(tree, node).ok_or_else(malformed)?,
+                Some(tree) => BlockIndex::restore(tree, node).ok_or_else(malformed)?,
                 None => {
-                    let restored = Tree::restored(genesis, &node, count as usize);
+                    let restored = BlockIndex::restored(genesis, &node, count as usize);
                     tree = Some(restored.ok_or_else(malformed)?);
                 }
             }
@@ -244,15 +247,15 @@ fn load_tree(index: &Index, params: &Params, count: u32) -> Result<Tree, Mistrus
 }
 
 /// After a kill, what the rows say is added up again.
-fn accounts_match(index: &Index, lanes: &Commitment) -> Result<(), Mistrust> {
-    let mut sum = Commitment::empty();
-    for row in index.scan_prefix(rows::ACCOUNTS) {
+fn accounts_match(index: &Index, expected: &LtHash) -> Result<(), Mistrust> {
+    let mut sum = LtHash::empty();
+    for row in index.scan_prefix(schema::ACCOUNTS) {
         let (key, value) = row.map_err(StoreError::from)?;
-        let address = rows::account_address(&key).ok_or_else(malformed)?;
-        let row = rows::AccountRow::decode(&value).ok_or_else(malformed)?;
+        let address = schema::account_address(&key).ok_or_else(malformed)?;
+        let row = schema::AccountRow::decode(&value).ok_or_else(malformed)?;
         sum.add(&address, &row.account);
     }
-    if sum == *lanes {
+    if sum == *expected {
         Ok(())
     } else {
         Err(Mistrust::Index("its accounts do not add up to their commitment".into()))
@@ -260,13 +263,13 @@ fn accounts_match(index: &Index, lanes: &Commitment) -> Result<(), Mistrust> {
 }
 
 /// The chain that ends in a tip, by height; `None` unless all of it is known to be valid.
-fn best_chain(tree: &Tree, tip: Number) -> Option<Vec<Number>> {
+fn best_chain(tree: &BlockIndex, tip: NodeId) -> Option<Vec<NodeId>> {
     if tip.get() as usize >= tree.len() {
         return None;
     }
     let mut best = vec![tip];
     let mut at = tip;
-    while at != Number::GENESIS {
+    while at != NodeId::GENESIS {
         let node = tree.node(at);
         node.undo()?;
         at = node.parent;
@@ -284,8 +287,8 @@ fn start(
     options: &Options,
     loaded: Loaded,
 ) -> Result<Writer, StoreError> {
-    let Loaded { tree, best, lanes } = loaded;
-    let aside = SetAside::new(marks::read(directory.path())?, &tree);
+    let Loaded { tree, best, accounts_hash } = loaded;
+    let aside = Invalidated::new(invalidated::read(directory.path())?, &tree);
     let tip = *best.last().expect("a best chain holds genesis");
     let mut state = State {
         visible: 0,
@@ -306,7 +309,7 @@ fn start(
         directory,
         threads: options.threads,
         tip,
-        lanes,
+        accounts_hash,
         pending: Changes::new(),
         touched: BTreeSet::new(),
         confirmed: BTreeSet::new(),
@@ -325,20 +328,24 @@ fn start_at_genesis(
     records: &[Record],
 ) -> Result<Writer, OpenError> {
     let genesis = params.genesis();
-    let place = match records.first() {
-        Some(Record::Block(place)) if block_at(&log.reader(), *place)? == *genesis => *place,
-        Some(Record::Block(place) | Record::Undo(_, place)) => {
-            let reason = "the log does not begin with this network's genesis".into();
-            return Err(OpenError::InvalidRecord { place: *place, reason });
+    let location = match records.first() {
+        Some(Record::Block(location)) if block_at(&log.reader(), *location)? == *genesis => {
+            *location
         }
-        None => log.append(Kind::Block, &genesis.encode())?,
+        Some(Record::Block(location) | Record::Undo(_, location)) => {
+            let reason = "the log does not begin with this network's genesis".into();
+            return Err(OpenError::InvalidRecord { location: *location, reason });
+        }
+        None => log.append(RecordKind::Block, &genesis.encode())?,
     };
     let undo = match records.get(1) {
-        Some(Record::Undo(hash, place)) if *hash == params.genesis_hash() => *place,
-        _ => log.append(Kind::Undo, &encode_undo(&params.genesis_hash(), &Undo::default()))?,
+        Some(Record::Undo(hash, location)) if *hash == params.genesis_hash() => *location,
+        _ => {
+            log.append(RecordKind::Undo, &encode_undo(&params.genesis_hash(), &Undo::default()))?
+        }
     };
-    let tree = Tree::new(&genesis.header, place, undo);
-    let lanes = params.genesis_accounts().clone();
+    let tree = BlockIndex::new(&genesis.header, location, undo);
+    let accounts_hash = params.genesis_accounts_hash().clone();
     let allocations = params.spec().allocations.clone();
     let mut writer = start(
         directory,
@@ -346,12 +353,12 @@ fn start_at_genesis(
         index,
         params,
         options,
-        Loaded { tree, best: vec![Number::GENESIS], lanes },
+        Loaded { tree, best: vec![NodeId::GENESIS], accounts_hash },
     )?;
     writer.dirty_chunks.insert(0);
     let funded = |(address, balance): (_, _)| {
-        let row = rows::AccountRow { account: Account { balance, nonce: 0 }, entries: 0 };
-        (rows::account_key(&address), row.encode())
+        let row = schema::AccountRow { account: Account { balance, nonce: 0 }, entries: 0 };
+        (schema::account_key(&address), row.encode())
     };
     writer.shared.write().cached = allocations.into_iter().map(funded).collect();
     Ok(writer)
@@ -361,38 +368,38 @@ fn start_at_genesis(
 fn replay(
     writer: &mut Writer,
     records: Vec<Record>,
-    notice: &mut dyn FnMut(Notice),
+    notice: &mut dyn FnMut(OpenProgress),
 ) -> Result<(), OpenError> {
     /// Blocks between two lines of progress, and between two commits.
     const STEP: usize = 1_000;
     let mut blocks = Vec::new();
     for record in records {
         match record {
-            Record::Block(place) => blocks.push(place),
-            Record::Undo(hash, place) => {
-                writer.known_undos.insert(hash, place);
+            Record::Block(location) => blocks.push(location),
+            Record::Undo(hash, location) => {
+                writer.known_undos.insert(hash, location);
             }
         }
     }
     let total = blocks.len();
     let log = writer.log.reader();
-    for (done, place) in blocks.into_iter().enumerate() {
+    for (done, location) in blocks.into_iter().enumerate() {
         if done % STEP == 0 && done > 0 {
-            notice(Notice::Replaying { done, total });
+            notice(OpenProgress::Replaying { done, total });
             writer.commit()?;
         }
-        let block = block_at(&log, place)?;
+        let block = block_at(&log, location)?;
         // It was accepted once; what the clock says now is no property of the block.
         let now = block.header.time;
-        let invalid = |reason: String| OpenError::InvalidRecord { place, reason };
-        match writer.take_in(block.into(), now, Some(place)) {
+        let invalid = |reason: String| OpenError::InvalidRecord { location, reason };
+        match writer.take_in(block.into(), now, Some(location)) {
             Ok(_) => {}
             Err(SubmitError::Store(error)) => return Err(error.into()),
             Err(error) => return Err(invalid(error.to_string())),
         }
     }
     if total > 0 {
-        notice(Notice::Replaying { done: total, total });
+        notice(OpenProgress::Replaying { done: total, total });
     }
     writer.known_undos = HashMap::new();
     // A mark may be newer than the index.

@@ -2,24 +2,25 @@
 //! on, on accounts kept in memory and nothing taken from the index; then the index against them.
 //! Opens the directory as a start does, so it repairs what a start repairs.
 
-use super::open::{Notice, OpenError, Options, open};
+use super::open::{OpenError, OpenProgress, Options, open};
+use super::schema;
 use super::{View, Writer};
-use crate::accounts::{Account, AccountView, Commitment, Overlay, Undo};
+use crate::accounts::{Account, AccountView, LtHash, Overlay, Undo};
 use crate::address::Address;
 use crate::amount::Amount;
 use crate::block::{self, Height};
+use crate::block_index::{BlockNode, NodeId};
 use crate::params::Params;
 use crate::rules::body::{self, ConnectError};
 use crate::rules::{RuleError, header};
-use crate::store::blocks::Place;
-use crate::store::{StoreError, rows};
-use crate::tree::{Node, Number};
+use crate::store::StoreError;
+use crate::store::blocks::RecordLocation;
 use std::collections::HashMap;
 use std::path::Path;
 
 /// What was found to be in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Verified {
+pub struct VerifyReport {
     /// Of the best block.
     pub height: Height,
     /// Its hash.
@@ -71,7 +72,7 @@ pub enum VerifyError {
     #[error(
         "what takes back block {hash} at height {height} is recorded wrongly in block file {} at \
          offset {}: restore the file from a backup or another node's data directory",
-        place.file, place.offset
+        location.file, location.offset
     )]
     Undo {
         /// Its height.
@@ -79,7 +80,7 @@ pub enum VerifyError {
         /// Its hash.
         hash: block::Hash,
         /// Where the record is.
-        place: Place,
+        location: RecordLocation,
     },
     /// Money was made or lost.
     #[error(
@@ -104,9 +105,9 @@ pub fn verify(
     path: &Path,
     params: Params,
     options: Options,
-    notice: &mut dyn FnMut(Notice),
+    notice: &mut dyn FnMut(OpenProgress),
     progress: &mut dyn FnMut(u32, u32),
-) -> Result<Verified, VerifyError> {
+) -> Result<VerifyReport, VerifyError> {
     let threads = options.threads;
     let (writer, reader) = open(path, params, options, notice)?;
     let view = reader.view();
@@ -114,10 +115,10 @@ pub fn verify(
     compare(&writer, &replayed.accounts)?;
     check_supply(&view, &replayed.accounts)?;
     every_record_is_whole(&view)?;
-    let verified = Verified {
+    let verified = VerifyReport {
         height: view.tip().height,
         tip: view.tip().hash,
-        blocks: view.blocks(),
+        blocks: view.block_count(),
         transfers: replayed.transfers,
         accounts: replayed.accounts.len(),
         issued: view.params().issued(view.tip().height),
@@ -130,7 +131,7 @@ pub fn verify(
 
 struct Replayed {
     accounts: HashMap<Address, Account>,
-    commitment: Commitment,
+    commitment: LtHash,
     transfers: u64,
 }
 
@@ -149,7 +150,7 @@ fn replay(
         .iter()
         .map(|(address, balance)| (*address, Account { balance: *balance, nonce: 0 }))
         .collect();
-    let mut commitment = params.genesis_accounts().clone();
+    let mut commitment = params.genesis_accounts_hash().clone();
     let mut transfers = 0;
     for height in 1..=tip {
         if height % STEP == 0 {
@@ -168,18 +169,18 @@ fn replay(
             let node = at(view, matured);
             body::Reward { recipient: node.miner, amount: node.reward }
         });
-        let place = body::Place { height: node.height, matured };
+        let context = body::BlockContext { height: node.height, matured };
         let mut overlay = Overlay::new(&accounts);
         let changes =
-            body::connect(&checked, &place, params, &mut overlay, &mut commitment, threads);
+            body::connect(&checked, &context, params, &mut overlay, &mut commitment, threads);
         let changes = match changes {
             Ok(changes) => changes,
             Err(ConnectError::Rule(error)) => return Err(invalid(error)),
             Err(ConnectError::View(never)) => match never {},
         };
         if view.undo(node)? != Undo::of(&changes) {
-            let place = node.undo().expect("a block of the best chain is valid");
-            return Err(VerifyError::Undo { height: node.height, hash: node.hash, place });
+            let location = node.undo().expect("a block of the best chain is valid");
+            return Err(VerifyError::Undo { height: node.height, hash: node.hash, location });
         }
         accounts.extend(changes.iter().map(|change| (change.address, change.after)));
     }
@@ -188,28 +189,30 @@ fn replay(
     Ok(Replayed { accounts, commitment, transfers })
 }
 
-fn at<'a>(view: &'a View, height: u32) -> &'a Node {
-    view.at(Height::new(height)).expect("the best chain has a block at every height up to its tip")
+fn at<'a>(view: &'a View, height: u32) -> &'a BlockNode {
+    view.at_height(Height::new(height))
+        .expect("the best chain has a block at every height up to its tip")
 }
 
 fn check_header(
     view: &View,
-    node: &Node,
-    parent: &Node,
+    node: &BlockNode,
+    parent: &BlockNode,
     found: &block::Header,
 ) -> Result<(), RuleError> {
     let params = view.params();
-    header::check_alone(found, params)?;
-    let grandparent_time = parent.height.back(1).and_then(|height| view.at(height)).map(|g| g.time);
+    header::check_standalone(found, params)?;
+    let grandparent_time =
+        parent.height.checked_sub(1).and_then(|height| view.at_height(height)).map(|g| g.time);
     let parent = header::Parent { bits: parent.bits, time: parent.time, grandparent_time };
-    header::check_after_parent(found, &parent, params, node.time)
+    header::check_contextual(found, &parent, params, node.time)
 }
 
 fn compare(writer: &Writer, accounts: &HashMap<Address, Account>) -> Result<(), VerifyError> {
     let mut met = 0;
-    for row in writer.index.scan_prefix(rows::ACCOUNTS) {
+    for row in writer.index.scan_prefix(schema::ACCOUNTS) {
         let (key, value) = row.map_err(StoreError::from)?;
-        let parsed = rows::account_address(&key).zip(rows::AccountRow::decode(&value));
+        let parsed = schema::account_address(&key).zip(schema::AccountRow::decode(&value));
         let (address, row) = parsed.ok_or(StoreError::BadRow { key })?;
         let expected = accounts.get(&address).copied().unwrap_or_default();
         if row.account != expected {
@@ -243,10 +246,10 @@ fn check_supply(view: &View, accounts: &HashMap<Address, Account>) -> Result<(),
 
 /// Blocks of side branches are not replayed; their records must still be readable.
 fn every_record_is_whole(view: &View) -> Result<(), StoreError> {
-    for number in 0..view.blocks() {
-        let number = Number::new(u32::try_from(number).expect("numbers are u32"));
+    for number in 0..view.block_count() {
+        let number = NodeId::new(u32::try_from(number).expect("numbers are u32"));
         let node = view.node(number);
-        if !view.is_best(node) {
+        if !view.is_in_best_chain(node) {
             view.block(node)?;
         }
     }

@@ -1,19 +1,19 @@
 //! The chain as readers see it: one tip, for as long as the view is held.
 
-use super::draft::Rows;
+use super::overlay::Rows;
 use super::writer::{read_block, read_undo};
 use super::{Shared, State};
 use crate::accounts::{Account, AccountView, Undo};
 use crate::address::Address;
 use crate::amount::Amount;
 use crate::block::{self, Block, Header, Height};
+use crate::block_index::{BlockNode, NodeId, Status};
+use crate::ledger::schema::{ENTRIES_PER_PAGE, TxLocation};
 use crate::mempool::Mempool;
 use crate::params::Params;
 use crate::rules::header::Parent;
 use crate::store::StoreError;
 use crate::store::blocks::LogReader;
-use crate::store::rows::{ENTRIES_PER_PAGE, Entry};
-use crate::tree::{Node, Number, Status};
 use crate::tx::Id;
 use std::sync::RwLockReadGuard;
 
@@ -30,26 +30,26 @@ pub struct View<'a> {
 
 /// The end of a branch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Branch {
+pub struct ChainTip {
     /// Its last block.
     pub hash: block::Hash,
     /// The height of that.
     pub height: Height,
     /// Blocks that are not in the best chain.
-    pub length: u32,
+    pub branch_length: u32,
     /// What is known of it.
-    pub status: BranchStatus,
+    pub status: ChainTipStatus,
 }
 
 /// What is known of a branch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BranchStatus {
+pub enum ChainTipStatus {
     /// The best chain.
     Active,
     /// As good, but with no more work.
     ValidFork,
     /// Its operator does not want this node to follow it.
-    SetAside,
+    Invalidated,
     /// It breaks a rule.
     Invalid {
         /// The rule's code.
@@ -72,73 +72,74 @@ impl<'a> View<'a> {
     }
 
     /// The best block.
-    pub fn tip(&self) -> &Node {
+    pub fn tip(&self) -> &BlockNode {
         self.state.tree.node(self.state.tip())
     }
 
     /// Blocks of all branches, genesis included.
-    pub fn blocks(&self) -> usize {
+    pub fn block_count(&self) -> usize {
         self.state.visible
     }
 
     /// A block of this view by its number.
-    pub fn node(&self, number: Number) -> &Node {
+    pub fn node(&self, number: NodeId) -> &BlockNode {
         self.state.tree.node(number)
     }
 
     /// The block at a height of the best chain.
-    pub fn at(&self, height: Height) -> Option<&Node> {
+    pub fn at_height(&self, height: Height) -> Option<&BlockNode> {
         let number = self.state.best.get(height.get() as usize)?;
         Some(self.node(*number))
     }
 
     /// The block of a hash, on whatever branch.
-    pub fn find(&self, hash: &block::Hash) -> Option<&Node> {
+    pub fn find(&self, hash: &block::Hash) -> Option<&BlockNode> {
         let number = self.state.tree.find(hash)?;
         ((number.get() as usize) < self.state.visible).then(|| self.node(number))
     }
 
     /// Whether a block is in the best chain.
-    pub fn is_best(&self, node: &Node) -> bool {
-        self.at(node.height).is_some_and(|best| best.hash == node.hash)
+    pub fn is_in_best_chain(&self, node: &BlockNode) -> bool {
+        self.at_height(node.height).is_some_and(|best| best.hash == node.hash)
     }
 
     /// Blocks from one of the best chain up to the tip, itself included; 0 for any other.
-    pub fn confirmations(&self, node: &Node) -> u32 {
+    pub fn confirmations(&self, node: &BlockNode) -> u32 {
         let deep = self.tip().height.get().saturating_sub(node.height.get());
-        if self.is_best(node) { deep.saturating_add(1) } else { 0 }
+        if self.is_in_best_chain(node) { deep.saturating_add(1) } else { 0 }
     }
 
     /// The ends of all branches: the best chain first, then the highest.
-    pub fn branches(&self) -> Vec<Branch> {
+    pub fn chain_tips(&self) -> Vec<ChainTip> {
         let State { tree, tips, aside, .. } = &*self.state;
         let best = self.state.tip();
         let side = tips.iter().filter(|number| **number != best).map(|number| {
-            let Node { hash, height, .. } = *tree.node(*number);
+            let BlockNode { hash, height, .. } = *tree.node(*number);
             let status = match tree.invalid_ancestor(*number) {
-                Some((_, code)) => BranchStatus::Invalid { code },
-                None if aside.contains(*number) => BranchStatus::SetAside,
-                None => BranchStatus::ValidFork,
+                Some((_, code)) => ChainTipStatus::Invalid { code },
+                None if aside.contains(*number) => ChainTipStatus::Invalidated,
+                None => ChainTipStatus::ValidFork,
             };
-            Branch { hash, height, length: self.length(*number), status }
+            ChainTip { hash, height, branch_length: self.length(*number), status }
         });
-        let visible = |number: Number| (number.get() as usize) < self.state.visible;
-        let refused = tree.all_condemned().filter(|(_, refused)| visible(refused.parent));
-        let refused = refused.map(|(hash, refused)| Branch {
+        let visible = |number: NodeId| (number.get() as usize) < self.state.visible;
+        let refused = tree.invalid_blocks().filter(|(_, refused)| visible(refused.parent));
+        let refused = refused.map(|(hash, refused)| ChainTip {
             hash,
             height: tree.node(refused.parent).height.next().unwrap_or_default(),
-            length: self.length(refused.parent).saturating_add(1),
-            status: BranchStatus::Invalid { code: refused.code },
+            branch_length: self.length(refused.parent).saturating_add(1),
+            status: ChainTipStatus::Invalid { code: refused.code },
         });
-        let mut branches: Vec<Branch> = side.chain(refused).collect();
-        branches.sort_by_key(|branch| (std::cmp::Reverse(branch.height), branch.hash));
-        let Node { hash, height, .. } = *self.tip();
-        branches.insert(0, Branch { hash, height, length: 0, status: BranchStatus::Active });
-        branches
+        let mut chain_tips: Vec<ChainTip> = side.chain(refused).collect();
+        chain_tips.sort_by_key(|branch| (std::cmp::Reverse(branch.height), branch.hash));
+        let BlockNode { hash, height, .. } = *self.tip();
+        chain_tips
+            .insert(0, ChainTip { hash, height, branch_length: 0, status: ChainTipStatus::Active });
+        chain_tips
     }
 
     /// Blocks of a branch that are not in the best chain.
-    fn length(&self, end: Number) -> u32 {
+    fn length(&self, end: NodeId) -> u32 {
         let (mut at, mut length) = (end, 0_u32);
         while !self.state.is_best(at) {
             at = self.state.tree.node(at).parent;
@@ -148,32 +149,32 @@ impl<'a> View<'a> {
     }
 
     /// A whole block.
-    pub fn block(&self, node: &Node) -> Result<Block, StoreError> {
+    pub fn block(&self, node: &BlockNode) -> Result<Block, StoreError> {
         read_block(&self.state.log, node)
     }
 
     /// A whole block as encoded.
-    pub fn raw_block(&self, node: &Node) -> Result<Vec<u8>, StoreError> {
+    pub fn raw_block(&self, node: &BlockNode) -> Result<Vec<u8>, StoreError> {
         raw_block(&self.state.log, node)
     }
 
     /// A header and the number of transactions, read without those.
-    pub fn head(&self, node: &Node) -> Result<(Header, u32), StoreError> {
-        head_of(node, &self.state.log.read_prefix(node.place, HEAD_BYTES)?)
+    pub fn header_and_count(&self, node: &BlockNode) -> Result<(Header, u32), StoreError> {
+        head_of(node, &self.state.log.read_prefix(node.location, HEAD_BYTES)?)
     }
 
     /// A header, read without its body.
-    pub fn header(&self, node: &Node) -> Result<Header, StoreError> {
-        header_of(node, &self.state.log.read_prefix(node.place, HEADER_BYTES)?)
+    pub fn header(&self, node: &BlockNode) -> Result<Header, StoreError> {
+        header_of(node, &self.state.log.read_prefix(node.location, HEADER_BYTES)?)
     }
 
     /// What the accounts that a block of the best chain changed were before it.
-    pub(super) fn undo(&self, node: &Node) -> Result<Undo, StoreError> {
+    pub(super) fn undo(&self, node: &BlockNode) -> Result<Undo, StoreError> {
         read_undo(&self.state.log, node)
     }
 
     /// How many transactions of the best chain name an address.
-    pub fn entries(&self, address: &Address) -> Result<u32, StoreError> {
+    pub fn transaction_count(&self, address: &Address) -> Result<u32, StoreError> {
         Ok(self.rows().account_row(address)?.entries)
     }
 
@@ -184,7 +185,7 @@ impl<'a> View<'a> {
         address: &Address,
         below: u32,
         limit: usize,
-    ) -> Result<Vec<(u32, Entry)>, StoreError> {
+    ) -> Result<Vec<(u32, TxLocation)>, StoreError> {
         let rows = self.rows();
         let below = below.min(rows.account_row(address)?.entries);
         let mut found = Vec::new();
@@ -195,11 +196,11 @@ impl<'a> View<'a> {
                 Some((loaded, bytes)) if *loaded == number => bytes,
                 _ => &page.insert((number, rows.page(address, number)?)).1,
             };
-            let entry = Entry::of_page(bytes, at % ENTRIES_PER_PAGE);
+            let entry = TxLocation::of_page(bytes, at % ENTRIES_PER_PAGE);
             found.push((
                 at,
                 entry.ok_or_else(|| StoreError::BadRow {
-                    key: crate::store::rows::page_key(address, number),
+                    key: crate::ledger::schema::page_key(address, number),
                 })?,
             ));
         }
@@ -207,7 +208,7 @@ impl<'a> View<'a> {
     }
 
     /// Rewards of an address that cannot be spent yet.
-    pub fn immature(&self, address: &Address) -> Amount {
+    pub fn immature_balance(&self, address: &Address) -> Amount {
         let maturity = self.params.spec().maturity as usize;
         let recent = self.state.best.iter().skip(1).rev().take(maturity);
         recent
@@ -218,9 +219,9 @@ impl<'a> View<'a> {
     }
 
     /// Where a transaction stands in the best chain.
-    pub fn transaction(&self, id: &Id) -> Result<Option<(Block, Entry)>, StoreError> {
+    pub fn transaction(&self, id: &Id) -> Result<Option<(Block, TxLocation)>, StoreError> {
         for entry in self.rows().entries(id)? {
-            let Some(node) = self.at(entry.height) else { continue };
+            let Some(node) = self.at_height(entry.height) else { continue };
             let block = self.block(node)?;
             let found = block.transactions.get(entry.position as usize);
             if found.is_some_and(|transaction| transaction.id() == *id) {
@@ -236,46 +237,46 @@ impl<'a> View<'a> {
     }
 
     /// Whether a block is known to be valid with all its ancestors.
-    pub fn is_valid(&self, node: &Node) -> bool {
+    pub fn is_valid(&self, node: &BlockNode) -> bool {
         node.undo().is_some()
     }
 
     /// Whether a block, or an ancestor, is known to break a rule.
-    pub fn is_invalid(&self, node: &Node) -> bool {
+    pub fn is_invalid(&self, node: &BlockNode) -> bool {
         matches!(node.status, Status::Invalid { .. })
     }
 
     /// Whether a block was refused for ever without being kept.
-    pub fn is_condemned(&self, hash: &block::Hash) -> bool {
-        self.state.tree.condemned(hash).is_some()
+    pub fn is_known_invalid(&self, hash: &block::Hash) -> bool {
+        self.state.tree.invalid_block(hash).is_some()
     }
 
     /// What the rules need to know of a block to judge its child.
-    pub fn as_parent(&self, node: &Node) -> Parent {
+    pub fn as_parent(&self, node: &BlockNode) -> Parent {
         let grandparent = (node.height > Height::GENESIS).then(|| self.node(node.parent).time);
         Parent { bits: node.bits, time: node.time, grandparent_time: grandparent }
     }
 }
 
 /// A block as it is in the log.
-pub(super) fn raw_block(log: &LogReader, node: &Node) -> Result<Vec<u8>, StoreError> {
-    let bytes = log.read(node.place)?.1;
+pub(super) fn raw_block(log: &LogReader, node: &BlockNode) -> Result<Vec<u8>, StoreError> {
+    let bytes = log.read(node.location)?.1;
     let header = bytes.get(..Header::BYTES).unwrap_or_default();
     header_of(node, header).map(|_| bytes)
 }
 
 /// The header that a block's first bytes must be, and its number of transactions.
-pub(super) fn head_of(node: &Node, bytes: &[u8]) -> Result<(Header, u32), StoreError> {
+pub(super) fn head_of(node: &BlockNode, bytes: &[u8]) -> Result<(Header, u32), StoreError> {
     let (header, count) = bytes.split_at_checked(Header::BYTES).unwrap_or((bytes, &[]));
     let header = header_of(node, header)?;
-    let count = count.try_into().map_err(|_| StoreError::BadRecord { place: node.place })?;
+    let count = count.try_into().map_err(|_| StoreError::BadRecord { location: node.location })?;
     Ok((header, u32::from_le_bytes(count)))
 }
 
 /// The header that these bytes must be.
-pub(super) fn header_of(node: &Node, bytes: &[u8]) -> Result<Header, StoreError> {
+pub(super) fn header_of(node: &BlockNode, bytes: &[u8]) -> Result<Header, StoreError> {
     let header = Header::decode(bytes).ok().filter(|header| header.hash() == node.hash);
-    header.ok_or(StoreError::BadRecord { place: node.place })
+    header.ok_or(StoreError::BadRecord { location: node.location })
 }
 
 impl AccountView for View<'_> {

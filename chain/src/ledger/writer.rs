@@ -1,24 +1,25 @@
 //! The one that changes the chain. `Writer` is not `Clone`: holding it is the right to do so.
 
-use super::candidate::{Body, Candidate, Checker};
-use super::draft::{Draft, Rows};
+use super::overlay::{Draft, Rows};
+use super::precheck::{Body, PrecheckedBlock, Prechecker};
+use super::schema;
 use super::{Accepted, Commit, Reader, Shared, State, SubmitError, TransferError};
-use crate::accounts::{Commitment, Overlay, Undo};
+use crate::accounts::{LtHash, Overlay, Undo};
 use crate::address::Address;
 use crate::amount::Amount;
 use crate::block::{self, Block, Header, Timestamp};
+use crate::block_index::{BlockNode, NewNode, NodeId, Status};
 use crate::mempool;
 use crate::params::Params;
 use crate::pow::Work;
 use crate::rules::body::{self, CheckedBlock, ConnectError, Reward};
 use crate::rules::tx::CheckedTransfer;
 use crate::rules::{self, RuleError, header};
-use crate::store::blocks::{BlockLog, Kind, LogReader, Place};
+use crate::store::StoreError;
+use crate::store::blocks::{BlockLog, LogReader, RecordKind, RecordLocation};
 use crate::store::directory::Directory;
 use crate::store::index::{Changes, Index};
-use crate::store::{StoreError, rows};
-use crate::template::{self, Template, TemplateError, Wish};
-use crate::tree::{NewNode, Node, Number, Status};
+use crate::template::{self, Template, TemplateError, TemplateRequest};
 use crate::tx::{Id, Transfer};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -35,9 +36,9 @@ pub struct Writer {
     pub(super) directory: Directory,
     pub(super) threads: usize,
     /// The tip that blocks are connected to; ahead of the readers' until the next commit.
-    pub(super) tip: Number,
+    pub(super) tip: NodeId,
     /// The commitment to the accounts at that tip.
-    pub(super) lanes: Commitment,
+    pub(super) accounts_hash: LtHash,
     /// Rows that wait for the next commit.
     pub(super) pending: Changes,
     /// Whose accounts those change.
@@ -48,7 +49,7 @@ pub struct Writer {
     pub(super) dirty_chunks: BTreeSet<u32>,
     /// Undo records that are in the log already, of blocks that are not known to be valid: those
     /// that a replay is yet to come to, and those whose block did not fit on the disk.
-    pub(super) known_undos: HashMap<block::Hash, Place>,
+    pub(super) known_undos: HashMap<block::Hash, RecordLocation>,
 }
 
 impl Writer {
@@ -63,38 +64,38 @@ impl Writer {
     }
 
     /// Takes a block in. Readers see it after the next `commit`.
-    pub fn block(
+    pub fn submit_block(
         &mut self,
-        block: impl Into<Candidate>,
+        block: impl Into<PrecheckedBlock>,
         now: Timestamp,
     ) -> Result<Accepted, SubmitError> {
         self.take_in(block.into(), now, None)
     }
 
     /// Checks blocks alone, ahead of their turn with this writer.
-    pub fn checker(&self) -> Checker {
-        Checker::new(self.reader(), self.threads)
+    pub fn prechecker(&self) -> Prechecker {
+        Prechecker::new(self.reader(), self.threads)
     }
 
     /// Takes a block in that may be in the log already.
     pub(super) fn take_in(
         &mut self,
-        candidate: Candidate,
+        candidate: PrecheckedBlock,
         now: Timestamp,
-        stored: Option<Place>,
+        stored: Option<RecordLocation>,
     ) -> Result<Accepted, SubmitError> {
         let shared = Arc::clone(&self.shared);
-        let Candidate { header, hash, body } = candidate;
+        let PrecheckedBlock { header, hash, body } = candidate;
         let state = shared.read();
         if let Some(known) = known(&state, &hash) {
             return known;
         }
-        header::check_alone(&header, &shared.params)?;
+        header::check_standalone(&header, &shared.params)?;
         let parent = find_parent(&state, &header)?;
-        header::check_after_parent(&header, &state.tree.as_parent(parent), &shared.params, now)?;
+        header::check_contextual(&header, &state.tree.as_parent(parent), &shared.params, now)?;
         let is_known = |id: &_| state.mempool.contains(id);
         let checked = match body {
-            Body::Judged(checked) => *checked,
+            Body::Checked(checked) => *checked,
             Body::Unchecked(block) => body::check(block, &shared.params, is_known, self.threads),
         };
         let work = header.bits.target().map_or(Work::ZERO, crate::Target::work);
@@ -110,63 +111,63 @@ impl Writer {
             self.adopt(parent, &checked, stored)?;
             Ok(Accepted::Connected)
         } else {
-            let place = self.log_block(&checked, stored)?;
-            self.insert(parent, &checked, place);
+            let location = self.log_block(&checked, stored)?;
+            self.insert(parent, &checked, location);
             Ok(Accepted::SideBranch)
         }
     }
 
     /// Remembers a block that can never be valid.
-    fn refuse(&mut self, hash: block::Hash, parent: Number, error: RuleError) -> RuleError {
-        if error.condemns_header() || matches!(error, RuleError::InvalidAncestor { .. }) {
-            self.shared.write().tree.condemn(hash, parent, error.code());
+    fn refuse(&mut self, hash: block::Hash, parent: NodeId, error: RuleError) -> RuleError {
+        if error.invalidates_header() || matches!(error, RuleError::InvalidAncestor { .. }) {
+            self.shared.write().tree.mark_invalid_hash(hash, parent, error.code());
         }
         error
     }
 
     /// Adds a block that is in the log to the tree.
-    fn insert(&mut self, parent: Number, block: &CheckedBlock, place: Place) -> Number {
+    fn insert(&mut self, parent: NodeId, block: &CheckedBlock, location: RecordLocation) -> NodeId {
         let coinbase = block.coinbase();
         let reward = Reward {
             recipient: coinbase.recipient,
             // Out of range only in a block that will not be connected.
             amount: Amount::new(coinbase.reward).unwrap_or(Amount::MAX),
         };
-        let new = NewNode::new(&block.block().header, parent, place, reward);
+        let new = NewNode::new(&block.block().header, parent, location, reward);
         let mut state = self.shared.write();
         let number = state.tree.insert(new);
         state.aside.follow(number, &block.hash(), parent);
         drop(state);
-        self.dirty_chunks.insert(number.get() / rows::NODES_PER_CHUNK);
+        self.dirty_chunks.insert(number.get() / schema::NODES_PER_CHUNK);
         number
     }
 
     fn log_block(
         &mut self,
         block: &CheckedBlock,
-        stored: Option<Place>,
-    ) -> Result<Place, StoreError> {
+        stored: Option<RecordLocation>,
+    ) -> Result<RecordLocation, StoreError> {
         match stored {
-            Some(place) => Ok(place),
-            None => Ok(self.log.append(Kind::Block, block.encoded())?),
+            Some(location) => Ok(location),
+            None => Ok(self.log.append(RecordKind::Block, block.encoded())?),
         }
     }
 
-    fn log_undo(&mut self, hash: block::Hash, undo: &Undo) -> Result<Place, StoreError> {
-        if let Some(place) = self.known_undos.get(&hash) {
-            return Ok(*place);
+    fn log_undo(&mut self, hash: block::Hash, undo: &Undo) -> Result<RecordLocation, StoreError> {
+        if let Some(location) = self.known_undos.get(&hash) {
+            return Ok(*location);
         }
-        let place = self.log.append(Kind::Undo, &encode_undo(&hash, undo))?;
-        self.known_undos.insert(hash, place);
-        Ok(place)
+        let location = self.log.append(RecordKind::Undo, &encode_undo(&hash, undo))?;
+        self.known_undos.insert(hash, location);
+        Ok(location)
     }
 
     /// Makes a block with more work than the tip the new tip, if its whole branch is valid.
     fn adopt(
         &mut self,
-        parent: Number,
+        parent: NodeId,
         block: &CheckedBlock,
-        stored: Option<Place>,
+        stored: Option<RecordLocation>,
     ) -> Result<(), SubmitError> {
         let (branch, undo) = match self.try_block(parent, block)? {
             Ok(tried) => tried,
@@ -183,8 +184,8 @@ impl Writer {
         // when the log is replayed, last: a full disk then leaves everything as it was.
         let mut made_valid = self.log_undos(&branch.path)?;
         let undo = self.log_undo(block.hash(), &undo)?;
-        let place = self.log_block(block, stored)?;
-        let tip = self.insert(parent, block, place);
+        let location = self.log_block(block, stored)?;
+        let tip = self.insert(parent, block, location);
         made_valid.push((tip, undo));
         self.enter(tip, made_valid, branch);
         Ok(())
@@ -192,7 +193,7 @@ impl Writer {
 
     /// Makes a block of the tree the tip, if its whole branch is valid; otherwise remembers that it
     /// is not, and stays.
-    pub(super) fn move_to(&mut self, tip: Number) -> Result<(), StoreError> {
+    pub(super) fn move_to(&mut self, tip: NodeId) -> Result<(), StoreError> {
         match self.try_way(tip)? {
             Ok(branch) => {
                 let made_valid = self.log_undos(&branch.path)?;
@@ -206,10 +207,13 @@ impl Writer {
     }
 
     /// Writes down how to take the blocks of a way back; those that become valid by it.
-    fn log_undos(&mut self, path: &[(Number, Undo)]) -> Result<Vec<(Number, Place)>, StoreError> {
+    fn log_undos(
+        &mut self,
+        path: &[(NodeId, Undo)],
+    ) -> Result<Vec<(NodeId, RecordLocation)>, StoreError> {
         let mut made_valid = Vec::with_capacity(path.len() + 1);
         for (number, undo) in path {
-            let Node { hash, status, .. } = *self.shared.read().tree.node(*number);
+            let BlockNode { hash, status, .. } = *self.shared.read().tree.node(*number);
             // One that was connected before was so on the same parent: its undo is the same.
             if status == Status::Stored {
                 made_valid.push((*number, self.log_undo(hash, undo)?));
@@ -219,27 +223,27 @@ impl Writer {
     }
 
     /// Changes what is in memory to a new tip, once all records are in the log.
-    fn enter(&mut self, tip: Number, made_valid: Vec<(Number, Place)>, branch: Branch) {
+    fn enter(&mut self, tip: NodeId, made_valid: Vec<(NodeId, RecordLocation)>, branch: Branch) {
         for (number, undo) in made_valid {
             let hash = self.shared.write().tree.set_valid(number, undo);
             self.known_undos.remove(&hash);
-            self.dirty_chunks.insert(number.get() / rows::NODES_PER_CHUNK);
+            self.dirty_chunks.insert(number.get() / schema::NODES_PER_CHUNK);
         }
-        let Branch { changes, touched, unconfirmed, confirmed, lanes, .. } = branch;
+        let Branch { changes, touched, unconfirmed, confirmed, accounts_hash, .. } = branch;
         self.pending.extend(changes);
         self.touched.extend(touched);
         for id in unconfirmed {
             self.confirmed.remove(&id);
         }
         self.confirmed.extend(confirmed);
-        self.lanes = lanes;
+        self.accounts_hash = accounts_hash;
         self.tip = tip;
     }
 
     /// Tries the way from the tip to a new block on a draft.
     fn try_block(
         &self,
-        parent: Number,
+        parent: NodeId,
         block: &CheckedBlock,
     ) -> Result<Result<(Branch, Undo), Fault>, StoreError> {
         let state = self.shared.read();
@@ -255,7 +259,7 @@ impl Writer {
     }
 
     /// Tries the way from the tip to a block of the tree; otherwise which one on it breaks a rule.
-    fn try_way(&self, to: Number) -> Result<Result<Branch, (Number, RuleError)>, StoreError> {
+    fn try_way(&self, to: NodeId) -> Result<Result<Branch, (NodeId, RuleError)>, StoreError> {
         let state = self.shared.read();
         let mut attempt = self.attempt(&state);
         Ok(attempt.walk(self.tip, to)?.map(|path| attempt.into_branch(path)))
@@ -266,7 +270,7 @@ impl Writer {
             params: &self.shared.params,
             state,
             draft: Draft::new(Rows::new(Some(&self.pending), &state.cached, &state.index)),
-            lanes: self.lanes.clone(),
+            accounts_hash: self.accounts_hash.clone(),
             touched: BTreeSet::new(),
             unconfirmed: Vec::new(),
             confirmed: Vec::new(),
@@ -274,10 +278,11 @@ impl Writer {
         }
     }
 
-    fn mark_invalid(&mut self, number: Number, error: &RuleError) -> block::Hash {
+    fn mark_invalid(&mut self, number: NodeId, error: &RuleError) -> block::Hash {
         let mut state = self.shared.write();
         let changed = state.tree.set_invalid(number, error.code());
-        self.dirty_chunks.extend(changed.iter().map(|number| number.get() / rows::NODES_PER_CHUNK));
+        self.dirty_chunks
+            .extend(changed.iter().map(|number| number.get() / schema::NODES_PER_CHUNK));
         state.tree.node(number).hash
     }
 
@@ -317,7 +322,7 @@ impl Writer {
             disconnected: path.disconnect,
             connected: path.connect,
             confirmed: confirmed_count,
-            pool,
+            mempool: pool,
         })
     }
 
@@ -332,14 +337,19 @@ impl Writer {
         }
         let nodes = u32::try_from(tree.len()).expect("numbers are u32");
         for chunk in std::mem::take(&mut self.dirty_chunks) {
-            let first = chunk * rows::NODES_PER_CHUNK;
-            let last = nodes.min(first + rows::NODES_PER_CHUNK);
-            let stored = (first..last).map(|number| tree.stored(Number::new(number)));
-            cached.insert(rows::chunk_key(chunk), Some(rows::encode_chunk(stored)));
+            let first = chunk * schema::NODES_PER_CHUNK;
+            let last = nodes.min(first + schema::NODES_PER_CHUNK);
+            let stored = (first..last).map(|number| tree.stored(NodeId::new(number)));
+            cached.insert(schema::chunk_key(chunk), Some(schema::encode_chunk(stored)));
         }
         let covered = self.log.end();
-        let row = rows::State { tip: self.tip, nodes, covered, lanes: self.lanes.clone() };
-        cached.insert(rows::STATE_KEY.to_vec(), Some(row.encode()));
+        let row = schema::State {
+            tip: self.tip,
+            nodes,
+            covered,
+            accounts_hash: self.accounts_hash.clone(),
+        };
+        cached.insert(schema::STATE_KEY.to_vec(), Some(row.encode()));
         drop(state);
         // Readers go on meanwhile; nobody else changes the rows.
         self.index.apply(&shared.read().cached)?;
@@ -349,7 +359,10 @@ impl Writer {
     }
 
     /// Takes a transfer into the pool.
-    pub fn transaction(&mut self, transfer: Transfer) -> Result<mempool::Admission, TransferError> {
+    pub fn submit_transfer(
+        &mut self,
+        transfer: Transfer,
+    ) -> Result<mempool::Admission, TransferError> {
         let checked = rules::tx::check(transfer, self.shared.params.genesis_hash())?;
         let mut state = self.shared.write();
         let State { mempool, cached, index, .. } = &mut *state;
@@ -357,12 +370,15 @@ impl Writer {
     }
 
     /// Lets transfers go that have waited too long. To be called every few minutes.
-    pub fn expire(&mut self, now: Timestamp) -> Vec<mempool::Dropped> {
+    pub fn expire_transfers(&mut self, now: Timestamp) -> Vec<mempool::Dropped> {
         self.shared.write().mempool.expire(now)
     }
 
     /// A block to mine on the tip, from the pool.
-    pub fn template(&self, wish: Wish) -> Result<Template, TemplateError<StoreError>> {
+    pub fn template(
+        &self,
+        request: TemplateRequest,
+    ) -> Result<Template, TemplateError<StoreError>> {
         let state = self.shared.read();
         let node = state.tree.node(self.tip);
         let parent = template::Parent {
@@ -370,10 +386,10 @@ impl Writer {
             height: node.height,
             header: state.tree.as_parent(self.tip),
             matured: matured(&state, &self.shared.params, self.tip),
-            commitment: &self.lanes,
+            commitment: &self.accounts_hash,
         };
         let rows = Rows::new(Some(&self.pending), &state.cached, &state.index);
-        template::build(&self.shared.params, &parent, wish, &state.mempool, &rows, self.threads)
+        template::build(&self.shared.params, &parent, request, &state.mempool, &rows, self.threads)
     }
 
     /// Writes everything and closes the data directory: the next start has nothing to repair.
@@ -388,29 +404,29 @@ impl Writer {
 /// A way to a new tip that was found valid.
 struct Branch {
     /// Blocks of the tree on the way, and how to take them back.
-    path: Vec<(Number, Undo)>,
+    path: Vec<(NodeId, Undo)>,
     changes: Changes,
     touched: BTreeSet<Address>,
     unconfirmed: Vec<Id>,
     confirmed: Vec<Id>,
-    lanes: Commitment,
+    accounts_hash: LtHash,
 }
 
 /// Which block on the way to a new one breaks a rule.
 enum Fault {
     NewBlock(RuleError),
-    Ancestor(Number, RuleError),
+    Ancestor(NodeId, RuleError),
 }
 
 /// The blocks of the tree that a way enters and how to take them back, or the one that breaks a rule.
-type Walked = Result<Vec<(Number, Undo)>, (Number, RuleError)>;
+type Walked = Result<Vec<(NodeId, Undo)>, (NodeId, RuleError)>;
 
 /// A branch being tried.
 struct Attempt<'a> {
     params: &'a Params,
     state: &'a State,
     draft: Draft<'a>,
-    lanes: Commitment,
+    accounts_hash: LtHash,
     touched: BTreeSet<Address>,
     /// Transfers of the blocks that are left, and of those that are entered.
     unconfirmed: Vec<Id>,
@@ -420,7 +436,7 @@ struct Attempt<'a> {
 
 impl Attempt<'_> {
     /// From a tip to a block of the tree.
-    fn walk(&mut self, from: Number, to: Number) -> Result<Walked, StoreError> {
+    fn walk(&mut self, from: NodeId, to: NodeId) -> Result<Walked, StoreError> {
         let path = self.state.tree.path(from, to);
         for number in &path.disconnect {
             self.disconnect(*number)?;
@@ -440,37 +456,43 @@ impl Attempt<'_> {
         Ok(Ok(entered))
     }
 
-    fn into_branch(self, path: Vec<(Number, Undo)>) -> Branch {
-        let Attempt { draft, lanes, touched, unconfirmed, confirmed, .. } = self;
+    fn into_branch(self, path: Vec<(NodeId, Undo)>) -> Branch {
+        let Attempt { draft, accounts_hash, touched, unconfirmed, confirmed, .. } = self;
         let changes = draft.into_changes();
-        Branch { path, changes, touched, unconfirmed, confirmed, lanes }
+        Branch { path, changes, touched, unconfirmed, confirmed, accounts_hash }
     }
 
     fn connect(
         &mut self,
         block: &CheckedBlock,
-        parent: Number,
+        parent: NodeId,
     ) -> Result<Result<Undo, RuleError>, StoreError> {
         let node = self.state.tree.node(parent);
-        let place = body::Place {
-            height: node.height.next().ok_or(StoreError::HeightsExhausted)?,
+        let context = body::BlockContext {
+            height: node.height.next().ok_or(StoreError::HeightOverflow)?,
             matured: matured(self.state, self.params, parent),
         };
         let mut overlay = Overlay::new(&self.draft);
-        let connected =
-            body::connect(block, &place, self.params, &mut overlay, &mut self.lanes, self.threads);
+        let connected = body::connect(
+            block,
+            &context,
+            self.params,
+            &mut overlay,
+            &mut self.accounts_hash,
+            self.threads,
+        );
         let changes = match connected {
             Ok(changes) => changes,
             Err(ConnectError::Rule(error)) => return Ok(Err(error)),
             Err(ConnectError::View(error)) => return Err(error),
         };
-        self.draft.connect(place.height, block.block(), block.ids(), &changes)?;
+        self.draft.connect(context.height, block.block(), block.ids(), &changes)?;
         self.touched.extend(changes.iter().map(|change| change.address));
-        self.confirmed.extend(block.transfers().iter().map(|terms| terms.id));
+        self.confirmed.extend(block.transfers().iter().map(|details| details.id));
         Ok(Ok(Undo::of(&changes)))
     }
 
-    fn disconnect(&mut self, number: Number) -> Result<(), StoreError> {
+    fn disconnect(&mut self, number: NodeId) -> Result<(), StoreError> {
         let node = self.state.tree.node(number);
         let block = read_block(&self.state.log, node)?;
         let undo = read_undo(&self.state.log, node)?;
@@ -479,7 +501,7 @@ impl Attempt<'_> {
             overlay.set(*address, *account)?;
         }
         let changes = overlay.end_block();
-        self.lanes.apply(&changes, self.threads);
+        self.accounts_hash.apply(&changes, self.threads);
         self.draft.disconnect(node.height, &block, &undo)?;
         self.unconfirmed.extend(block.transfers().map(|(_, transfer)| transfer.id()));
         self.touched.extend(changes.iter().map(|change| change.address));
@@ -488,10 +510,10 @@ impl Attempt<'_> {
 
     /// Whether disconnecting led to the accounts the fork commits to: otherwise the next block would
     /// be blamed for what is wrong on this disk.
-    fn is_back_at(&self, fork: &Node) -> Result<(), StoreError> {
+    fn is_back_at(&self, fork: &BlockNode) -> Result<(), StoreError> {
         let coinbase = read_block(&self.state.log, fork)?.coinbase().cloned();
         let committed = coinbase.map(|coinbase| coinbase.commitment);
-        let is_back = committed == Some(self.lanes.digest());
+        let is_back = committed == Some(self.accounts_hash.digest());
         is_back.then_some(()).ok_or(StoreError::BadUndo { fork: fork.hash })
     }
 }
@@ -499,18 +521,18 @@ impl Attempt<'_> {
 /// What is already known of a block, if it has been here before.
 fn known(state: &State, hash: &block::Hash) -> Option<Result<Accepted, SubmitError>> {
     let invalid = |code| Some(Err(SubmitError::KnownInvalid { hash: *hash, code }));
-    if let Some(refused) = state.tree.condemned(hash) {
+    if let Some(refused) = state.tree.invalid_block(hash) {
         return invalid(refused.code);
     }
     match state.tree.node(state.tree.find(hash)?).status {
         Status::Invalid { code } => invalid(code),
-        Status::Stored | Status::Valid { .. } => Some(Ok(Accepted::Known)),
+        Status::Stored | Status::Valid { .. } => Some(Ok(Accepted::AlreadyKnown)),
     }
 }
 
-fn find_parent(state: &State, header: &Header) -> Result<Number, SubmitError> {
+fn find_parent(state: &State, header: &Header) -> Result<NodeId, SubmitError> {
     let parent = header.previous;
-    if state.tree.condemned(&parent).is_some() {
+    if state.tree.invalid_block(&parent).is_some() {
         return Err(RuleError::InvalidAncestor { ancestor: parent }.into());
     }
     let number = state.tree.find(&parent).ok_or(SubmitError::UnknownParent { parent })?;
@@ -521,16 +543,16 @@ fn find_parent(state: &State, header: &Header) -> Result<Number, SubmitError> {
 }
 
 /// The reward that becomes spendable in the child of a block; genesis never has one.
-fn matured(state: &State, params: &Params, parent: Number) -> Option<Reward> {
+fn matured(state: &State, params: &Params, parent: NodeId) -> Option<Reward> {
     let number = state.tree.ancestor(parent, params.spec().maturity.saturating_sub(1))?;
-    (number != Number::GENESIS).then(|| state.tree.reward(number))
+    (number != NodeId::GENESIS).then(|| state.tree.reward(number))
 }
 
 /// The transfers of blocks that leave the best chain, oldest block first.
 fn transfers_of(
     state: &State,
     params: &Params,
-    blocks: &[Number],
+    blocks: &[NodeId],
 ) -> Result<Vec<CheckedTransfer>, StoreError> {
     let mut transfers = Vec::new();
     for number in blocks.iter().rev() {
@@ -541,29 +563,33 @@ fn transfers_of(
 }
 
 /// A block of the tree, which was checked before it was logged: its signatures are not checked again.
-fn read_checked(log: &LogReader, node: &Node, params: &Params) -> Result<CheckedBlock, StoreError> {
+fn read_checked(
+    log: &LogReader,
+    node: &BlockNode,
+    params: &Params,
+) -> Result<CheckedBlock, StoreError> {
     let block = read_block(log, node)?;
     body::check(block, params, |_| true, 1)
         .map_err(|error| StoreError::BadBlock { hash: node.hash, reason: error.to_string() })
 }
 
 /// A block of the tree.
-pub(super) fn read_block(log: &LogReader, node: &Node) -> Result<Block, StoreError> {
-    let block = block_at(log, node.place)?;
+pub(super) fn read_block(log: &LogReader, node: &BlockNode) -> Result<Block, StoreError> {
+    let block = block_at(log, node.location)?;
     if block.hash() == node.hash {
         Ok(block)
     } else {
-        Err(StoreError::BadRecord { place: node.place })
+        Err(StoreError::BadRecord { location: node.location })
     }
 }
 
 /// Whatever block is at a place.
-pub(super) fn block_at(log: &LogReader, place: Place) -> Result<Block, StoreError> {
-    let (kind, bytes) = log.read(place)?;
-    if kind != Kind::Block {
-        return Err(StoreError::BadRecord { place });
+pub(super) fn block_at(log: &LogReader, location: RecordLocation) -> Result<Block, StoreError> {
+    let (kind, bytes) = log.read(location)?;
+    if kind != RecordKind::Block {
+        return Err(StoreError::BadRecord { location });
     }
-    Block::decode(&bytes).map_err(|_| StoreError::BadRecord { place })
+    Block::decode(&bytes).map_err(|_| StoreError::BadRecord { location })
 }
 
 /// Hash of the block ‖ accounts as they were before it.
@@ -572,10 +598,10 @@ pub(super) fn encode_undo(hash: &block::Hash, undo: &Undo) -> Vec<u8> {
 }
 
 /// How to take a block of the best chain back.
-pub(super) fn read_undo(log: &LogReader, node: &Node) -> Result<Undo, StoreError> {
-    let place = node.undo().expect("a block of the best chain is valid");
-    let (kind, bytes) = log.read(place)?;
-    let undo = bytes.strip_prefix(node.hash.as_bytes()).filter(|_| kind == Kind::Undo);
+pub(super) fn read_undo(log: &LogReader, node: &BlockNode) -> Result<Undo, StoreError> {
+    let location = node.undo().expect("a block of the best chain is valid");
+    let (kind, bytes) = log.read(location)?;
+    let undo = bytes.strip_prefix(node.hash.as_bytes()).filter(|_| kind == RecordKind::Undo);
     let undo = undo.and_then(|bytes| Undo::decode(bytes).ok().flatten());
-    undo.ok_or(StoreError::BadRecord { place })
+    undo.ok_or(StoreError::BadRecord { location })
 }

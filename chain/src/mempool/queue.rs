@@ -5,7 +5,7 @@
 //! any mixture of senders' ready transfers that keeps each sender's order can be applied.
 //! Money that is only on its way to the sender does not count.
 
-use super::{FeeRate, Limits, Refusal};
+use super::{FeeRate, Limits, RejectReason};
 use crate::accounts::Account;
 use std::cmp::Reverse;
 
@@ -115,16 +115,16 @@ impl Queue {
         account: &Account,
         limits: &Limits,
         now: u64,
-    ) -> Vec<(Item, Refusal)> {
+    ) -> Vec<(Item, RejectReason)> {
         let mut dropped = Vec::new();
         let (expected, available) = (account.nonce, account.balance.units());
         let used = self.items.partition_point(|item| item.nonce < expected);
         for item in self.items.drain(..used) {
-            dropped.push((item, Refusal::NonceUsed { expected, actual: item.nonce }));
+            dropped.push((item, RejectReason::NonceUsed { expected, actual: item.nonce }));
         }
         let limit = limits.max_per_sender;
         for item in self.items.drain(limit.min(self.items.len())..) {
-            dropped.push((item, Refusal::SenderLimit { limit }));
+            dropped.push((item, RejectReason::SenderLimit { limit }));
         }
 
         let (mut next, mut spent) = (expected, 0_u64);
@@ -137,7 +137,7 @@ impl Queue {
             let needed = spent.saturating_add(item.cost);
             if needed > available {
                 self.items.remove(self.ready);
-                dropped.push((item, Refusal::InsufficientBalance { needed, available }));
+                dropped.push((item, RejectReason::InsufficientBalance { needed, available }));
                 break;
             }
             (self.ready, next, spent) = (self.ready + 1, next + 1, needed);
@@ -146,10 +146,10 @@ impl Queue {
         let latest = next.saturating_add(limits.max_nonces_ahead).min(u64::MAX - 1);
         for item in self.items.split_off(self.ready) {
             if item.nonce > latest {
-                dropped.push((item, Refusal::NonceTooFar { latest, actual: item.nonce }));
+                dropped.push((item, RejectReason::NonceTooFar { latest, actual: item.nonce }));
             } else if item.cost > available {
                 let needed = item.cost;
-                dropped.push((item, Refusal::InsufficientBalance { needed, available }));
+                dropped.push((item, RejectReason::InsufficientBalance { needed, available }));
             } else {
                 self.items.push(item);
             }

@@ -81,13 +81,13 @@ impl World {
         World { pool: Mempool::new(limits), accounts }
     }
 
-    fn insert(&mut self, pay: Pay) -> Result<Changes, Refusal> {
+    fn insert(&mut self, pay: Pay) -> Result<Changes, RejectReason> {
         let result = self.pool.insert(pay.signed(), &self.accounts);
         self.assert_sound();
         match result {
             Ok(Admission::Added(changes)) => Ok(changes),
-            Ok(Admission::Known) => panic!("{pay:?} is known"),
-            Err(InsertError::Refused(refusal)) => Err(refusal),
+            Ok(Admission::AlreadyKnown) => panic!("{pay:?} is known"),
+            Err(InsertError::Rejected(refusal)) => Err(refusal),
         }
     }
 
@@ -127,11 +127,14 @@ impl World {
 }
 
 fn nonces<'a>(entries: impl Iterator<Item = Entry<'a>>) -> Vec<u64> {
-    entries.map(|entry| entry.transfer.terms().nonce).collect()
+    entries.map(|entry| entry.transfer.details().nonce).collect()
 }
 
 fn reasons(dropped: &[Dropped]) -> Vec<(u64, &'static str)> {
-    dropped.iter().map(|dropped| (dropped.transfer.terms().nonce, dropped.reason.code())).collect()
+    dropped
+        .iter()
+        .map(|dropped| (dropped.transfer.details().nonce, dropped.reason.code()))
+        .collect()
 }
 
 fn limits(count: usize) -> Limits {
@@ -148,21 +151,21 @@ fn assert_sound(pool: &Mempool, accounts: &HashMap<Address, Account>) {
         let account = accounts.account(sender).unwrap();
         let (mut next, mut spent, mut last) = (account.nonce, 0, None);
         for entry in pool.by_sender(sender) {
-            let terms = entry.transfer.terms();
-            assert!(last < Some(terms.nonce), "strictly in nonce order");
-            last = Some(terms.nonce);
-            assert!(terms.cost <= account.balance);
+            let details = entry.transfer.details();
+            assert!(last < Some(details.nonce), "strictly in nonce order");
+            last = Some(details.nonce);
+            assert!(details.cost <= account.balance);
             if entry.is_pending {
-                assert_eq!(terms.nonce, next, "no gap among pending ones");
-                (next, spent) = (next + 1, spent + terms.cost.units());
-                pending.insert(terms.id);
+                assert_eq!(details.nonce, next, "no gap among pending ones");
+                (next, spent) = (next + 1, spent + details.cost.units());
+                pending.insert(details.id);
             } else {
-                assert!(terms.nonce > next && terms.nonce <= next + limits.max_nonces_ahead);
+                assert!(details.nonce > next && details.nonce <= next + limits.max_nonces_ahead);
                 queued += 1;
             }
             (count, bytes) = (count + 1, bytes + entry.transfer.transfer().size() as u64);
-            assert_eq!(pool.arrivals.get(&terms.id), Some(&entry.arrival));
-            for party in [terms.sender, terms.recipient] {
+            assert_eq!(pool.arrivals.get(&details.id), Some(&entry.arrival));
+            for party in [details.sender, details.recipient] {
                 assert!(pool.parties.contains(&(party, entry.arrival)));
             }
         }
@@ -179,9 +182,9 @@ fn assert_sound(pool: &Mempool, accounts: &HashMap<Address, Account>) {
     assert_eq!((count, queued, bytes), (pool.count(), pool.queued(), pool.bytes()));
     assert_eq!((count, gaps), (pool.arrivals.len(), pool.gaps.len()));
     assert_eq!(pool.tails.len(), pool.queues.len());
-    let parties = pool.transfers.values().map(|transfer| transfer.terms());
+    let parties = pool.transfers.values().map(|transfer| transfer.details());
     let parties: usize =
-        parties.map(|terms| 2 - usize::from(terms.sender == terms.recipient)).sum();
+        parties.map(|details| 2 - usize::from(details.sender == details.recipient)).sum();
     assert_eq!(parties, pool.parties.len());
     let histogram = pool
         .fee_histogram()
@@ -190,7 +193,7 @@ fn assert_sound(pool: &Mempool, accounts: &HashMap<Address, Account>) {
     // Whatever a block takes from the front of the selection can be applied.
     let mut overlay = crate::accounts::Overlay::new(accounts);
     for transfer in pool.selection() {
-        rules::body::apply(&mut overlay, transfer.terms()).unwrap();
+        rules::body::apply(&mut overlay, transfer.details()).unwrap();
         assert!(pending.remove(&transfer.id()), "once each");
     }
     assert!(pending.is_empty(), "all of them");
@@ -203,7 +206,7 @@ fn the_same_transfer_again_is_known() {
     let changes = world.insert(pay(0, 0)).unwrap();
     assert_eq!(changes.pending, [pay(0, 0).id()]);
     let again = world.pool.insert(pay(0, 0).signed(), &world.accounts);
-    assert!(matches!(again, Ok(Admission::Known)));
+    assert!(matches!(again, Ok(Admission::AlreadyKnown)));
     assert_eq!(world.pool.count(), 1);
     assert_eq!(world.pool.check(&pay(0, 0).signed(), &world.accounts), Ok(Status::Pending));
 }
@@ -213,7 +216,7 @@ fn the_same_transfer_again_is_known() {
 fn a_fee_below_the_minimum_is_refused_with_the_fee_it_needs() {
     let mut world = World::new(Limits { min_fee_rate: 2, ..Limits::default() });
     let refusal = world.insert(Pay { fee: 2 * 155 - 1, memo: 10, ..pay(0, 0) }).unwrap_err();
-    assert_eq!(refusal, Refusal::MinFee { rate: 2, needed: 310, actual: 309 });
+    assert_eq!(refusal, RejectReason::MinFee { rate: 2, needed: 310, actual: 309 });
     assert_eq!((refusal.code(), refusal.expected_and_actual()), ("min-fee", Some((310, 309))));
     world.insert(Pay { fee: 310, memo: 10, ..pay(0, 0) }).unwrap();
 
@@ -229,8 +232,8 @@ fn checking_changes_nothing() {
     assert_eq!(check(&world, pay(0, 0)), Ok(Status::Pending));
     assert_eq!(check(&world, pay(0, 1)), Ok(Status::Queued));
     world.set(0, account(10, 3));
-    let used = Refusal::NonceUsed { expected: 3, actual: 2 };
-    assert_eq!(check(&world, pay(0, 2)), Err(InsertError::Refused(used)));
+    let used = RejectReason::NonceUsed { expected: 3, actual: 2 };
+    assert_eq!(check(&world, pay(0, 2)), Err(InsertError::Rejected(used)));
     assert_eq!(world.pool.count(), 0);
     world.assert_sound();
 }
@@ -241,17 +244,17 @@ fn a_replacement_pays_a_tenth_more_in_all_and_per_byte() {
     let mut world = World::new(Limits::default());
     world.insert_all([Pay { fee: 1_000, ..pay(0, 0) }, pay(0, 1)]);
     let refusal = world.insert(Pay { fee: 1_099, ..pay(0, 0) }).unwrap_err();
-    assert_eq!(refusal, Refusal::ReplacementTooCheap { needed: 1_100, actual: 1_099 });
+    assert_eq!(refusal, RejectReason::ReplacementTooCheap { needed: 1_100, actual: 1_099 });
     // Twice as large: a tenth more for each byte is more than twice the fee.
     let larger = Pay { fee: 2_199, memo: 145, ..pay(0, 0) };
     let refusal = world.insert(larger).unwrap_err();
-    assert_eq!(refusal, Refusal::ReplacementTooCheap { needed: 2_200, actual: 2_199 });
+    assert_eq!(refusal, RejectReason::ReplacementTooCheap { needed: 2_200, actual: 2_199 });
 
     let better = Pay { fee: 1_100, ..pay(0, 0) };
     let changes = world.insert(better).unwrap();
     assert_eq!(changes.pending, [better.id()]);
     assert_eq!(reasons(&changes.dropped), [(0, "replaced")]);
-    let replaced = Status::Dropped(Refusal::Replaced { by: better.id() });
+    let replaced = Status::Dropped(RejectReason::Replaced { by: better.id() });
     assert_eq!(world.status(Pay { fee: 1_000, ..pay(0, 0) }), Some(replaced));
     assert_eq!(world.nonces(0), [0, 1]);
 }
@@ -261,7 +264,7 @@ fn a_free_transfer_is_replaced_by_any_that_pays() {
     let mut world = World::new(Limits { min_fee_rate: 0, ..Limits::default() });
     world.insert(Pay { fee: 0, ..pay(0, 0) }).unwrap();
     let refusal = world.insert(Pay { fee: 0, amount: 2, ..pay(0, 0) }).unwrap_err();
-    assert_eq!(refusal, Refusal::ReplacementTooCheap { needed: 1, actual: 0 });
+    assert_eq!(refusal, RejectReason::ReplacementTooCheap { needed: 1, actual: 0 });
     world.insert(Pay { fee: 1, ..pay(0, 0) }).unwrap();
 }
 
@@ -271,7 +274,7 @@ fn a_sender_replaces_only_so_often_between_two_blocks() {
     let mut world = World::new(Limits { max_per_sender: 3, ..Limits::default() });
     let bump = |times: u32| Pay { fee: 200 * 2_u64.pow(times), ..pay(0, 0) };
     world.insert_all((0..=3).map(bump));
-    assert_eq!(world.insert(bump(4)), Err(Refusal::ReplacementLimit { limit: 3 }));
+    assert_eq!(world.insert(bump(4)), Err(RejectReason::ReplacementLimit { limit: 3 }));
     world.insert(Pay { fee: 400, ..pay(1, 0) }).unwrap();
     world.insert(Pay { fee: 500, ..pay(1, 0) }).unwrap();
     world.reconcile(&[], &[], &[]);
@@ -285,9 +288,9 @@ fn a_replacement_that_costs_followers_pays_for_them() {
     world.insert_all((0..17).map(|nonce| Pay { fee: 1_000, ..pay(0, nonce) }));
     let greedy = |fee| Pay { amount: 100_000 - fee, fee, ..pay(0, 0) };
     let refusal = world.insert(greedy(2_000)).unwrap_err();
-    assert_eq!(refusal, Refusal::ReplacementTooCheap { needed: 17_001, actual: 2_000 });
+    assert_eq!(refusal, RejectReason::ReplacementTooCheap { needed: 17_001, actual: 2_000 });
     let refusal = world.insert(greedy(17_000)).unwrap_err();
-    assert_eq!(refusal, Refusal::ReplacementTooCheap { needed: 17_001, actual: 17_000 });
+    assert_eq!(refusal, RejectReason::ReplacementTooCheap { needed: 17_001, actual: 17_000 });
     assert_eq!(world.nonces(0).len(), 17);
     let changes = world.insert(greedy(17_001)).unwrap();
     assert_eq!(reasons(&changes.dropped)[..2], [(0, "replaced"), (1, "insufficient-balance")]);
@@ -302,7 +305,7 @@ fn a_sender_has_limits_that_do_not_touch_others() {
     world.insert_all((0..12).map(|nonce| pay(0, nonce)));
     assert_eq!(
         world.insert(pay(0, 21)),
-        Err(Refusal::NonceTooFar { latest: 20, actual: 21 }),
+        Err(RejectReason::NonceTooFar { latest: 20, actual: 21 }),
         "12 is missing, and 8 may wait for it"
     );
     world.insert_all((13..=20).map(|nonce| pay(0, nonce)));
@@ -311,7 +314,7 @@ fn a_sender_has_limits_that_do_not_touch_others() {
     let changes = world.insert(pay(0, 12)).unwrap();
     assert_eq!(reasons(&changes.dropped), [(20, "sender-limit")]);
     assert_eq!((world.nonces(0).len(), world.pool.queued()), (20, 0));
-    assert_eq!(world.insert(pay(0, 20)), Err(Refusal::SenderLimit { limit: 20 }));
+    assert_eq!(world.insert(pay(0, 20)), Err(RejectReason::SenderLimit { limit: 20 }));
     world.insert(pay(1, 0)).unwrap();
 }
 
@@ -320,7 +323,7 @@ fn a_nonce_that_no_account_can_reach_is_too_far() {
     let mut world = World::new(Limits::default());
     world.set(0, account(100_000, u64::MAX - 1));
     world.insert(pay(0, u64::MAX - 1)).unwrap();
-    let far = Refusal::NonceTooFar { latest: u64::MAX - 1, actual: u64::MAX };
+    let far = RejectReason::NonceTooFar { latest: u64::MAX - 1, actual: u64::MAX };
     assert_eq!(world.insert(pay(0, u64::MAX)), Err(far));
     assert_eq!(world.insert(pay(0, 0)).unwrap_err().code(), "nonce-used");
 }
@@ -375,7 +378,7 @@ fn what_waits_too_long_expires_and_a_jumping_clock_changes_little() {
     }
     clock += 60;
     assert_eq!(expire(&mut world, clock), [(2, "expired"), (3, "expired")]);
-    let expired = Status::Dropped(Refusal::Expired { missing: 1 });
+    let expired = Status::Dropped(RejectReason::Expired { missing: 1 });
     assert_eq!(world.status(pay(0, 2)), Some(expired));
     assert_eq!(world.nonces(0), [0]);
     // Pending ones stay, and nothing is left that waits.
@@ -405,7 +408,7 @@ fn pending_transfers_are_covered_together() {
     world.insert_all([Pay { amount: 60_000, ..pay(0, 0) }]);
     let refusal = world.insert(Pay { amount: 60_000, ..pay(0, 1) }).unwrap_err();
     let (needed, available) = (2 * (60_000 + FEE), 100_000);
-    assert_eq!(refusal, Refusal::InsufficientBalance { needed, available });
+    assert_eq!(refusal, RejectReason::InsufficientBalance { needed, available });
     assert_eq!(refusal.expected_and_actual(), Some((needed, available)));
     // With a gap before it only its own cost is known to be needed.
     world.insert(Pay { amount: 60_000, ..pay(0, 2) }).unwrap();
@@ -443,7 +446,7 @@ fn a_block_with_another_transfer_of_the_same_nonce_drops_ours_and_keeps_the_late
     assert_eq!(changes.pending, []);
     assert_eq!(world.nonces(0), [2, 3]);
     assert_eq!(world.status(pay(0, 0)), None, "a confirmed one was not dropped");
-    let used = Refusal::NonceUsed { expected: 2, actual: 1 };
+    let used = RejectReason::NonceUsed { expected: 2, actual: 1 };
     assert_eq!(world.status(pay(0, 1)), Some(Status::Dropped(used)));
 }
 
@@ -465,7 +468,7 @@ fn a_reorganisation_brings_back_what_the_new_chain_does_not_have() {
     assert!(changes.dropped.is_empty());
     let of_sender = |sender| {
         let is_theirs =
-            |id: &Id| world.pool.get(id).unwrap().transfer.terms().sender == address(sender);
+            |id: &Id| world.pool.get(id).unwrap().transfer.details().sender == address(sender);
         changes.pending.iter().copied().filter(is_theirs).collect::<Vec<Id>>()
     };
     assert_eq!(of_sender(0), [0, 1, 2, 3].map(|nonce| pay(0, nonce).id())[..3]);
@@ -477,8 +480,11 @@ fn a_reorganisation_brings_back_what_the_new_chain_does_not_have() {
 }
 
 fn nonces_of(world: &World, sender: u16) -> Vec<u64> {
-    let selected = world.pool.selection().map(CheckedTransfer::terms);
-    selected.filter(|terms| terms.sender == address(sender)).map(|terms| terms.nonce).collect()
+    let selected = world.pool.selection().map(CheckedTransfer::details);
+    selected
+        .filter(|details| details.sender == address(sender))
+        .map(|details| details.nonce)
+        .collect()
 }
 
 // M12

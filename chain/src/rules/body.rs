@@ -4,14 +4,14 @@
 #![deny(clippy::arithmetic_side_effects)]
 
 use super::RuleError;
-use super::tx::{CheckedTransfer, Terms, amounts_are_in_range, claim};
-use crate::accounts::{Account, AccountChange, AccountView, Commitment, Overlay};
+use super::tx::{CheckedTransfer, TransferDetails, amounts_are_in_range, claim};
+use crate::accounts::{Account, AccountChange, AccountView, LtHash, Overlay};
 use crate::address::Address;
 use crate::amount::Amount;
 use crate::block::{self, Block, Height};
 use crate::merkle;
 use crate::params::Params;
-use crate::signature::{self, Claim};
+use crate::signature::{self, SignatureCheck};
 use crate::tx::{Coinbase, Id, Transaction};
 use std::collections::HashSet;
 
@@ -22,7 +22,7 @@ pub struct CheckedBlock {
     hash: block::Hash,
     ids: Vec<Id>,
     coinbase: Coinbase,
-    transfers: Vec<Terms>,
+    transfers: Vec<TransferDetails>,
     encoded: Vec<u8>,
 }
 
@@ -48,7 +48,7 @@ impl CheckedBlock {
     }
 
     /// What the transfers do, in order: transactions 1 and up.
-    pub fn transfers(&self) -> &[Terms] {
+    pub fn transfers(&self) -> &[TransferDetails] {
         &self.transfers
     }
 
@@ -64,7 +64,7 @@ impl CheckedBlock {
             Transaction::Transfer(transfer) => Some(transfer),
             Transaction::Coinbase(_) => None,
         });
-        let checked = |(transfer, terms)| CheckedTransfer::of_block(transfer, terms);
+        let checked = |(transfer, details)| CheckedTransfer::of_block(transfer, details);
         transfers.zip(self.transfers).map(checked).collect()
     }
 }
@@ -116,7 +116,11 @@ struct Unsigned {
 }
 
 impl Unsigned {
-    fn check_signatures(self, claims: &[Claim], threads: usize) -> Result<CheckedBlock, RuleError> {
+    fn check_signatures(
+        self,
+        claims: &[SignatureCheck],
+        threads: usize,
+    ) -> Result<CheckedBlock, RuleError> {
         match signature::verify_all(claims, threads) {
             Ok(()) => Ok(self.block),
             Err(at) => Err(RuleError::BadSignature { id: self.unknown[at] }),
@@ -128,7 +132,7 @@ fn check_but_signatures(
     block: Block,
     params: &Params,
     is_known: impl Fn(&Id) -> bool,
-) -> Result<(Unsigned, Vec<Claim>), RuleError> {
+) -> Result<(Unsigned, Vec<SignatureCheck>), RuleError> {
     let ids = block.ids();
     body_is_not_mutated(&ids)?;
     merkle_root_matches(&block, &ids)?;
@@ -138,9 +142,9 @@ fn check_but_signatures(
     no_transaction_twice(&ids)?;
     let transfers = amounts_of_transfers_are_in_range(&block, &ids)?;
     let (mut unknown, mut claims) = (Vec::new(), Vec::new());
-    for ((_, transfer), terms) in block.transfers().zip(&transfers) {
-        if !is_known(&terms.id) {
-            unknown.push(terms.id);
+    for ((_, transfer), details) in block.transfers().zip(&transfers) {
+        if !is_known(&details.id) {
+            unknown.push(details.id);
             claims.push(claim(transfer, params.genesis_hash()));
         }
     }
@@ -186,7 +190,10 @@ fn no_transaction_twice(ids: &[Id]) -> Result<(), RuleError> {
     }
 }
 
-fn amounts_of_transfers_are_in_range(block: &Block, ids: &[Id]) -> Result<Vec<Terms>, RuleError> {
+fn amounts_of_transfers_are_in_range(
+    block: &Block,
+    ids: &[Id],
+) -> Result<Vec<TransferDetails>, RuleError> {
     let transfers = block.transfers().zip(ids.iter().skip(1));
     transfers.map(|((_, transfer), id)| amounts_are_in_range(transfer, *id)).collect()
 }
@@ -202,7 +209,7 @@ pub struct Reward {
 
 /// Where a block stands.
 #[derive(Clone, Copy, Debug)]
-pub struct Place {
+pub struct BlockContext {
     /// One above the parent's.
     pub height: Height,
     /// The reward of the block `maturity` earlier, if there is one.
@@ -224,29 +231,32 @@ pub enum ConnectError<E> {
 /// commitment are of no use any more.
 pub fn connect<V: AccountView>(
     block: &CheckedBlock,
-    place: &Place,
+    context: &BlockContext,
     params: &Params,
     overlay: &mut Overlay<V>,
-    commitment: &mut Commitment,
+    commitment: &mut LtHash,
     threads: usize,
 ) -> Result<Vec<AccountChange>, ConnectError<V::Error>> {
-    coinbase_names_the_height(block, place)?;
-    mature(overlay, place)?;
+    coinbase_names_the_height(block, context)?;
+    mature(overlay, context)?;
     let mut fees = Amount::ZERO;
-    for terms in block.transfers() {
-        apply(overlay, terms)?;
-        let overflow = RuleError::AmountOverflow { id: terms.id };
-        fees = fees.checked_add(terms.fee).ok_or(overflow)?;
+    for details in block.transfers() {
+        apply(overlay, details)?;
+        let overflow = RuleError::AmountOverflow { id: details.id };
+        fees = fees.checked_add(details.fee).ok_or(overflow)?;
     }
-    reward_is_subsidy_and_fees(block, params.subsidy(place.height), fees)?;
+    reward_is_subsidy_and_fees(block, params.subsidy(context.height), fees)?;
     let changes = overlay.end_block();
     commitment.apply(&changes, threads);
     coinbase_commits_to_accounts(block, commitment)?;
     Ok(changes)
 }
 
-fn coinbase_names_the_height(block: &CheckedBlock, place: &Place) -> Result<(), RuleError> {
-    let (expected, actual) = (place.height, block.coinbase.height);
+fn coinbase_names_the_height(
+    block: &CheckedBlock,
+    context: &BlockContext,
+) -> Result<(), RuleError> {
+    let (expected, actual) = (context.height, block.coinbase.height);
     let wrong = RuleError::WrongCoinbaseHeight { expected, actual };
     if actual == expected { Ok(()) } else { Err(wrong) }
 }
@@ -254,9 +264,9 @@ fn coinbase_names_the_height(block: &CheckedBlock, place: &Place) -> Result<(), 
 /// Credits the reward that becomes spendable at this place.
 pub(crate) fn mature<V: AccountView>(
     overlay: &mut Overlay<V>,
-    place: &Place,
+    context: &BlockContext,
 ) -> Result<(), ConnectError<V::Error>> {
-    let Some(Reward { recipient, amount }) = place.matured else { return Ok(()) };
+    let Some(Reward { recipient, amount }) = context.matured else { return Ok(()) };
     if amount == Amount::ZERO {
         return Ok(());
     }
@@ -272,38 +282,38 @@ pub(crate) fn mature<V: AccountView>(
 /// nothing.
 pub(crate) fn apply<V: AccountView>(
     overlay: &mut Overlay<V>,
-    terms: &Terms,
+    details: &TransferDetails,
 ) -> Result<(), ConnectError<V::Error>> {
-    let sender = overlay.account(&terms.sender).map_err(ConnectError::View)?;
+    let sender = overlay.account(&details.sender).map_err(ConnectError::View)?;
     let debited = Account {
-        nonce: nonce_is_next(&sender, terms)?,
-        balance: balance_covers_cost(&sender, terms)?,
+        nonce: nonce_is_next(&sender, details)?,
+        balance: balance_covers_cost(&sender, details)?,
     };
-    let recipient = if terms.recipient == terms.sender {
+    let recipient = if details.recipient == details.sender {
         debited
     } else {
-        overlay.account(&terms.recipient).map_err(ConnectError::View)?
+        overlay.account(&details.recipient).map_err(ConnectError::View)?
     };
     let balance = recipient
         .balance
-        .checked_add(terms.amount)
-        .ok_or(RuleError::AmountOverflow { id: terms.id })?;
-    overlay.set(terms.sender, debited).map_err(ConnectError::View)?;
-    overlay.set(terms.recipient, Account { balance, ..recipient }).map_err(ConnectError::View)
+        .checked_add(details.amount)
+        .ok_or(RuleError::AmountOverflow { id: details.id })?;
+    overlay.set(details.sender, debited).map_err(ConnectError::View)?;
+    overlay.set(details.recipient, Account { balance, ..recipient }).map_err(ConnectError::View)
 }
 
 /// The nonce after the transfer.
-fn nonce_is_next(sender: &Account, terms: &Terms) -> Result<u64, RuleError> {
-    let (expected, actual) = (sender.nonce, terms.nonce);
+fn nonce_is_next(sender: &Account, details: &TransferDetails) -> Result<u64, RuleError> {
+    let (expected, actual) = (sender.nonce, details.nonce);
     let next = actual.checked_add(1).filter(|_| actual == expected);
-    next.ok_or(RuleError::BadNonce { id: terms.id, expected, actual })
+    next.ok_or(RuleError::BadNonce { id: details.id, expected, actual })
 }
 
 /// The balance after the debit.
-fn balance_covers_cost(sender: &Account, terms: &Terms) -> Result<Amount, RuleError> {
-    sender.balance.checked_sub(terms.cost).ok_or(RuleError::InsufficientBalance {
-        id: terms.id,
-        needed: terms.cost.units(),
+fn balance_covers_cost(sender: &Account, details: &TransferDetails) -> Result<Amount, RuleError> {
+    sender.balance.checked_sub(details.cost).ok_or(RuleError::InsufficientBalance {
+        id: details.id,
+        needed: details.cost.units(),
         available: sender.balance.units(),
     })
 }
@@ -321,7 +331,7 @@ fn reward_is_subsidy_and_fees(
 
 fn coinbase_commits_to_accounts(
     block: &CheckedBlock,
-    commitment: &Commitment,
+    commitment: &LtHash,
 ) -> Result<(), RuleError> {
     let (expected, actual) = (commitment.digest(), block.coinbase.commitment);
     if actual == expected { Ok(()) } else { Err(RuleError::WrongAccounts { expected, actual }) }
@@ -385,9 +395,9 @@ mod tests {
         let block = check(Block { header, transactions }, params, |_| false, 1).unwrap();
         let reads = Cell::new(0);
         let mut overlay = Overlay::new(Counting { accounts: &accounts, reads: &reads });
-        let place = Place { height: Height::new(1), matured: None };
-        let mut commitment = Commitment::empty();
-        let connected = connect(&block, &place, params, &mut overlay, &mut commitment, 1);
+        let context = BlockContext { height: Height::new(1), matured: None };
+        let mut commitment = LtHash::empty();
+        let connected = connect(&block, &context, params, &mut overlay, &mut commitment, 1);
         // Everything but the commitment, which comes last, is right.
         let error = connected.unwrap_err();
         assert!(matches!(error, ConnectError::Rule(RuleError::WrongAccounts { .. })), "{error}");

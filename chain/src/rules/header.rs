@@ -25,20 +25,20 @@ impl Parent {
     }
 
     /// The same of a child that satisfies the rules.
-    pub fn of_child(&self, child: &Header) -> Parent {
+    pub fn advance(&self, child: &Header) -> Parent {
         Parent { bits: child.bits, time: child.time, grandparent_time: Some(self.time) }
     }
 }
 
 /// Everything that needs no other block.
-pub fn check_alone(header: &Header, params: &Params) -> Result<(), RuleError> {
+pub fn check_standalone(header: &Header, params: &Params) -> Result<(), RuleError> {
     version_is_known(header)?;
     let target = bits_are_a_target(header, params)?;
     hash_meets_target(header, target)
 }
 
 /// Everything that needs the parent, and the time now.
-pub fn check_after_parent(
+pub fn check_contextual(
     header: &Header,
     parent: &Parent,
     params: &Params,

@@ -6,19 +6,19 @@ use super::RuleError;
 use crate::address::Address;
 use crate::amount::Amount;
 use crate::block;
-use crate::signature::Claim;
+use crate::signature::SignatureCheck;
 use crate::tx::{Id, Transfer};
 
 /// A transfer that is valid alone. Made only by `check`, of this module or of `body`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CheckedTransfer {
     transfer: Transfer,
-    terms: Terms,
+    details: TransferDetails,
 }
 
 /// What a transfer does, its amounts proven to be in range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Terms {
+pub struct TransferDetails {
     /// The transfer's id.
     pub id: Id,
     /// The account that pays.
@@ -42,30 +42,33 @@ impl CheckedTransfer {
     }
 
     /// What it does.
-    pub fn terms(&self) -> &Terms {
-        &self.terms
+    pub fn details(&self) -> &TransferDetails {
+        &self.details
     }
 
     /// From a block that is valid alone.
-    pub(super) fn of_block(transfer: Transfer, terms: Terms) -> CheckedTransfer {
-        CheckedTransfer { transfer, terms }
+    pub(super) fn of_block(transfer: Transfer, details: TransferDetails) -> CheckedTransfer {
+        CheckedTransfer { transfer, details }
     }
 
     /// Its id.
     pub fn id(&self) -> Id {
-        self.terms.id
+        self.details.id
     }
 }
 
 /// Everything that needs no account. The genesis hash names the network it must be signed for.
 pub fn check(transfer: Transfer, genesis: block::Hash) -> Result<CheckedTransfer, RuleError> {
-    let terms = amounts_are_in_range(&transfer, transfer.id())?;
-    is_signed_by_sender(&transfer, terms.id, genesis)?;
-    Ok(CheckedTransfer { transfer, terms })
+    let details = amounts_are_in_range(&transfer, transfer.id())?;
+    is_signed_by_sender(&transfer, details.id, genesis)?;
+    Ok(CheckedTransfer { transfer, details })
 }
 
 /// At least 1 to the recipient; amount, fee and their sum within range.
-pub(super) fn amounts_are_in_range(transfer: &Transfer, id: Id) -> Result<Terms, RuleError> {
+pub(super) fn amounts_are_in_range(
+    transfer: &Transfer,
+    id: Id,
+) -> Result<TransferDetails, RuleError> {
     if transfer.amount == 0 {
         return Err(RuleError::ZeroAmount { id });
     }
@@ -77,12 +80,12 @@ pub(super) fn amounts_are_in_range(transfer: &Transfer, id: Id) -> Result<Terms,
     let cost = amount.checked_add(fee).ok_or(overflow)?;
     let (sender, nonce, recipient) =
         (transfer.sender_address(), transfer.nonce, transfer.recipient);
-    Ok(Terms { id, sender, nonce, recipient, amount, fee, cost })
+    Ok(TransferDetails { id, sender, nonce, recipient, amount, fee, cost })
 }
 
 /// What `is_signed_by_sender` checks, for checking many together.
-pub(super) fn claim(transfer: &Transfer, genesis: block::Hash) -> Claim {
-    Claim {
+pub(super) fn claim(transfer: &Transfer, genesis: block::Hash) -> SignatureCheck {
+    SignatureCheck {
         key: transfer.sender,
         message: transfer.signing_bytes(genesis),
         signature: transfer.signature,

@@ -5,6 +5,7 @@
 //!
 //! `FOLDER/00000.log`, `00001.log`, …: `record` has their bytes, `scan` what an open decides.
 
+mod position;
 mod reader;
 mod record;
 mod scan;
@@ -17,45 +18,13 @@ use std::sync::Arc;
 use self::record::{FILE_HEADER_BYTES, FileHeader, HEADER_BYTES, Header, Salt, Tag};
 use super::directory::sync_folder;
 
+pub use self::position::{LogPosition, RecordLocation};
 pub use self::reader::LogReader;
-pub use self::record::{Kind, MAX_PAYLOAD_BYTES};
-pub use self::scan::Cut;
+pub use self::record::{MAX_PAYLOAD_BYTES, RecordKind};
+pub use self::scan::Truncation;
 
 /// Bytes a file may have: 128 MiB, some hundred full blocks. Damage costs at most one file.
 pub const FILE_BYTES: u32 = 128 << 20;
-
-/// Where a record lies.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Place {
-    /// Number of the file.
-    pub file: u32,
-    /// Offset of the record in it, in bytes.
-    pub offset: u32,
-    /// Bytes of its payload.
-    pub length: u32,
-}
-
-impl Place {
-    /// The position after the record.
-    pub fn end(self) -> Position {
-        let offset = self.offset.saturating_add(HEADER_BYTES).saturating_add(self.length);
-        Position { file: self.file, offset }
-    }
-}
-
-/// A point between two records.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Position {
-    /// Number of the file.
-    pub file: u32,
-    /// Offset in it, in bytes.
-    pub offset: u32,
-}
-
-impl Position {
-    /// Before the first record.
-    pub const START: Position = Position { file: 0, offset: FILE_HEADER_BYTES };
-}
 
 /// Why the log cannot be opened, read or written.
 #[derive(Debug, thiserror::Error)]
@@ -109,9 +78,9 @@ pub enum LogError {
         found: u8,
     },
     /// The log does not reach, or has no record end at, the position it was said to be covered
-    /// up to: whoever covers it covers another log, and starts again from [`Position::START`].
+    /// up to: whoever covers it covers another log, and starts again from [`LogPosition::START`].
     #[error("the block log has no record that ends at byte {} of file {}", .0.offset, .0.file)]
-    NotCovered(Position),
+    NotCovered(LogPosition),
     /// No record can be that long.
     #[error("a record of {bytes} bytes does not fit into the block log")]
     TooLong {
@@ -175,9 +144,9 @@ impl BlockLog {
     pub fn open<E: From<LogError>>(
         folder: &Path,
         file_bytes: u32,
-        covered: Position,
-        visit: impl FnMut(Kind, Place, &[u8]) -> Result<(), E>,
-    ) -> Result<(BlockLog, Option<Cut>), E> {
+        covered: LogPosition,
+        visit: impl FnMut(RecordKind, RecordLocation, &[u8]) -> Result<(), E>,
+    ) -> Result<(BlockLog, Option<Truncation>), E> {
         let files = scan::files(folder)?;
         let scan = scan::records(folder, files, covered, visit)?;
         Ok(BlockLog::at_end_of(folder, file_bytes, scan)?)
@@ -187,7 +156,7 @@ impl BlockLog {
         folder: &Path,
         file_bytes: u32,
         scan: scan::Scan,
-    ) -> Result<(BlockLog, Option<Cut>), LogError> {
+    ) -> Result<(BlockLog, Option<Truncation>), LogError> {
         let path = file_path(folder, scan.last);
         let (file, salt) = match scan.salt {
             Some(salt) => {
@@ -222,7 +191,7 @@ impl BlockLog {
     /// # Errors
     /// [`LogError::Full`], [`TooLong`](LogError::TooLong), [`Stopped`](LogError::Stopped) and
     /// those of the disk. The log is then as it was before.
-    pub fn append(&mut self, kind: Kind, payload: &[u8]) -> Result<Place, LogError> {
+    pub fn append(&mut self, kind: RecordKind, payload: &[u8]) -> Result<RecordLocation, LogError> {
         if self.stopped {
             return Err(LogError::Stopped);
         }
@@ -235,10 +204,10 @@ impl BlockLog {
         if self.end.saturating_add(HEADER_BYTES).saturating_add(length) > self.file_bytes {
             self.rotate()?;
         }
-        let place = Place { file: self.number, offset: self.end, length };
+        let location = RecordLocation { file: self.number, offset: self.end, length };
         self.write(Tag::Data(kind), payload)?;
         self.dirty = true;
-        Ok(place)
+        Ok(location)
     }
 
     /// Makes all that was appended survive a power cut.
@@ -270,8 +239,8 @@ impl BlockLog {
     }
 
     /// The position after the last record.
-    pub fn end(&self) -> Position {
-        Position { file: self.number, offset: self.end }
+    pub fn end(&self) -> LogPosition {
+        LogPosition { file: self.number, offset: self.end }
     }
 
     /// Reads records, also while others are appended.

@@ -25,17 +25,17 @@ const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 const STOPPED: &str = "stopped\n";
 
 /// How the last run on a directory ended: what was written but not synced since is safe after
-/// [`SameBoot`](LastStop::SameBoot) and in doubt after [`OtherBoot`](LastStop::OtherBoot).
+/// [`UncleanSameBoot`](LastStop::SameBoot) and in doubt after [`UncleanOtherBoot`](LastStop::OtherBoot).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LastStop {
+pub enum ShutdownKind {
     /// There was none.
-    First,
+    FirstRun,
     /// It closed the directory.
     Clean,
     /// It was killed; the machine has been running since.
-    SameBoot,
+    UncleanSameBoot,
     /// The machine went down with it, or nobody knows.
-    OtherBoot,
+    UncleanOtherBoot,
 }
 
 /// Why a data directory cannot be used.
@@ -83,7 +83,7 @@ pub enum DirectoryError {
          best chain again",
         path.display()
     )]
-    BadMarks {
+    BadInvalidatedList {
         /// The file.
         path: PathBuf,
     },
@@ -106,7 +106,7 @@ pub enum DirectoryError {
 #[derive(Debug)]
 pub struct Directory {
     path: PathBuf,
-    last_stop: LastStop,
+    last_shutdown: ShutdownKind,
     _lock: File,
 }
 
@@ -126,12 +126,12 @@ impl Directory {
         keep_private(path)?;
 
         let boot = boot_id();
-        let last_stop = last_stop(path, boot.as_deref())?;
+        let last_shutdown = last_shutdown(path, boot.as_deref())?;
         write_pid(&lock).map_err(io_error("write", &path.join("lock")))?;
         let pid = std::process::id();
         let mark = format!("running\n{pid}\n{}\n", boot.as_deref().unwrap_or("unknown"));
         replace(&path.join("last-run"), mark.as_bytes())?;
-        Ok(Directory { path: path.to_owned(), last_stop, _lock: lock })
+        Ok(Directory { path: path.to_owned(), last_shutdown, _lock: lock })
     }
 
     /// Where it is, as given to [`open`](Self::open).
@@ -140,8 +140,8 @@ impl Directory {
     }
 
     /// How the run before this one ended.
-    pub fn last_stop(&self) -> LastStop {
-        self.last_stop
+    pub fn last_shutdown(&self) -> ShutdownKind {
+        self.last_shutdown
     }
 
     /// Marks a clean stop and lets go. To be called last: everything else is closed and synced.
@@ -225,15 +225,15 @@ fn write_pid(mut lock: &File) -> io::Result<()> {
     writeln!(lock, "{}", std::process::id())
 }
 
-fn last_stop(path: &Path, boot: Option<&str>) -> Result<LastStop, DirectoryError> {
+fn last_shutdown(path: &Path, boot: Option<&str>) -> Result<ShutdownKind, DirectoryError> {
     let Some(text) = read_if_there(&path.join("last-run"))? else {
-        return Ok(LastStop::First);
+        return Ok(ShutdownKind::FirstRun);
     };
     let then = text.strip_prefix("running\n").and_then(|rest| rest.lines().nth(1));
     Ok(match (then, boot) {
-        _ if text == STOPPED => LastStop::Clean,
-        (Some(then), Some(now)) if then == now => LastStop::SameBoot,
-        _ => LastStop::OtherBoot,
+        _ if text == STOPPED => ShutdownKind::Clean,
+        (Some(then), Some(now)) if then == now => ShutdownKind::UncleanSameBoot,
+        _ => ShutdownKind::UncleanOtherBoot,
     })
 }
 

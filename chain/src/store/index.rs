@@ -11,8 +11,8 @@
 //! Whatever sled answers with an error or a panic while opening leads to replacement; at any
 //! other time it is an [`IndexError`], and the node stops.
 
+mod checksum;
 mod scan;
-mod sum;
 
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -25,7 +25,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::thread;
 use std::time::Duration;
 
-use super::directory::LastStop;
+use super::directory::ShutdownKind;
 
 pub use self::scan::Scan;
 
@@ -66,13 +66,13 @@ const IDENTITY: &[u8] = b"identity";
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Opened {
     /// Nothing: the index is new and empty.
-    Fresh,
+    Created,
     /// The index as it was left; after a kill perhaps without the last batches.
-    Found,
+    Reused,
     /// One not to be trusted: the index is new and empty.
     Replaced {
         /// Why, for the log: a clause.
-        why: String,
+        reason: String,
     },
 }
 
@@ -156,7 +156,7 @@ impl Index {
     /// [`IndexError::InUse`] after a second, and those of the disk.
     pub fn open(
         folder: &Path,
-        last_stop: LastStop,
+        last_shutdown: ShutdownKind,
         identity: &[u8],
         cache_bytes: u64,
     ) -> Result<(Index, Opened), IndexError> {
@@ -168,12 +168,12 @@ impl Index {
         location.remove_leftovers()?;
         let (db, opened) = if location.folder.exists() {
             location.wait_until_free(OPENING_PATIENCE)?;
-            match location.open_if_sound(last_stop, identity)? {
-                Ok(db) => (db, Opened::Found),
-                Err(why) => (location.replace(identity)?, Opened::Replaced { why }),
+            match location.open_if_sound(last_shutdown, identity)? {
+                Ok(db) => (db, Opened::Reused),
+                Err(reason) => (location.replace(identity)?, Opened::Replaced { reason }),
             }
         } else {
-            (location.create(identity)?, Opened::Fresh)
+            (location.create(identity)?, Opened::Created)
         };
         let engine = Engine { db: RwLock::new(Some(db)), failed: AtomicBool::new(false) };
         let reader = IndexReader { engine: Arc::new(engine) };
@@ -264,7 +264,7 @@ impl Index {
         engine.ask(|db| db.flush().map(drop))?;
         drop_engine(engine.db.write().unwrap_or_else(PoisonError::into_inner).take());
         self.location.wait_until_free(CLOSING_PATIENCE)?;
-        sum::write(&self.location.folder)
+        checksum::write(&self.location.folder)
     }
 }
 
@@ -322,22 +322,24 @@ impl Location {
     /// The index there, or why it is not to be trusted.
     fn open_if_sound(
         &self,
-        last_stop: LastStop,
+        last_shutdown: ShutdownKind,
         identity: &[u8],
     ) -> Result<Result<sled::Db, String>, IndexError> {
-        let distrust = match last_stop {
+        let distrust = match last_shutdown {
             _ if !self.folder.is_dir() => Some("it is not a folder".to_owned()),
-            LastStop::First => Some("nothing says how the last run ended".to_owned()),
-            LastStop::OtherBoot => Some("the machine went down while it was in use".to_owned()),
-            LastStop::SameBoot => None,
-            LastStop::Clean => sum::mismatch(&self.folder),
+            ShutdownKind::FirstRun => Some("nothing says how the last run ended".to_owned()),
+            ShutdownKind::UncleanOtherBoot => {
+                Some("the machine went down while it was in use".to_owned())
+            }
+            ShutdownKind::UncleanSameBoot => None,
+            ShutdownKind::Clean => checksum::mismatch(&self.folder),
         };
-        sum::remove(&self.folder)?;
-        if let Some(why) = distrust {
-            return Ok(Err(why));
+        checksum::remove(&self.folder)?;
+        if let Some(reason) = distrust {
+            return Ok(Err(reason));
         }
         self.remove_unfinished_snapshots()?;
-        let read_all = last_stop != LastStop::Clean;
+        let read_all = last_shutdown != ShutdownKind::Clean;
         match self.on_opening_thread(move |db| if read_all { read_all_of(db) } else { Ok(()) }) {
             Ok(db) => match catch_unwind(AssertUnwindSafe(|| identity_of(&db))) {
                 Ok(Ok(Some(found))) if found == identity => Ok(Ok(db)),
@@ -347,16 +349,16 @@ impl Location {
                     Ok(Err("it is of another network or version".to_owned()))
                 }
             },
-            Err(Refusal::Disk(source)) => Err(IndexError::io("open", &self.folder)(source)),
-            Err(Refusal::Unsound(why)) => Ok(Err(why)),
+            Err(RejectReason::Disk(source)) => Err(IndexError::io("open", &self.folder)(source)),
+            Err(RejectReason::Unsound(reason)) => Ok(Err(reason)),
         }
     }
 
     /// Whatever is there, or a new one.
     fn open_as_it_is(&self) -> Result<sled::Db, IndexError> {
         self.on_opening_thread(|_| Ok(())).map_err(|refusal| match refusal {
-            Refusal::Disk(source) => IndexError::io("open", &self.folder)(source),
-            Refusal::Unsound(why) => IndexError::Engine(why),
+            RejectReason::Disk(source) => IndexError::io("open", &self.folder)(source),
+            RejectReason::Unsound(reason) => IndexError::Engine(reason),
         })
     }
 
@@ -386,22 +388,22 @@ impl Location {
     fn on_opening_thread(
         &self,
         check: impl FnOnce(&sled::Db) -> sled::Result<()> + Send + 'static,
-    ) -> Result<sled::Db, Refusal> {
+    ) -> Result<sled::Db, RejectReason> {
         let config = self.config();
         let open = move || {
             let db = config.open()?;
             // Caught here, so that dropping the engine does not happen while it panics.
             match catch_unwind(AssertUnwindSafe(|| check(&db))) {
-                Ok(checked) => checked.map(|()| db).map_err(Refusal::from),
-                Err(panic) => Err(Refusal::Unsound(panic_text(panic.as_ref()))),
+                Ok(checked) => checked.map(|()| db).map_err(RejectReason::from),
+                Err(panic) => Err(RejectReason::Unsound(panic_text(panic.as_ref()))),
             }
         };
         thread::Builder::new()
             .name(OPENING_THREAD.to_owned())
             .spawn(open)
-            .map_err(Refusal::Disk)?
+            .map_err(RejectReason::Disk)?
             .join()
-            .unwrap_or_else(|panic| Err(Refusal::Unsound(panic_text(panic.as_ref()))))
+            .unwrap_or_else(|panic| Err(RejectReason::Unsound(panic_text(panic.as_ref()))))
     }
 
     /// Waits until nothing has the index open.
@@ -454,15 +456,15 @@ impl Location {
 }
 
 /// Why sled did not open an index.
-enum Refusal {
+enum RejectReason {
     /// The disk would not let it; the index may be fine.
     Disk(io::Error),
     /// The index is not as sled left it.
     Unsound(String),
 }
 
-impl From<sled::Error> for Refusal {
-    fn from(error: sled::Error) -> Refusal {
+impl From<sled::Error> for RejectReason {
+    fn from(error: sled::Error) -> RejectReason {
         use io::ErrorKind::{PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull};
         match error {
             sled::Error::Io(error)
@@ -471,9 +473,9 @@ impl From<sled::Error> for Refusal {
                     PermissionDenied | QuotaExceeded | ReadOnlyFilesystem | StorageFull
                 ) =>
             {
-                Refusal::Disk(error)
+                RejectReason::Disk(error)
             }
-            error => Refusal::Unsound(text_of(&error)),
+            error => RejectReason::Unsound(text_of(&error)),
         }
     }
 }

@@ -11,7 +11,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::blocks::{BlockLog, Cut, Kind, LogError, Position, file_path};
+use super::blocks::{BlockLog, LogError, LogPosition, RecordKind, Truncation, file_path};
 use super::directory::sync_folder;
 
 /// Bytes a journal may grow by before it should be rewritten, however little it held before.
@@ -95,7 +95,7 @@ impl Journal {
         folder: &Path,
         limit_bytes: u32,
         mut visit: impl FnMut(&[u8]) -> Result<(), E>,
-    ) -> Result<(Journal, Option<Cut>), E> {
+    ) -> Result<(Journal, Option<Truncation>), E> {
         /// Tells the log's errors from those of `visit`.
         enum Failure<E> {
             Log(LogError),
@@ -108,9 +108,9 @@ impl Journal {
         }
         forget_draft(folder)?;
         let opened =
-            BlockLog::open(folder, limit_bytes, Position::START, |kind, place, payload| {
-                if kind != Kind::Entry {
-                    let (path, offset) = (file_path(folder, place.file), place.offset.into());
+            BlockLog::open(folder, limit_bytes, LogPosition::START, |kind, location, payload| {
+                if kind != RecordKind::JournalEntry {
+                    let (path, offset) = (file_path(folder, location.file), location.offset.into());
                     return Err(Failure::Log(LogError::Damaged { path, offset }));
                 }
                 visit(payload).map_err(Failure::Visit)
@@ -137,7 +137,8 @@ impl Journal {
             let (folder, limit_bytes) = (self.folder.clone(), self.limit_bytes);
             return Err(JournalError::Full { folder, limit_bytes });
         }
-        let appended = records.try_for_each(|record| log.append(Kind::Entry, record).map(drop));
+        let appended =
+            records.try_for_each(|record| log.append(RecordKind::JournalEntry, record).map(drop));
         let synced = appended.and_then(|()| log.sync()).map_err(JournalError::from);
         if synced.as_ref().is_err_and(|error| !error.is_disk_full()) {
             self.log = None;
@@ -146,7 +147,7 @@ impl Journal {
     }
 
     /// Whether much was appended since the last rewrite: as much as it left, and 1 MiB.
-    pub fn should_be_rewritten(&self) -> bool {
+    pub fn needs_compaction(&self) -> bool {
         let grown = self.size_bytes().saturating_sub(self.rewritten_bytes);
         grown >= self.rewritten_bytes.max(LEAST_GROWTH)
     }
@@ -156,7 +157,7 @@ impl Journal {
     /// # Errors
     /// [`JournalError::Full`] and a full disk: the journal is as it was. After any other error it
     /// only answers [`JournalError::Stopped`].
-    pub fn rewrite<R: AsRef<[u8]>>(&mut self, records: &[R]) -> Result<(), JournalError> {
+    pub fn compact<R: AsRef<[u8]>>(&mut self, records: &[R]) -> Result<(), JournalError> {
         let Some(old) = self.log.take() else { return Err(self.stopped()) };
         let draft = draft(&self.folder);
         let drafted = Journal::open::<JournalError>(&draft, self.limit_bytes, |_| Ok(()))

@@ -3,15 +3,15 @@
 //! every other test.
 
 use crate::world::{Node, World, easy, is_met, person};
-use chain::ledger::Candidate;
+use chain::ledger::PrecheckedBlock;
 use chain::rules::RuleError;
 use chain::tx::{Id, Transfer};
 use chain::{Block, block};
 
 /// What becomes of candidates, in order: what they were accepted as, or the code of their rule.
-fn hand_in(node: &mut Node, candidates: Vec<Candidate>) -> Vec<String> {
+fn hand_in(node: &mut Node, candidates: Vec<PrecheckedBlock>) -> Vec<String> {
     let now = node.now;
-    let mut tell = |candidate| match node.writer().block(candidate, now) {
+    let mut tell = |candidate| match node.writer().submit_block(candidate, now) {
         Ok(accepted) => format!("{accepted:?}"),
         Err(error) => error.code().expect("the disk works").to_owned(),
     };
@@ -21,8 +21,8 @@ fn hand_in(node: &mut Node, candidates: Vec<Candidate>) -> Vec<String> {
 }
 
 /// Whether the bodies of candidates were checked and found good.
-fn judgements(candidates: &[Candidate]) -> Vec<Option<bool>> {
-    candidates.iter().map(|it| it.judgement().map(|judged| judged.is_ok())).collect()
+fn judgements(candidates: &[PrecheckedBlock]) -> Vec<Option<bool>> {
+    candidates.iter().map(|it| it.precheck_result().map(|judged| judged.is_ok())).collect()
 }
 
 /// A chain of so many blocks after one, each with some transfers.
@@ -71,9 +71,9 @@ fn blocks_follow_those_that_the_writer_has_not_come_to_yet() {
     let mut node = Node::new(&easy());
     let genesis = world.genesis();
     let blocks = chain_of(&mut world, genesis, 6);
-    let (now, mut checker) = (node.now, node.writer().checker());
+    let (now, mut prechecker) = (node.now, node.writer().prechecker());
     let [first, second] =
-        [&blocks[..3], &blocks[3..]].map(|some| checker.check(some.to_vec(), now));
+        [&blocks[..3], &blocks[3..]].map(|some| prechecker.precheck(some.to_vec(), now));
     assert_eq!(judgements(&second), [Some(true); 3]);
     assert_eq!(hand_in(&mut node, first), ["Connected"; 3]);
     assert_eq!(hand_in(&mut node, second), ["Connected"; 3]);
@@ -102,15 +102,18 @@ fn a_bad_signature_among_many_is_that_of_its_block_and_transfer() {
     let candidates = node.check_ahead(&blocks);
     assert_eq!(judgements(&candidates), [Some(true), Some(false), Some(true), Some(true)]);
     let expected = RuleError::BadSignature { id: wrong.id() };
-    assert_eq!(candidates[1].judgement(), Some(Err(&expected)));
+    assert_eq!(candidates[1].precheck_result(), Some(Err(&expected)));
     let told = ["Connected", "bad-signature", "invalid-ancestor", "unknown-parent"];
     assert_eq!(hand_in(&mut node, candidates), told);
-    assert!(node.reader().view().is_condemned(&a2.hash()));
+    assert!(node.reader().view().is_known_invalid(&a2.hash()));
 
     let b2 = spoiled(&mut world, &other_wrong, &wrong);
     let candidates = node.check_ahead(std::slice::from_ref(&b2));
     let expected: Id = other_wrong.id();
-    assert_eq!(candidates[0].judgement(), Some(Err(&RuleError::BadSignature { id: expected })));
+    assert_eq!(
+        candidates[0].precheck_result(),
+        Some(Err(&RuleError::BadSignature { id: expected }))
+    );
     assert_eq!(hand_in(&mut node, candidates), ["bad-signature"]);
     let c = chain_of(&mut world, a1.hash(), 2);
     let candidates = node.check_ahead(&c);
@@ -134,8 +137,8 @@ fn every_block_of_several_with_bad_signatures_is_told_which() {
     let candidates = node.check_ahead(&blocks);
     for (pair, transfer) in candidates.chunks(2).zip(&wrong) {
         let expected = RuleError::BadSignature { id: transfer.id() };
-        assert_eq!(pair[0].judgement(), Some(Err(&expected)));
-        assert_eq!(pair[1].judgement(), Some(Ok(())));
+        assert_eq!(pair[0].precheck_result(), Some(Err(&expected)));
+        assert_eq!(pair[1].precheck_result(), Some(Ok(())));
     }
 }
 
@@ -198,6 +201,6 @@ fn what_was_not_checked_ahead_the_writer_checks_itself() {
     let candidates = node.check_ahead(&[a1, a2, bad, a3.clone()]);
     assert_eq!(judgements(&candidates), [None; 4]);
     let told = hand_in(&mut node, candidates);
-    assert_eq!(told, ["Known", "Connected", "bad-signature", "Connected"]);
+    assert_eq!(told, ["AlreadyKnown", "Connected", "bad-signature", "Connected"]);
     node.agrees(&world, &a3);
 }

@@ -2,11 +2,11 @@
 //! touched, or repaired; never a wrong balance.
 
 use crate::world::{Node, World, copy_folder, easy, lively, log_bytes, person};
-use chain::ledger::{Notice, OpenError, SubmitError, VerifyError};
-use chain::store::blocks::{BlockLog, FILE_BYTES, Kind, LogError, Position};
-use chain::store::directory::LastStop;
+use chain::ledger::schema::{self, AccountRow};
+use chain::ledger::{OpenError, OpenProgress, SubmitError, VerifyError};
+use chain::store::blocks::{BlockLog, FILE_BYTES, LogError, LogPosition, RecordKind};
+use chain::store::directory::ShutdownKind;
 use chain::store::index::{Changes, Index};
-use chain::store::rows::{self, AccountRow};
 use chain::store::{DirectoryError, StoreError};
 use chain::{Amount, Block};
 use std::fs;
@@ -63,10 +63,10 @@ fn a_bad_record_before_good_ones_is_named_and_nothing_is_touched() {
 }
 
 /// Appends a record to a closed node's log as if it had been accepted.
-fn append(node: &Node, kind: Kind, payload: &[u8]) {
+fn append(node: &Node, kind: RecordKind, payload: &[u8]) {
     let folder = node.path().join("blocks");
     let visit = |_, _, _: &[u8]| Ok::<_, LogError>(());
-    let (mut log, _) = BlockLog::open(&folder, FILE_BYTES, Position::START, visit).unwrap();
+    let (mut log, _) = BlockLog::open(&folder, FILE_BYTES, LogPosition::START, visit).unwrap();
     log.append(kind, payload).unwrap();
     log.sync().unwrap();
 }
@@ -94,7 +94,7 @@ fn an_invalid_block_with_a_good_checksum_in_the_log_stops_the_start() {
         (mutated, "bad-merkle-root"),
     ] {
         let mut forged = node.copy();
-        append(&forged, Kind::Block, &block.encode());
+        append(&forged, RecordKind::Block, &block.encode());
         for has_index in [true, false] {
             if !has_index {
                 fs::remove_dir_all(forged.path().join("index")).unwrap();
@@ -107,14 +107,14 @@ fn an_invalid_block_with_a_good_checksum_in_the_log_stops_the_start() {
 }
 
 /// Writes a closed node's log again, with other records and good checksums, and drops the index.
-fn rewrite_log(node: &Node, change: impl Fn(Kind, &mut Vec<u8>)) {
+fn rewrite_log(node: &Node, change: impl Fn(RecordKind, &mut Vec<u8>)) {
     let folder = node.path().join("blocks");
     let mut records = Vec::new();
     let visit = |kind, _, payload: &[u8]| {
         records.push((kind, payload.to_vec()));
         Ok::<_, LogError>(())
     };
-    drop(BlockLog::open(&folder, FILE_BYTES, Position::START, visit).unwrap());
+    drop(BlockLog::open(&folder, FILE_BYTES, LogPosition::START, visit).unwrap());
     fs::remove_dir_all(&folder).unwrap();
     fs::remove_dir_all(node.path().join("index")).unwrap();
     for (kind, mut payload) in records {
@@ -130,7 +130,7 @@ fn undo_data_that_are_wrong_are_found_before_a_branch_is_blamed_for_them() {
     let (mut world, mut node, blocks) = closed();
     let tip = blocks[5].hash();
     rewrite_log(&node, |kind, payload| {
-        if kind == Kind::Undo && payload.starts_with(tip.as_bytes()) {
+        if kind == RecordKind::Undo && payload.starts_with(tip.as_bytes()) {
             // Hash, count, address, then the first balance.
             payload[32 + 4 + 20] ^= 1;
         }
@@ -155,7 +155,9 @@ fn undo_data_that_are_wrong_are_found_before_a_branch_is_blamed_for_them() {
 // T13
 #[test]
 fn a_record_that_is_not_what_it_should_be_stops_the_start() {
-    for (kind, payload) in [(Kind::Block, &b"no block"[..]), (Kind::Undo, b"no undo data")] {
+    for (kind, payload) in
+        [(RecordKind::Block, &b"no block"[..]), (RecordKind::Undo, b"no undo data")]
+    {
         let (_, mut node, _) = closed();
         append(&node, kind, payload);
         let error = refuses_to_start(&mut node);
@@ -165,7 +167,7 @@ fn a_record_that_is_not_what_it_should_be_stops_the_start() {
     let (_, mut node, blocks) = closed();
     let folder = node.path().join("blocks");
     fs::remove_dir_all(&folder).unwrap();
-    append(&node, Kind::Block, &blocks[0].encode());
+    append(&node, RecordKind::Block, &blocks[0].encode());
     let error = refuses_to_start(&mut node);
     assert!(error.contains("does not begin with this network's genesis"), "{error}");
 }
@@ -206,16 +208,16 @@ fn a_second_opening_is_refused_with_the_pid_of_the_first() {
 /// Changes rows of a closed node's index in a way that its checksums do not show.
 fn forge(node: &Node, world: &World, change: impl FnOnce(&Index) -> Changes) {
     let genesis = world.genesis();
-    let identity = [&rows::SCHEMA.to_le_bytes(), genesis.as_bytes().as_slice()].concat();
+    let identity = [&schema::SCHEMA.to_le_bytes(), genesis.as_bytes().as_slice()].concat();
     let folder = node.path().join("index");
-    let (index, _) = Index::open(&folder, LastStop::Clean, &identity, 1 << 20).unwrap();
+    let (index, _) = Index::open(&folder, ShutdownKind::Clean, &identity, 1 << 20).unwrap();
     index.apply(&change(&index)).unwrap();
     index.close().unwrap();
 }
 
 fn more_for(number: u8) -> impl FnOnce(&Index) -> Changes {
     move |index| {
-        let key = rows::account_key(&person(number).address);
+        let key = schema::account_key(&person(number).address);
         let row = index.get(&key).unwrap().and_then(|value| AccountRow::decode(&value));
         let mut row = row.unwrap_or_default();
         row.account.balance = row.account.balance.checked_add(Amount::new(1).unwrap()).unwrap();
@@ -238,7 +240,7 @@ fn verify_finds_a_forged_balance_and_says_what_to_do() {
     }
     // An account that is gone altogether.
     let (world, node, _) = closed();
-    let remove = |_: &Index| Changes::from([(rows::account_key(&person(3).address), None)]);
+    let remove = |_: &Index| Changes::from([(schema::account_key(&person(3).address), None)]);
     forge(&node, &world, remove);
     assert!(matches!(node.verify().unwrap_err(), VerifyError::Account { .. }));
 }
@@ -249,7 +251,7 @@ fn after_a_kill_a_forged_balance_is_found_by_the_start() {
     forge(&node, &world, more_for(0));
     node.start();
     node.kill();
-    let lines: Vec<String> = node.start().iter().map(Notice::to_string).collect();
+    let lines: Vec<String> = node.start().iter().map(OpenProgress::to_string).collect();
     assert_eq!(
         lines,
         ["the index is rebuilt from the block log: its accounts do not add up to their commitment"]
@@ -261,31 +263,35 @@ fn after_a_kill_a_forged_balance_is_found_by_the_start() {
 
 #[test]
 fn an_index_that_makes_no_sense_is_made_anew() {
-    let state = |index: &Index| rows::State::decode(&index.get(rows::STATE_KEY).unwrap().unwrap());
-    let with_state = |change: fn(&mut rows::State)| {
+    let state =
+        |index: &Index| schema::State::decode(&index.get(schema::STATE_KEY).unwrap().unwrap());
+    let with_state = |change: fn(&mut schema::State)| {
         move |index: &Index| {
             let mut row = state(index).unwrap();
             change(&mut row);
-            Changes::from([(rows::STATE_KEY.to_vec(), Some(row.encode()))])
+            Changes::from([(schema::STATE_KEY.to_vec(), Some(row.encode()))])
         }
     };
-    let chunk = rows::chunk_key(0);
+    let chunk = schema::chunk_key(0);
     type Forgery<'a> = Box<dyn FnOnce(&Index) -> Changes + 'a>;
     let malformed = "a row in it is malformed";
     let forgeries: Vec<(Forgery, &str)> = vec![
         (Box::new(with_state(|row| row.nodes += 1)), malformed),
         (Box::new(with_state(|row| row.nodes = 64)), malformed),
-        (Box::new(with_state(|row| row.tip = chain::tree::Number::new(7))), malformed),
+        (Box::new(with_state(|row| row.tip = chain::block_index::NodeId::new(7))), malformed),
         (
-            Box::new(with_state(|row| row.tip = chain::tree::Number::new(3))),
+            Box::new(with_state(|row| row.tip = chain::block_index::NodeId::new(3))),
             "its accounts are not those the tip commits to",
         ),
         (
-            Box::new(with_state(|row| row.lanes = chain::accounts::Commitment::empty())),
+            Box::new(with_state(|row| row.accounts_hash = chain::accounts::LtHash::empty())),
             "its accounts are not those the tip commits to",
         ),
         (Box::new(with_state(|row| row.covered.offset += 1)), "it is ahead of the block log"),
-        (Box::new(|_| Changes::from([(rows::STATE_KEY.to_vec(), Some(vec![1, 2, 3]))])), malformed),
+        (
+            Box::new(|_| Changes::from([(schema::STATE_KEY.to_vec(), Some(vec![1, 2, 3]))])),
+            malformed,
+        ),
         (Box::new(|_| Changes::from([(chunk.clone(), None)])), malformed),
         (Box::new(|_| Changes::from([(chunk.clone(), Some(vec![0xff; 113]))])), malformed),
     ];
@@ -293,8 +299,8 @@ fn an_index_that_makes_no_sense_is_made_anew() {
         let (world, mut node, blocks) = closed();
         forge(&node, &world, forgery);
         let notices = node.start();
-        let [Notice::IndexReplaced { why }] = &notices[..] else { panic!("{notices:?}") };
-        assert_eq!(why, expected);
+        let [OpenProgress::IndexRebuilt { reason }] = &notices[..] else { panic!("{notices:?}") };
+        assert_eq!(reason, expected);
         node.agrees_in_full(&world, &blocks[5]);
     }
 }

@@ -91,18 +91,18 @@ fn in_limited_process() {
     let options = crate::world::options();
     let (mut writer, reader) =
         chain::ledger::open(folder, world.params.clone(), options, &mut |_| {}).unwrap();
-    let before = (reader.view().tip().hash, reader.view().blocks());
+    let before = (reader.view().tip().hash, reader.view().block_count());
     for _ in 0..2 {
-        let error = writer.block(refused.clone(), now).unwrap_err();
+        let error = writer.submit_block(refused.clone(), now).unwrap_err();
         assert!(matches!(error, SubmitError::Store(_)), "{error}");
         writer.commit().unwrap();
-        assert_eq!((reader.view().tip().hash, reader.view().blocks()), before);
+        assert_eq!((reader.view().tip().hash, reader.view().block_count()), before);
     }
     // Reads go on, and what fits is taken.
     let view = reader.view();
     assert_eq!(view.block(view.tip()).unwrap().hash(), before.0);
     drop(view);
-    let taken = writer.block(smaller.clone(), now).is_ok();
+    let taken = writer.submit_block(smaller.clone(), now).is_ok();
     writer.commit().unwrap();
     let tip = reader.view().tip().hash;
     assert_eq!(tip, if taken { smaller.hash() } else { before.0 });

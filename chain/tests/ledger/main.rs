@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used)] // clippy sees a test in what is marked `#[test]` only
 
 mod ahead;
-mod aside;
+mod invalidate;
 mod damage;
 mod disk_full;
 mod model;

@@ -212,7 +212,7 @@ impl Model {
         let view = self.node.reader().view();
         let sum = |address| {
             let account = chain::accounts::AccountView::account(&view, address).unwrap();
-            account.balance.units() + view.immature(address).units()
+            account.balance.units() + view.immature_balance(address).units()
         };
         let found: u64 = self.world.addresses().iter().map(sum).sum();
         assert_eq!(found, self.world.issued(known.height));

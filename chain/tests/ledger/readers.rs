@@ -23,7 +23,7 @@ fn a_new_ledger_shows_genesis_and_the_allocations() {
     let node = Node::new(&world.params);
     node.agrees_in_full(&world, world.params.genesis());
     let view = node.reader().view();
-    assert_eq!(view.at(Height::GENESIS).unwrap().hash, world.genesis());
+    assert_eq!(view.at_height(Height::GENESIS).unwrap().hash, world.genesis());
     assert!(view.is_valid(view.tip()));
     assert_eq!(view.transaction(&world.params.genesis().ids()[0]).unwrap(), None);
 }
@@ -76,7 +76,7 @@ fn a_reward_is_immature_until_it_can_be_spent() {
         node.connect(block);
         let view = node.reader().view();
         let balance = view.account(&miner).unwrap().balance;
-        seen.push((view.immature(&miner).units(), balance.units()));
+        seen.push((view.immature_balance(&miner).units(), balance.units()));
     }
     assert_eq!(seen, [(1_000, 0), (1_000, 0), (1_000, 0), (0, 1_000)]);
 }
@@ -91,9 +91,9 @@ fn nothing_is_seen_before_it_is_committed() {
         node.take(block).unwrap();
         let view = node.reader().view();
         assert!(view.find(&block.hash()).is_none());
-        assert_eq!((view.tip().hash, view.blocks()), (blocks[0].hash(), 2));
-        assert_eq!(view.branches().len(), 1);
-        assert!(view.at(Height::new(2)).is_none());
+        assert_eq!((view.tip().hash, view.block_count()), (blocks[0].hash(), 2));
+        assert_eq!(view.chain_tips().len(), 1);
+        assert!(view.at_height(Height::new(2)).is_none());
         drop(view);
         // A flush writes nothing that is not shown.
         node.writer().flush().unwrap();
@@ -112,7 +112,7 @@ fn a_block_that_was_here_before_is_known_on_whatever_branch() {
     node.take_aside(&side);
     let genesis = world.params.genesis().clone();
     for block in blocks.iter().chain(&side).chain([&genesis]) {
-        assert_eq!(node.take(block).unwrap(), Accepted::Known);
+        assert_eq!(node.take(block).unwrap(), Accepted::AlreadyKnown);
     }
     let commit = node.commit();
     assert!(commit.connected.is_empty() && commit.disconnected.is_empty());
@@ -128,12 +128,12 @@ fn a_commit_names_the_blocks_that_left_and_entered_in_their_order() {
     node.take(&long[2]).unwrap();
     let commit = node.commit();
     let view = node.reader().view();
-    let hashes = |numbers: &[chain::tree::Number]| -> Vec<block::Hash> {
+    let hashes = |numbers: &[chain::block_index::NodeId]| -> Vec<block::Hash> {
         numbers.iter().map(|number| view.node(*number).hash).collect()
     };
     assert_eq!(hashes(&commit.disconnected), [short[1].hash(), short[0].hash()]);
     assert_eq!(hashes(&commit.connected), [0, 1, 2].map(|at: usize| long[at].hash()));
-    assert!(!view.is_best(view.find(&short[1].hash()).unwrap()));
+    assert!(!view.is_in_best_chain(view.find(&short[1].hash()).unwrap()));
     assert_eq!(view.confirmations(view.find(&short[1].hash()).unwrap()), 0);
     assert_eq!(view.confirmations(view.find(&long[0].hash()).unwrap()), 3);
 }
@@ -165,10 +165,10 @@ fn readers_on_other_threads_never_see_half_a_block() {
             let sum = (0..10).fold(0, |sum, number| {
                 let address = person(number).address;
                 let balance = view.account(&address).unwrap().balance;
-                sum + balance.units() + view.immature(&address).units()
+                sum + balance.units() + view.immature_balance(&address).units()
             });
             assert_eq!(Amount::new(sum).unwrap(), view.params().issued(view.tip().height));
-            let found = view.at(view.tip().height).unwrap();
+            let found = view.at_height(view.tip().height).unwrap();
             assert_eq!(found.hash, view.tip().hash);
             views += 1;
             tips += u32::from(view.tip().hash != last);

@@ -1,8 +1,10 @@
 //! Starts after stops of every kind: each ends at the block it must, without help, and `verify` agrees.
 
 use crate::world::{Node, World, copy_folder, easy, lively, log_bytes, person};
-use chain::ledger::Notice;
-use chain::store::blocks::{BlockLog, FILE_BYTES, Kind, LogError, Place, Position};
+use chain::ledger::OpenProgress;
+use chain::store::blocks::{
+    BlockLog, FILE_BYTES, LogError, LogPosition, RecordKind, RecordLocation,
+};
 use chain::{Block, Params};
 use std::fs::{self, OpenOptions};
 use std::path::PathBuf;
@@ -92,19 +94,21 @@ fn a_long_rebuild_tells_how_far_it_is() {
     let mut node = Node::with(&world.params, &blocks);
     node.close();
     fs::remove_dir_all(node.path().join("index")).unwrap();
-    let lines: Vec<String> = node.start().iter().map(Notice::to_string).collect();
+    let lines: Vec<String> = node.start().iter().map(OpenProgress::to_string).collect();
     let line = |done| format!("replaying blocks from the log: {done} of 2101");
-    let why = "the index is rebuilt from the block log: there is none".to_owned();
-    assert_eq!(lines, [why, line(1_000), line(2_000), line(2_101)]);
+    let reason = "the index is rebuilt from the block log: there is none".to_owned();
+    assert_eq!(lines, [reason, line(1_000), line(2_000), line(2_101)]);
     node.agrees(&world, &blocks[2_099]);
 }
 
 /// The only notice of a start, which then stands at a block.
 #[track_caller]
 fn replaces_the_index(node: &mut Node, world: &World, tip: &Block) -> String {
-    let [Notice::IndexReplaced { why }] = &node.start()[..] else { panic!("the index was used") };
+    let [OpenProgress::IndexRebuilt { reason }] = &node.start()[..] else {
+        panic!("the index was used")
+    };
     stands_at(node, world, tip);
-    why.clone()
+    reason.clone()
 }
 
 #[test]
@@ -120,8 +124,8 @@ fn with_any_byte_of_a_closed_index_changed_it_is_made_anew() {
             let mut bytes = bytes.clone();
             bytes[at] ^= 0x10;
             fs::write(damaged.path().join("index").join(&file), bytes).unwrap();
-            let why = replaces_the_index(&mut damaged, &world, &blocks[4]);
-            assert_eq!(why, "its files are not as they were left");
+            let reason = replaces_the_index(&mut damaged, &world, &blocks[4]);
+            assert_eq!(reason, "its files are not as they were left");
         }
     }
 }
@@ -163,8 +167,8 @@ fn after_a_power_cut_the_index_is_not_trusted() {
     node.writer().flush().unwrap();
     node.kill();
     fs::write(node.path().join("last-run"), "running\n1\nanother-boot\n").unwrap();
-    let why = replaces_the_index(&mut node, &world, &blocks[4]);
-    assert_eq!(why, "the machine went down while it was in use");
+    let reason = replaces_the_index(&mut node, &world, &blocks[4]);
+    assert_eq!(reason, "the machine went down while it was in use");
 }
 
 #[test]
@@ -194,8 +198,8 @@ fn with_an_older_log_the_index_is_made_anew() {
     node.close();
     copy_folder(&old.path().join("blocks"), &node.path().join("blocks"));
     node.taken.truncate(node.taken.len() - 3);
-    let why = replaces_the_index(&mut node, &world, &blocks[4]);
-    assert_eq!(why, "it is ahead of the block log");
+    let reason = replaces_the_index(&mut node, &world, &blocks[4]);
+    assert_eq!(reason, "it is ahead of the block log");
     node.connect_all(&next);
     node.agrees_in_full(&world, &next[2]);
 }
@@ -213,20 +217,20 @@ fn an_index_of_another_log_is_not_used() {
     assert_eq!(log_bytes(node.path()).len(), log_bytes(other_node.path()).len());
     copy_folder(&other_node.path().join("blocks"), &node.path().join("blocks"));
     node.taken = other_node.taken.clone();
-    let why = replaces_the_index(&mut node, &world, &other[3]);
-    assert!(why.starts_with("it is of another block log"), "{why}");
+    let reason = replaces_the_index(&mut node, &world, &other[3]);
+    assert!(reason.starts_with("it is of another block log"), "{reason}");
 }
 
 /// The records of the block log's only file: where each begins and ends, and what it holds.
-fn records(node: &Node) -> Vec<(Kind, Place)> {
+fn records(node: &Node) -> Vec<(RecordKind, RecordLocation)> {
     let folder = node.copy();
     let mut records = Vec::new();
-    let visit = |kind, place, _: &[u8]| {
-        records.push((kind, place));
+    let visit = |kind, location, _: &[u8]| {
+        records.push((kind, location));
         Ok::<_, LogError>(())
     };
     let blocks = folder.path().join("blocks");
-    BlockLog::open(&blocks, FILE_BYTES, Position::START, visit).unwrap();
+    BlockLog::open(&blocks, FILE_BYTES, LogPosition::START, visit).unwrap();
     records
 }
 
@@ -250,10 +254,11 @@ fn with_its_last_records_cut_off_anywhere_the_log_ends_at_the_last_whole_block()
     node.kill();
     let all = log_bytes(node.path()).len();
     let records = records(&node);
-    let ends: Vec<usize> = records.iter().map(|(_, place)| place.end().offset as usize).collect();
+    let ends: Vec<usize> =
+        records.iter().map(|(_, location)| location.end().offset as usize).collect();
     let end_of = |block: &Block| {
-        let at = |(kind, place): &&(Kind, Place)| {
-            *kind == Kind::Block && place.length as usize == block.encode().len()
+        let at = |(kind, location): &&(RecordKind, RecordLocation)| {
+            *kind == RecordKind::Block && location.length as usize == block.encode().len()
         };
         records.iter().rev().find(at).unwrap().1.end().offset as usize
     };
@@ -271,8 +276,8 @@ fn with_its_last_records_cut_off_anywhere_the_log_ends_at_the_last_whole_block()
         let is_boundary = after_mark || ends.contains(&cut);
         match &notices[..] {
             [] => assert!(is_boundary, "{cut}"),
-            [Notice::LogCut(told)] => {
-                let line = Notice::LogCut(told.clone()).to_string();
+            [OpenProgress::LogTruncated(told)] => {
+                let line = OpenProgress::LogTruncated(told.clone()).to_string();
                 assert!(line.starts_with("cut an unfinished write of "), "{line}");
                 assert!(u64::from(told.offset) + told.bytes == cut as u64 && !is_boundary);
             }
@@ -305,7 +310,7 @@ fn a_reorganisation_whose_records_are_incomplete_did_not_happen() {
     let before = log_bytes(node.path()).len() as u64;
     node.connect(&b3);
     node.kill();
-    let ends: Vec<_> = records(&node).iter().map(|(_, place)| place.end().offset).collect();
+    let ends: Vec<_> = records(&node).iter().map(|(_, location)| location.end().offset).collect();
     let cuts: Vec<u64> = ends.into_iter().map(u64::from).filter(|end| *end >= before).collect();
     // What takes back b1, b2 and b3, then b3 itself, then the mark of the sync.
     assert_eq!(cuts.len(), 4);

@@ -1,7 +1,7 @@
 //! From one branch to another: which one wins, what becomes of the accounts, and what does not.
 
 use crate::world::{Node, World, easy, easy_with, lively, log_bytes, person};
-use chain::ledger::{Accepted, BranchStatus, SubmitError};
+use chain::ledger::{Accepted, ChainTipStatus, SubmitError};
 use chain::tx::Transfer;
 use chain::{Block, block};
 
@@ -70,16 +70,16 @@ fn of_10_000_blocks_ends_with_the_accounts_of_a_fresh_replay() {
 fn everything(node: &Node, world: &World) -> (String, Vec<u8>) {
     use std::fmt::Write as _;
     let view = node.reader().view();
-    let mut text = format!("{:?} {}", view.tip(), view.blocks());
+    let mut text = format!("{:?} {}", view.tip(), view.block_count());
     for address in world.addresses() {
         let account = chain::accounts::AccountView::account(&view, &address).unwrap();
         let history = view.history(&address, u32::MAX, usize::MAX).unwrap();
-        let immature = view.immature(&address);
+        let immature = view.immature_balance(&address);
         write!(text, "\n{address:?} {account:?} {immature} {history:?}").unwrap();
     }
     for id in world.transactions() {
-        let place = view.transaction(&id).unwrap().map(|(_, entry)| entry);
-        write!(text, "\n{id} {place:?}").unwrap();
+        let location = view.transaction(&id).unwrap().map(|(_, entry)| entry);
+        write!(text, "\n{id} {location:?}").unwrap();
     }
     (text, log_bytes(node.path()))
 }
@@ -102,19 +102,19 @@ fn to_a_branch_whose_third_block_is_invalid_leaves_everything_as_it_was() {
     node.take_aside(rest);
 
     let before = everything(&node, &world);
-    let ends: Vec<_> = node.reader().view().branches();
-    let ends: Vec<_> = ends.iter().map(|end| (end.hash, end.height, end.length)).collect();
+    let ends: Vec<_> = node.reader().view().chain_tips();
+    let ends: Vec<_> = ends.iter().map(|end| (end.hash, end.height, end.branch_length)).collect();
     assert_eq!(ends.len(), 2);
     let error = node.refuse(heavier);
     assert_eq!(error.code(), Some("invalid-ancestor"));
     assert!(everything(&node, &world) == before);
     // The ends of the branches are in the order they were in, now with what is known of them.
-    let branches = node.reader().view().branches();
+    let branches = node.reader().view().chain_tips();
     let statuses: Vec<_> = branches.iter().map(|end| (end.hash, end.status)).collect();
-    let invalid = BranchStatus::Invalid { code: "wrong-reward" };
-    let ancestor = BranchStatus::Invalid { code: "invalid-ancestor" };
+    let invalid = ChainTipStatus::Invalid { code: "wrong-reward" };
+    let ancestor = ChainTipStatus::Invalid { code: "invalid-ancestor" };
     assert_eq!(statuses.len(), 3);
-    assert_eq!(statuses[0], (a[3].hash(), BranchStatus::Active));
+    assert_eq!(statuses[0], (a[3].hash(), ChainTipStatus::Active));
     assert!(statuses.contains(&(b[3].hash(), invalid)));
     assert!(statuses.contains(&(b[4].hash(), ancestor)));
     node.agrees(&world, &a[3]);
@@ -132,7 +132,7 @@ fn to_a_branch_whose_third_block_is_invalid_leaves_everything_as_it_was() {
     node.close();
     assert_eq!(node.start(), []);
     assert!(matches!(node.take(&b[3]), Err(SubmitError::KnownInvalid { .. })));
-    assert_eq!(node.take(&b[1]).unwrap(), Accepted::Known);
+    assert_eq!(node.take(&b[1]).unwrap(), Accepted::AlreadyKnown);
     let next = busy(&mut world, a[3].hash(), 1);
     node.connect_all(&next);
     node.agrees(&world, &next[0]);
@@ -151,7 +151,7 @@ fn a_child_of_an_invalid_block_is_refused_a_thousand_times_without_a_look_at_its
     for _ in 0..1_000 {
         assert_eq!(node.take(&child).unwrap_err().code(), Some("invalid-ancestor"));
     }
-    assert_eq!(node.reader().view().blocks(), 1);
+    assert_eq!(node.reader().view().block_count(), 1);
 }
 
 // genesis ─ a1 ─ a2
@@ -179,7 +179,7 @@ fn the_first_of_two_equals_stays_also_after_restarts_until_the_next_block_decide
             restart(&mut node);
             node.start();
             node.agrees_in_full(&world, &a[1]);
-            assert_eq!(node.take(&b[1]).unwrap(), Accepted::Known);
+            assert_eq!(node.take(&b[1]).unwrap(), Accepted::AlreadyKnown);
             let next = busy(&mut world, b[1].hash(), 1);
             node.connect_all(&next);
             node.agrees_in_full(&world, &next[0]);
@@ -248,7 +248,7 @@ fn accounts_that_the_other_branch_never_had_are_gone() {
     node.take_aside(&b[..2]);
     node.connect(&b[2]);
     node.agrees_in_full(&world, &b[2]);
-    assert_eq!(node.reader().view().entries(&new.address).unwrap(), 0);
+    assert_eq!(node.reader().view().transaction_count(&new.address).unwrap(), 0);
     node.close();
     node.start();
     node.agrees_in_full(&world, &b[2]);
@@ -291,14 +291,14 @@ fn a_thousand_one_block_forks_at_the_tip_change_nothing() {
     let mut node = Node::with(&world.params, &chain);
     let forks: Vec<Block> = (0..1_000).map(|_| world.draft(chain[1].hash()).seal()).collect();
     node.take_aside(&forks);
-    assert_eq!(node.reader().view().branches().len(), 1_001);
+    assert_eq!(node.reader().view().chain_tips().len(), 1_001);
     node.agrees(&world, &chain[2]);
     let next = world.grow(forks[500].hash(), 1);
     node.connect_all(&next);
     node.agrees(&world, &next[0]);
     node.close();
     assert_eq!(node.start(), []);
-    assert_eq!(node.reader().view().branches().len(), 1_001);
+    assert_eq!(node.reader().view().chain_tips().len(), 1_001);
     node.agrees(&world, &next[0]);
 }
 

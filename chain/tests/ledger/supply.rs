@@ -1,8 +1,8 @@
 //! How much there is: never more or less than what was issued, whatever the numbers.
 
 use crate::world::{Draft, FUNDS, Node, World, easy_with, lively_with, options, person};
-use chain::accounts::{Account, AccountView, Commitment, Overlay};
-use chain::rules::body::{self, ConnectError, Place};
+use chain::accounts::{Account, AccountView, LtHash, Overlay};
+use chain::rules::body::{self, BlockContext, ConnectError};
 use chain::signature::Signature;
 use chain::tx::{Memo, Payment, Transfer};
 use chain::{Address, Amount, Block, Height, Params, block, ledger};
@@ -27,7 +27,8 @@ fn nothing_is_created_after_64_halvings() {
         let view = node.reader().view();
         let sum = |number| {
             let address = person(number).address;
-            view.account(&address).unwrap().balance.units() + view.immature(&address).units()
+            view.account(&address).unwrap().balance.units()
+                + view.immature_balance(&address).units()
         };
         let found: u64 = (0..10).chain([20]).map(sum).sum();
         assert_eq!(found, world.issued(height));
@@ -46,10 +47,10 @@ fn connect(
     accounts: &HashMap<Address, Account>,
 ) -> Result<HashMap<Address, Account>, &'static str> {
     let checked = body::check(block, params, |_| false, 1).map_err(|error| error.code())?;
-    let place = Place { height: Height::new(1), matured: None };
+    let location = BlockContext { height: Height::new(1), matured: None };
     let mut overlay = Overlay::new(accounts);
     let connected =
-        body::connect(&checked, &place, params, &mut overlay, &mut Commitment::empty(), 1);
+        body::connect(&checked, &location, params, &mut overlay, &mut LtHash::empty(), 1);
     let mut after = accounts.clone();
     after.extend(overlay.into_changes());
     match connected {
@@ -187,9 +188,9 @@ fn ledgers_with_other_hash_seeds_and_threads_agree() {
         let (path, params) = (folder.path(), &world.params);
         let (mut writer, reader) =
             ledger::open(path, params.clone(), options, &mut |_| {}).unwrap();
-        writer.block(first.clone(), now).unwrap();
-        writer.block(second.clone(), now).unwrap();
-        let error = writer.block(forged.clone(), now).unwrap_err();
+        writer.submit_block(first.clone(), now).unwrap();
+        writer.submit_block(second.clone(), now).unwrap();
+        let error = writer.submit_block(forged.clone(), now).unwrap_err();
         assert!(error.to_string().contains(&forged.ids()[572].to_string()), "{error}");
         writer.commit().unwrap();
         assert_eq!(reader.view().tip().hash, second.hash());

@@ -24,11 +24,11 @@ pub(super) fn scan(
 
     for nonce in nonces {
         header[12..16].copy_from_slice(&nonce.to_le_bytes());
-        let first = prepared.midstate().then(&header).words();
+        let first = prepared.midstate().compress(&header).words();
         for (bytes, word) in digest.chunks_exact_mut(4).zip(first) {
             bytes.copy_from_slice(&word.to_be_bytes());
         }
-        let [.., last] = Midstate::INITIAL.then(&digest).words();
+        let [.., last] = Midstate::INITIAL.compress(&digest).words();
         if last.swap_bytes() <= prepared.limit() {
             candidates.push(nonce);
         }

@@ -58,11 +58,11 @@ pub async fn one(
         let holdings = Holdings {
             address: address.encode(hrp),
             balance: account.balance.units(),
-            immature: view.immature(&address).units(),
+            immature: view.immature_balance(&address).units(),
             nonce: account.nonce,
             next_nonce: mempool.next_nonce(&address, &account),
             pending_balance: mempool.pending_balance(&address, &account).units(),
-            transaction_count: view.entries(&address)?,
+            transaction_count: view.transaction_count(&address)?,
         };
         Ok(Answer::new(Json(holdings)).changing())
     })
@@ -191,7 +191,7 @@ fn page(
     };
     let mut items = Vec::new();
     let mut arrival = 0;
-    let mut waiting = view.mempool().touching(address, before);
+    let mut waiting = view.mempool().by_address(address, before);
     for entry in waiting.by_ref().take(limit) {
         arrival = entry.arrival;
         items.push(Movement::waiting(&entry, address, view));
@@ -199,7 +199,7 @@ fn page(
     if waiting.next().is_some() {
         return Ok(Page { items, next: next(List::OfAddressWaiting, arrival) });
     }
-    let below = u32::try_from(below).unwrap_or(u32::MAX).min(view.entries(address)?);
+    let below = u32::try_from(below).unwrap_or(u32::MAX).min(view.transaction_count(address)?);
     let room = limit.saturating_sub(items.len());
     let mut left = below;
     let mut blocks = Blocks { view, last: None, read: 0 };
@@ -231,12 +231,12 @@ struct Blocks<'a, 'v> {
 }
 
 impl Blocks<'_, '_> {
-    fn at(&mut self, height: Height) -> Result<(&chain::tree::Node, &Block), Problem> {
-        let node = self.view.at(height).ok_or_else(Cursor::gone)?;
+    fn at(&mut self, height: Height) -> Result<(&chain::block_index::BlockNode, &Block), Problem> {
+        let node = self.view.at_height(height).ok_or_else(Cursor::gone)?;
         let block = match self.last.take().filter(|(last, _)| *last == height) {
             Some((_, block)) => block,
             None => {
-                self.read = self.read.saturating_add(node.place.length.into());
+                self.read = self.read.saturating_add(node.location.length.into());
                 self.view.block(node)?
             }
         };

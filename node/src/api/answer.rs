@@ -14,7 +14,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use chain::hash::sha256;
 use chain::ledger::View;
-use chain::{Height, block, tree};
+use chain::{Height, block, block_index};
 use serde::Serialize;
 
 /// The height of the tip an answer was made from.
@@ -104,7 +104,7 @@ impl<T> Answer<Json<Page<T>>> {
 }
 
 impl<C: Content> Answer<C> {
-    fn into_response(self, tip: &tree::Node) -> Response {
+    fn into_response(self, tip: &block_index::BlockNode) -> Response {
         let (media_type, bytes) = self.content.encode();
         let tag = match self.tag {
             Tag::Tip => format!("W/\"{}\"", tip.hash),
@@ -124,7 +124,7 @@ impl<C: Content> Answer<C> {
 }
 
 /// Whether what is read by hash from a block will stay as it is.
-pub fn is_final(view: &View, node: &tree::Node) -> bool {
+pub fn is_final(view: &View, node: &block_index::BlockNode) -> bool {
     view.confirmations(node) > FINAL_DEPTH
 }
 

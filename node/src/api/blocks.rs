@@ -14,7 +14,7 @@ use axum::http::header::LOCATION;
 use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use chain::ledger::{Accepted, View};
-use chain::{Block, Header, Height, block, tree};
+use chain::{Block, Header, Height, block, block_index};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::str::FromStr;
@@ -103,19 +103,24 @@ pub enum Transactions {
 
 impl Summary {
     /// What a view says of a block.
-    fn of(view: &View, node: &tree::Node) -> Result<Summary, Problem> {
-        let (header, transaction_count) = view.head(node)?;
+    fn of(view: &View, node: &block_index::BlockNode) -> Result<Summary, Problem> {
+        let (header, transaction_count) = view.header_and_count(node)?;
         Ok(Summary::new(view, node, &header, transaction_count))
     }
 
-    fn new(view: &View, node: &tree::Node, header: &Header, transaction_count: u32) -> Summary {
+    fn new(
+        view: &View,
+        node: &block_index::BlockNode,
+        header: &Header,
+        transaction_count: u32,
+    ) -> Summary {
         let Header { version, previous, merkle_root, time, bits, nonce } = *header;
         let subsidy = view.params().subsidy(node.height);
         Summary {
             hash: node.hash.to_string(),
             height: node.height.get(),
             confirmations: view.confirmations(node),
-            in_best_chain: view.is_best(node),
+            in_best_chain: view.is_in_best_chain(node),
             version,
             previous: previous.to_string(),
             merkle_root: merkle_root.to_string(),
@@ -124,7 +129,7 @@ impl Summary {
             nonce,
             difficulty: bits.target().map_or(0.0, difficulty::of),
             chain_work: node.chain_work.to_string(),
-            size: node.place.length,
+            size: node.location.length,
             miner: node.miner.encode(view.params().hrp()),
             reward: node.reward.units(),
             // A rule makes the difference the fees; the block of a side branch may only claim so.
@@ -168,12 +173,13 @@ pub fn hash(text: &str) -> Option<block::Hash> {
 }
 
 impl Name {
-    fn find<'v>(self, view: &'v View) -> Result<&'v tree::Node, Problem> {
+    fn find<'v>(self, view: &'v View) -> Result<&'v block_index::BlockNode, Problem> {
         let (found, what) = match self {
             Name::Tip => (Some(view.tip()), String::new()),
             Name::Hash(hash) => (view.find(&hash), format!("has the hash {hash}")),
             Name::Height(height) => {
-                let found = u32::try_from(height).ok().and_then(|at| view.at(Height::new(at)));
+                let found =
+                    u32::try_from(height).ok().and_then(|at| view.at_height(Height::new(at)));
                 (found, format!("is at height {height}"))
             }
         };
@@ -190,14 +196,14 @@ impl Name {
             let view = node.reader.view();
             self.find(&view).map_or(true, |block| {
                 let depth = view.tip().height.get().saturating_sub(block.height.get());
-                block.place.length <= SMALL && depth < RECENT
+                block.location.length <= SMALL && depth < RECENT
             })
         };
         if is_quick { read(&node, look) } else { read_aside(node, look).await }
     }
 
     /// Whether what it names will stay as it is: heights may pass to other blocks.
-    fn is_final(self, view: &View, node: &tree::Node) -> bool {
+    fn is_final(self, view: &View, node: &block_index::BlockNode) -> bool {
         matches!(self, Name::Hash(_)) && is_final(view, node)
     }
 }
@@ -219,7 +225,8 @@ pub async fn list(
             None => (tip.hash, tip.height.get()),
         };
         let mut heights = (0..=from).rev();
-        let found = heights.by_ref().take(limit).map_while(|height| view.at(Height::new(height)));
+        let found =
+            heights.by_ref().take(limit).map_while(|height| view.at_height(Height::new(height)));
         let items = found.map(|node| Summary::of(view, node)).collect::<Result<_, _>>()?;
         let next = heights
             .next()
@@ -260,7 +267,8 @@ pub async fn one(
                 Transactions::Ids(block.ids().iter().map(ToString::to_string).collect())
             };
             let next = node.height.next().filter(|_| summary.in_best_chain);
-            let next = next.and_then(|height| view.at(height)).map(|next| next.hash.to_string());
+            let next =
+                next.and_then(|height| view.at_height(height)).map(|next| next.hash.to_string());
             let whole = Whole { summary, transactions, next };
             Ok(Answer::new(Json(whole)).for_ever_if(name.is_final(view, node)))
         })
@@ -328,7 +336,11 @@ pub async fn transactions(
 
 /// The block that a list of transactions was begun on. A hash keeps naming it; a height and `tip`
 /// do as long as it is in the best chain.
-fn continued<'v>(name: Name, cursor: &Cursor, view: &'v View) -> Result<&'v tree::Node, Problem> {
+fn continued<'v>(
+    name: Name,
+    cursor: &Cursor,
+    view: &'v View,
+) -> Result<&'v block_index::BlockNode, Problem> {
     let begun = view.find(&cursor.bound).ok_or_else(Cursor::gone)?;
     let other = || {
         let detail = "this cursor belongs to the transactions of another block";
@@ -366,7 +378,7 @@ pub async fn headers(
     }
     Ok(read_aside(node, move |view| {
         let heights = (from..from.saturating_add(count)).map_while(|at| u32::try_from(at).ok());
-        let nodes = heights.map_while(|height| view.at(Height::new(height)));
+        let nodes = heights.map_while(|height| view.at_height(Height::new(height)));
         let headers = nodes.map(|node| view.header(node)).collect::<Result<Vec<_>, _>>()?;
         let headers = headers.iter().map(|header| header.encode().to_vec());
         Ok(Answer::new(form.of_all(headers)).negotiated())
@@ -416,7 +428,7 @@ pub fn handed_in(node: &Node, hash: block::Hash, accepted: Accepted) -> Response
     let (code, status) = match accepted {
         Accepted::Connected => (StatusCode::CREATED, Taken::Connected),
         Accepted::SideBranch => (StatusCode::CREATED, Taken::SideBranch),
-        Accepted::Known => (StatusCode::OK, Taken::Known),
+        Accepted::AlreadyKnown => (StatusCode::OK, Taken::Known),
     };
     let height = node.reader.view().find(&hash).map(|node| node.height.get());
     let taken = Json(HandedIn { hash: hash.to_string(), height, status });

@@ -8,9 +8,9 @@ use crate::daemon::Node;
 use crate::difficulty;
 use axum::extract::State;
 use axum::response::Response;
-use chain::ledger::{BranchStatus, View};
+use chain::ledger::{ChainTipStatus, View};
 use chain::params::Spec;
-use chain::{Height, Params, tree};
+use chain::{Height, Params, block_index};
 use p2p::engine::{self, Progress};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -199,10 +199,10 @@ fn apis(params: &Params) -> BTreeMap<String, Access> {
 }
 
 /// Recent blocks, newest first. Genesis was mined by nobody, so its time says nothing.
-fn recent<'v>(view: &'v View) -> Vec<&'v tree::Node> {
+fn recent<'v>(view: &'v View) -> Vec<&'v block_index::BlockNode> {
     let top = view.tip().height.get();
     let heights = (1..=top).rev().take(WINDOW as usize + 1);
-    heights.filter_map(|height| view.at(Height::new(height))).collect()
+    heights.filter_map(|height| view.at_height(Height::new(height))).collect()
 }
 
 fn median_block_seconds(view: &View) -> Option<f64> {
@@ -409,17 +409,19 @@ pub enum TipStatus {
 /// The ends of all branches, the best first.
 pub async fn tips(State(node): State<Node>) -> Response {
     read(&node, |view| {
-        let tips = view.branches().into_iter().map(|branch| {
+        let tips = view.chain_tips().into_iter().map(|branch| {
             let (status, code) = match branch.status {
-                BranchStatus::Active => (TipStatus::Active, None),
-                BranchStatus::ValidFork => (TipStatus::ValidFork, None),
-                BranchStatus::SetAside => (TipStatus::Invalid, Some(dev::INVALIDATED.to_owned())),
-                BranchStatus::Invalid { code } => (TipStatus::Invalid, Some(code.to_owned())),
+                ChainTipStatus::Active => (TipStatus::Active, None),
+                ChainTipStatus::ValidFork => (TipStatus::ValidFork, None),
+                ChainTipStatus::Invalidated => {
+                    (TipStatus::Invalid, Some(dev::INVALIDATED.to_owned()))
+                }
+                ChainTipStatus::Invalid { code } => (TipStatus::Invalid, Some(code.to_owned())),
             };
             Tip {
                 hash: branch.hash.to_string(),
                 height: branch.height.get(),
-                branch_length: branch.length,
+                branch_length: branch.branch_length,
                 status,
                 code,
             }

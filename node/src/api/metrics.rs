@@ -72,7 +72,7 @@ fn chain_and_pool(page: &mut Page, node: &Node) {
     let (pool_bytes, min_fee_rate) = (mempool.bytes(), mempool.min_fee_rate());
     let (issued, hash_rate) =
         (view.params().issued(tip.height).units(), chain::hashrate_estimate(&view));
-    let blocks = view.blocks();
+    let blocks = view.block_count();
     drop(view);
     let sync = chain::Sync::of(progress, tip.height);
 

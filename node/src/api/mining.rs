@@ -190,12 +190,12 @@ pub async fn template(
         fees: reward.saturating_sub(params.subsidy(height).units()),
         transaction_count: block.transactions.len(),
         coinbase: hex::encode(coinbase.serialise()),
-        extra_nonce_at: coinbase.extra_nonce_at(),
+        extra_nonce_at: coinbase.extra_nonce_offset(),
         branch: template.branch.siblings.iter().map(hex::encode).collect(),
         block: hex::encode(block.encode()),
     };
     let mut headers = HeaderMap::new();
-    let parent = height.back(1).unwrap_or(Height::GENESIS);
+    let parent = height.checked_sub(1).unwrap_or(Height::GENESIS);
     answer::mark(&mut headers, parent, block.header.previous);
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     Ok((headers, Json(candidate)).into_response())

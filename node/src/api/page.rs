@@ -129,7 +129,7 @@ impl Cursor {
 
     /// Refuses a cursor of a chain that is not the best any more.
     pub fn check(&self, view: &View) -> Result<(), Problem> {
-        if view.find(&self.bound).is_some_and(|node| view.is_best(node)) {
+        if view.find(&self.bound).is_some_and(|node| view.is_in_best_chain(node)) {
             Ok(())
         } else {
             Err(Cursor::gone())

@@ -5,8 +5,8 @@ use super::problem::{Kind, Problem};
 use crate::mining::templates::Unavailable;
 use crate::writer::{GenerateError, Stopped};
 use chain::DecodeError;
-use chain::ledger::{SetAsideError, SubmitError, TransferError};
-use chain::mempool::{InsertError, Refusal};
+use chain::ledger::{InvalidateError, SubmitError, TransferError};
+use chain::mempool::{InsertError, RejectReason};
 use chain::rules::RuleError;
 use chain::store::{IndexError, LogError, StoreError};
 use chain::template::TemplateError;
@@ -84,14 +84,14 @@ impl From<TransferError> for Problem {
     fn from(error: TransferError) -> Problem {
         match error {
             TransferError::Invalid(error) => error.into(),
-            TransferError::Refused(refusal) => refusal.into(),
+            TransferError::Rejected(refusal) => refusal.into(),
             TransferError::Store(error) => error.into(),
         }
     }
 }
 
-impl From<Refusal> for Problem {
-    fn from(refusal: Refusal) -> Problem {
+impl From<RejectReason> for Problem {
+    fn from(refusal: RejectReason) -> Problem {
         let code = refusal.code();
         let policy = Kind::ALL.iter().find(|kind| kind.code() == code);
         // What is no policy of the pool's is a rule that it foresees to be broken.
@@ -113,18 +113,18 @@ impl From<InsertError<StoreError>> for Problem {
 impl From<TemplateError<StoreError>> for Problem {
     fn from(error: TemplateError<StoreError>) -> Problem {
         match error {
-            TemplateError::EndOfHeights => Problem::new(Kind::INTERNAL, error.to_string()),
+            TemplateError::HeightOverflow => Problem::new(Kind::INTERNAL, error.to_string()),
             TemplateError::View(error) => error.into(),
         }
     }
 }
 
-impl From<SetAsideError> for Problem {
-    fn from(error: SetAsideError) -> Problem {
+impl From<InvalidateError> for Problem {
+    fn from(error: InvalidateError) -> Problem {
         match error {
-            SetAsideError::Unknown { .. } => Problem::new(Kind::NOT_FOUND, error.to_string()),
-            SetAsideError::Genesis => Problem::new(Kind::NOT_AVAILABLE, error.to_string()),
-            SetAsideError::Store(error) => error.into(),
+            InvalidateError::Unknown { .. } => Problem::new(Kind::NOT_FOUND, error.to_string()),
+            InvalidateError::Genesis => Problem::new(Kind::NOT_AVAILABLE, error.to_string()),
+            InvalidateError::Store(error) => error.into(),
         }
     }
 }
@@ -217,17 +217,17 @@ mod tests {
 
     #[test]
     fn every_refusal_by_the_pool_has_its_code_and_status() {
-        let rate = Refusal::MinFee { rate: 1, needed: 145, actual: 9 };
+        let rate = RejectReason::MinFee { rate: 1, needed: 145, actual: 9 };
         for (refusal, status) in [
-            (Refusal::NonceUsed { expected: 4, actual: 2 }, 409),
-            (Refusal::ReplacementTooCheap { needed: 4, actual: 2 }, 409),
-            (Refusal::NonceTooFar { latest: 4, actual: 9 }, 422),
-            (Refusal::InsufficientBalance { needed: 4, available: 2 }, 422),
+            (RejectReason::NonceUsed { expected: 4, actual: 2 }, 409),
+            (RejectReason::ReplacementTooCheap { needed: 4, actual: 2 }, 409),
+            (RejectReason::NonceTooFar { latest: 4, actual: 9 }, 422),
+            (RejectReason::InsufficientBalance { needed: 4, available: 2 }, 422),
             (rate, 422),
-            (Refusal::SenderLimit { limit: 3 }, 429),
-            (Refusal::ReplacementLimit { limit: 3 }, 429),
-            (Refusal::MempoolFull { needed: 4, actual: 2 }, 503),
-            (Refusal::MempoolFullOfReady, 503),
+            (RejectReason::SenderLimit { limit: 3 }, 429),
+            (RejectReason::ReplacementLimit { limit: 3 }, 429),
+            (RejectReason::MempoolFull { needed: 4, actual: 2 }, 503),
+            (RejectReason::MempoolFullOfPending, 503),
         ] {
             let (code, pair) = (refusal.code(), refusal.expected_and_actual());
             let problem = shown(refusal);

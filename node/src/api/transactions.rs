@@ -13,7 +13,7 @@ use axum::http::header::LOCATION;
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use chain::ledger::{TransferError, View};
-use chain::mempool::{self, Admission, Refusal};
+use chain::mempool::{self, Admission, RejectReason};
 use chain::merkle::Branch;
 use chain::{Transfer, merkle, rules, tx};
 use schemars::JsonSchema;
@@ -90,7 +90,7 @@ impl Transaction {
         Transaction::outside(entry.transfer.id(), status, Some(body))
     }
 
-    fn dropped(id: tx::Id, reason: &Refusal) -> Transaction {
+    fn dropped(id: tx::Id, reason: &RejectReason) -> Transaction {
         Transaction {
             reason: Some(reason.code().to_owned()),
             detail: Some(reason.to_string()),
@@ -114,14 +114,14 @@ impl Transaction {
 
 /// A transaction of the best chain.
 struct Found {
-    node: chain::tree::Node,
+    node: chain::block_index::BlockNode,
     block: chain::Block,
     position: u32,
 }
 
 fn find(view: &View, id: &tx::Id) -> Result<Option<Found>, Problem> {
     let Some((block, entry)) = view.transaction(id)? else { return Ok(None) };
-    let node = view.at(entry.height).copied();
+    let node = view.at_height(entry.height).copied();
     Ok(node.map(|node| Found { node, block, position: entry.position }))
 }
 
@@ -184,7 +184,8 @@ pub async fn one(
     }
     Ok(read_aside(node, move |view| {
         let transaction = look_up(view, &id)?.ok_or_else(|| unknown(&id))?;
-        let depth = transaction.height.and_then(|height| view.at(chain::Height::new(height)));
+        let depth =
+            transaction.height.and_then(|height| view.at_height(chain::Height::new(height)));
         let is_final = depth.is_some_and(|node| is_final(view, node));
         let answer = Answer::new(Json(transaction));
         // Without a block it may change without a new tip.
@@ -314,10 +315,10 @@ pub(super) async fn hand_in(
     let found = look_up(&view, &id)?;
     let status = match admission {
         Ok(Admission::Added(_)) => StatusCode::CREATED,
-        Ok(Admission::Known) => StatusCode::OK,
+        Ok(Admission::AlreadyKnown) => StatusCode::OK,
         Err(error) => match (&error, &found) {
             // Its nonce is used by itself.
-            (TransferError::Refused(Refusal::NonceUsed { .. }), Some(found))
+            (TransferError::Rejected(RejectReason::NonceUsed { .. }), Some(found))
                 if found.status == Status::Confirmed =>
             {
                 StatusCode::OK

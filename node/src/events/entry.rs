@@ -7,7 +7,7 @@
 
 use super::Topic;
 use chain::codec::Decoder;
-use chain::rules::tx::Terms;
+use chain::rules::tx::TransferDetails;
 use chain::tx::{Id, Transfer};
 use chain::{Address, DecodeError, Height, block};
 
@@ -81,8 +81,8 @@ pub struct Payment {
 
 impl Payment {
     /// Of a checked transfer.
-    pub fn of_terms(terms: &Terms) -> Payment {
-        let Terms { id, sender, nonce, recipient, amount, fee, .. } = *terms;
+    pub fn of_terms(terms: &TransferDetails) -> Payment {
+        let TransferDetails { id, sender, nonce, recipient, amount, fee, .. } = *terms;
         Payment { id, sender, recipient, amount: amount.units(), fee: fee.units(), nonce }
     }
 
@@ -154,7 +154,7 @@ impl Batch {
         let mut input = Decoder::new(bytes);
         let (first, tip) = (input.u64()?, block::Hash::from_bytes(input.array()?));
         let mut entries = Vec::new();
-        while input.left() > 0 {
+        while input.remaining() > 0 {
             entries.push(Entry::read(&mut input)?);
         }
         Ok(Batch { first, tip, entries })

@@ -7,7 +7,9 @@
 use super::entry::{Batch, Entry};
 use chain::block;
 use chain::store::LogError;
-use chain::store::blocks::{BlockLog, FILE_BYTES, Kind, LogReader, Place, Position};
+use chain::store::blocks::{
+    BlockLog, FILE_BYTES, LogPosition, LogReader, RecordKind, RecordLocation,
+};
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -50,14 +52,14 @@ struct Segment {
     number: u32,
     reader: LogReader,
     /// Numbers of the first events, ascending, and where the batches lie.
-    batches: Vec<(u64, Place)>,
+    batches: Vec<(u64, RecordLocation)>,
 }
 
 /// Where to read a batch.
 #[derive(Debug)]
 pub(super) struct Spot {
     reader: LogReader,
-    place: Place,
+    place: RecordLocation,
 }
 
 impl Index {
@@ -154,14 +156,14 @@ impl Log {
             let visit = |kind, place, bytes: &[u8]| {
                 let batch = Batch::decode(bytes).map_err(|_| strange())?;
                 let follows = expected.is_none_or(|expected| expected == batch.first);
-                if kind != Kind::Entry || !follows {
+                if kind != RecordKind::JournalEntry || !follows {
                     return Err(strange());
                 }
                 expected = batch.first.checked_add(batch.count());
                 batches.push((batch.first, place));
                 Ok(())
             };
-            let (log, cut) = BlockLog::open(&path, FILE_BYTES, Position::START, visit)?;
+            let (log, cut) = BlockLog::open(&path, FILE_BYTES, LogPosition::START, visit)?;
             if let Some(cut) = cut {
                 tracing::warn!("{cut}");
             }
@@ -182,7 +184,7 @@ impl Log {
     fn begin(folder: &Path, limits: Limits, tip: block::Hash, next: u64) -> Result<Log, LogError> {
         let number = 0;
         let path = segment_path(folder, number);
-        let (segment, _) = BlockLog::open(&path, FILE_BYTES, Position::START, nothing_to_see)?;
+        let (segment, _) = BlockLog::open(&path, FILE_BYTES, LogPosition::START, nothing_to_see)?;
         let reader = segment.reader();
         let segments = VecDeque::from([Segment { number, reader, batches: Vec::new() }]);
         let index = Arc::new(RwLock::new(Index { segments, next }));
@@ -221,7 +223,7 @@ impl Log {
                 break;
             }
             let batch = Batch { first: self.next, tip, entries };
-            match self.segment.append(Kind::Entry, &batch.encode()) {
+            match self.segment.append(RecordKind::JournalEntry, &batch.encode()) {
                 Ok(place) => {
                     appended.push((batch.first, place));
                     self.next = self.next.saturating_add(batch.count());
@@ -249,7 +251,7 @@ impl Log {
         }
         let number = self.number.saturating_add(1);
         let path = segment_path(&self.folder, number);
-        let (segment, _) = BlockLog::open(&path, FILE_BYTES, Position::START, nothing_to_see)?;
+        let (segment, _) = BlockLog::open(&path, FILE_BYTES, LogPosition::START, nothing_to_see)?;
         let reader = segment.reader();
         write(&self.index).segments.push_back(Segment { number, reader, batches: Vec::new() });
         (self.segment, self.number) = (segment, number);
@@ -273,7 +275,7 @@ impl Log {
 }
 
 /// A segment that is new has no records.
-fn nothing_to_see(_: Kind, _: Place, _: &[u8]) -> Result<(), LogError> {
+fn nothing_to_see(_: RecordKind, _: RecordLocation, _: &[u8]) -> Result<(), LogError> {
     Ok(())
 }
 

@@ -192,7 +192,7 @@ impl Contents {
         let Some(node) = chain.view().find(hash).copied() else { return Ok(None) };
         let bytes = chain.raw_block(&node)?;
         let block =
-            Block::decode(&bytes).map_err(|_| StoreError::BadRecord { place: node.place })?;
+            Block::decode(&bytes).map_err(|_| StoreError::BadRecord { location: node.location })?;
         let subsidy = chain.params().subsidy(node.height).units();
         let reward = node.reward.units();
         Ok(Some(Contents {

@@ -10,9 +10,9 @@ use super::{Events, News, Publisher};
 use crate::writer;
 use anyhow::{Context, Result};
 use chain::block;
+use chain::block_index::BlockNode;
 use chain::ledger::Reader;
 use chain::store::{LogError, StoreError};
-use chain::tree::Node;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -170,7 +170,7 @@ impl Teller {
             draft.tip = tip;
             return Ok(());
         };
-        let heads = self.chain.heads(&way.connect)?;
+        let heads = self.chain.headers_and_counts(&way.connect)?;
         let connected = way.connect.iter().zip(heads).map(|(node, (_, transactions))| {
             let transfers = transactions.saturating_sub(1);
             (node.hash, What::Connected { hash: node.hash, height: node.height, transfers })
@@ -197,11 +197,11 @@ impl Teller {
 
 /// From one tip to another.
 struct Way {
-    fork: Node,
+    fork: BlockNode,
     /// The old tip first.
-    disconnect: Vec<Node>,
+    disconnect: Vec<BlockNode>,
     /// The new tip last.
-    connect: Vec<Node>,
+    connect: Vec<BlockNode>,
 }
 
 /// `None` if the chain does not know one of them, or it is too far.

@@ -3,7 +3,7 @@ use super::*;
 use chain::ledger::{self, Accepted, Options, Writer};
 use chain::mempool::{Admission, Limits as PoolLimits};
 use chain::signature::SecretKey;
-use chain::template::Wish;
+use chain::template::TemplateRequest;
 use chain::tx::{Memo, Payment as Terms, Tag};
 use chain::{Address, Block, Params, Timestamp, Transfer};
 use serde_json::json;
@@ -48,9 +48,9 @@ impl Chain {
         let memo = Memo::new(Vec::new()).unwrap();
         let terms = Terms { nonce, recipient: somebody(to), amount: 5, fee: 1_000, memo };
         let transfer = Transfer::sign(terms, &rich(), Params::dev().genesis_hash());
-        match self.writer.transaction(transfer.clone()).unwrap() {
+        match self.writer.submit_transfer(transfer.clone()).unwrap() {
             Admission::Added(changes) => assert_eq!(changes.pending, [transfer.id()]),
-            Admission::Known => panic!("it is new"),
+            Admission::AlreadyKnown => panic!("it is new"),
         }
         vec![Payment::of(&transfer)]
     }
@@ -58,7 +58,7 @@ impl Chain {
     /// Mines a block and commits it.
     fn mine(&mut self) -> Block {
         let time = self.writer.reader().view().tip().time.get().max(1_767_225_600);
-        let wish = Wish {
+        let wish = TemplateRequest {
             miner: self.miner,
             now: Timestamp::new(time + 1),
             extra_nonce: [0; 8],
@@ -75,7 +75,7 @@ impl Chain {
 
     /// Takes a block in and commits; whether it is the tip now.
     fn take(&mut self, block: &Block) -> bool {
-        let accepted = self.writer.block(block.clone(), block.header.time).unwrap();
+        let accepted = self.writer.submit_block(block.clone(), block.header.time).unwrap();
         self.writer.commit().unwrap();
         accepted == Accepted::Connected
     }

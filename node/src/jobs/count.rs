@@ -34,7 +34,7 @@ fn of_job(
     height: Height,
     job: &Job,
 ) -> Result<Option<chain::block::Hash>, StoreError> {
-    let Some(node) = view.at(height).filter(|node| node.miner == job.order.miner) else {
+    let Some(node) = view.at_height(height).filter(|node| node.miner == job.order.miner) else {
         return Ok(None);
     };
     let block = view.block(node)?;

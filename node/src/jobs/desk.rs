@@ -324,14 +324,14 @@ impl Desk {
         let Some(mut journal) = self.journal.take() else {
             unreachable!("nobody else writes while this waits")
         };
-        let (is_whole, records) = match self.is_behind || journal.should_be_rewritten() {
+        let (is_whole, records) = match self.is_behind || journal.needs_compaction() {
             true => (true, self.machine.all()),
             false => (false, self.machine.changes()),
         };
         let writing = move || {
             let records = encoded(&records);
             let written = match is_whole {
-                true => journal.rewrite(&records),
+                true => journal.compact(&records),
                 false if records.is_empty() => Ok(()),
                 false => journal.append(&records),
             };

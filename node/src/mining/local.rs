@@ -67,7 +67,7 @@ impl Source for Local {
         let answer = self.writer.block(block).await.inspect_err(|_| self.gone = true)?;
         match answer? {
             Accepted::Connected => Ok(Handed::Best),
-            Accepted::SideBranch | Accepted::Known => Ok(Handed::TooLate),
+            Accepted::SideBranch | Accepted::AlreadyKnown => Ok(Handed::TooLate),
         }
     }
 

@@ -16,7 +16,7 @@ use crate::writer;
 use anyhow::Result;
 use chain::ledger::{Accepted, SubmitError};
 use chain::params::Params;
-use chain::template::{Template, Wish};
+use chain::template::{Template, TemplateRequest};
 use chain::tx::Tag;
 use chain::{Address, block};
 use miner::stratum::{
@@ -57,7 +57,7 @@ impl Issue {
     fn candidate(&self, miner: Address, extra_nonce: [u8; 8]) -> Candidate {
         // The header that a miner hands in brings its own time.
         let now = self.template.block.header.time;
-        let wish = Wish { miner, now, extra_nonce, tag: self.tag.clone() };
+        let wish = TemplateRequest { miner, now, extra_nonce, tag: self.tag.clone() };
         Candidate::new(Arc::clone(&self.template), wish)
     }
 }
@@ -68,7 +68,7 @@ impl CoinbaseSource for Issue {
     fn coinbase(&self, payout_address: &Address) -> CoinbaseParts {
         let coinbase = self.candidate(*payout_address, [0; 8]).coinbase();
         let coinbase = coinbase.expect("a template has a coinbase");
-        let (mut prefix, at) = (coinbase.serialise(), coinbase.extra_nonce_at());
+        let (mut prefix, at) = (coinbase.serialise(), coinbase.extra_nonce_offset());
         let suffix = prefix.split_off(at + coinbase.extra_nonce.len());
         prefix.truncate(at);
         CoinbaseParts { prefix, suffix }
@@ -103,7 +103,7 @@ impl Desk {
                     tracing::info!(height, %hash, worker, "a miner found a block");
                     return true;
                 }
-                Ok(Ok(Accepted::SideBranch | Accepted::Known)) => {
+                Ok(Ok(Accepted::SideBranch | Accepted::AlreadyKnown)) => {
                     let told = "a miner found a block, but another was first";
                     tracing::info!(height, %hash, worker, "{told}");
                     return true;

@@ -7,7 +7,7 @@ use super::outlook::Wait;
 use crate::writer::{self, Stopped};
 use anyhow::Result;
 use chain::store::StoreError;
-use chain::template::{Template, TemplateError, Wish};
+use chain::template::{Template, TemplateError, TemplateRequest};
 use chain::tx::Tag;
 use chain::{Address, Block, Coinbase, Header, Transaction, merkle};
 use std::collections::VecDeque;
@@ -38,12 +38,12 @@ pub enum Unavailable {
 pub struct Candidate {
     template: Arc<Template>,
     /// What the miner decided.
-    wish: Wish,
+    wish: TemplateRequest,
 }
 
 impl Candidate {
     /// The template with this in its coinbase.
-    pub fn new(template: Arc<Template>, wish: Wish) -> Candidate {
+    pub fn new(template: Arc<Template>, wish: TemplateRequest) -> Candidate {
         Candidate { template, wish }
     }
 
@@ -55,7 +55,7 @@ impl Candidate {
     /// The block, with nonce 0.
     pub fn block(&self) -> Block {
         let mut template = Template::clone(&self.template);
-        template.claim(self.wish.clone());
+        template.update_coinbase(self.wish.clone());
         template.block
     }
 
@@ -69,13 +69,13 @@ impl Candidate {
     /// The same with another extra nonce.
     #[must_use]
     pub fn with_extra_nonce(&self, extra_nonce: [u8; 8]) -> Candidate {
-        let wish = Wish { extra_nonce, ..self.wish.clone() };
+        let wish = TemplateRequest { extra_nonce, ..self.wish.clone() };
         Candidate { template: Arc::clone(&self.template), wish }
     }
 
     /// The coinbase.
     pub fn coinbase(&self) -> Option<Coinbase> {
-        let Wish { miner, extra_nonce, tag, .. } = self.wish.clone();
+        let TemplateRequest { miner, extra_nonce, tag, .. } = self.wish.clone();
         let coinbase = self.template.block.coinbase()?;
         Some(Coinbase { recipient: miner, extra_nonce, tag, ..coinbase.clone() })
     }
@@ -122,7 +122,7 @@ impl Templates {
         let (state, template) = self.latest().await?;
         let mut given = self.given.lock().unwrap_or_else(PoisonError::into_inner);
         given.extra_nonce = given.extra_nonce.wrapping_add(1);
-        let wish = Wish {
+        let wish = TemplateRequest {
             miner,
             now: self.writer.now(),
             extra_nonce: given.extra_nonce.to_le_bytes(),
@@ -213,9 +213,14 @@ mod tests {
         Arc::new(opened.0.template(wish(0)).unwrap())
     }
 
-    fn wish(number: u64) -> Wish {
+    fn wish(number: u64) -> TemplateRequest {
         let extra_nonce = number.to_le_bytes();
-        Wish { miner: Address::ZERO, now: writer::now(), extra_nonce, tag: Tag::default() }
+        TemplateRequest {
+            miner: Address::ZERO,
+            now: writer::now(),
+            extra_nonce,
+            tag: Tag::default(),
+        }
     }
 
     // N03
@@ -251,7 +256,7 @@ mod tests {
     fn a_candidate_is_the_template_but_for_what_its_miner_decides() {
         let template = template();
         let miner = Address::from_bytes([7; 20]);
-        let candidate = Candidate::new(Arc::clone(&template), Wish { miner, ..wish(5) });
+        let candidate = Candidate::new(Arc::clone(&template), TemplateRequest { miner, ..wish(5) });
         let candidate = candidate.with_extra_nonce([9; 8]);
         let sealed = candidate.sealed(|header| header.nonce = 88);
         let coinbase = sealed.coinbase().unwrap();

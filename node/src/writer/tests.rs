@@ -107,7 +107,7 @@ async fn a_bad_block_among_others_is_refused_alone() {
     let given = [first.clone(), wrong, orphan, second, first, blocks[2].clone()];
     let results = world.hand_in_together(&given).await;
     let expected =
-        ["Connected", "mutated-body", "unknown-parent", "Connected", "Known", "Connected"];
+        ["Connected", "mutated-body", "unknown-parent", "Connected", "AlreadyKnown", "Connected"];
     assert_eq!(told(&results), expected);
     assert_eq!(world.reader.view().tip().hash, blocks[2].hash());
     // What was acknowledged is there for the next start.
@@ -123,7 +123,7 @@ async fn known_blocks_alone_change_nothing() {
     let blocks = source.make(3, 1).await;
     world.hand_in_together(&blocks).await;
     let before = *world.handle().news().borrow();
-    assert_eq!(told(&world.hand_in_together(&blocks).await), ["Known"; 3]);
+    assert_eq!(told(&world.hand_in_together(&blocks).await), ["AlreadyKnown"; 3]);
     assert_eq!(*world.handle().news().borrow(), before);
 }
 

@@ -1,7 +1,7 @@
 //! What the log says of new blocks: each at once when they come one by one, a line a second when
 //! many come.
 
-use chain::tree::Node;
+use chain::block_index::BlockNode;
 use std::time::{Duration, Instant};
 
 /// Least time between two lines about blocks.
@@ -20,7 +20,7 @@ pub struct Told {
 
 impl Told {
     /// Blocks left the best chain, others entered it, and this is its tip now.
-    pub fn tell(&mut self, tip: &Node, left: usize, entered: usize) {
+    pub fn tell(&mut self, tip: &BlockNode, left: usize, entered: usize) {
         if left > 0 {
             tracing::warn!(height = tip.height.get(), tip = %tip.hash, left, entered, "reorganised");
             self.last = Some(Instant::now());
@@ -35,7 +35,7 @@ impl Told {
     }
 
     /// Tells what was not told yet.
-    pub fn tell_rest(&mut self, tip: &Node) {
+    pub fn tell_rest(&mut self, tip: &BlockNode) {
         let (height, blocks) = (tip.height.get(), self.blocks);
         let since = self.until.zip(self.last).map(|(until, last)| until.duration_since(last));
         let since = since.filter(|since| *since <= LONGEST);

@@ -36,7 +36,7 @@ impl ChainView for Pool {
     fn find(&self, _: &block::Hash) -> Option<Known> {
         unreachable!()
     }
-    fn is_condemned(&self, _: &block::Hash) -> bool {
+    fn is_known_invalid(&self, _: &block::Hash) -> bool {
         unreachable!()
     }
     fn at(&self, _: Height) -> Option<block::Hash> {

@@ -13,7 +13,7 @@ use crate::view::{ChainView, Known};
 use chain::block::{self, Block, Header};
 use chain::pow::{Target, Work};
 use chain::rules::RuleError;
-use chain::rules::header::{check_after_parent, check_alone};
+use chain::rules::header::{check_contextual, check_standalone};
 use chain::{Bits, merkle};
 use libp2p::PeerId;
 use rand::RngExt;
@@ -125,7 +125,7 @@ impl Blocks {
         if self.is_known(step, &hash) || importing.contains(&hash) {
             return step.judge(id, Judgement::Ignore);
         }
-        if check_alone(&header, step.chain.params()).is_err() {
+        if check_standalone(&header, step.chain.params()).is_err() {
             return step.reject(peer, id);
         }
         let pending = Pending {
@@ -169,7 +169,7 @@ impl Blocks {
     }
 
     fn is_known(&self, step: &Step<impl ChainView>, hash: &block::Hash) -> bool {
-        let is_here = step.chain.find(hash).is_some() || step.chain.is_condemned(hash);
+        let is_here = step.chain.find(hash).is_some() || step.chain.is_known_invalid(hash);
         is_here || self.announced.contains(hash)
     }
 
@@ -185,7 +185,7 @@ impl Blocks {
         if let Some(parent) = step.chain.find(&previous) {
             return self.follow(step, hash, pending, &parent);
         }
-        if step.chain.is_condemned(&previous) {
+        if step.chain.is_known_invalid(&previous) {
             return ignore(step, &pending);
         }
         if self.pending.contains_key(&previous) || importing.contains(&previous) {
@@ -203,8 +203,7 @@ impl Blocks {
         parent: &Known,
     ) {
         let params = step.chain.params();
-        let checked =
-            check_after_parent(&pending.header, &parent.as_parent, params, step.now.clock);
+        let checked = check_contextual(&pending.header, &parent.as_parent, params, step.now.clock);
         match checked {
             Err(RuleError::TimeTooNew { .. }) => return ignore(step, &pending),
             Err(_) => return reject(step, &pending),

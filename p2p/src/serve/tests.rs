@@ -89,7 +89,7 @@ impl ChainView for Fickle {
         self.2.set(true);
         self.0.find(hash)
     }
-    fn is_condemned(&self, _: &Hash) -> bool {
+    fn is_known_invalid(&self, _: &Hash) -> bool {
         false
     }
     fn at(&self, height: Height) -> Option<Hash> {

@@ -163,7 +163,7 @@ fn an_invalid_block_is_held_against_nobody_who_forwarded_it() {
     let mut world = network(18, 4, World::link_in_a_line);
     let hash = world.mine_invalid(0);
     world.run_for(10 * SECOND);
-    assert!(world.nodes[1..].iter().all(|node| node.chain.is_condemned(&hash)));
+    assert!(world.nodes[1..].iter().all(|node| node.chain.is_known_invalid(&hash)));
     let blamed = world.reports.iter().find(|(_, of, _)| *of != 0);
     assert_eq!(blamed, None);
     for node in 1..4 {

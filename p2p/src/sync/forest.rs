@@ -20,7 +20,7 @@ impl Place {
         let work = header.bits.target().map_or(Work::ZERO, Target::work);
         let chain_work = self.tip.chain_work.saturating_add(work);
         let tip = Tip { hash, height: self.tip.height.next()?, chain_work };
-        Some(Place { tip, as_parent: self.as_parent.of_child(header) })
+        Some(Place { tip, as_parent: self.as_parent.advance(header) })
     }
 }
 

@@ -228,7 +228,7 @@ impl Sync {
         header: &Header,
     ) {
         let hash = header.hash();
-        if cx.chain.find(&hash).is_some() || cx.chain.is_condemned(&hash) {
+        if cx.chain.find(&hash).is_some() || cx.chain.is_known_invalid(&hash) {
             return;
         }
         let place = match (self.place(&hash, cx.chain), self.place(&header.previous, cx.chain)) {
@@ -279,6 +279,6 @@ fn locate(top: Height, hash_at: impl Fn(Height) -> Option<block::Hash>) -> Vec<b
         if locator.len() >= 10 {
             step = step.saturating_mul(2);
         }
-        at = at.back(step).unwrap_or(Height::GENESIS);
+        at = at.checked_sub(step).unwrap_or(Height::GENESIS);
     }
 }

@@ -96,7 +96,7 @@ impl Sync {
                 self.condemn(&hash);
             }
             // Only this body is wrong; another may be right.
-            (BlockVerdict::Invalid { code, .. }, _) if stage(code) == Some(Stage::Belonging) => {
+            (BlockVerdict::Invalid { code, .. }, _) if stage(code) == Some(Stage::Commitment) => {
                 if let Some(Handed { from, .. }) = ours {
                     cx.report(*from, Conduct::WrongBody);
                     if let Some(peer) = self.peers.get_mut(from) {

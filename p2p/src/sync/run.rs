@@ -6,7 +6,7 @@ use crate::engine::{Conduct, Now};
 use crate::view::ChainView;
 use chain::block::{self, Header, Timestamp};
 use chain::rules::RuleError;
-use chain::rules::header::{check_after_parent, check_alone};
+use chain::rules::header::{check_contextual, check_standalone};
 
 /// Headers that may follow a place.
 #[derive(Debug)]
@@ -85,7 +85,7 @@ fn step(
         let place = Place { tip: known.tip, as_parent: known.as_parent };
         return if known.is_invalid { Err(Stop::Condemned) } else { Ok((place, true)) };
     }
-    if chain.is_condemned(&hash) {
+    if chain.is_known_invalid(&hash) {
         return Err(Stop::Condemned);
     }
     check(header, parent, chain, now)?;
@@ -101,8 +101,8 @@ pub(super) fn check(
     now: Now,
 ) -> Result<(), Stop> {
     let params = chain.params();
-    let checked = check_alone(header, params)
-        .and_then(|()| check_after_parent(header, &parent.as_parent, params, now.clock));
+    let checked = check_standalone(header, params)
+        .and_then(|()| check_contextual(header, &parent.as_parent, params, now.clock));
     checked.map_err(|error| match error {
         RuleError::TimeTooNew { .. } => Stop::TooNew(header.time),
         _ => Stop::Bad(Conduct::BadHeader),

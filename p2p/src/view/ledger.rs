@@ -5,14 +5,14 @@ use super::{ChainView, Known, Tip};
 use crate::message::RawBlock;
 use chain::Params;
 use chain::block::{self, Header, Height};
+use chain::block_index::BlockNode;
 use chain::ledger::Reader;
 use chain::store::StoreError;
-use chain::tree::Node;
 use chain::tx::{Id, Transfer};
 use std::sync::Arc;
 
-impl From<&Node> for Tip {
-    fn from(node: &Node) -> Tip {
+impl From<&BlockNode> for Tip {
+    fn from(node: &BlockNode) -> Tip {
         Tip { hash: node.hash, height: node.height, chain_work: node.chain_work }
     }
 }
@@ -32,24 +32,24 @@ impl ChainView for Reader {
         Some(Known {
             tip: node.into(),
             as_parent: view.as_parent(node),
-            is_best: view.is_best(node),
+            is_best: view.is_in_best_chain(node),
             is_invalid: view.is_invalid(node),
         })
     }
 
-    fn is_condemned(&self, hash: &block::Hash) -> bool {
-        self.view().is_condemned(hash)
+    fn is_known_invalid(&self, hash: &block::Hash) -> bool {
+        self.view().is_known_invalid(hash)
     }
 
     fn at(&self, height: Height) -> Option<block::Hash> {
-        self.view().at(height).map(|node| node.hash)
+        self.view().at_height(height).map(|node| node.hash)
     }
 
     fn headers(&self, from: Height, max: usize) -> Vec<Header> {
-        let nodes: Vec<Node> = {
+        let nodes: Vec<BlockNode> = {
             let view = self.view();
             let heights = (from.get()..=view.tip().height.get()).take(max);
-            heights.filter_map(|height| view.at(Height::new(height)).copied()).collect()
+            heights.filter_map(|height| view.at_height(Height::new(height)).copied()).collect()
         };
         read(Reader::headers(self, &nodes)).unwrap_or_default()
     }
@@ -71,7 +71,7 @@ impl ChainView for Reader {
     fn pool_page(&self, from: u64, max: usize) -> (Vec<Id>, u64) {
         let view = self.view();
         let (mut ids, mut next) = (Vec::new(), from);
-        for (arrival, id) in view.mempool().arrived(from).take(max) {
+        for (arrival, id) in view.mempool().ids_since(from).take(max) {
             ids.push(*id);
             next = arrival.saturating_add(1);
         }
@@ -99,7 +99,7 @@ mod tests {
     use chain::mempool::Limits;
     use chain::params::Spec;
     use chain::signature::SecretKey;
-    use chain::template::Wish;
+    use chain::template::TemplateRequest;
     use chain::tx::{Memo, Payment, Tag};
     use chain::{Amount, Block};
     use tempfile::TempDir;
@@ -127,7 +127,7 @@ mod tests {
         let earliest = writer.params().spec().genesis_time;
         let now = writer.reader().view().tip().time.max(earliest).saturating_add(1);
         let (miner, tag) = (Address::from_bytes([miner; 20]), Tag::default());
-        let wish = Wish { miner, now, extra_nonce: [0; 8], tag };
+        let wish = TemplateRequest { miner, now, extra_nonce: [0; 8], tag };
         let mut block = writer.template(wish).unwrap().block;
         let target = block.header.bits.target().unwrap();
         while !target.is_met_by(block.header.hash().as_bytes()) {
@@ -137,7 +137,7 @@ mod tests {
     }
 
     fn take_in(writer: &mut Writer, block: &Block) {
-        writer.block(block.clone(), block.header.time).unwrap();
+        writer.submit_block(block.clone(), block.header.time).unwrap();
         writer.commit().unwrap();
     }
 
@@ -173,7 +173,7 @@ mod tests {
         assert_eq!(*raw, *blocks[0].encode());
         let unknown = block::Hash::from_bytes([7; 32]);
         assert!(view.find(&unknown).is_none() && view.block(&unknown).is_none());
-        assert!(!view.is_condemned(&unknown));
+        assert!(!view.is_known_invalid(&unknown));
     }
 
     #[test]
@@ -208,9 +208,9 @@ mod tests {
             block.header.nonce += 1;
         }
         let hash = block.hash();
-        writer.block(block.clone(), block.header.time).unwrap_err();
+        writer.submit_block(block.clone(), block.header.time).unwrap_err();
         writer.commit().unwrap();
-        assert!(reader.is_condemned(&hash));
+        assert!(reader.is_known_invalid(&hash));
         assert!(reader.find(&hash).is_none());
     }
 
@@ -225,7 +225,7 @@ mod tests {
         };
         let transfers: Vec<Transfer> = (0..7).map(pay).collect();
         for transfer in &transfers {
-            writer.transaction(transfer.clone()).unwrap();
+            writer.submit_transfer(transfer.clone()).unwrap();
         }
         let ids: Vec<Id> = transfers.iter().map(Transfer::id).collect();
         assert_eq!(reader.pool_page(0, 100), (ids.clone(), 7));

@@ -100,7 +100,7 @@ pub fn decode_announcement(topic: Topic, bytes: &[u8]) -> Result<Announcement, W
 }
 
 fn rest(mut input: Decoder<'_>) -> Result<&[u8], WireError> {
-    Ok(input.bytes(input.left())?)
+    Ok(input.bytes(input.remaining())?)
 }
 
 fn write_compact(bytes: &mut Vec<u8>, compact: &CompactBlock) {

@@ -87,8 +87,8 @@ impl ChainView for Fragile {
     fn find(&self, hash: &block::Hash) -> Option<Known> {
         self.reader().find(hash)
     }
-    fn is_condemned(&self, hash: &block::Hash) -> bool {
-        self.reader().is_condemned(hash)
+    fn is_known_invalid(&self, hash: &block::Hash) -> bool {
+        self.reader().is_known_invalid(hash)
     }
     fn at(&self, height: Height) -> Option<block::Hash> {
         ChainView::at(self.reader(), height)

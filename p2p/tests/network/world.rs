@@ -5,7 +5,7 @@ use chain::block::{self, Block, Header, Timestamp};
 use chain::ledger::{self, Accepted, Commit, Reader, SubmitError, Writer};
 use chain::mempool::{self, Admission};
 use chain::signature::SecretKey;
-use chain::template::{Template, Wish};
+use chain::template::{Template, TemplateRequest};
 use chain::tx::{Memo, Payment, Tag, Transfer};
 use chain::{Amount, Params, Target};
 use p2p::multiaddr::Protocol;
@@ -130,8 +130,8 @@ impl Desk {
     }
 
     fn block(&mut self, block: Block) -> Result<Accepted, SubmitError> {
-        let accepted = self.writer.block(block, now())?;
-        if accepted != Accepted::Known {
+        let accepted = self.writer.submit_block(block, now())?;
+        if accepted != Accepted::AlreadyKnown {
             let commit = self.writer.commit()?;
             self.tell(&commit);
         }
@@ -139,7 +139,7 @@ impl Desk {
     }
 
     fn transfer(&mut self, transfer: Transfer) -> Result<Admission, ledger::TransferError> {
-        let admission = self.writer.transaction(transfer)?;
+        let admission = self.writer.submit_transfer(transfer)?;
         if let Admission::Added(changes) = &admission {
             let _ = self.news.send(News::Pooled(changes.pending.clone()));
         }
@@ -152,7 +152,7 @@ impl Desk {
             let block = mine(&mut self.writer, account, self.made);
             self.made += 1;
             hashes.push(block.hash());
-            self.writer.block(block, now()).unwrap();
+            self.writer.submit_block(block, now()).unwrap();
             let commit = self.writer.commit().unwrap();
             self.tell(&commit);
         }
@@ -163,15 +163,15 @@ impl Desk {
         if !commit.connected.is_empty() {
             let _ = self.news.send(News::Tip);
         }
-        if !commit.pool.pending.is_empty() {
-            let _ = self.news.send(News::Pooled(commit.pool.pending.clone()));
+        if !commit.mempool.pending.is_empty() {
+            let _ = self.news.send(News::Pooled(commit.mempool.pending.clone()));
         }
     }
 }
 
 /// A block on the tip.
 fn mine(writer: &mut Writer, account: u8, extra: u64) -> Block {
-    let wish = Wish {
+    let wish = TemplateRequest {
         miner: key(account).public_key().address(),
         now: now(),
         extra_nonce: extra.to_le_bytes(),

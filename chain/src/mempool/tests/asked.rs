@@ -27,11 +27,11 @@ fn pages_go_from_the_newest_back() {
     let rest = world.pool.newest_first(Some(page[3].arrival));
     assert_eq!(nonces(rest), [3, 2, 1, 0]);
 
-    let touching = |before| world.pool.touching(&address(0), before);
+    let touching = |before| world.pool.by_address(&address(0), before);
     assert_eq!(nonces(touching(None)), [5, 0, 4, 3, 2, 1, 0]);
     let fourth = touching(None).nth(3).unwrap().arrival;
     assert_eq!(nonces(touching(Some(fourth))), [2, 1, 0]);
-    assert_eq!(world.pool.touching(&address(77), None).count(), 0);
+    assert_eq!(world.pool.by_address(&address(77), None).count(), 0);
 }
 
 #[test]

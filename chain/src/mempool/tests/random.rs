@@ -82,8 +82,8 @@ impl History {
                 self.now += seconds;
                 for dropped in self.world.pool.expire(Timestamp::new(self.now)) {
                     assert_eq!(dropped.reason.code(), "expired");
-                    let terms = dropped.transfer.terms();
-                    self.model.get_mut(&terms.sender).unwrap().remove(&terms.nonce).unwrap();
+                    let details = dropped.transfer.details();
+                    self.model.get_mut(&details.sender).unwrap().remove(&details.nonce).unwrap();
                 }
             }
         }
@@ -96,14 +96,14 @@ impl History {
         let foretold = self.world.pool.check(transfer, &self.world.accounts);
         let result = self.world.pool.insert(transfer.clone(), &self.world.accounts);
         assert_eq!(foretold.as_ref().err(), result.as_ref().err());
-        assert_eq!(matches!(result, Ok(Admission::Known)), known);
+        assert_eq!(matches!(result, Ok(Admission::AlreadyKnown)), known);
         if foretold.is_ok() {
             assert_eq!(self.world.pool.status(&transfer.id()), foretold.ok());
         }
         if let Ok(Admission::Added(changes)) = result {
             self.assert_reported(&before, &changes);
-            let terms = transfer.terms();
-            self.model.entry(terms.sender).or_default().insert(terms.nonce, transfer.clone());
+            let details = transfer.details();
+            self.model.entry(details.sender).or_default().insert(details.nonce, transfer.clone());
             self.judge_model();
         }
     }
@@ -114,8 +114,9 @@ impl History {
         let left = self.blocks.split_off(self.blocks.len() - depth);
         let base = left.first().map_or_else(|| old.clone(), |(accounts, _)| accounts.clone());
         let mut overlay = crate::accounts::Overlay::new(&base);
-        let applies =
-            |transfer: &CheckedTransfer| rules::body::apply(&mut overlay, transfer.terms()).is_ok();
+        let applies = |transfer: &CheckedTransfer| {
+            rules::body::apply(&mut overlay, transfer.details()).is_ok()
+        };
         let transfers: Vec<CheckedTransfer> = wanted.into_iter().filter(applies).collect();
         let mut accounts = base.clone();
         accounts.extend(overlay.into_changes());
@@ -129,8 +130,8 @@ impl History {
         let returned: Vec<_> = left.into_iter().flat_map(|(_, transfers)| transfers).collect();
         let confirmed: BTreeSet<Id> = transfers.iter().map(CheckedTransfer::id).collect();
         for transfer in returned.iter().filter(|transfer| !confirmed.contains(&transfer.id())) {
-            let terms = transfer.terms();
-            self.model.entry(terms.sender).or_default().insert(terms.nonce, transfer.clone());
+            let details = transfer.details();
+            self.model.entry(details.sender).or_default().insert(details.nonce, transfer.clone());
         }
         self.blocks.push((base, transfers));
         self.world.accounts = accounts;
@@ -165,14 +166,14 @@ impl History {
             queue.retain(|nonce, _| *nonce >= account.nonce);
             let (mut spent, mut next) = (0, account.nonce);
             while let Some(transfer) = queue.get(&next) {
-                spent += transfer.terms().cost.units();
+                spent += transfer.details().cost.units();
                 if spent > account.balance.units() {
                     queue.remove(&next);
                     break;
                 }
                 next += 1;
             }
-            queue.retain(|_, transfer| transfer.terms().cost <= account.balance);
+            queue.retain(|_, transfer| transfer.details().cost <= account.balance);
         }
     }
 

@@ -67,7 +67,7 @@ fn a_flood_stays_below_the_cap_and_a_better_one_still_enters() {
         for sender in 0..25 {
             match world.pool.insert(pay(sender, nonce).signed(), &world.accounts) {
                 Ok(_) => assert!(world.pool.count() <= 50),
-                Err(InsertError::Refused(refusal)) => {
+                Err(InsertError::Rejected(refusal)) => {
                     assert_eq!(refusal.code(), "mempool-full");
                     refused += 1;
                 }
@@ -78,7 +78,7 @@ fn a_flood_stays_below_the_cap_and_a_better_one_still_enters() {
     assert_eq!((refused, world.pool.count()), (50, 50));
     world.assert_sound();
     assert_eq!(world.pool.min_fee_rate(), 2);
-    let refusal = Refusal::MempoolFull { needed: 2, actual: 1 };
+    let refusal = RejectReason::MempoolFull { needed: 2, actual: 1 };
     assert_eq!(world.insert(pay(40, 0)), Err(refusal));
     let changes = world.insert(at_rate(40, 0, 2)).unwrap();
     assert_eq!(reasons(&changes.dropped), [(1, "mempool-full")]);
@@ -97,7 +97,10 @@ fn eviction_takes_from_the_end_of_a_queue() {
     world.insert_all([(0, 5), (1, 1), (2, 3)].map(|(nonce, rate)| at_rate(0, nonce, rate)));
     world.insert_all([at_rate(1, 0, 3), at_rate(2, 0, 3), at_rate(3, 0, 3)]);
     assert_eq!(world.pool.min_fee_rate(), 3);
-    assert_eq!(world.insert(at_rate(4, 0, 2)), Err(Refusal::MempoolFull { needed: 3, actual: 2 }));
+    assert_eq!(
+        world.insert(at_rate(4, 0, 2)),
+        Err(RejectReason::MempoolFull { needed: 3, actual: 2 })
+    );
     let changes = world.insert(at_rate(4, 0, 3)).unwrap();
     assert_eq!(reasons(&changes.dropped), [(2, "mempool-full")]);
     let changes = world.insert(at_rate(5, 0, 2)).unwrap();
@@ -112,12 +115,12 @@ fn waiting_ones_give_way_first_and_cannot_push_out_ready_ones() {
     world.insert_all([at_rate(0, 1, 50), at_rate(1, 0, 1), at_rate(2, 0, 1)]);
     assert_eq!(world.pool.min_fee_rate(), 1);
     let refusal = world.insert(at_rate(3, 1, 50)).unwrap_err();
-    assert_eq!((&refusal, refusal.code()), (&Refusal::MempoolFullOfReady, "mempool-full"));
+    assert_eq!((&refusal, refusal.code()), (&RejectReason::MempoolFullOfPending, "mempool-full"));
     let changes = world.insert(at_rate(3, 1, 51)).unwrap();
     assert_eq!(reasons(&changes.dropped), [(1, "mempool-full")]);
     world.insert(at_rate(4, 0, 1)).unwrap();
     assert_eq!(world.pool.queued(), 0);
-    assert_eq!(world.insert(at_rate(5, 1, 50)), Err(Refusal::MempoolFullOfReady));
+    assert_eq!(world.insert(at_rate(5, 1, 50)), Err(RejectReason::MempoolFullOfPending));
     assert_eq!(world.insert(at_rate(5, 0, 1)).unwrap_err().code(), "mempool-full");
 }
 
@@ -127,7 +130,10 @@ fn a_newcomer_counts_with_the_poor_ones_it_needs() {
     let mut world = World::new(limits(4));
     world.insert_all([at_rate(0, 0, 1), at_rate(1, 0, 4), at_rate(2, 0, 4), at_rate(3, 0, 4)]);
     // Worth 3.5 with the one before it, so it would be the next to go.
-    assert_eq!(world.insert(at_rate(0, 1, 6)), Err(Refusal::MempoolFull { needed: 5, actual: 3 }));
+    assert_eq!(
+        world.insert(at_rate(0, 1, 6)),
+        Err(RejectReason::MempoolFull { needed: 5, actual: 3 })
+    );
     let changes = world.insert(at_rate(0, 1, 9)).unwrap();
     assert_eq!(changes.dropped.len(), 1);
     assert_eq!(world.nonces(0), [0, 1]);
@@ -151,7 +157,7 @@ fn what_a_reorganisation_returns_competes_by_fee_rate() {
 fn a_sender_alone_cannot_overfill_the_pool() {
     let mut world = World::new(limits(3));
     world.insert_all((0..3).map(|nonce| pay(0, nonce)));
-    assert_eq!(world.insert(at_rate(0, 3, 9)), Err(Refusal::SenderLimit { limit: 3 }));
+    assert_eq!(world.insert(at_rate(0, 3, 9)), Err(RejectReason::SenderLimit { limit: 3 }));
     // Replacing needs no room.
     world.insert(at_rate(0, 2, 2)).unwrap();
 }

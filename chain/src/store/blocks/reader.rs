@@ -2,7 +2,7 @@
 //! appended. A whole record must match its CRC; of a prefix whoever asks checks what it gets.
 
 use super::record::{FileHeader, HEADER_BYTES, Header, MAX_PAYLOAD_BYTES, Salt, Tag};
-use super::{Kind, LogError, Place, file_path, open_file, read_header};
+use super::{LogError, RecordKind, RecordLocation, file_path, open_file, read_header};
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io;
@@ -39,23 +39,24 @@ impl LogReader {
     /// # Errors
     /// [`LogError::Damaged`] if it is not there as written, [`LogError::Missing`] if its file is
     /// not there, and those of the disk.
-    pub fn read(&self, place: Place) -> Result<(Kind, Vec<u8>), LogError> {
-        let file = self.file(place.file)?;
-        if place.length > MAX_PAYLOAD_BYTES {
-            return Err(file.damaged(place.offset));
+    pub fn read(&self, location: RecordLocation) -> Result<(RecordKind, Vec<u8>), LogError> {
+        let file = self.file(location.file)?;
+        if location.length > MAX_PAYLOAD_BYTES {
+            return Err(file.damaged(location.offset));
         }
-        let mut record = vec![0; (HEADER_BYTES + place.length) as usize];
-        file.fill(&mut record, place.offset, place.offset)?;
-        let header = record.first_chunk().and_then(|header| Header::decode(header, place.offset));
+        let mut record = vec![0; (HEADER_BYTES + location.length) as usize];
+        file.fill(&mut record, location.offset, location.offset)?;
+        let header =
+            record.first_chunk().and_then(|header| Header::decode(header, location.offset));
         record.drain(..HEADER_BYTES as usize);
         match header {
             Some(Header { length, tag: Tag::Data(kind), .. })
-                if length == place.length
+                if length == location.length
                     && header.is_some_and(|header| header.matches(&record, file.salt)) =>
             {
                 Ok((kind, record))
             }
-            _ => Err(file.damaged(place.offset)),
+            _ => Err(file.damaged(location.offset)),
         }
     }
 
@@ -64,10 +65,10 @@ impl LogReader {
     ///
     /// # Errors
     /// As [`read`](Self::read), but only for what was read.
-    pub fn read_prefix(&self, place: Place, bytes: u32) -> Result<Vec<u8>, LogError> {
-        let file = self.file(place.file)?;
-        let mut payload = vec![0; bytes.min(place.length).min(MAX_PAYLOAD_BYTES) as usize];
-        file.fill(&mut payload, place.offset.saturating_add(HEADER_BYTES), place.offset)?;
+    pub fn read_prefix(&self, location: RecordLocation, bytes: u32) -> Result<Vec<u8>, LogError> {
+        let file = self.file(location.file)?;
+        let mut payload = vec![0; bytes.min(location.length).min(MAX_PAYLOAD_BYTES) as usize];
+        file.fill(&mut payload, location.offset.saturating_add(HEADER_BYTES), location.offset)?;
         Ok(payload)
     }
 

@@ -26,19 +26,19 @@ pub const MAX_PAYLOAD_BYTES: u32 = 16 << 20;
 
 /// What a record holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum RecordKind {
     /// A block as encoded.
     Block,
     /// What takes a block back.
     Undo,
     /// An entry of a journal, which is a log of its own.
-    Entry,
+    JournalEntry,
 }
 
-/// What the byte of a record says: a [`Kind`], or a mark.
+/// What the byte of a record says: a [`RecordKind`], or a mark.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Tag {
-    Data(Kind),
+    Data(RecordKind),
     /// Written after a sync: all before it is synced. No payload.
     Mark,
 }
@@ -46,19 +46,19 @@ pub(super) enum Tag {
 impl Tag {
     fn byte(self) -> u8 {
         match self {
-            Tag::Data(Kind::Block) => 1,
-            Tag::Data(Kind::Undo) => 2,
+            Tag::Data(RecordKind::Block) => 1,
+            Tag::Data(RecordKind::Undo) => 2,
             Tag::Mark => 3,
-            Tag::Data(Kind::Entry) => 4,
+            Tag::Data(RecordKind::JournalEntry) => 4,
         }
     }
 
     fn from_byte(byte: u8) -> Option<Tag> {
         match byte {
-            1 => Some(Tag::Data(Kind::Block)),
-            2 => Some(Tag::Data(Kind::Undo)),
+            1 => Some(Tag::Data(RecordKind::Block)),
+            2 => Some(Tag::Data(RecordKind::Undo)),
             3 => Some(Tag::Mark),
-            4 => Some(Tag::Data(Kind::Entry)),
+            4 => Some(Tag::Data(RecordKind::JournalEntry)),
             _ => None,
         }
     }

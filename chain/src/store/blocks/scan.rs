@@ -9,9 +9,10 @@ use std::fs::{self, File};
 use std::io::{BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-use super::record::{FILE_HEADER_BYTES, FileHeader, HEADER_BYTES, Header, Kind, Salt, Tag};
+use super::record::{FILE_HEADER_BYTES, FileHeader, HEADER_BYTES, Header, RecordKind, Salt, Tag};
 use super::{
-    LogError, Place, Position, file_path, open_file, read_header, read_whole, sync_folder,
+    LogError, LogPosition, RecordLocation, file_path, open_file, read_header, read_whole,
+    sync_folder,
 };
 
 /// Bytes read at a time.
@@ -23,7 +24,7 @@ const SEARCH_BYTES: u64 = 8 << 30;
 
 /// What a crash left behind the last whole record: never promised, and cut off.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Cut {
+pub struct Truncation {
     /// The file.
     pub path: PathBuf,
     /// Where it ends now, in bytes.
@@ -32,9 +33,9 @@ pub struct Cut {
     pub bytes: u64,
 }
 
-impl fmt::Display for Cut {
+impl fmt::Display for Truncation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Cut { path, offset, bytes } = self;
+        let Truncation { path, offset, bytes } = self;
         let path = path.display();
         write!(f, "cut an unfinished write of {bytes} bytes off {path} at byte {offset}")
     }
@@ -53,7 +54,7 @@ pub(super) struct Scan {
     /// Bytes of the one just before it.
     pub(super) previous: u64,
     /// What is to be cut off it.
-    pub(super) cut: Option<Cut>,
+    pub(super) cut: Option<Truncation>,
 }
 
 /// How many files there are, making the folder if need be; they are numbered from 0 without gaps.
@@ -81,8 +82,8 @@ pub(super) fn files(folder: &Path) -> Result<u32, LogError> {
 pub(super) fn records<E: From<LogError>>(
     folder: &Path,
     files: u32,
-    covered: Position,
-    mut visit: impl FnMut(Kind, Place, &[u8]) -> Result<(), E>,
+    covered: LogPosition,
+    mut visit: impl FnMut(RecordKind, RecordLocation, &[u8]) -> Result<(), E>,
 ) -> Result<Scan, E> {
     let last = files.saturating_sub(1);
     if covered.file > last {
@@ -106,16 +107,16 @@ pub(super) fn records<E: From<LogError>>(
     let path = file_path(folder, last);
     let file = if files == 0 { None } else { LogFile::open(folder, last, previous)? };
     let Some(mut file) = file else {
-        if covered > (Position { file: last, offset: scan.end }) {
+        if covered > (LogPosition { file: last, offset: scan.end }) {
             return Err(LogError::NotCovered(covered).into());
         }
         let bytes = if files == 0 { 0 } else { bytes_of(&path)? };
-        scan.cut = (bytes > 0).then_some(Cut { path, offset: 0, bytes });
+        scan.cut = (bytes > 0).then_some(Truncation { path, offset: 0, bytes });
         return Ok(scan);
     };
     scan.salt = Some(file.salt);
     if let Some(offset) = file.visit(covered, &mut visit)? {
-        let is_covered = (Position { file: last, offset }) < covered;
+        let is_covered = (LogPosition { file: last, offset }) < covered;
         let ends_early = covered.file == last && file.bytes < u64::from(covered.offset);
         if file.was_synced_beyond(offset)? || (is_covered && !ends_early) {
             return Err(LogError::Damaged { path, offset: offset.into() }.into());
@@ -125,7 +126,7 @@ pub(super) fn records<E: From<LogError>>(
             return Err(LogError::NotCovered(covered).into());
         }
         let bytes = file.bytes - u64::from(offset);
-        scan.cut = Some(Cut { path, offset, bytes });
+        scan.cut = Some(Truncation { path, offset, bytes });
     }
     scan.end = file.offset;
     Ok(scan)
@@ -168,22 +169,26 @@ impl LogFile {
     /// Shows the records from `covered` on and gives the offset of the first bad one.
     fn visit<E: From<LogError>>(
         &mut self,
-        covered: Position,
-        visit: &mut impl FnMut(Kind, Place, &[u8]) -> Result<(), E>,
+        covered: LogPosition,
+        visit: &mut impl FnMut(RecordKind, RecordLocation, &[u8]) -> Result<(), E>,
     ) -> Result<Option<u32>, E> {
         let file = self.number;
         let mut payload = Vec::new();
         while u64::from(self.offset) < self.bytes {
-            let place = Position { file, offset: self.offset };
+            let location = LogPosition { file, offset: self.offset };
             let Some(tag) = self.next(&mut payload)? else {
                 return Ok(Some(self.offset));
             };
-            if place >= covered {
+            if location >= covered {
                 if let Tag::Data(kind) = tag {
-                    let length = self.offset - place.offset - HEADER_BYTES;
-                    visit(kind, Place { file, offset: place.offset, length }, &payload)?;
+                    let length = self.offset - location.offset - HEADER_BYTES;
+                    visit(
+                        kind,
+                        RecordLocation { file, offset: location.offset, length },
+                        &payload,
+                    )?;
                 }
-            } else if (Position { file, offset: self.offset }) > covered {
+            } else if (LogPosition { file, offset: self.offset }) > covered {
                 return Err(LogError::NotCovered(covered).into());
             }
         }

@@ -5,28 +5,28 @@ use std::fs;
 /// Small enough that a test's log has several files.
 const SMALL: u32 = 400;
 
-type Records = Vec<(Kind, Place, Vec<u8>)>;
+type Records = Vec<(RecordKind, RecordLocation, Vec<u8>)>;
 
 fn open_from(
     folder: &Path,
     file_bytes: u32,
-    covered: Position,
-) -> Result<(BlockLog, Option<Cut>, Records), LogError> {
+    covered: LogPosition,
+) -> Result<(BlockLog, Option<Truncation>, Records), LogError> {
     let mut records = Vec::new();
     let (log, cut) =
-        BlockLog::open::<LogError>(folder, file_bytes, covered, |kind, place, payload| {
-            records.push((kind, place, payload.to_vec()));
+        BlockLog::open::<LogError>(folder, file_bytes, covered, |kind, location, payload| {
+            records.push((kind, location, payload.to_vec()));
             Ok(())
         })?;
     Ok((log, cut, records))
 }
 
-fn open(folder: &Path) -> Result<(BlockLog, Option<Cut>, Records), LogError> {
-    open_from(folder, SMALL, Position::START)
+fn open(folder: &Path) -> Result<(BlockLog, Option<Truncation>, Records), LogError> {
+    open_from(folder, SMALL, LogPosition::START)
 }
 
 fn new_log(folder: &Path, file_bytes: u32) -> BlockLog {
-    open_from(folder, file_bytes, Position::START).unwrap().0
+    open_from(folder, file_bytes, LogPosition::START).unwrap().0
 }
 
 /// Payload `number`: each differs, none is empty.
@@ -34,8 +34,8 @@ fn payload(number: u8) -> Vec<u8> {
     (0..20 + number).map(|byte| byte ^ number.wrapping_mul(37)).collect()
 }
 
-fn append(log: &mut BlockLog, number: u8) -> (Kind, Place, Vec<u8>) {
-    let kind = if number.is_multiple_of(2) { Kind::Block } else { Kind::Undo };
+fn append(log: &mut BlockLog, number: u8) -> (RecordKind, RecordLocation, Vec<u8>) {
+    let kind = if number.is_multiple_of(2) { RecordKind::Block } else { RecordKind::Undo };
     let payload = payload(number);
     (kind, log.append(kind, &payload).unwrap(), payload)
 }
@@ -56,7 +56,10 @@ fn batches(folder: &Path) -> (PathBuf, Records) {
 /// How many of the records `batches` makes were promised.
 const PROMISED: usize = 4;
 
-fn is_whole(records: &[(Kind, Place, Vec<u8>)], of: &[(Kind, Place, Vec<u8>)]) {
+fn is_whole(
+    records: &[(RecordKind, RecordLocation, Vec<u8>)],
+    of: &[(RecordKind, RecordLocation, Vec<u8>)],
+) {
     assert_eq!(records, &of[..records.len()]);
 }
 
@@ -70,11 +73,11 @@ fn gives_back_what_was_appended_across_files_and_opens() {
     for number in 0..120 {
         records.push(append(&mut log, number));
         // Read at once, before any sync.
-        let (kind, place, payload) = records.last().unwrap();
-        assert_eq!(reader.read(*place).unwrap(), (*kind, payload.clone()));
-        assert_eq!(reader.read_prefix(*place, 7).unwrap(), payload[..7]);
-        assert_eq!(reader.read_prefix(*place, 1000).unwrap(), *payload);
-        assert_eq!(place.end(), log.end());
+        let (kind, location, payload) = records.last().unwrap();
+        assert_eq!(reader.read(*location).unwrap(), (*kind, payload.clone()));
+        assert_eq!(reader.read_prefix(*location, 7).unwrap(), payload[..7]);
+        assert_eq!(reader.read_prefix(*location, 1000).unwrap(), *payload);
+        assert_eq!(location.end(), log.end());
         if number % 3 == 0 {
             log.sync().unwrap();
         }
@@ -83,9 +86,9 @@ fn gives_back_what_was_appended_across_files_and_opens() {
     assert!(log.end().file > 20);
     // There and back over all files, which are more than are kept open.
     let both_ways: Vec<_> = records.iter().chain(records.iter().rev()).collect();
-    for (kind, place, payload) in both_ways {
-        assert_eq!(reader.read_prefix(*place, 7).unwrap(), payload[..7]);
-        assert_eq!(reader.read(*place).unwrap(), (*kind, payload.clone()));
+    for (kind, location, payload) in both_ways {
+        assert_eq!(reader.read_prefix(*location, 7).unwrap(), payload[..7]);
+        assert_eq!(reader.read(*location).unwrap(), (*kind, payload.clone()));
     }
     let on_disk: u64 = (0..=log.end().file)
         .map(|number| fs::metadata(file_path(folder.path(), number)).unwrap().len())
@@ -109,24 +112,27 @@ fn gives_back_what_was_appended_across_files_and_opens() {
 fn refuses_to_be_covered_where_no_record_ends() {
     let folder = tempfile::tempdir().unwrap();
     let mut log = new_log(folder.path(), SMALL);
-    let places: Vec<Place> = (0..20).map(|number| append(&mut log, number).1).collect();
+    let places: Vec<RecordLocation> = (0..20).map(|number| append(&mut log, number).1).collect();
     log.sync().unwrap();
     let end = log.end();
     drop(log);
     let mut wrong = vec![
-        Position { offset: end.offset + 1, ..end },
-        Position { offset: end.offset + 14, ..end },
-        Position { file: end.file + 1, ..Position::START },
-        Position { offset: SMALL, file: 0 },
+        LogPosition { offset: end.offset + 1, ..end },
+        LogPosition { offset: end.offset + 14, ..end },
+        LogPosition { file: end.file + 1, ..LogPosition::START },
+        LogPosition { offset: SMALL, file: 0 },
     ];
-    wrong
-        .extend(places.iter().map(|place| Position { file: place.file, offset: place.offset + 1 }));
+    wrong.extend(
+        places
+            .iter()
+            .map(|location| LogPosition { file: location.file, offset: location.offset + 1 }),
+    );
     for covered in wrong {
         let error = open_from(folder.path(), SMALL, covered).unwrap_err();
         assert!(matches!(error, LogError::NotCovered(at) if at == covered), "{covered:?} {error}");
     }
     let empty = tempfile::tempdir().unwrap();
-    let covered = Position { file: 0, offset: 30 };
+    let covered = LogPosition { file: 0, offset: 30 };
     assert!(matches!(open_from(empty.path(), SMALL, covered), Err(LogError::NotCovered(_))));
 }
 
@@ -139,7 +145,8 @@ fn truncated_anywhere_keeps_the_whole_records_before() {
     for length in 0..bytes.len() {
         fs::write(&path, &bytes[..length]).unwrap();
         let (mut log, cut, mut found) = open(folder.path()).unwrap();
-        let whole = records.iter().filter(|(_, place, _)| place.end().offset as usize <= length);
+        let whole =
+            records.iter().filter(|(_, location, _)| location.end().offset as usize <= length);
         assert_eq!(found.len(), whole.count());
         is_whole(&found, &records);
         let kept = fs::metadata(&path).unwrap().len();
@@ -244,7 +251,7 @@ fn damage_before_what_is_covered_is_named_without_other_evidence() {
     let folder = tempfile::tempdir().unwrap();
     let mut log = new_log(folder.path(), SMALL);
     append(&mut log, 1);
-    let (_, place, _) = append(&mut log, 2);
+    let (_, location, _) = append(&mut log, 2);
     let covered = log.end();
     drop(log);
     let path = file_path(folder.path(), 0);
@@ -252,12 +259,12 @@ fn damage_before_what_is_covered_is_named_without_other_evidence() {
     *bytes.last_mut().unwrap() ^= 1;
     fs::write(&path, &bytes).unwrap();
     let error = open_from(folder.path(), SMALL, covered).unwrap_err();
-    let offset = u64::from(place.offset);
+    let offset = u64::from(location.offset);
     assert!(matches!(error, LogError::Damaged { offset: at, .. } if at == offset));
     assert!(error.to_string().contains(path.to_str().unwrap()));
     assert!(error.to_string().contains(&format!("at byte {offset}")));
     // Nothing else says that it was ever synced.
-    assert_eq!(open(folder.path()).unwrap().1.unwrap().offset, place.offset);
+    assert_eq!(open(folder.path()).unwrap().1.unwrap().offset, location.offset);
 }
 
 // T11, T12
@@ -309,15 +316,15 @@ fn a_file_of_a_newer_version_is_refused_and_left_as_it_was() {
 fn a_record_inside_a_torn_payload_proves_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let mut log = new_log(folder.path(), FILE_BYTES);
-    let (_, place, _) = append(&mut log, 1);
+    let (_, location, _) = append(&mut log, 1);
     let bad = log.end().offset;
     let forged = |salt| {
-        let inner = Header::new(Tag::Data(Kind::Block), bad + 1, b"inner", salt);
+        let inner = Header::new(Tag::Data(RecordKind::Block), bad + 1, b"inner", salt);
         [&inner.encode()[..], b"inner"].concat()
     };
     let stranger = forged(Salt::fresh());
     let insider = forged(log.salt);
-    log.append(Kind::Block, &[&[7; 50], &stranger[..]].concat()).unwrap();
+    log.append(RecordKind::Block, &[&[7; 50], &stranger[..]].concat()).unwrap();
     drop(log);
     let path = file_path(folder.path(), 0);
     let mut bytes = fs::read(&path).unwrap();
@@ -326,7 +333,7 @@ fn a_record_inside_a_torn_payload_proves_nothing() {
     let inner = bytes.len() - insider.len();
     let (_, cut, found) = open(folder.path()).unwrap();
     assert_eq!((cut.unwrap().offset, found.len()), (bad, 1));
-    assert_eq!(found[0].1, place);
+    assert_eq!(found[0].1, location);
 
     // With the salt it would: the search reaches it.
     bytes[inner..].copy_from_slice(&insider);
@@ -338,28 +345,31 @@ fn a_record_inside_a_torn_payload_proves_nothing() {
 fn a_place_where_no_such_record_lies_is_damage_to_a_reader() {
     let folder = tempfile::tempdir().unwrap();
     let mut log = new_log(folder.path(), SMALL);
-    let (_, place, _) = append(&mut log, 1);
+    let (_, location, _) = append(&mut log, 1);
     log.sync().unwrap();
     let reader = log.reader();
     for wrong in [
-        Place { offset: place.offset + 1, ..place },
-        Place { length: place.length + 1, ..place },
-        Place { offset: 5000, ..place },
+        RecordLocation { offset: location.offset + 1, ..location },
+        RecordLocation { length: location.length + 1, ..location },
+        RecordLocation { offset: 5000, ..location },
         // The mark behind it.
-        Place { offset: place.end().offset, length: 0, ..place },
+        RecordLocation { offset: location.end().offset, length: 0, ..location },
     ] {
         let error = reader.read(wrong).unwrap_err();
         let offset = u64::from(wrong.offset);
         assert!(matches!(error, LogError::Damaged { offset: at, .. } if at == offset));
     }
-    assert!(matches!(reader.read(Place { file: 1, ..place }), Err(LogError::Missing { .. })));
-    assert!(reader.read_prefix(Place { offset: 5000, ..place }, 1).is_err());
+    assert!(matches!(
+        reader.read(RecordLocation { file: 1, ..location }),
+        Err(LogError::Missing { .. })
+    ));
+    assert!(reader.read_prefix(RecordLocation { offset: 5000, ..location }, 1).is_err());
 
     let path = file_path(folder.path(), 0);
     let mut bytes = fs::read(&path).unwrap();
-    bytes[place.offset as usize + 15] ^= 1;
+    bytes[location.offset as usize + 15] ^= 1;
     fs::write(&path, &bytes).unwrap();
-    assert!(matches!(reader.read(place), Err(LogError::Damaged { .. })));
+    assert!(matches!(reader.read(location), Err(LogError::Damaged { .. })));
 }
 
 #[test]
@@ -368,13 +378,13 @@ fn a_record_that_fits_no_file_is_refused_and_changes_nothing() {
     let mut log = new_log(folder.path(), SMALL);
     let longest = (SMALL - FILE_HEADER_BYTES - HEADER_BYTES) as usize;
     let end = log.end();
-    let error = log.append(Kind::Block, &vec![1; longest + 1]).unwrap_err();
+    let error = log.append(RecordKind::Block, &vec![1; longest + 1]).unwrap_err();
     assert!(matches!(error, LogError::TooLong { bytes } if bytes == longest + 1));
     assert_eq!(log.end(), end);
     append(&mut log, 1);
-    let place = log.append(Kind::Block, &vec![1; longest]).unwrap();
+    let location = log.append(RecordKind::Block, &vec![1; longest]).unwrap();
     log.sync().unwrap();
-    assert_eq!((place.file, log.end().offset), (1, SMALL));
+    assert_eq!((location.file, log.end().offset), (1, SMALL));
     append(&mut log, 2);
     drop(log);
     assert_eq!(open(folder.path()).unwrap().2.len(), 3);
@@ -385,7 +395,7 @@ fn what_the_visitor_refuses_ends_the_opening() {
     #[derive(Debug, PartialEq, thiserror::Error)]
     enum Refused {
         #[error("no")]
-        Here(Place),
+        Here(RecordLocation),
         #[error("log")]
         Log,
     }
@@ -397,8 +407,8 @@ fn what_the_visitor_refuses_ends_the_opening() {
     let folder = tempfile::tempdir().unwrap();
     let (path, records) = batches(folder.path());
     fs::write(&path, &fs::read(&path).unwrap()[..200]).unwrap();
-    let opened = BlockLog::open(folder.path(), SMALL, Position::START, |_, place, _| {
-        Err(Refused::Here(place))
+    let opened = BlockLog::open(folder.path(), SMALL, LogPosition::START, |_, location, _| {
+        Err(Refused::Here(location))
     });
     assert_eq!(opened.unwrap_err(), Refused::Here(records[0].1));
     assert_eq!(fs::metadata(&path).unwrap().len(), 200, "nothing was cut");
@@ -429,12 +439,12 @@ fn a_full_disk_is_named_and_nothing_is_in_the_log() {
     log.sync().unwrap();
     let end = log.end();
     log.file = OpenOptions::new().write(true).open("/dev/full").unwrap();
-    let error = log.append(Kind::Block, b"lost").unwrap_err();
+    let error = log.append(RecordKind::Block, b"lost").unwrap_err();
     assert!(matches!(error, LogError::Full { .. }), "{error}");
     assert!(error.to_string().contains("make room"));
     assert_eq!(log.end(), end);
     // That file cannot be cut back either, so nothing may follow.
-    assert!(matches!(log.append(Kind::Block, b"lost"), Err(LogError::Stopped)));
+    assert!(matches!(log.append(RecordKind::Block, b"lost"), Err(LogError::Stopped)));
     drop(log);
     assert_eq!(open(folder.path()).unwrap().2, [first]);
 }
@@ -450,7 +460,7 @@ fn a_failed_sync_is_never_retried_into_success() {
     append(&mut log, 1);
     assert!(matches!(log.sync(), Err(LogError::Io { action: "sync", .. })));
     assert!(matches!(log.sync(), Err(LogError::Stopped)));
-    assert!(matches!(log.append(Kind::Block, b"more"), Err(LogError::Stopped)));
+    assert!(matches!(log.append(RecordKind::Block, b"more"), Err(LogError::Stopped)));
 }
 
 proptest! {
@@ -473,15 +483,15 @@ proptest! {
         let mut written = Vec::new();
         let mut promised = 0;
         for (appends, kept, length) in lives {
-            let (mut log, _, found) = open_from(folder.path(), BYTES, Position::START).unwrap();
+            let (mut log, _, found) = open_from(folder.path(), BYTES, LogPosition::START).unwrap();
             prop_assert!(found.len() >= promised && found.len() <= written.len());
             prop_assert_eq!(&found[..], &written[..found.len()]);
             written = found;
             promised = written.len();
             for (byte, bytes, sync) in appends {
                 let payload = vec![byte; bytes];
-                let place = log.append(Kind::Undo, &payload).unwrap();
-                written.push((Kind::Undo, place, payload));
+                let location = log.append(RecordKind::Undo, &payload).unwrap();
+                written.push((RecordKind::Undo, location, payload));
                 if sync {
                     log.sync().unwrap();
                     promised = written.len();
@@ -497,7 +507,7 @@ proptest! {
             bytes.truncate(synced + length.index(bytes.len() - synced + 1));
             fs::write(&path, bytes).unwrap();
         }
-        let (.., found) = open_from(folder.path(), BYTES, Position::START).unwrap();
+        let (.., found) = open_from(folder.path(), BYTES, LogPosition::START).unwrap();
         prop_assert!(found.len() >= promised);
         prop_assert_eq!(&found[..], &written[..found.len()]);
     }

@@ -12,22 +12,29 @@ fn tells_how_the_last_run_ended() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("data");
     let directory = open(&path);
-    assert_eq!((directory.last_stop(), directory.path()), (LastStop::First, path.as_path()));
+    assert_eq!(
+        (directory.last_shutdown(), directory.path()),
+        (ShutdownKind::FirstRun, path.as_path())
+    );
     directory.close().unwrap();
     let directory = open(&path);
-    assert_eq!(directory.last_stop(), LastStop::Clean);
+    assert_eq!(directory.last_shutdown(), ShutdownKind::Clean);
     drop(directory);
-    let killed = if boot_id().is_some() { LastStop::SameBoot } else { LastStop::OtherBoot };
-    assert_eq!(open(&path).last_stop(), killed);
+    let killed = if boot_id().is_some() {
+        ShutdownKind::UncleanSameBoot
+    } else {
+        ShutdownKind::UncleanOtherBoot
+    };
+    assert_eq!(open(&path).last_shutdown(), killed);
 
     for mark in
         ["", "stopped", "running\n", "running\n1\nunknown\n", "running\n1\nother\n", "\u{0}"]
     {
         fs::write(path.join("last-run"), mark).unwrap();
-        assert_eq!(open(&path).last_stop(), LastStop::OtherBoot, "{mark:?}");
+        assert_eq!(open(&path).last_shutdown(), ShutdownKind::UncleanOtherBoot, "{mark:?}");
     }
     fs::write(path.join("last-run"), [0xff; 40]).unwrap();
-    assert_eq!(open(&path).last_stop(), LastStop::OtherBoot);
+    assert_eq!(open(&path).last_shutdown(), ShutdownKind::UncleanOtherBoot);
 }
 
 // T14
@@ -55,7 +62,7 @@ fn waits_for_an_earlier_holder_to_let_go() {
         std::thread::sleep(LOCK_PAUSE * 3);
         held.close().unwrap();
     });
-    assert_eq!(open(folder.path()).last_stop(), LastStop::Clean);
+    assert_eq!(open(folder.path()).last_shutdown(), ShutdownKind::Clean);
     letting_go.join().unwrap();
 }
 
@@ -70,7 +77,7 @@ fn a_directory_of_another_genesis_is_refused_and_left_as_it_was() {
         assert!(text.contains(&named), "{text}");
     }
     assert_eq!(contents(folder.path()), before);
-    assert_eq!(open(folder.path()).last_stop(), LastStop::Clean);
+    assert_eq!(open(folder.path()).last_shutdown(), ShutdownKind::Clean);
 }
 
 // T12
@@ -92,7 +99,7 @@ fn a_lost_genesis_is_named_with_the_remedy() {
         assert!(text.contains(&format!("write {HERE} into it")), "{text}");
     }
     fs::write(&file, HERE.to_string()).unwrap();
-    assert_eq!(open(folder.path()).last_stop(), LastStop::Clean);
+    assert_eq!(open(folder.path()).last_shutdown(), ShutdownKind::Clean);
 }
 
 // T12
@@ -124,7 +131,7 @@ fn goes_on_from_any_step_of_an_unfinished_first_open() {
             let text = if *name == "genesis" { HERE.to_string() } else { String::new() };
             fs::write(folder.path().join(name), text).unwrap();
         }
-        assert_eq!(open(folder.path()).last_stop(), LastStop::First);
+        assert_eq!(open(folder.path()).last_shutdown(), ShutdownKind::FirstRun);
     }
 }
 
@@ -143,7 +150,7 @@ fn works_behind_links_and_under_any_name_and_keeps_it_private() {
     symlink(&path, &link).unwrap();
     fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
     let held = open(&link);
-    assert_eq!((held.last_stop(), mode(&path)), (LastStop::Clean, 0o700));
+    assert_eq!((held.last_shutdown(), mode(&path)), (ShutdownKind::Clean, 0o700));
     assert!(matches!(Directory::open(&path, HERE), Err(DirectoryError::InUse { .. })));
 }
 

@@ -3,9 +3,9 @@ use super::*;
 const IDENTITY: &[u8] = b"schema 1 of a network";
 const CACHE: u64 = 8 << 20;
 
-fn open(folder: &Path, last_stop: LastStop) -> (Index, Opened) {
+fn open(folder: &Path, last_shutdown: ShutdownKind) -> (Index, Opened) {
     fs::create_dir_all(folder.parent().unwrap()).unwrap();
-    Index::open(folder, last_stop, IDENTITY, CACHE).unwrap()
+    Index::open(folder, last_shutdown, IDENTITY, CACHE).unwrap()
 }
 
 /// Batch `number`: new keys, keys of earlier batches with new values, and removals.
@@ -48,12 +48,12 @@ fn copy(from: &Path, to: &Path) {
 
 /// An index of five batches in two runs, so that there is a snapshot and something after it.
 fn five_batches(folder: &Path) -> Index {
-    let (index, opened) = open(folder, LastStop::First);
-    assert_eq!(opened, Opened::Fresh);
+    let (index, opened) = open(folder, ShutdownKind::FirstRun);
+    assert_eq!(opened, Opened::Created);
     (0..3).for_each(|number| index.apply(&batch(number)).unwrap());
     index.close().unwrap();
-    let (index, opened) = open(folder, LastStop::Clean);
-    assert_eq!(opened, Opened::Found);
+    let (index, opened) = open(folder, ShutdownKind::Clean);
+    assert_eq!(opened, Opened::Reused);
     (3..5).for_each(|number| index.apply(&batch(number)).unwrap());
     index
 }
@@ -63,13 +63,13 @@ fn spoiled(
     kept: &Path,
     name: &str,
     spoil: impl FnOnce(&Path),
-    last_stop: LastStop,
+    last_shutdown: ShutdownKind,
 ) -> (Index, Opened) {
     let folder = kept.with_file_name("spoiled");
     let _ = fs::remove_dir_all(&folder);
     copy(kept, &folder);
     spoil(&folder.join(name));
-    open(&folder.join("index"), last_stop)
+    open(&folder.join("index"), last_shutdown)
 }
 
 /// Names of the files of a kept index, with their sizes.
@@ -95,8 +95,8 @@ fn finds_after_a_clean_stop_what_was_written() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("index");
     five_batches(&path).close().unwrap();
-    let (index, opened) = open(&path, LastStop::Clean);
-    assert_eq!((opened, all(&index)), (Opened::Found, state(5)));
+    let (index, opened) = open(&path, ShutdownKind::Clean);
+    assert_eq!((opened, all(&index)), (Opened::Reused, state(5)));
     for (key, value) in state(5) {
         assert_eq!(index.get(&key).unwrap(), Some(value));
     }
@@ -110,7 +110,7 @@ fn finds_after_a_clean_stop_what_was_written() {
 #[test]
 fn many_threads_read_while_one_writes_and_sled_is_opened_again() {
     let folder = tempfile::tempdir().unwrap();
-    let (index, _) = open(&folder.path().join("index"), LastStop::First);
+    let (index, _) = open(&folder.path().join("index"), ShutdownKind::FirstRun);
     index.apply(&batch(0)).unwrap();
     let done = AtomicBool::new(false);
     thread::scope(|scope| {
@@ -152,7 +152,7 @@ fn any_flipped_bit_after_a_clean_stop_replaces_the_index() {
     assert_eq!(names.len(), 4, "sums, db, conf, snapshot: {names:?}");
     for (name, bytes) in names {
         for at in (0..bytes).step_by(bytes.div_ceil(25)) {
-            let (index, opened) = spoiled(&kept, &name, |path| flip(path, at), LastStop::Clean);
+            let (index, opened) = spoiled(&kept, &name, |path| flip(path, at), ShutdownKind::Clean);
             assert!(matches!(opened, Opened::Replaced { .. }), "{name} {at}");
             assert_eq!(all(&index).len(), 0);
         }
@@ -174,10 +174,10 @@ fn any_file_cut_emptied_gone_or_made_a_folder_replaces_the_index() {
             &|path| fs::write(path.with_added_extension("more"), "x").unwrap(),
         ];
         for (which, spoil) in spoils.into_iter().enumerate() {
-            let (index, opened) = spoiled(&kept, &name, spoil, LastStop::Clean);
+            let (index, opened) = spoiled(&kept, &name, spoil, ShutdownKind::Clean);
             // Something more beside the folder is nothing to it.
             if (name.as_str(), which) == ("index.sum", 4) {
-                assert_eq!((opened, all(&index)), (Opened::Found, state(5)));
+                assert_eq!((opened, all(&index)), (Opened::Reused, state(5)));
             } else {
                 assert!(matches!(opened, Opened::Replaced { .. }), "{name} {which}");
             }
@@ -185,15 +185,15 @@ fn any_file_cut_emptied_gone_or_made_a_folder_replaces_the_index() {
     }
     // The whole folder.
     let (index, opened) =
-        spoiled(&kept, "index", |path| fs::remove_dir_all(path).unwrap(), LastStop::Clean);
-    assert_eq!((opened, all(&index).len()), (Opened::Fresh, 0));
+        spoiled(&kept, "index", |path| fs::remove_dir_all(path).unwrap(), ShutdownKind::Clean);
+    assert_eq!((opened, all(&index).len()), (Opened::Created, 0));
     drop(index);
     let a_file = |path: &Path| {
         fs::remove_dir_all(path).unwrap();
         fs::write(path, "a file").unwrap();
     };
-    for last_stop in [LastStop::Clean, LastStop::SameBoot] {
-        let (_, opened) = spoiled(&kept, "index", a_file, last_stop);
+    for last_shutdown in [ShutdownKind::Clean, ShutdownKind::UncleanSameBoot] {
+        let (_, opened) = spoiled(&kept, "index", a_file, last_shutdown);
         assert!(matches!(opened, Opened::Replaced { .. }));
     }
 }
@@ -204,15 +204,15 @@ fn whatever_is_flipped_after_a_kill_no_wrong_value_is_found() {
     let folder = tempfile::tempdir().unwrap();
     let kept = folder.path().join("kept");
     drop(five_batches(&kept.join("index")));
-    let (index, opened) = spoiled(&kept, "", |_| (), LastStop::SameBoot);
-    assert_eq!((opened, all(&index)), (Opened::Found, state(5)));
+    let (index, opened) = spoiled(&kept, "", |_| (), ShutdownKind::UncleanSameBoot);
+    assert_eq!((opened, all(&index)), (Opened::Reused, state(5)));
     drop(index);
 
     let states: Vec<_> = (3..=5).map(state).collect();
     for (name, bytes) in names(&kept) {
         for at in (0..bytes).step_by(bytes.div_ceil(50)) {
-            match spoiled(&kept, &name, |path| flip(path, at), LastStop::SameBoot) {
-                (index, Opened::Found) => assert!(states.contains(&all(&index)), "{name} {at}"),
+            match spoiled(&kept, &name, |path| flip(path, at), ShutdownKind::UncleanSameBoot) {
+                (index, Opened::Reused) => assert!(states.contains(&all(&index)), "{name} {at}"),
                 (index, Opened::Replaced { .. }) => assert_eq!(all(&index).len(), 0),
                 (_, opened) => panic!("{name} {at}: {opened:?}"),
             }
@@ -226,23 +226,23 @@ fn what_is_not_known_to_be_sound_or_ours_is_replaced() {
     let folder = tempfile::tempdir().unwrap();
     let kept = folder.path().join("kept");
     five_batches(&kept.join("index")).close().unwrap();
-    for last_stop in [LastStop::OtherBoot, LastStop::First] {
-        let (index, opened) = spoiled(&kept, "", |_| (), last_stop);
-        assert!(matches!(opened, Opened::Replaced { .. }), "{last_stop:?}");
+    for last_shutdown in [ShutdownKind::UncleanOtherBoot, ShutdownKind::FirstRun] {
+        let (index, opened) = spoiled(&kept, "", |_| (), last_shutdown);
+        assert!(matches!(opened, Opened::Replaced { .. }), "{last_shutdown:?}");
         assert_eq!(all(&index).len(), 0);
         // What replaced it is as good as any.
         index.apply(&batch(0)).unwrap();
         index.close().unwrap();
-        let (index, opened) = open(&folder.path().join("spoiled/index"), LastStop::Clean);
-        assert_eq!((opened, all(&index)), (Opened::Found, state(1)));
+        let (index, opened) = open(&folder.path().join("spoiled/index"), ShutdownKind::Clean);
+        assert_eq!((opened, all(&index)), (Opened::Reused, state(1)));
     }
-    for last_stop in [LastStop::Clean, LastStop::SameBoot] {
+    for last_shutdown in [ShutdownKind::Clean, ShutdownKind::UncleanSameBoot] {
         let path = folder.path().join("other/index");
         let _ = fs::remove_dir_all(folder.path().join("other"));
         copy(&kept, &folder.path().join("other"));
-        let (index, opened) = Index::open(&path, last_stop, b"schema 2", CACHE).unwrap();
-        let why = "it is of another network or version".to_owned();
-        assert_eq!((opened, all(&index).len()), (Opened::Replaced { why }, 0));
+        let (index, opened) = Index::open(&path, last_shutdown, b"schema 2", CACHE).unwrap();
+        let reason = "it is of another network or version".to_owned();
+        assert_eq!((opened, all(&index).len()), (Opened::Replaced { reason }, 0));
     }
 }
 
@@ -256,9 +256,9 @@ fn what_a_kill_left_half_done_is_cleared_away() {
         &kept,
         "index/snap.00000000000000FF.generating",
         |path| fs::write(path, "half a snapshot").unwrap(),
-        LastStop::SameBoot,
+        ShutdownKind::UncleanSameBoot,
     );
-    assert_eq!((opened, all(&index)), (Opened::Found, state(5)));
+    assert_eq!((opened, all(&index)), (Opened::Reused, state(5)));
     drop(index);
 
     // Killed after the index was moved aside, and again.
@@ -270,9 +270,9 @@ fn what_a_kill_left_half_done_is_cleared_away() {
             fs::rename(path, &aside).unwrap();
             copy(&aside, &aside.with_extension("old-7"));
         },
-        LastStop::SameBoot,
+        ShutdownKind::UncleanSameBoot,
     );
-    assert_eq!(opened, Opened::Fresh);
+    assert_eq!(opened, Opened::Created);
     let left: Vec<_> = entries(aside.parent().unwrap()).unwrap();
     assert_eq!(left, [aside.with_file_name("index")]);
 }
@@ -283,7 +283,7 @@ fn a_held_index_is_waited_for_and_then_refused() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("index");
     let held = five_batches(&path);
-    let refused = Index::open(&path, LastStop::SameBoot, IDENTITY, CACHE).unwrap_err();
+    let refused = Index::open(&path, ShutdownKind::UncleanSameBoot, IDENTITY, CACHE).unwrap_err();
     assert!(matches!(&refused, IndexError::InUse { .. }), "{refused}");
     assert!(refused.to_string().contains(path.to_str().unwrap()));
     assert_eq!(all(&held), state(5));
@@ -293,8 +293,8 @@ fn a_held_index_is_waited_for_and_then_refused() {
             thread::sleep(LOCK_PAUSE * 4);
             drop(held);
         });
-        let (index, opened) = open(&path, LastStop::SameBoot);
-        assert_eq!((opened, all(&index)), (Opened::Found, state(5)));
+        let (index, opened) = open(&path, ShutdownKind::UncleanSameBoot);
+        assert_eq!((opened, all(&index)), (Opened::Reused, state(5)));
     });
 }
 
@@ -307,7 +307,7 @@ fn a_reader_that_stays_behind_holds_nothing() {
     let mut scan = reader.scan_prefix(b"");
     scan.next().unwrap().unwrap();
     drop(index);
-    assert_eq!(all(&open(&path, LastStop::SameBoot).0), state(5));
+    assert_eq!(all(&open(&path, ShutdownKind::UncleanSameBoot).0), state(5));
     assert!(matches!(reader.get(b"k"), Err(IndexError::Closed)));
     assert!(matches!(scan.last(), Some(Err(IndexError::Closed))));
 }
@@ -315,7 +315,7 @@ fn a_reader_that_stays_behind_holds_nothing() {
 #[test]
 fn a_value_that_is_too_long_changes_nothing() {
     let folder = tempfile::tempdir().unwrap();
-    let (index, _) = open(&folder.path().join("index"), LastStop::First);
+    let (index, _) = open(&folder.path().join("index"), ShutdownKind::FirstRun);
     let mut changes = batch(0);
     changes.insert(b"z".to_vec(), Some(vec![0; MAX_VALUE_BYTES + 1]));
     let error = index.apply(&changes).unwrap_err();
@@ -339,7 +339,7 @@ fn replaced_on_demand_it_is_empty_for_readers_too() {
     index.apply(&batch(0)).unwrap();
     assert!(reader.get(&[b'k', 0, 70]).unwrap().is_some());
     index.close().unwrap();
-    assert_eq!(all(&open(&path, LastStop::Clean).0), state(1));
+    assert_eq!(all(&open(&path, ShutdownKind::Clean).0), state(1));
     assert_eq!(entries(folder.path()).unwrap(), [path]);
 }
 
@@ -365,10 +365,10 @@ fn behind_a_link_it_is_replaced_where_it_lies() {
     let (link, real) = (folder.path().join("index"), folder.path().join("a disk/größer"));
     fs::create_dir_all(&real).unwrap();
     std::os::unix::fs::symlink(&real, &link).unwrap();
-    let (index, _) = open(&link, LastStop::First);
+    let (index, _) = open(&link, ShutdownKind::FirstRun);
     index.apply(&batch(0)).unwrap();
     index.close().unwrap();
-    assert_eq!(open(&link, LastStop::Clean).1, Opened::Found);
-    assert!(matches!(open(&link, LastStop::OtherBoot).1, Opened::Replaced { .. }));
+    assert_eq!(open(&link, ShutdownKind::Clean).1, Opened::Reused);
+    assert!(matches!(open(&link, ShutdownKind::UncleanOtherBoot).1, Opened::Replaced { .. }));
     assert!(fs::symlink_metadata(&link).unwrap().is_symlink() && real.join("db").exists());
 }

@@ -5,7 +5,7 @@ const LIMIT: u32 = 2_000;
 
 type Records = Vec<Vec<u8>>;
 
-fn open(folder: &Path) -> Result<(Journal, Option<Cut>, Records), JournalError> {
+fn open(folder: &Path) -> Result<(Journal, Option<Truncation>, Records), JournalError> {
     let mut records = Vec::new();
     let (journal, cut) = Journal::open::<JournalError>(folder, LIMIT, |record| {
         records.push(record.to_vec());
@@ -36,13 +36,13 @@ fn gives_back_what_was_appended_and_what_it_was_rewritten_to() {
     drop(journal);
     let (mut journal, _, found) = open(folder.path()).unwrap();
     assert_eq!(found, records(0..4));
-    journal.rewrite(&records([1, 3])).unwrap();
+    journal.compact(&records([1, 3])).unwrap();
     journal.append(&records([9])).unwrap();
     assert_eq!(journal.size_bytes(), fs::metadata(file(folder.path())).unwrap().len());
     drop(journal);
     let (mut journal, _, found) = open(folder.path()).unwrap();
     assert_eq!(found, records([1, 3, 9]));
-    journal.rewrite(&records([])).unwrap();
+    journal.compact(&records([])).unwrap();
     drop(journal);
     assert_eq!(open(folder.path()).unwrap().2, records([]));
 }
@@ -58,10 +58,10 @@ fn never_grows_beyond_its_limit_and_says_when_to_rewrite() {
     assert!(matches!(journal.append(&records([0])), Err(JournalError::Full { .. })));
     assert!(journal.size_bytes() <= LIMIT.into() && appended > 10);
     // What does not fit is refused as a whole, and what was there stays.
-    journal.rewrite(&records([1])).unwrap();
+    journal.compact(&records([1])).unwrap();
     let large = [record(2), vec![0; LIMIT as usize]];
     assert!(matches!(journal.append(&large), Err(JournalError::Full { .. })));
-    assert!(matches!(journal.rewrite(&large), Err(JournalError::Full { .. })));
+    assert!(matches!(journal.compact(&large), Err(JournalError::Full { .. })));
     journal.append(&records([3])).unwrap();
     drop(journal);
     assert_eq!(open(folder.path()).unwrap().2, records([1, 3]));
@@ -72,9 +72,9 @@ fn never_grows_beyond_its_limit_and_says_when_to_rewrite() {
     let mebibyte = vec![7; 1 << 20];
     for expected in [true, false] {
         journal.append(&[&mebibyte]).unwrap();
-        assert_eq!(journal.should_be_rewritten(), expected);
-        journal.rewrite(&[&mebibyte, &mebibyte]).unwrap();
-        assert!(!journal.should_be_rewritten());
+        assert_eq!(journal.needs_compaction(), expected);
+        journal.compact(&[&mebibyte, &mebibyte]).unwrap();
+        assert!(!journal.needs_compaction());
     }
 }
 

@@ -33,9 +33,9 @@ fn is_refused_for_the_honest_body(code: &str, spoil: impl Fn(&Block) -> Vec<Vec<
     for body in bodies {
         let error = receive(&mut node, &body).unwrap_err();
         let SubmitError::Invalid(error) = error else { panic!("{error}") };
-        assert_eq!((error.code(), error.stage()), (code, Stage::Belonging));
-        assert!(!error.condemns_header());
-        assert_eq!(node.reader().view().blocks(), 1);
+        assert_eq!((error.code(), error.stage()), (code, Stage::Commitment));
+        assert!(!error.invalidates_header());
+        assert_eq!(node.reader().view().block_count(), 1);
     }
     assert_eq!(receive(&mut node, &honest.encode()).unwrap(), Accepted::Connected);
     node.commit();
@@ -180,7 +180,7 @@ fn reject_a_body_that_repeats_transactions_and_keeps_the_root() {
         }
         node.connect(&honest);
         // Known now: whatever body comes with the header is not looked at.
-        assert_eq!(node.take(&mutants[0]).unwrap(), Accepted::Known);
+        assert_eq!(node.take(&mutants[0]).unwrap(), Accepted::AlreadyKnown);
     }
 }
 

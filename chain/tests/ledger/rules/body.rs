@@ -1,6 +1,6 @@
 //! The body alone: from here on a broken rule condemns the header.
 
-use super::{both, is_condemned, is_refused};
+use super::{both, is_known_invalid, is_refused};
 use crate::world::{Draft, FUNDS, World, easy, easy_with, lively, lively_with, person};
 use chain::signature::{PublicKey, Signature};
 use chain::tx::{Memo, Payment, Transfer};
@@ -27,13 +27,13 @@ fn reject_a_block_without_coinbase() {
     let (mut world, mut node) = both(&easy());
     let genesis = world.genesis();
     let empty = world.draft(genesis).body(Vec::clear).seal();
-    is_condemned(&mut world, &mut node, &empty, "no-coinbase");
+    is_known_invalid(&mut world, &mut node, &empty, "no-coinbase");
     let only_transfers = world
         .draft(genesis)
         .pay(&person(0), person(1).address, 1, 0)
         .body(|body| drop(body.remove(0)))
         .seal();
-    is_condemned(&mut world, &mut node, &only_transfers, "no-coinbase");
+    is_known_invalid(&mut world, &mut node, &only_transfers, "no-coinbase");
 }
 
 // coinbase-misplaced, C09
@@ -63,7 +63,7 @@ fn reject_a_second_coinbase_and_one_that_is_not_first() {
             .pay(&person(0), person(1).address, 2, 0)
             .body(spoil)
             .seal();
-        is_condemned(&mut world, &mut node, &block, "coinbase-misplaced");
+        is_known_invalid(&mut world, &mut node, &block, "coinbase-misplaced");
     }
 }
 
@@ -96,7 +96,7 @@ fn reject_a_block_one_byte_larger() {
     let (mut world, mut node) = both(&lively());
     for bytes in [1_001, 1_400] {
         let block = of_size(&mut world, bytes);
-        let error = is_condemned(&mut world, &mut node, &block, "block-too-large");
+        let error = is_known_invalid(&mut world, &mut node, &block, "block-too-large");
         assert_eq!(error.expected_and_actual(), Some(("1000".into(), bytes.to_string())));
     }
 }
@@ -146,11 +146,11 @@ fn reject_the_same_transfer_twice_in_a_block() {
         let draft =
             (0..between).fold(draft, |draft, _| draft.pay(&person(2), person(1).address, 1, 0));
         let block = draft.transfer(once.clone()).seal();
-        is_condemned(&mut world, &mut node, &block, "duplicate-transaction");
+        is_known_invalid(&mut world, &mut node, &block, "duplicate-transaction");
     }
     let draft = world.draft(genesis);
     let neighbours = draft.transfer(once.clone()).transfer(once).seal();
-    is_condemned(&mut world, &mut node, &neighbours, "duplicate-transaction");
+    is_known_invalid(&mut world, &mut node, &neighbours, "duplicate-transaction");
 }
 
 // zero-amount, C35
@@ -168,7 +168,7 @@ fn reject_an_amount_of_zero() {
     let (mut world, mut node) = both(&easy());
     for (to, fee) in [(person(1).address, 5), (person(0).address, 0), (Address::ZERO, 1)] {
         let block = world.draft(world.genesis()).pay(&person(0), to, 0, fee).seal();
-        is_condemned(&mut world, &mut node, &block, "zero-amount");
+        is_known_invalid(&mut world, &mut node, &block, "zero-amount");
     }
 }
 
@@ -212,7 +212,7 @@ fn reject_amounts_whose_sum_is_above_the_largest() {
         }
         // The wrapped or unlimited sum of amount and fee would be affordable in many of these.
         let block = world.draft(genesis).payment(&person(0), payment(amount, fee)).seal();
-        is_condemned(&mut world, &mut node, &block, "amount-overflow");
+        is_known_invalid(&mut world, &mut node, &block, "amount-overflow");
         tried += 1;
     }
     assert_eq!(tried, 38);
@@ -291,7 +291,7 @@ fn reject_a_transfer_its_sender_did_not_sign_for_this_network_and_purpose() {
     for signature in signatures {
         let forged = Transfer { signature, ..signed.clone() };
         let block = world.draft(genesis).transfer(forged.clone()).seal();
-        is_condemned(&mut world, &mut node, &block, "bad-signature");
+        is_known_invalid(&mut world, &mut node, &block, "bad-signature");
         // And in any place among good ones, which are checked together.
         for place in 0..3 {
             let mut draft = world.draft(genesis);
@@ -350,6 +350,6 @@ fn rules_of_the_body_are_checked_in_the_order_of_the_table() {
         let spoil = |coinbase: &mut chain::Coinbase| coinbase.reward = 1;
         let draft = world.draft(genesis).coinbase(spoil);
         let block = transfers.into_iter().fold(draft, Draft::transfer).seal();
-        is_condemned(&mut world, &mut node, &block, code);
+        is_known_invalid(&mut world, &mut node, &block, code);
     }
 }

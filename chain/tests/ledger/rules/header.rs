@@ -1,6 +1,6 @@
 //! The header alone, then after its parent.
 
-use super::{both, is_condemned, is_not_remembered};
+use super::{both, is_known_invalid, is_not_remembered};
 use crate::world::{easy, is_met, later, lively, lively_with};
 use chain::ledger::{Accepted, SubmitError};
 use chain::{Bits, Block, Header, Params, Timestamp, block};
@@ -104,7 +104,7 @@ fn reject_a_block_without_its_parent_and_forget_it() {
         assert!(matches!(error, SubmitError::UnknownParent { parent }
             if parent == orphan.header.previous));
         assert_eq!(error.code(), Some("unknown-parent"));
-        assert_eq!(node.reader().view().blocks(), 1);
+        assert_eq!(node.reader().view().block_count(), 1);
     }
     // Parents that do not exist at all, and one from another place in the chain.
     for parent in [block::Hash::ZERO, block::Hash::from_bytes([0xab; 32]), orphaned(&blocks[0])] {
@@ -126,7 +126,7 @@ fn orphaned(block: &Block) -> block::Hash {
 fn accept_a_child_of_an_invalid_blocks_sibling() {
     let (mut world, mut node) = both(&easy());
     let bad = world.draft(world.genesis()).coinbase(|coinbase| coinbase.reward += 1).seal();
-    is_condemned(&mut world, &mut node, &bad, "wrong-reward");
+    is_known_invalid(&mut world, &mut node, &bad, "wrong-reward");
     let good = world.grow(world.genesis(), 2);
     node.connect_all(&good);
 }
@@ -155,7 +155,7 @@ fn reject_descendants_of_a_block_that_was_found_invalid_later() {
         let error = node.refuse(block);
         assert!(matches!(error, SubmitError::KnownInvalid { code: known, .. } if known == code));
     }
-    assert_eq!(node.take(&b1).unwrap(), Accepted::Known);
+    assert_eq!(node.take(&b1).unwrap(), Accepted::AlreadyKnown);
     for parent in [&b2, &b3, &b4] {
         let child = world.draft(parent.hash()).seal();
         super::is_refused(&mut node, &child, "invalid-ancestor");
@@ -258,7 +258,7 @@ fn reject_the_genesis_of_another_network() {
         assert!(matches!(error.code(), Some("high-hash" | "unknown-parent" | "bad-bits")));
     }
     let own = easy().genesis().clone();
-    assert_eq!(node.take(&own).unwrap(), Accepted::Known);
+    assert_eq!(node.take(&own).unwrap(), Accepted::AlreadyKnown);
 }
 
 // Cheap first: a header that breaks several rules is refused by the first of them.

@@ -20,16 +20,16 @@ fn both(params: &Params) -> (World, Node) {
 /// The block is refused by a rule that says something about its header: it is not examined again,
 /// and nothing that descends from it is taken in.
 #[track_caller]
-fn is_condemned(world: &mut World, node: &mut Node, block: &Block, code: &str) -> RuleError {
+fn is_known_invalid(world: &mut World, node: &mut Node, block: &Block, code: &str) -> RuleError {
     let error = is_refused(node, block, code);
-    assert!(error.condemns_header(), "{code}");
+    assert!(error.invalidates_header(), "{code}");
     let again = node.refuse(block);
     assert!(matches!(again, SubmitError::KnownInvalid { code: known, .. } if known == code));
     let child = world.draft(block.hash()).seal();
     let ancestor = block.hash();
     let expected = RuleError::InvalidAncestor { ancestor };
     assert_eq!(is_refused(node, &child, "invalid-ancestor"), expected);
-    let branches = node.reader().view().branches();
+    let branches = node.reader().view().chain_tips();
     assert!(branches.iter().any(|branch| branch.hash == ancestor));
     error
 }
@@ -38,9 +38,9 @@ fn is_condemned(world: &mut World, node: &mut Node, block: &Block, code: &str) -
 #[track_caller]
 fn is_not_remembered(node: &mut Node, block: &Block, code: &str) -> RuleError {
     let error = is_refused(node, block, code);
-    assert!(!error.condemns_header(), "{code}");
+    assert!(!error.invalidates_header(), "{code}");
     assert_eq!(is_refused(node, block, code), error);
-    let branches = node.reader().view().branches();
+    let branches = node.reader().view().chain_tips();
     assert!(branches.iter().all(|branch| branch.hash != block.hash()));
     error
 }

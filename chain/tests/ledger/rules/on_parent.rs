@@ -1,6 +1,6 @@
 //! The body on its parent's accounts.
 
-use super::{both, is_condemned};
+use super::{both, is_known_invalid};
 use crate::world::{FUNDS, World, easy, lively, lively_with, person};
 use chain::tx::{Memo, Payment};
 use chain::{Block, Coinbase, Height};
@@ -30,12 +30,12 @@ fn reject_a_coinbase_of_another_height() {
     for height in [0, 16, 17, 19, 1 << 24, u32::MAX] {
         let spoil = |coinbase: &mut Coinbase| coinbase.height = Height::new(height);
         let block = world.draft(blocks[16].hash()).coinbase(spoil).seal();
-        is_condemned(&mut world, &mut node, &block, "wrong-coinbase-height");
+        is_known_invalid(&mut world, &mut node, &block, "wrong-coinbase-height");
     }
     // The coinbase of an earlier block again, byte for byte.
     let used = blocks[3].coinbase().unwrap().clone();
     let block = world.draft(blocks[16].hash()).coinbase(|coinbase| *coinbase = used).seal();
-    is_condemned(&mut world, &mut node, &block, "wrong-coinbase-height");
+    is_known_invalid(&mut world, &mut node, &block, "wrong-coinbase-height");
 }
 
 fn with_nonces(world: &mut World, nonces: &[u64]) -> Block {
@@ -64,7 +64,7 @@ fn reject_a_nonce_that_is_not_the_next() {
     let wrong: [&[u64]; 6] = [&[1], &[1, 0], &[0, 2], &[0, 1, 3, 2], &[u64::MAX], &[0, u64::MAX]];
     for nonces in wrong {
         let block = with_nonces(&mut world, nonces);
-        is_condemned(&mut world, &mut node, &block, "bad-nonce");
+        is_known_invalid(&mut world, &mut node, &block, "bad-nonce");
     }
 }
 
@@ -76,7 +76,7 @@ fn reject_a_transfer_that_is_in_the_chain_already() {
     let transfer = first.transfers().next().unwrap().1.clone();
     node.connect(&first);
     let again = world.draft(first.hash()).transfer(transfer.clone()).seal();
-    is_condemned(&mut world, &mut node, &again, "bad-nonce");
+    is_known_invalid(&mut world, &mut node, &again, "bad-nonce");
 
     // On a branch without it it is as good as new, and once only.
     let side = world.grow(world.genesis(), 1).remove(0);
@@ -85,7 +85,7 @@ fn reject_a_transfer_that_is_in_the_chain_already() {
     node.connect(&moved);
     node.agrees(&world, &moved);
     let again = world.draft(moved.hash()).transfer(transfer).seal();
-    is_condemned(&mut world, &mut node, &again, "bad-nonce");
+    is_known_invalid(&mut world, &mut node, &again, "bad-nonce");
 }
 
 // insufficient-balance
@@ -106,14 +106,14 @@ fn reject_one_unit_more_than_the_balance() {
     let genesis = world.genesis();
     for (from, amount, fee) in [(0, FUNDS, 1), (0, FUNDS - 7, 8), (0, 1, FUNDS), (20, 1, 0)] {
         let block = world.draft(genesis).pay(&person(from), person(1).address, amount, fee).seal();
-        is_condemned(&mut world, &mut node, &block, "insufficient-balance");
+        is_known_invalid(&mut world, &mut node, &block, "insufficient-balance");
     }
     // What is left after a first transfer, and what the sender would only pay to himself.
     let (owner, to) = (person(0), person(1).address);
     let second = world.draft(genesis).pay(&owner, to, FUNDS, 0).pay(&owner, to, 1, 0).seal();
-    is_condemned(&mut world, &mut node, &second, "insufficient-balance");
+    is_known_invalid(&mut world, &mut node, &second, "insufficient-balance");
     let to_himself = world.draft(genesis).pay(&owner, owner.address, FUNDS + 1, 0).seal();
-    is_condemned(&mut world, &mut node, &to_himself, "insufficient-balance");
+    is_known_invalid(&mut world, &mut node, &to_himself, "insufficient-balance");
 }
 
 // insufficient-balance, C36
@@ -134,7 +134,7 @@ fn reject_money_that_comes_later_in_the_same_block() {
     let (a, b) = (person(0), person(20));
     let draft = world.draft(world.genesis()).pay(&b, a.address, 90, 10);
     let block = draft.pay(&a, b.address, 100, 1).seal();
-    is_condemned(&mut world, &mut node, &block, "insufficient-balance");
+    is_known_invalid(&mut world, &mut node, &block, "insufficient-balance");
 }
 
 /// The block at a height of `lively` in which somebody spends a reward of block 1.
@@ -164,7 +164,7 @@ fn reject_a_reward_a_block_before_it_is_mature() {
     let (mut world, mut node) = both(&lively());
     let (blocks, spend) = spend_at(&mut world, 3);
     node.connect_all(&blocks);
-    is_condemned(&mut world, &mut node, &spend, "insufficient-balance");
+    is_known_invalid(&mut world, &mut node, &spend, "insufficient-balance");
 }
 
 // genesis ─ a1 ─ a2 ─ a3 ─ a4        a4 spends the reward of a1, mature in it
@@ -181,7 +181,7 @@ fn reject_a_reward_of_another_branch() {
     node.take_aside(&side);
     let transfer = spend.transfers().next().unwrap().1.clone();
     let replay = world.draft(side[3].hash()).transfer(transfer).seal();
-    is_condemned(&mut world, &mut node, &replay, "insufficient-balance");
+    is_known_invalid(&mut world, &mut node, &replay, "insufficient-balance");
     node.agrees(&world, &spend);
 }
 
@@ -219,7 +219,7 @@ fn reject_one_unit_more_or_less_at_every_halving() {
                 let spoil = |coinbase: &mut Coinbase| coinbase.reward = spoil(coinbase.reward);
                 let draft = world.draft(parent).pay(&person(0), person(1).address, 1, 9);
                 let block = draft.coinbase(spoil).seal();
-                is_condemned(&mut world, &mut node, &block, "wrong-reward");
+                is_known_invalid(&mut world, &mut node, &block, "wrong-reward");
             }
         }
         let block = world.draft(parent).seal();
@@ -230,7 +230,7 @@ fn reject_one_unit_more_or_less_at_every_halving() {
     for reward in [0, 8, 18, u64::MAX, 1 << 53, 1 << 63] {
         let draft = world.draft(parent).pay(&person(0), person(1).address, 1, 9);
         let block = draft.coinbase(|coinbase| coinbase.reward = reward).seal();
-        is_condemned(&mut world, &mut node, &block, "wrong-reward");
+        is_known_invalid(&mut world, &mut node, &block, "wrong-reward");
     }
 }
 
@@ -255,7 +255,7 @@ fn reject_a_commitment_that_is_wrong_by_one_bit_at_every_height() {
     for height in 0..256_usize {
         let flip = |coinbase: &mut Coinbase| coinbase.commitment[height / 8] ^= 1 << (height % 8);
         let wrong = world.draft(parent).coinbase(flip).seal();
-        is_condemned(&mut world, &mut node, &wrong, "wrong-accounts");
+        is_known_invalid(&mut world, &mut node, &wrong, "wrong-accounts");
         let block = world.draft(parent).seal();
         node.connect(&block);
         parent = block.hash();
@@ -272,7 +272,7 @@ fn reject_the_commitment_to_the_accounts_before_the_block_or_without_what_mature
     let before = blocks[4].coinbase().unwrap().commitment;
     let draft = world.draft(parent).pay(&person(0), person(1).address, 1, 0);
     let block = draft.coinbase(|coinbase| coinbase.commitment = before).seal();
-    is_condemned(&mut world, &mut node, &block, "wrong-accounts");
+    is_known_invalid(&mut world, &mut node, &block, "wrong-accounts");
 }
 
 // A network on which a reward can be spent in the next block, and one on which none ever can.

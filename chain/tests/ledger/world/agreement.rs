@@ -2,7 +2,7 @@
 
 use super::{Node, World};
 use chain::accounts::AccountView;
-use chain::ledger::{BranchStatus, View};
+use chain::ledger::{ChainTipStatus, View};
 use chain::{Address, Block, Height, block};
 use std::collections::BTreeSet;
 
@@ -19,7 +19,7 @@ impl Node {
             let account = view.account(&address).expect("the index works");
             let purse = world.purse(tip, address);
             assert_eq!((account.balance.units(), account.nonce), (purse.balance, purse.nonce));
-            assert_eq!(view.immature(&address).units(), world.immature(tip, address));
+            assert_eq!(view.immature_balance(&address).units(), world.immature(tip, address));
         }
     }
 
@@ -28,7 +28,7 @@ impl Node {
     pub(crate) fn agrees_in_full(&self, world: &World, tip: &Block) {
         self.agrees_about_the_chain(world, tip);
         let view = self.reader().view();
-        assert_eq!(view.blocks(), self.taken.len());
+        assert_eq!(view.block_count(), self.taken.len());
         self.agrees_about_blocks(&view, world, &world.chain(tip.hash()));
     }
 
@@ -39,9 +39,9 @@ impl Node {
         let (view, tip) = (self.reader().view(), tip.hash());
         let chain = world.chain(tip);
         for (height, hash) in (0..).zip(&chain) {
-            assert_eq!(view.at(Height::new(height)).expect("a block is there").hash, *hash);
+            assert_eq!(view.at_height(Height::new(height)).expect("a block is there").hash, *hash);
         }
-        assert!(view.at(Height::new(world.known(tip).height + 1)).is_none());
+        assert!(view.at_height(Height::new(world.known(tip).height + 1)).is_none());
         for address in world.addresses() {
             agrees_about_history(&view, world, tip, address);
         }
@@ -53,12 +53,12 @@ impl Node {
         placed.sort();
         for id in world.transactions() {
             let found = view.transaction(&id).expect("the index works");
-            let place = found.map(|(block, entry)| {
+            let location = found.map(|(block, entry)| {
                 assert_eq!(block.ids()[entry.position as usize], id);
                 (entry.height.get(), entry.position)
             });
             let expected = placed.binary_search_by_key(&id, |(id, _)| *id).ok();
-            assert_eq!(place, expected.map(|at| placed[at].1));
+            assert_eq!(location, expected.map(|at| placed[at].1));
         }
     }
 
@@ -73,7 +73,7 @@ impl Node {
             assert_eq!(view.block(found).expect("the log works"), known.block);
             assert_eq!(view.raw_block(found).expect("the log works"), known.block.encode());
             assert_eq!(view.header(found).expect("the log works"), known.block.header);
-            assert_eq!(view.is_best(found), best.contains(hash));
+            assert_eq!(view.is_in_best_chain(found), best.contains(hash));
             let above = chain.len() - chain.len().min(known.height as usize);
             let confirmations = if best.contains(hash) { above } else { 0 };
             assert_eq!(view.confirmations(found) as usize, confirmations);
@@ -82,14 +82,14 @@ impl Node {
                 ends.push((*hash, known.height, off, best.contains(hash)));
             }
         }
-        let branches = view.branches();
+        let branches = view.chain_tips();
         assert!(branches.iter().skip(1).map(|end| end.height).is_sorted_by(|a, b| a >= b));
         let mut found: Vec<_> = branches
             .iter()
             .map(|end| {
-                let active = end.status == BranchStatus::Active;
-                assert!(active || end.status == BranchStatus::ValidFork);
-                (end.hash, end.height.get(), end.length as usize, active)
+                let active = end.status == ChainTipStatus::Active;
+                assert!(active || end.status == ChainTipStatus::ValidFork);
+                (end.hash, end.height.get(), end.branch_length as usize, active)
             })
             .collect();
         assert!(found[0].3);
@@ -102,7 +102,7 @@ impl Node {
 fn agrees_about_history(view: &View, world: &World, tip: block::Hash, address: Address) {
     let expected = world.history(tip, address);
     let entries = u32::try_from(expected.len()).expect("short");
-    assert_eq!(view.entries(&address).expect("the index works"), entries);
+    assert_eq!(view.transaction_count(&address).expect("the index works"), entries);
     let history = |below, limit| {
         let found = view.history(&address, below, limit).expect("the index works");
         found.into_iter().map(|(at, entry)| (at, (entry.height.get(), entry.position)))

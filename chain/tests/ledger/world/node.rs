@@ -1,8 +1,8 @@
 //! A ledger under test: a folder of its own, and what is asked of it again and again.
 
 use chain::ledger::{
-    self, Accepted, Candidate, Commit, Notice, OpenError, Options, Reader, SubmitError, Verified,
-    VerifyError, Writer,
+    self, Accepted, Commit, OpenError, OpenProgress, Options, PrecheckedBlock, Reader, SubmitError,
+    VerifyError, VerifyReport, Writer,
 };
 use chain::rules::{RuleError, Stage};
 use chain::{Block, Params, Timestamp, block, mempool};
@@ -53,15 +53,16 @@ impl Node {
     }
 
     /// Opens the folder; what it had to say.
-    pub(crate) fn start(&mut self) -> Vec<Notice> {
+    pub(crate) fn start(&mut self) -> Vec<OpenProgress> {
         self.try_start().expect("the ledger opens")
     }
 
-    pub(crate) fn try_start(&mut self) -> Result<Vec<Notice>, OpenError> {
+    pub(crate) fn try_start(&mut self) -> Result<Vec<OpenProgress>, OpenError> {
         let mut notices = Vec::new();
         // That a short replay is done says nothing about what was found.
-        let is_short =
-            |notice: &Notice| matches!(notice, Notice::Replaying { total: ..=1_000, .. });
+        let is_short = |notice: &OpenProgress| {
+            matches!(notice, OpenProgress::Replaying { total: ..=1_000, .. })
+        };
         let mut note = |notice| {
             if !is_short(&notice) {
                 notices.push(notice);
@@ -88,7 +89,7 @@ impl Node {
     }
 
     /// What `chain verify` says of the folder, which is closed before and after.
-    pub(crate) fn verify(&self) -> Result<Verified, VerifyError> {
+    pub(crate) fn verify(&self) -> Result<VerifyReport, VerifyError> {
         ledger::verify(self.path(), self.params.clone(), options(), &mut |_| {}, &mut |_, _| {})
     }
 
@@ -104,8 +105,8 @@ impl Node {
     pub(crate) fn take(&mut self, block: &Block) -> Result<Accepted, SubmitError> {
         let now = self.now;
         let ahead = self.check_ahead(std::slice::from_ref(block));
-        let result = self.writer().block(block.clone(), now);
-        let agrees = match (ahead[0].judgement(), &result) {
+        let result = self.writer().submit_block(block.clone(), now);
+        let agrees = match (ahead[0].precheck_result(), &result) {
             (Some(Err(judged)), Err(SubmitError::Invalid(error))) => *judged == *error,
             (Some(Err(_)), _) => false,
             // What is wrong all the same is so with the blocks before it.
@@ -116,7 +117,7 @@ impl Node {
             (Some(Ok(())), Err(SubmitError::UnknownParent { .. })) => false,
             (Some(Ok(())), _) | (None, _) => true,
         };
-        assert!(agrees, "{:?}: {result:?}", ahead[0].judgement());
+        assert!(agrees, "{:?}: {result:?}", ahead[0].precheck_result());
         if matches!(result, Ok(Accepted::Connected | Accepted::SideBranch)) {
             self.taken.push(block.hash());
         }
@@ -124,9 +125,9 @@ impl Node {
     }
 
     /// Checks blocks alone as the writer's helpers do while it is busy.
-    pub(crate) fn check_ahead(&mut self, blocks: &[Block]) -> Vec<Candidate> {
+    pub(crate) fn check_ahead(&mut self, blocks: &[Block]) -> Vec<PrecheckedBlock> {
         let now = self.now;
-        self.writer().checker().check(blocks.to_vec(), now)
+        self.writer().prechecker().precheck(blocks.to_vec(), now)
     }
 
     pub(crate) fn commit(&mut self) -> Commit {

@@ -33,7 +33,7 @@ pub(super) async fn submit(node: &Node, params: &[Value]) -> Result<Value, Error
     match node.writer.block(block).await {
         Ok(Ok(Accepted::Connected)) => Ok(Value::Null),
         Ok(Ok(Accepted::SideBranch)) => Ok(json!("inconclusive")),
-        Ok(Ok(Accepted::Known)) => Ok(json!("duplicate")),
+        Ok(Ok(Accepted::AlreadyKnown)) => Ok(json!("duplicate")),
         Ok(Err(SubmitError::Invalid(error))) => Ok(json!(error.code())),
         Ok(Err(SubmitError::KnownInvalid { code, .. })) => Ok(json!(code)),
         Ok(Err(SubmitError::UnknownParent { .. })) => Ok(json!("bad-prevblk")),

@@ -22,7 +22,7 @@ impl Holdings {
     pub(super) fn read(node: &Node, miner: Address) -> Result<Holdings> {
         let view = node.reader.view();
         let balance = view.account(&miner)?.balance;
-        let (height, immature) = (view.tip().height.get(), view.immature(&miner));
+        let (height, immature) = (view.tip().height.get(), view.immature_balance(&miner));
         Ok(Holdings { height, balance, immature })
     }
 

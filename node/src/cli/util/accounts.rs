@@ -2,7 +2,7 @@
 
 use super::input::{lines, unhex};
 use super::report::{Fault, Finding, Outcome};
-use chain::accounts::Commitment;
+use chain::accounts::LtHash;
 use chain::signature::{PublicKey, Signature};
 use chain::{Account, Address, Amount, Params};
 use serde::Serialize;
@@ -91,7 +91,7 @@ pub(super) struct CommitmentFacts {
 }
 
 pub(super) fn commitment(input: impl BufRead) -> Outcome<CommitmentFacts> {
-    let (mut commitment, mut met) = (Commitment::empty(), HashSet::new());
+    let (mut commitment, mut met) = (LtHash::empty(), HashSet::new());
     let mut accounts = 0;
     for line in lines(input) {
         let (number, text) = line?;

@@ -68,7 +68,7 @@ fn check(block: Block) -> Result<(), RuleError> {
     })
     .expect("`dev` is well-formed with any limit and any size in range");
     let is_genesis = block.coinbase().is_some_and(|coinbase| coinbase.height == Height::GENESIS);
-    match rules::header::check_alone(&block.header, &lenient) {
+    match rules::header::check_standalone(&block.header, &lenient) {
         // Nobody mines genesis.
         Err(RuleError::HighHash { .. }) if is_genesis => {}
         verdict => verdict?,

@@ -113,9 +113,9 @@ impl Given {
 
 fn work(number: u32, template: Arc<Template>, tag: Tag, now: Timestamp) -> BlockTemplate<Issue> {
     // The template may be older than this work.
-    let time = now.max(template.earliest);
+    let time = now.max(template.min_time);
     let header = Header { time, ..template.block.header };
-    let (branch, target, earliest) = (template.branch.clone(), template.target, template.earliest);
+    let (branch, target, earliest) = (template.branch.clone(), template.target, template.min_time);
     BlockTemplate::new(number, header, branch, target, earliest, Issue { template, tag })
 }
 

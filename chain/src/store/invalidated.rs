@@ -13,12 +13,12 @@ const NAME: &str = "set-aside";
 /// The marks of a data directory.
 ///
 /// # Errors
-/// [`DirectoryError::BadMarks`] and those of the disk.
+/// [`DirectoryError::BadInvalidatedList`] and those of the disk.
 pub fn read(directory: &Path) -> Result<BTreeSet<block::Hash>, DirectoryError> {
     let path = directory.join(NAME);
     let text = read_if_there(&path)?.unwrap_or_default();
     let hashes = text.lines().map(|line| line.trim().parse());
-    hashes.collect::<Result<_, _>>().map_err(|_| DirectoryError::BadMarks { path })
+    hashes.collect::<Result<_, _>>().map_err(|_| DirectoryError::BadInvalidatedList { path })
 }
 
 /// Replaces them; synced when this returns.
@@ -48,6 +48,6 @@ mod tests {
         assert_eq!(read(folder.path()).unwrap(), BTreeSet::new());
         std::fs::write(folder.path().join(NAME), "all of them\n").unwrap();
         let error = read(folder.path()).unwrap_err();
-        assert!(matches!(error, DirectoryError::BadMarks { .. }), "{error}");
+        assert!(matches!(error, DirectoryError::BadInvalidatedList { .. }), "{error}");
     }
 }

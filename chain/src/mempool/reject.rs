@@ -6,7 +6,7 @@ use crate::tx::Id;
 /// Why a transfer may not enter the pool, or had to leave it. Policy, not consensus: another node
 /// may judge otherwise, and a block may contain the transfer all the same.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
+pub enum RejectReason {
     /// `nonce-used`: a transfer with this nonce is in the chain.
     #[error("nonce {actual} is used already, the sender's next is {expected}")]
     NonceUsed {
@@ -55,7 +55,7 @@ pub enum Refusal {
     },
     /// `mempool-full`, for one that could not be mined yet.
     #[error("the pool is full, and transfers that wait for an earlier nonce give way first")]
-    MempoolFullOfReady,
+    MempoolFullOfPending,
     /// `replacement-too-cheap`
     #[error(
         "the pool has a transfer with this nonce; to replace it takes a fee of {needed} base units, this one pays {actual}"
@@ -92,36 +92,38 @@ pub enum Refusal {
     },
 }
 
-impl Refusal {
+impl RejectReason {
     /// The stable code.
     pub fn code(&self) -> &'static str {
         match self {
-            Refusal::NonceUsed { .. } => "nonce-used",
-            Refusal::NonceTooFar { .. } => "nonce-too-far",
-            Refusal::InsufficientBalance { .. } => "insufficient-balance",
-            Refusal::MinFee { .. } => "min-fee",
-            Refusal::MempoolFull { .. } | Refusal::MempoolFullOfReady => "mempool-full",
-            Refusal::ReplacementTooCheap { .. } => "replacement-too-cheap",
-            Refusal::SenderLimit { .. } | Refusal::ReplacementLimit { .. } => "sender-limit",
-            Refusal::Replaced { .. } => "replaced",
-            Refusal::Expired { .. } => "expired",
+            RejectReason::NonceUsed { .. } => "nonce-used",
+            RejectReason::NonceTooFar { .. } => "nonce-too-far",
+            RejectReason::InsufficientBalance { .. } => "insufficient-balance",
+            RejectReason::MinFee { .. } => "min-fee",
+            RejectReason::MempoolFull { .. } | RejectReason::MempoolFullOfPending => "mempool-full",
+            RejectReason::ReplacementTooCheap { .. } => "replacement-too-cheap",
+            RejectReason::SenderLimit { .. } | RejectReason::ReplacementLimit { .. } => {
+                "sender-limit"
+            }
+            RejectReason::Replaced { .. } => "replaced",
+            RejectReason::Expired { .. } => "expired",
         }
     }
 
     /// What is demanded and what was found, where that is a comparison of two numbers.
     pub fn expected_and_actual(&self) -> Option<(u64, u64)> {
         match *self {
-            Refusal::NonceUsed { expected, actual } => Some((expected, actual)),
-            Refusal::NonceTooFar { latest, actual } => Some((latest, actual)),
-            Refusal::InsufficientBalance { needed, available } => Some((needed, available)),
-            Refusal::MinFee { needed, actual, .. }
-            | Refusal::MempoolFull { needed, actual }
-            | Refusal::ReplacementTooCheap { needed, actual } => Some((needed, actual)),
-            Refusal::MempoolFullOfReady
-            | Refusal::SenderLimit { .. }
-            | Refusal::ReplacementLimit { .. }
-            | Refusal::Replaced { .. }
-            | Refusal::Expired { .. } => None,
+            RejectReason::NonceUsed { expected, actual } => Some((expected, actual)),
+            RejectReason::NonceTooFar { latest, actual } => Some((latest, actual)),
+            RejectReason::InsufficientBalance { needed, available } => Some((needed, available)),
+            RejectReason::MinFee { needed, actual, .. }
+            | RejectReason::MempoolFull { needed, actual }
+            | RejectReason::ReplacementTooCheap { needed, actual } => Some((needed, actual)),
+            RejectReason::MempoolFullOfPending
+            | RejectReason::SenderLimit { .. }
+            | RejectReason::ReplacementLimit { .. }
+            | RejectReason::Replaced { .. }
+            | RejectReason::Expired { .. } => None,
         }
     }
 }

@@ -7,13 +7,13 @@
 
 use super::Writer;
 use crate::block;
-use crate::store::{StoreError, marks};
-use crate::tree::{Number, Status, Tree};
+use crate::block_index::{BlockIndex, NodeId, Status};
+use crate::store::{StoreError, invalidated};
 use std::collections::BTreeSet;
 
 /// Why a block was not set aside, or not followed again.
 #[derive(Debug, thiserror::Error)]
-pub enum SetAsideError {
+pub enum InvalidateError {
     /// It is not here.
     #[error("this node does not have the block {hash}")]
     Unknown {
@@ -30,20 +30,20 @@ pub enum SetAsideError {
 
 /// What is set aside.
 #[derive(Debug, Default)]
-pub(super) struct SetAside {
+pub(super) struct Invalidated {
     /// The blocks that the operator named.
     marks: BTreeSet<block::Hash>,
     /// Those of the tree, and all that descend from them.
-    blocks: BTreeSet<Number>,
+    blocks: BTreeSet<NodeId>,
 }
 
-impl SetAside {
+impl Invalidated {
     /// These blocks and, of a tree, what descends from them.
-    pub(super) fn new(marks: BTreeSet<block::Hash>, tree: &Tree) -> SetAside {
-        let mut aside = SetAside { marks, blocks: BTreeSet::new() };
+    pub(super) fn new(marks: BTreeSet<block::Hash>, tree: &BlockIndex) -> Invalidated {
+        let mut aside = Invalidated { marks, blocks: BTreeSet::new() };
         if !aside.marks.is_empty() {
             // A parent comes before its children.
-            for number in tree.numbers().skip(1) {
+            for number in tree.ids().skip(1) {
                 let node = tree.node(number);
                 aside.follow(number, &node.hash, node.parent);
             }
@@ -52,17 +52,17 @@ impl SetAside {
     }
 
     /// Whether a block is among them.
-    pub(super) fn contains(&self, number: Number) -> bool {
+    pub(super) fn contains(&self, number: NodeId) -> bool {
         self.blocks.contains(&number)
     }
 
     /// Whether a child of a block would be.
-    pub(super) fn takes_in(&self, hash: &block::Hash, parent: Number) -> bool {
+    pub(super) fn takes_in(&self, hash: &block::Hash, parent: NodeId) -> bool {
         self.marks.contains(hash) || self.blocks.contains(&parent)
     }
 
     /// Notes a block that came into the tree.
-    pub(super) fn follow(&mut self, number: Number, hash: &block::Hash, parent: Number) {
+    pub(super) fn follow(&mut self, number: NodeId, hash: &block::Hash, parent: NodeId) {
         if self.takes_in(hash, parent) {
             self.blocks.insert(number);
         }
@@ -72,10 +72,10 @@ impl SetAside {
 impl Writer {
     /// Sets a block aside, and with it all that descend from it: the tip moves to the best of the
     /// others. Readers see it after the next `commit`.
-    pub fn set_aside(&mut self, hash: block::Hash) -> Result<(), SetAsideError> {
+    pub fn invalidate(&mut self, hash: block::Hash) -> Result<(), InvalidateError> {
         let block = self.named(hash)?;
-        if block == Number::GENESIS {
-            return Err(SetAsideError::Genesis);
+        if block == NodeId::GENESIS {
+            return Err(InvalidateError::Genesis);
         }
         let mut marks = self.shared.read().aside.marks.clone();
         marks.insert(hash);
@@ -84,31 +84,33 @@ impl Writer {
 
     /// Follows a block again if it is the best: what was set aside of its ancestors, itself and its
     /// descendants no longer is. Readers see it after the next `commit`.
-    pub fn reconsider(&mut self, hash: block::Hash) -> Result<(), SetAsideError> {
+    pub fn reconsider(&mut self, hash: block::Hash) -> Result<(), InvalidateError> {
         let block = self.named(hash)?;
         let marks = {
             let state = self.shared.read();
             let tree = &state.tree;
             let is_related = |mark: &block::Hash| {
                 let number = tree.find(mark);
-                number.is_some_and(|mark| tree.descends(block, mark) || tree.descends(mark, block))
+                number.is_some_and(|mark| {
+                    tree.is_descendant(block, mark) || tree.is_descendant(mark, block)
+                })
             };
             state.aside.marks.iter().copied().filter(|mark| !is_related(mark)).collect()
         };
         Ok(self.mark(marks)?)
     }
 
-    fn named(&self, hash: block::Hash) -> Result<Number, SetAsideError> {
-        self.shared.read().tree.find(&hash).ok_or(SetAsideError::Unknown { hash })
+    fn named(&self, hash: block::Hash) -> Result<NodeId, InvalidateError> {
+        self.shared.read().tree.find(&hash).ok_or(InvalidateError::Unknown { hash })
     }
 
     /// The marks are on the disk before anything follows from them.
     fn mark(&mut self, marks: BTreeSet<block::Hash>) -> Result<(), StoreError> {
         let is_news = self.shared.read().aside.marks != marks;
         if is_news {
-            marks::write(self.directory.path(), &marks)?;
+            invalidated::write(self.directory.path(), &marks)?;
             let mut state = self.shared.write();
-            state.aside = SetAside::new(marks, &state.tree);
+            state.aside = Invalidated::new(marks, &state.tree);
         }
         self.settle()
     }
@@ -126,10 +128,10 @@ impl Writer {
     }
 
     /// The first to have come of the heaviest.
-    fn best(&self) -> Number {
+    fn best(&self) -> NodeId {
         let state = self.shared.read();
-        let mut best = Number::GENESIS;
-        for number in state.tree.numbers() {
+        let mut best = NodeId::GENESIS;
+        for number in state.tree.ids() {
             let node = state.tree.node(number);
             let is_invalid = matches!(node.status, Status::Invalid { .. });
             let is_heavier = node.chain_work > state.tree.node(best).chain_work;

@@ -12,16 +12,16 @@
 //! The ledger's writer writes all of them. A page may be longer than the entries that count: those
 //! left by a block that was disconnected are overwritten by the next.
 
-use crate::accounts::{Account, Commitment};
+use crate::accounts::{Account, LtHash};
 use crate::address::Address;
 use crate::amount::Amount;
 use crate::block::{self, Timestamp};
+use crate::block_index::{NodeId, Status, StoredNode};
 use crate::codec::{DecodeError, Decoder};
 use crate::pow::Bits;
 use crate::rules::TABLE;
 use crate::rules::body::Reward;
-use crate::store::blocks::{Place, Position};
-use crate::tree::{Number, Status, StoredNode};
+use crate::store::blocks::{LogPosition, RecordLocation};
 use crate::tx::Id;
 
 /// Changes whenever a row or the block log's records do; an index of another schema is rebuilt.
@@ -40,35 +40,35 @@ pub const ENTRIES_PER_PAGE: u32 = 256;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct State {
     /// The best block.
-    pub tip: Number,
+    pub tip: NodeId,
     /// How many nodes there are.
     pub nodes: u32,
     /// All records of the log before it are in the rows.
-    pub covered: Position,
+    pub covered: LogPosition,
     /// The commitment to the accounts.
-    pub lanes: Commitment,
+    pub accounts_hash: LtHash,
 }
 
 impl State {
     /// The value.
     pub fn encode(&self) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(16 + Commitment::BYTES);
+        let mut bytes = Vec::with_capacity(16 + LtHash::BYTES);
         for number in [self.tip.get(), self.nodes, self.covered.file, self.covered.offset] {
             bytes.extend_from_slice(&number.to_le_bytes());
         }
-        bytes.extend_from_slice(&self.lanes.encode());
+        bytes.extend_from_slice(&self.accounts_hash.encode());
         bytes
     }
 
     /// Reads the value.
     pub fn decode(bytes: &[u8]) -> Option<State> {
         let mut input = Decoder::new(bytes);
-        let tip = Number::new(input.u32().ok()?);
+        let tip = NodeId::new(input.u32().ok()?);
         let nodes = input.u32().ok()?;
-        let covered = Position { file: input.u32().ok()?, offset: input.u32().ok()? };
-        let lanes = Commitment::decode(input.bytes(Commitment::BYTES).ok()?)?;
+        let covered = LogPosition { file: input.u32().ok()?, offset: input.u32().ok()? };
+        let accounts_hash = LtHash::decode(input.bytes(LtHash::BYTES).ok()?)?;
         input.finish().ok()?;
-        Some(State { tip, nodes, covered, lanes })
+        Some(State { tip, nodes, covered, accounts_hash })
     }
 }
 
@@ -90,11 +90,11 @@ pub fn encode_chunk(nodes: impl Iterator<Item = StoredNode>) -> Vec<u8> {
         bytes.extend_from_slice(&node.parent.get().to_le_bytes());
         bytes.extend_from_slice(&node.time.get().to_le_bytes());
         bytes.extend_from_slice(&node.bits.raw().to_le_bytes());
-        write_place(&mut bytes, node.place);
+        write_location(&mut bytes, node.location);
         bytes.extend_from_slice(node.reward.recipient.as_bytes());
         bytes.extend_from_slice(&node.reward.amount.units().to_le_bytes());
         bytes.push(status);
-        write_place(&mut bytes, undo);
+        write_location(&mut bytes, undo);
     }
     bytes
 }
@@ -103,13 +103,13 @@ pub fn encode_chunk(nodes: impl Iterator<Item = StoredNode>) -> Vec<u8> {
 pub fn decode_chunk(bytes: &[u8]) -> Option<Vec<StoredNode>> {
     let mut input = Decoder::new(bytes);
     let mut nodes = Vec::new();
-    while input.left() > 0 {
+    while input.remaining() > 0 {
         nodes.push(read_node(&mut input).ok()??);
     }
     Some(nodes)
 }
 
-const NOWHERE: Place = Place { file: 0, offset: 0, length: 0 };
+const NOWHERE: RecordLocation = RecordLocation { file: 0, offset: 0, length: 0 };
 /// Status bytes from here on are the rows of the table of rules.
 const FIRST_RULE: u8 = 2;
 
@@ -118,26 +118,26 @@ fn status_byte(code: &str) -> u8 {
     u8::try_from(row).expect("there are few rules").saturating_add(FIRST_RULE)
 }
 
-fn write_place(bytes: &mut Vec<u8>, place: Place) {
-    for number in [place.file, place.offset, place.length] {
+fn write_location(bytes: &mut Vec<u8>, location: RecordLocation) {
+    for number in [location.file, location.offset, location.length] {
         bytes.extend_from_slice(&number.to_le_bytes());
     }
 }
 
-fn read_place(input: &mut Decoder) -> Result<Place, DecodeError> {
-    Ok(Place { file: input.u32()?, offset: input.u32()?, length: input.u32()? })
+fn read_location(input: &mut Decoder) -> Result<RecordLocation, DecodeError> {
+    Ok(RecordLocation { file: input.u32()?, offset: input.u32()?, length: input.u32()? })
 }
 
 fn read_node(input: &mut Decoder) -> Result<Option<StoredNode>, DecodeError> {
     let hash = block::Hash::from_bytes(input.array()?);
-    let parent = Number::new(input.u32()?);
+    let parent = NodeId::new(input.u32()?);
     let time = Timestamp::new(input.u32()?);
     let bits = Bits::new(input.u32()?);
-    let place = read_place(input)?;
+    let location = read_location(input)?;
     let recipient = Address::from_bytes(input.array()?);
     let amount = Amount::new(input.u64()?);
     let status = input.u8()?;
-    let undo = read_place(input)?;
+    let undo = read_location(input)?;
     let status = match status {
         0 => Some(Status::Stored),
         1 => Some(Status::Valid { undo }),
@@ -148,7 +148,7 @@ fn read_node(input: &mut Decoder) -> Result<Option<StoredNode>, DecodeError> {
         parent,
         time,
         bits,
-        place,
+        location,
         reward: Reward { recipient, amount },
         status,
     }))
@@ -197,35 +197,35 @@ pub fn page_key(address: &Address, page: u32) -> Vec<u8> {
 
 /// Where a transaction of the best chain stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Entry {
+pub struct TxLocation {
     /// The block's height in the best chain.
     pub height: block::Height,
     /// The transaction's position in the block.
     pub position: u32,
 }
 
-impl Entry {
+impl TxLocation {
     /// Bytes of an entry.
     pub const BYTES: usize = 8;
 
     /// The value.
-    pub fn encode(&self) -> [u8; Entry::BYTES] {
-        let mut bytes = [0; Entry::BYTES];
+    pub fn encode(&self) -> [u8; TxLocation::BYTES] {
+        let mut bytes = [0; TxLocation::BYTES];
         bytes[..4].copy_from_slice(&self.height.get().to_le_bytes());
         bytes[4..].copy_from_slice(&self.position.to_le_bytes());
         bytes
     }
 
     /// Reads the entry at an index of a page; `None` beyond its end.
-    pub fn of_page(page: &[u8], at: u32) -> Option<Entry> {
-        let (entries, _) = page.as_chunks::<{ Entry::BYTES }>();
-        entries.get(at as usize).map(Entry::decode)
+    pub fn of_page(page: &[u8], at: u32) -> Option<TxLocation> {
+        let (entries, _) = page.as_chunks::<{ TxLocation::BYTES }>();
+        entries.get(at as usize).map(TxLocation::decode)
     }
 
-    fn decode(bytes: &[u8; Entry::BYTES]) -> Entry {
+    fn decode(bytes: &[u8; TxLocation::BYTES]) -> TxLocation {
         let [a, b, c, d, e, f, g, h] = *bytes;
         let height = block::Height::new(u32::from_le_bytes([a, b, c, d]));
-        Entry { height, position: u32::from_le_bytes([e, f, g, h]) }
+        TxLocation { height, position: u32::from_le_bytes([e, f, g, h]) }
     }
 }
 
@@ -235,13 +235,13 @@ pub fn transaction_key(id: &Id) -> Vec<u8> {
 }
 
 /// The value of a transaction's key.
-pub fn encode_entries(entries: &[Entry]) -> Option<Vec<u8>> {
-    let bytes = entries.iter().flat_map(Entry::encode).collect();
+pub fn encode_entries(entries: &[TxLocation]) -> Option<Vec<u8>> {
+    let bytes = entries.iter().flat_map(TxLocation::encode).collect();
     (!entries.is_empty()).then_some(bytes)
 }
 
 /// Reads it.
-pub fn decode_entries(bytes: &[u8]) -> Option<Vec<Entry>> {
-    let (entries, rest) = bytes.as_chunks::<{ Entry::BYTES }>();
-    rest.is_empty().then(|| entries.iter().map(Entry::decode).collect())
+pub fn decode_entries(bytes: &[u8]) -> Option<Vec<TxLocation>> {
+    let (entries, rest) = bytes.as_chunks::<{ TxLocation::BYTES }>();
+    rest.is_empty().then(|| entries.iter().map(TxLocation::decode).collect())
 }

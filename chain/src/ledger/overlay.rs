@@ -4,9 +4,9 @@
 use crate::accounts::{Account, AccountChange, AccountView, Undo};
 use crate::address::Address;
 use crate::block::{Block, Height};
+use crate::ledger::schema::{self, AccountRow, ENTRIES_PER_PAGE, TxLocation};
 use crate::store::StoreError;
 use crate::store::index::{Changes, IndexReader};
-use crate::store::rows::{self, AccountRow, ENTRIES_PER_PAGE, Entry};
 use crate::tx::{Id, Transaction};
 
 /// Rows as they are in some layers over the index.
@@ -36,20 +36,20 @@ impl<'a> Rows<'a> {
     }
 
     pub(super) fn account_row(&self, address: &Address) -> Result<AccountRow, StoreError> {
-        let key = rows::account_key(address);
+        let key = schema::account_key(address);
         let Some(value) = self.get(&key)? else { return Ok(AccountRow::default()) };
         AccountRow::decode(&value).ok_or(StoreError::BadRow { key })
     }
 
     pub(super) fn page(&self, address: &Address, page: u32) -> Result<Vec<u8>, StoreError> {
-        Ok(self.get(&rows::page_key(address, page))?.unwrap_or_default())
+        Ok(self.get(&schema::page_key(address, page))?.unwrap_or_default())
     }
 
     /// Where transactions stand that have this id, or one that begins like it.
-    pub(super) fn entries(&self, id: &Id) -> Result<Vec<Entry>, StoreError> {
-        let key = rows::transaction_key(id);
+    pub(super) fn entries(&self, id: &Id) -> Result<Vec<TxLocation>, StoreError> {
+        let key = schema::transaction_key(id);
         let Some(value) = self.get(&key)? else { return Ok(Vec::new()) };
-        rows::decode_entries(&value).ok_or(StoreError::BadRow { key })
+        schema::decode_entries(&value).ok_or(StoreError::BadRow { key })
     }
 }
 
@@ -95,17 +95,17 @@ impl<'a> Draft<'a> {
     }
 
     fn account_row(&self, address: &Address) -> Result<AccountRow, StoreError> {
-        let key = rows::account_key(address);
+        let key = schema::account_key(address);
         self.read(&key, AccountRow::decode, |rows| rows.account_row(address))
     }
 
-    fn entries(&self, id: &Id) -> Result<Vec<Entry>, StoreError> {
-        let key = rows::transaction_key(id);
-        self.read(&key, rows::decode_entries, |rows| rows.entries(id))
+    fn entries(&self, id: &Id) -> Result<Vec<TxLocation>, StoreError> {
+        let key = schema::transaction_key(id);
+        self.read(&key, schema::decode_entries, |rows| rows.entries(id))
     }
 
     fn put_account_row(&mut self, address: &Address, row: &AccountRow) {
-        self.changes.insert(rows::account_key(address), row.encode());
+        self.changes.insert(schema::account_key(address), row.encode());
     }
 
     /// Writes what a block did to accounts.
@@ -130,12 +130,12 @@ impl<'a> Draft<'a> {
     ) -> Result<(), StoreError> {
         self.set_accounts(changes.iter().map(|change| (change.address, change.after)))?;
         for (address, position) in participants(block) {
-            self.append_entry(&address, Entry { height, position })?;
+            self.append_entry(&address, TxLocation { height, position })?;
         }
         for (position, id) in (0..).zip(ids) {
             let mut entries = self.entries(id)?;
-            entries.push(Entry { height, position });
-            self.changes.insert(rows::transaction_key(id), rows::encode_entries(&entries));
+            entries.push(TxLocation { height, position });
+            self.changes.insert(schema::transaction_key(id), schema::encode_entries(&entries));
         }
         Ok(())
     }
@@ -152,27 +152,27 @@ impl<'a> Draft<'a> {
             row.entries = row
                 .entries
                 .checked_sub(1)
-                .ok_or_else(|| StoreError::BadRow { key: rows::account_key(&address) })?;
+                .ok_or_else(|| StoreError::BadRow { key: schema::account_key(&address) })?;
             self.put_account_row(&address, &row);
         }
         self.set_accounts(undo.accounts().iter().copied())?;
         for id in block.ids() {
             let mut entries = self.entries(&id)?;
             entries.retain(|entry| entry.height != height);
-            self.changes.insert(rows::transaction_key(&id), rows::encode_entries(&entries));
+            self.changes.insert(schema::transaction_key(&id), schema::encode_entries(&entries));
         }
         Ok(())
     }
 
-    fn append_entry(&mut self, address: &Address, entry: Entry) -> Result<(), StoreError> {
+    fn append_entry(&mut self, address: &Address, entry: TxLocation) -> Result<(), StoreError> {
         let mut row = self.account_row(address)?;
         let (page, at) = (row.entries / ENTRIES_PER_PAGE, row.entries % ENTRIES_PER_PAGE);
-        let key = rows::page_key(address, page);
+        let key = schema::page_key(address, page);
         let mut value = match self.changes.remove(&key) {
             Some(value) => value.unwrap_or_default(),
             None => self.below.page(address, page)?,
         };
-        value.truncate(at as usize * Entry::BYTES);
+        value.truncate(at as usize * TxLocation::BYTES);
         value.extend_from_slice(&entry.encode());
         self.changes.insert(key, Some(value));
         row.entries = row.entries.saturating_add(1);

@@ -1,6 +1,6 @@
 //! What left the pool lately and why, so that whoever asks for it gets an answer.
 
-use super::Refusal;
+use super::RejectReason;
 use crate::tx::Id;
 use std::collections::{HashMap, VecDeque};
 
@@ -9,13 +9,13 @@ pub(super) const KEPT: usize = 10_000;
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Recent {
-    reasons: HashMap<Id, Refusal>,
+    reasons: HashMap<Id, RejectReason>,
     /// Oldest first, each once.
     order: VecDeque<Id>,
 }
 
 impl Recent {
-    pub(super) fn add(&mut self, id: Id, reason: Refusal) {
+    pub(super) fn add(&mut self, id: Id, reason: RejectReason) {
         if self.reasons.insert(id, reason).is_some() {
             return;
         }
@@ -27,7 +27,7 @@ impl Recent {
         }
     }
 
-    pub(super) fn reason(&self, id: &Id) -> Option<&Refusal> {
+    pub(super) fn reason(&self, id: &Id) -> Option<&RejectReason> {
         self.reasons.get(id)
     }
 }
@@ -46,11 +46,11 @@ mod tests {
         };
         let mut recent = Recent::default();
         for number in 0..KEPT + 5 {
-            recent.add(id(number), Refusal::MempoolFullOfReady);
-            recent.add(id(number), Refusal::Expired { missing: 1 });
+            recent.add(id(number), RejectReason::MempoolFullOfPending);
+            recent.add(id(number), RejectReason::Expired { missing: 1 });
         }
         assert_eq!((recent.reasons.len(), recent.order.len()), (KEPT, KEPT));
         assert_eq!(recent.reason(&id(4)), None);
-        assert_eq!(recent.reason(&id(5)), Some(&Refusal::Expired { missing: 1 }));
+        assert_eq!(recent.reason(&id(5)), Some(&RejectReason::Expired { missing: 1 }));
     }
 }

@@ -70,8 +70,8 @@ impl Mempool {
     }
 
     /// The ids of all transfers with their arrivals, the oldest first, from an arrival on.
-    pub fn arrived(&self, from: u64) -> impl Iterator<Item = (u64, &Id)> {
-        self.transfers.range(from..).map(|(arrival, transfer)| (*arrival, &transfer.terms().id))
+    pub fn ids_since(&self, from: u64) -> impl Iterator<Item = (u64, &Id)> {
+        self.transfers.range(from..).map(|(arrival, transfer)| (*arrival, &transfer.details().id))
     }
 
     /// All transfers, the newest first, from those that came before an arrival on.
@@ -88,7 +88,7 @@ impl Mempool {
 
     /// The transfers an address sends or receives, the newest first, from those that came before
     /// an arrival on.
-    pub fn touching(
+    pub fn by_address(
         &self,
         address: &Address,
         before: Option<u64>,
@@ -99,9 +99,9 @@ impl Mempool {
 
     fn entry(&self, arrival: u64) -> Option<Entry<'_>> {
         let transfer = self.transfers.get(&arrival)?;
-        let terms = transfer.terms();
-        let queue = self.queues.get(&terms.sender)?;
-        Some(Entry { transfer, arrival, is_pending: terms.nonce < queue.next() })
+        let details = transfer.details();
+        let queue = self.queues.get(&details.sender)?;
+        Some(Entry { transfer, arrival, is_pending: details.nonce < queue.next() })
     }
 
     /// The nonce for a sender's next transfer: after its pending ones. The account is the one at
@@ -112,12 +112,12 @@ impl Mempool {
 
     /// The balance once all pending transfers from and to an address are confirmed.
     pub fn pending_balance(&self, address: &Address, account: &Account) -> Amount {
-        let pending = self.touching(address, None).filter(|entry| entry.is_pending);
+        let pending = self.by_address(address, None).filter(|entry| entry.is_pending);
         let (mut sent, mut received) = (0, 0);
-        for terms in pending.map(|entry| entry.transfer.terms()) {
-            sent += u128::from(if terms.sender == *address { terms.cost.units() } else { 0 });
+        for details in pending.map(|entry| entry.transfer.details()) {
+            sent += u128::from(if details.sender == *address { details.cost.units() } else { 0 });
             received +=
-                u128::from(if terms.recipient == *address { terms.amount.units() } else { 0 });
+                u128::from(if details.recipient == *address { details.amount.units() } else { 0 });
         }
         let balance = (u128::from(account.balance.units()) + received).saturating_sub(sent);
         u64::try_from(balance).ok().and_then(Amount::new).unwrap_or(Amount::MAX)

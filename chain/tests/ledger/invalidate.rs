@@ -2,12 +2,12 @@
 
 use crate::world::{Node, World, easy, lively, person};
 use chain::block;
-use chain::ledger::{Accepted, BranchStatus, SetAsideError};
+use chain::ledger::{Accepted, ChainTipStatus, InvalidateError};
 use chain::{Block, Params};
 use std::fs;
 
-fn set_aside(node: &mut Node, block: &Block) {
-    node.writer().set_aside(block.hash()).unwrap();
+fn invalidate(node: &mut Node, block: &Block) {
+    node.writer().invalidate(block.hash()).unwrap();
     node.commit();
 }
 
@@ -16,8 +16,8 @@ fn reconsider(node: &mut Node, block: &Block) {
     node.commit();
 }
 
-fn status(node: &Node, end: &Block) -> BranchStatus {
-    let branches = node.reader().view().branches();
+fn status(node: &Node, end: &Block) -> ChainTipStatus {
+    let branches = node.reader().view().chain_tips();
     branches.iter().find(|branch| branch.hash == end.hash()).expect("it is an end").status
 }
 
@@ -47,26 +47,26 @@ fn forked(params: Params) -> (World, Node, [Vec<Block>; 3]) {
 fn the_tip_moves_to_the_best_of_the_others_and_comes_back() {
     for params in [easy(), lively()] {
         let (world, mut node, [a, b, c]) = forked(params);
-        node.writer().set_aside(a[1].hash()).unwrap();
+        node.writer().invalidate(a[1].hash()).unwrap();
         assert_eq!(node.tip(), a[4].hash(), "readers see it with the commit");
         let commit = node.commit();
         assert_eq!((commit.disconnected.len(), commit.connected.len()), (5, 4));
         node.agrees_about_the_chain(&world, &b[3]);
-        assert_eq!(status(&node, &a[4]), BranchStatus::SetAside);
-        assert_eq!(status(&node, &c[1]), BranchStatus::ValidFork);
+        assert_eq!(status(&node, &a[4]), ChainTipStatus::Invalidated);
+        assert_eq!(status(&node, &c[1]), ChainTipStatus::ValidFork);
 
         // Again changes nothing; each further one takes the next away, in the end to a1.
-        set_aside(&mut node, &a[1]);
+        invalidate(&mut node, &a[1]);
         node.agrees(&world, &b[3]);
-        set_aside(&mut node, &b[3]);
+        invalidate(&mut node, &b[3]);
         node.agrees(&world, &c[1]);
-        set_aside(&mut node, &b[0]);
+        invalidate(&mut node, &b[0]);
         node.agrees_about_the_chain(&world, &a[0]);
 
         reconsider(&mut node, &a[1]);
         node.agrees_about_the_chain(&world, &a[4]);
-        assert_eq!(status(&node, &a[4]), BranchStatus::Active);
-        set_aside(&mut node, &a[0]);
+        assert_eq!(status(&node, &a[4]), ChainTipStatus::Active);
+        invalidate(&mut node, &a[0]);
         node.agrees_about_the_chain(&world, world.params.genesis());
     }
 }
@@ -74,7 +74,7 @@ fn the_tip_moves_to_the_best_of_the_others_and_comes_back() {
 #[test]
 fn transfers_of_a_branch_that_is_set_aside_wait_again() {
     let (world, mut node, [a, ..]) = forked(easy());
-    set_aside(&mut node, &a[2]);
+    invalidate(&mut node, &a[2]);
     let ids: Vec<_> = a[2..].iter().map(|block| block.transactions[1].id()).collect();
     // b1 to b4 confirm none of them, nor those of a1 and a2.
     assert_eq!(node.reader().view().mempool().count(), 5);
@@ -90,7 +90,7 @@ fn with_no_other_branch_the_tip_is_the_parent_and_mining_goes_on_there() {
     let genesis = world.genesis();
     let a = world.grow(genesis, 5);
     let mut node = Node::with(&world.params, &a);
-    set_aside(&mut node, &a[3]);
+    invalidate(&mut node, &a[3]);
     node.agrees_about_the_chain(&world, &a[2]);
     let b = world.grow(a[2].hash(), 1);
     node.connect_all(&b);
@@ -102,14 +102,14 @@ fn with_no_other_branch_the_tip_is_the_parent_and_mining_goes_on_there() {
 #[test]
 fn what_descends_from_it_is_taken_in_and_not_followed() {
     let (mut world, mut node, [a, b, _]) = forked(easy());
-    set_aside(&mut node, &a[1]);
+    invalidate(&mut node, &a[1]);
     let more = world.grow(a[4].hash(), 3);
     for block in &more {
         assert_eq!(node.take(block).unwrap(), Accepted::SideBranch);
     }
     node.commit();
     node.agrees(&world, &b[3]);
-    assert_eq!(node.take(&a[4]).unwrap(), Accepted::Known);
+    assert_eq!(node.take(&a[4]).unwrap(), Accepted::AlreadyKnown);
     let next = world.grow(b[3].hash(), 1);
     node.connect_all(&next);
     reconsider(&mut node, &a[1]);
@@ -119,7 +119,7 @@ fn what_descends_from_it_is_taken_in_and_not_followed() {
 #[test]
 fn a_mark_outlives_stops_kills_and_a_lost_index() {
     let (world, mut node, [a, b, c]) = forked(lively());
-    set_aside(&mut node, &a[1]);
+    invalidate(&mut node, &a[1]);
     let lose_index = |node: &Node| fs::remove_dir_all(node.path().join("index")).unwrap();
     for lost in [false, true] {
         node.close();
@@ -132,7 +132,7 @@ fn a_mark_outlives_stops_kills_and_a_lost_index() {
         assert_eq!(node.verify().unwrap().tip, b[3].hash());
         node.start();
         // The mark is newer than the index.
-        set_aside(&mut node, &b[2]);
+        invalidate(&mut node, &b[2]);
         node.kill();
         node.start();
         node.agrees_about_the_chain(&world, &c[1]);
@@ -152,14 +152,14 @@ fn a_mark_outlives_stops_kills_and_a_lost_index() {
 fn to_reconsider_a_block_takes_back_marks_on_its_ancestors_and_descendants() {
     let (world, mut node, [a, b, c]) = forked(easy());
     for block in [&a[1], &a[3], &b[3], &c[0]] {
-        set_aside(&mut node, block);
+        invalidate(&mut node, block);
     }
     node.agrees(&world, &b[2]);
     reconsider(&mut node, &b[0]);
     node.agrees(&world, &b[3]);
     reconsider(&mut node, &a[4]);
     node.agrees(&world, &a[4]);
-    assert_eq!(status(&node, &c[1]), BranchStatus::ValidFork);
+    assert_eq!(status(&node, &c[1]), ChainTipStatus::ValidFork);
 }
 
 // b3 takes too much, which nobody knows until b is tried.
@@ -174,9 +174,9 @@ fn a_branch_that_turns_out_invalid_is_passed_over() {
     b.extend(world.grow(b[2].hash(), 1));
     let mut node = Node::with(&world.params, &a);
     node.take_aside(&b);
-    set_aside(&mut node, &a[1]);
+    invalidate(&mut node, &a[1]);
     node.agrees_about_the_chain(&world, &b[1]);
-    assert_eq!(status(&node, &b[3]), BranchStatus::Invalid { code: "wrong-reward" });
+    assert_eq!(status(&node, &b[3]), ChainTipStatus::Invalid { code: "wrong-reward" });
     reconsider(&mut node, &a[1]);
     node.agrees_about_the_chain(&world, &a[4]);
 }
@@ -185,11 +185,11 @@ fn a_branch_that_turns_out_invalid_is_passed_over() {
 fn genesis_and_what_is_not_here_cannot_be_set_aside() {
     let (world, mut node, [a, ..]) = forked(easy());
     let genesis = world.genesis();
-    assert!(matches!(node.writer().set_aside(genesis), Err(SetAsideError::Genesis)));
+    assert!(matches!(node.writer().invalidate(genesis), Err(InvalidateError::Genesis)));
     let unknown = block::Hash::from_bytes([7; 32]);
-    let error = node.writer().set_aside(unknown).unwrap_err();
-    assert!(matches!(error, SetAsideError::Unknown { hash } if hash == unknown));
-    assert!(matches!(node.writer().reconsider(unknown), Err(SetAsideError::Unknown { .. })));
+    let error = node.writer().invalidate(unknown).unwrap_err();
+    assert!(matches!(error, InvalidateError::Unknown { hash } if hash == unknown));
+    assert!(matches!(node.writer().reconsider(unknown), Err(InvalidateError::Unknown { .. })));
     // Nothing is marked, so this changes nothing.
     reconsider(&mut node, &a[0]);
     node.agrees(&world, &a[4]);
