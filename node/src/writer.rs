@@ -74,10 +74,10 @@ pub type BlockVerdict = oneshot::Sender<Result<Accepted, SubmitError>>;
 pub type TransferVerdict = oneshot::Sender<Result<Admission, TransferError>>;
 
 /// A block, and who waits for its judgement.
-type WaitingBlock = (Box<Block>, BlockVerdict);
+type WaitingBlock = (Arc<Block>, BlockVerdict);
 
 enum Request {
-    Block(Box<Block>, BlockVerdict),
+    Block(Arc<Block>, BlockVerdict),
     Transfer(Box<Transfer>, TransferVerdict),
     Template(Address, [u8; 4], oneshot::Sender<Result<Template, TemplateError<StoreError>>>),
     Generate(u32, Address, oneshot::Sender<Result<Vec<block::Hash>, GenerateError>>),
@@ -114,7 +114,7 @@ impl Handle {
     /// Queues a block, in the order of the calls; its verdict comes when it is safe on disk.
     pub async fn queue_block(
         &self,
-        block: Box<Block>,
+        block: Arc<Block>,
         verdict: BlockVerdict,
     ) -> Result<(), Stopped> {
         self.queue(Request::Block(block, verdict)).await
@@ -131,7 +131,7 @@ impl Handle {
 
     /// Takes a block in; answered when it is safe on disk.
     pub async fn block(&self, block: Block) -> Result<Result<Accepted, SubmitError>, Stopped> {
-        self.ask(|reply| Request::Block(Box::new(block), reply)).await
+        self.ask(|reply| Request::Block(Arc::new(block), reply)).await
     }
 
     /// Takes a transfer into the pool.
@@ -428,12 +428,15 @@ impl Desk {
 
     /// The blocks that come next in the queue, after one that may have been taken from it already:
     /// as many as may share a sync.
-    fn waiting_blocks(&mut self, first: Option<WaitingBlock>) -> (Vec<Block>, Vec<BlockVerdict>) {
+    fn waiting_blocks(
+        &mut self,
+        first: Option<WaitingBlock>,
+    ) -> (Vec<Arc<Block>>, Vec<BlockVerdict>) {
         let (mut blocks, mut verdicts, mut transactions) = (Vec::new(), Vec::new(), 0_usize);
         let mut next = first.or_else(|| self.waiting_block());
         while let Some((block, verdict)) = next {
             transactions = transactions.saturating_add(block.transactions.len());
-            blocks.push(*block);
+            blocks.push(block);
             verdicts.push(verdict);
             let is_full = blocks.len() >= BATCH_BLOCKS || transactions >= BATCH_TRANSACTIONS;
             next = if is_full { None } else { self.waiting_block() };

@@ -41,6 +41,7 @@ use chain::mempool::Admission;
 use chain::tx::{Id, Transfer};
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;
 
@@ -71,7 +72,7 @@ pub enum Event {
     /// A block. To be handed to the writer in the order of arrival.
     Block {
         /// The block.
-        block: Box<Block>,
+        block: Arc<Block>,
         /// How the writer judged it.
         verdict: oneshot::Sender<Result<Accepted, SubmitError>>,
     },

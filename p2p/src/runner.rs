@@ -155,7 +155,7 @@ impl<C: ChainView> Runner<C> {
     fn import_block(&mut self, block: &Arc<Block>) {
         let hash = block.hash();
         let (verdict, judged) = oneshot::channel();
-        self.waiting.push_back(Event::Block { block: Box::new(Block::clone(block)), verdict });
+        self.waiting.push_back(Event::Block { block: Arc::clone(block), verdict });
         let judged = judged.map(move |result| {
             // Whoever drops the question cannot judge it.
             let verdict = result.as_ref().map_or(BlockVerdict::Failed, BlockVerdict::from);

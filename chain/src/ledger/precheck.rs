@@ -6,6 +6,7 @@ use crate::block::{self, Block, Header, Timestamp};
 use crate::rules::RuleError;
 use crate::rules::body::{self, CheckedBlock};
 use crate::rules::header::{Parent, check_contextual, check_standalone};
+use std::sync::Arc;
 
 /// A block on its way to the writer, with what the rules say of its body alone, if that was asked.
 /// Made of a block, or by `Prechecker::check`.
@@ -19,12 +20,18 @@ pub struct PrecheckedBlock {
 /// A body, or what the rules say of it alone.
 #[derive(Debug)]
 pub(super) enum Body {
-    Unchecked(Block),
+    Unchecked(Arc<Block>),
     Checked(Box<Result<CheckedBlock, RuleError>>),
 }
 
 impl From<Block> for PrecheckedBlock {
     fn from(block: Block) -> PrecheckedBlock {
+        PrecheckedBlock::from(Arc::new(block))
+    }
+}
+
+impl From<Arc<Block>> for PrecheckedBlock {
+    fn from(block: Arc<Block>) -> PrecheckedBlock {
         PrecheckedBlock { header: block.header, hash: block.hash(), body: Body::Unchecked(block) }
     }
 }
@@ -57,14 +64,14 @@ impl Prechecker {
     /// Checks blocks in the order in which the writer will take them in, up to the first that the
     /// writer knows, that has a bad header, or that follows neither a block of the chain nor the one
     /// right before it.
-    pub fn precheck(&mut self, blocks: Vec<Block>, now: Timestamp) -> Vec<PrecheckedBlock> {
+    pub fn precheck(&mut self, blocks: Vec<Arc<Block>>, now: Timestamp) -> Vec<PrecheckedBlock> {
         self.check_over(self.threads, blocks, now)
     }
 
     /// The same while the writer is at other blocks: leaves a processor to it, if there are more.
     pub fn precheck_beside_writer(
         &mut self,
-        blocks: Vec<Block>,
+        blocks: Vec<Arc<Block>>,
         now: Timestamp,
     ) -> Vec<PrecheckedBlock> {
         self.check_over(self.threads.saturating_sub(1), blocks, now)
@@ -73,7 +80,7 @@ impl Prechecker {
     fn check_over(
         &mut self,
         threads: usize,
-        mut blocks: Vec<Block>,
+        mut blocks: Vec<Arc<Block>>,
         now: Timestamp,
     ) -> Vec<PrecheckedBlock> {
         let worthy = blocks.iter().take_while(|block| self.is_worthy(block, now)).count();

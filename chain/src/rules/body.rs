@@ -14,11 +14,12 @@ use crate::params::Params;
 use crate::signature::{self, SignatureCheck};
 use crate::tx::{Coinbase, Id, Transaction};
 use std::collections::HashSet;
+use std::sync::Arc;
 
 /// A block whose body belongs to its header and is valid alone. Made only by `check` and `check_all`.
 #[derive(Clone, Debug)]
 pub struct CheckedBlock {
-    block: Block,
+    block: Arc<Block>,
     hash: block::Hash,
     ids: Vec<Id>,
     coinbase: Coinbase,
@@ -59,7 +60,7 @@ impl CheckedBlock {
 
     /// The transfers, in order, each valid alone as the block is.
     pub fn into_transfers(self) -> Vec<CheckedTransfer> {
-        let transactions = self.block.transactions.into_iter();
+        let transactions = Arc::unwrap_or_clone(self.block).transactions.into_iter();
         let transfers = transactions.filter_map(|transaction| match transaction {
             Transaction::Transfer(transfer) => Some(transfer),
             Transaction::Coinbase(_) => None,
@@ -72,19 +73,19 @@ impl CheckedBlock {
 /// Everything that needs no other block. `is_known` tells the ids of transfers whose signature
 /// this node has verified already: an id covers every byte of a transfer, the signature included.
 pub fn check(
-    block: Block,
+    block: impl Into<Arc<Block>>,
     params: &Params,
     is_known: impl Fn(&Id) -> bool,
     threads: usize,
 ) -> Result<CheckedBlock, RuleError> {
-    let (unsigned, claims) = check_but_signatures(block, params, is_known)?;
+    let (unsigned, claims) = check_but_signatures(block.into(), params, is_known)?;
     unsigned.check_signatures(&claims, threads)
 }
 
 /// The same for several blocks, each judged as if it were alone. Their signatures are verified
 /// together, which takes less time for each.
 pub fn check_all(
-    blocks: Vec<Block>,
+    blocks: Vec<Arc<Block>>,
     params: &Params,
     is_known: impl Fn(&Id) -> bool,
     threads: usize,
@@ -129,7 +130,7 @@ impl Unsigned {
 }
 
 fn check_but_signatures(
-    block: Block,
+    block: Arc<Block>,
     params: &Params,
     is_known: impl Fn(&Id) -> bool,
 ) -> Result<(Unsigned, Vec<SignatureCheck>), RuleError> {

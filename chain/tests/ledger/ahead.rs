@@ -7,6 +7,7 @@ use chain::ledger::PrecheckedBlock;
 use chain::rules::RuleError;
 use chain::tx::{Id, Transfer};
 use chain::{Block, block};
+use std::sync::Arc;
 
 /// What becomes of candidates, in order: what they were accepted as, or the code of their rule.
 fn hand_in(node: &mut Node, candidates: Vec<PrecheckedBlock>) -> Vec<String> {
@@ -72,8 +73,8 @@ fn blocks_follow_those_that_the_writer_has_not_come_to_yet() {
     let genesis = world.genesis();
     let blocks = chain_of(&mut world, genesis, 6);
     let (now, mut prechecker) = (node.now, node.writer().prechecker());
-    let [first, second] =
-        [&blocks[..3], &blocks[3..]].map(|some| prechecker.precheck(some.to_vec(), now));
+    let [first, second] = [&blocks[..3], &blocks[3..]]
+        .map(|some| prechecker.precheck(some.iter().cloned().map(Arc::new).collect(), now));
     assert_eq!(judgements(&second), [Some(true); 3]);
     assert_eq!(hand_in(&mut node, first), ["Connected"; 3]);
     assert_eq!(hand_in(&mut node, second), ["Connected"; 3]);

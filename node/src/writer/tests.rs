@@ -58,7 +58,7 @@ impl World {
         handle.queue(Request::Flush).await.unwrap();
         for block in blocks {
             let (verdict, answer) = oneshot::channel();
-            handle.queue_block(Box::new(block.clone()), verdict).await.unwrap();
+            handle.queue_block(Arc::new(block.clone()), verdict).await.unwrap();
             answers.push(answer);
         }
         drop(held);

@@ -12,6 +12,7 @@ use p2p::multiaddr::Protocol;
 use p2p::{Config, ConnectError, Event, Handle, Multiaddr, News, PeerId, SpawnError};
 use std::future::Future;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::mpsc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tempfile::TempDir;
@@ -114,7 +115,7 @@ impl Desk {
         while let Ok(task) = queue.recv() {
             match task {
                 Task::Event(Event::Block { block, verdict }) => {
-                    let _ = verdict.send(self.block(*block));
+                    let _ = verdict.send(self.block(block));
                 }
                 Task::Event(Event::Transfer { transfer, verdict }) => {
                     let _ = verdict.send(self.transfer(*transfer));
@@ -129,7 +130,7 @@ impl Desk {
         self.writer.close().unwrap();
     }
 
-    fn block(&mut self, block: Block) -> Result<Accepted, SubmitError> {
+    fn block(&mut self, block: Arc<Block>) -> Result<Accepted, SubmitError> {
         let accepted = self.writer.submit_block(block, now())?;
         if accepted != Accepted::AlreadyKnown {
             let commit = self.writer.commit()?;

@@ -8,6 +8,7 @@ use chain::rules::{RuleError, Stage};
 use chain::{Block, Params, Timestamp, block, mempool};
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 use tempfile::TempDir;
 
 /// How tests open a ledger.
@@ -127,7 +128,7 @@ impl Node {
     /// Checks blocks alone as the writer's helpers do while it is busy.
     pub(crate) fn check_ahead(&mut self, blocks: &[Block]) -> Vec<PrecheckedBlock> {
         let now = self.now;
-        self.writer().prechecker().precheck(blocks.to_vec(), now)
+        self.writer().prechecker().precheck(blocks.iter().cloned().map(Arc::new).collect(), now)
     }
 
     pub(crate) fn commit(&mut self) -> Commit {
