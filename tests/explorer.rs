@@ -10,7 +10,7 @@ use crate::reorganisation::hand_in_all;
 use chain::signature::SecretKey;
 use chain::tx::{Memo, Payment};
 use chain::{Params, Transfer};
-use p2p::News;
+use p2p::ChainUpdate;
 use serde_json::{Value, json};
 use std::fs;
 use tempfile::TempDir;
@@ -274,7 +274,7 @@ fn text_from_outside_is_never_markup() {
     let id = visit.send(&signed(payment, &key(RICH[1])));
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let folder = tempfile::tempdir().unwrap();
-    let (_news, receiver) = broadcast::channel::<News>(8);
+    let (_news, receiver) = broadcast::channel::<ChainUpdate>(8);
     let config = p2p::Config {
         listen: Vec::new(),
         peers: vec![visit.node.multiaddr().parse().unwrap()],

@@ -87,8 +87,8 @@ fn at_any_port(address: &Multiaddr) -> Multiaddr {
 async fn forward(mut events: mpsc::Receiver<Event>, writer: writer::Handle) {
     while let Some(event) = events.recv().await {
         let queued = match event {
-            Event::Block { block, verdict } => writer.queue_block(block, verdict).await,
-            Event::Transfer { transfer, verdict } => writer.queue_transfer(transfer, verdict).await,
+            Event::Block { block, reply } => writer.queue_block(block, reply).await,
+            Event::Transfer { transfer, reply } => writer.queue_transfer(transfer, reply).await,
         };
         if queued.is_err() {
             return;

@@ -101,7 +101,7 @@ pub enum Steering {
 pub struct Handle {
     requests: mpsc::Sender<Request>,
     news: watch::Receiver<News>,
-    peer_news: broadcast::Sender<p2p::News>,
+    peer_news: broadcast::Sender<p2p::ChainUpdate>,
     clock: Clock,
 }
 
@@ -191,7 +191,7 @@ impl Handle {
     }
 
     /// What peers should hear of: new tips, and transfers that became pending.
-    pub fn peer_news(&self) -> broadcast::Receiver<p2p::News> {
+    pub fn peer_news(&self) -> broadcast::Receiver<p2p::ChainUpdate> {
         self.peer_news.subscribe()
     }
 
@@ -296,7 +296,7 @@ struct Desk {
     /// Taken from the queue already.
     next: Option<Request>,
     news: watch::Sender<News>,
-    peer_news: broadcast::Sender<p2p::News>,
+    peer_news: broadcast::Sender<p2p::ChainUpdate>,
     events: Publisher,
     metrics: Arc<Metrics>,
     told: Told,
@@ -467,7 +467,7 @@ impl Desk {
         if !(connected.is_empty() && disconnected.is_empty()) {
             self.told.tell(self.reader.view().tip(), disconnected.len(), connected.len());
             // Nobody listens on a node without peers.
-            let _ = self.peer_news.send(p2p::News::Tip);
+            let _ = self.peer_news.send(p2p::ChainUpdate::TipChanged);
             self.events.tip(self.reader.view().tip().hash);
         }
         self.tell_of_pool(mempool);
@@ -483,7 +483,7 @@ impl Desk {
         dropped.iter().for_each(|dropped| counts.count(dropped.reason.code()));
         self.events.pool(accepted, &dropped);
         if !pending.is_empty() {
-            let _ = self.peer_news.send(p2p::News::Pooled(pending));
+            let _ = self.peer_news.send(p2p::ChainUpdate::TransfersAccepted(pending));
         }
     }
 

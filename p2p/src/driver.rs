@@ -2,30 +2,30 @@
 //! that answer requests, and the node; it reads no chain, judges nothing, and waits for nobody.
 
 mod announcements;
-mod calls;
-mod clocks;
-mod greeting;
-mod lines;
-mod links;
-mod orders;
+mod dial;
+mod clock_skew;
+mod handshake;
+mod log_limit;
+mod connections;
+mod commands;
 mod outgoing;
 mod peer;
 mod requests;
 
-use crate::behaviour::{Behaviour, BehaviourEvent};
 use crate::clock::Clock;
-use crate::counted::Counters;
 use crate::engine::{Input, Now, Output};
-use crate::handle::Order;
-use crate::message::{NodeAddresses, Protocol, Reply, Request, Status};
+use crate::handle::Command;
+use crate::message::{NodeAddresses, Protocol, Request, Response, Status};
+use crate::net::bandwidth::BandwidthMeter;
+use crate::net::behaviour::{Behaviour, BehaviourEvent};
 use crate::peers::{Peers, SAVE_EVERY, Source};
 use crate::runner::{Queued, TICK};
 use announcements::Announcements;
-use calls::Calls;
+use dial::Calls;
 use futures::StreamExt;
 use libp2p::swarm::SwarmEvent;
 use libp2p::{Multiaddr, PeerId, Swarm, mdns};
-use lines::Lines;
+use log_limit::Lines;
 use peer::Peer;
 use requests::Requests;
 use std::collections::BTreeMap;
@@ -42,18 +42,18 @@ const FAREWELL: Duration = Duration::from_secs(1);
 const SWEEP: Duration = Duration::from_secs(1);
 
 /// Answers a request from the chain; may wait for the chain.
-pub(crate) type Answer = Arc<dyn Fn(&Request) -> Reply + Send + Sync>;
+pub(crate) type Answer = Arc<dyn Fn(&Request) -> Response + Send + Sync>;
 
 /// What the driver is connected with.
-pub(crate) struct Wires {
-    pub(crate) orders: mpsc::Receiver<Order>,
+pub(crate) struct Channels {
+    pub(crate) commands: mpsc::Receiver<Command>,
     pub(crate) inputs: mpsc::UnboundedSender<Queued>,
     pub(crate) outputs: mpsc::UnboundedReceiver<Output>,
     /// What this node says of itself.
     pub(crate) status: watch::Receiver<Status>,
     pub(crate) listening: watch::Sender<Vec<Multiaddr>>,
     pub(crate) peer_count: watch::Sender<usize>,
-    pub(crate) counters: Counters,
+    pub(crate) counters: BandwidthMeter,
     pub(crate) answer: Answer,
 }
 
@@ -61,7 +61,7 @@ pub(crate) struct Wires {
 pub(crate) struct Driver {
     swarm: Swarm<Behaviour>,
     clock: Clock,
-    wires: Wires,
+    channels: Channels,
     identity_version: String,
     /// All that are connected.
     linked: BTreeMap<PeerId, Peer>,
@@ -76,12 +76,12 @@ pub(crate) struct Driver {
 }
 
 impl Driver {
-    pub(crate) fn new(swarm: Swarm<Behaviour>, clock: Clock, wires: Wires) -> Driver {
-        let genesis = wires.status.borrow().genesis;
+    pub(crate) fn new(swarm: Swarm<Behaviour>, clock: Clock, channels: Channels) -> Driver {
+        let genesis = channels.status.borrow().genesis;
         Driver {
             swarm,
             clock,
-            identity_version: crate::behaviour::identity_version(genesis),
+            identity_version: crate::net::behaviour::identity_version(genesis),
             linked: BTreeMap::new(),
             calls: Calls::default(),
             requests: Requests::default(),
@@ -91,7 +91,7 @@ impl Driver {
             next_save: clock.now().elapsed.saturating_add(SAVE_EVERY),
             next_sweep: Duration::ZERO,
             next_clock_warning: Duration::ZERO,
-            wires,
+            channels,
         }
     }
 
@@ -102,16 +102,16 @@ impl Driver {
         loop {
             tokio::select! {
                 event = self.swarm.select_next_some() => self.handle_swarm(event),
-                output = self.wires.outputs.recv() => match output {
+                output = self.channels.outputs.recv() => match output {
                     Some(output) => self.handle_output(output),
                     None => break,
                 },
                 Some(served) = self.requests.serving.join_next() => self.handle_served(served),
-                order = self.wires.orders.recv() => match order {
-                    Some(Order::Stop) | None => break,
+                order = self.channels.commands.recv() => match order {
+                    Some(Command::Stop) | None => break,
                     Some(order) => self.handle_order(order),
                 },
-                Ok(()) = self.wires.status.changed() => self.tell_status(),
+                Ok(()) = self.channels.status.changed() => self.tell_status(),
                 _ = tick.tick() => self.tick(),
             }
         }
@@ -124,12 +124,12 @@ impl Driver {
 
     /// What is known of other nodes.
     fn peers(&mut self) -> &mut Peers {
-        &mut self.swarm.behaviour_mut().gate.peers
+        &mut self.swarm.behaviour_mut().gater.peers
     }
 
     fn tell_engine(&self, input: Input) {
         // Without an engine the outputs end as well.
-        let _ = self.wires.inputs.send(input.into());
+        let _ = self.channels.inputs.send(input.into());
     }
 
     fn handle_swarm(&mut self, event: SwarmEvent<BehaviourEvent>) {
@@ -177,17 +177,17 @@ impl Driver {
             BehaviourEvent::Ping(event) => self.handle_ping(&event),
             BehaviourEvent::Mdns(mdns::Event::Discovered(found)) => self.handle_found(found),
             BehaviourEvent::Mdns(mdns::Event::Expired(_)) => {}
-            BehaviourEvent::Gate(never) => match never {},
+            BehaviourEvent::Gater(never) => match never {},
         }
     }
 
     fn handle_output(&mut self, output: Output) {
         match output {
-            Output::Ask { request, peer, what } => self.ask(request, peer, what),
+            Output::Request { id, peer, request } => self.ask(id, peer, request),
             Output::Announce(announcement) => self.announce(&announcement),
-            Output::Judge { id, judgement } => self.judge(id, judgement),
-            Output::Report { peer, conduct } => self.report(peer, conduct),
-            Output::Disconnect { peer, why } => drop(self.disconnect(peer, why)),
+            Output::ReportValidation { id, acceptance } => self.judge(id, acceptance),
+            Output::ReportPeer { peer, misbehavior } => self.report(peer, misbehavior),
+            Output::Disconnect { peer, reason } => drop(self.disconnect(peer, reason)),
             // The runner's own.
             Output::ImportBlock(_) | Output::ImportTransfer(_) | Output::Progress(_) => {}
         }
@@ -198,7 +198,7 @@ impl Driver {
         let now = self.now();
         let mut nodes: BTreeMap<PeerId, Vec<Multiaddr>> = BTreeMap::new();
         for (peer, address) in found {
-            let (place, _) = crate::transport::split_id(&address);
+            let (place, _) = crate::net::transport::split_id(&address);
             nodes.entry(peer).or_default().push(place);
         }
         let nodes: Vec<NodeAddresses> = nodes
@@ -213,7 +213,7 @@ impl Driver {
         let mut addresses: Vec<Multiaddr> =
             self.swarm.listeners().map(|address| with_id(address, id)).collect();
         addresses.sort();
-        self.wires.listening.send_if_modified(|known| {
+        self.channels.listening.send_if_modified(|known| {
             let changed = *known != addresses;
             *known = addresses;
             changed
@@ -291,6 +291,6 @@ impl Driver {
 
 /// The address with a node's id at its end.
 pub(crate) fn with_id(address: &Multiaddr, id: PeerId) -> Multiaddr {
-    let (place, _) = crate::transport::split_id(address);
+    let (place, _) = crate::net::transport::split_id(address);
     place.with(libp2p::multiaddr::Protocol::P2p(id))
 }

@@ -1,14 +1,14 @@
-//! The outside's way to the running network: questions and orders to the driver.
+//! The outside's way to the running network: questions and commands to the driver.
 
-use crate::counted::Traffic;
 use crate::engine::Progress;
+use crate::net::bandwidth::ByteCounters;
 use crate::{Ban, PeerInfo, Subject};
 use libp2p::{Multiaddr, PeerId};
 use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot, watch};
 
-/// Orders that may wait; beyond that whoever orders waits too.
-pub(crate) const ORDERS: usize = 256;
+/// Commands that may wait; beyond that whoever commands waits too.
+pub(crate) const COMMANDS: usize = 256;
 
 /// Why there is no connection to a node.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -41,10 +41,10 @@ pub enum ConnectError {
     Stopped,
 }
 
-/// A part of the network has broken: it does nothing any more, so the node should end.
+/// A part of the network has failed: it does nothing any more, so the node should end.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the network's {part} has broken: {why}")]
-pub struct Broken {
+#[error("the network's {part} has failed: {why}")]
+pub struct TaskFailed {
     /// Which task.
     pub part: &'static str,
     /// What it left behind.
@@ -53,15 +53,15 @@ pub struct Broken {
 
 /// What becomes of the network's tasks.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Life {
+pub(crate) enum TaskStatus {
     Running,
     Stopped,
-    Broken(Broken),
+    Failed(TaskFailed),
 }
 
 /// What the driver is asked.
 #[derive(Debug)]
-pub(crate) enum Order {
+pub(crate) enum Command {
     Peers(oneshot::Sender<Vec<PeerInfo>>),
     Connect(Multiaddr, oneshot::Sender<Result<PeerId, ConnectError>>),
     Disconnect(PeerId, oneshot::Sender<bool>),
@@ -76,11 +76,11 @@ pub(crate) enum Order {
 pub struct Handle {
     pub(crate) id: PeerId,
     pub(crate) listening: watch::Receiver<Vec<Multiaddr>>,
-    pub(crate) orders: mpsc::Sender<Order>,
+    pub(crate) commands: mpsc::Sender<Command>,
     pub(crate) progress: watch::Receiver<Progress>,
     pub(crate) peer_count: watch::Receiver<usize>,
-    pub(crate) traffic: Arc<Traffic>,
-    pub(crate) life: watch::Receiver<Life>,
+    pub(crate) traffic: Arc<ByteCounters>,
+    pub(crate) status: watch::Receiver<TaskStatus>,
 }
 
 impl Handle {
@@ -96,7 +96,7 @@ impl Handle {
 
     /// All peers that have said hello, by id.
     pub async fn peers(&self) -> Vec<PeerInfo> {
-        self.ask(Order::Peers).await.unwrap_or_default()
+        self.ask(Command::Peers).await.unwrap_or_default()
     }
 
     /// How many peers have said hello.
@@ -122,29 +122,29 @@ impl Handle {
     /// Connects to a node, with or without its id in the address, and stays connected with it from
     /// then on: also if it is not there yet. Answered when it has said hello, or after some seconds.
     pub async fn connect(&self, address: Multiaddr) -> Result<PeerId, ConnectError> {
-        self.ask(|answer| Order::Connect(address, answer))
+        self.ask(|answer| Command::Connect(address, answer))
             .await
             .unwrap_or(Err(ConnectError::Stopped))
     }
 
     /// Ends the connection with a node and forgets that it was wanted; false if there was none.
     pub async fn disconnect(&self, peer: PeerId) -> bool {
-        self.ask(|answer| Order::Disconnect(peer, answer)).await.unwrap_or_default()
+        self.ask(|answer| Command::Disconnect(peer, answer)).await.unwrap_or_default()
     }
 
     /// Keeps somebody out for so many seconds; who is connected is disconnected at once.
     pub async fn ban(&self, subject: Subject, seconds: u64, reason: String) {
-        let _ = self.ask(|done| Order::Ban { subject, seconds, reason, done }).await;
+        let _ = self.ask(|done| Command::Ban { subject, seconds, reason, done }).await;
     }
 
     /// Lets somebody in again; false if nobody was kept out.
     pub async fn unban(&self, subject: Subject) -> bool {
-        self.ask(|answer| Order::Unban(subject, answer)).await.unwrap_or_default()
+        self.ask(|answer| Command::Unban(subject, answer)).await.unwrap_or_default()
     }
 
     /// Who is kept out.
     pub async fn bans(&self) -> Vec<Ban> {
-        self.ask(Order::Bans).await.unwrap_or_default()
+        self.ask(Command::Bans).await.unwrap_or_default()
     }
 
     /// How far sync is.
@@ -154,24 +154,24 @@ impl Handle {
 
     /// Disconnects from everybody, saves what is known of other nodes, and returns when that is done.
     pub async fn stop(&self) {
-        let _ = self.orders.send(Order::Stop).await;
+        let _ = self.commands.send(Command::Stop).await;
         let _ = self.finished().await;
     }
 
     /// Returns when the network has stopped: with an error if it was not asked to.
-    pub async fn finished(&self) -> Result<(), Broken> {
-        let mut life = self.life.clone();
-        match life.wait_for(|life| *life != Life::Running).await.as_deref() {
-            Ok(Life::Broken(broken)) => Err(broken.clone()),
+    pub async fn finished(&self) -> Result<(), TaskFailed> {
+        let mut status = self.status.clone();
+        match status.wait_for(|status| *status != TaskStatus::Running).await.as_deref() {
+            Ok(TaskStatus::Failed(failed)) => Err(failed.clone()),
             Ok(_) => Ok(()),
-            Err(_) => Err(Broken { part: "supervisor", why: "it is gone".into() }),
+            Err(_) => Err(TaskFailed { part: "supervisor", why: "it is gone".into() }),
         }
     }
 
     /// `None` if the driver is gone.
-    async fn ask<T>(&self, order: impl FnOnce(oneshot::Sender<T>) -> Order) -> Option<T> {
+    async fn ask<T>(&self, order: impl FnOnce(oneshot::Sender<T>) -> Command) -> Option<T> {
         let (sender, answer) = oneshot::channel();
-        self.orders.send(order(sender)).await.ok()?;
+        self.commands.send(order(sender)).await.ok()?;
         answer.await.ok()
     }
 }

@@ -1,38 +1,28 @@
 //! Peers: how nodes find each other, sync, relay and agree. Reads the chain, never writes it.
 //!
 //! What is received goes out as an `Event` to the one writer, the same door as a block from the REST
-//! API, and its verdict comes back to whoever sent it.
+//! API, and its validation comes back to whoever sent it.
 
-mod behaviour;
-mod clock;
-pub mod compact;
-mod counted;
-mod driver;
-pub mod engine;
-mod gate;
-mod handle;
-pub mod key;
 pub mod message;
-pub mod peers;
-mod pool;
-mod relay;
-mod runner;
-pub mod serve;
-mod spawn;
-pub mod sync;
-mod transport;
 pub mod view;
 pub mod wire;
 
-#[cfg(test)]
-mod samples;
-#[cfg(test)]
-mod toy_chain;
-#[cfg(test)]
-mod simulation;
+mod clock;
+mod driver;
+pub mod engine;
+mod handle;
+mod net;
+pub mod peers;
+mod runner;
+pub mod serve;
+mod spawn;
 
-pub use handle::{Broken, ConnectError, Handle};
+#[cfg(test)]
+mod testing;
+
+pub use handle::{ConnectError, Handle, TaskFailed};
 pub use libp2p::{Multiaddr, PeerId, multiaddr};
+pub use net::key::KeyError;
 pub use spawn::{SpawnError, spawn};
 
 use chain::block::{self, Block, Height};
@@ -74,24 +64,24 @@ pub enum Event {
         /// The block.
         block: Arc<Block>,
         /// How the writer judged it.
-        verdict: oneshot::Sender<Result<Accepted, SubmitError>>,
+        reply: oneshot::Sender<Result<Accepted, SubmitError>>,
     },
     /// A transfer.
     Transfer {
         /// The transfer.
         transfer: Box<Transfer>,
         /// How the mempool judged it.
-        verdict: oneshot::Sender<Result<Admission, TransferError>>,
+        reply: oneshot::Sender<Result<Admission, TransferError>>,
     },
 }
 
 /// What the chain has to tell peers.
 #[derive(Clone, Debug)]
-pub enum News {
+pub enum ChainUpdate {
     /// The best chain is another one.
-    Tip,
+    TipChanged,
     /// Transfers entered the mempool, or came back to it.
-    Pooled(Vec<Id>),
+    TransfersAccepted(Vec<Id>),
 }
 
 /// A peer as others may see it.

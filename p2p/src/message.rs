@@ -62,7 +62,7 @@ pub struct Limits {
     /// Most bytes of a request.
     pub request_bytes: usize,
     /// Most bytes of a reply.
-    pub reply_bytes: usize,
+    pub response_bytes: usize,
     /// How long a request may take as a whole.
     pub timeout: Duration,
     /// Requests at a time on a connection, both ways together.
@@ -87,10 +87,10 @@ impl Protocol {
 
     /// The table of limits.
     pub fn limits(self) -> Limits {
-        let row = |name, request_bytes, reply_bytes, timeout, streams, requests, per| Limits {
+        let row = |name, request_bytes, response_bytes, timeout, streams, requests, per| Limits {
             name,
             request_bytes,
-            reply_bytes,
+            response_bytes,
             timeout: Duration::from_secs(timeout),
             streams,
             requests,
@@ -193,7 +193,7 @@ pub type RawBlock = Arc<[u8]>;
 
 /// What is answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Reply {
+pub enum Response {
     /// Who answers.
     Hello(Status),
     /// Headers, each the parent of the next.
@@ -215,12 +215,12 @@ pub enum Reply {
     /// Other nodes.
     Addresses(Vec<NodeAddresses>),
     /// No, and why.
-    Refused(Refusal),
+    Error(ResponseError),
 }
 
 /// Why a request is not answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refusal {
+pub enum ResponseError {
     /// Not now.
     Busy {
         /// When to ask again, in seconds.

@@ -3,29 +3,29 @@
 //! the network. Everything in here has a limit, because what fills it comes from strangers.
 
 mod bans;
-mod book;
+mod address_book;
 mod dials;
-mod exchange;
-mod file;
-mod place;
-mod rates;
+mod address_exchange;
+mod store;
+mod netgroup;
+mod rate_limit;
 mod scores;
 mod slots;
 
+pub use address_book::{MAX_NEW, MAX_PER_GROUP, MAX_PER_SOURCE, MAX_TRIED};
+pub use address_exchange::Source;
 pub use bans::{FOR_EVER, MAX_BANS};
-pub use book::{MAX_NEW, MAX_PER_GROUP, MAX_PER_SOURCE, MAX_TRIED};
 pub use dials::{Dial, DialFailure, Purpose};
-pub use exchange::Source;
-pub use file::Snapshot;
-pub use rates::{Allowance, Topic};
+pub use rate_limit::{Allowance, Topic};
 pub use scores::{
-    BAN_SCORE, BEST_SCORE, DISCONNECT_SCORE, HALF_LIFE, IP_BAN, PEER_BAN, REST, Sanction,
+    BAN_SCORE, BEST_SCORE, DISCONNECT_SCORE, HALF_LIFE, IP_BAN, PEER_BAN, Penalty, REST,
     WORST_SCORE,
 };
+pub use store::Snapshot;
 
 use crate::engine::Now;
+use address_book::AddressBook;
 use bans::Bans;
-use book::Book;
 use dials::Dials;
 use libp2p::swarm::ConnectionId;
 use libp2p::{Multiaddr, PeerId};
@@ -97,7 +97,7 @@ impl Policy {
 
     /// Whether the limits by IP hold for an IP.
     fn counts(&self, ip: IpAddr) -> bool {
-        !self.relaxed && !place::is_near(ip)
+        !self.relaxed && !netgroup::is_near(ip)
     }
 }
 
@@ -118,7 +118,7 @@ pub enum Denied {
     Banned,
     /// The node was disconnected for its score, or by the user, a short time ago.
     #[error("disconnected on purpose a short time ago")]
-    Resting,
+    CoolingDown,
     /// Enough are connected from there.
     #[error("too many connections from this address")]
     PerIp,
@@ -164,7 +164,7 @@ pub struct Peers {
     policy: Policy,
     path: PathBuf,
     rng: StdRng,
-    book: Book,
+    book: AddressBook,
     bans: Bans,
     scores: Scores,
     slots: Slots,
@@ -184,9 +184,9 @@ impl Peers {
     pub fn open(data: &Path, local: PeerId, policy: Policy, now: Now, seed: u64) -> Peers {
         let mut peers = Peers {
             local,
-            book: Book::new(policy.relaxed),
+            book: AddressBook::new(policy.relaxed),
             policy,
-            path: data.join(file::NAME),
+            path: data.join(store::NAME),
             rng: StdRng::seed_from_u64(seed),
             bans: Bans::default(),
             scores: Scores::default(),
@@ -196,7 +196,7 @@ impl Peers {
             own: BTreeSet::new(),
             next_prune: Duration::ZERO,
         };
-        if let Some(saved) = file::load(&peers.path) {
+        if let Some(saved) = store::load(&peers.path) {
             peers.restore(saved, now);
         }
         peers
@@ -209,7 +209,7 @@ impl Peers {
 
     /// An address of this node, never to be called or passed on.
     pub fn own(&mut self, address: &Multiaddr) {
-        if let Some(socket) = place::socket(address)
+        if let Some(socket) = netgroup::socket(address)
             && self.own.len() < MAX_OWN
         {
             self.own.insert(socket);
@@ -226,7 +226,7 @@ impl Peers {
         from: &Multiaddr,
         now: Now,
     ) -> Result<(), Denied> {
-        let ip = place::ip(from);
+        let ip = netgroup::ip(from);
         if ip.is_some_and(|ip| self.is_banned_ip(ip, now)) {
             return Err(Denied::Banned);
         }
@@ -308,11 +308,11 @@ impl Peers {
         if *peer == self.local {
             Err(Denied::Ourselves)
         } else if self.is_banned(*peer, now)
-            || place::ip(address).is_some_and(|ip| self.is_banned_ip(ip, now))
+            || netgroup::ip(address).is_some_and(|ip| self.is_banned_ip(ip, now))
         {
             Err(Denied::Banned)
         } else if self.scores.is_resting(peer, now) && !wanted {
-            Err(Denied::Resting)
+            Err(Denied::CoolingDown)
         } else if self.slots.with(peer).count() >= MAX_PER_PEER {
             Err(Denied::Duplicate)
         } else {

@@ -1,11 +1,11 @@
-//! Runs the engine: hands it what happens, one input at a time, and carries its orders to the driver
+//! Runs the engine: hands it what happens, one input at a time, and carries its commands to the driver
 //! and to the chain. Reads of the chain may wait for its writer, so this has a thread of its own.
 
 use crate::clock::Clock;
-use crate::engine::{BlockVerdict, Engine, Input, Output, Progress, TransferVerdict};
+use crate::engine::{BlockValidation, Engine, Input, Output, Progress, TransferValidation};
 use crate::message::Status;
 use crate::view::ChainView;
-use crate::{Event, News};
+use crate::{ChainUpdate, Event};
 use chain::block::Block;
 use chain::tx::Transfer;
 use futures::future::BoxFuture;
@@ -36,13 +36,13 @@ impl From<Input> for Queued {
 }
 
 /// What the runner is connected with.
-pub(crate) struct Wires {
+pub(crate) struct Channels {
     /// What the driver hears. Its length is limited by what the driver lets in: places for
     /// announcements, requests on the way, connections.
     pub(crate) inputs: mpsc::UnboundedReceiver<Queued>,
     /// What the driver has to do: a limited number for each input.
     pub(crate) outputs: mpsc::UnboundedSender<Output>,
-    pub(crate) news: broadcast::Receiver<News>,
+    pub(crate) news: broadcast::Receiver<ChainUpdate>,
     pub(crate) events: mpsc::Sender<Event>,
     pub(crate) status: watch::Sender<Status>,
     pub(crate) progress: watch::Sender<Progress>,
@@ -53,7 +53,7 @@ pub(crate) struct Runner<C> {
     engine: Engine,
     chain: C,
     clock: Clock,
-    wires: Wires,
+    channels: Channels,
     /// Blocks and transfers that the chain has no room for yet.
     waiting: VecDeque<Event>,
     /// Blocks that are being judged, in the order of handing over.
@@ -62,12 +62,12 @@ pub(crate) struct Runner<C> {
 }
 
 impl<C: ChainView> Runner<C> {
-    pub(crate) fn new(engine: Engine, chain: C, clock: Clock, wires: Wires) -> Runner<C> {
+    pub(crate) fn new(engine: Engine, chain: C, clock: Clock, channels: Channels) -> Runner<C> {
         Runner {
             engine,
             chain,
             clock,
-            wires,
+            channels,
             waiting: VecDeque::new(),
             blocks: FuturesOrdered::new(),
             transfers: FuturesUnordered::new(),
@@ -80,18 +80,18 @@ impl<C: ChainView> Runner<C> {
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut has_news = true;
         loop {
-            let events = self.wires.events.clone();
+            let events = self.channels.events.clone();
             tokio::select! {
-                queued = self.wires.inputs.recv() => match queued {
+                queued = self.channels.inputs.recv() => match queued {
                     Some(Queued { input, place }) => {
                         drop(place);
                         self.handle(input);
                     }
                     None => return,
                 },
-                Some(judged) = self.blocks.next() => self.handle(judged),
-                Some(judged) = self.transfers.next() => self.handle(judged),
-                news = self.wires.news.recv(), if has_news => {
+                Some(validated) = self.blocks.next() => self.handle(validated),
+                Some(validated) = self.transfers.next() => self.handle(validated),
+                news = self.channels.news.recv(), if has_news => {
                     has_news = self.handle_news(news);
                 }
                 room = events.reserve(), if !self.waiting.is_empty() => match room {
@@ -105,18 +105,18 @@ impl<C: ChainView> Runner<C> {
     }
 
     /// All the news there is, a changed tip only once. False if there will be none any more.
-    fn handle_news(&mut self, first: Result<News, RecvError>) -> bool {
+    fn handle_news(&mut self, first: Result<ChainUpdate, RecvError>) -> bool {
         let (mut tip_changed, mut pooled) = (false, Vec::new());
         let mut next = first;
         let goes_on = loop {
             match next {
-                Ok(News::Tip) => tip_changed = true,
-                Ok(News::Pooled(ids)) => pooled.extend(ids),
+                Ok(ChainUpdate::TipChanged) => tip_changed = true,
+                Ok(ChainUpdate::TransfersAccepted(ids)) => pooled.extend(ids),
                 // What was missed about the tip is in the chain; for transfers peers ask by themselves.
                 Err(RecvError::Lagged(_)) => tip_changed = true,
                 Err(RecvError::Closed) => break false,
             }
-            next = match self.wires.news.try_recv() {
+            next = match self.channels.news.try_recv() {
                 Ok(news) => Ok(news),
                 Err(TryRecvError::Lagged(missed)) => Err(RecvError::Lagged(missed)),
                 Err(TryRecvError::Empty) => break true,
@@ -128,7 +128,7 @@ impl<C: ChainView> Runner<C> {
             self.tell_status();
         }
         if !pooled.is_empty() {
-            self.handle(Input::Pooled(pooled));
+            self.handle(Input::TransfersAccepted(pooled));
         }
         goes_on
     }
@@ -139,40 +139,41 @@ impl<C: ChainView> Runner<C> {
                 Output::ImportBlock(block) => self.import_block(&block),
                 Output::ImportTransfer(transfer) => self.import_transfer(&transfer),
                 Output::Progress(progress) => {
-                    self.wires.progress.send_replace(progress);
+                    self.channels.progress.send_replace(progress);
                     self.tell_status();
                 }
                 // Without a driver the inputs end as well.
-                output => drop(self.wires.outputs.send(output)),
+                output => drop(self.channels.outputs.send(output)),
             }
         }
     }
 
     fn tell_status(&self) {
-        self.wires.status.send_replace(self.engine.status(self.clock.now(), &self.chain));
+        self.channels.status.send_replace(self.engine.status(self.clock.now(), &self.chain));
     }
 
     fn import_block(&mut self, block: &Arc<Block>) {
         let hash = block.hash();
-        let (verdict, judged) = oneshot::channel();
-        self.waiting.push_back(Event::Block { block: Arc::clone(block), verdict });
-        let judged = judged.map(move |result| {
+        let (reply, validated) = oneshot::channel();
+        self.waiting.push_back(Event::Block { block: Arc::clone(block), reply });
+        let validated = validated.map(move |result| {
             // Whoever drops the question cannot judge it.
-            let verdict = result.as_ref().map_or(BlockVerdict::Failed, BlockVerdict::from);
-            Input::BlockJudged { hash, verdict }
+            let validation = result.as_ref().map_or(BlockValidation::Failed, BlockValidation::from);
+            Input::BlockValidated { hash, validation }
         });
-        self.blocks.push_back(judged.boxed());
+        self.blocks.push_back(validated.boxed());
     }
 
     fn import_transfer(&mut self, transfer: &Arc<Transfer>) {
         let id = transfer.id();
-        let (verdict, judged) = oneshot::channel();
+        let (reply, validated) = oneshot::channel();
         let transfer = Box::new(Transfer::clone(transfer));
-        self.waiting.push_back(Event::Transfer { transfer, verdict });
-        let judged = judged.map(move |result| {
-            let verdict = result.as_ref().map_or(TransferVerdict::Failed, TransferVerdict::from);
-            Input::TransferJudged { id, verdict }
+        self.waiting.push_back(Event::Transfer { transfer, reply });
+        let validated = validated.map(move |result| {
+            let validation =
+                result.as_ref().map_or(TransferValidation::Failed, TransferValidation::from);
+            Input::TransferValidated { id, validation }
         });
-        self.transfers.push(judged.boxed());
+        self.transfers.push(validated.boxed());
     }
 }

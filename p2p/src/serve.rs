@@ -1,8 +1,8 @@
 //! What is answered to a request about the chain or the mempool, with bounded work whatever is asked.
 
 use crate::message::{
-    MAX_BLOCK_TRANSACTIONS, MAX_BLOCKS, MAX_HEADERS, MAX_LOCATOR, MAX_POOL, RawBlock, Refusal,
-    Reply, Request, SOFT_BLOCKS_BYTES,
+    MAX_BLOCK_TRANSACTIONS, MAX_BLOCKS, MAX_HEADERS, MAX_LOCATOR, MAX_POOL, RawBlock, Request,
+    Response, ResponseError, SOFT_BLOCKS_BYTES,
 };
 use crate::view::ChainView;
 use chain::block::{self, Block, Height};
@@ -17,19 +17,19 @@ const RETRY_AFTER: u8 = 1;
 
 /// Answers a request about the chain or the mempool. `Hello` and `Addresses` are about neither, and
 /// answered elsewhere.
-pub fn answer(chain: &impl ChainView, request: &Request) -> Reply {
+pub fn answer(chain: &impl ChainView, request: &Request) -> Response {
     let reply = match request {
         Request::Headers { locator, stop, max } => headers(chain, locator, stop, *max),
         Request::Blocks { hashes } => blocks(chain, hashes),
         Request::BlockTransactions { block, positions } => transactions(chain, block, positions),
         Request::PoolIds { from } => {
             let (ids, next) = chain.pool_page(*from, MAX_POOL);
-            Ok(Reply::PoolIds { ids, next })
+            Ok(Response::PoolIds { ids, next })
         }
         Request::PoolTransfers { ids } => transfers(chain, ids),
-        Request::Hello(_) | Request::Addresses { .. } => Err(Refusal::BadRequest),
+        Request::Hello(_) | Request::Addresses { .. } => Err(ResponseError::BadRequest),
     };
-    reply.unwrap_or_else(Reply::Refused)
+    reply.unwrap_or_else(Response::Error)
 }
 
 /// Headers after the first block of the locator that is in the best chain, or after genesis.
@@ -38,10 +38,10 @@ fn headers(
     locator: &[block::Hash],
     stop: &block::Hash,
     max: u16,
-) -> Result<Reply, Refusal> {
+) -> Result<Response, ResponseError> {
     let max = usize::from(max);
     if locator.len() > MAX_LOCATOR || max > MAX_HEADERS {
-        return Err(Refusal::BadRequest);
+        return Err(ResponseError::BadRequest);
     }
     let best = |hash: &block::Hash| chain.find(hash).filter(|known| known.is_best);
     let known = locator.iter().find_map(best).map(|known| known.tip);
@@ -49,19 +49,19 @@ fn headers(
     let (start, height) = known.map_or(genesis, |tip| (tip.hash, tip.height));
     let last = best(stop).map_or(u32::MAX, |known| known.tip.height.get());
     let wanted = usize::try_from(last.saturating_sub(height.get())).unwrap_or(usize::MAX);
-    let Some(from) = height.next() else { return Ok(Reply::Headers(Vec::new())) };
+    let Some(from) = height.next() else { return Ok(Response::Headers(Vec::new())) };
     let headers = chain.headers(from, max.min(wanted));
     // A reorganisation between the looks at the chain must not make this node a liar.
     if headers.first().is_some_and(|first| first.previous != start) {
-        return Err(Refusal::Busy { retry_after: RETRY_AFTER });
+        return Err(ResponseError::Busy { retry_after: RETRY_AFTER });
     }
-    Ok(Reply::Headers(headers))
+    Ok(Response::Headers(headers))
 }
 
 /// The first of the blocks, until there are bytes enough.
-fn blocks(chain: &impl ChainView, hashes: &[block::Hash]) -> Result<Reply, Refusal> {
+fn blocks(chain: &impl ChainView, hashes: &[block::Hash]) -> Result<Response, ResponseError> {
     if hashes.is_empty() || hashes.len() > MAX_BLOCKS {
-        return Err(Refusal::BadRequest);
+        return Err(ResponseError::BadRequest);
     }
     let (mut found, mut bytes) = (Vec::new(), 0_usize);
     for hash in hashes {
@@ -72,23 +72,23 @@ fn blocks(chain: &impl ChainView, hashes: &[block::Hash]) -> Result<Reply, Refus
         bytes = bytes.saturating_add(block.as_ref().map_or(0, |block| block.len()));
         found.push(block);
     }
-    Ok(Reply::Blocks(found))
+    Ok(Response::Blocks(found))
 }
 
 fn transactions(
     chain: &impl ChainView,
     hash: &block::Hash,
     positions: &[u32],
-) -> Result<Reply, Refusal> {
+) -> Result<Response, ResponseError> {
     if positions.is_empty() || positions.len() > MAX_BLOCK_TRANSACTIONS {
-        return Err(Refusal::BadRequest);
+        return Err(ResponseError::BadRequest);
     }
-    let block = served_block(chain, hash).ok_or(Refusal::NotFound)?;
-    let block = Block::decode(&block).map_err(|_| Refusal::NotFound)?;
+    let block = served_block(chain, hash).ok_or(ResponseError::NotFound)?;
+    let block = Block::decode(&block).map_err(|_| ResponseError::NotFound)?;
     let mut left: Vec<Option<Transaction>> = block.transactions.into_iter().map(Some).collect();
     let mut take = |position: &u32| left.get_mut(usize::try_from(*position).ok()?)?.take();
     let taken: Option<Vec<Transaction>> = positions.iter().map(&mut take).collect();
-    taken.map(Reply::BlockTransactions).ok_or(Refusal::BadRequest)
+    taken.map(Response::BlockTransactions).ok_or(ResponseError::BadRequest)
 }
 
 /// A block that is known to be valid, and in the best chain or not long out of it.
@@ -98,12 +98,12 @@ fn served_block(chain: &impl ChainView, hash: &block::Hash) -> Option<RawBlock> 
     if known.is_best || depth <= MAX_STALE_DEPTH { chain.block(hash) } else { None }
 }
 
-fn transfers(chain: &impl ChainView, ids: &[Id]) -> Result<Reply, Refusal> {
+fn transfers(chain: &impl ChainView, ids: &[Id]) -> Result<Response, ResponseError> {
     if ids.is_empty() || ids.len() > MAX_POOL {
-        return Err(Refusal::BadRequest);
+        return Err(ResponseError::BadRequest);
     }
     let found = ids.iter().filter_map(|id| chain.transfer(id));
-    Ok(Reply::PoolTransfers(found.map(|transfer| Transfer::clone(&transfer)).collect()))
+    Ok(Response::PoolTransfers(found.map(|transfer| Transfer::clone(&transfer)).collect()))
 }
 
 #[cfg(test)]

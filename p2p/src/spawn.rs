@@ -1,17 +1,18 @@
 //! Starts the network: key, sockets, tasks; and watches over the tasks.
 
-use crate::behaviour::{Behaviour, Setting};
 use crate::clock::Clock;
-use crate::counted::Counters;
 use crate::driver::{self, Driver};
 use crate::engine::Engine;
-use crate::gate::Gate;
-use crate::handle::{Life, ORDERS};
-use crate::key::{self, KeyError};
+use crate::handle::{COMMANDS, TaskStatus};
+use crate::net::bandwidth::BandwidthMeter;
+use crate::net::behaviour::{Behaviour, Setting};
+use crate::net::connection_gater::ConnectionGater;
+use crate::net::key::{self, KeyError};
+use crate::net::transport;
 use crate::peers::{Peers, Policy};
 use crate::runner::{self, EVENTS, Runner};
 use crate::view::ChainView;
-use crate::{Broken, Config, Event, Handle, News, serve, transport};
+use crate::{ChainUpdate, Config, Event, Handle, TaskFailed, serve};
 use futures::StreamExt;
 use libp2p::core::transport::{ListenerId, TransportError};
 use libp2p::core::upgrade::Version;
@@ -66,7 +67,7 @@ pub enum SpawnError {
 pub async fn spawn<C>(
     config: Config,
     chain: C,
-    news: broadcast::Receiver<News>,
+    news: broadcast::Receiver<ChainUpdate>,
 ) -> Result<(Handle, mpsc::Receiver<Event>), SpawnError>
 where
     C: ChainView + Clone + Send + Sync + 'static,
@@ -75,10 +76,10 @@ where
     let key = key::open(&config.data)?;
     let clock = Clock::start();
     let engine = Engine::new(seed()?);
-    let counters = Counters::default();
+    let counters = BandwidthMeter::default();
     let mut swarm = swarm(&config, &chain, &key, clock, counters.clone())?;
     let listening = listen(&mut swarm, &config.listen).await?;
-    let (orders_sender, orders) = mpsc::channel(ORDERS);
+    let (command_sender, commands) = mpsc::channel(COMMANDS);
     let (inputs_sender, inputs) = mpsc::unbounded_channel();
     let (outputs_sender, outputs) = mpsc::unbounded_channel();
     let (events, events_receiver) = mpsc::channel(EVENTS);
@@ -86,18 +87,18 @@ where
     let (progress_sender, progress) = watch::channel(engine.progress(&chain));
     let (listening_sender, listening) = watch::channel(listening);
     let (peer_count_sender, peer_count) = watch::channel(0);
-    let (life_sender, life) = watch::channel(Life::Running);
+    let (task_status_sender, task_status) = watch::channel(TaskStatus::Running);
     let handle = Handle {
         id: key.public().to_peer_id(),
         listening,
-        orders: orders_sender,
+        commands: command_sender,
         progress,
         peer_count,
         traffic: counters.whole(),
-        life,
+        status: task_status,
     };
-    let wires = driver::Wires {
-        orders,
+    let channels = driver::Channels {
+        commands,
         inputs: inputs_sender,
         outputs,
         status,
@@ -109,8 +110,8 @@ where
             Arc::new(move |request| serve::answer(&chain, request))
         },
     };
-    let driver = tokio::spawn(Driver::new(swarm, clock, wires).run());
-    let wires = runner::Wires {
+    let driver = tokio::spawn(Driver::new(swarm, clock, channels).run());
+    let channels = runner::Channels {
         inputs,
         outputs: outputs_sender,
         news,
@@ -118,25 +119,29 @@ where
         status: status_sender,
         progress: progress_sender,
     };
-    let runner = Runner::new(engine, chain, clock, wires);
+    let runner = Runner::new(engine, chain, clock, channels);
     let runtime = tokio::runtime::Handle::current();
     let runner = tokio::task::spawn_blocking(move || runtime.block_on(runner.run()));
-    tokio::spawn(watch_over(driver, runner, life_sender));
+    tokio::spawn(watch_over(driver, runner, task_status_sender));
     Ok((handle, events_receiver))
 }
 
 /// Waits for the two tasks. When one of them ends, the other one does, since they are connected.
-async fn watch_over(driver: JoinHandle<()>, runner: JoinHandle<()>, life: watch::Sender<Life>) {
+async fn watch_over(
+    driver: JoinHandle<()>,
+    runner: JoinHandle<()>,
+    status: watch::Sender<TaskStatus>,
+) {
     let (driver, runner) = tokio::join!(driver, runner);
-    let broken = |part, error: JoinError| {
-        let broken = Broken { part, why: error.to_string() };
-        tracing::error!(%broken, "the network has stopped");
-        Life::Broken(broken)
+    let failed = |part, error: JoinError| {
+        let failed = TaskFailed { part, why: error.to_string() };
+        tracing::error!(%failed, "the network has stopped");
+        TaskStatus::Failed(failed)
     };
-    life.send_replace(match (driver, runner) {
-        (Err(error), _) => broken("driver", error),
-        (_, Err(error)) => broken("engine", error),
-        (Ok(()), Ok(())) => Life::Stopped,
+    status.send_replace(match (driver, runner) {
+        (Err(error), _) => failed("driver", error),
+        (_, Err(error)) => failed("engine", error),
+        (Ok(()), Ok(())) => TaskStatus::Stopped,
     });
 }
 
@@ -158,7 +163,7 @@ fn swarm(
     chain: &impl ChainView,
     key: &Keypair,
     clock: Clock,
-    counters: Counters,
+    counters: BandwidthMeter,
 ) -> Result<Swarm<Behaviour>, SpawnError> {
     let id = key.public().to_peer_id();
     // Where blocks cost nothing, nodes are among friends.
@@ -169,7 +174,7 @@ fn swarm(
     config.boot_nodes.iter().for_each(|address| peers.boot(address));
     let genesis = chain.params().genesis_hash();
     let setting = Setting { genesis, agent: &config.agent, mdns: config.mdns };
-    let behaviour = Behaviour::new(key, Gate::new(peers, clock), &setting);
+    let behaviour = Behaviour::new(key, ConnectionGater::new(peers, clock), &setting);
     let transport = transport::build(key, genesis, counters)
         .map_err(|error| SpawnError::System(error.to_string()))?;
     let config = swarm::Config::with_tokio_executor()
@@ -191,7 +196,7 @@ async fn listen(
         while !waiting.is_empty() {
             match swarm.select_next_some().await {
                 SwarmEvent::NewListenAddr { listener_id, address } => {
-                    swarm.behaviour_mut().gate.peers.own(&address);
+                    swarm.behaviour_mut().gater.peers.own(&address);
                     waiting.remove(&listener_id);
                 }
                 SwarmEvent::ListenerClosed { reason: Err(source), addresses, .. } => {

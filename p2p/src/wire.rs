@@ -6,9 +6,9 @@ mod announcement;
 mod exchange;
 
 pub use announcement::{Topic, decode_announcement, encode_announcement};
-pub use exchange::{decode_reply, decode_request, encode_reply, encode_request};
+pub use exchange::{decode_request, decode_response, encode_request, encode_response};
 
-use crate::message::{Protocol, Reply, Request};
+use crate::message::{Protocol, Request, Response};
 use chain::block;
 use chain::codec::{DecodeError, Decoder};
 use futures::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -84,7 +84,7 @@ pub struct Codec {
 impl request_response::Codec for Codec {
     type Protocol = StreamProtocol;
     type Request = Request;
-    type Response = Reply;
+    type Response = Response;
 
     async fn read_request<T>(&mut self, _: &StreamProtocol, io: &mut T) -> io::Result<Request>
     where
@@ -94,12 +94,12 @@ impl request_response::Codec for Codec {
         Ok(decode_request(self.protocol, &bytes)?)
     }
 
-    async fn read_response<T>(&mut self, _: &StreamProtocol, io: &mut T) -> io::Result<Reply>
+    async fn read_response<T>(&mut self, _: &StreamProtocol, io: &mut T) -> io::Result<Response>
     where
         T: AsyncRead + Unpin + Send,
     {
-        let bytes = read_frame(io, self.protocol.limits().reply_bytes).await?;
-        Ok(decode_reply(self.protocol, &bytes)?)
+        let bytes = read_frame(io, self.protocol.limits().response_bytes).await?;
+        Ok(decode_response(self.protocol, &bytes)?)
     }
 
     async fn write_request<T>(
@@ -118,12 +118,12 @@ impl request_response::Codec for Codec {
         &mut self,
         _: &StreamProtocol,
         io: &mut T,
-        reply: Reply,
+        reply: Response,
     ) -> io::Result<()>
     where
         T: AsyncWrite + Unpin + Send,
     {
-        write_frame(io, &encode_reply(&reply), self.protocol.limits().reply_bytes).await
+        write_frame(io, &encode_response(&reply), self.protocol.limits().response_bytes).await
     }
 }
 

@@ -6,7 +6,9 @@ use chain::{Params, block};
 use futures::FutureExt;
 use futures::io::Cursor;
 use libp2p::request_response::Codec as _;
-use p2p::message::{Announcement, CompactBlock, NodeAddresses, Protocol, Reply, Request, ShortId};
+use p2p::message::{
+    Announcement, CompactBlock, NodeAddresses, Protocol, Request, Response, ShortId,
+};
 use p2p::wire::{self, Codec, Topic};
 use p2p::{Multiaddr, PeerId};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
@@ -26,7 +28,7 @@ fn allocated(doing: impl FnOnce()) -> usize {
 /// The most bytes that any decoder allocates for an input.
 fn allocated_by_decoders(bytes: &[u8]) -> usize {
     let requests = Protocol::ALL.map(|it| allocated(|| drop(wire::decode_request(it, bytes))));
-    let replies = Protocol::ALL.map(|it| allocated(|| drop(wire::decode_reply(it, bytes))));
+    let replies = Protocol::ALL.map(|it| allocated(|| drop(wire::decode_response(it, bytes))));
     let told = Topic::ALL.map(|it| allocated(|| drop(wire::decode_announcement(it, bytes))));
     let all = requests.into_iter().chain(replies).chain(told);
     all.max().unwrap_or_default()
@@ -56,10 +58,10 @@ fn messages() -> Vec<Vec<u8>> {
             block: block::Hash::ZERO,
             positions: (0..60).collect(),
         }),
-        wire::encode_reply(&Reply::Headers(vec![genesis.header; 20])),
-        wire::encode_reply(&Reply::Blocks(vec![Some(genesis.encode().into()); 9])),
-        wire::encode_reply(&Reply::BlockTransactions(vec![coinbase; 9])),
-        wire::encode_reply(&Reply::Addresses(std::iter::repeat_with(node).take(9).collect())),
+        wire::encode_response(&Response::Headers(vec![genesis.header; 20])),
+        wire::encode_response(&Response::Blocks(vec![Some(genesis.encode().into()); 9])),
+        wire::encode_response(&Response::BlockTransactions(vec![coinbase; 9])),
+        wire::encode_response(&Response::Addresses(std::iter::repeat_with(node).take(9).collect())),
         wire::encode_announcement(&Announcement::Block(Arc::new(genesis))),
         wire::encode_announcement(&Announcement::CompactBlock(Arc::new(compact))),
     ]

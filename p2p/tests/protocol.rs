@@ -5,7 +5,7 @@ use chain::Header;
 use chain::block::{self, Height};
 use chain::pow::Work;
 use chain::tx::Id;
-use p2p::compact::ShortIds;
+use p2p::engine::compact::ShortIds;
 use p2p::message::*;
 use p2p::{serve, wire};
 
@@ -51,10 +51,10 @@ fn the_limits_of_protocols_are_those_of_the_document() {
     let actual: Vec<Vec<String>> = Protocol::ALL
         .into_iter()
         .map(|protocol| {
-            let Limits { name, request_bytes, reply_bytes, timeout, streams, requests, per } =
+            let Limits { name, request_bytes, response_bytes, timeout, streams, requests, per } =
                 protocol.limits();
             let (seconds, per) = (timeout.as_secs().to_string(), per.as_secs().to_string());
-            let (request, reply) = (request_bytes.to_string(), reply_bytes.to_string());
+            let (request, reply) = (request_bytes.to_string(), response_bytes.to_string());
             let (streams, requests) = (streams.to_string(), requests.to_string());
             vec![name.to_owned(), request, reply, seconds, streams, requests, per]
         })
@@ -89,18 +89,18 @@ fn the_limits_of_lists_are_those_of_the_document() {
 fn refusals_have_the_codes_of_the_document() {
     let codes = table("| code | meaning | followed by |");
     let refusals = [
-        Refusal::Busy { retry_after: 9 },
-        Refusal::NotFound,
-        Refusal::BadRequest,
-        Refusal::RateLimited,
+        ResponseError::Busy { retry_after: 9 },
+        ResponseError::NotFound,
+        ResponseError::BadRequest,
+        ResponseError::RateLimited,
     ];
     assert_eq!(codes.len(), 1 + refusals.len());
     for (row, refusal) in codes[1..].iter().zip(refusals) {
-        let encoded = wire::encode_reply(&Reply::Refused(refusal));
+        let encoded = wire::encode_response(&Response::Error(refusal));
         assert_eq!(row[0], encoded[0].to_string());
         assert_eq!(row[2].starts_with("u8"), encoded.len() == 2, "{refusal:?}");
     }
-    assert_eq!(codes[0][0], wire::encode_reply(&Reply::Headers(Vec::new()))[0].to_string());
+    assert_eq!(codes[0][0], wire::encode_response(&Response::Headers(Vec::new()))[0].to_string());
 }
 
 #[test]

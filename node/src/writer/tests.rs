@@ -88,7 +88,7 @@ async fn blocks_that_wait_together_become_one_change() {
     assert!(results.iter().all(|result| matches!(result, Ok(Accepted::Connected))));
     let news = *world.handle().news().borrow();
     assert_eq!(news, News { tip: blocks[59].hash(), number: 1 });
-    assert!(matches!(peer_news.try_recv(), Ok(p2p::News::Tip)));
+    assert!(matches!(peer_news.try_recv(), Ok(p2p::ChainUpdate::TipChanged)));
     assert!(matches!(peer_news.try_recv(), Err(TryRecvError::Empty)));
     let more = source.make(200, 1).await;
     let results = world.hand_in_together(&more).await;

@@ -1,14 +1,14 @@
 //! Announcements, both ways: between gossip, which spreads bytes, and the engine, which judges.
 
 use super::Driver;
-use crate::engine::{AnnouncementId, Conduct, Input, Judgement, Now};
+use crate::engine::{AnnouncementId, Input, MessageAcceptance, Misbehavior, Now};
 use crate::message::Announcement;
 use crate::peers;
 use crate::runner::Queued;
 use crate::wire::{self, Topic};
 use chain::block;
 use libp2p::PeerId;
-use libp2p::gossipsub::{Event, Message, MessageAcceptance, MessageId, PublishError, TopicHash};
+use libp2p::gossipsub::{self, Event, Message, MessageId, PublishError, TopicHash};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,10 +18,10 @@ use tokio::sync::Semaphore;
 const WAITING_BLOCKS: usize = 256;
 /// The same for transfers.
 const WAITING_TRANSFERS: usize = 4_096;
-/// After so long gossip has forgotten a message, and no judgement reaches it.
+/// After so long gossip has forgotten a message, and no acceptance reaches it.
 const JUDGED_WITHIN: Duration = Duration::from_secs(13);
 
-/// Announcements that wait for a judgement.
+/// Announcements that wait for a validation result.
 pub(super) struct Announcements {
     topics: [(Topic, TopicHash); 2],
     waiting: BTreeMap<AnnouncementId, Waiting>,
@@ -92,25 +92,25 @@ impl Driver {
     }
 
     /// Passes on what the engine thinks of an announcement.
-    pub(super) fn judge(&mut self, id: AnnouncementId, judgement: Judgement) {
+    pub(super) fn judge(&mut self, id: AnnouncementId, acceptance: MessageAcceptance) {
         let Some(Waiting { message, from, topic, .. }) = self.announcements.waiting.remove(&id)
         else {
             return;
         };
         let now = self.now();
-        match (judgement, topic) {
-            (Judgement::Accept, Topic::Blocks) => self.peers().note_block(&from, now),
-            (Judgement::Accept, Topic::Transfers) => self.peers().note_transfer(&from, now),
-            (Judgement::Ignore | Judgement::Reject, _) => {}
+        match (acceptance, topic) {
+            (MessageAcceptance::Accept, Topic::Blocks) => self.peers().note_block(&from, now),
+            (MessageAcceptance::Accept, Topic::Transfers) => self.peers().note_transfer(&from, now),
+            (MessageAcceptance::Ignore | MessageAcceptance::Reject, _) => {}
         }
-        self.settle(&message, &from, judgement);
+        self.settle(&message, &from, acceptance);
     }
 
-    fn settle(&mut self, message: &MessageId, from: &PeerId, judgement: Judgement) {
-        let acceptance = match judgement {
-            Judgement::Accept => MessageAcceptance::Accept,
-            Judgement::Ignore => MessageAcceptance::Ignore,
-            Judgement::Reject => MessageAcceptance::Reject,
+    fn settle(&mut self, message: &MessageId, from: &PeerId, acceptance: MessageAcceptance) {
+        let acceptance = match acceptance {
+            MessageAcceptance::Accept => gossipsub::MessageAcceptance::Accept,
+            MessageAcceptance::Ignore => gossipsub::MessageAcceptance::Ignore,
+            MessageAcceptance::Reject => gossipsub::MessageAcceptance::Reject,
         };
         let gossip = &mut self.swarm.behaviour_mut().gossip;
         gossip.report_message_validation_result(message, from, acceptance);
@@ -120,7 +120,7 @@ impl Driver {
         match event {
             Event::Message { propagation_source, message_id, message } => {
                 if !self.announced(propagation_source, &message_id, &message) {
-                    self.settle(&message_id, &propagation_source, Judgement::Ignore);
+                    self.settle(&message_id, &propagation_source, MessageAcceptance::Ignore);
                 }
             }
             Event::GossipsubNotSupported { peer_id } => {
@@ -142,8 +142,8 @@ impl Driver {
             return false;
         }
         let Ok(announcement) = wire::decode_announcement(topic, &message.data) else {
-            self.settle(id, &from, Judgement::Reject);
-            self.report(from, Conduct::Malformed);
+            self.settle(id, &from, MessageAcceptance::Reject);
+            self.report(from, Misbehavior::Malformed);
             return true;
         };
         let announcements = &mut self.announcements;
@@ -159,8 +159,8 @@ impl Driver {
         let id = AnnouncementId(announcements.next);
         announcements.next = announcements.next.wrapping_add(1);
         announcements.waiting.insert(id, waiting);
-        let input = Input::Announced { peer: from, id, announcement };
-        let _ = self.wires.inputs.send(Queued { input, place: Some(place) });
+        let input = Input::Announcement { peer: from, id, announcement };
+        let _ = self.channels.inputs.send(Queued { input, place: Some(place) });
         true
     }
 

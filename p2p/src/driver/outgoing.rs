@@ -1,6 +1,6 @@
 //! Replies on their way out. Whoever asks for much and reads none of it must not fill the memory.
 
-use crate::message::Reply;
+use crate::message::Response;
 use chain::block::Header;
 use libp2p::PeerId;
 use std::collections::{BTreeMap, HashMap};
@@ -56,18 +56,18 @@ impl<K: Eq + Hash> Outgoing<K> {
 }
 
 /// Bytes of a reply, roughly, but never far too few.
-pub(super) fn weight(reply: &Reply) -> usize {
+pub(super) fn weight(reply: &Response) -> usize {
     /// A transaction with a memo.
     const TRANSACTION: usize = 256;
     let many = |count: usize, each: usize| count.saturating_mul(each);
     match reply {
-        Reply::Hello(_) | Reply::Refused(_) => TRANSACTION,
-        Reply::Headers(headers) => many(headers.len(), Header::BYTES),
-        Reply::Blocks(blocks) => blocks.iter().flatten().map(|block| block.len()).sum(),
-        Reply::BlockTransactions(transactions) => many(transactions.len(), TRANSACTION),
-        Reply::PoolIds { ids, .. } => many(ids.len(), 32),
-        Reply::PoolTransfers(transfers) => many(transfers.len(), TRANSACTION),
-        Reply::Addresses(nodes) => many(nodes.len(), 512),
+        Response::Hello(_) | Response::Error(_) => TRANSACTION,
+        Response::Headers(headers) => many(headers.len(), Header::BYTES),
+        Response::Blocks(blocks) => blocks.iter().flatten().map(|block| block.len()).sum(),
+        Response::BlockTransactions(transactions) => many(transactions.len(), TRANSACTION),
+        Response::PoolIds { ids, .. } => many(ids.len(), 32),
+        Response::PoolTransfers(transfers) => many(transfers.len(), TRANSACTION),
+        Response::Addresses(nodes) => many(nodes.len(), 512),
     }
 }
 

@@ -2,8 +2,8 @@
 
 use super::requests::Inbound;
 use crate::PeerInfo;
-use crate::counted::Traffic;
 use crate::message::Status;
+use crate::net::bandwidth::ByteCounters;
 use chain::block;
 use libp2p::swarm::ConnectionId;
 use libp2p::{Multiaddr, PeerId};
@@ -13,7 +13,7 @@ use std::time::Duration;
 
 /// A connection with a peer.
 #[derive(Clone, Debug)]
-pub(super) struct Link {
+pub(super) struct Connection {
     /// Where the peer is, without its id.
     pub(super) address: Multiaddr,
     /// Whether this node called.
@@ -22,7 +22,7 @@ pub(super) struct Link {
 
 /// A connected peer.
 pub(super) struct Peer {
-    pub(super) links: BTreeMap<ConnectionId, Link>,
+    pub(super) links: BTreeMap<ConnectionId, Connection>,
     pub(super) since: Duration,
     /// What it last said of itself; `None` before its hello.
     pub(super) status: Option<Status>,
@@ -34,7 +34,7 @@ pub(super) struct Peer {
     pub(super) latency: Option<Duration>,
     /// Pings in a row that were not answered.
     pub(super) missed_pings: u32,
-    pub(super) traffic: Arc<Traffic>,
+    pub(super) traffic: Arc<ByteCounters>,
     /// What tip this node last told it of, and when.
     pub(super) told: Option<(block::Hash, Duration)>,
     /// Requests that came before its hello.
@@ -45,21 +45,21 @@ pub(super) struct Peer {
     pub(super) next_addresses: Option<Duration>,
     /// Since when gossip ignores all that it says.
     pub(super) graylisted: Option<Duration>,
-    pub(super) silence: Silence,
+    pub(super) silence: GossipLiveness,
 }
 
 /// Whether announcements still arrive: a broken gossip stream shows nowhere else.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Silence {
+pub(super) struct GossipLiveness {
     /// When the peer last told of a new tip.
     since: Duration,
     /// New tips in a row before which no block was announced by anybody.
     tips: u32,
 }
 
-impl Silence {
-    pub(super) fn new(now: Duration) -> Silence {
-        Silence { since: now, tips: 0 }
+impl GossipLiveness {
+    pub(super) fn new(now: Duration) -> GossipLiveness {
+        GossipLiveness { since: now, tips: 0 }
     }
 
     /// The peer told of a new tip; how many in a row without an announcement.
@@ -71,7 +71,7 @@ impl Silence {
 }
 
 impl Peer {
-    pub(super) fn new(traffic: Arc<Traffic>, now: Duration) -> Peer {
+    pub(super) fn new(traffic: Arc<ByteCounters>, now: Duration) -> Peer {
         Peer {
             links: BTreeMap::new(),
             since: now,
@@ -87,7 +87,7 @@ impl Peer {
             serving: 0,
             next_addresses: None,
             graylisted: None,
-            silence: Silence::new(now),
+            silence: GossipLiveness::new(now),
         }
     }
 
@@ -123,7 +123,7 @@ mod tests {
     #[test]
     fn counts_tips_that_nobody_announced() {
         let second = Duration::from_secs;
-        let mut silence = Silence::new(second(0));
+        let mut silence = GossipLiveness::new(second(0));
         assert_eq!(silence.hear_tip(second(4), second(5)), 0);
         assert_eq!(silence.hear_tip(second(4), second(10)), 1);
         assert_eq!(silence.hear_tip(second(4), second(15)), 2);

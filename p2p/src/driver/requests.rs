@@ -2,9 +2,9 @@
 
 use super::outgoing::{Outgoing, weight};
 use super::{Answer, Driver};
-use crate::behaviour::{ExchangeEvent, Gibberish, Heard};
-use crate::engine::{Conduct, Failure, Input, RequestId};
-use crate::message::{Protocol, Refusal, Reply, Request};
+use crate::engine::{Failure, Input, Misbehavior, RequestId};
+use crate::message::{Protocol, Request, Response, ResponseError};
+use crate::net::behaviour::{DecodedRequest, ExchangeEvent, MalformedRequest};
 use crate::peers::{Allowance, Source};
 use libp2p::PeerId;
 use libp2p::request_response::{
@@ -25,19 +25,19 @@ const MAX_SERVING: usize = 256;
 /// call each other busy.
 const MAX_SERVING_EACH: usize = 12;
 /// What a node says that has too much to do.
-const BUSY: Refusal = Refusal::Busy { retry_after: 1 };
+const BUSY: ResponseError = ResponseError::Busy { retry_after: 1 };
 
 /// A request of a peer.
 pub(super) struct Inbound {
     request: Request,
-    back: WayBack,
+    back: ReplyTo,
 }
 
 /// How the reply to a request gets back.
-struct WayBack {
+struct ReplyTo {
     protocol: Protocol,
     id: InboundRequestId,
-    channel: ResponseChannel<Reply>,
+    channel: ResponseChannel<Response>,
 }
 
 /// What a request of this node is for.
@@ -51,8 +51,8 @@ pub(super) enum Asked {
 /// A request that was answered.
 pub(super) struct Served {
     peer: PeerId,
-    back: WayBack,
-    reply: Reply,
+    back: ReplyTo,
+    reply: Response,
 }
 
 /// Requests on the way.
@@ -110,14 +110,19 @@ impl Driver {
         }
     }
 
-    fn handle_message(&mut self, peer: PeerId, protocol: Protocol, message: Message<Heard, Reply>) {
+    fn handle_message(
+        &mut self,
+        peer: PeerId,
+        protocol: Protocol,
+        message: Message<DecodedRequest, Response>,
+    ) {
         match message {
             Message::Request { request_id: id, request, channel } => match request {
                 Ok(request) => {
-                    let back = WayBack { protocol, id, channel };
+                    let back = ReplyTo { protocol, id, channel };
                     self.requested(peer, Inbound { request, back });
                 }
-                Err(Gibberish) => self.report(peer, Conduct::Malformed),
+                Err(MalformedRequest) => self.report(peer, Misbehavior::Malformed),
             },
             Message::Response { request_id, response } => {
                 if let Some(asked) = self.requests.asked.remove(&(protocol, request_id)) {
@@ -128,21 +133,21 @@ impl Driver {
     }
 
     /// A request of this node came to its end.
-    fn ended(&mut self, peer: PeerId, asked: Asked, result: Result<Reply, Failure>) {
+    fn ended(&mut self, peer: PeerId, asked: Asked, result: Result<Response, Failure>) {
         match (asked, result) {
             (Asked::Engine(request), result) => {
-                self.tell_engine(Input::Replied { request, result });
+                self.tell_engine(Input::Response { id: request, result });
             }
-            (Asked::Hello, Ok(Reply::Hello(status))) => drop(self.hear_hello(peer, status)),
-            (Asked::Addresses, Ok(Reply::Addresses(nodes))) => {
+            (Asked::Hello, Ok(Response::Hello(status))) => drop(self.hear_hello(peer, status)),
+            (Asked::Addresses, Ok(Response::Addresses(nodes))) => {
                 let now = self.now();
                 self.peers().heard(Source::Peer(peer), &nodes, now);
             }
-            (_, Ok(Reply::Refused(_))) => {}
-            (_, Ok(_)) => self.report(peer, Conduct::WrongReply),
+            (_, Ok(Response::Error(_))) => {}
+            (_, Ok(_)) => self.report(peer, Misbehavior::WrongReply),
             (asked, Err(failure)) => {
-                if let Some(conduct) = failure.conduct() {
-                    self.report(peer, conduct);
+                if let Some(misbehavior) = failure.misbehavior() {
+                    self.report(peer, misbehavior);
                 }
                 if matches!(asked, Asked::Hello) {
                     self.hello_failed(peer);
@@ -155,10 +160,10 @@ impl Driver {
         let now = self.now();
         match self.peers().allow(&peer, &inbound.request, now) {
             Allowance::Yes => self.serve(peer, inbound),
-            Allowance::Refuse => self.refuse(peer, inbound, Refusal::RateLimited),
+            Allowance::Refuse => self.refuse(peer, inbound, ResponseError::RateLimited),
             Allowance::Abuse => {
-                self.refuse(peer, inbound, Refusal::RateLimited);
-                self.report(peer, Conduct::TooManyRequests);
+                self.refuse(peer, inbound, ResponseError::RateLimited);
+                self.report(peer, Misbehavior::TooManyRequests);
             }
         }
     }
@@ -169,7 +174,7 @@ impl Driver {
             if self.hear_hello(peer, status) {
                 let own = self.status();
                 self.told(peer, &own);
-                self.reply(peer, inbound.back, Reply::Hello(own));
+                self.reply(peer, inbound.back, Response::Hello(own));
             }
             return;
         }
@@ -184,7 +189,7 @@ impl Driver {
         if let Request::Addresses { max } = inbound.request {
             let now = self.now();
             let nodes = self.peers().sample(&peer, max.into(), now);
-            return self.reply(peer, inbound.back, Reply::Addresses(nodes));
+            return self.reply(peer, inbound.back, Response::Addresses(nodes));
         }
         self.put_to_work(peer, inbound);
     }
@@ -197,7 +202,7 @@ impl Driver {
             return self.refuse(peer, inbound, BUSY);
         }
         entry.serving = entry.serving.saturating_add(1);
-        let (answer, workers) = (self.wires.answer.clone(), requests.workers.clone());
+        let (answer, workers) = (self.channels.answer.clone(), requests.workers.clone());
         requests.serving.spawn(work(answer, workers, peer, inbound));
     }
 
@@ -207,19 +212,19 @@ impl Driver {
         if let Some(entry) = self.linked.get_mut(&peer) {
             entry.serving = entry.serving.saturating_sub(1);
         }
-        if matches!(reply, Reply::Blocks(_)) {
+        if matches!(reply, Response::Blocks(_)) {
             let now = self.now();
             self.peers().served(&peer, weight(&reply), now);
         }
         self.reply(peer, back, reply);
     }
 
-    fn refuse(&mut self, peer: PeerId, inbound: Inbound, refusal: Refusal) {
-        self.reply(peer, inbound.back, Reply::Refused(refusal));
+    fn refuse(&mut self, peer: PeerId, inbound: Inbound, refusal: ResponseError) {
+        self.reply(peer, inbound.back, Response::Error(refusal));
     }
 
-    fn reply(&mut self, peer: PeerId, back: WayBack, reply: Reply) {
-        let WayBack { protocol, id, channel } = back;
+    fn reply(&mut self, peer: PeerId, back: ReplyTo, reply: Response) {
+        let ReplyTo { protocol, id, channel } = back;
         let bytes = weight(&reply);
         let exchange = self.swarm.behaviour_mut().exchange(protocol);
         // Whoever asked may be gone: then nothing is told of this reply any more.
@@ -237,7 +242,7 @@ async fn work(answer: Answer, workers: Arc<Semaphore>, peer: PeerId, inbound: In
     drop(worker);
     let reply = reply.unwrap_or_else(|error| {
         tracing::error!(%peer, protocol = ?back.protocol, %error, "a request could not be answered");
-        Reply::Refused(Refusal::Busy { retry_after: u8::MAX })
+        Response::Error(ResponseError::Busy { retry_after: u8::MAX })
     });
     Served { peer, back, reply }
 }

@@ -1,5 +1,8 @@
 use super::*;
-use crate::toy_chain::ToyChain;
+use crate::message::Announcement;
+use crate::testing::mock_chain::MockChain;
+use chain::block::Timestamp;
+use libp2p::PeerId;
 use libp2p::multihash::Multihash;
 use std::time::Duration;
 
@@ -14,15 +17,15 @@ fn peer(number: u8) -> PeerId {
 }
 
 /// An engine that is level with a peer.
-fn level_with_a_peer(chain: &ToyChain) -> Engine {
+fn level_with_a_peer(chain: &MockChain) -> Engine {
     let mut engine = Engine::new(1);
     let status = Engine::new(2).status(at(0), chain);
-    engine.handle(at(0), Input::Up { peer: peer(0), outbound: true, status }, chain);
+    engine.handle(at(0), Input::PeerConnected { peer: peer(0), outbound: true, status }, chain);
     for seconds in 1..12 {
         for output in engine.handle(at(seconds), Input::Tick, chain) {
-            if let Output::Ask { request, what, .. } = output {
-                let result = Ok(crate::serve::answer(chain, &what));
-                engine.handle(at(seconds), Input::Replied { request, result }, chain);
+            if let Output::Request { id, request, .. } = output {
+                let result = Ok(crate::serve::answer(chain, &request));
+                engine.handle(at(seconds), Input::Response { id, result }, chain);
             }
         }
     }
@@ -32,7 +35,7 @@ fn level_with_a_peer(chain: &ToyChain) -> Engine {
 
 #[test]
 fn every_run_of_a_node_has_its_own_nonce_and_says_where_the_chain_is() {
-    let mut chain = ToyChain::dev();
+    let mut chain = MockChain::dev();
     chain.grow(3, 1);
     let (one, other) = (Engine::new(1).status(at(5), &chain), Engine::new(2).status(at(5), &chain));
     assert_ne!(one.nonce, other.nonce);
@@ -44,15 +47,18 @@ fn every_run_of_a_node_has_its_own_nonce_and_says_where_the_chain_is() {
 
 #[test]
 fn a_block_that_sync_imports_is_not_imported_for_its_announcement_as_well() {
-    let chain = ToyChain::dev();
+    let chain = MockChain::dev();
     let mut engine = level_with_a_peer(&chain);
     let block = chain.mine(&[], CLOCK, 1);
     engine.importing.insert(block.hash());
     let (id, announcement) = (AnnouncementId(1), Announcement::Block(block));
-    let input = Input::Announced { peer: peer(0), id, announcement };
+    let input = Input::Announcement { peer: peer(0), id, announcement };
     let outputs = engine.handle(at(20), input, &chain);
     assert!(
-        matches!(outputs.as_slice(), [Output::Judge { judgement: Judgement::Ignore, .. }]),
+        matches!(
+            outputs.as_slice(),
+            [Output::ReportValidation { acceptance: MessageAcceptance::Ignore, .. }]
+        ),
         "{outputs:?}"
     );
 }
@@ -60,15 +66,15 @@ fn a_block_that_sync_imports_is_not_imported_for_its_announcement_as_well() {
 // N16: headers without bodies must not keep a miner's own blocks from others.
 #[test]
 fn an_own_block_is_announced_also_while_better_headers_are_known() {
-    let mut chain = ToyChain::dev();
+    let mut chain = MockChain::dev();
     let mut engine = level_with_a_peer(&chain);
     let mut withheld = chain.clone();
     for header in withheld.grow(3, 7).iter().map(|block| block.header) {
-        engine.sync.handle(
-            at(20),
-            sync::Event::Announced { peer: peer(0), header },
-            &chain,
-            &mut Vec::new(),
+        let Engine { sync, peers, rng, .. } = &mut engine;
+        sync.header_announced(
+            &mut Context::new(at(20), &chain, peers, true, rng),
+            peer(0),
+            &header,
         );
     }
     assert_eq!(engine.progress(&chain).best_header.get(), 3);

@@ -1,7 +1,7 @@
 //! Who is kept out, and until when: by node, and by address, because ids cost nothing.
 
-use super::book::Trust;
-use super::{Peers, place, unix};
+use super::address_book::Trust;
+use super::{Peers, netgroup, unix};
 use crate::engine::Now;
 use crate::{Ban, Subject};
 use libp2p::PeerId;
@@ -101,7 +101,7 @@ impl Peers {
         self.bans.add(Ban { subject: who, until, reason });
         let is_hit = |peer: Option<PeerId>, ip: Option<IpAddr>| match who {
             Subject::Peer(banned) => peer == Some(banned),
-            Subject::Ip(banned) => ip.map(place::host) == Some(place::host(banned)),
+            Subject::Ip(banned) => ip.map(netgroup::host) == Some(netgroup::host(banned)),
         };
         self.anchors.retain(|(socket, peer)| !is_hit(Some(*peer), Some(socket.ip())));
         self.book.retain(|socket, entry| {
@@ -142,7 +142,7 @@ impl Subject {
     #[must_use]
     pub fn whole(self) -> Subject {
         match self {
-            Subject::Ip(ip) => Subject::Ip(place::host(ip)),
+            Subject::Ip(ip) => Subject::Ip(netgroup::host(ip)),
             Subject::Peer(_) => self,
         }
     }

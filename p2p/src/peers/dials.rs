@@ -1,7 +1,7 @@
 //! Whom to call next. Peers to keep first, then the anchors, then one at a time out of the book.
 
-use super::book::{self, Table, Trust};
-use super::place::{self, Group};
+use super::address_book::{self, Table, Trust};
+use super::netgroup::{self, NetGroup};
 use super::slots::Connection;
 use super::{PRUNE_EVERY, Peers, unix};
 use crate::engine::Now;
@@ -81,7 +81,7 @@ pub enum DialFailure {
 
 /// An address that the user gave.
 #[derive(Clone, Debug)]
-struct Steady {
+struct PersistentPeer {
     address: Multiaddr,
     peer: Option<PeerId>,
     given: Option<PeerId>,
@@ -89,7 +89,7 @@ struct Steady {
     next: Duration,
 }
 
-impl Steady {
+impl PersistentPeer {
     fn fail(&mut self, now: Now) {
         let wait = backoff(STEADY.0, STEADY.1, self.failures);
         self.failures = self.failures.saturating_add(1);
@@ -108,8 +108,8 @@ fn backoff(first: Duration, longest: Duration, failures: u32) -> Duration {
 /// Calls that were made and addresses that the user gave.
 #[derive(Debug)]
 pub(super) struct Dials {
-    kept: Vec<Steady>,
-    boots: Vec<Steady>,
+    kept: Vec<PersistentPeer>,
+    boots: Vec<PersistentPeer>,
     /// Still to be called.
     pub(super) anchors: Vec<(SocketAddr, PeerId)>,
     pending: BTreeMap<Multiaddr, (Purpose, Duration)>,
@@ -135,7 +135,7 @@ impl Dials {
 
     /// What a call to an address is for, also one that somebody else has made.
     pub(super) fn purpose(&self, address: &Multiaddr) -> Purpose {
-        let address = place::without_peer(address);
+        let address = netgroup::without_peer(address);
         if self.kept.iter().any(|one| one.address == address) {
             Purpose::Keep
         } else {
@@ -155,12 +155,12 @@ impl Dials {
     /// Whether the user gave an address of an IP.
     pub(super) fn names(&self, ip: IpAddr) -> bool {
         let mut all = self.kept.iter().chain(&self.boots);
-        all.any(|one| place::ip(&one.address) == Some(ip.to_canonical()))
+        all.any(|one| netgroup::ip(&one.address) == Some(ip.to_canonical()))
     }
 
     /// Somebody answered.
     pub(super) fn reached(&mut self, address: &Multiaddr, peer: PeerId) {
-        let address = place::without_peer(address);
+        let address = netgroup::without_peer(address);
         self.pending.remove(&address);
         for one in self.steady(&address) {
             one.peer = Some(peer);
@@ -193,7 +193,7 @@ impl Dials {
         self.kept.retain(|one| one.peer != Some(*peer));
     }
 
-    fn steady(&mut self, address: &Multiaddr) -> impl Iterator<Item = &mut Steady> {
+    fn steady(&mut self, address: &Multiaddr) -> impl Iterator<Item = &mut PersistentPeer> {
         let all = self.kept.iter_mut().chain(&mut self.boots);
         all.filter(move |one| one.address == *address)
     }
@@ -204,7 +204,7 @@ impl Dials {
 
     /// The last call to an IP was none.
     fn uncount(&mut self, ip: IpAddr) {
-        let host = place::host(ip);
+        let host = netgroup::host(ip);
         if let Some(last) = self.recent.iter().rposition(|(_, other)| *other == host) {
             self.recent.remove(last);
         }
@@ -225,13 +225,13 @@ impl Dials {
     }
 }
 
-fn add(list: &mut Vec<Steady>, address: &Multiaddr) {
-    let given = place::peer(address);
-    let address = place::without_peer(address);
+fn add(list: &mut Vec<PersistentPeer>, address: &Multiaddr) {
+    let given = netgroup::peer(address);
+    let address = netgroup::without_peer(address);
     let known = list.iter().any(|one| one.address == address);
     if !known && list.len() < MAX_STEADY {
         let next = Duration::ZERO;
-        list.push(Steady { address, peer: given, given, failures: 0, next });
+        list.push(PersistentPeer { address, peer: given, given, failures: 0, next });
     }
 }
 
@@ -239,7 +239,7 @@ fn add(list: &mut Vec<Steady>, address: &Multiaddr) {
 struct Busy {
     sockets: BTreeSet<SocketAddr>,
     peers: BTreeSet<PeerId>,
-    groups: BTreeMap<Group, usize>,
+    groups: BTreeMap<NetGroup, usize>,
     calls: BTreeMap<IpAddr, usize>,
 }
 
@@ -279,8 +279,8 @@ impl Peers {
     fn begin(&mut self, dial: &Dial, now: Now) {
         self.dials.pending.insert(dial.address.clone(), (dial.purpose, now.elapsed));
         self.dials.next = now.elapsed.saturating_add(BETWEEN);
-        if let Some(ip) = place::ip(&dial.address) {
-            self.dials.recent.push_back((now.elapsed, place::host(ip)));
+        if let Some(ip) = netgroup::ip(&dial.address) {
+            self.dials.recent.push_back((now.elapsed, netgroup::host(ip)));
         }
     }
 
@@ -289,8 +289,8 @@ impl Peers {
         kept.filter(|one| self.is_due(one, now)).map(|one| call(one, Purpose::Keep)).collect()
     }
 
-    fn is_due(&self, one: &Steady, now: Now) -> bool {
-        let ip = place::ip(&one.address);
+    fn is_due(&self, one: &PersistentPeer, now: Now) -> bool {
+        let ip = netgroup::ip(&one.address);
         let mut calls = self.slots.iter().filter(|(_, other)| !other.is_inbound());
         one.next <= now.elapsed
             && !self.dials.pending.contains_key(&one.address)
@@ -298,7 +298,7 @@ impl Peers {
             && !calls.any(|(_, other)| other.address == one.address)
             && !one.peer.is_some_and(|peer| self.is_banned(peer, now))
             && !ip.is_some_and(|ip| self.is_banned_ip(ip, now))
-            && !place::socket(&one.address).is_some_and(|socket| self.own.contains(&socket))
+            && !netgroup::socket(&one.address).is_some_and(|socket| self.own.contains(&socket))
     }
 
     fn anchors_to_call(&mut self) -> Vec<Dial> {
@@ -309,7 +309,7 @@ impl Peers {
             .filter(|(socket, peer)| !busy.sockets.contains(socket) && !busy.peers.contains(peer))
             .map(|(socket, peer)| Dial {
                 peer: Some(peer),
-                address: place::address(socket),
+                address: netgroup::address(socket),
                 purpose: Purpose::Anchor,
             })
             .collect()
@@ -357,7 +357,7 @@ impl Peers {
         let prefer_tried = self.rng.random_bool(TRIED);
         let chances =
             if new.is_empty() || (prefer_tried && !tried.is_empty()) { tried } else { new };
-        let socket = book::choose(&chances, &mut self.rng)?;
+        let socket = address_book::choose(&chances, &mut self.rng)?;
         self.call_from_book(socket, Purpose::Outbound)
     }
 
@@ -373,18 +373,24 @@ impl Peers {
             let known = entry.peer.is_some_and(|peer| busy.peers.contains(&peer));
             self.is_free(socket, entry, &busy, now) && !(known && entry.trust > Trust::Hearsay)
         });
-        let socket = book::choose(&chances, &mut self.rng)?;
+        let socket = address_book::choose(&chances, &mut self.rng)?;
         self.call_from_book(socket, Purpose::Feeler)
     }
 
     fn call_from_book(&self, socket: SocketAddr, purpose: Purpose) -> Option<Dial> {
         let entry = self.book.get(socket)?;
         let peer = entry.peer.filter(|_| entry.trust > Trust::Hearsay);
-        Some(Dial { peer, address: place::address(socket), purpose })
+        Some(Dial { peer, address: netgroup::address(socket), purpose })
     }
 
-    fn is_free(&self, socket: SocketAddr, entry: &book::Entry, busy: &Busy, now: Now) -> bool {
-        let calls = busy.calls.get(&place::host(socket.ip())).copied().unwrap_or(0);
+    fn is_free(
+        &self,
+        socket: SocketAddr,
+        entry: &address_book::Entry,
+        busy: &Busy,
+        now: Now,
+    ) -> bool {
+        let calls = busy.calls.get(&netgroup::host(socket.ip())).copied().unwrap_or(0);
         entry.next <= now.elapsed
             && !busy.sockets.contains(&socket)
             && (calls < MAX_PER_IP || !self.policy.counts(socket.ip()))
@@ -395,7 +401,7 @@ impl Peers {
     }
 
     fn has_room(&self, ip: IpAddr, busy: &Busy) -> bool {
-        let Some(group) = place::group(ip) else { return true };
+        let Some(group) = netgroup::group(ip) else { return true };
         let there = busy.groups.get(&group).copied().unwrap_or(0);
         self.policy.relaxed || there < self.policy.outbound_per_group
     }
@@ -415,8 +421,8 @@ impl Peers {
             }
         }
         for address in outbound {
-            busy.sockets.extend(place::socket(address));
-            if let Some(group) = place::ip(address).and_then(place::group) {
+            busy.sockets.extend(netgroup::socket(address));
+            if let Some(group) = netgroup::ip(address).and_then(netgroup::group) {
                 *busy.groups.entry(group).or_default() += 1;
             }
         }
@@ -428,12 +434,12 @@ impl Peers {
 
     /// A call led to nothing. Says nothing new about one that has already come back.
     pub fn dial_failed(&mut self, address: &Multiaddr, why: DialFailure, now: Now) {
-        let address = place::without_peer(address);
+        let address = netgroup::without_peer(address);
         if self.dials.pending.remove(&address).is_none() {
             return;
         }
         self.dials.steady(&address).for_each(|one| one.fail(now));
-        let Some(socket) = place::socket(&address) else { return };
+        let Some(socket) = netgroup::socket(&address) else { return };
         let wait = match why {
             DialFailure::Ourselves => return self.own(&address),
             DialFailure::WrongNetwork => WRONG_NETWORK,
@@ -460,7 +466,7 @@ impl Peers {
 
     /// A connection to an address of the book is gone.
     pub(super) fn rest_address(&mut self, gone: &Connection, now: Now) {
-        let Some(socket) = place::socket(&gone.address) else { return };
+        let Some(socket) = netgroup::socket(&gone.address) else { return };
         if !gone.greeted {
             let failures = self.book.get(socket).map_or(0, |entry| entry.failures);
             let wait = backoff(self.policy.first_backoff, self.policy.longest_backoff, failures);
@@ -476,8 +482,8 @@ impl Peers {
 
     /// A node of this network is at an address.
     pub(super) fn met(&mut self, address: &Multiaddr, peer: PeerId, now: Now) {
-        if let Some(socket) = place::socket(address).filter(|socket| !self.own.contains(socket))
-            && place::reach(socket.ip()).is_some()
+        if let Some(socket) = netgroup::socket(address).filter(|socket| !self.own.contains(socket))
+            && netgroup::reach(socket.ip()).is_some()
         {
             self.book.meet(socket, peer, unix(now));
         }
@@ -494,6 +500,6 @@ impl Peers {
     }
 }
 
-fn call(one: &Steady, purpose: Purpose) -> Dial {
+fn call(one: &PersistentPeer, purpose: Purpose) -> Dial {
     Dial { peer: one.given, address: one.address.clone(), purpose }
 }

@@ -3,7 +3,7 @@
 
 use super::{Peers, Purpose};
 use crate::Subject;
-use crate::engine::{Conduct, Now};
+use crate::engine::{Misbehavior, Now};
 use libp2p::PeerId;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -34,26 +34,28 @@ const LOOKED_AT: usize = 8;
 /// A score this near to zero is forgotten when its peer is gone.
 const FORGOTTEN: f64 = 1.0;
 
-/// What a peer's conduct has earned. The peer's connections are to be closed in both cases.
+/// What a peer's misbehavior has earned. The peer's connections are to be closed in both cases.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sanction {
+pub enum Penalty {
     /// To be disconnected.
     Disconnect,
     /// To be kept out from now on.
     Ban,
 }
 
-impl Conduct {
+impl Misbehavior {
     /// What it counts. −100 is only for what no working node of this network sends.
     pub fn points(self) -> f64 {
         match self {
-            Conduct::Delivered => 0.5,
-            Conduct::BadHeader | Conduct::WrongBody | Conduct::Malformed => -100.0,
-            Conduct::InvalidBlock | Conduct::WrongReply => -50.0,
-            Conduct::WrongNetwork => -20.0,
-            Conduct::BadAnnouncement | Conduct::BadRequest | Conduct::TooManyRequests => -10.0,
-            Conduct::BrokenStream => -5.0,
-            Conduct::Timeout => -2.0,
+            Misbehavior::Delivered => 0.5,
+            Misbehavior::BadHeader | Misbehavior::WrongBody | Misbehavior::Malformed => -100.0,
+            Misbehavior::InvalidBlock | Misbehavior::WrongReply => -50.0,
+            Misbehavior::WrongNetwork => -20.0,
+            Misbehavior::BadAnnouncement
+            | Misbehavior::BadRequest
+            | Misbehavior::TooManyRequests => -10.0,
+            Misbehavior::BrokenStream => -5.0,
+            Misbehavior::Timeout => -2.0,
         }
     }
 
@@ -62,7 +64,10 @@ impl Conduct {
     pub fn is_excusable(self) -> bool {
         matches!(
             self,
-            Conduct::Delivered | Conduct::WrongNetwork | Conduct::BrokenStream | Conduct::Timeout
+            Misbehavior::Delivered
+                | Misbehavior::WrongNetwork
+                | Misbehavior::BrokenStream
+                | Misbehavior::Timeout
         )
     }
 }
@@ -93,14 +98,14 @@ impl Record {
 
 impl Scores {
     /// Counts what a peer did and returns its score.
-    pub(super) fn count(&mut self, peer: PeerId, conduct: Conduct, now: Now) -> f64 {
+    pub(super) fn count(&mut self, peer: PeerId, misbehavior: Misbehavior, now: Now) -> f64 {
         if self.records.len() >= MAX_SCORES && !self.records.contains_key(&peer) {
             self.forget_one(&peer, now);
         }
         let record = self.records.entry(peer).or_default();
         let before = record.score(now);
-        let mut after = before + conduct.points();
-        if conduct.is_excusable() {
+        let mut after = before + misbehavior.points();
+        if misbehavior.is_excusable() {
             // What may happen to anybody brings nobody below the score that disconnects.
             after = after.max(DISCONNECT_SCORE.min(before));
         }
@@ -163,25 +168,25 @@ impl Scores {
 
 impl Peers {
     /// Counts what a peer did. A peer to keep is disconnected at the most.
-    pub fn report(&mut self, peer: PeerId, conduct: Conduct, now: Now) -> Option<Sanction> {
-        let score = self.scores.count(peer, conduct, now);
-        if conduct.points() > 0.0 || score > DISCONNECT_SCORE {
+    pub fn report(&mut self, peer: PeerId, misbehavior: Misbehavior, now: Now) -> Option<Penalty> {
+        let score = self.scores.count(peer, misbehavior, now);
+        if misbehavior.points() > 0.0 || score > DISCONNECT_SCORE {
             return None;
         }
         if self.dials.is_kept(&peer) {
             self.dials.postpone(&peer, now);
-            Some(Sanction::Disconnect)
+            Some(Penalty::Disconnect)
         } else if score <= BAN_SCORE {
-            self.ban_for(peer, conduct, now);
-            Some(Sanction::Ban)
+            self.ban_for(peer, misbehavior, now);
+            Some(Penalty::Ban)
         } else {
             self.scores.rest(peer, now);
-            Some(Sanction::Disconnect)
+            Some(Penalty::Disconnect)
         }
     }
 
-    fn ban_for(&mut self, peer: PeerId, conduct: Conduct, now: Now) {
-        let reason = format!("{conduct:?}");
+    fn ban_for(&mut self, peer: PeerId, misbehavior: Misbehavior, now: Now) {
+        let reason = format!("{misbehavior:?}");
         let ips: Vec<IpAddr> = self
             .slots
             .with(&peer)

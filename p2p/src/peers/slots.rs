@@ -1,8 +1,8 @@
 //! Who is connected, how many from where, and who has to go when a newcomer finds no place.
 //! Ids cost nothing, so limits count IPs and their groups.
 
-use super::place::{self, Group};
-use super::rates::{Bucket, Rates};
+use super::netgroup::{self, NetGroup};
+use super::rate_limit::{Bucket, Rates};
 use super::{Denied, Policy, Purpose};
 use crate::engine::Now;
 use libp2p::swarm::ConnectionId;
@@ -46,7 +46,7 @@ pub(super) struct Connection {
 impl Connection {
     /// The IP it comes from, or goes to.
     pub(super) fn ip(&self) -> Option<IpAddr> {
-        place::ip(&self.address)
+        netgroup::ip(&self.address)
     }
 
     /// Whether the other side began it.
@@ -59,8 +59,8 @@ impl Connection {
         now.elapsed.saturating_sub(self.since) < SHORT
     }
 
-    fn group(&self) -> Option<Group> {
-        self.ip().and_then(place::group)
+    fn group(&self) -> Option<NetGroup> {
+        self.ip().and_then(netgroup::group)
     }
 
     fn is_feeler(&self) -> bool {
@@ -111,7 +111,7 @@ impl Slots {
     }
 
     fn arrive(&mut self, ip: IpAddr, now: Now) -> Result<(), Denied> {
-        let host = place::host(ip);
+        let host = netgroup::host(ip);
         if self.arrivals.len() >= MAX_ARRIVALS && !self.arrivals.contains_key(&host) {
             // Who comes from so many places is held by the other limits.
             return Ok(());
@@ -121,12 +121,12 @@ impl Slots {
     }
 
     fn check_places(&self, ip: IpAddr, policy: &Policy) -> Result<(), Denied> {
-        let host = place::host(ip);
-        let group = place::group(ip);
+        let host = netgroup::host(ip);
+        let group = netgroup::group(ip);
         let (mut from_host, mut from_group) = (0, 0);
         for other in self.inbound_ips() {
-            from_host += usize::from(place::host(other) == host);
-            from_group += usize::from(place::group(other) == group);
+            from_host += usize::from(netgroup::host(other) == host);
+            from_group += usize::from(netgroup::group(other) == group);
         }
         if from_host >= policy.per_ip {
             Err(Denied::PerIp)
@@ -160,7 +160,7 @@ impl Slots {
     ) {
         self.pending.remove(&id);
         let greeted = self.is_greeted(&peer);
-        let address = place::without_peer(address);
+        let address = netgroup::without_peer(address);
         let since = now.elapsed;
         let leaving = false;
         let connection = Connection { peer, address, since, purpose, greeted, leaving };
@@ -317,7 +317,7 @@ impl Slots {
     }
 
     fn out_of_largest_group(&self, candidates: &[PeerId], rng: &mut StdRng) -> Option<PeerId> {
-        let mut groups: BTreeMap<Option<Group>, Vec<PeerId>> = BTreeMap::new();
+        let mut groups: BTreeMap<Option<NetGroup>, Vec<PeerId>> = BTreeMap::new();
         for peer in candidates {
             let group = self.with(peer).next().and_then(|(_, one)| one.group());
             groups.entry(group).or_default().push(*peer);

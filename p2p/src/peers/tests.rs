@@ -1,15 +1,15 @@
 //! A node's view of others, without a network: time and connections are made up.
 
 mod addresses;
-mod calls;
-mod conduct;
+mod dials;
+mod misbehavior;
 mod connections;
 mod network;
 mod random;
 mod saved;
 
 use super::*;
-use crate::engine::Conduct;
+use crate::engine::Misbehavior;
 use crate::message::NodeAddresses;
 use chain::block::Timestamp;
 use tempfile::TempDir;
@@ -44,7 +44,7 @@ fn this_node() -> PeerId {
 
 /// An address as `1.2.3.4:5` or `[::1]:5`.
 fn at(socket: &str) -> Multiaddr {
-    place::address(socket.parse().unwrap())
+    netgroup::address(socket.parse().unwrap())
 }
 
 fn told(number: u64, addresses: &[&str]) -> NodeAddresses {
@@ -135,7 +135,7 @@ impl World {
         all
     }
 
-    fn reports(&mut self, number: u64, conduct: Conduct) -> Option<Sanction> {
-        self.peers.report(node(number), conduct, self.now)
+    fn reports(&mut self, number: u64, misbehavior: Misbehavior) -> Option<Penalty> {
+        self.peers.report(node(number), misbehavior, self.now)
     }
 }

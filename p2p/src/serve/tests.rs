@@ -1,6 +1,6 @@
 use super::*;
 use crate::message::{Protocol, Status, VERSION};
-use crate::toy_chain::{ToyChain, transfer};
+use crate::testing::mock_chain::{MockChain, transfer};
 use crate::view::{Known, Tip};
 use crate::wire;
 use chain::Params;
@@ -11,19 +11,19 @@ use std::sync::Arc;
 
 const UNKNOWN: Hash = Hash::from_bytes([7; 32]);
 
-fn ask_headers(chain: &impl ChainView, locator: &[Hash], stop: Hash, max: u16) -> Reply {
+fn ask_headers(chain: &impl ChainView, locator: &[Hash], stop: Hash, max: u16) -> Response {
     answer(chain, &Request::Headers { locator: locator.to_vec(), stop, max })
 }
 
 /// The hashes of the headers of a reply.
-fn hashes(reply: Reply) -> Vec<Hash> {
-    let Reply::Headers(headers) = reply else { panic!("{reply:?}") };
+fn hashes(reply: Response) -> Vec<Hash> {
+    let Response::Headers(headers) = reply else { panic!("{reply:?}") };
     headers.iter().map(Header::hash).collect()
 }
 
 fn ask_blocks(chain: &impl ChainView, hashes: &[Hash]) -> Vec<Option<RawBlock>> {
     match answer(chain, &Request::Blocks { hashes: hashes.to_vec() }) {
-        Reply::Blocks(blocks) => blocks,
+        Response::Blocks(blocks) => blocks,
         reply => panic!("{reply:?}"),
     }
 }
@@ -32,11 +32,11 @@ fn all_hashes(blocks: &[Arc<Block>]) -> Vec<Hash> {
     blocks.iter().map(|block| block.hash()).collect()
 }
 
-const BAD: Reply = Reply::Refused(Refusal::BadRequest);
+const BAD: Response = Response::Error(ResponseError::BadRequest);
 
 #[test]
 fn headers_follow_the_first_block_of_the_locator_that_is_in_the_best_chain() {
-    let mut chain = ToyChain::dev();
+    let mut chain = MockChain::dev();
     let genesis = chain.tip().hash;
     let best = all_hashes(&chain.grow(10, 1));
     let side = all_hashes(&chain.grow_on(best[3], 4, 2));
@@ -51,7 +51,7 @@ fn headers_follow_the_first_block_of_the_locator_that_is_in_the_best_chain() {
 // N29
 #[test]
 fn an_unknown_locator_gets_headers_from_genesis_and_a_longer_one_nothing() {
-    let mut chain = ToyChain::dev();
+    let mut chain = MockChain::dev();
     let best = all_hashes(&chain.grow(5, 1));
     assert_eq!(hashes(ask_headers(&chain, &[UNKNOWN; 64], Hash::ZERO, 3)), best[..3]);
     assert_eq!(hashes(ask_headers(&chain, &[], Hash::ZERO, 3)), best[..3]);
@@ -62,7 +62,7 @@ fn an_unknown_locator_gets_headers_from_genesis_and_a_longer_one_nothing() {
 // N11
 #[test]
 fn headers_end_at_the_stop_or_at_the_most_that_was_asked_for() {
-    let mut chain = ToyChain::dev();
+    let mut chain = MockChain::dev();
     let genesis = chain.tip().hash;
     let best = all_hashes(&chain.grow(2_050, 1));
     let ask = |from: Hash, stop, max| hashes(ask_headers(&chain, &[from], stop, max));
@@ -76,7 +76,7 @@ fn headers_end_at_the_stop_or_at_the_most_that_was_asked_for() {
 }
 
 /// A chain that has a reorganisation between finding a block and reading the headers after it.
-struct Fickle(ToyChain, ToyChain, Cell<bool>);
+struct Fickle(MockChain, MockChain, Cell<bool>);
 
 impl ChainView for Fickle {
     fn params(&self) -> &Params {
@@ -112,17 +112,17 @@ impl ChainView for Fickle {
 // N18: whoever asked could take it for a lie.
 #[test]
 fn headers_after_a_reorganisation_meanwhile_are_not_given_out() {
-    let (mut before, mut after) = (ToyChain::dev(), ToyChain::dev());
+    let (mut before, mut after) = (MockChain::dev(), MockChain::dev());
     let known = all_hashes(&before.grow(5, 1));
     after.grow(7, 2);
     let chain = Fickle(before, after, Cell::new(false));
     let reply = ask_headers(&chain, &[known[2]], Hash::ZERO, 10);
-    assert_eq!(reply, Reply::Refused(Refusal::Busy { retry_after: 1 }));
+    assert_eq!(reply, Response::Error(ResponseError::Busy { retry_after: 1 }));
 }
 
 #[test]
 fn blocks_come_in_the_order_asked_for_with_a_gap_for_each_that_is_not_there() {
-    let mut chain = ToyChain::dev();
+    let mut chain = MockChain::dev();
     let blocks = chain.grow(3, 1);
     let [first, _, last] = all_hashes(&blocks)[..] else { panic!("three blocks") };
     let found = ask_blocks(&chain, &[last, UNKNOWN, first]);
@@ -135,7 +135,7 @@ fn blocks_come_in_the_order_asked_for_with_a_gap_for_each_that_is_not_there() {
 
 #[test]
 fn a_reply_of_blocks_ends_after_a_mebibyte_and_has_at_least_one() {
-    let mut chain = ToyChain::dev();
+    let mut chain = MockChain::dev();
     let clock = Timestamp::new(1_800_000_000);
     let transfers: Vec<_> = (0..13_791).map(transfer).collect();
     let mut blocks = Vec::new();
@@ -149,19 +149,19 @@ fn a_reply_of_blocks_ends_after_a_mebibyte_and_has_at_least_one() {
     // Just below the mebibyte: the next goes with them, and the reply still fits.
     let found = ask_blocks(&chain, &[half, other_half, last, full]);
     assert_eq!(found.len(), 3);
-    let bytes = wire::encode_reply(&Reply::Blocks(found)).len();
-    assert!(bytes <= Protocol::Blocks.limits().reply_bytes, "{bytes}");
+    let bytes = wire::encode_response(&Response::Blocks(found)).len();
+    assert!(bytes <= Protocol::Blocks.limits().response_bytes, "{bytes}");
 }
 
 // N30
 #[test]
 fn a_side_block_is_served_while_it_is_fresh_and_not_for_ever() {
-    let mut chain = ToyChain::dev();
+    let mut chain = MockChain::dev();
     let best = all_hashes(&chain.grow(3, 1));
     let side = all_hashes(&chain.grow_on(best[0], 1, 2))[0];
-    let ask = |chain: &ToyChain, hash| {
+    let ask = |chain: &MockChain, hash| {
         let transactions = Request::BlockTransactions { block: hash, positions: vec![0] };
-        let is_there = answer(chain, &transactions) != Reply::Refused(Refusal::NotFound);
+        let is_there = answer(chain, &transactions) != Response::Error(ResponseError::NotFound);
         assert_eq!(ask_blocks(chain, &[hash])[0].is_some(), is_there);
         is_there
     };
@@ -176,7 +176,7 @@ fn a_side_block_is_served_while_it_is_fresh_and_not_for_ever() {
 
 #[test]
 fn transactions_are_those_at_the_positions_or_none_at_all() {
-    let mut chain = ToyChain::dev();
+    let mut chain = MockChain::dev();
     let clock = Timestamp::new(1_800_000_000);
     let block = chain.mine(&[transfer(1), transfer(2), transfer(3)], clock, 1);
     chain.insert(&block, clock);
@@ -186,7 +186,7 @@ fn transactions_are_those_at_the_positions_or_none_at_all() {
     };
     let of = |positions: &[usize]| {
         let taken = positions.iter().map(|at| block.transactions[*at].clone());
-        Reply::BlockTransactions(taken.collect())
+        Response::BlockTransactions(taken.collect())
     };
     assert_eq!(ask(block.hash(), &[1, 3]), of(&[1, 3]));
     assert_eq!(ask(block.hash(), &[0, 1, 2, 3]), of(&[0, 1, 2, 3]));
@@ -194,24 +194,24 @@ fn transactions_are_those_at_the_positions_or_none_at_all() {
         assert_eq!(ask(block.hash(), beyond), BAD, "{beyond:?}");
     }
     assert_eq!(ask(block.hash(), &(0..13_801).collect::<Vec<_>>()), BAD);
-    assert_eq!(ask(UNKNOWN, &[1]), Reply::Refused(Refusal::NotFound));
+    assert_eq!(ask(UNKNOWN, &[1]), Response::Error(ResponseError::NotFound));
 }
 
 #[test]
 fn the_mempool_is_told_by_pages_in_the_order_of_arrival_and_its_transfers_by_id() {
-    let mut chain = ToyChain::dev();
+    let mut chain = MockChain::dev();
     for transfer in (0..4_100).map(transfer) {
         chain.pool.insert(&transfer);
     }
     let ask = |from| answer(&chain, &Request::PoolIds { from });
     let ids: Vec<Id> = (0..4_100).map(|number| transfer(number).id()).collect();
-    assert_eq!(ask(0), Reply::PoolIds { ids: ids[..4_000].to_vec(), next: 4_000 });
-    assert_eq!(ask(4_000), Reply::PoolIds { ids: ids[4_000..].to_vec(), next: 4_100 });
-    assert_eq!(ask(4_100), Reply::PoolIds { ids: vec![], next: 4_100 });
-    assert_eq!(ask(u64::MAX), Reply::PoolIds { ids: vec![], next: u64::MAX });
+    assert_eq!(ask(0), Response::PoolIds { ids: ids[..4_000].to_vec(), next: 4_000 });
+    assert_eq!(ask(4_000), Response::PoolIds { ids: ids[4_000..].to_vec(), next: 4_100 });
+    assert_eq!(ask(4_100), Response::PoolIds { ids: vec![], next: 4_100 });
+    assert_eq!(ask(u64::MAX), Response::PoolIds { ids: vec![], next: u64::MAX });
 
     let ids = vec![transfer(3).id(), Id::ZERO, transfer(1).id()];
-    let found = Reply::PoolTransfers(vec![(*transfer(3)).clone(), (*transfer(1)).clone()]);
+    let found = Response::PoolTransfers(vec![(*transfer(3)).clone(), (*transfer(1)).clone()]);
     assert_eq!(answer(&chain, &Request::PoolTransfers { ids }), found);
     assert_eq!(answer(&chain, &Request::PoolTransfers { ids: vec![] }), BAD);
     assert_eq!(answer(&chain, &Request::PoolTransfers { ids: vec![Id::ZERO; 4_001] }), BAD);
@@ -219,7 +219,7 @@ fn the_mempool_is_told_by_pages_in_the_order_of_arrival_and_its_transfers_by_id(
 
 #[test]
 fn what_is_not_about_the_chain_is_answered_elsewhere() {
-    let chain = ToyChain::dev();
+    let chain = MockChain::dev();
     let status = Status {
         version: VERSION,
         services: 0,

@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn a_block_that_breaks_a_rule_is_condemned() {
+    fn a_block_that_breaks_a_rule_is_known_invalid() {
         let (_folder, mut writer, reader) = open();
         let mut block = mine(&writer, 1);
         let chain::Transaction::Coinbase(coinbase) = &mut block.transactions[0] else {

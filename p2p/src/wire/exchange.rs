@@ -3,8 +3,8 @@
 use super::{WireError, check_ascending, read_all, read_count, write_count};
 use crate::message::{
     MAX_ADDRESS_BYTES, MAX_ADDRESSES, MAX_ADDRESSES_EACH, MAX_BLOCK_TRANSACTIONS, MAX_BLOCKS,
-    MAX_HEADERS, MAX_LOCATOR, MAX_POOL, NodeAddresses, Protocol, RawBlock, Refusal, Reply, Request,
-    Status,
+    MAX_HEADERS, MAX_LOCATOR, MAX_POOL, NodeAddresses, Protocol, RawBlock, Request, Response,
+    ResponseError, Status,
 };
 use chain::block::{self, Header, Height};
 use chain::codec::{DecodeError, Decoder};
@@ -92,50 +92,50 @@ pub fn decode_request(protocol: Protocol, bytes: &[u8]) -> Result<Request, WireE
 }
 
 /// The bytes of a reply.
-pub fn encode_reply(reply: &Reply) -> Vec<u8> {
+pub fn encode_response(reply: &Response) -> Vec<u8> {
     let mut bytes = vec![OK];
     match reply {
-        Reply::Hello(status) => write_status(&mut bytes, status),
-        Reply::Headers(headers) => {
+        Response::Hello(status) => write_status(&mut bytes, status),
+        Response::Headers(headers) => {
             write_count(&mut bytes, headers.len());
             bytes.extend(headers.iter().flat_map(Header::encode));
         }
-        Reply::Blocks(blocks) => write_blocks(&mut bytes, blocks),
-        Reply::BlockTransactions(transactions) => {
+        Response::Blocks(blocks) => write_blocks(&mut bytes, blocks),
+        Response::BlockTransactions(transactions) => {
             write_count(&mut bytes, transactions.len());
             for transaction in transactions {
                 transaction.write(&mut bytes);
             }
         }
-        Reply::PoolIds { ids, next } => {
+        Response::PoolIds { ids, next } => {
             bytes.push(POOL_IDS);
             bytes.extend_from_slice(&next.to_le_bytes());
             write_ids(&mut bytes, ids);
         }
-        Reply::PoolTransfers(transfers) => {
+        Response::PoolTransfers(transfers) => {
             bytes.push(POOL_TRANSFERS);
             write_count(&mut bytes, transfers.len());
             for transfer in transfers {
                 transfer.write(&mut bytes);
             }
         }
-        Reply::Addresses(nodes) => {
+        Response::Addresses(nodes) => {
             write_count(&mut bytes, nodes.len());
             for node in nodes {
                 write_node(&mut bytes, node);
             }
         }
-        Reply::Refused(refusal) => return encode_refusal(*refusal),
+        Response::Error(refusal) => return encode_refusal(*refusal),
     }
     bytes
 }
 
-fn encode_refusal(refusal: Refusal) -> Vec<u8> {
+fn encode_refusal(refusal: ResponseError) -> Vec<u8> {
     match refusal {
-        Refusal::Busy { retry_after } => vec![BUSY, retry_after],
-        Refusal::NotFound => vec![NOT_FOUND],
-        Refusal::BadRequest => vec![BAD_REQUEST],
-        Refusal::RateLimited => vec![RATE_LIMITED],
+        ResponseError::Busy { retry_after } => vec![BUSY, retry_after],
+        ResponseError::NotFound => vec![NOT_FOUND],
+        ResponseError::BadRequest => vec![BAD_REQUEST],
+        ResponseError::RateLimited => vec![RATE_LIMITED],
     }
 }
 
@@ -143,14 +143,14 @@ fn encode_refusal(refusal: Refusal) -> Vec<u8> {
 ///
 /// # Errors
 /// They are none, or one above the protocol's limits.
-pub fn decode_reply(protocol: Protocol, bytes: &[u8]) -> Result<Reply, WireError> {
+pub fn decode_response(protocol: Protocol, bytes: &[u8]) -> Result<Response, WireError> {
     let mut input = Decoder::new(bytes);
     let reply = match input.u8()? {
         OK => read_granted(protocol, &mut input)?,
-        BUSY => Reply::Refused(Refusal::Busy { retry_after: input.u8()? }),
-        NOT_FOUND => Reply::Refused(Refusal::NotFound),
-        BAD_REQUEST => Reply::Refused(Refusal::BadRequest),
-        RATE_LIMITED => Reply::Refused(Refusal::RateLimited),
+        BUSY => Response::Error(ResponseError::Busy { retry_after: input.u8()? }),
+        NOT_FOUND => Response::Error(ResponseError::NotFound),
+        BAD_REQUEST => Response::Error(ResponseError::BadRequest),
+        RATE_LIMITED => Response::Error(ResponseError::RateLimited),
         value => return Err(WireError::Unknown { what: "status", value }),
     };
     input.finish()?;
@@ -158,37 +158,37 @@ pub fn decode_reply(protocol: Protocol, bytes: &[u8]) -> Result<Reply, WireError
 }
 
 /// What follows the status of a reply that is no refusal.
-fn read_granted(protocol: Protocol, input: &mut Decoder) -> Result<Reply, WireError> {
+fn read_granted(protocol: Protocol, input: &mut Decoder) -> Result<Response, WireError> {
     Ok(match protocol {
-        Protocol::Hello => Reply::Hello(read_status(input)?),
+        Protocol::Hello => Response::Hello(read_status(input)?),
         Protocol::Headers => {
             let count = read_count(input, Header::BYTES, "headers", MAX_HEADERS)?;
-            Reply::Headers(read_all(input, count, |input| Ok(Header::read(input)?))?)
+            Response::Headers(read_all(input, count, |input| Ok(Header::read(input)?))?)
         }
         Protocol::Blocks => {
             let count = read_count(input, 1, "blocks", MAX_BLOCKS)?;
-            Reply::Blocks(read_all(input, count, read_block)?)
+            Response::Blocks(read_all(input, count, read_block)?)
         }
         Protocol::BlockTransactions => {
             let (what, limit) = ("transactions", MAX_BLOCK_TRANSACTIONS);
             let count = read_count(input, MIN_TRANSFER_BYTES, what, limit)?;
             let read = |input: &mut Decoder| Ok(Transaction::read(input)?);
-            Reply::BlockTransactions(read_all(input, count, read)?)
+            Response::BlockTransactions(read_all(input, count, read)?)
         }
         Protocol::Pool => match input.u8()? {
             POOL_IDS => {
                 let next = input.u64()?;
-                Reply::PoolIds { ids: read_ids(input)?, next }
+                Response::PoolIds { ids: read_ids(input)?, next }
             }
             POOL_TRANSFERS => {
                 let count = read_count(input, MIN_TRANSFER_BYTES, "transfers", MAX_POOL)?;
-                Reply::PoolTransfers(read_all(input, count, read_transfer)?)
+                Response::PoolTransfers(read_all(input, count, read_transfer)?)
             }
             value => return Err(WireError::Unknown { what: "kind of reply", value }),
         },
         Protocol::Addresses => {
             let count = read_count(input, LEAST_NODE, "nodes", MAX_ADDRESSES)?;
-            Reply::Addresses(read_all(input, count, read_node)?)
+            Response::Addresses(read_all(input, count, read_node)?)
         }
     })
 }

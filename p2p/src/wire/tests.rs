@@ -1,6 +1,6 @@
 use super::*;
 use crate::message::*;
-use crate::samples::{block, coinbase, header, transfer};
+use crate::testing::fixtures::{block, coinbase, header, transfer};
 use chain::Height;
 use chain::block::{Block, Hash, Header};
 use chain::pow::Work;
@@ -71,27 +71,29 @@ fn request() -> impl Strategy<Value = Request> {
 }
 
 /// A reply, and the protocol it is given in.
-fn reply() -> impl Strategy<Value = (Protocol, Reply)> {
+fn reply() -> impl Strategy<Value = (Protocol, Response)> {
     let raw = vec(any::<u8>(), 0..200).prop_map(|bytes| RawBlock::from(bytes.as_slice()));
     let headers = vec(any::<u32>().prop_map(header), 0..40);
     let ids = (vec(id(), 0..100), any::<u64>());
-    let ids = ids.prop_map(|(ids, next)| Reply::PoolIds { ids, next });
+    let ids = ids.prop_map(|(ids, next)| Response::PoolIds { ids, next });
     prop_oneof![
-        status().prop_map(|status| (Protocol::Hello, Reply::Hello(status))),
-        headers.prop_map(|headers| (Protocol::Headers, Reply::Headers(headers))),
+        status().prop_map(|status| (Protocol::Hello, Response::Hello(status))),
+        headers.prop_map(|headers| (Protocol::Headers, Response::Headers(headers))),
         vec(prop::option::of(raw), 0..=64)
-            .prop_map(|blocks| (Protocol::Blocks, Reply::Blocks(blocks))),
+            .prop_map(|blocks| (Protocol::Blocks, Response::Blocks(blocks))),
         vec(transaction(), 0..20)
-            .prop_map(|all| (Protocol::BlockTransactions, Reply::BlockTransactions(all))),
+            .prop_map(|all| (Protocol::BlockTransactions, Response::BlockTransactions(all))),
         ids.prop_map(|ids| (Protocol::Pool, ids)),
-        vec(some_transfer(), 0..20).prop_map(|all| (Protocol::Pool, Reply::PoolTransfers(all))),
-        vec(node(), 0..8).prop_map(|nodes| (Protocol::Addresses, Reply::Addresses(nodes))),
+        vec(some_transfer(), 0..20).prop_map(|all| (Protocol::Pool, Response::PoolTransfers(all))),
+        vec(node(), 0..8).prop_map(|nodes| (Protocol::Addresses, Response::Addresses(nodes))),
         (0..6_usize, any::<u8>()).prop_map(|(protocol, retry_after)| {
-            (Protocol::ALL[protocol], Reply::Refused(Refusal::Busy { retry_after }))
+            (Protocol::ALL[protocol], Response::Error(ResponseError::Busy { retry_after }))
         }),
         (0..6_usize, 0..3_usize).prop_map(|(protocol, why)| {
-            let why = [Refusal::NotFound, Refusal::BadRequest, Refusal::RateLimited][why];
-            (Protocol::ALL[protocol], Reply::Refused(why))
+            let why =
+                [ResponseError::NotFound, ResponseError::BadRequest, ResponseError::RateLimited]
+                    [why];
+            (Protocol::ALL[protocol], Response::Error(why))
         }),
     ]
 }
@@ -147,7 +149,7 @@ proptest! {
 
     #[test]
     fn a_reply_comes_back_from_its_bytes_and_from_no_others((protocol, reply) in reply()) {
-        check(&reply, &encode_reply(&reply), |bytes| decode_reply(protocol, bytes));
+        check(&reply, &encode_response(&reply), |bytes| decode_response(protocol, bytes));
     }
 
     #[test]
@@ -196,7 +198,7 @@ proptest! {
         at: prop::sample::Index,
         value: u8,
     ) {
-        let messages = [encode_request(&request), encode_reply(&reply), encode_announcement(&told)];
+        let messages = [encode_request(&request), encode_response(&reply), encode_announcement(&told)];
         for mut bytes in messages {
             let at = at.index(bytes.len());
             bytes[at] = value;
@@ -211,8 +213,8 @@ fn decode_all(bytes: &[u8]) {
             assert_eq!(request.protocol(), protocol);
             assert_eq!(encode_request(&request), bytes);
         }
-        if let Ok(reply) = decode_reply(protocol, bytes) {
-            assert_eq!(encode_reply(&reply), bytes);
+        if let Ok(reply) = decode_response(protocol, bytes) {
+            assert_eq!(encode_response(&reply), bytes);
         }
     }
     for topic in Topic::ALL {
@@ -259,7 +261,7 @@ fn a_count_of_two_to_the_32_is_refused_before_anything_is_allocated() {
     request(Protocol::Pool, &[1]);
     let reply = |protocol, start: &[u8]| {
         let bytes = [start, &MOST, &zeros].concat();
-        refused(decode_reply(protocol, &bytes).map(|_| ()));
+        refused(decode_response(protocol, &bytes).map(|_| ()));
     };
     reply(Protocol::Headers, &[0]);
     reply(Protocol::Blocks, &[0]);
@@ -315,21 +317,22 @@ fn more_than_the_limit_of_anything_is_refused() {
     assert_eq!(request(transfers), Some(("ids", 4_001, 4_000)));
     assert_eq!(request(Request::Addresses { max: 65 }), Some(("nodes", 65, 64)));
 
-    let reply = |protocol, reply: Reply| above(decode_reply(protocol, &encode_reply(&reply)));
-    let headers = Reply::Headers(vec![header(0); 2_001]);
+    let reply =
+        |protocol, reply: Response| above(decode_response(protocol, &encode_response(&reply)));
+    let headers = Response::Headers(vec![header(0); 2_001]);
     assert_eq!(reply(Protocol::Headers, headers), Some(("headers", 2_001, 2_000)));
-    let blocks = Reply::Blocks(vec![None; 65]);
+    let blocks = Response::Blocks(vec![None; 65]);
     assert_eq!(reply(Protocol::Blocks, blocks), Some(("blocks", 65, 64)));
-    let transfers = Reply::PoolTransfers(vec![transfer(0); 4_001]);
+    let transfers = Response::PoolTransfers(vec![transfer(0); 4_001]);
     assert_eq!(reply(Protocol::Pool, transfers), Some(("transfers", 4_001, 4_000)));
     let nodes = vec![named(Vec::new()); 65];
-    let nodes = Reply::Addresses(nodes);
+    let nodes = Response::Addresses(nodes);
     assert_eq!(reply(Protocol::Addresses, nodes), Some(("nodes", 65, 64)));
     let node = named(vec!["/ip4/10.0.0.1/tcp/1".parse().unwrap(); 5]);
-    let node = Reply::Addresses(vec![node]);
+    let node = Response::Addresses(vec![node]);
     assert_eq!(reply(Protocol::Addresses, node), Some(("addresses of a node", 5, 4)));
     let name = "a".repeat(99);
-    let node = Reply::Addresses(vec![named(vec![format!("/dns4/{name}").parse().unwrap()])]);
+    let node = Response::Addresses(vec![named(vec![format!("/dns4/{name}").parse().unwrap()])]);
     assert_eq!(reply(Protocol::Addresses, node), Some(("bytes of an address", 101, 100)));
 
     let block = Announcement::Block(Arc::new(block((0..1_900).map(transfer))));
@@ -367,16 +370,16 @@ fn what_must_ascend_is_refused_if_it_does_not() {
 #[test]
 fn bytes_that_stand_for_nothing_are_refused() {
     let unknown = |what, value| Some(WireError::Unknown { what, value });
-    let status = || decode_reply(Protocol::Hello, &[5]).err();
+    let status = || decode_response(Protocol::Hello, &[5]).err();
     assert_eq!(status(), unknown("status", 5));
     assert_eq!(decode_request(Protocol::Pool, &[2]).err(), unknown("kind of request", 2));
-    assert_eq!(decode_reply(Protocol::Pool, &[0, 2]).err(), unknown("kind of reply", 2));
+    assert_eq!(decode_response(Protocol::Pool, &[0, 2]).err(), unknown("kind of reply", 2));
     let told = decode_announcement(Topic::Blocks, &[2]);
     assert_eq!(told.err(), unknown("kind of announcement", 2));
-    let mark = decode_reply(Protocol::Blocks, &[0, 1, 0, 0, 0, 2]);
+    let mark = decode_response(Protocol::Blocks, &[0, 1, 0, 0, 0, 2]);
     assert_eq!(mark.err(), unknown("mark of a block", 2));
     let coinbase = [&[0, 1, 1, 0, 0, 0][..], &coinbase(1).encode()].concat();
-    let transfers = decode_reply(Protocol::Pool, &coinbase);
+    let transfers = decode_response(Protocol::Pool, &coinbase);
     assert_eq!(transfers, Err(WireError::Encoding(DecodeError::UnknownKind { kind: 0 })));
 }
 
@@ -464,19 +467,19 @@ fn the_largest_messages_that_may_be_are_within_the_limits_of_their_protocols() {
     let address: Multiaddr = format!("/dns4/{}", "a".repeat(98)).parse().unwrap();
     let node = named(vec![address; MAX_ADDRESSES_EACH]);
     let replies = [
-        (Protocol::Headers, Reply::Headers(vec![header(0); MAX_HEADERS])),
-        (Protocol::Blocks, Reply::Blocks(blocks)),
+        (Protocol::Headers, Response::Headers(vec![header(0); MAX_HEADERS])),
+        (Protocol::Blocks, Response::Blocks(blocks)),
         (Protocol::BlockTransactions, {
             let transactions = block((0..13_791).map(transfer)).transactions;
-            Reply::BlockTransactions(transactions)
+            Response::BlockTransactions(transactions)
         }),
-        (Protocol::Pool, Reply::PoolIds { ids: vec![Id::ZERO; MAX_POOL], next: 0 }),
-        (Protocol::Pool, Reply::PoolTransfers(vec![longest; MAX_POOL])),
-        (Protocol::Addresses, Reply::Addresses(vec![node; MAX_ADDRESSES])),
+        (Protocol::Pool, Response::PoolIds { ids: vec![Id::ZERO; MAX_POOL], next: 0 }),
+        (Protocol::Pool, Response::PoolTransfers(vec![longest; MAX_POOL])),
+        (Protocol::Addresses, Response::Addresses(vec![node; MAX_ADDRESSES])),
     ];
     for (protocol, reply) in replies {
-        let bytes = encode_reply(&reply).len();
-        assert!(bytes <= protocol.limits().reply_bytes, "{protocol:?} {bytes}");
+        let bytes = encode_response(&reply).len();
+        assert!(bytes <= protocol.limits().response_bytes, "{protocol:?} {bytes}");
     }
 }
 

@@ -5,7 +5,7 @@ use crate::world::{Node, SOON, Setting, eventually};
 use chain::{Params, block};
 use futures::future::join_all;
 use p2p::engine::SyncState;
-use p2p::message::{Protocol, Refusal, Reply, Request, Status};
+use p2p::message::{Protocol, Request, Response, ResponseError, Status};
 use p2p::multiaddr::Protocol as Part;
 use p2p::wire::{self, Topic};
 use p2p::{Multiaddr, Subject};
@@ -100,7 +100,7 @@ async fn who_repeats_the_nodes_own_hello_is_not_taken_for_the_node() {
     let node = Node::start().await;
     let mut stranger = Stranger::new(Params::dev(), Protocol::Hello);
     stranger.call(&node).await;
-    let Ok(Reply::Hello(own)) = stranger.ask(&node, hello(stranger.status())).await else {
+    let Ok(Response::Hello(own)) = stranger.ask(&node, hello(stranger.status())).await else {
         panic!("an honest hello is answered");
     };
     let mut mirror = Stranger::new(Params::dev(), Protocol::Hello);
@@ -156,7 +156,7 @@ async fn announcements_before_a_hello_are_not_heard() {
     stranger.publish(Topic::Blocks, vec![0xff; 300]);
     // Had it been read, the stranger would be banned now, not welcome.
     let reply = stranger.ask(&node, hello(stranger.status())).await.unwrap();
-    assert!(matches!(reply, Reply::Hello(_)));
+    assert!(matches!(reply, Response::Hello(_)));
     stranger.during(node.has_peers(1)).await;
     assert_eq!(node.network.bans().await, []);
 }
@@ -171,8 +171,8 @@ async fn who_asks_too_much_is_refused_and_then_left() {
     let mut left = false;
     for _ in 0..100 {
         match stranger.ask(&node, hello(stranger.status())).await {
-            Ok(Reply::Hello(_)) => {}
-            Ok(Reply::Refused(Refusal::RateLimited)) => refused += 1,
+            Ok(Response::Hello(_)) => {}
+            Ok(Response::Error(ResponseError::RateLimited)) => refused += 1,
             Ok(other) => panic!("{other:?}"),
             Err(_) => {
                 left = true;
@@ -209,7 +209,7 @@ async fn a_peer_whose_chain_grows_without_announcements_is_called_anew() {
     for tip in 1..=10 {
         let status = Status { tip: block::Hash::from_bytes([tip; 32]), ..stranger.status() };
         match stranger.ask(&node, hello(status)).await {
-            Ok(reply) => assert!(matches!(reply, Reply::Hello(_)), "{reply:?}"),
+            Ok(reply) => assert!(matches!(reply, Response::Hello(_)), "{reply:?}"),
             Err(_) => break,
         }
         answered += 1;

@@ -9,7 +9,7 @@ use libp2p::identity::Keypair;
 use libp2p::request_response::{self, Message, OutboundFailure, ProtocolSupport};
 use libp2p::swarm::{NetworkBehaviour, SwarmEvent};
 use libp2p::{PeerId, StreamProtocol, Swarm, SwarmBuilder, noise, tcp, yamux};
-use p2p::message::{Protocol, Reply, Request, Status, VERSION};
+use p2p::message::{Protocol, Request, Response, Status, VERSION};
 use p2p::wire::{self, Topic};
 use std::io;
 use std::time::Duration;
@@ -168,7 +168,7 @@ impl Stranger {
         self.call(node).await;
         let hello = framed(&wire::encode_request(&Request::Hello(self.status())));
         let reply = self.ask(node, hello).await.unwrap();
-        assert!(matches!(reply, Reply::Hello(_)), "{reply:?}");
+        assert!(matches!(reply, Response::Hello(_)), "{reply:?}");
     }
 
     /// The same with a node that may not want it.
@@ -176,7 +176,7 @@ impl Stranger {
         self.swarm.dial(node.address()).unwrap();
         let hello = framed(&wire::encode_request(&Request::Hello(self.status())));
         // Kept until the connection is there, and failed if it is not.
-        matches!(self.ask(node, hello).await, Ok(Reply::Hello(_)))
+        matches!(self.ask(node, hello).await, Ok(Response::Hello(_)))
     }
 
     /// Sends bytes as a request and reads the reply.
@@ -184,7 +184,7 @@ impl Stranger {
         &mut self,
         node: &Node,
         bytes: Vec<u8>,
-    ) -> Result<Reply, OutboundFailure> {
+    ) -> Result<Response, OutboundFailure> {
         let asked = self.swarm.behaviour_mut().exchange.send_request(&node.id(), bytes);
         let protocol = self.protocol;
         self.until("a reply", |event| match event {
@@ -193,7 +193,8 @@ impl Stranger {
                     message: Message::Response { request_id, response },
                     ..
                 } if request_id == asked => {
-                    let reply = response.get(4..).map(|bytes| wire::decode_reply(protocol, bytes));
+                    let reply =
+                        response.get(4..).map(|bytes| wire::decode_response(protocol, bytes));
                     Some(match reply {
                         Some(reply) => Ok(reply.unwrap()),
                         None => Err(OutboundFailure::ConnectionClosed),

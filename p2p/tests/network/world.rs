@@ -9,7 +9,7 @@ use chain::template::{Template, TemplateRequest};
 use chain::tx::{Memo, Payment, Tag, Transfer};
 use chain::{Amount, Params, Target};
 use p2p::multiaddr::Protocol;
-use p2p::{Config, ConnectError, Event, Handle, Multiaddr, News, PeerId, SpawnError};
+use p2p::{ChainUpdate, Config, ConnectError, Event, Handle, Multiaddr, PeerId, SpawnError};
 use std::future::Future;
 use std::path::Path;
 use std::sync::Arc;
@@ -47,7 +47,7 @@ enum Task {
 pub(crate) struct Chain {
     pub(crate) reader: Reader,
     tasks: mpsc::Sender<Task>,
-    news: broadcast::Sender<News>,
+    news: broadcast::Sender<ChainUpdate>,
     thread: Option<std::thread::JoinHandle<()>>,
 }
 
@@ -80,7 +80,7 @@ impl Chain {
     }
 
     /// What the chain tells the network.
-    pub(crate) fn news(&self) -> broadcast::Receiver<News> {
+    pub(crate) fn news(&self) -> broadcast::Receiver<ChainUpdate> {
         self.news.subscribe()
     }
 
@@ -106,7 +106,7 @@ impl Drop for Chain {
 /// What the thread works with.
 struct Desk {
     writer: Writer,
-    news: broadcast::Sender<News>,
+    news: broadcast::Sender<ChainUpdate>,
     made: u64,
 }
 
@@ -114,11 +114,11 @@ impl Desk {
     fn run(mut self, queue: &mpsc::Receiver<Task>) {
         while let Ok(task) = queue.recv() {
             match task {
-                Task::Event(Event::Block { block, verdict }) => {
-                    let _ = verdict.send(self.block(block));
+                Task::Event(Event::Block { block, reply }) => {
+                    let _ = reply.send(self.block(block));
                 }
-                Task::Event(Event::Transfer { transfer, verdict }) => {
-                    let _ = verdict.send(self.transfer(*transfer));
+                Task::Event(Event::Transfer { transfer, reply }) => {
+                    let _ = reply.send(self.transfer(*transfer));
                 }
                 Task::Transfer(transfer) => drop(self.transfer(*transfer).unwrap()),
                 Task::Generate(blocks, account, done) => {
@@ -142,7 +142,7 @@ impl Desk {
     fn transfer(&mut self, transfer: Transfer) -> Result<Admission, ledger::TransferError> {
         let admission = self.writer.submit_transfer(transfer)?;
         if let Admission::Added(changes) = &admission {
-            let _ = self.news.send(News::Pooled(changes.pending.clone()));
+            let _ = self.news.send(ChainUpdate::TransfersAccepted(changes.pending.clone()));
         }
         Ok(admission)
     }
@@ -162,10 +162,10 @@ impl Desk {
 
     fn tell(&self, commit: &Commit) {
         if !commit.connected.is_empty() {
-            let _ = self.news.send(News::Tip);
+            let _ = self.news.send(ChainUpdate::TipChanged);
         }
         if !commit.mempool.pending.is_empty() {
-            let _ = self.news.send(News::Pooled(commit.mempool.pending.clone()));
+            let _ = self.news.send(ChainUpdate::TransfersAccepted(commit.mempool.pending.clone()));
         }
     }
 }

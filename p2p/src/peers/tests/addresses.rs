@@ -66,7 +66,7 @@ fn a_hundred_thousand_addresses_from_everywhere_stay_within_the_limits() {
     assert_eq!(new.len(), MAX_NEW);
     let mut groups = std::collections::BTreeMap::new();
     for (socket, _) in new {
-        *groups.entry(place::group(socket.ip())).or_insert(0) += 1;
+        *groups.entry(netgroup::group(socket.ip())).or_insert(0) += 1;
     }
     assert!(groups.values().all(|count| *count <= MAX_PER_GROUP));
 }
@@ -187,7 +187,7 @@ fn what_others_say_is_not_passed_on() {
     // What a node says of itself is, and what was seen.
     world.peers.identified(node(1), &[at("5.6.7.8:7000")], world.now);
     let dial = world.calls().remove(0);
-    let hinted = world.peers.book.get(place::socket(&dial.address).unwrap()).unwrap().peer;
+    let hinted = world.peers.book.get(netgroup::socket(&dial.address).unwrap()).unwrap().peer;
     let id = world.connection();
     world.connects(id, hinted.unwrap(), &dial.address, Direction::Outbound).unwrap();
     world.peers.greeted(hinted.unwrap(), world.now);

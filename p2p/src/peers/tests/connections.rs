@@ -279,7 +279,7 @@ fn churn_leaves_nothing_behind() {
         if let Ok(id) = world.comes(one, &from) {
             world.peers.greeted(node(one), world.now);
             world.peers.note_ping(&node(one), Duration::from_millis(one % 100));
-            world.reports(one, Conduct::Timeout);
+            world.reports(one, Misbehavior::Timeout);
             open.push_back(id);
         }
         if open.len() > 20 {

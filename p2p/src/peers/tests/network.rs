@@ -108,8 +108,8 @@ impl Network {
         id: ConnectionId,
         dial: &Dial,
     ) -> Result<Vec<(u64, PeerId)>, Denied> {
-        let from = place::socket(&home(caller)).unwrap();
-        let from = place::address(SocketAddr::new(from.ip(), 50_000));
+        let from = netgroup::socket(&home(caller)).unwrap();
+        let from = netgroup::address(SocketAddr::new(from.ip(), 50_000));
         let world = self.worlds.get_mut(&called).unwrap();
         world.peers.admit(id, &from, world.now)?;
         let there = world.connects(id, node(caller), &from, Direction::Inbound)?;

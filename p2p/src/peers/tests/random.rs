@@ -99,10 +99,13 @@ impl Run {
             }
             Step::Call { answer } => self.call(answer),
             Step::Report { peer, what } => {
-                let conduct =
-                    [Conduct::Delivered, Conduct::Timeout, Conduct::BadRequest, Conduct::BadHeader]
-                        [usize::from(what)];
-                if self.world.reports(peer, conduct).is_some() {
+                let misbehavior = [
+                    Misbehavior::Delivered,
+                    Misbehavior::Timeout,
+                    Misbehavior::BadRequest,
+                    Misbehavior::BadHeader,
+                ][usize::from(what)];
+                if self.world.reports(peer, misbehavior).is_some() {
                     self.close_all_of(node(peer));
                 }
             }
@@ -159,8 +162,8 @@ impl Run {
             prop_assert!(!peers.is_banned(one.peer, self.world.now));
             *each.entry(one.peer).or_insert(0) += 1;
             if let Some(ip) = one.ip().filter(|_| one.is_inbound()) {
-                *hosts.entry(place::host(ip)).or_insert(0) += 1;
-                *groups.entry(place::group(ip)).or_insert(0) += 1;
+                *hosts.entry(netgroup::host(ip)).or_insert(0) += 1;
+                *groups.entry(netgroup::group(ip)).or_insert(0) += 1;
             }
         }
         prop_assert!(each.values().all(|count| *count <= MAX_PER_PEER));
@@ -178,7 +181,7 @@ impl Run {
             let mut groups = BTreeMap::new();
             let mut sources = BTreeMap::new();
             for (socket, entry) in table.iter() {
-                *groups.entry(place::group(socket.ip())).or_insert(0) += 1;
+                *groups.entry(netgroup::group(socket.ip())).or_insert(0) += 1;
                 *sources.entry(entry.told).or_insert(0) += 1;
             }
             prop_assert!(groups.values().sum::<usize>() <= max);

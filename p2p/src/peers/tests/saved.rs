@@ -21,7 +21,7 @@ fn experienced() -> World {
 #[test]
 fn addresses_and_bans_outlive_a_restart_and_scores_do_not() {
     let mut world = experienced();
-    world.reports(1, Conduct::BadRequest);
+    world.reports(1, Misbehavior::BadRequest);
     let before: Vec<String> = world.peers.book.iter().map(|entry| format!("{entry:?}")).collect();
     assert_eq!(before.len(), 3);
     let mut bans = world.peers.bans(world.now);

@@ -1,0 +1,7 @@
+//! The libp2p side of the node: transport, key, behaviour, connection gating and metering.
+
+pub(crate) mod bandwidth;
+pub(crate) mod behaviour;
+pub(crate) mod connection_gater;
+pub(crate) mod key;
+pub(crate) mod transport;

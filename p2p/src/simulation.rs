@@ -1,9 +1,0 @@
-//! Whole networks of engines in one thread: virtual time, one queue of events, one seed. The same
-//! seed gives the same run, so a failure can be looked at as often as it takes.
-
-mod faults;
-mod node;
-mod scenarios;
-mod seeds;
-mod wire;
-mod world;

@@ -1,0 +1,81 @@
+//! Many seeds: whatever goes wrong, once nothing does any more all agree and no transfer is lost.
+
+use super::world::World;
+use crate::testing::mock_chain::params;
+use std::collections::BTreeSet;
+use std::panic::catch_unwind;
+use std::thread;
+use std::time::Duration;
+
+/// Seeds of one test run.
+const SEEDS: u64 = 500;
+/// One seed instead, to look at a failure again.
+const VARIABLE: &str = "CHAIN_SIMULATION_SEED";
+/// How long things go wrong.
+const TROUBLE: Duration = Duration::from_secs(60);
+/// How long the network may take to agree afterwards, with a block every ten seconds.
+const CALM: Duration = Duration::from_secs(120);
+/// How long transfers may take after that until every node has them: each node exchanges its
+/// mempool with somebody every five seconds, and looks through a whole one every ten.
+const SPREAD: Duration = Duration::from_secs(180);
+
+/// One run, to its good end.
+fn run(seed: u64) -> World {
+    let nodes = 5 + usize::try_from(seed % 8).unwrap();
+    let mut world = World::new(seed, nodes, &params(seed.is_multiple_of(2)));
+    world.link_at_random();
+    while world.now < TROUBLE {
+        world.disturb();
+        let pause = u64::try_from(world.pick(1_500)).unwrap();
+        world.run_for(Duration::from_millis(pause));
+    }
+    world.calm();
+    world.run_until_agreed(CALM);
+    let end = world.now + SPREAD;
+    while !world.all_spread() {
+        assert!(world.now < end, "transfers do not spread: {}", world.summary());
+        world.run_for(Duration::from_secs(10));
+    }
+    world.assert_no_blame();
+    world
+}
+
+/// Runs a seed; which one, if it fails.
+fn check(seed: u64) -> Result<(), u64> {
+    catch_unwind(|| run(seed)).map(drop).map_err(|_| seed)
+}
+
+// N18, N33, N34
+#[test]
+fn whatever_goes_wrong_all_agree_in_the_end_and_no_transfer_is_lost() {
+    if let Ok(seed) = std::env::var(VARIABLE) {
+        println!("trace {:016x}", run(seed.parse().unwrap()).trace());
+        return;
+    }
+    let threads = thread::available_parallelism().map_or(2, |threads| threads.get().min(4) as u64);
+    let failures: Vec<u64> = thread::scope(|scope| {
+        let share = |first| (first..SEEDS).step_by(usize::try_from(threads).unwrap());
+        let run = |first| scope.spawn(move || share(first).find_map(|seed| check(seed).err()));
+        let running: Vec<_> = (0..threads).map(run).collect();
+        running.into_iter().filter_map(|thread| thread.join().unwrap()).collect()
+    });
+    assert!(failures.is_empty(), "seeds {failures:?} fail; {VARIABLE}=N repeats one");
+}
+
+#[test]
+fn the_same_seed_gives_the_same_run() {
+    let traces = || (1_000..1_004).map(|seed| run(seed).trace());
+    let first: Vec<u64> = traces().collect();
+    assert!(traces().eq(first.iter().copied()));
+    assert!(first.is_sorted_by(|one, other| one != other), "other seeds, other runs");
+}
+
+#[test]
+fn the_runs_meet_all_kinds_of_messages() {
+    let mut met = BTreeSet::new();
+    for seed in 0..8 {
+        met.extend(run(seed).met);
+    }
+    let asked = ["headers/1", "blocks/1", "blocktxn/1", "mempool/1"];
+    assert!(asked.iter().chain(&["compact block"]).all(|kind| met.contains(kind)), "{met:?}");
+}

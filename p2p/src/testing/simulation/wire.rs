@@ -1,0 +1,301 @@
+//! Links between nodes: who is connected, what travels, what is lost.
+
+use super::link::Link;
+use super::node::{Character, Message, Waiting, number};
+use super::world::{Event, World};
+use crate::engine::{AnnouncementId, Failure, Input, MessageAcceptance, RequestId};
+use crate::message::{Announcement, Request};
+use crate::serve;
+use crate::wire::{encode_announcement, encode_response};
+use libp2p::PeerId;
+use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::time::Duration;
+
+/// Until a caller tries a broken link again.
+const CALL_AGAIN: Duration = Duration::from_secs(1);
+/// Until a peer that this node hung up on is called again.
+const CALL_LATER: Duration = Duration::from_secs(10);
+/// How long gossip remembers an announcement that was not judged.
+const FORGETS: Duration = Duration::from_secs(14);
+/// Least time between two statuses to the same peers, and most.
+const NEWS_EVERY: Duration = Duration::from_secs(5);
+const STATUS_EVERY: Duration = Duration::from_secs(30);
+
+impl World {
+    /// One node calls another, now and whenever the connection has broken.
+    pub(super) fn link(&mut self, caller: usize, called: usize) {
+        let is_there = |link: &Link| link.joins(caller) && link.joins(called);
+        if caller == called || self.links.iter().any(is_there) {
+            return;
+        }
+        let asked = BTreeMap::new();
+        let (is_up, is_waiting, epoch) = (false, false, 0);
+        self.links.push(Link { caller, called, is_up, is_waiting, epoch, asked });
+        let link = self.links.len() - 1;
+        let after = self.latency();
+        self.call_after(link, after);
+    }
+
+    /// Every node with every other one.
+    pub(super) fn link_all(&mut self) {
+        for node in 1..self.nodes.len() {
+            for other in 0..node {
+                self.link(node, other);
+            }
+        }
+    }
+
+    /// Every node with the next one.
+    pub(super) fn link_in_a_line(&mut self) {
+        for node in 1..self.nodes.len() {
+            self.link(node, node - 1);
+        }
+    }
+
+    /// All with some, so that each reaches each.
+    pub(super) fn link_at_random(&mut self) {
+        for node in 1..self.nodes.len() {
+            let other = self.pick(node);
+            self.link(node, other);
+        }
+        for _ in 0..self.nodes.len() {
+            let (one, other) = (self.pick(self.nodes.len()), self.pick(self.nodes.len()));
+            self.link(one, other);
+        }
+    }
+
+    fn call_after(&mut self, at: usize, after: Duration) {
+        let link = &mut self.links[at];
+        if !std::mem::replace(&mut link.is_waiting, true) {
+            let caller = link.caller;
+            self.schedule(caller, after, Event::Call(at));
+        }
+    }
+
+    pub(super) fn call(&mut self, at: usize) {
+        self.links[at].is_waiting = false;
+        let Link { caller, called, is_up, .. } = self.links[at];
+        if is_up {
+            return;
+        }
+        let is_divided = self.divide.is_some_and(|first| (caller < first) != (called < first));
+        if is_divided || !self.nodes[caller].is_up || !self.nodes[called].is_up {
+            return self.call_after(at, CALL_AGAIN);
+        }
+        self.links[at].is_up = true;
+        self.links[at].epoch += 1;
+        for (node, other) in [(caller, called), (called, caller)] {
+            let status = self.nodes[other].status(self.now);
+            let (peer, outbound) = (self.nodes[other].id, node == caller);
+            self.input(node, Input::PeerConnected { peer, outbound, status });
+        }
+    }
+
+    /// Divides the nodes below a number from the others.
+    pub(super) fn divide_at(&mut self, first: usize) {
+        self.divide = Some(first);
+        self.drop_links(|link| (link.caller < first) != (link.called < first));
+    }
+
+    /// Breaks connections; they are called again.
+    pub(super) fn drop_links(&mut self, is_meant: impl Fn(&Link) -> bool) {
+        for at in 0..self.links.len() {
+            if is_meant(&self.links[at]) {
+                self.drop_link(at, CALL_AGAIN);
+            }
+        }
+    }
+
+    fn drop_link(&mut self, at: usize, again: Duration) {
+        let Link { caller, called, is_up, .. } = self.links[at];
+        if is_up {
+            self.links[at].is_up = false;
+            for (node, other) in [(caller, called), (called, caller)] {
+                let peer = self.nodes[other].id;
+                self.input(node, Input::PeerDisconnected { peer });
+            }
+        }
+        self.call_after(at, again);
+    }
+
+    pub(super) fn hang_up(&mut self, node: usize, peer: &PeerId) {
+        if let Some((at, _)) = self.link_to(node, peer) {
+            self.drop_link(at, CALL_LATER);
+        }
+    }
+
+    /// The peer at the other end, if it is still the same connection.
+    pub(super) fn other_end(&self, node: usize, (at, epoch): (usize, u32)) -> Option<PeerId> {
+        let link = &self.links[at];
+        let is_it = link.is_up && link.epoch == epoch;
+        is_it.then(|| self.nodes[link.other(node)].id)
+    }
+
+    fn link_to(&self, node: usize, peer: &PeerId) -> Option<(usize, u32)> {
+        let other = number(peer);
+        let is_it = |link: &&(usize, &Link)| link.1.joins(node) && link.1.joins(other);
+        let (at, link) = self.links.iter().enumerate().find(|link| is_it(&link))?;
+        link.is_up.then_some((at, link.epoch))
+    }
+
+    /// Connections of a node: where they are, and to whom.
+    fn links_of(&self, node: usize) -> Vec<(usize, u32, usize)> {
+        let links = self.links.iter().enumerate();
+        let up = links.filter(|(_, link)| link.is_up && link.joins(node));
+        up.map(|(at, link)| (at, link.epoch, link.other(node))).collect()
+    }
+
+    /// Asks a peer, unless the request is lost.
+    pub(super) fn ask(&mut self, node: usize, (request, peer): (RequestId, PeerId), what: Request) {
+        let Some((link, epoch)) = self.link_to(node, &peer) else {
+            let result = Err(Failure::Disconnected);
+            let reply = Event::Response { link: None, request, result };
+            return self.schedule(node, Duration::from_millis(1), reply);
+        };
+        self.count(link, node, &what);
+        let at = self.now;
+        if self.is_lost() {
+            return self.time_out(node, (link, epoch), (request, at), &what);
+        }
+        let after = self.latency();
+        self.schedule(node, after, Event::Asked { link, epoch, request, at, what });
+    }
+
+    fn time_out(
+        &mut self,
+        node: usize,
+        link: (usize, u32),
+        (request, at): (RequestId, Duration),
+        what: &Request,
+    ) {
+        let after = at + what.protocol().limits().timeout - self.now;
+        let result = Err(Failure::Timeout);
+        self.schedule(node, after, Event::Response { link: Some(link), request, result });
+    }
+
+    /// The request of a node has come to its peer.
+    pub(super) fn answer(
+        &mut self,
+        node: usize,
+        link: (usize, u32),
+        (request, at): (RequestId, Duration),
+        what: &Request,
+    ) {
+        let Some(peer) = self.other_end(node, link) else {
+            let result = Err(Failure::Disconnected);
+            return self.input(node, Input::Response { id: request, result });
+        };
+        let other = &self.nodes[number(&peer)];
+        let is_body = matches!(what, Request::Blocks { .. } | Request::BlockTransactions { .. });
+        let withholds = other.character == Character::Withholding && is_body;
+        let reply = serve::answer(&other.chain, what);
+        if is_body {
+            self.block_bytes += encode_response(&reply).len();
+        }
+        let result = Ok(reply);
+        let after = self.latency();
+        if withholds || self.now + after - at > what.protocol().limits().timeout {
+            return self.time_out(node, link, (request, at), what);
+        }
+        self.schedule(node, after, Event::Response { link: Some(link), request, result });
+    }
+
+    /// Honest nodes never ask more than twice what is allowed: that would be held against them.
+    fn count(&mut self, at: usize, node: usize, what: &Request) {
+        let limits = what.protocol().limits();
+        let weight = match what {
+            Request::Blocks { hashes } => u32::try_from(hashes.len()).unwrap(),
+            _ => 1,
+        };
+        self.met.insert(limits.name);
+        let asked = self.links[at].asked.entry((node, limits.name)).or_default();
+        asked.push_back((self.now, weight));
+        while asked.front().is_some_and(|(when, _)| *when + limits.per < self.now) {
+            asked.pop_front();
+        }
+        let sum: u32 = asked.iter().map(|(_, weight)| weight).sum();
+        assert!(sum <= 2 * limits.requests, "node {node} asked {} {sum} times", limits.name);
+    }
+
+    /// Tells the peers of a node how it is, when there is news and now and then.
+    pub(super) fn tell_status(&mut self, node: usize) {
+        let one = &mut self.nodes[node];
+        let since = self.now.saturating_sub(one.told_at);
+        if since < STATUS_EVERY && !(one.has_news && since >= NEWS_EVERY) {
+            return;
+        }
+        (one.has_news, one.told_at) = (false, self.now);
+        let status = one.status(self.now);
+        for (link, epoch, other) in self.links_of(node) {
+            if !self.is_lost() {
+                let after = self.latency();
+                self.schedule(other, after, Event::Told { link, epoch, status });
+            }
+        }
+    }
+
+    /// Sends what a node announces to all its peers.
+    pub(super) fn publish(&mut self, node: usize, announcement: Announcement) {
+        let (mut hasher, bytes) = (DefaultHasher::new(), encode_announcement(&announcement));
+        bytes.hash(&mut hasher);
+        let message = Message { key: hasher.finish(), bytes: bytes.len(), announcement };
+        if self.nodes[node].seen.insert(message.key) {
+            self.spread(node, None, &message);
+        }
+    }
+
+    fn spread(&mut self, node: usize, except: Option<usize>, message: &Message) {
+        for (link, epoch, other) in self.links_of(node) {
+            if Some(other) == except {
+                continue;
+            }
+            let copies =
+                if self.is_gossip_lost() { 0 } else { 1 + usize::from(self.is_repeated()) };
+            for _ in 0..copies {
+                if !matches!(message.announcement, Announcement::Transfer { .. }) {
+                    self.block_bytes += message.bytes;
+                }
+                let (after, message) = (self.latency(), message.clone());
+                self.schedule(other, after, Event::Gossip { link, epoch, message });
+            }
+        }
+    }
+
+    pub(super) fn hear(&mut self, node: usize, link: (usize, u32), message: Message) {
+        let Some(peer) = self.other_end(node, link) else { return };
+        // Now and then gossip has forgotten what it has seen.
+        let is_new = self.nodes[node].seen.insert(message.key);
+        if !is_new && !self.is_repeated() {
+            return;
+        }
+        let one = &mut self.nodes[node];
+        one.announced += 1;
+        let (id, announcement) = (AnnouncementId(one.announced), message.announcement.clone());
+        let waiting = Waiting { message, from: number(&peer), since: self.now };
+        one.waiting.insert(id, waiting);
+        if matches!(announcement, Announcement::CompactBlock(_)) {
+            self.met.insert("compact block");
+        }
+        self.input(node, Input::Announcement { peer, id, announcement });
+    }
+
+    pub(super) fn nothing_waits_too_long(&self, node: usize) {
+        let mut waiting = self.nodes[node].waiting.values();
+        assert!(
+            waiting.all(|one| self.now - one.since <= FORGETS),
+            "an announcement waits for ever"
+        );
+    }
+
+    /// Every announcement is judged once, and in time.
+    pub(super) fn judge(&mut self, node: usize, id: AnnouncementId, acceptance: MessageAcceptance) {
+        let waiting = self.nodes[node].waiting.remove(&id);
+        let waiting = waiting.expect("an announcement is judged once");
+        assert!(self.now - waiting.since <= FORGETS, "judged too late");
+        self.note(node, (id.0, acceptance == MessageAcceptance::Accept));
+        if acceptance == MessageAcceptance::Accept {
+            self.spread(node, Some(waiting.from), &waiting.message);
+        }
+    }
+}

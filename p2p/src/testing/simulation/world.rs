@@ -1,0 +1,431 @@
+//! The world between the nodes: events in order of time, and what becomes of each.
+
+use super::link::{Faults, Link};
+use super::node::{self, Character, Message, Node};
+use crate::engine::{
+    AnnouncementId, BlockValidation, Failure, Input, Misbehavior, Output, RequestId,
+    TransferValidation,
+};
+use crate::message::{Announcement, Request, Response, Status};
+use crate::testing::mock_chain::{MockChain, transfer, transfer_of};
+use crate::view::ChainView;
+use chain::Params;
+use chain::block::{self, Block};
+use chain::tx::{Id, Memo, Transfer};
+use rand::rngs::Xoshiro256PlusPlus;
+use rand::{RngExt, SeedableRng};
+use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// From one tick of a node to the next.
+const TICK: Duration = Duration::from_millis(250);
+/// Most transfers in a mined block.
+const MAX_MINED: usize = 400;
+
+/// What happens at a time.
+pub(super) enum Event {
+    Tick,
+    /// The caller of a link tries it again.
+    Call(usize),
+    Told {
+        link: usize,
+        epoch: u32,
+        status: Status,
+    },
+    Gossip {
+        link: usize,
+        epoch: u32,
+        message: Message,
+    },
+    Asked {
+        link: usize,
+        epoch: u32,
+        request: RequestId,
+        at: Duration,
+        what: Request,
+    },
+    Response {
+        link: Option<(usize, u32)>,
+        request: RequestId,
+        result: Result<Response, Failure>,
+    },
+    Block(Arc<Block>),
+    Transfer(Arc<Transfer>),
+    Judged(block::Hash, BlockValidation),
+    Taken(Id, TransferValidation),
+    TipChanged,
+    TransfersAccepted(Vec<Id>),
+    Start,
+}
+
+/// Whom an event is for. One that is for an earlier run of a node is lost.
+struct Scheduled {
+    node: usize,
+    run: u32,
+    event: Event,
+}
+
+/// A network.
+pub(super) struct World {
+    pub(super) now: Duration,
+    pub(super) rng: Xoshiro256PlusPlus,
+    pub(super) nodes: Vec<Node>,
+    pub(super) links: Vec<Link>,
+    pub(super) faults: Faults,
+    /// Nodes below this number do not reach the others.
+    pub(super) divide: Option<usize>,
+    /// What nodes had to say of others: who, of whom, what.
+    pub(super) reports: Vec<(usize, usize, Misbehavior)>,
+    /// Bytes of announced blocks, and of bodies and their parts, that were sent.
+    pub(super) block_bytes: usize,
+    /// What kinds of messages there were.
+    pub(super) met: BTreeSet<&'static str>,
+    queue: BTreeMap<(Duration, u64), Box<Scheduled>>,
+    scheduled: u64,
+    /// Everything that happened, for comparing two runs.
+    trace: DefaultHasher,
+    /// All transfers there ever were.
+    transfers: BTreeSet<Id>,
+    salt: u64,
+}
+
+impl World {
+    pub(super) fn new(seed: u64, nodes: usize, params: &Params) -> World {
+        let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
+        let chain = MockChain::new(params.clone());
+        let nodes = (0..nodes).map(|number| Node::new(number, rng.random(), chain.clone()));
+        let mut world = World {
+            now: Duration::ZERO,
+            nodes: nodes.collect(),
+            rng,
+            links: Vec::new(),
+            faults: Faults::NONE,
+            divide: None,
+            reports: Vec::new(),
+            block_bytes: 0,
+            met: BTreeSet::new(),
+            queue: BTreeMap::new(),
+            scheduled: 0,
+            trace: DefaultHasher::new(),
+            transfers: BTreeSet::new(),
+            salt: 0,
+        };
+        for node in 0..world.nodes.len() {
+            let first = world.rng.random_range(Duration::ZERO..TICK);
+            world.schedule(node, first, Event::Tick);
+        }
+        world
+    }
+
+    /// Something will happen at a node.
+    pub(super) fn schedule(&mut self, node: usize, after: Duration, event: Event) {
+        let run = self.nodes[node].run;
+        self.scheduled += 1;
+        let key = (self.now + after, self.scheduled);
+        self.queue.insert(key, Box::new(Scheduled { node, run, event }));
+    }
+
+    /// Lets time pass.
+    pub(super) fn run_for(&mut self, time: Duration) {
+        let end = self.now + time;
+        while let Some(next) = self.queue.first_entry().filter(|next| next.key().0 <= end) {
+            self.now = next.key().0;
+            let Scheduled { node, run, event } = *next.remove();
+            if self.nodes[node].run == run || matches!(event, Event::Call(_)) {
+                self.happen(node, event);
+            }
+        }
+        self.now = end;
+    }
+
+    fn happen(&mut self, node: usize, event: Event) {
+        match event {
+            Event::Tick => {
+                self.schedule(node, TICK, Event::Tick);
+                self.nothing_waits_too_long(node);
+                self.tell_status(node);
+                self.input(node, Input::Tick);
+            }
+            Event::Call(link) => self.call(link),
+            Event::Told { link, epoch, status } => {
+                if let Some(peer) = self.other_end(node, (link, epoch)) {
+                    self.input(node, Input::PeerStatus { peer, status });
+                }
+            }
+            Event::Gossip { link, epoch, message } => self.hear(node, (link, epoch), message),
+            Event::Asked { link, epoch, request, at, what } => {
+                self.answer(node, (link, epoch), (request, at), &what);
+            }
+            Event::Response { link, request, result } => {
+                let is_there = link.is_none_or(|link| self.other_end(node, link).is_some());
+                let result = if is_there { result } else { Err(Failure::Disconnected) };
+                self.input(node, Input::Response { id: request, result });
+            }
+            Event::Block(block) => self.write_block(node, &block),
+            Event::Transfer(transfer) => self.write_transfer(node, &transfer),
+            Event::Judged(hash, validation) => {
+                self.input(node, Input::BlockValidated { hash, validation })
+            }
+            Event::Taken(id, validation) => {
+                self.input(node, Input::TransferValidated { id, validation })
+            }
+            Event::TipChanged => self.input(node, Input::TipChanged),
+            Event::TransfersAccepted(ids) => self.input(node, Input::TransfersAccepted(ids)),
+            Event::Start => self.start(node),
+        }
+    }
+
+    /// The writer takes a block in. Its validation and the news may overtake each other.
+    fn write_block(&mut self, node: usize, block: &Arc<Block>) {
+        let (validation, is_new_tip, returned) = self.nodes[node].insert(block, self.now);
+        let judged = Event::Judged(block.hash(), validation);
+        let mut follow = vec![judged];
+        if is_new_tip {
+            follow.push(Event::TipChanged);
+        }
+        if !returned.is_empty() {
+            follow.push(Event::TransfersAccepted(returned));
+        }
+        for event in follow {
+            let after = self.rng.random_range(0..3);
+            self.schedule(node, Duration::from_millis(after), event);
+        }
+    }
+
+    fn write_transfer(&mut self, node: usize, transfer: &Arc<Transfer>) {
+        let validation = self.nodes[node].take(transfer);
+        let mut follow = vec![Event::Taken(transfer.id(), validation)];
+        if validation == TransferValidation::Added {
+            follow.push(Event::TransfersAccepted(vec![transfer.id()]));
+        }
+        for event in follow {
+            let after = self.rng.random_range(0..3);
+            self.schedule(node, Duration::from_millis(after), event);
+        }
+    }
+
+    /// Gives an engine something to do, and does what it says.
+    pub(super) fn input(&mut self, node: usize, input: Input) {
+        self.note(node, kind(&input));
+        let now = self.nodes[node].now(self.now);
+        let Node { engine, chain, is_up, .. } = &mut self.nodes[node];
+        if *is_up {
+            for output in engine.handle(now, input, chain) {
+                self.output(node, output);
+            }
+        }
+    }
+
+    fn output(&mut self, node: usize, output: Output) {
+        match output {
+            Output::Request { id, peer, request } => self.ask(node, (id, peer), request),
+            Output::ImportBlock(block) => {
+                let takes = self.rng.random_range(5..30);
+                self.write(node, Duration::from_millis(takes), Event::Block(block));
+            }
+            Output::ImportTransfer(transfer) => {
+                self.write(node, Duration::from_micros(100), Event::Transfer(transfer));
+            }
+            Output::Announce(announcement) => self.publish(node, announcement),
+            Output::ReportValidation { id, acceptance } => self.judge(node, id, acceptance),
+            Output::ReportPeer { peer, misbehavior } => {
+                self.reports.push((node, node::number(&peer), misbehavior));
+            }
+            Output::Disconnect { peer, .. } => self.hang_up(node, &peer),
+            Output::Progress(_) => self.nodes[node].has_news = true,
+        }
+    }
+
+    /// Hands something to the writer, which does one thing after the other.
+    fn write(&mut self, node: usize, takes: Duration, event: Event) {
+        let begin = self.nodes[node].busy_until.max(self.now);
+        self.nodes[node].busy_until = begin + takes;
+        self.schedule(node, begin + takes - self.now, event);
+    }
+
+    /// A node mines a block from its mempool.
+    pub(super) fn mine(&mut self, node: usize) -> block::Hash {
+        self.mine_up_to(node, MAX_MINED)
+    }
+
+    /// The same with at most so many transfers.
+    pub(super) fn mine_up_to(&mut self, node: usize, transfers: usize) -> block::Hash {
+        let block = self.candidate(node, transfers);
+        let (validation, is_new_tip, _) = self.nodes[node].insert(&block, self.now);
+        assert!(matches!(validation, BlockValidation::Accepted(_)) && is_new_tip, "{validation:?}");
+        self.input(node, Input::TipChanged);
+        block.hash()
+    }
+
+    /// A node mines a block that breaks a rule, which it alone does not mind.
+    pub(super) fn mine_invalid(&mut self, node: usize) -> block::Hash {
+        let block = self.candidate(node, MAX_MINED);
+        for other in &mut self.nodes {
+            if other.id != node::peer(node) {
+                other.chain.spoil(block.hash());
+            }
+        }
+        self.nodes[node].insert(&block, self.now);
+        self.input(node, Input::TipChanged);
+        block.hash()
+    }
+
+    fn candidate(&mut self, node: usize, transfers: usize) -> Arc<Block> {
+        self.salt += 1;
+        let chain = &self.nodes[node].chain;
+        let transfers: Vec<_> = chain.pool.transfers().take(transfers).cloned().collect();
+        chain.mine(&transfers, node::clock(self.now), self.salt)
+    }
+
+    /// Whether all transfers are in the chains of all honest nodes.
+    pub(super) fn all_mined(&self) -> bool {
+        let mined = |node: &Node| self.transfers.iter().all(|id| node.chain.is_confirmed(id));
+        self.honest().all(mined)
+    }
+
+    /// A user of a node submits so many transfers with long memos.
+    pub(super) fn pay(&mut self, node: usize, count: usize) {
+        let mut ids = Vec::new();
+        for _ in 0..count {
+            let mut one = Transfer::clone(&transfer(self.transfers.len() as u64));
+            one.memo = Memo::new(vec![b'm'; 256]).unwrap();
+            let id = one.id();
+            assert!(self.transfers.insert(id));
+            self.nodes[node].chain.pool.insert(&Arc::new(one));
+            ids.push(id);
+        }
+        self.input(node, Input::TransfersAccepted(ids));
+    }
+
+    /// A user of a node submits so many transfers that follow each other.
+    pub(super) fn pay_in_a_row(&mut self, node: usize, count: u64) {
+        /// No sender of `pay` has such a number.
+        const SENDERS: u64 = 1 << 32;
+        let sender = SENDERS + self.transfers.len() as u64;
+        let row: Vec<_> = (0..count).map(|nonce| transfer_of(sender, nonce)).collect();
+        for transfer in &row {
+            self.transfers.insert(transfer.id());
+            self.nodes[node].chain.pool.insert(transfer);
+        }
+        self.input(
+            node,
+            Input::TransfersAccepted(row.iter().map(|transfer| transfer.id()).collect()),
+        );
+    }
+
+    /// Stops a node and starts it again later.
+    pub(super) fn restart(&mut self, node: usize, down: Duration) {
+        if self.nodes[node].is_up {
+            self.nodes[node].stop();
+            self.drop_links(|link| link.joins(node));
+            self.schedule(node, down, Event::Start);
+        }
+    }
+
+    fn start(&mut self, node: usize) {
+        let seed = self.rng.random();
+        self.nodes[node].start(self.now, seed);
+        self.schedule(node, TICK, Event::Tick);
+    }
+
+    /// Lets time pass, with a block every ten seconds, until all agree.
+    pub(super) fn run_until_agreed(&mut self, within: Duration) {
+        let end = self.now + within;
+        while !self.agrees() {
+            assert!(self.now < end, "no agreement: {}", self.summary());
+            let node = self.pick(self.nodes.len());
+            self.mine(node);
+            self.run_for(Duration::from_secs(10));
+        }
+        assert_eq!(self.lost(), 0, "transfers are lost: {}", self.summary());
+    }
+
+    /// Whether all honest nodes have one tip.
+    pub(super) fn agrees(&self) -> bool {
+        let mut tips = self.honest().map(|node| node.chain.tip());
+        let first = tips.next();
+        tips.all(|tip| Some(tip) == first)
+    }
+
+    fn honest(&self) -> impl Iterator<Item = &Node> {
+        self.nodes.iter().filter(|node| node.character == Character::Honest)
+    }
+
+    /// Whether every honest node has every transfer, in its chain or in its mempool.
+    pub(super) fn all_spread(&self) -> bool {
+        self.transfers.iter().all(|id| self.honest().all(|node| has(node, id)))
+    }
+
+    /// Transfers that no honest node has.
+    pub(super) fn lost(&self) -> usize {
+        self.transfers.iter().filter(|id| !self.honest().any(|node| has(node, id))).count()
+    }
+
+    /// Nothing goes wrong any more.
+    pub(super) fn calm(&mut self) {
+        (self.faults, self.divide) = (Faults::NONE, None);
+    }
+
+    /// Honest peers are blamed for nothing but what lines do to them.
+    pub(super) fn assert_no_blame(&self) {
+        let harmless = |misbehavior| {
+            matches!(
+                misbehavior,
+                Misbehavior::Delivered | Misbehavior::Timeout | Misbehavior::BrokenStream
+            )
+        };
+        let is_honest = |node: usize| self.nodes[node].character == Character::Honest;
+        let is_wrong = |(_, of, misbehavior): &&(usize, usize, Misbehavior)| {
+            is_honest(*of) && !harmless(*misbehavior)
+        };
+        assert_eq!(self.reports.iter().find(is_wrong), None, "an honest peer was blamed");
+    }
+
+    /// Where everybody is.
+    pub(super) fn summary(&self) -> String {
+        let line = |node: &Node| {
+            let tip = node.chain.tip();
+            let progress = node.engine.progress(&node.chain);
+            let hash = &tip.hash.to_string()[56..];
+            format!("{} {hash} pool {} {progress:?}", tip.height, node.chain.pool.len())
+        };
+        let lines: Vec<String> = self.nodes.iter().map(line).collect();
+        format!("at {:?}, {} lost\n{}", self.now, self.lost(), lines.join("\n"))
+    }
+
+    /// What stands for the whole run.
+    pub(super) fn trace(&self) -> u64 {
+        self.trace.finish()
+    }
+
+    pub(super) fn note(&mut self, node: usize, what: impl Hash) {
+        (self.now, node, what).hash(&mut self.trace);
+    }
+}
+
+fn has(node: &Node, id: &Id) -> bool {
+    node.chain.pool.contains(id) || node.chain.is_confirmed(id)
+}
+
+/// What tells inputs apart in the trace.
+fn kind(input: &Input) -> (u8, u64) {
+    let short = |bytes: &[u8; 32]| u64::from_le_bytes(bytes[..8].try_into().unwrap());
+    match input {
+        Input::PeerConnected { status, .. } => (0, u64::from(status.height.get())),
+        Input::PeerStatus { status, .. } => (1, u64::from(status.height.get())),
+        Input::PeerDisconnected { .. } => (2, 0),
+        Input::Response { result, .. } => (3, u64::from(result.is_ok())),
+        Input::Announcement { id: AnnouncementId(id), announcement, .. } => match announcement {
+            Announcement::Block(block) => (4, short(block.hash().as_bytes())),
+            Announcement::CompactBlock(block) => (5, short(block.hash().as_bytes())),
+            Announcement::Transfer { .. } => (6, *id),
+        },
+        Input::BlockValidated { hash, .. } => (7, short(hash.as_bytes())),
+        Input::TransferValidated { id, .. } => (8, short(id.as_bytes())),
+        Input::TipChanged => (9, 0),
+        Input::TransfersAccepted(ids) => (10, ids.len() as u64),
+        Input::Tick => (11, 0),
+    }
+}
