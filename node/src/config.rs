@@ -6,8 +6,8 @@ mod toml_file;
 pub mod network;
 pub mod peers;
 
-use crate::api::tls::Tls;
 use crate::logging;
+use crate::tls::Tls;
 use anyhow::{Context, Result, bail};
 use chain::address::Address;
 use chain::params::Params;

@@ -1,27 +1,25 @@
 //! The node as a whole: opens, wires and stops its parts, in that order and back.
 
-use crate::api::tls::Tls;
-use crate::api::token::Token;
-use crate::api::{self, server};
+use crate::api::http::server;
+use crate::auth::Token;
 use crate::config::Config;
 use crate::config::peers::Peering;
+use crate::events;
 use crate::events::publish::publish as publish_events;
-use crate::events::{self, Events};
 use crate::faucet::Faucet;
 use crate::jobs::{self, Jobs};
 use crate::metrics::Metrics;
-use crate::mining::stratum::{self, Workers};
 use crate::mining::templates::Templates;
-use crate::mining::{Need, Outlook};
-use crate::peers::{self, Peers};
-use crate::writer;
+use crate::mining::{self, Need, Outlook, stratum};
+use crate::network::{self, Network};
+use crate::node_file::NodeFile;
+use crate::state::NodeState;
+use crate::tls::Tls;
+use crate::{api, event_sources, listener, writer};
 use anyhow::{Context, Result, anyhow};
-use chain::ledger::{self, OpenProgress, Reader};
-use chain::{Address, mempool};
-use serde::{Deserialize, Serialize};
-use std::net::SocketAddr;
-use std::num::NonZeroUsize;
-use std::path::{Path, PathBuf};
+use chain::ledger::{self, OpenProgress};
+use chain::mempool;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
@@ -32,100 +30,16 @@ const TELLING: Duration = Duration::from_secs(6);
 /// How often it is looked whether they did.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
-/// What every part of the API may use.
-#[derive(Clone)]
-pub struct Node(Arc<Parts>);
-
-/// The parts.
-pub struct Parts {
-    /// Reads the chain.
-    pub reader: Reader,
-    /// Changes it.
-    pub writer: writer::Handle,
-    /// What happened, in order.
-    pub events: Events,
-    /// Other nodes.
-    pub peers: p2p::Handle,
-    /// Whether mining makes sense.
-    pub outlook: Outlook,
-    /// What its threads mine.
-    pub jobs: jobs::Handle,
-    /// Candidates for miners elsewhere.
-    pub templates: Arc<Templates>,
-    /// Where mining machines connect and who does; `None` where none may.
-    pub stratum: Option<(SocketAddr, Arc<Workers>)>,
-    /// Whom blocks pay unless a request says otherwise.
-    pub default_miner: Option<Address>,
-    /// Gives coins away on a network for development.
-    pub faucet: Faucet,
-    /// What is counted on the way.
-    pub metrics: Arc<Metrics>,
-    /// When the node started.
-    pub started: Instant,
-    /// True once the node is to stop: answers that wait should end.
-    pub stopping: watch::Receiver<bool>,
-}
-
-impl std::ops::Deref for Node {
-    type Target = Parts;
-
-    fn deref(&self) -> &Parts {
-        &self.0
-    }
-}
-
-/// Where a running node is to be found: `DATA/node.json`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Whereabouts {
-    /// Its process.
-    pub pid: u32,
-    /// The REST API: an http or https URL.
-    pub api: String,
-    /// The network's name.
-    pub network: String,
-    /// The network's genesis hash.
-    pub genesis: String,
-    /// What others know it by.
-    #[serde(default)]
-    pub node_id: String,
-    /// Where others can call it: multiaddrs.
-    #[serde(default)]
-    pub peers: Vec<String>,
-    /// Where mining machines connect, if anywhere: a stratum+tcp URL.
-    #[serde(default)]
-    pub stratum: Option<String>,
-    /// SHA-256 of the certificate that it shows by https: commands on this machine trust that one.
-    #[serde(default)]
-    pub certificate: Option<String>,
-}
-
-impl Whereabouts {
-    const FILE: &str = "node.json";
-
-    /// What a running node, or one that was killed, has left in its data folder.
-    pub fn read(data: &Path) -> Option<Whereabouts> {
-        serde_json::from_slice(&std::fs::read(data.join(Whereabouts::FILE)).ok()?).ok()
-    }
-
-    fn write(&self, data: &Path) -> Result<()> {
-        let path = data.join(Whereabouts::FILE);
-        let mut file = tempfile::NamedTempFile::new_in(data)?;
-        serde_json::to_writer_pretty(&mut file, self)?;
-        file.persist(&path).with_context(|| format!("cannot write {}", path.display()))?;
-        Ok(())
-    }
-}
-
 /// A running node.
 pub struct Daemon {
-    node: Node,
+    node: Arc<NodeState>,
     data: PathBuf,
     url: String,
     events: events::Thread,
     sources: JoinHandle<()>,
     publishing: Option<JoinHandle<()>>,
     writer: writer::Thread,
-    peers: Peers,
+    peers: Network,
     stop: watch::Sender<bool>,
     jobs: Jobs,
     server: JoinHandle<()>,
@@ -153,8 +67,8 @@ impl Daemon {
         if mine && miner.is_none() {
             return Err(anyhow!("--mine needs an address to pay: give --miner ADDRESS"));
         }
-        let listener = server::bind(api, "--api").await?;
-        let address = server::address(&listener)?;
+        let listener = listener::bind(api, "--api").await?;
+        let address = listener::local_address(&listener)?;
         if let Some(key) = tls.as_ref().and_then(Tls::exposed_key) {
             let key = key.display();
             tracing::warn!("everybody on this machine can read the key of TLS: chmod o-r {key}");
@@ -163,7 +77,7 @@ impl Daemon {
             Some(address) => Some(stratum::bind(address).await?),
             None => None,
         };
-        let threads = threads.unwrap_or_else(processors);
+        let threads = threads.unwrap_or_else(mining::available_threads);
         let options = ledger::Options {
             cache_bytes,
             threads: threads.get(),
@@ -200,7 +114,7 @@ impl Daemon {
             Peering { peers, .. } if !peers.is_empty() => Need::Some,
             Peering { .. } => Need::None,
         };
-        let peers = match Peers::start(peering, &data, reader.clone(), writer.handle()).await {
+        let peers = match Network::start(peering, &data, reader.clone(), writer.handle()).await {
             Ok(peers) => peers,
             Err(error) => {
                 writer.stop().await?;
@@ -213,9 +127,9 @@ impl Daemon {
         let jobs = jobs.start(reader.clone(), writer.handle(), outlook.clone(), kernel);
         let stratum = for_miners.as_ref().map(|listener| {
             let workers = stratum::open(&data, reader.params());
-            server::address(listener).map(|address| (address, workers))
+            listener::local_address(listener).map(|address| (address, workers))
         });
-        let node = Node(Arc::new(Parts {
+        let node = Arc::new(NodeState {
             templates: Arc::new(Templates::new(writer.handle(), outlook.clone())?),
             stratum: stratum.transpose()?,
             outlook,
@@ -229,9 +143,9 @@ impl Daemon {
             metrics,
             started: Instant::now(),
             stopping: stopping.clone(),
-        }));
-        let sources = tokio::spawn(events::sources::tell(node.clone()));
-        let routes = api::routes(node.clone(), &token, address, &api_hosts)?;
+        });
+        let sources = tokio::spawn(event_sources::tell(Arc::clone(&node)));
+        let routes = api::router(Arc::clone(&node), &token, address, &api_hosts)?;
         let server = tokio::spawn(server::serve(listener, tls.clone(), routes, stopping.clone()));
         let stratum = for_miners.zip(node.stratum.clone()).map(|(listener, (_, workers))| {
             let (params, templates) = (node.reader.params(), Arc::clone(&node.templates));
@@ -239,7 +153,7 @@ impl Daemon {
             stratum::Server::start(listener, params, templates, writer, workers, stopping)
         });
         let stratum = stratum.transpose()?;
-        let whereabouts = Whereabouts {
+        let whereabouts = NodeFile {
             pid: std::process::id(),
             api: format!("{}://{address}", if tls.is_some() { "https" } else { "http" }),
             network: name.clone(),
@@ -288,11 +202,11 @@ impl Daemon {
 
     /// A multiaddr by which others can call it.
     pub fn to_join(&self) -> Option<p2p::Multiaddr> {
-        peers::to_join(&self.node.peers.listening()).cloned()
+        network::to_join(&self.node.peers.listening()).cloned()
     }
 
     /// Its parts.
-    pub fn node(&self) -> &Node {
+    pub fn node(&self) -> &Arc<NodeState> {
         &self.node
     }
 
@@ -343,17 +257,12 @@ impl Daemon {
         self.events.stop().await?;
         closed?;
         // Gone or not: a client that finds nobody at the address says so.
-        let _ = std::fs::remove_file(self.data.join(Whereabouts::FILE));
+        let _ = std::fs::remove_file(self.data.join(NodeFile::FILE));
         peers?;
         jobs?;
         tracing::info!("node stopped");
         Ok(())
     }
-}
-
-/// As many threads as there are processors.
-pub fn processors() -> NonZeroUsize {
-    std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
 }
 
 /// Tells what opening finds, progress at most once a second.

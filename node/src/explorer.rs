@@ -4,7 +4,7 @@
 //! One document serves every page; scripts in it look at the URL. Assets live under a path that
 //! names their contents, so browsers keep them for ever and never mix two versions.
 
-use crate::api::problem::{Kind, Problem};
+use crate::api::http::problem::{Kind, Problem};
 use axum::Router;
 use axum::extract::Path;
 use axum::http::header::{

@@ -6,20 +6,28 @@
 #![allow(unreachable_pub)] // `pub` tells what a module offers to its neighbours
 
 pub mod api;
+pub mod auth;
 pub mod cli;
 pub mod client;
+pub mod clock;
 pub mod config;
 pub mod daemon;
 pub mod difficulty;
+pub mod event_sources;
 pub mod events;
 pub mod explorer;
 pub mod faucet;
 pub mod jobs;
+pub mod listener;
 pub mod logging;
 pub mod metrics;
 pub mod mining;
-pub mod peers;
+pub mod network;
+pub mod node_file;
+pub mod shutdown;
+pub mod state;
 #[cfg(unix)]
 pub mod testnet;
+pub mod tls;
 pub mod wallet;
 pub mod writer;

@@ -2,19 +2,17 @@
 //! The same loop mines for the node in this process and for one at the other end of the network;
 //! a `Source` tells them apart. The writer judges our blocks like any other's.
 
-mod local;
-pub mod outlook;
-mod remote;
+pub mod readiness;
+pub mod source;
 pub mod stratum;
 pub mod templates;
 
-pub use local::Local;
-pub use outlook::{Need, Outlook};
-pub use remote::Remote;
+pub use readiness::{Need, Outlook};
 
 use anyhow::Result;
 use chain::{Address, Block, Height, Params, Target, block};
 use miner::{Event, Kernel, Miner, Work};
+use source::{Candidate, Change, Handed, Source};
 use std::num::NonZeroUsize;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
@@ -33,51 +31,6 @@ const RETRY: Duration = Duration::from_secs(1);
 const TICK: Duration = Duration::from_millis(200);
 /// Hits that may wait while one is handed in; on `dev` nearly every hash is one.
 const HITS: usize = 64;
-
-/// A block that lacks its nonce.
-#[derive(Clone, Debug)]
-pub struct Candidate {
-    /// With nonce 0.
-    pub block: Block,
-    /// Where it would stand.
-    pub height: Height,
-    /// What its hash must meet.
-    pub target: Target,
-}
-
-/// Why a candidate is not the best one any more.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Change {
-    /// There is a new tip: work on the old one is lost.
-    Tip,
-    /// Transfers came: there may be more fees.
-    Pool,
-}
-
-/// What became of a sealed block.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Handed {
-    /// It is in the best chain.
-    Best,
-    /// Another one was first: it is a side branch.
-    TooLate,
-}
-
-/// Where candidates come from and blocks go to.
-pub trait Source {
-    /// A candidate that pays an address; `None` if no more blocks are wanted. Errors are told and
-    /// tried again. Cancelling loses nothing.
-    fn candidate(
-        &mut self,
-        miner: Address,
-    ) -> impl Future<Output = Result<Option<Candidate>>> + Send;
-    /// Waits for a change since the last candidate. Cancelling loses nothing.
-    fn changed(&mut self) -> impl Future<Output = Change> + Send;
-    /// Hands a sealed block in.
-    fn hand_in(&mut self, block: Block) -> impl Future<Output = Result<Handed>> + Send;
-    /// Whether there will never be another candidate.
-    fn is_gone(&self) -> bool;
-}
 
 /// What to do.
 #[derive(Clone, Copy, Debug)]
@@ -124,11 +77,6 @@ pub enum End {
     Gone,
 }
 
-/// Ends when it is time to stop, or nobody is left to say so.
-pub async fn told_to_stop(stop: &mut watch::Receiver<bool>) {
-    let _ = stop.wait_for(|stop| *stop).await;
-}
-
 /// How it goes.
 #[derive(Clone, Debug)]
 pub struct Progress {
@@ -150,6 +98,11 @@ pub struct Progress {
     pub candidate: Option<(Height, Target, Instant)>,
     /// Why there is none, if it is not for a moment only.
     pub waits: Option<String>,
+}
+
+/// The number of threads that this machine runs at a time.
+pub fn available_threads() -> NonZeroUsize {
+    std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
 }
 
 /// Mines with as many threads as `crew` says, which may change at any time, until the goal is

@@ -2,13 +2,14 @@
 //! by `oneshot`; what is new goes out by `watch` and, for peers, by `broadcast`, after it is safe on
 //! disk. Blocks that wait together share one sync of the disk.
 
-mod clock;
-mod told;
+mod block_log;
 
+use crate::clock::Clock;
 use crate::events::{Payment, Publisher};
 use crate::metrics::Metrics;
 use anyhow::Context;
-use chain::block::{Block, Timestamp};
+use block_log::Told;
+use chain::block::{self, Block, Timestamp};
 use chain::ledger::{
     Accepted, Commit, InvalidateError, PrecheckedBlock, Prechecker, Reader, SubmitError,
     TransferError, Writer,
@@ -17,15 +18,12 @@ use chain::mempool::{Admission, Changes};
 use chain::store::{LogError, StoreError};
 use chain::template::{Template, TemplateError, TemplateRequest};
 use chain::tx::{Tag, Transfer};
-use chain::{Address, Header, block};
-use clock::Clock;
-pub use clock::now;
+use chain::{Address, Header};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::time::{Interval, MissedTickBehavior};
-use told::Told;
 
 /// Requests that may wait; beyond that whoever asks waits too.
 const QUEUE: usize = 256;

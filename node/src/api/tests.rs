@@ -17,12 +17,15 @@ mod solutions;
 mod transactions;
 mod ws;
 
-use super::answer::{CHAIN_HEIGHT, CHAIN_TIP};
-use super::problem::MEDIA_TYPE;
-use super::{Guarded, routes, token::Token};
+use super::http::server::Guarded;
+use super::router;
+use crate::api::http::problem::MEDIA_TYPE;
+use crate::api::http::response::{CHAIN_HEIGHT, CHAIN_TIP};
+use crate::auth::Token;
 use crate::config::peers::Wishes;
 use crate::config::{Config, Settings};
-use crate::daemon::{Daemon, Node};
+use crate::daemon::Daemon;
+use crate::state::NodeState;
 use crate::wallet::{Index, Mnemonic, Wallet};
 use ::chain::signature::SecretKey;
 use ::chain::tx::{Memo, Payment};
@@ -118,11 +121,11 @@ impl World {
         let data = folder.path().join("data");
         let token = std::fs::read_to_string(data.join("api-token")).unwrap().trim().to_owned();
         let protection = Token::open(&data).unwrap();
-        let routes = routes(daemon.node().clone(), &protection, called(&daemon), &[]).unwrap();
+        let routes = router(daemon.node().clone(), &protection, called(&daemon), &[]).unwrap();
         World { routes, token, daemon, _folder: folder }
     }
 
-    fn node(&self) -> &Node {
+    fn node(&self) -> &NodeState {
         self.daemon.node()
     }
 

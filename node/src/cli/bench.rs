@@ -1,7 +1,7 @@
 //! `chain bench`: what this machine can do.
 
 use super::output::Table;
-use crate::daemon::processors;
+use crate::mining::available_threads;
 use anyhow::Result;
 use miner::Kernel;
 use miner::benchmark::{Benchmark, Method, Rate};
@@ -38,7 +38,7 @@ pub struct HashArgs {
 /// Runs the command.
 pub fn run(bench: &Bench, json: bool) -> Result<()> {
     let Bench::Hash(args) = bench;
-    let threads = args.threads.unwrap_or_else(processors);
+    let threads = args.threads.unwrap_or_else(available_threads);
     let shown = Shown::new(&Benchmark::run(threads, args.rounds));
     if json {
         writeln!(io::stdout(), "{}", serde_json::to_string(&shown)?)?;

@@ -4,7 +4,7 @@ use super::mine::follow;
 use super::node::{block_on, stop_signal};
 use super::output::{self, Rows, Table, coins, duration, human_rate};
 use super::progress::ProgressLine;
-use crate::api::jobs::{Job, Until};
+use crate::api::routes::jobs::{Job, Until};
 use crate::client::{Client, NodeArgs, Response, printable};
 use crate::jobs::State;
 use crate::logging;

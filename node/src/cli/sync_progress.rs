@@ -1,10 +1,11 @@
 //! How far sync is, for people: what is fetched, how fast, and how long it will take.
 
 use super::output::duration;
-use crate::daemon::Node;
+use crate::state::NodeState;
 use p2p::engine::SyncState;
 use std::collections::VecDeque;
 use std::fmt;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Fewer blocks behind are not worth a line: following the tip looks like that.
@@ -16,7 +17,7 @@ const BAR: u32 = 20;
 
 /// Watches a node catch up.
 pub struct SyncProgress {
-    node: Node,
+    node: Arc<NodeState>,
     what: &'static str,
     samples: VecDeque<(Instant, u32)>,
 }
@@ -32,7 +33,7 @@ pub struct Stage {
 
 impl SyncProgress {
     /// Watches this node.
-    pub fn new(node: Node) -> SyncProgress {
+    pub fn new(node: Arc<NodeState>) -> SyncProgress {
         SyncProgress { node, what: "", samples: VecDeque::new() }
     }
 

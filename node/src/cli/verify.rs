@@ -1,7 +1,7 @@
 //! `chain verify`: checks a whole data directory without a node.
 
 use crate::config::{default_data, network};
-use crate::daemon::processors;
+use crate::mining::available_threads;
 use anyhow::Result;
 use chain::ledger::{self, Options};
 use chain::mempool;
@@ -28,7 +28,7 @@ pub fn run(args: Args, json: bool) -> Result<()> {
     let (data, params) = place(args)?;
     let options = Options {
         cache_bytes: 64 << 20,
-        threads: processors().get(),
+        threads: available_threads().get(),
         mempool: mempool::Limits::default(),
     };
     let bar = ProgressBar::new(0).with_style(

@@ -3,9 +3,9 @@
 use super::failover::NetworkId;
 use super::http::Client;
 use super::trust::Trust;
-use crate::api::token::Token;
+use crate::auth::Token;
 use crate::config::{default_data, network};
-use crate::daemon::Whereabouts;
+use crate::node_file::NodeFile;
 use anyhow::{Context, Result, bail};
 use chain::Params;
 use std::path::PathBuf;
@@ -59,7 +59,7 @@ impl NodeArgs {
             None => default_data(named.map_or(network::DEFAULT, Params::name))?,
         };
         // A node at another place is not shown the token of this one.
-        let there = Whereabouts::read(&data).and_then(|there| client.only(&there.api));
+        let there = NodeFile::read(&data).and_then(|there| client.only(&there.api));
         let client = match (there, &self.data) {
             (Some(there), _) => there,
             (None, Some(_)) if self.node.len() < 2 => client,
@@ -105,14 +105,14 @@ impl NodeArgs {
             return Client::open(&self.node, Trust::with_authorities(self.ca.as_deref())?);
         }
         let found = match &self.data {
-            Some(data) => Some(Whereabouts::read(data).with_context(|| {
+            Some(data) => Some(NodeFile::read(data).with_context(|| {
                 let data = data.display();
                 format!("no node runs on {data}: start one with `chain node --data {data}`")
             })?),
             // Without a home folder there is no default data folder to look into.
             None => default_data(named.map_or(network::DEFAULT, Params::name))
                 .ok()
-                .and_then(|data| Whereabouts::read(&data)),
+                .and_then(|data| NodeFile::read(&data)),
         };
         match found {
             Some(there) => {

@@ -6,7 +6,7 @@ use super::error::{
 use super::event_stream::EventStream;
 use super::failover::{Failover, NetworkId};
 use super::trust::{self, Trust};
-use crate::api::token::Token;
+use crate::auth::Token;
 use anyhow::{Context, Result, anyhow, ensure};
 use reqwest::{Method, StatusCode, Url};
 use serde::de::DeserializeOwned;

@@ -2,13 +2,16 @@
 
 use super::failover::NetworkId;
 use super::*;
-use crate::api::extract::{Json, Path};
-use crate::api::hosts::Hosts;
-use crate::api::problem::{Kind, Problem};
-use crate::api::server;
-use crate::daemon::Whereabouts;
+use crate::api::http::content::Json;
+use crate::api::http::extract::Path;
+use crate::api::http::host_check::Hosts;
+use crate::api::http::problem::{Kind, Problem};
+use crate::api::http::server;
+use crate::listener;
 use crate::metrics::requests::Count;
-use crate::mining::{Handed, Remote, Source};
+use crate::mining::source::remote::Remote;
+use crate::mining::source::{Handed, Source};
+use crate::node_file::NodeFile;
 use anyhow::Result;
 use axum::Router;
 use axum::routing::{get, post};
@@ -40,8 +43,8 @@ fn routes(params: &Params) -> Router {
 }
 
 async fn serve(routes: Router) -> (String, watch::Sender<bool>) {
-    let listener = server::bind("127.0.0.1:0".parse().unwrap(), "--api").await.unwrap();
-    let address = server::address(&listener).unwrap();
+    let listener = listener::bind("127.0.0.1:0".parse().unwrap(), "--api").await.unwrap();
+    let address = listener::local_address(&listener).unwrap();
     let hosts = Hosts::new(address.ip(), &[]).unwrap();
     let (stop, stopped) = watch::channel(false);
     let routes = server::Guarded::new(routes, hosts, Count::new(Arc::default(), []));
@@ -151,7 +154,7 @@ fn the_data_folder_tells_where_its_node_is() {
     let folder = tempfile::tempdir().unwrap();
     let place = NodeArgs { data: Some(folder.path().to_owned()), ..NodeArgs::default() };
     assert!(error(place.client(None)).contains("chain node --data"));
-    let there = Whereabouts {
+    let there = NodeFile {
         pid: 1,
         api: "http://127.0.0.1:9".to_owned(),
         network: "dev".to_owned(),

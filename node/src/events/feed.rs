@@ -1,15 +1,20 @@
 //! Reading the log by number: first what was missed, page by page, then what comes. A reader that
 //! does not come for its next page costs nothing but its place.
 
+use super::event::{self, Blocks, Event};
+use super::filter::{Filter, Since};
 use super::log::{self, Index};
-use super::shown::{self, Event};
-use super::{Events, Payment, Topic};
-use crate::writer;
-use chain::Address;
-use chain::address::Hrp;
-use std::sync::Arc;
-use tokio::sync::watch;
+use super::publisher::Publisher;
+use crate::clock;
+use chain::ledger::Reader;
+use std::sync::{Arc, RwLock};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
+/// Readers at a time: fewer than half of the connections that the API serves, so that there is
+/// always room for requests.
+pub const MAX_READERS: usize = 200;
+/// Readers that look something up at the same moment; the others wait for their turn.
+const LOOKING: usize = 4;
 /// Bytes of a page's events after which it ends: what a reader that does not read holds up, a few
 /// times over in buffers.
 const PAGE_BYTES: usize = 8 << 10;
@@ -17,53 +22,68 @@ const PAGE_BYTES: usize = 8 << 10;
 /// milliseconds, then it is the turn of other readers.
 const PAGE_BATCHES: usize = 8;
 
-/// Where to begin.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Since {
-    /// With what comes.
-    Now,
-    /// After the event of this number.
-    Number(u64),
+/// Reads the log, and tells it. Cheap to clone.
+#[derive(Clone)]
+pub struct Events(pub(super) Arc<Parts>);
+
+pub(super) struct Parts {
+    pub(super) index: Arc<RwLock<Index>>,
+    /// The number of the next event.
+    next: watch::Receiver<u64>,
+    chain: Reader,
+    blocks: Blocks,
+    publisher: Publisher,
+    slots: Arc<Semaphore>,
+    looking: Semaphore,
 }
 
-/// Which events somebody wants.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Filter {
-    /// `None` for every topic.
-    pub topics: Option<Vec<Topic>>,
-    /// Only what names this address: transfers from and to it, its blocks, its jobs.
-    pub address: Option<Address>,
-}
-
-impl Filter {
-    pub(super) fn wants(&self, topic: Topic) -> bool {
-        self.topics.as_ref().is_none_or(|topics| topics.contains(&topic))
+impl Events {
+    pub(super) fn new(
+        index: Arc<RwLock<Index>>,
+        next: watch::Receiver<u64>,
+        chain: Reader,
+        publisher: Publisher,
+    ) -> Events {
+        Events(Arc::new(Parts {
+            index,
+            next,
+            chain,
+            blocks: Blocks::default(),
+            publisher,
+            slots: Arc::new(Semaphore::new(MAX_READERS)),
+            looking: Semaphore::new(LOOKING),
+        }))
     }
 
-    pub(super) fn concerns(&self, address: &Address) -> bool {
-        self.address.is_none_or(|wanted| wanted == *address)
+    /// Tells the log.
+    pub fn publisher(&self) -> &Publisher {
+        &self.0.publisher
     }
 
-    pub(super) fn concerns_payment(&self, payment: &Payment) -> bool {
-        self.address.is_none_or(|wanted| payment.names(&wanted))
+    /// The place of one more reader, unless there are too many. It is free again once dropped.
+    pub fn seat(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.0.slots).try_acquire_owned().ok()
     }
 
-    /// Whether a JSON object names the address as its miner.
-    pub(super) fn concerns_object(&self, data: &str, hrp: Hrp) -> bool {
-        #[derive(serde::Deserialize)]
-        struct Named {
-            miner: Option<String>,
-        }
-        self.address.is_none_or(|wanted| {
-            let named = serde_json::from_str::<Named>(data).ok().and_then(|named| named.miner);
-            named.is_some_and(|miner| miner == wanted.encode(hrp))
-        })
+    /// The number of the last event; 0 before the first.
+    pub fn newest(&self) -> u64 {
+        self.0.next.borrow().saturating_sub(1)
+    }
+
+    /// How many read at this moment.
+    pub fn readers(&self) -> usize {
+        MAX_READERS.saturating_sub(self.0.slots.available_permits())
+    }
+
+    /// Reads from a number on.
+    pub fn feed(&self, since: Since, filter: Filter) -> Feed {
+        Feed::new(self.clone(), since, filter)
     }
 }
 
 /// Some events in order.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Page {
+pub(super) struct Page {
     /// Those that the filter lets through.
     pub events: Vec<Event>,
     /// The number to go on with.
@@ -87,7 +107,7 @@ impl Events {
             let is_kept = (oldest..next).contains(&page.next);
             let batch = spot.filter(|_| is_kept).and_then(|spot| spot.read());
             let Some(batch) = batch else {
-                let (newest, time) = (next.saturating_sub(1), writer::now().get());
+                let (newest, time) = (next.saturating_sub(1), clock::now().get());
                 page.events.push(Event::reset(newest, time, oldest, newest));
                 page.next = next;
                 break;
@@ -101,7 +121,14 @@ impl Events {
                         page.events.push(event);
                         bytes < PAGE_BYTES
                     };
-                    let shown = shown::show(self, (first, entry), page.next, filter, out);
+                    let shown = event::show(
+                        &self.0.chain,
+                        &self.0.blocks,
+                        (first, entry),
+                        page.next,
+                        filter,
+                        out,
+                    );
                     page.next = shown
                         .unwrap_or_else(|error| {
                             tracing::warn!("a block of an event cannot be read: {error}");
@@ -132,7 +159,7 @@ pub struct Feed {
 }
 
 impl Feed {
-    pub(super) fn new(events: Events, since: Since, filter: Filter) -> Feed {
+    fn new(events: Events, since: Since, filter: Filter) -> Feed {
         let mut next = events.0.next.clone();
         let newest = *next.borrow_and_update();
         let cursor = match since {

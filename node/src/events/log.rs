@@ -4,7 +4,7 @@
 //! What is damaged is set aside as a whole and a new log begun, whose numbers are higher than any
 //! before: readers hear that what they missed is gone, and the chain is not concerned.
 
-use super::entry::{Batch, Entry};
+use super::record::{Batch, Entry};
 use chain::block;
 use chain::store::LogError;
 use chain::store::blocks::{

@@ -6,7 +6,10 @@
 //! was told: after an outage, or a restart of either side, that is where this goes on. Waits for
 //! nobody but the server, and nobody waits for it.
 
-use super::{Event, Events, Feed, Filter, Since};
+use super::event::Event;
+use super::feed::{Events, Feed};
+use super::filter::{Filter, Since};
+use crate::shutdown::shutdown_requested;
 use redis::{Client, Connection, RedisResult};
 use std::time::Duration;
 use tokio::sync::watch;
@@ -52,7 +55,7 @@ pub async fn publish(
         }
     };
     tokio::select! {
-        _ = stopping.wait_for(|stopping| *stopping) => {}
+        () = shutdown_requested(&mut stopping) => {}
         () = publishing => {}
     }
 }

@@ -1,13 +1,15 @@
 use super::log::{LIMITS, Limits};
+use super::publisher::MAX_TOLD_BYTES;
 use super::*;
 use chain::ledger::{self, Accepted, Options, Writer};
 use chain::mempool::{Admission, Limits as PoolLimits};
 use chain::signature::SecretKey;
 use chain::template::TemplateRequest;
 use chain::tx::{Memo, Payment as Terms, Tag};
-use chain::{Address, Block, Params, Timestamp, Transfer};
-use serde_json::json;
+use chain::{Address, Block, Params, Timestamp, Transfer, block};
+use serde_json::{Value, json};
 use std::path::Path;
+use std::sync::atomic::Ordering;
 use tempfile::TempDir;
 
 /// The key of the account 0' that `dev` begins with.

@@ -111,7 +111,7 @@ mod tests {
         assert!(value("process_virtual_memory_bytes") >= value("process_resident_memory_bytes"));
         assert!(value("process_open_fds") >= 3.0);
         assert!(value("process_max_fds") >= value("process_open_fds"));
-        let age = f64::from(crate::writer::now().get()) - value("process_start_time_seconds");
+        let age = f64::from(crate::clock::now().get()) - value("process_start_time_seconds");
         // A machine that sleeps, or whose clock is set, knows its start only so well.
         assert!(age > -3_600.0, "{age}");
         assert!(value("process_cpu_seconds_total") >= 0.0);

@@ -173,7 +173,7 @@ fn place(names: &[&str], name: &str) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::problem::Kind;
+    use crate::api::http::problem::Kind;
     use axum::body::Body;
 
     const PATTERNS: [&str; 4] = ["/one/{id}", "/held", "/", "/held"];

@@ -3,16 +3,15 @@
 //! address; a share that is a block goes to the writer, and is on disk before anybody hears of it.
 
 mod connection;
-mod lines;
-mod renewal;
+mod line_codec;
+mod notify;
 mod workers;
 
 pub use workers::{Known, Shares, Workers};
 
 use super::templates::{Candidate, Templates};
-use super::told_to_stop;
-use crate::api::server;
-use crate::writer;
+use crate::shutdown::shutdown_requested;
+use crate::{listener, writer};
 use anyhow::Result;
 use chain::ledger::{Accepted, SubmitError};
 use chain::params::Params;
@@ -159,7 +158,7 @@ impl Server {
                 .saturating_sub(CLOCK_MARGIN_SECONDS),
         };
         let (sender, work) = watch::channel(None);
-        let renewing = renewal::run(templates, writer.clone(), tag, sender, stop.clone());
+        let renewing = notify::run(templates, writer.clone(), tag, sender, stop.clone());
         let keeping = tokio::spawn(workers::keep(Arc::clone(&workers), stop.clone()));
         let terms = Arc::new(terms);
         let desk = Desk { writer, terms, work, workers: Arc::clone(&workers), stop };
@@ -183,7 +182,7 @@ impl Server {
 
 /// Takes an address to listen on.
 pub async fn bind(address: SocketAddr) -> Result<TcpListener> {
-    server::bind(address, "--stratum").await
+    listener::bind(address, "--stratum").await
 }
 
 /// Opens what is remembered of miners in a data folder.
@@ -218,7 +217,7 @@ struct Guest {
 
 async fn accept(listener: TcpListener, desk: Arc<Desk>) {
     let mut stop = desk.stop.clone();
-    let mut stopped = pin!(told_to_stop(&mut stop));
+    let mut stopped = pin!(shutdown_requested(&mut stop));
     let (mut tasks, mut guests) = (JoinSet::new(), VecDeque::new());
     loop {
         tokio::select! {
@@ -228,7 +227,7 @@ async fn accept(listener: TcpListener, desk: Arc<Desk>) {
                 Ok((stream, peer)) => {
                     seat(stream, peer, &desk, &mut tasks, &mut guests);
                 }
-                Err(error) if server::is_of_one_client(&error) => {}
+                Err(error) if listener::is_client_error(&error) => {}
                 Err(error) => {
                     tracing::warn!(%error, "cannot take a miner's connection");
                     tokio::time::sleep(ACCEPT_PAUSE).await;

@@ -2,8 +2,7 @@
 //! every miner it is then made over, so that no two search the same headers. What was handed out is
 //! remembered for a while: a miner sends back what it chose, not the block.
 
-use super::Outlook;
-use super::outlook::Wait;
+use super::readiness::{Outlook, Wait};
 use crate::writer::{self, Stopped};
 use anyhow::Result;
 use chain::store::StoreError;
@@ -202,6 +201,7 @@ impl Given {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock;
     use chain::ledger::{self, Options};
     use chain::{Params, mempool};
 
@@ -217,7 +217,7 @@ mod tests {
         let extra_nonce = number.to_le_bytes();
         TemplateRequest {
             miner: Address::ZERO,
-            now: writer::now(),
+            now: clock::now(),
             extra_nonce,
             tag: Tag::default(),
         }

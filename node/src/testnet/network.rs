@@ -1,7 +1,7 @@
 //! The network that a testnet gets if nobody names one: real proof of work, blocks every few
 //! seconds from the first one on, and a genesis of its own, so no two testnets mix.
 
-use crate::daemon::processors;
+use crate::mining::available_threads;
 use anyhow::Result;
 use chain::{Bits, Params, Target};
 use miner::{Kernel, Work};
@@ -23,7 +23,7 @@ const BATCH: u32 = 1 << 13;
 /// The text of a network file whose first target suits so many miners on this machine.
 pub fn for_this_machine(spacing_seconds: u32, miners: usize) -> Result<String> {
     // More miners than processors find no more blocks.
-    let miners = miners.clamp(1, processors().get());
+    let miners = miners.clamp(1, available_threads().get());
     let hashes = hashes_per_second() * miners as f64 * f64::from(spacing_seconds);
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let genesis_time = u32::try_from(now).unwrap_or(u32::MAX);

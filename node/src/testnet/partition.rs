@@ -3,9 +3,9 @@
 
 use super::Testnet;
 use super::topology::{Number, Topology};
-use crate::api::token::Token;
+use crate::auth::Token;
 use crate::client::Client;
-use crate::daemon::Whereabouts;
+use crate::node_file::NodeFile;
 use anyhow::{Context, Result, bail, ensure};
 use reqwest::Method;
 use serde::Deserialize;
@@ -179,7 +179,7 @@ fn members(testnet: &Testnet) -> Result<BTreeMap<Number, Member>> {
     }
     let member = |number: Number| {
         let (folder, node) = (testnet.folder().node(number), testnet.plan().node(number));
-        let whereabouts = Whereabouts::read(&folder)
+        let whereabouts = NodeFile::read(&folder)
             .with_context(|| format!("{number} is still starting: try again"))?;
         let id = whereabouts.node_id;
         let address = format!("{}/p2p/{id}", node.multiaddr());

@@ -4,7 +4,8 @@
 use super::topology::Number;
 use super::{Testnet, addresses, partition};
 use crate::client::Client;
-use crate::mining::{self, Goal, Remote};
+use crate::mining::source::remote::Remote;
+use crate::mining::{self, Goal};
 use anyhow::{Context, Result, ensure};
 use chain::Address;
 use serde::Deserialize;

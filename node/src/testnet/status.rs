@@ -4,7 +4,7 @@ use super::Testnet;
 use super::process::Process;
 use super::topology::{Number, Topology};
 use crate::client::Client;
-use crate::daemon::Whereabouts;
+use crate::node_file::NodeFile;
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -111,7 +111,7 @@ fn node(testnet: &Testnet, number: Number, said: Option<Said>) -> Result<NodeSta
         (Some(_), Some(_)) => State::Running,
         (Some(_), None) => State::Silent,
         // A node that stops takes this file away.
-        (None, _) if Whereabouts::read(&folder).is_some() => State::Killed,
+        (None, _) if NodeFile::read(&folder).is_some() => State::Killed,
         (None, _) => State::Stopped,
     };
     let plan = testnet.plan().node(number);

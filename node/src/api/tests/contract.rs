@@ -2,8 +2,8 @@
 //! its headers, and its body with the schema.
 
 use super::*;
-use crate::api::hosts::Hosts;
-use crate::api::table;
+use crate::api::http::host_check::Hosts;
+use crate::api::routes;
 use ::axum::http::Method;
 use jsonschema::Validator;
 use std::collections::HashMap;
@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex};
 /// The document, made without a node.
 pub(super) fn document() -> &'static Value {
     static DOCUMENT: OnceLock<Value> = OnceLock::new();
-    DOCUMENT.get_or_init(|| table(&any_token(), &any_hosts()).finish().1)
+    DOCUMENT.get_or_init(|| routes::all(&any_token(), &any_hosts()).finish().1)
 }
 
 /// Names of this machine.

@@ -1,7 +1,7 @@
 use super::contract::{any_hosts, any_token, document};
 use super::*;
-use crate::api::problem::Kind;
-use crate::api::table;
+use crate::api::http::problem::Kind;
+use crate::api::routes;
 use std::collections::BTreeSet;
 
 /// The paths of a router, which axum shows to those who debug it.
@@ -15,7 +15,7 @@ fn paths_of(router: &impl std::fmt::Debug) -> BTreeSet<String> {
 
 #[tokio::test]
 async fn every_route_is_in_the_document_and_the_reverse() {
-    let (router, document) = table(&any_token(), &any_hosts()).finish();
+    let (router, document) = routes::all(&any_token(), &any_hosts()).finish();
     let described = document["paths"].as_object().unwrap().keys();
     let described: BTreeSet<String> = described.filter(|path| *path != "/").cloned().collect();
     assert_eq!(paths_of(&router), described);

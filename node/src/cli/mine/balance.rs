@@ -2,7 +2,7 @@
 
 use crate::cli::output::human_rate;
 use crate::client::Client;
-use crate::daemon::Node;
+use crate::state::NodeState;
 use anyhow::{Context, Result};
 use chain::accounts::AccountView;
 use chain::{Address, Amount};
@@ -19,7 +19,7 @@ pub(super) struct Holdings {
 
 impl Holdings {
     /// Looks at the node in this process.
-    pub(super) fn read(node: &Node, miner: Address) -> Result<Holdings> {
+    pub(super) fn read(node: &NodeState, miner: Address) -> Result<Holdings> {
         let view = node.reader.view();
         let balance = view.account(&miner)?.balance;
         let (height, immature) = (view.tip().height.get(), view.immature_balance(&miner));

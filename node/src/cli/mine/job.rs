@@ -2,7 +2,7 @@
 
 use super::args::Args;
 use super::balance::{Holdings, Status};
-use crate::api::jobs::Job;
+use crate::api::routes::jobs::Job;
 use crate::cli::output::print_lines;
 use crate::cli::progress::{ProgressLine, refresh_interval};
 use crate::client::{Client, printable};

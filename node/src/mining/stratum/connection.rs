@@ -1,9 +1,9 @@
 //! One miner's socket: what it sends goes to its session, and what the session wants done is done, in
 //! order. Nothing waits in a queue: a miner that does not read is not read either, and soon left.
 
-use super::lines::Lines;
+use super::line_codec::Lines;
 use super::{Desk, Issue};
-use crate::mining::told_to_stop;
+use crate::shutdown::shutdown_requested;
 use chain::Address;
 use miner::stratum::{Action, Difficulty, Session, ShareOutcome, Worker};
 use std::net::SocketAddr;
@@ -79,7 +79,7 @@ impl Conversation {
         loop {
             let actions = tokio::select! {
                 biased;
-                () = told_to_stop(&mut stop) => return self.end(lines).await,
+                () = shutdown_requested(&mut stop) => return self.end(lines).await,
                 _ = &mut leave => return "others wanted its place".to_owned(),
                 changed = work.changed() => {
                     let newest = work.borrow_and_update().clone();

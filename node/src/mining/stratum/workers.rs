@@ -2,8 +2,8 @@
 //! crash the last second's shares may be missing. None can count twice, since every run of the node
 //! has coinbases of its own, so that a share of one is no share in another.
 
-use crate::mining::told_to_stop;
-use crate::writer;
+use crate::clock;
+use crate::shutdown::shutdown_requested;
 use anyhow::{Context, Result};
 use chain::Address;
 use chain::address::Hrp;
@@ -209,7 +209,7 @@ impl Shares {
                 self.accepted += 1;
                 self.accepted_difficulty += difficulty.get();
                 self.blocks += u64::from(matches!(outcome, ShareOutcome::Block(_)));
-                self.last_share = Some(writer::now().get());
+                self.last_share = Some(clock::now().get());
             }
             ShareOutcome::Stale => self.stale += 1,
             ShareOutcome::Duplicate => self.duplicate += 1,
@@ -274,7 +274,7 @@ pub(super) async fn keep(workers: Arc<Workers>, mut stop: watch::Receiver<bool>)
     due.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
-            () = told_to_stop(&mut stop) => return,
+            () = shutdown_requested(&mut stop) => return,
             _ = due.tick() => save(Arc::clone(&workers)).await,
         }
     }

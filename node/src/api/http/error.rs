@@ -1,0 +1,238 @@
+//! What the ledger refuses or cannot do, as problems: rules under their own codes, our own faults
+//! as such.
+
+use crate::api::http::problem::{Kind, Problem};
+use crate::mining::templates::Unavailable;
+use crate::writer::{GenerateError, Stopped};
+use chain::DecodeError;
+use chain::ledger::{InvalidateError, SubmitError, TransferError};
+use chain::mempool::{InsertError, RejectReason};
+use chain::rules::RuleError;
+use chain::store::{IndexError, LogError, StoreError};
+use chain::template::TemplateError;
+use serde_json::Value;
+
+/// How a block may be refused.
+pub fn of_blocks() -> Vec<Kind> {
+    Kind::rules().chain([Kind::DISK_FULL]).collect()
+}
+
+/// How a transfer may be refused.
+pub fn of_transfers() -> Vec<Kind> {
+    let rules = [
+        "bad-encoding",
+        "bad-coinbase-encoding",
+        "memo-too-long",
+        "zero-amount",
+        "amount-overflow",
+        "bad-signature",
+        "insufficient-balance",
+    ];
+    let policy = [
+        Kind::NONCE_USED,
+        Kind::NONCE_TOO_FAR,
+        Kind::REPLACEMENT_TOO_CHEAP,
+        Kind::MIN_FEE,
+        Kind::SENDER_LIMIT,
+        Kind::MEMPOOL_FULL,
+        Kind::DISK_FULL,
+    ];
+    rules.map(Kind::rule).into_iter().chain(policy).collect()
+}
+
+impl From<RuleError> for Problem {
+    fn from(error: RuleError) -> Problem {
+        let problem = Problem::new(Kind::rule(error.code()), error.to_string());
+        let Some((expected, actual)) = error.expected_and_actual() else { return problem };
+        match error {
+            // Eight digits that may look like a number.
+            RuleError::WrongBits { .. } => problem.comparing(expected, actual),
+            _ => problem.comparing(number_or_text(expected), number_or_text(actual)),
+        }
+    }
+}
+
+fn number_or_text(text: String) -> Value {
+    text.parse::<u64>().map_or(Value::String(text), Value::from)
+}
+
+impl From<DecodeError> for Problem {
+    fn from(error: DecodeError) -> Problem {
+        RuleError::from(error).into()
+    }
+}
+
+impl From<SubmitError> for Problem {
+    fn from(error: SubmitError) -> Problem {
+        match error {
+            SubmitError::Invalid(error) => error.into(),
+            SubmitError::KnownInvalid { hash, code } => {
+                let detail = format!("block {hash} was found invalid before");
+                Problem::new(Kind::rule(code), detail)
+            }
+            SubmitError::UnknownParent { parent } => {
+                let detail =
+                    format!("this node does not have the parent {parent}: send that first");
+                Problem::new(Kind::rule("unknown-parent"), detail)
+            }
+            SubmitError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<TransferError> for Problem {
+    fn from(error: TransferError) -> Problem {
+        match error {
+            TransferError::Invalid(error) => error.into(),
+            TransferError::Rejected(refusal) => refusal.into(),
+            TransferError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<RejectReason> for Problem {
+    fn from(refusal: RejectReason) -> Problem {
+        let code = refusal.code();
+        let policy = Kind::ALL.iter().find(|kind| kind.code() == code);
+        // What is no policy of the pool's is a rule that it foresees to be broken.
+        let kind = policy.copied().unwrap_or(Kind::rule(code));
+        let problem = Problem::new(kind, refusal.to_string());
+        match refusal.expected_and_actual() {
+            Some((expected, actual)) => problem.comparing(expected, actual),
+            None => problem,
+        }
+    }
+}
+
+impl From<InsertError<StoreError>> for Problem {
+    fn from(error: InsertError<StoreError>) -> Problem {
+        TransferError::from(error).into()
+    }
+}
+
+impl From<TemplateError<StoreError>> for Problem {
+    fn from(error: TemplateError<StoreError>) -> Problem {
+        match error {
+            TemplateError::HeightOverflow => Problem::new(Kind::INTERNAL, error.to_string()),
+            TemplateError::View(error) => error.into(),
+        }
+    }
+}
+
+impl From<InvalidateError> for Problem {
+    fn from(error: InvalidateError) -> Problem {
+        match error {
+            InvalidateError::Unknown { .. } => Problem::new(Kind::NOT_FOUND, error.to_string()),
+            InvalidateError::Genesis => Problem::new(Kind::NOT_AVAILABLE, error.to_string()),
+            InvalidateError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<GenerateError> for Problem {
+    fn from(error: GenerateError) -> Problem {
+        match error {
+            GenerateError::Template(error) => error.into(),
+            GenerateError::Submit(SubmitError::Store(error)) | GenerateError::Store(error) => {
+                error.into()
+            }
+            // The clock may have been shifted to before the tip.
+            GenerateError::Submit(SubmitError::Invalid(error @ RuleError::TimeTooNew { .. })) => {
+                error.into()
+            }
+            GenerateError::Submit(error) => Problem::new(Kind::INTERNAL, error.to_string()),
+        }
+    }
+}
+
+/// A full disk passes, and so does the end of a node; everything else needs its operator.
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Problem {
+        let kind = match error {
+            StoreError::Log(LogError::Full { .. }) => Kind::DISK_FULL,
+            StoreError::Index(IndexError::Closed) => Kind::NOT_READY,
+            _ => Kind::INTERNAL,
+        };
+        Problem::new(kind, error.to_string())
+    }
+}
+
+impl From<Unavailable> for Problem {
+    fn from(why: Unavailable) -> Problem {
+        match why {
+            Unavailable::Wait(wait) => Problem::new(Kind::NOT_READY, wait.to_string()),
+            Unavailable::Stopped(stopped) => stopped.into(),
+            Unavailable::Template(error) => error.into(),
+        }
+    }
+}
+
+impl From<Stopped> for Problem {
+    fn from(stopped: Stopped) -> Problem {
+        Problem::new(Kind::NOT_READY, stopped.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use chain::{Bits, block};
+    use std::path::PathBuf;
+
+    fn shown(problem: impl Into<Problem>) -> Value {
+        serde_json::to_value(problem.into()).unwrap()
+    }
+
+    #[test]
+    fn a_full_disk_is_told_from_a_broken_one_and_from_the_end() {
+        let full = || StoreError::Log(LogError::Full { path: PathBuf::from("00000.log") });
+        for problem in [
+            shown(full()),
+            shown(SubmitError::Store(full())),
+            shown(TransferError::Store(full())),
+            shown(GenerateError::Submit(SubmitError::Store(full()))),
+            shown(TemplateError::View(full())),
+        ] {
+            assert_eq!((&problem["status"], &problem["code"]), (&503.into(), &"disk-full".into()));
+            assert!(problem["detail"].as_str().unwrap().contains("00000.log"));
+        }
+        let broken = IndexError::Engine("checksum".to_owned());
+        assert_eq!(shown(StoreError::Index(broken))["code"], "internal");
+        assert_eq!(shown(StoreError::Index(IndexError::Closed))["code"], "not-ready");
+        assert_eq!(shown(Stopped)["code"], "not-ready");
+    }
+
+    #[test]
+    fn comparisons_are_numbers_where_they_are_and_text_otherwise() {
+        let (expected, actual) = (Bits::new(0x2000_0001), Bits::new(0x2070_0000));
+        let bits = shown(RuleError::WrongBits { expected, actual });
+        assert_eq!((&bits["expected"], &bits["actual"]), (&"20000001".into(), &"20700000".into()));
+        let size = shown(RuleError::BlockTooLarge { size: 7, limit: 5 });
+        assert_eq!((&size["expected"], &size["actual"]), (&5.into(), &7.into()));
+        let accounts = RuleError::WrongAccounts { expected: [0x11; 32], actual: [0x22; 32] };
+        assert_eq!(shown(accounts)["expected"], "11".repeat(32));
+        let known = SubmitError::KnownInvalid { hash: block::Hash::ZERO, code: "bad-nonce" };
+        assert_eq!(shown(known)["code"], "bad-nonce");
+    }
+
+    #[test]
+    fn every_refusal_by_the_pool_has_its_code_and_status() {
+        let rate = RejectReason::MinFee { rate: 1, needed: 145, actual: 9 };
+        for (refusal, status) in [
+            (RejectReason::NonceUsed { expected: 4, actual: 2 }, 409),
+            (RejectReason::ReplacementTooCheap { needed: 4, actual: 2 }, 409),
+            (RejectReason::NonceTooFar { latest: 4, actual: 9 }, 422),
+            (RejectReason::InsufficientBalance { needed: 4, available: 2 }, 422),
+            (rate, 422),
+            (RejectReason::SenderLimit { limit: 3 }, 429),
+            (RejectReason::ReplacementLimit { limit: 3 }, 429),
+            (RejectReason::MempoolFull { needed: 4, actual: 2 }, 503),
+            (RejectReason::MempoolFullOfPending, 503),
+        ] {
+            let (code, pair) = (refusal.code(), refusal.expected_and_actual());
+            let problem = shown(refusal);
+            assert_eq!((&problem["code"], &problem["status"]), (&code.into(), &status.into()));
+            assert_eq!(problem.get("expected").and_then(Value::as_u64), pair.map(|pair| pair.0));
+        }
+    }
+}

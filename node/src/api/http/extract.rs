@@ -1,0 +1,116 @@
+//! What handlers take from a request. axum's own extractors, except that whatever is wrong with a
+//! request becomes a `Problem`, and that a body has a limited time to arrive.
+
+use crate::api::http::content::{Json, OCTETS, media_type};
+use crate::api::http::problem::{Kind, Problem};
+use axum::extract::{FromRequest, FromRequestParts, Request};
+use axum::http::request::Parts;
+use serde::de::DeserializeOwned;
+use std::time::Duration;
+
+/// Most bytes of a request's body, unless its route says otherwise.
+pub const MAX_BODY: usize = 1 << 20;
+/// Most bytes of a body that carries a block: 2,100,000 as they are, twice that in hexadecimal.
+pub const MAX_BLOCK_BODY: usize = 4_200_000;
+
+/// A body that takes longer is given up, so nobody holds a connection by sending a byte now and
+/// then. The largest body then needs 420 kB/s.
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Json<T>, Problem> {
+        let axum::Json(value) = in_time(axum::Json::from_request(request, state)).await?;
+        Ok(Json(value))
+    }
+}
+
+/// A body of any bytes, whole.
+#[derive(Debug)]
+pub struct Bytes(pub axum::body::Bytes);
+
+impl<S: Send + Sync> FromRequest<S> for Bytes {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Bytes, Problem> {
+        in_time(axum::body::Bytes::from_request(request, state)).await.map(Bytes)
+    }
+}
+
+async fn in_time<T, E: Into<Problem>>(
+    body: impl Future<Output = Result<T, E>>,
+) -> Result<T, Problem> {
+    match tokio::time::timeout(BODY_TIMEOUT, body).await {
+        Ok(arrived) => arrived.map_err(Into::into),
+        Err(_elapsed) => {
+            let detail = format!("the body did not arrive within {} s", BODY_TIMEOUT.as_secs());
+            Err(Problem::new(Kind::REQUEST_TIMEOUT, detail))
+        }
+    }
+}
+
+/// What stands behind the question mark.
+#[derive(Debug)]
+pub struct Query<T>(pub T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Query<T>, Problem> {
+        let axum::extract::Query(value) =
+            axum::extract::Query::from_request_parts(parts, state).await?;
+        Ok(Query(value))
+    }
+}
+
+/// The variable parts of the path.
+#[derive(Debug)]
+pub struct Path<T>(pub T);
+
+impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Path<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Path<T>, Problem> {
+        let axum::extract::Path(value) =
+            axum::extract::Path::from_request_parts(parts, state).await?;
+        Ok(Path(value))
+    }
+}
+
+/// A body that is the encoding of something: raw bytes if its type says so, otherwise hexadecimal
+/// text, whatever `curl` calls that.
+#[derive(Debug)]
+pub struct Encoded(pub Vec<u8>);
+
+impl<S: Send + Sync> FromRequest<S> for Encoded {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Encoded, Problem> {
+        let media_type = media_type(request.headers());
+        let Bytes(body) = Bytes::from_request(request, state).await?;
+        match media_type.as_str() {
+            OCTETS => Ok(Encoded(body.into())),
+            "" | "text/plain" | "application/x-www-form-urlencoded" => {
+                unhex(body.trim_ascii(), "the body").map(Encoded)
+            }
+            other => {
+                let detail = format!(
+                    "the body must be raw bytes ({OCTETS}) or hexadecimal text (text/plain), not \
+                     {other}"
+                );
+                Err(Problem::new(Kind::UNSUPPORTED_MEDIA_TYPE, detail))
+            }
+        }
+    }
+}
+
+/// Bytes in lower-case hexadecimal.
+pub fn unhex(text: impl AsRef<[u8]>, what: &str) -> Result<Vec<u8>, Problem> {
+    let text = text.as_ref();
+    let bytes = hex::decode(text).ok().filter(|_| !text.iter().any(u8::is_ascii_uppercase));
+    bytes.ok_or_else(|| {
+        let detail = format!("{what} is not an even number of hexadecimal digits in lower case");
+        Problem::new(Kind::BAD_REQUEST, detail)
+    })
+}

@@ -1,0 +1,409 @@
+//! The guards by single requests, the limits over real sockets.
+
+use super::*;
+use crate::api::http::auth;
+use crate::api::http::content::Json;
+use crate::api::http::extract::{Bytes, Path, Query};
+use crate::api::http::problem::MEDIA_TYPE;
+use crate::auth::Token;
+use crate::listener;
+use axum::body::{Body, to_bytes};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::middleware;
+use axum::routing::{get, post};
+use serde::Deserialize;
+use serde_json::Value;
+use std::sync::Arc;
+use std::time::Instant;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Order {
+    blocks: u32,
+}
+
+fn routes() -> Router {
+    Router::new()
+        .route("/v1/order", post(async |Json(order): Json<Order>| order.blocks.to_string()))
+        .route("/v1/page", get(async |Query(order): Query<Order>| order.blocks.to_string()))
+        .route("/v1/height/{height}", get(async |Path(height): Path<u32>| height.to_string()))
+        .route("/v1/bytes", post(async |Bytes(bytes): Bytes| bytes.len().to_string()))
+        .route("/v1/bug", get(async || -> String { panic!("a bug on purpose") }))
+        .route("/v1/large", get(async || vec![b'x'; 64 << 20]))
+        .route("/livez", get(async || "ok"))
+}
+
+fn guarded() -> Guarded {
+    behind_guards(routes())
+}
+
+fn behind_guards(routes: Router) -> Guarded {
+    let hosts = Hosts::new("127.0.0.1".parse().unwrap(), &[]).unwrap();
+    Guarded::new(routes, hosts, Count::new(Arc::default(), []))
+}
+
+struct Answer {
+    status: StatusCode,
+    headers: HeaderMap,
+    body: Vec<u8>,
+}
+
+impl Answer {
+    /// The code of a problem, checked to be one in every respect.
+    fn code(&self) -> String {
+        assert_eq!(self.headers[header::CONTENT_TYPE], MEDIA_TYPE);
+        let problem: Value = serde_json::from_slice(&self.body).unwrap();
+        assert_eq!(problem["status"], self.status.as_u16());
+        for member in ["type", "title", "detail"] {
+            assert!(problem[member].as_str().is_some_and(|text| !text.is_empty()), "{problem}");
+        }
+        problem["code"].as_str().unwrap().to_owned()
+    }
+}
+
+async fn ask_of(routes: Guarded, request: Request) -> Answer {
+    let (head, body) = routes.answer(request).await.into_parts();
+    let body = to_bytes(body, usize::MAX).await.unwrap().to_vec();
+    Answer { status: head.status, headers: head.headers, body }
+}
+
+async fn ask(method: &str, path: &str, json: Option<&str>) -> Answer {
+    let mut request = Request::builder().method(method).uri(path).header(header::HOST, "localhost");
+    if json.is_some() {
+        request = request.header(header::CONTENT_TYPE, "application/json");
+    }
+    let body = Body::from(json.unwrap_or_default().to_owned());
+    ask_of(guarded(), request.body(body).unwrap()).await
+}
+
+#[tokio::test]
+async fn good_requests_reach_their_handlers() {
+    assert_eq!(ask("POST", "/v1/order", Some("{\"blocks\":3}")).await.body, b"3");
+    assert_eq!(ask("GET", "/v1/page?blocks=4", None).await.body, b"4");
+    assert_eq!(ask("GET", "/v1/height/5", None).await.body, b"5");
+}
+
+// R05, R06, R07, R12
+#[tokio::test]
+async fn whatever_is_wrong_with_a_request_is_a_problem() {
+    let deep = "[".repeat(100_000);
+    for (method, path, json, status, code) in [
+        ("GET", "/v1/nothing", None, 404, "not-found"),
+        ("GET", "/v1/../etc/passwd", None, 404, "not-found"),
+        ("GET", "/v1/%2e%2e/%00", None, 404, "not-found"),
+        ("DELETE", "/v1/page", None, 405, "method-not-allowed"),
+        ("POST", "/v1/order", None, 415, "unsupported-media-type"),
+        ("POST", "/v1/order", Some(""), 400, "bad-request"),
+        ("POST", "/v1/order", Some("{"), 400, "bad-request"),
+        ("POST", "/v1/order", Some("\u{feff}{\"blocks\":1}"), 400, "bad-request"),
+        ("POST", "/v1/order", Some("{\"blocks\":NaN}"), 400, "bad-request"),
+        ("POST", "/v1/order", Some("{\"blocks\":1.0}"), 400, "bad-request"),
+        ("POST", "/v1/order", Some("{\"blocks\":-1}"), 400, "bad-request"),
+        ("POST", "/v1/order", Some("{\"blocks\":1e2}"), 400, "bad-request"),
+        ("POST", "/v1/order", Some("{\"blocks\":1,\"blocks\":2}"), 400, "bad-request"),
+        ("POST", "/v1/order", Some("{\"blocks\":1,\"other\":2}"), 400, "bad-request"),
+        ("POST", "/v1/order", Some("{\"blocks\":1} x"), 400, "bad-request"),
+        ("POST", "/v1/order", Some(&deep), 400, "bad-request"),
+        ("GET", "/v1/page", None, 400, "bad-request"),
+        ("GET", "/v1/page?blocks=x", None, 400, "bad-request"),
+        ("GET", "/v1/height/x", None, 400, "bad-request"),
+        ("GET", "/v1/height/%ff", None, 400, "bad-request"),
+    ] {
+        let answer = ask(method, path, json).await;
+        assert_eq!(answer.status.as_u16(), status, "{method} {path}");
+        assert_eq!(answer.code(), code, "{method} {path}");
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_method_is_told_the_right_ones() {
+    let answer = ask("DELETE", "/v1/page", None).await;
+    assert_eq!(answer.headers[header::ALLOW], "GET,HEAD");
+}
+
+// R12: what a browser sends across sites without asking first.
+#[tokio::test]
+async fn text_is_not_taken_for_json() {
+    let request = Request::post("/v1/order")
+        .header(header::HOST, "localhost")
+        .header(header::CONTENT_TYPE, "text/plain")
+        .body(Body::from("{\"blocks\":3}"));
+    assert_eq!(ask_of(guarded(), request.unwrap()).await.code(), "unsupported-media-type");
+}
+
+// R01
+#[tokio::test]
+async fn a_body_at_its_limit_is_taken_and_a_byte_more_is_not() {
+    for (bytes, status) in [(MAX_BODY, 200), (MAX_BODY + 1, 413)] {
+        let request = Request::post("/v1/bytes").header(header::HOST, "localhost");
+        let request = request.body(Body::from(vec![0; bytes])).unwrap();
+        let answer = ask_of(guarded(), request).await;
+        assert_eq!(answer.status, status);
+        if status == 413 {
+            assert_eq!(answer.code(), "too-large");
+        }
+    }
+}
+
+// R13
+#[tokio::test]
+async fn a_request_under_another_name_is_forbidden() {
+    for (hosts, line, status) in [
+        (&["evil.example"][..], "/livez", 403),
+        (&["localhost"], "http://evil.example/livez", 403),
+        (&["evil.example"], "/v1/nothing", 403),
+        (&[], "/livez", 400),
+        (&["localhost", "localhost"], "/livez", 400),
+        (&["LOCALHOST:8400"], "http://127.0.0.1:8400/livez", 200),
+    ] {
+        let mut request = Request::get(line);
+        for host in hosts {
+            request = request.header(header::HOST, *host);
+        }
+        let answer = ask_of(guarded(), request.body(Body::empty()).unwrap()).await;
+        assert_eq!(answer.status.as_u16(), status, "{hosts:?} {line}");
+        if status == 403 {
+            assert_eq!(answer.code(), "forbidden-host");
+        }
+    }
+}
+
+// R14
+#[tokio::test]
+async fn protected_routes_need_the_token() {
+    let folder = tempfile::tempdir().unwrap();
+    let token = Token::open(folder.path()).unwrap();
+    let text = std::fs::read_to_string(folder.path().join("api-token")).unwrap();
+    let text = text.trim();
+    let require = middleware::from_fn_with_state(token.clone(), auth::require);
+    let routes = Router::new().route("/v1/steer", post(async || "steered")).route_layer(require);
+    let routes = behind_guards(routes);
+    for (authorization, status) in
+        [(None, 401), (Some("Bearer 0000".to_owned()), 401), (Some(format!("Bearer {text}")), 200)]
+    {
+        let mut request = Request::post("/v1/steer").header(header::HOST, "localhost");
+        if let Some(authorization) = authorization {
+            request = request.header(header::AUTHORIZATION, authorization);
+        }
+        let answer = ask_of(routes.clone(), request.body(Body::empty()).unwrap()).await;
+        assert_eq!(answer.status.as_u16(), status);
+        if status == 401 {
+            assert_eq!(answer.code(), "unauthorized");
+            assert_eq!(answer.headers[header::WWW_AUTHENTICATE], "Bearer");
+        }
+    }
+}
+
+/// A server on a free port, and what stops it.
+async fn start() -> (SocketAddr, watch::Sender<bool>, tokio::task::JoinHandle<()>) {
+    let listener = listener::bind("127.0.0.1:0".parse().unwrap(), "--api").await.unwrap();
+    let address = listener::local_address(&listener).unwrap();
+    let (stop, stopped) = watch::channel(false);
+    (address, stop, tokio::spawn(serve(listener, None, guarded(), stopped)))
+}
+
+/// Everything a server says to some bytes until it closes or falls silent for its answer.
+async fn talk(address: SocketAddr, bytes: &[u8]) -> String {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(bytes).await.unwrap();
+    let mut said = Vec::new();
+    // A reset after the answer is as good as a close.
+    let _ = stream.read_to_end(&mut said).await;
+    String::from_utf8_lossy(&said).into_owned()
+}
+
+fn get_once(path: &str) -> Vec<u8> {
+    format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").into_bytes()
+}
+
+/// Asks whether the server lives, and awaits that it does, over a connection that stays.
+async fn ask_again(stream: &mut TcpStream) {
+    stream.write_all(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
+    let mut said = Vec::new();
+    while !said.ends_with(b"ok") {
+        assert!(stream.read_buf(&mut said).await.unwrap() > 0, "the connection is closed");
+    }
+}
+
+// R24
+#[tokio::test]
+async fn a_panic_in_a_handler_is_a_500_and_others_are_served() {
+    let (address, _stop, _server) = start().await;
+    for _ in 0..3 {
+        let said = talk(address, &get_once("/v1/bug")).await;
+        assert!(said.starts_with("HTTP/1.1 500 ") && said.contains("\"internal\""), "{said}");
+        assert!(talk(address, &get_once("/livez")).await.ends_with("ok"));
+    }
+}
+
+// R20
+#[tokio::test]
+async fn oversized_heads_are_refused() {
+    let (address, _stop, _server) = start().await;
+    let many = "A: b\r\n".repeat(200);
+    let long = "x".repeat(MAX_HEAD + 1);
+    for request in [
+        format!("GET /livez HTTP/1.1\r\nHost: localhost\r\n{many}\r\n"),
+        format!("GET /livez HTTP/1.1\r\nHost: localhost\r\nA: {long}\r\n\r\n"),
+        format!("GET /{long} HTTP/1.1\r\nHost: localhost\r\n\r\n"),
+    ] {
+        let said = talk(address, request.as_bytes()).await;
+        let refused = said.starts_with("HTTP/1.1 431 ") || said.starts_with("HTTP/1.1 414 ");
+        assert!(refused, "{said:.60}");
+    }
+}
+
+// R01: a body without an end is cut off at the limit.
+#[tokio::test]
+async fn an_endless_body_is_cut_off() {
+    let (address, _stop, _server) = start().await;
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let head = "POST /v1/bytes HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n";
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let chunk = [b"10000\r\n".as_slice(), &vec![0; 0x10000], b"\r\n"].concat();
+    let mut sent = 0;
+    while stream.write_all(&chunk).await.is_ok() {
+        sent += chunk.len();
+        assert!(sent < 64 * MAX_BODY, "the server goes on reading");
+    }
+}
+
+// R02: slow heads, slow bodies, connections kept for nothing.
+#[tokio::test]
+async fn clients_who_dawdle_are_closed_within_their_time() {
+    let (address, _stop, _server) = start().await;
+    let begun = Instant::now();
+    let (head, body, nothing) = tokio::join!(
+        talk(address, b"GET /livez HTTP/1.1\r\nHost: "),
+        talk(address, b"POST /v1/bytes HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\nx"),
+        talk(address, b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n"),
+    );
+    assert!(begun.elapsed() < HEAD_TIMEOUT * 2, "{:?}", begun.elapsed());
+    assert_eq!(head, "");
+    assert!(body.contains("\"request-timeout\""), "{body}");
+    assert!(nothing.ends_with("ok"), "{nothing}");
+}
+
+// R02
+#[tokio::test]
+async fn clients_who_wait_make_room_for_clients_who_ask() {
+    let (address, _stop, _server) = start().await;
+    let mut honest = TcpStream::connect(address).await.unwrap();
+    let mut idle = Vec::new();
+    for round in 0..MAX_CONNECTIONS + 50 {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(b"GET /livez HTTP/1.1\r\n").await.unwrap();
+        idle.push(stream);
+        // Who asks now and then is no less welcome for having come first.
+        if round % (MAX_CONNECTIONS / 4) == 0 {
+            ask_again(&mut honest).await;
+        }
+    }
+    let asked = Instant::now();
+    assert!(talk(address, &get_once("/livez")).await.ends_with("ok"));
+    assert!(asked.elapsed() < HEAD_TIMEOUT / 2, "{:?}", asked.elapsed());
+    // The first to come was the first to go.
+    let closed = tokio::time::timeout(HEAD_TIMEOUT / 4, idle[0].read(&mut [0; 1])).await;
+    assert_eq!(closed.expect("it is closed before its time is over").unwrap_or(0), 0);
+    let last = idle.last().unwrap().try_read(&mut [0; 1]);
+    assert_eq!(last.unwrap_err().kind(), io::ErrorKind::WouldBlock, "it is open");
+}
+
+#[tokio::test]
+async fn stopping_lets_an_answer_finish_and_closes_the_rest() {
+    let (address, stop, server) = start().await;
+    let mut idle = TcpStream::connect(address).await.unwrap();
+    let mut asking = TcpStream::connect(address).await.unwrap();
+    asking.write_all(&get_once("/v1/large")).await.unwrap();
+    let mut start = [0; 12];
+    asking.read_exact(&mut start).await.unwrap();
+    assert_eq!(&start, b"HTTP/1.1 200");
+    stop.send(true).unwrap();
+    let mut rest = Vec::new();
+    asking.read_to_end(&mut rest).await.unwrap();
+    assert!(rest.len() > 64 << 20, "{}", rest.len());
+    assert_eq!(idle.read(&mut [0; 1]).await.unwrap_or(0), 0);
+    server.await.unwrap();
+    assert!(TcpStream::connect(address).await.is_err());
+}
+
+// R17: whatever they have sent or not read.
+#[tokio::test]
+async fn clients_who_go_away_in_the_middle_harm_nobody() {
+    let (address, _stop, server) = start().await;
+    let body = b"POST /v1/bytes HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\nx".to_vec();
+    let requests =
+        [Vec::new(), b"GET /li".to_vec(), body, get_once("/livez"), get_once("/v1/large")];
+    for request in requests.iter().cycle().take(500) {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(request).await.unwrap();
+        // Dropped with an answer unread, which resets the connection.
+        drop(stream);
+    }
+    assert!(talk(address, &get_once("/livez")).await.ends_with("ok"));
+    assert!(!server.is_finished());
+}
+
+// R26: what is sent compressed stays so.
+#[tokio::test]
+async fn nothing_is_decompressed() {
+    let bomb = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3, 3, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    let ask = |path: &str, media_type: &str| {
+        let request = Request::post(path)
+            .header(header::HOST, "localhost")
+            .header(header::CONTENT_ENCODING, "gzip")
+            .header(header::CONTENT_TYPE, media_type);
+        ask_of(guarded(), request.body(Body::from(bomb.to_vec())).unwrap())
+    };
+    assert_eq!(ask("/v1/bytes", "application/octet-stream").await.body, b"20");
+    assert_eq!(ask("/v1/order", "application/json").await.code(), "bad-request");
+}
+
+// R11: pages of other origins are told nothing.
+#[tokio::test]
+async fn no_origin_is_allowed_to_read() {
+    for (method, origin) in [("GET", "https://evil.example"), ("GET", "null"), ("OPTIONS", "null")]
+    {
+        let request = Request::builder()
+            .method(method)
+            .uri("/livez")
+            .header(header::HOST, "localhost")
+            .header(header::ORIGIN, origin)
+            .header(header::ACCESS_CONTROL_REQUEST_METHOD, "POST");
+        let answer = ask_of(guarded(), request.body(Body::empty()).unwrap()).await;
+        assert_eq!(answer.status, if method == "GET" { 200 } else { 405 });
+        let mut names = answer.headers.keys();
+        assert!(!names.any(|name| name.as_str().starts_with("access-control-")));
+    }
+}
+
+// R21: nobody speaks HTTP/2 here.
+#[tokio::test]
+async fn only_the_first_http_is_spoken() {
+    let (address, _stop, _server) = start().await;
+    let said = talk(address, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await;
+    assert!(said.is_empty() || said.starts_with("HTTP/1.1 400 "), "{said}");
+    assert!(talk(address, &get_once("/livez")).await.ends_with("ok"));
+}
+
+// R10
+#[tokio::test]
+async fn a_client_elsewhere_that_asks_too_much_is_told_to_wait() {
+    let routes = guarded();
+    let ask = |client: &str| {
+        let client: SocketAddr = client.parse().unwrap();
+        let mut request = Request::get("/livez").header(header::HOST, "localhost");
+        request.extensions_mut().unwrap().insert(ConnectInfo(client));
+        ask_of(routes.clone(), request.body(Body::empty()).unwrap())
+    };
+    let refused = loop {
+        let answer = ask("192.0.2.1:5").await;
+        if answer.status != 200 {
+            break answer;
+        }
+    };
+    assert_eq!((refused.status.as_u16(), refused.code().as_str()), (429, "rate-limited"));
+    assert!(refused.headers.contains_key(header::RETRY_AFTER));
+    assert_eq!(ask("192.0.2.2:5").await.status, 200);
+}

@@ -1,0 +1,50 @@
+//! The routes of the API, a file per resource. Each file declares its rows, handlers and shapes.
+
+pub mod accounts;
+pub mod bans;
+pub mod blocks;
+pub mod chain;
+pub mod dev;
+pub mod events;
+mod explorer;
+pub mod health;
+pub mod jobs;
+pub mod mempool;
+pub mod metrics;
+pub mod mining;
+pub mod peers;
+mod rpc;
+pub mod submit;
+pub mod transactions;
+pub mod transfer;
+mod ws;
+
+use crate::api::http::host_check::Hosts;
+use crate::api::openapi::docs;
+use crate::api::openapi::route::Table;
+use crate::auth::Token;
+
+/// Every route of the API. Those that change the node require the token.
+pub fn all(token: &Token, hosts: &Hosts) -> Table {
+    let tables = [
+        explorer::routes(),
+        docs::routes(),
+        health::routes(),
+        metrics::routes(),
+        chain::routes(),
+        blocks::routes(),
+        transactions::routes(),
+        accounts::routes(),
+        mempool::routes(),
+        peers::routes(token),
+        bans::routes(token),
+        mining::routes(),
+        submit::routes(),
+        jobs::routes(token),
+        rpc::routes(),
+        events::routes(),
+        ws::routes(hosts),
+        dev::routes(token),
+    ];
+    tables.into_iter().fold(Table::default(), Table::and)
+}

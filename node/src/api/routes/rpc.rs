@@ -1,0 +1,135 @@
+//! JSON-RPC at `POST /`, for miners that know no other door: `getblocktemplate`, `submitblock` and
+//! `getmininginfo`, as far as Bitcoin's miners use them. The user name of HTTP Basic is the address
+//! to pay. Errors of a call come with status 200; where the user name is wanted, 401.
+//! Source: BIP 22 and 23, and the error codes of Bitcoin Core's `rpc/protocol.h`.
+
+mod basic;
+mod error;
+mod submission;
+mod template;
+
+use crate::api::http::extract::{Bytes, MAX_BLOCK_BODY};
+use crate::api::openapi::route::{Table, post};
+use crate::difficulty;
+use crate::state::NodeState;
+use axum::extract::State;
+use axum::http::header::{HOST, WWW_AUTHENTICATE};
+use axum::http::uri::Authority;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use error::Error;
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+/// The routes of this resource.
+pub fn routes() -> Table {
+    Table::new([post("/", "Calls of Bitcoin's miners, as JSON-RPC", serve)
+        .says(
+            "`getblocktemplate`, `submitblock`, `getmininginfo`; the user name is the \
+                   address to pay. Errors of a call come with status 200.",
+        )
+        .limited(MAX_BLOCK_BODY)
+        .answers::<Value>(200, "What came of the call.")
+        .answers::<Value>(401, "The user name is no address.")])
+}
+
+/// Where the same node speaks Stratum: miners that know that too turn to it.
+const X_STRATUM: HeaderName = HeaderName::from_static("x-stratum");
+
+/// Answers a call.
+pub async fn serve(
+    State(node): State<Arc<NodeState>>,
+    headers: HeaderMap,
+    Bytes(body): Bytes,
+) -> Response {
+    let (id, answer) = match read(&body) {
+        Ok((id, method, params)) => (id, call(&node, &headers, &method, &params).await),
+        Err(error) => (Value::Null, Err(error)),
+    };
+    let mut further = HeaderMap::new();
+    further.extend(stratum(&node, &headers).map(|url| (X_STRATUM, url)));
+    let (status, body) = match answer {
+        Ok(result) => (StatusCode::OK, json!({ "result": result, "error": null, "id": id })),
+        Err(Error { code, message }) => {
+            let is_nobody = code == Error::NOBODY;
+            if is_nobody {
+                let challenge = HeaderValue::from_static("Basic realm=\"an address to pay\"");
+                further.insert(WWW_AUTHENTICATE, challenge);
+            }
+            let status = if is_nobody { StatusCode::UNAUTHORIZED } else { StatusCode::OK };
+            let error = json!({ "code": code, "message": message });
+            (status, json!({ "result": null, "error": error, "id": id }))
+        }
+    };
+    (status, further, axum::Json(body)).into_response()
+}
+
+/// Id, method and parameters of a call.
+fn read(body: &[u8]) -> Result<(Value, String, Vec<Value>), Error> {
+    let call: Value = serde_json::from_slice(body)
+        .map_err(|error| Error::new(Error::PARSE, format!("the body is not JSON: {error}")))?;
+    let method = call.get("method").and_then(Value::as_str);
+    let params = match call.get("params") {
+        None | Some(Value::Null) => Some(Vec::new()),
+        Some(Value::Array(params)) => Some(params.clone()),
+        Some(_) => None,
+    };
+    match (method, params) {
+        (Some(method), Some(params)) => {
+            let id = call.get("id").cloned().unwrap_or_default();
+            Ok((id, method.to_owned(), params))
+        }
+        _ => {
+            let message = "a call is an object with a method and a list of params";
+            Err(Error::new(Error::INVALID_REQUEST, message))
+        }
+    }
+}
+
+async fn call(
+    node: &NodeState,
+    headers: &HeaderMap,
+    method: &str,
+    params: &[Value],
+) -> Result<Value, Error> {
+    match method {
+        "getblocktemplate" => {
+            let miner = basic::payee(headers, node)?;
+            template::get(node, miner, params.first().unwrap_or(&Value::Null)).await
+        }
+        "submitblock" => submission::submit(node, params).await,
+        "getmininginfo" => Ok(mining_info(node)),
+        _ => {
+            let message = format!(
+                "there is no method `{method}`: there are getblocktemplate, submitblock and \
+                 getmininginfo; everything else is under /v1"
+            );
+            Err(Error::new(Error::METHOD_NOT_FOUND, message))
+        }
+    }
+}
+
+/// What miners show, of the block that they mine: as Bitcoin's node names it.
+fn mining_info(node: &NodeState) -> Value {
+    let view = node.reader.view();
+    let tip = view.tip();
+    let bits = view.as_parent(tip).next_bits(view.params());
+    let target = bits.target().expect("the difficulty is computed as canonical bits");
+    json!({
+        "blocks": tip.height.get(),
+        "bits": bits.to_string(),
+        "difficulty": difficulty::of(target),
+        "target": target.to_string(),
+        "networkhashps": crate::api::routes::chain::hashrate_estimate(&view).unwrap_or(0.0),
+        "pooledtx": view.mempool().count(),
+        "chain": view.params().name(),
+        "warnings": "",
+    })
+}
+
+/// The URL of the Stratum server, under the name by which the client calls this node.
+fn stratum(node: &NodeState, headers: &HeaderMap) -> Option<HeaderValue> {
+    let (address, _) = node.stratum.as_ref()?;
+    let host: Authority = headers.get(HOST)?.to_str().ok()?.parse().ok()?;
+    HeaderValue::try_from(format!("stratum+tcp://{}:{}", host.host(), address.port())).ok()
+}

@@ -1,0 +1,84 @@
+//! `submitblock`: a header and the coinbase in Bitcoin's encoding, completed from the template that
+//! `workid` names, or that the header's Merkle root is of; or all transactions, which must be those.
+
+use super::error::Error;
+use crate::state::NodeState;
+use chain::ledger::{Accepted, SubmitError};
+use chain::{Block, Coinbase, Header, Transaction};
+use serde_json::{Value, json};
+
+/// The longest coinbase.
+const MAX_COINBASE: usize = 186;
+
+/// Takes a block in: null if it is in the best chain, otherwise why not, in a word.
+pub(super) async fn submit(node: &NodeState, params: &[Value]) -> Result<Value, Error> {
+    let unreadable = |what: &str| Error::new(Error::UNREADABLE, what);
+    let bytes = params.first().and_then(Value::as_str).and_then(|text| hex::decode(text).ok());
+    let bytes = bytes.ok_or_else(|| unreadable("the block is not hexadecimal"))?;
+    let (header, rest) = bytes
+        .split_at_checked(Header::BYTES)
+        .and_then(|(header, rest)| Some((Header::decode(header).ok()?, after_count(rest)?)))
+        .ok_or_else(|| unreadable("a block is a header, a count and transactions"))?;
+    let work = params.get(1).and_then(|options| options.get("workid")).and_then(Value::as_str);
+    let candidate = match work {
+        Some(id) => node.templates.find(id),
+        None => node.templates.find_by_root(header.merkle_root),
+    };
+    let Some(candidate) = candidate else { return Ok(json!("stale-work")) };
+    let mut block = candidate.sealed(|own| *own = header);
+    let coinbase = own_part(rest, &block)
+        .and_then(|coinbase| Coinbase::deserialise(coinbase).ok())
+        .ok_or_else(|| unreadable("after the count comes the template's coinbase"))?;
+    block.transactions[0] = Transaction::Coinbase(coinbase);
+    match node.writer.block(block).await {
+        Ok(Ok(Accepted::Connected)) => Ok(Value::Null),
+        Ok(Ok(Accepted::SideBranch)) => Ok(json!("inconclusive")),
+        Ok(Ok(Accepted::AlreadyKnown)) => Ok(json!("duplicate")),
+        Ok(Err(SubmitError::Invalid(error))) => Ok(json!(error.code())),
+        Ok(Err(SubmitError::KnownInvalid { code, .. })) => Ok(json!(code)),
+        Ok(Err(SubmitError::UnknownParent { .. })) => Ok(json!("bad-prevblk")),
+        Ok(Err(SubmitError::Store(error))) => Err(Error::new(Error::INTERNAL, error.to_string())),
+        Err(stopped) => Err(Error::new(Error::INTERNAL, stopped.to_string())),
+    }
+}
+
+/// What follows Bitcoin's count of transactions: one byte, or a mark and two or four.
+fn after_count(bytes: &[u8]) -> Option<&[u8]> {
+    let (mark, rest) = bytes.split_first()?;
+    match mark {
+        0xfd => rest.get(2..),
+        0xfe => rest.get(4..),
+        0xff => None,
+        _ => Some(rest),
+    }
+}
+
+/// The coinbase, if nothing else follows it than what the template has too.
+fn own_part<'a>(bytes: &'a [u8], template: &Block) -> Option<&'a [u8]> {
+    if bytes.len() <= MAX_COINBASE {
+        return Some(bytes);
+    }
+    let transfers: Vec<u8> =
+        template.transfers().flat_map(|(_, transfer)| transfer.encode()).collect();
+    bytes.strip_suffix(&transfers[..])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_have_one_byte_or_a_mark() {
+        for (bytes, expected) in [
+            (&b""[..], None),
+            (b"\x01", Some(&b""[..])),
+            (b"\xfcab", Some(b"ab")),
+            (b"\xfd\x00\x01ab", Some(b"ab")),
+            (b"\xfe\x00\x00\x01\x00ab", Some(b"ab")),
+            (b"\xfd\x00", None),
+            (b"\xff\0\0\0\0\0\0\0\0ab", None),
+        ] {
+            assert_eq!(after_count(bytes), expected, "{bytes:?}");
+        }
+    }
+}

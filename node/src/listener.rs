@@ -1,0 +1,59 @@
+//! TCP listeners of the API and the Stratum server.
+
+use anyhow::{Context, Result, anyhow};
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use tokio::net::TcpListener;
+
+/// Binds an address that the command-line option `flag` sets.
+///
+/// # Errors
+/// Says which option to change when the address is in use or not permitted.
+pub async fn bind(address: SocketAddr, flag: &str) -> Result<TcpListener> {
+    TcpListener::bind(address).await.map_err(|error| match error.kind() {
+        io::ErrorKind::AddrInUse => anyhow!(
+            "{address} is taken, perhaps by another node: choose another address with {flag}"
+        ),
+        io::ErrorKind::PermissionDenied => {
+            anyhow!("this user may not listen on {address}: choose a port from 1024 on with {flag}")
+        }
+        _ => anyhow!("cannot listen on {address}: {error}"),
+    })
+}
+
+/// Whether accepting failed because of one client: it disconnected before it was accepted.
+pub fn is_client_error(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
+}
+
+/// The address at which clients on this machine reach a listener: the loopback address where it
+/// listens on all interfaces.
+pub fn local_address(listener: &TcpListener) -> Result<SocketAddr> {
+    let mut address = listener.local_addr().context("a listener without an address")?;
+    match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
+        IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),
+        _ => {}
+    }
+    Ok(address)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn listener_on_all_interfaces_has_loopback_address() {
+        let listener = bind("0.0.0.0:0".parse().unwrap(), "--api").await.unwrap();
+        assert_eq!(local_address(&listener).unwrap().ip(), Ipv4Addr::LOCALHOST);
+    }
+
+    #[tokio::test]
+    async fn error_for_address_in_use_names_address_and_option() {
+        let listener = bind("127.0.0.1:0".parse().unwrap(), "--api").await.unwrap();
+        let taken = local_address(&listener).unwrap();
+        let error = bind(taken, "--api").await.unwrap_err().to_string();
+        assert!(error.contains(&taken.to_string()) && error.contains("--api"), "{error}");
+    }
+}

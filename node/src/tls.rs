@@ -1,0 +1,102 @@
+//! TLS for the API's connections: certificate and key from PEM files, versions 1.2 and 1.3, and
+//! HTTP/1.1 alone above them. Source: RFC 8446, RFC 7301.
+
+use anyhow::{Context, Result, anyhow, ensure};
+use chain::hash::sha256;
+use rustls::crypto::ring;
+use rustls::pki_types::pem::{Error as PemError, PemObject};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{Error, ServerConfig};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::{fs, io};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+
+/// What the server proves to its clients who it is with. Cheap to clone.
+#[derive(Clone)]
+pub struct Tls {
+    acceptor: TlsAcceptor,
+    fingerprint: [u8; 32],
+    exposed_key: Option<PathBuf>,
+}
+
+impl std::fmt::Debug for Tls {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Tls(…)")
+    }
+}
+
+impl Tls {
+    /// From a file with the server's certificate, those that lead to a root after it, and one with
+    /// the key of the first.
+    pub fn open(certificate: &Path, key: &Path) -> Result<Tls> {
+        let (shown, key_shown) = (certificate.display(), key.display());
+        let text = read("tls_cert", certificate)?;
+        let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
+        let chain = chain.map_err(|error| anyhow!("tls_cert: {shown} is damaged: {error}"))?;
+        let first = chain.first();
+        let first = first.with_context(|| format!("tls_cert: {shown} holds no certificate"))?;
+        let fingerprint = sha256(first);
+        let private = PrivateKeyDer::from_pem_slice(&read("tls_key", key)?).map_err(|error| {
+            let encrypted = "holds no key that is not encrypted";
+            match error {
+                PemError::NoItemsFound => anyhow!("tls_key: {key_shown} {encrypted}"),
+                error => anyhow!("tls_key: {key_shown} is damaged: {error}"),
+            }
+        })?;
+        let builder = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()?
+            .with_no_client_auth();
+        let mut config = builder.with_single_cert(chain, private).map_err(|error| match error {
+            Error::InconsistentKeys(_) => {
+                anyhow!("tls_key: the key in {key_shown} is not that of the certificate in {shown}")
+            }
+            Error::InvalidCertificate(_) => anyhow!("tls_cert: {shown} is damaged: {error}"),
+            error => anyhow!("tls_key: the key in {key_shown} cannot be used: {error}"),
+        })?;
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Ok(Tls {
+            acceptor: TlsAcceptor::from(Arc::new(config)),
+            fingerprint,
+            exposed_key: is_exposed(key)?.then(|| key.to_owned()),
+        })
+    }
+
+    /// SHA-256 of the certificate.
+    pub fn fingerprint(&self) -> [u8; 32] {
+        self.fingerprint
+    }
+
+    /// The key's file, if others than its owner and group can read it.
+    pub fn exposed_key(&self) -> Option<&Path> {
+        self.exposed_key.as_deref()
+    }
+
+    /// Begins a conversation. A client that speaks no TLS is told so by an alert.
+    pub(super) async fn accept<S>(&self, socket: S) -> io::Result<TlsStream<S>>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        self.acceptor.accept(socket).await
+    }
+}
+
+fn read(setting: &str, path: &Path) -> Result<Vec<u8>> {
+    let shown = path.display();
+    let text = fs::read(path).with_context(|| format!("{setting}: cannot read {shown}"))?;
+    ensure!(!text.is_empty(), "{setting}: {shown} is empty");
+    Ok(text)
+}
+
+#[cfg(unix)]
+fn is_exposed(path: &Path) -> Result<bool> {
+    use std::os::unix::fs::PermissionsExt;
+    Ok(fs::metadata(path)?.permissions().mode() & 0o004 != 0)
+}
+
+#[cfg(not(unix))]
+fn is_exposed(_path: &Path) -> Result<bool> {
+    Ok(false)
+}
