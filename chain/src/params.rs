@@ -52,7 +52,7 @@ pub struct Spec {
     pub ports: Ports,
 }
 
-/// The ports of a network's nodes.
+/// Default ports of the nodes of a network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ports {
     /// REST API.
@@ -63,6 +63,7 @@ pub struct Ports {
     pub stratum: u16,
 }
 
+/// The ports of `main`, and of custom networks that do not name others.
 impl Default for Ports {
     fn default() -> Ports {
         Ports { api: 8400, peers: 8401, stratum: 3333 }
@@ -247,6 +248,7 @@ impl Params {
             maturity: 10,
             max_future_seconds: 60,
             message: "chain testnet".into(),
+            ports: Ports { api: 18_400, peers: 18_401, stratum: 13_333 },
             ..Params::main().spec
         })
         .expect("the built-in network `testnet` is well-formed")
@@ -270,6 +272,7 @@ impl Params {
             maturity: 1,
             max_future_seconds: 7_200,
             message: "chain dev".into(),
+            ports: Ports { api: 28_400, peers: 28_401, stratum: 23_333 },
             allocations: DEV_ACCOUNTS.iter().map(account).collect(),
             ..Params::main().spec
         })

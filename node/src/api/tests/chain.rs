@@ -68,7 +68,7 @@ async fn the_parameters_are_those_of_a_network_file_and_what_follows() {
         ("max_block_bytes", json!(2_000_000)),
         ("message", json!("chain dev")),
         ("boot_nodes", json!([])),
-        ("ports", json!({"api": 8400, "peers": 8401, "stratum": 3333})),
+        ("ports", json!({"api": 28400, "peers": 28401, "stratum": 23333})),
         ("max_issuance", json!(2_109_994_997_690_000_u64)),
     ] {
         assert_eq!(params[field], value, "{field}");
