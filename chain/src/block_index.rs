@@ -6,6 +6,7 @@ use crate::address::Address;
 use crate::amount::Amount;
 use crate::block::{self, Header, Height, Timestamp};
 use crate::pow::{Bits, Work};
+use crate::rules::Rule;
 use crate::rules::body::Reward;
 use crate::rules::header::Parent;
 use crate::store::blocks::RecordLocation;
@@ -44,8 +45,8 @@ pub enum Status {
     },
     /// It breaks a rule, or descends from a block that does.
     Invalid {
-        /// The rule's code.
-        code: &'static str,
+        /// The rule that is broken.
+        rule: Rule,
     },
 }
 
@@ -240,7 +241,7 @@ impl BlockIndex {
     pub fn insert(&mut self, new: NewNode) -> NodeId {
         let parent = *self.node(new.parent);
         let status = match parent.status {
-            Status::Invalid { .. } => Status::Invalid { code: "invalid-ancestor" },
+            Status::Invalid { .. } => Status::Invalid { rule: Rule::InvalidAncestor },
             Status::Stored | Status::Valid { .. } => Status::Stored,
         };
         self.push(BlockNode {
@@ -276,12 +277,12 @@ impl BlockIndex {
     }
 
     /// The nearest block that is invalid itself, if the block or an ancestor is.
-    pub fn invalid_ancestor(&self, number: NodeId) -> Option<(block::Hash, &'static str)> {
+    pub fn invalid_ancestor(&self, number: NodeId) -> Option<(block::Hash, Rule)> {
         let mut at = self.node(number);
         loop {
             match at.status {
-                Status::Invalid { code: "invalid-ancestor" } => at = self.node(at.parent),
-                Status::Invalid { code } => return Some((at.hash, code)),
+                Status::Invalid { rule: Rule::InvalidAncestor } => at = self.node(at.parent),
+                Status::Invalid { rule } => return Some((at.hash, rule)),
                 Status::Stored | Status::Valid { .. } => return None,
             }
         }
@@ -296,15 +297,15 @@ impl BlockIndex {
 
     /// Remembers that a block breaks a rule, and with it all that descends from it. The blocks whose
     /// status changed.
-    pub fn set_invalid(&mut self, number: NodeId, code: &'static str) -> Vec<NodeId> {
+    pub fn set_invalid(&mut self, number: NodeId, rule: Rule) -> Vec<NodeId> {
         let mut changed = vec![number];
-        self.nodes[number.0 as usize].status = Status::Invalid { code };
+        self.nodes[number.0 as usize].status = Status::Invalid { rule };
         // A descendant came later than its ancestor, so one pass over what came later finds all.
         for at in number.0 as usize + 1..self.nodes.len() {
             let parent = self.nodes[at].parent;
             let parent_is_invalid = matches!(self.node(parent).status, Status::Invalid { .. });
             if parent_is_invalid && !matches!(self.nodes[at].status, Status::Invalid { .. }) {
-                self.nodes[at].status = Status::Invalid { code: "invalid-ancestor" };
+                self.nodes[at].status = Status::Invalid { rule: Rule::InvalidAncestor };
                 changed.push(NodeId(u32::try_from(at).expect("numbers are u32")));
             }
         }
@@ -346,8 +347,8 @@ impl BlockIndex {
 
     /// Remembers a block that is invalid and so was not kept: neither it nor its children are
     /// examined again.
-    pub fn mark_invalid_hash(&mut self, hash: block::Hash, parent: NodeId, code: &'static str) {
-        self.invalid.insert(hash, InvalidBlock { parent, code });
+    pub fn mark_invalid_hash(&mut self, hash: block::Hash, parent: NodeId, rule: Rule) {
+        self.invalid.insert(hash, InvalidBlock { parent, rule });
     }
 
     /// The block, if it was refused for ever.
@@ -366,8 +367,8 @@ impl BlockIndex {
 pub struct InvalidBlock {
     /// Its parent, which is in the tree.
     pub parent: NodeId,
-    /// The code of the rule it breaks.
-    pub code: &'static str,
+    /// The rule that it breaks.
+    pub rule: Rule,
 }
 
 /// Refused blocks that are remembered: some 100 bytes each. Each cost its sender a proof of work.

@@ -48,17 +48,6 @@ pub enum DecodeError {
     },
 }
 
-impl DecodeError {
-    /// The stable code of the rule that is broken.
-    pub fn code(&self) -> &'static str {
-        match self {
-            DecodeError::BadCoinbase { .. } => "bad-coinbase-encoding",
-            DecodeError::MemoTooLong { .. } => "memo-too-long",
-            _ => "bad-encoding",
-        }
-    }
-}
-
 /// What is left of an input.
 #[derive(Clone, Copy, Debug)]
 pub struct Decoder<'a> {

@@ -29,7 +29,7 @@ use crate::block::{self, Header};
 use crate::block_index::{BlockIndex, BlockNode, NodeId};
 use crate::mempool::{self, Mempool};
 use crate::params::Params;
-use crate::rules::RuleError;
+use crate::rules::{Rule, RuleError};
 use crate::store::StoreError;
 use crate::store::blocks::LogReader;
 use crate::store::index::{Changes, IndexReader};
@@ -54,12 +54,12 @@ pub enum SubmitError {
     #[error("{code}: {0}", code = .0.code())]
     Invalid(#[from] RuleError),
     /// The sender's fault, and found out before.
-    #[error("{code}: block {hash} was found invalid before")]
+    #[error("{}: block {hash} was found invalid before", rule.code())]
     KnownInvalid {
         /// The block.
         hash: block::Hash,
-        /// The code of the rule it breaks.
-        code: &'static str,
+        /// The rule that it breaks.
+        rule: Rule,
     },
     /// Nobody's fault: the parent has to come first.
     #[error("unknown-parent: this node does not have the parent {parent}")]
@@ -77,8 +77,8 @@ impl SubmitError {
     pub fn code(&self) -> Option<&'static str> {
         match self {
             SubmitError::Invalid(error) => Some(error.code()),
-            SubmitError::KnownInvalid { code, .. } => Some(code),
-            SubmitError::UnknownParent { .. } => Some("unknown-parent"),
+            SubmitError::KnownInvalid { rule, .. } => Some(rule.code()),
+            SubmitError::UnknownParent { .. } => Some(Rule::UnknownParent.code()),
             SubmitError::Store(_) => None,
         }
     }

@@ -1,8 +1,7 @@
-//! The rules, cheapest first, each with its stable code, and the one error that names them all.
-//! A rule is one row of `TABLE`, one function in a submodule, one variant here, one test that
-//! accepts and one that rejects. What is not in the table is not a rule.
+//! The consensus rules, cheapest first. A rule is one row of the table in this file (code, stage,
+//! description and error), one function in a submodule, one test that accepts and one that rejects.
 //!
-//! Does not fetch anything: parents, accounts and time are arguments.
+//! The rules do not fetch anything: parents, accounts and time are arguments.
 //! Source: PROTOCOL.md, "Rules".
 
 pub mod header;
@@ -15,259 +14,330 @@ use crate::merkle;
 use crate::pow::{Bits, BitsError, Target};
 use crate::tx::Id;
 
-/// When a rule is checked, and so what breaking it means.
+/// The stage of validation in which a rule is checked. It decides what breaking the rule means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
     /// The header alone. A header that fails is not remembered.
     Header,
-    /// The header after its parent. Not remembered either.
+    /// The header after its parent. A header that fails is not remembered either.
     HeaderAfterParent,
-    /// Whether the body is the one the header commits to. Says nothing about the header.
+    /// Whether the body is the one the header commits to. A mismatch does not invalidate the header.
     Commitment,
-    /// The body alone. From here on the header and its descendants are invalid.
+    /// The body alone. From this stage on, a broken rule invalidates the header and its descendants.
     Body,
     /// The body on its parent's accounts.
     BodyOnParent,
 }
 
-/// Every rule in the order of checking.
-pub const TABLE: [(&str, Stage); 25] = [
-    ("bad-version", Stage::Header),
-    ("bad-bits", Stage::Header),
-    ("high-hash", Stage::Header),
-    ("unknown-parent", Stage::HeaderAfterParent),
-    ("invalid-ancestor", Stage::HeaderAfterParent),
-    ("wrong-bits", Stage::HeaderAfterParent),
-    ("time-too-old", Stage::HeaderAfterParent),
-    ("time-too-new", Stage::HeaderAfterParent),
-    ("bad-encoding", Stage::Commitment),
-    ("bad-coinbase-encoding", Stage::Commitment),
-    ("memo-too-long", Stage::Commitment),
-    ("mutated-body", Stage::Commitment),
-    ("bad-merkle-root", Stage::Commitment),
-    ("no-coinbase", Stage::Body),
-    ("coinbase-misplaced", Stage::Body),
-    ("block-too-large", Stage::Body),
-    ("duplicate-transaction", Stage::Body),
-    ("zero-amount", Stage::Body),
-    ("amount-overflow", Stage::Body),
-    ("bad-signature", Stage::Body),
-    ("wrong-coinbase-height", Stage::BodyOnParent),
-    ("bad-nonce", Stage::BodyOnParent),
-    ("insufficient-balance", Stage::BodyOnParent),
-    ("wrong-reward", Stage::BodyOnParent),
-    ("wrong-accounts", Stage::BodyOnParent),
-];
+/// Declares the rules in the order in which they are checked: name, stable code, stage, what the rule
+/// requires in a sentence for people, and the errors that report it broken.
+macro_rules! rules {
+    ($(
+        $rule:ident $code:literal $stage:ident $description:literal => {
+            $($(#[$attribute:meta])* $error:ident $({
+                $($(#[$doc:meta])* $field:ident: $type:ty,)*
+            })?),* $(,)?
+        }
+    )*) => {
+        /// A consensus rule.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum Rule {
+            $(#[doc = concat!("`", $code, "`: ", $description)] $rule,)*
+        }
 
-/// A broken rule. `unknown-parent` is nobody's fault and is not here: see `ledger::SubmitError`.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum RuleError {
-    /// `bad-version`
-    #[error("version {version:08x} is not 20000000 but for the bits that may roll")]
-    BadVersion {
-        /// As in the header.
-        version: i32,
-    },
-    /// `bad-bits`: no target at all.
-    #[error("bits {bits} are not a target: {reason}")]
-    BadBits {
-        /// As in the header.
-        bits: Bits,
-        /// What is wrong with them.
-        reason: BitsError,
-    },
-    /// `bad-bits`: a target above the limit.
-    #[error("bits {bits} are easier than the limit {limit}")]
-    BitsAboveLimit {
-        /// As in the header.
-        bits: Bits,
-        /// The network's.
-        limit: Bits,
-    },
-    /// `high-hash`
-    #[error("hash {hash} is above the target {target}")]
-    HighHash {
-        /// The header's.
-        hash: block::Hash,
-        /// The one its bits stand for.
-        target: Target,
-    },
-    /// `invalid-ancestor`
-    #[error("it descends from the invalid block {ancestor}")]
-    InvalidAncestor {
-        /// The nearest invalid block.
-        ancestor: block::Hash,
-    },
-    /// `wrong-bits`
-    #[error("bits are {actual}, its parent demands {expected}")]
-    WrongBits {
-        /// What the parent demands.
-        expected: Bits,
-        /// As in the header.
-        actual: Bits,
-    },
-    /// `time-too-old`
-    #[error("time {actual} is before the parent's {earliest}")]
-    TimeTooOld {
-        /// The parent's time.
-        earliest: Timestamp,
-        /// As in the header.
-        actual: Timestamp,
-    },
-    /// `time-too-new`: may become valid.
-    #[error("time {actual} is too far in the future: this node accepts up to {latest} now")]
-    TimeTooNew {
-        /// This node's clock and the network's allowance.
-        latest: Timestamp,
-        /// As in the header.
-        actual: Timestamp,
-    },
-    /// `bad-encoding`, `bad-coinbase-encoding`, `memo-too-long`
-    #[error(transparent)]
-    Encoding(#[from] DecodeError),
-    /// `mutated-body`
-    #[error("the body repeats transactions in a way that keeps the Merkle root")]
-    MutatedBody,
-    /// `bad-merkle-root`
-    #[error("the transactions have the Merkle root {actual}, the header commits to {expected}")]
-    BadMerkleRoot {
-        /// As in the header.
-        expected: merkle::Root,
-        /// The body's.
-        actual: merkle::Root,
-    },
-    /// `no-coinbase`
-    #[error("there is no coinbase")]
-    NoCoinbase,
-    /// `coinbase-misplaced`
-    #[error("transaction {position} is a coinbase; only transaction 0 may and must be one")]
-    CoinbaseMisplaced {
-        /// Where it stands.
-        position: usize,
-    },
-    /// `block-too-large`
-    #[error("{size} bytes are above the limit of {limit}")]
-    BlockTooLarge {
-        /// Bytes of the encoded block.
-        size: usize,
-        /// The network's limit.
-        limit: u32,
-    },
-    /// `duplicate-transaction`
-    #[error("transaction {id} stands in the block twice")]
-    DuplicateTransaction {
-        /// Which.
-        id: Id,
-    },
-    /// `zero-amount`
-    #[error("transfer {id} moves nothing; the least is 1")]
-    ZeroAmount {
-        /// Which.
-        id: Id,
-    },
-    /// `amount-overflow`
-    #[error("transfer {id}: amount, fee or a sum of them is above 2^53 − 1")]
-    AmountOverflow {
-        /// Which.
-        id: Id,
-    },
-    /// `bad-signature`
-    #[error("transfer {id} is not signed by its sender for this network")]
-    BadSignature {
-        /// Which.
-        id: Id,
-    },
-    /// `wrong-coinbase-height`
-    #[error("the coinbase says height {actual}, the block is at {expected}")]
-    WrongCoinbaseHeight {
-        /// One above the parent's.
-        expected: Height,
-        /// As in the coinbase.
-        actual: Height,
-    },
-    /// `bad-nonce`
-    #[error("transfer {id} has nonce {actual}, its sender's next is {expected}")]
-    BadNonce {
-        /// Which.
-        id: Id,
-        /// Transfers the sender already has in the chain.
-        expected: u64,
-        /// As in the transfer.
-        actual: u64,
-    },
-    /// `insufficient-balance`
-    #[error("transfer {id} takes {needed} base units, its sender has {available}")]
-    InsufficientBalance {
-        /// Which.
-        id: Id,
-        /// Amount and fee, base units.
-        needed: u64,
-        /// The balance, base units.
-        available: u64,
-    },
-    /// `wrong-reward`
-    #[error("the coinbase takes {actual} base units, subsidy and fees are {expected}")]
-    WrongReward {
-        /// Subsidy and fees, base units.
-        expected: u64,
-        /// As in the coinbase.
-        actual: u64,
-    },
-    /// `wrong-accounts`
-    #[error(
-        "the coinbase commits to the accounts {}, they are {}",
-        hex::encode(actual),
-        hex::encode(expected)
-    )]
-    WrongAccounts {
-        /// The commitment to the accounts after this block.
-        expected: [u8; 32],
-        /// As in the coinbase.
-        actual: [u8; 32],
-    },
+        impl Rule {
+            /// Every rule, in the order in which they are checked.
+            pub const ALL: &[Rule] = &[$(Rule::$rule),*];
+
+            /// The stable code that the API, peers' logs and the protocol document use.
+            pub const fn code(self) -> &'static str {
+                match self { $(Rule::$rule => $code,)* }
+            }
+
+            /// The stage in which the rule is checked.
+            pub const fn stage(self) -> Stage {
+                match self { $(Rule::$rule => Stage::$stage,)* }
+            }
+
+            /// What the rule requires, in one sentence for people.
+            pub const fn description(self) -> &'static str {
+                match self { $(Rule::$rule => $description,)* }
+            }
+        }
+
+        /// A broken rule, with the values that broke it.
+        ///
+        /// An unknown parent is not an error of the block and is not here: see
+        /// [`SubmitError`](crate::ledger::SubmitError).
+        #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+        pub enum RuleError {
+            /// The bytes are not the canonical encoding of a block or a transaction.
+            #[error(transparent)]
+            Encoding(#[from] DecodeError),
+            $($(
+                #[doc = concat!("Breaks `", $code, "`.")]
+                $(#[$attribute])* $error $({ $($(#[$doc])* $field: $type,)* })?,
+            )*)*
+        }
+
+        impl RuleError {
+            /// The rule that is broken.
+            pub fn rule(&self) -> Rule {
+                match self {
+                    RuleError::Encoding(error) => error.into(),
+                    $($(RuleError::$error { .. } => Rule::$rule,)*)*
+                }
+            }
+        }
+    };
+}
+
+rules! {
+    BadVersion "bad-version" Header
+        "A header's version is 20000000, apart from the bits that miners may roll." => {
+            #[error("version {version:08x} is not 20000000 but for the bits that may roll")]
+            BadVersion {
+                /// The header's value.
+                version: i32,
+            },
+        }
+    BadBits "bad-bits" Header
+        "A header's bits encode a target, and none above the network's limit." => {
+            #[error("bits {bits} do not encode a target: {reason}")]
+            BadBits {
+                /// The header's value.
+                bits: Bits,
+                /// Why they encode no target.
+                reason: BitsError,
+            },
+            #[error("bits {bits} are easier than the limit {limit}")]
+            BitsAboveLimit {
+                /// The header's value.
+                bits: Bits,
+                /// The network's easiest target, as bits.
+                limit: Bits,
+            },
+        }
+    HighHash "high-hash" Header
+        "A header's hash is at most the target that its bits encode: the proof of work." => {
+            #[error("hash {hash} is above the target {target}")]
+            HighHash {
+                /// The header's hash.
+                hash: block::Hash,
+                /// The target that its bits encode.
+                target: Target,
+            },
+        }
+    UnknownParent "unknown-parent" HeaderAfterParent
+        "The block's parent is known to this node: submit the parent first." => {}
+    InvalidAncestor "invalid-ancestor" HeaderAfterParent
+        "A block that descends from an invalid one is invalid." => {
+            #[error("descends from the invalid block {ancestor}")]
+            InvalidAncestor {
+                /// The nearest invalid ancestor.
+                ancestor: block::Hash,
+            },
+        }
+    WrongBits "wrong-bits" HeaderAfterParent
+        "A header's bits are those that the difficulty algorithm requires after its parent." => {
+            #[error("bits are {actual}, the parent requires {expected}")]
+            WrongBits {
+                /// The bits that the difficulty algorithm requires.
+                expected: Bits,
+                /// The header's value.
+                actual: Bits,
+            },
+        }
+    TimeTooOld "time-too-old" HeaderAfterParent
+        "A block's time is not before its parent's." => {
+            #[error("time {actual} is before the parent's {earliest}")]
+            TimeTooOld {
+                /// The parent's time.
+                earliest: Timestamp,
+                /// The header's value.
+                actual: Timestamp,
+            },
+        }
+    TimeTooNew "time-too-new" HeaderAfterParent
+        "A block's time is not far ahead of the node's clock. The block may become valid later." => {
+            #[error("time {actual} is too far in the future: this node accepts up to {latest} now")]
+            TimeTooNew {
+                /// This node's clock and the network's allowance.
+                latest: Timestamp,
+                /// The header's value.
+                actual: Timestamp,
+            },
+        }
+    BadEncoding "bad-encoding" Commitment
+        "A block or a transaction uses its one canonical encoding." => {}
+    BadCoinbaseEncoding "bad-coinbase-encoding" Commitment
+        "A coinbase uses its one canonical encoding." => {}
+    MemoTooLong "memo-too-long" Commitment
+        "A transfer's memo has at most 256 bytes." => {}
+    MutatedBody "mutated-body" Commitment
+        "A body does not repeat transactions in a way that leaves the Merkle root unchanged." => {
+            #[error("the body repeats transactions in a way that leaves the Merkle root unchanged")]
+            MutatedBody,
+        }
+    BadMerkleRoot "bad-merkle-root" Commitment
+        "The Merkle root of a body's transactions is the one in the header." => {
+            #[error("the transactions have the Merkle root {actual}, the header commits to {expected}")]
+            BadMerkleRoot {
+                /// The header's value.
+                expected: merkle::Root,
+                /// The root of the body's transactions.
+                actual: merkle::Root,
+            },
+        }
+    NoCoinbase "no-coinbase" Body
+        "A block's first transaction is a coinbase." => {
+            #[error("the block has no coinbase")]
+            NoCoinbase,
+        }
+    CoinbaseMisplaced "coinbase-misplaced" Body
+        "A block has no coinbase but its first transaction." => {
+            #[error("transaction {position} is a coinbase; only transaction 0 may and must be one")]
+            CoinbaseMisplaced {
+                /// Its position in the block, from 0.
+                position: usize,
+            },
+        }
+    BlockTooLarge "block-too-large" Body
+        "A block's size is at most the network's limit." => {
+            #[error("{size} bytes are above the limit of {limit}")]
+            BlockTooLarge {
+                /// Bytes of the encoded block.
+                size: usize,
+                /// The network's limit.
+                limit: u32,
+            },
+        }
+    DuplicateTransaction "duplicate-transaction" Body
+        "A block contains each transaction once." => {
+            #[error("duplicate transaction {id}")]
+            DuplicateTransaction {
+                /// The transaction's id.
+                id: Id,
+            },
+        }
+    ZeroAmount "zero-amount" Body
+        "A transfer's amount is at least 1 base unit." => {
+            #[error("transfer {id}: amount must be at least 1")]
+            ZeroAmount {
+                /// The transaction's id.
+                id: Id,
+            },
+        }
+    AmountOverflow "amount-overflow" Body
+        "Amount, fee and their sums are at most 2^53 − 1 base units." => {
+            #[error("transfer {id}: amount, fee or a sum of them is above 2^53 − 1")]
+            AmountOverflow {
+                /// The transaction's id.
+                id: Id,
+            },
+        }
+    BadSignature "bad-signature" Body
+        "A transfer is signed by its sender for this network." => {
+            #[error("transfer {id} is not signed by its sender for this network")]
+            BadSignature {
+                /// The transaction's id.
+                id: Id,
+            },
+        }
+    WrongCoinbaseHeight "wrong-coinbase-height" BodyOnParent
+        "A coinbase contains the height of its block." => {
+            #[error("the coinbase has height {actual}, the block is at {expected}")]
+            WrongCoinbaseHeight {
+                /// One above the parent's.
+                expected: Height,
+                /// The coinbase's value.
+                actual: Height,
+            },
+        }
+    BadNonce "bad-nonce" BodyOnParent
+        "A sender's transfers are applied in the order of their nonces, without gaps." => {
+            #[error("transfer {id} has nonce {actual}, the sender's next is {expected}")]
+            BadNonce {
+                /// The transaction's id.
+                id: Id,
+                /// Transfers the sender already has in the chain.
+                expected: u64,
+                /// The transfer's nonce.
+                actual: u64,
+            },
+        }
+    InsufficientBalance "insufficient-balance" BodyOnParent
+        "A sender's balance covers the transfer's amount and fee." => {
+            #[error("transfer {id} costs {needed} base units, the sender has {available}")]
+            InsufficientBalance {
+                /// The transaction's id.
+                id: Id,
+                /// Amount and fee, base units.
+                needed: u64,
+                /// The balance, base units.
+                available: u64,
+            },
+        }
+    WrongReward "wrong-reward" BodyOnParent
+        "A coinbase pays exactly the subsidy and the fees." => {
+            #[error("the coinbase pays {actual} base units, subsidy and fees are {expected}")]
+            WrongReward {
+                /// Subsidy and fees, base units.
+                expected: u64,
+                /// The coinbase's value.
+                actual: u64,
+            },
+        }
+    WrongAccounts "wrong-accounts" BodyOnParent
+        "A coinbase commits to the state of all accounts after its block." => {
+            #[error(
+                "the coinbase commits to the accounts {}, they are {}",
+                hex::encode(actual),
+                hex::encode(expected)
+            )]
+            WrongAccounts {
+                /// The commitment to the accounts after this block.
+                expected: [u8; 32],
+                /// The coinbase's value.
+                actual: [u8; 32],
+            },
+        }
+}
+
+impl From<&DecodeError> for Rule {
+    fn from(error: &DecodeError) -> Rule {
+        match error {
+            DecodeError::BadCoinbase { .. } => Rule::BadCoinbaseEncoding,
+            DecodeError::MemoTooLong { .. } => Rule::MemoTooLong,
+            _ => Rule::BadEncoding,
+        }
+    }
+}
+
+impl Rule {
+    /// The rule of a stable code.
+    pub fn from_code(code: &str) -> Option<Rule> {
+        Rule::ALL.iter().copied().find(|rule| rule.code() == code)
+    }
+
+    /// Whether breaking the rule makes the header, and so every descendant, permanently invalid.
+    pub const fn invalidates_header(self) -> bool {
+        matches!(self.stage(), Stage::Body | Stage::BodyOnParent)
+    }
 }
 
 impl RuleError {
-    /// The rule's stable code.
+    /// The stable code of the rule.
     pub fn code(&self) -> &'static str {
-        match self {
-            RuleError::BadVersion { .. } => "bad-version",
-            RuleError::BadBits { .. } | RuleError::BitsAboveLimit { .. } => "bad-bits",
-            RuleError::HighHash { .. } => "high-hash",
-            RuleError::InvalidAncestor { .. } => "invalid-ancestor",
-            RuleError::WrongBits { .. } => "wrong-bits",
-            RuleError::TimeTooOld { .. } => "time-too-old",
-            RuleError::TimeTooNew { .. } => "time-too-new",
-            RuleError::Encoding(error) => error.code(),
-            RuleError::MutatedBody => "mutated-body",
-            RuleError::BadMerkleRoot { .. } => "bad-merkle-root",
-            RuleError::NoCoinbase => "no-coinbase",
-            RuleError::CoinbaseMisplaced { .. } => "coinbase-misplaced",
-            RuleError::BlockTooLarge { .. } => "block-too-large",
-            RuleError::DuplicateTransaction { .. } => "duplicate-transaction",
-            RuleError::ZeroAmount { .. } => "zero-amount",
-            RuleError::AmountOverflow { .. } => "amount-overflow",
-            RuleError::BadSignature { .. } => "bad-signature",
-            RuleError::WrongCoinbaseHeight { .. } => "wrong-coinbase-height",
-            RuleError::BadNonce { .. } => "bad-nonce",
-            RuleError::InsufficientBalance { .. } => "insufficient-balance",
-            RuleError::WrongReward { .. } => "wrong-reward",
-            RuleError::WrongAccounts { .. } => "wrong-accounts",
-        }
+        self.rule().code()
     }
 
-    /// When the rule is checked.
-    pub fn stage(&self) -> Stage {
-        let row = TABLE.iter().find(|(code, _)| *code == self.code());
-        row.expect("every code is in the table").1
-    }
-
-    /// Whether the header, and so every descendant, is invalid for ever.
+    /// Whether the header, and so every descendant, is permanently invalid.
     pub fn invalidates_header(&self) -> bool {
-        matches!(self.stage(), Stage::Body | Stage::BodyOnParent)
+        self.rule().invalidates_header()
     }
 
-    /// What the rule demands and what was found, where that is a comparison of two values.
+    /// The required and the found value, where the rule compares two values.
     pub fn expected_and_actual(&self) -> Option<(String, String)> {
         let pair = |expected: &dyn ToString, actual: &dyn ToString| {
             Some((expected.to_string(), actual.to_string()))

@@ -387,6 +387,7 @@ impl Transaction {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rules::Rule;
     use proptest::prelude::*;
 
     fn coinbase(height: u32, tag: usize) -> Coinbase {
@@ -463,10 +464,11 @@ mod tests {
                 assert_ne!(read, coinbase(300, 5));
             }
             let error = Coinbase::deserialise(&good[..at]).unwrap_err();
-            assert_eq!(error.code(), "bad-coinbase-encoding");
+            assert_eq!(Rule::from(&error), Rule::BadCoinbaseEncoding);
         }
         let longer = [good.as_slice(), &[0]].concat();
-        assert_eq!(Coinbase::deserialise(&longer).unwrap_err().code(), "bad-coinbase-encoding");
+        let error = Coinbase::deserialise(&longer).unwrap_err();
+        assert_eq!(Rule::from(&error), Rule::BadCoinbaseEncoding);
     }
 
     // C03: an inner node of the Merkle tree is 64 bytes.
@@ -488,7 +490,7 @@ mod tests {
         bytes.push(0);
         let error = Transfer::decode(&bytes).unwrap_err();
         assert_eq!(error, DecodeError::MemoTooLong { length: 257, limit: 256 });
-        assert_eq!(error.code(), "memo-too-long");
+        assert_eq!(Rule::from(&error), Rule::MemoTooLong);
     }
 
     #[test]

@@ -19,7 +19,7 @@ use crate::block::{self, Timestamp};
 use crate::block_index::{NodeId, Status, StoredNode};
 use crate::codec::{DecodeError, Decoder};
 use crate::pow::Bits;
-use crate::rules::TABLE;
+use crate::rules::Rule;
 use crate::rules::body::Reward;
 use crate::store::blocks::{LogPosition, RecordLocation};
 use crate::tx::Id;
@@ -84,7 +84,7 @@ pub fn encode_chunk(nodes: impl Iterator<Item = StoredNode>) -> Vec<u8> {
         let (status, undo) = match node.status {
             Status::Stored => (0, NOWHERE),
             Status::Valid { undo } => (1, undo),
-            Status::Invalid { code } => (status_byte(code), NOWHERE),
+            Status::Invalid { rule } => (status_byte(rule), NOWHERE),
         };
         bytes.extend_from_slice(node.hash.as_bytes());
         bytes.extend_from_slice(&node.parent.get().to_le_bytes());
@@ -110,11 +110,12 @@ pub fn decode_chunk(bytes: &[u8]) -> Option<Vec<StoredNode>> {
 }
 
 const NOWHERE: RecordLocation = RecordLocation { file: 0, offset: 0, length: 0 };
-/// Status bytes from here on are the rows of the table of rules.
+/// Status bytes from here on are positions in `Rule::ALL`.
 const FIRST_RULE: u8 = 2;
 
-fn status_byte(code: &str) -> u8 {
-    let row = TABLE.iter().position(|(other, _)| *other == code).expect("every code is a rule's");
+fn status_byte(rule: Rule) -> u8 {
+    let row =
+        Rule::ALL.iter().position(|other| *other == rule).expect("every rule is in the table");
     u8::try_from(row).expect("there are few rules").saturating_add(FIRST_RULE)
 }
 
@@ -141,7 +142,9 @@ fn read_node(input: &mut Decoder) -> Result<Option<StoredNode>, DecodeError> {
     let status = match status {
         0 => Some(Status::Stored),
         1 => Some(Status::Valid { undo }),
-        rule => TABLE.get(usize::from(rule - FIRST_RULE)).map(|(code, _)| Status::Invalid { code }),
+        rule => Rule::ALL
+            .get(usize::from(rule - FIRST_RULE))
+            .map(|rule| Status::Invalid { rule: *rule }),
     };
     Ok(amount.zip(status).map(|(amount, status)| StoredNode {
         hash,

@@ -11,6 +11,7 @@ use crate::block_index::{BlockNode, NodeId, Status};
 use crate::ledger::schema::{ENTRIES_PER_PAGE, TxLocation};
 use crate::mempool::Mempool;
 use crate::params::Params;
+use crate::rules::Rule;
 use crate::rules::header::Parent;
 use crate::store::StoreError;
 use crate::store::blocks::LogReader;
@@ -53,7 +54,7 @@ pub enum ChainTipStatus {
     /// It breaks a rule.
     Invalid {
         /// The rule's code.
-        code: &'static str,
+        rule: Rule,
     },
 }
 
@@ -116,7 +117,7 @@ impl<'a> View<'a> {
         let side = tips.iter().filter(|number| **number != best).map(|number| {
             let BlockNode { hash, height, .. } = *tree.node(*number);
             let status = match tree.invalid_ancestor(*number) {
-                Some((_, code)) => ChainTipStatus::Invalid { code },
+                Some((_, rule)) => ChainTipStatus::Invalid { rule },
                 None if aside.contains(*number) => ChainTipStatus::Invalidated,
                 None => ChainTipStatus::ValidFork,
             };
@@ -128,7 +129,7 @@ impl<'a> View<'a> {
             hash,
             height: tree.node(refused.parent).height.next().unwrap_or_default(),
             branch_length: self.length(refused.parent).saturating_add(1),
-            status: ChainTipStatus::Invalid { code: refused.code },
+            status: ChainTipStatus::Invalid { rule: refused.rule },
         });
         let mut chain_tips: Vec<ChainTip> = side.chain(refused).collect();
         chain_tips.sort_by_key(|branch| (std::cmp::Reverse(branch.height), branch.hash));

@@ -120,7 +120,7 @@ impl Writer {
     /// Remembers a block that can never be valid.
     fn refuse(&mut self, hash: block::Hash, parent: NodeId, error: RuleError) -> RuleError {
         if error.invalidates_header() || matches!(error, RuleError::InvalidAncestor { .. }) {
-            self.shared.write().tree.mark_invalid_hash(hash, parent, error.code());
+            self.shared.write().tree.mark_invalid_hash(hash, parent, error.rule());
         }
         error
     }
@@ -280,7 +280,7 @@ impl Writer {
 
     fn mark_invalid(&mut self, number: NodeId, error: &RuleError) -> block::Hash {
         let mut state = self.shared.write();
-        let changed = state.tree.set_invalid(number, error.code());
+        let changed = state.tree.set_invalid(number, error.rule());
         self.dirty_chunks
             .extend(changed.iter().map(|number| number.get() / schema::NODES_PER_CHUNK));
         state.tree.node(number).hash
@@ -520,12 +520,12 @@ impl Attempt<'_> {
 
 /// What is already known of a block, if it has been here before.
 fn known(state: &State, hash: &block::Hash) -> Option<Result<Accepted, SubmitError>> {
-    let invalid = |code| Some(Err(SubmitError::KnownInvalid { hash: *hash, code }));
+    let invalid = |rule| Some(Err(SubmitError::KnownInvalid { hash: *hash, rule }));
     if let Some(refused) = state.tree.invalid_block(hash) {
-        return invalid(refused.code);
+        return invalid(refused.rule);
     }
     match state.tree.node(state.tree.find(hash)?).status {
-        Status::Invalid { code } => invalid(code),
+        Status::Invalid { rule } => invalid(rule),
         Status::Stored | Status::Valid { .. } => Some(Ok(Accepted::AlreadyKnown)),
     }
 }

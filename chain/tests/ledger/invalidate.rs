@@ -3,6 +3,7 @@
 use crate::world::{Node, World, easy, lively, person};
 use chain::block;
 use chain::ledger::{Accepted, ChainTipStatus, InvalidateError};
+use chain::rules::Rule;
 use chain::{Block, Params};
 use std::fs;
 
@@ -176,7 +177,7 @@ fn a_branch_that_turns_out_invalid_is_passed_over() {
     node.take_aside(&b);
     invalidate(&mut node, &a[1]);
     node.agrees_about_the_chain(&world, &b[1]);
-    assert_eq!(status(&node, &b[3]), ChainTipStatus::Invalid { code: "wrong-reward" });
+    assert_eq!(status(&node, &b[3]), ChainTipStatus::Invalid { rule: Rule::WrongReward });
     reconsider(&mut node, &a[1]);
     node.agrees_about_the_chain(&world, &a[4]);
 }

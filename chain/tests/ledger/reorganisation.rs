@@ -2,6 +2,7 @@
 
 use crate::world::{Node, World, easy, easy_with, lively, log_bytes, person};
 use chain::ledger::{Accepted, ChainTipStatus, SubmitError};
+use chain::rules::Rule;
 use chain::tx::Transfer;
 use chain::{Block, block};
 
@@ -111,8 +112,8 @@ fn to_a_branch_whose_third_block_is_invalid_leaves_everything_as_it_was() {
     // The ends of the branches are in the order they were in, now with what is known of them.
     let branches = node.reader().view().chain_tips();
     let statuses: Vec<_> = branches.iter().map(|end| (end.hash, end.status)).collect();
-    let invalid = ChainTipStatus::Invalid { code: "wrong-reward" };
-    let ancestor = ChainTipStatus::Invalid { code: "invalid-ancestor" };
+    let invalid = ChainTipStatus::Invalid { rule: Rule::WrongReward };
+    let ancestor = ChainTipStatus::Invalid { rule: Rule::InvalidAncestor };
     assert_eq!(statuses.len(), 3);
     assert_eq!(statuses[0], (a[3].hash(), ChainTipStatus::Active));
     assert!(statuses.contains(&(b[3].hash(), invalid)));

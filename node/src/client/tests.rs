@@ -39,7 +39,10 @@ fn routes(params: &Params) -> Router {
         .route("/v1/plain", get(async || "plain"))
         .route("/v1/echo", post(async |Json(value): Json<Value>| Json(value)))
         .route("/v1/item/{id}", get(async |Path(id): Path<String>| Json(id)))
-        .route("/v1/bad", get(async || Problem::new(Kind::rule("bad-nonce"), "a\n\u{1b}[2J")))
+        .route(
+            "/v1/bad",
+            get(async || Problem::new(Kind::rule(chain::rules::Rule::BadNonce), "a\n\u{1b}[2J")),
+        )
 }
 
 async fn serve(routes: Router) -> (String, watch::Sender<bool>) {

@@ -5,6 +5,7 @@ use crate::message::{Announcement, Request, Response, Status};
 use chain::block::{self, Block, Height, Timestamp};
 use chain::ledger::{Accepted, SubmitError, TransferError};
 use chain::mempool::{Admission, RejectReason};
+use chain::rules::Rule;
 use chain::tx::{Id, Transfer};
 use libp2p::PeerId;
 use std::sync::Arc;
@@ -130,8 +131,8 @@ pub enum BlockValidation {
     Accepted(Accepted),
     /// It breaks a rule.
     Invalid {
-        /// The rule's code.
-        code: &'static str,
+        /// The rule that it breaks.
+        rule: Rule,
         /// Whether the header is to blame, not only this body: no other body can make it valid.
         for_ever: bool,
     },
@@ -146,11 +147,11 @@ impl From<&Result<Accepted, SubmitError>> for BlockValidation {
         match result {
             Ok(accepted) => BlockValidation::Accepted(*accepted),
             Err(SubmitError::Invalid(error)) => BlockValidation::Invalid {
-                code: error.code(),
+                rule: error.rule(),
                 for_ever: error.invalidates_header(),
             },
-            Err(SubmitError::KnownInvalid { code, .. }) => {
-                BlockValidation::Invalid { code, for_ever: true }
+            Err(SubmitError::KnownInvalid { rule, .. }) => {
+                BlockValidation::Invalid { rule: *rule, for_ever: true }
             }
             Err(SubmitError::UnknownParent { .. }) => BlockValidation::UnknownParent,
             Err(SubmitError::Store(_)) => BlockValidation::Failed,

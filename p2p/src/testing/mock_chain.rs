@@ -12,6 +12,7 @@ use chain::block::{self, Block, Header, Height, Timestamp};
 use chain::ledger::Accepted;
 use chain::merkle;
 use chain::pow::{Target, Work};
+use chain::rules::Rule;
 use chain::rules::header::{Parent, check_contextual, check_standalone};
 use chain::signature::{PublicKey, Signature};
 use chain::tx::{Coinbase, Id, Memo, Tag, Transaction, Transfer};
@@ -168,16 +169,16 @@ impl MockChain {
         if self.blocks.contains_key(&hash) {
             return BlockValidation::Accepted(Accepted::AlreadyKnown);
         }
-        let condemned = |code| BlockValidation::Invalid { code, for_ever: true };
+        let condemned = |rule| BlockValidation::Invalid { rule, for_ever: true };
         if self.condemned.contains(&hash) {
-            return condemned("wrong-accounts");
+            return condemned(Rule::WrongAccounts);
         }
         if let Err(validation) = self.check(block, clock) {
             return validation;
         }
         if self.spoiled.contains(&hash) {
             self.condemned.insert(hash);
-            return condemned("wrong-accounts");
+            return condemned(Rule::WrongAccounts);
         }
         let parent = &self.blocks[&block.header.previous];
         let tip = Tip {
@@ -202,20 +203,20 @@ impl MockChain {
 
     /// Everything before the state.
     fn check(&mut self, block: &Block, clock: Timestamp) -> Result<(), BlockValidation> {
-        let once = |code| BlockValidation::Invalid { code, for_ever: false };
+        let once = |rule| BlockValidation::Invalid { rule, for_ever: false };
         let header = &block.header;
-        check_standalone(header, &self.params).map_err(|error| once(error.code()))?;
+        check_standalone(header, &self.params).map_err(|error| once(error.rule()))?;
         if self.condemned.contains(&header.previous) {
             self.condemned.insert(header.hash());
-            return Err(once("invalid-ancestor"));
+            return Err(once(Rule::InvalidAncestor));
         }
         let parent = self.blocks.get(&header.previous).ok_or(BlockValidation::UnknownParent)?;
         check_contextual(header, &parent.as_parent, &self.params, clock)
-            .map_err(|error| once(error.code()))?;
+            .map_err(|error| once(error.rule()))?;
         if merkle::root(&block.ids()) == header.merkle_root {
             Ok(())
         } else {
-            Err(once("bad-merkle-root"))
+            Err(once(Rule::BadMerkleRoot))
         }
     }
 
@@ -382,18 +383,18 @@ mod tests {
         let block = chain.mine(&[transfer(1)], clock, 1);
         let mut mutated = Block::clone(&block);
         mutated.transactions.truncate(1);
-        let once = |code| BlockValidation::Invalid { code, for_ever: false };
-        assert_eq!(chain.insert(&Arc::new(mutated), clock), once("bad-merkle-root"));
+        let once = |rule| BlockValidation::Invalid { rule, for_ever: false };
+        assert_eq!(chain.insert(&Arc::new(mutated), clock), once(Rule::BadMerkleRoot));
         let early = Timestamp::new(1_700_000_000);
-        assert_eq!(chain.insert(&block, early), once("time-too-new"));
+        assert_eq!(chain.insert(&block, early), once(Rule::TimeTooNew));
         let mut other = chain.clone();
         other.insert(&block, clock);
         let child = other.mine(&[], clock, 2);
         assert_eq!(chain.insert(&child, clock), BlockValidation::UnknownParent);
         chain.spoil(block.hash());
-        let invalid = BlockValidation::Invalid { code: "wrong-accounts", for_ever: true };
+        let invalid = BlockValidation::Invalid { rule: Rule::WrongAccounts, for_ever: true };
         assert_eq!(chain.insert(&block, clock), invalid);
-        assert_eq!(chain.insert(&child, clock), once("invalid-ancestor"));
+        assert_eq!(chain.insert(&child, clock), once(Rule::InvalidAncestor));
         assert!(chain.is_known_invalid(&child.hash()));
     }
 

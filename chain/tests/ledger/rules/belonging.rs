@@ -33,7 +33,7 @@ fn is_refused_for_the_honest_body(code: &str, spoil: impl Fn(&Block) -> Vec<Vec<
     for body in bodies {
         let error = receive(&mut node, &body).unwrap_err();
         let SubmitError::Invalid(error) = error else { panic!("{error}") };
-        assert_eq!((error.code(), error.stage()), (code, Stage::Commitment));
+        assert_eq!((error.code(), error.rule().stage()), (code, Stage::Commitment));
         assert!(!error.invalidates_header());
         assert_eq!(node.reader().view().block_count(), 1);
     }

@@ -153,7 +153,9 @@ fn reject_descendants_of_a_block_that_was_found_invalid_later() {
         [(&b2, "wrong-reward"), (&b3, "invalid-ancestor"), (&b4, "invalid-ancestor")]
     {
         let error = node.refuse(block);
-        assert!(matches!(error, SubmitError::KnownInvalid { code: known, .. } if known == code));
+        assert!(
+            matches!(error, SubmitError::KnownInvalid { rule: known, .. } if known.code() == code)
+        );
     }
     assert_eq!(node.take(&b1).unwrap(), Accepted::AlreadyKnown);
     for parent in [&b2, &b3, &b4] {

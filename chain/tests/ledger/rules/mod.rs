@@ -24,7 +24,7 @@ fn is_known_invalid(world: &mut World, node: &mut Node, block: &Block, code: &st
     let error = is_refused(node, block, code);
     assert!(error.invalidates_header(), "{code}");
     let again = node.refuse(block);
-    assert!(matches!(again, SubmitError::KnownInvalid { code: known, .. } if known == code));
+    assert!(matches!(again, SubmitError::KnownInvalid { rule: known, .. } if known.code() == code));
     let child = world.draft(block.hash()).seal();
     let ancestor = block.hash();
     let expected = RuleError::InvalidAncestor { ancestor };

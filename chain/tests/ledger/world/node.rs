@@ -113,7 +113,7 @@ impl Node {
             // What is wrong all the same is so with the blocks before it.
             (Some(Ok(())), Err(SubmitError::Invalid(error))) => {
                 let is_ancestors = matches!(error, RuleError::InvalidAncestor { .. });
-                is_ancestors || error.stage() == Stage::BodyOnParent
+                is_ancestors || error.rule().stage() == Stage::BodyOnParent
             }
             (Some(Ok(())), Err(SubmitError::UnknownParent { .. })) => false,
             (Some(Ok(())), _) | (None, _) => true,

@@ -7,7 +7,7 @@ use crate::writer::{GenerateError, Stopped};
 use chain::DecodeError;
 use chain::ledger::{InvalidateError, SubmitError, TransferError};
 use chain::mempool::{InsertError, RejectReason};
-use chain::rules::RuleError;
+use chain::rules::{Rule, RuleError};
 use chain::store::{IndexError, LogError, StoreError};
 use chain::template::TemplateError;
 use serde_json::Value;
@@ -20,13 +20,13 @@ pub fn of_blocks() -> Vec<Kind> {
 /// How a transfer may be refused.
 pub fn of_transfers() -> Vec<Kind> {
     let rules = [
-        "bad-encoding",
-        "bad-coinbase-encoding",
-        "memo-too-long",
-        "zero-amount",
-        "amount-overflow",
-        "bad-signature",
-        "insufficient-balance",
+        Rule::BadEncoding,
+        Rule::BadCoinbaseEncoding,
+        Rule::MemoTooLong,
+        Rule::ZeroAmount,
+        Rule::AmountOverflow,
+        Rule::BadSignature,
+        Rule::InsufficientBalance,
     ];
     let policy = [
         Kind::NONCE_USED,
@@ -42,7 +42,7 @@ pub fn of_transfers() -> Vec<Kind> {
 
 impl From<RuleError> for Problem {
     fn from(error: RuleError) -> Problem {
-        let problem = Problem::new(Kind::rule(error.code()), error.to_string());
+        let problem = Problem::new(Kind::rule(error.rule()), error.to_string());
         let Some((expected, actual)) = error.expected_and_actual() else { return problem };
         match error {
             // Eight digits that may look like a number.
@@ -66,14 +66,14 @@ impl From<SubmitError> for Problem {
     fn from(error: SubmitError) -> Problem {
         match error {
             SubmitError::Invalid(error) => error.into(),
-            SubmitError::KnownInvalid { hash, code } => {
+            SubmitError::KnownInvalid { hash, rule } => {
                 let detail = format!("block {hash} was found invalid before");
-                Problem::new(Kind::rule(code), detail)
+                Problem::new(Kind::rule(rule), detail)
             }
             SubmitError::UnknownParent { parent } => {
                 let detail =
                     format!("this node does not have the parent {parent}: send that first");
-                Problem::new(Kind::rule("unknown-parent"), detail)
+                Problem::new(Kind::rule(Rule::UnknownParent), detail)
             }
             SubmitError::Store(error) => error.into(),
         }
@@ -95,7 +95,8 @@ impl From<RejectReason> for Problem {
         let code = refusal.code();
         let policy = Kind::ALL.iter().find(|kind| kind.code() == code);
         // What is no policy of the pool's is a rule that it foresees to be broken.
-        let kind = policy.copied().unwrap_or(Kind::rule(code));
+        let rule = || Rule::from_code(code).map(Kind::rule);
+        let kind = policy.copied().or_else(rule).unwrap_or(Kind::INTERNAL);
         let problem = Problem::new(kind, refusal.to_string());
         match refusal.expected_and_actual() {
             Some((expected, actual)) => problem.comparing(expected, actual),
@@ -211,7 +212,7 @@ mod tests {
         assert_eq!((&size["expected"], &size["actual"]), (&5.into(), &7.into()));
         let accounts = RuleError::WrongAccounts { expected: [0x11; 32], actual: [0x22; 32] };
         assert_eq!(shown(accounts)["expected"], "11".repeat(32));
-        let known = SubmitError::KnownInvalid { hash: block::Hash::ZERO, code: "bad-nonce" };
+        let known = SubmitError::KnownInvalid { hash: block::Hash::ZERO, rule: Rule::BadNonce };
         assert_eq!(shown(known)["code"], "bad-nonce");
     }
 

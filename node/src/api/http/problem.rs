@@ -1,14 +1,12 @@
 //! Errors as clients see them: RFC 9457 problem details with a stable code.
 //! One table holds every kind of problem but those that the consensus rules name.
 
-mod rules;
-
 use axum::Json;
 use axum::extract::rejection::{BytesRejection, JsonRejection, PathRejection, QueryRejection};
 use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use chain::rules::TABLE;
+use chain::rules::Rule;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Serialize;
 use serde_json::Value;
@@ -108,14 +106,15 @@ kinds! {
 
 impl Kind {
     /// A consensus rule that something breaks, under the rule's own code.
-    pub fn rule(code: &'static str) -> Kind {
+    pub fn rule(rule: Rule) -> Kind {
         let status = StatusCode::UNPROCESSABLE_ENTITY;
-        Kind { code, status, title: "A consensus rule is broken", text: rules::text(code) }
+        let (code, text) = (rule.code(), rule.description());
+        Kind { code, status, title: "A consensus rule is broken", text }
     }
 
     /// Every consensus rule.
     pub fn rules() -> impl Iterator<Item = Kind> {
-        TABLE.iter().map(|(code, _)| Kind::rule(code))
+        Rule::ALL.iter().copied().map(Kind::rule)
     }
 
     /// Every kind there is.
@@ -328,7 +327,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_problem_has_the_members_of_the_standard_and_a_code() {
-        let problem = Problem::new(Kind::rule("bad-nonce"), "nonce 4 comes next").comparing(4, 7);
+        let problem =
+            Problem::new(Kind::rule(Rule::BadNonce), "nonce 4 comes next").comparing(4, 7);
         let (status, headers, body) = shown(problem).await;
         assert_eq!(status, 422);
         assert_eq!(headers[CONTENT_TYPE], MEDIA_TYPE);

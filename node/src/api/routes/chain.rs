@@ -427,7 +427,9 @@ pub async fn tips(State(node): State<Arc<NodeState>>) -> Response {
                 ChainTipStatus::Invalidated => {
                     (TipStatus::Invalid, Some(dev::INVALIDATED.to_owned()))
                 }
-                ChainTipStatus::Invalid { code } => (TipStatus::Invalid, Some(code.to_owned())),
+                ChainTipStatus::Invalid { rule } => {
+                    (TipStatus::Invalid, Some(rule.code().to_owned()))
+                }
             };
             Tip {
                 hash: branch.hash.to_string(),

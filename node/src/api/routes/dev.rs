@@ -12,6 +12,7 @@ use crate::state::NodeState;
 use crate::writer::Steering;
 use axum::extract::State;
 use axum::response::Response;
+use chain::rules::Rule;
 use chain::{Address, Params, block};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -23,7 +24,7 @@ pub fn routes(token: &Token) -> Table {
         post("/v1/dev/generate", "Make blocks at once", generate)
             .answers::<Generated>(200, "They are the best chain's last ones.")
             .fails(&[Kind::NOT_AVAILABLE, Kind::NO_MINER, Kind::DISK_FULL])
-            .fails(&[Kind::rule("time-too-new")]),
+            .fails(&[Kind::rule(Rule::TimeTooNew)]),
         post("/v1/dev/time", "Shift the clock", time)
             .says(
                 "By it this node judges and mines, until it stops. Peers keep theirs, and what \

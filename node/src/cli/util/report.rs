@@ -81,7 +81,7 @@ impl From<RuleError> for Fault {
 
 impl From<DecodeError> for Fault {
     fn from(error: DecodeError) -> Fault {
-        Fault::new(error.code(), error.to_string())
+        RuleError::from(error).into()
     }
 }
 

@@ -8,7 +8,7 @@ use crate::engine::machine::{BlockValidation, Misbehavior, Output};
 use crate::view::ChainView;
 use chain::block;
 use chain::ledger::Accepted;
-use chain::rules::{Stage, TABLE};
+use chain::rules::{Rule, Stage};
 use libp2p::PeerId;
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -97,9 +97,7 @@ impl Sync {
                 self.condemn(&hash);
             }
             // Only this body is wrong; another may be right.
-            (BlockValidation::Invalid { code, .. }, _)
-                if stage(code) == Some(Stage::Commitment) =>
-            {
+            (BlockValidation::Invalid { rule, .. }, _) if rule.stage() == Stage::Commitment => {
                 if let Some(Handed { from, .. }) = ours {
                     cx.report(*from, Misbehavior::WrongBody);
                     if let Some(peer) = self.peers.get_mut(from) {
@@ -109,7 +107,7 @@ impl Sync {
                     self.imports.spoil();
                 }
             }
-            (BlockValidation::Invalid { code: "invalid-ancestor", .. }, _) => {
+            (BlockValidation::Invalid { rule: Rule::InvalidAncestor, .. }, _) => {
                 self.blame_side_branch(cx);
                 self.condemn(&hash);
             }
@@ -264,9 +262,4 @@ impl Sync {
         let places = sessions.chain(self.window.target());
         places.map(|place| place.tip.hash).collect()
     }
-}
-
-/// When a rule is checked.
-fn stage(code: &str) -> Option<Stage> {
-    TABLE.iter().find(|(row, _)| *row == code).map(|(_, stage)| *stage)
 }

@@ -6,6 +6,7 @@ use crate::engine::{BlockValidation, Misbehavior};
 use crate::message::Request;
 use crate::view::ChainView;
 use chain::Height;
+use chain::rules::Rule;
 
 // main ─ … 50 ─ 51 (invalid) ─ … 80
 //           └── 51' ─ … 60'
@@ -65,7 +66,7 @@ fn a_failure_of_this_node_is_nobodys_fault_and_tried_again() {
 fn a_block_that_the_writer_finds_too_new_is_handed_over_again() {
     let chain = chain_of(10, 1);
     let mut world = World::new();
-    let validation = BlockValidation::Invalid { code: "time-too-new", for_ever: false };
+    let validation = BlockValidation::Invalid { rule: Rule::TimeTooNew, for_ever: false };
     world.validations.push_back(validation);
     world.join(peer(1), &chain);
     world.reach(&chain, seconds(10));
@@ -90,8 +91,8 @@ fn verdicts_on_blocks_of_others_are_tolerated() {
     for validation in [
         BlockValidation::UnknownParent,
         BlockValidation::Failed,
-        BlockValidation::Invalid { code: "bad-merkle-root", for_ever: false },
-        BlockValidation::Invalid { code: "wrong-reward", for_ever: true },
+        BlockValidation::Invalid { rule: Rule::BadMerkleRoot, for_ever: false },
+        BlockValidation::Invalid { rule: Rule::WrongReward, for_ever: true },
     ] {
         world.handle(Input::BlockValidated { hash, validation });
     }
