@@ -1,5 +1,5 @@
-//! How fast each kernel is beside the `sha2` crate, and how soon new work begins.
-//! `cargo bench -p miner`; an argument is the number of threads.
+//! The hash rate of each kernel next to the `sha2` crate, and the delay until new work starts.
+//! Run by `cargo bench -p miner`; an optional argument is the number of threads.
 
 use chain::{Params, Target};
 use miner::benchmark::{Benchmark, Method};
@@ -16,17 +16,17 @@ fn main() -> Result<(), Box<dyn Error>> {
     let cpus = thread::available_parallelism()?;
     let threads: NonZeroUsize = named.unwrap_or(cpus);
     rates(&Benchmark::run(threads, 100))?;
-    // One core stays free, as whoever gives new work needs one.
+    // One core stays free for the thread that sets new work.
     let miners = NonZeroUsize::new(threads.get() - 1).unwrap_or(NonZeroUsize::MIN);
     switches(miners)
 }
 
-/// A line for each method and number of threads.
+/// Prints a line for each method and number of threads.
 fn rates(measured: &Benchmark) -> Result<(), Box<dyn Error>> {
     let mut out = io::stdout().lock();
     writeln!(out, "{:>14} threads    MH/s  cycles  × digest  × midstate", "method")?;
     for rate in &measured.rates {
-        let beside = |method| {
+        let ratio_to = |method| {
             let other = measured.rate(method, rate.threads).unwrap_or(f64::NAN);
             rate.hashes_per_second / other
         };
@@ -34,7 +34,7 @@ fn rates(measured: &Benchmark) -> Result<(), Box<dyn Error>> {
         let cycles = measured.clock_hz.map_or(f64::NAN, |clock| clock as f64 / each);
         let (method, threads) = (rate.method.to_string(), rate.threads);
         let (digest, midstate) =
-            (beside(Method::DigestTwice), beside(Method::Kernel(Kernel::Compression)));
+            (ratio_to(Method::DigestTwice), ratio_to(Method::Kernel(Kernel::Compression)));
         let rate = rate.hashes_per_second / 1e6;
         writeln!(
             out,
@@ -44,7 +44,8 @@ fn rates(measured: &Benchmark) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// From giving new work to the end of its first batch, and the hashes spent on the old meanwhile.
+/// Measures the time from setting new work to the end of its first batch, and the hashes wasted on
+/// the old work meanwhile.
 fn switches(threads: NonZeroUsize) -> Result<(), Box<dyn Error>> {
     const SWITCHES: u64 = 2_000;
     let (sender, events) = channel();
@@ -54,19 +55,19 @@ fn switches(threads: NonZeroUsize) -> Result<(), Box<dyn Error>> {
     let (mut times, mut most_stale) = (Vec::new(), 0);
     for id in 0..SWITCHES {
         miner.set_work(work(2 * id, [0; 32]));
-        // Sooner or later in a batch.
+        // At a varying point of a batch.
         thread::sleep(Duration::from_micros(1_000 + 37 * (id % 29)));
-        let given = Instant::now();
+        let set_at = Instant::now();
         miner.set_work(work(2 * id + 1, [0xff; 32]).within(0..=0, 0..=0));
         let before = miner.hashes();
-        let begun = loop {
+        let started = loop {
             let (event, at) = events.recv()?;
             if event == (Event::Exhausted { work: 2 * id + 1 }) {
                 break at;
             }
         };
-        times.push(begun.duration_since(given));
-        // Until every thread has given up the old work.
+        times.push(started.duration_since(set_at));
+        // Waits until every thread has stopped the old work.
         while miner.busy_threads() > 0 {
             thread::yield_now();
         }
@@ -78,11 +79,14 @@ fn switches(threads: NonZeroUsize) -> Result<(), Box<dyn Error>> {
     let (median, slow, stale) = (at(50), at(99), most_stale / u64::from(batch));
     let mut out = io::stdout().lock();
     writeln!(out, "new work ({kernel}, {threads} threads): p50 {median:?}, p99 {slow:?}")?;
-    writeln!(out, "at most {stale} batches of {batch} end on the old work after the new is given")?;
+    writeln!(
+        out,
+        "at most {stale} batches of {batch} nonces end on the old work after the switch"
+    )?;
     Ok(())
 }
 
-/// With a target that begins so and is not zero.
+/// Work whose target starts with the given bytes; its last byte is 1, since a target is not zero.
 fn work(id: u64, mut target: [u8; 32]) -> Work {
     target[31] = 1;
     let target = Target::from_be_bytes(target).expect("its last byte is 1");

@@ -1,6 +1,6 @@
-//! How fast ways to hash are on this CPU, and what they are beside each other. Everything is
-//! measured in turn in short slices, of which the fastest one counts, so that what else the machine
-//! does is the same for all and tells little.
+//! Benchmarks the hash rate of every kernel on this CPU next to the `sha2` crate. All methods are
+//! measured in turn in short slices, and the fastest slice of each counts, so that other load on the
+//! machine affects all methods alike and affects them little.
 
 use crate::kernel::{Kernel, trial_work};
 use chain::hash::sha256d;
@@ -11,47 +11,47 @@ use std::sync::Barrier;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// A way to hash headers.
+/// A method to hash headers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Method {
-    /// The digest of the digest of all 80 bytes by the `sha2` crate: what everybody has.
+    /// The double SHA-256 of all 80 bytes by the `sha2` crate: the baseline.
     DigestTwice,
-    /// A kernel. `Kernel::Compression` is the `sha2` crate with the midstate.
+    /// A kernel. `Kernel::Compression` is the `sha2` crate with a precomputed midstate.
     Kernel(Kernel),
 }
 
-/// What a method does in a second.
+/// The measured hash rate of a method.
 #[derive(Clone, Copy, Debug)]
 pub struct Rate {
-    /// The way to hash.
+    /// The method that was measured.
     pub method: Method,
-    /// How many threads did so at once.
+    /// The number of threads that hashed concurrently.
     pub threads: NonZeroUsize,
-    /// Of all threads together.
+    /// Hashes per second of all threads together.
     pub hashes_per_second: f64,
 }
 
-/// What was measured in one run.
+/// The result of a benchmark run.
 #[derive(Clone, Debug)]
 pub struct Benchmark {
-    /// Cycles a second of one thread, where they can be told.
+    /// The clock rate of one thread in Hz; `None` on architectures where it cannot be measured.
     pub clock_hz: Option<u64>,
-    /// Every method, with one thread and with as many as were asked for.
+    /// The rate of every method with one thread and with the requested number of threads.
     pub rates: Vec<Rate>,
 }
 
 impl Method {
-    /// The digest twice and all kernels that the CPU has the instructions for.
+    /// The baseline and all kernels that this CPU supports.
     pub fn available() -> impl Iterator<Item = Method> {
         std::iter::once(Method::DigestTwice).chain(Kernel::available().map(Method::Kernel))
     }
 
-    /// Hashes until the time is over; how many in how long.
+    /// Hashes for at least `time`. Returns the number of hashes and the time elapsed.
     fn slice(self, time: Duration) -> (u64, Duration) {
         const NONCES: u32 = 1 << 12;
         let work = trial_work([0; 32]);
         let mut header = work.header(0, 0).encode();
-        let mut found = Vec::new();
+        let mut candidates = Vec::new();
         let (mut hashes, started) = (0, Instant::now());
         loop {
             match self {
@@ -62,7 +62,7 @@ impl Method {
                     }
                 }
                 Method::Kernel(kernel) => {
-                    kernel.scan(black_box(&work.prepare(0)), 0..=NONCES - 1, &mut found);
+                    kernel.scan(black_box(&work.prepare(0)), 0..=NONCES - 1, &mut candidates);
                 }
             }
             hashes += u64::from(NONCES);
@@ -84,7 +84,7 @@ impl fmt::Display for Method {
 }
 
 impl Benchmark {
-    /// Measures all methods in so many rounds of slices.
+    /// Measures all available methods, each with one slice per round and number of threads.
     pub fn run(threads: NonZeroUsize, rounds: u32) -> Benchmark {
         const SLICE: Duration = Duration::from_millis(4);
         let mut counts = vec![NonZeroUsize::MIN, threads];
@@ -98,15 +98,15 @@ impl Benchmark {
         let mut clock_hz = None::<u64>;
         for _ in 0..rounds {
             for rate in &mut rates {
-                let found = slice_of_threads(rate.method, rate.threads, SLICE);
-                rate.hashes_per_second = rate.hashes_per_second.max(found);
+                let measured = measure_slice(rate.method, rate.threads, SLICE);
+                rate.hashes_per_second = rate.hashes_per_second.max(measured);
             }
-            clock_hz = clock_hz.max(cycles_in_a_second());
+            clock_hz = clock_hz.max(measure_clock_hz());
         }
         Benchmark { clock_hz, rates }
     }
 
-    /// Hashes a second of a method.
+    /// The hashes per second of a method with a number of threads; `None` if not measured.
     pub fn rate(&self, method: Method, threads: NonZeroUsize) -> Option<f64> {
         let mut rates = self.rates.iter();
         let rate = rates.find(|rate| rate.method == method && rate.threads == threads)?;
@@ -114,28 +114,28 @@ impl Benchmark {
     }
 }
 
-/// Hashes a second of threads that begin together.
-fn slice_of_threads(method: Method, threads: NonZeroUsize, time: Duration) -> f64 {
+/// The hashes per second of one slice on threads that start at the same time.
+fn measure_slice(method: Method, threads: NonZeroUsize, time: Duration) -> f64 {
     let start = Barrier::new(threads.get());
-    let one = || {
+    let run = || {
         start.wait();
         let (hashes, elapsed) = method.slice(time);
         hashes as f64 / elapsed.as_secs_f64()
     };
     thread::scope(|scope| {
-        let others: Vec<_> = (1..threads.get()).map(|_| scope.spawn(one)).collect();
-        let own = one();
+        let others: Vec<_> = (1..threads.get()).map(|_| scope.spawn(run)).collect();
+        let own = run();
         let others = others.into_iter().map(|other| other.join().expect("hashing does not panic"));
         own + others.sum::<f64>()
     })
 }
 
-/// Counts multiplications that wait for each other, each of which takes three cycles, and one more
-/// for what it waits for, on every x86 of the last fifteen years.
+/// Measures the clock rate with a chain of dependent multiplications. A step has a latency of four
+/// cycles on every x86 CPU of the last fifteen years: three for the product, one for its operand.
 #[cfg(target_arch = "x86_64")]
-fn cycles_in_a_second() -> Option<u64> {
+fn measure_clock_hz() -> Option<u64> {
     const STEPS: u32 = 200_000;
-    const CYCLES_OF_A_STEP: u32 = 4;
+    const CYCLES_PER_STEP: u32 = 4;
     let started = Instant::now();
     let mut x = black_box(3_u64);
     for _ in 0..STEPS {
@@ -143,13 +143,13 @@ fn cycles_in_a_second() -> Option<u64> {
     }
     black_box(x);
     let nanoseconds = started.elapsed().as_nanos().max(1);
-    let cycles = u128::from(STEPS) * u128::from(CYCLES_OF_A_STEP);
+    let cycles = u128::from(STEPS) * u128::from(CYCLES_PER_STEP);
     u64::try_from(cycles * 1_000_000_000 / nanoseconds).ok()
 }
 
-/// Other CPUs differ in what takes how many cycles.
+/// Returns `None`: the latency of a multiplication differs between other CPUs.
 #[cfg(not(target_arch = "x86_64"))]
-fn cycles_in_a_second() -> Option<u64> {
+fn measure_clock_hz() -> Option<u64> {
     None
 }
 
@@ -158,7 +158,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_method_is_measured_with_one_thread_and_with_more() {
+    fn measures_every_method_with_one_and_with_several_threads() {
         let two = NonZeroUsize::new(2).unwrap();
         let measured = Benchmark::run(two, 1);
         for method in Method::available() {

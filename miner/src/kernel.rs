@@ -1,7 +1,10 @@
-//! Kernels: ways to hash a header with many nonces, one file each. All find the same nonces;
-//! they differ in speed, and which is the fastest only a trial on the CPU at hand can tell.
-//! A kernel looks at the last word of a hash only. Whether the whole hash meets the target is
-//! for `search` to say, which hashes the header once more without a kernel.
+//! Kernels: functions that hash a header with many nonces, each in a file of its own. All find the
+//! same nonces and differ in speed; which is the fastest only a trial on the CPU shows.
+//! A kernel compares the last word of a hash only. Its caller checks the whole hash against the
+//! target, without a kernel.
+//!
+//! A new kernel is a file with the functions `is_available` and `scan`, and a row in the table
+//! `kernels!` below. The tests and the benchmark cover every row.
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
@@ -11,11 +14,11 @@ mod compression;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod hits;
 #[cfg(target_arch = "x86_64")]
-mod precompute;
-#[cfg(target_arch = "x86_64")]
 mod lanes;
 #[cfg(target_arch = "aarch64")]
 mod neon;
+#[cfg(target_arch = "x86_64")]
+mod precompute;
 mod scalar;
 mod sha256;
 #[cfg(target_arch = "x86_64")]
@@ -32,51 +35,113 @@ use std::str::FromStr;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-/// A way to hash many nonces.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kernel {
-    /// Written for nonces, in portable code.
-    Scalar,
-    /// Built on `chain`'s SHA-256, which uses the CPU's instructions for it.
-    Compression,
-    /// Four nonces side by side, with ARMv8's instructions for SHA-256.
-    Neon,
-    /// Eight nonces side by side, with x86's instructions for SHA-256 and AVX2.
-    ShaNi,
-    /// The same, with AVX-512's instructions for AVX2's vectors.
-    ShaNiAvx512,
-    /// Eight nonces in the lanes of AVX2.
-    Avx2,
-    /// Sixteen nonces in the lanes of AVX-512, twice side by side.
-    Avx512,
+/// Declares `Kernel` and its dispatch from a table of kernels.
+macro_rules! kernels {
+    ($(
+        $(#[doc = $doc:literal])+
+        $(#[cfg($architecture:meta)])?
+        $kernel:ident, $name:literal, $($module:ident)::+, $batch_size:expr;
+    )+) => {
+        /// An implementation of the nonce search.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Kernel {
+            $($(#[doc = $doc])+ $kernel,)+
+        }
+
+        impl Kernel {
+            /// All kernels, including those that this CPU does not support.
+            pub const ALL: &[Kernel] = &[$(Kernel::$kernel,)+];
+
+            /// The name in options and output, for example `sha-ni`.
+            pub fn name(self) -> &'static str {
+                match self {
+                    $(Kernel::$kernel => $name,)+
+                }
+            }
+
+            /// Whether this CPU has the instructions that the kernel uses.
+            pub fn is_available(self) -> bool {
+                match self {
+                    $($(#[cfg($architecture)])? Kernel::$kernel => $($module)::+::is_available(),)+
+                    _ => false,
+                }
+            }
+
+            /// Appends to `candidates`, in ascending order, each nonce with which the leading 32
+            /// bits of the hash are at most those of the target.
+            ///
+            /// # Panics
+            ///
+            /// If the kernel is not available on this CPU.
+            pub fn scan(
+                self,
+                header: &PreparedHeader,
+                nonces: RangeInclusive<u32>,
+                candidates: &mut Vec<u32>,
+            ) {
+                match self {
+                    $($(#[cfg($architecture)])?
+                    Kernel::$kernel => $($module)::+::scan(header, nonces, candidates),)+
+                    _ => panic!("the kernel {self} is for another CPU architecture"),
+                }
+            }
+
+            /// The number of nonces to scan between two checks for new work: at most a few
+            /// milliseconds' worth, and a fraction of one on fast kernels. A smaller batch is
+            /// slower, a larger one delays new work.
+            pub fn batch_size(self) -> u32 {
+                match self {
+                    $(Kernel::$kernel => $batch_size,)+
+                }
+            }
+        }
+    };
 }
 
-/// A name that no kernel for this CPU has.
+// Each row: documentation, architecture unless portable; variant, name, module, batch size.
+kernels! {
+    /// Portable code specialized for nonces.
+    Scalar, "scalar", scalar, 1 << 12;
+
+    /// SHA-256 of the `sha2` crate, which uses the CPU's instructions for it.
+    Compression, "compression", compression, 1 << 12;
+
+    /// Four nonces interleaved, with ARMv8's SHA-256 instructions.
+    #[cfg(target_arch = "aarch64")]
+    Neon, "neon", neon, 1 << 14;
+
+    /// Eight nonces interleaved, with x86's SHA extensions and AVX2.
+    #[cfg(target_arch = "x86_64")]
+    ShaNi, "sha-ni", sha_ni::with_avx2, 1 << 14;
+
+    /// Eight nonces interleaved, with x86's SHA extensions and AVX-512VL.
+    #[cfg(target_arch = "x86_64")]
+    ShaNiAvx512, "sha-ni-avx512", sha_ni::with_avx512, 1 << 14;
+
+    /// Eight nonces in the lanes of AVX2.
+    #[cfg(target_arch = "x86_64")]
+    Avx2, "avx2", avx2, 1 << 14;
+
+    /// Sixteen nonces in the lanes of AVX-512, two groups interleaved.
+    #[cfg(target_arch = "x86_64")]
+    Avx512, "avx512", avx512, 1 << 14;
+}
+
+/// The name is not that of a kernel available on this CPU.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("no kernel `{name}` for this CPU; there are {}", names(Kernel::available()))]
+#[error("no kernel `{name}` on this CPU; available: {}", names(Kernel::available()))]
 pub struct UnknownKernel {
     name: String,
 }
 
 impl Kernel {
-    /// Every kernel there is.
-    pub const ALL: [Kernel; 7] = [
-        Kernel::Scalar,
-        Kernel::Compression,
-        Kernel::Neon,
-        Kernel::ShaNi,
-        Kernel::ShaNiAvx512,
-        Kernel::Avx2,
-        Kernel::Avx512,
-    ];
-
-    /// Those that this CPU has the instructions for.
+    /// The kernels that this CPU supports.
     pub fn available() -> impl Iterator<Item = Kernel> {
-        Kernel::ALL.into_iter().filter(|kernel| kernel.is_available())
+        Kernel::ALL.iter().copied().filter(|kernel| kernel.is_available())
     }
 
-    /// The one that is fastest on this CPU, by a trial of some milliseconds each, of those that
-    /// find what `Header::hash` finds. Tried once in the life of the process.
+    /// The fastest kernel on this CPU among those that pass their self-test, by a trial of some
+    /// milliseconds each. The trial runs once per process.
     pub fn fastest() -> Kernel {
         static FASTEST: OnceLock<Kernel> = OnceLock::new();
         *FASTEST.get_or_init(|| {
@@ -84,112 +149,47 @@ impl Kernel {
         })
     }
 
-    /// As operators read and write it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Kernel::Scalar => "scalar",
-            Kernel::Compression => "compression",
-            Kernel::Neon => "neon",
-            Kernel::ShaNi => "sha-ni",
-            Kernel::ShaNiAvx512 => "sha-ni-avx512",
-            Kernel::Avx2 => "avx2",
-            Kernel::Avx512 => "avx512",
-        }
-    }
-
-    /// Whether this CPU has the instructions.
-    pub fn is_available(self) -> bool {
-        match self {
-            Kernel::Scalar | Kernel::Compression => true,
-            #[cfg(target_arch = "aarch64")]
-            Kernel::Neon => neon::is_available(),
-            #[cfg(target_arch = "x86_64")]
-            Kernel::ShaNi => sha_ni::with_avx2::is_available(),
-            #[cfg(target_arch = "x86_64")]
-            Kernel::ShaNiAvx512 => sha_ni::with_avx512::is_available(),
-            #[cfg(target_arch = "x86_64")]
-            Kernel::Avx2 => avx2::is_available(),
-            #[cfg(target_arch = "x86_64")]
-            Kernel::Avx512 => avx512::is_available(),
-            _ => false,
-        }
-    }
-
-    /// Adds to `candidates` each nonce with which the hash's leading 32 bits are at most the
-    /// target's, in ascending order. Panics if the kernel is not available.
-    pub fn scan(
-        self,
-        prepared: &PreparedHeader,
-        nonces: RangeInclusive<u32>,
-        candidates: &mut Vec<u32>,
-    ) {
-        match self {
-            Kernel::Scalar => scalar::scan(prepared, nonces, candidates),
-            Kernel::Compression => compression::scan(prepared, nonces, candidates),
-            #[cfg(target_arch = "aarch64")]
-            Kernel::Neon => neon::scan(prepared, nonces, candidates),
-            #[cfg(target_arch = "x86_64")]
-            Kernel::ShaNi => sha_ni::with_avx2::scan(prepared, nonces, candidates),
-            #[cfg(target_arch = "x86_64")]
-            Kernel::ShaNiAvx512 => sha_ni::with_avx512::scan(prepared, nonces, candidates),
-            #[cfg(target_arch = "x86_64")]
-            Kernel::Avx2 => avx2::scan(prepared, nonces, candidates),
-            #[cfg(target_arch = "x86_64")]
-            Kernel::Avx512 => avx512::scan(prepared, nonces, candidates),
-            _ => panic!("the kernel {self} is for another kind of CPU"),
-        }
-    }
-
-    /// Nonces to scan between two looks at whether the work is still wanted: at most a few
-    /// milliseconds', and a fraction of one where it matters. Fewer cost speed, more delay new
-    /// work.
-    pub fn batch_size(self) -> u32 {
-        match self {
-            Kernel::Scalar | Kernel::Compression => 1 << 12,
-            _ => 1 << 14,
-        }
-    }
-
-    /// Whether it finds what it should among the last nonces, which fill no whole number of
-    /// groups.
+    /// Whether the kernel finds exactly the nonces that `Header::hash` does, among the last nonces
+    /// of the range, which fill no whole number of groups.
     pub fn passes_self_test(self) -> bool {
-        // A quarter of all hashes pass.
+        // A quarter of all hashes meet this target.
         let (work, nonces) = (trial_work([0x3f; 32]), u32::MAX - 300..=u32::MAX);
         let mut found = Vec::new();
         self.scan(&work.prepare(0), nonces.clone(), &mut found);
-        let passes = |&nonce: &u32| {
+        let is_candidate = |&nonce: &u32| {
             let hash = work.header(0, nonce).hash();
             hash.as_bytes()[28..].iter().rev().le(&work.target().to_be_bytes()[..4])
         };
-        found == nonces.filter(passes).collect::<Vec<_>>()
+        found == nonces.filter(is_candidate).collect::<Vec<_>>()
     }
 
-    /// The least time a slice of nonces takes, so that what else the machine does counts little.
+    /// The minimum time for a slice of nonces over several slices, which other load on the machine
+    /// affects the least.
     fn trial(self) -> Duration {
         const TRIAL: Duration = Duration::from_millis(5);
         const LAST_OF_SLICE: u32 = (1 << 12) - 1;
-        let prepared = trial_work([0; 32]).prepare(0);
+        let header = trial_work([0; 32]).prepare(0);
         let started = Instant::now();
-        let mut least = Duration::MAX;
+        let mut minimum = Duration::MAX;
         while started.elapsed() < TRIAL {
             let slice = Instant::now();
             let mut found = Vec::new();
-            self.scan(black_box(&prepared), 0..=LAST_OF_SLICE, &mut found);
+            self.scan(black_box(&header), 0..=LAST_OF_SLICE, &mut found);
             black_box(found);
-            least = least.min(slice.elapsed());
+            minimum = minimum.min(slice.elapsed());
         }
-        least
+        minimum
     }
 }
 
-/// The name.
+/// Writes the name.
 impl fmt::Display for Kernel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
     }
 }
 
-/// From the name of one that is available.
+/// Parses the name of an available kernel.
 impl FromStr for Kernel {
     type Err = UnknownKernel;
 
@@ -199,12 +199,11 @@ impl FromStr for Kernel {
     }
 }
 
-/// As a list to choose from.
 fn names(kernels: impl Iterator<Item = Kernel>) -> String {
     kernels.map(Kernel::name).collect::<Vec<_>>().join(", ")
 }
 
-/// Of the sound kernels the one whose trial takes the least time.
+/// The kernel with the shortest trial among those that pass the self-test; `Scalar` if none does.
 fn fastest_of(
     kernels: impl Iterator<Item = Kernel>,
     passes_self_test: impl Fn(Kernel) -> bool,
@@ -214,7 +213,8 @@ fn fastest_of(
     sound.min_by_key(|kernel| trial(*kernel)).unwrap_or(Kernel::Scalar)
 }
 
-/// Work of no chain. Its target begins with the bytes given and is never zero.
+/// Work on a header of no chain. The target starts with the given bytes; its last byte is 1, since
+/// a target is not zero.
 pub(crate) fn trial_work(mut target: [u8; 32]) -> Work {
     target[31] = 1;
     let header = Header {

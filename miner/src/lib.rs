@@ -1,156 +1,76 @@
-//! Finds nonces: threads that hash headers until one meets its target.
+//! Proof-of-work mining: CPU hashing and the Stratum v1 server protocol.
 //!
-//! Knows headers and targets only; what is mined, and what becomes of it, is the caller's
-//! business. `search` shares the space of some `work` among threads, which hash with a `kernel`;
-//! `benchmark` tells how fast each kernel is. `stratum` judges the nonces that other machines find.
+//! The crate works on headers and targets. It assembles no blocks, opens no sockets and reads no
+//! clock in the protocol code; the node does that.
+//!
+//! # Hashing a range of nonces
+//!
+//! A [`Work`] is a header, a target and the nonces to try. Of each header version, only the nonce
+//! changes from one hash to the next, so everything before it is hashed once and stored in a
+//! [`work::PreparedHeader`]. A [`Kernel`] then scans a range of nonces with the instructions of
+//! one CPU family. It compares the leading 32 bits only and returns *candidates*, so the whole
+//! hash is checked afterwards:
+//!
+//! ```
+//! use chain::{Params, Target};
+//! use miner::{Kernel, Work};
+//!
+//! // A target that one hash in 256 meets.
+//! let mut target = [0xff; 32];
+//! target[0] = 0;
+//! let target = Target::from_be_bytes(target).expect("a target is not zero");
+//! let work = Work::new(1, Params::dev().genesis().header, target);
+//!
+//! let mut candidates = Vec::new();
+//! Kernel::fastest().scan(&work.prepare(0), 0..=9_999, &mut candidates);
+//!
+//! let nonce = candidates[0];
+//! let header = work.header(0, nonce);
+//! assert_eq!(header.nonce, nonce);
+//! assert!(target.is_met_by(header.hash().as_bytes()));
+//! ```
+//!
+//! # Mining with threads
+//!
+//! A [`Miner`] runs a pool of threads that share the nonces of one work and reports an [`Event`]
+//! for every header found. New work replaces the old within a millisecond:
+//!
+//! ```
+//! use chain::{Params, Target};
+//! use miner::{Event, Miner, Work};
+//! use std::num::NonZeroUsize;
+//! use std::sync::mpsc;
+//!
+//! let (sender, events) = mpsc::channel();
+//! let miner = Miner::start(NonZeroUsize::MIN, move |event| {
+//!     let _ = sender.send(event);
+//! })?;
+//! // Every hash meets the largest target: two nonces, two headers.
+//! let work = Work::new(7, Params::dev().genesis().header, Target::MAX);
+//! miner.set_work(work.within(0..=1, 0..=0));
+//!
+//! assert!(matches!(events.recv()?, Event::Found { work: 7, .. }));
+//! assert!(matches!(events.recv()?, Event::Found { work: 7, .. }));
+//! assert_eq!(events.recv()?, Event::Exhausted { work: 7 });
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # The rest
+//!
+//! - [`kernel`]: the kernels and how the fastest one is selected.
+//! - [`benchmark`]: the hash rate of every kernel next to the `sha2` crate.
+//! - [`stratum`]: the protocol through which external mining machines receive jobs and submit
+//!   shares. [`stratum::Session`] is a state machine of one connection.
 
-mod hashrate;
-pub mod kernel;
 pub mod benchmark;
+mod hash_rate;
+pub mod kernel;
+mod miner;
 mod search;
 pub mod stratum;
 pub mod work;
 
 pub use kernel::Kernel;
+pub use miner::{Miner, StartError};
 pub use search::Event;
 pub use work::Work;
-
-use search::WorkerPool;
-use std::fmt;
-use std::io;
-use std::num::NonZeroUsize;
-use std::sync::Arc;
-use std::thread::{self, JoinHandle};
-
-/// Why a miner did not start.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot start mining thread {number}: {source}")]
-pub struct StartError {
-    number: usize,
-    source: io::Error,
-}
-
-/// Mining threads. They end when this is dropped.
-pub struct Miner {
-    pool: Arc<WorkerPool>,
-    threads: Vec<JoinHandle<()>>,
-}
-
-impl Miner {
-    /// Starts threads that wait for work, with the kernel that a trial of some milliseconds finds
-    /// the fastest. `events` runs on them: while it does, its thread does not mine. It may give
-    /// new work. A panic of it costs what else its batch of nonces would have found.
-    pub fn start(
-        threads: NonZeroUsize,
-        events: impl Fn(Event) + Send + Sync + 'static,
-    ) -> Result<Miner, StartError> {
-        Miner::start_with_kernel(Kernel::fastest(), threads, events)
-    }
-
-    /// The same with a kernel of the caller's choice, which the CPU must have the instructions for.
-    /// One that does not find what it should gives way to the fastest that does.
-    pub fn start_with_kernel(
-        kernel: Kernel,
-        threads: NonZeroUsize,
-        events: impl Fn(Event) + Send + Sync + 'static,
-    ) -> Result<Miner, StartError> {
-        let kernel = if kernel.passes_self_test() { kernel } else { Kernel::fastest() };
-        let pool = WorkerPool::new(kernel, threads.get(), Box::new(events));
-        let mut miner = Miner { pool: Arc::new(pool), threads: Vec::new() };
-        for number in 1..=threads.get() {
-            let pool = Arc::clone(&miner.pool);
-            let thread = thread::Builder::new()
-                .name(format!("miner-{number}"))
-                .spawn(move || {
-                    be_nice();
-                    pool.run();
-                })
-                .map_err(|source| StartError { number, source })?;
-            miner.threads.push(thread);
-        }
-        Ok(miner)
-    }
-
-    /// Replaces the work, if any: each thread begins with the new after at most a batch of nonces,
-    /// a millisecond or less. Nothing more of the old is reported, but for what is being reported
-    /// at this moment.
-    pub fn set_work(&self, work: Work) {
-        self.pool.set_work(work);
-    }
-
-    /// Drops the work, if any, as `set_work` does. The threads wait.
-    pub fn pause(&self) {
-        self.pool.pause();
-    }
-
-    /// Ends the threads and waits for them. The same as dropping the miner.
-    pub fn stop(self) {}
-
-    /// Hashes a second, an average over the last five; 0 when paused or out of work.
-    pub fn hash_rate(&self) -> f64 {
-        self.pool.hash_rate()
-    }
-
-    /// Hashes since the start.
-    pub fn hashes(&self) -> u64 {
-        self.pool.hashes()
-    }
-
-    /// How often a thread was restarted because it panicked.
-    pub fn restarts(&self) -> u64 {
-        self.pool.restarts()
-    }
-
-    /// The number of threads.
-    pub fn threads(&self) -> usize {
-        self.threads.len()
-    }
-
-    /// The number of threads that are not waiting for work.
-    pub fn busy_threads(&self) -> usize {
-        self.pool.busy_threads()
-    }
-
-    /// What the threads hash with.
-    pub fn kernel(&self) -> Kernel {
-        self.pool.kernel()
-    }
-}
-
-/// How much nicer than others a mining thread is. Whoever gives work, and the rest of the machine,
-/// get a CPU at once; with nobody else there, mining is as fast as ever.
-#[cfg(target_os = "linux")]
-const NICENESS: i32 = 5;
-
-/// Lowers the priority of this thread, as Linux counts it by thread.
-#[cfg(target_os = "linux")]
-fn be_nice() {
-    // One that may not is as it was.
-    let _ = rustix::process::nice(NICENESS);
-}
-
-/// Elsewhere all threads of a process have one priority, or none can be told.
-#[cfg(not(target_os = "linux"))]
-fn be_nice() {}
-
-impl fmt::Debug for Miner {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Miner")
-            .field("kernel", &self.kernel())
-            .field("threads", &self.threads())
-            .finish_non_exhaustive()
-    }
-}
-
-impl Drop for Miner {
-    fn drop(&mut self) {
-        self.pool.leave();
-        for thread in self.threads.drain(..) {
-            // A miner dropped by its own `events` cannot wait for the thread it is on.
-            if thread.thread().id() != thread::current().id() {
-                // `run` catches what panics in it, so there is no panic to hand on.
-                let _ = thread.join();
-            }
-        }
-    }
-}

@@ -1,11 +1,11 @@
-//! Work: a header to find nonces for, its target, and the space to search, which is nonces × the
-//! versions that miners may roll. Does not know who searches it.
+//! Work units: a header, its target, and the search space of nonces × version rolls.
+//! Independent of the threads and kernels that search it.
 
 use chain::hash::Midstate;
 use chain::{Header, Target};
 use std::ops::RangeInclusive;
 
-/// What to search for, and where.
+/// A header to solve, the target its hash must meet, and the nonces and version rolls to try.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Work {
     id: u64,
@@ -16,24 +16,26 @@ pub struct Work {
 }
 
 impl Work {
-    /// The whole space: 2^32 nonces of 2^16 versions, days even for a large machine. The header's
-    /// own nonce does not matter. Events name the work by `id`; give each work another.
+    /// Creates work over the whole search space: 2^32 nonces of 2^16 versions, which takes even a
+    /// large machine days. The nonce in `header` is ignored. Events refer to the work by `id`, so
+    /// each work needs a distinct one.
     pub fn new(id: u64, header: Header, target: Target) -> Work {
         Work { id, header, target, nonces: 0..=u32::MAX, rolls: 0..=u16::MAX }
     }
 
-    /// The same work in another space. A roll is what the sixteen `Header::ROLLING_BITS` of the
-    /// header's version are xored with, so roll 0 leaves the version as it is.
+    /// Restricts the work to a range of nonces and a range of version rolls. A roll is xored into
+    /// the sixteen `Header::ROLLING_BITS` of the version (BIP 320); roll 0 leaves the version
+    /// unchanged.
     pub fn within(self, nonces: RangeInclusive<u32>, rolls: RangeInclusive<u16>) -> Work {
         Work { nonces, rolls, ..self }
     }
 
-    /// As its maker named it.
+    /// The id that events refer to.
     pub fn id(&self) -> u64 {
         self.id
     }
 
-    /// The largest hash that passes.
+    /// The target: the largest hash that is a solution.
     pub fn target(&self) -> Target {
         self.target
     }
@@ -43,18 +45,18 @@ impl Work {
         self.nonces.clone()
     }
 
-    /// The rolls of the version to try.
+    /// The version rolls to try.
     pub fn rolls(&self) -> RangeInclusive<u16> {
         self.rolls.clone()
     }
 
-    /// The header at one place of the space.
+    /// The header with a given version roll and nonce.
     pub fn header(&self, roll: u16, nonce: u32) -> Header {
         let roll = i32::from(roll) << Header::ROLLING_BITS.trailing_zeros();
         Header { version: self.header.version ^ roll, nonce, ..self.header }
     }
 
-    /// The header of one roll, made ready for kernels.
+    /// Hashes the constant part of the header of one version roll, for `Kernel::scan`.
     pub fn prepare(&self, roll: u16) -> PreparedHeader {
         let bytes = self.header(roll, 0).encode();
         let (block, rest) = bytes.split_first_chunk().expect("a header has more than 64 bytes");
@@ -68,7 +70,11 @@ impl Work {
     }
 }
 
-/// A header but for its nonce, and the limit to its hash, in the words SHA-256 computes with.
+/// A header without its nonce, with the SHA-256 state of its constant first block, and the limit
+/// on the leading bits of its hash.
+///
+/// The 80 bytes of a header are two SHA-256 blocks. The first is the same for every nonce and is
+/// hashed once, in [`Work::prepare`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PreparedHeader {
     midstate: Midstate,
@@ -77,17 +83,18 @@ pub struct PreparedHeader {
 }
 
 impl PreparedHeader {
-    /// SHA-256's state after the first 64 bytes.
+    /// The SHA-256 state after the first 64 bytes of the header.
     pub fn midstate(&self) -> Midstate {
         self.midstate
     }
 
-    /// The 12 bytes between those and the nonce, as big-endian words.
+    /// The 12 bytes between the first block and the nonce, as big-endian words.
     pub fn tail(&self) -> [u32; 3] {
         self.tail
     }
 
-    /// The target's leading 32 bits. A hash's are its last word with the bytes reversed.
+    /// The leading 32 bits of the target. Those of a hash are the last word of the SHA-256 state
+    /// with its bytes reversed.
     pub fn limit(&self) -> u32 {
         self.limit
     }
@@ -100,7 +107,7 @@ mod tests {
     use std::collections::HashSet;
 
     #[test]
-    fn rolls_reach_every_version_that_is_allowed_and_no_other() {
+    fn version_rolls_cover_exactly_the_rolling_bits() {
         let header = Header {
             version: Header::VERSION | 0x0001_2000,
             previous: block::Hash::ZERO,

@@ -1,7 +1,7 @@
-//! A miner as its caller sees it: work goes in, events come out.
+//! The public interface of `Miner`: work in, events out.
 
 #![allow(clippy::unwrap_used, reason = "these are tests")]
-#![allow(clippy::float_cmp, reason = "a rate of nothing is exactly 0")]
+#![allow(clippy::float_cmp, reason = "the rate of an idle miner is exactly 0")]
 
 use chain::{Bits, Header, Target, Timestamp, block, merkle};
 use miner::{Event, Kernel, Miner, Work};
@@ -11,22 +11,22 @@ use std::ops::RangeInclusive;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
-/// Longer than anything here takes, even on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// A time-out longer than any step takes, even on a busy machine.
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 fn start(threads: usize) -> (Miner, Receiver<Event>) {
     let (sender, events) = channel();
-    let report = move |event| {
+    let on_event = move |event| {
         let _ = sender.send(event);
     };
-    (Miner::start(NonZeroUsize::new(threads).unwrap(), report).unwrap(), events)
+    (Miner::start(NonZeroUsize::new(threads).unwrap(), on_event).unwrap(), events)
 }
 
 fn next(events: &Receiver<Event>) -> Event {
-    events.recv_timeout(PATIENCE).expect("an event")
+    events.recv_timeout(TIMEOUT).expect("an event")
 }
 
-/// What is found until the work is exhausted.
+/// The headers found until the work is exhausted.
 fn found(events: &Receiver<Event>, id: u64) -> Vec<Header> {
     let mut headers = Vec::new();
     loop {
@@ -43,11 +43,11 @@ fn found(events: &Receiver<Event>, id: u64) -> Vec<Header> {
     }
 }
 
-/// Waits for what no event tells.
-fn until(condition: impl Fn() -> bool) {
+/// Waits until a condition that has no event becomes true.
+fn wait_until(condition: impl Fn() -> bool) {
     let started = Instant::now();
     while !condition() {
-        assert!(started.elapsed() < PATIENCE, "it never came true");
+        assert!(started.elapsed() < TIMEOUT, "the condition never became true");
         std::thread::yield_now();
     }
 }
@@ -63,13 +63,13 @@ fn header(time: u32) -> Header {
     }
 }
 
-/// Every header is a hit.
+/// Work of which every header is a solution.
 fn easy(id: u64) -> Work {
     Work::new(id, header(1), Target::MAX)
 }
 
-/// No header is a hit.
-fn hopeless(id: u64) -> Work {
+/// Work of which no header is a solution.
+fn unsolvable(id: u64) -> Work {
     let mut one = [0; 32];
     one[31] = 1;
     Work::new(id, header(2), Target::from_be_bytes(one).unwrap())
@@ -88,9 +88,9 @@ fn in_order(mut headers: Vec<Header>) -> Vec<Header> {
     headers
 }
 
-// G04: a space of several batches a version, the last of them short.
+// G04: a space of several batches per version, the last of them short.
 #[test]
-fn any_number_of_threads_tries_each_header_of_the_space_once() {
+fn threads_try_each_header_of_the_space_exactly_once() {
     for threads in 1..=4 {
         let (miner, events) = start(threads);
         let (nonces, rolls) = (5_000..=14_321, 3..=5);
@@ -106,7 +106,7 @@ fn any_number_of_threads_tries_each_header_of_the_space_once() {
 }
 
 #[test]
-fn the_space_may_end_at_the_last_nonce_of_the_last_version() {
+fn searches_up_to_the_last_nonce_of_the_last_version() {
     let (miner, events) = start(2);
     let (nonces, rolls) = (u32::MAX - 9..=u32::MAX, u16::MAX..=u16::MAX);
     let work = easy(1).within(nonces.clone(), rolls.clone());
@@ -116,7 +116,7 @@ fn the_space_may_end_at_the_last_nonce_of_the_last_version() {
 
 #[test]
 #[expect(clippy::reversed_empty_ranges, reason = "an empty space is what is tested")]
-fn an_empty_space_is_exhausted_at_once() {
+fn empty_space_is_exhausted_at_once() {
     let (miner, events) = start(2);
     for (id, nonces, rolls) in [(1, 1..=0, 0..=9), (2, 0..=9, 1..=0), (3, u32::MAX..=0, 5..=0)] {
         miner.set_work(easy(id).within(nonces, rolls));
@@ -126,7 +126,7 @@ fn an_empty_space_is_exhausted_at_once() {
 }
 
 #[test]
-fn finds_all_headers_that_meet_the_target_and_no_other() {
+fn finds_exactly_the_headers_that_meet_the_target() {
     let mut target = [0xff; 32];
     target[..2].copy_from_slice(&[0, 0x80]);
     let target = Target::from_be_bytes(target).unwrap();
@@ -145,7 +145,7 @@ fn finds_all_headers_that_meet_the_target_and_no_other() {
 }
 
 #[test]
-fn finds_bitcoins_first_block() {
+fn finds_bitcoin_genesis_block() {
     let bits = Bits::new(0x1d00_ffff);
     let merkle_root = "4a5e1e4baab89f3a32518a88c31bc87f618f76673e2cc77ab2127b7afdeda33b";
     let header = Header {
@@ -163,11 +163,11 @@ fn finds_bitcoins_first_block() {
 }
 
 #[test]
-fn every_kernel_that_is_named_is_the_one_that_mines() {
+fn mines_with_the_selected_kernel() {
     for kernel in Kernel::available() {
         let (sender, events) = channel();
-        let report = move |event| sender.send(event).unwrap();
-        let miner = Miner::start_with_kernel(kernel, NonZeroUsize::MIN, report).unwrap();
+        let on_event = move |event| sender.send(event).unwrap();
+        let miner = Miner::start_with_kernel(kernel, NonZeroUsize::MIN, on_event).unwrap();
         assert_eq!(miner.kernel(), kernel);
         let nonces = 70_000..=70_099;
         let work = easy(1).within(nonces.clone(), 0..=0);
@@ -178,18 +178,18 @@ fn every_kernel_that_is_named_is_the_one_that_mines() {
 
 // G01, G02
 #[test]
-fn new_work_replaces_the_old() {
+fn new_work_replaces_old_work() {
     let threads = 2;
     let (sender, events) = channel();
     let marker = sender.clone();
-    let report = move |event| {
+    let on_event = move |event| {
         let _ = sender.send(Some(event));
     };
-    let miner = Miner::start(NonZeroUsize::new(threads).unwrap(), report).unwrap();
-    let next = || events.recv_timeout(PATIENCE).expect("an event");
+    let miner = Miner::start(NonZeroUsize::new(threads).unwrap(), on_event).unwrap();
+    let next = || events.recv_timeout(TIMEOUT).expect("an event");
     miner.set_work(easy(1));
     assert!(matches!(next(), Some(Event::Found { work: 1, .. })));
-    miner.set_work(hopeless(2));
+    miner.set_work(unsolvable(2));
     marker.send(None).unwrap();
     miner.set_work(easy(3).within(0..=99, 0..=0));
     while next().is_some() {}
@@ -203,49 +203,49 @@ fn new_work_replaces_the_old() {
         }
     }
     assert_eq!(new, 100);
-    assert!(late <= threads, "{late} hits of old work, and each thread may have had one in hand");
+    assert!(late <= threads, "{late} solutions of old work; each thread may report one");
 }
 
-// G01: the least of some attempts, for the machine may be busy with something else.
+// G01: the minimum of several attempts, since the machine may be busy.
 #[test]
-fn new_work_begins_within_10_ms() {
+fn new_work_starts_within_10_ms() {
     let (miner, events) = start(2);
     let switch = |id: u64| {
-        miner.set_work(hopeless(2 * id));
-        until(|| miner.hash_rate() > 0.0);
+        miner.set_work(unsolvable(2 * id));
+        wait_until(|| miner.hash_rate() > 0.0);
         let started = Instant::now();
         miner.set_work(easy(2 * id + 1).within(0..=0, 0..=0));
         assert_eq!(found(&events, 2 * id + 1).len(), 1);
         started.elapsed()
     };
-    let least = (0..10).map(switch).min().unwrap();
-    assert!(least < Duration::from_millis(10), "{least:?}");
+    let fastest = (0..10).map(switch).min().unwrap();
+    assert!(fastest < Duration::from_millis(10), "{fastest:?}");
 }
 
 #[test]
-fn exhausted_work_leaves_the_miner_ready_for_more() {
+fn accepts_new_work_after_exhaustion() {
     let (miner, events) = start(3);
     for id in 0..200 {
         miner.set_work(easy(id).within(0..=9, 0..=0));
         assert_eq!(found(&events, id).len(), 10);
     }
-    until(|| miner.busy_threads() == 0);
+    wait_until(|| miner.busy_threads() == 0);
     assert_eq!(miner.hash_rate(), 0.0);
 }
 
 // G06
 #[test]
-fn a_paused_miner_hashes_nothing_until_it_has_work_again() {
+fn paused_miner_is_idle_until_new_work() {
     let (miner, events) = start(2);
-    until(|| miner.busy_threads() == 0);
+    wait_until(|| miner.busy_threads() == 0);
     assert_eq!((miner.hashes(), miner.hash_rate()), (0, 0.0));
-    miner.set_work(hopeless(1));
-    until(|| miner.busy_threads() == 2 && miner.hashes() > 0 && miner.hash_rate() > 0.0);
+    miner.set_work(unsolvable(1));
+    wait_until(|| miner.busy_threads() == 2 && miner.hashes() > 0 && miner.hash_rate() > 0.0);
     miner.pause();
     assert_eq!(miner.hash_rate(), 0.0);
-    until(|| miner.busy_threads() == 0);
+    wait_until(|| miner.busy_threads() == 0);
     let hashes = miner.hashes();
-    // Many batches' time.
+    // Long enough for many batches.
     assert!(events.recv_timeout(Duration::from_millis(20)).is_err());
     assert_eq!(miner.hashes(), hashes);
     assert_eq!(miner.hash_rate(), 0.0);
@@ -253,38 +253,38 @@ fn a_paused_miner_hashes_nothing_until_it_has_work_again() {
     assert_eq!(found(&events, 2).len(), 5);
 }
 
-// G06: the least of some attempts, as above.
+// G06: the minimum of several attempts, since the machine may be busy.
 #[test]
-fn a_working_miner_stops_within_100_ms() {
+fn busy_miner_stops_within_100_ms() {
     let stop = |_| {
         let (miner, events) = start(4);
-        miner.set_work(hopeless(1));
-        until(|| miner.hashes() > 0);
+        miner.set_work(unsolvable(1));
+        wait_until(|| miner.hashes() > 0);
         let started = Instant::now();
         miner.stop();
-        // Nobody is left who could send.
+        // All senders are dropped.
         assert_eq!(events.iter().count(), 0);
         started.elapsed()
     };
-    let least = (0..5).map(stop).min().unwrap();
-    assert!(least < Duration::from_millis(100), "{least:?}");
+    let fastest = (0..5).map(stop).min().unwrap();
+    assert!(fastest < Duration::from_millis(100), "{fastest:?}");
 }
 
 // G08
 #[test]
-fn a_thread_that_panics_is_restarted_and_counted() {
+fn restarts_and_counts_threads_that_panic() {
     let (sender, events) = channel();
-    let report = move |event| {
+    let on_event = move |event| {
         sender.send(event).unwrap();
         if matches!(event, Event::Found { work: 1, .. }) {
-            // A panic without its message.
+            // A panic without a message on stderr.
             std::panic::resume_unwind(Box::new("lost"));
         }
     };
-    let miner = Miner::start(NonZeroUsize::MIN, report).unwrap();
+    let miner = Miner::start(NonZeroUsize::MIN, on_event).unwrap();
     miner.set_work(easy(1).within(0..=0, 0..=2));
-    let found_in_spite = found(&events, 1);
-    assert_eq!(in_order(found_in_spite), all_headers(&easy(1), 0..=0, 0..=2));
+    let found_despite_panics = found(&events, 1);
+    assert_eq!(in_order(found_despite_panics), all_headers(&easy(1), 0..=0, 0..=2));
     assert_eq!(miner.restarts(), 3);
     miner.set_work(easy(2).within(0..=9, 0..=0));
     assert_eq!(found(&events, 2).len(), 10);
@@ -292,20 +292,20 @@ fn a_thread_that_panics_is_restarted_and_counted() {
 }
 
 #[test]
-fn events_may_give_new_work() {
+fn event_callback_may_set_new_work() {
     let (sender, events) = channel();
-    let (give, given) = channel::<std::sync::Weak<Miner>>();
-    let given = std::sync::Mutex::new(given);
-    let report = move |event| {
+    let (miner_sender, miner_receiver) = channel::<std::sync::Weak<Miner>>();
+    let miner_receiver = std::sync::Mutex::new(miner_receiver);
+    let on_event = move |event| {
         if event == (Event::Exhausted { work: 1 }) {
-            let miner = given.lock().unwrap().recv().unwrap();
+            let miner = miner_receiver.lock().unwrap().recv().unwrap();
             miner.upgrade().unwrap().set_work(easy(2).within(0..=0, 0..=0));
         }
         sender.send(event).unwrap();
     };
-    let miner = std::sync::Arc::new(Miner::start(NonZeroUsize::MIN, report).unwrap());
-    give.send(std::sync::Arc::downgrade(&miner)).unwrap();
-    miner.set_work(hopeless(1).within(0..=9, 0..=0));
+    let miner = std::sync::Arc::new(Miner::start(NonZeroUsize::MIN, on_event).unwrap());
+    miner_sender.send(std::sync::Arc::downgrade(&miner)).unwrap();
+    miner.set_work(unsolvable(1).within(0..=9, 0..=0));
     assert_eq!(found(&events, 1), []);
     assert_eq!(found(&events, 2).len(), 1);
 }

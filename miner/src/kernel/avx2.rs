@@ -1,6 +1,6 @@
 //! Eight nonces in the lanes of AVX2's vectors.
 
-#![allow(unsafe_code, reason = "instructions that not every CPU has")]
+#![allow(unsafe_code, reason = "CPU-specific instructions")]
 
 use super::hits::Hits;
 use super::lanes::{rounds, schedule};
@@ -23,45 +23,43 @@ pub(super) fn is_available() -> bool {
 }
 
 pub(super) fn scan(
-    prepared: &PreparedHeader,
+    header: &PreparedHeader,
     nonces: RangeInclusive<u32>,
     candidates: &mut Vec<u32>,
 ) {
     assert!(is_available(), "the CPU has AVX2");
-    // SAFETY: the CPU has what the function is compiled for.
-    unsafe {
-        scan_groups(&Precomputed::new(prepared), prepared.limit(), Hits::new(nonces, candidates))
-    }
+    // SAFETY: the CPU has the features that the function requires, by the assertion above.
+    unsafe { scan_groups(&Precomputed::new(header), header.limit(), Hits::new(nonces, candidates)) }
 }
 
 #[target_feature(enable = "avx2")]
-fn scan_groups(known: &Precomputed, limit: u32, mut found: Hits<'_, 8>) {
-    let mut nonce = add(splat(found.first()), numbers());
-    for group in 0..found.groups() {
-        // Hidden, lest the compiler move the addition of a constant to where the next round waits.
-        let (known, constants) = (black_box(known), black_box(&SECOND));
-        let mut first = Chain::first(known, swap_bytes(nonce));
-        unroll!(30, I => { first.first_step::<{ I + 5 }>(known); });
-        unroll!(30, I => { first.first_step::<{ I + 35 }>(known); });
-        let mut second = Chain::second(constants, first.digest(known));
+fn scan_groups(precomputed: &Precomputed, limit: u32, mut hits: Hits<'_, 8>) {
+    let mut nonce = add(splat(hits.first()), lane_indices());
+    for group in 0..hits.groups() {
+        // Hidden from the compiler, which would move additions of constants to the critical path.
+        let (precomputed, constants) = (black_box(precomputed), black_box(&SECOND));
+        let mut first = HashState::first(precomputed, swap_bytes(nonce));
+        unroll!(30, I => { first.first_step::<{ I + 5 }>(precomputed); });
+        unroll!(30, I => { first.first_step::<{ I + 35 }>(precomputed); });
+        let mut second = HashState::second(constants, first.digest(precomputed));
         unroll!(30, I => { second.second_step::<{ I + 2 }>(constants); });
         unroll!(30, I => { second.second_step::<{ I + 32 }>(constants); });
-        let hits = at_most(swap_bytes(second.state[4]), limit);
-        if hits != 0 {
-            found.push(group, hits);
+        let mask = at_most(swap_bytes(second.state[4]), limit);
+        if mask != 0 {
+            hits.push(group, mask);
         }
         nonce = add(nonce, splat(8));
     }
 }
 
-/// The numbers of the lanes.
+/// The indices of the lanes.
 #[inline]
 #[target_feature(enable = "avx2")]
-pub(super) fn numbers() -> Vector {
+pub(super) fn lane_indices() -> Vector {
     _mm256_set_epi32(7, 6, 5, 4, 3, 2, 1, 0)
 }
 
-/// A bit for each lane: whether it is at most the limit.
+/// A bit mask of the lanes that are at most the limit.
 #[inline]
 #[target_feature(enable = "avx2")]
 pub(super) fn at_most(x: Vector, limit: u32) -> u32 {
@@ -97,7 +95,7 @@ fn choose(e: Vector, f: Vector, g: Vector) -> Vector {
 #[inline]
 #[target_feature(enable = "avx2")]
 fn majority(a: Vector, b: Vector, c: Vector) -> Vector {
-    // The next round has the xor of its b and c from here.
+    // The next round reuses `xor(a, b)` as the xor of its b and c.
     xor(b, _mm256_and_si256(xor(a, b), xor(b, c)))
 }
 
@@ -107,7 +105,7 @@ fn xor(x: Vector, y: Vector) -> Vector {
     _mm256_xor_si256(x, y)
 }
 
-/// Rotates to the right.
+/// Rotates each lane to the right.
 #[inline]
 #[target_feature(enable = "avx2")]
 fn rotate<const RIGHT: i32, const LEFT: i32>(x: Vector) -> Vector {
@@ -138,12 +136,12 @@ pub(super) fn small1(x: Vector) -> Vector {
     xor(xor(rotate::<17, 15>(x), rotate::<19, 13>(x)), _mm256_srli_epi32::<10>(x))
 }
 
-/// The state's e, which the next round waits for, comes of `first`; leaving it for later costs
-/// several parts in a hundred.
+/// Forces the compiler to compute `first` before `second`. The next round depends on the state's e,
+/// which is computed from `first`; the reverse order costs several percent.
 #[inline]
 #[target_feature(enable = "avx2")]
 fn before(mut first: Vector, mut second: Vector) -> (Vector, Vector) {
-    // SAFETY: there is no instruction.
+    // SAFETY: the assembly is empty; it reads and writes only the two registers.
     unsafe {
         asm!(
             "/* {} {} */", inout(ymm_reg) first, inout(ymm_reg) second,

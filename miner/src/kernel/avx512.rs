@@ -1,7 +1,7 @@
-//! Sixteen nonces in the lanes of AVX-512's vectors, and two such groups at a time: the second hash
-//! of one beside the first hash of another. One chain of rounds alone leaves a CPU waiting.
+//! Sixteen nonces in the lanes of AVX-512's vectors, with two groups interleaved: the second hash of
+//! one group and the first hash of the next. A single chain of rounds is bound by its latency.
 
-#![allow(unsafe_code, reason = "instructions that not every CPU has")]
+#![allow(unsafe_code, reason = "CPU-specific instructions")]
 
 use super::hits::Hits;
 use super::lanes::{rounds, schedule};
@@ -24,57 +24,55 @@ pub(super) fn is_available() -> bool {
 }
 
 pub(super) fn scan(
-    prepared: &PreparedHeader,
+    header: &PreparedHeader,
     nonces: RangeInclusive<u32>,
     candidates: &mut Vec<u32>,
 ) {
     assert!(is_available(), "the CPU has AVX-512");
-    // SAFETY: the CPU has what the function is compiled for.
-    unsafe {
-        scan_groups(&Precomputed::new(prepared), prepared.limit(), Hits::new(nonces, candidates))
-    }
+    // SAFETY: the CPU has the features that the function requires, by the assertion above.
+    unsafe { scan_groups(&Precomputed::new(header), header.limit(), Hits::new(nonces, candidates)) }
 }
 
-/// A chain goes through the loop's end in the middle of its second hash, so that rounds with much
-/// of a schedule to compute meet rounds with little.
+/// A group passes the end of the loop in the middle of its second hash, so that rounds with costly
+/// schedule words run beside rounds with cheap ones.
 #[target_feature(enable = "avx512f,avx512bw")]
-fn scan_groups(known: &Precomputed, limit: u32, mut found: Hits<'_, 16>) {
-    // A copy on this frame has it aligned, and with it what the compiler keeps there for a while.
-    let known = &black_box(*known);
+fn scan_groups(precomputed: &Precomputed, limit: u32, mut hits: Hits<'_, 16>) {
+    // A copy on this stack frame aligns it, and the vectors that the compiler spills next to it.
+    let precomputed = &black_box(*precomputed);
     let lanes = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
-    let mut nonce = add(splat(found.first()), lanes);
+    let mut nonce = add(splat(hits.first()), lanes);
     let mut digest = [splat(0); 8];
-    let mut second = Chain::second(&SECOND, digest);
-    for group in -2..found.groups() {
-        // Hidden, lest the compiler move the addition of a constant to where the next round waits.
-        let (known, constants) = (black_box(known), black_box(&SECOND));
-        let mut first = Chain::first(known, swap_bytes(nonce));
+    let mut second = HashState::second(&SECOND, digest);
+    for group in -2..hits.groups() {
+        // Hidden from the compiler, which would move additions of constants to the critical path.
+        let (precomputed, constants) = (black_box(precomputed), black_box(&SECOND));
+        let mut first = HashState::first(precomputed, swap_bytes(nonce));
         unroll!(30, I => {
-            first.first_step::<{ I + 5 }>(known);
+            first.first_step::<{ I + 5 }>(precomputed);
             second.second_step::<{ I + 32 }>(constants);
             tie(&mut first.state[4], &mut second.state[4]);
         });
-        let hits = _mm512_cmple_epu32_mask(swap_bytes(second.state[4]), splat(limit));
-        if hits != 0 {
-            found.push(group, hits.into());
+        let mask = _mm512_cmple_epu32_mask(swap_bytes(second.state[4]), splat(limit));
+        if mask != 0 {
+            hits.push(group, mask.into());
         }
-        second = Chain::second(constants, digest);
+        second = HashState::second(constants, digest);
         unroll!(30, I => {
-            first.first_step::<{ I + 35 }>(known);
+            first.first_step::<{ I + 35 }>(precomputed);
             second.second_step::<{ I + 2 }>(constants);
             tie(&mut first.state[4], &mut second.state[4]);
         });
-        digest = first.digest(known);
+        digest = first.digest(precomputed);
         nonce = add(nonce, splat(16));
     }
 }
 
-/// Makes both available at the same moment. Otherwise the compiler orders one chain's
-/// instructions behind the other's.
+/// Makes both values available at the same point. Otherwise the compiler schedules the instructions
+/// of one hash after those of the other.
 #[inline]
 #[target_feature(enable = "avx512f")]
 fn tie(first: &mut Vector, second: &mut Vector) {
-    // SAFETY: there is no instruction.
+    // SAFETY: the assembly is empty; it reads and writes only the two registers.
     unsafe {
         asm!(
             "/* {} {} */",
@@ -148,6 +146,6 @@ fn small1(x: Vector) -> Vector {
 
 #[inline]
 fn before(first: Vector, second: Vector) -> (Vector, Vector) {
-    // The order between the chains matters more.
+    // The order between the two hashes matters more; see `tie`.
     (first, second)
 }

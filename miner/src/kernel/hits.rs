@@ -1,8 +1,9 @@
-//! What a scan finds when its nonces are hashed in groups.
+//! Collects the candidates of a scan that hashes its nonces in groups.
 
 use std::ops::RangeInclusive;
 
-/// The candidates of a scan in groups of `LANES`. The last group may reach beyond the last nonce.
+/// The candidates of a scan in groups of `LANES` nonces. The last group may extend beyond the last
+/// nonce.
 pub(super) struct Hits<'a, const LANES: u32> {
     nonces: RangeInclusive<u32>,
     candidates: &'a mut Vec<u32>,
@@ -13,18 +14,18 @@ impl<const LANES: u32> Hits<'_, LANES> {
         Hits { nonces, candidates }
     }
 
-    /// The first nonce of group 0; the others follow, nonce 0 after the last one.
+    /// The first nonce of group 0. The others follow in order, nonce 0 after the largest one.
     pub(super) fn first(&self) -> u32 {
         *self.nonces.start()
     }
 
-    /// How many groups there are.
+    /// The number of groups.
     pub(super) fn groups(&self) -> i64 {
         let nonces = i64::from(*self.nonces.end()) + 1 - i64::from(self.first());
         (nonces + i64::from(LANES) - 1) / i64::from(LANES)
     }
 
-    /// Adds the nonces of a group whose lanes have their bit set, but for those outside the scan.
+    /// Appends the nonces of a group whose bit in `lanes` is set, except those outside the scan.
     #[cold]
     pub(super) fn push(&mut self, group: i64, lanes: u32) {
         for lane in (0..LANES).filter(|lane| lanes >> lane & 1 == 1) {

@@ -1,16 +1,16 @@
-//! The two hashes of many nonces at once, each in a lane of vectors, for vectors of any width.
+//! The two hashes of several nonces at once, one nonce per vector lane, for vectors of any width.
 
-/// Defines the message schedules of the two hashes, in a file that has a type `Vector` and, on its
-/// lanes, `splat`, `add`, `small0` and `small1`. What is 0 or the same in all lanes is not
-/// computed.
+/// Defines the message schedules of the two hashes. The file that invokes it defines a type
+/// `Vector` and, on its lanes, `splat`, `add`, `small0` and `small1`. Terms that are 0 or the same
+/// in all lanes are not computed.
 macro_rules! schedule {
     ($features:literal) => {
-        /// The last sixteen words of a schedule, each in its place modulo 16.
+        /// The last sixteen words of a schedule, each at its index modulo 16.
         #[derive(Clone, Copy)]
         struct Schedule([Vector; 16]);
 
         impl Schedule {
-            /// The first hash's up to word 17.
+            /// The schedule of the first hash up to word 17.
             #[inline]
             #[target_feature(enable = $features)]
             fn first(nonce: Vector) -> Schedule {
@@ -19,7 +19,7 @@ macro_rules! schedule {
                 Schedule(words)
             }
 
-            /// The second hash's up to word 15.
+            /// The schedule of the second hash up to word 15.
             #[inline]
             #[target_feature(enable = $features)]
             fn second(digest: [Vector; 8]) -> Schedule {
@@ -28,31 +28,31 @@ macro_rules! schedule {
                 Schedule(words)
             }
 
-            /// Word `T` of the first hash, 18 or a later one.
+            /// Computes word `T` of the first hash, from 18 on.
             #[inline]
             #[target_feature(enable = $features)]
-            fn first_word<const T: usize>(&mut self, known: &Precomputed) -> Vector {
+            fn first_word<const T: usize>(&mut self, precomputed: &Precomputed) -> Vector {
                 let w = &self.0;
                 let word = match T {
-                    18 => add(splat(known.w18), small0(w[3])),
-                    19 => add(splat(known.w19), w[3]),
+                    18 => add(splat(precomputed.w18), small0(w[3])),
+                    19 => add(splat(precomputed.w19), w[3]),
                     20 => add(small1(w[2]), splat(PADDING)),
                     21 => small1(w[3]),
                     22 => add(small1(w[4]), splat(HEADER_BITS)),
-                    23 => add(small1(w[5]), splat(known.w16)),
-                    24 => add(small1(w[6]), splat(known.w17)),
+                    23 => add(small1(w[5]), splat(precomputed.w16)),
+                    24 => add(small1(w[6]), splat(precomputed.w17)),
                     25..30 => self.late::<T>(),
                     30 => add(self.late::<T>(), splat(const { sha256::small0(HEADER_BITS) })),
-                    31 => add(self.late::<T>(), splat(known.w31)),
-                    32 => add(self.late::<T>(), splat(known.w32)),
-                    33 => add(self.late::<T>(), add(splat(known.w17), small0(w[2]))),
+                    31 => add(self.late::<T>(), splat(precomputed.w31)),
+                    32 => add(self.late::<T>(), splat(precomputed.w32)),
+                    33 => add(self.late::<T>(), add(splat(precomputed.w17), small0(w[2]))),
                     _ => add(self.late::<T>(), self.early::<T>()),
                 };
                 self.0[T % 16] = word;
                 word
             }
 
-            /// Word `T` of the second hash, 16 or a later one.
+            /// Computes word `T` of the second hash, from 16 on.
             #[inline]
             #[target_feature(enable = $features)]
             fn second_word<const T: usize>(&mut self) -> Vector {
@@ -76,14 +76,14 @@ macro_rules! schedule {
                 word
             }
 
-            /// What the words 16 and 15 places earlier add to word `T`.
+            /// The terms of word `T` that come from the words 16 and 15 places earlier.
             #[inline]
             #[target_feature(enable = $features)]
             fn early<const T: usize>(&self) -> Vector {
                 add(self.0[T % 16], small0(self.0[(T + 1) % 16]))
             }
 
-            /// What the words 7 and 2 places earlier add to word `T`.
+            /// The terms of word `T` that come from the words 7 and 2 places earlier.
             #[inline]
             #[target_feature(enable = $features)]
             fn late<const T: usize>(&self) -> Vector {
@@ -93,66 +93,71 @@ macro_rules! schedule {
     };
 }
 
-/// Defines the steps of the two hashes, in a file that has their schedules and, besides what those
-/// need, `choose`, `majority`, `big0`, `big1` and `before`, which gives its arguments back and may
-/// see to it that the code for the first one comes first.
+/// Defines the steps of the two hashes. The file that invokes it also invokes `schedule!` and
+/// defines `choose`, `majority`, `big0`, `big1` and `before`, which returns its arguments and may
+/// force the compiler to compute the first one first.
 ///
-/// A step is a round and, where nothing waits for them, the next round's word and the sum of its
-/// h, constant and word.
+/// A step is a round and, off its critical path, the next round's word and the sum of its h,
+/// constant and word.
 macro_rules! rounds {
     ($features:literal) => {
-        /// A hash between two rounds.
+        /// The state of a hash between two rounds.
         #[derive(Clone, Copy)]
-        struct Chain {
+        struct HashState {
             state: [Vector; 8],
             schedule: Schedule,
-            /// h, the constant and the word of the coming round.
+            /// The sum of h, the constant and the word of the next round.
             next: Vector,
         }
 
-        impl Chain {
-            /// The first hash, to go on with `first_step::<5>`.
+        impl HashState {
+            /// Starts the first hash, to be continued by `first_step::<5>`.
             #[inline]
             #[target_feature(enable = $features)]
-            fn first(known: &Precomputed, nonce: Vector) -> Chain {
-                let next = splat(known.begun.with_h[0]);
-                Chain::begin(&known.begun, nonce, Schedule::first(nonce), next)
+            fn first(precomputed: &Precomputed, nonce: Vector) -> HashState {
+                let next = splat(precomputed.partial.with_h[0]);
+                HashState::start(&precomputed.partial, nonce, Schedule::first(nonce), next)
             }
 
-            /// The second hash, to go on with `second_step::<2>`.
+            /// Starts the second hash, to be continued by `second_step::<2>`.
             #[inline]
             #[target_feature(enable = $features)]
-            fn second(second: &PartialHash, digest: [Vector; 8]) -> Chain {
+            fn second(second: &PartialHash, digest: [Vector; 8]) -> HashState {
                 let next = add(splat(second.with_h[0]), digest[1]);
-                Chain::begin(second, digest[0], Schedule::second(digest), next)
+                HashState::start(second, digest[0], Schedule::second(digest), next)
             }
 
             #[inline]
             #[target_feature(enable = $features)]
-            fn begin(begun: &PartialHash, word: Vector, schedule: Schedule, next: Vector) -> Chain {
-                let [a, b, c, d, e, f, g, h] = begun.state;
+            fn start(
+                partial: &PartialHash,
+                word: Vector,
+                schedule: Schedule,
+                next: Vector,
+            ) -> HashState {
+                let [a, b, c, d, e, f, g, h] = partial.state;
                 let (a, e) = (add(splat(a), word), add(splat(e), word));
                 let [b, c, d] = [splat(b), splat(c), splat(d)];
                 let [f, g, h] = [splat(f), splat(g), splat(h)];
-                Chain { state: [a, b, c, d, e, f, g, h], schedule, next }
+                HashState { state: [a, b, c, d, e, f, g, h], schedule, next }
             }
 
-            /// Round `T - 1` of the first hash and what round `T` needs.
+            /// Computes round `T - 1` of the first hash and the inputs of round `T`.
             #[inline]
             #[target_feature(enable = $features)]
-            fn first_step<const T: usize>(&mut self, known: &Precomputed) {
+            fn first_step<const T: usize>(&mut self, precomputed: &Precomputed) {
                 match T {
-                    ..7 => self.round(splat(known.begun.with_h[T - 4]), true),
-                    7..18 => self.round(splat(known.begun.constants[T]), false),
+                    ..7 => self.round(splat(precomputed.partial.with_h[T - 4]), true),
+                    7..18 => self.round(splat(precomputed.partial.constants[T]), false),
                     18..64 => {
-                        let word = self.schedule.first_word::<T>(known);
-                        self.round(add(splat(known.begun.constants[T]), word), false);
+                        let word = self.schedule.first_word::<T>(precomputed);
+                        self.round(add(splat(precomputed.partial.constants[T]), word), false);
                     }
                     _ => self.round(splat(0), true),
                 }
             }
 
-            /// Round `T - 1` of the second hash and what round `T` needs.
+            /// Computes round `T - 1` of the second hash and the inputs of round `T`.
             #[inline]
             #[target_feature(enable = $features)]
             fn second_step<const T: usize>(&mut self, second: &PartialHash) {
@@ -174,7 +179,8 @@ macro_rules! rounds {
                 }
             }
 
-            /// A round. `next` is what adds to the next round's h, or already has it added.
+            /// Computes a round. `next` is the sum of the next round's constant and word, and of its h
+            /// if `has_h`.
             #[inline]
             #[target_feature(enable = $features)]
             fn round(&mut self, next: Vector, has_h: bool) {
@@ -186,12 +192,12 @@ macro_rules! rounds {
                 self.state = [add(first, second), a, b, c, add(d, first), e, f, g];
             }
 
-            /// The first hash, after its last round.
+            /// The digest of the first hash, after its last round.
             #[inline]
             #[target_feature(enable = $features)]
-            fn digest(&self, known: &Precomputed) -> [Vector; 8] {
+            fn digest(&self, precomputed: &Precomputed) -> [Vector; 8] {
                 let mut digest = self.state;
-                for (word, start) in digest.iter_mut().zip(known.midstate) {
+                for (word, start) in digest.iter_mut().zip(precomputed.midstate) {
                     *word = add(*word, splat(start));
                 }
                 digest

@@ -26,14 +26,14 @@ pub(super) const K: [u32; 64] = [
     0x748f_82ee, 0x78a5_636f, 0x84c8_7814, 0x8cc7_0208, 0x90be_fffa, 0xa450_6ceb, 0xbef9_a3f7, 0xc671_78f2,
 ];
 
-/// The bit after the message.
+/// The word that begins the padding: the bit after the message.
 pub(super) const PADDING: u32 = 0x8000_0000;
-/// Length of a header.
+/// The length of a block header in bits.
 pub(super) const HEADER_BITS: u32 = 640;
-/// Length of a hash.
+/// The length of a digest in bits.
 pub(super) const DIGEST_BITS: u32 = 256;
 
-/// A round; `word` is the message's with the round's constant added.
+/// Computes a round. `word` is the word of the schedule plus the constant of the round.
 #[inline(always)]
 pub(super) const fn round([a, b, c, d, e, f, g, h]: [u32; 8], word: u32) -> [u32; 8] {
     let sum_e = e.rotate_right(6) ^ e.rotate_right(11) ^ e.rotate_right(25);
@@ -44,20 +44,20 @@ pub(super) const fn round([a, b, c, d, e, f, g, h]: [u32; 8], word: u32) -> [u32
     [first.wrapping_add(sum_a).wrapping_add(majority), a, b, c, d.wrapping_add(first), e, f, g]
 }
 
-/// What the word 15 places earlier adds to a word of the schedule.
+/// The function σ₀, of the word 15 places before a word of the schedule.
 #[inline(always)]
 pub(super) const fn small0(word: u32) -> u32 {
     word.rotate_right(7) ^ word.rotate_right(18) ^ (word >> 3)
 }
 
-/// What the word 2 places earlier adds to a word of the schedule.
+/// The function σ₁, of the word 2 places before a word of the schedule.
 #[inline(always)]
 pub(super) const fn small1(word: u32) -> u32 {
     word.rotate_right(17) ^ word.rotate_right(19) ^ (word >> 10)
 }
 
-/// Word `t` of the next sixteen of the schedule. `w` holds the sixteen before it, each in the place
-/// that the word sixteen later takes.
+/// Computes word `t` of the next sixteen of the schedule. `w` holds the sixteen words before it,
+/// each at its index modulo 16.
 #[inline(always)]
 pub(super) fn scheduled(w: &[u32; 16], t: usize) -> u32 {
     let (w15, w7, w2) = (w[(t + 1) % 16], w[(t + 9) % 16], w[(t + 14) % 16]);

@@ -1,11 +1,11 @@
-//! Eight nonces side by side with the SHA extensions of x86, and two such groups at a time: the
-//! second hash of one beside the first hash of another. Of the extensions only the instruction
-//! for two rounds is used. Those for the schedule would keep it waiting, so schedules are made in
-//! the lanes of vectors, by what of the CPU is idle meanwhile.
+//! Eight nonces interleaved with the SHA extensions of x86, two groups at a time: the second hash of
+//! one group and the first hash of the next. Of the extensions, only the instruction for two rounds
+//! is used. Those for the schedule would stall it, so schedules are computed in vector lanes, by
+//! execution units that are idle otherwise.
 
-#![allow(unsafe_code, reason = "instructions that not every CPU has")]
+#![allow(unsafe_code, reason = "CPU-specific instructions")]
 
-use super::avx2::{Vector, add, at_most, numbers, splat, swap_bytes};
+use super::avx2::{Vector, add, at_most, lane_indices, splat, swap_bytes};
 use super::hits::Hits;
 use super::lanes::schedule;
 use super::precompute::{PartialHash, Precomputed, SECOND};
@@ -16,36 +16,40 @@ use std::arch::x86_64::*;
 use std::hint::black_box;
 use std::ops::RangeInclusive;
 
-/// Defines `scan`, for vectors' instructions that a module names and has `small0` and `small1` of.
+/// Defines `scan` for the given CPU features. The module that invokes it defines `small0` and
+/// `small1` with them.
 ///
-/// Both hashes take four phases, in turn. A phase is fourteen or sixteen rounds, two at a time and
-/// of four nonces side by side, and in between the words for the rounds of the next phase.
+/// Both hashes have four phases, in alternation. A phase is fourteen or sixteen rounds, two at a
+/// time and with four nonces interleaved, mixed with the words for the rounds of the next phase.
 macro_rules! scan {
     ($features:literal) => {
         schedule!($features);
 
         pub(in super::super) fn scan(
-            prepared: &PreparedHeader,
+            header: &PreparedHeader,
             nonces: RangeInclusive<u32>,
             candidates: &mut Vec<u32>,
         ) {
             assert!(is_available(), concat!("the CPU has ", $features));
-            // SAFETY: the CPU has what the function is compiled for.
-            unsafe { scan_groups(&Precomputed::new(prepared), prepared.limit(), Hits::new(nonces, candidates)) }
+            // SAFETY: the CPU has the features that the function requires, by the assertion above.
+            unsafe {
+                let hits = Hits::new(nonces, candidates);
+                scan_groups(&Precomputed::new(header), header.limit(), hits);
+            }
         }
 
         #[target_feature(enable = $features)]
-        fn scan_groups(known: &Precomputed, limit: u32, mut found: Hits<'_, 8>) {
-            let mut nonce = add(splat(found.first()), numbers());
+        fn scan_groups(precomputed: &Precomputed, limit: u32, mut hits: Hits<'_, 8>) {
+            let mut nonce = add(splat(hits.first()), lane_indices());
             let mut digest = [splat(0); 8];
             let (mut first, mut second) = (States::zero(), States::zero());
-            // By phase and pair of rounds. They are hidden when written, lest the compiler take
-            // them out of vectors instead of from memory.
+            // By phase and pair of rounds. Hidden from the compiler after each write, so that it
+            // loads them from memory instead of extracting them from vectors.
             let mut first_sums = [[Sums([0; 8]); 8]; 4];
             let mut second_sums = first_sums;
-            for group in -1..found.groups() {
-                let (known, begun) = (black_box(known), black_box(&SECOND));
-                let (k, second_k) = (&known.begun.constants, &begun.constants);
+            for group in -1..hits.groups() {
+                let (precomputed, partial) = (black_box(precomputed), black_box(&SECOND));
+                let (k, second_k) = (&precomputed.partial.constants, &partial.constants);
 
                 let word = swap_bytes(nonce);
                 let mut words = Schedule::first(word);
@@ -56,14 +60,14 @@ macro_rules! scan {
                 unroll!(16, I => {
                     const PAIR: usize = I % 8;
                     if PAIR == 0 {
-                        first.begin(I / 8, &known.begun, &first_sums[0][7]);
+                        first.start(I / 8, &precomputed.partial, &first_sums[0][7]);
                     }
                     if PAIR < 7 {
                         const T: usize = 4 + 2 * PAIR;
-                        first.known_rounds(I / 8, [k[T], k[T + 1]]);
+                        first.constant_rounds(I / 8, [k[T], k[T + 1]]);
                     }
-                    let sum = add(splat(k[18 + I]), words.first_word::<{ 18 + I }>(known));
-                    put(&mut first_sums[1], I, &mut even, sum);
+                    let sum = add(splat(k[18 + I]), words.first_word::<{ 18 + I }>(precomputed));
+                    store(&mut first_sums[1], I, &mut even, sum);
                 });
                 black_box(&mut first_sums);
 
@@ -80,13 +84,13 @@ macro_rules! scan {
                 unroll!(16, I => {
                     const PAIR: usize = I % 8;
                     if PAIR == 0 {
-                        second.begin(I / 8, begun, &second_sums[0][7]);
+                        second.start(I / 8, partial, &second_sums[0][7]);
                     }
                     if PAIR < 4 {
                         second.rounds(I / 8, &second_sums[0][PAIR]);
                     } else if PAIR < 7 {
                         const T: usize = 1 + 2 * PAIR;
-                        second.known_rounds(I / 8, [second_k[T], second_k[T + 1]]);
+                        second.constant_rounds(I / 8, [second_k[T], second_k[T + 1]]);
                     }
                     let mut sum = splat(second_k[15 + I]);
                     // Word 15 is in the constant.
@@ -94,15 +98,15 @@ macro_rules! scan {
                         const T: usize = if I > 0 { 15 + I } else { 16 };
                         sum = add(sum, second_words.second_word::<T>());
                     }
-                    put(&mut second_sums[1], I, &mut second_even, sum);
+                    store(&mut second_sums[1], I, &mut second_even, sum);
                 });
                 black_box(&mut second_sums);
 
                 // Rounds 18 to 33, words 34 to 49.
                 unroll!(16, I => {
                     first.rounds(I / 8, &first_sums[1][I % 8]);
-                    let sum = add(splat(k[34 + I]), words.first_word::<{ 34 + I }>(known));
-                    put(&mut first_sums[2], I, &mut even, sum);
+                    let sum = add(splat(k[34 + I]), words.first_word::<{ 34 + I }>(precomputed));
+                    store(&mut first_sums[2], I, &mut even, sum);
                 });
                 black_box(&mut first_sums);
 
@@ -111,7 +115,7 @@ macro_rules! scan {
                     second.rounds(I / 8, &second_sums[1][I % 8]);
                     const T: usize = 31 + I;
                     let sum = add(splat(second_k[T]), second_words.second_word::<T>());
-                    put(&mut second_sums[2], I, &mut second_even, sum);
+                    store(&mut second_sums[2], I, &mut second_even, sum);
                 });
                 black_box(&mut second_sums);
 
@@ -120,8 +124,8 @@ macro_rules! scan {
                     first.rounds(I / 8, &first_sums[2][I % 8]);
                     if I < 14 {
                         const T: usize = 50 + I % 14;
-                        let sum = add(splat(k[T]), words.first_word::<T>(known));
-                        put(&mut first_sums[3], I, &mut even, sum);
+                        let sum = add(splat(k[T]), words.first_word::<T>(precomputed));
+                        store(&mut first_sums[3], I, &mut even, sum);
                     }
                 });
                 black_box(&mut first_sums);
@@ -132,7 +136,7 @@ macro_rules! scan {
                     if I < 14 {
                         const T: usize = 47 + I % 14;
                         let sum = add(splat(second_k[T]), second_words.second_word::<T>());
-                        put(&mut second_sums[3], I, &mut second_even, sum);
+                        store(&mut second_sums[3], I, &mut second_even, sum);
                     }
                 });
                 black_box(&mut second_sums);
@@ -149,18 +153,18 @@ macro_rules! scan {
                     }
                 });
                 let [_, e, _, _] = in_lanes(second.abef);
-                let hits = at_most(swap_bytes(e), limit);
-                if hits != 0 {
-                    found.push(group, hits);
+                let mask = at_most(swap_bytes(e), limit);
+                if mask != 0 {
+                    hits.push(group, mask);
                 }
-                digest = first.words(&known.midstate);
+                digest = first.words(&precomputed.midstate);
                 nonce = add(nonce, splat(8));
             }
         }
     };
 }
 
-/// The schedules in AVX2's vectors.
+/// The schedules with AVX2.
 pub(super) mod with_avx2 {
     use super::super::avx2::{small0, small1};
     use super::*;
@@ -172,7 +176,7 @@ pub(super) mod with_avx2 {
     scan!("sha,avx2");
 }
 
-/// The schedules in the same vectors, with instructions that came with AVX-512.
+/// The schedules in 256-bit vectors with the instructions of AVX-512VL.
 pub(super) mod with_avx512 {
     use super::*;
 
@@ -201,14 +205,14 @@ pub(super) mod with_avx512 {
     }
 }
 
-/// For two rounds, the sum of constant and word: of eight nonces, in the order that `in_pairs`
-/// leaves them in.
+/// For each of eight nonces, the sums of constant and word for two rounds, in the order of
+/// `in_pairs`.
 #[derive(Clone, Copy)]
 #[repr(align(64))]
 struct Sums([u64; 8]);
 
-/// The states of eight nonces in that order. An instruction wants a, b, e and f, another one
-/// c, d, g and h.
+/// The states of eight nonces in the order of `Sums`. The instruction for two rounds has a, b, e
+/// and f in one operand and c, d, g and h in another.
 #[derive(Clone, Copy)]
 struct States {
     abef: [__m128i; 8],
@@ -222,31 +226,31 @@ impl States {
         States { abef: [_mm_setzero_si128(); 8], cdgh: [_mm_setzero_si128(); 8] }
     }
 
-    /// Begins the hashes of the first or the last four nonces. The lower half of a nonce's
-    /// `words` is zero, the upper one the word.
+    /// Starts the hashes of the first or the last four nonces. The lower half of each of `words` is
+    /// zero, the upper half the word.
     #[inline]
     #[target_feature(enable = "avx2")]
-    fn begin(&mut self, quad: usize, begun: &PartialHash, words: &Sums) {
-        let (abef, cdgh) = together(begun.state);
+    fn start(&mut self, quad: usize, partial: &PartialHash, words: &Sums) {
+        let (abef, cdgh) = to_operands(partial.state);
         unroll!(4, I => {
             let i = 4 * quad + I;
-            // To e and to a.
+            // Adds the word to e and to a.
             self.abef[i] = _mm_add_epi32(abef, _mm_set1_epi64x(words.0[i].cast_signed()));
             self.cdgh[i] = cdgh;
         });
     }
 
-    /// Two rounds of the first or the last four nonces.
+    /// Computes two rounds of the first or the last four nonces.
     #[inline]
     #[target_feature(enable = "sha,avx2")]
     fn rounds(&mut self, quad: usize, sums: &Sums) {
         unroll!(4, I => { self.two_rounds(4 * quad + I, sums.0[4 * quad + I]) });
     }
 
-    /// Two rounds of those whose words are known.
+    /// Computes two rounds whose words are the same for all nonces.
     #[inline]
     #[target_feature(enable = "sha,avx2")]
-    fn known_rounds(&mut self, quad: usize, sums: [u32; 2]) {
+    fn constant_rounds(&mut self, quad: usize, sums: [u32; 2]) {
         let sum = u64::from(sums[0]) | u64::from(sums[1]) << 32;
         unroll!(4, I => { self.two_rounds(4 * quad + I, sum) });
     }
@@ -256,12 +260,12 @@ impl States {
     fn two_rounds(&mut self, i: usize, sum: u64) {
         let sum = _mm_cvtsi64_si128(sum.cast_signed());
         let abef = _mm_sha256rnds2_epu32(self.cdgh[i], self.abef[i], sum);
-        // c, d, g and h are what a, b, e and f were two rounds earlier.
+        // c, d, g and h are a, b, e and f of two rounds earlier.
         self.cdgh[i] = self.abef[i];
         self.abef[i] = abef;
     }
 
-    /// The digests, by word.
+    /// The words of the digests, each in a vector of all nonces.
     #[inline]
     #[target_feature(enable = "avx2")]
     fn words(&self, midstate: &[u32; 8]) -> [Vector; 8] {
@@ -275,18 +279,18 @@ impl States {
     }
 }
 
-/// A state as the instructions want it.
+/// A state in the layout of the instructions: (a, b, e, f) and (c, d, g, h).
 #[inline]
 #[target_feature(enable = "avx2")]
-fn together([a, b, c, d, e, f, g, h]: [u32; 8]) -> (__m128i, __m128i) {
+fn to_operands([a, b, c, d, e, f, g, h]: [u32; 8]) -> (__m128i, __m128i) {
     let [a, b, c, d, e, f, g, h] = [a, b, c, d, e, f, g, h].map(u32::cast_signed);
     (_mm_set_epi32(a, b, e, f), _mm_set_epi32(c, d, g, h))
 }
 
-/// Keeps the first one of a pair of sums, and writes both with the second one.
+/// Stores the sum of an even round in `even`, and with that of an odd round writes the pair.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn put(sums: &mut [Sums; 8], i: usize, even: &mut Vector, sum: Vector) {
+fn store(sums: &mut [Sums; 8], i: usize, even: &mut Vector, sum: Vector) {
     if i.is_multiple_of(2) {
         *even = sum;
     } else {
@@ -294,16 +298,16 @@ fn put(sums: &mut [Sums; 8], i: usize, even: &mut Vector, sum: Vector) {
     }
 }
 
-/// Pairs of the lanes 0, 1, 4 and 5, then of the lanes 2, 3, 6 and 7.
+/// Pairs the lanes 0, 1, 4 and 5 of both vectors, then the lanes 2, 3, 6 and 7.
 #[inline]
 #[target_feature(enable = "avx2")]
 fn in_pairs(even: Vector, odd: Vector) -> Sums {
     let pairs = [_mm256_unpacklo_epi32(even, odd), _mm256_unpackhi_epi32(even, odd)];
-    // SAFETY: both are 64 bytes, and of any value.
+    // SAFETY: both types are 64 bytes of plain integers, for which any bits are valid.
     unsafe { std::mem::transmute::<[Vector; 2], Sums>(pairs) }
 }
 
-/// Four vectors of which vector `n` has in each lane the word `n` of that lane's nonce.
+/// Transposes: vector `n` of the result has word `n` of each nonce in the lane of that nonce.
 #[inline]
 #[target_feature(enable = "avx2")]
 fn in_lanes([n0, n1, n4, n5, n2, n3, n6, n7]: [__m128i; 8]) -> [Vector; 4] {

@@ -1,11 +1,11 @@
-//! What kernels find, compared with the `sha2` crate.
+//! The results of every available kernel, compared with the `sha2` crate.
 
 use super::*;
 use proptest::prelude::*;
 use sha2::{Digest, Sha256};
 
-/// The digest of the digest, by the `sha2` crate, most significant byte first.
-fn oracle(header: &Header) -> [u8; 32] {
+/// The double SHA-256 of a header by the `sha2` crate, most significant byte first.
+fn reference_hash(header: &Header) -> [u8; 32] {
     let mut digest: [u8; 32] = Sha256::digest(Sha256::digest(header.encode())).into();
     digest.reverse();
     digest
@@ -19,7 +19,7 @@ fn scan(kernel: Kernel, work: &Work, roll: u16, nonces: RangeInclusive<u32>) -> 
 
 // Heights 0 and 1 of Bitcoin's main network and height 0 of its third test network.
 #[test]
-fn finds_the_nonces_of_bitcoins_first_headers() {
+fn finds_the_nonces_of_bitcoin_genesis_headers() {
     for (previous, merkle_root, time, nonce) in [
         (
             "0000000000000000000000000000000000000000000000000000000000000000",
@@ -57,16 +57,16 @@ fn finds_the_nonces_of_bitcoins_first_headers() {
     }
 }
 
-// Groups of nonces that are not full, one nonce alone, and all nonces at either end of their space.
+// Incomplete groups, single nonces, and ranges at both ends of the nonce space.
 #[test]
-fn scans_from_the_first_to_the_last_nonce_and_not_around_them() {
-    let everything = trial_work([0xff; 32]);
+fn scans_exactly_the_requested_nonces() {
+    let any_hash = trial_work([0xff; 32]);
     for kernel in Kernel::available() {
         for length in 1..=70 {
             for first in [0, 1, 0x00ff_fff8, 0x7fff_ffff, u32::MAX - 80, u32::MAX - (length - 1)] {
                 let nonces = first..=first + (length - 1);
                 let expected: Vec<u32> = nonces.clone().collect();
-                assert_eq!(scan(kernel, &everything, 7, nonces), expected, "{kernel}");
+                assert_eq!(scan(kernel, &any_hash, 7, nonces), expected, "{kernel}");
             }
         }
     }
@@ -74,39 +74,39 @@ fn scans_from_the_first_to_the_last_nonce_and_not_around_them() {
 
 #[test]
 #[expect(clippy::reversed_empty_ranges, reason = "an empty range is what is tested")]
-fn finds_nothing_among_no_nonces() {
-    let everything = trial_work([0xff; 32]);
+fn empty_range_has_no_candidates() {
+    let any_hash = trial_work([0xff; 32]);
     for kernel in Kernel::available() {
         for nonces in [1..=0, 17..=0, u32::MAX..=0, u32::MAX..=u32::MAX - 1] {
-            assert_eq!(scan(kernel, &everything, 0, nonces), [0_u32; 0], "{kernel}");
+            assert_eq!(scan(kernel, &any_hash, 0, nonces), [0_u32; 0], "{kernel}");
         }
     }
 }
 
 #[test]
-fn adds_to_the_candidates_that_there_are() {
-    let everything = trial_work([0xff; 32]);
+fn appends_to_existing_candidates() {
+    let any_hash = trial_work([0xff; 32]);
     for kernel in Kernel::available() {
         let mut found = vec![9];
-        kernel.scan(&everything.prepare(0), 3..=4, &mut found);
+        kernel.scan(&any_hash.prepare(0), 3..=4, &mut found);
         assert_eq!(found, [9, 3, 4], "{kernel}");
     }
 }
 
 #[test]
-fn every_kernel_has_another_name_that_leads_back_to_it() {
-    for kernel in Kernel::ALL {
+fn names_are_unique_and_parse_to_available_kernels() {
+    for &kernel in Kernel::ALL {
         let unknown = UnknownKernel { name: kernel.name().to_owned() };
         let expected = if kernel.is_available() { Ok(kernel) } else { Err(unknown) };
         assert_eq!(kernel.name().parse(), expected);
     }
     let error = "gpu".parse::<Kernel>().unwrap_err().to_string();
-    assert!(error.starts_with("no kernel `gpu` for this CPU; there are scalar, compression"));
+    assert!(error.starts_with("no kernel `gpu` on this CPU; available: scalar, compression"));
 }
 
 // G07
 #[test]
-fn the_fastest_kernel_is_one_that_finds_what_it_should() {
+fn selects_the_fastest_kernel_that_passes_its_self_test() {
     assert!(Kernel::available().all(Kernel::passes_self_test));
     assert!(Kernel::fastest().passes_self_test());
     let time = |kernel| match kernel {
@@ -114,25 +114,25 @@ fn the_fastest_kernel_is_one_that_finds_what_it_should() {
         Kernel::Scalar => Duration::from_micros(3),
         _ => Duration::from_micros(2),
     };
-    let all = [Kernel::Scalar, Kernel::Avx2, Kernel::Avx512];
-    assert_eq!(fastest_of(all.into_iter(), |_| true, time), Kernel::Avx512);
-    let without = |wrong| move |kernel| kernel != wrong;
-    assert_eq!(fastest_of(all.into_iter(), without(Kernel::Avx512), time), Kernel::Avx2);
-    assert_eq!(fastest_of(all.into_iter(), |_| false, time), Kernel::Scalar);
+    let kernels = [Kernel::Scalar, Kernel::Avx2, Kernel::Avx512];
+    assert_eq!(fastest_of(kernels.into_iter(), |_| true, time), Kernel::Avx512);
+    let all_but = |failing| move |kernel| kernel != failing;
+    assert_eq!(fastest_of(kernels.into_iter(), all_but(Kernel::Avx512), time), Kernel::Avx2);
+    assert_eq!(fastest_of(kernels.into_iter(), |_| false, time), Kernel::Scalar);
 }
 
-/// Anywhere, or near either end.
+/// A first nonce anywhere in the nonce space, or near either end.
 fn first_nonce() -> impl Strategy<Value = u32> {
     prop_oneof![any::<u32>(), 0..2_000_u32, u32::MAX - 2_000..=u32::MAX]
 }
 
 proptest! {
-    // A million headers.
+    // A million headers in total.
     #![proptest_config(ProptestConfig::with_cases(2_000))]
 
     // G07
     #[test]
-    fn every_kernel_finds_what_sha2_finds(
+    fn every_kernel_agrees_with_sha2(
         bytes: [u8; Header::BYTES],
         first in first_nonce(),
         more in 0..=1_000_u32,
@@ -147,7 +147,7 @@ proptest! {
         let nonces = first..=first.saturating_add(more);
         let expected: Vec<u32> = nonces
             .clone()
-            .filter(|&nonce| oracle(&work.header(roll, nonce)) <= target.to_be_bytes())
+            .filter(|&nonce| reference_hash(&work.header(roll, nonce)) <= target.to_be_bytes())
             .collect();
         for kernel in Kernel::available() {
             prop_assert_eq!(&scan(kernel, &work, roll, nonces.clone()), &expected, "{}", kernel);
