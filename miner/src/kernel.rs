@@ -1,5 +1,5 @@
-//! Kernels: functions that hash a header with many nonces, each in a file of its own. All find the
-//! same nonces and differ in speed; which is the fastest only a trial on the CPU shows.
+//! Kernels: functions that hash a header with many nonces, a file per instruction set. All find the
+//! same nonces and differ in speed; only a trial on the CPU shows which is the fastest.
 //! A kernel compares the last word of a hash only. Its caller checks the whole hash against the
 //! target, without a kernel.
 //!

@@ -16,8 +16,8 @@ pub struct Work {
 }
 
 impl Work {
-    /// Creates work over the whole search space: 2^32 nonces of 2^16 versions, which takes even a
-    /// large machine days. The nonce in `header` is ignored. Events refer to the work by `id`, so
+    /// Creates work over the whole search space: 2^32 nonces of 2^16 versions, days of work even
+    /// for a large machine. The nonce in `header` is ignored. Events refer to the work by `id`, so
     /// each work needs a distinct one.
     pub fn new(id: u64, header: Header, target: Target) -> Work {
         Work { id, header, target, nonces: 0..=u32::MAX, rolls: 0..=u16::MAX }

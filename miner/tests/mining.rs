@@ -11,7 +11,7 @@ use std::ops::RangeInclusive;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
-/// A time-out longer than any step takes, even on a busy machine.
+/// A time-out sufficient for any step, even on a busy machine.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
 fn start(threads: usize) -> (Miner, Receiver<Event>) {

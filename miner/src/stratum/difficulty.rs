@@ -1,73 +1,89 @@
-//! Difficulty: how many times as hard a target is as that of bits 1d00ffff, Bitcoin's first. A real
-//! number, since that is what miners are told; the target it stands for is computed exactly.
+//! Difficulty: the ratio of Bitcoin's easiest target, bits 1d00ffff, to a target. A real number, as
+//! the protocol requires; the target of a difficulty is computed exactly.
 
 use chain::{Bits, Target};
 
 /// The difficulty of a target.
+///
+/// ```
+/// let easiest = chain::Bits::new(0x1d00_ffff).target().expect("canonical bits");
+/// assert_eq!(miner::stratum::difficulty::of(easiest), 1.0);
+/// ```
 pub fn of(target: Target) -> f64 {
     let easiest = Bits::new(0x1d00_ffff).target().expect("the bits of difficulty 1 are canonical");
     f64::from(easiest.value()) / f64::from(target.value())
 }
 
-/// Expected hashes to meet a target of difficulty 1: 2^32 · 65536 / 65535.
+/// The expected number of hashes to meet a target of difficulty 1: 2^32 · 65536 / 65535.
 pub const HASHES_PER_DIFFICULTY: f64 = 4_295_032_833.0;
 
 /// The difficulty of shares: finite, and at least `MIN`.
+///
+/// ```
+/// use miner::stratum::Difficulty;
+///
+/// let difficulty = Difficulty::new(65_536.0).expect("a positive number");
+/// assert!(difficulty.target().to_string().starts_with("000000000000ffff"));
+/// assert_eq!(difficulty.scaled_by(0.5).get(), 32_768.0);
+/// assert_eq!(Difficulty::new(-1.0), None);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
 pub struct Difficulty(f64);
 
 impl Difficulty {
-    /// About one hash. Below it, miners that divide 2^48 − 2^32 · 65536 by a difficulty in 64 bits
-    /// overflow, and then search for something else.
+    /// The minimum: about one hash per share. Below it, miners that divide 2^48 − 2^32 · 65536 by
+    /// the difficulty in 64 bits overflow and search with a wrong target.
     pub const MIN: Difficulty = Difficulty(2.33e-10);
 
-    /// What is too easy becomes the floor; `None` if it is no positive number.
+    /// Creates a difficulty from a positive number, raised to `MIN` if it is lower. Returns `None`
+    /// for any other number.
     pub fn new(value: f64) -> Option<Difficulty> {
         (value.is_finite() && value > 0.0).then(|| Difficulty(value).max(Difficulty::MIN))
     }
 
-    /// The hardest one that demands no more than this target does, unless even the floor does.
+    /// The highest difficulty whose target is not below `target`; `MIN` if there is none.
     pub fn from_target(target: Target) -> Difficulty {
         let mut difficulty = Difficulty(of(target));
-        // Rounding may have made it a little too hard.
+        // Rounding may have made it slightly too high.
         while difficulty.target() < target && difficulty > Difficulty::MIN {
             difficulty = Difficulty(difficulty.0.next_down());
         }
         difficulty.max(Difficulty::MIN)
     }
 
-    /// As a number.
+    /// The difficulty as a number.
     pub fn get(self) -> f64 {
         self.0
     }
 
-    /// Expected hashes to meet it.
+    /// The expected number of hashes per share.
     pub fn expected_hashes(self) -> f64 {
         self.0 * HASHES_PER_DIFFICULTY
     }
 
-    /// Times a factor, at least the floor.
+    /// Multiplies by a factor, down to `MIN` at the lowest. Returns the difficulty unchanged if the
+    /// product is not a positive number.
     #[must_use]
     pub fn scaled_by(self, factor: f64) -> Difficulty {
         Difficulty::new(self.0 * factor).unwrap_or(self)
     }
 
-    /// The easier of two.
+    /// The lower of two difficulties.
     #[must_use]
     pub fn min(self, other: Difficulty) -> Difficulty {
         if other < self { other } else { self }
     }
 
-    /// The harder of two.
+    /// The higher of two difficulties.
     #[must_use]
     pub fn max(self, other: Difficulty) -> Difficulty {
         if other > self { other } else { self }
     }
 
-    /// The largest hash that meets it: (65535 · 2^208) / difficulty, rounded down, exact in its
-    /// leading 75 bits.
+    /// The target, which is the largest hash that meets the difficulty: (65535 · 2^208) /
+    /// difficulty, rounded down, exact in its leading 75 bits.
     pub fn target(self) -> Target {
-        // The number is mantissa · 2^exponent, with 53 bits of mantissa: it is at least the floor.
+        // The number is mantissa · 2^exponent with a mantissa of 53 bits; `MIN` is not subnormal.
         let bits = self.0.to_bits();
         let mantissa = u128::from(bits & ((1 << 52) - 1) | 1 << 52);
         let exponent = i64::try_from(bits >> 52).expect("11 bits and no sign") - 1_075;
@@ -76,7 +92,7 @@ impl Difficulty {
     }
 }
 
-/// `value` · 2^`places`, as far as that is a target.
+/// Returns `value` · 2^`places`, clamped to the range of targets.
 fn shifted(value: u128, places: i64) -> Target {
     let Ok(up) = u32::try_from(places) else {
         let down = u32::try_from(-places).unwrap_or(u32::MAX);
@@ -104,27 +120,27 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn shown(difficulty: f64) -> String {
+    fn target_text(difficulty: f64) -> String {
         Difficulty::new(difficulty).unwrap().target().to_string()
     }
 
     #[test]
-    fn targets_of_well_known_difficulties() {
+    fn targets_of_known_difficulties() {
         let zeros = "0".repeat(52);
-        assert_eq!(shown(1.0), format!("00000000ffff{zeros}"));
-        assert_eq!(shown(0.5), format!("00000001fffe{zeros}"));
-        assert_eq!(shown(65_536.0), format!("000000000000ffff{}", "0".repeat(48)));
-        assert_eq!(shown(3.0), format!("000000005555{}", "0".repeat(52)));
-        // What no hash can miss, and what hardly any can meet.
-        assert!(shown(1e-30).starts_with("ffcf"), "{}", shown(1e-30));
-        assert_eq!(shown(f64::MAX), Target::MIN.to_string());
+        assert_eq!(target_text(1.0), format!("00000000ffff{zeros}"));
+        assert_eq!(target_text(0.5), format!("00000001fffe{zeros}"));
+        assert_eq!(target_text(65_536.0), format!("000000000000ffff{}", "0".repeat(48)));
+        assert_eq!(target_text(3.0), format!("000000005555{}", "0".repeat(52)));
+        // The easiest and the hardest target.
+        assert!(target_text(1e-30).starts_with("ffcf"), "{}", target_text(1e-30));
+        assert_eq!(target_text(f64::MAX), Target::MIN.to_string());
         for no_number in [0.0, -1.0, f64::NAN, f64::INFINITY] {
             assert_eq!(Difficulty::new(no_number), None);
         }
     }
 
-    /// How pooler's cpuminer makes a target: 64 bits of it, the rest zero.
-    fn of_a_miner(mut difficulty: f64) -> [u8; 32] {
+    /// The target that pooler's cpuminer computes: 64 bits of it, the rest zero.
+    fn cpuminer_target(mut difficulty: f64) -> [u8; 32] {
         let mut place = 6;
         while place > 0 && difficulty > 1.0 {
             difficulty /= 4_294_967_296.0;
@@ -132,7 +148,7 @@ mod tests {
         }
         let exact = 4_294_901_760.0 / difficulty;
         assert!(exact < 18_446_744_073_709_551_616.0, "{difficulty} overflows");
-        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // as the miner does
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // as cpuminer does
         let words = (exact as u64).to_le_bytes();
         let mut bytes = [0; 32];
         bytes[place * 4..place * 4 + 8].copy_from_slice(&words);
@@ -146,23 +162,23 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_target_is_the_quotient_rounded_down(difficulty in difficulties()) {
+        fn target_is_the_quotient_rounded_down(difficulty in difficulties()) {
             let target = Difficulty::new(difficulty).unwrap().target();
             let back = of(target);
             prop_assert!((back - difficulty).abs() <= difficulty * 1e-15, "{back} {difficulty}");
         }
 
-        /// What such a miner takes for a share is one here, but for what its own rounding adds.
+        /// The target of cpuminer differs from ours by its rounding only.
         #[test]
-        fn a_miner_that_rounds_finds_shares(difficulty in difficulties()) {
+        fn cpuminer_target_agrees_up_to_rounding(difficulty in difficulties()) {
             let ours = Difficulty::new(difficulty).unwrap().target();
-            let theirs = Target::from_be_bytes(of_a_miner(difficulty)).unwrap();
+            let theirs = Target::from_be_bytes(cpuminer_target(difficulty)).unwrap();
             let excess = of(ours) / of(theirs) - 1.0;
             prop_assert!(excess.abs() < 1e-8, "{excess}");
         }
 
         #[test]
-        fn the_share_of_a_block_is_never_harder_than_the_block(raw: [u8; 32], zeros in 0_usize..20) {
+        fn share_difficulty_never_exceeds_that_of_the_block(raw: [u8; 32], zeros in 0_usize..20) {
             let mut bytes = raw;
             bytes[..zeros].fill(0);
             let Some(network) = Target::from_be_bytes(bytes) else { return Ok(()) };

@@ -1,64 +1,64 @@
-//! Lines: what a miner asks, and how it is answered. JSON-RPC of a kind: one object a line, replies
-//! in the order of the requests, each with the `id` of its request as it came.
+//! The messages of the protocol: JSON-RPC with one object per line. Responses are in the order of
+//! the requests, each with the `id` of its request unchanged.
 
 use serde_json::{Value, json};
 
-/// Most bytes of a line, without its end. No miner sends or takes more.
+/// The maximum length of a line in bytes, without the line feed. No miner sends or accepts more.
 pub const MAX_LINE_BYTES: usize = 4_096;
 
-/// Most bytes of a request's id: more would make its reply too long a line.
-const MAX_ID: usize = 1_024;
+/// The maximum length of a request id in bytes: a longer one would exceed the line limit in the
+/// response.
+const MAX_ID_BYTES: usize = 1_024;
 
-/// What a line says.
+/// A parsed line.
 #[derive(Debug, PartialEq)]
 pub(super) enum Message {
-    /// It wants something.
     Request(Request),
-    /// It answers something that nobody asked.
-    Reply,
-    /// It is no message at all.
-    Garbage,
+    /// A response, though the server sends no requests.
+    Response,
+    /// Not a message.
+    Malformed,
 }
 
-/// A request, or a notification if its id is null.
+/// A request; a notification if its id is null.
 #[derive(Debug, PartialEq)]
 pub(super) struct Request {
-    /// Whatever the miner chose; null if there is none.
+    /// Any JSON value; null if absent.
     pub id: Value,
     pub method: String,
-    /// Null if there are none.
+    /// Null if absent.
     pub params: Value,
 }
 
-/// Reads a line.
-pub(super) fn read(line: &[u8]) -> Message {
+/// Parses a line.
+pub(super) fn parse(line: &[u8]) -> Message {
     if line.len() > MAX_LINE_BYTES {
-        return Message::Garbage;
+        return Message::Malformed;
     }
     let Ok(Value::Object(mut members)) = serde_json::from_slice(line) else {
-        return Message::Garbage;
+        return Message::Malformed;
     };
-    let mut take = |name| members.remove(name).unwrap_or(Value::Null);
-    let (method, id) = (take("method"), take("id"));
-    if line.len() > MAX_ID && id.to_string().len() > MAX_ID {
-        return Message::Garbage;
+    let mut member = |name| members.remove(name).unwrap_or(Value::Null);
+    let (method, id) = (member("method"), member("id"));
+    if line.len() > MAX_ID_BYTES && id.to_string().len() > MAX_ID_BYTES {
+        return Message::Malformed;
     }
     match method {
-        Value::String(method) => Message::Request(Request { id, method, params: take("params") }),
-        Value::Null => Message::Reply,
-        _ => Message::Garbage,
+        Value::String(method) => Message::Request(Request { id, method, params: member("params") }),
+        Value::Null => Message::Response,
+        _ => Message::Malformed,
     }
 }
 
-/// Why a request is refused. The numbers are the protocol's; some miners look for the word "job"
-/// to tell what is merely late.
+/// The reason for the rejection of a request. The codes are those of the protocol. Some miners
+/// search the text for the word "job" to detect stale shares.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Refusal {
-    /// Malformed, or not to be had.
+pub(super) enum RejectReason {
+    /// Malformed or unsupported.
     Other(&'static str),
-    /// A job that this miner was not given, or one of long ago.
+    /// The job was not sent to this session, or has expired.
     UnknownJob,
-    /// A job of an old tip.
+    /// The job is of an old tip.
     StaleJob,
     Duplicate,
     LowDifficulty,
@@ -66,58 +66,59 @@ pub(super) enum Refusal {
     NotSubscribed,
 }
 
-impl Refusal {
+impl RejectReason {
     fn code(self) -> u8 {
         match self {
-            Refusal::Other(_) => 20,
-            Refusal::UnknownJob | Refusal::StaleJob => 21,
-            Refusal::Duplicate => 22,
-            Refusal::LowDifficulty => 23,
-            Refusal::Unauthorized(_) => 24,
-            Refusal::NotSubscribed => 25,
+            RejectReason::Other(_) => 20,
+            RejectReason::UnknownJob | RejectReason::StaleJob => 21,
+            RejectReason::Duplicate => 22,
+            RejectReason::LowDifficulty => 23,
+            RejectReason::Unauthorized(_) => 24,
+            RejectReason::NotSubscribed => 25,
         }
     }
 
     fn text(self) -> &'static str {
         match self {
-            Refusal::Other(text) | Refusal::Unauthorized(text) => text,
-            Refusal::UnknownJob => "Job not found",
-            Refusal::StaleJob => "Job not found: a new block has come",
-            Refusal::Duplicate => "Duplicate share",
-            Refusal::LowDifficulty => "Low difficulty share",
-            Refusal::NotSubscribed => "Not subscribed",
+            RejectReason::Other(text) | RejectReason::Unauthorized(text) => text,
+            RejectReason::UnknownJob => "Job not found",
+            RejectReason::StaleJob => "Job not found: superseded by a new block",
+            RejectReason::Duplicate => "Duplicate share",
+            RejectReason::LowDifficulty => "Low difficulty share",
+            RejectReason::NotSubscribed => "Not subscribed",
         }
     }
 }
 
-/// The line that answers a request.
-pub(super) fn reply(id: &Value, answer: Result<Value, Refusal>) -> String {
-    let answer = match answer {
+/// Formats the response to a request.
+pub(super) fn response(id: &Value, result: Result<Value, RejectReason>) -> String {
+    let response = match result {
         Ok(result) => json!({ "id": id, "result": result, "error": null }),
-        Err(why) => {
-            json!({ "id": id, "result": null, "error": [why.code(), why.text(), null] })
+        Err(reason) => {
+            json!({ "id": id, "result": null, "error": [reason.code(), reason.text(), null] })
         }
     };
-    answer.to_string()
+    response.to_string()
 }
 
-/// A line that answers nothing.
+/// Formats a notification.
 pub(super) fn notification(method: &str, params: &Value) -> String {
     json!({ "id": null, "method": method, "params": params }).to_string()
 }
 
-/// A number as miners write them: as one, as text, or as the first of a list.
-pub(super) fn number(value: &Value) -> Option<f64> {
+/// Parses a number in the forms that miners send: a JSON number, a string, or either as the first
+/// element of an array.
+pub(super) fn parse_number(value: &Value) -> Option<f64> {
     match value {
         Value::Number(number) => number.as_f64(),
         Value::String(text) => text.trim().parse().ok(),
-        Value::Array(list) => list.first().filter(|first| !first.is_array()).and_then(number),
+        Value::Array(list) => list.first().filter(|first| !first.is_array()).and_then(parse_number),
         _ => None,
     }
 }
 
-/// Up to 8 hexadecimal digits in either case, as the low end of 32 bits.
-pub(super) fn word(value: &Value) -> Option<u32> {
+/// Parses up to 8 hexadecimal digits of either case as a 32-bit word.
+pub(super) fn parse_hex_word(value: &Value) -> Option<u32> {
     let text = value.as_str()?;
     let is_hex = (1..=8).contains(&text.len()) && text.bytes().all(|it| it.is_ascii_hexdigit());
     is_hex.then(|| u32::from_str_radix(text, 16).ok()).flatten()
@@ -129,8 +130,8 @@ mod tests {
 
     // Q06
     #[test]
-    fn a_line_is_a_request_or_a_reply_or_nothing() {
-        for garbage in [
+    fn parses_requests_responses_and_malformed_lines() {
+        for malformed in [
             &b""[..],
             b"\xff\xfe",
             b"{",
@@ -143,24 +144,30 @@ mod tests {
             "[".repeat(4_096).as_bytes(),
             &[b' '; MAX_LINE_BYTES + 1],
         ] {
-            assert_eq!(read(garbage), Message::Garbage, "{}", String::from_utf8_lossy(garbage));
+            assert_eq!(
+                parse(malformed),
+                Message::Malformed,
+                "{}",
+                String::from_utf8_lossy(malformed)
+            );
         }
         let long =
             |digits: usize| format!("{{\"id\":\"{}\",\"method\":\"a\"}}", "7".repeat(digits));
-        assert_eq!(read(long(MAX_ID - 1).as_bytes()), Message::Garbage);
-        let Message::Request(request) = read(long(MAX_ID - 2).as_bytes()) else { panic!() };
-        let longest = reply(&request.id, Err(Refusal::Other("A share has five fields, or six")));
+        assert_eq!(parse(long(MAX_ID_BYTES - 1).as_bytes()), Message::Malformed);
+        let Message::Request(request) = parse(long(MAX_ID_BYTES - 2).as_bytes()) else { panic!() };
+        let longest =
+            response(&request.id, Err(RejectReason::Other("A share has five or six fields")));
         assert!(longest.len() <= MAX_LINE_BYTES);
-        assert_eq!(read(b"{\"id\":3,\"result\":true,\"error\":null}"), Message::Reply);
+        assert_eq!(parse(b"{\"id\":3,\"result\":true,\"error\":null}"), Message::Response);
         let request = Request { id: json!("a"), method: "b".to_owned(), params: json!([1]) };
         let line = b" {\"params\":[1],\"id\":\"a\",\"method\":\"b\",\"more\":{}}\r";
-        assert_eq!(read(line), Message::Request(request));
+        assert_eq!(parse(line), Message::Request(request));
         let bare = Request { id: Value::Null, method: "b".to_owned(), params: Value::Null };
-        assert_eq!(read(b"{\"method\":\"b\"}"), Message::Request(bare));
+        assert_eq!(parse(b"{\"method\":\"b\"}"), Message::Request(bare));
     }
 
     #[test]
-    fn numbers_come_in_many_forms() {
+    fn parses_numbers_in_every_form_miners_send() {
         for (value, expected) in [
             (json!(0.5), Some(0.5)),
             (json!(3), Some(3.0)),
@@ -172,7 +179,7 @@ mod tests {
             (json!([[1]]), None),
             (json!(null), None),
         ] {
-            assert_eq!(number(&value), expected, "{value}");
+            assert_eq!(parse_number(&value), expected, "{value}");
         }
         for (text, expected) in [
             ("1", Some(1)),
@@ -182,8 +189,8 @@ mod tests {
             ("0x1", None),
             ("123456789", None),
         ] {
-            assert_eq!(word(&json!(text)), expected, "{text}");
+            assert_eq!(parse_hex_word(&json!(text)), expected, "{text}");
         }
-        assert_eq!(word(&json!(7)), None);
+        assert_eq!(parse_hex_word(&json!(7)), None);
     }
 }

@@ -1,36 +1,40 @@
-//! How fast a miner may talk. One that is faster is read later, not refused: nothing that it found
-//! is lost, and nobody else waits for it.
+//! The rate limit on the lines of one connection. Reading a miner that exceeds it is delayed and
+//! nothing is rejected: no share is lost, and other miners are unaffected.
+//!
+//! A token bucket whose balance may become negative: a line is charged after it has been read, and
+//! the debt is the delay until the next read. Limiters that admit or reject, such as those of the
+//! `governor` crate, have no debt, and this crate does not depend on `p2p`, which has its own.
 
 use std::time::{Duration, Instant};
 
-/// Lines that may come in one go.
+/// The number of lines accepted at once.
 const BURST: f64 = 200.0;
-/// Lines a second after that. A share every ten seconds is what is asked for; a network whose
-/// blocks take no work makes every share a block.
-const RATE: f64 = 100.0;
+/// The sustained rate in lines per second. Miners are assigned a share every ten seconds, but on a
+/// network of minimum difficulty every share is a block.
+const LINES_PER_SECOND: f64 = 100.0;
 
-/// Lines that a connection may still send at once, and since when.
+/// The rate limiter of one connection.
 #[derive(Debug)]
 pub(super) struct RateLimiter {
-    left: f64,
-    at: Instant,
+    tokens: f64,
+    updated: Instant,
 }
 
 impl RateLimiter {
     pub(super) fn new(now: Instant) -> RateLimiter {
-        RateLimiter { left: BURST, at: now }
+        RateLimiter { tokens: BURST, updated: now }
     }
 
-    /// One more line came.
-    pub(super) fn line(&mut self, now: Instant) {
-        let since = now.saturating_duration_since(self.at);
-        self.left = (self.left + since.as_secs_f64() * RATE).min(BURST) - 1.0;
-        self.at = self.at.max(now);
+    /// Records a line.
+    pub(super) fn record_line(&mut self, now: Instant) {
+        let elapsed = now.saturating_duration_since(self.updated);
+        self.tokens = (self.tokens + elapsed.as_secs_f64() * LINES_PER_SECOND).min(BURST) - 1.0;
+        self.updated = self.updated.max(now);
     }
 
-    /// How long after the last line the next may be read.
-    pub(super) fn wait(&self) -> Duration {
-        Duration::from_secs_f64((-self.left).max(0.0) / RATE)
+    /// The time from the last line until the next one may be read.
+    pub(super) fn delay(&self) -> Duration {
+        Duration::from_secs_f64((-self.tokens).max(0.0) / LINES_PER_SECOND)
     }
 }
 
@@ -40,21 +44,21 @@ mod tests {
 
     // Q01, Q06
     #[test]
-    fn a_flood_is_slowed_to_the_rate_and_a_pause_restores_the_burst() {
-        let begun = Instant::now();
-        let (mut pace, mut now) = (RateLimiter::new(begun), begun);
+    fn delays_a_flood_to_the_rate_and_restores_the_burst_after_a_pause() {
+        let start = Instant::now();
+        let (mut limiter, mut now) = (RateLimiter::new(start), start);
         for _ in 0..1_200 {
-            pace.line(now);
-            now += pace.wait();
+            limiter.record_line(now);
+            now += limiter.delay();
         }
-        let took = now.duration_since(begun).as_secs_f64();
-        assert!((took - 10.0).abs() < 0.1, "{took}");
+        let seconds = now.duration_since(start).as_secs_f64();
+        assert!((seconds - 10.0).abs() < 0.1, "{seconds}");
         now += Duration::from_secs(60);
         for _ in 0..200 {
-            pace.line(now);
-            assert_eq!(pace.wait(), Duration::ZERO);
+            limiter.record_line(now);
+            assert_eq!(limiter.delay(), Duration::ZERO);
         }
-        pace.line(now);
-        assert!(pace.wait() > Duration::ZERO);
+        limiter.record_line(now);
+        assert!(limiter.delay() > Duration::ZERO);
     }
 }

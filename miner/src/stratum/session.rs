@@ -1,13 +1,15 @@
-//! One miner's connection, from `mining.subscribe` to its last share. Lines and times go in, actions
-//! come out, in the order in which they are to be done.
+//! The session of one miner, from `mining.subscribe` to its last share. Lines and times in, actions
+//! out, in the order in which they are to be performed.
 //!
-//! Miners differ, and some take whatever line comes next for the answer they wait for. So nothing
-//! but replies is sent before a miner is authorized; a difficulty is always followed by a job that it
-//! counts for; and every job has an id of its own.
+//! Miners differ, and some treat any line as the response they wait for. So only responses are sent
+//! before a miner is authorized; a difficulty is always followed by a job that it applies to; and
+//! every job has a distinct id.
 
 use super::difficulty::Difficulty;
 use super::extra_nonce::{ExtraNonce1, ExtraNonceAllocator};
-use super::message::{self, Message, Refusal, Request, notification, number, reply, word};
+use super::message::{
+    self, Message, RejectReason, Request, notification, parse_hex_word, parse_number, response,
+};
 use super::rate_limit::RateLimiter;
 use super::share::{Job, ShareOutcome, SolvedBlock, Submission};
 use super::template::{BlockTemplate, CoinbaseSource, DuplicateStatus};
@@ -20,33 +22,33 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Bytes of the second half of the extra nonce, which the miner chooses.
-const EXTRA_NONCE_2: u32 = 4;
-/// The version bits that a miner may roll.
-const ROLLING: u32 = Header::ROLLING_BITS.cast_unsigned();
-/// Works whose jobs are remembered: a miner may be at an old one for a while.
-const WORKS: u32 = 8;
-/// Jobs that are remembered: those works, some given out anew with another difficulty.
-const JOBS: usize = 32;
-/// Names that one connection may mine under.
-const WORKERS: usize = 16;
-/// Lines that are no messages before a connection is given up.
-const GARBAGE: u32 = 16;
-/// How long a connection may take to be authorized.
-const GREETING: Duration = Duration::from_secs(60);
-/// How long a miner may say nothing: sixty shares were due.
-const SILENCE: Duration = Duration::from_secs(600);
+/// The length of the second half of the extra nonce, which the miner chooses, in bytes.
+const EXTRA_NONCE2_BYTES: u32 = 4;
+/// The version bits that a miner may change.
+const ROLLING_BITS: u32 = Header::ROLLING_BITS.cast_unsigned();
+/// The number of templates whose jobs stay valid: miners switch to a new job with a delay.
+const MAX_TEMPLATES: u32 = 8;
+/// The maximum number of valid jobs: those of the templates, some with several difficulties.
+const MAX_JOBS: usize = 32;
+/// The maximum number of worker names of a session.
+const MAX_WORKERS: usize = 16;
+/// The number of malformed lines after which a session is closed.
+const MAX_MALFORMED_LINES: u32 = 16;
+/// The time within which a miner has to be authorized.
+const AUTHORIZATION_TIMEOUT: Duration = Duration::from_secs(60);
+/// The time after which a silent miner is disconnected: sixty shares were due.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(600);
 
-/// Whom a text pays, if anybody.
+/// Parses a payout address; `None` if the text is not one.
 pub type AddressParser<P> = dyn Fn(&str) -> Option<P> + Send + Sync;
 
-/// What holds for all connections of a server.
+/// The configuration shared by all sessions of a server.
 pub struct SessionConfig<P> {
-    /// Whom the first part of a user name pays, if anybody.
+    /// Parses the payout address in the first part of a user name.
     pub parse_address: Box<AddressParser<P>>,
-    /// Where connections get their half of the extra nonce.
+    /// Allocates the first half of the extra nonce.
     pub extra_nonces: ExtraNonceAllocator,
-    /// How far ahead of the clock a share's time may be, seconds.
+    /// The maximum time of a share relative to the clock, in seconds.
     pub max_future_seconds: u32,
 }
 
@@ -58,223 +60,225 @@ impl<P> fmt::Debug for SessionConfig<P> {
     }
 }
 
-/// A moment, by the clock that measures and the one that tells the time.
+/// The current time by the monotonic clock and by the wall clock.
 #[derive(Clone, Copy, Debug)]
 pub struct Now {
-    /// For spans of time.
+    /// The monotonic time, for time-outs and rates.
     pub instant: Instant,
-    /// For headers.
+    /// The wall-clock time, for headers.
     pub time: Timestamp,
 }
 
-/// What is to be done.
+/// An action that the caller has to perform for a session.
 pub enum Action<C: CoinbaseSource> {
-    /// A block was found: keep it safe, before anything that follows.
+    /// Submit a block and store it before performing the following actions.
     SubmitBlock(Box<SolvedBlock<C>>),
-    /// A worker mines over this connection from now on.
+    /// Add a worker, which mines on this session from now on.
     AddWorker(Arc<Worker<C::PayoutAddress>>),
-    /// A worker's share was judged.
+    /// Record the outcome of a worker's share.
     RecordShare(Arc<Worker<C::PayoutAddress>>, ShareOutcome),
-    /// A line for the miner, without its end.
+    /// Send a line, to which the caller appends a line feed.
     Send(String),
-    /// The connection is of no use: why.
+    /// Close the connection for the given reason.
     Disconnect(&'static str),
 }
 
-/// One miner's connection.
+/// The state of the connection of one miner.
 pub struct Session<C: CoinbaseSource> {
     config: Arc<SessionConfig<C::PayoutAddress>>,
-    /// There once it has subscribed.
-    extra_nonce: Option<ExtraNonce1>,
-    /// Names as the miner writes them; all with the same payout_address.
+    /// Present once the miner has subscribed.
+    extra_nonce1: Option<ExtraNonce1>,
+    /// The authorized user names with their workers, which all have the same payout address.
     workers: Vec<(String, Arc<Worker<C::PayoutAddress>>)>,
-    /// The version bits that were agreed on.
-    mask: u32,
+    /// The negotiated version bits.
+    version_mask: u32,
     vardiff: Vardiff,
-    /// The difficulty that the miner was last told.
-    told: Option<Difficulty>,
-    /// The newest work, whether the miner was told of it or not.
-    work: Option<Arc<BlockTemplate<C>>>,
-    /// What the miner was told to mine, newest last: jobs of this tip and the last one.
+    /// The difficulty that was last sent to the miner.
+    sent_difficulty: Option<Difficulty>,
+    /// The newest template, whether a job of it was sent or not.
+    template: Option<Arc<BlockTemplate<C>>>,
+    /// The jobs sent to the miner, newest last, for the current tip and the previous one.
     jobs: VecDeque<Job<C>>,
-    pace: RateLimiter,
-    garbage: u32,
-    /// The last line, or the beginning.
-    heard: Instant,
+    rate_limiter: RateLimiter,
+    malformed_lines: u32,
+    /// The time of the last line or of the start.
+    last_line: Instant,
 }
 
 impl<C: CoinbaseSource> Session<C> {
-    /// A connection that has just come about.
+    /// Creates the session of a new connection.
     pub fn new(config: Arc<SessionConfig<C::PayoutAddress>>, now: Now) -> Session<C> {
         Session {
             config,
-            extra_nonce: None,
+            extra_nonce1: None,
             workers: Vec::new(),
-            mask: 0,
+            version_mask: 0,
             vardiff: Vardiff::new(now.instant),
-            told: None,
-            work: None,
+            sent_difficulty: None,
+            template: None,
             jobs: VecDeque::new(),
-            pace: RateLimiter::new(now.instant),
-            garbage: 0,
-            heard: now.instant,
+            rate_limiter: RateLimiter::new(now.instant),
+            malformed_lines: 0,
+            last_line: now.instant,
         }
     }
 
-    /// The difficulty that the miner was last told.
+    /// The difficulty that was last sent to the miner.
     pub fn difficulty(&self) -> Option<Difficulty> {
-        self.told
+        self.sent_difficulty
     }
 
-    /// The newest work, if any was offered.
+    /// The newest template; `None` before the first one.
     pub fn template(&self) -> Option<&Arc<BlockTemplate<C>>> {
-        self.work.as_ref()
+        self.template.as_ref()
     }
 
-    /// Whether it may mine.
+    /// Whether a worker is authorized.
     pub fn is_authorized(&self) -> bool {
         !self.workers.is_empty()
     }
 
-    /// How long to wait before the next line is read.
+    /// The time to wait before reading the next line.
     pub fn read_delay(&self) -> Duration {
-        self.pace.wait()
+        self.rate_limiter.delay()
     }
 
-    /// Takes a line, without its end.
+    /// Handles a line, without its line feed.
     pub fn handle_line(&mut self, line: &[u8], now: Now) -> Vec<Action<C>> {
-        self.heard = now.instant;
-        self.pace.line(now.instant);
-        let request = match message::read(line) {
+        self.last_line = now.instant;
+        self.rate_limiter.record_line(now.instant);
+        let request = match message::parse(line) {
             Message::Request(request) => request,
-            Message::Reply => return Vec::new(),
-            Message::Garbage if line.trim_ascii().is_empty() => return Vec::new(),
-            Message::Garbage => {
-                self.garbage += 1;
-                let is_enough = self.garbage >= GARBAGE;
-                return is_enough
-                    .then_some(Action::Disconnect("it sends garbage"))
-                    .into_iter()
-                    .collect();
+            Message::Response => return Vec::new(),
+            Message::Malformed if line.trim_ascii().is_empty() => return Vec::new(),
+            Message::Malformed => {
+                self.malformed_lines += 1;
+                return if self.malformed_lines >= MAX_MALFORMED_LINES {
+                    vec![Action::Disconnect("too many malformed lines")]
+                } else {
+                    Vec::new()
+                };
             }
         };
         let mut actions = Vec::new();
         let Request { id, method, params } = request;
-        let answer = match method.as_str() {
+        let result = match method.as_str() {
             "mining.subscribe" => Ok(self.subscribe(&params)),
             "mining.authorize" => self.authorize(&params, &mut actions),
             "mining.configure" => self.configure(&params),
-            "mining.suggest_difficulty" => self.suggest(&params, now),
+            "mining.suggest_difficulty" => self.suggest_difficulty(&params, now),
             "mining.extranonce.subscribe" => Ok(json!(true)),
             "mining.ping" => Ok(json!("pong")),
             "mining.submit" => self.submit(&params, now, &mut actions).map(|()| json!(true)),
-            // Nobody asked, and nobody waits for an answer.
+            // Not a request, so no response is due.
             "mining.pong" | "pong" => return actions,
             _ if id.is_null() => return actions,
-            _ => Err(Refusal::Other("Unknown method")),
+            _ => Err(RejectReason::Other("Unknown method")),
         };
-        actions.push(Action::Send(reply(&id, answer)));
-        self.follow_up(now, &mut actions);
+        actions.push(Action::Send(response(&id, result)));
+        self.update_job(now, &mut actions);
         actions
     }
 
-    /// There is new work.
-    pub fn set_template(&mut self, work: Arc<BlockTemplate<C>>, now: Now) -> Vec<Action<C>> {
-        self.work = Some(work);
+    /// Sets a new template and sends a job of it if the miner is ready.
+    pub fn set_template(&mut self, template: Arc<BlockTemplate<C>>, now: Now) -> Vec<Action<C>> {
+        self.template = Some(template);
         let mut actions = Vec::new();
-        self.follow_up(now, &mut actions);
+        self.update_job(now, &mut actions);
         actions
     }
 
-    /// Some time went by. To be called every few seconds.
+    /// Checks time-outs and adjusts the difficulty. To be called every few seconds.
     pub fn tick(&mut self, now: Now) -> Vec<Action<C>> {
-        let silent = now.instant.saturating_duration_since(self.heard);
-        if silent >= SILENCE {
-            return vec![Action::Disconnect("it is silent")];
+        let idle = now.instant.saturating_duration_since(self.last_line);
+        if idle >= IDLE_TIMEOUT {
+            return vec![Action::Disconnect("idle timeout")];
         }
-        if !self.is_authorized() && silent >= GREETING {
-            return vec![Action::Disconnect("it does not say who it is")];
+        if !self.is_authorized() && idle >= AUTHORIZATION_TIMEOUT {
+            return vec![Action::Disconnect("authorization timeout")];
         }
         let mut actions = Vec::new();
-        self.follow_up(now, &mut actions);
+        self.update_job(now, &mut actions);
         actions
     }
 
-    /// Gives out a job if there is a new one, or the same one if its difficulty changes.
-    fn follow_up(&mut self, now: Now, actions: &mut Vec<Action<C>>) {
-        let (Some(_), Some((_, worker)), Some(work)) =
-            (&self.extra_nonce, self.workers.first(), &self.work)
+    /// Sends a job of a new template, or of the current one if its difficulty changes.
+    fn update_job(&mut self, now: Now, actions: &mut Vec<Action<C>>) {
+        let (Some(_), Some((_, worker)), Some(template)) =
+            (&self.extra_nonce1, self.workers.first(), &self.template)
         else {
             return;
         };
-        let (worker, work) = (Arc::clone(worker), Arc::clone(work));
+        let (worker, template) = (Arc::clone(worker), Arc::clone(template));
         let last = self.jobs.back();
         if last.is_none() {
-            self.vardiff.begin(now.instant);
+            self.vardiff.start_window(now.instant);
         }
-        self.vardiff.adjust(work.hardest, now.instant);
-        let difficulty = self.vardiff.difficulty().min(work.hardest);
-        let is_new = last.is_none_or(|job| job.work.id != work.id);
-        if !is_new && self.told == Some(difficulty) {
+        self.vardiff.adjust(template.max_difficulty, now.instant);
+        let difficulty = self.vardiff.difficulty().min(template.max_difficulty);
+        let is_new = last.is_none_or(|job| job.template.id != template.id);
+        if !is_new && self.sent_difficulty == Some(difficulty) {
             return;
         }
-        let former_tip = last.map(|job| job.work.header.previous);
-        let again = last.filter(|_| !is_new).map_or(0, |job| job.again.saturating_add(1));
-        let is_clean = former_tip != Some(work.header.previous);
-        if self.told != Some(difficulty) {
+        let previous_tip = last.map(|job| job.template.header.previous);
+        let revision = last.filter(|_| !is_new).map_or(0, |job| job.revision.saturating_add(1));
+        let clean_jobs = previous_tip != Some(template.header.previous);
+        if self.sent_difficulty != Some(difficulty) {
             let params = json!([difficulty.get()]);
             actions.push(Action::Send(notification("mining.set_difficulty", &params)));
-            self.told = Some(difficulty);
+            self.sent_difficulty = Some(difficulty);
         }
         self.jobs.retain(|job| {
-            let tip = job.work.header.previous;
-            let is_recent = job.work.id.saturating_add(WORKS) > work.id;
-            is_recent && (tip == work.header.previous || Some(tip) == former_tip)
+            let tip = job.template.header.previous;
+            let is_recent = job.template.id.saturating_add(MAX_TEMPLATES) > template.id;
+            is_recent && (tip == template.header.previous || Some(tip) == previous_tip)
         });
-        if self.jobs.len() >= JOBS {
+        if self.jobs.len() >= MAX_JOBS {
             self.jobs.pop_front();
         }
         let job = Job {
-            id: format!("{:x}{again:02x}", work.id),
-            again,
-            coinbase: work.source().coinbase(&worker.payout_address),
-            work,
+            id: format!("{:x}{revision:02x}", template.id),
+            revision,
+            coinbase: template.source().coinbase(&worker.payout_address),
+            template,
             difficulty,
         };
-        actions.push(Action::Send(notify(&job, is_clean)));
+        actions.push(Action::Send(job_notification(&job, clean_jobs)));
         self.jobs.push_back(job);
     }
 
     fn subscribe(&mut self, params: &Value) -> Value {
-        let extra_nonce = self.extra_nonce.get_or_insert_with(|| {
-            // The second parameter is the id of a connection that was lost.
-            self.config.extra_nonces.allocate(params.get(1).and_then(word))
+        let extra_nonce1 = self.extra_nonce1.get_or_insert_with(|| {
+            // The second parameter is the id of a lost session that the miner resumes.
+            self.config.extra_nonces.allocate(params.get(1).and_then(parse_hex_word))
         });
-        let half = hex::encode(extra_nonce.bytes());
-        let topics = json!([["mining.set_difficulty", half], ["mining.notify", half]]);
-        json!([topics, half, EXTRA_NONCE_2])
+        let id = hex::encode(extra_nonce1.bytes());
+        let subscriptions = json!([["mining.set_difficulty", id], ["mining.notify", id]]);
+        json!([subscriptions, id, EXTRA_NONCE2_BYTES])
     }
 
     fn authorize(
         &mut self,
         params: &Value,
         actions: &mut Vec<Action<C>>,
-    ) -> Result<Value, Refusal> {
+    ) -> Result<Value, RejectReason> {
         let user = params.get(0).and_then(Value::as_str).unwrap_or_default();
-        let Some(worker) = Worker::of_user(user, &self.config.parse_address) else {
+        let Some(worker) = Worker::parse(user, &self.config.parse_address) else {
             let text = "The user name must be an address of this network, or ADDRESS.worker";
-            return Err(Refusal::Unauthorized(text));
+            return Err(RejectReason::Unauthorized(text));
         };
         if self
             .workers
             .first()
             .is_some_and(|(_, first)| first.payout_address != worker.payout_address)
         {
-            return Err(Refusal::Unauthorized("Another address needs a connection of its own"));
+            return Err(RejectReason::Unauthorized(
+                "A connection has one address: connect again to mine for another",
+            ));
         }
-        if self.workers.iter().all(|(known, _)| known != user) {
-            if self.workers.len() >= WORKERS {
-                return Err(Refusal::Unauthorized("Too many workers on one connection"));
+        if self.workers.iter().all(|(name, _)| name != user) {
+            if self.workers.len() >= MAX_WORKERS {
+                return Err(RejectReason::Unauthorized("Too many workers on one connection"));
             }
             let worker = Arc::new(worker);
             actions.push(Action::AddWorker(Arc::clone(&worker)));
@@ -283,36 +287,38 @@ impl<C: CoinbaseSource> Session<C> {
         Ok(json!(true))
     }
 
-    fn configure(&mut self, params: &Value) -> Result<Value, Refusal> {
+    fn configure(&mut self, params: &Value) -> Result<Value, RejectReason> {
         let Some(extensions) = params.get(0).and_then(Value::as_array) else {
-            return Err(Refusal::Other("The first parameter is a list of extensions"));
+            return Err(RejectReason::Other("The first parameter is a list of extensions"));
         };
         let option = |name: &str| params.get(1).and_then(|options| options.get(name));
-        let mut answer = serde_json::Map::new();
+        let mut result = serde_json::Map::new();
         for extension in extensions.iter().filter_map(Value::as_str) {
             if extension == "version-rolling" {
-                let wanted = option("version-rolling.mask").map_or(Some(u32::MAX), word);
-                let least = option("version-rolling.min-bit-count").and_then(Value::as_u64);
-                let mask = wanted.unwrap_or(0) & ROLLING;
+                let requested =
+                    option("version-rolling.mask").map_or(Some(u32::MAX), parse_hex_word);
+                let min_bits = option("version-rolling.min-bit-count").and_then(Value::as_u64);
+                let mask = requested.unwrap_or(0) & ROLLING_BITS;
                 let is_granted =
-                    mask != 0 && u64::from(mask.count_ones()) >= least.unwrap_or_default();
-                self.mask = if is_granted { mask } else { 0 };
-                answer.insert(extension.to_owned(), json!(is_granted));
+                    mask != 0 && u64::from(mask.count_ones()) >= min_bits.unwrap_or_default();
+                self.version_mask = if is_granted { mask } else { 0 };
+                result.insert(extension.to_owned(), json!(is_granted));
                 if is_granted {
                     let mask = format!("{mask:08x}");
-                    answer.insert("version-rolling.mask".to_owned(), json!(mask));
+                    result.insert("version-rolling.mask".to_owned(), json!(mask));
                 }
             } else {
-                answer.insert(extension.to_owned(), json!(extension == "subscribe-extranonce"));
+                result.insert(extension.to_owned(), json!(extension == "subscribe-extranonce"));
             }
         }
-        Ok(Value::Object(answer))
+        Ok(Value::Object(result))
     }
 
-    fn suggest(&mut self, params: &Value, now: Now) -> Result<Value, Refusal> {
-        let wish = number(params).and_then(Difficulty::new);
-        let wish = wish.ok_or(Refusal::Other("A difficulty is a positive number"))?;
-        self.vardiff.suggest(wish, now.instant);
+    fn suggest_difficulty(&mut self, params: &Value, now: Now) -> Result<Value, RejectReason> {
+        let suggested = parse_number(params)
+            .and_then(Difficulty::new)
+            .ok_or(RejectReason::Other("A difficulty is a positive number"))?;
+        self.vardiff.suggest(suggested, now.instant);
         Ok(json!(true))
     }
 
@@ -321,95 +327,93 @@ impl<C: CoinbaseSource> Session<C> {
         params: &Value,
         now: Now,
         actions: &mut Vec<Action<C>>,
-    ) -> Result<(), Refusal> {
-        let extra_nonce = self.extra_nonce.as_ref().ok_or(Refusal::NotSubscribed)?.bytes();
-        if self.workers.is_empty() {
-            return Err(Refusal::Unauthorized("Not authorized"));
-        }
-        let share = Submission::read(params);
-        let user = share.as_ref().ok().map(|share| share.user);
-        // One that cannot be read is counted as the first worker's.
-        let worker = match user {
-            Some(user) => self.workers.iter().find(|(known, _)| known == user),
-            None => self.workers.first(),
-        };
-        let worker = worker.ok_or(Refusal::Unauthorized("Not a worker of this connection"))?;
-        let worker = Arc::clone(&worker.1);
-        let judged = share.and_then(|share| self.judge(&share, extra_nonce, now));
-        let (outcome, answer) = match judged {
-            Ok((difficulty, solved)) => {
-                self.vardiff.share();
-                let outcome = match solved {
+    ) -> Result<(), RejectReason> {
+        let extra_nonce1 = self.extra_nonce1.as_ref().ok_or(RejectReason::NotSubscribed)?.bytes();
+        let (_, first_worker) =
+            self.workers.first().ok_or(RejectReason::Unauthorized("Not authorized"))?;
+        let share = Submission::parse(params);
+        // A malformed share counts for the first worker.
+        let worker = share.as_ref().map_or(Some(first_worker), |share| {
+            self.workers.iter().find(|(name, _)| name == share.user).map(|(_, worker)| worker)
+        });
+        let worker = worker.ok_or(RejectReason::Unauthorized("Not a worker of this connection"))?;
+        let worker = Arc::clone(worker);
+        let validated =
+            share.and_then(|share| self.validate_share(&share, &worker, extra_nonce1, now));
+        let (outcome, result) = match validated {
+            Ok((difficulty, block)) => {
+                self.vardiff.record_share();
+                let outcome = match block {
                     None => ShareOutcome::Accepted(difficulty),
-                    Some((work, header, extra_nonce)) => {
-                        let worker = Arc::clone(&worker);
-                        let solved = SolvedBlock { template: work, header, extra_nonce, worker };
-                        actions.push(Action::SubmitBlock(Box::new(solved)));
+                    Some(block) => {
+                        actions.push(Action::SubmitBlock(Box::new(block)));
                         ShareOutcome::Block(difficulty)
                     }
                 };
                 (outcome, Ok(()))
             }
-            Err(why) => {
-                let outcome = match why {
-                    Refusal::UnknownJob | Refusal::StaleJob => ShareOutcome::Stale,
-                    Refusal::Duplicate => ShareOutcome::Duplicate,
-                    Refusal::LowDifficulty => ShareOutcome::LowDifficulty,
-                    _ => ShareOutcome::Invalid,
-                };
-                (outcome, Err(why))
-            }
+            Err(reason) => (reason.into(), Err(reason)),
         };
         actions.push(Action::RecordShare(worker, outcome));
-        answer
+        result
     }
 
-    /// The difficulty that a share is worth, and the block that it is, if it is one.
-    #[allow(clippy::type_complexity)] // taken apart at once
-    fn judge(
+    /// Validates a share. Returns the difficulty that it counts for, and the block if it is one.
+    fn validate_share(
         &self,
         share: &Submission,
-        extra_nonce: [u8; 4],
+        worker: &Arc<Worker<C::PayoutAddress>>,
+        extra_nonce1: [u8; 4],
         now: Now,
-    ) -> Result<(Difficulty, Option<(Arc<BlockTemplate<C>>, Header, [u8; 8])>), Refusal> {
-        let job = self.jobs.iter().find(|job| job.id == share.job).ok_or(Refusal::UnknownJob)?;
-        if share.version_bits & !self.mask != 0 {
-            return Err(Refusal::Other("Version bits outside the mask that was agreed on"));
+    ) -> Result<(Difficulty, Option<SolvedBlock<C>>), RejectReason> {
+        let job =
+            self.jobs.iter().find(|job| job.id == share.job).ok_or(RejectReason::UnknownJob)?;
+        let template = &job.template;
+        if share.version_bits & !self.version_mask != 0 {
+            return Err(RejectReason::Other("Version bits outside the negotiated mask"));
         }
         let latest = now.time.saturating_add(self.config.max_future_seconds);
-        if share.time < job.work.earliest || share.time > latest {
-            return Err(Refusal::Other("The time is too early or too late"));
+        if share.time < template.earliest || share.time > latest {
+            return Err(RejectReason::Other("The time is too early or too late"));
         }
-        // Some miners turn to an easier difficulty at once, others with the next job.
-        let difficulty = self.told.map_or(job.difficulty, |told| told.min(job.difficulty));
-        let judged = job.judge(extra_nonce, share, difficulty);
-        let tip = self.work.as_ref().map(|work| work.header.previous);
-        let is_stale = tip != Some(job.work.header.previous);
+        let extra_nonce = share.extra_nonce(extra_nonce1);
+        let header = job.header(&extra_nonce, share);
+        let hash = header.hash();
+        let is_block = template.target.is_met_by(hash.as_bytes());
         // A block of an old tip is still a block, and may yet be in the best chain.
-        if is_stale && !judged.is_block {
-            return Err(Refusal::StaleJob);
+        let tip = self.template.as_ref().map(|template| template.header.previous);
+        if tip != Some(template.header.previous) && !is_block {
+            return Err(RejectReason::StaleJob);
         }
-        if !judged.is_enough && !judged.is_block {
-            return Err(Refusal::LowDifficulty);
+        // Some miners apply a lower difficulty at once, others with the next job.
+        let difficulty =
+            self.sent_difficulty.map_or(job.difficulty, |sent| sent.min(job.difficulty));
+        if !difficulty.target().is_met_by(hash.as_bytes()) && !is_block {
+            return Err(RejectReason::LowDifficulty);
         }
-        match job.arrives(&judged.header) {
-            DuplicateStatus::Again => return Err(Refusal::Duplicate),
-            DuplicateStatus::Unknown if !judged.is_block => {
-                return Err(Refusal::Other("Too many shares of this job: wait for the next"));
+        match template.record_share(&hash) {
+            DuplicateStatus::Duplicate => return Err(RejectReason::Duplicate),
+            DuplicateStatus::Unknown if !is_block => {
+                return Err(RejectReason::Other("Too many shares of this job: wait for the next"));
             }
-            DuplicateStatus::First | DuplicateStatus::Unknown => {}
+            DuplicateStatus::New | DuplicateStatus::Unknown => {}
         }
-        let solved = (Arc::clone(&job.work), judged.header, judged.extra_nonce);
-        Ok((difficulty, judged.is_block.then_some(solved)))
+        let block = is_block.then(|| SolvedBlock {
+            template: Arc::clone(template),
+            header,
+            extra_nonce,
+            worker: Arc::clone(worker),
+        });
+        Ok((difficulty, block))
     }
 }
 
-/// The line that tells of a job.
-fn notify<C>(job: &Job<C>, is_clean: bool) -> String {
-    let header = &job.work.header;
+/// Formats `mining.notify`, which sends a job.
+fn job_notification<C>(job: &Job<C>, clean_jobs: bool) -> String {
+    let header = &job.template.header;
     let mut previous = *header.previous.as_bytes();
     previous.chunks_exact_mut(4).for_each(<[u8]>::reverse);
-    let branch: Vec<String> = job.work.branch.siblings.iter().map(hex::encode).collect();
+    let branch: Vec<String> = job.template.branch.siblings.iter().map(hex::encode).collect();
     let params = json!([
         job.id,
         hex::encode(previous),
@@ -419,7 +423,7 @@ fn notify<C>(job: &Job<C>, is_clean: bool) -> String {
         format!("{:08x}", header.version),
         header.bits.to_string(),
         format!("{:08x}", header.time.get()),
-        is_clean,
+        clean_jobs,
     ]);
     notification("mining.notify", &params)
 }

@@ -1,143 +1,134 @@
-//! A share: how a miner hands it in, the header it stands for, and what it is worth.
+//! Shares: the parameters of `mining.submit`, the jobs they refer to, and their outcome.
 
 use super::difficulty::Difficulty;
-use super::message::{Refusal, word};
-use super::template::{BlockTemplate, CoinbaseParts, CoinbaseSource, DuplicateStatus};
+use super::message::{RejectReason, parse_hex_word};
+use super::template::{BlockTemplate, CoinbaseParts, CoinbaseSource};
 use super::worker::Worker;
 use chain::hash::sha256d;
 use chain::{Header, Timestamp, tx};
 use serde_json::Value;
 use std::sync::Arc;
 
-/// What became of a share.
+/// The outcome of the validation of a share.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum ShareOutcome {
-    /// It met this difficulty.
+    /// The share meets this difficulty.
     Accepted(Difficulty),
-    /// It met the block's own difficulty too.
+    /// The share meets this difficulty and the target of the block.
     Block(Difficulty),
-    /// Its job is one of an old tip, or none that the miner was given.
+    /// The job is unknown to the session or belongs to an old tip.
     Stale,
-    /// It came before.
+    /// The share was submitted before.
     Duplicate,
-    /// It does not meet the difficulty it should.
+    /// The share does not meet the difficulty of its job.
     LowDifficulty,
-    /// It is malformed.
+    /// The share is malformed.
     Invalid,
 }
 
-/// A share that is a block.
+impl From<RejectReason> for ShareOutcome {
+    fn from(reason: RejectReason) -> ShareOutcome {
+        match reason {
+            RejectReason::UnknownJob | RejectReason::StaleJob => ShareOutcome::Stale,
+            RejectReason::Duplicate => ShareOutcome::Duplicate,
+            RejectReason::LowDifficulty => ShareOutcome::LowDifficulty,
+            RejectReason::Other(_)
+            | RejectReason::Unauthorized(_)
+            | RejectReason::NotSubscribed => ShareOutcome::Invalid,
+        }
+    }
+}
+
+/// A share that meets the target of the block.
 #[derive(Debug)]
 pub struct SolvedBlock<C: CoinbaseSource> {
-    /// What was mined.
+    /// The template of the block.
     pub template: Arc<BlockTemplate<C>>,
-    /// The header, nonce and all.
+    /// The solved header.
     pub header: Header,
-    /// As in the coinbase.
+    /// The extra nonce in the coinbase.
     pub extra_nonce: [u8; 8],
-    /// Who found it, and is paid by it.
+    /// The worker that found the block and whose address the coinbase pays.
     pub worker: Arc<Worker<C::PayoutAddress>>,
 }
 
-/// What `mining.submit` says.
+/// The parameters of `mining.submit`.
 #[derive(Debug)]
 pub(super) struct Submission<'a> {
     pub user: &'a str,
     pub job: &'a str,
-    pub extra_nonce_2: [u8; 4],
+    pub extra_nonce2: [u8; 4],
     pub time: Timestamp,
     pub nonce: u32,
-    /// The version bits that the miner rolled; 0 if it did not.
+    /// The version bits that the miner changed; 0 if none.
     pub version_bits: u32,
 }
 
 impl<'a> Submission<'a> {
-    /// From the user's name, the job, the second half of the extra nonce, time and nonce, and
-    /// perhaps version bits.
-    pub(super) fn read(params: &'a Value) -> Result<Submission<'a>, Refusal> {
+    /// Parses user name, job, second half of the extra nonce, time, nonce and, optionally, version
+    /// bits.
+    pub(super) fn parse(params: &'a Value) -> Result<Submission<'a>, RejectReason> {
+        const FIELD_COUNT: RejectReason = RejectReason::Other("A share has five or six fields");
         let fields = params.as_array().map(Vec::as_slice);
-        let Some([user, job, extra_nonce_2, time, nonce, rest @ ..]) = fields else {
-            return Err(Refusal::Other("A share has five fields, or six"));
+        let Some([user, job, extra_nonce2_text, time, nonce, rest @ ..]) = fields else {
+            return Err(FIELD_COUNT);
         };
         let (Some(user), Some(job)) = (user.as_str(), job.as_str()) else {
-            return Err(Refusal::Other("User and job are strings"));
+            return Err(RejectReason::Other("User and job are strings"));
         };
-        let mut bytes = [0; 4];
-        let half =
-            extra_nonce_2.as_str().and_then(|text| hex::decode_to_slice(text, &mut bytes).ok());
-        if half.is_none() {
-            return Err(Refusal::Other("The extranonce2 is 8 hexadecimal digits"));
+        let mut extra_nonce2 = [0; 4];
+        let decoded = extra_nonce2_text
+            .as_str()
+            .and_then(|text| hex::decode_to_slice(text, &mut extra_nonce2).ok());
+        if decoded.is_none() {
+            return Err(RejectReason::Other("The extranonce2 is 8 hexadecimal digits"));
         }
-        let (Some(time), Some(nonce)) = (word(time), word(nonce)) else {
-            return Err(Refusal::Other("Time and nonce are up to 8 hexadecimal digits"));
+        let (Some(time), Some(nonce)) = (parse_hex_word(time), parse_hex_word(nonce)) else {
+            return Err(RejectReason::Other("Time and nonce are up to 8 hexadecimal digits"));
         };
         let version_bits = match rest {
             [] | [Value::Null] => 0,
-            [bits] => {
-                word(bits).ok_or(Refusal::Other("Version bits are up to 8 hexadecimal digits"))?
-            }
-            _ => return Err(Refusal::Other("A share has five fields, or six")),
+            [bits] => parse_hex_word(bits)
+                .ok_or(RejectReason::Other("Version bits are up to 8 hexadecimal digits"))?,
+            _ => return Err(FIELD_COUNT),
         };
         let time = Timestamp::new(time);
-        Ok(Submission { user, job, extra_nonce_2: bytes, time, nonce, version_bits })
+        Ok(Submission { user, job, extra_nonce2, time, nonce, version_bits })
+    }
+
+    /// Both halves of the extra nonce.
+    pub(super) fn extra_nonce(&self, extra_nonce1: [u8; 4]) -> [u8; 8] {
+        let mut extra_nonce = [0; 8];
+        extra_nonce[..4].copy_from_slice(&extra_nonce1);
+        extra_nonce[4..].copy_from_slice(&self.extra_nonce2);
+        extra_nonce
     }
 }
 
-/// What one connection was told to mine.
+/// A job sent to one session.
 #[derive(Debug)]
 pub(super) struct Job<C> {
     pub id: String,
-    /// How often the same work was given out before.
-    pub again: u32,
-    pub work: Arc<BlockTemplate<C>>,
-    /// What its shares must meet at least.
+    /// The number of earlier jobs of the session with the same template.
+    pub revision: u32,
+    pub template: Arc<BlockTemplate<C>>,
+    /// The minimum difficulty of its shares.
     pub difficulty: Difficulty,
     pub coinbase: CoinbaseParts,
 }
 
-/// What a share is, by its hash.
-#[derive(Debug)]
-pub(super) struct Judged {
-    pub header: Header,
-    pub extra_nonce: [u8; 8],
-    /// Whether it meets the block's target.
-    pub is_block: bool,
-    /// Whether it meets its own.
-    pub is_enough: bool,
-}
-
 impl<C> Job<C> {
-    /// The header that a submission stands for, hashed.
-    pub(super) fn judge(
-        &self,
-        extra_nonce_1: [u8; 4],
-        share: &Submission,
-        difficulty: Difficulty,
-    ) -> Judged {
-        let mut extra_nonce = [0; 8];
-        extra_nonce[..4].copy_from_slice(&extra_nonce_1);
-        extra_nonce[4..].copy_from_slice(&share.extra_nonce_2);
-        let coinbase = [&self.coinbase.prefix[..], &extra_nonce, &self.coinbase.suffix].concat();
+    /// Assembles the header of a share.
+    pub(super) fn header(&self, extra_nonce: &[u8; 8], share: &Submission) -> Header {
+        let coinbase = [&self.coinbase.prefix[..], extra_nonce, &self.coinbase.suffix].concat();
         let id = tx::Id::from_bytes(sha256d(&coinbase));
-        let root = self.work.branch.root(id).expect("the branch is one of a coinbase");
-        let header = Header {
-            version: self.work.header.version ^ share.version_bits.cast_signed(),
-            merkle_root: root,
+        let template = &self.template;
+        Header {
+            version: template.header.version ^ share.version_bits.cast_signed(),
+            merkle_root: template.branch.root(id).expect("the branch is that of a coinbase"),
             time: share.time,
             nonce: share.nonce,
-            ..self.work.header
-        };
-        let hash = header.hash();
-        Judged {
-            header,
-            extra_nonce,
-            is_block: self.work.target.is_met_by(hash.as_bytes()),
-            is_enough: difficulty.target().is_met_by(hash.as_bytes()),
+            ..template.header
         }
-    }
-
-    /// Whether a share comes for the first time.
-    pub(super) fn arrives(&self, header: &Header) -> DuplicateStatus {
-        self.work.arrives(&header.hash())
     }
 }

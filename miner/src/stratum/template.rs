@@ -1,4 +1,5 @@
-//! What is mined: a block's header but for what miners choose, and which shares of it came already.
+//! Block templates: the parts of a block that miners do not choose, and the shares already
+//! submitted for it.
 
 use super::difficulty::Difficulty;
 use chain::merkle::Branch;
@@ -6,56 +7,58 @@ use chain::{Header, Target, Timestamp, block};
 use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};
 
-/// Most shares of one work, over all connections: 20,000 a second for 26 seconds. They take some
-/// 10 MB.
+/// The maximum number of shares recorded per template, over all sessions: 20,000 per second for 26
+/// seconds. They use some 10 MB.
 const MAX_SHARES: usize = 1 << 19;
 
-/// A block that lacks its nonce and knows what its coinbase would be, whomever it paid.
+/// Builds the coinbase of a block template for any payout address.
 pub trait CoinbaseSource {
-    /// Whom it can pay.
+    /// The address that a coinbase pays.
     type PayoutAddress: Clone + PartialEq;
 
-    /// The coinbase that pays somebody.
+    /// Returns the coinbase that pays `payout_address`.
     fn coinbase(&self, payout_address: &Self::PayoutAddress) -> CoinbaseParts;
 }
 
-/// The two parts of a coinbase, with the 8 bytes of extra nonce left out between them.
+/// A serialized coinbase without the 8 bytes of extra nonce between its two parts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CoinbaseParts {
-    /// All bytes before it.
+    /// The bytes before the extra nonce.
     pub prefix: Vec<u8>,
-    /// All bytes after it.
+    /// The bytes after the extra nonce.
     pub suffix: Vec<u8>,
 }
 
-/// Something to mine. Shared by all connections.
+/// A block template shared by all sessions. `C` builds its coinbase.
 #[derive(Debug)]
 pub struct BlockTemplate<C> {
     pub(super) id: u32,
     pub(super) header: Header,
     pub(super) branch: Branch,
     pub(super) target: Target,
-    /// The difficulty of `target`.
-    pub(super) hardest: Difficulty,
+    /// The difficulty of `target`: no share needs more.
+    pub(super) max_difficulty: Difficulty,
     pub(super) earliest: Timestamp,
     source: C,
-    /// Eight bytes of each share's hash, which no target fixes.
-    seen: Mutex<HashSet<u64>>,
+    /// The first eight bytes of the hash of each share, which no target constrains.
+    shares: Mutex<HashSet<u64>>,
 }
 
-/// Whether a share came before.
+/// Whether a share of the same hash was submitted before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum DuplicateStatus {
-    First,
-    Again,
-    /// So many came that this cannot be told any more.
+    New,
+    Duplicate,
+    /// Not known, because the template already has `MAX_SHARES`.
     Unknown,
 }
 
 impl<C> BlockTemplate<C> {
-    /// From the header, of which the nonce and the Merkle root do not matter; from the branch
-    /// between coinbase and root; and from the parent's time, which no block may be before. Ids
-    /// must grow.
+    /// Creates a template.
+    ///
+    /// `id` must be larger than that of every earlier template. The nonce and the Merkle root of
+    /// `header` are ignored. `branch` leads from the coinbase to the Merkle root, and `earliest` is
+    /// the least valid time of the block.
     pub fn new(
         id: u32,
         header: Header,
@@ -64,32 +67,27 @@ impl<C> BlockTemplate<C> {
         earliest: Timestamp,
         source: C,
     ) -> BlockTemplate<C> {
-        let (hardest, seen) = (Difficulty::from_target(target), Mutex::default());
-        BlockTemplate { id, header, branch, target, hardest, earliest, source, seen }
+        let (max_difficulty, shares) = (Difficulty::from_target(target), Mutex::default());
+        BlockTemplate { id, header, branch, target, max_difficulty, earliest, source, shares }
     }
 
-    /// The header that miners begin with.
-    pub fn header(&self) -> &Header {
-        &self.header
-    }
-
-    /// The block as the caller knows it.
+    /// The source of the coinbase, as passed to `new`.
     pub fn source(&self) -> &C {
         &self.source
     }
 
-    /// Remembers a share by its hash.
-    pub(super) fn arrives(&self, hash: &block::Hash) -> DuplicateStatus {
+    /// Records a share by its hash.
+    pub(super) fn record_share(&self, hash: &block::Hash) -> DuplicateStatus {
         let [a, b, c, d, e, f, g, h, ..] = *hash.as_bytes();
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut shares = self.shares.lock().unwrap_or_else(PoisonError::into_inner);
         let key = u64::from_le_bytes([a, b, c, d, e, f, g, h]);
-        if seen.contains(&key) {
-            DuplicateStatus::Again
-        } else if seen.len() >= MAX_SHARES {
+        if shares.contains(&key) {
+            DuplicateStatus::Duplicate
+        } else if shares.len() >= MAX_SHARES {
             DuplicateStatus::Unknown
         } else {
-            seen.insert(key);
-            DuplicateStatus::First
+            shares.insert(key);
+            DuplicateStatus::New
         }
     }
 }

@@ -1,5 +1,5 @@
-//! The machine as miners see it: lines in, lines out. Shares are found by hashing what the lines
-//! say, as a miner does, and by nothing that the machine knows.
+//! The protocol from the miner's side: lines in, lines out. Shares are found by hashing what the
+//! lines contain, as a miner does, without access to the state of the session.
 
 mod sessions;
 mod mining_software;
@@ -15,17 +15,17 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 const TIME: u32 = 1_800_000_000;
-/// As far ahead of the clock as a share's time may be.
-const AHEAD: u32 = 50;
-/// One that is almost always met, and one that takes some thousand hashes.
+/// The maximum time of a share relative to the clock, in seconds.
+const MAX_FUTURE_SECONDS: u32 = 50;
+/// A difficulty that almost every hash meets, and one of some thousand hashes.
 const EASY: f64 = 3e-10;
 const NETWORK: f64 = 1e-6;
 
-/// What is mined: a coinbase, and whom it pays.
+/// Builds a copy of a coinbase for any address.
 #[derive(Debug)]
-struct Block(chain::Coinbase);
+struct TestSource(chain::Coinbase);
 
-impl CoinbaseSource for Block {
+impl CoinbaseSource for TestSource {
     type PayoutAddress = Address;
 
     fn coinbase(&self, payout_address: &Address) -> CoinbaseParts {
@@ -35,8 +35,8 @@ impl CoinbaseSource for Block {
     }
 }
 
-/// BlockTemplate on a tip, so hard that a block takes that difficulty.
-fn work(id: u32, tip: u8, difficulty: f64) -> Arc<BlockTemplate<Block>> {
+/// A template on a tip, whose blocks have the given difficulty.
+fn template(id: u32, tip: u8, difficulty: f64) -> Arc<BlockTemplate<TestSource>> {
     let coinbase = chain::Coinbase {
         height: Height::new(700),
         extra_nonce: [0; 8],
@@ -58,17 +58,17 @@ fn work(id: u32, tip: u8, difficulty: f64) -> Arc<BlockTemplate<Block>> {
     let branch = Branch { siblings: vec![[1; 32], [2; 32], [3; 32]], position: 0 };
     let target = Difficulty::new(difficulty).unwrap().target();
     let earliest = Timestamp::new(TIME - 5);
-    Arc::new(BlockTemplate::new(id, header, branch, target, earliest, Block(coinbase)))
+    Arc::new(BlockTemplate::new(id, header, branch, target, earliest, TestSource(coinbase)))
 }
 
 fn config() -> Arc<SessionConfig<Address>> {
-    let payout_address =
+    let parse_address =
         |text: &str| text.strip_prefix('A').map(|rest| address(rest.parse().unwrap_or(0)));
     let extra_nonces = ExtraNonceAllocator::starting_at(0x8123_4567);
     Arc::new(SessionConfig {
-        parse_address: Box::new(payout_address),
+        parse_address: Box::new(parse_address),
         extra_nonces,
-        max_future_seconds: AHEAD,
+        max_future_seconds: MAX_FUTURE_SECONDS,
     })
 }
 
@@ -76,25 +76,25 @@ fn address(number: u8) -> Address {
     Address::from_bytes([number; 20])
 }
 
-/// A miner at one end of a session.
+/// A miner, with the session on the server.
 struct Miner {
-    session: Session<Block>,
+    session: Session<TestSource>,
     now: Now,
-    blocks: Vec<SolvedBlock<Block>>,
+    blocks: Vec<SolvedBlock<TestSource>>,
     outcomes: Vec<(String, ShareOutcome)>,
-    closed: Option<&'static str>,
-    extra_nonce_1: String,
-    /// As it was last told.
+    disconnected: Option<&'static str>,
+    extra_nonce1: String,
+    /// The difficulty that was last received.
     difficulty: f64,
-    /// The parameters of the last `mining.notify`.
+    /// The parameters of the last `mining.notify` received.
     job: Value,
 }
 
-/// A share as it is handed in.
+/// The parameters of `mining.submit`.
 #[derive(Clone, Debug)]
 struct Share {
     job: String,
-    extra_nonce_2: String,
+    extra_nonce2: String,
     time: u32,
     nonce: u32,
 }
@@ -107,55 +107,55 @@ impl Miner {
             now,
             blocks: Vec::new(),
             outcomes: Vec::new(),
-            closed: None,
-            extra_nonce_1: String::new(),
+            disconnected: None,
+            extra_nonce1: String::new(),
             difficulty: 0.0,
             job: Value::Null,
         }
     }
 
-    /// One that mines already, at a difficulty that hardly takes a hash.
-    fn at_work(config: &Arc<SessionConfig<Address>>, user: &str, network: f64) -> Miner {
+    /// Creates a miner with a job, at a difficulty of about one hash.
+    fn authorized(config: &Arc<SessionConfig<Address>>, user: &str, network: f64) -> Miner {
         let mut miner = Miner::connect(config);
-        miner.offer(work(1, 1, network));
-        miner.ask(0, "mining.suggest_difficulty", &json!([EASY]));
-        miner.ask(1, "mining.subscribe", &json!(["test"]));
-        miner.ask(2, "mining.authorize", &json!([user, "x"]));
+        miner.set_template(template(1, 1, network));
+        miner.request(0, "mining.suggest_difficulty", &json!([EASY]));
+        miner.request(1, "mining.subscribe", &json!(["test"]));
+        miner.request(2, "mining.authorize", &json!([user, "x"]));
         assert!(miner.job.is_array());
         miner
     }
 
-    fn later(&mut self, seconds: u32) {
+    fn advance(&mut self, seconds: u32) {
         self.now.instant += Duration::from_secs(seconds.into());
         self.now.time = self.now.time.saturating_add(seconds);
     }
 
-    /// Sends a line: the lines that come back.
-    fn say(&mut self, line: &str) -> Vec<Value> {
+    /// Sends a line. Returns the lines received.
+    fn send(&mut self, line: &str) -> Vec<Value> {
         let actions = self.session.handle_line(line.as_bytes(), self.now);
-        self.take(actions)
+        self.perform(actions)
     }
 
-    /// Sends a request: its reply, which comes first.
-    fn ask(&mut self, id: u64, method: &str, params: &Value) -> Value {
+    /// Sends a request. Returns the response, which is the first line received.
+    fn request(&mut self, id: u64, method: &str, params: &Value) -> Value {
         let line = json!({ "id": id, "method": method, "params": params }).to_string();
-        let reply = self.say(&line).remove(0);
-        assert_eq!(reply["id"], id);
-        assert_eq!(reply.as_object().unwrap().len(), 3, "{reply}");
-        reply
+        let response = self.send(&line).remove(0);
+        assert_eq!(response["id"], id);
+        assert_eq!(response.as_object().unwrap().len(), 3, "{response}");
+        response
     }
 
-    fn offer(&mut self, work: Arc<BlockTemplate<Block>>) -> Vec<Value> {
-        let actions = self.session.set_template(work, self.now);
-        self.take(actions)
+    fn set_template(&mut self, template: Arc<BlockTemplate<TestSource>>) -> Vec<Value> {
+        let actions = self.session.set_template(template, self.now);
+        self.perform(actions)
     }
 
     fn tick(&mut self) -> Vec<Value> {
         let actions = self.session.tick(self.now);
-        self.take(actions)
+        self.perform(actions)
     }
 
-    fn take(&mut self, actions: Vec<Action<Block>>) -> Vec<Value> {
+    fn perform(&mut self, actions: Vec<Action<TestSource>>) -> Vec<Value> {
         let mut lines = Vec::new();
         for action in actions {
             match action {
@@ -164,7 +164,7 @@ impl Miner {
                 Action::RecordShare(worker, outcome) => {
                     self.outcomes.push((worker.name.clone(), outcome));
                 }
-                Action::Disconnect(why) => self.closed = Some(why),
+                Action::Disconnect(reason) => self.disconnected = Some(reason),
                 Action::Send(line) => {
                     assert!(line.len() <= MAX_LINE_BYTES && !line.contains('\n'));
                     lines.push(serde_json::from_str(&line).unwrap());
@@ -172,30 +172,30 @@ impl Miner {
             }
         }
         for line in &lines {
-            self.listen(line);
+            self.receive(line);
         }
         lines
     }
 
-    fn listen(&mut self, line: &Value) {
+    fn receive(&mut self, line: &Value) {
         match line["method"].as_str() {
             Some("mining.set_difficulty") => self.difficulty = line["params"][0].as_f64().unwrap(),
             Some("mining.notify") => self.job = line["params"].clone(),
             Some(other) => panic!("{other}"),
             None => {
-                if let Some(half) = line["result"][1].as_str() {
+                if let Some(extra_nonce1) = line["result"][1].as_str() {
                     assert_eq!(line["result"][2], 4);
-                    half.clone_into(&mut self.extra_nonce_1);
+                    extra_nonce1.clone_into(&mut self.extra_nonce1);
                 }
             }
         }
     }
 
-    /// The header of a share of the last job, as miners put it together.
-    fn header(&self, extra_nonce_2: &str, time: u32, nonce: u32, version_bits: u32) -> [u8; 80] {
+    /// Assembles the header of a share of the last job, as miners do.
+    fn header(&self, extra_nonce2: &str, time: u32, nonce: u32, version_bits: u32) -> [u8; 80] {
         let text = |at: usize| self.job[at].as_str().unwrap();
         let bytes = |text: &str| hex::decode(text).unwrap();
-        let parts = [text(2), &self.extra_nonce_1, extra_nonce_2, text(3)];
+        let parts = [text(2), &self.extra_nonce1, extra_nonce2, text(3)];
         let coinbase: Vec<u8> = parts.iter().flat_map(|part| bytes(part)).collect();
         assert!((100..=255).contains(&coinbase.len()));
         let mut root = sha256d(&coinbase);
@@ -215,25 +215,25 @@ impl Miner {
         header.try_into().unwrap()
     }
 
-    /// Searches the last job for a share whose difficulty is in a range.
-    fn find(&self, least: f64, most: f64) -> Share {
+    /// Searches the last job for a share with a difficulty from `min` up to but not `max`.
+    fn find(&self, min: f64, max: f64) -> Share {
         let time = u32::from_str_radix(self.job[7].as_str().unwrap(), 16).unwrap();
         let job = self.job[0].as_str().unwrap().to_owned();
-        self.find_of(
-            Share { job, extra_nonce_2: "00000001".to_owned(), time, nonce: 0 },
+        self.find_from(
+            Share { job, extra_nonce2: "00000001".to_owned(), time, nonce: 0 },
             0,
-            least,
-            most,
+            min,
+            max,
         )
     }
 
-    fn find_of(&self, mut share: Share, version_bits: u32, least: f64, most: f64) -> Share {
+    fn find_from(&self, mut share: Share, version_bits: u32, min: f64, max: f64) -> Share {
         loop {
-            let header = self.header(&share.extra_nonce_2, share.time, share.nonce, version_bits);
+            let header = self.header(&share.extra_nonce2, share.time, share.nonce, version_bits);
             let mut hash = sha256d(&header);
             hash.reverse();
             let difficulty = difficulty::of(Target::from_be_bytes(hash).unwrap());
-            if (least..most).contains(&difficulty) {
+            if (min..max).contains(&difficulty) {
                 return share;
             }
             share.nonce += 1;
@@ -241,20 +241,27 @@ impl Miner {
     }
 
     fn submit(&mut self, user: &str, share: &Share) -> Value {
-        let Share { job, extra_nonce_2, time, nonce } = share;
+        let Share { job, extra_nonce2, time, nonce } = share;
         let [time, nonce] = [time, nonce].map(|it| format!("{it:08x}"));
-        self.ask(4, "mining.submit", &json!([user, job, extra_nonce_2, time, nonce]))
+        self.request(4, "mining.submit", &json!([user, job, extra_nonce2, time, nonce]))
     }
 }
 
 #[track_caller]
-fn accepted(reply: &Value) {
-    assert_eq!((&reply["result"], &reply["error"]), (&json!(true), &Value::Null));
+fn assert_accepted(response: &Value) {
+    assert_eq!((&response["result"], &response["error"]), (&json!(true), &Value::Null));
 }
 
 #[track_caller]
-fn refused(reply: &Value, code: u8) -> String {
-    assert_eq!((&reply["result"], &reply["error"][0]), (&Value::Null, &json!(code)), "{reply}");
-    assert_eq!((reply["error"].as_array().unwrap().len(), &reply["error"][2]), (3, &Value::Null));
-    reply["error"][1].as_str().unwrap().to_owned()
+fn assert_rejected(response: &Value, code: u8) -> String {
+    assert_eq!(
+        (&response["result"], &response["error"][0]),
+        (&Value::Null, &json!(code)),
+        "{response}"
+    );
+    assert_eq!(
+        (response["error"].as_array().unwrap().len(), &response["error"][2]),
+        (3, &Value::Null)
+    );
+    response["error"][1].as_str().unwrap().to_owned()
 }

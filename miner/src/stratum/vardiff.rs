@@ -1,84 +1,85 @@
-//! The difficulty of one miner's shares: such that it finds about one every ten seconds. Too many
-//! would cost the node, too few would tell nobody anything.
+//! Variable difficulty: adjusts the difficulty of a session so that its miner finds a share about
+//! every ten seconds. More would load the node, fewer would not measure its hash rate.
 
 use super::difficulty::Difficulty;
 use std::time::{Duration, Instant};
 
-/// Seconds between two shares.
-const SPACING: f64 = 10.0;
-/// Shares that tell enough about a miner's speed, give or take a third.
-const ENOUGH: u32 = 12;
-/// Time after which fewer tell enough: six were due.
-const PATIENCE: Duration = Duration::from_secs(60);
-/// Least time between two changes.
-const PAUSE: Duration = Duration::from_secs(1);
-/// Least time between two wishes of the miner that are heard.
-const WISH_PAUSE: Duration = Duration::from_secs(10);
-/// Most that one change multiplies or divides by.
-const STEP: f64 = 4.0;
-/// A rate off by less than this factor is chance.
-const CLOSE: f64 = 2.0;
-/// Where a miner begins that wishes for nothing: a fast processor finds a share in a tenth of a
-/// second, a toy in two minutes, and both are soon told another.
-const START: f64 = 0.002;
+/// The intended time between two shares, in seconds.
+const SHARE_INTERVAL: f64 = 10.0;
+/// The number of shares that determine a miner's hash rate within a third.
+const ENOUGH_SHARES: u32 = 12;
+/// The time after which fewer shares suffice: six were due.
+const MAX_WINDOW: Duration = Duration::from_secs(60);
+/// The minimum time between two changes.
+const MIN_WINDOW: Duration = Duration::from_secs(1);
+/// The minimum time between two suggestions that are honored.
+const SUGGEST_INTERVAL: Duration = Duration::from_secs(10);
+/// The maximum factor of one change.
+const MAX_STEP: f64 = 4.0;
+/// A share rate within this factor of the intended one causes no change.
+const TOLERANCE: f64 = 2.0;
+/// The difficulty of a miner that suggests none: a fast CPU finds a share in a tenth of a second, a
+/// microcontroller in two minutes, and both are soon adjusted.
+const INITIAL: f64 = 0.002;
 
-/// The present difficulty, and the shares since it was last looked at.
+/// The difficulty of one session, and the shares of the current measuring window.
 #[derive(Debug)]
 pub(super) struct Vardiff {
     difficulty: Difficulty,
-    since: Instant,
+    window_start: Instant,
     shares: u32,
-    /// What the miner last wished for, and when.
-    wish: Option<(Difficulty, Instant)>,
+    /// The last suggestion that was honored, and its time.
+    last_suggestion: Option<(Difficulty, Instant)>,
 }
 
 impl Vardiff {
     pub(super) fn new(now: Instant) -> Vardiff {
-        let difficulty = Difficulty::new(START).expect("it is a positive number");
-        Vardiff { difficulty, since: now, shares: 0, wish: None }
+        let difficulty = Difficulty::new(INITIAL).expect("it is a positive number");
+        Vardiff { difficulty, window_start: now, shares: 0, last_suggestion: None }
     }
 
     pub(super) fn difficulty(&self) -> Difficulty {
         self.difficulty
     }
 
-    /// Begins to count anew, as when work begins.
-    pub(super) fn begin(&mut self, now: Instant) {
-        (self.since, self.shares) = (now, 0);
+    /// Starts a new window, as the first job does.
+    pub(super) fn start_window(&mut self, now: Instant) {
+        (self.window_start, self.shares) = (now, 0);
     }
 
-    /// A share came.
-    pub(super) fn share(&mut self) {
+    /// Records an accepted share.
+    pub(super) fn record_share(&mut self) {
         self.shares = self.shares.saturating_add(1);
     }
 
-    /// The miner wishes for a difficulty. The same wish again means nothing, as some miners repeat
-    /// theirs for ever.
-    pub(super) fn suggest(&mut self, wish: Difficulty, now: Instant) {
-        let is_heard = self.wish.is_none_or(|(last, at)| {
-            last != wish && now.saturating_duration_since(at) >= WISH_PAUSE
+    /// Sets the difficulty that a miner suggests. A repeated suggestion is ignored, since some
+    /// miners repeat theirs all the time.
+    pub(super) fn suggest(&mut self, suggested: Difficulty, now: Instant) {
+        let is_honored = self.last_suggestion.is_none_or(|(last, at)| {
+            last != suggested && now.saturating_duration_since(at) >= SUGGEST_INTERVAL
         });
-        if is_heard {
-            self.wish = Some((wish, now));
-            self.difficulty = wish;
-            self.begin(now);
+        if is_honored {
+            self.last_suggestion = Some((suggested, now));
+            self.difficulty = suggested;
+            self.start_window(now);
         }
     }
 
-    /// Looks at the shares since it last looked. What is harder than `most` is never found to be
-    /// too easy.
-    pub(super) fn adjust(&mut self, most: Difficulty, now: Instant) {
-        let elapsed = now.saturating_duration_since(self.since);
-        let is_told = elapsed >= PATIENCE || (self.shares >= ENOUGH && elapsed >= PAUSE);
-        if !is_told {
+    /// Adjusts the difficulty to the shares of the window, once that is long enough. Never raises it
+    /// above `max`.
+    pub(super) fn adjust(&mut self, max: Difficulty, now: Instant) {
+        let elapsed = now.saturating_duration_since(self.window_start);
+        let is_complete =
+            elapsed >= MAX_WINDOW || (self.shares >= ENOUGH_SHARES && elapsed >= MIN_WINDOW);
+        if !is_complete {
             return;
         }
-        let ratio = f64::from(self.shares) * SPACING / elapsed.as_secs_f64();
-        if !(1.0 / CLOSE..=CLOSE).contains(&ratio) {
-            let factor = ratio.clamp(1.0 / STEP, STEP);
-            self.difficulty = self.difficulty.min(most).scaled_by(factor).min(most);
+        let ratio = f64::from(self.shares) * SHARE_INTERVAL / elapsed.as_secs_f64();
+        if !(1.0 / TOLERANCE..=TOLERANCE).contains(&ratio) {
+            let factor = ratio.clamp(1.0 / MAX_STEP, MAX_STEP);
+            self.difficulty = self.difficulty.min(max).scaled_by(factor).min(max);
         }
-        self.begin(now);
+        self.start_window(now);
     }
 }
 
@@ -89,82 +90,82 @@ mod tests {
 
     const NETWORK: f64 = 1e6;
 
-    fn most() -> Difficulty {
+    fn network_difficulty() -> Difficulty {
         Difficulty::new(NETWORK).unwrap()
     }
 
-    /// A miner of so many hashes a second for some time: shares in its last minute.
-    fn mine(vardiff: &mut Vardiff, now: &mut Instant, speed: f64, seconds: u32) -> u32 {
-        let (mut luck, mut shares) = (0.0, 0);
+    /// Simulates a miner of `hash_rate` hashes per second. Returns its shares of the last minute.
+    fn mine(vardiff: &mut Vardiff, now: &mut Instant, hash_rate: f64, seconds: u32) -> u32 {
+        let (mut progress, mut shares) = (0.0, 0);
         for tick in 0..seconds * 10 {
             *now += Duration::from_millis(100);
-            luck += speed / 10.0 / vardiff.difficulty().expected_hashes();
-            // At most what the pace lets through.
+            progress += hash_rate / 10.0 / vardiff.difficulty().expected_hashes();
+            // At most as many as the rate limit permits.
             for _ in 0..10 {
-                if luck < 1.0 {
+                if progress < 1.0 {
                     break;
                 }
-                luck -= 1.0;
-                vardiff.share();
+                progress -= 1.0;
+                vardiff.record_share();
                 shares += u32::from(tick + 600 >= seconds * 10);
             }
-            luck = luck.min(1.0);
-            vardiff.adjust(most(), *now);
+            progress = progress.min(1.0);
+            vardiff.adjust(network_difficulty(), *now);
         }
         shares
     }
 
     #[test]
-    fn every_miner_comes_to_a_share_every_ten_seconds() {
-        for speed in [20.0, 50e3, 1e6, 170e6, 1e12, 100e12] {
+    fn converges_to_a_share_every_ten_seconds() {
+        for hash_rate in [20.0, 50e3, 1e6, 170e6, 1e12, 100e12] {
             let mut now = Instant::now();
             let mut vardiff = Vardiff::new(now);
-            let shares = mine(&mut vardiff, &mut now, speed, 1_200);
-            assert!((3..=13).contains(&shares), "{speed}: {shares}");
-            // A slower one next.
-            let shares = mine(&mut vardiff, &mut now, speed / 50.0, 1_200);
+            let shares = mine(&mut vardiff, &mut now, hash_rate, 1_200);
+            assert!((3..=13).contains(&shares), "{hash_rate}: {shares}");
+            // A slower miner on the same session.
+            let shares = mine(&mut vardiff, &mut now, hash_rate / 50.0, 1_200);
             let at_floor = vardiff.difficulty() == Difficulty::MIN;
-            assert!((3..=13).contains(&shares) || at_floor, "{speed}: {shares}");
+            assert!((3..=13).contains(&shares) || at_floor, "{hash_rate}: {shares}");
         }
     }
 
     #[test]
-    fn a_wish_is_heard_once_and_not_too_often() {
+    fn honors_suggestions_once_and_at_intervals() {
         let now = Instant::now();
         let mut vardiff = Vardiff::new(now);
-        let wish = |value| Difficulty::new(value).unwrap();
-        vardiff.suggest(wish(0.00015), now);
-        assert_eq!(vardiff.difficulty(), wish(0.00015));
-        vardiff.suggest(wish(7.0), now + Duration::from_secs(9));
-        assert_eq!(vardiff.difficulty(), wish(0.00015));
-        vardiff.suggest(wish(7.0), now + Duration::from_secs(10));
-        assert_eq!(vardiff.difficulty(), wish(7.0));
+        let difficulty = |value| Difficulty::new(value).unwrap();
+        vardiff.suggest(difficulty(0.00015), now);
+        assert_eq!(vardiff.difficulty(), difficulty(0.00015));
+        vardiff.suggest(difficulty(7.0), now + Duration::from_secs(9));
+        assert_eq!(vardiff.difficulty(), difficulty(0.00015));
+        vardiff.suggest(difficulty(7.0), now + Duration::from_secs(10));
+        assert_eq!(vardiff.difficulty(), difficulty(7.0));
         let later = now + Duration::from_secs(100);
-        vardiff.adjust(most(), later);
-        assert_eq!(vardiff.difficulty(), wish(1.75));
-        vardiff.suggest(wish(7.0), later);
-        assert_eq!(vardiff.difficulty(), wish(1.75), "the same wish again");
+        vardiff.adjust(network_difficulty(), later);
+        assert_eq!(vardiff.difficulty(), difficulty(1.75));
+        vardiff.suggest(difficulty(7.0), later);
+        assert_eq!(vardiff.difficulty(), difficulty(1.75), "repeated suggestion");
     }
 
     proptest! {
         // Q11
         #[test]
-        fn no_conduct_moves_it_faster_or_beyond_its_bounds(
-            conduct in prop::collection::vec((0_u32..500, 0_u64..70_000), 1..80),
+        fn changes_stay_within_step_interval_and_bounds(
+            windows in prop::collection::vec((0_u32..500, 0_u64..70_000), 1..80),
         ) {
             let mut now = Instant::now();
             let mut vardiff = Vardiff::new(now);
             let (mut before, mut changed) = (vardiff.difficulty(), None::<Instant>);
-            for (shares, pause) in conduct {
-                (0..shares).for_each(|_| vardiff.share());
-                now += Duration::from_millis(pause);
-                vardiff.adjust(most(), now);
+            for (shares, milliseconds) in windows {
+                (0..shares).for_each(|_| vardiff.record_share());
+                now += Duration::from_millis(milliseconds);
+                vardiff.adjust(network_difficulty(), now);
                 let after = vardiff.difficulty();
                 let factor = after.get() / before.get();
-                prop_assert!((1.0 / STEP..=STEP).contains(&factor));
-                prop_assert!(after >= Difficulty::MIN && after <= most());
+                prop_assert!((1.0 / MAX_STEP..=MAX_STEP).contains(&factor));
+                prop_assert!(after >= Difficulty::MIN && after <= network_difficulty());
                 if after != before {
-                    prop_assert!(changed.is_none_or(|at| now - at >= PAUSE));
+                    prop_assert!(changed.is_none_or(|at| now - at >= MIN_WINDOW));
                     changed = Some(now);
                 }
                 before = after;

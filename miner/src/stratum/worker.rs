@@ -1,30 +1,31 @@
-//! Who mines: `ADDRESS` or `ADDRESS.worker`, as the miner says.
+//! Workers: the user name of a miner, `ADDRESS` or `ADDRESS.worker`.
 
-/// Most bytes of a worker's name.
+/// The maximum length of a worker name in bytes.
 const MAX_NAME: usize = 64;
 
-/// A worker: whom its blocks pay, and what its owner calls it.
+/// A worker: a payout address and a name that its owner chose.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Worker<P> {
-    /// Whom its blocks pay.
+    /// The address that its blocks pay.
     pub payout_address: P,
-    /// At most 64 letters, digits, dots, lines and underscores; may be empty.
+    /// At most 64 ASCII letters, digits, dots, hyphens and underscores; may be empty.
     pub name: String,
 }
 
 impl<P> Worker<P> {
-    /// From a user name; `None` if it does not begin with a payout_address.
-    pub(super) fn of_user(
+    /// Parses a user name. Returns `None` if its first part is not a payout address.
+    pub(super) fn parse(
         user: &str,
-        payout_address: impl FnOnce(&str) -> Option<P>,
+        parse_address: impl FnOnce(&str) -> Option<P>,
     ) -> Option<Worker<P>> {
         let (address, name) = user.split_once('.').unwrap_or((user, ""));
-        Some(Worker { payout_address: payout_address(address)?, name: plain(name) })
+        Some(Worker { payout_address: parse_address(address)?, name: sanitize(name) })
     }
 }
 
-/// A name that means nothing to a terminal, a browser or a file system.
-fn plain(name: &str) -> String {
+/// Truncates a name and replaces every character that is special to a terminal, a browser or a
+/// file system.
+fn sanitize(name: &str) -> String {
     let is_plain = |letter: &char| letter.is_ascii_alphanumeric() || "-_.".contains(*letter);
     name.chars().take(MAX_NAME).map(|it| if is_plain(&it) { it } else { '_' }).collect()
 }
@@ -34,13 +35,13 @@ mod tests {
     use super::*;
 
     fn name(user: &str) -> Option<String> {
-        let payout_address = |address: &str| (address == "me").then_some(());
-        Worker::of_user(user, payout_address).map(|worker| worker.name)
+        let parse_address = |address: &str| (address == "me").then_some(());
+        Worker::parse(user, parse_address).map(|worker| worker.name)
     }
 
     // Q09
     #[test]
-    fn names_are_plain_and_short() {
+    fn names_are_sanitized_and_truncated() {
         for (user, expected) in [
             ("me", Some("")),
             ("me.", Some("")),
