@@ -1,6 +1,6 @@
 //! Benchmarks the hash rate of every kernel on this CPU next to the `sha2` crate. All methods are
-//! measured in turn in short slices, and the fastest slice of each counts, so that other load on the
-//! machine affects all methods alike and affects them little.
+//! measured in turn in short slices, and the fastest slice of each counts, so that other load on
+//! the machine affects all methods alike and affects them little.
 
 use crate::kernel::{Kernel, trial_work};
 use chain::hash::sha256d;

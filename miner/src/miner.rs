@@ -158,12 +158,6 @@ enum Command {
     Exit,
 }
 
-impl Command {
-    fn is_search(&self, search: &Arc<Search>) -> bool {
-        matches!(self, Command::Search(current) if Arc::ptr_eq(current, search))
-    }
-}
-
 struct State {
     command: Command,
     /// Threads that do not wait for another command.
@@ -283,9 +277,13 @@ impl WorkerPool {
 
     /// Waits for `PANIC_PAUSE`, or until the command is no longer this search.
     fn pause_after_panic(&self, search: &Arc<Search>) {
+        let is_current = |state: &mut State| match &state.command {
+            Command::Search(current) => Arc::ptr_eq(current, search),
+            Command::Wait | Command::Exit => false,
+        };
         let waited = self
             .command_changed
-            .wait_timeout_while(self.state(), PANIC_PAUSE, |state| state.command.is_search(search))
+            .wait_timeout_while(self.state(), PANIC_PAUSE, is_current)
             .expect(UNPOISONED);
         drop(waited);
     }

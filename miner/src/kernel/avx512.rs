@@ -1,5 +1,5 @@
-//! Sixteen nonces in the lanes of AVX-512's vectors, with two groups interleaved: the second hash of
-//! one group and the first hash of the next. A single chain of rounds is bound by its latency.
+//! Sixteen nonces in the lanes of AVX-512's vectors, with two groups interleaved: the second hash
+//! of one group and the first hash of the next. A single chain of rounds is bound by its latency.
 
 #![allow(unsafe_code, reason = "CPU-specific instructions")]
 

@@ -179,8 +179,8 @@ macro_rules! rounds {
                 }
             }
 
-            /// Computes a round. `next` is the sum of the next round's constant and word, and of its h
-            /// if `has_h`.
+            /// Computes a round. `next` is the sum of the next round's constant and word, and of
+            /// its h if `has_h`.
             #[inline]
             #[target_feature(enable = $features)]
             fn round(&mut self, next: Vector, has_h: bool) {

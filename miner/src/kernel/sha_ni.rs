@@ -1,7 +1,7 @@
-//! Eight nonces interleaved with the SHA extensions of x86, two groups at a time: the second hash of
-//! one group and the first hash of the next. Of the extensions, only the instruction for two rounds
-//! is used. Those for the schedule would stall it, so schedules are computed in vector lanes, by
-//! execution units that are idle otherwise.
+//! Eight nonces interleaved with the SHA extensions of x86, two groups at a time: the second hash
+//! of one group and the first hash of the next. Of the extensions, only the instruction for two
+//! rounds is used. Those for the schedule would stall it, so schedules are computed in vector lanes,
+//! by execution units that are idle otherwise.
 
 #![allow(unsafe_code, reason = "CPU-specific instructions")]
 

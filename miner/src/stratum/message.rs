@@ -67,25 +67,15 @@ pub(super) enum RejectReason {
 }
 
 impl RejectReason {
-    fn code(self) -> u8 {
+    fn code_and_text(self) -> (u8, &'static str) {
         match self {
-            RejectReason::Other(_) => 20,
-            RejectReason::UnknownJob | RejectReason::StaleJob => 21,
-            RejectReason::Duplicate => 22,
-            RejectReason::LowDifficulty => 23,
-            RejectReason::Unauthorized(_) => 24,
-            RejectReason::NotSubscribed => 25,
-        }
-    }
-
-    fn text(self) -> &'static str {
-        match self {
-            RejectReason::Other(text) | RejectReason::Unauthorized(text) => text,
-            RejectReason::UnknownJob => "Job not found",
-            RejectReason::StaleJob => "Job not found: superseded by a new block",
-            RejectReason::Duplicate => "Duplicate share",
-            RejectReason::LowDifficulty => "Low difficulty share",
-            RejectReason::NotSubscribed => "Not subscribed",
+            RejectReason::Other(text) => (20, text),
+            RejectReason::UnknownJob => (21, "Job not found"),
+            RejectReason::StaleJob => (21, "Job not found: superseded by a new block"),
+            RejectReason::Duplicate => (22, "Duplicate share"),
+            RejectReason::LowDifficulty => (23, "Low difficulty share"),
+            RejectReason::Unauthorized(text) => (24, text),
+            RejectReason::NotSubscribed => (25, "Not subscribed"),
         }
     }
 }
@@ -95,7 +85,8 @@ pub(super) fn response(id: &Value, result: Result<Value, RejectReason>) -> Strin
     let response = match result {
         Ok(result) => json!({ "id": id, "result": result, "error": null }),
         Err(reason) => {
-            json!({ "id": id, "result": null, "error": [reason.code(), reason.text(), null] })
+            let (code, text) = reason.code_and_text();
+            json!({ "id": id, "result": null, "error": [code, text, null] })
         }
     };
     response.to_string()

@@ -176,16 +176,14 @@ impl<C: CoinbaseSource> Session<C> {
             _ => Err(RejectReason::Other("Unknown method")),
         };
         actions.push(Action::Send(response(&id, result)));
-        self.update_job(now, &mut actions);
+        actions.extend(self.update_job(now));
         actions
     }
 
     /// Sets a new template and sends a job of it if the miner is ready.
     pub fn set_template(&mut self, template: Arc<BlockTemplate<C>>, now: Now) -> Vec<Action<C>> {
         self.template = Some(template);
-        let mut actions = Vec::new();
-        self.update_job(now, &mut actions);
-        actions
+        self.update_job(now)
     }
 
     /// Checks time-outs and adjusts the difficulty. To be called every few seconds.
@@ -197,17 +195,15 @@ impl<C: CoinbaseSource> Session<C> {
         if !self.is_authorized() && idle >= AUTHORIZATION_TIMEOUT {
             return vec![Action::Disconnect("authorization timeout")];
         }
-        let mut actions = Vec::new();
-        self.update_job(now, &mut actions);
-        actions
+        self.update_job(now)
     }
 
     /// Sends a job of a new template, or of the current one if its difficulty changes.
-    fn update_job(&mut self, now: Now, actions: &mut Vec<Action<C>>) {
+    fn update_job(&mut self, now: Now) -> Vec<Action<C>> {
         let (Some(_), Some((_, worker)), Some(template)) =
             (&self.extra_nonce1, self.workers.first(), &self.template)
         else {
-            return;
+            return Vec::new();
         };
         let (worker, template) = (Arc::clone(worker), Arc::clone(template));
         let last = self.jobs.back();
@@ -218,8 +214,9 @@ impl<C: CoinbaseSource> Session<C> {
         let difficulty = self.vardiff.difficulty().min(template.max_difficulty);
         let is_new = last.is_none_or(|job| job.template.id != template.id);
         if !is_new && self.sent_difficulty == Some(difficulty) {
-            return;
+            return Vec::new();
         }
+        let mut actions = Vec::new();
         let previous_tip = last.map(|job| job.template.header.previous);
         let revision = last.filter(|_| !is_new).map_or(0, |job| job.revision.saturating_add(1));
         let clean_jobs = previous_tip != Some(template.header.previous);
@@ -245,6 +242,7 @@ impl<C: CoinbaseSource> Session<C> {
         };
         actions.push(Action::Send(job_notification(&job, clean_jobs)));
         self.jobs.push_back(job);
+        actions
     }
 
     fn subscribe(&mut self, params: &Value) -> Value {

@@ -65,8 +65,8 @@ impl Vardiff {
         }
     }
 
-    /// Adjusts the difficulty to the shares of the window, once that is long enough. Never raises it
-    /// above `max`.
+    /// Adjusts the difficulty to the shares of the window, once that is long enough. Never raises
+    /// it above `max`.
     pub(super) fn adjust(&mut self, max: Difficulty, now: Instant) {
         let elapsed = now.saturating_duration_since(self.window_start);
         let is_complete =
