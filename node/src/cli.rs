@@ -25,10 +25,10 @@ mod verify_proof;
 mod wallet;
 
 use crate::logging;
-use anyhow::Result;
-use clap::{CommandFactory, Parser};
+use anyhow::{Context, Result};
+use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser};
 use std::io;
-use std::panic::{self, PanicHookInfo};
+use std::panic::{self, AssertUnwindSafe, PanicHookInfo};
 use std::process::ExitCode;
 use std::thread;
 
@@ -40,15 +40,18 @@ const QUIET_THREADS: [&str; 1] = ["index-open"];
 /// stderr that says what and what to do, 2 wrong usage.
 pub fn main() -> ExitCode {
     panic::set_hook(Box::new(report_panic));
-    let cli = match Cli::try_parse() {
-        Ok(cli) => cli,
+    let parsed = Cli::command()
+        .try_get_matches()
+        .and_then(|matches| Ok((Cli::from_arg_matches(&matches)?, matches)));
+    let (cli, matches) = match parsed {
+        Ok(parsed) => parsed,
         Err(usage) => {
             // Help and version are "errors" too: they go to stdout with code 0.
             let _ = usage.print();
             return u8::try_from(usage.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from);
         }
     };
-    match panic::catch_unwind(|| cli.run()) {
+    match panic::catch_unwind(AssertUnwindSafe(|| cli.run(&matches))) {
         Ok(Ok(code)) => code,
         Ok(Err(error)) if is_closed_output(&error) => ExitCode::SUCCESS,
         Ok(Err(error)) => {
@@ -115,10 +118,12 @@ enum Command {
 }
 
 impl Cli {
-    /// Does what was asked for.
-    pub fn run(self) -> Result<ExitCode> {
+    fn run(self, matches: &ArgMatches) -> Result<ExitCode> {
         let done = match self.command {
-            Command::Node(args) => node::run(args),
+            Command::Node(args) => {
+                let flags = matches.subcommand_matches("node");
+                node::run(args, flags.context("the flags of `node` are parsed")?)
+            }
             Command::Mine(args) => mine::run(&args),
             Command::Jobs(args) => jobs::run(args, self.json),
             Command::Status(args) => status::run(&args, self.json),

@@ -22,7 +22,6 @@ use super::router;
 use crate::api::http::problem::MEDIA_TYPE;
 use crate::api::http::response::{CHAIN_HEIGHT, CHAIN_TIP};
 use crate::auth::Token;
-use crate::config::peers::Wishes;
 use crate::config::{Config, Settings};
 use crate::daemon::Daemon;
 use crate::state::NodeState;
@@ -112,10 +111,14 @@ impl World {
     async fn with(change: impl FnOnce(&mut Config)) -> World {
         let folder = tempfile::tempdir().unwrap();
         let api = "127.0.0.1:0".parse().unwrap();
-        let wishes = Wishes { listen: Some(vec!["none".to_owned()]), ..Wishes::default() };
-        let data = Some(folder.path().join("data"));
-        let settings = Settings::embedded("dev", data, Some(api), wishes);
-        let mut config = settings.check().unwrap();
+        let settings = Settings {
+            network: Some("dev".to_owned()),
+            data: Some(folder.path().join("data")),
+            api: Some(api),
+            listen: Some(vec!["none".to_owned()]),
+            ..Settings::default()
+        };
+        let mut config = settings.validate().unwrap();
         change(&mut config);
         let daemon = Daemon::start(config).await.unwrap();
         let data = folder.path().join("data");

@@ -1,4 +1,4 @@
-//! `chain bench`: what this machine can do.
+//! `chain bench`: measurements of this machine.
 
 use super::output::Table;
 use crate::mining::available_threads;
@@ -9,25 +9,22 @@ use serde::Serialize;
 use std::io::{self, Write};
 use std::num::NonZeroUsize;
 
-/// What to measure
 #[derive(Debug, clap::Subcommand)]
 pub enum Bench {
     Hash(HashArgs),
 }
 
-/// Measure how fast this processor mines, with each kernel it has the instructions for
+/// Measure the hash rate of each mining kernel that this processor supports
 ///
-/// Each line is also told as a multiple of what the `sha2` library does in the same run: the digest
-/// of the digest of the whole header, and the same with the state after the header's first block
-/// kept. The best of many short slices counts.
+/// Each result is shown relative to the `sha2` library in the same run: to hashing the whole header
+/// twice, and to doing so from the state after the header's first block (midstate). The best of many
+/// short samples counts.
 #[derive(Debug, clap::Args)]
 pub struct HashArgs {
-    /// Threads, besides one alone
-    ///
-    /// Default: one for each processor.
+    /// Number of threads, measured besides a single one [default: one per processor]
     #[arg(long, value_name = "N")]
     threads: Option<NonZeroUsize>,
-    /// How often each is measured, for four thousandths of a second
+    /// Number of 4 ms samples per result
     #[arg(
         long, value_name = "N", default_value_t = 50,
         value_parser = clap::value_parser!(u32).range(1..=10_000)
@@ -35,52 +32,51 @@ pub struct HashArgs {
     rounds: u32,
 }
 
-/// Runs the command.
 pub fn run(bench: &Bench, json: bool) -> Result<()> {
     let Bench::Hash(args) = bench;
     let threads = args.threads.unwrap_or_else(available_threads);
-    let shown = Shown::new(&Benchmark::run(threads, args.rounds));
+    let results = Results::new(&Benchmark::run(threads, args.rounds));
     if json {
-        writeln!(io::stdout(), "{}", serde_json::to_string(&shown)?)?;
+        writeln!(io::stdout(), "{}", serde_json::to_string(&results)?)?;
         return Ok(());
     }
-    shown.table().print("nothing to measure")?;
+    results.table().print("nothing to measure")?;
     let mut out = io::stdout().lock();
-    if let Some(clock) = shown.clock_hz {
+    if let Some(clock) = results.clock_hz {
         writeln!(out, "clock: {:.2} GHz", clock as f64 / 1e9)?;
     }
-    writeln!(out, "mining takes {}, by a trial", shown.fastest)?;
+    writeln!(out, "mining uses {}, by a trial", results.fastest)?;
     Ok(())
 }
 
 #[derive(Serialize)]
-struct Shown {
-    /// Cycles a second, where they can be told.
+struct Results {
+    /// Clock rate, where it can be measured.
     clock_hz: Option<u64>,
-    /// The kernel that mining takes unless told otherwise.
+    /// The default kernel for mining.
     fastest: &'static str,
-    rates: Vec<ShownRate>,
+    rates: Vec<KernelRate>,
 }
 
 #[derive(Serialize)]
-struct ShownRate {
-    /// A kernel, or `digest-twice`.
+struct KernelRate {
+    /// Name of a kernel, or `digest-twice`.
     kernel: String,
     threads: usize,
     hashes_per_second: f64,
-    /// Of one thread.
+    /// Cycles of one thread.
     cycles_per_nonce: Option<f64>,
-    /// Multiples of what `sha2` does with as many threads in the same run.
+    /// Relative to `sha2` with as many threads.
     of_digest_twice: Option<f64>,
     of_midstate: Option<f64>,
-    /// Multiple of what one thread does.
+    /// Relative to one thread.
     of_one_thread: Option<f64>,
 }
 
-impl Shown {
-    fn new(measured: &Benchmark) -> Shown {
-        let rates = measured.rates.iter().map(|rate| ShownRate::new(rate, measured)).collect();
-        Shown { clock_hz: measured.clock_hz, fastest: Kernel::fastest().name(), rates }
+impl Results {
+    fn new(measured: &Benchmark) -> Results {
+        let rates = measured.rates.iter().map(|rate| KernelRate::new(rate, measured)).collect();
+        Results { clock_hz: measured.clock_hz, fastest: Kernel::fastest().name(), rates }
     }
 
     fn table(&self) -> Table<7> {
@@ -103,12 +99,12 @@ impl Shown {
     }
 }
 
-impl ShownRate {
-    fn new(rate: &Rate, measured: &Benchmark) -> ShownRate {
+impl KernelRate {
+    fn new(rate: &Rate, measured: &Benchmark) -> KernelRate {
         let Rate { method, threads, hashes_per_second } = *rate;
         let of = |method, threads| Some(hashes_per_second / measured.rate(method, threads)?);
         let of_one_thread = hashes_per_second / threads.get() as f64;
-        ShownRate {
+        KernelRate {
             kernel: method.to_string(),
             threads: threads.get(),
             hashes_per_second,
@@ -125,7 +121,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rates_are_multiples_of_others_of_the_same_run() {
+    fn rates_are_relative_to_others_of_the_same_run() {
         let two = NonZeroUsize::new(2).unwrap();
         let scalar = Method::Kernel(Kernel::Scalar);
         let rate = |method, threads, hashes_per_second| Rate { method, threads, hashes_per_second };
@@ -138,12 +134,12 @@ mod tests {
                 rate(scalar, two, 20e6),
             ],
         };
-        let shown = serde_json::to_value(Shown::new(&measured)).unwrap();
+        let results = serde_json::to_value(Results::new(&measured)).unwrap();
         let expected = serde_json::json!({
             "kernel": "scalar", "threads": 2, "hashes_per_second": 20e6, "cycles_per_nonce": 400.0,
             "of_digest_twice": 2.5, "of_midstate": null, "of_one_thread": 2.0,
         });
-        assert_eq!(shown["rates"][3], expected);
-        assert_eq!(shown["clock_hz"], 4_000_000_000_u64);
+        assert_eq!(results["rates"][3], expected);
+        assert_eq!(results["clock_hz"], 4_000_000_000_u64);
     }
 }

@@ -1,69 +1,47 @@
-//! `chain block ID`: one block.
+//! `chain block ID`: a block.
 
 use super::node::block_on;
-use super::output::{self, Rows, ago, coins};
+use super::output::{self, Rows, ago, coins, print_lines};
+use crate::api::routes::blocks::{Transactions, Whole as Block};
 use crate::client::{NodeArgs, printable};
 use anyhow::Result;
-use serde::Deserialize;
-use std::io::{self, Write};
 
 /// Show a block
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Its height, its hash, or `tip`
+    /// Height, hash or `tip`
     #[arg(default_value = "tip")]
     id: String,
     #[command(flatten)]
     node: NodeArgs,
 }
 
-#[derive(Deserialize)]
-struct Block {
-    hash: String,
-    height: u32,
-    confirmations: i64,
-    in_best_chain: bool,
-    previous: String,
-    time: u32,
-    bits: String,
-    difficulty: f64,
-    size: u64,
-    miner: String,
-    reward: u64,
-    fees: u64,
-    transaction_count: u64,
-    transactions: Vec<String>,
-}
-
-/// Runs the command.
 pub fn run(args: &Args, json: bool) -> Result<()> {
-    block_on(async {
-        let client = args.node.connect().await?;
-        let answer = client.get(&["blocks", &args.id]).await?;
-        if json {
-            return Ok(output::json(&answer)?);
-        }
-        let block: Block = answer.read()?;
+    let get = async || args.node.connect(None).await?.get(&["blocks", &args.id]).await;
+    let response = block_on(get())?;
+    output::print(&response, json, |Block { summary: block, transactions, .. }| {
         let chain = match block.in_best_chain {
-            true => format!("in the best chain, {} confirmations", block.confirmations),
-            false => "on a side branch".to_owned(),
+            true => format!("best chain, {} confirmations", block.confirmations),
+            false => "side branch".to_owned(),
         };
         Rows::new()
             .row("hash", block.hash)
             .row("height", block.height)
-            .row("place", chain)
+            .row("chain", chain)
             .row("previous", block.previous)
-            .row("time", format!("{} ({})", block.time, ago(block.time)))
+            .row("time", format!("{} ({})", block.time, ago(block.time.into())))
             .row("difficulty", format!("{} (bits {})", block.difficulty, block.bits))
             .row("size", format!("{} bytes", block.size))
             .row("miner", block.miner)
             .row("reward", format!("{}, fees {}", coins(block.reward), coins(block.fees)))
             .row("transactions", block.transaction_count)
             .print()?;
-        let mut out = io::stdout().lock();
-        for id in block.transactions {
-            writeln!(out, "  {}", printable(&id))?;
-        }
-        Ok(())
+        let ids: Vec<_> = match transactions {
+            Transactions::Ids(ids) => ids,
+            Transactions::Whole(whole) => {
+                whole.into_iter().map(|transaction| transaction.id).collect()
+            }
+        };
+        print_lines(&ids.iter().map(|id| format!("  {}", printable(id))).collect::<Vec<_>>())
     })
 }

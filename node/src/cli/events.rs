@@ -1,10 +1,10 @@
-//! `chain events`: what happens, as it happens.
+//! `chain events`: the events of a node as they happen.
 
 use super::node::{block_on, stop_signal};
 use super::output::coins;
 use crate::client::{
-    self, ApiError, Client, Event, EventStream, NodeArgs, RequestError, UntrustedCertificate,
-    WrongNetwork, printable,
+    ApiError, Client, Event, EventStream, NodeArgs, RequestError, UntrustedCertificate,
+    WrongNetwork, combine_errors, printable,
 };
 use anyhow::{Context, Result};
 use reqwest::Url;
@@ -12,32 +12,31 @@ use serde_json::{Value, json};
 use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
-/// How long to wait before the node is called again.
-const PAUSE: Duration = Duration::from_secs(1);
-/// How long a node may be away before another one's events are followed: a restart takes less.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// Delay before a node is tried again.
+const RETRY_DELAY: Duration = Duration::from_secs(1);
+/// Time after which another node is tried; a restart takes less.
+const FAILOVER_AFTER: Duration = Duration::from_secs(10);
 
-/// Follow what happens: blocks, transactions, reorganisations, peers, jobs, mining
+/// Follow events: blocks, transactions, reorganisations, peers, jobs, mining
 ///
-/// Goes on after the node was away, without missing anything. With several --node, one that stays
-/// away for 10 seconds is left for the next: events have other numbers there, so a `reset` event
-/// names that node, and what happened meanwhile is to be asked of it. Ends with Ctrl-C.
+/// Reconnects when the connection is lost, and resumes without a gap. With several --node, switches
+/// to the next one after 10 seconds: that node numbers events differently, so a `reset` event names
+/// it, and earlier events are not repeated. Stop with Ctrl-C.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Only these, such as block.connected,reorg (repeatable)
+    /// Only these topics, such as block.connected,reorg (repeatable)
     #[arg(long, value_name = "TOPIC", value_delimiter = ',')]
     topics: Vec<String>,
-    /// Only what names this address
+    /// Only events that name this address
     #[arg(long, value_name = "ADDRESS")]
     address: Option<String>,
-    /// Begin after the event of this number, 0 for all that are kept [default: with what comes]
+    /// Resume after this event number; 0 replays everything retained [default: new events only]
     #[arg(long, value_name = "NUMBER")]
     since: Option<u64>,
     #[command(flatten)]
     node: NodeArgs,
 }
 
-/// Runs the command.
 pub fn run(args: &Args, json: bool) -> Result<()> {
     block_on(async {
         let mut stop = std::pin::pin!(stop_signal()?);
@@ -49,70 +48,72 @@ pub fn run(args: &Args, json: bool) -> Result<()> {
 }
 
 async fn follow(args: &Args, json: bool) -> Result<()> {
-    let client = args.node.connect().await?;
-    let mut tail = Tail { args, client, last: args.since.map(|number| (FIRST, number)) };
-    let mut following = tail.begin().await?;
+    let node = args.node.bound(args.address.as_deref())?;
+    let client = node.connect(args.address.as_deref()).await?;
+    let last = args.since.map(|number| (FIRST_NODE, number));
+    let mut tail = Tail { args, node, client, last };
+    let mut stream = tail.open().await?;
     loop {
-        let at = tail.client.at();
-        let position = following.position().await?;
-        if tail.last.is_some_and(|(node, _)| node != at)
+        let current = tail.client.current();
+        let position = stream.position().await?;
+        if tail.last.is_some_and(|(node, _)| node != current)
             && let Some(number) = position
         {
-            print(&moved(number, tail.client.base()), json)?;
-            tail.last = Some((at, number));
+            print(&switched(number, tail.client.base()), json)?;
+            tail.last = Some((current, number));
         }
-        while let Some(event) = following.next().await? {
+        while let Some(event) = stream.next().await? {
             print(&event, json)?;
         }
-        tail.client.doubt();
-        tail.last = following.last().map(|number| (at, number)).or(tail.last);
-        let _ =
-            writeln!(io::stderr(), "the connection broke off: trying again until it comes back");
-        following = tail.resume().await?;
+        tail.client.recheck_network();
+        tail.last = stream.last().map(|number| (current, number)).or(tail.last);
+        let _ = writeln!(io::stderr(), "the connection was lost: reconnecting");
+        stream = tail.reopen().await?;
     }
 }
 
-/// The node whose numbers `--since` means.
-const FIRST: usize = 0;
+/// The index of the node that numbers the event of `--since`.
+const FIRST_NODE: usize = 0;
 
-/// What is followed, and how far it was read.
+/// A subscription that survives lost connections.
 struct Tail<'a> {
     args: &'a Args,
+    node: NodeArgs,
     client: Client,
-    /// The last event: of which node, and its number there.
+    /// The last event: the index of its node, and its number there.
     last: Option<(usize, u64)>,
 }
 
 impl Tail<'_> {
-    /// Asks each node once.
-    async fn begin(&mut self) -> Result<EventStream> {
+    /// Opens the stream of the first node that responds; tries each once.
+    async fn open(&mut self) -> Result<EventStream> {
         let mut errors = Vec::new();
-        for _ in 0..self.client.nodes() {
-            match self.ask().await {
-                Ok(following) => return Ok(following),
+        for _ in 0..self.client.node_count() {
+            match self.subscribe().await {
+                Ok(stream) => return Ok(stream),
                 Err(RequestError::Fatal(error)) => return Err(error),
                 Err(RequestError::Unavailable(error)) => errors.push(error),
             }
-            self.client.turn();
+            self.client.switch_to_next();
         }
-        Err(client::combine_errors(errors))
+        Err(combine_errors(errors))
     }
 
-    /// Asks the same node until it is back, and the next when it stays away.
-    async fn resume(&mut self) -> Result<EventStream> {
+    /// Reopens the stream: of the same node, or of the next when that stays unreachable.
+    async fn reopen(&mut self) -> Result<EventStream> {
         let mut since = Instant::now();
         loop {
-            tokio::time::sleep(PAUSE).await;
-            // Without a URL the node is looked for each time: it may be at another port now.
-            if !self.args.node.has_url()
-                && let Ok(client) = self.args.node.connect().await
+            tokio::time::sleep(RETRY_DELAY).await;
+            // A node without a URL may listen at another port after a restart.
+            if !self.node.has_url()
+                && let Ok(client) = self.node.connect(self.args.address.as_deref()).await
             {
                 self.client = client;
             }
-            match self.ask().await {
-                Ok(following) => return Ok(following),
-                Err(RequestError::Fatal(error)) if self.is_hopeless(&error) => return Err(error),
-                Err(_) if since.elapsed() >= PATIENCE && self.client.turn() => {
+            match self.subscribe().await {
+                Ok(stream) => return Ok(stream),
+                Err(RequestError::Fatal(error)) if self.is_permanent(&error) => return Err(error),
+                Err(_) if since.elapsed() >= FAILOVER_AFTER && self.client.switch_to_next() => {
                     since = Instant::now();
                 }
                 Err(_) => {}
@@ -120,16 +121,16 @@ impl Tail<'_> {
         }
     }
 
-    /// Whether waiting cannot help. A node that is starting may answer anything, and one that is
-    /// not there leaves its node to others; what its data folder says of it may be about to change.
-    fn is_hopeless(&self, error: &anyhow::Error) -> bool {
-        let refused = error.downcast_ref::<ApiError>();
-        refused.is_some_and(|refused| refused.code == "bad-request")
+    /// Whether an error outlasts any retry. A node that starts may respond with anything, another
+    /// program may use the port of one that stopped, and its data directory may change.
+    fn is_permanent(&self, error: &anyhow::Error) -> bool {
+        let rejected = error.downcast_ref::<ApiError>();
+        rejected.is_some_and(|error| error.code == "bad-request")
             || error.is::<WrongNetwork>()
-            || error.is::<UntrustedCertificate>() && self.args.node.has_url()
+            || error.is::<UntrustedCertificate>() && self.node.has_url()
     }
 
-    async fn ask(&self) -> Result<EventStream, RequestError> {
+    async fn subscribe(&self) -> Result<EventStream, RequestError> {
         let topics = self.args.topics.join(",");
         let mut query = Vec::new();
         if !topics.is_empty() {
@@ -138,13 +139,13 @@ impl Tail<'_> {
         if let Some(address) = &self.args.address {
             query.push(("address", address));
         }
-        let last = self.last.filter(|(node, _)| *node == self.client.at());
-        self.client.follow(&query, last.map(|(_, number)| number)).await
+        let last = self.last.filter(|(node, _)| *node == self.client.current());
+        self.client.events(&query, last.map(|(_, number)| number)).await
     }
 }
 
-/// Says that from here on events are another node's, from this number on.
-fn moved(number: u64, node: &Url) -> Event {
+/// The event that reports a switch to another node, whose events follow after a number.
+fn switched(number: u64, node: &Url) -> Event {
     let data = json!({ "number": number, "node": node.as_str() }).to_string();
     Event { id: number, event: "reset".to_owned(), data }
 }
@@ -155,14 +156,14 @@ fn print(event: &Event, json: bool) -> Result<()> {
     Ok(())
 }
 
-/// One line, as over a WebSocket.
+/// The JSON object that a WebSocket carries.
 fn as_json(event: &Event) -> String {
     let Event { id, event, data } = event;
     let name = Value::from(event.as_str());
     format!("{{\"event\":{name},\"id\":{id},\"data\":{data}}}")
 }
 
-/// One line for people.
+/// A line of text.
 fn as_text(event: &Event) -> String {
     let data: Value = serde_json::from_str(&event.data).unwrap_or_default();
     let text = describe(&event.event, &data).unwrap_or_else(|_| event.data.clone());
@@ -184,7 +185,7 @@ fn describe(topic: &str, data: &Value) -> Result<String> {
         ),
         "block.disconnected" => format!("height {}  {}", number("height")?, text("hash")?),
         "reorg" => format!(
-            "{} blocks left, {} entered after height {}, the tip is {}",
+            "{} blocks disconnected, {} connected after height {}, new tip {}",
             number("depth")?,
             number("connected")?,
             number("fork_height")?,
@@ -201,11 +202,11 @@ fn describe(topic: &str, data: &Value) -> Result<String> {
         }
         "reset" if data["node"].is_string() => {
             let node = text("node")?;
-            format!("from here on at {node}: what happened before it was asked is not told")
+            format!("switched to {node}: earlier events are not repeated")
         }
         "reset" => {
             let (oldest, newest) = (number("oldest")?, number("newest")?);
-            format!("events were missed and are gone: {oldest} to {newest} are kept")
+            format!("events were missed; retained are {oldest} to {newest}")
         }
         _ => {
             let members = data.as_object().context("an object")?.iter();
@@ -228,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_is_one_line() {
+    fn formats_an_event_as_one_line() {
         let peer = json!({ "number": 7, "time": 1, "agent": "a\nb", "id": "12D3" });
         assert_eq!(
             line("peer.connected", &peer),
@@ -240,10 +241,10 @@ mod tests {
         let expected = "       7  transaction.dropped    ab  1.5 coins from x to y: expired";
         assert_eq!(line("transaction.dropped", &dropped), expected);
         let reset = line("reset", &json!({ "oldest": 3, "newest": 9 }));
-        assert!(reset.ends_with("3 to 9 are kept"), "{reset}");
-        let moved = as_text(&moved(9, &"http://b:1".parse().unwrap()));
-        assert!(moved.starts_with("       9  reset ") && moved.contains("at http://b:1/: what"));
-        // Of a node that says more or less than this program knows.
+        assert!(reset.ends_with("retained are 3 to 9"), "{reset}");
+        let switched = as_text(&switched(9, &"http://b:1".parse().unwrap()));
+        assert!(switched.starts_with("       9  reset ") && switched.contains("to http://b:1/: "));
+        // Data of another version.
         assert_eq!(line("reorg", &json!({})), "       7  reorg                  {}");
         let known = Event { id: 7, event: "a\"b".to_owned(), data: "{}".to_owned() };
         assert_eq!(as_json(&known), "{\"event\":\"a\\\"b\",\"id\":7,\"data\":{}}");

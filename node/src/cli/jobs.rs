@@ -1,27 +1,26 @@
-//! `chain jobs`: what a node mines, and what it is to mine.
+//! `chain jobs`: the mining jobs of a node.
 
 use super::mine::follow;
 use super::node::{block_on, stop_signal};
-use super::output::{self, Rows, Table, coins, duration, human_rate};
+use super::output::{self, Rows, Table, coins, duration, from_now, human_rate, label, print_lines};
 use super::progress::ProgressLine;
 use crate::api::routes::jobs::{Job, Until};
+use crate::api::http::page::Page;
 use crate::client::{Client, NodeArgs, Response, printable};
 use crate::jobs::State;
 use crate::logging;
 use anyhow::{Context, Result, bail};
 use chain::Amount;
 use reqwest::Method;
-use serde::Deserialize;
 use serde_json::json;
-use std::io::{self, Write};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
-/// Jobs that a list shows.
-const SHOWN: &str = "50";
+/// Most jobs of a list.
+const LIST_LIMIT: &str = "50";
 
-/// Show, start, cancel and watch a node's mining jobs
+/// List, start, cancel and watch mining jobs
 ///
-/// A job mines with threads of the node, in the background, and goes on after a restart.
+/// A job mines in the background with threads of the node, and resumes after a restart.
 #[derive(Debug, clap::Args)]
 #[command(args_conflicts_with_subcommands = true)]
 pub struct Args {
@@ -33,77 +32,79 @@ pub struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    /// Show the newest jobs
+    /// List the newest jobs
     List {
         #[command(flatten)]
         node: NodeArgs,
     },
-    /// Start a job: so many blocks, until something is so, or for ever
+    /// Start a mining job with a block count, a stop condition, or neither
     Start(Box<Start>),
     /// Show a job
     Show {
-        /// Its id
-        id: String,
         #[command(flatten)]
-        node: NodeArgs,
+        job: JobArgs,
     },
-    /// Cancel a job; a recurring one with its present run
+    /// Cancel a job; of a recurring job the current run, too
     Cancel {
-        /// Its id
-        id: String,
         #[command(flatten)]
-        node: NodeArgs,
+        job: JobArgs,
     },
-    /// Show how a job goes until it is at its end; exit code 0 if it reached its goal
+    /// Show the progress of a job until it ends; exit with 0 if it has succeeded
     Watch {
-        /// Its id
-        id: String,
         #[command(flatten)]
-        node: NodeArgs,
+        job: JobArgs,
     },
 }
 
 #[derive(Debug, clap::Args)]
+struct JobArgs {
+    /// Job id
+    id: String,
+    #[command(flatten)]
+    node: NodeArgs,
+}
+
+#[derive(Debug, clap::Args)]
 struct Start {
-    /// The address that its blocks pay [default: that of the node]
+    /// Address to pay [default: that of the node]
     #[arg(long, value_name = "ADDRESS")]
     miner: Option<String>,
-    /// Find so many blocks
+    /// Stop after this number of blocks
     #[arg(long, value_name = "N", group = "goal")]
     blocks: Option<u64>,
-    /// Mine until the chain is so high
+    /// Stop at this height
     #[arg(long, value_name = "HEIGHT", group = "goal")]
     until_height: Option<u32>,
-    /// Mine until this time, Unix seconds
+    /// Stop at this Unix time
     #[arg(long, value_name = "TIME", group = "goal")]
     until_time: Option<u64>,
-    /// Mine until this transaction is confirmed
+    /// Stop when this transaction is confirmed
     #[arg(long, value_name = "ID", group = "goal")]
     until_transaction: Option<String>,
-    /// How many times it is to be confirmed [default: 1]
+    /// Confirmations that the transaction needs [default: 1]
     #[arg(long, value_name = "N", requires = "until_transaction")]
     confirmations: Option<u32>,
-    /// Mine until the miner can spend so many coins
+    /// Stop when the miner's spendable balance reaches this amount
     #[arg(long, value_name = "COINS", group = "goal", value_parser = Amount::from_coins)]
     until_balance: Option<Amount>,
-    /// Most threads it uses [default: as many as the node may use]
+    /// Maximum number of threads [default: that of the node]
     #[arg(long, value_name = "N")]
     threads: Option<u64>,
-    /// Begin after so many seconds
+    /// Start after this number of seconds
     #[arg(long, value_name = "SECONDS", group = "start")]
     delay: Option<u64>,
-    /// Begin at this time, Unix seconds
+    /// Start at this Unix time
     #[arg(long, value_name = "TIME", group = "start")]
     not_before: Option<u64>,
-    /// Begin anew after so many seconds, again and again
-    #[arg(long, value_name = "SECONDS", requires = "blocks")]
+    /// Repeat every N seconds
+    #[arg(long, value_name = "N", requires = "blocks")]
     every: Option<u64>,
     #[command(flatten)]
     node: NodeArgs,
 }
 
 impl Start {
-    fn order(&self) -> serde_json::Value {
+    fn request(&self) -> serde_json::Value {
         let until = Until {
             height: self.until_height,
             time: self.until_time,
@@ -124,117 +125,92 @@ impl Start {
     }
 }
 
-#[derive(Deserialize)]
-struct List {
-    items: Vec<Job>,
-}
-
-/// Runs the command.
 pub fn run(args: Args, json: bool) -> Result<()> {
     block_on(async {
         match args.command {
             None => list(&args.node, json).await,
             Some(Command::List { node }) => list(&node, json).await,
             Some(Command::Start(start)) => {
-                let client = start.node.connect_with_token().await?;
-                let order = start.order();
+                let client = start.node.connect_with_token(start.miner.as_deref()).await?;
                 let path = ["mining", "jobs"];
-                let taken = client.order(Method::POST, &path, Some(&order), Duration::ZERO).await?;
-                show(&taken.context("the node did not say what it did")?, json)
+                print(&client.create(&path, &start.request(), Duration::ZERO).await?, json)
             }
-            Some(Command::Show { id, node }) => {
-                let client = node.connect().await?;
-                show(&client.get(&["mining", "jobs", &id]).await?, json)
+            Some(Command::Show { job: JobArgs { id, node } }) => {
+                print(&node.connect(None).await?.get(&["mining", "jobs", &id]).await?, json)
             }
-            Some(Command::Cancel { id, node }) => {
-                let client = node.connect_with_token().await?;
+            Some(Command::Cancel { job: JobArgs { id, node } }) => {
+                let client = node.connect_with_token(None).await?;
                 let path = ["mining", "jobs", &id];
-                let ended = client.order(Method::DELETE, &path, None, Duration::ZERO).await?;
-                show(&ended.context("the node did not say what it did")?, json)
+                let ended = client.send_once(Method::DELETE, &path, None, Duration::ZERO).await?;
+                print(&ended.context("empty response from node")?, json)
             }
-            Some(Command::Watch { id, node }) => watch(&node.connect().await?, &id, json).await,
+            Some(Command::Watch { job: JobArgs { id, node } }) => {
+                watch(&node.connect(None).await?, &id, json).await
+            }
         }
     })
 }
 
 async fn list(node: &NodeArgs, json: bool) -> Result<()> {
-    let client = node.connect().await?;
-    let query = [("limit", SHOWN)];
-    let answer = client.get_within(&["mining", "jobs"], &query, Duration::ZERO).await?;
-    if json {
-        return Ok(output::json(&answer)?);
-    }
-    let jobs: List = answer.read()?;
-    let mut table = Table::new(["id", "state", "goal", "found", "hash rate", "expected", "miner"]);
-    for job in jobs.items {
-        let expected = expected(&job).unwrap_or_else(|| "-".to_owned());
-        table = table.row([
+    let client = node.connect(None).await?;
+    let query = [("limit", LIST_LIMIT)];
+    let response = client.get_with(&["mining", "jobs"], &query, Duration::ZERO).await?;
+    let row = |job: Job| {
+        [
             job.id.clone(),
-            name(job.state).to_owned(),
+            label(&job.state),
             goal(&job),
             job.progress.blocks_done.to_string(),
             human_rate(job.progress.hashrate),
-            expected,
+            expected(&job).unwrap_or_else(|| "-".to_owned()),
             job.miner,
-        ]);
-    }
-    Ok(table.print("no mining jobs")?)
+        ]
+    };
+    output::print(&response, json, |jobs: Page<Job>| {
+        let table = Table::new(["id", "state", "goal", "found", "hash rate", "expected", "miner"]);
+        jobs.items.into_iter().map(row).fold(table, Table::row).print("no mining jobs")
+    })
 }
 
-fn show(answer: &Response, json: bool) -> Result<()> {
-    if json {
-        return Ok(output::json(answer)?);
-    }
-    let job: Job = answer.read()?;
-    let progress = &job.progress;
-    let error = job.error.as_ref().and_then(|error| error["detail"].as_str());
-    Rows::new()
-        .row("job", &job.id)
-        .row("state", name(job.state))
-        .row_if("waiting for", job.waiting.as_ref())
-        .row("goal", goal(&job))
-        .row("miner", &job.miner)
-        .row_if("run of", job.series.as_ref())
-        .row_if("runs", job.runs)
-        .row_if("begins", begins(&job))
-        .row("found", progress.blocks_done)
-        .row("threads", format!("{} of {}", progress.threads, job.threads))
-        .row("hashes", progress.hashes)
-        .row("hash rate", human_rate(progress.hashrate))
-        .row_if("expected", expected(&job))
-        .row_if("error", error)
-        .print()?;
-    for block in job.result.into_iter().flat_map(|result| result.blocks) {
-        writeln!(io::stdout(), "{}", printable(&block))?;
-    }
-    Ok(())
+fn print(response: &Response, json: bool) -> Result<()> {
+    output::print(response, json, |job: Job| {
+        let progress = &job.progress;
+        let error = job.error.as_ref().and_then(|error| error["detail"].as_str());
+        Rows::new()
+            .row("job", &job.id)
+            .row("state", label(&job.state))
+            .row_if("waiting for", job.waiting.as_ref())
+            .row("goal", goal(&job))
+            .row("miner", &job.miner)
+            .row_if("run of", job.series.as_ref())
+            .row_if("runs", job.runs)
+            .row_if("starts", start_time(&job))
+            .row("found", progress.blocks_done)
+            .row("threads", format!("{} of {}", progress.threads, job.threads))
+            .row("hashes", progress.hashes)
+            .row("hash rate", human_rate(progress.hashrate))
+            .row_if("expected", expected(&job))
+            .row_if("error", error)
+            .print()?;
+        let blocks = job.result.into_iter().flat_map(|result| result.blocks);
+        print_lines(&blocks.map(|block| printable(&block)).collect::<Vec<_>>())
+    })
 }
 
 async fn watch(client: &Client, id: &str, json: bool) -> Result<()> {
     logging::start(logging::Format::Text, logging::filter("warn")?);
     let mut stop = std::pin::pin!(stop_signal()?);
     let line = ProgressLine::new();
-    // The node that knows it: others have other jobs.
+    // Finds the node that has the job: others have other jobs.
     client.get(&["mining", "jobs", id]).await?;
-    let client = &client.alone();
+    let client = &client.pinned();
     let ended = follow(client, id, &line, &mut stop).await?;
     line.clear();
-    show(&client.get(&["mining", "jobs", id]).await?, json)?;
+    print(&client.get(&["mining", "jobs", id]).await?, json)?;
     match ended.map(|job| job.state) {
         Some(State::Failed) => bail!("the job failed"),
         Some(State::Cancelled) => bail!("the job was cancelled"),
         _ => Ok(()),
-    }
-}
-
-fn name(state: State) -> &'static str {
-    match state {
-        State::Scheduled => "scheduled",
-        State::Queued => "queued",
-        State::Running => "running",
-        State::Succeeded => "succeeded",
-        State::Failed => "failed",
-        State::Cancelled => "cancelled",
     }
 }
 
@@ -249,8 +225,8 @@ fn goal(job: &Job) -> String {
             let short = id.get(..8).unwrap_or(&id);
             format!("until {short}… has {} confirmations", confirmations.unwrap_or(1))
         }
-        (_, Until { balance: Some(units), .. }) => format!("until {} can be spent", coins(units)),
-        _ => "for ever".to_owned(),
+        (_, Until { balance: Some(units), .. }) => format!("until {} are spendable", coins(units)),
+        _ => "until cancelled".to_owned(),
     };
     match job.every_seconds {
         Some(seconds) => format!("{goal} every {}", duration(seconds)),
@@ -258,22 +234,15 @@ fn goal(job: &Job) -> String {
     }
 }
 
-fn begins(job: &Job) -> Option<String> {
-    let is_to_come =
+/// The start time of a job that has not started, or of the next run of a recurring one.
+fn start_time(job: &Job) -> Option<String> {
+    let is_due =
         job.state == State::Scheduled || (job.every_seconds.is_some() && !job.state.is_terminal());
-    is_to_come.then(|| from_now(job.not_before))
+    is_due.then(|| from_now(job.not_before))
 }
 
-/// Seconds as people read them.
+/// The expected time to the goal.
 fn expected(job: &Job) -> Option<String> {
     let seconds = Duration::try_from_secs_f64(job.progress.expected_seconds?).ok()?;
     Some(format!("in {}", duration(seconds.as_secs())))
-}
-
-fn from_now(time: u64) -> String {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
-    match time.checked_sub(now) {
-        Some(seconds) => format!("in {}", duration(seconds)),
-        None => format!("{} ago", duration(now.saturating_sub(time))),
-    }
 }

@@ -1,5 +1,6 @@
-//! `chain mine`: mines for an address. A job of the node on this machine, if one runs and lets us;
-//! for a node elsewhere with the threads of this process; otherwise with a node in this process.
+//! `chain mine`: mining for an address. By a job of the node on this machine, if one runs and its
+//! token is readable; with the threads of this process for a node elsewhere; otherwise with a node in
+//! this process.
 
 mod args;
 mod balance;
@@ -8,7 +9,6 @@ mod job;
 mod remote;
 
 use super::node::{block_on, stop_signal};
-use crate::config::network;
 use crate::wallet::mnemonic::Length;
 use crate::wallet::{Index, Mnemonic, Wallet};
 use anyhow::{Context, Result};
@@ -19,13 +19,8 @@ use zeroize::Zeroizing;
 pub use args::Args;
 pub use job::follow;
 
-/// Runs the command.
 pub fn run(args: &Args) -> Result<()> {
-    let params = match (args.node.network(), &args.miner) {
-        (Some(network), _) => network::load(network)?,
-        (None, Some(miner)) => network::of_address(miner)?,
-        (None, None) => network::load(network::DEFAULT)?,
-    };
+    let params = args.node.network_params(args.miner.as_deref())?;
     let miner = match &args.miner {
         Some(text) => {
             Address::decode_for(text, params.hrp()).with_context(|| format!("--miner {text}"))?
@@ -37,18 +32,18 @@ pub fn run(args: &Args) -> Result<()> {
         let Some(client) = args.node.find(&params).await? else {
             return embedded::mine(args, &params, miner, &mut stop).await;
         };
-        let steered = match args.node.has_url() || args.kernel.is_some() {
+        let authorized = match args.node.has_url() || args.kernel.is_some() {
             true => None,
-            false => args.node.with_token(client.clone(), Some(&params)).ok(),
+            false => args.node.authorize(client.clone(), Some(&params)).ok(),
         };
-        match steered {
+        match authorized {
             Some(client) => job::mine(&client, args, &params, miner, &mut stop).await,
             None => remote::mine(&client, args, &params, miner, &mut stop).await,
         }
     })
 }
 
-/// The first account of the wallet; a wallet is made if there is none.
+/// The address of the first account of the wallet, which is created if there is none.
 fn wallet_address(args: &Args, params: &Params) -> Result<Address> {
     let path = args.wallet.path()?;
     if path.exists() {
@@ -63,11 +58,11 @@ fn wallet_address(args: &Args, params: &Params) -> Result<Address> {
     };
     let address = wallet.address(Index::default());
     let mut out = io::stderr().lock();
-    writeln!(out, "made a wallet: {}", path.display())?;
-    writeln!(out, "its words, the only other copy of its keys: {}", *phrase)?;
+    writeln!(out, "created wallet: {}", path.display())?;
+    writeln!(out, "mnemonic, the only backup of its keys: {}", *phrase)?;
     if password.is_none() {
-        writeln!(out, "it has no password: whoever can read the file can spend what it holds")?;
+        writeln!(out, "no password: anyone who can read the file can spend its coins")?;
     }
-    writeln!(out, "its address: {}", address.encode(params.hrp()))?;
+    writeln!(out, "address: {}", address.encode(params.hrp()))?;
     Ok(address)
 }

@@ -1,36 +1,35 @@
-//! `chain node`: the daemon in the foreground, until it is told to stop.
+//! `chain node`: the daemon in the foreground, until a signal stops it.
 
 use super::progress::{ProgressLine, refresh_interval};
 use super::sync_progress::SyncProgress;
 use crate::config::Settings;
 use crate::daemon::Daemon;
 use anyhow::{Context, Result};
+use clap::ArgMatches;
 use std::future::Future;
 
-/// Run a node: keeps the chain, serves the REST API, mines if told to
+/// Run a node: store and validate the chain, serve the REST API, mine on request
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
     settings: Settings,
 }
 
-/// Runs the command.
-pub fn run(args: Args) -> Result<()> {
-    let config = args.settings.start_log()?.check()?;
+pub fn run(args: Args, flags: &ArgMatches) -> Result<()> {
+    let config = args.settings.with_file(flags)?.start_log()?.validate()?;
     block_on(async {
-        // Listened for from the start, so that a signal while opening is not lost.
+        // Registered first, so that a signal during start is not lost.
         let mut stop = std::pin::pin!(stop_signal()?);
         let mut daemon = tokio::select! {
             daemon = Daemon::start(config) => daemon?,
             () = &mut stop => return Ok(()),
         };
-        let mut look = refresh_interval();
-        let (mut sync_progress, line) =
-            (SyncProgress::new(daemon.node().clone()), ProgressLine::new());
+        let mut refresh = refresh_interval();
+        let (mut sync, line) = (SyncProgress::new(daemon.node().clone()), ProgressLine::new());
         loop {
             tokio::select! {
-                _ = look.tick() => match sync_progress.look().await {
-                    Some(stage) if line.is_on_terminal() => line.show(&stage),
+                _ = refresh.tick() => match sync.sample().await {
+                    Some(stage) if line.is_on_terminal() => line.update(&stage),
                     Some(stage) if line.is_due() => tracing::info!("sync: {stage}"),
                     Some(_) => {}
                     None => line.clear(),
@@ -43,7 +42,7 @@ pub fn run(args: Args) -> Result<()> {
     })
 }
 
-/// Runs a future on a runtime of its own.
+/// Runs a future on a new runtime.
 pub fn block_on<T>(future: impl Future<Output = Result<T>>) -> Result<T> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -52,7 +51,7 @@ pub fn block_on<T>(future: impl Future<Output = Result<T>>) -> Result<T> {
     runtime.block_on(future)
 }
 
-/// Ends when the user or the system asks the process to stop: Ctrl-C or SIGTERM.
+/// Completes when the user or the system stops the process: Ctrl-C or SIGTERM.
 pub fn stop_signal() -> Result<impl Future<Output = ()>> {
     #[cfg(unix)]
     {

@@ -1,33 +1,53 @@
-//! How commands show what a node answers: labelled rows for people, JSON as it came.
+//! Output of commands: labelled rows and tables for people, JSON as a node sent it.
 
 use crate::client::{Response, printable};
+use anyhow::Result;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use std::fmt::Display;
 use std::io::{self, Write};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// Prints an answer as the node gave it.
-pub fn json(answer: &Response) -> io::Result<()> {
-    writeln!(io::stdout(), "{}", answer.text.trim_end())
+/// Prints a response: as received, or parsed as `text` formats it.
+pub fn print<T: DeserializeOwned>(
+    response: &Response,
+    json: bool,
+    text: impl FnOnce(T) -> io::Result<()>,
+) -> Result<()> {
+    Ok(match json {
+        true => writeln!(io::stdout(), "{}", response.text.trim_end())?,
+        false => text(response.json()?)?,
+    })
 }
 
-/// Labels and what stands beside them.
+/// Prints a line; control characters are escaped.
+pub fn print_line(text: &str) -> io::Result<()> {
+    writeln!(io::stdout(), "{}", printable(text))
+}
+
+/// Prints one value per line.
+pub fn print_lines(values: &[impl Display]) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    values.iter().try_for_each(|value| writeln!(out, "{value}"))
+}
+
+/// Labelled values, one per row.
 #[derive(Debug, Default)]
 pub struct Rows(Vec<(&'static str, String)>);
 
 impl Rows {
-    /// None yet.
     pub fn new() -> Rows {
         Rows::default()
     }
 
-    /// One more. Values may come from anywhere: what would drive a terminal is escaped.
+    /// Adds a row. Control characters of the value are escaped: a node may have supplied it.
     #[must_use]
     pub fn row(mut self, label: &'static str, value: impl Display) -> Rows {
         self.0.push((label, printable(&value.to_string())));
         self
     }
 
-    /// One more, if there is anything to show.
+    /// Adds a row unless the value is `None`.
     #[must_use]
     pub fn row_if(self, label: &'static str, value: Option<impl Display>) -> Rows {
         match value {
@@ -36,7 +56,7 @@ impl Rows {
         }
     }
 
-    /// Prints them to standard output, the values in one column.
+    /// Prints the rows with their values aligned.
     pub fn print(&self) -> io::Result<()> {
         io::stdout().lock().write_all(self.text().as_bytes())
     }
@@ -47,7 +67,7 @@ impl Rows {
     }
 }
 
-/// Rows with several values each, under headings.
+/// A table with a heading for each column.
 #[derive(Debug)]
 pub struct Table<const COLUMNS: usize> {
     headings: [&'static str; COLUMNS],
@@ -55,22 +75,21 @@ pub struct Table<const COLUMNS: usize> {
 }
 
 impl<const COLUMNS: usize> Table<COLUMNS> {
-    /// None yet.
     pub fn new(headings: [&'static str; COLUMNS]) -> Table<COLUMNS> {
         Table { headings, rows: Vec::new() }
     }
 
-    /// One more. Values may come from anywhere: what would drive a terminal is escaped.
+    /// Adds a row. Control characters of the values are escaped: a node may have supplied them.
     #[must_use]
     pub fn row(mut self, values: [String; COLUMNS]) -> Table<COLUMNS> {
         self.rows.push(values.map(|value| printable(&value)));
         self
     }
 
-    /// Prints it to standard output, or what is said when there are no rows.
-    pub fn print(&self, nothing: &str) -> io::Result<()> {
+    /// Prints the table, or `empty` if it has no rows.
+    pub fn print(&self, empty: &str) -> io::Result<()> {
         if self.rows.is_empty() {
-            return writeln!(io::stdout(), "{nothing}");
+            return writeln!(io::stdout(), "{empty}");
         }
         io::stdout().lock().write_all(self.text().as_bytes())
     }
@@ -88,13 +107,13 @@ impl<const COLUMNS: usize> Table<COLUMNS> {
     }
 }
 
-/// Prints one value per line to standard output.
-pub fn print_lines(values: &[impl Display]) -> io::Result<()> {
-    let mut out = io::stdout().lock();
-    values.iter().try_for_each(|value| writeln!(out, "{value}"))
+/// The name of an enum's variant in the API.
+pub fn label(variant: &impl Serialize) -> String {
+    let value = serde_json::to_value(variant).unwrap_or_default();
+    value.as_str().unwrap_or("unknown").to_owned()
 }
 
-/// Bytes in the unit that keeps the number short.
+/// Bytes in the largest unit that is not above them.
 pub fn bytes(count: u64) -> String {
     let scaled = [(1e9, "GB"), (1e6, "MB"), (1e3, "kB")];
     match scaled.into_iter().find(|(unit, _)| count as f64 >= *unit) {
@@ -103,7 +122,7 @@ pub fn bytes(count: u64) -> String {
     }
 }
 
-/// Hashes a second with the prefix that keeps the number short.
+/// Hashes per second in the largest unit that is not above them.
 pub fn human_rate(rate: f64) -> String {
     let scaled = [(1e12, "TH/s"), (1e9, "GH/s"), (1e6, "MH/s"), (1e3, "kH/s")];
     match scaled.into_iter().find(|(unit, _)| rate >= *unit) {
@@ -120,16 +139,32 @@ pub fn coins(units: u64) -> String {
     }
 }
 
-/// How long ago a time was, in seconds since the epoch.
-pub fn ago(time: u32) -> String {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
-    match now.checked_sub(time.into()) {
+/// The time since a past Unix time.
+pub fn ago(time: u64) -> String {
+    match unix_time().checked_sub(time) {
         Some(seconds) => format!("{} ago", duration(seconds)),
         None => "ahead of this machine's clock".to_owned(),
     }
 }
 
-/// Seconds in the largest unit that leaves a number worth reading.
+/// The time from now to a Unix time, or since then.
+pub fn from_now(time: u64) -> String {
+    match time.checked_sub(unix_time()) {
+        Some(seconds) => format!("in {}", duration(seconds)),
+        None => ago(time),
+    }
+}
+
+/// The seconds left until a Unix time.
+pub fn seconds_until(time: u64) -> u64 {
+    time.saturating_sub(unix_time())
+}
+
+fn unix_time() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs())
+}
+
+/// Seconds in a unit of which there are at least two.
 pub fn duration(seconds: u64) -> String {
     match seconds {
         0..120 => format!("{seconds} s"),
@@ -145,7 +180,7 @@ mod tests {
 
     // R22
     #[test]
-    fn values_stand_in_one_column_and_stay_on_their_line() {
+    fn rows_are_aligned_and_escape_control_characters() {
         let rows = Rows::new()
             .row("id", 7)
             .row("memo", "a\nid  8\u{1b}[1A")
@@ -156,7 +191,7 @@ mod tests {
 
     // R22
     #[test]
-    fn tables_stay_in_columns_whatever_peers_call_themselves() {
+    fn tables_are_aligned_and_escape_control_characters() {
         let row = |agent: &str| ["7".to_owned(), agent.to_owned(), "x".to_owned()];
         let table = Table::new(["id", "agent", "score"]).row(row("a\n\u{1b}[2J")).row(row("ü"));
         let expected = "id  agent         score\n7   a\\n\\u{1b}[2J  x\n7   ü             x\n";
@@ -164,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn sizes_are_short() {
+    fn formats_sizes() {
         for (count, text) in [(0, "0 B"), (999, "999 B"), (1_000, "1.0 kB"), (2_560_000, "2.6 MB")]
         {
             assert_eq!(bytes(count), text);
@@ -172,12 +207,12 @@ mod tests {
     }
 
     #[test]
-    fn durations_are_short() {
+    fn formats_durations() {
         for (seconds, text) in
             [(0, "0 s"), (119, "119 s"), (120, "2 min"), (7_200, "2 h"), (200_000, "2 days")]
         {
             assert_eq!(duration(seconds), text);
         }
-        assert_eq!(ago(u32::MAX), "ahead of this machine's clock");
+        assert_eq!(ago(u32::MAX.into()), "ahead of this machine's clock");
     }
 }

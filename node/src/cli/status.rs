@@ -1,67 +1,33 @@
-//! `chain status`: how a node is.
+//! `chain status`: the state of a node.
 
 use super::node::block_on;
-use super::output::{self, Rows, ago, coins, duration, human_rate};
+use super::output::{self, Rows, ago, coins, duration, human_rate, label};
+use crate::api::routes::chain::{Chain, SyncState};
 use crate::client::NodeArgs;
 use anyhow::Result;
-use serde::Deserialize;
 
-/// Show how a node is: height, tip, sync, difficulty, mempool, peers
+/// Show node status: height, tip, sync, difficulty, mempool, peers
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
     node: NodeArgs,
 }
 
-#[derive(Deserialize)]
-struct Chain {
-    network: String,
-    height: u32,
-    tip: String,
-    tip_time: u32,
-    difficulty: f64,
-    issued: u64,
-    hashrate_estimate: Option<f64>,
-    sync: Sync,
-    mempool: Mempool,
-    peers: u32,
-    version: String,
-    uptime_seconds: u64,
-}
-
-#[derive(Deserialize)]
-struct Sync {
-    state: String,
-    best_header_height: u32,
-    progress: f64,
-}
-
-#[derive(Deserialize)]
-struct Mempool {
-    count: u64,
-    bytes: u64,
-}
-
-/// Runs the command.
 pub fn run(args: &Args, json: bool) -> Result<()> {
-    block_on(async {
-        let answer = args.node.connect().await?.get(&["chain"]).await?;
-        if json {
-            return Ok(output::json(&answer)?);
-        }
-        let chain: Chain = answer.read()?;
-        let sync = match chain.sync.state.as_str() {
-            "synced" => "synced".to_owned(),
+    let get = async || args.node.connect(None).await?.get(&["chain"]).await;
+    output::print(&block_on(get())?, json, |chain: Chain| {
+        let sync = match chain.sync.state {
+            SyncState::Synced => "synced".to_owned(),
             state => {
-                let Sync { best_header_height: best, progress, .. } = chain.sync;
-                format!("{state}: {} of {best} ({:.0} %)", chain.height, progress * 100.0)
+                let (best, percent) = (chain.sync.best_header_height, chain.sync.progress * 100.0);
+                format!("{}: {} of {best} ({percent:.0} %)", label(&state), chain.height)
             }
         };
         Rows::new()
             .row("network", chain.network)
             .row("height", chain.height)
             .row("tip", chain.tip)
-            .row("mined", ago(chain.tip_time))
+            .row("mined", ago(chain.tip_time.into()))
             .row("sync", sync)
             .row("difficulty", chain.difficulty)
             .row_if("hash rate", chain.hashrate_estimate.map(human_rate))
@@ -69,7 +35,6 @@ pub fn run(args: &Args, json: bool) -> Result<()> {
             .row("mempool", format!("{} ({} bytes)", chain.mempool.count, chain.mempool.bytes))
             .row("peers", chain.peers)
             .row("version", format!("{}, up {}", chain.version, duration(chain.uptime_seconds)))
-            .print()?;
-        Ok(())
+            .print()
     })
 }

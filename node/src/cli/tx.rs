@@ -1,23 +1,24 @@
-//! `chain tx`: send a signed transfer, look at a transaction, wait for it. Signing is the wallet's.
+//! `chain tx`: submit a signed transfer, show a transaction, wait for it. Does not sign.
 
 use super::node::block_on;
-use super::output::{self, Rows, coins};
+use super::output::{self, Rows, coins, label, print_line};
+use crate::api::routes::transactions::{Status, Transaction};
+use crate::api::routes::transfer::Fields;
 use crate::client::{ApiError, Client, NodeArgs, Response, printable};
 use anyhow::{Context, Result, bail, ensure};
 use chain::Transfer;
-use serde::Deserialize;
 use std::fs;
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::time::{Duration, Instant};
 
-/// How long one question waits for its answer; a longer wait asks again.
-const HOLD: Duration = Duration::from_secs(30);
-/// The pause between questions to a node that does not hold its answers.
-const PAUSE: Duration = Duration::from_secs(1);
-/// Most bytes of a signed transfer in any form: 401 bytes take 802 digits, JSON a little more.
+/// Time for which the node may delay a response; a longer wait takes several requests.
+const LONG_POLL: Duration = Duration::from_secs(30);
+/// Shortest time between two requests.
+const POLL: Duration = Duration::from_secs(1);
+/// Most bytes of a signed transfer in any form: 401 bytes are 802 digits, JSON is a little longer.
 const MAX_INPUT: u64 = 16_384;
 
-/// Send, show and await transactions
+/// Send and show transactions, wait for confirmations
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(subcommand)]
@@ -26,9 +27,9 @@ pub struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    /// Send a transfer that is signed already
+    /// Send a signed transfer
     Send {
-        /// Hexadecimal digits, or a file with them or with JSON, or - for stdin
+        /// Hexadecimal digits, a file with them or with JSON, or - for stdin
         #[arg(value_name = "HEX|FILE")]
         source: String,
         #[command(flatten)]
@@ -36,22 +37,22 @@ enum Command {
     },
     /// Show a transaction
     Show {
-        /// Its id
+        /// Transaction id
         id: String,
         #[command(flatten)]
         node: NodeArgs,
     },
     /// Wait until a transaction is confirmed
     ///
-    /// The exit code is 1 if the node drops it, or if the time is over.
+    /// Exits with 1 if the node drops the transaction, or on a timeout.
     Wait {
-        /// Its id
+        /// Transaction id
         id: String,
-        /// So many blocks deep; 1 is in the tip
+        /// Number of confirmations; 1 is a transaction in the tip
         #[arg(long, value_name = "N", default_value_t = 1)]
         #[arg(value_parser = clap::value_parser!(u32).range(1..))]
         confirmations: u32,
-        /// Most seconds to wait
+        /// Timeout in seconds
         #[arg(long, value_name = "SECONDS", default_value_t = 600)]
         timeout: u32,
         #[command(flatten)]
@@ -59,36 +60,16 @@ enum Command {
     },
 }
 
-/// What the node says of a transaction, the fields of both kinds included.
-#[derive(Deserialize)]
-struct Transaction {
-    id: String,
-    status: String,
-    reason: Option<String>,
-    block: Option<String>,
-    height: Option<u32>,
-    #[serde(default)]
-    confirmations: i64,
-    sender: Option<String>,
-    recipient: Option<String>,
-    amount: Option<u64>,
-    reward: Option<u64>,
-    fee: Option<u64>,
-    nonce: Option<u64>,
-    memo: Option<String>,
-}
-
-/// Runs the command.
 pub fn run(args: Args, json: bool) -> Result<()> {
     block_on(async {
         match args.command {
             Command::Send { source, node } => send(&source, &node, json).await,
             Command::Show { id, node } => {
-                let answer = node.connect().await?.get(&["transactions", &id]).await?;
-                print(&answer, json)
+                let response = node.connect(None).await?.get(&["transactions", &id]).await?;
+                print(&response, json)
             }
             Command::Wait { id, confirmations, timeout, node } => {
-                let client = node.connect().await?;
+                let client = node.connect(None).await?;
                 let timeout = Duration::from_secs(timeout.into());
                 print(&wait(&client, &id, confirmations, timeout, None).await?, json)
             }
@@ -102,44 +83,38 @@ async fn send(source: &str, node: &NodeArgs, json: bool) -> Result<()> {
         true => "application/json",
         false => "text/plain",
     };
-    let answer = node.connect().await?.post(&["transactions"], media_type, body).await?;
-    if json {
-        return Ok(output::json(&answer)?);
-    }
-    let transaction: Transaction = answer.read()?;
-    writeln!(io::stdout(), "{}", printable(&transaction.id))?;
-    Ok(())
+    let response = node.connect(None).await?.post(&["transactions"], media_type, body).await?;
+    output::print(&response, json, |transaction: Transaction| print_line(&transaction.id))
 }
 
-/// The transfer: given in digits, in a file, or on stdin.
+/// Reads a transfer from digits, a file or stdin.
 fn read(source: &str) -> Result<String> {
-    let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_hexdigit());
-    if digits(source) {
+    let is_hex = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if is_hex(source) {
         return Ok(source.to_owned());
     }
     let mut text = String::new();
-    let most = MAX_INPUT.saturating_add(1);
+    let limit = MAX_INPUT.saturating_add(1);
     let read = match source {
-        "-" => io::stdin().take(most).read_to_string(&mut text),
-        path => fs::File::open(path).and_then(|file| file.take(most).read_to_string(&mut text)),
+        "-" => io::stdin().take(limit).read_to_string(&mut text),
+        path => fs::File::open(path).and_then(|file| file.take(limit).read_to_string(&mut text)),
     };
     read.with_context(|| format!("cannot read a signed transfer from {source}"))?;
     let text = text.trim();
     ensure!(
-        text.len() as u64 <= MAX_INPUT && (text.starts_with('{') || digits(text)),
+        text.len() as u64 <= MAX_INPUT && (text.starts_with('{') || is_hex(text)),
         "{source} holds no signed transfer: neither hexadecimal digits nor a JSON object"
     );
     Ok(text.to_owned())
 }
 
-/// Sends a transfer.
-pub async fn hand_in(client: &Client, transfer: &Transfer) -> Result<Response> {
+/// Submits a transfer.
+pub async fn submit(client: &Client, transfer: &Transfer) -> Result<Response> {
     client.post(&["transactions"], "text/plain", hex::encode(transfer.encode())).await
 }
 
-/// Asks until a transaction is deep enough; the node holds each answer for a while. A node that is
-/// asked because another one is away may not know the transaction yet; a transfer that is at hand
-/// is then sent to it.
+/// Waits until a transaction has a number of confirmations, by long polling. After a switch to
+/// another node, which may not know the transaction, `transfer` is submitted to that one.
 pub async fn wait(
     client: &Client,
     id: &str,
@@ -147,78 +122,76 @@ pub async fn wait(
     timeout: Duration,
     transfer: Option<&Transfer>,
 ) -> Result<Response> {
-    let (begun, at) = (Instant::now(), client.at());
-    let mut has_moved = false;
-    let deep_enough = confirmations.to_string();
+    let (start, first_node) = (Instant::now(), client.current());
+    let mut has_switched = false;
+    let wanted = confirmations.to_string();
     loop {
-        let asked = Instant::now();
-        let hold = timeout.saturating_sub(begun.elapsed()).min(HOLD);
-        let seconds = hold.as_secs().to_string();
-        let query =
-            [("wait", "confirmed"), ("confirmations", &*deep_enough), ("timeout", &*seconds)];
-        let answer = client.get_within(&["transactions", id], &query, hold).await;
-        // Also the first may have lost it when it is its turn again.
-        has_moved |= client.at() != at;
-        let answer = match answer {
-            Err(error) if has_moved && is_unknown(&error) && begun.elapsed() < timeout => {
+        let sent = Instant::now();
+        let wait = timeout.saturating_sub(start.elapsed()).min(LONG_POLL);
+        let seconds = wait.as_secs().to_string();
+        let query = [("wait", "confirmed"), ("confirmations", &*wanted), ("timeout", &*seconds)];
+        let response = client.get_with(&["transactions", id], &query, wait).await;
+        // The first node, too, may have lost the transaction when it is used again.
+        has_switched |= client.current() != first_node;
+        let response = match response {
+            Err(error) if has_switched && is_unknown(&error) && start.elapsed() < timeout => {
                 if let Some(transfer) = transfer {
-                    hand_in(client, transfer).await?;
+                    submit(client, transfer).await?;
                 }
-                tokio::time::sleep(PAUSE).await;
+                tokio::time::sleep(POLL).await;
                 continue;
             }
-            answer => answer?,
+            response => response?,
         };
-        let transaction: Transaction = answer.read()?;
-        let status = printable(&transaction.status);
-        match &*status {
-            "confirmed" if transaction.confirmations >= i64::from(confirmations) => {
-                return Ok(answer);
-            }
-            "dropped" => {
-                let reason =
-                    transaction.reason.as_deref().map_or("no reason given".into(), printable);
-                bail!("the node dropped the transaction: {reason}");
+        let transaction: Transaction = response.json()?;
+        match transaction.status {
+            Status::Confirmed if transaction.confirmations >= confirmations => return Ok(response),
+            Status::Dropped => {
+                let reason = transaction.reason.as_deref().unwrap_or("unknown reason");
+                bail!("the node dropped the transaction: {}", printable(reason));
             }
             _ => {}
         }
-        if begun.elapsed() >= timeout {
+        if start.elapsed() >= timeout {
+            let (seconds, status) = (timeout.as_secs(), label(&transaction.status));
             let depth = transaction.confirmations;
-            let seconds = timeout.as_secs();
-            bail!("not confirmed after {seconds} s: it is {status}, {depth} blocks deep");
+            bail!("not confirmed after {seconds} s: it is {status}, {depth} confirmations");
         }
-        if asked.elapsed() < PAUSE {
-            tokio::time::sleep(PAUSE).await;
+        if sent.elapsed() < POLL {
+            tokio::time::sleep(POLL).await;
         }
     }
 }
 
 fn is_unknown(error: &anyhow::Error) -> bool {
-    error.downcast_ref::<ApiError>().is_some_and(|refused| refused.code == "not-found")
+    error.downcast_ref::<ApiError>().is_some_and(|error| error.code == "not-found")
 }
 
-fn print(answer: &Response, json: bool) -> Result<()> {
-    if json {
-        return Ok(output::json(answer)?);
-    }
-    let transaction: Transaction = answer.read()?;
-    let status = match transaction.status.as_str() {
-        "confirmed" => format!("confirmed, {} blocks deep", transaction.confirmations),
-        status => status.to_owned(),
-    };
-    Rows::new()
-        .row("id", transaction.id)
-        .row("status", status)
-        .row_if("reason", transaction.reason)
-        .row_if("block", transaction.block)
-        .row_if("height", transaction.height)
-        .row_if("sender", transaction.sender)
-        .row_if("recipient", transaction.recipient)
-        .row_if("amount", transaction.amount.map(coins))
-        .row_if("reward", transaction.reward.map(coins))
-        .row_if("fee", transaction.fee.map(coins))
-        .row_if("nonce", transaction.nonce)
-        .row_if("memo", transaction.memo.filter(|memo| !memo.is_empty()))
-        .print()?;
-    Ok(())
+fn print(response: &Response, json: bool) -> Result<()> {
+    output::print(response, json, |transaction: Transaction| {
+        let status = match transaction.status {
+            Status::Confirmed => format!("confirmed, {} confirmations", transaction.confirmations),
+            status => label(&status),
+        };
+        let rows = Rows::new()
+            .row("id", transaction.id)
+            .row("status", status)
+            .row_if("reason", transaction.reason)
+            .row_if("block", transaction.block)
+            .row_if("height", transaction.height);
+        match transaction.body.map(|body| body.fields) {
+            None => rows,
+            Some(Fields::Coinbase { recipient, reward, .. }) => {
+                rows.row("recipient", recipient).row("reward", coins(reward))
+            }
+            Some(Fields::Transfer { sender, recipient, amount, fee, nonce, memo, .. }) => rows
+                .row("sender", sender)
+                .row("recipient", recipient)
+                .row("amount", coins(amount))
+                .row("fee", coins(fee))
+                .row("nonce", nonce)
+                .row_if("memo", memo.filter(|memo| !memo.is_empty())),
+        }
+        .print()
+    })
 }

@@ -1,5 +1,6 @@
-//! `chain verify`: checks a whole data directory without a node.
+//! `chain verify`: verification of a data directory without a node.
 
+use super::output::Rows;
 use crate::config::{default_data, network};
 use crate::mining::available_threads;
 use anyhow::Result;
@@ -10,22 +11,21 @@ use serde_json::json;
 use std::io::{self, Write};
 use std::path::PathBuf;
 
-/// Check a whole data folder: every record, every rule from genesis on, and the index against them
+/// Verify a data directory: every record, every rule from genesis on, and the index
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The data folder
+    /// Data directory
     ///
-    /// Default: the folder `chain/NETWORK` in the platform's data folder.
+    /// Default: `chain/NETWORK` in the platform's data directory.
     #[arg(long, env = "CHAIN_DATA", value_name = "DIR")]
     data: Option<PathBuf>,
-    /// A built-in network (main, testnet, dev) or the path of a network file
+    /// Network: main, testnet, dev or the path of a network file
     #[arg(long, env = "CHAIN_NETWORK", value_name = "NAME|FILE")]
     network: Option<String>,
 }
 
-/// Runs the command.
 pub fn run(args: Args, json: bool) -> Result<()> {
-    let (data, params) = place(args)?;
+    let (data, params) = resolve(args)?;
     let options = Options {
         cache_bytes: 64 << 20,
         threads: available_threads().get(),
@@ -47,7 +47,6 @@ pub fn run(args: Args, json: bool) -> Result<()> {
     );
     bar.finish_and_clear();
     let verified = verified?;
-    let mut out = io::stdout().lock();
     if json {
         let value = json!({
             "valid": true,
@@ -59,29 +58,31 @@ pub fn run(args: Args, json: bool) -> Result<()> {
             "issued": verified.issued.units(),
             "commitment": hex::encode(verified.commitment),
         });
-        writeln!(out, "{value}")?;
+        writeln!(io::stdout(), "{value}")?;
     } else {
-        writeln!(out, "height      {}", verified.height)?;
-        writeln!(out, "tip         {}", verified.tip)?;
-        writeln!(out, "blocks      {} (side branches included)", verified.blocks)?;
-        writeln!(out, "transfers   {}", verified.transfers)?;
-        writeln!(out, "accounts    {}", verified.accounts)?;
-        writeln!(out, "issued      {} coins", verified.issued)?;
-        writeln!(out, "commitment  {}", hex::encode(verified.commitment))?;
-        writeln!(out, "everything is in order")?;
+        Rows::new()
+            .row("height", verified.height)
+            .row("tip", verified.tip)
+            .row("blocks", format!("{} (side branches included)", verified.blocks))
+            .row("transfers", verified.transfers)
+            .row("accounts", verified.accounts)
+            .row("issued", format!("{} coins", verified.issued))
+            .row("commitment", hex::encode(verified.commitment))
+            .row("result", "valid")
+            .print()?;
     }
     Ok(())
 }
 
-/// The data folder and its network: the one named, otherwise the one whose genesis the folder has.
-fn place(args: Args) -> Result<(PathBuf, chain::Params)> {
-    let named = args.network.as_deref().map(network::load).transpose()?;
+/// The data directory and its network: that of the flags, otherwise the one of its genesis block.
+fn resolve(args: Args) -> Result<(PathBuf, chain::Params)> {
+    let network = args.network.as_deref().map(network::load).transpose()?;
     let Some(data) = args.data else {
-        let params = named.map_or_else(|| network::load(network::DEFAULT), Ok)?;
+        let params = network.map_or_else(|| network::load(network::DEFAULT), Ok)?;
         return Ok((default_data(params.name())?, params));
     };
-    anyhow::ensure!(data.is_dir(), "there is no data folder {}", data.display());
-    let params = match named {
+    anyhow::ensure!(data.is_dir(), "no data directory {}", data.display());
+    let params = match network {
         Some(params) => params,
         None => network::of_data(&data)?,
     };

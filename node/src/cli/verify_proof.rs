@@ -1,13 +1,13 @@
-//! `chain verify-proof FILE`: checks offline that a transaction is in a block.
-//! The proof shows that the block's header commits to the transaction and cost the work its bits
-//! stand for. It cannot show that the block is in the best chain, nor at which height it stands.
+//! `chain verify-proof FILE`: offline verification that a block contains a transaction.
+//! A proof shows that the header of the block commits to the transaction and has the proof of work
+//! that its bits demand. It shows neither that the block is in the best chain nor its height.
 
 use super::output::Rows;
+use crate::api::routes::transactions::Proof;
 use anyhow::{Context, Result, ensure};
 use chain::block::{self, Header};
 use chain::merkle::{self, Branch};
 use chain::{Target, tx};
-use serde::Deserialize;
 use serde_json::json;
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -16,69 +16,57 @@ use std::path::PathBuf;
 /// Most bytes of a proof: 32 hashes and a header are below 3 kB.
 const MAX_BYTES: u64 = 65_536;
 
-/// Check a proof that a transaction is in a block, without a node
+/// Verify a proof that a block contains a transaction, without a node
 ///
-/// A node gives the proof at /v1/transactions/ID/proof. What it cannot prove is that the block is
-/// in the best chain: compare the block's hash with a source you trust.
+/// Nodes serve proofs at /v1/transactions/ID/proof. A proof does not show that the block is in the
+/// best chain: compare the block's hash with a source you trust.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The file with the proof, or - for stdin
+    /// File with the proof, or - for stdin
     file: PathBuf,
 }
 
-/// A proof as nodes give it.
-#[derive(Debug, Deserialize)]
-struct Proof {
-    id: String,
-    header: String,
-    branch: Vec<String>,
-    position: u32,
-    height: u32,
-    block: String,
-}
-
-/// What a good proof proves.
+/// A verified proof.
 #[derive(Debug)]
-struct Proven {
+struct VerifiedProof {
     id: tx::Id,
     block: block::Hash,
     header: Header,
     target: Target,
 }
 
-/// Runs the command.
 pub fn run(args: &Args, json: bool) -> Result<()> {
     let name = args.file.display();
     let text = read(&args.file).with_context(|| format!("cannot read {name}"))?;
     let proof: Proof =
         serde_json::from_str(&text).with_context(|| format!("{name} holds no proof"))?;
-    let checked = check(&proof);
+    let verified = verify(&proof);
     if json {
-        let verdict = match &checked {
-            Ok(proven) => json!({
+        let value = match &verified {
+            Ok(verified) => json!({
                 "valid": true,
-                "id": proven.id.to_string(),
-                "block": proven.block.to_string(),
+                "id": verified.id.to_string(),
+                "block": verified.block.to_string(),
                 "position": proof.position,
-                "time": proven.header.time.get(),
-                "bits": proven.header.bits.to_string(),
-                "expected_hashes": proven.target.work().value().to_string(),
+                "time": verified.header.time.get(),
+                "bits": verified.header.bits.to_string(),
+                "expected_hashes": verified.target.work().value().to_string(),
             }),
             Err(error) => json!({ "valid": false, "error": format!("{error:#}") }),
         };
-        writeln!(io::stdout(), "{verdict}")?;
+        writeln!(io::stdout(), "{value}")?;
     }
-    let proven = checked.context("the proof is wrong")?;
+    let verified = verified.context("invalid proof")?;
     if json {
         return Ok(());
     }
-    let work = proven.target.work().value();
+    let work = verified.target.work().value();
     Rows::new()
-        .row("transaction", proven.id)
-        .row("is in block", format!("{}, at position {}", proven.block, proof.position))
-        .row("mined", format!("at {}, for some {work} hashes", proven.header.time))
+        .row("transaction", verified.id)
+        .row("in block", format!("{}, at position {}", verified.block, proof.position))
+        .row("mined", format!("at {}, about {work} hashes", verified.header.time))
         .row("not proven", "that the block is in the best chain: compare its hash with a node's")
-        .row("said to be at", format!("height {}", proof.height))
+        .row("claimed height", format!("{}", proof.height))
         .print()?;
     Ok(())
 }
@@ -93,13 +81,13 @@ fn read(path: &PathBuf) -> io::Result<String> {
     Ok(text)
 }
 
-fn check(proof: &Proof) -> Result<Proven> {
+fn verify(proof: &Proof) -> Result<VerifiedProof> {
     let id: tx::Id = proof.id.parse().context("id")?;
-    let said: block::Hash = proof.block.parse().context("block")?;
+    let claimed: block::Hash = proof.block.parse().context("block")?;
     let header = hex::decode(&proof.header).context("header")?;
     let header = Header::decode(&header).context("header")?;
     let siblings = proof.branch.iter().map(|sibling| {
-        // Nodes of the tree are written as ids are.
+        // Nodes of the tree are written in the byte order of ids.
         sibling.parse().map(|sibling: tx::Id| *sibling.as_bytes())
     });
     let siblings = siblings.collect::<Result<Vec<_>, _>>().context("branch")?;
@@ -108,17 +96,17 @@ fn check(proof: &Proof) -> Result<Proven> {
     let root = branch.root(id).context("the position does not fit the branch")?;
     ensure!(root == header.merkle_root, "the branch does not lead to the header's Merkle root");
     let block = header.hash();
-    ensure!(block == said, "the header is that of block {block}");
+    ensure!(block == claimed, "the header is that of block {block}");
     let target = header.bits.target().context("the header's bits")?;
     ensure!(target.is_met_by(block.as_bytes()), "the header does not meet its own target");
-    Ok(Proven { id, block, header, target })
+    Ok(VerifiedProof { id, block, header, target })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    // Bitcoin's block 170 and the first payment in it, as every explorer shows them.
+    // Bitcoin's block 170 and the first payment in it.
     fn proof() -> Proof {
         let header = "0100000055bd840a78798ad0da853f68974f3d183e2bd1db6a842c1feecf222a00000000\
                       ff104ccb05421ab93e63f8c3ce5c2c2e9dbb37de2764b3a3175c8166562cac7d\
@@ -138,18 +126,18 @@ mod tests {
     fn error(change: impl FnOnce(&mut Proof)) -> String {
         let mut changed = proof();
         change(&mut changed);
-        format!("{:#}", check(&changed).unwrap_err())
+        format!("{:#}", verify(&changed).unwrap_err())
     }
 
     #[test]
-    fn a_proof_of_bitcoins_first_payment_holds() {
-        let proven = check(&proof()).unwrap();
-        assert_eq!(proven.target.work().value().to_string(), "4295032833");
-        assert_eq!(proven.header.time.get(), 1_231_731_025);
+    fn accepts_proof_of_bitcoins_first_payment() {
+        let verified = verify(&proof()).unwrap();
+        assert_eq!(verified.target.work().value().to_string(), "4295032833");
+        assert_eq!(verified.header.time.get(), 1_231_731_025);
     }
 
     #[test]
-    fn every_change_breaks_the_proof() {
+    fn rejects_changed_proofs() {
         assert!(error(|proof| proof.position = 0).contains("Merkle root"));
         assert!(error(|proof| proof.position = 3).contains("position"));
         assert!(error(|proof| proof.branch.clear()).contains("position"));
@@ -162,9 +150,9 @@ mod tests {
         assert!(error(|proof| proof.header.push('x')).starts_with("header: "));
     }
 
-    // A header that nobody mined proves nothing, however well it commits.
+    // A header without proof of work shows nothing, even if it commits to the transaction.
     #[test]
-    fn a_header_without_its_work_proves_nothing() {
+    fn rejects_header_without_proof_of_work() {
         let message = error(|proof| {
             proof.header.replace_range(152..160, "00000000");
             let header = Header::decode(&hex::decode(&proof.header).unwrap()).unwrap();

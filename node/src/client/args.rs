@@ -1,4 +1,4 @@
-//! Which node a command asks, as its user says it.
+//! The flags that select the node of a command, and the node they select.
 
 use super::failover::NetworkId;
 use super::http::Client;
@@ -6,123 +6,195 @@ use super::trust::Trust;
 use crate::auth::Token;
 use crate::config::{default_data, network};
 use crate::node_file::NodeFile;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use chain::Params;
+use reqwest::Url;
+use std::net::TcpStream;
 use std::path::PathBuf;
+use std::time::Duration;
 
-/// Which node a command asks
+/// Time limit of the connection that shows whether a node on this machine listens.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Flags that select the node of a command
 #[derive(Clone, Debug, Default, clap::Args)]
-#[command(next_help_heading = "Which node")]
-#[group(id = "which-node")]
+#[command(next_help_heading = "Node")]
+#[group(id = "node-selection")]
 pub struct NodeArgs {
-    /// URL of the node's API; when it does not answer, the next one is asked (repeatable)
+    /// URL of the node's API; repeat it to name nodes that stand in for each other
     ///
-    /// Default: the node of the data folder; where none runs, port 8400 of this machine.
+    /// Default: the node on this machine of the network that --network or an address names, otherwise
+    /// the only one that runs.
     #[arg(long, env = "CHAIN_NODE", value_name = "URL", value_delimiter = ',')]
     pub(super) node: Vec<String>,
-    /// Certificates that https URLs given by --node may depend on besides the platform's, in PEM
+    /// PEM file of certificate authorities to trust for https, besides those of the platform
     ///
-    /// The node of a data folder is trusted by the certificate that it has noted there.
+    /// A node on this machine is trusted by the certificate in its data directory.
     #[arg(long, env = "CHAIN_CA", value_name = "FILE")]
     pub(super) ca: Option<PathBuf>,
-    /// Data folder of a node on this machine
+    /// Data directory of a node on this machine
     ///
-    /// Default: the folder `chain/NETWORK` in the platform's data folder.
+    /// Default: `chain/NETWORK` in the platform's data directory.
     #[arg(long, env = "CHAIN_DATA", value_name = "DIR")]
     pub(super) data: Option<PathBuf>,
-    /// The network the node must be of: a built-in one (main, testnet, dev) or the path of a file
+    /// Network that the node must be on: main, testnet, dev or the path of a network file
     #[arg(long, env = "CHAIN_NETWORK", value_name = "NAME|FILE")]
     pub(super) network: Option<String>,
 }
 
 impl NodeArgs {
-    /// A client of that node. When a network is named, the node is asked whether it is of it.
-    pub async fn connect(&self) -> Result<Client> {
-        match self.network.as_deref().map(network::load).transpose()? {
+    /// A client of the selected node. Its network is checked if `--network` names one, or if
+    /// `address` selects the node. Nothing is sent otherwise.
+    pub async fn connect(&self, address: Option<&str>) -> Result<Client> {
+        match self.params(address)? {
             Some(params) => self.connect_to(&params).await,
             None => self.client(None),
         }
     }
 
-    /// A client that may change that node: with the token from its data folder on this machine.
-    pub async fn connect_with_token(&self) -> Result<Client> {
-        let client = self.connect().await?;
-        let named = self.network.as_deref().map(network::load).transpose()?;
-        self.with_token(client, named.as_ref())
+    /// A client that may change the selected node: with the token from its data directory.
+    pub async fn connect_with_token(&self, address: Option<&str>) -> Result<Client> {
+        let client = self.connect(address).await?;
+        self.authorize(client, self.params(address)?.as_ref())
     }
 
-    /// The same client with the token of its node, if that is on this machine. Of several nodes it
-    /// asks that one alone from then on.
-    pub fn with_token(&self, client: Client, named: Option<&Params>) -> Result<Client> {
-        let data = match &self.data {
-            Some(data) => data.clone(),
-            None => default_data(named.map_or(network::DEFAULT, Params::name))?,
-        };
-        // A node at another place is not shown the token of this one.
-        let there = NodeFile::read(&data).and_then(|there| client.only(&there.api));
-        let client = match (there, &self.data) {
-            (Some(there), _) => there,
-            (None, Some(_)) if self.node.len() < 2 => client,
-            (None, Some(_)) => bail!("this is for one node alone: give its --node and no other"),
-            (None, None) => bail!("this needs the node's token: give --data, its data folder"),
-        };
-        Ok(client.with_token(Token::of_node(&data)?))
-    }
-
-    /// A client of that node, which must be of this network.
+    /// A client of the selected node, which must be on the given network.
     pub async fn connect_to(&self, params: &Params) -> Result<Client> {
         let client = self.client(Some(params))?;
-        client.must_be_of(NetworkId::of(params)).await?;
+        client.require_network(NetworkId::of(params)).await?;
         Ok(client)
     }
 
-    /// A client of the node that is named, which must be of this network; if none is named, of the
-    /// one on this machine, if one of this network answers.
+    /// A client of the node that `--node` names; otherwise of the node on this machine, if one on
+    /// the given network responds.
     pub async fn find(&self, params: &Params) -> Result<Option<Client>> {
-        if self.has_url() {
-            return self.connect_to(params).await.map(Some);
+        match self.connect_to(params).await {
+            Err(_) if !self.has_url() => Ok(None),
+            connected => connected.map(Some),
         }
-        Ok(self.connect_to(params).await.ok())
     }
 
-    /// Whether the node is named by a URL.
+    /// Adds the token of the client's node, which must be on this machine. With several nodes the
+    /// returned client uses that one alone.
+    pub fn authorize(&self, client: Client, params: Option<&Params>) -> Result<Client> {
+        let folders = self.data.clone().map_or_else(|| data_folders(params), |data| vec![data]);
+        // A node elsewhere must not receive the token of one on this machine.
+        for data in &folders {
+            let pinned = NodeFile::read(data).and_then(|file| client.pinned_to(&file.api));
+            if let Some(pinned) = pinned {
+                return Ok(pinned.with_token(Token::of_node(data)?));
+            }
+        }
+        match &self.data {
+            Some(data) if self.node.len() < 2 => Ok(client.with_token(Token::of_node(data)?)),
+            Some(_) => bail!("the token is for one node: give a single --node"),
+            None => bail!("this needs the node's token: give --data, its data directory"),
+        }
+    }
+
+    /// The network of the command: that of the flags, of the address, or of the selected node on
+    /// this machine, otherwise the default network.
+    pub fn network_params(&self, address: Option<&str>) -> Result<Params> {
+        match (&self.network, address, &self.data) {
+            (Some(network), ..) => network::load(network),
+            (None, Some(address), _) => network::of_address(address),
+            (None, None, Some(data)) if network::is_data(data) => network::of_data(data),
+            (None, None, _) => {
+                let running = if self.has_url() { None } else { self.local_node(None)? };
+                let name = running.map_or(network::DEFAULT.to_owned(), |(_, file)| file.network);
+                network::load(&name)
+            }
+        }
+    }
+
+    /// The same flags, bound to the node on this machine that they select now: later connections
+    /// go to the same data directory.
+    pub fn bound(&self, address: Option<&str>) -> Result<NodeArgs> {
+        let mut bound = self.clone();
+        if !self.has_url() && self.data.is_none() {
+            let params = self.params(address)?;
+            bound.data = self.local_node(params.as_ref())?.map(|(data, _)| data);
+        }
+        Ok(bound)
+    }
+
+    /// Whether `--node` names the node.
     pub fn has_url(&self) -> bool {
         !self.node.is_empty()
     }
 
-    /// The data folder, if one is named.
+    /// The data directory, if `--data` names one.
     pub fn data(&self) -> Option<&PathBuf> {
         self.data.as_ref()
     }
 
-    /// The network, if one is named.
+    /// The network, if `--network` names one.
     pub fn network(&self) -> Option<&str> {
         self.network.as_deref()
     }
 
-    pub(super) fn client(&self, named: Option<&Params>) -> Result<Client> {
+    pub(super) fn client(&self, params: Option<&Params>) -> Result<Client> {
         if self.has_url() {
             return Client::open(&self.node, Trust::with_authorities(self.ca.as_deref())?);
         }
-        let found = match &self.data {
+        let file = match &self.data {
             Some(data) => Some(NodeFile::read(data).with_context(|| {
                 let data = data.display();
                 format!("no node runs on {data}: start one with `chain node --data {data}`")
             })?),
-            // Without a home folder there is no default data folder to look into.
-            None => default_data(named.map_or(network::DEFAULT, Params::name))
-                .ok()
-                .and_then(|data| NodeFile::read(&data)),
+            None => self.local_node(params)?.map(|(_, file)| file),
         };
-        match found {
-            Some(there) => {
-                let trust = Trust::in_certificate(there.certificate.as_deref())?;
-                Client::open(&[there.api], trust)
+        match (file, params) {
+            (Some(file), _) => {
+                let trust = Trust::in_certificate(file.certificate.as_deref())?;
+                Client::open(&[file.api], trust)
             }
-            None => {
-                let port = named.map_or(8400, |params| params.spec().ports.api);
-                Client::new(&format!("http://127.0.0.1:{port}"))
-            }
+            (None, Some(params)) => Client::at_port(params.spec().ports.api),
+            (None, None) => Client::at_port(network::load(network::DEFAULT)?.spec().ports.api),
         }
     }
+
+    /// The network of `--network`; if no flag selects a node, that of the address, if built in.
+    fn params(&self, address: Option<&str>) -> Result<Option<Params>> {
+        if let Some(network) = &self.network {
+            return network::load(network).map(Some);
+        }
+        let address = address.filter(|_| !self.has_url() && self.data.is_none());
+        Ok(address.and_then(|address| network::of_address(address).ok()))
+    }
+
+    /// The node whose file is in a default data directory, with that directory. Of several, the
+    /// only one that listens.
+    fn local_node(&self, params: Option<&Params>) -> Result<Option<(PathBuf, NodeFile)>> {
+        let folders = data_folders(params).into_iter();
+        let mut nodes: Vec<_> =
+            folders.filter_map(|data| NodeFile::read(&data).map(|file| (data, file))).collect();
+        if nodes.len() > 1 {
+            nodes.retain(|(_, file)| is_listening(&file.api));
+        }
+        let names: Vec<&str> = nodes.iter().map(|(_, file)| &*file.network).collect();
+        ensure!(
+            names.len() < 2,
+            "nodes of several networks run on this machine ({}): choose one with --network, --data \
+             or --node",
+            names.join(", ")
+        );
+        Ok(nodes.pop())
+    }
+}
+
+/// The default data directories: of one network, otherwise of every built-in one. None for a user
+/// without a home directory.
+fn data_folders(params: Option<&Params>) -> Vec<PathBuf> {
+    let folder = |params: &Params| default_data(params.name()).ok();
+    match params {
+        Some(params) => folder(params).into_iter().collect(),
+        None => Params::built_in().iter().filter_map(folder).collect(),
+    }
+}
+
+/// Whether something accepts connections at the URL of an API on this machine.
+fn is_listening(api: &str) -> bool {
+    let addresses = Url::parse(api).ok().and_then(|url| url.socket_addrs(|| None).ok());
+    addresses.into_iter().flatten().any(|at| TcpStream::connect_timeout(&at, PROBE_TIMEOUT).is_ok())
 }

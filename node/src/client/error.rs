@@ -5,12 +5,12 @@ use anyhow::anyhow;
 use reqwest::StatusCode;
 use serde::Deserialize;
 
-/// Why there is no answer.
+/// Why a request has no response.
 #[derive(Debug)]
 pub enum RequestError {
-    /// Another node may have one.
+    /// The node is unreachable or not ready; another one may respond.
     Unavailable(anyhow::Error),
-    /// This is it.
+    /// Another node would not respond differently.
     Fatal(anyhow::Error),
 }
 
@@ -21,29 +21,18 @@ impl RequestError {
     }
 }
 
-/// Somebody was asked and gave no answer: what was asked for may be done, or not.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}: try again")]
-pub(super) struct NoResponse(pub(super) String);
-
 impl From<anyhow::Error> for RequestError {
     fn from(error: anyhow::Error) -> RequestError {
         RequestError::Fatal(error)
     }
 }
 
-/// Why none of the nodes that were asked has answered.
-pub fn combine_errors(mut errors: Vec<anyhow::Error>) -> anyhow::Error {
-    // One that is there and says why it cannot now says more than those that are not.
-    let said = errors.iter().position(anyhow::Error::is::<ApiError>);
-    if let Some(said) = said.or((errors.len() == 1).then_some(0)) {
-        return errors.swap_remove(said);
-    }
-    let each: Vec<_> = errors.iter().map(ToString::to_string).collect();
-    anyhow!("none of {} nodes can be asked: {}", each.len(), each.join("; "))
-}
+/// The request was sent, but no response came: it may or may not have been applied.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}: try again")]
+pub(super) struct NoResponse(pub(super) String);
 
-/// A node's problem: it understood, and says no.
+/// An error response of the node: an RFC 9457 problem.
 #[derive(Debug, Deserialize, thiserror::Error)]
 #[error("{} ({})", printable(detail), printable(code))]
 pub struct ApiError {
@@ -52,19 +41,31 @@ pub struct ApiError {
     pub code: String,
 }
 
-pub(super) fn problem(status: StatusCode, text: &str) -> anyhow::Error {
-    match serde_json::from_str::<ApiError>(text) {
-        Ok(refused) => refused.into(),
-        Err(_) => anyhow!("the node answered {status}"),
-    }
-}
-
-/// The node has a certificate that is not to be trusted.
+/// The node has a certificate that is not trusted.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct UntrustedCertificate(pub(super) String);
 
-/// A node is of another network than was wanted; no waiting changes that.
+/// The node is on another network than required; a retry does not help.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct WrongNetwork(pub(super) String);
+
+/// Combines the errors of all nodes that were tried into one.
+pub fn combine_errors(mut errors: Vec<anyhow::Error>) -> anyhow::Error {
+    // The response of a node that runs says more than the absence of others.
+    let response = errors.iter().position(anyhow::Error::is::<ApiError>);
+    if let Some(index) = response.or((errors.len() == 1).then_some(0)) {
+        return errors.swap_remove(index);
+    }
+    let each: Vec<_> = errors.iter().map(ToString::to_string).collect();
+    anyhow!("none of {} nodes responds: {}", each.len(), each.join("; "))
+}
+
+/// The error of a response with an error status and a JSON body.
+pub(super) fn problem(status: StatusCode, text: &str) -> anyhow::Error {
+    match serde_json::from_str::<ApiError>(text) {
+        Ok(error) => error.into(),
+        Err(_) => anyhow!("the node responded with {status}"),
+    }
+}

@@ -1,23 +1,23 @@
-//! A stream of server-sent events, as it comes from a node.
+//! The server-sent events of a node.
 
 use anyhow::{Result, bail};
 use std::time::Duration;
 
-/// The node sends a line every 15 s: after this long without one the connection is dead.
-const SILENCE: Duration = Duration::from_secs(45);
-/// Most bytes of an event; nodes keep to 1 MiB and a little.
+/// Nodes send a line every 15 s: without one for this long the connection is dead.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(45);
+/// Largest event in bytes; nodes send events of a little more than 1 MiB at most.
 const MAX_EVENT: usize = 4 << 20;
 
-/// Events of a node as they come.
+/// An open event stream.
 #[derive(Debug)]
 pub struct EventStream {
     response: reqwest::Response,
-    reading: SseDecoder,
-    /// What was read and not given out.
-    ready: Option<Event>,
+    decoder: SseDecoder,
+    /// An event that `position` has decoded.
+    next: Option<Event>,
 }
 
-/// An event.
+/// An event of a node.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Event {
     /// Its number.
@@ -30,28 +30,28 @@ pub struct Event {
 
 impl EventStream {
     pub(super) fn new(response: reqwest::Response, last: Option<u64>) -> EventStream {
-        let reading = SseDecoder { last, ..SseDecoder::default() };
-        EventStream { response, reading, ready: None }
+        let decoder = SseDecoder { last, ..SseDecoder::default() };
+        EventStream { response, decoder, next: None }
     }
 
-    /// The number to go on after, also if there was no event yet.
+    /// The number after which to resume, even if there was no event yet.
     pub fn last(&self) -> Option<u64> {
-        self.reading.last
+        self.decoder.last
     }
 
-    /// The number from which on events will come, which the node tells at once; `None` when the
-    /// connection ends before.
+    /// The number after which events follow, which the node sends first; `None` if the connection
+    /// ends before.
     pub async fn position(&mut self) -> Result<Option<u64>> {
-        while self.reading.last.is_none() && self.receive().await? {
-            self.ready = self.reading.next();
+        while self.decoder.last.is_none() && self.receive().await? {
+            self.next = self.decoder.next();
         }
-        Ok(self.reading.last)
+        Ok(self.decoder.last)
     }
 
-    /// The next event; `None` when the connection has ended or broken off.
+    /// The next event; `None` when the connection has ended.
     pub async fn next(&mut self) -> Result<Option<Event>> {
         loop {
-            if let Some(event) = self.ready.take().or_else(|| self.reading.next()) {
+            if let Some(event) = self.next.take().or_else(|| self.decoder.next()) {
                 return Ok(Some(event));
             }
             if !self.receive().await? {
@@ -60,39 +60,40 @@ impl EventStream {
         }
     }
 
-    /// Takes in what comes; `false` when nothing will.
+    /// Receives bytes; returns `false` when the connection has ended.
     async fn receive(&mut self) -> Result<bool> {
-        if self.reading.bytes.len() > MAX_EVENT {
+        if self.decoder.bytes.len() > MAX_EVENT {
             bail!("the node sends an event that is too long: is it a node?");
         }
-        match tokio::time::timeout(SILENCE, self.response.chunk()).await {
-            Ok(Ok(Some(chunk))) => self.reading.bytes.extend_from_slice(&chunk),
+        match tokio::time::timeout(IDLE_TIMEOUT, self.response.chunk()).await {
+            Ok(Ok(Some(chunk))) => self.decoder.bytes.extend_from_slice(&chunk),
             Ok(Ok(None) | Err(_)) | Err(_) => return Ok(false),
         }
         Ok(true)
     }
 }
 
-/// What was received and is not read yet.
+/// Decodes events from bytes as they arrive.
 #[derive(Debug, Default)]
 struct SseDecoder {
     bytes: Vec<u8>,
     event: Event,
+    /// The last number, also of a block without data.
     last: Option<u64>,
 }
 
 impl SseDecoder {
-    /// The next whole event.
+    /// The next complete event.
     fn next(&mut self) -> Option<Event> {
         let mut read = 0;
-        let mut found = None;
+        let mut complete = None;
         while let Some(length) = self.bytes[read..].iter().position(|byte| *byte == b'\n') {
             let line = String::from_utf8_lossy(&self.bytes[read..read + length]).into_owned();
             read += length + 1;
             if line.is_empty() {
                 let event = std::mem::take(&mut self.event);
                 if !event.data.is_empty() {
-                    found = Some(Event { id: self.last.unwrap_or_default(), ..event });
+                    complete = Some(Event { id: self.last.unwrap_or_default(), ..event });
                     break;
                 }
                 continue;
@@ -107,7 +108,7 @@ impl SseDecoder {
             }
         }
         self.bytes.drain(..read);
-        found
+        complete
     }
 }
 
@@ -116,18 +117,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn events_are_read_wherever_the_stream_is_cut() {
+    fn decodes_events_wherever_the_stream_is_split() {
         let text = b": alive\nid: 4\n\nid: 5\nevent: reorg\ndata: {\"a\":1}\n\n: alive\nid: 9\n\n";
-        for cut in 0..text.len() {
-            let mut reading = SseDecoder::default();
-            let mut found = Vec::new();
-            for part in [&text[..cut], &text[cut..]] {
-                reading.bytes.extend_from_slice(part);
-                found.extend(std::iter::from_fn(|| reading.next()));
+        for split in 0..text.len() {
+            let mut decoder = SseDecoder::default();
+            let mut events = Vec::new();
+            for part in [&text[..split], &text[split..]] {
+                decoder.bytes.extend_from_slice(part);
+                events.extend(std::iter::from_fn(|| decoder.next()));
             }
             let (event, data) = ("reorg".to_owned(), "{\"a\":1}".to_owned());
-            assert_eq!(found, [Event { id: 5, event, data }]);
-            assert_eq!((reading.last, reading.bytes.len()), (Some(9), 0));
+            assert_eq!(events, [Event { id: 5, event, data }]);
+            assert_eq!((decoder.last, decoder.bytes.len()), (Some(9), 0));
         }
     }
 }

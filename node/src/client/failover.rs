@@ -1,5 +1,5 @@
-//! Several nodes of one network that stand in for each other: which is asked, in which order the
-//! others are tried, and what all of them must be of.
+//! The nodes of a client, which stand in for each other: the one in use, the order in which the
+//! others are tried, and the network that all of them must be on.
 
 use super::error::WrongNetwork;
 use super::escape::printable;
@@ -9,25 +9,23 @@ use serde::Deserialize;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-/// Where nodes are, and which of them answered last.
+/// A non-empty list of nodes, and the index of the one that responded last.
 #[derive(Debug)]
 pub(super) struct Failover {
-    /// Never empty.
     nodes: Vec<Node>,
-    /// The one that is asked first.
-    at: AtomicUsize,
-    /// What all must be of: as was wanted, otherwise what the first to answer is of.
-    identity: OnceLock<NetworkId>,
+    current: AtomicUsize,
+    /// The network of all nodes: the required one, otherwise that of the first node to respond.
+    network: OnceLock<NetworkId>,
 }
 
 #[derive(Debug)]
 struct Node {
     base: Url,
-    /// Whether it has shown what it is of, and was there ever since.
-    is_known: AtomicBool,
+    /// Whether its network was checked and its connections have not failed since.
+    is_verified: AtomicBool,
 }
 
-/// What a node is of, as `/v1/chain` tells it.
+/// What identifies a network in `/v1/chain`.
 #[derive(Clone, Debug, Deserialize)]
 pub(super) struct NetworkId {
     network: String,
@@ -35,7 +33,6 @@ pub(super) struct NetworkId {
 }
 
 impl NetworkId {
-    /// Of a network.
     pub(super) fn of(params: &Params) -> NetworkId {
         let (network, genesis) = (params.name().to_owned(), params.genesis_hash().to_string());
         NetworkId { network, genesis }
@@ -43,82 +40,85 @@ impl NetworkId {
 }
 
 impl Failover {
-    /// Failover at these URLs, at least one.
+    /// The nodes at these URLs, of which there must be at least one.
     pub(super) fn new(bases: Vec<Url>) -> Failover {
-        assert!(!bases.is_empty(), "whoever asks has somebody to ask");
-        let node = |base| Node { base, is_known: AtomicBool::new(false) };
+        assert!(!bases.is_empty(), "a client has a node");
+        let node = |base| Node { base, is_verified: AtomicBool::new(false) };
         let nodes = bases.into_iter().map(node).collect();
-        Failover { nodes, at: AtomicUsize::new(0), identity: OnceLock::new() }
+        Failover { nodes, current: AtomicUsize::new(0), network: OnceLock::new() }
     }
 
-    /// One of these alone, which must be of what all must be of.
-    pub(super) fn one(&self, at: usize) -> Failover {
-        let Node { base, is_known } = &self.nodes[at];
-        let is_known = AtomicBool::new(is_known.load(Ordering::Relaxed));
-        let nodes = vec![Node { base: base.clone(), is_known }];
-        Failover { nodes, at: AtomicUsize::new(0), identity: self.identity.clone() }
+    /// One of the nodes alone, with the same required network.
+    pub(super) fn single(&self, index: usize) -> Failover {
+        let Node { base, is_verified } = &self.nodes[index];
+        let is_verified = AtomicBool::new(is_verified.load(Ordering::Relaxed));
+        let nodes = vec![Node { base: base.clone(), is_verified }];
+        Failover { nodes, current: AtomicUsize::new(0), network: self.network.clone() }
     }
 
     pub(super) fn count(&self) -> usize {
         self.nodes.len()
     }
 
-    /// The one to ask first.
-    pub(super) fn at(&self) -> usize {
-        self.at.load(Ordering::Relaxed)
+    /// The index of the node in use.
+    pub(super) fn current(&self) -> usize {
+        self.current.load(Ordering::Relaxed)
     }
 
-    /// Each once, the one to ask first before those after it.
-    pub(super) fn in_turn(&self) -> impl Iterator<Item = usize> + use<> {
-        let (first, count) = (self.at(), self.count());
-        (0..count).map(move |further| (first + further) % count)
+    /// Every index once, from the node in use on.
+    pub(super) fn in_order(&self) -> impl Iterator<Item = usize> + use<> {
+        let (first, count) = (self.current(), self.count());
+        (0..count).map(move |offset| (first + offset) % count)
     }
 
-    /// From now on this one is asked first.
-    pub(super) fn stay_at(&self, at: usize) {
-        self.at.store(at, Ordering::Relaxed);
+    pub(super) fn switch_to(&self, index: usize) {
+        self.current.store(index, Ordering::Relaxed);
     }
 
-    pub(super) fn base(&self, at: usize) -> &Url {
-        &self.nodes[at].base
+    pub(super) fn base(&self, index: usize) -> &Url {
+        &self.nodes[index].base
     }
 
-    pub(super) fn find(&self, base: &Url) -> Option<usize> {
+    pub(super) fn position(&self, base: &Url) -> Option<usize> {
         self.nodes.iter().position(|node| node.base == *base)
     }
 
-    /// Says what all must be of; the same as what was said before.
-    pub(super) fn must_be(&self, identity: NetworkId) {
-        let _ = self.identity.set(identity);
+    /// Sets the network that all nodes must be on, unless one is set already.
+    pub(super) fn require_network(&self, network: NetworkId) {
+        let _ = self.network.set(network);
     }
 
-    /// Whether this one has to be asked what it is of. A lone one may be of anything, unless
-    /// somebody has said what it must be.
-    pub(super) fn is_to_show_identity(&self, at: usize) -> bool {
-        let matters = self.count() > 1 || self.identity.get().is_some();
-        matters && !self.nodes[at].is_known.load(Ordering::Relaxed)
+    /// Whether the network of a node has to be checked before it is used. A lone node may be on
+    /// any network unless one is required.
+    pub(super) fn needs_check(&self, index: usize) -> bool {
+        let matters = self.count() > 1 || self.network.get().is_some();
+        matters && !self.nodes[index].is_verified.load(Ordering::Relaxed)
     }
 
-    /// Judges what this one is of.
-    pub(super) fn judge(&self, at: usize, shown: &NetworkId) -> Result<(), WrongNetwork> {
-        let wanted = self.identity.get_or_init(|| shown.clone());
-        if wanted.genesis != shown.genesis {
+    /// Checks the network that a node has reported.
+    pub(super) fn check_network(
+        &self,
+        index: usize,
+        found: &NetworkId,
+    ) -> Result<(), WrongNetwork> {
+        let required = self.network.get_or_init(|| found.clone());
+        if required.genesis != found.genesis {
             return Err(WrongNetwork(format!(
-                "the node at {} is of network {} (genesis {}), not {} (genesis {}): \
-                 give --node or --data of another, or the right --network",
-                self.base(at),
-                printable(&shown.network),
-                printable(&shown.genesis),
-                printable(&wanted.network),
-                printable(&wanted.genesis),
+                "the node at {} is on network {} (genesis {}), not {} (genesis {}): \
+                 give --node or --data of another node, or the right --network",
+                self.base(index),
+                printable(&found.network),
+                printable(&found.genesis),
+                printable(&required.network),
+                printable(&required.genesis),
             )));
         }
-        self.nodes[at].is_known.store(true, Ordering::Relaxed);
+        self.nodes[index].is_verified.store(true, Ordering::Relaxed);
         Ok(())
     }
 
-    /// Something may be there now that is of something else.
-    pub(super) fn doubt(&self, at: usize) {
-        self.nodes[at].is_known.store(false, Ordering::Relaxed);
+    /// Has the network of a node checked again: another node may listen there by now.
+    pub(super) fn recheck(&self, index: usize) {
+        self.nodes[index].is_verified.store(false, Ordering::Relaxed);
     }
 }

@@ -13,14 +13,15 @@ use serde::de::DeserializeOwned;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How long a connection may take to come about.
+/// Time limit of establishing a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long an answer may take, besides what the question itself asks to wait.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+/// Time limit of a response, besides the time for which the request itself asks to wait.
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A node that can be asked, or several of one network that stand in for each other: the one that
-/// answered last is asked, and when it does not answer, breaks off or says 503, the next. What must
-/// not be done twice is asked of one alone. Cheap to clone; clones turn to the next one together.
+/// A client of one node, or of several on one network that stand in for each other: requests go to
+/// the node that responded last, and to the next one when it is unreachable, drops the connection
+/// or responds with 503. Requests that must not be applied twice go to one node only. Cheap to
+/// clone; clones switch nodes together.
 #[derive(Clone, Debug)]
 pub struct Client {
     http: reqwest::Client,
@@ -28,31 +29,30 @@ pub struct Client {
     token: Option<Token>,
 }
 
-/// What a node answered: JSON, as it came.
+/// The JSON body of a response, as received.
 #[derive(Debug)]
 pub struct Response {
     /// The JSON.
     pub text: String,
-    from: Url,
+    url: Url,
 }
 
 impl Response {
-    /// Reads what a command needs of it.
-    pub fn read<T: DeserializeOwned>(&self) -> Result<T> {
+    /// Parses the body.
+    pub fn json<T: DeserializeOwned>(&self) -> Result<T> {
         serde_json::from_str(&self.text)
-            .with_context(|| format!("{} gave an answer this program does not know", self.from))
+            .with_context(|| format!("unexpected response from {}", self.url))
     }
 }
 
-/// What is asked of a node.
 struct Request<'a> {
     method: Method,
     /// Segments below `/v1`.
     path: &'a [&'a str],
     query: &'a [(&'a str, &'a str)],
-    /// Its media type, and itself.
+    /// Media type and content.
     body: Option<(&'a str, String)>,
-    /// How long the node may hold the answer back.
+    /// How long the node may delay the response.
     wait: Duration,
 }
 
@@ -69,7 +69,12 @@ impl Client {
         Client::open(&[url], Trust::default())
     }
 
-    /// A client of the nodes at these URLs, asked in this order.
+    /// A client of the node at a port of this machine.
+    pub fn at_port(port: u16) -> Result<Client> {
+        Client::new(&format!("http://127.0.0.1:{port}"))
+    }
+
+    /// A client of the nodes at these URLs, in order of preference.
     pub fn open(urls: &[impl AsRef<str>], trust: Trust) -> Result<Client> {
         let bases: Result<Vec<_>> = urls.iter().map(|url| base(url.as_ref())).collect();
         let bases = bases?;
@@ -83,80 +88,80 @@ impl Client {
         Ok(Client { http, nodes: Arc::new(Failover::new(bases)), token: None })
     }
 
-    /// The URL of the node that is asked first.
+    /// The URL of the node in use.
     pub fn base(&self) -> &Url {
-        self.nodes.base(self.nodes.at())
+        self.nodes.base(self.nodes.current())
     }
 
-    /// The same client of one of its nodes alone, if that is among them.
-    pub fn only(&self, url: &str) -> Option<Client> {
-        let at = self.nodes.find(&base(url).ok()?)?;
-        Some(self.one(at))
+    /// The same client with the node at a URL only; `None` if that is not one of its nodes.
+    pub fn pinned_to(&self, url: &str) -> Option<Client> {
+        let index = self.nodes.position(&base(url).ok()?)?;
+        Some(self.single(index))
     }
 
-    /// The same client of the node that is asked first alone.
+    /// The same client with the node in use only.
     #[must_use]
-    pub fn alone(&self) -> Client {
-        self.one(self.at())
+    pub fn pinned(&self) -> Client {
+        self.single(self.current())
     }
 
-    fn one(&self, at: usize) -> Client {
-        Client { nodes: Arc::new(self.nodes.one(at)), ..self.clone() }
+    fn single(&self, index: usize) -> Client {
+        Client { nodes: Arc::new(self.nodes.single(index)), ..self.clone() }
     }
 
-    /// Asks the node after this one from now on; `false` if there is no other.
-    pub fn turn(&self) -> bool {
-        self.nodes.in_turn().nth(1).is_some_and(|next| {
-            self.nodes.stay_at(next);
+    /// Switches to the next node; returns `false` if there is no other.
+    pub fn switch_to_next(&self) -> bool {
+        self.nodes.in_order().nth(1).is_some_and(|next| {
+            self.nodes.switch_to(next);
             true
         })
     }
 
-    /// Which of its nodes is asked first.
-    pub fn at(&self) -> usize {
-        self.nodes.at()
+    /// The index of the node in use.
+    pub fn current(&self) -> usize {
+        self.nodes.current()
     }
 
-    /// The node that is asked first broke off: it may be of another network when it is back.
-    pub fn doubt(&self) {
-        self.nodes.doubt(self.at());
+    /// Has the network of the node in use checked again, after it has dropped a connection.
+    pub fn recheck_network(&self) {
+        self.nodes.recheck(self.current());
     }
 
-    /// How many nodes it may ask.
-    pub fn nodes(&self) -> usize {
+    /// The number of nodes.
+    pub fn node_count(&self) -> usize {
         self.nodes.count()
     }
 
-    /// The same with a node's token.
+    /// The same client with the token of its node.
     pub fn with_token(self, token: Token) -> Client {
         Client { token: Some(token), ..self }
     }
 
-    /// Asks for a resource, given by the segments of its path below `/v1`.
+    /// Requests a resource, named by the segments of its path below `/v1`.
     pub async fn get(&self, path: &[&str]) -> Result<Response> {
-        self.get_within(path, &[], Duration::ZERO).await
+        self.get_with(path, &[], Duration::ZERO).await
     }
 
-    /// Asks with a query, for an answer that the node may hold back for a while.
-    pub async fn get_within(
+    /// Requests a resource with query parameters. The node may delay its response for `wait`.
+    pub async fn get_with(
         &self,
         path: &[&str],
         query: &[(&str, &str)],
         wait: Duration,
     ) -> Result<Response> {
-        self.ask_in_turn(&Request { query, wait, ..Request::get(path) }).await
+        self.send_with_failover(&Request { query, wait, ..Request::get(path) }).await
     }
 
-    /// Hands something in that nodes know again, so that they take it once however often it comes:
-    /// a transaction, a block.
+    /// Submits an object that nodes recognize, a transaction or a block: it is applied once even
+    /// if it is sent to several nodes.
     pub async fn post(&self, path: &[&str], media_type: &str, body: String) -> Result<Response> {
         let body = Some((media_type, body));
-        self.ask_in_turn(&Request { method: Method::POST, body, ..Request::get(path) }).await
+        self.send_with_failover(&Request { method: Method::POST, body, ..Request::get(path) }).await
     }
 
-    /// Changes the node. What it answers, if it has anything to say; it may take so long to do it.
-    /// Never asked twice, nor of another node: it could then be done twice.
-    pub async fn order(
+    /// Sends a request that changes the node. Never retried nor sent to another node, because it
+    /// could then be applied twice. `None` for a response without content.
+    pub async fn send_once(
         &self,
         method: Method,
         path: &[&str],
@@ -164,67 +169,79 @@ impl Client {
         wait: Duration,
     ) -> Result<Option<Response>> {
         let body = body.map(|body| ("application/json", body.to_string()));
-        let question = Request { method, body, wait, ..Request::get(path) };
-        let at = self.nodes.at();
-        self.identify(at).await.map_err(RequestError::into_error)?;
-        self.ask(at, &question).await.map_err(|failure| {
-            let error = failure.into_error();
-            match error.downcast::<NoResponse>() {
-                Ok(NoResponse(why)) => {
-                    anyhow!("{why}: it may have been done; look before you order it again")
+        let request = Request { method, body, wait, ..Request::get(path) };
+        let index = self.nodes.current();
+        self.check_network(index).await.map_err(RequestError::into_error)?;
+        self.send(index, &request).await.map_err(|error| {
+            match error.into_error().downcast::<NoResponse>() {
+                Ok(NoResponse(reason)) => {
+                    anyhow!("{reason}: the request may have been applied; check before retrying")
                 }
                 Err(error) => error,
             }
         })
     }
 
-    /// Asks the node that is asked first for events: those after the one that was the last, or
-    /// those that come. Their numbers are that node's own, so no other is asked instead.
-    pub async fn follow(
+    /// Sends a request that changes the node and has a response, as `send_once`.
+    pub async fn create(
+        &self,
+        path: &[&str],
+        body: &serde_json::Value,
+        wait: Duration,
+    ) -> Result<Response> {
+        let response = self.send_once(Method::POST, path, Some(body), wait).await?;
+        response.context("empty response from node")
+    }
+
+    /// Opens the event stream of the node in use: new events, or those after `last`. Event numbers
+    /// differ between nodes, so no other node is tried.
+    pub async fn events(
         &self,
         query: &[(&str, &str)],
         last: Option<u64>,
     ) -> Result<EventStream, RequestError> {
-        let at = self.nodes.at();
-        self.identify(at).await?;
-        let mut request = self.request(at, &Request { query, ..Request::get(&["events"]) })?;
+        let index = self.nodes.current();
+        self.check_network(index).await?;
+        let mut request = self.build(index, &Request { query, ..Request::get(&["events"]) })?;
         if let Some(last) = last {
             request = request.header("Last-Event-ID", last);
         }
-        let sent = tokio::time::timeout(ANSWER_TIMEOUT, request.send()).await;
-        let Ok(sent) = sent else { return Err(RequestError::Unavailable(self.late(at))) };
-        let response = sent.map_err(|error| self.failure(at, &error))?;
+        let sent = tokio::time::timeout(RESPONSE_TIMEOUT, request.send()).await;
+        let Ok(sent) = sent else {
+            return Err(RequestError::Unavailable(self.timed_out(index)));
+        };
+        let response = sent.map_err(|error| self.transport_error(index, &error))?;
         if response.status() == StatusCode::OK && !is_json(&response) {
             return Ok(EventStream::new(response, last));
         }
-        self.read(at, response).await?;
-        Err(anyhow!("{} answered without events: is it a node?", self.nodes.base(at)).into())
+        self.read(index, response).await?;
+        Err(anyhow!("{} responded without events: is it a node?", self.nodes.base(index)).into())
     }
 
-    /// Every node must be of this; one that answers is asked at once.
-    pub(super) async fn must_be_of(&self, identity: NetworkId) -> Result<()> {
-        self.nodes.must_be(identity);
+    /// Requires a network of all nodes and checks that of the first one to respond.
+    pub(super) async fn require_network(&self, network: NetworkId) -> Result<()> {
+        self.nodes.require_network(network);
         self.get(&["chain"]).await.map(|_| ())
     }
 
-    /// Asks one node after the other until one answers.
-    async fn ask_in_turn(&self, question: &Request<'_>) -> Result<Response> {
+    /// Sends a request to one node after the other until one responds.
+    async fn send_with_failover(&self, request: &Request<'_>) -> Result<Response> {
         let mut errors = Vec::new();
-        for at in self.nodes.in_turn() {
-            let asked = async {
-                self.identify(at).await?;
-                self.ask(at, question).await
+        for index in self.nodes.in_order() {
+            let sent = async {
+                self.check_network(index).await?;
+                self.send(index, request).await
             };
-            match asked.await {
-                Ok(answer) => {
-                    self.nodes.stay_at(at);
-                    return answer.context("the node answered nothing");
+            match sent.await {
+                Ok(response) => {
+                    self.nodes.switch_to(index);
+                    return response.context("empty response from node");
                 }
                 Err(RequestError::Unavailable(error)) => errors.push(error),
                 Err(RequestError::Fatal(error)) => {
-                    // It is there, whatever it says.
+                    // An error response shows that the node runs.
                     if error.is::<ApiError>() {
-                        self.nodes.stay_at(at);
+                        self.nodes.switch_to(index);
                     }
                     return Err(error);
                 }
@@ -233,62 +250,66 @@ impl Client {
         Err(combine_errors(errors))
     }
 
-    /// Asks a node what it is of, if that matters and is not known yet.
-    async fn identify(&self, at: usize) -> Result<(), RequestError> {
-        if self.nodes.is_to_show_identity(at) {
-            let chain = self.ask(at, &Request::get(&["chain"])).await?;
-            let chain = chain.context("the node answered nothing")?;
-            self.nodes.judge(at, &chain.read()?).map_err(anyhow::Error::from)?;
+    /// Checks the network of a node unless that is known or does not matter.
+    async fn check_network(&self, index: usize) -> Result<(), RequestError> {
+        if self.nodes.needs_check(index) {
+            let chain = self.send(index, &Request::get(&["chain"])).await?;
+            let chain = chain.context("empty response from node")?;
+            self.nodes.check_network(index, &chain.json()?).map_err(anyhow::Error::from)?;
         }
         Ok(())
     }
 
-    async fn ask(
+    async fn send(
         &self,
-        at: usize,
-        question: &Request<'_>,
+        index: usize,
+        request: &Request<'_>,
     ) -> Result<Option<Response>, RequestError> {
-        let request = self.request(at, question)?;
-        let request = request.timeout(ANSWER_TIMEOUT.saturating_add(question.wait));
-        let response = request.send().await.map_err(|error| self.failure(at, &error))?;
+        let builder = self.build(index, request)?;
+        let builder = builder.timeout(RESPONSE_TIMEOUT.saturating_add(request.wait));
+        let response = builder.send().await.map_err(|error| self.transport_error(index, &error))?;
         match response.status() {
             StatusCode::NO_CONTENT => Ok(None),
-            _ => self.read(at, response).await.map(Some),
+            _ => self.read(index, response).await.map(Some),
         }
     }
 
-    fn request(&self, at: usize, question: &Request<'_>) -> Result<reqwest::RequestBuilder> {
-        let mut url = self.nodes.base(at).clone();
+    fn build(&self, index: usize, request: &Request<'_>) -> Result<reqwest::RequestBuilder> {
+        let mut url = self.nodes.base(index).clone();
         url.path_segments_mut()
-            .map_err(|()| anyhow!("{} has no paths", self.nodes.base(at)))?
+            .map_err(|()| anyhow!("{} has no paths", self.nodes.base(index)))?
             .pop_if_empty()
             .push("v1")
-            .extend(question.path);
-        if !question.query.is_empty() {
-            url.query_pairs_mut().extend_pairs(question.query);
+            .extend(request.path);
+        if !request.query.is_empty() {
+            url.query_pairs_mut().extend_pairs(request.query);
         }
-        let mut request = self.http.request(question.method.clone(), url);
-        // SseDecoder needs none.
-        if let Some(token) = self.token.as_ref().filter(|_| question.method != Method::GET) {
-            request = request.bearer_auth(token.text());
+        let mut builder = self.http.request(request.method.clone(), url);
+        // Reading needs no token.
+        if let Some(token) = self.token.as_ref().filter(|_| request.method != Method::GET) {
+            builder = builder.bearer_auth(token.text());
         }
-        if let Some((media_type, body)) = &question.body {
-            request = request.header(reqwest::header::CONTENT_TYPE, *media_type).body(body.clone());
+        if let Some((media_type, body)) = &request.body {
+            builder = builder.header(reqwest::header::CONTENT_TYPE, *media_type).body(body.clone());
         }
-        Ok(request)
+        Ok(builder)
     }
 
-    async fn read(&self, at: usize, response: reqwest::Response) -> Result<Response, RequestError> {
-        let (status, from) = (response.status(), response.url().clone());
+    async fn read(
+        &self,
+        index: usize,
+        response: reqwest::Response,
+    ) -> Result<Response, RequestError> {
+        let (status, url) = (response.status(), response.url().clone());
         let json = is_json(&response);
-        let text = response.text().await.map_err(|error| self.failure(at, &error))?;
+        let text = response.text().await.map_err(|error| self.transport_error(index, &error))?;
         let error = match (status.is_success(), json) {
-            (true, true) => return Ok(Response { text, from }),
+            (true, true) => return Ok(Response { text, url }),
             (false, true) => problem(status, &text),
-            (_, false) => anyhow!("{from} answered {status} without JSON: is it a node?"),
+            (_, false) => anyhow!("{url} responded with {status} and no JSON: is it a node?"),
         };
         Err(match status {
-            // The latter two by somebody between us and a node.
+            // The latter two come from a proxy.
             StatusCode::SERVICE_UNAVAILABLE
             | StatusCode::BAD_GATEWAY
             | StatusCode::GATEWAY_TIMEOUT => RequestError::Unavailable(error),
@@ -296,39 +317,39 @@ impl Client {
         })
     }
 
-    fn failure(&self, at: usize, error: &reqwest::Error) -> RequestError {
-        let base = self.nodes.base(at);
-        if let Some(objection) = trust::objection(error) {
-            return RequestError::Fatal(match objection {
+    fn transport_error(&self, index: usize, error: &reqwest::Error) -> RequestError {
+        let base = self.nodes.base(index);
+        if let Some(cause) = trust::tls_error(error) {
+            return RequestError::Fatal(match cause {
                 rustls::Error::InvalidMessage(_) => {
-                    anyhow!("{base} does not speak TLS: call it by http")
+                    anyhow!("{base} does not speak TLS: use http in its URL")
                 }
                 rustls::Error::InvalidCertificate(_) => UntrustedCertificate(format!(
-                    "the node at {base} is not trusted ({objection}): give --ca FILE with the \
-                     certificate of who issued its own"
+                    "the certificate of {base} is not trusted ({cause}): give --ca FILE with the \
+                     certificate of its issuer"
                 ))
                 .into(),
-                _ => anyhow!("TLS with {base} fails: {objection}"),
+                _ => anyhow!("TLS with {base} fails: {cause}"),
             });
         }
-        self.nodes.doubt(at);
+        self.nodes.recheck(index);
         RequestError::Unavailable(if error.is_connect() {
-            anyhow!("no node answers at {base}: start one with `chain node`")
+            anyhow!("no node responds at {base}: start one with `chain node`")
         } else if error.is_timeout() {
-            self.late(at)
+            self.timed_out(index)
         } else if trust::is_other_protocol(error) {
-            anyhow!("{base} answers in another protocol than HTTP: if it is TLS, call it by https")
+            anyhow!("{base} does not speak HTTP: if it speaks TLS, use https in its URL")
         } else {
-            NoResponse(format!("the connection to {base} broke off")).into()
+            NoResponse(format!("the connection to {base} was lost")).into()
         })
     }
 
-    fn late(&self, at: usize) -> anyhow::Error {
-        NoResponse(format!("the node at {} takes too long to answer", self.nodes.base(at))).into()
+    fn timed_out(&self, index: usize) -> anyhow::Error {
+        NoResponse(format!("the node at {} did not respond in time", self.nodes.base(index))).into()
     }
 }
 
-/// The URL under which a node's paths begin.
+/// The URL below which a node's paths are.
 fn base(url: &str) -> Result<Url> {
     let full = if url.contains("://") { url.to_owned() } else { format!("http://{url}") };
     let base = Url::parse(&full).with_context(|| format!("`{url}` is not a URL"))?;

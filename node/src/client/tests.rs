@@ -1,4 +1,4 @@
-//! The client against a server with a few resources of its own.
+//! The client against test servers.
 
 use super::failover::NetworkId;
 use super::*;
@@ -8,10 +8,10 @@ use crate::api::http::host_check::Hosts;
 use crate::api::http::problem::{Kind, Problem};
 use crate::api::http::server;
 use crate::listener;
+use crate::node_file::NodeFile;
 use crate::metrics::requests::Count;
 use crate::mining::source::remote::Remote;
 use crate::mining::source::{Handed, Source};
-use crate::node_file::NodeFile;
 use anyhow::Result;
 use axum::Router;
 use axum::routing::{get, post};
@@ -26,7 +26,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-/// A server with a few resources, and what keeps it up.
+/// A server with a few resources, which runs until the sender is dropped.
 async fn server() -> (String, watch::Sender<bool>) {
     serve(routes(&Params::dev())).await
 }
@@ -55,8 +55,8 @@ async fn serve(routes: Router) -> (String, watch::Sender<bool>) {
     (format!("http://{address}"), stop)
 }
 
-/// Answers what its network is, and breaks off at everything else; counts the latter.
-async fn breaking() -> (String, Arc<AtomicUsize>) {
+/// A server that reports its network and drops all other requests, which it counts.
+async fn dropping() -> (String, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let count = Arc::new(AtomicUsize::new(0));
@@ -67,14 +67,14 @@ async fn breaking() -> (String, Arc<AtomicUsize>) {
         let length = body.len();
         loop {
             let (mut stream, _) = listener.accept().await.unwrap();
-            let mut asked = vec![0; 4_096];
-            let read = stream.read(&mut asked).await.unwrap();
-            if asked[..read].starts_with(b"GET /v1/chain ") {
-                let answer = format!(
+            let mut request = vec![0; 4_096];
+            let read = stream.read(&mut request).await.unwrap();
+            if request[..read].starts_with(b"GET /v1/chain ") {
+                let response = format!(
                     "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\n\
                      Content-Length: {length}\r\n\r\n{body}"
                 );
-                stream.write_all(answer.as_bytes()).await.unwrap();
+                stream.write_all(response.as_bytes()).await.unwrap();
             } else {
                 counted.fetch_add(1, Ordering::SeqCst);
             }
@@ -92,71 +92,71 @@ fn error<T: std::fmt::Debug>(result: Result<T>) -> String {
 }
 
 #[tokio::test]
-async fn answers_come_as_they_are_and_problems_as_one_line() {
+async fn returns_bodies_as_received_and_problems_as_one_line() {
     let (url, _stop) = server().await;
     let client = Client::new(&url).unwrap();
     let echoed = client.post(&["echo"], "application/json", "{\"a\":1}".to_owned()).await.unwrap();
     assert_eq!(echoed.text, "{\"a\":1}");
-    assert!(error(echoed.read::<Vec<u8>>()).contains("does not know"));
+    assert!(error(echoed.json::<Vec<u8>>()).contains("unexpected response"));
     assert_eq!(error(client.get(&["bad"]).await), "a\\n\\u{1b}[2J (bad-nonce)");
     assert!(error(client.get(&["plain"]).await).contains("is it a node?"));
     assert!(error(client.get(&["nothing"]).await).ends_with("(not-found)"));
 }
 
 #[tokio::test]
-async fn what_users_type_stays_one_segment_of_the_path() {
+async fn path_segments_are_escaped() {
     let (url, _stop) = server().await;
     for base in [url.clone(), format!("{url}/"), url.replace("http://", "")] {
         let client = Client::new(&base).unwrap();
         for id in ["7", "a/b?c#d", "%2e%2e", "ü"] {
-            let answer = client.get(&["item", id]).await.unwrap();
-            assert_eq!(answer.read::<String>().unwrap(), id);
+            let item = client.get(&["item", id]).await.unwrap();
+            assert_eq!(item.json::<String>().unwrap(), id);
         }
     }
 }
 
 #[tokio::test]
-async fn where_nobody_listens_the_way_out_is_told() {
+async fn error_without_a_node_suggests_to_start_one() {
     let (url, stop) = server().await;
     let client = Client::new(&url).unwrap();
     client.get(&["chain"]).await.unwrap();
     drop(stop);
     let message = loop {
         match client.get(&["chain"]).await {
-            Err(error) if error.to_string().contains("broke off") => {}
+            Err(error) if error.to_string().contains("was lost") => {}
             Err(error) => break error.to_string(),
             Ok(_) => {}
         }
     };
-    assert_eq!(message, format!("no node answers at {url}/: start one with `chain node`"));
+    assert_eq!(message, format!("no node responds at {url}/: start one with `chain node`"));
 }
 
 #[test]
-fn only_urls_of_http_are_taken() {
+fn rejects_urls_other_than_http() {
     for url in ["wss://127.0.0.1", "ftp://x", "http://", "https://", "", "a b"] {
         assert!(Client::new(url).is_err(), "{url}");
     }
 }
 
 #[tokio::test]
-async fn a_node_of_another_network_is_refused() {
+async fn rejects_node_on_another_network() {
     let (url, _stop) = server().await;
-    let place = |network: Option<&str>| NodeArgs {
+    let args = |network: Option<&str>| NodeArgs {
         node: vec![url.clone()],
         network: network.map(ToOwned::to_owned),
         ..NodeArgs::default()
     };
-    place(None).connect().await.unwrap();
-    place(Some("dev")).connect().await.unwrap();
-    let message = error(place(Some("main")).connect().await);
-    assert!(message.contains("is of network dev") && message.contains("not main"), "{message}");
+    args(None).connect(None).await.unwrap();
+    args(Some("dev")).connect(None).await.unwrap();
+    let message = error(args(Some("main")).connect(None).await);
+    assert!(message.contains("is on network dev") && message.contains("not main"), "{message}");
 }
 
 #[test]
-fn the_data_folder_tells_where_its_node_is() {
+fn data_directory_locates_its_node() {
     let folder = tempfile::tempdir().unwrap();
-    let place = NodeArgs { data: Some(folder.path().to_owned()), ..NodeArgs::default() };
-    assert!(error(place.client(None)).contains("chain node --data"));
+    let args = NodeArgs { data: Some(folder.path().to_owned()), ..NodeArgs::default() };
+    assert!(error(args.client(None)).contains("chain node --data"));
     let there = NodeFile {
         pid: 1,
         api: "http://127.0.0.1:9".to_owned(),
@@ -168,51 +168,51 @@ fn the_data_folder_tells_where_its_node_is() {
         certificate: None,
     };
     fs::write(folder.path().join("node.json"), serde_json::to_vec(&there).unwrap()).unwrap();
-    assert_eq!(place.client(None).unwrap().base().as_str(), "http://127.0.0.1:9/");
-    let both = NodeArgs { node: vec!["elsewhere".to_owned()], ..place };
+    assert_eq!(args.client(None).unwrap().base().as_str(), "http://127.0.0.1:9/");
+    let both = NodeArgs { node: vec!["elsewhere".to_owned()], ..args };
     assert_eq!(both.client(None).unwrap().base().as_str(), "http://elsewhere/");
 }
 
 #[tokio::test]
-async fn a_node_that_breaks_off_or_cannot_now_is_passed_over() {
+async fn fails_over_when_a_node_drops_the_connection_or_is_not_ready() {
     let busy = Problem::new(Kind::NOT_READY, "catching up");
     let busy = routes(&Params::dev()).route("/v1/mempool", get(async || busy));
     let (busy, _stop) = serve(busy).await;
     let good = routes(&Params::dev()).route("/v1/mempool", get(async || Json(7)));
     let (good, _stop_good) = serve(good).await;
-    let (broken, count) = breaking().await;
+    let (broken, count) = dropping().await;
     let client = of_nodes(&[&busy, &broken, &good]);
-    assert_eq!(client.get(&["mempool"]).await.unwrap().read::<u8>().unwrap(), 7);
-    assert_eq!((client.at(), count.load(Ordering::SeqCst)), (2, 1));
-    // The one that answered is remembered, by clones too.
-    assert_eq!(client.clone().get(&["mempool"]).await.unwrap().read::<u8>().unwrap(), 7);
+    assert_eq!(client.get(&["mempool"]).await.unwrap().json::<u8>().unwrap(), 7);
+    assert_eq!((client.current(), count.load(Ordering::SeqCst)), (2, 1));
+    // Clones use the node that responded last, too.
+    assert_eq!(client.clone().get(&["mempool"]).await.unwrap().json::<u8>().unwrap(), 7);
     assert_eq!(count.load(Ordering::SeqCst), 1);
-    // What it says no to is nobody else's business.
+    // An error response does not cause a failover.
     assert!(error(client.get(&["nothing"]).await).ends_with("(not-found)"));
-    assert_eq!(client.at(), 2);
-    // Nobody is left: the one that is there has the word.
+    assert_eq!(client.current(), 2);
+    // If no node succeeds, an error response is preferred.
     let client = of_nodes(&[&broken, &busy]);
     assert_eq!(error(client.get(&["mempool"]).await), "catching up (not-ready)");
 }
 
 #[tokio::test]
-async fn an_order_is_never_given_twice() {
-    let (broken, count) = breaking().await;
+async fn non_idempotent_requests_are_sent_once() {
+    let (broken, count) = dropping().await;
     let (good, _stop) = server().await;
     let client = of_nodes(&[&broken, &good]);
     let body = json!({ "blocks": 1 });
-    let order = client.order(Method::POST, &["echo"], Some(&body), Duration::ZERO).await;
-    let message = error(order);
-    assert!(message.contains("broke off: it may have been done; look before"), "{message}");
-    assert_eq!((client.at(), count.load(Ordering::SeqCst)), (0, 1));
-    // What nodes know again may be.
-    let answer = client.post(&["echo"], "application/json", body.to_string()).await.unwrap();
-    assert_eq!(answer.read::<Value>().unwrap(), body);
-    assert_eq!(client.at(), 1);
+    let sent = client.send_once(Method::POST, &["echo"], Some(&body), Duration::ZERO).await;
+    let message = error(sent);
+    assert!(message.contains("was lost: the request may have been applied"), "{message}");
+    assert_eq!((client.current(), count.load(Ordering::SeqCst)), (0, 1));
+    // Idempotent requests are.
+    let response = client.post(&["echo"], "application/json", body.to_string()).await.unwrap();
+    assert_eq!(response.json::<Value>().unwrap(), body);
+    assert_eq!(client.current(), 1);
 }
 
 #[tokio::test]
-async fn nodes_that_stand_in_for_each_other_are_of_one_network() {
+async fn all_nodes_of_a_client_are_on_one_network() {
     let (dev, stop) = server().await;
     let (main, _stop) = serve(routes(&Params::main())).await;
     let client = of_nodes(&[&dev, &main]);
@@ -224,24 +224,24 @@ async fn nodes_that_stand_in_for_each_other_are_of_one_network() {
             Err(error) => break error.to_string(),
         }
     };
-    assert!(message.contains("is of network main") && message.contains("not dev"), "{message}");
-    // Nor is it steered, when it is the one that is meant.
+    assert!(message.contains("is on network main") && message.contains("not dev"), "{message}");
+    // Nor is a request that changes the node sent to it.
     let client = of_nodes(&[&main, &dev]);
-    client.nodes.must_be(NetworkId::of(&Params::dev()));
-    for client in [client.alone(), client.only(&main).unwrap(), client] {
-        let order = client.order(Method::POST, &["echo"], Some(&json!(1)), Duration::ZERO).await;
-        let message = error(order);
-        assert!(message.contains("is of network main"), "{message}");
+    client.nodes.require_network(NetworkId::of(&Params::dev()));
+    for client in [client.pinned(), client.pinned_to(&main).unwrap(), client] {
+        let sent = client.send_once(Method::POST, &["echo"], Some(&json!(1)), Duration::ZERO).await;
+        let message = error(sent);
+        assert!(message.contains("is on network main"), "{message}");
     }
     let gone = of_nodes(&[&dev, "127.0.0.1:1"]);
     let message = error(gone.get(&["item", "1"]).await);
-    assert!(message.starts_with("none of 2 nodes can be asked: no node answers at"), "{message}");
+    assert!(message.starts_with("none of 2 nodes responds: no node responds at"), "{message}");
     assert!(message.contains(&dev) && message.contains("127.0.0.1:1/"), "{message}");
 }
 
-/// The first node takes it, tells the second and is gone before it has answered.
+/// The first node accepts the block, announces it to the second and stops before it responds.
 #[tokio::test]
-async fn a_block_that_the_next_node_knows_already_counts_if_it_is_in_the_best_chain() {
+async fn known_block_counts_as_accepted_if_in_the_best_chain() {
     let block = Params::dev().genesis().clone();
     let hash = block.hash().to_string();
     for is_best in [true, false] {
@@ -252,7 +252,7 @@ async fn a_block_that_the_next_node_knows_already_counts_if_it_is_in_the_best_ch
             "chain_work": "", "size": 0, "miner": "", "reward": 0, "fees": 0,
             "transaction_count": 1, "transactions": [], "next": null,
         });
-        let (broken, count) = breaking().await;
+        let (broken, count) = dropping().await;
         let routes = routes(&Params::dev())
             .route("/v1/blocks", post(async move || Json(known)))
             .route(&format!("/v1/blocks/{hash}"), get(async move || Json(shown)));

@@ -132,7 +132,7 @@ impl ServerCertVerifier for Pinned {
 }
 
 /// What TLS finds wrong with the other side, if it is that.
-pub(super) fn objection(error: &reqwest::Error) -> Option<&Error> {
+pub(super) fn tls_error(error: &reqwest::Error) -> Option<&Error> {
     sources(error).find_map(|error| {
         // Wrapped once by TLS and once more by who called it, neither of which is a source.
         let mut error = error;

@@ -1,93 +1,76 @@
-//! Where a node listens for others and whom it calls. Addresses are multiaddrs, of TCP only.
+//! The peer-to-peer configuration of a node. Addresses are multiaddrs, of TCP only.
 
+use super::settings::Settings;
 use anyhow::{Context, Result, bail, ensure};
 use chain::Params;
 use p2p::Multiaddr;
 use p2p::multiaddr::Protocol;
 use std::net::{IpAddr, Ipv4Addr};
 
-/// Most peers unless told otherwise: 96 that call and some that are called.
-const DEFAULT_MAX: u32 = 112;
+/// Default number of peers: 96 inbound and 16 outbound.
+const DEFAULT_MAX_PEERS: u32 = 112;
 /// Each peer costs some 100 kB and an open file, of which a process usually has 1,024.
-const MAX_RANGE: std::ops::RangeInclusive<u32> = 0..=1_000;
-/// What `--listen` says instead of an address.
+const MAX_PEERS_RANGE: std::ops::RangeInclusive<u32> = 0..=1_000;
+/// The value of `--listen` that disables listening.
 const NOWHERE: &str = "none";
 
-/// How a node takes part, as settings say it.
-#[derive(Clone, Debug, Default)]
-pub struct Wishes {
-    /// Multiaddrs to listen on, or `none`.
-    pub listen: Option<Vec<String>>,
-    /// Multiaddrs to call.
-    pub peer: Option<Vec<String>>,
-    /// Most peers.
-    pub max_peers: Option<u32>,
-    /// Whether to look for nodes besides those named.
-    pub discover: Option<bool>,
-    /// Whether to find nodes on the local network, and be found.
-    pub mdns: Option<bool>,
-}
-
-/// How a node takes part, checked.
+/// The peer-to-peer configuration of a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Peering {
-    /// Where others can call this node.
+    /// Addresses to accept peers on.
     pub listen: Listen,
-    /// Nodes to stay connected with.
+    /// Nodes to stay connected to.
     pub peers: Vec<Multiaddr>,
-    /// Nodes to ask for others.
+    /// Nodes to request further addresses from.
     pub boot_nodes: Vec<Multiaddr>,
-    /// Most peers; with 0 the node is alone.
+    /// Maximum number of peers; 0 disables networking.
     pub max_peers: usize,
-    /// Whether to look for nodes besides those named.
+    /// Whether to discover nodes besides `peers`.
     pub discover: bool,
-    /// Whether to find nodes on the local network, and be found.
+    /// Whether to discover nodes on the local network, and be discovered.
     pub mdns: bool,
 }
 
-/// Where others can call a node.
+/// Addresses to accept peers on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Listen {
-    /// Nowhere.
+    /// No address.
     Nowhere,
-    /// At the network's port, or at any free one if that is taken.
+    /// The port of the network, or any free one if that is in use.
     Default(Multiaddr),
-    /// There and nowhere else.
+    /// Exactly these addresses.
     At(Vec<Multiaddr>),
 }
 
-impl Wishes {
-    /// Fills in what suits the network, and checks everything.
-    pub fn check(self, params: &Params) -> Result<Peering> {
+impl Peering {
+    /// Adds the defaults of the network to the settings and validates them.
+    pub fn new(settings: &Settings, params: &Params) -> Result<Peering> {
         let spec = params.spec();
-        let max_peers = self.max_peers.unwrap_or(DEFAULT_MAX);
-        if !MAX_RANGE.contains(&max_peers) {
-            bail!(
-                "max_peers must be {} to {}, not {max_peers}",
-                MAX_RANGE.start(),
-                MAX_RANGE.end()
-            );
+        let max_peers = settings.max_peers.unwrap_or(DEFAULT_MAX_PEERS);
+        if !MAX_PEERS_RANGE.contains(&max_peers) {
+            let (min, max) = (MAX_PEERS_RANGE.start(), MAX_PEERS_RANGE.end());
+            bail!("max_peers must be {min} to {max}, not {max_peers}");
         }
-        // Where blocks take no work, whoever can call the node can rewrite its chain.
-        let everywhere = !spec.fixed_difficulty;
-        let peers = self.peer.unwrap_or_default();
-        let peers = peers.iter().map(|text| address(text).context("peer"));
+        // Where blocks need no work, anyone who can connect could rewrite the chain.
+        let is_public = !spec.fixed_difficulty;
+        let peers = settings.peer.iter().flatten().map(|text| address(text).context("peer"));
+        let discover = settings.discover.unwrap_or(true);
         Ok(Peering {
-            listen: match self.listen {
-                None => Listen::Default(default_listen(everywhere, spec.ports.peers)),
-                Some(texts) => listen(&texts)?,
+            listen: match &settings.listen {
+                None => Listen::Default(default_listen(is_public, spec.ports.peers)),
+                Some(texts) => listen(texts)?,
             },
             peers: peers.collect::<Result<_>>()?,
             boot_nodes: boot_nodes(&spec.boot_nodes)?,
             max_peers: usize::try_from(max_peers)?,
-            discover: self.discover.unwrap_or(true),
-            mdns: self.mdns.unwrap_or(everywhere && self.discover.unwrap_or(true)),
+            discover,
+            mdns: settings.mdns.unwrap_or(is_public && discover),
         })
     }
 }
 
-fn default_listen(everywhere: bool, port: u16) -> Multiaddr {
-    let ip = if everywhere { Ipv4Addr::UNSPECIFIED } else { Ipv4Addr::LOCALHOST };
+fn default_listen(is_public: bool, port: u16) -> Multiaddr {
+    let ip = if is_public { Ipv4Addr::UNSPECIFIED } else { Ipv4Addr::LOCALHOST };
     Multiaddr::from(ip).with(Protocol::Tcp(port))
 }
 
@@ -106,40 +89,40 @@ fn listen_address(text: &str) -> Result<Multiaddr> {
     });
     address.with_context(|| {
         format!(
-            "listen: `{text}` is no address to listen on: one looks like /ip4/0.0.0.0/tcp/8401, \
-             and `{NOWHERE}` alone means nowhere"
+            "listen: `{text}` is not an address to listen on, such as /ip4/0.0.0.0/tcp/8401, nor \
+             `{NOWHERE}`"
         )
     })
 }
 
-/// The boot nodes of a network.
+/// Parses the boot nodes of a network.
 pub fn boot_nodes(texts: &[String]) -> Result<Vec<Multiaddr>> {
     texts.iter().map(|text| address(text).context("boot_nodes")).collect()
 }
 
-/// Where a node can be called: an IP address or a name, a TCP port, perhaps the node's id.
+/// Parses the address of a node: an IP address or a name, a TCP port, optionally a peer id.
 pub fn address(text: &str) -> Result<Multiaddr> {
     let address: Option<Multiaddr> = text.parse().ok();
-    let address = address.with_context(|| {
-        format!("`{text}` is no multiaddr: one looks like /ip4/192.0.2.7/tcp/8401")
-    })?;
+    let address = address
+        .with_context(|| format!("`{text}` is not a multiaddr such as /ip4/192.0.2.7/tcp/8401"))?;
     let mut parts = address.iter();
     let host_is_good = match parts.next() {
-        Some(Protocol::Ip4(ip)) => can_be_called(ip.into()),
-        Some(Protocol::Ip6(ip)) => can_be_called(ip.to_canonical()),
+        Some(Protocol::Ip4(ip)) => is_dialable(ip.into()),
+        Some(Protocol::Ip6(ip)) => is_dialable(ip.to_canonical()),
         Some(Protocol::Dns(_) | Protocol::Dns4(_) | Protocol::Dns6(_)) => true,
         _ => false,
     };
-    ensure!(host_is_good, "`{text}` does not begin with a node's IP address or name");
+    ensure!(host_is_good, "`{text}` does not start with the IP address or name of a node");
     let port_is_good = matches!(parts.next(), Some(Protocol::Tcp(port)) if port != 0);
-    ensure!(port_is_good, "`{text}` has no TCP port after its host: one looks like /tcp/8401");
+    ensure!(port_is_good, "`{text}` has no TCP port such as /tcp/8401 after its host");
     let end_is_good = matches!((parts.next(), parts.next()), (None | Some(Protocol::P2p(_)), None));
-    ensure!(end_is_good, "`{text}` has more after its port than a node's id, /p2p/12D3Koo…");
+    ensure!(end_is_good, "`{text}` has more after its port than a peer id such as /p2p/12D3Koo…");
     Ok(address)
 }
 
-/// Addresses that are no single machine, or hand out a machine's secrets, are never called.
-fn can_be_called(ip: IpAddr) -> bool {
+/// Whether an address is that of a single machine and not link-local: cloud metadata services, which
+/// expose credentials, have link-local addresses.
+fn is_dialable(ip: IpAddr) -> bool {
     let is_link_local = match ip {
         IpAddr::V4(ip) => ip.is_link_local() || ip.is_broadcast(),
         IpAddr::V6(ip) => ip.is_unicast_link_local(),
@@ -151,8 +134,8 @@ fn can_be_called(ip: IpAddr) -> bool {
 mod tests {
     use super::*;
 
-    fn checked(wishes: Wishes, params: &Params) -> Peering {
-        wishes.check(params).unwrap()
+    fn peering(settings: Settings, params: &Params) -> Peering {
+        Peering::new(&settings, params).unwrap()
     }
 
     fn error(result: Result<impl std::fmt::Debug>) -> String {
@@ -160,24 +143,24 @@ mod tests {
     }
 
     #[test]
-    fn where_blocks_take_no_work_a_node_keeps_to_its_machine() {
-        let dev = checked(Wishes::default(), &Params::dev());
-        let local = "/ip4/127.0.0.1/tcp/8401".parse().unwrap();
+    fn networks_without_work_listen_on_loopback() {
+        let dev = peering(Settings::default(), &Params::dev());
+        let local = "/ip4/127.0.0.1/tcp/28401".parse().unwrap();
         assert_eq!((dev.listen, dev.mdns), (Listen::Default(local), false));
-        let testnet = checked(Wishes::default(), &Params::testnet());
-        let everywhere = "/ip4/0.0.0.0/tcp/8401".parse().unwrap();
+        let testnet = peering(Settings::default(), &Params::testnet());
+        let everywhere = "/ip4/0.0.0.0/tcp/18401".parse().unwrap();
         assert_eq!((testnet.listen, testnet.mdns), (Listen::Default(everywhere), true));
         assert_eq!((testnet.max_peers, testnet.peers.len()), (112, 0));
-        let mdns = Wishes { mdns: Some(true), ..Wishes::default() };
-        assert!(checked(mdns, &Params::dev()).mdns);
+        let mdns = Settings { mdns: Some(true), ..Settings::default() };
+        assert!(peering(mdns, &Params::dev()).mdns);
     }
 
     #[test]
-    fn places_to_listen_are_addresses_of_this_machine_or_none() {
+    fn listen_accepts_local_addresses_or_none() {
         let listen = |texts: &[&str]| {
             let texts = texts.iter().map(|text| (*text).to_owned()).collect();
-            let wishes = Wishes { listen: Some(texts), ..Wishes::default() };
-            wishes.check(&Params::dev()).map(|peering| peering.listen)
+            let settings = Settings { listen: Some(texts), ..Settings::default() };
+            Peering::new(&settings, &Params::dev()).map(|peering| peering.listen)
         };
         assert_eq!(listen(&["none"]).unwrap(), Listen::Nowhere);
         let both = ["/ip4/0.0.0.0/tcp/0", "/ip6/::/tcp/1"];
@@ -192,7 +175,7 @@ mod tests {
 
     // R16
     #[test]
-    fn only_single_nodes_are_called_and_only_by_tcp() {
+    fn address_accepts_single_hosts_over_tcp_only() {
         let id = "12D3KooWGjMGHr6D5Yw2nUYB4pVZ5cmGwDXyMrqxqHrqhXKYVQdz";
         for good in [
             "/ip4/127.0.0.1/tcp/8401",
@@ -227,13 +210,19 @@ mod tests {
         ] {
             assert!(address(bad).is_err(), "{bad}");
         }
-        assert!(error(address("10.0.0.1:8401")).contains("looks like /ip4/192.0.2.7/tcp/8401"));
+        assert!(
+            error(address("10.0.0.1:8401"))
+                .contains("not a multiaddr such as /ip4/192.0.2.7/tcp/8401")
+        );
     }
 
     #[test]
-    fn numbers_of_peers_have_limits() {
-        let with = |max| Wishes { max_peers: Some(max), ..Wishes::default() };
-        assert_eq!(checked(with(0), &Params::dev()).max_peers, 0);
-        assert!(error(with(1_001).check(&Params::dev())).contains("max_peers must be 0 to 1000"));
+    fn max_peers_is_limited() {
+        let with = |max| Settings { max_peers: Some(max), ..Settings::default() };
+        assert_eq!(peering(with(0), &Params::dev()).max_peers, 0);
+        assert!(
+            error(Peering::new(&with(1_001), &Params::dev()))
+                .contains("max_peers must be 0 to 1000")
+        );
     }
 }

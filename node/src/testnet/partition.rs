@@ -74,7 +74,7 @@ async fn connect(
                 (true, false) => member.call(there).await?,
                 // It may be gone by now.
                 (false, true) => {
-                    let _ = member.client.order(Method::DELETE, &path, None, LIMIT).await;
+                    let _ = member.client.send_once(Method::DELETE, &path, None, LIMIT).await;
                 }
                 _ => continue,
             }
@@ -130,15 +130,15 @@ impl Member {
             id: String,
             reason: String,
         }
-        let bans: List<Ban> = self.client.get(&["bans"]).await?.read()?;
+        let bans: List<Ban> = self.client.get(&["bans"]).await?.json()?;
         let bans = bans.items.into_iter().filter(|ban| ban.reason == REASON);
         let banned: BTreeSet<String> = bans.map(|ban| ban.id).collect();
         for id in banned.difference(&enemies) {
-            self.client.order(Method::DELETE, &["bans", id], None, LIMIT).await?;
+            self.client.send_once(Method::DELETE, &["bans", id], None, LIMIT).await?;
         }
         for id in enemies.difference(&banned) {
             let ban = json!({ "peer": id, "seconds": BAN_SECONDS, "reason": REASON });
-            self.client.order(Method::POST, &["bans"], Some(&ban), LIMIT).await?;
+            self.client.send_once(Method::POST, &["bans"], Some(&ban), LIMIT).await?;
         }
         Ok(())
     }
@@ -149,13 +149,13 @@ impl Member {
         struct Peer {
             id: String,
         }
-        let peers: List<Peer> = self.client.get(&["peers"]).await?.read()?;
+        let peers: List<Peer> = self.client.get(&["peers"]).await?.json()?;
         Ok(peers.items.into_iter().map(|peer| peer.id).collect())
     }
 
     async fn call(&self, other: &Member) -> Result<()> {
         let wanted = json!({ "address": other.address });
-        match self.client.order(Method::POST, &["peers"], Some(&wanted), LIMIT).await {
+        match self.client.send_once(Method::POST, &["peers"], Some(&wanted), LIMIT).await {
             // The other one may refuse until it is asked to connect too.
             Ok(_) => Ok(()),
             Err(error) if error.is::<crate::client::ApiError>() => Ok(()),

@@ -42,7 +42,7 @@ struct Tip {
 
 impl Tip {
     async fn of(client: &Client) -> Result<Tip> {
-        client.get(&["chain"]).await?.read()
+        client.get(&["chain"]).await?.json()
     }
 
     /// Hexadecimal digits, always as many.

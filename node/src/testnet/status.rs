@@ -144,8 +144,8 @@ async fn ask(url: String) -> Result<Said> {
     }
     timeout(ANSWER_LIMIT, async {
         let client = Client::new(&url)?;
-        let Mining { hashrate } = client.get(&["mining"]).await?.read()?;
-        let Chain { height, tip, peers, sync } = client.get(&["chain"]).await?.read()?;
+        let Mining { hashrate } = client.get(&["mining"]).await?.json()?;
+        let Chain { height, tip, peers, sync } = client.get(&["chain"]).await?.json()?;
         Ok(Said { height, tip, peers, hashrate, sync: sync.state })
     })
     .await?

@@ -3,54 +3,69 @@
 use crate::cli::password::PasswordSource;
 use crate::cli::wallet::WalletArgs;
 use crate::client::NodeArgs;
+use crate::config::Settings;
+use chain::Params;
 use miner::Kernel;
 use std::net::SocketAddr;
 use std::num::{NonZeroU32, NonZeroUsize};
 
-/// Mine: blocks for an address, with this machine's processors
+/// Mine blocks for an address
 ///
-/// Where a node runs on this machine and its token can be read, this is a mining job of that node:
-/// the line shows how it goes, and Ctrl-C cancels it. With --node, or --kernel, this process mines
-/// itself and hands its blocks to the node. Where no node runs, one is started in this process, and
-/// ends with it.
+/// If a node runs on this machine and its token is readable, starts a mining job of that node, shows
+/// its progress and cancels it on Ctrl-C. With --node or --kernel, mines in this process and submits
+/// blocks to the node. If no node runs, starts one in this process.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The address that mined blocks pay
+    /// Address to pay
     ///
-    /// Default: that of the wallet, which is made if there is none.
+    /// Default: that of the wallet, which is created if there is none.
     #[arg(long, value_name = "ADDRESS")]
     pub(super) miner: Option<String>,
-    /// Stop after so many blocks
+    /// Stop after this number of blocks
     #[arg(long, value_name = "N")]
     pub(super) blocks: Option<NonZeroU32>,
-    /// Mining threads
-    ///
-    /// Default: one for each processor.
+    /// Number of mining threads [default: one per processor]
     #[arg(long, value_name = "N")]
     pub(super) threads: Option<NonZeroUsize>,
-    /// What the mining threads hash with, by the names that `chain bench hash` shows
+    /// Mining kernel; `chain bench hash` lists them
     ///
-    /// Default: what a trial finds the fastest on this processor.
+    /// Default: the fastest on this processor, by a trial.
     #[arg(long, env = "CHAIN_KERNEL", value_name = "NAME")]
     pub(super) kernel: Option<Kernel>,
-    /// Where the REST API listens when a node is started
+    /// Address and port of the REST API of a node started here
     ///
-    /// Default: 127.0.0.1 and the network's port.
+    /// Default: 127.0.0.1 and the port of the network.
     #[arg(long, env = "CHAIN_API", value_name = "ADDRESS:PORT")]
-    pub(super) api: Option<SocketAddr>,
-    /// Where other nodes can call the node that is started (repeatable); `none` for nowhere
+    api: Option<SocketAddr>,
+    /// Address at which a node started here accepts peers (repeatable), or `none`
     #[arg(long, env = "CHAIN_LISTEN", value_name = "MULTIADDR", value_delimiter = ',')]
-    pub(super) listen: Option<Vec<String>>,
-    /// A node that the one that is started stays connected with (repeatable)
+    listen: Option<Vec<String>>,
+    /// Node that a node started here stays connected to (repeatable)
     #[arg(long, env = "CHAIN_PEER", value_name = "MULTIADDR", value_delimiter = ',')]
-    pub(super) peer: Option<Vec<String>>,
-    /// Whether the node that is started finds others on the local network, and is found
+    peer: Option<Vec<String>>,
+    /// Whether a node started here discovers others on the local network by mDNS
     #[arg(long, env = "CHAIN_MDNS", value_name = "BOOL")]
-    pub(super) mdns: Option<bool>,
+    mdns: Option<bool>,
     #[command(flatten)]
     pub(super) node: NodeArgs,
     #[command(flatten)]
     pub(super) wallet: WalletArgs,
     #[command(flatten)]
     pub(super) password: PasswordSource,
+}
+
+impl Args {
+    /// The settings of a node started here, which logs warnings only.
+    pub(super) fn settings(&self, params: &Params) -> Settings {
+        Settings {
+            network: Some(self.node.network().unwrap_or(params.name()).to_owned()),
+            data: self.node.data().cloned(),
+            api: self.api,
+            listen: self.listen.clone(),
+            peer: self.peer.clone(),
+            mdns: self.mdns,
+            log: Some("warn".to_owned()),
+            ..Settings::default()
+        }
+    }
 }

@@ -1,47 +1,24 @@
 //! Mining with a node in this process.
 
 use super::args::Args;
-use super::balance::Holdings;
+use super::balance::MinerBalance;
 use crate::cli::output::print_lines;
 use crate::cli::progress::{ProgressLine, refresh_interval};
 use crate::cli::sync_progress::SyncProgress;
-use crate::config::Settings;
-use crate::config::peers::Wishes;
 use crate::daemon::Daemon;
 use crate::jobs::{self, Order, Priority, Start};
 use anyhow::{Context, Result, bail};
 use chain::{Address, Params};
 
-/// Mines with a node in this process.
+/// Starts a node and mines by a job of it until the goal is reached or the stop signal comes.
 pub(super) async fn mine(
     args: &Args,
     params: &Params,
     miner: Address,
     stop: &mut (impl Future<Output = ()> + Unpin),
 ) -> Result<()> {
-    let network = args.node.network().unwrap_or(params.name());
-    let wishes = Wishes {
-        listen: args.listen.clone(),
-        peer: args.peer.clone(),
-        mdns: args.mdns,
-        max_peers: None,
-        discover: None,
-    };
-    let data = args.node.data().cloned();
-    let settings = Settings::embedded(network, data, args.api, wishes).start_log()?;
-    let mut config = settings.check()?;
-    (config.threads, config.kernel) = (args.threads, args.kernel);
     let line = ProgressLine::new();
-    line.say(&format!("mining for {} on {}", miner.encode(params.hrp()), params.name()));
-    let mut daemon = tokio::select! {
-        daemon = Daemon::start(config) => daemon?,
-        () = &mut *stop => return Ok(()),
-    };
-    let url = daemon.url();
-    line.say(&format!("started a node: REST API at {url}/v1/chain, explorer at {url}/"));
-    if let Some(address) = daemon.to_join() {
-        line.say(&format!("others join with --peer {address}"));
-    }
+    let Some(mut daemon) = start(args, params, miner, &line, stop).await? else { return Ok(()) };
     let node = daemon.node().clone();
     let standing = Order::standing(miner, node.jobs.budget());
     let order = match args.blocks {
@@ -51,7 +28,7 @@ pub(super) async fn mine(
             Order { goal, start, priority: Priority::Normal, ..standing }
         }
     };
-    // Before there is anything to miss.
+    // Subscribed before the job exists, so that no update is missed.
     let mut updates = node.jobs.updates();
     let id = match node.jobs.create(order, None).await {
         Ok(status) => status.job.id,
@@ -60,8 +37,8 @@ pub(super) async fn mine(
             bail!(error);
         }
     };
-    let mut sync_progress = SyncProgress::new(node.clone());
-    let mut look = refresh_interval();
+    let mut sync = SyncProgress::new(node.clone());
+    let mut refresh = refresh_interval();
     let (mut is_done, mut is_stopped) = (false, false);
     while !is_done && !is_stopped {
         tokio::select! {
@@ -71,22 +48,23 @@ pub(super) async fn mine(
                 let job = node.jobs.job(id).await?;
                 is_done = job.is_none_or(|status| status.job.state.is_terminal());
             }
-            _ = look.tick() => {
-                if let Some(stage) = sync_progress.look().await {
-                    line.show(&stage);
+            _ = refresh.tick() => {
+                if let Some(stage) = sync.sample().await {
+                    line.update(&stage);
                     continue;
                 }
                 if let Some(status) = node.jobs.job(id).await? {
                     let rate = status.progress.map_or(0.0, |progress| progress.hash_rate);
-                    line.show(&Holdings::read(&node, miner)?.with(rate, status.job.blocks));
+                    let balance = MinerBalance::read(&node, miner)?;
+                    line.update(&balance.with_progress(rate, status.job.blocks));
                 }
             }
         }
     }
-    // Nobody is left who wants it: it must not go on with the next node on this data.
+    // The job must not resume with the next node on this data directory.
     let status = node.jobs.cancel(id).await.ok().flatten();
     let blocks = status.as_ref().map_or(0, |status| status.job.blocks);
-    line.show_last(&Holdings::read(&node, miner)?.with(0.0, blocks));
+    line.finish(&MinerBalance::read(&node, miner)?.with_progress(0.0, blocks));
     if is_done {
         tokio::select! {
             () = daemon.hand_on() => {}
@@ -94,9 +72,32 @@ pub(super) async fn mine(
         }
     }
     daemon.stop().await?;
-    let status = status.context("the job is forgotten")?;
+    let status = status.context("the job is gone")?;
     if let Some(failure) = status.job.failure {
         bail!("mining ended: {}", failure.detail);
     }
     Ok(print_lines(&status.found)?)
+}
+
+/// Starts the node; `None` if the stop signal comes first.
+async fn start(
+    args: &Args,
+    params: &Params,
+    miner: Address,
+    line: &ProgressLine,
+    stop: &mut (impl Future<Output = ()> + Unpin),
+) -> Result<Option<Daemon>> {
+    let mut config = args.settings(params).start_log()?.validate()?;
+    (config.threads, config.kernel) = (args.threads, args.kernel);
+    line.println(&format!("mining for {} on {}", miner.encode(params.hrp()), params.name()));
+    let daemon = tokio::select! {
+        daemon = Daemon::start(config) => daemon?,
+        () = &mut *stop => return Ok(None),
+    };
+    let url = daemon.url();
+    line.println(&format!("started a node: REST API at {url}/v1/chain, explorer at {url}/"));
+    if let Some(address) = daemon.to_join() {
+        line.println(&format!("other nodes connect with --peer {address}"));
+    }
+    Ok(Some(daemon))
 }

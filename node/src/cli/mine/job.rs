@@ -1,7 +1,7 @@
-//! Mining as a job of a node that runs: asks for it, shows how it goes, cancels it.
+//! Mining as a job of a running node: starts it, shows its progress, cancels it.
 
 use super::args::Args;
-use super::balance::{Holdings, Status};
+use super::balance::{MinerBalance, MiningStatus};
 use crate::api::routes::jobs::Job;
 use crate::cli::output::print_lines;
 use crate::cli::progress::{ProgressLine, refresh_interval};
@@ -13,7 +13,7 @@ use reqwest::Method;
 use serde_json::json;
 use std::time::Duration;
 
-/// Mines by a job of this node, which is cancelled when it is time to stop.
+/// Mines by a job of the node, which is cancelled on the stop signal.
 pub(super) async fn mine(
     client: &Client,
     args: &Args,
@@ -24,39 +24,38 @@ pub(super) async fn mine(
     logging::start(logging::Format::Text, logging::filter("warn")?);
     let line = ProgressLine::new();
     let miner = miner.encode(params.hrp());
-    let order = json!({ "miner": miner, "blocks": args.blocks, "threads": args.threads });
+    let request = json!({ "miner": miner, "blocks": args.blocks, "threads": args.threads });
     let path = ["mining", "jobs"];
-    let taken = client.order(Method::POST, &path, Some(&order), Duration::ZERO).await?;
-    let job: Job = taken.context("the node did not say what it did")?.read()?;
+    let job: Job = client.create(&path, &request, Duration::ZERO).await?.json()?;
     let (network, base) = (params.name(), client.base());
-    line.say(&format!("mining for {miner} on {network}, by job {} of {base}", job.id));
+    line.println(&format!("mining for {miner} on {network}, by job {} of {base}", job.id));
     let job = match follow(client, &job.id, &line, stop).await? {
         Some(job) => job,
         None => {
             let path = ["mining", "jobs", &job.id];
-            let ended = client.order(Method::DELETE, &path, None, Duration::ZERO).await?;
-            ended.context("the node did not say what it did")?.read()?
+            let ended = client.send_once(Method::DELETE, &path, None, Duration::ZERO).await?;
+            ended.context("empty response from node")?.json()?
         }
     };
-    line.show_last(&status(client, &job).await?);
+    line.finish(&status(client, &job).await?);
     if let Some(error) = job.error {
         bail!("the job failed: {}", printable(error["detail"].as_str().unwrap_or_default()));
     }
     Ok(print_lines(&job.result.map(|result| result.blocks).unwrap_or_default())?)
 }
 
-/// Shows how a job goes until it is at its end; `None` if it is time to stop before.
+/// Shows the progress of a job until it ends; `None` if the stop signal comes first.
 pub async fn follow(
     client: &Client,
     id: &str,
     line: &ProgressLine,
     stop: &mut (impl Future<Output = ()> + Unpin),
 ) -> Result<Option<Job>> {
-    let mut look = refresh_interval();
+    let mut refresh = refresh_interval();
     loop {
         let job = async {
-            look.tick().await;
-            client.get(&["mining", "jobs", id]).await?.read::<Job>()
+            refresh.tick().await;
+            client.get(&["mining", "jobs", id]).await?.json::<Job>()
         };
         let job = tokio::select! {
             job = job => job?,
@@ -66,13 +65,13 @@ pub async fn follow(
             return Ok(Some(job));
         }
         match &job.waiting {
-            Some(why) => line.show(&format!("waiting: {}", printable(why))),
-            None => line.show(&status(client, &job).await?),
+            Some(reason) => line.update(&format!("waiting: {}", printable(reason))),
+            None => line.update(&status(client, &job).await?),
         }
     }
 }
 
-async fn status(client: &Client, job: &Job) -> Result<Status> {
-    let holdings = Holdings::ask(client, &job.miner).await?;
-    Ok(holdings.with(job.progress.hashrate, job.progress.blocks_done))
+async fn status(client: &Client, job: &Job) -> Result<MiningStatus> {
+    let balance = MinerBalance::request(client, &job.miner).await?;
+    Ok(balance.with_progress(job.progress.hashrate, job.progress.blocks_done))
 }

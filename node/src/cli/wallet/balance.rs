@@ -1,20 +1,18 @@
-//! `chain wallet balance [ADDRESS]`: what an account of a wallet holds, or any address.
+//! `chain wallet balance [ADDRESS]`: the balance of a wallet account, or of any address.
 
 use super::super::account;
 use super::super::node::block_on;
 use super::super::password::PasswordSource;
 use super::args::{AccountArgs, WalletArgs};
+use crate::api::routes::chain::Parameters;
 use crate::client::{Client, NodeArgs};
 use anyhow::{Context, Result};
 use chain::address::Hrp;
-use serde::Deserialize;
 
-/// Show what an account holds: what it may spend, what is pending, what is immature
+/// Show the spendable, pending and immature balance of an account
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The address
-    ///
-    /// Default: that of the wallet's account.
+    /// Address [default: that of the wallet account]
     #[arg(conflicts_with_all = ["name", "index"])]
     address: Option<String>,
     #[command(flatten)]
@@ -27,10 +25,9 @@ pub struct Args {
     node: NodeArgs,
 }
 
-/// Runs the command.
 pub fn run(args: &Args, json: bool) -> Result<()> {
     block_on(async {
-        let client = args.node.connect().await?;
+        let client = args.node.connect(args.address.as_deref()).await?;
         let address = match &args.address {
             Some(address) => address.clone(),
             None => {
@@ -42,12 +39,8 @@ pub fn run(args: &Args, json: bool) -> Result<()> {
     })
 }
 
-/// What addresses start with on the node's network: a key has one on each.
+/// The address prefix of the node's network; a key has an address on each network.
 async fn hrp(client: &Client) -> Result<Hrp> {
-    #[derive(Deserialize)]
-    struct Parameters {
-        hrp: String,
-    }
-    let Parameters { hrp } = client.get(&["chain", "params"]).await?.read()?;
-    Hrp::new(&hrp).context("the node's network has addresses that this program does not know")
+    let Parameters { hrp, .. } = client.get(&["chain", "params"]).await?.json()?;
+    Hrp::new(&hrp).context("the node reports an invalid address prefix")
 }

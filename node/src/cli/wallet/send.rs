@@ -1,13 +1,15 @@
-//! `chain wallet send`: signs a payment here and hands it to a node. The network is the one that
-//! the recipient's address or `--network` names, never what the node says: a signature is good on
-//! that network alone, whatever node it is shown to.
+//! `chain wallet send`: signs a transfer in this process and submits it to a node. The network is that
+//! of the recipient's address or of `--network`, never the one that the node reports: a signature is
+//! valid on that network only, whichever node receives it.
 
-use super::super::account::Account as Holdings;
 use super::super::node::block_on;
 use super::super::output::{self, Rows};
 use super::super::password::PasswordSource;
 use super::super::tx;
 use super::args::{AccountArgs, WalletArgs};
+use crate::api::routes::accounts::Holdings as Account;
+use crate::api::routes::mempool::Rates;
+use crate::api::routes::transactions::Transaction;
 use crate::client::{ApiError, Client, NodeArgs, Response};
 use crate::config::network;
 use anyhow::{Context, Error, Result, anyhow, ensure};
@@ -15,38 +17,35 @@ use chain::address::Address;
 use chain::amount::{Amount, COIN};
 use chain::tx::{MAX_MEMO_BYTES, MIN_TRANSFER_BYTES, Memo, Payment};
 use chain::{Params, Transfer};
-use serde::Deserialize;
 use std::time::Duration;
 
-/// The highest fee that is paid because a node asks for it, in base units: nodes may be wrong.
-const MAX_ASKED_FEE: u64 = COIN / 10;
+/// Highest fee to accept from a node's estimate, in base units: nodes may be wrong.
+const MAX_ESTIMATED_FEE: u64 = COIN / 10;
 
-/// Pay: sign a transfer with a key of this wallet and send it
+/// Sign a transfer with a key of the wallet and submit it
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Who is paid
+    /// Recipient
     #[arg(long, value_name = "ADDRESS")]
     to: String,
-    /// How much, such as 1.5
+    /// Amount, such as 1.5
     #[arg(long, value_name = "COINS", value_parser = amount)]
     amount: Amount,
-    /// What the miner gets for it
+    /// Fee for the miner
     ///
-    /// Default: what the node expects to bring it into the next block.
+    /// Default: the node's estimate for the next block.
     #[arg(long, value_name = "COINS", value_parser = Amount::from_coins)]
     fee: Option<Amount>,
-    /// A text for everybody to read
+    /// Public text
     #[arg(long, value_name = "TEXT", value_parser = memo, default_value = "")]
     memo: Memo,
-    /// Number of the transfer among those of this account: replaces one that waits
-    ///
-    /// Default: the next one.
+    /// Nonce; that of a pending transfer replaces it [default: the next nonce]
     #[arg(long, value_name = "N")]
     nonce: Option<u64>,
-    /// Wait until it is in a block
+    /// Wait until the transfer is confirmed
     #[arg(long)]
     wait: bool,
-    /// Most seconds to wait
+    /// Timeout of --wait in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 600, requires = "wait")]
     timeout: u32,
     #[command(flatten)]
@@ -61,18 +60,17 @@ pub struct Args {
 
 fn amount(text: &str) -> Result<Amount> {
     let amount = Amount::from_coins(text)?;
-    ensure!(amount != Amount::ZERO, "a payment of nothing");
+    ensure!(amount != Amount::ZERO, "the amount must be above zero");
     Ok(amount)
 }
 
 fn memo(text: &str) -> Result<Memo> {
     let bytes = text.len();
     Memo::new(text.into()).with_context(|| {
-        format!("a memo is at most {MAX_MEMO_BYTES} bytes in UTF-8, this one is {bytes}")
+        format!("a memo is at most {MAX_MEMO_BYTES} bytes of UTF-8, this one is {bytes}")
     })
 }
 
-/// Runs the command.
 pub fn run(args: &Args, json: bool) -> Result<()> {
     let params = match args.node.network() {
         Some(network) => network::load(network)?,
@@ -83,21 +81,22 @@ pub fn run(args: &Args, json: bool) -> Result<()> {
     block_on(async {
         let client = args.node.connect_to(&params).await?;
         let transfer = sign(args, recipient, &params, &client).await?;
-        let sent = hand_in(&client, &transfer, args.nonce.is_some()).await?;
+        let sent = submit(&client, &transfer, args.nonce.is_some()).await?;
         if !json {
             rows(&transfer, &params).print()?;
         }
         if !args.wait {
-            return if json { Ok(output::json(&sent)?) } else { Ok(()) };
+            return if json { output::print(&sent, json, |_: Transaction| Ok(())) } else { Ok(()) };
         }
         let id = transfer.id().to_string();
         let timeout = Duration::from_secs(args.timeout.into());
         let confirmed = tx::wait(&client, &id, 1, timeout, Some(&transfer)).await;
-        let confirmed = confirmed.with_context(|| format!("transfer {id} was sent"))?;
-        if json {
-            return Ok(output::json(&confirmed)?);
-        }
-        Ok(Rows::new().row("block", block(&confirmed)?).print()?)
+        let confirmed = confirmed.with_context(|| format!("transfer {id} was submitted"))?;
+        output::print(&confirmed, json, |transaction: Transaction| {
+            let block = transaction.block.zip(transaction.height);
+            let block = block.map(|(hash, height)| format!("{hash}, height {height}"));
+            Rows::new().row_if("block", block).print()
+        })
     })
 }
 
@@ -109,17 +108,7 @@ fn rows(transfer: &Transfer, params: &Params) -> Rows {
         .row("fee", output::coins(transfer.fee))
 }
 
-fn block(confirmed: &Response) -> Result<String> {
-    #[derive(Deserialize)]
-    struct Confirmed {
-        block: String,
-        height: u32,
-    }
-    let Confirmed { block, height } = confirmed.read()?;
-    Ok(format!("{block}, at height {height}"))
-}
-
-/// Opens the wallet for as long as it takes to sign.
+/// Signs the transfer; the wallet is open only meanwhile.
 async fn sign(
     args: &Args,
     recipient: Address,
@@ -128,14 +117,14 @@ async fn sign(
 ) -> Result<Transfer> {
     let key = args.wallet.open(&args.password)?.account(args.account.index);
     let own = key.public_key().address().encode(params.hrp());
-    let holdings: Holdings = client.get(&["accounts", &own]).await?.read()?;
+    let account: Account = client.get(&["accounts", &own]).await?.json()?;
     let fee = match args.fee {
         Some(fee) => fee,
-        None => asked_fee(client, &args.memo).await?,
+        None => estimate_fee(client, &args.memo).await?,
     };
-    is_covered(&own, &holdings, args.amount, fee, args.nonce.is_some())?;
+    check_balance(&own, &account, args.amount, fee, args.nonce.is_some())?;
     let payment = Payment {
-        nonce: args.nonce.unwrap_or(holdings.next_nonce),
+        nonce: args.nonce.unwrap_or(account.next_nonce),
         recipient,
         amount: args.amount.units(),
         fee: fee.units(),
@@ -144,83 +133,83 @@ async fn sign(
     Ok(Transfer::sign(payment, &key, params.genesis_hash()))
 }
 
-/// What the node takes to bring a transfer with this memo into the next block.
-async fn asked_fee(client: &Client, memo: &Memo) -> Result<Amount> {
-    #[derive(Deserialize)]
-    struct Rates {
-        #[serde(rename = "1")]
-        next_block: u64,
-    }
-    let Rates { next_block } = client.get(&["fees"]).await?.read()?;
-    fee_at(next_block, MIN_TRANSFER_BYTES.saturating_add(memo.as_bytes().len()))
+/// The node's estimate of the fee of a transfer with this memo in the next block.
+async fn estimate_fee(client: &Client, memo: &Memo) -> Result<Amount> {
+    let rates: Rates = client.get(&["fees"]).await?.json()?;
+    let next_block = rates.get("1").context("the node estimates no fee: give --fee COINS")?;
+    fee_at(*next_block, MIN_TRANSFER_BYTES.saturating_add(memo.as_bytes().len()))
 }
 
-/// The fee for so many bytes at a rate in base units per byte.
+/// The fee for a size in bytes at a rate in base units per byte.
 fn fee_at(rate: u64, bytes: usize) -> Result<Amount> {
     let fee = u64::try_from(bytes).ok().and_then(|bytes| rate.checked_mul(bytes));
-    let fee = fee.filter(|fee| *fee <= MAX_ASKED_FEE).and_then(Amount::new);
+    let fee = fee.filter(|fee| *fee <= MAX_ESTIMATED_FEE).and_then(Amount::new);
     fee.with_context(|| {
-        let most = output::coins(MAX_ASKED_FEE);
-        format!("the node asks for a fee above {most}: choose one yourself with --fee COINS")
+        let max = output::coins(MAX_ESTIMATED_FEE);
+        format!("the node estimates a fee above {max}: give --fee COINS")
     })
 }
 
-/// Says in advance what the node would refuse. The node counts more exactly: with what waits.
-fn is_covered(
+/// Checks that the balance covers the transfer, for a clear error. The node checks more exactly: it
+/// counts pending transfers.
+fn check_balance(
     own: &str,
-    holdings: &Holdings,
+    account: &Account,
     amount: Amount,
     fee: Amount,
     replaces: bool,
 ) -> Result<()> {
-    let needed = amount.checked_add(fee).context("no account holds that much")?;
+    let needed = amount.checked_add(fee).context("amount and fee exceed the total supply")?;
     // One that takes the node of another that waits may spend what that one would have.
     let available = match replaces {
-        true => holdings.balance,
-        false => holdings.balance.min(holdings.pending_balance),
+        true => account.balance,
+        false => account.balance.min(account.pending_balance),
     };
     if needed.units() <= available {
         return Ok(());
     }
-    let waits = match holdings.immature {
+    let immature = match account.immature {
         0 => String::new(),
-        immature => format!(" and {} that are not mature yet", output::coins(immature)),
+        immature => format!(" and {} immature", output::coins(immature)),
     };
     let available = output::coins(available);
     Err(anyhow!(
-        "{own} has {available} to spend{waits}: the payment takes {needed} coins, {fee} of them \
+        "{own} has {available} to spend{immature}: the transfer takes {needed} coins, {fee} of them \
          the fee"
     ))
 }
 
-async fn hand_in(client: &Client, transfer: &Transfer, nonce_is_given: bool) -> Result<Response> {
-    tx::hand_in(client, transfer).await.map_err(|error| match error.downcast_ref::<ApiError>() {
-        Some(refused) => match way_out(&refused.code, nonce_is_given) {
-            Some(way_out) => anyhow!("{refused}: {way_out}"),
+async fn submit(client: &Client, transfer: &Transfer, has_nonce: bool) -> Result<Response> {
+    tx::submit(client, transfer).await.map_err(|error| match error.downcast_ref::<ApiError>() {
+        Some(rejected) => match hint(&rejected.code, has_nonce) {
+            Some(hint) => anyhow!("{rejected}: {hint}"),
             None => error,
         },
-        None => doubtful(&error, transfer),
+        None => unknown_outcome(&error, transfer),
     })
 }
 
-/// Whoever sends again what has arrived pays twice.
-fn doubtful(error: &Error, transfer: &Transfer) -> Error {
+/// The error of a transfer that may have arrived: sending it again could pay twice.
+fn unknown_outcome(error: &Error, transfer: &Transfer) -> Error {
     let id = transfer.id();
-    anyhow!("{error:#}; before you send again look whether it arrived: `chain tx show {id}`")
+    anyhow!("{error:#}; check whether it arrived before you send again: `chain tx show {id}`")
 }
 
-fn way_out(code: &str, nonce_is_given: bool) -> Option<&'static str> {
-    Some(match (code, nonce_is_given) {
+/// How to resolve a rejection.
+fn hint(code: &str, has_nonce: bool) -> Option<&'static str> {
+    Some(match (code, has_nonce) {
         ("nonce-used" | "nonce-too-far", true) => "leave --nonce out to use the next one",
         ("replacement-too-cheap", true) => {
             "raise --fee to replace that one, or leave --nonce out to send after it"
         }
         ("nonce-used" | "replacement-too-cheap", false) => {
-            "another wallet with this key was faster, send again"
+            "another wallet has used the nonce meanwhile, send again"
         }
         ("min-fee", _) => "raise --fee, or leave it out",
         ("mempool-full", _) => "raise --fee, or try again later",
-        ("sender-limit" | "insufficient-balance", _) => "try again when those that wait are mined",
+        ("sender-limit" | "insufficient-balance", _) => {
+            "try again when pending transfers are confirmed"
+        }
         _ => return None,
     })
 }
@@ -230,17 +219,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_node_can_make_a_wallet_pay_an_absurd_fee() {
+    fn limits_the_fee_estimate_of_a_node() {
         assert_eq!(fee_at(2, 145).unwrap().units(), 290);
-        assert_eq!(fee_at(MAX_ASKED_FEE, 1).unwrap().units(), MAX_ASKED_FEE);
-        for (rate, bytes) in [(MAX_ASKED_FEE, 145), (u64::MAX, 145), (u64::MAX, 1)] {
+        assert_eq!(fee_at(MAX_ESTIMATED_FEE, 1).unwrap().units(), MAX_ESTIMATED_FEE);
+        for (rate, bytes) in [(MAX_ESTIMATED_FEE, 145), (u64::MAX, 145), (u64::MAX, 1)] {
             assert!(fee_at(rate, bytes).unwrap_err().to_string().contains("--fee"), "{rate}");
         }
     }
 
     // W10
     #[test]
-    fn what_cannot_be_a_payment_is_refused_while_it_is_read() {
+    fn rejects_invalid_amounts_and_memos() {
         for text in ["0", "0.00000000", "-1", "1e3", "1,5", ""] {
             assert!(amount(text).is_err(), "{text}");
         }
@@ -250,8 +239,8 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_spendable_covers_a_payment() {
-        let holdings = |pending_balance: u64| -> Holdings {
+    fn only_the_spendable_balance_covers_a_transfer() {
+        let account = |pending_balance: u64| -> Account {
             serde_json::from_value(serde_json::json!({
                 "address": "a", "balance": 10, "immature": 5, "nonce": 0, "next_nonce": 0,
                 "pending_balance": pending_balance, "transaction_count": 0,
@@ -260,15 +249,15 @@ mod tests {
         };
         let covered = |pending, amount, fee, replaces| {
             let [amount, fee] = [amount, fee].map(|units| Amount::new(units).unwrap());
-            is_covered("a", &holdings(pending), amount, fee, replaces)
+            check_balance("a", &account(pending), amount, fee, replaces)
         };
         covered(10, 9, 1, false).unwrap();
         covered(20, 9, 1, false).unwrap();
         let short = covered(20, 10, 1, false).unwrap_err().to_string();
         assert_eq!(
             short,
-            "a has 0.0000001 coins to spend and 0.00000005 coins that are not mature yet: the \
-             payment takes 0.00000011 coins, 0.00000001 of them the fee"
+            "a has 0.0000001 coins to spend and 0.00000005 coins immature: the \
+             transfer takes 0.00000011 coins, 0.00000001 of them the fee"
         );
         assert!(covered(4, 9, 1, false).is_err());
         covered(4, 9, 1, true).unwrap();

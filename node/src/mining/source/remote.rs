@@ -40,7 +40,7 @@ impl Remote {
             query.extend([("after", after), ("timeout", &seconds)]);
             wait = HOLD;
         }
-        self.client.get_within(&["mining", "template"], &query, wait).await?.read()
+        self.client.get_with(&["mining", "template"], &query, wait).await?.json()
     }
 }
 
@@ -75,14 +75,14 @@ impl Source for Remote {
     async fn hand_in(&mut self, block: Block) -> Result<Handed> {
         let body = hex::encode(block.encode());
         let answer = self.client.post(&["blocks"], "text/plain", body).await?;
-        let HandedIn { hash, status, .. } = answer.read()?;
+        let HandedIn { hash, status, .. } = answer.json()?;
         let is_best = match status {
             Taken::Connected => true,
             Taken::SideBranch => false,
             // By way of a node that took it and was gone before it could say so.
             Taken::Known => {
                 let block = self.client.get(&["blocks", &hash]).await?;
-                block.read::<Summary>()?.in_best_chain
+                block.json::<Summary>()?.in_best_chain
             }
         };
         Ok(if is_best { Handed::Best } else { Handed::TooLate })

@@ -1,0 +1,144 @@
+//! The settings of a node. `Settings` declares each one once: as a flag, an environment variable and
+//! a key of the configuration file. Flags and environment override the file.
+
+use super::{network, toml_file};
+use crate::logging;
+use anyhow::{Context, Result};
+use clap::{ArgMatches, FromArgMatches as _};
+use serde::Deserialize;
+use std::fs;
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+
+/// Default filter of the log.
+const DEFAULT_LOG: &str = "info";
+
+/// The settings of a node before validation; `None` stands for the default.
+#[derive(Clone, Debug, Default, clap::Args, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// Network: main, testnet, dev or the path of a network file
+    ///
+    /// Default: the network of the --miner address or of the data directory, otherwise testnet.
+    #[arg(long, env = "CHAIN_NETWORK", value_name = "NAME|FILE")]
+    pub network: Option<String>,
+    /// Data directory
+    ///
+    /// Default: `chain/NETWORK` in the platform's data directory.
+    #[arg(long, env = "CHAIN_DATA", value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// Address and port of the REST API; port 0 selects any free port
+    ///
+    /// Default: 127.0.0.1 and the port of the network.
+    #[arg(long, env = "CHAIN_API", value_name = "ADDRESS:PORT")]
+    pub api: Option<SocketAddr>,
+    /// Additional host name under which clients may reach the API (repeatable)
+    #[arg(long, env = "CHAIN_API_HOST", value_name = "NAME", value_delimiter = ',')]
+    pub api_host: Option<Vec<String>>,
+    /// PEM certificate chain for HTTPS
+    ///
+    /// Default: none, the API uses HTTP.
+    #[arg(long, env = "CHAIN_TLS_CERT", value_name = "FILE")]
+    pub tls_cert: Option<PathBuf>,
+    /// PEM private key of the certificate
+    #[arg(long, env = "CHAIN_TLS_KEY", value_name = "FILE")]
+    pub tls_key: Option<PathBuf>,
+    /// Address to accept peers on (repeatable), or `none`
+    ///
+    /// Default: every interface and the port of the network; on `dev` 127.0.0.1 only.
+    #[arg(long, env = "CHAIN_LISTEN", value_name = "MULTIADDR", value_delimiter = ',')]
+    pub listen: Option<Vec<String>>,
+    /// Node to stay connected to, such as /ip4/192.0.2.7/tcp/8401 (repeatable)
+    #[arg(long, env = "CHAIN_PEER", value_name = "MULTIADDR", value_delimiter = ',')]
+    pub peer: Option<Vec<String>>,
+    /// Maximum number of peers; 0 disables networking [default: 112]
+    #[arg(long, env = "CHAIN_MAX_PEERS", value_name = "N")]
+    pub max_peers: Option<u32>,
+    /// Discover other nodes; `false` dials only those of --peer [default: true]
+    #[arg(long, env = "CHAIN_DISCOVER", value_name = "BOOL")]
+    pub discover: Option<bool>,
+    /// Discover nodes on the local network by mDNS, and be discovered
+    ///
+    /// Default: true, on `dev` false.
+    #[arg(long, env = "CHAIN_MDNS", value_name = "BOOL")]
+    pub mdns: Option<bool>,
+    /// Mine from the start
+    #[arg(
+        long, env = "CHAIN_MINE", value_name = "BOOL",
+        num_args = 0..=1, require_equals = true, default_missing_value = "true"
+    )]
+    pub mine: Option<bool>,
+    /// Address that mined blocks pay
+    #[arg(long, env = "CHAIN_MINER", value_name = "ADDRESS")]
+    pub miner: Option<String>,
+    /// Number of mining threads [default: one per processor]
+    #[arg(long, env = "CHAIN_THREADS", value_name = "N")]
+    pub threads: Option<NonZeroUsize>,
+    /// Mining kernel; `chain bench hash` lists them
+    ///
+    /// Default: the fastest on this processor, by a trial.
+    #[arg(long, env = "CHAIN_KERNEL", value_name = "NAME")]
+    pub kernel: Option<String>,
+    /// Address and port for Stratum v1 miners, such as 0.0.0.0:3333; port 0 selects any free port
+    ///
+    /// Default: none.
+    #[arg(long, env = "CHAIN_STRATUM", value_name = "ADDRESS:PORT")]
+    pub stratum: Option<SocketAddr>,
+    /// Redis server to publish events to, such as redis://127.0.0.1:6379
+    #[arg(long, env = "CHAIN_PUBLISH", value_name = "URL")]
+    pub publish: Option<String>,
+    /// Cache size of the index in MiB [default: 256]
+    #[arg(long, env = "CHAIN_CACHE_MB", value_name = "MIB")]
+    pub cache_mb: Option<u32>,
+    /// Log filter: a level, or levels by module such as info,p2p=debug [default: info]
+    #[arg(long, env = "CHAIN_LOG", value_name = "FILTER")]
+    pub log: Option<String>,
+    /// Log format [default: text]
+    #[arg(long, env = "CHAIN_LOG_FORMAT", value_name = "FORMAT")]
+    pub log_format: Option<logging::Format>,
+    /// TOML file with any of these settings
+    #[arg(long, env = "CHAIN_CONFIG", value_name = "FILE")]
+    #[serde(skip)]
+    pub config: Option<PathBuf>,
+}
+
+impl Settings {
+    /// The settings of the configuration file, overridden by these flags, which `matches` holds
+    /// too; the flags alone if they name no file.
+    pub fn with_file(self, matches: &ArgMatches) -> Result<Settings> {
+        let Some(path) = &self.config else { return Ok(self) };
+        // The file may be at fault, and errors are logged in the format of the flags until then.
+        logging::complain_as(self.log_format.unwrap_or_default());
+        let mut settings = Settings::read(path)?;
+        settings.update_from_arg_matches(matches)?;
+        Ok(settings)
+    }
+
+    /// Starts the log, so that an error in any other setting is logged in its format.
+    pub fn start_log(self) -> Result<Settings> {
+        let format = self.log_format.unwrap_or_default();
+        logging::complain_as(format);
+        let log = self.log.as_deref().unwrap_or(DEFAULT_LOG);
+        let filter = logging::filter(log);
+        logging::start(format, filter.with_context(|| format!("log `{log}` is not a filter"))?);
+        Ok(self)
+    }
+
+    fn read(path: &Path) -> Result<Settings> {
+        let context = || format!("settings in {}", path.display());
+        let text = fs::read_to_string(path).with_context(context)?;
+        let mut file: Settings = toml_file::parse(&text).with_context(context)?;
+        // Paths in a file are relative to the file.
+        let folder = path.parent().unwrap_or(Path::new(""));
+        for path in [&mut file.data, &mut file.tls_cert, &mut file.tls_key].into_iter().flatten() {
+            *path = folder.join(&*path);
+        }
+        if let Some(network) = &mut file.network
+            && network::built_in(network).is_none()
+        {
+            *network = folder.join(&*network).to_string_lossy().into_owned();
+        }
+        Ok(file)
+    }
+}
