@@ -1,7 +1,7 @@
 //! A real browser, steered through its driver: the few commands of WebDriver that the tests need.
 //! Source: W3C "WebDriver"; `goog/cdp` and `se/log` are Chromium's.
 
-use crate::harness::{ask, eventually};
+use crate::harness::{request, eventually};
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, Command, Stdio};
@@ -54,7 +54,7 @@ impl Browser {
         let path = format!("{}{path}", self.session);
         let headers = ["Content-Type: application/json"];
         let body = if method == "POST" { body.to_string() } else { String::new() };
-        let answer = ask(&self.address, method, &path, &headers, body.as_bytes()).unwrap();
+        let answer = request(&self.address, method, &path, &headers, body.as_bytes()).unwrap();
         assert_eq!(answer.status, 200, "{path}: {}", answer.text());
         answer.json()["value"].clone()
     }
@@ -164,7 +164,7 @@ impl Browser {
 
 impl Drop for Browser {
     fn drop(&mut self) {
-        let _ = ask(&self.address, "DELETE", &self.session, &[], b"");
+        let _ = request(&self.address, "DELETE", &self.session, &[], b"");
         let _ = self.driver.kill();
         let _ = self.driver.wait();
     }

@@ -100,7 +100,7 @@ fn last(events: &[Event]) -> Option<u64> {
 fn hand_in(node: &Node, blocks: &[Block]) {
     for block in blocks {
         let body = hex::encode(block.encode());
-        let answer = node.ask("POST", "/v1/blocks", &["Content-Type: text/plain"], body.as_bytes());
+        let answer = node.request("POST", "/v1/blocks", &["Content-Type: text/plain"], body.as_bytes());
         assert_eq!(answer.status, 201, "{answer:?}");
     }
 }
@@ -287,7 +287,7 @@ fn peers_that_come_and_go_are_told() {
         (came.name.as_str(), &came.data["direction"]),
         ("peer.connected", &json!("inbound"))
     );
-    assert_eq!(came.data["id"], b.whereabouts()["node_id"]);
+    assert_eq!(came.data["id"], b.node_file()["node_id"]);
     assert!(b.stop().success());
     let gone = reader.next().unwrap();
     assert_eq!((gone.name.as_str(), &gone.data["id"]), ("peer.disconnected", &came.data["id"]));

@@ -51,7 +51,7 @@ impl Visit {
     fn send(&self, transfer: &Transfer) -> String {
         let body = hex::encode(transfer.encode());
         let headers = ["Content-Type: text/plain"];
-        let answer = self.node.ask("POST", "/v1/transactions", &headers, body.as_bytes());
+        let answer = self.node.request("POST", "/v1/transactions", &headers, body.as_bytes());
         assert_eq!(answer.status, 201, "{answer:?}");
         transfer.id().to_string()
     }
@@ -165,7 +165,7 @@ fn on_a_phone_numbers_are_whole() {
     visit.send(&pay(&key(RICH[1]), 0, somebody(5), 987_612_345_678));
     visit.node.generate(1, &text(somebody(7))).unwrap();
     let order = json!({ "delay_seconds": 3_600, "miner": text(somebody(7)) });
-    let job = visit.node.order("POST", "/v1/mining/jobs", &order);
+    let job = visit.node.send("POST", "/v1/mining/jobs", &order);
     assert_eq!(job.status, 202, "{job:?}");
     let browser = &visit.browser;
     browser.become_phone();

@@ -1,5 +1,5 @@
-//! Nodes as processes of their own, and a small HTTP client to ask them.
-//! Waits are for conditions, with a deadline; ports are whatever is free.
+//! Nodes as processes, and a minimal HTTP client. Waits are for conditions, with a deadline; ports are
+//! chosen by the system.
 
 use serde_json::Value;
 use std::fs::{self, File};
@@ -10,87 +10,87 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Longer than anything takes on a busy machine.
+/// Deadline of every wait, generous for a busy machine.
 const DEADLINE: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(10);
 
-/// The program with nothing of this machine's user in its surroundings.
+/// The program in an empty environment.
 pub fn chain(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_chain"));
     command.args(arguments).env_clear().env("HOME", "/nonexistent").stdin(Stdio::null());
-    // Nodes find each other where a test says so, and nowhere else.
+    // Nodes connect only where a test configures it.
     command.env("CHAIN_LISTEN", "/ip4/127.0.0.1/tcp/0").env("CHAIN_MDNS", "false");
     command
 }
 
-/// Runs the program to its end: exit code, standard output, standard error.
+/// Runs the program: exit code, stdout, stderr.
 pub fn run(arguments: &[&str]) -> (Option<i32>, String, String) {
     let output = chain(arguments).output().unwrap();
     let [stdout, stderr] = [output.stdout, output.stderr].map(|it| String::from_utf8(it).unwrap());
     (output.status.code(), stdout, stderr)
 }
 
-/// Waits until there is something.
-pub fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    let begun = Instant::now();
+/// Polls until there is a value.
+pub fn eventually<T>(what: &str, mut poll: impl FnMut() -> Option<T>) -> T {
+    let start = Instant::now();
     loop {
-        if let Some(found) = look() {
+        if let Some(found) = poll() {
             return found;
         }
-        assert!(begun.elapsed() < DEADLINE, "{what}: not within {DEADLINE:?}");
+        assert!(start.elapsed() < DEADLINE, "{what}: not within {DEADLINE:?}");
         thread::sleep(POLL);
     }
 }
 
-/// The program at work on something that takes its time. Dropped, it is killed.
+/// A running process of the program, which is killed when dropped.
 pub struct Process {
     child: Child,
     stderr: PathBuf,
 }
 
 impl Process {
-    /// Starts it; what it says on standard error goes to a file beside `name`.
+    /// Starts the process; its stderr goes to a file beside `name`.
     pub fn start(command: &mut Command, name: &Path) -> Process {
         Process::start_into(command, name, Stdio::null())
     }
 
-    /// The same, with a place for what it prints on standard output.
+    /// Starts the process with a destination for its stdout.
     pub fn start_into(command: &mut Command, name: &Path, stdout: impl Into<Stdio>) -> Process {
         let stderr = name.with_added_extension("log");
-        let said = File::create(&stderr).unwrap();
-        let child = command.stdout(stdout).stderr(said).spawn().unwrap();
+        let output = File::create(&stderr).unwrap();
+        let child = command.stdout(stdout).stderr(output).spawn().unwrap();
         Process { child, stderr }
     }
 
-    /// Its id.
+    /// The process id.
     pub fn id(&self) -> u32 {
         self.child.id()
     }
 
-    /// What it has printed on standard error.
+    /// The stderr so far.
     pub fn stderr(&self) -> String {
         fs::read_to_string(&self.stderr).unwrap()
     }
 
-    /// How it ended, if it has.
+    /// The exit status, if the process has ended.
     pub fn ended(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().unwrap()
     }
 
-    /// Waits until it has ended by itself.
+    /// Waits until the process has ended.
     pub fn wait(&mut self) -> ExitStatus {
         eventually("the end of a process", || self.ended())
     }
 
-    /// Asks it to stop, as the system does, and waits until it has: how, and how long it took.
+    /// Stops the process by SIGTERM: its exit status, and the time it took.
     pub fn terminate(&mut self) -> (ExitStatus, Duration) {
-        let asked = Instant::now();
+        let sent = Instant::now();
         let pid = self.id().to_string();
         assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
-        (self.wait(), asked.elapsed())
+        (self.wait(), sent.elapsed())
     }
 
-    /// Ends it as a crash would.
+    /// Kills the process, as a crash would.
     pub fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
@@ -104,7 +104,7 @@ impl Drop for Process {
     }
 }
 
-/// A running node. Dropped, it is killed.
+/// A running node, which is killed when dropped.
 pub struct Node {
     process: Process,
     address: String,
@@ -112,32 +112,32 @@ pub struct Node {
 }
 
 impl Node {
-    /// Starts `chain node` of the network `dev` on a data folder, and waits until it answers.
+    /// Starts `chain node` of the network `dev` on a data directory, and waits until it responds.
     pub fn start(data: &Path, flags: &[&str]) -> Node {
         let process = Process::start(&mut Node::command(data, flags), data);
         let mut node = Node { process, address: String::new(), data: data.to_owned() };
         node.address = eventually("the node's address", || {
             node.must_run();
-            // What a killed node has left is of another process.
+            // A killed node leaves the file of another process.
             let there: Value =
                 serde_json::from_slice(&fs::read(data.join("node.json")).ok()?).ok()?;
             let of_this_one = there["pid"] == node.process.id();
             let url = of_this_one.then(|| there["api"].as_str().unwrap().to_owned())?;
             Some(url.strip_prefix("http://").unwrap().to_owned())
         });
-        eventually("the node's answer", || {
+        eventually("the node's response", || {
             node.must_run();
             (node.get("/livez").status == 200).then_some(())
         });
         node
     }
 
-    /// Starts one that must give up: the one line it says.
-    pub fn refused(data: &Path, flags: &[&str]) -> String {
+    /// Starts a node that must fail: its one line on stderr.
+    pub fn start_failing(data: &Path, flags: &[&str]) -> String {
         let mut process = Process::start(&mut Node::command(data, flags), data);
-        let code = eventually("the end of a node that must give up", || {
-            let said = process.stderr();
-            assert!(!said.contains("node started"), "{said}");
+        let code = eventually("the end of a node that must fail", || {
+            let output = process.stderr();
+            assert!(!output.contains("node started"), "{output}");
             process.ended()
         })
         .code();
@@ -149,7 +149,7 @@ impl Node {
     fn command(data: &Path, flags: &[&str]) -> Command {
         let mut command = chain(&["node", "--data"]);
         command.arg(data).args(flags).env("CHAIN_NETWORK", "dev");
-        // A flag wins over the environment.
+        // A flag overrides the environment.
         command.env("CHAIN_API", "127.0.0.1:0");
         command
     }
@@ -159,7 +159,7 @@ impl Node {
         assert!(ended.is_none(), "the node ended: {}", self.log());
     }
 
-    /// Its process id.
+    /// The process id.
     pub fn id(&self) -> u32 {
         self.process.id()
     }
@@ -169,108 +169,107 @@ impl Node {
         format!("http://{}", self.address)
     }
 
-    /// What it has left in its data folder for those who look for it.
-    pub fn whereabouts(&self) -> Value {
+    /// What it has left in its data folder for those who poll for it.
+    pub fn node_file(&self) -> Value {
         serde_json::from_slice(&fs::read(self.data.join("node.json")).unwrap()).unwrap()
     }
 
-    /// Where other nodes can call it.
+    /// The address at which other nodes dial it.
     pub fn multiaddr(&self) -> String {
-        self.whereabouts()["peers"][0].as_str().unwrap().to_owned()
+        self.node_file()["peers"][0].as_str().unwrap().to_owned()
     }
 
-    /// Everything it has logged.
+    /// The log so far.
     pub fn log(&self) -> String {
         self.process.stderr()
     }
 
-    /// Asks for a resource.
-    pub fn get(&self, path: &str) -> Answer {
-        self.ask("GET", path, &[], b"")
+    /// Requests a resource.
+    pub fn get(&self, path: &str) -> Response {
+        self.request("GET", path, &[], b"")
     }
 
-    /// The token that steers it.
+    /// The token of the API.
     pub fn token(&self) -> String {
         fs::read_to_string(self.data.join("api-token")).unwrap().trim().to_owned()
     }
 
-    /// Height and hash of its best block.
+    /// Height and hash of the tip.
     pub fn tip(&self) -> Tip {
         let chain = self.get("/v1/chain").json();
         Tip::of(&chain["height"], &chain["tip"])
     }
 
-    /// Has it make blocks for an address: their hashes. Nothing if the node is gone before it
-    /// could answer.
+    /// Generates blocks for an address: their hashes. `None` if the node stops before it responds.
     pub fn generate(&self, blocks: u32, miner: &str) -> Option<Vec<String>> {
         let body = serde_json::json!({ "blocks": blocks, "miner": miner });
-        let answer = self.try_order("POST", "/v1/dev/generate", &[], &body).ok()?;
-        assert_eq!(answer.status, 200, "{answer:?}");
-        let hashes = answer.json()["blocks"].as_array().unwrap().clone();
+        let response = self.try_send("POST", "/v1/dev/generate", &[], &body).ok()?;
+        assert_eq!(response.status, 200, "{response:?}");
+        let hashes = response.json()["blocks"].as_array().unwrap().clone();
         Some(hashes.iter().map(|hash| hash.as_str().unwrap().to_owned()).collect())
     }
 
-    /// Its data folder.
+    /// The data directory.
     pub fn data(&self) -> &Path {
         &self.data
     }
 
-    /// Sends what only those with the token may ask for.
-    pub fn order(&self, method: &str, path: &str, body: &Value) -> Answer {
-        self.order_with(method, path, &[], body)
+    /// Sends a request with the token.
+    pub fn send(&self, method: &str, path: &str, body: &Value) -> Response {
+        self.send_with(method, path, &[], body)
     }
 
-    /// The same with further headers.
-    pub fn order_with(&self, method: &str, path: &str, headers: &[&str], body: &Value) -> Answer {
-        self.try_order(method, path, headers, body).unwrap()
+    /// Sends a request with the token and further headers.
+    pub fn send_with(&self, method: &str, path: &str, headers: &[&str], body: &Value) -> Response {
+        self.try_send(method, path, headers, body).unwrap()
     }
 
-    fn try_order(
+    fn try_send(
         &self,
         method: &str,
         path: &str,
         headers: &[&str],
         body: &Value,
-    ) -> std::io::Result<Answer> {
+    ) -> std::io::Result<Response> {
         let token = format!("Authorization: Bearer {}", self.token());
         let headers = [&[&*token, "Content-Type: application/json"], headers].concat();
-        self.try_ask(method, path, &headers, body.to_string().as_bytes())
+        self.try_request(method, path, &headers, body.to_string().as_bytes())
     }
 
-    /// Sends any request and reads its answer.
-    pub fn ask(&self, method: &str, path: &str, headers: &[&str], body: &[u8]) -> Answer {
-        self.try_ask(method, path, headers, body).unwrap()
+    /// Sends a request.
+    pub fn request(&self, method: &str, path: &str, headers: &[&str], body: &[u8]) -> Response {
+        self.try_request(method, path, headers, body).unwrap()
     }
 
-    fn try_ask(
+    fn try_request(
         &self,
         method: &str,
         path: &str,
         headers: &[&str],
         body: &[u8],
-    ) -> std::io::Result<Answer> {
-        ask(&self.address, method, path, headers, body)
+    ) -> std::io::Result<Response> {
+        request(&self.address, method, path, headers, body)
     }
 
-    /// Asks it to stop, as the system does, and waits until it has.
+    /// Stops the node by SIGTERM.
     pub fn stop(mut self) -> ExitStatus {
         self.process.terminate().0
     }
 
-    /// Ends it as a crash would.
+    /// Kills the process, as a crash would.
     pub fn kill(mut self) {
         self.process.kill();
     }
 }
 
-/// Sends any request to a server at `HOST:PORT` and reads its answer.
-pub fn ask(
+/// Sends a request to a server at `HOST:PORT`.
+pub fn request(
     address: &str,
     method: &str,
     path: &str,
     headers: &[&str],
     body: &[u8],
-) -> std::io::Result<Answer> {
+) -> std::io::Result<Response> {
     let mut request = format!("{method} {path} HTTP/1.1\r\nConnection: close\r\n");
     let host = format!("Host: {address}");
     let length = format!("Content-Length: {}", body.len());
@@ -286,10 +285,10 @@ pub fn ask(
     loop {
         let read = stream.read(&mut chunk)?;
         bytes.extend_from_slice(&chunk[..read]);
-        // Some servers leave the connection open even if asked to close it.
-        match Answer::read(&bytes) {
-            Some(answer) if read == 0 || answer.header("content-length").is_some() => {
-                return Ok(answer);
+        // Some servers leave the connection open nevertheless.
+        match Response::read(&bytes) {
+            Some(response) if read == 0 || response.header("content-length").is_some() => {
+                return Ok(response);
             }
             None if read == 0 => return Err(std::io::ErrorKind::UnexpectedEof.into()),
             _ => {}
@@ -297,7 +296,7 @@ pub fn ask(
     }
 }
 
-/// A best block.
+/// The tip of a chain.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tip {
     pub height: u64,
@@ -310,7 +309,7 @@ impl Tip {
     }
 }
 
-/// The best block of a data folder after `chain verify` found all of it in order.
+/// The tip of a data directory that `chain verify` finds valid.
 pub fn verified(data: &Path) -> Tip {
     let (code, stdout, stderr) = run(&["verify", "--json", "--data", data.to_str().unwrap()]);
     assert_eq!(code, Some(0), "{stderr}");
@@ -318,27 +317,27 @@ pub fn verified(data: &Path) -> Tip {
     Tip::of(&verified["height"], &verified["tip"])
 }
 
-/// What a node answered.
+/// An HTTP response.
 #[derive(Debug)]
-pub struct Answer {
+pub struct Response {
     /// The status code.
     pub status: u16,
     head: String,
     body: Vec<u8>,
 }
 
-impl Answer {
-    /// `None` if the head, or a body of the length it says, is not whole.
-    fn read(bytes: &[u8]) -> Option<Answer> {
+impl Response {
+    /// Parses a response; `None` if it is incomplete.
+    fn read(bytes: &[u8]) -> Option<Response> {
         let end = bytes.windows(4).position(|four| four == b"\r\n\r\n")?;
         let head = String::from_utf8(bytes[..end].to_vec()).unwrap();
         let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-        let answer = Answer { status, head, body: bytes[end + 4..].to_vec() };
-        let length = answer.header("content-length").map(|length| length.parse::<usize>().unwrap());
-        length.is_none_or(|length| length == answer.body.len()).then_some(answer)
+        let response = Response { status, head, body: bytes[end + 4..].to_vec() };
+        let length = response.header("content-length").map(|length| length.parse::<usize>().unwrap());
+        length.is_none_or(|length| length == response.body.len()).then_some(response)
     }
 
-    /// The body as it came.
+    /// The body.
     pub fn body(&self) -> &[u8] {
         &self.body
     }

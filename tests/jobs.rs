@@ -2,7 +2,7 @@
 //! loses one or what it found.
 
 use crate::forge::{RICH, key, pay, somebody, text};
-use crate::harness::{Answer, Node, Process, chain, eventually, run, verified};
+use crate::harness::{Response, Node, Process, chain, eventually, run, verified};
 use chain::Params;
 use serde_json::{Value, json};
 use std::collections::HashSet;
@@ -28,7 +28,7 @@ fn taken(answer: &Answer) -> Value {
 /// A job that pays somebody.
 fn start(node: &Node, mut order: Value) -> Value {
     order["miner"] = json!(text(somebody(1)));
-    taken(&node.order("POST", PATH, &order))
+    taken(&node.send("POST", PATH, &order))
 }
 
 fn path_of(job: &Value) -> String {
@@ -87,7 +87,7 @@ fn a_cancelled_job_searches_no_more() {
     let (_folder, data) = place();
     let node = Node::start(&data, &["--network", "main", "--threads", "2", "--listen", "none"]);
     let order = json!({"miner": somebody(1).encode(Params::main().hrp())});
-    let job = taken(&node.order("POST", PATH, &order));
+    let job = taken(&node.send("POST", PATH, &order));
     let mining = eventually("hashes", || {
         let mining = node.get("/v1/mining").json();
         (mining["hashrate"].as_f64().unwrap() > 0.0).then_some(mining)
@@ -96,18 +96,18 @@ fn a_cancelled_job_searches_no_more() {
     assert_eq!(mining["running"], true);
     let now = look(&node, &job);
     assert_eq!(now["progress"]["expected_seconds"], Value::Null, "for ever");
-    assert_eq!(node.order("DELETE", &path_of(&job), &json!({})).json()["state"], "cancelled");
+    assert_eq!(node.send("DELETE", &path_of(&job), &json!({})).json()["state"], "cancelled");
     let hashes = eventually("rest", || {
         let mining = node.get("/v1/mining").json();
         (mining["threads"] == 0).then(|| mining["hashes"].clone())
     });
     std::thread::sleep(Duration::from_millis(300));
     assert_eq!(node.get("/v1/mining").json()["hashes"], hashes);
-    assert_eq!(node.order("DELETE", &path_of(&job), &json!({})).status, 200);
+    assert_eq!(node.send("DELETE", &path_of(&job), &json!({})).status, 200);
     // Blocks that take work are expected some time, and never promised.
     let mut few = order.clone();
     few["blocks"] = json!(2);
-    let job = taken(&node.order("POST", PATH, &few));
+    let job = taken(&node.send("POST", PATH, &few));
     let expected =
         eventually("an expectation", || look(&node, &job)["progress"]["expected_seconds"].as_f64());
     assert!(expected > 0.0);
@@ -120,7 +120,7 @@ fn a_job_survives_kills_and_counts_every_block_once() {
     let (_folder, data) = place();
     let mut node = Node::start(&data, &[]);
     let order = json!({"miner": text(somebody(1)), "blocks": BLOCKS});
-    let send = |node: &Node| taken(&node.order_with("POST", PATH, &["Idempotency-Key: a"], &order));
+    let send = |node: &Node| taken(&node.send_with("POST", PATH, &["Idempotency-Key: a"], &order));
     let job = send(&node);
     for done in [3, 40, 41, 90] {
         eventually("blocks", || (node.tip().height >= done).then_some(()));
@@ -164,7 +164,7 @@ fn a_recurring_job_runs_again_and_again_until_it_is_cancelled() {
     eventually("another run", || {
         (look(&node, &series)["runs"].as_u64().unwrap() > before).then_some(())
     });
-    node.order("DELETE", &path_of(&series), &json!({}));
+    node.send("DELETE", &path_of(&series), &json!({}));
     let series = look(&node, &series);
     assert_eq!(series["state"], "cancelled");
     for run in runs(&node) {
@@ -192,7 +192,7 @@ fn a_job_mines_until_something_is_so() {
     let transfer = pay(&key(RICH[0]), 0, somebody(2), 1_000);
     let id = transfer.id().to_string();
     let body = hex::encode(transfer.encode());
-    let sent = node.ask("POST", "/v1/transactions", &["Content-Type: text/plain"], body.as_bytes());
+    let sent = node.request("POST", "/v1/transactions", &["Content-Type: text/plain"], body.as_bytes());
     assert_eq!(sent.status, 201, "{sent:?}");
     assert_eq!(ended(json!({"transaction": id, "confirmations": 2})), 2);
     let confirmed = node.get(&format!("/v1/transactions/{id}")).json();
@@ -217,7 +217,7 @@ fn what_a_node_mines_all_the_time_yields_to_jobs_and_goes_on_as_the_same() {
     let node = Node::start(&data, &flags);
     assert_eq!(look(&node, &job)["state"], "running");
     assert_eq!(look(&node, &always)["state"], "queued");
-    node.order("DELETE", &path_of(&job), &json!({}));
+    node.send("DELETE", &path_of(&job), &json!({}));
     assert_eq!(look(&node, &always)["state"], "running");
     node.stop();
     // Not told to mine, it does not, and says what became of it.

@@ -94,14 +94,14 @@ fn without_an_address_a_wallet_is_made_and_used_again() {
     let flags = ["--wallet-dir", wallets.to_str().unwrap(), "--blocks", "1"];
     let (_, told) = mine(&data, &flags);
     let said = |start: &str| told.lines().find_map(|line| line.strip_prefix(start)).unwrap();
-    assert!(said("made a wallet: ").starts_with(wallets.to_str().unwrap()), "{told}");
-    assert!(told.contains("it has no password"), "{told}");
-    let words = "its words, the only other copy of its keys: ";
+    assert!(said("created wallet: ").starts_with(wallets.to_str().unwrap()), "{told}");
+    assert!(told.contains("no password"), "{told}");
+    let words = "mnemonic, the only backup of its keys: ";
     assert_eq!(said(words).split(' ').count(), 12, "{told}");
-    let address = said("its address: ").to_owned();
+    let address = said("address: ").to_owned();
 
     let (_, again) = mine(&data, &flags);
-    assert!(!again.contains("made a wallet") && again.contains(&address), "{again}");
+    assert!(!again.contains("created wallet") && again.contains(&address), "{again}");
     let node = Node::start(&data, &[]);
     assert_eq!([miner_of(&node, "1"), miner_of(&node, "2")], [&*address, &*address]);
 }

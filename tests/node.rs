@@ -44,7 +44,7 @@ fn a_node_answers_to_its_names_alone() {
     for (host, status) in
         [("Host: localhost", 200), ("Host: NODE.example.org.:80", 200), ("Host: evil.example", 403)]
     {
-        assert_eq!(node.ask("GET", "/livez", &[host], b"").status, status, "{host}");
+        assert_eq!(node.request("GET", "/livez", &[host], b"").status, status, "{host}");
     }
 }
 
@@ -116,7 +116,7 @@ fn a_log_for_machines_is_json_from_the_first_line_to_the_last() {
     let data = folder.path().join("data");
     let node = Node::start(&data, &["--log-format", "json", "--log", "debug"]);
     let hashes = node.generate(3, &text(somebody(1))).unwrap();
-    let turned = node.order("POST", "/v1/dev/invalidate", &json!({"hash": hashes[1]}));
+    let turned = node.send("POST", "/v1/dev/invalidate", &json!({"hash": hashes[1]}));
     assert_eq!(turned.status, 200);
     let peer = folder.path().join("peer");
     let peer = Node::start(&peer, &["--log-format", "json", "--peer", &node.multiaddr()]);
@@ -132,7 +132,7 @@ fn a_log_for_machines_is_json_from_the_first_line_to_the_last() {
         (&["--config", "/missing"], "/missing"),
     ] {
         let flags = [&["--log-format", "json"], flags].concat();
-        let refused = Node::refused(&folder.path().join("other"), &flags);
+        let refused = Node::start_failing(&folder.path().join("other"), &flags);
         let event: Value = serde_json::from_str(&refused).unwrap();
         assert_eq!(event["level"], "ERROR");
         assert!(event["timestamp"].is_string() && event["target"].is_string(), "{event}");

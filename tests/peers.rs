@@ -1,7 +1,7 @@
 //! Nodes of one network as processes of their own: they meet, agree, and come back.
 
 use crate::forge::{RICH, key, pay, somebody, text};
-use crate::harness::{Answer, Node, eventually, run, verified};
+use crate::harness::{Response, Node, eventually, run, verified};
 use chain::Transfer;
 use serde_json::{Value, json};
 use std::fs;
@@ -46,7 +46,7 @@ fn generate(node: &Node, blocks: u32) {
 fn send(node: &Node, transfer: &Transfer) -> Value {
     let body = hex::encode(transfer.encode());
     let answer =
-        node.ask("POST", "/v1/transactions", &["Content-Type: text/plain"], body.as_bytes());
+        node.request("POST", "/v1/transactions", &["Content-Type: text/plain"], body.as_bytes());
     assert_eq!(answer.status, 201, "{answer:?}");
     Value::from(transfer.id().to_string())
 }
@@ -57,8 +57,8 @@ fn waiting(node: &Node) -> Vec<Value> {
 }
 
 /// Has a node connect with another.
-pub fn connect(node: &Node, other: &Node) -> Answer {
-    node.order("POST", "/v1/peers", &json!({ "address": other.multiaddr() }))
+pub fn connect(node: &Node, other: &Node) -> Response {
+    node.send("POST", "/v1/peers", &json!({ "address": other.multiaddr() }))
 }
 
 /// A network file: like `dev` but for its name, with these boot nodes.
@@ -138,7 +138,7 @@ fn peers_tell_who_they_are_and_how_they_do() {
     };
     for (node, other, direction) in [(&a, &b, "inbound"), (&b, &a, "outbound")] {
         let peer = eventually("the peer's height and latency", || measured(peers(node).first()?));
-        assert_eq!(peer["id"], other.whereabouts()["node_id"]);
+        assert_eq!(peer["id"], other.node_file()["node_id"]);
         assert_eq!((&peer["direction"], &peer["tip"]), (&json!(direction), &json!(tip.hash)));
         assert_eq!(peer["agent"], concat!("chain/", env!("CARGO_PKG_VERSION")));
         assert!(peer["address"].as_str().unwrap().starts_with("/ip4/127.0.0.1/tcp/"), "{peer}");
@@ -156,7 +156,7 @@ fn peers_tell_who_they_are_and_how_they_do() {
         });
     }
 
-    let id = a.whereabouts()["node_id"].as_str().unwrap().to_owned();
+    let id = a.node_file()["node_id"].as_str().unwrap().to_owned();
     let (code, table, stderr) = run(&["peers", "--data", &b_data]);
     assert_eq!(code, Some(0), "{stderr}");
     let lines: Vec<&str> = table.lines().collect();
@@ -179,9 +179,9 @@ fn peers_are_added_and_removed_while_the_node_runs() {
     let b_data = b.to_str().unwrap().to_owned();
     let (a, b) = (Node::start(&a, &[]), Node::start(&b, &[]));
     generate(&a, 2);
-    let id = a.whereabouts()["node_id"].as_str().unwrap().to_owned();
+    let id = a.node_file()["node_id"].as_str().unwrap().to_owned();
     let (code, stdout, stderr) = run(&["peers", "add", &a.multiaddr(), "--data", &b_data]);
-    assert_eq!((code, stdout), (Some(0), format!("connected with {id}\n")), "{stderr}");
+    assert_eq!((code, stdout), (Some(0), format!("connected to {id}\n")), "{stderr}");
     agree(&[&a, &b]);
     let short = &id[id.len() - 8..];
     let (code, stdout, stderr) = run(&["peers", "remove", short, "--data", &b_data]);
@@ -361,21 +361,21 @@ fn a_port_that_is_taken_is_told_or_replaced() {
     let (_folder, [data, other]) = places();
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let listen = format!("/ip4/127.0.0.1/tcp/{}", taken.local_addr().unwrap().port());
-    let line = Node::refused(&data, &["--listen", &listen]);
+    let line = Node::start_failing(&data, &["--listen", &listen]);
     assert!(line.contains(&listen) && line.contains("--listen"), "{line}");
     // Nodes take the same port no more than others do.
     let a = Node::start(&data, &[]);
     let listen = a.multiaddr().split("/p2p/").next().unwrap().to_owned();
-    let line = Node::refused(&other, &["--listen", &listen]);
+    let line = Node::start_failing(&other, &["--listen", &listen]);
     assert!(line.contains(&listen), "{line}");
     for bad in ["127.0.0.1:8401", "/ip4/127.0.0.1", "/ip4/127.0.0.1/udp/1/quic-v1"] {
-        let line = Node::refused(&other, &["--listen", bad]);
+        let line = Node::start_failing(&other, &["--listen", bad]);
         assert!(line.contains(bad) && line.contains("/ip4/0.0.0.0/tcp/8401"), "{line}");
-        let line = Node::refused(&other, &["--peer", bad]);
+        let line = Node::start_failing(&other, &["--peer", bad]);
         assert!(line.contains(bad), "{line}");
     }
     let alone = Node::start(&other, &["--max-peers", "0"]);
-    assert_eq!(alone.whereabouts()["peers"], json!([]));
+    assert_eq!(alone.node_file()["peers"], json!([]));
 }
 
 // G10
@@ -409,7 +409,7 @@ fn a_miner_with_a_node_of_its_own_joins_before_it_mines() {
     let goal = ["mine", "--miner", &miner, "--blocks", "3", "--peer", &a.multiaddr()];
     let (code, stdout, stderr) = run(&[&goal[..], &own].concat());
     assert_eq!(code, Some(0), "{stderr}");
-    assert!(stderr.contains("others join with --peer /ip4/127.0.0.1/tcp/"), "{stderr}");
+    assert!(stderr.contains("other nodes connect with --peer /ip4/127.0.0.1/tcp/"), "{stderr}");
     let last = stdout.lines().last().unwrap();
     eventually("the last block", || (a.tip().hash == last).then_some(()));
     assert_eq!(a.tip().height, 303);

@@ -1,13 +1,13 @@
 //! Heavier branches, handed in block by block over REST.
 
 use crate::forge::{Forge, RICH, key, pay, somebody, spoil, text};
-use crate::harness::{Answer, Node, eventually, verified};
+use crate::harness::{Response, Node, eventually, verified};
 use chain::{Address, Block};
 use serde_json::{Value, json};
 
-fn hand_in(node: &Node, block: &Block) -> Answer {
+fn hand_in(node: &Node, block: &Block) -> Response {
     let body = hex::encode(block.encode());
-    node.ask("POST", "/v1/blocks", &["Content-Type: text/plain"], body.as_bytes())
+    node.request("POST", "/v1/blocks", &["Content-Type: text/plain"], body.as_bytes())
 }
 
 /// Hands blocks in that must become this.
@@ -148,7 +148,7 @@ fn a_heavier_branch_with_an_invalid_block_changes_nothing() {
     let pending = pay(&alice, 1, carol, 2_000);
     let body = hex::encode(pending.encode());
     let headers = ["Content-Type: text/plain"];
-    let answer = node.ask("POST", "/v1/transactions", &headers, body.as_bytes());
+    let answer = node.request("POST", "/v1/transactions", &headers, body.as_bytes());
     assert_eq!(answer.status, 201, "{answer:?}");
     let before = everything(&node, &addresses);
 
@@ -200,7 +200,7 @@ fn what_can_never_be_a_block_is_refused_at_once() {
         ("not hexadecimal".into(), 400),
     ] {
         let headers = ["Content-Type: text/plain"];
-        let answer = node.ask("POST", "/v1/blocks", &headers, body.as_bytes());
+        let answer = node.request("POST", "/v1/blocks", &headers, body.as_bytes());
         assert_eq!(answer.status, status, "{answer:?}");
     }
     assert_eq!(everything(&node, &[somebody(1)]), before);
@@ -217,7 +217,7 @@ fn a_restarted_node_that_has_set_a_block_aside_is_ready() {
     let blocks = a.generate(5, &text(somebody(1))).unwrap();
     eventually("the same tip", || (b.tip() == a.tip()).then_some(()));
     let order = json!({ "hash": blocks[3] });
-    assert_eq!(b.order("POST", "/v1/dev/invalidate", &order).json()["height"], 3);
+    assert_eq!(b.send("POST", "/v1/dev/invalidate", &order).json()["height"], 3);
     assert!(b.stop().success());
     let further = a.generate(12, &text(somebody(1))).unwrap();
     let b = Node::start(&data, &to_a);

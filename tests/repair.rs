@@ -1,5 +1,5 @@
-//! What a node makes of a damaged data folder: it comes back by itself at the last block that was
-//! acknowledged, or says in one line which file is to blame and leaves it alone.
+//! Recovery of damaged data directories: a node recovers to the last acknowledged block, or fails with
+//! one line that names the damaged file, which it does not change.
 
 use crate::forge::{somebody, text};
 use crate::harness::{Node, Tip, run, verified};
@@ -7,14 +7,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
-/// How the node that is repaired after went down.
+/// How the node ended before the damage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stop {
     Clean,
     Killed,
 }
 
-/// A data folder with a chain of 24 blocks, nearly all of them in the index too.
+/// A data directory with 24 blocks, most of them indexed.
 struct Chain {
     folder: TempDir,
     stop: Stop,
@@ -27,7 +27,7 @@ struct Chain {
 impl Chain {
     fn new(stop: Stop) -> Chain {
         let folder = tempfile::tempdir().unwrap();
-        let data = folder.path().join("made");
+        let data = folder.path().join("original");
         let miner = text(somebody(1));
         let node = Node::start(&data, &[]);
         node.generate(20, &miner).unwrap();
@@ -37,8 +37,8 @@ impl Chain {
             node.generate(1, &miner).unwrap();
         }
         let raw = |block: &str| {
-            let answer = node.get(&format!("/v1/blocks/{block}/raw"));
-            hex::decode(answer.text().trim()).unwrap()
+            let response = node.get(&format!("/v1/blocks/{block}/raw"));
+            hex::decode(response.text().trim()).unwrap()
         };
         let (tip, last, tenth) = (node.tip(), raw("tip"), raw("10"));
         match stop {
@@ -48,11 +48,11 @@ impl Chain {
         Chain { folder, stop, tip, last, tenth }
     }
 
-    /// A copy of it, to be damaged.
+    /// Copies the directory, to be damaged.
     fn copy(&self, name: &str) -> Copy {
         let data = self.folder.path().join(name);
-        copy(&self.folder.path().join("made"), &data);
-        Copy { data, what: format!("{name}, {:?}", self.stop) }
+        copy(&self.folder.path().join("original"), &data);
+        Copy { data, damage: format!("{name}, {:?}", self.stop) }
     }
 }
 
@@ -68,10 +68,10 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// A data folder and what is the matter with it.
+/// A data directory and its damage.
 struct Copy {
     data: PathBuf,
-    what: String,
+    damage: String,
 }
 
 impl Copy {
@@ -83,19 +83,18 @@ impl Copy {
         self.data.join("index")
     }
 
-    /// The lines a node says about what it found, once it stands at this block again; it then goes
-    /// on as if nothing had been.
-    fn comes_back_at(&self, tip: &Tip) -> Vec<String> {
+    /// Starts a node, which must recover this tip and extend it; returns its warnings.
+    fn recovers_to(&self, tip: &Tip) -> Vec<String> {
         let node = Node::start(&self.data, &[]);
-        assert_eq!(node.tip(), *tip, "{}: {}", self.what, node.log());
+        assert_eq!(node.tip(), *tip, "{}: {}", self.damage, node.log());
         let log = node.log();
         let warnings = log.lines().filter(|line| line.contains("WARN")).map(str::to_owned);
         let warnings = warnings.collect();
         node.generate(1, &text(somebody(2))).unwrap();
         let next = node.tip();
-        assert_eq!(next.height, tip.height + 1, "{}", self.what);
+        assert_eq!(next.height, tip.height + 1, "{}", self.damage);
         node.kill();
-        assert_eq!(verified(&self.data), next, "{}", self.what);
+        assert_eq!(verified(&self.data), next, "{}", self.damage);
         warnings
     }
 }
@@ -112,23 +111,23 @@ fn flip(path: &Path, at: usize) {
 
 // T12
 #[test]
-fn an_index_that_is_gone_is_made_again() {
+fn rebuilds_a_missing_index() {
     for stop in [Stop::Clean, Stop::Killed] {
         let chain = Chain::new(stop);
         let copy = chain.copy("no index");
         fs::remove_dir_all(copy.index()).unwrap();
-        let told = copy.comes_back_at(&chain.tip);
-        assert!(told.len() == 1 && told[0].contains("index is rebuilt"), "{stop:?}: {told:?}");
+        let warnings = copy.recovers_to(&chain.tip);
+        assert!(warnings.len() == 1 && warnings[0].contains("index is rebuilt"), "{stop:?}: {warnings:?}");
     }
 }
 
 // T11, T12
 #[test]
-fn an_index_with_a_bad_file_is_made_again() {
+fn rebuilds_an_index_with_a_damaged_file() {
     for stop in [Stop::Clean, Stop::Killed] {
         let chain = Chain::new(stop);
-        let made = chain.folder.path().join("made/index");
-        let files = fs::read_dir(made).unwrap().map(Result::unwrap);
+        let index = chain.folder.path().join("original/index");
+        let files = fs::read_dir(index).unwrap().map(Result::unwrap);
         let files = files.filter(|entry| entry.file_type().unwrap().is_file());
         let names: Vec<_> = files.map(|entry| entry.file_name().into_string().unwrap()).collect();
         assert!(names.len() >= 3, "{names:?}");
@@ -138,23 +137,23 @@ fn an_index_with_a_bad_file_is_made_again() {
                 let file = copy.index().join(&name);
                 let bytes = fs::metadata(&file).unwrap().len();
                 flip(&file, usize::try_from(bytes).unwrap() * quarter / 4);
-                let told = copy.comes_back_at(&chain.tip);
-                // After a kill what matters of a file is known to the engine alone.
-                let must_tell = usize::from(stop == Stop::Clean);
-                assert!((must_tell..=1).contains(&told.len()), "{}: {told:?}", copy.what);
-                assert!(told.iter().all(|line| line.contains("index is rebuilt")), "{told:?}");
+                let warnings = copy.recovers_to(&chain.tip);
+                // After a kill, only the engine knows which part of a file matters.
+                let min_warnings = usize::from(stop == Stop::Clean);
+                assert!((min_warnings..=1).contains(&warnings.len()), "{}: {warnings:?}", copy.damage);
+                assert!(warnings.iter().all(|line| line.contains("index is rebuilt")), "{warnings:?}");
             }
             let copy = chain.copy(&format!("{name} emptied"));
             fs::write(copy.index().join(&name), b"").unwrap();
-            let told = copy.comes_back_at(&chain.tip);
-            assert!(told.len() <= 1, "{}: {told:?}", copy.what);
+            let warnings = copy.recovers_to(&chain.tip);
+            assert!(warnings.len() <= 1, "{}: {warnings:?}", copy.damage);
         }
     }
 }
 
 // T07, T12
 #[test]
-fn a_log_that_ends_in_half_a_record_is_cut_to_the_last_whole_block() {
+fn truncates_an_incomplete_record() {
     /// Bytes before a payload.
     const HEAD: usize = 13;
     for stop in [Stop::Clean, Stop::Killed] {
@@ -163,8 +162,8 @@ fn a_log_that_ends_in_half_a_record_is_cut_to_the_last_whole_block() {
         let block = find(&log, &chain.last);
         let end = block + chain.last.len();
         let before = Tip { height: 23, hash: previous(&chain.last) };
-        // The length, the last block then, and whether that ends within a record. Before a block
-        // stands how to take it back, after it the mark that it is safe.
+        // Length of the log, the resulting tip, and whether a record is truncated. The undo data of a
+        // block precede it, and its commit marker follows it.
         let cases = [
             (block - HEAD - 1, &before, true),
             (block - HEAD, &before, false),
@@ -181,13 +180,13 @@ fn a_log_that_ends_in_half_a_record_is_cut_to_the_last_whole_block() {
             let copy = chain.copy(&format!("log of {length} bytes"));
             let file = fs::File::options().write(true).open(copy.log_file()).unwrap();
             file.set_len(length as u64).unwrap();
-            // After a clean stop the index is ahead of what is left.
+            // After a clean stop the index is ahead of the log.
             let ahead = usize::from(stop == Stop::Clean);
-            let told = copy.comes_back_at(tip);
-            let tells = |what: &str| told.iter().filter(|line| line.contains(what)).count();
-            assert_eq!(tells("cut an unfinished write"), usize::from(is_cut), "{told:?}");
-            assert_eq!(tells("the index is rebuilt"), ahead, "{}: {told:?}", copy.what);
-            assert_eq!(told.len(), usize::from(is_cut) + ahead, "{told:?}");
+            let warnings = copy.recovers_to(tip);
+            let count = |text: &str| warnings.iter().filter(|line| line.contains(text)).count();
+            assert_eq!(count("cut an unfinished write"), usize::from(is_cut), "{warnings:?}");
+            assert_eq!(count("the index is rebuilt"), ahead, "{}: {warnings:?}", copy.damage);
+            assert_eq!(warnings.len(), usize::from(is_cut) + ahead, "{warnings:?}");
         }
     }
 }
@@ -199,7 +198,7 @@ fn previous(block: &[u8]) -> String {
 
 // T11, T24
 #[test]
-fn a_bad_record_in_the_middle_of_the_log_is_named_and_left_alone() {
+fn reports_a_damaged_record_without_changing_the_log() {
     for stop in [Stop::Clean, Stop::Killed] {
         let chain = Chain::new(stop);
         let copy = chain.copy("bad record");
@@ -216,19 +215,19 @@ fn a_bad_record_in_the_middle_of_the_log_is_named_and_left_alone() {
 
         fs::remove_dir_all(copy.index()).unwrap();
         for _ in 0..2 {
-            let line = Node::refused(&copy.data, &[]);
+            let line = Node::start_failing(&copy.data, &[]);
             assert!(line.contains(file.to_str().unwrap()), "{line}");
             assert!(line.contains("damaged at byte") && line.contains("restore it"), "{line}");
-            assert!(fs::read(&file).unwrap() == bad, "the evidence is untouched");
+            assert!(fs::read(&file).unwrap() == bad, "the file is unchanged");
         }
         fs::write(&file, &good).unwrap();
-        copy.comes_back_at(&chain.tip);
+        copy.recovers_to(&chain.tip);
     }
 }
 
 // T18
 #[test]
-fn a_data_folder_of_another_genesis_is_refused() {
+fn rejects_data_directory_of_another_genesis() {
     let chain = Chain::new(Stop::Clean);
     let copy = chain.copy("of dev");
     let data = copy.data.to_str().unwrap();
@@ -240,5 +239,5 @@ fn a_data_folder_of_another_genesis_is_refused() {
         let line = stderr.lines().last().unwrap();
         assert!(line.contains(data) && line.contains("belongs to genesis"), "{stderr}");
     }
-    assert!(copy.comes_back_at(&chain.tip).is_empty(), "as if nobody had asked");
+    assert!(copy.recovers_to(&chain.tip).is_empty(), "nothing has changed");
 }

@@ -1,7 +1,7 @@
 //! Miners that speak JSON-RPC: a template, its solution, and what Bitcoin's tools ask besides.
 
 use crate::forge::{RICH, key, pay, somebody, text};
-use crate::harness::{Answer, Node};
+use crate::harness::{Response, Node};
 use crate::stratum::miner::{meets, sha256d};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -27,10 +27,10 @@ fn basic(user: &str) -> String {
     format!("Authorization: Basic {}", groups.collect::<String>())
 }
 
-fn call(node: &Node, user: &str, method: &str, params: &Value) -> Answer {
+fn call(node: &Node, user: &str, method: &str, params: &Value) -> Response {
     let body = json!({ "method": method, "params": params, "id": 0 }).to_string();
     let header = basic(user);
-    node.ask("POST", "/", &["Content-Type: application/json", &header], body.as_bytes())
+    node.request("POST", "/", &["Content-Type: application/json", &header], body.as_bytes())
 }
 
 #[track_caller]
@@ -95,14 +95,14 @@ fn hash(header: &[u8]) -> String {
 fn send(node: &Node, nonce: u64) {
     let body = hex::encode(pay(&key(RICH[0]), nonce, somebody(3), 5).encode());
     let answer =
-        node.ask("POST", "/v1/transactions", &["Content-Type: text/plain"], body.as_bytes());
+        node.request("POST", "/v1/transactions", &["Content-Type: text/plain"], body.as_bytes());
     assert_eq!(answer.status, 201);
 }
 
 #[test]
 fn a_template_is_of_the_clock_that_was_shifted() {
     let (_folder, node) = node(&[]);
-    let shifted = node.order("POST", "/v1/dev/time", &json!({ "offset_seconds": 86_400 })).json();
+    let shifted = node.send("POST", "/v1/dev/time", &json!({ "offset_seconds": 86_400 })).json();
     let user = text(somebody(1));
     let given = template(&node, &user, None);
     let [tomorrow, now, most] =
@@ -215,7 +215,7 @@ fn what_is_wrong_is_told_in_the_words_of_the_protocol() {
     }
     assert_eq!(result(&submit(block(&header), &work)), "high-hash");
 
-    let ask = |body: &str| node.ask("POST", "/", &[], body.as_bytes());
+    let ask = |body: &str| node.request("POST", "/", &[], body.as_bytes());
     assert_eq!(refusal(&ask("{")), Some(-32_700));
     assert_eq!(refusal(&ask("[]")), Some(-32_600));
     assert_eq!(refusal(&ask("{\"method\":\"getwork\"}")), Some(-32_601));
@@ -226,13 +226,13 @@ fn what_is_wrong_is_told_in_the_words_of_the_protocol() {
         assert_eq!(answer.status, 401);
         assert!(answer.header("www-authenticate").unwrap().starts_with("Basic"));
     }
-    assert_eq!(node.ask("DELETE", "/", &[], b"").status, 405);
+    assert_eq!(node.request("DELETE", "/", &[], b"").status, 405);
     let too_long = "x".repeat(4_300_000);
-    assert_eq!(node.ask("POST", "/", &[], too_long.as_bytes()).status, 413);
+    assert_eq!(node.request("POST", "/", &[], too_long.as_bytes()).status, 413);
 
     // What miners show, and where Stratum is spoken.
     let info = call(&node, &user, "getmininginfo", &json!([]));
-    let stratum = node.whereabouts()["stratum"].clone();
+    let stratum = node.node_file()["stratum"].clone();
     assert_eq!(info.header("x-stratum"), stratum.as_str());
     let shown = result(&info);
     assert_eq!((&shown["blocks"], &shown["chain"]), (&json!(0), &json!("dev")));

@@ -39,7 +39,7 @@ fn network(folder: &Path, bits: &str) -> String {
 fn slow_node(folder: &Path, data: &Path) -> (Node, Value) {
     let network = network(folder, "1f00ffff");
     let node = Node::start(data, &[&STRATUM[..], &["--network", &network]].concat());
-    let url = node.whereabouts()["stratum"].clone();
+    let url = node.node_file()["stratum"].clone();
     (node, url)
 }
 
@@ -72,8 +72,8 @@ fn finds_a_block(
 fn a_clock_that_was_shifted_is_that_of_miners_too() {
     let (_folder, data) = place();
     let node = Node::start(&data, &STRATUM);
-    let url = node.whereabouts()["stratum"].clone();
-    let shifted = node.order("POST", "/v1/dev/time", &json!({ "offset_seconds": 86_400 })).json();
+    let url = node.node_file()["stratum"].clone();
+    let shifted = node.send("POST", "/v1/dev/time", &json!({ "offset_seconds": 86_400 })).json();
     let tomorrow = shifted["time"].as_u64().unwrap();
     // Work is new for a new tip.
     let address = text(somebody(1));
@@ -96,7 +96,7 @@ fn a_clock_that_was_shifted_is_that_of_miners_too() {
 fn five_kinds_of_miners_find_blocks_that_pay_them() {
     let (_folder, data) = place();
     let node = Node::start(&data, &STRATUM);
-    let url = &node.whereabouts()["stratum"];
+    let url = &node.node_file()["stratum"];
     let user = |number: u8| text(somebody(number));
 
     // pooler's cpuminer
@@ -211,12 +211,12 @@ fn every_share_is_judged_and_counted() {
     let address = text(somebody(1));
     let user = format!("{address}.<rig>");
     let mut miner = Miner::connect(&url);
-    miner.ask("mining.suggest_difficulty", &json!([1e-7]));
-    refused(&miner.ask("mining.submit", &json!([user, "1", "00000000", "0", "0"])), 25);
-    miner.ask("mining.subscribe", &json!(["test/1"]));
-    refused(&miner.ask("mining.submit", &json!([user, "1", "00000000", "0", "0"])), 24);
-    refused(&miner.ask("mining.authorize", &json!(["nobody", "x"])), 24);
-    accepted(&miner.ask("mining.authorize", &json!([user, "x"])));
+    miner.request("mining.suggest_difficulty", &json!([1e-7]));
+    refused(&miner.request("mining.submit", &json!([user, "1", "00000000", "0", "0"])), 25);
+    miner.request("mining.subscribe", &json!(["test/1"]));
+    refused(&miner.request("mining.submit", &json!([user, "1", "00000000", "0", "0"])), 24);
+    refused(&miner.request("mining.authorize", &json!(["nobody", "x"])), 24);
+    accepted(&miner.request("mining.authorize", &json!([user, "x"])));
     miner.work();
 
     let share = miner.find_share(0);
@@ -227,11 +227,11 @@ fn every_share_is_judged_and_counted() {
     refused(&miner.submit(&user, &low), 23);
     let mut malformed = submission(&user, &share);
     malformed[2] = json!("001");
-    refused(&miner.ask("mining.submit", &malformed), 20);
+    refused(&miner.request("mining.submit", &malformed), 20);
     let late = format!("{:08x}", word(&miner.job[7]) + 3_600);
     malformed = submission(&user, &share);
     malformed[3] = json!(late);
-    refused(&miner.ask("mining.submit", &malformed), 20);
+    refused(&miner.request("mining.submit", &malformed), 20);
     refused(&miner.submit(&text(somebody(2)), &share), 24);
 
     // The connection breaks; the same share over the next one, which goes on where this was.
@@ -239,11 +239,11 @@ fn every_share_is_judged_and_counted() {
     drop(miner);
     let mut miner = eventually("the end of the first connection", || {
         let mut miner = Miner::connect(&url);
-        miner.ask("mining.suggest_difficulty", &json!([1e-7]));
-        miner.ask("mining.subscribe", &json!(["test/1", session]));
+        miner.request("mining.suggest_difficulty", &json!([1e-7]));
+        miner.request("mining.subscribe", &json!(["test/1", session]));
         (miner.extra_nonce_1 == half).then_some(miner)
     });
-    accepted(&miner.ask("mining.authorize", &json!([user, "x"])));
+    accepted(&miner.request("mining.authorize", &json!([user, "x"])));
     miner.work();
     refused(&miner.submit(&user, &share), 22);
 
@@ -328,7 +328,7 @@ fn verified_of(folder: &Path, data: &Path) -> String {
 fn a_new_tip_reaches_all_miners_and_an_old_block_is_kept_beside_it() {
     let (_folder, data) = place();
     let node = Node::start(&data, &STRATUM);
-    let url = node.whereabouts()["stratum"].clone();
+    let url = node.node_file()["stratum"].clone();
     let address = text(somebody(1));
     let mut miners: Vec<Miner> =
         (0..20).map(|number| Miner::at_work(&url, &format!("{address}.{number}"), 1.0)).collect();
@@ -353,13 +353,13 @@ fn a_new_tip_reaches_all_miners_and_an_old_block_is_kept_beside_it() {
 fn better_fees_renew_work_without_a_new_tip() {
     let (_folder, data) = place();
     let node = Node::start(&data, &STRATUM);
-    let url = node.whereabouts()["stratum"].clone();
+    let url = node.node_file()["stratum"].clone();
     let mut miner = Miner::at_work(&url, &text(somebody(1)), 1.0);
     let first = miner.job.clone();
     let transfer = crate::forge::pay(&crate::forge::key(crate::forge::RICH[0]), 0, somebody(3), 5);
     let body = hex::encode(transfer.encode());
     let answer =
-        node.ask("POST", "/v1/transactions", &["Content-Type: text/plain"], body.as_bytes());
+        node.request("POST", "/v1/transactions", &["Content-Type: text/plain"], body.as_bytes());
     assert_eq!(answer.status, 201);
     while miner.job[0] == first[0] {
         miner.hear().unwrap();
@@ -376,7 +376,7 @@ fn better_fees_renew_work_without_a_new_tip() {
 fn garbage_and_lines_without_end_close_one_connection_and_no_other() {
     let (_folder, data) = place();
     let node = Node::start(&data, &STRATUM);
-    let url = node.whereabouts()["stratum"].clone();
+    let url = node.node_file()["stratum"].clone();
     let address = text(somebody(1));
     let mut good = Miner::at_work(&url, &address, 1.0);
     let garbage = "GET / HTTP/1.1\r\n".repeat(30);
@@ -388,7 +388,7 @@ fn garbage_and_lines_without_end_close_one_connection_and_no_other() {
     }
     let mut binary = Miner::connect(&url);
     let _ = std::io::Write::write_all(binary.stream(), b"\xff\xfe\x00\n\x80{\n");
-    assert_eq!(binary.ask("mining.ping", &json!([]))["result"], "pong");
+    assert_eq!(binary.request("mining.ping", &json!([]))["result"], "pong");
     let block = good.find_block(0);
     accepted(&good.submit(&address, &block));
 }
@@ -398,10 +398,10 @@ fn an_address_in_use_is_told_with_its_flag() {
     let (folder, data) = place();
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
-    let line = Node::refused(&data, &["--stratum", &address]);
+    let line = Node::start_failing(&data, &["--stratum", &address]);
     assert!(line.contains(&address) && line.contains("--stratum"), "{line}");
     let node = Node::start(&folder.path().join("other"), &[]);
-    assert_eq!(node.whereabouts()["stratum"], Value::Null);
+    assert_eq!(node.node_file()["stratum"], Value::Null);
     assert_eq!(node.get("/v1/mining").json()["stratum"], Value::Null);
     assert_eq!(node.get("/v1/mining/workers").json(), json!([]));
 }
@@ -418,7 +418,7 @@ fn a_real_cpuminer_finds_blocks() {
     let (folder, data) = place();
     let network = network(folder.path(), "1e00ffff");
     let node = Node::start(&data, &[&STRATUM[..], &["--network", &network]].concat());
-    let (stratum, address) = (node.whereabouts()["stratum"].clone(), text(somebody(1)));
+    let (stratum, address) = (node.node_file()["stratum"].clone(), text(somebody(1)));
     for (url, further) in [(stratum.as_str().unwrap(), "--quiet"), (&*node.url(), "--no-stratum")] {
         let from = node.tip().height;
         let mut command = Command::new(program);

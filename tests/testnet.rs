@@ -1,4 +1,4 @@
-//! `chain testnet`: processes that come and go as they are told, and chains that stay.
+//! `chain testnet`: control of node processes, partitions and reorganisations.
 
 use crate::harness::{chain, eventually, run};
 use serde_json::Value;
@@ -7,7 +7,7 @@ use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// A testnet in a folder of its own. Dropped, it is taken down.
+/// A testnet in a directory of its own, which is removed when dropped.
 struct Testnet {
     dir: PathBuf,
     _home: tempfile::TempDir,
@@ -23,14 +23,14 @@ impl Testnet {
         [&["testnet", "--dir", self.dir.to_str().unwrap()], arguments].concat()
     }
 
-    /// Runs a command that must succeed: what it printed, and its notices.
+    /// Runs a command that must succeed: stdout and stderr.
     fn run(&self, arguments: &[&str]) -> (String, String) {
         let (code, stdout, stderr) = run(&self.command(arguments));
         assert_eq!(code, Some(0), "{arguments:?}: {stderr}");
         (stdout, stderr)
     }
 
-    /// Runs one that must fail: the one line of complaint, the last it says.
+    /// Runs a command that must fail: the last line on stderr.
     fn fails(&self, arguments: &[&str]) -> String {
         let (code, stdout, stderr) = run(&self.command(arguments));
         assert_eq!((code, &*stdout), (Some(1), ""), "{arguments:?}: {stderr}");
@@ -41,12 +41,12 @@ impl Testnet {
         Status(serde_json::from_str(&self.run(&["status", "--json"]).0).unwrap())
     }
 
-    /// Waits until a node has a block of at least this height: the height.
-    fn grown(&self, node: usize, height: u64) -> u64 {
+    /// Waits until a node reaches a height: its height.
+    fn reaches(&self, node: usize, height: u64) -> u64 {
         eventually("a block", || self.status().height(node).filter(|reached| *reached >= height))
     }
 
-    /// Waits until nodes have so many peers each, those that run, and all have one tip.
+    /// Waits until the running nodes have these numbers of peers and one tip.
     fn connected(&self, peers: &[u64]) {
         eventually(&format!("{peers:?} peers and one tip"), || {
             let status = self.status();
@@ -55,14 +55,14 @@ impl Testnet {
         });
     }
 
-    /// Takes everything down, and checks that no process is left.
+    /// Runs `down`, and waits until no process is left.
     fn down(&self) {
         self.run(&["down"]);
-        // One whose starter was killed may be about to notice that.
+        // A process whose starter was killed ends by itself.
         eventually("the end of all processes", || self.processes().is_empty().then_some(()));
     }
 
-    /// The processes that have anything to do with the folder, as `ps` shows them.
+    /// The processes whose command lines name the directory.
     fn processes(&self) -> Vec<String> {
         processes_of(&self.dir)
     }
@@ -74,7 +74,7 @@ impl Drop for Testnet {
     }
 }
 
-/// A process that has ended is gone, even if nobody has asked yet how it ended.
+/// Ignores zombies.
 fn processes_of(dir: &Path) -> Vec<String> {
     let all = Command::new("ps").args(["-A", "-ww", "-o", "stat=,pid=,args="]).output().unwrap();
     let all = String::from_utf8_lossy(&all.stdout).into_owned();
@@ -99,20 +99,20 @@ impl Status {
 }
 
 #[test]
-fn nodes_are_stopped_killed_and_started_and_keep_their_chain() {
+fn nodes_retain_their_chain_when_stopped_killed_and_started() {
     let testnet = Testnet::new();
     let options = ["--nodes", "3", "--topology", "line", "--network", "dev"];
-    let (places, _) = testnet.run(&[&["up"][..], &options].concat());
-    assert_eq!(places.lines().count(), 4, "{places}");
+    let (table, _) = testnet.run(&[&["up"][..], &options].concat());
+    assert_eq!(table.lines().count(), 4, "{table}");
     let first = testnet.status();
     assert_eq!(first.each("state"), ["running"; 3]);
     let pid = first.node(2)["pid"].to_string();
-    assert!(places.contains(&pid) && places.contains(first.node(2)["api"].as_str().unwrap()));
-    // A session of its own has no terminal that could take it along.
+    assert!(table.contains(&pid) && table.contains(first.node(2)["api"].as_str().unwrap()));
+    // The node has a session of its own, without a terminal.
     let session = Command::new("ps").args(["-o", "sess=", "-p", &pid]).output().unwrap();
     assert_eq!(String::from_utf8_lossy(&session.stdout).trim(), pid);
 
-    let height = testnet.grown(1, 1);
+    let height = testnet.reaches(1, 1);
     testnet.connected(&[1, 2, 1]);
     testnet.run(&["kill", "node-1"]);
     testnet.run(&["stop", "3"]);
@@ -147,9 +147,9 @@ fn nodes_are_stopped_killed_and_started_and_keep_their_chain() {
     assert!(!testnet.dir.exists() && testnet.processes().is_empty());
 }
 
-// 1 ─ 2 ─ 3 ─ 4      cut into 1 3 and 2 4, each side connected across its gap
+// 1 ─ 2 ─ 3 ─ 4      partitioned into 1 3 and 2 4, each side connected across its gap
 #[test]
-fn a_partitioned_testnet_has_two_tips_until_it_is_healed() {
+fn partition_has_two_tips_until_healed() {
     let testnet = Testnet::new();
     testnet.run(&["up", "--nodes", "4", "--miners", "2", "--topology", "line", "--network", "dev"]);
     testnet.connected(&[1, 2, 2, 1]);
@@ -165,14 +165,14 @@ fn a_partitioned_testnet_has_two_tips_until_it_is_healed() {
     two_sides();
     assert_eq!(testnet.status().each("peers"), [1, 1, 1, 1]);
 
-    // Whoever restarts does not forget on which side it is.
+    // The partition outlives a restart.
     testnet.run(&["kill", "2"]);
     assert!(testnet.fails(&["heal"]).contains("node-2 must run for this"));
     testnet.run(&["start", "2"]);
     testnet.run(&["partition", "3", "1"]);
     let height = testnet.status().height(1).unwrap().max(testnet.status().height(2).unwrap());
-    testnet.grown(1, height + 1);
-    testnet.grown(2, height + 1);
+    testnet.reaches(1, height + 1);
+    testnet.reaches(2, height + 1);
     two_sides();
 
     testnet.run(&["heal"]);
@@ -180,7 +180,7 @@ fn a_partitioned_testnet_has_two_tips_until_it_is_healed() {
 }
 
 #[test]
-fn a_node_is_made_to_leave_blocks() {
+fn reorg_disconnects_blocks() {
     let testnet = Testnet::new();
     testnet.run(&["up", "--nodes", "2", "--miners", "0", "--network", "dev"]);
     testnet.connected(&[1, 1]);
@@ -189,18 +189,18 @@ fn a_node_is_made_to_leave_blocks() {
     assert_eq!([&done["fork_height"], &done["depth"]], [0, 4]);
     assert_eq!(testnet.status().each("tip"), [done["new_tip"].clone(), done["new_tip"].clone()]);
     assert_eq!(testnet.status().each("height"), [5, 5]);
-    let again = testnet.run(&["reorg"]).0;
-    assert!(again.starts_with("node-2 left 3 blocks after height 5: its tip was "), "{again}");
+    let second = testnet.run(&["reorg"]).0;
+    assert!(second.starts_with("node-2 disconnected 3 blocks above height 5: tip "), "{second}");
     assert!(testnet.fails(&["reorg", "all"]).contains("on one node"));
 }
 
 #[test]
-fn two_testnets_side_by_side_are_two_networks() {
+fn testnets_are_networks_of_their_own() {
     let (one, other) = (Testnet::new(), Testnet::new());
     one.run(&["up", "--nodes", "1", "--spacing", "1"]);
     other.run(&["up", "--nodes", "2", "--miners", "0", "--topology", "star"]);
-    // Blocks take real work, and come all the same.
-    let height = one.grown(1, 2);
+    // Blocks need real work.
+    let height = one.reaches(1, 2);
     assert_eq!(other.status().height(1), Some(0));
     let genesis = |testnet: &Testnet| std::fs::read(testnet.dir.join("node-1/genesis")).unwrap();
     assert_ne!(genesis(&one), genesis(&other));
@@ -211,14 +211,14 @@ fn two_testnets_side_by_side_are_two_networks() {
 }
 
 #[test]
-fn a_node_whose_port_is_taken_moves() {
+fn node_with_a_port_in_use_gets_another() {
     let testnet = Testnet::new();
     testnet.run(&["up", "--nodes", "2", "--network", "dev"]);
     let before = testnet.status();
     testnet.run(&["stop", "1"]);
     let api = before.node(1)["api"].as_str().unwrap().strip_prefix("http://").unwrap().to_owned();
-    let call = before.node(1)["peer_address"].as_str().unwrap().replace("/ip4/127.0.0.1/tcp/", "");
-    let taken = [api, format!("127.0.0.1:{call}")].map(|at| TcpListener::bind(at).unwrap());
+    let p2p = before.node(1)["peer_address"].as_str().unwrap().replace("/ip4/127.0.0.1/tcp/", "");
+    let listeners = [api, format!("127.0.0.1:{p2p}")].map(|at| TcpListener::bind(at).unwrap());
     testnet.run(&["start", "1"]);
     let after = testnet.status();
     assert_eq!(after.each("state"), ["running"; 2]);
@@ -227,35 +227,35 @@ fn a_node_whose_port_is_taken_moves() {
     }
     assert_eq!(after.node(2), &{
         let mut same = before.node(2).clone();
-        // What changes by itself.
+        // Fields that change over time.
         for field in ["height", "tip", "peers", "sync"] {
             same[field] = after.node(2)[field].clone();
         }
         same
     });
-    // The neighbour knows the old port only, so it is called.
+    // The neighbour knows the old port only, and is dialed.
     testnet.connected(&[1, 1]);
-    drop(taken);
+    drop(listeners);
 }
 
 #[test]
-fn a_node_that_cannot_start_says_why_and_the_others_go_on() {
+fn reports_a_node_that_fails_to_start() {
     let testnet = Testnet::new();
     testnet.run(&["up", "--nodes", "3", "--network", "dev"]);
     testnet.run(&["stop", "2"]);
     std::fs::write(testnet.dir.join("node-2/genesis"), "gone").unwrap();
-    let complaint = testnet.fails(&["up"]);
-    assert!(complaint.contains("node-2 ended at its start: "), "{complaint}");
-    assert!(complaint.contains("does not hold a genesis hash"), "{complaint}");
+    let error = testnet.fails(&["up"]);
+    assert!(error.contains("node-2 ended at its start: "), "{error}");
+    assert!(error.contains("does not hold a genesis hash"), "{error}");
     assert_eq!(testnet.status().each("state"), ["running", "stopped", "running"]);
-    // Nobody can be told by a plan that is lost.
+    // `down` works without a readable manifest.
     std::fs::write(testnet.dir.join("testnet.json"), "{").unwrap();
-    assert!(testnet.fails(&["status"]).contains("testnet.json is no plan of a testnet"));
+    assert!(testnet.fails(&["status"]).contains("testnet.json is not the manifest of a testnet"));
     testnet.down();
 }
 
 #[test]
-fn an_interrupted_up_leaves_nothing_that_down_does_not_stop() {
+fn down_stops_all_nodes_of_an_interrupted_up() {
     let testnet = Testnet::new();
     testnet.run(&["up", "--nodes", "4", "--network", "dev"]);
     testnet.down();

@@ -1,4 +1,4 @@
-//! A node that speaks https, and who is taken for it.
+//! HTTPS, and the certificates that clients trust.
 
 use crate::forge::{somebody, text};
 use crate::harness::{Node, Process, chain, eventually, run};
@@ -19,10 +19,10 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use tokio_tungstenite::tungstenite;
 
-/// Longer than anything takes on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// Deadline of waits, generous for a busy machine.
+const DEADLINE: Duration = Duration::from_secs(60);
 
-/// Who issues certificates.
+/// A certificate authority.
 struct Authority {
     certificate: rcgen::Certificate,
     key: KeyPair,
@@ -36,7 +36,7 @@ impl Authority {
         Authority { certificate: params.self_signed(&key).unwrap(), key }
     }
 
-    /// A certificate of these names, and its key.
+    /// Issues a certificate for names, with its key.
     fn issue(&self, names: &[&str]) -> (rcgen::Certificate, KeyPair) {
         let names: Vec<String> = names.iter().map(ToString::to_string).collect();
         let key = KeyPair::generate().unwrap();
@@ -45,34 +45,34 @@ impl Authority {
     }
 }
 
-/// A folder with `ca.pem`, `cert.pem` and `key.pem`, and a node's data.
-struct Place {
+/// A directory with `ca.pem`, `cert.pem`, `key.pem` and the data directory of a node.
+struct World {
     folder: TempDir,
     authority: CertificateDer<'static>,
     certificate: CertificateDer<'static>,
 }
 
-impl Place {
-    fn new(names: &[&str]) -> Place {
+impl World {
+    fn new(names: &[&str]) -> World {
         let authority = Authority::new();
         let (certificate, key) = authority.issue(names);
-        let place = Place {
+        let world = World {
             folder: tempfile::tempdir().unwrap(),
             authority: authority.certificate.der().clone(),
             certificate: certificate.der().clone(),
         };
-        fs::write(place.path("ca.pem"), authority.certificate.pem()).unwrap();
-        fs::write(place.path("cert.pem"), certificate.pem()).unwrap();
-        fs::write(place.path("key.pem"), key.serialize_pem()).unwrap();
-        place
+        fs::write(world.path("ca.pem"), authority.certificate.pem()).unwrap();
+        fs::write(world.path("cert.pem"), certificate.pem()).unwrap();
+        fs::write(world.path("key.pem"), key.serialize_pem()).unwrap();
+        world
     }
 
     fn path(&self, name: &str) -> String {
         self.folder.path().join(name).to_str().unwrap().to_owned()
     }
 
-    /// The other side of a conversation by that certificate, without a node.
-    fn serve(&self) -> ServerConnection {
+    /// A TLS server with that certificate, without a node.
+    fn tls_server(&self) -> ServerConnection {
         let key = PrivateKeyDer::from_pem_file(self.path("key.pem")).unwrap();
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let config = ServerConfig::builder_with_provider(provider);
@@ -81,40 +81,40 @@ impl Place {
         ServerConnection::new(Arc::new(config)).unwrap()
     }
 
-    /// Starts a node by that certificate, and waits until it answers.
+    /// Starts a node with that certificate, and waits until it responds.
     fn start(&self) -> Server {
         let data = self.path("data");
         let mut command = chain(&["node", "--network", "dev", "--api", "127.0.0.1:0"]);
         command.args(["--data", &data]);
         command.args(["--tls-cert", &self.path("cert.pem"), "--tls-key", &self.path("key.pem")]);
         let mut process = Process::start(&mut command, &PathBuf::from(&data));
-        eventually("a node that speaks https", || {
+        eventually("the response by HTTPS", || {
             assert!(process.ended().is_none(), "{}", process.stderr());
             (run(&["status", "--data", &data]).0 == Some(0)).then_some(())
         });
-        let there = fs::read(self.folder.path().join("data/node.json")).unwrap();
-        let there: Value = serde_json::from_slice(&there).unwrap();
-        let address = there["api"].as_str().unwrap().strip_prefix("https://").unwrap().to_owned();
-        Server { process, address, whereabouts: there }
+        let file = fs::read(self.folder.path().join("data/node.json")).unwrap();
+        let file: Value = serde_json::from_slice(&file).unwrap();
+        let address = file["api"].as_str().unwrap().strip_prefix("https://").unwrap().to_owned();
+        Server { process, address, node_file: file }
     }
 }
 
 struct Server {
     process: Process,
-    /// Of the loopback interface, and the port.
+    /// Loopback address and port.
     address: String,
-    whereabouts: Value,
+    node_file: Value,
 }
 
 impl Server {
     fn connect(&self) -> TcpStream {
         let stream = TcpStream::connect(&self.address).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(DEADLINE)).unwrap();
         stream
     }
 
-    /// A conversation by TLS that trusts this authority and speaks these protocols above it.
-    fn talk(
+    /// Opens a TLS connection that trusts an authority and offers application protocols.
+    fn connect_tls(
         &self,
         authority: &CertificateDer<'static>,
         protocols: &[&str],
@@ -136,70 +136,69 @@ impl Server {
     }
 }
 
-/// The one line of a command that failed.
-fn refusal(arguments: &[&str]) -> String {
+/// Runs a command that must fail: its line on stderr.
+fn fails(arguments: &[&str]) -> String {
     let (code, _, line) = run(arguments);
     assert_eq!((code, line.lines().count()), (Some(1), 1), "{line}");
     line
 }
 
 #[test]
-fn commands_speak_https_with_those_whom_they_may_trust() {
-    let place = Place::new(&["localhost", "127.0.0.1"]);
-    let server = place.start();
-    let (by_name, ca) = (format!("https://localhost:{}", server.port()), place.path("ca.pem"));
+fn commands_verify_certificates() {
+    let world = World::new(&["localhost", "127.0.0.1"]);
+    let server = world.start();
+    let (by_name, ca) = (format!("https://localhost:{}", server.port()), world.path("ca.pem"));
     let by_number = format!("https://{}", server.address);
-    let fingerprint = hex::encode(sha256(&place.certificate));
-    assert_eq!(server.whereabouts["certificate"], fingerprint);
+    let fingerprint = hex::encode(sha256(&world.certificate));
+    assert_eq!(server.node_file["certificate"], fingerprint);
     assert!(server.process.stderr().contains(&format!("explorer at {by_number}/")));
     for url in [&by_name, &by_number] {
         let (code, _, line) = run(&["status", "--node", url, "--ca", &ca, "--network", "dev"]);
         assert_eq!(code, Some(0), "{line}");
     }
-    let other = Place::new(&["localhost"]);
+    let other = World::new(&["localhost"]);
     for arguments in [&["--ca", &other.path("ca.pem")][..], &["--data", &other.path("x")], &[]] {
-        let line = refusal(&[&["status", "--node", &by_name], arguments].concat());
-        let why = ["is not trusted", "no certificates to trust"];
-        assert!(why.iter().any(|why| line.contains(why)) && line.contains("--ca FILE"), "{line}");
+        let line = fails(&[&["status", "--node", &by_name], arguments].concat());
+        let reasons = ["is not trusted", "no certificate authorities"];
+        assert!(reasons.iter().any(|reason| line.contains(reason)) && line.contains("--ca FILE"), "{line}");
     }
-    // With the token, which is shown to nobody else.
-    let (data, miner) = (place.path("data"), text(somebody(1)));
+    // With the token, which only this node receives.
+    let (data, miner) = (world.path("data"), text(somebody(1)));
     let mine = ["mine", "--network", "dev", "--data", &data, "--miner", &miner, "--blocks", "2"];
     let (code, found, line) = run(&mine);
     assert_eq!((code, found.lines().count()), (Some(0), 2), "{line}");
 }
 
-/// What says it is the node of a data folder, and has another certificate.
 #[test]
-fn another_certificate_than_the_one_of_the_data_folder_is_not_trusted() {
-    let place = Place::new(&["node.example.org"]);
-    let server = place.start();
-    let data = place.path("data");
+fn rejects_another_certificate_than_that_of_the_data_directory() {
+    let world = World::new(&["node.example.org"]);
+    let server = world.start();
+    let data = world.path("data");
     let (code, ..) = run(&["status", "--data", &data]);
-    assert_eq!(code, Some(0), "whatever names it has");
-    let mut there = server.whereabouts.clone();
-    there["certificate"] = hex::encode(sha256(&place.authority)).into();
-    fs::write(place.folder.path().join("data/node.json"), there.to_string()).unwrap();
-    let line = refusal(&["status", "--data", &data]);
+    assert_eq!(code, Some(0), "the names do not matter");
+    let mut file = server.node_file.clone();
+    file["certificate"] = hex::encode(sha256(&world.authority)).into();
+    fs::write(world.folder.path().join("data/node.json"), file.to_string()).unwrap();
+    let line = fails(&["status", "--data", &data]);
     assert!(line.contains("is not trusted"), "{line}");
 }
 
-/// Until the node has noted the new one it looks as if it were somebody else.
+/// Until the node has written its node file, the client takes it for another one.
 #[test]
-fn a_follower_goes_on_when_its_node_comes_back_with_another_certificate() {
-    let (place, other) = (Place::new(&["node.example.org"]), Place::new(&["node.example.org"]));
-    let mut server = place.start();
-    let (data, told) = (place.path("data"), place.folder.path().join("told"));
+fn events_resume_after_a_restart_with_another_certificate() {
+    let (world, other) = (World::new(&["node.example.org"]), World::new(&["node.example.org"]));
+    let mut server = world.start();
+    let (data, output) = (world.path("data"), world.folder.path().join("events"));
     let follow = ["events", "--json", "--since", "0", "--topics", "block.connected"];
     let mut command = chain(&[&follow[..], &["--data", &data]].concat());
-    let mut following = Process::start_into(&mut command, &told, File::create(&told).unwrap());
+    let mut follower = Process::start_into(&mut command, &output, File::create(&output).unwrap());
     let mine_up_to = |height: usize| {
         let miner = text(somebody(1));
         let mine =
             ["mine", "--network", "dev", "--data", &data, "--miner", &miner, "--blocks", "1"];
         assert_eq!(run(&mine).0, Some(0));
-        eventually("the block told", || {
-            (fs::read_to_string(&told).unwrap().lines().count() == height).then_some(())
+        eventually("the event of the block", || {
+            (fs::read_to_string(&output).unwrap().lines().count() == height).then_some(())
         });
     };
     mine_up_to(1);
@@ -207,36 +206,36 @@ fn a_follower_goes_on_when_its_node_comes_back_with_another_certificate() {
     let listener = TcpListener::bind(&server.address).unwrap();
     listener.set_nonblocking(true).unwrap();
     for _ in 0..2 {
-        let (mut stream, _) = eventually("another call", || {
-            assert!(following.ended().is_none(), "{}", following.stderr());
+        let (mut stream, _) = eventually("another connection", || {
+            assert!(follower.ended().is_none(), "{}", follower.stderr());
             listener.accept().ok()
         });
-        let error = other.serve().complete_io(&mut stream).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::InvalidData, "the other side objects: {error}");
+        let error = other.tls_server().complete_io(&mut stream).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidData, "the client rejects it: {error}");
     }
     drop(listener);
     for name in ["cert.pem", "key.pem"] {
-        fs::copy(other.path(name), place.path(name)).unwrap();
+        fs::copy(other.path(name), world.path(name)).unwrap();
     }
-    let _server = place.start();
+    let _server = world.start();
     mine_up_to(2);
 }
 
 #[test]
-fn events_sockets_and_pages_come_by_tls() {
-    let place = Place::new(&["localhost"]);
-    let server = place.start();
+fn serves_events_websockets_and_pages_by_tls() {
+    let world = World::new(&["localhost"]);
+    let server = world.start();
     let url = format!("https://localhost:{}", server.port());
-    let told = place.folder.path().join("told");
-    let ca = place.path("ca.pem");
+    let output = world.folder.path().join("events");
+    let ca = world.path("ca.pem");
     let follow = ["events", "--json", "--since", "0", "--topics", "block.connected"];
     let mut command = chain(&[&follow[..], &["--node", &url, "--ca", &ca]].concat());
-    let _following = Process::start_into(&mut command, &told, File::create(&told).unwrap());
+    let _follower = Process::start_into(&mut command, &output, File::create(&output).unwrap());
 
     let request = format!("wss://localhost:{}/v1/ws?topics=block.connected", server.port());
-    let stream = server.talk(&place.authority, &[]);
+    let stream = server.connect_tls(&world.authority, &[]);
     let (mut socket, _) = tungstenite::client::client(request, stream).unwrap();
-    let (data, miner) = (place.path("data"), text(somebody(1)));
+    let (data, miner) = (world.path("data"), text(somebody(1)));
     let mine = ["mine", "--network", "dev", "--data", &data, "--miner", &miner, "--blocks", "3"];
     assert_eq!(run(&mine).0, Some(0));
     for height in 1..=3 {
@@ -249,8 +248,8 @@ fn events_sockets_and_pages_come_by_tls() {
         let message: Value = serde_json::from_str(&message).unwrap();
         assert_eq!(message["data"]["height"], height);
     }
-    let lines = eventually("three blocks told", || {
-        let text = fs::read_to_string(&told).unwrap();
+    let lines = eventually("three events", || {
+        let text = fs::read_to_string(&output).unwrap();
         (text.lines().count() == 3).then_some(text)
     });
     let heights = lines.lines().map(|line| {
@@ -258,68 +257,68 @@ fn events_sockets_and_pages_come_by_tls() {
     });
     assert!(heights.eq(1..=3), "{lines}");
 
-    // R13: names are judged as ever.
+    // R13: host names are checked.
     for (path, host, expected) in
         [("/", "localhost", "200"), ("/v1/chain", "localhost", "200"), ("/", "evil", "403")]
     {
-        let mut stream = server.talk(&place.authority, &[]);
+        let mut stream = server.connect_tls(&world.authority, &[]);
         let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).unwrap();
-        let mut answer = String::new();
-        // Ends by a proper goodbye, or this would be an error.
-        stream.read_to_string(&mut answer).unwrap();
-        assert!(answer.starts_with(&format!("HTTP/1.1 {expected} ")), "{answer}");
+        let mut response = String::new();
+        // Fails unless the server closes the TLS session.
+        stream.read_to_string(&mut response).unwrap();
+        assert!(response.starts_with(&format!("HTTP/1.1 {expected} ")), "{response}");
     }
 }
 
 // R21: no HTTP/2 by TLS either.
 #[test]
-fn only_the_first_http_is_agreed_upon() {
-    let place = Place::new(&["localhost"]);
-    let server = place.start();
-    let mut stream = server.talk(&place.authority, &["h2", "http/1.1"]);
+fn negotiates_http_1_1_only() {
+    let world = World::new(&["localhost"]);
+    let server = world.start();
+    let mut stream = server.connect_tls(&world.authority, &["h2", "http/1.1"]);
     stream.conn.complete_io(&mut stream.sock).unwrap();
     assert_eq!(stream.conn.alpn_protocol(), Some(&b"http/1.1"[..]));
-    let mut stream = server.talk(&place.authority, &["h2"]);
+    let mut stream = server.connect_tls(&world.authority, &["h2"]);
     let error = stream.conn.complete_io(&mut stream.sock).unwrap_err();
     assert!(error.to_string().contains("NoApplicationProtocol"), "{error}");
 }
 
 #[test]
-fn who_speaks_the_other_protocol_is_told_so() {
-    let place = Place::new(&["localhost"]);
-    let server = place.start();
+fn reports_the_wrong_protocol() {
+    let world = World::new(&["localhost"]);
+    let server = world.start();
     let mut stream = server.connect();
     stream.write_all(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
-    let mut said = Vec::new();
-    match stream.read_to_end(&mut said) {
+    let mut received = Vec::new();
+    match stream.read_to_end(&mut received) {
         Ok(_) => {}
         Err(error) => assert_eq!(error.kind(), ErrorKind::ConnectionReset),
     }
-    // An alert, no answer.
-    assert!(said.len() < 16 && !said.starts_with(b"HTTP"), "{said:?}");
-    let line = refusal(&["status", "--node", &format!("http://{}", server.address)]);
-    assert!(line.contains("call it by https"), "{line}");
-    let plain = Node::start(&place.folder.path().join("plain"), &[]);
-    let line = refusal(&[
+    // An alert without a response.
+    assert!(received.len() < 16 && !received.starts_with(b"HTTP"), "{received:?}");
+    let line = fails(&["status", "--node", &format!("http://{}", server.address)]);
+    assert!(line.contains("use https in its URL"), "{line}");
+    let plain = Node::start(&world.folder.path().join("plain"), &[]);
+    let line = fails(&[
         "status",
         "--node",
         &plain.url().replace("http", "https"),
         "--ca",
-        &place.path("ca.pem"),
+        &world.path("ca.pem"),
     ]);
-    assert!(line.contains("call it by http"), "{line}");
+    assert!(line.contains("use http in its URL"), "{line}");
 }
 
 // R02
 #[test]
-fn a_handshake_that_stalls_is_closed_within_its_time() {
-    let place = Place::new(&["localhost"]);
-    let server = place.start();
-    let begun = Instant::now();
+fn closes_stalled_handshakes() {
+    let world = World::new(&["localhost"]);
+    let server = world.start();
+    let start = Instant::now();
     let mut silent = server.connect();
     let mut slow = server.connect();
-    // The beginning of a record of a hundred bytes.
+    // The start of a record of 100 bytes.
     slow.write_all(b"\x16\x03\x01\x00\x64\x01").unwrap();
     for stream in [&mut silent, &mut slow] {
         let end: io::Result<usize> = stream.read(&mut [0; 64]);
@@ -327,48 +326,48 @@ fn a_handshake_that_stalls_is_closed_within_its_time() {
             matches!(end, Ok(0)) || end.is_err_and(|it| it.kind() == ErrorKind::ConnectionReset)
         );
     }
-    assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
+    assert!(start.elapsed() < Duration::from_secs(30), "{:?}", start.elapsed());
     let url = format!("https://localhost:{}", server.port());
-    let (code, ..) = run(&["status", "--node", &url, "--ca", &place.path("ca.pem")]);
+    let (code, ..) = run(&["status", "--node", &url, "--ca", &world.path("ca.pem")]);
     assert_eq!(code, Some(0));
 }
 
 #[test]
-fn files_that_do_not_belong_together_are_named() {
-    let place = Place::new(&["localhost"]);
-    let other = Place::new(&["localhost"]);
-    let (cert, key) = (place.path("cert.pem"), place.path("key.pem"));
-    fs::write(place.path("empty"), "").unwrap();
+fn errors_name_mismatched_files() {
+    let world = World::new(&["localhost"]);
+    let other = World::new(&["localhost"]);
+    let (cert, key) = (world.path("cert.pem"), world.path("key.pem"));
+    fs::write(world.path("empty"), "").unwrap();
     let encrypted =
         "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n";
-    fs::write(place.path("encrypted"), encrypted).unwrap();
+    fs::write(world.path("encrypted"), encrypted).unwrap();
     let broken = "-----BEGIN CERTIFICATE-----\n!!\n-----END CERTIFICATE-----\n";
-    fs::write(place.path("broken"), broken).unwrap();
+    fs::write(world.path("broken"), broken).unwrap();
     for (cert, key, expected) in [
         (&*cert, &*other.path("key.pem"), "is not that of the certificate"),
-        (&place.path("none"), &*key, "cannot read"),
-        (&*cert, &place.path("none"), "cannot read"),
-        (&place.path("empty"), &*key, "is empty"),
-        (&*cert, &place.path("empty"), "is empty"),
+        (&world.path("none"), &*key, "cannot read"),
+        (&*cert, &world.path("none"), "cannot read"),
+        (&world.path("empty"), &*key, "is empty"),
+        (&*cert, &world.path("empty"), "is empty"),
         (&*key, &*key, "holds no certificate"),
         (&*cert, &*cert, "holds no key"),
-        (&*cert, &place.path("encrypted"), "not encrypted"),
-        (&place.path("broken"), &*key, "is damaged"),
+        (&*cert, &world.path("encrypted"), "not encrypted"),
+        (&world.path("broken"), &*key, "is damaged"),
     ] {
-        let data = place.folder.path().join("data");
-        let line = Node::refused(&data, &["--tls-cert", cert, "--tls-key", key]);
+        let data = world.folder.path().join("data");
+        let line = Node::start_failing(&data, &["--tls-cert", cert, "--tls-key", key]);
         assert!(line.contains(expected) && line.contains("tls_"), "{line}");
     }
 }
 
 #[cfg(unix)]
 #[test]
-fn a_key_that_everybody_can_read_is_remarked_upon() {
+fn warns_of_a_world_readable_key() {
     use std::os::unix::fs::PermissionsExt;
-    for (mode, is_said) in [(0o644, true), (0o640, false)] {
-        let place = Place::new(&["localhost"]);
-        fs::set_permissions(place.path("key.pem"), fs::Permissions::from_mode(mode)).unwrap();
-        let server = place.start();
-        assert_eq!(server.process.stderr().contains("chmod o-r"), is_said);
+    for (mode, is_warned) in [(0o644, true), (0o640, false)] {
+        let world = World::new(&["localhost"]);
+        fs::set_permissions(world.path("key.pem"), fs::Permissions::from_mode(mode)).unwrap();
+        let server = world.start();
+        assert_eq!(server.process.stderr().contains("chmod o-r"), is_warned);
     }
 }

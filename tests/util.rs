@@ -1,4 +1,4 @@
-//! `chain util`: every command on something sound, on something broken, and on no input at all.
+//! `chain util`: every command with valid, invalid and empty input.
 
 use chain::signature::SecretKey;
 use chain::tx::{Memo, Payment, Tag};
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use std::io::Write;
 use std::process::{Command, Output, Stdio};
 
-/// Runs `chain util` with this on stdin.
+/// Runs `chain util` with an input on stdin.
 fn util(arguments: &[&str], input: &[u8]) -> Output {
     let mut child = Command::new(env!("CARGO_BIN_EXE_chain"))
         .arg("util")
@@ -17,12 +17,12 @@ fn util(arguments: &[&str], input: &[u8]) -> Output {
         .stderr(Stdio::piped())
         .spawn()
         .expect("the binary is built before its tests");
-    // A command that does not read its input may be gone already.
+    // A command that does not read its input may have ended.
     let _ = child.stdin.take().expect("it is piped").write_all(input);
     child.wait_with_output().expect("it ends by itself")
 }
 
-/// The one JSON object that a command prints; `valid` must go with its exit code.
+/// The JSON object that a command prints; `valid` must match its exit code.
 fn object(arguments: &[&str], input: &[u8]) -> Value {
     let output = util(arguments, input);
     let object: Value = serde_json::from_slice(&output.stdout)
@@ -35,13 +35,13 @@ fn object(arguments: &[&str], input: &[u8]) -> Value {
     object
 }
 
-/// The one line on stderr of a command that could not do its work.
-fn complaint(arguments: &[&str], input: &[u8]) -> String {
+/// Runs a command that must fail: its line on stderr.
+fn failure(arguments: &[&str], input: &[u8]) -> String {
     let output = util(arguments, input);
     assert_eq!(output.status.code(), Some(1), "{arguments:?}: {output:?}");
-    let complaint = String::from_utf8(output.stderr).expect("text");
-    assert_eq!(complaint.lines().count(), 1, "{complaint}");
-    complaint
+    let line = String::from_utf8(output.stderr).expect("text");
+    assert_eq!(line.lines().count(), 1, "{line}");
+    line
 }
 
 /// Header of Bitcoin's block 0.
@@ -51,7 +51,7 @@ const BITCOIN: &str = "01000000\
     29ab5f49ffff001d1dac2b7c";
 
 #[test]
-fn header_shows_bitcoins_first() {
+fn header_decodes_bitcoins_genesis() {
     assert_eq!(
         object(&["header", BITCOIN], b""),
         json!({
@@ -71,7 +71,7 @@ fn header_shows_bitcoins_first() {
 }
 
 #[test]
-fn header_says_what_is_wrong() {
+fn header_names_the_broken_rule() {
     let other_nonce = BITCOIN.replace("1dac2b7c", "1eac2b7c");
     let shown = object(&["header", &other_nonce], b"");
     assert_eq!((&shown["code"], &shown["proof_of_work"]), (&json!("high-hash"), &json!(false)));
@@ -88,7 +88,7 @@ fn header_says_what_is_wrong() {
 
 // C12
 #[test]
-fn bits_are_a_target_or_say_why_not() {
+fn bits_decode_into_a_target() {
     let shown = object(&["bits", "1b0404cb"], b"");
     assert_eq!(shown["target"], format!("00000000000404cb{}", "0".repeat(48)));
     assert!((shown["difficulty"].as_f64().unwrap() - 16_307.420_938_5).abs() < 1e-6);
@@ -111,7 +111,7 @@ fn bits_are_a_target_or_say_why_not() {
 
 // C01. Bitcoin's block 100,000.
 #[test]
-fn merkle_computes_the_root_and_sees_the_mutation() {
+fn merkle_computes_the_root_and_detects_mutation() {
     let ids = "8c14f0db3df150123e6f3dbbf30f8b955a8249b62ac1d1ff16284aefa3d06d87\n\
                fff2525b8931402dd09222c50775608f75787bd2b87e56995a7bdd30f79702c4\r\n\
                6359f0868171b1d194cbee1af2f16ea598ae8fad666d9b012c8ed2b79a236ec4\n\n\
@@ -144,7 +144,7 @@ fn verify_headers_follows_links_and_forks() {
     assert_eq!((&shown["count"], &shown["forks"]), (&json!(32), &json!(0)));
     assert_eq!((&shown["first"], &shown["total_work"]), (&json!(first), &json!(work(32))));
 
-    // The last two leave the chain: the second follows the first of them, which follows it.
+    // The last two are a fork: one extends the chain, the other that one.
     let lines: Vec<&str> = HEADERS.lines().collect();
     let forks = [format!("fork:{}", lines[30]), format!("fork:{}", lines[31])];
     let forked = [&forks.join("\n"), "\n", &lines[..30].join("\n")].concat();
@@ -172,7 +172,7 @@ fn verify_headers_names_the_line_that_breaks_the_chain() {
     assert_eq!(broken(&[lines[0], &unproven]), ("high-hash".into(), Some(2)));
     assert_eq!(broken(&[lines[0], "", &lines[1][2..]]), ("bad-encoding".into(), Some(3)));
     assert_eq!(broken(&[]), ("bad-encoding".into(), None));
-    let missing = complaint(&["verify-headers", "/no/such/file"], b"");
+    let missing = failure(&["verify-headers", "/no/such/file"], b"");
     assert!(missing.contains("/no/such/file"), "{missing}");
 }
 
@@ -207,7 +207,7 @@ fn asert_prints_the_next_bits_of_each_line() {
 }
 
 #[test]
-fn asert_refuses_what_is_no_number_and_no_target() {
+fn asert_rejects_invalid_numbers_and_targets() {
     for (input, part) in [
         ("2 1200\n3\n", "line 2"),
         ("2 1200 1d00ffff\n", "line 1"),
@@ -217,7 +217,7 @@ fn asert_refuses_what_is_no_number_and_no_target() {
     ] {
         let output = asert("1", "0", "1d00ffff", input);
         assert_eq!(output.status.code(), Some(1), "{output:?}");
-        let complaint = String::from_utf8(output.stderr).unwrap();
+        let line = String::from_utf8(output.stderr).unwrap();
         assert!(complaint.contains(part) && complaint.lines().count() == 1, "{complaint}");
     }
     assert_eq!(asert("1", "0", "1d80ffff", "").status.code(), Some(2));
@@ -241,7 +241,7 @@ const SIGNED: [[&str; 3]; 2] = [
 
 // C31, C32
 #[test]
-fn verify_signature_judges_as_zip_215_does() {
+fn verify_signature_follows_zip_215() {
     for [key, message, signature] in SIGNED {
         let verify = |key: &str, message: &str, signature: &str| {
             object(&["verify-signature", key, message, signature], b"")
@@ -261,7 +261,7 @@ fn verify_signature_judges_as_zip_215_does() {
         assert_eq!(verify(key, "7", signature)["code"], "bad-encoding");
         assert_eq!(verify("key", message, signature)["code"], "bad-encoding");
     }
-    // Small order and not canonical, key and R.
+    // Key and R of small order, not canonical.
     let weak = format!("ee{}7f", "ff".repeat(30));
     let signature = format!("{weak}{}", "00".repeat(32));
     assert_eq!(object(&["verify-signature", &weak, "5a63617368", &signature], b"")["valid"], true);
@@ -270,7 +270,7 @@ fn verify_signature_judges_as_zip_215_does() {
 
 // W08
 #[test]
-fn address_goes_from_key_to_text_to_bytes() {
+fn address_converts_between_key_text_and_bytes() {
     let shown = object(&["address", SIGNED[1][0]], b"");
     for (params, prefix) in Params::built_in().iter().zip(["ch1", "tch1", "dch1"]) {
         let text = shown["addresses"][params.name()].as_str().unwrap();
@@ -294,7 +294,7 @@ fn transfer(params: &Params, amount: u64) -> Transfer {
     Transfer::sign(payment, &SecretKey::from_seed([3; 32]), params.genesis_hash())
 }
 
-/// Block 1 of `dev` with these transfers, which no account could pay, and its proof of work.
+/// Block 1 of `dev` with these transfers and proof of work; no account covers them.
 fn block(transfers: &[Transfer]) -> Block {
     let params = Params::dev();
     let genesis = params.genesis();
@@ -312,7 +312,7 @@ fn block(transfers: &[Transfer]) -> Block {
     mined(Block { header, transactions })
 }
 
-/// With the root of its transactions and a nonce that proves work.
+/// Sets the Merkle root and a nonce with proof of work.
 fn mined(mut block: Block) -> Block {
     block.header.merkle_root = merkle::root(&block.ids());
     let target = block.header.bits.target().expect("`dev` has a target");
@@ -323,7 +323,7 @@ fn mined(mut block: Block) -> Block {
 }
 
 #[test]
-fn tx_shows_the_fields_and_whom_the_signature_is_for() {
+fn tx_decodes_the_fields_and_the_network_of_the_signature() {
     let transfer = transfer(&Params::testnet(), 12);
     let hex = hex::encode(transfer.encode());
     assert_eq!(
@@ -355,7 +355,7 @@ fn tx_shows_the_fields_and_whom_the_signature_is_for() {
 
 // C03, C04, C35, M15
 #[test]
-fn tx_names_the_rule_that_is_broken() {
+fn tx_names_the_broken_rule() {
     let hex = hex::encode(transfer(&Params::dev(), 12).encode());
     let code = |hex: &str| object(&["tx", hex], b"")["code"].clone();
     assert_eq!(code(&hex::encode(transfer(&Params::dev(), 0).encode())), "zero-amount");
@@ -369,7 +369,7 @@ fn tx_names_the_rule_that_is_broken() {
     assert_eq!(code(&long), "memo-too-long");
     let coinbase = hex::encode(block(&[]).transactions[0].encode());
     assert_eq!(code(&coinbase.replace("ffffffff", "fffffffe")), "bad-coinbase-encoding");
-    let missing = complaint(&["tx", "/no/such/file"], b"");
+    let missing = failure(&["tx", "/no/such/file"], b"");
     assert!(missing.contains("neither hexadecimal nor a readable file"), "{missing}");
 }
 
@@ -395,7 +395,7 @@ fn block_is_read_from_an_argument_a_file_or_stdin() {
     assert_eq!(object(&["block", "-"], &bytes), shown);
     assert_eq!(object(&["block", "-"], hex.as_bytes()), shown);
 
-    // Nobody mines genesis.
+    // Genesis blocks need no proof of work.
     for params in Params::built_in() {
         let shown = object(&["block", "-"], &params.genesis().encode());
         assert_eq!((&shown["valid"], &shown["proof_of_work"]), (&json!(true), &json!(false)));
@@ -404,7 +404,7 @@ fn block_is_read_from_an_argument_a_file_or_stdin() {
 
 // C01, C04, C09, C37, C40
 #[test]
-fn block_names_the_rule_that_is_broken() {
+fn block_names_the_broken_rule() {
     let params = Params::dev();
     let sound = block(&[transfer(&params, 1), transfer(&params, 2)]);
     let code = |block: &Block| object(&["block", "-"], &block.encode())["code"].clone();
@@ -441,7 +441,7 @@ fn block_names_the_rule_that_is_broken() {
     assert_eq!(code(&large), "block-too-large");
 }
 
-/// A transfer that is cheap to make: its signature is another one's.
+/// A transfer with the signature of another one.
 fn unsigned(sound: &Block, amount: u64) -> Transfer {
     let Transaction::Transfer(transfer) = &sound.transactions[1] else { panic!("a transfer") };
     Transfer { amount, ..transfer.clone() }
@@ -449,7 +449,7 @@ fn unsigned(sound: &Block, amount: u64) -> Transfer {
 
 // C44
 #[test]
-fn commitment_depends_on_accounts_and_not_on_their_order() {
+fn commitment_does_not_depend_on_the_order_of_accounts() {
     let text = |byte| Address::from_bytes([byte; 20]).encode(Params::dev().hrp());
     let of = |lines: &str| object(&["commitment"], lines.as_bytes());
     let first = of(&format!("{} 100 2\n{} 5 0\n", text(1), text(2)));
@@ -473,7 +473,7 @@ fn commitment_depends_on_accounts_and_not_on_their_order() {
 }
 
 #[test]
-fn commitment_names_the_line_it_cannot_read() {
+fn commitment_names_the_invalid_line() {
     let address = "01".repeat(20);
     for bad in [
         format!("{address} 1"),

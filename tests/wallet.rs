@@ -1,4 +1,4 @@
-//! `chain wallet` offline, as someone at a shell meets it.
+//! `chain wallet` without a node.
 
 use serde_json::Value;
 use std::fs;
@@ -12,7 +12,7 @@ const FIRST: &str = "dch1qm3qtyy6z0gzcaekzhjyhhh2gq5mak060jua960";
 const SECOND: &str = "dch1qt4mq8569lyl8x0sxahatd6cj2mne3k6hhrleaa";
 const PASSWORD: &str = "correct horse";
 
-/// A user with an own folder of wallets and no terminal.
+/// A user with a directory of wallets and no terminal.
 pub struct User {
     home: tempfile::TempDir,
     pub password: Option<&'static str>,
@@ -57,8 +57,8 @@ impl User {
         serde_json::from_str(&self.ok(&[arguments, &["--json"]].concat(), "")).unwrap()
     }
 
-    /// The one line on stderr.
-    pub fn refused(&self, arguments: &[&str], input: &str) -> String {
+    /// Runs a command that must fail: its line on stderr.
+    pub fn fails(&self, arguments: &[&str], input: &str) -> String {
         let output = self.run(arguments, input);
         assert_eq!(output.status.code(), Some(1), "{arguments:?}");
         let line = String::from_utf8(output.stderr).unwrap();
@@ -68,13 +68,13 @@ impl User {
 }
 
 #[test]
-fn a_new_wallet_shows_words_that_bring_it_back() {
+fn mnemonic_of_a_new_wallet_restores_it() {
     let user = User::new();
-    let shown = user.ok(&["new"], "");
-    let words = shown.lines().find_map(|line| line.strip_prefix("    ")).unwrap();
+    let output = user.ok(&["new"], "");
+    let words = output.lines().find_map(|line| line.strip_prefix("    ")).unwrap();
     assert_eq!(words.split(' ').count(), 12);
     let address = user.ok(&["address"], "");
-    assert!(shown.contains(&format!("Address {address}")), "{shown}");
+    assert!(output.contains(&format!("Address {address}")), "{output}");
     assert_eq!(user.ok(&["export"], ""), format!("{words}\n"));
 
     user.ok(&["import", "--name", "again"], words);
@@ -84,12 +84,12 @@ fn a_new_wallet_shows_words_that_bring_it_back() {
 }
 
 #[test]
-fn a_known_address_needs_no_password_and_a_new_account_only_once() {
+fn only_a_new_account_needs_the_password() {
     let mut user = User::with_dev_wallet();
     user.password = None;
     assert_eq!(user.ok(&["address"], "").trim(), FIRST);
     let second = ["address", "--account", "1"];
-    assert!(user.refused(&second, "").contains("--password-file"));
+    assert!(user.fails(&second, "").contains("--password-file"));
     user.password = Some(PASSWORD);
     assert_eq!(user.ok(&second, "").trim(), SECOND);
     user.password = None;
@@ -100,13 +100,13 @@ fn a_known_address_needs_no_password_and_a_new_account_only_once() {
     assert_eq!(listed[0]["protected"], true);
     assert_eq!(listed[0]["accounts"][1]["address"], SECOND);
     assert_eq!(user.ok(&["list"], ""), format!("default  0  {FIRST}\ndefault  1  {SECOND}\n"));
-    let elsewhere = user.ok(&["address", "--network", "main"], "");
-    assert!(elsewhere.starts_with("ch1q"), "{elsewhere}");
+    let on_main = user.ok(&["address", "--network", "main"], "");
+    assert!(on_main.starts_with("ch1q"), "{on_main}");
 }
 
 // C30
 #[test]
-fn a_signed_message_is_good_for_its_signer_and_text_alone() {
+fn message_signature_is_valid_for_its_signer_and_text_only() {
     let user = User::with_dev_wallet();
     let signed = user.json(&["sign", "I was here"]);
     let [key, signature] = ["public_key", "signature"].map(|name| signed[name].as_str().unwrap());
@@ -116,29 +116,29 @@ fn a_signed_message_is_good_for_its_signer_and_text_alone() {
     user.ok(&["verify", key, "I was here", signature], "");
     user.ok(&["verify", key, "I was here", &signature[64..]], "");
     for (signer, text) in [(FIRST, "I was there"), (SECOND, "I was here")] {
-        assert!(user.refused(&["verify", signer, text, signature], "").contains("not signed by"));
+        assert!(user.fails(&["verify", signer, text, signature], "").contains("not signed by"));
     }
     let output = user.run(&["verify", FIRST, "other", signature, "--json"], "");
     assert_eq!(output.status.code(), Some(1));
-    let verdict: Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!(verdict["valid"], false);
-    assert!(user.refused(&["verify", "dch1qq", "x", signature], "").contains("not an address"));
-    assert!(user.refused(&["verify", FIRST, "x", "00"], "").contains("192 hexadecimal digits"));
+    let result: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(result["valid"], false);
+    assert!(user.fails(&["verify", "dch1qq", "x", signature], "").contains("not an address"));
+    assert!(user.fails(&["verify", FIRST, "x", "00"], "").contains("192 hexadecimal digits"));
 }
 
 #[test]
-fn a_wrong_password_is_one_line_and_changes_nothing() {
+fn wrong_password_changes_nothing() {
     let mut user = User::with_dev_wallet();
     let before = fs::read(user.file("default.json")).unwrap();
     user.password = Some("correct horsf");
     for arguments in [&["export"][..], &["address", "--account", "3"]] {
-        assert!(user.refused(arguments, "").contains("wrong password"));
+        assert!(user.fails(arguments, "").contains("wrong password"));
     }
     assert_eq!(fs::read(user.file("default.json")).unwrap(), before);
 }
 
 #[test]
-fn the_password_can_come_from_a_file() {
+fn reads_the_password_from_a_file() {
     let mut user = User::with_dev_wallet();
     user.password = None;
     let file = user.home.path().join("password");
@@ -149,67 +149,67 @@ fn the_password_can_come_from_a_file() {
 
 // W01
 #[test]
-fn without_a_good_password_no_wallet_is_made() {
+fn rejects_missing_and_weak_passwords() {
     let mut user = User::new();
     user.password = None;
-    let line = user.refused(&["new"], "");
+    let line = user.fails(&["new"], "");
     assert!(line.contains("--password-file") && line.contains("CHAIN_WALLET_PASSWORD"), "{line}");
     for weak in ["", "1234567"] {
         user.password = Some(weak);
-        assert!(user.refused(&["new"], "").contains("at least 8 characters"));
+        assert!(user.fails(&["new"], "").contains("at least 8 characters"));
     }
     assert!(user.json(&["list"]).as_array().unwrap().is_empty());
 }
 
 // W04
 #[test]
-fn a_bad_mnemonic_is_refused_for_its_reason() {
+fn rejects_invalid_mnemonics() {
     let user = User::new();
-    let refused = |words: &str| user.refused(&["import"], words);
-    assert!(refused("").contains("this text has 0"));
-    assert!(refused("test test junk").contains("this text has 3"));
-    assert!(refused(&WORDS.replace("junk", "junkk")).contains("word 12 "));
-    assert!(refused(&WORDS.replace("junk", "test")).contains("checksum"));
-    assert!(refused(&"x".repeat(5000)).contains("longer than 4096 bytes"));
-    assert!(user.refused(&["import", "--mnemonic-file", "/nowhere"], "").contains("/nowhere"));
+    let error = |words: &str| user.fails(&["import"], words);
+    assert!(error("").contains("this text has 0"));
+    assert!(error("test test junk").contains("this text has 3"));
+    assert!(error(&WORDS.replace("junk", "junkk")).contains("word 12 "));
+    assert!(error(&WORDS.replace("junk", "test")).contains("checksum"));
+    assert!(error(&"x".repeat(5000)).contains("longer than 4096 bytes"));
+    assert!(user.fails(&["import", "--mnemonic-file", "/nowhere"], "").contains("/nowhere"));
     assert!(!user.file("default.json").exists());
 }
 
 #[test]
-fn a_name_is_never_taken_twice_and_never_a_path() {
+fn rejects_used_names_and_paths() {
     let user = User::with_dev_wallet();
     let before = fs::read(user.file("default.json")).unwrap();
-    assert!(user.refused(&["new"], "").contains("--name"));
-    assert!(user.refused(&["import"], WORDS).contains("--name"));
+    assert!(user.fails(&["new"], "").contains("--name"));
+    assert!(user.fails(&["import"], WORDS).contains("--name"));
     assert_eq!(fs::read(user.file("default.json")).unwrap(), before);
     assert_eq!(user.run(&["new", "--name", "../x"], "").status.code(), Some(2));
-    assert!(user.refused(&["address", "--name", "none"], "").contains("chain wallet new"));
+    assert!(user.fails(&["address", "--name", "none"], "").contains("chain wallet new"));
 }
 
 // W03
 #[cfg(unix)]
 #[test]
-fn the_file_is_its_owners_alone_and_one_that_is_not_is_refused() {
+fn wallet_files_are_readable_by_their_owner_only() {
     use std::os::unix::fs::PermissionsExt;
     let user = User::with_dev_wallet();
     let file = user.file("default.json");
     let mode = |path: &PathBuf| fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!((mode(&file), mode(&user.home.path().join("wallets"))), (0o600, 0o700));
     fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
-    assert!(user.refused(&["address"], "").contains("chmod 600"));
+    assert!(user.fails(&["address"], "").contains("chmod 600"));
     let listed = user.json(&["list"]);
     assert!(listed[0]["error"].as_str().unwrap().contains("mode 0644"), "{listed}");
 }
 
 // W02
 #[test]
-fn a_damaged_file_is_named() {
+fn rejects_damaged_files() {
     let user = User::with_dev_wallet();
     let file = user.file("default.json");
-    let whole = fs::read_to_string(&file).unwrap();
+    let intact = fs::read_to_string(&file).unwrap();
     let change = |from: &str, to: &str| {
-        fs::write(&file, whole.replace(from, to)).unwrap();
-        user.refused(&["export"], "")
+        fs::write(&file, intact.replace(from, to)).unwrap();
+        user.fails(&["export"], "")
     };
     assert!(change("65536", "4294967295").contains("damaged"));
     assert!(change("{", "").contains("not a wallet"));

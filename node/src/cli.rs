@@ -1,5 +1,5 @@
-//! The command line: one subcommand a file. A command reads its arguments, does one thing and
-//! prints it; `main` turns its error into the one line on stderr.
+//! The command line, one file per subcommand. A command prints its result to stdout; `main` prints its
+//! error as one line to stderr.
 
 mod account;
 mod bench;
@@ -32,12 +32,12 @@ use std::panic::{self, AssertUnwindSafe, PanicHookInfo};
 use std::process::ExitCode;
 use std::thread;
 
-/// Threads whose panics are caught and answered by whoever started them, so nobody needs to read
-/// about them: an index that cannot be opened is rebuilt.
+/// Threads whose panics are caught and handled, and not reported: an index that cannot be opened is
+/// rebuilt.
 const QUIET_THREADS: [&str; 1] = ["index-open"];
 
-/// Parses the command line, runs its command, and returns the exit code: 0 done, 1 failed with one line on
-/// stderr that says what and what to do, 2 wrong usage.
+/// Parses the command line, runs the command and returns the exit code: 0 for success, 1 for a failure
+/// with one line on stderr, 2 for wrong usage.
 pub fn main() -> ExitCode {
     panic::set_hook(Box::new(report_panic));
     let parsed = Cli::command()
@@ -62,7 +62,7 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// Whoever reads our output has seen enough, as in `chain mempool | head -1`.
+/// Whether the reader of stdout has closed it, as in `chain mempool | head -1`.
 fn is_closed_output(error: &anyhow::Error) -> bool {
     let io = error.downcast_ref::<io::Error>();
     io.is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
@@ -74,17 +74,18 @@ fn report_panic(info: &PanicHookInfo<'_>) {
     if QUIET_THREADS.contains(&name) {
         return;
     }
-    let what = info.payload_as_str().unwrap_or("no message");
-    let at = info.location().map_or_else(|| "an unknown place".to_owned(), ToString::to_string);
+    let message = info.payload_as_str().unwrap_or("no message");
+    let location =
+        info.location().map_or_else(|| "an unknown location".to_owned(), ToString::to_string);
     let bug = "(a bug: please report this line)";
-    logging::complain(&format!("thread `{name}` panicked at {at}: {what} {bug}"));
+    logging::complain(&format!("thread `{name}` panicked at {location}: {message} {bug}"));
 }
 
-/// A proof-of-work blockchain: node, miner, wallet and tools in one program
+/// A proof-of-work blockchain node, miner and wallet
 #[derive(Debug, Parser)]
 #[command(name = "chain", version, arg_required_else_help = true, max_term_width = 100)]
 pub struct Cli {
-    /// Print data as JSON instead of text for people
+    /// Print JSON
     #[arg(long, global = true)]
     json: bool,
     #[command(subcommand)]
@@ -106,12 +107,12 @@ enum Command {
     Wallet(wallet::Args),
     #[cfg(unix)]
     Testnet(testnet::Args),
-    /// Decode and check raw bytes
+    /// Decode and validate raw bytes
     #[command(subcommand)]
     Util(util::Util),
     Verify(verify::Args),
     VerifyProof(verify_proof::Args),
-    /// Measure what this machine can do
+    /// Measure the performance of this machine
     #[command(subcommand)]
     Bench(bench::Bench),
     Completions(completions::Args),
@@ -140,7 +141,7 @@ impl Cli {
             Command::Testnet(args) => testnet::run(args, self.json),
             Command::Util(util) => {
                 let valid = util::run(util, &mut io::stdout().lock(), io::stdin().lock())?;
-                // What is not valid has been said already, on stdout.
+                // The reason is on stdout.
                 return Ok(if valid { ExitCode::SUCCESS } else { ExitCode::FAILURE });
             }
             Command::Bench(bench) => bench::run(&bench, self.json),
@@ -155,7 +156,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_tree_of_commands_is_sound() {
+    fn command_tree_is_valid() {
         Cli::command().debug_assert();
     }
 }

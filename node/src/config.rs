@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 
 /// Default cache size of the index in MiB.
 const DEFAULT_CACHE_MB: u32 = 256;
-/// Less makes the index slow; more is taken for a typing mistake.
+/// Less makes the index slow; more is probably a typing mistake.
 const CACHE_MB_RANGE: std::ops::RangeInclusive<u32> = 16..=65_536;
 
 /// The configuration of a node.
@@ -99,7 +99,7 @@ impl Settings {
 /// The default data directory of a network.
 pub fn default_data(network: &str) -> Result<PathBuf> {
     let directories =
-        directories::BaseDirs::new().context("this user has no home directory: give --data DIR")?;
+        directories::BaseDirs::new().context("this user has no home directory: use --data DIR")?;
     Ok(directories.data_dir().join("chain").join(network))
 }
 
@@ -116,7 +116,7 @@ fn tls(certificate: Option<&Path>, key: Option<&Path>) -> Result<Option<Tls>> {
 fn redis_server(url: &str) -> Result<redis::Client> {
     let is_plain = url.starts_with("redis://") || url.starts_with("redis+unix://");
     let server = redis::Client::open(url).ok().filter(|_| is_plain);
-    server.context("publish: give the URL of a Redis server such as redis://127.0.0.1:6379")
+    server.context("publish: expected the URL of a Redis server such as redis://127.0.0.1:6379")
 }
 
 #[cfg(test)]
@@ -196,7 +196,7 @@ mod tests {
         assert_eq!(peering.listen, peers::Listen::Nowhere);
         assert!(peering.discover && !validate(&["--discover", "false"]).unwrap().peering.discover);
         let message = error(&["--peer", "10.0.0.1:8401"]);
-        assert!(message.contains("peer: `10.0.0.1:8401` is no multiaddr"), "{message}");
+        assert!(message.contains("peer: `10.0.0.1:8401` is not a multiaddr"), "{message}");
     }
 
     #[test]
@@ -224,7 +224,7 @@ mod tests {
         assert!(message.to_string().contains("not a filter"), "{message}");
         for url in ["", "127.0.0.1:6379", "http://127.0.0.1", "redis://", "rediss://secret@x"] {
             let message = error(&["--publish", url]);
-            assert!(message.contains("publish: give the URL") && !message.contains("secret"));
+            assert!(message.contains("publish: expected the URL") && !message.contains("secret"));
         }
     }
 

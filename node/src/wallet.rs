@@ -1,9 +1,9 @@
-//! Wallets: keys that stay with whoever spends. A wallet is one encrypted file with one mnemonic,
-//! from which every account's key is derived; its keys are the same on all networks.
-//! Knows no network, no node and no terminal; the daemon never opens one, it holds an address.
+//! Wallets. A wallet is one encrypted file with one mnemonic, from which the keys of all accounts are
+//! derived; keys are the same on all networks. Knows no network, node or terminal. The daemon never
+//! opens a wallet.
 //!
-//! `mnemonic` the words · `derivation` words to keys · `password` · `keystore` what a file says ·
-//! `file` how it lies on the disk · `message` signed texts
+//! `mnemonic` · `derivation` of keys · `password` · `keystore` content of a file · `file` access ·
+//! `message` signatures
 
 pub mod derivation;
 mod file;
@@ -14,13 +14,13 @@ pub mod password;
 
 pub use derivation::Index;
 pub use file::FileError;
-pub use keystore::{FormatError, UnlockError};
+pub use keystore::{DecryptError, FormatError};
 pub use mnemonic::Mnemonic;
 pub use password::Password;
 
 use chain::Address;
 use chain::signature::SecretKey;
-use keystore::{Key, Keystore, LockError};
+use keystore::{EncryptError, Key, Keystore};
 use password::WeakPassword;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -29,62 +29,63 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-/// Why a wallet cannot be read or opened.
+/// Why a wallet cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// The file is missing, or not fit to be trusted.
+    /// The file is missing, or its permissions are unsafe.
     #[error(transparent)]
     File(#[from] FileError),
-    /// The file is no wallet.
+    /// The file is not a wallet.
     #[error("cannot read {}", path.display())]
     Format {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: FormatError,
     },
-    /// It stays locked.
+    /// The wallet cannot be decrypted.
     #[error("cannot open {}", path.display())]
     Locked {
         /// The file.
         path: PathBuf,
-        /// Why.
-        source: UnlockError,
+        /// The cause.
+        source: DecryptError,
     },
 }
 
-/// Why a wallet cannot be made or saved.
+/// Why a wallet cannot be created or saved.
 #[derive(Debug, thiserror::Error)]
 pub enum SaveError {
     /// The password is too short.
     #[error(transparent)]
     Weak(#[from] WeakPassword),
-    /// No randomness, or no memory.
+    /// No random bytes, or not enough memory.
     #[error(transparent)]
-    Lock(#[from] LockError),
-    /// It is there already, or the disk refuses.
+    Lock(#[from] EncryptError),
+    /// The file exists already, or cannot be written.
     #[error(transparent)]
     File(#[from] FileError),
 }
 
-/// What a wallet file says without its password. Changes to it show only when it is opened.
+/// The public part of a wallet file, readable without the password. Not authenticated until the wallet
+/// is opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Public {
-    /// Whether opening it needs a password.
+pub struct WalletInfo {
+    /// Whether a password is needed to open the wallet.
     pub protected: bool,
-    /// The accounts in use, never none.
+    /// The accounts in use, at least one.
     pub accounts: BTreeMap<Index, Address>,
 }
 
-impl Public {
-    /// Reads a wallet file.
-    pub fn read(path: &Path) -> Result<Public, OpenError> {
+impl WalletInfo {
+    /// Reads the public part of a wallet file.
+    pub fn read(path: &Path) -> Result<WalletInfo, OpenError> {
         let keystore = read(path)?;
-        Ok(Public { protected: keystore.is_protected(), accounts: keystore.accounts() })
+        Ok(WalletInfo { protected: keystore.is_protected(), accounts: keystore.accounts() })
     }
 }
 
-/// An open wallet: the right to spend. Wiped when dropped, never shown.
+/// An open wallet, which can sign. Wiped from memory when dropped; `Debug` shows no secret.
 pub struct Wallet {
     path: PathBuf,
     keystore: Keystore,
@@ -94,7 +95,7 @@ pub struct Wallet {
 }
 
 impl Wallet {
-    /// A new file with a mnemonic and its account 0; never replaces one that is there.
+    /// Creates a file with a mnemonic and account 0. Never replaces an existing file.
     pub fn create(
         path: &Path,
         mnemonic: Mnemonic,
@@ -104,7 +105,7 @@ impl Wallet {
         Wallet::create_with(path, mnemonic, Some(password))
     }
 
-    /// The same without a password: whoever reads the file can spend.
+    /// Creates a wallet without a password: anyone who can read the file can spend.
     pub fn create_unprotected(path: &Path, mnemonic: Mnemonic) -> Result<Wallet, SaveError> {
         Wallet::create_with(path, mnemonic, None)
     }
@@ -116,29 +117,28 @@ impl Wallet {
     ) -> Result<Wallet, SaveError> {
         let first = Index::default();
         let accounts = BTreeMap::from([(first, address(&mnemonic, first))]);
-        let (keystore, key) = Keystore::lock(&mnemonic, &accounts, password, getrandom::fill)?;
+        let (keystore, key) = Keystore::encrypt(&mnemonic, &accounts, password, getrandom::fill)?;
         file::create(path, &keystore.to_json())?;
         Ok(Wallet { path: path.to_owned(), keystore, key, mnemonic, accounts })
     }
 
-    /// Opens a wallet; for one without a password, any password will do.
+    /// Opens a wallet. The password is ignored if the wallet has none.
     pub fn open(path: &Path, password: &Password) -> Result<Wallet, OpenError> {
         let keystore = read(path)?;
         let locked = |source| OpenError::Locked { path: path.to_owned(), source };
         let none = Password::none();
         let password = if keystore.is_protected() { password } else { &none };
         let key = keystore.key(password).map_err(locked)?;
-        let mnemonic = keystore.unlock(&key).map_err(locked)?;
+        let mnemonic = keystore.decrypt(&key).map_err(locked)?;
         let accounts = keystore.accounts();
         Ok(Wallet { path: path.to_owned(), keystore, key, mnemonic, accounts })
     }
 
-    /// The words to write down.
     pub fn mnemonic(&self) -> &Mnemonic {
         &self.mnemonic
     }
 
-    /// The key of an account.
+    /// The secret key of an account.
     pub fn account(&self, account: Index) -> SecretKey {
         derivation::account_key(&self.mnemonic, account)
     }
@@ -148,13 +148,13 @@ impl Wallet {
         self.accounts.get(&account).copied().unwrap_or_else(|| address(&self.mnemonic, account))
     }
 
-    /// Takes an account into use: its address will be known without the password.
+    /// Adds an account, whose address is then readable without the password.
     pub fn add_account(&mut self, account: Index) -> Result<Address, SaveError> {
         let address = self.address(account);
         if self.accounts.insert(account, address).is_none() {
             self.keystore
-                .relock(&self.mnemonic, &self.accounts, &self.key, getrandom::fill)
-                .map_err(LockError::from)?;
+                .reencrypt(&self.mnemonic, &self.accounts, &self.key, getrandom::fill)
+                .map_err(EncryptError::from)?;
             file::replace(&self.path, &self.keystore.to_json())?;
         }
         Ok(address)
@@ -176,11 +176,11 @@ fn read(path: &Path) -> Result<Keystore, OpenError> {
     Keystore::parse(&bytes).map_err(|source| OpenError::Format { path: path.to_owned(), source })
 }
 
-/// The name of a wallet in its folder: 1 to 64 ASCII letters, digits, `-` and `_`.
+/// The name of a wallet: 1 to 64 ASCII letters, digits, `-` and `_`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
 pub struct Name(String);
 
-/// The text cannot be the name of a wallet.
+/// The text is not a valid name of a wallet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the name of a wallet is 1 to 64 letters, digits, `-` and `_`")]
 pub struct NameError;
@@ -189,9 +189,9 @@ impl FromStr for Name {
     type Err = NameError;
 
     fn from_str(text: &str) -> Result<Name, NameError> {
-        let known = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
-        let good = (1..=64).contains(&text.len()) && text.bytes().all(known);
-        good.then(|| Name(text.to_owned())).ok_or(NameError)
+        let is_valid = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
+        let valid = (1..=64).contains(&text.len()) && text.bytes().all(is_valid);
+        valid.then(|| Name(text.to_owned())).ok_or(NameError)
     }
 }
 
@@ -201,28 +201,28 @@ impl fmt::Display for Name {
     }
 }
 
-/// Where wallets are kept: a file `NAME.json` each.
+/// A directory of wallets, each a file `NAME.json`.
 #[derive(Clone, Debug)]
-pub struct Folder(PathBuf);
+pub struct WalletDir(PathBuf);
 
-impl Folder {
-    /// Any folder; it need not be there yet.
-    pub fn new(path: PathBuf) -> Folder {
-        Folder(path)
+impl WalletDir {
+    /// The directory at a path, which need not exist yet.
+    pub fn new(path: PathBuf) -> WalletDir {
+        WalletDir(path)
     }
 
-    /// The platform's data folder / `chain` / `wallets`; `None` for a user without a home.
-    pub fn of_user() -> Option<Folder> {
-        let places = directories::BaseDirs::new()?;
-        Some(Folder(places.data_dir().join("chain").join("wallets")))
+    /// `chain/wallets` in the platform's data directory; `None` for a user without a home directory.
+    pub fn of_user() -> Option<WalletDir> {
+        let base = directories::BaseDirs::new()?;
+        Some(WalletDir(base.data_dir().join("chain").join("wallets")))
     }
 
-    /// The file of a wallet, there or not.
+    /// The file of a wallet, which need not exist.
     pub fn path_of(&self, name: &Name) -> PathBuf {
         self.0.join(format!("{name}.json"))
     }
 
-    /// The wallets that are there, by name.
+    /// The names of the existing wallets, sorted.
     pub fn names(&self) -> Result<Vec<Name>, FileError> {
         let failed = |source| FileError::Io { path: self.0.clone(), source };
         let entries = match fs::read_dir(&self.0) {
@@ -252,19 +252,19 @@ mod tests {
     }
 
     #[test]
-    fn a_new_account_is_known_without_the_password_ever_after() {
+    fn added_account_is_readable_without_the_password() {
         let home = tempfile::tempdir().unwrap();
         let path = home.path().join("w.json");
         let password = Password::new("correct horse");
         let mut wallet = Wallet::create(&path, mnemonic(), &password).unwrap();
         let seven = Index::new(7).unwrap();
-        assert_eq!(Public::read(&path).unwrap().accounts.len(), 1);
+        assert_eq!(WalletInfo::read(&path).unwrap().accounts.len(), 1);
 
         let added = wallet.add_account(seven).unwrap();
         assert_eq!(added, wallet.account(seven).public_key().address());
-        let public = Public::read(&path).unwrap();
-        assert_eq!(public.accounts.get(&seven), Some(&added));
-        assert_ne!(public.accounts.get(&Index::default()), Some(&added));
+        let info = WalletInfo::read(&path).unwrap();
+        assert_eq!(info.accounts.get(&seven), Some(&added));
+        assert_ne!(info.accounts.get(&Index::default()), Some(&added));
 
         let reopened = Wallet::open(&path, &password).unwrap();
         assert_eq!(reopened.address(seven), added);
@@ -273,7 +273,7 @@ mod tests {
 
     // W01
     #[test]
-    fn a_weak_password_makes_no_wallet() {
+    fn rejects_weak_passwords() {
         let home = tempfile::tempdir().unwrap();
         let path = home.path().join("w.json");
         for weak in ["", "1234567"] {
@@ -284,18 +284,18 @@ mod tests {
     }
 
     #[test]
-    fn an_unprotected_wallet_says_so_and_opens_with_anything() {
+    fn unprotected_wallet_opens_with_any_password() {
         let home = tempfile::tempdir().unwrap();
         let path = home.path().join("w.json");
         Wallet::create_unprotected(&path, mnemonic()).unwrap();
-        assert!(!Public::read(&path).unwrap().protected);
+        assert!(!WalletInfo::read(&path).unwrap().protected);
         let wallet = Wallet::open(&path, &Password::new("whatever")).unwrap();
         // W06
         assert_eq!(format!("{wallet:?}"), format!("Wallet {{ path: {path:?}, .. }}"));
     }
 
     #[test]
-    fn names_cannot_leave_the_folder() {
+    fn rejects_names_that_leave_the_directory() {
         for bad in ["", ".", "..", "a/b", "a\\b", "a.json", "ä", "a b", &"a".repeat(65)] {
             assert_eq!(bad.parse::<Name>(), Err(NameError), "{bad}");
         }
@@ -303,16 +303,16 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_lists_its_wallets_by_name() {
+    fn lists_wallets_by_name() {
         let home = tempfile::tempdir().unwrap();
-        let folder = Folder::new(home.path().join("wallets"));
-        assert_eq!(folder.names().unwrap(), []);
+        let dir = WalletDir::new(home.path().join("wallets"));
+        assert_eq!(dir.names().unwrap(), []);
         let names = ["a", "b"].map(|name| name.parse::<Name>().unwrap());
         for name in names.iter().rev() {
-            file::create(&folder.path_of(name), b"").unwrap();
+            file::create(&dir.path_of(name), b"").unwrap();
         }
         fs::write(home.path().join("wallets/notes.txt"), "").unwrap();
         fs::write(home.path().join("wallets/.wallet-x.new"), "").unwrap();
-        assert_eq!(folder.names().unwrap(), names);
+        assert_eq!(dir.names().unwrap(), names);
     }
 }

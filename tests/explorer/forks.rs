@@ -91,7 +91,7 @@ fn a_coinbase_whose_block_lost_does_not_stay_confirmed() {
     visit.stay(&format!("/tx/{}", tip["transactions"][0]["id"].as_str().unwrap()));
     browser.awaits_text(".live", "live");
     browser.awaits_text(".heading .badge", "1 confirmation");
-    visit.node.order("POST", "/v1/dev/invalidate", &json!({ "hash": tip["hash"] }));
+    visit.node.send("POST", "/v1/dev/invalidate", &json!({ "hash": tip["hash"] }));
     browser.awaits_text(".depth", "left the best chain");
     browser.awaits_text(".heading .badge", "gone");
     browser.awaits_text("main", "Nothing to prove yet");
@@ -111,8 +111,8 @@ fn two_nodes_that_were_apart_show_both_branches_and_the_winner() {
     let other = Node::start(&folder.path().join("other"), &["--discover", "false"]);
     assert_eq!(connect(&visit.node, &other).status, 201);
     agree(&[&visit.node, &other]);
-    let id = other.whereabouts()["node_id"].as_str().unwrap().to_owned();
-    visit.node.order("DELETE", &format!("/v1/peers/{id}"), &json!({}));
+    let id = other.node_file()["node_id"].as_str().unwrap().to_owned();
+    visit.node.send("DELETE", &format!("/v1/peers/{id}"), &json!({}));
     awaits_peers(&visit.node, 0);
     awaits_peers(&other, 0);
 

@@ -160,7 +160,7 @@ fn a_list_that_begins_again_after_a_reorganisation_says_so() {
     visit.mine(30);
     hold_more(&visit);
     let lost = visit.node.get("/v1/blocks/15").json()["hash"].clone();
-    visit.node.order("POST", "/v1/dev/invalidate", &json!({ "hash": lost }));
+    visit.node.send("POST", "/v1/dev/invalidate", &json!({ "hash": lost }));
     visit.browser.run("release()");
     visit.browser.awaits_text(".table .error", "begins again");
     visit.browser.awaits_text("tbody tr:first-child a", "14");
@@ -291,7 +291,7 @@ fn reorganisations_that_the_node_no_longer_knows_are_not_shown_on() {
     let (url, data) = (node.url(), folder.path().join("data"));
     browser.visit(&format!("{url}/forks"));
     browser.awaits_text(".log", "None so far");
-    node.order("POST", "/v1/dev/invalidate", &json!({ "hash": node.tip().hash }));
+    node.send("POST", "/v1/dev/invalidate", &json!({ "hash": node.tip().hash }));
     browser.awaits_text(".log", "set aside");
     node.kill();
     browser.awaits_text(".live", "away");

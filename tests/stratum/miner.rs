@@ -75,9 +75,9 @@ impl Miner {
     /// One that mines already, at a difficulty of its choice.
     pub fn at_work(url: &Value, user: &str, difficulty: f64) -> Miner {
         let mut miner = Miner::connect(url);
-        miner.ask("mining.suggest_difficulty", &json!([difficulty]));
-        miner.ask("mining.subscribe", &json!(["test/1"]));
-        accepted(&miner.ask("mining.authorize", &json!([user, "x"])));
+        miner.request("mining.suggest_difficulty", &json!([difficulty]));
+        miner.request("mining.subscribe", &json!(["test/1"]));
+        accepted(&miner.request("mining.authorize", &json!([user, "x"])));
         miner.work();
         miner
     }
@@ -208,7 +208,7 @@ impl Miner {
     }
 
     pub fn submit(&mut self, user: &str, share: &Share) -> Value {
-        self.ask("mining.submit", &submission(user, share))
+        self.request("mining.submit", &submission(user, share))
     }
 }
 

@@ -1,5 +1,5 @@
-//! Where the password of a wallet comes from: `--password-file`, then `CHAIN_WALLET_PASSWORD`, then
-//! the terminal. And the reading of other secrets.
+//! Input of secrets. The password of a wallet comes from `--password-file`, otherwise from
+//! `CHAIN_WALLET_PASSWORD`, otherwise from the terminal.
 
 use crate::wallet::Password;
 use crate::wallet::password::MIN_CHARACTERS;
@@ -12,49 +12,50 @@ use zeroize::Zeroizing;
 
 const VARIABLE: &str = "CHAIN_WALLET_PASSWORD";
 
-/// Longest secret text: far above any password or mnemonic.
+/// Largest secret text in bytes, far above any password or mnemonic.
 const MAX_BYTES: usize = 4096;
 
 const PROMPT: &str = "Password for the new wallet, at least 8 characters";
-const _: () = assert!(MIN_CHARACTERS == 8, "the prompt says so");
+const _: () = assert!(MIN_CHARACTERS == 8, "the prompt names the minimum");
 
-/// How a command gets the password of a wallet.
+/// The flag for the password of a wallet.
 #[derive(Clone, Debug, clap::Args)]
 pub struct PasswordSource {
-    /// File whose first line is the password of the wallet; otherwise the variable
-    /// CHAIN_WALLET_PASSWORD, otherwise the terminal
+    /// File whose first line is the wallet password
+    ///
+    /// Default: the variable CHAIN_WALLET_PASSWORD, otherwise prompt for it.
     #[arg(long, value_name = "FILE")]
     password_file: Option<PathBuf>,
 }
 
 impl PasswordSource {
-    /// The password of a wallet that is there.
+    /// The password of an existing wallet.
     pub fn existing(&self, wallet: &str) -> Result<Password> {
-        self.given()?.map_or_else(|| ask(&format!("Password of wallet {wallet}: ")), Ok)
+        self.configured()?.map_or_else(|| prompt(&format!("Password of wallet {wallet}: ")), Ok)
     }
 
-    /// A good password for a new wallet; typed twice when it is typed.
+    /// A strong password for a new wallet; a prompt asks for it twice.
     pub fn new_one(&self) -> Result<Password> {
-        match self.given()? {
-            Some(given) => good(given),
-            None => typed_twice(good(ask(&format!("{PROMPT}: "))?)?),
+        match self.configured()? {
+            Some(password) => strong(password),
+            None => repeated(strong(prompt(&format!("{PROMPT}: "))?)?),
         }
     }
 
-    /// As `new_one`, but who types nothing, or has no terminal to type at, gets no password.
+    /// As `new_one`, but `None` for an empty input or without a terminal.
     pub fn new_one_or_none(&self) -> Result<Option<Password>> {
-        if let Some(given) = self.given()? {
-            return good(given).map(Some);
+        if let Some(password) = self.configured()? {
+            return strong(password).map(Some);
         }
         if !io::stdin().is_terminal() {
             return Ok(None);
         }
-        let first = ask(&format!("{PROMPT}, or Enter for none: "))?;
-        if first.as_bytes().is_empty() { Ok(None) } else { typed_twice(good(first)?).map(Some) }
+        let first = prompt(&format!("{PROMPT}, or Enter for none: "))?;
+        if first.as_bytes().is_empty() { Ok(None) } else { repeated(strong(first)?).map(Some) }
     }
 
-    /// The password, if one is given without asking anybody.
-    fn given(&self) -> Result<Option<Password>> {
+    /// The password of the file or of the environment.
+    fn configured(&self) -> Result<Option<Password>> {
         if let Some(path) = &self.password_file {
             let text = read_file(path)?;
             return Ok(Some(Password::new(text.lines().next().unwrap_or_default())));
@@ -67,25 +68,25 @@ impl PasswordSource {
     }
 }
 
-fn good(password: Password) -> Result<Password> {
+fn strong(password: Password) -> Result<Password> {
     password.check()?;
     Ok(password)
 }
 
-fn typed_twice(first: Password) -> Result<Password> {
-    if ask("The same again: ")?.as_bytes() != first.as_bytes() {
-        bail!("the two passwords differ: run the command again");
+fn repeated(first: Password) -> Result<Password> {
+    if prompt("Repeat the password: ")?.as_bytes() != first.as_bytes() {
+        bail!("the passwords differ: run the command again");
     }
     Ok(first)
 }
 
-/// A secret text from a file.
+/// Reads a secret text from a file.
 pub fn read_file(path: &Path) -> Result<Zeroizing<String>> {
     let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
     read(file).with_context(|| format!("cannot read {}", path.display()))
 }
 
-/// A secret line from the terminal, or all that is piped into the command.
+/// Reads a secret line from the terminal, otherwise all of stdin.
 pub fn read_input(prompt: &str) -> Result<Zeroizing<String>> {
     if io::stdin().is_terminal() {
         rpassword::prompt_password(prompt).map(Zeroizing::new).context("cannot read the terminal")
@@ -94,19 +95,19 @@ pub fn read_input(prompt: &str) -> Result<Zeroizing<String>> {
     }
 }
 
-fn ask(prompt: &str) -> Result<Password> {
+fn prompt(prompt: &str) -> Result<Password> {
     if !io::stdin().is_terminal() && !io::stderr().is_terminal() {
         bail!(
-            "the wallet needs a password and there is no terminal to ask for it: give \
+            "the wallet needs a password and there is no terminal to prompt for it: use \
              --password-file FILE or set {VARIABLE}"
         );
     }
-    let typed = rpassword::prompt_password(prompt).map(Zeroizing::new);
-    Ok(Password::new(&typed.context("cannot read a password from the terminal")?))
+    let password = rpassword::prompt_password(prompt).map(Zeroizing::new);
+    Ok(Password::new(&password.context("cannot read a password from the terminal")?))
 }
 
 fn read(input: impl Read) -> Result<Zeroizing<String>> {
-    // Room for all of it at once: a buffer that grows leaves copies behind.
+    // Allocated at once: a buffer that grows leaves copies in memory.
     let mut text = Zeroizing::new(String::with_capacity(MAX_BYTES + 1));
     let limit = u64::try_from(MAX_BYTES)?.saturating_add(1);
     input.take(limit).read_to_string(&mut text)?;

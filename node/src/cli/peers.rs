@@ -162,7 +162,7 @@ async fn full_id(client: &Client, text: &str) -> Result<String> {
     let mut ends = peers.items.iter().filter(|peer| !text.is_empty() && peer.id.ends_with(text));
     match (ends.next(), ends.next()) {
         (Some(peer), None) => Ok(peer.id.clone()),
-        (Some(_), Some(_)) => bail!("several peer ids end with {text}: give more of it"),
+        (Some(_), Some(_)) => bail!("several peer ids end with {text}: type more of it"),
         (None, _) => bail!("no peer id is or ends with {}: see `chain peers`", printable(text)),
     }
 }

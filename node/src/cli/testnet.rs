@@ -1,13 +1,15 @@
-//! `chain testnet`: several real nodes on this machine, from one folder.
+//! `chain testnet`: several nodes on this machine, with their files in one directory.
 
 use super::node::{block_on, stop_signal};
-use super::output::{Table, human_rate};
+use super::output::{Table, human_rate, label};
 use crate::config;
 use crate::testnet::manifest::MAX_NODES;
 use crate::testnet::status::{self, NodeStatus, State, Status};
-use crate::testnet::topology::{Number, Topology};
-use crate::testnet::wait::{self, End, Starting};
-use crate::testnet::{Claim, Folder, Process, Testnet, Wishes, become_node, partition, reorg};
+use crate::testnet::topology::{NodeNumber, Topology};
+use crate::testnet::wait::{self, Exit, StartingNode};
+use crate::testnet::{
+    Directory, DirectoryLock, Options, Process, Testnet, exec_node, partition, reorg,
+};
 use anyhow::{Context, Result, bail};
 use clap::builder::RangedU64ValueParser;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -16,15 +18,15 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// A whole testnet on this machine: real nodes, each a process of its own
+/// Run a testnet on this machine, each node a process of its own
 ///
-/// The nodes go on when the terminal is closed; `down` stops them. Their chains stay in the folder
-/// of the testnet, and `up` goes on with them.
+/// The nodes run until `down` stops them, even when the terminal is closed. Their chains stay in the
+/// directory of the testnet, and `up` resumes them.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The folder of the testnet: its network, wallet, and the nodes' data and logs
+    /// Directory of the testnet: its network, wallet, and the data and logs of its nodes
     ///
-    /// Default: the folder `chain/local-testnet` in the platform's data folder.
+    /// Default: `chain/local-testnet` in the platform's data directory.
     #[arg(long, global = true, env = "CHAIN_TESTNET_DIR", value_name = "DIR")]
     dir: Option<PathBuf>,
     #[command(subcommand)]
@@ -34,26 +36,26 @@ pub struct Args {
 #[derive(Debug, clap::Subcommand)]
 enum Command {
     Up(Up),
-    /// Show every node: whether it runs, its tip, its peers, its hash rate
+    /// Show the state, tip, peers and hash rate of every node
     Status,
-    /// Stop nodes as Ctrl-C would
+    /// Stop nodes
     Stop(Nodes),
-    /// Start nodes that do not run
+    /// Start stopped nodes
     Start(Nodes),
-    /// End nodes as a crash would
+    /// Kill nodes, as a crash would
     Kill(Nodes),
-    /// Cut nodes off from the others, until `heal`; each side goes on by itself
+    /// Disconnect nodes from all others until `heal`
     Partition(Nodes),
-    /// Connect all nodes again, as the topology says
+    /// Reconnect all nodes according to the topology
     Heal,
     Reorg(Reorg),
-    /// Stop all nodes; their chains stay
+    /// Stop all nodes
     Down {
-        /// Remove everything too: chains, logs, network and wallet
+        /// Delete chains, logs, network and wallet, too
         #[arg(long)]
         delete: bool,
     },
-    /// Become a node, in the process that one of the commands above has made for it
+    /// Execute a node in the process that another command has started for it
     #[command(hide = true)]
     Launch {
         starter: u32,
@@ -62,145 +64,141 @@ enum Command {
     },
 }
 
-/// Start every node that does not run; make the testnet if there is none
+/// Start all nodes; create the testnet if there is none
 ///
-/// A testnet that is there keeps its network, topology and miners, and gets the nodes that are
-/// missing to the number asked for.
+/// An existing testnet retains its network, topology and miners; nodes are added up to --nodes.
 #[derive(Debug, clap::Args)]
 struct Up {
-    /// How many nodes [default: 3]
+    /// Number of nodes [default: 3]
     #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(1..=MAX_NODES as u64))]
     nodes: Option<usize>,
-    /// How they are connected [default: ring]
+    /// Which nodes are connected [default: ring]
     #[arg(long)]
     topology: Option<Topology>,
-    /// How many of them mine, with one thread each [default: 1]
+    /// Number of nodes that mine, with one thread each [default: 1]
     #[arg(long, value_name = "K", value_parser = RangedU64ValueParser::<usize>::new().range(..=MAX_NODES as u64))]
     miners: Option<usize>,
-    /// A built-in network (main, testnet, dev) or the path of a network file
+    /// Network: main, testnet, dev or the path of a network file
     ///
-    /// Default: one made for this testnet, with real proof of work as easy as this machine needs.
+    /// Default: one generated for this testnet, with a difficulty for this machine.
     #[arg(long, value_name = "NAME|FILE")]
     network: Option<String>,
-    /// Seconds between blocks of the network made for this testnet [default: 2]
+    /// Seconds between blocks of the generated network [default: 2]
     #[arg(long, value_name = "SECONDS", conflicts_with = "network", value_parser = clap::value_parser!(u32).range(1..=3_600))]
     spacing: Option<u32>,
 }
 
-/// Which nodes.
 #[derive(Debug, clap::Args)]
 struct Nodes {
-    /// Numbers such as 2, names such as node-2, or all
+    /// Numbers such as 2, names such as node-2, or `all`
     #[arg(required = true, value_name = "NODE")]
     nodes: Vec<String>,
 }
 
-/// Runs the command.
 pub fn run(args: Args, json: bool) -> Result<()> {
     if let Command::Launch { starter, flags } = &args.command {
-        become_node(*starter, flags)?;
+        exec_node(*starter, flags)?;
     }
-    let folder = match args.dir {
+    let directory = match args.dir {
         Some(dir) => dir,
-        // Not `chain/testnet`: that is the data folder of a node of the network of that name.
+        // Not `chain/testnet`: that is the data directory of a node of the network of that name.
         None => config::default_data("local-testnet")?,
     };
-    let folder = Folder::at(std::path::absolute(folder)?);
+    let directory = Directory::at(std::path::absolute(directory)?);
     match args.command {
-        Command::Up(up) => up.run(&folder, json),
-        Command::Status => print_status(&Testnet::read(&folder)?, json),
+        Command::Up(up) => up.run(&directory, json),
+        Command::Status => print_status(&Testnet::read(&directory)?, json),
         Command::Stop(nodes) => {
-            nodes.end(&folder, |processes| block_on(wait::stop(processes, tell_end)))
+            nodes.end(&directory, |processes| block_on(wait::stop(processes, report_exit)))
         }
         Command::Kill(nodes) => {
-            nodes.end(&folder, |processes| block_on(wait::kill(processes, tell_end)))
+            nodes.end(&directory, |processes| block_on(wait::kill(processes, report_exit)))
         }
-        Command::Start(nodes) => nodes.start(&folder),
-        Command::Partition(nodes) => nodes.cut_off(&folder),
-        Command::Heal => heal(&folder),
-        Command::Reorg(reorg) => reorg.run(&folder, json),
-        Command::Down { delete } => down(&folder, delete),
+        Command::Start(nodes) => nodes.start(&directory),
+        Command::Partition(nodes) => nodes.partition(&directory),
+        Command::Heal => heal(&directory),
+        Command::Reorg(reorg) => reorg.run(&directory, json),
+        Command::Down { delete } => down(&directory, delete),
         Command::Launch { .. } => Ok(()),
     }
 }
 
-/// Make a node leave blocks for a heavier branch
+/// Cause a reorganisation on a node
 ///
-/// The node is cut off and mines blocks that nobody else has; once the others have mined more, all
-/// are connected again.
+/// The node is disconnected and mines a branch; once the other nodes have more work, all are
+/// reconnected and the node switches to their branch.
 #[derive(Debug, clap::Args)]
 struct Reorg {
-    /// A node that does not mine [default: the last of those]
+    /// Node that does not mine [default: the last one]
     #[arg(value_name = "NODE")]
     node: Option<String>,
-    /// How many blocks it leaves
+    /// Number of blocks to disconnect
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
     depth: u32,
 }
 
-/// What only one command at a time may do.
-fn claim(folder: &Folder) -> Result<Claim> {
-    let path = folder.path().display();
-    folder.claim(|| say(&format!("another `chain testnet` is at work in {path}: waiting for it")))
+/// Locks the directory against other commands.
+fn lock(directory: &Directory) -> Result<DirectoryLock> {
+    let path = directory.path().display();
+    directory.lock(|| notice(&format!("waiting for another `chain testnet` in {path}")))
 }
 
-/// The same for a testnet that is there already; where none is, nothing is left.
-fn claim_testnet(folder: &Folder) -> Result<(Claim, Testnet)> {
-    Testnet::read(folder)?;
-    let claim = claim(folder)?;
-    // It may have become another one while this command waited.
-    let testnet = Testnet::read(claim.folder())?;
-    Ok((claim, testnet))
+/// Locks the directory of an existing testnet; does not create one.
+fn lock_testnet(directory: &Directory) -> Result<(DirectoryLock, Testnet)> {
+    Testnet::read(directory)?;
+    let lock = lock(directory)?;
+    // It may have changed while this command waited.
+    let testnet = Testnet::read(lock.directory())?;
+    Ok((lock, testnet))
 }
 
-/// Notices for people, beside the result on standard output.
-fn say(text: &str) {
-    // Nobody needs to read them.
+/// Prints a notice to stderr, beside the result on stdout.
+fn notice(text: &str) {
     let _ = writeln!(io::stderr(), "{text}");
 }
 
 impl Up {
-    fn run(self, folder: &Folder, json: bool) -> Result<()> {
+    fn run(self, directory: &Directory, json: bool) -> Result<()> {
         let Up { nodes, topology, miners, network, spacing } = self;
-        let claim = claim(folder)?;
-        let wishes = Wishes { nodes, topology, miners, network, spacing };
-        let mut testnet = Testnet::prepare(&claim, &wishes)?;
-        let all: Vec<Number> = testnet.plan().numbers().collect();
-        let mut awaited = testnet.found(&all)?;
-        let started = testnet.start(&claim, &all)?;
+        let lock = lock(directory)?;
+        let options = Options { nodes, topology, miners, network, spacing };
+        let mut testnet = Testnet::open_or_create(&lock, &options)?;
+        let all: Vec<NodeNumber> = testnet.manifest().numbers().collect();
+        let mut starting = testnet.running(&all)?;
+        let started = testnet.start(&lock, &all)?;
         let count = all.len();
         match started.len() {
-            0 => say(&format!(
+            0 => notice(&format!(
                 "all {count} nodes run already, in {}",
-                claim.folder().path().display()
+                lock.directory().path().display()
             )),
-            _ => say(&format!("starting {}", names(&started))),
+            _ => notice(&format!("starting {}", names(&started))),
         }
-        awaited.extend(started);
-        wait(awaited)?;
+        starting.extend(started);
+        wait(starting)?;
         match json {
             true => print_status(&testnet, true),
-            false => print_places(&testnet),
+            false => print_nodes(&testnet),
         }
     }
 }
 
-fn names(starting: &[Starting]) -> String {
+fn names(starting: &[StartingNode]) -> String {
     let names: Vec<String> = starting.iter().map(|node| node.number().to_string()).collect();
     names.join(", ")
 }
 
-/// Waits until nodes answer. Interrupted, it leaves them running.
-fn wait(nodes: Vec<Starting>) -> Result<()> {
-    let style = ProgressStyle::with_template("{spinner} {pos} of {len} nodes answer");
+/// Waits until nodes respond. Leaves them running when interrupted.
+fn wait(nodes: Vec<StartingNode>) -> Result<()> {
+    let style = ProgressStyle::with_template("{spinner} {pos} of {len} nodes respond");
     let bar = ProgressBar::new(nodes.len() as u64);
-    bar.set_style(style.expect("the template above is well-formed"));
+    bar.set_style(style.expect("the template is well-formed"));
     bar.enable_steady_tick(Duration::from_millis(100));
     let outcome = block_on(async {
         tokio::select! {
-            outcome = wait::answering(nodes, |answer| bar.set_position(answer as u64)) => outcome,
+            outcome = wait::until_ready(nodes, |ready| bar.set_position(ready as u64)) => outcome,
             () = stop_signal()? => {
-                bail!("interrupted; nodes that run go on: `chain testnet down` stops them")
+                bail!("interrupted: running nodes were left running, stop them with `chain testnet down`")
             }
         }
     });
@@ -209,74 +207,75 @@ fn wait(nodes: Vec<Starting>) -> Result<()> {
 }
 
 impl Nodes {
-    fn start(&self, folder: &Folder) -> Result<()> {
-        let (claim, mut testnet) = claim_testnet(folder)?;
-        let selected = testnet.plan().select(&self.nodes)?;
-        let started = testnet.start(&claim, &selected)?;
+    fn start(&self, directory: &Directory) -> Result<()> {
+        let (lock, mut testnet) = lock_testnet(directory)?;
+        let selected = testnet.manifest().select(&self.nodes)?;
+        let started = testnet.start(&lock, &selected)?;
         for number in selected {
             if !started.iter().any(|node| node.number() == number) {
-                say(&format!("{number} runs already"));
+                notice(&format!("{number} runs already"));
             }
         }
         let names = names(&started);
         wait(started)?;
         if !names.is_empty() {
-            say(&format!("started {names}"));
+            notice(&format!("started {names}"));
         }
         Ok(())
     }
 
     fn end(
         &self,
-        folder: &Folder,
-        how: impl FnOnce(Vec<(Number, Process)>) -> Result<()>,
+        directory: &Directory,
+        how: impl FnOnce(Vec<(NodeNumber, Process)>) -> Result<()>,
     ) -> Result<()> {
-        let (_claim, testnet) = claim_testnet(folder)?;
-        let selected = testnet.plan().select(&self.nodes)?;
+        let (_claim, testnet) = lock_testnet(directory)?;
+        let selected = testnet.manifest().select(&self.nodes)?;
         let running = testnet.processes(&selected)?;
         for number in selected {
             if !running.iter().any(|(running, _)| *running == number) {
-                say(&format!("{number} does not run"));
+                notice(&format!("{number} does not run"));
             }
         }
         how(running)
     }
 
-    fn cut_off(&self, folder: &Folder) -> Result<()> {
-        let (_claim, testnet) = claim_testnet(folder)?;
-        let side = testnet.plan().select(&self.nodes)?;
+    fn partition(&self, directory: &Directory) -> Result<()> {
+        let (_claim, testnet) = lock_testnet(directory)?;
+        let side = testnet.manifest().select(&self.nodes)?;
         block_on(partition::cut(&testnet, &side))?;
-        let side: Vec<String> = side.iter().map(Number::to_string).collect();
-        say(&format!(
-            "{} cut off from the others: `chain testnet heal` connects them again",
+        let side: Vec<String> = side.iter().map(NodeNumber::to_string).collect();
+        notice(&format!(
+            "{} disconnected from the others: reconnect with `chain testnet heal`",
             side.join(", ")
         ));
         Ok(())
     }
 }
 
-fn heal(folder: &Folder) -> Result<()> {
-    let (_claim, testnet) = claim_testnet(folder)?;
+fn heal(directory: &Directory) -> Result<()> {
+    let (_claim, testnet) = lock_testnet(directory)?;
     block_on(partition::heal(&testnet))?;
-    say("all nodes are connected as the topology says");
+    notice("all nodes are connected");
     Ok(())
 }
 
 impl Reorg {
-    fn run(&self, folder: &Folder, json: bool) -> Result<()> {
-        let (_claim, testnet) = claim_testnet(folder)?;
-        let plan = testnet.plan();
+    fn run(&self, directory: &Directory, json: bool) -> Result<()> {
+        let (_claim, testnet) = lock_testnet(directory)?;
+        let manifest = testnet.manifest();
         let node = match &self.node {
-            Some(name) => match plan.select(std::slice::from_ref(name))?[..] {
+            Some(name) => match manifest.select(std::slice::from_ref(name))?[..] {
                 [node] => node,
-                _ => bail!("a reorganisation is made on one node: name one"),
+                _ => bail!("a reorganisation is caused on one node: name one"),
             },
             None => {
-                let idle = plan.numbers().rev().find(|node| plan.node(*node).miner.is_none());
-                idle.context("every node mines: this takes one that does not")?
+                let idle =
+                    manifest.numbers().rev().find(|node| manifest.node(*node).miner.is_none());
+                idle.context("every node mines: a reorganisation needs one that does not")?
             }
         };
-        let done = block_on(reorg::make(&testnet, node, self.depth, say))?;
+        let done = block_on(reorg::cause(&testnet, node, self.depth, notice))?;
         if json {
             writeln!(io::stdout(), "{}", serde_json::to_string_pretty(&done)?)?;
             return Ok(());
@@ -285,62 +284,62 @@ impl Reorg {
         let (old, new) = (short(&done.old_tip), short(&done.new_tip));
         writeln!(
             io::stdout(),
-            "{node} left {depth} blocks after height {height}: its tip was {old}, and is {new}"
+            "{node} disconnected {depth} blocks above height {height}: tip {old} was replaced by {new}"
         )?;
         Ok(())
     }
 }
 
-fn down(folder: &Folder, delete: bool) -> Result<()> {
-    if !folder.path().is_dir() {
-        say(&format!("there is no testnet in {}", folder.path().display()));
+fn down(directory: &Directory, delete: bool) -> Result<()> {
+    if !directory.path().is_dir() {
+        notice(&format!("no testnet in {}", directory.path().display()));
         return Ok(());
     }
-    let claim = claim(folder)?;
-    // Whoever runs in the folder is stopped, whether or not the plan can be read.
-    let running = claim.processes()?;
+    let lock = lock(directory)?;
+    // Stops all nodes of the directory, even if the manifest is unreadable.
+    let running = lock.processes()?;
     if running.is_empty() {
-        say("no node runs");
+        notice("no node runs");
     }
-    block_on(wait::stop(running, tell_end))?;
+    block_on(wait::stop(running, report_exit))?;
     if delete {
-        claim.delete()?;
-        say(&format!("removed {}", folder.path().display()));
+        lock.delete()?;
+        notice(&format!("removed {}", directory.path().display()));
     }
     Ok(())
 }
 
-fn tell_end(number: Number, end: End) -> Result<()> {
-    say(&match end {
-        End::Stopped => format!("{number} stopped"),
-        End::Killed => format!("{number} killed"),
+fn report_exit(number: NodeNumber, exit: Exit) -> Result<()> {
+    notice(&match exit {
+        Exit::Stopped => format!("{number} stopped"),
+        Exit::Killed => format!("{number} killed"),
     });
     Ok(())
 }
 
-/// Where everybody is to be found.
-fn print_places(testnet: &Testnet) -> Result<()> {
-    let plan = testnet.plan();
-    let all: Vec<Number> = plan.numbers().collect();
+/// Prints the processes, addresses and miners of the running nodes.
+fn print_nodes(testnet: &Testnet) -> Result<()> {
+    let manifest = testnet.manifest();
+    let all: Vec<NodeNumber> = manifest.numbers().collect();
     let running = testnet.processes(&all)?;
     let rows = running.iter().map(|(number, process)| {
-        let node = plan.node(*number);
+        let node = manifest.node(*number);
         let miner = node.miner.clone().unwrap_or_else(|| "-".to_owned());
         [number.to_string(), process.id().to_string(), node.api_url(), node.multiaddr(), miner]
     });
-    let table = Table::new(["node", "pid", "api", "peers call", "mines for"]);
+    let table = Table::new(["node", "pid", "api", "p2p", "mines for"]);
     rows.fold(table, Table::row).print("no node runs")?;
     Ok(())
 }
 
 fn print_status(testnet: &Testnet, json: bool) -> Result<()> {
-    let status = block_on(status::of(testnet))?;
+    let status = block_on(status::query(testnet))?;
     if json {
         writeln!(io::stdout(), "{}", serde_json::to_string_pretty(&status)?)?;
         return Ok(());
     }
     let table = Table::new(["node", "state", "pid", "height", "tip", "peers", "hash rate", "sync"]);
-    status.nodes.iter().map(row).fold(table, Table::row).print("there are no nodes")?;
+    status.nodes.iter().map(row).fold(table, Table::row).print("no nodes")?;
     writeln!(io::stdout(), "{}", summary(&status))?;
     Ok(())
 }
@@ -354,31 +353,31 @@ fn row(node: &NodeStatus) -> [String; 8] {
         State::Killed => "killed",
     };
     let pid = node.pid.map_or_else(none, |pid| pid.to_string());
-    let [height, tip, peers, rate, sync] = match &node.said {
+    let [height, tip, peers, rate, sync] = match &node.api_status {
         None => [none(), none(), none(), none(), none()],
-        Some(said) => [
-            said.height.to_string(),
-            short(&said.tip),
-            said.peers.to_string(),
-            if node.miner.is_some() { human_rate(said.hashrate) } else { none() },
-            said.sync.clone(),
+        Some(api) => [
+            api.height.to_string(),
+            short(&api.tip),
+            api.peers.to_string(),
+            if node.miner.is_some() { human_rate(api.hashrate) } else { none() },
+            label(&api.sync),
         ],
     };
     [node.node.clone(), state.to_owned(), pid, height, tip, peers, rate, sync]
 }
 
-/// Enough of a hash to tell it from others: its end, for it begins with zeros.
+/// The end of a hash, since it starts with zeros.
 fn short(hash: &str) -> String {
     hash.get(hash.len().saturating_sub(12)..).unwrap_or(hash).to_owned()
 }
 
 fn summary(status: &Status) -> String {
-    let said = || status.nodes.iter().filter_map(|node| node.said.as_ref());
-    let (answer, count) = (said().count(), status.nodes.len());
+    let responding = || status.nodes.iter().filter_map(|node| node.api_status.as_ref());
+    let (responding, count) = (responding().count(), status.nodes.len());
     let tips = match status.tips {
-        0 => "no node answers".to_owned(),
-        1 => format!("one tip, {answer} of {count} nodes agree"),
-        tips => format!("{tips} tips among {answer} of {count} nodes"),
+        0 => "no node responds".to_owned(),
+        1 => format!("one tip, {responding} of {count} nodes agree"),
+        tips => format!("{tips} tips among {responding} of {count} nodes"),
     };
     format!("{tips} · network {}, {} · {}", status.network, status.topology, status.dir.display())
 }
@@ -386,15 +385,16 @@ fn summary(status: &Status) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testnet::status::Said;
+    use crate::api::routes::chain::SyncState;
+    use crate::testnet::status::ApiStatus;
 
     fn node(state: State, tip: Option<&str>) -> NodeStatus {
-        let said = tip.map(|tip| Said {
+        let api_status = tip.map(|tip| ApiStatus {
             height: 7,
             tip: tip.to_owned(),
             peers: 2,
             hashrate: 1_500.0,
-            sync: "synced".to_owned(),
+            sync: SyncState::Synced,
         });
         NodeStatus {
             node: "node-1".to_owned(),
@@ -403,7 +403,7 @@ mod tests {
             api: "http://127.0.0.1:1".to_owned(),
             peer_address: "/ip4/127.0.0.1/tcp/2".to_owned(),
             miner: Some("lch1x".to_owned()),
-            said,
+            api_status,
         }
     }
 
@@ -413,20 +413,20 @@ mod tests {
     }
 
     #[test]
-    fn a_node_is_a_row() {
+    fn formats_a_node_as_a_row() {
         let tip = "0000000000000000000000000000000000000000000000000000abcdef012345";
         let cells = row(&node(State::Running, Some(tip)));
-        let shown = ["node-1", "running", "42", "7", "abcdef012345", "2", "1.50 kH/s", "synced"];
-        assert_eq!(cells, shown);
+        let expected = ["node-1", "running", "42", "7", "abcdef012345", "2", "1.50 kH/s", "synced"];
+        assert_eq!(cells, expected);
         assert_eq!(row(&node(State::Killed, None))[1..4], ["killed", "-", "-"]);
     }
 
     #[test]
-    fn the_summary_tells_whether_nodes_agree() {
+    fn summary_reports_whether_nodes_agree() {
         let two = || vec![node(State::Running, Some("aa")), node(State::Running, Some("bb"))];
         assert!(summary(&status(1, two())).starts_with("one tip, 2 of 2 nodes agree"));
         assert!(summary(&status(2, two())).starts_with("2 tips among 2 of 2 nodes"));
         let none = summary(&status(0, vec![node(State::Stopped, None)]));
-        assert_eq!(none, "no node answers · network local, ring · /t");
+        assert_eq!(none, "no node responds · network local, ring · /t");
     }
 }

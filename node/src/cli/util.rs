@@ -1,6 +1,6 @@
-//! `chain util`: decodes and checks raw bytes without a node or a data folder. Every command but
-//! `asert` prints one JSON object on one line, with `valid` and, if that is false, `error` and
-//! `code`: the broken rule's, `bad-encoding`, or `bad-request` for what no rule is about.
+//! `chain util`: decodes and validates raw bytes without a node or a data directory. Every command but
+//! `asert` prints one JSON object on one line, with `valid` and, if that is false, `error` and `code`:
+//! that of the broken rule, `bad-encoding`, or `bad-request` for other errors.
 
 mod accounts;
 mod blocks;
@@ -13,69 +13,69 @@ use input::open;
 use report::print;
 use std::io::{BufRead, Write};
 
-/// The commands; hexadecimal means bytes in the order they are encoded in, but hashes and ids in
-/// the order Bitcoin shows them.
+/// The commands. Hexadecimal bytes are in encoding order, hashes and ids in the reverse order of
+/// Bitcoin.
 #[derive(Debug, clap::Subcommand)]
 pub enum Util {
-    /// Show a block header, Bitcoin's too, and check its proof of work
+    /// Decode a block header, also one of Bitcoin, and check its proof of work
     Header {
         /// 160 hexadecimal digits
         hex: String,
     },
-    /// Show the target that compact bits stand for
+    /// Decode compact bits into a target
     Bits {
         /// 8 hexadecimal digits, such as 1d00ffff
         hex: String,
     },
-    /// Compute the Merkle root of the transaction ids on stdin, one a line
+    /// Compute the Merkle root of the transaction ids on stdin, one per line
     Merkle,
-    /// Check the links and the proof of work of headers
+    /// Verify the links and the proof of work of headers
     ///
-    /// One header a line, in hexadecimal. Each must follow the one above it, except those marked
-    /// `fork:`, which must follow any other. Whether a header has the bits its parent demands, and
-    /// everything else that differs between networks, is not judged.
+    /// One hexadecimal header per line. Each must extend the one above it, except those marked `fork:`,
+    /// which must extend any other. Does not verify the required bits, nor any other rule that depends
+    /// on the network.
     VerifyHeaders {
-        /// The file, or - for stdin
+        /// File, or - for stdin
         file: String,
     },
-    /// Compute ASERT difficulties: `height time` a line on stdin, the next block's bits a line out
+    /// Compute ASERT difficulties: for each line `height time` on stdin, the bits of the next block
     Asert(headers::Asert),
-    /// Verify an Ed25519 signature as ZIP-215 says
+    /// Verify an Ed25519 signature by the rules of ZIP-215
     VerifySignature {
-        /// The public key: 64 hexadecimal digits
+        /// Public key: 64 hexadecimal digits
         key: String,
-        /// The message in hexadecimal; "" for none
+        /// Message in hexadecimal; "" for an empty one
         message: String,
-        /// The signature: 128 hexadecimal digits
+        /// Signature: 128 hexadecimal digits
         signature: String,
     },
     /// Decode an address, or show the addresses of a public key
     Address {
-        /// An address, or a public key in 64 hexadecimal digits
+        /// Address, or public key of 64 hexadecimal digits
         #[arg(value_name = "TEXT|KEY")]
         text: String,
     },
-    /// Show a block and check what needs neither its chain nor its network
+    /// Decode a block and validate the rules that need neither its chain nor its network
     ///
-    /// Signatures bind to a network, so they are not judged here: see `tx`.
+    /// Does not verify signatures, which depend on the network: see `tx`.
     Block {
-        /// Hexadecimal digits, or a file of such or of bytes, or - for stdin
+        /// Hexadecimal digits, a file of digits or of bytes, or - for stdin
         #[arg(value_name = "HEX|FILE")]
         source: String,
     },
-    /// Show a transaction and check what needs no accounts
+    /// Decode a transaction and validate the rules that need no accounts
     Tx {
-        /// Hexadecimal digits, or a file of such or of bytes, or - for stdin
+        /// Hexadecimal digits, a file of digits or of bytes, or - for stdin
         #[arg(value_name = "HEX|FILE")]
         source: String,
     },
-    /// Compute the account commitment of the accounts on stdin: `address balance nonce` a line
+    /// Compute the commitment to the accounts on stdin, one `address balance nonce` per line
     ///
-    /// An address in its text form or in 40 hexadecimal digits; the balance in base units.
+    /// The address in text form or in 40 hexadecimal digits, the balance in base units.
     Commitment,
 }
 
-/// Runs a command. Whether what it looked at is valid; if not, it has printed why.
+/// Runs a command and prints its report; returns whether the input is valid.
 pub fn run(util: Util, out: &mut impl Write, stdin: impl BufRead) -> Result<bool> {
     match util {
         Util::Header { hex } => print(out, headers::header(&hex)),

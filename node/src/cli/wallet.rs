@@ -1,6 +1,6 @@
-//! `chain wallet`: make, import and show wallets, sign and verify messages, pay. What stands on
-//! standard output is the result alone. Keys stay here: only `balance` and `send` talk to a node,
-//! which gets addresses and signed transfers.
+//! `chain wallet`: creates, imports and shows wallets, signs and verifies messages, sends transfers.
+//! Keys do not leave this process: only `balance` and `send` connect to a node, which receives
+//! addresses and signed transfers.
 
 mod args;
 mod balance;
@@ -9,9 +9,9 @@ mod send;
 pub use args::WalletArgs;
 
 use super::password::{self, PasswordSource};
-use crate::wallet::message::Proof;
+use crate::wallet::message::MessageSignature;
 use crate::wallet::mnemonic::Length;
-use crate::wallet::{Folder, Index, Mnemonic, Public, Wallet};
+use crate::wallet::{Index, Mnemonic, Wallet, WalletDir, WalletInfo};
 use anyhow::{Context, Result, bail};
 use args::{AccountArgs, NetworkArgs, WalletDirArgs};
 use chain::Address;
@@ -23,7 +23,7 @@ use std::fmt;
 use std::io::{self, Write};
 use std::path::PathBuf;
 
-/// Keys: they stay on this machine, in an encrypted file
+/// Manage wallets: keys in encrypted files on this machine
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(subcommand)]
@@ -32,7 +32,7 @@ pub struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Make a wallet and show its words, the only copy of its keys besides the file
+    /// Create a wallet and show its mnemonic, the only backup of its keys
     New {
         #[command(flatten)]
         wallet_args: WalletArgs,
@@ -40,11 +40,11 @@ enum Command {
         password: PasswordSource,
         #[command(flatten)]
         network: NetworkArgs,
-        /// How many words
+        /// Number of words of the mnemonic
         #[arg(long, value_enum, default_value = "12")]
         words: Length,
     },
-    /// Make a wallet from the words of another, asked for or read from standard input
+    /// Restore a wallet from its mnemonic, from a prompt or stdin
     Import {
         #[command(flatten)]
         wallet_args: WalletArgs,
@@ -52,18 +52,18 @@ enum Command {
         password: PasswordSource,
         #[command(flatten)]
         network: NetworkArgs,
-        /// File that holds the words
+        /// File with the mnemonic
         #[arg(long, value_name = "FILE")]
         mnemonic_file: Option<PathBuf>,
     },
-    /// List the wallets of this user and the accounts in use
+    /// List wallets and their accounts
     List {
         #[command(flatten)]
         dir: WalletDirArgs,
         #[command(flatten)]
         network: NetworkArgs,
     },
-    /// Show the address of an account; one that is new needs the password, once
+    /// Show the address of an account; a new account needs the password
     Address {
         #[command(flatten)]
         wallet_args: WalletArgs,
@@ -76,16 +76,16 @@ enum Command {
     },
     Balance(balance::Args),
     Send(send::Args),
-    /// Show the words again: whoever sees them can spend everything
+    /// Show the mnemonic, which is enough to spend all coins
     Export {
         #[command(flatten)]
         wallet_args: WalletArgs,
         #[command(flatten)]
         password: PasswordSource,
     },
-    /// Sign a text, to prove who wrote it; this never moves money
+    /// Sign a message; the signature is not valid for a transfer
     Sign {
-        /// The text
+        /// Message text
         message: String,
         #[command(flatten)]
         wallet_args: WalletArgs,
@@ -96,19 +96,18 @@ enum Command {
         #[command(flatten)]
         network: NetworkArgs,
     },
-    /// Check a signed text; the exit code is 1 when the signature is not good
+    /// Verify the signature of a message; exit with 1 if it is invalid
     Verify {
-        /// Address of the signer, or public key (64 hexadecimal digits)
+        /// Address or public key (64 hexadecimal digits) of the signer
         #[arg(value_name = "ADDRESS|KEY")]
         signer: String,
-        /// The text
+        /// Message text
         message: String,
-        /// What `sign` printed; for a public key its last 128 digits will do
+        /// Output of `sign`; with a public key, its last 128 digits suffice
         signature: String,
     },
 }
 
-/// Runs the command.
 pub fn run(args: Args, json: bool) -> Result<()> {
     forbid_core_dumps()?;
     match args.command {
@@ -118,7 +117,7 @@ pub fn run(args: Args, json: bool) -> Result<()> {
         Command::Import { wallet_args, password, network, mnemonic_file } => {
             import(&wallet_args, &password, network.hrp()?, mnemonic_file, json)
         }
-        Command::List { dir, network } => list(&dir.folder()?, network.hrp()?, json),
+        Command::List { dir, network } => list(&dir.wallet_dir()?, network.hrp()?, json),
         Command::Address { wallet_args, account, password, network } => {
             address(&wallet_args, account.index, &password, network.hrp()?, json)
         }
@@ -128,7 +127,7 @@ pub fn run(args: Args, json: bool) -> Result<()> {
         Command::Sign { message, wallet_args, account, password, network } => {
             let hrp = network.hrp()?;
             let key = wallet_args.open(&password)?.account(account.index);
-            sign(&Proof::sign(&key, message.as_bytes()), &message, hrp, json)
+            sign(&MessageSignature::sign(&key, message.as_bytes()), &message, hrp, json)
         }
         Command::Verify { signer, message, signature } => {
             verify(&signer, &message, &signature, json)
@@ -145,7 +144,7 @@ fn new(
 ) -> Result<()> {
     let path = wallet_args.free_path()?;
     let mnemonic = Mnemonic::generate(words, getrandom::fill)
-        .context("the system gives no random bytes, so no wallet was made")?;
+        .context("the system has no random bytes, no wallet was created")?;
     let wallet = Wallet::create(&path, mnemonic, &password.new_one()?)?;
     let address = wallet.address(Index::default()).encode(hrp);
     let (name, count) = (&wallet_args.name, wallet.mnemonic().word_count());
@@ -154,10 +153,10 @@ fn new(
         json,
         &json!({"name": name, "path": path, "address": address, "mnemonic": *phrase}),
         format_args!(
-            "Wallet {name}, kept in {path}\n\n    {phrase}\n\n\
-             Write these {count} words down on paper, in this order, and show them to nobody:\n\
-             whoever has them can spend everything, and without them a lost file or a forgotten\n\
-             password is the end of it.\n\n\
+            "Wallet {name}, stored in {path}\n\n    {phrase}\n\n\
+             Write these {count} words down on paper, in this order, and keep them secret:\n\
+             anyone who has them can spend all coins. Without them, a lost file or a forgotten\n\
+             password cannot be recovered.\n\n\
              Address {address}",
             path = path.display(),
             phrase = *phrase,
@@ -175,7 +174,7 @@ fn import(
     let path = wallet_args.free_path()?;
     let words = match mnemonic_file {
         Some(file) => password::read_file(&file)?,
-        None => password::read_input("Words of the wallet: ")?,
+        None => password::read_input("Mnemonic: ")?,
     };
     let mnemonic = Mnemonic::parse(&words)?;
     let wallet = Wallet::create(&path, mnemonic, &password.new_one()?)?;
@@ -184,17 +183,17 @@ fn import(
     print(
         json,
         &json!({"name": name, "path": path, "address": address}),
-        format_args!("Wallet {name}, kept in {}\nAddress {address}", path.display()),
+        format_args!("Wallet {name}, stored in {}\nAddress {address}", path.display()),
     )
 }
 
-/// One wallet that cannot be read does not hide the others.
-fn list(folder: &Folder, hrp: Hrp, json: bool) -> Result<()> {
+/// Lists wallets; the error of an unreadable one is part of the list.
+fn list(dir: &WalletDir, hrp: Hrp, json: bool) -> Result<()> {
     let (mut items, mut lines) = (Vec::new(), Vec::new());
-    for name in folder.names()? {
-        let path = folder.path_of(&name);
-        let public = match Public::read(&path).map_err(anyhow::Error::from) {
-            Ok(public) => public,
+    for name in dir.names()? {
+        let path = dir.path_of(&name);
+        let info = match WalletInfo::read(&path).map_err(anyhow::Error::from) {
+            Ok(info) => info,
             Err(error) => {
                 let error = format!("{error:#}");
                 lines.push(format!("{name}  {error}"));
@@ -203,19 +202,19 @@ fn list(folder: &Folder, hrp: Hrp, json: bool) -> Result<()> {
             }
         };
         let mut accounts = Vec::new();
-        for (index, address) in &public.accounts {
+        for (index, address) in &info.accounts {
             let address = address.encode(hrp);
-            let note = if public.protected { "" } else { "  no password" };
+            let note = if info.protected { "" } else { "  no password" };
             lines.push(format!("{name}  {index}  {address}{note}"));
             accounts.push(json!({"account": index, "address": address}));
         }
-        let protected = public.protected;
+        let protected = info.protected;
         items.push(
             json!({"name": name, "path": path, "protected": protected, "accounts": accounts}),
         );
     }
     if lines.is_empty() {
-        lines.push("No wallets yet: make one with `chain wallet new`.".to_owned());
+        lines.push("No wallets: create one with `chain wallet new`.".to_owned());
     }
     print(json, &Value::Array(items), format_args!("{}", lines.join("\n")))
 }
@@ -244,13 +243,13 @@ fn export(wallet_args: &WalletArgs, password: &PasswordSource, json: bool) -> Re
     )
 }
 
-fn sign(proof: &Proof, message: &str, hrp: Hrp, json: bool) -> Result<()> {
-    let signature = proof.encode();
+fn sign(signed: &MessageSignature, message: &str, hrp: Hrp, json: bool) -> Result<()> {
+    let signature = signed.encode();
     print(
         json,
         &json!({
-            "address": proof.address().encode(hrp),
-            "public_key": hex::encode(proof.key.as_bytes()),
+            "address": signed.address().encode(hrp),
+            "public_key": hex::encode(signed.key.as_bytes()),
             "message": message,
             "signature": signature,
         }),
@@ -264,26 +263,26 @@ fn verify(signer: &str, message: &str, signature: &str, json: bool) -> Result<()
         print(json, &json!({"valid": valid}), format_args!("Signed by {signer}"))?;
     }
     if !valid {
-        bail!("not signed by {signer}: the message or the signature is another");
+        bail!("invalid signature: the message was not signed by {signer}");
     }
     Ok(())
 }
 
-/// Whether the holder of an address or a key signed a message.
+/// Whether a signature of a message is that of an address or a public key.
 fn is_signed(signer: &str, message: &str, signature: &str) -> Result<bool> {
     let mut key = [0; 32];
     if hex::decode_to_slice(signer, &mut key).is_err() {
         let (_, address) = Address::decode(signer).with_context(|| format!("signer `{signer}`"))?;
-        let proof = Proof::decode(signature)?;
-        return Ok(proof.address() == address && proof.holds(message.as_bytes()));
+        let signed = MessageSignature::decode(signature)?;
+        return Ok(signed.address() == address && signed.verifies(message.as_bytes()));
     }
     let key = PublicKey::from_bytes(key);
-    let mut alone = [0; 64];
-    let proof = match hex::decode_to_slice(signature, &mut alone) {
-        Ok(()) => Proof { key, signature: Signature::from_bytes(alone) },
-        Err(_) => Proof::decode(signature)?,
+    let mut signature_only = [0; 64];
+    let signed = match hex::decode_to_slice(signature, &mut signature_only) {
+        Ok(()) => MessageSignature { key, signature: Signature::from_bytes(signature_only) },
+        Err(_) => MessageSignature::decode(signature)?,
     };
-    Ok(proof.key == key && proof.holds(message.as_bytes()))
+    Ok(signed.key == key && signed.verifies(message.as_bytes()))
 }
 
 fn print(json: bool, value: &Value, text: fmt::Arguments<'_>) -> Result<()> {
@@ -295,12 +294,11 @@ fn print(json: bool, value: &Value, text: fmt::Arguments<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Keeps secrets out of core files, and other processes of this user out of this one's memory.
+/// Prevents core dumps of secrets, and reading of memory by other processes of this user.
 #[cfg(target_os = "linux")]
 fn forbid_core_dumps() -> Result<()> {
     use rustix::process::{DumpableBehavior, set_dumpable_behavior};
-    set_dumpable_behavior(DumpableBehavior::NotDumpable)
-        .context("cannot keep this process out of core files")
+    set_dumpable_behavior(DumpableBehavior::NotDumpable).context("cannot disable core dumps")
 }
 
 #[cfg(not(target_os = "linux"))]
@@ -313,7 +311,7 @@ fn forbid_core_dumps() -> Result<()> {
 mod tests {
     // W06
     #[test]
-    fn no_core_file_holds_a_secret() {
+    fn disables_core_dumps() {
         use rustix::process::{DumpableBehavior, dumpable_behavior};
         super::forbid_core_dumps().unwrap();
         assert_eq!(dumpable_behavior(), Ok(DumpableBehavior::NotDumpable));

@@ -87,8 +87,8 @@ impl NodeArgs {
         }
         match &self.data {
             Some(data) if self.node.len() < 2 => Ok(client.with_token(Token::of_node(data)?)),
-            Some(_) => bail!("the token is for one node: give a single --node"),
-            None => bail!("this needs the node's token: give --data, its data directory"),
+            Some(_) => bail!("the token is for one node: use a single --node"),
+            None => bail!("this needs the node's token: use --data, its data directory"),
         }
     }
 

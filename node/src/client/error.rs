@@ -53,7 +53,7 @@ pub struct WrongNetwork(pub(super) String);
 
 /// Combines the errors of all nodes that were tried into one.
 pub fn combine_errors(mut errors: Vec<anyhow::Error>) -> anyhow::Error {
-    // The response of a node that runs says more than the absence of others.
+    // The response of a node that runs is more specific than the absence of others.
     let response = errors.iter().position(anyhow::Error::is::<ApiError>);
     if let Some(index) = response.or((errors.len() == 1).then_some(0)) {
         return errors.swap_remove(index);

@@ -105,7 +105,7 @@ impl Failover {
         if required.genesis != found.genesis {
             return Err(WrongNetwork(format!(
                 "the node at {} is on network {} (genesis {}), not {} (genesis {}): \
-                 give --node or --data of another node, or the right --network",
+                 use --node or --data of another node, or the right --network",
                 self.base(index),
                 printable(&found.network),
                 printable(&found.genesis),

@@ -325,7 +325,7 @@ impl Client {
                     anyhow!("{base} does not speak TLS: use http in its URL")
                 }
                 rustls::Error::InvalidCertificate(_) => UntrustedCertificate(format!(
-                    "the certificate of {base} is not trusted ({cause}): give --ca FILE with the \
+                    "the certificate of {base} is not trusted ({cause}): use --ca FILE with the \
                      certificate of its issuer"
                 ))
                 .into(),

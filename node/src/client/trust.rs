@@ -1,6 +1,5 @@
-//! Whom a client takes for the node that it calls by https: one whose certificate the platform
-//! trusts or an authority of the user's has issued; on this machine, the one whose certificate the
-//! data folder names, whatever that says of names and authorities.
+//! Verification of a node's certificate: by the authorities of the platform and of `--ca`, or, for a
+//! node on this machine, by the fingerprint in its data directory, whatever its names and issuer.
 
 use anyhow::{Context, Result, anyhow, ensure};
 use chain::hash::sha256;
@@ -19,17 +18,17 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-/// Whom to trust.
+/// The certificates to trust.
 #[derive(Debug, Default)]
 pub struct Trust {
-    /// Besides the platform's.
+    /// Authorities besides those of the platform.
     authorities: Vec<CertificateDer<'static>>,
-    /// SHA-256 of the one certificate that will do.
+    /// SHA-256 of the only certificate to trust.
     fingerprint: Option<[u8; 32]>,
 }
 
 impl Trust {
-    /// The platform's authorities, and those of a PEM file if there is one.
+    /// Trusts the authorities of the platform, and those of a PEM file.
     pub fn with_authorities(path: Option<&Path>) -> Result<Trust> {
         let Some(path) = path else { return Ok(Trust::default()) };
         let shown = path.display();
@@ -44,21 +43,22 @@ impl Trust {
         Ok(Trust { authorities, fingerprint: None })
     }
 
-    /// The node alone whose certificate has this SHA-256, in hexadecimal.
+    /// Trusts only the certificate with a hexadecimal SHA-256.
     pub fn in_certificate(fingerprint: Option<&str>) -> Result<Trust> {
         let Some(text) = fingerprint else { return Ok(Trust::default()) };
         let mut bytes = [0; 32];
-        hex::decode_to_slice(text, &mut bytes).context("the data folder names no certificate")?;
+        hex::decode_to_slice(text, &mut bytes)
+            .context("invalid certificate fingerprint in the data directory")?;
         Ok(Trust { fingerprint: Some(bytes), ..Trust::default() })
     }
 
-    /// Settings of TLS, for URLs that need any.
+    /// The TLS configuration; without https it trusts nothing.
     pub(super) fn config(self, is_https: bool) -> Result<ClientConfig> {
         let provider = Arc::new(ring::default_provider());
         let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()?;
         let builder = match self.fingerprint {
-            // The platform's authorities take their time to be read.
+            // Reading the authorities of the platform is slow.
             _ if !is_https => builder.with_root_certificates(RootCertStore::empty()),
             None => {
                 let verifier = platform(self.authorities, provider)?;
@@ -81,11 +81,11 @@ fn platform(
     provider: Arc<CryptoProvider>,
 ) -> Result<Verifier> {
     Verifier::new_with_extra_roots(authorities, provider).map_err(|error| {
-        anyhow!("this machine has no certificates to trust ({error}): give --ca FILE")
+        anyhow!("this machine has no certificate authorities ({error}): use --ca FILE")
     })
 }
 
-/// Takes one certificate, and for it nothing but the proof that the other side has its key.
+/// Accepts one certificate, and the handshake signature by its key.
 #[derive(Debug)]
 struct Pinned {
     fingerprint: [u8; 32],
@@ -131,10 +131,10 @@ impl ServerCertVerifier for Pinned {
     }
 }
 
-/// What TLS finds wrong with the other side, if it is that.
+/// The TLS error that caused a request to fail.
 pub(super) fn tls_error(error: &reqwest::Error) -> Option<&Error> {
     sources(error).find_map(|error| {
-        // Wrapped once by TLS and once more by who called it, neither of which is a source.
+        // The TLS error is wrapped twice in `io::Error`, which `source` skips.
         let mut error = error;
         while let Some(inner) = error.downcast_ref().and_then(io::Error::get_ref) {
             error = inner;
@@ -143,7 +143,7 @@ pub(super) fn tls_error(error: &reqwest::Error) -> Option<&Error> {
     })
 }
 
-/// Whether the other side speaks, but not HTTP.
+/// Whether the server does not speak HTTP.
 pub(super) fn is_other_protocol(error: &reqwest::Error) -> bool {
     sources(error).any(|error| error.downcast_ref().is_some_and(hyper::Error::is_parse))
 }
@@ -158,7 +158,7 @@ mod tests {
     use std::fs;
 
     #[test]
-    fn a_file_without_certificates_is_refused() {
+    fn rejects_files_without_certificates() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("ca.pem");
         let error = |path: &Path| format!("{:#}", Trust::with_authorities(Some(path)).unwrap_err());
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fingerprint_is_32_bytes() {
+    fn fingerprint_has_32_bytes() {
         assert!(Trust::in_certificate(None).unwrap().fingerprint.is_none());
         assert!(Trust::in_certificate(Some(&"0f".repeat(32))).unwrap().fingerprint.is_some());
         for wrong in ["", "0f", "zz"] {

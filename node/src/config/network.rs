@@ -1,5 +1,5 @@
-//! Networks by name or as a TOML file. The file mirrors `chain::params::Spec`; whether its numbers
-//! make a network is the business of `Params::new`. Times in seconds, amounts in base units.
+//! Networks by name or from a TOML file. The file mirrors `chain::params::Spec`; `Params::new`
+//! validates it. Times in seconds, amounts in base units.
 
 use super::{peers, toml_file};
 use anyhow::{Context, Result, anyhow};
@@ -10,12 +10,12 @@ use serde::Deserialize;
 use std::fs;
 use std::path::Path;
 
-/// The name of the network when nothing says otherwise.
+/// The name of the default network.
 pub const DEFAULT: &str = "testnet";
-/// The file of a data folder that holds its network's genesis hash.
+/// File of a data directory with the genesis hash of its network.
 const GENESIS: &str = "genesis";
 
-/// The network of a built-in name, or of the file at a path.
+/// Loads a network: a built-in one by name, otherwise from the file at a path.
 pub fn load(name_or_path: &str) -> Result<Params> {
     if let Some(params) = built_in(name_or_path) {
         return Ok(params);
@@ -23,7 +23,7 @@ pub fn load(name_or_path: &str) -> Result<Params> {
     let path = Path::new(name_or_path);
     let text = fs::read_to_string(path).with_context(|| {
         format!(
-            "no network `{name_or_path}`: built in are {}; for any other give the path of its file",
+            "no network `{name_or_path}`: built in are {}; use the path of its file for any other",
             Params::built_in().map(|params| params.name().to_owned()).join(", ")
         )
     })?;
@@ -35,40 +35,40 @@ pub fn built_in(name: &str) -> Option<Params> {
     Params::built_in().into_iter().find(|params| params.name() == name)
 }
 
-/// Whether a folder holds the data of some network already.
-pub fn is_data(folder: &Path) -> bool {
-    folder.join(GENESIS).is_file()
+/// Whether a directory is the data directory of a network.
+pub fn is_data(dir: &Path) -> bool {
+    dir.join(GENESIS).is_file()
 }
 
-/// The built-in network that a data folder belongs to.
+/// The built-in network of a data directory.
 pub fn of_data(data: &Path) -> Result<Params> {
     let path = data.join(GENESIS);
     let genesis = fs::read_to_string(&path).with_context(|| {
-        format!("{} is no data folder: it has no file `genesis`", data.display())
+        format!("{} is not a data directory: it has no file `genesis`", data.display())
     })?;
     let belongs = |params: &Params| params.genesis_hash().to_string() == genesis.trim();
     Params::built_in().into_iter().find(belongs).ok_or_else(|| {
-        anyhow!("{} belongs to no built-in network: give --network FILE", data.display())
+        anyhow!("{} belongs to no built-in network: use --network FILE", data.display())
     })
 }
 
-/// The built-in network whose addresses start like this one.
+/// The built-in network of an address.
 pub fn of_address(text: &str) -> Result<Params> {
     let (hrp, _) = Address::decode(text).with_context(|| format!("address `{text}`"))?;
     Params::built_in().into_iter().find(|params| params.hrp() == hrp).ok_or_else(|| {
-        anyhow!("no built-in network has addresses that start with {hrp}1: give --network FILE")
+        anyhow!("no built-in network has addresses that start with {hrp}1: use --network FILE")
     })
 }
 
 fn parse(text: &str) -> Result<Params> {
-    let file: File = toml_file::parse(text)?;
+    let file: NetworkFile = toml_file::parse(text)?;
     peers::boot_nodes(&file.boot_nodes)?;
     Ok(Params::new(file.spec()?)?)
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct File {
+struct NetworkFile {
     name: String,
     hrp: String,
     spacing_seconds: u32,
@@ -107,12 +107,12 @@ struct FilePorts {
     stratum: Option<u16>,
 }
 
-impl File {
+impl NetworkFile {
     fn spec(self) -> Result<Spec> {
         let hrp = Hrp::new(&self.hrp);
         let allocations = self.allocations.iter().map(|allocation| {
             let context = || format!("allocations: {}", allocation.address);
-            // A bad `hrp` is reported by `Params::new`, which checks what comes before allocations.
+            // An invalid `hrp` is reported by `Params::new`, which validates it before allocations.
             let address = hrp.map_or(Ok(Address::ZERO), |hrp| {
                 Address::decode_for(&allocation.address, hrp).with_context(context)
             })?;
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn the_file_of_a_built_in_network_is_that_network() {
+    fn file_with_the_parameters_of_a_network_is_that_network() {
         let params = parse(&dev_with_allocations()).unwrap();
         assert_eq!(params.genesis_hash(), Params::dev().genesis_hash());
         assert_eq!(params.spec().ports, Ports { api: 9000, ..Ports::default() });
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_file_is_refused_with_the_key_at_fault() {
+    fn errors_name_the_key_at_fault() {
         let with = |from: &str, to: &str| {
             let changed = DEV.replace(from, to);
             assert_ne!(changed, DEV, "{from}");
@@ -217,18 +217,18 @@ mod tests {
         assert!(with("api = 9000", "http = 9000").contains("unknown key `http`"));
         assert!(with("\"dch\"", "\"DCH\"").contains("hrp must be"));
         let message = with("/ip4/127.0.0.1/tcp/1", "127.0.0.1:1");
-        assert!(message.contains("boot_nodes: `127.0.0.1:1` is no multiaddr"), "{message}");
+        assert!(message.contains("boot_nodes: `127.0.0.1:1` is not a multiaddr"), "{message}");
     }
 
     // W09
     #[test]
-    fn an_allocation_to_an_address_of_another_network_is_refused() {
+    fn rejects_allocation_to_address_of_another_network() {
         let foreign = dev_with_allocations().replace("hrp = \"dch\"", "hrp = \"xch\"");
         assert!(error(&foreign).contains("an address of another network"), "{}", error(&foreign));
     }
 
     #[test]
-    fn networks_are_found_by_name_and_by_address() {
+    fn finds_networks_by_name_and_address() {
         assert_eq!(load("main").unwrap().name(), "main");
         let message = format!("{:#}", load("mian").unwrap_err());
         assert!(

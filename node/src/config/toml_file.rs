@@ -1,4 +1,4 @@
-//! Parsing of TOML files, with errors that name the line.
+//! Parsing of TOML files.
 
 use anyhow::{Result, anyhow};
 use serde::de::DeserializeOwned;

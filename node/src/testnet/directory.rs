@@ -1,7 +1,7 @@
-//! The folder that everything about a testnet is in, and the right to change something in it.
+//! The directory of a testnet, and the lock on it.
 
 use super::process::Process;
-use super::topology::Number;
+use super::topology::NodeNumber;
 use crate::config::network;
 use anyhow::{Context, Result, ensure};
 use std::fs::{self, DirBuilder, File, OpenOptions};
@@ -12,32 +12,31 @@ use std::path::{Path, PathBuf};
 /// File name of the network of a testnet, unless it is built in.
 pub const NETWORK_FILE: &str = "network.toml";
 
-/// Where a testnet is kept.
+/// The directory of a testnet.
 #[derive(Clone, Debug)]
-pub struct Folder(PathBuf);
+pub struct Directory(PathBuf);
 
-impl Folder {
-    /// Any folder; it need not be there yet.
-    pub fn at(path: PathBuf) -> Folder {
-        Folder(path)
+impl Directory {
+    /// The directory at a path, which need not exist yet.
+    pub fn at(path: PathBuf) -> Directory {
+        Directory(path)
     }
 
-    /// Its path.
     pub fn path(&self) -> &Path {
         &self.0
     }
 
-    /// The data folder of a node.
-    pub fn node(&self, number: Number) -> PathBuf {
+    /// The data directory of a node.
+    pub fn node(&self, number: NodeNumber) -> PathBuf {
         self.0.join(number.to_string())
     }
 
-    /// The file with the plan.
-    pub fn plan(&self) -> PathBuf {
+    /// The file of the manifest.
+    pub fn manifest(&self) -> PathBuf {
         self.0.join("testnet.json")
     }
 
-    /// The testnet's own wallet.
+    /// The file of the testnet's wallet.
     pub fn wallet(&self) -> PathBuf {
         self.wallets().join("miners.json")
     }
@@ -46,89 +45,89 @@ impl Folder {
         self.0.join("wallets")
     }
 
-    fn lock(&self) -> PathBuf {
+    fn lock_file(&self) -> PathBuf {
         self.0.join("lock")
     }
 
-    /// Lets no other command change anything in the folder, which is made if there is none. While
-    /// another command does, this one says so by `waiting` and waits.
-    pub fn claim(&self, waiting: impl FnOnce()) -> Result<Claim> {
+    /// Locks the directory, which is created if it does not exist. If another command has the lock,
+    /// calls `waiting` and waits.
+    pub fn lock(&self, waiting: impl FnOnce()) -> Result<DirectoryLock> {
         ensure!(
             !network::is_data(&self.0),
-            "{} is the data folder of a node: choose another one for a testnet",
+            "{} is the data directory of a node: choose another one for a testnet",
             self.0.display()
         );
         let mut waiting = Some(waiting);
         loop {
-            make_private(&self.0)?;
-            let context = || format!("cannot use the folder {}", self.0.display());
-            // A node is told its paths once, wherever the next command is called from.
-            let folder = Folder(fs::canonicalize(&self.0).with_context(context)?);
-            let path = folder.lock();
-            let lock = OpenOptions::new().write(true).create(true).truncate(false).open(&path);
-            let lock = lock.with_context(context)?;
-            if lock.try_lock().is_err() {
+            create_private(&self.0)?;
+            let context = || format!("cannot use the directory {}", self.0.display());
+            // Nodes are started with absolute paths, which hold for commands from any directory.
+            let directory = Directory(fs::canonicalize(&self.0).with_context(context)?);
+            let path = directory.lock_file();
+            let file = OpenOptions::new().write(true).create(true).truncate(false).open(&path);
+            let file = file.with_context(context)?;
+            if file.try_lock().is_err() {
                 if let Some(waiting) = waiting.take() {
                     waiting();
                 }
-                lock.lock().with_context(context)?;
+                file.lock().with_context(context)?;
             }
-            // The other command may have deleted the testnet: then this is nobody's lock any more.
-            let there = fs::metadata(&path).is_ok_and(|there| {
-                lock.metadata()
-                    .is_ok_and(|held| (held.dev(), held.ino()) == (there.dev(), there.ino()))
+            // The other command may have deleted the testnet, and this lock file with it.
+            let is_current = fs::metadata(&path).is_ok_and(|current| {
+                file.metadata()
+                    .is_ok_and(|held| (held.dev(), held.ino()) == (current.dev(), current.ino()))
             });
-            if there {
-                return Ok(Claim { folder, _lock: lock });
+            if is_current {
+                return Ok(DirectoryLock { directory, _lock: file });
             }
         }
     }
 
-    /// The numbers of the nodes that have a folder, whatever the plan says.
-    fn nodes(&self) -> Result<Vec<Number>> {
+    /// The numbers of all node directories, whether or not the manifest lists them.
+    fn nodes(&self) -> Result<Vec<NodeNumber>> {
         let context = || format!("cannot read {}", self.0.display());
         let mut found = Vec::new();
         for entry in fs::read_dir(&self.0).with_context(context)? {
             let name = entry.with_context(context)?.file_name();
             let name = name.to_str().filter(|name| name.starts_with("node-"));
-            found.extend(name.and_then(Number::parse));
+            found.extend(name.and_then(NodeNumber::parse));
         }
         found.sort_unstable();
         Ok(found)
     }
 }
 
-/// A folder that only this command may change.
+/// The exclusive lock on a testnet's directory.
 #[derive(Debug)]
-pub struct Claim {
-    folder: Folder,
+pub struct DirectoryLock {
+    directory: Directory,
     _lock: File,
 }
 
-impl Claim {
-    /// The folder, with its whole path.
-    pub fn folder(&self) -> &Folder {
-        &self.folder
+impl DirectoryLock {
+    /// The directory, with its absolute path.
+    pub fn directory(&self) -> &Directory {
+        &self.directory
     }
 
-    /// Every process of a node in the folder, also of one that no plan knows.
-    pub fn processes(&self) -> Result<Vec<(Number, Process)>> {
-        processes(&self.folder, self.folder.nodes()?)
+    /// The processes of all nodes of the directory, whether or not the manifest lists them.
+    pub fn processes(&self) -> Result<Vec<(NodeNumber, Process)>> {
+        processes(&self.directory, self.directory.nodes()?)
     }
 
-    /// Removes everything that belongs to the testnet, and the folder if nothing else is in it.
+    /// Removes the files of the testnet, and the directory unless it contains others.
     pub fn delete(self) -> Result<()> {
-        let folder = &self.folder;
-        for number in folder.nodes()? {
-            remove(&folder.node(number), |path| fs::remove_dir_all(path))?;
+        let directory = &self.directory;
+        for number in directory.nodes()? {
+            remove(&directory.node(number), |path| fs::remove_dir_all(path))?;
         }
-        remove(&folder.wallets(), |path| fs::remove_dir_all(path))?;
-        for file in [folder.0.join(NETWORK_FILE), folder.plan(), folder.lock()] {
+        remove(&directory.wallets(), |path| fs::remove_dir_all(path))?;
+        for file in [directory.0.join(NETWORK_FILE), directory.manifest(), directory.lock_file()] {
             remove(&file, |path| fs::remove_file(path))?;
         }
-        match fs::remove_dir(&folder.0) {
+        match fs::remove_dir(&directory.0) {
             Err(error) if error.kind() == ErrorKind::DirectoryNotEmpty => Ok(()),
-            removed => removed.with_context(|| format!("cannot remove {}", folder.0.display())),
+            removed => removed.with_context(|| format!("cannot remove {}", directory.0.display())),
         }
     }
 }
@@ -140,18 +139,18 @@ fn remove(path: &Path, how: impl FnOnce(&Path) -> io::Result<()>) -> Result<()> 
     }
 }
 
-/// Makes a folder for its owner alone, and those above it; one that is there stays as it is.
-pub fn make_private(path: &Path) -> Result<()> {
-    let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
-    made.with_context(|| format!("cannot make the folder {}", path.display()))
+/// Creates a directory and its parents with mode 0700; existing ones are not changed.
+pub fn create_private(path: &Path) -> Result<()> {
+    let created = DirBuilder::new().recursive(true).mode(0o700).create(path);
+    created.with_context(|| format!("cannot create the directory {}", path.display()))
 }
 
-/// Those of these nodes that run.
+/// The processes of the given nodes that run.
 pub fn processes(
-    folder: &Folder,
-    numbers: impl IntoIterator<Item = Number>,
-) -> Result<Vec<(Number, Process)>> {
-    let find = |number| Ok(Process::find(&folder.node(number))?.map(|found| (number, found)));
+    directory: &Directory,
+    numbers: impl IntoIterator<Item = NodeNumber>,
+) -> Result<Vec<(NodeNumber, Process)>> {
+    let find = |number| Ok(Process::find(&directory.node(number))?.map(|found| (number, found)));
     numbers.into_iter().filter_map(|number| find(number).transpose()).collect()
 }
 
@@ -162,50 +161,50 @@ mod tests {
     use std::thread;
 
     #[test]
-    fn what_is_not_the_testnets_survives_its_deletion() {
+    fn delete_spares_other_files() {
         let dir = tempfile::tempdir().unwrap();
-        let folder = Folder::at(dir.path().join("t"));
-        let claim = folder.claim(|| ()).unwrap();
+        let directory = Directory::at(dir.path().join("t"));
+        let lock = directory.lock(|| ()).unwrap();
         for file in ["testnet.json", "network.toml", "node-1/genesis", "wallets/miners.json"] {
-            let path = claim.folder().path().join(file);
-            make_private(path.parent().unwrap()).unwrap();
+            let path = lock.directory().path().join(file);
+            create_private(path.parent().unwrap()).unwrap();
             fs::write(path, "").unwrap();
         }
-        let mine = folder.path().join("node-of-mine.txt");
-        fs::write(&mine, "").unwrap();
-        claim.delete().unwrap();
+        let other = directory.path().join("node-notes.txt");
+        fs::write(&other, "").unwrap();
+        lock.delete().unwrap();
         let left: Vec<_> =
-            fs::read_dir(folder.path()).unwrap().map(|it| it.unwrap().path()).collect();
-        assert_eq!(left, std::slice::from_ref(&mine));
+            fs::read_dir(directory.path()).unwrap().map(|it| it.unwrap().path()).collect();
+        assert_eq!(left, std::slice::from_ref(&other));
 
-        fs::remove_file(mine).unwrap();
-        folder.claim(|| ()).unwrap().delete().unwrap();
-        assert!(!folder.path().exists());
+        fs::remove_file(other).unwrap();
+        directory.lock(|| ()).unwrap().delete().unwrap();
+        assert!(!directory.path().exists());
     }
 
     #[test]
-    fn a_second_command_waits_for_the_first_even_if_that_deletes_the_folder() {
+    fn lock_waits_even_if_the_holder_deletes_the_directory() {
         let dir = tempfile::tempdir().unwrap();
-        let folder = Folder::at(dir.path().join("t"));
-        let first = folder.claim(|| ()).unwrap();
+        let directory = Directory::at(dir.path().join("t"));
+        let first = directory.lock(|| ()).unwrap();
         let (waits, waiting) = mpsc::channel();
         let second = {
-            let folder = folder.clone();
-            thread::spawn(move || folder.claim(move || waits.send(()).unwrap()).map(drop))
+            let directory = directory.clone();
+            thread::spawn(move || directory.lock(move || waits.send(()).unwrap()).map(drop))
         };
         waiting.recv().unwrap();
         assert!(!second.is_finished());
         first.delete().unwrap();
         second.join().unwrap().unwrap();
-        assert!(folder.lock().exists());
+        assert!(directory.lock_file().exists());
     }
 
     #[test]
-    fn the_folder_of_a_node_is_not_taken_for_a_testnet() {
+    fn rejects_the_data_directory_of_a_node() {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("genesis"), "").unwrap();
-        let error = Folder::at(dir.path().to_owned()).claim(|| ()).unwrap_err();
-        assert!(error.to_string().contains("is the data folder of a node"), "{error}");
+        let error = Directory::at(dir.path().to_owned()).lock(|| ()).unwrap_err();
+        assert!(error.to_string().contains("is the data directory of a node"), "{error}");
         assert!(!dir.path().join("lock").exists());
     }
 }

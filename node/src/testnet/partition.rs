@@ -1,78 +1,80 @@
-//! Cutting a running testnet in two, and making it whole again. Nodes on different sides ban each
-//! other, so a cut outlives their restarts; each side stays connected in itself.
+//! Partitioning a running testnet, and healing it. Nodes on different sides ban each other, so that a
+//! partition outlives restarts; each side stays connected.
 
 use super::Testnet;
-use super::topology::{Number, Topology};
+use super::topology::{NodeNumber, Topology};
+use crate::api::routes::bans::Ban;
+use crate::api::http::page::Page;
+use crate::api::routes::peers::Peer;
 use crate::auth::Token;
 use crate::client::Client;
 use crate::node_file::NodeFile;
 use anyhow::{Context, Result, bail, ensure};
 use reqwest::Method;
-use serde::Deserialize;
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 use tokio::time::sleep;
 
-/// Tells the bans of a cut from any others.
+/// Marks the bans of a partition.
 const REASON: &str = "chain testnet partition";
-/// How long they would last by themselves: ten years, the most that a node takes.
+/// Duration of the bans: ten years, the longest that a node accepts.
 const BAN_SECONDS: u64 = 315_360_000;
-/// How long nodes may take to connect and to let go of each other.
+/// Time limit of connecting and disconnecting.
 const LIMIT: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(50);
 
-/// Leaves connections within each side only. Every node must run.
-pub async fn cut(testnet: &Testnet, side: &[Number]) -> Result<()> {
-    let rest: Vec<Number> =
-        testnet.plan().numbers().filter(|number| !side.contains(number)).collect();
+/// Disconnects the nodes of a side from all others. Every node must run.
+pub async fn cut(testnet: &Testnet, side: &[NodeNumber]) -> Result<()> {
+    let rest: Vec<NodeNumber> =
+        testnet.manifest().numbers().filter(|number| !side.contains(number)).collect();
     ensure!(!rest.is_empty(), "these are all nodes: name only those of one side");
-    arrange(testnet, &[side.to_vec(), rest]).await
+    apply(testnet, &[side.to_vec(), rest]).await
 }
 
-/// Connects all nodes as the topology says. Every node must run.
+/// Connects all nodes according to the topology. Every node must run.
 pub async fn heal(testnet: &Testnet) -> Result<()> {
-    arrange(testnet, &[testnet.plan().numbers().collect()]).await
+    apply(testnet, &[testnet.manifest().numbers().collect()]).await
 }
 
-/// Brings about that nodes are connected within these sides, which are all nodes, and not beyond.
-async fn arrange(testnet: &Testnet, sides: &[Vec<Number>]) -> Result<()> {
+/// Connects nodes within each side, and disconnects the sides, which are all nodes.
+async fn apply(testnet: &Testnet, sides: &[Vec<NodeNumber>]) -> Result<()> {
     let members = members(testnet)?;
     for side in sides {
         for number in side {
-            let enemies = members.keys().filter(|other| !side.contains(other));
-            let enemies = enemies.map(|other| members[other].id.clone()).collect();
-            members[number].ban(enemies).await.with_context(|| number.to_string())?;
+            let others = members.keys().filter(|other| !side.contains(other));
+            let others = others.map(|other| members[other].id.clone()).collect();
+            members[number].ban(others).await.with_context(|| number.to_string())?;
         }
     }
-    let (topology, count) = (testnet.plan().topology, members.len());
+    let (topology, count) = (testnet.manifest().topology, members.len());
     let links: BTreeSet<_> = sides.iter().flat_map(|side| links(topology, side, count)).collect();
-    let begun = Instant::now();
+    let start = Instant::now();
     while !connect(&members, &links).await? {
         ensure!(
-            begun.elapsed() < LIMIT,
-            "some nodes are not connected after a minute: look at their logs"
+            start.elapsed() < LIMIT,
+            "some nodes are not connected after a minute: see their logs"
         );
         sleep(POLL).await;
     }
     Ok(())
 }
 
-/// Asks for the connections that are missing and ends those too many: whether all is as it should be.
+/// Requests missing connections and removes superfluous ones; returns whether there were none.
 async fn connect(
-    members: &BTreeMap<Number, Member>,
-    links: &BTreeSet<(Number, Number)>,
+    members: &BTreeMap<NodeNumber, Member>,
+    links: &BTreeSet<(NodeNumber, NodeNumber)>,
 ) -> Result<bool> {
     let mut is_done = true;
     for (number, member) in members {
         let connected = member.connected().await?;
-        for (other, there) in members.iter().filter(|(other, _)| *other != number) {
+        for (other, peer) in members.iter().filter(|(other, _)| *other != number) {
             let (low, high) = (number.min(other), number.max(other));
-            let path = ["peers", &there.id];
-            match (links.contains(&(*low, *high)), connected.contains(&there.id)) {
-                // Both ask, as whoever has just been sent away is let in only by whom it is wanted.
-                (true, false) => member.call(there).await?,
-                // It may be gone by now.
+            let path = ["peers", &peer.id];
+            match (links.contains(&(*low, *high)), connected.contains(&peer.id)) {
+                // Both sides dial: a peer just removed is accepted again only by a node that dials it.
+                (true, false) => member.dial(peer).await?,
+                // It may have disconnected by now.
                 (false, true) => {
                     let _ = member.client.send_once(Method::DELETE, &path, None, LIMIT).await;
                 }
@@ -84,18 +86,23 @@ async fn connect(
     Ok(is_done)
 }
 
-/// Which nodes of a side are connected with each other: neighbours, and where those leave a gap the
-/// lowest of the nodes beyond it with the lowest of all.
-fn links(topology: Topology, side: &[Number], count: usize) -> BTreeSet<(Number, Number)> {
-    let neighbours =
-        |number: Number| topology.neighbours(number, count).filter(|other| side.contains(other));
+/// The pairs of nodes of a side to connect: neighbours, and across a gap the lowest node of each part
+/// with the lowest of the side.
+fn links(
+    topology: Topology,
+    side: &[NodeNumber],
+    count: usize,
+) -> BTreeSet<(NodeNumber, NodeNumber)> {
+    let neighbours = |number: NodeNumber| {
+        topology.neighbours(number, count).filter(|other| side.contains(other))
+    };
     let mut links: BTreeSet<_> = side
         .iter()
         .flat_map(|&low| {
             neighbours(low).filter(move |high| *high > low).map(move |high| (low, high))
         })
         .collect();
-    let mut left: BTreeSet<Number> = side.iter().copied().collect();
+    let mut left: BTreeSet<NodeNumber> = side.iter().copied().collect();
     let Some(&first) = left.first() else { return links };
     while let Some(start) = left.pop_first() {
         if start != first {
@@ -109,54 +116,40 @@ fn links(topology: Topology, side: &[Number], count: usize) -> BTreeSet<(Number,
     links
 }
 
-/// A node that runs.
+/// A running node.
 struct Member {
     id: String,
-    /// With its id.
+    /// Multiaddr with its peer id.
     address: String,
     client: Client,
 }
 
-#[derive(Deserialize)]
-struct List<T> {
-    items: Vec<T>,
-}
-
 impl Member {
-    /// Makes these nodes the ones that are banned for a cut.
-    async fn ban(&self, enemies: BTreeSet<String>) -> Result<()> {
-        #[derive(Deserialize)]
-        struct Ban {
-            id: String,
-            reason: String,
-        }
-        let bans: List<Ban> = self.client.get(&["bans"]).await?.json()?;
+    /// Replaces the bans of the partition.
+    async fn ban(&self, others: BTreeSet<String>) -> Result<()> {
+        let bans: Page<Ban> = self.client.get(&["bans"]).await?.json()?;
         let bans = bans.items.into_iter().filter(|ban| ban.reason == REASON);
         let banned: BTreeSet<String> = bans.map(|ban| ban.id).collect();
-        for id in banned.difference(&enemies) {
+        for id in banned.difference(&others) {
             self.client.send_once(Method::DELETE, &["bans", id], None, LIMIT).await?;
         }
-        for id in enemies.difference(&banned) {
+        for id in others.difference(&banned) {
             let ban = json!({ "peer": id, "seconds": BAN_SECONDS, "reason": REASON });
             self.client.send_once(Method::POST, &["bans"], Some(&ban), LIMIT).await?;
         }
         Ok(())
     }
 
-    /// The ids of whom it is connected with.
+    /// The ids of its peers.
     async fn connected(&self) -> Result<BTreeSet<String>> {
-        #[derive(Deserialize)]
-        struct Peer {
-            id: String,
-        }
-        let peers: List<Peer> = self.client.get(&["peers"]).await?.json()?;
+        let peers: Page<Peer> = self.client.get(&["peers"]).await?.json()?;
         Ok(peers.items.into_iter().map(|peer| peer.id).collect())
     }
 
-    async fn call(&self, other: &Member) -> Result<()> {
-        let wanted = json!({ "address": other.address });
-        match self.client.send_once(Method::POST, &["peers"], Some(&wanted), LIMIT).await {
-            // The other one may refuse until it is asked to connect too.
+    async fn dial(&self, other: &Member) -> Result<()> {
+        let request = json!({ "address": other.address });
+        match self.client.send_once(Method::POST, &["peers"], Some(&request), LIMIT).await {
+            // The other node may reject it until it dials, too.
             Ok(_) => Ok(()),
             Err(error) if error.is::<crate::client::ApiError>() => Ok(()),
             Err(error) => Err(error),
@@ -165,25 +158,22 @@ impl Member {
 }
 
 /// All nodes, which must run.
-fn members(testnet: &Testnet) -> Result<BTreeMap<Number, Member>> {
-    let all: Vec<Number> = testnet.plan().numbers().collect();
-    let running: BTreeSet<Number> =
+fn members(testnet: &Testnet) -> Result<BTreeMap<NodeNumber, Member>> {
+    let all: Vec<NodeNumber> = testnet.manifest().numbers().collect();
+    let running: BTreeSet<NodeNumber> =
         testnet.processes(&all)?.into_iter().map(|(number, _)| number).collect();
     let stopped: Vec<String> =
-        all.iter().filter(|number| !running.contains(number)).map(Number::to_string).collect();
+        all.iter().filter(|number| !running.contains(number)).map(NodeNumber::to_string).collect();
     if !stopped.is_empty() {
-        bail!(
-            "{} must run for this: `chain testnet up` starts whoever does not",
-            stopped.join(", ")
-        );
+        bail!("{} must run for this: start all nodes with `chain testnet up`", stopped.join(", "));
     }
-    let member = |number: Number| {
-        let (folder, node) = (testnet.folder().node(number), testnet.plan().node(number));
-        let whereabouts = NodeFile::read(&folder)
+    let member = |number: NodeNumber| {
+        let (directory, node) = (testnet.directory().node(number), testnet.manifest().node(number));
+        let file = NodeFile::read(&directory)
             .with_context(|| format!("{number} is still starting: try again"))?;
-        let id = whereabouts.node_id;
+        let id = file.node_id;
         let address = format!("{}/p2p/{id}", node.multiaddr());
-        let client = Client::new(&node.api_url())?.with_token(Token::of_node(&folder)?);
+        let client = Client::new(&node.api_url())?.with_token(Token::of_node(&directory)?);
         Ok((number, Member { id, address, client }))
     };
     all.into_iter().map(member).collect()
@@ -193,8 +183,9 @@ fn members(testnet: &Testnet) -> Result<BTreeMap<Number, Member>> {
 mod tests {
     use super::*;
 
-    fn shown(topology: Topology, side: &[&str], count: usize) -> String {
-        let side: Vec<Number> = side.iter().map(|name| Number::parse(name).unwrap()).collect();
+    fn links_of(topology: Topology, side: &[&str], count: usize) -> String {
+        let side: Vec<NodeNumber> =
+            side.iter().map(|name| NodeNumber::parse(name).unwrap()).collect();
         let links = links(topology, &side, count);
         let pairs =
             links.iter().map(|(low, high)| format!("{}-{}", low.index() + 1, high.index() + 1));
@@ -202,11 +193,11 @@ mod tests {
     }
 
     #[test]
-    fn a_side_is_connected_as_the_topology_says_and_over_its_gaps() {
-        assert_eq!(shown(Topology::Ring, &["1", "2", "3", "4"], 4), "1-2 1-4 2-3 3-4");
-        assert_eq!(shown(Topology::Ring, &["1", "2"], 4), "1-2");
-        assert_eq!(shown(Topology::Line, &["1", "3", "5", "6"], 6), "1-3 1-5 5-6");
-        assert_eq!(shown(Topology::Star, &["2", "3", "4"], 4), "2-3 2-4");
-        assert_eq!(shown(Topology::Full, &["2"], 4), "");
+    fn links_connect_a_side_across_gaps() {
+        assert_eq!(links_of(Topology::Ring, &["1", "2", "3", "4"], 4), "1-2 1-4 2-3 3-4");
+        assert_eq!(links_of(Topology::Ring, &["1", "2"], 4), "1-2");
+        assert_eq!(links_of(Topology::Line, &["1", "3", "5", "6"], 6), "1-3 1-5 5-6");
+        assert_eq!(links_of(Topology::Star, &["2", "3", "4"], 4), "2-3 2-4");
+        assert_eq!(links_of(Topology::Full, &["2"], 4), "");
     }
 }

@@ -1,24 +1,24 @@
-//! Ports of this machine's loopback interface that nobody uses.
+//! Free ports of this machine's loopback interface.
 
 use anyhow::{Result, ensure};
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, TcpListener};
 
-/// Where ports are looked for: below those that systems give away by themselves, to one connection
-/// after the other, so that a port is still free when its node comes back.
+/// Range of assigned ports: below the ephemeral ports of systems, so that a port is still free when
+/// its node restarts.
 const RANGE: std::ops::Range<u16> = 10_000..32_768;
-/// Most ports that are tried for one that is free.
+/// Maximum number of attempts per port.
 const TRIES: usize = 1_000;
 
-/// So many free ports, none of them among those that are spoken for.
-pub fn free(count: usize, spoken_for: &BTreeSet<u16>) -> Result<Vec<u16>> {
+/// A number of free ports outside those that are reserved.
+pub fn free(count: usize, reserved: &BTreeSet<u16>) -> Result<Vec<u16>> {
     let mut ports = Vec::new();
     for _ in 0..count.saturating_mul(TRIES) {
         if ports.len() == count {
             break;
         }
         let port = RANGE.start + random()? % (RANGE.end - RANGE.start);
-        if !spoken_for.contains(&port) && !ports.contains(&port) && !is_taken(port) {
+        if !reserved.contains(&port) && !ports.contains(&port) && !is_in_use(port) {
             ports.push(port);
         }
     }
@@ -26,15 +26,15 @@ pub fn free(count: usize, spoken_for: &BTreeSet<u16>) -> Result<Vec<u16>> {
     Ok(ports)
 }
 
-/// Two testnets that look at the same time should not try the same ports.
+/// Random, so that two testnets that start together do not try the same ports.
 fn random() -> Result<u16> {
     let mut bytes = [0; 2];
     getrandom::fill(&mut bytes)?;
     Ok(u16::from_le_bytes(bytes))
 }
 
-/// Whether somebody listens on a port, or it cannot be had for another reason.
-pub fn is_taken(port: u16) -> bool {
+/// Whether a port cannot be bound.
+pub fn is_in_use(port: u16) -> bool {
     TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_err()
 }
 
@@ -43,16 +43,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn free_ports_are_distinct_and_can_be_had() {
+    fn free_ports_are_distinct_and_bindable() {
         let ports = free(20, &BTreeSet::new()).unwrap();
         assert_eq!(ports.iter().collect::<BTreeSet<_>>().len(), 20);
         assert!(ports.iter().all(|port| RANGE.contains(port)));
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        assert!(is_taken(listener.local_addr().unwrap().port()));
+        assert!(is_in_use(listener.local_addr().unwrap().port()));
     }
 
     #[test]
-    fn ports_that_are_spoken_for_are_left_alone() {
+    fn skips_reserved_ports() {
         let all_but_few: BTreeSet<u16> = RANGE.filter(|port| port % 64 != 7).collect();
         let ports = free(3, &all_but_few).unwrap();
         assert!(ports.iter().all(|port| port % 64 == 7));

@@ -1,152 +1,143 @@
-//! How the nodes of a testnet are: what their processes, their folders and their APIs say.
+//! The status of a testnet, from the processes, directories and APIs of its nodes.
 
 use super::Testnet;
 use super::process::Process;
-use super::topology::{Number, Topology};
+use super::topology::{NodeNumber, Topology};
+use crate::api::routes::chain::{Chain, SyncState};
+use crate::api::routes::mining::Mining;
 use crate::client::Client;
 use crate::node_file::NodeFile;
 use anyhow::Result;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 use tokio::time::timeout;
 
-/// How long a node may take to answer.
-const ANSWER_LIMIT: Duration = Duration::from_secs(5);
+/// Time limit of a response.
+const RESPONSE_LIMIT: Duration = Duration::from_secs(5);
 
-/// How a testnet is.
+/// The status of a testnet.
 #[derive(Debug, Serialize)]
 pub struct Status {
-    /// Its folder.
+    /// The directory of the testnet.
     pub dir: PathBuf,
-    /// Its network's name.
+    /// The name of the network.
     pub network: String,
-    /// How its nodes are connected.
+    /// Which nodes are connected.
     pub topology: Topology,
-    /// Different tips among the nodes that answer.
+    /// Number of different tips of the nodes that respond.
     pub tips: usize,
-    /// Its nodes.
+    /// The nodes by number.
     pub nodes: Vec<NodeStatus>,
 }
 
-/// How a node is.
+/// The status of a node.
 #[derive(Debug, Serialize)]
 pub struct NodeStatus {
-    /// Its name.
+    /// The name of the node.
     pub node: String,
-    /// Whether it runs.
+    /// Whether the node runs.
     pub state: State,
-    /// Its process, if it runs.
+    /// Process id, if it runs.
     pub pid: Option<u32>,
-    /// The URL of its API.
+    /// URL of the API.
     pub api: String,
-    /// Where other nodes call it.
+    /// Multiaddr at which other nodes dial it.
     pub peer_address: String,
-    /// The address its blocks pay, if it mines.
+    /// Address that its blocks pay, if it mines.
     pub miner: Option<String>,
-    /// What it says, if it answers.
+    /// Status from its API, if it responds.
     #[serde(flatten)]
-    pub said: Option<Said>,
+    pub api_status: Option<ApiStatus>,
 }
 
 /// Whether a node runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
-    /// It runs and answers.
+    /// It runs and responds.
     Running,
-    /// It runs, but does not answer: it is starting, or something keeps it.
+    /// It runs but does not respond: it is starting, or overloaded.
     Silent,
     /// It does not run.
     Stopped,
-    /// It does not run, and has not been stopped properly.
+    /// It does not run, and was not stopped cleanly.
     Killed,
 }
 
-/// What a node says of itself.
+/// The status of a node from its API.
 #[derive(Debug, Serialize)]
-pub struct Said {
-    /// The height of its tip.
+pub struct ApiStatus {
+    /// Height of the tip.
     pub height: u32,
-    /// The hash of its tip.
+    /// Hash of the tip.
     pub tip: String,
-    /// Nodes it is connected with.
-    pub peers: u32,
-    /// Hashes a second.
+    /// Number of peers.
+    pub peers: usize,
+    /// Hashes per second.
     pub hashrate: f64,
-    /// What it does about being up to date.
-    pub sync: String,
+    /// Stage of sync.
+    pub sync: SyncState,
 }
 
-/// Asks every node, all at once.
-pub async fn of(testnet: &Testnet) -> Result<Status> {
-    let (plan, folder) = (testnet.plan(), testnet.folder());
-    let asked: Vec<_> = plan
+/// Queries every node, all at once.
+pub async fn query(testnet: &Testnet) -> Result<Status> {
+    let (manifest, directory) = (testnet.manifest(), testnet.directory());
+    let queries: Vec<_> = manifest
         .numbers()
-        .map(|number| (number, tokio::spawn(ask(plan.node(number).api_url()))))
+        .map(|number| (number, tokio::spawn(query_api(manifest.node(number).api_url()))))
         .collect();
     let mut nodes = Vec::new();
-    for (number, answer) in asked {
-        let said = answer.await?.ok();
-        nodes.push(node(testnet, number, said)?);
+    for (number, query) in queries {
+        let api_status = query.await?.ok();
+        nodes.push(node(testnet, number, api_status)?);
     }
     let tips: BTreeSet<&str> =
-        nodes.iter().filter_map(|node| Some(node.said.as_ref()?.tip.as_str())).collect();
+        nodes.iter().filter_map(|node| Some(node.api_status.as_ref()?.tip.as_str())).collect();
     Ok(Status {
-        dir: folder.path().to_owned(),
+        dir: directory.path().to_owned(),
         network: testnet.params().name().to_owned(),
-        topology: plan.topology,
+        topology: manifest.topology,
         tips: tips.len(),
         nodes,
     })
 }
 
-fn node(testnet: &Testnet, number: Number, said: Option<Said>) -> Result<NodeStatus> {
-    let folder = testnet.folder().node(number);
-    let process = Process::find(&folder)?;
-    // Somebody else may answer at the port of a node that does not run.
-    let said = said.filter(|_| process.is_some());
-    let state = match (&process, &said) {
+fn node(
+    testnet: &Testnet,
+    number: NodeNumber,
+    api_status: Option<ApiStatus>,
+) -> Result<NodeStatus> {
+    let directory = testnet.directory().node(number);
+    let process = Process::find(&directory)?;
+    // Another program may listen at the port of a node that does not run.
+    let api_status = api_status.filter(|_| process.is_some());
+    let state = match (&process, &api_status) {
         (Some(_), Some(_)) => State::Running,
         (Some(_), None) => State::Silent,
-        // A node that stops takes this file away.
-        (None, _) if NodeFile::read(&folder).is_some() => State::Killed,
+        // A node that stops cleanly removes this file.
+        (None, _) if NodeFile::read(&directory).is_some() => State::Killed,
         (None, _) => State::Stopped,
     };
-    let plan = testnet.plan().node(number);
+    let manifest = testnet.manifest().node(number);
     Ok(NodeStatus {
         node: number.to_string(),
         state,
         pid: process.map(|process| process.id()),
-        api: plan.api_url(),
-        peer_address: plan.multiaddr(),
-        miner: plan.miner.clone(),
-        said,
+        api: manifest.api_url(),
+        peer_address: manifest.multiaddr(),
+        miner: manifest.miner.clone(),
+        api_status,
     })
 }
 
-async fn ask(url: String) -> Result<Said> {
-    #[derive(Deserialize)]
-    struct Chain {
-        height: u32,
-        tip: String,
-        peers: u32,
-        sync: Sync,
-    }
-    #[derive(Deserialize)]
-    struct Sync {
-        state: String,
-    }
-    #[derive(Deserialize)]
-    struct Mining {
-        hashrate: f64,
-    }
-    timeout(ANSWER_LIMIT, async {
+async fn query_api(url: String) -> Result<ApiStatus> {
+    timeout(RESPONSE_LIMIT, async {
         let client = Client::new(&url)?;
-        let Mining { hashrate } = client.get(&["mining"]).await?.json()?;
-        let Chain { height, tip, peers, sync } = client.get(&["chain"]).await?.json()?;
-        Ok(Said { height, tip, peers, hashrate, sync: sync.state })
+        let Mining { hashrate, .. } = client.get(&["mining"]).await?.json()?;
+        let Chain { height, tip, peers, sync, .. } = client.get(&["chain"]).await?.json()?;
+        Ok(ApiStatus { height, tip, peers, hashrate, sync: sync.state })
     })
     .await?
 }

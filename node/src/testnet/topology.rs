@@ -1,30 +1,30 @@
-//! Who is whose neighbour in a testnet, and the names of its nodes.
+//! The topology of a testnet, and the names of its nodes.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// How the nodes of a testnet are connected.
+/// Which nodes of a testnet are connected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Topology {
-    /// Each with the next.
+    /// Each node with the next.
     Line,
-    /// Each with the next, and the last with the first.
+    /// Each node with the next, and the last with the first.
     Ring,
-    /// Each with node 1.
+    /// Each node with node 1.
     Star,
-    /// Each with each.
+    /// All nodes with each other.
     Full,
 }
 
 impl Topology {
-    /// The neighbours of a node among so many, in order.
-    pub fn neighbours(self, node: Number, count: usize) -> impl Iterator<Item = Number> {
-        Number::first(count)
+    /// The neighbours of a node among `count` nodes, in order.
+    pub fn neighbours(self, node: NodeNumber, count: usize) -> impl Iterator<Item = NodeNumber> {
+        NodeNumber::first(count)
             .filter(move |other| *other != node && self.connects(node, *other, count))
     }
 
-    fn connects(self, one: Number, other: Number, count: usize) -> bool {
+    fn connects(self, one: NodeNumber, other: NodeNumber, count: usize) -> bool {
         let (low, high) = (one.0.min(other.0), one.0.max(other.0));
         match self {
             Topology::Line => high - low == 1,
@@ -48,29 +48,29 @@ impl fmt::Display for Topology {
 
 /// The number of a node of a testnet, from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Number(usize);
+pub struct NodeNumber(usize);
 
-impl Number {
-    /// The numbers of the first so many.
-    pub fn first(count: usize) -> impl DoubleEndedIterator<Item = Number> {
-        (1..=count).map(Number)
+impl NodeNumber {
+    /// The first `count` numbers.
+    pub fn first(count: usize) -> impl DoubleEndedIterator<Item = NodeNumber> {
+        (1..=count).map(NodeNumber)
     }
 
-    /// The node that users mean by `2` or `node-2`.
-    pub fn parse(name: &str) -> Option<Number> {
+    /// Parses `2` or `node-2`.
+    pub fn parse(name: &str) -> Option<NodeNumber> {
         let digits = name.strip_prefix("node-").unwrap_or(name);
-        // One spelling a node: neither +2 nor 02.
+        // One spelling per node: neither +2 nor 02.
         let number: usize = digits.parse().ok()?;
-        (number > 0 && number.to_string() == digits).then_some(Number(number))
+        (number > 0 && number.to_string() == digits).then_some(NodeNumber(number))
     }
 
-    /// Where the node stands in a list of all.
+    /// The index of the node in a list of all.
     pub fn index(self) -> usize {
         self.0 - 1
     }
 }
 
-impl fmt::Display for Number {
+impl fmt::Display for NodeNumber {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "node-{}", self.0)
     }
@@ -80,10 +80,10 @@ impl fmt::Display for Number {
 mod tests {
     use super::*;
 
-    /// Every pair as the lower of the two sees it, such as `1-2`.
+    /// Every connected pair, such as `1-2`.
     fn pairs(topology: Topology, count: usize) -> String {
         let mut pairs = Vec::new();
-        for node in Number::first(count) {
+        for node in NodeNumber::first(count) {
             let higher = topology.neighbours(node, count).filter(|other| *other > node);
             pairs.extend(higher.map(|other| format!("{}-{}", node.0, other.0)));
         }
@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn every_topology_connects_the_pairs_it_should_each_once() {
+    fn topologies_connect_the_expected_pairs() {
         for (topology, three, four) in [
             (Topology::Line, "1-2 2-3", "1-2 2-3 3-4"),
             (Topology::Ring, "1-2 1-3 2-3", "1-2 1-4 2-3 3-4"),
@@ -106,9 +106,9 @@ mod tests {
     }
 
     #[test]
-    fn neighbours_are_so_from_both_sides() {
+    fn neighbours_are_symmetric() {
         for topology in [Topology::Line, Topology::Ring, Topology::Star, Topology::Full] {
-            for node in Number::first(5) {
+            for node in NodeNumber::first(5) {
                 for other in topology.neighbours(node, 5) {
                     assert!(topology.neighbours(other, 5).any(|back| back == node), "{topology}");
                 }
@@ -117,11 +117,11 @@ mod tests {
     }
 
     #[test]
-    fn a_node_has_two_names_and_no_third() {
-        assert_eq!(Number::parse("2"), Some(Number(2)));
-        assert_eq!(Number::parse("node-2").unwrap().to_string(), "node-2");
+    fn parses_numbers_and_names() {
+        assert_eq!(NodeNumber::parse("2"), Some(NodeNumber(2)));
+        assert_eq!(NodeNumber::parse("node-2").unwrap().to_string(), "node-2");
         for name in ["", "0", "-1", "+2", "02", "node2", "node-", "node-0", "2 ", "two", "all"] {
-            assert_eq!(Number::parse(name), None, "{name}");
+            assert_eq!(NodeNumber::parse(name), None, "{name}");
         }
     }
 }

@@ -1,7 +1,7 @@
-//! Waiting for nodes: from their start until they answer, and from a signal until they are gone.
+//! Waiting for nodes: from their start until they respond, and from a signal until they end.
 
 use super::process::{self, Process};
-use super::topology::Number;
+use super::topology::NodeNumber;
 use crate::client::Client;
 use anyhow::{Result, bail, ensure};
 use rustix::process::Signal;
@@ -10,125 +10,129 @@ use std::process::Child;
 use std::time::{Duration, Instant};
 use tokio::time::{sleep, timeout};
 
-/// How long nodes may take to answer, opening their chains included.
+/// Time limit of the start of nodes, which includes opening their chains.
 const START_LIMIT: Duration = Duration::from_secs(120);
-/// How long nodes may take to stop; then they are killed, and may take as long again.
+/// Time limit of a clean stop, and of the end after a kill.
 const STOP_LIMIT: Duration = Duration::from_secs(20);
-/// How long one answer may take.
-const ANSWER_LIMIT: Duration = Duration::from_secs(3);
-/// Between two looks at what is waited for.
+/// Time limit of a response.
+const RESPONSE_LIMIT: Duration = Duration::from_secs(3);
+/// Poll interval.
 const POLL: Duration = Duration::from_millis(20);
 
-/// A node that is to answer soon.
+/// A node that is starting.
 #[derive(Debug)]
-pub struct Starting {
-    number: Number,
-    folder: PathBuf,
+pub struct StartingNode {
+    number: NodeNumber,
+    directory: PathBuf,
     api: String,
     child: Option<Child>,
 }
 
-impl Starting {
-    /// One with this data folder and this URL of its API, whose process is this child unless
-    /// somebody else has started it.
-    pub fn new(number: Number, folder: PathBuf, api: String, child: Option<Child>) -> Starting {
-        Starting { number, folder, api, child }
+impl StartingNode {
+    /// A node with the given data directory and API URL; `child` is its process if this one started it.
+    pub fn new(
+        number: NodeNumber,
+        directory: PathBuf,
+        api: String,
+        child: Option<Child>,
+    ) -> StartingNode {
+        StartingNode { number, directory, api, child }
     }
 
-    /// Which node.
-    pub fn number(&self) -> Number {
+    pub fn number(&self) -> NodeNumber {
         self.number
     }
 
-    /// Whether it answers already; an error once it has ended.
-    async fn answers(&mut self) -> Result<bool> {
+    /// Whether the node responds; an error if it has ended.
+    async fn responds(&mut self) -> Result<bool> {
         let ended = match &mut self.child {
             Some(child) => child.try_wait()?.is_some(),
-            None => Process::find(&self.folder)?.is_none(),
+            None => Process::find(&self.directory)?.is_none(),
         };
         if ended {
-            let (log, words) = (self.folder.join(process::LOG), process::last_words(&self.folder));
-            bail!("{} ended at its start: {words} (more in {})", self.number, log.display());
+            let (log, lines) =
+                (self.directory.join(process::LOG), process::last_log_lines(&self.directory));
+            bail!("{} ended at its start: {lines} (more in {})", self.number, log.display());
         }
         let client = Client::new(&self.api)?;
-        let answer = timeout(ANSWER_LIMIT, client.get(&["chain"])).await;
-        // Looked for again: somebody else may answer at the port of a node that is gone.
-        Ok(answer.is_ok_and(|answer| answer.is_ok()) && Process::find(&self.folder)?.is_some())
+        let response = timeout(RESPONSE_LIMIT, client.get(&["chain"])).await;
+        // Checked again: another program may listen at the port of a node that ended.
+        Ok(response.is_ok_and(|response| response.is_ok())
+            && Process::find(&self.directory)?.is_some())
     }
 }
 
-/// Waits until all of these nodes answer; `tell` hears how many do.
-pub async fn answering(mut left: Vec<Starting>, mut tell: impl FnMut(usize)) -> Result<()> {
-    let (begun, count) = (Instant::now(), left.len());
+/// Waits until all nodes respond; reports the number that do.
+pub async fn until_ready(mut left: Vec<StartingNode>, mut report: impl FnMut(usize)) -> Result<()> {
+    let (start, count) = (Instant::now(), left.len());
     loop {
         let mut silent = Vec::new();
         for mut node in left {
-            if !node.answers().await? {
+            if !node.responds().await? {
                 silent.push(node);
             }
         }
-        tell(count - silent.len());
+        report(count - silent.len());
         let Some(first) = silent.first() else { return Ok(()) };
         ensure!(
-            begun.elapsed() < START_LIMIT,
-            "{} does not answer after {} s: see {}",
+            start.elapsed() < START_LIMIT,
+            "{} does not respond after {} s: see {}",
             first.number,
             START_LIMIT.as_secs(),
-            first.folder.join(process::LOG).display()
+            first.directory.join(process::LOG).display()
         );
         left = silent;
         sleep(POLL).await;
     }
 }
 
-/// How a node came to its end.
+/// How a node ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum End {
-    /// By itself, after it was asked to.
+pub enum Exit {
+    /// It stopped on request.
     Stopped,
-    /// It did not stop in time, or was not asked.
+    /// It was killed.
     Killed,
 }
 
-/// Asks nodes to stop, all at once, and kills those that take too long; `tell` hears of each when it
-/// has ended.
+/// Stops nodes, all at once, and kills those that exceed the time limit; reports each exit.
 pub async fn stop(
-    left: Vec<(Number, Process)>,
-    mut tell: impl FnMut(Number, End) -> Result<()>,
+    left: Vec<(NodeNumber, Process)>,
+    mut report: impl FnMut(NodeNumber, Exit) -> Result<()>,
 ) -> Result<()> {
     signal(&left, Signal::TERM)?;
-    let late = ended(left, |number| tell(number, End::Stopped)).await?;
-    kill(late, tell).await
+    let late = ended(left, |number| report(number, Exit::Stopped)).await?;
+    kill(late, report).await
 }
 
-/// Ends nodes as a crash would; `tell` hears of each when it has ended.
+/// Kills nodes, as a crash would; reports each exit.
 pub async fn kill(
-    left: Vec<(Number, Process)>,
-    mut tell: impl FnMut(Number, End) -> Result<()>,
+    left: Vec<(NodeNumber, Process)>,
+    mut report: impl FnMut(NodeNumber, Exit) -> Result<()>,
 ) -> Result<()> {
     signal(&left, Signal::KILL)?;
-    let immortal = ended(left, |number| tell(number, End::Killed)).await?;
-    if let Some((number, process)) = immortal.first() {
-        bail!("{number}, process {}, does not end, although it was killed", process.id());
+    let running = ended(left, |number| report(number, Exit::Killed)).await?;
+    if let Some((number, process)) = running.first() {
+        bail!("{number}, process {}, does not end after a kill", process.id());
     }
     Ok(())
 }
 
-fn signal(processes: &[(Number, Process)], signal: Signal) -> Result<()> {
+fn signal(processes: &[(NodeNumber, Process)], signal: Signal) -> Result<()> {
     processes.iter().try_for_each(|(_, process)| process.signal(signal))
 }
 
-/// Waits until these processes have ended, for so long at most: those that have not.
+/// Waits until processes have ended; returns those that have not within the time limit.
 async fn ended(
-    mut left: Vec<(Number, Process)>,
-    mut tell: impl FnMut(Number) -> Result<()>,
-) -> Result<Vec<(Number, Process)>> {
-    let begun = Instant::now();
-    while !left.is_empty() && begun.elapsed() < STOP_LIMIT {
+    mut left: Vec<(NodeNumber, Process)>,
+    mut report: impl FnMut(NodeNumber) -> Result<()>,
+) -> Result<Vec<(NodeNumber, Process)>> {
+    let start = Instant::now();
+    while !left.is_empty() && start.elapsed() < STOP_LIMIT {
         let mut running = Vec::new();
         for (number, process) in left {
             match process.has_ended()? {
-                true => tell(number)?,
+                true => report(number)?,
                 false => running.push((number, process)),
             }
         }

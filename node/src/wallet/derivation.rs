@@ -1,5 +1,5 @@
-//! From one seed to the keys of any number of accounts: `m/44'/1'/account'`.
-//! Hardened derivation only: Ed25519 knows no other, and one key tells nothing about its siblings.
+//! Derivation of account keys from a mnemonic: `m/44'/1'/account'`.
+//! Hardened derivation only: Ed25519 has no other, and a key reveals nothing about its siblings.
 //! Source: SLIP-0010 (Ed25519); BIP 44 (purpose 44'); SLIP-0044 (coin type 1', any test network).
 
 use super::mnemonic::Mnemonic;
@@ -11,10 +11,10 @@ use std::fmt;
 use std::str::FromStr;
 use zeroize::Zeroizing;
 
-/// Added to an index on the wire of the derivation: "hardened".
+/// The bit of an index that marks hardened derivation.
 const HARDENED: u32 = 1 << 31;
 
-/// The number of an account: 0 to 2^31 − 1.
+/// An account number: 0 to 2^31 − 1.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
@@ -22,13 +22,13 @@ const HARDENED: u32 = 1 << 31;
 pub struct Index(u32);
 
 impl Index {
-    /// `None` from 2^31 on.
+    /// The account of a number; `None` from 2^31 on.
     pub const fn new(number: u32) -> Option<Index> {
         if number < HARDENED { Some(Index(number)) } else { None }
     }
 }
 
-/// Why a number or a text is not the number of an account.
+/// The number or text is not an account number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("an account number is a whole number from 0 to 2147483647")]
 pub struct IndexError;
@@ -61,35 +61,36 @@ impl fmt::Display for Index {
     }
 }
 
-/// The key of an account of a mnemonic.
+/// Derives the secret key of an account.
 pub fn account_key(mnemonic: &Mnemonic, account: Index) -> SecretKey {
     let path = [Index(44), Index(1), account];
-    let master = Node::master(mnemonic.seed().as_slice());
+    let master = ExtendedKey::master(mnemonic.seed().as_slice());
     let node = path.into_iter().fold(master, |parent, index| parent.child(index));
     SecretKey::from_seed(*node.key)
 }
 
-/// A place in the tree of keys: what its children are derived from.
-struct Node {
+/// An extended key, from which child keys are derived.
+struct ExtendedKey {
     key: Zeroizing<[u8; 32]>,
     chain_code: Zeroizing<[u8; 32]>,
 }
 
-impl Node {
-    fn master(seed: &[u8]) -> Node {
-        Node::from_mac(b"ed25519 seed", &[seed])
+impl ExtendedKey {
+    fn master(seed: &[u8]) -> ExtendedKey {
+        ExtendedKey::from_mac(b"ed25519 seed", &[seed])
     }
 
-    fn child(&self, index: Index) -> Node {
+    fn child(&self, index: Index) -> ExtendedKey {
         let number = (index.0 | HARDENED).to_be_bytes();
-        Node::from_mac(self.chain_code.as_slice(), &[&[0], self.key.as_slice(), &number])
+        ExtendedKey::from_mac(self.chain_code.as_slice(), &[&[0], self.key.as_slice(), &number])
     }
 
-    fn from_mac(mac_key: &[u8], data: &[&[u8]]) -> Node {
+    fn from_mac(mac_key: &[u8], data: &[&[u8]]) -> ExtendedKey {
         let mut mac = Hmac::<Sha512>::new_from_slice(mac_key).expect("any length is a key");
         data.iter().for_each(|part| mac.update(part));
         let output = Zeroizing::new(<[u8; 64]>::from(mac.finalize().into_bytes()));
-        let mut node = Node { key: Zeroizing::new([0; 32]), chain_code: Zeroizing::new([0; 32]) };
+        let mut node =
+            ExtendedKey { key: Zeroizing::new([0; 32]), chain_code: Zeroizing::new([0; 32]) };
         let (key, chain_code) = output.split_at(32);
         node.key.copy_from_slice(key);
         node.chain_code.copy_from_slice(chain_code);
@@ -103,7 +104,7 @@ mod tests {
 
     // W12
     #[test]
-    fn the_public_vectors_hold() {
+    fn derives_the_keys_of_the_public_vectors() {
         let mut node = None;
         let mut nodes = 0;
         let mut seed = Vec::new();
@@ -116,8 +117,8 @@ mod tests {
                 continue;
             };
             let derived = match node {
-                Some(parent) if index != "m" => Node::child(&parent, index.parse().unwrap()),
-                _ => Node::master(&seed),
+                Some(parent) if index != "m" => ExtendedKey::child(&parent, index.parse().unwrap()),
+                _ => ExtendedKey::master(&seed),
             };
             assert_eq!(hex::encode(derived.chain_code.as_slice()), chain_code, "{line}");
             assert_eq!(hex::encode(derived.key.as_slice()), private, "{line}");
@@ -129,9 +130,9 @@ mod tests {
         assert_eq!(nodes, 12);
     }
 
-    // Expected addresses computed by another program: Python's hashlib, the formulas of RFC 8032.
+    // Addresses computed independently: Python's hashlib and the formulas of RFC 8032.
     #[test]
-    fn the_development_network_funds_the_first_accounts_of_its_mnemonic() {
+    fn dev_network_funds_the_accounts_of_its_mnemonic() {
         let words = format!("{}junk", "test ".repeat(11));
         let mnemonic = Mnemonic::parse(&words).unwrap();
         let address = |number| account_key(&mnemonic, Index(number)).public_key().address();
@@ -151,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn account_numbers_end_below_the_hardened_bit() {
+    fn account_numbers_are_below_the_hardened_bit() {
         assert_eq!("2147483647".parse(), Ok(Index(2_147_483_647)));
         for bad in ["2147483648", "4294967296", "-1", "", "1.5", "0x1"] {
             assert_eq!(bad.parse::<Index>(), Err(IndexError), "{bad}");

@@ -1,75 +1,75 @@
-//! A wallet's file on the disk: readable by its owner only, bounded, replaced as a whole or not at
-//! all. Knows nothing of what is inside. On systems without Unix permissions those are not checked.
+//! Wallet files: readable by their owner only, of bounded size, replaced atomically. Does not know the
+//! content. Permissions are checked on Unix only.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
-/// Far above any wallet (each account adds some 70 bytes); what is longer is no wallet.
+/// Largest wallet file in bytes; each account adds some 70.
 const MAX_BYTES: u64 = 1 << 20;
 
 /// Why a wallet file cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
-    /// Nothing there.
+    /// The file does not exist.
     #[error(
-        "there is no wallet {}: make one with `chain wallet new` or `chain wallet import`",
+        "no wallet {}: create one with `chain wallet new` or `chain wallet import`",
         path.display()
     )]
     Missing {
         /// The file.
         path: PathBuf,
     },
-    /// Something is there already, and stays.
-    #[error("there is a wallet {} already: choose another name with --name", path.display())]
+    /// The file exists already.
+    #[error("wallet {} exists already: choose another name with --name", path.display())]
     Exists {
         /// The file.
         path: PathBuf,
     },
-    /// It leads elsewhere, maybe where someone else decides.
-    #[error("{} is a symbolic link: put the wallet file itself there", path.display())]
+    /// A symbolic link, whose target another user may control.
+    #[error("{} is a symbolic link: replace it by the wallet file", path.display())]
     SymbolicLink {
         /// The link.
         path: PathBuf,
     },
-    /// A folder, a pipe, a device.
+    /// A directory, a pipe or a device.
     #[error("{} is not a file", path.display())]
     NotAFile {
-        /// What it is instead.
+        /// The directory, pipe or device.
         path: PathBuf,
     },
-    /// More than `MAX_BYTES`.
+    /// The file is larger than `MAX_BYTES`.
     #[error("{} is too long to be a wallet", path.display())]
     TooLong {
         /// The file.
         path: PathBuf,
     },
-    /// Another user can change it at any time.
+    /// Another user owns it, and can change it.
     #[error("{} belongs to another user: copy it, or `chown` it to yourself", path.display())]
     OtherOwner {
-        /// The file or its folder.
+        /// The file or its directory.
         path: PathBuf,
     },
-    /// Other users can read the file, or change what the folder holds.
+    /// Other users can read the file, or write to the directory.
     #[error(
-        "{} is open to other users (mode {mode:04o}): run `chmod {wanted:o} {}`",
+        "{} is accessible to other users (mode {mode:04o}): run `chmod {required:o} {}`",
         path.display(),
         path.display()
     )]
     Open {
-        /// The file or its folder.
+        /// The file or its directory.
         path: PathBuf,
-        /// Its permissions.
+        /// The permissions.
         mode: u32,
-        /// The permissions that it should have.
-        wanted: u32,
+        /// The required permissions.
+        required: u32,
     },
-    /// The system refuses.
+    /// An I/O error.
     #[error("cannot use {}", path.display())]
     Io {
-        /// The file or its folder.
+        /// The file or its directory.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
 }
@@ -80,15 +80,15 @@ impl FileError {
     }
 }
 
-/// Reads a file that only its owner can read, in a folder that only its owner can change.
+/// Reads a file that only its owner can read, in a directory that only its owner can change.
 pub fn read(path: &Path) -> Result<Vec<u8>, FileError> {
     let file = open(path)?;
     let metadata = file.metadata().map_err(FileError::io(path))?;
     if !metadata.is_file() {
         return Err(FileError::NotAFile { path: path.to_owned() });
     }
-    owners_only(path, &metadata, 0o077, 0o600)?;
-    check_folder(folder(path))?;
+    check_owner(path, &metadata, 0o077, 0o600)?;
+    check_directory(parent(path))?;
     let mut bytes = Vec::new();
     file.take(MAX_BYTES.saturating_add(1)).read_to_end(&mut bytes).map_err(FileError::io(path))?;
     match u64::try_from(bytes.len()) {
@@ -97,39 +97,39 @@ pub fn read(path: &Path) -> Result<Vec<u8>, FileError> {
     }
 }
 
-/// Writes a new file, in a folder that it makes if needed; never touches one that is there.
+/// Writes a new file, and creates its directory if needed. Never changes an existing file.
 pub fn create(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
-    make_folder(folder(path))?;
-    let written = write_aside(path, bytes)?;
+    create_directory(parent(path))?;
+    let written = write_temporary(path, bytes)?;
     written.persist_noclobber(path).map_err(|failed| match failed.error {
         error if error.kind() == io::ErrorKind::AlreadyExists => {
             FileError::Exists { path: path.to_owned() }
         }
         source => FileError::Io { path: path.to_owned(), source },
     })?;
-    sync_folder(folder(path))
+    sync_directory(parent(path))
 }
 
-/// Replaces a file: after a crash at any moment it is the old one or the new one, whole.
+/// Replaces a file atomically: after a crash it is the old or the new one.
 pub fn replace(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
-    let written = write_aside(path, bytes)?;
+    let written = write_temporary(path, bytes)?;
     written.persist(path).map_err(|failed| FileError::io(path)(failed.error))?;
-    sync_folder(folder(path))
+    sync_directory(parent(path))
 }
 
-/// The folder that a file is in.
-fn folder(path: &Path) -> &Path {
+/// The directory of a file.
+fn parent(path: &Path) -> &Path {
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     }
 }
 
-/// A temporary file (mode 0600, removed if it gets no name) beside `path`, safely on the disk.
-fn write_aside(path: &Path, bytes: &[u8]) -> Result<tempfile::NamedTempFile, FileError> {
+/// Writes and syncs a temporary file in the directory of `path`: mode 0600, removed unless persisted.
+fn write_temporary(path: &Path, bytes: &[u8]) -> Result<tempfile::NamedTempFile, FileError> {
     let write = || {
         let mut file =
-            tempfile::Builder::new().prefix(".wallet-").suffix(".new").tempfile_in(folder(path))?;
+            tempfile::Builder::new().prefix(".wallet-").suffix(".new").tempfile_in(parent(path))?;
         file.write_all(bytes)?;
         file.as_file().sync_all()?;
         Ok(file)
@@ -141,7 +141,7 @@ fn write_aside(path: &Path, bytes: &[u8]) -> Result<tempfile::NamedTempFile, Fil
 fn open(path: &Path) -> Result<File, FileError> {
     use rustix::fs::OFlags;
     use std::os::unix::fs::OpenOptionsExt;
-    // Without NONBLOCK a pipe in the place of a wallet would wait for someone to write.
+    // Without NONBLOCK, opening a pipe would block.
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
     let opened = File::options().read(true).custom_flags(flags.bits().cast_signed()).open(path);
     opened.map_err(|source| match source.kind() {
@@ -159,28 +159,28 @@ fn open(path: &Path) -> Result<File, FileError> {
     })
 }
 
-fn make_folder(folder: &Path) -> Result<(), FileError> {
+fn create_directory(directory: &Path) -> Result<(), FileError> {
     let mut builder = fs::DirBuilder::new();
     builder.recursive(true);
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(folder).map_err(FileError::io(folder))?;
-    check_folder(folder)
+    builder.create(directory).map_err(FileError::io(directory))?;
+    check_directory(directory)
 }
 
-/// Others may look into the folder (its files are closed to them), but not change it.
-fn check_folder(folder: &Path) -> Result<(), FileError> {
-    let metadata = fs::metadata(folder).map_err(FileError::io(folder))?;
-    owners_only(folder, &metadata, 0o022, 0o700)
+/// Checks that only the owner can change the directory; others may list it.
+fn check_directory(directory: &Path) -> Result<(), FileError> {
+    let metadata = fs::metadata(directory).map_err(FileError::io(directory))?;
+    check_owner(directory, &metadata, 0o022, 0o700)
 }
 
-/// Whether this user owns it and nobody else has any of the `forbidden` permissions.
+/// Checks that this user owns a path and that others have none of the `forbidden` permissions.
 #[cfg(unix)]
-fn owners_only(
+fn check_owner(
     path: &Path,
     metadata: &fs::Metadata,
     forbidden: u32,
-    wanted: u32,
+    required: u32,
 ) -> Result<(), FileError> {
     use std::os::unix::fs::MetadataExt;
     if metadata.uid() != rustix::process::geteuid().as_raw() {
@@ -188,19 +188,21 @@ fn owners_only(
     }
     match metadata.mode() & 0o7777 {
         mode if mode & forbidden == 0 => Ok(()),
-        mode => Err(FileError::Open { path: path.to_owned(), mode, wanted }),
+        mode => Err(FileError::Open { path: path.to_owned(), mode, required }),
     }
 }
 
 #[cfg(not(unix))]
-fn owners_only(_: &Path, _: &fs::Metadata, _: u32, _: u32) -> Result<(), FileError> {
+fn check_owner(_: &Path, _: &fs::Metadata, _: u32, _: u32) -> Result<(), FileError> {
     Ok(())
 }
 
-/// Makes a new name in the folder survive a power cut.
-fn sync_folder(folder: &Path) -> Result<(), FileError> {
+/// Syncs a directory, so that a new file in it survives a power failure.
+fn sync_directory(directory: &Path) -> Result<(), FileError> {
     if cfg!(unix) {
-        File::open(folder).and_then(|folder| folder.sync_all()).map_err(FileError::io(folder))?;
+        File::open(directory)
+            .and_then(|directory| directory.sync_all())
+            .map_err(FileError::io(directory))?;
     }
     Ok(())
 }
@@ -221,7 +223,7 @@ mod tests {
 
     // W03
     #[test]
-    fn file_and_folder_are_made_for_their_owner_alone() {
+    fn creates_files_and_directories_for_their_owner_only() {
         let home = tempfile::tempdir().unwrap();
         let path = home.path().join("a/b/wallet.json");
         create(&path, b"one").unwrap();
@@ -231,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wallet_that_is_there_is_never_overwritten_by_a_new_one() {
+    fn create_never_overwrites_a_wallet() {
         let home = tempfile::tempdir().unwrap();
         let path = home.path().join("wallet.json");
         create(&path, b"old").unwrap();
@@ -242,7 +244,7 @@ mod tests {
 
     // W03
     #[test]
-    fn what_others_can_read_or_change_is_refused() {
+    fn rejects_files_accessible_to_others() {
         let home = tempfile::tempdir().unwrap();
         let path = home.path().join("wallet.json");
         create(&path, b"bytes").unwrap();
@@ -265,7 +267,7 @@ mod tests {
 
     // W03
     #[test]
-    fn links_folders_pipes_and_endless_files_are_refused() {
+    fn rejects_links_directories_pipes_and_large_files() {
         let home = tempfile::tempdir().unwrap();
         let [real, link, pipe] = ["real", "link", "pipe"].map(|name| home.path().join(name));
         create(&real, b"bytes").unwrap();
@@ -280,11 +282,11 @@ mod tests {
         assert!(matches!(read(&home.path().join("none")), Err(FileError::Missing { .. })));
     }
 
-    // W03: only root can give a file away, so the check is asked about one of root's instead.
+    // W03: only root can change the owner of a file, so other users check one of root's.
     #[test]
-    fn the_file_of_another_user_is_refused() {
+    fn rejects_files_of_another_user() {
         let of_root = Path::new("/");
-        let judged = owners_only(of_root, &fs::metadata(of_root).unwrap(), 0, 0);
+        let checked = check_owner(of_root, &fs::metadata(of_root).unwrap(), 0, 0);
         if rustix::process::geteuid().is_root() {
             let home = tempfile::tempdir().unwrap();
             let path = home.path().join("wallet.json");
@@ -292,17 +294,17 @@ mod tests {
             std::os::unix::fs::chown(&path, Some(12_345), None).unwrap();
             assert!(matches!(read(&path), Err(FileError::OtherOwner { .. })));
         } else {
-            assert!(matches!(judged, Err(FileError::OtherOwner { .. })));
+            assert!(matches!(checked, Err(FileError::OtherOwner { .. })));
         }
     }
 
-    // W05: what a crash leaves behind is a stray temporary file, and the wallet as it was.
+    // W05: a crash leaves a temporary file and the unchanged wallet.
     #[test]
-    fn a_save_cut_off_before_its_end_leaves_the_old_file() {
+    fn interrupted_save_leaves_the_old_file() {
         let home = tempfile::tempdir().unwrap();
         let path = home.path().join("wallet.json");
         create(&path, b"old").unwrap();
-        let unfinished = write_aside(&path, b"new").unwrap();
+        let unfinished = write_temporary(&path, b"new").unwrap();
         assert_eq!(mode(unfinished.path()), 0o600);
         let left_behind = unfinished.into_temp_path().keep().unwrap();
         assert_eq!(read(&path).unwrap(), b"old");

@@ -1,12 +1,11 @@
-//! What a wallet file says: the mnemonic, encrypted, and beside it in clear what no secret is
-//! needed for. JSON, version 1:
+//! The content of a wallet file: the encrypted mnemonic, and unencrypted public data. JSON, version 1:
 //!
-//! - `protected`: whether there is a password at all (without one, it is the empty one);
+//! - `protected`: whether the wallet has a password (without one, the empty password is used);
 //! - `accounts`: number → address (hexadecimal: the same on every network) of those in use;
-//! - `kdf`: Argon2id and its cost, which turn password and `salt` into a 256-bit key;
-//! - `cipher`: XChaCha20-Poly1305 and its `nonce`, new with every writing;
-//! - `ciphertext`: the words of the mnemonic. Everything above is its associated data, so that
-//!   nothing can be changed without the key.
+//! - `kdf`: Argon2id and its cost, which derive a 256-bit key from password and `salt`;
+//! - `cipher`: XChaCha20-Poly1305 and its `nonce`, new at every write;
+//! - `ciphertext`: the words of the mnemonic. All other fields are its associated data, so that
+//!   changes are detected.
 //!
 //! Hexadecimal is lower case. Source: RFC 9106; draft-irtf-cfrg-xchacha-03.
 
@@ -23,13 +22,13 @@ use zeroize::Zeroizing;
 
 const VERSION: u32 = 1;
 
-/// Fills a slice with unpredictable bytes: `getrandom::fill`.
+/// Fills a slice with random bytes: `getrandom::fill`.
 pub type Random = fn(&mut [u8]) -> Result<(), getrandom::Error>;
 
-/// The key that a password becomes.
+/// The encryption key that is derived from a password.
 pub type Key = Zeroizing<[u8; 32]>;
 
-/// One wallet, locked.
+/// An encrypted wallet.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Keystore {
@@ -73,20 +72,20 @@ enum CipherAlgorithm {
 /// Why bytes are not a wallet.
 #[derive(Debug, thiserror::Error)]
 pub enum FormatError {
-    /// Other JSON, or none.
-    #[error("it is not a wallet, or damaged")]
+    /// Not JSON, or not that of a wallet.
+    #[error("not a wallet, or damaged")]
     Json(#[from] serde_json::Error),
-    /// Written by a later program.
-    #[error("it is a wallet of version {found}, this program knows version {VERSION}")]
+    /// The format is of a later version.
+    #[error("wallet version {found} is not supported, only version {VERSION}")]
     Version {
-        /// The version it claims.
+        /// The version of the file.
         found: u32,
     },
-    /// A cost below the policy would help to guess the password, one far above it would stop this
+    /// The cost is below the policy, which would help to guess the password, or too high for this
     /// machine.
     #[error(
-        "it asks for {memory_kib} KiB × {iterations} × {parallelism} to derive its key, which no \
-         wallet does: it is damaged"
+        "key derivation with {memory_kib} KiB × {iterations} × {parallelism} is out of range: the \
+         wallet is damaged"
     )]
     Cost {
         /// Memory in KiB.
@@ -98,13 +97,13 @@ pub enum FormatError {
     },
 }
 
-/// Why a wallet stays locked.
+/// Why a wallet cannot be decrypted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum UnlockError {
-    /// Nothing tells a wrong password from a changed file.
+pub enum DecryptError {
+    /// Decryption failed: the password is wrong or the file was changed.
     #[error("wrong password (or the file was changed)")]
     WrongPassword,
-    /// The key derivation could not have its memory.
+    /// The key derivation cannot allocate its memory.
     #[error("not enough memory to check the password: {memory_kib} KiB are needed")]
     OutOfMemory {
         /// Memory in KiB.
@@ -113,15 +112,15 @@ pub enum UnlockError {
 }
 
 impl Kdf {
-    /// The second recommended option of RFC 9106, section 4: 64 MiB, 3 passes, 4 lanes; some
-    /// tenths of a second on a laptop. It is also the least that is accepted.
+    /// The second recommended option of RFC 9106, section 4: 64 MiB, 3 passes, 4 lanes; some tenths of
+    /// a second on a laptop. Lower costs are rejected.
     fn policy(salt: [u8; 16]) -> Kdf {
         let algorithm = KdfAlgorithm::Argon2id;
         Kdf { algorithm, memory_kib: 1 << 16, iterations: 3, parallelism: 4, salt: Hex(salt) }
     }
 
-    /// Up to 1 GiB, 16 passes and 16 lanes, for files that a later policy writes: some ten seconds
-    /// on a laptop, which is the most that a damaged file can cost.
+    /// Rejects costs above 1 GiB, 16 passes or 16 lanes, some ten seconds on a laptop. Later policies
+    /// may exceed the present one.
     fn check(&self) -> Result<(), FormatError> {
         let &Kdf { memory_kib, iterations, parallelism, .. } = self;
         let least = Kdf::policy([0; 16]);
@@ -131,36 +130,36 @@ impl Kdf {
         accepted.then_some(()).ok_or(FormatError::Cost { memory_kib, iterations, parallelism })
     }
 
-    fn key(&self, password: &Password) -> Result<Key, UnlockError> {
+    fn key(&self, password: &Password) -> Result<Key, DecryptError> {
         let params = Params::new(self.memory_kib, self.iterations, self.parallelism, Some(32))
             .expect("`check` accepts nothing that Argon2 does not");
         let mut key = Key::default();
         Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
             .hash_password_into(password.as_bytes(), &self.salt.0, key.as_mut_slice())
-            .map_err(|_| UnlockError::OutOfMemory { memory_kib: self.memory_kib })?;
+            .map_err(|_| DecryptError::OutOfMemory { memory_kib: self.memory_kib })?;
         Ok(key)
     }
 }
 
-/// Why a wallet could not be locked.
+/// Why a wallet cannot be encrypted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum LockError {
-    /// The system has no randomness to give.
-    #[error("the system gives no random bytes, so nothing was written")]
+pub enum EncryptError {
+    /// The system has no random bytes.
+    #[error("the system has no random bytes, nothing was written")]
     Random(#[from] getrandom::Error),
-    /// The key derivation could not have its memory.
+    /// The key derivation cannot allocate its memory.
     #[error(transparent)]
-    Memory(#[from] UnlockError),
+    Memory(#[from] DecryptError),
 }
 
 impl Keystore {
-    /// Locks a mnemonic under a password; returns the key too, for `relock`.
-    pub fn lock(
+    /// Encrypts a mnemonic with a password; also returns the key, for `reencrypt`.
+    pub fn encrypt(
         mnemonic: &Mnemonic,
         accounts: &BTreeMap<Index, Address>,
         password: Option<&Password>,
         random: Random,
-    ) -> Result<(Keystore, Key), LockError> {
+    ) -> Result<(Keystore, Key), EncryptError> {
         let mut salt = [0; 16];
         random(&mut salt)?;
         let kdf = Kdf::policy(salt);
@@ -174,12 +173,12 @@ impl Keystore {
             cipher,
             ciphertext: Hex(Vec::new()),
         };
-        keystore.relock(mnemonic, accounts, &key, random)?;
+        keystore.reencrypt(mnemonic, accounts, &key, random)?;
         Ok((keystore, key))
     }
 
-    /// Locks the mnemonic again, with other accounts in clear.
-    pub fn relock(
+    /// Encrypts the mnemonic again, with other accounts.
+    pub fn reencrypt(
         &mut self,
         mnemonic: &Mnemonic,
         accounts: &BTreeMap<Index, Address>,
@@ -193,14 +192,14 @@ impl Keystore {
             accounts.iter().map(|(index, address)| (*index, Hex(*address.as_bytes()))).collect();
         let phrase = mnemonic.phrase();
         let payload = Payload { msg: phrase.as_bytes(), aad: &self.associated_data() };
-        let locked = cipher(key).encrypt(&nonce.into(), payload);
-        self.ciphertext = Hex(locked.expect("a mnemonic is far below the cipher's limit"));
+        let encrypted = cipher(key).encrypt(&nonce.into(), payload);
+        self.ciphertext = Hex(encrypted.expect("a mnemonic is far below the cipher's limit"));
         Ok(())
     }
 
-    /// Reads a file: its shape and bounds, not yet whether a password opens it.
+    /// Parses a file and checks its bounds, without decryption.
     pub fn parse(bytes: &[u8]) -> Result<Keystore, FormatError> {
-        /// Another version may have other fields; only this one stays.
+        /// The field that all versions have.
         #[derive(Deserialize)]
         struct Versioned {
             version: u32,
@@ -214,10 +213,10 @@ impl Keystore {
         Ok(keystore)
     }
 
-    /// The content of the file.
+    /// The file content.
     pub fn to_json(&self) -> Vec<u8> {
         let mut json =
-            serde_json::to_vec_pretty(self).expect("numbers, texts and maps of them have a JSON");
+            serde_json::to_vec_pretty(self).expect("numbers, texts and maps of them serialize");
         json.push(b'\n');
         json
     }
@@ -227,32 +226,32 @@ impl Keystore {
         self.protected
     }
 
-    /// The accounts in use. What the file says: only `unlock` finds out whether it was changed.
+    /// The accounts in use, unauthenticated until `decrypt` succeeds.
     pub fn accounts(&self) -> BTreeMap<Index, Address> {
         let address = |(index, bytes): (&Index, &Hex<_>)| (*index, Address::from_bytes(bytes.0));
         self.accounts.iter().map(address).collect()
     }
 
-    /// The key that a password becomes. Takes some tenths of a second, on purpose.
-    pub fn key(&self, password: &Password) -> Result<Key, UnlockError> {
+    /// Derives the key from a password, which takes some tenths of a second by design.
+    pub fn key(&self, password: &Password) -> Result<Key, DecryptError> {
         self.kdf.key(password)
     }
 
-    /// The mnemonic, if the key is right and nothing was changed.
-    pub fn unlock(&self, key: &Key) -> Result<Mnemonic, UnlockError> {
+    /// Decrypts the mnemonic; fails with a wrong key or if any field was changed.
+    pub fn decrypt(&self, key: &Key) -> Result<Mnemonic, DecryptError> {
         let payload = Payload { msg: &self.ciphertext.0, aad: &self.associated_data() };
         let nonce = self.cipher.nonce.0.into();
-        let unlocked = cipher(key).decrypt(&nonce, payload).map(Zeroizing::new);
-        let words = unlocked.map_err(|_| UnlockError::WrongPassword)?;
-        let text = std::str::from_utf8(&words).map_err(|_| UnlockError::WrongPassword)?;
-        Mnemonic::parse(text).map_err(|_| UnlockError::WrongPassword)
+        let decrypted = cipher(key).decrypt(&nonce, payload).map(Zeroizing::new);
+        let words = decrypted.map_err(|_| DecryptError::WrongPassword)?;
+        let text = std::str::from_utf8(&words).map_err(|_| DecryptError::WrongPassword)?;
+        Mnemonic::parse(text).map_err(|_| DecryptError::WrongPassword)
     }
 
     /// Every field but the ciphertext, in order, as compact JSON.
     fn associated_data(&self) -> Vec<u8> {
         let Keystore { version, protected, accounts, kdf, cipher, ciphertext: _ } = self;
         serde_json::to_vec(&(version, protected, accounts, kdf, cipher))
-            .expect("numbers, texts and maps of them have a JSON")
+            .expect("numbers, texts and maps of them serialize")
     }
 }
 
@@ -289,20 +288,20 @@ mod tests {
     const WORDS: &str =
         "legal winner thank year wave sausage worth useful legal winner thank yellow";
 
-    fn locked() -> (Keystore, Key) {
+    fn encrypted() -> (Keystore, Key) {
         let accounts =
             [(Index::default(), Address::ZERO), (Index::new(7).unwrap(), Address::of(&[1; 32]))];
         let mnemonic = Mnemonic::parse(WORDS).unwrap();
         let password = Password::new("correct horse");
-        Keystore::lock(&mnemonic, &accounts.into(), Some(&password), getrandom::fill).unwrap()
+        Keystore::encrypt(&mnemonic, &accounts.into(), Some(&password), getrandom::fill).unwrap()
     }
 
-    // W02: with the right key at hand, so that it is the file alone that is judged.
+    // W02: with the right key, so that only the file decides.
     #[test]
-    fn no_byte_can_be_changed_removed_or_added() {
-        let (keystore, key) = locked();
+    fn detects_changed_removed_and_added_bytes() {
+        let (keystore, key) = encrypted();
         let file = keystore.to_json();
-        let opens = |bytes: &[u8]| Keystore::parse(bytes).is_ok_and(|it| it.unlock(&key).is_ok());
+        let opens = |bytes: &[u8]| Keystore::parse(bytes).is_ok_and(|it| it.decrypt(&key).is_ok());
         assert!(opens(&file));
         for at in 0..file.len() {
             for flip in [0x01, 0x02, 0x04, 0x08, 0x10, 0x20, 0x40, 0x80, 0xff] {
@@ -310,7 +309,7 @@ mod tests {
                 changed[at] ^= flip;
                 assert!(!opens(&changed), "byte {at} ^ {flip:02x}");
             }
-            // White space may be doubled, and the line end at the end may be missing.
+            // White space may be doubled, and the final line end may be missing.
             let mut doubled = file.clone();
             doubled.insert(at, file[at]);
             let blank = file[at].is_ascii_whitespace();
@@ -321,8 +320,8 @@ mod tests {
 
     // W02
     #[test]
-    fn the_cost_of_the_key_is_bounded_before_it_is_paid() {
-        let (keystore, _) = locked();
+    fn rejects_key_derivation_costs_out_of_range() {
+        let (keystore, _) = encrypted();
         let with = |change: fn(&mut Kdf)| {
             let mut changed = keystore.clone();
             change(&mut changed.kdf);
@@ -330,7 +329,7 @@ mod tests {
         };
         assert!(with(|_| {}).is_ok());
         assert!(with(|kdf| (kdf.memory_kib, kdf.iterations) = (1 << 20, 16)).is_ok());
-        let refused: [fn(&mut Kdf); 8] = [
+        let rejected: [fn(&mut Kdf); 8] = [
             |kdf| kdf.memory_kib = u32::MAX, // 4 TiB
             |kdf| kdf.memory_kib = (1 << 20) + 1,
             |kdf| kdf.memory_kib = (1 << 16) - 1,
@@ -340,50 +339,50 @@ mod tests {
             |kdf| kdf.parallelism = 17,
             |kdf| kdf.parallelism = 0,
         ];
-        for change in refused {
+        for change in rejected {
             assert!(matches!(with(change), Err(FormatError::Cost { .. })));
         }
     }
 
     // W02
     #[test]
-    fn another_password_opens_nothing() {
-        let (keystore, key) = locked();
+    fn rejects_wrong_password() {
+        let (keystore, key) = encrypted();
         let wrong = keystore.key(&Password::new("correct horsf")).unwrap();
-        assert_eq!(keystore.unlock(&wrong), Err(UnlockError::WrongPassword));
-        assert_eq!(keystore.unlock(&key), Ok(Mnemonic::parse(WORDS).unwrap()));
+        assert_eq!(keystore.decrypt(&wrong), Err(DecryptError::WrongPassword));
+        assert_eq!(keystore.decrypt(&key), Ok(Mnemonic::parse(WORDS).unwrap()));
     }
 
     #[test]
-    fn a_later_version_is_named() {
+    fn rejects_later_versions() {
         let error = Keystore::parse(br#"{"version": 2, "anything": []}"#).unwrap_err();
         assert!(matches!(error, FormatError::Version { found: 2 }), "{error}");
     }
 
     #[test]
-    fn each_writing_has_its_own_nonce() {
-        let (mut keystore, key) = locked();
+    fn each_write_has_a_new_nonce() {
+        let (mut keystore, key) = encrypted();
         let first = keystore.clone();
         let mnemonic = Mnemonic::parse(WORDS).unwrap();
-        keystore.relock(&mnemonic, &first.accounts(), &key, getrandom::fill).unwrap();
+        keystore.reencrypt(&mnemonic, &first.accounts(), &key, getrandom::fill).unwrap();
         assert_ne!(keystore.cipher.nonce, first.cipher.nonce);
         assert_ne!(keystore.ciphertext, first.ciphertext);
-        assert_eq!(keystore.unlock(&key), Ok(mnemonic));
+        assert_eq!(keystore.decrypt(&key), Ok(mnemonic));
     }
 
     // W11
     #[test]
-    fn nothing_is_locked_without_randomness() {
+    fn fails_without_random_bytes() {
         let mnemonic = Mnemonic::parse(WORDS).unwrap();
         let broken: Random = |_| Err(getrandom::Error::UNSUPPORTED);
-        let error = Keystore::lock(&mnemonic, &BTreeMap::new(), None, broken).unwrap_err();
-        assert_eq!(error, LockError::Random(getrandom::Error::UNSUPPORTED));
+        let error = Keystore::encrypt(&mnemonic, &BTreeMap::new(), None, broken).unwrap_err();
+        assert_eq!(error, EncryptError::Random(getrandom::Error::UNSUPPORTED));
     }
 
     // W06
     #[test]
-    fn the_words_are_not_in_the_file() {
-        let (keystore, _) = locked();
+    fn file_does_not_contain_the_words() {
+        let (keystore, _) = encrypted();
         let file = String::from_utf8(keystore.to_json()).unwrap();
         let hidden = [WORDS.split(' ').next().unwrap().to_owned(), hex::encode("legal")];
         assert!(hidden.iter().all(|secret| !file.contains(secret)), "{file}");

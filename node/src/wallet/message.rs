@@ -1,35 +1,35 @@
-//! Signed messages: that the owner of an address wrote a text, without moving any money.
-//! The signature is over `"chain/message/1"` ‖ text; a transfer's signing bytes start differently,
-//! so neither can pass for the other, on any network.
+//! Message signatures, which show that the owner of an address wrote a text.
+//! The signature is over `"chain/message/1"` ‖ text. The signing bytes of a transfer start differently,
+//! so neither signature is valid for the other, on any network.
 
 use chain::Address;
 use chain::signature::{PublicKey, SecretKey, Signature};
 
-/// Domain of the signature.
+/// Domain separator of message signatures.
 const DOMAIN: &[u8] = b"chain/message/1";
 
-/// Who signed, and the signature. An address does not tell its key, so both travel together.
+/// The signature of a message with the public key of the signer, which an address does not reveal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Proof {
-    /// The key of the signer.
+pub struct MessageSignature {
+    /// The public key of the signer.
     pub key: PublicKey,
     /// The signature.
     pub signature: Signature,
 }
 
-/// Why a text is not a proof.
+/// The text is not a message signature.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the signature of a message is 192 hexadecimal digits: a key and its signature")]
-pub struct ProofError;
+#[error("the signature of a message is 192 hexadecimal digits: public key and signature")]
+pub struct MessageSignatureError;
 
-impl Proof {
+impl MessageSignature {
     /// Signs a message.
-    pub fn sign(key: &SecretKey, message: &[u8]) -> Proof {
-        Proof { key: key.public_key(), signature: key.sign(&signed_bytes(message)) }
+    pub fn sign(key: &SecretKey, message: &[u8]) -> MessageSignature {
+        MessageSignature { key: key.public_key(), signature: key.sign(&signed_bytes(message)) }
     }
 
-    /// Whether the holder of the key signed this message.
-    pub fn holds(&self, message: &[u8]) -> bool {
+    /// Whether the signature is valid for a message.
+    pub fn verifies(&self, message: &[u8]) -> bool {
         self.key.verify(&signed_bytes(message), &self.signature)
     }
 
@@ -43,13 +43,16 @@ impl Proof {
         hex::encode(self.key.as_bytes()) + &hex::encode(self.signature.as_bytes())
     }
 
-    /// Reads what `encode` writes.
-    pub fn decode(text: &str) -> Result<Proof, ProofError> {
+    /// Parses the output of `encode`.
+    pub fn decode(text: &str) -> Result<MessageSignature, MessageSignatureError> {
         let mut bytes = [0; 96];
-        hex::decode_to_slice(text, &mut bytes).map_err(|_| ProofError)?;
-        let (key, signature) = bytes.split_first_chunk::<32>().ok_or(ProofError)?;
-        let signature = <[u8; 64]>::try_from(signature).map_err(|_| ProofError)?;
-        Ok(Proof { key: PublicKey::from_bytes(*key), signature: Signature::from_bytes(signature) })
+        hex::decode_to_slice(text, &mut bytes).map_err(|_| MessageSignatureError)?;
+        let (key, signature) = bytes.split_first_chunk::<32>().ok_or(MessageSignatureError)?;
+        let signature = <[u8; 64]>::try_from(signature).map_err(|_| MessageSignatureError)?;
+        Ok(MessageSignature {
+            key: PublicKey::from_bytes(*key),
+            signature: Signature::from_bytes(signature),
+        })
     }
 }
 
@@ -68,27 +71,27 @@ mod tests {
     }
 
     #[test]
-    fn a_proof_holds_for_its_message_and_key_only() {
-        let proof = Proof::sign(&key(), b"I was here");
-        assert_eq!(Proof::decode(&proof.encode()), Ok(proof));
-        assert_eq!(proof.address(), key().public_key().address());
-        assert!(proof.holds(b"I was here"));
-        assert!(!proof.holds(b"I was there"));
+    fn verifies_for_its_message_and_key_only() {
+        let signed = MessageSignature::sign(&key(), b"I was here");
+        assert_eq!(MessageSignature::decode(&signed.encode()), Ok(signed));
+        assert_eq!(signed.address(), key().public_key().address());
+        assert!(signed.verifies(b"I was here"));
+        assert!(!signed.verifies(b"I was there"));
         let other = SecretKey::from_seed([4; 32]).public_key();
-        assert!(!Proof { key: other, ..proof }.holds(b"I was here"));
+        assert!(!MessageSignature { key: other, ..signed }.verifies(b"I was here"));
     }
 
     #[test]
-    fn only_192_digits_are_a_proof() {
-        let text = Proof::sign(&key(), b"").encode();
+    fn rejects_texts_other_than_192_digits() {
+        let text = MessageSignature::sign(&key(), b"").encode();
         for bad in ["", &text[1..], &text[2..], &format!("{text}00"), &text.replace('a', "g")] {
-            assert_eq!(Proof::decode(bad), Err(ProofError), "{bad}");
+            assert_eq!(MessageSignature::decode(bad), Err(MessageSignatureError), "{bad}");
         }
     }
 
-    // C30: signing the bytes of a transfer as a message signs no transfer, and the other way round.
+    // C30: the signature of a transfer's bytes as a message is not valid for the transfer, and vice versa.
     #[test]
-    fn a_message_is_never_a_transfer() {
+    fn message_signature_is_invalid_for_a_transfer() {
         let genesis = block::Hash::from_bytes([9; 32]);
         let recipient = Address::from_bytes([1; 20]);
         let payment = Payment { nonce: 0, recipient, amount: 1, fee: 1, memo: Memo::default() };
@@ -96,10 +99,10 @@ mod tests {
         let signing_bytes = transfer.signing_bytes(genesis);
         assert!(transfer.sender.verify(&signing_bytes, &transfer.signature));
 
-        let proof = Proof::sign(&key(), &signing_bytes);
-        assert!(!transfer.sender.verify(&signing_bytes, &proof.signature));
-        let stolen = Proof { key: transfer.sender, signature: transfer.signature };
-        assert!(!stolen.holds(&signing_bytes));
+        let signed = MessageSignature::sign(&key(), &signing_bytes);
+        assert!(!transfer.sender.verify(&signing_bytes, &signed.signature));
+        let stolen = MessageSignature { key: transfer.sender, signature: transfer.signature };
+        assert!(!stolen.verifies(&signing_bytes));
         assert!(!signing_bytes.starts_with(DOMAIN));
     }
 }

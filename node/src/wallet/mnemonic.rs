@@ -1,18 +1,18 @@
-//! Mnemonics: the words people write down, from which every key of a wallet is derived.
-//! English words and an empty passphrase only; wiped when dropped, never shown by `Debug`.
-//! Source: BIP 39; its word list and checksum are the `bip39` crate's.
+//! Mnemonics, from which all keys of a wallet are derived. English words and an empty passphrase only;
+//! wiped from memory when dropped, not shown by `Debug`. Source: BIP 39, implemented by the `bip39`
+//! crate.
 
 use std::fmt;
 use zeroize::Zeroizing;
 
-/// A mnemonic whose words and checksum are right.
+/// A mnemonic with valid words and checksum.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Mnemonic(bip39::Mnemonic);
 
-/// How many words a new mnemonic has.
+/// The number of words of a new mnemonic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Length {
-    /// 128 random bits: as strong as the Ed25519 keys made from them.
+    /// 128 random bits: as strong as the derived Ed25519 keys.
     #[value(name = "12")]
     Twelve,
     /// 256 random bits.
@@ -20,31 +20,30 @@ pub enum Length {
     TwentyFour,
 }
 
-/// Why a text is not a mnemonic. Never repeats the words: they are secret, or nearly so.
+/// Why a text is not a mnemonic. Does not repeat words, which may be secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MnemonicError {
     /// Not 12, 15, 18, 21 or 24 words.
     #[error("a mnemonic has 12, 15, 18, 21 or 24 words, this text has {found}")]
     WordCount {
-        /// How many there are.
+        /// The number of words.
         found: usize,
     },
-    /// A word outside the list.
+    /// A word that is not in the list.
     #[error(
         "word {position} of the mnemonic is not in the English BIP 39 list: check its spelling"
     )]
     UnknownWord {
-        /// Which one, counted from 1.
+        /// The position of the word, from 1.
         position: usize,
     },
-    /// Every word is known, but not these together.
+    /// The checksum does not match the words.
     #[error("the checksum of the mnemonic is wrong: check every word and their order")]
     Checksum,
 }
 
 impl Mnemonic {
-    /// A new mnemonic. `random` fills the slice with unpredictable bytes (`getrandom::fill`); its
-    /// error is returned and no mnemonic made.
+    /// Generates a mnemonic. `random` fills the slice with random bytes (`getrandom::fill`).
     pub fn generate(
         length: Length,
         random: impl FnOnce(&mut [u8]) -> Result<(), getrandom::Error>,
@@ -58,7 +57,7 @@ impl Mnemonic {
         Ok(Mnemonic(bip39::Mnemonic::from_entropy(entropy).expect("16 and 32 bytes are standard")))
     }
 
-    /// Reads words separated by white space, in upper or lower case and any Unicode form.
+    /// Parses words separated by white space, in any case and Unicode form.
     pub fn parse(text: &str) -> Result<Mnemonic, MnemonicError> {
         let lower_case = Zeroizing::new(text.to_lowercase());
         let parsed = bip39::Mnemonic::parse_in(bip39::Language::English, lower_case.as_str());
@@ -71,7 +70,6 @@ impl Mnemonic {
         })
     }
 
-    /// How many words it has.
     pub fn word_count(&self) -> usize {
         self.0.word_count()
     }
@@ -102,7 +100,7 @@ mod tests {
 
     // W04
     #[test]
-    fn the_public_vectors_hold() {
+    fn matches_the_public_vectors() {
         let lines: Vec<&str> = include_str!("vectors/bip39.txt")
             .lines()
             .filter(|line| !line.starts_with('#'))
@@ -128,25 +126,25 @@ mod tests {
 
     // W04
     #[test]
-    fn wrong_words_counts_and_checksums_are_told_apart() {
-        let refused = |text: &str| Mnemonic::parse(text).unwrap_err();
+    fn distinguishes_wrong_words_counts_and_checksums() {
+        let error = |text: &str| Mnemonic::parse(text).unwrap_err();
         let eleven = PUBLIC.rsplit_once(' ').unwrap().0;
-        assert_eq!(refused(eleven), MnemonicError::WordCount { found: 11 });
-        assert_eq!(refused(&format!("{PUBLIC} legal")), MnemonicError::WordCount { found: 13 });
-        assert_eq!(refused(""), MnemonicError::WordCount { found: 0 });
+        assert_eq!(error(eleven), MnemonicError::WordCount { found: 11 });
+        assert_eq!(error(&format!("{PUBLIC} legal")), MnemonicError::WordCount { found: 13 });
+        assert_eq!(error(""), MnemonicError::WordCount { found: 0 });
         let long = "legal ".repeat(100_000);
-        assert_eq!(refused(&long), MnemonicError::WordCount { found: 100_000 });
+        assert_eq!(error(&long), MnemonicError::WordCount { found: 100_000 });
         assert_eq!(
-            refused(&PUBLIC.replace("year", "yeear")),
+            error(&PUBLIC.replace("year", "yeear")),
             MnemonicError::UnknownWord { position: 4 }
         );
-        assert_eq!(refused(&PUBLIC.replace("yellow", "year")), MnemonicError::Checksum);
-        assert_eq!(refused(&"zoo ".repeat(12)), MnemonicError::Checksum);
+        assert_eq!(error(&PUBLIC.replace("yellow", "year")), MnemonicError::Checksum);
+        assert_eq!(error(&"zoo ".repeat(12)), MnemonicError::Checksum);
     }
 
-    // W04: full-width letters are letters in compatibility form; NFKD makes them plain.
+    // W04: NFKD turns full-width letters into ASCII letters.
     #[test]
-    fn case_white_space_and_unicode_form_do_not_matter() {
+    fn ignores_case_white_space_and_unicode_form() {
         let expected = Mnemonic::parse(PUBLIC).unwrap();
         let wide: String = PUBLIC
             .chars()
@@ -163,13 +161,13 @@ mod tests {
 
     // W11
     #[test]
-    fn no_mnemonic_without_randomness() {
+    fn fails_without_random_bytes() {
         let broken = |_: &mut [u8]| Err(getrandom::Error::UNSUPPORTED);
         assert_eq!(Mnemonic::generate(Length::Twelve, broken), Err(getrandom::Error::UNSUPPORTED));
     }
 
     #[test]
-    fn two_new_mnemonics_differ() {
+    fn new_mnemonics_differ() {
         let new = || Mnemonic::generate(Length::TwentyFour, getrandom::fill).unwrap();
         assert_ne!(new(), new());
         assert_eq!(new().word_count(), 24);
@@ -177,7 +175,7 @@ mod tests {
 
     // W06
     #[test]
-    fn a_mnemonic_is_never_shown() {
+    fn debug_hides_the_words() {
         assert_eq!(format!("{:?}", Mnemonic::parse(PUBLIC).unwrap()), "Mnemonic(…)");
     }
 }

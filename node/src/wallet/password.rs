@@ -1,34 +1,33 @@
-//! Passwords: what they must be, and that they are wiped and never shown.
-//! Where they come from is the command line's business.
+//! Wallet passwords: normalized, wiped from memory when dropped, not shown by `Debug`.
 
 use std::borrow::Cow;
 use std::fmt;
 use zeroize::Zeroizing;
 
-/// Fewest characters of a password that someone chooses.
+/// Minimum length of a password.
 pub const MIN_CHARACTERS: usize = 8;
 
 /// A password in Unicode form NFKD, so that every keyboard types the same one.
 pub struct Password {
     text: Zeroizing<String>,
-    /// As typed: the normal form of one character can be several.
+    /// The number of characters as typed: one may become several in normal form.
     characters: usize,
 }
 
 impl Password {
-    /// From what was typed.
+    /// Normalizes a typed password.
     pub fn new(typed: &str) -> Password {
         let mut text = Cow::Borrowed(typed);
         bip39::Mnemonic::normalize_utf8_cow(&mut text);
         Password { text: Zeroizing::new(text.into_owned()), characters: typed.chars().count() }
     }
 
-    /// No password: whoever has the file has the keys.
+    /// The empty password, of wallets without one.
     pub fn none() -> Password {
         Password::new("")
     }
 
-    /// Whether it may protect a new wallet.
+    /// Checks that the password is long enough for a new wallet.
     pub fn check(&self) -> Result<(), WeakPassword> {
         match self.characters {
             MIN_CHARACTERS.. => Ok(()),
@@ -50,7 +49,7 @@ impl fmt::Debug for Password {
 
 /// The password is shorter than `MIN_CHARACTERS`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the password of a wallet has at least {MIN_CHARACTERS} characters: choose a longer one")]
+#[error("the password of a wallet needs at least {MIN_CHARACTERS} characters")]
 pub struct WeakPassword;
 
 #[cfg(test)]
@@ -59,7 +58,7 @@ mod tests {
 
     // W01
     #[test]
-    fn short_passwords_are_weak() {
+    fn rejects_short_passwords() {
         for weak in ["", "1234567", "pässwör"] {
             assert_eq!(Password::new(weak).check(), Err(WeakPassword), "{weak}");
         }
@@ -67,13 +66,13 @@ mod tests {
     }
 
     #[test]
-    fn one_password_has_one_form() {
+    fn normalizes_unicode() {
         assert_eq!(Password::new("caf\u{e9}").as_bytes(), Password::new("cafe\u{301}").as_bytes());
     }
 
     // W06
     #[test]
-    fn a_password_is_never_shown() {
+    fn debug_hides_the_password() {
         assert_eq!(format!("{:?}", Password::new("hunter2hunter2")), "Password(…)");
     }
 }

@@ -1,7 +1,7 @@
 //! Addresses, signatures and the commitment to accounts.
 
 use super::input::{lines, unhex};
-use super::report::{Fault, Finding, Outcome};
+use super::report::{InputError, Report, ReportResult};
 use chain::accounts::LtHash;
 use chain::signature::{PublicKey, Signature};
 use chain::{Account, Address, Amount, Params};
@@ -10,70 +10,70 @@ use std::collections::{BTreeMap, HashSet};
 use std::io::BufRead;
 
 #[derive(Debug, Serialize)]
-pub(super) struct NoFacts {}
+pub(super) struct NoInfo {}
 
-/// Keys and signatures of another length are no fault of the command's user, but not valid.
-fn fixed<const N: usize>(what: &str, hex: &str) -> Result<[u8; N], Fault> {
+/// Decodes a key or a signature, which is invalid with another length.
+fn fixed<const N: usize>(what: &str, hex: &str) -> Result<[u8; N], InputError> {
     let bytes = unhex(hex)?;
     bytes.as_slice().try_into().map_err(|_| {
-        Fault::new("bad-signature", format!("{what} has {N} bytes, not {}", bytes.len()))
+        InputError::new("bad-signature", format!("{what} has {N} bytes, not {}", bytes.len()))
     })
 }
 
-pub(super) fn verify_signature(key: &str, message: &str, signature: &str) -> Outcome<NoFacts> {
+pub(super) fn verify_signature(key: &str, message: &str, signature: &str) -> ReportResult<NoInfo> {
     let key = PublicKey::from_bytes(fixed("a public key", key)?);
     let signature = Signature::from_bytes(fixed("a signature", signature)?);
     if key.verify(&unhex(message)?, &signature) {
-        Ok(Finding::valid(NoFacts {}))
+        Ok(Report::valid(NoInfo {}))
     } else {
-        let error = "the signature is not this key's over this message";
-        Err(Fault::new("bad-signature", error).into())
+        let error = "the signature is not valid for this key and message";
+        Err(InputError::new("bad-signature", error).into())
     }
 }
 
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
-pub(super) enum AddressFacts {
-    /// Of an address.
+pub(super) enum AddressInfo {
+    /// Information about an address.
     Text {
-        /// What it starts with.
+        /// The prefix of the address.
         hrp: String,
-        /// The built-in network of that name, if there is one.
+        /// The built-in network of the prefix, if any.
         network: Option<String>,
         bytes: String,
     },
-    /// Of a public key.
+    /// Information about a public key.
     Key {
         public_key: String,
         bytes: String,
-        /// By built-in network.
+        /// Address by built-in network.
         addresses: BTreeMap<String, String>,
     },
 }
 
-pub(super) fn address(text: &str) -> Outcome<AddressFacts> {
+pub(super) fn address(text: &str) -> ReportResult<AddressInfo> {
     let mut key = [0; 32];
     if hex::decode_to_slice(text, &mut key).is_ok() {
-        return Ok(Finding::valid(of_key(key)));
+        return Ok(Report::valid(of_key(key)));
     }
     let (hrp, address) = Address::decode(text).map_err(|error| request(error.to_string()))?;
     let networks = Params::built_in();
     let network = networks.iter().find(|params| params.hrp() == hrp);
-    Ok(Finding::valid(AddressFacts::Text {
+    Ok(Report::valid(AddressInfo::Text {
         hrp: hrp.to_string(),
         network: network.map(|params| params.name().to_owned()),
         bytes: hex::encode(address.as_bytes()),
     }))
 }
 
-/// What no rule is about.
-fn request(error: impl Into<String>) -> Fault {
-    Fault::new("bad-request", error)
+/// An error that no rule covers.
+fn request(error: impl Into<String>) -> InputError {
+    InputError::new("bad-request", error)
 }
 
-fn of_key(key: [u8; 32]) -> AddressFacts {
+fn of_key(key: [u8; 32]) -> AddressInfo {
     let address = Address::of(&key);
-    AddressFacts::Key {
+    AddressInfo::Key {
         public_key: hex::encode(key),
         bytes: hex::encode(address.as_bytes()),
         addresses: Params::built_in()
@@ -84,30 +84,30 @@ fn of_key(key: [u8; 32]) -> AddressFacts {
 }
 
 #[derive(Debug, Serialize)]
-pub(super) struct CommitmentFacts {
-    /// How many are present: with a balance or a nonce.
+pub(super) struct CommitmentInfo {
+    /// Number of accounts with a balance or a nonce.
     accounts: usize,
     commitment: String,
 }
 
-pub(super) fn commitment(input: impl BufRead) -> Outcome<CommitmentFacts> {
-    let (mut commitment, mut met) = (LtHash::empty(), HashSet::new());
+pub(super) fn commitment(input: impl BufRead) -> ReportResult<CommitmentInfo> {
+    let (mut commitment, mut seen) = (LtHash::empty(), HashSet::new());
     let mut accounts = 0;
     for line in lines(input) {
         let (number, text) = line?;
-        let (address, account) = account(&text).map_err(|fault| fault.at(number))?;
-        if !met.insert(address) {
-            return Err(request("the address stands on an earlier line too").at(number).into());
+        let (address, account) = account(&text).map_err(|error| error.at(number))?;
+        if !seen.insert(address) {
+            return Err(request("duplicate address").at(number).into());
         }
         commitment.add(&address, &account);
         accounts += usize::from(!account.is_absent());
     }
     let commitment = hex::encode(commitment.digest());
-    Ok(Finding::valid(CommitmentFacts { accounts, commitment }))
+    Ok(Report::valid(CommitmentInfo { accounts, commitment }))
 }
 
-/// Reads `address balance nonce`.
-fn account(line: &str) -> Result<(Address, Account), Fault> {
+/// Parses `address balance nonce`.
+fn account(line: &str) -> Result<(Address, Account), InputError> {
     let words: Vec<&str> = line.split_whitespace().collect();
     let [address, balance, nonce] = words[..] else {
         return Err(request("a line is `address balance nonce`"));

@@ -1,8 +1,8 @@
 //! Blocks, transactions and Merkle roots.
 
-use super::headers::HeaderFacts;
+use super::headers::HeaderInfo;
 use super::input::{bytes, lines};
-use super::report::{Fault, Finding, Outcome};
+use super::report::{InputError, Report, ReportResult};
 use chain::params::{BLOCK_BYTES_RANGE, Spec};
 use chain::rules::{self, RuleError};
 use chain::{Bits, Block, Coinbase, Height, Params, Transaction, Transfer, merkle, tx};
@@ -10,56 +10,56 @@ use serde::Serialize;
 use std::io::BufRead;
 
 #[derive(Debug, Serialize)]
-pub(super) struct RootFacts {
+pub(super) struct RootInfo {
     count: usize,
     root: String,
-    /// Whether a shorter list has the same root, so that no block may have this one.
+    /// Whether a shorter list has the same root, so that the list is invalid in a block.
     mutated: bool,
 }
 
-pub(super) fn merkle(input: impl BufRead) -> Outcome<RootFacts> {
+pub(super) fn merkle(input: impl BufRead) -> ReportResult<RootInfo> {
     let mut ids: Vec<tx::Id> = Vec::new();
     for line in lines(input) {
         let (number, text) = line?;
-        let id = text.parse().map_err(|error| Fault::encoding(format!("{error}")).at(number))?;
+        let id =
+            text.parse().map_err(|error| InputError::encoding(format!("{error}")).at(number))?;
         ids.push(id);
     }
     if ids.is_empty() {
-        return Err(Fault::new("bad-request", "there are no transaction ids").into());
+        return Err(InputError::new("bad-request", "there are no transaction ids").into());
     }
     let (root, mutated) = (merkle::root(&ids).to_string(), merkle::is_mutated(&ids));
-    Ok(Finding::valid(RootFacts { count: ids.len(), root, mutated }))
+    Ok(Report::valid(RootInfo { count: ids.len(), root, mutated }))
 }
 
 #[derive(Debug, Serialize)]
-pub(super) struct BlockFacts {
+pub(super) struct BlockInfo {
     #[serde(flatten)]
-    header: HeaderFacts,
+    header: HeaderInfo,
     size: usize,
-    /// Whether the transactions have the root the header commits to.
+    /// Whether the Merkle root of the transactions is that of the header.
     merkle_root_matches: bool,
     mutated: bool,
     transaction_count: usize,
-    transactions: Vec<TransactionFacts>,
+    transactions: Vec<TransactionInfo>,
 }
 
-pub(super) fn block(source: &str, stdin: impl BufRead) -> Outcome<BlockFacts> {
+pub(super) fn block(source: &str, stdin: impl BufRead) -> ReportResult<BlockInfo> {
     let bytes = bytes(source, stdin)?;
     let block = Block::decode(&bytes)?;
     let ids = block.ids();
-    let facts = BlockFacts {
-        header: HeaderFacts::of(&block.header),
+    let info = BlockInfo {
+        header: HeaderInfo::of(&block.header),
         size: bytes.len(),
         merkle_root_matches: merkle::root(&ids) == block.header.merkle_root,
         mutated: merkle::is_mutated(&ids),
         transaction_count: ids.len(),
-        transactions: block.transactions.iter().map(TransactionFacts::of).collect(),
+        transactions: block.transactions.iter().map(TransactionInfo::of).collect(),
     };
-    Ok(Finding::judged(facts, check(block)))
+    Ok(Report::checked(info, check(block)))
 }
 
-/// All that can be said of a block without its chain and its network: what fails here fails on
-/// every network.
+/// Validates the rules that need neither the chain nor the network of a block.
 fn check(block: Block) -> Result<(), RuleError> {
     let lenient = Params::new(Spec {
         limit_bits: EASIEST,
@@ -69,21 +69,21 @@ fn check(block: Block) -> Result<(), RuleError> {
     .expect("`dev` is well-formed with any limit and any size in range");
     let is_genesis = block.coinbase().is_some_and(|coinbase| coinbase.height == Height::GENESIS);
     match rules::header::check_standalone(&block.header, &lenient) {
-        // Nobody mines genesis.
+        // Genesis blocks need no proof of work.
         Err(RuleError::HighHash { .. }) if is_genesis => {}
-        verdict => verdict?,
+        result => result?,
     }
-    // Which genesis hash a signature must bind to is a matter of the network: take them as good.
+    // Signatures depend on the network: all count as valid.
     rules::body::check(block, &lenient, |_| true, 1).map(|_| ())
 }
 
 /// The bits of the easiest target that bits can express.
 const EASIEST: Bits = Bits::new(0x2100_ffff);
 
-/// A transaction's fields under the names of the protocol; bytes in hexadecimal.
+/// The fields of a transaction by their names in the protocol; bytes in hexadecimal.
 #[derive(Debug, Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
-pub(super) enum TransactionFacts {
+pub(super) enum TransactionInfo {
     Coinbase {
         id: String,
         size: usize,
@@ -108,8 +108,8 @@ pub(super) enum TransactionFacts {
     },
 }
 
-impl TransactionFacts {
-    fn of(transaction: &Transaction) -> TransactionFacts {
+impl TransactionInfo {
+    fn of(transaction: &Transaction) -> TransactionInfo {
         let (id, size) = (transaction.id().to_string(), transaction.encode().len());
         match transaction {
             Transaction::Coinbase(Coinbase {
@@ -119,7 +119,7 @@ impl TransactionFacts {
                 reward,
                 recipient,
                 commitment,
-            }) => TransactionFacts::Coinbase {
+            }) => TransactionInfo::Coinbase {
                 id,
                 size,
                 height: height.get(),
@@ -129,7 +129,7 @@ impl TransactionFacts {
                 recipient: hex::encode(recipient.as_bytes()),
                 commitment: hex::encode(commitment),
             },
-            Transaction::Transfer(transfer) => TransactionFacts::Transfer {
+            Transaction::Transfer(transfer) => TransactionInfo::Transfer {
                 id,
                 size,
                 sender: hex::encode(transfer.sender.as_bytes()),
@@ -145,31 +145,31 @@ impl TransactionFacts {
     }
 }
 
-/// A transaction alone.
+/// A transaction outside a block.
 #[derive(Debug, Serialize)]
-pub(super) struct SignedFacts {
+pub(super) struct SignedInfo {
     #[serde(flatten)]
-    transaction: TransactionFacts,
-    /// The built-in networks that a transfer is signed for: no more than one, and none for a
-    /// transfer of another network or one that somebody changed.
+    transaction: TransactionInfo,
+    /// The built-in network that a transfer is signed for; empty for another network or an invalid
+    /// signature.
     #[serde(skip_serializing_if = "Option::is_none")]
     signed_for: Option<Vec<String>>,
 }
 
-pub(super) fn transaction(source: &str, stdin: impl BufRead) -> Outcome<SignedFacts> {
+pub(super) fn transaction(source: &str, stdin: impl BufRead) -> ReportResult<SignedInfo> {
     let transaction = Transaction::decode(&bytes(source, stdin)?)?;
-    let (signed_for, verdict) = match &transaction {
+    let (signed_for, result) = match &transaction {
         Transaction::Coinbase(_) => (None, Ok(())),
         Transaction::Transfer(transfer) => match signed_for(transfer) {
             Ok(networks) => (Some(networks), Ok(())),
             Err(error) => (None, Err(error)),
         },
     };
-    let transaction = TransactionFacts::of(&transaction);
-    Ok(Finding::judged(SignedFacts { transaction, signed_for }, verdict))
+    let transaction = TransactionInfo::of(&transaction);
+    Ok(Report::checked(SignedInfo { transaction, signed_for }, result))
 }
 
-/// The built-in networks a transfer is signed for, unless it breaks a rule that all networks have.
+/// The built-in networks that a transfer is signed for; an error if it breaks a rule of all networks.
 fn signed_for(transfer: &Transfer) -> Result<Vec<String>, RuleError> {
     let mut networks = Vec::new();
     for params in Params::built_in() {

@@ -1,7 +1,7 @@
 //! Headers, compact bits and difficulties.
 
 use super::input::{lines, unhex};
-use super::report::{Fault, Finding, Outcome};
+use super::report::{InputError, Report, ReportResult};
 use crate::difficulty;
 use anyhow::{Context, Result, bail};
 use chain::difficulty::asert;
@@ -11,9 +11,9 @@ use serde::Serialize;
 use std::collections::HashSet;
 use std::io::{BufRead, Write};
 
-/// A header's fields and what follows from them.
+/// The fields of a header and derived values.
 #[derive(Debug, Serialize)]
-pub(super) struct HeaderFacts {
+pub(super) struct HeaderInfo {
     hash: String,
     version: i32,
     previous: String,
@@ -21,16 +21,16 @@ pub(super) struct HeaderFacts {
     time: u32,
     bits: String,
     nonce: u32,
-    /// None if the bits are not a target.
+    /// `None` if the bits are invalid.
     target: Option<String>,
     difficulty: Option<f64>,
     proof_of_work: bool,
 }
 
-impl HeaderFacts {
-    pub(super) fn of(header: &Header) -> HeaderFacts {
+impl HeaderInfo {
+    pub(super) fn of(header: &Header) -> HeaderInfo {
         let target = header.bits.target().ok();
-        HeaderFacts {
+        HeaderInfo {
             hash: header.hash().to_string(),
             version: header.version,
             previous: header.previous.to_string(),
@@ -45,7 +45,8 @@ impl HeaderFacts {
     }
 }
 
-/// The target of a header whose hash meets it. Knows no network, so neither limit nor version.
+/// The target of a header with valid proof of work. Checks neither limit nor version, which depend on
+/// the network.
 fn proof_of_work(header: &Header) -> Result<Target, RuleError> {
     let (bits, hash) = (header.bits, header.hash());
     let target = bits.target().map_err(|reason| RuleError::BadBits { bits, reason })?;
@@ -56,27 +57,27 @@ fn proof_of_work(header: &Header) -> Result<Target, RuleError> {
     }
 }
 
-fn decode(hex: &str) -> Result<Header, Fault> {
+fn decode(hex: &str) -> Result<Header, InputError> {
     Ok(Header::decode(&unhex(hex)?)?)
 }
 
-pub(super) fn header(hex: &str) -> Outcome<HeaderFacts> {
+pub(super) fn header(hex: &str) -> ReportResult<HeaderInfo> {
     let header = decode(hex)?;
-    Ok(Finding::judged(HeaderFacts::of(&header), proof_of_work(&header).map(|_| ())))
+    Ok(Report::checked(HeaderInfo::of(&header), proof_of_work(&header).map(|_| ())))
 }
 
 #[derive(Debug, Serialize)]
-pub(super) struct BitsFacts {
+pub(super) struct BitsInfo {
     bits: String,
     target: String,
     difficulty: f64,
     work: String,
 }
 
-pub(super) fn bits(hex: &str) -> Outcome<BitsFacts> {
-    let bits: Bits = hex.parse().map_err(|error| Fault::encoding(format!("{error}")))?;
-    let target = bits.target().map_err(|error| Fault::new("bad-bits", error.to_string()))?;
-    Ok(Finding::valid(BitsFacts {
+pub(super) fn bits(hex: &str) -> ReportResult<BitsInfo> {
+    let bits: Bits = hex.parse().map_err(|error| InputError::encoding(format!("{error}")))?;
+    let target = bits.target().map_err(|error| InputError::new("bad-bits", error.to_string()))?;
+    Ok(Report::valid(BitsInfo {
         bits: bits.to_string(),
         target: target.to_string(),
         difficulty: difficulty::of(target),
@@ -84,9 +85,9 @@ pub(super) fn bits(hex: &str) -> Outcome<BitsFacts> {
     }))
 }
 
-/// A chain of headers, forks left out but for their number.
+/// A chain of headers; forks are only counted.
 #[derive(Debug, Serialize)]
-pub(super) struct ChainFacts {
+pub(super) struct ChainInfo {
     count: usize,
     forks: usize,
     first: String,
@@ -94,10 +95,10 @@ pub(super) struct ChainFacts {
     total_work: String,
 }
 
-/// What marks a header that does not follow the one above it.
+/// Marks a header that does not extend the one above it.
 const FORK: &str = "fork:";
 
-pub(super) fn verify(input: impl BufRead) -> Outcome<ChainFacts> {
+pub(super) fn verify(input: impl BufRead) -> ReportResult<ChainInfo> {
     let (mut chain, mut forks) = (Vec::new(), Vec::new());
     for line in lines(input) {
         let (number, text) = line?;
@@ -105,31 +106,31 @@ pub(super) fn verify(input: impl BufRead) -> Outcome<ChainFacts> {
             Some(hex) => (&mut forks, hex.trim_start()),
             None => (&mut chain, text.as_str()),
         };
-        let header = decode(hex).map_err(|fault| fault.at(number))?;
+        let header = decode(hex).map_err(|error| error.at(number))?;
         kind.push((number, header));
     }
-    Ok(Finding::valid(link(&chain, &forks)?))
+    Ok(Report::valid(link(&chain, &forks)?))
 }
 
-/// Checks the chain, then the forks, which may start anywhere on it, its first parent included.
-fn link(chain: &[(usize, Header)], forks: &[(usize, Header)]) -> Result<ChainFacts, Fault> {
+/// Verifies the chain, then the forks, which may extend any block of it or its first parent.
+fn link(chain: &[(usize, Header)], forks: &[(usize, Header)]) -> Result<ChainInfo, InputError> {
     let Some((_, first)) = chain.first() else {
-        return Err(Fault::encoding("there are no headers"));
+        return Err(InputError::encoding("there are no headers"));
     };
     let mut known = HashSet::from([first.previous]);
     let (mut tip, mut work) = (first.previous, Work::ZERO);
     for (line, header) in chain {
-        let target = check(header, header.previous == tip).map_err(|fault| fault.at(*line))?;
+        let target = check(header, header.previous == tip).map_err(|error| error.at(*line))?;
         work = work.saturating_add(target.work());
         tip = header.hash();
         known.insert(tip);
     }
     for (line, header) in forks {
         let follows = known.contains(&header.previous);
-        check(header, follows).map_err(|fault| fault.at(*line))?;
+        check(header, follows).map_err(|error| error.at(*line))?;
         known.insert(header.hash());
     }
-    Ok(ChainFacts {
+    Ok(ChainInfo {
         count: chain.len(),
         forks: forks.len(),
         first: first.hash().to_string(),
@@ -138,25 +139,25 @@ fn link(chain: &[(usize, Header)], forks: &[(usize, Header)]) -> Result<ChainFac
     })
 }
 
-fn check(header: &Header, follows: bool) -> Result<Target, Fault> {
+fn check(header: &Header, follows: bool) -> Result<Target, InputError> {
     if !follows {
         let parent = header.previous;
         let error = format!("the header does not link: its parent is {parent}");
-        return Err(Fault::new("unknown-parent", error));
+        return Err(InputError::new("unknown-parent", error));
     }
     Ok(proof_of_work(header)?)
 }
 
-/// How far heights and times may be from the anchor's: beyond it `asert` is not exact.
+/// Largest distance of heights and times from the anchor at which `asert` is exact.
 const FARTHEST: u128 = 1 << 64;
 
-/// The parameters of `chain util asert`. Heights and times may be any whole numbers.
+/// The flags of `chain util asert`. Heights and times may be any integers.
 #[derive(Debug, clap::Args)]
 pub struct Asert {
     /// Height of the anchor block
     #[arg(long, value_name = "H", allow_negative_numbers = true)]
     anchor_height: i128,
-    /// Time of the anchor's parent, in seconds
+    /// Time of the anchor's parent in seconds
     #[arg(long, value_name = "T", allow_negative_numbers = true)]
     anchor_parent_time: i128,
     /// Compact bits of the anchor
@@ -179,7 +180,7 @@ fn target(text: &str) -> Result<Target, String> {
 }
 
 impl Asert {
-    /// One line of bits for each line of the input.
+    /// Prints the bits for each line of the input.
     pub(super) fn run(&self, out: &mut impl Write, input: impl BufRead) -> Result<()> {
         for (number, line) in (1..).zip(input.lines()) {
             let text = line.with_context(|| format!("line {number}"))?;
@@ -191,12 +192,13 @@ impl Asert {
         Ok(())
     }
 
-    /// The bits after the block at a height and time.
+    /// The bits of the block after one at a height and time.
     fn next(&self, line: &str) -> Result<Bits> {
         let words: Vec<&str> = line.split_whitespace().collect();
         let [height, time] = words[..] else { bail!("a line is `height time`") };
         let delta = |text: &str, what, from: i128| {
-            let number: i128 = text.parse().with_context(|| format!("the {what} is no number"))?;
+            let number: i128 =
+                text.parse().with_context(|| format!("the {what} is not an integer"))?;
             let delta = number.checked_sub(from).filter(|delta| delta.unsigned_abs() <= FARTHEST);
             delta.with_context(|| format!("the {what} is more than 2^64 away from the anchor's"))
         };

@@ -6,90 +6,88 @@ use chain::rules::RuleError;
 use serde::Serialize;
 use std::io::Write;
 
-/// What a command found out: facts, as far as there are any, and what is wrong, if anything is.
+/// The result of a command: information about the input, if it decodes, and its error, if invalid.
 #[derive(Debug, Serialize)]
-pub(super) struct Finding<T> {
+pub(super) struct Report<T> {
     valid: bool,
     #[serde(flatten)]
-    facts: Option<T>,
+    info: Option<T>,
     #[serde(flatten)]
-    fault: Option<Fault>,
+    error: Option<InputError>,
 }
 
-impl<T> Finding<T> {
-    pub(super) fn valid(facts: T) -> Finding<T> {
-        Finding { valid: true, facts: Some(facts), fault: None }
+impl<T> Report<T> {
+    pub(super) fn valid(info: T) -> Report<T> {
+        Report { valid: true, info: Some(info), error: None }
     }
 
-    pub(super) fn judged(facts: T, verdict: Result<(), RuleError>) -> Finding<T> {
-        let fault = verdict.err().map(Fault::from);
-        Finding { valid: fault.is_none(), facts: Some(facts), fault }
+    pub(super) fn checked(info: T, result: Result<(), RuleError>) -> Report<T> {
+        let error = result.err().map(InputError::from);
+        Report { valid: error.is_none(), info: Some(info), error }
     }
 
-    fn invalid(fault: Fault) -> Finding<T> {
-        Finding { valid: false, facts: None, fault: Some(fault) }
+    fn invalid(error: InputError) -> Report<T> {
+        Report { valid: false, info: None, error: Some(error) }
     }
 }
 
-/// Why a command ends without facts.
-pub(super) enum End {
-    /// What it looked at is not valid.
-    Invalid(Fault),
-    /// It could not look.
+/// Why a command has no information.
+pub(super) enum Abort {
+    /// The input is invalid.
+    Invalid(InputError),
+    /// The input cannot be read.
     Failed(anyhow::Error),
 }
 
-impl<E: Into<Fault>> From<E> for End {
-    fn from(error: E) -> End {
-        End::Invalid(error.into())
+impl<E: Into<InputError>> From<E> for Abort {
+    fn from(error: E) -> Abort {
+        Abort::Invalid(error.into())
     }
 }
 
-/// What a command returns to be printed.
-pub(super) type Outcome<T> = Result<Finding<T>, End>;
+pub(super) type ReportResult<T> = Result<Report<T>, Abort>;
 
-/// Why something is not valid.
+/// Why an input is invalid.
 #[derive(Debug, Serialize)]
-pub(super) struct Fault {
+pub(super) struct InputError {
     error: String,
     code: &'static str,
-    /// The line of the input that is to blame, from 1.
+    /// The line of the error, from 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     line: Option<usize>,
 }
 
-impl Fault {
-    pub(super) fn new(code: &'static str, error: impl Into<String>) -> Fault {
-        Fault { error: error.into(), code, line: None }
+impl InputError {
+    pub(super) fn new(code: &'static str, error: impl Into<String>) -> InputError {
+        InputError { error: error.into(), code, line: None }
     }
 
-    /// Of bytes that are not what they should be.
-    pub(super) fn encoding(error: impl Into<String>) -> Fault {
-        Fault::new("bad-encoding", error)
+    pub(super) fn encoding(error: impl Into<String>) -> InputError {
+        InputError::new("bad-encoding", error)
     }
 
-    pub(super) fn at(self, line: usize) -> Fault {
-        Fault { line: Some(line), ..self }
-    }
-}
-
-impl From<RuleError> for Fault {
-    fn from(error: RuleError) -> Fault {
-        Fault::new(error.code(), error.to_string())
+    pub(super) fn at(self, line: usize) -> InputError {
+        InputError { line: Some(line), ..self }
     }
 }
 
-impl From<DecodeError> for Fault {
-    fn from(error: DecodeError) -> Fault {
+impl From<RuleError> for InputError {
+    fn from(error: RuleError) -> InputError {
+        InputError::new(error.code(), error.to_string())
+    }
+}
+
+impl From<DecodeError> for InputError {
+    fn from(error: DecodeError) -> InputError {
         RuleError::from(error).into()
     }
 }
 
-pub(super) fn print<T: Serialize>(out: &mut impl Write, outcome: Outcome<T>) -> Result<bool> {
+pub(super) fn print<T: Serialize>(out: &mut impl Write, outcome: ReportResult<T>) -> Result<bool> {
     let finding = match outcome {
         Ok(finding) => finding,
-        Err(End::Invalid(fault)) => Finding::invalid(fault),
-        Err(End::Failed(error)) => return Err(error),
+        Err(Abort::Invalid(error)) => Report::invalid(error),
+        Err(Abort::Failed(error)) => return Err(error),
     };
     writeln!(out, "{}", serde_json::to_string(&finding)?)?;
     Ok(finding.valid)

@@ -2,33 +2,33 @@
 
 use super::super::password::PasswordSource;
 use crate::config::network;
-use crate::wallet::{FileError, Folder, Index, Name, Password, Public, Wallet};
+use crate::wallet::{FileError, Index, Name, Password, Wallet, WalletDir, WalletInfo};
 use anyhow::{Context, Result};
 use chain::Address;
 use chain::address::Hrp;
 use std::path::PathBuf;
 
-/// Where wallets are kept.
+/// The flag for the directory of wallets.
 #[derive(Clone, Debug, clap::Args)]
 pub struct WalletDirArgs {
-    /// Folder of the wallets
+    /// Directory of wallets
     ///
-    /// Default: the folder `chain/wallets` in the platform's data folder.
+    /// Default: `chain/wallets` in the platform's data directory.
     #[arg(long, value_name = "DIR", env = "CHAIN_WALLET_DIR")]
     wallet_dir: Option<PathBuf>,
 }
 
 impl WalletDirArgs {
-    pub(super) fn folder(&self) -> Result<Folder> {
-        let folder = self.wallet_dir.clone().map(Folder::new).or_else(Folder::of_user);
-        folder.context("this user has no home folder to keep wallets in: give --wallet-dir DIR")
+    pub(super) fn wallet_dir(&self) -> Result<WalletDir> {
+        let dir = self.wallet_dir.clone().map(WalletDir::new).or_else(WalletDir::of_user);
+        dir.context("this user has no home directory: use --wallet-dir DIR")
     }
 }
 
-/// Which wallet a command is about.
+/// The flags that select a wallet.
 #[derive(Clone, Debug, clap::Args)]
 pub struct WalletArgs {
-    /// Name of the wallet
+    /// Wallet name
     #[arg(long, visible_alias = "wallet", value_name = "NAME", default_value = "default")]
     pub(super) name: Name,
     #[command(flatten)]
@@ -36,30 +36,30 @@ pub struct WalletArgs {
 }
 
 impl WalletArgs {
-    /// The file of the wallet, there or not.
+    /// The file of the wallet, which need not exist.
     pub fn path(&self) -> Result<PathBuf> {
-        Ok(self.dir.folder()?.path_of(&self.name))
+        Ok(self.dir.wallet_dir()?.path_of(&self.name))
     }
 
-    /// Opens the wallet, asking for its password only if it has one.
+    /// Opens the wallet, with its password if it has one.
     pub fn open(&self, password: &PasswordSource) -> Result<Wallet> {
         let path = self.path()?;
-        let given = match Public::read(&path)?.protected {
+        let password = match WalletInfo::read(&path)?.protected {
             true => password.existing(&self.name.to_string())?,
             false => Password::none(),
         };
-        Ok(Wallet::open(&path, &given)?)
+        Ok(Wallet::open(&path, &password)?)
     }
 
-    /// The address of an account, with the password only if the account is new.
+    /// The address of an account; needs the password only for a new account.
     pub fn address(&self, account: Index, password: &PasswordSource) -> Result<Address> {
-        match Public::read(&self.path()?)?.accounts.get(&account) {
+        match WalletInfo::read(&self.path()?)?.accounts.get(&account) {
             Some(address) => Ok(*address),
             None => Ok(self.open(password)?.add_account(account)?),
         }
     }
 
-    /// The file for a new wallet; a name that is taken is refused before anything is asked.
+    /// The file of a new wallet. Rejects an existing one before any prompt.
     pub(super) fn free_path(&self) -> Result<PathBuf> {
         let path = self.path()?;
         match path.symlink_metadata() {
@@ -69,18 +69,18 @@ impl WalletArgs {
     }
 }
 
-/// Which account of a wallet.
+/// The flag for an account of a wallet.
 #[derive(Clone, Copy, Debug, clap::Args)]
 pub struct AccountArgs {
-    /// Number of the account
+    /// Account number
     #[arg(long = "account", value_name = "N", default_value_t)]
     pub index: Index,
 }
 
-/// Whose addresses are shown; keys are the same on all networks.
+/// The flag for the network of addresses; keys are the same on all networks.
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct NetworkArgs {
-    /// Network whose addresses are shown: a built-in one (main, testnet, dev) or the path of a file
+    /// Network of the addresses: main, testnet, dev or the path of a network file
     #[arg(
         long, env = "CHAIN_NETWORK", value_name = "NAME|FILE", default_value = network::DEFAULT
     )]

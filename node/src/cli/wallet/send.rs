@@ -136,7 +136,7 @@ async fn sign(
 /// The node's estimate of the fee of a transfer with this memo in the next block.
 async fn estimate_fee(client: &Client, memo: &Memo) -> Result<Amount> {
     let rates: Rates = client.get(&["fees"]).await?.json()?;
-    let next_block = rates.get("1").context("the node estimates no fee: give --fee COINS")?;
+    let next_block = rates.get("1").context("the node estimates no fee: use --fee COINS")?;
     fee_at(*next_block, MIN_TRANSFER_BYTES.saturating_add(memo.as_bytes().len()))
 }
 
@@ -146,7 +146,7 @@ fn fee_at(rate: u64, bytes: usize) -> Result<Amount> {
     let fee = fee.filter(|fee| *fee <= MAX_ESTIMATED_FEE).and_then(Amount::new);
     fee.with_context(|| {
         let max = output::coins(MAX_ESTIMATED_FEE);
-        format!("the node estimates a fee above {max}: give --fee COINS")
+        format!("the node estimates a fee above {max}: use --fee COINS")
     })
 }
 
@@ -160,7 +160,7 @@ fn check_balance(
     replaces: bool,
 ) -> Result<()> {
     let needed = amount.checked_add(fee).context("amount and fee exceed the total supply")?;
-    // One that takes the node of another that waits may spend what that one would have.
+    // A replacement may spend what the replaced transfer would have spent.
     let available = match replaces {
         true => account.balance,
         false => account.balance.min(account.pending_balance),
@@ -174,7 +174,7 @@ fn check_balance(
     };
     let available = output::coins(available);
     Err(anyhow!(
-        "{own} has {available} to spend{immature}: the transfer takes {needed} coins, {fee} of them \
+        "{own} has {available} to spend{immature}: the transfer needs {needed} coins, {fee} of them \
          the fee"
     ))
 }
@@ -257,7 +257,7 @@ mod tests {
         assert_eq!(
             short,
             "a has 0.0000001 coins to spend and 0.00000005 coins immature: the \
-             transfer takes 0.00000011 coins, 0.00000001 of them the fee"
+             transfer needs 0.00000011 coins, 0.00000001 of them the fee"
         );
         assert!(covered(4, 9, 1, false).is_err());
         covered(4, 9, 1, true).unwrap();
