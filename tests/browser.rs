@@ -1,7 +1,7 @@
 //! A real browser, steered through its driver: the few commands of WebDriver that the tests need.
 //! Source: W3C "WebDriver"; `goog/cdp` and `se/log` are Chromium's.
 
-use crate::harness::{request, eventually};
+use crate::harness::{eventually, request};
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, Command, Stdio};

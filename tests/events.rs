@@ -1,7 +1,7 @@
 //! Events over REST: whoever remembers the last number misses nothing and hears nothing twice,
 //! whatever happens to the node or to the connection.
 
-use crate::forge::{Forge, RICH, key, pay, somebody, text};
+use crate::forge::{Forge, RICH, key, pay, test_address, text};
 use crate::harness::{Node, Process, chain, eventually, verified};
 use chain::Block;
 use serde_json::{Value, json};
@@ -100,7 +100,8 @@ fn last(events: &[Event]) -> Option<u64> {
 fn hand_in(node: &Node, blocks: &[Block]) {
     for block in blocks {
         let body = hex::encode(block.encode());
-        let answer = node.request("POST", "/v1/blocks", &["Content-Type: text/plain"], body.as_bytes());
+        let answer =
+            node.request("POST", "/v1/blocks", &["Content-Type: text/plain"], body.as_bytes());
         assert_eq!(answer.status, 201, "{answer:?}");
     }
 }
@@ -145,14 +146,14 @@ fn replayed(events: &[Event]) -> Vec<String> {
 #[test]
 fn a_reader_that_comes_back_sees_every_event_once_in_order() {
     let alice = key(RICH[0]);
-    let mut a = Forge::new(somebody(1));
+    let mut a = Forge::new(test_address(1));
     let common = a.blocks(5);
-    let mut b = Forge::new(somebody(2));
+    let mut b = Forge::new(test_address(2));
     b.follow(&common);
     let losing: Vec<Block> =
-        (0..10).map(|nonce| a.block([pay(&alice, nonce, somebody(3), 5)])).collect();
+        (0..10).map(|nonce| a.block([pay(&alice, nonce, test_address(3), 5)])).collect();
     let winning: Vec<Block> =
-        (0..11).map(|nonce| b.block([pay(&alice, nonce, somebody(4), 7)])).collect();
+        (0..11).map(|nonce| b.block([pay(&alice, nonce, test_address(4), 7)])).collect();
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("data");
     let node = Node::start(&data, &[]);
@@ -197,7 +198,7 @@ fn a_reader_that_comes_back_sees_every_event_once_in_order() {
 fn no_block_is_missing_or_told_twice_after_kills() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("data");
-    let miner = text(somebody(1));
+    let miner = text(test_address(1));
     let mut events = Vec::new();
     for round in 0..5 {
         let node = Node::start(&data, &[]);
@@ -251,7 +252,7 @@ fn generate_until_gone(url: &str, data: &std::path::Path, miner: &str) {
 fn a_hundred_readers_that_never_read_neither_stop_an_honest_one_nor_fill_the_memory() {
     let folder = tempfile::tempdir().unwrap();
     let node = Node::start(&folder.path().join("data"), &[]);
-    let miner = text(somebody(1));
+    let miner = text(test_address(1));
     node.generate(300, &miner).unwrap();
     let before = resident_bytes(&node);
     let silent: Vec<TcpStream> = (0..100).map(|_| ask(&node, "?since=0", None)).collect();
@@ -297,7 +298,7 @@ fn peers_that_come_and_go_are_told() {
 fn the_command_follows_a_node_across_its_restart() {
     let folder = tempfile::tempdir().unwrap();
     let (data, out) = (folder.path().join("data"), folder.path().join("out"));
-    let miner = text(somebody(1));
+    let miner = text(test_address(1));
     let node = Node::start(&data, &[]);
     node.generate(2, &miner).unwrap();
     let mut command = chain(&["events", "--json", "--topics", "block.connected", "--since", "0"]);
@@ -344,7 +345,7 @@ fn redis_is_told_every_event_once_whoever_was_away() {
     let folder = tempfile::tempdir().unwrap();
     let url = format!("redis+unix://{}", folder.path().join("socket").display());
     let data = folder.path().join("data");
-    let miner = text(somebody(1));
+    let miner = text(test_address(1));
     let node = Node::start(&data, &["--publish", &url]);
     node.generate(2, &miner).unwrap();
     let Some(mut server) = redis(folder.path()) else {

@@ -4,7 +4,7 @@ mod forks;
 mod live;
 
 use crate::browser::Browser;
-use crate::forge::{Forge, RICH, key, pay, somebody, text};
+use crate::forge::{Forge, RICH, key, pay, test_address, text};
 use crate::harness::{Node, eventually};
 use crate::reorganisation::hand_in_all;
 use chain::signature::SecretKey;
@@ -35,16 +35,16 @@ impl Visit {
         let browser = Browser::open()?;
         let folder = tempfile::tempdir().unwrap();
         let node = Node::start(&folder.path().join("data"), &[]);
-        let mut forge = Forge::new(somebody(1));
+        let mut forge = Forge::new(test_address(1));
         let alice = key(RICH[0]);
         let mut blocks = forge.blocks(8);
         for nonce in 0..3 {
-            blocks.push(forge.block([pay(&alice, nonce, somebody(2), 1_250_000_000)]));
+            blocks.push(forge.block([pay(&alice, nonce, test_address(2), 1_250_000_000)]));
         }
         blocks.push(forge.block([]));
         hand_in_all(&node, &blocks, "connected");
         let visit = Visit { browser, node, forge, _folder: folder };
-        visit.send(&pay(&alice, 3, somebody(2), 700));
+        visit.send(&pay(&alice, 3, test_address(2), 700));
         Some(visit)
     }
 
@@ -115,8 +115,8 @@ fn every_page_shows_what_it_is_for_on_any_screen_without_barriers_or_complaints(
         ("/block/0".to_owned(), "genesis needs no work"),
         (format!("/tx/{transfer}"), "for the test"),
         (format!("/tx/{coinbase}"), "forge"),
-        (format!("/account/{}", text(somebody(2))), "37.5"),
-        (format!("/account/{}", text(somebody(99))), "Nobody has paid"),
+        (format!("/account/{}", text(test_address(2))), "37.5"),
+        (format!("/account/{}", text(test_address(99))), "Nobody has paid"),
         ("/mempool".to_owned(), "Waiting transfers"),
         ("/mining".to_owned(), "Blocks by miner"),
         ("/peers".to_owned(), "This node is alone"),
@@ -162,9 +162,9 @@ fn a_browser_proves_a_coinbase_as_it_does_a_transfer() {
 #[test]
 fn on_a_phone_numbers_are_whole() {
     let Some(visit) = Visit::new() else { return };
-    visit.send(&pay(&key(RICH[1]), 0, somebody(5), 987_612_345_678));
-    visit.node.generate(1, &text(somebody(7))).unwrap();
-    let order = json!({ "delay_seconds": 3_600, "miner": text(somebody(7)) });
+    visit.send(&pay(&key(RICH[1]), 0, test_address(5), 987_612_345_678));
+    visit.node.generate(1, &text(test_address(7))).unwrap();
+    let order = json!({ "delay_seconds": 3_600, "miner": text(test_address(7)) });
     let job = visit.node.send("POST", "/v1/mining/jobs", &order);
     assert_eq!(job.status, 202, "{job:?}");
     let browser = &visit.browser;
@@ -172,7 +172,7 @@ fn on_a_phone_numbers_are_whole() {
     let cut = "return [...document.querySelectorAll('th, td.number, .tile .value, .job > div')]
         .filter((one) => one.scrollWidth > one.clientWidth + 1 && one.clientWidth > 0)
         .map((one) => one.textContent)";
-    for path in [&*format!("/account/{}", text(somebody(5))), "/blocks", "/forks", "/mining"] {
+    for path in [&*format!("/account/{}", text(test_address(5))), "/blocks", "/forks", "/mining"] {
         visit.go(path);
         assert_eq!(browser.run(cut), json!([]), "{path}");
     }
@@ -206,7 +206,7 @@ fn the_search_box_leads_where_a_text_means_or_says_why_it_does_not() {
     let tip = tip(&visit.node);
     let hash = tip["hash"].as_str().unwrap();
     let transaction = tip["transactions"][0]["id"].as_str().unwrap();
-    let somebody = text(somebody(2));
+    let test_address = text(test_address(2));
     let browser = &visit.browser;
     let search = |words: &str| {
         visit.go("/");
@@ -220,10 +220,10 @@ fn the_search_box_leads_where_a_text_means_or_says_why_it_does_not() {
     assert_eq!(search("12"), format!("/block/{hash}"));
     assert_eq!(search(hash), format!("/block/{hash}"));
     assert_eq!(search(&transaction.to_uppercase()), format!("/tx/{transaction}"));
-    assert_eq!(search(&somebody), format!("/account/{somebody}"));
+    assert_eq!(search(&test_address), format!("/account/{test_address}"));
     assert_eq!(search("tip"), format!("/block/{hash}"));
 
-    let wrong = format!("{}q", &somebody[..somebody.len() - 1]);
+    let wrong = format!("{}q", &test_address[..test_address.len() - 1]);
     for (words, why) in [
         ("9999", "this chain has reached 12"),
         (&"ab".repeat(32), "has this hash"),
@@ -270,7 +270,7 @@ fn text_from_outside_is_never_markup() {
         "<img src=x onerror=\"document.title='hit'\"><script>document.title='hit'</script>";
     let agent = "<script>document.title='hit'</script>";
     let memo = Memo::new(attack.into()).unwrap();
-    let payment = Payment { nonce: 0, recipient: somebody(5), amount: 5, fee: 1_000, memo };
+    let payment = Payment { nonce: 0, recipient: test_address(5), amount: 5, fee: 1_000, memo };
     let id = visit.send(&signed(payment, &key(RICH[1])));
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let folder = tempfile::tempdir().unwrap();

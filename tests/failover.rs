@@ -1,6 +1,6 @@
 //! Commands with several nodes: failover when the node in use stops.
 
-use crate::forge::{RICH, key, pay, somebody, text};
+use crate::forge::{RICH, key, pay, test_address, text};
 use crate::harness::{Node, Process, chain, eventually, run};
 use crate::wallet::User;
 use serde_json::{Value, json};
@@ -70,7 +70,7 @@ fn lines(path: &Path) -> Vec<String> {
 fn wait_fails_over_to_the_next_node() {
     let folder = tempfile::tempdir().unwrap();
     let (a, b) = pair(&folder);
-    let transfer = pay(&key(RICH[0]), 0, somebody(1), 5);
+    let transfer = pay(&key(RICH[0]), 0, test_address(1), 5);
     let (id, body) = (transfer.id().to_string(), hex::encode(transfer.encode()));
     let media_type = ["Content-Type: text/plain"];
     assert_eq!(a.request("POST", "/v1/transactions", &media_type, body.as_bytes()).status, 201);
@@ -82,7 +82,7 @@ fn wait_fails_over_to_the_next_node() {
     let mut waiting = Process::start_into(&mut command, &output, File::create(&output).unwrap());
     requested.recv_timeout(DEADLINE).unwrap();
     a.kill();
-    b.generate(1, &text(somebody(2))).unwrap();
+    b.generate(1, &text(test_address(2))).unwrap();
     assert!(waiting.wait().success(), "{}", waiting.stderr());
     let output: Value = serde_json::from_str(&fs::read_to_string(&output).unwrap()).unwrap();
     assert_eq!((&output["id"], &output["status"]), (&json!(id), &json!("confirmed")));
@@ -95,7 +95,7 @@ fn resubmits_a_transfer_that_its_node_lost() {
     let a = Node::start(&folder.path().join("a"), &["--max-peers", "0"]);
     let b = Node::start(&folder.path().join("b"), &["--max-peers", "0"]);
     let (url, requested) = relay(&a, "wait=confirmed");
-    let (user, recipient) = (User::with_dev_wallet(), text(somebody(1)));
+    let (user, recipient) = (User::with_dev_wallet(), text(test_address(1)));
     let nodes = format!("{url},{}", b.url());
     let send = ["send", "--to", &recipient, "--amount", "2", "--wait", "--node", &nodes];
     let address = a.url();
@@ -113,7 +113,7 @@ fn resubmits_a_transfer_that_its_node_lost() {
         eventually("the transfer at the first address again", || {
             (c.get("/v1/mempool").json()["count"] == 1).then_some(())
         });
-        c.generate(1, &text(somebody(2))).unwrap();
+        c.generate(1, &text(test_address(2))).unwrap();
         (sending.join().unwrap(), c)
     });
     assert_eq!(confirmed["status"], "confirmed");
@@ -127,9 +127,12 @@ fn events_are_complete_and_ordered_across_restarts() {
     let (data, output) = (folder.path().join("data"), folder.path().join("events"));
     let node = Node::start(&data, &[]);
     let mut command = chain(&["events", "--json", "--since", "0", "--topics", "block.connected"]);
-    let mut follower =
-        Process::start_into(command.arg("--data").arg(&data), &output, File::create(&output).unwrap());
-    let miner = text(somebody(1));
+    let mut follower = Process::start_into(
+        command.arg("--data").arg(&data),
+        &output,
+        File::create(&output).unwrap(),
+    );
+    let miner = text(test_address(1));
     node.generate(5, &miner).unwrap();
     eventually("the first event", || lines(&output).first().cloned());
     node.generate(5, &miner).unwrap();
@@ -163,7 +166,7 @@ fn switch_to_the_next_node_starts_with_a_reset_event() {
         &output,
         File::create(&output).unwrap(),
     );
-    let miner = text(somebody(1));
+    let miner = text(test_address(1));
     a.generate(2, &miner).unwrap();
     let read = |count: usize| {
         let printed = eventually("events", || {
@@ -193,7 +196,7 @@ fn switch_to_the_next_node_starts_with_a_reset_event() {
 fn mining_fails_over_to_the_next_node() {
     let folder = tempfile::tempdir().unwrap();
     let (a, b) = pair(&folder);
-    let miner = text(somebody(1));
+    let miner = text(test_address(1));
     let mut command = chain(&["mine", "--network", "dev", "--miner", &miner, "--threads", "1"]);
     command.args(["--node", &a.url(), "--node", &b.url(), "--blocks", "1000000"]);
     let mut mining = Process::start(&mut command, &folder.path().join("mining"));
@@ -212,7 +215,7 @@ fn mining_stops_while_its_node_does_not_respond() {
     let folder = tempfile::tempdir().unwrap();
     let node = Node::start(&folder.path().join("node"), &[]);
     let (url, requested) = relay(&node, "GET /v1/chain ");
-    let miner = text(somebody(1));
+    let miner = text(test_address(1));
     let mut command = chain(&["mine", "--network", "dev", "--miner", &miner, "--threads", "1"]);
     let mut mining = Process::start(command.args(["--node", &url]), &folder.path().join("mining"));
     eventually("the line", || mining.stderr().contains("mining for").then_some(()));
@@ -221,9 +224,12 @@ fn mining_stops_while_its_node_does_not_respond() {
     while requested.try_recv().is_ok() {}
     // This request remains without a response.
     requested.recv_timeout(DEADLINE).unwrap();
-    let (status, took) = mining.terminate();
+    let (status, duration) = mining.terminate();
     assert!(status.success(), "{}", mining.stderr());
-    assert!(took < Duration::from_secs(20), "less than the time limit of a response: {took:?}");
+    assert!(
+        duration < Duration::from_secs(20),
+        "less than the time limit of a response: {duration:?}"
+    );
 }
 
 #[test]
@@ -249,7 +255,7 @@ fn rejects_nodes_of_different_networks() {
     // A request with a token goes to the node of the token.
     let nodes = format!("{},{}", other.url(), node.url());
     let data = node.data().to_str().unwrap();
-    let miner = text(somebody(1));
+    let miner = text(test_address(1));
     let start = ["jobs", "start", "--miner", &miner, "--blocks", "1", "--node", &nodes];
     let (code, _, line) = run(&[&start[..], &["--data", data]].concat());
     assert_eq!(code, Some(0), "{line}");

@@ -19,8 +19,8 @@ pub fn key(digits: &str) -> SecretKey {
     SecretKey::from_seed(hex::decode(digits).unwrap().try_into().unwrap())
 }
 
-/// Somebody who owns nothing yet.
-pub fn somebody(number: u8) -> Address {
+/// An address without a balance.
+pub fn test_address(number: u8) -> Address {
     SecretKey::from_seed([number; 32]).public_key().address()
 }
 
@@ -52,7 +52,7 @@ impl Forge {
         Forge { writer, miner, _folder: folder }
     }
 
-    /// Takes somebody else's blocks in.
+    /// Takes test_address else's blocks in.
     pub fn follow(&mut self, blocks: &[Block]) {
         for block in blocks {
             let accepted = self.writer.submit_block(block.clone(), block.header.time).unwrap();

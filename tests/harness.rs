@@ -82,7 +82,7 @@ impl Process {
         eventually("the end of a process", || self.ended())
     }
 
-    /// Stops the process by SIGTERM: its exit status, and the time it took.
+    /// Stops the process by SIGTERM: its exit status, and the duration.
     pub fn terminate(&mut self) -> (ExitStatus, Duration) {
         let sent = Instant::now();
         let pid = self.id().to_string();
@@ -169,7 +169,7 @@ impl Node {
         format!("http://{}", self.address)
     }
 
-    /// What it has left in its data folder for those who poll for it.
+    /// The content of `node.json`.
     pub fn node_file(&self) -> Value {
         serde_json::from_slice(&fs::read(self.data.join("node.json")).unwrap()).unwrap()
     }
@@ -333,7 +333,8 @@ impl Response {
         let head = String::from_utf8(bytes[..end].to_vec()).unwrap();
         let status = head.split(' ').nth(1).unwrap().parse().unwrap();
         let response = Response { status, head, body: bytes[end + 4..].to_vec() };
-        let length = response.header("content-length").map(|length| length.parse::<usize>().unwrap());
+        let length =
+            response.header("content-length").map(|length| length.parse::<usize>().unwrap());
         length.is_none_or(|length| length == response.body.len()).then_some(response)
     }
 

@@ -1,8 +1,8 @@
 //! Mining jobs over real processes: what they bring about, and that neither a kill nor a restart
 //! loses one or what it found.
 
-use crate::forge::{RICH, key, pay, somebody, text};
-use crate::harness::{Response, Node, Process, chain, eventually, run, verified};
+use crate::forge::{RICH, key, pay, test_address, text};
+use crate::harness::{Node, Process, Response, chain, eventually, run, verified};
 use chain::Params;
 use serde_json::{Value, json};
 use std::collections::HashSet;
@@ -18,16 +18,16 @@ fn place() -> (TempDir, PathBuf) {
     (folder, data)
 }
 
-fn taken(answer: &Answer) -> Value {
+fn taken(answer: &Response) -> Value {
     assert_eq!(answer.status, 202, "{answer:?}");
     let job = answer.json();
     assert_eq!(answer.header("location").unwrap(), path_of(&job));
     job
 }
 
-/// A job that pays somebody.
+/// A job that pays test_address.
 fn start(node: &Node, mut order: Value) -> Value {
-    order["miner"] = json!(text(somebody(1)));
+    order["miner"] = json!(text(test_address(1)));
     taken(&node.send("POST", PATH, &order))
 }
 
@@ -86,7 +86,7 @@ fn a_job_for_ten_blocks_ends_with_their_hashes() {
 fn a_cancelled_job_searches_no_more() {
     let (_folder, data) = place();
     let node = Node::start(&data, &["--network", "main", "--threads", "2", "--listen", "none"]);
-    let order = json!({"miner": somebody(1).encode(Params::main().hrp())});
+    let order = json!({"miner": test_address(1).encode(Params::main().hrp())});
     let job = taken(&node.send("POST", PATH, &order));
     let mining = eventually("hashes", || {
         let mining = node.get("/v1/mining").json();
@@ -119,7 +119,7 @@ fn a_job_survives_kills_and_counts_every_block_once() {
     const BLOCKS: u64 = 150;
     let (_folder, data) = place();
     let mut node = Node::start(&data, &[]);
-    let order = json!({"miner": text(somebody(1)), "blocks": BLOCKS});
+    let order = json!({"miner": text(test_address(1)), "blocks": BLOCKS});
     let send = |node: &Node| taken(&node.send_with("POST", PATH, &["Idempotency-Key: a"], &order));
     let job = send(&node);
     for done in [3, 40, 41, 90] {
@@ -185,14 +185,15 @@ fn a_job_mines_until_something_is_so() {
     assert_eq!((ended(json!({"height": 5})), node.tip().height), (5, 5));
     assert_eq!(ended(json!({"height": 3})), 0, "it is so already");
     // A reward is 50 coins, and the last one is not mature yet: five can be spent, eight are wanted.
-    let miner = format!("/v1/accounts/{}", text(somebody(1)));
+    let miner = format!("/v1/accounts/{}", text(test_address(1)));
     let balance = || node.get(&miner).json()["balance"].as_u64().unwrap();
     let wanted = balance() + 3 * 5_000_000_000;
     assert_eq!((ended(json!({"balance": wanted})), balance()), (3, wanted));
-    let transfer = pay(&key(RICH[0]), 0, somebody(2), 1_000);
+    let transfer = pay(&key(RICH[0]), 0, test_address(2), 1_000);
     let id = transfer.id().to_string();
     let body = hex::encode(transfer.encode());
-    let sent = node.request("POST", "/v1/transactions", &["Content-Type: text/plain"], body.as_bytes());
+    let sent =
+        node.request("POST", "/v1/transactions", &["Content-Type: text/plain"], body.as_bytes());
     assert_eq!(sent.status, 201, "{sent:?}");
     assert_eq!(ended(json!({"transaction": id, "confirmations": 2})), 2);
     let confirmed = node.get(&format!("/v1/transactions/{id}")).json();
@@ -204,7 +205,7 @@ fn a_job_mines_until_something_is_so() {
 #[test]
 fn what_a_node_mines_all_the_time_yields_to_jobs_and_goes_on_as_the_same() {
     let (_folder, data) = place();
-    let miner = text(somebody(3));
+    let miner = text(test_address(3));
     let flags = ["--mine", "--miner", &miner, "--threads", "1"];
     let node = Node::start(&data, &flags);
     let always = node.get(PATH).json()["items"][0].clone();
@@ -234,7 +235,7 @@ fn what_a_node_mines_all_the_time_yields_to_jobs_and_goes_on_as_the_same() {
 fn jobs_are_started_shown_watched_and_cancelled_from_the_command_line() {
     let (_folder, data) = place();
     let node = Node::start(&data, &[]);
-    let miner = text(somebody(1));
+    let miner = text(test_address(1));
     let job = jobs(&node, &["start", "--miner", &miner, "--blocks", "3"]);
     let id = job["id"].as_str().unwrap();
     let ended = jobs(&node, &["watch", id]);
@@ -269,7 +270,7 @@ fn jobs_are_started_shown_watched_and_cancelled_from_the_command_line() {
 fn chain_mine_is_a_job_of_the_node_that_runs_and_ends_with_it() {
     let (folder, data) = place();
     let node = Node::start(&data, &[]);
-    let mut command = chain(&["mine", "--miner", &text(somebody(1)), "--data"]);
+    let mut command = chain(&["mine", "--miner", &text(test_address(1)), "--data"]);
     let mut mining = Process::start(command.arg(&data), &folder.path().join("mine"));
     let job = eventually("a job that found a block", || {
         let job = node.get(PATH).json()["items"][0].clone();
@@ -287,7 +288,7 @@ fn chain_mine_finds_blocks_for_a_node_elsewhere() {
     let (folder, data) = place();
     let node = Node::start(&data, &[]);
     let other = folder.path().join("other");
-    let miner = text(somebody(1));
+    let miner = text(test_address(1));
     let flags = ["--node", &node.url(), "--data", other.to_str().unwrap(), "--blocks", "3"];
     let (code, stdout, stderr) = run(&[&["mine", "--miner", &miner][..], &flags].concat());
     assert_eq!(code, Some(0), "{stderr}");
@@ -301,7 +302,7 @@ fn chain_mine_finds_blocks_for_a_node_elsewhere() {
 fn mining_with_an_own_node_that_was_killed_is_not_resumed_behind_anybodys_back() {
     let (folder, data) = place();
     let flags = ["--network", "dev", "--api", "127.0.0.1:0"];
-    let mut command = chain(&["mine", "--miner", &text(somebody(1)), "--data"]);
+    let mut command = chain(&["mine", "--miner", &text(test_address(1)), "--data"]);
     let mut mining = Process::start(command.arg(&data).args(flags), &folder.path().join("mine"));
     let height = || {
         let (_, status, _) = run(&["status", "--json", "--data", data.to_str().unwrap()]);

@@ -1,6 +1,6 @@
 //! `chain mine` with a node of its own and for one that runs, and what a miner was told is kept.
 
-use crate::forge::{somebody, text};
+use crate::forge::{test_address, text};
 use crate::harness::{Node, Process, chain, eventually, run, verified};
 use chain::Params;
 use serde_json::Value;
@@ -44,7 +44,7 @@ fn miner_of(node: &Node, block: &str) -> Value {
 #[test]
 fn what_was_mined_is_there_for_a_node_and_after_a_crash() {
     let (_folder, data) = place();
-    let miner = text(somebody(1));
+    let miner = text(test_address(1));
     let (hashes, told) = mine(&data, &["--miner", &miner, "--blocks", "5"]);
     assert_eq!(hashes.len(), 5, "{hashes:?}");
     assert!(told.contains("started a node: REST API at http://127.0.0.1:"), "{told}");
@@ -70,7 +70,7 @@ fn mining_goes_through_a_node_that_runs() {
     let node = Node::start(&data, &[]);
     let places = [["--node", &node.url()], ["--data", data.to_str().unwrap()]];
     for (number, place) in (1_u8..).zip(places) {
-        let miner = text(somebody(number));
+        let miner = text(test_address(number));
         // Its network is that of the address.
         let flags = [&["--miner", &miner, "--blocks", "3"][..], &place].concat();
         let (hashes, told) = mine_with(&flags);
@@ -111,7 +111,7 @@ fn without_an_address_a_wallet_is_made_and_used_again() {
 fn mining_stops_at_once_when_told() {
     let (folder, data) = place();
     let flags = ["--network", "testnet", "--api", "127.0.0.1:0", "--threads", "1"];
-    let miner = somebody(1).encode(Params::testnet().hrp());
+    let miner = test_address(1).encode(Params::testnet().hrp());
     // As soon as anything is heard of it, and when it is at work.
     for (number, sign) in ["mining for", "started a node", "H/s"].into_iter().enumerate() {
         let mut command = chain(&["mine", "--miner", &miner, "--data"]);
@@ -126,7 +126,7 @@ fn mining_stops_at_once_when_told() {
 
     let (_other, data) = place();
     let node = Node::start(&data, &[]);
-    let mut command = chain(&["mine", "--miner", &text(somebody(1)), "--node", &node.url()]);
+    let mut command = chain(&["mine", "--miner", &text(test_address(1)), "--node", &node.url()]);
     let mut mining = Process::start(&mut command, &folder.path().join("remote"));
     eventually("a block", || (node.tip().height > 0).then_some(()));
     let (status, took) = mining.terminate();
@@ -139,14 +139,14 @@ fn mining_stops_at_once_when_told() {
 fn what_keeps_a_miner_from_starting_is_one_line() {
     let (folder, data) = place();
     let data = data.to_str().unwrap();
-    let miner = text(somebody(1));
+    let miner = text(test_address(1));
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let line = refusal(&["--miner", &miner, "--data", data, "--api", &address], 1);
     let line = line.lines().last().unwrap();
     assert!(line.starts_with("chain: ") && line.contains(&address), "{line}");
 
-    let testnet = somebody(1).encode(Params::testnet().hrp());
+    let testnet = test_address(1).encode(Params::testnet().hrp());
     let line = refusal(&["--miner", &testnet, "--network", "dev", "--data", data], 1);
     assert!(line.lines().count() == 1 && line.contains(&testnet), "{line}");
     let line = refusal(&["--miner", &miner[..20], "--network", "dev", "--data", data], 1);
@@ -172,7 +172,7 @@ fn what_keeps_a_miner_from_starting_is_one_line() {
 fn mines_with_the_threads_and_the_kernel_that_are_asked_for() {
     let (_folder, data) = place();
     let many = ["--threads", "9", "--kernel", "scalar", "--blocks", "3"];
-    let (hashes, _) = mine(&data, &[&["--miner", &text(somebody(1))], &many[..]].concat());
+    let (hashes, _) = mine(&data, &[&["--miner", &text(test_address(1))], &many[..]].concat());
     assert_eq!(hashes.len(), 3);
 }
 
@@ -195,7 +195,7 @@ fn the_bench_tells_of_every_kernel_beside_what_sha2_does() {
 fn a_data_folder_in_use_names_who_uses_it() {
     let (_folder, data) = place();
     let node = Node::start(&data, &[]);
-    node.generate(2, &text(somebody(1))).unwrap();
+    node.generate(2, &text(test_address(1))).unwrap();
     let holder = format!("process {}", node.id());
     let data = data.to_str().unwrap();
     for command in [&["node", "--network", "dev", "--api", "127.0.0.1:0"][..], &["verify"]] {
@@ -205,14 +205,14 @@ fn a_data_folder_in_use_names_who_uses_it() {
         assert!(stderr.contains(&holder) && stderr.contains(data), "{stderr}");
     }
     assert_eq!(node.tip().height, 2, "the first goes on");
-    assert_eq!(node.generate(1, &text(somebody(1))).unwrap().len(), 1);
+    assert_eq!(node.generate(1, &text(test_address(1))).unwrap().len(), 1);
 }
 
 // T01
 #[test]
 fn no_acknowledged_block_is_lost_however_often_the_node_is_killed() {
     let (_folder, data) = place();
-    let miner = text(somebody(1));
+    let miner = text(test_address(1));
     let acknowledged = Mutex::new(Vec::<String>::new());
     let known = || acknowledged.lock().unwrap().len();
     for (round, more) in [1, 40, 3, 17, 6, 29].into_iter().enumerate() {

@@ -1,6 +1,6 @@
 //! `chain node` from start to stop, as whoever runs it meets it.
 
-use crate::forge::{somebody, text};
+use crate::forge::{test_address, text};
 use crate::harness::{Node, chain, eventually, run};
 use serde_json::{Value, json};
 use std::net::TcpListener;
@@ -115,7 +115,7 @@ fn a_log_for_machines_is_json_from_the_first_line_to_the_last() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("data");
     let node = Node::start(&data, &["--log-format", "json", "--log", "debug"]);
-    let hashes = node.generate(3, &text(somebody(1))).unwrap();
+    let hashes = node.generate(3, &text(test_address(1))).unwrap();
     let turned = node.send("POST", "/v1/dev/invalidate", &json!({"hash": hashes[1]}));
     assert_eq!(turned.status, 200);
     let peer = folder.path().join("peer");
@@ -162,7 +162,7 @@ fn metrics_are_served_to_whoever_scrapes_and_count_connections() {
     let folder = tempfile::tempdir().unwrap();
     let node = Node::start(&folder.path().join("data"), &[]);
     let peer = Node::start(&folder.path().join("peer"), &["--peer", &node.multiaddr()]);
-    node.generate(2, &text(somebody(1))).unwrap();
+    node.generate(2, &text(test_address(1))).unwrap();
     eventually("the other node's tip", || (peer.tip() == node.tip()).then_some(()));
     let scrape = |node: &Node| node.get("/metrics").text().to_owned();
     let page = eventually("a peer in the metrics", || {

@@ -116,7 +116,9 @@ fn transfer_moves_the_exact_amounts() {
     assert_eq!(balance_of(&miner), (2 * SUBSIDY + fee, 0));
 
     let (_, shown, _) = world.run(&["tx", "show", id]);
-    for part in [id, &bert, "12.34567891 coins", "0.00000157 coins", "for the book", "2 confirmations"] {
+    for part in
+        [id, &bert, "12.34567891 coins", "0.00000157 coins", "for the book", "2 confirmations"]
+    {
         assert!(shown.contains(part), "{part}: {shown}");
     }
 }
@@ -124,7 +126,8 @@ fn transfer_moves_the_exact_amounts() {
 #[test]
 fn verifies_a_proof_offline_and_rejects_changes() {
     let world = World::new();
-    let sent = world.wallet(&User::with_dev_wallet(), &["send", "--to", ELSEWHERE, "--amount", "1"]);
+    let sent =
+        world.wallet(&User::with_dev_wallet(), &["send", "--to", ELSEWHERE, "--amount", "1"]);
     let id = text(&sent["id"]);
     let path = format!("/v1/transactions/{id}/proof");
     assert_eq!(world.node.get(&path).status, 404, "not in a block yet");

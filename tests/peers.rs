@@ -1,7 +1,7 @@
 //! Nodes of one network as processes of their own: they meet, agree, and come back.
 
-use crate::forge::{RICH, key, pay, somebody, text};
-use crate::harness::{Response, Node, eventually, run, verified};
+use crate::forge::{RICH, key, pay, test_address, text};
+use crate::harness::{Node, Response, eventually, run, verified};
 use chain::Transfer;
 use serde_json::{Value, json};
 use std::fs;
@@ -40,7 +40,7 @@ pub fn agree(nodes: &[&Node]) {
 }
 
 fn generate(node: &Node, blocks: u32) {
-    node.generate(blocks, &text(somebody(1))).unwrap();
+    node.generate(blocks, &text(test_address(1))).unwrap();
 }
 
 fn send(node: &Node, transfer: &Transfer) -> Value {
@@ -100,8 +100,8 @@ fn a_transfer_sent_to_one_node_waits_on_the_other_until_its_block() {
     awaits_peers(&a, 1);
     let rich = RICH.map(key);
     for (from, to, transfer) in [
-        (&a, &b, pay(&rich[0], 0, somebody(2), 1_000)),
-        (&b, &a, pay(&rich[1], 0, somebody(2), 2_000)),
+        (&a, &b, pay(&rich[0], 0, test_address(2), 1_000)),
+        (&b, &a, pay(&rich[1], 0, test_address(2), 2_000)),
     ] {
         let id = send(from, &transfer);
         eventually("the transfer", || waiting(to).contains(&id).then_some(()));
@@ -109,7 +109,7 @@ fn a_transfer_sent_to_one_node_waits_on_the_other_until_its_block() {
     generate(&b, 1);
     agree(&[&a, &b]);
     assert!(waiting(&a).is_empty() && waiting(&b).is_empty());
-    let paid = a.get(&format!("/v1/accounts/{}", text(somebody(2)))).json();
+    let paid = a.get(&format!("/v1/accounts/{}", text(test_address(2)))).json();
     assert_eq!(paid["balance"], 3_000);
 }
 
@@ -117,7 +117,7 @@ fn a_transfer_sent_to_one_node_waits_on_the_other_until_its_block() {
 fn what_waited_before_they_met_is_exchanged() {
     let (_folder, [a, b]) = places();
     let a = Node::start(&a, &[]);
-    let transfer = pay(&key(RICH[0]), 0, somebody(2), 1_000);
+    let transfer = pay(&key(RICH[0]), 0, test_address(2), 1_000);
     let id = send(&a, &transfer);
     let b = joined(&b, &a);
     eventually("the transfer", || waiting(&b).contains(&id).then_some(()));
@@ -303,7 +303,7 @@ fn a_sync_that_was_interrupted_goes_on() {
 fn a_heavier_chain_wins_when_two_meet() {
     let (_folder, [a, b]) = places();
     let (a, b) = (Node::start(&a, &[]), Node::start(&b, &[]));
-    let transfer = pay(&key(RICH[0]), 0, somebody(2), 1_000);
+    let transfer = pay(&key(RICH[0]), 0, test_address(2), 1_000);
     let id = send(&a, &transfer);
     generate(&a, 30);
     generate(&b, 31);
@@ -327,7 +327,7 @@ fn two_halves_that_were_apart_heal_and_lose_no_transfer() {
     let mut sent = Vec::new();
     for (half, blocks, from) in [([&a, &b], 200_u32, 0), ([&c, &d], 201, 1)] {
         for nonce in 0..10_u32 {
-            let transfer = pay(&key(RICH[from]), nonce.into(), somebody(2), 1_000);
+            let transfer = pay(&key(RICH[from]), nonce.into(), test_address(2), 1_000);
             sent.push(send(half[0], &transfer));
             // The last ones are not mined yet when the halves meet.
             if nonce < 9 {
@@ -385,7 +385,7 @@ fn mining_waits_for_a_peer_where_there_are_boot_nodes() {
     // Nobody is there.
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let network = network(folder.path(), "far", &[format!("/ip4/127.0.0.1/tcp/{port}")]);
-    let miner = text(somebody(1));
+    let miner = text(test_address(1));
     let a = Node::start(&a, &["--network", &network, "--mine", "--miner", &miner]);
     eventually("the reason", || {
         a.log().contains("mining waits: the node has no peers yet").then_some(())
@@ -404,7 +404,7 @@ fn a_miner_with_a_node_of_its_own_joins_before_it_mines() {
     let (_folder, [a, b]) = places();
     let a = Node::start(&a, &[]);
     generate(&a, 300);
-    let miner = text(somebody(2));
+    let miner = text(test_address(2));
     let own = ["--network", "dev", "--api", "127.0.0.1:0", "--data", b.to_str().unwrap()];
     let goal = ["mine", "--miner", &miner, "--blocks", "3", "--peer", &a.multiaddr()];
     let (code, stdout, stderr) = run(&[&goal[..], &own].concat());

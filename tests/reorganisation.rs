@@ -1,7 +1,7 @@
 //! Heavier branches, handed in block by block over REST.
 
-use crate::forge::{Forge, RICH, key, pay, somebody, spoil, text};
-use crate::harness::{Response, Node, eventually, verified};
+use crate::forge::{Forge, RICH, key, pay, spoil, test_address, text};
+use crate::harness::{Node, Response, eventually, verified};
 use chain::{Address, Block};
 use serde_json::{Value, json};
 
@@ -66,7 +66,8 @@ fn everything(node: &Node, addresses: &[Address]) -> Vec<Vec<u8>> {
 #[test]
 fn a_hundred_blocks_give_way_to_a_heavier_branch() {
     let [alice, bob] = RICH.map(key);
-    let (miner_a, miner_b, carol, dave) = (somebody(1), somebody(2), somebody(3), somebody(4));
+    let (miner_a, miner_b, carol, dave) =
+        (test_address(1), test_address(2), test_address(3), test_address(4));
     let mut a = Forge::new(miner_a);
     let mut lost = Vec::new();
     let losing: Vec<Block> = (0..100)
@@ -130,7 +131,7 @@ fn a_hundred_blocks_give_way_to_a_heavier_branch() {
 #[test]
 fn a_heavier_branch_with_an_invalid_block_changes_nothing() {
     let alice = key(RICH[0]);
-    let (miner_a, miner_b, carol) = (somebody(1), somebody(2), somebody(3));
+    let (miner_a, miner_b, carol) = (test_address(1), test_address(2), test_address(3));
     let mut a = Forge::new(miner_a);
     let mut best = vec![a.block([pay(&alice, 0, carol, 1_000)])];
     best.extend(a.blocks(4));
@@ -177,12 +178,12 @@ fn a_heavier_branch_with_an_invalid_block_changes_nothing() {
 fn what_can_never_be_a_block_is_refused_at_once() {
     let folder = tempfile::tempdir().unwrap();
     let node = Node::start(&folder.path().join("data"), &[]);
-    let blocks = Forge::new(somebody(1)).blocks(3);
+    let blocks = Forge::new(test_address(1)).blocks(3);
 
     assert_eq!(refusal(&node, &blocks[1]), "unknown-parent");
     hand_in_all(&node, &blocks[..1], "connected");
     hand_in_all(&node, &blocks[1..2], "connected");
-    let before = everything(&node, &[somebody(1)]);
+    let before = everything(&node, &[test_address(1)]);
 
     let greedy = spoil(&blocks, 2, |coinbase| coinbase.reward += 1);
     assert_eq!(refusal(&node, &greedy[2]), "wrong-reward");
@@ -203,7 +204,7 @@ fn what_can_never_be_a_block_is_refused_at_once() {
         let answer = node.request("POST", "/v1/blocks", &headers, body.as_bytes());
         assert_eq!(answer.status, status, "{answer:?}");
     }
-    assert_eq!(everything(&node, &[somebody(1)]), before);
+    assert_eq!(everything(&node, &[test_address(1)]), before);
     hand_in_all(&node, &blocks[2..], "connected");
 }
 
@@ -214,12 +215,12 @@ fn a_restarted_node_that_has_set_a_block_aside_is_ready() {
     let (a, data) = (Node::start(&folder.path().join("a"), &[]), folder.path().join("b"));
     let to_a = ["--peer", &a.multiaddr()];
     let b = Node::start(&data, &to_a);
-    let blocks = a.generate(5, &text(somebody(1))).unwrap();
+    let blocks = a.generate(5, &text(test_address(1))).unwrap();
     eventually("the same tip", || (b.tip() == a.tip()).then_some(()));
     let order = json!({ "hash": blocks[3] });
     assert_eq!(b.send("POST", "/v1/dev/invalidate", &order).json()["height"], 3);
     assert!(b.stop().success());
-    let further = a.generate(12, &text(somebody(1))).unwrap();
+    let further = a.generate(12, &text(test_address(1))).unwrap();
     let b = Node::start(&data, &to_a);
     let last = eventually("the blocks of the other branch", || {
         let answer = b.get(&format!("/v1/blocks/{}", further[11]));

@@ -1,13 +1,13 @@
 //! Recovery of damaged data directories: a node recovers to the last acknowledged block, or fails with
 //! one line that names the damaged file, which it does not change.
 
-use crate::forge::{somebody, text};
+use crate::forge::{test_address, text};
 use crate::harness::{Node, Tip, run, verified};
 use std::fs;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
-/// How the node ended before the damage.
+/// The end of the node before the damage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stop {
     Clean,
@@ -28,7 +28,7 @@ impl Chain {
     fn new(stop: Stop) -> Chain {
         let folder = tempfile::tempdir().unwrap();
         let data = folder.path().join("original");
-        let miner = text(somebody(1));
+        let miner = text(test_address(1));
         let node = Node::start(&data, &[]);
         node.generate(20, &miner).unwrap();
         assert!(node.stop().success());
@@ -90,7 +90,7 @@ impl Copy {
         let log = node.log();
         let warnings = log.lines().filter(|line| line.contains("WARN")).map(str::to_owned);
         let warnings = warnings.collect();
-        node.generate(1, &text(somebody(2))).unwrap();
+        node.generate(1, &text(test_address(2))).unwrap();
         let next = node.tip();
         assert_eq!(next.height, tip.height + 1, "{}", self.damage);
         node.kill();
@@ -117,7 +117,10 @@ fn rebuilds_a_missing_index() {
         let copy = chain.copy("no index");
         fs::remove_dir_all(copy.index()).unwrap();
         let warnings = copy.recovers_to(&chain.tip);
-        assert!(warnings.len() == 1 && warnings[0].contains("index is rebuilt"), "{stop:?}: {warnings:?}");
+        assert!(
+            warnings.len() == 1 && warnings[0].contains("index is rebuilt"),
+            "{stop:?}: {warnings:?}"
+        );
     }
 }
 
@@ -140,8 +143,15 @@ fn rebuilds_an_index_with_a_damaged_file() {
                 let warnings = copy.recovers_to(&chain.tip);
                 // After a kill, only the engine knows which part of a file matters.
                 let min_warnings = usize::from(stop == Stop::Clean);
-                assert!((min_warnings..=1).contains(&warnings.len()), "{}: {warnings:?}", copy.damage);
-                assert!(warnings.iter().all(|line| line.contains("index is rebuilt")), "{warnings:?}");
+                assert!(
+                    (min_warnings..=1).contains(&warnings.len()),
+                    "{}: {warnings:?}",
+                    copy.damage
+                );
+                assert!(
+                    warnings.iter().all(|line| line.contains("index is rebuilt")),
+                    "{warnings:?}"
+                );
             }
             let copy = chain.copy(&format!("{name} emptied"));
             fs::write(copy.index().join(&name), b"").unwrap();
@@ -231,7 +241,7 @@ fn rejects_data_directory_of_another_genesis() {
     let chain = Chain::new(Stop::Clean);
     let copy = chain.copy("of dev");
     let data = copy.data.to_str().unwrap();
-    let testnet = somebody(1).encode(chain::Params::testnet().hrp());
+    let testnet = test_address(1).encode(chain::Params::testnet().hrp());
     for command in [&["node", "--network", "testnet"][..], &["mine", "--miner", &testnet]] {
         let flags = ["--data", data, "--api", "127.0.0.1:0"];
         let (code, stdout, stderr) = run(&[command, &flags].concat());

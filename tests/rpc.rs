@@ -1,7 +1,7 @@
 //! Miners that speak JSON-RPC: a template, its solution, and what Bitcoin's tools ask besides.
 
-use crate::forge::{RICH, key, pay, somebody, text};
-use crate::harness::{Response, Node};
+use crate::forge::{RICH, key, pay, test_address, text};
+use crate::harness::{Node, Response};
 use crate::stratum::miner::{meets, sha256d};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -34,7 +34,7 @@ fn call(node: &Node, user: &str, method: &str, params: &Value) -> Response {
 }
 
 #[track_caller]
-fn result(answer: &Answer) -> Value {
+fn result(answer: &Response) -> Value {
     let answer = answer.json();
     assert_eq!((&answer["error"], &answer["id"]), (&Value::Null, &json!(0)), "{answer}");
     answer["result"].clone()
@@ -93,7 +93,7 @@ fn hash(header: &[u8]) -> String {
 }
 
 fn send(node: &Node, nonce: u64) {
-    let body = hex::encode(pay(&key(RICH[0]), nonce, somebody(3), 5).encode());
+    let body = hex::encode(pay(&key(RICH[0]), nonce, test_address(3), 5).encode());
     let answer =
         node.request("POST", "/v1/transactions", &["Content-Type: text/plain"], body.as_bytes());
     assert_eq!(answer.status, 201);
@@ -103,7 +103,7 @@ fn send(node: &Node, nonce: u64) {
 fn a_template_is_of_the_clock_that_was_shifted() {
     let (_folder, node) = node(&[]);
     let shifted = node.send("POST", "/v1/dev/time", &json!({ "offset_seconds": 86_400 })).json();
-    let user = text(somebody(1));
+    let user = text(test_address(1));
     let given = template(&node, &user, None);
     let [tomorrow, now, most] =
         [&shifted["time"], &given["curtime"], &given["maxtime"]].map(number);
@@ -121,7 +121,7 @@ fn a_template_is_of_the_clock_that_was_shifted() {
 #[test]
 fn a_template_is_solved_and_handed_in_as_pooler_cpuminer_does() {
     let (_folder, node) = node(&[]);
-    let user = text(somebody(1));
+    let user = text(test_address(1));
     (0..3).for_each(|nonce| send(&node, nonce));
     let given = template(&node, &user, None);
     assert_eq!((&given["mutable"], &given["rules"]), (&json!(["submit/coinbase"]), &json!([])));
@@ -153,14 +153,14 @@ fn a_template_is_solved_and_handed_in_as_pooler_cpuminer_does() {
 #[test]
 fn a_template_is_held_until_the_tip_changes() {
     let (_folder, node) = node(&[]);
-    let user = text(somebody(1));
+    let user = text(test_address(1));
     let (first, other) = (template(&node, &user, None), template(&node, &user, None));
     assert_ne!(first["coinbasetxn"], other["coinbasetxn"], "no two miners search the same");
     let held = std::thread::scope(|scope| {
         let held = scope.spawn(|| template(&node, &user, Some(&first["longpollid"])));
         // A transfer is no reason.
         send(&node, 0);
-        node.generate(1, &text(somebody(2))).unwrap();
+        node.generate(1, &text(test_address(2))).unwrap();
         held.join().unwrap()
     });
     assert_eq!(held["height"], 2);
@@ -179,14 +179,14 @@ fn a_template_is_held_until_the_tip_changes() {
 #[test]
 fn what_is_wrong_is_told_in_the_words_of_the_protocol() {
     let (_folder, node) = node(&["--stratum", "127.0.0.1:0"]);
-    let user = text(somebody(1));
+    let user = text(test_address(1));
     let given = template(&node, &user, None);
     let mut header = solve(&given);
     let coinbase = given["coinbasetxn"]["data"].as_str().unwrap();
     let work = json!({ "workid": given["workid"] });
     let submit =
         |block: String, work: &Value| call(&node, &user, "submitblock", &json!([block, work]));
-    let refusal = |answer: &Answer| answer.json()["error"]["code"].as_i64();
+    let refusal = |answer: &Response| answer.json()["error"]["code"].as_i64();
     for unreadable in [
         "xy".to_owned(),
         "00".repeat(80),

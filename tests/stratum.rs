@@ -3,7 +3,7 @@
 
 pub mod miner;
 
-use crate::forge::{somebody, text};
+use crate::forge::{test_address, text};
 use crate::harness::{Node, Process, eventually, verified};
 use miner::{Miner, accepted, meets, refused, submission, word};
 use serde_json::{Value, json};
@@ -76,7 +76,7 @@ fn a_clock_that_was_shifted_is_that_of_miners_too() {
     let shifted = node.send("POST", "/v1/dev/time", &json!({ "offset_seconds": 86_400 })).json();
     let tomorrow = shifted["time"].as_u64().unwrap();
     // Work is new for a new tip.
-    let address = text(somebody(1));
+    let address = text(test_address(1));
     node.generate(1, &address).unwrap();
     let mut miner = Miner::at_work(&url, &address, 1.0);
     while u64::from(word(&miner.job[7])) < tomorrow {
@@ -97,7 +97,7 @@ fn five_kinds_of_miners_find_blocks_that_pay_them() {
     let (_folder, data) = place();
     let node = Node::start(&data, &STRATUM);
     let url = &node.node_file()["stratum"];
-    let user = |number: u8| text(somebody(number));
+    let user = |number: u8| text(test_address(number));
 
     // pooler's cpuminer
     let (mut miner, address) = (Miner::connect(url), user(1));
@@ -208,7 +208,7 @@ fn five_kinds_of_miners_find_blocks_that_pay_them() {
 fn every_share_is_judged_and_counted() {
     let (folder, data) = place();
     let (node, url) = slow_node(folder.path(), &data);
-    let address = text(somebody(1));
+    let address = text(test_address(1));
     let user = format!("{address}.<rig>");
     let mut miner = Miner::connect(&url);
     miner.request("mining.suggest_difficulty", &json!([1e-7]));
@@ -232,7 +232,7 @@ fn every_share_is_judged_and_counted() {
     malformed = submission(&user, &share);
     malformed[3] = json!(late);
     refused(&miner.request("mining.submit", &malformed), 20);
-    refused(&miner.submit(&text(somebody(2)), &share), 24);
+    refused(&miner.submit(&text(test_address(2)), &share), 24);
 
     // The connection breaks; the same share over the next one, which goes on where this was.
     let (session, half) = (miner.session.clone(), miner.extra_nonce_1.clone());
@@ -291,7 +291,7 @@ fn every_share_is_judged_and_counted() {
 fn a_block_that_was_sent_is_kept_when_the_node_stops_or_crashes() {
     let (folder, data) = place();
     let (node, url) = slow_node(folder.path(), &data);
-    let address = text(somebody(1));
+    let address = text(test_address(1));
     let mut miner = Miner::at_work(&url, &address, 1e-7);
     let block = miner.find_block(0);
     accepted(&miner.submit(&address, &block));
@@ -329,12 +329,12 @@ fn a_new_tip_reaches_all_miners_and_an_old_block_is_kept_beside_it() {
     let (_folder, data) = place();
     let node = Node::start(&data, &STRATUM);
     let url = node.node_file()["stratum"].clone();
-    let address = text(somebody(1));
+    let address = text(test_address(1));
     let mut miners: Vec<Miner> =
         (0..20).map(|number| Miner::at_work(&url, &format!("{address}.{number}"), 1.0)).collect();
     let late = miners[0].find_block(0);
     let begun = Instant::now();
-    node.generate(1, &text(somebody(2))).unwrap();
+    node.generate(1, &text(test_address(2))).unwrap();
     for miner in &mut miners {
         miner.next_tip();
     }
@@ -354,9 +354,10 @@ fn better_fees_renew_work_without_a_new_tip() {
     let (_folder, data) = place();
     let node = Node::start(&data, &STRATUM);
     let url = node.node_file()["stratum"].clone();
-    let mut miner = Miner::at_work(&url, &text(somebody(1)), 1.0);
+    let mut miner = Miner::at_work(&url, &text(test_address(1)), 1.0);
     let first = miner.job.clone();
-    let transfer = crate::forge::pay(&crate::forge::key(crate::forge::RICH[0]), 0, somebody(3), 5);
+    let transfer =
+        crate::forge::pay(&crate::forge::key(crate::forge::RICH[0]), 0, test_address(3), 5);
     let body = hex::encode(transfer.encode());
     let answer =
         node.request("POST", "/v1/transactions", &["Content-Type: text/plain"], body.as_bytes());
@@ -367,7 +368,7 @@ fn better_fees_renew_work_without_a_new_tip() {
     assert_eq!((&miner.job[1], &miner.job[8]), (&first[1], &json!(false)));
     assert_eq!(miner.job[4].as_array().unwrap().len(), 1, "the transfer is in it");
     let block = miner.find_block(0);
-    accepted(&miner.submit(&text(somebody(1)), &block));
+    accepted(&miner.submit(&text(test_address(1)), &block));
     assert_eq!(node.get(&format!("/v1/blocks/{}", block.hash)).json()["fees"], 1_000);
 }
 
@@ -377,7 +378,7 @@ fn garbage_and_lines_without_end_close_one_connection_and_no_other() {
     let (_folder, data) = place();
     let node = Node::start(&data, &STRATUM);
     let url = node.node_file()["stratum"].clone();
-    let address = text(somebody(1));
+    let address = text(test_address(1));
     let mut good = Miner::at_work(&url, &address, 1.0);
     let garbage = "GET / HTTP/1.1\r\n".repeat(30);
     for bad in ["x".repeat(5_000), "[".repeat(1 << 20), garbage] {
@@ -418,7 +419,7 @@ fn a_real_cpuminer_finds_blocks() {
     let (folder, data) = place();
     let network = network(folder.path(), "1e00ffff");
     let node = Node::start(&data, &[&STRATUM[..], &["--network", &network]].concat());
-    let (stratum, address) = (node.node_file()["stratum"].clone(), text(somebody(1)));
+    let (stratum, address) = (node.node_file()["stratum"].clone(), text(test_address(1)));
     for (url, further) in [(stratum.as_str().unwrap(), "--quiet"), (&*node.url(), "--no-stratum")] {
         let from = node.tip().height;
         let mut command = Command::new(program);

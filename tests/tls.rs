@@ -1,6 +1,6 @@
 //! HTTPS, and the certificates that clients trust.
 
-use crate::forge::{somebody, text};
+use crate::forge::{test_address, text};
 use crate::harness::{Node, Process, chain, eventually, run};
 use chain::hash::sha256;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
@@ -160,10 +160,13 @@ fn commands_verify_certificates() {
     for arguments in [&["--ca", &other.path("ca.pem")][..], &["--data", &other.path("x")], &[]] {
         let line = fails(&[&["status", "--node", &by_name], arguments].concat());
         let reasons = ["is not trusted", "no certificate authorities"];
-        assert!(reasons.iter().any(|reason| line.contains(reason)) && line.contains("--ca FILE"), "{line}");
+        assert!(
+            reasons.iter().any(|reason| line.contains(reason)) && line.contains("--ca FILE"),
+            "{line}"
+        );
     }
     // With the token, which only this node receives.
-    let (data, miner) = (world.path("data"), text(somebody(1)));
+    let (data, miner) = (world.path("data"), text(test_address(1)));
     let mine = ["mine", "--network", "dev", "--data", &data, "--miner", &miner, "--blocks", "2"];
     let (code, found, line) = run(&mine);
     assert_eq!((code, found.lines().count()), (Some(0), 2), "{line}");
@@ -183,7 +186,7 @@ fn rejects_another_certificate_than_that_of_the_data_directory() {
     assert!(line.contains("is not trusted"), "{line}");
 }
 
-/// Until the node has written its node file, the client takes it for another one.
+/// Until the node has written its node file, the client rejects it as another one.
 #[test]
 fn events_resume_after_a_restart_with_another_certificate() {
     let (world, other) = (World::new(&["node.example.org"]), World::new(&["node.example.org"]));
@@ -193,7 +196,7 @@ fn events_resume_after_a_restart_with_another_certificate() {
     let mut command = chain(&[&follow[..], &["--data", &data]].concat());
     let mut follower = Process::start_into(&mut command, &output, File::create(&output).unwrap());
     let mine_up_to = |height: usize| {
-        let miner = text(somebody(1));
+        let miner = text(test_address(1));
         let mine =
             ["mine", "--network", "dev", "--data", &data, "--miner", &miner, "--blocks", "1"];
         assert_eq!(run(&mine).0, Some(0));
@@ -235,7 +238,7 @@ fn serves_events_websockets_and_pages_by_tls() {
     let request = format!("wss://localhost:{}/v1/ws?topics=block.connected", server.port());
     let stream = server.connect_tls(&world.authority, &[]);
     let (mut socket, _) = tungstenite::client::client(request, stream).unwrap();
-    let (data, miner) = (world.path("data"), text(somebody(1)));
+    let (data, miner) = (world.path("data"), text(test_address(1)));
     let mine = ["mine", "--network", "dev", "--data", &data, "--miner", &miner, "--blocks", "3"];
     assert_eq!(run(&mine).0, Some(0));
     for height in 1..=3 {

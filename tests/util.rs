@@ -218,7 +218,7 @@ fn asert_rejects_invalid_numbers_and_targets() {
         let output = asert("1", "0", "1d00ffff", input);
         assert_eq!(output.status.code(), Some(1), "{output:?}");
         let line = String::from_utf8(output.stderr).unwrap();
-        assert!(complaint.contains(part) && complaint.lines().count() == 1, "{complaint}");
+        assert!(line.contains(part) && line.lines().count() == 1, "{line}");
     }
     assert_eq!(asert("1", "0", "1d80ffff", "").status.code(), Some(2));
     assert_eq!(asert("one", "0", "1d00ffff", "").status.code(), Some(2));

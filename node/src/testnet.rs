@@ -46,7 +46,7 @@ const MINERS: usize = 1;
 pub struct Options {
     /// Number of nodes.
     pub nodes: Option<usize>,
-    /// Which nodes are connected.
+    /// The topology of connections.
     pub topology: Option<Topology>,
     /// Number of mining nodes.
     pub miners: Option<usize>,
@@ -135,7 +135,7 @@ impl Testnet {
         }
     }
 
-    fn must_be<T: PartialEq + Display>(
+    fn ensure_same<T: PartialEq + Display>(
         &self,
         property: &str,
         requested: Option<T>,

@@ -2,7 +2,7 @@
 
 use super::{Visit, tip};
 use crate::browser::Browser;
-use crate::forge::{Forge, somebody, text};
+use crate::forge::{Forge, test_address, text};
 use crate::harness::Node;
 use crate::peers::{agree, awaits_peers, connect};
 use crate::reorganisation::hand_in_all;
@@ -29,7 +29,7 @@ fn kind(browser: &Browser, hash: &str) -> String {
 #[test]
 fn a_reorganisation_is_seen_as_it_happens() {
     let Some(mut visit) = Visit::new() else { return };
-    let mut other = Forge::new(somebody(3));
+    let mut other = Forge::new(test_address(3));
     let common: Vec<Block> = (1..=12).map(|height| block(&visit.node, height)).collect();
     other.follow(&common);
     visit.mine(3);
@@ -118,8 +118,8 @@ fn two_nodes_that_were_apart_show_both_branches_and_the_winner() {
 
     let browser = &visit.browser;
     visit.stay("/forks");
-    let own = visit.node.generate(2, &text(somebody(4))).unwrap();
-    let winning = other.generate(3, &text(somebody(5))).unwrap();
+    let own = visit.node.generate(2, &text(test_address(4))).unwrap();
+    let winning = other.generate(3, &text(test_address(5))).unwrap();
     shows(browser, 15, 0);
     assert_eq!(kind(browser, &own[1]), "best", "nothing is known of the other side");
 

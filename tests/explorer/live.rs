@@ -2,7 +2,7 @@
 
 use super::{ENTER, Visit};
 use crate::browser::Browser;
-use crate::forge::{RICH, key, pay, somebody, text};
+use crate::forge::{RICH, key, pay, test_address, text};
 use crate::harness::Node;
 use serde_json::json;
 use std::fs;
@@ -43,7 +43,7 @@ fn a_tab_that_nobody_saw_shows_what_happened_meanwhile() {
         ));
     };
     become_hidden(true);
-    visit.node.generate(1, &text(somebody(7))).unwrap();
+    visit.node.generate(1, &text(test_address(7))).unwrap();
     become_hidden(false);
     browser.awaits_text("tbody tr:first-child a", "13");
     visit.stayed();
@@ -68,7 +68,7 @@ fn what_happens_while_a_page_is_read_is_shown() {
          document.querySelector('nav a[href=\"/blocks\"]').click()",
     );
     browser.awaits("an answer", "return Boolean(window.release)");
-    visit.node.generate(1, &text(somebody(7))).unwrap();
+    visit.node.generate(1, &text(test_address(7))).unwrap();
     browser.awaits("the event", "return window.heard === true");
     browser.run("release()");
     browser.awaits_text("tbody tr:first-child a", "13");
@@ -82,7 +82,7 @@ fn the_focus_stays_while_what_is_around_it_changes() {
     visit.stay("/mining");
     browser.awaits_text(".live", "live");
     browser.run("document.querySelector('.shares a').focus()");
-    visit.node.generate(1, &text(somebody(1))).unwrap();
+    visit.node.generate(1, &text(test_address(1))).unwrap();
     browser.awaits_text(".shares .text", "13 ·");
     let kept = "return document.activeElement.matches('.shares a')";
     assert_eq!(browser.run(kept), json!(true));
@@ -97,13 +97,13 @@ fn what_happens_appears_without_reload_and_nothing_moves_aside_for_it() {
     visit.browser.awaits_text(".live", "live");
     visit.browser.awaits_text(".strip li:first-child strong", "12");
 
-    let sent = visit.send(&pay(&key(RICH[1]), 0, somebody(5), 4_200_000_000));
+    let sent = visit.send(&pay(&key(RICH[1]), 0, test_address(5), 4_200_000_000));
     let link = format!(".list a[href='/tx/{sent}']");
     let state =
         format!("return document.querySelector(\"{link}\")?.closest('li').textContent.includes");
     visit.browser.awaits("a transfer that waits", &format!("{state}('waiting')"));
     // The others wait too, so the block of another chain would not be the next one.
-    let made = visit.node.generate(1, &text(somebody(7))).unwrap();
+    let made = visit.node.generate(1, &text(test_address(7))).unwrap();
     visit.browser.awaits_text(".strip li:first-child strong", "13");
     visit.browser.awaits_text(".tiles .value", "13");
     visit.browser.awaits("a confirmed transfer", &format!("{state}('block 13')"));
@@ -115,7 +115,7 @@ fn what_happens_appears_without_reload_and_nothing_moves_aside_for_it() {
     visit.browser.click(&link);
     visit.browser.settled();
     visit.browser.awaits_text(".heading .badge", "1 confirmation");
-    visit.node.generate(4, &text(somebody(7))).unwrap();
+    visit.node.generate(4, &text(test_address(7))).unwrap();
     visit.browser.awaits_text(".heading .badge", "5 confirmations");
     visit.stayed();
 }
@@ -141,7 +141,7 @@ fn no_row_is_lost_when_a_block_comes_while_more_are_read() {
     let Some(mut visit) = Visit::new() else { return };
     visit.mine(30);
     hold_more(&visit);
-    visit.node.generate(2, &text(somebody(7))).unwrap();
+    visit.node.generate(2, &text(test_address(7))).unwrap();
     visit.browser.awaits("the events", "return window.heard === true");
     visit.browser.run("release()");
     let rows = "return document.querySelectorAll('tbody tr').length > 25";
@@ -194,7 +194,7 @@ fn fifty_blocks_arrive_and_nothing_is_moved_or_loaded_again() {
         assert_eq!(browser.run(fading), json!(0), "{path}: what was there before does not fade in");
         watch_shifts(browser);
         for _ in 0..50 {
-            visit.node.generate(1, &text(somebody(7))).unwrap();
+            visit.node.generate(1, &text(test_address(7))).unwrap();
         }
         browser.awaits_text(place, newest);
         nothing_shifted(browser);
@@ -224,11 +224,11 @@ fn on_dev_a_visitor_makes_blocks_and_pays() {
     assert_eq!(browser.run(kept), json!([0, 1, ""]), "the token is of this tab alone");
 
     // The faucet pays without asking for the token again.
-    browser.type_into("[name=address]", &text(somebody(8)));
+    browser.type_into("[name=address]", &text(test_address(8)));
     browser.click(".card:nth-child(2) .primary");
     browser.awaits_text(".card:nth-child(2) .result", "Paid");
-    visit.node.generate(1, &text(somebody(1))).unwrap();
-    let paid = visit.node.get(&format!("/v1/accounts/{}", text(somebody(8)))).json();
+    visit.node.generate(1, &text(test_address(1))).unwrap();
+    let paid = visit.node.get(&format!("/v1/accounts/{}", text(test_address(8)))).json();
     assert_eq!(paid["balance"], json!(10_000_000_000_u64));
 
     // A mining job is started, seen and done; who is paid need not be said.
@@ -237,14 +237,14 @@ fn on_dev_a_visitor_makes_blocks_and_pays() {
     browser.awaits_text(".jobs .job", "10 of 10 blocks");
     assert_eq!(browser.complaints().len(), 1, "the browser tells of the 422");
 
-    // A key of this tab is paid for blocks, and pays somebody.
+    // A key of this tab is paid for blocks, and pays test_address.
     browser.click(".card:nth-child(3) .primary");
     browser.awaits_text(".card:nth-child(3)", "This tab’s address");
     let own = "return document.querySelector('.card:nth-child(3) .mid').title";
     let own = browser.run(own).as_str().unwrap().to_owned();
     let maturity = visit.node.get("/v1/chain/params").json()["maturity"].as_u64().unwrap();
     visit.node.generate(u32::try_from(maturity).unwrap() + 1, &own).unwrap();
-    browser.type_into("[name=recipient]", &text(somebody(9)));
+    browser.type_into("[name=recipient]", &text(test_address(9)));
     browser.type_into("[name=memo]", "from a tab");
     browser.awaits(
         "money",
@@ -257,12 +257,12 @@ fn on_dev_a_visitor_makes_blocks_and_pays() {
     browser.settled();
     browser.awaits_text(".heading .badge", "waiting");
     browser.awaits_text("main", "Nothing to prove yet");
-    visit.node.generate(1, &text(somebody(1))).unwrap();
+    visit.node.generate(1, &text(test_address(1))).unwrap();
     browser.awaits_text(".heading .badge", "1 confirmation");
     browser.awaits_text(".verdict", "checked here");
     browser.awaits_text(".foreign", "from a tab");
     browser.awaits_text("a[download]", "Download");
-    let paid = visit.node.get(&format!("/v1/accounts/{}", text(somebody(9)))).json();
+    let paid = visit.node.get(&format!("/v1/accounts/{}", text(test_address(9)))).json();
     assert_eq!(paid["balance"], json!(100_000_000));
     visit.stayed();
 }
@@ -278,7 +278,7 @@ fn a_page_says_that_the_node_is_away_and_goes_on_when_it_is_back() {
     node.kill();
     browser.awaits_text(".live", "away");
     let node = back(&data, &url);
-    node.generate(2, &text(somebody(1))).unwrap();
+    node.generate(2, &text(test_address(1))).unwrap();
     browser.awaits_text(".strip li:first-child strong", "14");
     browser.awaits_text(".live", "live");
     assert_eq!(browser.run("return window.same"), json!(true));

@@ -126,7 +126,7 @@ impl Miner {
         }
     }
 
-    pub fn ask(&mut self, method: &str, params: &Value) -> Value {
+    pub fn request(&mut self, method: &str, params: &Value) -> Value {
         self.send(&format!("{}\n", json!({ "id": 7, "method": method, "params": params })));
         self.reply()
     }

@@ -2,8 +2,8 @@
 
 use super::node::block_on;
 use super::output::{self, Table, bytes, duration, label, print_line, seconds_until};
-use crate::api::routes::bans::Ban;
 use crate::api::http::page::Page;
+use crate::api::routes::bans::Ban;
 use crate::api::routes::peers::{Added, Peer};
 use crate::client::{Client, NodeArgs, printable};
 use anyhow::{Result, bail};

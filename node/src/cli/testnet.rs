@@ -72,7 +72,7 @@ struct Up {
     /// Number of nodes [default: 3]
     #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(1..=MAX_NODES as u64))]
     nodes: Option<usize>,
-    /// Which nodes are connected [default: ring]
+    /// Topology of connections [default: ring]
     #[arg(long)]
     topology: Option<Topology>,
     /// Number of nodes that mine, with one thread each [default: 1]

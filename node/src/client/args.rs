@@ -107,7 +107,7 @@ impl NodeArgs {
         }
     }
 
-    /// The same flags, bound to the node on this machine that they select now: later connections
+    /// A copy of the flags, bound to the node on this machine that they select now: later connections
     /// go to the same data directory.
     pub fn bound(&self, address: Option<&str>) -> Result<NodeArgs> {
         let mut bound = self.clone();

@@ -1,4 +1,7 @@
 //! The server-sent events of a node.
+//! Decoded here because the decoders of `eventsource-stream` and `sse-stream` do not bound the size of an
+//! event, and the former does not report the number of a block without data, from which a client
+//! resumes.
 
 use anyhow::{Result, bail};
 use std::time::Duration;
@@ -20,9 +23,9 @@ pub struct EventStream {
 /// An event of a node.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Event {
-    /// Its number.
+    /// The number of the event.
     pub id: u64,
-    /// Its topic, or `reset`.
+    /// The topic, or `reset`.
     pub event: String,
     /// JSON.
     pub data: String,

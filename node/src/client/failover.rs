@@ -25,7 +25,7 @@ struct Node {
     is_verified: AtomicBool,
 }
 
-/// What identifies a network in `/v1/chain`.
+/// The fields of `/v1/chain` that identify a network.
 #[derive(Clone, Debug, Deserialize)]
 pub(super) struct NetworkId {
     network: String,

@@ -52,7 +52,7 @@ struct Request<'a> {
     query: &'a [(&'a str, &'a str)],
     /// Media type and content.
     body: Option<(&'a str, String)>,
-    /// How long the node may delay the response.
+    /// Time for which the node may delay the response.
     wait: Duration,
 }
 
@@ -93,13 +93,13 @@ impl Client {
         self.nodes.base(self.nodes.current())
     }
 
-    /// The same client with the node at a URL only; `None` if that is not one of its nodes.
+    /// A copy of the client with the node at a URL only; `None` if that is not one of its nodes.
     pub fn pinned_to(&self, url: &str) -> Option<Client> {
         let index = self.nodes.position(&base(url).ok()?)?;
         Some(self.single(index))
     }
 
-    /// The same client with the node in use only.
+    /// A copy of the client with the node in use only.
     #[must_use]
     pub fn pinned(&self) -> Client {
         self.single(self.current())
@@ -132,7 +132,7 @@ impl Client {
         self.nodes.count()
     }
 
-    /// The same client with the token of its node.
+    /// A copy of the client with the token of its node.
     pub fn with_token(self, token: Token) -> Client {
         Client { token: Some(token), ..self }
     }

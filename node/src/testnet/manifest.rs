@@ -24,7 +24,7 @@ const CACHE_MB: &str = "32";
 pub struct Manifest {
     /// The name of a built-in network, or `network.toml`.
     pub network: String,
-    /// Which nodes are connected.
+    /// The topology of connections.
     pub topology: Topology,
     /// The nodes by number, from 1.
     pub nodes: Vec<Node>,

@@ -3,8 +3,8 @@
 
 use super::Testnet;
 use super::topology::{NodeNumber, Topology};
-use crate::api::routes::bans::Ban;
 use crate::api::http::page::Page;
+use crate::api::routes::bans::Ban;
 use crate::api::routes::peers::Peer;
 use crate::auth::Token;
 use crate::client::Client;

@@ -24,7 +24,7 @@ pub struct Status {
     pub dir: PathBuf,
     /// The name of the network.
     pub network: String,
-    /// Which nodes are connected.
+    /// The topology of connections.
     pub topology: Topology,
     /// Number of different tips of the nodes that respond.
     pub tips: usize,

@@ -86,7 +86,7 @@ pub async fn until_ready(mut left: Vec<StartingNode>, mut report: impl FnMut(usi
     }
 }
 
-/// How a node ended.
+/// The end of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
     /// It stopped on request.

@@ -195,7 +195,7 @@ fn unknown_outcome(error: &Error, transfer: &Transfer) -> Error {
     anyhow!("{error:#}; check whether it arrived before you send again: `chain tx show {id}`")
 }
 
-/// How to resolve a rejection.
+/// A hint to resolve a rejection.
 fn hint(code: &str, has_nonce: bool) -> Option<&'static str> {
     Some(match (code, has_nonce) {
         ("nonce-used" | "nonce-too-far", true) => "leave --nonce out to use the next one",
