@@ -1,11 +1,11 @@
-//! What is kept on disk and how.
+//! On-disk storage.
 //!
-//! [`blocks`], the block log, is the truth: a block is acknowledged once its record there is synced.
-//! [`index`] is a cache over it, rebuilt from the log whenever it is not to be trusted.
-//! [`rows`] documents every key of the index.
-//! [`journal`] is for what neither of them holds.
-//! [`directory`] is the folder they all lie in: one process, one genesis, and how the last run ended.
-//! [`marks`] is what its operator does not want this node to follow.
+//! [`blocks`], the block log, is the source of truth: a block is acknowledged once its record there
+//! is synced. [`index`] is a key-value cache over the log, rebuilt from it whenever its integrity
+//! is in doubt. [`journal`] holds data that cannot be derived from the log, such as mining jobs.
+//! [`directory`] is the data directory: it is locked by one process, belongs to one genesis block,
+//! and records how the last run ended. [`invalidated`] is the operator's list of invalidated
+//! blocks.
 
 pub mod blocks;
 pub mod directory;
@@ -18,48 +18,48 @@ pub use directory::DirectoryError;
 pub use index::IndexError;
 pub use journal::{Journal, JournalError};
 
-/// Why what is kept could not be opened, read or written. Always ours: the node stops and says so.
+/// An error of the storage. It is always local to this node, which has to stop.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// The data directory.
+    /// The data directory cannot be used.
     #[error(transparent)]
     Directory(#[from] DirectoryError),
-    /// The block log.
+    /// The block log cannot be read or written.
     #[error(transparent)]
     Log(#[from] LogError),
-    /// The index.
+    /// The index cannot be read or written.
     #[error(transparent)]
     Index(#[from] IndexError),
-    /// A row of the index is not what it should be.
-    #[error("a row of the index is malformed (key {}): restart to rebuild it", hex::encode(key))]
+    /// A row of the index does not decode.
+    #[error("malformed index row (key {}): restart to rebuild the index", hex::encode(key))]
     BadRow {
-        /// Its key.
+        /// The key of the row.
         key: Vec<u8>,
     },
-    /// A record of the block log is whole but not what it should be.
+    /// A record of the block log has a valid checksum but unexpected contents.
     #[error(
-        "the record at offset {} of block file {} is not the one expected: run `chain verify`",
+        "unexpected record at offset {} of block file {}: run `chain verify`",
         location.offset, location.file
     )]
     BadRecord {
-        /// Where.
+        /// The location of the record.
         location: blocks::RecordLocation,
     },
-    /// A block that was valid when it was written is not any more.
+    /// A logged block, which was valid when it was written, fails validation.
     #[error("block {hash} in the log is invalid: {reason}: run `chain verify`")]
     BadBlock {
-        /// The block.
+        /// The hash of the block.
         hash: crate::block::Hash,
-        /// The broken rule.
+        /// The rule that it breaks.
         reason: String,
     },
-    /// Blocks were taken back, and the accounts are not those of the block before them.
-    #[error("taking back the blocks after {fork} does not give its accounts: run `chain verify`")]
+    /// Disconnecting blocks did not restore the accounts that the fork block commits to.
+    #[error("account state does not match block {fork} after disconnect: run `chain verify`")]
     BadUndo {
-        /// The last block that was not taken back.
+        /// The hash of the last block that was not disconnected.
         fork: crate::block::Hash,
     },
-    /// Heights are 32 bits.
-    #[error("the chain has reached the last height there is")]
+    /// The next height does not fit into 32 bits.
+    #[error("the chain has reached the maximum height")]
     HeightOverflow,
 }

@@ -1,11 +1,11 @@
-//! The data directory: one process at a time, one genesis for ever, and how the last run ended.
-//! Does not know what the rest of the folder holds.
+//! The data directory. It is locked by one process at a time, belongs to one genesis block, and
+//! records how the last run ended. Other modules own the rest of its contents.
 //!
-//! | file | holds |
+//! | file | contents |
 //! |---|---|
-//! | `lock` | the pid of the process that has the folder open; locked while it has |
-//! | `genesis` | the genesis hash, hexadecimal |
-//! | `last-run` | `stopped`, or `running`, the pid and the boot id, a line each |
+//! | `lock` | the pid of the process that has the directory open, which locks the file |
+//! | `genesis` | the genesis hash in hexadecimal |
+//! | `last-run` | `stopped`, or the lines `running`, the pid and the boot id |
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
@@ -14,72 +14,76 @@ use std::time::Duration;
 
 use crate::block;
 
-/// How often a held lock is tried again, and the pause between: a holder in the same process may
-/// take up to a second to let go.
-const LOCK_TRIES: u32 = 20;
+/// The number of attempts to lock the directory. Another owner in the same process may need up to a
+/// second to release the lock.
+const LOCK_ATTEMPTS: u32 = 20;
+
+/// The pause between two attempts to lock the directory.
 const LOCK_PAUSE: Duration = Duration::from_millis(50);
 
-/// Changes with every start of the machine (Linux).
+/// The file with the boot id, which changes with every boot of the machine (Linux).
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
+/// The contents of `last-run` after a clean shutdown.
 const STOPPED: &str = "stopped\n";
 
-/// How the last run on a directory ended: what was written but not synced since is safe after
-/// [`UncleanSameBoot`](LastStop::SameBoot) and in doubt after [`UncleanOtherBoot`](LastStop::OtherBoot).
+/// How the last run on a data directory ended. Unsynced writes survive
+/// [`UncleanSameBoot`](ShutdownKind::UncleanSameBoot), but not necessarily
+/// [`UncleanOtherBoot`](ShutdownKind::UncleanOtherBoot).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ShutdownKind {
-    /// There was none.
+    /// There was no earlier run.
     FirstRun,
-    /// It closed the directory.
+    /// The last run closed the directory.
     Clean,
-    /// It was killed; the machine has been running since.
+    /// The last run was killed, and the machine has not been rebooted since.
     UncleanSameBoot,
-    /// The machine went down with it, or nobody knows.
+    /// The machine was rebooted since the last run was killed, or this is unknown.
     UncleanOtherBoot,
 }
 
-/// Why a data directory cannot be used.
+/// An error of opening a data directory.
 #[derive(Debug, thiserror::Error)]
 pub enum DirectoryError {
-    /// The operating system refused.
+    /// The operating system reported an error.
     #[error("cannot {action} {}: {source}", path.display())]
     Io {
-        /// What was tried: a verb.
+        /// The operation that failed, as a verb.
         action: &'static str,
-        /// On what.
+        /// The file or folder.
         path: PathBuf,
-        /// Why not.
+        /// The error of the operating system.
         source: io::Error,
     },
-    /// Another process has it open.
+    /// Another process has the directory open.
     #[error(
         "the data directory {} is in use by {}: stop it, or choose another directory",
         path.display(),
         holder.map_or("another process".into(), |pid| format!("process {pid}"))
     )]
     InUse {
-        /// The directory.
+        /// The data directory.
         path: PathBuf,
-        /// The other's process id, if it left one.
+        /// The id of the other process, if it is known.
         holder: Option<u32>,
     },
-    /// It belongs to another network.
+    /// The directory belongs to another network.
     #[error(
         "the data directory {} belongs to genesis {found}, this network's is {expected}: \
          choose another directory",
         path.display()
     )]
     OtherGenesis {
-        /// The directory.
+        /// The data directory.
         path: PathBuf,
-        /// Whose it is.
+        /// The genesis hash in the directory.
         found: block::Hash,
-        /// Whose it should be.
+        /// The genesis hash of this network.
         expected: block::Hash,
     },
-    /// Its operator's marks cannot be read.
+    /// The list of invalidated blocks does not parse.
     #[error(
-        "{} is not a list of block hashes, one a line: correct it, or remove it to follow the \
+        "{} is not a list of block hashes, one per line: correct it, or remove it to follow the \
          best chain again",
         path.display()
     )]
@@ -87,22 +91,22 @@ pub enum DirectoryError {
         /// The file.
         path: PathBuf,
     },
-    /// It was used before, but what it belongs to is gone or illegible.
+    /// The directory was used before, but its genesis hash is missing or illegible.
     #[error(
         "{} does not hold a genesis hash: write {expected} into it if the directory belongs to \
          this network",
         path.display()
     )]
     GenesisLost {
-        /// The file.
+        /// The genesis file.
         path: PathBuf,
-        /// The hash of this network.
+        /// The genesis hash of this network.
         expected: block::Hash,
     },
 }
 
-/// A data directory held by this process; let go on drop. Dropped without [`close`](Self::close),
-/// the next open sees a run that was killed.
+/// A data directory locked by this process until it is dropped. After a drop without
+/// [`close`](Self::close), the next open reports an unclean shutdown.
 #[derive(Debug)]
 pub struct Directory {
     path: PathBuf,
@@ -111,11 +115,11 @@ pub struct Directory {
 }
 
 impl Directory {
-    /// Takes the directory for this process, making it (0700) if there is none, and marks it as
-    /// running. Waits up to a second for an earlier holder to let go.
+    /// Locks the directory for this process and marks it as running. Creates it with mode 0700 if
+    /// it does not exist. Waits up to a second for another owner to release the lock.
     ///
     /// # Errors
-    /// Everything in [`DirectoryError`]; a directory of another genesis is left as it was.
+    /// Returns any [`DirectoryError`]. A directory of another genesis is not changed.
     pub fn open(path: &Path, genesis: block::Hash) -> Result<Directory, DirectoryError> {
         check_genesis(path, genesis)?;
         create(path)?;
@@ -123,42 +127,43 @@ impl Directory {
         if !check_genesis(path, genesis)? {
             replace(&path.join("genesis"), format!("{genesis}\n").as_bytes())?;
         }
-        keep_private(path)?;
+        restrict_to_owner(path)?;
 
         let boot = boot_id();
         let last_shutdown = last_shutdown(path, boot.as_deref())?;
         write_pid(&lock).map_err(io_error("write", &path.join("lock")))?;
         let pid = std::process::id();
-        let mark = format!("running\n{pid}\n{}\n", boot.as_deref().unwrap_or("unknown"));
-        replace(&path.join("last-run"), mark.as_bytes())?;
+        let running = format!("running\n{pid}\n{}\n", boot.as_deref().unwrap_or("unknown"));
+        replace(&path.join("last-run"), running.as_bytes())?;
         Ok(Directory { path: path.to_owned(), last_shutdown, _lock: lock })
     }
 
-    /// Where it is, as given to [`open`](Self::open).
+    /// Returns the path that was passed to [`open`](Self::open).
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// How the run before this one ended.
+    /// Returns how the run before this one ended.
     pub fn last_shutdown(&self) -> ShutdownKind {
         self.last_shutdown
     }
 
-    /// Marks a clean stop and lets go. To be called last: everything else is closed and synced.
+    /// Records a clean shutdown and releases the lock. Call this last, after everything else is
+    /// closed and synced.
     ///
     /// # Errors
-    /// The mark could not be written; the next open sees a run that was killed.
+    /// Returns a disk error; the next open reports an unclean shutdown then.
     pub fn close(self) -> Result<(), DirectoryError> {
         replace(&self.path.join("last-run"), STOPPED.as_bytes())
     }
 }
 
-/// Whether the directory says whose it is; an error if it is another's.
+/// Whether the directory has a genesis hash; an error if it is that of another network.
 fn check_genesis(path: &Path, expected: block::Hash) -> Result<bool, DirectoryError> {
     let file = path.join("genesis");
     let lost = || DirectoryError::GenesisLost { path: file.clone(), expected };
-    let Some(text) = read_if_there(&file)? else {
-        // It is written before the first run is marked.
+    let Some(text) = read_if_exists(&file)? else {
+        // The genesis file is written before `last-run`.
         return if path.join("last-run").exists() { Err(lost()) } else { Ok(false) };
     };
     let found = text.trim().parse().map_err(|_| lost())?;
@@ -168,24 +173,24 @@ fn check_genesis(path: &Path, expected: block::Hash) -> Result<bool, DirectoryEr
     Ok(true)
 }
 
-/// Makes the directory and those above it, each entry durable.
+/// Creates the directory and its parents, and syncs each entry.
 fn create(path: &Path) -> Result<(), DirectoryError> {
     if path.is_dir() {
         return Ok(());
     }
-    let above = match path.parent() {
-        Some(above) if above != Path::new("") => above,
+    let parent = match path.parent() {
+        Some(parent) if parent != Path::new("") => parent,
         _ => Path::new("."),
     };
-    create(above)?;
+    create(parent)?;
     let mut folder = fs::DirBuilder::new();
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut folder, 0o700);
-    folder.create(path).and_then(|()| sync_folder(above)).map_err(io_error("create", path))
+    folder.create(path).and_then(|()| sync_folder(parent)).map_err(io_error("create", path))
 }
 
-/// Takes what others may do with the directory away: it holds what the node's owner asked for.
-fn keep_private(path: &Path) -> Result<(), DirectoryError> {
+/// Removes the permissions of other users: the directory holds private data of the node's owner.
+fn restrict_to_owner(path: &Path) -> Result<(), DirectoryError> {
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
@@ -207,7 +212,7 @@ fn lock(path: &Path) -> Result<File, DirectoryError> {
         .truncate(false)
         .open(&name)
         .map_err(io_error("open", &name))?;
-    for _ in 0..LOCK_TRIES {
+    for _ in 0..LOCK_ATTEMPTS {
         match file.try_lock() {
             Ok(()) => return Ok(file),
             Err(TryLockError::WouldBlock) => std::thread::sleep(LOCK_PAUSE),
@@ -226,13 +231,13 @@ fn write_pid(mut lock: &File) -> io::Result<()> {
 }
 
 fn last_shutdown(path: &Path, boot: Option<&str>) -> Result<ShutdownKind, DirectoryError> {
-    let Some(text) = read_if_there(&path.join("last-run"))? else {
+    let Some(text) = read_if_exists(&path.join("last-run"))? else {
         return Ok(ShutdownKind::FirstRun);
     };
-    let then = text.strip_prefix("running\n").and_then(|rest| rest.lines().nth(1));
-    Ok(match (then, boot) {
+    let recorded = text.strip_prefix("running\n").and_then(|rest| rest.lines().nth(1));
+    Ok(match (recorded, boot) {
         _ if text == STOPPED => ShutdownKind::Clean,
-        (Some(then), Some(now)) if then == now => ShutdownKind::UncleanSameBoot,
+        (Some(recorded), Some(current)) if recorded == current => ShutdownKind::UncleanSameBoot,
         _ => ShutdownKind::UncleanOtherBoot,
     })
 }
@@ -242,8 +247,8 @@ fn boot_id() -> Option<String> {
     (!id.is_empty()).then_some(id)
 }
 
-/// A file's text, illegible bytes replaced; `None` if there is no such file.
-pub(super) fn read_if_there(file: &Path) -> Result<Option<String>, DirectoryError> {
+/// Reads the text of a file, replacing invalid UTF-8; `None` if the file does not exist.
+pub(super) fn read_if_exists(file: &Path) -> Result<Option<String>, DirectoryError> {
     match fs::read(file) {
         Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -258,22 +263,22 @@ fn io_error<'a>(
     move |source| DirectoryError::Io { action, path: path.to_owned(), source }
 }
 
-/// `replace_file`, with an error that names the file.
+/// Calls `replace_file` and adds the path to its error.
 pub(super) fn replace(file: &Path, bytes: &[u8]) -> Result<(), DirectoryError> {
     replace_file(file, bytes).map_err(io_error("write", file))
 }
 
-/// Writes a small file so that after any crash the old or the new one is there, whole.
+/// Replaces a small file atomically: after a crash it has either the old or the new contents.
 pub(super) fn replace_file(file: &Path, bytes: &[u8]) -> io::Result<()> {
-    let draft = file.with_added_extension("new");
-    let mut new = File::create(&draft)?;
+    let temporary = file.with_added_extension("new");
+    let mut new = File::create(&temporary)?;
     new.write_all(bytes)?;
     new.sync_all()?;
-    fs::rename(&draft, file)?;
+    fs::rename(&temporary, file)?;
     file.parent().map_or(Ok(()), sync_folder)
 }
 
-/// Makes the names in a folder durable: a file's own sync does not.
+/// Syncs the entries of a folder, which syncing a file does not do.
 pub(super) fn sync_folder(folder: &Path) -> io::Result<()> {
     if cfg!(unix) { File::open(folder)?.sync_all() } else { Ok(()) }
 }

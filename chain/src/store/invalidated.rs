@@ -1,34 +1,34 @@
-//! Blocks that an operator has set aside: the file `set-aside` in the data directory, a hash a line.
-//! Nothing on the chain follows from it, and losing it harms nothing: the best chain is followed
-//! again. Does not know what a mark means: that is `ledger`.
+//! The operator's list of invalidated blocks: the file `invalidated` in the data directory, one
+//! hash per line. The list is local policy, not consensus: without it the node follows the best
+//! chain again. `ledger` applies it.
 
-use super::directory::{DirectoryError, read_if_there, replace};
+use super::directory::{DirectoryError, read_if_exists, replace};
 use crate::block;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::Path;
 
-const NAME: &str = "set-aside";
+const NAME: &str = "invalidated";
 
-/// The marks of a data directory.
+/// Reads the hashes of the invalidated blocks; none if the file does not exist.
 ///
 /// # Errors
-/// [`DirectoryError::BadInvalidatedList`] and those of the disk.
+/// Returns [`DirectoryError::BadInvalidatedList`] or a disk error.
 pub fn read(directory: &Path) -> Result<BTreeSet<block::Hash>, DirectoryError> {
     let path = directory.join(NAME);
-    let text = read_if_there(&path)?.unwrap_or_default();
+    let text = read_if_exists(&path)?.unwrap_or_default();
     let hashes = text.lines().map(|line| line.trim().parse());
     hashes.collect::<Result<_, _>>().map_err(|_| DirectoryError::BadInvalidatedList { path })
 }
 
-/// Replaces them; synced when this returns.
+/// Replaces the list. It is synced when this returns.
 ///
 /// # Errors
-/// Those of the disk; the marks are then as they were.
-pub fn write(directory: &Path, marks: &BTreeSet<block::Hash>) -> Result<(), DirectoryError> {
+/// Returns a disk error; the list is not changed then.
+pub fn write(directory: &Path, hashes: &BTreeSet<block::Hash>) -> Result<(), DirectoryError> {
     let mut text = String::new();
-    for hash in marks {
-        writeln!(text, "{hash}").expect("a string takes everything");
+    for hash in hashes {
+        writeln!(text, "{hash}").expect("writing to a string succeeds");
     }
     replace(&directory.join(NAME), text.as_bytes())
 }
@@ -38,12 +38,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn marks_survive_their_file_and_nothing_else_is_one() {
+    fn hashes_survive_the_file_and_other_text_is_rejected() {
         let folder = tempfile::tempdir().unwrap();
         assert_eq!(read(folder.path()).unwrap(), BTreeSet::new());
-        let marks = BTreeSet::from([1, 2].map(|byte| block::Hash::from_bytes([byte; 32])));
-        write(folder.path(), &marks).unwrap();
-        assert_eq!(read(folder.path()).unwrap(), marks);
+        let hashes = BTreeSet::from([1, 2].map(|byte| block::Hash::from_bytes([byte; 32])));
+        write(folder.path(), &hashes).unwrap();
+        assert_eq!(read(folder.path()).unwrap(), hashes);
         write(folder.path(), &BTreeSet::new()).unwrap();
         assert_eq!(read(folder.path()).unwrap(), BTreeSet::new());
         std::fs::write(folder.path().join(NAME), "all of them\n").unwrap();

@@ -1,11 +1,10 @@
-//! Journals: what can be derived from nothing else, such as jobs. A journal is a list of records
-//! that is appended to, and now and then rewritten without those that are obsolete.
-//! Does not know what a record says. Losing a journal never harms the chain.
+//! Journals: append-only lists of records for data that cannot be derived from the chain, such as
+//! mining jobs. A journal is compacted from time to time, which removes obsolete records. A journal
+//! does not interpret its records. Losing one never affects the chain.
 //!
-//! `FOLDER/00000.log` is a file of the block log's format, with the same promises: a record is safe
-//! once `append` has returned, what a crash leaves of an unfinished one is cut off at the next open,
-//! and damage to what was promised is refused. While a journal is rewritten, `FOLDER/new/` holds
-//! its next file.
+//! `FOLDER/00000.log` has the format and the guarantees of a block log file: a record is durable
+//! once `append` has returned, an unfinished write is truncated at the next open, and damage to
+//! durable records is an error. During compaction, `FOLDER/new/` holds the next file.
 
 use std::fs;
 use std::io;
@@ -14,46 +13,46 @@ use std::path::{Path, PathBuf};
 use super::blocks::{BlockLog, LogError, LogPosition, RecordKind, Truncation, file_path};
 use super::directory::sync_folder;
 
-/// Bytes a journal may grow by before it should be rewritten, however little it held before.
-const LEAST_GROWTH: u64 = 1 << 20;
+/// The minimum growth in bytes before a journal needs compaction.
+const MIN_GROWTH: u64 = 1 << 20;
 
-/// Why a journal cannot be opened, read or written.
+/// An error of opening, reading or writing a journal.
 #[derive(Debug, thiserror::Error)]
 pub enum JournalError {
-    /// What was promised is not there any more.
+    /// A durable record is damaged.
     #[error(
         "{} is damaged at byte {offset}: restore it from a backup, or move its folder elsewhere to \
-         go on without what it remembers; the chain is not affected",
+         continue without its records; the chain is not affected",
         path.display()
     )]
     Damaged {
-        /// The file.
+        /// The damaged file.
         path: PathBuf,
-        /// Offset of the first bad record, in bytes; 0 for the head of the file.
+        /// The offset of the first bad record in bytes, or 0 for the file header.
         offset: u64,
     },
-    /// It has reached its limit: whoever writes it has to rewrite it first.
-    #[error("the journal {} is full: it may have {limit_bytes} bytes", folder.display())]
+    /// The journal has reached its maximum size and has to be compacted first.
+    #[error("the journal {} is full: its limit is {limit_bytes} bytes", folder.display())]
     Full {
-        /// Its folder.
+        /// The folder of the journal.
         folder: PathBuf,
-        /// The limit.
+        /// The maximum size, in bytes.
         limit_bytes: u32,
     },
-    /// An earlier error left nobody knows what on the disk.
-    #[error("the journal {} stopped after an earlier error of the disk: check it and start again",
+    /// An earlier error left the disk in an unknown state.
+    #[error("the journal {} stopped after an earlier disk error: check the disk and start again",
         folder.display())]
     Stopped {
-        /// Its folder.
+        /// The folder of the journal.
         folder: PathBuf,
     },
-    /// As in the block log.
+    /// The underlying log failed.
     #[error(transparent)]
     Log(LogError),
 }
 
 impl JournalError {
-    /// Whether there is no room on the disk: what was to be written is not, and all else goes on.
+    /// Whether the disk is full. The write failed then, and the journal stays usable.
     pub fn is_disk_full(&self) -> bool {
         matches!(self, JournalError::Log(LogError::Full { .. }))
     }
@@ -72,31 +71,31 @@ impl From<LogError> for JournalError {
     }
 }
 
-/// A journal, opened for appending. Not `Clone`: holding it is the right to append.
+/// A journal opened for appending. It is not `Clone`: the owner has the exclusive right to append.
 #[derive(Debug)]
 pub struct Journal {
     folder: PathBuf,
     limit_bytes: u32,
-    /// `None` once nobody knows what is on the disk.
+    /// `None` once the state of the disk is unknown.
     log: Option<BlockLog>,
-    /// Bytes it had when it was last rewritten, or opened.
-    rewritten_bytes: u64,
+    /// The size after the last compaction or opening, in bytes.
+    compacted_bytes: u64,
 }
 
 impl Journal {
-    /// Opens the journal in `folder`, making it if there is none, and shows `visit` every record,
-    /// in order. What a crash left behind the last whole record is cut off and told. It never has
-    /// more than `limit_bytes`.
+    /// Opens the journal in `folder`, or creates it, and calls `visit` with every record, in order.
+    /// An unfinished write after the last whole record is truncated and returned. The journal never
+    /// exceeds `limit_bytes`.
     ///
     /// # Errors
-    /// What `visit` returns, [`JournalError::Damaged`] and those of the disk. The journal is then
-    /// as it was.
+    /// Returns the error of `visit`, [`JournalError::Damaged`] or a disk error. The journal is not
+    /// changed then.
     pub fn open<E: From<JournalError>>(
         folder: &Path,
         limit_bytes: u32,
         mut visit: impl FnMut(&[u8]) -> Result<(), E>,
     ) -> Result<(Journal, Option<Truncation>), E> {
-        /// Tells the log's errors from those of `visit`.
+        /// Separates the errors of the log from those of `visit`.
         enum Failure<E> {
             Log(LogError),
             Visit(E),
@@ -106,7 +105,7 @@ impl Journal {
                 Failure::Log(error)
             }
         }
-        forget_draft(folder)?;
+        remove_new_folder(folder)?;
         let opened =
             BlockLog::open(folder, limit_bytes, LogPosition::START, |kind, location, payload| {
                 if kind != RecordKind::JournalEntry {
@@ -115,25 +114,25 @@ impl Journal {
                 }
                 visit(payload).map_err(Failure::Visit)
             });
-        let (log, cut) = opened.map_err(|failure| match failure {
+        let (log, truncation) = opened.map_err(|failure| match failure {
             Failure::Log(error) => JournalError::from(error).into(),
             Failure::Visit(error) => error,
         })?;
-        let rewritten_bytes = log.size_bytes();
+        let compacted_bytes = log.size_bytes();
         let journal =
-            Journal { folder: folder.to_owned(), limit_bytes, log: Some(log), rewritten_bytes };
-        Ok((journal, cut))
+            Journal { folder: folder.to_owned(), limit_bytes, log: Some(log), compacted_bytes };
+        Ok((journal, truncation))
     }
 
-    /// Appends records. They are safe on disk, all of them, when this returns.
+    /// Appends records. All of them are durable when this returns.
     ///
     /// # Errors
-    /// [`JournalError::Full`]: nothing was appended. A full disk: some may have been. After any
-    /// other error the journal only answers [`JournalError::Stopped`].
+    /// After [`JournalError::Full`] nothing was appended; after a full disk some records may have
+    /// been. After any other error every later call returns [`JournalError::Stopped`].
     pub fn append<R: AsRef<[u8]>>(&mut self, records: &[R]) -> Result<(), JournalError> {
         let Some(log) = &mut self.log else { return Err(self.stopped()) };
         let mut records = records.iter().map(AsRef::as_ref);
-        if !log.holds(records.clone().map(<[u8]>::len)) {
+        if !log.has_room_for(records.clone().map(<[u8]>::len)) {
             let (folder, limit_bytes) = (self.folder.clone(), self.limit_bytes);
             return Err(JournalError::Full { folder, limit_bytes });
         }
@@ -146,31 +145,32 @@ impl Journal {
         synced
     }
 
-    /// Whether much was appended since the last rewrite: as much as it left, and 1 MiB.
+    /// Whether the journal has doubled, and grown by at least 1 MiB, since the last compaction.
     pub fn needs_compaction(&self) -> bool {
-        let grown = self.size_bytes().saturating_sub(self.rewritten_bytes);
-        grown >= self.rewritten_bytes.max(LEAST_GROWTH)
+        let grown = self.size_bytes().saturating_sub(self.compacted_bytes);
+        grown >= self.compacted_bytes.max(MIN_GROWTH)
     }
 
-    /// Replaces all records by these. After any crash the old or the new ones are there, whole.
+    /// Replaces all records by the given ones atomically: after a crash the journal holds either
+    /// the old records or the new ones.
     ///
     /// # Errors
-    /// [`JournalError::Full`] and a full disk: the journal is as it was. After any other error it
-    /// only answers [`JournalError::Stopped`].
+    /// After [`JournalError::Full`] or a full disk the journal is not changed. After any other
+    /// error every later call returns [`JournalError::Stopped`].
     pub fn compact<R: AsRef<[u8]>>(&mut self, records: &[R]) -> Result<(), JournalError> {
         let Some(old) = self.log.take() else { return Err(self.stopped()) };
-        let draft = draft(&self.folder);
-        let drafted = Journal::open::<JournalError>(&draft, self.limit_bytes, |_| Ok(()))
+        let new_folder = new_folder(&self.folder);
+        let written = Journal::open::<JournalError>(&new_folder, self.limit_bytes, |_| Ok(()))
             .and_then(|(mut new, _)| new.append(records));
-        if let Err(error) = drafted {
-            let _ = forget_draft(&self.folder);
-            let is_as_it_was = error.is_disk_full() || matches!(error, JournalError::Full { .. });
-            self.log = is_as_it_was.then_some(old);
+        if let Err(error) = written {
+            let _ = remove_new_folder(&self.folder);
+            let is_unchanged = error.is_disk_full() || matches!(error, JournalError::Full { .. });
+            self.log = is_unchanged.then_some(old);
             return Err(error);
         }
         drop(old);
         let path = file_path(&self.folder, 0);
-        fs::rename(file_path(&draft, 0), &path)
+        fs::rename(file_path(&new_folder, 0), &path)
             .and_then(|()| sync_folder(&self.folder))
             .map_err(JournalError::io("replace", &path))?;
         let (new, _) = Journal::open::<JournalError>(&self.folder, self.limit_bytes, |_| Ok(()))?;
@@ -178,7 +178,7 @@ impl Journal {
         Ok(())
     }
 
-    /// Bytes of its file.
+    /// Returns the size of the journal file, in bytes.
     pub fn size_bytes(&self) -> u64 {
         self.log.as_ref().map_or(0, BlockLog::size_bytes)
     }
@@ -188,17 +188,17 @@ impl Journal {
     }
 }
 
-/// Where a journal's next file is written.
-fn draft(folder: &Path) -> PathBuf {
+/// Returns the folder in which compaction writes the next file.
+fn new_folder(folder: &Path) -> PathBuf {
     folder.join("new")
 }
 
-/// Removes what a crash has left of a rewrite.
-fn forget_draft(folder: &Path) -> Result<(), JournalError> {
-    let draft = draft(folder);
-    match fs::remove_dir_all(&draft) {
+/// Removes the remains of a compaction that a crash interrupted.
+fn remove_new_folder(folder: &Path) -> Result<(), JournalError> {
+    let folder = new_folder(folder);
+    match fs::remove_dir_all(&folder) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(JournalError::io("remove", &draft)(error))
+            Err(JournalError::io("remove", &folder)(error))
         }
         _ => Ok(()),
     }

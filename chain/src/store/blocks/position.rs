@@ -2,35 +2,35 @@
 
 use super::record::{FILE_HEADER_BYTES, HEADER_BYTES};
 
-/// Where a record lies.
+/// The location of a record in the block log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RecordLocation {
-    /// Number of the file.
+    /// The number of the file.
     pub file: u32,
-    /// Offset of the record in it, in bytes.
+    /// The offset of the record in the file, in bytes.
     pub offset: u32,
-    /// Bytes of its payload.
+    /// The length of the payload, in bytes.
     pub length: u32,
 }
 
 impl RecordLocation {
-    /// The position after the record.
+    /// The position just after the record.
     pub fn end(self) -> LogPosition {
         let offset = self.offset.saturating_add(HEADER_BYTES).saturating_add(self.length);
         LogPosition { file: self.file, offset }
     }
 }
 
-/// A point between two records.
+/// A position between two records of the block log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LogPosition {
-    /// Number of the file.
+    /// The number of the file.
     pub file: u32,
-    /// Offset in it, in bytes.
+    /// The offset in the file, in bytes.
     pub offset: u32,
 }
 
 impl LogPosition {
-    /// Before the first record.
+    /// The position before the first record of a log.
     pub const START: LogPosition = LogPosition { file: 0, offset: FILE_HEADER_BYTES };
 }

@@ -1,22 +1,25 @@
-//! Reading records of a log that is open, by any number of threads at once and while others are
-//! appended. A whole record must match its CRC; of a prefix whoever asks checks what it gets.
+//! Random access to the records of an open log, from any number of threads and while records are
+//! appended. Whole records are checked against their CRC; prefixes are not.
 
-use super::record::{FileHeader, HEADER_BYTES, Header, MAX_PAYLOAD_BYTES, Salt, Tag};
-use super::{LogError, RecordKind, RecordLocation, file_path, open_file, read_header};
+use super::error::LogError;
+use super::file::{file_path, open_file, read_header};
+use super::position::RecordLocation;
+use super::record::{FileHeader, HEADER_BYTES, Header, MAX_PAYLOAD_BYTES, RecordKind, Salt, Tag};
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Files kept open, for opening one takes longer than reading a small block: 16 hold 2 GiB.
+/// The maximum number of open files: opening one is slower than reading a small block. 16 files
+/// hold 2 GiB.
 const MAX_OPEN: usize = 16;
 
-/// Reads records of a log that is open. Cheap to clone.
+/// Reads the records of an open log. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct LogReader {
     folder: Arc<Path>,
-    /// The longest open first.
+    /// Open files, the least recently opened first.
     open: Arc<Mutex<VecDeque<Arc<OpenFile>>>>,
 }
 
@@ -33,12 +36,12 @@ impl LogReader {
         LogReader { folder, open: Arc::default() }
     }
 
-    /// The record at a place that [`BlockLog::append`](super::BlockLog::append) or the visitor of
-    /// [`BlockLog::open`](super::BlockLog::open) named.
+    /// Reads the record at a location, which [`BlockLog::append`](super::BlockLog::append) returned
+    /// or [`BlockLog::open`](super::BlockLog::open) passed to its visitor.
     ///
     /// # Errors
-    /// [`LogError::Damaged`] if it is not there as written, [`LogError::Missing`] if its file is
-    /// not there, and those of the disk.
+    /// Returns [`LogError::Damaged`] if no valid record of this length is there,
+    /// [`LogError::Missing`] if the file does not exist, or a disk error.
     pub fn read(&self, location: RecordLocation) -> Result<(RecordKind, Vec<u8>), LogError> {
         let file = self.file(location.file)?;
         if location.length > MAX_PAYLOAD_BYTES {
@@ -60,11 +63,12 @@ impl LogReader {
         }
     }
 
-    /// The first `bytes` of a record's payload, or all if it is shorter, without a look at the
-    /// rest: whoever asks checks what it gets.
+    /// Reads the first `bytes` of a record's payload, or all of a shorter payload. The CRC is not
+    /// checked: the caller validates the prefix.
     ///
     /// # Errors
-    /// As [`read`](Self::read), but only for what was read.
+    /// Returns [`LogError::Damaged`] if the file ends before the prefix does,
+    /// [`LogError::Missing`] if the file does not exist, or a disk error.
     pub fn read_prefix(&self, location: RecordLocation, bytes: u32) -> Result<Vec<u8>, LogError> {
         let file = self.file(location.file)?;
         let mut payload = vec![0; bytes.min(location.length).min(MAX_PAYLOAD_BYTES) as usize];
@@ -72,7 +76,7 @@ impl LogReader {
         Ok(payload)
     }
 
-    /// A file by its number, opened unless it is.
+    /// Returns the file with this number, opening it if necessary.
     fn file(&self, number: u32) -> Result<Arc<OpenFile>, LogError> {
         let find = |open: &VecDeque<Arc<OpenFile>>| {
             open.iter().find(|file| file.number == number).map(Arc::clone)
@@ -99,9 +103,9 @@ impl OpenFile {
         let path = file_path(folder, number);
         let mut file = open_file(&path)?;
         match read_header(&mut file, &path)? {
-            Some(FileHeader::Good { salt, .. }) => Ok(OpenFile { number, path, file, salt }),
-            Some(FileHeader::Foreign(found)) => Err(LogError::Version { path, found }),
-            Some(FileHeader::Bad) | None => Err(LogError::Damaged { path, offset: 0 }),
+            Some(FileHeader::Valid { salt, .. }) => Ok(OpenFile { number, path, file, salt }),
+            Some(FileHeader::OtherVersion(found)) => Err(LogError::Version { path, found }),
+            Some(FileHeader::Invalid) | None => Err(LogError::Damaged { path, offset: 0 }),
         }
     }
 
@@ -109,7 +113,7 @@ impl OpenFile {
         LogError::Damaged { path: self.path.clone(), offset: record.into() }
     }
 
-    /// Fills the buffer from an offset on, for the record at another.
+    /// Fills the buffer from `offset` on, reading for the record at offset `record`.
     fn fill(&self, buffer: &mut [u8], offset: u32, record: u32) -> Result<(), LogError> {
         read_exact_at(&self.file, buffer, offset.into()).map_err(|error| match error.kind() {
             io::ErrorKind::UnexpectedEof => self.damaged(record),

@@ -1,46 +1,46 @@
-//! How a file of the block log is written, byte for byte. All numbers are little-endian.
+//! The binary format of a log file. All integers are little-endian.
 //!
-//! A file begins with [`FILE_HEADER_BYTES`]: magic (7), version (1), salt u32, bytes of the file
-//! before u32 (0 for none), CRC-32C of all these. Records follow without gaps: payload length
-//! u32, kind u8, `synced` u32, CRC-32C u32, payload. The CRC covers everything but itself and
-//! starts from the salt, which no stranger knows: bytes that a block brings along never pass for
-//! a record.
+//! A file starts with a header of [`FILE_HEADER_BYTES`]: magic (7), version (1), salt u32, size of
+//! the previous file u32 (0 for none), CRC-32C of these fields. Records follow without gaps:
+//! payload length u32, kind u8, `synced` u32, CRC-32C u32, payload. The CRC covers everything but
+//! itself and starts from the salt, which is secret: bytes of a received block never pass for a
+//! record.
 //!
-//! `synced` is the offset up to which the file was known to be synced when the record was
-//! written: what lies before it was never in flight when the machine went down.
+//! `synced` is the offset up to which the file was known to be synced when the record was written:
+//! records before it were not being written when the machine crashed.
 
 const MAGIC: [u8; 7] = *b"blk log";
 
-/// Version of this format; a file of another is refused.
+/// The version of this format. Files of another version are rejected.
 pub(super) const VERSION: u8 = 1;
 
-/// Bytes before the first record of a file.
+/// The size of a file header, in bytes.
 pub(super) const FILE_HEADER_BYTES: u32 = 20;
 
-/// Bytes before the payload of a record.
+/// The size of a record header, in bytes.
 pub(super) const HEADER_BYTES: u32 = 13;
 
-/// Bytes a payload may have: far above a block or its undo data. It bounds what is read, or
-/// tried as a record, because a damaged length says so.
+/// The maximum size of a payload in bytes, far above that of a block or its undo data. It bounds
+/// the reads that a damaged length field can cause.
 pub const MAX_PAYLOAD_BYTES: u32 = 16 << 20;
 
-/// What a record holds.
+/// The kind of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RecordKind {
-    /// A block as encoded.
+    /// An encoded block.
     Block,
-    /// What takes a block back.
+    /// The undo data of a block.
     Undo,
-    /// An entry of a journal, which is a log of its own.
+    /// An entry of a journal, which is a separate log.
     JournalEntry,
 }
 
-/// What the byte of a record says: a [`RecordKind`], or a mark.
+/// The kind byte of a record: a [`RecordKind`] or a sync marker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Tag {
     Data(RecordKind),
-    /// Written after a sync: all before it is synced. No payload.
-    Mark,
+    /// Written after a sync: all records before it are synced. It has no payload.
+    SyncMarker,
 }
 
 impl Tag {
@@ -48,7 +48,7 @@ impl Tag {
         match self {
             Tag::Data(RecordKind::Block) => 1,
             Tag::Data(RecordKind::Undo) => 2,
-            Tag::Mark => 3,
+            Tag::SyncMarker => 3,
             Tag::Data(RecordKind::JournalEntry) => 4,
         }
     }
@@ -57,37 +57,37 @@ impl Tag {
         match byte {
             1 => Some(Tag::Data(RecordKind::Block)),
             2 => Some(Tag::Data(RecordKind::Undo)),
-            3 => Some(Tag::Mark),
+            3 => Some(Tag::SyncMarker),
             4 => Some(Tag::Data(RecordKind::JournalEntry)),
             _ => None,
         }
     }
 }
 
-/// What a CRC of one file starts from.
+/// The initial value of the CRCs of one file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Salt(u32);
 
 impl Salt {
-    /// A new one, which cannot be guessed from outside.
-    pub(super) fn fresh() -> Salt {
+    /// Returns a salt that a remote peer cannot guess.
+    pub(super) fn random() -> Salt {
         use std::hash::{BuildHasher, Hasher, RandomState};
         let hash = RandomState::new().build_hasher().finish().to_le_bytes();
         Salt(u32_at(&hash, 0) ^ u32_at(&hash, 4))
     }
 }
 
-/// What the first bytes of a file are.
+/// The decoded header of a file.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum FileHeader {
-    Good {
+    Valid {
         salt: Salt,
-        /// Bytes of the file before.
+        /// The size of the previous file, in bytes.
         previous: u32,
     },
-    /// Whole and of another version of the format.
-    Foreign(u8),
-    Bad,
+    /// An intact header of another format version.
+    OtherVersion(u8),
+    Invalid,
 }
 
 impl FileHeader {
@@ -104,16 +104,16 @@ impl FileHeader {
 
     pub(super) fn decode(bytes: &[u8; FILE_HEADER_BYTES as usize]) -> FileHeader {
         if bytes[..7] != MAGIC || u32_at(bytes, 16) != crc32c::crc32c(&bytes[..16]) {
-            FileHeader::Bad
+            FileHeader::Invalid
         } else if bytes[7] == VERSION {
-            FileHeader::Good { salt: Salt(u32_at(bytes, 8)), previous: u32_at(bytes, 12) }
+            FileHeader::Valid { salt: Salt(u32_at(bytes, 8)), previous: u32_at(bytes, 12) }
         } else {
-            FileHeader::Foreign(bytes[7])
+            FileHeader::OtherVersion(bytes[7])
         }
     }
 }
 
-/// The bytes before a payload. One that was decoded is plausible, no more, until its payload
+/// The header of a record. A decoded header is only plausible until its payload
 /// [`matches`](Header::matches).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Header {
@@ -125,7 +125,7 @@ pub(super) struct Header {
 
 impl Header {
     pub(super) fn new(tag: Tag, synced: u32, payload: &[u8], salt: Salt) -> Header {
-        let length = u32::try_from(payload.len()).expect("`append` refuses a longer payload");
+        let length = u32::try_from(payload.len()).expect("`append` rejects a longer payload");
         let unsealed = Header { length, tag, synced, crc: 0 };
         Header { crc: unsealed.crc_with(payload, salt), ..unsealed }
     }
@@ -139,7 +139,7 @@ impl Header {
         bytes
     }
 
-    /// `None` if no record that lies at `offset` begins like this.
+    /// Decodes a header; `None` if no record at `offset` can start with these bytes.
     pub(super) fn decode(bytes: &[u8; HEADER_BYTES as usize], offset: u32) -> Option<Header> {
         let header = Header {
             length: u32_at(bytes, 0),
@@ -147,7 +147,7 @@ impl Header {
             synced: u32_at(bytes, 5),
             crc: u32_at(bytes, 9),
         };
-        let longest = if header.tag == Tag::Mark { 0 } else { MAX_PAYLOAD_BYTES };
+        let longest = if header.tag == Tag::SyncMarker { 0 } else { MAX_PAYLOAD_BYTES };
         (header.length <= longest && header.synced <= offset).then_some(header)
     }
 
@@ -155,7 +155,7 @@ impl Header {
         self.crc == self.crc_with(payload, salt)
     }
 
-    /// Offset after the record, if this header lies at `offset`.
+    /// The offset after the record whose header is at `offset`.
     pub(super) fn end(&self, offset: u32) -> Option<u32> {
         offset.checked_add(HEADER_BYTES)?.checked_add(self.length)
     }

@@ -1,35 +1,36 @@
-//! What an open finds in the files of the log, and what it makes of a bad record: the end of an
-//! unfinished write, which is cut off, or damage to what was promised, which is not touched.
+//! Scans the files of a log when it is opened. A bad record is either the end of an unfinished
+//! write, which is truncated, or damage to synced records, which is reported and left untouched.
 //!
-//! A bad record is damage if anything shows that it was once synced: a later file, which is
-//! started only after a sync; whoever covers the log beyond it; or a later record that says so.
+//! A bad record counts as damage if there is evidence that it was synced: a later file, which is
+//! created only after a sync; a caller that covers the log beyond the record; or a later record
+//! whose `synced` offset lies beyond it.
 
 use std::fmt;
 use std::fs::{self, File};
 use std::io::{BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
+use super::error::LogError;
+use super::file::{file_path, fill_buffer, open_file, read_header};
+use super::position::{LogPosition, RecordLocation};
 use super::record::{FILE_HEADER_BYTES, FileHeader, HEADER_BYTES, Header, RecordKind, Salt, Tag};
-use super::{
-    LogError, LogPosition, RecordLocation, file_path, open_file, read_header, read_whole,
-    sync_folder,
-};
+use crate::store::directory::sync_folder;
 
-/// Bytes read at a time.
+/// The size of the read buffer, in bytes.
 const BUFFER_BYTES: usize = 1 << 20;
 
-/// Bytes that the search for a later record may run through the CRC: one or two seconds. A file
-/// of bytes that all look like records is past deciding, and then counts as damaged.
+/// The number of bytes over which the search for a later record may compute CRCs, which takes one
+/// or two seconds. A file in which more bytes resemble records counts as damaged.
 const SEARCH_BYTES: u64 = 8 << 30;
 
-/// What a crash left behind the last whole record: never promised, and cut off.
+/// An unfinished write after the last whole record, which was never acknowledged and is truncated.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Truncation {
-    /// The file.
+    /// The truncated file.
     pub path: PathBuf,
-    /// Where it ends now, in bytes.
+    /// The new size of the file, in bytes.
     pub offset: u32,
-    /// Bytes that followed.
+    /// The number of bytes that were removed.
     pub bytes: u64,
 }
 
@@ -37,28 +38,29 @@ impl fmt::Display for Truncation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Truncation { path, offset, bytes } = self;
         let path = path.display();
-        write!(f, "cut an unfinished write of {bytes} bytes off {path} at byte {offset}")
+        write!(f, "truncated {path} at byte {offset}: removed an unfinished write of {bytes} bytes")
     }
 }
 
-/// What the log is like at its end.
+/// The state of a log at its end.
 pub(super) struct Scan {
-    /// Number of the last file.
+    /// The number of the last file.
     pub(super) last: u32,
-    /// What its CRCs start from; `None` if it is yet to be made.
+    /// The salt of the last file; `None` if the file has to be created.
     pub(super) salt: Option<Salt>,
-    /// Offset after its last good record.
+    /// The offset after the last valid record of the last file.
     pub(super) end: u32,
-    /// Bytes of the files before it.
+    /// The size of all files before the last, in bytes.
     pub(super) earlier_bytes: u64,
-    /// Bytes of the one just before it.
+    /// The size of the file before the last, in bytes.
     pub(super) previous: u64,
-    /// What is to be cut off it.
-    pub(super) cut: Option<Truncation>,
+    /// The unfinished write that has to be truncated, if any.
+    pub(super) truncation: Option<Truncation>,
 }
 
-/// How many files there are, making the folder if need be; they are numbered from 0 without gaps.
-pub(super) fn files(folder: &Path) -> Result<u32, LogError> {
+/// Counts the files, which are numbered from 0 without gaps. Creates the folder if it does not
+/// exist.
+pub(super) fn count_files(folder: &Path) -> Result<u32, LogError> {
     if !folder.is_dir() {
         fs::create_dir_all(folder).map_err(LogError::io("create", folder))?;
         let above = folder.parent().unwrap_or(folder);
@@ -78,8 +80,8 @@ pub(super) fn files(folder: &Path) -> Result<u32, LogError> {
     }
 }
 
-/// Shows the records from `covered` on.
-pub(super) fn records<E: From<LogError>>(
+/// Calls `visit` with the records from `covered` on.
+pub(super) fn scan_records<E: From<LogError>>(
     folder: &Path,
     files: u32,
     covered: LogPosition,
@@ -94,24 +96,24 @@ pub(super) fn records<E: From<LogError>>(
         let path = file_path(folder, number);
         if number >= covered.file {
             let damaged = |offset| LogError::Damaged { path: path.clone(), offset };
-            let mut file = LogFile::open(folder, number, previous)?.ok_or_else(|| damaged(0))?;
+            let mut file = FileScan::open(folder, number, previous)?.ok_or_else(|| damaged(0))?;
             if let Some(offset) = file.visit(covered, &mut visit)? {
                 return Err(damaged(offset.into()).into());
             }
         }
-        previous = bytes_of(&path)?;
+        previous = file_size(&path)?;
         earlier_bytes += previous;
     }
     let end = FILE_HEADER_BYTES;
-    let mut scan = Scan { last, salt: None, end, earlier_bytes, previous, cut: None };
+    let mut scan = Scan { last, salt: None, end, earlier_bytes, previous, truncation: None };
     let path = file_path(folder, last);
-    let file = if files == 0 { None } else { LogFile::open(folder, last, previous)? };
+    let file = if files == 0 { None } else { FileScan::open(folder, last, previous)? };
     let Some(mut file) = file else {
         if covered > (LogPosition { file: last, offset: scan.end }) {
             return Err(LogError::NotCovered(covered).into());
         }
-        let bytes = if files == 0 { 0 } else { bytes_of(&path)? };
-        scan.cut = (bytes > 0).then_some(Truncation { path, offset: 0, bytes });
+        let bytes = if files == 0 { 0 } else { file_size(&path)? };
+        scan.truncation = (bytes > 0).then_some(Truncation { path, offset: 0, bytes });
         return Ok(scan);
     };
     scan.salt = Some(file.salt);
@@ -121,52 +123,55 @@ pub(super) fn records<E: From<LogError>>(
         if file.was_synced_beyond(offset)? || (is_covered && !ends_early) {
             return Err(LogError::Damaged { path, offset: offset.into() }.into());
         }
-        // Somebody cut the log. What is whole remains, and whoever covered more starts again.
+        // The log was truncated externally: its whole records remain, and the caller starts over.
         if is_covered {
             return Err(LogError::NotCovered(covered).into());
         }
         let bytes = file.bytes - u64::from(offset);
-        scan.cut = Some(Truncation { path, offset, bytes });
+        scan.truncation = Some(Truncation { path, offset, bytes });
     }
     scan.end = file.offset;
     Ok(scan)
 }
 
-/// A file being read.
-struct LogFile {
+/// A log file that is being scanned.
+struct FileScan {
     path: PathBuf,
     number: u32,
     salt: Salt,
-    /// Bytes it has.
+    /// The size of the file.
     bytes: u64,
     input: BufReader<File>,
-    /// Offset after the last good record read.
+    /// The offset after the last valid record that was read.
     offset: u32,
 }
 
-impl LogFile {
-    /// The file that comes after one of `previous` bytes. `None` if it was never finished being
-    /// made: nothing is appended before its head is synced.
-    fn open(folder: &Path, number: u32, previous: u64) -> Result<Option<LogFile>, LogError> {
+impl FileScan {
+    /// Opens a file that follows one of `previous` bytes. Returns `None` if its creation was not
+    /// finished: nothing is appended before the header is synced.
+    fn open(folder: &Path, number: u32, previous: u64) -> Result<Option<FileScan>, LogError> {
         let path = file_path(folder, number);
-        let bytes = bytes_of(&path)?;
+        let bytes = file_size(&path)?;
         let mut input = BufReader::with_capacity(BUFFER_BYTES, open_file(&path)?);
         match read_header(&mut input, &path)? {
-            Some(FileHeader::Good { previous: then, .. }) if u64::from(then) != previous => {
+            Some(FileHeader::Valid { previous: recorded, .. })
+                if u64::from(recorded) != previous =>
+            {
                 let path = number.checked_sub(1).map_or(path, |before| file_path(folder, before));
-                Err(LogError::Damaged { path, offset: previous.min(then.into()) })
+                Err(LogError::Damaged { path, offset: previous.min(recorded.into()) })
             }
-            Some(FileHeader::Good { salt, .. }) => {
+            Some(FileHeader::Valid { salt, .. }) => {
                 let offset = FILE_HEADER_BYTES;
-                Ok(Some(LogFile { path, number, salt, bytes, input, offset }))
+                Ok(Some(FileScan { path, number, salt, bytes, input, offset }))
             }
-            Some(FileHeader::Foreign(found)) => Err(LogError::Version { path, found }),
+            Some(FileHeader::OtherVersion(found)) => Err(LogError::Version { path, found }),
             _ if bytes <= u64::from(FILE_HEADER_BYTES) => Ok(None),
             _ => Err(LogError::Damaged { path, offset: 0 }),
         }
     }
 
-    /// Shows the records from `covered` on and gives the offset of the first bad one.
+    /// Calls `visit` with the records from `covered` on. Returns the offset of the first bad
+    /// record, if any.
     fn visit<E: From<LogError>>(
         &mut self,
         covered: LogPosition,
@@ -198,17 +203,18 @@ impl LogFile {
         Ok(None)
     }
 
-    /// Reads the next record; `None`, and no further, if it is not a good one.
+    /// Reads the next record; `None` if it is not valid, and then the scan does not advance.
     fn next(&mut self, payload: &mut Vec<u8>) -> Result<Option<Tag>, LogError> {
         let mut bytes = [0; HEADER_BYTES as usize];
-        if !read_whole(&mut self.input, &mut bytes, &self.path)? {
+        if !fill_buffer(&mut self.input, &mut bytes, &self.path)? {
             return Ok(None);
         }
         let Some((header, end)) = self.plausible(&bytes, self.offset) else {
             return Ok(None);
         };
         payload.resize(header.length as usize, 0);
-        if !read_whole(&mut self.input, payload, &self.path)? || !header.matches(payload, self.salt)
+        if !fill_buffer(&mut self.input, payload, &self.path)?
+            || !header.matches(payload, self.salt)
         {
             return Ok(None);
         }
@@ -216,15 +222,16 @@ impl LogFile {
         Ok(Some(header.tag))
     }
 
-    /// What may be the header of a record at `offset`, and the offset after that record.
+    /// Decodes a possible record header at `offset`, and returns it with the offset after the
+    /// record.
     fn plausible(&self, bytes: &[u8; HEADER_BYTES as usize], offset: u32) -> Option<(Header, u32)> {
         let header = Header::decode(bytes, offset)?;
         let end = header.end(offset)?;
         (u64::from(end) <= self.bytes).then_some((header, end))
     }
 
-    /// Whether a record after the bad one at `bad` says that the file was synced beyond `bad`.
-    /// As the length of the bad one may be what is bad, a record may begin at any byte.
+    /// Whether a record after the bad one at `bad` proves that the file was synced beyond `bad`.
+    /// Since the length of the bad record may be wrong, the next record may start at any byte.
     fn was_synced_beyond(&mut self, bad: u32) -> Result<bool, LogError> {
         let reading = LogError::io("read", &self.path);
         let mut rest = Vec::new();
@@ -249,6 +256,6 @@ impl LogFile {
     }
 }
 
-fn bytes_of(path: &Path) -> Result<u64, LogError> {
+fn file_size(path: &Path) -> Result<u64, LogError> {
     fs::metadata(path).map(|metadata| metadata.len()).map_err(LogError::io("read", path))
 }

@@ -2,7 +2,7 @@ use super::*;
 use proptest::prelude::*;
 use std::fs;
 
-/// Small enough that a test's log has several files.
+/// A file size that makes the logs of these tests span several files.
 const SMALL: u32 = 400;
 
 type Records = Vec<(RecordKind, RecordLocation, Vec<u8>)>;
@@ -13,12 +13,12 @@ fn open_from(
     covered: LogPosition,
 ) -> Result<(BlockLog, Option<Truncation>, Records), LogError> {
     let mut records = Vec::new();
-    let (log, cut) =
+    let (log, truncation) =
         BlockLog::open::<LogError>(folder, file_bytes, covered, |kind, location, payload| {
             records.push((kind, location, payload.to_vec()));
             Ok(())
         })?;
-    Ok((log, cut, records))
+    Ok((log, truncation, records))
 }
 
 fn open(folder: &Path) -> Result<(BlockLog, Option<Truncation>, Records), LogError> {
@@ -29,7 +29,7 @@ fn new_log(folder: &Path, file_bytes: u32) -> BlockLog {
     open_from(folder, file_bytes, LogPosition::START).unwrap().0
 }
 
-/// Payload `number`: each differs, none is empty.
+/// Payload `number`: all payloads differ, and none is empty.
 fn payload(number: u8) -> Vec<u8> {
     (0..20 + number).map(|byte| byte ^ number.wrapping_mul(37)).collect()
 }
@@ -40,8 +40,8 @@ fn append(log: &mut BlockLog, number: u8) -> (RecordKind, RecordLocation, Vec<u8
     (kind, log.append(kind, &payload).unwrap(), payload)
 }
 
-/// One file: two synced batches of two records, then two records that nobody synced.
-fn batches(folder: &Path) -> (PathBuf, Records) {
+/// Writes one file: two synced batches of two records, then two unsynced records.
+fn write_batches(folder: &Path) -> (PathBuf, Records) {
     let mut log = new_log(folder, FILE_BYTES);
     let mut records = Vec::new();
     for batch in 0..3 {
@@ -53,8 +53,8 @@ fn batches(folder: &Path) -> (PathBuf, Records) {
     (file_path(folder, 0), records)
 }
 
-/// How many of the records `batches` makes were promised.
-const PROMISED: usize = 4;
+/// The number of synced records that `write_batches` writes.
+const SYNCED: usize = 4;
 
 fn is_whole(
     records: &[(RecordKind, RecordLocation, Vec<u8>)],
@@ -64,7 +64,7 @@ fn is_whole(
 }
 
 #[test]
-fn gives_back_what_was_appended_across_files_and_opens() {
+fn reads_appended_records_across_files_and_reopening() {
     let folder = tempfile::tempdir().unwrap();
     let mut log = new_log(folder.path(), SMALL);
     let reader = log.reader();
@@ -72,7 +72,7 @@ fn gives_back_what_was_appended_across_files_and_opens() {
     let mut ends = vec![log.end()];
     for number in 0..120 {
         records.push(append(&mut log, number));
-        // Read at once, before any sync.
+        // The record is readable at once, before any sync.
         let (kind, location, payload) = records.last().unwrap();
         assert_eq!(reader.read(*location).unwrap(), (*kind, payload.clone()));
         assert_eq!(reader.read_prefix(*location, 7).unwrap(), payload[..7]);
@@ -84,7 +84,7 @@ fn gives_back_what_was_appended_across_files_and_opens() {
         ends.push(log.end());
     }
     assert!(log.end().file > 20);
-    // There and back over all files, which are more than are kept open.
+    // Forwards and backwards over all files, of which there are more than the reader holds open.
     let both_ways: Vec<_> = records.iter().chain(records.iter().rev()).collect();
     for (kind, location, payload) in both_ways {
         assert_eq!(reader.read_prefix(*location, 7).unwrap(), payload[..7]);
@@ -98,8 +98,8 @@ fn gives_back_what_was_appended_across_files_and_opens() {
     drop(log);
 
     for (skipped, covered) in ends.into_iter().enumerate() {
-        let (log, cut, found) = open_from(folder.path(), SMALL, covered).unwrap();
-        assert_eq!((found, cut), (records[skipped..].to_vec(), None));
+        let (log, truncation, found) = open_from(folder.path(), SMALL, covered).unwrap();
+        assert_eq!((found, truncation), (records[skipped..].to_vec(), None));
         assert_eq!(log.size_bytes(), on_disk);
     }
     let (mut log, ..) = open(folder.path()).unwrap();
@@ -109,7 +109,7 @@ fn gives_back_what_was_appended_across_files_and_opens() {
 }
 
 #[test]
-fn refuses_to_be_covered_where_no_record_ends() {
+fn rejects_covered_position_that_is_no_record_boundary() {
     let folder = tempfile::tempdir().unwrap();
     let mut log = new_log(folder.path(), SMALL);
     let places: Vec<RecordLocation> = (0..20).map(|number| append(&mut log, number).1).collect();
@@ -136,48 +136,51 @@ fn refuses_to_be_covered_where_no_record_ends() {
     assert!(matches!(open_from(empty.path(), SMALL, covered), Err(LogError::NotCovered(_))));
 }
 
-// T01, T07: the file ends anywhere.
+// T01, T07: the file ends at any byte.
 #[test]
-fn truncated_anywhere_keeps_the_whole_records_before() {
+fn truncated_file_retains_all_whole_records() {
     let folder = tempfile::tempdir().unwrap();
-    let (path, records) = batches(folder.path());
+    let (path, records) = write_batches(folder.path());
     let bytes = fs::read(&path).unwrap();
     for length in 0..bytes.len() {
         fs::write(&path, &bytes[..length]).unwrap();
-        let (mut log, cut, mut found) = open(folder.path()).unwrap();
+        let (mut log, truncation, mut found) = open(folder.path()).unwrap();
         let whole =
             records.iter().filter(|(_, location, _)| location.end().offset as usize <= length);
         assert_eq!(found.len(), whole.count());
         is_whole(&found, &records);
-        let kept = fs::metadata(&path).unwrap().len();
-        assert_eq!(kept, u64::from(log.end().offset));
+        let surviving = fs::metadata(&path).unwrap().len();
+        assert_eq!(surviving, u64::from(log.end().offset));
         if length >= 20 {
-            assert_eq!(length as u64, kept + cut.map_or(0, |cut| cut.bytes));
+            assert_eq!(
+                length as u64,
+                surviving + truncation.map_or(0, |truncation| truncation.bytes)
+            );
         }
-        // It goes on from there.
+        // Appending continues from there.
         found.push(append(&mut log, 9));
         log.sync().unwrap();
         drop(log);
-        let (_, cut, again) = open(folder.path()).unwrap();
-        assert_eq!((again, cut), (found, None));
+        let (_, truncation, again) = open(folder.path()).unwrap();
+        assert_eq!((again, truncation), (found, None));
     }
 }
 
 // T07, T08: the file has its length but not its bytes.
 #[test]
-fn zeros_instead_of_the_unsynced_tail_are_cut_off() {
+fn zeroed_unsynced_tail_is_truncated() {
     let folder = tempfile::tempdir().unwrap();
-    let (path, records) = batches(folder.path());
+    let (path, records) = write_batches(folder.path());
     let bytes = fs::read(&path).unwrap();
-    let promised = records[PROMISED - 1].1.end().offset as usize;
-    for from in promised..bytes.len() {
+    let synced = records[SYNCED - 1].1.end().offset as usize;
+    for from in synced..bytes.len() {
         for length in [bytes.len(), bytes.len() + 5000] {
             let mut torn = bytes.clone();
             torn[from..].fill(0);
             torn.resize(length, 0);
             fs::write(&path, torn).unwrap();
-            let (_, cut, found) = open(folder.path()).unwrap();
-            assert!(found.len() >= PROMISED && cut.is_some());
+            let (_, truncation, found) = open(folder.path()).unwrap();
+            assert!(found.len() >= SYNCED && truncation.is_some());
             is_whole(&found, &records);
         }
     }
@@ -185,42 +188,42 @@ fn zeros_instead_of_the_unsynced_tail_are_cut_off() {
 
 // T07, T08: of two unsynced records only the second reached the disk.
 #[test]
-fn an_unsynced_record_after_a_torn_one_goes_with_it() {
+fn unsynced_record_after_torn_record_is_truncated() {
     let folder = tempfile::tempdir().unwrap();
-    let (path, records) = batches(folder.path());
+    let (path, records) = write_batches(folder.path());
     let mut bytes = fs::read(&path).unwrap();
-    let torn = records[PROMISED].1.offset as usize;
-    let next = records[PROMISED + 1].1.offset as usize;
+    let torn = records[SYNCED].1.offset as usize;
+    let next = records[SYNCED + 1].1.offset as usize;
     bytes[torn..next].fill(0);
     fs::write(&path, &bytes).unwrap();
-    let (_, cut, found) = open(folder.path()).unwrap();
-    assert_eq!(found, records[..PROMISED]);
-    let cut = cut.unwrap();
-    assert_eq!((cut.offset as usize > torn - 14, cut.path), (true, path));
+    let (_, truncation, found) = open(folder.path()).unwrap();
+    assert_eq!(found, records[..SYNCED]);
+    let truncation = truncation.unwrap();
+    assert_eq!((truncation.offset as usize > torn - 14, truncation.path), (true, path));
 }
 
-// T11: whatever is flipped, no wrong record is shown and no promised one is lost in silence.
+// T11: no flipped byte yields a wrong record or loses a synced record silently.
 #[test]
-fn a_flipped_byte_is_named_as_damage_or_costs_only_unsynced_records() {
+fn flipped_byte_is_reported_as_damage_or_loses_only_unsynced_records() {
     let folder = tempfile::tempdir().unwrap();
-    let (path, records) = batches(folder.path());
+    let (path, records) = write_batches(folder.path());
     let bytes = fs::read(&path).unwrap();
-    let promised_end = records[PROMISED - 1].1.end().offset as usize;
+    let synced_end = records[SYNCED - 1].1.end().offset as usize;
     for at in 0..bytes.len() {
         for flip in [0x01, 0x80, 0xff] {
             let mut flipped = bytes.clone();
             flipped[at] ^= flip;
             fs::write(&path, &flipped).unwrap();
             match open(folder.path()) {
-                Ok((_, cut, found)) => {
+                Ok((_, truncation, found)) => {
                     is_whole(&found, &records);
-                    assert!(at >= promised_end && found.len() >= PROMISED, "byte {at}");
-                    assert!(cut.is_some());
+                    assert!(at >= synced_end && found.len() >= SYNCED, "byte {at}");
+                    assert!(truncation.is_some());
                 }
-                Err(LogError::Damaged { path: named, offset }) => {
-                    assert!(at < promised_end + 13 && offset <= at as u64, "byte {at}");
-                    assert_eq!(named, path);
-                    assert_eq!(fs::read(&path).unwrap(), flipped, "left as it was");
+                Err(LogError::Damaged { path: reported, offset }) => {
+                    assert!(at < synced_end + 13 && offset <= at as u64, "byte {at}");
+                    assert_eq!(reported, path);
+                    assert_eq!(fs::read(&path).unwrap(), flipped, "unchanged");
                 }
                 Err(error) => panic!("byte {at}: {error}"),
             }
@@ -228,9 +231,9 @@ fn a_flipped_byte_is_named_as_damage_or_costs_only_unsynced_records() {
     }
 }
 
-// T11: the last batch is synced and nothing follows it but the mark.
+// T11: the last batch is synced, and only the sync marker follows it.
 #[test]
-fn damage_to_the_last_synced_batch_is_not_taken_for_an_unfinished_write() {
+fn damage_to_last_synced_batch_is_not_an_unfinished_write() {
     let folder = tempfile::tempdir().unwrap();
     let mut log = new_log(folder.path(), SMALL);
     let last = [append(&mut log, 1), append(&mut log, 2)];
@@ -247,7 +250,7 @@ fn damage_to_the_last_synced_batch_is_not_taken_for_an_unfinished_write() {
 }
 
 #[test]
-fn damage_before_what_is_covered_is_named_without_other_evidence() {
+fn damage_before_covered_position_is_reported_without_other_evidence() {
     let folder = tempfile::tempdir().unwrap();
     let mut log = new_log(folder.path(), SMALL);
     append(&mut log, 1);
@@ -263,13 +266,13 @@ fn damage_before_what_is_covered_is_named_without_other_evidence() {
     assert!(matches!(error, LogError::Damaged { offset: at, .. } if at == offset));
     assert!(error.to_string().contains(path.to_str().unwrap()));
     assert!(error.to_string().contains(&format!("at byte {offset}")));
-    // Nothing else says that it was ever synced.
+    // Only the covered position proves that the record was synced.
     assert_eq!(open(folder.path()).unwrap().1.unwrap().offset, location.offset);
 }
 
 // T11, T12
 #[test]
-fn damage_anywhere_in_an_earlier_file_is_named() {
+fn damage_in_earlier_file_is_reported() {
     let folder = tempfile::tempdir().unwrap();
     let mut log = new_log(folder.path(), SMALL);
     while log.end().file < 2 {
@@ -283,25 +286,25 @@ fn damage_anywhere_in_an_earlier_file_is_named() {
         flipped[at] ^= 0x10;
         fs::write(&path, &flipped).unwrap();
         let error = open(folder.path()).unwrap_err();
-        assert!(matches!(&error, LogError::Damaged { path: named, .. } if *named == path));
+        assert!(matches!(&error, LogError::Damaged { path: reported, .. } if *reported == path));
     }
     for length in 0..bytes.len() {
         fs::write(&path, &bytes[..length]).unwrap();
         let error = open(folder.path()).unwrap_err();
-        assert!(matches!(&error, LogError::Damaged { path: named, .. } if *named == path));
+        assert!(matches!(&error, LogError::Damaged { path: reported, .. } if *reported == path));
     }
     fs::write(&path, [&bytes[..], &[0]].concat()).unwrap();
     assert!(matches!(open(folder.path()), Err(LogError::Damaged { .. })));
     fs::remove_file(&path).unwrap();
     let error = open(folder.path()).unwrap_err();
-    assert!(matches!(&error, LogError::Missing { path: named } if *named == path), "{error}");
+    assert!(matches!(&error, LogError::Missing { path: reported } if *reported == path), "{error}");
 }
 
 // T16
 #[test]
-fn a_file_of_a_newer_version_is_refused_and_left_as_it_was() {
+fn file_of_newer_version_is_rejected_and_unchanged() {
     let folder = tempfile::tempdir().unwrap();
-    let (path, _) = batches(folder.path());
+    let (path, _) = write_batches(folder.path());
     let mut bytes = fs::read(&path).unwrap();
     bytes[7] += 1;
     let crc = crc32c::crc32c(&bytes[..16]);
@@ -311,9 +314,9 @@ fn a_file_of_a_newer_version_is_refused_and_left_as_it_was() {
     assert_eq!(fs::read(&path).unwrap(), bytes);
 }
 
-// A stranger's block holds what looks like a later record: it knows everything but the salt.
+// A received block contains the bytes of a later record, correct except for the secret salt.
 #[test]
-fn a_record_inside_a_torn_payload_proves_nothing() {
+fn forged_record_inside_torn_payload_is_no_evidence() {
     let folder = tempfile::tempdir().unwrap();
     let mut log = new_log(folder.path(), FILE_BYTES);
     let (_, location, _) = append(&mut log, 1);
@@ -322,27 +325,27 @@ fn a_record_inside_a_torn_payload_proves_nothing() {
         let inner = Header::new(Tag::Data(RecordKind::Block), bad + 1, b"inner", salt);
         [&inner.encode()[..], b"inner"].concat()
     };
-    let stranger = forged(Salt::fresh());
-    let insider = forged(log.salt);
-    log.append(RecordKind::Block, &[&[7; 50], &stranger[..]].concat()).unwrap();
+    let foreign = forged(Salt::random());
+    let genuine = forged(log.salt);
+    log.append(RecordKind::Block, &[&[7; 50], &foreign[..]].concat()).unwrap();
     drop(log);
     let path = file_path(folder.path(), 0);
     let mut bytes = fs::read(&path).unwrap();
     bytes[bad as usize + 15] ^= 1;
     fs::write(&path, &bytes).unwrap();
-    let inner = bytes.len() - insider.len();
-    let (_, cut, found) = open(folder.path()).unwrap();
-    assert_eq!((cut.unwrap().offset, found.len()), (bad, 1));
+    let inner = bytes.len() - genuine.len();
+    let (_, truncation, found) = open(folder.path()).unwrap();
+    assert_eq!((truncation.unwrap().offset, found.len()), (bad, 1));
     assert_eq!(found[0].1, location);
 
-    // With the salt it would: the search reaches it.
-    bytes[inner..].copy_from_slice(&insider);
+    // A record with the right salt at the same offset is found.
+    bytes[inner..].copy_from_slice(&genuine);
     fs::write(&path, &bytes).unwrap();
     assert!(matches!(open(folder.path()), Err(LogError::Damaged { .. })));
 }
 
 #[test]
-fn a_place_where_no_such_record_lies_is_damage_to_a_reader() {
+fn reading_a_wrong_location_reports_damage() {
     let folder = tempfile::tempdir().unwrap();
     let mut log = new_log(folder.path(), SMALL);
     let (_, location, _) = append(&mut log, 1);
@@ -352,7 +355,7 @@ fn a_place_where_no_such_record_lies_is_damage_to_a_reader() {
         RecordLocation { offset: location.offset + 1, ..location },
         RecordLocation { length: location.length + 1, ..location },
         RecordLocation { offset: 5000, ..location },
-        // The mark behind it.
+        // The sync marker after it.
         RecordLocation { offset: location.end().offset, length: 0, ..location },
     ] {
         let error = reader.read(wrong).unwrap_err();
@@ -373,7 +376,7 @@ fn a_place_where_no_such_record_lies_is_damage_to_a_reader() {
 }
 
 #[test]
-fn a_record_that_fits_no_file_is_refused_and_changes_nothing() {
+fn oversized_record_is_rejected_without_change() {
     let folder = tempfile::tempdir().unwrap();
     let mut log = new_log(folder.path(), SMALL);
     let longest = (SMALL - FILE_HEADER_BYTES - HEADER_BYTES) as usize;
@@ -391,39 +394,39 @@ fn a_record_that_fits_no_file_is_refused_and_changes_nothing() {
 }
 
 #[test]
-fn what_the_visitor_refuses_ends_the_opening() {
+fn error_of_visitor_aborts_opening() {
     #[derive(Debug, PartialEq, thiserror::Error)]
-    enum Refused {
+    enum VisitError {
         #[error("no")]
         Here(RecordLocation),
         #[error("log")]
         Log,
     }
-    impl From<LogError> for Refused {
-        fn from(_: LogError) -> Refused {
-            Refused::Log
+    impl From<LogError> for VisitError {
+        fn from(_: LogError) -> VisitError {
+            VisitError::Log
         }
     }
     let folder = tempfile::tempdir().unwrap();
-    let (path, records) = batches(folder.path());
+    let (path, records) = write_batches(folder.path());
     fs::write(&path, &fs::read(&path).unwrap()[..200]).unwrap();
     let opened = BlockLog::open(folder.path(), SMALL, LogPosition::START, |_, location, _| {
-        Err(Refused::Here(location))
+        Err(VisitError::Here(location))
     });
-    assert_eq!(opened.unwrap_err(), Refused::Here(records[0].1));
-    assert_eq!(fs::metadata(&path).unwrap().len(), 200, "nothing was cut");
+    assert_eq!(opened.unwrap_err(), VisitError::Here(records[0].1));
+    assert_eq!(fs::metadata(&path).unwrap().len(), 200, "nothing was truncation");
 }
 
 // T12
 #[test]
-fn what_stands_in_the_way_is_named() {
+fn folder_in_place_of_log_file_is_reported() {
     let folder = tempfile::tempdir().unwrap();
     let path = file_path(folder.path(), 0);
     fs::create_dir(&path).unwrap();
     let error = open(folder.path()).unwrap_err().to_string();
     assert!(error.contains(path.to_str().unwrap()), "{error}");
     fs::remove_dir(&path).unwrap();
-    // Other names are nobody's business.
+    // Files with other names are ignored.
     fs::write(folder.path().join("00000.log.bak"), "x").unwrap();
     fs::write(folder.path().join("000000.log"), "x").unwrap();
     assert!(open(folder.path()).unwrap().2.is_empty());
@@ -432,7 +435,7 @@ fn what_stands_in_the_way_is_named() {
 // T09
 #[cfg(target_os = "linux")]
 #[test]
-fn a_full_disk_is_named_and_nothing_is_in_the_log() {
+fn full_disk_is_reported_and_nothing_is_appended() {
     let folder = tempfile::tempdir().unwrap();
     let mut log = new_log(folder.path(), SMALL);
     let first = append(&mut log, 1);
@@ -443,7 +446,7 @@ fn a_full_disk_is_named_and_nothing_is_in_the_log() {
     assert!(matches!(error, LogError::Full { .. }), "{error}");
     assert!(error.to_string().contains("make room"));
     assert_eq!(log.end(), end);
-    // That file cannot be cut back either, so nothing may follow.
+    // That file cannot be truncated either, so nothing may follow.
     assert!(matches!(log.append(RecordKind::Block, b"lost"), Err(LogError::Stopped)));
     drop(log);
     assert_eq!(open(folder.path()).unwrap().2, [first]);
@@ -452,10 +455,10 @@ fn a_full_disk_is_named_and_nothing_is_in_the_log() {
 // T10
 #[cfg(target_os = "linux")]
 #[test]
-fn a_failed_sync_is_never_retried_into_success() {
+fn failed_sync_is_never_retried() {
     let folder = tempfile::tempdir().unwrap();
     let mut log = new_log(folder.path(), SMALL);
-    // Takes every write and refuses to sync.
+    // Accepts every write and fails to sync.
     log.file = OpenOptions::new().write(true).open("/dev/null").unwrap();
     append(&mut log, 1);
     assert!(matches!(log.sync(), Err(LogError::Io { action: "sync", .. })));
@@ -464,11 +467,11 @@ fn a_failed_sync_is_never_retried_into_success() {
 }
 
 proptest! {
-    // T05, T06, T07, T08: the machine goes down again and again; of what was not synced every
-    // sector may be there or not, and the file as short as it was when last synced.
+    // T05, T06, T07, T08: repeated power failures. Any unsynced sector may be lost, and the file
+    // may be as short as it was when it was last synced.
     #[test]
-    fn a_power_cut_takes_nothing_that_was_promised(
-        lives in prop::collection::vec(
+    fn power_failure_loses_no_synced_record(
+        runs in prop::collection::vec(
             (
                 prop::collection::vec((any::<u8>(), 0_usize..300, prop::bool::weighted(0.3)), 0..12),
                 prop::collection::vec(any::<bool>(), 64),
@@ -481,26 +484,26 @@ proptest! {
         const BYTES: u32 = 2000;
         let folder = tempfile::tempdir().unwrap();
         let mut written = Vec::new();
-        let mut promised = 0;
-        for (appends, kept, length) in lives {
+        let mut synced = 0;
+        for (appends, surviving, length) in runs {
             let (mut log, _, found) = open_from(folder.path(), BYTES, LogPosition::START).unwrap();
-            prop_assert!(found.len() >= promised && found.len() <= written.len());
+            prop_assert!(found.len() >= synced && found.len() <= written.len());
             prop_assert_eq!(&found[..], &written[..found.len()]);
             written = found;
-            promised = written.len();
+            synced = written.len();
             for (byte, bytes, sync) in appends {
                 let payload = vec![byte; bytes];
                 let location = log.append(RecordKind::Undo, &payload).unwrap();
                 written.push((RecordKind::Undo, location, payload));
                 if sync {
                     log.sync().unwrap();
-                    promised = written.len();
+                    synced = written.len();
                 }
             }
             let (path, synced) = (log.path(), log.synced as usize);
             drop(log);
             let mut bytes = fs::read(&path).unwrap();
-            for (sector, _) in kept.iter().enumerate().filter(|(_, kept)| !**kept) {
+            for (sector, _) in surviving.iter().enumerate().filter(|(_, surviving)| !**surviving) {
                 let end = ((sector + 1) * SECTOR).min(bytes.len());
                 bytes[(sector * SECTOR).max(synced).min(end)..end].fill(0);
             }
@@ -508,7 +511,7 @@ proptest! {
             fs::write(&path, bytes).unwrap();
         }
         let (.., found) = open_from(folder.path(), BYTES, LogPosition::START).unwrap();
-        prop_assert!(found.len() >= promised);
+        prop_assert!(found.len() >= synced);
         prop_assert_eq!(&found[..], &written[..found.len()]);
     }
 }

@@ -8,7 +8,7 @@ fn open(path: &Path) -> Directory {
 }
 
 #[test]
-fn tells_how_the_last_run_ended() {
+fn reports_how_the_last_run_ended() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("data");
     let directory = open(&path);
@@ -27,11 +27,11 @@ fn tells_how_the_last_run_ended() {
     };
     assert_eq!(open(&path).last_shutdown(), killed);
 
-    for mark in
+    for text in
         ["", "stopped", "running\n", "running\n1\nunknown\n", "running\n1\nother\n", "\u{0}"]
     {
-        fs::write(path.join("last-run"), mark).unwrap();
-        assert_eq!(open(&path).last_shutdown(), ShutdownKind::UncleanOtherBoot, "{mark:?}");
+        fs::write(path.join("last-run"), text).unwrap();
+        assert_eq!(open(&path).last_shutdown(), ShutdownKind::UncleanOtherBoot, "{text:?}");
     }
     fs::write(path.join("last-run"), [0xff; 40]).unwrap();
     assert_eq!(open(&path).last_shutdown(), ShutdownKind::UncleanOtherBoot);
@@ -39,7 +39,7 @@ fn tells_how_the_last_run_ended() {
 
 // T14
 #[test]
-fn a_second_opener_is_refused_and_told_who_holds_it() {
+fn second_open_is_rejected_with_pid_of_owner() {
     let folder = tempfile::tempdir().unwrap();
     let held = open(folder.path());
     let before = contents(folder.path());
@@ -55,7 +55,7 @@ fn a_second_opener_is_refused_and_told_who_holds_it() {
 
 // T15
 #[test]
-fn waits_for_an_earlier_holder_to_let_go() {
+fn waits_for_owner_to_release_lock() {
     let folder = tempfile::tempdir().unwrap();
     let held = open(folder.path());
     let letting_go = std::thread::spawn(move || {
@@ -68,7 +68,7 @@ fn waits_for_an_earlier_holder_to_let_go() {
 
 // T18
 #[test]
-fn a_directory_of_another_genesis_is_refused_and_left_as_it_was() {
+fn directory_of_another_genesis_is_rejected_and_unchanged() {
     let folder = tempfile::tempdir().unwrap();
     open(folder.path()).close().unwrap();
     let before = contents(folder.path());
@@ -82,7 +82,7 @@ fn a_directory_of_another_genesis_is_refused_and_left_as_it_was() {
 
 // T12
 #[test]
-fn a_lost_genesis_is_named_with_the_remedy() {
+fn missing_genesis_is_reported_with_remedy() {
     let folder = tempfile::tempdir().unwrap();
     open(folder.path()).close().unwrap();
     let file = folder.path().join("genesis");
@@ -104,7 +104,7 @@ fn a_lost_genesis_is_named_with_the_remedy() {
 
 // T12
 #[test]
-fn what_stands_in_the_way_is_named() {
+fn obstructing_path_is_reported() {
     for name in ["genesis", "last-run", "lock", "last-run.new"] {
         let folder = tempfile::tempdir().unwrap();
         open(folder.path()).close().unwrap();
@@ -122,9 +122,9 @@ fn what_stands_in_the_way_is_named() {
     assert!(text.contains(path.to_str().unwrap()), "{text}");
 }
 
-// T03: the machine went down while the folder was made.
+// T03: the machine crashed while the directory was created.
 #[test]
-fn goes_on_from_any_step_of_an_unfinished_first_open() {
+fn resumes_unfinished_first_open_from_any_step() {
     for names in [&["lock"][..], &["lock", "genesis.new"], &["lock", "genesis", "last-run.new"]] {
         let folder = tempfile::tempdir().unwrap();
         for name in names {
@@ -138,7 +138,7 @@ fn goes_on_from_any_step_of_an_unfinished_first_open() {
 // T19
 #[cfg(unix)]
 #[test]
-fn works_behind_links_and_under_any_name_and_keeps_it_private() {
+fn works_behind_links_and_under_any_name_with_private_mode() {
     use std::os::unix::fs::{PermissionsExt, symlink};
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
     let folder = tempfile::tempdir().unwrap();
@@ -154,7 +154,7 @@ fn works_behind_links_and_under_any_name_and_keeps_it_private() {
     assert!(matches!(Directory::open(&path, HERE), Err(DirectoryError::InUse { .. })));
 }
 
-/// Every file with its bytes and the time it was written.
+/// Returns every file with its contents and modification time.
 fn contents(folder: &Path) -> Vec<(PathBuf, Vec<u8>, std::time::SystemTime)> {
     let mut files: Vec<_> = fs::read_dir(folder)
         .unwrap()

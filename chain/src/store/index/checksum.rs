@@ -1,19 +1,19 @@
-//! What the files of a closed index are, so that the next open sees whether they still are.
+//! Checksums of the files of a closed index, by which the next open detects changes.
 //!
-//! `FOLDER.sum` has a line a file, sorted by name: CRC-32C, bytes, name.
+//! `FOLDER.sum` has one line per file, sorted by name: CRC-32C, size in bytes, name.
 
 use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use super::super::directory::{replace_file, sync_folder};
-use super::IndexError;
+use super::error::{IndexError, remove_path};
+use crate::store::directory::{replace_file, sync_folder};
 
-/// Bytes read at a time.
+/// The size of the read buffer, in bytes.
 const BUFFER_BYTES: usize = 1 << 20;
 
-/// Syncs the files of an index and notes what they are.
+/// Syncs the files of an index and writes their checksums.
 pub(super) fn write(folder: &Path) -> Result<(), IndexError> {
     let path = path_for(folder);
     sync(folder)
@@ -22,22 +22,22 @@ pub(super) fn write(folder: &Path) -> Result<(), IndexError> {
         .map_err(IndexError::io("write", &path))
 }
 
-/// Why the files of an index are not those that were noted; `None` if they are.
+/// Returns the reason why the files of an index do not match their checksums; `None` if they match.
 pub(super) fn mismatch(folder: &Path) -> Option<String> {
-    let Ok(noted) = fs::read(path_for(folder)) else {
-        return Some("the sums of its files are missing".to_owned());
+    let Ok(expected) = fs::read(path_for(folder)) else {
+        return Some("the checksums of its files are missing".to_owned());
     };
     match summary(folder) {
-        Ok(found) if found.as_bytes() == noted => None,
-        Ok(_) => Some("its files are not as they were left".to_owned()),
+        Ok(found) if found.as_bytes() == expected => None,
+        Ok(_) => Some("its files do not match their checksums".to_owned()),
         Err(error) => Some(format!("its files cannot be read: {error}")),
     }
 }
 
-/// Forgets what was noted: the index is about to change.
+/// Removes the checksums, because the index is about to change.
 pub(super) fn remove(folder: &Path) -> Result<(), IndexError> {
     let path = path_for(folder);
-    if fs::symlink_metadata(&path).is_ok() { super::remove(&path) } else { Ok(()) }
+    if fs::symlink_metadata(&path).is_ok() { remove_path(&path) } else { Ok(()) }
 }
 
 fn path_for(folder: &Path) -> PathBuf {
@@ -59,7 +59,7 @@ fn summary(folder: &Path) -> io::Result<String> {
             bytes += read;
         }
         let name = path.strip_prefix(folder).unwrap_or(&path).display();
-        writeln!(summary, "{crc:08x} {bytes} {name}").expect("a string takes everything");
+        writeln!(summary, "{crc:08x} {bytes} {name}").expect("writing to a string succeeds");
     }
     Ok(summary)
 }
@@ -71,7 +71,7 @@ fn sync(folder: &Path) -> io::Result<()> {
     sync_folder(folder)
 }
 
-/// The files in a folder and those below it, sorted.
+/// Returns the files in a folder and its subfolders, sorted by path.
 fn files(folder: &Path) -> io::Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for entry in fs::read_dir(folder)? {

@@ -1,4 +1,7 @@
+use super::error::folder_entries;
 use super::*;
+use std::sync::atomic::AtomicBool;
+use std::thread;
 
 const IDENTITY: &[u8] = b"schema 1 of a network";
 const CACHE: u64 = 8 << 20;
@@ -22,7 +25,7 @@ fn batch(number: u8) -> Changes {
     changes
 }
 
-/// What an index holds after so many batches.
+/// Returns the contents of an index after a number of batches.
 fn state(batches: u8) -> BTreeMap<Vec<u8>, Vec<u8>> {
     let mut state = BTreeMap::new();
     for (key, value) in (0..batches).flat_map(batch) {
@@ -40,13 +43,13 @@ fn all(index: &Index) -> BTreeMap<Vec<u8>, Vec<u8>> {
 
 fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
-    for path in entries(from).unwrap() {
+    for path in folder_entries(from).unwrap() {
         let to = to.join(path.file_name().unwrap());
         if path.is_dir() { copy(&path, &to) } else { fs::copy(&path, &to).map(drop).unwrap() }
     }
 }
 
-/// An index of five batches in two runs, so that there is a snapshot and something after it.
+/// Writes an index of five batches in two runs, so that it has a snapshot and later writes.
 fn five_batches(folder: &Path) -> Index {
     let (index, opened) = open(folder, ShutdownKind::FirstRun);
     assert_eq!(opened, Opened::Created);
@@ -58,26 +61,26 @@ fn five_batches(folder: &Path) -> Index {
     index
 }
 
-/// Opens a copy of `kept` after something was done to its file `name`, and lets `judge` see it.
-fn spoiled(
-    kept: &Path,
+/// Opens a copy of `original` after `damage` was applied to its file `name`.
+fn open_damaged(
+    original: &Path,
     name: &str,
-    spoil: impl FnOnce(&Path),
+    damage: impl FnOnce(&Path),
     last_shutdown: ShutdownKind,
 ) -> (Index, Opened) {
-    let folder = kept.with_file_name("spoiled");
+    let folder = original.with_file_name("damaged");
     let _ = fs::remove_dir_all(&folder);
-    copy(kept, &folder);
-    spoil(&folder.join(name));
+    copy(original, &folder);
+    damage(&folder.join(name));
     open(&folder.join("index"), last_shutdown)
 }
 
-/// Names of the files of a kept index, with their sizes.
-fn names(kept: &Path) -> Vec<(String, usize)> {
+/// Returns the names of the files of an index, with their sizes.
+fn names(original: &Path) -> Vec<(String, usize)> {
     let mut names = vec![];
-    for folder in [kept, &kept.join("index")] {
-        for path in entries(folder).unwrap().into_iter().filter(|path| path.is_file()) {
-            let name = path.strip_prefix(kept).unwrap().to_str().unwrap().to_owned();
+    for folder in [original, &original.join("index")] {
+        for path in folder_entries(folder).unwrap().into_iter().filter(|path| path.is_file()) {
+            let name = path.strip_prefix(original).unwrap().to_str().unwrap().to_owned();
             names.push((name, fs::read(&path).unwrap().len()));
         }
     }
@@ -91,7 +94,7 @@ fn flip(path: &Path, at: usize) {
 }
 
 #[test]
-fn finds_after_a_clean_stop_what_was_written() {
+fn reads_written_records_after_clean_shutdown() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("index");
     five_batches(&path).close().unwrap();
@@ -108,7 +111,7 @@ fn finds_after_a_clean_stop_what_was_written() {
 }
 
 #[test]
-fn many_threads_read_while_one_writes_and_sled_is_opened_again() {
+fn many_threads_read_while_one_writes_and_sled_is_reopened() {
     let folder = tempfile::tempdir().unwrap();
     let (index, _) = open(&folder.path().join("index"), ShutdownKind::FirstRun);
     index.apply(&batch(0)).unwrap();
@@ -118,7 +121,7 @@ fn many_threads_read_while_one_writes_and_sled_is_opened_again() {
             scope.spawn(|| {
                 let reader = index.reader();
                 while !done.load(Ordering::Relaxed) {
-                    // Never rewritten.
+                    // No later batch writes this key.
                     assert_eq!(reader.get(&[b'k', 0, 70]).unwrap().unwrap().len(), 841);
                     assert!(reader.scan_prefix(b"k").all(|record| record.is_ok()));
                 }
@@ -144,15 +147,16 @@ fn many_threads_read_while_one_writes_and_sled_is_opened_again() {
 
 // T11
 #[test]
-fn any_flipped_bit_after_a_clean_stop_replaces_the_index() {
+fn flipped_bit_after_clean_shutdown_replaces_index() {
     let folder = tempfile::tempdir().unwrap();
-    let kept = folder.path().join("kept");
-    five_batches(&kept.join("index")).close().unwrap();
-    let names = names(&kept);
-    assert_eq!(names.len(), 4, "sums, db, conf, snapshot: {names:?}");
+    let original = folder.path().join("original");
+    five_batches(&original.join("index")).close().unwrap();
+    let names = names(&original);
+    assert_eq!(names.len(), 4, "checksums, db, conf, snapshot: {names:?}");
     for (name, bytes) in names {
         for at in (0..bytes).step_by(bytes.div_ceil(25)) {
-            let (index, opened) = spoiled(&kept, &name, |path| flip(path, at), ShutdownKind::Clean);
+            let (index, opened) =
+                open_damaged(&original, &name, |path| flip(path, at), ShutdownKind::Clean);
             assert!(matches!(opened, Opened::Replaced { .. }), "{name} {at}");
             assert_eq!(all(&index).len(), 0);
         }
@@ -161,21 +165,21 @@ fn any_flipped_bit_after_a_clean_stop_replaces_the_index() {
 
 // T12
 #[test]
-fn any_file_cut_emptied_gone_or_made_a_folder_replaces_the_index() {
+fn truncated_missing_or_additional_file_replaces_index() {
     let folder = tempfile::tempdir().unwrap();
-    let kept = folder.path().join("kept");
-    five_batches(&kept.join("index")).close().unwrap();
-    for (name, bytes) in names(&kept) {
-        let spoils: [&dyn Fn(&Path); 5] = [
+    let original = folder.path().join("original");
+    five_batches(&original.join("index")).close().unwrap();
+    for (name, bytes) in names(&original) {
+        let damages: [&dyn Fn(&Path); 5] = [
             &|path| fs::write(path, &fs::read(path).unwrap()[..bytes / 2]).unwrap(),
             &|path| fs::write(path, "").unwrap(),
             &|path| fs::remove_file(path).unwrap(),
             &|path| fs::remove_file(path).and_then(|()| fs::create_dir(path)).unwrap(),
             &|path| fs::write(path.with_added_extension("more"), "x").unwrap(),
         ];
-        for (which, spoil) in spoils.into_iter().enumerate() {
-            let (index, opened) = spoiled(&kept, &name, spoil, ShutdownKind::Clean);
-            // Something more beside the folder is nothing to it.
+        for (which, damage) in damages.into_iter().enumerate() {
+            let (index, opened) = open_damaged(&original, &name, damage, ShutdownKind::Clean);
+            // An additional file beside the folder is ignored.
             if (name.as_str(), which) == ("index.sum", 4) {
                 assert_eq!((opened, all(&index)), (Opened::Reused, state(5)));
             } else {
@@ -183,9 +187,13 @@ fn any_file_cut_emptied_gone_or_made_a_folder_replaces_the_index() {
             }
         }
     }
-    // The whole folder.
-    let (index, opened) =
-        spoiled(&kept, "index", |path| fs::remove_dir_all(path).unwrap(), ShutdownKind::Clean);
+    // The whole folder is missing.
+    let (index, opened) = open_damaged(
+        &original,
+        "index",
+        |path| fs::remove_dir_all(path).unwrap(),
+        ShutdownKind::Clean,
+    );
     assert_eq!((opened, all(&index).len()), (Opened::Created, 0));
     drop(index);
     let a_file = |path: &Path| {
@@ -193,25 +201,30 @@ fn any_file_cut_emptied_gone_or_made_a_folder_replaces_the_index() {
         fs::write(path, "a file").unwrap();
     };
     for last_shutdown in [ShutdownKind::Clean, ShutdownKind::UncleanSameBoot] {
-        let (_, opened) = spoiled(&kept, "index", a_file, last_shutdown);
+        let (_, opened) = open_damaged(&original, "index", a_file, last_shutdown);
         assert!(matches!(opened, Opened::Replaced { .. }));
     }
 }
 
-// T01, T11: after a kill some last batches may be gone, but nothing is wrong.
+// T01, T11: after a kill the last batches may be missing, but no value is wrong.
 #[test]
-fn whatever_is_flipped_after_a_kill_no_wrong_value_is_found() {
+fn flipped_bit_after_kill_never_yields_wrong_value() {
     let folder = tempfile::tempdir().unwrap();
-    let kept = folder.path().join("kept");
-    drop(five_batches(&kept.join("index")));
-    let (index, opened) = spoiled(&kept, "", |_| (), ShutdownKind::UncleanSameBoot);
+    let original = folder.path().join("original");
+    drop(five_batches(&original.join("index")));
+    let (index, opened) = open_damaged(&original, "", |_| (), ShutdownKind::UncleanSameBoot);
     assert_eq!((opened, all(&index)), (Opened::Reused, state(5)));
     drop(index);
 
     let states: Vec<_> = (3..=5).map(state).collect();
-    for (name, bytes) in names(&kept) {
+    for (name, bytes) in names(&original) {
         for at in (0..bytes).step_by(bytes.div_ceil(50)) {
-            match spoiled(&kept, &name, |path| flip(path, at), ShutdownKind::UncleanSameBoot) {
+            match open_damaged(
+                &original,
+                &name,
+                |path| flip(path, at),
+                ShutdownKind::UncleanSameBoot,
+            ) {
                 (index, Opened::Reused) => assert!(states.contains(&all(&index)), "{name} {at}"),
                 (index, Opened::Replaced { .. }) => assert_eq!(all(&index).len(), 0),
                 (_, opened) => panic!("{name} {at}: {opened:?}"),
@@ -220,26 +233,26 @@ fn whatever_is_flipped_after_a_kill_no_wrong_value_is_found() {
     }
 }
 
-// T06: sled says nothing when it lost something to a power cut, so it is not asked.
+// T06: sled does not report losses from a power failure, so the index is replaced unread.
 #[test]
-fn what_is_not_known_to_be_sound_or_ours_is_replaced() {
+fn unsound_or_foreign_index_is_replaced() {
     let folder = tempfile::tempdir().unwrap();
-    let kept = folder.path().join("kept");
-    five_batches(&kept.join("index")).close().unwrap();
+    let original = folder.path().join("original");
+    five_batches(&original.join("index")).close().unwrap();
     for last_shutdown in [ShutdownKind::UncleanOtherBoot, ShutdownKind::FirstRun] {
-        let (index, opened) = spoiled(&kept, "", |_| (), last_shutdown);
+        let (index, opened) = open_damaged(&original, "", |_| (), last_shutdown);
         assert!(matches!(opened, Opened::Replaced { .. }), "{last_shutdown:?}");
         assert_eq!(all(&index).len(), 0);
-        // What replaced it is as good as any.
+        // The new index works.
         index.apply(&batch(0)).unwrap();
         index.close().unwrap();
-        let (index, opened) = open(&folder.path().join("spoiled/index"), ShutdownKind::Clean);
+        let (index, opened) = open(&folder.path().join("damaged/index"), ShutdownKind::Clean);
         assert_eq!((opened, all(&index)), (Opened::Reused, state(1)));
     }
     for last_shutdown in [ShutdownKind::Clean, ShutdownKind::UncleanSameBoot] {
         let path = folder.path().join("other/index");
         let _ = fs::remove_dir_all(folder.path().join("other"));
-        copy(&kept, &folder.path().join("other"));
+        copy(&original, &folder.path().join("other"));
         let (index, opened) = Index::open(&path, last_shutdown, b"schema 2", CACHE).unwrap();
         let reason = "it is of another network or version".to_owned();
         assert_eq!((opened, all(&index).len()), (Opened::Replaced { reason }, 0));
@@ -248,12 +261,12 @@ fn what_is_not_known_to_be_sound_or_ours_is_replaced() {
 
 // T03
 #[test]
-fn what_a_kill_left_half_done_is_cleared_away() {
+fn remains_of_unfinished_operations_are_removed() {
     let folder = tempfile::tempdir().unwrap();
-    let kept = folder.path().join("kept");
-    drop(five_batches(&kept.join("index")));
-    let (index, opened) = spoiled(
-        &kept,
+    let original = folder.path().join("original");
+    drop(five_batches(&original.join("index")));
+    let (index, opened) = open_damaged(
+        &original,
         "index/snap.00000000000000FF.generating",
         |path| fs::write(path, "half a snapshot").unwrap(),
         ShutdownKind::UncleanSameBoot,
@@ -261,37 +274,37 @@ fn what_a_kill_left_half_done_is_cleared_away() {
     assert_eq!((opened, all(&index)), (Opened::Reused, state(5)));
     drop(index);
 
-    // Killed after the index was moved aside, and again.
-    let aside = folder.path().join("spoiled/index.old-0");
-    let (_, opened) = spoiled(
-        &kept,
+    // Killed after the index was moved during a replacement, twice.
+    let old = folder.path().join("damaged/index.old-0");
+    let (_, opened) = open_damaged(
+        &original,
         "index",
         |path| {
-            fs::rename(path, &aside).unwrap();
-            copy(&aside, &aside.with_extension("old-7"));
+            fs::rename(path, &old).unwrap();
+            copy(&old, &old.with_extension("old-7"));
         },
         ShutdownKind::UncleanSameBoot,
     );
     assert_eq!(opened, Opened::Created);
-    let left: Vec<_> = entries(aside.parent().unwrap()).unwrap();
-    assert_eq!(left, [aside.with_file_name("index")]);
+    let left: Vec<_> = folder_entries(old.parent().unwrap()).unwrap();
+    assert_eq!(left, [old.with_file_name("index")]);
 }
 
 // T15
 #[test]
-fn a_held_index_is_waited_for_and_then_refused() {
+fn locked_index_is_rejected_after_timeout() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("index");
-    let held = five_batches(&path);
-    let refused = Index::open(&path, ShutdownKind::UncleanSameBoot, IDENTITY, CACHE).unwrap_err();
-    assert!(matches!(&refused, IndexError::InUse { .. }), "{refused}");
-    assert!(refused.to_string().contains(path.to_str().unwrap()));
-    assert_eq!(all(&held), state(5));
+    let owner = five_batches(&path);
+    let error = Index::open(&path, ShutdownKind::UncleanSameBoot, IDENTITY, CACHE).unwrap_err();
+    assert!(matches!(&error, IndexError::InUse { .. }), "{error}");
+    assert!(error.to_string().contains(path.to_str().unwrap()));
+    assert_eq!(all(&owner), state(5));
 
     thread::scope(|scope| {
         scope.spawn(|| {
-            thread::sleep(LOCK_PAUSE * 4);
-            drop(held);
+            thread::sleep(OPEN_TIMEOUT / 10);
+            drop(owner);
         });
         let (index, opened) = open(&path, ShutdownKind::UncleanSameBoot);
         assert_eq!((opened, all(&index)), (Opened::Reused, state(5)));
@@ -299,7 +312,7 @@ fn a_held_index_is_waited_for_and_then_refused() {
 }
 
 #[test]
-fn a_reader_that_stays_behind_holds_nothing() {
+fn remaining_reader_does_not_lock_index() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("index");
     let index = five_batches(&path);
@@ -313,7 +326,7 @@ fn a_reader_that_stays_behind_holds_nothing() {
 }
 
 #[test]
-fn a_value_that_is_too_long_changes_nothing() {
+fn too_long_value_is_rejected_without_change() {
     let folder = tempfile::tempdir().unwrap();
     let (index, _) = open(&folder.path().join("index"), ShutdownKind::FirstRun);
     let mut changes = batch(0);
@@ -324,12 +337,12 @@ fn a_value_that_is_too_long_changes_nothing() {
     changes.insert(b"z".to_vec(), Some(vec![7; MAX_VALUE_BYTES]));
     index.apply(&changes).unwrap();
     assert_eq!(index.get(b"z").unwrap(), Some(vec![7; MAX_VALUE_BYTES]));
-    // sled kept it inside its file.
+    // sled stored it inside its main file.
     assert_eq!(fs::read_dir(folder.path().join("index/blobs")).unwrap().count(), 0);
 }
 
 #[test]
-fn replaced_on_demand_it_is_empty_for_readers_too() {
+fn replaced_index_is_empty_for_readers() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("index");
     let mut index = five_batches(&path);
@@ -340,16 +353,16 @@ fn replaced_on_demand_it_is_empty_for_readers_too() {
     assert!(reader.get(&[b'k', 0, 70]).unwrap().is_some());
     index.close().unwrap();
     assert_eq!(all(&open(&path, ShutdownKind::Clean).0), state(1));
-    assert_eq!(entries(folder.path()).unwrap(), [path]);
+    assert_eq!(folder_entries(folder.path()).unwrap(), [path]);
 }
 
 // T10
 #[test]
-fn an_engine_that_failed_is_not_asked_again_and_its_stop_is_not_clean() {
+fn failed_engine_is_not_called_again_and_shutdown_is_unclean() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("index");
     let index = five_batches(&path);
-    let failing = index.reader.engine.ask(|_| -> sled::Result<()> { panic!("of a bad disk") });
+    let failing = index.reader.engine.call(|_| -> sled::Result<()> { panic!("of a bad disk") });
     assert!(failing.unwrap_err().to_string().contains("of a bad disk"));
     assert!(matches!(index.get(b"k"), Err(IndexError::Engine(_))));
     assert!(matches!(index.apply(&batch(5)), Err(IndexError::Engine(_))));
@@ -360,7 +373,7 @@ fn an_engine_that_failed_is_not_asked_again_and_its_stop_is_not_clean() {
 // T19
 #[cfg(unix)]
 #[test]
-fn behind_a_link_it_is_replaced_where_it_lies() {
+fn index_behind_link_is_replaced_at_its_target() {
     let folder = tempfile::tempdir().unwrap();
     let (link, real) = (folder.path().join("index"), folder.path().join("a disk/größer"));
     fs::create_dir_all(&real).unwrap();

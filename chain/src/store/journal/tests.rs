@@ -7,11 +7,11 @@ type Records = Vec<Vec<u8>>;
 
 fn open(folder: &Path) -> Result<(Journal, Option<Truncation>, Records), JournalError> {
     let mut records = Vec::new();
-    let (journal, cut) = Journal::open::<JournalError>(folder, LIMIT, |record| {
+    let (journal, truncation) = Journal::open::<JournalError>(folder, LIMIT, |record| {
         records.push(record.to_vec());
         Ok(())
     })?;
-    Ok((journal, cut, records))
+    Ok((journal, truncation, records))
 }
 
 fn record(number: u8) -> Vec<u8> {
@@ -27,10 +27,10 @@ fn file(folder: &Path) -> PathBuf {
 }
 
 #[test]
-fn gives_back_what_was_appended_and_what_it_was_rewritten_to() {
+fn reads_appended_and_compacted_records() {
     let folder = tempfile::tempdir().unwrap();
-    let (mut journal, cut, found) = open(folder.path()).unwrap();
-    assert_eq!((cut, found.len()), (None, 0));
+    let (mut journal, truncation, found) = open(folder.path()).unwrap();
+    assert_eq!((truncation, found.len()), (None, 0));
     journal.append(&records(0..3)).unwrap();
     journal.append(&records(3..4)).unwrap();
     drop(journal);
@@ -48,7 +48,7 @@ fn gives_back_what_was_appended_and_what_it_was_rewritten_to() {
 }
 
 #[test]
-fn never_grows_beyond_its_limit_and_says_when_to_rewrite() {
+fn never_exceeds_limit_and_reports_need_for_compaction() {
     let folder = tempfile::tempdir().unwrap();
     let (mut journal, ..) = open(folder.path()).unwrap();
     let mut appended = 0;
@@ -57,7 +57,7 @@ fn never_grows_beyond_its_limit_and_says_when_to_rewrite() {
     }
     assert!(matches!(journal.append(&records([0])), Err(JournalError::Full { .. })));
     assert!(journal.size_bytes() <= LIMIT.into() && appended > 10);
-    // What does not fit is refused as a whole, and what was there stays.
+    // A batch that does not fit is rejected as a whole.
     journal.compact(&records([1])).unwrap();
     let large = [record(2), vec![0; LIMIT as usize]];
     assert!(matches!(journal.append(&large), Err(JournalError::Full { .. })));
@@ -78,46 +78,46 @@ fn never_grows_beyond_its_limit_and_says_when_to_rewrite() {
     }
 }
 
-// T07: a write that a crash cut short is gone; what was promised before it is there.
+// T07: an unfinished write is removed, and all durable records remain.
 #[test]
-fn a_torn_tail_is_cut_off() {
+fn torn_tail_is_truncated() {
     let folder = tempfile::tempdir().unwrap();
     let (mut journal, ..) = open(folder.path()).unwrap();
     journal.append(&records(0..3)).unwrap();
     drop(journal);
-    let promised = fs::read(file(folder.path())).unwrap();
+    let durable = fs::read(file(folder.path())).unwrap();
     let (mut journal, ..) = open(folder.path()).unwrap();
     journal.append(&records([3])).unwrap();
     drop(journal);
     let whole = fs::read(file(folder.path())).unwrap();
-    let last = promised.len() + 13 + record(3).len();
-    for bytes in promised.len()..whole.len() {
+    let last = durable.len() + 13 + record(3).len();
+    for bytes in durable.len()..whole.len() {
         fs::write(file(folder.path()), &whole[..bytes]).unwrap();
-        let (_, cut, found) = open(folder.path()).unwrap();
+        let (_, truncation, found) = open(folder.path()).unwrap();
         let expected = if bytes < last { records(0..3) } else { records(0..4) };
         assert_eq!(found, expected, "{bytes}");
-        assert_eq!(cut.is_some(), bytes != promised.len() && bytes != last, "{bytes}");
+        assert_eq!(truncation.is_some(), bytes != durable.len() && bytes != last, "{bytes}");
     }
 }
 
 #[test]
-fn a_rewrite_that_a_crash_cut_short_never_was() {
+fn unfinished_compaction_has_no_effect() {
     let folder = tempfile::tempdir().unwrap();
     let (mut journal, ..) = open(folder.path()).unwrap();
     journal.append(&records(0..3)).unwrap();
     drop(journal);
-    let mut half = open(&draft(folder.path())).unwrap().0;
+    let mut half = open(&new_folder(folder.path())).unwrap().0;
     half.append(&records([1])).unwrap();
     drop(half);
     let (_, _, found) = open(folder.path()).unwrap();
     assert_eq!(found, records(0..3));
-    assert!(!draft(folder.path()).exists());
+    assert!(!new_folder(folder.path()).exists());
 }
 
 proptest! {
     // T11
     #[test]
-    fn damage_to_what_was_promised_is_refused_and_named(at in 20_usize..95, bit in 0_u8..8) {
+    fn damage_to_durable_records_is_reported(at in 20_usize..95, bit in 0_u8..8) {
         let folder = tempfile::tempdir().unwrap();
         let (mut journal, ..) = open(folder.path()).unwrap();
         journal.append(&records(0..3)).unwrap();

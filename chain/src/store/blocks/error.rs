@@ -1,0 +1,86 @@
+//! Errors of the block log.
+
+use super::position::LogPosition;
+use super::record::VERSION;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// An error of opening, reading or writing a log.
+#[derive(Debug, thiserror::Error)]
+pub enum LogError {
+    /// The operating system reported an error.
+    #[error("cannot {action} {}: {source}", path.display())]
+    Io {
+        /// The operation that failed, as a verb.
+        action: &'static str,
+        /// The file or folder.
+        path: PathBuf,
+        /// The error of the operating system.
+        source: io::Error,
+    },
+    /// No space is left on the disk; the record was not appended.
+    #[error("the disk of {} is full: make room on it and start again", path.display())]
+    Full {
+        /// The file that could not grow.
+        path: PathBuf,
+    },
+    /// A record that had been synced is damaged.
+    #[error(
+        "{} is damaged at byte {offset}: restore it from a backup of this folder, or the whole \
+         folder from another node; to continue with only the blocks before it, move it and the \
+         files after it elsewhere",
+        path.display()
+    )]
+    Damaged {
+        /// The damaged file.
+        path: PathBuf,
+        /// The offset of the first bad record in bytes, or 0 for the file header.
+        offset: u64,
+    },
+    /// A file of the sequence does not exist.
+    #[error(
+        "{} is missing: restore it from a backup of this folder; to continue with only the blocks \
+         before it, move the files after it elsewhere",
+        path.display()
+    )]
+    Missing {
+        /// The missing file.
+        path: PathBuf,
+    },
+    /// The file has an unsupported format version.
+    #[error("{} has format {found}, this program supports {VERSION}: use the newer program",
+        path.display())]
+    Version {
+        /// The file.
+        path: PathBuf,
+        /// Its format version.
+        found: u8,
+    },
+    /// The log has no record boundary at the position up to which the caller claims to cover it, so
+    /// the caller's data belongs to another log. Open the log from [`LogPosition::START`] instead.
+    #[error("the block log has no record that ends at byte {} of file {}", .0.offset, .0.file)]
+    NotCovered(LogPosition),
+    /// The payload exceeds the maximum size of a record.
+    #[error("a record of {bytes} bytes does not fit into the block log")]
+    TooLong {
+        /// The length of the payload, in bytes.
+        bytes: usize,
+    },
+    /// A sync or a repair failed earlier, so the contents of the disk are unknown.
+    #[error("the block log stopped after an earlier disk error: check the disk and start again")]
+    Stopped,
+}
+
+impl LogError {
+    pub(in crate::store) fn io<'a>(
+        action: &'static str,
+        path: &'a Path,
+    ) -> impl FnOnce(io::Error) -> LogError + 'a {
+        move |source| match source.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                LogError::Full { path: path.to_owned() }
+            }
+            _ => LogError::Io { action, path: path.to_owned(), source },
+        }
+    }
+}

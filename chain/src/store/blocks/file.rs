@@ -1,0 +1,69 @@
+//! Files of the block log: names, creation and headers.
+
+use super::error::LogError;
+use super::record::{FILE_HEADER_BYTES, FileHeader, Salt};
+use crate::store::directory::sync_folder;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+
+/// The path of the log file with this number.
+pub(in crate::store) fn file_path(folder: &Path, number: u32) -> PathBuf {
+    folder.join(format!("{number:05}.log"))
+}
+
+/// Opens a log file for reading.
+pub(super) fn open_file(path: &Path) -> Result<File, LogError> {
+    File::open(path).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => LogError::Missing { path: path.to_owned() },
+        _ => LogError::io("open", path)(error),
+    })
+}
+
+/// Creates a log file that follows one of `previous` bytes, and syncs it before returning.
+pub(super) fn create_file(
+    folder: &Path,
+    number: u32,
+    previous: u64,
+) -> Result<(File, Salt), LogError> {
+    let path = file_path(folder, number);
+    let previous = u32::try_from(previous).map_err(|_| LogError::Damaged {
+        path: file_path(folder, number.saturating_sub(1)),
+        offset: u32::MAX.into(),
+    })?;
+    let salt = Salt::random();
+    let mut file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .open(&path)
+        .map_err(LogError::io("create", &path))?;
+    file.write_all(&FileHeader::encode(salt, previous))
+        .and_then(|()| file.sync_all())
+        .and_then(|()| sync_folder(folder))
+        .map_err(LogError::io("write", &path))?;
+    Ok((file, salt))
+}
+
+/// Reads the header of a file, or `None` if the file is shorter than a header.
+pub(super) fn read_header(
+    file: &mut impl Read,
+    path: &Path,
+) -> Result<Option<FileHeader>, LogError> {
+    let mut bytes = [0; FILE_HEADER_BYTES as usize];
+    Ok(fill_buffer(file, &mut bytes, path)?.then(|| FileHeader::decode(&bytes)))
+}
+
+/// Fills the buffer from the file; false if the file ends before the buffer is full.
+pub(super) fn fill_buffer(
+    file: &mut impl Read,
+    buffer: &mut [u8],
+    path: &Path,
+) -> Result<bool, LogError> {
+    match file.read_exact(buffer) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
+        Err(error) => Err(LogError::io("read", path)(error)),
+    }
+}

@@ -1,0 +1,79 @@
+//! Errors of the index, and file operations that return them.
+
+use std::any::Any;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// An error of opening, reading or writing the index.
+#[derive(Debug, thiserror::Error)]
+pub enum IndexError {
+    /// The operating system reported an error.
+    #[error("cannot {action} {}: {source}", path.display())]
+    Io {
+        /// The operation that failed, as a verb.
+        action: &'static str,
+        /// The file or folder.
+        path: PathBuf,
+        /// The error of the operating system.
+        source: io::Error,
+    },
+    /// Another process has the index open.
+    #[error("the index {} is in use by another process: stop it and start again", path.display())]
+    InUse {
+        /// The folder of the index.
+        path: PathBuf,
+    },
+    /// The storage engine failed, now or earlier. It is not called again.
+    #[error("the index failed: {0}; check that its disk is sound and not full, and start again")]
+    Engine(String),
+    /// The index was closed.
+    #[error("the index is closed")]
+    Closed,
+    /// A value exceeds [`MAX_VALUE_BYTES`](super::MAX_VALUE_BYTES); nothing was written.
+    #[error("a value of {bytes} bytes is too long for the index")]
+    TooLong {
+        /// The length of the value, in bytes.
+        bytes: usize,
+    },
+}
+
+impl IndexError {
+    pub(super) fn io<'a>(
+        action: &'static str,
+        path: &'a Path,
+    ) -> impl FnOnce(io::Error) -> IndexError + 'a {
+        move |source| IndexError::Io { action, path: path.to_owned(), source }
+    }
+}
+
+/// Describes an error of the storage engine.
+pub(super) fn engine_error_text(error: &sled::Error) -> String {
+    match error {
+        sled::Error::Corruption { .. } => "a part of it is damaged".to_owned(),
+        sled::Error::Io(error) => error.to_string(),
+        error => error.to_string(),
+    }
+}
+
+/// Returns the first line of a panic message.
+pub(super) fn panic_text(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
+    let text = text.unwrap_or_else(|| "it panicked".to_owned());
+    text.lines().next().unwrap_or_default().to_owned()
+}
+
+/// Lists the paths in a folder.
+pub(super) fn folder_entries(folder: &Path) -> Result<Vec<PathBuf>, IndexError> {
+    let read = |entry: io::Result<fs::DirEntry>| entry.map(|entry| entry.path());
+    fs::read_dir(folder)
+        .and_then(|entries| entries.map(read).collect())
+        .map_err(IndexError::io("read", folder))
+}
+
+/// Removes a file, or a folder with its contents.
+pub(super) fn remove_path(path: &Path) -> Result<(), IndexError> {
+    let removed = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+    removed.map_err(IndexError::io("remove", path))
+}
