@@ -235,7 +235,7 @@ fn the_table_of_rules_is_the_one_in_the_code() {
     assert_eq!(published, declared);
     for row in table("| stage | for the header | for who sent it |") {
         let condemned = matches!(stage(row[0]), Stage::Body | Stage::BodyOnParent);
-        assert_eq!(row[1].contains("invalid for ever"), condemned, "{row:?}");
+        assert_eq!(row[1].contains("permanently invalid"), condemned, "{row:?}");
     }
     assert!(
         RuleError::NoCoinbase.invalidates_header() && !RuleError::MutatedBody.invalidates_header()

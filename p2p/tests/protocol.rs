@@ -126,7 +126,7 @@ fn a_status_has_the_fields_of_the_document() {
         assert!(encoded[offset..end].iter().all(|byte| *byte == filled), "{}", row[2]);
     }
     assert_eq!(encoded.len(), end);
-    assert!(DOCUMENT.contains(&format!("What a node says of itself, {end} bytes:")));
+    assert!(DOCUMENT.contains(&format!("The state that a node announces in the handshake, {end} bytes:")));
 }
 
 #[test]
