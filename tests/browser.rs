@@ -1,11 +1,10 @@
 //! A real browser, steered through its driver: the few commands of WebDriver that the tests need.
 //! Source: W3C "WebDriver"; `goog/cdp` and `se/log` are Chromium's.
 
-use crate::harness::{eventually, request};
+use crate::harness::{eventually, request, skip};
 use serde_json::{Value, json};
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
-use std::sync::Once;
 
 /// A browser with one window of its own. Dropped, it is closed.
 pub struct Browser {
@@ -20,10 +19,7 @@ impl Browser {
         let mut command = Command::new("chromedriver");
         command.arg("--port=0").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
         let Ok(mut driver) = command.spawn() else {
-            static SAID: Once = Once::new();
-            // Past the capture of tests that pass.
-            let line = "SKIPPED: the explorer's tests need chromedriver and Chromium on the PATH";
-            SAID.call_once(|| drop(writeln!(std::io::stderr(), "{line}")));
+            skip("the explorer is tested only where chromedriver and Chromium are installed");
             return None;
         };
         let mut lines = BufReader::new(driver.stdout.take().unwrap()).lines();

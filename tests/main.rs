@@ -4,6 +4,7 @@
 #![allow(unreachable_pub)] // as in any binary
 
 mod browser;
+mod documentation;
 mod events;
 mod explorer;
 mod failover;
