@@ -275,7 +275,7 @@ mod commands {
         match outcome {
             Ok(status) if status.success() => Ok(()),
             Ok(status) => Err(format!("the block at line {block} failed with {status}")),
-            Err(()) => Err(format!("the block at line {block} took over {BLOCK_TIMEOUT:?}")),
+            Err(()) => Err(format!("the block at line {block} exceeded {BLOCK_TIMEOUT:?}")),
         }
     }
 }

@@ -2,11 +2,13 @@
 //! chosen by the system.
 
 use serde_json::Value;
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Mutex;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -19,8 +21,11 @@ const POLL: Duration = Duration::from_millis(10);
 pub fn skip(reason: &str) {
     let required = std::env::var_os("CHAIN_TESTS_REQUIRE_ALL").is_some_and(|value| value == "1");
     assert!(!required, "a required test cannot run: {reason}");
-    // Past the capture of tests that pass.
-    let _ = writeln!(std::io::stderr(), "SKIPPED: {reason}");
+    static REPORTED: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+    if REPORTED.lock().unwrap().insert(reason.to_owned()) {
+        // Past the capture of tests that pass.
+        let _ = writeln!(std::io::stderr(), "SKIPPED: {reason}");
+    }
 }
 
 /// The program in an empty environment.

@@ -53,7 +53,7 @@ async fn follow(http: &reqwest::Client, url: &str, last_id: &mut Option<String>)
                 Some(("id", value)) => *last_id = Some(value.to_owned()),
                 Some(("event", value)) => value.clone_into(&mut topic),
                 Some(("data", value)) => println!("{topic} {value}"),
-                _ => {} // the empty line after an event, and comments that keep the connection open
+                _ => {} // the empty line after an event, and keep-alive comments
             }
         }
     }

@@ -126,7 +126,10 @@ fn a_status_has_the_fields_of_the_document() {
         assert!(encoded[offset..end].iter().all(|byte| *byte == filled), "{}", row[2]);
     }
     assert_eq!(encoded.len(), end);
-    assert!(DOCUMENT.contains(&format!("The state that a node announces in the handshake, {end} bytes:")));
+    assert!(
+        DOCUMENT
+            .contains(&format!("The state that a node announces in the handshake, {end} bytes:"))
+    );
 }
 
 #[test]
