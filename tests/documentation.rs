@@ -86,6 +86,45 @@ fn links_lead_to_files() {
     assert!(broken.is_empty(), "{broken:#?}");
 }
 
+/// The code spans of a text, such as `this one`, outside of fenced blocks.
+fn code_spans(text: &str) -> Vec<&str> {
+    let (mut spans, mut is_fenced) = (Vec::new(), false);
+    for line in text.lines() {
+        if line.starts_with("```") {
+            is_fenced = !is_fenced;
+        } else if !is_fenced {
+            spans.extend(line.split('`').skip(1).step_by(2));
+        }
+    }
+    spans
+}
+
+#[test]
+fn the_architecture_names_existing_files_and_functions() {
+    let text = fs::read_to_string(root().join("docs/architecture.md")).unwrap();
+    let mut missing = Vec::new();
+    for span in code_spans(&text) {
+        let is_path = span.contains('/')
+            && span.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/_.-".contains(&byte))
+            && ["chain/", "miner/", "p2p/", "node/", "tests/", "docs/", ".ci/", ".github/"]
+                .iter()
+                .any(|folder| span.starts_with(folder));
+        if is_path && !root().join(span).exists() {
+            missing.push(span.to_owned());
+        }
+    }
+    // Rows of the data paths: | `file` | `function` or `Type::function` | step |
+    for row in text.lines().filter(|line| line.starts_with("| `")) {
+        let [file, function, ..] = code_spans(row)[..] else { continue };
+        let Ok(code) = fs::read_to_string(root().join(file)) else { continue };
+        let name = function.rsplit("::").next().unwrap_or_default();
+        if file.ends_with(".rs") && !code.contains(&format!("fn {name}")) {
+            missing.push(format!("{file}: fn {name}"));
+        }
+    }
+    assert!(missing.is_empty(), "docs/architecture.md names what does not exist: {missing:#?}");
+}
+
 #[test]
 fn the_readme_has_at_most_150_lines() {
     let lines = fs::read_to_string(root().join("README.md")).unwrap().lines().count();
@@ -116,8 +155,7 @@ mod commands {
     /// busy.
     const PORTS: [u16; 2] = [28400, 28401];
     /// Reports the failed line. Stands in the document's first line, which is its title.
-    const PRELUDE: &str =
-        r#"trap 'echo "$0: line $LINENO failed with exit status $?" >&2' ERR"#;
+    const PRELUDE: &str = r#"trap 'echo "$0: line $LINENO failed with exit status $?" >&2' ERR"#;
 
     macro_rules! documents {
         ($($test:ident: $path:literal,)*) => {
@@ -194,7 +232,8 @@ mod commands {
     /// A loopback interface of its own for each document, where the system permits it: ports are
     /// free there, and nothing is reachable from or to the outside.
     fn isolation() -> Option<[&'static str; 6]> {
-        let unshare = ["unshare", "--map-root-user", "--net", "sh", "-c", "ip link set lo up && exec \"$@\""];
+        let unshare =
+            ["unshare", "--map-root-user", "--net", "sh", "-c", "ip link set lo up && exec \"$@\""];
         let probe = Command::new(unshare[0]).args(&unshare[1..]).args(["sh", "true"]).output();
         probe.is_ok_and(|output| output.status.success()).then_some(unshare)
     }
