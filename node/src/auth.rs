@@ -1,5 +1,5 @@
-//! The token that protects what changes the node: made at the first start, kept in `DATA/api-token`
-//! for its owner's eyes only. Whoever can read the file may steer the node.
+//! The API token, which requests that change the node must carry. Created at the first start in
+//! `DATA/api-token`, readable by its owner only: read access to the file is control of the node.
 
 use anyhow::{Context, Result, bail};
 use axum::http::HeaderMap;
@@ -10,12 +10,12 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// The file in the data folder.
+/// The name of the file in the data folder.
 const FILE: &str = "api-token";
-/// Bytes of a token; as text twice that many hexadecimal digits.
+/// Bytes of a token, which is written in hexadecimal.
 const BYTES: usize = 32;
 
-/// A token. Its text never appears in a log: `Debug` hides it.
+/// An API token. `Debug` hides its text, so that it never appears in a log.
 #[derive(Clone)]
 pub struct Token(Arc<str>);
 
@@ -26,27 +26,27 @@ impl std::fmt::Debug for Token {
 }
 
 impl Token {
-    /// The token of a data folder, made if there is none yet.
-    pub fn open(data: &Path) -> Result<Token> {
+    /// Reads the token of a data folder, or creates one if there is none.
+    pub fn open_or_create(data: &Path) -> Result<Token> {
         let path = data.join(FILE);
-        if fs::symlink_metadata(&path).is_ok() { read(&path) } else { create(&path) }
+        if fs::symlink_metadata(&path).is_ok() { read_file(&path) } else { create(&path) }
             .with_context(|| format!("token file {}", path.display()))
     }
 
-    /// The token that a node has left in its data folder.
-    pub fn of_node(data: &Path) -> Result<Token> {
+    /// Reads the token that a node has created in its data folder.
+    pub fn read(data: &Path) -> Result<Token> {
         let path = data.join(FILE);
-        read(&path).with_context(|| format!("the node's token, {}", path.display()))
+        read_file(&path).with_context(|| format!("the node's token, {}", path.display()))
     }
 
-    /// Its text, to be sent to the node it is of and nowhere else.
+    /// The text of the token, to be sent to its own node only.
     pub fn text(&self) -> &str {
         &self.0
     }
 
-    /// Whether a request carries it. Digests are compared, so how long the comparison takes says
-    /// nothing about the token.
-    pub fn is_carried_by(&self, headers: &HeaderMap) -> bool {
+    /// Whether the headers of a request carry the token. Compares digests, so that the duration of the
+    /// comparison reveals nothing about the token.
+    pub fn is_sent_in(&self, headers: &HeaderMap) -> bool {
         let mut values = headers.get_all(AUTHORIZATION).iter();
         let (Some(value), None) = (values.next(), values.next()) else { return false };
         let parts = value.to_str().ok().and_then(|value| value.split_once(' '));
@@ -57,38 +57,36 @@ impl Token {
     }
 }
 
-fn read(path: &Path) -> Result<Token> {
+fn read_file(path: &Path) -> Result<Token> {
     let metadata = fs::symlink_metadata(path)?;
     if !metadata.is_file() {
-        bail!("it is a link or no file: remove it, and the node makes a new one");
+        bail!("not a regular file: remove it, and the node creates a new one");
     }
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
         let mode = metadata.permissions().mode() & 0o777;
         if mode & 0o077 != 0 {
-            bail!("others may read it (mode {mode:o}): remove it, and the node makes a new one");
+            bail!("readable by others (mode {mode:o}): remove it, and the node creates a new one");
         }
     }
     let text = fs::read_to_string(path)?;
     let text = text.trim_ascii();
     if text.len() != 2 * BYTES || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        bail!(
-            "it does not hold {} hexadecimal digits: remove it, and the node makes a new one",
-            2 * BYTES
-        );
+        bail!("not {} hexadecimal digits: remove it, and the node creates a new one", 2 * BYTES);
     }
     Ok(Token(text.into()))
 }
 
-/// Written aside and renamed, so a crash leaves no half token; renaming follows no link.
+/// Writes a temporary file and renames it, so that a crash leaves no partial token. Renaming follows
+/// no link.
 fn create(path: &Path) -> Result<Token> {
     let mut bytes = [0; BYTES];
-    getrandom::fill(&mut bytes).context("the system has no randomness to give")?;
+    getrandom::fill(&mut bytes).context("the system's random number generator failed")?;
     let token = hex::encode(bytes);
-    let aside: PathBuf = path.with_extension("new");
-    // What a crash may have left; if it is not there, all the better.
-    let _ = fs::remove_file(&aside);
+    let temporary: PathBuf = path.with_extension("new");
+    // A crash may have left one.
+    let _ = fs::remove_file(&temporary);
     let mut options = OpenOptions::new();
     options.write(true).create_new(true);
     #[cfg(unix)]
@@ -96,10 +94,10 @@ fn create(path: &Path) -> Result<Token> {
         use std::os::unix::fs::OpenOptionsExt;
         options.mode(0o600);
     }
-    let mut file = options.open(&aside)?;
+    let mut file = options.open(&temporary)?;
     writeln!(file, "{token}")?;
     file.sync_all()?;
-    fs::rename(&aside, path)?;
+    fs::rename(&temporary, path)?;
     Ok(Token(token.into()))
 }
 
@@ -109,68 +107,71 @@ mod tests {
     use axum::http::HeaderValue;
 
     #[test]
-    fn a_data_folder_has_one_token() {
+    fn creates_one_token_for_a_data_folder() {
         let (one, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        let token = Token::open(one.path()).unwrap();
+        let token = Token::open_or_create(one.path()).unwrap();
         assert_eq!(token.0.len(), 64);
-        assert_eq!(Token::open(one.path()).unwrap().0, token.0);
-        assert_ne!(Token::open(other.path()).unwrap().0, token.0);
+        assert_eq!(Token::open_or_create(one.path()).unwrap().0, token.0);
+        assert_ne!(Token::open_or_create(other.path()).unwrap().0, token.0);
         assert!(!format!("{token:?}").contains(&*token.0));
     }
 
     // R14
     #[cfg(unix)]
     #[test]
-    fn the_file_is_private_and_no_link() {
+    fn file_must_be_private_and_not_a_link() {
         use std::os::unix::fs::PermissionsExt;
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(FILE);
-        Token::open(folder.path()).unwrap();
+        Token::open_or_create(folder.path()).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
 
         fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
-        let error = format!("{:#}", Token::open(folder.path()).unwrap_err());
+        let error = format!("{:#}", Token::open_or_create(folder.path()).unwrap_err());
         assert!(error.contains("mode 644") && error.contains("api-token"), "{error}");
 
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
         let elsewhere = folder.path().join("elsewhere");
         fs::rename(&path, &elsewhere).unwrap();
         std::os::unix::fs::symlink(&elsewhere, &path).unwrap();
-        assert!(Token::open(folder.path()).is_err());
+        assert!(Token::open_or_create(folder.path()).is_err());
         fs::remove_file(&elsewhere).unwrap();
-        assert!(Token::open(folder.path()).is_err(), "a link to nothing is not followed either");
+        assert!(
+            Token::open_or_create(folder.path()).is_err(),
+            "a dangling link is not followed either"
+        );
     }
 
     #[test]
-    fn a_damaged_file_is_refused() {
+    fn rejects_damaged_file() {
         let folder = tempfile::tempdir().unwrap();
-        Token::open(folder.path()).unwrap();
+        Token::open_or_create(folder.path()).unwrap();
         fs::write(folder.path().join(FILE), "").unwrap();
-        assert!(Token::open(folder.path()).is_err());
+        assert!(Token::open_or_create(folder.path()).is_err());
     }
 
     // R14
     #[test]
-    fn only_the_token_itself_opens() {
+    fn accepts_only_the_exact_bearer_token() {
         let folder = tempfile::tempdir().unwrap();
-        let token = Token::open(folder.path()).unwrap();
-        let carried = |values: &[String]| {
+        let token = Token::open_or_create(folder.path()).unwrap();
+        let is_sent = |values: &[String]| {
             let mut headers = HeaderMap::new();
             for value in values {
                 headers.append(AUTHORIZATION, HeaderValue::from_str(value).unwrap());
             }
-            token.is_carried_by(&headers)
+            token.is_sent_in(&headers)
         };
         let text = &*token.0;
-        assert!(carried(&[format!("Bearer {text}")]));
-        assert!(carried(&[format!("bearer  {text}")]));
+        assert!(is_sent(&[format!("Bearer {text}")]));
+        assert!(is_sent(&[format!("bearer  {text}")]));
         for wrong in ["", "Bearer", "Bearer ", text, "Bearer null"] {
-            assert!(!carried(&[wrong.to_owned()]), "{wrong}");
+            assert!(!is_sent(&[wrong.to_owned()]), "{wrong}");
         }
-        assert!(!carried(&[format!("Basic {text}")]));
-        assert!(!carried(&[format!("Bearer {}", &text[1..])]));
-        assert!(!carried(&[format!("Bearer {text}0")]));
-        assert!(!carried(&[format!("Bearer {text}"), format!("Bearer {text}")]));
-        assert!(!carried(&[]));
+        assert!(!is_sent(&[format!("Basic {text}")]));
+        assert!(!is_sent(&[format!("Bearer {}", &text[1..])]));
+        assert!(!is_sent(&[format!("Bearer {text}0")]));
+        assert!(!is_sent(&[format!("Bearer {text}"), format!("Bearer {text}")]));
+        assert!(!is_sent(&[]));
     }
 }

@@ -55,7 +55,7 @@ pub fn main() -> ExitCode {
         Ok(Ok(code)) => code,
         Ok(Err(error)) if is_closed_output(&error) => ExitCode::SUCCESS,
         Ok(Err(error)) => {
-            logging::complain(&format!("{error:#}"));
+            logging::report_fatal(&format!("{error:#}"));
             ExitCode::FAILURE
         }
         Err(_already_reported) => ExitCode::FAILURE,
@@ -78,7 +78,7 @@ fn report_panic(info: &PanicHookInfo<'_>) {
     let location =
         info.location().map_or_else(|| "an unknown location".to_owned(), ToString::to_string);
     let bug = "(a bug: please report this line)";
-    logging::complain(&format!("thread `{name}` panicked at {location}: {message} {bug}"));
+    logging::report_fatal(&format!("thread `{name}` panicked at {location}: {message} {bug}"));
 }
 
 /// A proof-of-work blockchain node, miner and wallet

@@ -1,32 +1,32 @@
-//! The clock by which the node judges and mines: this machine's, shifted on demand.
+//! Adjustable clock for validation and mining: this machine's, with an offset on demand.
 
 use chain::Timestamp;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// So many seconds ahead of this machine's clock. Clones are one clock.
+/// A clock with an offset in seconds from this machine's. Clones share the offset.
 #[derive(Clone, Debug, Default)]
 pub struct Clock {
-    ahead: Arc<AtomicI64>,
+    offset: Arc<AtomicI64>,
 }
 
 impl Clock {
-    /// Sets it ahead, or behind with a negative number.
-    pub fn shift(&self, seconds: i64) {
-        self.ahead.store(seconds, Ordering::Relaxed);
+    /// Sets the clock ahead of this machine's, or behind it with a negative number.
+    pub fn set_offset(&self, seconds: i64) {
+        self.offset.store(seconds, Ordering::Relaxed);
     }
 
-    /// What it says: never before 1970, and the last second there is from 2106 on.
+    /// The present time, limited to the range of [`Timestamp`]: 1970 to 2106.
     pub fn now(&self) -> Timestamp {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let seconds = i64::try_from(since.as_secs()).unwrap_or(i64::MAX);
-        let seconds = seconds.saturating_add(self.ahead.load(Ordering::Relaxed)).max(0);
+        let seconds = seconds.saturating_add(self.offset.load(Ordering::Relaxed)).max(0);
         Timestamp::new(u32::try_from(seconds).unwrap_or(u32::MAX))
     }
 }
 
-/// This machine's clock; 2106 and later is the last second there is.
+/// The present time of this machine, limited to the range of [`Timestamp`].
 pub fn now() -> Timestamp {
     Clock::default().now()
 }
@@ -36,16 +36,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_is_ahead_or_behind_and_never_beyond_what_a_header_can_say() {
-        let shifted = |seconds| {
+    fn offset_shifts_time_within_the_range_of_timestamps() {
+        let with_offset = |seconds| {
             let clock = Clock::default();
-            clock.clone().shift(seconds);
+            clock.clone().set_offset(seconds);
             clock.now().get()
         };
         let now = now().get();
-        let ahead = shifted(1_000);
+        let ahead = with_offset(1_000);
         assert!((now + 1_000..now + 1_060).contains(&ahead), "{now} {ahead}");
-        assert!(shifted(-1_000) < now);
-        assert_eq!((shifted(i64::MIN), shifted(i64::MAX)), (0, u32::MAX));
+        assert!(with_offset(-1_000) < now);
+        assert_eq!((with_offset(i64::MIN), with_offset(i64::MAX)), (0, u32::MAX));
     }
 }

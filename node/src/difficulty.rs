@@ -1,10 +1,10 @@
-//! Difficulty and work as people read them: real numbers, which no rule may use.
+//! Difficulty and work as floating-point numbers, for display only: consensus rules must not use them.
 
 pub use miner::stratum::difficulty::of;
 
 use chain::Work;
 
-/// Expected hashes from one point of a chain to a later one.
+/// The expected number of hashes between two amounts of accumulated chain work.
 pub fn hashes(from: Work, to: Work) -> f64 {
     f64::from(to.value().saturating_sub(from.value()))
 }

@@ -1,4 +1,4 @@
-//! What is told of peers, sync and mining: looked at now and then, told when it changed.
+//! Polls peers, sync, mining and jobs, and publishes an event when they change.
 
 use crate::api::routes;
 use crate::api::routes::chain::Sync;
@@ -17,24 +17,30 @@ use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::{Interval, MissedTickBehavior};
 
-/// How often peers are looked at, besides whenever their number changes.
-const PEERS_EVERY: Duration = Duration::from_secs(5);
-/// After a look at peers, news of their number wait so long: many may come and go at once.
+/// Poll interval of peers, which are also polled whenever their number changes.
+const PEERS_INTERVAL: Duration = Duration::from_secs(5);
+/// Least time between two polls of peers: many may connect at once.
 const PEERS_PAUSE: Duration = Duration::from_millis(100);
-/// How often progress is told while this node is behind.
-const SYNC_EVERY: Duration = Duration::from_secs(1);
-/// How often the hash rate is told while this node mines.
-const HASHRATE_EVERY: Duration = Duration::from_secs(5);
+/// Interval of progress events while the node is syncing.
+const SYNC_INTERVAL: Duration = Duration::from_secs(1);
+/// Interval of hash-rate events while the node is mining.
+const HASHRATE_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Tells until the node stops. Changes of jobs are not missed from this call on.
-pub fn tell(node: Arc<NodeState>) -> impl Future<Output = ()> {
+/// Publishes events until shutdown. No change of a job after this call is missed, even if the
+/// returned future is first polled later.
+pub fn run(node: Arc<NodeState>) -> impl Future<Output = ()> {
     let updates = node.jobs.updates();
     let mut stopping = node.stopping.clone();
     async move {
         tokio::select! {
             () = shutdown_requested(&mut stopping) => {}
             _ = async {
-                tokio::join!(peers(&node), sync(&node), hashrate(&node), jobs(&node, updates))
+                tokio::join!(
+                    publish_peers(&node),
+                    publish_sync(&node),
+                    publish_hashrate(&node),
+                    publish_jobs(&node, updates),
+                )
             } => {}
         }
     }
@@ -46,89 +52,90 @@ fn every(period: Duration) -> Interval {
     interval
 }
 
-async fn peers(node: &NodeState) {
-    let (mut counts, mut look) = (node.peers.peer_counts(), every(PEERS_EVERY));
+async fn publish_peers(node: &NodeState) {
+    let (mut counts, mut poll) = (node.peers.peer_counts(), every(PEERS_INTERVAL));
     let mut known = BTreeMap::new();
     let publisher = node.events.publisher();
     loop {
         tokio::select! {
             changed = counts.changed() => if changed.is_err() { return },
-            _ = look.tick() => {}
+            _ = poll.tick() => {}
         }
         let peers = node.peers.peers().await.into_iter();
-        let now: BTreeMap<PeerId, Value> = peers
+        let connected: BTreeMap<PeerId, Value> = peers
             .map(|peer| {
-                let id = peer.id;
-                let Peer { id: shown, address, direction, agent, .. } = peer.into();
+                let peer_id = peer.id;
+                let Peer { id, address, direction, agent, .. } = peer.into();
                 let data = json!({
-                    "id": shown, "address": address, "direction": direction, "agent": agent,
+                    "id": id, "address": address, "direction": direction, "agent": agent,
                 });
-                (id, data)
+                (peer_id, data)
             })
             .collect();
-        for (_, gone) in known.iter().filter(|(id, _)| !now.contains_key(id)) {
-            publisher.tell(Topic::PeerDisconnected, gone);
+        for (_, peer) in known.iter().filter(|(id, _)| !connected.contains_key(id)) {
+            publisher.publish(Topic::PeerDisconnected, peer);
         }
-        for (_, new) in now.iter().filter(|(id, _)| !known.contains_key(id)) {
-            publisher.tell(Topic::PeerConnected, new);
+        for (_, peer) in connected.iter().filter(|(id, _)| !known.contains_key(id)) {
+            publisher.publish(Topic::PeerConnected, peer);
         }
-        known = now;
+        known = connected;
         tokio::time::sleep(PEERS_PAUSE).await;
     }
 }
 
-async fn sync(node: &NodeState) {
-    let (mut look, mut told) = (every(SYNC_EVERY), None);
+async fn publish_sync(node: &NodeState) {
+    let (mut poll, mut published) = (every(SYNC_INTERVAL), None);
     loop {
-        look.tick().await;
+        poll.tick().await;
         let progress = *node.peers.progress().borrow();
-        let was_behind = told.is_some_and(|(state, _, _)| state != SyncState::Synced);
-        let now = (progress.state, progress.best_header, progress.height);
-        let is_behind = progress.state != SyncState::Synced && node.peers.peer_count() > 0;
-        // Also that it has caught up, once.
-        if (is_behind && told != Some(now)) || (was_behind && progress.state == SyncState::Synced) {
+        let was_syncing = published.is_some_and(|(state, _, _)| state != SyncState::Synced);
+        let current = (progress.state, progress.best_header, progress.height);
+        let is_synced = progress.state == SyncState::Synced;
+        let is_syncing = !is_synced && node.peers.peer_count() > 0;
+        // The transition to synced is published once.
+        if (is_syncing && published != Some(current)) || (was_syncing && is_synced) {
             let Sync { state, best_header_height, progress } =
                 Sync::of(progress, node.reader.view().tip().height);
             let data = json!({
-                "state": state, "height": now.2.get(), "best_header_height": best_header_height,
-                "progress": progress,
+                "state": state, "height": current.2.get(),
+                "best_header_height": best_header_height, "progress": progress,
             });
-            node.events.publisher().tell(Topic::SyncProgress, &data);
-            told = Some(now);
+            node.events.publisher().publish(Topic::SyncProgress, &data);
+            published = Some(current);
         }
     }
 }
 
-async fn hashrate(node: &NodeState) {
-    let mut look = every(HASHRATE_EVERY);
+async fn publish_hashrate(node: &NodeState) {
+    let mut poll = every(HASHRATE_INTERVAL);
     loop {
-        look.tick().await;
-        let Ok(overview) = node.jobs.overview().await else { return };
-        if overview.running.is_empty() {
+        poll.tick().await;
+        let Ok(summary) = node.jobs.summary().await else { return };
+        if summary.running.is_empty() {
             continue;
         }
-        let running = || overview.running.iter().map(|(_, progress)| progress);
+        let running = || summary.running.iter().map(|(_, progress)| progress);
         let data = json!({
             "hashrate": running().map(|progress| progress.hash_rate).sum::<f64>(),
             "threads": running().map(|progress| progress.threads).sum::<usize>(),
-            "hashes": overview.hashes,
+            "hashes": summary.hashes,
         });
-        node.events.publisher().tell(Topic::MiningHashrate, &data);
+        node.events.publisher().publish(Topic::MiningHashrate, &data);
     }
 }
 
-async fn jobs(node: &NodeState, mut updates: Receiver<Job>) {
+async fn publish_jobs(node: &NodeState, mut updates: Receiver<Job>) {
     let publisher = node.events.publisher();
     loop {
         match updates.recv().await {
             Ok(job) => {
-                let Ok(Some(now)) = node.jobs.job(job.id).await else { continue };
-                // As it was then; its blocks only once there will be no more.
-                let is_over = job.state.is_terminal();
-                let shown = routes::jobs::shown(node, &Status { job, ..now }, is_over);
-                publisher.tell(Topic::JobUpdated, &json!(shown));
+                let Ok(Some(status)) = node.jobs.job(job.id).await else { continue };
+                // The job as it was at the update; its blocks only once there will be no more.
+                let is_finished = job.state.is_terminal();
+                let shown = routes::jobs::shown(node, &Status { job, ..status }, is_finished);
+                publisher.publish(Topic::JobUpdated, &json!(shown));
             }
-            Err(RecvError::Lagged(_)) => publisher.miss(),
+            Err(RecvError::Lagged(_)) => publisher.mark_gap(),
             Err(RecvError::Closed) => return,
         }
     }

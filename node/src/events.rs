@@ -1,13 +1,13 @@
-//! The numbered log of events: what happened to the chain, the pool, peers, jobs and mining, in
-//! order, for readers that come back and ask what they missed. Numbers only grow and survive
-//! restarts; an event is shown to readers once it is safe on disk.
+//! The numbered log of events of the chain, the mempool, peers, jobs and mining, for subscribers that
+//! can reconnect and resume where they stopped. Numbers only grow and survive restarts; an event is
+//! delivered once it is safe on disk.
 //!
-//! A thread of its own ([`teller`]) takes news from a bounded queue and appends them to [`log`], a
-//! few records at a time, with a sync of its own. Blocks are told from the tip that was told last,
-//! so that none is missing or told twice whatever happened in between. [`feed`] reads by number,
-//! at the pace of its reader, and nobody waits for it.
+//! A `Publisher` sends events through a bounded queue to the `writer` thread, which appends them to
+//! the `log`, many with one disk sync. Blocks are logged along the path from the last logged tip to
+//! the new one, so that none is missing or duplicated. A `Feed` reads by number at its subscriber's
+//! pace and delays nothing.
 //!
-//! Does not know HTTP: that is `api::events` and `api::ws`.
+//! Does not know HTTP: that is `api::routes::events` and `api::routes::ws`.
 
 mod event;
 mod feed;
@@ -20,7 +20,7 @@ mod topic;
 mod writer;
 
 pub use event::Event;
-pub use feed::{Events, Feed, MAX_READERS};
+pub use feed::{Events, Feed, MAX_SUBSCRIBERS};
 pub use filter::{Filter, Since};
 pub use publisher::Publisher;
 pub use record::Payment;

@@ -1,6 +1,7 @@
-//! Coins for whoever asks, on networks for development: they come from the last of the ten accounts
-//! that own something on `dev` from the beginning. The words behind those are public, so this key
-//! protects nothing; no other key ever comes near a node.
+//! The faucet: pays coins on request on development networks.
+//!
+//! They come from the last of the ten accounts that own coins in the genesis block of `dev`. Their
+//! mnemonic is public, so the key protects nothing; the node handles no other key.
 
 use crate::wallet::derivation::account_key;
 use crate::wallet::{Index, Mnemonic};
@@ -13,28 +14,29 @@ use chain::{Address, Params, Transfer};
 use std::sync::OnceLock;
 use tokio::sync::{Mutex, MutexGuard};
 
-/// The words of everybody's accounts.
-const WORDS: &str = "test test test test test test test test test test test junk";
-/// The last of those that own something.
+/// The public mnemonic of the accounts.
+const MNEMONIC: &str = "test test test test test test test test test test test junk";
+/// The index of the account that pays.
 const ACCOUNT: u32 = 9;
 
-/// Pays from that account. Whoever holds the turn knows its next nonce.
+/// Signs payments from the faucet's account.
 #[derive(Default)]
 pub struct Faucet {
-    turn: Mutex<()>,
+    lock: Mutex<()>,
     key: OnceLock<SecretKey>,
 }
 
 impl Faucet {
-    /// Waits until nobody else pays.
-    pub async fn turn(&self) -> MutexGuard<'_, ()> {
-        self.turn.lock().await
+    /// Waits for exclusive use of the faucet: the next nonce of its account is known only once the
+    /// payment before has been submitted.
+    pub async fn lock(&self) -> MutexGuard<'_, ()> {
+        self.lock.lock().await
     }
 
-    /// A transfer that pays somebody, with the fee that brings it into the next block; `None` if
-    /// the account owns nothing on this network from the beginning. Derives a key, which takes
-    /// milliseconds the first time.
-    pub fn pay(
+    /// A signed transfer with a fee that gets it into the next block; `None` if the faucet has no
+    /// coins in the genesis block of this network. The first call derives the key, which takes
+    /// milliseconds.
+    pub fn sign_payment(
         &self,
         reader: &Reader,
         recipient: Address,
@@ -42,7 +44,7 @@ impl Faucet {
     ) -> Result<Option<Transfer>, StoreError> {
         let key = self.key.get_or_init(key);
         let (params, address) = (reader.params(), key.public_key().address());
-        if !owns_something(params, &address) {
+        if !is_funded(params, &address) {
             return Ok(None);
         }
         let view = reader.view();
@@ -59,13 +61,13 @@ impl Faucet {
     }
 }
 
-fn owns_something(params: &Params, address: &Address) -> bool {
+fn is_funded(params: &Params, address: &Address) -> bool {
     params.spec().allocations.iter().any(|(owner, _)| owner == address)
 }
 
 fn key() -> SecretKey {
-    let words = Mnemonic::parse(WORDS).expect("the words are a mnemonic");
-    account_key(&words, Index::new(ACCOUNT).expect("the number is small"))
+    let words = Mnemonic::parse(MNEMONIC).expect("the mnemonic is valid");
+    account_key(&words, Index::new(ACCOUNT).expect("the index is small"))
 }
 
 #[cfg(test)]
@@ -73,10 +75,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_account_is_one_of_dev_and_of_no_public_network() {
+    fn account_is_funded_on_dev_only() {
         let address = key().public_key().address();
-        assert!(owns_something(&Params::dev(), &address));
-        assert!(!owns_something(&Params::testnet(), &address));
-        assert!(!owns_something(&Params::main(), &address));
+        assert!(is_funded(&Params::dev(), &address));
+        assert!(!is_funded(&Params::testnet(), &address));
+        assert!(!is_funded(&Params::main(), &address));
     }
 }

@@ -1,22 +1,27 @@
-//! Mining jobs: what this node's threads do, for whom, how long, and what came of it. One task owns
-//! all jobs; everybody else asks it through a `Handle`. What becomes of a job is decided by a pure
-//! `machine`; the `desk` does what that says: it starts and ends mining, and writes down in
-//! `DATA/journal/jobs` what a restart must not forget.
+//! Mining jobs: what this node's threads mine, for which address, how long, and with what result.
 //!
-//! A job is acknowledged once it is safe on disk. The blocks that it finds need no such care, since
-//! they carry its mark: those that a crash kept out of the journal are counted from the chain.
+//! One task owns all jobs and serves requests from a `Handle`. The pure `machine` decides what
+//! becomes of a job; the `task` acts on it: starts and stops mining, and records in the journal
+//! `DATA/journal/jobs` what must survive a restart.
+//!
+//! A job is acknowledged once it is safe on disk. Its blocks carry its mark in their coinbase, so
+//! those that a crash kept from the journal are recovered from the chain (`recovery`).
 
 mod handle;
 mod job;
 mod machine;
+mod record;
 mod recovery;
 mod task;
 
-pub use handle::{CreateError, Handle, Overview, Status};
-pub use job::{Failure, FailureKind, Goal, Id, Job, Key, Order, Priority, Start, State, Until};
-pub use machine::{MAX_BLOCKS, Refused};
+pub use handle::{CreateError, Handle, JobsSummary, Status};
+pub use job::{
+    Failure, FailureKind, Goal, Id, IdempotencyKey, Job, JobSpec, Priority, Start, State, Until,
+};
+pub use machine::JobRejected;
+pub use record::MAX_BLOCKS;
 
-use crate::mining::Outlook;
+use crate::mining::readiness::Readiness;
 use crate::writer;
 use anyhow::{Context, Result};
 use chain::Address;
@@ -28,90 +33,92 @@ use miner::Kernel;
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
 use std::path::Path;
-use task::{Clock, Desk, encoded};
+use task::{Clock, JobsTask, encode};
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio::task::JoinHandle;
 
-/// Requests that may wait; beyond that whoever asks waits too.
+/// Capacity of the request queue; senders wait while it is full.
 const REQUESTS: usize = 64;
-/// What threads report and nobody has looked at yet; beyond that they wait.
+/// Capacity of the queue of reports from mining loops, which wait while it is full.
 const REPORTS: usize = 64;
-/// Changes that may wait for a slow reader, who is told that it missed some.
+/// Updates that a slow receiver may lag behind before it misses some.
 const UPDATES: usize = 1_024;
 
-/// Jobs as a node left them, before anything is done about them.
-pub struct Opened {
+/// The jobs of a data folder, not started yet.
+pub struct Loaded {
     machine: Machine,
     journal: Journal,
     clock: Clock,
 }
 
-impl Opened {
-    /// Reads the journal in a data folder, and counts what it does not know of from the chain.
-    /// `standing` is whom to mine for all the time, with what is left of so many threads.
+impl Loaded {
+    /// Reads the journal in a data folder, and recovers from the chain the blocks that it lacks.
+    ///
+    /// All jobs together use at most `max_threads`. With a `background_miner` one more job mines for
+    /// that address with the threads that the others leave, as long as this process runs.
     pub fn open(
         data: &Path,
         reader: &Reader,
-        budget: NonZeroUsize,
-        standing: Option<Address>,
-    ) -> Result<Opened> {
-        let mut seed = [0; 32];
-        getrandom::fill(&mut seed).context("the system has no randomness to give")?;
-        let mut machine = Machine::new(budget, seed);
+        max_threads: NonZeroUsize,
+        background_miner: Option<Address>,
+    ) -> Result<Loaded> {
+        let mut machine = Machine::new(max_threads, writer::random_bytes()?);
         let folder = data.join("journal").join("jobs");
-        let (mut journal, cut) = Journal::open(&folder, FILE_BYTES, |record| -> Result<()> {
-            machine.replay(serde_json::from_slice(record).with_context(|| {
-                let folder = folder.display();
-                format!("{folder} holds a job that this program does not know: use the newer one")
-            })?);
-            Ok(())
-        })?;
-        if let Some(cut) = cut {
-            tracing::warn!("{cut}");
+        let (mut journal, truncation) =
+            Journal::open(&folder, FILE_BYTES, |record| -> Result<()> {
+                machine.replay(serde_json::from_slice(record).with_context(|| {
+                    let folder = folder.display();
+                    format!("{folder} holds a job of an unknown format: use a newer version")
+                })?);
+                Ok(())
+            })?;
+        if let Some(truncation) = truncation {
+            tracing::warn!("{truncation}");
         }
         let clock = Clock::start();
-        let height = recovery::uncounted(&mut machine, reader, clock.now())?;
-        let standing = standing.map(|miner| Order::standing(miner, budget));
-        machine.resume(standing, height, clock.now());
-        // Compacted, and all that was just decided written down.
-        journal.compact(&encoded(&machine.all()))?;
-        Ok(Opened { machine, journal, clock })
+        let height = recovery::recover_blocks(&mut machine, reader, clock.now())?;
+        let background = background_miner.map(|miner| JobSpec::background(miner, max_threads));
+        machine.resume(background, height, clock.now());
+        // Compacts the journal, and records what was recovered and resumed.
+        journal.compact(&encode(&machine.all_records()))?;
+        Ok(Loaded { machine, journal, clock })
     }
 
-    /// Goes on with them.
+    /// Starts the task that owns the jobs.
     pub fn start(
         self,
         reader: Reader,
         writer: writer::Handle,
-        outlook: Outlook,
+        readiness: Readiness,
         kernel: Option<Kernel>,
     ) -> Jobs {
-        let (requests, queue) = mpsc::channel(REQUESTS);
-        let (reporting, reports) = mpsc::channel(REPORTS);
+        let (requests, request_queue) = mpsc::channel(REQUESTS);
+        let (report_sender, reports) = mpsc::channel(REPORTS);
         let (updates, _) = broadcast::channel(UPDATES);
-        let (stop, stopped) = watch::channel(false);
-        let handle = Handle { requests, updates: updates.clone(), budget: self.machine.budget() };
-        let desk = Desk {
+        let (stop, stopping) = watch::channel(false);
+        let max_threads = self.machine.max_threads();
+        let handle = Handle { requests, updates: updates.clone(), max_threads };
+        let task = JobsTask {
             machine: self.machine,
             journal: Some(self.journal),
-            is_behind: false,
+            is_journal_behind: false,
             clock: self.clock,
             reader,
             writer,
-            outlook,
+            readiness,
             kernel,
-            shifts: HashMap::new(),
-            past: Overview::default(),
-            reporting,
+            running: HashMap::new(),
+            finished: JobsSummary::default(),
+            report_sender,
             reports,
-            requests: queue,
+            requests: request_queue,
             updates,
         };
-        Jobs { handle, stop, task: Some(tokio::spawn(desk.run(stopped))) }
+        Jobs { handle, stop, task: Some(tokio::spawn(task.run(stopping))) }
     }
 }
 
-/// The task that owns the jobs. It ends by itself only when the disk fails.
+/// The task that owns the jobs. Without `stop` it ends only when the disk fails.
 pub struct Jobs {
     handle: Handle,
     stop: watch::Sender<bool>,
@@ -119,17 +126,17 @@ pub struct Jobs {
 }
 
 impl Jobs {
-    /// Asks it.
+    /// The handle that sends requests to the task.
     pub fn handle(&self) -> &Handle {
         &self.handle
     }
 
-    /// Returns when the task has ended by itself; `stop` tells why.
+    /// Returns once the task has failed; `stop` then returns the error.
     pub async fn watch(&self) {
         self.handle.requests.closed().await;
     }
 
-    /// Ends all mining, writes down how far it is, and ends. Jobs go on with the next start.
+    /// Stops all mining, records its progress and ends the task. Jobs resume with the next start.
     pub async fn stop(mut self) -> Result<()> {
         self.stop.send_replace(true);
         match self.task.take() {

@@ -1,6 +1,7 @@
-//! The log: one line an event on stderr, as text or JSON.
-//! Peers and clients choose parts of what is logged, so control characters come out escaped: no
-//! event can forge a second line or drive a terminal.
+//! The log on stderr: one line for each event, as text or JSON.
+//!
+//! Peers and clients choose parts of what is logged, so control characters are escaped: no event can
+//! forge a second line or control a terminal.
 
 use indicatif::ProgressBar;
 use serde::Deserialize;
@@ -10,46 +11,45 @@ use std::sync::{Mutex, PoisonError};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
-/// How a line of the log looks.
+/// The format of log lines.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Format {
-    /// For people.
+    /// Text for people.
     #[default]
     Text,
-    /// For machines: one object a line.
+    /// JSON for programs, one object on each line.
     Json,
 }
 
-/// Starts logging for this process; a second call changes nothing.
+/// Starts logging in this process. Later calls have no effect.
 pub fn start(format: Format, filter: EnvFilter) {
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(Lines(format));
-    // Whoever started logging first keeps it: the embedded node of `chain mine`, say.
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(LogWriter(format));
     let started = match format {
-        Format::Text => lines.with_ansi(false).try_init(),
-        Format::Json => lines.json().flatten_event(true).try_init(),
+        Format::Text => log.with_ansi(false).try_init(),
+        Format::Json => log.json().flatten_event(true).try_init(),
     };
     if started.is_ok() {
-        complain_as(format);
+        set_fatal_format(format);
     }
 }
 
-/// From now on what ends the program is said in this format.
-pub fn complain_as(format: Format) {
+/// Sets the format of [`report_fatal`].
+pub fn set_fatal_format(format: Format) {
     IS_JSON.store(format == Format::Json, Ordering::Relaxed);
 }
 
-/// Whether machines read this process' log.
+/// Whether fatal errors are reported as JSON.
 static IS_JSON: AtomicBool = AtomicBool::new(false);
 
-/// Says why the program fails: an event where machines read the log, otherwise a line for people.
-/// No filter hides it, but nobody may be there to read it.
-pub fn complain(message: &str) {
+/// Reports the error that ends the program: as a log event in JSON, or a line of text. No log filter
+/// hides it.
+pub fn report_fatal(message: &str) {
     let line: Vec<&str> = message.lines().map(str::trim).filter(|part| !part.is_empty()).collect();
     let line = line.join(" ");
     if IS_JSON.load(Ordering::Relaxed) {
-        let all = tracing_subscriber::fmt().with_writer(Lines(Format::Json)).json();
-        tracing::subscriber::with_default(all.flatten_event(true).finish(), || {
+        let log = tracing_subscriber::fmt().with_writer(LogWriter(Format::Json)).json();
+        tracing::subscriber::with_default(log.flatten_event(true).finish(), || {
             tracing::error!("{line}");
         });
     } else {
@@ -57,44 +57,44 @@ pub fn complain(message: &str) {
     }
 }
 
-/// What the engines below the index and the network say is told by whoever uses them, in words of
-/// our own; a filter that names an engine still hears it.
-const QUIET: &str = "sled=error,libp2p=error,multistream_select=error,yamux=error";
+/// Default levels of noisy libraries, whose errors this program logs itself; a user's filter that
+/// names a library overrides its level.
+const LIBRARY_LEVELS: &str = "sled=error,libp2p=error,multistream_select=error,yamux=error";
 
-/// Reads a filter such as `info` or `info,p2p=debug`.
+/// Parses a filter such as `info` or `info,p2p=debug`.
 pub fn filter(text: &str) -> Result<EnvFilter, tracing_subscriber::filter::ParseError> {
-    EnvFilter::try_new(format!("{QUIET},{text}"))
+    EnvFilter::try_new(format!("{LIBRARY_LEVELS},{text}"))
 }
 
-/// What stands below the log on a terminal.
-static BELOW: Mutex<Option<ProgressBar>> = Mutex::new(None);
+/// The progress bar below the log on a terminal.
+static PROGRESS_BAR: Mutex<Option<ProgressBar>> = Mutex::new(None);
 
-/// From now on events appear above this line, which is drawn again below them.
-pub fn keep_above(line: ProgressBar) {
-    *BELOW.lock().unwrap_or_else(PoisonError::into_inner) = Some(line);
+/// Sets a progress bar, which is drawn again below each log line.
+pub fn set_progress_bar(bar: ProgressBar) {
+    *PROGRESS_BAR.lock().unwrap_or_else(PoisonError::into_inner) = Some(bar);
 }
 
-/// Stderr, one write an event.
+/// Writes log lines to stderr, one write for each event.
 #[derive(Clone, Copy)]
-struct Lines(Format);
+struct LogWriter(Format);
 
-impl<'a> MakeWriter<'a> for Lines {
-    type Writer = Lines;
+impl<'a> MakeWriter<'a> for LogWriter {
+    type Writer = LogWriter;
 
-    fn make_writer(&'a self) -> Lines {
+    fn make_writer(&'a self) -> LogWriter {
         *self
     }
 }
 
-impl Write for Lines {
-    /// The subscriber formats an event into one buffer and writes it at once. A stderr that nobody
-    /// reads any more is no reason to stop.
+impl Write for LogWriter {
+    /// The subscriber formats an event into one buffer and writes it at once. Errors of writing are
+    /// ignored: a closed stderr does not stop the program.
     fn write(&mut self, event: &[u8]) -> io::Result<usize> {
         let line = escaped(&String::from_utf8_lossy(event), self.0);
         let write = || drop(io::stderr().write_all(line.as_bytes()));
-        let below = BELOW.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        match below {
-            Some(below) => below.suspend(write),
+        let bar = PROGRESS_BAR.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        match bar {
+            Some(bar) => bar.suspend(write),
             None => write(),
         }
         Ok(event.len())
@@ -105,8 +105,8 @@ impl Write for Lines {
     }
 }
 
-/// An event with its control characters escaped, but for the line's own end. In JSON, where they
-/// stand in strings alone, as JSON does it.
+/// Escapes the control characters of an event, except the line end: in JSON, where they occur only
+/// in strings, as JSON escapes them.
 fn escaped(event: &str, format: Format) -> String {
     let text = event.strip_suffix('\n').unwrap_or(event);
     let mut line = String::with_capacity(event.len());
@@ -128,13 +128,13 @@ mod tests {
 
     // R23
     #[test]
-    fn an_event_stays_one_line_and_cannot_drive_a_terminal() {
+    fn escapes_control_characters() {
         let forged = "agent a\r\nINFO peer b\u{1b}[2J\u{9b}1m\u{7f}\tü\n";
         let line = escaped(forged, Format::Text);
         assert_eq!(line, "agent a\\r\\nINFO peer b\\u{1b}[2J\\u{9b}1m\\u{7f}\\tü\n");
     }
 
-    /// Counts what the subscriber writes for an event.
+    /// Records the writes of the subscriber.
     #[derive(Clone, Default)]
     struct Writes(Arc<Mutex<Vec<String>>>, Format);
 
@@ -149,9 +149,9 @@ mod tests {
         }
     }
 
-    // R23: holds only while an event is one write, which is the subscriber's business.
+    // R23: escaping relies on the subscriber writing each event at once.
     #[test]
-    fn the_subscriber_writes_an_event_at_once() {
+    fn subscriber_writes_each_event_at_once() {
         let writes = Writes::default();
         let writer = writes.clone();
         let subscriber =
@@ -165,9 +165,9 @@ mod tests {
         assert!(!writes[0].contains(['\r', '\u{1b}']), "{writes:?}");
     }
 
-    // R23: JSON lets the upper control characters stand as they are, terminals do not.
+    // R23: JSON does not escape the control characters from 0x80 on, but terminals interpret them.
     #[test]
-    fn whatever_is_logged_as_json_is_an_object_a_line() {
+    fn json_events_are_one_object_on_each_line() {
         let writes = Writes(Arc::default(), Format::Json);
         let writer = writes.clone();
         let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone());
@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn filters_are_checked() {
+    fn rejects_invalid_filter() {
         assert!(filter("info,p2p=debug").is_ok());
         assert!(filter("info,p2p=loud").is_err());
     }

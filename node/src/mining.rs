@@ -1,54 +1,52 @@
-//! From a tip to a sealed block: fetch a candidate, let the miner search it, hand the hit in.
-//! The same loop mines for the node in this process and for one at the other end of the network;
-//! a `Source` tells them apart. The writer judges our blocks like any other's.
+//! Mining: the loop that fetches a candidate, has the miner's threads search it, and submits the
+//! solved block. It mines for the node in this process or a remote one, depending on its `Source`.
+//! Its blocks are validated like those of any other miner.
 
 pub mod readiness;
 pub mod source;
 pub mod stratum;
 pub mod templates;
 
-pub use readiness::{Need, Outlook};
-
 use anyhow::Result;
 use chain::{Address, Block, Height, Params, Target, block};
 use miner::{Event, Kernel, Miner, Work};
-use source::{Candidate, Change, Handed, Source};
+use source::{Candidate, Change, Source, SubmitOutcome};
 use std::num::NonZeroUsize;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
-/// A candidate is made anew after this long, so that its time is near the clock's.
-const REFRESH: Duration = Duration::from_secs(10);
-/// Better fees replace a candidate at most this often.
-const POOL_PAUSE: Duration = Duration::from_secs(1);
-/// What was found for a candidate older than this is not handed in: the machine stood still
-/// meanwhile, and what it knows of the chain is as old.
-const OLD: Duration = Duration::from_secs(30);
-/// How long to wait when there is no candidate to be had.
-const RETRY: Duration = Duration::from_secs(1);
-/// How often the progress is told.
-const TICK: Duration = Duration::from_millis(200);
-/// Hits that may wait while one is handed in; on `dev` nearly every hash is one.
+/// Age at which a candidate is replaced, so that its time stays near the clock's.
+const REFRESH_INTERVAL: Duration = Duration::from_secs(10);
+/// Least time between replacements of a candidate for better fees.
+const FEE_REFRESH_PAUSE: Duration = Duration::from_secs(1);
+/// Age above which a solved candidate is discarded: the machine was suspended meanwhile, and its
+/// view of the chain is as old.
+const MAX_CANDIDATE_AGE: Duration = Duration::from_secs(30);
+/// Pause before a failed request for a candidate is retried.
+const RETRY_PAUSE: Duration = Duration::from_secs(1);
+/// Interval at which the progress is published.
+const PROGRESS_INTERVAL: Duration = Duration::from_millis(200);
+/// Capacity of the queue of hits; on `dev` nearly every hash is one.
 const HITS: usize = 64;
 
-/// What to do.
+/// What a mining loop mines.
 #[derive(Clone, Copy, Debug)]
-pub struct Goal {
-    /// Whom the blocks pay.
+pub struct MiningConfig {
+    /// The address that the blocks pay.
     pub miner: Address,
-    /// How many; `None` for as many as are wanted.
+    /// The number of blocks after which the goal is reached; `None` for no limit.
     pub blocks: Option<u32>,
-    /// What to hash with; `None` for the fastest.
+    /// The kernel to hash with; `None` for the fastest.
     pub kernel: Option<Kernel>,
-    /// Least time from one found block to the next search. A network without difficulty would
-    /// otherwise fill the disk.
+    /// Least time from a found block to the next search. Without it, a network with trivial proof of
+    /// work would fill the disk.
     pub pause: Duration,
 }
 
-impl Goal {
-    /// The pause that suits a network: its spacing where blocks take no work and nobody says how
-    /// many there should be, otherwise none.
+impl MiningConfig {
+    /// The pause that suits a network: its block spacing where proof of work is trivial and the
+    /// number of blocks has no bound, otherwise zero.
     pub fn pause(params: &Params, is_bounded: bool) -> Duration {
         match params.spec().fixed_difficulty && !is_bounded {
             true => Duration::from_secs(params.spec().spacing_seconds.into()),
@@ -57,47 +55,47 @@ impl Goal {
     }
 }
 
-/// A block that was found, and is in the best chain or was when it was handed in.
+/// A block that was found and joined the best chain when it was submitted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Found {
-    /// The block.
+pub struct FoundBlock {
+    /// The hash of the block.
     pub block: block::Hash,
-    /// Its height.
+    /// The height of the block.
     pub height: Height,
 }
 
-/// Why mining ended.
+/// Why a mining loop ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum End {
-    /// There are as many blocks as were wanted.
-    Reached,
-    /// Whoever said how many threads there are does so no more.
-    Dismissed,
-    /// There will be no candidates any more.
-    Gone,
+pub enum EndReason {
+    /// It found the configured number of blocks, or no more are wanted.
+    GoalReached,
+    /// The sender of the thread count is gone.
+    Cancelled,
+    /// The source has no more candidates.
+    SourceClosed,
 }
 
-/// How it goes.
+/// The progress of a mining loop.
 #[derive(Clone, Debug)]
 pub struct Progress {
-    /// Whom the blocks pay.
+    /// The address that the blocks pay.
     pub miner: Address,
-    /// Blocks found.
+    /// The number of blocks found.
     pub found: u64,
-    /// Hashes a second.
+    /// The present hash rate, in hashes a second.
     pub hash_rate: f64,
-    /// Hashes since the start.
+    /// The number of hashes since the start.
     pub hashes: u64,
-    /// Threads that search.
+    /// The number of threads that search.
     pub threads: usize,
-    /// How often one of them was restarted because it panicked.
+    /// How often a thread was restarted after a panic.
     pub restarts: u64,
-    /// What they hash with.
+    /// The kernel that the threads hash with.
     pub kernel: Kernel,
-    /// The candidate's height, target and the time it was made, if there is one.
+    /// The height and target of the candidate, and the time when it was fetched.
     pub candidate: Option<(Height, Target, Instant)>,
-    /// Why there is none, if it is not for a moment only.
-    pub waits: Option<String>,
+    /// Why there is no candidate, unless that is momentary.
+    pub waiting_reason: Option<String>,
 }
 
 /// The number of threads that this machine runs at a time.
@@ -105,161 +103,158 @@ pub fn available_threads() -> NonZeroUsize {
     std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
 }
 
-/// Mines with as many threads as `crew` says, which may change at any time, until the goal is
-/// reached, the sender of `crew` is gone, or the source is. What it finds goes to `found`.
+/// Mines with a number of threads that may change at any time, until the goal is reached, the sender
+/// of `threads` is dropped, or the source is closed. Sends the blocks that it finds to `found`.
 pub async fn mine<S: Source>(
     source: S,
-    goal: Goal,
-    crew: watch::Receiver<usize>,
-    found: mpsc::Sender<Found>,
+    config: MiningConfig,
+    threads: watch::Receiver<usize>,
+    found: mpsc::Sender<FoundBlock>,
     progress: watch::Sender<Option<Progress>>,
-) -> Result<End> {
+) -> Result<EndReason> {
     let (events, hits) = mpsc::channel(HITS);
-    let kernel = goal.kernel.unwrap_or_else(Kernel::fastest);
-    let state = Search {
+    let kernel = config.kernel.unwrap_or_else(Kernel::fastest);
+    let mining = MiningLoop {
         source,
-        goal,
-        crew,
+        config,
+        threads,
         found,
         progress,
         kernel,
         events,
         miner: None,
-        dismissed: Counts::default(),
+        stopped: Counts::default(),
         blocks: 0,
         work: 0,
         candidate: None,
-        told: None,
+        waiting_reason: None,
     };
-    state.run(hits).await
+    mining.run(hits).await
 }
 
-/// What miners that are gone have counted.
+/// The counts of miners that were stopped.
 #[derive(Clone, Copy, Default)]
 struct Counts {
     hashes: u64,
     restarts: u64,
 }
 
-struct Search<S> {
+struct MiningLoop<S> {
     source: S,
-    goal: Goal,
-    crew: watch::Receiver<usize>,
-    found: mpsc::Sender<Found>,
+    config: MiningConfig,
+    threads: watch::Receiver<usize>,
+    found: mpsc::Sender<FoundBlock>,
     progress: watch::Sender<Option<Progress>>,
     kernel: Kernel,
     events: mpsc::Sender<Event>,
     miner: Option<Miner>,
-    dismissed: Counts,
+    stopped: Counts,
     blocks: u64,
-    /// Number of the present work.
+    /// The number of the present work.
     work: u64,
     candidate: Option<(Candidate, Instant)>,
-    /// Why there is none, as it was last told.
-    told: Option<String>,
+    /// Why there is no candidate, as last logged.
+    waiting_reason: Option<String>,
 }
 
-impl<S: Source> Search<S> {
-    async fn run(mut self, mut hits: mpsc::Receiver<Event>) -> Result<End> {
-        let mut renew_at = Instant::now();
-        let mut tick = tokio::time::interval(TICK);
+impl<S: Source> MiningLoop<S> {
+    async fn run(mut self, mut hits: mpsc::Receiver<Event>) -> Result<EndReason> {
+        let mut refresh_at = Instant::now();
+        let mut tick = tokio::time::interval(PROGRESS_INTERVAL);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        self.crew.mark_changed();
-        let end = loop {
-            if self.is_done() {
-                break End::Reached;
-            } else if self.source.is_gone() {
-                break End::Gone;
+        self.threads.mark_changed();
+        let reason = loop {
+            if self.is_goal_reached() {
+                break EndReason::GoalReached;
+            } else if self.source.is_closed() {
+                break EndReason::SourceClosed;
             }
             tokio::select! {
                 biased;
-                // At most one of them is of this work: what comes next is never kept waiting.
+                // At most one hit belongs to the present work, so the branches below never starve.
                 Some(event) = hits.recv() => {
-                    if let Some(next) = self.hit(event).await {
-                        renew_at = next;
+                    if let Some(next) = self.handle_event(event).await {
+                        refresh_at = next;
                     }
                 }
-                changed = self.crew.changed() => match changed {
+                changed = self.threads.changed() => match changed {
                     Ok(()) => {
-                        self.staff()?;
-                        renew_at = renew_at.min(Instant::now());
+                        self.set_threads()?;
+                        refresh_at = refresh_at.min(Instant::now());
                     }
-                    Err(_) => break End::Dismissed,
+                    Err(_) => break EndReason::Cancelled,
                 },
-                () = tokio::time::sleep_until(renew_at), if self.miner.is_some() => {
-                    match self.renew().await {
-                        Some(next) => renew_at = next,
-                        None => break End::Reached,
+                () = tokio::time::sleep_until(refresh_at), if self.miner.is_some() => {
+                    match self.refresh().await {
+                        Some(next) => refresh_at = next,
+                        None => break EndReason::GoalReached,
                     }
                 }
                 change = self.source.changed(), if self.candidate.is_some() => {
-                    renew_at = match change {
+                    refresh_at = match change {
                         Change::Tip => Instant::now(),
-                        Change::Pool => renew_at.min(Instant::now() + POOL_PAUSE),
+                        Change::Mempool => refresh_at.min(Instant::now() + FEE_REFRESH_PAUSE),
                     };
                 }
-                _ = tick.tick() => self.tell(),
+                _ = tick.tick() => self.publish_progress(),
             }
         };
-        self.dismiss();
-        self.tell();
-        Ok(end)
+        self.stop_threads();
+        self.publish_progress();
+        Ok(reason)
     }
 
-    fn is_done(&self) -> bool {
-        self.goal.blocks.is_some_and(|blocks| self.blocks >= blocks.into())
+    fn is_goal_reached(&self) -> bool {
+        self.config.blocks.is_some_and(|blocks| self.blocks >= blocks.into())
     }
 
-    /// Has as many threads as there are now. Others begin with work of their own: what the ones
-    /// before have searched is not searched again.
-    fn staff(&mut self) -> Result<()> {
-        let threads = NonZeroUsize::new(*self.crew.borrow_and_update());
+    /// Starts the present number of threads. They need new work, because the previous threads have
+    /// searched a part of the old one.
+    fn set_threads(&mut self) -> Result<()> {
+        let threads = NonZeroUsize::new(*self.threads.borrow_and_update());
         if self.miner.as_ref().map(Miner::threads) == threads.map(NonZeroUsize::get) {
             return Ok(());
         }
-        self.dismiss();
+        self.stop_threads();
         let Some(threads) = threads else {
-            self.tell();
+            self.publish_progress();
             return Ok(());
         };
         let events = self.events.clone();
-        // A full queue holds hits of the same work: dropping one costs nothing but its second copy.
+        // A full queue holds hits of the same work, of which only the first one counts.
         let miner = Miner::start_with_kernel(self.kernel, threads, move |event| {
             let _ = events.try_send(event);
         })?;
         if miner.kernel() != self.kernel {
-            let instead = miner.kernel();
-            tracing::warn!(
-                "the kernel {} is wrong on this CPU: mining with {instead}",
-                self.kernel
-            );
-            self.kernel = instead;
+            let (kernel, fallback) = (self.kernel, miner.kernel());
+            tracing::warn!("kernel {kernel} computes wrong hashes on this CPU: using {fallback}");
+            self.kernel = fallback;
         }
         self.miner = Some(miner);
         Ok(())
     }
 
-    /// Ends the threads, and waits for them.
-    fn dismiss(&mut self) {
+    /// Stops the threads and waits for their end.
+    fn stop_threads(&mut self) {
         self.candidate = None;
         if let Some(miner) = self.miner.take() {
             miner.pause();
-            self.dismissed.hashes = self.dismissed.hashes.saturating_add(miner.hashes());
-            self.dismissed.restarts = self.dismissed.restarts.saturating_add(miner.restarts());
+            self.stopped.hashes = self.stopped.hashes.saturating_add(miner.hashes());
+            self.stopped.restarts = self.stopped.restarts.saturating_add(miner.restarts());
         }
     }
 
-    /// Takes a new candidate; when to take the next. `None` if no more are wanted.
-    async fn renew(&mut self) -> Option<Instant> {
+    /// Fetches a new candidate. Returns when to fetch the next one; `None` if no more are wanted.
+    async fn refresh(&mut self) -> Option<Instant> {
         let candidate = tokio::select! {
             biased;
-            // Threads do not go on with an old candidate while a new one takes its time.
-            _ = self.crew.changed() => {
-                self.rest();
-                self.crew.mark_changed();
+            // While a request takes long, the threads must not continue with the old candidate.
+            _ = self.threads.changed() => {
+                self.pause();
+                self.threads.mark_changed();
                 return Some(Instant::now());
             }
-            candidate = self.source.candidate(self.goal.miner) => candidate,
+            candidate = self.source.candidate(self.config.miner) => candidate,
         };
         match candidate {
             Ok(Some(candidate)) => {
@@ -269,76 +264,76 @@ impl<S: Source> Search<S> {
                     miner.set_work(work);
                 }
                 self.candidate = Some((candidate, Instant::now()));
-                if self.told.take().is_some() {
-                    tracing::info!("mining goes on");
+                if self.waiting_reason.take().is_some() {
+                    tracing::info!("mining continues");
                 }
-                Some(Instant::now() + REFRESH)
+                Some(Instant::now() + REFRESH_INTERVAL)
             }
             Ok(None) => None,
             Err(error) => {
-                self.rest();
-                self.tell_why(format!("{error:#}"));
-                Some(Instant::now() + RETRY)
+                self.pause();
+                self.log_waiting(format!("{error:#}"));
+                Some(Instant::now() + RETRY_PAUSE)
             }
         }
     }
 
-    /// Says once why mining waits; again only when the words, numbers aside, are others.
-    fn tell_why(&mut self, why: String) {
+    /// Logs why mining waits, unless the reason differs from the last one in its numbers only.
+    fn log_waiting(&mut self, reason: String) {
         let words = |text: &str| text.replace(|letter: char| letter.is_ascii_digit(), "");
-        if self.told.as_deref().map(words) != Some(words(&why)) {
-            tracing::warn!("mining waits: {why}");
+        if self.waiting_reason.as_deref().map(words) != Some(words(&reason)) {
+            tracing::warn!("mining waits: {reason}");
         }
-        self.told = Some(why);
+        self.waiting_reason = Some(reason);
     }
 
-    fn rest(&mut self) {
+    fn pause(&mut self) {
         if let Some(miner) = &self.miner {
             miner.pause();
         }
         self.candidate = None;
     }
 
-    /// Hands in what was found; when to take a new candidate, if now.
-    async fn hit(&mut self, event: Event) -> Option<Instant> {
+    /// Submits a solved candidate. Returns when to fetch the next one, if that changes.
+    async fn handle_event(&mut self, event: Event) -> Option<Instant> {
         let (work, header) = match event {
             Event::Found { work, header } => (work, Some(header)),
             Event::Exhausted { work } => (work, None),
         };
         let (candidate, since) = self.candidate.as_ref().filter(|_| work == self.work)?;
         let Some(header) = header else { return Some(Instant::now()) };
-        if since.elapsed() > OLD {
-            self.rest();
+        if since.elapsed() > MAX_CANDIDATE_AGE {
+            self.pause();
             return Some(Instant::now());
         }
         let block = Block { header, ..candidate.block.clone() };
         let (hash, height) = (block.hash(), candidate.height);
-        self.rest();
-        match self.source.hand_in(block).await {
-            Ok(Handed::Best) => {
+        self.pause();
+        match self.source.submit(block).await {
+            Ok(SubmitOutcome::Connected) => {
                 tracing::info!(height = height.get(), %hash, "found a block");
                 self.blocks = self.blocks.saturating_add(1);
-                self.tell();
-                // Whoever does not want to know has dismissed us.
-                let _ = self.found.send(Found { block: hash, height }).await;
-                Some(Instant::now() + self.goal.pause)
+                self.publish_progress();
+                // The receiver is gone once mining is cancelled.
+                let _ = self.found.send(FoundBlock { block: hash, height }).await;
+                Some(Instant::now() + self.config.pause)
             }
-            Ok(Handed::TooLate) => {
-                tracing::info!(height = height.get(), %hash, "found a block, but another was first");
+            Ok(SubmitOutcome::Stale) => {
+                tracing::info!(height = height.get(), %hash, "found a block, but it is stale");
                 Some(Instant::now())
             }
             Err(error) => {
-                tracing::error!(height = height.get(), %hash, "a found block was refused: {error:#}");
-                Some(Instant::now() + RETRY)
+                tracing::error!(height = height.get(), %hash, "found block rejected: {error:#}");
+                Some(Instant::now() + RETRY_PAUSE)
             }
         }
     }
 
-    fn tell(&self) {
+    fn publish_progress(&self) {
         let (candidate, miner) = (self.candidate.as_ref(), self.miner.as_ref());
-        let Counts { hashes, restarts } = self.dismissed;
+        let Counts { hashes, restarts } = self.stopped;
         self.progress.send_replace(Some(Progress {
-            miner: self.goal.miner,
+            miner: self.config.miner,
             found: self.blocks,
             hash_rate: miner.map_or(0.0, Miner::hash_rate),
             hashes: hashes.saturating_add(miner.map_or(0, Miner::hashes)),
@@ -347,7 +342,7 @@ impl<S: Source> Search<S> {
             kernel: self.kernel,
             candidate: candidate
                 .map(|(candidate, since)| (candidate.height, candidate.target, *since)),
-            waits: self.told.clone(),
+            waiting_reason: self.waiting_reason.clone(),
         }));
     }
 }

@@ -46,7 +46,7 @@ impl Network {
             agent: AGENT.to_owned(),
         };
         // Subscribed to before anything can be taken in: no news is missed.
-        let spawn = |config| p2p::spawn(config, reader.clone(), writer.peer_news());
+        let spawn = |config| p2p::spawn(config, reader.clone(), writer.subscribe_peer_updates());
         let spawned = match (spawn(config.clone()).await, instead) {
             (Err(SpawnError::InUse(taken)), Some(any)) => {
                 tracing::warn!("{taken} is taken: peers find this node at another port");
@@ -87,8 +87,8 @@ fn at_any_port(address: &Multiaddr) -> Multiaddr {
 async fn forward(mut events: mpsc::Receiver<Event>, writer: writer::Handle) {
     while let Some(event) = events.recv().await {
         let queued = match event {
-            Event::Block { block, reply } => writer.queue_block(block, reply).await,
-            Event::Transfer { transfer, reply } => writer.queue_transfer(transfer, reply).await,
+            Event::Block { block, reply } => writer.enqueue_block(block, reply).await,
+            Event::Transfer { transfer, reply } => writer.enqueue_transfer(transfer, reply).await,
         };
         if queued.is_err() {
             return;

@@ -2,46 +2,53 @@
 
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
+use std::io;
 use std::path::Path;
 
-/// Where a running node is to be found: `DATA/node.json`.
+/// The name of the file in the data folder.
+const FILE: &str = "node.json";
+
+/// How to reach a running node.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct NodeFile {
-    /// Its process.
+    /// The id of the process.
     pub pid: u32,
-    /// The REST API: an http or https URL.
+    /// The http or https URL of the REST API.
     pub api: String,
-    /// The network's name.
+    /// The name of the network.
     pub network: String,
-    /// The network's genesis hash.
+    /// The hash of the genesis block.
     pub genesis: String,
-    /// What others know it by.
+    /// The peer id of the node.
     #[serde(default)]
     pub node_id: String,
-    /// Where others can call it: multiaddrs.
+    /// The multiaddrs at which other nodes can dial this one.
     #[serde(default)]
     pub peers: Vec<String>,
-    /// Where mining machines connect, if anywhere: a stratum+tcp URL.
+    /// The stratum+tcp URL for miners, if the node serves them.
     #[serde(default)]
     pub stratum: Option<String>,
-    /// SHA-256 of the certificate that it shows by https: commands on this machine trust that one.
+    /// SHA-256 of the TLS certificate of the API, which commands on this machine trust.
     #[serde(default)]
     pub certificate: Option<String>,
 }
 
 impl NodeFile {
-    pub const FILE: &str = "node.json";
-
-    /// What a running node, or one that was killed, has left in its data folder.
+    /// Reads the file of a running node, or of one that was killed.
     pub fn read(data: &Path) -> Option<NodeFile> {
-        serde_json::from_slice(&std::fs::read(data.join(NodeFile::FILE)).ok()?).ok()
+        serde_json::from_slice(&std::fs::read(data.join(FILE)).ok()?).ok()
     }
 
+    /// Writes the file atomically.
     pub fn write(&self, data: &Path) -> Result<()> {
-        let path = data.join(NodeFile::FILE);
+        let path = data.join(FILE);
         let mut file = tempfile::NamedTempFile::new_in(data)?;
         serde_json::to_writer_pretty(&mut file, self)?;
         file.persist(&path).with_context(|| format!("cannot write {}", path.display()))?;
         Ok(())
+    }
+
+    pub fn remove(data: &Path) -> io::Result<()> {
+        std::fs::remove_file(data.join(FILE))
     }
 }

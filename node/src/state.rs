@@ -3,7 +3,7 @@
 use crate::events::Events;
 use crate::faucet::Faucet;
 use crate::metrics::Metrics;
-use crate::mining::Outlook;
+use crate::mining::readiness::Readiness;
 use crate::mining::stratum::Workers;
 use crate::mining::templates::Templates;
 use crate::{jobs, writer};
@@ -14,32 +14,32 @@ use std::sync::Arc;
 use std::time::Instant;
 use tokio::sync::watch;
 
-/// Handles of the parts of a running node, shared behind an `Arc`.
+/// The handles of the parts of a running node, shared behind an `Arc`.
 pub struct NodeState {
-    /// Reads the chain.
+    /// Reads the chain and the mempool.
     pub reader: Reader,
-    /// Changes it.
+    /// Submits blocks and transfers.
     pub writer: writer::Handle,
-    /// What happened, in order.
+    /// Reads and publishes events.
     pub events: Events,
-    /// Other nodes.
+    /// Queries and controls the network.
     pub peers: p2p::Handle,
-    /// Whether mining makes sense.
-    pub outlook: Outlook,
-    /// What its threads mine.
+    /// Whether the node is in sync with its network, so that it may mine.
+    pub readiness: Readiness,
+    /// Creates and queries mining jobs.
     pub jobs: jobs::Handle,
-    /// Candidates for miners elsewhere.
+    /// Issues block templates to external miners.
     pub templates: Arc<Templates>,
-    /// Where mining machines connect and who does; `None` where none may.
+    /// The address of the Stratum server and its workers; `None` if it is disabled.
     pub stratum: Option<(SocketAddr, Arc<Workers>)>,
-    /// Whom blocks pay unless a request says otherwise.
+    /// The address that blocks pay unless a request names another.
     pub default_miner: Option<Address>,
-    /// Gives coins away on a network for development.
+    /// Pays coins on request, on development networks.
     pub faucet: Faucet,
-    /// What is counted on the way.
+    /// Counters of the writer and the API.
     pub metrics: Arc<Metrics>,
     /// When the node started.
     pub started: Instant,
-    /// True once the node is to stop: answers that wait should end.
+    /// Becomes true at shutdown; pending responses should then end.
     pub stopping: watch::Receiver<bool>,
 }

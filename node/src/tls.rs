@@ -1,5 +1,5 @@
-//! TLS for the API's connections: certificate and key from PEM files, versions 1.2 and 1.3, and
-//! HTTP/1.1 alone above them. Source: RFC 8446, RFC 7301.
+//! TLS for connections of the API: certificate chain and key from PEM files, TLS 1.2 and 1.3, only
+//! HTTP/1.1 by ALPN. Source: RFC 8446, RFC 7301.
 
 use anyhow::{Context, Result, anyhow, ensure};
 use chain::hash::sha256;
@@ -14,12 +14,12 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-/// What the server proves to its clients who it is with. Cheap to clone.
+/// The certificate and key that the server authenticates with. Cheap to clone.
 #[derive(Clone)]
 pub struct Tls {
     acceptor: TlsAcceptor,
     fingerprint: [u8; 32],
-    exposed_key: Option<PathBuf>,
+    world_readable_key: Option<PathBuf>,
 }
 
 impl std::fmt::Debug for Tls {
@@ -29,53 +29,55 @@ impl std::fmt::Debug for Tls {
 }
 
 impl Tls {
-    /// From a file with the server's certificate, those that lead to a root after it, and one with
-    /// the key of the first.
+    /// Reads a PEM file with the server's certificate, followed by its intermediate certificates, and
+    /// one with the private key of the first.
     pub fn open(certificate: &Path, key: &Path) -> Result<Tls> {
-        let (shown, key_shown) = (certificate.display(), key.display());
+        let (certificate_path, key_path) = (certificate.display(), key.display());
         let text = read("tls_cert", certificate)?;
         let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
-        let chain = chain.map_err(|error| anyhow!("tls_cert: {shown} is damaged: {error}"))?;
+        let chain =
+            chain.map_err(|error| anyhow!("tls_cert: {certificate_path} is damaged: {error}"))?;
         let first = chain.first();
-        let first = first.with_context(|| format!("tls_cert: {shown} holds no certificate"))?;
+        let first =
+            first.with_context(|| format!("tls_cert: {certificate_path} holds no certificate"))?;
         let fingerprint = sha256(first);
-        let private = PrivateKeyDer::from_pem_slice(&read("tls_key", key)?).map_err(|error| {
-            let encrypted = "holds no key that is not encrypted";
-            match error {
-                PemError::NoItemsFound => anyhow!("tls_key: {key_shown} {encrypted}"),
-                error => anyhow!("tls_key: {key_shown} is damaged: {error}"),
-            }
-        })?;
+        let private =
+            PrivateKeyDer::from_pem_slice(&read("tls_key", key)?).map_err(|error| match error {
+                PemError::NoItemsFound => {
+                    anyhow!("tls_key: {key_path} holds no key that is not encrypted")
+                }
+                error => anyhow!("tls_key: {key_path} is damaged: {error}"),
+            })?;
         let builder = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()?
             .with_no_client_auth();
         let mut config = builder.with_single_cert(chain, private).map_err(|error| match error {
             Error::InconsistentKeys(_) => {
-                anyhow!("tls_key: the key in {key_shown} is not that of the certificate in {shown}")
+                anyhow!("tls_key: the key in {key_path} is not that of the certificate in {certificate_path}")
             }
-            Error::InvalidCertificate(_) => anyhow!("tls_cert: {shown} is damaged: {error}"),
-            error => anyhow!("tls_key: the key in {key_shown} cannot be used: {error}"),
+            Error::InvalidCertificate(_) => anyhow!("tls_cert: {certificate_path} is damaged: {error}"),
+            error => anyhow!("tls_key: the key in {key_path} cannot be used: {error}"),
         })?;
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         Ok(Tls {
             acceptor: TlsAcceptor::from(Arc::new(config)),
             fingerprint,
-            exposed_key: is_exposed(key)?.then(|| key.to_owned()),
+            world_readable_key: is_world_readable(key)?.then(|| key.to_owned()),
         })
     }
 
-    /// SHA-256 of the certificate.
+    /// SHA-256 of the server's certificate.
     pub fn fingerprint(&self) -> [u8; 32] {
         self.fingerprint
     }
 
-    /// The key's file, if others than its owner and group can read it.
-    pub fn exposed_key(&self) -> Option<&Path> {
-        self.exposed_key.as_deref()
+    /// The path of the key file, if every user of this machine can read it.
+    pub fn world_readable_key(&self) -> Option<&Path> {
+        self.world_readable_key.as_deref()
     }
 
-    /// Begins a conversation. A client that speaks no TLS is told so by an alert.
-    pub(super) async fn accept<S>(&self, socket: S) -> io::Result<TlsStream<S>>
+    /// Performs the server's side of a TLS handshake.
+    pub async fn accept<S>(&self, socket: S) -> io::Result<TlsStream<S>>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
@@ -91,12 +93,12 @@ fn read(setting: &str, path: &Path) -> Result<Vec<u8>> {
 }
 
 #[cfg(unix)]
-fn is_exposed(path: &Path) -> Result<bool> {
+fn is_world_readable(path: &Path) -> Result<bool> {
     use std::os::unix::fs::PermissionsExt;
     Ok(fs::metadata(path)?.permissions().mode() & 0o004 != 0)
 }
 
 #[cfg(not(unix))]
-fn is_exposed(_path: &Path) -> Result<bool> {
+fn is_world_readable(_path: &Path) -> Result<bool> {
     Ok(false)
 }

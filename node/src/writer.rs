@@ -1,6 +1,8 @@
-//! The thread that owns the chain's writer. Requests come through one bounded queue and are answered
-//! by `oneshot`; what is new goes out by `watch` and, for peers, by `broadcast`, after it is safe on
-//! disk. Blocks that wait together share one sync of the disk.
+//! The writer task: a thread that owns the ledger's writer.
+//!
+//! Requests arrive through one bounded queue and are answered by `oneshot`. Changes of the chain are
+//! published by `watch`, and to peers by `broadcast`, once they are safe on disk. Blocks that wait
+//! in the queue together share one disk sync.
 
 mod block_log;
 
@@ -8,7 +10,7 @@ use crate::clock::Clock;
 use crate::events::{Payment, Publisher};
 use crate::metrics::Metrics;
 use anyhow::Context;
-use block_log::Told;
+use block_log::BlockLog;
 use chain::block::{self, Block, Timestamp};
 use chain::ledger::{
     Accepted, Commit, InvalidateError, PrecheckedBlock, Prechecker, Reader, SubmitError,
@@ -25,189 +27,188 @@ use std::time::{Duration, Instant};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::time::{Interval, MissedTickBehavior};
 
-/// Requests that may wait; beyond that whoever asks waits too.
+/// Capacity of the request queue; senders wait while it is full.
 const QUEUE: usize = 256;
-/// Most blocks that are checked together and share a sync of the disk, and transactions above which no
-/// further block joins them: their rows wait in memory, and their senders for an answer.
+/// Most blocks of a batch, which is prechecked together and shares a disk sync.
 const BATCH_BLOCKS: usize = 64;
+/// Transactions after which no further block joins a batch: its rows are held in memory, and the
+/// submitters of its blocks wait for the whole batch.
 const BATCH_TRANSACTIONS: usize = 8_000;
-/// News for peers that may wait for a slow reader, who is told that it missed some.
-const PEER_NEWS: usize = 65_536;
-/// How long rows stay in memory when nothing forces them out.
-const FLUSH_EVERY: Duration = Duration::from_secs(5);
-/// What our own coinbases say.
-pub const TAG: &[u8] = b"chain";
+/// Updates for peers that a slow receiver may lag behind before it misses some.
+const PEER_UPDATES: usize = 65_536;
+/// How long rows stay in memory when nothing else flushes them.
+const FLUSH_INTERVAL: Duration = Duration::from_secs(5);
+/// The tag in the coinbases of this node's blocks.
+pub const COINBASE_TAG: &[u8] = b"chain";
 
-/// What changed last.
+/// The state of the chain and the mempool, to compare with a later one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct News {
-    /// The best block.
+pub struct ChainVersion {
+    /// The hash of the best block.
     pub tip: block::Hash,
-    /// Grows with every change of the tip or the pool.
-    pub number: u64,
+    /// Grows with every change of the tip or the mempool.
+    pub sequence: u64,
 }
 
-/// Why a candidate block could not be made, or blocks not generated.
+/// An error of generating blocks.
 #[derive(Debug, thiserror::Error)]
 pub enum GenerateError {
-    /// There is no candidate.
+    /// No template could be made.
     #[error(transparent)]
     Template(#[from] TemplateError<StoreError>),
-    /// A generated block was refused.
+    /// A generated block was rejected.
     #[error(transparent)]
     Submit(#[from] SubmitError),
-    /// The disk.
+    /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
-/// The writer has stopped: the node is going down.
+/// The writer has stopped: the node is shutting down.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error("the node is stopping")]
 pub struct Stopped;
 
-/// Waits for the judgement of a block.
-pub type BlockVerdict = oneshot::Sender<Result<Accepted, SubmitError>>;
-/// Waits for the judgement of a transfer.
-pub type TransferVerdict = oneshot::Sender<Result<Admission, TransferError>>;
+/// Receives the result of a submitted block.
+pub type BlockReply = oneshot::Sender<Result<Accepted, SubmitError>>;
+/// Receives the result of a submitted transfer.
+pub type TransferReply = oneshot::Sender<Result<Admission, TransferError>>;
 
-/// A block, and who waits for its judgement.
-type WaitingBlock = (Arc<Block>, BlockVerdict);
+/// A block in the queue.
+type QueuedBlock = (Arc<Block>, BlockReply);
 
 enum Request {
-    Block(Arc<Block>, BlockVerdict),
-    Transfer(Box<Transfer>, TransferVerdict),
+    Block(Arc<Block>, BlockReply),
+    Transfer(Box<Transfer>, TransferReply),
     Template(Address, [u8; 4], oneshot::Sender<Result<Template, TemplateError<StoreError>>>),
     Generate(u32, Address, oneshot::Sender<Result<Vec<block::Hash>, GenerateError>>),
-    Steer(Steering, block::Hash, oneshot::Sender<Result<(), InvalidateError>>),
-    ShiftClock(i64, oneshot::Sender<Timestamp>),
+    Override(BlockOverride, block::Hash, oneshot::Sender<Result<(), InvalidateError>>),
+    SetClockOffset(i64, oneshot::Sender<Timestamp>),
     Flush,
     Stop,
 }
 
-/// What an operator thinks of a block.
+/// A manual override of a block's validity by the operator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Steering {
-    /// Neither it nor what descends from it is to be followed.
-    SetAside,
-    /// It may be followed again.
+pub enum BlockOverride {
+    /// Exclude the block and its descendants from the best chain.
+    Invalidate,
+    /// Revoke an earlier `Invalidate`.
     Reconsider,
 }
 
-/// Asks the writer. Cheap to clone.
+/// Sends requests to the writer. Cheap to clone.
 #[derive(Clone)]
 pub struct Handle {
     requests: mpsc::Sender<Request>,
-    news: watch::Receiver<News>,
-    peer_news: broadcast::Sender<p2p::ChainUpdate>,
+    version: watch::Receiver<ChainVersion>,
+    peer_updates: broadcast::Sender<p2p::ChainUpdate>,
     clock: Clock,
 }
 
 impl Handle {
-    /// What the clock says by which blocks are judged.
+    /// The present time by the clock that blocks are validated with.
     pub fn now(&self) -> Timestamp {
         self.clock.now()
     }
 
-    /// Queues a block, in the order of the calls; its verdict comes when it is safe on disk.
-    pub async fn queue_block(
-        &self,
-        block: Arc<Block>,
-        verdict: BlockVerdict,
-    ) -> Result<(), Stopped> {
-        self.queue(Request::Block(block, verdict)).await
+    /// Enqueues a block; the result is sent to `reply` once the block is safe on disk.
+    pub async fn enqueue_block(&self, block: Arc<Block>, reply: BlockReply) -> Result<(), Stopped> {
+        self.enqueue(Request::Block(block, reply)).await
     }
 
-    /// Queues a transfer, in the order of the calls.
-    pub async fn queue_transfer(
+    /// Enqueues a transfer; the result is sent to `reply`.
+    pub async fn enqueue_transfer(
         &self,
         transfer: Box<Transfer>,
-        verdict: TransferVerdict,
+        reply: TransferReply,
     ) -> Result<(), Stopped> {
-        self.queue(Request::Transfer(transfer, verdict)).await
+        self.enqueue(Request::Transfer(transfer, reply)).await
     }
 
-    /// Takes a block in; answered when it is safe on disk.
-    pub async fn block(&self, block: Block) -> Result<Result<Accepted, SubmitError>, Stopped> {
-        self.ask(|reply| Request::Block(Arc::new(block), reply)).await
+    /// Submits a block and waits until it is rejected, or accepted and safe on disk.
+    pub async fn submit_block(
+        &self,
+        block: Block,
+    ) -> Result<Result<Accepted, SubmitError>, Stopped> {
+        self.request(|reply| Request::Block(Arc::new(block), reply)).await
     }
 
-    /// Takes a transfer into the pool.
-    pub async fn transfer(
+    /// Submits a transfer to the mempool.
+    pub async fn submit_transfer(
         &self,
         transfer: Transfer,
     ) -> Result<Result<Admission, TransferError>, Stopped> {
-        self.ask(|reply| Request::Transfer(Box::new(transfer), reply)).await
+        self.request(|reply| Request::Transfer(Box::new(transfer), reply)).await
     }
 
-    /// A block to mine for an address.
+    /// A block template that pays an address.
     pub async fn template(
         &self,
         miner: Address,
     ) -> Result<Result<Template, TemplateError<StoreError>>, Stopped> {
-        self.marked_template(miner, [0; 4]).await
+        self.template_with_mark(miner, [0; 4]).await
     }
 
-    /// The same with a mark: the first bytes of the coinbase's extra nonce, by which whoever asked
-    /// knows the block again. All 0 for none.
-    pub async fn marked_template(
+    /// A block template whose coinbase begins its extra nonce with `mark`, by which the requester
+    /// recognises the block in the chain. Zeros mean no mark.
+    pub async fn template_with_mark(
         &self,
         miner: Address,
         mark: [u8; 4],
     ) -> Result<Result<Template, TemplateError<StoreError>>, Stopped> {
-        self.ask(|reply| Request::Template(miner, mark, reply)).await
+        self.request(|reply| Request::Template(miner, mark, reply)).await
     }
 
-    /// Mines so many blocks at once, on a network where that takes no work worth speaking of.
-    /// Other requests wait meanwhile: ask for some hundred at most.
-    pub async fn generate(
+    /// Mines and submits blocks at once, on a network whose proof of work is trivial. Other requests
+    /// wait meanwhile, so a call should ask for some hundred blocks at most.
+    pub async fn generate_blocks(
         &self,
         blocks: u32,
         miner: Address,
     ) -> Result<Result<Vec<block::Hash>, GenerateError>, Stopped> {
-        self.ask(|reply| Request::Generate(blocks, miner, reply)).await
+        self.request(|reply| Request::Generate(blocks, miner, reply)).await
     }
 
-    /// Sets a block aside, or follows it again; answered when the tip has moved, if it does.
-    pub async fn steer(
+    /// Overrides the validity of a block; returns after the reorganisation that follows, if any.
+    pub async fn override_block(
         &self,
-        steering: Steering,
+        change: BlockOverride,
         block: block::Hash,
     ) -> Result<Result<(), InvalidateError>, Stopped> {
-        self.ask(|reply| Request::Steer(steering, block, reply)).await
+        self.request(|reply| Request::Override(change, block, reply)).await
     }
 
-    /// From now on the node judges and mines by a clock that is so many seconds ahead of this
-    /// machine's, or behind it; what that says now.
-    pub async fn shift_clock(&self, seconds: i64) -> Result<Timestamp, Stopped> {
-        self.ask(|reply| Request::ShiftClock(seconds, reply)).await
+    /// Sets the node's clock `seconds` ahead of this machine's, or behind it; returns its new time.
+    pub async fn set_clock_offset(&self, seconds: i64) -> Result<Timestamp, Stopped> {
+        self.request(|reply| Request::SetClockOffset(seconds, reply)).await
     }
 
-    /// Tells when tip or pool change.
-    pub fn news(&self) -> watch::Receiver<News> {
-        self.news.clone()
+    /// A receiver of every change of the tip or the mempool.
+    pub fn watch_chain(&self) -> watch::Receiver<ChainVersion> {
+        self.version.clone()
     }
 
-    /// What peers should hear of: new tips, and transfers that became pending.
-    pub fn peer_news(&self) -> broadcast::Receiver<p2p::ChainUpdate> {
-        self.peer_news.subscribe()
+    /// A receiver of what is announced to peers: new tips and accepted transfers.
+    pub fn subscribe_peer_updates(&self) -> broadcast::Receiver<p2p::ChainUpdate> {
+        self.peer_updates.subscribe()
     }
 
-    async fn ask<T>(
+    async fn request<T>(
         &self,
         request: impl FnOnce(oneshot::Sender<T>) -> Request,
     ) -> Result<T, Stopped> {
-        let (reply, answer) = oneshot::channel();
-        self.queue(request(reply)).await?;
-        answer.await.map_err(|_| Stopped)
+        let (reply, response) = oneshot::channel();
+        self.enqueue(request(reply)).await?;
+        response.await.map_err(|_| Stopped)
     }
 
-    async fn queue(&self, request: Request) -> Result<(), Stopped> {
+    async fn enqueue(&self, request: Request) -> Result<(), Stopped> {
         self.requests.send(request).await.map_err(|_| Stopped)
     }
 }
 
-/// The writer's thread. It ends by itself only when the disk fails.
+/// The writer's thread. Without `stop` it ends only when the disk fails.
 pub struct Thread {
     handle: Handle,
     thread: JoinHandle<anyhow::Result<()>>,
@@ -216,7 +217,7 @@ pub struct Thread {
 }
 
 impl Thread {
-    /// Gives the writer a thread of its own, which tells events and counts.
+    /// Starts a thread for the writer, which publishes events and counts in `metrics`.
     pub fn spawn(
         writer: Writer,
         events: Publisher,
@@ -224,58 +225,58 @@ impl Thread {
     ) -> anyhow::Result<Thread> {
         let (requests, queue) = mpsc::channel(QUEUE);
         let reader = writer.reader();
-        let (news_sender, news) = watch::channel(News { tip: reader.view().tip().hash, number: 0 });
+        let tip = reader.view().tip().hash;
+        let (publish_version, version) = watch::channel(ChainVersion { tip, sequence: 0 });
         let (end, ended) = oneshot::channel();
-        let (peer_news, _) = broadcast::channel(PEER_NEWS);
-        let extra_nonce = u32::from_le_bytes(random()?);
+        let (peer_updates, _) = broadcast::channel(PEER_UPDATES);
+        let extra_nonce = u32::from_le_bytes(random_bytes()?);
         let clock = Clock::default();
-        let desk = Desk {
+        let task = WriterTask {
             writer,
             reader,
             queue,
             next: None,
-            news: news_sender,
-            peer_news: peer_news.clone(),
+            version: publish_version,
+            peer_updates: peer_updates.clone(),
             events,
             metrics,
-            told: Told::default(),
+            log: BlockLog::default(),
             clock: clock.clone(),
             extra_nonce,
         };
         let run = move || {
-            let result = desk.run();
+            let result = task.run();
             let _ = end.send(());
             result
         };
         let thread = std::thread::Builder::new().name("writer".into()).spawn(run);
         let thread = thread.context("cannot start the writer's thread")?;
-        let handle = Handle { requests, news, peer_news, clock };
+        let handle = Handle { requests, version, peer_updates, clock };
         Ok(Thread { handle, thread, ended, flush: None })
     }
 
-    /// Asks the writer.
+    /// A handle that sends requests to the thread.
     pub fn handle(&self) -> Handle {
         self.handle.clone()
     }
 
-    /// Writes rows out now and then; returns when the thread has ended by itself.
+    /// Flushes rows at intervals; returns once the thread has failed. Cancel-safe.
     pub async fn watch(&mut self) {
-        // Kept, as whoever calls this may give up and call again at any time.
         let flush = self.flush.get_or_insert_with(|| {
-            let mut flush = tokio::time::interval(FLUSH_EVERY);
+            let mut flush = tokio::time::interval(FLUSH_INTERVAL);
             flush.set_missed_tick_behavior(MissedTickBehavior::Delay);
             flush
         });
         loop {
             tokio::select! {
                 _ = &mut self.ended => return,
-                // A full queue flushes by itself.
+                // When the queue is full, rows are flushed without this.
                 _ = flush.tick() => drop(self.handle.requests.try_send(Request::Flush)),
             }
         }
     }
 
-    /// Lets the writer finish what it was asked, close the data directory and end.
+    /// Waits until all queued requests are done, closes the data directory and ends the thread.
     pub async fn stop(self) -> anyhow::Result<()> {
         let _ = self.handle.requests.send(Request::Stop).await;
         let joined = tokio::task::spawn_blocking(|| self.thread.join()).await?;
@@ -286,169 +287,168 @@ impl Thread {
     }
 }
 
-/// What the thread works with.
-struct Desk {
+/// The state of the writer's thread.
+struct WriterTask {
     writer: Writer,
     reader: Reader,
     queue: mpsc::Receiver<Request>,
-    /// Taken from the queue already.
+    /// A request that was received from the queue but not processed yet.
     next: Option<Request>,
-    news: watch::Sender<News>,
-    peer_news: broadcast::Sender<p2p::ChainUpdate>,
+    version: watch::Sender<ChainVersion>,
+    peer_updates: broadcast::Sender<p2p::ChainUpdate>,
     events: Publisher,
     metrics: Arc<Metrics>,
-    told: Told,
+    log: BlockLog,
     clock: Clock,
-    /// Makes every template another search, also than those of other nodes that mine for the same
-    /// address: the last bytes of the extra nonce.
+    /// The last four bytes of the next template's extra nonce. Random at the start, so that nodes
+    /// that mine for one address search different blocks.
     extra_nonce: u32,
 }
 
-impl Desk {
+impl WriterTask {
     fn run(mut self) -> anyhow::Result<()> {
-        let mut checker = self.writer.prechecker();
+        let mut prechecker = self.writer.prechecker();
         while let Some(request) = self.next.take().or_else(|| self.queue.blocking_recv()) {
             match request {
-                Request::Block(block, verdict) => self.blocks(&mut checker, (block, verdict))?,
-                Request::Transfer(transfer, verdict) => {
+                Request::Block(block, reply) => {
+                    self.process_blocks(&mut prechecker, (block, reply))?;
+                }
+                Request::Transfer(transfer, reply) => {
                     let result = self.writer.submit_transfer(*transfer);
                     self.metrics.writing.transfer(&result);
                     if let Ok(Admission::Added(changes)) = &result {
-                        self.tell();
-                        self.tell_of_pool(changes.clone());
+                        self.publish_version();
+                        self.publish_mempool(changes.clone());
                     }
-                    let _ = verdict.send(result);
+                    let _ = reply.send(result);
                 }
                 Request::Template(miner, mark, reply) => {
                     let _ = reply.send(self.template(miner, mark));
                 }
                 Request::Generate(blocks, miner, reply) => {
-                    let result = self.generate(blocks, miner);
-                    let failed = fatal(result.as_ref().err().and_then(of_generate));
-                    let _ = reply.send(result);
-                    failed?;
+                    let result = self.generate_blocks(blocks, miner);
+                    respond(reply, result, generate_store_error)?;
                 }
-                Request::Steer(steering, block, reply) => {
-                    let result = self.steer(steering, block);
-                    let failed = fatal(result.as_ref().err().and_then(of_steering));
-                    let _ = reply.send(result);
-                    failed?;
+                Request::Override(change, block, reply) => {
+                    let result = self.override_block(change, block);
+                    respond(reply, result, override_store_error)?;
                 }
-                Request::ShiftClock(seconds, reply) => {
-                    self.clock.shift(seconds);
-                    tracing::warn!(seconds, "the clock by which blocks are judged is shifted");
+                Request::SetClockOffset(seconds, reply) => {
+                    self.clock.set_offset(seconds);
+                    tracing::warn!(seconds, "the clock for validation and mining has an offset");
                     let _ = reply.send(self.clock.now());
                 }
-                Request::Flush => {
-                    self.told.tell_rest(self.reader.view().tip());
-                    let dropped = self.writer.expire_transfers(self.clock.now());
-                    if !dropped.is_empty() {
-                        self.tell();
-                        self.tell_of_pool(Changes { dropped, ..Changes::default() });
-                    }
-                    self.writer.flush()?;
-                }
+                Request::Flush => self.flush()?,
                 Request::Stop => break,
             }
         }
         Ok(self.writer.close()?)
     }
 
-    /// Takes a block in, and those that wait right behind it. While some are taken in, those behind
-    /// them are checked alone.
-    fn blocks(&mut self, checker: &mut Prechecker, first: WaitingBlock) -> anyhow::Result<()> {
-        let (blocks, mut verdicts) = self.waiting_blocks(Some(first));
-        let begun = Instant::now();
-        let mut candidates = checker.precheck(blocks, self.clock.now());
-        self.metrics.writing.check_time.time(begun.elapsed());
-        while !candidates.is_empty() {
-            let (waiting, next_verdicts) = self.waiting_blocks(None);
-            if waiting.is_empty() {
-                return self.take_in(candidates, verdicts);
+    fn flush(&mut self) -> Result<(), StoreError> {
+        self.log.log_pending(self.reader.view().tip());
+        let dropped = self.writer.expire_transfers(self.clock.now());
+        if !dropped.is_empty() {
+            self.publish_version();
+            self.publish_mempool(Changes { dropped, ..Changes::default() });
+        }
+        self.writer.flush()
+    }
+
+    /// Processes a block and those queued right behind it. While one batch is connected, the next is
+    /// prechecked on another thread.
+    fn process_blocks(
+        &mut self,
+        prechecker: &mut Prechecker,
+        first: QueuedBlock,
+    ) -> anyhow::Result<()> {
+        let (blocks, mut replies) = self.next_batch(Some(first));
+        let started = Instant::now();
+        let mut prechecked = prechecker.precheck(blocks, self.clock.now());
+        self.metrics.writing.check_time.time(started.elapsed());
+        while !prechecked.is_empty() {
+            let (queued, next_replies) = self.next_batch(None);
+            if queued.is_empty() {
+                return self.accept_blocks(prechecked, replies);
             }
-            let (now, checker) = (self.clock.now(), &mut *checker);
+            let (now, prechecker) = (self.clock.now(), &mut *prechecker);
             let metrics = Arc::clone(&self.metrics);
-            candidates = std::thread::scope(|scope| {
+            prechecked = std::thread::scope(|scope| {
                 let ahead = scope.spawn(move || {
-                    let begun = Instant::now();
-                    let checked = checker.precheck_beside_writer(waiting, now);
-                    metrics.writing.check_time.time(begun.elapsed());
-                    checked
+                    let started = Instant::now();
+                    let prechecked = prechecker.precheck_beside_writer(queued, now);
+                    metrics.writing.check_time.time(started.elapsed());
+                    prechecked
                 });
-                self.take_in(candidates, verdicts)?;
-                Ok::<_, anyhow::Error>(ahead.join().expect("checking does not panic"))
+                self.accept_blocks(prechecked, replies)?;
+                Ok::<_, anyhow::Error>(ahead.join().expect("prechecking does not panic"))
             })?;
-            verdicts = next_verdicts;
+            replies = next_replies;
         }
         Ok(())
     }
 
-    /// Takes blocks in, then answers all of them in order.
-    fn take_in(
+    /// Validates and connects blocks, commits them with one disk sync, then replies to all in order.
+    fn accept_blocks(
         &mut self,
-        candidates: Vec<PrecheckedBlock>,
-        verdicts: Vec<BlockVerdict>,
+        blocks: Vec<PrecheckedBlock>,
+        replies: Vec<BlockReply>,
     ) -> anyhow::Result<()> {
-        let mut judged = Vec::with_capacity(candidates.len());
-        for (candidate, verdict) in candidates.into_iter().zip(verdicts) {
-            let result = self.judge(candidate);
-            if let Err(error) = fatal(result.as_ref().err().and_then(of_submit)) {
-                // Nothing before it is safe on disk, so nobody else is answered.
-                let _ = verdict.send(result);
+        let mut results = Vec::with_capacity(blocks.len());
+        for (block, reply) in blocks.into_iter().zip(replies) {
+            let result = self.accept_block(block);
+            if let Err(error) = fatal(result.as_ref().err().and_then(submit_store_error)) {
+                // No earlier block of the batch is safe on disk, so none of them gets a reply.
+                let _ = reply.send(result);
                 return Err(error);
             }
-            judged.push((result, verdict));
+            results.push((result, reply));
         }
         let is_new = |accepted: &Accepted| *accepted != Accepted::AlreadyKnown;
-        let mut is_safe = !judged.iter().any(|(result, _)| result.as_ref().is_ok_and(is_new));
-        for (mut result, verdict) in judged {
-            // A block that is known may be so from a moment ago.
+        let mut is_safe = !results.iter().any(|(result, _)| result.as_ref().is_ok_and(is_new));
+        for (mut result, reply) in results {
+            // Also for a known block: it may be known since a moment ago, from this batch.
             if result.is_ok() && !is_safe {
                 match self.commit() {
                     Ok(()) => is_safe = true,
                     Err(error) => result = Err(error.into()),
                 }
             }
-            let failed = fatal(result.as_ref().err().and_then(of_submit));
-            let _ = verdict.send(result);
-            failed?;
+            respond(reply, result, submit_store_error)?;
         }
         Ok(())
     }
 
-    /// Judges a block on its parent, and takes it in if it is good.
-    fn judge(&mut self, block: impl Into<PrecheckedBlock>) -> Result<Accepted, SubmitError> {
-        let begun = Instant::now();
+    /// Validates a block in the context of its parent and connects it if that is the best chain.
+    fn accept_block(&mut self, block: impl Into<PrecheckedBlock>) -> Result<Accepted, SubmitError> {
+        let started = Instant::now();
         let result = self.writer.submit_block(block, self.clock.now());
-        self.metrics.writing.block(&result, begun.elapsed());
+        self.metrics.writing.block(&result, started.elapsed());
         result
     }
 
-    /// The blocks that come next in the queue, after one that may have been taken from it already:
-    /// as many as may share a sync.
-    fn waiting_blocks(
-        &mut self,
-        first: Option<WaitingBlock>,
-    ) -> (Vec<Arc<Block>>, Vec<BlockVerdict>) {
-        let (mut blocks, mut verdicts, mut transactions) = (Vec::new(), Vec::new(), 0_usize);
-        let mut next = first.or_else(|| self.waiting_block());
-        while let Some((block, verdict)) = next {
+    /// The blocks at the front of the queue, as many as may share a disk sync, after `first`, which
+    /// was received already.
+    fn next_batch(&mut self, first: Option<QueuedBlock>) -> (Vec<Arc<Block>>, Vec<BlockReply>) {
+        let (mut blocks, mut replies, mut transactions) = (Vec::new(), Vec::new(), 0_usize);
+        let mut next = first.or_else(|| self.next_block());
+        while let Some((block, reply)) = next {
             transactions = transactions.saturating_add(block.transactions.len());
             blocks.push(block);
-            verdicts.push(verdict);
+            replies.push(reply);
             let is_full = blocks.len() >= BATCH_BLOCKS || transactions >= BATCH_TRANSACTIONS;
-            next = if is_full { None } else { self.waiting_block() };
+            next = if is_full { None } else { self.next_block() };
         }
-        (blocks, verdicts)
+        (blocks, replies)
     }
 
-    /// The next request, if it is there and a block.
-    fn waiting_block(&mut self) -> Option<WaitingBlock> {
+    /// The next request of the queue, if there is one and it is a block.
+    fn next_block(&mut self) -> Option<QueuedBlock> {
         if self.next.is_some() {
             return None;
         }
         match self.queue.try_recv().ok()? {
-            Request::Block(block, verdict) => Some((block, verdict)),
+            Request::Block(block, reply) => Some((block, reply)),
             other => {
                 self.next = Some(other);
                 None
@@ -457,37 +457,39 @@ impl Desk {
     }
 
     fn commit(&mut self) -> Result<(), StoreError> {
-        let begun = Instant::now();
+        let started = Instant::now();
         let commit = self.writer.commit()?;
-        self.metrics.writing.commit(&commit, begun.elapsed());
+        self.metrics.writing.commit(&commit, started.elapsed());
         let Commit { disconnected, connected, mempool, .. } = commit;
-        self.tell();
+        self.publish_version();
         if !(connected.is_empty() && disconnected.is_empty()) {
-            self.told.tell(self.reader.view().tip(), disconnected.len(), connected.len());
-            // Nobody listens on a node without peers.
-            let _ = self.peer_news.send(p2p::ChainUpdate::TipChanged);
-            self.events.tip(self.reader.view().tip().hash);
+            self.log.log_blocks(self.reader.view().tip(), disconnected.len(), connected.len());
+            // Without peers there is no receiver.
+            let _ = self.peer_updates.send(p2p::ChainUpdate::TipChanged);
+            self.events.publish_tip(self.reader.view().tip().hash);
         }
-        self.tell_of_pool(mempool);
+        self.publish_mempool(mempool);
         Ok(())
     }
 
-    fn tell_of_pool(&self, Changes { pending, dropped }: Changes) {
+    fn publish_mempool(&self, Changes { pending, dropped }: Changes) {
         let view = self.reader.view();
         let entries = pending.iter().filter_map(|id| view.mempool().get(id));
-        let accepted = entries.map(|entry| Payment::of_terms(entry.transfer.details())).collect();
+        let accepted = entries.map(|entry| Payment::of_details(entry.transfer.details())).collect();
         drop(view);
         let counts = &self.metrics.writing.transfers_dropped;
         dropped.iter().for_each(|dropped| counts.count(dropped.reason.code()));
-        self.events.pool(accepted, &dropped);
+        self.events.publish_mempool(accepted, &dropped);
         if !pending.is_empty() {
-            let _ = self.peer_news.send(p2p::ChainUpdate::TransfersAccepted(pending));
+            let _ = self.peer_updates.send(p2p::ChainUpdate::TransfersAccepted(pending));
         }
     }
 
-    fn tell(&self) {
+    fn publish_version(&self) {
         let tip = self.reader.view().tip().hash;
-        self.news.send_modify(|news| *news = News { tip, number: news.number.wrapping_add(1) });
+        self.version.send_modify(|version| {
+            *version = ChainVersion { tip, sequence: version.sequence.wrapping_add(1) };
+        });
     }
 
     fn template(
@@ -501,28 +503,37 @@ impl Desk {
             miner,
             now: self.clock.now(),
             extra_nonce: [a, b, c, d, e, f, g, h],
-            tag: Tag::new(TAG.to_vec()).expect("the tag is short"),
+            tag: Tag::new(COINBASE_TAG.to_vec()).expect("the tag is short"),
         })
     }
 
-    fn steer(&mut self, steering: Steering, block: block::Hash) -> Result<(), InvalidateError> {
-        match steering {
-            Steering::SetAside => self.writer.invalidate(block)?,
-            Steering::Reconsider => self.writer.reconsider(block)?,
+    fn override_block(
+        &mut self,
+        change: BlockOverride,
+        block: block::Hash,
+    ) -> Result<(), InvalidateError> {
+        match change {
+            BlockOverride::Invalidate => self.writer.invalidate(block)?,
+            BlockOverride::Reconsider => self.writer.reconsider(block)?,
         }
-        tracing::warn!(%block, ?steering, "told by the operator");
+        tracing::warn!(%block, ?change, "block validity overridden by operator");
         Ok(self.commit()?)
     }
 
-    /// One sync for all blocks, unless they carry transfers: those leave the pool with a commit.
-    fn generate(&mut self, blocks: u32, miner: Address) -> Result<Vec<block::Hash>, GenerateError> {
+    /// Generates blocks with one commit for all, except after blocks that carry transfers: only a
+    /// commit removes those from the mempool.
+    fn generate_blocks(
+        &mut self,
+        blocks: u32,
+        miner: Address,
+    ) -> Result<Vec<block::Hash>, GenerateError> {
         let mut hashes = Vec::new();
         for _ in 0..blocks {
             let Template { mut block, target, .. } = self.template(miner, [0; 4])?;
-            seal(&mut block.header, target);
+            solve(&mut block.header, target);
             let carries_transfers = block.transactions.len() > 1;
             hashes.push(block.hash());
-            self.judge(block)?;
+            self.accept_block(block)?;
             if carries_transfers {
                 self.commit()?;
             }
@@ -532,8 +543,8 @@ impl Desk {
     }
 }
 
-/// Searches the nonce, and then the version bits that may roll.
-fn seal(header: &mut Header, target: chain::Target) {
+/// Searches the nonce, then the version bits that may roll, until the header meets its target.
+fn solve(header: &mut Header, target: chain::Target) {
     while !target.is_met_by(header.hash().as_bytes()) {
         header.nonce = header.nonce.wrapping_add(1);
         if header.nonce == 0 {
@@ -542,31 +553,43 @@ fn seal(header: &mut Header, target: chain::Target) {
     }
 }
 
-fn of_submit(error: &SubmitError) -> Option<&StoreError> {
+/// Sends the result of a request; fails if the result is an error that the store cannot survive.
+fn respond<T, E>(
+    reply: oneshot::Sender<Result<T, E>>,
+    result: Result<T, E>,
+    store_error: impl Fn(&E) -> Option<&StoreError>,
+) -> anyhow::Result<()> {
+    let outcome = fatal(result.as_ref().err().and_then(store_error));
+    let _ = reply.send(result);
+    outcome
+}
+
+fn submit_store_error(error: &SubmitError) -> Option<&StoreError> {
     match error {
         SubmitError::Store(error) => Some(error),
         _ => None,
     }
 }
 
-fn of_generate(error: &GenerateError) -> Option<&StoreError> {
+fn generate_store_error(error: &GenerateError) -> Option<&StoreError> {
     match error {
         GenerateError::Template(TemplateError::View(error)) | GenerateError::Store(error) => {
             Some(error)
         }
-        GenerateError::Submit(error) => of_submit(error),
+        GenerateError::Submit(error) => submit_store_error(error),
         GenerateError::Template(_) => None,
     }
 }
 
-fn of_steering(error: &InvalidateError) -> Option<&StoreError> {
+fn override_store_error(error: &InvalidateError) -> Option<&StoreError> {
     match error {
         InvalidateError::Store(error) => Some(error),
         InvalidateError::Unknown { .. } | InvalidateError::Genesis => None,
     }
 }
 
-/// A full disk ends nothing: reads go on, and writing works again once there is room.
+/// Every error of the store is fatal but a full disk: reading continues, and writing works again
+/// once there is space.
 fn fatal(error: Option<&StoreError>) -> anyhow::Result<()> {
     match error {
         None | Some(StoreError::Log(LogError::Full { .. })) => Ok(()),
@@ -574,10 +597,10 @@ fn fatal(error: Option<&StoreError>) -> anyhow::Result<()> {
     }
 }
 
-/// Where to begin a search, so that no two nodes or runs of one do the same work.
-pub fn random<const BYTES: usize>() -> anyhow::Result<[u8; BYTES]> {
+/// Random bytes of the system: start values of searches, so that no two runs repeat the same work.
+pub fn random_bytes<const BYTES: usize>() -> anyhow::Result<[u8; BYTES]> {
     let mut bytes = [0; BYTES];
-    getrandom::fill(&mut bytes).context("the system has no random numbers")?;
+    getrandom::fill(&mut bytes).context("the system's random number generator failed")?;
     Ok(bytes)
 }
 

@@ -123,7 +123,7 @@ impl World {
         let daemon = Daemon::start(config).await.unwrap();
         let data = folder.path().join("data");
         let token = std::fs::read_to_string(data.join("api-token")).unwrap().trim().to_owned();
-        let protection = Token::open(&data).unwrap();
+        let protection = Token::open_or_create(&data).unwrap();
         let routes = router(daemon.node().clone(), &protection, called(&daemon), &[]).unwrap();
         World { routes, token, daemon, _folder: folder }
     }

@@ -26,7 +26,7 @@ impl ProgressLine {
         let bar = ProgressBar::new_spinner().with_style(style);
         // Otherwise an empty line would be drawn below each log event.
         bar.finish_and_clear();
-        logging::keep_above(bar.clone());
+        logging::set_progress_bar(bar.clone());
         ProgressLine { bar, terminal: io::stderr().is_terminal(), last: Cell::new(None) }
     }
 

@@ -82,11 +82,11 @@ impl NodeArgs {
         for data in &folders {
             let pinned = NodeFile::read(data).and_then(|file| client.pinned_to(&file.api));
             if let Some(pinned) = pinned {
-                return Ok(pinned.with_token(Token::of_node(data)?));
+                return Ok(pinned.with_token(Token::read(data)?));
             }
         }
         match &self.data {
-            Some(data) if self.node.len() < 2 => Ok(client.with_token(Token::of_node(data)?)),
+            Some(data) if self.node.len() < 2 => Ok(client.with_token(Token::read(data)?)),
             Some(_) => bail!("the token is for one node: use a single --node"),
             None => bail!("this needs the node's token: use --data, its data directory"),
         }

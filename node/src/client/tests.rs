@@ -9,8 +9,8 @@ use crate::api::http::problem::{Kind, Problem};
 use crate::api::http::server;
 use crate::listener;
 use crate::metrics::requests::Count;
-use crate::mining::source::remote::Remote;
-use crate::mining::source::{Handed, Source};
+use crate::mining::source::remote::RemoteSource;
+use crate::mining::source::{Source, SubmitOutcome};
 use crate::node_file::NodeFile;
 use anyhow::Result;
 use axum::Router;
@@ -257,9 +257,9 @@ async fn known_block_counts_as_accepted_if_in_the_best_chain() {
             .route("/v1/blocks", post(async move || Json(known)))
             .route(&format!("/v1/blocks/{hash}"), get(async move || Json(shown)));
         let (good, _stop) = serve(routes).await;
-        let mut remote = Remote::new(of_nodes(&[&broken, &good]), Params::dev().hrp());
-        let handed = remote.hand_in(block.clone()).await.unwrap();
-        assert_eq!(matches!(handed, Handed::Best), is_best);
+        let mut remote = RemoteSource::new(of_nodes(&[&broken, &good]), Params::dev().hrp());
+        let handed = remote.submit(block.clone()).await.unwrap();
+        assert_eq!(matches!(handed, SubmitOutcome::Connected), is_best);
         assert_eq!(count.load(Ordering::SeqCst), 1);
     }
 }

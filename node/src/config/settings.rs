@@ -109,7 +109,7 @@ impl Settings {
     pub fn with_file(self, matches: &ArgMatches) -> Result<Settings> {
         let Some(path) = &self.config else { return Ok(self) };
         // The file may be at fault, and errors are logged in the format of the flags until then.
-        logging::complain_as(self.log_format.unwrap_or_default());
+        logging::set_fatal_format(self.log_format.unwrap_or_default());
         let mut settings = Settings::read(path)?;
         settings.update_from_arg_matches(matches)?;
         Ok(settings)
@@ -118,7 +118,7 @@ impl Settings {
     /// Starts the log, so that an error in any other setting is logged in its format.
     pub fn start_log(self) -> Result<Settings> {
         let format = self.log_format.unwrap_or_default();
-        logging::complain_as(format);
+        logging::set_fatal_format(format);
         let log = self.log.as_deref().unwrap_or(DEFAULT_LOG);
         let filter = logging::filter(log);
         logging::start(format, filter.with_context(|| format!("log `{log}` is not a filter"))?);

@@ -1,8 +1,8 @@
-//! Events as readers see them. What an entry leaves out is read from the chain, where a block stays
-//! what it is, on whatever branch: so each event is of one state, whenever it is read.
+//! Rendering of events. What a record leaves out is read from the chain: a block never changes, on
+//! whatever branch it is, so an event is the same whenever it is read.
 
 use super::filter::Filter;
-use super::record::{Entry, Payment, What};
+use super::record::{EventKind, Payment, Record};
 use super::topic::Topic;
 use axum::body::Bytes;
 use chain::address::Hrp;
@@ -14,31 +14,32 @@ use std::collections::VecDeque;
 use std::fmt::Write;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Blocks that are kept at hand for other readers, and transfers in all of them: some 5 MB.
-const BLOCKS_AT_HAND: usize = 256;
-const TRANSFERS_AT_HAND: usize = 50_000;
+/// Most blocks in the cache.
+const MAX_CACHED_BLOCKS: usize = 256;
+/// Most transfers in all cached blocks together: some 5 MB.
+const MAX_CACHED_TRANSFERS: usize = 50_000;
 
-/// An event as it goes to readers.
+/// An event as subscribers receive it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
-    /// Its number.
+    /// The position in the log; numbers only grow, also over restarts.
     pub number: u64,
-    /// `None` for a reset: what was missed is gone.
+    /// The topic; `None` for a reset, which reports that missed events are gone.
     pub topic: Option<Topic>,
     /// A JSON object on one line.
     pub data: String,
 }
 
 impl Event {
-    /// Its name to readers.
+    /// The name of the topic, or `reset`.
     pub fn name(&self) -> &'static str {
         self.topic.map_or("reset", Topic::name)
     }
 
-    /// One of its time; `rest` is a JSON object without `number` and `time`.
-    fn new(number: u64, topic: Option<Topic>, time: u32, rest: &str) -> Event {
+    /// An event whose data is the JSON object `fields` with `number` and `time` before its members.
+    fn new(number: u64, topic: Option<Topic>, time: u32, fields: &str) -> Event {
         let mut data = format!("{{\"number\":{number},\"time\":{time}");
-        match rest.strip_prefix('{') {
+        match fields.strip_prefix('{') {
             Some("}") | None => data.push('}'),
             Some(members) => {
                 data.push(',');
@@ -48,41 +49,42 @@ impl Event {
         Event { number, topic, data }
     }
 
-    fn of(number: u64, topic: Topic, time: u32, shape: &impl Serialize) -> Event {
-        let rest = serde_json::to_string(shape).expect("the keys of shapes are strings");
-        Event::new(number, Some(topic), time, &rest)
+    fn of(number: u64, topic: Topic, time: u32, fields: &impl Serialize) -> Event {
+        let fields = serde_json::to_string(fields).expect("the keys of the fields are strings");
+        Event::new(number, Some(topic), time, &fields)
     }
 
-    /// Says that events are gone: those up to `number` that a reader asked for. What is kept
-    /// begins with `oldest` and ends with `newest`.
+    /// A reset: the requested events up to `number` are gone. Retained are those from `oldest` to
+    /// `newest`.
     pub(super) fn reset(number: u64, time: u32, oldest: u64, newest: u64) -> Event {
-        let rest = format!("{{\"oldest\":{oldest},\"newest\":{newest}}}");
-        Event::new(number, None, time, &rest)
+        let fields = format!("{{\"oldest\":{oldest},\"newest\":{newest}}}");
+        Event::new(number, None, time, &fields)
     }
 
-    /// As a server-sent event.
+    /// Appends the event as a server-sent event.
     pub fn write_sse(&self, out: &mut String) {
         let Event { number, data, .. } = self;
         let name = self.name();
-        write!(out, "id: {number}\nevent: {name}\ndata: {data}\n\n").expect("text has room");
+        write!(out, "id: {number}\nevent: {name}\ndata: {data}\n\n")
+            .expect("writing to a string does not fail");
     }
 
-    /// Several as server-sent events.
-    pub fn sse(events: &[Event]) -> Bytes {
+    /// Encodes events as server-sent events.
+    pub fn encode_sse(events: &[Event]) -> Bytes {
         let mut out = String::new();
         events.iter().for_each(|event| event.write_sse(&mut out));
         out.into()
     }
 
-    /// As a message of a WebSocket.
-    pub fn message(&self) -> String {
+    /// The event as a WebSocket message.
+    pub fn to_message(&self) -> String {
         let Event { number, data, .. } = self;
         format!("{{\"event\":\"{}\",\"id\":{number},\"data\":{data}}}", self.name())
     }
 }
 
 #[derive(Serialize)]
-struct Connected<'a> {
+struct ConnectedBlock<'a> {
     hash: String,
     height: u32,
     previous: &'a str,
@@ -95,7 +97,7 @@ struct Connected<'a> {
 }
 
 #[derive(Serialize)]
-struct Disconnected {
+struct DisconnectedBlock {
     hash: String,
     height: u32,
 }
@@ -113,7 +115,7 @@ struct Reorg {
 struct Transfer {
     id: String,
     #[serde(flatten)]
-    place: Option<Place>,
+    location: Option<BlockLocation>,
     sender: String,
     recipient: String,
     amount: u64,
@@ -124,7 +126,7 @@ struct Transfer {
 }
 
 #[derive(Serialize)]
-struct Place {
+struct BlockLocation {
     block: String,
     height: u32,
     position: u64,
@@ -135,7 +137,7 @@ impl Transfer {
         let Payment { id, sender, recipient, amount, fee, nonce } = *payment;
         Transfer {
             id: id.to_string(),
-            place: None,
+            location: None,
             sender: sender.encode(hrp),
             recipient: recipient.encode(hrp),
             amount,
@@ -146,8 +148,8 @@ impl Transfer {
     }
 }
 
-/// What events tell of a block.
-struct Contents {
+/// The parts of a block that its events carry.
+struct BlockSummary {
     hash: block::Hash,
     previous: String,
     time: u32,
@@ -158,40 +160,45 @@ struct Contents {
     payments: Vec<Payment>,
 }
 
-/// The blocks that were read last, since readers mostly want the same.
+/// The blocks that were read last: subscribers mostly read the same ones.
 #[derive(Default)]
-pub(super) struct Blocks(Mutex<VecDeque<Arc<Contents>>>);
+pub(super) struct BlockCache(Mutex<VecDeque<Arc<BlockSummary>>>);
 
-impl Blocks {
-    /// One block is read at a time, so a crowd of readers takes no more memory than one.
-    fn get(&self, chain: &Reader, hash: &block::Hash) -> Result<Option<Arc<Contents>>, StoreError> {
-        let mut at_hand = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(contents) = at_hand.iter().find(|contents| contents.hash == *hash) {
-            return Ok(Some(Arc::clone(contents)));
+impl BlockCache {
+    /// Reads a block through the cache; `None` if the chain does not have it. One block is read at a
+    /// time, so that many subscribers need no more memory than one.
+    fn get(
+        &self,
+        chain: &Reader,
+        hash: &block::Hash,
+    ) -> Result<Option<Arc<BlockSummary>>, StoreError> {
+        let mut cached = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(block) = cached.iter().find(|block| block.hash == *hash) {
+            return Ok(Some(Arc::clone(block)));
         }
-        let Some(contents) = Contents::read(chain, hash)? else { return Ok(None) };
-        let contents = Arc::new(contents);
-        at_hand.push_front(Arc::clone(&contents));
+        let Some(block) = BlockSummary::read(chain, hash)? else { return Ok(None) };
+        let block = Arc::new(block);
+        cached.push_front(Arc::clone(&block));
         let mut transfers = 0_usize;
-        let kept = at_hand.iter().take(BLOCKS_AT_HAND).take_while(|contents| {
-            transfers = transfers.saturating_add(contents.payments.len());
-            transfers <= TRANSFERS_AT_HAND
+        let retained = cached.iter().take(MAX_CACHED_BLOCKS).take_while(|block| {
+            transfers = transfers.saturating_add(block.payments.len());
+            transfers <= MAX_CACHED_TRANSFERS
         });
-        let kept = kept.count();
-        at_hand.truncate(kept);
-        Ok(Some(contents))
+        let retained = retained.count();
+        cached.truncate(retained);
+        Ok(Some(block))
     }
 }
 
-impl Contents {
-    fn read(chain: &Reader, hash: &block::Hash) -> Result<Option<Contents>, StoreError> {
+impl BlockSummary {
+    fn read(chain: &Reader, hash: &block::Hash) -> Result<Option<BlockSummary>, StoreError> {
         let Some(node) = chain.view().find(hash).copied() else { return Ok(None) };
         let bytes = chain.raw_block(&node)?;
         let block =
             Block::decode(&bytes).map_err(|_| StoreError::BadRecord { location: node.location })?;
         let subsidy = chain.params().subsidy(node.height).units();
         let reward = node.reward.units();
-        Ok(Some(Contents {
+        Ok(Some(BlockSummary {
             hash: *hash,
             previous: block.header.previous.to_string(),
             time: node.time.get(),
@@ -204,91 +211,106 @@ impl Contents {
     }
 }
 
-/// Shows an entry's events from a number on, as far as a filter lets them through, until `is_full`.
-/// The number of the next event to show; `None` if the chain does not have what it takes.
-pub(super) fn show(
+/// Passes the events of a record, from the number `from` on, to `emit` as far as the filter selects
+/// them, until `emit` returns false. `first` is the number of the record's first event.
+///
+/// Returns the number of the next event; `None` if the chain does not have the record's block.
+pub(super) fn emit(
     chain: &Reader,
-    blocks: &Blocks,
-    (first, entry): (u64, &Entry),
+    blocks: &BlockCache,
+    (first, record): (u64, &Record),
     from: u64,
     filter: &Filter,
-    mut out: impl FnMut(Event) -> bool,
+    mut emit: impl FnMut(Event) -> bool,
 ) -> Result<Option<u64>, StoreError> {
-    let (time, after) = (entry.time, first.saturating_add(entry.what.count()));
+    let after = first.saturating_add(record.kind.event_count());
     let hrp = chain.params().hrp();
-    let one = |topic, shape: &dyn Fn() -> Event| filter.wants(topic).then(shape);
-    let event = match &entry.what {
-        What::Connected { hash, height, transfers } => {
-            let wants_transfers = filter.wants(Topic::TransactionConfirmed) && *transfers > 0;
-            let wants_block = filter.wants(Topic::BlockConnected) && from == first;
-            if !wants_transfers && !wants_block {
-                return Ok(Some(after));
-            }
-            let Some(contents) = blocks.get(chain, hash)? else { return Ok(None) };
-            if wants_block && filter.concerns(&contents.miner) {
-                let shape = Connected {
-                    hash: hash.to_string(),
-                    height: height.get(),
-                    previous: &contents.previous,
-                    block_time: contents.time,
-                    miner: &contents.miner.encode(hrp),
-                    transaction_count: contents.payments.len() + 1,
-                    size: contents.size,
-                    reward: contents.reward,
-                    fees: contents.fees,
-                };
-                if !out(Event::of(first, Topic::BlockConnected, time, &shape)) {
-                    return Ok(Some(first + 1));
-                }
-            }
-            if !wants_transfers {
-                return Ok(Some(after));
-            }
-            // A transfer's number is the block's plus its position, as the coinbase is at 0.
-            for (payment, position) in contents.payments.iter().zip(1..) {
-                let number = first + position;
-                if number < from || !filter.concerns_payment(payment) {
-                    continue;
-                }
-                let place = Place { block: hash.to_string(), height: height.get(), position };
-                let shape = Transfer { place: Some(place), ..Transfer::of(payment, hrp) };
-                if !out(Event::of(number, Topic::TransactionConfirmed, time, &shape)) {
-                    return Ok(Some(number + 1));
-                }
-            }
+    if let EventKind::Connected { hash, height, transfers } = &record.kind {
+        let selects_transfers = filter.matches_topic(Topic::TransactionConfirmed) && *transfers > 0;
+        let selects_block = filter.matches_topic(Topic::BlockConnected) && from == first;
+        if !selects_transfers && !selects_block {
             return Ok(Some(after));
         }
-        What::Disconnected { hash, height } if filter.address.is_none() => {
-            let shape = Disconnected { hash: hash.to_string(), height: height.get() };
-            let topic = Topic::BlockDisconnected;
-            one(topic, &|| Event::of(first, topic, time, &shape))
+        let Some(block) = blocks.get(chain, hash)? else { return Ok(None) };
+        if selects_block && filter.matches_address(&block.miner) {
+            let event = block.connected_event(first, record.time, height.get(), hrp);
+            if !emit(event) {
+                return Ok(Some(first + 1));
+            }
         }
-        What::Reorg { fork, depth, connected, old, new } if filter.address.is_none() => {
-            let shape = Reorg {
+        if !selects_transfers {
+            return Ok(Some(after));
+        }
+        // The number of a transfer's event is that of the block's plus the transfer's position.
+        for (payment, position) in block.payments.iter().zip(1..) {
+            let number = first + position;
+            if number < from || !filter.matches_payment(payment) {
+                continue;
+            }
+            let location =
+                Some(BlockLocation { block: hash.to_string(), height: height.get(), position });
+            let fields = Transfer { location, ..Transfer::of(payment, hrp) };
+            if !emit(Event::of(number, Topic::TransactionConfirmed, record.time, &fields)) {
+                return Ok(Some(number + 1));
+            }
+        }
+        return Ok(Some(after));
+    }
+    render(first, record, filter, hrp).map(&mut emit);
+    Ok(Some(after))
+}
+
+impl BlockSummary {
+    fn connected_event(&self, number: u64, time: u32, height: u32, hrp: Hrp) -> Event {
+        let fields = ConnectedBlock {
+            hash: self.hash.to_string(),
+            height,
+            previous: &self.previous,
+            block_time: self.time,
+            miner: &self.miner.encode(hrp),
+            transaction_count: self.payments.len() + 1,
+            size: self.size,
+            reward: self.reward,
+            fees: self.fees,
+        };
+        Event::of(number, Topic::BlockConnected, time, &fields)
+    }
+}
+
+/// The event of a record that stands for one, if the filter selects it.
+fn render(number: u64, record: &Record, filter: &Filter, hrp: Hrp) -> Option<Event> {
+    let time = record.time;
+    if record.kind.topic().is_some_and(|topic| !filter.matches_topic(topic)) {
+        return None;
+    }
+    let event = match &record.kind {
+        EventKind::Disconnected { hash, height } if filter.address.is_none() => {
+            let fields = DisconnectedBlock { hash: hash.to_string(), height: height.get() };
+            Event::of(number, Topic::BlockDisconnected, time, &fields)
+        }
+        EventKind::Reorg { fork, depth, connected, old, new } if filter.address.is_none() => {
+            let fields = Reorg {
                 fork_height: fork.get(),
                 depth: *depth,
                 old_tip: old.to_string(),
                 new_tip: new.to_string(),
                 connected: *connected,
             };
-            one(Topic::Reorg, &|| Event::of(first, Topic::Reorg, time, &shape))
+            Event::of(number, Topic::Reorg, time, &fields)
         }
-        What::Accepted(payment) if filter.concerns_payment(payment) => {
-            let topic = Topic::TransactionAccepted;
-            one(topic, &|| Event::of(first, topic, time, &Transfer::of(payment, hrp)))
+        EventKind::Accepted(payment) if filter.matches_payment(payment) => {
+            Event::of(number, Topic::TransactionAccepted, time, &Transfer::of(payment, hrp))
         }
-        What::Dropped { payment, reason } if filter.concerns_payment(payment) => {
-            let topic = Topic::TransactionDropped;
-            let shape = Transfer { reason: Some(reason.clone()), ..Transfer::of(payment, hrp) };
-            one(topic, &|| Event::of(first, topic, time, &shape))
+        EventKind::Dropped { payment, reason } if filter.matches_payment(payment) => {
+            let fields = Transfer { reason: Some(reason.clone()), ..Transfer::of(payment, hrp) };
+            Event::of(number, Topic::TransactionDropped, time, &fields)
         }
-        What::Other { topic, data } if filter.concerns_object(data, hrp) => {
-            one(*topic, &|| Event::new(first, Some(*topic), time, data))
+        EventKind::Other { topic, data } if filter.matches_object(data, hrp) => {
+            Event::new(number, Some(*topic), time, data)
         }
-        // Whatever somebody reads, they should know.
-        What::Gap => Some(Event::reset(first, time, first + 1, first)),
-        _ => None,
+        // Every subscriber learns of a gap, whatever it selects.
+        EventKind::Gap => Event::reset(number, time, number + 1, number),
+        _ => return None,
     };
-    event.map(&mut out);
-    Ok(Some(after))
+    Some(event)
 }

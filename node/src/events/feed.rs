@@ -1,7 +1,9 @@
-//! Reading the log by number: first what was missed, page by page, then what comes. A reader that
-//! does not come for its next page costs nothing but its place.
+//! Reading the log by number: first the events that a subscriber missed, page by page, then new ones.
+//!
+//! A subscriber reads at its own pace. One that does not fetch its next page costs nothing but its
+//! slot, and never delays the writer.
 
-use super::event::{self, Blocks, Event};
+use super::event::{self, BlockCache, Event};
 use super::filter::{Filter, Since};
 use super::log::{self, Index};
 use super::publisher::Publisher;
@@ -10,31 +12,31 @@ use chain::ledger::Reader;
 use std::sync::{Arc, RwLock};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
-/// Readers at a time: fewer than half of the connections that the API serves, so that there is
-/// always room for requests.
-pub const MAX_READERS: usize = 200;
-/// Readers that look something up at the same moment; the others wait for their turn.
-const LOOKING: usize = 4;
-/// Bytes of a page's events after which it ends: what a reader that does not read holds up, a few
-/// times over in buffers.
+/// Most subscribers at a time: fewer than half of the connections that the API serves, so that other
+/// requests are always served too.
+pub const MAX_SUBSCRIBERS: usize = 200;
+/// Most subscribers that read a page at the same moment; the others wait.
+const CONCURRENT_READS: usize = 4;
+/// Bytes of events after which a page ends: bounds what a subscriber that does not read holds in
+/// memory, a few times over in buffers.
 const PAGE_BYTES: usize = 8 << 10;
-/// Batches that are looked through for a page, however few of their events are wanted: some
-/// milliseconds, then it is the turn of other readers.
+/// Most batches that are searched for a page, however few of their events match: some milliseconds,
+/// after which other subscribers are served.
 const PAGE_BATCHES: usize = 8;
 
-/// Reads the log, and tells it. Cheap to clone.
+/// Reads events and publishes them. Cheap to clone.
 #[derive(Clone)]
-pub struct Events(pub(super) Arc<Parts>);
+pub struct Events(pub(super) Arc<Shared>);
 
-pub(super) struct Parts {
+pub(super) struct Shared {
     pub(super) index: Arc<RwLock<Index>>,
     /// The number of the next event.
     next: watch::Receiver<u64>,
     chain: Reader,
-    blocks: Blocks,
+    blocks: BlockCache,
     publisher: Publisher,
     slots: Arc<Semaphore>,
-    looking: Semaphore,
+    reads: Semaphore,
 }
 
 impl Events {
@@ -44,68 +46,56 @@ impl Events {
         chain: Reader,
         publisher: Publisher,
     ) -> Events {
-        Events(Arc::new(Parts {
+        Events(Arc::new(Shared {
             index,
             next,
             chain,
-            blocks: Blocks::default(),
+            blocks: BlockCache::default(),
             publisher,
-            slots: Arc::new(Semaphore::new(MAX_READERS)),
-            looking: Semaphore::new(LOOKING),
+            slots: Arc::new(Semaphore::new(MAX_SUBSCRIBERS)),
+            reads: Semaphore::new(CONCURRENT_READS),
         }))
     }
 
-    /// Tells the log.
     pub fn publisher(&self) -> &Publisher {
         &self.0.publisher
     }
 
-    /// The place of one more reader, unless there are too many. It is free again once dropped.
-    pub fn seat(&self) -> Option<OwnedSemaphorePermit> {
+    /// Reserves the slot of one more subscriber until the permit is dropped; `None` if all are taken.
+    pub fn try_subscribe(&self) -> Option<OwnedSemaphorePermit> {
         Arc::clone(&self.0.slots).try_acquire_owned().ok()
     }
 
     /// The number of the last event; 0 before the first.
-    pub fn newest(&self) -> u64 {
+    pub fn last_number(&self) -> u64 {
         self.0.next.borrow().saturating_sub(1)
     }
 
-    /// How many read at this moment.
-    pub fn readers(&self) -> usize {
-        MAX_READERS.saturating_sub(self.0.slots.available_permits())
+    /// How many subscribers there are.
+    pub fn subscriber_count(&self) -> usize {
+        MAX_SUBSCRIBERS.saturating_sub(self.0.slots.available_permits())
     }
 
-    /// Reads from a number on.
+    /// Starts reading the events that a filter selects.
     pub fn feed(&self, since: Since, filter: Filter) -> Feed {
         Feed::new(self.clone(), since, filter)
     }
-}
 
-/// Some events in order.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Page {
-    /// Those that the filter lets through.
-    pub events: Vec<Event>,
-    /// The number to go on with.
-    pub next: u64,
-}
-
-impl Events {
-    /// Events from a number on. May take milliseconds.
+    /// Reads a page of events that starts at the number `from`. Blocks for some milliseconds.
     pub(super) fn page(&self, from: u64, filter: &Filter) -> Page {
         let mut page = Page { events: Vec::new(), next: from };
         let mut bytes = 0_usize;
         for _ in 0..PAGE_BATCHES {
-            let (spot, oldest, next) = {
+            let (location, oldest, next) = {
                 let index = log::read(&self.0.index);
                 (index.find(page.next), index.oldest(), Index::next(&index))
             };
             if page.next == next {
                 break;
             }
-            // Older than what is kept, or from a log that is not there any more.
-            let is_kept = (oldest..next).contains(&page.next);
-            let batch = spot.filter(|_| is_kept).and_then(|spot| spot.read());
+            // Outside of the range are numbers that were pruned, or belong to a replaced log.
+            let is_retained = (oldest..next).contains(&page.next);
+            let batch = location.filter(|_| is_retained).and_then(|location| location.read());
             let Some(batch) = batch else {
                 let (newest, time) = (next.saturating_sub(1), clock::now().get());
                 page.events.push(Event::reset(newest, time, oldest, newest));
@@ -113,29 +103,23 @@ impl Events {
                 break;
             };
             let mut first = batch.first;
-            for entry in &batch.entries {
-                let after = first.saturating_add(entry.what.count());
+            for record in &batch.records {
+                let after = first.saturating_add(record.kind.event_count());
                 if after > page.next {
-                    let out = |event: Event| {
+                    let emit = |event: Event| {
                         bytes = bytes.saturating_add(event.data.len());
                         page.events.push(event);
                         bytes < PAGE_BYTES
                     };
-                    let shown = event::show(
-                        &self.0.chain,
-                        &self.0.blocks,
-                        (first, entry),
-                        page.next,
-                        filter,
-                        out,
-                    );
-                    page.next = shown
+                    let (chain, blocks) = (&self.0.chain, &self.0.blocks);
+                    let next = event::emit(chain, blocks, (first, record), page.next, filter, emit);
+                    page.next = next
                         .unwrap_or_else(|error| {
-                            tracing::warn!("a block of an event cannot be read: {error}");
+                            tracing::warn!("cannot read the block of an event: {error}");
                             None
                         })
                         .unwrap_or_else(|| {
-                            let (newest, time) = (after - 1, entry.time);
+                            let (newest, time) = (after - 1, record.time);
                             page.events.push(Event::reset(newest, time, after, newest));
                             after
                         });
@@ -150,7 +134,16 @@ impl Events {
     }
 }
 
-/// Reads the log at the pace of whoever asks for more.
+/// Consecutive events of the log.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Page {
+    /// The events that the filter selects.
+    pub events: Vec<Event>,
+    /// The number from which the next page starts.
+    pub next: u64,
+}
+
+/// A subscriber's position in the log.
 pub struct Feed {
     events: Events,
     filter: Arc<Filter>,
@@ -169,19 +162,18 @@ impl Feed {
         Feed { events, filter: Arc::new(filter), cursor, next }
     }
 
-    /// Reads otherwise from now on.
-    pub fn turn(&mut self, since: Option<u64>, filter: Filter) {
+    /// Changes the filter, and with `since` the position: the feed continues after that number.
+    pub fn resubscribe(&mut self, since: Option<u64>, filter: Filter) {
         self.filter = Arc::new(filter);
         self.cursor = since.map_or(self.cursor, |number| number.saturating_add(1));
     }
 
-    /// The number up to which everything wanted was given out.
+    /// The number up to which all selected events were returned.
     pub fn position(&self) -> u64 {
         self.cursor.saturating_sub(1)
     }
 
-    /// The next events, once there are some that are wanted; `None` when there will be no more.
-    /// Giving up and asking again loses nothing.
+    /// Waits for the next selected events; `None` once there will be no more. Cancel-safe.
     pub async fn next(&mut self) -> Option<Vec<Event>> {
         loop {
             let next = *self.next.borrow_and_update();
@@ -189,7 +181,7 @@ impl Feed {
                 self.next.changed().await.ok()?;
                 continue;
             }
-            let permit = self.events.0.looking.acquire().await.ok()?;
+            let permit = self.events.0.reads.acquire().await.ok()?;
             let (events, from) = (self.events.clone(), self.cursor);
             let filter = Arc::clone(&self.filter);
             let page =

@@ -1,50 +1,51 @@
-//! Which events a reader wants, and from where on.
+//! Subscriptions: which events a subscriber receives, and from where in the log.
 
 use super::record::Payment;
 use super::topic::Topic;
 use chain::Address;
 use chain::address::Hrp;
 
-/// Where to begin.
+/// The position in the log where a subscription starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Since {
-    /// With what comes.
+    /// After the last event of the log: new events only.
     Now,
     /// After the event of this number.
     Number(u64),
 }
 
-/// Which events somebody wants.
+/// Selects events by topic and address.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
-    /// `None` for every topic.
+    /// The topics to receive; `None` for all.
     pub topics: Option<Vec<Topic>>,
-    /// Only what names this address: transfers from and to it, its blocks, its jobs.
+    /// Selects only events that name this address: transfers from and to it, blocks and jobs that
+    /// pay it.
     pub address: Option<Address>,
 }
 
 impl Filter {
-    pub(super) fn wants(&self, topic: Topic) -> bool {
+    pub(super) fn matches_topic(&self, topic: Topic) -> bool {
         self.topics.as_ref().is_none_or(|topics| topics.contains(&topic))
     }
 
-    pub(super) fn concerns(&self, address: &Address) -> bool {
+    pub(super) fn matches_address(&self, address: &Address) -> bool {
         self.address.is_none_or(|wanted| wanted == *address)
     }
 
-    pub(super) fn concerns_payment(&self, payment: &Payment) -> bool {
-        self.address.is_none_or(|wanted| payment.names(&wanted))
+    pub(super) fn matches_payment(&self, payment: &Payment) -> bool {
+        self.address.is_none_or(|wanted| payment.involves(&wanted))
     }
 
-    /// Whether a JSON object names the address as its miner.
-    pub(super) fn concerns_object(&self, data: &str, hrp: Hrp) -> bool {
+    /// Whether a JSON object names the address as its `miner`.
+    pub(super) fn matches_object(&self, data: &str, hrp: Hrp) -> bool {
         #[derive(serde::Deserialize)]
-        struct Named {
+        struct Object {
             miner: Option<String>,
         }
         self.address.is_none_or(|wanted| {
-            let named = serde_json::from_str::<Named>(data).ok().and_then(|named| named.miner);
-            named.is_some_and(|miner| miner == wanted.encode(hrp))
+            let miner = serde_json::from_str::<Object>(data).ok().and_then(|object| object.miner);
+            miner.is_some_and(|miner| miner == wanted.encode(hrp))
         })
     }
 }

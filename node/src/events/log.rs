@@ -1,10 +1,10 @@
-//! The log on disk: `DATA/events/NNNNN/00000.log`, segments in the format of the block log, one
-//! batch a record. When there are too many bytes the oldest segment goes.
+//! The event log on disk: segments `DATA/events/NNNNN/00000.log` in the block-log format, one batch
+//! of events to a record. The oldest segment is pruned when there are too many.
 //!
-//! What is damaged is set aside as a whole and a new log begun, whose numbers are higher than any
-//! before: readers hear that what they missed is gone, and the chain is not concerned.
+//! A damaged log is moved away as a whole and a new one started with higher numbers than ever
+//! before, so subscribers receive a reset. The chain is not affected.
 
-use super::record::{Batch, Entry};
+use super::record::{Batch, Record};
 use chain::block;
 use chain::store::LogError;
 use chain::store::blocks::{
@@ -16,29 +16,29 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{SystemTime, UNIX_EPOCH};
 use std::{fs, io};
 
-/// How much is kept.
+/// How much of the log is retained.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
-    /// Bytes after which a segment is followed by the next.
+    /// Bytes after which the next segment is started.
     pub segment_bytes: u64,
-    /// Segments, the one at the end included.
+    /// Most segments, including the one being appended to.
     pub segments: usize,
 }
 
-/// 64 MiB: a few hundred thousand blocks or transfers, or weeks of a quiet node.
+/// 64 MiB: a few hundred thousand blocks or transfers, or weeks of an idle node.
 pub(super) const LIMITS: Limits = Limits { segment_bytes: 4 << 20, segments: 16 };
 
-/// Why the log cannot be opened.
+/// An error of opening the log.
 #[derive(Debug, thiserror::Error)]
 enum OpenError {
     #[error(transparent)]
     Log(#[from] LogError),
-    /// A record is whole but not the one expected.
+    /// A record is intact but does not continue the one before it.
     #[error("{} has a record that does not follow the one before", .0.display())]
-    Strange(PathBuf),
+    Inconsistent(PathBuf),
 }
 
-/// Where every batch lies. Readers look here, then into the files.
+/// The locations of all batches.
 #[derive(Debug)]
 pub(super) struct Index {
     /// Oldest first, never empty.
@@ -51,19 +51,19 @@ pub(super) struct Index {
 struct Segment {
     number: u32,
     reader: LogReader,
-    /// Numbers of the first events, ascending, and where the batches lie.
+    /// The number of the first event of each batch, ascending, and the location of the batch.
     batches: Vec<(u64, RecordLocation)>,
 }
 
-/// Where to read a batch.
+/// The location of a batch in a segment.
 #[derive(Debug)]
-pub(super) struct Spot {
+pub(super) struct BatchLocation {
     reader: LogReader,
-    place: RecordLocation,
+    record: RecordLocation,
 }
 
 impl Index {
-    /// The number of the oldest event that is kept, or of the next if there is none.
+    /// The number of the oldest retained event, or of the next event if there is none.
     pub fn oldest(&self) -> u64 {
         let first = self.segments.iter().find_map(|segment| segment.batches.first());
         first.map_or(self.next, |(number, _)| *number)
@@ -74,44 +74,45 @@ impl Index {
         self.next
     }
 
-    /// The batch that holds an event.
-    pub fn find(&self, number: u64) -> Option<Spot> {
-        let is_before = |segment: &Segment| segment.starts().is_some_and(|first| first <= number);
+    /// The location of the batch that holds an event.
+    pub fn find(&self, number: u64) -> Option<BatchLocation> {
+        let is_before =
+            |segment: &Segment| segment.first_number().is_some_and(|first| first <= number);
         let segment = self.segments.iter().rev().find(|segment| is_before(segment))?;
         let after = segment.batches.partition_point(|(first, _)| *first <= number);
-        let (_, place) = segment.batches.get(after.checked_sub(1)?)?;
-        Some(Spot { reader: segment.reader.clone(), place: *place })
+        let (_, record) = segment.batches.get(after.checked_sub(1)?)?;
+        Some(BatchLocation { reader: segment.reader.clone(), record: *record })
     }
 
-    /// The batch at the end.
-    fn last(&self) -> Option<Spot> {
+    /// The location of the last batch.
+    fn last(&self) -> Option<BatchLocation> {
         let segment = self.segments.iter().rev().find(|segment| !segment.batches.is_empty())?;
-        let (_, place) = segment.batches.last()?;
-        Some(Spot { reader: segment.reader.clone(), place: *place })
+        let (_, record) = segment.batches.last()?;
+        Some(BatchLocation { reader: segment.reader.clone(), record: *record })
     }
 }
 
 impl Segment {
-    fn starts(&self) -> Option<u64> {
+    fn first_number(&self) -> Option<u64> {
         self.batches.first().map(|(number, _)| *number)
     }
 }
 
-impl Spot {
-    /// The batch there, if it still is.
+impl BatchLocation {
+    /// Reads the batch; `None` if its segment was pruned meanwhile or cannot be read.
     pub fn read(&self) -> Option<Batch> {
-        match self.reader.read(self.place) {
+        match self.reader.read(self.record) {
             Ok((_, bytes)) => Batch::decode(&bytes).ok(),
             Err(LogError::Missing { .. }) => None,
             Err(error) => {
-                tracing::warn!("events cannot be read: {error}");
+                tracing::warn!("cannot read events: {error}");
                 None
             }
         }
     }
 }
 
-/// The log, opened for appending.
+/// The log, open for appending.
 pub(super) struct Log {
     folder: PathBuf,
     limits: Limits,
@@ -123,68 +124,68 @@ pub(super) struct Log {
 }
 
 impl Log {
-    /// Opens the log in `folder`. A new one begins at `tip`: what was before is not told.
+    /// Opens the log in `folder`. A new log starts after the block `tip`.
     pub fn open(folder: &Path, limits: Limits, tip: block::Hash) -> Result<Log, LogError> {
-        match Log::open_as_it_is(folder, limits) {
+        match Log::open_existing(folder, limits) {
             Ok(Some(log)) => Ok(log),
-            Ok(None) => Log::begin(folder, limits, tip, 1),
+            Ok(None) => Log::create(folder, limits, tip, 1),
             Err(OpenError::Log(error @ (LogError::Io { .. } | LogError::Full { .. }))) => {
                 Err(error)
             }
             Err(error) => {
-                let aside = folder.with_extension("damaged");
-                let _ = fs::remove_dir_all(&aside);
-                fs::rename(folder, &aside).map_err(failed("move", folder))?;
-                let aside = aside.display();
-                tracing::warn!("the log of events begins anew, the old one is in {aside}: {error}");
-                // Above all numbers there were: nobody has told an event a second since 1970.
+                let moved = folder.with_extension("damaged");
+                let _ = fs::remove_dir_all(&moved);
+                fs::rename(folder, &moved).map_err(io_error("move", folder))?;
+                let moved = moved.display();
+                tracing::warn!("the event log is damaged, moved to {moved} and restarted: {error}");
+                // Above all earlier numbers, as no log has had an event every second since 1970.
                 let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-                Log::begin(folder, limits, tip, now.as_secs().max(1))
+                Log::create(folder, limits, tip, now.as_secs().max(1))
             }
         }
     }
 
-    /// `None` if there is none.
-    fn open_as_it_is(folder: &Path, limits: Limits) -> Result<Option<Log>, OpenError> {
+    /// Opens the log unless there is none.
+    fn open_existing(folder: &Path, limits: Limits) -> Result<Option<Log>, OpenError> {
         let mut segments = VecDeque::new();
         let mut expected = None;
         let mut end = None;
-        for number in numbers(folder)? {
+        for number in segment_numbers(folder)? {
             let path = segment_path(folder, number);
             let mut batches = Vec::new();
-            let strange = || OpenError::Strange(path.clone());
-            let visit = |kind, place, bytes: &[u8]| {
-                let batch = Batch::decode(bytes).map_err(|_| strange())?;
+            let inconsistent = || OpenError::Inconsistent(path.clone());
+            let visit = |kind, record, bytes: &[u8]| {
+                let batch = Batch::decode(bytes).map_err(|_| inconsistent())?;
                 let follows = expected.is_none_or(|expected| expected == batch.first);
                 if kind != RecordKind::JournalEntry || !follows {
-                    return Err(strange());
+                    return Err(inconsistent());
                 }
-                expected = batch.first.checked_add(batch.count());
-                batches.push((batch.first, place));
+                expected = batch.first.checked_add(batch.event_count());
+                batches.push((batch.first, record));
                 Ok(())
             };
-            let (log, cut) = BlockLog::open(&path, FILE_BYTES, LogPosition::START, visit)?;
-            if let Some(cut) = cut {
-                tracing::warn!("{cut}");
+            let (log, truncation) = BlockLog::open(&path, FILE_BYTES, LogPosition::START, visit)?;
+            if let Some(truncation) = truncation {
+                tracing::warn!("{truncation}");
             }
             segments.push_back(Segment { number, reader: log.reader(), batches });
             end = Some((log, number));
         }
         let (Some((segment, number)), Some(next)) = (end, expected) else { return Ok(None) };
         let index = Index { segments, next };
-        let last = index.last().and_then(|spot| spot.read());
+        let last = index.last().and_then(|location| location.read());
         let Some(Batch { tip, .. }) = last else {
-            return Err(OpenError::Strange(segment_path(folder, number)));
+            return Err(OpenError::Inconsistent(segment_path(folder, number)));
         };
         let index = Arc::new(RwLock::new(index));
         Ok(Some(Log { folder: folder.to_owned(), limits, segment, number, index, next, tip }))
     }
 
-    /// A new log, whose first batch says where it begins.
-    fn begin(folder: &Path, limits: Limits, tip: block::Hash, next: u64) -> Result<Log, LogError> {
+    /// Creates a log, whose first batch is empty and records the tip it starts after.
+    fn create(folder: &Path, limits: Limits, tip: block::Hash, next: u64) -> Result<Log, LogError> {
         let number = 0;
         let path = segment_path(folder, number);
-        let (segment, _) = BlockLog::open(&path, FILE_BYTES, LogPosition::START, nothing_to_see)?;
+        let (segment, _) = BlockLog::open(&path, FILE_BYTES, LogPosition::START, no_records)?;
         let reader = segment.reader();
         let segments = VecDeque::from([Segment { number, reader, batches: Vec::new() }]);
         let index = Arc::new(RwLock::new(Index { segments, next }));
@@ -194,7 +195,7 @@ impl Log {
         Ok(log)
     }
 
-    /// Where readers look.
+    /// The index, for readers.
     pub fn index(&self) -> Arc<RwLock<Index>> {
         Arc::clone(&self.index)
     }
@@ -204,29 +205,29 @@ impl Log {
         self.next
     }
 
-    /// The best block as far as it was told.
+    /// The last logged best block.
     pub fn tip(&self) -> block::Hash {
         self.tip
     }
 
-    /// Appends batches, each with the tip after it, makes them safe and shows them to readers.
+    /// Appends batches, each with the tip after it, syncs them to disk and adds them to the index.
     ///
     /// # Errors
-    /// [`LogError::Full`]: some may have been appended, those at the end were not. No other error
-    /// can be repaired by trying again.
-    pub fn append(&mut self, batches: Vec<(block::Hash, Vec<Entry>)>) -> Result<(), LogError> {
+    /// After [`LogError::Full`] a part of the batches may be appended, and a later call may succeed.
+    /// No other error can be retried.
+    pub fn append(&mut self, batches: Vec<(block::Hash, Vec<Record>)>) -> Result<(), LogError> {
         let rolled = self.roll();
         let mut appended = Vec::with_capacity(batches.len());
         let mut full = rolled.err();
-        for (tip, entries) in batches {
+        for (tip, records) in batches {
             if full.is_some() {
                 break;
             }
-            let batch = Batch { first: self.next, tip, entries };
+            let batch = Batch { first: self.next, tip, records };
             match self.segment.append(RecordKind::JournalEntry, &batch.encode()) {
-                Ok(place) => {
-                    appended.push((batch.first, place));
-                    self.next = self.next.saturating_add(batch.count());
+                Ok(record) => {
+                    appended.push((batch.first, record));
+                    self.next = self.next.saturating_add(batch.event_count());
                     self.tip = tip;
                 }
                 Err(error) => full = Some(error),
@@ -234,24 +235,24 @@ impl Log {
         }
         self.segment.sync()?;
         let mut index = write(&self.index);
-        let last = index.segments.back_mut().expect("there is always one");
+        let last = index.segments.back_mut().expect("a log has at least one segment");
         last.batches.extend(appended);
         index.next = self.next;
         drop(index);
         match full {
             Some(error) => Err(error),
-            None => self.forget(),
+            None => self.prune(),
         }
     }
 
-    /// Starts the next segment when this one is long enough.
+    /// Starts the next segment when the current one is full.
     fn roll(&mut self) -> Result<(), LogError> {
         if self.segment.size_bytes() < self.limits.segment_bytes {
             return Ok(());
         }
         let number = self.number.saturating_add(1);
         let path = segment_path(&self.folder, number);
-        let (segment, _) = BlockLog::open(&path, FILE_BYTES, LogPosition::START, nothing_to_see)?;
+        let (segment, _) = BlockLog::open(&path, FILE_BYTES, LogPosition::START, no_records)?;
         let reader = segment.reader();
         write(&self.index).segments.push_back(Segment { number, reader, batches: Vec::new() });
         (self.segment, self.number) = (segment, number);
@@ -259,7 +260,7 @@ impl Log {
     }
 
     /// Removes the oldest segments when there are too many.
-    fn forget(&self) -> Result<(), LogError> {
+    fn prune(&self) -> Result<(), LogError> {
         loop {
             let mut index = write(&self.index);
             let oldest = match index.segments.len() > self.limits.segments {
@@ -269,13 +270,13 @@ impl Log {
             drop(index);
             let Some(Segment { number, .. }) = oldest else { return Ok(()) };
             let path = segment_path(&self.folder, number);
-            fs::remove_dir_all(&path).map_err(failed("remove", &path))?;
+            fs::remove_dir_all(&path).map_err(io_error("remove", &path))?;
         }
     }
 }
 
-/// A segment that is new has no records.
-fn nothing_to_see(_: RecordKind, _: RecordLocation, _: &[u8]) -> Result<(), LogError> {
+/// A visitor for new segments, which have no records.
+fn no_records(_: RecordKind, _: RecordLocation, _: &[u8]) -> Result<(), LogError> {
     Ok(())
 }
 
@@ -283,27 +284,27 @@ fn segment_path(folder: &Path, number: u32) -> PathBuf {
     folder.join(format!("{number:05}"))
 }
 
-/// The numbers of the segments there are, ascending.
-fn numbers(folder: &Path) -> Result<Vec<u32>, LogError> {
+/// The numbers of the existing segments, ascending.
+fn segment_numbers(folder: &Path) -> Result<Vec<u32>, LogError> {
     let entries = match fs::read_dir(folder) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(failed("read", folder)(error)),
+        Err(error) => return Err(io_error("read", folder)(error)),
     };
     let mut numbers = Vec::new();
     for entry in entries {
-        let name = entry.map_err(failed("read", folder))?.file_name();
+        let name = entry.map_err(io_error("read", folder))?.file_name();
         numbers.extend(name.to_str().and_then(|name| name.parse::<u32>().ok()));
     }
     numbers.sort_unstable();
     Ok(numbers)
 }
 
-fn failed<'a>(action: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> LogError + 'a {
+fn io_error<'a>(action: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> LogError + 'a {
     move |source| LogError::Io { action, path: path.to_owned(), source }
 }
 
-/// What readers see of an index. Nobody panics while changing it half.
+/// Locks the index for reading. No change of it can panic half way, so poisoning is ignored.
 pub(super) fn read(index: &RwLock<Index>) -> RwLockReadGuard<'_, Index> {
     index.read().unwrap_or_else(PoisonError::into_inner)
 }

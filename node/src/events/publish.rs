@@ -1,10 +1,9 @@
-//! Events to a Redis server, for programs that already listen there: each is published in the
-//! channel `chain:NETWORK:TOPIC` and added to the stream `chain:NETWORK:events`, as the message that
-//! a WebSocket carries. One node of a network publishes to a server.
+//! Publishing of events to a Redis server. Each event is published to the channel
+//! `chain:NETWORK:TOPIC` and appended to the stream `chain:NETWORK:events`, in the format of a
+//! WebSocket message. One node of a network publishes to a server.
 //!
-//! An entry of the stream has the event's number as its id, so the server itself knows how far it
-//! was told: after an outage, or a restart of either side, that is where this goes on. Waits for
-//! nobody but the server, and nobody waits for it.
+//! The id of a stream entry is the number of its event, so the server itself records the position:
+//! publishing resumes there after an outage, or a restart of either side.
 
 use super::event::Event;
 use super::feed::{Events, Feed};
@@ -14,44 +13,44 @@ use redis::{Client, Connection, RedisResult};
 use std::time::Duration;
 use tokio::sync::watch;
 
-/// Entries that the stream has, and perhaps some more.
+/// Approximate length to which the stream is trimmed, in entries.
 const STREAM_LENGTH: usize = 100_000;
-/// How long the server may take to answer anything.
-const PATIENCE: Duration = Duration::from_secs(5);
-/// How long to wait before it is called again.
-const PAUSE: Duration = Duration::from_secs(1);
+/// Timeout of connecting, reading and writing.
+const TIMEOUT: Duration = Duration::from_secs(5);
+/// Pause before connecting again.
+const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
-/// Publishes until the node stops.
+/// Publishes all events to a server until shutdown, reconnecting when the connection fails.
 pub async fn publish(
     events: Events,
     server: Client,
     network: String,
     mut stopping: watch::Receiver<bool>,
 ) {
-    // What happens before the server answers for the first time is not lost either.
-    let begun = events.feed(Since::Now, Filter::default()).position();
+    // The position to start from if the stream is empty once the server is reachable.
+    let start = events.feed(Since::Now, Filter::default()).position();
     let at = server.get_connection_info().addr().to_string();
     let mut is_down = false;
     let publishing = async {
         loop {
-            let session = Session::open(&events, &server, &network, begun).await;
-            let ended = match session {
+            let session = Session::open(&events, &server, &network, start).await;
+            let result = match session {
                 Ok(session) => {
-                    tracing::info!("events are published to Redis at {at}");
+                    tracing::info!("publishing events to Redis at {at}");
                     is_down = false;
                     session.run().await
                 }
                 Err(error) => Err(error),
             };
-            match ended {
+            match result {
                 Ok(()) => return,
                 Err(error) if !is_down => {
-                    tracing::warn!("events do not reach Redis at {at}, trying again: {error}");
+                    tracing::warn!("cannot publish events to Redis at {at}, retrying: {error}");
                     is_down = true;
                 }
                 Err(_) => {}
             }
-            tokio::time::sleep(PAUSE).await;
+            tokio::time::sleep(RETRY_PAUSE).await;
         }
     };
     tokio::select! {
@@ -60,21 +59,21 @@ pub async fn publish(
     }
 }
 
-/// What publishing can fail of.
+/// An error of publishing.
 #[derive(Debug, thiserror::Error)]
-enum Failure {
+enum PublishError {
     #[error(transparent)]
     Server(#[from] redis::RedisError),
     #[error("the node is stopping")]
     Stopping(#[from] tokio::task::JoinError),
 }
 
-/// A connection to the server.
+/// A connection to the server, and the feed that is sent over it.
 struct Session {
     connection: Connection,
     feed: Feed,
     network: String,
-    /// The number of the last entry.
+    /// The number of the last entry of the stream.
     last: u64,
 }
 
@@ -83,25 +82,25 @@ impl Session {
         events: &Events,
         server: &Client,
         network: &str,
-        begun: u64,
-    ) -> Result<Session, Failure> {
+        start: u64,
+    ) -> Result<Session, PublishError> {
         let (server, stream) = (server.clone(), stream(network));
-        let connecting = move || connect(&server, &stream);
-        let (connection, last) = tokio::task::spawn_blocking(connecting).await??;
-        let since = Since::Number(last.unwrap_or(begun));
+        let connect = move || connect(&server, &stream);
+        let (connection, last) = tokio::task::spawn_blocking(connect).await??;
+        let since = Since::Number(last.unwrap_or(start));
         let feed = events.feed(since, Filter::default());
         let last = last.unwrap_or_default();
         Ok(Session { connection, feed, network: network.to_owned(), last })
     }
 
-    /// Until there are no more events.
-    async fn run(mut self) -> Result<(), Failure> {
+    /// Publishes events until there will be no more.
+    async fn run(mut self) -> Result<(), PublishError> {
         while let Some(events) = self.feed.next().await {
-            let sending = move || {
+            let send = move || {
                 let sent = self.send(&events);
                 (self, sent)
             };
-            let (session, sent) = tokio::task::spawn_blocking(sending).await?;
+            let (session, sent) = tokio::task::spawn_blocking(send).await?;
             sent?;
             self = session;
         }
@@ -113,9 +112,9 @@ impl Session {
         let mut transaction = redis::pipe();
         transaction.atomic();
         for event in events {
-            let message = event.message();
+            let message = event.to_message();
             if event.number < self.last {
-                // Of a log that is not there any more: numbers begin anew.
+                // The log was replaced by one with lower numbers: start the stream again.
                 transaction.cmd("DEL").arg(&stream).ignore();
             }
             if event.number > 0 && event.number != self.last {
@@ -135,14 +134,14 @@ fn stream(network: &str) -> String {
     format!("chain:{network}:events")
 }
 
-/// A connection, and the number of the last event the server has had.
+/// Connects to the server and reads the number of the last entry of the stream.
 fn connect(server: &Client, stream: &str) -> RedisResult<(Connection, Option<u64>)> {
-    let mut connection = server.get_connection_with_timeout(PATIENCE)?;
-    connection.set_read_timeout(Some(PATIENCE))?;
-    connection.set_write_timeout(Some(PATIENCE))?;
-    let mut ask = redis::cmd("XREVRANGE");
-    ask.arg(stream).arg("+").arg("-").arg("COUNT").arg(1);
-    let entries: Vec<(String, Vec<String>)> = ask.query(&mut connection)?;
+    let mut connection = server.get_connection_with_timeout(TIMEOUT)?;
+    connection.set_read_timeout(Some(TIMEOUT))?;
+    connection.set_write_timeout(Some(TIMEOUT))?;
+    let mut query = redis::cmd("XREVRANGE");
+    query.arg(stream).arg("+").arg("-").arg("COUNT").arg(1);
+    let entries: Vec<(String, Vec<String>)> = query.query(&mut connection)?;
     let last = entries.first().and_then(|(id, _)| id.split('-').next()?.parse().ok());
     Ok((connection, last))
 }

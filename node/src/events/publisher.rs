@@ -1,4 +1,4 @@
-//! The sending end of the event log: a bounded queue to the writer's thread.
+//! Publishing of events: the sending end of the queue to the log's writer thread.
 
 use super::record::Payment;
 use super::topic::Topic;
@@ -9,66 +9,67 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::SyncSender;
 
-/// Most bytes of what is told through [`Publisher::tell`].
-pub(super) const MAX_TOLD_BYTES: usize = 1 << 20;
+/// Most bytes of an event that is published through [`Publisher::publish`].
+pub(super) const MAX_EVENT_BYTES: usize = 1 << 20;
 
-/// What the teller is told.
-pub(super) enum News {
-    /// This is the best block now.
+/// A message to the log's writer thread.
+pub(super) enum Message {
+    /// The best block changed to this one.
     Tip(block::Hash),
-    /// What that, or a transfer, did to the pool.
-    Pool { accepted: Vec<Payment>, dropped: Vec<(Payment, &'static str)> },
-    /// Anything else: a JSON object.
+    /// Transfers became pending in the mempool, or left it unconfirmed.
+    Mempool { accepted: Vec<Payment>, dropped: Vec<(Payment, &'static str)> },
+    /// An event of any other topic, whose data is a JSON object.
     Other(Topic, String),
-    /// Write what there is and end.
+    /// Write everything received so far and end.
     Stop,
 }
 
-/// Tells the log. Cheap to clone.
+/// Publishes events. Cheap to clone.
 #[derive(Clone)]
 pub struct Publisher {
-    pub(super) queue: SyncSender<News>,
-    /// Whether something found no room in the queue.
-    pub(super) missed: Arc<AtomicBool>,
+    pub(super) queue: SyncSender<Message>,
+    /// Whether events were lost because the queue was full.
+    pub(super) has_gap: Arc<AtomicBool>,
 }
 
 impl Publisher {
-    /// Tells anything: `data` is an object without `number` and `time`, which the log adds. Never
-    /// waits; where there is no room, readers are told that something is missing.
-    pub fn tell(&self, topic: Topic, data: &Value) {
-        debug_assert!(data.is_object(), "an event is an object");
+    /// Publishes an event whose `data` is a JSON object without `number` and `time`, which the log
+    /// adds. Never blocks: if the queue is full, the event is lost and a gap recorded.
+    pub fn publish(&self, topic: Topic, data: &Value) {
+        debug_assert!(data.is_object(), "the data of an event is an object");
         let text = data.to_string();
-        let fits = text.len() <= MAX_TOLD_BYTES;
-        if !fits || self.queue.try_send(News::Other(topic, text)).is_err() {
-            self.miss();
+        let fits = text.len() <= MAX_EVENT_BYTES;
+        if !fits || self.queue.try_send(Message::Other(topic, text)).is_err() {
+            self.mark_gap();
         }
     }
 
-    /// Tells that something is missing that nobody can tell any more.
-    pub fn miss(&self) {
-        self.missed.store(true, Ordering::Relaxed);
+    /// Records a gap: some events were lost.
+    pub fn mark_gap(&self) {
+        self.has_gap.store(true, Ordering::Relaxed);
     }
 
-    /// Tells that there is another best block, after the disk has it. For the writer alone: waits
-    /// while the queue is full, as the teller waits for nobody but the disk.
-    pub fn tip(&self, tip: block::Hash) {
-        self.send(News::Tip(tip));
+    /// Publishes a new best block that is safe on disk. For the writer thread only: blocks while the
+    /// queue is full, which only the disk can delay.
+    pub fn publish_tip(&self, tip: block::Hash) {
+        self.send(Message::Tip(tip));
     }
 
-    /// Tells what became pending in the pool, and what left it other than into a block. For the
-    /// writer alone, like [`tip`](Self::tip).
-    pub fn pool(&self, accepted: Vec<Payment>, dropped: &[Dropped]) {
+    /// Publishes what became pending in the mempool and what left it unconfirmed. For the writer
+    /// thread only, as [`publish_tip`](Self::publish_tip).
+    pub fn publish_mempool(&self, accepted: Vec<Payment>, dropped: &[Dropped]) {
         if accepted.is_empty() && dropped.is_empty() {
             return;
         }
-        let gone = |dropped: &Dropped| {
-            (Payment::of_terms(dropped.transfer.details()), dropped.reason.code())
+        let describe = |dropped: &Dropped| {
+            (Payment::of_details(dropped.transfer.details()), dropped.reason.code())
         };
-        self.send(News::Pool { accepted, dropped: dropped.iter().map(gone).collect() });
+        let dropped = dropped.iter().map(describe).collect();
+        self.send(Message::Mempool { accepted, dropped });
     }
 
-    fn send(&self, news: News) {
-        // Without a teller the node is going down.
-        let _ = self.queue.send(news);
+    fn send(&self, message: Message) {
+        // Without a receiver the node is shutting down.
+        let _ = self.queue.send(message);
     }
 }

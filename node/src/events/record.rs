@@ -1,9 +1,10 @@
-//! What is kept of events, compactly: one entry for a block and all transfers it confirms, which
-//! are read from the chain when somebody wants them.
+//! Events as they are stored: compact records, of which one stands for a block and all transfers
+//! that it confirms. Those are read from the chain when a subscriber selects them.
 //!
-//! A batch is one record of the log, so it is there whole or not at all: number of its first event
-//! u64, hash of the tip after it, then entries up to its end. An entry: kind u8, time u32 (Unix
-//! seconds), then as [`What`] has it. All numbers are little-endian.
+//! A batch of records is one record of the block-log format, so a crash loses it whole or not at
+//! all. Its layout: number of the first event u64, hash of the tip after the batch, then records up
+//! to the end. A record: code of the kind u8, time u32 (Unix seconds), then the fields of
+//! [`EventKind`] in their order. All numbers are little-endian.
 
 use super::topic::Topic;
 use chain::codec::Decoder;
@@ -11,27 +12,27 @@ use chain::rules::tx::TransferDetails;
 use chain::tx::{Id, Transfer};
 use chain::{Address, DecodeError, Height, block};
 
-/// Some events, as they lie in one record.
+/// Consecutive events that are stored together.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Batch {
-    /// The number of the first.
+    /// The number of the first event.
     pub first: u64,
-    /// The best block once all of them have happened.
+    /// The best block after the last event.
     pub tip: block::Hash,
-    pub entries: Vec<Entry>,
+    pub records: Vec<Record>,
 }
 
-/// One thing that happened: one event or a few.
+/// One stored event, or a block with its transfers.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Entry {
+pub(super) struct Record {
     /// Unix seconds.
     pub time: u32,
-    pub what: What,
+    pub kind: EventKind,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum What {
-    /// Stands for the block and each of its transfers.
+pub(super) enum EventKind {
+    /// A connected block: one event, and one more for each of its transfers.
     Connected {
         hash: block::Hash,
         height: Height,
@@ -53,40 +54,40 @@ pub(super) enum What {
         payment: Payment,
         reason: String,
     },
-    /// A JSON object.
+    /// An event of another topic; `data` is a JSON object.
     Other {
         topic: Topic,
         data: String,
     },
-    /// Events were lost here: the disk was full, or a queue.
+    /// Events were lost here because the disk or the queue was full.
     Gap,
 }
 
-/// What a transfer does.
+/// The parts of a transfer that its events carry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Payment {
-    /// Its id.
+    /// The id of the transfer.
     pub id: Id,
-    /// Who pays.
+    /// The address that pays.
     pub sender: Address,
-    /// Who is paid.
+    /// The address that is paid.
     pub recipient: Address,
-    /// Base units.
+    /// The amount in base units.
     pub amount: u64,
-    /// Base units.
+    /// The fee in base units.
     pub fee: u64,
-    /// How many transfers of the sender come before it.
+    /// The number of transfers that the sender made before.
     pub nonce: u64,
 }
 
 impl Payment {
-    /// Of a checked transfer.
-    pub fn of_terms(terms: &TransferDetails) -> Payment {
-        let TransferDetails { id, sender, nonce, recipient, amount, fee, .. } = *terms;
+    /// The payment of a verified transfer.
+    pub fn of_details(details: &TransferDetails) -> Payment {
+        let TransferDetails { id, sender, nonce, recipient, amount, fee, .. } = *details;
         Payment { id, sender, recipient, amount: amount.units(), fee: fee.units(), nonce }
     }
 
-    /// Of a transfer of a block.
+    /// The payment of a transfer in a block.
     pub(super) fn of(transfer: &Transfer) -> Payment {
         let Transfer { nonce, recipient, amount, fee, .. } = *transfer;
         Payment {
@@ -99,8 +100,8 @@ impl Payment {
         }
     }
 
-    /// Whether somebody pays or is paid.
-    pub(super) fn names(&self, address: &Address) -> bool {
+    /// Whether an address is the sender or the recipient.
+    pub(super) fn involves(&self, address: &Address) -> bool {
         self.sender == *address || self.recipient == *address
     }
 
@@ -125,27 +126,42 @@ impl Payment {
     }
 }
 
-impl What {
-    /// How many events it stands for.
-    pub fn count(&self) -> u64 {
+impl EventKind {
+    /// The number of events that the record stands for.
+    pub fn event_count(&self) -> u64 {
         match self {
-            What::Connected { transfers, .. } => 1 + u64::from(*transfers),
+            EventKind::Connected { transfers, .. } => 1 + u64::from(*transfers),
             _ => 1,
         }
     }
 }
 
+impl EventKind {
+    /// The topic of the event; `None` for a gap.
+    pub fn topic(&self) -> Option<Topic> {
+        match self {
+            EventKind::Connected { .. } => Some(Topic::BlockConnected),
+            EventKind::Disconnected { .. } => Some(Topic::BlockDisconnected),
+            EventKind::Reorg { .. } => Some(Topic::Reorg),
+            EventKind::Accepted(_) => Some(Topic::TransactionAccepted),
+            EventKind::Dropped { .. } => Some(Topic::TransactionDropped),
+            EventKind::Other { topic, .. } => Some(*topic),
+            EventKind::Gap => None,
+        }
+    }
+}
+
 impl Batch {
-    /// How many events it has.
-    pub fn count(&self) -> u64 {
-        self.entries.iter().map(|entry| entry.what.count()).sum()
+    /// The number of events in the batch.
+    pub fn event_count(&self) -> u64 {
+        self.records.iter().map(|record| record.kind.event_count()).sum()
     }
 
     pub fn encode(&self) -> Vec<u8> {
         let mut out = self.first.to_le_bytes().to_vec();
         out.extend_from_slice(self.tip.as_bytes());
-        for entry in &self.entries {
-            entry.write(&mut out);
+        for record in &self.records {
+            record.write(&mut out);
         }
         out
     }
@@ -153,96 +169,98 @@ impl Batch {
     pub fn decode(bytes: &[u8]) -> Result<Batch, DecodeError> {
         let mut input = Decoder::new(bytes);
         let (first, tip) = (input.u64()?, block::Hash::from_bytes(input.array()?));
-        let mut entries = Vec::new();
+        let mut records = Vec::new();
         while input.remaining() > 0 {
-            entries.push(Entry::read(&mut input)?);
+            records.push(Record::read(&mut input)?);
         }
-        Ok(Batch { first, tip, entries })
+        Ok(Batch { first, tip, records })
     }
 }
 
-impl Entry {
+impl Record {
     fn write(&self, out: &mut Vec<u8>) {
-        let (kind, time) = (self.what.kind(), self.time.to_le_bytes());
-        out.push(kind);
-        out.extend_from_slice(&time);
-        match &self.what {
-            What::Connected { hash, height, transfers } => {
+        out.push(self.kind.code());
+        out.extend_from_slice(&self.time.to_le_bytes());
+        match &self.kind {
+            EventKind::Connected { hash, height, transfers } => {
                 out.extend_from_slice(hash.as_bytes());
                 out.extend_from_slice(&height.get().to_le_bytes());
                 out.extend_from_slice(&transfers.to_le_bytes());
             }
-            What::Disconnected { hash, height } => {
+            EventKind::Disconnected { hash, height } => {
                 out.extend_from_slice(hash.as_bytes());
                 out.extend_from_slice(&height.get().to_le_bytes());
             }
-            What::Reorg { fork, depth, connected, old, new } => {
+            EventKind::Reorg { fork, depth, connected, old, new } => {
                 for number in [fork.get(), *depth, *connected] {
                     out.extend_from_slice(&number.to_le_bytes());
                 }
                 out.extend_from_slice(old.as_bytes());
                 out.extend_from_slice(new.as_bytes());
             }
-            What::Accepted(payment) => payment.write(out),
-            What::Dropped { payment, reason } => {
+            EventKind::Accepted(payment) => payment.write(out),
+            EventKind::Dropped { payment, reason } => {
                 payment.write(out);
                 write_text(reason, out);
             }
-            What::Other { topic, data } => {
+            EventKind::Other { topic, data } => {
                 out.push(*topic as u8);
                 write_text(data, out);
             }
-            What::Gap => {}
+            EventKind::Gap => {}
         }
     }
 
-    fn read(input: &mut Decoder) -> Result<Entry, DecodeError> {
-        let (kind, time) = (input.u8()?, input.u32()?);
-        let what = match kind {
-            1 => What::Connected {
+    fn read(input: &mut Decoder) -> Result<Record, DecodeError> {
+        let (code, time) = (input.u8()?, input.u32()?);
+        let kind = match code {
+            1 => EventKind::Connected {
                 hash: read_hash(input)?,
                 height: Height::new(input.u32()?),
                 transfers: input.u32()?,
             },
-            2 => What::Disconnected { hash: read_hash(input)?, height: Height::new(input.u32()?) },
-            3 => What::Reorg {
+            2 => EventKind::Disconnected {
+                hash: read_hash(input)?,
+                height: Height::new(input.u32()?),
+            },
+            3 => EventKind::Reorg {
                 fork: Height::new(input.u32()?),
                 depth: input.u32()?,
                 connected: input.u32()?,
                 old: read_hash(input)?,
                 new: read_hash(input)?,
             },
-            4 => What::Accepted(Payment::read(input)?),
-            5 => What::Dropped { payment: Payment::read(input)?, reason: read_text(input)? },
+            4 => EventKind::Accepted(Payment::read(input)?),
+            5 => EventKind::Dropped { payment: Payment::read(input)?, reason: read_text(input)? },
             6 => {
                 let code = input.u8()?;
                 let topic =
                     Topic::from_code(code).ok_or(DecodeError::UnknownKind { kind: code })?;
-                What::Other { topic, data: read_text(input)? }
+                EventKind::Other { topic, data: read_text(input)? }
             }
-            7 => What::Gap,
+            7 => EventKind::Gap,
             kind => return Err(DecodeError::UnknownKind { kind }),
         };
-        Ok(Entry { time, what })
+        Ok(Record { time, kind })
     }
 }
 
-impl What {
-    fn kind(&self) -> u8 {
+impl EventKind {
+    fn code(&self) -> u8 {
         match self {
-            What::Connected { .. } => 1,
-            What::Disconnected { .. } => 2,
-            What::Reorg { .. } => 3,
-            What::Accepted(_) => 4,
-            What::Dropped { .. } => 5,
-            What::Other { .. } => 6,
-            What::Gap => 7,
+            EventKind::Connected { .. } => 1,
+            EventKind::Disconnected { .. } => 2,
+            EventKind::Reorg { .. } => 3,
+            EventKind::Accepted(_) => 4,
+            EventKind::Dropped { .. } => 5,
+            EventKind::Other { .. } => 6,
+            EventKind::Gap => 7,
         }
     }
 }
 
 fn write_text(text: &str, out: &mut Vec<u8>) {
-    let length = u32::try_from(text.len()).expect("what is told has at most a MiB");
+    let length = u32::try_from(text.len()).expect("an event has at most a MiB");
     out.extend_from_slice(&length.to_le_bytes());
     out.extend_from_slice(text.as_bytes());
 }
@@ -271,38 +289,38 @@ mod tests {
             nonce: u64::MAX,
         };
         let height = Height::new(7);
-        let whats = [
-            What::Connected { hash, height, transfers: 8 },
-            What::Disconnected { hash, height },
-            What::Reorg { fork: height, depth: 1, connected: 2, old: hash, new: hash },
-            What::Accepted(payment),
-            What::Dropped { payment, reason: "expired".to_owned() },
-            What::Other { topic: Topic::JobUpdated, data: "{\"a\":\"ü\"}".to_owned() },
-            What::Gap,
+        let kinds = [
+            EventKind::Connected { hash, height, transfers: 8 },
+            EventKind::Disconnected { hash, height },
+            EventKind::Reorg { fork: height, depth: 1, connected: 2, old: hash, new: hash },
+            EventKind::Accepted(payment),
+            EventKind::Dropped { payment, reason: "expired".to_owned() },
+            EventKind::Other { topic: Topic::JobUpdated, data: "{\"a\":\"ü\"}".to_owned() },
+            EventKind::Gap,
         ];
-        let entries = whats.into_iter().zip(1..).map(|(what, time)| Entry { time, what });
-        Batch { first: 9, tip: hash, entries: entries.collect() }
+        let records = kinds.into_iter().zip(1..).map(|(kind, time)| Record { time, kind });
+        Batch { first: 9, tip: hash, records: records.collect() }
     }
 
     #[test]
-    fn a_batch_is_read_as_it_was_written() {
+    fn batch_round_trips() {
         let batch = every_kind();
         assert_eq!(Batch::decode(&batch.encode()), Ok(batch.clone()));
-        assert_eq!(batch.count(), 9 + 6);
-        let empty = Batch { entries: Vec::new(), ..batch };
+        assert_eq!(batch.event_count(), 9 + 6);
+        let empty = Batch { records: Vec::new(), ..batch };
         assert_eq!(Batch::decode(&empty.encode()), Ok(empty));
     }
 
     #[test]
-    fn half_a_batch_and_unknown_kinds_are_refused() {
+    fn rejects_truncated_batches_and_unknown_kinds() {
         let batch = every_kind();
         let bytes = batch.encode();
-        let mut whole = 0;
+        let mut decoded = 0;
         for end in 0..bytes.len() {
-            // Ends between two entries look like a shorter batch: that is what the CRC is for.
-            whole += usize::from(Batch::decode(&bytes[..end]).is_ok());
+            // An end between two records reads as a shorter batch; the log's CRC detects that.
+            decoded += usize::from(Batch::decode(&bytes[..end]).is_ok());
         }
-        assert_eq!(whole, batch.entries.len());
+        assert_eq!(decoded, batch.records.len());
         for kind in [0, 8, 255] {
             let bytes = [&bytes[..40], &[kind, 0, 0, 0, 0]].concat();
             assert_eq!(Batch::decode(&bytes), Err(DecodeError::UnknownKind { kind }));
@@ -310,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn codes_of_topics_are_their_places() {
+    fn topics_round_trip_through_codes_and_names() {
         for topic in Topic::ALL {
             assert_eq!(Topic::from_code(*topic as u8), Some(*topic));
             assert_eq!(topic.name().parse(), Ok(*topic));

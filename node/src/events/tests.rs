@@ -1,29 +1,29 @@
 use super::log::{LIMITS, Limits};
-use super::publisher::MAX_TOLD_BYTES;
+use super::publisher::MAX_EVENT_BYTES;
 use super::*;
 use chain::ledger::{self, Accepted, Options, Writer};
 use chain::mempool::{Admission, Limits as PoolLimits};
 use chain::signature::SecretKey;
 use chain::template::TemplateRequest;
-use chain::tx::{Memo, Payment as Terms, Tag};
+use chain::tx::{Memo, Payment as SignedPayment, Tag};
 use chain::{Address, Block, Params, Timestamp, Transfer, block};
 use serde_json::{Value, json};
 use std::path::Path;
 use std::sync::atomic::Ordering;
 use tempfile::TempDir;
 
-/// The key of the account 0' that `dev` begins with.
-const RICH: &str = "99a953439861639f9519f43b1697063bc40900eb5b307cd6d1168a6cd2d97ce7";
+/// The secret key of account 0 of the `dev` network, which owns coins in the genesis block.
+const FUNDED_KEY: &str = "99a953439861639f9519f43b1697063bc40900eb5b307cd6d1168a6cd2d97ce7";
 
-fn rich() -> SecretKey {
-    SecretKey::from_seed(hex::decode(RICH).unwrap().try_into().unwrap())
+fn funded_key() -> SecretKey {
+    SecretKey::from_seed(hex::decode(FUNDED_KEY).unwrap().try_into().unwrap())
 }
 
-fn somebody(number: u8) -> Address {
+fn address(number: u8) -> Address {
     Address::from_bytes([number; 20])
 }
 
-/// A ledger of `dev`, whose blocks pay one miner.
+/// A ledger of the `dev` network whose blocks pay one miner.
 struct Chain {
     writer: Writer,
     miner: Address,
@@ -34,7 +34,7 @@ impl Chain {
     fn new(miner: u8) -> Chain {
         let folder = tempfile::tempdir().unwrap();
         let writer = Chain::open(folder.path());
-        Chain { writer, miner: somebody(miner), folder }
+        Chain { writer, miner: address(miner), folder }
     }
 
     fn open(folder: &Path) -> Writer {
@@ -48,11 +48,11 @@ impl Chain {
 
     fn pay(&mut self, nonce: u64, to: u8) -> Vec<Payment> {
         let memo = Memo::new(Vec::new()).unwrap();
-        let terms = Terms { nonce, recipient: somebody(to), amount: 5, fee: 1_000, memo };
-        let transfer = Transfer::sign(terms, &rich(), Params::dev().genesis_hash());
+        let payment = SignedPayment { nonce, recipient: address(to), amount: 5, fee: 1_000, memo };
+        let transfer = Transfer::sign(payment, &funded_key(), Params::dev().genesis_hash());
         match self.writer.submit_transfer(transfer.clone()).unwrap() {
             Admission::Added(changes) => assert_eq!(changes.pending, [transfer.id()]),
-            Admission::AlreadyKnown => panic!("it is new"),
+            Admission::AlreadyKnown => panic!("already known"),
         }
         vec![Payment::of(&transfer)]
     }
@@ -60,35 +60,35 @@ impl Chain {
     /// Mines a block and commits it.
     fn mine(&mut self) -> Block {
         let time = self.writer.reader().view().tip().time.get().max(1_767_225_600);
-        let wish = TemplateRequest {
+        let request = TemplateRequest {
             miner: self.miner,
             now: Timestamp::new(time + 1),
             extra_nonce: [0; 8],
             tag: Tag::new(Vec::new()).unwrap(),
         };
-        let template = self.writer.template(wish).unwrap();
+        let template = self.writer.template(request).unwrap();
         let mut block = template.block;
         while !template.target.is_met_by(block.header.hash().as_bytes()) {
             block.header.nonce += 1;
         }
-        assert!(self.take(&block));
+        assert!(self.submit(&block));
         block
     }
 
-    /// Takes a block in and commits; whether it is the tip now.
-    fn take(&mut self, block: &Block) -> bool {
+    /// Submits a block and commits; returns whether it became the tip.
+    fn submit(&mut self, block: &Block) -> bool {
         let accepted = self.writer.submit_block(block.clone(), block.header.time).unwrap();
         self.writer.commit().unwrap();
         accepted == Accepted::Connected
     }
 }
 
-/// A chain, its log, and a reader that remembers what it has had.
+/// A chain, its event log, and a subscriber that remembers the last event it received.
 struct World {
     chain: Chain,
     log: Option<(Thread, Events)>,
     limits: Limits,
-    /// Where the reader stands.
+    /// The number of the last event that was read.
     seen: u64,
 }
 
@@ -119,14 +119,14 @@ impl World {
         &self.log.as_ref().unwrap().1
     }
 
-    /// Mines a block and tells it.
+    /// Mines a block and publishes it.
     fn mine(&mut self) -> Block {
         let block = self.chain.mine();
-        self.events().publisher().tip(block.hash());
+        self.events().publisher().publish_tip(block.hash());
         block
     }
 
-    /// The next events that the reader has not had, so many.
+    /// Reads the next `count` events.
     async fn read(&mut self, count: usize) -> Vec<Event> {
         let mut feed = self.events().feed(Since::Number(self.seen), Filter::default());
         let mut events = Vec::new();
@@ -138,21 +138,21 @@ impl World {
         events
     }
 
-    /// Everything told up to now that a filter lets through.
-    async fn all(&self, since: u64, filter: Filter) -> Vec<Event> {
-        // Whatever was told before is in the log with this.
+    /// All events published so far that a filter selects.
+    async fn published(&self, since: u64, filter: Filter) -> Vec<Event> {
+        // Once this event is in the log, all earlier ones are.
         let mut feed = self.events().feed(Since::Now, Filter::default());
         let mark = json!({ "mark": feed.position() });
-        self.events().publisher().tell(Topic::JobUpdated, &mark);
+        self.events().publisher().publish(Topic::JobUpdated, &mark);
         let is_mark = |event: &Event| data(event)["mark"] == mark["mark"];
         while !feed.next().await.unwrap().iter().any(is_mark) {}
-        let mut events = self.kept(since, &filter);
+        let mut events = self.logged(since, &filter);
         events.retain(|event| data(event)["mark"].is_null());
         events
     }
 
-    /// Everything in the log that a filter lets through.
-    fn kept(&self, since: u64, filter: &Filter) -> Vec<Event> {
+    /// All events in the log that a filter selects.
+    fn logged(&self, since: u64, filter: &Filter) -> Vec<Event> {
         let (mut next, mut events) = (since + 1, Vec::new());
         while next != log::read(&self.events().0.index).next() {
             let page = self.events().page(next, filter);
@@ -175,10 +175,10 @@ fn data(event: &Event) -> Value {
 }
 
 #[tokio::test]
-async fn a_block_and_its_transfers_have_numbers_in_order() {
+async fn numbers_block_before_its_transfers() {
     let mut world = World::new().await;
     let accepted = world.chain.pay(0, 7);
-    world.events().publisher().pool(accepted.clone(), &[]);
+    world.events().publisher().publish_mempool(accepted.clone(), &[]);
     let block = world.mine();
     let empty = world.mine();
     let events = world.read(4).await;
@@ -191,11 +191,11 @@ async fn a_block_and_its_transfers_have_numbers_in_order() {
     assert_eq!(confirmed["id"], accepted[0].id.to_string());
     assert_eq!(confirmed["block"], block.hash().to_string());
     assert_eq!((&confirmed["height"], &confirmed["position"]), (&json!(1), &json!(1)));
-    assert_eq!(confirmed["sender"], rich().public_key().address().encode(hrp));
-    assert_eq!(confirmed["recipient"], somebody(7).encode(hrp));
+    assert_eq!(confirmed["sender"], funded_key().public_key().address().encode(hrp));
+    assert_eq!(confirmed["recipient"], address(7).encode(hrp));
     assert_eq!((&confirmed["amount"], &confirmed["fee"]), (&json!(5), &json!(1_000)));
     let connected = data(&events[1]);
-    assert_eq!(connected["miner"], somebody(1).encode(hrp));
+    assert_eq!(connected["miner"], address(1).encode(hrp));
     assert_eq!((&connected["transaction_count"], &connected["fees"]), (&json!(2), &json!(1_000)));
     assert_eq!(connected["size"], block.encode().len());
     let last = data(&events[3]);
@@ -205,10 +205,10 @@ async fn a_block_and_its_transfers_have_numbers_in_order() {
 }
 
 #[tokio::test]
-async fn events_are_as_the_wire_wants_them() {
+async fn encodes_events_for_sse_and_websocket() {
     let mut world = World::new().await;
-    world.events().publisher().tell(Topic::JobUpdated, &json!({"state": "a\nb"}));
-    world.events().publisher().tell(Topic::SyncProgress, &json!({}));
+    world.events().publisher().publish(Topic::JobUpdated, &json!({"state": "a\nb"}));
+    world.events().publisher().publish(Topic::SyncProgress, &json!({}));
     let events = world.read(2).await;
     let time = data(&events[0])["time"].clone();
     let (first, second) = (
@@ -217,23 +217,23 @@ async fn events_are_as_the_wire_wants_them() {
     );
     let sse = format!("id: 1\nevent: job.updated\ndata: {first}\n\n")
         + &format!("id: 2\nevent: sync.progress\ndata: {second}\n\n");
-    assert_eq!(Event::sse(&events), sse);
-    let message: Value = serde_json::from_str(&events[0].message()).unwrap();
+    assert_eq!(Event::encode_sse(&events), sse);
+    let message: Value = serde_json::from_str(&events[0].to_message()).unwrap();
     assert_eq!(message, json!({"event": "job.updated", "id": 1, "data": data(&events[0])}));
     world.stop().await;
 }
 
 // genesis ─ a1 ─ a2
-//        └─ b1 ─ b2 ─ b3      heavier, while nobody tells
+//        └─ b1 ─ b2 ─ b3      heavier, connected while the log is closed
 #[tokio::test]
-async fn what_happened_while_nobody_told_is_told_at_the_next_start() {
+async fn start_logs_reorg_that_happened_while_log_was_closed() {
     let mut world = World::new().await;
     let a: Vec<Block> = (0..2).map(|_| world.mine()).collect();
     world.read(2).await;
     world.stop().await;
     let mut rival = Chain::new(2);
     let b: Vec<Block> = (0..3).map(|_| rival.mine()).collect();
-    let connected: Vec<bool> = b.iter().map(|block| world.chain.take(block)).collect();
+    let connected: Vec<bool> = b.iter().map(|block| world.chain.submit(block)).collect();
     assert_eq!(connected, [false, false, true]);
     world.start();
     let events = world.read(6).await;
@@ -248,18 +248,18 @@ async fn what_happened_while_nobody_told_is_told_at_the_next_start() {
     .zip(3..)
     .map(|((name, block), number)| (number, name, block.hash().to_string()))
     .collect();
-    let told: Vec<(u64, &str, String)> = events[..5]
+    let actual: Vec<(u64, &str, String)> = events[..5]
         .iter()
         .map(|event| (event.number, event.name(), data(event)["hash"].as_str().unwrap().to_owned()))
         .collect();
-    assert_eq!(told, expected);
+    assert_eq!(actual, expected);
     let summary = data(&events[5]);
     let expected = json!({
         "number": 8, "time": summary["time"], "fork_height": 0, "depth": 2, "connected": 3,
         "old_tip": a[1].hash().to_string(), "new_tip": b[2].hash().to_string(),
     });
     assert_eq!((events[5].name(), summary), ("reorg", expected));
-    // Nothing is told twice.
+    // A restart logs nothing again.
     world.stop().await;
     world.start();
     let block = world.mine();
@@ -269,54 +269,54 @@ async fn what_happened_while_nobody_told_is_told_at_the_next_start() {
 }
 
 #[tokio::test]
-async fn a_filter_lets_through_what_is_named() {
+async fn filters_by_topic_and_address() {
     let mut world = World::new().await;
     for (nonce, to) in [(0, 7), (1, 8), (2, 7)] {
         let accepted = world.chain.pay(nonce, to);
-        world.events().publisher().pool(accepted, &[]);
+        world.events().publisher().publish_mempool(accepted, &[]);
     }
     world.mine();
     world.mine();
     let hrp = Params::dev().hrp();
-    let job = |miner: u8| json!({ "miner": somebody(miner).encode(hrp) });
-    world.events().publisher().tell(Topic::JobUpdated, &job(7));
-    world.events().publisher().tell(Topic::JobUpdated, &job(8));
+    let job = |miner: u8| json!({ "miner": address(miner).encode(hrp) });
+    world.events().publisher().publish(Topic::JobUpdated, &job(7));
+    world.events().publisher().publish(Topic::JobUpdated, &job(8));
     let numbers = |events: Vec<Event>| events.iter().map(|event| event.number).collect::<Vec<_>>();
     let by = |topics: &[Topic], address: Option<u8>| Filter {
         topics: Some(topics.to_vec()).filter(|topics| !topics.is_empty()),
-        address: address.map(somebody),
+        address: address.map(self::address),
     };
     // 1 to 3: accepted; 4: block; 5 to 7: confirmed; 8: block; 9 and 10: jobs.
     let (connected, confirmed) = (Topic::BlockConnected, Topic::TransactionConfirmed);
-    assert_eq!(numbers(world.all(0, by(&[connected], None)).await), [4, 8]);
-    assert_eq!(numbers(world.all(0, by(&[confirmed], None)).await), [5, 6, 7]);
-    assert_eq!(numbers(world.all(5, by(&[confirmed, connected], None)).await), [6, 7, 8]);
-    assert_eq!(numbers(world.all(0, by(&[], Some(7))).await), [1, 3, 5, 7, 9]);
-    assert_eq!(numbers(world.all(0, by(&[confirmed], Some(8))).await), [6]);
-    assert_eq!(numbers(world.all(0, by(&[], Some(1))).await), [4, 8]);
-    assert_eq!(numbers(world.all(0, by(&[Topic::Reorg], None)).await), Vec::<u64>::new());
+    assert_eq!(numbers(world.published(0, by(&[connected], None)).await), [4, 8]);
+    assert_eq!(numbers(world.published(0, by(&[confirmed], None)).await), [5, 6, 7]);
+    assert_eq!(numbers(world.published(5, by(&[confirmed, connected], None)).await), [6, 7, 8]);
+    assert_eq!(numbers(world.published(0, by(&[], Some(7))).await), [1, 3, 5, 7, 9]);
+    assert_eq!(numbers(world.published(0, by(&[confirmed], Some(8))).await), [6]);
+    assert_eq!(numbers(world.published(0, by(&[], Some(1))).await), [4, 8]);
+    assert_eq!(numbers(world.published(0, by(&[Topic::Reorg], None)).await), Vec::<u64>::new());
     world.stop().await;
 }
 
 #[tokio::test]
-async fn what_is_not_kept_any_more_is_said_to_be_gone() {
+async fn reading_pruned_events_yields_reset() {
     let limits = Limits { segment_bytes: 600, segments: 3 };
     let mut world = World::with(limits).await;
     for _ in 0..40 {
         world.mine();
-        // One at a time, so that each is a batch.
+        // One at a time, so that each block is a batch.
         world.read(1).await;
     }
     let folders = || std::fs::read_dir(world.chain.folder.path().join("events")).unwrap().count();
     assert_eq!(folders(), 3);
-    let first = world.kept(0, &Filter::default());
-    assert_eq!((first[0].name(), first.len()), ("reset", 1), "and then only what comes");
+    let first = world.logged(0, &Filter::default());
+    assert_eq!((first[0].name(), first.len()), ("reset", 1), "only new events follow");
     let reset = data(&first[0]);
     let (oldest, newest) = (reset["oldest"].as_u64().unwrap(), reset["newest"].as_u64().unwrap());
     assert!(oldest > 20 && newest == 40, "{reset}");
-    let kept = world.kept(oldest - 1, &Filter::default());
-    assert!(kept.iter().map(|event| event.number).eq(oldest..=newest));
-    // From a log that is not there any more.
+    let retained = world.logged(oldest - 1, &Filter::default());
+    assert!(retained.iter().map(|event| event.number).eq(oldest..=newest));
+    // A number beyond the end, as from a replaced log.
     let mut feed = world.events().feed(Since::Number(1_000), Filter::default());
     let reset = feed.next().await.unwrap();
     assert_eq!(names(&reset), ["reset"]);
@@ -328,10 +328,10 @@ async fn what_is_not_kept_any_more_is_said_to_be_gone() {
 }
 
 #[tokio::test]
-async fn what_found_no_room_is_said_to_be_missing() {
+async fn oversized_event_becomes_a_gap() {
     let mut world = World::new().await;
-    let long = "x".repeat(MAX_TOLD_BYTES);
-    world.events().publisher().tell(Topic::JobUpdated, &json!({ "long": long }));
+    let long = "x".repeat(MAX_EVENT_BYTES);
+    world.events().publisher().publish(Topic::JobUpdated, &json!({ "long": long }));
     world.mine();
     let events = world.read(2).await;
     assert_eq!(names(&events), ["reset", "block.connected"]);
@@ -339,25 +339,25 @@ async fn what_found_no_room_is_said_to_be_missing() {
         "number": 1, "time": data(&events[0])["time"], "oldest": 2, "newest": 1,
     });
     assert_eq!(data(&events[0]), reset);
-    // A reader that comes back hears of it, whatever it filters.
+    // A gap is delivered to every subscriber, whatever its filter.
     let filter = Filter { topics: Some(vec![Topic::Reorg]), address: None };
-    assert_eq!(names(&world.all(0, filter).await), ["reset"]);
+    assert_eq!(names(&world.published(0, filter).await), ["reset"]);
     world.stop().await;
 }
 
 #[cfg(target_os = "linux")]
 #[tokio::test]
-async fn on_a_full_disk_blocks_are_told_later_and_the_rest_is_said_to_be_missing() {
+async fn full_disk_delays_blocks_and_records_gap() {
     let mut world = World::with(Limits { segment_bytes: 1, segments: 100 }).await;
     let folder = world.chain.folder.path().join("events");
     let next = folder.join(format!("{:05}", std::fs::read_dir(&folder).unwrap().count()));
     std::fs::create_dir(&next).unwrap();
     std::os::unix::fs::symlink("/dev/full", next.join("00000.log")).unwrap();
     let first = world.mine();
-    while !world.events().publisher().missed.load(Ordering::Relaxed) {
+    while !world.events().publisher().has_gap.load(Ordering::Relaxed) {
         tokio::time::sleep(std::time::Duration::from_millis(1)).await;
     }
-    assert_eq!(world.kept(0, &Filter::default()), []);
+    assert_eq!(world.logged(0, &Filter::default()), []);
     std::fs::remove_dir_all(&next).unwrap();
     let second = world.mine();
     let events = world.read(3).await;
@@ -369,7 +369,7 @@ async fn on_a_full_disk_blocks_are_told_later_and_the_rest_is_said_to_be_missing
 }
 
 #[tokio::test]
-async fn a_damaged_log_is_set_aside_and_numbers_still_grow() {
+async fn damaged_log_is_replaced_by_one_with_higher_numbers() {
     let mut world = World::new().await;
     for _ in 0..3 {
         world.mine();
@@ -391,29 +391,29 @@ async fn a_damaged_log_is_set_aside_and_numbers_still_grow() {
     assert_eq!(names(&events), ["reset", "block.connected"]);
     assert!(events[0].number > 1_700_000_000 && events[1].number > events[0].number);
     assert_eq!(data(&events[1])["hash"], block.hash().to_string());
-    assert_ne!(block.hash(), missed.hash(), "what was before the new log is not told");
+    assert_ne!(block.hash(), missed.hash(), "the new log starts after the blocks before it");
     world.stop().await;
 }
 
 #[tokio::test]
-async fn there_is_a_seat_for_so_many_readers() {
+async fn limits_number_of_subscribers() {
     let mut world = World::new().await;
-    let seats: Vec<_> = (0..MAX_READERS).map(|_| world.events().seat().unwrap()).collect();
-    assert!(world.events().seat().is_none());
-    drop(seats);
-    assert!(world.events().seat().is_some());
+    let slots: Vec<_> =
+        (0..MAX_SUBSCRIBERS).map(|_| world.events().try_subscribe().unwrap()).collect();
+    assert!(world.events().try_subscribe().is_none());
+    drop(slots);
+    assert!(world.events().try_subscribe().is_some());
     world.stop().await;
 }
 
-/// Blocks, branches, restarts and commits that a crash kept from being told, at random: a reader
-/// that remembers its place sees every number once, in order, and what it is told of blocks leads
-/// from tip to tip.
+/// Random blocks, branches, restarts and commits that a crash hid from the log: a subscriber that
+/// remembers its position reads every number once, in order, and block events lead from tip to tip.
 #[tokio::test]
-async fn a_reader_with_a_place_sees_each_event_once_whatever_happens() {
+async fn resuming_subscriber_reads_each_event_once() {
     for seed in 0..4_u64 {
         let mut random = seed;
         let mut below = |bound: u64| {
-            // Knuth's 64-bit linear congruential generator: its upper bits are good enough.
+            // Knuth's 64-bit linear congruential generator; the upper bits are random enough.
             random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(seed + 1);
             (random >> 33) % bound
         };
@@ -425,12 +425,12 @@ async fn a_reader_with_a_place_sees_each_event_once_whatever_happens() {
         let mut read = Vec::new();
         let mut nonce = 0;
         for _ in 0..60 {
-            // The reader may only wait for what will come.
-            world.events().publisher().tell(Topic::JobUpdated, &json!({}));
+            // So that the next read always has an event to wait for.
+            world.events().publisher().publish(Topic::JobUpdated, &json!({}));
             match below(8) {
                 0..3 => {
                     if below(2) == 0 {
-                        // Not told: the pool does not outlive a restart anyway.
+                        // Not published: the mempool is lost at a restart anyway.
                         world.chain.pay(nonce, 7);
                         nonce += 1;
                     }
@@ -438,17 +438,17 @@ async fn a_reader_with_a_place_sees_each_event_once_whatever_happens() {
                 }
                 3 => {
                     for block in mined.drain(..) {
-                        rival.take(&block);
+                        rival.submit(&block);
                     }
                     common = 0;
                     assert_eq!(rival.tip(), world.chain.tip());
                 }
                 4 if mined.iter().all(|block| block.transactions.len() == 1) => {
-                    // The rival is behind by what was mined since both agreed.
+                    // The rival lacks the blocks that were mined since the last common tip.
                     for _ in 0..=mined.len() {
                         let block = rival.mine();
-                        if world.chain.take(&block) {
-                            world.events().publisher().tip(block.hash());
+                        if world.chain.submit(&block) {
+                            world.events().publisher().publish_tip(block.hash());
                         }
                     }
                     mined.clear();
@@ -456,7 +456,7 @@ async fn a_reader_with_a_place_sees_each_event_once_whatever_happens() {
                     common += 1;
                 }
                 5 => {
-                    // As after a crash: in the ledger, but the log does not know.
+                    // As after a crash: the block is in the ledger but not in the log.
                     mined.push(world.chain.mine());
                     world.stop().await;
                     world.start();
@@ -469,7 +469,7 @@ async fn a_reader_with_a_place_sees_each_event_once_whatever_happens() {
             }
             tips.push(world.chain.tip());
         }
-        read.extend(world.all(world.seen, Filter::default()).await);
+        read.extend(world.published(world.seen, Filter::default()).await);
         // The mark at the end has the next number.
         assert!(read.iter().map(|event| event.number).eq(1..=read.len() as u64), "seed {seed}");
         let mut chain = vec![tips[0].to_string()];

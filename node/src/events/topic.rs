@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-/// Declares the topics, and the list of them all.
+/// Declares the topics: variant, code on disk, public name, description.
 macro_rules! topics {
     ($($name:ident = $code:literal $text:literal $doc:literal;)*) => {
         /// What an event is about.
@@ -13,10 +13,10 @@ macro_rules! topics {
         }
 
         impl Topic {
-            /// Every topic.
+            /// Every topic, in the order of the codes.
             pub const ALL: &[Topic] = &[$(Topic::$name),*];
 
-            /// Its name to readers.
+            /// The name by which clients subscribe to the topic.
             pub const fn name(self) -> &'static str {
                 match self { $(Topic::$name => $text,)* }
             }
@@ -25,17 +25,17 @@ macro_rules! topics {
 }
 
 topics! {
-    BlockConnected = 0 "block.connected" "A block entered the best chain.";
-    BlockDisconnected = 1 "block.disconnected" "A block left it.";
-    Reorg = 2 "reorg" "Blocks left and others entered; told after all of them.";
-    TransactionAccepted = 3 "transaction.accepted" "A transfer waits for the next block.";
-    TransactionDropped = 4 "transaction.dropped" "A transfer left the pool other than into a block.";
-    TransactionConfirmed = 5 "transaction.confirmed" "A transfer is in the best chain.";
+    BlockConnected = 0 "block.connected" "A block joined the best chain.";
+    BlockDisconnected = 1 "block.disconnected" "A block left the best chain.";
+    Reorg = 2 "reorg" "The best chain was reorganised; follows the events of its blocks.";
+    TransactionAccepted = 3 "transaction.accepted" "A transfer became pending in the mempool.";
+    TransactionDropped = 4 "transaction.dropped" "A transfer left the mempool unconfirmed.";
+    TransactionConfirmed = 5 "transaction.confirmed" "A transfer is in a block of the best chain.";
     JobUpdated = 6 "job.updated" "A mining job changed.";
-    PeerConnected = 7 "peer.connected" "Another node is connected.";
-    PeerDisconnected = 8 "peer.disconnected" "It is not any more.";
-    SyncProgress = 9 "sync.progress" "How far this node is behind others.";
-    MiningHashrate = 10 "mining.hashrate" "How fast this node mines.";
+    PeerConnected = 7 "peer.connected" "A peer connected.";
+    PeerDisconnected = 8 "peer.disconnected" "A peer disconnected.";
+    SyncProgress = 9 "sync.progress" "Progress of the initial sync.";
+    MiningHashrate = 10 "mining.hashrate" "The hash rate of this node's mining threads.";
 }
 
 impl Topic {
@@ -52,7 +52,7 @@ impl fmt::Display for Topic {
 
 /// No topic has this name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("there is no topic `{0}`: the topics are {all}", all = names())]
+#[error("unknown topic `{0}`: the topics are {all}", all = names())]
 pub struct UnknownTopic(String);
 
 fn names() -> String {

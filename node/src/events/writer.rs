@@ -1,13 +1,13 @@
-//! The thread that writes the log: takes what is told, finds the way from the tip that was told
-//! last to the new one, and appends all that came meanwhile with one sync.
+//! The event-log writer thread: computes the path from the last logged tip to the new one, and
+//! appends its blocks and all other events received meanwhile with one disk sync.
 //!
-//! The way is found by looking at the chain, not taken from whoever tells: after a crash, or a
-//! full disk, it begins where the log ends, so that each block is told once.
+//! The path is computed from the chain rather than received, so that after a crash or a full disk it
+//! starts where the log ends, and each block is logged exactly once.
 
 use super::feed::Events;
 use super::log::{LIMITS, Limits, Log};
-use super::publisher::{News, Publisher};
-use super::record::{Entry, What};
+use super::publisher::{Message, Publisher};
+use super::record::{EventKind, Record};
 use crate::clock;
 use anyhow::{Context, Result};
 use chain::block;
@@ -22,30 +22,30 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tokio::sync::{oneshot, watch};
 
-/// News that may wait for the teller.
+/// Capacity of the message queue.
 const QUEUE: usize = 1_024;
-/// News that share a sync.
+/// Most messages that share a disk sync.
 const GROUP: usize = 512;
-/// Entries of a batch: reading one event reads the whole batch, some 12 kB.
+/// Records of a batch: reading one event reads its whole batch, some 12 kB.
 const BATCH: usize = 256;
-/// The longest way between two tips that is told block by block.
-const LONGEST_WAY: usize = 50_000;
-/// A sync is followed by a pause of so many times its length, that the log takes at most a fifth
-/// of the disk's time from the chain.
+/// Most blocks of a path between two tips that are logged one by one; a longer path is a gap.
+const MAX_PATH: usize = 50_000;
+/// A disk sync is followed by a pause of this many times its duration, so that the event log takes
+/// at most a fifth of the disk's time from the chain.
 const PAUSE_FACTOR: u32 = 4;
 /// The longest pause.
 const MAX_PAUSE: Duration = Duration::from_millis(250);
 
-/// The teller's thread. It ends by itself only when the disk fails.
+/// The writer thread of the event log. Without `stop` it ends only when the disk fails.
 pub struct Thread {
-    queue: SyncSender<News>,
+    queue: SyncSender<Message>,
     thread: JoinHandle<Result<()>>,
     ended: oneshot::Receiver<()>,
 }
 
 impl Thread {
-    /// Opens the log in a data folder and tells what happened to the chain since it ended. From
-    /// then on it is told everything else.
+    /// Opens the log in a data folder, logs what happened to the chain since the log ended, and
+    /// starts the thread.
     pub fn start(data: &Path, chain: Reader) -> Result<(Thread, Events)> {
         Thread::start_with(data, chain, LIMITS)
     }
@@ -57,16 +57,17 @@ impl Thread {
     ) -> Result<(Thread, Events)> {
         let tip = chain.view().tip().hash;
         let log = Log::open(&data.join("events"), limits, tip)?;
-        let (queue, news) = sync_channel(QUEUE);
-        let missed = Arc::new(AtomicBool::new(false));
-        let (next, watched) = watch::channel(log.next());
-        let publisher = Publisher { queue: queue.clone(), missed: Arc::clone(&missed) };
-        let events = Events::new(log.index(), watched, chain.clone(), publisher);
-        let mut teller = Teller { log, chain, news, missed, next, is_full: false };
-        teller.tell(vec![News::Tip(tip)])?;
+        let (queue, messages) = sync_channel(QUEUE);
+        let has_gap = Arc::new(AtomicBool::new(false));
+        let (publish_next, next) = watch::channel(log.next());
+        let publisher = Publisher { queue: queue.clone(), has_gap: Arc::clone(&has_gap) };
+        let events = Events::new(log.index(), next, chain.clone(), publisher);
+        let mut task =
+            EventWriter { log, chain, messages, has_gap, next: publish_next, is_disk_full: false };
+        task.write(vec![Message::Tip(tip)])?;
         let (end, ended) = oneshot::channel();
         let run = move || {
-            let result = teller.run();
+            let result = task.run();
             let _ = end.send(());
             result
         };
@@ -75,87 +76,87 @@ impl Thread {
         Ok((Thread { queue, thread, ended }, events))
     }
 
-    /// Returns when the thread has ended by itself.
+    /// Returns once the thread has failed.
     pub async fn watch(&mut self) {
         let _ = (&mut self.ended).await;
     }
 
-    /// Writes what was told so far and ends.
+    /// Writes all queued messages and ends the thread.
     pub async fn stop(self) -> Result<()> {
         let Thread { queue, thread, .. } = self;
-        let ending = move || {
-            let _ = queue.send(News::Stop);
+        let end = move || {
+            let _ = queue.send(Message::Stop);
             thread.join()
         };
-        match tokio::task::spawn_blocking(ending).await? {
-            Ok(ended) => ended,
+        match tokio::task::spawn_blocking(end).await? {
+            Ok(result) => result,
             Err(_panic) => anyhow::bail!("the events' thread panicked; the next start repairs"),
         }
     }
 }
 
-struct Teller {
+/// The state of the writer thread.
+struct EventWriter {
     log: Log,
     chain: Reader,
-    news: Receiver<News>,
-    /// Whether something found no room in the queue.
-    missed: Arc<AtomicBool>,
+    messages: Receiver<Message>,
+    /// Whether events were lost because the queue or the disk was full.
+    has_gap: Arc<AtomicBool>,
     next: watch::Sender<u64>,
-    /// Whether the disk is, so that events are lost.
-    is_full: bool,
+    is_disk_full: bool,
 }
 
-impl Teller {
+impl EventWriter {
     fn run(mut self) -> Result<()> {
-        while let Ok(first) = self.news.recv() {
-            let group: Vec<News> =
-                std::iter::once(first).chain(self.news.try_iter().take(GROUP - 1)).collect();
-            let is_last = group.iter().any(|news| matches!(news, News::Stop));
-            let begun = Instant::now();
-            self.tell(group)?;
+        while let Ok(first) = self.messages.recv() {
+            let group: Vec<Message> =
+                std::iter::once(first).chain(self.messages.try_iter().take(GROUP - 1)).collect();
+            let is_last = group.iter().any(|message| matches!(message, Message::Stop));
+            let started = Instant::now();
+            self.write(group)?;
             if is_last {
                 break;
             }
-            std::thread::sleep(begun.elapsed().saturating_mul(PAUSE_FACTOR).min(MAX_PAUSE));
+            std::thread::sleep(started.elapsed().saturating_mul(PAUSE_FACTOR).min(MAX_PAUSE));
         }
         Ok(())
     }
 
-    fn tell(&mut self, group: Vec<News>) -> Result<()> {
-        let mut draft = Draft::new(self.log.tip());
-        if self.missed.swap(false, Ordering::Relaxed) {
-            draft.push(What::Gap);
+    fn write(&mut self, group: Vec<Message>) -> Result<()> {
+        let mut batches = BatchBuilder::new(self.log.tip());
+        if self.has_gap.swap(false, Ordering::Relaxed) {
+            batches.push(EventKind::Gap);
         }
-        for news in group {
-            match news {
-                News::Tip(tip) => self.follow(tip, &mut draft)?,
-                News::Pool { accepted, dropped } => {
-                    accepted.into_iter().for_each(|payment| draft.push(What::Accepted(payment)));
+        for message in group {
+            match message {
+                Message::Tip(tip) => self.log_path(tip, &mut batches)?,
+                Message::Mempool { accepted, dropped } => {
+                    accepted.into_iter().map(EventKind::Accepted).for_each(|it| batches.push(it));
                     for (payment, reason) in dropped {
-                        draft.push(What::Dropped { payment, reason: reason.to_owned() });
+                        batches.push(EventKind::Dropped { payment, reason: reason.to_owned() });
                     }
                 }
-                News::Other(topic, data) => draft.push(What::Other { topic, data }),
-                News::Stop => {}
+                Message::Other(topic, data) => batches.push(EventKind::Other { topic, data }),
+                Message::Stop => {}
             }
         }
-        let batches = draft.finish();
+        let batches = batches.finish();
         if batches.is_empty() {
             return Ok(());
         }
         match self.log.append(batches) {
-            Ok(()) if self.is_full => {
-                tracing::info!("events are kept again");
-                self.is_full = false;
+            Ok(()) if self.is_disk_full => {
+                tracing::info!("events are logged again");
+                self.is_disk_full = false;
             }
             Ok(()) => {}
             Err(LogError::Full { path }) => {
-                // Blocks are told later, from the tip that was told last; the rest is lost.
-                self.missed.store(true, Ordering::Relaxed);
-                if !self.is_full {
+                // Blocks are logged later, from the last logged tip on; other events are lost.
+                self.has_gap.store(true, Ordering::Relaxed);
+                if !self.is_disk_full {
                     let disk = path.display();
-                    tracing::warn!("the disk of {disk} is full: events are lost until it is not");
-                    self.is_full = true;
+                    tracing::warn!("no space left on the disk of {disk}: events are lost");
+                    self.is_disk_full = true;
                 }
             }
             Err(error) => return Err(error.into()),
@@ -164,54 +165,57 @@ impl Teller {
         Ok(())
     }
 
-    /// Tells of the way from the tip that was told last to another one.
-    fn follow(&self, tip: block::Hash, draft: &mut Draft) -> Result<(), StoreError> {
-        let Some(way) = way(&self.chain, draft.tip, tip) else {
-            draft.push(What::Gap);
-            draft.tip = tip;
+    /// Adds the blocks on the path from the last logged tip to another one.
+    fn log_path(&self, tip: block::Hash, batches: &mut BatchBuilder) -> Result<(), StoreError> {
+        let Some(path) = find_path(&self.chain, batches.tip, tip) else {
+            batches.push(EventKind::Gap);
+            batches.tip = tip;
             return Ok(());
         };
-        let heads = self.chain.headers_and_counts(&way.connect)?;
-        let connected = way.connect.iter().zip(heads).map(|(node, (_, transactions))| {
+        let heads = self.chain.headers_and_counts(&path.connect)?;
+        let connected = path.connect.iter().zip(heads).map(|(node, (_, transactions))| {
             let transfers = transactions.saturating_sub(1);
-            (node.hash, What::Connected { hash: node.hash, height: node.height, transfers })
+            (node.hash, EventKind::Connected { hash: node.hash, height: node.height, transfers })
         });
-        if way.disconnect.is_empty() {
-            for (hash, what) in connected {
-                draft.tip = hash;
-                draft.push(what);
+        if path.disconnect.is_empty() {
+            for (hash, event) in connected {
+                batches.tip = hash;
+                batches.push(event);
             }
             return Ok(());
         }
-        // In one batch: after a crash all of it is there or nothing.
-        let depth = u32::try_from(way.disconnect.len()).unwrap_or(u32::MAX);
-        let count = u32::try_from(way.connect.len()).unwrap_or(u32::MAX);
-        let (old, new) = (draft.tip, tip);
-        let left = way.disconnect.into_iter();
-        let left = left.map(|node| What::Disconnected { hash: node.hash, height: node.height });
-        let entered = connected.map(|(_, what)| what);
-        let summary = What::Reorg { fork: way.fork.height, depth, connected: count, old, new };
-        draft.push_together(tip, left.chain(entered).chain([summary]));
+        // A reorganisation is one batch, so that a crash loses all of it or nothing.
+        let depth = u32::try_from(path.disconnect.len()).unwrap_or(u32::MAX);
+        let count = u32::try_from(path.connect.len()).unwrap_or(u32::MAX);
+        let (old, new) = (batches.tip, tip);
+        let disconnected = path.disconnect.into_iter();
+        let disconnected = disconnected
+            .map(|node| EventKind::Disconnected { hash: node.hash, height: node.height });
+        let connected = connected.map(|(_, event)| event);
+        let fork = path.fork.height;
+        let reorg = EventKind::Reorg { fork, depth, connected: count, old, new };
+        batches.push_batch(tip, disconnected.chain(connected).chain([reorg]));
         Ok(())
     }
 }
 
-/// From one tip to another.
-struct Way {
+/// The path from one tip to another.
+struct ChainPath {
     fork: BlockNode,
-    /// The old tip first.
+    /// Starts with the old tip.
     disconnect: Vec<BlockNode>,
-    /// The new tip last.
+    /// Ends with the new tip.
     connect: Vec<BlockNode>,
 }
 
-/// `None` if the chain does not know one of them, or it is too far.
-fn way(chain: &Reader, from: block::Hash, to: block::Hash) -> Option<Way> {
+/// The path between two blocks; `None` if the chain does not know one of them, or if the path has
+/// more than [`MAX_PATH`] blocks.
+fn find_path(chain: &Reader, from: block::Hash, to: block::Hash) -> Option<ChainPath> {
     let view = chain.view();
     let (mut left, mut right) = (*view.find(&from)?, *view.find(&to)?);
     let (mut disconnect, mut connect) = (Vec::new(), Vec::new());
     while left.hash != right.hash {
-        if disconnect.len() + connect.len() >= LONGEST_WAY {
+        if disconnect.len() + connect.len() >= MAX_PATH {
             return None;
         }
         if left.height >= right.height {
@@ -223,34 +227,34 @@ fn way(chain: &Reader, from: block::Hash, to: block::Hash) -> Option<Way> {
         }
     }
     connect.reverse();
-    Some(Way { fork: left, disconnect, connect })
+    Some(ChainPath { fork: left, disconnect, connect })
 }
 
-/// Batches being filled.
-struct Draft {
-    batches: Vec<(block::Hash, Vec<Entry>)>,
-    open: Vec<Entry>,
-    /// The tip after the last entry.
+/// Collects records into batches.
+struct BatchBuilder {
+    batches: Vec<(block::Hash, Vec<Record>)>,
+    open: Vec<Record>,
+    /// The tip after the last record.
     tip: block::Hash,
     time: u32,
 }
 
-impl Draft {
-    fn new(tip: block::Hash) -> Draft {
-        Draft { batches: Vec::new(), open: Vec::new(), tip, time: clock::now().get() }
+impl BatchBuilder {
+    fn new(tip: block::Hash) -> BatchBuilder {
+        BatchBuilder { batches: Vec::new(), open: Vec::new(), tip, time: clock::now().get() }
     }
 
-    fn push(&mut self, what: What) {
-        self.open.push(Entry { time: self.time, what });
+    fn push(&mut self, kind: EventKind) {
+        self.open.push(Record { time: self.time, kind });
         if self.open.len() >= BATCH {
             self.close();
         }
     }
 
-    fn push_together(&mut self, tip: block::Hash, whats: impl Iterator<Item = What>) {
+    fn push_batch(&mut self, tip: block::Hash, kinds: impl Iterator<Item = EventKind>) {
         self.close();
         self.tip = tip;
-        self.open.extend(whats.map(|what| Entry { time: self.time, what }));
+        self.open.extend(kinds.map(|kind| Record { time: self.time, kind }));
         self.close();
     }
 
@@ -260,7 +264,7 @@ impl Draft {
         }
     }
 
-    fn finish(mut self) -> Vec<(block::Hash, Vec<Entry>)> {
+    fn finish(mut self) -> Vec<(block::Hash, Vec<Record>)> {
         self.close();
         self.batches
     }

@@ -1,7 +1,7 @@
-//! The handle by which the rest of the node makes requests of the task that owns the jobs.
+//! The handle by which the rest of the node sends requests to the task that owns the jobs.
 
-use super::job::{Id, Job, Key, Order, State};
-use super::machine::Refused;
+use super::job::{Id, IdempotencyKey, Job, JobSpec, State};
+use super::machine::JobRejected;
 use crate::mining::Progress;
 use crate::writer::Stopped;
 use chain::block;
@@ -9,120 +9,124 @@ use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use tokio::sync::{broadcast, mpsc, oneshot};
 
-/// A job as it is at this moment.
+/// The present state of a job.
 #[derive(Clone, Debug)]
 pub struct Status {
-    /// The job, with all its hashes.
+    /// The job, including hashes that are not in the journal yet.
     pub job: Job,
-    /// The newest of its blocks, oldest first; empty in a list.
+    /// The hashes of its newest blocks, oldest first; empty in a list.
     pub found: Vec<block::Hash>,
-    /// Threads that it was given.
+    /// The number of threads that it has.
     pub threads: usize,
-    /// How its threads do, if it has any.
+    /// The progress of its threads, if it has any.
     pub progress: Option<Progress>,
 }
 
-/// What all jobs do together.
+/// Totals of all jobs.
 #[derive(Clone, Debug, Default)]
-pub struct Overview {
-    /// Those that have threads, and how these do; first who came first.
+pub struct JobsSummary {
+    /// The jobs that have threads, in the order of the queue.
     pub running: Vec<(Id, Progress)>,
-    /// How many jobs are in each state.
+    /// The number of jobs in each state.
     pub states: BTreeMap<State, usize>,
-    /// Most threads there may be.
+    /// Most threads of all jobs together.
     pub max_threads: usize,
-    /// How it last went, if nothing goes on now.
+    /// The last progress of a job that has no threads any more.
     pub last: Option<Progress>,
-    /// Blocks that were found since the node started.
+    /// Blocks found since the node started.
     pub found: u64,
-    /// Hashes since then.
+    /// Hashes since the node started.
     pub hashes: u64,
-    /// How often a thread was restarted since then because it panicked.
+    /// How often a thread was restarted after a panic since the node started.
     pub restarts: u64,
 }
 
-/// Why a job was not taken.
+impl JobsSummary {
+    pub(super) fn add(&mut self, progress: &Progress) {
+        self.found = self.found.saturating_add(progress.found);
+        self.hashes = self.hashes.saturating_add(progress.hashes);
+        self.restarts = self.restarts.saturating_add(progress.restarts);
+    }
+}
+
+/// An error of creating a job.
 #[derive(Debug, thiserror::Error)]
 pub enum CreateError {
-    /// It makes no sense here.
+    /// The job is not valid here.
     #[error(transparent)]
-    Refused(#[from] Refused),
-    /// It cannot be written down.
-    #[error("there is no room on the disk to remember the job")]
+    Rejected(#[from] JobRejected),
+    /// The journal cannot be written.
+    #[error("no space left on the disk to record the job")]
     DiskFull,
-    /// The node is going down.
+    /// The node is shutting down.
     #[error(transparent)]
     Stopped(#[from] Stopped),
 }
 
 pub(super) enum Request {
-    Create(Box<Order>, Option<Key>, oneshot::Sender<Result<Status, CreateError>>),
+    Create(Box<JobSpec>, Option<IdempotencyKey>, oneshot::Sender<Result<Status, CreateError>>),
     Cancel(Id, oneshot::Sender<Option<Status>>),
-    Look(Id, oneshot::Sender<Option<Status>>),
+    Status(Id, oneshot::Sender<Option<Status>>),
     List(u64, usize, oneshot::Sender<Vec<Status>>),
-    Overview(oneshot::Sender<Overview>),
+    Summary(oneshot::Sender<JobsSummary>),
 }
 
-/// Asks the task that owns the jobs. Cheap to clone.
+/// Sends requests to the task that owns the jobs. Cheap to clone.
 #[derive(Clone)]
 pub struct Handle {
     pub(super) requests: mpsc::Sender<Request>,
     pub(super) updates: broadcast::Sender<Job>,
-    pub(super) budget: NonZeroUsize,
+    pub(super) max_threads: NonZeroUsize,
 }
 
 impl Handle {
-    /// Takes a job; answered when it is safe on disk. A key makes the same request give the same
-    /// job, also after a restart.
-    pub async fn create(&self, order: Order, key: Option<Key>) -> Result<Status, CreateError> {
-        self.ask(|reply| Request::Create(Box::new(order), key, reply)).await?
+    /// Creates a job; returns once it is safe on disk. A request with the key of an earlier one
+    /// returns the earlier job, also after a restart.
+    pub async fn create(
+        &self,
+        spec: JobSpec,
+        key: Option<IdempotencyKey>,
+    ) -> Result<Status, CreateError> {
+        self.request(|reply| Request::Create(Box::new(spec), key, reply)).await?
     }
 
-    /// Brings a job to its end, unless it is there; its threads rest some milliseconds later. `None`
-    /// if there is no such job.
+    /// Cancels a job unless it has ended; its threads stop within milliseconds. `None` if there is no
+    /// such job.
     pub async fn cancel(&self, id: Id) -> Result<Option<Status>, Stopped> {
-        self.ask(|reply| Request::Cancel(id, reply)).await
+        self.request(|reply| Request::Cancel(id, reply)).await
     }
 
-    /// A job with the blocks that it found.
+    /// The status of a job with its blocks.
     pub async fn job(&self, id: Id) -> Result<Option<Status>, Stopped> {
-        self.ask(|reply| Request::Look(id, reply)).await
+        self.request(|reply| Request::Status(id, reply)).await
     }
 
-    /// At most so many jobs with numbers below one, the newest first.
-    pub async fn newest(&self, below: u64, limit: usize) -> Result<Vec<Status>, Stopped> {
-        self.ask(|reply| Request::List(below, limit, reply)).await
+    /// At most `limit` jobs with numbers below `below`, the newest first.
+    pub async fn list(&self, below: u64, limit: usize) -> Result<Vec<Status>, Stopped> {
+        self.request(|reply| Request::List(below, limit, reply)).await
     }
 
-    /// What all jobs do together.
-    pub async fn overview(&self) -> Result<Overview, Stopped> {
-        self.ask(Request::Overview).await
+    /// The totals of all jobs.
+    pub async fn summary(&self) -> Result<JobsSummary, Stopped> {
+        self.request(Request::Summary).await
     }
 
-    /// Every change of a job from now on: of its state, and each block that it finds.
+    /// A receiver of every later change of a job: of its state, and each block that it finds.
     pub fn updates(&self) -> broadcast::Receiver<Job> {
         self.updates.subscribe()
     }
 
-    /// Threads for all jobs.
-    pub fn budget(&self) -> NonZeroUsize {
-        self.budget
+    /// Most threads of all jobs together.
+    pub fn max_threads(&self) -> NonZeroUsize {
+        self.max_threads
     }
 
-    async fn ask<T>(
+    async fn request<T>(
         &self,
         request: impl FnOnce(oneshot::Sender<T>) -> Request,
     ) -> Result<T, Stopped> {
-        let (reply, answer) = oneshot::channel();
+        let (reply, response) = oneshot::channel();
         self.requests.send(request(reply)).await.map_err(|_| Stopped)?;
-        answer.await.map_err(|_| Stopped)
-    }
-}
-
-impl Overview {
-    pub(super) fn add(&mut self, progress: &Progress) {
-        self.found = self.found.saturating_add(progress.found);
-        self.hashes = self.hashes.saturating_add(progress.hashes);
-        self.restarts = self.restarts.saturating_add(progress.restarts);
+        response.await.map_err(|_| Stopped)
     }
 }

@@ -1,5 +1,5 @@
-//! A mining job: what was asked for, and how it goes. As it is kept in the journal and as everybody
-//! in this program sees it; what clients see of it is `api::jobs`'s.
+//! A mining job: its specification and its state. The types are also the format of the journal; what
+//! clients see of a job is defined by `api::routes::jobs`.
 
 use chain::hash::sha256;
 use chain::{Address, block, tx};
@@ -9,20 +9,20 @@ use std::fmt;
 use std::num::{NonZeroU32, NonZeroU64, NonZeroUsize};
 use std::str::FromStr;
 
-/// Names a job: eight hexadecimal digits, not all 0. Blocks that a job finds carry these four bytes
-/// first in the extra nonce of their coinbase, so that the chain itself tells whose they are.
+/// The id of a job: eight hexadecimal digits, not all 0. The extra nonce in the coinbase of a block
+/// that a job finds begins with these four bytes, which identifies the job's blocks in the chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Id(NonZeroU32);
 
 impl Id {
-    /// One out of many, by chance; `None` now and then.
-    pub(super) fn by_lot(seed: [u8; 32], lot: u64) -> Option<Id> {
-        let digest = sha256(&[seed.as_slice(), &lot.to_be_bytes()].concat());
+    /// Derives a pseudo-random id; rarely `None`.
+    pub(super) fn derive(seed: [u8; 32], counter: u64) -> Option<Id> {
+        let digest = sha256(&[seed.as_slice(), &counter.to_be_bytes()].concat());
         let [a, b, c, d, ..] = digest;
         NonZeroU32::new(u32::from_be_bytes([a, b, c, d])).map(Id)
     }
 
-    /// What coinbases of its blocks carry.
+    /// The mark in the coinbases of the job's blocks.
     pub fn mark(self) -> [u8; 4] {
         self.0.get().to_be_bytes()
     }
@@ -34,7 +34,7 @@ impl fmt::Display for Id {
     }
 }
 
-/// What was given is no id.
+/// A text is not the id of a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a job's id has 8 hexadecimal digits")]
 pub struct ParseIdError;
@@ -49,30 +49,30 @@ impl FromStr for Id {
     }
 }
 
-/// How far a job is. Only ever a later one, but that the job of lowest priority goes from `Running`
-/// back to `Queued` while others have its threads.
+/// The state of a job. It only moves forward, except that a job of lowest priority returns from
+/// `Running` to `Queued` while others have its threads.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
 )]
 #[serde(rename_all = "snake_case")]
 #[schemars(rename = "JobState")]
 pub enum State {
-    /// It waits for its time.
+    /// Waits for its start time.
     Scheduled,
-    /// It waits for threads.
+    /// Waits for threads.
     Queued,
-    /// It has threads. A recurring job: it has had a run.
+    /// Has threads. A recurring job: has started its first run.
     Running,
-    /// Its goal is reached.
+    /// Has reached its goal.
     Succeeded,
-    /// Its goal cannot be reached.
+    /// Cannot reach its goal.
     Failed,
-    /// Somebody wanted no more of it.
+    /// Was cancelled by a client.
     Cancelled,
 }
 
 impl State {
-    /// Every state.
+    /// Every state, in order.
     pub const ALL: [State; 6] = [
         State::Scheduled,
         State::Queued,
@@ -82,104 +82,114 @@ impl State {
         State::Cancelled,
     ];
 
-    /// Whether nothing comes after it.
+    /// Whether a job in this state has ended.
     pub fn is_terminal(self) -> bool {
         matches!(self, State::Succeeded | State::Failed | State::Cancelled)
     }
 }
 
-/// When a job has done its work.
+/// When a job has succeeded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Goal {
-    /// It has found so many blocks.
+    /// Once it has found this number of blocks.
     Blocks(NonZeroU32),
-    /// Something is so, whoever brought it about.
+    /// Once the chain has reached a condition, by its blocks or those of others.
     Until(Until),
-    /// Never.
+    /// Never: it mines until it is cancelled.
     Forever,
 }
 
-/// What a job brings about, or waits for.
+/// A condition of the chain or the time at which a job ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Until {
-    /// The best chain is so high.
+    /// The best chain has at least this height.
     Height(u32),
-    /// It is that late: Unix seconds, by this machine's clock.
+    /// The time has come: Unix seconds by the wall clock.
     Time(u64),
-    /// A transaction has so many confirmations.
+    /// A transaction has at least this number of confirmations.
     Transaction {
-        /// Its id.
+        /// The id of the transaction.
         #[serde(with = "text")]
         id: tx::Id,
-        /// How many; 1 as soon as it is in a block.
+        /// The number of confirmations; 1 once it is in a block.
         confirmations: NonZeroU32,
     },
-    /// The job's miner can spend so much, base units.
+    /// The balance of the job's miner is at least this many base units.
     Balance(u64),
 }
 
-/// When a job begins.
+/// When a job starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Start {
-    /// At once.
+    /// Immediately.
     Now,
-    /// At a time, Unix seconds by this machine's clock, wherever that is set meanwhile.
+    /// At a time in Unix seconds, by the wall clock even if that is changed meanwhile.
     At(u64),
-    /// After so many seconds, which no change of the clock makes more or fewer.
+    /// After a number of seconds by the monotonic clock.
     In(u64),
 }
 
-/// Who gets threads first.
+/// The order in which jobs get threads.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
 )]
 #[serde(rename_all = "snake_case")]
 #[schemars(rename = "JobPriority")]
 pub enum Priority {
-    /// Who came first, and keeps them.
+    /// In the order of creation; a job never loses its threads to a later one.
     Normal,
-    /// Who takes what is left and gives it back: what a node mines all the time.
+    /// The threads that normal jobs leave; they are taken away when another job needs them.
     Lowest,
 }
 
-/// What a job is to do.
+/// The specification of a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Order {
-    /// Whom its blocks pay.
+pub struct JobSpec {
+    /// The address that its blocks pay.
     #[serde(with = "address")]
     pub miner: Address,
-    /// When it has done its work.
+    /// When it has succeeded.
     pub goal: Goal,
-    /// Most threads it uses.
+    /// The most threads that it uses.
     pub threads: NonZeroUsize,
-    /// When it begins.
+    /// When it starts.
     pub start: Start,
-    /// It begins anew after so many seconds, each time as a job of its own. Only with `Blocks`.
+    /// The interval of a recurring job, which starts a new job each time. Requires `Goal::Blocks`.
     pub every_seconds: Option<NonZeroU64>,
-    /// Who gets threads first.
+    /// The order in which it gets threads.
     pub priority: Priority,
-    /// Whether it belongs to the process that runs it, and ends with it.
-    pub of_process: bool,
+    /// Whether it ends with the process that created it.
+    #[serde(rename = "of_process")]
+    pub ends_with_process: bool,
 }
 
-impl Order {
-    /// To mine for somebody as long as this process runs, with what others leave of its threads.
-    pub fn standing(miner: Address, threads: NonZeroUsize) -> Order {
+impl JobSpec {
+    /// A job that mines for an address as long as this process runs, with the threads that other jobs
+    /// leave.
+    pub fn background(miner: Address, threads: NonZeroUsize) -> JobSpec {
         let (start, priority) = (Start::Now, Priority::Lowest);
         let goal = Goal::Forever;
-        Order { miner, goal, threads, start, every_seconds: None, priority, of_process: true }
+        JobSpec {
+            miner,
+            goal,
+            threads,
+            start,
+            every_seconds: None,
+            priority,
+            ends_with_process: true,
+        }
     }
 }
 
-/// What makes a request the same as an earlier one.
+/// Identifies repetitions of a request that creates a job.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Key {
-    /// What the client called it.
+pub struct IdempotencyKey {
+    /// The key that the client chose.
     pub text: String,
-    /// Digest of what it asked for.
+    /// The digest of the request.
     #[serde(with = "digest")]
     pub request: [u8; 32],
 }
@@ -187,71 +197,73 @@ pub struct Key {
 /// Why a job failed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
-    /// In kind.
+    /// The kind of failure.
     pub kind: FailureKind,
-    /// In a sentence for people.
+    /// A description for people.
     pub detail: String,
 }
 
-/// In kind why a job failed.
+/// The kinds of failures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FailureKind {
-    /// The process that it belonged to has ended.
+    /// The process that created the job has ended.
     Interrupted,
-    /// A fault of this program or this machine.
+    /// An error of this program or this machine.
     Internal,
 }
 
-/// A job, but for the hashes of the blocks that it found. Times are Unix seconds.
+/// A job without the hashes of its blocks. Times are Unix seconds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Job {
-    /// Its name.
+    /// The id of the job.
     pub id: Id,
-    /// Grows with every job.
+    /// The creation number; grows with every job.
     pub number: u64,
-    /// What it is to do.
-    pub order: Order,
-    /// The recurring job that it is a run of.
+    /// What it is to mine.
+    #[serde(rename = "order")]
+    pub spec: JobSpec,
+    /// The recurring job that started it, if any.
     pub series: Option<Id>,
-    /// How far it is.
+    /// The state of the job.
     pub state: State,
-    /// Its place among those that wait for threads, or have them: who came first.
-    pub place: Option<u64>,
-    /// When it was asked for.
+    /// Its position in the queue of jobs that wait for threads or have some.
+    #[serde(rename = "place")]
+    pub queue_position: Option<u64>,
+    /// When it was created.
     pub created_at: u64,
-    /// When it is, or was, to begin. A recurring job: when it will next.
+    /// When it is due to start. A recurring job: when its next run is due.
     pub due_at: u64,
-    /// When it first had threads.
+    /// When it first got threads.
     pub started_at: Option<u64>,
-    /// When it came to an end.
+    /// When it ended.
     pub finished_at: Option<u64>,
-    /// Blocks found that were in the best chain when they were handed in.
+    /// The number of its blocks that joined the best chain when they were submitted.
     pub blocks: u64,
-    /// Hashes.
+    /// The number of hashes computed.
     pub hashes: u64,
-    /// A recurring job's runs.
+    /// The number of runs that a recurring job has started.
     pub runs: u64,
     /// Why it failed.
     pub failure: Option<Failure>,
-    /// Up to this height all its blocks are counted.
+    /// The height up to which all its blocks are counted.
     pub counted_to: u32,
-    /// What makes a request the same.
-    pub key: Option<Key>,
+    /// The idempotency key of the request that created it.
+    pub key: Option<IdempotencyKey>,
 }
 
 impl Job {
-    /// Blocks that it is to find.
+    /// The number of blocks that it is to find, if that is its goal.
     pub fn target(&self) -> Option<NonZeroU32> {
-        match self.order.goal {
+        match self.spec.goal {
             Goal::Blocks(blocks) => Some(blocks),
             _ => None,
         }
     }
 
-    /// Whether it only gives rise to others.
+    /// Whether it is a recurring job, which mines through the jobs that it starts.
     pub fn is_series(&self) -> bool {
-        self.order.every_seconds.is_some()
+        self.spec.every_seconds.is_some()
     }
 }
 
@@ -267,7 +279,7 @@ impl<'de> Deserialize<'de> for Id {
     }
 }
 
-/// As text, for what has one.
+/// Serialization of a type as its text.
 mod text {
     use serde::de::Error;
     use serde::{Deserialize, Deserializer, Serializer};
@@ -290,7 +302,7 @@ mod text {
     }
 }
 
-/// Bytes of a known number, as hexadecimal digits.
+/// Serialization of byte arrays in hexadecimal.
 mod digest {
     use serde::de::Error;
     use serde::{Deserialize, Deserializer, Serializer};
@@ -312,7 +324,8 @@ mod digest {
     }
 }
 
-/// Addresses without the name of a network: a journal belongs to one.
+/// Serialization of addresses in hexadecimal: without a network prefix, as a journal belongs to one
+/// network.
 mod address {
     use super::{Address, digest};
     use serde::{Deserializer, Serializer};
@@ -331,7 +344,7 @@ mod address {
     }
 }
 
-/// Hashes of blocks, one text: 64 hexadecimal digits each.
+/// Serialization of block hashes as one text of 64 hexadecimal digits each.
 pub(super) mod hashes {
     use super::block;
     use serde::de::Error;

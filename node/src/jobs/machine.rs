@@ -1,198 +1,187 @@
-//! What becomes of jobs: a pure machine, told what happens and what time it is. It says who gets
-//! threads, what is to be written down and what to be told; it has no clock, disk or tasks.
+//! The pure state machine of mining jobs: from inputs and the time it decides which job gets threads,
+//! what the journal must record and what is published. It has no clock, disk or tasks.
 //!
-//! Threads are a budget that jobs share. Each takes as many as it wants of what those before it
-//! have left: first the normal ones, in the order in which they came to wait, then the one of
-//! lowest priority. So a normal job that has threads never loses them to another, and gets more
-//! when others end; one of lowest priority has what nobody else wants, at times nothing.
+//! Jobs share a limited number of threads. Each gets as many as it wants of those that the jobs
+//! before it leave: first normal jobs in the order in which they were queued, then those of lowest
+//! priority. So a normal job never loses threads to another and gets more when others end; a job of
+//! lowest priority has the remaining threads, at times none.
 //!
-//! A recurring job is a series: it takes no threads itself but gives rise to a run whenever it is
-//! time, a job of its own that names it. One run at a time: what falls into the time of another is
-//! left out. The series counts what its runs find, and ends when it is cancelled, its run with it.
+//! A recurring job is a series: it gets no threads itself but starts a run, a separate job, at each
+//! interval. There is one run at a time; intervals that end during a run are skipped. The series
+//! counts the blocks and hashes of its runs. Cancelling it cancels its run.
 
-mod entry;
 mod restore;
 
-pub use entry::Record;
-
-use super::job::{Failure, FailureKind, Goal, Id, Job, Key, Order, Priority, Start, State, Until};
+use super::job::{Failure, Goal, Id, IdempotencyKey, Job, JobSpec, Priority, Start, State, Until};
+use super::record::{Change, Entry, MAX_BLOCKS};
 use chain::{Height, block};
-use entry::{Change, Entry};
 use std::collections::{BTreeMap, HashMap};
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
-/// Jobs that are not at their end. Each has a task, a few kilobytes, once it has threads.
+/// Most jobs that have not ended. Each has a task of a few kilobytes once it has threads.
 pub const MAX_OPEN: usize = 1_000;
-/// Jobs at their end that are remembered, and of those the runs of one series.
+/// Most ended jobs that are remembered.
 pub const MAX_FINISHED: usize = 1_000;
+/// Most ended runs of one series that are remembered.
 const MAX_FINISHED_RUNS: usize = 100;
-/// Hashes of blocks that finished jobs are remembered with, 32 bytes each, in all.
+/// Most block hashes of all remembered ended jobs together, 32 bytes each.
 const MAX_FINISHED_HASHES: usize = 100_000;
-/// Most blocks of a job, and most hashes that a job without such a goal remembers, the newest.
-pub const MAX_BLOCKS: u32 = 10_000;
 
-/// What time it is.
+/// The present time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Now {
-    /// By the machine's clock, which may jump: Unix seconds.
+    /// Wall-clock time in Unix seconds, which may jump.
     pub unix: u64,
-    /// Since some fixed moment; never goes back.
+    /// Monotonic time since some fixed moment.
     pub elapsed: Duration,
 }
 
-/// What happened.
+/// An input of the machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Input {
-    /// Some time has passed.
-    Time,
-    /// Somebody wants no more of a job.
+    /// Time has passed.
+    Tick,
+    /// A client cancels a job.
     Cancel(Id),
-    /// What a job is to bring about is so.
-    Met(Id),
-    /// A job has found a block, and it is in the best chain.
-    Found {
-        /// The job.
-        id: Id,
-        /// The block.
-        block: block::Hash,
-        /// Its height.
-        height: Height,
-    },
-    /// A job has done so many more hashes.
+    /// A job has reached its goal.
+    GoalReached(Id),
+    /// A job has found a block, which joined the best chain.
+    BlockFound { id: Id, block: block::Hash, height: Height },
+    /// A job has computed this many more hashes.
     Hashed(Id, u64),
-    /// A job cannot go on.
-    Broken(Id, Failure),
+    /// A job cannot continue.
+    Failed(Id, Failure),
 }
 
-/// What is to be done.
+/// An action that the machine requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// A job has so many threads from now on; 0: it has to wait for some.
-    Threads(Id, usize),
-    /// A job that had threads is at its end: it needs nothing more.
-    End(Id),
-    /// A job has changed, and everybody may know. The last thing of a step.
-    Tell(Id),
+    /// Sets the number of a job's threads; 0 while it waits.
+    SetThreads(Id, usize),
+    /// Stops the mining of a job that has ended.
+    StopMining(Id),
+    /// Publishes a change of a job. Comes after all other actions of a step.
+    Publish(Id),
 }
 
-/// Why a job is not taken.
+/// Why a job was not created.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refused {
-    /// More threads than there will ever be.
+pub enum JobRejected {
+    /// It wants more threads than the node has.
     #[error(
-        "this node mines with at most {limit} threads, not {asked}: ask for fewer, or start it \
-         with --threads {asked}"
+        "this node mines with at most {limit} threads, not {requested}: request fewer, or start \
+         it with --threads {requested}"
     )]
-    Threads {
-        /// What was wanted.
-        asked: usize,
-        /// What there is.
-        limit: usize,
-    },
-    /// More blocks than are remembered.
+    Threads { requested: usize, limit: usize },
+    /// It wants more blocks than a job can remember.
     #[error("blocks must be 1 to {MAX_BLOCKS}, not {0}")]
     Blocks(u32),
-    /// It would be over before it began.
+    /// Its end time has passed.
     #[error("`until` names a time that has passed")]
     Past,
-    /// A recurring job without an end to each run.
-    #[error("`every_seconds` needs `blocks`: how many each run is to find")]
+    /// It is recurring, but its runs would not end.
+    #[error("`every_seconds` needs `blocks`, the number of blocks of each run")]
     EndlessRuns,
-    /// Too many jobs.
-    #[error("there are {MAX_OPEN} jobs that wait or run: cancel some first")]
-    Full,
-    /// The key stands for something else.
+    /// There are too many jobs.
+    #[error("{MAX_OPEN} jobs are waiting or running: cancel some first")]
+    TooMany,
+    /// The key belongs to another request.
     #[error("this Idempotency-Key was used for another request: use a new one")]
-    OtherRequest,
+    KeyReused,
 }
 
-/// All jobs.
+/// The state of all jobs.
 #[derive(Debug)]
 pub struct Machine {
-    /// By number.
+    /// The jobs by creation number.
     jobs: BTreeMap<u64, Entry>,
     numbers: HashMap<Id, u64>,
     keys: HashMap<String, u64>,
-    budget: NonZeroUsize,
-    /// Ids are drawn from this.
+    max_threads: NonZeroUsize,
+    /// The seed of ids.
     seed: [u8; 32],
-    lots: u64,
+    ids_derived: u64,
     next_number: u64,
-    next_place: u64,
+    next_position: u64,
     actions: Vec<Action>,
 }
 
 impl Machine {
-    /// No jobs, and so many threads for all of them. Ids are drawn from a seed, another each time.
-    pub fn new(budget: NonZeroUsize, seed: [u8; 32]) -> Machine {
+    /// Creates a machine without jobs, which use at most `max_threads` together. The seed of ids must
+    /// differ at every start.
+    pub fn new(max_threads: NonZeroUsize, seed: [u8; 32]) -> Machine {
         Machine {
             jobs: BTreeMap::new(),
             numbers: HashMap::new(),
             keys: HashMap::new(),
-            budget,
+            max_threads,
             seed,
-            lots: 0,
+            ids_derived: 0,
             next_number: 1,
-            next_place: 1,
+            next_position: 1,
             actions: Vec::new(),
         }
     }
 
-    /// Takes a job, on a chain of this height. The same key with the same request gives the job
-    /// that it gave before.
+    /// Creates a job on a chain of this height. A request with the key of an earlier identical one
+    /// returns the earlier job.
     pub fn create(
         &mut self,
-        order: Order,
-        key: Option<Key>,
+        spec: JobSpec,
+        key: Option<IdempotencyKey>,
         height: Height,
         now: Now,
-    ) -> Result<Id, Refused> {
+    ) -> Result<Id, JobRejected> {
         let known = key.as_ref().and_then(|key| self.jobs.get(self.keys.get(&key.text)?));
         if let Some(known) = known {
             let is_same = known.job.key == key;
-            return if is_same { Ok(known.job.id) } else { Err(Refused::OtherRequest) };
+            return if is_same { Ok(known.job.id) } else { Err(JobRejected::KeyReused) };
         }
-        self.check(&order, now)?;
-        let id = self.insert(order, None, key, height.get(), now);
+        self.check(&spec, now)?;
+        let id = self.insert(spec, None, key, height.get(), now);
         self.advance(now);
         Ok(id)
     }
 
-    fn check(&self, order: &Order, now: Now) -> Result<(), Refused> {
-        let (asked, limit) = (order.threads.get(), self.budget.get());
-        match order.goal {
-            _ if asked > limit => Err(Refused::Threads { asked, limit }),
-            Goal::Blocks(blocks) if blocks.get() > MAX_BLOCKS => Err(Refused::Blocks(blocks.get())),
-            Goal::Until(Until::Time(time)) if time <= now.unix => Err(Refused::Past),
-            Goal::Until(_) | Goal::Forever if order.every_seconds.is_some() => {
-                Err(Refused::EndlessRuns)
+    fn check(&self, spec: &JobSpec, now: Now) -> Result<(), JobRejected> {
+        let (requested, limit) = (spec.threads.get(), self.max_threads.get());
+        match spec.goal {
+            _ if requested > limit => Err(JobRejected::Threads { requested, limit }),
+            Goal::Blocks(blocks) if blocks.get() > MAX_BLOCKS => {
+                Err(JobRejected::Blocks(blocks.get()))
             }
-            _ if self.open().count() >= MAX_OPEN => Err(Refused::Full),
+            Goal::Until(Until::Time(time)) if time <= now.unix => Err(JobRejected::Past),
+            Goal::Until(_) | Goal::Forever if spec.every_seconds.is_some() => {
+                Err(JobRejected::EndlessRuns)
+            }
+            _ if self.open().count() >= MAX_OPEN => Err(JobRejected::TooMany),
             _ => Ok(()),
         }
     }
 
-    /// Takes note of something.
+    /// Processes an input.
     pub fn step(&mut self, input: Input, now: Now) {
         match input {
-            Input::Time => {}
+            Input::Tick => {}
             Input::Cancel(id) => self.finish(id, State::Cancelled, None, now),
-            Input::Met(id) => self.finish(id, State::Succeeded, None, now),
-            Input::Broken(id, failure) => self.finish(id, State::Failed, Some(failure), now),
-            Input::Found { id, block, height } => self.count(id, block, height, now),
+            Input::GoalReached(id) => self.finish(id, State::Succeeded, None, now),
+            Input::Failed(id, failure) => self.finish(id, State::Failed, Some(failure), now),
+            Input::BlockFound { id, block, height } => self.record_block(id, block, height, now),
             Input::Hashed(id, hashes) => {
-                self.both(id, |entry| entry.job.hashes = entry.job.hashes.saturating_add(hashes));
+                self.update_with_series(id, |entry| {
+                    entry.job.hashes = entry.job.hashes.saturating_add(hashes)
+                });
             }
         }
         self.advance(now);
     }
 
-    /// What there is to do since the last call, in this order.
+    /// The actions since the last call, to be performed in this spec.
     pub fn actions(&mut self) -> Vec<Action> {
-        let (told, mut actions): (Vec<_>, Vec<_>) =
-            self.actions.drain(..).partition(|action| matches!(action, Action::Tell(_)));
-        for action in told {
+        let (published, mut actions): (Vec<_>, Vec<_>) =
+            self.actions.drain(..).partition(|action| matches!(action, Action::Publish(_)));
+        for action in published {
             if !actions.contains(&action) {
                 actions.push(action);
             }
@@ -200,28 +189,28 @@ impl Machine {
         actions
     }
 
-    /// Threads for all jobs.
-    pub fn budget(&self) -> NonZeroUsize {
-        self.budget
+    /// Most threads of all jobs together.
+    pub fn max_threads(&self) -> NonZeroUsize {
+        self.max_threads
     }
 
-    /// A job, the newest hashes of its blocks, and how many threads it has.
+    /// A job, the hashes of its newest blocks, and the number of its threads.
     pub fn job(&self, id: Id) -> Option<(&Job, &[block::Hash], usize)> {
         let entry = self.jobs.get(self.numbers.get(&id)?)?;
         Some((&entry.job, &entry.found, entry.threads))
     }
 
-    /// Jobs with numbers below one, the newest first.
+    /// The jobs with numbers below `below` and their threads, the newest first.
     pub fn newest(&self, below: u64) -> impl Iterator<Item = (&Job, usize)> {
         self.jobs.range(..below).rev().map(|(_, entry)| (&entry.job, entry.threads))
     }
 
-    /// Jobs that are not at their end.
+    /// The jobs that have not ended.
     pub fn open(&self) -> impl Iterator<Item = &Job> {
         self.jobs.values().map(|entry| &entry.job).filter(|job| !job.state.is_terminal())
     }
 
-    /// How many jobs are in each state.
+    /// The number of jobs in each state.
     pub fn states(&self) -> BTreeMap<State, usize> {
         let mut states = BTreeMap::from(State::ALL.map(|state| (state, 0)));
         for entry in self.jobs.values() {
@@ -230,7 +219,7 @@ impl Machine {
         states
     }
 
-    /// Lets go of the key of a job: it may be used again.
+    /// Releases the key of a job for another request.
     pub fn release_key(&mut self, id: Id) {
         if let Some(key) = self.entry(id).and_then(|entry| entry.job.key.take()) {
             self.keys.remove(&key.text);
@@ -243,15 +232,15 @@ impl Machine {
 
     fn insert(
         &mut self,
-        order: Order,
+        spec: JobSpec,
         series: Option<Id>,
-        key: Option<Key>,
+        key: Option<IdempotencyKey>,
         height: u32,
         now: Now,
     ) -> Id {
-        let id = self.draw();
+        let id = self.new_id();
         let number = self.next_number;
-        let (due_at, due) = match order.start {
+        let (due_at, due) = match spec.start {
             Start::Now => (now.unix, Some(now.elapsed)),
             Start::At(time) => (time, None),
             Start::In(seconds) => {
@@ -262,10 +251,10 @@ impl Machine {
         let job = Job {
             id,
             number,
-            order,
+            spec,
             series,
             state: State::Scheduled,
-            place: None,
+            queue_position: None,
             created_at: now.unix,
             due_at,
             started_at: None,
@@ -278,31 +267,32 @@ impl Machine {
             key,
         };
         self.add(Entry { due, change: Change::Now, ..Entry::new(job) });
-        self.actions.push(Action::Tell(id));
+        self.actions.push(Action::Publish(id));
         id
     }
 
     fn add(&mut self, entry: Entry) {
-        let Job { id, number, place, .. } = entry.job;
+        let Job { id, number, queue_position, .. } = entry.job;
         self.next_number = self.next_number.max(number.saturating_add(1));
-        self.next_place = self.next_place.max(place.map_or(0, |place| place.saturating_add(1)));
+        let next_position = queue_position.map_or(0, |position| position.saturating_add(1));
+        self.next_position = self.next_position.max(next_position);
         self.numbers.insert(id, number);
         self.keys.extend(entry.job.key.as_ref().map(|key| (key.text.clone(), number)));
         self.jobs.insert(number, entry);
     }
 
-    /// An id that no job has.
-    fn draw(&mut self) -> Id {
+    /// An id that no job has yet.
+    fn new_id(&mut self) -> Id {
         loop {
-            self.lots = self.lots.wrapping_add(1);
-            match Id::by_lot(self.seed, self.lots) {
+            self.ids_derived = self.ids_derived.wrapping_add(1);
+            match Id::derive(self.seed, self.ids_derived) {
                 Some(id) if !self.numbers.contains_key(&id) => return id,
                 _ => {}
             }
         }
     }
 
-    /// What follows from the time, and who gets threads.
+    /// Starts and ends the jobs that are due, and allocates the threads.
     fn advance(&mut self, now: Now) {
         let is_due = |entry: &&Entry| match entry.due {
             Some(due) => now.elapsed >= due,
@@ -313,33 +303,33 @@ impl Machine {
         };
         let due: Vec<Id> = self.jobs.values().filter(is_due).filter_map(due).collect();
         for id in due {
-            self.begin(id, now);
+            self.activate(id, now);
         }
-        let is_over = |job: &&Job| match job.order.goal {
-            Goal::Until(Until::Time(time)) => now.unix >= time && job.place.is_some(),
+        let is_past = |job: &&Job| match job.spec.goal {
+            Goal::Until(Until::Time(time)) => now.unix >= time && job.queue_position.is_some(),
             _ => false,
         };
-        let over: Vec<Id> = self.open().filter(is_over).map(|job| job.id).collect();
-        for id in over {
+        let past: Vec<Id> = self.open().filter(is_past).map(|job| job.id).collect();
+        for id in past {
             self.finish(id, State::Succeeded, None, now);
         }
-        self.allot(now);
-        self.forget();
+        self.allocate_threads(now);
+        self.prune_finished();
     }
 
-    /// It is time for a job, or for the next run of a series.
-    fn begin(&mut self, id: Id, now: Now) {
-        let place = self.next_place;
+    /// Queues a job that is due, or starts the next run of a series.
+    fn activate(&mut self, id: Id, now: Now) {
+        let position = self.next_position;
         let Some(entry) = self.entry(id) else { return };
-        let Some(every) = entry.job.order.every_seconds else {
+        let Some(every) = entry.job.spec.every_seconds else {
             entry.job.state = State::Queued;
-            entry.job.place = Some(place);
+            entry.job.queue_position = Some(position);
             entry.change = Change::Now;
-            self.next_place = place.saturating_add(1);
-            self.actions.push(Action::Tell(id));
+            self.next_position = position.saturating_add(1);
+            self.actions.push(Action::Publish(id));
             return;
         };
-        // From the time it was due, so that runs do not drift; what was missed is left out.
+        // Counted from the due time, so that runs do not drift; missed intervals are skipped.
         let (every, first) = (Duration::from_secs(every.get()), entry.due.unwrap_or(now.elapsed));
         let missed = now.elapsed.saturating_sub(first).as_secs() / every.as_secs();
         let missed = u32::try_from(missed).unwrap_or(u32::MAX);
@@ -349,7 +339,7 @@ impl Machine {
         let left = left.as_secs().saturating_add(u64::from(left.subsec_nanos() > 0));
         entry.job.due_at = now.unix.saturating_add(left);
         entry.change = Change::Now;
-        self.actions.push(Action::Tell(id));
+        self.actions.push(Action::Publish(id));
         if self.open().any(|job| job.series == Some(id)) {
             return;
         }
@@ -357,52 +347,51 @@ impl Machine {
         entry.job.state = State::Running;
         entry.job.started_at.get_or_insert(now.unix);
         entry.job.runs = entry.job.runs.saturating_add(1);
-        let (order, height) = (entry.job.order, entry.job.counted_to);
-        let order = Order { start: Start::Now, every_seconds: None, ..order };
-        let run = self.insert(order, Some(id), None, height, now);
-        self.begin(run, now);
+        let (spec, height) = (entry.job.spec, entry.job.counted_to);
+        let spec = JobSpec { start: Start::Now, every_seconds: None, ..spec };
+        let run = self.insert(spec, Some(id), None, height, now);
+        self.activate(run, now);
     }
 
-    /// Shares the threads. First what is taken, then what is given: never more than there are.
-    fn allot(&mut self, now: Now) {
-        let waiting = self.jobs.values().filter(|entry| entry.job.place.is_some());
+    /// Allocates the threads. Reductions come before increases, so that the limit holds at all times.
+    fn allocate_threads(&mut self, now: Now) {
+        let waiting = self.jobs.values().filter(|entry| entry.job.queue_position.is_some());
         let mut queue: Vec<(Priority, Option<u64>, u64)> = waiting
-            .map(|entry| (entry.job.order.priority, entry.job.place, entry.job.number))
+            .map(|entry| (entry.job.spec.priority, entry.job.queue_position, entry.job.number))
             .collect();
         queue.sort_unstable();
-        let mut left = self.budget.get();
-        let mut given = Vec::new();
+        let mut left = self.max_threads.get();
+        let mut increases = Vec::new();
         for (.., number) in queue {
             let Some(entry) = self.jobs.get_mut(&number) else { continue };
-            let threads = entry.job.order.threads.get().min(left);
+            let threads = entry.job.spec.threads.get().min(left);
             left = left.saturating_sub(threads);
             let before = std::mem::replace(&mut entry.threads, threads);
-            let action = Action::Threads(entry.job.id, threads);
+            let action = Action::SetThreads(entry.job.id, threads);
             match threads.cmp(&before) {
                 std::cmp::Ordering::Less => self.actions.push(action),
                 std::cmp::Ordering::Equal => continue,
-                std::cmp::Ordering::Greater => given.push(action),
+                std::cmp::Ordering::Greater => increases.push(action),
             }
-            let yields = entry.job.order.priority == Priority::Lowest && threads == 0;
+            let yields = entry.job.spec.priority == Priority::Lowest && threads == 0;
             let state = if yields { State::Queued } else { State::Running };
             if std::mem::replace(&mut entry.job.state, state) != state {
                 entry.job.started_at.get_or_insert(now.unix);
                 entry.change = Change::Now;
             }
-            self.actions.push(Action::Tell(entry.job.id));
+            self.actions.push(Action::Publish(entry.job.id));
         }
-        self.actions.extend(given);
+        self.actions.extend(increases);
     }
 
-    /// A job has found a block. It counts once, also when the job has just been brought to its
-    /// end: it was found before.
-    pub fn count(&mut self, id: Id, block: block::Hash, height: Height, now: Now) {
+    /// Counts a block of a job, once. Also after the end of the job: the block was found before.
+    pub fn record_block(&mut self, id: Id, block: block::Hash, height: Height, now: Now) {
         let Some(entry) = self.entry(id).filter(|entry| !entry.found.contains(&block)) else {
             return;
         };
-        entry.unwritten.push(block);
-        self.both(id, |entry| {
-            entry.found(block);
+        entry.unrecorded.push(block);
+        self.update_with_series(id, |entry| {
+            entry.add_block(block);
             entry.job.counted_to = entry.job.counted_to.max(height.get());
         });
         let Some(entry) = self.entry(id) else { return };
@@ -410,11 +399,11 @@ impl Machine {
         if is_done {
             self.finish(id, State::Succeeded, None, now);
         }
-        self.actions.push(Action::Tell(id));
+        self.actions.push(Action::Publish(id));
     }
 
-    /// Changes a job, and the series that it is a run of.
-    fn both(&mut self, id: Id, change: impl Fn(&mut Entry)) {
+    /// Changes a job, and its series if it is a run.
+    fn update_with_series(&mut self, id: Id, change: impl Fn(&mut Entry)) {
         let series = self.entry(id).and_then(|entry| entry.job.series);
         for id in [Some(id), series].into_iter().flatten() {
             let Some(entry) = self.entry(id) else { continue };
@@ -423,7 +412,7 @@ impl Machine {
         }
     }
 
-    /// The end of a job, unless it is at its end already.
+    /// Ends a job that has not ended yet.
     fn finish(&mut self, id: Id, state: State, failure: Option<Failure>, now: Now) {
         let Some(entry) = self.entry(id) else { return };
         if entry.job.state.is_terminal() {
@@ -432,12 +421,12 @@ impl Machine {
         entry.job.state = state;
         entry.job.finished_at = Some(now.unix);
         entry.job.failure = failure;
-        entry.job.place = None;
+        entry.job.queue_position = None;
         entry.change = Change::Now;
         entry.threads = 0;
-        let has_begun = entry.job.started_at.is_some() && !entry.job.is_series();
-        self.actions.extend(has_begun.then_some(Action::End(id)));
-        self.actions.push(Action::Tell(id));
+        let has_started = entry.job.started_at.is_some() && !entry.job.is_series();
+        self.actions.extend(has_started.then_some(Action::StopMining(id)));
+        self.actions.push(Action::Publish(id));
         let runs: Vec<Id> =
             self.open().filter(|job| job.series == Some(id)).map(|job| job.id).collect();
         for run in runs {
@@ -445,8 +434,8 @@ impl Machine {
         }
     }
 
-    /// Forgets finished jobs of which there are too many, those first that ended first.
-    fn forget(&mut self) {
+    /// Removes ended jobs above the limits, in the order in which they ended.
+    fn prune_finished(&mut self) {
         let finished = self.jobs.values().filter(|entry| entry.job.state.is_terminal());
         let mut count = finished.clone().count();
         let mut hashes: usize = finished.clone().map(|entry| entry.found.len()).sum();
@@ -465,14 +454,14 @@ impl Machine {
             let Some(entry) = self.jobs.get(&number) else { continue };
             let siblings = entry.job.series.and_then(|series| runs.get_mut(&series));
             let too_many = count > MAX_FINISHED || hashes > MAX_FINISHED_HASHES;
-            let (id, of_entry) = (entry.job.id, entry.found.len());
+            let (id, entry_hashes) = (entry.job.id, entry.found.len());
             match siblings {
                 Some(siblings) if too_many || *siblings > MAX_FINISHED_RUNS => *siblings -= 1,
                 _ if too_many => {}
                 _ => continue,
             }
             count -= 1;
-            hashes -= of_entry;
+            hashes -= entry_hashes;
             self.release_key(id);
             self.numbers.remove(&id);
             self.jobs.remove(&number);

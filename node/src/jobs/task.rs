@@ -1,12 +1,14 @@
-//! The task that owns the jobs: does what the machine says, and tells it what happens.
+//! The task that owns the jobs: acts on the decisions of the machine, and reports to it what happens.
 
-use super::handle::{CreateError, Overview, Request, Status};
+use super::handle::{CreateError, JobsSummary, Request, Status};
 use super::job::{Failure, FailureKind, Goal, Id, Job, Until};
-use super::machine::{Action, Input, Machine, Now, Record};
-use crate::mining::source::local::Local;
-use crate::mining::{self, End, Found, Outlook, Progress};
+use super::machine::{Action, Input, Machine, Now};
+use super::record::Record;
+use crate::mining::readiness::Readiness;
+use crate::mining::source::local::LocalSource;
+use crate::mining::{self, EndReason, FoundBlock, MiningConfig, Progress};
 use crate::shutdown::shutdown_requested;
-use crate::writer::{self, News};
+use crate::writer::{self, ChainVersion};
 use chain::accounts::AccountView;
 use chain::ledger::{Reader, View};
 use chain::store::{Journal, JournalError, StoreError};
@@ -17,16 +19,16 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio::time::MissedTickBehavior;
 
-/// How often it is looked whether it is time for something.
+/// Interval at which the machine learns the time.
 const TICK: Duration = Duration::from_millis(200);
-/// How often hashes, and blocks that the chain would tell of as well, are written down.
-const WRITE_EVERY: Duration = Duration::from_secs(10);
-/// How long the end of a job may wait for the last block that its threads have just found.
-const RETIRING: Duration = Duration::from_secs(1);
-/// Blocks that a job has found and nobody has looked at yet.
+/// Interval of records of hashes and other changes that need not be in the journal at once.
+const JOURNAL_INTERVAL: Duration = Duration::from_secs(10);
+/// How long the end of a job waits for a block that its threads have just found.
+const END_TIMEOUT: Duration = Duration::from_secs(1);
+/// Capacity of the queue of blocks found by one mining loop.
 const FOUND: usize = 4;
 
-/// Tells the time since it was made, and that of the wall.
+/// Monotonic time since start, plus wall-clock time.
 pub(super) struct Clock {
     started: Instant,
 }
@@ -42,16 +44,16 @@ impl Clock {
     }
 }
 
-/// A job's mining.
-pub(super) struct Shift {
-    /// Says how many threads there are; dropped, it is over.
-    crew: Option<watch::Sender<usize>>,
+/// The mining loop of a job.
+pub(super) struct Running {
+    /// Sets the number of threads; the loop ends once this is dropped.
+    threads: Option<watch::Sender<usize>>,
     progress: watch::Receiver<Option<Progress>>,
-    /// Of its hashes those that the machine knows of.
+    /// The number of hashes that the machine has counted.
     counted: u64,
 }
 
-impl Shift {
+impl Running {
     fn progress(&self) -> Option<Progress> {
         self.progress.borrow().clone()
     }
@@ -62,85 +64,83 @@ impl Shift {
     }
 }
 
-/// What comes of a job's mining.
+/// A report from the mining loop of a job.
 pub(super) enum Report {
-    /// A block.
-    Found(Found),
-    /// The end of it.
-    Ended(anyhow::Result<End>),
+    Found(FoundBlock),
+    Ended(anyhow::Result<EndReason>),
 }
 
-/// What the task works with.
-pub(super) struct Desk {
+/// The state of the task.
+pub(super) struct JobsTask {
     pub(super) machine: Machine,
-    /// Away while it is written.
+    /// `None` while another thread writes it.
     pub(super) journal: Option<Journal>,
-    /// Whether it lacks something because the disk was full.
-    pub(super) is_behind: bool,
+    /// Whether records are missing because the disk was full.
+    pub(super) is_journal_behind: bool,
     pub(super) clock: Clock,
     pub(super) reader: Reader,
     pub(super) writer: writer::Handle,
-    pub(super) outlook: Outlook,
+    pub(super) readiness: Readiness,
     pub(super) kernel: Option<Kernel>,
-    pub(super) shifts: HashMap<Id, Shift>,
-    /// What shifts that are over did.
-    pub(super) past: Overview,
-    pub(super) reporting: mpsc::Sender<(Id, Report)>,
+    pub(super) running: HashMap<Id, Running>,
+    /// Totals of the mining loops that have ended.
+    pub(super) finished: JobsSummary,
+    pub(super) report_sender: mpsc::Sender<(Id, Report)>,
     pub(super) reports: mpsc::Receiver<(Id, Report)>,
     pub(super) requests: mpsc::Receiver<Request>,
     pub(super) updates: broadcast::Sender<Job>,
 }
 
-impl Desk {
-    /// By the clock that blocks are judged by.
+impl JobsTask {
+    /// The time by the node's adjustable clock.
     fn now(&self) -> Now {
         Now { unix: self.writer.now().get().into(), ..self.clock.now() }
     }
 
-    /// Until it is to stop, or the disk fails.
+    /// Runs until shutdown is requested or the disk fails.
     pub(super) async fn run(mut self, mut stop: watch::Receiver<bool>) -> Result<(), JournalError> {
-        let mut news = self.writer.news();
+        let mut chain = self.writer.watch_chain();
         let mut tip = block::Hash::ZERO;
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut written = Instant::now();
-        self.settle().await?;
+        let mut recorded = Instant::now();
+        self.act().await?;
         loop {
             tokio::select! {
                 biased;
                 () = shutdown_requested(&mut stop) => break,
-                Some(request) = self.requests.recv() => self.answer(request).await?,
-                Some((id, report)) = self.reports.recv() => self.hear(id, report),
-                other = other_tip(&mut news, tip) => match other {
-                    Some(other) => {
-                        tip = other;
-                        self.look_at_chain();
+                Some(request) = self.requests.recv() => self.handle_request(request).await?,
+                Some((id, report)) = self.reports.recv() => self.handle_report(id, report),
+                new_tip = tip_change(&mut chain, tip) => match new_tip {
+                    Some(new_tip) => {
+                        tip = new_tip;
+                        self.check_goals();
                     }
                     None => break,
                 },
                 _ = tick.tick() => {
-                    self.step(Input::Time);
-                    if written.elapsed() >= WRITE_EVERY {
+                    self.step(Input::Tick);
+                    if recorded.elapsed() >= JOURNAL_INTERVAL {
                         self.count_hashes();
-                        self.write().await?;
-                        written = Instant::now();
+                        self.write_journal().await?;
+                        recorded = Instant::now();
                     }
                 }
             }
-            self.settle().await?;
+            self.act().await?;
         }
-        self.wind_up().await
+        self.finish().await
     }
 
-    /// Ends all mining, and takes note of what comes of it yet.
-    async fn wind_up(mut self) -> Result<(), JournalError> {
+    /// Stops all mining and records its last reports.
+    async fn finish(mut self) -> Result<(), JournalError> {
         self.count_hashes();
-        self.shifts.values_mut().for_each(|shift| shift.crew = None);
-        while !self.shifts.is_empty() {
+        self.running.values_mut().for_each(|running| running.threads = None);
+        while !self.running.is_empty() {
             let Some((id, report)) = self.reports.recv().await else { break };
-            self.hear(id, report);
+            self.handle_report(id, report);
         }
-        self.write().await?;
+        self.write_journal().await?;
         Ok(())
     }
 
@@ -148,39 +148,39 @@ impl Desk {
         self.machine.step(input, self.now());
     }
 
-    async fn answer(&mut self, request: Request) -> Result<(), JournalError> {
+    async fn handle_request(&mut self, request: Request) -> Result<(), JournalError> {
         match request {
-            Request::Create(order, key, reply) => {
+            Request::Create(spec, key, reply) => {
                 let height = self.reader.view().tip().height;
-                let created = self.machine.create(*order, key, height, self.now());
-                let answer = match created {
-                    Err(refused) => Err(CreateError::Refused(refused)),
-                    Ok(id) if self.machine.is_urgent() && !self.write().await? => {
-                        let detail = "there was no room on the disk to remember it".to_owned();
+                let created = self.machine.create(*spec, key, height, self.now());
+                let response = match created {
+                    Err(rejected) => Err(CreateError::Rejected(rejected)),
+                    Ok(id) if self.machine.is_urgent() && !self.write_journal().await? => {
+                        let detail = "no space left on the disk to record the job".to_owned();
                         let failure = Failure { kind: FailureKind::Internal, detail };
-                        self.step(Input::Broken(id, failure));
+                        self.step(Input::Failed(id, failure));
                         self.machine.release_key(id);
                         Err(CreateError::DiskFull)
                     }
                     Ok(id) => {
-                        self.settle().await?;
-                        Ok(self.status(id).expect("a job that was just taken is there"))
+                        self.act().await?;
+                        Ok(self.status(id).expect("a job that was just created exists"))
                     }
                 };
-                let _ = reply.send(answer);
+                let _ = reply.send(response);
             }
             Request::Cancel(id, reply) => {
                 self.step(Input::Cancel(id));
-                self.settle().await?;
+                self.act().await?;
                 let _ = reply.send(self.status(id));
             }
-            Request::Look(id, reply) => drop(reply.send(self.status(id))),
+            Request::Status(id, reply) => drop(reply.send(self.status(id))),
             Request::List(below, limit, reply) => {
                 let listed = self.machine.newest(below).take(limit);
                 let status = |(job, threads)| self.with_progress(job, threads);
                 let _ = reply.send(listed.map(status).collect());
             }
-            Request::Overview(reply) => drop(reply.send(self.overview())),
+            Request::Summary(reply) => drop(reply.send(self.summary())),
         }
         Ok(())
     }
@@ -191,184 +191,188 @@ impl Desk {
     }
 
     fn with_progress(&self, job: &Job, threads: usize) -> Status {
-        let shift = self.shifts.get(&job.id);
-        let uncounted = shift.map_or(0, Shift::uncounted);
+        let running = self.running.get(&job.id);
+        let uncounted = running.map_or(0, Running::uncounted);
         let job = Job { hashes: job.hashes.saturating_add(uncounted), ..job.clone() };
-        let progress = shift.filter(|_| !job.state.is_terminal()).and_then(Shift::progress);
+        let progress = running.filter(|_| !job.state.is_terminal()).and_then(Running::progress);
         Status { job, found: Vec::new(), threads, progress }
     }
 
-    fn overview(&self) -> Overview {
-        let mut overview = self.past.clone();
-        overview.states = self.machine.states();
-        overview.max_threads = self.machine.budget().get();
-        let mut running: Vec<_> = self.shifts.iter().collect();
-        running.sort_by_key(|(id, _)| self.machine.job(**id).map(|(job, ..)| job.place));
+    fn summary(&self) -> JobsSummary {
+        let mut summary = self.finished.clone();
+        summary.states = self.machine.states();
+        summary.max_threads = self.machine.max_threads().get();
+        let mut running: Vec<_> = self.running.iter().collect();
+        running.sort_by_key(|(id, _)| self.machine.job(**id).map(|(job, ..)| job.queue_position));
         for (id, progress) in running.iter().filter_map(|(id, it)| Some((**id, it.progress()?))) {
-            overview.add(&progress);
+            summary.add(&progress);
             if progress.threads > 0 {
-                overview.running.push((id, progress));
+                summary.running.push((id, progress));
             } else {
-                overview.last = Some(progress);
+                summary.last = Some(progress);
             }
         }
-        overview
+        summary
     }
 
-    /// Takes note of what comes of a job's mining.
-    fn hear(&mut self, id: Id, report: Report) {
+    fn handle_report(&mut self, id: Id, report: Report) {
         match report {
-            Report::Found(Found { block, height }) => {
-                self.step(Input::Found { id, block, height });
+            Report::Found(FoundBlock { block, height }) => {
+                self.step(Input::BlockFound { id, block, height });
             }
-            Report::Ended(end) => {
-                if let Some(shift) = self.shifts.remove(&id) {
-                    self.machine.step(Input::Hashed(id, shift.uncounted()), self.now());
-                    if let Some(progress) = shift.progress() {
-                        self.past.add(&progress);
-                        self.past.last = Some(progress);
+            Report::Ended(reason) => {
+                if let Some(running) = self.running.remove(&id) {
+                    self.machine.step(Input::Hashed(id, running.uncounted()), self.now());
+                    if let Some(progress) = running.progress() {
+                        self.finished.add(&progress);
+                        self.finished.last = Some(progress);
                     }
                 }
-                match end {
-                    Ok(End::Reached) => self.step(Input::Met(id)),
-                    Ok(End::Dismissed | End::Gone) => {}
+                match reason {
+                    Ok(EndReason::GoalReached) => self.step(Input::GoalReached(id)),
+                    Ok(EndReason::Cancelled | EndReason::SourceClosed) => {}
                     Err(error) => {
                         let failure =
                             Failure { kind: FailureKind::Internal, detail: format!("{error:#}") };
-                        self.step(Input::Broken(id, failure));
+                        self.step(Input::Failed(id, failure));
                     }
                 }
             }
         }
     }
 
-    /// Jobs that wait for threads may have nothing to wait for any more. Those that have some look
-    /// themselves, before each candidate.
-    fn look_at_chain(&mut self) {
+    /// Checks the goals of jobs that wait for threads. Running jobs check theirs before each
+    /// candidate.
+    fn check_goals(&mut self) {
         let view = self.reader.view();
-        let is_met = |job: &&Job| match job.order.goal {
-            Goal::Until(until) if job.place.is_some() && !self.shifts.contains_key(&job.id) => {
-                is_met(&view, until, job.order.miner).unwrap_or(false)
+        let is_reached = |job: &&Job| match job.spec.goal {
+            Goal::Until(until)
+                if job.queue_position.is_some() && !self.running.contains_key(&job.id) =>
+            {
+                is_reached(&view, until, job.spec.miner).unwrap_or(false)
             }
             _ => false,
         };
-        let met: Vec<Id> = self.machine.open().filter(is_met).map(|job| job.id).collect();
+        let reached: Vec<Id> = self.machine.open().filter(is_reached).map(|job| job.id).collect();
         drop(view);
-        for id in met {
-            self.step(Input::Met(id));
+        for id in reached {
+            self.step(Input::GoalReached(id));
         }
     }
 
     fn count_hashes(&mut self) {
         let now = self.now();
-        for (id, shift) in &mut self.shifts {
-            let hashes = shift.uncounted();
-            shift.counted = shift.counted.saturating_add(hashes);
+        for (id, running) in &mut self.running {
+            let hashes = running.uncounted();
+            running.counted = running.counted.saturating_add(hashes);
             if hashes > 0 {
                 self.machine.step(Input::Hashed(*id, hashes), now);
             }
         }
     }
 
-    /// Does what the machine says: ends what is to end, writes down, then begins and tells.
-    async fn settle(&mut self) -> Result<(), JournalError> {
+    /// Performs the machine's actions: first stops mining, then writes the journal, then starts
+    /// mining and publishes updates.
+    async fn act(&mut self) -> Result<(), JournalError> {
         loop {
             let actions = self.machine.actions();
             if actions.is_empty() {
                 return Ok(());
             }
-            let mut begun = Vec::new();
+            let mut to_start = Vec::new();
             for action in &actions {
                 match *action {
-                    Action::End(id) => self.retire(id).await,
-                    Action::Threads(id, threads) => match self.shifts.get(&id) {
-                        Some(Shift { crew: Some(crew), .. }) => drop(crew.send_replace(threads)),
+                    Action::StopMining(id) => self.stop_mining(id).await,
+                    Action::SetThreads(id, count) => match self.running.get(&id) {
+                        Some(Running { threads: Some(threads), .. }) => {
+                            threads.send_replace(count);
+                        }
                         Some(_) => {}
-                        None => begun.push((id, threads)),
+                        None => to_start.push((id, count)),
                     },
-                    Action::Tell(_) => {}
+                    Action::Publish(_) => {}
                 }
             }
             if self.machine.is_urgent() {
-                self.write().await?;
+                self.write_journal().await?;
             }
-            for (id, threads) in begun {
-                self.begin(id, threads);
+            for (id, threads) in to_start {
+                self.start_mining(id, threads);
             }
             for action in actions {
-                if let Action::Tell(id) = action
+                if let Action::Publish(id) = action
                     && let Some((job, ..)) = self.machine.job(id)
                 {
-                    // Perhaps nobody listens.
+                    // There may be no receiver.
                     let _ = self.updates.send(job.clone());
                 }
             }
         }
     }
 
-    /// Ends a job's mining. Its threads rest at once; a block that they have just found is counted
-    /// before anybody sees the job at its end.
-    async fn retire(&mut self, id: Id) {
-        let Some(shift) = self.shifts.get_mut(&id) else { return };
-        shift.crew = None;
-        let deadline = tokio::time::Instant::now() + RETIRING;
-        while self.shifts.contains_key(&id) {
+    /// Stops a job's mining. A block that its threads have just found is counted before the end of
+    /// the job is published.
+    async fn stop_mining(&mut self, id: Id) {
+        let Some(running) = self.running.get_mut(&id) else { return };
+        running.threads = None;
+        let deadline = tokio::time::Instant::now() + END_TIMEOUT;
+        while self.running.contains_key(&id) {
             match tokio::time::timeout_at(deadline, self.reports.recv()).await {
-                Ok(Some((id, report))) => self.hear(id, report),
-                // It counts when it comes.
+                Ok(Some((id, report))) => self.handle_report(id, report),
+                // A later report is counted when it arrives.
                 Ok(None) | Err(_) => return,
             }
         }
     }
 
-    /// Writes down what has changed; false if there is no room for it.
-    async fn write(&mut self) -> Result<bool, JournalError> {
+    /// Appends all changes to the journal; false if the disk is full.
+    async fn write_journal(&mut self) -> Result<bool, JournalError> {
         let Some(mut journal) = self.journal.take() else {
-            unreachable!("nobody else writes while this waits")
+            unreachable!("the journal is written by one call at a time")
         };
-        let (is_whole, records) = match self.is_behind || journal.needs_compaction() {
-            true => (true, self.machine.all()),
-            false => (false, self.machine.changes()),
+        let (is_complete, records) = match self.is_journal_behind || journal.needs_compaction() {
+            true => (true, self.machine.all_records()),
+            false => (false, self.machine.changed_records()),
         };
-        let writing = move || {
-            let records = encoded(&records);
-            let written = match is_whole {
+        let write = move || {
+            let records = encode(&records);
+            let written = match is_complete {
                 true => journal.compact(&records),
                 false if records.is_empty() => Ok(()),
                 false => journal.append(&records),
             };
             (journal, written)
         };
-        let (journal, written) = match tokio::task::spawn_blocking(writing).await {
+        let (journal, written) = match tokio::task::spawn_blocking(write).await {
             Ok(done) => done,
             Err(error) => std::panic::resume_unwind(error.into_panic()),
         };
         self.journal = Some(journal);
         match written {
             Ok(()) => {
-                self.is_behind = false;
+                self.is_journal_behind = false;
                 Ok(true)
             }
             Err(error) if error.is_disk_full() => {
-                if !self.is_behind {
-                    tracing::error!("mining jobs are not written down: {error}");
+                if !self.is_journal_behind {
+                    tracing::error!("cannot record mining jobs: {error}");
                 }
-                self.is_behind = true;
+                self.is_journal_behind = true;
                 Ok(false)
             }
             Err(error) => Err(error),
         }
     }
 
-    /// Begins to mine for a job.
-    fn begin(&mut self, id: Id, threads: usize) {
+    /// Starts the mining loop of a job.
+    fn start_mining(&mut self, id: Id, threads: usize) {
         let Some((job, ..)) = self.machine.job(id).filter(|(job, ..)| !job.state.is_terminal())
         else {
             return;
         };
-        let (order, found) = (job.order, job.blocks);
+        let (spec, found) = (job.spec, job.blocks);
         let params = self.reader.params();
-        let (blocks, is_bounded) = match order.goal {
+        let (blocks, is_bounded) = match spec.goal {
             Goal::Blocks(blocks) => {
                 let left = u64::from(blocks.get()).saturating_sub(found);
                 (u32::try_from(left).ok(), true)
@@ -376,54 +380,59 @@ impl Desk {
             Goal::Until(Until::Height(_) | Until::Balance(_)) => (None, true),
             Goal::Until(_) | Goal::Forever => (None, false),
         };
-        let goal = mining::Goal {
-            miner: order.miner,
+        let config = MiningConfig {
+            miner: spec.miner,
             blocks,
             kernel: self.kernel,
-            pause: mining::Goal::pause(params, is_bounded),
+            pause: MiningConfig::pause(params, is_bounded),
         };
         let reader = self.reader.clone();
-        let is_wanted = move || match order.goal {
-            Goal::Until(until) => Ok(!is_met(&reader.view(), until, order.miner)?),
+        let is_wanted = move || match spec.goal {
+            Goal::Until(until) => Ok(!is_reached(&reader.view(), until, spec.miner)?),
             Goal::Blocks(_) | Goal::Forever => Ok(true),
         };
-        let (writer, outlook) = (self.writer.clone(), self.outlook.clone());
-        let source = Local::new(writer, outlook, id.mark(), Box::new(is_wanted));
-        let (crew, staffed) = watch::channel(threads);
-        let (telling, progress) = watch::channel(None);
-        let (finding, mut finds) = mpsc::channel(FOUND);
-        let reporting = self.reporting.clone();
+        let (writer, readiness) = (self.writer.clone(), self.readiness.clone());
+        let source = LocalSource::new(writer, readiness, id.mark(), Box::new(is_wanted));
+        let (threads, thread_count) = watch::channel(threads);
+        let (progress_sender, progress) = watch::channel(None);
+        let (found_sender, mut found) = mpsc::channel(FOUND);
+        let reports = self.report_sender.clone();
         tokio::spawn(async move {
-            let mining = tokio::spawn(mining::mine(source, goal, staffed, finding, telling));
-            while let Some(found) = finds.recv().await {
-                let _ = reporting.send((id, Report::Found(found))).await;
+            let mine = mining::mine(source, config, thread_count, found_sender, progress_sender);
+            let mining = tokio::spawn(mine);
+            while let Some(block) = found.recv().await {
+                let _ = reports.send((id, Report::Found(block))).await;
             }
-            let end = mining.await.map_err(anyhow::Error::from).flatten();
-            let _ = reporting.send((id, Report::Ended(end))).await;
+            let reason = mining.await.map_err(anyhow::Error::from).flatten();
+            let _ = reports.send((id, Report::Ended(reason))).await;
         });
-        self.shifts.insert(id, Shift { crew: Some(crew), progress, counted: 0 });
+        self.running.insert(id, Running { threads: Some(threads), progress, counted: 0 });
     }
 }
 
-/// Waits for a tip other than this; `None` if there will be none.
-async fn other_tip(news: &mut watch::Receiver<News>, tip: block::Hash) -> Option<block::Hash> {
-    news.wait_for(|news| news.tip != tip).await.ok().map(|news| news.tip)
+/// Waits for a tip other than `tip`; `None` once the writer has stopped.
+async fn tip_change(
+    chain: &mut watch::Receiver<ChainVersion>,
+    tip: block::Hash,
+) -> Option<block::Hash> {
+    chain.wait_for(|version| version.tip != tip).await.ok().map(|version| version.tip)
 }
 
-pub(super) fn encoded(records: &[Record]) -> Vec<Vec<u8>> {
+/// Encodes records for the journal.
+pub(super) fn encode(records: &[Record]) -> Vec<Vec<u8>> {
     let encode = |record| serde_json::to_vec(record).expect("the keys of records are strings");
     records.iter().map(encode).collect()
 }
 
-/// Whether something is so on the chain. What the clock says is the machine's business.
-fn is_met(view: &View, until: Until, miner: Address) -> Result<bool, StoreError> {
+/// Whether the chain has reached a condition. The machine checks conditions on time.
+fn is_reached(view: &View, until: Until, miner: Address) -> Result<bool, StoreError> {
     Ok(match until {
         Until::Height(height) => view.tip().height >= Height::new(height),
         Until::Time(_) => false,
         Until::Transaction { id, confirmations } => match view.transaction(&id)? {
-            Some((_, entry)) => {
-                let deep = view.tip().height.get().saturating_sub(entry.height.get());
-                deep.saturating_add(1) >= confirmations.get()
+            Some((_, location)) => {
+                let depth = view.tip().height.get().saturating_sub(location.height.get());
+                depth.saturating_add(1) >= confirmations.get()
             }
             None => false,
         },

@@ -1,88 +1,90 @@
-//! Whether a block mined now could be worth anything. On a stale tip it is not, and on a network
-//! that is known to have other nodes a lone one cannot tell whether its tip is stale. Where all
-//! depends on the peers that this node was told of, it waits for them a little and then goes on
-//! without.
+//! Readiness to mine: a block mined on a stale tip is worthless. A node whose network has other nodes
+//! must be in sync with them; a node without peers cannot tell whether its tip is stale.
 
 use chain::Height;
 use chain::ledger::Reader;
 use p2p::engine::SyncState;
 use std::time::{Duration, Instant};
 
-/// How long a node may take to connect with a peer that it was told of and that is there.
-const CONNECTING: Duration = Duration::from_secs(5);
+/// How long a node may take to connect to a configured peer that is up.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How much a node depends on peers.
+/// When mining requires a peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Need {
-    /// There may be no other nodes.
+pub enum PeerRequirement {
+    /// Never: the network may have no other nodes.
     None,
-    /// It was told of some that may be there.
-    Some,
-    /// The network has nodes that are always there.
+    /// For a while after the start: configured peers may be up.
+    AtStart,
+    /// Always: the network has boot nodes.
     Always,
 }
 
-/// Looks at the chain and at peers. Cheap to clone.
+/// Checks whether the node may mine. Cheap to clone.
 #[derive(Clone)]
-pub struct Outlook {
+pub struct Readiness {
     reader: Reader,
     peers: p2p::Handle,
-    need: Need,
+    requirement: PeerRequirement,
     since: Instant,
 }
 
-/// What mining has to wait for.
+/// Why the node may not mine yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Wait {
-    /// There is nobody to tell this node how far the chain is.
+pub enum NotReady {
+    /// It has no peers.
     #[error("the node has no peers yet")]
-    Peers,
-    /// Others have more blocks.
+    NoPeers,
+    /// Its peers have more blocks.
     #[error("the node is catching up: block {height} of {best}")]
-    Sync {
-        /// How far this node is.
+    Syncing {
+        /// The height of this node.
         height: Height,
-        /// How far another one says it is.
+        /// The best height that a peer claims.
         best: Height,
     },
 }
 
-impl Outlook {
-    /// Of this chain and these peers, from now on.
-    pub fn new(reader: Reader, peers: p2p::Handle, need: Need) -> Outlook {
-        Outlook { reader, peers, need, since: Instant::now() }
+impl Readiness {
+    /// Starts checking a chain against the peers of its network.
+    pub fn new(reader: Reader, peers: p2p::Handle, requirement: PeerRequirement) -> Readiness {
+        Readiness { reader, peers, requirement, since: Instant::now() }
     }
 
-    /// Whether a node without peers lacks something.
-    pub fn needs_peer(&self) -> bool {
-        match self.need {
-            Need::None => false,
-            Need::Some => self.since.elapsed() < CONNECTING,
-            Need::Always => true,
+    /// Whether the node needs a peer at present.
+    pub fn requires_peer(&self) -> bool {
+        match self.requirement {
+            PeerRequirement::None => false,
+            PeerRequirement::AtStart => self.since.elapsed() < CONNECT_TIMEOUT,
+            PeerRequirement::Always => true,
         }
     }
 
-    /// What to wait for, if anything.
-    pub async fn wait(&self) -> Option<Wait> {
+    /// Checks whether the node may mine.
+    pub async fn check(&self) -> Result<(), NotReady> {
         let progress = *self.peers.progress().borrow();
         if self.peers.peer_count() == 0 {
-            return self.needs_peer().then_some(Wait::Peers);
+            return if self.requires_peer() { Err(NotReady::NoPeers) } else { Ok(()) };
         }
         if progress.state == SyncState::Synced {
-            return None;
+            return Ok(());
         }
-        let claims = self.peers.peers().await.into_iter().map(|peer| peer.height);
-        let best = claims.max().max(Some(progress.best_header))?;
+        let claimed = self.peers.peers().await.into_iter().map(|peer| peer.height);
+        let best = claimed.max().unwrap_or(progress.best_header).max(progress.best_header);
         let height = self.reader.view().tip().height;
-        (best > height || self.need == Need::Always).then_some(Wait::Sync { height, best })
+        if best > height || self.requirement == PeerRequirement::Always {
+            Err(NotReady::Syncing { height, best })
+        } else {
+            Ok(())
+        }
     }
 
-    /// Waits until sync has more to do than to follow, or has less.
+    /// Waits until the node becomes synced, or is synced no more.
     pub async fn changed(&self) {
         let mut progress = self.peers.progress();
         let is_synced = progress.borrow_and_update().state == SyncState::Synced;
-        let other = |now: &p2p::engine::Progress| (now.state == SyncState::Synced) != is_synced;
-        if progress.wait_for(other).await.is_err() {
+        let differs = |now: &p2p::engine::Progress| (now.state == SyncState::Synced) != is_synced;
+        if progress.wait_for(differs).await.is_err() {
             std::future::pending::<()>().await;
         }
     }

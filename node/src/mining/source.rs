@@ -1,5 +1,5 @@
-//! Where block candidates come from and mined blocks go to: the node in this process, or another one
-//! over its REST API.
+//! Sources of block candidates, to which mined blocks are submitted: the node in this process, or
+//! another one over its REST API.
 
 pub mod local;
 pub mod remote;
@@ -7,47 +7,47 @@ pub mod remote;
 use anyhow::Result;
 use chain::{Address, Block, Height, Target};
 
-/// A block that lacks its nonce.
+/// A block to mine: complete but for its nonce.
 #[derive(Clone, Debug)]
 pub struct Candidate {
-    /// With nonce 0.
+    /// The block, with nonce 0.
     pub block: Block,
-    /// Where it would stand.
+    /// The height of the block.
     pub height: Height,
-    /// What its hash must meet.
+    /// The target that its hash must meet.
     pub target: Target,
 }
 
-/// Why a candidate is not the best one any more.
+/// Why a candidate is no longer the best one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// There is a new tip: work on the old one is lost.
+    /// The tip changed: work on the candidate is useless.
     Tip,
-    /// Transfers came: there may be more fees.
-    Pool,
+    /// The mempool changed: a new candidate may pay more fees.
+    Mempool,
 }
 
-/// What became of a sealed block.
+/// What became of a mined block that was accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Handed {
-    /// It is in the best chain.
-    Best,
-    /// Another one was first: it is a side branch.
-    TooLate,
+pub enum SubmitOutcome {
+    /// It joined the best chain.
+    Connected,
+    /// Another block was first: it is on a side branch.
+    Stale,
 }
 
-/// Where candidates come from and blocks go to.
+/// Provides candidates and accepts mined blocks.
 pub trait Source {
-    /// A candidate that pays an address; `None` if no more blocks are wanted. Errors are told and
-    /// tried again. Cancelling loses nothing.
+    /// Fetches a candidate that pays an address; `None` if no more blocks are wanted. Errors are
+    /// logged and retried. Cancel-safe.
     fn candidate(
         &mut self,
         miner: Address,
     ) -> impl Future<Output = Result<Option<Candidate>>> + Send;
-    /// Waits for a change since the last candidate. Cancelling loses nothing.
+    /// Waits until the last candidate is no longer the best one. Cancel-safe.
     fn changed(&mut self) -> impl Future<Output = Change> + Send;
-    /// Hands a sealed block in.
-    fn hand_in(&mut self, block: Block) -> impl Future<Output = Result<Handed>> + Send;
-    /// Whether there will never be another candidate.
-    fn is_gone(&self) -> bool;
+    /// Submits a mined block.
+    fn submit(&mut self, block: Block) -> impl Future<Output = Result<SubmitOutcome>> + Send;
+    /// Whether there will be no more candidates.
+    fn is_closed(&self) -> bool;
 }

@@ -1,8 +1,9 @@
-//! Candidate blocks for miners elsewhere. The writer makes one for each state of tip and pool; for
-//! every miner it is then made over, so that no two search the same headers. What was handed out is
-//! remembered for a while: a miner sends back what it chose, not the block.
+//! Block templates for external miners. The writer makes one template for each version of the chain
+//! and mempool; each miner is issued a variant with its own coinbase, so that no two miners search
+//! the same headers. Issued templates are remembered for a while, because a miner submits the
+//! fields of the header it chose, not the block.
 
-use super::readiness::{Outlook, Wait};
+use super::readiness::{NotReady, Readiness};
 use crate::writer::{self, Stopped};
 use anyhow::Result;
 use chain::store::StoreError;
@@ -12,185 +13,190 @@ use chain::{Address, Block, Coinbase, Header, Transaction, merkle};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Most candidates that are remembered, of some hundred bytes each besides their transactions.
-const MAX_GIVEN: usize = 16_384;
-/// Most bytes of transactions that they hold, and of how many templates those may be.
+/// Most issued templates that are remembered, some hundred bytes each besides their transactions.
+const MAX_ISSUED: usize = 16_384;
+/// Most bytes of transactions that they hold together.
 const MAX_BYTES: usize = 64 << 20;
+/// Most templates of the writer that they are variants of.
 const MAX_TEMPLATES: usize = 256;
 
-/// Why there is no candidate.
+/// Why no template is issued.
 #[derive(Debug, thiserror::Error)]
-pub enum Unavailable {
-    /// It would be worth nothing.
+pub enum TemplateUnavailable {
+    /// The node is not in sync with its network.
     #[error(transparent)]
-    Wait(#[from] Wait),
-    /// The node is going down.
+    NotReady(#[from] NotReady),
+    /// The node is shutting down.
     #[error(transparent)]
     Stopped(#[from] Stopped),
-    /// It could not be made.
+    /// The writer could not make one.
     #[error(transparent)]
     Template(#[from] TemplateError<StoreError>),
 }
 
-/// A template made over for one miner.
+/// A template with the coinbase of one miner.
 #[derive(Clone, Debug)]
-pub struct Candidate {
+pub struct IssuedTemplate {
     template: Arc<Template>,
-    /// What the miner decided.
-    wish: TemplateRequest,
+    /// The fields of the miner's coinbase.
+    request: TemplateRequest,
 }
 
-impl Candidate {
-    /// The template with this in its coinbase.
-    pub fn new(template: Arc<Template>, wish: TemplateRequest) -> Candidate {
-        Candidate { template, wish }
+impl IssuedTemplate {
+    /// Issues a template with the coinbase of this request.
+    pub fn new(template: Arc<Template>, request: TemplateRequest) -> IssuedTemplate {
+        IssuedTemplate { template, request }
     }
 
-    /// The template that it was made from.
+    /// The template of the writer.
     pub fn template(&self) -> &Template {
         &self.template
     }
 
-    /// The block, with nonce 0.
+    /// The block with nonce 0.
     pub fn block(&self) -> Block {
         let mut template = Template::clone(&self.template);
-        template.update_coinbase(self.wish.clone());
+        template.update_coinbase(self.request.clone());
         template.block
     }
 
-    /// The block with what the miner found put into its header.
-    pub fn sealed(&self, seal: impl FnOnce(&mut Header)) -> Block {
+    /// The block with the header fields that a miner found.
+    pub fn solved(&self, solve: impl FnOnce(&mut Header)) -> Block {
         let mut block = self.block();
-        seal(&mut block.header);
+        solve(&mut block.header);
         block
     }
 
-    /// The same with another extra nonce.
+    /// Replaces the extra nonce of the coinbase.
     #[must_use]
-    pub fn with_extra_nonce(&self, extra_nonce: [u8; 8]) -> Candidate {
-        let wish = TemplateRequest { extra_nonce, ..self.wish.clone() };
-        Candidate { template: Arc::clone(&self.template), wish }
+    pub fn with_extra_nonce(&self, extra_nonce: [u8; 8]) -> IssuedTemplate {
+        let request = TemplateRequest { extra_nonce, ..self.request.clone() };
+        IssuedTemplate { template: Arc::clone(&self.template), request }
     }
 
-    /// The coinbase.
+    /// The coinbase of the block.
     pub fn coinbase(&self) -> Option<Coinbase> {
-        let TemplateRequest { miner, extra_nonce, tag, .. } = self.wish.clone();
+        let TemplateRequest { miner, extra_nonce, tag, .. } = self.request.clone();
         let coinbase = self.template.block.coinbase()?;
         Some(Coinbase { recipient: miner, extra_nonce, tag, ..coinbase.clone() })
     }
 }
 
-/// Makes candidates and remembers them.
+/// Issues templates and remembers them.
 pub struct Templates {
     writer: writer::Handle,
-    outlook: Outlook,
-    /// That of the last state that was asked for.
+    readiness: Readiness,
+    /// The last template of the writer, and the version of the chain that it was made for.
     latest: tokio::sync::Mutex<Option<(u64, Arc<Template>)>>,
-    given: Mutex<Given>,
+    issued: Mutex<IssuedCache>,
 }
 
 impl Templates {
-    /// From this writer, while the outlook is good.
-    pub fn new(writer: writer::Handle, outlook: Outlook) -> Result<Templates> {
-        let given =
-            Given { extra_nonce: u64::from_le_bytes(writer::random()?), ..Given::default() };
-        Ok(Templates { writer, outlook, latest: Default::default(), given: Mutex::new(given) })
+    /// Issues templates of a writer while the node is ready to mine.
+    pub fn new(writer: writer::Handle, readiness: Readiness) -> Result<Templates> {
+        let extra_nonce = u64::from_le_bytes(writer::random_bytes()?);
+        let issued = Mutex::new(IssuedCache { extra_nonce, ..IssuedCache::default() });
+        Ok(Templates { writer, readiness, latest: Default::default(), issued })
     }
 
-    /// The template of the present state of tip and pool, and the number of that state.
-    pub async fn latest(&self) -> Result<(u64, Arc<Template>), Unavailable> {
-        if let Some(wait) = self.outlook.wait().await {
-            return Err(wait.into());
-        }
+    /// The writer's template for the present tip and mempool, with the sequence number of their
+    /// version.
+    pub async fn latest(&self) -> Result<(u64, Arc<Template>), TemplateUnavailable> {
+        self.readiness.check().await?;
         let mut latest = self.latest.lock().await;
-        // Whatever changes from here on makes this an old one.
-        let state = self.writer.news().borrow().number;
+        // Read before the template is made, so that a later change outdates it.
+        let sequence = self.writer.watch_chain().borrow().sequence;
         match &*latest {
-            Some((known, template)) if *known == state => Ok((state, Arc::clone(template))),
+            Some((known, template)) if *known == sequence => Ok((sequence, Arc::clone(template))),
             _ => {
-                // Whom it pays is decided later.
+                // The address is replaced in the issued variants.
                 let template = Arc::new(self.writer.template(Address::ZERO).await??);
-                *latest = Some((state, Arc::clone(&template)));
-                Ok((state, template))
+                *latest = Some((sequence, Arc::clone(&template)));
+                Ok((sequence, template))
             }
         }
     }
 
-    /// A candidate of its own for a miner, and the id by which it is found again.
-    pub async fn give(&self, miner: Address) -> Result<(String, Candidate), Unavailable> {
-        let (state, template) = self.latest().await?;
-        let mut given = self.given.lock().unwrap_or_else(PoisonError::into_inner);
-        given.extra_nonce = given.extra_nonce.wrapping_add(1);
-        let wish = TemplateRequest {
+    /// Issues a template for a miner, with the id by which it is found again.
+    pub async fn issue(
+        &self,
+        miner: Address,
+    ) -> Result<(String, IssuedTemplate), TemplateUnavailable> {
+        let (sequence, template) = self.latest().await?;
+        let mut cache = self.issued.lock().unwrap_or_else(PoisonError::into_inner);
+        cache.extra_nonce = cache.extra_nonce.wrapping_add(1);
+        let request = TemplateRequest {
             miner,
             now: self.writer.now(),
-            extra_nonce: given.extra_nonce.to_le_bytes(),
-            tag: Tag::new(writer::TAG.to_vec()).expect("the tag is short"),
+            extra_nonce: cache.extra_nonce.to_le_bytes(),
+            tag: Tag::new(writer::COINBASE_TAG.to_vec()).expect("the tag is short"),
         };
-        let candidate = Candidate::new(template, wish);
-        let root = candidate.coinbase().and_then(|it| candidate.template.branch.root(it.id()));
+        let issued = IssuedTemplate::new(template, request);
+        let root = issued.coinbase().and_then(|it| issued.template.branch.root(it.id()));
         let root = root.expect("a template has a coinbase and its branch");
-        let id = format!("{state:x}-{}", &root.to_string()[..16]);
-        given.remember(Gift { id: id.clone(), root, candidate: candidate.clone() });
-        Ok((id, candidate))
+        let id = format!("{sequence:x}-{}", &root.to_string()[..16]);
+        cache.insert(CacheEntry { id: id.clone(), root, template: issued.clone() });
+        Ok((id, issued))
     }
 
-    /// One that was handed out, unless that is long ago.
-    pub fn find(&self, id: &str) -> Option<Candidate> {
-        self.find_by(|gift| gift.id == id)
+    /// Finds an issued template by its id, unless it was issued long ago.
+    pub fn find(&self, id: &str) -> Option<IssuedTemplate> {
+        self.find_by(|entry| entry.id == id)
     }
 
-    /// The same by its Merkle root, where the miner had nothing to choose in its coinbase.
-    pub fn find_by_root(&self, root: merkle::Root) -> Option<Candidate> {
-        self.find_by(|gift| gift.root == root)
+    /// Finds an issued template by its Merkle root, for miners that cannot change the coinbase.
+    pub fn find_by_root(&self, root: merkle::Root) -> Option<IssuedTemplate> {
+        self.find_by(|entry| entry.root == root)
     }
 
-    fn find_by(&self, is_it: impl Fn(&Gift) -> bool) -> Option<Candidate> {
-        let given = self.given.lock().unwrap_or_else(PoisonError::into_inner);
-        given.gifts.iter().rev().find(|gift| is_it(gift)).map(|gift| gift.candidate.clone())
+    fn find_by(&self, matches: impl Fn(&CacheEntry) -> bool) -> Option<IssuedTemplate> {
+        let cache = self.issued.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = cache.entries.iter().rev().find(|entry| matches(entry));
+        found.map(|entry| entry.template.clone())
     }
 }
 
-/// What was handed out, oldest first.
+/// The issued templates, oldest first.
 #[derive(Default)]
-struct Given {
-    /// The last one's.
+struct IssuedCache {
+    /// The extra nonce of the last issued template.
     extra_nonce: u64,
-    gifts: VecDeque<Gift>,
-    /// Templates that they share, and the bytes of those.
+    entries: VecDeque<CacheEntry>,
+    /// The number of writer templates that the entries are variants of.
     templates: usize,
+    /// The memory of the transactions of those templates.
     bytes: usize,
 }
 
-struct Gift {
+struct CacheEntry {
     id: String,
     root: merkle::Root,
-    candidate: Candidate,
+    template: IssuedTemplate,
 }
 
-impl Gift {
-    fn shares_template(&self, other: &Gift) -> bool {
-        Arc::ptr_eq(&self.candidate.template, &other.candidate.template)
+impl CacheEntry {
+    fn shares_template(&self, other: &CacheEntry) -> bool {
+        Arc::ptr_eq(&self.template.template, &other.template.template)
     }
 
-    /// Roughly what its transactions take in memory.
+    /// The approximate memory of its transactions.
     fn bytes(&self) -> usize {
-        self.candidate.template.block.transactions.len() * size_of::<Transaction>()
+        self.template.template.block.transactions.len() * size_of::<Transaction>()
     }
 }
 
-impl Given {
-    fn remember(&mut self, gift: Gift) {
-        if !self.gifts.back().is_some_and(|last| last.shares_template(&gift)) {
+impl IssuedCache {
+    fn insert(&mut self, entry: CacheEntry) {
+        if !self.entries.back().is_some_and(|last| last.shares_template(&entry)) {
             self.templates += 1;
-            self.bytes += gift.bytes();
+            self.bytes += entry.bytes();
         }
-        self.gifts.push_back(gift);
-        while self.gifts.len() > MAX_GIVEN
+        self.entries.push_back(entry);
+        while self.entries.len() > MAX_ISSUED
             || ((self.templates > MAX_TEMPLATES || self.bytes > MAX_BYTES) && self.templates > 1)
         {
-            let Some(oldest) = self.gifts.pop_front() else { return };
-            if !self.gifts.front().is_some_and(|next| next.shares_template(&oldest)) {
+            let Some(oldest) = self.entries.pop_front() else { return };
+            if !self.entries.front().is_some_and(|next| next.shares_template(&oldest)) {
                 self.templates -= 1;
                 self.bytes -= oldest.bytes();
             }
@@ -210,10 +216,10 @@ mod tests {
         let options =
             Options { cache_bytes: 1 << 20, threads: 1, mempool: mempool::Limits::default() };
         let opened = ledger::open(folder.path(), Params::dev(), options, &mut |_| {}).unwrap();
-        Arc::new(opened.0.template(wish(0)).unwrap())
+        Arc::new(opened.0.template(request(0)).unwrap())
     }
 
-    fn wish(number: u64) -> TemplateRequest {
+    fn request(number: u64) -> TemplateRequest {
         let extra_nonce = number.to_le_bytes();
         TemplateRequest {
             miner: Address::ZERO,
@@ -225,45 +231,46 @@ mod tests {
 
     // N03
     #[test]
-    fn what_is_remembered_is_bounded_in_number_and_in_bytes() {
-        let (mut given, first) = (Given::default(), template());
-        let gift = |template: &Arc<Template>, number: u64| Gift {
+    fn cache_is_limited_in_entries_and_bytes() {
+        let (mut cache, first) = (IssuedCache::default(), template());
+        let entry = |template: &Arc<Template>, number: u64| CacheEntry {
             id: number.to_string(),
             root: merkle::Root::ZERO,
-            candidate: Candidate::new(Arc::clone(template), wish(number)),
+            template: IssuedTemplate::new(Arc::clone(template), request(number)),
         };
         for number in 0..20_000 {
-            given.remember(gift(&first, number));
+            cache.insert(entry(&first, number));
         }
-        assert_eq!((given.gifts.len(), given.templates), (MAX_GIVEN, 1));
-        assert_eq!(given.gifts[0].id, "3616");
+        assert_eq!((cache.entries.len(), cache.templates), (MAX_ISSUED, 1));
+        assert_eq!(cache.entries[0].id, "3616");
         for number in 0..300 {
-            given.remember(gift(&Arc::new(Template::clone(&first)), number));
+            cache.insert(entry(&Arc::new(Template::clone(&first)), number));
         }
-        assert_eq!((given.gifts.len(), given.templates), (MAX_TEMPLATES, MAX_TEMPLATES));
-        assert_eq!(given.bytes, MAX_TEMPLATES * given.gifts[0].bytes());
+        assert_eq!((cache.entries.len(), cache.templates), (MAX_TEMPLATES, MAX_TEMPLATES));
+        assert_eq!(cache.bytes, MAX_TEMPLATES * cache.entries[0].bytes());
         let mut large = Template::clone(&first);
         large.block.transactions = vec![large.block.transactions[0].clone(); 100_000];
         let bytes = size_of::<Transaction>() * 100_000;
         for number in 0..20 {
-            given.remember(gift(&Arc::new(large.clone()), number));
-            assert!(given.bytes <= MAX_BYTES.max(bytes));
+            cache.insert(entry(&Arc::new(large.clone()), number));
+            assert!(cache.bytes <= MAX_BYTES.max(bytes));
         }
-        assert!(given.templates <= MAX_BYTES / bytes + 1);
+        assert!(cache.templates <= MAX_BYTES / bytes + 1);
     }
 
     #[test]
-    fn a_candidate_is_the_template_but_for_what_its_miner_decides() {
+    fn issued_template_differs_only_in_coinbase_and_header() {
         let template = template();
         let miner = Address::from_bytes([7; 20]);
-        let candidate = Candidate::new(Arc::clone(&template), TemplateRequest { miner, ..wish(5) });
-        let candidate = candidate.with_extra_nonce([9; 8]);
-        let sealed = candidate.sealed(|header| header.nonce = 88);
-        let coinbase = sealed.coinbase().unwrap();
+        let issued =
+            IssuedTemplate::new(Arc::clone(&template), TemplateRequest { miner, ..request(5) });
+        let issued = issued.with_extra_nonce([9; 8]);
+        let solved = issued.solved(|header| header.nonce = 88);
+        let coinbase = solved.coinbase().unwrap();
         assert_eq!((coinbase.recipient, coinbase.extra_nonce), (miner, [9; 8]));
-        assert_eq!(Some(coinbase), candidate.coinbase().as_ref());
-        assert_eq!(sealed.header.merkle_root, merkle::root(&sealed.ids()));
-        assert_eq!(sealed.header.nonce, 88);
-        assert_eq!(sealed.header.previous, template.block.header.previous);
+        assert_eq!(Some(coinbase), issued.coinbase().as_ref());
+        assert_eq!(solved.header.merkle_root, merkle::root(&solved.ids()));
+        assert_eq!(solved.header.nonce, 88);
+        assert_eq!(solved.header.previous, template.block.header.previous);
     }
 }

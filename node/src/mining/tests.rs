@@ -1,28 +1,28 @@
 use super::*;
 use std::sync::{Arc, Mutex};
 
-/// What no hash meets.
-const HARD: [u8; 32] = {
+/// A target that no hash meets.
+const UNREACHABLE: [u8; 32] = {
     let mut target = [0; 32];
     target[31] = 1;
     target
 };
 
-/// A source that gives the same candidate again and again, and keeps what is handed in.
-struct Fake {
+/// A source that always returns the same candidate and records submitted blocks.
+struct MockSource {
     target: Target,
-    verdicts: Vec<Handed>,
-    handed: Arc<Mutex<Vec<block::Hash>>>,
+    outcomes: Vec<SubmitOutcome>,
+    submitted: Arc<Mutex<Vec<block::Hash>>>,
 }
 
-impl Fake {
-    fn new(target: Target, verdicts: &[Handed]) -> Fake {
-        let verdicts = verdicts.iter().rev().copied().collect();
-        Fake { target, verdicts, handed: Arc::default() }
+impl MockSource {
+    fn new(target: Target, outcomes: &[SubmitOutcome]) -> MockSource {
+        let outcomes = outcomes.iter().rev().copied().collect();
+        MockSource { target, outcomes, submitted: Arc::default() }
     }
 }
 
-impl Source for Fake {
+impl Source for MockSource {
     async fn candidate(&mut self, _: Address) -> Result<Option<Candidate>> {
         let block = Params::dev().genesis().clone();
         Ok(Some(Candidate { block, height: Height::new(1), target: self.target }))
@@ -32,91 +32,99 @@ impl Source for Fake {
         std::future::pending().await
     }
 
-    async fn hand_in(&mut self, block: Block) -> Result<Handed> {
-        self.handed.lock().unwrap().push(block.hash());
-        Ok(self.verdicts.pop().unwrap())
+    async fn submit(&mut self, block: Block) -> Result<SubmitOutcome> {
+        self.submitted.lock().unwrap().push(block.hash());
+        Ok(self.outcomes.pop().unwrap())
     }
 
-    fn is_gone(&self) -> bool {
+    fn is_closed(&self) -> bool {
         false
     }
 }
 
-fn goal(blocks: Option<u32>) -> Goal {
-    Goal { miner: Address::ZERO, blocks, kernel: Some(Kernel::Scalar), pause: Duration::ZERO }
+fn config(blocks: Option<u32>) -> MiningConfig {
+    MiningConfig {
+        miner: Address::ZERO,
+        blocks,
+        kernel: Some(Kernel::Scalar),
+        pause: Duration::ZERO,
+    }
 }
 
 // G05, G06
 #[tokio::test]
-async fn threads_come_and_go_while_it_mines() {
-    let (crew, staffed) = watch::channel(2);
-    let (finding, _finds) = mpsc::channel(1);
-    let (telling, mut progress) = watch::channel(None);
-    let source = Fake::new(Target::from_be_bytes(HARD).unwrap(), &[]);
-    let mining = tokio::spawn(mine(source, goal(None), staffed, finding, telling));
-    let mut until = async |is_so: &dyn Fn(&Progress) -> bool| {
-        let is_so = |told: &Option<Progress>| told.as_ref().is_some_and(is_so);
-        let told = tokio::time::timeout(Duration::from_secs(60), progress.wait_for(is_so));
-        told.await.unwrap().unwrap().clone().unwrap()
+async fn thread_count_changes_while_mining() {
+    let (threads, thread_count) = watch::channel(2);
+    let (found_sender, _found) = mpsc::channel(1);
+    let (progress_sender, mut progress) = watch::channel(None);
+    let source = MockSource::new(Target::from_be_bytes(UNREACHABLE).unwrap(), &[]);
+    let mining =
+        tokio::spawn(mine(source, config(None), thread_count, found_sender, progress_sender));
+    let mut until = async |condition: &dyn Fn(&Progress) -> bool| {
+        let condition = |progress: &Option<Progress>| progress.as_ref().is_some_and(condition);
+        let reached = tokio::time::timeout(Duration::from_secs(60), progress.wait_for(condition));
+        reached.await.unwrap().unwrap().clone().unwrap()
     };
-    until(&|told| told.threads == 2 && told.hashes > 0).await;
-    crew.send(0).unwrap();
-    let rest = until(&|told| told.threads == 0).await;
-    assert!(rest.candidate.is_none() && rest.hash_rate == 0.0);
-    crew.send(3).unwrap();
-    until(&|told| told.threads == 3 && told.hashes > rest.hashes).await;
-    drop(crew);
-    assert_eq!(mining.await.unwrap().unwrap(), End::Dismissed);
+    until(&|progress| progress.threads == 2 && progress.hashes > 0).await;
+    threads.send(0).unwrap();
+    let paused = until(&|progress| progress.threads == 0).await;
+    assert!(paused.candidate.is_none() && paused.hash_rate == 0.0);
+    threads.send(3).unwrap();
+    until(&|progress| progress.threads == 3 && progress.hashes > paused.hashes).await;
+    drop(threads);
+    assert_eq!(mining.await.unwrap().unwrap(), EndReason::Cancelled);
 }
 
-// G02: another block was first, so this one is a side branch: neither an error nor a find.
+// G02: a stale block is neither an error nor counted.
 #[tokio::test]
-async fn a_block_that_comes_too_late_is_not_counted() {
-    let (_crew, staffed) = watch::channel(1);
-    let (finding, mut finds) = mpsc::channel(4);
-    let (telling, progress) = watch::channel(None);
-    let source = Fake::new(Params::dev().limit(), &[Handed::TooLate, Handed::Best]);
-    let handed = Arc::clone(&source.handed);
-    let end = mine(source, goal(Some(1)), staffed, finding, telling).await.unwrap();
-    assert_eq!(end, End::Reached);
-    let handed = handed.lock().unwrap().clone();
-    assert_eq!(handed.len(), 2);
-    let found = finds.recv().await.unwrap();
-    assert_eq!((found.block, found.height), (handed[1], Height::new(1)));
-    assert_eq!(finds.recv().await, None);
+async fn stale_block_is_not_counted() {
+    let (_threads, thread_count) = watch::channel(1);
+    let (found_sender, mut found_blocks) = mpsc::channel(4);
+    let (progress_sender, progress) = watch::channel(None);
+    let source =
+        MockSource::new(Params::dev().limit(), &[SubmitOutcome::Stale, SubmitOutcome::Connected]);
+    let submitted = Arc::clone(&source.submitted);
+    let reason =
+        mine(source, config(Some(1)), thread_count, found_sender, progress_sender).await.unwrap();
+    assert_eq!(reason, EndReason::GoalReached);
+    let submitted = submitted.lock().unwrap().clone();
+    assert_eq!(submitted.len(), 2);
+    let found = found_blocks.recv().await.unwrap();
+    assert_eq!((found.block, found.height), (submitted[1], Height::new(1)));
+    assert_eq!(found_blocks.recv().await, None);
     assert_eq!(progress.borrow().as_ref().unwrap().found, 1);
 }
 
-// G11: the machine slept, or the process was stopped, with a block just found.
+// G11: the machine or the process was suspended after a block was found.
 #[tokio::test]
-async fn what_was_found_before_a_standstill_is_not_handed_in_after_it() {
-    let (_crew, crew) = watch::channel(1);
-    let (found, _finds) = mpsc::channel(1);
+async fn block_found_before_suspend_is_not_submitted_after_it() {
+    let (_threads, threads) = watch::channel(1);
+    let (found, _found) = mpsc::channel(1);
     let (progress, _) = watch::channel(None);
     let (events, _) = mpsc::channel(1);
-    let mut source = Fake::new(Params::dev().limit(), &[Handed::Best]);
+    let mut source = MockSource::new(Params::dev().limit(), &[SubmitOutcome::Connected]);
     let candidate = source.candidate(Address::ZERO).await.unwrap().unwrap();
-    let (header, handed) = (candidate.block.header, Arc::clone(&source.handed));
-    let mut search = Search {
+    let (header, submitted) = (candidate.block.header, Arc::clone(&source.submitted));
+    let mut mining = MiningLoop {
         source,
-        goal: goal(None),
-        crew,
+        config: config(None),
+        threads,
         found,
         progress,
         kernel: Kernel::Scalar,
         events,
         miner: None,
-        dismissed: Counts::default(),
+        stopped: Counts::default(),
         blocks: 0,
         work: 1,
         candidate: None,
-        told: None,
+        waiting_reason: None,
     };
-    for (age, count) in [(OLD + Duration::from_secs(1), 0), (Duration::ZERO, 1)] {
-        search.candidate = Some((candidate.clone(), Instant::now().checked_sub(age).unwrap()));
-        let next = search.hit(Event::Found { work: 1, header }).await;
-        // A new candidate is taken at once.
+    for (age, count) in [(MAX_CANDIDATE_AGE + Duration::from_secs(1), 0), (Duration::ZERO, 1)] {
+        mining.candidate = Some((candidate.clone(), Instant::now().checked_sub(age).unwrap()));
+        let next = mining.handle_event(Event::Found { work: 1, header }).await;
+        // The next candidate is fetched at once.
         assert!(next.unwrap() <= Instant::now());
-        assert_eq!(handed.lock().unwrap().len(), count);
+        assert_eq!(submitted.lock().unwrap().len(), count);
     }
 }

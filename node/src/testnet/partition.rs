@@ -173,7 +173,7 @@ fn members(testnet: &Testnet) -> Result<BTreeMap<NodeNumber, Member>> {
             .with_context(|| format!("{number} is still starting: try again"))?;
         let id = file.node_id;
         let address = format!("{}/p2p/{id}", node.multiaddr());
-        let client = Client::new(&node.api_url())?.with_token(Token::of_node(&directory)?);
+        let client = Client::new(&node.api_url())?.with_token(Token::read(&directory)?);
         Ok((number, Member { id, address, client }))
     };
     all.into_iter().map(member).collect()

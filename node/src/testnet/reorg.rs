@@ -5,8 +5,8 @@ use super::topology::NodeNumber;
 use super::{Testnet, addresses, partition};
 use crate::api::routes::chain::Chain;
 use crate::client::Client;
-use crate::mining::source::remote::Remote;
-use crate::mining::{self, Goal};
+use crate::mining::source::remote::RemoteSource;
+use crate::mining::{self, MiningConfig};
 use anyhow::{Context, Result, ensure};
 use chain::Address;
 use std::time::{Duration, Instant};
@@ -104,13 +104,17 @@ async fn outmine(
 
 /// Mines a number of blocks for a node, with one thread of this process.
 async fn mine(testnet: &Testnet, client: Client, blocks: u32) -> Result<()> {
-    let goal =
-        Goal { miner: miner(testnet)?, blocks: Some(blocks), kernel: None, pause: Duration::ZERO };
+    let goal = MiningConfig {
+        miner: miner(testnet)?,
+        blocks: Some(blocks),
+        kernel: None,
+        pause: Duration::ZERO,
+    };
     let (progress, _) = watch::channel(None);
     let (_threads, one_thread) = watch::channel(1);
     // The channel has room for all blocks, so it need not be drained.
     let (found, _receiver) = mpsc::channel(blocks.max(1) as usize);
-    let source = Remote::new(client, testnet.params().hrp());
+    let source = RemoteSource::new(client, testnet.params().hrp());
     mining::mine(source, goal, one_thread, found, progress).await.map(drop)
 }
 

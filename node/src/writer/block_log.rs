@@ -1,55 +1,55 @@
-//! What the log says of new blocks: each at once when they come one by one, a line a second when
-//! many come.
+//! Log lines about connected blocks: one for each block while they come one by one, one a second
+//! while many come.
 
 use chain::block_index::BlockNode;
 use std::time::{Duration, Instant};
 
 /// Least time between two lines about blocks.
-const PAUSE: Duration = Duration::from_secs(1);
-/// A pause longer than this says nothing about the rate of what came after it.
-const LONGEST: Duration = Duration::from_secs(10);
+const INTERVAL: Duration = Duration::from_secs(1);
+/// A longer gap than this means that no rate is logged: it would include idle time.
+const MAX_RATE_GAP: Duration = Duration::from_secs(10);
 
-/// What was told last, and what was not told yet.
+/// The blocks that were connected since the last line.
 #[derive(Debug, Default)]
-pub struct Told {
-    last: Option<Instant>,
-    /// Not told yet, and when the last of them came.
-    blocks: usize,
-    until: Option<Instant>,
+pub struct BlockLog {
+    last_logged: Option<Instant>,
+    pending: usize,
+    last_connected: Option<Instant>,
 }
 
-impl Told {
-    /// Blocks left the best chain, others entered it, and this is its tip now.
-    pub fn tell(&mut self, tip: &BlockNode, left: usize, entered: usize) {
-        if left > 0 {
-            tracing::warn!(height = tip.height.get(), tip = %tip.hash, left, entered, "reorganised");
-            self.last = Some(Instant::now());
-            self.blocks = 0;
+impl BlockLog {
+    /// Records that the best chain changed, and logs it unless a line was written a moment ago.
+    pub fn log_blocks(&mut self, tip: &BlockNode, disconnected: usize, connected: usize) {
+        if disconnected > 0 {
+            let height = tip.height.get();
+            tracing::warn!(height, tip = %tip.hash, disconnected, connected, "reorganised");
+            self.last_logged = Some(Instant::now());
+            self.pending = 0;
             return;
         }
-        self.until = Some(Instant::now());
-        self.blocks = self.blocks.saturating_add(entered);
-        if self.last.is_none_or(|last| last.elapsed() >= PAUSE) {
-            self.tell_rest(tip);
+        self.last_connected = Some(Instant::now());
+        self.pending = self.pending.saturating_add(connected);
+        if self.last_logged.is_none_or(|last| last.elapsed() >= INTERVAL) {
+            self.log_pending(tip);
         }
     }
 
-    /// Tells what was not told yet.
-    pub fn tell_rest(&mut self, tip: &BlockNode) {
-        let (height, blocks) = (tip.height.get(), self.blocks);
-        let since = self.until.zip(self.last).map(|(until, last)| until.duration_since(last));
-        let since = since.filter(|since| *since <= LONGEST);
-        match (blocks, since) {
+    /// Logs the blocks that were recorded but not logged yet.
+    pub fn log_pending(&mut self, tip: &BlockNode) {
+        let (height, blocks) = (tip.height.get(), self.pending);
+        let elapsed = self.last_connected.zip(self.last_logged);
+        let elapsed = elapsed.map(|(until, since)| until.duration_since(since));
+        match (blocks, elapsed.filter(|elapsed| *elapsed <= MAX_RATE_GAP)) {
             (0, _) => return,
             (1, _) => tracing::info!(height, tip = %tip.hash, "block connected"),
             (_, None) => tracing::info!(height, tip = %tip.hash, blocks, "blocks connected"),
-            (_, Some(since)) => {
-                let rate = (blocks as f64 / since.as_secs_f64().max(0.001)).round();
+            (_, Some(elapsed)) => {
+                let rate = (blocks as f64 / elapsed.as_secs_f64().max(0.001)).round();
                 let tip = tip.hash;
                 tracing::info!(height, %tip, blocks, blocks_per_second = rate, "blocks connected");
             }
         }
-        self.last = Some(Instant::now());
-        self.blocks = 0;
+        self.last_logged = Some(Instant::now());
+        self.pending = 0;
     }
 }

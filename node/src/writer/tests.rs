@@ -6,7 +6,7 @@ use chain::mempool::Limits;
 use tempfile::TempDir;
 use tokio::sync::broadcast::error::TryRecvError;
 
-/// A writer's thread on `dev` with a data folder of its own.
+/// A writer's thread on `dev` with its own data folder.
 struct World {
     thread: Thread,
     reader: Reader,
@@ -32,85 +32,85 @@ impl World {
         self.thread.handle()
     }
 
-    /// Makes blocks that pay an address: oldest first.
-    async fn make(&self, count: u32, miner: u8) -> Vec<Block> {
+    /// Generates blocks that pay an address; returns them oldest first.
+    async fn generate(&self, count: u32, miner: u8) -> Vec<Block> {
         let miner = Address::from_bytes([miner; 20]);
-        let hashes = self.handle().generate(count, miner).await.unwrap().unwrap();
+        let hashes = self.handle().generate_blocks(count, miner).await.unwrap().unwrap();
         let view = self.reader.view();
         hashes.iter().map(|hash| view.block(view.find(hash).unwrap()).unwrap()).collect()
     }
 
-    /// Hands blocks in while the writer cannot go on, so that they all wait together.
-    async fn hand_in_together(&self, blocks: &[Block]) -> Vec<Result<Accepted, SubmitError>> {
+    /// Submits blocks while the writer is blocked, so that all are queued together.
+    async fn submit_together(&self, blocks: &[Block]) -> Vec<Result<Accepted, SubmitError>> {
         let handle = self.handle();
-        let mut answers = Vec::new();
-        // Nothing can be flushed while somebody looks, and so nothing be taken from the queue.
-        let (held, release) = std::sync::mpsc::channel::<()>();
-        let (looking, looks) = oneshot::channel();
+        let mut responses = Vec::new();
+        // A view blocks the flush, and so the writer's queue.
+        let (hold, release) = std::sync::mpsc::channel::<()>();
+        let (viewing, is_viewing) = oneshot::channel();
         let reader = self.reader.clone();
-        let looker = std::thread::spawn(move || {
+        let view_holder = std::thread::spawn(move || {
             let view = reader.view();
-            looking.send(()).unwrap();
+            viewing.send(()).unwrap();
             let _ = release.recv();
             drop(view);
         });
-        looks.await.unwrap();
-        handle.queue(Request::Flush).await.unwrap();
+        is_viewing.await.unwrap();
+        handle.enqueue(Request::Flush).await.unwrap();
         for block in blocks {
-            let (verdict, answer) = oneshot::channel();
-            handle.queue_block(Arc::new(block.clone()), verdict).await.unwrap();
-            answers.push(answer);
+            let (reply, response) = oneshot::channel();
+            handle.enqueue_block(Arc::new(block.clone()), reply).await.unwrap();
+            responses.push(response);
         }
-        drop(held);
-        looker.join().unwrap();
+        drop(hold);
+        view_holder.join().unwrap();
         let mut results = Vec::new();
-        for answer in answers {
-            results.push(answer.await.unwrap());
+        for response in responses {
+            results.push(response.await.unwrap());
         }
         results
     }
 }
 
-fn told(results: &[Result<Accepted, SubmitError>]) -> Vec<String> {
-    let tell = |result: &Result<Accepted, SubmitError>| match result {
+fn codes(results: &[Result<Accepted, SubmitError>]) -> Vec<String> {
+    let code = |result: &Result<Accepted, SubmitError>| match result {
         Ok(accepted) => format!("{accepted:?}"),
         Err(error) => error.code().unwrap_or("none").to_owned(),
     };
-    results.iter().map(tell).collect()
+    results.iter().map(code).collect()
 }
 
 #[tokio::test]
-async fn blocks_that_wait_together_become_one_change() {
+async fn batch_of_blocks_publishes_one_change() {
     let (source, world) = (World::new(), World::new());
-    let blocks = source.make(60, 1).await;
-    let mut peer_news = world.handle().peer_news();
-    let results = world.hand_in_together(&blocks).await;
+    let blocks = source.generate(60, 1).await;
+    let mut peer_updates = world.handle().subscribe_peer_updates();
+    let results = world.submit_together(&blocks).await;
     assert!(results.iter().all(|result| matches!(result, Ok(Accepted::Connected))));
-    let news = *world.handle().news().borrow();
-    assert_eq!(news, News { tip: blocks[59].hash(), number: 1 });
-    assert!(matches!(peer_news.try_recv(), Ok(p2p::ChainUpdate::TipChanged)));
-    assert!(matches!(peer_news.try_recv(), Err(TryRecvError::Empty)));
-    let more = source.make(200, 1).await;
-    let results = world.hand_in_together(&more).await;
+    let version = *world.handle().watch_chain().borrow();
+    assert_eq!(version, ChainVersion { tip: blocks[59].hash(), sequence: 1 });
+    assert!(matches!(peer_updates.try_recv(), Ok(p2p::ChainUpdate::TipChanged)));
+    assert!(matches!(peer_updates.try_recv(), Err(TryRecvError::Empty)));
+    let more = source.generate(200, 1).await;
+    let results = world.submit_together(&more).await;
     assert!(results.iter().all(|result| matches!(result, Ok(Accepted::Connected))));
-    assert_eq!(world.handle().news().borrow().number, 1 + 4, "no more than 64 at a time");
+    assert_eq!(world.handle().watch_chain().borrow().sequence, 1 + 4, "64 blocks to a batch");
 }
 
 #[tokio::test]
-async fn a_bad_block_among_others_is_refused_alone() {
+async fn rejects_only_the_invalid_blocks_of_a_batch() {
     let (source, world) = (World::new(), World::new());
-    let blocks = source.make(4, 1).await;
+    let blocks = source.generate(4, 1).await;
     let mut wrong = blocks[1].clone();
     wrong.transactions.push(wrong.transactions[0].clone());
     let orphan = blocks[3].clone();
     let (first, second) = (blocks[0].clone(), blocks[1].clone());
-    let given = [first.clone(), wrong, orphan, second, first, blocks[2].clone()];
-    let results = world.hand_in_together(&given).await;
+    let submitted = [first.clone(), wrong, orphan, second, first, blocks[2].clone()];
+    let results = world.submit_together(&submitted).await;
     let expected =
         ["Connected", "mutated-body", "unknown-parent", "Connected", "AlreadyKnown", "Connected"];
-    assert_eq!(told(&results), expected);
+    assert_eq!(codes(&results), expected);
     assert_eq!(world.reader.view().tip().hash, blocks[2].hash());
-    // What was acknowledged is there for the next start.
+    // Acknowledged blocks survive a restart.
     let World { thread, folder, .. } = world;
     thread.stop().await.unwrap();
     let (_writer, reader) = open(&folder);
@@ -118,29 +118,29 @@ async fn a_bad_block_among_others_is_refused_alone() {
 }
 
 #[tokio::test]
-async fn known_blocks_alone_change_nothing() {
+async fn resubmitting_known_blocks_publishes_no_change() {
     let (source, world) = (World::new(), World::new());
-    let blocks = source.make(3, 1).await;
-    world.hand_in_together(&blocks).await;
-    let before = *world.handle().news().borrow();
-    assert_eq!(told(&world.hand_in_together(&blocks).await), ["AlreadyKnown"; 3]);
-    assert_eq!(*world.handle().news().borrow(), before);
+    let blocks = source.generate(3, 1).await;
+    world.submit_together(&blocks).await;
+    let before = *world.handle().watch_chain().borrow();
+    assert_eq!(codes(&world.submit_together(&blocks).await), ["AlreadyKnown"; 3]);
+    assert_eq!(*world.handle().watch_chain().borrow(), before);
 }
 
-// While the first 64 are taken in, the next are checked alone.
+// The second batch is prechecked while the first is connected.
 #[tokio::test]
-async fn more_blocks_than_share_a_sync_are_judged_in_their_order() {
+async fn connects_several_batches_in_order() {
     let (source, world) = (World::new(), World::new());
-    let blocks = source.make(200, 1).await;
-    assert_eq!(told(&world.hand_in_together(&blocks).await), ["Connected"; 200]);
+    let blocks = source.generate(200, 1).await;
+    assert_eq!(codes(&world.submit_together(&blocks).await), ["Connected"; 200]);
     assert_eq!(world.reader.view().tip().hash, blocks[199].hash());
 }
 
 #[tokio::test]
-async fn a_bad_block_among_those_checked_ahead_spoils_those_after_it_and_no_other() {
+async fn invalid_block_in_prechecked_batch_rejects_only_its_descendants() {
     let (source, world) = (World::new(), World::new());
-    let mut blocks = source.make(150, 1).await;
-    // On a chain of its own: the height that the coinbase names is another one's.
+    let mut blocks = source.generate(150, 1).await;
+    // A branch whose first block commits to a wrong height in its coinbase.
     let mut previous = blocks[99].hash();
     for block in &mut blocks[100..] {
         let chain::Transaction::Coinbase(coinbase) = &mut block.transactions[0] else { panic!() };
@@ -150,10 +150,10 @@ async fn a_bad_block_among_those_checked_ahead_spoils_those_after_it_and_no_othe
         block.header.merkle_root = chain::merkle::root(&block.ids());
         block.header.previous = previous;
         let target = block.header.bits.target().unwrap();
-        seal(&mut block.header, target);
+        solve(&mut block.header, target);
         previous = block.hash();
     }
-    let results = told(&world.hand_in_together(&blocks).await);
+    let results = codes(&world.submit_together(&blocks).await);
     assert_eq!(results[..100], ["Connected"; 100]);
     assert_eq!(results[100], "wrong-coinbase-height");
     assert_eq!(results[101], "invalid-ancestor");
@@ -162,7 +162,7 @@ async fn a_bad_block_among_those_checked_ahead_spoils_those_after_it_and_no_othe
 }
 
 #[tokio::test]
-async fn two_nodes_that_mine_for_one_address_search_different_blocks() {
+async fn templates_of_two_nodes_for_one_address_differ() {
     let worlds = [World::new(), World::new()];
     let miner = Address::from_bytes([1; 20]);
     let mut nonces = std::collections::HashSet::new();

@@ -12,7 +12,7 @@ pub async fn require(
     request: Request,
     next: Next,
 ) -> Result<Response, Problem> {
-    if token.is_carried_by(request.headers()) {
+    if token.is_sent_in(request.headers()) {
         Ok(next.run(request).await)
     } else {
         let detail = "send `Authorization: Bearer TOKEN`; the token is in `api-token` in the \

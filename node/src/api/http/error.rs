@@ -2,7 +2,7 @@
 //! as such.
 
 use crate::api::http::problem::{Kind, Problem};
-use crate::mining::templates::Unavailable;
+use crate::mining::templates::TemplateUnavailable;
 use crate::writer::{GenerateError, Stopped};
 use chain::DecodeError;
 use chain::ledger::{InvalidateError, SubmitError, TransferError};
@@ -158,12 +158,12 @@ impl From<StoreError> for Problem {
     }
 }
 
-impl From<Unavailable> for Problem {
-    fn from(why: Unavailable) -> Problem {
+impl From<TemplateUnavailable> for Problem {
+    fn from(why: TemplateUnavailable) -> Problem {
         match why {
-            Unavailable::Wait(wait) => Problem::new(Kind::NOT_READY, wait.to_string()),
-            Unavailable::Stopped(stopped) => stopped.into(),
-            Unavailable::Template(error) => error.into(),
+            TemplateUnavailable::NotReady(why) => Problem::new(Kind::NOT_READY, why.to_string()),
+            TemplateUnavailable::Stopped(stopped) => stopped.into(),
+            TemplateUnavailable::Template(error) => error.into(),
         }
     }
 }

@@ -5,7 +5,7 @@ use crate::api::http::problem::{Kind, Problem};
 use crate::api::openapi::schema::Digits;
 use crate::shutdown::shutdown_requested;
 use crate::state::NodeState;
-use crate::writer::News;
+use crate::writer::ChainVersion;
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -27,26 +27,26 @@ pub fn patience(seconds: Option<Digits>, name: &str) -> Result<Duration, Problem
 
 /// An answer that is held.
 pub struct Hold {
-    news: watch::Receiver<News>,
+    chain: watch::Receiver<ChainVersion>,
     stopping: watch::Receiver<bool>,
     until: Instant,
     /// What was new when whoever holds the answer last looked.
-    seen: News,
+    seen: ChainVersion,
 }
 
 impl Hold {
     /// From now on no change is missed.
     pub fn new(node: &NodeState, seconds: Option<Digits>) -> Result<Hold, Problem> {
         let patience = patience(seconds, "timeout")?;
-        let mut news = node.writer.news();
-        let seen = *news.borrow_and_update();
+        let mut chain = node.writer.watch_chain();
+        let seen = *chain.borrow_and_update();
         let until = Instant::now() + patience;
-        Ok(Hold { news, stopping: node.stopping.clone(), until, seen })
+        Ok(Hold { chain, stopping: node.stopping.clone(), until, seen })
     }
 
     /// Grows with every change.
     pub fn state(&self) -> u64 {
-        self.seen.number
+        self.seen.sequence
     }
 
     /// The best block.
@@ -57,11 +57,11 @@ impl Hold {
     /// Waits for the next change; false once there is nothing more to wait for.
     pub async fn changed(&mut self) -> bool {
         let changed = tokio::select! {
-            changed = self.news.changed() => changed.is_ok(),
+            changed = self.chain.changed() => changed.is_ok(),
             () = shutdown_requested(&mut self.stopping) => false,
             () = tokio::time::sleep_until(self.until) => false,
         };
-        self.seen = *self.news.borrow_and_update();
+        self.seen = *self.chain.borrow_and_update();
         changed
     }
 

@@ -444,7 +444,7 @@ pub async fn submit(
 ) -> Result<Response, Problem> {
     let block = Block::decode(&bytes)?;
     let hash = block.hash();
-    let accepted = node.writer.block(block).await??;
+    let accepted = node.writer.submit_block(block).await??;
     Ok(handed_in(&node, hash, accepted))
 }
 

@@ -180,7 +180,7 @@ pub async fn chain(State(node): State<Arc<NodeState>>) -> Response {
 /// How far this node is behind others.
 pub(super) fn progress(node: &NodeState) -> Progress {
     let mut progress = *node.peers.progress().borrow();
-    if node.peers.peer_count() == 0 && !node.outlook.needs_peer() {
+    if node.peers.peer_count() == 0 && !node.readiness.requires_peer() {
         // There is nobody to be behind of.
         progress.state = engine::SyncState::Synced;
     }

@@ -9,7 +9,7 @@ use crate::api::openapi::schema::{AddressText, BlockHash, Integer, SignedInteger
 use crate::api::routes::{transactions, transfer};
 use crate::auth::Token;
 use crate::state::NodeState;
-use crate::writer::Steering;
+use crate::writer::BlockOverride;
 use axum::extract::State;
 use axum::response::Response;
 use chain::rules::Rule;
@@ -117,7 +117,7 @@ pub async fn generate(
     while left > 0 {
         let turn = left.min(TURN);
         let turn_blocks = u32::try_from(turn).expect("a turn is short");
-        made.extend(node.writer.generate(turn_blocks, miner).await??);
+        made.extend(node.writer.generate_blocks(turn_blocks, miner).await??);
         left = left.saturating_sub(turn);
     }
     Ok(Json(Generated { blocks: made.iter().map(ToString::to_string).collect() }))
@@ -169,7 +169,7 @@ pub async fn time(
             format!("offset_seconds must be −{MAX_SHIFT} to {MAX_SHIFT}, not {offset_seconds}");
         return Err(Problem::new(Kind::BAD_REQUEST, detail));
     }
-    let time = node.writer.shift_clock(offset_seconds).await?.get();
+    let time = node.writer.set_clock_offset(offset_seconds).await?.get();
     Ok(Json(Clock { offset_seconds, time }))
 }
 
@@ -198,7 +198,7 @@ pub async fn invalidate(
     State(node): State<Arc<NodeState>>,
     Json(named): Json<Named>,
 ) -> Result<Json<Moved>, Problem> {
-    steer(&node, Steering::SetAside, &named).await
+    steer(&node, BlockOverride::Invalidate, &named).await
 }
 
 /// Follows a block again, if it is the best: itself, its ancestors and its descendants.
@@ -206,12 +206,12 @@ pub async fn reconsider(
     State(node): State<Arc<NodeState>>,
     Json(named): Json<Named>,
 ) -> Result<Json<Moved>, Problem> {
-    steer(&node, Steering::Reconsider, &named).await
+    steer(&node, BlockOverride::Reconsider, &named).await
 }
 
 async fn steer(
     node: &NodeState,
-    steering: Steering,
+    steering: BlockOverride,
     named: &Named,
 ) -> Result<Json<Moved>, Problem> {
     must_be_available(node)?;
@@ -219,7 +219,7 @@ async fn steer(
         let detail = "`hash` must be the 64 hexadecimal digits of a block's hash in lower case";
         Problem::new(Kind::BAD_REQUEST, detail)
     })?;
-    node.writer.steer(steering, hash).await??;
+    node.writer.override_block(steering, hash).await??;
     let tip = *node.reader.view().tip();
     Ok(Json(Moved { tip: tip.hash.to_string(), height: tip.height.get() }))
 }
@@ -242,9 +242,10 @@ pub async fn faucet(
     must_be_available(&node)?;
     let recipient = transfer::address(&wish.address, node.reader.params().hrp(), "address")?;
     let Integer(amount) = wish.amount;
-    let _turn = node.faucet.turn().await;
+    let _turn = node.faucet.lock().await;
     let paying = node.clone();
-    let paid = aside(move || paying.faucet.pay(&paying.reader, recipient, amount)).await??;
+    let paid =
+        aside(move || paying.faucet.sign_payment(&paying.reader, recipient, amount)).await??;
     let transfer = paid.ok_or_else(|| {
         let detail = "the account that pays owns nothing on this network from the beginning";
         Problem::new(Kind::NOT_AVAILABLE, detail)

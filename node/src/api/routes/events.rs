@@ -85,7 +85,7 @@ fn number(value: &HeaderValue) -> Result<u64, Problem> {
 
 /// A place among the readers.
 pub(super) fn seat(node: &NodeState) -> Result<OwnedSemaphorePermit, Problem> {
-    node.events.seat().ok_or_else(|| {
+    node.events.try_subscribe().ok_or_else(|| {
         let detail = "as many readers as this node takes are being told events: try again later";
         Problem::new(Kind::TOO_MANY_READERS, detail)
     })
@@ -133,7 +133,7 @@ impl Telling {
             biased;
             () = shutdown_requested(&mut self.stopping) => return None,
             () = tokio::time::sleep_until(due) => position(&self.feed),
-            events = self.feed.next() => Event::sse(&events?),
+            events = self.feed.next() => Event::encode_sse(&events?),
         };
         self.alive = Some(Instant::now() + ALIVE_EVERY);
         Some(bytes)

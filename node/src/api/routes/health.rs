@@ -23,12 +23,12 @@ pub async fn live() -> &'static str {
 /// A fresh chain at height 0 is ready; a node that is behind others, that stops, or whose writer
 /// has stopped, is not.
 pub async fn ready(State(node): State<Arc<NodeState>>) -> Result<&'static str, Problem> {
-    let writer_is_gone = node.writer.news().has_changed().is_err();
+    let writer_is_gone = node.writer.watch_chain().has_changed().is_err();
     if *node.stopping.borrow() || writer_is_gone {
         return Err(Problem::new(Kind::NOT_READY, "the node is stopping"));
     }
-    match node.outlook.wait().await {
-        Some(wait) => Err(Problem::new(Kind::NOT_READY, wait.to_string())),
-        None => Ok("ready\n"),
+    match node.readiness.check().await {
+        Ok(()) => Ok("ready\n"),
+        Err(not_ready) => Err(Problem::new(Kind::NOT_READY, not_ready.to_string())),
     }
 }

@@ -11,7 +11,8 @@ use crate::api::openapi::schema::{Digits, Integer};
 use crate::api::routes::{transactions, transfer};
 use crate::auth::Token;
 use crate::jobs::{
-    self, CreateError, Failure, FailureKind, Goal, Id, Key, Priority, Refused, Start, State, Status,
+    self, CreateError, Failure, FailureKind, Goal, Id, IdempotencyKey, JobRejected, Priority,
+    Start, State, Status,
 };
 use crate::shutdown::shutdown_requested;
 use crate::state::NodeState;
@@ -203,7 +204,7 @@ pub async fn list(
 ) -> Result<Response, Problem> {
     let (limit, cursor) = (query.limit()?, query.cursor(&[List::Jobs])?);
     let below = cursor.map_or(u64::MAX, |cursor| cursor.position);
-    let mut jobs = node.jobs.newest(below, limit.saturating_add(1)).await?;
+    let mut jobs = node.jobs.list(below, limit.saturating_add(1)).await?;
     let more = jobs.len() > limit;
     jobs.truncate(limit);
     let last = jobs.last().filter(|_| more).map(|last| last.job.number);
@@ -269,7 +270,7 @@ fn nonsense(detail: impl Into<String>) -> Problem {
 }
 
 /// What makes this request the same as an earlier one, if the client says that it may be.
-fn key(headers: &HeaderMap, body: &Value) -> Result<Option<Key>, Problem> {
+fn key(headers: &HeaderMap, body: &Value) -> Result<Option<IdempotencyKey>, Problem> {
     let mut values = headers.get_all("idempotency-key").iter();
     let (value, more) = (values.next(), values.next());
     let Some(value) = value else { return Ok(None) };
@@ -278,7 +279,7 @@ fn key(headers: &HeaderMap, body: &Value) -> Result<Option<Key>, Problem> {
         // Objects are written in the order of their keys, so equal ones are equal here.
         (Some(text), None) => {
             let request = sha256(body.to_string().as_bytes());
-            Ok(Some(Key { text: text.to_owned(), request }))
+            Ok(Some(IdempotencyKey { text: text.to_owned(), request }))
         }
         _ => {
             let detail =
@@ -289,7 +290,7 @@ fn key(headers: &HeaderMap, body: &Value) -> Result<Option<Key>, Problem> {
 }
 
 impl Order {
-    fn check(self, node: &NodeState) -> Result<jobs::Order, Problem> {
+    fn check(self, node: &NodeState) -> Result<jobs::JobSpec, Problem> {
         let params = node.reader.params();
         let miner = match &self.miner {
             Some(text) => transfer::address(text, params.hrp(), "miner")?,
@@ -313,11 +314,11 @@ impl Order {
         let threads = match self.threads {
             Some(Integer(threads)) => {
                 usize::try_from(threads).ok().and_then(NonZeroUsize::new).ok_or_else(|| {
-                    nonsense(format!("threads must be 1 to {}, not 0", node.jobs.budget()))
+                    nonsense(format!("threads must be 1 to {}, not 0", node.jobs.max_threads()))
                         .comparing(1, 0)
                 })?
             }
-            None => node.jobs.budget(),
+            None => node.jobs.max_threads(),
         };
         let start = match (self.delay_seconds, self.not_before) {
             (Some(_), Some(_)) => {
@@ -328,14 +329,14 @@ impl Order {
             (None, None) => Start::Now,
         };
         let every = self.every_seconds.map(|every| seconds(every, 1, "every_seconds"));
-        Ok(jobs::Order {
+        Ok(jobs::JobSpec {
             miner,
             goal,
             threads,
             start,
             every_seconds: every.transpose()?.and_then(NonZeroU64::new),
             priority: Priority::Normal,
-            of_process: false,
+            ends_with_process: false,
         })
     }
 }
@@ -381,14 +382,16 @@ impl From<CreateError> for Problem {
     fn from(error: CreateError) -> Problem {
         let detail = error.to_string();
         match error {
-            CreateError::Refused(Refused::Threads { asked, limit }) => {
-                nonsense(detail).comparing(limit, asked)
+            CreateError::Rejected(JobRejected::Threads { requested, limit }) => {
+                nonsense(detail).comparing(limit, requested)
             }
-            CreateError::Refused(Refused::Full) => Problem::new(Kind::TOO_MANY_JOBS, detail),
-            CreateError::Refused(Refused::OtherRequest) => {
+            CreateError::Rejected(JobRejected::TooMany) => {
+                Problem::new(Kind::TOO_MANY_JOBS, detail)
+            }
+            CreateError::Rejected(JobRejected::KeyReused) => {
                 Problem::new(Kind::IDEMPOTENCY_KEY_USED, detail)
             }
-            CreateError::Refused(_) => nonsense(detail),
+            CreateError::Rejected(_) => nonsense(detail),
             CreateError::DiskFull => Problem::new(Kind::DISK_FULL, detail),
             CreateError::Stopped(stopped) => stopped.into(),
         }
@@ -408,14 +411,14 @@ impl From<&Failure> for Problem {
 /// A job as clients see it; with its blocks, if it is shown alone.
 pub fn shown(node: &NodeState, status: &Status, is_alone: bool) -> Job {
     let Status { job, found, threads, progress } = status;
-    let order = &job.order;
+    let order = &job.spec;
     let outcome = || Outcome { blocks: found.iter().map(ToString::to_string).collect() };
     let waiting = match job.state {
         State::Queued => Some("other jobs have all threads".to_owned()),
         State::Running if *threads == 0 && !job.is_series() => {
             Some("other jobs have all threads".to_owned())
         }
-        _ => progress.as_ref().and_then(|progress| progress.waits.clone()),
+        _ => progress.as_ref().and_then(|progress| progress.waiting_reason.clone()),
     };
     Job {
         id: job.id.to_string(),
@@ -474,7 +477,7 @@ fn expected_seconds(Status { job, progress, .. }: &Status) -> Option<f64> {
     if job.state.is_terminal() {
         return None;
     }
-    match job.order.goal {
+    match job.spec.goal {
         Goal::Blocks(blocks) => {
             let progress = progress.as_ref().filter(|progress| progress.hash_rate > 0.0)?;
             let (_, target, _) = progress.candidate?;

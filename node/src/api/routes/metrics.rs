@@ -8,7 +8,7 @@ use crate::api::http::response::aside;
 use crate::api::openapi::route::{Table, get};
 use crate::api::routes::{chain, health};
 use crate::difficulty;
-use crate::jobs::Overview;
+use crate::jobs::JobsSummary;
 use crate::metrics::exposition::{Kind, Page, TEXT};
 use crate::metrics::{Tally, process};
 use crate::mining::stratum::Shares;
@@ -32,7 +32,7 @@ pub async fn show(State(node): State<Arc<NodeState>>) -> Result<Response, Proble
         is_ready: health::ready(State(node.clone())).await.is_ok(),
         peers: node.peers.peers().await,
         bans: node.peers.bans().await.len(),
-        jobs: node.jobs.overview().await.unwrap_or_default(),
+        jobs: node.jobs.summary().await.unwrap_or_default(),
     };
     let text = aside(move || page(&node, &asked)).await?;
     Ok(([(CONTENT_TYPE, TEXT), (CACHE_CONTROL, "no-store")], text).into_response())
@@ -43,7 +43,7 @@ struct Asked {
     is_ready: bool,
     peers: Vec<PeerInfo>,
     bans: usize,
-    jobs: Overview,
+    jobs: JobsSummary,
 }
 
 fn page(node: &NodeState, asked: &Asked) -> String {
@@ -214,7 +214,7 @@ fn peers(page: &mut Page, node: &NodeState, asked: &Asked) {
     page.gauge("chain_bans", "Nodes and addresses that are kept out.", asked.bans);
 }
 
-fn mining(page: &mut Page, jobs: &Overview) {
+fn mining(page: &mut Page, jobs: &JobsSummary) {
     let running = || jobs.running.iter().map(|(_, progress)| progress);
     page.gauge(
         "chain_mining_hashes_per_second",
@@ -306,6 +306,10 @@ fn api(page: &mut Page, node: &NodeState) {
         "HTTP connections that were not taken: all others were being answered.",
         node.metrics.connections_refused.get(),
     );
-    page.gauge("chain_event_readers", "Who reads events as they come.", node.events.readers());
-    page.gauge("chain_event_last_id", "Number of the last event.", node.events.newest());
+    page.gauge(
+        "chain_event_readers",
+        "Who reads events as they come.",
+        node.events.subscriber_count(),
+    );
+    page.gauge("chain_event_last_id", "Number of the last event.", node.events.last_number());
 }

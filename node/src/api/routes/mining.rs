@@ -10,7 +10,7 @@ use crate::api::openapi::schema::{
     AddressText, Bits, BlockHash, Digest, Digits, Hex, TemplateId, Units,
 };
 use crate::api::routes::transfer;
-use crate::mining::stratum::Known;
+use crate::mining::stratum::WorkerInfo;
 use crate::state::NodeState;
 use axum::extract::State;
 use axum::http::header::CACHE_CONTROL;
@@ -32,7 +32,8 @@ pub fn routes() -> Table {
             )
             .answers::<Candidate>(200, "For a child of the tip.")
             .fails(&[Kind::NO_MINER]),
-        get("/v1/mining/workers", "Who ever mined here by Stratum", workers).shows::<Vec<Known>>(),
+        get("/v1/mining/workers", "Who ever mined here by Stratum", workers)
+            .shows::<Vec<WorkerInfo>>(),
     ])
 }
 
@@ -65,7 +66,7 @@ pub struct Mining {
     /// Where mining machines connect, if anywhere: `ADDRESS:PORT`.
     pub stratum: Option<String>,
     /// Those that are connected.
-    pub stratum_workers: Vec<Known>,
+    pub stratum_workers: Vec<WorkerInfo>,
 }
 
 /// The candidate that is searched.
@@ -83,7 +84,7 @@ pub struct Age {
 
 /// What this node's threads do.
 pub async fn mining(State(node): State<Arc<NodeState>>) -> Result<Response, Problem> {
-    let overview = node.jobs.overview().await?;
+    let overview = node.jobs.summary().await?;
     Ok(read(&node, |view| {
         let running = || overview.running.iter().map(|(_, progress)| progress);
         let shown = running().next().or(overview.last.as_ref());
@@ -116,7 +117,7 @@ pub async fn workers(State(node): State<Arc<NodeState>>) -> Response {
     read(&node, |_| Ok(Answer::new(Json(stratum_workers(&node, false))).changing()))
 }
 
-fn stratum_workers(node: &NodeState, connected_only: bool) -> Vec<Known> {
+fn stratum_workers(node: &NodeState, connected_only: bool) -> Vec<WorkerInfo> {
     node.stratum.as_ref().map_or_else(Vec::new, |(_, workers)| workers.list(connected_only))
 }
 
@@ -191,7 +192,7 @@ pub async fn template(
     if let Some(after) = &query.after {
         while state_of(after)? == hold.state() && hold.changed().await {}
     }
-    let (id, candidate) = node.templates.give(miner).await?;
+    let (id, candidate) = node.templates.issue(miner).await?;
     let (block, template) = (candidate.block(), candidate.template());
     let (height, target) = (template.height, template.target);
     let coinbase = candidate.coinbase().expect("a template has a coinbase");

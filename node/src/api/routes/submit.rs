@@ -65,13 +65,13 @@ pub async fn submit(
         })?;
         candidate = candidate.with_extra_nonce(bytes);
     }
-    let block = candidate.sealed(|header| {
+    let block = candidate.solved(|header| {
         header.nonce = nonce;
         header.time = time.map_or(header.time, Timestamp::new);
         header.version = version.unwrap_or(header.version);
     });
     let (hash, previous) = (block.hash(), block.header.previous);
-    match node.writer.block(block).await?? {
+    match node.writer.submit_block(block).await?? {
         Accepted::SideBranch => {
             let detail = format!(
                 "another block came after {previous} first: block {hash} is kept as a side branch; \

@@ -341,7 +341,7 @@ pub(super) async fn hand_in(
 ) -> Result<(StatusCode, Transaction), Problem> {
     let id = transfer.id();
     let body = Body::of_transfer(&transfer, node.reader.params().hrp());
-    let admission = node.writer.transfer(transfer).await?;
+    let admission = node.writer.submit_transfer(transfer).await?;
     let view = node.reader.view();
     let found = look_up(&view, &id)?;
     let status = match admission {

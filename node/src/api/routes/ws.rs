@@ -116,7 +116,7 @@ impl Conversation {
                     let Some(events) = events else { return };
                     let mut sent = Ok(());
                     for event in events {
-                        sent = self.socket.send(Message::text(event.message())).await;
+                        sent = self.socket.send(Message::text(event.to_message())).await;
                         if sent.is_err() {
                             break;
                         }
@@ -160,8 +160,10 @@ impl Conversation {
                 let wanted = address.as_deref();
                 let wanted = wanted.map(|text| transfer::address(text, hrp, "address"));
                 let address = wanted.transpose()?;
-                self.feed
-                    .turn(since.map(|since| since.0), Filter { topics: Some(topics), address });
+                self.feed.resubscribe(
+                    since.map(|since| since.0),
+                    Filter { topics: Some(topics), address },
+                );
                 Ok(json!({ "subscribed": names, "since": self.feed.position() }))
             }
             Request {

@@ -22,7 +22,7 @@ pub(super) fn any_hosts() -> Hosts {
 
 /// A token of nothing.
 pub(super) fn any_token() -> Token {
-    Token::open(tempfile::tempdir().unwrap().path()).unwrap()
+    Token::open_or_create(tempfile::tempdir().unwrap().path()).unwrap()
 }
 
 /// The template in the document that a path is made from; one without variable parts first.

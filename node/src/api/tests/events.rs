@@ -1,5 +1,5 @@
 use super::*;
-use crate::events::MAX_READERS;
+use crate::events::MAX_SUBSCRIBERS;
 use axum::body::BodyDataStream;
 use futures_util::StreamExt;
 
@@ -162,7 +162,7 @@ async fn a_bad_filter_is_refused() {
 async fn there_are_only_so_many_readers_and_room_again_when_some_leave() {
     let world = World::new().await;
     let mut readers = Vec::new();
-    for _ in 0..MAX_READERS {
+    for _ in 0..MAX_SUBSCRIBERS {
         readers.push(world.follow("/v1/events", &[]).await);
     }
     for _ in 0..3 {

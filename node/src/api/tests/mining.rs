@@ -10,7 +10,7 @@ fn template(rest: &str) -> String {
 #[tokio::test]
 async fn a_node_that_does_not_mine_says_so() {
     let world = World::new().await;
-    let max_threads = world.node().jobs.budget();
+    let max_threads = world.node().jobs.max_threads();
     let nothing = json!({
         "running": false, "jobs": [], "miner": null, "hashrate": 0.0, "hashes": 0, "threads": 0,
         "max_threads": max_threads, "restarts": 0, "kernel": null, "template": null,

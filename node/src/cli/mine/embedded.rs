@@ -6,7 +6,7 @@ use crate::cli::output::print_lines;
 use crate::cli::progress::{ProgressLine, refresh_interval};
 use crate::cli::sync_progress::SyncProgress;
 use crate::daemon::Daemon;
-use crate::jobs::{self, Order, Priority, Start};
+use crate::jobs::{self, JobSpec, Priority, Start};
 use anyhow::{Context, Result, bail};
 use chain::{Address, Params};
 
@@ -20,12 +20,12 @@ pub(super) async fn mine(
     let line = ProgressLine::new();
     let Some(mut daemon) = start(args, params, miner, &line, stop).await? else { return Ok(()) };
     let node = daemon.node().clone();
-    let standing = Order::standing(miner, node.jobs.budget());
+    let standing = JobSpec::background(miner, node.jobs.max_threads());
     let order = match args.blocks {
         None => standing,
         Some(blocks) => {
             let (goal, start) = (jobs::Goal::Blocks(blocks), Start::Now);
-            Order { goal, start, priority: Priority::Normal, ..standing }
+            JobSpec { goal, start, priority: Priority::Normal, ..standing }
         }
     };
     // Subscribed before the job exists, so that no update is missed.
@@ -67,7 +67,7 @@ pub(super) async fn mine(
     line.finish(&MinerBalance::read(&node, miner)?.with_progress(0.0, blocks));
     if is_done {
         tokio::select! {
-            () = daemon.hand_on() => {}
+            () = daemon.announce_tip_before_shutdown() => {}
             () = &mut *stop => {}
         }
     }
@@ -96,7 +96,7 @@ async fn start(
     };
     let url = daemon.url();
     line.println(&format!("started a node: REST API at {url}/v1/chain, explorer at {url}/"));
-    if let Some(address) = daemon.to_join() {
+    if let Some(address) = daemon.join_address() {
         line.println(&format!("other nodes connect with --peer {address}"));
     }
     Ok(Some(daemon))

@@ -32,17 +32,17 @@ pub(super) async fn mine(
     let line = ProgressLine::new();
     let miner_text = miner.encode(params.hrp());
     line.println(&format!("mining for {miner_text} on {}, for {}", params.name(), client.base()));
-    let goal = mining::Goal {
+    let goal = mining::MiningConfig {
         miner,
         blocks: args.blocks.map(NonZeroU32::get),
         kernel: args.kernel,
-        pause: mining::Goal::pause(params, args.blocks.is_some()),
+        pause: mining::MiningConfig::pause(params, args.blocks.is_some()),
     };
     let (found_sender, mut found_blocks) = mpsc::channel(FOUND);
     let (progress_sender, progress) = watch::channel(None);
     let (_threads_sender, threads) =
         watch::channel(args.threads.unwrap_or_else(available_threads).get());
-    let source = mining::source::remote::Remote::new(client.clone(), params.hrp());
+    let source = mining::source::remote::RemoteSource::new(client.clone(), params.hrp());
     let mining = mining::mine(source, goal, threads, found_sender, progress_sender);
     let mut mining = std::pin::pin!(mining);
     let mut refresh = refresh_interval();

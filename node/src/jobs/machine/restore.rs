@@ -1,14 +1,42 @@
-//! What becomes of jobs when a node starts again.
+//! Jobs and their journal: records of changes, and restoring the jobs at the next start.
 
-use super::entry::{Change, Entry, Record};
-use super::{Failure, FailureKind, Height, Id, Job, Machine, Now, Order, Priority, Start, State};
+use super::{Machine, Now};
+use crate::jobs::job::{Failure, FailureKind, Id, Job, JobSpec, Priority, Start, State};
+use crate::jobs::record::{Change, Entry, Record};
+use chain::Height;
 use std::time::Duration;
 
 impl Machine {
-    /// Takes a record of the journal, in the order in which they were written. Nothing is done
-    /// before `resume`.
+    /// Whether a change must be recorded before it is acknowledged or published.
+    pub fn is_urgent(&self) -> bool {
+        self.jobs.values().any(|entry| entry.change == Change::Now)
+    }
+
+    /// The records of all changes since the last call.
+    pub fn changed_records(&mut self) -> Vec<Record> {
+        let changed = self.jobs.values_mut().filter(|entry| entry.change != Change::None);
+        let record = |entry: &mut Entry| {
+            entry.change = Change::None;
+            let found = std::mem::take(&mut entry.unrecorded);
+            Record { job: entry.job.clone(), found, is_complete: false }
+        };
+        changed.map(record).collect()
+    }
+
+    /// The complete records of all jobs, which replace all earlier records.
+    pub fn all_records(&mut self) -> Vec<Record> {
+        let record = |entry: &mut Entry| {
+            entry.change = Change::None;
+            entry.unrecorded.clear();
+            Record { job: entry.job.clone(), found: entry.found.clone(), is_complete: true }
+        };
+        self.jobs.values_mut().map(record).collect()
+    }
+
+    /// Applies a record of the journal. Records must come in the order in which they were written;
+    /// nothing is started before `resume`.
     pub fn replay(&mut self, record: Record) {
-        let Record { job, found, is_whole } = record;
+        let Record { job, found, is_complete } = record;
         let (id, series) = (job.id, job.series);
         let hashes = job.hashes;
         let is_series = job.is_series();
@@ -17,7 +45,7 @@ impl Machine {
                 self.add(Entry::new(job));
                 0
             }
-            Some(entry) if is_series && !is_whole => {
+            Some(entry) if is_series && !is_complete => {
                 let (blocks, hashes) = (entry.job.blocks, entry.job.hashes);
                 entry.job = Job { blocks, hashes, ..job };
                 return;
@@ -25,11 +53,11 @@ impl Machine {
             Some(entry) => std::mem::replace(&mut entry.job, job).hashes,
         };
         let Some(entry) = self.entry(id) else { return };
-        if is_whole {
+        if is_complete {
             entry.found.clear();
         }
         entry.remember(&found);
-        if let Some(series) = series.filter(|_| !is_whole)
+        if let Some(series) = series.filter(|_| !is_complete)
             && let Some(series) = self.entry(series)
         {
             series.job.blocks = series.job.blocks.saturating_add(found.len() as u64);
@@ -39,56 +67,57 @@ impl Machine {
         }
     }
 
-    /// Jobs that may have found blocks that nobody counted, above `counted_to`.
-    pub fn uncounted(&self) -> Vec<Job> {
+    /// The jobs that may have blocks above `counted_to` that were not counted.
+    pub fn recoverable(&self) -> Vec<Job> {
         self.open().filter(|job| job.started_at.is_some() && !job.is_series()).cloned().collect()
     }
 
-    /// Goes on with what was written down. `standing` is what this process is to mine all the
-    /// time; it goes on as the job it was, if it was the same. What belonged to another process
-    /// has ended with it. Delays go on by the clock: nobody knows how long the node was down.
-    /// The chain has this height.
-    pub fn resume(&mut self, standing: Option<Order>, height: Height, now: Now) {
-        self.forget();
-        let mut standing = standing;
+    /// Resumes the jobs on a chain of this height. Jobs that ended with an earlier process fail.
+    ///
+    /// `background` is the background job of this process, if it is to have one; an equal one of an
+    /// earlier process is resumed as such. Delays continue by the wall clock, as only that shows how
+    /// long the node was down.
+    pub fn resume(&mut self, background: Option<JobSpec>, height: Height, now: Now) {
+        self.prune_finished();
+        let mut background = background;
         let open: Vec<Id> = self.open().map(|job| job.id).collect();
         for id in open {
             let Some(entry) = self.entry(id) else { continue };
-            entry.due = match (entry.job.order.start, entry.job.order.every_seconds) {
+            entry.due = match (entry.job.spec.start, entry.job.spec.every_seconds) {
                 (Start::At(_), None) => None,
                 (Start::At(_), Some(_)) if entry.job.state == State::Scheduled => None,
                 (start, every) => {
-                    // Whatever happened to the clock, no longer than it was to be.
+                    // At most the original delay, wherever the wall clock was set meanwhile.
                     let delay = if let Start::In(seconds) = start { seconds } else { 0 };
                     let longest = every.map_or(delay, |every| every.get().max(delay));
                     let left = entry.job.due_at.saturating_sub(now.unix).min(longest);
                     Some(now.elapsed.saturating_add(Duration::from_secs(left)))
                 }
             };
-            let order = entry.job.order;
-            if !order.of_process {
+            let spec = entry.job.spec;
+            if !spec.ends_with_process {
                 continue;
             }
-            let is_standing = |wanted: &Order| {
-                order.priority == Priority::Lowest
+            let is_background = |wanted: &JobSpec| {
+                spec.priority == Priority::Lowest
                     && wanted.priority == Priority::Lowest
-                    && (wanted.miner, wanted.goal) == (order.miner, order.goal)
+                    && (wanted.miner, wanted.goal) == (spec.miner, spec.goal)
             };
-            match standing.take_if(|wanted| is_standing(wanted)) {
+            match background.take_if(|wanted| is_background(wanted)) {
                 Some(wanted) => {
-                    entry.job.order = wanted;
+                    entry.job.spec = wanted;
                     entry.job.state = State::Queued;
                     entry.change = Change::Now;
                 }
                 None => {
-                    let detail = "the process that the job belonged to has ended".to_owned();
+                    let detail = "the process that created the job has ended".to_owned();
                     let failure = Failure { kind: FailureKind::Interrupted, detail };
                     self.finish(id, State::Failed, Some(failure), now);
                 }
             }
         }
-        if let Some(order) = standing {
-            self.insert(order, None, None, height.get(), now);
+        if let Some(spec) = background {
+            self.insert(spec, None, None, height.get(), now);
         }
         self.advance(now);
     }

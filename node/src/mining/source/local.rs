@@ -1,78 +1,78 @@
-//! Mining for the node in this process.
+//! The node in this process as a source of candidates.
 
-use super::{Candidate, Change, Handed, Source};
-use crate::mining::readiness::Outlook;
-use crate::writer::{self, News};
+use super::{Candidate, Change, Source, SubmitOutcome};
+use crate::mining::readiness::Readiness;
+use crate::writer::{self, ChainVersion};
 use anyhow::Result;
 use chain::ledger::Accepted;
 use chain::{Address, Block, block};
 use tokio::sync::watch;
 
-/// Says whether more blocks are wanted.
-pub type Wanted = Box<dyn Fn() -> Result<bool> + Send + Sync>;
+/// Checks whether more blocks are wanted.
+pub type IsWanted = Box<dyn Fn() -> Result<bool> + Send + Sync>;
 
 /// The node in this process.
-pub struct Local {
+pub struct LocalSource {
     writer: writer::Handle,
-    outlook: Outlook,
-    news: watch::Receiver<News>,
+    readiness: Readiness,
+    chain: watch::Receiver<ChainVersion>,
     mark: [u8; 4],
-    is_wanted: Wanted,
+    is_wanted: IsWanted,
     tip: Option<block::Hash>,
-    gone: bool,
+    is_closed: bool,
 }
 
-impl Local {
-    /// Asks this writer for blocks with a mark, while the outlook is good and they are wanted.
+impl LocalSource {
+    /// Provides candidates with a mark in their coinbase while the node is ready and more blocks are
+    /// wanted.
     pub fn new(
         writer: writer::Handle,
-        outlook: Outlook,
+        readiness: Readiness,
         mark: [u8; 4],
-        is_wanted: Wanted,
-    ) -> Local {
-        let news = writer.news();
-        Local { writer, outlook, news, mark, is_wanted, tip: None, gone: false }
+        is_wanted: IsWanted,
+    ) -> LocalSource {
+        let chain = writer.watch_chain();
+        LocalSource { writer, readiness, chain, mark, is_wanted, tip: None, is_closed: false }
     }
 }
 
-impl Source for Local {
+impl Source for LocalSource {
     async fn candidate(&mut self, miner: Address) -> Result<Option<Candidate>> {
-        // Whatever changes from here on is a change since this candidate.
-        self.news.mark_unchanged();
+        // Before the template is made, so that no later change is missed.
+        self.chain.mark_unchanged();
         if !(self.is_wanted)()? {
             return Ok(None);
         }
-        if let Some(wait) = self.outlook.wait().await {
-            return Err(wait.into());
-        }
-        let asked = self.writer.marked_template(miner, self.mark).await;
-        let template = asked.inspect_err(|_| self.gone = true)??;
+        self.readiness.check().await?;
+        let template = self.writer.template_with_mark(miner, self.mark).await;
+        let template = template.inspect_err(|_| self.is_closed = true)??;
         self.tip = Some(template.block.header.previous);
         let (height, target) = (template.height, template.target);
         Ok(Some(Candidate { block: template.block, height, target }))
     }
 
     async fn changed(&mut self) -> Change {
-        let news = tokio::select! {
-            news = self.news.changed() => news,
-            () = self.outlook.changed() => return Change::Tip,
+        let changed = tokio::select! {
+            changed = self.chain.changed() => changed,
+            () = self.readiness.changed() => return Change::Tip,
         };
-        if news.is_err() {
-            self.gone = true;
+        if changed.is_err() {
+            self.is_closed = true;
             return Change::Tip;
         }
-        if Some(self.news.borrow_and_update().tip) == self.tip { Change::Pool } else { Change::Tip }
+        let is_same_tip = Some(self.chain.borrow_and_update().tip) == self.tip;
+        if is_same_tip { Change::Mempool } else { Change::Tip }
     }
 
-    async fn hand_in(&mut self, block: Block) -> Result<Handed> {
-        let answer = self.writer.block(block).await.inspect_err(|_| self.gone = true)?;
-        match answer? {
-            Accepted::Connected => Ok(Handed::Best),
-            Accepted::SideBranch | Accepted::AlreadyKnown => Ok(Handed::TooLate),
+    async fn submit(&mut self, block: Block) -> Result<SubmitOutcome> {
+        let result = self.writer.submit_block(block).await;
+        match result.inspect_err(|_| self.is_closed = true)?? {
+            Accepted::Connected => Ok(SubmitOutcome::Connected),
+            Accepted::SideBranch | Accepted::AlreadyKnown => Ok(SubmitOutcome::Stale),
         }
     }
 
-    fn is_gone(&self) -> bool {
-        self.gone
+    fn is_closed(&self) -> bool {
+        self.is_closed
     }
 }

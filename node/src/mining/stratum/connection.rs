@@ -1,8 +1,9 @@
-//! One miner's socket: what it sends goes to its session, and what the session wants done is done, in
-//! order. Nothing waits in a queue: a miner that does not read is not read either, and soon left.
+//! The connection of one miner: its lines are inputs of its session, whose actions are performed in
+//! order. Nothing is queued: a miner that does not read is not read from, and soon disconnected.
 
+use super::context::Context;
+use super::job_template::JobTemplate;
 use super::line_codec::Lines;
-use super::{Desk, Issue};
 use crate::shutdown::shutdown_requested;
 use chain::Address;
 use miner::stratum::{Action, Difficulty, Session, ShareOutcome, Worker};
@@ -16,76 +17,77 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, MissedTickBehavior};
 
-/// How long a miner may take nothing of what it is sent.
+/// How long a miner may read nothing of what is sent to it.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
-/// How often a session looks at its clock.
+/// Interval at which a session learns the time.
 const TICK: Duration = Duration::from_secs(2);
-/// How long, once the node stops, there may be nothing on the way before a connection is closed, and
-/// how long it is read at most: a share that was sent may be a block.
-const LAST_LINE: Duration = Duration::from_millis(50);
-const LAST_LINES: Duration = Duration::from_secs(1);
+/// At shutdown, how long a connection must be silent before it is closed: a share in flight may be a
+/// block.
+const DRAIN_IDLE: Duration = Duration::from_millis(50);
+/// At shutdown, how long a connection is read at most.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Serves a miner until it goes, is no use, is sent away, or the node stops.
+/// Serves a miner until it disconnects, violates the protocol, is replaced, or the node stops.
 pub(super) async fn serve(
     stream: TcpStream,
     peer: SocketAddr,
-    desk: Arc<Desk>,
+    context: Arc<Context>,
     is_authorized: Arc<AtomicBool>,
-    leave: oneshot::Receiver<()>,
+    closed: oneshot::Receiver<()>,
 ) {
-    // Each line is wanted at once.
+    // Lines are short and urgent.
     let _ = stream.set_nodelay(true);
     let (reader, writer) = stream.into_split();
-    let session = Session::new(Arc::clone(&desk.terms), desk.now());
-    let conversation = Conversation {
-        desk,
+    let session = Session::new(Arc::clone(&context.config), context.now());
+    let connection = Connection {
+        context,
         session,
         writer,
         is_authorized,
         workers: Vec::new(),
         difficulty: None,
     };
-    let why = conversation.run(Lines::new(reader), leave).await;
-    tracing::debug!(%peer, "a miner's connection ended: {why}");
+    let reason = connection.run(Lines::new(reader), closed).await;
+    tracing::debug!(%peer, "miner disconnected: {reason}");
 }
 
-struct Conversation {
-    desk: Arc<Desk>,
-    session: Session<Issue>,
+struct Connection {
+    context: Arc<Context>,
+    session: Session<JobTemplate>,
     writer: OwnedWriteHalf,
     is_authorized: Arc<AtomicBool>,
     workers: Vec<Arc<Worker<Address>>>,
-    /// The difficulty that they were last counted at.
+    /// The difficulty last recorded for the workers.
     difficulty: Option<Difficulty>,
 }
 
-/// Why a conversation is over.
-type Why = String;
+/// Why a connection was closed.
+type CloseReason = String;
 
-impl Conversation {
-    /// Nothing that is begun is given up half way: what is waited for here may be.
+impl Connection {
+    /// Waits only in cancel-safe operations, so that no action is interrupted.
     async fn run(
         mut self,
         mut lines: Lines<OwnedReadHalf>,
-        mut leave: oneshot::Receiver<()>,
-    ) -> Why {
-        let (mut work, mut stop) = (self.desk.work.clone(), self.desk.stop.clone());
-        work.mark_changed();
+        mut closed: oneshot::Receiver<()>,
+    ) -> CloseReason {
+        let (mut job, mut stop) = (self.context.job.clone(), self.context.stop.clone());
+        job.mark_changed();
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut read_at = Instant::now();
-        let desk = Arc::clone(&self.desk);
-        let now = || desk.now();
+        let context = Arc::clone(&self.context);
+        let now = || context.now();
         loop {
             let actions = tokio::select! {
                 biased;
-                () = shutdown_requested(&mut stop) => return self.end(lines).await,
-                _ = &mut leave => return "others wanted its place".to_owned(),
-                changed = work.changed() => {
-                    let newest = work.borrow_and_update().clone();
+                () = shutdown_requested(&mut stop) => return self.drain(lines).await,
+                _ = &mut closed => return "replaced by another connection".to_owned(),
+                changed = job.changed() => {
+                    let newest = job.borrow_and_update().clone();
                     match (changed, newest) {
-                        (Err(_), _) => return self.end(lines).await,
-                        (Ok(()), Some(work)) => self.session.set_template(work, now()),
+                        (Err(_), _) => return self.drain(lines).await,
+                        (Ok(()), Some(job)) => self.session.set_template(job, now()),
                         (Ok(()), None) => continue,
                     }
                 }
@@ -99,37 +101,37 @@ impl Conversation {
                         }
                         actions
                     }
-                    Ok(None) => return "it went".to_owned(),
+                    Ok(None) => return "closed by the miner".to_owned(),
                     Err(error) => return error.to_string(),
                 },
             };
-            if let Err(why) = self.act(actions).await {
-                return why;
+            if let Err(reason) = self.perform(actions).await {
+                return reason;
             }
         }
     }
 
-    /// Deals with what the miner had sent when the node stopped.
-    async fn end(&mut self, mut lines: Lines<OwnedReadHalf>) -> Why {
-        let begun = Instant::now();
-        while begun.elapsed() < LAST_LINES
-            && let Ok(Ok(Some(line))) = tokio::time::timeout(LAST_LINE, lines.next()).await
+    /// Processes what the miner had sent when the node stopped.
+    async fn drain(&mut self, mut lines: Lines<OwnedReadHalf>) -> CloseReason {
+        let started = Instant::now();
+        while started.elapsed() < DRAIN_TIMEOUT
+            && let Ok(Ok(Some(line))) = tokio::time::timeout(DRAIN_IDLE, lines.next()).await
         {
-            let actions = self.session.handle_line(&line, self.desk.now());
-            if let Err(why) = self.act(actions).await {
-                return why;
+            let actions = self.session.handle_line(&line, self.context.now());
+            if let Err(reason) = self.perform(actions).await {
+                return reason;
             }
         }
-        "the node stops".to_owned()
+        "the node is stopping".to_owned()
     }
 
-    async fn act(&mut self, actions: Vec<Action<Issue>>) -> Result<(), Why> {
-        let (mut lines, mut end, mut is_block) = (Vec::new(), None, true);
+    async fn perform(&mut self, actions: Vec<Action<JobTemplate>>) -> Result<(), CloseReason> {
+        let (mut lines, mut close_reason, mut is_block) = (Vec::new(), None, true);
         for action in actions {
             match action {
-                Action::SubmitBlock(solved) => is_block = self.desk.hand_in(&solved).await,
+                Action::SubmitBlock(solved) => is_block = self.context.submit_block(&solved).await,
                 Action::AddWorker(worker) => {
-                    self.desk.workers.join(&worker);
+                    self.context.workers.join(&worker);
                     self.workers.push(worker);
                     self.is_authorized.store(true, Ordering::Relaxed);
                 }
@@ -140,50 +142,50 @@ impl Conversation {
                         }
                         outcome => outcome,
                     };
-                    self.desk.workers.count(&worker, outcome);
+                    self.context.workers.count(&worker, outcome);
                 }
                 Action::Send(line) => {
                     lines.extend_from_slice(line.as_bytes());
                     lines.push(b'\n');
                 }
-                Action::Disconnect(why) => end = Some(why.to_owned()),
+                Action::Disconnect(reason) => close_reason = Some(reason.to_owned()),
             }
         }
         let difficulty = self.session.difficulty();
         if difficulty != self.difficulty {
             self.difficulty = difficulty;
             if let Some(difficulty) = difficulty {
-                self.desk.workers.adjust(&self.workers, difficulty);
+                self.context.workers.set_difficulty(&self.workers, difficulty);
             }
         }
         if !lines.is_empty() {
             send(&mut self.writer, &lines, WRITE_TIMEOUT).await?;
         }
-        end.map_or(Ok(()), Err)
+        close_reason.map_or(Ok(()), Err)
     }
 }
 
-impl Drop for Conversation {
+impl Drop for Connection {
     fn drop(&mut self) {
         for worker in &self.workers {
-            self.desk.workers.leave(worker);
+            self.context.workers.leave(worker);
         }
     }
 }
 
-/// Sends lines to a miner that takes them in time.
+/// Sends lines to a miner, which must read them in time.
 async fn send(
     writer: &mut (impl AsyncWrite + Unpin),
     lines: &[u8],
-    patience: Duration,
-) -> Result<(), Why> {
-    match tokio::time::timeout(patience, writer.write_all(lines)).await {
+    timeout: Duration,
+) -> Result<(), CloseReason> {
+    match tokio::time::timeout(timeout, writer.write_all(lines)).await {
         Ok(sent) => sent.map_err(|error| error.to_string()),
-        Err(_elapsed) => Err("it does not read".to_owned()),
+        Err(_elapsed) => Err("the miner does not read".to_owned()),
     }
 }
 
-/// The next line, not before its time.
+/// Reads the next line, but not before a time.
 async fn read(
     lines: &mut Lines<OwnedReadHalf>,
     not_before: Instant,
@@ -201,14 +203,14 @@ mod tests {
 
     // Q08
     #[tokio::test]
-    async fn a_miner_that_never_reads_is_left() {
+    async fn disconnects_miner_that_does_not_read() {
         let (mut server, _client) = duplex(1_000);
-        let patience = Duration::from_millis(50);
-        assert_eq!(send(&mut server, &[b'x'; 1_000], patience).await, Ok(()));
-        let why = send(&mut server, b"x", patience).await.unwrap_err();
-        assert_eq!(why, "it does not read");
+        let timeout = Duration::from_millis(50);
+        assert_eq!(send(&mut server, &[b'x'; 1_000], timeout).await, Ok(()));
+        let reason = send(&mut server, b"x", timeout).await.unwrap_err();
+        assert_eq!(reason, "the miner does not read");
         let (mut server, client) = duplex(1_000);
         drop(client);
-        assert_ne!(send(&mut server, b"x", patience).await.unwrap_err(), why);
+        assert_ne!(send(&mut server, b"x", timeout).await.unwrap_err(), reason);
     }
 }

@@ -1,24 +1,24 @@
-//! Lines of a bounded length from a socket. Waiting for one may be given up at any time: nothing of
-//! it is lost.
+//! Reading of lines of limited length. Cancel-safe, unlike tokio's own line reader: a partial line
+//! stays in the buffer.
 
 use miner::stratum::MAX_LINE_BYTES;
 use std::io;
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 
-/// Reads lines.
+/// Reads lines from a socket.
 pub(super) struct Lines<R> {
     reader: BufReader<R>,
-    /// What has come of the next one.
-    begun: Vec<u8>,
+    /// The part of the next line that was read already.
+    partial: Vec<u8>,
 }
 
 impl<R: AsyncRead + Unpin> Lines<R> {
     pub(super) fn new(reader: R) -> Lines<R> {
-        Lines { reader: BufReader::with_capacity(MAX_LINE_BYTES, reader), begun: Vec::new() }
+        Lines { reader: BufReader::with_capacity(MAX_LINE_BYTES, reader), partial: Vec::new() }
     }
 
-    /// The next line without its end; `None` when there will be no more. What is too long is an
-    /// error.
+    /// Reads the next line without its end; `None` at the end of the stream. A line that is too long
+    /// is an error. Cancel-safe.
     pub(super) async fn next(&mut self) -> io::Result<Option<Vec<u8>>> {
         loop {
             let bytes = self.reader.fill_buf().await?;
@@ -27,14 +27,14 @@ impl<R: AsyncRead + Unpin> Lines<R> {
             }
             let end = bytes.iter().position(|byte| *byte == b'\n');
             let part = &bytes[..end.unwrap_or(bytes.len())];
-            if self.begun.len() + part.len() > MAX_LINE_BYTES {
-                return Err(io::Error::new(io::ErrorKind::InvalidData, "a line is too long"));
+            if self.partial.len() + part.len() > MAX_LINE_BYTES {
+                return Err(io::Error::new(io::ErrorKind::InvalidData, "line too long"));
             }
-            self.begun.extend_from_slice(part);
+            self.partial.extend_from_slice(part);
             let used = part.len() + usize::from(end.is_some());
             self.reader.consume(used);
             if end.is_some() {
-                return Ok(Some(std::mem::take(&mut self.begun)));
+                return Ok(Some(std::mem::take(&mut self.partial)));
             }
         }
     }
@@ -48,13 +48,13 @@ mod tests {
 
     // Q06
     #[tokio::test]
-    async fn lines_are_whole_however_they_arrive_and_never_too_long() {
+    async fn reads_lines_in_parts_and_rejects_long_ones() {
         let (mut client, server) = duplex(100_000);
         let mut lines = Lines::new(server);
         client.write_all(b"one\n\ntw").await.unwrap();
         assert_eq!(lines.next().await.unwrap().unwrap(), b"one");
         assert_eq!(lines.next().await.unwrap().unwrap(), b"");
-        // Given up half way.
+        // Cancelled in the middle of a line.
         let waited = tokio::time::timeout(Duration::from_millis(20), lines.next()).await;
         assert!(waited.is_err());
         client.write_all(b"o\r\n").await.unwrap();
@@ -67,7 +67,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_has_no_end_is_no_line() {
+    async fn ignores_last_line_without_end() {
         let (mut client, server) = duplex(100);
         client.write_all(b"half").await.unwrap();
         drop(client);

@@ -1,8 +1,8 @@
-//! When miners get new work: at once when the tip changes; now and then when there are better fees;
-//! and often enough that its time is near the clock's.
+//! Job notifications: miners get a new job at once when the tip changes, after a pause when it pays
+//! more fees, and periodically so that its time stays near the clock's.
 
-use super::Issue;
-use crate::mining::templates::{Templates, Unavailable};
+use super::job_template::JobTemplate;
+use crate::mining::templates::{TemplateUnavailable, Templates};
 use crate::shutdown::shutdown_requested;
 use crate::writer;
 use chain::template::Template;
@@ -14,72 +14,69 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-/// Work is made anew after this long: miners leave servers that are silent for 90 seconds.
-const REFRESH: Duration = Duration::from_secs(20);
-/// Better fees replace work at most this often: each change costs a miner a little.
-const FEES_PAUSE: Duration = Duration::from_secs(10);
-/// How long to wait when there is no template to be had.
-const RETRY: Duration = Duration::from_secs(1);
-/// Least time between two looks for better fees.
-const LOOK_PAUSE: Duration = Duration::from_secs(1);
+/// Age at which a job is replaced. Miners disconnect from servers that are silent for 90 seconds.
+const REFRESH_INTERVAL: Duration = Duration::from_secs(20);
+/// Least time between replacements of a job for better fees: each costs miners some hashes.
+const FEE_REFRESH_PAUSE: Duration = Duration::from_secs(10);
+/// Pause before a failed request for a template is retried.
+const RETRY_PAUSE: Duration = Duration::from_secs(1);
+/// Least time between two checks for better fees.
+const FEE_CHECK_PAUSE: Duration = Duration::from_secs(1);
 
-type Current = watch::Sender<Option<Arc<BlockTemplate<Issue>>>>;
+type JobSender = watch::Sender<Option<Arc<BlockTemplate<JobTemplate>>>>;
 
-/// Renews work until `stop` becomes true.
+/// Publishes jobs until `stop` becomes true.
 pub(super) async fn run(
     templates: Arc<Templates>,
     writer: writer::Handle,
     tag: Tag,
-    current: Current,
+    jobs: JobSender,
     mut stop: watch::Receiver<bool>,
 ) {
-    let mut news = writer.news();
-    let mut given: Option<Given> = None;
-    let (mut number, mut told) = (0, None);
+    let mut chain = writer.watch_chain();
+    let mut published: Option<Published> = None;
+    let (mut number, mut logged_error) = (0, None);
     loop {
-        // Whatever changes from here on is a change since this template.
-        news.borrow_and_update();
-        let mut look_at = match templates.latest().await {
+        // Before the template is made, so that no later change is missed.
+        chain.borrow_and_update();
+        let mut check_at = match templates.latest().await {
             Ok((_, template)) => {
-                told = None;
-                if given.as_ref().is_none_or(|given| given.is_worse_than(&Given::now(&template))) {
+                logged_error = None;
+                let candidate = Published::now(&template);
+                if published.as_ref().is_none_or(|last| last.is_replaced_by(&candidate)) {
                     number += 1;
-                    given = Some(Given::now(&template));
-                    current.send_replace(Some(Arc::new(work(
-                        number,
-                        template,
-                        tag.clone(),
-                        writer.now(),
-                    ))));
+                    let job = job(number, template, tag.clone(), writer.now());
+                    jobs.send_replace(Some(Arc::new(job)));
+                    published = Some(candidate);
                 }
-                given.as_ref().map_or_else(Instant::now, Given::ends)
+                published.as_ref().map_or_else(Instant::now, Published::expires_at)
             }
-            Err(Unavailable::Stopped(_)) => return,
-            Err(why) => {
-                let why = why.to_string();
-                if told.as_ref() != Some(&why) {
-                    tracing::debug!("no work for miners: {why}");
+            Err(TemplateUnavailable::Stopped(_)) => return,
+            Err(error) => {
+                let error = error.to_string();
+                if logged_error.as_ref() != Some(&error) {
+                    tracing::debug!("no job for miners: {error}");
                 }
-                told = Some(why);
-                Instant::now() + RETRY
+                logged_error = Some(error);
+                Instant::now() + RETRY_PAUSE
             }
         };
-        let tip = given.as_ref().map(|given| given.tip);
-        let looked_at = Instant::now();
+        let tip = published.as_ref().map(|published| published.tip);
+        let checked_at = Instant::now();
         loop {
             tokio::select! {
                 () = shutdown_requested(&mut stop) => return,
-                () = tokio::time::sleep_until(look_at) => break,
-                changed = news.changed(), if told.is_none() => {
+                () = tokio::time::sleep_until(check_at) => break,
+                changed = chain.changed(), if logged_error.is_none() => {
                     if changed.is_err() {
                         return;
                     }
-                    if Some(news.borrow_and_update().tip) != tip {
+                    if Some(chain.borrow_and_update().tip) != tip {
                         break;
                     }
-                    if let Some(given) = &given {
-                        let due = (given.at + FEES_PAUSE).max(looked_at + LOOK_PAUSE);
-                        look_at = look_at.min(due);
+                    if let Some(published) = &published {
+                        let due = (published.at + FEE_REFRESH_PAUSE).max(checked_at + FEE_CHECK_PAUSE);
+                        check_at = check_at.min(due);
                     }
                 }
             }
@@ -87,36 +84,43 @@ pub(super) async fn run(
     }
 }
 
-/// What miners were last given.
-struct Given {
+/// The last published job.
+struct Published {
     tip: block::Hash,
     fees: Amount,
     at: Instant,
 }
 
-impl Given {
-    fn now(template: &Template) -> Given {
+impl Published {
+    fn now(template: &Template) -> Published {
         let tip = template.block.header.previous;
-        Given { tip, fees: template.fees, at: Instant::now() }
+        Published { tip, fees: template.fees, at: Instant::now() }
     }
 
-    /// When it is too old.
-    fn ends(&self) -> Instant {
-        self.at + REFRESH
+    /// When the job is too old.
+    fn expires_at(&self) -> Instant {
+        self.at + REFRESH_INTERVAL
     }
 
-    fn is_worse_than(&self, newer: &Given) -> bool {
+    fn is_replaced_by(&self, newer: &Published) -> bool {
         let age = newer.at.saturating_duration_since(self.at);
-        self.tip != newer.tip || age >= REFRESH || (age >= FEES_PAUSE && newer.fees > self.fees)
+        self.tip != newer.tip
+            || age >= REFRESH_INTERVAL
+            || (age >= FEE_REFRESH_PAUSE && newer.fees > self.fees)
     }
 }
 
-fn work(number: u32, template: Arc<Template>, tag: Tag, now: Timestamp) -> BlockTemplate<Issue> {
-    // The template may be older than this work.
+fn job(
+    number: u32,
+    template: Arc<Template>,
+    tag: Tag,
+    now: Timestamp,
+) -> BlockTemplate<JobTemplate> {
+    // The template may be older than the job.
     let time = now.max(template.min_time);
     let header = Header { time, ..template.block.header };
     let (branch, target, earliest) = (template.branch.clone(), template.target, template.min_time);
-    BlockTemplate::new(number, header, branch, target, earliest, Issue { template, tag })
+    BlockTemplate::new(number, header, branch, target, earliest, JobTemplate { template, tag })
 }
 
 #[cfg(test)]
@@ -125,25 +129,28 @@ mod tests {
 
     // G01
     #[test]
-    fn work_is_replaced_by_a_new_tip_at_once_by_fees_later_and_by_time_last() {
+    fn replaces_job_for_new_tip_at_once_for_fees_later_and_when_old() {
         let at = Instant::now();
-        let given = |tip: u8, fees: u64, after: Duration| Given {
+        let published = |tip: u8, fees: u64, after: Duration| Published {
             tip: block::Hash::from_bytes([tip; 32]),
             fees: Amount::new(fees).unwrap(),
             at: at + after,
         };
-        let first = given(1, 10, Duration::ZERO);
+        let first = published(1, 10, Duration::ZERO);
         let short = Duration::from_millis(1);
-        for (newer, is_better) in [
-            (given(2, 0, Duration::ZERO), true),
-            (given(1, 11, FEES_PAUSE - short), false),
-            (given(1, 11, FEES_PAUSE), true),
-            (given(1, 10, FEES_PAUSE), false),
-            (given(1, 10, REFRESH - short), false),
-            (given(1, 0, REFRESH), true),
+        for (newer, is_replaced) in [
+            (published(2, 0, Duration::ZERO), true),
+            (published(1, 11, FEE_REFRESH_PAUSE - short), false),
+            (published(1, 11, FEE_REFRESH_PAUSE), true),
+            (published(1, 10, FEE_REFRESH_PAUSE), false),
+            (published(1, 10, REFRESH_INTERVAL - short), false),
+            (published(1, 0, REFRESH_INTERVAL), true),
         ] {
-            assert_eq!(first.is_worse_than(&newer), is_better, "{:?}", newer.at - at);
+            assert_eq!(first.is_replaced_by(&newer), is_replaced, "{:?}", newer.at - at);
         }
-        assert!(REFRESH + LOOK_PAUSE < Duration::from_secs(30), "miners expect it that often");
+        assert!(
+            REFRESH_INTERVAL + FEE_CHECK_PAUSE < Duration::from_secs(30),
+            "miners expect a job that often"
+        );
     }
 }

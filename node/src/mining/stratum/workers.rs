@@ -1,6 +1,7 @@
-//! Who mines here, and what came of it. Kept in `DATA/stratum.json`, at most a second behind: after a
-//! crash the last second's shares may be missing. None can count twice, since every run of the node
-//! has coinbases of its own, so that a share of one is no share in another.
+//! The workers of the Stratum server and their shares, stored in `DATA/stratum.json`.
+//!
+//! The file is at most a second old: a crash may lose the shares of the last second. No share counts
+//! twice, because each run of the node has its own coinbases, and shares of other runs are invalid.
 
 use crate::clock;
 use crate::shutdown::shutdown_requested;
@@ -18,72 +19,73 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 
+/// The name of the file in the data folder.
 const FILE: &str = "stratum.json";
-/// Workers that are remembered, of some hundred bytes each; those unseen for longest are forgotten.
+/// Most workers that are remembered, some hundred bytes each; the longest inactive are dropped.
 const MAX_WORKERS: usize = 4_096;
-/// How often what changed is written.
-const KEEP_EVERY: Duration = Duration::from_millis(500);
-/// A hash rate is an average over so many seconds, recent ones counting more.
-const MEMORY_SECONDS: f64 = 600.0;
-/// A worker's first seconds say nothing about its hash rate.
-const LEAST_SECONDS: f64 = 10.0;
+/// Interval at which changes are saved.
+const SAVE_INTERVAL: Duration = Duration::from_millis(500);
+/// The time constant of the exponential average of hash rates.
+const AVERAGE_SECONDS: f64 = 600.0;
+/// Least time over which a hash rate is estimated.
+const MIN_SECONDS: f64 = 10.0;
 
-/// A worker's shares.
+/// The share counts of a worker.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Shares {
-    /// Whom its blocks pay.
+    /// The address that its blocks pay.
     pub address: String,
-    /// What its owner calls it; may be empty.
+    /// The name of the worker; may be empty.
     pub name: String,
-    /// Shares that counted.
+    /// Accepted shares.
     pub accepted: u64,
-    /// The sum of their difficulties.
+    /// The sum of the difficulties of accepted shares.
     pub accepted_difficulty: f64,
-    /// Shares of an old tip.
+    /// Shares of an old job.
     pub stale: u64,
-    /// Shares that came before.
+    /// Shares that were submitted before.
     pub duplicate: u64,
     /// Shares that did not meet their difficulty.
     pub low: u64,
-    /// Malformed ones.
+    /// Malformed shares.
     pub invalid: u64,
-    /// Accepted ones that were blocks.
+    /// Accepted shares that solved a block.
     pub blocks: u64,
-    /// When the last accepted one came.
+    /// When the last share was accepted, in Unix seconds.
     pub last_share: Option<u32>,
 }
 
-/// A worker as others see it.
+/// The state of a worker.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "StratumWorker")]
-pub struct Known {
-    /// Its shares.
+pub struct WorkerInfo {
+    /// The share counts.
     #[serde(flatten)]
     pub shares: Shares,
-    /// Connections that mine under this name at this moment.
+    /// The number of present connections of the worker.
     pub connections: u32,
-    /// What it was last told, since this node started.
+    /// The last difficulty since the node started.
     pub difficulty: Option<f64>,
-    /// Hashes a second, estimated from its shares since this node started.
+    /// The hash rate in hashes a second, estimated from its shares since the node started.
     pub hashrate: f64,
 }
 
-/// What is on disk.
+/// The contents of the file.
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct File {
     workers: Vec<Shares>,
 }
 
-/// All workers.
+/// All known workers.
 pub struct Workers {
     path: PathBuf,
     hrp: Hrp,
-    ledger: Mutex<Ledger>,
+    state: Mutex<WorkersState>,
 }
 
 #[derive(Default)]
-struct Ledger {
-    /// Everybody's since the node started, also of those who are forgotten.
+struct WorkersState {
+    /// The totals of all workers since the node started, including dropped ones.
     totals: Shares,
     entries: BTreeMap<Worker<Address>, Entry>,
     is_changed: bool,
@@ -94,102 +96,104 @@ struct Entry {
     shares: Shares,
     connections: u32,
     difficulty: Option<Difficulty>,
-    speed: Option<Speed>,
+    hash_rate: Option<HashRate>,
 }
 
 impl Workers {
-    /// Goes on with what a data folder holds.
+    /// Opens the workers of a data folder. A damaged file is ignored.
     pub fn open(data: &Path, hrp: Hrp) -> Workers {
         let path = data.join(FILE);
         let file = match std::fs::read(&path) {
             Ok(bytes) => serde_json::from_slice(&bytes).unwrap_or_else(|error| {
                 let path = path.display();
-                tracing::warn!("{path} is damaged, miners' shares are counted anew: {error}");
+                tracing::warn!("{path} is damaged, share counts start from zero: {error}");
                 File::default()
             }),
             Err(_) => File::default(),
         };
-        let mut ledger = Ledger::default();
+        let mut state = WorkersState::default();
         for shares in file.workers.into_iter().take(MAX_WORKERS) {
             if let Ok(payout_address) = Address::decode_for(&shares.address, hrp) {
                 let worker = Worker { payout_address, name: shares.name.clone() };
-                ledger.entries.insert(worker, Entry { shares, ..Entry::default() });
+                state.entries.insert(worker, Entry { shares, ..Entry::default() });
             }
         }
-        Workers { path, hrp, ledger: Mutex::new(ledger) }
+        Workers { path, hrp, state: Mutex::new(state) }
     }
 
-    /// Everybody, or those who are connected, by address and name.
-    pub fn list(&self, connected_only: bool) -> Vec<Known> {
-        let (ledger, now) = (self.lock(), Instant::now());
-        let entries = ledger.entries.values();
+    /// All workers, or only the connected ones, by address and name.
+    pub fn list(&self, connected_only: bool) -> Vec<WorkerInfo> {
+        let (state, now) = (self.lock(), Instant::now());
+        let entries = state.entries.values();
         let wanted = entries.filter(|entry| !connected_only || entry.connections > 0);
-        wanted.map(|entry| entry.shown(now)).collect()
+        wanted.map(|entry| entry.info(now)).collect()
     }
 
-    /// Everybody's shares since the node started, under no name.
+    /// The totals of all workers since the node started.
     pub fn totals(&self) -> Shares {
         self.lock().totals.clone()
     }
 
-    /// A connection mines under this name from now on.
+    /// Records that a connection authorized as a worker.
     pub fn join(&self, worker: &Worker<Address>) {
-        let mut ledger = self.lock();
-        if ledger.entries.len() >= MAX_WORKERS && !ledger.entries.contains_key(worker) {
-            ledger.forget_one();
+        let mut state = self.lock();
+        if state.entries.len() >= MAX_WORKERS && !state.entries.contains_key(worker) {
+            state.drop_inactive();
         }
-        // Room for all who are connected is not promised.
-        if ledger.entries.len() < MAX_WORKERS || ledger.entries.contains_key(worker) {
-            let entry = ledger.entries.entry(worker.clone()).or_default();
+        // If all remembered workers are connected, this one is not counted.
+        if state.entries.len() < MAX_WORKERS || state.entries.contains_key(worker) {
+            let entry = state.entries.entry(worker.clone()).or_default();
             entry.shares.address = worker.payout_address.encode(self.hrp);
             entry.shares.name.clone_from(&worker.name);
             entry.connections += 1;
-            entry.speed.get_or_insert_with(|| Speed::new(Instant::now()));
+            entry.hash_rate.get_or_insert_with(|| HashRate::new(Instant::now()));
         }
     }
 
-    /// A connection that mined under this name is gone.
+    /// Records that a connection of a worker closed.
     pub fn leave(&self, worker: &Worker<Address>) {
         if let Some(entry) = self.lock().entries.get_mut(worker) {
             entry.connections = entry.connections.saturating_sub(1);
         }
     }
 
-    /// The miner of these names is at another difficulty.
-    pub fn adjust(&self, workers: &[Arc<Worker<Address>>], difficulty: Difficulty) {
-        let mut ledger = self.lock();
+    /// Records the difficulty of a connection's workers.
+    pub fn set_difficulty(&self, workers: &[Arc<Worker<Address>>], difficulty: Difficulty) {
+        let mut state = self.lock();
         for worker in workers {
-            if let Some(entry) = ledger.entries.get_mut(&**worker) {
+            if let Some(entry) = state.entries.get_mut(&**worker) {
                 entry.difficulty = Some(difficulty);
             }
         }
     }
 
-    /// A share was judged.
+    /// Counts a validated share.
     pub fn count(&self, worker: &Worker<Address>, outcome: ShareOutcome) {
-        let mut ledger = self.lock();
-        ledger.is_changed = true;
-        ledger.totals.count(outcome);
-        let Some(Entry { shares, speed, .. }) = ledger.entries.get_mut(worker) else { return };
+        let mut state = self.lock();
+        state.is_changed = true;
+        state.totals.count(outcome);
+        let Some(Entry { shares, hash_rate, .. }) = state.entries.get_mut(worker) else { return };
         shares.count(outcome);
         if let ShareOutcome::Accepted(difficulty) | ShareOutcome::Block(difficulty) = outcome {
             let now = Instant::now();
-            speed.get_or_insert_with(|| Speed::new(now)).add(difficulty.expected_hashes(), now);
+            hash_rate
+                .get_or_insert_with(|| HashRate::new(now))
+                .add(difficulty.expected_hashes(), now);
         }
     }
 
-    /// Writes what changed since it was last written, if anything.
+    /// Saves the share counts if they have changed.
     fn save(&self) -> Result<()> {
-        let mut ledger = self.lock();
-        if !std::mem::take(&mut ledger.is_changed) {
+        let mut state = self.lock();
+        if !std::mem::take(&mut state.is_changed) {
             return Ok(());
         }
-        let workers = ledger.entries.values().map(|entry| entry.shares.clone()).collect();
-        drop(ledger);
+        let workers = state.entries.values().map(|entry| entry.shares.clone()).collect();
+        drop(state);
         let write = || {
-            let folder = self.path.parent().context("a file without a folder")?;
+            let folder = self.path.parent().context("the file has no parent folder")?;
             let mut file = tempfile::NamedTempFile::new_in(folder)?;
-            // Not synced: a crash of the machine may cost more shares than one of the node.
+            // Not synced: a crash of the machine may lose more shares than one of the node.
             file.write_all(&serde_json::to_vec(&File { workers })?)?;
             file.persist(&self.path)?;
             Ok(())
@@ -197,8 +201,8 @@ impl Workers {
         write().inspect_err(|_| self.lock().is_changed = true)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Ledger> {
-        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, WorkersState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -219,58 +223,61 @@ impl Shares {
     }
 }
 
-impl Ledger {
-    /// Makes room: somebody who is not connected and found nothing for longest.
-    fn forget_one(&mut self) {
-        let absent = self.entries.iter().filter(|(_, entry)| entry.connections == 0);
-        let longest = absent.min_by_key(|(_, entry)| entry.shares.last_share);
-        if let Some(worker) = longest.map(|(worker, _)| worker.clone()) {
+impl WorkersState {
+    /// Drops the worker that is not connected and has found no share for the longest time.
+    fn drop_inactive(&mut self) {
+        let disconnected = self.entries.iter().filter(|(_, entry)| entry.connections == 0);
+        let oldest = disconnected.min_by_key(|(_, entry)| entry.shares.last_share);
+        if let Some(worker) = oldest.map(|(worker, _)| worker.clone()) {
             self.entries.remove(&worker);
         }
     }
 }
 
 impl Entry {
-    fn shown(&self, now: Instant) -> Known {
-        Known {
+    fn info(&self, now: Instant) -> WorkerInfo {
+        WorkerInfo {
             shares: self.shares.clone(),
             connections: self.connections,
             difficulty: self.difficulty.map(Difficulty::get),
-            hashrate: self.speed.as_ref().map_or(0.0, |speed| speed.hashes_per_second(now)),
+            hashrate: self
+                .hash_rate
+                .as_ref()
+                .map_or(0.0, |hash_rate| hash_rate.hashes_per_second(now)),
         }
     }
 }
 
-/// Hashes that fade with time.
-struct Speed {
+/// An exponential average of hashes over time.
+struct HashRate {
     since: Instant,
     at: Instant,
     hashes: f64,
 }
 
-impl Speed {
-    fn new(now: Instant) -> Speed {
-        Speed { since: now, at: now, hashes: 0.0 }
+impl HashRate {
+    fn new(now: Instant) -> HashRate {
+        HashRate { since: now, at: now, hashes: 0.0 }
     }
 
-    fn left(&self, now: Instant) -> f64 {
+    fn decayed(&self, now: Instant) -> f64 {
         let age = now.saturating_duration_since(self.at).as_secs_f64();
-        self.hashes * (-age / MEMORY_SECONDS).exp()
+        self.hashes * (-age / AVERAGE_SECONDS).exp()
     }
 
     fn add(&mut self, hashes: f64, now: Instant) {
-        (self.hashes, self.at) = (self.left(now) + hashes, now);
+        (self.hashes, self.at) = (self.decayed(now) + hashes, now);
     }
 
     fn hashes_per_second(&self, now: Instant) -> f64 {
-        let age = now.saturating_duration_since(self.since).as_secs_f64().max(LEAST_SECONDS);
-        self.left(now) / (MEMORY_SECONDS * (1.0 - (-age / MEMORY_SECONDS).exp()))
+        let age = now.saturating_duration_since(self.since).as_secs_f64().max(MIN_SECONDS);
+        self.decayed(now) / (AVERAGE_SECONDS * (1.0 - (-age / AVERAGE_SECONDS).exp()))
     }
 }
 
-/// Writes what changes now and then, until `stop` becomes true.
-pub(super) async fn keep(workers: Arc<Workers>, mut stop: watch::Receiver<bool>) {
-    let mut due = tokio::time::interval(KEEP_EVERY);
+/// Saves changes periodically until `stop` becomes true.
+pub(super) async fn save_periodically(workers: Arc<Workers>, mut stop: watch::Receiver<bool>) {
+    let mut due = tokio::time::interval(SAVE_INTERVAL);
     due.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
@@ -280,11 +287,11 @@ pub(super) async fn keep(workers: Arc<Workers>, mut stop: watch::Receiver<bool>)
     }
 }
 
-/// Writes what changed, if anything.
+/// Saves the share counts if they have changed.
 pub(super) async fn save(workers: Arc<Workers>) {
     let saved = tokio::task::spawn_blocking(move || workers.save()).await;
     if let Ok(Err(error)) = saved {
-        tracing::warn!("miners' shares could not be written: {error:#}");
+        tracing::warn!("cannot save miners' share counts: {error:#}");
     }
 }
 
@@ -307,7 +314,7 @@ mod tests {
 
     // Q13
     #[test]
-    fn shares_are_there_after_a_crash_but_for_the_last() {
+    fn saved_shares_survive_a_crash() {
         let folder = tempfile::tempdir().unwrap();
         let workers = open(folder.path());
         workers.join(&worker(1));
@@ -325,20 +332,20 @@ mod tests {
         workers.count(&worker(1), accepted());
         assert_eq!(workers.totals().accepted, 3);
         let workers = open(folder.path());
-        assert_eq!(workers.totals(), Shares::default(), "nothing since that start");
-        let known = workers.list(false).remove(0);
-        let Shares { accepted, stale, duplicate, low, invalid, blocks, .. } = known.shares;
+        assert_eq!(workers.totals(), Shares::default(), "totals start from zero");
+        let info = workers.list(false).remove(0);
+        let Shares { accepted, stale, duplicate, low, invalid, blocks, .. } = info.shares;
         assert_eq!((accepted, stale, duplicate, low, invalid, blocks), (2, 1, 1, 1, 1, 1));
-        assert!((known.shares.accepted_difficulty - 2.5).abs() < 1e-9);
-        assert!(known.shares.last_share.is_some());
-        assert_eq!((known.connections, known.difficulty), (0, None));
+        assert!((info.shares.accepted_difficulty - 2.5).abs() < 1e-9);
+        assert!(info.shares.last_share.is_some());
+        assert_eq!((info.connections, info.difficulty), (0, None));
         assert!(workers.list(true).is_empty());
         std::fs::write(folder.path().join(FILE), "{").unwrap();
         assert!(open(folder.path()).list(false).is_empty());
     }
 
     #[test]
-    fn workers_are_bounded_and_those_who_are_gone_make_room() {
+    fn limits_workers_and_drops_disconnected_ones() {
         let folder = tempfile::tempdir().unwrap();
         let workers = open(folder.path());
         for number in 0..4_096 {
@@ -347,25 +354,26 @@ mod tests {
         }
         workers.join(&worker(5_000));
         workers.count(&worker(5_000), accepted());
-        assert_eq!(workers.list(true).len(), MAX_WORKERS, "nobody who is there is forgotten");
+        assert_eq!(workers.list(true).len(), MAX_WORKERS, "connected workers are retained");
         workers.leave(&worker(7));
         workers.join(&worker(5_000));
-        let names: Vec<_> = workers.list(false).into_iter().map(|it| it.shares.name).collect();
+        let names: Vec<_> =
+            workers.list(false).into_iter().map(|worker| worker.shares.name).collect();
         assert_eq!(names.len(), MAX_WORKERS);
         assert!(names.contains(&"5000".to_owned()) && !names.contains(&"7".to_owned()));
     }
 
     #[test]
-    fn a_steady_miners_hash_rate_is_seen_after_a_while() {
+    fn hash_rate_converges_for_steady_miner() {
         let mut now = Instant::now();
-        let mut speed = Speed::new(now);
+        let mut hash_rate = HashRate::new(now);
         for share in 1..500 {
             now += Duration::from_secs(10);
-            speed.add(5e9, now);
-            let rate = speed.hashes_per_second(now) / 5e8;
+            hash_rate.add(5e9, now);
+            let rate = hash_rate.hashes_per_second(now) / 5e8;
             assert!(share < 10 || (0.9..1.2).contains(&rate), "{share}: {rate}");
         }
         now += Duration::from_secs(3_600);
-        assert!(speed.hashes_per_second(now) < 1.3e6);
+        assert!(hash_rate.hashes_per_second(now) < 1.3e6);
     }
 }

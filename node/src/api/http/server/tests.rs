@@ -173,7 +173,7 @@ async fn a_request_under_another_name_is_forbidden() {
 #[tokio::test]
 async fn protected_routes_need_the_token() {
     let folder = tempfile::tempdir().unwrap();
-    let token = Token::open(folder.path()).unwrap();
+    let token = Token::open_or_create(folder.path()).unwrap();
     let text = std::fs::read_to_string(folder.path().join("api-token")).unwrap();
     let text = text.trim();
     let require = middleware::from_fn_with_state(token.clone(), auth::require);

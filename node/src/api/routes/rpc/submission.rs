@@ -25,12 +25,12 @@ pub(super) async fn submit(node: &NodeState, params: &[Value]) -> Result<Value, 
         None => node.templates.find_by_root(header.merkle_root),
     };
     let Some(candidate) = candidate else { return Ok(json!("stale-work")) };
-    let mut block = candidate.sealed(|own| *own = header);
+    let mut block = candidate.solved(|own| *own = header);
     let coinbase = own_part(rest, &block)
         .and_then(|coinbase| Coinbase::deserialise(coinbase).ok())
         .ok_or_else(|| unreadable("after the count comes the template's coinbase"))?;
     block.transactions[0] = Transaction::Coinbase(coinbase);
-    match node.writer.block(block).await {
+    match node.writer.submit_block(block).await {
         Ok(Ok(Accepted::Connected)) => Ok(Value::Null),
         Ok(Ok(Accepted::SideBranch)) => Ok(json!("inconclusive")),
         Ok(Ok(Accepted::AlreadyKnown)) => Ok(json!("duplicate")),

@@ -4,8 +4,8 @@
 use super::error::Error;
 use crate::api::http::long_poll::Hold;
 use crate::api::openapi::schema::Digits;
-use crate::mining::readiness::Wait;
-use crate::mining::templates::{Candidate, Unavailable};
+use crate::mining::readiness::NotReady;
+use crate::mining::templates::{IssuedTemplate, TemplateUnavailable};
 use crate::state::NodeState;
 use chain::{Address, Transfer};
 use serde_json::{Value, json};
@@ -31,20 +31,22 @@ pub(super) async fn get(node: &NodeState, miner: Address, request: &Value) -> Re
             hold.tip_changed().await;
         }
     }
-    match node.templates.give(miner).await {
+    match node.templates.issue(miner).await {
         Ok((id, candidate)) => Ok(shown(node, &id, &candidate)),
         Err(why) => {
             let code = match why {
-                Unavailable::Wait(Wait::Peers) => Error::NOT_CONNECTED,
-                Unavailable::Wait(Wait::Sync { .. }) => Error::CATCHING_UP,
-                Unavailable::Stopped(_) | Unavailable::Template(_) => Error::INTERNAL,
+                TemplateUnavailable::NotReady(NotReady::NoPeers) => Error::NOT_CONNECTED,
+                TemplateUnavailable::NotReady(NotReady::Syncing { .. }) => Error::CATCHING_UP,
+                TemplateUnavailable::Stopped(_) | TemplateUnavailable::Template(_) => {
+                    Error::INTERNAL
+                }
             };
             Err(Error::new(code, why.to_string()))
         }
     }
 }
 
-fn shown(node: &NodeState, id: &str, candidate: &Candidate) -> Value {
+fn shown(node: &NodeState, id: &str, candidate: &IssuedTemplate) -> Value {
     let (template, spec) = (candidate.template(), node.reader.params().spec());
     let header = template.block.header;
     let coinbase = candidate.coinbase().expect("a template has a coinbase");
