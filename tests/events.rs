@@ -1,5 +1,5 @@
-//! Events over REST: whoever remembers the last number misses nothing and hears nothing twice,
-//! whatever happens to the node or to the connection.
+//! Events over REST: a subscriber that resumes after the last number it received misses no event and
+//! receives none twice, whatever happens to the node or the connection.
 
 use crate::forge::{Forge, RICH, key, pay, test_address, text};
 use crate::harness::{Node, Process, chain, eventually, skip, verified};
@@ -12,8 +12,8 @@ use std::process::Stdio;
 use std::thread;
 use std::time::Duration;
 
-/// Longer than anything takes on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// Timeout of reads, generous for a busy machine.
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// An event as it was received.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,30 +23,30 @@ struct Event {
     data: Value,
 }
 
-/// A connection on which events come. Dropped, it is gone without a word.
-struct Reader(BufReader<TcpStream>);
+/// A connection that receives events.
+struct Subscriber(BufReader<TcpStream>);
 
-/// Asks for events without reading any.
-fn ask(node: &Node, query: &str, last: Option<u64>) -> TcpStream {
+/// Subscribes to events without reading any.
+fn subscribe(node: &Node, query: &str, last: Option<u64>) -> TcpStream {
     let address = node.url().replace("http://", "");
     let mut stream = TcpStream::connect(&address).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.set_read_timeout(Some(TIMEOUT)).unwrap();
     let last = last.map(|number| format!("Last-Event-ID: {number}\r\n")).unwrap_or_default();
-    // An answer of this version comes as it is, not in chunks.
+    // Responses of HTTP/1.0 are not chunked.
     let request = format!("GET /v1/events{query} HTTP/1.0\r\nHost: {address}\r\n{last}\r\n");
     stream.write_all(request.as_bytes()).unwrap();
     stream
 }
 
-impl Reader {
-    fn new(node: &Node, query: &str, last: Option<u64>) -> Reader {
-        let mut reader = Reader(BufReader::new(ask(node, query, last)));
-        assert!(reader.line().unwrap().contains(" 200 "));
-        while !reader.line().unwrap().is_empty() {}
+impl Subscriber {
+    fn new(node: &Node, query: &str, last: Option<u64>) -> Subscriber {
+        let mut subscriber = Subscriber(BufReader::new(subscribe(node, query, last)));
+        assert!(subscriber.line().unwrap().contains(" 200 "));
+        while !subscriber.line().unwrap().is_empty() {}
         reader
     }
 
-    /// `None` once the connection has ended.
+    /// The next line; `None` once the connection has ended.
     fn line(&mut self) -> Option<String> {
         let mut line = String::new();
         match self.0.read_line(&mut line) {
@@ -58,7 +58,7 @@ impl Reader {
         }
     }
 
-    /// The next event, once there is one.
+    /// Waits for the next event.
     fn next(&mut self) -> Option<Event> {
         let mut fields = [const { String::new() }; 3];
         loop {
@@ -80,7 +80,7 @@ impl Reader {
         }
     }
 
-    fn take(&mut self, count: usize) -> Vec<Event> {
+    fn read(&mut self, count: usize) -> Vec<Event> {
         (0..count).map(|_| self.next().unwrap()).collect()
     }
 
@@ -97,17 +97,17 @@ fn last(events: &[Event]) -> Option<u64> {
     events.last().map(|event| event.number)
 }
 
-fn hand_in(node: &Node, blocks: &[Block]) {
+fn submit(node: &Node, blocks: &[Block]) {
     for block in blocks {
         let body = hex::encode(block.encode());
-        let answer =
+        let response =
             node.request("POST", "/v1/blocks", &["Content-Type: text/plain"], body.as_bytes());
-        assert_eq!(answer.status, 201, "{answer:?}");
+        assert_eq!(response.status, 201, "{response:?}");
     }
 }
 
-/// Checks that every number is there once, in order, and that blocks leave and enter from tip to
-/// tip; the best chain that this leads to, genesis left out.
+/// Checks that the numbers are consecutive and that block events lead from tip to tip. Returns the
+/// resulting best chain without the genesis block.
 fn replayed(events: &[Event]) -> Vec<String> {
     assert!(events.iter().map(|event| event.number).eq(1..=events.len() as u64));
     let mut chain: Vec<String> = Vec::new();
@@ -142,9 +142,9 @@ fn replayed(events: &[Event]) -> Vec<String> {
 // genesis ─ 1 ─ … ─ 5 ─ a6 ─ … ─ a15
 //                    └─ b6 ─ … ─ b16      heavier
 //
-// R18: each message is of one block, whatever the tip is when it is sent.
+// R18: each event describes one block, whatever the tip is when it is sent.
 #[test]
-fn a_reader_that_comes_back_sees_every_event_once_in_order() {
+fn resuming_subscriber_receives_each_event_once_in_order() {
     let alice = key(RICH[0]);
     let mut a = Forge::new(test_address(1));
     let common = a.blocks(5);
@@ -157,24 +157,24 @@ fn a_reader_that_comes_back_sees_every_event_once_in_order() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("data");
     let node = Node::start(&data, &[]);
-    hand_in(&node, &common);
-    let mut events = Reader::new(&node, "?since=0", None).take(3);
-    hand_in(&node, &losing);
-    // Gone in the middle of a block's events, and back.
-    events.extend(Reader::new(&node, "?since=0", last(&events)).take(3));
+    submit(&node, &common);
+    let mut events = Subscriber::new(&node, "?since=0", None).read(3);
+    submit(&node, &losing);
+    // Disconnects and resumes in the middle of a block's events.
+    events.extend(Subscriber::new(&node, "?since=0", last(&events)).read(3));
     assert_eq!(events[5].name, "block.connected");
     node.kill();
     let node = Node::start(&data, &[]);
-    let mut reader = Reader::new(&node, "?since=0", last(&events));
-    events.extend(reader.take(10));
-    hand_in(&node, &winning);
-    // Gone in the middle of the reorganisation.
-    events.extend(reader.until(|event| event.name == "block.disconnected"));
-    drop(reader);
+    let mut subscriber = Subscriber::new(&node, "?since=0", last(&events));
+    events.extend(subscriber.read(10));
+    submit(&node, &winning);
+    // Disconnects in the middle of the reorganisation.
+    events.extend(subscriber.until(|event| event.name == "block.disconnected"));
+    drop(subscriber);
     assert!(node.stop().success());
     let node = Node::start(&data, &[]);
-    let mut reader = Reader::new(&node, "", last(&events));
-    events.extend(reader.until(|event| event.name == "reorg"));
+    let mut subscriber = Subscriber::new(&node, "", last(&events));
+    events.extend(subscriber.until(|event| event.name == "reorg"));
     let chain = replayed(&events);
     let expected = common.iter().chain(&winning).map(|block| block.hash().to_string());
     assert!(chain.into_iter().eq(expected));
@@ -184,7 +184,7 @@ fn a_reader_that_comes_back_sees_every_event_once_in_order() {
     assert_eq!(reorg["old_tip"], losing[9].hash().to_string());
     assert_eq!((count("block.disconnected"), count("reorg")), (10, 1));
     assert_eq!(count("transaction.confirmed"), 10 + 11);
-    // All disconnects, then all connects, then the summary.
+    // All blocks are disconnected, then all connected, then the summary follows.
     let tail: Vec<&str> = events.iter().rev().map(|event| event.name.as_str()).collect();
     assert_eq!(tail[0], "reorg");
     assert!(
@@ -193,32 +193,32 @@ fn a_reader_that_comes_back_sees_every_event_once_in_order() {
     assert!(tail[23..33].iter().all(|name| *name == "block.disconnected"));
 }
 
-/// A node that is killed again and again while blocks come.
+/// A node that is killed repeatedly while it generates blocks.
 #[test]
-fn no_block_is_missing_or_told_twice_after_kills() {
+fn kills_lose_and_repeat_no_block_event() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("data");
     let miner = text(test_address(1));
     let mut events = Vec::new();
     for round in 0..5 {
         let node = Node::start(&data, &[]);
-        let mut reader = Reader::new(&node, "?since=0", last(&events));
-        let busy = {
+        let mut subscriber = Subscriber::new(&node, "?since=0", last(&events));
+        let generator = {
             let (address, data) = (node.url(), data.clone());
             let miner = miner.clone();
-            thread::spawn(move || generate_until_gone(&address, &data, &miner))
+            thread::spawn(move || generate_until_killed(&address, &data, &miner))
         };
-        // Some of what comes; the rest is on its way when the node goes.
-        events.extend(reader.take(20 + round));
+        // Reads a part of the events; the rest is in flight when the node is killed.
+        events.extend(subscriber.read(20 + round));
         node.kill();
-        busy.join().unwrap();
-        events.extend(std::iter::from_fn(|| reader.next()));
+        generator.join().unwrap();
+        events.extend(std::iter::from_fn(|| subscriber.next()));
     }
     let node = Node::start(&data, &[]);
     let tip = node.tip();
-    let mut reader = Reader::new(&node, "?since=0", last(&events));
+    let mut subscriber = Subscriber::new(&node, "?since=0", last(&events));
     if events.last().unwrap().data["hash"] != tip.hash {
-        events.extend(reader.until(|event| event.data["hash"] == tip.hash));
+        events.extend(subscriber.until(|event| event.data["hash"] == tip.hash));
     }
     let chain = replayed(&events);
     assert_eq!((chain.len() as u64, chain.last()), (tip.height, Some(&tip.hash)));
@@ -226,8 +226,8 @@ fn no_block_is_missing_or_told_twice_after_kills() {
     assert_eq!(verified(&data), tip);
 }
 
-/// Has a node make block after block until it does not answer any more.
-fn generate_until_gone(url: &str, data: &std::path::Path, miner: &str) {
+/// Generates blocks until the node does not respond any more.
+fn generate_until_killed(url: &str, data: &std::path::Path, miner: &str) {
     let address = url.replace("http://", "");
     let token = fs::read_to_string(data.join("api-token")).unwrap();
     let body = json!({ "blocks": 1, "miner": miner }).to_string();
@@ -239,9 +239,9 @@ fn generate_until_gone(url: &str, data: &std::path::Path, miner: &str) {
     );
     loop {
         let Ok(mut stream) = TcpStream::connect(&address) else { return };
-        let mut answer = Vec::new();
-        let asked = stream.write_all(request.as_bytes());
-        if asked.and_then(|()| stream.read_to_end(&mut answer)).is_err() || answer.is_empty() {
+        let mut response = Vec::new();
+        let sent = stream.write_all(request.as_bytes());
+        if sent.and_then(|()| stream.read_to_end(&mut response)).is_err() || response.is_empty() {
             return;
         }
     }
@@ -249,15 +249,15 @@ fn generate_until_gone(url: &str, data: &std::path::Path, miner: &str) {
 
 // R03
 #[test]
-fn a_hundred_readers_that_never_read_neither_stop_an_honest_one_nor_fill_the_memory() {
+fn hundred_stalled_subscribers_neither_delay_others_nor_exhaust_memory() {
     let folder = tempfile::tempdir().unwrap();
     let node = Node::start(&folder.path().join("data"), &[]);
     let miner = text(test_address(1));
     node.generate(300, &miner).unwrap();
     let before = resident_bytes(&node);
-    let silent: Vec<TcpStream> = (0..100).map(|_| ask(&node, "?since=0", None)).collect();
-    let mut honest = Reader::new(&node, "?since=0", None);
-    honest.take(300);
+    let stalled: Vec<TcpStream> = (0..100).map(|_| subscribe(&node, "?since=0", None)).collect();
+    let mut honest = Subscriber::new(&node, "?since=0", None);
+    honest.read(300);
     for _ in 0..100 {
         let hash = node.generate(1, &miner).unwrap().remove(0);
         assert_eq!(honest.next().unwrap().data["hash"], hash);
@@ -266,10 +266,10 @@ fn a_hundred_readers_that_never_read_neither_stop_an_honest_one_nor_fill_the_mem
     if let (Some(before), Some(after)) = (before, resident_bytes(&node)) {
         assert!(after < before + (64 << 20), "{before} bytes before, {after} after");
     }
-    drop(silent);
+    drop(stalled);
 }
 
-/// What a process holds in memory, where the system tells.
+/// The resident memory of a node, where the system reports it.
 fn resident_bytes(node: &Node) -> Option<u64> {
     let status = fs::read_to_string(format!("/proc/{}/status", node.id())).ok()?;
     let line = status.lines().find(|line| line.starts_with("VmRSS:"))?;
@@ -277,25 +277,28 @@ fn resident_bytes(node: &Node) -> Option<u64> {
 }
 
 #[test]
-fn peers_that_come_and_go_are_told() {
+fn publishes_events_of_connecting_and_disconnecting_peers() {
     let folder = tempfile::tempdir().unwrap();
     let [a, b] = ["a", "b"].map(|name| folder.path().join(name));
     let a = Node::start(&a, &[]);
-    let mut reader = Reader::new(&a, "?topics=peer.connected,peer.disconnected", None);
+    let mut subscriber = Subscriber::new(&a, "?topics=peer.connected,peer.disconnected", None);
     let b = Node::start(&b, &["--peer", &a.multiaddr()]);
-    let came = reader.next().unwrap();
+    let connected = subscriber.next().unwrap();
     assert_eq!(
-        (came.name.as_str(), &came.data["direction"]),
+        (connected.name.as_str(), &connected.data["direction"]),
         ("peer.connected", &json!("inbound"))
     );
-    assert_eq!(came.data["id"], b.node_file()["node_id"]);
+    assert_eq!(connected.data["id"], b.node_file()["node_id"]);
     assert!(b.stop().success());
-    let gone = reader.next().unwrap();
-    assert_eq!((gone.name.as_str(), &gone.data["id"]), ("peer.disconnected", &came.data["id"]));
+    let disconnected = subscriber.next().unwrap();
+    assert_eq!(
+        (disconnected.name.as_str(), &disconnected.data["id"]),
+        ("peer.disconnected", &connected.data["id"])
+    );
 }
 
 #[test]
-fn the_command_follows_a_node_across_its_restart() {
+fn events_command_resumes_after_restart_of_node() {
     let folder = tempfile::tempdir().unwrap();
     let (data, out) = (folder.path().join("data"), folder.path().join("out"));
     let miner = text(test_address(1));
@@ -303,11 +306,11 @@ fn the_command_follows_a_node_across_its_restart() {
     node.generate(2, &miner).unwrap();
     let mut command = chain(&["events", "--json", "--topics", "block.connected", "--since", "0"]);
     command.arg("--data").arg(&data);
-    let mut following = Process::start_into(&mut command, &out, File::create(&out).unwrap());
+    let mut command = Process::start_into(&mut command, &out, File::create(&out).unwrap());
     let lines = || -> Vec<Value> {
         let text = fs::read_to_string(&out).unwrap();
-        let whole = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
-        whole.map(|line| serde_json::from_str(line).unwrap()).collect()
+        let complete = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
+        complete.map(|line| serde_json::from_str(line).unwrap()).collect()
     };
     eventually("two lines", || (lines().len() == 2).then_some(()));
     assert!(node.stop().success());
@@ -317,16 +320,16 @@ fn the_command_follows_a_node_across_its_restart() {
     let heights: Vec<&Value> = lines.iter().map(|line| &line["data"]["height"]).collect();
     assert_eq!(heights, [1, 2, 3, 4, 5]);
     assert_eq!((&lines[4]["event"], &lines[4]["id"]), (&json!("block.connected"), &json!(5)));
-    assert!(following.terminate().0.success());
-    // A mistake is told, not tried again.
+    assert!(command.terminate().0.success());
+    // A usage error is reported and not retried.
     let mut wrong = chain(&["events", "--topics", "block", "--node", &node.url()]);
     let output = wrong.stdin(Stdio::null()).output().unwrap();
-    let said = String::from_utf8(output.stderr).unwrap();
-    assert_eq!((output.status.code(), said.lines().count()), (Some(1), 1), "{said}");
-    assert!(said.contains("there is no topic `block`"), "{said}");
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!((output.status.code(), stderr.lines().count()), (Some(1), 1), "{stderr}");
+    assert!(stderr.contains("unknown topic `block`"), "{stderr}");
 }
 
-/// A Redis server at a socket in a folder, where one is installed: it keeps what it has there.
+/// A Redis server with its socket and data in a folder; `None` where it is not installed.
 #[cfg(unix)]
 fn redis(folder: &std::path::Path) -> Option<Process> {
     let mut command = std::process::Command::new("redis-server");
@@ -341,7 +344,7 @@ fn redis(folder: &std::path::Path) -> Option<Process> {
 
 #[cfg(unix)]
 #[test]
-fn redis_is_told_every_event_once_whoever_was_away() {
+fn redis_receives_each_event_once_despite_outages() {
     let folder = tempfile::tempdir().unwrap();
     let url = format!("redis+unix://{}", folder.path().join("socket").display());
     let data = folder.path().join("data");
@@ -353,13 +356,13 @@ fn redis_is_told_every_event_once_whoever_was_away() {
     };
     let client = redis::Client::open(url.as_str()).unwrap();
     let connect = || eventually("Redis", || client.get_connection().ok());
-    // Ids and heights, once there are so many.
+    // Waits for this number of stream entries; returns their ids and heights.
     let entries = |count: usize| {
         let mut connection = connect();
         let found = eventually("entries", || {
-            let ask = redis::cmd("XRANGE").arg("chain:dev:events").arg("-").arg("+").to_owned();
-            // It refuses while it reads what it has kept.
-            let found: Vec<(String, Vec<String>)> = ask.query(&mut connection).ok()?;
+            let query = redis::cmd("XRANGE").arg("chain:dev:events").arg("-").arg("+").to_owned();
+            // The server rejects commands while it loads its data.
+            let found: Vec<(String, Vec<String>)> = query.query(&mut connection).ok()?;
             (found.len() >= count).then_some(found)
         });
         let read = |(id, fields): (String, Vec<String>)| {
@@ -370,7 +373,7 @@ fn redis_is_told_every_event_once_whoever_was_away() {
     };
     let expected = |count: u64| (1..=count).map(|at| (format!("{at}-0"), at)).collect::<Vec<_>>();
     assert_eq!(entries(2), expected(2));
-    // The server is away, then the node.
+    // An outage of the server, then of the node.
     server.kill();
     node.generate(2, &miner).unwrap();
     let mut server = redis(folder.path()).unwrap();
@@ -381,8 +384,8 @@ fn redis_is_told_every_event_once_whoever_was_away() {
     assert!(node.stop().success());
     let node = Node::start(&data, &["--publish", &url]);
     assert_eq!(entries(5), expected(5));
-    let mut listening = connect();
-    let mut channel = listening.as_pubsub();
+    let mut connection = connect();
+    let mut channel = connection.as_pubsub();
     channel.subscribe("chain:dev:block.connected").unwrap();
     let hash = node.generate(1, &miner).unwrap().remove(0);
     let message: String = channel.get_message().unwrap().get_payload().unwrap();

@@ -6,7 +6,7 @@ mod live;
 use crate::browser::Browser;
 use crate::forge::{Forge, RICH, key, pay, test_address, text};
 use crate::harness::{Node, eventually, skip};
-use crate::reorganisation::hand_in_all;
+use crate::reorganisation::submit_all;
 use chain::signature::SecretKey;
 use chain::tx::{Memo, Payment};
 use chain::{Params, Transfer};
@@ -42,7 +42,7 @@ impl Visit {
             blocks.push(forge.block([pay(&alice, nonce, test_address(2), 1_250_000_000)]));
         }
         blocks.push(forge.block([]));
-        hand_in_all(&node, &blocks, "connected");
+        submit_all(&node, &blocks, "connected");
         let visit = Visit { browser, node, forge, _folder: folder };
         visit.send(&pay(&alice, 3, test_address(2), 700));
         Some(visit)
@@ -63,7 +63,7 @@ impl Visit {
     /// Has the node take blocks of a forge in.
     fn mine(&mut self, blocks: usize) {
         let blocks = self.forge.blocks(blocks);
-        hand_in_all(&self.node, &blocks, "connected");
+        submit_all(&self.node, &blocks, "connected");
     }
 
     /// Goes to a page and calls the window `same`, which only a reload changes.

@@ -1,5 +1,5 @@
-//! Mining jobs over real processes: what they bring about, and that neither a kill nor a restart
-//! loses one or what it found.
+//! Mining jobs over real processes: their results, and that neither a kill nor a restart loses a job
+//! or its blocks.
 
 use crate::forge::{RICH, key, pay, test_address, text};
 use crate::harness::{Node, Process, Response, chain, eventually, run, verified};
@@ -12,34 +12,34 @@ use tempfile::TempDir;
 
 const PATH: &str = "/v1/mining/jobs";
 
-fn place() -> (TempDir, PathBuf) {
+fn test_folder() -> (TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("data");
     (folder, data)
 }
 
-fn taken(answer: &Response) -> Value {
+fn created(answer: &Response) -> Value {
     assert_eq!(answer.status, 202, "{answer:?}");
     let job = answer.json();
     assert_eq!(answer.header("location").unwrap(), path_of(&job));
     job
 }
 
-/// A job that pays test_address.
-fn start(node: &Node, mut order: Value) -> Value {
-    order["miner"] = json!(text(test_address(1)));
-    taken(&node.send("POST", PATH, &order))
+/// Creates a job whose blocks pay the first test address.
+fn start(node: &Node, mut spec: Value) -> Value {
+    spec["miner"] = json!(text(test_address(1)));
+    created(&node.send("POST", PATH, &spec))
 }
 
 fn path_of(job: &Value) -> String {
     format!("{PATH}/{}", job["id"].as_str().unwrap())
 }
 
-fn look(node: &Node, job: &Value) -> Value {
+fn status(node: &Node, job: &Value) -> Value {
     node.get(&path_of(job)).json()
 }
 
-/// A job at its end.
+/// Waits for the end of a job.
 fn end_of(node: &Node, job: &Value) -> Value {
     eventually("the end of a job", || {
         let job = node.get(&format!("{}?wait=10", path_of(job))).json();
@@ -47,7 +47,8 @@ fn end_of(node: &Node, job: &Value) -> Value {
     })
 }
 
-/// The hashes that a job found, each once, all in the best chain and for its miner.
+/// The hashes of a job's blocks, after checking that they are distinct, in the best chain and pay its
+/// miner.
 fn blocks(node: &Node, job: &Value) -> Vec<String> {
     let hashes: Vec<String> = serde_json::from_value(job["result"]["blocks"].clone()).unwrap();
     assert_eq!(hashes.iter().collect::<HashSet<_>>().len(), hashes.len());
@@ -59,7 +60,7 @@ fn blocks(node: &Node, job: &Value) -> Vec<String> {
     hashes
 }
 
-/// Runs `chain jobs` with a node's data folder: what it prints as JSON.
+/// Runs `chain jobs` with a node's data folder; returns the JSON that it prints.
 fn jobs(node: &Node, arguments: &[&str]) -> Value {
     let all = [&["jobs"], arguments, &["--json", "--data", node.data().to_str().unwrap()]];
     let (code, stdout, stderr) = run(&all.concat());
@@ -68,10 +69,10 @@ fn jobs(node: &Node, arguments: &[&str]) -> Value {
 }
 
 #[test]
-fn a_job_for_ten_blocks_ends_with_their_hashes() {
-    let (_folder, data) = place();
+fn job_for_ten_blocks_returns_their_hashes() {
+    let (_folder, data) = test_folder();
     let node = Node::start(&data, &[]);
-    // It waits a little, so that its beginning is seen.
+    // The delay makes the scheduled state observable.
     let job = start(&node, json!({"blocks": 10, "delay_seconds": 1}));
     assert_eq!((&job["state"], &job["progress"]["blocks_done"]), (&json!("scheduled"), &json!(0)));
     assert_eq!(job["not_before"].as_u64().unwrap(), job["created_at"].as_u64().unwrap() + 1);
@@ -81,71 +82,72 @@ fn a_job_for_ten_blocks_ends_with_their_hashes() {
     assert_eq!((blocks(&node, &job).len(), node.tip().height), (10, 10));
 }
 
-// G06: a network where blocks take work, all threads searching.
+// G06: on a network with real proof of work, while all threads search.
 #[test]
-fn a_cancelled_job_searches_no_more() {
-    let (_folder, data) = place();
+fn cancelling_a_job_stops_its_threads() {
+    let (_folder, data) = test_folder();
     let node = Node::start(&data, &["--network", "main", "--threads", "2", "--listen", "none"]);
     let order = json!({"miner": test_address(1).encode(Params::main().hrp())});
-    let job = taken(&node.send("POST", PATH, &order));
+    let job = created(&node.send("POST", PATH, &order));
     let mining = eventually("hashes", || {
         let mining = node.get("/v1/mining").json();
         (mining["hashrate"].as_f64().unwrap() > 0.0).then_some(mining)
     });
     assert_eq!((&mining["threads"], &mining["jobs"]), (&json!(2), &json!([job["id"]])));
     assert_eq!(mining["running"], true);
-    let now = look(&node, &job);
-    assert_eq!(now["progress"]["expected_seconds"], Value::Null, "for ever");
+    let now = status(&node, &job);
+    assert_eq!(now["progress"]["expected_seconds"], Value::Null, "no end");
     assert_eq!(node.send("DELETE", &path_of(&job), &json!({})).json()["state"], "cancelled");
-    let hashes = eventually("rest", || {
+    let hashes = eventually("idle threads", || {
         let mining = node.get("/v1/mining").json();
         (mining["threads"] == 0).then(|| mining["hashes"].clone())
     });
     std::thread::sleep(Duration::from_millis(300));
     assert_eq!(node.get("/v1/mining").json()["hashes"], hashes);
     assert_eq!(node.send("DELETE", &path_of(&job), &json!({})).status, 200);
-    // Blocks that take work are expected some time, and never promised.
+    // With real proof of work there is an estimate of the remaining time.
     let mut few = order.clone();
     few["blocks"] = json!(2);
-    let job = taken(&node.send("POST", PATH, &few));
+    let job = created(&node.send("POST", PATH, &few));
     let expected =
-        eventually("an expectation", || look(&node, &job)["progress"]["expected_seconds"].as_f64());
+        eventually("an estimate", || status(&node, &job)["progress"]["expected_seconds"].as_f64());
     assert!(expected > 0.0);
 }
 
-// T01: killed as often as you like, at any moment, it finds what it was to find, no more and no less.
+// T01: however often the node is killed, the job finds exactly its number of blocks.
 #[test]
-fn a_job_survives_kills_and_counts_every_block_once() {
+fn job_survives_kills_and_counts_each_block_once() {
     const BLOCKS: u64 = 150;
-    let (_folder, data) = place();
+    let (_folder, data) = test_folder();
     let mut node = Node::start(&data, &[]);
     let order = json!({"miner": text(test_address(1)), "blocks": BLOCKS});
-    let send = |node: &Node| taken(&node.send_with("POST", PATH, &["Idempotency-Key: a"], &order));
+    let send =
+        |node: &Node| created(&node.send_with("POST", PATH, &["Idempotency-Key: a"], &order));
     let job = send(&node);
     for done in [3, 40, 41, 90] {
         eventually("blocks", || (node.tip().height >= done).then_some(()));
         node.kill();
         node = Node::start(&data, &[]);
-        let job = look(&node, &job);
+        let job = status(&node, &job);
         assert!(job["progress"]["blocks_done"].as_u64().unwrap() >= done, "{job}");
-        // The same key means the same job, whichever process is asked.
+        // The key returns the same job from the new process.
         assert_eq!(send(&node)["id"], job["id"]);
     }
     let job = end_of(&node, &job);
     assert_eq!(job["state"], "succeeded");
     assert_eq!(blocks(&node, &job).len() as u64, BLOCKS);
-    // Nobody else mined: the chain has these blocks and no other.
+    // The chain has the blocks of the job and no others.
     assert_eq!(node.tip().height, BLOCKS);
     node.stop();
     let tip = verified(&data);
     let node = Node::start(&data, &[]);
-    assert_eq!((look(&node, &job), node.tip()), (job, tip));
+    assert_eq!((status(&node, &job), node.tip()), (job, tip));
     assert_eq!(node.get(PATH).json()["items"].as_array().unwrap().len(), 1);
 }
 
 #[test]
-fn a_recurring_job_runs_again_and_again_until_it_is_cancelled() {
-    let (_folder, data) = place();
+fn recurring_job_runs_until_it_is_cancelled() {
+    let (_folder, data) = test_folder();
     let node = Node::start(&data, &[]);
     let series = start(&node, json!({"blocks": 1, "every_seconds": 1}));
     assert_eq!((&series["state"], &series["every_seconds"]), (&json!("running"), &json!(1)));
@@ -157,15 +159,15 @@ fn a_recurring_job_runs_again_and_again_until_it_is_cancelled() {
         let runs = runs(&node);
         (runs.iter().filter(|run| run["state"] == "succeeded").count() >= 2).then_some(())
     });
-    // It goes on after a kill.
+    // It continues after a kill.
     node.kill();
     let node = Node::start(&data, &[]);
-    let before = look(&node, &series)["runs"].as_u64().unwrap();
+    let before = status(&node, &series)["runs"].as_u64().unwrap();
     eventually("another run", || {
-        (look(&node, &series)["runs"].as_u64().unwrap() > before).then_some(())
+        (status(&node, &series)["runs"].as_u64().unwrap() > before).then_some(())
     });
     node.send("DELETE", &path_of(&series), &json!({}));
-    let series = look(&node, &series);
+    let series = status(&node, &series);
     assert_eq!(series["state"], "cancelled");
     for run in runs(&node) {
         assert!(run["state"] == "succeeded" || run["state"] == "cancelled", "{run}");
@@ -174,8 +176,8 @@ fn a_recurring_job_runs_again_and_again_until_it_is_cancelled() {
 }
 
 #[test]
-fn a_job_mines_until_something_is_so() {
-    let (_folder, data) = place();
+fn job_mines_until_a_condition_is_reached() {
+    let (_folder, data) = test_folder();
     let node = Node::start(&data, &[]);
     let ended = |until: Value| {
         let job = end_of(&node, &start(&node, json!({ "until": until })));
@@ -183,8 +185,8 @@ fn a_job_mines_until_something_is_so() {
         blocks(&node, &job).len()
     };
     assert_eq!((ended(json!({"height": 5})), node.tip().height), (5, 5));
-    assert_eq!(ended(json!({"height": 3})), 0, "it is so already");
-    // A reward is 50 coins, and the last one is not mature yet: five can be spent, eight are wanted.
+    assert_eq!(ended(json!({"height": 3})), 0, "the condition was reached before");
+    // Each further block makes one more reward of 50 coins mature.
     let miner = format!("/v1/accounts/{}", text(test_address(1)));
     let balance = || node.get(&miner).json()["balance"].as_u64().unwrap();
     let wanted = balance() + 3 * 5_000_000_000;
@@ -203,27 +205,27 @@ fn a_job_mines_until_something_is_so() {
 }
 
 #[test]
-fn what_a_node_mines_all_the_time_yields_to_jobs_and_goes_on_as_the_same() {
-    let (_folder, data) = place();
+fn background_job_yields_to_others_and_survives_restarts() {
+    let (_folder, data) = test_folder();
     let miner = text(test_address(3));
     let flags = ["--mine", "--miner", &miner, "--threads", "1"];
     let node = Node::start(&data, &flags);
-    let always = node.get(PATH).json()["items"][0].clone();
-    assert_eq!((&always["priority"], &always["miner"]), (&json!("lowest"), &json!(miner)));
+    let background = node.get(PATH).json()["items"][0].clone();
+    assert_eq!((&background["priority"], &background["miner"]), (&json!("lowest"), &json!(miner)));
     let job = start(&node, json!({}));
     assert_eq!(job["state"], "running");
-    let yielded = look(&node, &always);
+    let yielded = status(&node, &background);
     assert_eq!((&yielded["state"], &yielded["progress"]["threads"]), (&json!("queued"), &json!(0)));
     node.kill();
     let node = Node::start(&data, &flags);
-    assert_eq!(look(&node, &job)["state"], "running");
-    assert_eq!(look(&node, &always)["state"], "queued");
+    assert_eq!(status(&node, &job)["state"], "running");
+    assert_eq!(status(&node, &background)["state"], "queued");
     node.send("DELETE", &path_of(&job), &json!({}));
-    assert_eq!(look(&node, &always)["state"], "running");
+    assert_eq!(status(&node, &background)["state"], "running");
     node.stop();
-    // Not told to mine, it does not, and says what became of it.
+    // A node without --mine does not resume it and reports why.
     let node = Node::start(&data, &[]);
-    let ended = look(&node, &always);
+    let ended = status(&node, &background);
     assert_eq!(
         (&ended["state"], &ended["error"]["code"]),
         (&json!("failed"), &json!("interrupted"))
@@ -232,8 +234,8 @@ fn what_a_node_mines_all_the_time_yields_to_jobs_and_goes_on_as_the_same() {
 }
 
 #[test]
-fn jobs_are_started_shown_watched_and_cancelled_from_the_command_line() {
-    let (_folder, data) = place();
+fn command_line_starts_shows_watches_and_cancels_jobs() {
+    let (_folder, data) = test_folder();
     let node = Node::start(&data, &[]);
     let miner = text(test_address(1));
     let job = jobs(&node, &["start", "--miner", &miner, "--blocks", "3"]);
@@ -250,25 +252,25 @@ fn jobs_are_started_shown_watched_and_cancelled_from_the_command_line() {
     assert_eq!(jobs(&node, &["show", id])["id"], later["id"]);
     assert_eq!(jobs(&node, &["list"])["items"][0]["id"], later["id"]);
     assert_eq!(jobs(&node, &["cancel", id])["state"], "cancelled");
-    let place = ["--data", data.to_str().unwrap()];
-    let (code, stdout, _) = run(&[&["jobs"][..], &place].concat());
+    let data_flag = ["--data", data.to_str().unwrap()];
+    let (code, stdout, _) = run(&[&["jobs"][..], &data_flag].concat());
     assert_eq!((code, stdout.lines().count()), (Some(0), 3), "{stdout}");
     assert!(stdout.contains("3 blocks") && stdout.contains("until height 9"), "{stdout}");
-    let (code, _, stderr) = run(&[&["jobs", "watch", id][..], &place].concat());
+    let (code, _, stderr) = run(&[&["jobs", "watch", id][..], &data_flag].concat());
     assert_eq!(code, Some(1));
     assert!(stderr.contains("cancelled"), "{stderr}");
     let (code, _, stderr) =
-        run(&[&["jobs", "start", "--miner", &miner, "--threads", "0"][..], &place].concat());
+        run(&[&["jobs", "start", "--miner", &miner, "--threads", "0"][..], &data_flag].concat());
     assert_eq!(code, Some(1));
     assert!(stderr.contains("threads must be 1 to") && stderr.lines().count() == 1, "{stderr}");
     let wrong = ["jobs", "start", "--blocks", "1", "--until-height", "2"];
-    assert_eq!(run(&[&wrong[..], &place].concat()).0, Some(2));
+    assert_eq!(run(&[&wrong[..], &data_flag].concat()).0, Some(2));
 }
 
 // O01
 #[test]
-fn chain_mine_is_a_job_of_the_node_that_runs_and_ends_with_it() {
-    let (folder, data) = place();
+fn chain_mine_is_a_job_of_the_running_node_and_cancels_it_at_exit() {
+    let (folder, data) = test_folder();
     let node = Node::start(&data, &[]);
     let mut command = chain(&["mine", "--miner", &text(test_address(1)), "--data"]);
     let mut mining = Process::start(command.arg(&data), &folder.path().join("mine"));
@@ -279,13 +281,13 @@ fn chain_mine_is_a_job_of_the_node_that_runs_and_ends_with_it() {
     assert!(mining.stderr().contains(job["id"].as_str().unwrap()), "{}", mining.stderr());
     let (status, _) = mining.terminate();
     assert_eq!(status.code(), Some(0), "{}", mining.stderr());
-    assert_eq!(look(&node, &job)["state"], "cancelled");
+    assert_eq!(status(&node, &job)["state"], "cancelled");
 }
 
-// From elsewhere: another process that knows nothing of the node but its URL.
+// The process knows only the URL of the node.
 #[test]
-fn chain_mine_finds_blocks_for_a_node_elsewhere() {
-    let (folder, data) = place();
+fn chain_mine_finds_blocks_for_a_remote_node() {
+    let (folder, data) = test_folder();
     let node = Node::start(&data, &[]);
     let other = folder.path().join("other");
     let miner = text(test_address(1));
@@ -297,10 +299,10 @@ fn chain_mine_finds_blocks_for_a_node_elsewhere() {
     assert!(!other.exists());
 }
 
-// What was begun by `chain mine` with a node of its own does not go on with the next node.
+// A job of a node that `chain mine` started is not resumed by the next node.
 #[test]
-fn mining_with_an_own_node_that_was_killed_is_not_resumed_behind_anybodys_back() {
-    let (folder, data) = place();
+fn job_of_killed_embedded_node_is_not_resumed() {
+    let (folder, data) = test_folder();
     let flags = ["--network", "dev", "--api", "127.0.0.1:0"];
     let mut command = chain(&["mine", "--miner", &text(test_address(1)), "--data"]);
     let mut mining = Process::start(command.arg(&data).args(flags), &folder.path().join("mine"));

@@ -1,4 +1,4 @@
-//! `chain mine` with a node of its own and for one that runs, and what a miner was told is kept.
+//! `chain mine` with an embedded node and for a running one, and durability of acknowledged blocks.
 
 use crate::forge::{test_address, text};
 use crate::harness::{Node, Process, chain, eventually, run, verified};
@@ -11,14 +11,14 @@ use std::sync::Mutex;
 use std::time::Duration;
 use tempfile::TempDir;
 
-/// A folder for a test, and a data folder in it that is yet to be made.
-fn place() -> (TempDir, PathBuf) {
+/// A folder for a test, and the path of a data folder in it that does not exist yet.
+fn test_folder() -> (TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("data");
     (folder, data)
 }
 
-/// Mines with a node of its own on `dev`: the hashes it printed, and what it said meanwhile.
+/// Mines with an embedded node on `dev`; returns the printed hashes and stderr.
 fn mine(data: &Path, flags: &[&str]) -> (Vec<String>, String) {
     let own_node = ["--network", "dev", "--api", "127.0.0.1:0", "--data", data.to_str().unwrap()];
     mine_with(&[&own_node, flags].concat())
@@ -30,8 +30,8 @@ fn mine_with(flags: &[&str]) -> (Vec<String>, String) {
     (stdout.lines().map(str::to_owned).collect(), stderr)
 }
 
-/// Why mining was refused: one line, and an exit code.
-fn refusal(flags: &[&str], expected: i32) -> String {
+/// Runs mining that fails with an exit code; returns its error.
+fn error_of(flags: &[&str], expected: i32) -> String {
     let (code, stdout, stderr) = run(&[&["mine"], flags].concat());
     assert_eq!((code, &*stdout), (Some(expected), ""), "{stderr}");
     stderr
@@ -42,13 +42,13 @@ fn miner_of(node: &Node, block: &str) -> Value {
 }
 
 #[test]
-fn what_was_mined_is_there_for_a_node_and_after_a_crash() {
-    let (_folder, data) = place();
+fn mined_blocks_are_in_the_data_folder_and_survive_a_crash() {
+    let (_folder, data) = test_folder();
     let miner = text(test_address(1));
-    let (hashes, told) = mine(&data, &["--miner", &miner, "--blocks", "5"]);
+    let (hashes, stderr) = mine(&data, &["--miner", &miner, "--blocks", "5"]);
     assert_eq!(hashes.len(), 5, "{hashes:?}");
-    assert!(told.contains("started a node: REST API at http://127.0.0.1:"), "{told}");
-    assert!(told.lines().last().unwrap().contains("5 found"), "{told}");
+    assert!(stderr.contains("started a node: REST API at http://127.0.0.1:"), "{stderr}");
+    assert!(stderr.lines().last().unwrap().contains("5 found"), "{stderr}");
 
     let node = Node::start(&data, &[]);
     for (height, hash) in (1..).zip(&hashes) {
@@ -65,17 +65,17 @@ fn what_was_mined_is_there_for_a_node_and_after_a_crash() {
 }
 
 #[test]
-fn mining_goes_through_a_node_that_runs() {
-    let (_folder, data) = place();
+fn mines_through_a_running_node() {
+    let (_folder, data) = test_folder();
     let node = Node::start(&data, &[]);
-    let places = [["--node", &node.url()], ["--data", data.to_str().unwrap()]];
-    for (number, place) in (1_u8..).zip(places) {
+    let targets = [["--node", &node.url()], ["--data", data.to_str().unwrap()]];
+    for (number, target) in (1_u8..).zip(targets) {
         let miner = text(test_address(number));
-        // Its network is that of the address.
-        let flags = [&["--miner", &miner, "--blocks", "3"][..], &place].concat();
-        let (hashes, told) = mine_with(&flags);
+        // The network follows from the address.
+        let flags = [&["--miner", &miner, "--blocks", "3"][..], &target].concat();
+        let (hashes, stderr) = mine_with(&flags);
         assert_eq!(hashes.len(), 3, "{hashes:?}");
-        assert!(told.contains(&node.url()) && !told.contains("started a node"), "{told}");
+        assert!(stderr.contains(&node.url()) && !stderr.contains("started a node"), "{stderr}");
         for hash in &hashes {
             let block = node.get(&format!("/v1/blocks/{hash}")).json();
             assert_eq!(
@@ -88,17 +88,17 @@ fn mining_goes_through_a_node_that_runs() {
 }
 
 #[test]
-fn without_an_address_a_wallet_is_made_and_used_again() {
-    let (folder, data) = place();
+fn without_an_address_a_wallet_is_created_and_reused() {
+    let (folder, data) = test_folder();
     let wallets = folder.path().join("wallets");
     let flags = ["--wallet-dir", wallets.to_str().unwrap(), "--blocks", "1"];
-    let (_, told) = mine(&data, &flags);
-    let said = |start: &str| told.lines().find_map(|line| line.strip_prefix(start)).unwrap();
-    assert!(said("created wallet: ").starts_with(wallets.to_str().unwrap()), "{told}");
-    assert!(told.contains("no password"), "{told}");
+    let (_, stderr) = mine(&data, &flags);
+    let line = |start: &str| stderr.lines().find_map(|line| line.strip_prefix(start)).unwrap();
+    assert!(line("created wallet: ").starts_with(wallets.to_str().unwrap()), "{stderr}");
+    assert!(stderr.contains("no password"), "{stderr}");
     let words = "mnemonic, the only backup of its keys: ";
-    assert_eq!(said(words).split(' ').count(), 12, "{told}");
-    let address = said("address: ").to_owned();
+    assert_eq!(line(words).split(' ').count(), 12, "{stderr}");
+    let address = line("address: ").to_owned();
 
     let (_, again) = mine(&data, &flags);
     assert!(!again.contains("created wallet") && again.contains(&address), "{again}");
@@ -108,11 +108,11 @@ fn without_an_address_a_wallet_is_made_and_used_again() {
 
 // O01
 #[test]
-fn mining_stops_at_once_when_told() {
-    let (folder, data) = place();
+fn mining_stops_at_once_on_a_signal() {
+    let (folder, data) = test_folder();
     let flags = ["--network", "testnet", "--api", "127.0.0.1:0", "--threads", "1"];
     let miner = test_address(1).encode(Params::testnet().hrp());
-    // As soon as anything is heard of it, and when it is at work.
+    // At the first output, at the start of the node, and while mining.
     for (number, sign) in ["mining for", "started a node", "H/s"].into_iter().enumerate() {
         let mut command = chain(&["mine", "--miner", &miner, "--data"]);
         let name = folder.path().join(number.to_string());
@@ -124,7 +124,7 @@ fn mining_stops_at_once_when_told() {
     }
     verified(&data);
 
-    let (_other, data) = place();
+    let (_other, data) = test_folder();
     let node = Node::start(&data, &[]);
     let mut command = chain(&["mine", "--miner", &text(test_address(1)), "--node", &node.url()]);
     let mut mining = Process::start(&mut command, &folder.path().join("remote"));
@@ -136,55 +136,55 @@ fn mining_stops_at_once_when_told() {
 
 // O08
 #[test]
-fn what_keeps_a_miner_from_starting_is_one_line() {
-    let (folder, data) = place();
+fn start_errors_are_one_line() {
+    let (folder, data) = test_folder();
     let data = data.to_str().unwrap();
     let miner = text(test_address(1));
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
-    let line = refusal(&["--miner", &miner, "--data", data, "--api", &address], 1);
+    let line = error_of(&["--miner", &miner, "--data", data, "--api", &address], 1);
     let line = line.lines().last().unwrap();
     assert!(line.starts_with("chain: ") && line.contains(&address), "{line}");
 
     let testnet = test_address(1).encode(Params::testnet().hrp());
-    let line = refusal(&["--miner", &testnet, "--network", "dev", "--data", data], 1);
+    let line = error_of(&["--miner", &testnet, "--network", "dev", "--data", data], 1);
     assert!(line.lines().count() == 1 && line.contains(&testnet), "{line}");
-    let line = refusal(&["--miner", &miner[..20], "--network", "dev", "--data", data], 1);
+    let line = error_of(&["--miner", &miner[..20], "--network", "dev", "--data", data], 1);
     assert_eq!(line.lines().count(), 1, "{line}");
 
     let node = Node::start(&folder.path().join("other"), &[]);
-    let line = refusal(&["--miner", &testnet, "--node", &node.url()], 1);
+    let line = error_of(&["--miner", &testnet, "--node", &node.url()], 1);
     assert!(line.lines().count() == 1 && line.contains("dev"), "{line}");
     assert_eq!(node.tip().height, 0);
-    // Somewhere nobody answers, as it was named: no node is started instead.
-    let line = refusal(&["--miner", &miner, "--node", "http://127.0.0.1:1"], 1);
+    // The named node does not respond: no node is started instead.
+    let line = error_of(&["--miner", &miner, "--node", "http://127.0.0.1:1"], 1);
     assert!(line.lines().count() == 1 && line.contains("127.0.0.1:1"), "{line}");
 
     let usages = [["--threads", "0"], ["--blocks", "0"], ["--blocks", "many"], ["--kernel", "gpu"]];
     for usage in usages {
-        let line = refusal(&[&["--miner", &miner, "--data", data][..], &usage].concat(), 2);
+        let line = error_of(&[&["--miner", &miner, "--data", data][..], &usage].concat(), 2);
         assert!(line.contains(usage[0]), "{line}");
     }
 }
 
-// G05: more threads than there are processors, and a kernel that every processor has.
+// G05: more threads than processors, and a kernel that every processor supports.
 #[test]
-fn mines_with_the_threads_and_the_kernel_that_are_asked_for() {
-    let (_folder, data) = place();
+fn mines_with_the_requested_threads_and_kernel() {
+    let (_folder, data) = test_folder();
     let many = ["--threads", "9", "--kernel", "scalar", "--blocks", "3"];
     let (hashes, _) = mine(&data, &[&["--miner", &text(test_address(1))], &many[..]].concat());
     assert_eq!(hashes.len(), 3);
 }
 
 #[test]
-fn the_bench_tells_of_every_kernel_beside_what_sha2_does() {
+fn bench_reports_every_kernel_relative_to_sha2() {
     let (code, stdout, stderr) =
         run(&["bench", "hash", "--threads", "2", "--rounds", "1", "--json"]);
     assert_eq!(code, Some(0), "{stderr}");
-    let told: Value = serde_json::from_str(&stdout).unwrap();
-    let rates = told["rates"].as_array().unwrap();
+    let report: Value = serde_json::from_str(&stdout).unwrap();
+    let rates = report["rates"].as_array().unwrap();
     let of = |kernel: &str| rates.iter().filter(move |rate| rate["kernel"] == kernel).count();
-    for kernel in ["digest-twice", "scalar", "compression", told["fastest"].as_str().unwrap()] {
+    for kernel in ["digest-twice", "scalar", "compression", report["fastest"].as_str().unwrap()] {
         assert_eq!(of(kernel), 2, "{kernel} with one thread and with two");
     }
     assert!(rates.iter().all(|rate| rate["of_digest_twice"].as_f64().unwrap() > 0.0));
@@ -192,26 +192,26 @@ fn the_bench_tells_of_every_kernel_beside_what_sha2_does() {
 
 // T14
 #[test]
-fn a_data_folder_in_use_names_who_uses_it() {
-    let (_folder, data) = place();
+fn error_for_data_folder_in_use_names_the_process() {
+    let (_folder, data) = test_folder();
     let node = Node::start(&data, &[]);
     node.generate(2, &text(test_address(1))).unwrap();
-    let holder = format!("process {}", node.id());
+    let owner = format!("process {}", node.id());
     let data = data.to_str().unwrap();
     for command in [&["node", "--network", "dev", "--api", "127.0.0.1:0"][..], &["verify"]] {
         let (code, stdout, stderr) = run(&[command, &["--data", data]].concat());
         assert_eq!((code, &*stdout), (Some(1), ""), "{stderr}");
         assert_eq!(stderr.lines().count(), 1, "{stderr}");
-        assert!(stderr.contains(&holder) && stderr.contains(data), "{stderr}");
+        assert!(stderr.contains(&owner) && stderr.contains(data), "{stderr}");
     }
-    assert_eq!(node.tip().height, 2, "the first goes on");
+    assert_eq!(node.tip().height, 2, "the first node still runs");
     assert_eq!(node.generate(1, &text(test_address(1))).unwrap().len(), 1);
 }
 
 // T01
 #[test]
-fn no_acknowledged_block_is_lost_however_often_the_node_is_killed() {
-    let (_folder, data) = place();
+fn kills_lose_no_acknowledged_block() {
+    let (_folder, data) = test_folder();
     let miner = text(test_address(1));
     let acknowledged = Mutex::new(Vec::<String>::new());
     let known = || acknowledged.lock().unwrap().len();
@@ -223,7 +223,7 @@ fn no_acknowledged_block_is_lost_however_often_the_node_is_killed() {
             assert_eq!(block["in_best_chain"], true, "lost: {height} of {tip:?}");
         }
         let kill_at = known() + more;
-        // One block an answer, or some; until there is no answer.
+        // One or a few blocks a request, until the node does not respond.
         let blocks = u32::try_from(round % 3 + 1).unwrap();
         std::thread::scope(|scope| {
             scope.spawn(|| {

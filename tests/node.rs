@@ -1,4 +1,4 @@
-//! `chain node` from start to stop, as whoever runs it meets it.
+//! `chain node` from start to stop, as its operator uses it.
 
 use crate::forge::{test_address, text};
 use crate::harness::{Node, chain, eventually, run};
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use std::net::TcpListener;
 
 #[test]
-fn a_node_starts_answers_and_stops_when_told() {
+fn node_starts_serves_and_stops_on_a_signal() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("data");
     let node = Node::start(&data, &[]);
@@ -17,17 +17,17 @@ fn a_node_starts_answers_and_stops_when_told() {
     assert_eq!(problem.json()["code"], "not-found");
     assert!(node.log().contains("node started"), "{}", node.log());
     assert!(node.stop().success());
-    assert!(!data.join("node.json").exists(), "a node that stopped is not to be found");
+    assert!(!data.join("node.json").exists(), "the node file of a stopped node is removed");
 }
 
 #[test]
-fn commands_find_the_node_by_its_url_and_by_its_folder() {
+fn commands_find_a_node_by_url_and_data_folder() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("data");
     let node = Node::start(&data, &[]);
     let unknown = "00".repeat(32);
-    for place in [["--node", &node.url()], ["--data", data.to_str().unwrap()]] {
-        let (code, _, stderr) = run(&[&["tx", "show", &unknown][..], &place].concat());
+    for target in [["--node", &node.url()], ["--data", data.to_str().unwrap()]] {
+        let (code, _, stderr) = run(&[&["tx", "show", &unknown][..], &target].concat());
         assert_eq!(code, Some(1));
         assert!(stderr.ends_with(" (not-found)\n"), "{stderr}");
     }
@@ -38,7 +38,7 @@ fn commands_find_the_node_by_its_url_and_by_its_folder() {
 
 // R13
 #[test]
-fn a_node_answers_to_its_names_alone() {
+fn rejects_requests_for_other_host_names() {
     let folder = tempfile::tempdir().unwrap();
     let node = Node::start(&folder.path().join("data"), &["--api-host", "node.example.org"]);
     for (host, status) in
@@ -49,11 +49,11 @@ fn a_node_answers_to_its_names_alone() {
 }
 
 #[test]
-fn a_node_that_was_killed_starts_again() {
+fn killed_node_starts_again() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("data");
     Node::start(&data, &[]).kill();
-    assert!(data.join("node.json").exists(), "what a killed node leaves");
+    assert!(data.join("node.json").exists(), "a killed node leaves its node file");
     let node = Node::start(&data, &[]);
     let token = std::fs::read_to_string(data.join("api-token")).unwrap();
     assert_eq!(token.trim().len(), 64);
@@ -61,7 +61,7 @@ fn a_node_that_was_killed_starts_again() {
 }
 
 #[test]
-fn a_second_node_on_the_same_folder_is_refused() {
+fn rejects_second_node_on_one_data_folder() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("data");
     let node = Node::start(&data, &[]);
@@ -70,11 +70,11 @@ fn a_second_node_on_the_same_folder_is_refused() {
         run(&["node", "--network", "dev", "--data", data, "--api", "127.0.0.1:0"]);
     assert_eq!(code, Some(1), "{stderr}");
     assert_eq!(stderr.lines().count(), 1, "{stderr}");
-    assert_eq!(node.get("/livez").status, 200, "the first goes on");
+    assert_eq!(node.get("/livez").status, 200, "the first node still runs");
 }
 
 #[test]
-fn a_taken_port_is_one_line_with_the_way_out() {
+fn error_for_port_in_use_is_one_line_with_the_option() {
     let folder = tempfile::tempdir().unwrap();
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
@@ -87,14 +87,14 @@ fn a_taken_port_is_one_line_with_the_way_out() {
 }
 
 #[test]
-fn settings_come_from_flags_then_environment_then_file() {
+fn flags_override_environment_overrides_file() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("node.toml");
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
-    // Which of the three addresses is used shows in the complaint that it is taken.
-    let complaint = |file_says: &str, environment: Option<&str>, flag: Option<&str>| {
-        std::fs::write(&file, format!("network = \"dev\"\ndata = \"d\"\napi = \"{file_says}\"\n"))
+    // The error for the address in use shows which of the three addresses is effective.
+    let start_error = |in_file: &str, environment: Option<&str>, flag: Option<&str>| {
+        std::fs::write(&file, format!("network = \"dev\"\ndata = \"d\"\napi = \"{in_file}\"\n"))
             .unwrap();
         let mut command = chain(&["node", "--config"]);
         command.arg(&file).args(flag.map(|flag| format!("--api={flag}")));
@@ -103,25 +103,25 @@ fn settings_come_from_flags_then_environment_then_file() {
     };
     // 192.0.2.0/24 is for documentation: no machine has such an address.
     let nowhere = "192.0.2.1:1";
-    assert!(complaint(&address, None, None).contains(&address));
-    assert!(complaint(nowhere, Some(&address), None).contains(&address));
-    assert!(complaint(nowhere, Some(nowhere), Some(&address)).contains(&address));
-    assert!(complaint(&address, Some(nowhere), None).contains(nowhere));
+    assert!(start_error(&address, None, None).contains(&address));
+    assert!(start_error(nowhere, Some(&address), None).contains(&address));
+    assert!(start_error(nowhere, Some(nowhere), Some(&address)).contains(&address));
+    assert!(start_error(&address, Some(nowhere), None).contains(nowhere));
 }
 
 // R25
 #[test]
-fn a_log_for_machines_is_json_from_the_first_line_to_the_last() {
+fn json_log_is_json_from_first_to_last_line() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("data");
     let node = Node::start(&data, &["--log-format", "json", "--log", "debug"]);
     let hashes = node.generate(3, &text(test_address(1))).unwrap();
-    let turned = node.send("POST", "/v1/dev/invalidate", &json!({"hash": hashes[1]}));
-    assert_eq!(turned.status, 200);
+    let invalidated = node.send("POST", "/v1/dev/invalidate", &json!({"hash": hashes[1]}));
+    assert_eq!(invalidated.status, 200);
     let peer = folder.path().join("peer");
     let peer = Node::start(&peer, &["--log-format", "json", "--peer", &node.multiaddr()]);
     eventually("the other node's tip", || (peer.tip() == node.tip()).then_some(()));
-    // Also what ends a node that cannot start, whatever is hidden.
+    // Errors of starting are JSON too, whatever the log filter hides.
     let taken = node.url().replace("http://", "");
     for (flags, expected) in [
         (&["--api", &taken][..], "--api"),
@@ -132,8 +132,8 @@ fn a_log_for_machines_is_json_from_the_first_line_to_the_last() {
         (&["--config", "/missing"], "/missing"),
     ] {
         let flags = [&["--log-format", "json"], flags].concat();
-        let refused = Node::start_failing(&folder.path().join("other"), &flags);
-        let event: Value = serde_json::from_str(&refused).unwrap();
+        let error = Node::start_failing(&folder.path().join("other"), &flags);
+        let event: Value = serde_json::from_str(&error).unwrap();
         assert_eq!(event["level"], "ERROR");
         assert!(event["timestamp"].is_string() && event["target"].is_string(), "{event}");
         assert!(event["message"].as_str().unwrap().contains(expected), "{event}");
@@ -146,9 +146,9 @@ fn a_log_for_machines_is_json_from_the_first_line_to_the_last() {
         .map(|line| {
             let event: Value =
                 serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
-            let is_whole =
+            let is_complete =
                 ["timestamp", "level", "target"].iter().all(|key| event[key].is_string());
-            assert!(is_whole, "{line}");
+            assert!(is_complete, "{line}");
             event["message"].as_str().unwrap_or_default().to_owned()
         })
         .collect();
@@ -158,7 +158,7 @@ fn a_log_for_machines_is_json_from_the_first_line_to_the_last() {
 }
 
 #[test]
-fn metrics_are_served_to_whoever_scrapes_and_count_connections() {
+fn metrics_count_connections_and_blocks() {
     let folder = tempfile::tempdir().unwrap();
     let node = Node::start(&folder.path().join("data"), &[]);
     let peer = Node::start(&folder.path().join("peer"), &["--peer", &node.multiaddr()]);
@@ -176,17 +176,17 @@ fn metrics_are_served_to_whoever_scrapes_and_count_connections() {
     for name in ["chain_peer_received_bytes_total", "chain_peer_sent_bytes_total"] {
         assert!(value(&page, name) > 0.0, "{page}");
     }
-    // The one that asks is open.
+    // The connection of this request is open.
     assert!(value(&page, "chain_http_connections") >= 1.0);
     assert!(scrape(&peer).contains("\nchain_peers{direction=\"outbound\"} 1\n"));
-    // The tip is shown before it is counted.
+    // The tip becomes visible before its block is counted.
     eventually("both blocks in the metrics", || {
         scrape(&peer).contains("\nchain_blocks_connected_total 2\n").then_some(())
     });
-    // What a peer brought stays counted when it is gone.
+    // Bytes of a disconnected peer remain counted.
     let before = value(&scrape(&node), "chain_peer_received_bytes_total");
     peer.stop();
-    let after = eventually("the peer's leaving", || {
+    let after = eventually("the peer's disconnect", || {
         let page = scrape(&node);
         page.contains("\nchain_peers{direction=\"inbound\"} 0\n").then_some(page)
     });

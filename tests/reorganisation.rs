@@ -1,33 +1,33 @@
-//! Heavier branches, handed in block by block over REST.
+//! Reorganisations to heavier branches, submitted block by block over REST.
 
 use crate::forge::{Forge, RICH, key, pay, spoil, test_address, text};
 use crate::harness::{Node, Response, eventually, verified};
 use chain::{Address, Block};
 use serde_json::{Value, json};
 
-fn hand_in(node: &Node, block: &Block) -> Response {
+fn submit(node: &Node, block: &Block) -> Response {
     let body = hex::encode(block.encode());
     node.request("POST", "/v1/blocks", &["Content-Type: text/plain"], body.as_bytes())
 }
 
-/// Hands blocks in that must become this.
-pub fn hand_in_all(node: &Node, blocks: &[Block], status: &str) {
+/// Submits blocks, which must be accepted with this status.
+pub fn submit_all(node: &Node, blocks: &[Block], status: &str) {
     for block in blocks {
-        let answer = hand_in(node, block);
+        let answer = submit(node, block);
         assert_eq!((answer.status, &answer.json()["status"]), (201, &json!(status)), "{answer:?}");
     }
 }
 
-/// Hands a block in that must be refused, and gives the code of the rule.
-fn refusal(node: &Node, block: &Block) -> String {
-    let answer = hand_in(node, block);
+/// Submits a block that must be rejected; returns the code of the rule.
+fn rejection(node: &Node, block: &Block) -> String {
+    let answer = submit(node, block);
     assert_eq!(answer.status, 422, "{answer:?}");
     assert_eq!(answer.header("content-type"), Some("application/problem+json"));
     answer.json()["code"].as_str().unwrap().to_owned()
 }
 
-/// Ids that wait for a block, sorted.
-fn waiting(node: &Node) -> Vec<String> {
+/// The ids of all transactions in the mempool, sorted.
+fn mempool(node: &Node) -> Vec<String> {
     let page = node.get("/v1/mempool/transactions?limit=100").json();
     assert_eq!(page["next"], Value::Null);
     let items = page["items"].as_array().unwrap();
@@ -37,19 +37,18 @@ fn waiting(node: &Node) -> Vec<String> {
     ids
 }
 
-/// What the best chain makes of everybody.
+/// The state of accounts by the best chain.
 fn accounts(node: &Node, addresses: &[Address]) -> Vec<Value> {
     let fields = ["address", "balance", "immature", "nonce", "transaction_count"];
     let account = |address: &Address| {
-        let whole = node.get(&format!("/v1/accounts/{}", text(*address))).json();
-        Value::from_iter(fields.map(|field| (field, whole[field].clone())))
+        let all = node.get(&format!("/v1/accounts/{}", text(*address))).json();
+        Value::from_iter(fields.map(|field| (field, all[field].clone())))
     };
     addresses.iter().map(account).collect()
 }
 
-/// Every block of the best chain as its bytes, whole accounts with all that moved them, and the
-/// pool.
-fn everything(node: &Node, addresses: &[Address]) -> Vec<Vec<u8>> {
+/// The raw blocks of the best chain, the accounts with their transactions, and the mempool.
+fn snapshot(node: &Node, addresses: &[Address]) -> Vec<Vec<u8>> {
     let heights = 0..=node.tip().height;
     let blocks = heights.map(|height| format!("/v1/blocks/{height}/raw"));
     let accounts = addresses.iter().flat_map(|address| {
@@ -64,7 +63,7 @@ fn everything(node: &Node, addresses: &[Address]) -> Vec<Vec<u8>> {
 // genesis ─ a1 ─ … ─ a100
 //        └─ b1 ─ … ─ b100 ─ b101      heavier
 #[test]
-fn a_hundred_blocks_give_way_to_a_heavier_branch() {
+fn reorg_of_a_hundred_blocks_returns_transactions_to_mempool() {
     let [alice, bob] = RICH.map(key);
     let (miner_a, miner_b, carol, dave) =
         (test_address(1), test_address(2), test_address(3), test_address(4));
@@ -76,7 +75,7 @@ fn a_hundred_blocks_give_way_to_a_heavier_branch() {
                 lost.push(pay(&alice, number - 10, carol, 1_000 + number));
                 a.block(lost.last().cloned())
             }
-            // The other branch spends this nonce otherwise.
+            // The other branch has a conflicting transfer with this nonce.
             50 => a.block([pay(&bob, 0, carol, 5_000)]),
             _ => a.block([]),
         })
@@ -89,23 +88,23 @@ fn a_hundred_blocks_give_way_to_a_heavier_branch() {
     let [data, fresh] = ["data", "fresh"].map(|name| folder.path().join(name));
 
     let node = Node::start(&data, &[]);
-    hand_in_all(&node, &losing, "connected");
-    assert!(waiting(&node).is_empty());
+    submit_all(&node, &losing, "connected");
+    assert!(mempool(&node).is_empty());
     let (last, before) = winning.split_last().unwrap();
-    hand_in_all(&node, before, "side-branch");
+    submit_all(&node, before, "side-branch");
     assert_eq!(node.tip().hash, losing[99].hash().to_string());
-    hand_in_all(&node, std::slice::from_ref(last), "connected");
-    let again = hand_in(&node, last);
+    submit_all(&node, std::slice::from_ref(last), "connected");
+    let again = submit(&node, last);
     assert_eq!((again.status, &again.json()["status"]), (200, &json!("known")));
 
     let mut returned: Vec<_> = lost.iter().map(|transfer| transfer.id().to_string()).collect();
     returned.sort();
-    assert_eq!(waiting(&node), returned);
+    assert_eq!(mempool(&node), returned);
     let stale = node.get(&format!("/v1/blocks/{}", losing[99].hash())).json();
     assert_eq!((&stale["in_best_chain"], &stale["confirmations"]), (&json!(false), &json!(0)));
 
     let straight = Node::start(&fresh, &[]);
-    hand_in_all(&straight, &winning, "connected");
+    submit_all(&straight, &winning, "connected");
     let addresses = [alice, bob]
         .map(|key| key.public_key().address())
         .into_iter()
@@ -117,7 +116,7 @@ fn a_hundred_blocks_give_way_to_a_heavier_branch() {
         assert_eq!(node.get(path).body(), straight.get(path).body(), "{path}");
     }
 
-    // The same after a restart.
+    // The state survives a restart.
     node.kill();
     let node = Node::start(&data, &[]);
     assert_eq!(accounts(&node, &addresses), accounts(&straight, &addresses));
@@ -127,9 +126,9 @@ fn a_hundred_blocks_give_way_to_a_heavier_branch() {
 }
 
 // genesis ─ a1 ─ … ─ a5
-//        └─ b1 ─ b2 ─ b3 ─ … ─ b6 ─ b7      b3 breaks a rule that needs the accounts to be seen
+//        └─ b1 ─ b2 ─ b3 ─ … ─ b6 ─ b7      b3 breaks a rule that only connecting it detects
 #[test]
-fn a_heavier_branch_with_an_invalid_block_changes_nothing() {
+fn heavier_branch_with_invalid_block_changes_nothing() {
     let alice = key(RICH[0]);
     let (miner_a, miner_b, carol) = (test_address(1), test_address(2), test_address(3));
     let mut a = Forge::new(miner_a);
@@ -145,29 +144,29 @@ fn a_heavier_branch_with_an_invalid_block_changes_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("data");
     let node = Node::start(&data, &[]);
-    hand_in_all(&node, &best, "connected");
+    submit_all(&node, &best, "connected");
     let pending = pay(&alice, 1, carol, 2_000);
     let body = hex::encode(pending.encode());
     let headers = ["Content-Type: text/plain"];
     let answer = node.request("POST", "/v1/transactions", &headers, body.as_bytes());
     assert_eq!(answer.status, 201, "{answer:?}");
-    let before = everything(&node, &addresses);
+    let before = snapshot(&node, &addresses);
 
     let greedy = spoil(&good, 2, |coinbase| coinbase.reward += 1);
     let forgetful = spoil(&good, 2, |coinbase| coinbase.commitment[31] ^= 1);
     for (bad, code) in [(greedy, "wrong-reward"), (forgetful, "wrong-accounts")] {
         let first_new = usize::from(code == "wrong-accounts") * 2;
-        hand_in_all(&node, &bad[first_new..5], "side-branch");
-        assert_eq!(refusal(&node, &bad[5]), "invalid-ancestor");
-        assert_eq!(refusal(&node, &bad[5]), "invalid-ancestor");
-        assert_eq!(refusal(&node, &bad[6]), "invalid-ancestor");
-        assert_eq!(refusal(&node, &bad[2]), code, "what is wrong is remembered");
-        assert_eq!(everything(&node, &addresses), before);
+        submit_all(&node, &bad[first_new..5], "side-branch");
+        assert_eq!(rejection(&node, &bad[5]), "invalid-ancestor");
+        assert_eq!(rejection(&node, &bad[5]), "invalid-ancestor");
+        assert_eq!(rejection(&node, &bad[6]), "invalid-ancestor");
+        assert_eq!(rejection(&node, &bad[2]), code, "the broken rule is remembered");
+        assert_eq!(snapshot(&node, &addresses), before);
     }
 
-    // The valid beginning of the branch is not condemned with the rest.
-    hand_in_all(&node, &good[2..5], "side-branch");
-    hand_in_all(&node, &good[5..6], "connected");
+    // The valid blocks of the branch are not marked invalid.
+    submit_all(&node, &good[2..5], "side-branch");
+    submit_all(&node, &good[5..6], "connected");
     let tip = node.tip();
     assert_eq!(tip.hash, good[5].hash().to_string());
     node.kill();
@@ -175,24 +174,24 @@ fn a_heavier_branch_with_an_invalid_block_changes_nothing() {
 }
 
 #[test]
-fn what_can_never_be_a_block_is_refused_at_once() {
+fn rejects_invalid_blocks_at_once() {
     let folder = tempfile::tempdir().unwrap();
     let node = Node::start(&folder.path().join("data"), &[]);
     let blocks = Forge::new(test_address(1)).blocks(3);
 
-    assert_eq!(refusal(&node, &blocks[1]), "unknown-parent");
-    hand_in_all(&node, &blocks[..1], "connected");
-    hand_in_all(&node, &blocks[1..2], "connected");
-    let before = everything(&node, &[test_address(1)]);
+    assert_eq!(rejection(&node, &blocks[1]), "unknown-parent");
+    submit_all(&node, &blocks[..1], "connected");
+    submit_all(&node, &blocks[1..2], "connected");
+    let before = snapshot(&node, &[test_address(1)]);
 
     let greedy = spoil(&blocks, 2, |coinbase| coinbase.reward += 1);
-    assert_eq!(refusal(&node, &greedy[2]), "wrong-reward");
-    assert_eq!(refusal(&node, &greedy[2]), "wrong-reward");
+    assert_eq!(rejection(&node, &greedy[2]), "wrong-reward");
+    assert_eq!(rejection(&node, &greedy[2]), "wrong-reward");
     let mut other = blocks[2].clone();
     while other.header.bits.target().unwrap().is_met_by(other.header.hash().as_bytes()) {
         other.header.nonce += 1;
     }
-    assert_eq!(refusal(&node, &other), "high-hash");
+    assert_eq!(rejection(&node, &other), "high-hash");
     let bytes = blocks[2].encode();
     for (body, status) in [
         (hex::encode(&bytes[1..]), 422),
@@ -204,21 +203,21 @@ fn what_can_never_be_a_block_is_refused_at_once() {
         let answer = node.request("POST", "/v1/blocks", &headers, body.as_bytes());
         assert_eq!(answer.status, status, "{answer:?}");
     }
-    assert_eq!(everything(&node, &[test_address(1)]), before);
-    hand_in_all(&node, &blocks[2..], "connected");
+    assert_eq!(snapshot(&node, &[test_address(1)]), before);
+    submit_all(&node, &blocks[2..], "connected");
 }
 
-// genesis ─ … ─ 3 ─ 4 ─ 5 ─ … ─ 17      followed by a; b has set 4 aside
+// genesis ─ … ─ 3 ─ 4 ─ 5 ─ … ─ 17      best chain of a; b has invalidated 4
 #[test]
-fn a_restarted_node_that_has_set_a_block_aside_is_ready() {
+fn restarted_node_with_invalidated_block_becomes_ready() {
     let folder = tempfile::tempdir().unwrap();
     let (a, data) = (Node::start(&folder.path().join("a"), &[]), folder.path().join("b"));
     let to_a = ["--peer", &a.multiaddr()];
     let b = Node::start(&data, &to_a);
     let blocks = a.generate(5, &text(test_address(1))).unwrap();
     eventually("the same tip", || (b.tip() == a.tip()).then_some(()));
-    let order = json!({ "hash": blocks[3] });
-    assert_eq!(b.send("POST", "/v1/dev/invalidate", &order).json()["height"], 3);
+    let request = json!({ "hash": blocks[3] });
+    assert_eq!(b.send("POST", "/v1/dev/invalidate", &request).json()["height"], 3);
     assert!(b.stop().success());
     let further = a.generate(12, &text(test_address(1))).unwrap();
     let b = Node::start(&data, &to_a);

@@ -1,11 +1,10 @@
-//! Mining machines at a node: what each of them sends, what it is answered, and what becomes of its
-//! shares and blocks.
+//! The Stratum server with miners of several kinds: their requests, shares and blocks.
 
 pub mod miner;
 
 use crate::forge::{test_address, text};
 use crate::harness::{Node, Process, eventually, verified};
-use miner::{Miner, accepted, meets, refused, submission, word};
+use miner::{Miner, expect_accepted, expect_error, meets, submission, word};
 use serde_json::{Value, json};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,14 +14,14 @@ use tempfile::TempDir;
 
 const STRATUM: [&str; 2] = ["--stratum", "127.0.0.1:0"];
 
-/// A folder for a test, and a data folder in it that is yet to be made.
-fn place() -> (TempDir, PathBuf) {
+/// A folder for a test, and the path of a data folder in it that does not exist yet.
+fn test_folder() -> (TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("data");
     (folder, data)
 }
 
-/// A network with the addresses of `dev` whose blocks take some thousand hashes each.
+/// The file of a network with the addresses of `dev`, whose blocks take some thousand hashes each.
 fn network(folder: &Path, bits: &str) -> String {
     let path = folder.join("network.toml");
     let file = format!(
@@ -35,7 +34,7 @@ fn network(folder: &Path, bits: &str) -> String {
     path.to_str().unwrap().to_owned()
 }
 
-/// A node of such a network, and where its miners connect.
+/// A node of such a network, and the URL of its Stratum server.
 fn slow_node(folder: &Path, data: &Path) -> (Node, Value) {
     let network = network(folder, "1f00ffff");
     let node = Node::start(data, &[&STRATUM[..], &["--network", &network]].concat());
@@ -47,21 +46,21 @@ fn workers(node: &Node) -> Vec<Value> {
     node.get("/v1/mining/workers").json().as_array().unwrap().clone()
 }
 
-/// Finds a block as this miner hands it in, and sees that it pays it.
-fn finds_a_block(
+/// Finds a block, submits it in the format of a miner, and checks that it pays the miner.
+fn mine_block(
     node: &Node,
     miner: &mut Miner,
     address: &str,
     bits: u32,
     submit: &dyn Fn(&str) -> String,
 ) {
-    miner.work();
+    miner.wait_for_job();
     let network = miner.network_target();
     let share = miner.find(0, bits, |hash| meets(hash, &network));
     let miner::Share { job, extra_nonce_2, time, nonce, hash } = &share;
     let line = submit(&format!("\"{job}\", \"{extra_nonce_2}\", \"{time}\", \"{nonce:08x}\""));
     miner.send(&line);
-    accepted(&miner.reply());
+    expect_accepted(&miner.reply());
     let block = node.get(&format!("/v1/blocks/{hash}")).json();
     assert_eq!((&block["miner"], &block["in_best_chain"]), (&json!(address), &json!(true)));
     assert_eq!(node.tip().hash, *hash);
@@ -69,20 +68,20 @@ fn finds_a_block(
 }
 
 #[test]
-fn a_clock_that_was_shifted_is_that_of_miners_too() {
-    let (_folder, data) = place();
+fn clock_offset_applies_to_miners() {
+    let (_folder, data) = test_folder();
     let node = Node::start(&data, &STRATUM);
     let url = node.node_file()["stratum"].clone();
-    let shifted = node.send("POST", "/v1/dev/time", &json!({ "offset_seconds": 86_400 })).json();
-    let tomorrow = shifted["time"].as_u64().unwrap();
-    // Work is new for a new tip.
+    let response = node.send("POST", "/v1/dev/time", &json!({ "offset_seconds": 86_400 })).json();
+    let tomorrow = response["time"].as_u64().unwrap();
+    // A new tip causes a new job.
     let address = text(test_address(1));
     node.generate(1, &address).unwrap();
-    let mut miner = Miner::at_work(&url, &address, 1.0);
+    let mut miner = Miner::start(&url, &address, 1.0);
     while u64::from(word(&miner.job[7])) < tomorrow {
         miner.next_tip();
     }
-    finds_a_block(&node, &mut miner, &address, 0, &|rest| {
+    mine_block(&node, &mut miner, &address, 0, &|rest| {
         format!(
             "{{\"method\": \"mining.submit\", \"params\": [\"{address}\", {rest}], \"id\": 4}}\n"
         )
@@ -91,10 +90,10 @@ fn a_clock_that_was_shifted_is_that_of_miners_too() {
     assert!((tomorrow..tomorrow + 3_600).contains(&time), "{time}");
 }
 
-/// The lines are those that each miner's source writes.
+/// The lines are in the format of each miner's source code.
 #[test]
-fn five_kinds_of_miners_find_blocks_that_pay_them() {
-    let (_folder, data) = place();
+fn five_kinds_of_miners_find_blocks() {
+    let (_folder, data) = test_folder();
     let node = Node::start(&data, &STRATUM);
     let url = &node.node_file()["stratum"];
     let user = |number: u8| text(test_address(number));
@@ -102,13 +101,13 @@ fn five_kinds_of_miners_find_blocks_that_pay_them() {
     // pooler's cpuminer
     let (mut miner, address) = (Miner::connect(url), user(1));
     miner.send("{\"id\": 1, \"method\": \"mining.subscribe\", \"params\": [\"cpuminer/2.5.1\"]}\n");
-    assert_eq!(miner.hear().unwrap()["id"], 1, "the very next line");
+    assert_eq!(miner.receive().unwrap()["id"], 1, "the next line");
     miner.send(&format!(
         "{{\"id\": 2, \"method\": \"mining.authorize\", \"params\": [\"{address}\", \"x\"]}}\n"
     ));
-    accepted(&miner.hear().unwrap());
+    expect_accepted(&miner.receive().unwrap());
     for _ in 0..3 {
-        finds_a_block(&node, &mut miner, &address, 0, &|rest| {
+        mine_block(&node, &mut miner, &address, 0, &|rest| {
             format!(
                 "{{\"method\": \"mining.submit\", \"params\": [\"{address}\", {rest}], \"id\":4}}\n"
             )
@@ -120,18 +119,18 @@ fn five_kinds_of_miners_find_blocks_that_pay_them() {
     miner.send(
         "{\"id\": 1, \"method\": \"mining.subscribe\", \"params\": [\"cpuminer-opt-26.1\"]}\n",
     );
-    assert_eq!(miner.hear().unwrap()["id"], 1);
+    assert_eq!(miner.receive().unwrap()["id"], 1);
     miner.send(&format!(
         "{{\"id\": 2, \"method\": \"mining.authorize\", \"params\": [\"{address}.rig\", \"x\"]}}\n"
     ));
-    accepted(&miner.hear().unwrap());
+    expect_accepted(&miner.receive().unwrap());
     miner.send("{\"id\": 3, \"method\": \"mining.extranonce.subscribe\", \"params\": []}\n");
-    accepted(&miner.reply());
+    expect_accepted(&miner.reply());
     miner.send(
         "{\"id\": 1, \"method\": \"mining.suggest_difficulty\", \"params\": [\"0.500000\"]}\n",
     );
-    accepted(&miner.reply());
-    finds_a_block(&node, &mut miner, &address, 0, &|rest| {
+    expect_accepted(&miner.reply());
+    mine_block(&node, &mut miner, &address, 0, &|rest| {
         format!(
             "{{\"method\": \"mining.submit\", \"params\": [\"{address}.rig\", {rest}], \"id\":4}}\n"
         )
@@ -145,12 +144,12 @@ fn five_kinds_of_miners_find_blocks_that_pay_them() {
          {{\"id\": 2, \"method\": \"mining.subscribe\", \"params\": [\"bitaxe/BM1370/v2.9.0\"]}}\n\
          {{\"id\": 3, \"method\": \"mining.authorize\", \"params\": [\"{address}.axe\", \"x\"]}}\n"
     ));
-    assert_eq!(miner.hear().unwrap()["result"]["version-rolling.mask"], "1fffe000");
-    assert_eq!(miner.hear().unwrap()["id"], 2);
-    accepted(&miner.hear().unwrap());
+    assert_eq!(miner.receive().unwrap()["result"]["version-rolling.mask"], "1fffe000");
+    assert_eq!(miner.receive().unwrap()["id"], 2);
+    expect_accepted(&miner.receive().unwrap());
     miner.send("{\"id\": 4, \"method\": \"mining.suggest_difficulty\", \"params\": [1000]}\n");
-    accepted(&miner.reply());
-    finds_a_block(&node, &mut miner, &address, 0x0005_a000, &|rest| {
+    expect_accepted(&miner.reply());
+    mine_block(&node, &mut miner, &address, 0x0005_a000, &|rest| {
         format!(
             "{{\"id\": 5, \"method\": \"mining.submit\", \"params\": [\"{address}.axe\", {rest}, \
              \"0005a000\"]}}\n"
@@ -162,15 +161,15 @@ fn five_kinds_of_miners_find_blocks_that_pay_them() {
     miner.send(
         "{\"id\": 1, \"method\": \"mining.subscribe\", \"params\": [\"NerdMinerV2/1.8.0\"]}\n",
     );
-    assert_eq!(miner.hear().unwrap()["id"], 1);
+    assert_eq!(miner.receive().unwrap()["id"], 1);
     miner.send(&format!(
         "{{\"params\": [\"{address}\", \"x\"], \"id\": 2, \"method\": \"mining.authorize\"}}\n\
          {{\"id\": 3, \"method\": \"mining.suggest_difficulty\", \"params\": [0.00015]}}\n"
     ));
-    accepted(&miner.hear().unwrap());
-    accepted(&miner.reply());
-    finds_a_block(&node, &mut miner, &address, 0, &|rest| {
-        // Leading zeros of the nonce are not written.
+    expect_accepted(&miner.receive().unwrap());
+    expect_accepted(&miner.reply());
+    mine_block(&node, &mut miner, &address, 0, &|rest| {
+        // Omits leading zeros of the nonce.
         let (before, nonce) = rest.rsplit_once(' ').unwrap();
         let nonce = nonce.trim_matches('"').trim_start_matches('0');
         let nonce = if nonce.is_empty() { "0" } else { nonce };
@@ -185,14 +184,14 @@ fn five_kinds_of_miners_find_blocks_that_pay_them() {
         "{\"id\": 0, \"method\": \"mining.configure\", \"params\": [[\"version-rolling\"], \
          {\"version-rolling.mask\": \"1fffe000\", \"version-rolling.min-bit-count\": 2}]}\n",
     );
-    assert_eq!(miner.hear().unwrap()["result"]["version-rolling"], true);
+    assert_eq!(miner.receive().unwrap()["result"]["version-rolling"], true);
     miner.send("{\"id\": 1, \"method\": \"mining.subscribe\", \"params\": [\"cgminer/4.11.1\"]}\n");
-    assert_eq!(miner.hear().unwrap()["id"], 1);
+    assert_eq!(miner.receive().unwrap()["id"], 1);
     miner.send(&format!(
         "{{\"id\": 2, \"method\": \"mining.authorize\", \"params\": [\"{address}.s9\", \"x\"]}}\n"
     ));
-    accepted(&miner.hear().unwrap());
-    finds_a_block(&node, &mut miner, &address, 0x2000, &|rest| {
+    expect_accepted(&miner.receive().unwrap());
+    mine_block(&node, &mut miner, &address, 0x2000, &|rest| {
         format!(
             "{{\"id\": 3, \"method\": \"mining.submit\", \"params\": [\"{address}.s9\", {rest}, \
              \"00002000\"]}}\n"
@@ -205,36 +204,36 @@ fn five_kinds_of_miners_find_blocks_that_pay_them() {
 
 // Q02, Q03, Q04, Q05, Q07, Q09
 #[test]
-fn every_share_is_judged_and_counted() {
-    let (folder, data) = place();
+fn validates_and_counts_every_share() {
+    let (folder, data) = test_folder();
     let (node, url) = slow_node(folder.path(), &data);
     let address = text(test_address(1));
     let user = format!("{address}.<rig>");
     let mut miner = Miner::connect(&url);
     miner.request("mining.suggest_difficulty", &json!([1e-7]));
-    refused(&miner.request("mining.submit", &json!([user, "1", "00000000", "0", "0"])), 25);
+    expect_error(&miner.request("mining.submit", &json!([user, "1", "00000000", "0", "0"])), 25);
     miner.request("mining.subscribe", &json!(["test/1"]));
-    refused(&miner.request("mining.submit", &json!([user, "1", "00000000", "0", "0"])), 24);
-    refused(&miner.request("mining.authorize", &json!(["nobody", "x"])), 24);
-    accepted(&miner.request("mining.authorize", &json!([user, "x"])));
-    miner.work();
+    expect_error(&miner.request("mining.submit", &json!([user, "1", "00000000", "0", "0"])), 24);
+    expect_error(&miner.request("mining.authorize", &json!(["unknown", "x"])), 24);
+    expect_accepted(&miner.request("mining.authorize", &json!([user, "x"])));
+    miner.wait_for_job();
 
     let share = miner.find_share(0);
-    accepted(&miner.submit(&user, &share));
-    refused(&miner.submit(&user, &share), 22);
+    expect_accepted(&miner.submit(&user, &share));
+    expect_error(&miner.submit(&user, &share), 22);
     let target = miner.share_target();
     let low = miner.find(0, 0, |hash| !meets(hash, &target));
-    refused(&miner.submit(&user, &low), 23);
+    expect_error(&miner.submit(&user, &low), 23);
     let mut malformed = submission(&user, &share);
     malformed[2] = json!("001");
-    refused(&miner.request("mining.submit", &malformed), 20);
+    expect_error(&miner.request("mining.submit", &malformed), 20);
     let late = format!("{:08x}", word(&miner.job[7]) + 3_600);
     malformed = submission(&user, &share);
     malformed[3] = json!(late);
-    refused(&miner.request("mining.submit", &malformed), 20);
-    refused(&miner.submit(&text(test_address(2)), &share), 24);
+    expect_error(&miner.request("mining.submit", &malformed), 20);
+    expect_error(&miner.submit(&text(test_address(2)), &share), 24);
 
-    // The connection breaks; the same share over the next one, which goes on where this was.
+    // The share is submitted again over a new connection that resumes the session.
     let (session, half) = (miner.session.clone(), miner.extra_nonce_1.clone());
     drop(miner);
     let mut miner = eventually("the end of the first connection", || {
@@ -243,15 +242,15 @@ fn every_share_is_judged_and_counted() {
         miner.request("mining.subscribe", &json!(["test/1", session]));
         (miner.extra_nonce_1 == half).then_some(miner)
     });
-    accepted(&miner.request("mining.authorize", &json!([user, "x"])));
-    miner.work();
-    refused(&miner.submit(&user, &share), 22);
+    expect_accepted(&miner.request("mining.authorize", &json!([user, "x"])));
+    miner.wait_for_job();
+    expect_error(&miner.submit(&user, &share), 22);
 
     let (block, old) = (miner.find_block(0), miner.find_share(share.nonce + 1));
-    accepted(&miner.submit(&user, &block));
+    expect_accepted(&miner.submit(&user, &block));
     miner.next_tip();
-    refused(&miner.submit(&user, &old), 21);
-    refused(&miner.submit(&user, &block), 22);
+    expect_error(&miner.submit(&user, &old), 21);
+    expect_error(&miner.submit(&user, &block), 22);
 
     let mining = node.get("/v1/mining").json();
     assert_eq!(mining["stratum"], url.as_str().unwrap().strip_prefix("stratum+tcp://").unwrap());
@@ -263,17 +262,17 @@ fn every_share_is_judged_and_counted() {
     assert!(worker["difficulty"].as_f64().unwrap() > 0.0);
     assert!(worker["last_share"].as_u64().unwrap() > 1_767_225_600);
 
-    // Q13: at most a second of shares is missing after a crash, and none counts again.
-    let kept = data.join("stratum.json");
+    // Q13: a crash loses at most a second of shares, and none counts twice.
+    let path = data.join("stratum.json");
     eventually("the shares on disk", || {
-        let file: Value = serde_json::from_slice(&fs::read(&kept).ok()?).ok()?;
+        let file: Value = serde_json::from_slice(&fs::read(&path).ok()?).ok()?;
         (file["workers"][0]["duplicate"] == 3).then_some(())
     });
     let last = miner.find_share(old.nonce + 1);
-    accepted(&miner.submit(&user, &last));
+    expect_accepted(&miner.submit(&user, &last));
     node.kill();
     let (node, url) = slow_node(folder.path(), &data);
-    let mut miner = Miner::at_work(&url, &user, 1e-7);
+    let mut miner = Miner::start(&url, &user, 1e-7);
     for share in [&share, &last, &block] {
         let again =
             miner::Share { job: miner.job[0].as_str().unwrap().to_owned(), ..share.clone() };
@@ -288,22 +287,22 @@ fn every_share_is_judged_and_counted() {
 
 // Q10
 #[test]
-fn a_block_that_was_sent_is_kept_when_the_node_stops_or_crashes() {
-    let (folder, data) = place();
+fn submitted_block_survives_stop_and_crash() {
+    let (folder, data) = test_folder();
     let (node, url) = slow_node(folder.path(), &data);
     let address = text(test_address(1));
-    let mut miner = Miner::at_work(&url, &address, 1e-7);
+    let mut miner = Miner::start(&url, &address, 1e-7);
     let block = miner.find_block(0);
-    accepted(&miner.submit(&address, &block));
+    expect_accepted(&miner.submit(&address, &block));
     node.kill();
-    assert_eq!(verified_of(folder.path(), &data), block.hash, "it was answered, so it is on disk");
+    assert_eq!(verified_of(folder.path(), &data), block.hash, "an acknowledged block is on disk");
 
     let (node, url) = slow_node(folder.path(), &data);
-    let mut miner = Miner::at_work(&url, &address, 1e-7);
+    let mut miner = Miner::start(&url, &address, 1e-7);
     let block = miner.find_block(0);
     let line =
         json!({ "id": 4, "method": "mining.submit", "params": submission(&address, &block) });
-    // Nothing waits for the answer: the node is told to stop at the same moment.
+    // The node is stopped at the same moment, before it can reply.
     miner.send(&format!("{line}\n"));
     assert!(node.stop().success());
     assert_eq!(verified_of(folder.path(), &data), block.hash);
@@ -325,13 +324,13 @@ fn verified_of(folder: &Path, data: &Path) -> String {
 
 // G01, G02, Q10
 #[test]
-fn a_new_tip_reaches_all_miners_and_an_old_block_is_kept_beside_it() {
-    let (_folder, data) = place();
+fn new_tip_reaches_all_miners_and_stale_block_is_accepted() {
+    let (_folder, data) = test_folder();
     let node = Node::start(&data, &STRATUM);
     let url = node.node_file()["stratum"].clone();
     let address = text(test_address(1));
     let mut miners: Vec<Miner> =
-        (0..20).map(|number| Miner::at_work(&url, &format!("{address}.{number}"), 1.0)).collect();
+        (0..20).map(|number| Miner::start(&url, &format!("{address}.{number}"), 1.0)).collect();
     let late = miners[0].find_block(0);
     let begun = Instant::now();
     node.generate(1, &text(test_address(2))).unwrap();
@@ -340,7 +339,7 @@ fn a_new_tip_reaches_all_miners_and_an_old_block_is_kept_beside_it() {
     }
     assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
     let user = format!("{address}.0");
-    accepted(&miners[0].submit(&user, &late));
+    expect_accepted(&miners[0].submit(&user, &late));
     let side = node.get(&format!("/v1/blocks/{}", late.hash)).json();
     assert_eq!((&side["in_best_chain"], &side["height"]), (&json!(false), &json!(1)));
     assert_eq!(node.tip().height, 1);
@@ -350,11 +349,11 @@ fn a_new_tip_reaches_all_miners_and_an_old_block_is_kept_beside_it() {
 }
 
 #[test]
-fn better_fees_renew_work_without_a_new_tip() {
-    let (_folder, data) = place();
+fn better_fees_cause_a_new_job_without_a_new_tip() {
+    let (_folder, data) = test_folder();
     let node = Node::start(&data, &STRATUM);
     let url = node.node_file()["stratum"].clone();
-    let mut miner = Miner::at_work(&url, &text(test_address(1)), 1.0);
+    let mut miner = Miner::start(&url, &text(test_address(1)), 1.0);
     let first = miner.job.clone();
     let transfer =
         crate::forge::pay(&crate::forge::key(crate::forge::RICH[0]), 0, test_address(3), 5);
@@ -363,40 +362,40 @@ fn better_fees_renew_work_without_a_new_tip() {
         node.request("POST", "/v1/transactions", &["Content-Type: text/plain"], body.as_bytes());
     assert_eq!(answer.status, 201);
     while miner.job[0] == first[0] {
-        miner.hear().unwrap();
+        miner.receive().unwrap();
     }
     assert_eq!((&miner.job[1], &miner.job[8]), (&first[1], &json!(false)));
-    assert_eq!(miner.job[4].as_array().unwrap().len(), 1, "the transfer is in it");
+    assert_eq!(miner.job[4].as_array().unwrap().len(), 1, "the transfer is in the block");
     let block = miner.find_block(0);
-    accepted(&miner.submit(&text(test_address(1)), &block));
+    expect_accepted(&miner.submit(&text(test_address(1)), &block));
     assert_eq!(node.get(&format!("/v1/blocks/{}", block.hash)).json()["fees"], 1_000);
 }
 
 // Q06, Q08
 #[test]
-fn garbage_and_lines_without_end_close_one_connection_and_no_other() {
-    let (_folder, data) = place();
+fn malformed_input_closes_only_its_own_connection() {
+    let (_folder, data) = test_folder();
     let node = Node::start(&data, &STRATUM);
     let url = node.node_file()["stratum"].clone();
     let address = text(test_address(1));
-    let mut good = Miner::at_work(&url, &address, 1.0);
+    let mut good = Miner::start(&url, &address, 1.0);
     let garbage = "GET / HTTP/1.1\r\n".repeat(30);
     for bad in ["x".repeat(5_000), "[".repeat(1 << 20), garbage] {
         let mut miner = Miner::connect(&url);
-        // The node may close it before all of it is sent.
+        // The node may close the connection before everything is sent.
         let _ = std::io::Write::write_all(miner.stream(), bad.as_bytes());
-        assert!(miner.hear().is_none());
+        assert!(miner.receive().is_none());
     }
     let mut binary = Miner::connect(&url);
     let _ = std::io::Write::write_all(binary.stream(), b"\xff\xfe\x00\n\x80{\n");
     assert_eq!(binary.request("mining.ping", &json!([]))["result"], "pong");
     let block = good.find_block(0);
-    accepted(&good.submit(&address, &block));
+    expect_accepted(&good.submit(&address, &block));
 }
 
 #[test]
-fn an_address_in_use_is_told_with_its_flag() {
-    let (folder, data) = place();
+fn error_for_address_in_use_names_the_option() {
+    let (folder, data) = test_folder();
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let line = Node::start_failing(&data, &["--stratum", &address]);
@@ -407,14 +406,14 @@ fn an_address_in_use_is_told_with_its_flag() {
     assert_eq!(node.get("/v1/mining/workers").json(), json!([]));
 }
 
-/// A miner of another project. Debian does not package it: `.ci/full` requires it to be installed.
+/// Runs the miner of another project, which must be installed.
 #[test]
 #[ignore = "needs minerd (pooler's cpuminer) on the PATH"]
-fn a_real_cpuminer_finds_blocks() {
+fn cpuminer_finds_blocks() {
     let names = ["minerd", "cpuminer"];
     let has = |name: &&&str| Command::new(name).arg("--version").output().is_ok();
     let program = names.iter().find(has).expect("minerd or cpuminer is on the PATH");
-    let (folder, data) = place();
+    let (folder, data) = test_folder();
     let network = network(folder.path(), "1e00ffff");
     let node = Node::start(&data, &[&STRATUM[..], &["--network", &network]].concat());
     let (stratum, address) = (node.node_file()["stratum"].clone(), text(test_address(1)));

@@ -5,7 +5,7 @@ use crate::browser::Browser;
 use crate::forge::{Forge, test_address, text};
 use crate::harness::Node;
 use crate::peers::{agree, awaits_peers, connect};
-use crate::reorganisation::hand_in_all;
+use crate::reorganisation::submit_all;
 use chain::Block;
 use serde_json::json;
 
@@ -39,10 +39,10 @@ fn a_reorganisation_is_seen_as_it_happens() {
     let browser = &visit.browser;
     shows(browser, 16, 0);
     // A side branch that does not win is no event, and appears all the same.
-    hand_in_all(&visit.node, &winning[..3], "side-branch");
+    submit_all(&visit.node, &winning[..3], "side-branch");
     shows(browser, 16, 3);
     assert_eq!(kind(browser, &winning[1].hash().to_string()), "stale");
-    hand_in_all(&visit.node, &winning[3..], "connected");
+    submit_all(&visit.node, &winning[3..], "connected");
     shows(browser, 17, 3);
     browser.awaits_text(".log", "3 blocks above 12 gave way to 4");
     visit.stayed();

@@ -1,5 +1,4 @@
-//! A mining machine: speaks Stratum over a socket and hashes what it is told, with no code of ours
-//! but a SHA-256.
+//! A Stratum miner that shares no code with the node: a socket and a SHA-256.
 
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -7,19 +6,19 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
-/// Longer than anything takes on a busy machine.
-const DEADLINE: Duration = Duration::from_secs(60);
+/// Timeout of reads, generous for a busy machine.
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 pub fn sha256d(bytes: &[u8]) -> [u8; 32] {
     Sha256::digest(Sha256::digest(bytes)).into()
 }
 
-/// Whether a hash is at most a target: both as 32 bytes, the hash with its least byte first.
+/// Whether a hash, little-endian, is at most a target, big-endian.
 pub fn meets(hash: &[u8; 32], target: &[u8; 32]) -> bool {
     hash.iter().rev().le(target.iter())
 }
 
-/// The target of compact bits.
+/// The target of compact bits, big-endian.
 pub fn target_of(bits: u32) -> [u8; 32] {
     let mut target = [0; 32];
     let at = 32 - usize::try_from(bits >> 24).unwrap();
@@ -31,7 +30,7 @@ pub fn word(text: &Value) -> u32 {
     u32::from_str_radix(text.as_str().unwrap(), 16).unwrap()
 }
 
-/// A connection, and what was last heard over it.
+/// A connection, and the last values received over it.
 pub struct Miner {
     lines: BufReader<TcpStream>,
     pub extra_nonce_1: String,
@@ -39,28 +38,28 @@ pub struct Miner {
     pub difficulty: f64,
     /// The parameters of the last `mining.notify`.
     pub job: Value,
-    /// How often work came that replaces all before it.
+    /// The number of jobs received that replace all earlier ones.
     pub clean: usize,
 }
 
-/// What a miner found.
+/// A share to submit.
 #[derive(Clone, Debug)]
 pub struct Share {
     pub job: String,
     pub extra_nonce_2: String,
     pub time: String,
     pub nonce: u32,
-    /// As explorers show it.
+    /// The hash in display order.
     pub hash: String,
 }
 
 impl Miner {
-    /// Connects to the URL that a node has left.
+    /// Connects to a Stratum URL.
     pub fn connect(url: &Value) -> Miner {
         let stream =
             TcpStream::connect(url.as_str().unwrap().strip_prefix("stratum+tcp://").unwrap());
         let stream = stream.unwrap();
-        stream.set_read_timeout(Some(DEADLINE)).unwrap();
+        stream.set_read_timeout(Some(TIMEOUT)).unwrap();
         stream.set_nodelay(true).unwrap();
         Miner {
             lines: BufReader::new(stream),
@@ -72,13 +71,13 @@ impl Miner {
         }
     }
 
-    /// One that mines already, at a difficulty of its choice.
-    pub fn at_work(url: &Value, user: &str, difficulty: f64) -> Miner {
+    /// Connects, authorizes and waits for a job, at a chosen difficulty.
+    pub fn start(url: &Value, user: &str, difficulty: f64) -> Miner {
         let mut miner = Miner::connect(url);
         miner.request("mining.suggest_difficulty", &json!([difficulty]));
         miner.request("mining.subscribe", &json!(["test/1"]));
-        accepted(&miner.request("mining.authorize", &json!([user, "x"])));
-        miner.work();
+        expect_accepted(&miner.request("mining.authorize", &json!([user, "x"])));
+        miner.wait_for_job();
         miner
     }
 
@@ -91,10 +90,10 @@ impl Miner {
         self.lines.get_mut()
     }
 
-    /// The next line, whatever it is; `None` once the node has closed the connection.
-    pub fn hear(&mut self) -> Option<Value> {
+    /// Receives the next line; `None` once the node has closed the connection.
+    pub fn receive(&mut self) -> Option<Value> {
         let mut line = String::new();
-        // A connection that is closed with something unread is reset.
+        // A connection that is closed with unread data is reset.
         if self.lines.read_line(&mut line).ok()? == 0 {
             return None;
         }
@@ -116,10 +115,10 @@ impl Miner {
         Some(line)
     }
 
-    /// Waits for a reply; what else comes meanwhile is noted.
+    /// Waits for a reply; processes notifications meanwhile.
     pub fn reply(&mut self) -> Value {
         loop {
-            let line = self.hear().expect("the node closed the connection");
+            let line = self.receive().expect("the node closed the connection");
             if line.get("method").is_none() {
                 return line;
             }
@@ -131,18 +130,18 @@ impl Miner {
         self.reply()
     }
 
-    /// Waits until there is a job.
-    pub fn work(&mut self) {
+    /// Waits for the first job.
+    pub fn wait_for_job(&mut self) {
         while self.job.is_null() {
-            self.hear().unwrap();
+            self.receive().unwrap();
         }
     }
 
-    /// Waits until all work before is replaced once more.
+    /// Waits for a job that replaces all earlier ones.
     pub fn next_tip(&mut self) {
         let clean = self.clean;
         while self.clean == clean {
-            self.hear().unwrap();
+            self.receive().unwrap();
         }
     }
 
@@ -162,7 +161,7 @@ impl Miner {
         [&version[..], &previous, &root, &time, &target, &nonce].concat()
     }
 
-    /// The target that the difficulty stands for, as miners compute it: in real numbers.
+    /// The target of the present difficulty, computed in floating point as miners do.
     pub fn share_target(&self) -> [u8; 32] {
         let mut left = 65_535.0 / 65_536.0 / self.difficulty / 4_294_967_296.0;
         std::array::from_fn(|_| {
@@ -178,7 +177,7 @@ impl Miner {
         target_of(word(&self.job[6]))
     }
 
-    /// Searches the last job for what is wanted, from a nonce on.
+    /// Searches the last job from a nonce on for a hash that satisfies a condition.
     pub fn find(&self, from: u32, bits: u32, wanted: impl Fn(&[u8; 32]) -> bool) -> Share {
         let (extra_nonce_2, time) = ("00000001".to_owned(), word(&self.job[7]));
         let mut header = self.header(&extra_nonce_2, time, from, bits);
@@ -196,7 +195,7 @@ impl Miner {
         }
     }
 
-    /// A share that is no block.
+    /// Finds a share that does not solve a block.
     pub fn find_share(&self, from: u32) -> Share {
         let (share, network) = (self.share_target(), self.network_target());
         self.find(from, 0, |hash| meets(hash, &share) && !meets(hash, &network))
@@ -219,11 +218,11 @@ pub fn submission(user: &str, share: &Share) -> Value {
 }
 
 #[track_caller]
-pub fn accepted(reply: &Value) {
+pub fn expect_accepted(reply: &Value) {
     assert_eq!((&reply["result"], &reply["error"]), (&json!(true), &Value::Null), "{reply}");
 }
 
 #[track_caller]
-pub fn refused(reply: &Value, code: u64) {
+pub fn expect_error(reply: &Value, code: u64) {
     assert_eq!((&reply["result"], &reply["error"][0]), (&Value::Null, &json!(code)), "{reply}");
 }

@@ -1,5 +1,5 @@
 //! Readiness to mine: a block mined on a stale tip is worthless. A node whose network has other nodes
-//! must be in sync with them; a node without peers cannot tell whether its tip is stale.
+//! must be in sync with them; a node without peers cannot know whether its tip is stale.
 
 use chain::Height;
 use chain::ledger::Reader;

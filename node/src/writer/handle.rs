@@ -1,0 +1,179 @@
+//! The handle by which the rest of the node sends requests to the writer's thread.
+
+use crate::clock::Clock;
+use chain::Address;
+use chain::block::{self, Block, Timestamp};
+use chain::ledger::{Accepted, InvalidateError, SubmitError, TransferError};
+use chain::mempool::Admission;
+use chain::store::StoreError;
+use chain::template::{Template, TemplateError};
+use chain::tx::Transfer;
+use std::sync::Arc;
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
+
+/// The state of the chain and the mempool, to compare with a later one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ChainVersion {
+    /// The hash of the best block.
+    pub tip: block::Hash,
+    /// Grows with every change of the tip or the mempool.
+    pub sequence: u64,
+}
+
+/// An error of generating blocks.
+#[derive(Debug, thiserror::Error)]
+pub enum GenerateError {
+    /// No template could be made.
+    #[error(transparent)]
+    Template(#[from] TemplateError<StoreError>),
+    /// A generated block was rejected.
+    #[error(transparent)]
+    Submit(#[from] SubmitError),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// The writer has stopped: the node is shutting down.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("the node is stopping")]
+pub struct Stopped;
+
+/// Receives the result of a submitted block.
+pub type BlockReply = oneshot::Sender<Result<Accepted, SubmitError>>;
+/// Receives the result of a submitted transfer.
+pub type TransferReply = oneshot::Sender<Result<Admission, TransferError>>;
+
+/// A block in the queue.
+pub(super) type QueuedBlock = (Arc<Block>, BlockReply);
+
+pub(super) enum Request {
+    Block(Arc<Block>, BlockReply),
+    Transfer(Box<Transfer>, TransferReply),
+    Template(Address, [u8; 4], oneshot::Sender<Result<Template, TemplateError<StoreError>>>),
+    Generate(u32, Address, oneshot::Sender<Result<Vec<block::Hash>, GenerateError>>),
+    Override(BlockOverride, block::Hash, oneshot::Sender<Result<(), InvalidateError>>),
+    SetClockOffset(i64, oneshot::Sender<Timestamp>),
+    Flush,
+    Stop,
+}
+
+/// A manual override of a block's validity by the operator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BlockOverride {
+    /// Exclude the block and its descendants from the best chain.
+    Invalidate,
+    /// Revoke an earlier `Invalidate`.
+    Reconsider,
+}
+
+/// Sends requests to the writer. Cheap to clone.
+#[derive(Clone)]
+pub struct Handle {
+    pub(super) requests: mpsc::Sender<Request>,
+    pub(super) version: watch::Receiver<ChainVersion>,
+    pub(super) peer_updates: broadcast::Sender<p2p::ChainUpdate>,
+    pub(super) clock: Clock,
+}
+
+impl Handle {
+    /// The present time by the clock that blocks are validated with.
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// Enqueues a block; the result is sent to `reply` once the block is safe on disk.
+    pub async fn enqueue_block(&self, block: Arc<Block>, reply: BlockReply) -> Result<(), Stopped> {
+        self.enqueue(Request::Block(block, reply)).await
+    }
+
+    /// Enqueues a transfer; the result is sent to `reply`.
+    pub async fn enqueue_transfer(
+        &self,
+        transfer: Box<Transfer>,
+        reply: TransferReply,
+    ) -> Result<(), Stopped> {
+        self.enqueue(Request::Transfer(transfer, reply)).await
+    }
+
+    /// Submits a block and waits until it is rejected, or accepted and safe on disk.
+    pub async fn submit_block(
+        &self,
+        block: Block,
+    ) -> Result<Result<Accepted, SubmitError>, Stopped> {
+        self.request(|reply| Request::Block(Arc::new(block), reply)).await
+    }
+
+    /// Submits a transfer to the mempool.
+    pub async fn submit_transfer(
+        &self,
+        transfer: Transfer,
+    ) -> Result<Result<Admission, TransferError>, Stopped> {
+        self.request(|reply| Request::Transfer(Box::new(transfer), reply)).await
+    }
+
+    /// A block template that pays an address.
+    pub async fn template(
+        &self,
+        miner: Address,
+    ) -> Result<Result<Template, TemplateError<StoreError>>, Stopped> {
+        self.template_with_mark(miner, [0; 4]).await
+    }
+
+    /// A block template whose coinbase begins its extra nonce with `mark`, by which the requester
+    /// recognises the block in the chain. Zeros mean no mark.
+    pub async fn template_with_mark(
+        &self,
+        miner: Address,
+        mark: [u8; 4],
+    ) -> Result<Result<Template, TemplateError<StoreError>>, Stopped> {
+        self.request(|reply| Request::Template(miner, mark, reply)).await
+    }
+
+    /// Mines and submits blocks at once, on a network whose proof of work is trivial. Other requests
+    /// wait meanwhile, so a call should ask for some hundred blocks at most.
+    pub async fn generate_blocks(
+        &self,
+        blocks: u32,
+        miner: Address,
+    ) -> Result<Result<Vec<block::Hash>, GenerateError>, Stopped> {
+        self.request(|reply| Request::Generate(blocks, miner, reply)).await
+    }
+
+    /// Overrides the validity of a block; returns after the reorganisation that follows, if any.
+    pub async fn override_block(
+        &self,
+        change: BlockOverride,
+        block: block::Hash,
+    ) -> Result<Result<(), InvalidateError>, Stopped> {
+        self.request(|reply| Request::Override(change, block, reply)).await
+    }
+
+    /// Sets the node's clock `seconds` ahead of this machine's, or behind it; returns its new time.
+    pub async fn set_clock_offset(&self, seconds: i64) -> Result<Timestamp, Stopped> {
+        self.request(|reply| Request::SetClockOffset(seconds, reply)).await
+    }
+
+    /// A receiver of every change of the tip or the mempool.
+    pub fn watch_chain(&self) -> watch::Receiver<ChainVersion> {
+        self.version.clone()
+    }
+
+    /// A receiver of what is announced to peers: new tips and accepted transfers.
+    pub fn subscribe_peer_updates(&self) -> broadcast::Receiver<p2p::ChainUpdate> {
+        self.peer_updates.subscribe()
+    }
+
+    async fn request<T>(
+        &self,
+        request: impl FnOnce(oneshot::Sender<T>) -> Request,
+    ) -> Result<T, Stopped> {
+        let (reply, response) = oneshot::channel();
+        self.enqueue(request(reply)).await?;
+        response.await.map_err(|_| Stopped)
+    }
+
+    pub(super) async fn enqueue(&self, request: Request) -> Result<(), Stopped> {
+        self.requests.send(request).await.map_err(|_| Stopped)
+    }
+}
