@@ -3,6 +3,7 @@
 mod settings;
 mod toml_file;
 
+pub mod multiaddr;
 pub mod network;
 pub mod peers;
 

@@ -1,7 +1,7 @@
 //! Networks by name or from a TOML file. The file mirrors `chain::params::Spec`; `Params::new`
 //! validates it. Times in seconds, amounts in base units.
 
-use super::{peers, toml_file};
+use super::{multiaddr, toml_file};
 use anyhow::{Context, Result, anyhow};
 use chain::address::{Address, Hrp};
 use chain::params::{Params, Ports, Spec};
@@ -62,7 +62,7 @@ pub fn of_address(text: &str) -> Result<Params> {
 
 fn parse(text: &str) -> Result<Params> {
     let file: NetworkFile = toml_file::parse(text)?;
-    peers::boot_nodes(&file.boot_nodes)?;
+    multiaddr::boot_nodes(&file.boot_nodes)?;
     Ok(Params::new(file.spec()?)?)
 }
 

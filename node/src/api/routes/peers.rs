@@ -8,7 +8,7 @@ use crate::api::http::response::{Answer, read};
 use crate::api::openapi::route::{Table, delete, get, post};
 use crate::api::openapi::schema::{BlockHash, MultiaddrText, PeerIdText};
 use crate::auth::Token;
-use crate::config::peers::address;
+use crate::config::multiaddr::address;
 use crate::state::NodeState;
 use axum::extract::State;
 use axum::http::StatusCode;
