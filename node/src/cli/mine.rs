@@ -47,11 +47,11 @@ pub fn run(args: &Args) -> Result<()> {
 fn wallet_address(args: &Args, params: &Params) -> Result<Address> {
     let path = args.wallet.path()?;
     if path.exists() {
-        return args.wallet.address(Index::default(), &args.password);
+        return args.wallet.address(Index::default());
     }
     let mnemonic = Mnemonic::generate(Length::Twelve, getrandom::fill)?;
     let phrase = Zeroizing::new(mnemonic.phrase().to_string());
-    let password = args.password.new_one_or_none()?;
+    let password = args.wallet.password.new_one_or_none()?;
     let wallet = match &password {
         Some(password) => Wallet::create(&path, mnemonic, password)?,
         None => Wallet::create_unprotected(&path, mnemonic)?,

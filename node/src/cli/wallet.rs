@@ -8,7 +8,7 @@ mod send;
 
 pub use args::WalletArgs;
 
-use super::password::{self, PasswordSource};
+use super::password;
 use crate::wallet::message::MessageSignature;
 use crate::wallet::mnemonic::Length;
 use crate::wallet::{Index, Mnemonic, Wallet, WalletDir, WalletInfo};
@@ -35,9 +35,7 @@ enum Command {
     /// Create a wallet and show its mnemonic, the only backup of its keys
     New {
         #[command(flatten)]
-        wallet_args: WalletArgs,
-        #[command(flatten)]
-        password: PasswordSource,
+        wallet: WalletArgs,
         #[command(flatten)]
         network: NetworkArgs,
         /// Number of words of the mnemonic
@@ -47,9 +45,7 @@ enum Command {
     /// Restore a wallet from its mnemonic, from a prompt or stdin
     Import {
         #[command(flatten)]
-        wallet_args: WalletArgs,
-        #[command(flatten)]
-        password: PasswordSource,
+        wallet: WalletArgs,
         #[command(flatten)]
         network: NetworkArgs,
         /// File with the mnemonic
@@ -66,11 +62,9 @@ enum Command {
     /// Show the address of an account; a new account needs the password
     Address {
         #[command(flatten)]
-        wallet_args: WalletArgs,
+        wallet: WalletArgs,
         #[command(flatten)]
         account: AccountArgs,
-        #[command(flatten)]
-        password: PasswordSource,
         #[command(flatten)]
         network: NetworkArgs,
     },
@@ -79,20 +73,16 @@ enum Command {
     /// Show the mnemonic, which is enough to spend all coins
     Export {
         #[command(flatten)]
-        wallet_args: WalletArgs,
-        #[command(flatten)]
-        password: PasswordSource,
+        wallet: WalletArgs,
     },
     /// Sign a message; the signature is not valid for a transfer
     Sign {
         /// Message text
         message: String,
         #[command(flatten)]
-        wallet_args: WalletArgs,
+        wallet: WalletArgs,
         #[command(flatten)]
         account: AccountArgs,
-        #[command(flatten)]
-        password: PasswordSource,
         #[command(flatten)]
         network: NetworkArgs,
     },
@@ -111,22 +101,20 @@ enum Command {
 pub fn run(args: Args, json: bool) -> Result<()> {
     forbid_core_dumps()?;
     match args.command {
-        Command::New { wallet_args, password, network, words } => {
-            new(&wallet_args, &password, network.hrp()?, words, json)
-        }
-        Command::Import { wallet_args, password, network, mnemonic_file } => {
-            import(&wallet_args, &password, network.hrp()?, mnemonic_file, json)
+        Command::New { wallet, network, words } => new(&wallet, network.hrp()?, words, json),
+        Command::Import { wallet, network, mnemonic_file } => {
+            import(&wallet, network.hrp()?, mnemonic_file, json)
         }
         Command::List { dir, network } => list(&dir.wallet_dir()?, network.hrp()?, json),
-        Command::Address { wallet_args, account, password, network } => {
-            address(&wallet_args, account.index, &password, network.hrp()?, json)
+        Command::Address { wallet, account, network } => {
+            address(&wallet, account.index, network.hrp()?, json)
         }
         Command::Balance(args) => balance::run(&args, json),
         Command::Send(args) => send::run(&args, json),
-        Command::Export { wallet_args, password } => export(&wallet_args, &password, json),
-        Command::Sign { message, wallet_args, account, password, network } => {
+        Command::Export { wallet } => export(&wallet, json),
+        Command::Sign { message, wallet, account, network } => {
             let hrp = network.hrp()?;
-            let key = wallet_args.open(&password)?.account(account.index);
+            let key = wallet.open()?.account(account.index);
             sign(&MessageSignature::sign(&key, message.as_bytes()), &message, hrp, json)
         }
         Command::Verify { signer, message, signature } => {
@@ -135,19 +123,13 @@ pub fn run(args: Args, json: bool) -> Result<()> {
     }
 }
 
-fn new(
-    wallet_args: &WalletArgs,
-    password: &PasswordSource,
-    hrp: Hrp,
-    words: Length,
-    json: bool,
-) -> Result<()> {
-    let path = wallet_args.free_path()?;
+fn new(args: &WalletArgs, hrp: Hrp, words: Length, json: bool) -> Result<()> {
+    let path = args.free_path()?;
     let mnemonic = Mnemonic::generate(words, getrandom::fill)
         .context("the system has no random bytes, no wallet was created")?;
-    let wallet = Wallet::create(&path, mnemonic, &password.new_one()?)?;
+    let wallet = Wallet::create(&path, mnemonic, &args.password.new_one()?)?;
     let address = wallet.address(Index::default()).encode(hrp);
-    let (name, count) = (&wallet_args.name, wallet.mnemonic().word_count());
+    let (name, count) = (&args.name, wallet.mnemonic().word_count());
     let phrase = wallet.mnemonic().phrase();
     print(
         json,
@@ -164,22 +146,16 @@ fn new(
     )
 }
 
-fn import(
-    wallet_args: &WalletArgs,
-    password: &PasswordSource,
-    hrp: Hrp,
-    mnemonic_file: Option<PathBuf>,
-    json: bool,
-) -> Result<()> {
-    let path = wallet_args.free_path()?;
+fn import(args: &WalletArgs, hrp: Hrp, mnemonic_file: Option<PathBuf>, json: bool) -> Result<()> {
+    let path = args.free_path()?;
     let words = match mnemonic_file {
         Some(file) => password::read_file(&file)?,
         None => password::read_input("Mnemonic: ")?,
     };
     let mnemonic = Mnemonic::parse(&words)?;
-    let wallet = Wallet::create(&path, mnemonic, &password.new_one()?)?;
+    let wallet = Wallet::create(&path, mnemonic, &args.password.new_one()?)?;
     let address = wallet.address(Index::default()).encode(hrp);
-    let name = &wallet_args.name;
+    let name = &args.name;
     print(
         json,
         &json!({"name": name, "path": path, "address": address}),
@@ -219,28 +195,18 @@ fn list(dir: &WalletDir, hrp: Hrp, json: bool) -> Result<()> {
     print(json, &Value::Array(items), format_args!("{}", lines.join("\n")))
 }
 
-fn address(
-    wallet_args: &WalletArgs,
-    account: Index,
-    password: &PasswordSource,
-    hrp: Hrp,
-    json: bool,
-) -> Result<()> {
-    let address = wallet_args.address(account, password)?.encode(hrp);
+fn address(args: &WalletArgs, account: Index, hrp: Hrp, json: bool) -> Result<()> {
+    let address = args.address(account)?.encode(hrp);
     print(
         json,
-        &json!({"name": wallet_args.name, "account": account, "address": address}),
+        &json!({"name": args.name, "account": account, "address": address}),
         format_args!("{address}"),
     )
 }
 
-fn export(wallet_args: &WalletArgs, password: &PasswordSource, json: bool) -> Result<()> {
-    let phrase = wallet_args.open(password)?.mnemonic().phrase();
-    print(
-        json,
-        &json!({"name": wallet_args.name, "mnemonic": *phrase}),
-        format_args!("{}", *phrase),
-    )
+fn export(args: &WalletArgs, json: bool) -> Result<()> {
+    let phrase = args.open()?.mnemonic().phrase();
+    print(json, &json!({"name": args.name, "mnemonic": *phrase}), format_args!("{}", *phrase))
 }
 
 fn sign(signed: &MessageSignature, message: &str, hrp: Hrp, json: bool) -> Result<()> {

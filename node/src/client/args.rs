@@ -100,7 +100,8 @@ impl NodeArgs {
             (None, Some(address), _) => network::of_address(address),
             (None, None, Some(data)) if network::is_data(data) => network::of_data(data),
             (None, None, _) => {
-                let running = if self.has_url() { None } else { self.local_node(None)? };
+                let is_selected = self.has_url() || self.data.is_some();
+                let running = if is_selected { None } else { self.local_node(None)? };
                 let name = running.map_or(network::DEFAULT.to_owned(), |(_, file)| file.network);
                 network::load(&name)
             }

@@ -62,6 +62,16 @@ impl fmt::Display for Index {
 }
 
 /// Derives the secret key of an account.
+///
+/// ```
+/// use node::wallet::{Index, Mnemonic, derivation::account_key};
+///
+/// let words = "test test test test test test test test test test test junk";
+/// let mnemonic = Mnemonic::parse(words).unwrap();
+/// let address = account_key(&mnemonic, Index::default()).public_key().address();
+/// let text = address.encode(chain::Params::dev().hrp());
+/// assert_eq!(text, "dch1qm3qtyy6z0gzcaekzhjyhhh2gq5mak060jua960");
+/// ```
 pub fn account_key(mnemonic: &Mnemonic, account: Index) -> SecretKey {
     let path = [Index(44), Index(1), account];
     let master = ExtendedKey::master(mnemonic.seed().as_slice());

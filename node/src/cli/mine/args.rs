@@ -1,6 +1,5 @@
 //! Flags of `chain mine`.
 
-use crate::cli::password::PasswordSource;
 use crate::cli::wallet::WalletArgs;
 use crate::client::NodeArgs;
 use crate::config::Settings;
@@ -50,8 +49,6 @@ pub struct Args {
     pub(super) node: NodeArgs,
     #[command(flatten)]
     pub(super) wallet: WalletArgs,
-    #[command(flatten)]
-    pub(super) password: PasswordSource,
 }
 
 impl Args {

@@ -33,6 +33,8 @@ pub struct WalletArgs {
     pub(super) name: Name,
     #[command(flatten)]
     dir: WalletDirArgs,
+    #[command(flatten)]
+    pub password: PasswordSource,
 }
 
 impl WalletArgs {
@@ -42,20 +44,20 @@ impl WalletArgs {
     }
 
     /// Opens the wallet, with its password if it has one.
-    pub fn open(&self, password: &PasswordSource) -> Result<Wallet> {
+    pub fn open(&self) -> Result<Wallet> {
         let path = self.path()?;
         let password = match WalletInfo::read(&path)?.protected {
-            true => password.existing(&self.name.to_string())?,
+            true => self.password.existing(&self.name.to_string())?,
             false => Password::none(),
         };
         Ok(Wallet::open(&path, &password)?)
     }
 
     /// The address of an account; needs the password only for a new account.
-    pub fn address(&self, account: Index, password: &PasswordSource) -> Result<Address> {
+    pub fn address(&self, account: Index) -> Result<Address> {
         match WalletInfo::read(&self.path()?)?.accounts.get(&account) {
             Some(address) => Ok(*address),
-            None => Ok(self.open(password)?.add_account(account)?),
+            None => Ok(self.open()?.add_account(account)?),
         }
     }
 

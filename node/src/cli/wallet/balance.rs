@@ -2,7 +2,6 @@
 
 use super::super::account;
 use super::super::node::block_on;
-use super::super::password::PasswordSource;
 use super::args::{AccountArgs, WalletArgs};
 use crate::api::routes::chain::Parameters;
 use crate::client::{Client, NodeArgs};
@@ -20,8 +19,6 @@ pub struct Args {
     #[command(flatten)]
     account: AccountArgs,
     #[command(flatten)]
-    password: PasswordSource,
-    #[command(flatten)]
     node: NodeArgs,
 }
 
@@ -31,7 +28,7 @@ pub fn run(args: &Args, json: bool) -> Result<()> {
         let address = match &args.address {
             Some(address) => address.clone(),
             None => {
-                let own = args.wallet.address(args.account.index, &args.password)?;
+                let own = args.wallet.address(args.account.index)?;
                 own.encode(hrp(&client).await?)
             }
         };

@@ -4,14 +4,12 @@
 
 use super::super::node::block_on;
 use super::super::output::{self, Rows};
-use super::super::password::PasswordSource;
 use super::super::tx;
 use super::args::{AccountArgs, WalletArgs};
 use crate::api::routes::accounts::Holdings as Account;
 use crate::api::routes::mempool::Rates;
 use crate::api::routes::transactions::Transaction;
 use crate::client::{ApiError, Client, NodeArgs, Response};
-use crate::config::network;
 use anyhow::{Context, Error, Result, anyhow, ensure};
 use chain::address::Address;
 use chain::amount::{Amount, COIN};
@@ -53,8 +51,6 @@ pub struct Args {
     #[command(flatten)]
     account: AccountArgs,
     #[command(flatten)]
-    password: PasswordSource,
-    #[command(flatten)]
     node: NodeArgs,
 }
 
@@ -72,10 +68,7 @@ fn memo(text: &str) -> Result<Memo> {
 }
 
 pub fn run(args: &Args, json: bool) -> Result<()> {
-    let params = match args.node.network() {
-        Some(network) => network::load(network)?,
-        None => network::of_address(&args.to)?,
-    };
+    let params = args.node.network_params(Some(&args.to))?;
     let recipient = Address::decode_for(&args.to, params.hrp())
         .with_context(|| format!("address `{}`", args.to))?;
     block_on(async {
@@ -86,7 +79,7 @@ pub fn run(args: &Args, json: bool) -> Result<()> {
             rows(&transfer, &params).print()?;
         }
         if !args.wait {
-            return if json { output::print(&sent, json, |_: Transaction| Ok(())) } else { Ok(()) };
+            return output::print(&sent, json, |_: Transaction| Ok(()));
         }
         let id = transfer.id().to_string();
         let timeout = Duration::from_secs(args.timeout.into());
@@ -115,7 +108,7 @@ async fn sign(
     params: &Params,
     client: &Client,
 ) -> Result<Transfer> {
-    let key = args.wallet.open(&args.password)?.account(args.account.index);
+    let key = args.wallet.open()?.account(args.account.index);
     let own = key.public_key().address().encode(params.hrp());
     let account: Account = client.get(&["accounts", &own]).await?.json()?;
     let fee = match args.fee {
