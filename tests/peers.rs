@@ -232,7 +232,7 @@ fn who_is_banned_stays_out_until_the_ban_is_lifted() {
     let flags = ["--seconds", "600", "--reason", "a\u{1b}[2Jb", "--data", data];
     let (code, stdout, stderr) = run(&[&["peers", "ban", &peer][..], &flags].concat());
     assert_eq!(code, Some(0), "{stderr}");
-    assert!(stdout.starts_with(&format!("{peer} is kept out for ")), "{stdout}");
+    assert!(stdout.starts_with(&format!("banned {peer} for ")), "{stdout}");
     awaits_peers(&b, 0);
     awaits_peers(&a, 0);
     let refused = connect(&b, &a);

@@ -139,10 +139,10 @@ mod tests {
     }
 
     fn file(text: &str) -> (tempfile::TempDir, String) {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("node.toml");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("node.toml");
         fs::write(&path, text).unwrap();
-        (folder, path.to_string_lossy().into_owned())
+        (directory, path.to_string_lossy().into_owned())
     }
 
     fn error(flags: &[&str]) -> String {
@@ -162,7 +162,7 @@ mod tests {
 
     #[test]
     fn flags_override_the_file() {
-        let (_folder, path) = file(
+        let (_directory, path) = file(
             "network = \"dev\"\ndata = \"a\"\nmine = true\nthreads = 3\nlog_format = \"json\"\n\
              api = \"127.0.0.1:1\"\napi_host = [\"a.example\", \"b.example\"]\n\
              stratum = \"127.0.0.1:3333\"\n",
@@ -183,7 +183,7 @@ mod tests {
 
     #[test]
     fn flags_and_file_configure_peers() {
-        let (_folder, path) = file(
+        let (_directory, path) = file(
             "network = \"dev\"\nmdns = true\nmax_peers = 3\nlisten = [\"/ip4/0.0.0.0/tcp/1\"]\n\
              peer = [\"/ip4/127.0.0.1/tcp/1\"]\n",
         );
@@ -202,22 +202,22 @@ mod tests {
 
     #[test]
     fn paths_in_a_file_are_relative_to_it() {
-        let (folder, path) = file("data = \"a\"\nnetwork = \"my.toml\"\n");
+        let (directory, path) = file("data = \"a\"\nnetwork = \"my.toml\"\n");
         assert!(error(&["--config", &path]).contains("no network"));
         let config = validate(&["--config", &path, "--network", "main"]).unwrap();
-        assert_eq!(config.data, folder.path().join("a"));
+        assert_eq!(config.data, directory.path().join("a"));
     }
 
     #[test]
     fn errors_name_the_file_and_the_key() {
-        let (_folder, path) = file("network = \"dev\"\nlisten_on = \"/ip4/0.0.0.0\"\n");
+        let (_directory, path) = file("network = \"dev\"\nlisten_on = \"/ip4/0.0.0.0\"\n");
         let message = error(&["--config", &path]);
         assert!(message.contains(&path) && message.contains("line 2: unknown key `listen_on`"));
-        let (_folder, path) = file("config = \"other.toml\"\n");
+        let (_directory, path) = file("config = \"other.toml\"\n");
         assert!(error(&["--config", &path]).contains("unknown key `config`"));
         let unknown = error(&["--data", "x", "--kernel", "gpu"]);
         assert!(unknown.contains("no kernel `gpu`") && unknown.contains("scalar"), "{unknown}");
-        let (_folder, path) = file("threads = 0\n");
+        let (_directory, path) = file("threads = 0\n");
         assert!(error(&["--config", &path]).contains("line 1"));
         assert!(error(&["--config", "/nowhere.toml"]).contains("/nowhere.toml"));
         assert!(error(&["--cache-mb", "1"]).contains("cache_mb must be 16 to 65536"));
@@ -231,7 +231,7 @@ mod tests {
 
     #[test]
     fn certificate_and_key_need_each_other() {
-        let (_folder, path) = file("tls_key = \"k.pem\"\n");
+        let (_directory, path) = file("tls_key = \"k.pem\"\n");
         assert!(error(&["--config", &path]).contains("tls_key needs tls_cert"));
         assert!(error(&["--tls-cert", "c.pem"]).contains("tls_cert needs tls_key"));
         // The certificate is a flag, the key of the file, relative to it.
@@ -241,14 +241,14 @@ mod tests {
 
     #[test]
     fn network_is_that_of_the_data_directory() {
-        let folder = tempfile::tempdir().unwrap();
-        let data = folder.path().to_string_lossy();
+        let directory = tempfile::tempdir().unwrap();
+        let data = directory.path().to_string_lossy();
         let network = || validate(&["--data", &data]).map(|config| config.params);
         assert_eq!(network().unwrap().name(), "testnet");
         let genesis = Params::main().genesis_hash().to_string();
-        fs::write(folder.path().join("genesis"), genesis).unwrap();
+        fs::write(directory.path().join("genesis"), genesis).unwrap();
         assert_eq!(network().unwrap().name(), "main");
-        fs::write(folder.path().join("genesis"), "00").unwrap();
+        fs::write(directory.path().join("genesis"), "00").unwrap();
         assert!(format!("{:#}", network().unwrap_err()).contains("--network FILE"));
     }
 

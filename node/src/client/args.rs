@@ -77,9 +77,10 @@ impl NodeArgs {
     /// Adds the token of the client's node, which must be on this machine. With several nodes the
     /// returned client uses that one alone.
     pub fn authorize(&self, client: Client, params: Option<&Params>) -> Result<Client> {
-        let folders = self.data.clone().map_or_else(|| data_folders(params), |data| vec![data]);
+        let directories =
+            self.data.clone().map_or_else(|| data_directories(params), |data| vec![data]);
         // A node elsewhere must not receive the token of one on this machine.
-        for data in &folders {
+        for data in &directories {
             let pinned = NodeFile::read(data).and_then(|file| client.pinned_to(&file.api));
             if let Some(pinned) = pinned {
                 return Ok(pinned.with_token(Token::read(data)?));
@@ -167,9 +168,9 @@ impl NodeArgs {
     /// The node whose file is in a default data directory, with that directory. Of several, the
     /// only one that listens.
     fn local_node(&self, params: Option<&Params>) -> Result<Option<(PathBuf, NodeFile)>> {
-        let folders = data_folders(params).into_iter();
+        let directories = data_directories(params).into_iter();
         let mut nodes: Vec<_> =
-            folders.filter_map(|data| NodeFile::read(&data).map(|file| (data, file))).collect();
+            directories.filter_map(|data| NodeFile::read(&data).map(|file| (data, file))).collect();
         if nodes.len() > 1 {
             nodes.retain(|(_, file)| is_listening(&file.api));
         }
@@ -186,11 +187,11 @@ impl NodeArgs {
 
 /// The default data directories: of one network, otherwise of every built-in one. None for a user
 /// without a home directory.
-fn data_folders(params: Option<&Params>) -> Vec<PathBuf> {
-    let folder = |params: &Params| default_data(params.name()).ok();
+fn data_directories(params: Option<&Params>) -> Vec<PathBuf> {
+    let directory = |params: &Params| default_data(params.name()).ok();
     match params {
-        Some(params) => folder(params).into_iter().collect(),
-        None => Params::built_in().iter().filter_map(folder).collect(),
+        Some(params) => directory(params).into_iter().collect(),
+        None => Params::built_in().iter().filter_map(directory).collect(),
     }
 }
 

@@ -154,8 +154,8 @@ async fn rejects_node_on_another_network() {
 
 #[test]
 fn data_directory_locates_its_node() {
-    let folder = tempfile::tempdir().unwrap();
-    let args = NodeArgs { data: Some(folder.path().to_owned()), ..NodeArgs::default() };
+    let directory = tempfile::tempdir().unwrap();
+    let args = NodeArgs { data: Some(directory.path().to_owned()), ..NodeArgs::default() };
     assert!(error(args.client(None)).contains("chain node --data"));
     let there = NodeFile {
         pid: 1,
@@ -167,7 +167,7 @@ fn data_directory_locates_its_node() {
         stratum: None,
         certificate: None,
     };
-    fs::write(folder.path().join("node.json"), serde_json::to_vec(&there).unwrap()).unwrap();
+    fs::write(directory.path().join("node.json"), serde_json::to_vec(&there).unwrap()).unwrap();
     assert_eq!(args.client(None).unwrap().base().as_str(), "http://127.0.0.1:9/");
     let both = NodeArgs { node: vec!["elsewhere".to_owned()], ..args };
     assert_eq!(both.client(None).unwrap().base().as_str(), "http://elsewhere/");

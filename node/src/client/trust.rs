@@ -159,8 +159,8 @@ mod tests {
 
     #[test]
     fn rejects_files_without_certificates() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("ca.pem");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("ca.pem");
         let error = |path: &Path| format!("{:#}", Trust::with_authorities(Some(path)).unwrap_err());
         assert!(error(&path).contains("cannot read --ca"));
         for (text, expected) in [

@@ -130,14 +130,14 @@ impl Settings {
         let text = fs::read_to_string(path).with_context(context)?;
         let mut file: Settings = toml_file::parse(&text).with_context(context)?;
         // Paths in a file are relative to the file.
-        let folder = path.parent().unwrap_or(Path::new(""));
+        let directory = path.parent().unwrap_or(Path::new(""));
         for path in [&mut file.data, &mut file.tls_cert, &mut file.tls_key].into_iter().flatten() {
-            *path = folder.join(&*path);
+            *path = directory.join(&*path);
         }
         if let Some(network) = &mut file.network
             && network::built_in(network).is_none()
         {
-            *network = folder.join(&*network).to_string_lossy().into_owned();
+            *network = directory.join(&*network).to_string_lossy().into_owned();
         }
         Ok(file)
     }
