@@ -1,21 +1,14 @@
-//! Transfers that wait for a block: policy, not consensus. Queues by sender in nonce order, mined
-//! and evicted by fee rate (base units per byte of encoding).
+//! The mempool: transfers that wait for a block. Policy, not consensus. Each sender has a queue in
+//! nonce order; transfers are mined and evicted by fee rate, in base units per encoded byte.
 //!
-//! Accounts at the tip are an argument of every call that judges; a transfer is *pending* if the
-//! next block could take it, and *queued* if an earlier nonce of its sender is missing.
-//! No clock: `expire` is told the time. Does not verify signatures: `CheckedTransfer` is proof.
+//! A transfer is *pending* if the next block can include it, and *queued* if an earlier nonce of
+//! its sender is missing. Every call that validates transfers has the accounts at the tip as an
+//! argument. The mempool has no clock: [`Mempool::expire`] has the time as an argument. It does not
+//! verify signatures either, which [`CheckedTransfer`] guarantees.
 //!
-//! A call costs the logarithm of the pool's size and, at most, a walk along one sender's queue.
+//! A call costs the logarithm of the mempool's size plus at most one pass over a sender's queue.
 
-use crate::accounts::{Account, AccountView};
-use crate::address::Address;
-use crate::block::Timestamp;
-use crate::rules::tx::CheckedTransfer;
-use crate::tx::Id;
-use queue::{Item, Queue, Standing};
-use recently_removed::Recent;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-
+mod limits;
 mod rate;
 mod reject;
 mod queue;
@@ -25,156 +18,142 @@ mod query;
 #[cfg(test)]
 pub(crate) mod tests;
 
-pub use rate::{Bucket, FeeRate};
-pub use reject::RejectReason;
-pub use selection::Selection;
+pub use self::limits::{ENTRY_BYTES, Limits};
+pub use self::rate::{FeeBucket, FeeRate};
+pub use self::reject::RejectReason;
+pub use self::selection::Selection;
 
-/// Memory one transfer counts for, with all that the pool keeps about it. Measured: 590 bytes where
-/// a sender has many without memo, 1,160 where each has one with the longest memo. All count alike,
-/// so that evicting one always makes room for any other.
-pub const ENTRY_BYTES: usize = 1_280;
+use self::queue::{EvictionKey, QueueEntry, SenderQueue};
+use self::recently_removed::RecentlyRemoved;
+use crate::accounts::{Account, AccountView};
+use crate::address::Address;
+use crate::block::Timestamp;
+use crate::rules::tx::CheckedTransfer;
+use crate::tx::Id;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-/// Most seconds that pass for the pool between two calls of `expire`: a clock that jumps ahead
-/// does not empty it.
+/// The maximum number of seconds that count between two calls of [`Mempool::expire`], so that a
+/// clock that jumps ahead does not empty the mempool.
 const MAX_STEP_SECONDS: u64 = 600;
 
-/// How much the pool takes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// Memory, at `ENTRY_BYTES` a transfer.
-    pub max_bytes: usize,
-    /// The least fee, base units per byte; 0 lets transfers in that pay nothing.
-    pub min_fee_rate: u64,
-    /// Transfers of one sender, and replacements by one sender between two blocks. A script that
-    /// pays a class from one account fits; 52 such senders fill the pool, where fees decide.
-    pub max_per_sender: usize,
-    /// How far beyond the first missing nonce a transfer may be, so also how many can wait.
-    pub max_nonces_ahead: u64,
-    /// Seconds that transfers wait for a missing nonce.
-    pub max_wait_seconds: u64,
-}
-
-impl Default for Limits {
-    fn default() -> Limits {
-        Limits {
-            max_bytes: 64 << 20,
-            min_fee_rate: 1,
-            max_per_sender: 1_000,
-            max_nonces_ahead: 64,
-            max_wait_seconds: 3_600,
-        }
-    }
-}
-
-/// Whether a transfer is in the pool.
+/// The status of a transfer in the mempool.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Status {
-    /// The next block could take it.
+    /// The next block can include the transfer.
     Pending,
-    /// It waits for an earlier nonce of its sender.
+    /// The transfer waits for an earlier nonce of its sender.
     Queued,
-    /// It left the pool, not long ago.
+    /// The transfer left the mempool recently.
     Dropped(RejectReason),
 }
 
-/// A transfer of the pool.
+/// A transfer in the mempool.
 #[derive(Clone, Copy, Debug)]
 pub struct Entry<'a> {
-    /// What was signed, and what it does.
+    /// The transfer.
     pub transfer: &'a CheckedTransfer,
-    /// Counts up with every transfer that enters: a position for pages.
+    /// The arrival number, which increases with every transfer that enters the mempool. It serves
+    /// as a cursor for pages.
     pub arrival: u64,
-    /// Pending, not queued.
+    /// Whether the transfer is pending; otherwise it is queued.
     pub is_pending: bool,
 }
 
-/// A transfer that left the pool.
+impl Entry<'_> {
+    /// Returns whether the transfer is pending or queued.
+    pub fn status(&self) -> Status {
+        if self.is_pending { Status::Pending } else { Status::Queued }
+    }
+}
+
+/// A transfer that left the mempool without being confirmed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Dropped {
-    /// Which.
+    /// The transfer.
     pub transfer: CheckedTransfer,
-    /// Why.
+    /// The reason why it was dropped.
     pub reason: RejectReason,
 }
 
-/// What a call did to the pool.
+/// The changes that a call made to the mempool.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Changes {
-    /// Became pending, each sender's in nonce order: new ones, and queued ones whose gap closed.
+    /// The transfers that became pending, each sender's in nonce order: new transfers, and queued
+    /// ones whose gap was filled.
     pub pending: Vec<Id>,
-    /// Left, except those that were confirmed.
+    /// The transfers that left the mempool, except confirmed ones.
     pub dropped: Vec<Dropped>,
 }
 
-/// A transfer that was not refused.
+/// The result of inserting a transfer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Admission {
-    /// It was there already; nothing changed.
+    /// The transfer is already in the mempool; nothing changed.
     AlreadyKnown,
-    /// It is in the pool now.
+    /// The transfer was added.
     Added(Changes),
 }
 
-/// Why a transfer did not enter.
+/// An error of inserting a transfer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InsertError<E> {
-    /// The pool does not want it.
+    /// The mempool rejects the transfer.
     #[error(transparent)]
     Rejected(#[from] RejectReason),
-    /// An account could not be read.
+    /// An account cannot be read.
     #[error("an account cannot be read: {0}")]
     View(E),
 }
 
-/// A move from one tip to another, over any number of blocks.
+/// A change from one tip to another, over any number of blocks.
 #[derive(Clone, Debug, Default)]
 pub struct TipChange {
-    /// The transfers of the blocks that were left.
+    /// The transfers of the disconnected blocks.
     pub returned: Vec<CheckedTransfer>,
-    /// The ids of the transfers of the blocks that were entered.
+    /// The ids of the transfers of the connected blocks.
     pub confirmed: BTreeSet<Id>,
-    /// All addresses whose accounts are not what they were.
+    /// The addresses whose accounts changed.
     pub touched: BTreeSet<Address>,
 }
 
-/// The pool.
+/// The mempool.
 #[derive(Clone, Debug)]
 pub struct Mempool {
     limits: Limits,
-    /// By arrival.
+    /// The transfers by arrival number.
     transfers: BTreeMap<u64, Box<CheckedTransfer>>,
     next_arrival: u64,
     arrivals: HashMap<Id, u64>,
-    queues: HashMap<Address, Queue>,
-    /// Senders and recipients with the arrivals that concern them.
-    parties: BTreeSet<(Address, u64)>,
-    /// Whose last transfer goes first when room is needed.
-    tails: BTreeMap<Standing, Address>,
-    /// Queues with a gap, by the pool's seconds at which it began.
+    queues: HashMap<Address, SenderQueue>,
+    /// The senders and recipients with the arrival numbers of their transfers.
+    by_address: BTreeSet<(Address, u64)>,
+    /// The senders in the order in which their last transfers are evicted.
+    eviction_order: BTreeMap<EvictionKey, Address>,
+    /// The senders with queued transfers, by the mempool time since which a nonce is missing.
     gaps: BTreeSet<(u64, Address)>,
-    buckets: BTreeMap<u64, Bucket>,
+    buckets: BTreeMap<u64, FeeBucket>,
     bytes: u64,
     queued: usize,
-    recent: Recent,
-    /// Seconds that have passed for the pool.
+    removed: RecentlyRemoved,
+    /// The mempool time: the seconds that have passed, as far as they count.
     seconds: u64,
     last_time: Option<Timestamp>,
-    /// How often the tip changed.
-    tips: u64,
+    /// The number of tip changes.
+    tip_changes: u64,
 }
 
-/// How a transfer would enter.
-struct Plan {
+/// The validated effects of inserting a transfer.
+struct InsertPlan {
     sender: Address,
     nonce: u64,
-    queue: Queue,
-    dropped: Vec<(Item, RejectReason)>,
-    /// The sender whose last transfer has to go, and why it.
+    queue: SenderQueue,
+    dropped: Vec<(QueueEntry, RejectReason)>,
+    /// The sender whose last transfer is evicted, with the reason.
     victim: Option<(Address, RejectReason)>,
 }
 
 impl Mempool {
-    /// Empty.
+    /// Creates an empty mempool.
     pub fn new(limits: Limits) -> Mempool {
         Mempool {
             limits,
@@ -182,20 +161,24 @@ impl Mempool {
             next_arrival: 0,
             arrivals: HashMap::new(),
             queues: HashMap::new(),
-            parties: BTreeSet::new(),
-            tails: BTreeMap::new(),
+            by_address: BTreeSet::new(),
+            eviction_order: BTreeMap::new(),
             gaps: BTreeSet::new(),
             buckets: BTreeMap::new(),
             bytes: 0,
             queued: 0,
-            recent: Recent::default(),
+            removed: RecentlyRemoved::default(),
             seconds: 0,
             last_time: None,
-            tips: 0,
+            tip_changes: 0,
         }
     }
 
-    /// Takes a transfer, judged by the accounts at the tip. A refused one changes nothing.
+    /// Inserts a transfer, which is validated against the accounts at the tip.
+    ///
+    /// # Errors
+    /// Returns [`InsertError::Rejected`], or [`InsertError::View`] if an account cannot be read.
+    /// Nothing changes then.
     pub fn insert<V: AccountView>(
         &mut self,
         transfer: CheckedTransfer,
@@ -210,17 +193,22 @@ impl Mempool {
         if let Some((sender, reason)) = plan.victim {
             dropped.extend(self.evict_last_of(sender, reason));
         }
-        let replaced = self.queues.get(&plan.sender).and_then(|queue| queue.at(plan.nonce));
+        let replaced = self.queues.get(&plan.sender).and_then(|queue| queue.get(plan.nonce));
         if let Some(replaced) = replaced.copied() {
-            dropped.push(self.forget(&replaced, RejectReason::Replaced { by }));
+            dropped.push(self.drop_transfer(&replaced, RejectReason::Replaced { by }));
         }
         self.add(transfer);
-        let pending = self.settle(plan.sender, plan.queue);
-        dropped.extend(plan.dropped.into_iter().map(|(item, reason)| self.forget(&item, reason)));
+        let pending = self.replace_queue(plan.sender, plan.queue);
+        for (entry, reason) in plan.dropped {
+            dropped.push(self.drop_transfer(&entry, reason));
+        }
         Ok(Admission::Added(Changes { pending, dropped }))
     }
 
-    /// The judgement of `insert` without taking the transfer: what its status is or would be.
+    /// Validates a transfer without inserting it, and returns the status that it has or would have.
+    ///
+    /// # Errors
+    /// Returns the errors of [`insert`](Self::insert).
     pub fn check<V: AccountView>(
         &self,
         transfer: &CheckedTransfer,
@@ -229,66 +217,67 @@ impl Mempool {
         if let Some(entry) = self.get(&transfer.id()) {
             return Ok(entry.status());
         }
-        let Plan { queue, nonce, .. } = self.plan(transfer, accounts)?;
-        Ok(if nonce < queue.next() { Status::Pending } else { Status::Queued })
+        let InsertPlan { queue, nonce, .. } = self.plan(transfer, accounts)?;
+        Ok(if nonce < queue.next_nonce() { Status::Pending } else { Status::Queued })
     }
 
     fn plan<V: AccountView>(
         &self,
         transfer: &CheckedTransfer,
         accounts: &V,
-    ) -> Result<Plan, InsertError<V::Error>> {
+    ) -> Result<InsertPlan, InsertError<V::Error>> {
         let sender = transfer.details().sender;
         let account = accounts.account(&sender).map_err(InsertError::View)?;
-        let item = item(transfer, self.next_arrival);
-        let nonce = item.nonce;
+        let entry = queue_entry(transfer, self.next_arrival);
+        let nonce = entry.nonce;
         if nonce < account.nonce {
             Err(RejectReason::NonceUsed { expected: account.nonce, actual: nonce })?;
         }
-        self.pays_the_minimum(&item)?;
+        self.check_min_fee(&entry)?;
 
         let mut queue = self.queues.get(&sender).cloned().unwrap_or_default();
-        let fees_before = queue.ready_at(nonce).map(|_| queue.ready_fees());
-        let replaced = queue.put(item);
+        let fees_before = queue.pending_at(nonce).map(|_| queue.pending_fees());
+        let replaced = queue.insert(entry);
         if let Some(replaced) = replaced {
-            pays_more_than(&item, &replaced)?;
+            check_replacement_fee(&entry, &replaced)?;
             self.count_replacement(&mut queue)?;
         }
-        let mut dropped = queue.judge(&account, &self.limits, self.seconds);
-        if let Some(at) = dropped.iter().position(|(dropped, _)| *dropped == item) {
-            Err(dropped.swap_remove(at).1)?;
+        let mut dropped = queue.revalidate(&account, &self.limits, self.seconds);
+        if let Some(position) = dropped.iter().position(|(dropped, _)| *dropped == entry) {
+            Err(dropped.swap_remove(position).1)?;
         }
         let victim = match replaced {
             Some(_) => {
-                fees_rise(&item, fees_before, queue.ready_fees())?;
+                check_total_fees(&entry, fees_before, queue.pending_fees())?;
                 None
             }
-            None => self.room_for(&queue, sender, nonce, dropped.len())?,
+            None => self.find_victim(&queue, sender, nonce, dropped.len())?,
         };
-        Ok(Plan { sender, nonce, queue, dropped, victim })
+        Ok(InsertPlan { sender, nonce, queue, dropped, victim })
     }
 
-    fn pays_the_minimum(&self, item: &Item) -> Result<(), RejectReason> {
-        let (rate, actual) = (self.limits.min_fee_rate, item.fee);
-        let needed = rate.saturating_mul(item.bytes);
+    fn check_min_fee(&self, entry: &QueueEntry) -> Result<(), RejectReason> {
+        let (rate, actual) = (self.limits.min_fee_rate, entry.fee);
+        let needed = rate.saturating_mul(entry.bytes);
         if actual >= needed { Ok(()) } else { Err(RejectReason::MinFee { rate, needed, actual }) }
     }
 
-    fn count_replacement(&self, queue: &mut Queue) -> Result<(), RejectReason> {
-        let (tips, count) = queue.replacements;
-        let count = if tips == self.tips { count } else { 0 };
+    fn count_replacement(&self, queue: &mut SenderQueue) -> Result<(), RejectReason> {
+        let (tip_changes, count) = queue.replacements;
+        let count = if tip_changes == self.tip_changes { count } else { 0 };
         let limit = self.limits.max_per_sender;
         if count >= limit {
             return Err(RejectReason::ReplacementLimit { limit });
         }
-        queue.replacements = (self.tips, count + 1);
+        queue.replacements = (self.tip_changes, count + 1);
         Ok(())
     }
 
-    /// Whose last transfer gives way, if any has to: one of another sender that pays less.
-    fn room_for(
+    /// Returns the sender whose last transfer has to be evicted, if the mempool is full: another
+    /// sender whose last transfer pays less.
+    fn find_victim(
         &self,
-        queue: &Queue,
+        queue: &SenderQueue,
         sender: Address,
         nonce: u64,
         dropped: usize,
@@ -296,25 +285,26 @@ impl Mempool {
         if self.count() < self.capacity() + dropped {
             return Ok(None);
         }
-        let standing = queue.standing(nonce).ok_or(RejectReason::MempoolFullOfPending)?;
-        let actual = standing.rate.floor();
-        match self.tails.iter().find(|(_, other)| **other != sender) {
-            Some((tail, other))
-                if (tail.is_ready, tail.rate) < (standing.is_ready, standing.rate) =>
-            {
-                Ok(Some((*other, full(tail))))
+        let new = queue.eviction_key(nonce).ok_or(RejectReason::MempoolFullOfPending)?;
+        let actual = new.rate.floor();
+        match self.eviction_order.iter().find(|(_, other)| **other != sender) {
+            Some((key, other)) if (key.is_pending, key.rate) < (new.is_pending, new.rate) => {
+                Ok(Some((*other, eviction_reason(key))))
             }
-            Some((tail, _)) if standing.is_ready => {
-                Err(RejectReason::MempoolFull { needed: tail.rate.next_above(), actual })
+            Some((key, _)) if new.is_pending => {
+                Err(RejectReason::MempoolFull { needed: key.rate.next_above(), actual })
             }
             Some(_) => Err(RejectReason::MempoolFullOfPending),
             None => Err(RejectReason::SenderLimit { limit: self.capacity() }),
         }
     }
 
-    /// Follows the chain to another tip, whose accounts are given: returned transfers come back,
-    /// whether or not they pay the minimum, and the queues of all touched senders are judged
-    /// again. If an account cannot be read nothing changes.
+    /// Updates the mempool to a new tip with the given accounts. Transfers of disconnected blocks
+    /// return, whether or not they pay the minimum fee, and the queues of all touched senders are
+    /// revalidated.
+    ///
+    /// # Errors
+    /// Returns the error of reading an account. Nothing changes then.
     pub fn reconcile<V: AccountView>(
         &mut self,
         change: TipChange,
@@ -323,50 +313,50 @@ impl Mempool {
         let TipChange { returned, confirmed, mut touched } = change;
         touched.retain(|address| self.queues.contains_key(address));
         touched.extend(returned.iter().map(|transfer| transfer.details().sender));
-        let judged: Vec<(Address, Account)> = touched
+        let senders: Vec<(Address, Account)> = touched
             .into_iter()
             .map(|address| Ok((address, accounts.account(&address)?)))
             .collect::<Result<_, V::Error>>()?;
 
-        self.tips += 1;
+        self.tip_changes += 1;
         let mut returning: HashMap<Address, Vec<CheckedTransfer>> = HashMap::new();
         for transfer in returned {
             returning.entry(transfer.details().sender).or_default().push(transfer);
         }
         let mut changes = Changes::default();
-        for (sender, account) in judged {
+        for (sender, account) in senders {
             let mut queue = self.queues.get(&sender).cloned().unwrap_or_default();
             for transfer in returning.remove(&sender).unwrap_or_default() {
-                // A nonce that was in a block is free here, unless the pool missed a change of the
-                // tip; then what it holds stays.
-                if queue.at(transfer.details().nonce).is_none() {
-                    queue.put(item(&transfer, self.next_arrival));
+                // The mempool has no transfer with a nonce that was in a block, unless it missed a
+                // change of the tip; then its own transfer stays.
+                if queue.get(transfer.details().nonce).is_none() {
+                    queue.insert(queue_entry(&transfer, self.next_arrival));
                     self.add(transfer);
                 }
             }
-            let dropped = queue.judge(&account, &self.limits, self.seconds);
-            changes.pending.extend(self.settle(sender, queue));
-            for (item, reason) in dropped {
-                if confirmed.contains(&self.transfer(&item).id()) {
-                    self.remove(&item);
+            let dropped = queue.revalidate(&account, &self.limits, self.seconds);
+            changes.pending.extend(self.replace_queue(sender, queue));
+            for (entry, reason) in dropped {
+                if confirmed.contains(&self.transfer(&entry).id()) {
+                    self.remove(&entry);
                 } else {
-                    changes.dropped.push(self.forget(&item, reason));
+                    changes.dropped.push(self.drop_transfer(&entry, reason));
                 }
             }
         }
         while self.count() > self.capacity()
-            && let Some((tail, sender)) = self.tails.first_key_value()
+            && let Some((key, sender)) = self.eviction_order.first_key_value()
         {
-            let (sender, reason) = (*sender, full(tail));
+            let (sender, reason) = (*sender, eviction_reason(key));
             changes.dropped.extend(self.evict_last_of(sender, reason));
         }
         changes.pending.retain(|id| self.contains(id));
         Ok(changes)
     }
 
-    /// Drops transfers that have waited too long for a missing nonce. To be called every few
-    /// minutes: what passes between two calls counts as ten minutes at most, and a clock that
-    /// goes backwards as nothing.
+    /// Drops transfers that have waited too long for a missing nonce. Call this every few minutes:
+    /// the time between two calls counts as ten minutes at most, and as nothing if the clock goes
+    /// back.
     pub fn expire(&mut self, now: Timestamp) -> Vec<Dropped> {
         let passed = self.last_time.map_or(0, |last| now.since(last));
         self.last_time = Some(now);
@@ -376,11 +366,11 @@ impl Mempool {
             && self.seconds - since >= self.limits.max_wait_seconds
         {
             let mut queue = self.queues.get(&sender).cloned().unwrap_or_default();
-            let missing = queue.next();
-            let expired = queue.give_up_waiting();
-            self.settle(sender, queue);
-            for item in expired {
-                dropped.push(self.forget(&item, RejectReason::Expired { missing }));
+            let missing = queue.next_nonce();
+            let expired = queue.remove_queued();
+            self.replace_queue(sender, queue);
+            for entry in expired {
+                dropped.push(self.drop_transfer(&entry, RejectReason::Expired { missing }));
             }
         }
         dropped
@@ -388,87 +378,88 @@ impl Mempool {
 
     fn evict_last_of(&mut self, sender: Address, reason: RejectReason) -> Option<Dropped> {
         let mut queue = self.queues.get(&sender)?.clone();
-        let item = queue.pop()?;
-        self.settle(sender, queue);
-        Some(self.forget(&item, reason))
+        let entry = queue.pop()?;
+        self.replace_queue(sender, queue);
+        Some(self.drop_transfer(&entry, reason))
     }
 
-    /// Adds what is known of a transfer, but for its place in a queue.
+    /// Adds a transfer to everything but the queue of its sender.
     fn add(&mut self, transfer: CheckedTransfer) {
-        let item = item(&transfer, self.next_arrival);
+        let entry = queue_entry(&transfer, self.next_arrival);
         let details = *transfer.details();
-        self.arrivals.insert(details.id, item.arrival);
-        self.parties.insert((details.sender, item.arrival));
-        self.parties.insert((details.recipient, item.arrival));
-        let rate = rate::bucket_of(item.rate().floor());
-        let bucket = self.buckets.entry(rate).or_insert(Bucket { rate, count: 0, bytes: 0 });
+        self.arrivals.insert(details.id, entry.arrival);
+        self.by_address.insert((details.sender, entry.arrival));
+        self.by_address.insert((details.recipient, entry.arrival));
+        let rate = rate::bucket_of(entry.rate().floor());
+        let bucket = self.buckets.entry(rate).or_insert(FeeBucket { rate, count: 0, bytes: 0 });
         bucket.count += 1;
-        bucket.bytes += item.bytes;
-        self.bytes += item.bytes;
-        self.transfers.insert(item.arrival, Box::new(transfer));
+        bucket.bytes += entry.bytes;
+        self.bytes += entry.bytes;
+        self.transfers.insert(entry.arrival, Box::new(transfer));
         self.next_arrival += 1;
     }
 
-    /// The opposite of `add`.
-    fn remove(&mut self, item: &Item) -> CheckedTransfer {
-        let transfer = self.transfers.remove(&item.arrival).expect("queues hold what is added");
+    /// Removes a transfer from everything but the queue of its sender.
+    fn remove(&mut self, entry: &QueueEntry) -> CheckedTransfer {
+        let transfer = self.transfers.remove(&entry.arrival).expect("queues hold added transfers");
         let details = transfer.details();
         self.arrivals.remove(&details.id);
-        self.parties.remove(&(details.sender, item.arrival));
-        self.parties.remove(&(details.recipient, item.arrival));
-        let rate = rate::bucket_of(item.rate().floor());
+        self.by_address.remove(&(details.sender, entry.arrival));
+        self.by_address.remove(&(details.recipient, entry.arrival));
+        let rate = rate::bucket_of(entry.rate().floor());
         if let Some(bucket) = self.buckets.get_mut(&rate) {
             bucket.count -= 1;
-            bucket.bytes -= item.bytes;
+            bucket.bytes -= entry.bytes;
             if bucket.count == 0 {
                 self.buckets.remove(&rate);
             }
         }
-        self.bytes -= item.bytes;
+        self.bytes -= entry.bytes;
         *transfer
     }
 
-    /// Removes a transfer and remembers why.
-    fn forget(&mut self, item: &Item, reason: RejectReason) -> Dropped {
-        let transfer = self.remove(item);
-        self.recent.add(transfer.id(), reason.clone());
+    /// Removes a transfer and records the reason.
+    fn drop_transfer(&mut self, entry: &QueueEntry, reason: RejectReason) -> Dropped {
+        let transfer = self.remove(entry);
+        self.removed.insert(transfer.id(), reason.clone());
         Dropped { transfer, reason }
     }
 
-    /// Puts a sender's queue into the place of what it was; those that became ready.
-    fn settle(&mut self, sender: Address, queue: Queue) -> Vec<Id> {
+    /// Replaces the queue of a sender, and returns the transfers that became pending.
+    fn replace_queue(&mut self, sender: Address, queue: SenderQueue) -> Vec<Id> {
         let old = self.queues.remove(&sender).unwrap_or_default();
-        if let Some(tail) = old.tail() {
-            self.tails.remove(&tail);
+        if let Some(key) = old.last_eviction_key() {
+            self.eviction_order.remove(&key);
         }
         if let Some(since) = old.gap_since() {
             self.gaps.remove(&(since, sender));
         }
-        self.queued -= old.waiting().len();
-        self.queued += queue.waiting().len();
-        let was_ready = |item: &&Item| old.ready_at(item.nonce) == Some(item);
-        let became_ready = queue.ready().iter().filter(|item| !was_ready(item));
-        let became_ready = became_ready.map(|item| self.transfer(item).id()).collect();
-        if let Some(tail) = queue.tail() {
-            self.tails.insert(tail, sender);
+        self.queued -= old.queued().len();
+        self.queued += queue.queued().len();
+        let was_pending = |entry: &&QueueEntry| old.pending_at(entry.nonce) == Some(entry);
+        let newly_pending = queue.pending().iter().filter(|entry| !was_pending(entry));
+        let newly_pending = newly_pending.map(|entry| self.transfer(entry).id()).collect();
+        if let Some(key) = queue.last_eviction_key() {
+            self.eviction_order.insert(key, sender);
             self.gaps.extend(queue.gap_since().map(|since| (since, sender)));
             self.queues.insert(sender, queue);
         }
-        became_ready
+        newly_pending
     }
 
-    fn transfer(&self, item: &Item) -> &CheckedTransfer {
-        self.transfers.get(&item.arrival).expect("queues hold what is added")
+    fn transfer(&self, entry: &QueueEntry) -> &CheckedTransfer {
+        self.transfers.get(&entry.arrival).expect("queues hold added transfers")
     }
 }
 
-/// A tenth more, both the fee and the fee per byte: relaying and judging again is not free.
-fn pays_more_than(item: &Item, replaced: &Item) -> Result<(), RejectReason> {
+/// Checks that a replacement pays a tenth more, both in total and per byte, because relaying and
+/// validating it again is not free.
+fn check_replacement_fee(entry: &QueueEntry, replaced: &QueueEntry) -> Result<(), RejectReason> {
     let tenth_more = replaced.fee.saturating_add(replaced.fee.div_ceil(10).max(1));
-    let for_its_size = (u128::from(replaced.fee) * u128::from(item.bytes) * 11)
+    let for_size = (u128::from(replaced.fee) * u128::from(entry.bytes) * 11)
         .div_ceil(u128::from(replaced.bytes) * 10);
-    let needed = tenth_more.max(u64::try_from(for_its_size).unwrap_or(u64::MAX));
-    let actual = item.fee;
+    let needed = tenth_more.max(u64::try_from(for_size).unwrap_or(u64::MAX));
+    let actual = entry.fee;
     if actual >= needed {
         Ok(())
     } else {
@@ -476,10 +467,14 @@ fn pays_more_than(item: &Item, replaced: &Item) -> Result<(), RejectReason> {
     }
 }
 
-/// Replacing a ready transfer may cost its sender some of those after it; all that the ready ones
-/// pay together must rise all the same.
-fn fees_rise(item: &Item, before: Option<u64>, after: u64) -> Result<(), RejectReason> {
-    let actual = item.fee;
+/// Checks that replacing a pending transfer raises the sum of all pending fees of its sender, even
+/// if later transfers are dropped.
+fn check_total_fees(
+    entry: &QueueEntry,
+    before: Option<u64>,
+    after: u64,
+) -> Result<(), RejectReason> {
+    let actual = entry.fee;
     match before {
         Some(before) if after <= before => {
             let needed = actual.saturating_add(before - after).saturating_add(1);
@@ -489,19 +484,19 @@ fn fees_rise(item: &Item, before: Option<u64>, after: u64) -> Result<(), RejectR
     }
 }
 
-/// Why the transfer that stands there gave way.
-fn full(tail: &Standing) -> RejectReason {
-    if tail.is_ready {
-        let (needed, actual) = (tail.rate.next_above(), tail.rate.floor());
+/// Returns the reason for evicting the transfer with this key.
+fn eviction_reason(key: &EvictionKey) -> RejectReason {
+    if key.is_pending {
+        let (needed, actual) = (key.rate.next_above(), key.rate.floor());
         RejectReason::MempoolFull { needed, actual }
     } else {
         RejectReason::MempoolFullOfPending
     }
 }
 
-fn item(transfer: &CheckedTransfer, arrival: u64) -> Item {
+fn queue_entry(transfer: &CheckedTransfer, arrival: u64) -> QueueEntry {
     let details = transfer.details();
-    Item {
+    QueueEntry {
         nonce: details.nonce,
         arrival,
         fee: details.fee.units(),

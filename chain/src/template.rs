@@ -199,7 +199,7 @@ mod tests {
     use super::*;
     use crate::accounts::Account;
     use crate::mempool::Limits;
-    use crate::mempool::tests::{FEE, Pay, account, address, pay};
+    use crate::mempool::tests::{FEE, Pay, account, address, by_sender, pay};
     use crate::params::Spec;
     use crate::rules;
     use proptest::prelude::*;
@@ -418,7 +418,7 @@ mod tests {
             let room = max_block_bytes as usize - longest;
             let ids: std::collections::HashSet<tx::Id> = template.ids.iter().copied().collect();
             for sender in 0..SENDERS {
-                let of_sender = world.pool.by_sender(&address(sender));
+                let of_sender = by_sender(&world.pool, &address(sender));
                 let mut left = of_sender.filter(|entry| {
                     entry.is_pending && !ids.contains(&entry.transfer.id())
                 });

@@ -1,168 +1,162 @@
-//! What others may ask the pool.
+//! Queries of the mempool.
 
-use super::{Bucket, ENTRY_BYTES, Entry, FeeRate, Limits, Mempool, Queue, Selection, Status, item};
+use super::limits::{ENTRY_BYTES, Limits};
+use super::queue::SenderQueue;
+use super::rate::FeeBucket;
+use super::selection::Selection;
+use super::{Entry, Mempool, Status};
 use crate::accounts::Account;
 use crate::address::Address;
 use crate::amount::Amount;
 use crate::tx::{Id, MAX_TRANSFER_BYTES};
 
-/// What a block needs besides transfers: header, count and coinbase.
+/// The bytes of a block besides its transfers: header, count and coinbase.
 const BLOCK_OVERHEAD_BYTES: u64 = 300;
 
-impl Entry<'_> {
-    /// Pending or queued.
-    pub fn status(&self) -> Status {
-        if self.is_pending { Status::Pending } else { Status::Queued }
-    }
-
-    /// What it pays for itself.
-    pub fn fee_rate(&self) -> FeeRate {
-        item(self.transfer, self.arrival).rate()
-    }
-}
-
 impl Mempool {
-    /// The limits it was made with.
+    /// Returns the limits.
     pub fn limits(&self) -> &Limits {
         &self.limits
     }
 
-    /// Transfers.
+    /// Returns the number of transfers.
     pub fn count(&self) -> usize {
         self.transfers.len()
     }
 
-    /// Most transfers.
+    /// Returns the maximum number of transfers.
     pub fn capacity(&self) -> usize {
         self.limits.max_bytes / ENTRY_BYTES
     }
 
-    /// Bytes of the encoded transfers.
+    /// Returns the size of all encoded transfers, in bytes.
     pub fn bytes(&self) -> u64 {
         self.bytes
     }
 
-    /// Transfers that wait for an earlier nonce.
+    /// Returns the number of transfers that wait for an earlier nonce.
     pub fn queued(&self) -> usize {
         self.queued
     }
 
-    /// Whether a transfer is in the pool.
+    /// Whether a transfer is in the mempool.
     pub fn contains(&self, id: &Id) -> bool {
         self.arrivals.contains_key(id)
     }
 
-    /// The ids of all transfers, in no order.
+    /// Returns the ids of all transfers, in arbitrary order.
     pub fn ids(&self) -> impl Iterator<Item = &Id> {
         self.arrivals.keys()
     }
 
-    /// A transfer of the pool.
+    /// Returns the transfer with this id.
     pub fn get(&self, id: &Id) -> Option<Entry<'_>> {
         self.arrivals.get(id).and_then(|arrival| self.entry(*arrival))
     }
 
-    /// What the pool knows of a transfer. The chain is to be asked first: that it was dropped here
-    /// does not keep it out of blocks.
+    /// Returns the status of a transfer. Query the chain first: a block may contain a transfer that
+    /// the mempool dropped.
     pub fn status(&self, id: &Id) -> Option<Status> {
-        let here = self.get(id).map(|entry| entry.status());
-        here.or_else(|| self.recent.reason(id).cloned().map(Status::Dropped))
+        let current = self.get(id).map(|entry| entry.status());
+        current.or_else(|| self.removed.reason(id).cloned().map(Status::Dropped))
     }
 
-    /// The ids of all transfers with their arrivals, the oldest first, from an arrival on.
-    pub fn ids_since(&self, from: u64) -> impl Iterator<Item = (u64, &Id)> {
-        self.transfers.range(from..).map(|(arrival, transfer)| (*arrival, &transfer.details().id))
+    /// Returns the ids of all transfers from an arrival number on with their arrival numbers, the
+    /// oldest first.
+    pub fn ids_since(&self, arrival: u64) -> impl Iterator<Item = (u64, &Id)> {
+        let transfers = self.transfers.range(arrival..);
+        transfers.map(|(arrival, transfer)| (*arrival, &transfer.details().id))
     }
 
-    /// All transfers, the newest first, from those that came before an arrival on.
+    /// Returns the transfers that arrived before an arrival number, or all of them, the newest
+    /// first.
     pub fn newest_first(&self, before: Option<u64>) -> impl Iterator<Item = Entry<'_>> {
         let arrivals = self.transfers.range(..before.unwrap_or(u64::MAX)).rev();
         arrivals.filter_map(|(arrival, _)| self.entry(*arrival))
     }
 
-    /// A sender's transfers in nonce order.
-    pub fn by_sender(&self, sender: &Address) -> impl Iterator<Item = Entry<'_>> + use<'_> {
-        let items = self.queues.get(sender).into_iter().flat_map(Queue::items);
-        items.filter_map(|item| self.entry(item.arrival))
-    }
-
-    /// The transfers an address sends or receives, the newest first, from those that came before
-    /// an arrival on.
+    /// Returns the transfers from or to an address that arrived before an arrival number, or all of
+    /// them, the newest first.
     pub fn by_address(
         &self,
         address: &Address,
         before: Option<u64>,
     ) -> impl Iterator<Item = Entry<'_>> + use<'_> {
         let range = (*address, 0)..(*address, before.unwrap_or(u64::MAX));
-        self.parties.range(range).rev().filter_map(|(_, arrival)| self.entry(*arrival))
+        self.by_address.range(range).rev().filter_map(|(_, arrival)| self.entry(*arrival))
     }
 
     fn entry(&self, arrival: u64) -> Option<Entry<'_>> {
         let transfer = self.transfers.get(&arrival)?;
         let details = transfer.details();
         let queue = self.queues.get(&details.sender)?;
-        Some(Entry { transfer, arrival, is_pending: details.nonce < queue.next() })
+        Some(Entry { transfer, arrival, is_pending: details.nonce < queue.next_nonce() })
     }
 
-    /// The nonce for a sender's next transfer: after its pending ones. The account is the one at
-    /// the tip.
+    /// Returns the nonce for the next transfer of a sender, which follows its pending transfers.
+    /// `account` is the account of the sender at the tip.
     pub fn next_nonce(&self, address: &Address, account: &Account) -> u64 {
-        self.queues.get(address).map_or(account.nonce, Queue::next)
+        self.queues.get(address).map_or(account.nonce, SenderQueue::next_nonce)
     }
 
-    /// The balance once all pending transfers from and to an address are confirmed.
+    /// Returns the balance of an address after all pending transfers from and to it are confirmed.
+    /// `account` is the account of the address at the tip.
     pub fn pending_balance(&self, address: &Address, account: &Account) -> Amount {
         let pending = self.by_address(address, None).filter(|entry| entry.is_pending);
         let (mut sent, mut received) = (0, 0);
         for details in pending.map(|entry| entry.transfer.details()) {
-            sent += u128::from(if details.sender == *address { details.cost.units() } else { 0 });
-            received +=
-                u128::from(if details.recipient == *address { details.amount.units() } else { 0 });
+            if details.sender == *address {
+                sent += u128::from(details.cost.units());
+            }
+            if details.recipient == *address {
+                received += u128::from(details.amount.units());
+            }
         }
         let balance = (u128::from(account.balance.units()) + received).saturating_sub(sent);
         u64::try_from(balance).ok().and_then(Amount::new).unwrap_or(Amount::MAX)
     }
 
-    /// The pending transfers in the order a block should take them.
+    /// Returns the pending transfers in the order in which a block includes them.
     pub fn selection(&self) -> Selection<'_> {
         Selection::new(self)
     }
 
-    /// The least whole rate, base units per byte, at which a transfer may enter now: the limit's,
-    /// or more while the pool is full.
+    /// Returns the minimum fee rate for a new transfer in whole base units per byte: the configured
+    /// minimum, or more while the mempool is full.
     pub fn min_fee_rate(&self) -> u64 {
-        let least = self.limits.min_fee_rate;
-        match self.tails.first_key_value() {
-            Some((tail, _)) if self.count() >= self.capacity() && tail.is_ready => {
-                least.max(tail.rate.next_above())
+        let min = self.limits.min_fee_rate;
+        match self.eviction_order.first_key_value() {
+            Some((key, _)) if self.count() >= self.capacity() && key.is_pending => {
+                min.max(key.rate.next_above())
             }
-            _ => least,
+            _ => min,
         }
     }
 
-    /// The rate, in whole base units per byte, that would put a transfer into one of the next
-    /// blocks if nothing else came; the minimum if there is room for all.
+    /// Estimates the fee rate in whole base units per byte with which a transfer is included in one
+    /// of the next `blocks` blocks, if no other transfers arrive. Returns the minimum if there is
+    /// room for all.
     pub fn fee_rate_for(&self, blocks: u32, max_block_bytes: u32) -> u64 {
         let block = u64::from(max_block_bytes).saturating_sub(BLOCK_OVERHEAD_BYTES);
-        let newcomer = MAX_TRANSFER_BYTES as u64;
-        let room = block.saturating_mul(u64::from(blocks.max(1))).saturating_sub(newcomer);
-        let least = self.min_fee_rate();
+        let new_transfer = MAX_TRANSFER_BYTES as u64;
+        let room = block.saturating_mul(u64::from(blocks.max(1))).saturating_sub(new_transfer);
+        let min = self.min_fee_rate();
         if self.bytes <= room {
-            return least;
+            return min;
         }
         let mut selection = self.selection();
-        let mut taken = 0;
+        let mut bytes = 0;
         while let Some((rate, transfer)) = selection.next_with_rate() {
-            taken += transfer.transfer().size() as u64;
-            if taken > room {
-                return least.max(rate.next_above());
+            bytes += transfer.transfer().size() as u64;
+            if bytes > room {
+                return min.max(rate.next_above());
             }
         }
-        least
+        min
     }
 
-    /// The transfers by what each pays for itself, the cheapest first, queued ones included.
-    pub fn fee_histogram(&self) -> impl Iterator<Item = Bucket> {
+    /// Returns a histogram of all transfers by their own fee rates, the lowest first.
+    pub fn fee_histogram(&self) -> impl Iterator<Item = FeeBucket> {
         self.buckets.values().copied()
     }
 }

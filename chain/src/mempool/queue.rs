@@ -1,19 +1,21 @@
-//! The transfers of one sender in nonce order: first the ready ones, then those that wait because
-//! a nonce before theirs is missing.
+//! The transfers of one sender in nonce order: first the pending ones, then the queued ones, which
+//! wait because an earlier nonce is missing.
 //!
-//! Ready ones have consecutive nonces from the account's, and the balance covers them together, so
-//! any mixture of senders' ready transfers that keeps each sender's order can be applied.
-//! Money that is only on its way to the sender does not count.
+//! Pending transfers have consecutive nonces from the account's nonce on, and the balance covers
+//! all of them, so pending transfers of several senders can be applied in any order that respects
+//! the order of each sender. Unconfirmed payments to the sender do not count towards its balance.
 
-use super::{FeeRate, Limits, RejectReason};
+use super::limits::Limits;
+use super::rate::FeeRate;
+use super::reject::RejectReason;
 use crate::accounts::Account;
 use std::cmp::Reverse;
 
-/// What the pool's decisions need to know of a transfer.
+/// The properties of a transfer on which the decisions of the mempool depend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Item {
+pub(super) struct QueueEntry {
     pub(super) nonce: u64,
-    /// Names the transfer in the pool.
+    /// The arrival number, which identifies the transfer in the mempool.
     pub(super) arrival: u64,
     pub(super) fee: u64,
     /// Amount and fee.
@@ -21,202 +23,206 @@ pub(super) struct Item {
     pub(super) bytes: u64,
 }
 
-impl Item {
+impl QueueEntry {
     pub(super) fn rate(&self) -> FeeRate {
         FeeRate::new(self.fee, self.bytes)
     }
 }
 
-/// Where a sender's last transfers stand when room is needed: the least goes first.
+/// The eviction order of the last transfers of the senders: the smallest key is evicted first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Standing {
-    /// Waiting ones go before ready ones, whatever they promise.
-    pub(super) is_ready: bool,
-    /// What they pay: a waiting one for itself, a ready one with its chunk.
+pub(super) struct EvictionKey {
+    /// Queued transfers are evicted before pending ones, regardless of their fees.
+    pub(super) is_pending: bool,
+    /// The fee rate of a queued transfer, or of the chunk of a pending one.
     pub(super) rate: FeeRate,
-    /// Of equals the newest goes first.
+    /// Of equal transfers the newest is evicted first.
     pub(super) arrival: Reverse<u64>,
 }
 
-/// Consecutive ready transfers of a sender that are best mined together: each pays for those
-/// before it. The chunks of a sender pay less and less.
+/// Consecutive pending transfers of a sender that are best mined together, because the later ones
+/// pay for the earlier ones. The fee rates of a sender's chunks decrease.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Chunk {
-    /// Position of the first one in the queue.
+pub(super) struct FeeChunk {
+    /// The position of the first transfer in the queue.
     pub(super) start: usize,
     pub(super) length: usize,
     pub(super) rate: FeeRate,
-    /// The newest arrival among these and all before them: from then on the chunk could be mined.
+    /// The newest arrival among the transfers of the chunk and all before it, since which the chunk
+    /// can be mined.
     pub(super) complete: u64,
 }
 
+/// The transfers of one sender.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Queue {
-    /// Ascending nonces.
-    items: Vec<Item>,
-    /// How many, from the front, are ready.
-    ready: usize,
-    /// The first nonce that no ready one has.
-    next: u64,
-    /// When the pool began to wait for `next`, by its own clock; `None` if nothing waits.
+pub(super) struct SenderQueue {
+    /// All transfers in ascending order of their nonces.
+    entries: Vec<QueueEntry>,
+    /// The number of pending transfers, which come first.
+    pending: usize,
+    /// The nonce after the pending transfers.
+    next_nonce: u64,
+    /// The mempool time at which `next_nonce` became missing; `None` if no transfer is queued.
     gap_since: Option<u64>,
-    /// How many were replaced since the tip changed for the so-many-th time.
+    /// A tip change of the mempool, and the number of replacements since then.
     pub(super) replacements: (u64, usize),
 }
 
-impl Queue {
-    pub(super) fn items(&self) -> &[Item] {
-        &self.items
+impl SenderQueue {
+    pub(super) fn pending(&self) -> &[QueueEntry] {
+        &self.entries[..self.pending]
     }
 
-    pub(super) fn ready(&self) -> &[Item] {
-        &self.items[..self.ready]
+    pub(super) fn queued(&self) -> &[QueueEntry] {
+        &self.entries[self.pending..]
     }
 
-    pub(super) fn waiting(&self) -> &[Item] {
-        &self.items[self.ready..]
-    }
-
-    /// The nonce after the ready ones.
-    pub(super) fn next(&self) -> u64 {
-        self.next
+    /// Returns the nonce after the pending transfers.
+    pub(super) fn next_nonce(&self) -> u64 {
+        self.next_nonce
     }
 
     pub(super) fn gap_since(&self) -> Option<u64> {
         self.gap_since
     }
 
-    /// The ready one with a nonce.
-    pub(super) fn ready_at(&self, nonce: u64) -> Option<&Item> {
-        let first = self.ready().first()?.nonce;
-        self.ready().get(usize::try_from(nonce.checked_sub(first)?).ok()?)
+    /// Returns the pending transfer with this nonce.
+    pub(super) fn pending_at(&self, nonce: u64) -> Option<&QueueEntry> {
+        let first = self.pending().first()?.nonce;
+        self.pending().get(usize::try_from(nonce.checked_sub(first)?).ok()?)
     }
 
-    /// The one with a nonce.
-    pub(super) fn at(&self, nonce: u64) -> Option<&Item> {
-        let at = self.items.binary_search_by_key(&nonce, |item| item.nonce).ok()?;
-        self.items.get(at)
+    /// Returns the transfer with this nonce.
+    pub(super) fn get(&self, nonce: u64) -> Option<&QueueEntry> {
+        let position = self.entries.binary_search_by_key(&nonce, |entry| entry.nonce).ok()?;
+        self.entries.get(position)
     }
 
-    /// Puts a transfer into its place; the one that had its nonce. `judge` must follow.
-    pub(super) fn put(&mut self, item: Item) -> Option<Item> {
-        match self.items.binary_search_by_key(&item.nonce, |item| item.nonce) {
-            Ok(at) => Some(std::mem::replace(&mut self.items[at], item)),
-            Err(at) => {
-                self.items.insert(at, item);
+    /// Inserts a transfer and returns the one with the same nonce that it replaces. The caller must
+    /// call [`revalidate`](Self::revalidate) next.
+    pub(super) fn insert(&mut self, entry: QueueEntry) -> Option<QueueEntry> {
+        match self.entries.binary_search_by_key(&entry.nonce, |entry| entry.nonce) {
+            Ok(position) => Some(std::mem::replace(&mut self.entries[position], entry)),
+            Err(position) => {
+                self.entries.insert(position, entry);
                 None
             }
         }
     }
 
-    /// Finds out which are ready, and drops what cannot stay.
-    pub(super) fn judge(
+    /// Determines which transfers are pending, and removes those that cannot stay.
+    pub(super) fn revalidate(
         &mut self,
         account: &Account,
         limits: &Limits,
         now: u64,
-    ) -> Vec<(Item, RejectReason)> {
+    ) -> Vec<(QueueEntry, RejectReason)> {
         let mut dropped = Vec::new();
         let (expected, available) = (account.nonce, account.balance.units());
-        let used = self.items.partition_point(|item| item.nonce < expected);
-        for item in self.items.drain(..used) {
-            dropped.push((item, RejectReason::NonceUsed { expected, actual: item.nonce }));
+        let used = self.entries.partition_point(|entry| entry.nonce < expected);
+        for entry in self.entries.drain(..used) {
+            dropped.push((entry, RejectReason::NonceUsed { expected, actual: entry.nonce }));
         }
         let limit = limits.max_per_sender;
-        for item in self.items.drain(limit.min(self.items.len())..) {
-            dropped.push((item, RejectReason::SenderLimit { limit }));
+        for entry in self.entries.drain(limit.min(self.entries.len())..) {
+            dropped.push((entry, RejectReason::SenderLimit { limit }));
         }
 
-        let (mut next, mut spent) = (expected, 0_u64);
-        self.ready = 0;
-        // No account can get past the last nonce, so that one is never ready.
-        while let Some(item) = self.items.get(self.ready).copied()
-            && item.nonce == next
-            && next < u64::MAX
+        let (mut next_nonce, mut spent) = (expected, 0_u64);
+        self.pending = 0;
+        // No account can have a nonce after the maximum, so that nonce is never pending.
+        while let Some(entry) = self.entries.get(self.pending).copied()
+            && entry.nonce == next_nonce
+            && next_nonce < u64::MAX
         {
-            let needed = spent.saturating_add(item.cost);
+            let needed = spent.saturating_add(entry.cost);
             if needed > available {
-                self.items.remove(self.ready);
-                dropped.push((item, RejectReason::InsufficientBalance { needed, available }));
+                self.entries.remove(self.pending);
+                dropped.push((entry, RejectReason::InsufficientBalance { needed, available }));
                 break;
             }
-            (self.ready, next, spent) = (self.ready + 1, next + 1, needed);
+            (self.pending, next_nonce, spent) = (self.pending + 1, next_nonce + 1, needed);
         }
 
-        let latest = next.saturating_add(limits.max_nonces_ahead).min(u64::MAX - 1);
-        for item in self.items.split_off(self.ready) {
-            if item.nonce > latest {
-                dropped.push((item, RejectReason::NonceTooFar { latest, actual: item.nonce }));
-            } else if item.cost > available {
-                let needed = item.cost;
-                dropped.push((item, RejectReason::InsufficientBalance { needed, available }));
+        let latest = next_nonce.saturating_add(limits.max_nonces_ahead).min(u64::MAX - 1);
+        for entry in self.entries.split_off(self.pending) {
+            if entry.nonce > latest {
+                dropped.push((entry, RejectReason::NonceTooFar { latest, actual: entry.nonce }));
+            } else if entry.cost > available {
+                let needed = entry.cost;
+                dropped.push((entry, RejectReason::InsufficientBalance { needed, available }));
             } else {
-                self.items.push(item);
+                self.entries.push(entry);
             }
         }
-        let gap_began = self.gap_since.filter(|_| self.next == next).unwrap_or(now);
-        self.next = next;
-        self.gap_since = (!self.waiting().is_empty()).then_some(gap_began);
+        let since = self.gap_since.filter(|_| self.next_nonce == next_nonce).unwrap_or(now);
+        self.next_nonce = next_nonce;
+        self.gap_since = (!self.queued().is_empty()).then_some(since);
         dropped
     }
 
-    /// Takes the last transfer away: the only one whose loss leaves no gap.
-    pub(super) fn pop(&mut self) -> Option<Item> {
-        let item = self.items.pop()?;
-        if self.ready > self.items.len() {
-            self.ready = self.items.len();
-            self.next = item.nonce;
+    /// Removes the last transfer, the only one whose removal leaves no gap.
+    pub(super) fn pop(&mut self) -> Option<QueueEntry> {
+        let entry = self.entries.pop()?;
+        if self.pending > self.entries.len() {
+            self.pending = self.entries.len();
+            self.next_nonce = entry.nonce;
         }
-        self.gap_since = self.gap_since.filter(|_| self.items.len() > self.ready);
-        Some(item)
+        self.gap_since = self.gap_since.filter(|_| self.entries.len() > self.pending);
+        Some(entry)
     }
 
-    /// Takes away all that wait.
-    pub(super) fn give_up_waiting(&mut self) -> Vec<Item> {
+    /// Removes all queued transfers.
+    pub(super) fn remove_queued(&mut self) -> Vec<QueueEntry> {
         self.gap_since = None;
-        self.items.split_off(self.ready)
+        self.entries.split_off(self.pending)
     }
 
-    /// Fees of the ready ones.
-    pub(super) fn ready_fees(&self) -> u64 {
-        // Fees are part of costs, which the balance covers together.
-        self.ready().iter().map(|item| item.fee).sum()
+    /// Returns the sum of the fees of all pending transfers.
+    pub(super) fn pending_fees(&self) -> u64 {
+        // The balance covers the costs of all pending transfers, which include the fees.
+        self.pending().iter().map(|entry| entry.fee).sum()
     }
 
-    /// Where the transfer with a nonce stands; with those of its chunk after it, it may only stand
-    /// better.
-    pub(super) fn standing(&self, nonce: u64) -> Option<Standing> {
-        let item = self.at(nonce)?;
-        let arrival = Reverse(item.arrival);
-        if nonce >= self.next {
-            return Some(Standing { is_ready: false, rate: item.rate(), arrival });
+    /// Returns the eviction key of the transfer with this nonce, without the transfers after it,
+    /// which can only improve it.
+    pub(super) fn eviction_key(&self, nonce: u64) -> Option<EvictionKey> {
+        let entry = self.get(nonce)?;
+        let arrival = Reverse(entry.arrival);
+        if nonce >= self.next_nonce {
+            return Some(EvictionKey { is_pending: false, rate: entry.rate(), arrival });
         }
-        let up_to_it = self.items.partition_point(|item| item.nonce <= nonce);
+        let end = self.entries.partition_point(|entry| entry.nonce <= nonce);
         let mut chunks = Vec::new();
-        append_chunks(&self.items[..up_to_it], &mut chunks);
-        Some(Standing { is_ready: true, rate: chunks.last()?.rate, arrival })
+        append_chunks(&self.entries[..end], &mut chunks);
+        Some(EvictionKey { is_pending: true, rate: chunks.last()?.rate, arrival })
     }
 
-    /// Where the last transfer stands.
-    pub(super) fn tail(&self) -> Option<Standing> {
-        self.standing(self.items.last()?.nonce)
+    /// Returns the eviction key of the last transfer.
+    pub(super) fn last_eviction_key(&self) -> Option<EvictionKey> {
+        self.eviction_key(self.entries.last()?.nonce)
+    }
+
+    #[cfg(test)]
+    pub(super) fn entries(&self) -> &[QueueEntry] {
+        &self.entries
     }
 }
 
-/// Appends the chunks of consecutive transfers. Where rates rise along the queue they melt into
-/// one, so that a poor transfer in front is carried by the rich ones that need it.
-pub(super) fn append_chunks(items: &[Item], chunks: &mut Vec<Chunk>) {
+/// Appends the chunks of consecutive transfers. Transfers with rising fee rates merge into one
+/// chunk, so that a transfer with a low fee is carried by later ones with higher fees.
+pub(super) fn append_chunks(entries: &[QueueEntry], chunks: &mut Vec<FeeChunk>) {
     let first = chunks.len();
     let mut complete = 0;
-    for (start, item) in items.iter().enumerate() {
-        complete = complete.max(item.arrival);
-        let mut chunk = Chunk { start, length: 1, rate: item.rate(), complete };
+    for (start, entry) in entries.iter().enumerate() {
+        complete = complete.max(entry.arrival);
+        let mut chunk = FeeChunk { start, length: 1, rate: entry.rate(), complete };
         while let Some(before) = chunks[first..].last()
             && before.rate < chunk.rate
         {
             chunk.start = before.start;
             chunk.length += before.length;
-            chunk.rate = before.rate.with(chunk.rate);
+            chunk.rate = before.rate.combine(chunk.rate);
             chunks.pop();
         }
         chunks.push(chunk);

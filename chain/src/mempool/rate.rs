@@ -1,8 +1,8 @@
-//! What a transfer, or several together, pay per byte. Exact: a fraction, never divided to compare.
+//! Fee rates, which are compared exactly as fractions.
 
 use std::cmp::Ordering;
 
-/// Base units per byte of encoding, as a fraction.
+/// A fee rate: a fee in base units per encoded bytes, as a fraction.
 #[derive(Clone, Copy, Debug)]
 pub struct FeeRate {
     fee: u64,
@@ -10,25 +10,25 @@ pub struct FeeRate {
 }
 
 impl FeeRate {
-    /// So many base units for so many bytes; nothing encodes to 0 bytes, so that counts as 1.
+    /// Creates the rate of a fee in base units for a number of bytes; 0 bytes count as 1.
     pub fn new(fee: u64, bytes: u64) -> FeeRate {
         FeeRate { fee, bytes: bytes.max(1) }
     }
 
-    /// Of both together.
-    pub fn with(self, other: FeeRate) -> FeeRate {
+    /// Returns the rate of both fees for both numbers of bytes together.
+    pub fn combine(self, other: FeeRate) -> FeeRate {
         FeeRate {
             fee: self.fee.saturating_add(other.fee),
             bytes: self.bytes.saturating_add(other.bytes),
         }
     }
 
-    /// Whole base units per byte, rounded down.
+    /// Returns the whole base units per byte, rounded down.
     pub fn floor(self) -> u64 {
         self.fee / self.bytes
     }
 
-    /// The least whole rate that is higher.
+    /// Returns the lowest whole rate above this one.
     pub fn next_above(self) -> u64 {
         self.floor().saturating_add(1)
     }
@@ -55,18 +55,18 @@ impl PartialEq for FeeRate {
 
 impl Eq for FeeRate {}
 
-/// The transfers of the pool whose rates are alike.
+/// The transfers of the mempool with similar fee rates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Bucket {
-    /// The lowest rate that belongs here: 0, 1, 2, 3, 4, 6, 8, 12, 16, 24, 32 …
+pub struct FeeBucket {
+    /// The lowest fee rate of the bucket: 0, 1, 2, 3, 4, 6, 8, 12, 16, 24, 32 …
     pub rate: u64,
-    /// How many transfers.
+    /// The number of transfers.
     pub count: usize,
-    /// Their bytes together.
+    /// The size of the transfers, in bytes.
     pub bytes: u64,
 }
 
-/// The bucket of a rate: its two leading binary digits.
+/// Returns the lowest rate of the bucket of a rate, which has its two leading binary digits.
 pub(super) fn bucket_of(rate: u64) -> u64 {
     let shift = rate.checked_ilog2().unwrap_or(0).saturating_sub(1);
     rate >> shift << shift
@@ -77,7 +77,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rates_compare_exactly() {
+    fn fee_rates_compare_exactly() {
         assert_eq!(FeeRate::new(1, 2), FeeRate::new(2, 4));
         assert!(FeeRate::new(146, 145) > FeeRate::new(1, 1));
         let large = (1 << 53) - 1;
@@ -85,11 +85,11 @@ mod tests {
         assert!(FeeRate::new(u64::MAX, 401) < FeeRate::new(u64::MAX, 400));
         assert_eq!(FeeRate::new(435, 145).next_above(), 4);
         assert_eq!(FeeRate::new(436, 145).next_above(), 4);
-        assert_eq!(FeeRate::new(1, 1).with(FeeRate::new(3, 1)), FeeRate::new(2, 1));
+        assert_eq!(FeeRate::new(1, 1).combine(FeeRate::new(3, 1)), FeeRate::new(2, 1));
     }
 
     #[test]
-    fn buckets_are_half_octaves() {
+    fn buckets_have_two_per_power_of_two() {
         let starts: Vec<u64> = (0..=17).map(bucket_of).collect();
         assert_eq!(starts, [0, 1, 2, 3, 4, 4, 6, 6, 8, 8, 8, 8, 12, 12, 12, 12, 16, 16]);
         assert_eq!(bucket_of(u64::MAX), 3 << 62);

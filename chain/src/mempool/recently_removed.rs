@@ -1,26 +1,26 @@
-//! What left the pool lately and why, so that whoever asks for it gets an answer.
+//! The reasons why transfers recently left the mempool, for status queries.
 
-use super::RejectReason;
+use super::reject::RejectReason;
 use crate::tx::Id;
 use std::collections::{HashMap, VecDeque};
 
-/// Answers kept: some 2 MB. Older ones are forgotten.
-pub(super) const KEPT: usize = 10_000;
+/// The maximum number of reasons, about 2 MB. The oldest are evicted.
+pub(super) const CAPACITY: usize = 10_000;
 
 #[derive(Clone, Debug, Default)]
-pub(super) struct Recent {
+pub(super) struct RecentlyRemoved {
     reasons: HashMap<Id, RejectReason>,
-    /// Oldest first, each once.
+    /// Each id once, the oldest first.
     order: VecDeque<Id>,
 }
 
-impl Recent {
-    pub(super) fn add(&mut self, id: Id, reason: RejectReason) {
+impl RecentlyRemoved {
+    pub(super) fn insert(&mut self, id: Id, reason: RejectReason) {
         if self.reasons.insert(id, reason).is_some() {
             return;
         }
         self.order.push_back(id);
-        if self.order.len() > KEPT
+        if self.order.len() > CAPACITY
             && let Some(oldest) = self.order.pop_front()
         {
             self.reasons.remove(&oldest);
@@ -38,19 +38,19 @@ mod tests {
 
     // M17
     #[test]
-    fn the_oldest_are_forgotten() {
+    fn oldest_reasons_are_evicted() {
         let id = |number: usize| {
             let mut bytes = [0; 32];
             bytes[..8].copy_from_slice(&number.to_le_bytes());
             Id::from_bytes(bytes)
         };
-        let mut recent = Recent::default();
-        for number in 0..KEPT + 5 {
-            recent.add(id(number), RejectReason::MempoolFullOfPending);
-            recent.add(id(number), RejectReason::Expired { missing: 1 });
+        let mut removed = RecentlyRemoved::default();
+        for number in 0..CAPACITY + 5 {
+            removed.insert(id(number), RejectReason::MempoolFullOfPending);
+            removed.insert(id(number), RejectReason::Expired { missing: 1 });
         }
-        assert_eq!((recent.reasons.len(), recent.order.len()), (KEPT, KEPT));
-        assert_eq!(recent.reason(&id(4)), None);
-        assert_eq!(recent.reason(&id(5)), Some(&RejectReason::Expired { missing: 1 }));
+        assert_eq!((removed.reasons.len(), removed.order.len()), (CAPACITY, CAPACITY));
+        assert_eq!(removed.reason(&id(4)), None);
+        assert_eq!(removed.reason(&id(5)), Some(&RejectReason::Expired { missing: 1 }));
     }
 }

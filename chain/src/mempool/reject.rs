@@ -1,99 +1,102 @@
-//! Why a transfer is not in the pool: refused at the door or dropped later, the reasons are the
-//! same ones.
+//! The reasons why the mempool rejects or drops a transfer.
 
 use crate::tx::Id;
 
-/// Why a transfer may not enter the pool, or had to leave it. Policy, not consensus: another node
-/// may judge otherwise, and a block may contain the transfer all the same.
+/// The reason why a transfer was not accepted into the mempool, or was dropped from it. This is
+/// policy, not consensus: another node may accept the transfer, and a block may contain it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RejectReason {
-    /// `nonce-used`: a transfer with this nonce is in the chain.
-    #[error("nonce {actual} is used already, the sender's next is {expected}")]
+    /// `nonce-used`: the chain has a transfer of the sender with this nonce.
+    #[error("nonce {actual} is already used; the sender's next nonce is {expected}")]
     NonceUsed {
-        /// The account's.
+        /// The next nonce of the account.
         expected: u64,
-        /// The transfer's.
+        /// The nonce of the transfer.
         actual: u64,
     },
-    /// `nonce-too-far`
-    #[error("nonce {actual} is too far ahead, this pool takes up to {latest} of this sender now")]
+    /// `nonce-too-far`: the nonce is too far beyond the first missing one.
+    #[error("nonce {actual} is too far ahead; the maximum for this sender is now {latest}")]
     NonceTooFar {
-        /// The highest this pool would hold.
+        /// The highest nonce that the mempool accepts from the sender.
         latest: u64,
-        /// The transfer's.
+        /// The nonce of the transfer.
         actual: u64,
     },
-    /// `insufficient-balance`
+    /// `insufficient-balance`: the balance does not cover the transfer and the pending ones before
+    /// it.
     #[error(
-        "with those before it the transfer takes {needed} base units, its sender has {available}"
+        "the transfer and the sender's earlier ones cost {needed} base units, the balance is \
+         {available}"
     )]
     InsufficientBalance {
-        /// Amounts and fees of the pending ones before it, and its own.
+        /// The amounts and fees of the transfer and of the pending ones before it, in base units.
         needed: u64,
-        /// The balance at the tip.
+        /// The balance at the tip, in base units.
         available: u64,
     },
-    /// `min-fee`
-    #[error("the fee is {actual} base units, at {rate} a byte this transfer needs {needed}")]
+    /// `min-fee`: the fee is below the minimum fee rate.
+    #[error("the fee of {actual} base units is too low; {needed} are needed at {rate} per byte")]
     MinFee {
-        /// The least rate, base units per byte.
+        /// The minimum fee rate, in base units per byte.
         rate: u64,
-        /// The least fee for its size.
+        /// The minimum fee for the size of the transfer, in base units.
         needed: u64,
-        /// The transfer's.
+        /// The fee of the transfer, in base units.
         actual: u64,
     },
-    /// `mempool-full`
+    /// `mempool-full`: the mempool is full of transfers with higher fee rates.
     #[error(
-        "the pool is full of transfers that pay more: {needed} base units a byte are needed, with those before it this one pays {actual}"
+        "the mempool is full; a fee rate of {needed} base units per byte is needed, the transfer \
+         and its ancestors pay {actual}"
     )]
     MempoolFull {
-        /// Base units per byte that would do.
+        /// The sufficient fee rate, in base units per byte.
         needed: u64,
-        /// Base units per byte of the transfer and those it counts with, rounded down.
+        /// The fee rate of the transfer and the earlier ones it is mined with, rounded down.
         actual: u64,
     },
-    /// `mempool-full`, for one that could not be mined yet.
-    #[error("the pool is full, and transfers that wait for an earlier nonce give way first")]
+    /// `mempool-full`: the mempool is full of pending transfers, and this one is only queued.
+    #[error("the mempool is full; transfers that wait for an earlier nonce are dropped first")]
     MempoolFullOfPending,
-    /// `replacement-too-cheap`
+    /// `replacement-too-cheap`: the transfer does not pay enough to replace another one.
     #[error(
-        "the pool has a transfer with this nonce; to replace it takes a fee of {needed} base units, this one pays {actual}"
+        "replacing the transfer with this nonce needs a fee of {needed} base units, the new fee \
+         is {actual}"
     )]
     ReplacementTooCheap {
-        /// The least fee.
+        /// The minimum fee, in base units.
         needed: u64,
-        /// The transfer's.
+        /// The fee of the transfer, in base units.
         actual: u64,
     },
-    /// `sender-limit`
-    #[error("the pool holds at most {limit} transfers of a sender")]
+    /// `sender-limit`: the sender has too many transfers in the mempool.
+    #[error("the mempool holds at most {limit} transfers of a sender")]
     SenderLimit {
-        /// Transfers.
+        /// The maximum number of transfers.
         limit: usize,
     },
-    /// `sender-limit`, for replacements.
+    /// `sender-limit`: the sender replaced too many transfers since the last block.
     #[error("a sender may replace at most {limit} transfers between two blocks")]
     ReplacementLimit {
-        /// Replacements.
+        /// The maximum number of replacements.
         limit: usize,
     },
-    /// `replaced`: only for dropped ones.
-    #[error("its sender replaced it by {by}")]
+    /// `replaced`: the transfer was dropped because its sender replaced it.
+    #[error("replaced by transfer {by} of the same sender")]
     Replaced {
-        /// The one that has its nonce now.
+        /// The id of the replacement.
         by: Id,
     },
-    /// `expired`: only for dropped ones.
-    #[error("the transfer with nonce {missing}, which must come first, did not come in time")]
+    /// `expired`: the transfer was dropped because an earlier nonce did not arrive in time.
+    #[error("expired while waiting for the transfer with nonce {missing}")]
     Expired {
-        /// The nonce it waited for.
+        /// The missing nonce.
         missing: u64,
     },
 }
 
 impl RejectReason {
-    /// The stable code.
+    /// Returns the stable code of the reason.
     pub fn code(&self) -> &'static str {
         match self {
             RejectReason::NonceUsed { .. } => "nonce-used",
@@ -110,7 +113,7 @@ impl RejectReason {
         }
     }
 
-    /// What is demanded and what was found, where that is a comparison of two numbers.
+    /// Returns the required value and the actual one, if the reason compares two numbers.
     pub fn expected_and_actual(&self) -> Option<(u64, u64)> {
         match *self {
             RejectReason::NonceUsed { expected, actual } => Some((expected, actual)),

@@ -1,19 +1,21 @@
-//! The ready transfers in the order a block should take them.
+//! The pending transfers in the order in which a block includes them.
 
-use super::queue::{Chunk, Queue, append_chunks};
-use super::{FeeRate, Mempool};
+use super::Mempool;
+use super::queue::{FeeChunk, SenderQueue, append_chunks};
+use super::rate::FeeRate;
 use crate::address::Address;
 use crate::rules::tx::CheckedTransfer;
 use std::cmp::Reverse;
 use std::collections::HashSet;
 
-/// Goes through the ready transfers, the best paying first, each sender's in nonce order.
+/// An iterator over the pending transfers, by descending fee rate and each sender's in nonce order.
 pub struct Selection<'a> {
     mempool: &'a Mempool,
-    /// The best last. A sender's chunks pay less and less, so sorting them keeps its order.
-    chunks: Vec<(Chunk, Address, &'a Queue)>,
-    /// The rest of the chunk that is being gone through.
-    current: Option<(Chunk, Address, &'a Queue)>,
+    /// The chunks in ascending order. The fee rates of a sender's chunks decrease, so sorting
+    /// preserves the order of each sender.
+    chunks: Vec<(FeeChunk, Address, &'a SenderQueue)>,
+    /// The rest of the current chunk.
+    current: Option<(FeeChunk, Address, &'a SenderQueue)>,
     skipped: HashSet<Address>,
 }
 
@@ -22,24 +24,24 @@ impl<'a> Selection<'a> {
         let mut chunks = Vec::with_capacity(mempool.queues.len());
         let mut of_sender = Vec::new();
         for (sender, queue) in &mempool.queues {
-            append_chunks(queue.ready(), &mut of_sender);
+            append_chunks(queue.pending(), &mut of_sender);
             chunks.extend(of_sender.drain(..).map(|chunk| (chunk, *sender, queue)));
         }
-        // Two chunks that were complete with the same arrival are of one sender.
+        // Chunks that are complete since the same arrival belong to one sender.
         chunks.sort_unstable_by_key(|(chunk, ..)| {
             (chunk.rate, Reverse(chunk.complete), Reverse(chunk.start))
         });
         Selection { mempool, chunks, current: None, skipped: HashSet::new() }
     }
 
-    /// Leaves out what is left of a sender: one of its transfers was not taken, so those after it
-    /// cannot be.
+    /// Skips the remaining transfers of a sender. Call this when a transfer was not included,
+    /// because later ones of the sender cannot be included then.
     pub fn skip_sender(&mut self, sender: Address) {
         self.skipped.insert(sender);
         self.current = self.current.filter(|(_, current, _)| *current != sender);
     }
 
-    /// The next transfer, with the rate of the chunk it is mined for.
+    /// Returns the next transfer with the fee rate of its chunk.
     pub(super) fn next_with_rate(&mut self) -> Option<(FeeRate, &'a CheckedTransfer)> {
         let (mut chunk, sender, queue) = match self.current.take() {
             Some(current) => current,
@@ -50,10 +52,10 @@ impl<'a> Selection<'a> {
                 }
             },
         };
-        let item = queue.ready()[chunk.start];
+        let entry = queue.pending()[chunk.start];
         (chunk.start, chunk.length) = (chunk.start + 1, chunk.length - 1);
         self.current = (chunk.length > 0).then_some((chunk, sender, queue));
-        Some((chunk.rate, self.mempool.transfer(&item)))
+        Some((chunk.rate, self.mempool.transfer(&entry)))
     }
 }
 

@@ -1,4 +1,4 @@
-//! The pool's behaviour, case by case; `random` compares it with a naive model.
+//! Behaviour of the mempool case by case; `random` compares it with a naive model.
 
 use super::*;
 use crate::amount::Amount;
@@ -9,11 +9,11 @@ use crate::tx::{Memo, Payment, Transfer};
 use std::collections::HashSet;
 use std::sync::{LazyLock, Mutex};
 
-mod asked;
+mod eviction;
+mod query;
 mod random;
-mod room;
 
-/// What distinguishes a transfer in these tests; parties are numbers.
+/// A transfer of these tests, whose parties are numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Pay {
     pub(crate) from: u16,
@@ -24,7 +24,7 @@ pub(crate) struct Pay {
     pub(crate) memo: u16,
 }
 
-/// 145 bytes, so this fee is a rate of 1.
+/// The fee of a transfer of 145 bytes at a rate of 1.
 pub(crate) const FEE: u64 = 145;
 const GENESIS: block::Hash = block::Hash::from_bytes([5; 32]);
 
@@ -45,7 +45,7 @@ pub(crate) fn address(number: u16) -> Address {
 }
 
 impl Pay {
-    /// Signs it, once: random tests ask for the same ones over and over.
+    /// Signs the transfer, and caches it because random tests use the same ones repeatedly.
     pub(crate) fn signed(self) -> CheckedTransfer {
         static SIGNED: LazyLock<Mutex<HashMap<Pay, CheckedTransfer>>> =
             LazyLock::new(Mutex::default);
@@ -68,14 +68,14 @@ pub(crate) fn account(balance: u64, nonce: u64) -> Account {
     Account { balance: Amount::new(balance).unwrap(), nonce }
 }
 
-/// A pool and the accounts at the tip.
+/// A mempool and the accounts at the tip.
 struct World {
     pool: Mempool,
     accounts: HashMap<Address, Account>,
 }
 
 impl World {
-    /// Payers 0 to 99 own 100,000 each.
+    /// Creates accounts 0 to 99 with a balance of 100,000 each.
     fn new(limits: Limits) -> World {
         let accounts = (0..100).map(|number| (address(number), account(100_000, 0))).collect();
         World { pool: Mempool::new(limits), accounts }
@@ -87,7 +87,7 @@ impl World {
         match result {
             Ok(Admission::Added(changes)) => Ok(changes),
             Ok(Admission::AlreadyKnown) => panic!("{pay:?} is known"),
-            Err(InsertError::Rejected(refusal)) => Err(refusal),
+            Err(InsertError::Rejected(reason)) => Err(reason),
         }
     }
 
@@ -101,7 +101,7 @@ impl World {
         self.accounts.insert(address(number), account);
     }
 
-    /// Tells the pool of a new tip whose accounts `set` made.
+    /// Updates the mempool to a new tip whose accounts `set` changed.
     fn reconcile(&mut self, returned: &[Pay], confirmed: &[Pay], touched: &[u16]) -> Changes {
         let change = TipChange {
             returned: returned.iter().map(|pay| pay.signed()).collect(),
@@ -118,12 +118,21 @@ impl World {
     }
 
     fn nonces(&self, sender: u16) -> Vec<u64> {
-        nonces(self.pool.by_sender(&address(sender)))
+        nonces(by_sender(&self.pool, &address(sender)))
     }
 
     fn assert_sound(&self) {
         assert_sound(&self.pool, &self.accounts);
     }
+}
+
+/// Returns the transfers of a sender in nonce order.
+pub(crate) fn by_sender<'a>(
+    pool: &'a Mempool,
+    sender: &Address,
+) -> impl Iterator<Item = Entry<'a>> + use<'a> {
+    let entries = pool.queues.get(sender).into_iter().flat_map(SenderQueue::entries);
+    entries.filter_map(|entry| pool.get(&pool.transfer(entry).id()))
 }
 
 fn nonces<'a>(entries: impl Iterator<Item = Entry<'a>>) -> Vec<u64> {
@@ -141,7 +150,7 @@ fn limits(count: usize) -> Limits {
     Limits { max_bytes: count * ENTRY_BYTES, ..Limits::default() }
 }
 
-/// What holds of every pool that knows the tip.
+/// Checks the invariants of a mempool that is updated to the tip.
 fn assert_sound(pool: &Mempool, accounts: &HashMap<Address, Account>) {
     let limits = pool.limits();
     assert!(pool.count() <= pool.capacity());
@@ -150,13 +159,13 @@ fn assert_sound(pool: &Mempool, accounts: &HashMap<Address, Account>) {
     for (sender, queue) in &pool.queues {
         let account = accounts.account(sender).unwrap();
         let (mut next, mut spent, mut last) = (account.nonce, 0, None);
-        for entry in pool.by_sender(sender) {
+        for entry in by_sender(pool, sender) {
             let details = entry.transfer.details();
             assert!(last < Some(details.nonce), "strictly in nonce order");
             last = Some(details.nonce);
             assert!(details.cost <= account.balance);
             if entry.is_pending {
-                assert_eq!(details.nonce, next, "no gap among pending ones");
+                assert_eq!(details.nonce, next, "pending transfers have no gap");
                 (next, spent) = (next + 1, spent + details.cost.units());
                 pending.insert(details.id);
             } else {
@@ -166,42 +175,42 @@ fn assert_sound(pool: &Mempool, accounts: &HashMap<Address, Account>) {
             (count, bytes) = (count + 1, bytes + entry.transfer.transfer().size() as u64);
             assert_eq!(pool.arrivals.get(&details.id), Some(&entry.arrival));
             for party in [details.sender, details.recipient] {
-                assert!(pool.parties.contains(&(party, entry.arrival)));
+                assert!(pool.by_address.contains(&(party, entry.arrival)));
             }
         }
-        assert!(spent <= account.balance.units(), "the balance covers all pending ones");
-        assert!((1..=limits.max_per_sender).contains(&queue.items().len()));
+        assert!(spent <= account.balance.units(), "the balance covers all pending transfers");
+        assert!((1..=limits.max_per_sender).contains(&queue.entries().len()));
         assert_eq!(pool.next_nonce(sender, &account), next);
-        assert_eq!(pool.tails.get(&queue.tail().unwrap()), Some(sender));
+        assert_eq!(pool.eviction_order.get(&queue.last_eviction_key().unwrap()), Some(sender));
         if let Some(since) = queue.gap_since() {
             assert!(pool.gaps.contains(&(since, *sender)));
             gaps += 1;
         }
-        assert_eq!(queue.gap_since().is_some(), !queue.waiting().is_empty());
+        assert_eq!(queue.gap_since().is_some(), !queue.queued().is_empty());
     }
     assert_eq!((count, queued, bytes), (pool.count(), pool.queued(), pool.bytes()));
     assert_eq!((count, gaps), (pool.arrivals.len(), pool.gaps.len()));
-    assert_eq!(pool.tails.len(), pool.queues.len());
+    assert_eq!(pool.eviction_order.len(), pool.queues.len());
     let parties = pool.transfers.values().map(|transfer| transfer.details());
     let parties: usize =
         parties.map(|details| 2 - usize::from(details.sender == details.recipient)).sum();
-    assert_eq!(parties, pool.parties.len());
+    assert_eq!(parties, pool.by_address.len());
     let histogram = pool
         .fee_histogram()
         .fold((0, 0), |(count, bytes), bucket| (count + bucket.count, bytes + bucket.bytes));
     assert_eq!(histogram, (pool.count(), pool.bytes()));
-    // Whatever a block takes from the front of the selection can be applied.
+    // Every prefix of the selection can be applied.
     let mut overlay = crate::accounts::Overlay::new(accounts);
     for transfer in pool.selection() {
         rules::body::apply(&mut overlay, transfer.details()).unwrap();
-        assert!(pending.remove(&transfer.id()), "once each");
+        assert!(pending.remove(&transfer.id()), "each transfer is selected once");
     }
-    assert!(pending.is_empty(), "all of them");
+    assert!(pending.is_empty(), "all pending transfers are selected");
 }
 
 // M13
 #[test]
-fn the_same_transfer_again_is_known() {
+fn inserting_a_transfer_twice_has_no_effect() {
     let mut world = World::new(Limits::default());
     let changes = world.insert(pay(0, 0)).unwrap();
     assert_eq!(changes.pending, [pay(0, 0).id()]);
@@ -213,11 +222,11 @@ fn the_same_transfer_again_is_known() {
 
 // M03
 #[test]
-fn a_fee_below_the_minimum_is_refused_with_the_fee_it_needs() {
+fn rejects_fee_below_minimum() {
     let mut world = World::new(Limits { min_fee_rate: 2, ..Limits::default() });
-    let refusal = world.insert(Pay { fee: 2 * 155 - 1, memo: 10, ..pay(0, 0) }).unwrap_err();
-    assert_eq!(refusal, RejectReason::MinFee { rate: 2, needed: 310, actual: 309 });
-    assert_eq!((refusal.code(), refusal.expected_and_actual()), ("min-fee", Some((310, 309))));
+    let reason = world.insert(Pay { fee: 2 * 155 - 1, memo: 10, ..pay(0, 0) }).unwrap_err();
+    assert_eq!(reason, RejectReason::MinFee { rate: 2, needed: 310, actual: 309 });
+    assert_eq!((reason.code(), reason.expected_and_actual()), ("min-fee", Some((310, 309))));
     world.insert(Pay { fee: 310, memo: 10, ..pay(0, 0) }).unwrap();
 
     let mut free = World::new(Limits { min_fee_rate: 0, ..Limits::default() });
@@ -226,7 +235,7 @@ fn a_fee_below_the_minimum_is_refused_with_the_fee_it_needs() {
 }
 
 #[test]
-fn checking_changes_nothing() {
+fn check_changes_nothing() {
     let mut world = World::new(Limits::default());
     let check = |world: &World, pay: Pay| world.pool.check(&pay.signed(), &world.accounts);
     assert_eq!(check(&world, pay(0, 0)), Ok(Status::Pending));
@@ -240,15 +249,15 @@ fn checking_changes_nothing() {
 
 // M04
 #[test]
-fn a_replacement_pays_a_tenth_more_in_all_and_per_byte() {
+fn replacement_pays_a_tenth_more_in_total_and_per_byte() {
     let mut world = World::new(Limits::default());
     world.insert_all([Pay { fee: 1_000, ..pay(0, 0) }, pay(0, 1)]);
-    let refusal = world.insert(Pay { fee: 1_099, ..pay(0, 0) }).unwrap_err();
-    assert_eq!(refusal, RejectReason::ReplacementTooCheap { needed: 1_100, actual: 1_099 });
+    let reason = world.insert(Pay { fee: 1_099, ..pay(0, 0) }).unwrap_err();
+    assert_eq!(reason, RejectReason::ReplacementTooCheap { needed: 1_100, actual: 1_099 });
     // Twice as large: a tenth more for each byte is more than twice the fee.
     let larger = Pay { fee: 2_199, memo: 145, ..pay(0, 0) };
-    let refusal = world.insert(larger).unwrap_err();
-    assert_eq!(refusal, RejectReason::ReplacementTooCheap { needed: 2_200, actual: 2_199 });
+    let reason = world.insert(larger).unwrap_err();
+    assert_eq!(reason, RejectReason::ReplacementTooCheap { needed: 2_200, actual: 2_199 });
 
     let better = Pay { fee: 1_100, ..pay(0, 0) };
     let changes = world.insert(better).unwrap();
@@ -260,17 +269,17 @@ fn a_replacement_pays_a_tenth_more_in_all_and_per_byte() {
 }
 
 #[test]
-fn a_free_transfer_is_replaced_by_any_that_pays() {
+fn any_fee_replaces_transfer_without_fee() {
     let mut world = World::new(Limits { min_fee_rate: 0, ..Limits::default() });
     world.insert(Pay { fee: 0, ..pay(0, 0) }).unwrap();
-    let refusal = world.insert(Pay { fee: 0, amount: 2, ..pay(0, 0) }).unwrap_err();
-    assert_eq!(refusal, RejectReason::ReplacementTooCheap { needed: 1, actual: 0 });
+    let reason = world.insert(Pay { fee: 0, amount: 2, ..pay(0, 0) }).unwrap_err();
+    assert_eq!(reason, RejectReason::ReplacementTooCheap { needed: 1, actual: 0 });
     world.insert(Pay { fee: 1, ..pay(0, 0) }).unwrap();
 }
 
 // M04
 #[test]
-fn a_sender_replaces_only_so_often_between_two_blocks() {
+fn replacements_between_two_blocks_are_limited() {
     let mut world = World::new(Limits { max_per_sender: 3, ..Limits::default() });
     let bump = |times: u32| Pay { fee: 200 * 2_u64.pow(times), ..pay(0, 0) };
     world.insert_all((0..=3).map(bump));
@@ -283,34 +292,34 @@ fn a_sender_replaces_only_so_often_between_two_blocks() {
 
 // M05
 #[test]
-fn a_replacement_that_costs_followers_pays_for_them() {
+fn replacement_pays_for_dropped_later_transfers() {
     let mut world = World::new(Limits::default());
     world.insert_all((0..17).map(|nonce| Pay { fee: 1_000, ..pay(0, nonce) }));
-    let greedy = |fee| Pay { amount: 100_000 - fee, fee, ..pay(0, 0) };
-    let refusal = world.insert(greedy(2_000)).unwrap_err();
-    assert_eq!(refusal, RejectReason::ReplacementTooCheap { needed: 17_001, actual: 2_000 });
-    let refusal = world.insert(greedy(17_000)).unwrap_err();
-    assert_eq!(refusal, RejectReason::ReplacementTooCheap { needed: 17_001, actual: 17_000 });
+    let replacement = |fee| Pay { amount: 100_000 - fee, fee, ..pay(0, 0) };
+    let reason = world.insert(replacement(2_000)).unwrap_err();
+    assert_eq!(reason, RejectReason::ReplacementTooCheap { needed: 17_001, actual: 2_000 });
+    let reason = world.insert(replacement(17_000)).unwrap_err();
+    assert_eq!(reason, RejectReason::ReplacementTooCheap { needed: 17_001, actual: 17_000 });
     assert_eq!(world.nonces(0).len(), 17);
-    let changes = world.insert(greedy(17_001)).unwrap();
+    let changes = world.insert(replacement(17_001)).unwrap();
     assert_eq!(reasons(&changes.dropped)[..2], [(0, "replaced"), (1, "insufficient-balance")]);
     assert_eq!(world.pool.pending_balance(&address(0), &account(100_000, 0)), Amount::ZERO);
 }
 
 // M06
 #[test]
-fn a_sender_has_limits_that_do_not_touch_others() {
+fn sender_limits_do_not_affect_other_senders() {
     let limits = Limits { max_per_sender: 20, max_nonces_ahead: 8, ..Limits::default() };
     let mut world = World::new(limits);
     world.insert_all((0..12).map(|nonce| pay(0, nonce)));
     assert_eq!(
         world.insert(pay(0, 21)),
         Err(RejectReason::NonceTooFar { latest: 20, actual: 21 }),
-        "12 is missing, and 8 may wait for it"
+        "12 is missing, and 8 transfers may be queued behind it"
     );
     world.insert_all((13..=20).map(|nonce| pay(0, nonce)));
     assert_eq!((world.pool.count(), world.pool.queued()), (20, 8));
-    // The missing one is worth more than the last one that waits for it.
+    // Filling the gap drops the last queued transfer.
     let changes = world.insert(pay(0, 12)).unwrap();
     assert_eq!(reasons(&changes.dropped), [(20, "sender-limit")]);
     assert_eq!((world.nonces(0).len(), world.pool.queued()), (20, 0));
@@ -319,7 +328,7 @@ fn a_sender_has_limits_that_do_not_touch_others() {
 }
 
 #[test]
-fn a_nonce_that_no_account_can_reach_is_too_far() {
+fn rejects_nonce_that_no_account_can_reach() {
     let mut world = World::new(Limits::default());
     world.set(0, account(100_000, u64::MAX - 1));
     world.insert(pay(0, u64::MAX - 1)).unwrap();
@@ -330,7 +339,7 @@ fn a_nonce_that_no_account_can_reach_is_too_far() {
 
 // M07
 #[test]
-fn filling_the_gap_promotes_in_order() {
+fn filling_a_gap_promotes_queued_transfers_in_order() {
     let mut world = World::new(Limits::default());
     for nonce in [3, 1, 2] {
         assert_eq!(world.insert(pay(0, nonce)).unwrap().pending, []);
@@ -343,7 +352,7 @@ fn filling_the_gap_promotes_in_order() {
 }
 
 #[test]
-fn a_follower_that_the_filled_gap_makes_unaffordable_goes() {
+fn filling_a_gap_drops_unaffordable_later_transfer() {
     let mut world = World::new(Limits::default());
     world.insert(Pay { amount: 90_000, ..pay(0, 1) }).unwrap();
     let changes = world.insert(Pay { amount: 20_000, ..pay(0, 0) }).unwrap();
@@ -352,7 +361,7 @@ fn a_follower_that_the_filled_gap_makes_unaffordable_goes() {
 
 // M07, M17, M18
 #[test]
-fn what_waits_too_long_expires_and_a_jumping_clock_changes_little() {
+fn queued_transfers_expire_despite_clock_jumps() {
     let mut world = World::new(Limits { max_wait_seconds: 3_600, ..Limits::default() });
     let day = 86_400;
     let mut clock = 10 * day;
@@ -363,7 +372,7 @@ fn what_waits_too_long_expires_and_a_jumping_clock_changes_little() {
     };
     assert_eq!(expire(&mut world, clock), []);
     world.insert_all([pay(0, 0), pay(0, 2), pay(0, 3), pay(1, 0)]);
-    // Half an hour, a day ahead, and two days back, and half an hour minus one step.
+    // Half an hour, a jump of a day, a jump of two days back, and half an hour minus one step.
     for _ in 0..30 {
         clock += 60;
         assert_eq!(expire(&mut world, clock), []);
@@ -381,7 +390,7 @@ fn what_waits_too_long_expires_and_a_jumping_clock_changes_little() {
     let expired = Status::Dropped(RejectReason::Expired { missing: 1 });
     assert_eq!(world.status(pay(0, 2)), Some(expired));
     assert_eq!(world.nonces(0), [0]);
-    // Pending ones stay, and nothing is left that waits.
+    // Pending transfers stay, and none is queued.
     for _ in 0..100 {
         clock += day;
         assert_eq!(expire(&mut world, clock), []);
@@ -390,7 +399,7 @@ fn what_waits_too_long_expires_and_a_jumping_clock_changes_little() {
 }
 
 #[test]
-fn a_gap_that_moves_begins_to_wait_anew() {
+fn moved_gap_restarts_expiry() {
     let mut world = World::new(Limits { max_wait_seconds: 1_000, ..Limits::default() });
     world.pool.expire(Timestamp::new(0));
     world.insert_all([pay(0, 1), pay(0, 5)]);
@@ -403,20 +412,20 @@ fn a_gap_that_moves_begins_to_wait_anew() {
 
 // M08
 #[test]
-fn pending_transfers_are_covered_together() {
+fn balance_covers_all_pending_transfers() {
     let mut world = World::new(Limits::default());
     world.insert_all([Pay { amount: 60_000, ..pay(0, 0) }]);
-    let refusal = world.insert(Pay { amount: 60_000, ..pay(0, 1) }).unwrap_err();
+    let reason = world.insert(Pay { amount: 60_000, ..pay(0, 1) }).unwrap_err();
     let (needed, available) = (2 * (60_000 + FEE), 100_000);
-    assert_eq!(refusal, RejectReason::InsufficientBalance { needed, available });
-    assert_eq!(refusal.expected_and_actual(), Some((needed, available)));
-    // With a gap before it only its own cost is known to be needed.
+    assert_eq!(reason, RejectReason::InsufficientBalance { needed, available });
+    assert_eq!(reason.expected_and_actual(), Some((needed, available)));
+    // A queued transfer needs to be covered only by itself.
     world.insert(Pay { amount: 60_000, ..pay(0, 2) }).unwrap();
     assert_eq!(
         world.insert(Pay { amount: 100_000, ..pay(0, 3) }).unwrap_err().code(),
         "insufficient-balance"
     );
-    // What only pays somebody in the pool is not yet that somebody's.
+    // Unconfirmed income does not count.
     world.set(500, Account::default());
     world.insert(Pay { to: 500, amount: 50_000, ..pay(1, 0) }).unwrap();
     assert_eq!(world.insert(pay(500, 0)).unwrap_err().code(), "insufficient-balance");
@@ -424,7 +433,7 @@ fn pending_transfers_are_covered_together() {
 
 // M12
 #[test]
-fn what_a_new_tip_makes_unaffordable_is_dropped() {
+fn new_tip_drops_unaffordable_transfers() {
     let mut world = World::new(Limits::default());
     world.insert_all((0..4).map(|nonce| Pay { amount: 20_000, ..pay(0, nonce) }));
     world.set(0, account(50_000, 0));
@@ -436,7 +445,7 @@ fn what_a_new_tip_makes_unaffordable_is_dropped() {
 
 // M11
 #[test]
-fn a_block_with_another_transfer_of_the_same_nonce_drops_ours_and_keeps_the_later_ones() {
+fn confirmed_transfer_with_same_nonce_drops_only_that_transfer() {
     let mut world = World::new(Limits::default());
     world.insert_all((0..4).map(|nonce| pay(0, nonce)));
     let other = Pay { amount: 7, ..pay(0, 1) };
@@ -445,21 +454,21 @@ fn a_block_with_another_transfer_of_the_same_nonce_drops_ours_and_keeps_the_late
     assert_eq!(reasons(&changes.dropped), [(1, "nonce-used")]);
     assert_eq!(changes.pending, []);
     assert_eq!(world.nonces(0), [2, 3]);
-    assert_eq!(world.status(pay(0, 0)), None, "a confirmed one was not dropped");
+    assert_eq!(world.status(pay(0, 0)), None, "a confirmed transfer is not dropped");
     let used = RejectReason::NonceUsed { expected: 2, actual: 1 };
     assert_eq!(world.status(pay(0, 1)), Some(Status::Dropped(used)));
 }
 
 // M10
 #[test]
-fn a_reorganisation_brings_back_what_the_new_chain_does_not_have() {
+fn reorg_returns_unconfirmed_transfers_to_mempool() {
     let mut world = World::new(Limits::default());
     let free = Pay { fee: 0, ..pay(2, 0) };
     world.set(0, account(70_000, 3));
     world.set(1, account(90_000, 1));
     world.set(2, account(90_000, 1));
     world.insert_all([pay(0, 3), pay(1, 1)]);
-    // Back to the accounts as they began, and on to a block with sender 1's.
+    // Back to the initial accounts, and on to a block with a transfer of sender 1.
     world.set(0, account(100_000, 0));
     world.set(1, account(95_000, 1));
     world.set(2, account(100_000, 0));
@@ -467,9 +476,9 @@ fn a_reorganisation_brings_back_what_the_new_chain_does_not_have() {
     let changes = world.reconcile(&returned, &[pay(1, 0)], &[0, 1, 2, 999]);
     assert!(changes.dropped.is_empty());
     let of_sender = |sender| {
-        let is_theirs =
+        let is_of_sender =
             |id: &Id| world.pool.get(id).unwrap().transfer.details().sender == address(sender);
-        changes.pending.iter().copied().filter(is_theirs).collect::<Vec<Id>>()
+        changes.pending.iter().copied().filter(is_of_sender).collect::<Vec<Id>>()
     };
     assert_eq!(of_sender(0), [0, 1, 2, 3].map(|nonce| pay(0, nonce).id())[..3]);
     assert_eq!(of_sender(2), [free.id()]);
@@ -489,7 +498,7 @@ fn nonces_of(world: &World, sender: u16) -> Vec<u64> {
 
 // M12
 #[test]
-fn what_a_reorganisation_returns_without_its_money_is_dropped() {
+fn reorg_drops_returned_transfers_without_balance() {
     let mut world = World::new(Limits::default());
     world.set(0, account(1_000, 0));
     let changes = world.reconcile(&[pay(0, 0), pay(0, 1)], &[], &[0]);
@@ -502,7 +511,7 @@ fn what_a_reorganisation_returns_without_its_money_is_dropped() {
 }
 
 #[test]
-fn what_comes_back_does_not_displace_what_is_there() {
+fn returned_transfer_does_not_replace_present_one() {
     let mut world = World::new(Limits::default());
     world.insert(pay(0, 0)).unwrap();
     let changes = world.reconcile(&[pay(0, 0), Pay { fee: 9_000, ..pay(0, 0) }], &[], &[0]);
@@ -511,7 +520,7 @@ fn what_comes_back_does_not_displace_what_is_there() {
 }
 
 #[test]
-fn an_unreadable_account_changes_nothing() {
+fn unreadable_account_changes_nothing() {
     struct Broken;
     impl AccountView for Broken {
         type Error = &'static str;

@@ -1,5 +1,5 @@
-//! Random histories: inserts, blocks, reorganisations and time, against a model that keeps only
-//! the transfers and judges them the slow way.
+//! Random histories of inserts, blocks, reorganisations and time, compared with a model that stores
+//! only the transfers and revalidates all of them at every step.
 
 use super::*;
 use proptest::prelude::*;
@@ -9,16 +9,17 @@ const SENDERS: u16 = 4;
 #[derive(Clone, Copy, Debug)]
 enum Step {
     Insert(Pay),
-    /// A block of so many selected transfers, of one that the pool may not know, and of income.
+    /// Connects a block of some selected transfers, of one that may not be in the mempool, and of
+    /// income.
     Block {
         selected: usize,
         foreign: Option<Pay>,
         income: (u16, u64),
     },
-    /// So many blocks are left for one that takes so many of their transfers.
+    /// Disconnects some blocks and connects one with some of their transfers.
     Reorganise {
         depth: usize,
-        kept: usize,
+        retained: usize,
         income: (u16, u64),
     },
     Wait(u32),
@@ -39,7 +40,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         2 => (0_usize..5, prop::option::of(pays()), income())
             .prop_map(|(selected, foreign, income)| Step::Block { selected, foreign, income }),
         1 => (1_usize..4, 0_usize..4, income())
-            .prop_map(|(depth, kept, income)| Step::Reorganise { depth, kept, income }),
+            .prop_map(|(depth, retained, income)| Step::Reorganise { depth, retained, income }),
         1 => (0_u32..1_200).prop_map(Step::Wait),
     ];
     prop::collection::vec(step, 1..80)
@@ -47,12 +48,12 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 
 type Accounts = HashMap<Address, Account>;
 
-/// A chain that remembers the accounts before each block.
+/// A chain with the accounts before each block.
 struct History {
     world: World,
     blocks: Vec<(Accounts, Vec<CheckedTransfer>)>,
     now: u32,
-    /// By sender and nonce: what a pool without a cap holds.
+    /// The transfers of an unlimited mempool by sender and nonce.
     model: BTreeMap<Address, BTreeMap<u64, CheckedTransfer>>,
 }
 
@@ -63,7 +64,7 @@ impl History {
         History { world, blocks: Vec::new(), now: 0, model: BTreeMap::new() }
     }
 
-    fn take(&mut self, step: Step) {
+    fn apply(&mut self, step: Step) {
         match step {
             Step::Insert(pay) => self.insert(&pay.signed()),
             Step::Block { selected, foreign, income } => {
@@ -72,11 +73,11 @@ impl History {
                 let transfers = foreign.into_iter().chain(selected).collect();
                 self.move_to(0, transfers, income);
             }
-            Step::Reorganise { depth, kept, income } => {
+            Step::Reorganise { depth, retained, income } => {
                 let depth = depth.min(self.blocks.len());
                 let left = self.blocks[self.blocks.len() - depth..].iter();
                 let transfers = left.flat_map(|(_, transfers)| transfers.clone());
-                self.move_to(depth, transfers.take(kept).collect(), income);
+                self.move_to(depth, transfers.take(retained).collect(), income);
             }
             Step::Wait(seconds) => {
                 self.now += seconds;
@@ -93,23 +94,23 @@ impl History {
     fn insert(&mut self, transfer: &CheckedTransfer) {
         let known = self.world.pool.contains(&transfer.id());
         let before = self.pending();
-        let foretold = self.world.pool.check(transfer, &self.world.accounts);
+        let expected = self.world.pool.check(transfer, &self.world.accounts);
         let result = self.world.pool.insert(transfer.clone(), &self.world.accounts);
-        assert_eq!(foretold.as_ref().err(), result.as_ref().err());
+        assert_eq!(expected.as_ref().err(), result.as_ref().err());
         assert_eq!(matches!(result, Ok(Admission::AlreadyKnown)), known);
-        if foretold.is_ok() {
-            assert_eq!(self.world.pool.status(&transfer.id()), foretold.ok());
+        if expected.is_ok() {
+            assert_eq!(self.world.pool.status(&transfer.id()), expected.ok());
         }
         if let Ok(Admission::Added(changes)) = result {
             self.assert_reported(&before, &changes);
             let details = transfer.details();
             self.model.entry(details.sender).or_default().insert(details.nonce, transfer.clone());
-            self.judge_model();
+            self.revalidate_model();
         }
     }
 
-    /// Leaves `depth` blocks for one with those of the transfers that can be applied.
-    fn move_to(&mut self, depth: usize, wanted: Vec<CheckedTransfer>, income: (u16, u64)) {
+    /// Disconnects `depth` blocks and connects one with those of the transfers that can be applied.
+    fn move_to(&mut self, depth: usize, candidates: Vec<CheckedTransfer>, income: (u16, u64)) {
         let old = self.world.accounts.clone();
         let left = self.blocks.split_off(self.blocks.len() - depth);
         let base = left.first().map_or_else(|| old.clone(), |(accounts, _)| accounts.clone());
@@ -117,7 +118,7 @@ impl History {
         let applies = |transfer: &CheckedTransfer| {
             rules::body::apply(&mut overlay, transfer.details()).is_ok()
         };
-        let transfers: Vec<CheckedTransfer> = wanted.into_iter().filter(applies).collect();
+        let transfers: Vec<CheckedTransfer> = candidates.into_iter().filter(applies).collect();
         let mut accounts = base.clone();
         accounts.extend(overlay.into_changes());
         let earner = accounts.entry(address(income.0)).or_default();
@@ -142,25 +143,25 @@ impl History {
         for dropped in changes.dropped {
             assert!(!confirmed.contains(&dropped.transfer.id()));
         }
-        self.judge_model();
+        self.revalidate_model();
     }
 
     fn pending(&self) -> BTreeSet<Id> {
         self.world.pool.selection().map(CheckedTransfer::id).collect()
     }
 
-    /// What became pending is told, and nothing else.
+    /// Checks that exactly the transfers that became pending are reported.
     fn assert_reported(&self, before: &BTreeSet<Id>, changes: &Changes) {
-        let news: BTreeSet<Id> = self.pending().difference(before).copied().collect();
-        assert_eq!(changes.pending.len(), news.len());
-        assert_eq!(changes.pending.iter().copied().collect::<BTreeSet<Id>>(), news);
+        let newly_pending: BTreeSet<Id> = self.pending().difference(before).copied().collect();
+        assert_eq!(changes.pending.len(), newly_pending.len());
+        assert_eq!(changes.pending.iter().copied().collect::<BTreeSet<Id>>(), newly_pending);
         for dropped in &changes.dropped {
             assert!(!self.world.pool.contains(&dropped.transfer.id()));
         }
     }
 
-    /// One transfer after another, each from the beginning of its sender's account.
-    fn judge_model(&mut self) {
+    /// Revalidates all transfers of the model.
+    fn revalidate_model(&mut self) {
         for (sender, queue) in &mut self.model {
             let account = self.world.accounts.account(sender).unwrap();
             queue.retain(|nonce, _| *nonce >= account.nonce);
@@ -177,7 +178,7 @@ impl History {
         }
     }
 
-    fn assert_like_model(&self) {
+    fn assert_equals_model(&self) {
         let here = self.world.pool.transfers.values().map(|transfer| transfer.id());
         let modelled = self.model.values().flat_map(BTreeMap::values).map(CheckedTransfer::id);
         assert_eq!(here.collect::<BTreeSet<Id>>(), modelled.collect());
@@ -187,38 +188,38 @@ impl History {
 proptest! {
     // M07, M08, M10, M11, M12
     #[test]
-    fn a_pool_with_room_holds_what_the_model_holds(steps in steps()) {
+    fn mempool_with_room_equals_model(steps in steps()) {
         let mut history = History::new(Limits::default());
         for step in steps {
-            history.take(step);
-            history.assert_like_model();
+            history.apply(step);
+            history.assert_equals_model();
         }
     }
 
     // M01, M06, M09
     #[test]
-    fn a_crowded_pool_stays_sound(steps in steps()) {
+    fn full_mempool_stays_sound(steps in steps()) {
         let mut history = History::new(Limits { max_per_sender: 5, max_nonces_ahead: 4, ..limits(7) });
         for step in steps {
-            // The model has no cap, so what has left the pool has to leave it too.
-            history.take(step);
+            // The model has no limit, so transfers that left the mempool are removed from it.
+            history.apply(step);
             let pool = &history.world.pool;
             for queue in history.model.values_mut() {
                 queue.retain(|_, transfer| pool.contains(&transfer.id()));
             }
-            history.assert_like_model();
+            history.assert_equals_model();
         }
     }
 
-    // M16: the order of a brute force over all mixtures is never better for any prefix by chunks.
+    // M16: every chunk is the prefix with the highest fee rate.
     #[test]
-    fn chunks_are_the_best_prefixes(rates in prop::collection::vec(1_u64..30, 1..12)) {
-        let item = |(nonce, fee): (usize, &u64)| Item {
+    fn chunks_are_the_prefixes_with_the_highest_rates(rates in prop::collection::vec(1_u64..30, 1..12)) {
+        let entry = |(nonce, fee): (usize, &u64)| QueueEntry {
             nonce: nonce as u64, arrival: nonce as u64, fee: *fee, cost: *fee, bytes: 1,
         };
-        let items: Vec<Item> = rates.iter().enumerate().map(item).collect();
+        let entries: Vec<QueueEntry> = rates.iter().enumerate().map(entry).collect();
         let mut chunks = Vec::new();
-        queue::append_chunks(&items, &mut chunks);
+        queue::append_chunks(&entries, &mut chunks);
         let mut start = 0;
         for chunk in &chunks {
             prop_assert_eq!(chunk.start, start);

@@ -1,4 +1,4 @@
-//! Order of selection, and who gives way when the pool is full.
+//! The order of selection, and eviction when the mempool is full.
 
 use super::*;
 
@@ -11,9 +11,9 @@ fn selected(world: &World) -> Vec<Id> {
 }
 
 #[test]
-fn the_best_rate_comes_first_and_of_equals_the_earliest() {
+fn selects_highest_rate_first_and_earliest_of_equal_rates() {
     let mut world = World::new(Limits::default());
-    let large = Pay { fee: 4 * FEE, memo: 256, ..pay(3, 0) }; // 401 bytes: below 2 a byte
+    let large = Pay { fee: 4 * FEE, memo: 256, ..pay(3, 0) }; // 401 bytes: a rate below 2
     let order = [at_rate(0, 0, 3), at_rate(1, 0, 2), at_rate(2, 0, 2), large, at_rate(4, 0, 1)];
     world.insert_all([order[1], order[3], order[4], order[2], order[0]]);
     assert_eq!(selected(&world), order.map(Pay::id));
@@ -21,9 +21,9 @@ fn the_best_rate_comes_first_and_of_equals_the_earliest() {
 
 // M16
 #[test]
-fn a_poor_head_is_carried_by_the_rich_that_need_it() {
+fn later_transfers_pay_for_earlier_ones() {
     let mut world = World::new(Limits::default());
-    // 1, 9, 2 and 4: the first two are worth 5 together, the last two 3.
+    // Rates 1, 9, 2 and 4: the first two pay 5 together, the last two 3.
     world.insert_all([(0, 1), (1, 9), (2, 2), (3, 4)].map(|(nonce, rate)| at_rate(0, nonce, rate)));
     world.insert_all([at_rate(1, 0, 6), at_rate(2, 0, 4), at_rate(3, 0, 2)]);
     let order = [
@@ -39,7 +39,7 @@ fn a_poor_head_is_carried_by_the_rich_that_need_it() {
 }
 
 #[test]
-fn equal_rates_keep_nonce_order_whatever_came_first() {
+fn equal_rates_are_selected_in_nonce_order() {
     let mut world = World::new(Limits::default());
     world.insert_all([pay(0, 2), pay(0, 1), pay(1, 0), pay(0, 0), pay(2, 0)]);
     world.insert_all([pay(0, 3), pay(1, 1)]);
@@ -48,7 +48,7 @@ fn equal_rates_keep_nonce_order_whatever_came_first() {
 }
 
 #[test]
-fn a_skipped_sender_is_left_out_from_there_on() {
+fn skipped_sender_is_not_selected_any_more() {
     let mut world = World::new(Limits::default());
     world.insert_all([at_rate(0, 0, 1), at_rate(0, 1, 5), at_rate(0, 2, 1), at_rate(1, 0, 1)]);
     let mut selection = world.pool.selection();
@@ -60,30 +60,30 @@ fn a_skipped_sender_is_left_out_from_there_on() {
 
 // M01
 #[test]
-fn a_flood_stays_below_the_cap_and_a_better_one_still_enters() {
+fn flood_stays_within_limit_and_higher_fee_still_enters() {
     let mut world = World::new(limits(50));
-    let mut refused = 0;
+    let mut rejected = 0;
     for nonce in 0..4 {
         for sender in 0..25 {
             match world.pool.insert(pay(sender, nonce).signed(), &world.accounts) {
                 Ok(_) => assert!(world.pool.count() <= 50),
-                Err(InsertError::Rejected(refusal)) => {
-                    assert_eq!(refusal.code(), "mempool-full");
-                    refused += 1;
+                Err(InsertError::Rejected(reason)) => {
+                    assert_eq!(reason.code(), "mempool-full");
+                    rejected += 1;
                 }
                 Err(InsertError::View(never)) => match never {},
             }
         }
     }
-    assert_eq!((refused, world.pool.count()), (50, 50));
+    assert_eq!((rejected, world.pool.count()), (50, 50));
     world.assert_sound();
     assert_eq!(world.pool.min_fee_rate(), 2);
-    let refusal = RejectReason::MempoolFull { needed: 2, actual: 1 };
-    assert_eq!(world.insert(pay(40, 0)), Err(refusal));
+    let reason = RejectReason::MempoolFull { needed: 2, actual: 1 };
+    assert_eq!(world.insert(pay(40, 0)), Err(reason));
     let changes = world.insert(at_rate(40, 0, 2)).unwrap();
     assert_eq!(reasons(&changes.dropped), [(1, "mempool-full")]);
     assert_eq!(world.pool.count(), 50);
-    // As the pool empties, the minimum is again what it was.
+    // The minimum returns to its initial value when the mempool has room.
     world.set(0, account(90_000, 1));
     world.reconcile(&[], &[pay(0, 0)], &[0]);
     assert_eq!(world.pool.min_fee_rate(), 1);
@@ -91,9 +91,9 @@ fn a_flood_stays_below_the_cap_and_a_better_one_still_enters() {
 
 // M09
 #[test]
-fn eviction_takes_from_the_end_of_a_queue() {
+fn evicts_from_the_end_of_a_queue() {
     let mut world = World::new(limits(6));
-    // The cheapest is in the middle: what follows it pays for it, 2 a byte together.
+    // The lowest rate is in the middle: the next transfer pays for it, at a rate of 2 together.
     world.insert_all([(0, 5), (1, 1), (2, 3)].map(|(nonce, rate)| at_rate(0, nonce, rate)));
     world.insert_all([at_rate(1, 0, 3), at_rate(2, 0, 3), at_rate(3, 0, 3)]);
     assert_eq!(world.pool.min_fee_rate(), 3);
@@ -110,12 +110,12 @@ fn eviction_takes_from_the_end_of_a_queue() {
 }
 
 #[test]
-fn waiting_ones_give_way_first_and_cannot_push_out_ready_ones() {
+fn queued_transfers_are_evicted_first_and_evict_no_pending_ones() {
     let mut world = World::new(limits(3));
     world.insert_all([at_rate(0, 1, 50), at_rate(1, 0, 1), at_rate(2, 0, 1)]);
     assert_eq!(world.pool.min_fee_rate(), 1);
-    let refusal = world.insert(at_rate(3, 1, 50)).unwrap_err();
-    assert_eq!((&refusal, refusal.code()), (&RejectReason::MempoolFullOfPending, "mempool-full"));
+    let reason = world.insert(at_rate(3, 1, 50)).unwrap_err();
+    assert_eq!((&reason, reason.code()), (&RejectReason::MempoolFullOfPending, "mempool-full"));
     let changes = world.insert(at_rate(3, 1, 51)).unwrap();
     assert_eq!(reasons(&changes.dropped), [(1, "mempool-full")]);
     world.insert(at_rate(4, 0, 1)).unwrap();
@@ -126,10 +126,10 @@ fn waiting_ones_give_way_first_and_cannot_push_out_ready_ones() {
 
 // M09: like go-ethereum's "stable underpricing", but for packages.
 #[test]
-fn a_newcomer_counts_with_the_poor_ones_it_needs() {
+fn new_transfer_is_rated_with_its_ancestors() {
     let mut world = World::new(limits(4));
     world.insert_all([at_rate(0, 0, 1), at_rate(1, 0, 4), at_rate(2, 0, 4), at_rate(3, 0, 4)]);
-    // Worth 3.5 with the one before it, so it would be the next to go.
+    // Its rate is 3.5 with the transfer before it, so it would be evicted next.
     assert_eq!(
         world.insert(at_rate(0, 1, 6)),
         Err(RejectReason::MempoolFull { needed: 5, actual: 3 })
@@ -140,24 +140,24 @@ fn a_newcomer_counts_with_the_poor_ones_it_needs() {
 }
 
 #[test]
-fn what_a_reorganisation_returns_competes_by_fee_rate() {
+fn returned_transfers_compete_by_fee_rate() {
     let mut world = World::new(limits(3));
     world.set(0, account(90_000, 2));
     world.insert_all([at_rate(1, 0, 2), at_rate(2, 0, 4), at_rate(0, 2, 9)]);
     world.set(0, account(100_000, 0));
     let returned = [at_rate(0, 0, 1), at_rate(0, 1, 1)];
     let changes = world.reconcile(&returned, &[], &[0]);
-    // 1, 1 and 9 are worth 11/3 together.
+    // Rates 1, 1 and 9 average 11/3.
     assert_eq!(reasons(&changes.dropped), [(0, "mempool-full"), (2, "mempool-full")]);
     assert_eq!(changes.pending, returned.map(Pay::id));
     assert_eq!(world.nonces(0), [0, 1]);
 }
 
 #[test]
-fn a_sender_alone_cannot_overfill_the_pool() {
+fn single_sender_cannot_exceed_capacity() {
     let mut world = World::new(limits(3));
     world.insert_all((0..3).map(|nonce| pay(0, nonce)));
     assert_eq!(world.insert(at_rate(0, 3, 9)), Err(RejectReason::SenderLimit { limit: 3 }));
-    // Replacing needs no room.
+    // A replacement needs no room.
     world.insert(at_rate(0, 2, 2)).unwrap();
 }
