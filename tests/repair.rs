@@ -194,8 +194,8 @@ fn truncates_an_incomplete_record() {
             let ahead = usize::from(stop == Stop::Clean);
             let warnings = copy.recovers_to(tip);
             let count = |text: &str| warnings.iter().filter(|line| line.contains(text)).count();
-            assert_eq!(count("cut an unfinished write"), usize::from(is_cut), "{warnings:?}");
-            assert_eq!(count("the index is rebuilt"), ahead, "{}: {warnings:?}", copy.damage);
+            assert_eq!(count("removed an unfinished write"), usize::from(is_cut), "{warnings:?}");
+            assert_eq!(count("rebuilding the index"), ahead, "{}: {warnings:?}", copy.damage);
             assert_eq!(warnings.len(), usize::from(is_cut) + ahead, "{warnings:?}");
         }
     }

@@ -1,6 +1,6 @@
-//! Accounts, views of them with changes on top, and the 32-byte commitment to all of them.
-//! Amounts in base units; an address with neither balance nor nonce is absent.
-//! Does not know blocks: what a block does to accounts is the business of `rules::body`.
+//! Accounts, views of accounts with staged changes, and the 32-byte commitment to all accounts.
+//! Amounts are in base units. An address with neither balance nor nonce is absent.
+//! `rules::body` applies blocks to accounts.
 //! Source of the commitment: Lewi et al., "Securing Update Propagation with Homomorphic Hashing"
 //! (LtHash16).
 
@@ -12,25 +12,26 @@ use crate::codec::{DecodeError, Decoder};
 use crate::hash::sha256;
 use std::collections::{BTreeMap, HashMap};
 
-/// What an address owns, and how many transfers it has sent.
+/// The balance and the nonce of an address.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Account {
-    /// What it may spend.
+    /// The spendable balance, in base units.
     pub balance: Amount,
-    /// The nonce its next transfer must have.
+    /// The nonce that the next transfer of this account must have, which is the number of its
+    /// transfers in the chain.
     pub nonce: u64,
 }
 
 impl Account {
-    /// Bytes of an encoded account.
+    /// The length of an encoded account, in bytes.
     pub const BYTES: usize = 16;
 
-    /// Whether the address counts as absent.
+    /// Whether the account is absent: it has neither balance nor nonce.
     pub fn is_absent(&self) -> bool {
         *self == Account::default()
     }
 
-    /// Balance ‖ nonce.
+    /// Encodes the account as balance ‖ nonce.
     pub fn encode(&self) -> [u8; Account::BYTES] {
         let mut bytes = [0; Account::BYTES];
         bytes[..8].copy_from_slice(&self.balance.units().to_le_bytes());
@@ -38,19 +39,19 @@ impl Account {
         bytes
     }
 
-    /// Reads the next account; `None` for a balance above `Amount::MAX`.
+    /// Decodes the next account of the input; `None` for a balance above `Amount::MAX`.
     pub(crate) fn read(input: &mut Decoder) -> Result<Option<Account>, DecodeError> {
         let (balance, nonce) = (input.u64()?, input.u64()?);
         Ok(Amount::new(balance).map(|balance| Account { balance, nonce }))
     }
 }
 
-/// Anything that knows every account at one block.
+/// A view of all accounts as of one block.
 pub trait AccountView {
-    /// Why an account may be unreadable.
+    /// The error of reading an account.
     type Error;
 
-    /// The account of an address; the default one if it is absent.
+    /// Returns the account of an address, or the default account if it is absent.
     fn account(&self, address: &Address) -> Result<Account, Self::Error>;
 }
 
@@ -70,37 +71,46 @@ impl<V: AccountView> AccountView for &V {
     }
 }
 
-/// A view with changes on top: blocks are tried on it and nothing is written.
+/// Staged changes on top of a view, to validate a block without writing anything.
+///
+/// ```
+/// use chain::accounts::{Account, AccountView, Overlay};
+/// use chain::{Address, Amount};
+/// use std::collections::HashMap;
+///
+/// let view: HashMap<Address, Account> = HashMap::new();
+/// let mut overlay = Overlay::new(&view);
+/// let account = Account { balance: Amount::MAX, nonce: 0 };
+/// overlay.set(Address::ZERO, account)?;
+/// assert_eq!(overlay.account(&Address::ZERO)?, account);
+/// assert!(view.account(&Address::ZERO)?.is_absent());
+/// assert_eq!(overlay.end_block().len(), 1);
+/// # Ok::<(), std::convert::Infallible>(())
+/// ```
 pub struct Overlay<V> {
     view: V,
     changed: BTreeMap<Address, Account>,
-    /// What the accounts were before the block that is being applied.
+    /// The changed accounts as they were before the current block.
     before: BTreeMap<Address, Account>,
 }
 
 impl<V: AccountView> Overlay<V> {
-    /// No changes yet.
+    /// Creates an overlay without changes.
     pub fn new(view: V) -> Overlay<V> {
         Overlay { view, changed: BTreeMap::new(), before: BTreeMap::new() }
     }
 
-    /// Goes on from changes made earlier on the same view.
-    pub fn with_changes(view: V, changed: BTreeMap<Address, Account>) -> Overlay<V> {
-        Overlay { view, changed, before: BTreeMap::new() }
-    }
-
-    /// Sets an account, remembering what it was when the block began.
+    /// Sets an account, and records its state before the current block.
     pub fn set(&mut self, address: Address, account: Account) -> Result<(), V::Error> {
         if !self.before.contains_key(&address) {
-            let now = self.account(&address)?;
-            self.before.insert(address, now);
+            let before = self.account(&address)?;
+            self.before.insert(address, before);
         }
         self.changed.insert(address, account);
         Ok(())
     }
 
-    /// The accounts that changed since the last call, as they were and as they are: the end of a
-    /// block.
+    /// Ends the current block and returns the accounts that it changed.
     pub fn end_block(&mut self) -> Vec<AccountChange> {
         let before = std::mem::take(&mut self.before);
         before
@@ -114,7 +124,7 @@ impl<V: AccountView> Overlay<V> {
             .collect()
     }
 
-    /// All changes on top of the view.
+    /// Returns the final state of all changed accounts.
     pub fn into_changes(self) -> BTreeMap<Address, Account> {
         self.changed
     }
@@ -131,33 +141,33 @@ impl<V: AccountView> AccountView for Overlay<V> {
     }
 }
 
-/// What one block did to one account.
+/// A change of one account by one block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AccountChange {
-    /// Whose.
+    /// The address of the account.
     pub address: Address,
-    /// Before the block.
+    /// The account before the block.
     pub before: Account,
-    /// After it.
+    /// The account after the block.
     pub after: Account,
 }
 
-/// What the accounts a block changed were before it: enough to take the block back.
+/// The undo data of a block: the accounts that it changed, as they were before.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Undo(Vec<(Address, Account)>);
 
 impl Undo {
-    /// Takes back these changes.
+    /// Creates the undo data for the changes of a block.
     pub fn of(changes: &[AccountChange]) -> Undo {
         Undo(changes.iter().map(|change| (change.address, change.before)).collect())
     }
 
-    /// The accounts as they were.
+    /// Returns the changed accounts as they were before the block.
     pub fn accounts(&self) -> &[(Address, Account)] {
         &self.0
     }
 
-    /// u32 count ‖ address ‖ account …
+    /// Encodes the undo data as u32 count ‖ address ‖ account ‖ …
     pub fn encode(&self) -> Vec<u8> {
         let count = u32::try_from(self.0.len()).expect("a block changes fewer accounts than u32");
         let mut bytes = count.to_le_bytes().to_vec();
@@ -168,7 +178,7 @@ impl Undo {
         bytes
     }
 
-    /// Reads exactly one; `None` if an account is impossible.
+    /// Decodes undo data; `None` if the balance of an account is above `Amount::MAX`.
     pub fn decode(bytes: &[u8]) -> Result<Option<Undo>, DecodeError> {
         let mut input = Decoder::new(bytes);
         let count = input.count(20_usize.saturating_add(Account::BYTES))?;
@@ -183,32 +193,33 @@ impl Undo {
     }
 }
 
-/// Lanes of the commitment.
+/// The number of 16-bit lanes of the hash.
 const LANES: usize = 1_024;
-/// Domain of an account's expansion into lanes.
+/// The domain separator of the expansion of an account into lanes.
 const ACCOUNT_DOMAIN: &[u8] = b"chain/account/1";
-/// Changes from which spreading them over threads is worth starting those.
+/// The minimum number of changes per thread that outweighs starting the thread.
 const CHANGES_PER_THREAD: usize = 128;
 
-/// LtHash16 over all present accounts: independent of their order, updated in constant time.
+/// The LtHash16 of all present accounts. It does not depend on their order, and changing an account
+/// updates it in constant time.
 #[derive(Clone, PartialEq, Eq)]
 pub struct LtHash(Box<[u16; LANES]>);
 
 impl LtHash {
-    /// Bytes of the lanes.
+    /// The length of the encoded lanes, in bytes.
     pub const BYTES: usize = 2_048;
 
-    /// To no accounts.
+    /// Returns the hash of no accounts.
     pub fn empty() -> LtHash {
         LtHash(Box::new([0; LANES]))
     }
 
-    /// Adds an account; an absent one changes nothing.
+    /// Adds an account. Adding an absent account has no effect.
     pub fn add(&mut self, address: &Address, account: &Account) {
         self.combine(address, account, u16::wrapping_add);
     }
 
-    /// Removes an account that was added.
+    /// Removes an account that was added before.
     pub fn remove(&mut self, address: &Address, account: &Account) {
         self.combine(address, account, u16::wrapping_sub);
     }
@@ -227,7 +238,7 @@ impl LtHash {
         }
     }
 
-    /// Replaces accounts by what they became, over `threads` threads.
+    /// Applies changes of accounts, using up to `threads` threads.
     pub fn apply(&mut self, changes: &[AccountChange], threads: usize) {
         let share = changes.len().div_ceil(threads.max(1)).max(CHANGES_PER_THREAD);
         if changes.len() <= share {
@@ -255,12 +266,12 @@ impl LtHash {
         }
     }
 
-    /// The lanes, little-endian.
+    /// Encodes the lanes in little-endian order.
     pub fn encode(&self) -> Vec<u8> {
         self.0.iter().flat_map(|lane| lane.to_le_bytes()).collect()
     }
 
-    /// From the lanes; `None` unless they are 2,048 bytes.
+    /// Decodes the lanes; `None` unless they have [`BYTES`](Self::BYTES) bytes.
     pub fn decode(bytes: &[u8]) -> Option<LtHash> {
         let (pairs, rest) = bytes.as_chunks::<2>();
         let lanes: Vec<u16> = pairs.iter().map(|pair| u16::from_le_bytes(*pair)).collect();
@@ -268,7 +279,7 @@ impl LtHash {
         rest.is_empty().then_some(LtHash(lanes))
     }
 
-    /// The 32 bytes a coinbase carries: SHA-256 of the lanes.
+    /// Returns the SHA-256 of the lanes, which a coinbase commits to.
     pub fn digest(&self) -> [u8; 32] {
         sha256(&self.encode())
     }
@@ -296,12 +307,12 @@ mod tests {
     }
 
     #[test]
-    fn the_empty_commitment_is_the_hash_of_zero_lanes() {
+    fn digest_of_no_accounts_is_sha256_of_zero_lanes() {
         assert_eq!(LtHash::empty().digest(), sha256(&[0; 2_048]));
     }
 
     #[test]
-    fn an_account_is_expanded_as_published() {
+    fn account_is_expanded_as_documented() {
         let mut one = LtHash::empty();
         one.add(&address(1), &account(5, 6));
         let input = [
@@ -318,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn an_absent_account_leaves_no_trace_and_an_emptied_one_does() {
+    fn absent_account_does_not_count_but_emptied_account_does() {
         let mut commitment = LtHash::empty();
         commitment.add(&address(1), &account(0, 0));
         assert_eq!(commitment, LtHash::empty());
@@ -327,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn threads_make_no_difference() {
+    fn hash_does_not_depend_on_number_of_threads() {
         let changes: Vec<AccountChange> = (0..1_000)
             .map(|n| AccountChange {
                 address: address(n),
@@ -335,20 +346,20 @@ mod tests {
                 after: account(n + 1, n),
             })
             .collect();
-        let mut alone = LtHash::empty();
+        let mut sequential = LtHash::empty();
         for change in &changes {
-            alone.add(&change.address, &change.before);
+            sequential.add(&change.address, &change.before);
         }
-        let mut many = alone.clone();
-        alone.apply(&changes, 1);
-        many.apply(&changes, 3);
-        assert_eq!(alone, many);
+        let mut parallel = sequential.clone();
+        sequential.apply(&changes, 1);
+        parallel.apply(&changes, 3);
+        assert_eq!(sequential, parallel);
     }
 
     proptest! {
-        // C44: the order in which accounts are met never shows.
+        // C44: the hash does not depend on the order of insertion.
         #[test]
-        fn order_does_not_matter_and_removal_is_exact(
+        fn order_does_not_matter_and_removal_reverts_addition(
             accounts in prop::collection::btree_map(0_u64..50, (0_u64..1_000, 0_u64..5), 1..20),
             at: prop::sample::Index,
         ) {
@@ -371,14 +382,14 @@ mod tests {
         }
 
         #[test]
-        fn undo_survives_the_round_trip(accounts in prop::collection::vec((any::<u64>(), 0..1_000_u64, any::<u64>()), 0..20)) {
+        fn undo_data_round_trips(accounts in prop::collection::vec((any::<u64>(), 0..1_000_u64, any::<u64>()), 0..20)) {
             let undo = Undo(accounts.iter().map(|(n, balance, nonce)| (address(*n), account(*balance, *nonce))).collect());
             prop_assert_eq!(Undo::decode(&undo.encode()), Ok(Some(undo)));
         }
     }
 
     #[test]
-    fn an_overlay_remembers_what_a_block_changed() {
+    fn overlay_returns_changes_of_each_block() {
         let view = HashMap::from([(address(1), account(10, 0))]);
         let mut overlay = Overlay::new(&view);
         overlay.set(address(1), account(4, 1)).unwrap();

@@ -1,6 +1,6 @@
-//! All blocks this node has, by hash: their parents, work and status, and which of them is best.
-//! A block's number is its place in the order of arrival, so the lower of two numbers came first.
-//! Does not hold bodies or accounts; does not decide what is valid.
+//! The block index: all known blocks with their parents, chain work and validity, by hash and by
+//! id. Ids count blocks in the order of arrival, so the lower of two ids arrived first. Bodies are
+//! in the block log; `rules` decides validity.
 
 use crate::address::Address;
 use crate::amount::Amount;
@@ -14,138 +14,137 @@ use hashbrown::HashTable;
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher, RandomState};
 
-/// A block's number in the order of arrival; genesis is 0.
+/// The id of a block: its number in the order of arrival. Genesis is 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NodeId(u32);
 
 impl NodeId {
-    /// Genesis came first.
+    /// The id of the genesis block.
     pub const GENESIS: NodeId = NodeId(0);
 
-    /// From a number.
+    /// Creates an id from its number.
     pub const fn new(number: u32) -> NodeId {
         NodeId(number)
     }
 
-    /// As a number.
+    /// Returns the number.
     pub const fn get(self) -> u32 {
         self.0
     }
+
+    fn from_position(position: usize) -> NodeId {
+        NodeId(u32::try_from(position).expect("no disk holds 2^32 blocks"))
+    }
+
+    fn position(self) -> usize {
+        self.0 as usize
+    }
 }
 
-/// What is known of a block's validity.
+/// The known validity of a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Status {
-    /// Valid alone; never tried on its parent's accounts.
+    /// The block is valid in isolation and was never connected to its parent's accounts.
     Stored,
-    /// Valid with all its ancestors; how to take it back is in the log.
+    /// The block and all its ancestors are valid; its undo data is in the log.
     Valid {
-        /// Where.
+        /// The location of the undo data.
         undo: RecordLocation,
     },
-    /// It breaks a rule, or descends from a block that does.
+    /// The block or one of its ancestors breaks a rule.
     Invalid {
-        /// The rule that is broken.
+        /// The rule.
         rule: Rule,
     },
 }
 
-/// One block.
+/// A block in the index.
 #[derive(Clone, Copy, Debug)]
 pub struct BlockNode {
-    /// The block's hash.
+    /// The hash of the block.
     pub hash: block::Hash,
-    /// Its parent; genesis is its own.
+    /// The id of the parent; genesis is its own parent.
     pub parent: NodeId,
-    /// Blocks from genesis.
+    /// The number of blocks from genesis to this block.
     pub height: Height,
-    /// The header's time.
+    /// The time in the header.
     pub time: Timestamp,
-    /// The header's bits.
+    /// The bits in the header.
     pub bits: Bits,
-    /// Of the whole chain up to this block.
+    /// The total work of the chain that ends in this block.
     pub chain_work: Work,
-    /// Where the block is in the log.
+    /// The location of the block in the log.
     pub location: RecordLocation,
-    /// Who mined it.
+    /// The address that the coinbase pays.
     pub miner: Address,
-    /// What the coinbase takes.
+    /// The amount that the coinbase pays.
     pub reward: Amount,
-    /// What is known of its validity.
+    /// The known validity of the block.
     pub status: Status,
 }
 
 impl BlockNode {
-    /// Where it is recorded how to take the block back; `None` unless it is known to be valid.
+    /// Returns the location of the undo data; `None` unless the block is known to be valid.
     pub fn undo(&self) -> Option<RecordLocation> {
         match self.status {
             Status::Valid { undo } => Some(undo),
             Status::Stored | Status::Invalid { .. } => None,
         }
     }
+
+    /// Whether the block and all its ancestors are known to be valid.
+    pub fn is_valid(&self) -> bool {
+        self.undo().is_some()
+    }
+
+    /// Whether the block or one of its ancestors is known to break a rule.
+    pub fn is_invalid(&self) -> bool {
+        matches!(self.status, Status::Invalid { .. })
+    }
 }
 
-/// What the tree is told of a new block; it finds out the rest.
-#[derive(Clone, Copy, Debug)]
-pub struct NewNode {
-    /// The block's hash.
+/// The fields of a block node that do not follow from its parent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NodeFields {
+    /// The hash of the block.
     pub hash: block::Hash,
-    /// Its parent.
+    /// The id of the parent.
     pub parent: NodeId,
-    /// The header's time.
+    /// The time in the header.
     pub time: Timestamp,
-    /// The header's bits: a target, as the rules made sure.
+    /// The bits in the header, which encode a valid target.
     pub bits: Bits,
-    /// Where the block is in the log.
+    /// The location of the block in the log.
     pub location: RecordLocation,
-    /// Who mined it, and for how much.
+    /// The recipient and the amount of the coinbase.
     pub reward: Reward,
 }
 
-impl NewNode {
-    /// From a block's parts.
+impl NodeFields {
+    /// Creates the fields of a block that satisfies the header rules.
     pub fn new(
         header: &Header,
         parent: NodeId,
         location: RecordLocation,
         reward: Reward,
-    ) -> NewNode {
+    ) -> NodeFields {
         let Header { time, bits, .. } = *header;
-        NewNode { hash: header.hash(), parent, time, bits, location, reward }
+        NodeFields { hash: header.hash(), parent, time, bits, location, reward }
     }
 }
 
-/// What is kept of a node; the rest follows from its parent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct StoredNode {
-    /// The block's hash.
-    pub hash: block::Hash,
-    /// Its parent.
-    pub parent: NodeId,
-    /// The header's time.
-    pub time: Timestamp,
-    /// The header's bits.
-    pub bits: Bits,
-    /// Where the block is in the log.
-    pub location: RecordLocation,
-    /// Who mined it, and for how much.
-    pub reward: Reward,
-    /// What is known of its validity.
-    pub status: Status,
-}
-
-/// From one tip to another: what is left and what is entered, each in the order of doing it.
+/// The path from one block to another, over their last common ancestor.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Path {
-    /// The last block both have.
+    /// The last common ancestor.
     pub fork: NodeId,
-    /// Blocks to disconnect, the old tip first.
+    /// The blocks to disconnect, the old tip first.
     pub disconnect: Vec<NodeId>,
-    /// Blocks to connect, the new tip last.
+    /// The blocks to connect, the new tip last.
     pub connect: Vec<NodeId>,
 }
 
-/// The tree of blocks.
+/// The index of all known blocks.
 pub struct BlockIndex {
     nodes: Vec<BlockNode>,
     by_hash: HashTable<NodeId>,
@@ -154,15 +153,15 @@ pub struct BlockIndex {
 }
 
 impl BlockIndex {
-    /// Only genesis.
+    /// Creates an index of the genesis block.
     pub fn new(genesis: &Header, location: RecordLocation, undo: RecordLocation) -> BlockIndex {
-        let mut tree = BlockIndex {
+        let mut index = BlockIndex {
             nodes: Vec::new(),
             by_hash: HashTable::new(),
             hasher: RandomState::new(),
             invalid: InvalidCache::default(),
         };
-        tree.push(BlockNode {
+        index.push(BlockNode {
             hash: genesis.hash(),
             parent: NodeId::GENESIS,
             height: Height::GENESIS,
@@ -174,80 +173,78 @@ impl BlockIndex {
             reward: Amount::ZERO,
             status: Status::Valid { undo },
         });
-        tree
+        index
     }
 
-    /// Only genesis as it was kept, with room for so many blocks; `None` if it is another's.
-    pub fn restored(genesis: &Header, kept: &StoredNode, blocks: usize) -> Option<BlockIndex> {
-        let Status::Valid { undo } = kept.status else { return None };
-        let mut tree = BlockIndex::new(genesis, kept.location, undo);
-        let BlockIndex { nodes, by_hash, hasher, .. } = &mut tree;
+    /// Restores an index of the genesis block with room for `blocks` blocks; `None` if the stored
+    /// block is not this genesis.
+    pub fn restore_genesis(
+        genesis: &Header,
+        (stored, status): &(NodeFields, Status),
+        blocks: usize,
+    ) -> Option<BlockIndex> {
+        let Status::Valid { undo } = *status else { return None };
+        let mut index = BlockIndex::new(genesis, stored.location, undo);
+        let BlockIndex { nodes, by_hash, hasher, .. } = &mut index;
         nodes.reserve_exact(blocks);
-        by_hash.reserve(blocks, |number| hasher.hash_one(nodes[number.0 as usize].hash));
-        (kept.hash == genesis.hash()).then_some(tree)
+        by_hash.reserve(blocks, |id| hasher.hash_one(nodes[id.position()].hash));
+        (stored.hash == genesis.hash()).then_some(index)
     }
 
-    /// Adds the next block in the order of arrival, as it was kept; `None` if it cannot be that.
-    pub fn restore(&mut self, kept: StoredNode) -> Option<()> {
-        let StoredNode { hash, parent, time, bits, location, reward, status } = kept;
-        bits.target().ok().filter(|_| (parent.0 as usize) < self.len())?;
-        let number = self.insert(NewNode { hash, parent, time, bits, location, reward });
-        self.nodes[number.0 as usize].status = status;
+    /// Restores the next stored block in the order of arrival; `None` if it is malformed.
+    pub fn restore(&mut self, (stored, status): (NodeFields, Status)) -> Option<()> {
+        stored.bits.target().ok().filter(|_| stored.parent.position() < self.len())?;
+        let id = self.insert(stored);
+        self.nodes[id.position()].status = status;
         Some(())
     }
 
-    /// A node as it is kept.
-    pub fn stored(&self, number: NodeId) -> StoredNode {
-        let BlockNode { hash, parent, time, bits, location, status, .. } = *self.node(number);
-        StoredNode { hash, parent, time, bits, location, reward: self.reward(number), status }
+    /// Returns the fields and the status of a block, for storing it.
+    pub fn stored(&self, id: NodeId) -> (NodeFields, Status) {
+        let BlockNode { hash, parent, time, bits, location, status, .. } = *self.node(id);
+        (NodeFields { hash, parent, time, bits, location, reward: self.reward(id) }, status)
     }
 
-    /// What a block pays its miner.
-    pub fn reward(&self, number: NodeId) -> Reward {
-        let node = self.node(number);
+    /// Returns the recipient and the amount of the coinbase of a block.
+    pub fn reward(&self, id: NodeId) -> Reward {
+        let node = self.node(id);
         Reward { recipient: node.miner, amount: node.reward }
     }
 
-    /// How many blocks there are.
+    /// Returns the number of blocks, which is at least 1.
+    #[allow(clippy::len_without_is_empty)] // genesis is always there
     pub fn len(&self) -> usize {
         self.nodes.len()
     }
 
-    /// Never: genesis is always there.
-    pub fn is_empty(&self) -> bool {
-        self.nodes.is_empty()
-    }
-
-    /// All numbers, in the order of arrival.
+    /// Returns all ids in the order of arrival.
     pub fn ids(&self) -> impl Iterator<Item = NodeId> + use<> {
-        let count = u32::try_from(self.nodes.len()).expect("numbers are u32");
-        (0..count).map(NodeId)
+        (0..self.len()).map(NodeId::from_position)
     }
 
-    /// The block of a number, which came from this tree.
-    pub fn node(&self, number: NodeId) -> &BlockNode {
-        &self.nodes[number.0 as usize]
+    /// Returns the block with an id of this index.
+    pub fn node(&self, id: NodeId) -> &BlockNode {
+        &self.nodes[id.position()]
     }
 
-    /// The block of a hash.
+    /// Returns the id of the block with this hash.
     pub fn find(&self, hash: &block::Hash) -> Option<NodeId> {
-        let found = self
-            .by_hash
-            .find(self.hasher.hash_one(hash), |number| self.node(*number).hash == *hash);
-        found.copied()
+        let is_match = |id: &NodeId| self.node(*id).hash == *hash;
+        self.by_hash.find(self.hasher.hash_one(hash), is_match).copied()
     }
 
-    /// Adds a block after a parent that is in the tree. A descendant of an invalid block is invalid.
-    pub fn insert(&mut self, new: NewNode) -> NodeId {
+    /// Adds a block whose parent is in the index. A descendant of an invalid block is invalid.
+    pub fn insert(&mut self, new: NodeFields) -> NodeId {
         let parent = *self.node(new.parent);
-        let status = match parent.status {
-            Status::Invalid { .. } => Status::Invalid { rule: Rule::InvalidAncestor },
-            Status::Stored | Status::Valid { .. } => Status::Stored,
+        let status = if parent.is_invalid() {
+            Status::Invalid { rule: Rule::InvalidAncestor }
+        } else {
+            Status::Stored
         };
         self.push(BlockNode {
             hash: new.hash,
             parent: new.parent,
-            height: parent.height.next().expect("`height_after` refused the block otherwise"),
+            height: parent.height.next().expect("a block above the last height is not accepted"),
             time: new.time,
             bits: new.bits,
             chain_work: parent.chain_work.saturating_add(work(new.bits)),
@@ -259,60 +256,58 @@ impl BlockIndex {
     }
 
     fn push(&mut self, node: BlockNode) -> NodeId {
-        let number = u32::try_from(self.nodes.len()).expect("no disk holds 2^32 blocks");
-        let number = NodeId(number);
+        let id = NodeId::from_position(self.nodes.len());
         self.nodes.push(node);
         let BlockIndex { nodes, by_hash, hasher, .. } = self;
-        by_hash.insert_unique(hasher.hash_one(node.hash), number, |number| {
-            hasher.hash_one(nodes[number.0 as usize].hash)
+        by_hash.insert_unique(hasher.hash_one(node.hash), id, |id| {
+            hasher.hash_one(nodes[id.position()].hash)
         });
-        number
+        id
     }
 
-    /// What the rules need to know of a block to judge its child.
-    pub fn as_parent(&self, number: NodeId) -> Parent {
-        let node = self.node(number);
-        let grandparent = (number != NodeId::GENESIS).then(|| self.node(node.parent).time);
-        Parent { bits: node.bits, time: node.time, grandparent_time: grandparent }
+    /// Returns the context in which a child of this block is validated.
+    pub fn as_parent(&self, id: NodeId) -> Parent {
+        let node = self.node(id);
+        let grandparent_time = (id != NodeId::GENESIS).then(|| self.node(node.parent).time);
+        Parent { bits: node.bits, time: node.time, grandparent_time }
     }
 
-    /// The nearest block that is invalid itself, if the block or an ancestor is.
-    pub fn invalid_ancestor(&self, number: NodeId) -> Option<(block::Hash, Rule)> {
-        let mut at = self.node(number);
+    /// Returns the rule that the block, or its nearest invalid ancestor, breaks.
+    pub fn broken_rule(&self, id: NodeId) -> Option<Rule> {
+        let mut node = self.node(id);
         loop {
-            match at.status {
-                Status::Invalid { rule: Rule::InvalidAncestor } => at = self.node(at.parent),
-                Status::Invalid { rule } => return Some((at.hash, rule)),
+            match node.status {
+                Status::Invalid { rule: Rule::InvalidAncestor } => node = self.node(node.parent),
+                Status::Invalid { rule } => return Some(rule),
                 Status::Stored | Status::Valid { .. } => return None,
             }
         }
     }
 
-    /// Remembers that a block is valid on its parent; its hash.
-    pub fn set_valid(&mut self, number: NodeId, undo: RecordLocation) -> block::Hash {
-        let node = &mut self.nodes[number.0 as usize];
+    /// Marks a block as valid and returns its hash.
+    pub fn set_valid(&mut self, id: NodeId, undo: RecordLocation) -> block::Hash {
+        let node = &mut self.nodes[id.position()];
         node.status = Status::Valid { undo };
         node.hash
     }
 
-    /// Remembers that a block breaks a rule, and with it all that descends from it. The blocks whose
-    /// status changed.
-    pub fn set_invalid(&mut self, number: NodeId, rule: Rule) -> Vec<NodeId> {
-        let mut changed = vec![number];
-        self.nodes[number.0 as usize].status = Status::Invalid { rule };
-        // A descendant came later than its ancestor, so one pass over what came later finds all.
-        for at in number.0 as usize + 1..self.nodes.len() {
-            let parent = self.nodes[at].parent;
-            let parent_is_invalid = matches!(self.node(parent).status, Status::Invalid { .. });
-            if parent_is_invalid && !matches!(self.nodes[at].status, Status::Invalid { .. }) {
-                self.nodes[at].status = Status::Invalid { rule: Rule::InvalidAncestor };
-                changed.push(NodeId(u32::try_from(at).expect("numbers are u32")));
+    /// Marks a block and its descendants as invalid, and returns the blocks whose status changed.
+    pub fn set_invalid(&mut self, id: NodeId, rule: Rule) -> Vec<NodeId> {
+        let mut changed = vec![id];
+        self.nodes[id.position()].status = Status::Invalid { rule };
+        // Descendants arrive after their ancestors, so one pass over the later blocks finds them
+        // all.
+        for position in id.position() + 1..self.len() {
+            let node = self.nodes[position];
+            if self.node(node.parent).is_invalid() && !node.is_invalid() {
+                self.nodes[position].status = Status::Invalid { rule: Rule::InvalidAncestor };
+                changed.push(NodeId::from_position(position));
             }
         }
         changed
     }
 
-    /// The way from one tip to another.
+    /// Returns the path from one block to another.
     pub fn path(&self, from: NodeId, to: NodeId) -> Path {
         let (mut left, mut right) = (from, to);
         let (mut disconnect, mut connect) = (Vec::new(), Vec::new());
@@ -329,52 +324,53 @@ impl BlockIndex {
         Path { fork: left, disconnect, connect }
     }
 
-    /// The ancestor so many blocks back; `None` before genesis.
-    pub fn ancestor(&self, number: NodeId, blocks: u32) -> Option<NodeId> {
-        self.node(number).height.checked_sub(blocks)?;
-        let mut at = number;
+    /// Returns the ancestor `blocks` blocks before a block; `None` before genesis.
+    pub fn ancestor(&self, id: NodeId, blocks: u32) -> Option<NodeId> {
+        self.node(id).height.checked_sub(blocks)?;
+        let mut ancestor = id;
         for _ in 0..blocks {
-            at = self.node(at).parent;
+            ancestor = self.node(ancestor).parent;
         }
-        Some(at)
+        Some(ancestor)
     }
 
-    /// Whether a block is another one or descends from it.
-    pub fn is_descendant(&self, number: NodeId, from: NodeId) -> bool {
-        let blocks = self.node(number).height.get().checked_sub(self.node(from).height.get());
-        blocks.and_then(|blocks| self.ancestor(number, blocks)) == Some(from)
+    /// Whether a block is `ancestor` or descends from it.
+    pub fn is_descendant(&self, id: NodeId, ancestor: NodeId) -> bool {
+        let blocks = self.node(id).height.get().checked_sub(self.node(ancestor).height.get());
+        blocks.and_then(|blocks| self.ancestor(id, blocks)) == Some(ancestor)
     }
 
-    /// Remembers a block that is invalid and so was not kept: neither it nor its children are
-    /// examined again.
-    pub fn mark_invalid_hash(&mut self, hash: block::Hash, parent: NodeId, rule: Rule) {
+    /// Caches the hash of an invalid block that is not stored, so that neither the block nor its
+    /// children are validated again.
+    pub fn cache_invalid(&mut self, hash: block::Hash, parent: NodeId, rule: Rule) {
         self.invalid.insert(hash, InvalidBlock { parent, rule });
     }
 
-    /// The block, if it was refused for ever.
+    /// Returns the cached invalid block with this hash.
     pub fn invalid_block(&self, hash: &block::Hash) -> Option<InvalidBlock> {
         self.invalid.by_hash.get(hash).copied()
     }
 
-    /// All blocks that were refused for ever and are still remembered.
+    /// Returns all cached invalid blocks.
     pub fn invalid_blocks(&self) -> impl Iterator<Item = (block::Hash, InvalidBlock)> {
-        self.invalid.by_hash.iter().map(|(hash, refused)| (*hash, *refused))
+        self.invalid.by_hash.iter().map(|(hash, block)| (*hash, *block))
     }
 }
 
-/// A block that was refused for ever.
+/// An invalid block that is not stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InvalidBlock {
-    /// Its parent, which is in the tree.
+    /// The id of the parent, which is in the index.
     pub parent: NodeId,
-    /// The rule that it breaks.
+    /// The rule that the block breaks.
     pub rule: Rule,
 }
 
-/// Refused blocks that are remembered: some 100 bytes each. Each cost its sender a proof of work.
+/// The capacity of the cache of invalid blocks. An entry occupies about 100 bytes and costs its
+/// sender a proof of work.
 const MAX_INVALID_BLOCKS: usize = 4_096;
 
-/// The last refused blocks, oldest forgotten first.
+/// A cache of the latest invalid blocks, which evicts the oldest first.
 #[derive(Default)]
 struct InvalidCache {
     by_hash: HashMap<block::Hash, InvalidBlock>,
@@ -382,8 +378,8 @@ struct InvalidCache {
 }
 
 impl InvalidCache {
-    fn insert(&mut self, hash: block::Hash, refused: InvalidBlock) {
-        if self.by_hash.insert(hash, refused).is_some() {
+    fn insert(&mut self, hash: block::Hash, block: InvalidBlock) {
+        if self.by_hash.insert(hash, block).is_some() {
             return;
         }
         self.order.push_back(hash);
@@ -395,7 +391,7 @@ impl InvalidCache {
     }
 }
 
-/// The work of a block whose bits the rules have checked.
+/// Returns the work of a block that satisfies the header rules.
 fn work(bits: Bits) -> Work {
     bits.target().expect("the rules accept canonical bits only").work()
 }

@@ -1,5 +1,5 @@
-//! A candidate block on top of the tip: everything but the nonce.
-//! Every template passes the rules once a nonce meets its target; nothing is signed or stored.
+//! Block templates: a block on top of the tip, complete except for the nonce.
+//! Every template satisfies the rules once a nonce meets its target.
 //! Source: PROTOCOL.md, "Applying a block".
 
 use crate::accounts::{AccountView, LtHash, Overlay};
@@ -14,66 +14,72 @@ use crate::rules::body::{BlockContext, ConnectError, Reward, apply, mature};
 use crate::rules::header;
 use crate::tx::{self, Coinbase, MAX_TAG_BYTES, Tag, Transaction, Transfer};
 
-/// The block a template builds on.
+/// The block on which a template builds.
 #[derive(Clone, Copy, Debug)]
 pub struct Parent<'a> {
-    /// Its hash.
+    /// The hash of the block.
     pub hash: block::Hash,
-    /// Its height.
+    /// The height of the block.
     pub height: Height,
-    /// Its bits and times.
+    /// The bits and times from which the rules derive those of the child.
     pub header: header::Parent,
-    /// The commitment to the accounts after it.
-    pub commitment: &'a LtHash,
-    /// The reward that becomes spendable in its child, if any: see `BlockContext`.
+    /// The hash of the accounts after the block.
+    pub accounts_hash: &'a LtHash,
+    /// The reward that becomes spendable in the child, if any: see
+    /// [`BlockContext`](crate::rules::body::BlockContext).
     pub matured: Option<Reward>,
 }
 
-/// What a miner decides. Neither the choice of transfers nor the accounts depend on it.
+/// The part of a template that a miner chooses. Neither the selection of transfers nor the accounts
+/// depend on it.
 #[derive(Clone, Debug)]
 pub struct TemplateRequest {
-    /// Who is paid.
+    /// The address that the coinbase pays.
     pub miner: Address,
-    /// The miner's clock.
+    /// The time of the miner, which becomes the time of the block unless its parent is later.
     pub now: Timestamp,
-    /// The coinbase's.
+    /// The extra nonce of the coinbase.
     pub extra_nonce: [u8; 8],
-    /// The coinbase's.
+    /// The tag of the coinbase.
     pub tag: Tag,
 }
 
-/// A block that lacks only its nonce.
+/// A block that is complete except for its nonce.
 #[derive(Clone, Debug)]
 pub struct Template {
-    /// Nonce 0.
+    /// The block, with nonce 0.
     pub block: Block,
-    /// The ids of its transactions, in order.
+    /// The ids of the transactions, in order.
     pub ids: Vec<tx::Id>,
-    /// From the coinbase's id to the Merkle root; the same for every coinbase.
+    /// The Merkle branch from the coinbase to the root, which does not depend on the coinbase.
     pub branch: Branch,
-    /// The parent's time: its own cannot be earlier.
+    /// The minimum time of the block, which is the time of its parent.
     pub min_time: Timestamp,
-    /// Its height.
+    /// The height of the block.
     pub height: Height,
-    /// What its hash must meet.
+    /// The target that the hash must meet.
     pub target: Target,
-    /// The sum of its transfers' fees.
+    /// The sum of the fees of all transfers.
     pub fees: Amount,
 }
 
-/// Why there is no template.
+/// An error of building a template.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TemplateError<E> {
-    /// Heights are u32.
-    #[error("the chain is at its last height")]
+    /// The next height does not fit into 32 bits.
+    #[error("the chain has reached the maximum height")]
     HeightOverflow,
     /// An account could not be read.
     #[error("an account cannot be read: {0}")]
     View(E),
 }
 
-/// Makes a candidate block with the best paying transfers of the pool. `accounts` are those after
-/// the parent; the commitment is computed over `threads` threads.
+/// Builds a template with the transfers of the mempool that have the highest fee rates. `accounts`
+/// are the accounts after the parent; the accounts hash is computed on up to `threads` threads.
+///
+/// # Errors
+/// Returns [`TemplateError::HeightOverflow`], or [`TemplateError::View`] if an account cannot be
+/// read.
 pub fn build<V: AccountView>(
     params: &Params,
     parent: &Parent,
@@ -85,15 +91,15 @@ pub fn build<V: AccountView>(
     let height = parent.height.next().ok_or(TemplateError::HeightOverflow)?;
     let mut overlay = Overlay::new(accounts);
     let context = BlockContext { height, matured: parent.matured };
-    // Maturing breaks no rule.
+    // Crediting a matured reward breaks no rule.
     if let Err(ConnectError::View(error)) = mature(&mut overlay, &context) {
         return Err(TemplateError::View(error));
     }
     let Selected { transfers, transfer_ids, fees } =
-        pick(mempool, &mut overlay, room_for_transfers(params, height))?;
+        select(mempool, &mut overlay, room_for_transfers(params, height))?;
 
-    let mut commitment = parent.commitment.clone();
-    commitment.apply(&overlay.end_block(), threads);
+    let mut accounts_hash = parent.accounts_hash.clone();
+    accounts_hash.apply(&overlay.end_block(), threads);
     let coinbase = Coinbase {
         height,
         extra_nonce: request.extra_nonce,
@@ -101,7 +107,7 @@ pub fn build<V: AccountView>(
         // Both are at most 2^53 − 1, so their sum is far below 2^64.
         reward: params.subsidy(height).units().saturating_add(fees.units()),
         recipient: request.miner,
-        commitment: commitment.digest(),
+        commitment: accounts_hash.digest(),
     };
     let ids = [vec![coinbase.id()], transfer_ids].concat();
     let bits = parent.header.next_bits(params);
@@ -123,8 +129,8 @@ pub fn build<V: AccountView>(
 }
 
 impl Template {
-    /// Makes it another miner's, or the same one's with another extra nonce: the cost of a few
-    /// hashes, whatever the block holds.
+    /// Replaces the miner, the extra nonce, the tag and the time. This costs a few hashes,
+    /// regardless of the size of the block.
     pub fn update_coinbase(&mut self, request: TemplateRequest) {
         let Some(Transaction::Coinbase(coinbase)) = self.block.transactions.first_mut() else {
             return;
@@ -137,17 +143,18 @@ impl Template {
             *first = id;
         }
         let root = self.branch.root(id);
-        self.block.header.merkle_root = root.expect("the branch is one of this block's tree");
+        self.block.header.merkle_root = root.expect("the branch is part of this block's tree");
         self.block.header.time = request.now.max(self.min_time);
     }
 }
 
-/// Bytes a block has left once it holds its header, the count and the longest coinbase.
+/// Returns the bytes that remain for transfers after the header, the count and the longest
+/// coinbase.
 fn room_for_transfers(params: &Params, height: Height) -> usize {
     let longest = Transaction::Coinbase(Coinbase {
         height,
         extra_nonce: [0; 8],
-        tag: Tag::new(vec![0; MAX_TAG_BYTES]).expect("that is how long a tag may be"),
+        tag: Tag::new(vec![0; MAX_TAG_BYTES]).expect("a tag may have this length"),
         reward: 0,
         recipient: Address::ZERO,
         commitment: [0; 32],
@@ -162,36 +169,36 @@ struct Selected {
     fees: Amount,
 }
 
-fn pick<V: AccountView>(
+fn select<V: AccountView>(
     mempool: &Mempool,
     overlay: &mut Overlay<V>,
     mut room: usize,
 ) -> Result<Selected, TemplateError<V::Error>> {
-    let mut picked =
+    let mut selected =
         Selected { transfers: Vec::new(), transfer_ids: Vec::new(), fees: Amount::ZERO };
     let mut selection = mempool.selection();
     while room >= tx::MIN_TRANSFER_BYTES
         && let Some(candidate) = selection.next()
     {
         let (details, size) = (candidate.details(), candidate.transfer().size());
-        let fees = picked.fees.checked_add(details.fee).filter(|_| size <= room);
+        let fees = selected.fees.checked_add(details.fee).filter(|_| size <= room);
         let Some(fees) = fees else {
             selection.skip_sender(details.sender);
             continue;
         };
         match apply(overlay, details) {
             Ok(()) => {
-                picked.transfers.push(candidate.transfer().clone());
-                picked.transfer_ids.push(details.id);
-                picked.fees = fees;
+                selected.transfers.push(candidate.transfer().clone());
+                selected.transfer_ids.push(details.id);
+                selected.fees = fees;
                 room -= size;
             }
-            // Only if the pool has not been told of the parent yet.
+            // This happens only while the mempool has not been updated to the parent.
             Err(ConnectError::Rule(_)) => selection.skip_sender(details.sender),
             Err(ConnectError::View(error)) => return Err(TemplateError::View(error)),
         }
     }
-    Ok(picked)
+    Ok(selected)
 }
 
 #[cfg(test)]
@@ -207,11 +214,11 @@ mod tests {
 
     const SENDERS: u16 = 8;
 
-    /// A network whose blocks hold so many bytes, at a block where `SENDERS` own something.
+    /// A network with a maximum block size, at a block at which `SENDERS` accounts have a balance.
     struct World {
         params: Params,
         accounts: HashMap<Address, Account>,
-        commitment: LtHash,
+        accounts_hash: LtHash,
         matured: Option<Reward>,
         pool: Mempool,
     }
@@ -221,13 +228,13 @@ mod tests {
             let spec = Spec { max_block_bytes, ..Params::dev().spec().clone() };
             let accounts: HashMap<_, _> =
                 (0..SENDERS).map(|number| (address(number), account(20_000, 0))).collect();
-            let mut commitment = LtHash::empty();
+            let mut accounts_hash = LtHash::empty();
             for (address, account) in &accounts {
-                commitment.add(address, account);
+                accounts_hash.add(address, account);
             }
             let pool = Mempool::new(Limits { min_fee_rate: 0, ..Limits::default() });
             let params = Params::new(spec).unwrap();
-            World { params, accounts, commitment, matured: None, pool }
+            World { params, accounts, accounts_hash, matured: None, pool }
         }
 
         fn insert(&mut self, pay: Pay) -> bool {
@@ -243,7 +250,7 @@ mod tests {
                     time: Timestamp::new(1_000),
                     grandparent_time: Some(Timestamp::new(990)),
                 },
-                commitment: &self.commitment,
+                accounts_hash: &self.accounts_hash,
                 matured: self.matured,
             }
         }
@@ -258,7 +265,7 @@ mod tests {
             build(&self.params, &self.parent(), request, &self.pool, &self.accounts, 1).unwrap()
         }
 
-        /// Finds the nonce, then asks every rule.
+        /// Finds a nonce and checks every rule.
         fn assert_valid(&self, template: &Template) -> rules::body::CheckedBlock {
             let mut block = template.block.clone();
             while !template.target.is_met_by(block.hash().as_bytes()) {
@@ -274,15 +281,15 @@ mod tests {
             assert_eq!(checked.ids(), template.ids);
             let context = BlockContext { height: template.height, matured: self.matured };
             let mut overlay = Overlay::new(&self.accounts);
-            let mut commitment = self.commitment.clone();
-            rules::body::connect(&checked, &context, params, &mut overlay, &mut commitment, 1)
+            let mut accounts_hash = self.accounts_hash.clone();
+            rules::body::connect(&checked, &context, params, &mut overlay, &mut accounts_hash, 1)
                 .unwrap();
             checked
         }
     }
 
     #[test]
-    fn an_empty_pool_makes_a_block_of_a_coinbase() {
+    fn empty_mempool_results_in_block_with_only_a_coinbase() {
         let world = World::new(1_000);
         let template = world.template(5);
         let checked = world.assert_valid(&template);
@@ -293,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_behind_the_parent_takes_the_parents_time() {
+    fn time_before_parent_is_replaced_by_time_of_parent() {
         let world = World::new(1_000);
         let request = TemplateRequest {
             miner: address(77),
@@ -310,9 +317,9 @@ mod tests {
         assert_eq!(build(&last).unwrap_err(), TemplateError::HeightOverflow);
     }
 
-    // C38: header, count and the coinbase's kind and length are part of the limit.
+    // C38: the header, the count, and the kind and length of the coinbase count towards the limit.
     #[test]
-    fn a_block_is_filled_to_the_last_byte() {
+    fn block_is_filled_to_the_last_byte() {
         let empty = World::new(1_000).template(MAX_TAG_BYTES).block.encode().len();
         let full = u32::try_from(empty + 2 * 401).unwrap();
         for (limit, expected) in [(full - 1, 1), (full, 2), (full + 1, 2)] {
@@ -326,9 +333,9 @@ mod tests {
     }
 
     #[test]
-    fn another_miner_claims_the_same_block() {
+    fn coinbase_can_be_replaced() {
         let mut world = World::new(2_000);
-        for taken in 0..5 {
+        for transfers in 0..5 {
             let mut template = world.template(0);
             template.update_coinbase(TemplateRequest {
                 miner: address(78),
@@ -337,16 +344,16 @@ mod tests {
                 tag: Tag::new(vec![b'u'; MAX_TAG_BYTES]).unwrap(),
             });
             let checked = world.assert_valid(&template);
-            assert_eq!(checked.transfers().len(), usize::from(taken));
+            assert_eq!(checked.transfers().len(), usize::from(transfers));
             assert_eq!(checked.coinbase().recipient, address(78));
             assert_eq!(checked.coinbase().extra_nonce, [8; 8]);
             assert_eq!(checked.block().header.time, Timestamp::new(1_000));
-            assert!(world.insert(pay(taken, 0)));
+            assert!(world.insert(pay(transfers, 0)));
         }
     }
 
     #[test]
-    fn a_transfer_that_does_not_fit_makes_room_for_another_sender() {
+    fn transfer_that_does_not_fit_leaves_room_for_another_sender() {
         let mut world = World::new(1_000);
         for nonce in 0..3 {
             assert!(world.insert(Pay { memo: 256, fee: 4_010, ..pay(0, nonce) }));
@@ -362,7 +369,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reward_that_matures_is_there_before_the_transfers() {
+    fn matured_reward_is_credited_before_the_transfers() {
         let mut world = World::new(1_000);
         world.matured =
             Some(Reward { recipient: address(0), amount: Amount::new(5_000_000).unwrap() });
@@ -372,15 +379,15 @@ mod tests {
 
     // G09
     #[test]
-    fn a_pool_that_does_not_know_the_tip_yet_still_makes_a_valid_block() {
+    fn outdated_mempool_still_results_in_valid_block() {
         let mut world = World::new(2_000);
         for nonce in 0..3 {
             assert!(world.insert(pay(0, nonce)));
             assert!(world.insert(pay(1, nonce)));
         }
         let used = account(10_000, 1);
-        world.commitment.remove(&address(0), &account(20_000, 0));
-        world.commitment.add(&address(0), &used);
+        world.accounts_hash.remove(&address(0), &account(20_000, 0));
+        world.accounts_hash.add(&address(0), &used);
         world.accounts.insert(address(0), used);
         let template = world.template(0);
         assert_eq!(world.assert_valid(&template).transfers().len(), 3);
@@ -412,21 +419,21 @@ mod tests {
                 Reward { recipient: address(number), amount: Amount::new(amount).unwrap() }
             });
             let template = world.template(tag);
-            let taken = world.assert_valid(&template).transfers().len();
-            // What was left out did not fit, or follows one that did not.
+            let selected = world.assert_valid(&template).transfers().len();
+            // An omitted transfer did not fit, or follows one that did not fit.
             let longest = template.block.encode().len() + MAX_TAG_BYTES - tag;
             let room = max_block_bytes as usize - longest;
             let ids: std::collections::HashSet<tx::Id> = template.ids.iter().copied().collect();
             for sender in 0..SENDERS {
-                let of_sender = by_sender(&world.pool, &address(sender));
-                let mut left = of_sender.filter(|entry| {
+                let transfers = by_sender(&world.pool, &address(sender));
+                let mut omitted = transfers.filter(|entry| {
                     entry.is_pending && !ids.contains(&entry.transfer.id())
                 });
-                if let Some(next) = left.next() {
+                if let Some(next) = omitted.next() {
                     prop_assert!(next.transfer.transfer().size() > room);
                 }
             }
-            prop_assert_eq!(taken + 1, template.ids.len());
+            prop_assert_eq!(selected + 1, template.ids.len());
         }
     }
 }

@@ -1,142 +1,89 @@
-//! Blocks that an operator has set aside: valid or not, this node does not follow them or what
-//! descends from them. They are taken in as ever; only the choice of the tip passes over them. No
-//! rule: other nodes are not told, and nobody is blamed. Kept over restarts.
+//! Blocks that the operator invalidates: this node does not follow them or their descendants,
+//! whether they are valid or not. They are still accepted; only the choice of the best chain skips
+//! them. Invalidation is local policy, not consensus, and survives restarts.
 //!
-//! The tip is always the first to have come of the heaviest blocks that are neither invalid nor set
-//! aside; so it does not depend on when marks were made.
+//! The tip is always the first-seen of the blocks with the most work that are neither invalid nor
+//! invalidated, so it does not depend on when blocks were invalidated.
 
-use super::Writer;
+use super::error::InvalidateError;
+use super::state::InvalidatedBlocks;
+use super::writer::Writer;
 use crate::block;
-use crate::block_index::{BlockIndex, NodeId, Status};
+use crate::block_index::NodeId;
 use crate::store::{StoreError, invalidated};
 use std::collections::BTreeSet;
 
-/// Why a block was not set aside, or not followed again.
-#[derive(Debug, thiserror::Error)]
-pub enum InvalidateError {
-    /// It is not here.
-    #[error("this node does not have the block {hash}")]
-    Unknown {
-        /// Which.
-        hash: block::Hash,
-    },
-    /// It is genesis.
-    #[error("genesis begins every chain of this network: it cannot be set aside")]
-    Genesis,
-    /// The disk.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-}
-
-/// What is set aside.
-#[derive(Debug, Default)]
-pub(super) struct Invalidated {
-    /// The blocks that the operator named.
-    marks: BTreeSet<block::Hash>,
-    /// Those of the tree, and all that descend from them.
-    blocks: BTreeSet<NodeId>,
-}
-
-impl Invalidated {
-    /// These blocks and, of a tree, what descends from them.
-    pub(super) fn new(marks: BTreeSet<block::Hash>, tree: &BlockIndex) -> Invalidated {
-        let mut aside = Invalidated { marks, blocks: BTreeSet::new() };
-        if !aside.marks.is_empty() {
-            // A parent comes before its children.
-            for number in tree.ids().skip(1) {
-                let node = tree.node(number);
-                aside.follow(number, &node.hash, node.parent);
-            }
-        }
-        aside
-    }
-
-    /// Whether a block is among them.
-    pub(super) fn contains(&self, number: NodeId) -> bool {
-        self.blocks.contains(&number)
-    }
-
-    /// Whether a child of a block would be.
-    pub(super) fn takes_in(&self, hash: &block::Hash, parent: NodeId) -> bool {
-        self.marks.contains(hash) || self.blocks.contains(&parent)
-    }
-
-    /// Notes a block that came into the tree.
-    pub(super) fn follow(&mut self, number: NodeId, hash: &block::Hash, parent: NodeId) {
-        if self.takes_in(hash, parent) {
-            self.blocks.insert(number);
-        }
-    }
-}
-
 impl Writer {
-    /// Sets a block aside, and with it all that descend from it: the tip moves to the best of the
-    /// others. Readers see it after the next `commit`.
+    /// Invalidates a block and all its descendants. The tip moves to the best remaining block.
+    /// Readers see the change after the next [`commit`](Self::commit).
+    ///
+    /// # Errors
+    /// Returns any [`InvalidateError`].
     pub fn invalidate(&mut self, hash: block::Hash) -> Result<(), InvalidateError> {
-        let block = self.named(hash)?;
-        if block == NodeId::GENESIS {
+        if self.lookup(hash)? == NodeId::GENESIS {
             return Err(InvalidateError::Genesis);
         }
-        let mut marks = self.shared.read().aside.marks.clone();
-        marks.insert(hash);
-        Ok(self.mark(marks)?)
+        let mut hashes = self.shared.read().invalidated.hashes().clone();
+        hashes.insert(hash);
+        Ok(self.set_invalidated(hashes)?)
     }
 
-    /// Follows a block again if it is the best: what was set aside of its ancestors, itself and its
-    /// descendants no longer is. Readers see it after the next `commit`.
+    /// Reverts the invalidation of a block, its ancestors and its descendants. The tip moves to the
+    /// best block. Readers see the change after the next [`commit`](Self::commit).
+    ///
+    /// # Errors
+    /// Returns [`InvalidateError::Unknown`] or an error of the storage.
     pub fn reconsider(&mut self, hash: block::Hash) -> Result<(), InvalidateError> {
-        let block = self.named(hash)?;
-        let marks = {
+        let block = self.lookup(hash)?;
+        let hashes = {
             let state = self.shared.read();
-            let tree = &state.tree;
-            let is_related = |mark: &block::Hash| {
-                let number = tree.find(mark);
-                number.is_some_and(|mark| {
-                    tree.is_descendant(block, mark) || tree.is_descendant(mark, block)
+            let blocks = &state.blocks;
+            let is_related = |hash: &block::Hash| {
+                blocks.find(hash).is_some_and(|id| {
+                    blocks.is_descendant(block, id) || blocks.is_descendant(id, block)
                 })
             };
-            state.aside.marks.iter().copied().filter(|mark| !is_related(mark)).collect()
+            state.invalidated.hashes().iter().copied().filter(|hash| !is_related(hash)).collect()
         };
-        Ok(self.mark(marks)?)
+        Ok(self.set_invalidated(hashes)?)
     }
 
-    fn named(&self, hash: block::Hash) -> Result<NodeId, InvalidateError> {
-        self.shared.read().tree.find(&hash).ok_or(InvalidateError::Unknown { hash })
+    fn lookup(&self, hash: block::Hash) -> Result<NodeId, InvalidateError> {
+        self.shared.read().blocks.find(&hash).ok_or(InvalidateError::Unknown { hash })
     }
 
-    /// The marks are on the disk before anything follows from them.
-    fn mark(&mut self, marks: BTreeSet<block::Hash>) -> Result<(), StoreError> {
-        let is_news = self.shared.read().aside.marks != marks;
-        if is_news {
-            invalidated::write(self.directory.path(), &marks)?;
+    /// Writes the list to the disk before it has any effect.
+    fn set_invalidated(&mut self, hashes: BTreeSet<block::Hash>) -> Result<(), StoreError> {
+        let is_changed = *self.shared.read().invalidated.hashes() != hashes;
+        if is_changed {
+            invalidated::write(self.directory.path(), &hashes)?;
             let mut state = self.shared.write();
-            state.aside = Invalidated::new(marks, &state.tree);
+            state.invalidated = InvalidatedBlocks::new(hashes, &state.blocks);
         }
-        self.settle()
+        self.activate_best_chain()
     }
 
-    /// Moves to the best block that is not set aside.
-    pub(super) fn settle(&mut self) -> Result<(), StoreError> {
+    /// Moves the tip to the best block that is neither invalid nor invalidated.
+    pub(super) fn activate_best_chain(&mut self) -> Result<(), StoreError> {
         loop {
-            let best = self.best();
+            let best = self.best_candidate();
             if best == self.tip {
                 return Ok(());
             }
-            // Unless it gets there, there is one valid block less to choose from.
-            self.move_to(best)?;
+            // If this fails, the candidate is invalid, so the next round has one candidate less.
+            self.try_activate(best)?;
         }
     }
 
-    /// The first to have come of the heaviest.
-    fn best(&self) -> NodeId {
+    /// Returns the first-seen of the blocks with the most work that are not known to be invalid.
+    fn best_candidate(&self) -> NodeId {
         let state = self.shared.read();
         let mut best = NodeId::GENESIS;
-        for number in state.tree.ids() {
-            let node = state.tree.node(number);
-            let is_invalid = matches!(node.status, Status::Invalid { .. });
-            let is_heavier = node.chain_work > state.tree.node(best).chain_work;
-            if is_heavier && !is_invalid && !state.aside.contains(number) {
-                best = number;
+        for id in state.blocks.ids() {
+            let node = state.blocks.node(id);
+            let is_heavier = node.chain_work > state.blocks.node(best).chain_work;
+            if is_heavier && !node.is_invalid() && !state.invalidated.contains(id) {
+                best = id;
             }
         }
         best

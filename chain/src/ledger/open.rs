@@ -1,11 +1,13 @@
-//! Opening a data directory: the index is used if it can be trusted, otherwise made anew; then what
-//! the log holds beyond it goes through the same door as a new block. Ends at the last block that
-//! was acknowledged, without help.
+//! Opening a data directory. The index is used if it can be trusted, and rebuilt from the log
+//! otherwise. Blocks in the log that the index does not cover are accepted like new blocks. The
+//! ledger ends at the last acknowledged block without manual repair.
 
-use super::invalidate::Invalidated;
+use super::error::SubmitError;
+use super::reader::Reader;
+use super::records::{encode_undo, read_block, read_block_at, undo_hash};
 use super::schema;
-use super::writer::{block_at, encode_undo, read_block};
-use super::{Reader, Shared, State, SubmitError, Writer};
+use super::state::{InvalidatedBlocks, Shared, State};
+use super::writer::Writer;
 use crate::accounts::{Account, LtHash, Undo};
 use crate::block;
 use crate::block_index::{BlockIndex, NodeId};
@@ -18,45 +20,46 @@ use crate::store::directory::{Directory, ShutdownKind};
 use crate::store::index::{Changes, Index, Opened};
 use crate::store::{StoreError, invalidated};
 use std::collections::{BTreeSet, HashMap};
+use std::fmt;
 use std::path::Path;
 use std::sync::{Arc, RwLock};
 
-/// How to open a ledger.
+/// The options of opening a ledger.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
-    /// Memory the index may use for its cache, bytes.
+    /// The size of the index cache, in bytes.
     pub cache_bytes: u64,
-    /// Threads for signatures and commitments.
+    /// The number of threads for signatures and account hashes.
     pub threads: usize,
-    /// What the pool may hold and demands.
+    /// The limits of the mempool.
     pub mempool: mempool::Limits,
 }
 
-/// What an opening found and does, to be told in a line each.
+/// Progress of opening a ledger, which displays as one line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum OpenProgress {
-    /// The log ended in a record that was never acknowledged.
+    /// The log ended in an unfinished write, which was truncated.
     LogTruncated(Truncation),
-    /// The index could not be trusted.
+    /// The index cannot be used and is rebuilt from the log.
     IndexRebuilt {
-        /// Why.
+        /// The reason, as a clause.
         reason: String,
     },
-    /// Blocks are taken from the log.
+    /// Blocks are replayed from the log.
     Replaying {
-        /// So far.
+        /// The number of replayed blocks.
         done: usize,
-        /// In all.
+        /// The total number of blocks to replay.
         total: usize,
     },
 }
 
-impl std::fmt::Display for OpenProgress {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for OpenProgress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            OpenProgress::LogTruncated(cut) => write!(f, "{cut}"),
+            OpenProgress::LogTruncated(truncation) => write!(f, "{truncation}"),
             OpenProgress::IndexRebuilt { reason } => {
-                write!(f, "the index is rebuilt from the block log: {reason}")
+                write!(f, "rebuilding the index from the block log: {reason}")
             }
             OpenProgress::Replaying { done, total } => {
                 write!(f, "replaying blocks from the log: {done} of {total}")
@@ -65,22 +68,22 @@ impl std::fmt::Display for OpenProgress {
     }
 }
 
-/// Why a ledger cannot be opened.
+/// An error of opening a ledger.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// The disk, or what is on it.
+    /// The storage failed.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// A whole record holds a block that is invalid where it stands.
+    /// A record of the log has a valid checksum but contains an invalid block.
     #[error(
-        "block file {} holds an invalid block at offset {}: {reason}. Blocks after it are kept; \
-         restore the file from a backup or another node's data directory",
+        "block file {} holds an invalid block at offset {}: {reason}. Blocks after it are not \
+         changed; restore the file from a backup or another node's data directory",
         location.file, location.offset
     )]
     InvalidRecord {
-        /// Where.
+        /// The location of the record.
         location: RecordLocation,
-        /// What is wrong.
+        /// The reason why the block is invalid.
         reason: String,
     },
 }
@@ -91,192 +94,203 @@ impl From<LogError> for OpenError {
     }
 }
 
-/// A record that the index does not cover yet.
-enum Record {
+/// A record that the index does not cover.
+enum UncoveredRecord {
     Block(RecordLocation),
     Undo(block::Hash, RecordLocation),
 }
 
-/// Opens a data directory, making it if there is none.
+/// Opens a data directory, or creates it. Calls `progress` with messages for the log.
+///
+/// # Errors
+/// Returns any [`OpenError`].
 pub fn open(
     path: &Path,
     params: Params,
     options: Options,
-    notice: &mut dyn FnMut(OpenProgress),
+    progress: &mut dyn FnMut(OpenProgress),
 ) -> Result<(Writer, Reader), OpenError> {
     let directory = Directory::open(path, params.genesis_hash()).map_err(StoreError::from)?;
     let identity =
-        [&schema::SCHEMA.to_le_bytes(), params.genesis_hash().as_bytes().as_slice()].concat();
+        [&schema::VERSION.to_le_bytes(), params.genesis_hash().as_bytes().as_slice()].concat();
     let last_shutdown = directory.last_shutdown();
     let (mut index, opened) =
         Index::open(&path.join("index"), last_shutdown, &identity, options.cache_bytes)
             .map_err(StoreError::from)?;
     let is_new = opened == Opened::Created;
     if let Opened::Replaced { reason } = opened {
-        notice(OpenProgress::IndexRebuilt { reason });
+        progress(OpenProgress::IndexRebuilt { reason });
     }
     let blocks = path.join("blocks");
-    let (log, records, loaded) = match load(&index, &blocks, &params, last_shutdown) {
+    let (log, loaded) = match load(&index, &blocks, &params, last_shutdown) {
         Ok(found) => found,
-        Err(Mistrust::Error(error)) => return Err(error),
-        Err(Mistrust::Index(reason)) => {
-            notice(OpenProgress::IndexRebuilt { reason });
+        Err(LoadError::Fatal(error)) => return Err(error),
+        Err(LoadError::IndexUnusable(reason)) => {
+            progress(OpenProgress::IndexRebuilt { reason });
             index.replace().map_err(StoreError::from)?;
-            let (log, records) = open_log(&blocks, LogPosition::START)?;
-            (log, records, None)
+            (OpenedLog::open(&blocks, LogPosition::START)?, None)
         }
     };
-    if is_new && !records.is_empty() {
-        notice(OpenProgress::IndexRebuilt { reason: "there is none".into() });
+    let OpenedLog { log, truncation, uncovered } = log;
+    if is_new && !uncovered.is_empty() {
+        progress(OpenProgress::IndexRebuilt { reason: "there is none".into() });
     }
-    let (log, cut) = log;
-    if let Some(cut) = cut {
-        notice(OpenProgress::LogTruncated(cut));
+    if let Some(truncation) = truncation {
+        progress(OpenProgress::LogTruncated(truncation));
     }
     let mut writer = match loaded {
         Some(loaded) => start(directory, log, index, params, &options, loaded)?,
-        None => start_at_genesis(directory, log, index, params, &options, &records)?,
+        None => start_at_genesis(directory, log, index, params, &options, &uncovered)?,
     };
-    replay(&mut writer, records, notice)?;
+    replay(&mut writer, uncovered, progress)?;
     let reader = writer.reader();
     Ok((writer, reader))
 }
 
-type OpenedLog = (BlockLog, Option<Truncation>);
-
-fn open_log(folder: &Path, covered: LogPosition) -> Result<(OpenedLog, Vec<Record>), OpenError> {
-    let mut records = Vec::new();
-    let log = BlockLog::open(folder, FILE_BYTES, covered, |kind, location, payload| {
-        records.push(match kind {
-            RecordKind::Block => Record::Block(location),
-            RecordKind::Undo => Record::Undo(undo_hash(payload, location)?, location),
-            RecordKind::JournalEntry => return Err(StoreError::BadRecord { location }.into()),
-        });
-        Ok::<_, OpenError>(())
-    })?;
-    Ok((log, records))
+/// A log with the records that the index does not cover.
+struct OpenedLog {
+    log: BlockLog,
+    truncation: Option<Truncation>,
+    uncovered: Vec<UncoveredRecord>,
 }
 
-fn undo_hash(payload: &[u8], location: RecordLocation) -> Result<block::Hash, StoreError> {
-    let hash = payload.first_chunk::<32>().ok_or(StoreError::BadRecord { location })?;
-    Ok(block::Hash::from_bytes(*hash))
+impl OpenedLog {
+    fn open(folder: &Path, covered: LogPosition) -> Result<OpenedLog, OpenError> {
+        let mut uncovered = Vec::new();
+        let visit = |kind, location, payload: &[u8]| {
+            uncovered.push(match kind {
+                RecordKind::Block => UncoveredRecord::Block(location),
+                RecordKind::Undo => UncoveredRecord::Undo(undo_hash(payload, location)?, location),
+                RecordKind::JournalEntry => return Err(StoreError::BadRecord { location }.into()),
+            });
+            Ok::<_, OpenError>(())
+        };
+        let (log, truncation) = BlockLog::open(folder, FILE_BYTES, covered, visit)?;
+        Ok(OpenedLog { log, truncation, uncovered })
+    }
 }
 
-/// What the index holds.
+/// The contents of the index.
 struct Loaded {
-    tree: BlockIndex,
-    best: Vec<NodeId>,
+    blocks: BlockIndex,
+    best_chain: Vec<NodeId>,
     accounts_hash: LtHash,
 }
 
-/// Why the index is not used.
-enum Mistrust {
-    /// It has to be rebuilt.
-    Index(String),
-    /// Nothing helps.
-    Error(OpenError),
+/// The reason why the index cannot be loaded.
+enum LoadError {
+    /// The index has to be rebuilt.
+    IndexUnusable(String),
+    /// Rebuilding the index would not help.
+    Fatal(OpenError),
 }
 
-impl<E: Into<OpenError>> From<E> for Mistrust {
+impl<E: Into<OpenError>> From<E> for LoadError {
     fn from(error: E) -> Self {
         match error.into() {
             OpenError::Store(StoreError::Log(LogError::NotCovered { .. })) => {
-                Mistrust::Index("it is ahead of the block log".into())
+                LoadError::IndexUnusable("it is ahead of the block log".into())
             }
-            OpenError::Store(StoreError::Index(error)) => Mistrust::Index(error.to_string()),
-            error => Mistrust::Error(error),
+            OpenError::Store(StoreError::Index(error)) => {
+                LoadError::IndexUnusable(error.to_string())
+            }
+            error => LoadError::Fatal(error),
         }
     }
 }
 
-fn malformed() -> Mistrust {
-    Mistrust::Index("a row in it is malformed".into())
+fn malformed() -> LoadError {
+    LoadError::IndexUnusable("a row in it is malformed".into())
 }
 
-/// Reads the index and the log after it; `None` in place of the index if it is empty.
+/// Loads the index, and opens the log at the end of the records that the index covers. Returns
+/// `None` for an empty index.
 fn load(
     index: &Index,
     blocks: &Path,
     params: &Params,
     last_shutdown: ShutdownKind,
-) -> Result<(OpenedLog, Vec<Record>, Option<Loaded>), Mistrust> {
+) -> Result<(OpenedLog, Option<Loaded>), LoadError> {
     let Some(row) = index.get(schema::STATE_KEY).map_err(StoreError::from)? else {
-        let (log, records) = open_log(blocks, LogPosition::START)?;
-        return Ok((log, records, None));
+        return Ok((OpenedLog::open(blocks, LogPosition::START)?, None));
     };
-    let row = schema::State::decode(&row).ok_or_else(malformed)?;
-    let tree = load_tree(index, params, row.nodes)?;
-    let best = best_chain(&tree, row.tip).ok_or_else(malformed)?;
+    let row = schema::StateRow::decode(&row).ok_or_else(malformed)?;
+    let block_index = load_block_index(index, params, row.nodes)?;
+    let best_chain = best_chain(&block_index, row.tip).ok_or_else(malformed)?;
     if last_shutdown == ShutdownKind::UncleanSameBoot {
-        accounts_match(index, &row.accounts_hash)?;
+        check_accounts(index, &row.accounts_hash)?;
     }
-    let (log, records) = open_log(blocks, row.covered)?;
-    let tip = read_block(&log.0.reader(), tree.node(row.tip));
-    let tip =
-        tip.map_err(|error| Mistrust::Index(format!("it is of another block log: {error}")))?;
+    let log = OpenedLog::open(blocks, row.covered)?;
+    let tip = read_block(&log.log.reader(), block_index.node(row.tip));
+    let tip = tip.map_err(|error| {
+        LoadError::IndexUnusable(format!("it belongs to another block log: {error}"))
+    })?;
     let committed = tip.coinbase().map(|coinbase| coinbase.commitment);
     if committed != Some(row.accounts_hash.digest()) {
-        return Err(Mistrust::Index("its accounts are not those the tip commits to".into()));
+        let reason = "its accounts are not those that the tip commits to";
+        return Err(LoadError::IndexUnusable(reason.into()));
     }
-    Ok((log, records, Some(Loaded { tree, best, accounts_hash: row.accounts_hash })))
+    let accounts_hash = row.accounts_hash;
+    Ok((log, Some(Loaded { blocks: block_index, best_chain, accounts_hash })))
 }
 
-/// Reads so many nodes.
-fn load_tree(index: &Index, params: &Params, count: u32) -> Result<BlockIndex, Mistrust> {
-    let chunk_at = |chunk| {
+/// Loads the block index, which must have `count` blocks.
+fn load_block_index(index: &Index, params: &Params, count: u32) -> Result<BlockIndex, LoadError> {
+    let read_chunk = |chunk| {
         let value = index.get(&schema::chunk_key(chunk)).map_err(StoreError::from)?;
         value.and_then(|value| schema::decode_chunk(&value)).ok_or_else(malformed)
     };
     let chunks = count.div_ceil(schema::NODES_PER_CHUNK);
-    // Room is made for all of them only if the last one is there.
-    chunk_at(chunks.saturating_sub(1))?;
+    // Memory for all blocks is reserved only if the last chunk exists.
+    read_chunk(chunks.saturating_sub(1))?;
     let genesis = &params.genesis().header;
-    let mut tree = None;
+    let mut blocks = None;
     for chunk in 0..chunks {
-        for node in chunk_at(chunk)? {
-            match &mut tree {
-                Some(tree) => BlockIndex::restore(tree, node).ok_or_else(malformed)?,
+        for node in read_chunk(chunk)? {
+            match &mut blocks {
+                Some(blocks) => BlockIndex::restore(blocks, node).ok_or_else(malformed)?,
                 None => {
-                    let restored = BlockIndex::restored(genesis, &node, count as usize);
-                    tree = Some(restored.ok_or_else(malformed)?);
+                    let restored = BlockIndex::restore_genesis(genesis, &node, count as usize);
+                    blocks = Some(restored.ok_or_else(malformed)?);
                 }
             }
         }
     }
-    tree.filter(|tree| tree.len() == count as usize).ok_or_else(malformed)
+    blocks.filter(|blocks| blocks.len() == count as usize).ok_or_else(malformed)
 }
 
-/// After a kill, what the rows say is added up again.
-fn accounts_match(index: &Index, expected: &LtHash) -> Result<(), Mistrust> {
-    let mut sum = LtHash::empty();
+/// Checks the account rows against their hash, after an unclean shutdown.
+fn check_accounts(index: &Index, expected: &LtHash) -> Result<(), LoadError> {
+    let mut accounts_hash = LtHash::empty();
     for row in index.scan_prefix(schema::ACCOUNTS) {
         let (key, value) = row.map_err(StoreError::from)?;
         let address = schema::account_address(&key).ok_or_else(malformed)?;
         let row = schema::AccountRow::decode(&value).ok_or_else(malformed)?;
-        sum.add(&address, &row.account);
+        accounts_hash.add(&address, &row.account);
     }
-    if sum == *expected {
+    if accounts_hash == *expected {
         Ok(())
     } else {
-        Err(Mistrust::Index("its accounts do not add up to their commitment".into()))
+        Err(LoadError::IndexUnusable("its accounts do not match their hash".into()))
     }
 }
 
-/// The chain that ends in a tip, by height; `None` unless all of it is known to be valid.
-fn best_chain(tree: &BlockIndex, tip: NodeId) -> Option<Vec<NodeId>> {
-    if tip.get() as usize >= tree.len() {
+/// Returns the chain that ends in a tip, by height; `None` unless all its blocks are known to be
+/// valid.
+fn best_chain(blocks: &BlockIndex, tip: NodeId) -> Option<Vec<NodeId>> {
+    if tip.get() as usize >= blocks.len() {
         return None;
     }
-    let mut best = vec![tip];
-    let mut at = tip;
-    while at != NodeId::GENESIS {
-        let node = tree.node(at);
+    let mut best_chain = vec![tip];
+    let mut id = tip;
+    while id != NodeId::GENESIS {
+        let node = blocks.node(id);
         node.undo()?;
-        at = node.parent;
-        best.push(at);
+        id = node.parent;
+        best_chain.push(id);
     }
-    best.reverse();
-    Some(best)
+    best_chain.reverse();
+    Some(best_chain)
 }
 
 fn start(
@@ -287,21 +301,21 @@ fn start(
     options: &Options,
     loaded: Loaded,
 ) -> Result<Writer, StoreError> {
-    let Loaded { tree, best, accounts_hash } = loaded;
-    let aside = Invalidated::new(invalidated::read(directory.path())?, &tree);
-    let tip = *best.last().expect("a best chain holds genesis");
+    let Loaded { blocks, best_chain, accounts_hash } = loaded;
+    let invalidated = InvalidatedBlocks::new(invalidated::read(directory.path())?, &blocks);
+    let tip = *best_chain.last().expect("a best chain has genesis");
     let mut state = State {
         visible: 0,
-        tree,
-        best,
-        aside,
-        tips: BTreeSet::new(),
+        blocks,
+        best_chain,
+        invalidated,
+        chain_tips: BTreeSet::new(),
         index: index.reader(),
-        cached: Changes::new(),
+        unflushed: Changes::new(),
         log: log.reader(),
         mempool: Mempool::new(options.mempool),
     };
-    state.show_all();
+    state.publish_blocks();
     Ok(Writer {
         shared: Arc::new(Shared { params, state: RwLock::new(state) }),
         log,
@@ -310,74 +324,73 @@ fn start(
         threads: options.threads,
         tip,
         accounts_hash,
-        pending: Changes::new(),
-        touched: BTreeSet::new(),
+        uncommitted: Changes::new(),
+        changed_accounts: BTreeSet::new(),
         confirmed: BTreeSet::new(),
         dirty_chunks: BTreeSet::new(),
-        known_undos: HashMap::new(),
+        logged_undos: HashMap::new(),
     })
 }
 
-/// Begins with the genesis block, which is the first record of the log or becomes it.
+/// Starts with the genesis block, which is the first record of the log or is appended to it.
 fn start_at_genesis(
     directory: Directory,
     mut log: BlockLog,
     index: Index,
     params: Params,
     options: &Options,
-    records: &[Record],
+    records: &[UncoveredRecord],
 ) -> Result<Writer, OpenError> {
     let genesis = params.genesis();
     let location = match records.first() {
-        Some(Record::Block(location)) if block_at(&log.reader(), *location)? == *genesis => {
+        Some(UncoveredRecord::Block(location))
+            if read_block_at(&log.reader(), *location)? == *genesis =>
+        {
             *location
         }
-        Some(Record::Block(location) | Record::Undo(_, location)) => {
-            let reason = "the log does not begin with this network's genesis".into();
+        Some(UncoveredRecord::Block(location) | UncoveredRecord::Undo(_, location)) => {
+            let reason = "the log does not start with this network's genesis block".into();
             return Err(OpenError::InvalidRecord { location: *location, reason });
         }
         None => log.append(RecordKind::Block, &genesis.encode())?,
     };
     let undo = match records.get(1) {
-        Some(Record::Undo(hash, location)) if *hash == params.genesis_hash() => *location,
+        Some(UncoveredRecord::Undo(hash, location)) if *hash == params.genesis_hash() => *location,
         _ => {
-            log.append(RecordKind::Undo, &encode_undo(&params.genesis_hash(), &Undo::default()))?
+            let undo = encode_undo(&params.genesis_hash(), &Undo::default());
+            log.append(RecordKind::Undo, &undo)?
         }
     };
-    let tree = BlockIndex::new(&genesis.header, location, undo);
-    let accounts_hash = params.genesis_accounts_hash().clone();
+    let loaded = Loaded {
+        blocks: BlockIndex::new(&genesis.header, location, undo),
+        best_chain: vec![NodeId::GENESIS],
+        accounts_hash: params.genesis_accounts_hash().clone(),
+    };
     let allocations = params.spec().allocations.clone();
-    let mut writer = start(
-        directory,
-        log,
-        index,
-        params,
-        options,
-        Loaded { tree, best: vec![NodeId::GENESIS], accounts_hash },
-    )?;
+    let mut writer = start(directory, log, index, params, options, loaded)?;
     writer.dirty_chunks.insert(0);
-    let funded = |(address, balance): (_, _)| {
-        let row = schema::AccountRow { account: Account { balance, nonce: 0 }, entries: 0 };
+    let account_row = |(address, balance): (_, _)| {
+        let row = schema::AccountRow { account: Account { balance, nonce: 0 }, transactions: 0 };
         (schema::account_key(&address), row.encode())
     };
-    writer.shared.write().cached = allocations.into_iter().map(funded).collect();
+    writer.shared.write().unflushed = allocations.into_iter().map(account_row).collect();
     Ok(writer)
 }
 
-/// Takes in what the log holds beyond the index.
+/// Accepts the blocks of the log that the index does not cover.
 fn replay(
     writer: &mut Writer,
-    records: Vec<Record>,
-    notice: &mut dyn FnMut(OpenProgress),
+    records: Vec<UncoveredRecord>,
+    progress: &mut dyn FnMut(OpenProgress),
 ) -> Result<(), OpenError> {
-    /// Blocks between two lines of progress, and between two commits.
+    /// The number of blocks between two messages, and between two commits.
     const STEP: usize = 1_000;
     let mut blocks = Vec::new();
     for record in records {
         match record {
-            Record::Block(location) => blocks.push(location),
-            Record::Undo(hash, location) => {
-                writer.known_undos.insert(hash, location);
+            UncoveredRecord::Block(location) => blocks.push(location),
+            UncoveredRecord::Undo(hash, location) => {
+                writer.logged_undos.insert(hash, location);
             }
         }
     }
@@ -385,25 +398,26 @@ fn replay(
     let log = writer.log.reader();
     for (done, location) in blocks.into_iter().enumerate() {
         if done % STEP == 0 && done > 0 {
-            notice(OpenProgress::Replaying { done, total });
+            progress(OpenProgress::Replaying { done, total });
             writer.commit()?;
         }
-        let block = block_at(&log, location)?;
-        // It was accepted once; what the clock says now is no property of the block.
+        let block = read_block_at(&log, location)?;
+        // The block was accepted once, so its own time satisfies the rule about the clock.
         let now = block.header.time;
-        let invalid = |reason: String| OpenError::InvalidRecord { location, reason };
-        match writer.take_in(block.into(), now, Some(location)) {
+        match writer.accept_block(block.into(), now, Some(location)) {
             Ok(_) => {}
             Err(SubmitError::Store(error)) => return Err(error.into()),
-            Err(error) => return Err(invalid(error.to_string())),
+            Err(error) => {
+                return Err(OpenError::InvalidRecord { location, reason: error.to_string() });
+            }
         }
     }
     if total > 0 {
-        notice(OpenProgress::Replaying { done: total, total });
+        progress(OpenProgress::Replaying { done: total, total });
     }
-    writer.known_undos = HashMap::new();
-    // A mark may be newer than the index.
-    writer.settle()?;
+    writer.logged_undos = HashMap::new();
+    // The list of invalidated blocks may be newer than the index.
+    writer.activate_best_chain()?;
     writer.commit()?;
     writer.flush()?;
     Ok(())

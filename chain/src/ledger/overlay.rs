@@ -1,29 +1,30 @@
-//! Rows in layers: a draft over what waits for the next commit, over what waits for the next
-//! flush, over the index. A branch is tried on a draft; dropping it undoes everything.
+//! Layers of rows: staged rows, over rows that wait for the next commit, over rows that wait for
+//! the next flush, over the index. A branch is connected on staged rows; dropping them undoes
+//! everything.
 
+use super::schema::{self, AccountRow, LOCATIONS_PER_PAGE, TxLocation};
 use crate::accounts::{Account, AccountChange, AccountView, Undo};
 use crate::address::Address;
 use crate::block::{Block, Height};
-use crate::ledger::schema::{self, AccountRow, ENTRIES_PER_PAGE, TxLocation};
 use crate::store::StoreError;
 use crate::store::index::{Changes, IndexReader};
 use crate::tx::{Id, Transaction};
 
-/// Rows as they are in some layers over the index.
+/// A read-only view of up to two layers of rows over the index.
 #[derive(Clone, Copy)]
-pub(super) struct Rows<'a> {
-    /// Upper first.
+pub(super) struct LayeredView<'a> {
+    /// The layers, the upper one first.
     layers: [Option<&'a Changes>; 2],
     index: &'a IndexReader,
 }
 
-impl<'a> Rows<'a> {
+impl<'a> LayeredView<'a> {
     pub(super) fn new(
         upper: Option<&'a Changes>,
         lower: &'a Changes,
         index: &'a IndexReader,
     ) -> Self {
-        Rows { layers: [upper, Some(lower)], index }
+        LayeredView { layers: [upper, Some(lower)], index }
     }
 
     pub(super) fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
@@ -41,19 +42,20 @@ impl<'a> Rows<'a> {
         AccountRow::decode(&value).ok_or(StoreError::BadRow { key })
     }
 
+    /// Returns a page of an address's history; empty if there is none.
     pub(super) fn page(&self, address: &Address, page: u32) -> Result<Vec<u8>, StoreError> {
         Ok(self.get(&schema::page_key(address, page))?.unwrap_or_default())
     }
 
-    /// Where transactions stand that have this id, or one that begins like it.
-    pub(super) fn entries(&self, id: &Id) -> Result<Vec<TxLocation>, StoreError> {
+    /// Returns the locations of all transactions whose ids start with the same bytes as `id`.
+    pub(super) fn locations(&self, id: &Id) -> Result<Vec<TxLocation>, StoreError> {
         let key = schema::transaction_key(id);
         let Some(value) = self.get(&key)? else { return Ok(Vec::new()) };
-        schema::decode_entries(&value).ok_or(StoreError::BadRow { key })
+        schema::decode_locations(&value).ok_or(StoreError::BadRow { key })
     }
 }
 
-impl AccountView for Rows<'_> {
+impl AccountView for LayeredView<'_> {
     type Error = StoreError;
 
     fn account(&self, address: &Address) -> Result<Account, StoreError> {
@@ -61,55 +63,56 @@ impl AccountView for Rows<'_> {
     }
 }
 
-/// Changes that may be dropped.
-pub(super) struct Draft<'a> {
-    below: Rows<'a>,
+/// Staged changes of rows over a view.
+pub(super) struct StagedRows<'a> {
+    base: LayeredView<'a>,
     changes: Changes,
 }
 
-impl<'a> Draft<'a> {
-    pub(super) fn new(below: Rows<'a>) -> Draft<'a> {
-        Draft { below, changes: Changes::new() }
+impl<'a> StagedRows<'a> {
+    pub(super) fn new(base: LayeredView<'a>) -> StagedRows<'a> {
+        StagedRows { base, changes: Changes::new() }
     }
 
     pub(super) fn into_changes(self) -> Changes {
         self.changes
     }
 
-    fn read<T>(
+    /// Reads a row from the staged changes, or else from the base view.
+    fn read<T: Default>(
         &self,
         key: &[u8],
         decode: impl Fn(&[u8]) -> Option<T>,
-        below: impl Fn(&Rows) -> Result<T, StoreError>,
-    ) -> Result<T, StoreError>
-    where
-        T: Default,
-    {
+        read_base: impl Fn(&LayeredView) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
         match self.changes.get(key) {
             Some(None) => Ok(T::default()),
             Some(Some(value)) => {
                 decode(value).ok_or_else(|| StoreError::BadRow { key: key.to_vec() })
             }
-            None => below(&self.below),
+            None => read_base(&self.base),
         }
     }
 
     fn account_row(&self, address: &Address) -> Result<AccountRow, StoreError> {
         let key = schema::account_key(address);
-        self.read(&key, AccountRow::decode, |rows| rows.account_row(address))
+        self.read(&key, AccountRow::decode, |base| base.account_row(address))
     }
 
-    fn entries(&self, id: &Id) -> Result<Vec<TxLocation>, StoreError> {
+    fn locations(&self, id: &Id) -> Result<Vec<TxLocation>, StoreError> {
         let key = schema::transaction_key(id);
-        self.read(&key, schema::decode_entries, |rows| rows.entries(id))
+        self.read(&key, schema::decode_locations, |base| base.locations(id))
     }
 
     fn put_account_row(&mut self, address: &Address, row: &AccountRow) {
         self.changes.insert(schema::account_key(address), row.encode());
     }
 
-    /// Writes what a block did to accounts.
-    pub(super) fn set_accounts(
+    fn put_locations(&mut self, id: &Id, locations: &[TxLocation]) {
+        self.changes.insert(schema::transaction_key(id), schema::encode_locations(locations));
+    }
+
+    fn set_accounts(
         &mut self,
         accounts: impl Iterator<Item = (Address, Account)>,
     ) -> Result<(), StoreError> {
@@ -120,7 +123,7 @@ impl<'a> Draft<'a> {
         Ok(())
     }
 
-    /// Writes the rows of a block that becomes the tip.
+    /// Stages the rows of a block that becomes the tip.
     pub(super) fn connect(
         &mut self,
         height: Height,
@@ -130,17 +133,17 @@ impl<'a> Draft<'a> {
     ) -> Result<(), StoreError> {
         self.set_accounts(changes.iter().map(|change| (change.address, change.after)))?;
         for (address, position) in participants(block) {
-            self.append_entry(&address, TxLocation { height, position })?;
+            self.append_to_history(&address, TxLocation { height, position })?;
         }
         for (position, id) in (0..).zip(ids) {
-            let mut entries = self.entries(id)?;
-            entries.push(TxLocation { height, position });
-            self.changes.insert(schema::transaction_key(id), schema::encode_entries(&entries));
+            let mut locations = self.locations(id)?;
+            locations.push(TxLocation { height, position });
+            self.put_locations(id, &locations);
         }
         Ok(())
     }
 
-    /// Writes the rows of a tip that is taken back.
+    /// Stages the rows after the tip is disconnected.
     pub(super) fn disconnect(
         &mut self,
         height: Height,
@@ -149,39 +152,44 @@ impl<'a> Draft<'a> {
     ) -> Result<(), StoreError> {
         for (address, _) in participants(block) {
             let mut row = self.account_row(&address)?;
-            row.entries = row
-                .entries
+            row.transactions = row
+                .transactions
                 .checked_sub(1)
                 .ok_or_else(|| StoreError::BadRow { key: schema::account_key(&address) })?;
             self.put_account_row(&address, &row);
         }
         self.set_accounts(undo.accounts().iter().copied())?;
         for id in block.ids() {
-            let mut entries = self.entries(&id)?;
-            entries.retain(|entry| entry.height != height);
-            self.changes.insert(schema::transaction_key(&id), schema::encode_entries(&entries));
+            let mut locations = self.locations(&id)?;
+            locations.retain(|location| location.height != height);
+            self.put_locations(&id, &locations);
         }
         Ok(())
     }
 
-    fn append_entry(&mut self, address: &Address, entry: TxLocation) -> Result<(), StoreError> {
+    fn append_to_history(
+        &mut self,
+        address: &Address,
+        location: TxLocation,
+    ) -> Result<(), StoreError> {
         let mut row = self.account_row(address)?;
-        let (page, at) = (row.entries / ENTRIES_PER_PAGE, row.entries % ENTRIES_PER_PAGE);
+        let page = row.transactions / LOCATIONS_PER_PAGE;
+        let length = (row.transactions % LOCATIONS_PER_PAGE) as usize * TxLocation::BYTES;
         let key = schema::page_key(address, page);
         let mut value = match self.changes.remove(&key) {
             Some(value) => value.unwrap_or_default(),
-            None => self.below.page(address, page)?,
+            None => self.base.page(address, page)?,
         };
-        value.truncate(at as usize * TxLocation::BYTES);
-        value.extend_from_slice(&entry.encode());
+        value.truncate(length);
+        value.extend_from_slice(&location.encode());
         self.changes.insert(key, Some(value));
-        row.entries = row.entries.saturating_add(1);
+        row.transactions = row.transactions.saturating_add(1);
         self.put_account_row(address, &row);
         Ok(())
     }
 }
 
-impl AccountView for Draft<'_> {
+impl AccountView for StagedRows<'_> {
     type Error = StoreError;
 
     fn account(&self, address: &Address) -> Result<Account, StoreError> {
@@ -189,7 +197,8 @@ impl AccountView for Draft<'_> {
     }
 }
 
-/// Whom each transaction of a block names, each once: the miner, senders and recipients.
+/// Returns the miner, the senders and the recipients of a block, each with the position of its
+/// transaction and once per transaction.
 fn participants(block: &Block) -> Vec<(Address, u32)> {
     let mut found = Vec::with_capacity(block.transactions.len() * 2);
     for (position, transaction) in (0..).zip(&block.transactions) {

@@ -1,15 +1,15 @@
-//! Blocks checked alone ahead of their turn: on another thread and several at a time, while the
-//! writer is at those before. Whatever was not checked here the writer checks itself.
+//! Validation of blocks in isolation, on another thread and several at a time, while the writer
+//! connects earlier blocks. The writer validates what was not prechecked.
 
-use super::Reader;
+use super::reader::Reader;
 use crate::block::{self, Block, Header, Timestamp};
 use crate::rules::RuleError;
 use crate::rules::body::{self, CheckedBlock};
 use crate::rules::header::{Parent, check_contextual, check_standalone};
 use std::sync::Arc;
 
-/// A block on its way to the writer, with what the rules say of its body alone, if that was asked.
-/// Made of a block, or by `Prechecker::check`.
+/// A block for the writer, with the result of validating its body in isolation if it was
+/// prechecked. It is created from a block or by [`Prechecker::precheck`].
 #[derive(Debug)]
 pub struct PrecheckedBlock {
     pub(super) header: Header,
@@ -17,7 +17,7 @@ pub struct PrecheckedBlock {
     pub(super) body: Body,
 }
 
-/// A body, or what the rules say of it alone.
+/// A body, or the result of validating it.
 #[derive(Debug)]
 pub(super) enum Body {
     Unchecked(Arc<Block>),
@@ -37,22 +37,22 @@ impl From<Arc<Block>> for PrecheckedBlock {
 }
 
 impl PrecheckedBlock {
-    /// What the rules say of its body alone; `None` if that was not asked.
+    /// Returns the result of validating the body in isolation; `None` if it was not prechecked.
     pub fn precheck_result(&self) -> Option<Result<(), &RuleError>> {
         match &self.body {
-            Body::Checked(judged) => Some(judged.as_ref().as_ref().map(|_| ())),
+            Body::Checked(checked) => Some(checked.as_ref().as_ref().map(|_| ())),
             Body::Unchecked(_) => None,
         }
     }
 }
 
-/// Checks blocks alone, if their headers are worth it: what comes first in the order of the rules is
-/// cheap, and keeps bodies away that cost whoever made them nothing.
+/// Validates blocks in isolation. It skips blocks with invalid headers, whose rules come first and
+/// are cheap to check, so that bodies without proof of work cost nothing.
 pub struct Prechecker {
     reader: Reader,
     threads: usize,
-    /// The last block whose body was found valid alone, and what its child has to satisfy. Perhaps
-    /// the writer has not come to it yet.
+    /// The last block with a valid header, and the context of its child. The writer may not have
+    /// accepted it yet.
     last: Option<(block::Hash, Parent)>,
 }
 
@@ -61,66 +61,68 @@ impl Prechecker {
         Prechecker { reader, threads, last: None }
     }
 
-    /// Checks blocks in the order in which the writer will take them in, up to the first that the
-    /// writer knows, that has a bad header, or that follows neither a block of the chain nor the one
-    /// right before it.
+    /// Validates the bodies of blocks, in the order in which they will be submitted. It stops
+    /// before the first block that is known, has an invalid header, or follows neither a block of
+    /// the block index nor the preceding block.
     pub fn precheck(&mut self, blocks: Vec<Arc<Block>>, now: Timestamp) -> Vec<PrecheckedBlock> {
-        self.check_over(self.threads, blocks, now)
+        self.precheck_on(self.threads, blocks, now)
     }
 
-    /// The same while the writer is at other blocks: leaves a processor to it, if there are more.
+    /// Validates the bodies of blocks like [`precheck`](Self::precheck), but uses one thread less,
+    /// for use while the writer is busy.
     pub fn precheck_beside_writer(
         &mut self,
         blocks: Vec<Arc<Block>>,
         now: Timestamp,
     ) -> Vec<PrecheckedBlock> {
-        self.check_over(self.threads.saturating_sub(1), blocks, now)
+        self.precheck_on(self.threads.saturating_sub(1), blocks, now)
     }
 
-    fn check_over(
+    fn precheck_on(
         &mut self,
         threads: usize,
         mut blocks: Vec<Arc<Block>>,
         now: Timestamp,
     ) -> Vec<PrecheckedBlock> {
-        let worthy = blocks.iter().take_while(|block| self.is_worthy(block, now)).count();
-        let others = blocks.split_off(worthy);
-        let heads: Vec<(Header, block::Hash)> =
+        let eligible = blocks.iter().take_while(|block| self.is_eligible(block, now)).count();
+        let others = blocks.split_off(eligible);
+        let headers: Vec<(Header, block::Hash)> =
             blocks.iter().map(|block| (block.header, block.hash())).collect();
         let reader = &self.reader;
         let is_known = |id: &_| reader.view().mempool().contains(id);
-        let judged = body::check_all(blocks, reader.params(), is_known, threads);
-        if judged.iter().any(Result::is_err) {
+        let checked = body::check_all(blocks, reader.params(), is_known, threads);
+        if checked.iter().any(Result::is_err) {
             self.last = None;
         }
-        let judged = heads.into_iter().zip(judged).map(|((header, hash), judged)| {
-            PrecheckedBlock { header, hash, body: Body::Checked(Box::new(judged)) }
+        let checked = headers.into_iter().zip(checked).map(|((header, hash), checked)| {
+            PrecheckedBlock { header, hash, body: Body::Checked(Box::new(checked)) }
         });
-        judged.chain(others.into_iter().map(PrecheckedBlock::from)).collect()
+        checked.chain(others.into_iter().map(PrecheckedBlock::from)).collect()
     }
 
-    fn is_worthy(&mut self, block: &Block, now: Timestamp) -> bool {
+    /// Whether a block is new, has a known parent and a valid header.
+    fn is_eligible(&mut self, block: &Block, now: Timestamp) -> bool {
         let (header, hash, params) = (&block.header, block.hash(), self.reader.params());
         if check_standalone(header, params).is_err() {
             return false;
         }
-        let parent = self.parent(header, &hash);
+        let parent = self.parent_of_new(header, &hash);
         let parent = parent.filter(|parent| check_contextual(header, parent, params, now).is_ok());
         let last = parent.map(|parent| (hash, parent.advance(header)));
         self.last = last.or(self.last);
         last.is_some()
     }
 
-    /// What the header of a block that is new here has to satisfy, if its parent is there.
-    fn parent(&self, header: &Header, hash: &block::Hash) -> Option<Parent> {
+    /// Returns the context of a new block, if its parent is known.
+    fn parent_of_new(&self, header: &Header, hash: &block::Hash) -> Option<Parent> {
         let view = self.reader.view();
         if view.find(hash).is_some() || view.is_known_invalid(hash) {
             return None;
         }
-        let before = self.last.filter(|(last, _)| *last == header.previous);
-        before.map(|(_, parent)| parent).or_else(|| {
+        let last = self.last.filter(|(last, _)| *last == header.previous);
+        last.map(|(_, parent)| parent).or_else(|| {
             let parent = view.find(&header.previous)?;
-            (!view.is_invalid(parent)).then(|| view.as_parent(parent))
+            (!parent.is_invalid()).then(|| view.as_parent(parent))
         })
     }
 }

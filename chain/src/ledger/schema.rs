@@ -1,22 +1,22 @@
-//! What the index keeps: every key, its fields and who writes it. All of it follows from the block
-//! log. Integers in keys are big-endian, so that keys sort by them; in values little-endian.
+//! The schema of the index: all keys and values. All rows follow from the block log.
+//! Integers are big-endian in keys, so that keys sort by them, and little-endian in values.
 //!
 //! | key | value | meaning |
 //! |---|---|---|
-//! | `m` `state` | tip u32, nodes u32, covered position (file u32, offset u32), 2,048 lane bytes | what the other rows stand at |
-//! | `n` chunk u32 | up to 32 nodes of 113 bytes | the tree of blocks, in the order of arrival |
-//! | `a` address 20 | balance u64, nonce u64, entries u32 | an account, and how many history entries it has |
-//! | `h` address 20, page u32 | up to 256 times height u32, position u32 | an address's transactions, oldest first |
-//! | `t` first 8 bytes of an id | times height u32, position u32 | transactions of the best chain with such an id |
+//! | `m` `state` | tip u32, nodes u32, covered position (file u32, offset u32), 2,048 bytes of LtHash lanes | the state that the other rows reflect |
+//! | `n` chunk u32 | up to 32 nodes of 113 bytes | the block index, in the order of arrival |
+//! | `a` address 20 | balance u64, nonce u64, transactions u32 | an account and the length of its history |
+//! | `h` address 20, page u32 | up to 256 times height u32, position u32 | the transactions of an address, oldest first |
+//! | `t` first 8 bytes of an id | one or more times height u32, position u32 | the transactions of the best chain whose ids start with these bytes |
 //!
-//! The ledger's writer writes all of them. A page may be longer than the entries that count: those
-//! left by a block that was disconnected are overwritten by the next.
+//! The ledger's writer writes all rows. A page may have more locations than the history: those of
+//! disconnected blocks remain until they are overwritten.
 
 use crate::accounts::{Account, LtHash};
 use crate::address::Address;
 use crate::amount::Amount;
 use crate::block::{self, Timestamp};
-use crate::block_index::{NodeId, Status, StoredNode};
+use crate::block_index::{NodeFields, NodeId, Status};
 use crate::codec::{DecodeError, Decoder};
 use crate::pow::Bits;
 use crate::rules::Rule;
@@ -24,33 +24,33 @@ use crate::rules::body::Reward;
 use crate::store::blocks::{LogPosition, RecordLocation};
 use crate::tx::Id;
 
-/// Changes whenever a row or the block log's records do; an index of another schema is rebuilt.
-pub const SCHEMA: u32 = 2;
+/// The version of the rows and of the block log's records. An index of another version is rebuilt.
+pub const VERSION: u32 = 2;
 
-/// The key of the one `State`.
+/// The key of the state row.
 pub const STATE_KEY: &[u8] = b"mstate";
-/// Prefix of all account rows.
+/// The prefix of all account rows.
 pub const ACCOUNTS: &[u8] = b"a";
-/// Nodes in a chunk: 3.6 kB, under the 4 kB that a value may have.
+/// The number of block nodes in a chunk: 3.6 kB, below the maximum of 4 kB for a value.
 pub const NODES_PER_CHUNK: u32 = 32;
-/// History entries in a page: 2 kB.
-pub const ENTRIES_PER_PAGE: u32 = 256;
+/// The number of locations in a page of a history: 2 kB.
+pub const LOCATIONS_PER_PAGE: u32 = 256;
 
-/// What all other rows stand at.
+/// The state that all other rows reflect.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct State {
-    /// The best block.
+pub struct StateRow {
+    /// The id of the best block.
     pub tip: NodeId,
-    /// How many nodes there are.
+    /// The number of blocks in the block index.
     pub nodes: u32,
-    /// All records of the log before it are in the rows.
+    /// The position in the log before which all records are reflected by the rows.
     pub covered: LogPosition,
-    /// The commitment to the accounts.
+    /// The hash of the accounts.
     pub accounts_hash: LtHash,
 }
 
-impl State {
-    /// The value.
+impl StateRow {
+    /// Encodes the value of the row.
     pub fn encode(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(16 + LtHash::BYTES);
         for number in [self.tip.get(), self.nodes, self.covered.file, self.covered.offset] {
@@ -60,31 +60,31 @@ impl State {
         bytes
     }
 
-    /// Reads the value.
-    pub fn decode(bytes: &[u8]) -> Option<State> {
+    /// Decodes the value of the row.
+    pub fn decode(bytes: &[u8]) -> Option<StateRow> {
         let mut input = Decoder::new(bytes);
         let tip = NodeId::new(input.u32().ok()?);
         let nodes = input.u32().ok()?;
         let covered = LogPosition { file: input.u32().ok()?, offset: input.u32().ok()? };
         let accounts_hash = LtHash::decode(input.bytes(LtHash::BYTES).ok()?)?;
         input.finish().ok()?;
-        Some(State { tip, nodes, covered, accounts_hash })
+        Some(StateRow { tip, nodes, covered, accounts_hash })
     }
 }
 
-/// The key of a chunk of nodes.
+/// Returns the key of a chunk of block nodes.
 pub fn chunk_key(chunk: u32) -> Vec<u8> {
     [b"n".as_slice(), &chunk.to_be_bytes()].concat()
 }
 
-/// The value of a chunk.
-pub fn encode_chunk(nodes: impl Iterator<Item = StoredNode>) -> Vec<u8> {
+/// Encodes a chunk of block nodes.
+pub fn encode_chunk(nodes: impl Iterator<Item = (NodeFields, Status)>) -> Vec<u8> {
     let mut bytes = Vec::new();
-    for node in nodes {
-        let (status, undo) = match node.status {
-            Status::Stored => (0, NOWHERE),
+    for (node, status) in nodes {
+        let (status, undo) = match status {
+            Status::Stored => (0, NO_RECORD),
             Status::Valid { undo } => (1, undo),
-            Status::Invalid { rule } => (status_byte(rule), NOWHERE),
+            Status::Invalid { rule } => (status_byte(rule), NO_RECORD),
         };
         bytes.extend_from_slice(node.hash.as_bytes());
         bytes.extend_from_slice(&node.parent.get().to_le_bytes());
@@ -99,8 +99,8 @@ pub fn encode_chunk(nodes: impl Iterator<Item = StoredNode>) -> Vec<u8> {
     bytes
 }
 
-/// Reads a chunk.
-pub fn decode_chunk(bytes: &[u8]) -> Option<Vec<StoredNode>> {
+/// Decodes a chunk of block nodes.
+pub fn decode_chunk(bytes: &[u8]) -> Option<Vec<(NodeFields, Status)>> {
     let mut input = Decoder::new(bytes);
     let mut nodes = Vec::new();
     while input.remaining() > 0 {
@@ -109,13 +109,12 @@ pub fn decode_chunk(bytes: &[u8]) -> Option<Vec<StoredNode>> {
     Some(nodes)
 }
 
-const NOWHERE: RecordLocation = RecordLocation { file: 0, offset: 0, length: 0 };
-/// Status bytes from here on are positions in `Rule::ALL`.
+const NO_RECORD: RecordLocation = RecordLocation { file: 0, offset: 0, length: 0 };
+/// The status byte of the first rule of [`Rule::ALL`].
 const FIRST_RULE: u8 = 2;
 
 fn status_byte(rule: Rule) -> u8 {
-    let row =
-        Rule::ALL.iter().position(|other| *other == rule).expect("every rule is in the table");
+    let row = Rule::ALL.iter().position(|other| *other == rule).expect("all rules are listed");
     u8::try_from(row).expect("there are few rules").saturating_add(FIRST_RULE)
 }
 
@@ -129,7 +128,7 @@ fn read_location(input: &mut Decoder) -> Result<RecordLocation, DecodeError> {
     Ok(RecordLocation { file: input.u32()?, offset: input.u32()?, length: input.u32()? })
 }
 
-fn read_node(input: &mut Decoder) -> Result<Option<StoredNode>, DecodeError> {
+fn read_node(input: &mut Decoder) -> Result<Option<(NodeFields, Status)>, DecodeError> {
     let hash = block::Hash::from_bytes(input.array()?);
     let parent = NodeId::new(input.u32()?);
     let time = Timestamp::new(input.u32()?);
@@ -142,76 +141,72 @@ fn read_node(input: &mut Decoder) -> Result<Option<StoredNode>, DecodeError> {
     let status = match status {
         0 => Some(Status::Stored),
         1 => Some(Status::Valid { undo }),
-        rule => Rule::ALL
-            .get(usize::from(rule - FIRST_RULE))
-            .map(|rule| Status::Invalid { rule: *rule }),
+        rule => {
+            let rule = Rule::ALL.get(usize::from(rule - FIRST_RULE));
+            rule.map(|rule| Status::Invalid { rule: *rule })
+        }
     };
-    Ok(amount.zip(status).map(|(amount, status)| StoredNode {
-        hash,
-        parent,
-        time,
-        bits,
-        location,
-        reward: Reward { recipient, amount },
-        status,
+    Ok(amount.zip(status).map(|(amount, status)| {
+        let reward = Reward { recipient, amount };
+        (NodeFields { hash, parent, time, bits, location, reward }, status)
     }))
 }
 
-/// What is kept of an address.
+/// An account and the length of its history.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct AccountRow {
     /// The account.
     pub account: Account,
-    /// Transactions of the best chain that name it.
-    pub entries: u32,
+    /// The number of transactions of the best chain that involve the address.
+    pub transactions: u32,
 }
 
 impl AccountRow {
-    /// The value; `None` if there is nothing to keep.
+    /// Encodes the value of the row; `None` for a default row, which is not stored.
     pub fn encode(&self) -> Option<Vec<u8>> {
-        let bytes = [self.account.encode().as_slice(), &self.entries.to_le_bytes()].concat();
+        let bytes = [self.account.encode().as_slice(), &self.transactions.to_le_bytes()].concat();
         (*self != AccountRow::default()).then_some(bytes)
     }
 
-    /// Reads the value.
+    /// Decodes the value of the row.
     pub fn decode(bytes: &[u8]) -> Option<AccountRow> {
         let mut input = Decoder::new(bytes);
         let account = Account::read(&mut input).ok()??;
-        let entries = input.u32().ok()?;
+        let transactions = input.u32().ok()?;
         input.finish().ok()?;
-        Some(AccountRow { account, entries })
+        Some(AccountRow { account, transactions })
     }
 }
 
-/// The key of an account.
+/// Returns the key of an account row.
 pub fn account_key(address: &Address) -> Vec<u8> {
     [ACCOUNTS, address.as_bytes()].concat()
 }
 
-/// The address of an account's key.
+/// Returns the address in the key of an account row.
 pub fn account_address(key: &[u8]) -> Option<Address> {
     key.strip_prefix(ACCOUNTS)?.try_into().ok().map(Address::from_bytes)
 }
 
-/// The key of a page of an address's history.
+/// Returns the key of a page of an address's history.
 pub fn page_key(address: &Address, page: u32) -> Vec<u8> {
     [b"h".as_slice(), address.as_bytes(), &page.to_be_bytes()].concat()
 }
 
-/// Where a transaction of the best chain stands.
+/// The location of a transaction in the best chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct TxLocation {
-    /// The block's height in the best chain.
+    /// The height of the block.
     pub height: block::Height,
-    /// The transaction's position in the block.
+    /// The position of the transaction in the block, counted from 0.
     pub position: u32,
 }
 
 impl TxLocation {
-    /// Bytes of an entry.
+    /// The length of an encoded location, in bytes.
     pub const BYTES: usize = 8;
 
-    /// The value.
+    /// Encodes the location.
     pub fn encode(&self) -> [u8; TxLocation::BYTES] {
         let mut bytes = [0; TxLocation::BYTES];
         bytes[..4].copy_from_slice(&self.height.get().to_le_bytes());
@@ -219,10 +214,10 @@ impl TxLocation {
         bytes
     }
 
-    /// Reads the entry at an index of a page; `None` beyond its end.
-    pub fn of_page(page: &[u8], at: u32) -> Option<TxLocation> {
-        let (entries, _) = page.as_chunks::<{ TxLocation::BYTES }>();
-        entries.get(at as usize).map(TxLocation::decode)
+    /// Decodes the location with this index in a page; `None` beyond the end of the page.
+    pub fn read_from_page(page: &[u8], index: u32) -> Option<TxLocation> {
+        let (locations, _) = page.as_chunks::<{ TxLocation::BYTES }>();
+        locations.get(index as usize).map(TxLocation::decode)
     }
 
     fn decode(bytes: &[u8; TxLocation::BYTES]) -> TxLocation {
@@ -232,19 +227,19 @@ impl TxLocation {
     }
 }
 
-/// The key of a transaction.
+/// Returns the key of the row of a transaction id.
 pub fn transaction_key(id: &Id) -> Vec<u8> {
     [b"t".as_slice(), &id.as_bytes()[..8]].concat()
 }
 
-/// The value of a transaction's key.
-pub fn encode_entries(entries: &[TxLocation]) -> Option<Vec<u8>> {
-    let bytes = entries.iter().flat_map(TxLocation::encode).collect();
-    (!entries.is_empty()).then_some(bytes)
+/// Encodes the locations of a transaction row; `None` if there are none.
+pub fn encode_locations(locations: &[TxLocation]) -> Option<Vec<u8>> {
+    let bytes = locations.iter().flat_map(TxLocation::encode).collect();
+    (!locations.is_empty()).then_some(bytes)
 }
 
-/// Reads it.
-pub fn decode_entries(bytes: &[u8]) -> Option<Vec<TxLocation>> {
-    let (entries, rest) = bytes.as_chunks::<{ TxLocation::BYTES }>();
-    rest.is_empty().then(|| entries.iter().map(TxLocation::decode).collect())
+/// Decodes the locations of a transaction row.
+pub fn decode_locations(bytes: &[u8]) -> Option<Vec<TxLocation>> {
+    let (locations, rest) = bytes.as_chunks::<{ TxLocation::BYTES }>();
+    rest.is_empty().then(|| locations.iter().map(TxLocation::decode).collect())
 }

@@ -1,10 +1,11 @@
-//! Checks a whole data directory without a node: every record of the log, every rule from genesis
-//! on, on accounts kept in memory and nothing taken from the index; then the index against them.
-//! Opens the directory as a start does, so it repairs what a start repairs.
+//! Offline verification of a data directory: every record of the log, and every rule from genesis
+//! on, with accounts in memory and without the index; then the index against these accounts.
+//! Opening the directory for verification makes the same repairs as starting a node.
 
 use super::open::{OpenError, OpenProgress, Options, open};
 use super::schema;
-use super::{View, Writer};
+use super::view::View;
+use super::writer::Writer;
 use crate::accounts::{Account, AccountView, LtHash, Overlay, Undo};
 use crate::address::Address;
 use crate::amount::Amount;
@@ -18,78 +19,78 @@ use crate::store::blocks::RecordLocation;
 use std::collections::HashMap;
 use std::path::Path;
 
-/// What was found to be in order.
+/// The report of a successful verification.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VerifyReport {
-    /// Of the best block.
+    /// The height of the best block.
     pub height: Height,
-    /// Its hash.
+    /// The hash of the best block.
     pub tip: block::Hash,
-    /// Blocks in the log, side branches included.
+    /// The number of blocks in the log, including side branches.
     pub blocks: usize,
-    /// Transfers in the best chain.
+    /// The number of transfers in the best chain.
     pub transfers: u64,
-    /// Accounts that are not absent.
+    /// The number of accounts that are not absent.
     pub accounts: usize,
-    /// All that exists, mature or not.
+    /// The total issuance, including immature rewards.
     pub issued: Amount,
-    /// The commitment to the accounts.
+    /// The digest of all accounts, to which the best block commits.
     pub commitment: [u8; 32],
 }
 
-/// What was found not to be in order.
+/// An error of verifying a data directory.
 #[derive(Debug, thiserror::Error)]
 pub enum VerifyError {
     /// The directory cannot be opened.
     #[error(transparent)]
     Open(#[from] OpenError),
-    /// A block breaks a rule.
+    /// A block of the best chain breaks a rule.
     #[error("block {hash} at height {height} is invalid: {}: {error}", error.code())]
     Block {
-        /// Its height.
+        /// The height of the block.
         height: Height,
-        /// Its hash.
+        /// The hash of the block.
         hash: block::Hash,
-        /// The rule.
+        /// The rule that it breaks.
         error: RuleError,
     },
-    /// The index has another account than the blocks give.
+    /// An account in the index differs from the account that follows from the blocks.
     #[error(
-        "the index is wrong about account {}: it has balance {} and nonce {}, the blocks give {} \
-         and {}: delete the folder `index` in the data directory and start again",
+        "the index has balance {1} and nonce {2} for account {0}, but the blocks result in {3} and \
+         {4}: delete the folder `index` in the data directory and start again",
         hex::encode(address.as_bytes()), found.balance.units(), found.nonce,
         expected.balance.units(), expected.nonce
     )]
     Account {
-        /// Whose.
+        /// The address of the account.
         address: Address,
-        /// As the index has it.
+        /// The account in the index.
         found: Account,
-        /// As the blocks give it.
+        /// The account that follows from the blocks.
         expected: Account,
     },
-    /// A block could not be taken back rightly.
+    /// The undo data of a block does not match its changes.
     #[error(
-        "what takes back block {hash} at height {height} is recorded wrongly in block file {} at \
-         offset {}: restore the file from a backup or another node's data directory",
+        "wrong undo data of block {hash} at height {height} in block file {} at offset {}: restore \
+         the file from a backup or another node's data directory",
         location.file, location.offset
     )]
     Undo {
-        /// Its height.
+        /// The height of the block.
         height: Height,
-        /// Its hash.
+        /// The hash of the block.
         hash: block::Hash,
-        /// Where the record is.
+        /// The location of the undo record.
         location: RecordLocation,
     },
-    /// Money was made or lost.
+    /// The sum of all accounts differs from the issuance.
     #[error(
-        "balances and immature rewards are {found} base units together, {expected} were issued"
+        "balances and immature rewards sum up to {found} base units, but {expected} were issued"
     )]
     Supply {
-        /// Balances and immature rewards.
+        /// The sum of all balances and immature rewards, in base units.
         found: u64,
-        /// Allocations and subsidies.
+        /// The sum of all allocations and subsidies, in base units.
         expected: u64,
     },
 }
@@ -100,21 +101,25 @@ impl From<StoreError> for VerifyError {
     }
 }
 
-/// Checks the data directory at a path; `progress` is told blocks done and in all.
+/// Verifies the data directory at a path. Calls `opening` with the progress of opening it, and
+/// `progress` with the number of verified blocks and their total number.
+///
+/// # Errors
+/// Returns the first [`VerifyError`].
 pub fn verify(
     path: &Path,
     params: Params,
     options: Options,
-    notice: &mut dyn FnMut(OpenProgress),
+    opening: &mut dyn FnMut(OpenProgress),
     progress: &mut dyn FnMut(u32, u32),
 ) -> Result<VerifyReport, VerifyError> {
     let threads = options.threads;
-    let (writer, reader) = open(path, params, options, notice)?;
+    let (writer, reader) = open(path, params, options, opening)?;
     let view = reader.view();
     let replayed = replay(&view, threads, progress)?;
-    compare(&writer, &replayed.accounts)?;
+    check_index(&writer, &replayed.accounts)?;
     check_supply(&view, &replayed.accounts)?;
-    every_record_is_whole(&view)?;
+    check_side_branches(&view)?;
     let verified = VerifyReport {
         height: view.tip().height,
         tip: view.tip().hash,
@@ -122,7 +127,7 @@ pub fn verify(
         transfers: replayed.transfers,
         accounts: replayed.accounts.len(),
         issued: view.params().issued(view.tip().height),
-        commitment: replayed.commitment.digest(),
+        commitment: replayed.accounts_hash.digest(),
     };
     drop(view);
     writer.close()?;
@@ -131,7 +136,7 @@ pub fn verify(
 
 struct Replayed {
     accounts: HashMap<Address, Account>,
-    commitment: LtHash,
+    accounts_hash: LtHash,
     transfers: u64,
 }
 
@@ -140,7 +145,7 @@ fn replay(
     threads: usize,
     progress: &mut dyn FnMut(u32, u32),
 ) -> Result<Replayed, VerifyError> {
-    /// Blocks between two calls of `progress`.
+    /// The number of blocks between two calls of `progress`.
     const STEP: u32 = 256;
     let params = view.params();
     let tip = view.tip().height.get();
@@ -150,29 +155,29 @@ fn replay(
         .iter()
         .map(|(address, balance)| (*address, Account { balance: *balance, nonce: 0 }))
         .collect();
-    let mut commitment = params.genesis_accounts_hash().clone();
+    let mut accounts_hash = params.genesis_accounts_hash().clone();
     let mut transfers = 0;
     for height in 1..=tip {
         if height % STEP == 0 {
             progress(height, tip);
         }
-        let node = at(view, height);
+        let node = node_at(view, height);
         let invalid = |error| VerifyError::Block { height: node.height, hash: node.hash, error };
         let block = view.block(node)?;
-        let parent = at(view, height - 1);
+        let parent = node_at(view, height - 1);
         check_header(view, node, parent, &block.header).map_err(invalid)?;
         let checked = body::check(block, params, |_| false, threads).map_err(invalid)?;
         transfers += checked.transfers().len() as u64;
         let maturity = params.spec().maturity;
         let matured = height.checked_sub(maturity).filter(|matured| *matured > 0);
         let matured = matured.map(|matured| {
-            let node = at(view, matured);
+            let node = node_at(view, matured);
             body::Reward { recipient: node.miner, amount: node.reward }
         });
         let context = body::BlockContext { height: node.height, matured };
         let mut overlay = Overlay::new(&accounts);
         let changes =
-            body::connect(&checked, &context, params, &mut overlay, &mut commitment, threads);
+            body::connect(&checked, &context, params, &mut overlay, &mut accounts_hash, threads);
         let changes = match changes {
             Ok(changes) => changes,
             Err(ConnectError::Rule(error)) => return Err(invalid(error)),
@@ -186,10 +191,10 @@ fn replay(
     }
     progress(tip, tip);
     accounts.retain(|_, account| !account.is_absent());
-    Ok(Replayed { accounts, commitment, transfers })
+    Ok(Replayed { accounts, accounts_hash, transfers })
 }
 
-fn at<'a>(view: &'a View, height: u32) -> &'a BlockNode {
+fn node_at<'a>(view: &'a View, height: u32) -> &'a BlockNode {
     view.at_height(Height::new(height))
         .expect("the best chain has a block at every height up to its tip")
 }
@@ -208,8 +213,9 @@ fn check_header(
     header::check_contextual(found, &parent, params, node.time)
 }
 
-fn compare(writer: &Writer, accounts: &HashMap<Address, Account>) -> Result<(), VerifyError> {
-    let mut met = 0;
+/// Compares the accounts in the index with the replayed accounts.
+fn check_index(writer: &Writer, accounts: &HashMap<Address, Account>) -> Result<(), VerifyError> {
+    let mut present = 0;
     for row in writer.index.scan_prefix(schema::ACCOUNTS) {
         let (key, value) = row.map_err(StoreError::from)?;
         let parsed = schema::account_address(&key).zip(schema::AccountRow::decode(&value));
@@ -218,9 +224,9 @@ fn compare(writer: &Writer, accounts: &HashMap<Address, Account>) -> Result<(), 
         if row.account != expected {
             return Err(VerifyError::Account { address, found: row.account, expected });
         }
-        met += usize::from(!expected.is_absent());
+        present += usize::from(!expected.is_absent());
     }
-    if met == accounts.len() {
+    if present == accounts.len() {
         return Ok(());
     }
     let reader = writer.reader();
@@ -237,18 +243,18 @@ fn compare(writer: &Writer, accounts: &HashMap<Address, Account>) -> Result<(), 
 fn check_supply(view: &View, accounts: &HashMap<Address, Account>) -> Result<(), VerifyError> {
     let tip = view.tip().height.get();
     let first_immature = tip.saturating_sub(view.params().spec().maturity).saturating_add(1).max(1);
-    let immature: u64 = (first_immature..=tip).map(|height| at(view, height).reward.units()).sum();
+    let immature: u64 =
+        (first_immature..=tip).map(|height| node_at(view, height).reward.units()).sum();
     let balances: u64 = accounts.values().map(|account| account.balance.units()).sum();
     let expected = view.params().issued(view.tip().height).units();
     let found = balances.saturating_add(immature);
     if found == expected { Ok(()) } else { Err(VerifyError::Supply { found, expected }) }
 }
 
-/// Blocks of side branches are not replayed; their records must still be readable.
-fn every_record_is_whole(view: &View) -> Result<(), StoreError> {
-    for number in 0..view.block_count() {
-        let number = NodeId::new(u32::try_from(number).expect("numbers are u32"));
-        let node = view.node(number);
+/// Reads the blocks of side branches, which are not replayed.
+fn check_side_branches(view: &View) -> Result<(), StoreError> {
+    for id in 0..view.block_count() {
+        let node = view.node(NodeId::new(u32::try_from(id).expect("ids are u32")));
         if !view.is_in_best_chain(node) {
             view.block(node)?;
         }

@@ -1,59 +1,55 @@
-//! The chain as readers see it: one tip, for as long as the view is held.
+//! A consistent view of the chain at one tip.
 
-use super::overlay::Rows;
-use super::writer::{read_block, read_undo};
-use super::{Shared, State};
+use super::overlay::LayeredView;
+use super::records::{read_block, read_header_and_count, read_raw_block, read_undo};
+use super::schema::{self, LOCATIONS_PER_PAGE, TxLocation};
+use super::state::{Shared, State};
 use crate::accounts::{Account, AccountView, Undo};
 use crate::address::Address;
 use crate::amount::Amount;
 use crate::block::{self, Block, Header, Height};
-use crate::block_index::{BlockNode, NodeId, Status};
-use crate::ledger::schema::{ENTRIES_PER_PAGE, TxLocation};
+use crate::block_index::{BlockNode, NodeId};
 use crate::mempool::Mempool;
 use crate::params::Params;
 use crate::rules::Rule;
 use crate::rules::header::Parent;
 use crate::store::StoreError;
-use crate::store::blocks::LogReader;
 use crate::tx::Id;
+use std::cmp::Reverse;
 use std::sync::RwLockReadGuard;
 
-/// Bytes of a header in the log.
-const HEADER_BYTES: u32 = 80;
-/// Bytes of a header and the count of transactions behind it.
-pub(super) const HEAD_BYTES: u32 = 84;
-
-/// A view of one tip. The writer waits while it is held.
+/// A view of the chain at one tip. The writer waits while it exists.
 pub struct View<'a> {
     params: &'a Params,
     state: RwLockReadGuard<'a, State>,
 }
 
-/// The end of a branch.
+/// The last block of a branch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ChainTip {
-    /// Its last block.
+    /// The hash of the block.
     pub hash: block::Hash,
-    /// The height of that.
+    /// The height of the block.
     pub height: Height,
-    /// Blocks that are not in the best chain.
+    /// The number of blocks of the branch that are not in the best chain.
     pub branch_length: u32,
-    /// What is known of it.
+    /// The status of the branch.
     pub status: ChainTipStatus,
 }
 
-/// What is known of a branch.
+/// The status of a branch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ChainTipStatus {
-    /// The best chain.
+    /// The branch is the best chain.
     Active,
-    /// As good, but with no more work.
+    /// The branch has no more work than the best chain, and none of its blocks is known to be
+    /// invalid.
     ValidFork,
-    /// Its operator does not want this node to follow it.
+    /// The operator invalidated a block of the branch.
     Invalidated,
-    /// It breaks a rule.
+    /// A block of the branch breaks a rule.
     Invalid {
-        /// The rule's code.
+        /// The rule.
         rule: Rule,
     },
 }
@@ -63,40 +59,40 @@ impl<'a> View<'a> {
         View { params: &shared.params, state: shared.read() }
     }
 
-    fn rows(&self) -> Rows<'_> {
-        Rows::new(None, &self.state.cached, &self.state.index)
+    fn rows(&self) -> LayeredView<'_> {
+        LayeredView::new(None, &self.state.unflushed, &self.state.index)
     }
 
-    /// The network's parameters.
+    /// Returns the parameters of the network.
     pub fn params(&self) -> &'a Params {
         self.params
     }
 
-    /// The best block.
+    /// Returns the last block of the best chain.
     pub fn tip(&self) -> &BlockNode {
-        self.state.tree.node(self.state.tip())
+        self.node(self.state.tip())
     }
 
-    /// Blocks of all branches, genesis included.
+    /// Returns the number of blocks on all branches, including genesis.
     pub fn block_count(&self) -> usize {
         self.state.visible
     }
 
-    /// A block of this view by its number.
-    pub fn node(&self, number: NodeId) -> &BlockNode {
-        self.state.tree.node(number)
+    /// Returns the block with an id of this ledger.
+    pub fn node(&self, id: NodeId) -> &BlockNode {
+        self.state.blocks.node(id)
     }
 
-    /// The block at a height of the best chain.
+    /// Returns the block at a height of the best chain.
     pub fn at_height(&self, height: Height) -> Option<&BlockNode> {
-        let number = self.state.best.get(height.get() as usize)?;
-        Some(self.node(*number))
+        let id = self.state.best_chain.get(height.get() as usize)?;
+        Some(self.node(*id))
     }
 
-    /// The block of a hash, on whatever branch.
+    /// Returns the block with this hash, on any branch.
     pub fn find(&self, hash: &block::Hash) -> Option<&BlockNode> {
-        let number = self.state.tree.find(hash)?;
-        ((number.get() as usize) < self.state.visible).then(|| self.node(number))
+        let id = self.state.blocks.find(hash)?;
+        self.state.is_visible(id).then(|| self.node(id))
     }
 
     /// Whether a block is in the best chain.
@@ -104,83 +100,83 @@ impl<'a> View<'a> {
         self.at_height(node.height).is_some_and(|best| best.hash == node.hash)
     }
 
-    /// Blocks from one of the best chain up to the tip, itself included; 0 for any other.
+    /// Returns the number of blocks from this one to the tip, both included; 0 for a block that is
+    /// not in the best chain.
     pub fn confirmations(&self, node: &BlockNode) -> u32 {
-        let deep = self.tip().height.get().saturating_sub(node.height.get());
-        if self.is_in_best_chain(node) { deep.saturating_add(1) } else { 0 }
+        let depth = self.tip().height.get().saturating_sub(node.height.get());
+        if self.is_in_best_chain(node) { depth.saturating_add(1) } else { 0 }
     }
 
-    /// The ends of all branches: the best chain first, then the highest.
+    /// Returns the last blocks of all branches: the best chain first, then by descending height.
     pub fn chain_tips(&self) -> Vec<ChainTip> {
-        let State { tree, tips, aside, .. } = &*self.state;
+        let State { blocks, chain_tips, invalidated, .. } = &*self.state;
         let best = self.state.tip();
-        let side = tips.iter().filter(|number| **number != best).map(|number| {
-            let BlockNode { hash, height, .. } = *tree.node(*number);
-            let status = match tree.invalid_ancestor(*number) {
-                Some((_, rule)) => ChainTipStatus::Invalid { rule },
-                None if aside.contains(*number) => ChainTipStatus::Invalidated,
+        let side = chain_tips.iter().filter(|id| **id != best).map(|id| {
+            let BlockNode { hash, height, .. } = *blocks.node(*id);
+            let status = match blocks.broken_rule(*id) {
+                Some(rule) => ChainTipStatus::Invalid { rule },
+                None if invalidated.contains(*id) => ChainTipStatus::Invalidated,
                 None => ChainTipStatus::ValidFork,
             };
-            ChainTip { hash, height, branch_length: self.length(*number), status }
+            ChainTip { hash, height, branch_length: self.branch_length(*id), status }
         });
-        let visible = |number: NodeId| (number.get() as usize) < self.state.visible;
-        let refused = tree.invalid_blocks().filter(|(_, refused)| visible(refused.parent));
-        let refused = refused.map(|(hash, refused)| ChainTip {
+        let invalid =
+            blocks.invalid_blocks().filter(|(_, block)| self.state.is_visible(block.parent));
+        let invalid = invalid.map(|(hash, block)| ChainTip {
             hash,
-            height: tree.node(refused.parent).height.next().unwrap_or_default(),
-            branch_length: self.length(refused.parent).saturating_add(1),
-            status: ChainTipStatus::Invalid { rule: refused.rule },
+            height: blocks.node(block.parent).height.next().unwrap_or_default(),
+            branch_length: self.branch_length(block.parent).saturating_add(1),
+            status: ChainTipStatus::Invalid { rule: block.rule },
         });
-        let mut chain_tips: Vec<ChainTip> = side.chain(refused).collect();
-        chain_tips.sort_by_key(|branch| (std::cmp::Reverse(branch.height), branch.hash));
+        let mut tips: Vec<ChainTip> = side.chain(invalid).collect();
+        tips.sort_by_key(|tip| (Reverse(tip.height), tip.hash));
         let BlockNode { hash, height, .. } = *self.tip();
-        chain_tips
-            .insert(0, ChainTip { hash, height, branch_length: 0, status: ChainTipStatus::Active });
-        chain_tips
+        let status = ChainTipStatus::Active;
+        tips.insert(0, ChainTip { hash, height, branch_length: 0, status });
+        tips
     }
 
-    /// Blocks of a branch that are not in the best chain.
-    fn length(&self, end: NodeId) -> u32 {
-        let (mut at, mut length) = (end, 0_u32);
-        while !self.state.is_best(at) {
-            at = self.state.tree.node(at).parent;
+    fn branch_length(&self, tip: NodeId) -> u32 {
+        let (mut id, mut length) = (tip, 0_u32);
+        while !self.state.is_in_best_chain(id) {
+            id = self.node(id).parent;
             length = length.saturating_add(1);
         }
         length
     }
 
-    /// A whole block.
+    /// Reads a block.
     pub fn block(&self, node: &BlockNode) -> Result<Block, StoreError> {
         read_block(&self.state.log, node)
     }
 
-    /// A whole block as encoded.
+    /// Reads an encoded block.
     pub fn raw_block(&self, node: &BlockNode) -> Result<Vec<u8>, StoreError> {
-        raw_block(&self.state.log, node)
+        read_raw_block(&self.state.log, node)
     }
 
-    /// A header and the number of transactions, read without those.
+    /// Reads the header of a block and the number of its transactions, without the transactions.
     pub fn header_and_count(&self, node: &BlockNode) -> Result<(Header, u32), StoreError> {
-        head_of(node, &self.state.log.read_prefix(node.location, HEAD_BYTES)?)
+        read_header_and_count(&self.state.log, node)
     }
 
-    /// A header, read without its body.
+    /// Reads the header of a block, without the transactions.
     pub fn header(&self, node: &BlockNode) -> Result<Header, StoreError> {
-        header_of(node, &self.state.log.read_prefix(node.location, HEADER_BYTES)?)
+        Ok(self.header_and_count(node)?.0)
     }
 
-    /// What the accounts that a block of the best chain changed were before it.
+    /// Reads the undo data of a block of the best chain.
     pub(super) fn undo(&self, node: &BlockNode) -> Result<Undo, StoreError> {
         read_undo(&self.state.log, node)
     }
 
-    /// How many transactions of the best chain name an address.
+    /// Returns the number of transactions of the best chain that involve an address.
     pub fn transaction_count(&self, address: &Address) -> Result<u32, StoreError> {
-        Ok(self.rows().account_row(address)?.entries)
+        Ok(self.rows().account_row(address)?.transactions)
     }
 
-    /// Entries of an address's history below an index (oldest is 0), newest first, at most `limit`,
-    /// each with its index.
+    /// Returns up to `limit` transactions of an address's history with indexes below `below`, the
+    /// newest first, each with its index. The oldest transaction has index 0.
     pub fn history(
         &self,
         address: &Address,
@@ -188,96 +184,61 @@ impl<'a> View<'a> {
         limit: usize,
     ) -> Result<Vec<(u32, TxLocation)>, StoreError> {
         let rows = self.rows();
-        let below = below.min(rows.account_row(address)?.entries);
+        let below = below.min(rows.account_row(address)?.transactions);
         let mut found = Vec::new();
         let mut page: Option<(u32, Vec<u8>)> = None;
-        for at in (0..below).rev().take(limit) {
-            let number = at / ENTRIES_PER_PAGE;
+        for index in (0..below).rev().take(limit) {
+            let number = index / LOCATIONS_PER_PAGE;
             let bytes = match &page {
                 Some((loaded, bytes)) if *loaded == number => bytes,
                 _ => &page.insert((number, rows.page(address, number)?)).1,
             };
-            let entry = TxLocation::of_page(bytes, at % ENTRIES_PER_PAGE);
-            found.push((
-                at,
-                entry.ok_or_else(|| StoreError::BadRow {
-                    key: crate::ledger::schema::page_key(address, number),
-                })?,
-            ));
+            let location = TxLocation::read_from_page(bytes, index % LOCATIONS_PER_PAGE);
+            let key = || schema::page_key(address, number);
+            found.push((index, location.ok_or_else(|| StoreError::BadRow { key: key() })?));
         }
         Ok(found)
     }
 
-    /// Rewards of an address that cannot be spent yet.
+    /// Returns the sum of an address's rewards that cannot be spent yet.
     pub fn immature_balance(&self, address: &Address) -> Amount {
         let maturity = self.params.spec().maturity as usize;
-        let recent = self.state.best.iter().skip(1).rev().take(maturity);
+        let recent = self.state.best_chain.iter().skip(1).rev().take(maturity);
         recent
-            .map(|number| self.node(*number))
+            .map(|id| self.node(*id))
             .filter(|node| node.miner == *address)
             .try_fold(Amount::ZERO, |sum, node| sum.checked_add(node.reward))
             .expect("`Params::new` checked the sum of all issuance")
     }
 
-    /// Where a transaction stands in the best chain.
+    /// Returns the location of a transaction in the best chain, with its block.
     pub fn transaction(&self, id: &Id) -> Result<Option<(Block, TxLocation)>, StoreError> {
-        for entry in self.rows().entries(id)? {
-            let Some(node) = self.at_height(entry.height) else { continue };
+        for location in self.rows().locations(id)? {
+            let Some(node) = self.at_height(location.height) else { continue };
             let block = self.block(node)?;
-            let found = block.transactions.get(entry.position as usize);
+            let found = block.transactions.get(location.position as usize);
             if found.is_some_and(|transaction| transaction.id() == *id) {
-                return Ok(Some((block, entry)));
+                return Ok(Some((block, location)));
             }
         }
         Ok(None)
     }
 
-    /// Transfers that wait for a block.
+    /// Returns the mempool.
     pub fn mempool(&self) -> &Mempool {
         &self.state.mempool
     }
 
-    /// Whether a block is known to be valid with all its ancestors.
-    pub fn is_valid(&self, node: &BlockNode) -> bool {
-        node.undo().is_some()
-    }
-
-    /// Whether a block, or an ancestor, is known to break a rule.
-    pub fn is_invalid(&self, node: &BlockNode) -> bool {
-        matches!(node.status, Status::Invalid { .. })
-    }
-
-    /// Whether a block was refused for ever without being kept.
+    /// Whether this is the hash of an invalid block that was not stored.
     pub fn is_known_invalid(&self, hash: &block::Hash) -> bool {
-        self.state.tree.invalid_block(hash).is_some()
+        self.state.blocks.invalid_block(hash).is_some()
     }
 
-    /// What the rules need to know of a block to judge its child.
+    /// Returns the context in which a child of this block is validated.
     pub fn as_parent(&self, node: &BlockNode) -> Parent {
-        let grandparent = (node.height > Height::GENESIS).then(|| self.node(node.parent).time);
-        Parent { bits: node.bits, time: node.time, grandparent_time: grandparent }
+        let grandparent_time = (node.height > Height::GENESIS).then(|| self.node(node.parent).time);
+        Parent { bits: node.bits, time: node.time, grandparent_time }
     }
-}
-
-/// A block as it is in the log.
-pub(super) fn raw_block(log: &LogReader, node: &BlockNode) -> Result<Vec<u8>, StoreError> {
-    let bytes = log.read(node.location)?.1;
-    let header = bytes.get(..Header::BYTES).unwrap_or_default();
-    header_of(node, header).map(|_| bytes)
-}
-
-/// The header that a block's first bytes must be, and its number of transactions.
-pub(super) fn head_of(node: &BlockNode, bytes: &[u8]) -> Result<(Header, u32), StoreError> {
-    let (header, count) = bytes.split_at_checked(Header::BYTES).unwrap_or((bytes, &[]));
-    let header = header_of(node, header)?;
-    let count = count.try_into().map_err(|_| StoreError::BadRecord { location: node.location })?;
-    Ok((header, u32::from_le_bytes(count)))
-}
-
-/// The header that these bytes must be.
-pub(super) fn header_of(node: &BlockNode, bytes: &[u8]) -> Result<Header, StoreError> {
-    let header = Header::decode(bytes).ok().filter(|header| header.hash() == node.hash);
-    header.ok_or(StoreError::BadRecord { location: node.location })
 }
 
 impl AccountView for View<'_> {

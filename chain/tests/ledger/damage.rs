@@ -161,7 +161,7 @@ fn a_record_that_is_not_what_it_should_be_stops_the_start() {
         let (_, mut node, _) = closed();
         append(&node, kind, payload);
         let error = refuses_to_start(&mut node);
-        assert!(error.contains("is not the one expected"), "{error}");
+        assert!(error.contains("unexpected record at offset"), "{error}");
     }
     // A log that begins with anything but genesis.
     let (_, mut node, blocks) = closed();
@@ -169,7 +169,7 @@ fn a_record_that_is_not_what_it_should_be_stops_the_start() {
     fs::remove_dir_all(&folder).unwrap();
     append(&node, RecordKind::Block, &blocks[0].encode());
     let error = refuses_to_start(&mut node);
-    assert!(error.contains("does not begin with this network's genesis"), "{error}");
+    assert!(error.contains("does not start with this network's genesis"), "{error}");
 }
 
 // C46, T18
@@ -208,7 +208,7 @@ fn a_second_opening_is_refused_with_the_pid_of_the_first() {
 /// Changes rows of a closed node's index in a way that its checksums do not show.
 fn forge(node: &Node, world: &World, change: impl FnOnce(&Index) -> Changes) {
     let genesis = world.genesis();
-    let identity = [&schema::SCHEMA.to_le_bytes(), genesis.as_bytes().as_slice()].concat();
+    let identity = [&schema::VERSION.to_le_bytes(), genesis.as_bytes().as_slice()].concat();
     let folder = node.path().join("index");
     let (index, _) = Index::open(&folder, ShutdownKind::Clean, &identity, 1 << 20).unwrap();
     index.apply(&change(&index)).unwrap();
@@ -254,7 +254,7 @@ fn after_a_kill_a_forged_balance_is_found_by_the_start() {
     let lines: Vec<String> = node.start().iter().map(OpenProgress::to_string).collect();
     assert_eq!(
         lines,
-        ["the index is rebuilt from the block log: its accounts do not add up to their commitment"]
+        ["rebuilding the index from the block log: its accounts do not match their hash"]
     );
     node.agrees_in_full(&world, &blocks[5]);
     node.close();
@@ -264,8 +264,8 @@ fn after_a_kill_a_forged_balance_is_found_by_the_start() {
 #[test]
 fn an_index_that_makes_no_sense_is_made_anew() {
     let state =
-        |index: &Index| schema::State::decode(&index.get(schema::STATE_KEY).unwrap().unwrap());
-    let with_state = |change: fn(&mut schema::State)| {
+        |index: &Index| schema::StateRow::decode(&index.get(schema::STATE_KEY).unwrap().unwrap());
+    let with_state = |change: fn(&mut schema::StateRow)| {
         move |index: &Index| {
             let mut row = state(index).unwrap();
             change(&mut row);
@@ -281,11 +281,11 @@ fn an_index_that_makes_no_sense_is_made_anew() {
         (Box::new(with_state(|row| row.tip = chain::block_index::NodeId::new(7))), malformed),
         (
             Box::new(with_state(|row| row.tip = chain::block_index::NodeId::new(3))),
-            "its accounts are not those the tip commits to",
+            "its accounts are not those that the tip commits to",
         ),
         (
             Box::new(with_state(|row| row.accounts_hash = chain::accounts::LtHash::empty())),
-            "its accounts are not those the tip commits to",
+            "its accounts are not those that the tip commits to",
         ),
         (Box::new(with_state(|row| row.covered.offset += 1)), "it is ahead of the block log"),
         (

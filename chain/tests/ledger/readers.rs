@@ -24,7 +24,7 @@ fn a_new_ledger_shows_genesis_and_the_allocations() {
     node.agrees_in_full(&world, world.params.genesis());
     let view = node.reader().view();
     assert_eq!(view.at_height(Height::GENESIS).unwrap().hash, world.genesis());
-    assert!(view.is_valid(view.tip()));
+    assert!(view.tip().is_valid());
     assert_eq!(view.transaction(&world.params.genesis().ids()[0]).unwrap(), None);
 }
 

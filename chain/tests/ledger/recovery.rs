@@ -96,7 +96,7 @@ fn a_long_rebuild_tells_how_far_it_is() {
     fs::remove_dir_all(node.path().join("index")).unwrap();
     let lines: Vec<String> = node.start().iter().map(OpenProgress::to_string).collect();
     let line = |done| format!("replaying blocks from the log: {done} of 2101");
-    let reason = "the index is rebuilt from the block log: there is none".to_owned();
+    let reason = "rebuilding the index from the block log: there is none".to_owned();
     assert_eq!(lines, [reason, line(1_000), line(2_000), line(2_101)]);
     node.agrees(&world, &blocks[2_099]);
 }
@@ -125,7 +125,7 @@ fn with_any_byte_of_a_closed_index_changed_it_is_made_anew() {
             bytes[at] ^= 0x10;
             fs::write(damaged.path().join("index").join(&file), bytes).unwrap();
             let reason = replaces_the_index(&mut damaged, &world, &blocks[4]);
-            assert_eq!(reason, "its files are not as they were left");
+            assert_eq!(reason, "its files do not match their checksums");
         }
     }
 }
@@ -218,7 +218,7 @@ fn an_index_of_another_log_is_not_used() {
     copy_folder(&other_node.path().join("blocks"), &node.path().join("blocks"));
     node.taken = other_node.taken.clone();
     let reason = replaces_the_index(&mut node, &world, &other[3]);
-    assert!(reason.starts_with("it is of another block log"), "{reason}");
+    assert!(reason.starts_with("it belongs to another block log"), "{reason}");
 }
 
 /// The records of the block log's only file: where each begins and ends, and what it holds.
@@ -278,7 +278,7 @@ fn with_its_last_records_cut_off_anywhere_the_log_ends_at_the_last_whole_block()
             [] => assert!(is_boundary, "{cut}"),
             [OpenProgress::LogTruncated(told)] => {
                 let line = OpenProgress::LogTruncated(told.clone()).to_string();
-                assert!(line.starts_with("cut an unfinished write of "), "{line}");
+                assert!(line.contains(": removed an unfinished write of "), "{line}");
                 assert!(u64::from(told.offset) + told.bytes == cut as u64 && !is_boundary);
             }
             other => panic!("{cut}: {other:?}"),

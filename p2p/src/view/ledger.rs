@@ -33,7 +33,7 @@ impl ChainView for Reader {
             tip: node.into(),
             as_parent: view.as_parent(node),
             is_best: view.is_in_best_chain(node),
-            is_invalid: view.is_invalid(node),
+            is_invalid: node.is_invalid(),
         })
     }
 
@@ -57,7 +57,7 @@ impl ChainView for Reader {
     fn block(&self, hash: &block::Hash) -> Option<RawBlock> {
         let node = {
             let view = self.view();
-            view.find(hash).filter(|node| view.is_valid(node)).copied()?
+            view.find(hash).filter(|node| node.is_valid()).copied()?
         };
         read(self.raw_block(&node)).map(RawBlock::from)
     }
