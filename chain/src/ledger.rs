@@ -3,7 +3,7 @@
 //!
 //! [`Writer::submit_block`] validates a block in this order: already known, header alone, parent,
 //! header in context, body alone; then, if the block has more work than the tip, its whole branch
-//! is connected on [staged rows](overlay) and the records are appended to the log.
+//! is connected on staged rows and the records are appended to the log.
 //! [`Writer::commit`] then syncs the log and publishes all changes since the last commit to the
 //! readers at once. So nothing is written before it is validated, and nothing is published before
 //! it is durable. While the writer connects blocks, a [`Prechecker`] may validate the bodies of the

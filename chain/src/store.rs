@@ -1,11 +1,13 @@
 //! On-disk storage.
 //!
-//! [`blocks`], the block log, is the source of truth: a block is acknowledged once its record there
-//! is synced. [`index`] is a key-value cache over the log, rebuilt from it whenever its integrity
-//! is in doubt. [`journal`] holds data that cannot be derived from the log, such as mining jobs.
-//! [`directory`] is the data directory: it is locked by one process, belongs to one genesis block,
-//! and records how the last run ended. [`invalidated`] is the operator's list of invalidated
-//! blocks.
+//! - [`blocks`], the block log, is the source of truth: a block is acknowledged once its record
+//!   there is synced.
+//! - [`index`] is a key-value cache over the log, rebuilt from it whenever its integrity is in
+//!   doubt.
+//! - [`journal`] holds data that cannot be derived from the log, such as mining jobs.
+//! - [`directory`] is the data directory: it is locked by one process, belongs to one genesis
+//!   block, and records how the last run ended.
+//! - [`invalidated`] is the operator's list of invalidated blocks.
 
 pub mod blocks;
 pub mod directory;

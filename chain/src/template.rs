@@ -26,7 +26,7 @@ pub struct Parent<'a> {
     /// The hash of the accounts after the block.
     pub accounts_hash: &'a LtHash,
     /// The reward that becomes spendable in the child, if any: see
-    /// [`BlockContext`](crate::rules::body::BlockContext).
+    /// [`BlockContext`].
     pub matured: Option<Reward>,
 }
 

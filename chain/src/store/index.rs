@@ -25,6 +25,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 pub use self::error::IndexError;
+pub use self::location::OPENING_THREAD;
 pub use self::reader::{IndexReader, Scan};
 
 /// A batch of keys with their new values; `None` removes the key.
@@ -33,9 +34,6 @@ pub type Changes = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
 /// The maximum length of a value, in bytes. A leaf holds at least sixteen values, and sled writes
 /// leaves of more than 128 kB to separate files, which it never syncs.
 pub const MAX_VALUE_BYTES: usize = 4096;
-
-/// The name of the thread that opens an index. Panics of this thread are handled.
-pub const OPENING_THREAD: &str = "index-open";
 
 /// The time to wait for another owner to release the index: sled may need a second.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(1);

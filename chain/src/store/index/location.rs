@@ -1,6 +1,5 @@
 //! Opening, creating and replacing the sled database of an index.
 
-use super::OPENING_THREAD;
 use super::checksum;
 use super::error::{IndexError, engine_error_text, folder_entries, panic_text, remove_path};
 use crate::store::directory::ShutdownKind;
@@ -10,6 +9,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
+
+/// The name of the thread that opens an index. Panics of this thread are handled.
+pub const OPENING_THREAD: &str = "index-open";
 
 /// The time to wait for this process's own sled to release the lock on a slow disk.
 pub(super) const CLOSE_TIMEOUT: Duration = Duration::from_secs(20);
