@@ -1,12 +1,12 @@
-//! A real browser, steered through its driver: the few commands of WebDriver that the tests need.
-//! Source: W3C "WebDriver"; `goog/cdp` and `se/log` are Chromium's.
+//! A WebDriver client: controls a real browser with the few commands that the tests need.
+//! Source: W3C "WebDriver"; `goog/cdp` and `se/log` are extensions of Chromium.
 
 use crate::harness::{eventually, request, skip};
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 
-/// A browser with one window of its own. Dropped, it is closed.
+/// A browser with one window, closed on drop.
 pub struct Browser {
     driver: Child,
     address: String,
@@ -14,7 +14,7 @@ pub struct Browser {
 }
 
 impl Browser {
-    /// Opens one; none where there is no driver on the `PATH`, which is then said.
+    /// Starts a browser. `None`, with a line on standard error, if no driver is on the `PATH`.
     pub fn open() -> Option<Browser> {
         let mut command = Command::new("chromedriver");
         command.arg("--port=0").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
@@ -28,9 +28,9 @@ impl Browser {
             let (_, rest) = line.split_once("successfully on port ")?;
             rest.trim_end_matches('.').parse::<u16>().ok()
         });
-        // What it says later is read by nobody, and must not stop it.
+        // A full pipe would block the driver.
         std::thread::spawn(move || lines.for_each(drop));
-        let address = format!("127.0.0.1:{}", port.expect("chromedriver tells its port"));
+        let address = format!("127.0.0.1:{}", port.expect("chromedriver prints its port"));
         let mut browser = Browser { driver, address, session: String::new() };
         let options = json!({ "args": [
             "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
@@ -50,59 +50,59 @@ impl Browser {
         let path = format!("{}{path}", self.session);
         let headers = ["Content-Type: application/json"];
         let body = if method == "POST" { body.to_string() } else { String::new() };
-        let answer = request(&self.address, method, &path, &headers, body.as_bytes()).unwrap();
-        assert_eq!(answer.status, 200, "{path}: {}", answer.text());
-        answer.json()["value"].clone()
+        let response = request(&self.address, method, &path, &headers, body.as_bytes()).unwrap();
+        assert_eq!(response.status, 200, "{path}: {}", response.text());
+        response.json()["value"].clone()
     }
 
-    /// Goes to a URL and waits until its page is there.
-    pub fn visit(&self, url: &str) {
+    /// Opens a URL and waits until its page is rendered.
+    pub fn navigate(&self, url: &str) {
         self.command("POST", "/url", &json!({ "url": url }));
-        self.settled();
+        self.wait_for_page();
     }
 
-    /// Waits until the page that is wanted is shown.
-    pub fn settled(&self) {
-        let ready = "const main = document.querySelector('main');
+    /// Waits until the explorer has rendered the page of the current URL.
+    pub fn wait_for_page(&self) {
+        let is_rendered = "const main = document.querySelector('main');
             return main.querySelector('h1') !== null && !main.hasAttribute('aria-busy')";
-        self.awaits("a page", ready);
+        self.wait_until("a page", is_rendered);
     }
 
-    /// Runs the body of a function in the page: what it returns.
-    pub fn run(&self, script: &str) -> Value {
+    /// Runs a script, the body of a function, in the page and returns its result.
+    pub fn execute(&self, script: &str) -> Value {
         self.command("POST", "/execute/sync", &json!({ "script": script, "args": [] }))
     }
 
-    /// The same for one that calls its last argument when it is done.
-    pub fn run_async(&self, script: &str) -> Value {
+    /// Runs a script that passes its result to the callback in its last argument.
+    pub fn execute_async(&self, script: &str) -> Value {
         self.command("POST", "/execute/async", &json!({ "script": script, "args": [] }))
     }
 
-    /// Waits until a script returns what is true.
-    pub fn awaits(&self, what: &str, script: &str) {
-        eventually(what, || (self.run(script) == json!(true)).then_some(()));
+    /// Waits until a script returns `true`; `what` names the condition in the error.
+    pub fn wait_until(&self, what: &str, script: &str) {
+        eventually(what, || (self.execute(script) == json!(true)).then_some(()));
     }
 
-    /// Waits until the first element of a selector holds a text.
-    pub fn awaits_text(&self, selector: &str, text: &str) {
-        let wanted = format!(
+    /// Waits until the first element that matches a selector contains a text.
+    pub fn wait_for_text(&self, selector: &str, text: &str) {
+        let contains = format!(
             "return document.querySelector({})?.textContent.includes({}) ?? false",
             json!(selector),
             json!(text)
         );
-        self.awaits(&format!("{selector} with {text}"), &wanted);
+        self.wait_until(&format!("{selector} with {text}"), &contains);
     }
 
-    /// The text of the page's main part.
-    pub fn text(&self) -> String {
-        let text = self.run("return document.querySelector('main').innerText");
+    /// The visible text of the main element.
+    pub fn main_text(&self) -> String {
+        let text = self.execute("return document.querySelector('main').innerText");
         text.as_str().unwrap().to_owned()
     }
 
-    /// Path and query of the page's URL.
-    pub fn place(&self) -> String {
-        let place = self.run("return location.pathname + location.search");
-        place.as_str().unwrap().to_owned()
+    /// The path and query of the current URL.
+    pub fn current_path(&self) -> String {
+        let path = self.execute("return location.pathname + location.search");
+        path.as_str().unwrap().to_owned()
     }
 
     fn element(&self, selector: &str) -> String {
@@ -112,49 +112,49 @@ impl Browser {
         format!("/element/{id}")
     }
 
-    /// Clicks as a person does: what is covered or unseen cannot be.
+    /// Clicks an element. Fails, as for a user, if it is covered or invisible.
     pub fn click(&self, selector: &str) {
         self.command("POST", &format!("{}/click", self.element(selector)), &json!({}));
     }
 
-    /// Types; `\u{e007}` is the Enter key.
+    /// Types a text into an element; `\u{e007}` is the Enter key.
     pub fn type_into(&self, selector: &str, text: &str) {
         let path = format!("{}/value", self.element(selector));
         self.command("POST", &path, &json!({ "text": text }));
     }
 
-    /// Presses a key wherever the focus is.
+    /// Presses a key in the focused element.
     pub fn press(&self, key: &str) {
         let press = ["keyDown", "keyUp"].map(|kind| json!({ "type": kind, "value": key }));
         let keys = json!([{ "type": "key", "id": "keys", "actions": press }]);
         self.command("POST", "/actions", &json!({ "actions": keys }));
     }
 
-    /// Has Chromium behave as another device.
+    /// Sends a command of Chromium's device emulation.
     pub fn emulate(&self, command: &str, parameters: &Value) {
         let command = json!({ "cmd": format!("Emulation.{command}"), "params": parameters });
         self.command("POST", "/goog/cdp/execute", &command);
     }
 
-    /// As wide as a phone.
-    pub fn become_phone(&self) {
+    /// Emulates the screen of a phone.
+    pub fn emulate_phone(&self) {
         let phone = json!({ "width": 390, "height": 844, "deviceScaleFactor": 2, "mobile": true });
         self.emulate("setDeviceMetricsOverride", &phone);
     }
 
-    /// The theme that its system asks for.
-    pub fn prefer(&self, theme: &str) {
+    /// Emulates the colour scheme that the system prefers.
+    pub fn set_color_scheme(&self, theme: &str) {
         let features = json!([{ "name": "prefers-color-scheme", "value": theme }]);
         self.emulate("setEmulatedMedia", &json!({ "features": features }));
     }
 
-    /// Errors and warnings of the console since it was last asked for them.
-    pub fn complaints(&self) -> Vec<String> {
+    /// The errors and warnings in the console since the last call.
+    pub fn console_errors(&self) -> Vec<String> {
         let entries = self.command("POST", "/se/log", &json!({ "type": "browser" }));
         let entries = entries.as_array().unwrap().iter();
-        let worse =
+        let severe =
             entries.filter(|entry| ["SEVERE", "WARNING"].iter().any(|l| entry["level"] == *l));
-        worse.map(|entry| entry["message"].as_str().unwrap().to_owned()).collect()
+        severe.map(|entry| entry["message"].as_str().unwrap().to_owned()).collect()
     }
 }
 

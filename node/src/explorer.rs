@@ -1,10 +1,14 @@
-//! The explorer: pages that show the chain as it changes, made of the public REST API and its
-//! events alone. Everything a browser needs is in this binary, and it asks nobody else.
+//! The block explorer: pages that follow the chain live, built on the public REST API and its event
+//! stream only. The binary contains every file a browser needs; nothing is loaded from elsewhere.
 //!
-//! One document serves every page; scripts in it look at the URL. Assets live under a path that
-//! names their contents, so browsers keep them for ever and never mix two versions.
+//! One document serves every page, and its script routes by URL. The build script embeds all files
+//! under `explorer/`. A page is a file under `explorer/pages/` whose name is its URL: `blocks.js`
+//! is `/blocks`, `block/[id].js` is `/block/{id}`, `index.js` is `/`.
+//! Asset URLs contain a hash of all files, so browsers cache them without limit and never mix
+//! versions.
 
 use crate::api::http::problem::{Kind, Problem};
+use crate::events::Topic;
 use axum::Router;
 use axum::extract::Path;
 use axum::http::header::{
@@ -15,141 +19,117 @@ use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use chain::hash::sha256;
+use serde_json::json;
+use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
-/// Nothing from elsewhere, no inline script or style, no frame around the pages, and text from
-/// outside cannot become markup.
+/// The content security policy: same origin only, no inline script or style, no framing, and no
+/// markup from text.
 const POLICY: &str = "default-src 'self'; base-uri 'none'; form-action 'self'; \
                       frame-ancestors 'none'; object-src 'none'; \
                       require-trusted-types-for 'script'";
 
 const SCRIPT: &str = "text/javascript; charset=utf-8";
-const STYLE: &str = "text/css; charset=utf-8";
-const IMAGE: &str = "image/svg+xml";
 /// The media type of every page.
 pub const DOCUMENT: &str = "text/html; charset=utf-8";
 
-/// URLs of pages besides the first. Whether there is what they name, the page finds out.
-const PAGES: [&str; 11] = [
-    "/blocks",
-    "/block/{id}",
-    "/tx/{id}",
-    "/account/{address}",
-    "/mempool",
-    "/mining",
-    "/peers",
-    "/forks",
-    "/charts",
-    "/dev",
-    "/search",
-];
-
-/// URLs of what they are made of.
+/// The URL pattern of an asset.
 const ASSET: &str = "/explorer/{version}/{*name}";
+/// The template of the document.
+const TEMPLATE: &str = "index.html";
 
-/// A file of the pages.
-struct Asset {
-    name: &'static str,
-    media_type: &'static str,
-    text: &'static str,
-}
+/// Every file under `explorer/` in alphabetical order: its name there and its content.
+static FILES: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/explorer_files.rs"));
 
-/// Declares assets by their names in the folder `explorer`.
-macro_rules! assets {
-    ($($media_type:ident $name:literal;)*) => {
-        [$(Asset {
-            name: $name,
-            media_type: $media_type,
-            text: include_str!(concat!("explorer/", $name)),
-        }),*]
-    };
-}
-
-static ASSETS: [Asset; 30] = assets! {
-    IMAGE "icon.svg";
-    STYLE "base.css";
-    STYLE "parts.css";
-    SCRIPT "theme.js";
-    SCRIPT "app.js";
-    SCRIPT "api.js";
-    SCRIPT "chart.js";
-    SCRIPT "dom.js";
-    SCRIPT "format.js";
-    SCRIPT "jobs.js";
-    SCRIPT "key.js";
-    SCRIPT "live.js";
-    SCRIPT "parts.js";
-    SCRIPT "proof.js";
-    SCRIPT "search.js";
-    SCRIPT "stack.js";
-    SCRIPT "table.js";
-    SCRIPT "tree.js";
-    SCRIPT "pages/account.js";
-    SCRIPT "pages/block.js";
-    SCRIPT "pages/blocks.js";
-    SCRIPT "pages/charts.js";
-    SCRIPT "pages/dev.js";
-    SCRIPT "pages/forks.js";
-    SCRIPT "pages/home.js";
-    SCRIPT "pages/mempool.js";
-    SCRIPT "pages/mining.js";
-    SCRIPT "pages/missing.js";
-    SCRIPT "pages/peers.js";
-    SCRIPT "pages/tx.js";
-};
-
-/// The document, and the version of all assets together.
-struct Shell {
-    version: String,
-    text: String,
-    tag: String,
-}
-
-static SHELL: LazyLock<Shell> = LazyLock::new(|| {
-    let template = include_str!("explorer/index.html");
-    let contents = ASSETS.iter().flat_map(|asset| [asset.name, "\0", asset.text, "\0"]);
-    let contents: String = contents.chain([template]).collect();
-    let version = hex::encode(&sha256(contents.as_bytes())[..8]);
-    let folder = format!("/explorer/{version}");
-    // Named ahead, modules arrive together; otherwise each is found in the one before.
-    let modules = ASSETS.iter().filter(|asset| asset.media_type == SCRIPT);
-    let modules = modules.filter(|asset| !["theme.js", "app.js"].contains(&asset.name));
-    let preload: Vec<String> = modules
-        .map(|asset| format!("<link rel=\"modulepreload\" href=\"{folder}/{}\">", asset.name))
-        .collect();
-    let text = template.replace("{{assets}}", &folder).replace("{{preload}}", &preload.join("\n"));
-    let tag = format!("\"{version}\"");
-    Shell { version, text, tag }
+/// The file of each page under `explorer/pages/`, by URL pattern.
+static PAGES: LazyLock<BTreeMap<String, &'static str>> = LazyLock::new(|| {
+    let files = FILES.iter().filter_map(|(name, _)| name.strip_prefix("pages/"));
+    files.map(|file| (page_pattern(file), file)).collect()
 });
 
-/// The page at the root of the node's URL.
+fn page_pattern(file: &str) -> String {
+    let name = file.trim_end_matches(".js").trim_end_matches("index");
+    format!("/{name}").replace('[', "{").replace(']', "}")
+}
+
+struct Document {
+    /// A hash of the template and all assets.
+    version: String,
+    html: String,
+    etag: String,
+}
+
+static INDEX: LazyLock<Document> = LazyLock::new(|| {
+    let topics: Vec<&str> = Topic::ALL.iter().map(|topic| topic.name()).collect();
+    let config = json!({ "pages": *PAGES, "topics": topics }).to_string();
+    let hashed = FILES.iter().copied().flat_map(|(name, text)| [name, "\0", text, "\0"]);
+    let hashed: String = hashed.chain([config.as_str()]).collect();
+    let version = hex::encode(&sha256(hashed.as_bytes())[..8]);
+    let folder = format!("/explorer/{version}");
+    // Preloaded modules arrive together; otherwise the browser finds each in the one before.
+    let modules = assets().map(|(name, _)| name).filter(|name| media_type(name) == SCRIPT);
+    let preload: Vec<String> = modules
+        .filter(|name| !["theme.js", "app.js"].contains(name))
+        .map(|name| format!("<link rel=\"modulepreload\" href=\"{folder}/{name}\">"))
+        .collect();
+    let html = file(TEMPLATE).expect("the template is embedded");
+    let html = html.replace("{{assets}}", &folder).replace("{{config}}", &config);
+    let html = html.replace("{{preload}}", &preload.join("\n"));
+    let etag = format!("\"{version}\"");
+    Document { version, html, etag }
+});
+
+fn file(name: &str) -> Option<&'static str> {
+    let found = FILES.iter().find(|(candidate, _)| *candidate == name);
+    found.map(|(_, text)| *text)
+}
+
+/// The files that browsers load beside the document.
+fn assets() -> impl Iterator<Item = (&'static str, &'static str)> {
+    FILES.iter().copied().filter(|(name, _)| *name != TEMPLATE)
+}
+
+fn media_type(name: &str) -> &'static str {
+    match name.rsplit_once('.') {
+        Some((_, "js")) => SCRIPT,
+        Some((_, "css")) => "text/css; charset=utf-8",
+        Some((_, "svg")) => "image/svg+xml",
+        _ => "text/plain; charset=utf-8",
+    }
+}
+
+/// Serves the document at the root of the node's URL.
 pub async fn home() -> Response {
     document(StatusCode::OK)
 }
 
-/// Every other page, and what they are made of.
+/// The routes of all other pages and of the assets.
 pub fn routes<S: Clone + Send + Sync + 'static>() -> Router<S> {
-    let pages = PAGES.into_iter().fold(Router::new(), |router, url| router.route(url, get(home)));
+    let pages = page_patterns().fold(Router::new(), |router, url| router.route(url, get(home)));
     pages.route(ASSET, get(asset))
 }
 
-/// The paths of all of them, variable parts in braces.
+/// The URL patterns of [`routes`].
 pub fn patterns() -> impl Iterator<Item = &'static str> {
-    PAGES.into_iter().chain([ASSET])
+    page_patterns().chain([ASSET])
 }
 
-/// What a browser gets where nothing is, unless it asked an interface for data: a page that says
-/// so and helps on.
+fn page_patterns() -> impl Iterator<Item = &'static str> {
+    PAGES.keys().map(String::as_str).filter(|url| *url != "/")
+}
+
+/// Returns the document with status 404 for a request that no route matches, if a browser sent it
+/// outside the REST API: the client then shows its "not found" page.
 pub fn not_found(method: &Method, uri: &Uri, headers: &HeaderMap) -> Option<Response> {
     let reads = matches!(*method, Method::GET | Method::HEAD);
-    let is_interface = uri.path() == "/v1" || uri.path().starts_with("/v1/");
-    (reads && !is_interface && wants_document(headers)).then(|| document(StatusCode::NOT_FOUND))
+    let is_api = uri.path() == "/v1" || uri.path().starts_with("/v1/");
+    (reads && !is_api && accepts_html(headers)).then(|| document(StatusCode::NOT_FOUND))
 }
 
-fn wants_document(headers: &HeaderMap) -> bool {
+fn accepts_html(headers: &HeaderMap) -> bool {
     let accepted = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
     let mut ranges = accepted.flat_map(|value| value.split(','));
-    ranges.any(|range| range.split(';').next().is_some_and(|named| named.trim() == "text/html"))
+    ranges.any(|range| range.split(';').next().is_some_and(|name| name.trim() == "text/html"))
 }
 
 fn document(status: StatusCode) -> Response {
@@ -159,9 +139,9 @@ fn document(status: StatusCode) -> Response {
         (REFERRER_POLICY, "no-referrer"),
         (X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (CACHE_CONTROL, "no-cache"),
-        (ETAG, &SHELL.tag),
+        (ETAG, &INDEX.etag),
     ];
-    (status, headers, SHELL.text.as_str()).into_response()
+    (status, headers, INDEX.html.as_str()).into_response()
 }
 
 async fn asset(
@@ -170,72 +150,99 @@ async fn asset(
     uri: Uri,
     headers: HeaderMap,
 ) -> Response {
-    let found = ASSETS.iter().find(|asset| asset.name == name && version == SHELL.version);
-    let Some(found) = found else {
-        let detail = "the node is of another version than the page: load the page again";
+    let found = (version == INDEX.version && name != TEMPLATE).then(|| file(&name)).flatten();
+    let Some(text) = found else {
+        let detail = "this asset is of another version of the node: reload the page";
         return not_found(&method, &uri, &headers)
             .unwrap_or_else(|| Problem::new(Kind::NOT_FOUND, detail).into_response());
     };
     let headers = [
-        (CONTENT_TYPE, found.media_type),
+        (CONTENT_TYPE, media_type(&name)),
         (CONTENT_SECURITY_POLICY, POLICY),
         (X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (CACHE_CONTROL, "public, max-age=31536000, immutable"),
-        (ETAG, &SHELL.tag),
+        (ETAG, &INDEX.etag),
     ];
-    (headers, found.text).into_response()
+    (headers, text).into_response()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn text(name: &str) -> &'static str {
-        ASSETS.iter().find(|asset| asset.name == name).map_or("", |asset| asset.text)
+    fn scripts() -> impl Iterator<Item = (&'static str, &'static str)> {
+        assets().filter(|(name, _)| media_type(name) == SCRIPT)
     }
 
     #[test]
-    fn a_first_visit_loads_less_than_300_kb() {
-        let assets: usize = ASSETS.iter().map(|asset| asset.text.len()).sum();
-        assert!(assets + SHELL.text.len() < 300_000, "{assets}");
+    fn file_name_of_a_page_is_its_url() {
+        assert_eq!(page_pattern("index.js"), "/");
+        assert_eq!(page_pattern("blocks.js"), "/blocks");
+        assert_eq!(page_pattern("block/[id].js"), "/block/{id}");
+        assert_eq!(PAGES["/tx/{id}"], "tx/[id].js");
     }
 
     #[test]
-    fn whatever_a_file_names_is_there() {
-        for asset in ASSETS.iter().filter(|asset| asset.media_type == SCRIPT) {
-            let folder = asset.name.rsplit_once('/').map_or("", |(folder, _)| folder);
-            for line in asset.text.lines().filter(|line| line.starts_with("import ")) {
+    fn first_visit_loads_less_than_300_kb() {
+        let assets: usize = assets().map(|(_, text)| text.len()).sum();
+        assert!(assets + INDEX.html.len() < 300_000, "{assets}");
+    }
+
+    #[test]
+    fn imports_and_links_refer_to_embedded_files() {
+        for (name, text) in scripts() {
+            let folder: Vec<&str> = name.split('/').rev().skip(1).collect();
+            for line in text.lines().filter(|line| line.starts_with("import ")) {
                 let path = line.split('\'').nth(1).unwrap();
-                let name = match (path.strip_prefix("../"), path.strip_prefix("./")) {
-                    (Some(name), _) => name.to_owned(),
-                    (_, Some(name)) if folder.is_empty() => name.to_owned(),
-                    (_, Some(name)) => format!("{folder}/{name}"),
-                    _ => panic!("{}: {line}", asset.name),
-                };
-                assert!(!text(&name).is_empty(), "{}: {line}", asset.name);
+                let up = path.matches("../").count();
+                let parents = folder[up..].iter().rev().copied();
+                let file_name = path.trim_start_matches("./").trim_start_matches("../");
+                let imported = parents.chain([file_name]).collect::<Vec<_>>().join("/");
+                assert!(file(&imported).is_some(), "{name}: {line}");
             }
         }
-        let folder = format!("/explorer/{}/", SHELL.version);
-        let named = SHELL.text.split(&*folder).skip(1);
-        let named: Vec<&str> = named.filter_map(|rest| rest.split('"').next()).collect();
-        assert_eq!(named.len(), ASSETS.len());
-        assert!(named.iter().all(|name| !text(name).is_empty()), "{named:?}");
+        let folder = format!("/explorer/{}/", INDEX.version);
+        let links = INDEX.html.split(&*folder).skip(1);
+        let links: Vec<&str> = links.filter_map(|rest| rest.split('"').next()).collect();
+        assert_eq!(links.len(), assets().count());
+        assert!(links.iter().all(|name| file(name).is_some()), "{links:?}");
+    }
+
+    #[test]
+    fn scripts_subscribe_to_existing_topics() {
+        // Topics that `live.js` itself emits, and the event that precedes a gap.
+        let local = ["status", "chain", "resync", "reset"];
+        let mut subscriptions = 0;
+        for (name, text) in scripts() {
+            let lists = ["on([", "replay(["].into_iter().flat_map(|call| text.split(call).skip(1));
+            for list in lists.filter_map(|rest| rest.split(']').next()) {
+                for topic in list.split('\'').skip(1).step_by(2) {
+                    let is_known = local.contains(&topic) || topic.parse::<Topic>().is_ok();
+                    assert!(is_known, "{name}: {topic}");
+                    subscriptions += 1;
+                }
+            }
+        }
+        assert!(subscriptions > 30, "{subscriptions}");
     }
 
     // R22
     #[test]
-    fn nothing_makes_markup_of_text_or_asks_anybody_else() {
+    fn scripts_never_parse_markup_and_nothing_links_to_other_origins() {
         let sinks = ["innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval("];
-        for asset in ASSETS.iter().filter(|asset| asset.media_type == SCRIPT) {
+        for (name, text) in scripts() {
             for sink in sinks {
-                assert!(!asset.text.contains(sink), "{}: {sink}", asset.name);
+                assert!(!text.contains(sink), "{name}: {sink}");
             }
         }
-        for asset in &ASSETS {
-            let outside = asset.text.replace("http://www.w3.org/2000/svg", "");
-            assert!(!outside.contains("://"), "{}", asset.name);
+        for (name, text) in assets() {
+            let outside = text.replace("http://www.w3.org/2000/svg", "");
+            assert!(!outside.contains("://"), "{name}");
         }
-        assert!(!SHELL.text.contains("://") && !SHELL.text.contains("style="));
-        assert!(SHELL.text.matches("<script").count() == SHELL.text.matches("<script ").count());
+        assert!(!INDEX.html.contains("://") && !INDEX.html.contains("style="));
+        for script in INDEX.html.split("<script").skip(1) {
+            let tag = script.split('>').next().unwrap();
+            assert!(tag.contains(" src=") || tag.contains("type=\"application/json\""), "{tag}");
+        }
     }
 }

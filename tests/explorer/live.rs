@@ -1,6 +1,6 @@
-//! Pages that go on without reload: blocks, payments, a node that was away.
+//! Pages that update without a reload: new blocks, payments, a restarted node.
 
-use super::{ENTER, Visit};
+use super::{ENTER, Fixture};
 use crate::browser::Browser;
 use crate::forge::{RICH, key, pay, test_address, text};
 use crate::harness::Node;
@@ -8,299 +8,298 @@ use serde_json::json;
 use std::fs;
 use std::path::Path;
 
-/// Adds up from now on how far things move aside for others.
-fn watch_shifts(browser: &Browser) {
-    let watch = "window.shifts = 0;
+/// Sums up layout shifts from now on.
+fn observe_layout_shifts(browser: &Browser) {
+    let script = "window.shifts = 0;
         window.add = (entries) => {
             for (const shift of entries) window.shifts += shift.value;
         };
         window.watcher = new PerformanceObserver((list) => add(list.getEntries()));
         watcher.observe({ type: 'layout-shift' });";
-    browser.run(watch);
+    browser.execute(script);
 }
 
-/// Checks that nothing has.
-fn nothing_shifted(browser: &Browser) {
-    // What moved last is known once it was drawn.
+/// Asserts that there were no layout shifts.
+fn assert_no_layout_shift(browser: &Browser) {
+    // The observer reports the last shift after the next frame.
     let shifts = "const done = arguments[arguments.length - 1];
         requestAnimationFrame(() => requestAnimationFrame(() => {
             add(watcher.takeRecords());
             done(window.shifts);
         }));";
-    assert_eq!(browser.run_async(shifts).as_f64(), Some(0.0));
+    assert_eq!(browser.execute_async(shifts).as_f64(), Some(0.0));
 }
 
 #[test]
-fn a_tab_that_nobody_saw_shows_what_happened_meanwhile() {
-    let Some(visit) = Visit::new() else { return };
-    let browser = &visit.browser;
-    visit.stay("/blocks");
-    browser.awaits_text(".live", "live");
-    let become_hidden = |hidden: bool| {
-        browser.run(&format!(
+fn hidden_tab_catches_up_when_it_becomes_visible() {
+    let Some(fixture) = Fixture::new() else { return };
+    let browser = &fixture.browser;
+    fixture.open_and_mark("/blocks");
+    browser.wait_for_text(".live", "live");
+    let set_hidden = |hidden: bool| {
+        browser.execute(&format!(
             "Object.defineProperty(document, 'hidden', {{ value: {hidden}, configurable: true }});
              document.dispatchEvent(new Event('visibilitychange'))"
         ));
     };
-    become_hidden(true);
-    visit.node.generate(1, &text(test_address(7))).unwrap();
-    become_hidden(false);
-    browser.awaits_text("tbody tr:first-child a", "13");
-    visit.stayed();
+    set_hidden(true);
+    fixture.node.generate(1, &text(test_address(7))).unwrap();
+    set_hidden(false);
+    browser.wait_for_text("tbody tr:first-child a", "13");
+    fixture.assert_not_reloaded();
 }
 
 #[test]
-fn what_happens_while_a_page_is_read_is_shown() {
-    let Some(visit) = Visit::new() else { return };
-    let browser = &visit.browser;
-    visit.stay("/mempool");
-    browser.awaits_text(".live", "live");
-    // The first answer about blocks is held back until the event has come.
-    browser.run(
+fn event_during_the_first_read_of_a_page_is_not_lost() {
+    let Some(fixture) = Fixture::new() else { return };
+    let browser = &fixture.browser;
+    fixture.open_and_mark("/mempool");
+    browser.wait_for_text(".live", "live");
+    // The first response with blocks is delayed until the event has arrived.
+    browser.execute(
         "const real = window.fetch;
          window.fetch = async (url, options) => {
-             if (url === '/v1/chain' && window.release) window.heard = true;
-             const answer = await real(url, options);
-             if (!url.startsWith('/v1/blocks?') || window.release) return answer;
+             if (url === '/v1/chain' && window.release) window.isReceived = true;
+             const response = await real(url, options);
+             if (!url.startsWith('/v1/blocks?') || window.release) return response;
              await new Promise((done) => { window.release = done; });
-             return answer;
+             return response;
          };
          document.querySelector('nav a[href=\"/blocks\"]').click()",
     );
-    browser.awaits("an answer", "return Boolean(window.release)");
-    visit.node.generate(1, &text(test_address(7))).unwrap();
-    browser.awaits("the event", "return window.heard === true");
-    browser.run("release()");
-    browser.awaits_text("tbody tr:first-child a", "13");
-    visit.stayed();
+    browser.wait_until("a response", "return Boolean(window.release)");
+    fixture.node.generate(1, &text(test_address(7))).unwrap();
+    browser.wait_until("the event", "return window.isReceived === true");
+    browser.execute("release()");
+    browser.wait_for_text("tbody tr:first-child a", "13");
+    fixture.assert_not_reloaded();
 }
 
 #[test]
-fn the_focus_stays_while_what_is_around_it_changes() {
-    let Some(visit) = Visit::new() else { return };
-    let browser = &visit.browser;
-    visit.stay("/mining");
-    browser.awaits_text(".live", "live");
-    browser.run("document.querySelector('.shares a').focus()");
-    visit.node.generate(1, &text(test_address(1))).unwrap();
-    browser.awaits_text(".shares .text", "13 ·");
-    let kept = "return document.activeElement.matches('.shares a')";
-    assert_eq!(browser.run(kept), json!(true));
-    visit.stayed();
+fn focus_stays_while_the_list_around_it_changes() {
+    let Some(fixture) = Fixture::new() else { return };
+    let browser = &fixture.browser;
+    fixture.open_and_mark("/mining");
+    browser.wait_for_text(".live", "live");
+    browser.execute("document.querySelector('.breakdown a').focus()");
+    fixture.node.generate(1, &text(test_address(1))).unwrap();
+    browser.wait_for_text(".breakdown .text", "13 ·");
+    let is_focused = "return document.activeElement.matches('.breakdown a')";
+    assert_eq!(browser.execute(is_focused), json!(true));
+    fixture.assert_not_reloaded();
 }
 
 #[test]
-fn what_happens_appears_without_reload_and_nothing_moves_aside_for_it() {
-    let Some(visit) = Visit::new() else { return };
-    visit.stay("/");
-    watch_shifts(&visit.browser);
-    visit.browser.awaits_text(".live", "live");
-    visit.browser.awaits_text(".strip li:first-child strong", "12");
+fn blocks_and_transfers_appear_without_reload_or_layout_shift() {
+    let Some(fixture) = Fixture::new() else { return };
+    fixture.open_and_mark("/");
+    observe_layout_shifts(&fixture.browser);
+    fixture.browser.wait_for_text(".live", "live");
+    fixture.browser.wait_for_text(".strip li:first-child strong", "12");
 
-    let sent = visit.send(&pay(&key(RICH[1]), 0, test_address(5), 4_200_000_000));
+    let sent = fixture.submit(&pay(&key(RICH[1]), 0, test_address(5), 4_200_000_000));
     let link = format!(".list a[href='/tx/{sent}']");
     let state =
         format!("return document.querySelector(\"{link}\")?.closest('li').textContent.includes");
-    visit.browser.awaits("a transfer that waits", &format!("{state}('waiting')"));
-    // The others wait too, so the block of another chain would not be the next one.
-    let made = visit.node.generate(1, &text(test_address(7))).unwrap();
-    visit.browser.awaits_text(".strip li:first-child strong", "13");
-    visit.browser.awaits_text(".tiles .value", "13");
-    visit.browser.awaits("a confirmed transfer", &format!("{state}('block 13')"));
+    fixture.browser.wait_until("a pending transfer", &format!("{state}('pending')"));
+    let mined = fixture.node.generate(1, &text(test_address(7))).unwrap();
+    fixture.browser.wait_for_text(".strip li:first-child strong", "13");
+    fixture.browser.wait_for_text(".tiles .value", "13");
+    fixture.browser.wait_until("a confirmed transfer", &format!("{state}('block 13')"));
     let first = "return document.querySelector('.strip li:first-child a').getAttribute('href')";
-    assert_eq!(visit.browser.run(first), json!(format!("/block/{}", made[0])));
-    nothing_shifted(&visit.browser);
+    assert_eq!(fixture.browser.execute(first), json!(format!("/block/{}", mined[0])));
+    assert_no_layout_shift(&fixture.browser);
 
     // Confirmations count up on the page of a transaction.
-    visit.browser.click(&link);
-    visit.browser.settled();
-    visit.browser.awaits_text(".heading .badge", "1 confirmation");
-    visit.node.generate(4, &text(test_address(7))).unwrap();
-    visit.browser.awaits_text(".heading .badge", "5 confirmations");
-    visit.stayed();
+    fixture.browser.click(&link);
+    fixture.browser.wait_for_page();
+    fixture.browser.wait_for_text(".heading .badge", "1 confirmation");
+    fixture.node.generate(4, &text(test_address(7))).unwrap();
+    fixture.browser.wait_for_text(".heading .badge", "5 confirmations");
+    fixture.assert_not_reloaded();
 }
 
-/// Has the page wait with the request for further rows until `release` is called.
-fn hold_more(visit: &Visit) {
-    visit.stay("/blocks");
-    visit.browser.awaits_text(".live", "live");
-    visit.browser.run(
+/// Requests more rows and delays the request until the page calls `release`.
+fn delay_next_page(fixture: &Fixture) {
+    fixture.open_and_mark("/blocks");
+    fixture.browser.wait_for_text(".live", "live");
+    fixture.browser.execute(
         "const real = window.fetch;
          window.fetch = async (url, options) => {
-             if (url === '/v1/chain' && window.release) window.heard = true;
+             if (url === '/v1/chain' && window.release) window.isReceived = true;
              if (url.includes('cursor=')) await new Promise((done) => { window.release = done; });
              return real(url, options);
          };",
     );
-    visit.browser.click(".more");
-    visit.browser.awaits("a request", "return Boolean(window.release)");
+    fixture.browser.click(".more");
+    fixture.browser.wait_until("a request", "return Boolean(window.release)");
 }
 
 #[test]
-fn no_row_is_lost_when_a_block_comes_while_more_are_read() {
-    let Some(mut visit) = Visit::new() else { return };
-    visit.mine(30);
-    hold_more(&visit);
-    visit.node.generate(2, &text(test_address(7))).unwrap();
-    visit.browser.awaits("the events", "return window.heard === true");
-    visit.browser.run("release()");
+fn block_during_the_read_of_more_rows_loses_no_row() {
+    let Some(mut fixture) = Fixture::new() else { return };
+    fixture.connect_blocks(30);
+    delay_next_page(&fixture);
+    fixture.node.generate(2, &text(test_address(7))).unwrap();
+    fixture.browser.wait_until("the events", "return window.isReceived === true");
+    fixture.browser.execute("release()");
     let rows = "return document.querySelectorAll('tbody tr').length > 25";
-    visit.browser.awaits("more rows", rows);
+    fixture.browser.wait_until("more rows", rows);
     let gaps = "const heights = [...document.querySelectorAll('tbody tr a:first-child')]
-            .filter((one) => one.closest('td').cellIndex === 0)
-            .map((one) => Number(one.textContent));
-        return heights.filter((height, place) => place && height !== heights[place - 1] - 1)";
-    assert_eq!(visit.browser.run(gaps), json!([]));
-    visit.stayed();
+            .filter((link) => link.closest('td').cellIndex === 0)
+            .map((link) => Number(link.textContent));
+        return heights.filter((height, index) => index && height !== heights[index - 1] - 1)";
+    assert_eq!(fixture.browser.execute(gaps), json!([]));
+    fixture.assert_not_reloaded();
 }
 
 #[test]
-fn a_list_that_begins_again_after_a_reorganisation_says_so() {
-    let Some(mut visit) = Visit::new() else { return };
-    visit.mine(30);
-    hold_more(&visit);
-    let lost = visit.node.get("/v1/blocks/15").json()["hash"].clone();
-    visit.node.send("POST", "/v1/dev/invalidate", &json!({ "hash": lost }));
-    visit.browser.run("release()");
-    visit.browser.awaits_text(".table .error", "begins again");
-    visit.browser.awaits_text("tbody tr:first-child a", "14");
-    let said = "return document.querySelector('.table .error').offsetHeight > 0";
-    assert_eq!(visit.browser.run(said), json!(true));
+fn list_that_restarts_after_a_reorganisation_shows_a_message() {
+    let Some(mut fixture) = Fixture::new() else { return };
+    fixture.connect_blocks(30);
+    delay_next_page(&fixture);
+    let disconnected = fixture.node.get("/v1/blocks/15").json()["hash"].clone();
+    fixture.node.send("POST", "/v1/dev/invalidate", &json!({ "hash": disconnected }));
+    fixture.browser.execute("release()");
+    fixture.browser.wait_for_text(".table .error", "restarts from the top");
+    fixture.browser.wait_for_text("tbody tr:first-child a", "14");
+    let is_visible = "return document.querySelector('.table .error').offsetHeight > 0";
+    assert_eq!(fixture.browser.execute(is_visible), json!(true));
 }
 
 #[test]
-fn a_token_that_no_node_has_is_not_taken_for_a_node_that_is_away() {
-    let Some(visit) = Visit::new() else { return };
-    visit.stay("/dev");
-    visit.browser.click(".card:first-child form .primary");
-    visit.browser.type_into("#token", &format!("wr\u{f6}ng {ENTER}"));
-    visit.browser.awaits_text("dialog .error", "does not take this token");
-    visit.stayed();
+fn malformed_token_is_rejected_without_a_request() {
+    let Some(fixture) = Fixture::new() else { return };
+    fixture.open_and_mark("/dev");
+    fixture.browser.click(".card:first-child form .primary");
+    fixture.browser.type_into("#token", &format!("wr\u{f6}ng {ENTER}"));
+    fixture.browser.wait_for_text("dialog .error", "rejected this token");
+    fixture.assert_not_reloaded();
 }
 
 #[test]
-fn fifty_blocks_arrive_and_nothing_is_moved_or_loaded_again() {
-    let Some(visit) = Visit::new() else { return };
-    let browser = &visit.browser;
+fn fifty_blocks_arrive_without_reload_or_layout_shift() {
+    let Some(fixture) = Fixture::new() else { return };
+    let browser = &fixture.browser;
     let pages = [
         ("/", ".strip li:first-child strong", "62"),
         ("/blocks", "tbody tr:first-child a", "112"),
         ("/forks", ".axis", "160"),
-        ("/mining", ".shares .text", "200 · 100 %"),
+        ("/mining", ".breakdown .text", "200 · 100 %"),
     ];
-    for (path, place, newest) in pages {
-        visit.stay(path);
-        let fading = "return document.querySelectorAll('.entering').length";
-        assert_eq!(browser.run(fading), json!(0), "{path}: what was there before does not fade in");
-        watch_shifts(browser);
+    for (path, selector, newest) in pages {
+        fixture.open_and_mark(path);
+        let entering = "return document.querySelectorAll('.entering').length";
+        assert_eq!(browser.execute(entering), json!(0), "{path}: existing items fade in");
+        observe_layout_shifts(browser);
         for _ in 0..50 {
-            visit.node.generate(1, &text(test_address(7))).unwrap();
+            fixture.node.generate(1, &text(test_address(7))).unwrap();
         }
-        browser.awaits_text(place, newest);
-        nothing_shifted(browser);
-        visit.stayed();
+        browser.wait_for_text(selector, newest);
+        assert_no_layout_shift(browser);
+        fixture.assert_not_reloaded();
     }
 }
 
 #[test]
-fn on_dev_a_visitor_makes_blocks_and_pays() {
-    let Some(visit) = Visit::new() else { return };
-    let browser = &visit.browser;
-    visit.stay("/dev");
+fn developer_page_generates_blocks_and_sends_a_payment() {
+    let Some(fixture) = Fixture::new() else { return };
+    let browser = &fixture.browser;
+    fixture.open_and_mark("/dev");
 
-    // An order that fails for another reason does not ask for the token again.
-    browser.type_into(".card:nth-child(2) [name=address]", "nobody");
+    // A request that fails for another reason does not ask for the token again.
+    browser.type_into(".card:nth-child(2) [name=address]", "invalid");
     browser.click(".card:nth-child(2) .primary");
     browser.type_into("#token", &format!("wrong{ENTER}"));
-    browser.awaits_text("dialog .error", "does not take this token");
-    browser.type_into("dialog #token", &format!("{}{ENTER}", visit.node.token()));
-    browser.awaits_text(".card:nth-child(2) .result", "address");
-    browser.run("document.querySelector('[name=address]').value = ''");
+    browser.wait_for_text("dialog .error", "rejected this token");
+    browser.type_into("dialog #token", &format!("{}{ENTER}", fixture.node.token()));
+    browser.wait_for_text(".card:nth-child(2) .result", "address");
+    browser.execute("document.querySelector('[name=address]').value = ''");
     browser.click(".card:first-child form .primary");
-    browser.awaits_text(".result", "1 block made");
-    assert_eq!(browser.complaints().len(), 2, "the browser tells of the 401 and the 422");
-    assert_eq!(visit.node.tip().height, 13);
-    let kept = "return [localStorage.length, sessionStorage.length, document.cookie]";
-    assert_eq!(browser.run(kept), json!([0, 1, ""]), "the token is of this tab alone");
+    browser.wait_for_text(".result", "Generated 1 block");
+    assert_eq!(browser.console_errors().len(), 2, "the console shows the 401 and the 422");
+    assert_eq!(fixture.node.tip().height, 13);
+    let stored = "return [localStorage.length, sessionStorage.length, document.cookie]";
+    assert_eq!(browser.execute(stored), json!([0, 1, ""]), "the token is stored in this tab only");
 
     // The faucet pays without asking for the token again.
     browser.type_into("[name=address]", &text(test_address(8)));
     browser.click(".card:nth-child(2) .primary");
-    browser.awaits_text(".card:nth-child(2) .result", "Paid");
-    visit.node.generate(1, &text(test_address(1))).unwrap();
-    let paid = visit.node.get(&format!("/v1/accounts/{}", text(test_address(8)))).json();
+    browser.wait_for_text(".card:nth-child(2) .result", "Sent");
+    fixture.node.generate(1, &text(test_address(1))).unwrap();
+    let paid = fixture.node.get(&format!("/v1/accounts/{}", text(test_address(8)))).json();
     assert_eq!(paid["balance"], json!(10_000_000_000_u64));
 
-    // A mining job is started, seen and done; who is paid need not be said.
+    // A mining job runs without a payout address.
     browser.click(".inline-form .primary");
-    browser.awaits_text(".jobs .badge", "succeeded");
-    browser.awaits_text(".jobs .job", "10 of 10 blocks");
-    assert_eq!(browser.complaints().len(), 1, "the browser tells of the 422");
+    browser.wait_for_text(".jobs .badge", "succeeded");
+    browser.wait_for_text(".jobs .job", "10 of 10 blocks");
+    assert_eq!(browser.console_errors().len(), 1, "the console shows the 422");
 
-    // A key of this tab is paid for blocks, and pays test_address.
+    // The temporary key receives block rewards and sends a payment.
     browser.click(".card:nth-child(3) .primary");
-    browser.awaits_text(".card:nth-child(3)", "This tab’s address");
+    browser.wait_for_text(".card:nth-child(3)", "Address of this tab");
     let own = "return document.querySelector('.card:nth-child(3) .mid').title";
-    let own = browser.run(own).as_str().unwrap().to_owned();
-    let maturity = visit.node.get("/v1/chain/params").json()["maturity"].as_u64().unwrap();
-    visit.node.generate(u32::try_from(maturity).unwrap() + 1, &own).unwrap();
+    let own = browser.execute(own).as_str().unwrap().to_owned();
+    let maturity = fixture.node.get("/v1/chain/params").json()["maturity"].as_u64().unwrap();
+    fixture.node.generate(u32::try_from(maturity).unwrap() + 1, &own).unwrap();
     browser.type_into("[name=recipient]", &text(test_address(9)));
     browser.type_into("[name=memo]", "from a tab");
-    browser.awaits(
-        "money",
-        "return /It may spend\\s*50/.test(document.querySelector('.card:nth-child(3)').innerText)",
+    browser.wait_until(
+        "the balance",
+        "return /Balance\\s*50/.test(document.querySelector('.card:nth-child(3)').innerText)",
     );
     browser.click(".card:nth-child(3) form .primary");
-    browser.awaits_text(".card:nth-child(3) .result", "Sent for a fee");
-    // From sending to confirmation, on the pages alone.
+    browser.wait_for_text(".card:nth-child(3) .result", "Sent with a fee");
+    // The pages show the transfer from submission to confirmation.
     browser.click(".card:nth-child(3) .result a");
-    browser.settled();
-    browser.awaits_text(".heading .badge", "waiting");
-    browser.awaits_text("main", "Nothing to prove yet");
-    visit.node.generate(1, &text(test_address(1))).unwrap();
-    browser.awaits_text(".heading .badge", "1 confirmation");
-    browser.awaits_text(".verdict", "checked here");
-    browser.awaits_text(".foreign", "from a tab");
-    browser.awaits_text("a[download]", "Download");
-    let paid = visit.node.get(&format!("/v1/accounts/{}", text(test_address(9)))).json();
+    browser.wait_for_page();
+    browser.wait_for_text(".heading .badge", "pending");
+    browser.wait_for_text("main", "No proof yet");
+    fixture.node.generate(1, &text(test_address(1))).unwrap();
+    browser.wait_for_text(".heading .badge", "1 confirmation");
+    browser.wait_for_text(".verification", "Verified in this browser");
+    browser.wait_for_text(".foreign", "from a tab");
+    browser.wait_for_text("a[download]", "Download");
+    let paid = fixture.node.get(&format!("/v1/accounts/{}", text(test_address(9)))).json();
     assert_eq!(paid["balance"], json!(100_000_000));
-    visit.stayed();
+    fixture.assert_not_reloaded();
 }
 
 #[test]
-fn a_page_says_that_the_node_is_away_and_goes_on_when_it_is_back() {
-    let Some(visit) = Visit::new() else { return };
-    let Visit { browser, node, _folder: folder, .. } = visit;
+fn page_shows_that_the_node_is_unreachable_and_resumes_after_its_restart() {
+    let Some(fixture) = Fixture::new() else { return };
+    let Fixture { browser, node, _folder: folder, .. } = fixture;
     let (url, data) = (node.url(), folder.path().join("data"));
-    browser.visit(&url);
-    browser.run("window.same = true");
-    browser.awaits_text(".live", "live");
+    browser.navigate(&url);
+    browser.execute("window.isMarked = true");
+    browser.wait_for_text(".live", "live");
     node.kill();
-    browser.awaits_text(".live", "away");
-    let node = back(&data, &url);
+    browser.wait_for_text(".live", "unreachable");
+    let node = restart(&data, &url);
     node.generate(2, &text(test_address(1))).unwrap();
-    browser.awaits_text(".strip li:first-child strong", "14");
-    browser.awaits_text(".live", "live");
-    assert_eq!(browser.run("return window.same"), json!(true));
+    browser.wait_for_text(".strip li:first-child strong", "14");
+    browser.wait_for_text(".live", "live");
+    assert_eq!(browser.execute("return window.isMarked"), json!(true));
 }
 
 #[test]
-fn reorganisations_that_the_node_no_longer_knows_are_not_shown_on() {
-    let Some(visit) = Visit::new() else { return };
-    let Visit { browser, node, _folder: folder, .. } = visit;
+fn reorganisations_disappear_with_the_event_log() {
+    let Some(fixture) = Fixture::new() else { return };
+    let Fixture { browser, node, _folder: folder, .. } = fixture;
     let (url, data) = (node.url(), folder.path().join("data"));
-    browser.visit(&format!("{url}/forks"));
-    browser.awaits_text(".log", "None so far");
+    browser.navigate(&format!("{url}/forks"));
+    browser.wait_for_text(".log", "No reorganisations");
     node.send("POST", "/v1/dev/invalidate", &json!({ "hash": node.tip().hash }));
-    browser.awaits_text(".log", "set aside");
+    browser.wait_for_text(".log", "invalidated");
     node.kill();
-    browser.awaits_text(".live", "away");
+    browser.wait_for_text(".live", "unreachable");
     fs::remove_dir_all(data.join("events")).unwrap();
-    let _node = back(&data, &url);
-    browser.awaits_text(".log", "None so far");
+    let _node = restart(&data, &url);
+    browser.wait_for_text(".log", "No reorganisations");
 }
 
-/// A node where one was before.
-fn back(data: &Path, url: &str) -> Node {
+/// Starts a node again on its data directory and address.
+fn restart(data: &Path, url: &str) -> Node {
     Node::start(data, &["--api", url.strip_prefix("http://").unwrap()])
 }

@@ -1,46 +1,42 @@
-// The frame around the pages: which URL shows which page, the search box, the theme, the state of the connection.
-import { Away, Problem } from './api.js';
+// The client's shell: routes URLs to pages and runs the menu, the search box, the theme switch and the connection indicator.
+import { Problem, Unreachable } from './api.js';
+import * as config from './config.js';
+import { empty, heading } from './components.js';
 import { h, setText } from './dom.js';
 import { duration } from './format.js';
 import * as live from './live.js';
-import { empty, heading } from './parts.js';
-import { search } from './search.js';
-import account from './pages/account.js';
-import block from './pages/block.js';
-import blocks from './pages/blocks.js';
-import charts from './pages/charts.js';
-import dev from './pages/dev.js';
-import forks from './pages/forks.js';
-import home from './pages/home.js';
-import mempool from './pages/mempool.js';
-import mining from './pages/mining.js';
-import missing from './pages/missing.js';
-import peers from './pages/peers.js';
-import tx from './pages/tx.js';
+import notFound from './not_found.js';
 
-/** Milliseconds between attempts to reach a node that does not answer. */
-const RETRY = 1000;
-
-const ROUTES = [
-  ['/', home], ['/blocks', blocks], ['/block/:', block], ['/tx/:', tx], ['/account/:', account], ['/mempool', mempool],
-  ['/mining', mining], ['/peers', peers], ['/forks', forks], ['/charts', charts], ['/dev', dev], ['/search', search],
-];
+/** Milliseconds between attempts to reach a node that does not respond. */
+const RETRY_DELAY = 1000;
 
 const main = document.getElementById('main');
-let leaving = new AbortController();
-const here = () => location.pathname + location.search;
-/** The page that is shown, or about to be. */
-let place = here();
+/** The pages: `path` matches their URLs and captures their parameter, `default` renders, `menu` is the link to it, if any. */
+let pages = [];
+let navigation = new AbortController();
+const currentUrl = () => location.pathname + location.search;
+/** The URL of the page that is shown or about to be. */
+let shownUrl = currentUrl();
 
-function route(path) {
+async function loadPages() {
+  pages = await Promise.all(Object.entries(config.pages).map(async ([pattern, file]) => ({
+    url: pattern,
+    path: new RegExp(`^${pattern.replace(/\{\w+\}/, '([^/]+)')}$`),
+    ...await import(`./pages/${file}`),
+  })));
+  const linked = pages.filter((page) => page.menu).sort((a, b) => a.menu.order - b.menu.order);
+  for (const page of linked) page.link = h('a', { href: page.url, hidden: Boolean(page.menu.isAvailable) }, page.menu.label);
+  document.getElementById('menu').replaceChildren(...linked.map((page) => page.link));
+}
+
+/** The page of a path and its parameter; null if there is no such page. */
+function match(path) {
   const trimmed = path.length > 1 ? path.replace(/\/$/, '') : path;
-  for (const [pattern, page] of ROUTES) {
-    if (pattern === trimmed) return [page, ''];
-    const prefix = pattern.slice(0, -1);
-    const rest = trimmed.slice(prefix.length);
-    if (pattern.endsWith(':') && trimmed.startsWith(prefix) && rest && !rest.includes('/')) return [page, decode(rest)];
+  for (const page of pages) {
+    const found = page.path.exec(trimmed);
+    if (found) return { render: page.default, param: decode(found[1] ?? '') };
   }
-  return [missing, trimmed];
+  return null;
 }
 
 function decode(text) {
@@ -51,33 +47,33 @@ function decode(text) {
   }
 }
 
-/** Goes to a page of the explorer. */
-export function go(url, { replace = false } = {}) {
-  if (url !== here()) history[replace ? 'replaceState' : 'pushState'](null, '', url);
+/** Navigates to a page of the explorer. */
+function navigate(url, { replace = false } = {}) {
+  if (url !== currentUrl()) history[replace ? 'replaceState' : 'pushState'](null, '', url);
   return show({ top: true, focus: true });
 }
 
 async function show({ top = false, focus = false } = {}) {
-  leaving.abort();
-  leaving = new AbortController();
-  const { signal } = leaving;
-  place = here();
-  let before = live.heard;
-  const [page, name] = route(location.pathname);
+  navigation.abort();
+  navigation = new AbortController();
+  const { signal } = navigation;
+  shownUrl = currentUrl();
+  let receivedBefore = live.received;
+  const { render, param } = match(location.pathname) ?? { render: notFound, param: location.pathname };
   main.setAttribute('aria-busy', 'true');
   let view;
   try {
-    view = await page({ name, query: new URLSearchParams(location.search), signal, go });
+    view = await render({ param, query: new URLSearchParams(location.search), signal, navigate });
   } catch (error) {
     if (signal.aborted) return;
-    view = failed(error, name, signal);
-    before = null;
+    view = errorView(error, param, signal);
+    receivedBefore = null;
   }
   if (signal.aborted || !view) return;
   document.title = view.title ? `${view.title} · ${live.chain?.network ?? 'chain'}` : `${live.chain?.network ?? 'chain'} explorer`;
   main.replaceChildren(...view.content);
   main.removeAttribute('aria-busy');
-  place = here();
+  shownUrl = currentUrl();
   for (const link of document.querySelectorAll('nav a')) {
     if (link.getAttribute('href') === location.pathname) {
       link.setAttribute('aria-current', 'page');
@@ -88,94 +84,96 @@ async function show({ top = false, focus = false } = {}) {
   }
   if (top) scrollTo(0, 0);
   if (focus) main.querySelector('h1')?.focus({ preventScroll: true });
-  // What happened between its first reading and now, the page did not hear.
-  if (before !== null && before !== live.heard) live.again();
+  // The page may have missed events between its first read and its subscriptions.
+  if (receivedBefore !== null && receivedBefore !== live.received) live.resync();
 }
 
-function failed(error, name, signal) {
-  if (error instanceof Problem && [400, 404].includes(error.status)) return missing({ name, detail: error.message });
-  if (!(error instanceof Away)) console.error(error);
-  live.on(['return'], signal, () => show());
-  const title = error instanceof Away ? 'The node does not answer' : 'This did not work';
-  const text = error instanceof Away ? 'This page comes back by itself as soon as the node does.' : error.message;
+function errorView(error, param, signal) {
+  if (error instanceof Problem && [400, 404].includes(error.status)) return notFound({ param, detail: error.message });
+  const isUnreachable = error instanceof Unreachable;
+  if (!isUnreachable) console.error(error);
+  live.on(['resync'], signal, () => show());
+  const title = isUnreachable ? 'Node unreachable' : 'Something went wrong';
+  const text = isUnreachable ? 'This page reloads when the node responds again.' : error.message;
   return { title, content: [heading(title), empty(title, text)] };
 }
 
 document.addEventListener('click', (event) => {
   const link = event.target.closest?.('a[href]');
   if (!link || event.defaultPrevented || event.button !== 0 || event.metaKey || event.ctrlKey || event.shiftKey || event.altKey) return;
-  // Links in pictures have attributes alone.
+  // SVG links have the attribute only, no `href` string property.
   const to = new URL(link.getAttribute('href'), location.href);
-  if (to.origin !== location.origin || link.getAttribute('target') || link.hasAttribute('download') || route(to.pathname)[0] === missing) return;
+  if (to.origin !== location.origin || link.getAttribute('target') || link.hasAttribute('download') || !match(to.pathname)) return;
   if (to.hash && to.pathname === location.pathname) return;
   event.preventDefault();
-  go(to.pathname + to.search);
+  navigate(to.pathname + to.search);
 });
-// Going to another part of the same page is told as well.
-addEventListener('popstate', () => here() !== place && show({ focus: true }));
+// A jump within the page fires the event, too.
+addEventListener('popstate', () => currentUrl() !== shownUrl && show({ focus: true }));
 
-const field = document.getElementById('q');
-field.form.addEventListener('submit', (event) => {
+const searchBox = document.getElementById('q');
+searchBox.form.addEventListener('submit', (event) => {
   event.preventDefault();
-  const text = field.value.trim();
+  const text = searchBox.value.trim();
   if (!text) return;
-  field.blur();
-  go(`/search?q=${encodeURIComponent(text)}`);
+  searchBox.blur();
+  navigate(`/search?q=${encodeURIComponent(text)}`);
 });
 document.addEventListener('keydown', (event) => {
-  const typing = event.target.closest?.('input, textarea, select, dialog');
-  if (event.key === '/' && !typing && !event.ctrlKey && !event.metaKey) {
+  const isTyping = event.target.closest?.('input, textarea, select, dialog');
+  if (event.key === '/' && !isTyping && !event.ctrlKey && !event.metaKey) {
     event.preventDefault();
-    field.select();
-  } else if (event.key === 'Escape' && event.target === field) {
-    field.blur();
+    searchBox.select();
+  } else if (event.key === 'Escape' && event.target === searchBox) {
+    searchBox.blur();
   }
 });
 
-const theme = document.getElementById('theme');
-const dark = matchMedia('(prefers-color-scheme: dark)');
-const isDark = () => (document.documentElement.dataset.theme ?? (dark.matches ? 'dark' : 'light')) === 'dark';
-const nameTheme = () => {
-  theme.setAttribute('aria-label', `Switch to the ${isDark() ? 'light' : 'dark'} theme`);
-  theme.title = theme.getAttribute('aria-label');
+const themeButton = document.getElementById('theme');
+const prefersDark = matchMedia('(prefers-color-scheme: dark)');
+const isDark = () => (document.documentElement.dataset.theme ?? (prefersDark.matches ? 'dark' : 'light')) === 'dark';
+const labelTheme = () => {
+  themeButton.setAttribute('aria-label', `Switch to the ${isDark() ? 'light' : 'dark'} theme`);
+  themeButton.title = themeButton.getAttribute('aria-label');
 };
-theme.addEventListener('click', () => {
-  const chosen = isDark() ? 'light' : 'dark';
-  document.documentElement.dataset.theme = chosen;
-  localStorage.setItem('theme', chosen);
-  nameTheme();
+themeButton.addEventListener('click', () => {
+  const theme = isDark() ? 'light' : 'dark';
+  document.documentElement.dataset.theme = theme;
+  localStorage.setItem('theme', theme);
+  labelTheme();
 });
-dark.addEventListener('change', nameTheme);
-nameTheme();
+prefersDark.addEventListener('change', labelTheme);
+labelTheme();
 
-const light = document.getElementById('live');
-const WORDS = { connecting: 'connecting', live: 'live', away: 'node away, trying again' };
-function status() {
-  const syncing = live.state === 'live' && live.chain && live.chain.sync.state !== 'synced';
-  light.dataset.state = syncing ? 'sync' : live.state;
-  setText(light.lastElementChild, syncing ? `catching up, ${Math.floor(live.chain.sync.progress * 100)} %` : WORDS[live.state]);
-  document.body.classList.toggle('away', live.state === 'away');
+const indicator = document.getElementById('live');
+const STATES = { connecting: 'connecting', live: 'live', offline: 'node unreachable, retrying' };
+function showStatus() {
+  const isSyncing = live.state === 'live' && live.chain && live.chain.sync.state !== 'synced';
+  indicator.dataset.state = isSyncing ? 'sync' : live.state;
+  setText(indicator.lastElementChild, isSyncing ? `syncing, ${Math.floor(live.chain.sync.progress * 100)} %` : STATES[live.state]);
+  document.body.classList.toggle('offline', live.state === 'offline');
 }
-live.on(['status', 'chain'], undefined, status);
+live.on(['status', 'chain'], undefined, showStatus);
 live.on(['chain'], undefined, (chain) => {
   setText(document.getElementById('network'), chain.network);
-  document.getElementById('dev').hidden = (chain.apis.dev ?? 'disabled') === 'disabled';
+  for (const { link, menu } of pages) if (menu?.isAvailable) link.hidden = !menu.isAvailable(chain);
   const facts = [`chain ${chain.version}`, `up ${duration(chain.uptime_seconds)}`, `genesis ${chain.genesis.slice(0, 8)}…${chain.genesis.slice(-8)}`];
-  document.getElementById('foot').replaceChildren(...facts.map((fact) => h('span', null, fact)));
+  document.getElementById('node').replaceChildren(...facts.map((fact) => h('span', null, fact)));
 });
 
-async function begin() {
-  live.listen();
+async function start() {
+  live.connect();
+  await loadPages();
   for (;;) {
     try {
-      await live.begin();
+      await live.load();
       break;
     } catch (error) {
-      const { content } = failed(error instanceof Away ? error : new Away(), '', leaving.signal);
+      const { content } = errorView(error instanceof Unreachable ? error : new Unreachable(), '', navigation.signal);
       main.replaceChildren(h('div', null, content));
-      await new Promise((resolve) => { setTimeout(resolve, RETRY); });
+      await new Promise((resolve) => { setTimeout(resolve, RETRY_DELAY); });
     }
   }
   await show();
 }
-begin();
+start();

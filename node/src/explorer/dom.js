@@ -1,16 +1,16 @@
-// Elements from data. Text always becomes text nodes, so nothing from outside is ever markup.
+// DOM elements from data. Text always becomes text nodes, so foreign text is never parsed as markup.
 
-/** An HTML element: `on…` are listeners, `style` sets properties, the rest are attributes. */
+/** Creates an HTML element: props named `on…` are listeners, `style` sets CSS properties, the rest are attributes. */
 export function h(tag, props, ...children) {
-  return fill(document.createElement(tag), props, children);
+  return build(document.createElement(tag), props, children);
 }
 
-/** The same for SVG. */
+/** Creates an SVG element with the same props as `h`. */
 export function s(tag, props, ...children) {
-  return fill(document.createElementNS('http://www.w3.org/2000/svg', tag), props, children);
+  return build(document.createElementNS('http://www.w3.org/2000/svg', tag), props, children);
 }
 
-function fill(element, props, children) {
+function build(element, props, children) {
   for (const [name, value] of Object.entries(props ?? {})) {
     if (value === null || value === undefined || value === false) continue;
     if (name.startsWith('on')) element.addEventListener(name.slice(2), value);
@@ -22,35 +22,35 @@ function fill(element, props, children) {
 }
 
 /** Sets CSS properties, custom ones included. */
-export function setStyle(element, properties) {
+function setStyle(element, properties) {
   for (const [name, value] of Object.entries(properties)) element.style.setProperty(name, value);
 }
 
-/** What an element that can have the focus stands for. */
-const NAMES = ['data-key', 'href', 'aria-label', 'name'];
+/** Attributes that identify a focusable element across updates. */
+const IDENTITY = ['data-key', 'href', 'aria-label', 'name'];
 
-/** Replaces what an element holds. The focus stays with what stands for the same as before. */
-export function refill(element, ...children) {
+/** Replaces the children of an element. If one of them has the focus, its counterpart among the new children receives it. */
+export function replaceContent(element, ...children) {
   const focused = element.contains(document.activeElement) ? document.activeElement : null;
-  const name = focused && NAMES.find((candidate) => focused.hasAttribute(candidate));
-  const same = () => [...element.querySelectorAll(`[${name}="${CSS.escape(focused.getAttribute(name))}"]`)];
-  const place = name ? same().indexOf(focused) : -1;
+  const attribute = focused && IDENTITY.find((candidate) => focused.hasAttribute(candidate));
+  const counterparts = () => [...element.querySelectorAll(`[${attribute}="${CSS.escape(focused.getAttribute(attribute))}"]`)];
+  const index = attribute ? counterparts().indexOf(focused) : -1;
   element.replaceChildren(...children);
-  if (place < 0) return;
-  const found = same();
-  (found[place] ?? found[0])?.focus({ preventScroll: true });
+  if (index < 0) return;
+  const found = counterparts();
+  (found[index] ?? found[0])?.focus({ preventScroll: true });
 }
 
-/** Changes a text only when it differs, so that nothing is laid out or announced again for no reason. */
+/** Sets the text of an element only if it differs, which avoids needless layout and screen-reader announcements. */
 export function setText(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
 
-/** Says something short in a corner, and to screen readers. */
+/** Shows a short message in a corner and announces it to screen readers. */
 export function toast(text) {
-  const place = document.getElementById('toast');
-  place.textContent = text;
-  place.classList.add('shown');
+  const element = document.getElementById('toast');
+  element.textContent = text;
+  element.classList.add('shown');
   clearTimeout(toast.timer);
-  toast.timer = setTimeout(() => place.classList.remove('shown'), 2500);
+  toast.timer = setTimeout(() => element.classList.remove('shown'), 2500);
 }

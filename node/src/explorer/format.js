@@ -1,25 +1,25 @@
-// Numbers, amounts and times in the form people read. Pure functions from values to text.
+// Formats numbers, amounts and times for display.
 
-export const COIN = 100_000_000;
+const COIN = 100_000_000;
 
-const whole = new Intl.NumberFormat('en');
+const integers = new Intl.NumberFormat('en');
 
-/** 1234567 as 1,234,567. */
-export const count = (number) => whole.format(number);
+/** An integer with separators: 1,234,567. */
+export const count = (number) => integers.format(number);
 
-/** `1 block`, `2 blocks`. */
+/** A count with its noun: `1 block`, `2 blocks`. */
 export const plural = (number, noun) => `${count(number)} ${noun}${number === 1 ? '' : 's'}`;
 
-/** Base units as coins, exactly. */
+/** An amount of base units in coins, exact. */
 export function coins(units) {
   const sign = units < 0 ? '−' : '';
-  const size = Math.abs(units);
-  const rest = String(size % COIN).padStart(8, '0').replace(/0+$/, '');
-  return sign + count(Math.floor(size / COIN)) + (rest ? `.${rest}` : '');
+  const absolute = Math.abs(units);
+  const decimals = String(absolute % COIN).padStart(8, '0').replace(/0+$/, '');
+  return sign + count(Math.floor(absolute / COIN)) + (decimals ? `.${decimals}` : '');
 }
 
-/** What a person typed as coins in base units, or null. */
-export function units(text) {
+/** Parses an amount of coins: base units, or null if the text is not an amount. */
+export function parseCoins(text) {
   const found = /^(\d{1,8})(?:\.(\d{1,8}))?$/.exec(text.trim());
   if (!found) return null;
   const sum = Number(found[1]) * COIN + Number((found[2] ?? '').padEnd(8, '0'));
@@ -28,8 +28,8 @@ export function units(text) {
 
 const PREFIXES = ['', 'k', 'M', 'G', 'T', 'P', 'E', 'Z'];
 
-/** Three significant digits with a prefix: 43.4 M. */
-export function scaled(number) {
+/** A number with three significant digits and a metric prefix: 43.4 M. */
+function scaled(number) {
   let step = 0;
   let rest = number;
   while (rest >= 999.5 && step < PREFIXES.length - 1) {
@@ -39,7 +39,7 @@ export function scaled(number) {
   return `${digits(rest)} ${PREFIXES[step]}`;
 }
 
-/** About three significant digits. */
+/** A number with about three significant digits. */
 export function digits(number) {
   if (number === 0) return '0';
   if (number >= 1000) return count(Math.round(number));
@@ -60,7 +60,7 @@ export const bytes = (number) => (number < 1000 ? `${number} B` : `${scaled(numb
 
 export const difficulty = (number) => (number >= 1e6 ? scaled(number).trim() : digits(number));
 
-/** A duration in its two largest units. */
+/** A duration in seconds as its two largest units. */
 export function duration(seconds) {
   const rounded = Math.max(0, Math.round(seconds));
   if (rounded < 60) return `${rounded} s`;
@@ -71,7 +71,7 @@ export function duration(seconds) {
 
 const pair = (large, name, small, unit) => (small > 0 && large < 10 ? `${large} ${name} ${small} ${unit}` : `${large} ${name}`);
 
-/** How long ago a Unix time is. */
+/** The age of a Unix time. */
 export function ago(time, now = Date.now() / 1000) {
   const seconds = now - time;
   if (seconds < -5) return `in ${duration(-seconds)}`;
@@ -79,24 +79,24 @@ export function ago(time, now = Date.now() / 1000) {
   return `${duration(seconds)} ago`;
 }
 
-/** The exact time: local, UTC and as the chain has it. */
+/** An exact Unix time: local, UTC and in seconds. */
 export function moment(time) {
   const date = new Date(time * 1000);
   const local = date.toLocaleString('en', { dateStyle: 'medium', timeStyle: 'medium' });
   return `${local} · ${date.toISOString().replace('.000', '')} · ${time}`;
 }
 
-/** A hue that belongs to a text: the same miner has the same colour everywhere. */
+/** A hue derived from a text, so that an address has the same colour everywhere. */
 export function hue(text) {
   let sum = 7;
   for (const character of text) sum = (sum * 31 + character.codePointAt(0)) >>> 0;
   return (sum * 137) % 360;
 }
 
-/** Expected hashes of a target of 64 hexadecimal digits, or the difference of two chain works. */
+/** Chain work of hexadecimal digits: a number of expected hashes. */
 export const work = (hex) => BigInt(`0x${hex}`);
 
-/** The middle one. */
+/** The median; null if there are no numbers. */
 export function median(numbers) {
   if (numbers.length === 0) return null;
   const sorted = [...numbers].sort((a, b) => a - b);

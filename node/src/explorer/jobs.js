@@ -1,96 +1,96 @@
-// Mining jobs of this node: what runs, how far it is, and starting and cancelling them.
-import { find, order } from './api.js';
-import { h, refill, toast } from './dom.js';
+// A card with the node's mining jobs: shows their progress, starts and cancels them.
+import { authorized, find } from './api.js';
+import { address, badge, blockLink, card, empty, meter, time } from './components.js';
+import { h, replaceContent, toast } from './dom.js';
 import { count, duration, hashrate, plural } from './format.js';
-import { on, paced, params } from './live.js';
-import { address, badge, blockLink, card, empty, meter, time } from './parts.js';
+import { on, params, throttled } from './live.js';
 
-const KINDS = { scheduled: '', queued: '', running: 'wait', succeeded: 'good', failed: 'bad', cancelled: 'stale' };
-const DONE = ['succeeded', 'failed', 'cancelled'];
-/** Jobs that are shown. */
-const SHOWN = 12;
+const BADGES = { scheduled: '', queued: '', running: 'wait', succeeded: 'good', failed: 'bad', cancelled: 'stale' };
+const FINAL = ['succeeded', 'failed', 'cancelled'];
+/** Jobs shown. */
+const LIMIT = 12;
 
-/** A card with the jobs: `load` reads them. */
+/** The card; its `load` reads the jobs. */
 export function jobs(signal) {
   const list = h('ul', { class: 'jobs' });
   const known = new Map();
-  let isThere = false;
+  let isAvailable = false;
   const show = () => {
-    const newest = [...known.values()].sort((a, b) => b.created_at - a.created_at).slice(0, SHOWN);
-    if (newest.length > 0) refill(list, ...newest.map((job) => h('li', null, line(job, took))));
-    else list.replaceChildren(h('li', null, empty(isThere ? 'No jobs yet' : 'No jobs here', isThere ? 'Start one: this node then mines in the background.' : 'This node does not take mining jobs.')));
+    const newest = [...known.values()].sort((a, b) => b.created_at - a.created_at).slice(0, LIMIT);
+    if (newest.length > 0) replaceContent(list, ...newest.map((job) => h('li', null, renderJob(job, update))));
+    else list.replaceChildren(h('li', null, isAvailable ? empty('No mining jobs', 'Start one to mine in the background.') : empty('Mining jobs unavailable', 'This node does not support mining jobs.')));
   };
-  const took = (job) => {
-    known.set(job.id, later(known.get(job.id), job));
+  const update = (job) => {
+    known.set(job.id, newer(known.get(job.id), job));
     show();
   };
   const load = async () => {
-    const found = await find('/mining/jobs', signal);
-    isThere = found !== null;
+    const page = await find('/mining/jobs', signal);
+    isAvailable = page !== null;
     const before = new Map(known);
     known.clear();
-    for (const job of Array.isArray(found) ? found : found?.items ?? []) known.set(job.id, later(before.get(job.id), job));
-    form.hidden = !isThere;
+    for (const job of page?.items ?? []) known.set(job.id, newer(before.get(job.id), job));
+    form.hidden = !isAvailable;
     show();
   };
-  const form = startForm(took);
-  on(['job.updated'], signal, took);
-  on(['return', 'reset'], signal, paced(load));
+  const form = startForm(update);
+  on(['job.updated'], signal, update);
+  on(['resync', 'reset'], signal, throttled(load));
   return { element: card('Mining jobs', form, list), load };
 }
 
-/** What is over stays over, whatever an answer says that was given before. */
-const later = (before, job) => (before && DONE.includes(before.state) && !DONE.includes(job.state) ? before : job);
+/** The newer of two versions of a job: a final state is never left, so a later response may still be outdated. */
+const newer = (before, job) => (before && FINAL.includes(before.state) && !FINAL.includes(job.state) ? before : job);
 
-function line(job, took) {
+function renderJob(job, update) {
   const { blocks_done: done = 0, blocks_target: target, hashrate: rate, expected_seconds: expected } = job.progress ?? {};
-  const bar = meter(target ? done / target : job.state === 'succeeded' ? 1 : 0, `${done} of ${target ?? 'any number of'} blocks`);
-  const cancel = DONE.includes(job.state) ? null : h('button', { type: 'button', 'data-key': job.id, onclick: () => stop(job, took) }, 'Cancel');
+  const bar = meter(target ? done / target : job.state === 'succeeded' ? 1 : 0, `${done} of ${target ?? 'unlimited'} blocks`);
+  const cancelButton = FINAL.includes(job.state) ? null : h('button', { type: 'button', 'data-key': job.id, onclick: () => cancel(job, update) }, 'Cancel');
   const last = job.result?.blocks?.at(-1);
-  const words = [
+  const details = [
     target ? `${count(done)} of ${plural(target, 'block')}` : plural(done, 'block'),
     job.every_seconds ? `every ${duration(job.every_seconds)}` : null,
     job.runs ? plural(job.runs, 'run') : null,
     job.state === 'running' && rate ? hashrate(rate) : null,
-    job.state === 'running' && expected ? `about ${duration(expected)} to the next` : null,
-    job.waiting ? `waits for ${job.waiting}` : null,
+    job.state === 'running' && expected ? `next block in about ${duration(expected)}` : null,
+    job.waiting ? `waiting for ${job.waiting}` : null,
     job.error ? job.error.detail ?? job.error.title : null,
   ].filter(Boolean).join(' · ');
   return h('div', { class: 'job' },
-    h('div', null, badge(job.state, KINDS[job.state]), h('code', { title: job.id }, String(job.id).slice(0, 8)), h('span', { class: 'quiet' }, time(job.created_at)), job.miner && address(job.miner, { copies: false }), last && blockLink(last, { copies: false })),
-    bar.element, h('div', null, h('span', null, words, job.state === 'scheduled' && [' · starts ', time(job.not_before)]), cancel));
+    h('div', null, badge(job.state, BADGES[job.state]), h('code', { title: job.id }, String(job.id).slice(0, 8)), h('span', { class: 'quiet' }, time(job.created_at)), job.miner && address(job.miner, { copyable: false }), last && blockLink(last, { copyable: false })),
+    bar.element, h('div', null, h('span', null, details, job.state === 'scheduled' && [' · starts ', time(job.not_before)]), cancelButton));
 }
 
-async function stop(job, took) {
-  const answer = await tell(() => order('DELETE', `/mining/jobs/${encodeURIComponent(job.id)}`), 'The job is cancelled');
-  if (answer?.id) took(answer);
+async function cancel(job, update) {
+  const cancelled = await attempt(() => authorized('DELETE', `/mining/jobs/${encodeURIComponent(job.id)}`), 'Job cancelled');
+  if (cancelled?.id) update(cancelled);
 }
 
-function startForm(took) {
+function startForm(update) {
   const form = h('form', { class: 'inline-form' },
-    field('Blocks', h('input', { name: 'blocks', type: 'number', min: 1, value: 10, placeholder: 'no end' })),
-    field('Threads', h('input', { name: 'threads', type: 'number', min: 1, max: 1024, placeholder: 'as set' })),
-    field('Pays', h('input', { name: 'miner', placeholder: 'the node’s own address', spellcheck: 'false', autocomplete: 'off' })),
+    field('Blocks', h('input', { name: 'blocks', type: 'number', min: 1, value: 10, placeholder: 'unlimited' })),
+    field('Threads', h('input', { name: 'threads', type: 'number', min: 1, max: 1024, placeholder: 'default' })),
+    field('Payout address', h('input', { name: 'miner', placeholder: 'the node’s address', spellcheck: 'false', autocomplete: 'off' })),
     h('button', { type: 'submit', class: 'primary' }, 'Start mining'));
   form.addEventListener('submit', async (event) => {
     event.preventDefault();
     const { blocks, threads, miner } = Object.fromEntries(new FormData(form));
     const body = { ...(blocks && { blocks: Number(blocks) }), ...(threads && { threads: Number(threads) }), ...(miner && { miner: miner.trim() }) };
-    const job = await tell(() => start(body), 'The job is started');
-    if (job) took(job);
+    const job = await attempt(() => start(body), 'Job started');
+    if (job) update(job);
   });
   return form;
 }
 
-/** Starts a job. Where nobody is named to be paid, the first account of a network made for trying things out is, as for blocks on demand. */
+/** Starts a job. If neither it nor the node has a payout address, it pays the first account that genesis funds, as `/v1/dev/generate` does. */
 async function start(body) {
   try {
-    return await order('POST', '/mining/jobs', body);
+    return await authorized('POST', '/mining/jobs', body);
   } catch (error) {
     if (error.code !== 'no-miner') throw error;
     const [first] = params.allocations;
-    if (!first) throw new Error('This node has no address of its own: say whom the blocks pay.');
-    return order('POST', '/mining/jobs', { ...body, miner: first.address });
+    if (!first) throw new Error('This node has no payout address: enter one.');
+    return authorized('POST', '/mining/jobs', { ...body, miner: first.address });
   }
 }
 
@@ -99,12 +99,12 @@ export function field(name, input) {
   return h('label', { class: 'field' }, h('span', null, name), input);
 }
 
-/** Does what a person asked for, and says what came of it: the answer, or null. */
-export async function tell(act, done) {
+/** Runs an action of the user and shows its outcome as a message. Returns its result; null if it failed or was cancelled. */
+export async function attempt(action, message) {
   try {
-    const answer = await act();
-    if (answer !== null && done) toast(done);
-    return answer;
+    const result = await action();
+    if (result !== null && message) toast(message);
+    return result;
   } catch (error) {
     toast(error.message);
     return null;

@@ -1,6 +1,6 @@
-// A key for test payments: made by the browser, never leaves this tab, and is gone when the tab is reloaded.
+// A temporary key for test payments. It is generated in the browser, never leaves the tab, and is lost when the tab reloads.
 // Source: PROTOCOL.md, "Transfer" and "Keys and addresses".
-import { hex, sha256, unhex } from './proof.js';
+import { hex, sha256, unhex } from './verify.js';
 
 const CHARACTERS = 'qpzry9x8gf2tvdw0s3jn54khce6mua7l';
 const BECH32M = 0x2bc830a3;
@@ -8,37 +8,37 @@ const ascii = (text) => new TextEncoder().encode(text);
 
 let pair = null;
 let publicKey = null;
-/** The address of this tab's key, once there is one. */
-export let own = null;
+/** The address of the key; null until it is generated. */
+export let ownAddress = null;
 
-/** Makes the key. Fails where the browser has no Ed25519. */
-export async function make(hrp) {
-  if (!globalThis.crypto?.subtle) throw new Error('A browser makes keys on https and localhost only.');
+/** Generates the key and returns its address. Fails if the browser does not support Ed25519. */
+export async function generate(hrp) {
+  if (!globalThis.crypto?.subtle) throw new Error('Browsers generate keys on https and localhost only.');
   try {
     pair = await crypto.subtle.generateKey('Ed25519', false, ['sign', 'verify']);
   } catch {
-    throw new Error('This browser cannot make Ed25519 keys. Use `chain wallet` instead.');
+    throw new Error('This browser does not support Ed25519 keys. Use `chain wallet` instead.');
   }
   publicKey = new Uint8Array(await crypto.subtle.exportKey('raw', pair.publicKey));
-  own = encode(hrp, (await sha256(Uint8Array.from([...ascii('chain/address/1'), ...publicKey]))).slice(0, 20));
-  return own;
+  ownAddress = encode(hrp, (await sha256(Uint8Array.from([...ascii('chain/address/1'), ...publicKey]))).slice(0, 20));
+  return ownAddress;
 }
 
-/** A signed transfer, as `POST /v1/transactions` takes it. */
+/** Signs a transfer. Returns the body of `POST /v1/transactions`. */
 export async function sign({ genesis, hrp, nonce, recipient, amount, fee, memo }) {
-  const note = ascii(memo);
+  const memoBytes = ascii(memo);
   const message = Uint8Array.from([
     ...ascii('chain/transfer/1'), ...unhex(genesis).reverse(),
-    2, ...publicKey, ...little(nonce, 8), ...decode(hrp, recipient), ...little(amount, 8), ...little(fee, 8), ...little(note.length, 4), ...note,
+    2, ...publicKey, ...littleEndian(nonce, 8), ...decode(hrp, recipient), ...littleEndian(amount, 8), ...littleEndian(fee, 8), ...littleEndian(memoBytes.length, 4), ...memoBytes,
   ]);
   const signature = new Uint8Array(await crypto.subtle.sign('Ed25519', pair.privateKey, message));
   return { sender: hex(publicKey), nonce, recipient, amount, fee, memo, signature: hex(signature) };
 }
 
-/** Bytes of a transfer with this memo. */
+/** The size in bytes of a transfer with a memo. */
 export const size = (memo) => 145 + ascii(memo).length;
 
-function little(number, bytes) {
+function littleEndian(number, bytes) {
   let rest = BigInt(number);
   return Array.from({ length: bytes }, () => {
     const byte = Number(rest & 0xffn);
@@ -47,19 +47,19 @@ function little(number, bytes) {
   });
 }
 
-/** 20 bytes as an address: bech32m (BIP 350) with version 0. */
-export function encode(hrp, bytes) {
+/** Encodes 20 bytes as an address: bech32m (BIP 350) with version 0. */
+function encode(hrp, bytes) {
   const data = [0, ...regroup(bytes, 8, 5)];
   const sum = polymod([...expand(hrp), ...data, 0, 0, 0, 0, 0, 0]) ^ BECH32M;
   const check = Array.from({ length: 6 }, (_, index) => (sum >>> (5 * (5 - index))) & 31);
   return `${hrp}1${[...data, ...check].map((digit) => CHARACTERS[digit]).join('')}`;
 }
 
-/** The 20 bytes of an address of this network. */
-export function decode(hrp, text) {
+/** Decodes an address of this network to its 20 bytes. */
+function decode(hrp, text) {
   const digits = [...text.slice(hrp.length + 1)].map((character) => CHARACTERS.indexOf(character));
-  const isOne = text.startsWith(`${hrp}1`) && !digits.includes(-1) && digits.length === 39 && digits[0] === 0;
-  if (!isOne || polymod([...expand(hrp), ...digits]) !== BECH32M) throw new Error(`This is no address of this network: they begin with ${hrp}1.`);
+  const isWellFormed = text.startsWith(`${hrp}1`) && !digits.includes(-1) && digits.length === 39 && digits[0] === 0;
+  if (!isWellFormed || polymod([...expand(hrp), ...digits]) !== BECH32M) throw new Error(`Not an address of this network: its addresses begin with ${hrp}1.`);
   return regroup(digits.slice(1, -6), 5, 8);
 }
 

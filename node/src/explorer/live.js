@@ -1,157 +1,156 @@
-// What happens at the node, as it happens: one stream of events, and the chain's head kept current by it.
+// The node's state as it changes: its event stream, and the head of the chain, which events update.
 import { get } from './api.js';
+import { topics } from './config.js';
 
-const TOPICS = [
-  'block.connected', 'block.disconnected', 'reorg', 'transaction.accepted', 'transaction.dropped',
-  'transaction.confirmed', 'job.updated', 'peer.connected', 'peer.disconnected', 'sync.progress', 'mining.hashrate', 'reset',
-];
-/** Milliseconds until the next attempt, after the browser has given one up. */
-const RETRY = 1000;
-/** Least milliseconds between two readings of `/v1/chain`. */
-const PACE = 500;
+/** Milliseconds until the explorer reconnects after the browser has stopped to. */
+const RECONNECT_DELAY = 1000;
+/** Least milliseconds between two reads of `/v1/chain`. */
+const CHAIN_INTERVAL = 500;
 
 const bus = new EventTarget();
 
-/** The node's head as `GET /v1/chain` has it, moved on by events. */
+/** The head of the chain as in `GET /v1/chain`, updated by events. */
 export let chain = null;
 /** The network's parameters. */
 export let params = null;
-/** `connecting`, `live` or `away`. */
+/** The state of the event stream: `connecting`, `live` or `offline`. */
 export let state = 'connecting';
-/** How much was heard so far: who reads while it changes may have read what is over. */
-export let heard = 0;
+/** The number of events received. A page that reads while it grows may have read outdated data. */
+export let received = 0;
 
-/** Calls back for each event of the topics until the signal aborts; also `status`, `chain` and `return`. */
-export function on(topics, signal, call) {
-  for (const topic of topics) bus.addEventListener(topic, (event) => call(event.detail, topic), { signal });
+/**
+ * Calls back for each event of the topics until the signal aborts. Besides the node's topics there are `status` (the stream
+ * changed its state), `chain` (the head changed) and `resync` (events may have been missed: read everything again).
+ */
+export function on(names, signal, callback) {
+  for (const topic of names) bus.addEventListener(topic, (event) => callback(event.detail, topic), { signal });
 }
 
-function tell(topic, detail) {
+function emit(topic, detail) {
   bus.dispatchEvent(new CustomEvent(topic, { detail }));
 }
 
-/** Has the page read everything again: events may have been missed. */
-export const again = () => tell('return', null);
+/** Makes the page read everything again. */
+export const resync = () => emit('resync', null);
 
-/** Calls at once, then at most once in so many milliseconds while there is need, and never while the last call goes on. */
-export function paced(call, pace = PACE) {
-  let isBusy = false;
-  let isWanted = false;
+/** Returns a function that calls back at once, then at most once per interval, and never while the last call is pending. */
+export function throttled(callback, interval = CHAIN_INTERVAL) {
+  let isRunning = false;
+  let isPending = false;
   const run = async () => {
-    isBusy = true;
-    while (isWanted) {
-      isWanted = false;
-      const rest = new Promise((resolve) => { setTimeout(resolve, pace); });
+    isRunning = true;
+    while (isPending) {
+      isPending = false;
+      const pause = new Promise((resolve) => { setTimeout(resolve, interval); });
       try {
-        await call();
+        await callback();
       } catch {
-        // The node is away or the page was left: the next event or the node's return asks again.
+        // The node is unreachable or the user left the page: the next event or reconnect calls again.
       }
-      await rest;
+      await pause;
     }
-    isBusy = false;
+    isRunning = false;
   };
   return () => {
-    isWanted = true;
-    if (!isBusy) run();
+    isPending = true;
+    if (!isRunning) run();
   };
 }
 
-/** Calls again and again while somebody looks at the page and the node is there: for what is no event. */
-export function every(milliseconds, signal, call) {
+/** Calls back periodically while the tab is visible and the node is reachable: for state that has no event. */
+export function poll(interval, signal, callback) {
   const timer = setInterval(() => {
-    if (!document.hidden && state === 'live') call();
-  }, milliseconds);
+    if (!document.hidden && state === 'live') callback();
+  }, interval);
   signal.addEventListener('abort', () => clearInterval(timer));
 }
 
-/** Calls once in the next frame, however often it is asked. */
-export function framed(call) {
-  let asked = false;
+/** Returns a function that calls back once in the next animation frame, however often it is called. */
+export function oncePerFrame(callback) {
+  let isScheduled = false;
   return () => {
-    if (asked) return;
-    asked = true;
+    if (isScheduled) return;
+    isScheduled = true;
     requestAnimationFrame(() => {
-      asked = false;
-      call();
+      isScheduled = false;
+      callback();
     });
   };
 }
 
-async function read() {
-  const now = await get('/chain');
-  if (chain && chain.genesis !== now.genesis) {
+async function readChain() {
+  const current = await get('/chain');
+  if (chain && chain.genesis !== current.genesis) {
     location.reload();
     return;
   }
-  chain = now;
-  tell('chain', chain);
+  chain = current;
+  emit('chain', chain);
 }
 
-/** Reads `/v1/chain` soon. */
-export const refresh = paced(read);
+const refreshChain = throttled(readChain);
 
-/** Blocks may come by the thousand: pages hear of the head once a frame. */
-const moved = framed(() => tell('chain', chain));
+/** Limits updates of the head to one per frame: blocks may arrive by the thousand. */
+const emitChain = oncePerFrame(() => emit('chain', chain));
 
-/** Listens from now on. */
-export function listen() {
+/** Opens the event stream. */
+export function connect() {
   on(['block.connected'], undefined, (block) => {
-    refresh();
-    // Blocks that are told again lead nowhere back: of a reorganisation the reading tells.
+    refreshChain();
+    // A replayed block does not move the head back; a reorganisation is read from `/v1/chain`.
     if (!chain || block.height <= chain.height) return;
     Object.assign(chain, { height: block.height, tip: block.hash, tip_time: block.block_time });
-    moved();
+    emitChain();
   });
-  on(['block.disconnected', 'transaction.accepted', 'transaction.dropped', 'peer.connected', 'peer.disconnected', 'sync.progress', 'reset'], undefined, refresh);
-  const hear = (topic, event) => {
-    if (topic !== 'mining.hashrate') heard += 1;
-    tell(topic, event);
+  on(['block.disconnected', 'transaction.accepted', 'transaction.dropped', 'peer.connected', 'peer.disconnected', 'sync.progress', 'reset'], undefined, refreshChain);
+  const onEvent = (topic, event) => {
+    if (topic !== 'mining.hashrate') received += 1;
+    emit(topic, event);
   };
-  const opened = () => {
-    become('live');
-    // Whatever was read before may have changed while nobody listened.
-    heard += 1;
-    if (chain) refresh();
-    if (params) again();
+  const onOpen = () => {
+    setState('live');
+    // Everything read before may have changed while the stream was closed.
+    received += 1;
+    if (chain) refreshChain();
+    if (params) resync();
   };
-  stream({ url: () => '/v1/events', topics: TOPICS, hear, opened, away: () => become('away') });
+  openStream({ url: () => '/v1/events', names: [...topics, 'reset'], onEvent, onOpen, onError: () => setState('offline') });
 }
 
 /** Reads the head and the parameters. */
-export async function begin() {
-  [params] = await Promise.all([get('/chain/params'), read()]);
+export async function load() {
+  [params] = await Promise.all([get('/chain/params'), readChain()]);
 }
 
-function become(next) {
+function setState(next) {
   if (next === state) return;
   state = next;
-  tell('status', state);
+  emit('status', state);
 }
 
-/** Listens to a stream of events until the signal aborts; gives what opens it anew. */
-function stream({ url, topics, hear, opened, away, signal }) {
+/** Reads a stream of events until the signal aborts. Returns a function that reopens it. */
+function openStream({ url, names, onEvent, onOpen, onError, signal }) {
   let source = null;
-  let retry = 0;
+  let timer = 0;
   const close = () => {
-    clearTimeout(retry);
+    clearTimeout(timer);
     source?.close();
     source = null;
   };
   const open = () => {
     if (source || document.hidden || signal?.aborted) return;
     source = new EventSource(url());
-    source.onopen = () => opened?.();
+    source.onopen = () => onOpen?.();
     source.onerror = () => {
-      away?.();
-      // The browser itself tries again, with the number of the last event, unless it has given up.
+      onError?.();
+      // The browser reconnects with the id of the last event, unless it has closed the stream.
       if (source?.readyState !== EventSource.CLOSED) return;
       close();
-      retry = setTimeout(open, RETRY);
+      timer = setTimeout(open, RECONNECT_DELAY);
     };
-    for (const topic of topics) source.addEventListener(topic, (event) => hear(topic, JSON.parse(event.data), event.lastEventId));
+    for (const topic of names) source.addEventListener(topic, (event) => onEvent(topic, JSON.parse(event.data), event.lastEventId));
   };
-  // A browser opens few connections to one node: tabs that nobody sees leave them to the others.
+  // Browsers limit the connections per host: hidden tabs leave them to visible ones.
   document.addEventListener('visibilitychange', () => (document.hidden ? close() : open()), { signal });
   signal?.addEventListener('abort', close);
   open();
@@ -162,21 +161,21 @@ function stream({ url, topics, hear, opened, away, signal }) {
 }
 
 /**
- * Calls back for each event of some topics that the node still has, the oldest first, until the signal aborts. `restart`
- * is called when the node counts from the beginning again: its log of events began anew, and what was told is not in it.
+ * Calls back for each event of the topics that the node retains, oldest first, and for new ones until the signal aborts.
+ * Calls `onRestart` when the node's event log has restarted, so that earlier events are no longer part of it.
  */
-export function since(topics, signal, call, restart) {
-  let from = 0;
-  const hear = (topic, event, number) => {
+export function replay(names, signal, callback, onRestart) {
+  let since = 0;
+  const onEvent = (topic, event, id) => {
     if (topic !== 'reset') {
-      from = Number(number);
-      call(event);
+      since = Number(id);
+      callback(event);
       return;
     }
-    // The first events are gone: what is left begins later.
-    if (event.newest < from) restart();
-    from = Math.max(0, event.oldest - 1);
+    // The log begins after the requested event: read from its first event on.
+    if (event.newest < since) onRestart();
+    since = Math.max(0, event.oldest - 1);
     reopen();
   };
-  const reopen = stream({ url: () => `/v1/events?since=${from}&topics=${topics.join(',')}`, topics: [...topics, 'reset'], hear, signal });
+  const reopen = openStream({ url: () => `/v1/events?since=${since}&topics=${names.join(',')}`, names: [...names, 'reset'], onEvent, signal });
 }

@@ -1,7 +1,7 @@
-// A list of fixed places in which the newest comes first: items glide to their places, and nothing around them moves.
+// A list of fixed size, newest item first: items glide to their positions, and nothing around the list moves.
 import { h } from './dom.js';
 
-/** `render` makes an item's content; an item has a `key`, and is rendered again when its `version` changes. */
+/** A stack: `render` renders an item, which has a `key` and is rendered again when its `version` changes. */
 export function stack({ kind, size, label, render }) {
   const list = h('ol', { class: `stack ${kind} still`, 'aria-label': label, style: { '--size': size } });
   const rows = new Map();
@@ -11,9 +11,9 @@ export function stack({ kind, size, label, render }) {
     for (const [key, row] of rows) {
       if (keys.has(key)) continue;
       rows.delete(key);
-      leave(row, items.some((item) => item.key === key) ? 'passed' : 'fallen', list.classList.contains('still'));
+      remove(row, items.some((item) => item.key === key) ? 'passed' : 'dropped', list.classList.contains('still'));
     }
-    shown.forEach((item, place) => {
+    shown.forEach((item, position) => {
       let row = rows.get(item.key);
       if (!row) {
         row = { element: h('li', { class: list.classList.contains('still') ? null : 'entering' }) };
@@ -23,20 +23,20 @@ export function stack({ kind, size, label, render }) {
         row.version = item.version;
         row.element.replaceChildren(render(item));
       }
-      row.element.style.setProperty('--place', place);
-      if (list.children[place] !== row.element) list.insertBefore(row.element, list.children[place] ?? null);
+      row.element.style.setProperty('--position', position);
+      if (list.children[position] !== row.element) list.insertBefore(row.element, list.children[position] ?? null);
     });
     requestAnimationFrame(() => requestAnimationFrame(() => list.classList.remove('still')));
   };
   return { element: list, show };
 }
 
-function leave(row, how, atOnce) {
-  if (atOnce) {
+function remove(row, kind, immediately) {
+  if (immediately) {
     row.element.remove();
     return;
   }
-  row.element.classList.add('leaving', how);
+  row.element.classList.add('leaving', kind);
   row.element.inert = true;
   row.element.setAttribute('aria-hidden', 'true');
   setTimeout(() => row.element.remove(), 500);

@@ -1,72 +1,84 @@
-// Tables whose rows come by the page.
-import { h, refill, setText } from './dom.js';
+// Tables: simple ones, and ones that load their rows page by page.
+import { h, replaceContent, setText } from './dom.js';
 
-/** A table; `load` takes a cursor and gives a page of the API. */
-export function table({ caption, columns, load, nothing, signal, row = () => ({}) }) {
+/**
+ * A table with all its rows. A column is `{ head, cell, wide?, wider?, number?, width?, narrow? }`: `cell` renders an item, `wide`
+ * columns are hidden on narrow screens, `wider` ones on all but the widest, `width` and `narrow` are widths on a wide and a narrow screen.
+ */
+export function simpleTable(caption, columns, items) {
+  return frame(caption, columns, h('tbody', null, items.map((item) => row(columns, item))));
+}
+
+/** A table that loads its rows: `load` reads a page of the API for a cursor. */
+export function table({ caption, columns, load, placeholder, signal }) {
   const body = h('tbody');
-  const none = h('div', { class: 'none', hidden: true }, nothing);
+  const none = h('div', { hidden: true }, placeholder);
   const more = h('button', { type: 'button', class: 'more', hidden: true }, 'Show more');
-  const note = h('p', { class: 'error', role: 'alert', hidden: true });
-  const head = columns.map(({ head, wide, number, width, narrow }) => h('th', { scope: 'col', class: classes(wide, number), style: widths(width, narrow) }, head));
-  const cells = (item) => h('tr', row(item), columns.map(({ cell, wide, number }) => h('td', { class: classes(wide, number) }, cell(item))));
-  const scroller = h('div', { class: 'rows' }, h('table', null, h('caption', { class: 'hidden' }, caption), h('thead', null, h('tr', null, head)), body));
+  const error = h('p', { class: 'error', role: 'alert', hidden: true });
+  const scroller = frame(caption, columns, body);
   let next = null;
   let pages = 0;
-  /** The latest reading of rows: what an earlier one brings is over. */
-  let turn = 0;
-  let isAsking = false;
-  const took = (page) => {
+  /** The number of the latest load: results of earlier ones are outdated. */
+  let latest = 0;
+  let isLoadingMore = false;
+  const update = (page) => {
     next = page.next;
     more.hidden = !next;
     scroller.hidden = body.childElementCount === 0;
     none.hidden = !scroller.hidden;
   };
   const first = async () => {
-    turn += 1;
-    const own = turn;
+    latest += 1;
+    const own = latest;
     const page = await load(null);
-    if (signal.aborted || own !== turn) return;
-    refill(body, ...page.items.map(cells));
+    if (signal.aborted || own !== latest) return;
+    replaceContent(body, ...page.items.map((item) => row(columns, item)));
     pages = 1;
-    took(page);
+    update(page);
   };
   more.addEventListener('click', async () => {
-    turn += 1;
-    const own = turn;
-    isAsking = true;
+    latest += 1;
+    const own = latest;
+    isLoadingMore = true;
     more.disabled = true;
-    note.hidden = true;
+    error.hidden = true;
     try {
       const page = await load(next);
-      if (signal.aborted || own !== turn) return;
+      if (signal.aborted || own !== latest) return;
       pages += 1;
-      const rows = page.items.map(cells);
+      const rows = page.items.map((item) => row(columns, item));
       body.append(...rows);
-      took(page);
+      update(page);
       rows[0]?.querySelector('a')?.focus({ preventScroll: true });
-    } catch (error) {
+    } catch (failure) {
       if (signal.aborted) return;
-      setText(note, error.code === 'cursor-gone' ? 'The chain was reorganised meanwhile. The list begins again.' : error.message);
-      note.hidden = false;
-      // The note stays; where the node does not answer, its return fills the list.
-      if (error.code === 'cursor-gone') await first().catch(() => { pages = 0; });
+      setText(error, failure.code === 'cursor-gone' ? 'The chain was reorganised. The list restarts from the top.' : failure.message);
+      error.hidden = false;
+      // The message remains visible. If the node is unreachable now, its return fills the list.
+      if (failure.code === 'cursor-gone') await first().catch(() => { pages = 0; });
     } finally {
-      isAsking = false;
+      isLoadingMore = false;
       more.disabled = false;
     }
   });
   return {
-    element: h('div', { class: 'table' }, scroller, none, note, more),
-    /** Reads the first page, again too. */
+    element: h('div', { class: 'table' }, scroller, none, error, more),
+    /** Loads the first page and drops the others. */
     first,
-    /** Reads the first page again, unless the reader has gone on to further ones. */
+    /** Loads the first page again, unless further ones are shown. */
     refresh: async () => {
-      if (pages <= 1 && !isAsking) await first();
+      if (pages <= 1 && !isLoadingMore) await first();
     },
   };
 }
 
-/** Widths of a column, on a wide screen and on a narrow one, for a heading's `style`. */
-export const widths = (width, narrow) => ({ ...(width && { '--width': width }), ...(narrow && { '--narrow': narrow }) });
+function frame(caption, columns, body) {
+  const head = columns.map((column) => h('th', { scope: 'col', class: classes(column), style: widths(column) }, column.head));
+  return h('div', { class: 'rows' }, h('table', null, h('caption', { class: 'hidden' }, caption), h('thead', null, h('tr', null, head)), body));
+}
 
-const classes = (wide, number) => [wide && 'wide', number && 'number'].filter(Boolean).join(' ') || null;
+const row = (columns, item) => h('tr', null, columns.map((column) => h('td', { class: classes(column) }, column.cell(item))));
+
+const widths = ({ width, narrow }) => ({ ...(width && { '--width': width }), ...(narrow && { '--narrow': narrow }) });
+
+const classes = ({ wide, wider, number }) => [wide && 'wide', wider && 'wider', number && 'number'].filter(Boolean).join(' ') || null;

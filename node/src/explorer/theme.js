@@ -1,5 +1,5 @@
-// The chosen theme, before anything is painted. Without a choice the system's setting holds.
+// Applies the chosen theme before the first paint. Without a choice, the system's theme applies.
 (() => {
-  const kept = localStorage.getItem('theme');
-  if (kept === 'light' || kept === 'dark') document.documentElement.dataset.theme = kept;
+  const chosen = localStorage.getItem('theme');
+  if (chosen === 'light' || chosen === 'dark') document.documentElement.dataset.theme = chosen;
 })();

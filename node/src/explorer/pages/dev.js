@@ -1,26 +1,30 @@
-// For networks made for trying things out: blocks on demand, coins from the faucet, a payment, mining.
-import { get, order, post } from '../api.js';
-import { h, refill } from '../dom.js';
-import { coins, count, plural, units } from '../format.js';
-import { field, jobs, tell } from '../jobs.js';
+// Tools of development networks: blocks on demand, the faucet, payments and mining jobs.
+import { authorized, get, post } from '../api.js';
+import { address, amount, blockLink, card, empty, facts, heading, txLink } from '../components.js';
+import { h, replaceContent } from '../dom.js';
+import { coins, count, parseCoins, plural } from '../format.js';
+import { attempt, field, jobs } from '../jobs.js';
 import * as key from '../key.js';
-import { chain, on, paced, params } from '../live.js';
-import { address, amount, blockLink, card, empty, facts, heading, txLink } from '../parts.js';
+import { chain, on, params, throttled } from '../live.js';
 
-export default async function dev({ signal }) {
-  if ((chain.apis.dev ?? 'disabled') === 'disabled') {
-    return { title: 'Try it', content: [heading('Try it'), card(null, empty('Not on this network', `Blocks of ${chain.network} take work: they are mined. A node of the network dev makes them on demand.`))] };
+const isAvailable = ({ apis }) => (apis.dev ?? 'disabled') !== 'disabled';
+
+export const menu = { label: 'Developer', order: 8, isAvailable };
+
+export default async function devPage({ signal }) {
+  if (!isAvailable(chain)) {
+    return { title: 'Developer', content: [heading('Developer'), card(null, empty('Not available on this network', `Blocks of ${chain.network} need proof of work. Start a node with --network dev to create blocks on demand.`))] };
   }
-  const job = jobs(signal);
-  await job.load();
+  const jobCard = jobs(signal);
+  await jobCard.load();
   const faucet = faucetCard();
   return {
-    title: 'Try it',
+    title: 'Developer',
     content: [
-      heading('Try it'),
-      h('p', { class: 'subject quiet' }, `Nothing on ${chain.network} is worth anything: make blocks, get coins, pay. What steers the node asks once for its token.`),
-      h('div', { class: 'columns even' }, generateCard(), faucet.element, await paymentCard(signal, faucet), signedCard()),
-      job.element,
+      heading('Developer'),
+      h('p', { class: 'subject quiet' }, `Coins of ${chain.network} have no value: generate blocks, request coins and send payments. Requests that control the node ask for its API token once.`),
+      h('div', { class: 'columns even' }, generateCard(), faucet.element, await paymentCard(signal, faucet), submitCard()),
+      jobCard.element,
     ],
   };
 }
@@ -29,8 +33,10 @@ function input(name, attributes) {
   return h('input', { name, spellcheck: 'false', autocomplete: 'off', ...attributes });
 }
 
-/** A form whose outcome is shown below it. `act` gives what to show, or null. */
-function form(act, ...fields) {
+const submitButton = (text) => h('button', { type: 'submit', class: 'primary' }, text);
+
+/** A form that shows its outcome below: `action` returns the content to show, or null. */
+function form(action, ...fields) {
   const result = h('p', { class: 'result', role: 'status' });
   const element = h('form', { class: 'stack-form' }, fields, result);
   element.addEventListener('submit', async (event) => {
@@ -39,7 +45,7 @@ function form(act, ...fields) {
     button.disabled = true;
     const values = Object.fromEntries(new FormData(element, event.submitter));
     try {
-      const shown = await act(values);
+      const shown = await action(values);
       if (shown) result.replaceChildren(...shown.filter(Boolean));
       result.classList.remove('error');
     } catch (error) {
@@ -52,82 +58,90 @@ function form(act, ...fields) {
   return element;
 }
 
+function parseAmount(text) {
+  const units = parseCoins(text);
+  if (!units) throw new Error('Enter an amount of coins with at most 8 decimals.');
+  return units;
+}
+
 function generateCard() {
-  const act = async ({ blocks, miner }) => {
-    const made = await order('POST', '/dev/generate', { blocks: Number(blocks), ...(miner.trim() && { miner: miner.trim() }) });
-    return made && [`${plural(made.blocks.length, 'block')} made, the last is `, blockLink(made.blocks.at(-1), { copies: false })];
+  const action = async ({ blocks, miner }) => {
+    const generated = await authorized('POST', '/dev/generate', { blocks: Number(blocks), ...(miner.trim() && { miner: miner.trim() }) });
+    return generated && [`Generated ${plural(generated.blocks.length, 'block')}, the last is `, blockLink(generated.blocks.at(-1), { copyable: false })];
   };
-  return card('Make blocks', form(act,
-    field('How many', input('blocks', { type: 'number', min: 1, max: 10000, value: 1, required: true })),
-    field('Paid to', input('miner', { placeholder: 'the node’s own address' })),
-    h('div', { class: 'actions' }, h('button', { type: 'submit', class: 'primary' }, 'Make them'))));
+  return card('Generate blocks', form(action,
+    field('Blocks', input('blocks', { type: 'number', min: 1, max: 10000, value: 1, required: true })),
+    field('Payout address', input('miner', { placeholder: 'the node’s address' })),
+    h('div', { class: 'actions' }, submitButton('Generate'))));
 }
 
 function faucetCard() {
-  const to = input('address', { required: true, placeholder: `${params.hrp}1…` });
-  const act = async ({ address: text, amount: typed }) => {
-    const sum = units(typed);
-    if (!sum) throw new Error('The amount is a number of coins, with at most 8 decimals.');
-    const paid = await order('POST', '/dev/faucet', { address: text.trim(), amount: sum });
-    return paid && ['Paid in the next block: ', paid.id && txLink(paid.id, { copies: false })];
+  const recipient = input('address', { required: true, placeholder: `${params.hrp}1…` });
+  const action = async ({ address: text, amount: coinText }) => {
+    const paid = await authorized('POST', '/dev/faucet', { address: text.trim(), amount: parseAmount(coinText) });
+    return paid && ['Sent; confirmed by the next block: ', paid.id && txLink(paid.id, { copyable: false })];
   };
-  return { to, element: card('Faucet', form(act,
-    field('Address', to), field('Coins', input('amount', { value: '100', inputmode: 'decimal', required: true })),
-    h('div', { class: 'actions' }, h('button', { type: 'submit', class: 'primary' }, 'Get coins')))) };
+  const element = card('Faucet', form(action,
+    field('Address', recipient), field('Coins', input('amount', { value: '100', inputmode: 'decimal', required: true })),
+    h('div', { class: 'actions' }, submitButton('Request coins'))));
+  return { recipient, element };
 }
 
 async function paymentCard(signal, faucet) {
   const body = h('div', { class: 'stack-form' });
-  const purse = h('div');
-  const showPurse = async () => {
-    if (!key.own) return;
-    const account = await get(`/accounts/${key.own}`, signal);
-    refill(purse, facts(['This tab’s address', address(key.own)], ['It may spend', amount(account.balance)], account.pending_balance !== account.balance && ['Once all is confirmed', amount(account.pending_balance)], account.immature > 0 && ['Immature', amount(account.immature)]));
+  const balance = h('div');
+  const showBalance = async () => {
+    if (!key.ownAddress) return;
+    const account = await get(`/accounts/${key.ownAddress}`, signal);
+    replaceContent(balance, facts(['Address of this tab', address(key.ownAddress)], ['Balance', amount(account.balance)], account.pending_balance !== account.balance && ['Pending balance', amount(account.pending_balance)], account.immature > 0 && ['Immature', amount(account.immature)]));
   };
-  const act = async ({ recipient, amount: typed, memo }) => {
-    const sum = units(typed);
-    if (!sum) throw new Error('The amount is a number of coins, with at most 8 decimals.');
-    const [account, fees] = await Promise.all([get(`/accounts/${key.own}`), get('/fees')]);
+  const action = async ({ recipient, amount: coinText, memo }) => {
+    const units = parseAmount(coinText);
+    const [account, fees] = await Promise.all([get(`/accounts/${key.ownAddress}`), get('/fees')]);
     const fee = fees[1] * key.size(memo);
-    const signed = await key.sign({ genesis: chain.genesis, hrp: params.hrp, nonce: account.next_nonce, recipient: recipient.trim(), amount: sum, fee, memo });
+    const signed = await key.sign({ genesis: chain.genesis, hrp: params.hrp, nonce: account.next_nonce, recipient: recipient.trim(), amount: units, fee, memo });
     const sent = await post('/transactions', signed).catch((error) => {
       if (error.code !== 'insufficient-balance') throw error;
-      const help = account.pending_balance > account.balance ? 'What is on its way to it counts once it is in a block: make one.' : 'The faucet has more.';
-      throw new Error(`This takes ${coins(sum + fee)} coins with its fee, more than this key may spend. ${help}`);
+      const hint = account.pending_balance > account.balance ? 'Generate a block to confirm its pending coins.' : 'Request coins from the faucet.';
+      throw new Error(`This payment needs ${coins(units + fee)} coins including its fee, more than the balance. ${hint}`);
     });
-    await showPurse();
-    return [`Sent for a fee of ${count(fee)} base units: `, txLink(sent.id, { copies: false })];
+    await showBalance();
+    return [`Sent with a fee of ${count(fee)} base units: `, txLink(sent.id, { copyable: false })];
   };
-  const pay = () => body.replaceChildren(purse, form(act,
-    field('To', input('recipient', { required: true, placeholder: `${params.hrp}1…` })),
+  const useFaucet = () => {
+    faucet.recipient.value = key.ownAddress;
+    faucet.recipient.focus();
+  };
+  const showForm = () => body.replaceChildren(balance, form(action,
+    field('Recipient', input('recipient', { required: true, placeholder: `${params.hrp}1…` })),
     field('Coins', input('amount', { value: '1', inputmode: 'decimal', required: true })),
     field('Memo', input('memo', { maxlength: 256 })),
-    h('div', { class: 'actions' }, h('button', { type: 'submit', class: 'primary' }, 'Sign and send'),
-      h('button', { type: 'button', onclick: () => { faucet.to.value = key.own; faucet.to.focus(); } }, 'Fill it from the faucet'))));
-  const begin = async () => {
-    const made = await tell(() => key.make(params.hrp), 'The key is made');
-    if (!made) return;
-    await showPurse();
-    pay();
+    h('div', { class: 'actions' }, submitButton('Sign and send'),
+      h('button', { type: 'button', onclick: useFaucet }, 'Copy address to faucet'))));
+  const generateKey = async () => {
+    const generated = await attempt(() => key.generate(params.hrp), 'Key generated');
+    if (!generated) return;
+    await showBalance();
+    showForm();
   };
-  if (key.own) {
-    await showPurse();
-    pay();
+  if (key.ownAddress) {
+    await showBalance();
+    showForm();
   } else {
-    body.append(h('p', null, 'To pay, a key has to sign. This browser can make one for this tab: it is never stored or sent, and is gone when the tab is reloaded, with whatever it owns.'),
-      h('div', { class: 'actions' }, h('button', { type: 'button', class: 'primary', onclick: begin }, 'Make a key in this tab')));
+    body.append(h('p', null, 'A payment needs a key to sign it. This browser can generate a temporary one: it is never stored or sent, and it is lost with its coins when the tab reloads.'),
+      h('div', { class: 'actions' }, h('button', { type: 'button', class: 'primary', onclick: generateKey }, 'Generate a temporary key')));
   }
-  on(['chain'], signal, paced(showPurse, 500));
+  on(['chain'], signal, throttled(showBalance, 500));
   return card('Send a payment', body);
 }
 
-function signedCard() {
-  const act = async ({ signed }) => {
+function submitCard() {
+  const action = async ({ signed }) => {
     const text = signed.trim();
     const sent = await post('/transactions', text.startsWith('{') ? JSON.parse(text) : { hex: text });
-    return ['Taken: ', txLink(sent.id, { copies: false })];
+    return ['Submitted: ', txLink(sent.id, { copyable: false })];
   };
-  return card('Send what a wallet has signed', form(act,
-    field('Signed transfer', h('textarea', { name: 'signed', rows: 5, required: true, spellcheck: 'false', placeholder: 'hexadecimal or JSON, from `chain wallet sign`' })),
-    h('div', { class: 'actions' }, h('button', { type: 'submit', class: 'primary' }, 'Send it'))));
+  return card('Submit a signed transfer', form(action,
+    field('Signed transfer', h('textarea', { name: 'signed', rows: 5, required: true, spellcheck: 'false', placeholder: 'hexadecimal, or JSON as in POST /v1/transactions' })),
+    h('div', { class: 'actions' }, submitButton('Submit'))));
 }

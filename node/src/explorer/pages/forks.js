@@ -1,125 +1,131 @@
-// Where the chain branches: the last heights with every side branch, and the reorganisations that were.
+// Forks: the newest heights with their side branches, all branches and the reorganisations.
 import { find, get } from '../api.js';
-import { h, refill, setText } from '../dom.js';
+import { address, badge, blockLink, card, empty, heading, tile, time } from '../components.js';
+import { h, replaceContent, setText } from '../dom.js';
 import { count, plural } from '../format.js';
-import { chain, every, on, paced, since } from '../live.js';
-import { address, badge, blockLink, card, empty, heading, tile, time } from '../parts.js';
-import { kindOf, tree } from '../tree.js';
-import { widths } from '../table.js';
-import { newest } from './charts.js';
+import { recentBlocks } from '../history.js';
+import { chain, on, poll, replay, throttled } from '../live.js';
+import { simpleTable } from '../table.js';
+import { statusOf, tree } from '../tree.js';
 
-/** Heights in view. */
+export const menu = { label: 'Forks', order: 4 };
+
+/** Heights shown. */
 const HEIGHTS = 50;
-/** Side branches that are followed, the highest first. */
-const BRANCHES = 16;
-/** Reorganisations that are kept while the page is open. */
-const KEPT = 1000;
-/** Milliseconds between two looks at the ends of all branches. */
-const LOOK = 2000;
+/** Most side branches shown, highest first. */
+const MAX_BRANCHES = 16;
+/** Rows of the table of branches. */
+const MAX_TIPS = 25;
+/** Reorganisations counted. */
+const MAX_REORGS = 1000;
+/** Reorganisations listed. */
+const LISTED_REORGS = 20;
+/** Milliseconds between two polls of the tips. */
+const POLL_INTERVAL = 2000;
 
-export default async function forks({ signal }) {
+export default async function forksPage({ signal }) {
   const tiles = {
-    branches: tile('Side branches', `That end in the last ${HEIGHTS} heights`),
-    stale: tile('Stale blocks', `Of the last ${HEIGHTS} heights`),
-    reorgs: tile('Reorganisations', 'That this node remembers'),
-    deepest: tile('Deepest', 'Blocks left in one reorganisation'),
+    branches: tile('Side branches', `With a tip in the last ${HEIGHTS} heights`),
+    stale: tile('Stale blocks', `In the last ${HEIGHTS} heights`),
+    reorgs: tile('Reorganisations', 'In the node’s event log'),
+    deepest: tile('Deepest', 'Most blocks disconnected by one reorganisation'),
   };
-  const picture = tree({ onchoose: (block) => showBlock(block) });
-  // Its age changes all the time and is not read out.
+  const diagram = tree({ onSelect: (block) => showBlock(block) });
   const summary = h('span', { 'aria-live': 'polite' });
+  // Outside the live region: screen readers do not announce the age, which changes all the time.
   const rest = h('span');
-  const chosen = h('div', { class: 'chosen' }, summary, rest);
+  const selected = h('div', { class: 'selected' }, summary, rest);
   const branches = h('div');
-  const events = h('ul', { class: 'log' });
+  const log = h('ul', { class: 'log' });
   const reorgs = [];
-  const bodies = new Map();
+  const sideBlocks = new Map();
   let recent = [];
-  let ends = [];
+  let shownTips = [];
 
   const showBlock = (block) => {
-    if (!block) setText(summary, 'Point at a block, or go from one to the next with Tab and the arrow keys.');
-    else {
-      refill(summary, badge(...KINDS[kindOf(block)]), h('strong', null, count(block.height)), blockLink(block.hash));
-      refill(rest, address(block.miner, { copies: false }), time(block.time));
-    }
+    replaceContent(summary, badge(...BADGES[statusOf(block)]), h('strong', null, count(block.height)), blockLink(block.hash));
+    replaceContent(rest, address(block.miner, { copyable: false }), time(block.time));
   };
   const showReorgs = () => {
-    tiles.reorgs.show(count(reorgs.length), reorgs.length ? time(reorgs[0].time) : 'none so far');
+    tiles.reorgs.show(count(reorgs.length), reorgs.length ? time(reorgs[0].time) : 'none yet');
     const deepest = reorgs.reduce((best, reorg) => (best && best.depth >= reorg.depth ? best : reorg), null);
-    tiles.deepest.show(deepest ? count(deepest.depth) : '–', deepest ? `left at height ${count(deepest.fork_height)}` : '\u00a0');
-    if (reorgs.length === 0) events.replaceChildren(h('li', null, empty('None so far', 'When a heavier branch wins, it is told here, and the picture above changes while you watch.')));
-    else {
-      refill(events, ...reorgs.slice(0, 20).map((reorg) => h('li', null, time(reorg.time),
-        h('span', null, `${plural(reorg.depth, 'block')} above ${count(reorg.fork_height)} ${reorg.connected ? `gave way to ${count(reorg.connected)}` : 'set aside'}`),
-        h('span', { class: 'swap' }, blockLink(reorg.old_tip, { copies: false }), h('span', { class: 'arrow', role: 'img', 'aria-label': 'gave way to' }, '→'), blockLink(reorg.new_tip, { copies: false })))));
-    }
+    tiles.deepest.show(deepest ? count(deepest.depth) : '–', deepest ? `fork at height ${count(deepest.fork_height)}` : '\u00a0');
+    if (reorgs.length === 0) log.replaceChildren(h('li', null, empty('No reorganisations', 'When a heavier branch becomes the best chain, the reorganisation is listed here.')));
+    else replaceContent(log, ...reorgs.slice(0, LISTED_REORGS).map(renderReorg));
   };
   const show = async () => {
-    const [best, tips] = await Promise.all([newest(HEIGHTS, signal, recent), get('/chain/tips', signal)]);
-    [recent, ends] = [best, tips];
+    const [best, tips] = await Promise.all([recentBlocks(HEIGHTS, signal, recent), get('/chain/tips', signal)]);
+    [recent, shownTips] = [best, tips];
     const lowest = best[best.length - 1].height;
     const blocks = new Map(best.map((block) => [block.hash, { ...block, isBest: true }]));
-    const sides = tips.filter((tip) => tip.status !== 'active' && tip.height >= lowest).sort((a, b) => b.height - a.height);
-    for (const tip of sides.slice(0, BRANCHES)) await follow(tip, blocks, lowest);
-    picture.show([...blocks.values()], lowest);
+    const sideTips = tips.filter((tip) => tip.status !== 'active' && tip.height >= lowest).sort((a, b) => b.height - a.height);
+    for (const tip of sideTips.slice(0, MAX_BRANCHES)) await addBranch(tip, blocks, lowest);
+    diagram.show([...blocks.values()], lowest);
     const stale = [...blocks.values()].filter((block) => !block.isBest).length;
-    tiles.branches.show(count(sides.length), tips.length > sides.length + 1 ? `${count(tips.length - 1)} in the whole chain` : 'in the whole chain');
-    tiles.stale.show(count(stale), `${((stale / blocks.size) * 100).toFixed(1).replace(/\.0$/, '')} % of the view`);
-    refill(branches, tips.length > 1 ? tableOf(tips) : empty('One branch only', 'Every block this node knows is in the best chain.'));
+    tiles.branches.show(count(sideTips.length), tips.length > sideTips.length + 1 ? `${count(tips.length - 1)} in the whole chain` : 'in the whole chain');
+    tiles.stale.show(count(stale), `${((stale / blocks.size) * 100).toFixed(1).replace(/\.0$/, '')} % of the blocks shown`);
+    replaceContent(branches, tips.length > 1 ? tipTable(tips) : empty('No side branches', 'All known blocks are in the best chain.'));
   };
-  /** Blocks of a side branch down to the best chain. */
-  const follow = async (tip, blocks, lowest) => {
+  /** Adds the blocks of a side branch from its tip down to the best chain. */
+  const addBranch = async (tip, blocks, lowest) => {
     for (let { hash } = tip; !blocks.has(hash);) {
-      const block = bodies.get(hash) ?? await find(`/blocks/${hash}`, signal);
+      const block = sideBlocks.get(hash) ?? await find(`/blocks/${hash}`, signal);
       if (!block || block.height < lowest) return;
-      bodies.set(hash, block);
+      sideBlocks.set(hash, block);
       blocks.set(hash, { ...block, isBest: false, isInvalid: tip.status === 'invalid' });
       hash = block.previous;
     }
   };
-  showBlock(null);
+  setText(summary, 'Select a block with the pointer, or with Tab and the arrow keys.');
   showReorgs();
   await show();
-  const refresh = paced(show, 250);
-  on(['block.connected', 'block.disconnected', 'reorg', 'return', 'reset'], signal, refresh);
-  // A side branch that does not win is no event. An unchanged answer has no body.
-  every(LOOK, signal, paced(async () => {
+  const refresh = throttled(show, 250);
+  on(['block.connected', 'block.disconnected', 'reorg', 'resync', 'reset'], signal, refresh);
+  // A block in a side branch has no event.
+  poll(POLL_INTERVAL, signal, throttled(async () => {
     const tips = await get('/chain/tips', signal);
-    if (!isSame(tips, ends)) refresh();
+    if (!isEqual(tips, shownTips)) refresh();
   }));
-  since(['reorg'], signal, (reorg) => {
+  replay(['reorg'], signal, (reorg) => {
     reorgs.unshift(reorg);
-    reorgs.splice(KEPT);
+    reorgs.splice(MAX_REORGS);
     showReorgs();
   }, () => {
     reorgs.length = 0;
     showReorgs();
   });
 
+  const legend = h('span', { class: 'legend' }, h('span', { class: 'key best', title: 'Best chain: each block in the colour of its miner' }, 'best chain, by miner'),
+    h('span', { class: 'key stale' }, 'stale'), h('span', { class: 'key invalid' }, 'invalid'));
   return {
     title: 'Forks',
     content: [
       heading('Forks'),
       h('div', { class: 'tiles four' }, Object.values(tiles).map(({ element }) => element)),
-      card([h('span', null, `The last ${HEIGHTS} heights`), h('span', { class: 'legend' }, h('span', { class: 'key best', title: 'In the colours of its miners' }, 'best chain'), h('span', { class: 'key lost' }, 'stale'), h('span', { class: 'key refused' }, 'invalid'))], picture.element, chosen),
-      h('div', { class: 'columns even' }, card('Branches', branches), card('Reorganisations', events)),
+      card([h('span', null, `Last ${HEIGHTS} heights`), legend], diagram.element, selected),
+      h('div', { class: 'columns even' }, card('Branches', branches), card('Reorganisations', log)),
     ],
   };
 }
 
-const isSame = (some, others) => some.length === others.length && some.every((tip, place) => tip.hash === others[place].hash && tip.status === others[place].status);
+const isEqual = (tips, others) => tips.length === others.length && tips.every((tip, index) => tip.hash === others[index].hash && tip.status === others[index].status);
 
-const KINDS = { best: ['best chain', 'good'], stale: ['stale', 'stale'], invalid: ['invalid', 'bad'] };
+const BADGES = { best: ['best chain', 'good'], stale: ['stale', 'stale'], invalid: ['invalid', 'bad'] };
 
-const STATUS = { active: ['best chain', 'good'], 'valid-fork': ['stale', 'stale'], 'headers-only': ['headers only', ''], invalid: ['invalid', 'bad'] };
+const TIP_BADGES = { active: BADGES.best, 'valid-fork': BADGES.stale, 'headers-only': ['headers only', ''], invalid: BADGES.invalid };
 
-function tableOf(tips) {
-  const sorted = [...tips].sort((a, b) => (b.status === 'active') - (a.status === 'active') || b.height - a.height).slice(0, 25);
-  const rows = sorted.map((tip) => {
-    const [name, kind] = STATUS[tip.status] ?? [tip.status, ''];
-    return h('tr', null, h('td', null, h('span', { title: tip.code }, badge(name, kind))), h('td', { class: 'number' }, count(tip.height)),
-      h('td', { class: 'number' }, tip.branch_length ? plural(tip.branch_length, 'block') : '–'), h('td', null, blockLink(tip.hash, { copies: false, tail: 6 })));
-  });
-  return h('div', { class: 'rows' }, h('table', null, h('caption', { class: 'hidden' }, `Branches of ${chain.network}`),
-    h('thead', null, h('tr', null, [['Status', '34%'], ['Height', '19%', 'number'], ['Length', '23%', 'number'], ['Tip', '24%']].map(([name, narrow, kind]) => h('th', { scope: 'col', class: kind, style: widths(null, narrow) }, name)))), h('tbody', null, rows)));
+function renderReorg(reorg) {
+  const change = `${plural(reorg.depth, 'block')} above ${count(reorg.fork_height)} ${reorg.connected ? `replaced by ${count(reorg.connected)}` : 'invalidated'}`;
+  return h('li', null, time(reorg.time), h('span', null, change),
+    h('span', { class: 'swap' }, blockLink(reorg.old_tip, { copyable: false }), h('span', { class: 'arrow', role: 'img', 'aria-label': 'replaced by' }, '→'), blockLink(reorg.new_tip, { copyable: false })));
+}
+
+function tipTable(tips) {
+  const sorted = [...tips].sort((a, b) => (b.status === 'active') - (a.status === 'active') || b.height - a.height).slice(0, MAX_TIPS);
+  return simpleTable(`Branches of ${chain.network}`, [
+    { head: 'Status', narrow: '34%', cell: (tip) => h('span', { title: tip.code }, badge(...(TIP_BADGES[tip.status] ?? [tip.status]))) },
+    { head: 'Height', narrow: '19%', number: true, cell: (tip) => count(tip.height) },
+    { head: 'Length', narrow: '23%', number: true, cell: (tip) => (tip.branch_length ? plural(tip.branch_length, 'block') : '–') },
+    { head: 'Tip', narrow: '24%', cell: (tip) => blockLink(tip.hash, { copyable: false, tail: 6 }) },
+  ], sorted);
 }

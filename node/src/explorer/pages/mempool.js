@@ -1,25 +1,27 @@
-// What waits for a block, and what it takes to be among the next.
+// The mempool: unconfirmed transfers and the fee rates they pay.
 import { get } from '../api.js';
 import { chart } from '../chart.js';
+import { address, amount, badge, card, empty, heading, tile, txLink } from '../components.js';
 import { h } from '../dom.js';
 import { bytes, count, digits, plural } from '../format.js';
-import { on, paced } from '../live.js';
-import { address, amount, badge, card, empty, heading, tile, txLink } from '../parts.js';
+import { on, throttled } from '../live.js';
 import { table } from '../table.js';
 
-export default async function mempool({ signal }) {
+export const menu = { label: 'Mempool', order: 3 };
+
+export default async function mempoolPage({ signal }) {
   const tiles = {
-    count: tile('Waiting', 'Transfers in the mempool; queued ones wait for an earlier nonce'),
-    bytes: tile('Size', 'Bytes of them'),
-    least: tile('Least rate', 'Base units per byte for which this node takes another transfer'),
-    next: tile('Next block', 'Base units per byte that bring a transfer into the next block, and below into one of the next 3 or 6'),
+    count: tile('Transfers', 'Unconfirmed transfers; queued ones wait for an earlier nonce of their sender'),
+    bytes: tile('Size', 'Total size of the transfers'),
+    minimum: tile('Minimum fee rate', 'The least fee rate in base units per byte that this node accepts now'),
+    next: tile('Next block', 'The fee rate in base units per byte for the next block; below, for one of the next 3 or 6 blocks'),
   };
-  const histogram = chart({ title: 'Transfers by fee rate', kind: 'bars', height: 180, format: count, whole: true });
+  const histogram = chart({ title: 'Transfers by fee rate', kind: 'bars', height: 180, format: count, integer: true });
   const show = async () => {
     const [pool, fees] = await Promise.all([get('/mempool', signal), get('/fees', signal)]);
     tiles.count.show(count(pool.count), `${count(pool.queued)} queued`);
     tiles.bytes.show(bytes(pool.bytes), plural(pool.bytes, 'byte'));
-    tiles.least.show(count(pool.min_fee_rate), 'base units per byte');
+    tiles.minimum.show(count(pool.min_fee_rate), 'base units per byte');
     tiles.next.show(count(fees[1]), `in 3: ${count(fees[3])} · in 6: ${count(fees[6])}`);
     histogram.show(pool.fee_histogram.map((bucket, index, all) => ({
       name: count(bucket.rate), value: bucket.count,
@@ -27,29 +29,29 @@ export default async function mempool({ signal }) {
     })), `${plural(pool.count, 'transfer')} in ${plural(pool.fee_histogram.length, 'bucket')}`);
   };
   const list = table({
-    caption: 'Waiting transfers, newest first',
+    caption: 'Unconfirmed transfers, newest first',
     signal,
     columns: [
-      { head: 'Transfer', narrow: '30%', cell: (item) => txLink(item.id, { tail: 6, copies: false }) },
-      { head: 'From', wide: true, cell: (item) => address(item.sender_address, { copies: false }) },
-      { head: 'To', narrow: '32%', cell: (item) => address(item.recipient, { copies: false }) },
+      { head: 'Transfer', narrow: '30%', cell: (item) => txLink(item.id, { tail: 6, copyable: false }) },
+      { head: 'From', wide: true, cell: (item) => address(item.sender_address, { copyable: false }) },
+      { head: 'To', narrow: '32%', cell: (item) => address(item.recipient, { copyable: false }) },
       { head: 'Nonce', wide: true, number: true, cell: (item) => h('span', null, item.status === 'queued' && badge('queued', 'wait'), ' ', count(item.nonce)) },
-      { head: 'Rate', wide: true, number: true, cell: (item) => h('span', { title: 'base units per byte' }, digits(item.fee / item.size)) },
+      { head: 'Fee rate', wide: true, number: true, cell: (item) => h('span', { title: 'base units per byte' }, digits(item.fee / item.size)) },
       { head: 'Amount', number: true, cell: (item) => amount(item.amount) },
     ],
     load: (cursor) => get(`/mempool/transactions?limit=25${cursor ? `&cursor=${cursor}` : ''}`, signal),
-    nothing: empty('Nothing waits', 'Every transfer the node knows is in a block.'),
+    placeholder: empty('No transactions waiting', 'All known transfers are confirmed.'),
   });
   await Promise.all([show(), list.first()]);
-  const refresh = paced(() => Promise.all([show(), list.refresh()]), 300);
-  on(['transaction.accepted', 'transaction.dropped', 'block.connected', 'block.disconnected', 'return', 'reset'], signal, refresh);
+  const refresh = throttled(() => Promise.all([show(), list.refresh()]), 300);
+  on(['transaction.accepted', 'transaction.dropped', 'block.connected', 'block.disconnected', 'resync', 'reset'], signal, refresh);
   return {
     title: 'Mempool',
     content: [
       heading('Mempool'),
       h('div', { class: 'tiles four' }, Object.values(tiles).map(({ element }) => element)),
       card([h('span', null, 'Fee rates'), h('small', null, 'base units per byte')], histogram.element),
-      card('Waiting transfers', list.element),
+      card('Unconfirmed transfers', list.element),
     ],
   };
 }
