@@ -1,8 +1,8 @@
 //! Events over REST: a subscriber that resumes after the last number it received misses no event and
 //! receives none twice, whatever happens to the node or the connection.
 
-use crate::forge::{Forge, RICH, key, pay, test_address, text};
 use crate::harness::{Node, Process, chain, eventually, skip, verified};
+use crate::test_chain::{FUNDED_SEEDS, TestChain, key, pay, test_address, text};
 use chain::Block;
 use serde_json::{Value, json};
 use std::fs::{self, File};
@@ -145,15 +145,15 @@ fn replayed(events: &[Event]) -> Vec<String> {
 // R18: each event describes one block, whatever the tip is when it is sent.
 #[test]
 fn resuming_subscriber_receives_each_event_once_in_order() {
-    let alice = key(RICH[0]);
-    let mut a = Forge::new(test_address(1));
-    let common = a.blocks(5);
-    let mut b = Forge::new(test_address(2));
-    b.follow(&common);
+    let alice = key(FUNDED_SEEDS[0]);
+    let mut a = TestChain::new(test_address(1));
+    let common = a.mine(5);
+    let mut b = TestChain::new(test_address(2));
+    b.connect(&common);
     let losing: Vec<Block> =
-        (0..10).map(|nonce| a.block([pay(&alice, nonce, test_address(3), 5)])).collect();
+        (0..10).map(|nonce| a.mine_block([pay(&alice, nonce, test_address(3), 5)])).collect();
     let winning: Vec<Block> =
-        (0..11).map(|nonce| b.block([pay(&alice, nonce, test_address(4), 7)])).collect();
+        (0..11).map(|nonce| b.mine_block([pay(&alice, nonce, test_address(4), 7)])).collect();
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("data");
     let node = Node::start(&data, &[]);

@@ -4,9 +4,9 @@ mod forks;
 mod live;
 
 use crate::browser::Browser;
-use crate::forge::{Forge, RICH, key, pay, test_address, text};
 use crate::harness::{Node, eventually, skip};
 use crate::reorganisation::submit_all;
+use crate::test_chain::{FUNDED_SEEDS, TestChain, key, pay, test_address, text};
 use chain::signature::SecretKey;
 use chain::tx::{Memo, Payment};
 use chain::{Params, Transfer};
@@ -25,7 +25,7 @@ const AXE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/tools/axe-core
 struct Fixture {
     browser: Browser,
     node: Node,
-    forge: Forge,
+    test_chain: TestChain,
     _folder: TempDir,
 }
 
@@ -36,15 +36,20 @@ impl Fixture {
         let browser = Browser::open()?;
         let folder = tempfile::tempdir().unwrap();
         let node = Node::start(&folder.path().join("data"), &[]);
-        let mut forge = Forge::new(test_address(1));
-        let alice = key(RICH[0]);
-        let mut blocks = forge.blocks(8);
+        let mut test_chain = TestChain::new(test_address(1));
+        let alice = key(FUNDED_SEEDS[0]);
+        let mut blocks = test_chain.mine(8);
         for nonce in 0..3 {
-            blocks.push(forge.block([pay(&alice, nonce, test_address(2), 1_250_000_000)]));
+            blocks.push(test_chain.mine_block([pay(
+                &alice,
+                nonce,
+                test_address(2),
+                1_250_000_000,
+            )]));
         }
-        blocks.push(forge.block([]));
+        blocks.push(test_chain.mine_block([]));
         submit_all(&node, &blocks, "connected");
-        let fixture = Fixture { browser, node, forge, _folder: folder };
+        let fixture = Fixture { browser, node, test_chain, _folder: folder };
         fixture.submit(&pay(&alice, 3, test_address(2), 700));
         Some(fixture)
     }
@@ -63,7 +68,7 @@ impl Fixture {
 
     /// Mines blocks outside the node and submits them.
     fn connect_blocks(&mut self, blocks: usize) {
-        let blocks = self.forge.blocks(blocks);
+        let blocks = self.test_chain.mine(blocks);
         submit_all(&self.node, &blocks, "connected");
     }
 
@@ -75,7 +80,11 @@ impl Fixture {
 
     /// Asserts that the document was not reloaded since, and that the console has no errors.
     fn assert_not_reloaded(&self) {
-        assert_eq!(self.browser.execute("return window.isMarked"), json!(true), "the document was reloaded");
+        assert_eq!(
+            self.browser.execute("return window.isMarked"),
+            json!(true),
+            "the document was reloaded"
+        );
         assert_eq!(self.browser.console_errors(), Vec::<String>::new());
     }
 
@@ -115,7 +124,7 @@ fn every_page_is_accessible_and_fits_wide_and_narrow_screens() {
         (format!("/block/{}", block["hash"].as_str().unwrap()), "4 confirmations"),
         ("/block/0".to_owned(), "genesis needs no proof of work"),
         (format!("/tx/{transfer}"), "for the test"),
-        (format!("/tx/{coinbase}"), "forge"),
+        (format!("/tx/{coinbase}"), "test tag"),
         (format!("/account/{}", text(test_address(2))), "37.5"),
         (format!("/account/{}", text(test_address(99))), "has not sent or received"),
         ("/mempool".to_owned(), "Unconfirmed transfers"),
@@ -146,7 +155,11 @@ fn every_page_is_accessible_and_fits_wide_and_narrow_screens() {
         browser.set_color_scheme(themes[1]);
         assert!(!fixture.is_too_wide(), "{path} on a phone");
         if axe.is_some() {
-            assert_eq!(fixture.accessibility_violations(), Vec::<Value>::new(), "{path} on a phone");
+            assert_eq!(
+                fixture.accessibility_violations(),
+                Vec::<Value>::new(),
+                "{path} on a phone"
+            );
         }
         browser.emulate("clearDeviceMetricsOverride", &json!({}));
         assert_eq!(browser.console_errors(), Vec::<String>::new(), "{path}");
@@ -166,7 +179,7 @@ fn browser_verifies_merkle_proofs_of_coinbase_and_transfer() {
 #[test]
 fn phone_shows_numbers_uncut() {
     let Some(fixture) = Fixture::new() else { return };
-    fixture.submit(&pay(&key(RICH[1]), 0, test_address(5), 987_612_345_678));
+    fixture.submit(&pay(&key(FUNDED_SEEDS[1]), 0, test_address(5), 987_612_345_678));
     fixture.node.generate(1, &text(test_address(7))).unwrap();
     let job = json!({ "delay_seconds": 3_600, "miner": text(test_address(7)) });
     let created = fixture.node.send("POST", "/v1/mining/jobs", &job);
@@ -182,7 +195,11 @@ fn phone_shows_numbers_uncut() {
     }
     fixture.open("/");
     let is_linked = "return document.querySelector('.list a[href^=\"/tx/\"]').offsetWidth > 0";
-    assert_eq!(browser.execute(is_linked), json!(true), "a transfer of the overview links to its page");
+    assert_eq!(
+        browser.execute(is_linked),
+        json!(true),
+        "a transfer of the overview links to its page"
+    );
     fixture.open("/charts");
     let outside = "return [...document.querySelectorAll('.chart text')]
         .filter((text) => text.getBBox().x < 0).map((text) => text.textContent)";
@@ -217,7 +234,8 @@ fn search_opens_the_page_or_explains_why_there_is_none() {
         browser.type_into("body", "/");
         browser.type_into("#q", &format!("{query}{ENTER}"));
         browser.wait_until("the result of a search", "return location.pathname !== '/'");
-        browser.wait_until("its heading", "return document.querySelector('main h1').offsetHeight > 5");
+        browser
+            .wait_until("its heading", "return document.querySelector('main h1').offsetHeight > 5");
         browser.wait_for_page();
         browser.current_path()
     };
@@ -275,7 +293,7 @@ fn foreign_text_is_never_parsed_as_markup() {
     let agent = "<script>document.title='hit'</script>";
     let memo = Memo::new(attack.into()).unwrap();
     let payment = Payment { nonce: 0, recipient: test_address(5), amount: 5, fee: 1_000, memo };
-    let id = fixture.submit(&sign(payment, &key(RICH[1])));
+    let id = fixture.submit(&sign(payment, &key(FUNDED_SEEDS[1])));
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let folder = tempfile::tempdir().unwrap();
     let (_sender, receiver) = broadcast::channel::<ChainUpdate>(8);
@@ -289,15 +307,20 @@ fn foreign_text_is_never_parsed_as_markup() {
         data: folder.path().to_owned(),
         agent: agent.to_owned(),
     };
-    let spawned = p2p::spawn(config, fixture.forge.reader(), receiver);
+    let spawned = p2p::spawn(config, fixture.test_chain.reader(), receiver);
     let (_peer, _events) = runtime.block_on(spawned).unwrap();
     let peers = || fixture.node.get("/v1/peers").json()["items"].as_array().unwrap().len();
     eventually("a peer", || (peers() == 1).then_some(()));
 
     for (path, text) in [(format!("/tx/{id}"), attack), ("/peers".to_owned(), agent)] {
         fixture.open(&path);
-        assert!(fixture.browser.main_text().contains(text), "{path}: {}", fixture.browser.main_text());
-        let injected = "return document.querySelectorAll('main img, main script, main iframe').length";
+        assert!(
+            fixture.browser.main_text().contains(text),
+            "{path}: {}",
+            fixture.browser.main_text()
+        );
+        let injected =
+            "return document.querySelectorAll('main img, main script, main iframe').length";
         assert_eq!(fixture.browser.execute(injected), json!(0), "{path}");
         assert_ne!(fixture.browser.execute("return document.title"), json!("hit"));
         assert_eq!(fixture.browser.console_errors(), Vec::<String>::new(), "{path}");

@@ -8,7 +8,6 @@ mod documentation;
 mod events;
 mod explorer;
 mod failover;
-mod forge;
 mod harness;
 mod jobs;
 mod mining;
@@ -20,6 +19,7 @@ mod repair;
 mod rpc;
 mod shell;
 mod stratum;
+mod test_chain;
 #[cfg(unix)]
 mod testnet;
 mod tls;

@@ -1,7 +1,7 @@
 //! `chain mine` with an embedded node and for a running one, and durability of acknowledged blocks.
 
-use crate::forge::{test_address, text};
 use crate::harness::{Node, Process, chain, eventually, run, verified};
+use crate::test_chain::{test_address, text};
 use chain::Params;
 use serde_json::Value;
 use std::net::TcpListener;

@@ -1,7 +1,7 @@
 //! `chain node` from start to stop, as its operator uses it.
 
-use crate::forge::{test_address, text};
 use crate::harness::{Node, chain, eventually, run};
+use crate::test_chain::{test_address, text};
 use serde_json::{Value, json};
 use std::net::TcpListener;
 

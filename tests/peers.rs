@@ -1,7 +1,7 @@
 //! Nodes of one network as processes of their own: they meet, agree, and come back.
 
-use crate::forge::{RICH, key, pay, test_address, text};
 use crate::harness::{Node, Response, eventually, run, verified};
+use crate::test_chain::{FUNDED_SEEDS, key, pay, test_address, text};
 use chain::Transfer;
 use serde_json::{Value, json};
 use std::fs;
@@ -98,7 +98,7 @@ fn a_transfer_sent_to_one_node_waits_on_the_other_until_its_block() {
     let a = Node::start(&a, &[]);
     let b = joined(&b, &a);
     awaits_peers(&a, 1);
-    let rich = RICH.map(key);
+    let rich = FUNDED_SEEDS.map(key);
     for (from, to, transfer) in [
         (&a, &b, pay(&rich[0], 0, test_address(2), 1_000)),
         (&b, &a, pay(&rich[1], 0, test_address(2), 2_000)),
@@ -117,7 +117,7 @@ fn a_transfer_sent_to_one_node_waits_on_the_other_until_its_block() {
 fn what_waited_before_they_met_is_exchanged() {
     let (_folder, [a, b]) = places();
     let a = Node::start(&a, &[]);
-    let transfer = pay(&key(RICH[0]), 0, test_address(2), 1_000);
+    let transfer = pay(&key(FUNDED_SEEDS[0]), 0, test_address(2), 1_000);
     let id = send(&a, &transfer);
     let b = joined(&b, &a);
     eventually("the transfer", || waiting(&b).contains(&id).then_some(()));
@@ -303,7 +303,7 @@ fn a_sync_that_was_interrupted_goes_on() {
 fn a_heavier_chain_wins_when_two_meet() {
     let (_folder, [a, b]) = places();
     let (a, b) = (Node::start(&a, &[]), Node::start(&b, &[]));
-    let transfer = pay(&key(RICH[0]), 0, test_address(2), 1_000);
+    let transfer = pay(&key(FUNDED_SEEDS[0]), 0, test_address(2), 1_000);
     let id = send(&a, &transfer);
     generate(&a, 30);
     generate(&b, 31);
@@ -327,7 +327,7 @@ fn two_halves_that_were_apart_heal_and_lose_no_transfer() {
     let mut sent = Vec::new();
     for (half, blocks, from) in [([&a, &b], 200_u32, 0), ([&c, &d], 201, 1)] {
         for nonce in 0..10_u32 {
-            let transfer = pay(&key(RICH[from]), nonce.into(), test_address(2), 1_000);
+            let transfer = pay(&key(FUNDED_SEEDS[from]), nonce.into(), test_address(2), 1_000);
             sent.push(send(half[0], &transfer));
             // The last ones are not mined yet when the halves meet.
             if nonce < 9 {

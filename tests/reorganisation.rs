@@ -1,7 +1,9 @@
 //! Reorganisations to heavier branches, submitted block by block over REST.
 
-use crate::forge::{Forge, RICH, key, pay, spoil, test_address, text};
 use crate::harness::{Node, Response, eventually, verified};
+use crate::test_chain::{
+    FUNDED_SEEDS, TestChain, key, pay, test_address, text, with_changed_coinbase,
+};
 use chain::{Address, Block};
 use serde_json::{Value, json};
 
@@ -64,26 +66,26 @@ fn snapshot(node: &Node, addresses: &[Address]) -> Vec<Vec<u8>> {
 //        └─ b1 ─ … ─ b100 ─ b101      heavier
 #[test]
 fn reorg_of_a_hundred_blocks_returns_transactions_to_mempool() {
-    let [alice, bob] = RICH.map(key);
+    let [alice, bob] = FUNDED_SEEDS.map(key);
     let (miner_a, miner_b, carol, dave) =
         (test_address(1), test_address(2), test_address(3), test_address(4));
-    let mut a = Forge::new(miner_a);
+    let mut a = TestChain::new(miner_a);
     let mut lost = Vec::new();
     let losing: Vec<Block> = (0..100)
         .map(|number: u64| match number {
             10..20 => {
                 lost.push(pay(&alice, number - 10, carol, 1_000 + number));
-                a.block(lost.last().cloned())
+                a.mine_block(lost.last().cloned())
             }
             // The other branch has a conflicting transfer with this nonce.
-            50 => a.block([pay(&bob, 0, carol, 5_000)]),
-            _ => a.block([]),
+            50 => a.mine_block([pay(&bob, 0, carol, 5_000)]),
+            _ => a.mine_block([]),
         })
         .collect();
-    let mut b = Forge::new(miner_b);
-    let mut winning = b.blocks(40);
-    winning.push(b.block([pay(&bob, 0, dave, 7_000), pay(&bob, 1, dave, 8_000)]));
-    winning.extend(b.blocks(60));
+    let mut b = TestChain::new(miner_b);
+    let mut winning = b.mine(40);
+    winning.push(b.mine_block([pay(&bob, 0, dave, 7_000), pay(&bob, 1, dave, 8_000)]));
+    winning.extend(b.mine(60));
     let folder = tempfile::tempdir().unwrap();
     let [data, fresh] = ["data", "fresh"].map(|name| folder.path().join(name));
 
@@ -129,15 +131,15 @@ fn reorg_of_a_hundred_blocks_returns_transactions_to_mempool() {
 //        └─ b1 ─ b2 ─ b3 ─ … ─ b6 ─ b7      b3 breaks a rule that only connecting it detects
 #[test]
 fn heavier_branch_with_invalid_block_changes_nothing() {
-    let alice = key(RICH[0]);
+    let alice = key(FUNDED_SEEDS[0]);
     let (miner_a, miner_b, carol) = (test_address(1), test_address(2), test_address(3));
-    let mut a = Forge::new(miner_a);
-    let mut best = vec![a.block([pay(&alice, 0, carol, 1_000)])];
-    best.extend(a.blocks(4));
+    let mut a = TestChain::new(miner_a);
+    let mut best = vec![a.mine_block([pay(&alice, 0, carol, 1_000)])];
+    best.extend(a.mine(4));
     let good = {
-        let mut b = Forge::new(miner_b);
-        let mut good = vec![b.block([pay(&alice, 0, miner_b, 9_000)])];
-        good.extend(b.blocks(6));
+        let mut b = TestChain::new(miner_b);
+        let mut good = vec![b.mine_block([pay(&alice, 0, miner_b, 9_000)])];
+        good.extend(b.mine(6));
         good
     };
     let addresses = [alice.public_key().address(), miner_a, miner_b, carol];
@@ -152,8 +154,8 @@ fn heavier_branch_with_invalid_block_changes_nothing() {
     assert_eq!(answer.status, 201, "{answer:?}");
     let before = snapshot(&node, &addresses);
 
-    let greedy = spoil(&good, 2, |coinbase| coinbase.reward += 1);
-    let forgetful = spoil(&good, 2, |coinbase| coinbase.commitment[31] ^= 1);
+    let greedy = with_changed_coinbase(&good, 2, |coinbase| coinbase.reward += 1);
+    let forgetful = with_changed_coinbase(&good, 2, |coinbase| coinbase.commitment[31] ^= 1);
     for (bad, code) in [(greedy, "wrong-reward"), (forgetful, "wrong-accounts")] {
         let first_new = usize::from(code == "wrong-accounts") * 2;
         submit_all(&node, &bad[first_new..5], "side-branch");
@@ -177,14 +179,14 @@ fn heavier_branch_with_invalid_block_changes_nothing() {
 fn rejects_invalid_blocks_at_once() {
     let folder = tempfile::tempdir().unwrap();
     let node = Node::start(&folder.path().join("data"), &[]);
-    let blocks = Forge::new(test_address(1)).blocks(3);
+    let blocks = TestChain::new(test_address(1)).mine(3);
 
     assert_eq!(rejection(&node, &blocks[1]), "unknown-parent");
     submit_all(&node, &blocks[..1], "connected");
     submit_all(&node, &blocks[1..2], "connected");
     let before = snapshot(&node, &[test_address(1)]);
 
-    let greedy = spoil(&blocks, 2, |coinbase| coinbase.reward += 1);
+    let greedy = with_changed_coinbase(&blocks, 2, |coinbase| coinbase.reward += 1);
     assert_eq!(rejection(&node, &greedy[2]), "wrong-reward");
     assert_eq!(rejection(&node, &greedy[2]), "wrong-reward");
     let mut other = blocks[2].clone();

@@ -1,8 +1,8 @@
 //! Recovery of damaged data directories: a node recovers to the last acknowledged block, or fails with
 //! one line that names the damaged file, which it does not change.
 
-use crate::forge::{test_address, text};
 use crate::harness::{Node, Tip, run, verified};
+use crate::test_chain::{test_address, text};
 use std::fs;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;

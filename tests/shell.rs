@@ -1,8 +1,8 @@
 //! The command line: exit codes, errors of one line, closed pipes, selection of the node; and commands
 //! against a mock node.
 
-use crate::forge::{test_address, text};
 use crate::harness::{Node, chain, run};
+use crate::test_chain::{test_address, text};
 use ::chain::Params;
 use serde_json::{Value, json};
 use std::io::{Read, Write};

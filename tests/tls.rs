@@ -1,7 +1,7 @@
 //! HTTPS, and the certificates that clients trust.
 
-use crate::forge::{test_address, text};
 use crate::harness::{Node, Process, chain, eventually, run};
+use crate::test_chain::{test_address, text};
 use chain::hash::sha256;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
 use rustls::pki_types::pem::PemObject;

@@ -2,10 +2,10 @@
 
 use super::{Fixture, tip};
 use crate::browser::Browser;
-use crate::forge::{Forge, test_address, text};
 use crate::harness::Node;
 use crate::peers::{agree, awaits_peers, connect};
 use crate::reorganisation::submit_all;
+use crate::test_chain::{TestChain, test_address, text};
 use chain::Block;
 use serde_json::json;
 
@@ -20,7 +20,8 @@ fn wait_for_blocks(browser: &Browser, best: usize, stale: usize) {
 
 /// The status that the tree shows for a block.
 fn status(browser: &Browser, hash: &str) -> String {
-    let script = format!("return document.querySelector('.nodes a[href$=\"{hash}\"]').classList[0]");
+    let script =
+        format!("return document.querySelector('.nodes a[href$=\"{hash}\"]').classList[0]");
     browser.execute(&script).as_str().unwrap().to_owned()
 }
 
@@ -29,12 +30,12 @@ fn status(browser: &Browser, hash: &str) -> String {
 #[test]
 fn tree_follows_a_reorganisation() {
     let Some(mut fixture) = Fixture::new() else { return };
-    let mut other = Forge::new(test_address(3));
+    let mut other = TestChain::new(test_address(3));
     let common: Vec<Block> = (1..=12).map(|height| block(&fixture.node, height)).collect();
-    other.follow(&common);
+    other.connect(&common);
     fixture.connect_blocks(3);
     let stale = block(&fixture.node, 14).hash().to_string();
-    let winning = other.blocks(4);
+    let winning = other.mine(4);
     fixture.open_and_mark("/forks");
     let browser = &fixture.browser;
     wait_for_blocks(browser, 16, 0);

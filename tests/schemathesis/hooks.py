@@ -1,30 +1,30 @@
-"""What schemathesis cannot know by itself: names of things that are there, in the formats of the
-document, and how much to ask for at once. Checks nothing."""
+"""Extensions of schemathesis: values that exist on the node for the formats of the OpenAPI document, and
+limits for expensive requests. Does not check anything."""
 
 import schemathesis
 from hypothesis import strategies as st
-from node import ask
+from node import request
 
-owners = [owner["address"] for owner in ask("/v1/chain/params")["allocations"]]
-blocks = [block["hash"] for block in ask("/v1/blocks?limit=100")["items"]]
-confirmed = [entry["id"] for entry in ask(f"/v1/accounts/{owners[0]}/transactions")["items"]]
-waiting = [entry["id"] for entry in ask("/v1/mempool/transactions")["items"]]
+owners = [owner["address"] for owner in request("/v1/chain/params")["allocations"]]
+blocks = [block["hash"] for block in request("/v1/blocks?limit=100")["items"]]
+confirmed = [entry["id"] for entry in request(f"/v1/accounts/{owners[0]}/transactions")["items"]]
+pending = [entry["id"] for entry in request("/v1/mempool/transactions")["items"]]
 
-texts = st.sampled_from
+sampled = st.sampled_from
 hashes = st.from_regex(r"[0-9a-f]{64}", fullmatch=True)
-ids = texts([
+ids = sampled([
     "12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN",
     "QmYyQSo1c1Ym7orWxLYvCrM2EmxFTANf8wXmmE7DWjhx5N",
 ])
 ips = st.ip_addresses().map(str)
-# Nobody listens there, so nobody is disturbed.
+# Ports without a listener.
 multiaddrs = st.integers(1, 9).map(lambda port: f"/ip4/127.0.0.1/tcp/{port}")
 
-schemathesis.openapi.format("address", texts(owners))
-schemathesis.openapi.format("block-hash", st.one_of(texts(blocks), hashes))
-schemathesis.openapi.format("transaction-id", st.one_of(texts(confirmed), texts(waiting), hashes))
+schemathesis.openapi.format("address", sampled(owners))
+schemathesis.openapi.format("block-hash", st.one_of(sampled(blocks), hashes))
+schemathesis.openapi.format("transaction-id", st.one_of(sampled(confirmed), sampled(pending), hashes))
 schemathesis.openapi.format(
-    "block-id", st.one_of(st.just("tip"), st.integers(0, 400).map(str), texts(blocks), hashes)
+    "block-id", st.one_of(st.just("tip"), st.integers(0, 400).map(str), sampled(blocks), hashes)
 )
 schemathesis.openapi.format("ip", ips)
 schemathesis.openapi.format("peer-id", ids)
@@ -34,7 +34,7 @@ schemathesis.openapi.format("multiaddr", multiaddrs)
 
 @schemathesis.hook
 def map_query(context, query):
-    """Waits are short."""
+    """Shortens long polls."""
     for name in ("timeout", "wait"):
         seconds = (query or {}).get(name)
         if isinstance(seconds, int) and seconds > 1:
@@ -44,23 +44,23 @@ def map_query(context, query):
 
 @schemathesis.hook
 def map_body(context, body):
-    """A few blocks are as good as thousands."""
+    """Reduces the number of blocks to mine."""
     if isinstance(body, dict) and isinstance(body.get("blocks"), int) and body["blocks"] > 50:
         if body["blocks"] <= 10_000:
             body["blocks"] = 1 + body["blocks"] % 50
     return body
 
 
-def whole(value):
-    """JSON Schema takes 1.0 for an integer; this API does not, on purpose: amounts are exact."""
+def integral(value):
+    """Converts 1.0 to 1: an integer to JSON Schema, but rejected by this API, whose amounts are exact."""
     if isinstance(value, float) and value.is_integer():
         return int(value)
     if isinstance(value, dict):
-        return {name: whole(member) for name, member in value.items()}
-    return [whole(item) for item in value] if isinstance(value, list) else value
+        return {name: integral(member) for name, member in value.items()}
+    return [integral(item) for item in value] if isinstance(value, list) else value
 
 
 @schemathesis.hook
 def before_call(context, case, kwargs):
-    """Integers are written as such."""
-    case.body = whole(case.body)
+    """Sends integers without a fraction."""
+    case.body = integral(case.body)

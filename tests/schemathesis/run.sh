@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Asks a real `dev` node whatever its OpenAPI document allows and forbids, and compares every answer
-# with the document: schemathesis with all its checks. Needs python3; fetches schemathesis once.
-#   tests/schemathesis/run.sh [CHAIN] [OPTIONS OF schemathesis …]      CHAIN: the binary to test
+# Tests a real `dev` node against its OpenAPI document with schemathesis and all its checks: valid and
+# invalid requests, and every response. Needs python3; installs schemathesis once.
+#   tests/schemathesis/run.sh [CHAIN] [SCHEMATHESIS OPTION …]      CHAIN: the binary to test
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 cd "$here/../.."
@@ -13,7 +13,7 @@ version=4.32.5
 tools=$PWD/target/tools/schemathesis-$version
 if [[ ! -e $tools/ready ]]; then
     rm -rf "$tools"
-    # Where Debian's python comes without venv and pip, its packages bring them.
+    # Debian packages venv and pip separately.
     if ! python3 -c 'import ensurepip, venv' 2>/dev/null; then
         if [[ $(id -u) != 0 ]]; then
             echo "schemathesis needs python3-venv: apt-get install python3-venv" >&2
@@ -53,10 +53,10 @@ cd "$folder"
 test_api() {
     "$tools/bin/schemathesis" --config-file "$here/schemathesis.toml" run "$NODE/openapi.json" "$@"
 }
-# Streams do not end; tests of their own read them. Jobs are ordered last: what they mine keeps the machine busy.
+# Event streams do not end; other tests cover them. Mining jobs come last because they load the machine.
 test_api --exclude-path /v1/events --exclude-path /v1/ws --exclude-operation-id post-mining-jobs "$@"
 test_api --include-operation-id post-mining-jobs --phases coverage,fuzzing "$@"
-kill -0 "$node" || { echo "the node did not survive" >&2; exit 1; }
+kill -0 "$node" || { echo "the node has exited" >&2; exit 1; }
 if grep -qi 'panicked' "$folder/log"; then
     echo "the node panicked:" >&2
     grep -i -A5 'panicked' "$folder/log" >&2
