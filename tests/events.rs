@@ -43,7 +43,7 @@ impl Subscriber {
         let mut subscriber = Subscriber(BufReader::new(subscribe(node, query, last)));
         assert!(subscriber.line().unwrap().contains(" 200 "));
         while !subscriber.line().unwrap().is_empty() {}
-        reader
+        subscriber
     }
 
     /// The next line; `None` once the connection has ended.

@@ -279,8 +279,8 @@ fn chain_mine_is_a_job_of_the_running_node_and_cancels_it_at_exit() {
         (job["progress"]["blocks_done"].as_u64() > Some(0)).then_some(job)
     });
     assert!(mining.stderr().contains(job["id"].as_str().unwrap()), "{}", mining.stderr());
-    let (status, _) = mining.terminate();
-    assert_eq!(status.code(), Some(0), "{}", mining.stderr());
+    let (exit, _) = mining.terminate();
+    assert_eq!(exit.code(), Some(0), "{}", mining.stderr());
     assert_eq!(status(&node, &job)["state"], "cancelled");
 }
 
