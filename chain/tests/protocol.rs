@@ -224,7 +224,7 @@ fn the_table_of_rules_is_the_one_in_the_code() {
     let stage = |text: &str| match text {
         "header" => Stage::Header,
         "after parent" => Stage::HeaderAfterParent,
-        "belonging" => Stage::Commitment,
+        "commitment" => Stage::Commitment,
         "body" => Stage::Body,
         "on parent" => Stage::BodyOnParent,
         _ => panic!("{text}"),
