@@ -7,7 +7,7 @@ use std::panic::catch_unwind;
 use std::thread;
 use std::time::Duration;
 
-/// Seeds of one test run.
+/// Number of seeds of one test run, unless `CHAIN_SIMULATION_SEEDS` sets another.
 const SEEDS: u64 = 500;
 /// One seed instead, to look at a failure again.
 const VARIABLE: &str = "CHAIN_SIMULATION_SEED";
@@ -52,9 +52,11 @@ fn whatever_goes_wrong_all_agree_in_the_end_and_no_transfer_is_lost() {
         println!("trace {:016x}", run(seed.parse().unwrap()).trace());
         return;
     }
+    let seeds =
+        std::env::var("CHAIN_SIMULATION_SEEDS").map_or(SEEDS, |number| number.parse().unwrap());
     let threads = thread::available_parallelism().map_or(2, |threads| threads.get().min(4) as u64);
     let failures: Vec<u64> = thread::scope(|scope| {
-        let share = |first| (first..SEEDS).step_by(usize::try_from(threads).unwrap());
+        let share = |first| (first..seeds).step_by(usize::try_from(threads).unwrap());
         let run = |first| scope.spawn(move || share(first).find_map(|seed| check(seed).err()));
         let running: Vec<_> = (0..threads).map(run).collect();
         running.into_iter().filter_map(|thread| thread.join().unwrap()).collect()
