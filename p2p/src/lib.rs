@@ -4,6 +4,7 @@
 //! API, and its validation comes back to whoever sent it.
 
 pub mod message;
+pub mod rate_limit;
 pub mod view;
 pub mod wire;
 

@@ -1,40 +1,28 @@
 //! Lines in the log that strangers can cause: so many a minute for each cause, the rest is counted.
 
 use super::Driver;
+use crate::rate_limit::TokenBucket;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// Most lines for one cause in a minute.
-const PER_MINUTE: u32 = 20;
-const MINUTE: Duration = Duration::from_secs(60);
+/// The lines of one cause: a burst of 20, then 20 a minute.
+const LINES: TokenBucket = TokenBucket::new(20, Duration::from_secs(3));
 
-/// How many lines were written.
+/// The limit of each cause, and the lines dropped since the last one written.
 #[derive(Debug, Default)]
 pub(super) struct Lines {
-    causes: BTreeMap<&'static str, Cause>,
-}
-
-#[derive(Debug, Default)]
-struct Cause {
-    since: Duration,
-    written: u32,
-    dropped: u64,
+    causes: BTreeMap<&'static str, (TokenBucket, u64)>,
 }
 
 impl Lines {
     /// Whether a line may be written now: then how many were dropped before it.
     pub(super) fn take(&mut self, cause: &'static str, now: Duration) -> Option<u64> {
-        let cause = self.causes.entry(cause).or_default();
-        if now.saturating_sub(cause.since) >= MINUTE {
-            cause.since = now;
-            cause.written = 0;
-        }
-        if cause.written >= PER_MINUTE {
-            cause.dropped = cause.dropped.saturating_add(1);
+        let (limit, dropped) = self.causes.entry(cause).or_insert((LINES, 0));
+        if !limit.try_acquire(1, now) {
+            *dropped = dropped.saturating_add(1);
             return None;
         }
-        cause.written = cause.written.saturating_add(1);
-        Some(std::mem::take(&mut cause.dropped))
+        Some(std::mem::take(dropped))
     }
 }
 
@@ -59,9 +47,11 @@ mod tests {
         let mut at = |second| lines.take("flood", Duration::from_secs(second));
         let written = (0..1_000).filter(|_| at(100).is_some()).count();
         assert_eq!(written, 20);
-        assert_eq!(at(159), None);
-        assert_eq!(at(160), Some(981));
-        assert_eq!(at(160), Some(0));
+        assert_eq!(at(102), None);
+        assert_eq!(at(103), Some(981));
+        assert_eq!(at(103), None);
+        let written = (0..1_000).filter(|_| at(163).is_some()).count();
+        assert_eq!(written, 20);
         assert_eq!(lines.take("another", Duration::from_secs(160)), Some(0));
     }
 }

@@ -5,7 +5,8 @@
 use crate::engine::context::Context;
 use crate::engine::machine::{Failure, Misbehavior, RequestId, TransferValidation};
 use crate::engine::transfers::{Admission, InFlightTransfer, InFlightTransfers};
-use crate::message::{MAX_POOL, Protocol, Request, Response};
+use crate::message::{Limits, MAX_POOL, Protocol, Request, Response};
+use crate::rate_limit::TokenBucket;
 use crate::view::ChainView;
 use chain::tx::{Id, Transfer};
 use libp2p::PeerId;
@@ -45,14 +46,13 @@ pub(crate) struct MempoolSync {
 }
 
 /// What is kept of a peer while it is connected.
-#[derive(Default)]
 struct PeerCursor {
     /// The place, in the peer's order, up to which all is dealt with.
     place: u64,
     /// Until then it is not asked.
     not_before: Duration,
-    /// When no request counts any more with the peer.
-    forgotten_at: Duration,
+    /// The requests that the peer still permits.
+    requests: TokenBucket,
     /// When it was last asked for all that it has.
     started_over_at: Duration,
     /// It is new, or has transfers that were not taken when it announced them.
@@ -116,7 +116,7 @@ impl MempoolSync {
 
     /// A peer is there.
     pub(crate) fn peer_connected(&mut self, peer: PeerId) {
-        self.cursors.insert(peer, PeerCursor { is_awaited: true, ..PeerCursor::default() });
+        self.cursors.insert(peer, PeerCursor::new());
     }
 
     /// A peer is gone. What was asked of it comes to its end by itself.
@@ -244,7 +244,7 @@ impl MempoolSync {
         }
         let now = cx.now.elapsed;
         // Whoever is gone is asked once more, which ends it.
-        let mut gone = PeerCursor::default();
+        let mut gone = PeerCursor::new();
         let cursor = self.cursors.get_mut(&exchange.peer).unwrap_or(&mut gone);
         let batch = exchange.batch(cx, transfers);
         let what = if !batch.is_empty() {
@@ -265,7 +265,7 @@ impl MempoolSync {
                 return;
             }
         };
-        cursor.count_request(now);
+        cursor.requests.spend(1, now);
         self.next_request += 1;
         exchange.request = Some(self.next_request);
         cx.request(RequestId::Mempool(self.next_request), exchange.peer, what);
@@ -281,22 +281,25 @@ impl MempoolSync {
 }
 
 impl PeerCursor {
+    fn new() -> PeerCursor {
+        let Limits { requests, per, .. } = Protocol::Pool.limits();
+        PeerCursor {
+            place: 0,
+            not_before: Duration::ZERO,
+            requests: TokenBucket::per_period(requests, per),
+            started_over_at: Duration::ZERO,
+            is_awaited: true,
+            is_unfinished: false,
+        }
+    }
+
+    /// Returns whether the peer permits a page and the requests that follow from it.
+    fn has_room(&self, now: Duration) -> bool {
+        self.requests.available(now) >= REQUESTS_PER_PAGE
+    }
+
     fn may_be_asked(&self, now: Duration) -> bool {
         self.not_before <= now && self.has_room(now)
-    }
-
-    /// Whether a page, and what it leads to, is within what a peer may ask.
-    fn has_room(&self, now: Duration) -> bool {
-        let limits = Protocol::Pool.limits();
-        let each = limits.per / limits.requests;
-        let counts = self.forgotten_at.saturating_sub(now);
-        counts.saturating_add(each * REQUESTS_PER_PAGE) <= limits.per
-    }
-
-    fn count_request(&mut self, now: Duration) {
-        let limits = Protocol::Pool.limits();
-        let each = limits.per / limits.requests;
-        self.forgotten_at = self.forgotten_at.max(now).saturating_add(each);
     }
 }
 

@@ -2,23 +2,23 @@
 
 use super::{Peers, Policy};
 use crate::engine::Now;
-use crate::message::{Protocol, Request};
+use crate::message::{Limits, Protocol, Request};
+use crate::rate_limit::TokenBucket;
 use libp2p::PeerId;
 use std::time::Duration;
 
-/// Blocks served to a peer, in bytes, over `SERVED_PER`.
-const SERVED_BYTES: f64 = 32.0 * 1024.0 * 1024.0;
-/// What `SERVED_BYTES` counts over.
-const SERVED_PER: Duration = Duration::from_secs(10);
-/// Addresses that a peer may tell at once, and a second.
-const ADDRESSES: (f64, f64) = (128.0, 0.1);
-/// Transfers that a peer may announce at once, and a second: more than an honest node announces, and
-/// more than blocks can carry for long.
-const TRANSFERS: (f64, f64) = (20_000.0, 4_000.0);
-/// Blocks that a peer may announce at once, and a second.
-const BLOCKS: (f64, f64) = (10.0, 1.0);
-/// The same where blocks cost nothing: more than a node mines and writes to its disk.
-const FREE_BLOCKS: (f64, f64) = (10_000.0, 1_000.0);
+/// Bytes of blocks that a peer is served per `SERVED_PERIOD`.
+const SERVED_BYTES: u32 = 32 << 20;
+/// The period of `SERVED_BYTES`.
+const SERVED_PERIOD: Duration = Duration::from_secs(10);
+/// Addresses from one peer: a burst of 128, then one in ten seconds.
+const ADDRESSES: TokenBucket = TokenBucket::new(128, Duration::from_secs(10));
+/// Announced transfers: 4,000 a second, more than an honest node announces and blocks can carry.
+const TRANSFERS: TokenBucket = TokenBucket::new(20_000, Duration::from_micros(250));
+/// Announced blocks: one a second.
+const BLOCKS: TokenBucket = TokenBucket::new(10, Duration::from_secs(1));
+/// Announced blocks where they cost no work: 1,000 a second, more than a node mines and stores.
+const FREE_BLOCKS: TokenBucket = TokenBucket::new(10_000, Duration::from_millis(1));
 
 /// What to do with a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,82 +40,30 @@ pub enum Topic {
     Transfer,
 }
 
-/// Fills at a rate up to its size, and is emptied by what it counts.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Bucket {
-    level: f64,
-    at: Duration,
-    size: f64,
-    per_second: f64,
-}
-
-impl Bucket {
-    /// A full one.
-    pub(super) fn new((size, per_second): (f64, f64), now: Now) -> Bucket {
-        Bucket { level: size, at: now.elapsed, size, per_second }
-    }
-
-    /// Takes out so much if it is there.
-    pub(super) fn take(&mut self, amount: f64, now: Now) -> bool {
-        self.fill(now);
-        let enough = self.level >= amount;
-        if enough {
-            self.level -= amount;
-        }
-        enough
-    }
-
-    /// Takes out so much whether or not it is there.
-    pub(super) fn drain(&mut self, amount: f64, now: Now) {
-        self.fill(now);
-        self.level -= amount;
-    }
-
-    /// Whether something is there.
-    pub(super) fn is_open(&mut self, now: Now) -> bool {
-        self.fill(now);
-        self.level > 0.0
-    }
-
-    /// Whether it is as if new.
-    pub(super) fn is_full(&mut self, now: Now) -> bool {
-        self.fill(now);
-        self.level >= self.size
-    }
-
-    fn fill(&mut self, now: Now) {
-        let passed = now.elapsed.saturating_sub(self.at).as_secs_f64();
-        self.at = self.at.max(now.elapsed);
-        self.level = (self.level + passed * self.per_second).min(self.size);
-    }
-}
-
 /// The buckets of one peer.
 #[derive(Debug)]
 pub(super) struct Rates {
-    requests: [(Bucket, Bucket); Protocol::ALL.len()],
-    served: Bucket,
-    transfers: Bucket,
-    blocks: Bucket,
-    addresses: Bucket,
+    requests: [(TokenBucket, TokenBucket); Protocol::ALL.len()],
+    served: TokenBucket,
+    transfers: TokenBucket,
+    blocks: TokenBucket,
+    addresses: TokenBucket,
 }
 
 impl Rates {
-    /// Full ones.
-    pub(super) fn new(policy: &Policy, now: Now) -> Rates {
+    /// Returns full buckets.
+    pub(super) fn new(policy: &Policy) -> Rates {
         let requests = Protocol::ALL.map(|protocol| {
-            let limits = protocol.limits();
-            let size = f64::from(limits.requests);
-            let rate = size / limits.per.as_secs_f64();
-            (Bucket::new((size, rate), now), Bucket::new((2.0 * size, 2.0 * rate), now))
+            let Limits { requests, per, .. } = protocol.limits();
+            let limit = TokenBucket::per_period(requests, per);
+            (limit, TokenBucket::per_period(requests.saturating_mul(2), per))
         });
-        let served = (SERVED_BYTES, SERVED_BYTES / SERVED_PER.as_secs_f64());
         Rates {
             requests,
-            served: Bucket::new(served, now),
-            transfers: Bucket::new(TRANSFERS, now),
-            blocks: Bucket::new(if policy.relaxed { FREE_BLOCKS } else { BLOCKS }, now),
-            addresses: Bucket::new(ADDRESSES, now),
+            served: TokenBucket::per_period(SERVED_BYTES, SERVED_PERIOD),
+            transfers: TRANSFERS,
+            blocks: if policy.relaxed { FREE_BLOCKS } else { BLOCKS },
+            addresses: ADDRESSES,
         }
     }
 
@@ -124,14 +72,14 @@ impl Rates {
         let protocol = request.protocol();
         let amount = match request {
             Request::Blocks { hashes } => amount(hashes.len().max(1)),
-            _ => 1.0,
+            _ => 1,
         };
-        let served = protocol != Protocol::Blocks || self.served.is_open(now);
+        let served = protocol != Protocol::Blocks || self.served.available(now.elapsed) > 0;
         let (limit, abuse) = &mut self.requests[protocol as usize];
-        let tolerable = abuse.take(amount, now);
+        let tolerable = abuse.try_acquire(amount, now.elapsed);
         if !tolerable {
             Allowance::Abuse
-        } else if served && limit.take(amount, now) {
+        } else if served && limit.try_acquire(amount, now.elapsed) {
             Allowance::Yes
         } else {
             Allowance::Refuse
@@ -140,20 +88,20 @@ impl Rates {
 
     /// Counts bytes of blocks that were served.
     pub(super) fn served(&mut self, bytes: usize, now: Now) {
-        self.served.drain(amount(bytes), now);
+        self.served.spend(amount(bytes), now.elapsed);
     }
 
     /// Counts an announcement; whether it is within the limit.
     pub(super) fn announcement(&mut self, topic: Topic, now: Now) -> bool {
         match topic {
-            Topic::Block => self.blocks.take(1.0, now),
-            Topic::Transfer => self.transfers.take(1.0, now),
+            Topic::Block => self.blocks.try_acquire(1, now.elapsed),
+            Topic::Transfer => self.transfers.try_acquire(1, now.elapsed),
         }
     }
 
     /// Counts an address; whether it is within the limit.
     pub(super) fn address(&mut self, now: Now) -> bool {
-        self.addresses.take(1.0, now)
+        self.addresses.try_acquire(1, now.elapsed)
     }
 }
 
@@ -178,6 +126,6 @@ impl Peers {
     }
 }
 
-fn amount(count: usize) -> f64 {
-    f64::from(u32::try_from(count).unwrap_or(u32::MAX))
+fn amount(count: usize) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
 }

@@ -2,9 +2,10 @@
 //! Ids cost nothing, so limits count IPs and their groups.
 
 use super::netgroup::{self, NetGroup};
-use super::rate_limit::{Bucket, Rates};
+use super::rate_limit::Rates;
 use super::{Denied, Policy, Purpose};
 use crate::engine::Now;
+use crate::rate_limit::TokenBucket;
 use libp2p::swarm::ConnectionId;
 use libp2p::{Multiaddr, PeerId};
 use rand::RngExt;
@@ -20,8 +21,8 @@ const MAX_PENDING: usize = 64;
 const PENDING: Duration = Duration::from_secs(30);
 /// A shorter connection was not wanted by one of the two.
 const SHORT: Duration = Duration::from_secs(60);
-/// Connections that one IP may begin at once, and a second.
-const ARRIVALS: (f64, f64) = (20.0, 0.5);
+/// Connections from one IP: a burst of 20, then one in two seconds.
+const ARRIVALS: TokenBucket = TokenBucket::new(20, Duration::from_secs(2));
 /// Most IPs whose arrivals are counted.
 const MAX_ARRIVALS: usize = 4_096;
 /// How many are kept for each merit when somebody has to go.
@@ -83,7 +84,7 @@ pub(super) struct Slots {
     connections: BTreeMap<ConnectionId, Connection>,
     pending: BTreeMap<ConnectionId, (Option<IpAddr>, Duration)>,
     standings: BTreeMap<PeerId, Standing>,
-    arrivals: BTreeMap<IpAddr, Bucket>,
+    arrivals: BTreeMap<IpAddr, TokenBucket>,
 }
 
 impl Slots {
@@ -116,8 +117,8 @@ impl Slots {
             // Who comes from so many places is held by the other limits.
             return Ok(());
         }
-        let bucket = self.arrivals.entry(host).or_insert_with(|| Bucket::new(ARRIVALS, now));
-        if bucket.take(1.0, now) { Ok(()) } else { Err(Denied::TooFast) }
+        let bucket = self.arrivals.entry(host).or_insert(ARRIVALS);
+        if bucket.try_acquire(1, now.elapsed) { Ok(()) } else { Err(Denied::TooFast) }
     }
 
     fn check_places(&self, ip: IpAddr, policy: &Policy) -> Result<(), Denied> {
@@ -166,7 +167,7 @@ impl Slots {
         let connection = Connection { peer, address, since, purpose, greeted, leaving };
         self.connections.insert(id, connection);
         self.standings.entry(peer).or_insert_with(|| Standing {
-            rates: Rates::new(policy, now),
+            rates: Rates::new(policy),
             ping: None,
             block: None,
             transfer: None,
@@ -359,7 +360,7 @@ impl Slots {
     /// Drops what is over.
     pub(super) fn prune(&mut self, now: Now) {
         self.pending.retain(|_, (_, since)| now.elapsed.saturating_sub(*since) < PENDING);
-        self.arrivals.retain(|_, bucket| !bucket.is_full(now));
+        self.arrivals.retain(|_, bucket| !bucket.is_full(now.elapsed));
     }
     /// Connections, handshakes, standings and counted IPs.
     #[cfg(test)]

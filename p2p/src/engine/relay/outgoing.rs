@@ -3,6 +3,7 @@
 use crate::engine::context::Context;
 use crate::engine::machine::Output;
 use crate::message::Announcement;
+use crate::rate_limit::TokenBucket;
 use crate::view::ChainView;
 use chain::tx::Id;
 use std::collections::VecDeque;
@@ -19,14 +20,12 @@ const ONE_EVERY: Duration = Duration::from_nanos(1_000_000_000 / 3_000);
 /// The queue.
 pub(super) struct Outgoing {
     waiting: VecDeque<(Id, u32)>,
-    /// Announcements that may be made now.
-    allowance: u32,
-    counted_at: Duration,
+    rate_limit: TokenBucket,
 }
 
 impl Outgoing {
     pub(super) fn new() -> Outgoing {
-        Outgoing { waiting: VecDeque::new(), allowance: BURST, counted_at: Duration::ZERO }
+        Outgoing { waiting: VecDeque::new(), rate_limit: TokenBucket::new(BURST, ONE_EVERY) }
     }
 
     /// To be announced in a round.
@@ -38,23 +37,13 @@ impl Outgoing {
 
     /// Announces what may be announced by now, if anybody is there to hear it.
     pub(super) fn drain(&mut self, cx: &mut Context<impl ChainView>) {
-        self.count(cx.now.elapsed);
-        while !cx.peers.is_empty() && self.allowance > 0 {
+        while !cx.peers.is_empty() && self.rate_limit.available(cx.now.elapsed) > 0 {
             let Some((id, round)) = self.waiting.pop_front() else { return };
             // It may have left the mempool meanwhile.
             if let Some(transfer) = cx.chain.transfer(&id) {
-                self.allowance -= 1;
+                self.rate_limit.spend(1, cx.now.elapsed);
                 cx.out.push(Output::Announce(Announcement::Transfer { round, transfer }));
             }
         }
-    }
-
-    fn count(&mut self, now: Duration) {
-        let passed = now.saturating_sub(self.counted_at);
-        let more = passed.as_nanos() / ONE_EVERY.as_nanos();
-        let more = u32::try_from(more).unwrap_or(u32::MAX);
-        self.allowance = self.allowance.saturating_add(more).min(BURST);
-        // What is left of the time counts the next time.
-        self.counted_at = self.counted_at.saturating_add(ONE_EVERY.saturating_mul(more));
     }
 }

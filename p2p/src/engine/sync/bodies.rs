@@ -142,10 +142,13 @@ impl Sync {
         let tallest = peer.shown.map_or(peer.claim.height, |tip| tip.height.max(peer.claim.height));
         let has = tallest.get().saturating_sub(height.get()).saturating_add(1);
         let has = usize::try_from(has).unwrap_or(usize::MAX);
-        let count = count.min(peer.body_pace.room(cx.now.elapsed)).min(has).max(1);
+        let allowed =
+            usize::try_from(peer.body_limit.available(cx.now.elapsed)).unwrap_or(usize::MAX);
+        let count = count.min(allowed).min(has).max(1);
         let hashes: Vec<block::Hash> =
             (first..).take(count).map_while(|number| self.window.hash(number)).collect();
-        peer.body_pace.count(hashes.len(), cx.now.elapsed);
+        let requested = u32::try_from(hashes.len()).unwrap_or(u32::MAX);
+        peer.body_limit.spend(requested, cx.now.elapsed);
         peer.in_flight = peer.in_flight.saturating_add(1);
         let what = Request::Blocks { hashes: hashes.clone() };
         let request = super::request(cx, &mut self.next_request, id, what);

@@ -83,7 +83,7 @@ impl Sync {
             peer.is_ahead &= !is_low;
             let can =
                 peer.session.is_none() && !peer.is_ahead && cx.now.elapsed >= peer.headers_from;
-            if !can || peer.header_pace.room(cx.now.elapsed) == 0 {
+            if !can || peer.header_limit.available(cx.now.elapsed) == 0 {
                 continue;
             }
             let is_due = peer.is_due || peer.announced.is_some();
@@ -132,7 +132,7 @@ impl Sync {
 
     /// Sends the session's next request if the peer's pace allows it.
     pub(super) fn ask_headers<C: ChainView>(&mut self, cx: &mut Context<'_, C>, id: PeerId) {
-        let is_open = |peer: &&Peer| peer.header_pace.room(cx.now.elapsed) > 0;
+        let is_open = |peer: &&Peer| peer.header_limit.available(cx.now.elapsed) > 0;
         let peer = self.peers.get(&id).filter(is_open);
         let Some(session) = peer.and_then(|peer| peer.session.as_ref()) else { return };
         let locator = match session.counted() {
@@ -146,7 +146,7 @@ impl Sync {
         };
         let Some(peer) = self.peers.get_mut(&id) else { return };
         let Some(session) = peer.session.as_mut() else { return };
-        peer.header_pace.count(1, cx.now.elapsed);
+        peer.header_limit.spend(1, cx.now.elapsed);
         let max = u16::try_from(MAX_HEADERS).unwrap_or(u16::MAX);
         let what = Request::Headers { locator: locator.clone(), stop: block::Hash::ZERO, max };
         let request = super::request(cx, &mut self.next_request, id, what);

@@ -2,6 +2,7 @@
 
 use super::session::Session;
 use crate::message::{Limits, Protocol, Status};
+use crate::rate_limit::TokenBucket;
 use crate::view::Tip;
 use chain::block::{self, Height};
 use chain::pow::Work;
@@ -20,39 +21,12 @@ const FIRST_SPEED: u64 = 1 << 20;
 /// What `success` is a part of.
 const ALWAYS: u64 = 1_000;
 
-/// Keeps our requests under what the other side allows: some at once, then at a rate.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct RateLimiter {
-    /// When as much will be allowed as if nothing had been asked.
-    due: Duration,
-    each: Duration,
-    burst: Duration,
-}
-
-impl RateLimiter {
-    /// Nine tenths of what a protocol's limits allow, because clocks and lines are not exact.
-    pub(super) fn of(protocol: Protocol) -> RateLimiter {
-        let Limits { requests, per, .. } = protocol.limits();
-        let burst = per.saturating_mul(9) / 10;
-        RateLimiter {
-            due: Duration::ZERO,
-            each: per.saturating_mul(10) / requests.max(1) / 9,
-            burst,
-        }
-    }
-
-    /// How many may be asked now.
-    pub(super) fn room(&self, now: Duration) -> usize {
-        let free = now.saturating_add(self.burst).saturating_sub(self.due.max(now));
-        let room = free.as_nanos().checked_div(self.each.as_nanos()).unwrap_or(u128::MAX);
-        usize::try_from(room).unwrap_or(usize::MAX)
-    }
-
-    /// Counts requests.
-    pub(super) fn count(&mut self, requests: usize, now: Duration) {
-        let requests = u32::try_from(requests).unwrap_or(u32::MAX);
-        self.due = self.due.max(now).saturating_add(self.each.saturating_mul(requests));
-    }
+/// Returns a limit for our requests at nine tenths of what a protocol permits, because clocks and
+/// connections are not exact.
+fn request_limit(protocol: Protocol) -> TokenBucket {
+    let Limits { requests, per, .. } = protocol.limits();
+    let interval = per.saturating_mul(10) / requests.max(1) / 9;
+    TokenBucket::new(requests.saturating_mul(81) / 100, interval)
 }
 
 /// An outbound peer that has less work than we, and since when.
@@ -95,8 +69,8 @@ pub(super) struct Peer {
     pub(super) bodies_from: Duration,
     /// It is not asked for blocks from a height on until a time.
     lacks: Option<(Height, Duration)>,
-    pub(super) header_pace: RateLimiter,
-    pub(super) body_pace: RateLimiter,
+    pub(super) header_limit: TokenBucket,
+    pub(super) body_limit: TokenBucket,
     /// Requests for bodies it may have at a time.
     width: u32,
     /// Requests for bodies it has.
@@ -134,8 +108,8 @@ impl Peer {
             headers_from: now,
             bodies_from: now,
             lacks: None,
-            header_pace: RateLimiter::of(Protocol::Headers),
-            body_pace: RateLimiter::of(Protocol::Blocks),
+            header_limit: request_limit(Protocol::Headers),
+            body_limit: request_limit(Protocol::Blocks),
             width: FIRST_WIDTH,
             in_flight: 0,
             speed: FIRST_SPEED,
@@ -177,9 +151,9 @@ impl Peer {
     }
 
     /// How many blocks from a height on may be asked of it now.
-    pub(super) fn room(&self, height: Height, now: Duration) -> usize {
+    pub(super) fn room(&self, height: Height, now: Duration) -> u32 {
         let is_busy = self.in_flight >= self.width || now < self.bodies_from;
-        if is_busy || self.lacks(height, now) { 0 } else { self.body_pace.room(now) }
+        if is_busy || self.lacks(height, now) { 0 } else { self.body_limit.available(now) }
     }
 
     /// Whether it said that it lacks the block at a height, or did not send it.
@@ -252,19 +226,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_pace_allows_a_burst_and_then_a_rate_below_the_limit() {
+    fn requests_stay_below_the_limit_of_a_protocol() {
         let Limits { requests, per, .. } = Protocol::Headers.limits();
-        let mut pace = RateLimiter::of(Protocol::Headers);
-        let (mut asked, mut now) = (0, Duration::ZERO);
+        let mut limit = request_limit(Protocol::Headers);
+        let (mut sent, mut now) = (0, Duration::ZERO);
         let end = per * 10;
         while now < end {
-            while pace.room(now) > 0 {
-                pace.count(1, now);
-                asked += 1;
+            while limit.try_acquire(1, now) {
+                sent += 1;
             }
             now += Duration::from_millis(50);
         }
-        assert!(asked <= requests * 11, "{asked} of {requests} in ten periods and a burst");
-        assert!(asked >= requests * 9, "{asked}");
+        assert!(sent <= requests * 11, "{sent} of {requests} in ten periods and a burst");
+        assert!(sent >= requests * 9, "{sent}");
     }
 }
