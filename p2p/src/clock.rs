@@ -1,10 +1,10 @@
-//! What time it is, for machines that are told.
+//! The wall-clock and monotonic time that is passed to the state machines.
 
 use crate::engine::Now;
 use chain::block::Timestamp;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-/// Tells the time since it was made, and that of the wall.
+/// A source of monotonic time since its start and of wall-clock time.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Clock {
     started: Instant,
@@ -15,7 +15,8 @@ impl Clock {
         Clock { started: Instant::now() }
     }
 
-    /// The time; 2106 and later is the last second there is.
+    /// Returns the time. The wall clock stops at the last second that a timestamp can represent, in
+    /// 2106.
     pub(crate) fn now(&self) -> Now {
         let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         Now {

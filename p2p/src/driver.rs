@@ -170,7 +170,7 @@ impl Driver {
             BehaviourEvent::BlockTransactions(event) => {
                 self.handle_exchange(Protocol::BlockTransactions, event);
             }
-            BehaviourEvent::Pool(event) => self.handle_exchange(Protocol::Pool, event),
+            BehaviourEvent::Mempool(event) => self.handle_exchange(Protocol::Mempool, event),
             BehaviourEvent::Addresses(event) => self.handle_exchange(Protocol::Addresses, event),
             BehaviourEvent::Gossip(event) => self.handle_gossip(event),
             BehaviourEvent::Identify(event) => self.handle_identify(event),

@@ -6,9 +6,11 @@ mod context;
 mod machine;
 mod mempool_sync;
 mod recent;
+mod requests;
 mod relay;
 mod sync;
 mod transfers;
+mod work_threshold;
 
 pub use machine::{
     AnnouncementId, BlockValidation, Failure, Input, MessageAcceptance, Misbehavior, Now, Output,
@@ -28,31 +30,30 @@ use std::collections::BTreeSet;
 use sync::{Limits, Sync};
 use transfers::InFlightTransfers;
 
-/// Services: this node serves all blocks of its chain.
+/// The services bit of a node that serves all blocks of its chain.
 const SERVES_ALL_BLOCKS: u64 = 1;
+/// Imported blocks that are remembered: as many as sync requests ahead.
+const MAX_IMPORTED: usize = 1_024;
 
-/// Blocks from others that are remembered: as many as sync fetches ahead.
-const FOREIGN: usize = 1_024;
-
-/// The whole machine.
+/// The protocol engine of a node.
 pub struct Engine {
     sync: Sync,
     relay: Relay,
     mempool_sync: MempoolSync,
     transfers: InFlightTransfers,
     peers: Peers,
-    /// Blocks that the chain is judging, whichever part handed them over.
+    /// Blocks at the writer, whichever machine submitted them.
     importing: BTreeSet<block::Hash>,
-    /// Blocks that came from others lately.
-    foreign: Recent<block::Hash>,
+    /// Blocks that peers have sent lately.
+    imported: Recent<block::Hash>,
     rng: Xoshiro256PlusPlus,
-    /// Names this run of the node to others.
+    /// Identifies this run of the node, to detect connections to itself.
     nonce: u64,
 }
 
 impl Engine {
-    /// A machine that knows nobody. The same seed and inputs give the same outputs; a node takes
-    /// another seed each time it starts, that nobody can guess.
+    /// Returns an engine without peers. The same seed and inputs yield the same outputs; a node uses
+    /// another, unpredictable seed for each run.
     pub fn new(seed: u64) -> Engine {
         let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
         Engine {
@@ -62,7 +63,7 @@ impl Engine {
             transfers: InFlightTransfers::new(),
             peers: Peers::new(),
             importing: BTreeSet::new(),
-            foreign: Recent::new(FOREIGN),
+            imported: Recent::new(MAX_IMPORTED),
             nonce: rng.random(),
             rng,
         }
@@ -75,7 +76,7 @@ impl Engine {
         for output in &out {
             if let Output::ImportBlock(block) = output {
                 self.importing.insert(block.hash());
-                self.foreign.insert(block.hash(), ());
+                self.imported.insert(block.hash(), ());
             }
         }
         out
@@ -100,9 +101,10 @@ impl Engine {
 
     /// Passes an input to the machines it concerns, sync first.
     fn dispatch(&mut self, now: Now, input: Input, chain: &impl ChainView) -> Vec<Output> {
-        let Engine { sync, relay, mempool_sync, transfers, peers, importing, foreign, rng, .. } =
-            self;
-        let cx = &mut Context::new(now, chain, peers, sync.is_synced(), rng);
+        let Engine {
+            sync, relay, mempool_sync, transfers, peers, importing, imported, rng, ..
+        } = self;
+        let cx = &mut Context::new(now, chain, (peers, importing), sync.is_synced(), rng);
         match input {
             Input::PeerConnected { peer, .. } => {
                 mempool_sync.peer_connected(peer);
@@ -112,21 +114,22 @@ impl Engine {
                 mempool_sync.peer_disconnected(&peer);
                 sync.handle(cx, input);
             }
-            Input::PeerStatus { .. } | Input::Response { id: RequestId::Sync(_), .. } => {
+            Input::PeerStatus { .. }
+            | Input::Response { id: RequestId::Headers(_) | RequestId::Blocks(_), .. } => {
                 sync.handle(cx, input);
             }
             Input::Response { id: RequestId::Relay(request), result } => {
-                relay.replied(cx, request, result);
+                relay.handle_response(cx, request, result);
             }
             Input::Response { id: RequestId::Mempool(request), result } => {
-                mempool_sync.replied(cx, request, result, transfers);
+                mempool_sync.handle_response(cx, request, result, transfers);
             }
             Input::Announcement { peer, id, announcement } => {
-                relay.announced(cx, (peer, id), announcement, transfers, importing);
+                relay.handle_announcement(cx, (peer, id), announcement, transfers);
             }
             Input::BlockValidated { hash, validation } => {
                 sync.handle(cx, input);
-                relay.block_validated(cx, hash, validation, importing);
+                relay.block_validated(cx, hash, validation);
             }
             Input::TransferValidated { id, validation } => {
                 if let Some(transfer) = transfers.validated(cx, &id, validation) {
@@ -137,13 +140,13 @@ impl Engine {
             Input::TipChanged => {
                 sync.handle(cx, input);
                 let Progress { best_header, height, .. } = sync.progress(chain);
-                let more_will_come = best_header > height && foreign.contains(&chain.tip().hash);
-                relay.tip_changed(cx, more_will_come, transfers);
+                let is_downloading = best_header > height && imported.contains(&chain.tip().hash);
+                relay.tip_changed(cx, is_downloading, transfers);
             }
             Input::TransfersAccepted(ids) => relay.transfers_accepted(cx, ids, transfers),
             Input::Tick => {
                 sync.handle(cx, input);
-                relay.tick(cx, transfers, importing);
+                relay.tick(cx, transfers);
                 mempool_sync.tick(cx, transfers);
             }
         }
@@ -153,7 +156,7 @@ impl Engine {
         std::mem::take(&mut cx.out)
     }
 
-    /// What this node says of itself.
+    /// Returns the status that this node sends to its peers.
     pub fn status(&self, now: Now, chain: &impl ChainView) -> Status {
         let tip = chain.tip();
         Status {
@@ -169,7 +172,7 @@ impl Engine {
         }
     }
 
-    /// How far this node is.
+    /// Returns the progress of sync.
     pub fn progress(&self, chain: &impl ChainView) -> Progress {
         self.sync.progress(chain)
     }

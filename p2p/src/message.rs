@@ -1,4 +1,4 @@
-//! What peers say to each other, and the one table of limits on it. Bytes are the business of `wire`.
+//! The messages between peers, and the table of their limits. `wire` encodes them.
 
 use chain::block::{self, Block, Header, Height};
 use chain::pow::Work;
@@ -7,85 +7,85 @@ use libp2p::{Multiaddr, PeerId};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The protocol's version. Others are refused at the first message.
+/// The protocol version. A peer with another one is disconnected at the handshake.
 pub const VERSION: u16 = 1;
 
 /// Most block hashes in a locator.
 pub const MAX_LOCATOR: usize = 64;
-/// Most headers in a reply.
+/// Most headers in a response.
 pub const MAX_HEADERS: usize = 2_000;
-/// Most blocks that one request names.
+/// Most blocks in a request.
 pub const MAX_BLOCKS: usize = 64;
-/// Encoded blocks after which a reply ends, in bytes; the first block goes whole whatever its size.
+/// Bytes of encoded blocks after which a response ends. The first block is sent whatever its size.
 pub const SOFT_BLOCKS_BYTES: usize = 1 << 20;
-/// Most transactions that one request names: as many transfers as fit into a block.
+/// Most transactions in a request: as many transfers as fit into a block.
 pub const MAX_BLOCK_TRANSACTIONS: usize = 13_800;
-/// Most ids, or transfers, of the mempool in one reply.
-pub const MAX_POOL: usize = 4_000;
-/// Most nodes in one exchange of addresses, and addresses of each.
+/// Most ids, or transfers, in a response about the mempool.
+pub const MAX_MEMPOOL_ITEMS: usize = 4_000;
+/// Most nodes in a response about addresses.
 pub const MAX_ADDRESSES: usize = 64;
 /// Most addresses of one node.
 pub const MAX_ADDRESSES_EACH: usize = 4;
-/// Most bytes of one address, and of a node's id, as exchanged.
+/// Most bytes of an address, and of a peer id.
 pub const MAX_ADDRESS_BYTES: usize = 100;
-/// A block up to this many encoded bytes is announced whole.
+/// Most encoded bytes of a block that this node announces in full.
 pub const MAX_WHOLE_BLOCK: usize = 16 << 10;
-/// Encoded transactions that a compact block carries unasked, in bytes.
+/// Most bytes of prefilled transactions in a compact block of this node.
 pub const MAX_PREFILLED: usize = 10 << 10;
 /// Most bytes of an announced block.
 pub const MAX_BLOCK_ANNOUNCEMENT: usize = 256 << 10;
 /// Most bytes of an announced transfer.
 pub const MAX_TRANSFER_ANNOUNCEMENT: usize = 1 << 10;
 
-/// A protocol of one request and one reply. `Protocol::limits` is the table of their limits.
+/// A request-response protocol. `Protocol::limits` is the table of all limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Protocol {
-    /// Who am I, who are you.
+    /// The handshake: statuses.
     Hello,
-    /// Headers after a place in the chain.
+    /// Headers after a locator.
     Headers,
-    /// Whole blocks.
+    /// Full blocks.
     Blocks,
     /// Transactions of one block.
     BlockTransactions,
-    /// Transfers that wait for a block.
-    Pool,
+    /// Transfers of the mempool.
+    Mempool,
     /// Addresses of other nodes.
     Addresses,
 }
 
-/// What is allowed of a protocol.
+/// The limits of a protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Its name, after the network's prefix.
+    /// The name after the network's prefix.
     pub name: &'static str,
     /// Most bytes of a request.
     pub request_bytes: usize,
-    /// Most bytes of a reply.
+    /// Most bytes of a response.
     pub response_bytes: usize,
-    /// How long a request may take as a whole.
+    /// The longest time from a request to the end of its response.
     pub timeout: Duration,
-    /// Requests at a time on a connection, both ways together.
+    /// Most requests at a time on a connection, in both directions together.
     pub streams: usize,
-    /// Requests that a peer may make in `per`; above twice as many it is misbehaving. A request for
-    /// blocks counts as many as it names.
+    /// Most requests of a peer in `per`; more than twice as many are misbehavior. A request for blocks
+    /// counts once for each block.
     pub requests: u32,
-    /// What `requests` counts over.
+    /// The period of `requests`.
     pub per: Duration,
 }
 
 impl Protocol {
-    /// All of them.
+    /// All protocols.
     pub const ALL: [Protocol; 6] = [
         Protocol::Hello,
         Protocol::Headers,
         Protocol::Blocks,
         Protocol::BlockTransactions,
-        Protocol::Pool,
+        Protocol::Mempool,
         Protocol::Addresses,
     ];
 
-    /// The table of limits.
+    /// Returns the protocol's row in the table of limits.
     pub fn limits(self) -> Limits {
         let row = |name, request_bytes, response_bytes, timeout, streams, requests, per| Limits {
             name,
@@ -97,74 +97,74 @@ impl Protocol {
             per: Duration::from_secs(per),
         };
         match self {
-            //                       name        request   reply    s  streams  n  per s
+            //                       name     request  response  s  streams  n  per s
             Protocol::Hello => row("hello/1", 512, 512, 10, 4, 8, 15),
             Protocol::Headers => row("headers/1", 4 << 10, 256 << 10, 15, 8, 20, 10),
             Protocol::Blocks => row("blocks/1", 4 << 10, 4 << 20, 30, 16, 16_384, 10),
             Protocol::BlockTransactions => row("blocktxn/1", 64 << 10, 2 << 20, 8, 16, 20, 10),
-            Protocol::Pool => row("mempool/1", 128 << 10, 2 << 20, 10, 4, 60, 60),
+            Protocol::Mempool => row("mempool/1", 128 << 10, 2 << 20, 10, 4, 60, 60),
             Protocol::Addresses => row("addr/1", 64, 32 << 10, 10, 2, 2, 60),
         }
     }
 }
 
-/// What a node says of itself: the first message on every connection, and again with news.
+/// The status of a node: the first message on every connection, repeated when the tip changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Status {
-    /// The protocol's version.
+    /// The protocol version.
     pub version: u16,
-    /// What it offers: bit 0, it serves all blocks of its chain.
+    /// The services offered. Bit 0: all blocks of its chain.
     pub services: u64,
-    /// The network.
+    /// The hash of the network's genesis block.
     pub genesis: block::Hash,
-    /// Its best block.
+    /// The hash of its tip.
     pub tip: block::Hash,
-    /// The height of that.
+    /// The height of its tip.
     pub height: Height,
     /// The work of its best chain.
     pub chain_work: Work,
-    /// Whether it wants transfers.
+    /// Whether it wants announcements of transfers.
     pub relay: bool,
-    /// Its clock, Unix seconds.
+    /// Its wall-clock time, Unix seconds.
     pub clock: u64,
-    /// Random for each run of a node: who hears its own is talking to itself.
+    /// Random for each run of a node. A node that receives its own is connected to itself.
     pub nonce: u64,
 }
 
-/// What one node asks another.
+/// A request to a peer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Request {
-    /// Says who asks.
+    /// The handshake.
     Hello(Status),
-    /// Headers after the first block of the locator that is in the best chain.
+    /// Headers after the first block of the locator that is in the peer's best chain.
     Headers {
-        /// Blocks of the asker's chain, newest first, genesis last: at most `MAX_LOCATOR`.
+        /// Blocks of this node's chain, newest first, genesis last: at most `MAX_LOCATOR`.
         locator: Vec<block::Hash>,
-        /// The last header wanted, all zero for as many as there are.
+        /// The last header wanted; all zero for no such limit.
         stop: block::Hash,
         /// Most headers wanted, at most `MAX_HEADERS`.
         max: u16,
     },
-    /// Whole blocks, at most `MAX_BLOCKS`.
+    /// Full blocks, at most `MAX_BLOCKS`.
     Blocks {
-        /// Which.
+        /// The hashes of the blocks.
         hashes: Vec<block::Hash>,
     },
-    /// Transactions of a block by position, ascending: at most `MAX_BLOCK_TRANSACTIONS`.
+    /// Transactions of a block, at most `MAX_BLOCK_TRANSACTIONS`.
     BlockTransactions {
-        /// The block.
+        /// The hash of the block.
         block: block::Hash,
-        /// Where its transactions stand.
+        /// The positions of the transactions, ascending.
         positions: Vec<u32>,
     },
-    /// Ids of transfers that wait for a block, in the order in which they came to the node asked.
-    PoolIds {
-        /// The place in that order from which on: 0, or what an earlier reply says comes next.
+    /// Ids of the mempool, in the order in which the peer accepted them.
+    MempoolIds {
+        /// The position in that order to start from: 0, or `next` of an earlier response.
         from: u64,
     },
-    /// Transfers of the mempool, at most `MAX_POOL`.
-    PoolTransfers {
-        /// Which.
+    /// Transfers of the mempool, at most `MAX_MEMPOOL_ITEMS`.
+    MempoolTransfers {
+        /// The ids of the transfers.
         ids: Vec<Id>,
     },
     /// Addresses of other nodes, at most `MAX_ADDRESSES`.
@@ -175,106 +175,106 @@ pub enum Request {
 }
 
 impl Request {
-    /// The protocol that carries it.
+    /// Returns the protocol that carries the request.
     pub fn protocol(&self) -> Protocol {
         match self {
             Request::Hello(_) => Protocol::Hello,
             Request::Headers { .. } => Protocol::Headers,
             Request::Blocks { .. } => Protocol::Blocks,
             Request::BlockTransactions { .. } => Protocol::BlockTransactions,
-            Request::PoolIds { .. } | Request::PoolTransfers { .. } => Protocol::Pool,
+            Request::MempoolIds { .. } | Request::MempoolTransfers { .. } => Protocol::Mempool,
             Request::Addresses { .. } => Protocol::Addresses,
         }
     }
 }
 
-/// An encoded block. Shared, because one is served to many.
+/// An encoded block, shared between the peers that it is served to.
 pub type RawBlock = Arc<[u8]>;
 
-/// What is answered.
+/// A response to a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Response {
-    /// Who answers.
+    /// The handshake.
     Hello(Status),
     /// Headers, each the parent of the next.
     Headers(Vec<Header>),
-    /// The first of the blocks asked for, in that order: at least one; `None` for one that is not
-    /// there. The rest has to be asked for again.
+    /// The first of the requested blocks in that order, at least one; `None` for one that is missing.
+    /// The others have to be requested again.
     Blocks(Vec<Option<RawBlock>>),
-    /// The transactions asked for, in that order.
+    /// The requested transactions, in that order.
     BlockTransactions(Vec<Transaction>),
-    /// Ids of the mempool in the order of arrival.
-    PoolIds {
-        /// Fewer than `MAX_POOL` are the last.
+    /// Ids of the mempool in the order of acceptance.
+    MempoolIds {
+        /// The ids; fewer than `MAX_MEMPOOL_ITEMS` are the last ones.
         ids: Vec<Id>,
-        /// The place after them.
+        /// The position after the last id.
         next: u64,
     },
-    /// Those of the transfers asked for that are there.
-    PoolTransfers(Vec<Transfer>),
-    /// Other nodes.
+    /// Those of the requested transfers that are in the mempool.
+    MempoolTransfers(Vec<Transfer>),
+    /// Addresses of other nodes.
     Addresses(Vec<NodeAddresses>),
-    /// No, and why.
+    /// The request cannot be answered.
     Error(ResponseError),
 }
 
-/// Why a request is not answered.
+/// Why a request cannot be answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ResponseError {
-    /// Not now.
+    /// The node is busy.
     Busy {
-        /// When to ask again, in seconds.
+        /// Seconds after which to try again.
         retry_after: u8,
     },
-    /// It is not here.
+    /// The requested item is missing.
     NotFound,
-    /// The request makes no sense.
+    /// The request violates the protocol.
     BadRequest,
-    /// Too many requests.
+    /// The rate limit is exceeded.
     RateLimited,
 }
 
-/// Where another node is to be found.
+/// The addresses of a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodeAddresses {
-    /// Which node.
+    /// The id of the node.
     pub peer: PeerId,
-    /// At most `MAX_ADDRESSES_EACH`, without the node's id.
+    /// The addresses without the node's id, at most `MAX_ADDRESSES_EACH`.
     pub addresses: Vec<Multiaddr>,
-    /// When it was last connected to, Unix seconds; 0 for never.
+    /// The time of the last connection, Unix seconds; 0 for never.
     pub last_seen: u64,
 }
 
-/// What is told to everybody.
+/// A message that is gossiped to all peers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Announcement {
-    /// A small block, whole.
+    /// A small block in full.
     Block(Arc<Block>),
-    /// A block by the short ids of its transactions.
+    /// A block with short ids in place of transactions.
     CompactBlock(Arc<CompactBlock>),
     /// A transfer.
     Transfer {
-        /// What tells repeated announcements of one transfer apart, because the same bytes are
-        /// never forwarded twice: 0, or the height of the reorganisation that returned it.
+        /// Distinguishes repeated announcements, since the same bytes are never forwarded twice: 0, or
+        /// the height of the reorganisation that returned the transfer to the mempool.
         round: u32,
         /// The transfer.
         transfer: Arc<Transfer>,
     },
 }
 
-/// Six bytes that stand for a transaction in one compact block.
+/// The short id of a transaction, valid in one compact block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ShortId(pub [u8; 6]);
 
-/// A block whose transfers the other side probably has.
+/// A block whose transfers the receiver probably has.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CompactBlock {
-    /// The block's header.
+    /// The header of the block.
     pub header: Header,
-    /// Makes short ids another's.
+    /// The key of the short ids, together with the header.
     pub nonce: u64,
-    /// For each transaction that is not prefilled, in block order.
+    /// The short ids of the transactions that are not prefilled, in block order.
     pub short_ids: Vec<ShortId>,
-    /// Transactions and their positions in the block, ascending; the coinbase always.
+    /// Full transactions and their positions, ascending; the coinbase is always among them.
     pub prefilled: Vec<(u32, Transaction)>,
 }

@@ -73,10 +73,10 @@ mod tests {
     #[test]
     fn permits_a_burst_and_then_one_token_per_interval() {
         let mut bucket = TokenBucket::new(10, seconds(2));
-        let taken = (0..100).filter(|_| bucket.try_acquire(1, seconds(50))).count();
-        assert_eq!(taken, 10);
-        let taken = (50..150).filter(|second| bucket.try_acquire(1, seconds(*second))).count();
-        assert_eq!(taken, 49);
+        let acquired = (0..100).filter(|_| bucket.try_acquire(1, seconds(50))).count();
+        assert_eq!(acquired, 10);
+        let acquired = (50..150).filter(|second| bucket.try_acquire(1, seconds(*second))).count();
+        assert_eq!(acquired, 49);
     }
 
     #[test]

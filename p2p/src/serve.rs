@@ -1,35 +1,35 @@
-//! What is answered to a request about the chain or the mempool, with bounded work whatever is asked.
+//! The responses to requests about the chain and the mempool, with bounded work for any request.
 
 use crate::message::{
-    MAX_BLOCK_TRANSACTIONS, MAX_BLOCKS, MAX_HEADERS, MAX_LOCATOR, MAX_POOL, RawBlock, Request,
-    Response, ResponseError, SOFT_BLOCKS_BYTES,
+    MAX_BLOCK_TRANSACTIONS, MAX_BLOCKS, MAX_HEADERS, MAX_LOCATOR, MAX_MEMPOOL_ITEMS, RawBlock,
+    Request, Response, ResponseError, SOFT_BLOCKS_BYTES,
 };
 use crate::view::ChainView;
 use chain::block::{self, Block, Height};
 use chain::tx::{Id, Transaction, Transfer};
 
-/// How far below the tip a block that is not in the best chain may be and still be served: older
-/// ones would tell which branches this node saw, and so which node it is.
+/// The greatest depth below the tip at which a block of another branch is served. Older ones would
+/// reveal which branches this node has seen, and so identify it.
 pub const MAX_STALE_DEPTH: u32 = 288;
 
-/// When to ask again after a reorganisation came in between, in seconds.
+/// Seconds after which to try again if a reorganisation interferes.
 const RETRY_AFTER: u8 = 1;
 
-/// Answers a request about the chain or the mempool. `Hello` and `Addresses` are about neither, and
-/// answered elsewhere.
+/// Returns the response to a request about the chain or the mempool. `Hello` and `Addresses` are about
+/// neither and have other handlers.
 pub fn answer(chain: &impl ChainView, request: &Request) -> Response {
-    let reply = match request {
+    let response = match request {
         Request::Headers { locator, stop, max } => headers(chain, locator, stop, *max),
         Request::Blocks { hashes } => blocks(chain, hashes),
         Request::BlockTransactions { block, positions } => transactions(chain, block, positions),
-        Request::PoolIds { from } => {
-            let (ids, next) = chain.pool_page(*from, MAX_POOL);
-            Ok(Response::PoolIds { ids, next })
+        Request::MempoolIds { from } => {
+            let (ids, next) = chain.mempool_page(*from, MAX_MEMPOOL_ITEMS);
+            Ok(Response::MempoolIds { ids, next })
         }
-        Request::PoolTransfers { ids } => transfers(chain, ids),
+        Request::MempoolTransfers { ids } => transfers(chain, ids),
         Request::Hello(_) | Request::Addresses { .. } => Err(ResponseError::BadRequest),
     };
-    reply.unwrap_or_else(Response::Error)
+    response.unwrap_or_else(Response::Error)
 }
 
 /// Headers after the first block of the locator that is in the best chain, or after genesis.
@@ -51,14 +51,14 @@ fn headers(
     let wanted = usize::try_from(last.saturating_sub(height.get())).unwrap_or(usize::MAX);
     let Some(from) = height.next() else { return Ok(Response::Headers(Vec::new())) };
     let headers = chain.headers(from, max.min(wanted));
-    // A reorganisation between the looks at the chain must not make this node a liar.
+    // After a reorganisation between the two reads, the headers do not continue the locator.
     if headers.first().is_some_and(|first| first.previous != start) {
         return Err(ResponseError::Busy { retry_after: RETRY_AFTER });
     }
     Ok(Response::Headers(headers))
 }
 
-/// The first of the blocks, until there are bytes enough.
+/// The first of the blocks, up to the soft limit of bytes.
 fn blocks(chain: &impl ChainView, hashes: &[block::Hash]) -> Result<Response, ResponseError> {
     if hashes.is_empty() || hashes.len() > MAX_BLOCKS {
         return Err(ResponseError::BadRequest);
@@ -86,12 +86,12 @@ fn transactions(
     let block = served_block(chain, hash).ok_or(ResponseError::NotFound)?;
     let block = Block::decode(&block).map_err(|_| ResponseError::NotFound)?;
     let mut left: Vec<Option<Transaction>> = block.transactions.into_iter().map(Some).collect();
-    let mut take = |position: &u32| left.get_mut(usize::try_from(*position).ok()?)?.take();
-    let taken: Option<Vec<Transaction>> = positions.iter().map(&mut take).collect();
-    taken.map(Response::BlockTransactions).ok_or(ResponseError::BadRequest)
+    let mut extract = |position: &u32| left.get_mut(usize::try_from(*position).ok()?)?.take();
+    let found: Option<Vec<Transaction>> = positions.iter().map(&mut extract).collect();
+    found.map(Response::BlockTransactions).ok_or(ResponseError::BadRequest)
 }
 
-/// A block that is known to be valid, and in the best chain or not long out of it.
+/// A valid block of the best chain, or of another branch near the tip.
 fn served_block(chain: &impl ChainView, hash: &block::Hash) -> Option<RawBlock> {
     let known = chain.find(hash).filter(|known| !known.is_invalid)?;
     let depth = chain.tip().height.get().saturating_sub(known.tip.height.get());
@@ -99,11 +99,11 @@ fn served_block(chain: &impl ChainView, hash: &block::Hash) -> Option<RawBlock> 
 }
 
 fn transfers(chain: &impl ChainView, ids: &[Id]) -> Result<Response, ResponseError> {
-    if ids.is_empty() || ids.len() > MAX_POOL {
+    if ids.is_empty() || ids.len() > MAX_MEMPOOL_ITEMS {
         return Err(ResponseError::BadRequest);
     }
     let found = ids.iter().filter_map(|id| chain.transfer(id));
-    Ok(Response::PoolTransfers(found.map(|transfer| Transfer::clone(&transfer)).collect()))
+    Ok(Response::MempoolTransfers(found.map(|transfer| Transfer::clone(&transfer)).collect()))
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
-//! The bytes of `message`: little-endian like the chain's own encoding, every count checked before
-//! anything is allocated, no byte left over. One stream carries one request and one reply, each a
-//! u32 length and so many bytes; a reply begins with a status byte.
+//! The encoding of `message`: little-endian like the chain's own. Counts are checked before anything
+//! is allocated, and no byte may be left over. A stream carries one request and one response, each
+//! with a u32 length before it; a response begins with a status byte.
 
 mod announcement;
 mod exchange;
@@ -15,69 +15,69 @@ use futures::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use libp2p::{StreamProtocol, request_response};
 use std::io;
 
-/// Why bytes are not a message.
+/// Why bytes cannot be decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum WireError {
-    /// They are not the encoding of anything.
+    /// A field or transaction is malformed.
     #[error(transparent)]
     Encoding(#[from] DecodeError),
-    /// More of something than the protocol allows.
+    /// A list is longer than the protocol permits.
     #[error("{count} {what} are above the limit of {limit}")]
     AboveLimit {
-        /// Of what.
+        /// The name of the items.
         what: &'static str,
-        /// How many there are said to be.
+        /// The number of items that the message claims.
         count: usize,
-        /// Most there may be.
+        /// The most items permitted.
         limit: usize,
     },
-    /// A byte that stands for nothing here.
+    /// A byte has no meaning at its position.
     #[error("{value} is no {what}")]
     Unknown {
-        /// What was expected.
+        /// The name of the field.
         what: &'static str,
-        /// The byte found.
+        /// The value of the byte.
         value: u8,
     },
-    /// What must ascend does not.
+    /// A list is not in strictly ascending order.
     #[error("the {what} do not ascend")]
     NotAscending {
-        /// What.
+        /// The name of the items.
         what: &'static str,
     },
-    /// A node's id or address is malformed.
+    /// A peer id or an address is malformed.
     #[error("malformed {what}")]
     BadAddress {
-        /// Which of the two.
+        /// The name of the field.
         what: &'static str,
     },
 }
 
 impl From<WireError> for io::Error {
-    /// Of kind `InvalidData`: the bytes came whole, but are wrong.
+    /// Returns an error of kind `InvalidData`: all bytes were received, but are malformed.
     fn from(error: WireError) -> io::Error {
         io::Error::new(io::ErrorKind::InvalidData, error)
     }
 }
 
-/// The name under which a network's nodes speak a protocol: other networks do not know it.
+/// Returns the name of a protocol on a network. Other networks use other names.
 pub fn protocol_name(genesis: block::Hash, protocol: Protocol) -> StreamProtocol {
     let name = network_name(genesis, protocol.limits().name);
     StreamProtocol::try_from_owned(name).expect("it starts with a slash")
 }
 
-/// `/pow/`, 16 digits that stand for the network, `/`, name.
+/// `/pow/`, 16 digits of the hash of the genesis hash, `/`, name.
 pub(crate) fn network_name(genesis: block::Hash, name: &str) -> String {
     let mut start = [0; 8];
     start.copy_from_slice(&blake3::hash(genesis.as_bytes()).as_bytes()[..8]);
     format!("/pow/{:016x}/{name}", u64::from_be_bytes(start))
 }
 
-/// Reads and writes one protocol's requests and replies. Errors of kind `InvalidData` say that the
-/// other side sent nonsense, `InvalidInput` that this side tried to; all others that a stream broke.
+/// The codec of a request-response protocol. Errors of kind `InvalidData` mean that the peer sent a
+/// malformed message, `InvalidInput` that this node tried to, and all others that a stream broke.
 #[derive(Clone, Copy, Debug)]
 pub struct Codec {
-    /// Which protocol.
+    /// The protocol.
     pub protocol: Protocol,
 }
 
@@ -118,31 +118,31 @@ impl request_response::Codec for Codec {
         &mut self,
         _: &StreamProtocol,
         io: &mut T,
-        reply: Response,
+        response: Response,
     ) -> io::Result<()>
     where
         T: AsyncWrite + Unpin + Send,
     {
-        write_frame(io, &encode_response(&reply), self.protocol.limits().response_bytes).await
+        write_frame(io, &encode_response(&response), self.protocol.limits().response_bytes).await
     }
 }
 
-/// What a frame holds. Memory grows with what arrives, not with what is promised.
+/// Reads a frame. Memory grows with the bytes received, not with the length claimed.
 async fn read_frame<T: AsyncRead + Unpin>(io: &mut T, limit: usize) -> io::Result<Vec<u8>> {
     let mut length = [0; 4];
     io.read_exact(&mut length).await?;
-    let promised = u32::from_le_bytes(length);
-    let length = usize::try_from(promised).unwrap_or(usize::MAX);
+    let claimed = u32::from_le_bytes(length);
+    let length = usize::try_from(claimed).unwrap_or(usize::MAX);
     if length > limit {
         let what = "bytes of a message";
         return Err(WireError::AboveLimit { what, count: length, limit }.into());
     }
     let mut bytes = Vec::new();
-    io.take(promised.into()).read_to_end(&mut bytes).await?;
+    io.take(claimed.into()).read_to_end(&mut bytes).await?;
     if bytes.len() == length { Ok(bytes) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
 }
 
-/// Refuses to send what the other side would not read.
+/// Writes a frame. Fails if it exceeds the peer's limit.
 async fn write_frame<T: AsyncWrite + Unpin>(
     io: &mut T,
     bytes: &[u8],
@@ -156,22 +156,22 @@ async fn write_frame<T: AsyncWrite + Unpin>(
 }
 
 fn write_count(bytes: &mut Vec<u8>, count: usize) {
-    let count = u32::try_from(count).expect("what is in memory counts in u32");
+    let count = u32::try_from(count).expect("a list in memory has fewer than 2^32 items");
     bytes.extend_from_slice(&count.to_le_bytes());
 }
 
-/// A count of items of at least so many bytes each, at most `limit`.
+/// Reads a count of at most `limit` items with at least `min_bytes` each.
 fn read_count(
     input: &mut Decoder,
-    least: usize,
+    min_bytes: usize,
     what: &'static str,
     limit: usize,
 ) -> Result<usize, WireError> {
-    let count = input.count(least)?;
+    let count = input.count(min_bytes)?;
     if count <= limit { Ok(count) } else { Err(WireError::AboveLimit { what, count, limit }) }
 }
 
-/// So many items, each read by `read`.
+/// Reads a number of items.
 fn read_all<'a, T>(
     input: &mut Decoder<'a>,
     count: usize,
@@ -184,7 +184,7 @@ fn read_all<'a, T>(
     Ok(items)
 }
 
-/// Each item must be above the one before it.
+/// Checks that items are in strictly ascending order.
 fn check_ascending<T: Ord>(
     items: impl Iterator<Item = T> + Clone,
     what: &'static str,

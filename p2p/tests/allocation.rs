@@ -1,5 +1,5 @@
-//! What bytes from outside make a node allocate, counted by the allocator itself. One test, because
-//! the counts are of the whole process.
+//! The memory that decoders allocate for bytes from peers, as counted by the allocator. One test,
+//! because the counts are of the whole process.
 
 use chain::tx::{Id, Transaction};
 use chain::{Params, block};
@@ -18,7 +18,7 @@ use std::sync::Arc;
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
-/// Bytes that are allocated while something is done.
+/// The bytes allocated during a function call.
 fn allocated(doing: impl FnOnce()) -> usize {
     let region = Region::new(ALLOCATOR);
     doing();
@@ -28,9 +28,10 @@ fn allocated(doing: impl FnOnce()) -> usize {
 /// The most bytes that any decoder allocates for an input.
 fn allocated_by_decoders(bytes: &[u8]) -> usize {
     let requests = Protocol::ALL.map(|it| allocated(|| drop(wire::decode_request(it, bytes))));
-    let replies = Protocol::ALL.map(|it| allocated(|| drop(wire::decode_response(it, bytes))));
-    let told = Topic::ALL.map(|it| allocated(|| drop(wire::decode_announcement(it, bytes))));
-    let all = requests.into_iter().chain(replies).chain(told);
+    let responses = Protocol::ALL.map(|it| allocated(|| drop(wire::decode_response(it, bytes))));
+    let announcements =
+        Topic::ALL.map(|it| allocated(|| drop(wire::decode_announcement(it, bytes))));
+    let all = requests.into_iter().chain(responses).chain(announcements);
     all.max().unwrap_or_default()
 }
 
@@ -53,7 +54,7 @@ fn messages() -> Vec<Vec<u8>> {
     };
     vec![
         wire::encode_request(&Request::Blocks { hashes }),
-        wire::encode_request(&Request::PoolTransfers { ids }),
+        wire::encode_request(&Request::MempoolTransfers { ids }),
         wire::encode_request(&Request::BlockTransactions {
             block: block::Hash::ZERO,
             positions: (0..60).collect(),
@@ -69,8 +70,8 @@ fn messages() -> Vec<Vec<u8>> {
 
 // N03
 #[test]
-fn what_bytes_make_a_node_allocate_is_bounded_by_how_many_they_are() {
-    // A count of 2^32 − 1 at every place of every message.
+fn allocation_of_decoders_is_bounded_by_input_length() {
+    // A count of 2^32 − 1 at every position of every message.
     for message in messages() {
         for at in 0..message.len() - 4 {
             let mut bytes = message.clone();
@@ -80,7 +81,7 @@ fn what_bytes_make_a_node_allocate_is_bounded_by_how_many_they_are() {
         }
     }
 
-    // Anything else at any place: where to write what is drawn from the number of the round.
+    // Other values at all positions, derived from the number of the round.
     let messages = messages();
     for round in 0_u32..20_000 {
         let drawn = *blake3::hash(&round.to_le_bytes()).as_bytes();
@@ -93,7 +94,7 @@ fn what_bytes_make_a_node_allocate_is_bounded_by_how_many_they_are() {
         assert!(found <= 8 * bytes.len(), "{found} bytes for {} in {round}", bytes.len());
     }
 
-    // A frame that promises four mebibytes and stops after a thousand bytes.
+    // A frame that claims four mebibytes and ends after a thousand bytes.
     let protocol = Protocol::Blocks;
     let name = wire::protocol_name(block::Hash::ZERO, protocol);
     let bytes = [&(4_u32 << 20).to_le_bytes()[..], &[0; 1_000]].concat();
@@ -103,7 +104,7 @@ fn what_bytes_make_a_node_allocate_is_bounded_by_how_many_they_are() {
         assert!(read.is_some_and(|read| read.is_err()));
     });
     assert!(found <= 8_000, "{found} bytes");
-    // One that promises more than may be.
+    // A frame that claims more than its limit.
     let found = allocated(|| {
         let mut stream = Cursor::new([0xff; 4]);
         let read = Codec { protocol }.read_response(&name, &mut stream).now_or_never();

@@ -1,5 +1,5 @@
-//! PROTOCOL.md says what the code does: its tables and test vectors are read from the document
-//! itself. A table is found by its first line, a vector by its name.
+//! Checks the tables and test vectors of PROTOCOL.md against the code. A table is found by its first
+//! line, a vector by its name.
 
 use chain::Header;
 use chain::block::{self, Height};
@@ -23,7 +23,7 @@ fn table(first_line: &str) -> Vec<Vec<&'static str>> {
     .collect()
 }
 
-/// The value of `name = value`, which goes on in indented lines.
+/// The value of `name = value`, which continues in indented lines.
 fn vector(name: &str) -> String {
     let mut lines = DOCUMENT.lines();
     let found = lines.by_ref().find_map(|line| {
@@ -45,7 +45,7 @@ fn bytes<const N: usize>(name: &str) -> [u8; N] {
 }
 
 #[test]
-fn the_limits_of_protocols_are_those_of_the_document() {
+fn protocol_limits_match_document() {
     let first_line = "| name | request | reply | seconds | streams | requests | per seconds |";
     let documented = table(first_line);
     let actual: Vec<Vec<String>> = Protocol::ALL
@@ -54,16 +54,16 @@ fn the_limits_of_protocols_are_those_of_the_document() {
             let Limits { name, request_bytes, response_bytes, timeout, streams, requests, per } =
                 protocol.limits();
             let (seconds, per) = (timeout.as_secs().to_string(), per.as_secs().to_string());
-            let (request, reply) = (request_bytes.to_string(), response_bytes.to_string());
+            let (request, response) = (request_bytes.to_string(), response_bytes.to_string());
             let (streams, requests) = (streams.to_string(), requests.to_string());
-            vec![name.to_owned(), request, reply, seconds, streams, requests, per]
+            vec![name.to_owned(), request, response, seconds, streams, requests, per]
         })
         .collect();
     assert_eq!(documented, actual);
 }
 
 #[test]
-fn the_limits_of_lists_are_those_of_the_document() {
+fn list_limits_match_document() {
     let documented: Vec<String> =
         table("| what | most |").iter().map(|row| row[1].to_owned()).collect();
     let actual = [
@@ -72,7 +72,7 @@ fn the_limits_of_lists_are_those_of_the_document() {
         MAX_BLOCKS,
         SOFT_BLOCKS_BYTES,
         MAX_BLOCK_TRANSACTIONS,
-        MAX_POOL,
+        MAX_MEMPOOL_ITEMS,
         MAX_ADDRESSES,
         MAX_ADDRESSES_EACH,
         MAX_ADDRESS_BYTES,
@@ -86,25 +86,25 @@ fn the_limits_of_lists_are_those_of_the_document() {
 }
 
 #[test]
-fn refusals_have_the_codes_of_the_document() {
+fn error_codes_match_document() {
     let codes = table("| code | meaning | followed by |");
-    let refusals = [
+    let errors = [
         ResponseError::Busy { retry_after: 9 },
         ResponseError::NotFound,
         ResponseError::BadRequest,
         ResponseError::RateLimited,
     ];
-    assert_eq!(codes.len(), 1 + refusals.len());
-    for (row, refusal) in codes[1..].iter().zip(refusals) {
-        let encoded = wire::encode_response(&Response::Error(refusal));
+    assert_eq!(codes.len(), 1 + errors.len());
+    for (row, error) in codes[1..].iter().zip(errors) {
+        let encoded = wire::encode_response(&Response::Error(error));
         assert_eq!(row[0], encoded[0].to_string());
-        assert_eq!(row[2].starts_with("u8"), encoded.len() == 2, "{refusal:?}");
+        assert_eq!(row[2].starts_with("u8"), encoded.len() == 2, "{error:?}");
     }
     assert_eq!(codes[0][0], wire::encode_response(&Response::Headers(Vec::new()))[0].to_string());
 }
 
 #[test]
-fn a_status_has_the_fields_of_the_document() {
+fn status_fields_match_document() {
     let status = Status {
         version: 0x0101,
         services: 0x0202_0202_0202_0202,
@@ -133,7 +133,7 @@ fn a_status_has_the_fields_of_the_document() {
 }
 
 #[test]
-fn names_and_short_ids_are_those_of_the_test_vectors() {
+fn names_and_short_ids_match_test_vectors() {
     let genesis = block::Hash::from_bytes(bytes("genesis hash"));
     assert_eq!(wire::protocol_name(genesis, Protocol::Hello).as_ref(), vector("hello"));
     assert_eq!(wire::Topic::Blocks.name(genesis), vector("blocks"));

@@ -65,8 +65,8 @@ pub(super) fn weight(reply: &Response) -> usize {
         Response::Headers(headers) => many(headers.len(), Header::BYTES),
         Response::Blocks(blocks) => blocks.iter().flatten().map(|block| block.len()).sum(),
         Response::BlockTransactions(transactions) => many(transactions.len(), TRANSACTION),
-        Response::PoolIds { ids, .. } => many(ids.len(), 32),
-        Response::PoolTransfers(transfers) => many(transfers.len(), TRANSACTION),
+        Response::MempoolIds { ids, .. } => many(ids.len(), 32),
+        Response::MempoolTransfers(transfers) => many(transfers.len(), TRANSACTION),
         Response::Addresses(nodes) => many(nodes.len(), 512),
     }
 }

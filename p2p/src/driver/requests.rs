@@ -144,7 +144,7 @@ impl Driver {
                 self.peers().heard(Source::Peer(peer), &nodes, now);
             }
             (_, Ok(Response::Error(_))) => {}
-            (_, Ok(_)) => self.report(peer, Misbehavior::WrongReply),
+            (_, Ok(_)) => self.report(peer, Misbehavior::WrongResponse),
             (asked, Err(failure)) => {
                 if let Some(misbehavior) = failure.misbehavior() {
                     self.report(peer, misbehavior);

@@ -1,23 +1,25 @@
-//! The context of one step of the engine: the shared state its machines read, and their outputs.
+//! The context of one step of the engine: the shared state that its machines read, and their outputs.
 
 use super::machine::{
     AnnouncementId, Failure, MessageAcceptance, Misbehavior, Now, Output, RequestId,
 };
 use crate::message::Request;
-use chain::block::{Header, Height};
+use chain::block::{self, Header, Height};
 use libp2p::PeerId;
 use rand::rngs::Xoshiro256PlusPlus;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-/// All peers that are connected, and the heights they last told of.
+/// The connected peers and the heights they claim.
 pub(crate) type Peers = BTreeMap<PeerId, Height>;
 
-/// The inputs and outputs of a machine during one step.
+/// The context of one step.
 pub(crate) struct Context<'a, C> {
     pub(crate) now: Now,
     pub(crate) chain: &'a C,
     pub(crate) peers: &'a Peers,
-    /// Whether the node has caught up with the others once.
+    /// The blocks at the writer.
+    pub(crate) importing: &'a BTreeSet<block::Hash>,
+    /// Whether the node has been level with its peers.
     pub(crate) is_synced: bool,
     pub(crate) rng: &'a mut Xoshiro256PlusPlus,
     pub(crate) out: Vec<Output>,
@@ -29,27 +31,26 @@ impl<'a, C> Context<'a, C> {
     pub(crate) fn new(
         now: Now,
         chain: &'a C,
-        peers: &'a Peers,
+        (peers, importing): (&'a Peers, &'a BTreeSet<block::Hash>),
         is_synced: bool,
         rng: &'a mut Xoshiro256PlusPlus,
     ) -> Context<'a, C> {
-        Context { now, chain, peers, is_synced, rng, out: Vec::new(), for_sync: Vec::new() }
+        let (out, for_sync) = (Vec::new(), Vec::new());
+        Context { now, chain, peers, importing, is_synced, rng, out, for_sync }
     }
 
     pub(crate) fn report_validation(&mut self, id: AnnouncementId, acceptance: MessageAcceptance) {
         self.out.push(Output::ReportValidation { id, acceptance });
     }
 
+    /// Rejects an announcement and reports its peer.
+    pub(crate) fn reject(&mut self, peer: PeerId, id: AnnouncementId) {
+        self.report_validation(id, MessageAcceptance::Reject);
+        self.report(peer, Misbehavior::BadAnnouncement);
+    }
+
     pub(crate) fn report(&mut self, peer: PeerId, misbehavior: Misbehavior) {
         self.out.push(Output::ReportPeer { peer, misbehavior });
-    }
-
-    pub(crate) fn request(&mut self, id: RequestId, peer: PeerId, request: Request) {
-        self.out.push(Output::Request { id, peer, request });
-    }
-
-    pub(crate) fn disconnect(&mut self, peer: PeerId, reason: &'static str) {
-        self.out.push(Output::Disconnect { peer, reason });
     }
 
     /// Reports the peer of a failed request, unless it has only disconnected.
@@ -59,9 +60,11 @@ impl<'a, C> Context<'a, C> {
         }
     }
 
-    /// An announcement that is wrong for everyone and for ever.
-    pub(crate) fn reject(&mut self, peer: PeerId, id: AnnouncementId) {
-        self.report_validation(id, MessageAcceptance::Reject);
-        self.report(peer, Misbehavior::BadAnnouncement);
+    pub(crate) fn request(&mut self, id: RequestId, peer: PeerId, request: Request) {
+        self.out.push(Output::Request { id, peer, request });
+    }
+
+    pub(crate) fn disconnect(&mut self, peer: PeerId, reason: &'static str) {
+        self.out.push(Output::Disconnect { peer, reason });
     }
 }

@@ -1,119 +1,120 @@
-//! The vocabulary of the state machines: their inputs, their outputs, and the results in both.
-//! A machine is pure: time, the chain and randomness are arguments, so a run can be repeated exactly.
+//! The inputs and outputs of the engine's state machines, and the results that both carry.
 
 use crate::message::{Announcement, Request, Response, Status};
 use chain::block::{self, Block, Height, Timestamp};
 use chain::ledger::{Accepted, SubmitError, TransferError};
 use chain::mempool::{Admission, RejectReason};
-use chain::rules::Rule;
+use chain::rules::{Rule, Stage};
 use chain::tx::{Id, Transfer};
 use libp2p::PeerId;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The time, twice: one that only grows, and one to compare block times with.
+/// The time of an input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Now {
-    /// Since the machine was made.
+    /// Monotonic time since the engine was created.
     pub elapsed: Duration,
-    /// The wall clock.
+    /// Wall-clock time, to compare with the times of blocks.
     pub clock: Timestamp,
 }
 
-/// Which part of the machine made a request, and which one it is.
+/// Identifies a request of the engine: the machine that sent it, and its number there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum RequestId {
-    /// Headers and bodies.
-    Sync(u64),
-    /// What an announcement lacked.
+    /// A request of header sync.
+    Headers(u64),
+    /// A request of block download.
+    Blocks(u64),
+    /// A request of relay, for the parts that an announced block lacks.
     Relay(u64),
-    /// What the mempool lacks.
+    /// A request of mempool sync.
     Mempool(u64),
 }
 
-/// Names an announcement until it is judged.
+/// Identifies an announcement until its validation is reported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct AnnouncementId(pub u64);
 
-/// Something happened.
+/// An input of the engine.
 #[derive(Debug)]
 pub enum Input {
-    /// A peer of our network is connected and has said hello.
+    /// A peer has completed the handshake.
     PeerConnected {
-        /// Who.
+        /// The peer's id.
         peer: PeerId,
-        /// Whether we called it.
+        /// Whether this node dialed it.
         outbound: bool,
-        /// What it says of itself.
+        /// Its first status.
         status: Status,
     },
-    /// A peer has news of itself.
+    /// A peer has sent another status.
     PeerStatus {
-        /// Who.
+        /// The peer's id.
         peer: PeerId,
-        /// What it says.
+        /// The new status.
         status: Status,
     },
-    /// A peer is gone. What was asked of it will not be answered.
+    /// A peer has disconnected. Its requests in flight will get no response.
     PeerDisconnected {
-        /// Who.
+        /// The peer's id.
         peer: PeerId,
     },
-    /// A request came to its end.
+    /// A request has ended.
     Response {
-        /// The request's id.
+        /// The id of `Output::Request`.
         id: RequestId,
         /// The response, or why there is none.
         result: Result<Response, Failure>,
     },
-    /// A peer announces something.
+    /// A peer has announced a block or a transfer. `Output::ReportValidation` has to follow.
     Announcement {
-        /// Who.
+        /// The peer that forwarded it.
         peer: PeerId,
-        /// Awaits `Output::ReportValidation`.
+        /// The id to report its validation with.
         id: AnnouncementId,
-        /// What.
+        /// The announcement.
         announcement: Announcement,
     },
-    /// A block from `Output::ImportBlock` was judged.
+    /// A block of `Output::ImportBlock`, or of another source, has been validated.
     BlockValidated {
-        /// Which.
+        /// The hash of the block.
         hash: block::Hash,
-        /// How.
+        /// The result.
         validation: BlockValidation,
     },
-    /// A transfer from `Output::ImportTransfer` was judged.
+    /// A transfer of `Output::ImportTransfer` has been validated.
     TransferValidated {
-        /// Which.
+        /// The id of the transfer.
         id: Id,
-        /// How.
+        /// The result.
         validation: TransferValidation,
     },
-    /// The node's best chain is another one now, whoever brought the block.
+    /// The best chain has changed.
     TipChanged,
-    /// Transfers that this node's mempool took, from whomever, or took back in a reorganisation.
+    /// The mempool has accepted transfers, from any source or because of a reorganisation.
     TransfersAccepted(Vec<Id>),
-    /// Time passes: at least four times a second.
+    /// Time has passed. Expected at least four times a second.
     Tick,
 }
 
-/// Why a request has no reply.
+/// Why a request has no response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Failure {
-    /// It took too long.
+    /// The timeout of the protocol is over.
     Timeout,
-    /// The peer is gone.
+    /// The peer has disconnected.
     Disconnected,
-    /// The reply could not be decoded, or is above its limit.
+    /// The response cannot be decoded, or exceeds its limit.
     Malformed,
     /// The stream broke.
     Io,
-    /// The peer does not speak the protocol.
+    /// The peer does not support the protocol.
     Unsupported,
 }
 
 impl Failure {
-    /// What it counts against whoever was asked. A peer that is gone does no harm.
+    /// The misbehavior to report. `None` for a disconnected peer.
     pub fn misbehavior(self) -> Option<Misbehavior> {
         match self {
             Failure::Timeout => Some(Misbehavior::Timeout),
@@ -124,21 +125,22 @@ impl Failure {
     }
 }
 
-/// What became of a block.
+/// The result of validating a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BlockValidation {
-    /// It was taken in, or was there.
+    /// The block was accepted, now or before.
     Accepted(Accepted),
-    /// It breaks a rule.
-    Invalid {
-        /// The rule that it breaks.
-        rule: Rule,
-        /// Whether the header is to blame, not only this body: no other body can make it valid.
-        for_ever: bool,
-    },
-    /// Its parent is not here.
+    /// The block breaks a rule. Its header commits to the body, so no other body makes it valid.
+    Invalid,
+    /// The body is not the one its header commits to. Another body may be valid.
+    WrongBody,
+    /// An ancestor of the block is invalid.
+    InvalidAncestor,
+    /// The header breaks a rule, perhaps only for now: its time may be too new.
+    InvalidHeader,
+    /// The parent is unknown.
     UnknownParent,
-    /// This node could not judge it.
+    /// This node failed to validate the block.
     Failed,
 }
 
@@ -146,33 +148,35 @@ impl From<&Result<Accepted, SubmitError>> for BlockValidation {
     fn from(result: &Result<Accepted, SubmitError>) -> BlockValidation {
         match result {
             Ok(accepted) => BlockValidation::Accepted(*accepted),
-            Err(SubmitError::Invalid(error)) => BlockValidation::Invalid {
-                rule: error.rule(),
-                for_ever: error.invalidates_header(),
+            Err(SubmitError::Invalid(error)) => match error.rule() {
+                Rule::InvalidAncestor => BlockValidation::InvalidAncestor,
+                rule => match rule.stage() {
+                    Stage::Header | Stage::HeaderAfterParent => BlockValidation::InvalidHeader,
+                    Stage::Commitment => BlockValidation::WrongBody,
+                    Stage::Body | Stage::BodyOnParent => BlockValidation::Invalid,
+                },
             },
-            Err(SubmitError::KnownInvalid { rule, .. }) => {
-                BlockValidation::Invalid { rule: *rule, for_ever: true }
-            }
+            Err(SubmitError::KnownInvalid { .. }) => BlockValidation::Invalid,
             Err(SubmitError::UnknownParent { .. }) => BlockValidation::UnknownParent,
             Err(SubmitError::Store(_)) => BlockValidation::Failed,
         }
     }
 }
 
-/// What became of a transfer.
+/// The result of validating a transfer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TransferValidation {
-    /// The mempool took it.
+    /// The mempool accepted the transfer.
     Added,
-    /// The mempool had it.
+    /// The transfer was in the mempool already.
     Known,
-    /// It can never be valid.
+    /// The transfer can never be valid.
     Invalid,
-    /// Too many transfers of its sender that come before it are missing.
-    TooFar,
-    /// It does not fit the accounts or the mempool as they are now for another reason.
-    Refused,
-    /// This node could not judge it.
+    /// Too many earlier transfers of its sender are missing.
+    NonceTooFar,
+    /// The transfer does not fit the accounts or the mempool in their present state.
+    Rejected,
+    /// This node failed to validate the transfer.
     Failed,
 }
 
@@ -183,115 +187,116 @@ impl From<&Result<Admission, TransferError>> for TransferValidation {
             Ok(Admission::AlreadyKnown) => TransferValidation::Known,
             Err(TransferError::Invalid(_)) => TransferValidation::Invalid,
             Err(TransferError::Rejected(RejectReason::NonceTooFar { .. })) => {
-                TransferValidation::TooFar
+                TransferValidation::NonceTooFar
             }
-            Err(TransferError::Rejected(_)) => TransferValidation::Refused,
+            Err(TransferError::Rejected(_)) => TransferValidation::Rejected,
             Err(TransferError::Store(_)) => TransferValidation::Failed,
         }
     }
 }
 
-/// Something is to be done.
+/// An output of the engine.
 #[derive(Debug)]
 pub enum Output {
-    /// Ask a peer. `Input::Response` follows, also when the peer is gone.
+    /// Send a request to a peer. `Input::Response` has to follow, also if the peer disconnects.
     Request {
         /// The id that `Input::Response` repeats.
         id: RequestId,
-        /// The peer that is asked.
+        /// The peer's id.
         peer: PeerId,
         /// The request.
         request: Request,
     },
-    /// Hand a block to the chain. `Input::BlockValidated` follows, in the order of handing over.
+    /// Submit a block to the writer. `Input::BlockValidated` has to follow, in the order of
+    /// submission.
     ImportBlock(Arc<Block>),
-    /// Hand a transfer to the mempool. `Input::TransferValidated` follows.
+    /// Submit a transfer to the mempool. `Input::TransferValidated` has to follow.
     ImportTransfer(Arc<Transfer>),
-    /// Tell everybody.
+    /// Publish an announcement to all peers.
     Announce(Announcement),
-    /// Settle what a peer announced.
+    /// Report whether an announcement of a peer is to be forwarded.
     ReportValidation {
-        /// Which.
+        /// The id of `Input::Announcement`.
         id: AnnouncementId,
-        /// How.
+        /// The result.
         acceptance: MessageAcceptance,
     },
-    /// A peer behaved well or badly.
+    /// Add the behavior of a peer to its score.
     ReportPeer {
-        /// Who.
+        /// The peer's id.
         peer: PeerId,
-        /// What it did.
+        /// The behavior.
         misbehavior: Misbehavior,
     },
-    /// A peer is of no use.
+    /// Disconnect a peer that is of no use.
     Disconnect {
-        /// Who.
+        /// The peer's id.
         peer: PeerId,
-        /// Why: for the log.
+        /// The reason, for the log.
         reason: &'static str,
     },
-    /// What this node says of its chain has changed, or how far sync is.
+    /// Sync has progressed, and so perhaps this node's status has changed.
     Progress(Progress),
 }
 
-/// What is done with an announcement.
+/// What gossip does with an announcement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MessageAcceptance {
     /// Forward it.
     Accept,
-    /// Do not.
+    /// Do not forward it.
     Ignore,
-    /// Do not, and hold it against whoever sent it: it is wrong for everyone and for ever.
+    /// Do not forward it, and penalize the peer: it is invalid for every node and at any time.
     Reject,
 }
 
-/// What a peer did. `Misbehavior::points` is the table of what it counts.
+/// A behavior of a peer that changes its score. `Misbehavior::points` lists by how much.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Misbehavior {
-    /// It sent blocks that were asked for; this many MiB, rounded down.
+    /// The peer delivered 1 MiB of requested blocks that were accepted: good behavior.
     Delivered,
-    /// A header without its proof of work, or one that breaks another rule for ever.
+    /// A header without its proof of work, or one that breaks another rule at any time.
     BadHeader,
     /// A body that is not the one of its header.
     WrongBody,
-    /// A body that breaks a rule: whoever serves blocks has checked them.
+    /// A served block whose body breaks a rule: a peer validates the blocks that it serves.
     InvalidBlock,
-    /// An announcement that is wrong for everyone and for ever.
+    /// An announcement that is invalid for every node and at any time.
     BadAnnouncement,
-    /// Another genesis or version than its protocol names say.
+    /// Another genesis or version than that of the protocol names.
     WrongNetwork,
-    /// A message that cannot be decoded, or is above its limit.
+    /// A message that cannot be decoded, or exceeds its limit.
     Malformed,
-    /// A request that makes no sense.
+    /// A request that violates the protocol.
     BadRequest,
     /// More requests than twice the limit.
     TooManyRequests,
-    /// A reply that does not fit its request.
-    WrongReply,
+    /// A response that does not fit its request.
+    WrongResponse,
     /// A stream that broke.
     BrokenStream,
-    /// No reply in time.
+    /// No response before the timeout.
     Timeout,
 }
 
-/// How far this node is.
+/// The progress of sync.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Progress {
-    /// What is being fetched.
+    /// The state of sync.
     pub state: SyncState,
-    /// The best header's height, at least the tip's.
+    /// The height of the best header, at least that of the tip.
     pub best_header: Height,
-    /// The tip's height.
+    /// The height of the tip.
     pub height: Height,
 }
 
-/// What is being fetched.
+/// The state of sync.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SyncState {
-    /// Headers, or nothing yet because nobody was asked.
+    /// Downloading headers, or waiting for the first peers.
     Headers,
-    /// Bodies.
+    /// Downloading blocks.
     Blocks,
-    /// ChainUpdate only.
+    /// Following the chain by announcements.
     Synced,
 }

@@ -1,11 +1,11 @@
-//! The exchange of mempools: gossip forgets and loses, and this makes it good. A peer is asked for
-//! what came to it since it was asked last, in that order: so a sender's transfers come in the order
-//! of their nonces. One peer at a time. Pure, like sync and relay.
+//! Mempool sync: fetches the transfers that gossip has lost. A peer is asked for the ids that entered
+//! its mempool since the last exchange, in that order, so that the transfers of a sender arrive in the
+//! order of their nonces. There is one exchange at a time.
 
 use crate::engine::context::Context;
 use crate::engine::machine::{Failure, Misbehavior, RequestId, TransferValidation};
 use crate::engine::transfers::{Admission, InFlightTransfer, InFlightTransfers};
-use crate::message::{Limits, MAX_POOL, Protocol, Request, Response};
+use crate::message::{Limits, MAX_MEMPOOL_ITEMS, Protocol, Request, Response};
 use crate::rate_limit::TokenBucket;
 use crate::view::ChainView;
 use chain::tx::{Id, Transfer};
@@ -14,92 +14,72 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Most transfers asked for at once: 1 MiB at their longest.
-const BATCH: usize = 2_000;
-/// Requests that a page of ids leads to: itself, and those for its transfers. Without room for so many
-/// within what a peer may ask, an exchange stops; the next goes on from there.
+/// Most transfers of one request: 1 MiB at their greatest size.
+const MAX_BATCH: usize = 2_000;
+/// Requests that a page of ids causes: its own, and those for its transfers. An exchange ends where
+/// the peer does not permit that many; the next one continues.
 const REQUESTS_PER_PAGE: u32 = 3;
-/// From one exchange to the next one with whoever was not asked for the longest time. Peers that are
-/// known to have more have theirs in between.
+/// From one exchange to the next with the peer that was not asked for the longest time. Peers that
+/// are known to have more are asked in between.
 const PERIOD: Duration = Duration::from_secs(5);
-/// How long an exchange goes on: then others have their turn.
-const LONGEST: Duration = Duration::from_secs(20);
-/// Most transfers that are kept until those come that they follow.
-const MAX_EARLY: usize = 8_000;
-/// The least time from one exchange to the next one with the same peer.
+/// The longest exchange.
+const MAX_DURATION: Duration = Duration::from_secs(20);
+/// Most transfers that are stored until those arrive that they depend on.
+const MAX_ORPHANS: usize = 8_000;
+/// The least time from one exchange to the next with the same peer.
 const PAUSE: Duration = Duration::from_secs(1);
-/// The same where it did not answer, or not well.
-const AFTER_FAILURE: Duration = Duration::from_secs(10);
-/// From when somebody was asked for all that it has to when the next one is, for each page of it: what
-/// was refused, or had to leave, may fit by then. At most 13 kB a second.
-const START_OVER: Duration = Duration::from_secs(10);
+/// The least time after an exchange that failed.
+const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(10);
+/// From one exchange of a whole mempool to the next, for each page of it: transfers that were
+/// rejected or evicted may fit by then. At most 13 kB a second.
+const RESTART_PERIOD: Duration = Duration::from_secs(10);
 
-/// The machine.
+/// The mempool sync state machine.
 pub(crate) struct MempoolSync {
     cursors: BTreeMap<PeerId, PeerCursor>,
     exchange: Option<Exchange>,
-    /// When it is anybody's turn again,
+    /// When the next exchange with any peer is due.
     next_at: Duration,
-    /// and when somebody is asked for all.
-    start_over_at: Duration,
+    /// When the next exchange of a whole mempool is due.
+    restart_at: Duration,
     next_request: u64,
 }
 
-/// What is kept of a peer while it is connected.
+/// The state of a connected peer.
 struct PeerCursor {
-    /// The place, in the peer's order, up to which all is dealt with.
-    place: u64,
-    /// Until then it is not asked.
+    /// The position in the peer's order of ids up to which all are processed.
+    position: u64,
     not_before: Duration,
     /// The requests that the peer still permits.
     requests: TokenBucket,
-    /// When it was last asked for all that it has.
-    started_over_at: Duration,
-    /// It is new, or has transfers that were not taken when it announced them.
-    is_awaited: bool,
-    /// The last exchange stopped before the end.
+    /// When its whole mempool was last requested.
+    restarted_at: Duration,
+    /// It is new, or has announced transfers that were not admitted.
+    is_due: bool,
+    /// Its last exchange ended early.
     is_unfinished: bool,
 }
 
-/// An exchange with one peer.
-struct Exchange {
-    peer: PeerId,
-    since: Duration,
-    request: Option<u64>,
-    pages: u32,
-    /// The place after the last page.
-    place: u64,
-    has_ended: bool,
-    /// Ids of the last page that are not here.
-    lacking: VecDeque<Id>,
-    asked_for: BTreeSet<Id>,
-    /// What came and is not with the mempool yet.
-    here: VecDeque<Arc<Transfer>>,
-    /// What is with the mempool, fetched or announced meanwhile.
-    unjudged: BTreeSet<Id>,
-    /// What came before those that it follows, announced or fetched: it is handed over once more at
-    /// the end.
-    early: Vec<Arc<Transfer>>,
-    /// How many those may be.
-    most_early: usize,
-}
-
-impl Exchange {
-    fn new(peer: PeerId, place: u64, since: Duration) -> Exchange {
-        Exchange {
-            peer,
-            since,
-            request: None,
-            pages: 0,
-            place,
-            has_ended: false,
-            lacking: VecDeque::new(),
-            asked_for: BTreeSet::new(),
-            here: VecDeque::new(),
-            unjudged: BTreeSet::new(),
-            early: Vec::new(),
-            most_early: MAX_EARLY,
+impl PeerCursor {
+    fn new() -> PeerCursor {
+        let Limits { requests, per, .. } = Protocol::Mempool.limits();
+        PeerCursor {
+            position: 0,
+            not_before: Duration::ZERO,
+            requests: TokenBucket::per_period(requests, per),
+            restarted_at: Duration::ZERO,
+            is_due: true,
+            is_unfinished: false,
         }
+    }
+
+    fn is_available(&self, now: Duration) -> bool {
+        self.not_before <= now && self.permits_page(now)
+    }
+
+    /// Returns whether the peer permits a page and the requests that follow from it.
+    fn permits_page(&self, now: Duration) -> bool {
+        self.requests.available(now) >= REQUESTS_PER_PAGE
     }
 }
 
@@ -109,157 +89,155 @@ impl MempoolSync {
             cursors: BTreeMap::new(),
             exchange: None,
             next_at: Duration::ZERO,
-            start_over_at: Duration::ZERO,
+            restart_at: Duration::ZERO,
             next_request: 0,
         }
     }
 
-    /// A peer is there.
     pub(crate) fn peer_connected(&mut self, peer: PeerId) {
         self.cursors.insert(peer, PeerCursor::new());
     }
 
-    /// A peer is gone. What was asked of it comes to its end by itself.
+    /// Removes a peer. Its request in flight ends with a failure.
     pub(crate) fn peer_disconnected(&mut self, peer: &PeerId) {
         self.cursors.remove(peer);
     }
 
-    /// A request came to its end.
-    pub(crate) fn replied(
+    /// Processes the end of a request.
+    pub(crate) fn handle_response(
         &mut self,
         cx: &mut Context<impl ChainView>,
         request: u64,
         result: Result<Response, Failure>,
         transfers: &mut InFlightTransfers,
     ) {
-        let Some(exchange) =
-            self.exchange.as_mut().filter(|exchange| exchange.request == Some(request))
-        else {
-            return;
-        };
+        let is_current = |exchange: &&mut Exchange| exchange.request == Some(request);
+        let Some(exchange) = self.exchange.as_mut().filter(is_current) else { return };
         exchange.request = None;
         let peer = exchange.peer;
-        let is_good = match result {
-            Ok(Response::PoolIds { ids, next }) if exchange.asked_for.is_empty() => {
-                exchange.ids_came(cx, &ids, next, transfers)
+        let is_valid = match result {
+            Ok(Response::MempoolIds { ids, next }) if exchange.requested.is_empty() => {
+                exchange.handle_ids(cx, &ids, next, transfers)
             }
-            Ok(Response::PoolTransfers(transfers)) => exchange.transfers_came(transfers),
-            Ok(Response::Error(_)) => return self.end(cx, AFTER_FAILURE),
+            Ok(Response::MempoolTransfers(received)) => exchange.handle_transfers(received),
+            Ok(Response::Error(_)) => return self.end(cx, PAUSE_AFTER_FAILURE),
             Err(failure) => {
                 cx.report_failure(peer, failure);
-                return self.end(cx, AFTER_FAILURE);
+                return self.end(cx, PAUSE_AFTER_FAILURE);
             }
             Ok(_) => false,
         };
-        if is_good {
-            self.go_on(cx, transfers);
+        if is_valid {
+            self.advance(cx, transfers);
         } else {
-            cx.report(peer, Misbehavior::WrongReply);
-            self.end(cx, AFTER_FAILURE);
+            cx.report(peer, Misbehavior::WrongResponse);
+            self.end(cx, PAUSE_AFTER_FAILURE);
         }
     }
 
-    /// A transfer was judged: there may be room for another one.
+    /// Processes the validation result of a transfer, after which there may be room for another.
     pub(crate) fn transfer_validated(
         &mut self,
         cx: &mut Context<impl ChainView>,
-        came: &InFlightTransfer,
+        in_flight: &InFlightTransfer,
         validation: TransferValidation,
         transfers: &mut InFlightTransfers,
     ) {
         if let Some(exchange) = &mut self.exchange {
-            let is_its = exchange.unjudged.remove(&came.transfer.id());
+            let was_awaited = exchange.validating.remove(&in_flight.transfer.id());
             match validation {
-                TransferValidation::Invalid if is_its => return self.end(cx, AFTER_FAILURE),
-                TransferValidation::TooFar if exchange.early.len() < MAX_EARLY => {
-                    exchange.early.push(Arc::clone(&came.transfer));
+                TransferValidation::Invalid if was_awaited => {
+                    return self.end(cx, PAUSE_AFTER_FAILURE);
+                }
+                TransferValidation::NonceTooFar if exchange.orphans.len() < MAX_ORPHANS => {
+                    exchange.orphans.push(Arc::clone(&in_flight.transfer));
                 }
                 _ => {}
             }
         }
-        self.go_on(cx, transfers);
+        self.advance(cx, transfers);
     }
 
-    /// Time passes.
     pub(crate) fn tick(
         &mut self,
         cx: &mut Context<impl ChainView>,
         transfers: &mut InFlightTransfers,
     ) {
-        for peer in transfers.take_behind() {
+        for peer in transfers.drain_peers_ahead() {
             if let Some(cursor) = self.cursors.get_mut(&peer) {
-                cursor.is_awaited = true;
+                cursor.is_due = true;
             }
         }
         if self.exchange.is_none() && cx.is_synced {
             self.begin(cx.now.elapsed);
         }
-        self.go_on(cx, transfers);
+        self.advance(cx, transfers);
     }
 
-    /// Begins an exchange, if it is time for one.
+    /// Begins an exchange if one is due.
     fn begin(&mut self, now: Duration) {
-        let is_anybodys = now >= self.next_at;
-        let mut starts_over = is_anybodys && now >= self.start_over_at;
-        let mut next = self.least_of(now, |cursor| {
-            (starts_over && !cursor.is_unfinished).then_some(cursor.started_over_at)
+        let is_period_over = now >= self.next_at;
+        let mut restarts = is_period_over && now >= self.restart_at;
+        let mut next = self.min_by_rank(now, |cursor| {
+            (restarts && !cursor.is_unfinished).then_some(cursor.restarted_at)
         });
         if next.is_none() {
-            starts_over = false;
-            next = self.least_of(now, |cursor| {
-                let has_turn = is_anybodys || cursor.is_awaited || cursor.is_unfinished;
-                has_turn.then_some(cursor.not_before)
+            restarts = false;
+            next = self.min_by_rank(now, |cursor| {
+                let is_due = is_period_over || cursor.is_due || cursor.is_unfinished;
+                is_due.then_some(cursor.not_before)
             });
         }
         let Some(peer) = next else { return };
         let Some(cursor) = self.cursors.get_mut(&peer) else { return };
-        if starts_over {
-            self.start_over_at = now.saturating_add(START_OVER);
-            cursor.started_over_at = now;
-            cursor.place = 0;
+        if restarts {
+            self.restart_at = now.saturating_add(RESTART_PERIOD);
+            cursor.restarted_at = now;
+            cursor.position = 0;
         }
-        if is_anybodys {
+        if is_period_over {
             self.next_at = now.saturating_add(PERIOD);
         }
-        cursor.is_awaited = false;
-        self.exchange = Some(Exchange::new(peer, cursor.place, now));
+        cursor.is_due = false;
+        self.exchange = Some(Exchange::new(peer, cursor.position, now));
     }
 
-    /// Of the peers that may be asked, and have a rank, the one with the least.
-    fn least_of(
+    /// The available peer with the least rank, of those that have one.
+    fn min_by_rank(
         &self,
         now: Duration,
         rank: impl Fn(&PeerCursor) -> Option<Duration>,
     ) -> Option<PeerId> {
-        let ready = self.cursors.iter().filter(|(_, cursor)| cursor.may_be_asked(now));
-        let ranked = ready.filter_map(|(peer, cursor)| Some((rank(cursor)?, *peer)));
+        let available = self.cursors.iter().filter(|(_, cursor)| cursor.is_available(now));
+        let ranked = available.filter_map(|(peer, cursor)| Some((rank(cursor)?, *peer)));
         ranked.min().map(|(_, peer)| peer)
     }
 
-    fn go_on(&mut self, cx: &mut Context<impl ChainView>, transfers: &mut InFlightTransfers) {
+    /// Submits transfers and sends the next request.
+    fn advance(&mut self, cx: &mut Context<impl ChainView>, transfers: &mut InFlightTransfers) {
         let Some(exchange) = &mut self.exchange else { return };
-        exchange.feed(cx, transfers);
-        if !exchange.here.is_empty() || exchange.request.is_some() {
+        exchange.submit(cx, transfers);
+        if !exchange.received.is_empty() || exchange.request.is_some() {
             return;
         }
         let now = cx.now.elapsed;
-        // Whoever is gone is asked once more, which ends it.
-        let mut gone = PeerCursor::new();
-        let cursor = self.cursors.get_mut(&exchange.peer).unwrap_or(&mut gone);
-        let batch = exchange.batch(cx, transfers);
-        let what = if !batch.is_empty() {
-            Request::PoolTransfers { ids: batch }
+        // A request to a peer that has disconnected fails, which ends the exchange.
+        let mut disconnected = PeerCursor::new();
+        let cursor = self.cursors.get_mut(&exchange.peer).unwrap_or(&mut disconnected);
+        let batch = exchange.next_batch(cx, transfers);
+        let request = if !batch.is_empty() {
+            Request::MempoolTransfers { ids: batch }
         } else {
-            cursor.place = exchange.place;
-            cursor.is_unfinished = !exchange.has_ended;
-            let is_short = now.saturating_sub(exchange.since) < LONGEST;
-            if !exchange.has_ended && is_short && cursor.has_room(now) {
+            cursor.position = exchange.position;
+            cursor.is_unfinished = !exchange.is_complete;
+            let is_short = now.saturating_sub(exchange.since) < MAX_DURATION;
+            if !exchange.is_complete && is_short && cursor.permits_page(now) {
                 exchange.pages += 1;
                 if exchange.pages > 1 {
-                    self.start_over_at = self.start_over_at.saturating_add(START_OVER);
+                    self.restart_at = self.restart_at.saturating_add(RESTART_PERIOD);
                 }
-                Request::PoolIds { from: exchange.place }
-            } else if exchange.unjudged.is_empty() && !exchange.retry(cx, transfers) {
+                Request::MempoolIds { from: exchange.position }
+            } else if exchange.validating.is_empty() && !exchange.retry_orphans(cx, transfers) {
                 return self.end(cx, PAUSE);
             } else {
                 return;
@@ -268,10 +246,10 @@ impl MempoolSync {
         cursor.requests.spend(1, now);
         self.next_request += 1;
         exchange.request = Some(self.next_request);
-        cx.request(RequestId::Mempool(self.next_request), exchange.peer, what);
+        cx.request(RequestId::Mempool(self.next_request), exchange.peer, request);
     }
 
-    /// Ends the exchange. Its peer is not asked before a time has passed.
+    /// Ends the exchange and pauses its peer.
     fn end(&mut self, cx: &Context<impl ChainView>, pause: Duration) {
         let Some(exchange) = self.exchange.take() else { return };
         if let Some(cursor) = self.cursors.get_mut(&exchange.peer) {
@@ -280,119 +258,136 @@ impl MempoolSync {
     }
 }
 
-impl PeerCursor {
-    fn new() -> PeerCursor {
-        let Limits { requests, per, .. } = Protocol::Pool.limits();
-        PeerCursor {
-            place: 0,
-            not_before: Duration::ZERO,
-            requests: TokenBucket::per_period(requests, per),
-            started_over_at: Duration::ZERO,
-            is_awaited: true,
-            is_unfinished: false,
-        }
-    }
-
-    /// Returns whether the peer permits a page and the requests that follow from it.
-    fn has_room(&self, now: Duration) -> bool {
-        self.requests.available(now) >= REQUESTS_PER_PAGE
-    }
-
-    fn may_be_asked(&self, now: Duration) -> bool {
-        self.not_before <= now && self.has_room(now)
-    }
+/// An exchange with one peer.
+struct Exchange {
+    peer: PeerId,
+    since: Duration,
+    request: Option<u64>,
+    pages: u32,
+    /// The position after the last page.
+    position: u64,
+    is_complete: bool,
+    /// Ids of the last page that are missing here.
+    missing: VecDeque<Id>,
+    /// Ids of the request in flight.
+    requested: BTreeSet<Id>,
+    /// Received transfers that are not submitted yet.
+    received: VecDeque<Arc<Transfer>>,
+    /// Transfers at the mempool, fetched or announced meanwhile.
+    validating: BTreeSet<Id>,
+    /// Transfers that arrived before those they depend on, to be submitted again at the end.
+    orphans: Vec<Arc<Transfer>>,
+    /// How many orphans may be submitted again.
+    max_orphans: usize,
 }
 
 impl Exchange {
-    /// Whether these can be the ids of a page.
-    fn ids_came(
+    fn new(peer: PeerId, position: u64, since: Duration) -> Exchange {
+        Exchange {
+            peer,
+            since,
+            request: None,
+            pages: 0,
+            position,
+            is_complete: false,
+            missing: VecDeque::new(),
+            requested: BTreeSet::new(),
+            received: VecDeque::new(),
+            validating: BTreeSet::new(),
+            orphans: Vec::new(),
+            max_orphans: MAX_ORPHANS,
+        }
+    }
+
+    /// Processes a page of ids. Returns whether it is valid.
+    fn handle_ids(
         &mut self,
         cx: &Context<impl ChainView>,
         ids: &[Id],
         next: u64,
-        transfers: &mut InFlightTransfers,
+        transfers: &InFlightTransfers,
     ) -> bool {
-        self.place = next;
-        self.has_ended = ids.len() < MAX_POOL;
+        self.position = next;
+        self.is_complete = ids.len() < MAX_MEMPOOL_ITEMS;
         for id in ids {
-            if self.lacks(cx, id, transfers) {
-                self.lacking.push_back(*id);
+            if self.is_missing(cx, id, transfers) {
+                self.missing.push_back(*id);
             }
         }
-        ids.len() <= MAX_POOL
+        ids.len() <= MAX_MEMPOOL_ITEMS
     }
 
-    /// Whether a transfer is worth asking for. One that was announced and is with the mempool is waited
-    /// for: it may have come before those that it follows.
-    fn lacks(
+    /// Returns whether a transfer is worth fetching. If it is in flight because it was announced, the
+    /// exchange waits for it: it may have arrived before those it depends on.
+    fn is_missing(
         &mut self,
         cx: &Context<impl ChainView>,
         id: &Id,
-        transfers: &mut InFlightTransfers,
+        transfers: &InFlightTransfers,
     ) -> bool {
         if transfers.is_in_flight(id) {
-            self.unjudged.insert(*id);
+            self.validating.insert(*id);
             return false;
         }
-        transfers.wants(cx, id)
+        transfers.is_wanted(cx, id)
     }
 
-    /// Hands over as many as are allowed on their way.
-    fn feed(&mut self, cx: &mut Context<impl ChainView>, transfers: &mut InFlightTransfers) {
-        while let Some(transfer) = self.here.pop_front() {
+    /// Submits as many received transfers as are admitted.
+    fn submit(&mut self, cx: &mut Context<impl ChainView>, transfers: &mut InFlightTransfers) {
+        while let Some(transfer) = self.received.pop_front() {
             match transfers.fetched(cx, self.peer, &transfer) {
-                Admission::Yes => drop(self.unjudged.insert(transfer.id())),
+                Admission::Admitted => drop(self.validating.insert(transfer.id())),
                 // It was announced meanwhile.
-                Admission::AlreadyKnown => drop(self.lacks(cx, &transfer.id(), transfers)),
-                Admission::Full => return self.here.push_front(transfer),
+                Admission::Known => drop(self.is_missing(cx, &transfer.id(), transfers)),
+                Admission::ShareExceeded => return self.received.push_front(transfer),
             }
         }
     }
 
-    /// The next transfers to ask for: those that have not come another way meanwhile.
-    fn batch(
+    /// The next transfers to request, without those that have arrived by another way.
+    fn next_batch(
         &mut self,
         cx: &Context<impl ChainView>,
-        transfers: &mut InFlightTransfers,
+        transfers: &InFlightTransfers,
     ) -> Vec<Id> {
         let mut batch = Vec::new();
-        while batch.len() < BATCH
-            && let Some(id) = self.lacking.pop_front()
+        while batch.len() < MAX_BATCH
+            && let Some(id) = self.missing.pop_front()
         {
-            if self.lacks(cx, &id, transfers) && self.asked_for.insert(id) {
+            if self.is_missing(cx, &id, transfers) && self.requested.insert(id) {
                 batch.push(id);
             }
         }
         batch
     }
 
-    /// Whether these are transfers that were asked for, none twice.
-    fn transfers_came(&mut self, transfers: Vec<Transfer>) -> bool {
-        let mut asked_for = std::mem::take(&mut self.asked_for);
-        let are_wanted = transfers.iter().all(|transfer| asked_for.remove(&transfer.id()));
-        if are_wanted {
-            self.here.extend(transfers.into_iter().map(Arc::new));
+    /// Processes received transfers. Returns whether all were requested and none is repeated.
+    fn handle_transfers(&mut self, received: Vec<Transfer>) -> bool {
+        let mut requested = std::mem::take(&mut self.requested);
+        let is_valid = received.iter().all(|transfer| requested.remove(&transfer.id()));
+        if is_valid {
+            self.received.extend(received.into_iter().map(Arc::new));
         }
-        are_wanted
+        is_valid
     }
 
-    /// Hands over once more what came too early: a replaced transfer is in its peer's order behind
-    /// those that follow it, and announcements go on meanwhile. Whether there is anything to wait for.
-    /// Each time there have to be half as many, so that no transfer is judged without end.
-    fn retry(
+    /// Submits the orphans again: a replaced transfer comes after those that depend on it in the
+    /// peer's order, and announcements arrive meanwhile. Returns whether there is a result to wait
+    /// for. Each time there have to be half as many, so that no transfer is validated without end.
+    fn retry_orphans(
         &mut self,
         cx: &mut Context<impl ChainView>,
         transfers: &mut InFlightTransfers,
     ) -> bool {
-        let mut early = std::mem::take(&mut self.early);
-        if early.len() > self.most_early {
+        let mut orphans = std::mem::take(&mut self.orphans);
+        if orphans.len() > self.max_orphans {
             return false;
         }
-        self.most_early = early.len() / 2;
-        early.sort_by_key(|transfer| transfer.nonce);
-        self.here = early.into();
-        self.feed(cx, transfers);
-        !self.here.is_empty() || !self.unjudged.is_empty()
+        self.max_orphans = orphans.len() / 2;
+        orphans.sort_by_key(|transfer| transfer.nonce);
+        self.received = orphans.into();
+        self.submit(cx, transfers);
+        !self.received.is_empty() || !self.validating.is_empty()
     }
 }
 

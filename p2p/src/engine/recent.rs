@@ -1,8 +1,9 @@
-//! What was met lately: so many keys, the oldest forgotten first.
+//! The most recent keys with their values: a bounded map that evicts in insertion order. An LRU cache
+//! (crate `lru`) would never evict a key that peers repeat.
 
 use std::collections::{BTreeMap, VecDeque};
 
-/// The last keys that were put in, each with a value.
+/// A map of a limited number of keys; inserting another one evicts the oldest.
 #[derive(Clone, Debug)]
 pub(crate) struct Recent<K, V = ()> {
     values: BTreeMap<K, V>,
@@ -11,7 +12,6 @@ pub(crate) struct Recent<K, V = ()> {
 }
 
 impl<K: Ord + Copy, V> Recent<K, V> {
-    /// For at most so many keys.
     pub(crate) fn new(capacity: usize) -> Recent<K, V> {
         Recent { values: BTreeMap::new(), order: VecDeque::new(), capacity }
     }
@@ -20,11 +20,15 @@ impl<K: Ord + Copy, V> Recent<K, V> {
         self.values.contains_key(key)
     }
 
+    pub(crate) fn get(&self, key: &K) -> Option<&V> {
+        self.values.get(key)
+    }
+
     pub(crate) fn get_mut(&mut self, key: &K) -> Option<&mut V> {
         self.values.get_mut(key)
     }
 
-    /// Whether the key is new. One that was there keeps its place, and gets the value.
+    /// Sets the value of a key and returns whether the key is new. A known key stays as old as it is.
     pub(crate) fn insert(&mut self, key: K, value: V) -> bool {
         let is_new = self.values.insert(key, value).is_none();
         if is_new {
@@ -44,12 +48,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_oldest_key_makes_room_for_a_new_one() {
-        let mut ring = Recent::new(2);
-        assert!(ring.insert(1, 'a') && ring.insert(2, 'b'));
-        assert!(!ring.insert(1, 'c'), "it was there");
-        assert_eq!(ring.get_mut(&1), Some(&mut 'c'));
-        assert!(ring.insert(3, 'd'));
-        assert!(!ring.contains(&1) && ring.contains(&2) && ring.contains(&3));
+    fn evicts_the_oldest_key() {
+        let mut recent = Recent::new(2);
+        assert!(recent.insert(1, 'a') && recent.insert(2, 'b'));
+        assert!(!recent.insert(1, 'c'), "the key is known");
+        assert_eq!(recent.get_mut(&1), Some(&mut 'c'));
+        assert!(recent.insert(3, 'd'));
+        assert!(!recent.contains(&1) && recent.contains(&2) && recent.contains(&3));
     }
 }

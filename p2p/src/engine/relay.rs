@@ -1,12 +1,10 @@
-//! Relay: which announcements of peers are forwarded, what they lack, and what this node announces
-//! itself. Pure, like sync; a header whose parent is missing here is left to that.
+//! Relay: validates what peers announce, requests what announcements lack, and announces this node's
+//! new tip and transfers. Headers whose parents are unknown are left to sync.
 
 mod pending;
 mod outgoing;
 mod blocks;
 mod reconstruct;
-#[cfg(test)]
-mod tests;
 
 use crate::engine::context::Context;
 use crate::engine::machine::{
@@ -19,111 +17,104 @@ use blocks::Blocks;
 use chain::block;
 use chain::tx::Id;
 use libp2p::PeerId;
-use outgoing::Outgoing;
+use outgoing::OutgoingTransfers;
 use pending::Body;
-use std::collections::BTreeSet;
 use std::time::Duration;
 
-/// How long an announcement may wait for its acceptance: gossip forgets it after 14 seconds.
-const JUDGE_WITHIN: Duration = Duration::from_secs(12);
+/// How long the validation of an announcement may take: gossip forgets it after 14 seconds.
+const VALIDATION_DEADLINE: Duration = Duration::from_secs(12);
 
-/// The machine.
+/// The relay state machine.
 pub(crate) struct Relay {
     blocks: Blocks,
-    outgoing: Outgoing,
+    outgoing: OutgoingTransfers,
 }
 
 impl Relay {
     pub(crate) fn new() -> Relay {
-        Relay { blocks: Blocks::new(), outgoing: Outgoing::new() }
+        Relay { blocks: Blocks::new(), outgoing: OutgoingTransfers::new() }
     }
 
-    /// A peer announces something. `importing` are the blocks that are being judged.
-    pub(crate) fn announced(
+    /// Processes an announcement of a peer.
+    pub(crate) fn handle_announcement(
         &mut self,
         cx: &mut Context<impl ChainView>,
         (peer, id): (PeerId, AnnouncementId),
         announcement: Announcement,
         transfers: &mut InFlightTransfers,
-        importing: &BTreeSet<block::Hash>,
     ) {
         if !cx.peers.contains_key(&peer) {
             return cx.report_validation(id, MessageAcceptance::Ignore);
         }
-        match announcement {
-            Announcement::Block(block) => {
-                self.blocks.announced(cx, (peer, id), Body::Whole(block), importing);
-            }
-            Announcement::CompactBlock(block) => {
-                self.blocks.announced(cx, (peer, id), Body::Compact(block), importing);
-            }
+        let body = match announcement {
+            Announcement::Block(block) => Body::Full(block),
+            Announcement::CompactBlock(block) => Body::Compact(block),
             Announcement::Transfer { round, transfer } => {
-                let is_taken = cx.is_synced
-                    && transfers.announced(cx, peer, id, (round, &transfer)) == Admission::Yes;
-                if !is_taken {
+                let is_admitted = cx.is_synced
+                    && transfers.announced(cx, peer, id, (round, &transfer)) == Admission::Admitted;
+                if !is_admitted {
                     cx.report_validation(id, MessageAcceptance::Ignore);
                 }
+                return;
             }
-        }
+        };
+        self.blocks.handle_announcement(cx, (peer, id), body);
     }
 
-    /// A request came to its end.
-    pub(crate) fn replied(
+    /// Processes the end of a request.
+    pub(crate) fn handle_response(
         &mut self,
         cx: &mut Context<impl ChainView>,
         request: u64,
         result: Result<Response, Failure>,
     ) {
-        self.blocks.replied(cx, request, result);
+        self.blocks.handle_response(cx, request, result);
     }
 
-    /// A block was judged, whoever handed it over.
+    /// Processes the validation result of a block of any source.
     pub(crate) fn block_validated(
         &mut self,
         cx: &mut Context<impl ChainView>,
         hash: block::Hash,
         validation: BlockValidation,
-        importing: &BTreeSet<block::Hash>,
     ) {
-        self.blocks.validated(cx, hash, validation, importing);
+        self.blocks.block_validated(cx, hash, validation);
     }
 
-    /// A transfer that was announced was judged.
+    /// Processes the validation result of a transfer.
     pub(crate) fn transfer_validated(
         &mut self,
         cx: &mut Context<impl ChainView>,
-        came: &InFlightTransfer,
+        transfer: &InFlightTransfer,
         validation: TransferValidation,
     ) {
-        let Origin::Announced(Some(id)) = came.origin else { return };
-        cx.report_validation(
-            id,
-            match validation {
-                TransferValidation::Added => MessageAcceptance::Accept,
-                TransferValidation::Invalid => MessageAcceptance::Reject,
-                TransferValidation::Known
-                | TransferValidation::TooFar
-                | TransferValidation::Refused
-                | TransferValidation::Failed => MessageAcceptance::Ignore,
-            },
-        );
+        let Origin::Announced(Some(id)) = transfer.origin else { return };
+        let acceptance = match validation {
+            TransferValidation::Added => MessageAcceptance::Accept,
+            TransferValidation::Invalid => MessageAcceptance::Reject,
+            TransferValidation::Known
+            | TransferValidation::NonceTooFar
+            | TransferValidation::Rejected
+            | TransferValidation::Failed => MessageAcceptance::Ignore,
+        };
+        cx.report_validation(id, acceptance);
     }
 
-    /// The best chain is another one. While more blocks come from others no tip is announced: they
-    /// have them. But whether headers without bodies are known says nothing about own blocks.
+    /// Announces the new tip, unless sync is importing blocks that peers have already. Headers
+    /// without bodies do not count: they must not suppress this node's own blocks.
     pub(crate) fn tip_changed(
         &mut self,
         cx: &mut Context<impl ChainView>,
-        more_will_come: bool,
+        is_downloading: bool,
         transfers: &InFlightTransfers,
     ) {
-        self.blocks.settle_known(cx);
-        if cx.is_synced && !more_will_come {
+        self.blocks.remove_connected(cx);
+        if cx.is_synced && !is_downloading {
             self.blocks.announce_tip(cx, transfers);
         }
     }
 
-    /// The mempool took transfers.
+    /// Announces transfers that the mempool has accepted.
     pub(crate) fn transfers_accepted(
         &mut self,
         cx: &mut Context<impl ChainView>,
@@ -131,22 +122,20 @@ impl Relay {
         transfers: &mut InFlightTransfers,
     ) {
         for id in ids {
-            if let Some(round) = transfers.round(cx, id) {
+            if let Some(round) = transfers.announcement_round(cx, id) {
                 self.outgoing.push(id, round);
             }
         }
         self.outgoing.drain(cx);
     }
 
-    /// Time passes.
     pub(crate) fn tick(
         &mut self,
         cx: &mut Context<impl ChainView>,
         transfers: &mut InFlightTransfers,
-        importing: &BTreeSet<block::Hash>,
     ) {
-        self.blocks.tick(cx, importing);
-        if let Some(before) = cx.now.elapsed.checked_sub(JUDGE_WITHIN) {
+        self.blocks.tick(cx);
+        if let Some(before) = cx.now.elapsed.checked_sub(VALIDATION_DEADLINE) {
             for id in transfers.overdue(before) {
                 cx.report_validation(id, MessageAcceptance::Ignore);
             }
@@ -154,3 +143,6 @@ impl Relay {
         self.outgoing.drain(cx);
     }
 }
+
+#[cfg(test)]
+mod tests;

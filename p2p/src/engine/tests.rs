@@ -16,8 +16,8 @@ fn peer(number: u8) -> PeerId {
     PeerId::from_multihash(Multihash::wrap(0, &[number]).unwrap()).unwrap()
 }
 
-/// An engine that is level with a peer.
-fn level_with_a_peer(chain: &MockChain) -> Engine {
+/// An engine that is synced with a peer.
+fn synced_with_a_peer(chain: &MockChain) -> Engine {
     let mut engine = Engine::new(1);
     let status = Engine::new(2).status(at(0), chain);
     engine.handle(at(0), Input::PeerConnected { peer: peer(0), outbound: true, status }, chain);
@@ -34,7 +34,7 @@ fn level_with_a_peer(chain: &MockChain) -> Engine {
 }
 
 #[test]
-fn every_run_of_a_node_has_its_own_nonce_and_says_where_the_chain_is() {
+fn status_has_a_nonce_per_run_and_the_tip() {
     let mut chain = MockChain::dev();
     chain.grow(3, 1);
     let (one, other) = (Engine::new(1).status(at(5), &chain), Engine::new(2).status(at(5), &chain));
@@ -46,9 +46,9 @@ fn every_run_of_a_node_has_its_own_nonce_and_says_where_the_chain_is() {
 }
 
 #[test]
-fn a_block_that_sync_imports_is_not_imported_for_its_announcement_as_well() {
+fn ignores_announcement_of_block_that_sync_imports() {
     let chain = MockChain::dev();
-    let mut engine = level_with_a_peer(&chain);
+    let mut engine = synced_with_a_peer(&chain);
     let block = chain.mine(&[], CLOCK, 1);
     engine.importing.insert(block.hash());
     let (id, announcement) = (AnnouncementId(1), Announcement::Block(block));
@@ -63,16 +63,16 @@ fn a_block_that_sync_imports_is_not_imported_for_its_announcement_as_well() {
     );
 }
 
-// N16: headers without bodies must not keep a miner's own blocks from others.
+// N16: headers without bodies must not suppress the announcement of own blocks.
 #[test]
-fn an_own_block_is_announced_also_while_better_headers_are_known() {
+fn announces_own_block_while_better_headers_are_known() {
     let mut chain = MockChain::dev();
-    let mut engine = level_with_a_peer(&chain);
+    let mut engine = synced_with_a_peer(&chain);
     let mut withheld = chain.clone();
     for header in withheld.grow(3, 7).iter().map(|block| block.header) {
-        let Engine { sync, peers, rng, .. } = &mut engine;
+        let Engine { sync, peers, importing, rng, .. } = &mut engine;
         sync.header_announced(
-            &mut Context::new(at(20), &chain, peers, true, rng),
+            &mut Context::new(at(20), &chain, (peers, importing), true, rng),
             peer(0),
             &header,
         );

@@ -1,5 +1,5 @@
-//! Transfers on their way into the mempool, announced or fetched: all counted together, so that
-//! nobody gets more in by one way than by the other, and nobody keeps the others out.
+//! Transfers in flight to the mempool, announced or fetched. Both are counted together, so that no
+//! peer gets a greater share by one way than by the other.
 
 use super::context::Context;
 use super::machine::{AnnouncementId, Misbehavior, Output, TransferValidation};
@@ -11,26 +11,26 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Most transfers on their way at once: a block that comes behind them waits some 150 ms. All peers
-/// have equal shares of it,
+/// Most transfers in flight: a block that arrives behind them waits some 150 ms. All peers have equal
+/// shares.
 pub(crate) const MAX_IN_FLIGHT: usize = 4_000;
-/// but never less than a node announces at once.
-pub(crate) const LEAST_SHARE: usize = 750;
-/// Transfers that are remembered after they came; more than fit into a block.
-const REMEMBERED: usize = 20_000;
+/// The least share of a peer: as many as a node announces at once.
+pub(crate) const MIN_SHARE: usize = 750;
+/// Transfers that are remembered after they were seen; more than fit into a block.
+const MAX_SEEN: usize = 20_000;
 /// How long a transfer that did not stay in the mempool is not fetched again.
-const NOT_AGAIN: Duration = Duration::from_secs(20);
+const REFETCH_DELAY: Duration = Duration::from_secs(20);
 
-/// How a transfer came.
+/// The source of a transfer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Origin {
-    /// Announced; `None` once that has been judged.
+    /// An announcement; `None` once its validation has been reported.
     Announced(Option<AnnouncementId>),
-    /// Asked for.
+    /// A request of mempool sync.
     Fetched,
 }
 
-/// A transfer that the mempool is judging.
+/// A transfer that the mempool is validating.
 #[derive(Clone, Debug)]
 pub(crate) struct InFlightTransfer {
     pub(crate) transfer: Arc<Transfer>,
@@ -39,61 +39,58 @@ pub(crate) struct InFlightTransfer {
     pub(crate) since: Duration,
 }
 
-/// What became of a transfer that a peer sent.
+/// Whether a transfer from a peer was submitted to the mempool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Admission {
-    /// It was handed to the mempool.
-    Yes,
-    /// It is here, or was not long ago.
-    AlreadyKnown,
-    /// The peer has too many on the way.
-    Full,
+    Admitted,
+    /// The transfer is in flight or in the mempool, or its announcement was seen before.
+    Known,
+    /// The peer has used up its share.
+    ShareExceeded,
 }
 
-/// What is remembered of a transfer.
+/// A transfer that was seen.
 #[derive(Clone, Copy, Debug)]
 struct Seen {
-    /// From when on it may be fetched.
-    fetch_from: Duration,
-    /// What is to be done when the mempool tells that it took it.
+    fetch_not_before: Duration,
     announce_policy: AnnouncePolicy,
 }
 
-/// What is to be done about a transfer that entered the mempool.
+/// Whether this node announces a transfer when the mempool accepts it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum AnnouncePolicy {
-    /// Nothing: whoever announced it has told everybody.
+    /// No: the announcement it came with is forwarded.
     Never,
-    /// Tell others: it waited in a part of the network that was apart.
+    /// Yes: it waited in a part of the network that was separated.
     First,
-    /// Tell others once more: it has come back.
+    /// Yes, in another round: it has been announced before.
     Again,
 }
 
-/// Transfers on their way, and those that came lately.
+/// The transfers in flight, and those seen lately.
 pub(crate) struct InFlightTransfers {
     in_flight: BTreeMap<Id, InFlightTransfer>,
-    of_peer: BTreeMap<PeerId, usize>,
-    /// Peers that announced what was not taken and may be wanted all the same.
-    behind: BTreeSet<PeerId>,
+    count_by_peer: BTreeMap<PeerId, usize>,
+    /// Peers that announced transfers which were not admitted and may be worth fetching.
+    peers_ahead: BTreeSet<PeerId>,
     seen: Recent<Id, Seen>,
-    /// Announcements that were taken.
-    rounds: Recent<(Id, u32)>,
+    /// Admitted announcements: transfer and round.
+    announced: Recent<(Id, u32)>,
 }
 
 impl InFlightTransfers {
     pub(crate) fn new() -> InFlightTransfers {
         InFlightTransfers {
             in_flight: BTreeMap::new(),
-            of_peer: BTreeMap::new(),
-            behind: BTreeSet::new(),
-            seen: Recent::new(REMEMBERED),
-            rounds: Recent::new(REMEMBERED),
+            count_by_peer: BTreeMap::new(),
+            peers_ahead: BTreeSet::new(),
+            seen: Recent::new(MAX_SEEN),
+            announced: Recent::new(MAX_SEEN),
         }
     }
 
-    /// Takes an announced transfer. One that is fetched at this moment is one announced from then on,
-    /// so that it is forwarded.
+    /// Submits an announced transfer. If it is being fetched already, it counts as announced from then
+    /// on, so that it is forwarded.
     pub(crate) fn announced(
         &mut self,
         cx: &mut Context<impl ChainView>,
@@ -102,37 +99,37 @@ impl InFlightTransfers {
         (round, transfer): (u32, &Arc<Transfer>),
     ) -> Admission {
         let key = (transfer.id(), round);
-        if self.rounds.contains(&key) {
-            return Admission::AlreadyKnown;
+        if self.announced.contains(&key) {
+            return Admission::Known;
         }
         let origin = Origin::Announced(Some(id));
-        let taken = match self.in_flight.get_mut(&key.0) {
-            Some(came) if came.origin == Origin::Fetched => {
-                came.origin = origin;
-                self.will_be(&key.0, AnnouncePolicy::Never);
-                Admission::Yes
+        let admission = match self.in_flight.get_mut(&key.0) {
+            Some(in_flight) if in_flight.origin == Origin::Fetched => {
+                in_flight.origin = origin;
+                self.set_announce_policy(&key.0, AnnouncePolicy::Never);
+                Admission::Admitted
             }
-            _ => self.take(cx, peer, origin, transfer),
+            _ => self.submit(cx, peer, origin, transfer),
         };
-        match taken {
-            Admission::Yes => drop(self.rounds.insert(key, ())),
-            Admission::Full => drop(self.behind.insert(peer)),
-            Admission::AlreadyKnown => {}
+        match admission {
+            Admission::Admitted => drop(self.announced.insert(key, ())),
+            Admission::ShareExceeded => drop(self.peers_ahead.insert(peer)),
+            Admission::Known => {}
         }
-        taken
+        admission
     }
 
-    /// Takes a transfer that was asked for.
+    /// Submits a transfer that was fetched.
     pub(crate) fn fetched(
         &mut self,
         cx: &mut Context<impl ChainView>,
         peer: PeerId,
         transfer: &Arc<Transfer>,
     ) -> Admission {
-        self.take(cx, peer, Origin::Fetched, transfer)
+        self.submit(cx, peer, Origin::Fetched, transfer)
     }
 
-    fn take(
+    fn submit(
         &mut self,
         cx: &mut Context<impl ChainView>,
         peer: PeerId,
@@ -141,114 +138,116 @@ impl InFlightTransfers {
     ) -> Admission {
         let id = transfer.id();
         if self.in_flight.contains_key(&id) || cx.chain.transfer(&id).is_some() {
-            return Admission::AlreadyKnown;
+            return Admission::Known;
         }
-        let share = (MAX_IN_FLIGHT / cx.peers.len().max(1)).max(LEAST_SHARE);
-        let count = self.of_peer.entry(peer).or_default();
+        let share = (MAX_IN_FLIGHT / cx.peers.len().max(1)).max(MIN_SHARE);
+        let count = self.count_by_peer.entry(peer).or_default();
         if *count >= share || self.in_flight.len() >= MAX_IN_FLIGHT {
-            return Admission::Full;
+            return Admission::ShareExceeded;
         }
         *count += 1;
         let since = cx.now.elapsed;
-        let came = InFlightTransfer { transfer: Arc::clone(transfer), peer, origin, since };
-        self.in_flight.insert(id, came);
+        let in_flight = InFlightTransfer { transfer: Arc::clone(transfer), peer, origin, since };
+        self.in_flight.insert(id, in_flight);
         let announce_policy = match origin {
             Origin::Announced(_) => AnnouncePolicy::Never,
             // Its first announcement was not forwarded here, and never will be.
             Origin::Fetched if self.seen.contains(&id) => AnnouncePolicy::Again,
             Origin::Fetched => AnnouncePolicy::First,
         };
-        let fetch_from = since.saturating_add(NOT_AGAIN);
-        self.seen.insert(id, Seen { fetch_from, announce_policy });
+        let fetch_not_before = since.saturating_add(REFETCH_DELAY);
+        self.seen.insert(id, Seen { fetch_not_before, announce_policy });
         cx.out.push(Output::ImportTransfer(Arc::clone(transfer)));
-        Admission::Yes
+        Admission::Admitted
     }
 
-    /// Whether the mempool is judging a transfer.
     pub(crate) fn is_in_flight(&self, id: &Id) -> bool {
         self.in_flight.contains_key(id)
     }
 
-    /// Whether a transfer that a peer has is worth asking for.
-    pub(crate) fn wants(&mut self, cx: &Context<impl ChainView>, id: &Id) -> bool {
-        let is_too_early = |seen: &mut Seen| cx.now.elapsed < seen.fetch_from;
-        !self.seen.get_mut(id).is_some_and(is_too_early) && cx.chain.transfer(id).is_none()
+    /// Returns whether a transfer that a peer has is worth fetching.
+    pub(crate) fn is_wanted(&self, cx: &Context<impl ChainView>, id: &Id) -> bool {
+        let is_too_early = |seen: &Seen| cx.now.elapsed < seen.fetch_not_before;
+        !self.seen.get(id).is_some_and(is_too_early) && cx.chain.transfer(id).is_none()
     }
 
-    /// The mempool has judged a transfer; how that came. `None` if it was not one of these.
+    /// Processes the validation result of a transfer and returns what was in flight, if it was.
     pub(crate) fn validated(
         &mut self,
         cx: &mut Context<impl ChainView>,
         id: &Id,
         validation: TransferValidation,
     ) -> Option<InFlightTransfer> {
-        let came = self.in_flight.remove(id)?;
-        if let Some(count) = self.of_peer.get_mut(&came.peer) {
+        let in_flight = self.in_flight.remove(id)?;
+        if let Some(count) = self.count_by_peer.get_mut(&in_flight.peer) {
             *count -= 1;
             if *count == 0 {
-                self.of_peer.remove(&came.peer);
+                self.count_by_peer.remove(&in_flight.peer);
             }
         }
         match validation {
             TransferValidation::Added | TransferValidation::Known => {}
-            TransferValidation::TooFar => self.came_too_early(cx, id, &came),
-            TransferValidation::Refused | TransferValidation::Failed => {
-                self.will_be(id, AnnouncePolicy::Again);
+            TransferValidation::NonceTooFar => {
+                // A transfer before this one was lost. It may be fetched again after that one, and a
+                // peer that announced it has both.
+                let announce_policy = AnnouncePolicy::Again;
+                let seen = Seen { fetch_not_before: cx.now.elapsed, announce_policy };
+                self.seen.insert(*id, seen);
+                if in_flight.origin != Origin::Fetched {
+                    self.peers_ahead.insert(in_flight.peer);
+                }
+            }
+            TransferValidation::Rejected | TransferValidation::Failed => {
+                self.set_announce_policy(id, AnnouncePolicy::Again);
             }
             TransferValidation::Invalid => {
-                self.will_be(id, AnnouncePolicy::Again);
-                cx.report(came.peer, Misbehavior::BadAnnouncement);
+                self.set_announce_policy(id, AnnouncePolicy::Again);
+                cx.report(in_flight.peer, Misbehavior::BadAnnouncement);
             }
         }
-        Some(came)
+        Some(in_flight)
     }
 
-    fn will_be(&mut self, id: &Id, announce_policy: AnnouncePolicy) {
+    fn set_announce_policy(&mut self, id: &Id, announce_policy: AnnouncePolicy) {
         if let Some(seen) = self.seen.get_mut(id) {
             seen.announce_policy = announce_policy;
         }
     }
 
-    /// Something before this one was lost: it may be fetched again after that, and whoever announced
-    /// it has both.
-    fn came_too_early(&mut self, cx: &Context<impl ChainView>, id: &Id, came: &InFlightTransfer) {
-        let seen = Seen { fetch_from: cx.now.elapsed, announce_policy: AnnouncePolicy::Again };
-        self.seen.insert(*id, seen);
-        if came.origin != Origin::Fetched {
-            self.behind.insert(came.peer);
-        }
+    /// Drains the peers that announced transfers which were not admitted.
+    pub(crate) fn drain_peers_ahead(&mut self) -> BTreeSet<PeerId> {
+        std::mem::take(&mut self.peers_ahead)
     }
 
-    /// Peers that announced what was not taken, since this was asked last.
-    pub(crate) fn take_behind(&mut self) -> BTreeSet<PeerId> {
-        std::mem::take(&mut self.behind)
-    }
-
-    /// The mempool tells that it took a transfer. The round in which others should hear of it:
-    /// `None` if they have.
-    pub(crate) fn round(&mut self, cx: &Context<impl ChainView>, id: Id) -> Option<u32> {
-        let Some(known) = self.seen.get_mut(&id) else {
-            let fetch_from = cx.now.elapsed.saturating_add(NOT_AGAIN);
-            self.seen.insert(id, Seen { fetch_from, announce_policy: AnnouncePolicy::Again });
+    /// The round in which this node announces a transfer that the mempool has accepted. `None` if it
+    /// does not.
+    pub(crate) fn announcement_round(
+        &mut self,
+        cx: &Context<impl ChainView>,
+        id: Id,
+    ) -> Option<u32> {
+        let Some(seen) = self.seen.get_mut(&id) else {
+            let fetch_not_before = cx.now.elapsed.saturating_add(REFETCH_DELAY);
+            let announce_policy = AnnouncePolicy::Again;
+            self.seen.insert(id, Seen { fetch_not_before, announce_policy });
             return Some(0);
         };
-        match std::mem::replace(&mut known.announce_policy, AnnouncePolicy::Again) {
+        match std::mem::replace(&mut seen.announce_policy, AnnouncePolicy::Again) {
             AnnouncePolicy::Never => None,
             AnnouncePolicy::First => Some(0),
             AnnouncePolicy::Again => Some(cx.chain.tip().height.get()),
         }
     }
 
-    /// Whether others have probably seen of a transfer.
+    /// Returns whether other nodes have probably seen a transfer.
     pub(crate) fn was_seen(&self, id: &Id) -> bool {
         self.seen.contains(id)
     }
 
-    /// Announcements that have waited for a validation result since before a time; they will not be given
-    /// one here.
+    /// Removes and returns the announcements whose validation began before a time.
     pub(crate) fn overdue(&mut self, before: Duration) -> Vec<AnnouncementId> {
-        let late = self.in_flight.values_mut().filter(|came| came.since <= before);
-        let ids = late.filter_map(|came| match &mut came.origin {
+        let overdue = self.in_flight.values_mut().filter(|in_flight| in_flight.since <= before);
+        let ids = overdue.filter_map(|in_flight| match &mut in_flight.origin {
             Origin::Announced(id) => id.take(),
             Origin::Fetched => None,
         });

@@ -28,7 +28,7 @@ pub(crate) struct Behaviour {
     headers: Exchange,
     blocks: Exchange,
     block_transactions: Exchange,
-    pool: Exchange,
+    mempool: Exchange,
     addresses: Exchange,
     identify: identify::Behaviour,
     ping: ping::Behaviour,
@@ -53,7 +53,7 @@ impl Behaviour {
             headers: exchange(Protocol::Headers),
             blocks: exchange(Protocol::Blocks),
             block_transactions: exchange(Protocol::BlockTransactions),
-            pool: exchange(Protocol::Pool),
+            mempool: exchange(Protocol::Mempool),
             addresses: exchange(Protocol::Addresses),
             identify: identify(key.public(), setting),
             ping: ping::Behaviour::default(),
@@ -68,7 +68,7 @@ impl Behaviour {
             Protocol::Headers => &mut self.headers,
             Protocol::Blocks => &mut self.blocks,
             Protocol::BlockTransactions => &mut self.block_transactions,
-            Protocol::Pool => &mut self.pool,
+            Protocol::Mempool => &mut self.mempool,
             Protocol::Addresses => &mut self.addresses,
         }
     }

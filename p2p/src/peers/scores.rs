@@ -49,7 +49,7 @@ impl Misbehavior {
         match self {
             Misbehavior::Delivered => 0.5,
             Misbehavior::BadHeader | Misbehavior::WrongBody | Misbehavior::Malformed => -100.0,
-            Misbehavior::InvalidBlock | Misbehavior::WrongReply => -50.0,
+            Misbehavior::InvalidBlock | Misbehavior::WrongResponse => -50.0,
             Misbehavior::WrongNetwork => -20.0,
             Misbehavior::BadAnnouncement
             | Misbehavior::BadRequest

@@ -15,16 +15,16 @@ fn ask_headers(chain: &impl ChainView, locator: &[Hash], stop: Hash, max: u16) -
     answer(chain, &Request::Headers { locator: locator.to_vec(), stop, max })
 }
 
-/// The hashes of the headers of a reply.
-fn hashes(reply: Response) -> Vec<Hash> {
-    let Response::Headers(headers) = reply else { panic!("{reply:?}") };
+/// The hashes of the headers of a response.
+fn hashes(response: Response) -> Vec<Hash> {
+    let Response::Headers(headers) = response else { panic!("{response:?}") };
     headers.iter().map(Header::hash).collect()
 }
 
 fn ask_blocks(chain: &impl ChainView, hashes: &[Hash]) -> Vec<Option<RawBlock>> {
     match answer(chain, &Request::Blocks { hashes: hashes.to_vec() }) {
         Response::Blocks(blocks) => blocks,
-        reply => panic!("{reply:?}"),
+        response => panic!("{response:?}"),
     }
 }
 
@@ -35,7 +35,7 @@ fn all_hashes(blocks: &[Arc<Block>]) -> Vec<Hash> {
 const BAD: Response = Response::Error(ResponseError::BadRequest);
 
 #[test]
-fn headers_follow_the_first_block_of_the_locator_that_is_in_the_best_chain() {
+fn headers_follow_first_locator_block_in_best_chain() {
     let mut chain = MockChain::dev();
     let genesis = chain.tip().hash;
     let best = all_hashes(&chain.grow(10, 1));
@@ -44,13 +44,13 @@ fn headers_follow_the_first_block_of_the_locator_that_is_in_the_best_chain() {
     assert_eq!(from(&[side[3], side[0], best[3], best[1], genesis]), best[4..]);
     assert_eq!(from(&[best[9], best[8]]), []);
     assert_eq!(from(&[genesis]), best);
-    // Not in the order it should have: no more work, and no harm.
+    // A locator in the wrong order causes no more work and no harm.
     assert_eq!(from(&[genesis, best[5]]), best);
 }
 
 // N29
 #[test]
-fn an_unknown_locator_gets_headers_from_genesis_and_a_longer_one_nothing() {
+fn unknown_locator_starts_at_genesis_and_long_one_is_rejected() {
     let mut chain = MockChain::dev();
     let best = all_hashes(&chain.grow(5, 1));
     assert_eq!(hashes(ask_headers(&chain, &[UNKNOWN; 64], Hash::ZERO, 3)), best[..3]);
@@ -61,7 +61,7 @@ fn an_unknown_locator_gets_headers_from_genesis_and_a_longer_one_nothing() {
 
 // N11
 #[test]
-fn headers_end_at_the_stop_or_at_the_most_that_was_asked_for() {
+fn headers_end_at_stop_or_maximum() {
     let mut chain = MockChain::dev();
     let genesis = chain.tip().hash;
     let best = all_hashes(&chain.grow(2_050, 1));
@@ -75,7 +75,7 @@ fn headers_end_at_the_stop_or_at_the_most_that_was_asked_for() {
     assert_eq!(ask(best[4], Hash::ZERO, 0), []);
 }
 
-/// A chain that has a reorganisation between finding a block and reading the headers after it.
+/// A chain with a reorganisation between the lookup of a block and the read of its successors.
 struct Fickle(MockChain, MockChain, Cell<bool>);
 
 impl ChainView for Fickle {
@@ -104,24 +104,24 @@ impl ChainView for Fickle {
     fn transfer(&self, id: &Id) -> Option<Arc<Transfer>> {
         self.0.transfer(id)
     }
-    fn pool_page(&self, from: u64, max: usize) -> (Vec<Id>, u64) {
-        self.0.pool_page(from, max)
+    fn mempool_page(&self, from: u64, max: usize) -> (Vec<Id>, u64) {
+        self.0.mempool_page(from, max)
     }
 }
 
-// N18: whoever asked could take it for a lie.
+// N18: the peer could report the response as wrong.
 #[test]
-fn headers_after_a_reorganisation_meanwhile_are_not_given_out() {
+fn reorganisation_during_request_is_busy() {
     let (mut before, mut after) = (MockChain::dev(), MockChain::dev());
     let known = all_hashes(&before.grow(5, 1));
     after.grow(7, 2);
     let chain = Fickle(before, after, Cell::new(false));
-    let reply = ask_headers(&chain, &[known[2]], Hash::ZERO, 10);
-    assert_eq!(reply, Response::Error(ResponseError::Busy { retry_after: 1 }));
+    let response = ask_headers(&chain, &[known[2]], Hash::ZERO, 10);
+    assert_eq!(response, Response::Error(ResponseError::Busy { retry_after: 1 }));
 }
 
 #[test]
-fn blocks_come_in_the_order_asked_for_with_a_gap_for_each_that_is_not_there() {
+fn blocks_are_in_requested_order_with_gaps_for_missing() {
     let mut chain = MockChain::dev();
     let blocks = chain.grow(3, 1);
     let [first, _, last] = all_hashes(&blocks)[..] else { panic!("three blocks") };
@@ -134,7 +134,7 @@ fn blocks_come_in_the_order_asked_for_with_a_gap_for_each_that_is_not_there() {
 }
 
 #[test]
-fn a_reply_of_blocks_ends_after_a_mebibyte_and_has_at_least_one() {
+fn blocks_response_ends_after_a_mebibyte() {
     let mut chain = MockChain::dev();
     let clock = Timestamp::new(1_800_000_000);
     let transfers: Vec<_> = (0..13_791).map(transfer).collect();
@@ -146,7 +146,7 @@ fn a_reply_of_blocks_ends_after_a_mebibyte_and_has_at_least_one() {
     }
     let [full, half, other_half, last] = blocks[..] else { panic!("four blocks") };
     assert_eq!(ask_blocks(&chain, &[full, half]).len(), 1);
-    // Just below the mebibyte: the next goes with them, and the reply still fits.
+    // Just below the mebibyte: the next block is added, and the response still fits.
     let found = ask_blocks(&chain, &[half, other_half, last, full]);
     assert_eq!(found.len(), 3);
     let bytes = wire::encode_response(&Response::Blocks(found)).len();
@@ -155,7 +155,7 @@ fn a_reply_of_blocks_ends_after_a_mebibyte_and_has_at_least_one() {
 
 // N30
 #[test]
-fn a_side_block_is_served_while_it_is_fresh_and_not_for_ever() {
+fn serves_side_block_only_near_tip() {
     let mut chain = MockChain::dev();
     let best = all_hashes(&chain.grow(3, 1));
     let side = all_hashes(&chain.grow_on(best[0], 1, 2))[0];
@@ -175,7 +175,7 @@ fn a_side_block_is_served_while_it_is_fresh_and_not_for_ever() {
 }
 
 #[test]
-fn transactions_are_those_at_the_positions_or_none_at_all() {
+fn transactions_are_all_at_the_positions_or_none() {
     let mut chain = MockChain::dev();
     let clock = Timestamp::new(1_800_000_000);
     let block = chain.mine(&[transfer(1), transfer(2), transfer(3)], clock, 1);
@@ -185,8 +185,8 @@ fn transactions_are_those_at_the_positions_or_none_at_all() {
         answer(&chain, &Request::BlockTransactions { block: hash, positions })
     };
     let of = |positions: &[usize]| {
-        let taken = positions.iter().map(|at| block.transactions[*at].clone());
-        Response::BlockTransactions(taken.collect())
+        let selected = positions.iter().map(|at| block.transactions[*at].clone());
+        Response::BlockTransactions(selected.collect())
     };
     assert_eq!(ask(block.hash(), &[1, 3]), of(&[1, 3]));
     assert_eq!(ask(block.hash(), &[0, 1, 2, 3]), of(&[0, 1, 2, 3]));
@@ -198,27 +198,27 @@ fn transactions_are_those_at_the_positions_or_none_at_all() {
 }
 
 #[test]
-fn the_mempool_is_told_by_pages_in_the_order_of_arrival_and_its_transfers_by_id() {
+fn serves_mempool_pages_in_order_and_transfers_by_id() {
     let mut chain = MockChain::dev();
     for transfer in (0..4_100).map(transfer) {
         chain.pool.insert(&transfer);
     }
-    let ask = |from| answer(&chain, &Request::PoolIds { from });
+    let ask = |from| answer(&chain, &Request::MempoolIds { from });
     let ids: Vec<Id> = (0..4_100).map(|number| transfer(number).id()).collect();
-    assert_eq!(ask(0), Response::PoolIds { ids: ids[..4_000].to_vec(), next: 4_000 });
-    assert_eq!(ask(4_000), Response::PoolIds { ids: ids[4_000..].to_vec(), next: 4_100 });
-    assert_eq!(ask(4_100), Response::PoolIds { ids: vec![], next: 4_100 });
-    assert_eq!(ask(u64::MAX), Response::PoolIds { ids: vec![], next: u64::MAX });
+    assert_eq!(ask(0), Response::MempoolIds { ids: ids[..4_000].to_vec(), next: 4_000 });
+    assert_eq!(ask(4_000), Response::MempoolIds { ids: ids[4_000..].to_vec(), next: 4_100 });
+    assert_eq!(ask(4_100), Response::MempoolIds { ids: vec![], next: 4_100 });
+    assert_eq!(ask(u64::MAX), Response::MempoolIds { ids: vec![], next: u64::MAX });
 
     let ids = vec![transfer(3).id(), Id::ZERO, transfer(1).id()];
-    let found = Response::PoolTransfers(vec![(*transfer(3)).clone(), (*transfer(1)).clone()]);
-    assert_eq!(answer(&chain, &Request::PoolTransfers { ids }), found);
-    assert_eq!(answer(&chain, &Request::PoolTransfers { ids: vec![] }), BAD);
-    assert_eq!(answer(&chain, &Request::PoolTransfers { ids: vec![Id::ZERO; 4_001] }), BAD);
+    let found = Response::MempoolTransfers(vec![(*transfer(3)).clone(), (*transfer(1)).clone()]);
+    assert_eq!(answer(&chain, &Request::MempoolTransfers { ids }), found);
+    assert_eq!(answer(&chain, &Request::MempoolTransfers { ids: vec![] }), BAD);
+    assert_eq!(answer(&chain, &Request::MempoolTransfers { ids: vec![Id::ZERO; 4_001] }), BAD);
 }
 
 #[test]
-fn what_is_not_about_the_chain_is_answered_elsewhere() {
+fn rejects_requests_about_other_things() {
     let chain = MockChain::dev();
     let status = Status {
         version: VERSION,

@@ -1,4 +1,4 @@
-//! Transfers and blocks that look real enough for whoever checks no signature and no proof of work.
+//! Transfers and blocks without valid signatures and proof of work.
 
 use chain::block::{self, Block, Header, Height, Timestamp};
 use chain::pow::Bits;
@@ -6,7 +6,7 @@ use chain::signature::{PublicKey, Signature};
 use chain::tx::{Coinbase, Memo, Tag, Transaction, Transfer};
 use chain::{Address, merkle};
 
-/// A transfer without memo, another one for each number.
+/// A transfer without memo that depends on a number.
 pub(crate) fn transfer(number: u32) -> Transfer {
     let mut sender = [7; 32];
     sender[..4].copy_from_slice(&number.to_le_bytes());
@@ -21,7 +21,7 @@ pub(crate) fn transfer(number: u32) -> Transfer {
     }
 }
 
-/// The coinbase of a height.
+/// A coinbase of a height.
 pub(crate) fn coinbase(height: u32) -> Transaction {
     Transaction::Coinbase(Coinbase {
         height: Height::new(height),
@@ -33,7 +33,7 @@ pub(crate) fn coinbase(height: u32) -> Transaction {
     })
 }
 
-/// A block of a coinbase and the transfers, with their root.
+/// A block of a coinbase and transfers with their Merkle root.
 pub(crate) fn block(transfers: impl IntoIterator<Item = Transfer>) -> Block {
     let transfers = transfers.into_iter().map(Transaction::Transfer);
     let transactions: Vec<Transaction> = std::iter::once(coinbase(1)).chain(transfers).collect();
@@ -41,7 +41,7 @@ pub(crate) fn block(transfers: impl IntoIterator<Item = Transfer>) -> Block {
     Block { header: Header { merkle_root: merkle::root(&ids), ..header(1) }, transactions }
 }
 
-/// A header, another one for each nonce.
+/// A header with a nonce.
 pub(crate) fn header(nonce: u32) -> Header {
     Header {
         version: Header::VERSION,

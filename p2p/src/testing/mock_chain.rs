@@ -1,5 +1,5 @@
 //! A chain in memory for tests: real headers with real proof of work, real Merkle roots, and no
-//! accounts. Which blocks have an invalid state is the test's decision.
+//! accounts. The test decides which blocks have an invalid state.
 
 mod pool;
 
@@ -12,7 +12,6 @@ use chain::block::{self, Block, Header, Height, Timestamp};
 use chain::ledger::Accepted;
 use chain::merkle;
 use chain::pow::{Target, Work};
-use chain::rules::Rule;
 use chain::rules::header::{Parent, check_contextual, check_standalone};
 use chain::signature::{PublicKey, Signature};
 use chain::tx::{Coinbase, Id, Memo, Tag, Transaction, Transfer};
@@ -20,20 +19,20 @@ use chain::{Address, Bits, Params};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// Everything a node would know, without a disk.
+/// A chain and a mempool in memory.
 #[derive(Clone)]
 pub(crate) struct MockChain {
     params: Arc<Params>,
     blocks: BTreeMap<block::Hash, Entry>,
-    /// The best chain by height.
+    /// The hashes of the best chain by height.
     best: Vec<block::Hash>,
-    /// The transfers of the best chain.
+    /// The ids of the transfers in the best chain.
     confirmed: BTreeSet<Id>,
-    condemned: BTreeSet<block::Hash>,
+    invalid: BTreeSet<block::Hash>,
     spoiled: BTreeSet<block::Hash>,
-    /// Blocks that are not followed, with all descendants.
-    aside: BTreeSet<block::Hash>,
-    /// Transfers that wait for a block.
+    /// Blocks invalidated by an operator, with all descendants.
+    invalidated: BTreeSet<block::Hash>,
+    /// The mempool.
     pub(crate) pool: Pool,
 }
 
@@ -45,7 +44,7 @@ struct Entry {
     as_parent: Parent,
 }
 
-/// `dev`, or `dev` with a difficulty that moves: blocks are due every ten seconds.
+/// The parameters of `dev`, or of a `dev` with adjusting difficulty and a block every ten seconds.
 pub(crate) fn params(fixed_difficulty: bool) -> Params {
     if fixed_difficulty {
         return Params::dev();
@@ -57,7 +56,7 @@ pub(crate) fn params(fixed_difficulty: bool) -> Params {
     Params::new(spec).unwrap()
 }
 
-/// Searches the nonce.
+/// Searches a nonce that satisfies the target.
 pub(crate) fn seal(header: &mut Header) {
     let target = header.bits.target().unwrap();
     while !target.is_met_by(header.hash().as_bytes()) {
@@ -70,13 +69,13 @@ pub(crate) fn work(bits: Bits) -> Work {
     bits.target().map_or(Work::ZERO, Target::work)
 }
 
-/// What a child of this header has to satisfy.
+/// The properties that a child of this header is validated against.
 pub(crate) fn as_parent(header: &Header, parent: Option<&Parent>) -> Parent {
     let Header { bits, time, .. } = *header;
     Parent { bits, time, grandparent_time: parent.map(|parent| parent.time) }
 }
 
-/// A chain of headers after a parent, without bodies: each so many seconds after the one before.
+/// A chain of headers without bodies after a parent, at intervals of a number of seconds.
 pub(crate) fn header_chain(
     params: &Params,
     (mut previous, mut parent): (block::Hash, Parent),
@@ -96,12 +95,12 @@ pub(crate) fn header_chain(
     })
 }
 
-/// A transfer that is well encoded and signed by nobody; other numbers, other ids.
+/// A transfer with an invalid signature; its id depends on the number.
 pub(crate) fn transfer(number: u64) -> Arc<Transfer> {
     transfer_of(number, 0)
 }
 
-/// The same with a nonce, of the sender of a number.
+/// A transfer with a nonce; its sender depends on the number.
 pub(crate) fn transfer_of(number: u64, nonce: u64) -> Arc<Transfer> {
     let mut sender = [2; 32];
     sender[..8].copy_from_slice(&number.to_le_bytes());
@@ -117,7 +116,7 @@ pub(crate) fn transfer_of(number: u64, nonce: u64) -> Arc<Transfer> {
 }
 
 impl MockChain {
-    /// Only genesis.
+    /// Returns a chain of the genesis block.
     pub(crate) fn new(params: Params) -> MockChain {
         let block = params.genesis().clone();
         let (hash, header) = (block.hash(), block.header);
@@ -129,56 +128,55 @@ impl MockChain {
             blocks: BTreeMap::from([(hash, entry)]),
             best: vec![hash],
             confirmed: BTreeSet::new(),
-            condemned: BTreeSet::new(),
+            invalid: BTreeSet::new(),
             spoiled: BTreeSet::new(),
-            aside: BTreeSet::new(),
+            invalidated: BTreeSet::new(),
             pool: Pool::default(),
         }
     }
 
-    /// Only genesis of `dev`.
+    /// Returns a chain of the genesis block of `dev`.
     pub(crate) fn dev() -> MockChain {
         MockChain::new(Params::dev())
     }
 
-    /// Makes a block one that breaks a rule with its body, from now on.
+    /// Makes the body of a block break a rule from now on.
     pub(crate) fn spoil(&mut self, hash: block::Hash) {
         self.spoiled.insert(hash);
     }
 
-    /// Turns away from a block of the best chain and its descendants, as an operator may.
-    pub(crate) fn set_aside(&mut self, height: Height) {
+    /// Invalidates the block of the best chain at a height and its descendants, as an operator may.
+    pub(crate) fn invalidate(&mut self, height: Height) {
         let left = self.best.split_off(height.get() as usize);
-        self.aside.extend(left);
+        self.invalidated.extend(left);
     }
 
-    /// The last block of the best chain, and what its child has to satisfy.
+    /// The tip, and the properties that its child is validated against.
     pub(crate) fn end(&self) -> (block::Hash, Parent) {
         let tip = self.tip();
         (tip.hash, self.blocks[&tip.hash].as_parent)
     }
 
-    /// Whether a transfer is in the best chain.
+    /// Returns whether a transfer is in the best chain.
     pub(crate) fn is_confirmed(&self, id: &Id) -> bool {
         self.confirmed.contains(id)
     }
 
-    /// What the writer would do with a block.
+    /// Validates a block as the writer would, and stores it if it is valid.
     pub(crate) fn insert(&mut self, block: &Arc<Block>, clock: Timestamp) -> BlockValidation {
         let hash = block.hash();
         if self.blocks.contains_key(&hash) {
             return BlockValidation::Accepted(Accepted::AlreadyKnown);
         }
-        let condemned = |rule| BlockValidation::Invalid { rule, for_ever: true };
-        if self.condemned.contains(&hash) {
-            return condemned(Rule::WrongAccounts);
+        if self.invalid.contains(&hash) {
+            return BlockValidation::Invalid;
         }
         if let Err(validation) = self.check(block, clock) {
             return validation;
         }
         if self.spoiled.contains(&hash) {
-            self.condemned.insert(hash);
-            return condemned(Rule::WrongAccounts);
+            self.invalid.insert(hash);
+            return BlockValidation::Invalid;
         }
         let parent = &self.blocks[&block.header.previous];
         let tip = Tip {
@@ -190,38 +188,37 @@ impl MockChain {
         let entry = Entry { block: Arc::clone(block), raw: block.encode().into(), tip, as_parent };
         let is_heavier = tip.chain_work > self.tip().chain_work;
         self.blocks.insert(hash, entry);
-        let is_aside = self.aside.contains(&block.header.previous);
-        if is_aside {
-            self.aside.insert(hash);
+        let is_invalidated = self.invalidated.contains(&block.header.previous);
+        if is_invalidated {
+            self.invalidated.insert(hash);
         }
-        if !is_heavier || is_aside {
+        if !is_heavier || is_invalidated {
             return BlockValidation::Accepted(Accepted::SideBranch);
         }
-        self.adopt(tip);
+        self.set_tip(tip);
         BlockValidation::Accepted(Accepted::Connected)
     }
 
-    /// Everything before the state.
+    /// Validates everything but the state.
     fn check(&mut self, block: &Block, clock: Timestamp) -> Result<(), BlockValidation> {
-        let once = |rule| BlockValidation::Invalid { rule, for_ever: false };
         let header = &block.header;
-        check_standalone(header, &self.params).map_err(|error| once(error.rule()))?;
-        if self.condemned.contains(&header.previous) {
-            self.condemned.insert(header.hash());
-            return Err(once(Rule::InvalidAncestor));
+        let invalid = |_| BlockValidation::InvalidHeader;
+        check_standalone(header, &self.params).map_err(invalid)?;
+        if self.invalid.contains(&header.previous) {
+            self.invalid.insert(header.hash());
+            return Err(BlockValidation::InvalidAncestor);
         }
         let parent = self.blocks.get(&header.previous).ok_or(BlockValidation::UnknownParent)?;
-        check_contextual(header, &parent.as_parent, &self.params, clock)
-            .map_err(|error| once(error.rule()))?;
+        check_contextual(header, &parent.as_parent, &self.params, clock).map_err(invalid)?;
         if merkle::root(&block.ids()) == header.merkle_root {
             Ok(())
         } else {
-            Err(once(Rule::BadMerkleRoot))
+            Err(BlockValidation::WrongBody)
         }
     }
 
-    /// Makes a block the tip: transfers of the branch it replaces go back to the pool.
-    fn adopt(&mut self, tip: Tip) {
+    /// Makes a block the tip. Transfers of the branch it replaces return to the mempool.
+    fn set_tip(&mut self, tip: Tip) {
         let mut branch = Vec::new();
         let mut at = tip;
         while self.at(at.height) != Some(at.hash) {
@@ -243,7 +240,7 @@ impl MockChain {
         }
     }
 
-    /// A block on the tip that is not inserted; other salts, other blocks.
+    /// Mines a block on the tip without inserting it. The salt makes it unique.
     pub(crate) fn mine(
         &self,
         transfers: &[Arc<Transfer>],
@@ -253,7 +250,7 @@ impl MockChain {
         self.mine_on(&self.tip().hash, transfers, clock, salt)
     }
 
-    /// A block on any block that is here.
+    /// Mines a block on any stored block without inserting it.
     pub(crate) fn mine_on(
         &self,
         parent: &block::Hash,
@@ -285,12 +282,12 @@ impl MockChain {
         Arc::new(Block { header, transactions })
     }
 
-    /// Mines and inserts so many blocks without transfers, each `spacing_seconds` after its parent.
+    /// Mines and inserts a number of empty blocks, each `spacing_seconds` after its parent.
     pub(crate) fn grow(&mut self, blocks: usize, salt: u64) -> Vec<Arc<Block>> {
         self.grow_on(self.tip().hash, blocks, salt)
     }
 
-    /// The same after any block that is here.
+    /// Mines and inserts a number of empty blocks after any stored block.
     pub(crate) fn grow_on(
         &mut self,
         mut parent: block::Hash,
@@ -326,7 +323,7 @@ impl ChainView for MockChain {
     }
 
     fn is_known_invalid(&self, hash: &block::Hash) -> bool {
-        self.condemned.contains(hash)
+        self.invalid.contains(hash)
     }
 
     fn at(&self, height: Height) -> Option<block::Hash> {
@@ -346,8 +343,8 @@ impl ChainView for MockChain {
         self.pool.get(id).cloned()
     }
 
-    fn pool_page(&self, from: u64, max: usize) -> (Vec<Id>, u64) {
-        let page: Vec<(u64, &Id)> = self.pool.arrived(from).take(max).collect();
+    fn mempool_page(&self, from: u64, max: usize) -> (Vec<Id>, u64) {
+        let page: Vec<(u64, &Id)> = self.pool.accepted(from).take(max).collect();
         let next = page.last().map_or(from, |(at, _)| at + 1);
         (page.into_iter().map(|(_, id)| *id).collect(), next)
     }
@@ -358,16 +355,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_reorganisation_returns_transfers_to_the_pool() {
+    fn reorganisation_returns_transfers_to_mempool() {
         let clock = Timestamp::new(1_800_000_000);
         let mut chain = MockChain::dev();
         let genesis = chain.tip().hash;
-        let (lost, kept) = (transfer(1), transfer(2));
+        let (lost, mined_again) = (transfer(1), transfer(2));
         chain.pool.insert(&lost);
-        let block = chain.mine(&[Arc::clone(&lost), Arc::clone(&kept)], clock, 1);
+        let block = chain.mine(&[Arc::clone(&lost), Arc::clone(&mined_again)], clock, 1);
         assert_eq!(chain.insert(&block, clock), BlockValidation::Accepted(Accepted::Connected));
         assert_eq!(chain.pool.len(), 0);
-        let rival = chain.mine_on(&genesis, &[kept], clock, 2);
+        let rival = chain.mine_on(&genesis, &[mined_again], clock, 2);
         assert_eq!(chain.insert(&rival, clock), BlockValidation::Accepted(Accepted::SideBranch));
         assert_eq!(chain.tip().hash, block.hash());
         let next = chain.mine_on(&rival.hash(), &[], clock, 3);
@@ -377,35 +374,33 @@ mod tests {
     }
 
     #[test]
-    fn judges_blocks_as_the_writer_does() {
+    fn validates_blocks_as_the_writer_does() {
         let clock = Timestamp::new(1_800_000_000);
         let mut chain = MockChain::dev();
         let block = chain.mine(&[transfer(1)], clock, 1);
         let mut mutated = Block::clone(&block);
         mutated.transactions.truncate(1);
-        let once = |rule| BlockValidation::Invalid { rule, for_ever: false };
-        assert_eq!(chain.insert(&Arc::new(mutated), clock), once(Rule::BadMerkleRoot));
+        assert_eq!(chain.insert(&Arc::new(mutated), clock), BlockValidation::WrongBody);
         let early = Timestamp::new(1_700_000_000);
-        assert_eq!(chain.insert(&block, early), once(Rule::TimeTooNew));
+        assert_eq!(chain.insert(&block, early), BlockValidation::InvalidHeader);
         let mut other = chain.clone();
         other.insert(&block, clock);
         let child = other.mine(&[], clock, 2);
         assert_eq!(chain.insert(&child, clock), BlockValidation::UnknownParent);
         chain.spoil(block.hash());
-        let invalid = BlockValidation::Invalid { rule: Rule::WrongAccounts, for_ever: true };
-        assert_eq!(chain.insert(&block, clock), invalid);
-        assert_eq!(chain.insert(&child, clock), once(Rule::InvalidAncestor));
+        assert_eq!(chain.insert(&block, clock), BlockValidation::Invalid);
+        assert_eq!(chain.insert(&child, clock), BlockValidation::InvalidAncestor);
         assert!(chain.is_known_invalid(&child.hash()));
     }
 
     #[test]
-    fn grows_chains_with_a_difficulty_that_moves() {
+    fn grows_chains_with_adjusting_difficulty() {
         let mut chain = MockChain::new(params(false));
         chain.grow(30, 1);
         let (hash, parent) = chain.end();
         let fast: Vec<_> = header_chain(&params(false), (hash, parent), 1, 1).take(30).collect();
         assert!(work(fast[29].bits) > work(parent.bits));
         let chain_bits = chain.headers(Height::GENESIS, 2)[1].bits;
-        assert_eq!(chain_bits, parent.bits, "blocks on time keep the difficulty");
+        assert_eq!(chain_bits, parent.bits, "blocks on time leave the difficulty unchanged");
     }
 }

@@ -1,5 +1,5 @@
-//! Whole networks of engines in one thread: virtual time, one queue of events, one seed. The same
-//! seed gives the same run, so a failure can be looked at as often as it takes.
+//! Networks of engines in one thread: virtual time, one queue of events, one seed. The same seed
+//! yields the same run, so a failure can be reproduced.
 
 mod link;
 mod node;

@@ -1,5 +1,4 @@
-//! The chain of this node as sync, relay and the answers to peers see it. Nothing is read from the
-//! disk while the writer waits.
+//! `ChainView` of the ledger. Nothing is read from the disk under the ledger's lock.
 
 use super::{ChainView, Known, Tip};
 use crate::message::RawBlock;
@@ -68,7 +67,7 @@ impl ChainView for Reader {
         Some(Arc::new(entry.transfer.transfer().clone()))
     }
 
-    fn pool_page(&self, from: u64, max: usize) -> (Vec<Id>, u64) {
+    fn mempool_page(&self, from: u64, max: usize) -> (Vec<Id>, u64) {
         let view = self.view();
         let (mut ids, mut next) = (Vec::new(), from);
         for (arrival, id) in view.mempool().ids_since(from).take(max) {
@@ -78,7 +77,7 @@ impl ChainView for Reader {
         (ids, next)
     }
 
-    fn pool_transfers(&self, is_wanted: &dyn Fn(&Id) -> bool) -> Vec<(Id, Transfer)> {
+    fn mempool_transfers(&self, is_wanted: &dyn Fn(&Id) -> bool) -> Vec<(Id, Transfer)> {
         let view = self.view();
         let pool = view.mempool();
         let wanted = pool.ids().filter(|id| is_wanted(id));
@@ -86,9 +85,11 @@ impl ChainView for Reader {
     }
 }
 
-/// What could not be read is not there for peers; the writer ends the node where that matters.
+/// Logs a read error and treats the item as missing. The writer stops the node where that matters.
 fn read<T>(result: Result<T, StoreError>) -> Option<T> {
-    result.inspect_err(|error| tracing::error!("cannot read what a peer needs: {error}")).ok()
+    result
+        .inspect_err(|error| tracing::error!("cannot read from the store for a peer: {error}"))
+        .ok()
 }
 
 #[cfg(test)]
@@ -108,7 +109,7 @@ mod tests {
         SecretKey::from_seed([1; 32])
     }
 
-    /// `dev`, where somebody owns something.
+    /// The parameters of `dev` with funds for one account.
     fn params() -> Params {
         let funds = (rich().public_key().address(), Amount::new(1_000_000).unwrap());
         let spec = Spec { allocations: vec![funds], ..Params::dev().spec().clone() };
@@ -122,13 +123,13 @@ mod tests {
         (folder, writer, reader)
     }
 
-    /// The next block, which pays a miner.
+    /// Mines the next block.
     fn mine(writer: &Writer, miner: u8) -> Block {
         let earliest = writer.params().spec().genesis_time;
         let now = writer.reader().view().tip().time.max(earliest).saturating_add(1);
         let (miner, tag) = (Address::from_bytes([miner; 20]), Tag::default());
-        let wish = TemplateRequest { miner, now, extra_nonce: [0; 8], tag };
-        let mut block = writer.template(wish).unwrap().block;
+        let request = TemplateRequest { miner, now, extra_nonce: [0; 8], tag };
+        let mut block = writer.template(request).unwrap().block;
         let target = block.header.bits.target().unwrap();
         while !target.is_met_by(block.header.hash().as_bytes()) {
             block.header.nonce += 1;
@@ -136,23 +137,23 @@ mod tests {
         block
     }
 
-    fn take_in(writer: &mut Writer, block: &Block) {
+    fn accept(writer: &mut Writer, block: &Block) {
         writer.submit_block(block.clone(), block.header.time).unwrap();
         writer.commit().unwrap();
     }
 
-    /// Takes in so many blocks that pay a miner.
+    /// Mines and connects a number of blocks.
     fn grow(writer: &mut Writer, blocks: usize, miner: u8) -> Vec<Block> {
         let mut next = || {
             let block = mine(writer, miner);
-            take_in(writer, &block);
+            accept(writer, &block);
             block
         };
         (0..blocks).map(|_| next()).collect()
     }
 
     #[test]
-    fn the_ledger_shows_its_best_chain() {
+    fn reads_the_best_chain() {
         let (_folder, mut writer, reader) = open();
         let genesis = params().genesis_hash();
         let blocks = grow(&mut writer, 3, 1);
@@ -177,17 +178,17 @@ mod tests {
     }
 
     #[test]
-    fn a_side_branch_is_found_and_its_blocks_shown_once_they_were_valid() {
+    fn serves_blocks_of_side_branch_once_they_are_valid() {
         let (_folder, mut writer, reader) = open();
         let (_other_folder, mut other, _) = open();
         let (ours, theirs) = (grow(&mut writer, 2, 1), grow(&mut other, 3, 2));
-        take_in(&mut writer, &theirs[0]);
+        accept(&mut writer, &theirs[0]);
         let side = theirs[0].hash();
         let known = reader.find(&side).unwrap();
         assert!(!known.is_best && !known.is_invalid);
-        assert!(ChainView::block(&reader, &side).is_none(), "nobody knows whether it is valid");
-        take_in(&mut writer, &theirs[1]);
-        take_in(&mut writer, &theirs[2]);
+        assert!(ChainView::block(&reader, &side).is_none(), "it is not validated yet");
+        accept(&mut writer, &theirs[1]);
+        accept(&mut writer, &theirs[2]);
         assert_eq!(ChainView::tip(&reader).hash, theirs[2].hash());
         assert!(ChainView::block(&reader, &side).is_some());
         assert!(!reader.find(&ours[1].hash()).unwrap().is_best);
@@ -215,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn the_mempool_is_shown_by_pages_in_the_order_of_arrival() {
+    fn reads_mempool_pages_in_order_of_acceptance() {
         let (_folder, mut writer, reader) = open();
         let genesis = params().genesis_hash();
         let pay = |nonce| {
@@ -228,15 +229,15 @@ mod tests {
             writer.submit_transfer(transfer.clone()).unwrap();
         }
         let ids: Vec<Id> = transfers.iter().map(Transfer::id).collect();
-        assert_eq!(reader.pool_page(0, 100), (ids.clone(), 7));
-        assert_eq!(reader.pool_page(0, 3), (ids[..3].to_vec(), 3));
-        assert_eq!(reader.pool_page(3, 3), (ids[3..6].to_vec(), 6));
-        assert_eq!(reader.pool_page(7, 3), (vec![], 7));
-        assert_eq!(reader.pool_page(u64::MAX, 3), (vec![], u64::MAX));
+        assert_eq!(reader.mempool_page(0, 100), (ids.clone(), 7));
+        assert_eq!(reader.mempool_page(0, 3), (ids[..3].to_vec(), 3));
+        assert_eq!(reader.mempool_page(3, 3), (ids[3..6].to_vec(), 6));
+        assert_eq!(reader.mempool_page(7, 3), (vec![], 7));
+        assert_eq!(reader.mempool_page(u64::MAX, 3), (vec![], u64::MAX));
         let second = &transfers[1];
         assert_eq!(*ChainView::transfer(&reader, &second.id()).unwrap(), *second);
         assert!(ChainView::transfer(&reader, &Id::ZERO).is_none());
-        let picked = reader.pool_transfers(&|id| *id == second.id());
+        let picked = reader.mempool_transfers(&|id| *id == second.id());
         assert_eq!(picked, [(second.id(), second.clone())]);
     }
 }

@@ -1,4 +1,4 @@
-//! What is told to everybody, by topic.
+//! The encoding of announcements by gossip topic.
 
 use super::{WireError, check_ascending, network_name, read_all, read_count, write_count};
 use crate::message::{
@@ -10,27 +10,27 @@ use chain::codec::Decoder;
 use chain::tx::{MIN_TRANSFER_BYTES, Transaction, Transfer};
 use std::sync::Arc;
 
-const KIND_WHOLE: u8 = 0;
+const KIND_FULL: u8 = 0;
 const KIND_COMPACT: u8 = 1;
 /// Bytes of a short id.
 const SHORT_ID: usize = 6;
-/// Least bytes of a prefilled transaction: its position and the shortest transaction.
-const LEAST_PREFILLED: usize = 4 + MIN_TRANSFER_BYTES;
+/// The least bytes of a prefilled transaction: its position and the shortest transaction.
+const MIN_PREFILLED: usize = 4 + MIN_TRANSFER_BYTES;
 
-/// What an announcement is about.
+/// A gossip topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Topic {
-    /// New blocks, whole or compact.
+    /// New blocks, full or compact.
     Blocks,
     /// New transfers.
     Transfers,
 }
 
 impl Topic {
-    /// Both.
+    /// All topics.
     pub const ALL: [Topic; 2] = [Topic::Blocks, Topic::Transfers];
 
-    /// Where an announcement belongs.
+    /// Returns the topic of an announcement.
     pub fn of(announcement: &Announcement) -> Topic {
         match announcement {
             Announcement::Block(_) | Announcement::CompactBlock(_) => Topic::Blocks,
@@ -38,7 +38,7 @@ impl Topic {
         }
     }
 
-    /// The name that a network's nodes subscribe to.
+    /// Returns the topic's name on a network.
     pub fn name(self, genesis: block::Hash) -> String {
         let name = match self {
             Topic::Blocks => "blocks/1",
@@ -47,7 +47,7 @@ impl Topic {
         network_name(genesis, name)
     }
 
-    /// Most bytes of an announcement.
+    /// Returns the most bytes of an announcement.
     pub fn limit(self) -> usize {
         match self {
             Topic::Blocks => MAX_BLOCK_ANNOUNCEMENT,
@@ -56,12 +56,12 @@ impl Topic {
     }
 }
 
-/// The bytes to publish in the announcement's topic.
+/// Encodes an announcement for its topic.
 pub fn encode_announcement(announcement: &Announcement) -> Vec<u8> {
     let mut bytes = Vec::new();
     match announcement {
         Announcement::Block(block) => {
-            bytes.push(KIND_WHOLE);
+            bytes.push(KIND_FULL);
             bytes.extend_from_slice(&block.encode());
         }
         Announcement::CompactBlock(compact) => {
@@ -76,10 +76,10 @@ pub fn encode_announcement(announcement: &Announcement) -> Vec<u8> {
     bytes
 }
 
-/// What the bytes published in a topic announce.
+/// Decodes an announcement of a topic.
 ///
 /// # Errors
-/// They announce nothing, or are above the topic's limit.
+/// If the bytes are malformed or exceed the topic's limit.
 pub fn decode_announcement(topic: Topic, bytes: &[u8]) -> Result<Announcement, WireError> {
     let (count, limit) = (bytes.len(), topic.limit());
     if count > limit {
@@ -88,7 +88,7 @@ pub fn decode_announcement(topic: Topic, bytes: &[u8]) -> Result<Announcement, W
     let mut input = Decoder::new(bytes);
     Ok(match topic {
         Topic::Blocks => match input.u8()? {
-            KIND_WHOLE => Announcement::Block(Arc::new(Block::decode(rest(input)?)?)),
+            KIND_FULL => Announcement::Block(Arc::new(Block::decode(rest(input)?)?)),
             KIND_COMPACT => Announcement::CompactBlock(Arc::new(read_compact(input)?)),
             value => return Err(WireError::Unknown { what: "kind of announcement", value }),
         },
@@ -124,7 +124,7 @@ fn read_compact(mut input: Decoder) -> Result<CompactBlock, WireError> {
     let count = read_count(&mut input, SHORT_ID, "short ids", MAX_BLOCK_TRANSACTIONS)?;
     let short_ids = read_all(&mut input, count, |input| Ok(ShortId(input.array()?)))?;
     let what = "prefilled transactions";
-    let count = read_count(&mut input, LEAST_PREFILLED, what, MAX_BLOCK_TRANSACTIONS)?;
+    let count = read_count(&mut input, MIN_PREFILLED, what, MAX_BLOCK_TRANSACTIONS)?;
     let prefilled =
         read_all(&mut input, count, |input| Ok((input.u32()?, Transaction::read(input)?)))?;
     check_ascending(prefilled.iter().map(|(position, _)| *position), "positions")?;

@@ -1,10 +1,10 @@
-//! Requests and replies, by protocol.
+//! The encoding of requests and responses by protocol.
 
 use super::{WireError, check_ascending, read_all, read_count, write_count};
 use crate::message::{
     MAX_ADDRESS_BYTES, MAX_ADDRESSES, MAX_ADDRESSES_EACH, MAX_BLOCK_TRANSACTIONS, MAX_BLOCKS,
-    MAX_HEADERS, MAX_LOCATOR, MAX_POOL, NodeAddresses, Protocol, RawBlock, Request, Response,
-    ResponseError, Status,
+    MAX_HEADERS, MAX_LOCATOR, MAX_MEMPOOL_ITEMS, NodeAddresses, Protocol, RawBlock, Request,
+    Response, ResponseError, Status,
 };
 use chain::block::{self, Header, Height};
 use chain::codec::{DecodeError, Decoder};
@@ -13,11 +13,11 @@ use chain::tx::{Id, MIN_TRANSFER_BYTES, Transaction, Transfer};
 use libp2p::{Multiaddr, PeerId};
 
 const HASH: usize = 32;
-/// Least bytes of a node: lengths of its id and of no addresses, and a time.
-const LEAST_NODE: usize = 4 + 4 + 8;
+/// The least bytes of a node: the lengths of an empty id and list, and a time.
+const MIN_NODE: usize = 4 + 4 + 8;
 
-const POOL_IDS: u8 = 0;
-const POOL_TRANSFERS: u8 = 1;
+const MEMPOOL_IDS: u8 = 0;
+const MEMPOOL_TRANSFERS: u8 = 1;
 
 const OK: u8 = 0;
 const BUSY: u8 = 1;
@@ -25,7 +25,7 @@ const NOT_FOUND: u8 = 2;
 const BAD_REQUEST: u8 = 3;
 const RATE_LIMITED: u8 = 4;
 
-/// The bytes of a request.
+/// Encodes a request.
 pub fn encode_request(request: &Request) -> Vec<u8> {
     let mut bytes = Vec::new();
     match request {
@@ -41,12 +41,12 @@ pub fn encode_request(request: &Request) -> Vec<u8> {
             write_count(&mut bytes, positions.len());
             bytes.extend(positions.iter().flat_map(|position| position.to_le_bytes()));
         }
-        Request::PoolIds { from } => {
-            bytes.push(POOL_IDS);
+        Request::MempoolIds { from } => {
+            bytes.push(MEMPOOL_IDS);
             bytes.extend_from_slice(&from.to_le_bytes());
         }
-        Request::PoolTransfers { ids } => {
-            bytes.push(POOL_TRANSFERS);
+        Request::MempoolTransfers { ids } => {
+            bytes.push(MEMPOOL_TRANSFERS);
             write_ids(&mut bytes, ids);
         }
         Request::Addresses { max } => bytes.push(*max),
@@ -54,10 +54,10 @@ pub fn encode_request(request: &Request) -> Vec<u8> {
     bytes
 }
 
-/// The request that the bytes are in a protocol.
+/// Decodes a request of a protocol.
 ///
 /// # Errors
-/// They are none, or one above the protocol's limits.
+/// If the bytes are malformed or exceed a limit of the protocol.
 pub fn decode_request(protocol: Protocol, bytes: &[u8]) -> Result<Request, WireError> {
     let mut input = Decoder::new(bytes);
     let request = match protocol {
@@ -66,7 +66,7 @@ pub fn decode_request(protocol: Protocol, bytes: &[u8]) -> Result<Request, WireE
             let locator = read_hashes(&mut input, "hashes of a locator", MAX_LOCATOR)?;
             let stop = block::Hash::from_bytes(input.array()?);
             let max = u16::from_le_bytes(input.array()?);
-            at_most(usize::from(max), "headers", MAX_HEADERS)?;
+            check_limit(usize::from(max), "headers", MAX_HEADERS)?;
             Request::Headers { locator, stop, max }
         }
         Protocol::Blocks => {
@@ -76,14 +76,14 @@ pub fn decode_request(protocol: Protocol, bytes: &[u8]) -> Result<Request, WireE
             let block = block::Hash::from_bytes(input.array()?);
             Request::BlockTransactions { block, positions: read_positions(&mut input)? }
         }
-        Protocol::Pool => match input.u8()? {
-            POOL_IDS => Request::PoolIds { from: input.u64()? },
-            POOL_TRANSFERS => Request::PoolTransfers { ids: read_ids(&mut input)? },
+        Protocol::Mempool => match input.u8()? {
+            MEMPOOL_IDS => Request::MempoolIds { from: input.u64()? },
+            MEMPOOL_TRANSFERS => Request::MempoolTransfers { ids: read_ids(&mut input)? },
             value => return Err(WireError::Unknown { what: "kind of request", value }),
         },
         Protocol::Addresses => {
             let max = input.u8()?;
-            at_most(usize::from(max), "nodes", MAX_ADDRESSES)?;
+            check_limit(usize::from(max), "nodes", MAX_ADDRESSES)?;
             Request::Addresses { max }
         }
     };
@@ -91,10 +91,10 @@ pub fn decode_request(protocol: Protocol, bytes: &[u8]) -> Result<Request, WireE
     Ok(request)
 }
 
-/// The bytes of a reply.
-pub fn encode_response(reply: &Response) -> Vec<u8> {
+/// Encodes a response.
+pub fn encode_response(response: &Response) -> Vec<u8> {
     let mut bytes = vec![OK];
-    match reply {
+    match response {
         Response::Hello(status) => write_status(&mut bytes, status),
         Response::Headers(headers) => {
             write_count(&mut bytes, headers.len());
@@ -107,13 +107,13 @@ pub fn encode_response(reply: &Response) -> Vec<u8> {
                 transaction.write(&mut bytes);
             }
         }
-        Response::PoolIds { ids, next } => {
-            bytes.push(POOL_IDS);
+        Response::MempoolIds { ids, next } => {
+            bytes.push(MEMPOOL_IDS);
             bytes.extend_from_slice(&next.to_le_bytes());
             write_ids(&mut bytes, ids);
         }
-        Response::PoolTransfers(transfers) => {
-            bytes.push(POOL_TRANSFERS);
+        Response::MempoolTransfers(transfers) => {
+            bytes.push(MEMPOOL_TRANSFERS);
             write_count(&mut bytes, transfers.len());
             for transfer in transfers {
                 transfer.write(&mut bytes);
@@ -125,13 +125,13 @@ pub fn encode_response(reply: &Response) -> Vec<u8> {
                 write_node(&mut bytes, node);
             }
         }
-        Response::Error(refusal) => return encode_refusal(*refusal),
+        Response::Error(error) => return encode_error(*error),
     }
     bytes
 }
 
-fn encode_refusal(refusal: ResponseError) -> Vec<u8> {
-    match refusal {
+fn encode_error(error: ResponseError) -> Vec<u8> {
+    match error {
         ResponseError::Busy { retry_after } => vec![BUSY, retry_after],
         ResponseError::NotFound => vec![NOT_FOUND],
         ResponseError::BadRequest => vec![BAD_REQUEST],
@@ -139,14 +139,14 @@ fn encode_refusal(refusal: ResponseError) -> Vec<u8> {
     }
 }
 
-/// The reply that the bytes are in a protocol.
+/// Decodes a response of a protocol.
 ///
 /// # Errors
-/// They are none, or one above the protocol's limits.
+/// If the bytes are malformed or exceed a limit of the protocol.
 pub fn decode_response(protocol: Protocol, bytes: &[u8]) -> Result<Response, WireError> {
     let mut input = Decoder::new(bytes);
-    let reply = match input.u8()? {
-        OK => read_granted(protocol, &mut input)?,
+    let response = match input.u8()? {
+        OK => read_success(protocol, &mut input)?,
         BUSY => Response::Error(ResponseError::Busy { retry_after: input.u8()? }),
         NOT_FOUND => Response::Error(ResponseError::NotFound),
         BAD_REQUEST => Response::Error(ResponseError::BadRequest),
@@ -154,11 +154,11 @@ pub fn decode_response(protocol: Protocol, bytes: &[u8]) -> Result<Response, Wir
         value => return Err(WireError::Unknown { what: "status", value }),
     };
     input.finish()?;
-    Ok(reply)
+    Ok(response)
 }
 
-/// What follows the status of a reply that is no refusal.
-fn read_granted(protocol: Protocol, input: &mut Decoder) -> Result<Response, WireError> {
+/// Reads the part after the status byte of a successful response.
+fn read_success(protocol: Protocol, input: &mut Decoder) -> Result<Response, WireError> {
     Ok(match protocol {
         Protocol::Hello => Response::Hello(read_status(input)?),
         Protocol::Headers => {
@@ -175,25 +175,25 @@ fn read_granted(protocol: Protocol, input: &mut Decoder) -> Result<Response, Wir
             let read = |input: &mut Decoder| Ok(Transaction::read(input)?);
             Response::BlockTransactions(read_all(input, count, read)?)
         }
-        Protocol::Pool => match input.u8()? {
-            POOL_IDS => {
+        Protocol::Mempool => match input.u8()? {
+            MEMPOOL_IDS => {
                 let next = input.u64()?;
-                Response::PoolIds { ids: read_ids(input)?, next }
+                Response::MempoolIds { ids: read_ids(input)?, next }
             }
-            POOL_TRANSFERS => {
-                let count = read_count(input, MIN_TRANSFER_BYTES, "transfers", MAX_POOL)?;
-                Response::PoolTransfers(read_all(input, count, read_transfer)?)
+            MEMPOOL_TRANSFERS => {
+                let count = read_count(input, MIN_TRANSFER_BYTES, "transfers", MAX_MEMPOOL_ITEMS)?;
+                Response::MempoolTransfers(read_all(input, count, read_transfer)?)
             }
-            value => return Err(WireError::Unknown { what: "kind of reply", value }),
+            value => return Err(WireError::Unknown { what: "kind of response", value }),
         },
         Protocol::Addresses => {
-            let count = read_count(input, LEAST_NODE, "nodes", MAX_ADDRESSES)?;
+            let count = read_count(input, MIN_NODE, "nodes", MAX_ADDRESSES)?;
             Response::Addresses(read_all(input, count, read_node)?)
         }
     })
 }
 
-fn at_most(count: usize, what: &'static str, limit: usize) -> Result<(), WireError> {
+fn check_limit(count: usize, what: &'static str, limit: usize) -> Result<(), WireError> {
     if count <= limit { Ok(()) } else { Err(WireError::AboveLimit { what, count, limit }) }
 }
 
@@ -247,7 +247,7 @@ fn write_ids(bytes: &mut Vec<u8>, ids: &[Id]) {
 }
 
 fn read_ids(input: &mut Decoder) -> Result<Vec<Id>, WireError> {
-    let count = read_count(input, HASH, "ids", MAX_POOL)?;
+    let count = read_count(input, HASH, "ids", MAX_MEMPOOL_ITEMS)?;
     read_all(input, count, |input| Ok(Id::from_bytes(input.array()?)))
 }
 
@@ -276,7 +276,7 @@ fn read_block(input: &mut Decoder) -> Result<Option<RawBlock>, WireError> {
             let length = input.count(1)?;
             Ok(Some(input.bytes(length)?.into()))
         }
-        value => Err(WireError::Unknown { what: "mark of a block", value }),
+        value => Err(WireError::Unknown { what: "block flag", value }),
     }
 }
 
@@ -288,16 +288,16 @@ fn read_transfer(input: &mut Decoder) -> Result<Transfer, WireError> {
 }
 
 fn write_node(bytes: &mut Vec<u8>, node: &NodeAddresses) {
-    write_text(bytes, &node.peer.to_bytes());
+    write_bytes(bytes, &node.peer.to_bytes());
     write_count(bytes, node.addresses.len());
     for address in &node.addresses {
-        write_text(bytes, address.as_ref());
+        write_bytes(bytes, address.as_ref());
     }
     bytes.extend_from_slice(&node.last_seen.to_le_bytes());
 }
 
 fn read_node(input: &mut Decoder) -> Result<NodeAddresses, WireError> {
-    let peer = PeerId::from_bytes(read_text(input)?);
+    let peer = PeerId::from_bytes(read_bytes(input)?);
     let count = read_count(input, 4, "addresses of a node", MAX_ADDRESSES_EACH)?;
     Ok(NodeAddresses {
         peer: peer.map_err(|_| WireError::BadAddress { what: "node id" })?,
@@ -307,16 +307,16 @@ fn read_node(input: &mut Decoder) -> Result<NodeAddresses, WireError> {
 }
 
 fn read_address(input: &mut Decoder) -> Result<Multiaddr, WireError> {
-    let address = Multiaddr::try_from(read_text(input)?.to_vec());
+    let address = Multiaddr::try_from(read_bytes(input)?.to_vec());
     address.map_err(|_| WireError::BadAddress { what: "node address" })
 }
 
-fn write_text(bytes: &mut Vec<u8>, text: &[u8]) {
+fn write_bytes(bytes: &mut Vec<u8>, text: &[u8]) {
     write_count(bytes, text.len());
     bytes.extend_from_slice(text);
 }
 
-fn read_text<'a>(input: &mut Decoder<'a>) -> Result<&'a [u8], WireError> {
+fn read_bytes<'a>(input: &mut Decoder<'a>) -> Result<&'a [u8], WireError> {
     let length = read_count(input, 1, "bytes of an address", MAX_ADDRESS_BYTES)?;
     Ok(input.bytes(length)?)
 }

@@ -64,18 +64,18 @@ fn request() -> impl Strategy<Value = Request> {
         vec(hash(), 0..=64).prop_map(|hashes| Request::Blocks { hashes }),
         (hash(), positions)
             .prop_map(|(block, positions)| Request::BlockTransactions { block, positions }),
-        any::<u64>().prop_map(|from| Request::PoolIds { from }),
-        vec(id(), 0..300).prop_map(|ids| Request::PoolTransfers { ids }),
+        any::<u64>().prop_map(|from| Request::MempoolIds { from }),
+        vec(id(), 0..300).prop_map(|ids| Request::MempoolTransfers { ids }),
         (0..=64_u8).prop_map(|max| Request::Addresses { max }),
     ]
 }
 
-/// A reply, and the protocol it is given in.
-fn reply() -> impl Strategy<Value = (Protocol, Response)> {
+/// A response and its protocol.
+fn response() -> impl Strategy<Value = (Protocol, Response)> {
     let raw = vec(any::<u8>(), 0..200).prop_map(|bytes| RawBlock::from(bytes.as_slice()));
     let headers = vec(any::<u32>().prop_map(header), 0..40);
     let ids = (vec(id(), 0..100), any::<u64>());
-    let ids = ids.prop_map(|(ids, next)| Response::PoolIds { ids, next });
+    let ids = ids.prop_map(|(ids, next)| Response::MempoolIds { ids, next });
     prop_oneof![
         status().prop_map(|status| (Protocol::Hello, Response::Hello(status))),
         headers.prop_map(|headers| (Protocol::Headers, Response::Headers(headers))),
@@ -83,8 +83,9 @@ fn reply() -> impl Strategy<Value = (Protocol, Response)> {
             .prop_map(|blocks| (Protocol::Blocks, Response::Blocks(blocks))),
         vec(transaction(), 0..20)
             .prop_map(|all| (Protocol::BlockTransactions, Response::BlockTransactions(all))),
-        ids.prop_map(|ids| (Protocol::Pool, ids)),
-        vec(some_transfer(), 0..20).prop_map(|all| (Protocol::Pool, Response::PoolTransfers(all))),
+        ids.prop_map(|ids| (Protocol::Mempool, ids)),
+        vec(some_transfer(), 0..20)
+            .prop_map(|all| (Protocol::Mempool, Response::MempoolTransfers(all))),
         vec(node(), 0..8).prop_map(|nodes| (Protocol::Addresses, Response::Addresses(nodes))),
         (0..6_usize, any::<u8>()).prop_map(|(protocol, retry_after)| {
             (Protocol::ALL[protocol], Response::Error(ResponseError::Busy { retry_after }))
@@ -124,7 +125,7 @@ fn announcement() -> impl Strategy<Value = Announcement> {
     ]
 }
 
-/// The bytes decode to the message; what is shorter or longer decodes to nothing.
+/// Asserts that the bytes decode to the message, and that shorter or longer bytes do not decode.
 fn check<T: PartialEq + Debug>(
     message: &T,
     bytes: &[u8],
@@ -142,35 +143,35 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
-    fn a_request_comes_back_from_its_bytes_and_from_no_others(request in request()) {
+    fn request_round_trips_and_has_one_encoding(request in request()) {
         let bytes = encode_request(&request);
         check(&request, &bytes, |bytes| decode_request(request.protocol(), bytes));
     }
 
     #[test]
-    fn a_reply_comes_back_from_its_bytes_and_from_no_others((protocol, reply) in reply()) {
-        check(&reply, &encode_response(&reply), |bytes| decode_response(protocol, bytes));
+    fn response_round_trips_and_has_one_encoding((protocol, response) in response()) {
+        check(&response, &encode_response(&response), |bytes| decode_response(protocol, bytes));
     }
 
     #[test]
-    fn an_announcement_comes_back_from_its_bytes_and_from_no_others(told in announcement()) {
-        let bytes = encode_announcement(&told);
-        check(&told, &bytes, |bytes| decode_announcement(Topic::of(&told), bytes));
+    fn announcement_round_trips_and_has_one_encoding(announcement in announcement()) {
+        let bytes = encode_announcement(&announcement);
+        check(&announcement, &bytes, |bytes| decode_announcement(Topic::of(&announcement), bytes));
     }
 
     #[test]
-    fn a_request_and_its_reply_cross_a_stream(request in request(), (protocol, reply) in reply()) {
+    fn request_and_response_cross_a_stream(request in request(), (protocol, response) in response()) {
         let sent = written(&request);
         prop_assert_eq!(read_request(request.protocol(), &sent).unwrap(), request);
 
         let name = protocol_name(Hash::ZERO, protocol);
         let mut stream = Cursor::new(Vec::new());
         let mut codec = Codec { protocol };
-        let write = codec.write_response(&name, &mut stream, reply.clone());
+        let write = codec.write_response(&name, &mut stream, response.clone());
         write.now_or_never().unwrap().unwrap();
         stream.set_position(0);
         let read = codec.read_response(&name, &mut stream).now_or_never().unwrap();
-        prop_assert_eq!(read.unwrap(), reply);
+        prop_assert_eq!(read.unwrap(), response);
     }
 
 }
@@ -178,27 +179,27 @@ proptest! {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1_000))]
 
-    // N01: whatever decodes is canonical, and nothing panics.
+    // N01: every message that decodes is canonical, and nothing panics.
     #[test]
-    fn random_bytes_decode_to_what_encodes_to_them(
+    fn random_bytes_decode_canonically(
         bytes in vec(any::<u8>(), 0..400),
         starts in vec(0..4_u8, 0..6),
     ) {
-        // Most random bytes fail at once: small numbers at the beginning let some go further.
+        // Most random bytes fail at once; small numbers at the beginning are decoded further.
         let bytes = [starts, bytes].concat();
         decode_all(&bytes);
     }
 
     // N01
     #[test]
-    fn messages_with_a_byte_changed_decode_to_what_encodes_to_them(
+    fn changed_messages_decode_canonically(
         request in request(),
-        (_, reply) in reply(),
-        told in announcement(),
+        (_, response) in response(),
+        announcement in announcement(),
         at: prop::sample::Index,
         value: u8,
     ) {
-        let messages = [encode_request(&request), encode_response(&reply), encode_announcement(&told)];
+        let messages = [encode_request(&request), encode_response(&response), encode_announcement(&announcement)];
         for mut bytes in messages {
             let at = at.index(bytes.len());
             bytes[at] = value;
@@ -213,19 +214,19 @@ fn decode_all(bytes: &[u8]) {
             assert_eq!(request.protocol(), protocol);
             assert_eq!(encode_request(&request), bytes);
         }
-        if let Ok(reply) = decode_response(protocol, bytes) {
-            assert_eq!(encode_response(&reply), bytes);
+        if let Ok(response) = decode_response(protocol, bytes) {
+            assert_eq!(encode_response(&response), bytes);
         }
     }
     for topic in Topic::ALL {
-        if let Ok(told) = decode_announcement(topic, bytes) {
-            assert_eq!(Topic::of(&told), topic);
-            assert_eq!(encode_announcement(&told), bytes);
+        if let Ok(announcement) = decode_announcement(topic, bytes) {
+            assert_eq!(Topic::of(&announcement), topic);
+            assert_eq!(encode_announcement(&announcement), bytes);
         }
     }
 }
 
-/// What a codec writes for a request.
+/// The bytes that a codec writes for a request.
 fn written(request: &Request) -> Vec<u8> {
     let protocol = request.protocol();
     let mut stream = Cursor::new(Vec::new());
@@ -241,7 +242,7 @@ fn read_request(protocol: Protocol, bytes: &[u8]) -> io::Result<Request> {
     Codec { protocol }.read_request(&name, &mut Cursor::new(bytes)).now_or_never().unwrap()
 }
 
-// N03: allocating that much would end the test.
+// N03: allocating that much would abort the test.
 #[test]
 fn a_count_of_two_to_the_32_is_refused_before_anything_is_allocated() {
     const MOST: [u8; 4] = [0xff; 4];
@@ -258,31 +259,31 @@ fn a_count_of_two_to_the_32_is_refused_before_anything_is_allocated() {
     request(Protocol::Headers, &[]);
     request(Protocol::Blocks, &[]);
     request(Protocol::BlockTransactions, &[7; 32]);
-    request(Protocol::Pool, &[1]);
-    let reply = |protocol, start: &[u8]| {
+    request(Protocol::Mempool, &[1]);
+    let response = |protocol, start: &[u8]| {
         let bytes = [start, &MOST, &zeros].concat();
         refused(decode_response(protocol, &bytes).map(|_| ()));
     };
-    reply(Protocol::Headers, &[0]);
-    reply(Protocol::Blocks, &[0]);
-    reply(Protocol::Blocks, &[0, 1, 0, 0, 0, 1]);
-    reply(Protocol::BlockTransactions, &[0]);
-    reply(Protocol::Pool, &[0; 10]);
-    reply(Protocol::Pool, &[0, 1]);
-    reply(Protocol::Addresses, &[0]);
-    reply(Protocol::Addresses, &[0, 1, 0, 0, 0]);
-    let told = |start: &[u8]| {
+    response(Protocol::Headers, &[0]);
+    response(Protocol::Blocks, &[0]);
+    response(Protocol::Blocks, &[0, 1, 0, 0, 0, 1]);
+    response(Protocol::BlockTransactions, &[0]);
+    response(Protocol::Mempool, &[0; 10]);
+    response(Protocol::Mempool, &[0, 1]);
+    response(Protocol::Addresses, &[0]);
+    response(Protocol::Addresses, &[0, 1, 0, 0, 0]);
+    let announcement = |start: &[u8]| {
         let bytes = [start, &MOST, &zeros].concat();
         refused(decode_announcement(Topic::Blocks, &bytes).map(|_| ()));
     };
-    told(&[&[0][..], &[7; 80]].concat());
-    told(&[&[1][..], &[7; 88]].concat());
-    told(&[&[1][..], &[7; 88], &[0; 4]].concat());
+    announcement(&[&[0][..], &[7; 80]].concat());
+    announcement(&[&[1][..], &[7; 88]].concat());
+    announcement(&[&[1][..], &[7; 88], &[0; 4]].concat());
 }
 
-// N03: what one byte of input makes allocated is bounded, whatever it says.
+// N03: the memory that one byte of input causes is bounded.
 #[test]
-fn items_in_memory_are_at_most_a_few_times_their_least_encoding() {
+fn items_in_memory_are_at_most_a_few_times_their_encoding() {
     assert!(size_of::<Transaction>() <= 2 * 145);
     assert!(size_of::<Transfer>() <= 2 * 145);
     assert!(size_of::<(u32, Transaction)>() <= 2 * 149);
@@ -290,7 +291,7 @@ fn items_in_memory_are_at_most_a_few_times_their_least_encoding() {
     assert!(MAX_ADDRESSES * size_of::<NodeAddresses>() <= 16 << 10);
 }
 
-/// What there is too much of, how much, and how much there may be.
+/// The error for a list that is too long.
 fn above<T>(result: Result<T, WireError>) -> Option<(&'static str, usize, usize)> {
     result.err().and_then(|error| match error {
         WireError::AboveLimit { what, count, limit } => Some((what, count, limit)),
@@ -300,7 +301,7 @@ fn above<T>(result: Result<T, WireError>) -> Option<(&'static str, usize, usize)
 
 // N29, N11
 #[test]
-fn more_than_the_limit_of_anything_is_refused() {
+fn rejects_lists_above_their_limit() {
     let request =
         |request: Request| above(decode_request(request.protocol(), &encode_request(&request)));
     let headers =
@@ -313,27 +314,28 @@ fn more_than_the_limit_of_anything_is_refused() {
     let positions = (0..13_801).collect();
     let transactions = Request::BlockTransactions { block: Hash::ZERO, positions };
     assert_eq!(request(transactions), Some(("positions", 13_801, 13_800)));
-    let transfers = Request::PoolTransfers { ids: vec![Id::ZERO; 4_001] };
+    let transfers = Request::MempoolTransfers { ids: vec![Id::ZERO; 4_001] };
     assert_eq!(request(transfers), Some(("ids", 4_001, 4_000)));
     assert_eq!(request(Request::Addresses { max: 65 }), Some(("nodes", 65, 64)));
 
-    let reply =
-        |protocol, reply: Response| above(decode_response(protocol, &encode_response(&reply)));
+    let response = |protocol, response: Response| {
+        above(decode_response(protocol, &encode_response(&response)))
+    };
     let headers = Response::Headers(vec![header(0); 2_001]);
-    assert_eq!(reply(Protocol::Headers, headers), Some(("headers", 2_001, 2_000)));
+    assert_eq!(response(Protocol::Headers, headers), Some(("headers", 2_001, 2_000)));
     let blocks = Response::Blocks(vec![None; 65]);
-    assert_eq!(reply(Protocol::Blocks, blocks), Some(("blocks", 65, 64)));
-    let transfers = Response::PoolTransfers(vec![transfer(0); 4_001]);
-    assert_eq!(reply(Protocol::Pool, transfers), Some(("transfers", 4_001, 4_000)));
+    assert_eq!(response(Protocol::Blocks, blocks), Some(("blocks", 65, 64)));
+    let transfers = Response::MempoolTransfers(vec![transfer(0); 4_001]);
+    assert_eq!(response(Protocol::Mempool, transfers), Some(("transfers", 4_001, 4_000)));
     let nodes = vec![named(Vec::new()); 65];
     let nodes = Response::Addresses(nodes);
-    assert_eq!(reply(Protocol::Addresses, nodes), Some(("nodes", 65, 64)));
+    assert_eq!(response(Protocol::Addresses, nodes), Some(("nodes", 65, 64)));
     let node = named(vec!["/ip4/10.0.0.1/tcp/1".parse().unwrap(); 5]);
     let node = Response::Addresses(vec![node]);
-    assert_eq!(reply(Protocol::Addresses, node), Some(("addresses of a node", 5, 4)));
+    assert_eq!(response(Protocol::Addresses, node), Some(("addresses of a node", 5, 4)));
     let name = "a".repeat(99);
     let node = Response::Addresses(vec![named(vec![format!("/dns4/{name}").parse().unwrap()])]);
-    assert_eq!(reply(Protocol::Addresses, node), Some(("bytes of an address", 101, 100)));
+    assert_eq!(response(Protocol::Addresses, node), Some(("bytes of an address", 101, 100)));
 
     let block = Announcement::Block(Arc::new(block((0..1_900).map(transfer))));
     let (what, _, limit) =
@@ -351,39 +353,39 @@ fn named(addresses: Vec<Multiaddr>) -> NodeAddresses {
 }
 
 #[test]
-fn what_must_ascend_is_refused_if_it_does_not() {
+fn rejects_lists_that_are_not_ascending() {
     for positions in [vec![1, 0], vec![1, 1], vec![0, 2, 2]] {
         let request = Request::BlockTransactions { block: Hash::ZERO, positions };
         let decoded = decode_request(Protocol::BlockTransactions, &encode_request(&request));
         assert_eq!(decoded, Err(WireError::NotAscending { what: "positions" }));
     }
-    let told = Announcement::CompactBlock(Arc::new(CompactBlock {
+    let announcement = Announcement::CompactBlock(Arc::new(CompactBlock {
         header: header(0),
         nonce: 0,
         short_ids: Vec::new(),
         prefilled: vec![(1, coinbase(1)), (0, coinbase(1))],
     }));
-    let decoded = decode_announcement(Topic::Blocks, &encode_announcement(&told));
+    let decoded = decode_announcement(Topic::Blocks, &encode_announcement(&announcement));
     assert_eq!(decoded, Err(WireError::NotAscending { what: "positions" }));
 }
 
 #[test]
-fn bytes_that_stand_for_nothing_are_refused() {
+fn rejects_unknown_bytes() {
     let unknown = |what, value| Some(WireError::Unknown { what, value });
     let status = || decode_response(Protocol::Hello, &[5]).err();
     assert_eq!(status(), unknown("status", 5));
-    assert_eq!(decode_request(Protocol::Pool, &[2]).err(), unknown("kind of request", 2));
-    assert_eq!(decode_response(Protocol::Pool, &[0, 2]).err(), unknown("kind of reply", 2));
-    let told = decode_announcement(Topic::Blocks, &[2]);
-    assert_eq!(told.err(), unknown("kind of announcement", 2));
+    assert_eq!(decode_request(Protocol::Mempool, &[2]).err(), unknown("kind of request", 2));
+    assert_eq!(decode_response(Protocol::Mempool, &[0, 2]).err(), unknown("kind of response", 2));
+    let announcement = decode_announcement(Topic::Blocks, &[2]);
+    assert_eq!(announcement.err(), unknown("kind of announcement", 2));
     let mark = decode_response(Protocol::Blocks, &[0, 1, 0, 0, 0, 2]);
     assert_eq!(mark.err(), unknown("mark of a block", 2));
     let coinbase = [&[0, 1, 1, 0, 0, 0][..], &coinbase(1).encode()].concat();
-    let transfers = decode_response(Protocol::Pool, &coinbase);
+    let transfers = decode_response(Protocol::Mempool, &coinbase);
     assert_eq!(transfers, Err(WireError::Encoding(DecodeError::UnknownKind { kind: 0 })));
 }
 
-/// Delivers some bytes and then neither more nor an end. Remembers the most it was asked for.
+/// A stream that delivers some bytes and then blocks. Records the size of the largest read.
 struct Stalling<'a> {
     bytes: &'a [u8],
     most: usize,
@@ -408,7 +410,7 @@ impl AsyncRead for Stalling<'_> {
 
 // N03, N05
 #[test]
-fn memory_for_a_frame_grows_with_what_arrives_and_not_with_what_is_promised() {
+fn frame_memory_grows_with_bytes_received() {
     let mut protocol = Codec { protocol: Protocol::Blocks };
     let name = protocol_name(Hash::ZERO, Protocol::Blocks);
     let bytes = [&(4_u32 << 20).to_le_bytes()[..], &[0; 1_000]].concat();
@@ -420,7 +422,7 @@ fn memory_for_a_frame_grows_with_what_arrives_and_not_with_what_is_promised() {
 
 // N03
 #[test]
-fn a_frame_above_its_limit_is_malformed_and_one_that_ends_early_a_broken_stream() {
+fn oversized_frame_is_malformed_and_short_frame_a_broken_stream() {
     for protocol in Protocol::ALL {
         let limit = u32::try_from(protocol.limits().request_bytes).unwrap();
         for length in [limit + 1, u32::MAX] {
@@ -432,12 +434,12 @@ fn a_frame_above_its_limit_is_malformed_and_one_that_ends_early_a_broken_stream(
     }
     let error = read_request(Protocol::Hello, &[1, 0]).unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
-    let error = read_request(Protocol::Pool, &[1, 0, 0, 0, 9]).unwrap_err();
+    let error = read_request(Protocol::Mempool, &[1, 0, 0, 0, 9]).unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::InvalidData);
 }
 
 #[test]
-fn what_the_other_side_would_not_read_is_not_sent() {
+fn does_not_send_oversized_frame() {
     let request = Request::Blocks { hashes: vec![Hash::ZERO; 200] };
     let mut stream = Cursor::new(Vec::new());
     let name = protocol_name(Hash::ZERO, Protocol::Blocks);
@@ -448,14 +450,14 @@ fn what_the_other_side_would_not_read_is_not_sent() {
 }
 
 #[test]
-fn the_largest_messages_that_may_be_are_within_the_limits_of_their_protocols() {
+fn largest_messages_fit_limits_of_their_protocols() {
     let longest = Transfer { memo: Memo::new(vec![0; 256]).unwrap(), ..transfer(0) };
     let locator = vec![Hash::ZERO; MAX_LOCATOR];
     let requests = [
         Request::Headers { locator, stop: Hash::ZERO, max: 2_000 },
         Request::Blocks { hashes: vec![Hash::ZERO; MAX_BLOCKS] },
         Request::BlockTransactions { block: Hash::ZERO, positions: (0..13_800).collect() },
-        Request::PoolTransfers { ids: vec![Id::ZERO; MAX_POOL] },
+        Request::MempoolTransfers { ids: vec![Id::ZERO; MAX_MEMPOOL_ITEMS] },
     ];
     for request in requests {
         let (bytes, protocol) = (encode_request(&request).len(), request.protocol());
@@ -466,26 +468,29 @@ fn the_largest_messages_that_may_be_are_within_the_limits_of_their_protocols() {
     let blocks = [vec![None; MAX_BLOCKS - 2], vec![Some(almost), Some(full)]].concat();
     let address: Multiaddr = format!("/dns4/{}", "a".repeat(98)).parse().unwrap();
     let node = named(vec![address; MAX_ADDRESSES_EACH]);
-    let replies = [
+    let responses = [
         (Protocol::Headers, Response::Headers(vec![header(0); MAX_HEADERS])),
         (Protocol::Blocks, Response::Blocks(blocks)),
         (Protocol::BlockTransactions, {
             let transactions = block((0..13_791).map(transfer)).transactions;
             Response::BlockTransactions(transactions)
         }),
-        (Protocol::Pool, Response::PoolIds { ids: vec![Id::ZERO; MAX_POOL], next: 0 }),
-        (Protocol::Pool, Response::PoolTransfers(vec![longest; MAX_POOL])),
+        (
+            Protocol::Mempool,
+            Response::MempoolIds { ids: vec![Id::ZERO; MAX_MEMPOOL_ITEMS], next: 0 },
+        ),
+        (Protocol::Mempool, Response::MempoolTransfers(vec![longest; MAX_MEMPOOL_ITEMS])),
         (Protocol::Addresses, Response::Addresses(vec![node; MAX_ADDRESSES])),
     ];
-    for (protocol, reply) in replies {
-        let bytes = encode_response(&reply).len();
+    for (protocol, response) in responses {
+        let bytes = encode_response(&response).len();
         assert!(bytes <= protocol.limits().response_bytes, "{protocol:?} {bytes}");
     }
 }
 
 // N24
 #[test]
-fn names_differ_between_networks() {
+fn protocol_names_differ_between_networks() {
     let main = Hash::from_bytes([1; 32]);
     let name = protocol_name(main, Protocol::Hello);
     let digits = &blake3::hash(&[1; 32]).to_hex()[..16];
@@ -496,9 +501,9 @@ fn names_differ_between_networks() {
 }
 
 #[test]
-fn a_whole_block_is_announced_by_its_encoding() {
+fn full_block_is_announced_by_its_encoding() {
     let block = block([transfer(1)]);
     let bytes = [&[0][..], &block.encode()].concat();
-    let told = decode_announcement(Topic::Blocks, &bytes).unwrap();
-    assert_eq!(told, Announcement::Block(Arc::new(Block::decode(&bytes[1..]).unwrap())));
+    let announcement = decode_announcement(Topic::Blocks, &bytes).unwrap();
+    assert_eq!(announcement, Announcement::Block(Arc::new(Block::decode(&bytes[1..]).unwrap())));
 }

@@ -102,8 +102,8 @@ impl ChainView for Fragile {
     fn transfer(&self, id: &Id) -> Option<Arc<Transfer>> {
         self.reader().transfer(id)
     }
-    fn pool_page(&self, from: u64, max: usize) -> (Vec<Id>, u64) {
-        self.reader().pool_page(from, max)
+    fn mempool_page(&self, from: u64, max: usize) -> (Vec<Id>, u64) {
+        self.reader().mempool_page(from, max)
     }
 }
 

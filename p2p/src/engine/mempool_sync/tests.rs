@@ -1,6 +1,6 @@
 use super::*;
 use crate::engine::context::Peers;
-use crate::engine::transfers::LEAST_SHARE;
+use crate::engine::transfers::MIN_SHARE;
 use crate::engine::{AnnouncementId, Now, Output};
 use crate::message::ResponseError;
 use crate::serve;
@@ -14,16 +14,16 @@ fn peer(number: u8) -> PeerId {
     PeerId::from_multihash(Multihash::wrap(0, &[number]).unwrap()).unwrap()
 }
 
-/// A mempool so large, of transfers that only differ in their number.
+/// A mempool with a number of transfers.
 fn pool_of(transfers: std::ops::Range<u64>) -> MockChain {
     let mut chain = MockChain::dev();
     transfers.for_each(|number| chain.pool.insert(&transfer(number)));
     chain
 }
 
-/// A node that exchanges its mempool with others.
+/// A node that exchanges mempools with peers.
 struct Bench {
-    exchange: MempoolSync,
+    mempool_sync: MempoolSync,
     transfers: InFlightTransfers,
     chain: MockChain,
     peers: Peers,
@@ -35,10 +35,10 @@ struct Bench {
 
 impl Bench {
     fn with_peers(peers: u8) -> Bench {
-        let mut exchange = MempoolSync::new();
-        (0..peers).for_each(|number| exchange.peer_connected(peer(number)));
+        let mut mempool_sync = MempoolSync::new();
+        (0..peers).for_each(|number| mempool_sync.peer_connected(peer(number)));
         Bench {
-            exchange,
+            mempool_sync,
             transfers: InFlightTransfers::new(),
             chain: MockChain::dev(),
             peers: (0..peers).map(|number| (peer(number), Height::GENESIS)).collect(),
@@ -54,8 +54,9 @@ impl Bench {
         act: impl FnOnce(&mut MempoolSync, &mut Context<MockChain>, &mut InFlightTransfers),
     ) -> Vec<Output> {
         let now = Now { elapsed: self.elapsed, clock: Timestamp::new(1_800_000_000) };
-        let mut cx = Context::new(now, &self.chain, &self.peers, self.is_synced, &mut self.rng);
-        act(&mut self.exchange, &mut cx, &mut self.transfers);
+        let shared = (&self.peers, &BTreeSet::new());
+        let mut cx = Context::new(now, &self.chain, shared, self.is_synced, &mut self.rng);
+        act(&mut self.mempool_sync, &mut cx, &mut self.transfers);
         cx.out
     }
 
@@ -64,39 +65,41 @@ impl Bench {
         self.step(MempoolSync::tick)
     }
 
-    fn reply(&mut self, request: u64, result: Result<Response, Failure>) -> Vec<Output> {
-        self.step(|exchange, cx, transfers| exchange.replied(cx, request, result, transfers))
+    fn response(&mut self, request: u64, result: Result<Response, Failure>) -> Vec<Output> {
+        self.step(|exchange, cx, transfers| {
+            exchange.handle_response(cx, request, result, transfers)
+        })
     }
 
-    /// The mempool takes a transfer or refuses it.
+    /// Validates a transfer.
     fn take(&mut self, transfer: &Arc<Transfer>) -> Vec<Output> {
-        let validation = self.chain.pool.take(transfer);
-        self.judge(&transfer.id(), validation)
+        let validation = self.chain.pool.submit(transfer);
+        self.validate(&transfer.id(), validation)
     }
 
-    /// A peer announces a transfer. What the mempool is given.
+    /// Processes an announcement and returns the transfers submitted to the mempool.
     fn announce(&mut self, from: u8, transfer: &Arc<Transfer>) -> Vec<Output> {
         self.step(|_, cx, transfers| {
             transfers.announced(cx, peer(from), AnnouncementId(0), (0, transfer));
         })
     }
 
-    /// Lets so many seconds pass in which an honest peer answers whatever is asked; the requests.
+    /// Simulates a number of seconds with an honest peer and returns the requests.
     fn exchange(&mut self, seconds: u64, other: &MockChain) -> Vec<Request> {
         let outputs = self.pass(seconds);
         self.run(outputs, other).into_iter().map(|(_, request)| request).collect()
     }
 
-    /// Does all there is to do, with an honest peer that has another mempool; the requests.
+    /// Processes all outputs with an honest peer that has another mempool and returns the requests.
     fn run(&mut self, mut outputs: Vec<Output>, other: &MockChain) -> Vec<(PeerId, Request)> {
         let mut requests = Vec::new();
         while !outputs.is_empty() {
             for output in std::mem::take(&mut outputs) {
                 match output {
                     Output::Request { id: RequestId::Mempool(request), peer, request: what } => {
-                        let reply = serve::answer(other, &what);
+                        let response = serve::answer(other, &what);
                         requests.push((peer, what));
-                        outputs.extend(self.reply(request, Ok(reply)));
+                        outputs.extend(self.response(request, Ok(response)));
                     }
                     Output::ImportTransfer(transfer) => outputs.extend(self.take(&transfer)),
                     Output::ReportPeer { peer, misbehavior } => {
@@ -109,15 +112,15 @@ impl Bench {
         requests
     }
 
-    fn judge(&mut self, id: &Id, validation: TransferValidation) -> Vec<Output> {
+    fn validate(&mut self, id: &Id, validation: TransferValidation) -> Vec<Output> {
         self.step(|exchange, cx, transfers| {
-            let came = transfers.validated(cx, id, validation).unwrap();
-            exchange.transfer_validated(cx, &came, validation, transfers);
+            let in_flight = transfers.validated(cx, id, validation).unwrap();
+            exchange.transfer_validated(cx, &in_flight, validation, transfers);
         })
     }
 }
 
-/// The one request among these.
+/// The only request of these outputs.
 fn asked(outputs: &[Output]) -> (u64, PeerId, Request) {
     let mut asked = outputs.iter().filter_map(|output| match output {
         Output::Request { id: RequestId::Mempool(request), peer, request: what } => {
@@ -130,21 +133,21 @@ fn asked(outputs: &[Output]) -> (u64, PeerId, Request) {
     first
 }
 
-/// Where the pages begin that are asked for.
+/// The positions of the requested pages.
 fn pages(requests: &[Request]) -> Vec<u64> {
     let from = |request: &Request| match request {
-        Request::PoolIds { from } => Some(*from),
+        Request::MempoolIds { from } => Some(*from),
         _ => None,
     };
     requests.iter().filter_map(from).collect()
 }
 
-/// What is fetched.
+/// The ids of the requested transfers.
 fn fetched(requests: &[Request]) -> Vec<Id> {
     let mut fetched = Vec::new();
     for request in requests {
-        if let Request::PoolTransfers { ids } = request {
-            assert!(ids.len() <= BATCH);
+        if let Request::MempoolTransfers { ids } = request {
+            assert!(ids.len() <= MAX_BATCH);
             fetched.extend(ids);
         }
     }
@@ -152,7 +155,7 @@ fn fetched(requests: &[Request]) -> Vec<Id> {
 }
 
 #[test]
-fn a_node_takes_what_it_lacks_from_a_new_peer() {
+fn fetches_missing_transfers_from_new_peer() {
     let mut bench = Bench::with_peers(1);
     bench.chain = pool_of(0..3_000);
     let requests = bench.exchange(1, &pool_of(2_000..9_000));
@@ -167,7 +170,7 @@ fn a_node_takes_what_it_lacks_from_a_new_peer() {
 }
 
 #[test]
-fn a_peer_is_asked_again_only_for_what_came_to_it_since() {
+fn requests_only_ids_since_last_exchange() {
     let mut bench = Bench::with_peers(1);
     let mut other = pool_of(0..5_000);
     assert_eq!(pages(&bench.exchange(1, &other)), [0, 4_000]);
@@ -182,7 +185,7 @@ fn a_peer_is_asked_again_only_for_what_came_to_it_since() {
 }
 
 #[test]
-fn all_peers_have_their_turns_one_after_the_other() {
+fn exchanges_with_all_peers_in_turn() {
     let mut bench = Bench::with_peers(3);
     let other = pool_of(0..10);
     let mut asked = Vec::new();
@@ -192,7 +195,7 @@ fn all_peers_have_their_turns_one_after_the_other() {
         let requests = bench.run(outputs, &other);
         let (peer, first) = requests[0].clone();
         asked.push(peer);
-        if first == (Request::PoolIds { from: 0 }) {
+        if first == (Request::MempoolIds { from: 0 }) {
             for_all.push(peer);
         }
     }
@@ -204,7 +207,7 @@ fn all_peers_have_their_turns_one_after_the_other() {
 }
 
 #[test]
-fn nobody_is_asked_before_the_node_is_synced() {
+fn sends_no_request_before_node_is_synced() {
     let mut bench = Bench::with_peers(1);
     bench.is_synced = false;
     assert!(bench.pass(100).is_empty());
@@ -213,10 +216,10 @@ fn nobody_is_asked_before_the_node_is_synced() {
 }
 
 #[test]
-fn an_exchange_stays_below_what_a_peer_may_ask_and_the_next_goes_on_after_it() {
+fn exchange_stays_below_request_limit_and_next_one_continues() {
     let mut bench = Bench::with_peers(1);
     let other = pool_of(0..90_000);
-    let limits = Protocol::Pool.limits();
+    let limits = Protocol::Mempool.limits();
     assert_eq!(bench.exchange(1, &other).len(), limits.requests as usize);
     assert_eq!(bench.chain.pool.len(), 80_000);
     assert!(bench.pass(2).is_empty(), "no room for a page and its transfers");
@@ -227,30 +230,30 @@ fn an_exchange_stays_below_what_a_peer_may_ask_and_the_next_goes_on_after_it() {
     assert_eq!(bench.chain.pool.len(), 90_000);
 }
 
-// N13: fetched transfers wait for room on the way like announced ones.
+// N13: fetched transfers wait for a share of those in flight like announced ones.
 #[test]
-fn fetched_transfers_wait_for_their_turn() {
+fn fetched_transfers_wait_for_their_share() {
     let mut bench = Bench::with_peers(10);
     let other = pool_of(0..1_000);
     let (ids, _, what) = asked(&bench.pass(1));
-    let outputs = bench.reply(ids, Ok(serve::answer(&other, &what)));
+    let outputs = bench.response(ids, Ok(serve::answer(&other, &what)));
     let (transfers, _, what) = asked(&outputs);
-    let outputs = bench.reply(transfers, Ok(serve::answer(&other, &what)));
-    assert_eq!(outputs.len(), LEAST_SHARE);
+    let outputs = bench.response(transfers, Ok(serve::answer(&other, &what)));
+    assert_eq!(outputs.len(), MIN_SHARE);
     let Output::ImportTransfer(first) = &outputs[0] else { panic!("{outputs:?}") };
-    let next = bench.judge(&first.id(), TransferValidation::Added);
+    let next = bench.validate(&first.id(), TransferValidation::Added);
     assert!(matches!(next.as_slice(), [Output::ImportTransfer(_)]), "{next:?}");
 }
 
-/// So many senders with so many transfers each, in the order in which a class submits them.
+/// A number of senders with a number of transfers each, submitted in turn.
 fn submitted(senders: u64, each: u64) -> Vec<Arc<Transfer>> {
     let round = |nonce| (0..senders).map(move |sender| transfer_of(sender, nonce));
     (0..each).flat_map(round).collect()
 }
 
-// All that follow a lost announcement by more than 64 nonces are refused when they are announced.
+// Announcements that follow a lost one by more than 64 nonces are rejected.
 #[test]
-fn a_lost_announcement_among_thousands_is_made_good_within_two_exchanges() {
+fn fetches_lost_announcement_within_two_exchanges() {
     let all = submitted(14, 985);
     let mut other = MockChain::dev();
     other.pool = all.iter().collect();
@@ -273,9 +276,9 @@ fn a_lost_announcement_among_thousands_is_made_good_within_two_exchanges() {
     }
 }
 
-// The writer pauses for a block while everybody announces.
+// The writer validates a block while all peers announce.
 #[test]
-fn what_six_peers_announce_while_the_mempool_takes_nothing_is_not_lost() {
+fn fetches_transfers_announced_while_mempool_was_busy() {
     let mut bench = Bench::with_peers(6);
     let all: Vec<_> =
         (0..12).map(|sender| (0..900).map(move |at| transfer_of(sender, at))).collect();
@@ -292,7 +295,7 @@ fn what_six_peers_announce_while_the_mempool_takes_nothing_is_not_lost() {
     }
     assert!(in_flight.len() < 5_000, "some find no room: {}", in_flight.len());
     for _ in 0..12 {
-        // Whoever is asked meanwhile has to wait too.
+        // The peer that is asked meanwhile has to wait too.
         let outputs = bench.pass(1);
         bench.elapsed += Duration::from_secs(4);
         in_flight.extend(outputs);
@@ -306,9 +309,9 @@ fn what_six_peers_announce_while_the_mempool_takes_nothing_is_not_lost() {
     assert_eq!(bench.reports, []);
 }
 
-// A replaced transfer comes after those that follow it.
+// A replaced transfer comes after those that depend on it.
 #[test]
-fn a_transfer_that_was_replaced_late_does_not_keep_those_behind_it_away() {
+fn transfer_replaced_late_does_not_block_later_nonces() {
     let mut bench = Bench::with_peers(1);
     let mut other = MockChain::dev();
     let (before, after) = (0..5, 6..900);
@@ -319,9 +322,9 @@ fn a_transfer_that_was_replaced_late_does_not_keep_those_behind_it_away() {
     assert_eq!(fetched(&requests).len(), 900, "once each");
 }
 
-// A gap that is never closed must not be asked about for ever.
+// A gap that is never closed must not cause requests without end.
 #[test]
-fn what_is_too_far_ahead_for_good_is_fetched_now_and_then_only() {
+fn transfers_too_far_ahead_are_rarely_fetched() {
     let mut bench = Bench::with_peers(1);
     let mut other = MockChain::dev();
     (1..200).for_each(|nonce| other.pool.insert(&transfer_of(1, nonce)));
@@ -339,7 +342,7 @@ fn what_is_too_far_ahead_for_good_is_fetched_now_and_then_only() {
 }
 
 #[test]
-fn a_peer_that_announced_more_than_fits_is_asked_before_its_turn() {
+fn peer_that_exceeded_its_share_is_asked_early() {
     let mut bench = Bench::with_peers(9);
     let empty = MockChain::dev();
     for _ in 0..30 {
@@ -351,7 +354,7 @@ fn a_peer_that_announced_more_than_fits_is_asked_before_its_turn() {
 }
 
 #[test]
-fn a_peer_that_always_has_more_does_not_keep_others_from_their_turn() {
+fn endless_peer_does_not_starve_others() {
     let mut bench = Bench::with_peers(4);
     let other = MockChain::dev();
     let mut asked = BTreeSet::new();
@@ -365,12 +368,12 @@ fn a_peer_that_always_has_more_does_not_keep_others_from_their_turn() {
 }
 
 #[test]
-fn what_was_refused_is_asked_for_again_later() {
+fn fetches_rejected_transfer_again_later() {
     let mut bench = Bench::with_peers(1);
     let other = pool_of(0..1);
     let one = transfer(0);
     bench.announce(0, &one);
-    bench.judge(&one.id(), TransferValidation::Refused);
+    bench.validate(&one.id(), TransferValidation::Rejected);
     let mut requests = Vec::new();
     while bench.elapsed < Duration::from_secs(15) {
         requests.extend(bench.exchange(5, &other));
@@ -383,9 +386,9 @@ fn what_was_refused_is_asked_for_again_later() {
     assert_eq!(bench.chain.pool.len(), 1);
 }
 
-// The mempool has not refused it yet when the peer's page names it.
+// The mempool has not rejected it yet when the peer's page contains it.
 #[test]
-fn what_is_announced_too_early_while_it_is_exchanged_is_not_forgotten() {
+fn retries_transfer_announced_too_early_during_exchange() {
     let mut bench = Bench::with_peers(1);
     let mut other = MockChain::dev();
     (0..200).for_each(|nonce| other.pool.insert(&transfer_of(1, nonce)));
@@ -394,7 +397,7 @@ fn what_is_announced_too_early_while_it_is_exchanged_is_not_forgotten() {
         bench.announce(0, &transfer_of(1, nonce));
     }
     let (request, _, what) = asked(&outputs);
-    let outputs = bench.reply(request, Ok(serve::answer(&other, &what)));
+    let outputs = bench.response(request, Ok(serve::answer(&other, &what)));
     bench.announce(0, &transfer_of(1, 80));
     for nonce in [80, 90, 100] {
         assert!(bench.take(&transfer_of(1, nonce)).is_empty(), "nonce {nonce} is refused");
@@ -406,66 +409,69 @@ fn what_is_announced_too_early_while_it_is_exchanged_is_not_forgotten() {
 
 // N28
 #[test]
-fn a_reply_that_does_not_fit_ends_the_exchange() {
+fn wrong_response_ends_exchange() {
     let ids: Vec<Id> = (0..3).map(|number| transfer(number).id()).collect();
-    let too_many = Response::PoolIds { ids: vec![Id::ZERO; MAX_POOL + 1], next: 1 };
-    let not_asked_for = Response::PoolTransfers(vec![Transfer::clone(&transfer(1))]);
+    let too_many = Response::MempoolIds { ids: vec![Id::ZERO; MAX_MEMPOOL_ITEMS + 1], next: 1 };
+    let not_asked_for = Response::MempoolTransfers(vec![Transfer::clone(&transfer(1))]);
     for wrong in [too_many, not_asked_for, Response::Headers(Vec::new())] {
         let mut bench = Bench::with_peers(1);
         let (request, ..) = asked(&bench.pass(1));
-        let outputs = bench.reply(request, Ok(wrong));
+        let outputs = bench.response(request, Ok(wrong));
         assert_eq!(outputs.len(), 1);
         assert!(matches!(
             outputs[0],
-            Output::ReportPeer { misbehavior: Misbehavior::WrongReply, .. }
+            Output::ReportPeer { misbehavior: Misbehavior::WrongResponse, .. }
         ));
         assert!(bench.pass(1).is_empty());
     }
     let mut bench = Bench::with_peers(1);
     let (request, ..) = asked(&bench.pass(1));
     let twice = [ids.clone(), ids].concat();
-    let outputs = bench.reply(request, Ok(Response::PoolIds { ids: twice, next: 6 }));
+    let outputs = bench.response(request, Ok(Response::MempoolIds { ids: twice, next: 6 }));
     let (request, _, what) = asked(&outputs);
-    let Request::PoolTransfers { ids } = what else { panic!("{what:?}") };
+    let Request::MempoolTransfers { ids } = what else { panic!("{what:?}") };
     assert_eq!(ids.len(), 3, "each once");
     let twice = vec![Transfer::clone(&transfer(1)); 2];
-    let outputs = bench.reply(request, Ok(Response::PoolTransfers(twice)));
-    assert!(matches!(outputs[0], Output::ReportPeer { misbehavior: Misbehavior::WrongReply, .. }));
+    let outputs = bench.response(request, Ok(Response::MempoolTransfers(twice)));
+    assert!(matches!(
+        outputs[0],
+        Output::ReportPeer { misbehavior: Misbehavior::WrongResponse, .. }
+    ));
 }
 
 #[test]
-fn a_refusal_or_a_lost_peer_ends_the_exchange_without_blame() {
+fn error_response_or_disconnect_ends_exchange_without_report() {
     for result in [Ok(Response::Error(ResponseError::RateLimited)), Err(Failure::Disconnected)] {
         let mut bench = Bench::with_peers(1);
         let (request, ..) = asked(&bench.pass(1));
-        assert!(bench.reply(request, result).is_empty());
+        assert!(bench.response(request, result).is_empty());
         assert!(bench.pass(9).is_empty());
-        assert_eq!(asked(&bench.pass(1)).2, Request::PoolIds { from: 0 });
+        assert_eq!(asked(&bench.pass(1)).2, Request::MempoolIds { from: 0 });
     }
 }
 
 #[test]
-fn a_page_whose_transfers_did_not_come_is_asked_for_again() {
+fn requests_page_again_if_its_transfers_did_not_arrive() {
     let mut bench = Bench::with_peers(1);
     let other = pool_of(0..10);
     let (request, _, what) = asked(&bench.pass(1));
-    let (request, ..) = asked(&bench.reply(request, Ok(serve::answer(&other, &what))));
-    let outputs = bench.reply(request, Err(Failure::Timeout));
+    let (request, ..) = asked(&bench.response(request, Ok(serve::answer(&other, &what))));
+    let outputs = bench.response(request, Err(Failure::Timeout));
     assert!(matches!(outputs[0], Output::ReportPeer { misbehavior: Misbehavior::Timeout, .. }));
     bench.exchange(10, &other);
     assert_eq!(bench.chain.pool.len(), 10);
 }
 
 #[test]
-fn a_peer_with_an_invalid_transfer_is_left() {
+fn invalid_transfer_ends_exchange() {
     let mut bench = Bench::with_peers(1);
     let other = pool_of(0..5_000);
     let (ids, _, what) = asked(&bench.pass(1));
-    let outputs = bench.reply(ids, Ok(serve::answer(&other, &what)));
+    let outputs = bench.response(ids, Ok(serve::answer(&other, &what)));
     let (transfers, _, what) = asked(&outputs);
-    let outputs = bench.reply(transfers, Ok(serve::answer(&other, &what)));
+    let outputs = bench.response(transfers, Ok(serve::answer(&other, &what)));
     let Output::ImportTransfer(first) = &outputs[0] else { panic!("{outputs:?}") };
-    let outputs = bench.judge(&first.id(), TransferValidation::Invalid);
+    let outputs = bench.validate(&first.id(), TransferValidation::Invalid);
     assert_eq!(outputs.len(), 1);
     assert!(matches!(
         outputs[0],

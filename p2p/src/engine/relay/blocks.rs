@@ -1,15 +1,16 @@
-//! Announced blocks, from the announcement to the chain's validation.
+//! Announced blocks, from the announcement to the writer's validation result.
 
-use super::JUDGE_WITHIN;
-use super::pending::{Body, Fetching, Pending, Stage, belongs_together, give_up, ignore, reject};
+use super::VALIDATION_DEADLINE;
+use super::pending::{BlockRequest, Body, PendingBlock, Stage, matches_header};
 use crate::engine::compact::{CompactError, Reconstruction};
 use crate::engine::context::Context;
 use crate::engine::machine::{
     AnnouncementId, BlockValidation, MessageAcceptance, Misbehavior, Output,
 };
 use crate::engine::recent::Recent;
-use crate::engine::sync::Sync;
+use crate::engine::requests::Requests;
 use crate::engine::transfers::InFlightTransfers;
+use crate::engine::work_threshold::work_threshold;
 use crate::message::{Announcement, CompactBlock, MAX_WHOLE_BLOCK};
 use crate::view::{ChainView, Known};
 use chain::Bits;
@@ -19,77 +20,63 @@ use chain::rules::RuleError;
 use chain::rules::header::{check_contextual, check_standalone};
 use libp2p::PeerId;
 use rand::RngExt;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// Most announced blocks that wait for their parent's validation.
-pub(super) const MAX_HELD: usize = 100;
-/// Most of them from one peer.
-pub(super) const MAX_HELD_EACH: usize = 20;
+/// Most announced blocks whose parent is being validated.
+pub(super) const MAX_ORPHANS: usize = 100;
+/// Most of these from one peer.
+pub(super) const MAX_ORPHANS_PER_PEER: usize = 20;
 /// Most announced blocks that lack transactions: 2 MB each at worst.
 pub(super) const MAX_INCOMPLETE: usize = 16;
-/// Most peers that are remembered to have one announced block.
-const MAX_SOURCES: usize = 8;
-/// Blocks that are remembered after they were announced.
-const REMEMBERED: usize = 1_024;
+/// Announced blocks that are remembered.
+const MAX_ANNOUNCED: usize = 1_024;
 
-/// Announced blocks.
+/// The announced blocks.
 pub(super) struct Blocks {
-    pub(super) pending: BTreeMap<block::Hash, Pending>,
-    /// Blocks that were forwarded or announced by this node: not again.
+    pub(super) pending: BTreeMap<block::Hash, PendingBlock>,
+    /// Blocks that this node has forwarded or announced, which it does not announce again.
     announced: Recent<block::Hash>,
-    /// Requests that are open, and the blocks they are for.
-    pub(super) asked: BTreeMap<u64, (PeerId, block::Hash)>,
-    pub(super) next_request: u64,
+    /// The requests in flight, and the blocks they are for.
+    pub(super) requests: Requests<block::Hash>,
 }
 
 impl Blocks {
     pub(super) fn new() -> Blocks {
-        let (pending, asked) = (BTreeMap::new(), BTreeMap::new());
-        Blocks { pending, announced: Recent::new(REMEMBERED), asked, next_request: 0 }
+        let (pending, requests) = (BTreeMap::new(), Requests::new());
+        Blocks { pending, announced: Recent::new(MAX_ANNOUNCED), requests }
     }
 
-    /// A peer announces a block.
-    pub(super) fn announced(
+    /// Processes the announcement of a block.
+    pub(super) fn handle_announcement(
         &mut self,
         cx: &mut Context<impl ChainView>,
         (peer, id): (PeerId, AnnouncementId),
         body: Body,
-        importing: &BTreeSet<block::Hash>,
     ) {
         let header = body.header();
         let hash = header.hash();
         if let Some(pending) = self.pending.get_mut(&hash) {
-            let is_new = pending.sources.len() < MAX_SOURCES && !pending.sources.contains(&peer);
-            if is_new {
-                pending.sources.push(peer);
-            }
-            let helps = is_new && pending.is_incomplete();
-            return self.announced_otherwise(cx, hash, id, helps.then_some(&body));
+            let is_useful = pending.add_announcer(peer) && pending.is_incomplete();
+            return self.handle_duplicate(cx, hash, id, is_useful.then_some(&body));
         }
-        if self.is_known(cx, &hash) || importing.contains(&hash) {
+        if self.is_known(cx, &hash) || cx.importing.contains(&hash) {
             return cx.report_validation(id, MessageAcceptance::Ignore);
         }
         if check_standalone(&header, cx.chain.params()).is_err() {
             return cx.reject(peer, id);
         }
-        let pending = Pending {
-            header,
-            announcement: Some(id),
-            sources: vec![peer],
-            since: cx.now.elapsed,
-            stage: Stage::Held(body),
-        };
+        let pending = PendingBlock::new(hash, (peer, id), body, cx.now.elapsed);
         if cx.is_synced {
-            self.go_on(cx, hash, pending, importing);
+            self.process(cx, pending);
         } else {
-            give_up(cx, pending);
+            pending.leave_to_sync(cx);
         }
     }
 
-    /// The same block is announced in other bytes. If those are enough where the first were not, they
-    /// are what is forwarded: whoever is first with a bad announcement delays nobody.
-    fn announced_otherwise(
+    /// Processes an announcement of a pending block in other bytes. If these suffice where the first
+    /// did not, they are forwarded instead: a bad first announcement delays no one.
+    fn handle_duplicate(
         &mut self,
         cx: &mut Context<impl ChainView>,
         hash: block::Hash,
@@ -97,194 +84,192 @@ impl Blocks {
         body: Option<&Body>,
     ) {
         let block = match body {
-            Some(Body::Whole(block)) if belongs_together(block) => Some(Arc::clone(block)),
+            Some(Body::Full(block)) if matches_header(block) => Some(Arc::clone(block)),
             Some(Body::Compact(compact)) => {
-                let begun = Reconstruction::start(compact, cx.chain);
-                begun.and_then(Reconstruction::finish).ok().map(Arc::new)
+                let reconstruction = Reconstruction::start(compact, cx.chain);
+                reconstruction.and_then(Reconstruction::finish).ok().map(Arc::new)
             }
             _ => None,
         };
         let Some(block) = block else { return cx.report_validation(id, MessageAcceptance::Ignore) };
         if let Some(mut pending) = self.pending.remove(&hash) {
-            ignore(cx, &pending);
-            pending.announcement = Some(id);
-            pending.stage = Stage::Importing { served_by: None };
-            self.forward(cx, hash, pending, block);
+            pending.replace_announcement(cx, id);
+            pending.start_import();
+            self.forward(cx, pending, block);
         }
     }
 
     fn is_known(&self, cx: &Context<impl ChainView>, hash: &block::Hash) -> bool {
-        let is_here = cx.chain.find(hash).is_some() || cx.chain.is_known_invalid(hash);
-        is_here || self.announced.contains(hash)
+        cx.chain.find(hash).is_some()
+            || cx.chain.is_known_invalid(hash)
+            || self.announced.contains(hash)
     }
 
-    /// Checks a held block after its parent, if that is there by now.
-    fn go_on(
-        &mut self,
-        cx: &mut Context<impl ChainView>,
-        hash: block::Hash,
-        pending: Pending,
-        importing: &BTreeSet<block::Hash>,
-    ) {
-        let previous = pending.header.previous;
-        if let Some(parent) = cx.chain.find(&previous) {
-            return self.follow(cx, hash, pending, &parent);
+    /// Validates a block if its parent is known by now.
+    fn process(&mut self, cx: &mut Context<impl ChainView>, mut pending: PendingBlock) {
+        let parent = pending.header.previous;
+        if let Some(parent) = cx.chain.find(&parent) {
+            self.validate(cx, pending, &parent);
+        } else if cx.chain.is_known_invalid(&parent) {
+            pending.ignore(cx);
+        } else if self.pending.contains_key(&parent) || cx.importing.contains(&parent) {
+            self.hold_orphan(cx, pending);
+        } else {
+            pending.leave_to_sync(cx);
         }
-        if cx.chain.is_known_invalid(&previous) {
-            return ignore(cx, &pending);
-        }
-        if self.pending.contains_key(&previous) || importing.contains(&previous) {
-            return self.hold(cx, hash, pending);
-        }
-        give_up(cx, pending);
     }
 
-    /// Checks a block after a parent that is here, then its body.
-    fn follow(
+    /// Validates the header of a block after its parent, then the body.
+    fn validate(
         &mut self,
         cx: &mut Context<impl ChainView>,
-        hash: block::Hash,
-        mut pending: Pending,
+        mut pending: PendingBlock,
         parent: &Known,
     ) {
-        let params = cx.chain.params();
-        let checked = check_contextual(&pending.header, &parent.as_parent, params, cx.now.clock);
-        match checked {
-            Err(RuleError::TimeTooNew { .. }) => return ignore(cx, &pending),
-            Err(_) => return reject(cx, &pending),
-            Ok(()) if parent.is_invalid || !is_worthwhile(cx, parent, pending.header.bits) => {
-                return ignore(cx, &pending);
+        let (header, params) = (&pending.header, cx.chain.params());
+        match check_contextual(header, &parent.as_parent, params, cx.now.clock) {
+            Err(RuleError::TimeTooNew { .. }) => return pending.ignore(cx),
+            Err(_) => return pending.reject(cx),
+            Ok(()) if parent.is_invalid || !has_enough_work(cx, parent, header.bits) => {
+                return pending.ignore(cx);
             }
             Ok(()) => {}
         }
-        let not_held = Stage::Importing { served_by: None };
-        match std::mem::replace(&mut pending.stage, not_held) {
-            Stage::Held(Body::Whole(block)) if belongs_together(&block) => {
-                self.forward(cx, hash, pending, block);
+        match pending.start_import() {
+            Stage::AwaitingParent(Body::Full(block)) if matches_header(&block) => {
+                self.forward(cx, pending, block);
             }
-            Stage::Held(Body::Compact(compact)) => self.reconstruct(cx, hash, pending, &compact),
-            _ => reject(cx, &pending),
+            Stage::AwaitingParent(Body::Compact(compact)) => {
+                self.reconstruct(cx, pending, &compact);
+            }
+            _ => pending.reject(cx),
         }
     }
 
     fn reconstruct(
         &mut self,
         cx: &mut Context<impl ChainView>,
-        hash: block::Hash,
-        pending: Pending,
+        pending: PendingBlock,
         compact: &Arc<CompactBlock>,
     ) {
-        let begun = Reconstruction::start(compact, cx.chain).and_then(|begun| {
-            let missing = begun.missing();
-            if missing.is_empty() { begun.finish().map(Ok) } else { Ok(Err((begun, missing))) }
-        });
-        match begun {
-            Ok(Ok(block)) => self.forward(cx, hash, pending, Arc::new(block)),
-            Err(CompactError::Bad(_)) => reject(cx, &pending),
-            _ if self.incomplete() >= MAX_INCOMPLETE => give_up(cx, pending),
-            Ok(Err((begun, missing))) => self.ask(cx, hash, pending, (compact, begun, missing)),
-            Err(_) => self.fetch(cx, hash, pending, Fetching::new(compact)),
+        let reconstruction = match Reconstruction::start(compact, cx.chain) {
+            Ok(reconstruction) => reconstruction,
+            Err(CompactError::Bad(_)) => return pending.reject(cx),
+            Err(_) => return self.request_block_if_room(cx, pending, compact),
+        };
+        let missing = reconstruction.missing();
+        if missing.is_empty() {
+            match reconstruction.finish() {
+                Ok(block) => self.forward(cx, pending, Arc::new(block)),
+                Err(CompactError::Bad(_)) => pending.reject(cx),
+                Err(_) => self.request_block_if_room(cx, pending, compact),
+            }
+        } else if self.has_incomplete_room() {
+            self.request_transactions(cx, pending, (compact, reconstruction, missing));
+        } else {
+            pending.leave_to_sync(cx);
         }
     }
 
-    fn incomplete(&self) -> usize {
-        self.pending.values().filter(|pending| pending.is_incomplete()).count()
+    fn request_block_if_room(
+        &mut self,
+        cx: &mut Context<impl ChainView>,
+        pending: PendingBlock,
+        compact: &Arc<CompactBlock>,
+    ) {
+        if self.has_incomplete_room() {
+            self.request_block(cx, pending, BlockRequest::new(compact, None));
+        } else {
+            pending.leave_to_sync(cx);
+        }
     }
 
-    /// The body is there and belongs to the header: others may have it, before its state is judged.
+    fn has_incomplete_room(&self) -> bool {
+        self.pending.values().filter(|pending| pending.is_incomplete()).count() < MAX_INCOMPLETE
+    }
+
+    /// Forwards a block whose body is the one of its header, before its state is validated, and
+    /// submits it to the writer.
     pub(super) fn forward(
         &mut self,
         cx: &mut Context<impl ChainView>,
-        hash: block::Hash,
-        mut pending: Pending,
+        mut pending: PendingBlock,
         block: Arc<Block>,
     ) {
-        if let Some(id) = pending.announcement.take() {
-            cx.report_validation(id, MessageAcceptance::Accept);
-        }
-        self.announced.insert(hash, ());
-        self.import(cx, hash, pending, block);
+        pending.accept(cx);
+        self.announced.insert(pending.hash, ());
+        self.import(cx, pending, block);
     }
 
-    /// Hands a block to the chain.
+    /// Submits a block to the writer.
     pub(super) fn import(
         &mut self,
         cx: &mut Context<impl ChainView>,
-        hash: block::Hash,
-        pending: Pending,
+        pending: PendingBlock,
         block: Arc<Block>,
     ) {
-        self.pending.insert(hash, pending);
+        self.pending.insert(pending.hash, pending);
         cx.out.push(Output::ImportBlock(block));
     }
 
-    /// Keeps a block until its parent is judged. When there are too many, any may have to go.
-    fn hold(&mut self, cx: &mut Context<impl ChainView>, hash: block::Hash, pending: Pending) {
-        let held = self.pending.iter().filter(|(_, other)| other.is_held());
-        let of_peer = held.clone().filter(|(_, other)| other.announcer() == pending.announcer());
-        if of_peer.count() >= MAX_HELD_EACH {
-            return give_up(cx, pending);
+    /// Stores a block until its parent is validated. If there are too many, evicts a random one.
+    fn hold_orphan(&mut self, cx: &mut Context<impl ChainView>, pending: PendingBlock) {
+        let orphans = self.pending.values().filter(|other| other.is_orphan());
+        let of_peer = orphans.clone().filter(|other| other.announcer() == pending.announcer());
+        if of_peer.count() >= MAX_ORPHANS_PER_PEER {
+            return pending.leave_to_sync(cx);
         }
-        let held: Vec<block::Hash> = held.map(|(hash, _)| *hash).collect();
-        if held.len() >= MAX_HELD {
-            let unlucky = held[cx.rng.random_range(..held.len())];
-            if let Some(evicted) = self.pending.remove(&unlucky) {
-                give_up(cx, evicted);
+        let orphans: Vec<block::Hash> = orphans.map(|orphan| orphan.hash).collect();
+        if orphans.len() >= MAX_ORPHANS {
+            let evicted = orphans[cx.rng.random_range(..orphans.len())];
+            if let Some(evicted) = self.pending.remove(&evicted) {
+                evicted.leave_to_sync(cx);
             }
         }
-        self.pending.insert(hash, pending);
+        self.pending.insert(pending.hash, pending);
     }
 
-    /// The chain has judged a block: those that waited for it go on.
-    pub(super) fn validated(
+    /// Processes the validation result of a block: its orphans continue.
+    pub(super) fn block_validated(
         &mut self,
         cx: &mut Context<impl ChainView>,
         hash: block::Hash,
         validation: BlockValidation,
-        importing: &BTreeSet<block::Hash>,
     ) {
-        if let Some(Pending { stage: Stage::Importing { served_by }, .. }) = self.pending.get(&hash)
+        if let Some(PendingBlock { stage: Stage::Importing { served_by }, .. }) =
+            self.pending.get(&hash)
         {
-            if let (Some(peer), BlockValidation::Invalid { for_ever: true, .. }) =
-                (*served_by, validation)
-            {
+            if let (Some(peer), BlockValidation::Invalid) = (*served_by, validation) {
                 cx.report(peer, Misbehavior::InvalidBlock);
             }
             self.pending.remove(&hash);
         }
-        self.release(cx, &hash, importing);
+        let is_child =
+            |pending: &PendingBlock| pending.is_orphan() && pending.header.previous == hash;
+        for child in self.extract(is_child) {
+            self.process(cx, child);
+        }
     }
 
-    fn release(
+    /// Removes and returns the pending blocks that satisfy a condition.
+    pub(super) fn extract(
         &mut self,
-        cx: &mut Context<impl ChainView>,
-        parent: &block::Hash,
-        importing: &BTreeSet<block::Hash>,
-    ) {
-        let waits = |pending: &Pending| pending.is_held() && pending.header.previous == *parent;
-        let children = self.pending.iter().filter(|(_, pending)| waits(pending));
-        let children: Vec<block::Hash> = children.map(|(hash, _)| *hash).collect();
-        for hash in children {
-            if let Some(pending) = self.pending.remove(&hash) {
-                self.go_on(cx, hash, pending, importing);
-            }
+        condition: impl Fn(&PendingBlock) -> bool,
+    ) -> Vec<PendingBlock> {
+        self.pending.extract_if(.., |_, pending| condition(pending)).map(|(_, one)| one).collect()
+    }
+
+    /// Ignores the announcements of incomplete blocks that have entered the chain by another way.
+    pub(super) fn remove_connected(&mut self, cx: &mut Context<impl ChainView>) {
+        let chain = cx.chain;
+        let is_connected =
+            |pending: &PendingBlock| pending.is_incomplete() && chain.find(&pending.hash).is_some();
+        for mut pending in self.extract(is_connected) {
+            pending.ignore(cx);
         }
     }
 
-    /// Blocks that came another way need nothing more.
-    pub(super) fn settle_known(&mut self, cx: &mut Context<impl ChainView>) {
-        let is_here = |(hash, pending): &(&block::Hash, &Pending)| {
-            pending.is_incomplete() && cx.chain.find(hash).is_some()
-        };
-        let here: Vec<_> = self.pending.iter().filter(is_here).map(|(hash, _)| *hash).collect();
-        for hash in here {
-            if let Some(pending) = self.pending.remove(&hash) {
-                ignore(cx, &pending);
-            }
-        }
-    }
-
-    /// Announces the tip, unless all have seen of it.
+    /// Announces the tip unless it has been announced.
     pub(super) fn announce_tip(
         &mut self,
         cx: &mut Context<impl ChainView>,
@@ -299,54 +284,46 @@ impl Blocks {
         let announcement = if raw.len() <= MAX_WHOLE_BLOCK {
             Announcement::Block(Arc::new(block))
         } else {
-            let compact = CompactBlock::of(&block, cx.rng.random(), &unheard(&block, transfers));
+            let prefill = unseen_transfers(&block, transfers);
+            let compact = CompactBlock::of(&block, cx.rng.random(), &prefill);
             Announcement::CompactBlock(Arc::new(compact))
         };
         cx.out.push(Output::Announce(announcement));
     }
 
-    pub(super) fn tick(
-        &mut self,
-        cx: &mut Context<impl ChainView>,
-        importing: &BTreeSet<block::Hash>,
-    ) {
+    pub(super) fn tick(&mut self, cx: &mut Context<impl ChainView>) {
         let now = cx.now.elapsed;
-        let is_late = |pending: &Pending| now.saturating_sub(pending.since) >= JUDGE_WITHIN;
-        let is_stray = |pending: &Pending| {
-            let parent = &pending.header.previous;
-            pending.is_held() && !self.pending.contains_key(parent) && !importing.contains(parent)
+        let is_overdue = |pending: &PendingBlock| {
+            !matches!(pending.stage, Stage::Importing { .. })
+                && now.saturating_sub(pending.since) >= VALIDATION_DEADLINE
         };
-        let mut late = Vec::new();
-        let mut strays = Vec::new();
-        for (hash, pending) in &self.pending {
-            if !matches!(pending.stage, Stage::Importing { .. }) && is_late(pending) {
-                late.push(*hash);
-            } else if is_stray(pending) {
-                strays.push(*hash);
+        for pending in self.extract(is_overdue) {
+            pending.leave_to_sync(cx);
+        }
+        let lost_parent = |pending: &&PendingBlock| {
+            let parent = &pending.header.previous;
+            let is_awaited = self.pending.contains_key(parent) || cx.importing.contains(parent);
+            pending.is_orphan() && !is_awaited
+        };
+        let orphans = self.pending.values().filter(lost_parent);
+        let orphans: Vec<block::Hash> = orphans.map(|orphan| orphan.hash).collect();
+        for hash in orphans {
+            if let Some(orphan) = self.pending.remove(&hash) {
+                self.process(cx, orphan);
             }
         }
-        for hash in late {
-            if let Some(pending) = self.pending.remove(&hash) {
-                give_up(cx, pending);
-            }
-        }
-        for hash in strays {
-            if let Some(pending) = self.pending.remove(&hash) {
-                self.go_on(cx, hash, pending, importing);
-            }
-        }
-        self.hurry(cx);
+        self.retry_requests(cx);
     }
 }
 
-/// Whether a child of this block could matter: it has about as much work as the best chain.
-fn is_worthwhile(cx: &Context<impl ChainView>, parent: &Known, bits: Bits) -> bool {
+/// Returns whether a child of this block would have about as much work as the best chain.
+fn has_enough_work(cx: &Context<impl ChainView>, parent: &Known, bits: Bits) -> bool {
     let work = bits.target().map_or(Work::ZERO, Target::work);
-    parent.tip.chain_work.saturating_add(work) > Sync::least_work(cx.chain)
+    parent.tip.chain_work.saturating_add(work) > work_threshold(cx.chain)
 }
 
-/// Where those of a block's transfers stand that others have probably not seen of.
-fn unheard(block: &Block, transfers: &InFlightTransfers) -> Vec<u32> {
-    let unheard = block.transfers().filter(|(_, transfer)| !transfers.was_seen(&transfer.id()));
-    unheard.filter_map(|(position, _)| u32::try_from(position).ok()).collect()
+/// The positions of the transfers of a block that other nodes have probably not seen.
+fn unseen_transfers(block: &Block, transfers: &InFlightTransfers) -> Vec<u32> {
+    let unseen = block.transfers().filter(|(_, transfer)| !transfers.was_seen(&transfer.id()));
+    unseen.filter_map(|(position, _)| u32::try_from(position).ok()).collect()
 }

@@ -1,132 +1,182 @@
-//! Announced blocks that the chain has not validated yet: their stages, and how they end.
+//! Announced blocks whose validation has not finished: their stages, and the ways they end.
 
 use crate::engine::compact::Reconstruction;
 use crate::engine::context::Context;
 use crate::engine::machine::{AnnouncementId, MessageAcceptance};
 use crate::message::CompactBlock;
-use crate::view::ChainView;
-use chain::block::{Block, Header};
+use chain::block::{self, Block, Header};
 use chain::merkle;
 use libp2p::PeerId;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// What an announcement carries.
+/// Most peers that are remembered as announcers of a block.
+const MAX_ANNOUNCERS: usize = 8;
+
+/// The body of an announcement.
 #[derive(Clone, Debug)]
 pub(super) enum Body {
-    Whole(Arc<Block>),
+    Full(Arc<Block>),
     Compact(Arc<CompactBlock>),
 }
 
 impl Body {
     pub(super) fn header(&self) -> Header {
         match self {
-            Body::Whole(block) => block.header,
+            Body::Full(block) => block.header,
             Body::Compact(block) => block.header,
         }
     }
 }
 
-/// An announced block that the chain has not judged yet.
-pub(super) struct Pending {
-    pub(super) header: Header,
-    /// To be judged; `None` when it has been.
-    pub(super) announcement: Option<AnnouncementId>,
-    /// Who announced it first, then who else did.
-    pub(super) sources: Vec<PeerId>,
-    pub(super) since: Duration,
-    pub(super) stage: Stage,
-}
-
 /// How far an announced block is.
 pub(super) enum Stage {
-    /// Its parent is being judged.
-    Held(Body),
-    /// Some of its transactions are asked for.
-    Missing(Box<Missing>),
-    /// All of it is asked for.
-    Fetching(Fetching),
-    /// The chain is judging it.
+    /// The parent is being validated.
+    AwaitingParent(Body),
+    /// Missing transactions are requested.
+    AwaitingTransactions(Box<TransactionsRequest>),
+    /// The full block is requested.
+    AwaitingBlock(BlockRequest),
+    /// The block is at the writer.
     Importing {
-        /// Who served the whole of it on request.
+        /// The peer that served the full block on request.
         served_by: Option<PeerId>,
     },
 }
 
-impl Pending {
-    pub(super) fn announcer(&self) -> Option<PeerId> {
-        self.sources.first().copied()
-    }
-
-    pub(super) fn is_held(&self) -> bool {
-        matches!(self.stage, Stage::Held(_))
-    }
-
-    pub(super) fn is_incomplete(&self) -> bool {
-        matches!(self.stage, Stage::Missing(_) | Stage::Fetching(_))
-    }
-}
-
-/// Some transactions are asked for.
-pub(super) struct Missing {
+/// A request for the transactions that a compact block lacks.
+pub(super) struct TransactionsRequest {
     pub(super) compact: Arc<CompactBlock>,
-    pub(super) begun: Reconstruction,
+    pub(super) reconstruction: Reconstruction,
     pub(super) positions: Vec<u32>,
     pub(super) request: u64,
-    /// When others are asked.
-    pub(super) until: Duration,
-    /// When to ask again, if the answer was "not now".
-    pub(super) again_at: Option<Duration>,
-    pub(super) pause: Duration,
+    /// When the full block is requested from other peers.
+    pub(super) deadline: Duration,
+    /// When to repeat the request, if the peer was busy.
+    pub(super) retry_at: Option<Duration>,
+    pub(super) retry_delay: Duration,
 }
 
-/// The whole block is asked for.
-pub(super) struct Fetching {
+/// Requests for a full block, one peer after another.
+pub(super) struct BlockRequest {
     pub(super) compact: Arc<CompactBlock>,
-    /// Who was asked, the last one last.
+    /// The peers not to ask again: those already asked, the last one last, and one that failed.
     pub(super) asked: Vec<PeerId>,
     pub(super) requests: Vec<u64>,
-    /// When the next one is asked.
-    pub(super) until: Duration,
+    /// When the next peer is asked.
+    pub(super) deadline: Duration,
 }
 
-impl Fetching {
-    /// From anybody, whoever announced it first.
-    pub(super) fn new(compact: &Arc<CompactBlock>) -> Fetching {
-        let compact = Arc::clone(compact);
-        Fetching { compact, asked: Vec::new(), requests: Vec::new(), until: Duration::ZERO }
-    }
-
-    /// From others than whoever failed.
-    pub(super) fn without(compact: &Arc<CompactBlock>, failed: Option<PeerId>) -> Fetching {
-        Fetching { asked: failed.into_iter().collect(), ..Fetching::new(compact) }
-    }
-}
-
-pub(super) fn ignore(cx: &mut Context<impl ChainView>, pending: &Pending) {
-    if let Some(id) = pending.announcement {
-        cx.report_validation(id, MessageAcceptance::Ignore);
-    }
-}
-
-/// Leaves a block to sync.
-pub(super) fn give_up(cx: &mut Context<impl ChainView>, pending: Pending) {
-    ignore(cx, &pending);
-    for peer in pending.sources {
-        if cx.peers.contains_key(&peer) {
-            cx.for_sync.push((peer, pending.header));
+impl BlockRequest {
+    /// Returns a request that excludes a peer that failed.
+    pub(super) fn new(compact: &Arc<CompactBlock>, failed: Option<PeerId>) -> BlockRequest {
+        BlockRequest {
+            compact: Arc::clone(compact),
+            asked: failed.into_iter().collect(),
+            requests: Vec::new(),
+            deadline: Duration::ZERO,
         }
     }
 }
 
-pub(super) fn reject(cx: &mut Context<impl ChainView>, pending: &Pending) {
-    if let (Some(peer), Some(id)) = (pending.announcer(), pending.announcement) {
-        cx.reject(peer, id);
+/// An announced block.
+pub(super) struct PendingBlock {
+    pub(super) hash: block::Hash,
+    pub(super) header: Header,
+    /// The announcement whose validation is to be reported; `None` once it has been.
+    announcement: Option<AnnouncementId>,
+    /// The peers that announced the block, the first one first.
+    pub(super) announcers: Vec<PeerId>,
+    pub(super) since: Duration,
+    pub(super) stage: Stage,
+}
+
+impl PendingBlock {
+    pub(super) fn new(
+        hash: block::Hash,
+        (peer, id): (PeerId, AnnouncementId),
+        body: Body,
+        since: Duration,
+    ) -> PendingBlock {
+        PendingBlock {
+            hash,
+            header: body.header(),
+            announcement: Some(id),
+            announcers: vec![peer],
+            since,
+            stage: Stage::AwaitingParent(body),
+        }
+    }
+
+    /// The peer that announced the block first.
+    pub(super) fn announcer(&self) -> Option<PeerId> {
+        self.announcers.first().copied()
+    }
+
+    /// Adds a peer that announced the block too. Returns whether it is a new one.
+    pub(super) fn add_announcer(&mut self, peer: PeerId) -> bool {
+        let is_new = self.announcers.len() < MAX_ANNOUNCERS && !self.announcers.contains(&peer);
+        if is_new {
+            self.announcers.push(peer);
+        }
+        is_new
+    }
+
+    pub(super) fn is_orphan(&self) -> bool {
+        matches!(self.stage, Stage::AwaitingParent(_))
+    }
+
+    pub(super) fn is_incomplete(&self) -> bool {
+        matches!(self.stage, Stage::AwaitingTransactions(_) | Stage::AwaitingBlock(_))
+    }
+
+    /// Moves on to `Stage::Importing` and returns the stage before.
+    pub(super) fn start_import(&mut self) -> Stage {
+        std::mem::replace(&mut self.stage, Stage::Importing { served_by: None })
+    }
+
+    /// Replaces the announcement by one with other bytes; the first is ignored.
+    pub(super) fn replace_announcement<C>(&mut self, cx: &mut Context<C>, id: AnnouncementId) {
+        self.ignore(cx);
+        self.announcement = Some(id);
+    }
+
+    fn report<C>(&mut self, cx: &mut Context<C>, acceptance: MessageAcceptance) {
+        if let Some(id) = self.announcement.take() {
+            cx.report_validation(id, acceptance);
+        }
+    }
+
+    /// Has the announcement forwarded.
+    pub(super) fn accept<C>(&mut self, cx: &mut Context<C>) {
+        self.report(cx, MessageAcceptance::Accept);
+    }
+
+    /// Does not have the announcement forwarded.
+    pub(super) fn ignore<C>(&mut self, cx: &mut Context<C>) {
+        self.report(cx, MessageAcceptance::Ignore);
+    }
+
+    /// Rejects the announcement and reports its peer.
+    pub(super) fn reject<C>(self, cx: &mut Context<C>) {
+        if let (Some(peer), Some(id)) = (self.announcer(), self.announcement) {
+            cx.reject(peer, id);
+        }
+    }
+
+    /// Ignores the announcement and has sync follow the header.
+    pub(super) fn leave_to_sync<C>(mut self, cx: &mut Context<C>) {
+        self.ignore(cx);
+        for peer in self.announcers {
+            if cx.peers.contains_key(&peer) {
+                cx.for_sync.push((peer, self.header));
+            }
+        }
     }
 }
 
-/// Whether the header commits to these transactions and no others.
-pub(super) fn belongs_together(block: &Block) -> bool {
+/// Returns whether the header commits to these transactions and no others.
+pub(super) fn matches_header(block: &Block) -> bool {
     let ids = block.ids();
     merkle::root(&ids) == block.header.merkle_root && !merkle::is_mutated(&ids)
 }

@@ -1,8 +1,8 @@
-//! What an announced block lacks: its missing transactions from whoever announced it, and if that
-//! fails the whole block from others.
+//! The missing parts of announced blocks: transactions are requested from the announcer, and if that
+//! fails the full block from other peers.
 
 use super::blocks::Blocks;
-use super::pending::{Fetching, Missing, Pending, Stage, belongs_together, give_up, ignore};
+use super::pending::{BlockRequest, PendingBlock, Stage, TransactionsRequest, matches_header};
 use crate::engine::compact::{CompactError, Reconstruction};
 use crate::engine::context::Context;
 use crate::engine::machine::{Failure, Misbehavior, RequestId};
@@ -11,98 +11,94 @@ use crate::message::{
 };
 use crate::view::ChainView;
 use chain::block::{self, Block, Header};
-use chain::tx::Transaction;
 use libp2p::PeerId;
 use rand::RngExt;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// How long one peer may take before another is asked.
-pub(super) const PATIENCE: Duration = Duration::from_secs(3);
-/// Until whoever announced a block but has not judged it yet is asked again; then twice as long.
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
-/// Most peers asked for the same block, its announcer included.
+pub(super) const PEER_TIMEOUT: Duration = Duration::from_secs(3);
+/// The delay until an announcer that has not validated its block yet is asked again; it doubles.
+const FIRST_RETRY_DELAY: Duration = Duration::from_millis(100);
+/// Most peers that are asked for the same block, a failed announcer included.
 const MAX_ASKED: usize = 3;
 
 impl Blocks {
-    /// Asks whoever announced a block for the transactions that are not here.
-    pub(super) fn ask(
+    /// Requests missing transactions from the announcer.
+    pub(super) fn request_transactions(
         &mut self,
         cx: &mut Context<impl ChainView>,
-        hash: block::Hash,
-        mut pending: Pending,
-        (compact, begun, positions): (&Arc<CompactBlock>, Reconstruction, Vec<u32>),
+        mut pending: PendingBlock,
+        (compact, reconstruction, positions): (&Arc<CompactBlock>, Reconstruction, Vec<u32>),
     ) {
-        let Some(peer) = pending.announcer().filter(|_| positions.len() <= MAX_BLOCK_TRANSACTIONS)
-        else {
-            return self.fetch(cx, hash, pending, Fetching::new(compact));
+        let announcer = pending.announcer();
+        let Some(peer) = announcer.filter(|_| positions.len() <= MAX_BLOCK_TRANSACTIONS) else {
+            return self.request_block(cx, pending, BlockRequest::new(compact, None));
         };
-        let what = Request::BlockTransactions { block: hash, positions: positions.clone() };
-        let request = self.request(cx, peer, hash, what);
-        pending.stage = Stage::Missing(Box::new(Missing {
+        let request =
+            Request::BlockTransactions { block: pending.hash, positions: positions.clone() };
+        pending.stage = Stage::AwaitingTransactions(Box::new(TransactionsRequest {
             compact: Arc::clone(compact),
-            begun,
+            reconstruction,
             positions,
-            request,
-            until: cx.now.elapsed.saturating_add(PATIENCE),
-            again_at: None,
-            pause: FIRST_PAUSE,
+            request: self.send(cx, peer, pending.hash, request),
+            deadline: cx.now.elapsed.saturating_add(PEER_TIMEOUT),
+            retry_at: None,
+            retry_delay: FIRST_RETRY_DELAY,
         }));
-        self.pending.insert(hash, pending);
+        self.pending.insert(pending.hash, pending);
     }
 
-    fn request(
+    fn send(
         &mut self,
         cx: &mut Context<impl ChainView>,
         peer: PeerId,
-        hash: block::Hash,
-        what: Request,
+        block: block::Hash,
+        request: Request,
     ) -> u64 {
-        self.next_request += 1;
-        self.asked.insert(self.next_request, (peer, hash));
-        cx.request(RequestId::Relay(self.next_request), peer, what);
-        self.next_request
+        let number = self.requests.insert(peer, cx.now.elapsed, block);
+        cx.request(RequestId::Relay(number), peer, request);
+        number
     }
 
-    /// Asks the next peer for a whole block, or leaves it to sync.
-    pub(super) fn fetch(
+    /// Requests a full block from the next peer, or leaves it to sync.
+    pub(super) fn request_block(
         &mut self,
         cx: &mut Context<impl ChainView>,
-        hash: block::Hash,
-        mut pending: Pending,
-        mut fetching: Fetching,
+        mut pending: PendingBlock,
+        mut request: BlockRequest,
     ) {
-        let next = next_to_ask(cx, &pending, &fetching.asked);
-        let Some(peer) = next.filter(|_| fetching.asked.len() < MAX_ASKED) else {
-            return give_up(cx, pending);
+        let next = select_peer(cx, &pending, &request.asked);
+        let Some(peer) = next.filter(|_| request.asked.len() < MAX_ASKED) else {
+            return pending.leave_to_sync(cx);
         };
-        let request = self.request(cx, peer, hash, Request::Blocks { hashes: vec![hash] });
-        fetching.asked.push(peer);
-        fetching.requests.push(request);
-        fetching.until = cx.now.elapsed.saturating_add(PATIENCE);
-        pending.stage = Stage::Fetching(fetching);
-        self.pending.insert(hash, pending);
+        let hashes = vec![pending.hash];
+        request.requests.push(self.send(cx, peer, pending.hash, Request::Blocks { hashes }));
+        request.asked.push(peer);
+        request.deadline = cx.now.elapsed.saturating_add(PEER_TIMEOUT);
+        pending.stage = Stage::AwaitingBlock(request);
+        self.pending.insert(pending.hash, pending);
     }
 
-    /// A request came to its end.
-    pub(super) fn replied(
+    /// Processes the end of a request.
+    pub(super) fn handle_response(
         &mut self,
         cx: &mut Context<impl ChainView>,
-        request: u64,
+        number: u64,
         result: Result<Response, Failure>,
     ) {
-        let Some((peer, hash)) = self.asked.remove(&request) else { return };
+        let Some(request) = self.requests.remove(number) else { return };
+        let (peer, hash) = (request.peer, request.content);
         if let Err(failure) = &result {
             cx.report_failure(peer, *failure);
         }
         let Some(mut pending) = self.pending.remove(&hash) else { return };
-        let importing = Stage::Importing { served_by: None };
-        match std::mem::replace(&mut pending.stage, importing) {
-            Stage::Missing(missing) if missing.request == request => {
-                self.transactions_came(cx, hash, pending, (*missing, peer), result);
+        match pending.start_import() {
+            Stage::AwaitingTransactions(request) if request.request == number => {
+                self.handle_transactions(cx, pending, (*request, peer), result);
             }
-            Stage::Fetching(fetching) if fetching.requests.contains(&request) => {
-                self.block_came(cx, hash, pending, (fetching, peer), result);
+            Stage::AwaitingBlock(request) if request.requests.contains(&number) => {
+                self.handle_block(cx, pending, (request, peer), result);
             }
             other => {
                 pending.stage = other;
@@ -111,169 +107,158 @@ impl Blocks {
         }
     }
 
-    fn transactions_came(
+    fn handle_transactions(
         &mut self,
         cx: &mut Context<impl ChainView>,
-        hash: block::Hash,
-        mut pending: Pending,
-        (mut missing, peer): (Missing, PeerId),
+        mut pending: PendingBlock,
+        (mut request, peer): (TransactionsRequest, PeerId),
         result: Result<Response, Failure>,
     ) {
-        let compact = Arc::clone(&missing.compact);
+        let mut failed = Some(peer);
+        let compact = Arc::clone(&request.compact);
         match result {
             Ok(Response::BlockTransactions(transactions)) => {
-                return match fill(missing, transactions) {
-                    Ok(block) => self.forward(cx, hash, pending, Arc::new(block)),
+                let mut reconstruction = request.reconstruction;
+                let filled = reconstruction.fill(transactions);
+                match filled.and_then(|()| reconstruction.finish()) {
+                    Ok(block) => return self.forward(cx, pending, Arc::new(block)),
                     Err(CompactError::WrongTransactions) => {
-                        cx.report(peer, Misbehavior::WrongReply);
-                        self.fetch(cx, hash, pending, Fetching::without(&compact, Some(peer)));
+                        cx.report(peer, Misbehavior::WrongResponse);
                     }
-                    Err(_) => self.fetch(cx, hash, pending, Fetching::new(&compact)),
-                };
+                    Err(_) => failed = None,
+                }
             }
-            // Whoever forwards a block may not have judged it yet, and serves it only then.
+            // A peer forwards a block before it has validated it, and serves it only afterwards.
             Ok(Response::Error(
                 ResponseError::NotFound | ResponseError::Busy { .. } | ResponseError::RateLimited,
             )) => {
-                missing.again_at = Some(cx.now.elapsed.saturating_add(missing.pause));
-                missing.pause = missing.pause.saturating_mul(2);
-                pending.stage = Stage::Missing(Box::new(missing));
-                self.pending.insert(hash, pending);
+                request.retry_at = Some(cx.now.elapsed.saturating_add(request.retry_delay));
+                request.retry_delay = request.retry_delay.saturating_mul(2);
+                pending.stage = Stage::AwaitingTransactions(Box::new(request));
+                self.pending.insert(pending.hash, pending);
                 return;
             }
             Ok(Response::Error(ResponseError::BadRequest)) | Err(_) => {}
-            Ok(_) => cx.report(peer, Misbehavior::WrongReply),
+            Ok(_) => cx.report(peer, Misbehavior::WrongResponse),
         }
-        self.fetch(cx, hash, pending, Fetching::without(&compact, Some(peer)));
+        self.request_block(cx, pending, BlockRequest::new(&compact, failed));
     }
 
-    fn block_came(
+    fn handle_block(
         &mut self,
         cx: &mut Context<impl ChainView>,
-        hash: block::Hash,
-        mut pending: Pending,
-        (fetching, peer): (Fetching, PeerId),
+        mut pending: PendingBlock,
+        (request, peer): (BlockRequest, PeerId),
         result: Result<Response, Failure>,
     ) {
         match result {
             Ok(Response::Blocks(blocks)) if blocks.len() == 1 => {
-                let raw = blocks.into_iter().next().flatten();
-                match raw.as_ref().map(|raw| decode(raw, &pending.header)) {
-                    Some(Some(block)) => {
-                        return self.has_come(cx, hash, pending, (&fetching.compact, peer), block);
+                if let Some(raw) = blocks.into_iter().next().flatten() {
+                    match decode(&raw, &pending.header) {
+                        Some(block) => {
+                            let served = (&*request.compact, peer);
+                            return self.block_received(cx, pending, served, block);
+                        }
+                        None => cx.report(peer, Misbehavior::WrongBody),
                     }
-                    Some(None) => cx.report(peer, Misbehavior::WrongBody),
-                    None => {}
                 }
             }
             Ok(Response::Error(_)) | Err(_) => {}
-            Ok(_) => cx.report(peer, Misbehavior::WrongReply),
+            Ok(_) => cx.report(peer, Misbehavior::WrongResponse),
         }
-        if fetching.asked.last() == Some(&peer) {
-            self.fetch(cx, hash, pending, fetching);
+        if request.asked.last() == Some(&peer) {
+            self.request_block(cx, pending, request);
         } else {
-            pending.stage = Stage::Fetching(fetching);
-            self.pending.insert(hash, pending);
+            pending.stage = Stage::AwaitingBlock(request);
+            self.pending.insert(pending.hash, pending);
         }
     }
 
-    /// The whole block has come. Its announcement is forwarded only if others can make the same
-    /// block of it.
-    fn has_come(
+    /// Imports a full block. Its announcement is forwarded only if other nodes can reconstruct the
+    /// same block from it.
+    fn block_received(
         &mut self,
         cx: &mut Context<impl ChainView>,
-        hash: block::Hash,
-        mut pending: Pending,
+        mut pending: PendingBlock,
         (compact, peer): (&CompactBlock, PeerId),
         block: Block,
     ) {
         let prefilled: Vec<u32> = compact.prefilled.iter().map(|(position, _)| *position).collect();
-        let is_honest = CompactBlock::of(&block, compact.nonce, &prefilled) == *compact;
+        let is_faithful = CompactBlock::of(&block, compact.nonce, &prefilled) == *compact;
         pending.stage = Stage::Importing { served_by: Some(peer) };
-        if is_honest {
-            self.forward(cx, hash, pending, Arc::new(block));
+        if is_faithful {
+            self.forward(cx, pending, Arc::new(block));
         } else {
-            ignore(cx, &pending);
-            pending.announcement = None;
-            self.import(cx, hash, pending, Arc::new(block));
+            pending.ignore(cx);
+            self.import(cx, pending, Arc::new(block));
         }
     }
 
-    /// Asks again, or others, where it takes too long.
-    pub(super) fn hurry(&mut self, cx: &mut Context<impl ChainView>) {
+    /// Repeats requests that are due, or sends them to other peers.
+    pub(super) fn retry_requests(&mut self, cx: &mut Context<impl ChainView>) {
         let now = cx.now.elapsed;
-        let is_due = |pending: &Pending| match &pending.stage {
-            Stage::Missing(missing) => {
-                missing.until <= now || missing.again_at.is_some_and(|at| at <= now)
+        let is_due = |pending: &PendingBlock| match &pending.stage {
+            Stage::AwaitingTransactions(request) => {
+                request.deadline <= now || request.retry_at.is_some_and(|at| at <= now)
             }
-            Stage::Fetching(fetching) => fetching.until <= now,
-            Stage::Held(_) | Stage::Importing { .. } => false,
+            Stage::AwaitingBlock(request) => request.deadline <= now,
+            Stage::AwaitingParent(_) | Stage::Importing { .. } => false,
         };
-        let due = self.pending.iter().filter(|(_, pending)| is_due(pending));
-        let due: Vec<block::Hash> = due.map(|(hash, _)| *hash).collect();
-        for hash in due {
-            let Some(mut pending) = self.pending.remove(&hash) else { continue };
-            let importing = Stage::Importing { served_by: None };
-            match std::mem::replace(&mut pending.stage, importing) {
-                Stage::Missing(missing) => self.hurry_missing(cx, hash, pending, *missing),
-                Stage::Fetching(fetching) => self.fetch(cx, hash, pending, fetching),
-                Stage::Held(_) | Stage::Importing { .. } => {}
+        for mut pending in self.extract(is_due) {
+            match pending.start_import() {
+                Stage::AwaitingTransactions(request) => {
+                    self.retry_transactions(cx, pending, *request);
+                }
+                Stage::AwaitingBlock(request) => self.request_block(cx, pending, request),
+                Stage::AwaitingParent(_) | Stage::Importing { .. } => {}
             }
         }
     }
 
-    fn hurry_missing(
+    fn retry_transactions(
         &mut self,
         cx: &mut Context<impl ChainView>,
-        hash: block::Hash,
-        mut pending: Pending,
-        mut missing: Missing,
+        mut pending: PendingBlock,
+        mut request: TransactionsRequest,
     ) {
         let announcer = pending.announcer();
-        let asks_again =
-            announcer.filter(|peer| missing.until > cx.now.elapsed && cx.peers.contains_key(peer));
-        let Some(peer) = asks_again else {
-            let fetching = Fetching::without(&missing.compact, announcer);
-            return self.fetch(cx, hash, pending, fetching);
+        let is_in_time = request.deadline > cx.now.elapsed;
+        let Some(peer) = announcer.filter(|peer| is_in_time && cx.peers.contains_key(peer)) else {
+            let request = BlockRequest::new(&request.compact, announcer);
+            return self.request_block(cx, pending, request);
         };
-        let positions = missing.positions.clone();
-        let what = Request::BlockTransactions { block: hash, positions };
-        missing.request = self.request(cx, peer, hash, what);
-        missing.again_at = None;
-        pending.stage = Stage::Missing(Box::new(missing));
-        self.pending.insert(hash, pending);
+        let positions = request.positions.clone();
+        let message = Request::BlockTransactions { block: pending.hash, positions };
+        request.request = self.send(cx, peer, pending.hash, message);
+        request.retry_at = None;
+        pending.stage = Stage::AwaitingTransactions(Box::new(request));
+        self.pending.insert(pending.hash, pending);
     }
 }
 
-fn fill(missing: Missing, transactions: Vec<Transaction>) -> Result<Block, CompactError> {
-    let mut begun = missing.begun;
-    begun.fill(transactions)?;
-    begun.finish()
-}
-
-/// The block, if it is whole and the one of this header.
+/// Decodes a block. `None` if it is malformed or not the block of this header.
 fn decode(raw: &RawBlock, header: &Header) -> Option<Block> {
     let block = Block::decode(raw).ok()?;
-    (block.header == *header && belongs_together(&block)).then_some(block)
+    (block.header == *header && matches_header(&block)).then_some(block)
 }
 
-/// Who should have a block: others that announced it, those who are as high, anybody.
-fn next_to_ask(
+/// Selects the next peer to ask for a block: another announcer, else a random peer, of those above
+/// the block's parent if there are any.
+fn select_peer(
     cx: &mut Context<impl ChainView>,
-    pending: &Pending,
+    pending: &PendingBlock,
     asked: &[PeerId],
 ) -> Option<PeerId> {
-    let mut sources = pending.sources.iter();
     let is_new = |peer: &PeerId| cx.peers.contains_key(peer) && !asked.contains(peer);
-    if let Some(source) = sources.find(|peer| is_new(peer)) {
-        return Some(*source);
+    if let Some(announcer) = pending.announcers.iter().find(|peer| is_new(peer)) {
+        return Some(*announcer);
     }
     let height = cx.chain.find(&pending.header.previous)?.tip.height;
     let others = cx.peers.iter().filter(|(peer, _)| is_new(peer));
-    let (high, low): (Vec<_>, Vec<_>) = others.partition(|(_, told)| **told > height);
-    let pick = if high.is_empty() { low } else { high };
-    if pick.is_empty() {
+    let (high, low): (Vec<_>, Vec<_>) = others.partition(|(_, claimed)| **claimed > height);
+    let candidates = if high.is_empty() { low } else { high };
+    if candidates.is_empty() {
         return None;
     }
-    Some(*pick[cx.rng.random_range(..pick.len())].0)
+    Some(*candidates[cx.rng.random_range(..candidates.len())].0)
 }

@@ -1,4 +1,4 @@
-//! A relay and all that it needs, without sync.
+//! Relay without sync: a bench with a chain, peers and transfers in flight.
 
 mod blocks;
 mod bounds;
@@ -27,7 +27,7 @@ use std::time::Duration;
 
 const CLOCK: Timestamp = Timestamp::new(1_800_000_000);
 
-/// A peer of a number.
+/// The id of the peer with a number.
 fn peer(number: u16) -> PeerId {
     let hash = Multihash::wrap(0, &number.to_be_bytes()).unwrap();
     PeerId::from_multihash(hash).unwrap()
@@ -47,7 +47,7 @@ struct Bench {
 }
 
 impl Bench {
-    /// Connected with peers 0, 1, … and level with them.
+    /// Returns a bench that is connected with peers 0, 1, … and level with them.
     fn with_peers(peers: u16) -> Bench {
         Bench {
             relay: Relay::new(),
@@ -65,16 +65,12 @@ impl Bench {
 
     fn step(
         &mut self,
-        act: impl FnOnce(
-            &mut Relay,
-            &mut Context<MockChain>,
-            &mut InFlightTransfers,
-            &BTreeSet<block::Hash>,
-        ),
+        act: impl FnOnce(&mut Relay, &mut Context<MockChain>, &mut InFlightTransfers),
     ) -> Vec<Output> {
         let now = Now { elapsed: self.elapsed, clock: CLOCK };
-        let mut cx = Context::new(now, &self.chain, &self.peers, self.is_synced, &mut self.rng);
-        act(&mut self.relay, &mut cx, &mut self.transfers, &self.importing);
+        let shared = (&self.peers, &self.importing);
+        let mut cx = Context::new(now, &self.chain, shared, self.is_synced, &mut self.rng);
+        act(&mut self.relay, &mut cx, &mut self.transfers);
         self.for_sync.append(&mut cx.for_sync);
         cx.out
     }
@@ -82,8 +78,8 @@ impl Bench {
     fn announce(&mut self, from: u16, announcement: Announcement) -> Vec<Output> {
         self.next_id += 1;
         let id = AnnouncementId(self.next_id);
-        self.step(|relay, cx, transfers, importing| {
-            relay.announced(cx, (peer(from), id), announcement, transfers, importing);
+        self.step(|relay, cx, transfers| {
+            relay.handle_announcement(cx, (peer(from), id), announcement, transfers);
         })
     }
 
@@ -104,48 +100,48 @@ impl Bench {
         self.announce(from, Announcement::Transfer { round, transfer: Arc::clone(transfer) })
     }
 
-    /// The last request, answered.
-    fn reply(&mut self, asked: &Asked, result: Result<Response, Failure>) -> Vec<Output> {
-        self.step(|relay, cx, _, _| relay.replied(cx, asked.request, result))
+    /// Processes the end of a request.
+    fn response(&mut self, asked: &Asked, result: Result<Response, Failure>) -> Vec<Output> {
+        self.step(|relay, cx, _| relay.handle_response(cx, asked.request, result))
     }
 
-    /// The chain judges what it was handed.
-    fn judge(&mut self, block: &Arc<Block>) -> Vec<Output> {
+    /// Validates an imported block.
+    fn validate(&mut self, block: &Arc<Block>) -> Vec<Output> {
         let validation = self.chain.insert(block, CLOCK);
-        self.judged(block.hash(), validation)
+        self.validated(block.hash(), validation)
     }
 
-    fn judged(&mut self, hash: block::Hash, validation: BlockValidation) -> Vec<Output> {
+    fn validated(&mut self, hash: block::Hash, validation: BlockValidation) -> Vec<Output> {
         self.importing.remove(&hash);
-        self.step(|relay, cx, _, importing| relay.block_validated(cx, hash, validation, importing))
+        self.step(|relay, cx, _| relay.block_validated(cx, hash, validation))
     }
 
-    fn judge_transfer(&mut self, id: &Id, validation: TransferValidation) -> Vec<Output> {
-        self.step(|relay, cx, transfers, _| {
-            let came = transfers.validated(cx, id, validation).unwrap();
-            relay.transfer_validated(cx, &came, validation);
+    fn validate_transfer(&mut self, id: &Id, validation: TransferValidation) -> Vec<Output> {
+        self.step(|relay, cx, transfers| {
+            let in_flight = transfers.validated(cx, id, validation).unwrap();
+            relay.transfer_validated(cx, &in_flight, validation);
         })
     }
 
-    /// The mempool takes transfers and tells so.
+    /// Inserts transfers into the mempool.
     fn pool(&mut self, transfers: &[Arc<Transfer>]) -> Vec<Output> {
         transfers.iter().for_each(|one| self.chain.pool.insert(one));
         let ids = transfers.iter().map(|one| one.id()).collect();
-        self.step(|relay, cx, transfers, _| relay.transfers_accepted(cx, ids, transfers))
+        self.step(|relay, cx, transfers| relay.transfers_accepted(cx, ids, transfers))
     }
 
     fn tip_changed(&mut self) -> Vec<Output> {
-        self.step(|relay, cx, transfers, _| relay.tip_changed(cx, false, transfers))
+        self.step(|relay, cx, transfers| relay.tip_changed(cx, false, transfers))
     }
 
-    /// Lets so many milliseconds pass, with a tick at the end.
+    /// Advances time by a number of milliseconds, with a tick at the end.
     fn pass(&mut self, milliseconds: u64) -> Vec<Output> {
         self.elapsed += Duration::from_millis(milliseconds);
         self.step(Relay::tick)
     }
 }
 
-/// A request that was made.
+/// A request of relay.
 #[derive(Debug)]
 struct Asked {
     request: u64,
@@ -163,19 +159,19 @@ fn asked(outputs: &[Output]) -> Vec<Asked> {
     asked.collect()
 }
 
-/// The one request among these.
+/// The only request of these outputs.
 fn only_asked(outputs: &[Output]) -> Asked {
     let mut asked = asked(outputs);
     assert_eq!(asked.len(), 1, "{outputs:?}");
     asked.remove(0)
 }
 
-fn judgements(outputs: &[Output]) -> Vec<MessageAcceptance> {
-    let judgements = outputs.iter().filter_map(|output| match output {
+fn validations(outputs: &[Output]) -> Vec<MessageAcceptance> {
+    let validations = outputs.iter().filter_map(|output| match output {
         Output::ReportValidation { acceptance, .. } => Some(*acceptance),
         _ => None,
     });
-    judgements.collect()
+    validations.collect()
 }
 
 fn reports(outputs: &[Output]) -> Vec<(PeerId, Misbehavior)> {
@@ -202,6 +198,6 @@ fn announcements(outputs: &[Output]) -> Vec<Announcement> {
     announced.collect()
 }
 
-fn taken(outputs: &[Output]) -> usize {
+fn submitted(outputs: &[Output]) -> usize {
     outputs.iter().filter(|output| matches!(output, Output::ImportTransfer(_))).count()
 }

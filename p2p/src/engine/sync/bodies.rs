@@ -1,41 +1,96 @@
-//! Bodies: which blocks to ask of whom, several peers at a time, and what to make of the answers.
+//! Block download: which blocks to request from which peers, several at a time, and the processing of
+//! their responses. Also the choice of the branch to download.
 
-use super::peer::Peer;
-use super::window::Body;
-use super::{InFlightRequest, Sync, What};
+use super::header_tree::{HeaderTree, ValidHeader};
+use super::peer::{Peer, Peers};
+use super::session::Limits;
+use super::window::{Body, Slot, Window};
 use crate::engine::context::Context;
-use crate::engine::machine::{Failure, Misbehavior};
-use crate::message::{MAX_BLOCKS, RawBlock, Request, Response, ResponseError, SOFT_BLOCKS_BYTES};
+use crate::engine::machine::{Failure, Misbehavior, RequestId};
+use crate::engine::requests::{InFlightRequest, Requests};
+use crate::message::{
+    MAX_BLOCKS, Protocol, RawBlock, Request, Response, ResponseError, SOFT_BLOCKS_BYTES,
+};
 use crate::view::{ChainView, Tip};
 use chain::block::{self, Block, Height};
 use libp2p::PeerId;
-use rand::RngExt;
+use rand::rngs::Xoshiro256PlusPlus;
+use rand::{RngExt, SeedableRng};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// What a block is thought to take before any came: makes the first requests ones for 16 blocks.
-pub(super) const FIRST_BLOCK_BYTES: usize = SOFT_BLOCKS_BYTES / 16;
-/// How long all may wait for one block before another peer is asked for it, at first and at most.
-pub(super) const LATE: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(64));
-/// Peers that are asked for the same block at a time.
-const ASKED_AT_A_TIME: usize = 3;
-/// The chance to ask any peer instead of the most promising.
-const CURIOSITY: f64 = 0.1;
-/// Bodies this near to the front are kept even if there is no room.
-const ALWAYS_KEPT: u64 = 16;
-/// After a failed request.
+/// The assumed size of a block before the first one: makes the first requests ones for 16 blocks.
+const INITIAL_BLOCK_BYTES: usize = SOFT_BLOCKS_BYTES / 16;
+/// How long all others may wait for one block before another peer is asked for it. It doubles with
+/// each stall and decays with each response.
+const MIN_STALL_TIMEOUT: Duration = Duration::from_secs(2);
+const MAX_STALL_TIMEOUT: Duration = Duration::from_secs(64);
+/// Most peers that are asked for the same block at a time.
+const MAX_HEDGED: usize = 3;
+/// The probability of asking any peer instead of the one with the best score.
+const EXPLORATION: f64 = 0.1;
+/// Bodies this close to the frontier are stored even if there is no room.
+const ALWAYS_STORED: u64 = 16;
+/// How long a peer is not asked for blocks after a failed request.
 const PAUSE: Duration = Duration::from_secs(1);
-/// After a body that was not the one asked for.
-const LONG_PAUSE: Duration = Duration::from_secs(60);
-/// Places in a row that nobody can serve, after which the rest is not looked at.
-const TRIES: usize = 8;
+/// How long a peer is not asked for blocks after an invalid response.
+pub(super) const LONG_PAUSE: Duration = Duration::from_secs(60);
+/// Consecutive blocks that no peer can serve, after which the others are not tried.
+const MAX_UNSERVED: usize = 8;
+/// How long the first missing block may be missing before other chains are searched for,
+const STUCK_AFTER: Duration = Duration::from_secs(5);
+/// before one of those is preferred,
+const ABANDON_AFTER: Duration = Duration::from_secs(15);
+/// and before the branch is abandoned even though there is no other.
+const ABANDON_LAST_AFTER: Duration = Duration::from_secs(60);
+/// Most branches that are considered as alternatives.
+const MAX_ALTERNATIVES: usize = 16;
+/// A peer that withheld the blocks of this many branches is disconnected.
+const MAX_WITHHELD: u32 = 2;
 
-impl Sync {
-    /// Lets the window grow by whole requests; whether it did.
+/// Consecutive blocks of one request.
+#[derive(Debug)]
+struct Range {
+    first: u64,
+    hashes: Vec<block::Hash>,
+}
+
+/// The state of block download.
+#[derive(Debug)]
+pub(super) struct Bodies {
+    limits: Limits,
+    pub(super) window: Window,
+    requests: Requests<Range>,
+    rng: Xoshiro256PlusPlus,
+    /// The last announced block and its announcer, which is preferred for it.
+    pub(super) hint: Option<(block::Hash, PeerId)>,
+    /// The size of an encoded block, a decaying average.
+    block_bytes: usize,
+    stall_timeout: Duration,
+    /// The first missing block, and since when it has been the first.
+    front: Option<(block::Hash, Duration)>,
+}
+
+impl Bodies {
+    /// Returns the initial state. The seed randomizes the selection of peers.
+    pub(super) fn new(seed: u64, limits: Limits) -> Bodies {
+        Bodies {
+            limits,
+            window: Window::default(),
+            requests: Requests::new(),
+            rng: Xoshiro256PlusPlus::seed_from_u64(seed),
+            hint: None,
+            block_bytes: INITIAL_BLOCK_BYTES,
+            stall_timeout: MIN_STALL_TIMEOUT,
+            front: None,
+        }
+    }
+
+    /// Opens further blocks for requests, by whole requests. Returns whether it did.
     pub(super) fn extend_window(&mut self) -> bool {
         let before = self.window.open();
         while self.window.open() < self.window.len() {
-            let chunk = self.blocks_in_request();
+            let chunk = self.blocks_per_request();
             let rest = self.window.len().saturating_sub(self.window.open());
             let room = self.limits.window_blocks.saturating_sub(self.window.open());
             if room < chunk.min(rest) || !self.has_room() {
@@ -46,178 +101,193 @@ impl Sync {
         self.window.open() > before
     }
 
-    /// Blocks that one request names: so many that the reply is not cut short.
-    fn blocks_in_request(&self) -> usize {
+    /// As many blocks as fit into a response.
+    fn blocks_per_request(&self) -> usize {
         (SOFT_BLOCKS_BYTES / self.block_bytes.max(1)).clamp(1, MAX_BLOCKS)
     }
 
-    /// Whether the bodies that wait and those that are on their way probably leave room for more.
+    /// Returns whether the bodies received and in flight probably leave room for more.
     fn has_room(&self) -> bool {
-        let on_their_way = self.window.open().saturating_mul(self.block_bytes);
-        self.window.held().max(on_their_way) < self.limits.window_bytes
+        let expected = self.window.open().saturating_mul(self.block_bytes);
+        self.window.bytes().max(expected) < self.limits.window_bytes
     }
 
-    /// Asks for bodies as long as there are peers to ask.
-    pub(super) fn ask_bodies<C: ChainView>(&mut self, cx: &mut Context<'_, C>) {
-        let (mut from, mut tries) = (0, 0);
-        let most = self.blocks_in_request();
-        while let Some((first, count)) = self.window.next_unasked(from, most) {
-            let is_front = self.window.frontier() == Some(first);
-            if tries >= TRIES || !(is_front || self.window.held() < self.limits.window_bytes) {
+    /// Requests blocks as long as there are peers to ask.
+    pub(super) fn send_requests(
+        &mut self,
+        cx: &mut Context<impl ChainView>,
+        peers: &mut Peers,
+        tree: &HeaderTree,
+    ) {
+        let (mut from, mut unserved) = (0, 0);
+        let max = self.blocks_per_request();
+        while let Some((first, count)) = self.window.next_unrequested(from, max) {
+            let is_frontier = self.window.frontier() == Some(first);
+            let has_room = self.window.bytes() < self.limits.window_bytes;
+            if unserved >= MAX_UNSERVED || !(is_frontier || has_room) {
                 return;
             }
-            match self.choose(cx, first) {
-                Some(id) => self.ask_blocks(cx, id, first, count),
-                None => tries += 1,
+            match self.select_peer(cx, peers, tree, first) {
+                Some(id) => self.send_request(cx, peers, id, first, count),
+                None => unserved += 1,
             }
             from = first.saturating_add(1);
         }
     }
 
-    /// The peer to ask for a block, of those that are not busy.
-    fn choose<C: ChainView>(&mut self, cx: &Context<'_, C>, number: u64) -> Option<PeerId> {
+    /// Selects a peer for a block, of those that are not busy.
+    fn select_peer(
+        &mut self,
+        cx: &Context<impl ChainView>,
+        peers: &Peers,
+        tree: &HeaderTree,
+        number: u64,
+    ) -> Option<PeerId> {
         let now = cx.now.elapsed;
         let (hash, height) = (self.window.hash(number)?, self.window.height(number));
-        let slot = self.window.slot(number)?;
-        let asked: Vec<PeerId> = slot
-            .asked
-            .iter()
-            .filter_map(|request| self.requests.get(request).map(|asked| asked.peer))
-            .collect();
-        let failed = slot.failed;
+        let Slot { requests, failed, .. } = self.window.slot(number)?;
+        let requests = requests.iter().filter_map(|request| self.requests.get(*request));
+        let asked: Vec<PeerId> = requests.map(|request| request.peer).collect();
         let hint = self.hint.filter(|(hinted, _)| *hinted == hash).map(|(_, id)| id);
         let (mut free, mut has_others) = (Vec::new(), false);
-        for (id, peer) in &self.peers {
-            if asked.contains(id) || !self.covers(peer, height, now, cx.chain) {
+        for (id, peer) in peers {
+            if asked.contains(id) || !self.has_block(peer, tree, height, cx) {
                 continue;
             }
-            has_others |= failed != Some(*id) && now >= peer.bodies_from;
-            if peer.room(height, now) > 0 {
-                free.push((peer.promise(), *id));
+            has_others |= *failed != Some(*id) && now >= peer.bodies_not_before;
+            if peer.available_requests(height, now) > 0 {
+                free.push((peer.score(), *id));
             }
         }
-        // Whoever failed is the last to be asked again.
-        free.retain(|(_, id)| !has_others || failed != Some(*id));
+        // The peer that failed last is asked again only if there is no other.
+        free.retain(|(_, id)| !has_others || *failed != Some(*id));
         if let Some((_, id)) = free.iter().find(|(_, id)| hint == Some(*id)) {
             return Some(*id);
         }
-        if free.len() > 1 && self.rng.random_bool(CURIOSITY) {
+        if free.len() > 1 && self.rng.random_bool(EXPLORATION) {
             let any = self.rng.random_range(0..free.len());
             return free.get(any).map(|(_, id)| *id);
         }
         // The first of equals.
-        let best = free.iter().rev().max_by_key(|(promise, _)| *promise)?;
+        let best = free.iter().rev().max_by_key(|(score, _)| *score)?;
         Some(best.1)
     }
 
-    /// Whether a peer can be expected to have the block at a height of the way to the target.
-    pub(super) fn covers(
+    /// Returns whether a peer probably has the block of the window at a height.
+    fn has_block(
         &self,
         peer: &Peer,
+        tree: &HeaderTree,
         height: Height,
-        now: Duration,
-        chain: &impl ChainView,
+        cx: &Context<impl ChainView>,
     ) -> bool {
-        if peer.lacks(height, now) {
+        if peer.lacks(height, cx.now.elapsed) {
             return false;
         }
-        let in_flight =
-            |tip: &Tip| tip.height >= height && self.window.contains(tip.height, &tip.hash);
-        if peer.shown.as_ref().is_some_and(in_flight) || in_flight(&peer.claim) {
-            return true;
-        }
-        // A tip that nobody showed may be further along the same way.
-        peer.claim.height >= height && !self.is_known(&peer.claim.hash, chain)
+        let is_on_path =
+            |tip: Tip| tip.height >= height && self.window.contains(tip.height, &tip.hash);
+        // A claimed tip without a known header may extend the path.
+        let claim = peer.claimed_tip;
+        peer.tips().any(is_on_path)
+            || (claim.height >= height && !tree.is_known(&claim.hash, cx.chain))
     }
 
-    fn ask_blocks<C: ChainView>(
+    fn send_request(
         &mut self,
-        cx: &mut Context<'_, C>,
+        cx: &mut Context<impl ChainView>,
+        peers: &mut Peers,
         id: PeerId,
         first: u64,
         count: usize,
     ) {
+        let now = cx.now.elapsed;
         let height = self.window.height(first);
-        let Some(peer) = self.peers.get_mut(&id) else { return };
-        let tallest = peer.shown.map_or(peer.claim.height, |tip| tip.height.max(peer.claim.height));
-        let has = tallest.get().saturating_sub(height.get()).saturating_add(1);
-        let has = usize::try_from(has).unwrap_or(usize::MAX);
-        let allowed =
-            usize::try_from(peer.body_limit.available(cx.now.elapsed)).unwrap_or(usize::MAX);
-        let count = count.min(allowed).min(has).max(1);
+        let Some(peer) = peers.get_mut(&id) else { return };
+        let top = peer.tips().map(|tip| tip.height.get()).max().unwrap_or_default();
+        let blocks = top.saturating_sub(height.get()).saturating_add(1);
+        let allowed = blocks.min(peer.body_limit.available(now));
+        let count = count.min(usize::try_from(allowed).unwrap_or(usize::MAX)).max(1);
         let hashes: Vec<block::Hash> =
             (first..).take(count).map_while(|number| self.window.hash(number)).collect();
-        let requested = u32::try_from(hashes.len()).unwrap_or(u32::MAX);
-        peer.body_limit.spend(requested, cx.now.elapsed);
+        peer.body_limit.spend(u32::try_from(hashes.len()).unwrap_or(u32::MAX), now);
         peer.in_flight = peer.in_flight.saturating_add(1);
-        let what = Request::Blocks { hashes: hashes.clone() };
-        let request = super::request(cx, &mut self.next_request, id, what);
-        self.window.note_asked(first, hashes.len(), request);
-        let what = What::Blocks { first, hashes };
-        self.requests.insert(request, InFlightRequest { peer: id, at: cx.now.elapsed, what });
+        let (requested, request) = (hashes.len(), Request::Blocks { hashes: hashes.clone() });
+        let number = self.requests.insert(id, now, Range { first, hashes });
+        self.window.request_sent(first, requested, number);
+        cx.request(RequestId::Blocks(number), id, request);
     }
 
-    /// A request for bodies came to its end.
-    pub(super) fn blocks_replied<C: ChainView>(
+    /// Processes the end of a request. Ignores numbers that are not in flight: the peer may have
+    /// disconnected meanwhile.
+    pub(super) fn handle_response(
         &mut self,
-        cx: &mut Context<'_, C>,
-        (request, id, at): (u64, PeerId, Duration),
-        (first, hashes): (u64, &[block::Hash]),
+        cx: &mut Context<impl ChainView>,
+        peers: &mut Peers,
+        number: u64,
         result: Result<Response, Failure>,
     ) {
         let now = cx.now.elapsed;
-        let took = now.saturating_sub(at);
-        let height = self.window.height(first);
-        let Some(peer) = self.peers.get_mut(&id) else { return };
+        let Some(InFlightRequest { peer: id, sent_at, content: range }) =
+            self.requests.remove(number)
+        else {
+            return;
+        };
+        let Some(peer) = peers.get_mut(&id) else { return };
         peer.in_flight = peer.in_flight.saturating_sub(1);
         let mut answered = 0;
         let mut failed = Some(id);
         match result {
-            Ok(Response::Blocks(blocks)) if (1..=hashes.len()).contains(&blocks.len()) => {
-                answered = self.take_blocks(cx, id, (first, hashes), (&blocks, took));
+            Ok(Response::Blocks(blocks)) if (1..=range.hashes.len()).contains(&blocks.len()) => {
+                answered = blocks.len();
                 failed = None;
+                let elapsed = now.saturating_sub(sent_at);
+                self.store_bodies(cx, (id, peer), &range, &blocks, elapsed);
             }
-            Ok(Response::Error(ResponseError::NotFound)) => peer.note_lack(height, now),
-            Ok(Response::Error(ResponseError::Busy { retry_after })) => {
-                let seconds = u64::from(retry_after).clamp(1, 30);
-                peer.bodies_from = now.saturating_add(Duration::from_secs(seconds));
-            }
-            Ok(Response::Error(ResponseError::RateLimited)) => {
-                peer.bodies_from = now.saturating_add(PAUSE.saturating_mul(2));
-            }
-            Ok(Response::Error(ResponseError::BadRequest)) => {
-                peer.bodies_from = now.saturating_add(LONG_PAUSE);
+            Ok(Response::Error(error)) => {
+                let pause = match error {
+                    ResponseError::NotFound => {
+                        peer.record_lack(self.window.height(range.first), now);
+                        Duration::ZERO
+                    }
+                    ResponseError::Busy { retry_after } => {
+                        Duration::from_secs(u64::from(retry_after).clamp(1, 30))
+                    }
+                    ResponseError::RateLimited => PAUSE.saturating_mul(2),
+                    ResponseError::BadRequest => LONG_PAUSE,
+                };
+                if !pause.is_zero() {
+                    peer.bodies_not_before = now.saturating_add(pause);
+                }
             }
             Ok(_) => {
-                peer.note_failure();
-                peer.bodies_from = now.saturating_add(LONG_PAUSE);
-                cx.report(id, Misbehavior::WrongReply);
+                peer.record_failure(now.saturating_add(LONG_PAUSE));
+                cx.report(id, Misbehavior::WrongResponse);
             }
             Err(failure) => {
-                peer.note_failure();
-                peer.bodies_from = now.saturating_add(PAUSE);
+                peer.record_failure(now.saturating_add(PAUSE));
                 cx.report_failure(id, failure);
             }
         }
-        for ((number, hash), at) in (first..).zip(hashes).zip(0_usize..) {
-            // What a prefix leaves out is nobody's failure.
+        for ((block, hash), at) in (range.first..).zip(&range.hashes).zip(0_usize..) {
+            // A response may end early, which is no failure.
             let failed = failed.or((at < answered).then_some(id));
-            self.window.note_answered((number, hash), request, failed);
+            self.window.request_ended((block, hash), number, failed);
         }
     }
 
-    /// Takes bodies in; how many of the first were answered.
-    fn take_blocks<C: ChainView>(
+    /// Stores the bodies of a response.
+    fn store_bodies(
         &mut self,
-        cx: &mut Context<'_, C>,
-        id: PeerId,
-        (first, hashes): (u64, &[block::Hash]),
-        (blocks, took): (&[Option<RawBlock>], Duration),
-    ) -> usize {
+        cx: &mut Context<impl ChainView>,
+        (id, peer): (PeerId, &mut Peer),
+        range: &Range,
+        blocks: &[Option<RawBlock>],
+        elapsed: Duration,
+    ) {
         let now = cx.now.elapsed;
         let (mut bytes, mut is_wrong, mut lack) = (0_usize, false, None);
-        let frontier = self.window.frontier().unwrap_or(first);
-        for ((number, hash), raw) in (first..).zip(hashes).zip(blocks) {
+        let frontier = self.window.frontier().unwrap_or(range.first);
+        for ((number, hash), raw) in (range.first..).zip(&range.hashes).zip(blocks) {
             let Some(raw) = raw else {
                 lack = lack.or(Some(self.window.height(number)));
                 continue;
@@ -229,55 +299,205 @@ impl Sync {
             };
             bytes = bytes.saturating_add(raw.len());
             self.block_bytes = (self.block_bytes.saturating_mul(15) + raw.len()) / 16;
-            let has_room = self.window.held() < self.limits.window_bytes;
-            if has_room || number.saturating_sub(frontier) < ALWAYS_KEPT {
-                let body = Body { block: Arc::new(block), bytes: raw.len(), from: id };
-                self.window.put(number, hash, body);
+            let has_room = self.window.bytes() < self.limits.window_bytes;
+            if has_room || number.saturating_sub(frontier) < ALWAYS_STORED {
+                let body = Body { block: Arc::new(block), bytes: raw.len(), sender: id };
+                self.window.insert(number, hash, body);
             }
         }
-        let Some(peer) = self.peers.get_mut(&id) else { return blocks.len() };
         if let Some(height) = lack {
-            peer.note_lack(height, now);
+            peer.record_lack(height, now);
         }
         if bytes > 0 {
-            peer.note_answer(bytes, took);
-            peer.delivers = true;
-            self.stall_timeout = (self.stall_timeout.saturating_mul(7) / 8).max(LATE.0);
+            peer.record_blocks(bytes, elapsed);
+            self.stall_timeout = (self.stall_timeout.saturating_mul(7) / 8).max(MIN_STALL_TIMEOUT);
         }
         if is_wrong {
-            peer.note_failure();
-            peer.bodies_from = now.saturating_add(LONG_PAUSE);
+            peer.record_failure(now.saturating_add(LONG_PAUSE));
             cx.report(id, Misbehavior::WrongBody);
         }
-        blocks.len()
     }
 
-    /// Asks another peer for the block that all others wait for, if it is late.
-    pub(super) fn relieve<C: ChainView>(&mut self, cx: &mut Context<'_, C>) {
+    /// Requests the block that all others wait for from another peer too, if it is late.
+    pub(super) fn hedge_stalled_block(
+        &mut self,
+        cx: &mut Context<impl ChainView>,
+        peers: &mut Peers,
+        tree: &HeaderTree,
+    ) {
         let Some(number) = self.window.frontier() else { return };
         let Some(slot) = self.window.slot(number) else { return };
-        let Some(last) = slot.asked.last().and_then(|request| self.requests.get(request)) else {
+        let Some(last) = slot.requests.last().and_then(|request| self.requests.get(*request))
+        else {
             return;
         };
-        let is_late = cx.now.elapsed.saturating_sub(last.at) >= self.stall_timeout;
-        if !is_late || slot.asked.len() >= ASKED_AT_A_TIME {
+        let is_late = cx.now.elapsed.saturating_sub(last.sent_at) >= self.stall_timeout;
+        if !is_late || slot.requests.len() >= MAX_HEDGED {
             return;
         }
         let slow = last.peer;
-        // What else the late peer was asked for together with it, as far as it is in a row.
-        let What::Blocks { first, hashes } = &last.what else { return };
+        // The other blocks of the late request, as far as they are consecutive.
+        let Range { first, hashes } = &last.content;
         let end = first.saturating_add(u64::try_from(hashes.len()).unwrap_or(u64::MAX));
-        let waits = |number: &u64| {
-            self.window
-                .slot(*number)
-                .is_some_and(|slot| slot.body.is_none() && !slot.asked.is_empty())
-        };
-        let count = (number..end).take_while(waits).count();
-        let Some(id) = self.choose(cx, number) else { return };
-        if let Some(peer) = self.peers.get_mut(&slow) {
-            peer.note_stall();
+        let is_in_flight = |slot: &Slot| slot.body.is_none() && !slot.requests.is_empty();
+        let count = (number..end)
+            .take_while(|number| self.window.slot(*number).is_some_and(is_in_flight))
+            .count();
+        let Some(id) = self.select_peer(cx, peers, tree, number) else { return };
+        if let Some(peer) = peers.get_mut(&slow) {
+            peer.record_stall();
         }
-        self.stall_timeout = self.stall_timeout.saturating_mul(2).min(LATE.1);
-        self.ask_blocks(cx, id, number, count.max(1));
+        self.stall_timeout = self.stall_timeout.saturating_mul(2).min(MAX_STALL_TIMEOUT);
+        self.send_request(cx, peers, id, number, count.max(1));
+    }
+
+    /// Ends requests without a response that are long overdue.
+    pub(super) fn expire_requests(&mut self, cx: &mut Context<impl ChainView>, peers: &mut Peers) {
+        let timeout = Protocol::Blocks.limits().timeout;
+        for number in self.requests.overdue(timeout, cx.now.elapsed) {
+            self.handle_response(cx, peers, number, Err(Failure::Timeout));
+        }
+    }
+
+    /// Makes the blocks requested from a peer that has disconnected available to the others.
+    pub(super) fn remove_peer(&mut self, peer: &PeerId) {
+        for (number, InFlightRequest { content, .. }) in self.requests.remove_peer(peer) {
+            for block in (content.first..).zip(&content.hashes) {
+                self.window.request_ended(block, number, None);
+            }
+        }
+    }
+
+    /// The peer of a request in flight.
+    #[cfg(test)]
+    pub(super) fn requested_peer(&self, number: u64) -> Option<PeerId> {
+        self.requests.get(number).map(|request| request.peer)
+    }
+
+    /// Returns whether the first missing block has not arrived for long.
+    pub(super) fn is_stuck(&self, now: Duration) -> bool {
+        self.is_front_missing_for(STUCK_AFTER, now)
+    }
+
+    fn is_front_missing_for(&self, time: Duration, now: Duration) -> bool {
+        self.front.is_some_and(|(_, since)| now.saturating_sub(since) >= time)
+            && self.window.lacks_front()
+    }
+
+    /// Abandons a branch whose first block no peer delivers: soon if there is another one with more
+    /// work than the tip.
+    pub(super) fn abandon_withheld_branch(
+        &mut self,
+        cx: &mut Context<impl ChainView>,
+        peers: &mut Peers,
+        tree: &mut HeaderTree,
+    ) {
+        let now = cx.now.elapsed;
+        let Some((hash, _)) = self.front.filter(|_| self.is_front_missing_for(ABANDON_AFTER, now))
+        else {
+            return;
+        };
+        let Some(front) = tree.get(&hash).map(|header| (header.tip.height, hash)) else { return };
+        let tip = cx.chain.tip().chain_work;
+        let better = tree.leaves().take_while(|(work, _)| *work > tip);
+        let is_only = better.take(MAX_ALTERNATIVES).all(|(_, leaf)| tree.descends(leaf, front));
+        let is_hopeless = self.is_front_missing_for(ABANDON_LAST_AFTER, now);
+        if is_only && (peers.is_empty() || !is_hopeless) {
+            return;
+        }
+        for (id, peer) in peers.iter_mut() {
+            if !peer.tips().any(|tip| self.window.contains(tip.height, &tip.hash)) {
+                continue;
+            }
+            if !std::mem::take(&mut peer.delivers) {
+                peer.withheld = peer.withheld.saturating_add(1);
+            }
+            peer.announced = None;
+            let pause = ABANDON_AFTER.saturating_mul(1 + peer.withheld);
+            peer.headers_not_before = now.saturating_add(pause);
+            if peer.withheld >= MAX_WITHHELD {
+                cx.disconnect(*id, "withholds the blocks of its headers");
+            }
+        }
+        tree.remove_branch(&hash);
+    }
+
+    /// Points the window to the best header if that has more work than the tip and than the current
+    /// target.
+    pub(super) fn retarget(
+        &mut self,
+        cx: &Context<impl ChainView>,
+        peers: &mut Peers,
+        tree: &mut HeaderTree,
+    ) {
+        self.remove_connected(tree, cx.chain);
+        let tip = cx.chain.tip().chain_work;
+        let target = self.window.target().map(|target| target.tip);
+        let mut target =
+            target.filter(|target| target.chain_work > tip && tree.get(&target.hash).is_some());
+        loop {
+            let best = tree.best(cx.chain).filter(|best| best.tip.chain_work > tip);
+            match (target, best) {
+                (Some(target), Some(best)) if best.tip.chain_work <= target.chain_work => break,
+                (_, Some(best)) if self.follow(best, peers, tree, cx.chain) => break,
+                // A branch that is not rooted in the chain has been removed: try the next one.
+                (_, Some(_)) => target = None,
+                (_, None) => {
+                    self.window.clear();
+                    break;
+                }
+            }
+        }
+        let front = self.window.front();
+        if self.front.map(|(hash, _)| hash) != front {
+            self.front = front.map(|hash| (hash, cx.now.elapsed));
+        }
+    }
+
+    /// Removes the first blocks that have entered the chain.
+    fn remove_connected(&mut self, tree: &mut HeaderTree, chain: &impl ChainView) {
+        while let Some(front) = self.window.front() {
+            let Some(known) = chain.find(&front) else { return };
+            if known.is_invalid {
+                tree.remove_branch(&front);
+                self.window.clear();
+                return;
+            }
+            tree.remove(&front);
+            self.window.pop_front();
+        }
+    }
+
+    /// Points the window to a header. Returns whether its branch is rooted in a valid block of the
+    /// chain; if not, removes the branch.
+    fn follow(
+        &mut self,
+        target: ValidHeader,
+        peers: &mut Peers,
+        tree: &mut HeaderTree,
+        chain: &impl ChainView,
+    ) -> bool {
+        let (mut branch, mut at, mut fork) = (Vec::new(), target.tip.hash, None);
+        let mut base = target.tip.height;
+        while let (Some(header), Some(parent)) = (tree.get(&at), tree.parent(&at)) {
+            if self.window.contains(header.tip.height, &at) {
+                fork = Some(header.tip.height);
+                break;
+            }
+            base = header.tip.height;
+            branch.push(at);
+            at = *parent;
+        }
+        if fork.is_none() && chain.find(&at).is_none_or(|known| known.is_invalid) {
+            tree.remove_branch(&at);
+            self.window.clear();
+            return false;
+        }
+        if fork != self.window.target().map(|target| target.tip.height) {
+            // The blocks that peers lack were those of another branch.
+            peers.values_mut().for_each(Peer::clear_lack);
+        }
+        self.window.switch_to(fork, branch.into_iter().rev(), (base, target));
+        true
     }
 }

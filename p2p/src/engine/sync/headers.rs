@@ -1,276 +1,522 @@
-//! Headers: whom to ask, and from where on. What comes of it is the business of `session`.
+//! Header sync: the tree of validated headers, and which peers to request headers from.
 
-use super::header_tree::Place;
-use super::peer::Peer;
-use super::segment::{Reject, check};
-use super::session::Session;
-use super::{InFlightRequest, Sync, What};
+use super::bodies::Bodies;
+use super::header_tree::{HeaderTree, ValidHeader};
+use super::peer::{Peer, Peers, protect};
+use super::segment::{Reject, validate_header};
+use super::session::{Limits, Outcome, Session};
+use super::window::Window;
 use crate::engine::context::Context;
-use crate::message::{MAX_HEADERS, MAX_LOCATOR, Request};
+use crate::engine::machine::{Failure, Misbehavior, RequestId};
+use crate::engine::requests::{InFlightRequest, Requests};
+use crate::engine::work_threshold::work_threshold;
+use crate::message::{MAX_HEADERS, MAX_LOCATOR, Protocol, Request, Response, ResponseError};
 use crate::view::{ChainView, Tip};
-use chain::block::{self, Header, Height};
-use chain::pow::{Target, Work};
+use chain::block::{self, Header, Height, Timestamp};
+use chain::pow::Work;
 use libp2p::PeerId;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-/// Sessions at a time once this node is synced, or cannot go on.
-const SESSIONS: usize = 4;
-/// Sessions at a time of peers that are asked whatever they claim.
-const DUE_SESSIONS: usize = 8;
-/// Blocks of the tip's difficulty that a chain may lack to be stored nevertheless.
-const LACKING_BLOCKS: u32 = 144;
-/// What a relayed block gets before a status makes us fetch it.
-const GRACE: Duration = Duration::from_secs(2);
-/// How long a peer rests whose session was too slow.
+/// Most sessions at a time once the node is synced, or stalled; one before.
+const MAX_SESSIONS: usize = 4;
+/// Most sessions at a time with peers whose headers are requested whatever they claim.
+const MAX_REQUIRED_SESSIONS: usize = 8;
+/// Outbound peers that are asked to confirm the headers of the first one.
+const CONFIRMATIONS: u32 = 2;
+/// Outbound peers to wait for before the first request.
+const QUORUM: usize = 3;
+/// The longest wait for the quorum after the first peer has connected.
+const QUORUM_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long relay has to deliver a new block before a status makes this node fetch it.
+const RELAY_TIME: Duration = Duration::from_secs(2);
+/// How long a peer with a slow session or a failed request is not asked for headers.
 const PAUSE: Duration = Duration::from_secs(10);
+/// The longest wait for a header's time to come, in seconds.
+const MAX_TIME_WAIT: u32 = 60;
+/// A peer whose headers do not lead to this many claims in a row is disconnected.
+const MAX_DISPROVED_CLAIMS: u32 = 3;
+/// The tip is stale after this many block spacings without a new one.
+const STALE_SPACINGS: u32 = 6;
+const MIN_STALE_TIME: Duration = Duration::from_secs(30);
 
-impl Sync {
-    /// Where a block stands whose header is known and not condemned.
-    pub(super) fn place(&self, hash: &block::Hash, chain: &impl ChainView) -> Option<Place> {
-        if let Some(place) = self.tree.place(hash) {
-            return Some(*place);
+/// The state of header sync.
+#[derive(Debug)]
+pub(super) struct Headers {
+    limits: Limits,
+    pub(super) tree: HeaderTree,
+    requests: Requests<()>,
+    first_peer_at: Option<Duration>,
+    has_started: bool,
+    /// Peers still to be asked for confirmation; `None` before a session was completed.
+    confirmations_left: Option<u32>,
+    /// When the tip last changed or was found stale.
+    tip_changed_at: Duration,
+}
+
+impl Headers {
+    pub(super) fn new(limits: Limits) -> Headers {
+        Headers {
+            limits,
+            tree: HeaderTree::default(),
+            requests: Requests::new(),
+            first_peer_at: None,
+            has_started: false,
+            confirmations_left: None,
+            tip_changed_at: Duration::ZERO,
         }
-        let known = chain.find(hash).filter(|known| !known.is_invalid)?;
-        Some(Place { tip: known.tip, as_parent: known.as_parent })
     }
 
-    /// Whether the header of a claimed tip is known.
-    pub(super) fn is_known(&self, hash: &block::Hash, chain: &impl ChainView) -> bool {
-        self.tree.place(hash).is_some() || chain.find(hash).is_some()
+    /// Returns whether there have been enough peers to begin.
+    pub(super) fn has_started(&self) -> bool {
+        self.has_started
     }
 
-    /// A chain with no more work than this is not stored, nor are its blocks looked at.
-    pub(crate) fn least_work(chain: &impl ChainView) -> Work {
-        let tip = chain.tip();
-        let Some(known) = chain.find(&tip.hash) else { return Work::ZERO };
-        let block = known.as_parent.bits.target().map_or(Work::ZERO, Target::work);
-        tip.chain_work.saturating_sub(times(block, LACKING_BLOCKS))
+    pub(super) fn peer_connected(&mut self, now: Duration) {
+        self.first_peer_at.get_or_insert(now);
     }
 
-    /// Asks for headers whatever is worth asking, of whom is worth asking.
-    pub(super) fn pursue<C: ChainView>(&mut self, cx: &mut Context<'_, C>) {
-        if !self.may_start(cx) {
+    pub(super) fn remove_peer(&mut self, peer: &PeerId) {
+        self.requests.remove_peer(peer).for_each(drop);
+    }
+
+    pub(super) fn tip_changed(&mut self, now: Duration) {
+        self.tip_changed_at = now;
+    }
+
+    /// Sends requests for headers to the peers that may have new ones.
+    pub(super) fn advance(
+        &mut self,
+        cx: &mut Context<impl ChainView>,
+        peers: &mut Peers,
+        bodies: &Bodies,
+    ) {
+        if !self.may_start(cx, peers) {
             return;
         }
-        let is_waiting = |peer: &Peer| peer.session.as_ref().is_some_and(Session::is_waiting);
+        let is_waiting =
+            |peer: &Peer| peer.session.as_ref().is_some_and(|session| session.request.is_none());
         let waiting: Vec<PeerId> =
-            self.peers.iter().filter(|(_, peer)| is_waiting(peer)).map(|(id, _)| *id).collect();
+            peers.iter().filter(|(_, peer)| is_waiting(peer)).map(|(id, _)| *id).collect();
         for id in waiting {
-            self.ask_headers(cx, id);
+            self.send_request(cx, peers, &bodies.window, id);
         }
-        let mut sessions = self.peers.values().filter(|peer| peer.session.is_some()).count();
-        while sessions < DUE_SESSIONS {
-            let Some((id, is_due)) = self.next_source(cx) else { break };
-            let most = if self.is_synced || self.is_stuck(cx.now.elapsed) { SESSIONS } else { 1 };
-            if !is_due && sessions >= most {
+        let mut sessions = peers.values().filter(|peer| peer.session.is_some()).count();
+        let is_parallel = cx.is_synced || bodies.is_stuck(cx.now.elapsed);
+        let max_sessions = if is_parallel { MAX_SESSIONS } else { 1 };
+        while sessions < MAX_REQUIRED_SESSIONS {
+            let Some((id, is_required)) = self.next_peer(cx, peers, bodies) else { break };
+            if !is_required && sessions >= max_sessions {
                 break;
             }
-            self.open_session(cx, id);
+            self.open_session(cx, peers, &bodies.window, id);
             sessions += 1;
         }
     }
 
-    /// The peer to ask next: who announced something, then who has to be asked, then whoever claims
-    /// the most work, outbound first.
-    fn next_source<C: ChainView>(&mut self, cx: &Context<'_, C>) -> Option<(PeerId, bool)> {
-        let tip = cx.chain.tip();
-        let stuck = self.is_stuck(cx.now.elapsed);
-        let target = self.window.target().map_or(Work::ZERO, |place| place.tip.chain_work);
-        let best = if stuck { tip.chain_work } else { tip.chain_work.max(target) };
-        let is_low = self.window.len() <= self.limits.branch_headers / 2;
-        let mut found = None;
-        for (id, peer) in &mut self.peers {
-            peer.is_ahead &= !is_low;
-            let can =
-                peer.session.is_none() && !peer.is_ahead && cx.now.elapsed >= peer.headers_from;
-            if !can || peer.header_limit.available(cx.now.elapsed) == 0 {
-                continue;
-            }
-            let is_due = peer.is_due || peer.announced.is_some();
-            let is_fresh = self.is_synced
-                && tip.height.next().is_some_and(|next| peer.claim.height <= next)
-                && cx.now.elapsed < peer.claimed_at.saturating_add(GRACE)
-                && peer.claimed_at > Duration::ZERO;
-            let claims = peer.claim.chain_work > best
-                && peer.refuted != Some(peer.claim.hash)
-                && !is_fresh
-                && self.tree.place(&peer.claim.hash).is_none()
-                && cx.chain.find(&peer.claim.hash).is_none();
-            let rank = (is_due, peer.outbound, peer.claim.chain_work);
-            if (is_due || claims) && found.is_none_or(|(best, _)| rank > best) {
-                found = Some((rank, *id));
-            }
-        }
-        if let Some(((is_due, ..), id)) = found {
-            return Some((id, is_due));
-        }
-        self.next_check(cx.now.elapsed).map(|id| (id, true))
+    fn may_start(&mut self, cx: &Context<impl ChainView>, peers: &Peers) -> bool {
+        let Some(first) = self.first_peer_at else { return false };
+        let outbound = peers.values().filter(|peer| peer.outbound).count();
+        self.has_started |= is_private(cx.chain)
+            || outbound >= QUORUM
+            || cx.now.elapsed.saturating_sub(first) >= QUORUM_TIMEOUT;
+        self.has_started
     }
 
-    /// An outbound peer that was never asked, as long as some are to be asked to confirm the others.
-    fn next_check(&mut self, now: Duration) -> Option<PeerId> {
-        let left = self.checks.filter(|left| *left > 0)?;
+    /// The next peer to request headers from, and whether that is required whatever it claims:
+    /// announcers first, then required ones, then the one that claims the most work, outbound first.
+    fn next_peer(
+        &mut self,
+        cx: &Context<impl ChainView>,
+        peers: &mut Peers,
+        bodies: &Bodies,
+    ) -> Option<(PeerId, bool)> {
+        let (now, window) = (cx.now.elapsed, &bodies.window);
+        let tip = cx.chain.tip();
+        let target = window.target().map_or(Work::ZERO, |target| target.tip.chain_work);
+        let best = if bodies.is_stuck(now) { tip.chain_work } else { tip.chain_work.max(target) };
+        let has_branch_room = window.len() <= self.limits.branch_headers / 2;
+        let mut next = None;
+        for (id, peer) in peers.iter_mut() {
+            peer.is_branch_full &= !has_branch_room;
+            let is_available = peer.session.is_none()
+                && !peer.is_branch_full
+                && now >= peer.headers_not_before
+                && peer.header_limit.available(now) > 0;
+            if !is_available {
+                continue;
+            }
+            let claim = peer.claimed_tip;
+            let is_required = peer.must_request_headers || peer.announced.is_some();
+            let is_left_to_relay = cx.is_synced
+                && tip.height.next().is_some_and(|next| claim.height <= next)
+                && now < peer.claimed_at.saturating_add(RELAY_TIME)
+                && peer.claimed_at > Duration::ZERO;
+            let claims_more = claim.chain_work > best
+                && peer.disproved != Some(claim.hash)
+                && !is_left_to_relay
+                && !self.tree.is_known(&claim.hash, cx.chain);
+            let rank = (is_required, peer.outbound, claim.chain_work);
+            if (is_required || claims_more) && next.is_none_or(|(best, _)| rank > best) {
+                next = Some((rank, *id));
+            }
+        }
+        if let Some(((is_required, ..), id)) = next {
+            return Some((id, is_required));
+        }
+        self.next_confirmation(now, peers).map(|id| (id, true))
+    }
+
+    /// An outbound peer that was never asked, while confirmations are left.
+    fn next_confirmation(&mut self, now: Duration, peers: &Peers) -> Option<PeerId> {
+        let left = self.confirmations_left.filter(|left| *left > 0)?;
         let is_new = |peer: &Peer| {
-            peer.outbound && !peer.was_asked && peer.session.is_none() && now >= peer.headers_from
+            let is_available = peer.session.is_none() && now >= peer.headers_not_before;
+            peer.outbound && !peer.headers_requested && is_available
         };
-        let (id, _) = self.peers.iter().find(|(_, peer)| is_new(peer))?;
-        self.checks = Some(left.saturating_sub(1));
+        let (id, _) = peers.iter().find(|(_, peer)| is_new(peer))?;
+        self.confirmations_left = Some(left.saturating_sub(1));
         Some(*id)
     }
 
-    fn open_session<C: ChainView>(&mut self, cx: &mut Context<'_, C>, id: PeerId) {
-        let Some(peer) = self.peers.get(&id) else { return };
-        let shown = peer.shown.and_then(|tip| self.tree.place(&tip.hash));
-        let start = shown.copied().or_else(|| self.window.target());
-        let session = Session::new(start.map(|place| place.tip.hash), cx.now.elapsed);
-        if let Some(peer) = self.peers.get_mut(&id) {
-            peer.session = Some(session);
-            (peer.was_asked, peer.is_due) = (true, false);
-        }
-        self.ask_headers(cx, id);
+    fn open_session(
+        &mut self,
+        cx: &mut Context<impl ChainView>,
+        peers: &mut Peers,
+        window: &Window,
+        id: PeerId,
+    ) {
+        let Some(peer) = peers.get_mut(&id) else { return };
+        let best_known = peer.best_known.and_then(|tip| self.tree.get(&tip.hash));
+        let start = best_known.copied().or_else(|| window.target());
+        peer.session = Some(Session::new(start.map(|start| start.tip.hash), cx.now.elapsed));
+        (peer.headers_requested, peer.must_request_headers) = (true, false);
+        self.send_request(cx, peers, window, id);
     }
 
-    /// Sends the session's next request if the peer's pace allows it.
-    pub(super) fn ask_headers<C: ChainView>(&mut self, cx: &mut Context<'_, C>, id: PeerId) {
-        let is_open = |peer: &&Peer| peer.header_limit.available(cx.now.elapsed) > 0;
-        let peer = self.peers.get(&id).filter(is_open);
-        let Some(session) = peer.and_then(|peer| peer.session.as_ref()) else { return };
-        let locator = match session.counted() {
-            None => self.locator(session.end(), cx.chain),
-            Some((from, at)) => {
-                let mut locator = vec![at.tip.hash];
+    /// Sends the next request of a session if the peer's rate limit permits it.
+    fn send_request(
+        &mut self,
+        cx: &mut Context<impl ChainView>,
+        peers: &mut Peers,
+        window: &Window,
+        id: PeerId,
+    ) {
+        let now = cx.now.elapsed;
+        let Some(peer) = peers.get_mut(&id) else { return };
+        let Some(session) = peer.session.as_mut() else { return };
+        if !peer.header_limit.try_acquire(1, now) {
+            return;
+        }
+        let locator = match session.unstored_range() {
+            None => locator(session.end(), &self.tree, window, cx.chain),
+            Some((from, last)) => {
+                let mut locator = vec![last.tip.hash];
                 locator.extend(locate(from.tip.height, |height| cx.chain.at(height)));
                 locator.truncate(MAX_LOCATOR);
                 locator
             }
         };
-        let Some(peer) = self.peers.get_mut(&id) else { return };
-        let Some(session) = peer.session.as_mut() else { return };
-        peer.header_limit.spend(1, cx.now.elapsed);
         let max = u16::try_from(MAX_HEADERS).unwrap_or(u16::MAX);
-        let what = Request::Headers { locator: locator.clone(), stop: block::Hash::ZERO, max };
-        let request = super::request(cx, &mut self.next_request, id, what);
-        session.note_asked(request, locator, peer.claim.hash);
-        self.requests
-            .insert(request, InFlightRequest { peer: id, at: cx.now.elapsed, what: What::Headers });
+        let request = Request::Headers { locator: locator.clone(), stop: block::Hash::ZERO, max };
+        let number = self.requests.insert(id, now, ());
+        session.request_sent(number, locator, peer.claimed_tip.hash);
+        cx.request(RequestId::Headers(number), id, request);
     }
 
-    /// Headers from the chain to this one, the lowest first; none if it has its body here.
-    fn branch(&self, hash: &block::Hash) -> Vec<block::Hash> {
-        let mut branch = Vec::new();
-        let mut at = *hash;
-        while let Some(parent) = self.tree.parent(&at) {
-            branch.push(at);
-            at = *parent;
-        }
-        branch.reverse();
-        branch
-    }
-
-    /// How many headers there are from the chain to this one.
-    pub(super) fn depth(&self, hash: &block::Hash) -> usize {
-        let place = self.tree.place(hash);
-        let in_flight = place.and_then(|place| self.window.depth(place.tip.height, hash));
-        in_flight.unwrap_or_else(|| self.branch(hash).len())
-    }
-
-    /// Blocks by which a peer finds where its chain leaves the one that ends here: ten, then at
-    /// doubling distances, genesis last.
-    pub(super) fn locator(
-        &self,
-        end: Option<block::Hash>,
-        chain: &impl ChainView,
-    ) -> Vec<block::Hash> {
-        let place = end.and_then(|end| self.tree.place(&end));
-        if let Some(Tip { hash, height, .. }) = place.map(|place| place.tip)
-            && self.window.contains(height, &hash)
-        {
-            return locate(height, |height| {
-                self.window.hash_at(height).or_else(|| chain.at(height))
-            });
-        }
-        let branch = end.map_or_else(Vec::new, |end| self.branch(&end));
-        let first = branch.first().and_then(|hash| self.tree.place(hash));
-        let Some(base) = first.map(|place| place.tip.height.get()) else {
-            let known = end.and_then(|end| chain.find(&end));
-            let top = known.map_or(chain.tip().height, |known| known.tip.height);
-            return locate(top, |height| chain.at(height));
-        };
-        let above = u32::try_from(branch.len().saturating_sub(1)).unwrap_or(u32::MAX);
-        locate(Height::new(base.saturating_add(above)), |height| {
-            match height.get().checked_sub(base) {
-                Some(above) => branch.get(usize::try_from(above).ok()?).copied(),
-                None => chain.at(height),
-            }
-        })
-    }
-
-    /// Ends sessions that are so slow that another peer should have a turn.
-    pub(super) fn end_slow_sessions<C: ChainView>(&mut self, cx: &mut Context<'_, C>) {
-        let now = cx.now.elapsed;
-        let is_slow = |peer: &Peer| peer.session.as_ref().is_some_and(|one| one.is_slow(now));
-        let slow: Vec<PeerId> =
-            self.peers.iter().filter(|(_, peer)| is_slow(peer)).map(|(id, _)| *id).collect();
-        for id in slow {
-            if self.next_source(cx).is_none() {
-                return;
-            }
-            if let Some(peer) = self.peers.get_mut(&id) {
-                peer.session = None;
-                peer.headers_from = now.saturating_add(PAUSE);
-            }
-        }
-    }
-
-    /// A peer showed a header, on its own accord.
-    pub(super) fn announced<C: ChainView>(
+    /// Processes the end of a request. Ignores numbers that are not in flight: the peer may have
+    /// disconnected meanwhile.
+    pub(super) fn handle_response(
         &mut self,
-        cx: &mut Context<'_, C>,
+        cx: &mut Context<impl ChainView>,
+        peers: &mut Peers,
+        window: &Window,
+        number: u64,
+        result: Result<Response, Failure>,
+    ) {
+        let now = cx.now.elapsed;
+        let Some(InFlightRequest { peer: id, .. }) = self.requests.remove(number) else { return };
+        let Some(peer) = peers.get_mut(&id) else { return };
+        let is_current = |session: &mut Session| session.request == Some(number);
+        let Some(mut session) = peer.session.take_if(is_current) else { return };
+        let mut pause = |seconds| {
+            peer.headers_not_before = now.saturating_add(Duration::from_secs(seconds));
+        };
+        match result {
+            Ok(Response::Headers(headers)) => {
+                let limits = &self.limits;
+                let outcome = session.handle_headers(cx, &mut self.tree, window, limits, &headers);
+                if let Some(last) = session.last {
+                    self.header_stored(cx.chain, peers, window, id, last.tip);
+                }
+                match outcome {
+                    Ok(()) => {
+                        if let Some(peer) = peers.get_mut(&id) {
+                            peer.session = Some(session);
+                        }
+                        self.send_request(cx, peers, window, id);
+                    }
+                    Err(outcome) => self.end_session(cx, peers, id, outcome),
+                }
+            }
+            Ok(Response::Error(ResponseError::Busy { retry_after })) => {
+                pause(u64::from(retry_after).clamp(1, 60));
+            }
+            Ok(Response::Error(ResponseError::RateLimited)) => pause(5),
+            Ok(Response::Error(ResponseError::BadRequest)) => pause(60),
+            Ok(Response::Error(ResponseError::NotFound)) => {
+                self.end_session(cx, peers, id, Outcome::Complete(session.claimed_tip));
+            }
+            Ok(_) => {
+                let reject = Reject::Invalid(Misbehavior::WrongResponse);
+                self.end_session(cx, peers, id, Outcome::Rejected(reject));
+            }
+            Err(failure) => {
+                pause(PAUSE.as_secs());
+                cx.report_failure(id, failure);
+            }
+        }
+    }
+
+    /// Records that a peer has a header that is now in the tree.
+    fn header_stored(
+        &mut self,
+        chain: &impl ChainView,
+        peers: &mut Peers,
+        window: &Window,
+        id: PeerId,
+        tip: Tip,
+    ) {
+        if let Some(peer) = peers.get_mut(&id) {
+            peer.has_header(tip);
+        }
+        if tip.chain_work >= chain.tip().chain_work {
+            protect(peers, id);
+        }
+        if self.tree.len() > self.limits.all_headers {
+            let mut protected = protected_leaves(peers, window);
+            protected.insert(tip.hash);
+            self.tree.evict(self.limits.all_headers, Work::ZERO, &protected);
+        }
+    }
+
+    fn end_session(
+        &mut self,
+        cx: &mut Context<impl ChainView>,
+        peers: &mut Peers,
+        id: PeerId,
+        outcome: Outcome,
+    ) {
+        let now = cx.now.elapsed;
+        let Some(peer) = peers.get_mut(&id) else { return };
+        let claim = peer.claimed_tip;
+        match outcome {
+            Outcome::Complete(requested_tip) => {
+                let sent_work = peer.best_known.map_or(Work::ZERO, |tip| tip.chain_work);
+                peer.announced = None;
+                if claim.chain_work <= sent_work || self.tree.is_known(&claim.hash, cx.chain) {
+                    (peer.disproved_claims, peer.discontinuities) = (0, 0);
+                } else if requested_tip == claim.hash {
+                    peer.disprove_claim(now);
+                }
+                self.confirmations_left.get_or_insert(CONFIRMATIONS);
+            }
+            Outcome::BranchFull => {
+                let best = self.tree.best(cx.chain).map(|best| best.tip.hash);
+                if peer.best_known.map(|tip| tip.hash) == best {
+                    peer.is_branch_full = true;
+                } else {
+                    // A fork with as many headers as a branch may have is not followed further
+                    // unless it is the best one.
+                    peer.disprove_claim(now);
+                }
+            }
+            Outcome::Discontinuous => peer.record_discontinuity(now),
+            Outcome::LowWork(requested_tip, work) => {
+                peer.announced = None;
+                peer.disprove_claim(now);
+                if requested_tip == claim.hash && claim.chain_work > work {
+                    return cx.disconnect(id, "chain has too little work");
+                }
+            }
+            Outcome::Rejected(Reject::TooNew(time)) => {
+                let seconds = seconds_until_valid(time, cx);
+                if seconds > MAX_TIME_WAIT {
+                    peer.announced = None;
+                    peer.disprove_claim(now);
+                }
+                let wait = Duration::from_secs(seconds.clamp(1, MAX_TIME_WAIT).into());
+                peer.headers_not_before = now.saturating_add(wait);
+            }
+            Outcome::Rejected(Reject::Invalid(misbehavior)) => {
+                peer.announced = None;
+                peer.disprove_claim(now);
+                cx.report(id, misbehavior);
+            }
+            Outcome::Rejected(Reject::KnownInvalid) => {
+                peer.announced = None;
+                peer.disprove_claim(now);
+                if peer.outbound {
+                    return cx.disconnect(id, "follows an invalid chain");
+                }
+            }
+        }
+        if peer.disproved_claims >= MAX_DISPROVED_CLAIMS {
+            cx.disconnect(id, "headers do not lead to the claimed tip");
+        }
+    }
+
+    /// Processes an announced header whose parent or body is missing here. Returns its hash if it was
+    /// added to the tree.
+    pub(super) fn header_announced(
+        &mut self,
+        cx: &mut Context<impl ChainView>,
+        peers: &mut Peers,
+        window: &Window,
         id: PeerId,
         header: &Header,
-    ) {
+    ) -> Option<block::Hash> {
         let hash = header.hash();
         if cx.chain.find(&hash).is_some() || cx.chain.is_known_invalid(&hash) {
-            return;
+            return None;
         }
-        let place = match (self.place(&hash, cx.chain), self.place(&header.previous, cx.chain)) {
-            (Some(place), _) => Some(place),
-            (None, Some(parent)) => match check(header, &parent, cx.chain, cx.now) {
+        let known = self.tree.lookup(&hash, cx.chain);
+        let parent = self.tree.lookup(&header.previous, cx.chain);
+        let valid = match (known, parent) {
+            (Some(known), _) => Some(known),
+            (None, Some(parent)) => match validate_header(header, &parent, cx.chain, cx.now) {
                 Ok(()) => parent.child(hash, header),
-                Err(Reject::Bad(misbehavior)) => return cx.report(id, misbehavior),
-                Err(_) => None,
+                Err(Reject::Invalid(misbehavior)) => {
+                    cx.report(id, misbehavior);
+                    return None;
+                }
+                Err(Reject::TooNew(_) | Reject::KnownInvalid) => None,
             },
             (None, None) => None,
         };
-        let least = Sync::least_work(cx.chain);
-        let Some(peer) = self.peers.get_mut(&id) else { return };
-        match place {
-            Some(place) if place.tip.chain_work <= least => {}
-            Some(place) => {
-                self.tree.insert(header.previous, place);
-                peer.show(place.tip);
-                self.hint = Some((hash, id));
-                self.protect(id, place.tip.chain_work >= cx.chain.tip().chain_work);
-                self.bound_forest(Some(hash));
-                self.retarget(cx);
+        let peer = peers.get_mut(&id)?;
+        let Some(valid) = valid else {
+            // Until this node is synced, the statuses of peers are enough.
+            if cx.is_synced {
+                peer.announced = Some(hash);
             }
-            // While much is missing, statuses tell what there is.
-            None if self.is_synced => peer.announced = Some(hash),
-            None => {}
+            return None;
+        };
+        if valid.tip.chain_work <= work_threshold(cx.chain) {
+            return None;
         }
+        self.tree.insert(header.previous, valid);
+        self.header_stored(cx.chain, peers, window, id, valid.tip);
+        Some(hash)
+    }
+
+    /// Ends requests without a response that are long overdue.
+    pub(super) fn expire_requests(
+        &mut self,
+        cx: &mut Context<impl ChainView>,
+        peers: &mut Peers,
+        window: &Window,
+    ) {
+        let timeout = Protocol::Headers.limits().timeout;
+        for number in self.requests.overdue(timeout, cx.now.elapsed) {
+            self.handle_response(cx, peers, window, number, Err(Failure::Timeout));
+        }
+    }
+
+    /// Ends slow sessions while another peer could be asked instead.
+    pub(super) fn end_slow_sessions(
+        &mut self,
+        cx: &Context<impl ChainView>,
+        peers: &mut Peers,
+        bodies: &Bodies,
+    ) {
+        let now = cx.now.elapsed;
+        let is_slow =
+            |peer: &Peer| peer.session.as_ref().is_some_and(|session| session.is_slow(now));
+        let slow: Vec<PeerId> =
+            peers.iter().filter(|(_, peer)| is_slow(peer)).map(|(id, _)| *id).collect();
+        for id in slow {
+            if self.next_peer(cx, peers, bodies).is_none() {
+                return;
+            }
+            if let Some(peer) = peers.get_mut(&id) {
+                peer.session = None;
+                peer.headers_not_before = now.saturating_add(PAUSE);
+            }
+        }
+    }
+
+    /// Requests headers from all outbound peers if there has been no new tip for long.
+    pub(super) fn refresh_stale_tip(&mut self, cx: &Context<impl ChainView>, peers: &mut Peers) {
+        let spacing = Duration::from_secs(cx.chain.params().spec().spacing_seconds.into());
+        let stale_time = spacing.saturating_mul(STALE_SPACINGS).max(MIN_STALE_TIME);
+        if cx.is_synced && cx.now.elapsed.saturating_sub(self.tip_changed_at) >= stale_time {
+            self.tip_changed_at = cx.now.elapsed;
+            for peer in peers.values_mut().filter(|peer| peer.outbound) {
+                peer.must_request_headers = true;
+            }
+        }
+    }
+
+    /// Removes branches that the tip has left far behind.
+    pub(super) fn evict_low_work(
+        &mut self,
+        chain: &impl ChainView,
+        peers: &Peers,
+        window: &Window,
+    ) {
+        let protected = protected_leaves(peers, window);
+        self.tree.evict(self.limits.all_headers, work_threshold(chain), &protected);
     }
 }
 
-/// The work of so many blocks.
-fn times(block: Work, count: u32) -> Work {
-    let bits = (0..u32::BITS.saturating_sub(count.leading_zeros())).rev();
-    bits.fold(Work::ZERO, |sum, bit| {
-        let twice = sum.saturating_add(sum);
-        if count >> bit & 1 == 1 { twice.saturating_add(block) } else { twice }
+/// Returns whether the network is private: one where a node without peers may consider itself synced.
+pub(super) fn is_private(chain: &impl ChainView) -> bool {
+    let spec = chain.params().spec();
+    spec.fixed_difficulty || spec.boot_nodes.is_empty()
+}
+
+/// The ends of the branches that are being downloaded.
+fn protected_leaves(peers: &Peers, window: &Window) -> BTreeSet<block::Hash> {
+    let sessions = peers.values().filter_map(|peer| peer.session.as_ref()?.last);
+    let headers = sessions.chain(window.target());
+    headers.map(|header: ValidHeader| header.tip.hash).collect()
+}
+
+/// Seconds until a header's time is no longer too far in the future.
+fn seconds_until_valid(time: Timestamp, cx: &Context<impl ChainView>) -> u32 {
+    let allowed = cx.now.clock.saturating_add(cx.chain.params().spec().max_future_seconds);
+    time.get().saturating_sub(allowed.get())
+}
+
+/// The block locator of the branch that ends at a header, or of the best chain.
+pub(super) fn locator(
+    end: Option<block::Hash>,
+    tree: &HeaderTree,
+    window: &Window,
+    chain: &impl ChainView,
+) -> Vec<block::Hash> {
+    let header = end.and_then(|end| tree.get(&end));
+    if let Some(Tip { hash, height, .. }) = header.map(|header| header.tip)
+        && window.contains(height, &hash)
+    {
+        return locate(height, |height| window.hash_at(height).or_else(|| chain.at(height)));
+    }
+    let branch = end.map_or_else(Vec::new, |end| tree.branch(&end));
+    let first = branch.first().and_then(|hash| tree.get(hash));
+    let Some(base) = first.map(|first| first.tip.height.get()) else {
+        let known = end.and_then(|end| chain.find(&end));
+        let top = known.map_or(chain.tip().height, |known| known.tip.height);
+        return locate(top, |height| chain.at(height));
+    };
+    let above = u32::try_from(branch.len().saturating_sub(1)).unwrap_or(u32::MAX);
+    locate(Height::new(base.saturating_add(above)), |height| match height.get().checked_sub(base) {
+        Some(above) => branch.get(usize::try_from(above).ok()?).copied(),
+        None => chain.at(height),
     })
 }
 
-/// Hashes at a height, ten below, at doubling distances below those, and genesis.
+/// The hashes at a height, the next ten below, then at doubling distances down to genesis.
 fn locate(top: Height, hash_at: impl Fn(Height) -> Option<block::Hash>) -> Vec<block::Hash> {
     let (mut locator, mut at, mut step) = (Vec::new(), top, 1_u32);
     loop {

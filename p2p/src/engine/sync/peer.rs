@@ -1,25 +1,33 @@
-//! What is known of a peer as a source of headers and bodies.
+//! A peer as a source of headers and blocks.
 
+use super::header_tree::HeaderTree;
 use super::session::Session;
 use crate::message::{Limits, Protocol, Status};
 use crate::rate_limit::TokenBucket;
-use crate::view::Tip;
+use crate::view::{ChainView, Tip};
 use chain::block::{self, Height};
 use chain::pow::Work;
+use libp2p::PeerId;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// Most requests for bodies that a fast peer has at a time.
+/// Most requests for blocks that a fast peer has in flight.
 const MAX_WIDTH: u32 = 8;
-/// What a new peer begins with.
-const FIRST_WIDTH: u32 = 2;
-/// An answer within this time lets the peer have one request more at a time.
+/// The limit of a new peer.
+const INITIAL_WIDTH: u32 = 2;
+/// A response within this time raises the peer's limit by one.
 const FAST: Duration = Duration::from_secs(2);
-/// How long a peer is not asked for blocks it said it lacks.
-const LACK: Duration = Duration::from_secs(30);
-/// Bytes a second that a peer is thought to send before it has sent any.
-const FIRST_SPEED: u64 = 1 << 20;
-/// What `success` is a part of.
-const ALWAYS: u64 = 1_000;
+/// How long a peer is not asked for blocks that it lacks.
+const LACK_EXPIRY: Duration = Duration::from_secs(30);
+/// The assumed speed of a new peer, in bytes a second.
+const INITIAL_SPEED: u64 = 1 << 20;
+/// The success rate of a peer that has answered every request.
+const FULL_SUCCESS: u64 = 1_000;
+/// Outbound peers that may fall behind because they once had a chain as good as ours.
+const MAX_PROTECTED: usize = 4;
+
+/// The connected peers.
+pub(super) type Peers = BTreeMap<PeerId, Peer>;
 
 /// Returns a limit for our requests at nine tenths of what a protocol permits, because clocks and
 /// connections are not exact.
@@ -29,195 +37,216 @@ fn request_limit(protocol: Protocol) -> TokenBucket {
     TokenBucket::new(requests.saturating_mul(81) / 100, interval)
 }
 
-/// An outbound peer that has less work than we, and since when.
+/// Since when an outbound peer has had less work than this node.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct BehindSince {
     pub(super) since: Duration,
-    /// What we had then: a peer that gets that far is not behind for good.
+    /// This node's work then. A peer that reaches it makes progress.
     pub(super) work: Work,
     pub(super) is_challenged: bool,
 }
 
-/// A peer.
+/// A connected peer.
 #[derive(Debug)]
 pub(super) struct Peer {
     pub(super) outbound: bool,
-    /// The tip it says it has.
-    pub(super) claim: Tip,
-    /// When it said so.
+    /// The tip of its last status, which may be a lie.
+    pub(super) claimed_tip: Tip,
+    /// When it claimed that tip; zero for the first one.
     pub(super) claimed_at: Duration,
     /// The claimed tip that its headers did not lead to.
-    pub(super) refuted: Option<block::Hash>,
-    /// How often that happened since it last told the truth.
-    pub(super) refutals: u32,
-    /// How often its headers did not go on where they were.
-    pub(super) losses: u32,
-    /// The best header it showed.
-    pub(super) shown: Option<Tip>,
-    /// It announced a header that is to be explained by headers before it.
+    pub(super) disproved: Option<block::Hash>,
+    /// How many claims in a row its headers did not lead to.
+    pub(super) disproved_claims: u32,
+    /// How many sessions in a row ended because its headers did not continue.
+    pub(super) discontinuities: u32,
+    /// The header with the most work that it has sent.
+    pub(super) best_known: Option<Tip>,
+    /// A header it announced whose ancestors are unknown here.
     pub(super) announced: Option<block::Hash>,
-    /// It is to be asked for headers whatever it claims.
-    pub(super) is_due: bool,
-    /// It was asked for headers.
-    pub(super) was_asked: bool,
+    /// Its headers are requested whatever tip it claims.
+    pub(super) must_request_headers: bool,
+    pub(super) headers_requested: bool,
     /// Its headers are so far ahead that their bodies have to come first.
-    pub(super) is_ahead: bool,
+    pub(super) is_branch_full: bool,
     pub(super) session: Option<Session>,
-    /// It is not asked for headers before.
-    pub(super) headers_from: Duration,
-    /// It is not asked for bodies before.
-    pub(super) bodies_from: Duration,
-    /// It is not asked for blocks from a height on until a time.
+    pub(super) headers_not_before: Duration,
+    pub(super) bodies_not_before: Duration,
+    /// It lacks the blocks from a height on; valid until a time.
     lacks: Option<(Height, Duration)>,
     pub(super) header_limit: TokenBucket,
     pub(super) body_limit: TokenBucket,
-    /// Requests for bodies it may have at a time.
+    /// Requests for blocks that it may have in flight.
     width: u32,
-    /// Requests for bodies it has.
+    /// Requests for blocks that it has in flight.
     pub(super) in_flight: u32,
-    /// Bytes a second, and answers in `ALWAYS` requests: both decaying averages.
+    /// Bytes a second, a decaying average.
     speed: u64,
+    /// Answered requests of `FULL_SUCCESS`, a decaying average.
     success: u64,
-    /// Bytes of good blocks that are not yet counted as whole MiB.
+    /// Bytes of accepted blocks that are not yet reported as whole MiB.
     pub(super) delivered: usize,
-    /// Whether it sent a block since it was last found to withhold some.
+    /// Whether it has sent a block since it last withheld some.
     pub(super) delivers: bool,
-    /// How often a branch was given up that it showed and sent nothing of.
+    /// How many branches it sent headers of without their blocks.
     pub(super) withheld: u32,
-    pub(super) lag: Option<BehindSince>,
-    /// It once showed a chain as good as ours, so it stays for being outbound.
+    pub(super) behind: Option<BehindSince>,
+    /// It once had a chain as good as ours, so it may fall behind.
     pub(super) is_protected: bool,
 }
 
 impl Peer {
-    /// One that has just said hello.
+    /// Returns a peer that has just connected.
     pub(super) fn new(outbound: bool, status: &Status, now: Duration) -> Peer {
         Peer {
             outbound,
-            claim: claim(status),
+            claimed_tip: claimed_tip(status),
             claimed_at: Duration::ZERO,
-            refuted: None,
-            refutals: 0,
-            losses: 0,
-            shown: None,
+            disproved: None,
+            disproved_claims: 0,
+            discontinuities: 0,
+            best_known: None,
             announced: None,
-            is_due: false,
-            was_asked: false,
-            is_ahead: false,
+            must_request_headers: false,
+            headers_requested: false,
+            is_branch_full: false,
             session: None,
-            headers_from: now,
-            bodies_from: now,
+            headers_not_before: now,
+            bodies_not_before: now,
             lacks: None,
             header_limit: request_limit(Protocol::Headers),
             body_limit: request_limit(Protocol::Blocks),
-            width: FIRST_WIDTH,
+            width: INITIAL_WIDTH,
             in_flight: 0,
-            speed: FIRST_SPEED,
-            success: ALWAYS,
+            speed: INITIAL_SPEED,
+            success: FULL_SUCCESS,
             delivered: 0,
             delivers: false,
             withheld: 0,
-            lag: None,
+            behind: None,
             is_protected: false,
         }
     }
 
-    /// Takes over what it says of itself now.
-    pub(super) fn tell(&mut self, status: &Status, now: Duration) {
-        if self.claim != claim(status) {
-            self.claim = claim(status);
+    pub(super) fn update_status(&mut self, status: &Status, now: Duration) {
+        if self.claimed_tip != claimed_tip(status) {
+            self.claimed_tip = claimed_tip(status);
             self.claimed_at = now;
         }
     }
 
-    /// It has a header.
-    pub(super) fn show(&mut self, tip: Tip) {
-        if self.shown.is_none_or(|shown| shown.chain_work < tip.chain_work) {
-            self.shown = Some(tip);
+    /// Records that the peer has a header.
+    pub(super) fn has_header(&mut self, tip: Tip) {
+        if self.best_known.is_none_or(|best| best.chain_work < tip.chain_work) {
+            self.best_known = Some(tip);
         }
     }
 
-    /// Its headers ended without its claim.
-    pub(super) fn refute(&mut self, now: Duration) {
-        self.refuted = Some(self.claim.hash);
-        self.headers_from = now.saturating_add(backoff(self.refutals));
-        self.refutals = self.refutals.saturating_add(1);
+    /// The claimed tip and the best header sent.
+    pub(super) fn tips(&self) -> impl Iterator<Item = Tip> {
+        [Some(self.claimed_tip), self.best_known].into_iter().flatten()
     }
 
-    /// Its headers did not go on where they were: it has reorganised, or wants to keep us busy.
-    pub(super) fn lose(&mut self, now: Duration) {
-        self.losses = self.losses.saturating_add(1);
-        self.headers_from = now.saturating_add(backoff(self.losses));
+    /// The work of the peer's chain: verified where its header is known, else claimed unless the
+    /// claim was disproved.
+    pub(super) fn chain_work(&self, tree: &HeaderTree, chain: &impl ChainView) -> Work {
+        let sent = self.best_known.map_or(Work::ZERO, |tip| tip.chain_work);
+        match tree.lookup(&self.claimed_tip.hash, chain) {
+            Some(header) => header.tip.chain_work.max(sent),
+            None if self.disproved == Some(self.claimed_tip.hash) => sent,
+            None => self.claimed_tip.chain_work.max(sent),
+        }
     }
 
-    /// How many blocks from a height on may be asked of it now.
-    pub(super) fn room(&self, height: Height, now: Duration) -> u32 {
-        let is_busy = self.in_flight >= self.width || now < self.bodies_from;
+    /// Records that the peer's headers ended without its claimed tip.
+    pub(super) fn disprove_claim(&mut self, now: Duration) {
+        self.disproved = Some(self.claimed_tip.hash);
+        self.headers_not_before = now.saturating_add(backoff(self.disproved_claims));
+        self.disproved_claims = self.disproved_claims.saturating_add(1);
+    }
+
+    /// Records that the peer's headers did not continue: it has reorganised, or wastes our time.
+    pub(super) fn record_discontinuity(&mut self, now: Duration) {
+        self.discontinuities = self.discontinuities.saturating_add(1);
+        self.headers_not_before = now.saturating_add(backoff(self.discontinuities));
+    }
+
+    /// How many blocks from a height on may be requested now.
+    pub(super) fn available_requests(&self, height: Height, now: Duration) -> u32 {
+        let is_busy = self.in_flight >= self.width || now < self.bodies_not_before;
         if is_busy || self.lacks(height, now) { 0 } else { self.body_limit.available(now) }
     }
 
-    /// Whether it said that it lacks the block at a height, or did not send it.
     pub(super) fn lacks(&self, height: Height, now: Duration) -> bool {
         self.lacks.is_some_and(|(from, until)| height >= from && now < until)
     }
 
-    /// It said that it lacks the block at a height, or did not send it.
-    pub(super) fn note_lack(&mut self, height: Height, now: Duration) {
+    /// Records that the peer did not send the block at a height.
+    pub(super) fn record_lack(&mut self, height: Height, now: Duration) {
         let from = match self.lacks {
             Some((from, until)) if now < until => from.min(height),
             _ => height,
         };
-        self.lacks = Some((from, now.saturating_add(LACK)));
+        self.lacks = Some((from, now.saturating_add(LACK_EXPIRY)));
     }
 
-    /// Blocks of another branch are asked for from now on.
-    pub(super) fn forget_lack(&mut self) {
+    /// Clears the lack, which was about another branch.
+    pub(super) fn clear_lack(&mut self) {
         self.lacks = None;
     }
 
-    /// It answered a request for bodies with so many bytes.
-    pub(super) fn note_answer(&mut self, bytes: usize, took: Duration) {
-        let millis = u64::try_from(took.as_millis()).unwrap_or(u64::MAX).max(1);
+    /// Records a response with a number of bytes of blocks.
+    pub(super) fn record_blocks(&mut self, bytes: usize, elapsed: Duration) {
+        let millis = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX).max(1);
         let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
         let speed = bytes.saturating_mul(1_000) / millis;
-        self.speed = mean(self.speed, speed);
-        self.success = mean(self.success, ALWAYS);
-        if took <= FAST {
+        self.speed = average(self.speed, speed);
+        self.success = average(self.success, FULL_SUCCESS);
+        self.delivers = true;
+        if elapsed <= FAST {
             self.width = self.width.saturating_add(1).min(MAX_WIDTH);
         }
     }
 
-    /// It did not answer a request for bodies, or not with bodies.
-    pub(super) fn note_failure(&mut self) {
-        self.success = mean(self.success, 0);
+    /// Records a request for blocks without a usable response, and pauses such requests.
+    pub(super) fn record_failure(&mut self, retry_at: Duration) {
+        self.success = average(self.success, 0);
         self.width = (self.width / 2).max(1);
+        self.bodies_not_before = retry_at;
     }
 
-    /// It keeps all others waiting.
-    pub(super) fn note_stall(&mut self) {
-        self.success = mean(self.success, 0);
+    /// Records that all other blocks wait for one of this peer.
+    pub(super) fn record_stall(&mut self) {
+        self.success = average(self.success, 0);
         self.width = 1;
     }
 
-    /// The more, the better it is to ask it next.
-    pub(super) fn promise(&self) -> u64 {
+    /// The peer's rank for the next request: higher is better.
+    pub(super) fn score(&self) -> u64 {
         let shared = u64::from(self.in_flight).saturating_add(1);
         self.speed.saturating_mul(self.success.saturating_add(1)) / shared
     }
 }
 
-/// What a status says of a chain.
-fn claim(status: &Status) -> Tip {
+/// Protects an outbound peer with a good chain from being disconnected as lagging.
+pub(super) fn protect(peers: &mut Peers, id: PeerId) {
+    let protected = peers.values().filter(|peer| peer.is_protected).count();
+    if let Some(peer) = peers.get_mut(&id) {
+        peer.is_protected |= peer.outbound && protected < MAX_PROTECTED;
+    }
+}
+
+fn claimed_tip(status: &Status) -> Tip {
     Tip { hash: status.tip, height: status.height, chain_work: status.chain_work }
 }
 
-/// One second, twice as long each time, about a minute at most.
-fn backoff(times: u32) -> Duration {
-    Duration::from_secs(1 << times.min(6))
+/// One second, doubled at each repetition up to about a minute.
+fn backoff(repetitions: u32) -> Duration {
+    Duration::from_secs(1 << repetitions.min(6))
 }
 
-/// A quarter of what is new.
-fn mean(old: u64, new: u64) -> u64 {
+/// A decaying average with a quarter of the new value.
+fn average(old: u64, new: u64) -> u64 {
     (old.saturating_mul(3).saturating_add(new)) / 4
 }
 

@@ -1,366 +1,308 @@
-//! What comes of a peer's headers: a session of several replies, each checked as a whole before any
-//! of it is stored. Headers of a chain with too little work are counted first: see `run`.
+//! A session of header requests to one peer, one after the other. Each response is validated as a
+//! whole before any of it is stored.
+//!
+//! Headers of a chain with too little work so far are synced twice, as Bitcoin Core does: *presync*
+//! counts their work and remembers only the last hash of every response; once there is enough work,
+//! *redownload* requests the same headers again and stores them.
 
-use super::Sync;
-use super::header_tree::Place;
-use super::segment::{Count, HeaderSegment, LowWorkCheck, Reject};
+use super::header_tree::{HeaderTree, ValidHeader};
+use super::segment::{HeaderSegment, Reject};
+use super::window::Window;
 use crate::engine::context::Context;
-use crate::engine::machine::{Failure, Misbehavior};
-use crate::message::{MAX_HEADERS, Response, ResponseError};
+use crate::engine::machine::Misbehavior;
+use crate::engine::work_threshold::work_threshold;
+use crate::message::MAX_HEADERS;
 use crate::view::ChainView;
-use chain::block::{self, Header, Timestamp};
+use chain::block::{self, Header};
 use chain::pow::Work;
-use libp2p::PeerId;
 use std::time::Duration;
 
-/// Peers that are asked for the same headers again at the end.
-const CHECKS: u32 = 2;
-/// A session that brings less than `SLOW` headers a second over this time should end.
-const PATIENCE: Duration = Duration::from_secs(120);
-const SLOW: u64 = 400;
-/// A peer whose headers end this often without its claim is of no use.
-const MAX_REFUTALS: u32 = 3;
-/// How long a peer rests after a request that failed, in seconds.
-const PAUSE: u64 = 10;
-/// The longest wait for a header's time to come, in seconds.
-const LONGEST_WAIT: u32 = 60;
-/// Requests for headers of one peer, one after the other.
-#[derive(Debug)]
-pub(super) struct Session {
-    /// The request that is out; none as long as the peer's pace does not allow one.
-    request: Option<u64>,
-    /// What that request said.
-    locator: Vec<block::Hash>,
-    /// The tip that the peer claimed when it was asked.
-    claim: block::Hash,
-    /// Where it begins.
-    start: Option<block::Hash>,
-    /// The last header it brought.
-    pub(super) last: Option<Place>,
-    /// Headers without body from the chain to that one.
-    depth: usize,
-    since: Duration,
-    got: usize,
-    pass: Phase,
+/// A session with fewer than `MIN_RATE` headers a second over this time is slow.
+const SLOW_AFTER: Duration = Duration::from_secs(120);
+const MIN_RATE: u64 = 400;
+
+/// The limits of sync.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// Headers without body of one branch, about 250 bytes each. A longer fork is not followed; a
+    /// longer chain is fetched in parts.
+    pub(crate) branch_headers: usize,
+    /// Headers without body of all branches.
+    pub(crate) all_headers: usize,
+    /// Blocks after the tip that may be requested.
+    pub(crate) window_blocks: usize,
+    /// Bytes of blocks that wait to be imported.
+    pub(crate) window_bytes: usize,
+    /// Blocks at the writer at a time, part of the window: enough that it never waits for the next.
+    pub(crate) importing: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            branch_headers: 100_000,
+            all_headers: 150_000,
+            window_blocks: 1_024,
+            window_bytes: 64 << 20,
+            importing: 256,
+        }
+    }
+}
+
+/// Why a session ended.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Outcome {
+    /// The peer has no more headers. Its claimed tip at the time of the request.
+    Complete(block::Hash),
+    /// Its chain has too little work. Its claimed tip, and the work of its last header.
+    LowWork(block::Hash, Work),
+    /// The branch is full: bodies have to come first.
+    BranchFull,
+    /// Its headers do not continue: it may have reorganised.
+    Discontinuous,
+    /// A header was rejected.
+    Rejected(Reject),
 }
 
 #[derive(Debug)]
 enum Phase {
     Store,
-    Count(Count),
-    LowWorkCheck(LowWorkCheck),
+    Presync(Presync),
+    Redownload(Redownload),
 }
 
-/// Why a session is over.
-#[derive(Clone, Copy, Debug)]
-enum Outcome {
-    /// The peer has no more; what it claimed when it was asked.
-    Complete(block::Hash),
-    /// It has too little work; what it claimed, and the work of its last header.
-    Low(block::Hash, Work),
-    /// Bodies have to come first.
-    Ahead,
-    /// It does not go on where it was, and may have reorganised.
-    Lost,
-    /// See `Reject`.
-    Stopped(Reject),
+/// A session with one peer.
+#[derive(Debug)]
+pub(super) struct Session {
+    /// The request in flight; `None` while the rate limit permits none.
+    pub(super) request: Option<u64>,
+    /// The locator of that request.
+    locator: Vec<block::Hash>,
+    /// The peer's claimed tip when it was sent.
+    pub(super) claimed_tip: block::Hash,
+    start: Option<block::Hash>,
+    /// The last header that was stored.
+    pub(super) last: Option<ValidHeader>,
+    /// Headers without body from the chain to that one.
+    depth: usize,
+    since: Duration,
+    received: usize,
+    phase: Phase,
 }
 
 impl Session {
-    /// One that begins after a header, or at the tip.
+    /// Returns a session that begins after a header, or at the tip.
     pub(super) fn new(start: Option<block::Hash>, now: Duration) -> Session {
         Session {
             request: None,
             locator: Vec::new(),
-            claim: block::Hash::ZERO,
+            claimed_tip: block::Hash::ZERO,
             start,
             last: None,
             depth: 0,
             since: now,
-            got: 0,
-            pass: Phase::Store,
+            received: 0,
+            phase: Phase::Store,
         }
     }
 
-    /// Whether its next request is still to be sent.
-    pub(super) fn is_waiting(&self) -> bool {
-        self.request.is_none()
-    }
-
-    /// Whether it should leave its turn to another.
     pub(super) fn is_slow(&self, now: Duration) -> bool {
-        let took = now.saturating_sub(self.since);
-        let due = took.as_secs().saturating_mul(SLOW);
-        took >= PATIENCE && u64::try_from(self.got).is_ok_and(|got| got < due)
+        let elapsed = now.saturating_sub(self.since);
+        let expected = elapsed.as_secs().saturating_mul(MIN_RATE);
+        elapsed >= SLOW_AFTER && u64::try_from(self.received).is_ok_and(|got| got < expected)
     }
 
-    /// The stored header to go on from.
+    /// The stored header to continue from.
     pub(super) fn end(&self) -> Option<block::Hash> {
-        self.last.map(|place| place.tip.hash).or(self.start)
+        self.last.map(|last| last.tip.hash).or(self.start)
     }
 
-    /// While headers are counted: where they leave what is stored, and the last one.
-    pub(super) fn counted(&self) -> Option<(Place, Place)> {
-        match &self.pass {
+    /// During presync and redownload: the header before the first one, and the last one.
+    pub(super) fn unstored_range(&self) -> Option<(ValidHeader, ValidHeader)> {
+        match &self.phase {
             Phase::Store => None,
-            Phase::Count(Count { from, at, .. })
-            | Phase::LowWorkCheck(LowWorkCheck { from, at, .. }) => Some((*from, *at)),
+            Phase::Presync(Presync { from, last, .. })
+            | Phase::Redownload(Redownload { from, last, .. }) => Some((*from, *last)),
         }
     }
 
-    /// A request is out.
-    pub(super) fn note_asked(
+    pub(super) fn request_sent(
         &mut self,
         request: u64,
         locator: Vec<block::Hash>,
-        claim: block::Hash,
+        claimed_tip: block::Hash,
     ) {
-        (self.request, self.locator, self.claim) = (Some(request), locator, claim);
-    }
-}
-
-impl Sync {
-    /// A request for headers came to its end.
-    pub(super) fn headers_replied<C: ChainView>(
-        &mut self,
-        cx: &mut Context<'_, C>,
-        (request, id): (u64, PeerId),
-        result: Result<Response, Failure>,
-    ) {
-        let now = cx.now.elapsed;
-        let Some(peer) = self.peers.get_mut(&id) else { return };
-        let is_ours = |session: &mut Session| session.request == Some(request);
-        let Some(session) = peer.session.take_if(is_ours) else { return };
-        let mut wait = |seconds| {
-            peer.headers_from = now.saturating_add(Duration::from_secs(seconds));
-        };
-        match result {
-            Ok(Response::Headers(headers)) => self.read_headers(cx, id, session, &headers),
-            Ok(Response::Error(ResponseError::Busy { retry_after })) => {
-                wait(u64::from(retry_after).clamp(1, 60));
-            }
-            Ok(Response::Error(ResponseError::RateLimited)) => wait(5),
-            Ok(Response::Error(ResponseError::BadRequest)) => wait(60),
-            Ok(Response::Error(ResponseError::NotFound)) => {
-                self.end_session(cx, id, Outcome::Complete(session.claim));
-            }
-            Ok(_) => {
-                self.end_session(cx, id, Outcome::Stopped(Reject::Bad(Misbehavior::WrongReply)));
-            }
-            Err(failure) => {
-                wait(PAUSE);
-                cx.report_failure(id, failure);
-            }
-        }
+        (self.request, self.locator, self.claimed_tip) = (Some(request), locator, claimed_tip);
     }
 
-    fn read_headers<C: ChainView>(
+    /// Processes a response. `Ok` if the session may continue.
+    pub(super) fn handle_headers(
         &mut self,
-        cx: &mut Context<'_, C>,
-        id: PeerId,
-        mut session: Session,
-        headers: &[Header],
-    ) {
-        let end = match self.read(cx, id, &mut session, headers) {
-            Ok(()) if headers.len() < MAX_HEADERS => Some(Outcome::Complete(session.claim)),
-            Ok(()) => None,
-            Err(end) => Some(end),
-        };
-        if let Some(end) = end {
-            self.end_session(cx, id, end);
-        } else {
-            session.request = None;
-            session.got = session.got.saturating_add(headers.len());
-            if let Some(peer) = self.peers.get_mut(&id) {
-                peer.session = Some(session);
-            }
-            self.ask_headers(cx, id);
-        }
-        self.retarget(cx);
-    }
-
-    /// Takes one reply in; `Ok` if the session may go on.
-    fn read<C: ChainView>(
-        &mut self,
-        cx: &Context<'_, C>,
-        id: PeerId,
-        session: &mut Session,
+        cx: &Context<impl ChainView>,
+        tree: &mut HeaderTree,
+        window: &Window,
+        limits: &Limits,
         headers: &[Header],
     ) -> Result<(), Outcome> {
-        let wrong = Outcome::Stopped(Reject::Bad(Misbehavior::WrongReply));
-        let Some(first) = headers.first() else { return Ok(()) };
-        if headers.len() > MAX_HEADERS || !session.locator.contains(&first.previous) {
-            return Err(wrong);
+        self.request = None;
+        self.received = self.received.saturating_add(headers.len());
+        let Some(first) = headers.first() else { return Err(Outcome::Complete(self.claimed_tip)) };
+        if headers.len() > MAX_HEADERS || !self.locator.contains(&first.previous) {
+            return Err(Outcome::Rejected(Reject::Invalid(Misbehavior::WrongResponse)));
         }
-        let (expected, from) = match session.counted() {
-            None => (first.previous, self.place(&first.previous, cx.chain)),
-            Some((_, at)) => (at.tip.hash, Some(at)),
+        let (expected, from) = match self.unstored_range() {
+            None => (first.previous, tree.lookup(&first.previous, cx.chain)),
+            Some((_, last)) => (last.tip.hash, Some(last)),
         };
-        // It has reorganised, or what we asked after was forgotten meanwhile.
+        // The peer has reorganised, or the header it continues from was evicted.
         let Some(from) = from.filter(|_| first.previous == expected) else {
-            return Err(Outcome::Lost);
+            return Err(Outcome::Discontinuous);
         };
-        let run = HeaderSegment::check(from, headers, &self.tree, cx.chain, cx.now);
-        if let Some(stop @ Reject::Bad(_)) = run.stop {
-            return Err(Outcome::Stopped(stop));
+        let segment = HeaderSegment::validate(from, headers, tree, cx.chain, cx.now);
+        if let Some(reject @ Reject::Invalid(_)) = segment.reject {
+            return Err(Outcome::Rejected(reject));
         }
-        self.take_run(cx, id, session, from, &run)?;
-        run.stop.map_or(Ok(()), |stop| Err(Outcome::Stopped(stop)))
+        if self.count(cx.chain, limits, from, &segment)? {
+            self.store(tree, window, limits, from, &segment)?;
+        }
+        match segment.reject {
+            Some(reject) => Err(Outcome::Rejected(reject)),
+            None if headers.len() < MAX_HEADERS => Err(Outcome::Complete(self.claimed_tip)),
+            None => Ok(()),
+        }
     }
 
-    /// Counts or stores a run of good headers.
-    fn take_run<C: ChainView>(
+    /// Advances presync and redownload. Returns whether the segment is to be stored.
+    fn count(
         &mut self,
-        cx: &Context<'_, C>,
-        id: PeerId,
-        session: &mut Session,
-        from: Place,
-        run: &HeaderSegment,
-    ) -> Result<(), Outcome> {
-        let Some(end) = run.end() else { return Ok(()) };
-        let is_enough = end.tip.chain_work > Sync::least_work(cx.chain);
-        match std::mem::replace(&mut session.pass, Phase::Store) {
-            Phase::Store if is_enough || run.known == run.places.len() => {}
-            Phase::Store => {
-                let mut count = Count { from, at: from, headers: 0, marks: Vec::new() };
-                count.add(run);
-                return self.go_on_counting(session, count, run);
+        chain: &impl ChainView,
+        limits: &Limits,
+        from: ValidHeader,
+        segment: &HeaderSegment,
+    ) -> Result<bool, Outcome> {
+        let Some(end) = segment.end() else { return Ok(false) };
+        let is_enough = end.tip.chain_work > work_threshold(chain);
+        let mut presync = match std::mem::replace(&mut self.phase, Phase::Store) {
+            Phase::Store if is_enough || segment.stored == segment.headers.len() => {
+                return Ok(true);
             }
-            Phase::Count(mut count) => {
-                count.add(run);
-                if !is_enough {
-                    return self.go_on_counting(session, count, run);
+            Phase::Store => Presync { from, last: from, headers: 0, checkpoints: Vec::new() },
+            Phase::Presync(presync) => presync,
+            Phase::Redownload(mut redownload) => {
+                if !redownload.matches(segment) {
+                    return Err(Outcome::Discontinuous);
                 }
-                session.pass = Phase::LowWorkCheck(count.recall(run.places.len()));
-                // The first pass stored nothing; the second begins where it began.
-                return Ok(());
+                if !redownload.is_complete() {
+                    self.phase = Phase::Redownload(redownload);
+                }
+                return Ok(true);
             }
-            Phase::LowWorkCheck(mut recall) => {
-                if !recall.matches(run, MAX_HEADERS) {
-                    return Err(Outcome::Lost);
-                }
-                if !recall.is_done() {
-                    session.pass = Phase::LowWorkCheck(recall);
-                }
-            }
+        };
+        presync.add(segment, end);
+        if is_enough {
+            // Presync has stored nothing, so redownload begins at its start.
+            self.phase = Phase::Redownload(presync.redownload(segment.headers.len()));
+            return Ok(false);
         }
-        // Without progress from reply to reply a session would never end.
-        if session.last.is_some_and(|last| end.tip.height <= last.tip.height) {
-            return Err(Outcome::Lost);
+        if let Some(reject) = segment.reject {
+            return Err(Outcome::Rejected(reject));
         }
-        self.store(cx, id, session, from, run)
+        if segment.headers.len() < MAX_HEADERS || presync.headers >= limits.branch_headers {
+            return Err(Outcome::LowWork(self.claimed_tip, presync.last.tip.chain_work));
+        }
+        self.phase = Phase::Presync(presync);
+        Ok(false)
     }
 
-    fn go_on_counting(
-        &self,
-        session: &mut Session,
-        count: Count,
-        run: &HeaderSegment,
-    ) -> Result<(), Outcome> {
-        if let Some(stop) = run.stop {
-            return Err(Outcome::Stopped(stop));
-        }
-        if run.places.len() < MAX_HEADERS || count.headers >= self.limits.branch_headers {
-            return Err(Outcome::Low(session.claim, count.at.tip.chain_work));
-        }
-        session.pass = Phase::Count(count);
-        Ok(())
-    }
-
-    fn store<C: ChainView>(
+    /// Adds as much of a segment to the tree as the branch has room for.
+    fn store(
         &mut self,
-        cx: &Context<'_, C>,
-        id: PeerId,
-        session: &mut Session,
-        from: Place,
-        run: &HeaderSegment,
+        tree: &mut HeaderTree,
+        window: &Window,
+        limits: &Limits,
+        from: ValidHeader,
+        segment: &HeaderSegment,
     ) -> Result<(), Outcome> {
-        let new = run.places.iter().skip(run.known);
-        if session.last.map(|last| last.tip.hash) != Some(from.tip.hash) {
-            session.depth = self.depth(&from.tip.hash);
+        let Some(end) = segment.end() else { return Ok(()) };
+        // Without progress from response to response a session would never end.
+        if self.last.is_some_and(|last| end.tip.height <= last.tip.height) {
+            return Err(Outcome::Discontinuous);
         }
-        let room = self.limits.branch_headers.saturating_sub(session.depth);
-        let is_ahead = run.places.len() > room.saturating_add(run.known);
-        let before = run.known.checked_sub(1).and_then(|last| run.places.get(last));
-        let mut parent = before.unwrap_or(&from).tip.hash;
+        if self.last.map(|last| last.tip.hash) != Some(from.tip.hash) {
+            self.depth = depth(&from.tip.hash, tree, window);
+        }
+        let room = limits.branch_headers.saturating_sub(self.depth);
+        let is_full = segment.headers.len() > room.saturating_add(segment.stored);
+        let (stored, new) = segment.headers.split_at(segment.stored);
+        let mut parent = stored.last().unwrap_or(&from).tip.hash;
         let mut last = None;
-        for place in new.take(room) {
-            self.tree.insert(parent, *place);
-            parent = place.tip.hash;
-            session.depth = session.depth.saturating_add(1);
-            last = Some(*place);
+        for header in new.iter().take(room) {
+            tree.insert(parent, *header);
+            parent = header.tip.hash;
+            self.depth = self.depth.saturating_add(1);
+            last = Some(*header);
         }
-        let end = if is_ahead { last } else { run.end() };
-        if let (Some(end), Some(peer)) = (end, self.peers.get_mut(&id)) {
-            session.last = Some(end);
-            peer.show(end.tip);
-            let tip = cx.chain.tip();
-            self.protect(id, end.tip.chain_work >= tip.chain_work);
-            self.bound_forest(Some(end.tip.hash));
-        }
-        if is_ahead { Err(Outcome::Ahead) } else { Ok(()) }
-    }
-
-    fn end_session<C: ChainView>(&mut self, cx: &mut Context<'_, C>, id: PeerId, end: Outcome) {
-        let Some(peer) = self.peers.get(&id) else { return };
-        let claim = peer.claim;
-        let is_true = claim.chain_work <= peer.shown.map_or(Work::ZERO, |tip| tip.chain_work)
-            || self.is_known(&claim.hash, cx.chain);
-        let is_target = peer.shown.map(|tip| tip.hash) == self.best_leaf(cx.chain);
-        let Some(peer) = self.peers.get_mut(&id) else { return };
-        match end {
-            Outcome::Complete(asked) => {
-                peer.announced = None;
-                if is_true {
-                    (peer.refutals, peer.losses) = (0, 0);
-                } else if asked == claim.hash {
-                    peer.refute(cx.now.elapsed);
-                }
-                self.checks = self.checks.or(Some(CHECKS));
-            }
-            // A fork as long as the limit on headers that is still not the best is not followed.
-            Outcome::Ahead if !is_target => peer.refute(cx.now.elapsed),
-            Outcome::Ahead => peer.is_ahead = true,
-            Outcome::Lost => peer.lose(cx.now.elapsed),
-            Outcome::Low(asked, work) => {
-                peer.announced = None;
-                peer.refute(cx.now.elapsed);
-                if asked == claim.hash && claim.chain_work > work {
-                    cx.disconnect(id, "its chain has too little work");
-                    return;
-                }
-            }
-            Outcome::Stopped(Reject::TooNew(time)) => {
-                let seconds = wait_for(time, cx);
-                if seconds > LONGEST_WAIT {
-                    peer.announced = None;
-                    peer.refute(cx.now.elapsed);
-                }
-                let wait = Duration::from_secs(seconds.clamp(1, LONGEST_WAIT).into());
-                peer.headers_from = cx.now.elapsed.saturating_add(wait);
-            }
-            Outcome::Stopped(Reject::Bad(misbehavior)) => {
-                peer.announced = None;
-                peer.refute(cx.now.elapsed);
-                cx.report(id, misbehavior);
-            }
-            Outcome::Stopped(Reject::Condemned) => {
-                peer.announced = None;
-                peer.refute(cx.now.elapsed);
-                if peer.outbound {
-                    cx.disconnect(id, "it follows a chain that breaks a rule");
-                    return;
-                }
-            }
-        }
-        if self.peers.get(&id).is_some_and(|peer| peer.refutals >= MAX_REFUTALS) {
-            cx.disconnect(id, "its headers do not lead to the chain it claims");
-        }
+        self.last = if is_full { last } else { Some(end) }.or(self.last);
+        if is_full { Err(Outcome::BranchFull) } else { Ok(()) }
     }
 }
 
-/// Seconds until a header's time is not too new.
-fn wait_for<C: ChainView>(time: Timestamp, cx: &Context<'_, C>) -> u32 {
-    let allowed = cx.now.clock.saturating_add(cx.chain.params().spec().max_future_seconds);
-    time.get().saturating_sub(allowed.get())
+/// The number of headers from the chain up to this one.
+fn depth(hash: &block::Hash, tree: &HeaderTree, window: &Window) -> usize {
+    let header = tree.get(hash);
+    let in_window = header.and_then(|header| window.depth(header.tip.height, hash));
+    in_window.unwrap_or_else(|| tree.branch(hash).len())
+}
+
+/// The first pass over a chain with too little work so far.
+#[derive(Debug)]
+struct Presync {
+    /// The stored header before the first one.
+    from: ValidHeader,
+    last: ValidHeader,
+    headers: usize,
+    /// The last hash of every response.
+    checkpoints: Vec<block::Hash>,
+}
+
+impl Presync {
+    fn add(&mut self, segment: &HeaderSegment, end: ValidHeader) {
+        self.last = end;
+        self.headers = self.headers.saturating_add(segment.headers.len());
+        self.checkpoints.push(end.tip.hash);
+    }
+
+    /// Begins the second pass. The last response had this many headers.
+    fn redownload(self, last_response: usize) -> Redownload {
+        let Presync { from, checkpoints, .. } = self;
+        Redownload { from, last: from, checkpoints, next: 0, last_response }
+    }
+}
+
+/// The second pass over the same headers. A peer that sends others now is detected at every response.
+#[derive(Debug)]
+struct Redownload {
+    from: ValidHeader,
+    last: ValidHeader,
+    checkpoints: Vec<block::Hash>,
+    /// The index of the next checkpoint.
+    next: usize,
+    last_response: usize,
+}
+
+impl Redownload {
+    /// Returns whether a segment matches the next checkpoint, and moves on.
+    fn matches(&mut self, segment: &HeaderSegment) -> bool {
+        let is_last = self.next.saturating_add(1) == self.checkpoints.len();
+        let length = if is_last { self.last_response } else { MAX_HEADERS };
+        let end = length.checked_sub(1).and_then(|last| segment.headers.get(last));
+        let matches = end.map(|end| end.tip.hash) == self.checkpoints.get(self.next).copied();
+        self.next = self.next.saturating_add(1);
+        self.last = segment.end().unwrap_or(self.last);
+        matches && (is_last || segment.headers.len() == MAX_HEADERS)
+    }
+
+    fn is_complete(&self) -> bool {
+        self.next >= self.checkpoints.len()
+    }
 }

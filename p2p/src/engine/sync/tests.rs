@@ -1,4 +1,4 @@
-//! Sync against peers that are honest, slow, dead or hostile, in virtual time.
+//! Sync with honest, slow, unresponsive and hostile peers in virtual time.
 
 mod bodies;
 mod headers;

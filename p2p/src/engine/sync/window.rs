@@ -1,27 +1,27 @@
-//! The way from the chain to the best header: which blocks are missing, and for the next of them,
-//! who was asked and whose body is here. Blocks in it are named by numbers that only grow.
+//! The path from the chain to the best header: the missing blocks in order, and for the first of them
+//! the requests in flight and the bodies received. Its blocks have numbers that are never reused.
 
-use super::header_tree::Place;
+use super::header_tree::ValidHeader;
 use chain::block::{self, Block, Height};
 use libp2p::PeerId;
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
-/// A body that waits for those before it.
+/// A body that waits for the blocks before it.
 #[derive(Clone, Debug)]
 pub(super) struct Body {
     pub(super) block: Arc<Block>,
     pub(super) bytes: usize,
-    pub(super) from: PeerId,
+    pub(super) sender: PeerId,
 }
 
-/// What is known of a block that is to be fetched.
+/// A block that may be requested.
 #[derive(Debug, Default)]
 pub(super) struct Slot {
     pub(super) body: Option<Body>,
-    /// The requests that are out for it.
-    pub(super) asked: Vec<u64>,
-    /// Who failed to send it last.
+    /// The requests in flight for it.
+    pub(super) requests: Vec<u64>,
+    /// The last peer that failed to send it.
     pub(super) failed: Option<PeerId>,
 }
 
@@ -31,61 +31,60 @@ pub(super) struct Window {
     path: VecDeque<block::Hash>,
     /// The height of the first.
     base: Height,
-    target: Option<Place>,
-    /// For the first blocks of the path.
+    target: Option<ValidHeader>,
+    /// The first blocks of the path, which may be requested.
     slots: VecDeque<Slot>,
     /// The number of the first block.
     first: u64,
-    /// The blocks among `slots` that nobody was asked for and whose body is not here.
-    unasked: BTreeSet<u64>,
+    /// The numbers of the slots without a request in flight and without a body.
+    unrequested: BTreeSet<u64>,
     /// Bytes of all bodies.
-    held: usize,
-    /// How many of the first bodies are with the writer.
-    handed: usize,
+    bytes: usize,
+    /// How many of the first bodies are at the writer.
+    importing: usize,
 }
 
 impl Window {
-    /// How many blocks are missing.
+    /// The number of missing blocks.
     pub(super) fn len(&self) -> usize {
         self.path.len()
     }
 
-    /// The last of them.
-    pub(super) fn target(&self) -> Option<Place> {
+    /// The header of the last missing block.
+    pub(super) fn target(&self) -> Option<ValidHeader> {
         self.target
     }
 
-    /// The first of them.
+    /// The first missing block.
     pub(super) fn front(&self) -> Option<block::Hash> {
         self.path.front().copied()
     }
 
-    /// Whether the first missing block has no body here.
-    pub(super) fn waits_at_front(&self) -> bool {
+    /// Returns whether the body of the first missing block has not arrived.
+    pub(super) fn lacks_front(&self) -> bool {
         self.slots.front().is_none_or(|slot| slot.body.is_none()) && !self.path.is_empty()
     }
 
-    /// How many of the first may be asked for.
+    /// The number of blocks that may be requested.
     pub(super) fn open(&self) -> usize {
         self.slots.len()
     }
 
-    /// Bytes of all bodies that wait.
-    pub(super) fn held(&self) -> usize {
-        self.held
+    /// Bytes of all bodies.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
     }
 
-    /// How many may be asked for and were not.
-    pub(super) fn unasked(&self) -> usize {
-        self.unasked.len()
+    /// The number of blocks that may be requested and are not.
+    pub(super) fn unrequested(&self) -> usize {
+        self.unrequested.len()
     }
 
-    /// Whether a block of this height and hash is among the missing.
     pub(super) fn contains(&self, height: Height, hash: &block::Hash) -> bool {
         self.index_at(height).is_some_and(|index| self.path.get(index) == Some(hash))
     }
 
-    /// How many missing blocks there are up to this one, if it is among them.
+    /// The number of missing blocks up to this one, if it is among them.
     pub(super) fn depth(&self, height: Height, hash: &block::Hash) -> Option<usize> {
         let index = self.index_at(height)?;
         (self.path.get(index) == Some(hash)).then(|| index.saturating_add(1))
@@ -108,35 +107,32 @@ impl Window {
         self.first.saturating_add(u64::try_from(index).unwrap_or(u64::MAX))
     }
 
-    /// The height of a numbered block.
     pub(super) fn height(&self, number: u64) -> Height {
         let above = number.saturating_sub(self.first);
         Height::new(self.base.get().saturating_add(u32::try_from(above).unwrap_or(u32::MAX)))
     }
 
-    /// The hash of a numbered block.
     pub(super) fn hash(&self, number: u64) -> Option<block::Hash> {
         self.path.get(self.index(number)?).copied()
     }
 
-    /// A numbered block that may be asked for.
     pub(super) fn slot(&self, number: u64) -> Option<&Slot> {
         self.slots.get(self.index(number)?)
     }
 
-    /// The same if it is still the block of that hash.
-    pub(super) fn slot_of(&mut self, number: u64, hash: &block::Hash) -> Option<&mut Slot> {
+    /// The slot of a number if its block still has that hash.
+    fn slot_of(&mut self, number: u64, hash: &block::Hash) -> Option<&mut Slot> {
         let index = self.index(number)?;
         self.slots.get_mut(index).filter(|_| self.path.get(index) == Some(hash))
     }
 
-    /// Leads to another target. `branch` are the blocks up to it, from the first that is not in the
-    /// window; `fork` is the one before that, if it is in the window.
-    pub(super) fn lead(
+    /// Switches to another target. `branch` are the blocks up to it from the first one that is not in
+    /// the window; `fork` is the height of the one before, if that is in the window.
+    pub(super) fn switch_to(
         &mut self,
         fork: Option<Height>,
         branch: impl IntoIterator<Item = block::Hash>,
-        (base, target): (Height, Place),
+        (base, target): (Height, ValidHeader),
     ) {
         match fork.and_then(|height| self.index_at(height)) {
             Some(index) => self.truncate(index.saturating_add(1)),
@@ -149,134 +145,133 @@ impl Window {
         self.target = Some(target);
     }
 
-    /// Forgets all blocks from an index on.
     fn truncate(&mut self, index: usize) {
         self.path.truncate(index);
         while self.slots.len() > index {
             let Some(slot) = self.slots.pop_back() else { break };
-            self.held = self.held.saturating_sub(slot.body.map_or(0, |body| body.bytes));
+            self.bytes = self.bytes.saturating_sub(slot.body.map_or(0, |body| body.bytes));
         }
-        self.unasked.split_off(&self.number(index));
-        self.handed = self.handed.min(index);
+        self.unrequested.split_off(&self.number(index));
+        self.importing = self.importing.min(index);
     }
 
-    /// Forgets all blocks.
+    /// Removes all blocks.
     pub(super) fn clear(&mut self) {
-        // Numbers are not used again, so that late answers meet nothing.
+        // Numbers are not reused, so that late responses match nothing.
         let next = self.number(self.slots.len());
         self.truncate(0);
         self.first = next;
         self.target = None;
     }
 
-    /// The first block is no longer missing.
+    /// Removes the first block, which is no longer missing.
     pub(super) fn pop_front(&mut self) {
         self.path.pop_front();
         self.base = self.base.next().unwrap_or(self.base);
-        self.unasked.remove(&self.first);
+        self.unrequested.remove(&self.first);
         if let Some(slot) = self.slots.pop_front() {
-            self.held = self.held.saturating_sub(slot.body.map_or(0, |body| body.bytes));
+            self.bytes = self.bytes.saturating_sub(slot.body.map_or(0, |body| body.bytes));
         }
-        self.handed = self.handed.saturating_sub(1);
+        self.importing = self.importing.saturating_sub(1);
         self.first = self.first.saturating_add(1);
         if self.path.is_empty() {
             self.clear();
         }
     }
 
-    /// Lets so many blocks more be asked for, as far as there are some.
+    /// Opens a number of further blocks for requests, as far as there are any.
     pub(super) fn extend(&mut self, blocks: usize) {
         let more = self.path.len().saturating_sub(self.slots.len()).min(blocks);
         for _ in 0..more {
-            self.unasked.insert(self.number(self.slots.len()));
+            self.unrequested.insert(self.number(self.slots.len()));
             self.slots.push_back(Slot::default());
         }
     }
 
-    /// Blocks in a row that nobody was asked for, from the first at or after a number on.
-    pub(super) fn next_unasked(&self, from: u64, most: usize) -> Option<(u64, usize)> {
-        let mut numbers = self.unasked.range(from..).take(most.max(1));
+    /// The first consecutive unrequested blocks at or after a number: the first and their count.
+    pub(super) fn next_unrequested(&self, from: u64, max: usize) -> Option<(u64, usize)> {
+        let mut numbers = self.unrequested.range(from..).take(max.max(1));
         let first = *numbers.next()?;
-        let in_row = numbers.zip(1..).take_while(|(number, at)| **number == first + *at);
-        Some((first, in_row.count().saturating_add(1)))
+        let following = numbers.zip(1..).take_while(|(number, at)| **number == first + *at);
+        Some((first, following.count().saturating_add(1)))
     }
 
-    /// A request is out for blocks in a row.
-    pub(super) fn note_asked(&mut self, first: u64, count: usize, request: u64) {
+    /// Records a request for consecutive blocks.
+    pub(super) fn request_sent(&mut self, first: u64, count: usize, request: u64) {
         for number in (first..).take(count) {
-            self.unasked.remove(&number);
+            self.unrequested.remove(&number);
             let Some(index) = self.index(number) else { continue };
             let Some(slot) = self.slots.get_mut(index) else { return };
-            slot.asked.push(request);
+            slot.requests.push(request);
         }
     }
 
-    /// A request for a block came to its end, without the body if that is not here now.
-    pub(super) fn note_answered(
+    /// Records the end of a request for a block, which is unrequested again if its body has not
+    /// arrived.
+    pub(super) fn request_ended(
         &mut self,
         (number, hash): (u64, &block::Hash),
         request: u64,
         failed: Option<PeerId>,
     ) {
         let Some(slot) = self.slot_of(number, hash) else { return };
-        slot.asked.retain(|asked| *asked != request);
+        slot.requests.retain(|other| *other != request);
         if slot.body.is_none() {
             slot.failed = failed.or(slot.failed);
-            if slot.asked.is_empty() {
-                self.unasked.insert(number);
+            if slot.requests.is_empty() {
+                self.unrequested.insert(number);
             }
         }
     }
 
-    /// A body came; whether it was missing.
-    pub(super) fn put(&mut self, number: u64, hash: &block::Hash, body: Body) -> bool {
+    /// Stores a body if it is missing.
+    pub(super) fn insert(&mut self, number: u64, hash: &block::Hash, body: Body) {
         let bytes = body.bytes;
-        let Some(slot) = self.slot_of(number, hash).filter(|slot| slot.body.is_none()) else {
-            return false;
-        };
-        slot.body = Some(body);
-        self.held = self.held.saturating_add(bytes);
-        self.unasked.remove(&number);
-        true
+        if let Some(slot) = self.slot_of(number, hash).filter(|slot| slot.body.is_none()) {
+            slot.body = Some(body);
+            self.bytes = self.bytes.saturating_add(bytes);
+            self.unrequested.remove(&number);
+        }
     }
 
-    /// A body was not the one of its header: it is missing again, and all after it wait.
+    /// Drops a body that is not the one of its header. The block is missing again, and those after it
+    /// wait.
     pub(super) fn drop_body(&mut self, hash: &block::Hash) {
-        let Some(index) = self.path.iter().take(self.handed).position(|at| at == hash) else {
+        let Some(index) = self.path.iter().take(self.importing).position(|at| at == hash) else {
             return;
         };
         let number = self.number(index);
         let Some(slot) = self.slots.get_mut(index) else { return };
         let body = slot.body.take();
-        slot.failed = body.as_ref().map(|body| body.from);
-        let is_asked = !slot.asked.is_empty();
-        self.held = self.held.saturating_sub(body.map_or(0, |body| body.bytes));
-        if !is_asked {
-            self.unasked.insert(number);
+        slot.failed = body.as_ref().map(|body| body.sender);
+        let is_requested = !slot.requests.is_empty();
+        self.bytes = self.bytes.saturating_sub(body.map_or(0, |body| body.bytes));
+        if !is_requested {
+            self.unrequested.insert(number);
         }
-        self.handed = index;
+        self.importing = index;
     }
 
-    /// All bodies are to be handed over again.
-    pub(super) fn take_back(&mut self) {
-        self.handed = 0;
+    /// Makes all bodies wait for their import again.
+    pub(super) fn restart_imports(&mut self) {
+        self.importing = 0;
     }
 
-    /// The next body to be handed over.
-    pub(super) fn next_body(&self) -> Option<(block::Hash, &Body)> {
-        let body = self.slots.get(self.handed)?.body.as_ref()?;
-        Some((*self.path.get(self.handed)?, body))
+    /// The next body to import.
+    pub(super) fn next_import(&self) -> Option<(block::Hash, &Body)> {
+        let body = self.slots.get(self.importing)?.body.as_ref()?;
+        Some((*self.path.get(self.importing)?, body))
     }
 
-    /// That body is with the writer.
-    pub(super) fn note_handed(&mut self) {
-        self.handed = self.handed.saturating_add(1);
+    /// Records that the next body to import is at the writer.
+    pub(super) fn import_submitted(&mut self) {
+        self.importing = self.importing.saturating_add(1);
     }
 
-    /// The first block whose body is not here, of those that may be asked for.
+    /// The first block whose body has not arrived, of those that may be requested.
     pub(super) fn frontier(&self) -> Option<u64> {
-        let waits = |slot: &Slot| slot.body.is_none();
-        let index = self.slots.iter().skip(self.handed).position(waits)?;
-        Some(self.number(self.handed.saturating_add(index)))
+        let is_missing = |slot: &Slot| slot.body.is_none();
+        let index = self.slots.iter().skip(self.importing).position(is_missing)?;
+        Some(self.number(self.importing.saturating_add(index)))
     }
 }

@@ -16,7 +16,7 @@ const ALL: [Misbehavior; 12] = [
     Misbehavior::Malformed,
     Misbehavior::BadRequest,
     Misbehavior::TooManyRequests,
-    Misbehavior::WrongReply,
+    Misbehavior::WrongResponse,
     Misbehavior::BrokenStream,
     Misbehavior::Timeout,
 ];
@@ -235,7 +235,7 @@ fn requests() -> [Request; 6] {
         Request::Headers { locator: vec![hash], stop: hash, max: 10 },
         Request::Blocks { hashes: vec![hash] },
         Request::BlockTransactions { block: hash, positions: vec![1] },
-        Request::PoolIds { from: 0 },
+        Request::MempoolIds { from: 0 },
         Request::Addresses { max: 64 },
     ]
 }

@@ -1,5 +1,5 @@
-//! A mempool in memory: transfers by id, which remembers in what order they came. It refuses those
-//! that are too far ahead of their sender's nonce, if it is asked.
+//! A mempool in memory that remembers the order of acceptance. On request it rejects transfers that
+//! are too far ahead of their sender's nonce.
 
 use crate::engine::TransferValidation;
 use chain::signature::PublicKey;
@@ -7,15 +7,15 @@ use chain::tx::{Id, Transfer};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// How far beyond the first missing nonce a transfer may be.
+/// How far a transfer's nonce may be beyond the first missing one.
 const MAX_AHEAD: u64 = 64;
 
-/// Transfers that wait for a block.
+/// The mempool.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Pool {
     transfers: BTreeMap<Id, (u64, Arc<Transfer>)>,
-    arrived: BTreeMap<u64, Id>,
-    /// By sender, nonces of transfers that wait or are in the chain.
+    accepted: BTreeMap<u64, Id>,
+    /// The nonces of transfers in the mempool or in the chain, by sender.
     nonces: BTreeMap<PublicKey, BTreeSet<u64>>,
     next: u64,
 }
@@ -33,40 +33,40 @@ impl Pool {
         self.transfers.get(id).map(|(_, transfer)| transfer)
     }
 
-    /// Ids, ascending.
+    /// The ids in ascending order.
     pub(crate) fn ids(&self) -> impl Iterator<Item = &Id> {
         self.transfers.keys()
     }
 
-    /// Transfers by id, ascending.
+    /// The transfers in ascending order of their ids.
     pub(crate) fn transfers(&self) -> impl Iterator<Item = &Arc<Transfer>> {
         self.transfers.values().map(|(_, transfer)| transfer)
     }
 
-    /// Ids in the order of arrival, from a place on.
-    pub(crate) fn arrived(&self, from: u64) -> impl Iterator<Item = (u64, &Id)> {
-        self.arrived.range(from..).map(|(at, id)| (*at, id))
+    /// The ids in the order of acceptance, from a position on.
+    pub(crate) fn accepted(&self, from: u64) -> impl Iterator<Item = (u64, &Id)> {
+        self.accepted.range(from..).map(|(at, id)| (*at, id))
     }
 
-    /// Puts a transfer in, whatever its nonce.
+    /// Inserts a transfer, whatever its nonce.
     pub(crate) fn insert(&mut self, transfer: &Arc<Transfer>) {
         let id = transfer.id();
         self.remove(&id);
         self.transfers.insert(id, (self.next, Arc::clone(transfer)));
-        self.arrived.insert(self.next, id);
+        self.accepted.insert(self.next, id);
         self.nonces.entry(transfer.sender).or_default().insert(transfer.nonce);
         self.next += 1;
     }
 
-    /// What the real one does with a transfer of a sender whose first nonce is 0.
-    pub(crate) fn take(&mut self, transfer: &Arc<Transfer>) -> TransferValidation {
+    /// Validates and inserts a transfer of a sender whose first nonce is 0.
+    pub(crate) fn submit(&mut self, transfer: &Arc<Transfer>) -> TransferValidation {
         if self.contains(&transfer.id()) {
             return TransferValidation::Known;
         }
         let here = self.nonces.get(&transfer.sender);
         let missing = (0..).find(|nonce| !here.is_some_and(|here| here.contains(nonce)));
         if transfer.nonce > missing.unwrap_or(0) + MAX_AHEAD {
-            return TransferValidation::TooFar;
+            return TransferValidation::NonceTooFar;
         }
         self.insert(transfer);
         TransferValidation::Added
@@ -74,13 +74,13 @@ impl Pool {
 
     pub(crate) fn remove(&mut self, id: &Id) {
         let Some((at, transfer)) = self.transfers.remove(id) else { return };
-        self.arrived.remove(&at);
+        self.accepted.remove(&at);
         if let Some(nonces) = self.nonces.get_mut(&transfer.sender) {
             nonces.remove(&transfer.nonce);
         }
     }
 
-    /// A transfer is in the chain now, whether or not it waited here.
+    /// Removes a transfer that is in the chain now.
     pub(crate) fn confirm(&mut self, transfer: &Transfer) {
         self.remove(&transfer.id());
         self.nonces.entry(transfer.sender).or_default().insert(transfer.nonce);

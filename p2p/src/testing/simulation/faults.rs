@@ -1,4 +1,4 @@
-//! What goes wrong between nodes, and when.
+//! Random faults of the network.
 
 use super::link::Faults;
 use super::world::World;
@@ -15,7 +15,7 @@ impl World {
     }
 
     pub(super) fn is_gossip_lost(&mut self) -> bool {
-        let more = self.faults.loss_of_gossip;
+        let more = self.faults.gossip_loss;
         self.is_lost() || (more > 0 && self.rng.random_range(0..100) < more)
     }
 
@@ -23,12 +23,12 @@ impl World {
         self.faults.repeats > 0 && self.rng.random_range(0..100) < self.faults.repeats
     }
 
-    /// A number below.
+    /// A random number below a bound.
     pub(super) fn pick(&mut self, below: usize) -> usize {
         self.rng.random_range(0..below)
     }
 
-    /// One more thing that happens to the network while it works.
+    /// Causes one random event or fault.
     pub(super) fn disturb(&mut self) {
         let node = self.pick(self.nodes.len());
         match self.rng.random_range(0..100_u32) {
@@ -37,14 +37,14 @@ impl World {
                 let count = self.rng.random_range(1..4);
                 self.pay_if_up(node, count);
             }
-            // More than a block that is announced whole can carry.
+            // More than fits into a block that is announced in full.
             70..75 => self.pay_if_up(node, 45),
-            // Mined before anybody has heard of them.
+            // Mined before another node has seen them.
             75..80 => {
                 self.pay_if_up(node, 45);
                 self.mine_if_up(node);
             }
-            // More than may be ahead of one that is lost.
+            // More than may follow a transfer that is lost.
             80 if self.nodes[node].is_up => self.pay_in_a_row(node, 150),
             80..87 => {
                 let down = self.rng.random_range(1..20);
@@ -62,7 +62,7 @@ impl World {
     fn any_faults(&mut self) -> Faults {
         let slowest = [60, 200, 1_000, 3_000][self.pick(4)];
         let loss = [0, 5, 30][self.pick(3)];
-        Faults { latency: 5..=slowest, loss, loss_of_gossip: 0, repeats: 10 }
+        Faults { latency: 5..=slowest, loss, gossip_loss: 0, repeats: 10 }
     }
 
     fn mine_if_up(&mut self, node: usize) {

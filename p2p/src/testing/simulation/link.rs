@@ -4,44 +4,43 @@ use std::collections::{BTreeMap, VecDeque};
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-/// What may happen to anything that is sent.
+/// The faults of transmission.
 #[derive(Clone, Debug)]
 pub(super) struct Faults {
-    /// Milliseconds one way.
+    /// The latency of one way in milliseconds.
     pub(super) latency: RangeInclusive<u64>,
-    /// Of a hundred announcements, statuses and requests, so many are lost.
+    /// The percentage of announcements, statuses and requests that are lost.
     pub(super) loss: u32,
-    /// Of a hundred announcements, so many more are lost on a link that loses nothing else.
-    pub(super) loss_of_gossip: u32,
-    /// Of a hundred announcements, so many come twice.
+    /// The percentage of announcements that are lost besides, without other messages.
+    pub(super) gossip_loss: u32,
+    /// The percentage of announcements that are delivered twice.
     pub(super) repeats: u32,
 }
 
 impl Faults {
-    /// A good network.
-    pub(super) const NONE: Faults =
-        Faults { latency: 5..=60, loss: 0, loss_of_gossip: 0, repeats: 0 };
+    /// A network without faults.
+    pub(super) const NONE: Faults = Faults { latency: 5..=60, loss: 0, gossip_loss: 0, repeats: 0 };
 }
 
-/// Two nodes that want to be connected.
+/// A link between two nodes.
 pub(super) struct Link {
-    pub(super) caller: usize,
-    pub(super) called: usize,
+    pub(super) dialer: usize,
+    pub(super) dialed: usize,
     pub(super) is_up: bool,
-    /// Whether it will be called.
-    pub(super) is_waiting: bool,
-    /// Counts up with every connection.
+    /// Whether dialing is scheduled.
+    pub(super) is_dial_scheduled: bool,
+    /// The number of connections so far.
     pub(super) epoch: u32,
-    /// When each side asked the other lately, and for how much.
+    /// The recent requests of each side by protocol: time and cost.
     pub(super) asked: BTreeMap<(usize, &'static str), VecDeque<(Duration, u32)>>,
 }
 
 impl Link {
     pub(super) fn joins(&self, node: usize) -> bool {
-        self.caller == node || self.called == node
+        self.dialer == node || self.dialed == node
     }
 
     pub(super) fn other(&self, node: usize) -> usize {
-        if self.caller == node { self.called } else { self.caller }
+        if self.dialer == node { self.dialed } else { self.dialer }
     }
 }

@@ -1,4 +1,4 @@
-//! A simulated node: engine, chain, and what gossip remembers for it.
+//! A simulated node: engine, chain, and the state of gossip.
 
 use crate::engine::{AnnouncementId, BlockValidation, Engine, Now, TransferValidation};
 use crate::message::{Announcement, Status};
@@ -13,10 +13,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// What the wall clock shows when a simulation begins.
+/// The wall-clock time at the start of a simulation.
 const BEGIN: u32 = 1_800_000_000;
 
-/// An announcement as it travels, with what tells its bytes from others.
+/// An announcement with a hash of its encoding.
 #[derive(Clone)]
 pub(super) struct Message {
     pub(super) key: u64,
@@ -24,39 +24,39 @@ pub(super) struct Message {
     pub(super) announcement: Announcement,
 }
 
-/// An announcement that waits for a validation result.
+/// An announcement that awaits its validation result.
 pub(super) struct Waiting {
     pub(super) message: Message,
     pub(super) from: usize,
     pub(super) since: Duration,
 }
 
-/// How a node behaves.
+/// The behavior of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Character {
     Honest,
-    /// Never sends a body, or a transaction of one.
+    /// Never serves bodies or their transactions.
     Withholding,
 }
 
-/// A node.
+/// A simulated node.
 pub(super) struct Node {
     pub(super) id: PeerId,
     pub(super) engine: Engine,
     pub(super) chain: MockChain,
     pub(super) character: Character,
     pub(super) is_up: bool,
-    /// Counts up with every restart; what was under way for an earlier one is lost.
+    /// The number of restarts. Events of an earlier run are lost.
     pub(super) run: u32,
     pub(super) started: Duration,
     /// Messages that gossip does not deliver again.
     pub(super) seen: BTreeSet<u64>,
     pub(super) waiting: BTreeMap<AnnouncementId, Waiting>,
     pub(super) announced: u64,
-    /// Whether others are to hear of a new tip, and when they last heard of this node.
-    pub(super) has_news: bool,
-    pub(super) told_at: Duration,
-    /// When the chain's writer has done all it was given.
+    /// Whether the status has changed since it was last sent.
+    pub(super) has_new_status: bool,
+    pub(super) status_sent_at: Duration,
+    /// When the writer's queue is empty.
     pub(super) busy_until: Duration,
 }
 
@@ -73,13 +73,13 @@ impl Node {
             seen: BTreeSet::new(),
             waiting: BTreeMap::new(),
             announced: 0,
-            has_news: false,
-            told_at: Duration::ZERO,
+            has_new_status: false,
+            status_sent_at: Duration::ZERO,
             busy_until: Duration::ZERO,
         }
     }
 
-    /// Stops the node; its chain and mempool stay.
+    /// Stops the node; its chain and mempool persist.
     pub(super) fn stop(&mut self) {
         self.is_up = false;
         self.run += 1;
@@ -87,18 +87,18 @@ impl Node {
         self.waiting.clear();
     }
 
-    /// Starts it again, with an engine that knows nothing.
+    /// Starts the node with a new engine.
     pub(super) fn start(&mut self, now: Duration, seed: u64) {
         self.is_up = true;
         self.engine = Engine::new(seed);
-        (self.started, self.busy_until, self.told_at) = (now, now, now);
+        (self.started, self.busy_until, self.status_sent_at) = (now, now, now);
     }
 
     pub(super) fn now(&self, now: Duration) -> Now {
         Now { elapsed: now.saturating_sub(self.started), clock: clock(now) }
     }
 
-    /// What it says of itself: a node that withholds its blocks says that it has many more.
+    /// The node's status. A withholding node claims many more blocks.
     pub(super) fn status(&self, now: Duration) -> Status {
         let mut status = self.engine.status(self.now(now), &self.chain);
         if self.character == Character::Withholding {
@@ -109,7 +109,7 @@ impl Node {
         status
     }
 
-    /// What the writer does with a block; whether the tip is another one, and which transfers that
+    /// Validates a block. Returns the result, whether the tip has changed, and the transfers that
     /// returned to the mempool.
     pub(super) fn insert(
         &mut self,
@@ -123,29 +123,29 @@ impl Node {
         (validation, self.chain.tip().hash != tip, returned.collect())
     }
 
-    /// What the mempool does with a transfer.
-    pub(super) fn take(&mut self, transfer: &Arc<Transfer>) -> TransferValidation {
+    /// Validates a transfer.
+    pub(super) fn submit(&mut self, transfer: &Arc<Transfer>) -> TransferValidation {
         if self.chain.is_confirmed(&transfer.id()) {
-            return TransferValidation::Refused;
+            return TransferValidation::Rejected;
         }
-        self.chain.pool.take(transfer)
+        self.chain.pool.submit(transfer)
     }
 }
 
-/// The id of a node of this number.
+/// The id of the node with a number.
 pub(super) fn peer(number: usize) -> PeerId {
     let bytes = u32::try_from(number).unwrap().to_be_bytes();
     PeerId::from_multihash(Multihash::wrap(0, &bytes).unwrap()).unwrap()
 }
 
-/// Whose id that is.
+/// The number of the node with an id.
 pub(super) fn number(peer: &PeerId) -> usize {
     let multihash: &Multihash<64> = peer.as_ref();
     let bytes: [u8; 4] = multihash.digest().try_into().unwrap();
     usize::try_from(u32::from_be_bytes(bytes)).unwrap()
 }
 
-/// The wall clock of all nodes.
+/// The wall-clock time of all nodes.
 pub(super) fn clock(now: Duration) -> Timestamp {
     Timestamp::new(BEGIN + u32::try_from(now.as_secs()).unwrap())
 }

@@ -1,4 +1,4 @@
-//! Runs with one thing in mind.
+//! Simulations of single scenarios.
 
 use super::link::Faults;
 use super::node::Character;
@@ -11,7 +11,7 @@ use std::time::Duration;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// So many nodes of `dev`, linked in some way and level with each other.
+/// A number of nodes of `dev`, linked in some way and level with each other.
 fn network(seed: u64, nodes: usize, link: impl FnOnce(&mut World)) -> World {
     let mut world = World::new(seed, nodes, &Params::dev());
     link(&mut world);
@@ -47,7 +47,7 @@ fn two_halves_of_200_and_201_blocks_heal_within_ten_seconds_and_lose_no_transfer
     assert!(tips[..4].iter().all(|tip| tip.height == Height::new(201)), "{}", world.summary());
     assert!(tips[4..].iter().all(|tip| *tip == tips[4]), "{}", world.summary());
 
-    world.calm();
+    world.end_faults();
     world.run_for(10 * SECOND);
     assert!(world.agrees(), "{}", world.summary());
     assert_eq!(world.nodes[0].chain.tip(), tips[4], "the chain with more work");
@@ -56,12 +56,12 @@ fn two_halves_of_200_and_201_blocks_heal_within_ten_seconds_and_lose_no_transfer
     world.mine(5);
     world.run_for(10 * SECOND);
     assert!(world.all_mined(), "what one half had mined is mined again: {}", world.summary());
-    world.assert_no_blame();
+    world.assert_no_reports();
 }
 
 // N34
 #[test]
-fn a_network_with_two_seconds_latency_and_thirty_percent_loss_converges() {
+fn converges_with_two_seconds_latency_and_thirty_percent_loss() {
     let mut world = network(34, 6, World::link_at_random);
     world.faults = Faults { latency: 1_900..=2_100, loss: 30, repeats: 5, ..Faults::NONE };
     for _ in 0..20 {
@@ -78,12 +78,12 @@ fn a_network_with_two_seconds_latency_and_thirty_percent_loss_converges() {
     }
     assert!(world.nodes[0].chain.tip().height >= Height::new(15), "{}", world.summary());
     assert_eq!(world.lost(), 0);
-    world.assert_no_blame();
+    world.assert_no_reports();
 }
 
 // N16, N18
 #[test]
-fn a_node_that_boasts_and_withholds_its_blocks_delays_others_only_a_little() {
+fn withholding_node_with_false_claim_delays_others_only_a_little() {
     let mut world = network(16, 6, World::link_all);
     world.nodes[5].character = Character::Withholding;
     world.run_for(SECOND);
@@ -99,12 +99,12 @@ fn a_node_that_boasts_and_withholds_its_blocks_delays_others_only_a_little() {
         assert!(world.agrees(), "{}", world.summary());
         assert_eq!(world.nodes[0].chain.tip().hash, mined);
     }
-    world.assert_no_blame();
+    world.assert_no_reports();
 }
 
 // N16
 #[test]
-fn a_new_node_catches_up_past_a_liar() {
+fn new_node_syncs_despite_false_claim() {
     let mut world = network(17, 3, World::link_in_a_line);
     for _ in 0..300 {
         world.mine(0);
@@ -117,10 +117,10 @@ fn a_new_node_catches_up_past_a_liar() {
     world.link(2, 0);
     world.run_for(60 * SECOND);
     assert_eq!(world.nodes[2].chain.tip(), world.nodes[0].chain.tip(), "{}", world.summary());
-    world.assert_no_blame();
+    world.assert_no_reports();
 }
 
-/// A full block, mined at the end of a line of eight; bytes sent for it, seconds it took.
+/// Mines a full block at the end of a line of eight. Returns the bytes and seconds it cost.
 fn full_block_along_a_line(is_warm: bool) -> (usize, u64) {
     let mut world = network(10, 8, World::link_in_a_line);
     world.run_for(60 * SECOND);
@@ -137,13 +137,13 @@ fn full_block_along_a_line(is_warm: bool) -> (usize, u64) {
         world.run_for(SECOND);
         seconds += 1;
     }
-    world.assert_no_blame();
+    world.assert_no_reports();
     (world.block_bytes - before, seconds)
 }
 
 // N10
 #[test]
-fn a_full_block_takes_a_twentieth_of_its_bytes_along_a_line_of_warm_mempools() {
+fn full_block_costs_a_twentieth_of_its_bytes_with_warm_mempools() {
     let (bytes, seconds) = full_block_along_a_line(true);
     assert!(bytes / 7 < 2_000_000 / 20, "{bytes}");
     assert!(seconds <= 1, "{seconds}");
@@ -151,7 +151,7 @@ fn a_full_block_takes_a_twentieth_of_its_bytes_along_a_line_of_warm_mempools() {
 
 // N10
 #[test]
-fn a_full_block_passes_a_line_of_empty_mempools() {
+fn full_block_passes_line_of_empty_mempools() {
     let (bytes, seconds) = full_block_along_a_line(false);
     assert!(bytes / 7 < 2_200_000, "no body is sent twice: {bytes}");
     assert!(seconds <= 10, "{seconds}");
@@ -159,7 +159,7 @@ fn a_full_block_passes_a_line_of_empty_mempools() {
 
 // N18
 #[test]
-fn an_invalid_block_is_held_against_nobody_who_forwarded_it() {
+fn does_not_report_forwarders_of_invalid_block() {
     let mut world = network(18, 4, World::link_in_a_line);
     let hash = world.mine_invalid(0);
     world.run_for(10 * SECOND);
@@ -174,11 +174,11 @@ fn an_invalid_block_is_held_against_nobody_who_forwarded_it() {
     assert!(world.nodes[2..].iter().all(|node| node.chain.tip() == tip), "{}", world.summary());
 }
 
-// 14 senders as fast as they can, through nodes that lose one announcement in twenty.
+// 14 senders at full speed, through nodes that lose one announcement in twenty.
 #[test]
-fn bursts_of_consecutive_transfers_reach_everybody_soon_though_announcements_are_lost() {
+fn bursts_of_consecutive_transfers_reach_all_nodes_despite_loss() {
     let mut world = network(44, 4, World::link_in_a_line);
-    world.faults = Faults { loss_of_gossip: 5, ..Faults::NONE };
+    world.faults = Faults { gossip_loss: 5, ..Faults::NONE };
     for sender in 0..14 {
         world.pay_in_a_row(sender % 4, 985);
     }
@@ -188,5 +188,5 @@ fn bursts_of_consecutive_transfers_reach_everybody_soon_though_announcements_are
         world.run_for(SECOND);
         seconds += 1;
     }
-    world.assert_no_blame();
+    world.assert_no_reports();
 }

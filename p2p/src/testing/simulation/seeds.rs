@@ -1,4 +1,4 @@
-//! Many seeds: whatever goes wrong, once nothing does any more all agree and no transfer is lost.
+//! Runs of many seeds with random faults: once these end, all nodes agree and no transfer is lost.
 
 use super::world::World;
 use crate::testing::mock_chain::params;
@@ -9,17 +9,17 @@ use std::time::Duration;
 
 /// Number of seeds of one test run, unless `CHAIN_SIMULATION_SEEDS` sets another.
 const SEEDS: u64 = 500;
-/// One seed instead, to look at a failure again.
+/// The environment variable with a single seed to run instead, to reproduce a failure.
 const VARIABLE: &str = "CHAIN_SIMULATION_SEED";
-/// How long things go wrong.
+/// The duration of faults.
 const TROUBLE: Duration = Duration::from_secs(60);
-/// How long the network may take to agree afterwards, with a block every ten seconds.
+/// The time to agree afterwards, with a block every ten seconds.
 const CALM: Duration = Duration::from_secs(120);
-/// How long transfers may take after that until every node has them: each node exchanges its
-/// mempool with somebody every five seconds, and looks through a whole one every ten.
+/// The time until every node has all transfers after that: each node exchanges mempools with a
+/// peer every five seconds, and a whole mempool every ten.
 const SPREAD: Duration = Duration::from_secs(180);
 
-/// One run, to its good end.
+/// Runs a seed and asserts that all nodes agree.
 fn run(seed: u64) -> World {
     let nodes = 5 + usize::try_from(seed % 8).unwrap();
     let mut world = World::new(seed, nodes, &params(seed.is_multiple_of(2)));
@@ -29,25 +29,25 @@ fn run(seed: u64) -> World {
         let pause = u64::try_from(world.pick(1_500)).unwrap();
         world.run_for(Duration::from_millis(pause));
     }
-    world.calm();
+    world.end_faults();
     world.run_until_agreed(CALM);
     let end = world.now + SPREAD;
     while !world.all_spread() {
         assert!(world.now < end, "transfers do not spread: {}", world.summary());
         world.run_for(Duration::from_secs(10));
     }
-    world.assert_no_blame();
+    world.assert_no_reports();
     world
 }
 
-/// Runs a seed; which one, if it fails.
+/// Runs a seed and reports its number if it fails.
 fn check(seed: u64) -> Result<(), u64> {
     catch_unwind(|| run(seed)).map(drop).map_err(|_| seed)
 }
 
 // N18, N33, N34
 #[test]
-fn whatever_goes_wrong_all_agree_in_the_end_and_no_transfer_is_lost() {
+fn nodes_agree_and_lose_no_transfer_despite_faults() {
     if let Ok(seed) = std::env::var(VARIABLE) {
         println!("trace {:016x}", run(seed.parse().unwrap()).trace());
         return;
@@ -65,7 +65,7 @@ fn whatever_goes_wrong_all_agree_in_the_end_and_no_transfer_is_lost() {
 }
 
 #[test]
-fn the_same_seed_gives_the_same_run() {
+fn same_seed_yields_same_run() {
     let traces = || (1_000..1_004).map(|seed| run(seed).trace());
     let first: Vec<u64> = traces().collect();
     assert!(traces().eq(first.iter().copied()));
@@ -73,10 +73,10 @@ fn the_same_seed_gives_the_same_run() {
 }
 
 #[test]
-fn the_runs_meet_all_kinds_of_messages() {
+fn runs_cover_all_kinds_of_messages() {
     let mut met = BTreeSet::new();
     for seed in 0..8 {
-        met.extend(run(seed).met);
+        met.extend(run(seed).kinds);
     }
     let asked = ["headers/1", "blocks/1", "blocktxn/1", "mempool/1"];
     assert!(asked.iter().chain(&["compact block"]).all(|kind| met.contains(kind)), "{met:?}");

@@ -1,4 +1,4 @@
-//! Links between nodes: who is connected, what travels, what is lost.
+//! The transmission of messages over links.
 
 use super::link::Link;
 use super::node::{Character, Message, Waiting, number};
@@ -12,32 +12,32 @@ use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
-/// Until a caller tries a broken link again.
-const CALL_AGAIN: Duration = Duration::from_secs(1);
-/// Until a peer that this node hung up on is called again.
-const CALL_LATER: Duration = Duration::from_secs(10);
-/// How long gossip remembers an announcement that was not judged.
-const FORGETS: Duration = Duration::from_secs(14);
-/// Least time between two statuses to the same peers, and most.
-const NEWS_EVERY: Duration = Duration::from_secs(5);
-const STATUS_EVERY: Duration = Duration::from_secs(30);
+/// The delay until a broken link is dialed again.
+const REDIAL_DELAY: Duration = Duration::from_secs(1);
+/// The delay until a peer is dialed again after a node has disconnected it.
+const REDIAL_DELAY_AFTER_DISCONNECT: Duration = Duration::from_secs(10);
+/// How long gossip remembers an announcement that is not validated.
+const GOSSIP_MEMORY: Duration = Duration::from_secs(14);
+/// The least and the greatest time between two statuses of a node.
+const MIN_STATUS_INTERVAL: Duration = Duration::from_secs(5);
+const STATUS_INTERVAL: Duration = Duration::from_secs(30);
 
 impl World {
-    /// One node calls another, now and whenever the connection has broken.
-    pub(super) fn link(&mut self, caller: usize, called: usize) {
-        let is_there = |link: &Link| link.joins(caller) && link.joins(called);
-        if caller == called || self.links.iter().any(is_there) {
+    /// Makes a node dial another one, now and whenever the connection breaks.
+    pub(super) fn link(&mut self, dialer: usize, dialed: usize) {
+        let is_there = |link: &Link| link.joins(dialer) && link.joins(dialed);
+        if dialer == dialed || self.links.iter().any(is_there) {
             return;
         }
         let asked = BTreeMap::new();
-        let (is_up, is_waiting, epoch) = (false, false, 0);
-        self.links.push(Link { caller, called, is_up, is_waiting, epoch, asked });
+        let (is_up, is_dial_scheduled, epoch) = (false, false, 0);
+        self.links.push(Link { dialer, dialed, is_up, is_dial_scheduled, epoch, asked });
         let link = self.links.len() - 1;
         let after = self.latency();
-        self.call_after(link, after);
+        self.dial_after(link, after);
     }
 
-    /// Every node with every other one.
+    /// Links every node with every other one.
     pub(super) fn link_all(&mut self) {
         for node in 1..self.nodes.len() {
             for other in 0..node {
@@ -46,14 +46,14 @@ impl World {
         }
     }
 
-    /// Every node with the next one.
+    /// Links every node with the next one.
     pub(super) fn link_in_a_line(&mut self) {
         for node in 1..self.nodes.len() {
             self.link(node, node - 1);
         }
     }
 
-    /// All with some, so that each reaches each.
+    /// Links the nodes at random so that each can reach every other one.
     pub(super) fn link_at_random(&mut self) {
         for node in 1..self.nodes.len() {
             let other = self.pick(node);
@@ -65,67 +65,67 @@ impl World {
         }
     }
 
-    fn call_after(&mut self, at: usize, after: Duration) {
+    fn dial_after(&mut self, at: usize, after: Duration) {
         let link = &mut self.links[at];
-        if !std::mem::replace(&mut link.is_waiting, true) {
-            let caller = link.caller;
-            self.schedule(caller, after, Event::Call(at));
+        if !std::mem::replace(&mut link.is_dial_scheduled, true) {
+            let dialer = link.dialer;
+            self.schedule(dialer, after, Event::Dial(at));
         }
     }
 
-    pub(super) fn call(&mut self, at: usize) {
-        self.links[at].is_waiting = false;
-        let Link { caller, called, is_up, .. } = self.links[at];
+    pub(super) fn dial(&mut self, at: usize) {
+        self.links[at].is_dial_scheduled = false;
+        let Link { dialer, dialed, is_up, .. } = self.links[at];
         if is_up {
             return;
         }
-        let is_divided = self.divide.is_some_and(|first| (caller < first) != (called < first));
-        if is_divided || !self.nodes[caller].is_up || !self.nodes[called].is_up {
-            return self.call_after(at, CALL_AGAIN);
+        let is_divided = self.divide.is_some_and(|first| (dialer < first) != (dialed < first));
+        if is_divided || !self.nodes[dialer].is_up || !self.nodes[dialed].is_up {
+            return self.dial_after(at, REDIAL_DELAY);
         }
         self.links[at].is_up = true;
         self.links[at].epoch += 1;
-        for (node, other) in [(caller, called), (called, caller)] {
+        for (node, other) in [(dialer, dialed), (dialed, dialer)] {
             let status = self.nodes[other].status(self.now);
-            let (peer, outbound) = (self.nodes[other].id, node == caller);
+            let (peer, outbound) = (self.nodes[other].id, node == dialer);
             self.input(node, Input::PeerConnected { peer, outbound, status });
         }
     }
 
-    /// Divides the nodes below a number from the others.
+    /// Separates the nodes below a number from the others.
     pub(super) fn divide_at(&mut self, first: usize) {
         self.divide = Some(first);
-        self.drop_links(|link| (link.caller < first) != (link.called < first));
+        self.drop_links(|link| (link.dialer < first) != (link.dialed < first));
     }
 
-    /// Breaks connections; they are called again.
+    /// Breaks connections, which are dialed again.
     pub(super) fn drop_links(&mut self, is_meant: impl Fn(&Link) -> bool) {
         for at in 0..self.links.len() {
             if is_meant(&self.links[at]) {
-                self.drop_link(at, CALL_AGAIN);
+                self.drop_link(at, REDIAL_DELAY);
             }
         }
     }
 
     fn drop_link(&mut self, at: usize, again: Duration) {
-        let Link { caller, called, is_up, .. } = self.links[at];
+        let Link { dialer, dialed, is_up, .. } = self.links[at];
         if is_up {
             self.links[at].is_up = false;
-            for (node, other) in [(caller, called), (called, caller)] {
+            for (node, other) in [(dialer, dialed), (dialed, dialer)] {
                 let peer = self.nodes[other].id;
                 self.input(node, Input::PeerDisconnected { peer });
             }
         }
-        self.call_after(at, again);
+        self.dial_after(at, again);
     }
 
-    pub(super) fn hang_up(&mut self, node: usize, peer: &PeerId) {
+    pub(super) fn disconnect(&mut self, node: usize, peer: &PeerId) {
         if let Some((at, _)) = self.link_to(node, peer) {
-            self.drop_link(at, CALL_LATER);
+            self.drop_link(at, REDIAL_DELAY_AFTER_DISCONNECT);
         }
     }
 
-    /// The peer at the other end, if it is still the same connection.
+    /// The peer at the other end, if the connection is still the same.
     pub(super) fn other_end(&self, node: usize, (at, epoch): (usize, u32)) -> Option<PeerId> {
         let link = &self.links[at];
         let is_it = link.is_up && link.epoch == epoch;
@@ -139,19 +139,19 @@ impl World {
         link.is_up.then_some((at, link.epoch))
     }
 
-    /// Connections of a node: where they are, and to whom.
+    /// The connections of a node: link, epoch and the other node.
     fn links_of(&self, node: usize) -> Vec<(usize, u32, usize)> {
         let links = self.links.iter().enumerate();
         let up = links.filter(|(_, link)| link.is_up && link.joins(node));
         up.map(|(at, link)| (at, link.epoch, link.other(node))).collect()
     }
 
-    /// Asks a peer, unless the request is lost.
+    /// Sends a request, unless it is lost.
     pub(super) fn ask(&mut self, node: usize, (request, peer): (RequestId, PeerId), what: Request) {
         let Some((link, epoch)) = self.link_to(node, &peer) else {
             let result = Err(Failure::Disconnected);
-            let reply = Event::Response { link: None, request, result };
-            return self.schedule(node, Duration::from_millis(1), reply);
+            let response = Event::Response { link: None, request, result };
+            return self.schedule(node, Duration::from_millis(1), response);
         };
         self.count(link, node, &what);
         let at = self.now;
@@ -159,7 +159,7 @@ impl World {
             return self.time_out(node, (link, epoch), (request, at), &what);
         }
         let after = self.latency();
-        self.schedule(node, after, Event::Asked { link, epoch, request, at, what });
+        self.schedule(node, after, Event::Request { link, epoch, request, at, what });
     }
 
     fn time_out(
@@ -174,7 +174,7 @@ impl World {
         self.schedule(node, after, Event::Response { link: Some(link), request, result });
     }
 
-    /// The request of a node has come to its peer.
+    /// Serves a request.
     pub(super) fn answer(
         &mut self,
         node: usize,
@@ -189,11 +189,11 @@ impl World {
         let other = &self.nodes[number(&peer)];
         let is_body = matches!(what, Request::Blocks { .. } | Request::BlockTransactions { .. });
         let withholds = other.character == Character::Withholding && is_body;
-        let reply = serve::answer(&other.chain, what);
+        let response = serve::answer(&other.chain, what);
         if is_body {
-            self.block_bytes += encode_response(&reply).len();
+            self.block_bytes += encode_response(&response).len();
         }
-        let result = Ok(reply);
+        let result = Ok(response);
         let after = self.latency();
         if withholds || self.now + after - at > what.protocol().limits().timeout {
             return self.time_out(node, link, (request, at), what);
@@ -201,14 +201,14 @@ impl World {
         self.schedule(node, after, Event::Response { link: Some(link), request, result });
     }
 
-    /// Honest nodes never ask more than twice what is allowed: that would be held against them.
+    /// Asserts that a node stays below twice the rate limit, beyond which it would be reported.
     fn count(&mut self, at: usize, node: usize, what: &Request) {
         let limits = what.protocol().limits();
         let weight = match what {
             Request::Blocks { hashes } => u32::try_from(hashes.len()).unwrap(),
             _ => 1,
         };
-        self.met.insert(limits.name);
+        self.kinds.insert(limits.name);
         let asked = self.links[at].asked.entry((node, limits.name)).or_default();
         asked.push_back((self.now, weight));
         while asked.front().is_some_and(|(when, _)| *when + limits.per < self.now) {
@@ -218,24 +218,24 @@ impl World {
         assert!(sum <= 2 * limits.requests, "node {node} asked {} {sum} times", limits.name);
     }
 
-    /// Tells the peers of a node how it is, when there is news and now and then.
-    pub(super) fn tell_status(&mut self, node: usize) {
+    /// Sends a node's status to its peers when it has changed, and from time to time.
+    pub(super) fn send_status(&mut self, node: usize) {
         let one = &mut self.nodes[node];
-        let since = self.now.saturating_sub(one.told_at);
-        if since < STATUS_EVERY && !(one.has_news && since >= NEWS_EVERY) {
+        let since = self.now.saturating_sub(one.status_sent_at);
+        if since < STATUS_INTERVAL && !(one.has_new_status && since >= MIN_STATUS_INTERVAL) {
             return;
         }
-        (one.has_news, one.told_at) = (false, self.now);
+        (one.has_new_status, one.status_sent_at) = (false, self.now);
         let status = one.status(self.now);
         for (link, epoch, other) in self.links_of(node) {
             if !self.is_lost() {
                 let after = self.latency();
-                self.schedule(other, after, Event::Told { link, epoch, status });
+                self.schedule(other, after, Event::Status { link, epoch, status });
             }
         }
     }
 
-    /// Sends what a node announces to all its peers.
+    /// Publishes an announcement to the peers of a node.
     pub(super) fn publish(&mut self, node: usize, announcement: Announcement) {
         let (mut hasher, bytes) = (DefaultHasher::new(), encode_announcement(&announcement));
         bytes.hash(&mut hasher);
@@ -262,9 +262,9 @@ impl World {
         }
     }
 
-    pub(super) fn hear(&mut self, node: usize, link: (usize, u32), message: Message) {
+    pub(super) fn receive_gossip(&mut self, node: usize, link: (usize, u32), message: Message) {
         let Some(peer) = self.other_end(node, link) else { return };
-        // Now and then gossip has forgotten what it has seen.
+        // Gossip sometimes forgets a message that it has seen.
         let is_new = self.nodes[node].seen.insert(message.key);
         if !is_new && !self.is_repeated() {
             return;
@@ -275,7 +275,7 @@ impl World {
         let waiting = Waiting { message, from: number(&peer), since: self.now };
         one.waiting.insert(id, waiting);
         if matches!(announcement, Announcement::CompactBlock(_)) {
-            self.met.insert("compact block");
+            self.kinds.insert("compact block");
         }
         self.input(node, Input::Announcement { peer, id, announcement });
     }
@@ -283,16 +283,21 @@ impl World {
     pub(super) fn nothing_waits_too_long(&self, node: usize) {
         let mut waiting = self.nodes[node].waiting.values();
         assert!(
-            waiting.all(|one| self.now - one.since <= FORGETS),
-            "an announcement waits for ever"
+            waiting.all(|one| self.now - one.since <= GOSSIP_MEMORY),
+            "an announcement is never validated"
         );
     }
 
-    /// Every announcement is judged once, and in time.
-    pub(super) fn judge(&mut self, node: usize, id: AnnouncementId, acceptance: MessageAcceptance) {
+    /// Processes a validation result. Asserts that there is one for every announcement, in time.
+    pub(super) fn report_validation(
+        &mut self,
+        node: usize,
+        id: AnnouncementId,
+        acceptance: MessageAcceptance,
+    ) {
         let waiting = self.nodes[node].waiting.remove(&id);
-        let waiting = waiting.expect("an announcement is judged once");
-        assert!(self.now - waiting.since <= FORGETS, "judged too late");
+        let waiting = waiting.expect("an announcement is validated once");
+        assert!(self.now - waiting.since <= GOSSIP_MEMORY, "validated too late");
         self.note(node, (id.0, acceptance == MessageAcceptance::Accept));
         if acceptance == MessageAcceptance::Accept {
             self.spread(node, Some(waiting.from), &waiting.message);

@@ -1,4 +1,4 @@
-//! The world between the nodes: events in order of time, and what becomes of each.
+//! The simulated network: the queue of events, and how each is processed.
 
 use super::link::{Faults, Link};
 use super::node::{self, Character, Message, Node};
@@ -19,17 +19,17 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// From one tick of a node to the next.
+/// The time between two ticks of a node.
 const TICK: Duration = Duration::from_millis(250);
 /// Most transfers in a mined block.
 const MAX_MINED: usize = 400;
 
-/// What happens at a time.
+/// A scheduled event.
 pub(super) enum Event {
     Tick,
-    /// The caller of a link tries it again.
-    Call(usize),
-    Told {
+    /// The dialing node of a link connects again.
+    Dial(usize),
+    Status {
         link: usize,
         epoch: u32,
         status: Status,
@@ -39,7 +39,7 @@ pub(super) enum Event {
         epoch: u32,
         message: Message,
     },
-    Asked {
+    Request {
         link: usize,
         epoch: u32,
         request: RequestId,
@@ -53,40 +53,40 @@ pub(super) enum Event {
     },
     Block(Arc<Block>),
     Transfer(Arc<Transfer>),
-    Judged(block::Hash, BlockValidation),
-    Taken(Id, TransferValidation),
+    BlockValidated(block::Hash, BlockValidation),
+    TransferValidated(Id, TransferValidation),
     TipChanged,
     TransfersAccepted(Vec<Id>),
     Start,
 }
 
-/// Whom an event is for. One that is for an earlier run of a node is lost.
+/// An event of a node. Events of an earlier run of the node are lost.
 struct Scheduled {
     node: usize,
     run: u32,
     event: Event,
 }
 
-/// A network.
+/// A simulated network.
 pub(super) struct World {
     pub(super) now: Duration,
     pub(super) rng: Xoshiro256PlusPlus,
     pub(super) nodes: Vec<Node>,
     pub(super) links: Vec<Link>,
     pub(super) faults: Faults,
-    /// Nodes below this number do not reach the others.
+    /// Nodes with lower numbers cannot reach the others.
     pub(super) divide: Option<usize>,
-    /// What nodes had to say of others: who, of whom, what.
+    /// The reports: reporting node, reported node, misbehavior.
     pub(super) reports: Vec<(usize, usize, Misbehavior)>,
-    /// Bytes of announced blocks, and of bodies and their parts, that were sent.
+    /// Bytes sent for announced blocks, bodies and transactions of blocks.
     pub(super) block_bytes: usize,
-    /// What kinds of messages there were.
-    pub(super) met: BTreeSet<&'static str>,
+    /// The kinds of messages sent.
+    pub(super) kinds: BTreeSet<&'static str>,
     queue: BTreeMap<(Duration, u64), Box<Scheduled>>,
     scheduled: u64,
-    /// Everything that happened, for comparing two runs.
+    /// A hash of all events, to compare two runs.
     trace: DefaultHasher,
-    /// All transfers there ever were.
+    /// All transfers ever submitted.
     transfers: BTreeSet<Id>,
     salt: u64,
 }
@@ -105,7 +105,7 @@ impl World {
             divide: None,
             reports: Vec::new(),
             block_bytes: 0,
-            met: BTreeSet::new(),
+            kinds: BTreeSet::new(),
             queue: BTreeMap::new(),
             scheduled: 0,
             trace: DefaultHasher::new(),
@@ -119,7 +119,7 @@ impl World {
         world
     }
 
-    /// Something will happen at a node.
+    /// Schedules an event of a node.
     pub(super) fn schedule(&mut self, node: usize, after: Duration, event: Event) {
         let run = self.nodes[node].run;
         self.scheduled += 1;
@@ -127,35 +127,37 @@ impl World {
         self.queue.insert(key, Box::new(Scheduled { node, run, event }));
     }
 
-    /// Lets time pass.
+    /// Processes the events of a period.
     pub(super) fn run_for(&mut self, time: Duration) {
         let end = self.now + time;
         while let Some(next) = self.queue.first_entry().filter(|next| next.key().0 <= end) {
             self.now = next.key().0;
             let Scheduled { node, run, event } = *next.remove();
-            if self.nodes[node].run == run || matches!(event, Event::Call(_)) {
-                self.happen(node, event);
+            if self.nodes[node].run == run || matches!(event, Event::Dial(_)) {
+                self.process(node, event);
             }
         }
         self.now = end;
     }
 
-    fn happen(&mut self, node: usize, event: Event) {
+    fn process(&mut self, node: usize, event: Event) {
         match event {
             Event::Tick => {
                 self.schedule(node, TICK, Event::Tick);
                 self.nothing_waits_too_long(node);
-                self.tell_status(node);
+                self.send_status(node);
                 self.input(node, Input::Tick);
             }
-            Event::Call(link) => self.call(link),
-            Event::Told { link, epoch, status } => {
+            Event::Dial(link) => self.dial(link),
+            Event::Status { link, epoch, status } => {
                 if let Some(peer) = self.other_end(node, (link, epoch)) {
                     self.input(node, Input::PeerStatus { peer, status });
                 }
             }
-            Event::Gossip { link, epoch, message } => self.hear(node, (link, epoch), message),
-            Event::Asked { link, epoch, request, at, what } => {
+            Event::Gossip { link, epoch, message } => {
+                self.receive_gossip(node, (link, epoch), message)
+            }
+            Event::Request { link, epoch, request, at, what } => {
                 self.answer(node, (link, epoch), (request, at), &what);
             }
             Event::Response { link, request, result } => {
@@ -165,10 +167,10 @@ impl World {
             }
             Event::Block(block) => self.write_block(node, &block),
             Event::Transfer(transfer) => self.write_transfer(node, &transfer),
-            Event::Judged(hash, validation) => {
+            Event::BlockValidated(hash, validation) => {
                 self.input(node, Input::BlockValidated { hash, validation })
             }
-            Event::Taken(id, validation) => {
+            Event::TransferValidated(id, validation) => {
                 self.input(node, Input::TransferValidated { id, validation })
             }
             Event::TipChanged => self.input(node, Input::TipChanged),
@@ -177,11 +179,11 @@ impl World {
         }
     }
 
-    /// The writer takes a block in. Its validation and the news may overtake each other.
+    /// Validates a block. The result and the change of the tip may arrive in either order.
     fn write_block(&mut self, node: usize, block: &Arc<Block>) {
         let (validation, is_new_tip, returned) = self.nodes[node].insert(block, self.now);
-        let judged = Event::Judged(block.hash(), validation);
-        let mut follow = vec![judged];
+        let validated = Event::BlockValidated(block.hash(), validation);
+        let mut follow = vec![validated];
         if is_new_tip {
             follow.push(Event::TipChanged);
         }
@@ -195,8 +197,8 @@ impl World {
     }
 
     fn write_transfer(&mut self, node: usize, transfer: &Arc<Transfer>) {
-        let validation = self.nodes[node].take(transfer);
-        let mut follow = vec![Event::Taken(transfer.id(), validation)];
+        let validation = self.nodes[node].submit(transfer);
+        let mut follow = vec![Event::TransferValidated(transfer.id(), validation)];
         if validation == TransferValidation::Added {
             follow.push(Event::TransfersAccepted(vec![transfer.id()]));
         }
@@ -206,7 +208,7 @@ impl World {
         }
     }
 
-    /// Gives an engine something to do, and does what it says.
+    /// Passes an input to an engine and processes its outputs.
     pub(super) fn input(&mut self, node: usize, input: Input) {
         self.note(node, kind(&input));
         let now = self.nodes[node].now(self.now);
@@ -222,35 +224,37 @@ impl World {
         match output {
             Output::Request { id, peer, request } => self.ask(node, (id, peer), request),
             Output::ImportBlock(block) => {
-                let takes = self.rng.random_range(5..30);
-                self.write(node, Duration::from_millis(takes), Event::Block(block));
+                let duration = self.rng.random_range(5..30);
+                self.write(node, Duration::from_millis(duration), Event::Block(block));
             }
             Output::ImportTransfer(transfer) => {
                 self.write(node, Duration::from_micros(100), Event::Transfer(transfer));
             }
             Output::Announce(announcement) => self.publish(node, announcement),
-            Output::ReportValidation { id, acceptance } => self.judge(node, id, acceptance),
+            Output::ReportValidation { id, acceptance } => {
+                self.report_validation(node, id, acceptance)
+            }
             Output::ReportPeer { peer, misbehavior } => {
                 self.reports.push((node, node::number(&peer), misbehavior));
             }
-            Output::Disconnect { peer, .. } => self.hang_up(node, &peer),
-            Output::Progress(_) => self.nodes[node].has_news = true,
+            Output::Disconnect { peer, .. } => self.disconnect(node, &peer),
+            Output::Progress(_) => self.nodes[node].has_new_status = true,
         }
     }
 
-    /// Hands something to the writer, which does one thing after the other.
-    fn write(&mut self, node: usize, takes: Duration, event: Event) {
+    /// Queues a task of the writer, which processes one after the other.
+    fn write(&mut self, node: usize, duration: Duration, event: Event) {
         let begin = self.nodes[node].busy_until.max(self.now);
-        self.nodes[node].busy_until = begin + takes;
-        self.schedule(node, begin + takes - self.now, event);
+        self.nodes[node].busy_until = begin + duration;
+        self.schedule(node, begin + duration - self.now, event);
     }
 
-    /// A node mines a block from its mempool.
+    /// Mines a block from a node's mempool.
     pub(super) fn mine(&mut self, node: usize) -> block::Hash {
         self.mine_up_to(node, MAX_MINED)
     }
 
-    /// The same with at most so many transfers.
+    /// Mines a block with at most a number of transfers.
     pub(super) fn mine_up_to(&mut self, node: usize, transfers: usize) -> block::Hash {
         let block = self.candidate(node, transfers);
         let (validation, is_new_tip, _) = self.nodes[node].insert(&block, self.now);
@@ -259,7 +263,7 @@ impl World {
         block.hash()
     }
 
-    /// A node mines a block that breaks a rule, which it alone does not mind.
+    /// Mines a block that is invalid for all other nodes.
     pub(super) fn mine_invalid(&mut self, node: usize) -> block::Hash {
         let block = self.candidate(node, MAX_MINED);
         for other in &mut self.nodes {
@@ -279,13 +283,13 @@ impl World {
         chain.mine(&transfers, node::clock(self.now), self.salt)
     }
 
-    /// Whether all transfers are in the chains of all honest nodes.
+    /// Returns whether all transfers are in the chains of all honest nodes.
     pub(super) fn all_mined(&self) -> bool {
         let mined = |node: &Node| self.transfers.iter().all(|id| node.chain.is_confirmed(id));
         self.honest().all(mined)
     }
 
-    /// A user of a node submits so many transfers with long memos.
+    /// Submits a number of transfers with long memos to a node.
     pub(super) fn pay(&mut self, node: usize, count: usize) {
         let mut ids = Vec::new();
         for _ in 0..count {
@@ -299,9 +303,9 @@ impl World {
         self.input(node, Input::TransfersAccepted(ids));
     }
 
-    /// A user of a node submits so many transfers that follow each other.
+    /// Submits a number of consecutive transfers of one sender to a node.
     pub(super) fn pay_in_a_row(&mut self, node: usize, count: u64) {
-        /// No sender of `pay` has such a number.
+        /// Greater than the number of any sender of `pay`.
         const SENDERS: u64 = 1 << 32;
         let sender = SENDERS + self.transfers.len() as u64;
         let row: Vec<_> = (0..count).map(|nonce| transfer_of(sender, nonce)).collect();
@@ -330,7 +334,7 @@ impl World {
         self.schedule(node, TICK, Event::Tick);
     }
 
-    /// Lets time pass, with a block every ten seconds, until all agree.
+    /// Mines a block every ten seconds until all honest nodes agree.
     pub(super) fn run_until_agreed(&mut self, within: Duration) {
         let end = self.now + within;
         while !self.agrees() {
@@ -342,7 +346,7 @@ impl World {
         assert_eq!(self.lost(), 0, "transfers are lost: {}", self.summary());
     }
 
-    /// Whether all honest nodes have one tip.
+    /// Returns whether all honest nodes have the same tip.
     pub(super) fn agrees(&self) -> bool {
         let mut tips = self.honest().map(|node| node.chain.tip());
         let first = tips.next();
@@ -353,23 +357,23 @@ impl World {
         self.nodes.iter().filter(|node| node.character == Character::Honest)
     }
 
-    /// Whether every honest node has every transfer, in its chain or in its mempool.
+    /// Returns whether every honest node has every transfer, in its chain or in its mempool.
     pub(super) fn all_spread(&self) -> bool {
         self.transfers.iter().all(|id| self.honest().all(|node| has(node, id)))
     }
 
-    /// Transfers that no honest node has.
+    /// The number of transfers that no honest node has.
     pub(super) fn lost(&self) -> usize {
         self.transfers.iter().filter(|id| !self.honest().any(|node| has(node, id))).count()
     }
 
-    /// Nothing goes wrong any more.
-    pub(super) fn calm(&mut self) {
+    /// Ends all faults.
+    pub(super) fn end_faults(&mut self) {
         (self.faults, self.divide) = (Faults::NONE, None);
     }
 
-    /// Honest peers are blamed for nothing but what lines do to them.
-    pub(super) fn assert_no_blame(&self) {
+    /// Asserts that honest peers were reported only for failures of links.
+    pub(super) fn assert_no_reports(&self) {
         let harmless = |misbehavior| {
             matches!(
                 misbehavior,
@@ -380,10 +384,10 @@ impl World {
         let is_wrong = |(_, of, misbehavior): &&(usize, usize, Misbehavior)| {
             is_honest(*of) && !harmless(*misbehavior)
         };
-        assert_eq!(self.reports.iter().find(is_wrong), None, "an honest peer was blamed");
+        assert_eq!(self.reports.iter().find(is_wrong), None, "an honest peer was reported");
     }
 
-    /// Where everybody is.
+    /// The state of all nodes, for failure messages.
     pub(super) fn summary(&self) -> String {
         let line = |node: &Node| {
             let tip = node.chain.tip();
@@ -395,7 +399,7 @@ impl World {
         format!("at {:?}, {} lost\n{}", self.now, self.lost(), lines.join("\n"))
     }
 
-    /// What stands for the whole run.
+    /// The hash of the run.
     pub(super) fn trace(&self) -> u64 {
         self.trace.finish()
     }
@@ -409,7 +413,7 @@ fn has(node: &Node, id: &Id) -> bool {
     node.chain.pool.contains(id) || node.chain.is_confirmed(id)
 }
 
-/// What tells inputs apart in the trace.
+/// What distinguishes inputs in the trace.
 fn kind(input: &Input) -> (u8, u64) {
     let short = |bytes: &[u8; 32]| u64::from_le_bytes(bytes[..8].try_into().unwrap());
     match input {

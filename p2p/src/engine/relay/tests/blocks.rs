@@ -5,26 +5,26 @@ use chain::{Bits, Target};
 
 // N08
 #[test]
-fn a_block_announced_ten_thousand_times_is_validated_once() {
+fn validates_block_announced_ten_thousand_times_once() {
     let mut bench = Bench::with_peers(50);
     let block = bench.chain.mine(&[], CLOCK, 1);
     let mut outputs = bench.announce_block(0, &block);
     for number in 1..5_000 {
         outputs.extend(bench.announce_block(number % 50, &block));
     }
-    outputs.extend(bench.judge(&block));
+    outputs.extend(bench.validate(&block));
     for number in 0..5_000 {
         outputs.extend(bench.announce_compact(number % 50, &block));
     }
     assert_eq!(imported(&outputs), [block.hash()]);
-    let accepted = judgements(&outputs).into_iter().filter(|one| *one == Accept).count();
-    assert_eq!((accepted, judgements(&outputs).len()), (1, 10_000));
+    let accepted = validations(&outputs).into_iter().filter(|one| *one == Accept).count();
+    assert_eq!((accepted, validations(&outputs).len()), (1, 10_000));
     assert_eq!(reports(&outputs), []);
 }
 
 // N09
 #[test]
-fn what_is_wrong_for_everyone_is_rejected_and_held_against_the_sender() {
+fn rejects_invalid_announcement_and_reports_sender() {
     let mut bench = Bench::with_peers(2);
     let good = bench.chain.mine(&[transfer(1)], CLOCK, 1);
 
@@ -46,81 +46,81 @@ fn what_is_wrong_for_everyone_is_rejected_and_held_against_the_sender() {
 
     for bad in [without_work, too_easy_or_hard, before_parent, other_body, mutated] {
         let outputs = bench.announce_block(1, &Arc::new(bad));
-        assert_eq!(judgements(&outputs), [Reject]);
+        assert_eq!(validations(&outputs), [Reject]);
         assert_eq!(reports(&outputs), [(peer(1), Misbehavior::BadAnnouncement)]);
         assert_eq!(imported(&outputs), []);
     }
     let mut compact = CompactBlock::of(&good, 1, &[]);
     compact.prefilled.clear();
     let outputs = bench.announce(1, Announcement::CompactBlock(Arc::new(compact)));
-    assert_eq!(judgements(&outputs), [Reject], "nobody makes a block of that");
-    assert_eq!(judgements(&bench.announce_block(0, &good)), [Accept], "the block is not to blame");
+    assert_eq!(validations(&outputs), [Reject], "no node can reconstruct a block from it");
+    assert_eq!(validations(&bench.announce_block(0, &good)), [Accept], "the block itself is valid");
 }
 
-// N18: who forwards a block has proven its work and its body, not its state.
+// N18: a forwarder has validated the work and the body of a block, not its state.
 #[test]
-fn a_block_with_an_invalid_state_is_not_held_against_who_announced_it() {
+fn does_not_report_announcer_of_block_with_invalid_state() {
     let mut bench = Bench::with_peers(2);
     let block = bench.chain.mine(&[], CLOCK, 1);
     bench.chain.spoil(block.hash());
-    assert_eq!(judgements(&bench.announce_block(0, &block)), [Accept]);
-    let outputs = bench.judge(&block);
+    assert_eq!(validations(&bench.announce_block(0, &block)), [Accept]);
+    let outputs = bench.validate(&block);
     assert_eq!(reports(&outputs), []);
-    assert_eq!(judgements(&bench.announce_compact(1, &block)), [Ignore]);
+    assert_eq!(validations(&bench.announce_compact(1, &block)), [Ignore]);
 }
 
 #[test]
-fn a_block_is_forwarded_before_the_chain_has_judged_it() {
+fn forwards_block_before_its_state_is_validated() {
     let mut bench = Bench::with_peers(1);
     let block = bench.chain.mine(&[], CLOCK, 1);
     let outputs = bench.announce_block(0, &block);
-    assert_eq!(judgements(&outputs), [Accept]);
+    assert_eq!(validations(&outputs), [Accept]);
     assert_eq!(imported(&outputs), [block.hash()]);
 }
 
 #[test]
-fn what_may_be_right_elsewhere_or_later_is_ignored_without_blame() {
+fn ignores_possibly_valid_announcement_without_report() {
     let mut bench = Bench::with_peers(1);
     let early = bench.chain.mine(&[], CLOCK.saturating_add(7_201), 1);
     let outputs = bench.announce_block(0, &early);
-    assert_eq!((judgements(&outputs), reports(&outputs)), (vec![Ignore], vec![]));
+    assert_eq!((validations(&outputs), reports(&outputs)), (vec![Ignore], vec![]));
 
-    let stranger = bench.announce_block(9, &bench.chain.mine(&[], CLOCK, 1));
-    assert_eq!(judgements(&stranger), [Ignore], "nobody knows who that is");
+    let unknown = bench.announce_block(9, &bench.chain.mine(&[], CLOCK, 1));
+    assert_eq!(validations(&unknown), [Ignore], "the peer is unknown");
 
     bench.is_synced = false;
     let block = bench.chain.mine(&[], CLOCK, 2);
     let outputs = bench.announce_block(0, &block);
-    assert_eq!((judgements(&outputs), imported(&outputs)), (vec![Ignore], vec![]));
+    assert_eq!((validations(&outputs), imported(&outputs)), (vec![Ignore], vec![]));
     assert_eq!(bench.for_sync, [(peer(0), block.header)]);
 }
 
 #[test]
-fn a_block_without_its_parent_is_left_to_sync() {
+fn leaves_block_with_unknown_parent_to_sync() {
     let mut bench = Bench::with_peers(1);
     let mut other = bench.chain.clone();
     let parent = other.mine(&[], CLOCK, 1);
     other.insert(&parent, CLOCK);
     let child = other.mine(&[], CLOCK, 2);
     let outputs = bench.announce_block(0, &child);
-    assert_eq!((judgements(&outputs), imported(&outputs)), (vec![Ignore], vec![]));
+    assert_eq!((validations(&outputs), imported(&outputs)), (vec![Ignore], vec![]));
     assert_eq!(bench.for_sync, [(peer(0), child.header)]);
 }
 
 #[test]
-fn a_block_far_below_the_best_chain_is_not_looked_at() {
+fn ignores_block_with_too_little_work() {
     let mut bench = Bench::with_peers(1);
     let genesis = bench.chain.tip().hash;
     let low = bench.chain.mine_on(&genesis, &[], CLOCK, 7);
     let lower = bench.chain.mine_on(&genesis, &[], CLOCK, 8);
     bench.chain.grow(144, 1);
-    assert_eq!(judgements(&bench.announce_block(0, &low)), [Accept], "143 blocks' work less");
+    assert_eq!(validations(&bench.announce_block(0, &low)), [Accept], "143 blocks' work less");
     bench.chain.grow(1, 1);
-    assert_eq!(judgements(&bench.announce_block(0, &lower)), [Ignore], "144 blocks' work less");
+    assert_eq!(validations(&bench.announce_block(0, &lower)), [Ignore], "144 blocks' work less");
 }
 
 #[test]
-fn blocks_that_overtake_their_parents_verdict_wait_for_it() {
+fn orphans_wait_for_validation_of_parent() {
     let mut bench = Bench::with_peers(2);
     let mut other = bench.chain.clone();
     let blocks: Vec<_> = (0..3)
@@ -130,19 +130,19 @@ fn blocks_that_overtake_their_parents_verdict_wait_for_it() {
             block
         })
         .collect();
-    assert_eq!(judgements(&bench.announce_block(0, &blocks[0])), [Accept]);
-    assert_eq!(judgements(&bench.announce_block(0, &blocks[1])), []);
-    assert_eq!(judgements(&bench.announce_block(1, &blocks[2])), []);
+    assert_eq!(validations(&bench.announce_block(0, &blocks[0])), [Accept]);
+    assert_eq!(validations(&bench.announce_block(0, &blocks[1])), []);
+    assert_eq!(validations(&bench.announce_block(1, &blocks[2])), []);
     for at in 0..2 {
-        let outputs = bench.judge(&blocks[at]);
-        assert_eq!(judgements(&outputs), [Accept]);
+        let outputs = bench.validate(&blocks[at]);
+        assert_eq!(validations(&outputs), [Accept]);
         assert_eq!(imported(&outputs), [blocks[at + 1].hash()]);
     }
     assert!(bench.for_sync.is_empty());
 }
 
 #[test]
-fn children_of_an_invalid_block_are_ignored() {
+fn ignores_children_of_invalid_block() {
     let mut bench = Bench::with_peers(1);
     let mut other = bench.chain.clone();
     let parent = other.mine(&[], CLOCK, 1);
@@ -151,22 +151,22 @@ fn children_of_an_invalid_block_are_ignored() {
     bench.chain.spoil(parent.hash());
     bench.announce_block(0, &parent);
     bench.announce_block(0, &child);
-    let outputs = bench.judge(&parent);
-    assert_eq!((judgements(&outputs), imported(&outputs)), (vec![Ignore], vec![]));
+    let outputs = bench.validate(&parent);
+    assert_eq!((validations(&outputs), imported(&outputs)), (vec![Ignore], vec![]));
     assert_eq!(reports(&outputs), []);
 }
 
 #[test]
-fn a_new_tip_is_announced_once_and_only_if_nobody_announced_it_here() {
+fn announces_new_tip_once_unless_a_peer_announced_it() {
     let mut bench = Bench::with_peers(1);
-    assert_eq!(announcements(&bench.tip_changed()), [], "all know genesis");
+    assert_eq!(announcements(&bench.tip_changed()), [], "every node has genesis");
     let mined = bench.chain.mine(&[], CLOCK, 1);
     bench.chain.insert(&mined, CLOCK);
     assert_eq!(announcements(&bench.tip_changed()), [Announcement::Block(Arc::clone(&mined))]);
     assert_eq!(announcements(&bench.tip_changed()), []);
     let seen = bench.chain.mine(&[], CLOCK, 2);
     bench.announce_block(0, &seen);
-    let mut outputs = bench.judge(&seen);
+    let mut outputs = bench.validate(&seen);
     outputs.extend(bench.tip_changed());
     assert_eq!(announcements(&outputs), []);
     let own = bench.chain.mine(&[], CLOCK, 3);
@@ -174,17 +174,17 @@ fn a_new_tip_is_announced_once_and_only_if_nobody_announced_it_here() {
     bench.is_synced = false;
     assert_eq!(announcements(&bench.tip_changed()), []);
     bench.is_synced = true;
-    let outputs = bench.step(|relay, cx, transfers, _| relay.tip_changed(cx, true, transfers));
-    assert_eq!(announcements(&outputs), [], "others are ahead");
+    let outputs = bench.step(|relay, cx, transfers| relay.tip_changed(cx, true, transfers));
+    assert_eq!(announcements(&outputs), [], "peers are ahead");
 }
 
 #[test]
-fn a_large_block_is_announced_with_what_others_have_not_heard_of() {
+fn large_block_prefills_unseen_transfers() {
     let mut bench = Bench::with_peers(1);
     let seen: Vec<_> = (0..200).map(transfer).collect();
-    let unheard = transfer(200);
+    let unseen = transfer(200);
     bench.pool(&seen);
-    let all: Vec<_> = seen.iter().cloned().chain([Arc::clone(&unheard)]).collect();
+    let all: Vec<_> = seen.iter().cloned().chain([Arc::clone(&unseen)]).collect();
     let block = bench.chain.mine(&all, CLOCK, 1);
     assert!(block.encode().len() > 16 << 10);
     bench.chain.insert(&block, CLOCK);

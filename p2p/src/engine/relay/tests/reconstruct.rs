@@ -5,7 +5,7 @@ use MessageAcceptance::{Accept, Ignore};
 use chain::tx::Transaction;
 use std::time::Instant;
 
-/// A bench whose chain's next block carries so many transfers, of which the mempool has some.
+/// A bench and the next block, with a number of transfers of which the mempool has some.
 fn bench_and_block(transfers: u64, here: u64) -> (Bench, Arc<Block>) {
     let mut bench = Bench::with_peers(5);
     let transfers: Vec<_> = (0..transfers).map(transfer).collect();
@@ -33,139 +33,139 @@ fn a_block_of_2_000_000_bytes_is_rebuilt_from_the_mempool() {
     assert!((1_999_800..=2_000_000).contains(&size), "{size}");
     let begun = Instant::now();
     let outputs = bench.announce_compact(0, &block);
-    assert_eq!(judgements(&outputs), [Accept]);
+    assert_eq!(validations(&outputs), [Accept]);
     assert_eq!(imported(&outputs), [block.hash()]);
     assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
 }
 
 // N10
 #[test]
-fn what_is_missing_is_asked_of_who_announced_it() {
+fn requests_missing_transactions_from_announcer() {
     let (mut bench, block) = bench_and_block(13_791, 0);
     let outputs = bench.announce_compact(3, &block);
-    assert_eq!((judgements(&outputs), imported(&outputs)), (vec![], vec![]));
+    assert_eq!((validations(&outputs), imported(&outputs)), (vec![], vec![]));
     let asked = only_asked(&outputs);
     assert_eq!(asked.peer, peer(3));
-    let outputs = bench.reply(&asked, Ok(transactions(&block, &asked)));
-    assert_eq!(judgements(&outputs), [Accept]);
+    let outputs = bench.response(&asked, Ok(transactions(&block, &asked)));
+    assert_eq!(validations(&outputs), [Accept]);
     assert_eq!(imported(&outputs), [block.hash()]);
     assert_eq!(reports(&outputs), []);
 }
 
 #[test]
-fn an_announcer_that_is_still_judging_its_block_is_asked_again() {
+fn asks_announcer_again_while_it_validates() {
     let (mut bench, block) = bench_and_block(4, 2);
     let first = only_asked(&bench.announce_compact(3, &block));
     let not_found = || Ok(Response::Error(ResponseError::NotFound));
-    assert_eq!(asked(&bench.reply(&first, not_found())).len(), 0);
+    assert_eq!(asked(&bench.response(&first, not_found())).len(), 0);
     let second = only_asked(&bench.pass(250));
     assert_eq!(second.peer, peer(3));
-    bench.reply(&second, not_found());
+    bench.response(&second, not_found());
     let third = only_asked(&bench.pass(250));
     assert_eq!(third.what, first.what);
-    let outputs = bench.reply(&third, Ok(transactions(&block, &third)));
-    assert_eq!((judgements(&outputs), reports(&outputs)), (vec![Accept], vec![]));
+    let outputs = bench.response(&third, Ok(transactions(&block, &third)));
+    assert_eq!((validations(&outputs), reports(&outputs)), (vec![Accept], vec![]));
 }
 
 // N16
 #[test]
-fn a_silent_announcer_is_replaced_after_three_seconds() {
+fn replaces_silent_announcer_after_three_seconds() {
     let (mut bench, block) = bench_and_block(4, 2);
     let silent = only_asked(&bench.announce_compact(3, &block));
-    assert_eq!(judgements(&bench.announce_compact(1, &block)), [Ignore]);
+    assert_eq!(validations(&bench.announce_compact(1, &block)), [Ignore]);
     assert!(bench.pass(2_900).is_empty());
     let other = only_asked(&bench.pass(100));
     assert_eq!(other.peer, peer(1), "it has announced the block too");
     assert_eq!(other.what, Request::Blocks { hashes: vec![block.hash()] });
-    let outputs = bench.reply(&other, Ok(whole(&block)));
-    assert_eq!((judgements(&outputs), imported(&outputs)), (vec![Accept], vec![block.hash()]));
-    let outputs = bench.reply(&silent, Err(Failure::Timeout));
+    let outputs = bench.response(&other, Ok(whole(&block)));
+    assert_eq!((validations(&outputs), imported(&outputs)), (vec![Accept], vec![block.hash()]));
+    let outputs = bench.response(&silent, Err(Failure::Timeout));
     assert_eq!((outputs.len(), reports(&outputs)), (1, vec![(peer(3), Misbehavior::Timeout)]));
 }
 
 #[test]
-fn when_nobody_serves_a_block_it_is_left_to_sync_in_time() {
+fn leaves_block_that_no_peer_serves_to_sync() {
     let (mut bench, block) = bench_and_block(4, 2);
     let mut tried = vec![only_asked(&bench.announce_compact(3, &block))];
     for _ in 0..2 {
         tried.push(only_asked(&bench.pass(3_000)));
     }
     let outputs = bench.pass(3_000);
-    assert_eq!((judgements(&outputs), asked(&outputs).len()), (vec![Ignore], 0));
+    assert_eq!((validations(&outputs), asked(&outputs).len()), (vec![Ignore], 0));
     assert_eq!(bench.for_sync, [(peer(3), block.header)]);
     let peers: BTreeSet<_> = tried.iter().map(|asked| asked.peer).collect();
-    assert_eq!(peers.len(), 3, "nobody was asked twice");
-    let late = bench.reply(&tried[1], Ok(whole(&block)));
+    assert_eq!(peers.len(), 3, "no peer was asked twice");
+    let late = bench.response(&tried[1], Ok(whole(&block)));
     assert!(late.is_empty());
 }
 
 // N17, N18
 #[test]
-fn a_wrong_body_is_held_against_who_served_it_and_nobody_else() {
+fn reports_only_server_of_wrong_body() {
     let (mut bench, block) = bench_and_block(4, 2);
     let silent = only_asked(&bench.announce_compact(3, &block));
-    let liar = only_asked(&bench.reply(&silent, Err(Failure::Disconnected)));
+    let liar = only_asked(&bench.response(&silent, Err(Failure::Disconnected)));
     let mut other_body = Block::clone(&block);
     other_body.transactions.pop();
-    let outputs = bench.reply(&liar, Ok(whole(&other_body)));
+    let outputs = bench.response(&liar, Ok(whole(&other_body)));
     assert_eq!(reports(&outputs), [(liar.peer, Misbehavior::WrongBody)]);
     let honest = only_asked(&outputs);
-    let outputs = bench.reply(&honest, Ok(whole(&block)));
-    assert_eq!((judgements(&outputs), reports(&outputs)), (vec![Accept], vec![]));
+    let outputs = bench.response(&honest, Ok(whole(&block)));
+    assert_eq!((validations(&outputs), reports(&outputs)), (vec![Accept], vec![]));
 }
 
 #[test]
-fn transactions_that_are_not_the_missing_ones_are_held_against_who_sent_them() {
+fn reports_sender_of_wrong_transactions() {
     let (mut bench, block) = bench_and_block(4, 2);
     let liar = only_asked(&bench.announce_compact(3, &block));
     let wrong = Transaction::Transfer((*transfer(99)).clone());
-    let outputs = bench.reply(&liar, Ok(Response::BlockTransactions(vec![wrong; 2])));
-    assert_eq!(reports(&outputs), [(peer(3), Misbehavior::WrongReply)]);
+    let outputs = bench.response(&liar, Ok(Response::BlockTransactions(vec![wrong; 2])));
+    assert_eq!(reports(&outputs), [(peer(3), Misbehavior::WrongResponse)]);
     assert_ne!(only_asked(&outputs).peer, peer(3));
 }
 
-// N18: six bytes are alike by chance, or somebody lied in the compact block.
+// N18: short ids collide by chance, or the compact block is wrong.
 #[test]
-fn a_wrong_root_after_rebuilding_is_nobodys_fault_and_the_whole_block_is_fetched() {
+fn requests_full_block_after_wrong_root_without_report() {
     let (mut bench, block) = bench_and_block(4, 4);
     let mut lie = CompactBlock::of(&block, 7, &[]);
     lie.short_ids.swap(1, 2);
     let outputs = bench.announce(3, Announcement::CompactBlock(Arc::new(lie)));
-    assert_eq!((judgements(&outputs), reports(&outputs)), (vec![], vec![]));
+    assert_eq!((validations(&outputs), reports(&outputs)), (vec![], vec![]));
     let whole_asked = only_asked(&outputs);
     assert_eq!(whole_asked.peer, peer(3), "it has the block");
-    let outputs = bench.reply(&whole_asked, Ok(whole(&block)));
+    let outputs = bench.response(&whole_asked, Ok(whole(&block)));
     assert_eq!(imported(&outputs), [block.hash()]);
-    assert_eq!(judgements(&outputs), [Ignore], "others would stumble over it as well");
-    bench.judge(&block);
+    assert_eq!(validations(&outputs), [Ignore], "others would stumble over it as well");
+    bench.validate(&block);
     let announced = announcements(&bench.tip_changed());
     assert_eq!(announced, [Announcement::Block(block)], "so it is announced aright");
 }
 
 // N18
 #[test]
-fn an_invalid_block_is_held_against_who_served_it_whole() {
+fn reports_server_of_invalid_full_block() {
     let (mut bench, block) = bench_and_block(4, 2);
     bench.chain.spoil(block.hash());
     let silent = only_asked(&bench.announce_compact(3, &block));
-    let server = only_asked(&bench.reply(&silent, Err(Failure::Timeout)));
-    bench.reply(&server, Ok(whole(&block)));
-    assert_eq!(reports(&bench.judge(&block)), [(server.peer, Misbehavior::InvalidBlock)]);
+    let server = only_asked(&bench.response(&silent, Err(Failure::Timeout)));
+    bench.response(&server, Ok(whole(&block)));
+    assert_eq!(reports(&bench.validate(&block)), [(server.peer, Misbehavior::InvalidBlock)]);
 }
 
 #[test]
-fn a_block_that_came_another_way_is_not_waited_for() {
+fn ignores_incomplete_block_that_arrived_otherwise() {
     let (mut bench, block) = bench_and_block(4, 2);
     let asked_for = only_asked(&bench.announce_compact(3, &block));
     bench.chain.insert(&block, CLOCK);
     let outputs = bench.tip_changed();
-    assert_eq!(judgements(&outputs), [Ignore]);
-    assert!(bench.reply(&asked_for, Ok(transactions(&block, &asked_for))).is_empty());
+    assert_eq!(validations(&outputs), [Ignore]);
+    assert!(bench.response(&asked_for, Ok(transactions(&block, &asked_for))).is_empty());
 }
 
-// Whoever is first with a header and nonsense behind it must not keep the block from others.
+// A first announcement with the right header and a wrong body must not suppress the block.
 #[test]
-fn a_good_announcement_overtakes_a_bad_one_of_the_same_block() {
+fn valid_announcement_replaces_bad_one_of_same_block() {
     let (mut bench, block) = bench_and_block(4, 4);
     let mut nonsense = CompactBlock::of(&block, 7, &[]);
     for short_id in &mut nonsense.short_ids {
@@ -174,7 +174,7 @@ fn a_good_announcement_overtakes_a_bad_one_of_the_same_block() {
     let outputs = bench.announce(3, Announcement::CompactBlock(Arc::new(nonsense)));
     let from_liar = only_asked(&outputs);
     let outputs = bench.announce_compact(1, &block);
-    assert_eq!(judgements(&outputs), [Ignore, Accept], "the first, then the second");
+    assert_eq!(validations(&outputs), [Ignore, Accept], "the first, then the second");
     assert_eq!(imported(&outputs), [block.hash()]);
-    assert!(bench.reply(&from_liar, Err(Failure::Disconnected)).is_empty());
+    assert!(bench.response(&from_liar, Err(Failure::Disconnected)).is_empty());
 }

@@ -1,4 +1,4 @@
-//! Bodies: windows, prefixes, peers that fail in the middle, back-pressure.
+//! Block download: window, partial responses, failing peers, back-pressure.
 
 use super::world::{Answer, World, chain_of, millis, peer, seconds, serve};
 use crate::engine::sync::Limits;
@@ -22,7 +22,7 @@ fn syncs_from_two_peers_at_once() {
         assert!(asked > 500, "{asked} of 3000 blocks");
     }
     let asked: usize = world.remotes.values().map(|remote| remote.blocks_asked).sum();
-    assert!(asked < 3_200, "few blocks are asked for twice: {asked}");
+    assert!(asked < 3_200, "few blocks are requested twice: {asked}");
     let delivered =
         world.reports.iter().filter(|(_, misbehavior)| *misbehavior == Misbehavior::Delivered);
     let bytes: usize = world.asked.iter().flat_map(|(_, _, hashes)| hashes).count() * 200;
@@ -30,7 +30,7 @@ fn syncs_from_two_peers_at_once() {
 }
 
 #[test]
-fn goes_on_where_a_reply_was_cut_short() {
+fn continues_after_partial_response() {
     let chain = chain_of(300, 1);
     let mut world = World::new();
     world.join_in_manner(peer(1), &chain, |request, chain| match serve(request, chain) {
@@ -46,7 +46,7 @@ fn goes_on_where_a_reply_was_cut_short() {
 
 // N16
 #[test]
-fn a_peer_that_withholds_blocks_is_overtaken_by_another() {
+fn overtakes_peer_that_withholds_blocks() {
     let chain = chain_of(1_000, 1);
     let mut world = World::new();
     world.join_in_manner(peer(1), &chain, |request, _| match request {
@@ -62,7 +62,7 @@ fn a_peer_that_withholds_blocks_is_overtaken_by_another() {
 }
 
 #[test]
-fn a_late_block_is_asked_of_three_peers_at_most() {
+fn asks_at_most_three_peers_for_late_block() {
     let chain = chain_of(5, 1);
     let mut world = World::new();
     for number in 1..=6 {
@@ -80,7 +80,7 @@ fn a_late_block_is_asked_of_three_peers_at_most() {
 
 // N17, N18
 #[test]
-fn bodies_of_another_branch_are_held_against_who_sent_them_and_nobody_else() {
+fn reports_only_sender_of_bodies_of_another_branch() {
     let chain = chain_of(400, 1);
     let other = chain_of(400, 2);
     let mut world = World::new();
@@ -100,7 +100,7 @@ fn bodies_of_another_branch_are_held_against_who_sent_them_and_nobody_else() {
 }
 
 #[test]
-fn a_body_that_cannot_be_decoded_is_a_wrong_body() {
+fn malformed_body_is_a_wrong_body() {
     let chain = chain_of(20, 1);
     let mut world = World::new();
     world.join_in_manner(peer(1), &chain, |request, _| match request {
@@ -114,7 +114,7 @@ fn a_body_that_cannot_be_decoded_is_a_wrong_body() {
 
 // C02, N18
 #[test]
-fn a_mutated_body_is_fetched_again_from_another_peer_within_a_second() {
+fn refetches_mutated_body_within_a_second() {
     let mut chain = MockChain::dev();
     let clock = Timestamp::new(1_790_000_000);
     let block = chain.mine(&[transfer(1), transfer(2)], clock, 1);
@@ -135,11 +135,11 @@ fn a_mutated_body_is_fetched_again_from_another_peer_within_a_second() {
     world.join(peer(2), &chain);
     world.reach(&chain, seconds(1));
     assert!(world.now - before < seconds(1));
-    assert_eq!(world.blamed().len(), 1, "a good header is not condemned");
+    assert_eq!(world.blamed().len(), 1, "a valid header is not marked invalid");
 }
 
 #[test]
-fn blocks_of_a_dead_peer_are_asked_of_the_others_at_once() {
+fn requests_blocks_of_disconnected_peer_from_others_at_once() {
     let chain = chain_of(2_000, 1);
     let mut world = World::new();
     world.join_in_manner(peer(1), &chain, |request, _| match request {
@@ -152,7 +152,7 @@ fn blocks_of_a_dead_peer_are_asked_of_the_others_at_once() {
     world.leave(peer(1));
     let before = world.now;
     world.reach(&chain, seconds(1));
-    assert!(world.now - before < seconds(1), "nobody waits for it to be late");
+    assert!(world.now - before < seconds(1), "there is no wait for a timeout");
     assert_eq!(world.blamed(), []);
 }
 
@@ -174,7 +174,7 @@ fn waits_for_a_new_peer_when_all_are_gone() {
 }
 
 #[test]
-fn a_restarted_node_goes_on_where_it_was() {
+fn restarted_node_continues() {
     let chain = chain_of(2_000, 1);
     let mut world = World::new();
     world.join(peer(1), &chain);
@@ -184,53 +184,53 @@ fn a_restarted_node_goes_on_where_it_was() {
     again.join(peer(2), &chain);
     again.reach(&chain, seconds(10));
     let asked = again.remote(peer(2)).blocks_asked;
-    assert_eq!(asked, missing as usize, "only what is missing is fetched");
+    assert_eq!(asked, missing as usize, "only missing blocks are fetched");
 }
 
 // N18
 #[test]
-fn a_busy_peer_and_one_that_lacks_a_block_are_not_blamed_and_left_alone_for_a_while() {
+fn pauses_busy_peer_and_peer_without_block_without_report() {
     let chain = chain_of(200, 1);
-    for refusal in [
+    for error in [
         ResponseError::Busy { retry_after: 20 },
         ResponseError::NotFound,
         ResponseError::RateLimited,
     ] {
         let mut world = World::new();
         world.join_in_manner(peer(1), &chain, move |request, _| match request {
-            Request::Blocks { .. } => Answer::This(Ok(Response::Error(refusal))),
+            Request::Blocks { .. } => Answer::This(Ok(Response::Error(error))),
             _ => Answer::Honest,
         });
         world.pass(seconds(10));
         let asked = world.remote(peer(1)).headers_asked + world.asked.len();
-        assert!(asked < 40, "{asked} requests in ten seconds: {refusal:?}");
+        assert!(asked < 40, "{asked} requests in ten seconds: {error:?}");
         world.join(peer(2), &chain);
         world.reach(&chain, seconds(10));
-        assert_eq!(world.blamed(), [], "{refusal:?}");
+        assert_eq!(world.blamed(), [], "{error:?}");
         assert_eq!(world.disconnected, []);
     }
 }
 
 #[test]
-fn replies_that_do_not_fit_their_request_are_blamed() {
+fn reports_responses_that_do_not_fit_their_request() {
     let chain = chain_of(30, 1);
     let long = vec![None; 200];
-    for reply in
+    for response in
         [Response::Blocks(Vec::new()), Response::Blocks(long), Response::Headers(Vec::new())]
     {
         let mut world = World::new();
         world.join_in_manner(peer(1), &chain, move |request, _| match request {
-            Request::Blocks { .. } => Answer::This(Ok(reply.clone())),
+            Request::Blocks { .. } => Answer::This(Ok(response.clone())),
             _ => Answer::Honest,
         });
         world.join(peer(2), &chain);
         world.reach(&chain, seconds(15));
-        assert!(world.blamed().iter().all(|blame| *blame == (peer(1), Misbehavior::WrongReply)));
+        assert!(world.blamed().iter().all(|blame| *blame == (peer(1), Misbehavior::WrongResponse)));
     }
 }
 
 #[test]
-fn no_more_blocks_are_with_the_writer_than_it_may_have() {
+fn limits_blocks_at_writer() {
     let chain = chain_of(1_500, 1);
     let mut world = World::new();
     world.import_time = millis(5);
@@ -254,7 +254,7 @@ fn no_more_blocks_are_with_the_writer_than_it_may_have() {
 }
 
 #[test]
-fn bodies_that_wait_take_no_more_bytes_than_they_may() {
+fn limits_bytes_of_waiting_bodies() {
     let mut chain = MockChain::dev();
     let clock = Timestamp::new(1_790_000_000);
     for number in 0..300 {
@@ -264,14 +264,14 @@ fn bodies_that_wait_take_no_more_bytes_than_they_may() {
     }
     let limits = Limits { window_bytes: 200_000, ..Limits::default() };
     let mut world = World::with(MockChain::dev(), limits);
-    // The first block comes last, so everything else would pile up.
+    // The first block comes last, so all others would accumulate.
     let first = chain.headers(chain::Height::new(1), 1)[0].hash();
     world.join_in_manner(peer(1), &chain, move |request, _| match request {
         Request::Blocks { hashes } if hashes.contains(&first) => Answer::Never,
         _ => Answer::Honest,
     });
     let is_bounded = |world: &World| {
-        let held = world.sync.window.held();
+        let held = world.sync.bodies.window.bytes();
         assert!(held <= 200_000 + 16 * 10_000, "{held} bytes");
         false
     };
@@ -285,35 +285,27 @@ fn bodies_that_wait_take_no_more_bytes_than_they_may() {
 
 // N28
 #[test]
-fn answers_that_nobody_asked_for_change_nothing() {
+fn ignores_unrequested_responses() {
     let chain = chain_of(50, 1);
     let mut world = World::new();
-    for request in [0, 1, u64::MAX] {
+    let ids = |request| [RequestId::Headers(request), RequestId::Blocks(request)];
+    for id in [0, 1, u64::MAX].into_iter().flat_map(ids) {
         let blocks = vec![chain.block(&chain.tip().hash)];
-        world.handle(Input::Response {
-            id: RequestId::Sync(request),
-            result: Ok(Response::Blocks(blocks)),
-        });
-        world.handle(Input::Response {
-            id: RequestId::Sync(request),
-            result: Err(Failure::Timeout),
-        });
+        world.handle(Input::Response { id, result: Ok(Response::Blocks(blocks)) });
+        world.handle(Input::Response { id, result: Err(Failure::Timeout) });
     }
     world.join(peer(1), &chain);
     world.reach(&chain, seconds(5));
     let before = world.trace.len();
-    for request in 0..20 {
-        world.handle(Input::Response {
-            id: RequestId::Sync(request),
-            result: Ok(Response::Headers(Vec::new())),
-        });
+    for id in (0..20).flat_map(ids) {
+        world.handle(Input::Response { id, result: Ok(Response::Headers(Vec::new())) });
     }
     assert_eq!(world.trace.len(), before);
     assert_eq!(world.blamed(), []);
 }
 
 #[test]
-fn the_same_seed_and_events_give_the_same_requests() {
+fn same_seed_and_events_yield_same_requests() {
     let run = || {
         let chain = chain_of(800, 1);
         let mut world = World::new();
@@ -328,7 +320,7 @@ fn the_same_seed_and_events_give_the_same_requests() {
 
 // C39
 #[test]
-fn four_times_the_blocks_take_about_four_times_as_long() {
+fn sync_time_grows_linearly() {
     let spent = |blocks| {
         let chain = chain_of(blocks, 1);
         let mut world = World::new();
@@ -338,7 +330,7 @@ fn four_times_the_blocks_take_about_four_times_as_long() {
         world.reach(&chain, seconds(60));
         world.spent
     };
-    // Other processes may disturb one measurement, but not make all of them quadratic: 16 times.
+    // Other processes may disturb one measurement. Quadratic growth would be a factor of 16.
     let is_linear = |_| spent(12_000) < spent(3_000) * 10;
     assert!((0..3).any(is_linear));
 }

@@ -1,4 +1,4 @@
-//! Headers: where they are asked from, what is stored of them, and what is held against whom.
+//! Header sync: requests, storage and reports.
 
 use super::world::{
     Answer, World, chain_of, fork_of, limits, much_work, peer, seconds, serve, status,
@@ -6,19 +6,22 @@ use super::world::{
 use crate::engine::Input;
 use crate::engine::Misbehavior;
 use crate::engine::sync::Limits;
+use crate::engine::sync::header_tree::HeaderTree;
+use crate::engine::sync::headers::locator;
+use crate::engine::sync::window::Window;
 use crate::message::{MAX_HEADERS, MAX_LOCATOR, Request, Response, Status};
 use crate::testing::mock_chain::{MockChain, header_chain, params, seal};
 use crate::view::ChainView;
 use chain::block::{self, Header, Height};
 use std::collections::BTreeMap;
 
-/// What a peer claims that has nothing and says otherwise.
-fn boast(chain: &MockChain) -> Status {
+/// The status of a peer that claims a tip it does not have.
+fn false_claim(chain: &MockChain) -> Status {
     let tip = block::Hash::from_bytes([9; 32]);
     Status { tip, height: Height::new(1_000_000), chain_work: much_work(), ..status(chain) }
 }
 
-/// Answers requests for headers from a list that goes on after genesis, and no others.
+/// Serves headers from a list that begins after genesis, and nothing else.
 fn headers_of(headers: Vec<Header>) -> impl FnMut(&Request, &MockChain) -> Answer {
     let places: BTreeMap<_, _> = headers.iter().map(Header::hash).zip(1..).collect();
     move |request, _| match request {
@@ -32,10 +35,9 @@ fn headers_of(headers: Vec<Header>) -> impl FnMut(&Request, &MockChain) -> Answe
 }
 
 #[test]
-fn a_locator_is_dense_at_first_and_ends_with_genesis() {
+fn locator_is_dense_at_tip_and_ends_with_genesis() {
     let chain = chain_of(1_000, 1);
-    let world = World::with(chain.clone(), limits());
-    let locator = world.sync.locator(None, &chain);
+    let locator = locator(None, &HeaderTree::default(), &Window::default(), &chain);
     let heights: Vec<_> =
         locator.iter().map(|hash| chain.find(hash).unwrap().tip.height.get()).collect();
     assert_eq!(heights[..11], [1000, 999, 998, 997, 996, 995, 994, 993, 992, 991, 989]);
@@ -45,19 +47,19 @@ fn a_locator_is_dense_at_first_and_ends_with_genesis() {
 
 // N11
 #[test]
-fn a_flood_of_headers_is_asked_for_slowly_and_not_kept() {
+fn does_not_store_flood_of_low_work_headers() {
     let ours = chain_of(4_000, 1);
     let (genesis, parent) = MockChain::dev().end();
     let flood: Vec<_> = header_chain(ours.params(), (genesis, parent), 1, 2).take(3_500).collect();
     let mut world = World::with(ours.clone(), limits());
     for number in 1..=3 {
         let mut answer = headers_of(flood.clone());
-        world.join_claiming(peer(number), &ours, boast(&ours), move |request, chain| {
+        world.join_claiming(peer(number), &ours, false_claim(&ours), move |request, chain| {
             answer(request, chain)
         });
     }
     let is_small = |world: &World| {
-        assert_eq!(world.sync.tree.len(), 0);
+        assert_eq!(world.sync.headers.tree.len(), 0);
         false
     };
     assert!(!world.until(seconds(60), is_small));
@@ -67,52 +69,52 @@ fn a_flood_of_headers_is_asked_for_slowly_and_not_kept() {
 
 // N11
 #[test]
-fn requests_for_headers_stay_under_the_limit_however_long_the_chain() {
+fn header_requests_stay_below_rate_limit() {
     let (genesis, parent) = MockChain::dev().end();
     let params = chain::Params::dev();
-    // Every reply is the next 2,000 headers of a chain without end.
+    // Every response has the next 2,000 headers of a chain without end.
     let mut flood = header_chain(&params, (genesis, parent), 1, 2);
     let mut world = World::with(MockChain::dev(), Limits { branch_headers: 10_000, ..limits() });
     let dev = MockChain::dev();
     let endless: Vec<_> = flood.by_ref().take(20_000).collect();
-    world.join_claiming(peer(1), &dev, boast(&dev), headers_of(endless));
+    world.join_claiming(peer(1), &dev, false_claim(&dev), headers_of(endless));
     world.pass(seconds(30));
     let asked = world.remotes.get(&peer(1)).map_or(0, |remote| remote.headers_asked);
     assert!(asked <= 20 + 60, "{asked} requests in 30 s");
-    assert!(world.sync.tree.len() <= 10_000);
+    assert!(world.sync.headers.tree.len() <= 10_000);
 }
 
 // N11
 #[test]
-fn more_headers_than_a_reply_may_have_are_refused() {
+fn rejects_response_with_too_many_headers() {
     let (genesis, parent) = MockChain::dev().end();
     let params = chain::Params::dev();
     let many: Vec<_> = header_chain(&params, (genesis, parent), 1, 2).take(2_001).collect();
     let mut world = World::new();
     let dev = MockChain::dev();
-    world.join_claiming(peer(1), &dev, boast(&dev), move |_, _| {
+    world.join_claiming(peer(1), &dev, false_claim(&dev), move |_, _| {
         Answer::This(Ok(Response::Headers(many.clone())))
     });
     world.pass(seconds(2));
-    assert_eq!(world.blamed(), [(peer(1), Misbehavior::WrongReply)]);
-    assert_eq!(world.sync.tree.len(), 0);
+    assert_eq!(world.blamed(), [(peer(1), Misbehavior::WrongResponse)]);
+    assert_eq!(world.sync.headers.tree.len(), 0);
 }
 
-// C19: an endless chain of easy headers from genesis, as many peers as there may be sessions.
+// C19: a long chain of easy headers from as many peers as there may be sessions.
 #[test]
-fn chains_with_little_work_are_counted_and_never_stored() {
+fn presync_never_stores_chains_with_little_work() {
     let ours = chain_of(9_000, 1);
     let (genesis, parent) = MockChain::dev().end();
     let spam: Vec<_> = header_chain(ours.params(), (genesis, parent), 1, 2).take(8_500).collect();
     let mut world = World::with(ours.clone(), limits());
     for number in 1..=4 {
         let mut answer = headers_of(spam.clone());
-        world.join_claiming(peer(number), &ours, boast(&ours), move |request, chain| {
+        world.join_claiming(peer(number), &ours, false_claim(&ours), move |request, chain| {
             answer(request, chain)
         });
     }
     let stays_empty = |world: &World| {
-        assert_eq!(world.sync.tree.len(), 0);
+        assert_eq!(world.sync.headers.tree.len(), 0);
         world.disconnected.len() == 4
     };
     assert!(world.until(seconds(60), stays_empty), "{:?}", world.disconnected);
@@ -121,7 +123,7 @@ fn chains_with_little_work_are_counted_and_never_stored() {
 }
 
 #[test]
-fn a_long_fork_with_more_work_is_counted_first_and_then_followed() {
+fn presyncs_long_fork_and_then_follows_it() {
     let ours = chain_of(6_000, 1);
     let theirs = chain_of(6_001, 2);
     let mut world = World::with(ours, limits());
@@ -129,12 +131,15 @@ fn a_long_fork_with_more_work_is_counted_first_and_then_followed() {
     world.reach(&theirs, seconds(60));
     assert_eq!(world.blamed(), []);
     let asked = world.remote(peer(1)).headers_asked;
-    assert!((7..=9).contains(&asked), "three replies counted, then all four: {asked}");
+    assert!(
+        (7..=9).contains(&asked),
+        "three responses of presync, then four of redownload: {asked}"
+    );
 }
 
-// C19: the second pass has to show what the first one counted.
+// C19: redownload has to yield the headers of presync.
 #[test]
-fn other_headers_in_the_second_pass_are_not_stored() {
+fn redownload_rejects_other_headers() {
     let ours = chain_of(6_000, 1);
     let good = chain_of(6_100, 2);
     let spam = chain_of(5_000, 3);
@@ -146,7 +151,7 @@ fn other_headers_in_the_second_pass_are_not_stored() {
         Answer::This(Ok(serve(request, chain)))
     });
     let stays_empty = |world: &World| {
-        assert_eq!(world.sync.tree.len(), 0);
+        assert_eq!(world.sync.headers.tree.len(), 0);
         false
     };
     assert!(!world.until(seconds(8), stays_empty));
@@ -157,11 +162,11 @@ fn other_headers_in_the_second_pass_are_not_stored() {
 
 // C20
 #[test]
-fn a_long_fork_of_easy_blocks_is_never_downloaded() {
+fn never_downloads_long_fork_of_easy_blocks() {
     let params = params(false);
     let mut ours = MockChain::new(params.clone());
     let (genesis, parent) = ours.end();
-    // Fast blocks make the difficulty rise, blocks on time keep it.
+    // Fast blocks raise the difficulty, blocks on time leave it unchanged.
     for number in 0..40 {
         let clock = ours.end().1.time.saturating_add(1);
         let block = ours.mine(&[], clock, number);
@@ -170,11 +175,12 @@ fn a_long_fork_of_easy_blocks_is_never_downloaded() {
     ours.grow(500, 1);
     let easy = |count| header_chain(&params, (genesis, parent), 10, 2).take(count);
     let tip = ours.tip().chain_work.value();
-    let count = usize::try_from(tip / chain::Work::from_le_bytes(two()).value()).unwrap() - 10;
+    let count =
+        usize::try_from(tip / chain::Work::from_le_bytes(minimal_work()).value()).unwrap() - 10;
     assert!(count > 4 * ours.tip().height.get() as usize, "{count} easy blocks");
     for count in [count / 3, count] {
         let mut world = World::with(ours.clone(), limits());
-        world.join_claiming(peer(1), &ours, boast(&ours), headers_of(easy(count).collect()));
+        world.join_claiming(peer(1), &ours, false_claim(&ours), headers_of(easy(count).collect()));
         world.pass(seconds(30));
         assert!(world.remotes.get(&peer(1)).is_none_or(|remote| remote.headers_asked > 1));
         assert_eq!(world.asked, []);
@@ -183,7 +189,7 @@ fn a_long_fork_of_easy_blocks_is_never_downloaded() {
 }
 
 /// The work of the easiest block.
-fn two() -> [u8; 32] {
+fn minimal_work() -> [u8; 32] {
     let mut bytes = [0; 32];
     bytes[0] = 2;
     bytes
@@ -191,7 +197,7 @@ fn two() -> [u8; 32] {
 
 // C21
 #[test]
-fn headers_that_do_not_follow_are_refused() {
+fn rejects_headers_that_do_not_connect() {
     let chain = chain_of(100, 1);
     let headers = chain.headers(Height::new(1), 100);
     let mut gap = headers.clone();
@@ -208,31 +214,31 @@ fn headers_that_do_not_follow_are_refused() {
             _ => Answer::Never,
         });
         world.pass(seconds(3));
-        assert_eq!(world.blamed()[0], (peer(1), Misbehavior::WrongReply));
-        assert_eq!(world.sync.tree.len(), 0);
+        assert_eq!(world.blamed()[0], (peer(1), Misbehavior::WrongResponse));
+        assert_eq!(world.sync.headers.tree.len(), 0);
     }
 }
 
 // C21
 #[test]
-fn a_peer_that_repeats_the_same_headers_is_not_asked_for_ever() {
+fn stops_asking_peer_that_repeats_headers() {
     let (genesis, parent) = MockChain::dev().end();
     let params = chain::Params::dev();
     let same: Vec<_> = header_chain(&params, (genesis, parent), 1, 2).take(2_000).collect();
     let dev = MockChain::dev();
     let mut world = World::new();
-    world.join_claiming(peer(1), &dev, boast(&dev), move |request, _| match request {
+    world.join_claiming(peer(1), &dev, false_claim(&dev), move |request, _| match request {
         Request::Headers { .. } => Answer::This(Ok(Response::Headers(same.clone()))),
         _ => Answer::Never,
     });
     world.pass(seconds(30));
     let asked = world.remotes.get(&peer(1)).map_or(0, |remote| remote.headers_asked);
     assert!(asked <= 12, "{asked} requests");
-    assert!(world.sync.tree.len() <= 2_000);
+    assert!(world.sync.headers.tree.len() <= 2_000);
 }
 
 #[test]
-fn a_header_that_breaks_a_rule_for_ever_is_held_against_its_sender() {
+fn reports_sender_of_invalid_header() {
     let chain = chain_of(100, 1);
     let params = chain::Params::dev();
     let spoil = |change: fn(&mut Header)| {
@@ -266,7 +272,7 @@ fn a_header_that_breaks_a_rule_for_ever_is_held_against_its_sender() {
 
 // C17
 #[test]
-fn a_header_from_the_future_is_followed_when_its_time_has_come() {
+fn follows_header_from_future_when_its_time_has_come() {
     let mut chain = chain_of(5, 1);
     let mut world = World::new();
     let future = world.clock().saturating_add(7_200 + 20);
@@ -274,7 +280,7 @@ fn a_header_from_the_future_is_followed_when_its_time_has_come() {
     chain.insert(&block, future);
     world.join(peer(1), &chain);
     world.pass(seconds(15));
-    assert_eq!(world.chain.tip().height, Height::new(5), "what is before it is followed");
+    assert_eq!(world.chain.tip().height, Height::new(5), "the headers before it are followed");
     assert_eq!(world.blamed(), []);
     assert_eq!(world.disconnected, []);
     world.reach(&chain, seconds(30));
@@ -283,7 +289,7 @@ fn a_header_from_the_future_is_followed_when_its_time_has_come() {
 
 // C17
 #[test]
-fn an_announced_header_from_the_future_is_no_offence() {
+fn does_not_report_announcer_of_header_from_future() {
     let mut chain = chain_of(5, 1);
     let mut world = World::with(chain.clone(), limits());
     world.join(peer(1), &chain);
@@ -298,7 +304,7 @@ fn an_announced_header_from_the_future_is_no_offence() {
 }
 
 #[test]
-fn headers_run_no_further_ahead_than_they_may() {
+fn headers_stay_within_branch_limit() {
     let chain = chain_of(10_000, 1);
     let limits = Limits { branch_headers: 3_000, all_headers: 7_000, ..limits() };
     let mut world = World::with(MockChain::dev(), limits);
@@ -306,7 +312,7 @@ fn headers_run_no_further_ahead_than_they_may() {
     world.join(peer(2), &chain);
     let goal = chain.tip().hash;
     let is_bounded = |world: &World| {
-        assert!(world.sync.tree.len() <= 3_000, "{}", world.sync.tree.len());
+        assert!(world.sync.headers.tree.len() <= 3_000, "{}", world.sync.headers.tree.len());
         world.chain.tip().hash == goal
     };
     assert!(world.until(seconds(60), is_bounded), "at {}", world.chain.tip().height);
@@ -315,7 +321,7 @@ fn headers_run_no_further_ahead_than_they_may() {
 }
 
 #[test]
-fn many_branches_take_no_more_memory_than_they_may() {
+fn branches_stay_within_total_limit() {
     let ours = chain_of(50, 1);
     let limits = Limits { branch_headers: 300, all_headers: 1_000, ..limits() };
     let mut world = World::with(ours.clone(), limits);
@@ -328,28 +334,28 @@ fn many_branches_take_no_more_memory_than_they_may() {
         world.announce(peer(number), theirs.headers(theirs.tip().height, 1)[0]);
     }
     let is_bounded = |world: &World| {
-        assert!(world.sync.tree.len() <= 1_000, "{}", world.sync.tree.len());
+        assert!(world.sync.headers.tree.len() <= 1_000, "{}", world.sync.headers.tree.len());
         false
     };
     assert!(!world.until(seconds(60), is_bounded));
-    assert!(world.sync.tree.len() > 200);
+    assert!(world.sync.headers.tree.len() > 200);
 }
 
 // N16
 #[test]
-fn a_liar_about_its_work_is_found_out_and_delays_nobody() {
+fn false_work_claim_delays_no_sync() {
     let chain = chain_of(300, 1);
     let mut world = World::new();
-    world.join_claiming(peer(1), &chain_of(10, 1), boast(&chain), |_, _| Answer::Honest);
+    world.join_claiming(peer(1), &chain_of(10, 1), false_claim(&chain), |_, _| Answer::Honest);
     world.join(peer(2), &chain);
     world.reach(&chain, seconds(10));
     assert!(world.until(seconds(10), |world| world.sync.is_synced()));
     assert!(world.blamed().is_empty());
 }
 
-// N16: the headers are real, their blocks never come, and there is another chain.
+// N16: the headers are valid, their blocks are withheld, and there is another chain.
 #[test]
-fn a_heavier_branch_that_nobody_delivers_is_left_for_one_that_is_delivered() {
+fn abandons_withheld_branch_for_delivered_one() {
     let common = chain_of(100, 1);
     let withheld = fork_of(&common, 100, 80, 2);
     let honest = fork_of(&common, 100, 50, 3);
@@ -367,9 +373,9 @@ fn a_heavier_branch_that_nobody_delivers_is_left_for_one_that_is_delivered() {
     assert!(world.blamed().iter().all(|(id, _)| *id == peer(1)));
 }
 
-// N16, N19: whoever has the honest chain comes last, and claims less than is known to exist.
+// N16, N19: the peer with the honest chain comes last, and claims less work than is known.
 #[test]
-fn other_chains_are_looked_for_while_nobody_delivers_the_best_one() {
+fn searches_other_chains_while_best_one_is_withheld() {
     let common = chain_of(100, 1);
     let withheld = fork_of(&common, 100, 80, 2);
     let honest = fork_of(&common, 100, 50, 3);
@@ -386,7 +392,7 @@ fn other_chains_are_looked_for_while_nobody_delivers_the_best_one() {
 }
 
 #[test]
-fn a_branch_that_the_tip_has_left_far_behind_is_forgotten() {
+fn evicts_branch_far_below_tip() {
     let ours = chain_of(100, 1);
     let side = fork_of(&ours, 95, 6, 2);
     let mut world = World::with(ours.clone(), limits());
@@ -395,19 +401,19 @@ fn a_branch_that_the_tip_has_left_far_behind_is_forgotten() {
         _ => Answer::Honest,
     });
     world.pass(seconds(1));
-    assert_eq!(world.sync.tree.len(), 6);
+    assert_eq!(world.sync.headers.tree.len(), 6);
     world.chain.grow(100, 3);
     world.handle(Input::TipChanged);
     world.pass(seconds(1));
-    assert_eq!(world.sync.tree.len(), 6, "it may still become the best");
+    assert_eq!(world.sync.headers.tree.len(), 6, "it may still become the best");
     world.chain.grow(50, 4);
     world.handle(Input::TipChanged);
     world.pass(seconds(1));
-    assert_eq!(world.sync.tree.len(), 0);
+    assert_eq!(world.sync.headers.tree.len(), 0);
 }
 
 #[test]
-fn a_peer_that_does_not_answer_is_followed_by_the_next() {
+fn asks_next_peer_after_timeout() {
     let chain = chain_of(50, 1);
     let mut world = World::new();
     world.join_in_manner(peer(1), &chain, |_, _| Answer::Never);
@@ -417,7 +423,7 @@ fn a_peer_that_does_not_answer_is_followed_by_the_next() {
 }
 
 #[test]
-fn the_same_headers_are_asked_of_two_more_outbound_peers() {
+fn confirms_headers_with_two_more_outbound_peers() {
     let chain = chain_of(50, 1);
     let mut world = World::new();
     for number in 1..=5 {
@@ -430,7 +436,7 @@ fn the_same_headers_are_asked_of_two_more_outbound_peers() {
 }
 
 #[test]
-fn a_status_that_overtakes_an_older_reply_is_no_lie() {
+fn status_during_request_does_not_disprove_claim() {
     let chain = chain_of(50, 1);
     let mut longer = chain.clone();
     longer.grow(10, 2);
@@ -439,5 +445,5 @@ fn a_status_that_overtakes_an_older_reply_is_no_lie() {
     assert!(world.until(seconds(1), |world| world.remotes[&peer(1)].headers_asked == 1));
     world.update(peer(1), &longer);
     world.reach(&longer, seconds(5));
-    assert_eq!(world.sync.peers[&peer(1)].refutals, 0);
+    assert_eq!(world.sync.peers[&peer(1)].disproved_claims, 0);
 }

@@ -1,4 +1,4 @@
-//! Following the network once this node is synced, and what becomes of peers then.
+//! The synced node: how it follows the network, and which peers it disconnects.
 
 use super::world::{
     Answer, World, chain_of, fork_of, limits, millis, much_work, peer, seconds, status,
@@ -12,7 +12,7 @@ use crate::view::ChainView;
 use chain::block::Height;
 use chain::{Params, Timestamp};
 
-/// A network with nodes to begin with, whose blocks are due every ten seconds.
+/// A network with boot nodes and a block every ten seconds.
 fn public() -> MockChain {
     let mut spec = crate::testing::mock_chain::params(false).spec().clone();
     spec.boot_nodes = vec!["/ip4/127.0.0.1/tcp/1".into()];
@@ -20,7 +20,7 @@ fn public() -> MockChain {
 }
 
 #[test]
-fn a_node_alone_on_a_private_network_is_synced_at_once() {
+fn lone_node_on_private_network_is_synced() {
     let mut world = World::new();
     assert!(!world.sync.is_synced());
     world.handle(Input::Tick);
@@ -29,7 +29,7 @@ fn a_node_alone_on_a_private_network_is_synced_at_once() {
 }
 
 #[test]
-fn a_node_alone_on_a_public_network_is_not_synced() {
+fn lone_node_on_public_network_is_not_synced() {
     let mut world = World::with(public(), limits());
     world.pass(seconds(3_600));
     assert!(!world.sync.is_synced());
@@ -57,7 +57,7 @@ fn waits_for_three_outbound_peers_or_ten_seconds_on_a_public_network() {
 }
 
 #[test]
-fn asks_who_claims_the_most_work_and_outbound_before_inbound() {
+fn requests_from_outbound_peer_that_claims_most_work() {
     let mut chain = public();
     let mut world = World::with(public(), limits());
     let mut chains = Vec::new();
@@ -79,19 +79,19 @@ fn asks_who_claims_the_most_work_and_outbound_before_inbound() {
 }
 
 // genesis ─ … ─ 20 ─ 21 ─ … ─ 30 ─ 31 ─ … ─ 35
-//                    set aside      not here yet
+//                    invalidated    missing here
 //
-// On a restart of a node, peers call before anything else happens.
+// After a restart of a node, peers connect before anything else happens.
 #[test]
-fn a_node_that_has_set_its_peers_chain_aside_is_synced() {
+fn node_that_invalidated_its_peers_chain_is_synced() {
     let mut chain = chain_of(30, 1);
     let theirs = fork_of(&chain, 30, 5, 1);
-    chain.set_aside(Height::new(21));
+    chain.invalidate(Height::new(21));
     let mut world = World::with(chain.clone(), limits());
     let claims = status(&theirs);
     world.join_claiming(peer(1), &theirs, claims, |_, _| Answer::Never);
     world.pass(seconds(1));
-    assert!(!world.sync.is_synced(), "they have blocks that are not here");
+    assert!(!world.sync.is_synced(), "they have blocks that are missing here");
 
     let mut world = World::with(chain, limits());
     world.join(peer(1), &theirs);
@@ -104,7 +104,7 @@ fn a_node_that_has_set_its_peers_chain_aside_is_synced() {
 }
 
 #[test]
-fn being_synced_is_never_taken_back() {
+fn synced_state_never_reverts() {
     let chain = chain_of(30, 1);
     let mut world = World::with(chain.clone(), limits());
     world.handle(Input::Tick);
@@ -118,30 +118,30 @@ fn being_synced_is_never_taken_back() {
 }
 
 #[test]
-fn progress_is_told_four_times_a_second_and_grows() {
+fn reports_progress_four_times_a_second() {
     let chain = chain_of(3_000, 1);
     let mut world = World::new();
     world.import_time = millis(2);
     world.join(peer(1), &chain);
     world.reach(&chain, seconds(20));
     world.pass(seconds(2));
-    let told = &world.progress;
-    assert!(told.len() > 10, "{}", told.len());
-    let states: Vec<_> = told.iter().map(|(_, progress)| progress.state).collect();
+    let reports = &world.progress;
+    assert!(reports.len() > 10, "{}", reports.len());
+    let states: Vec<_> = reports.iter().map(|(_, progress)| progress.state).collect();
     assert_eq!(states.first(), Some(&SyncState::Headers));
     assert_eq!(states.last(), Some(&SyncState::Synced));
     assert!(states.contains(&SyncState::Blocks));
-    for pair in told.windows(2) {
+    for pair in reports.windows(2) {
         let ((before, earlier), (after, later)) = (pair[0], pair[1]);
         assert!(earlier.height <= later.height && later.height <= later.best_header);
         assert!(after - before >= millis(250) || earlier.state != later.state);
     }
-    let (_, last) = told[told.len() - 1];
+    let (_, last) = reports[reports.len() - 1];
     assert_eq!((last.height, last.best_header), (Height::new(3_000), Height::new(3_000)));
 }
 
 #[test]
-fn an_announced_block_is_fetched_from_its_announcer_at_once() {
+fn fetches_announced_block_from_announcer_at_once() {
     let chain = chain_of(30, 1);
     let mut world = World::with(chain.clone(), limits());
     for number in 1..=6 {
@@ -161,7 +161,7 @@ fn an_announced_block_is_fetched_from_its_announcer_at_once() {
 
 // N33
 #[test]
-fn an_announced_header_of_a_deep_fork_is_traced_back_by_a_locator() {
+fn traces_announced_header_of_deep_fork_by_locator() {
     let ours = chain_of(400, 1);
     let theirs = fork_of(&ours, 100, 301, 2);
     let mut world = World::with(ours.clone(), limits());
@@ -174,7 +174,7 @@ fn an_announced_header_of_a_deep_fork_is_traced_back_by_a_locator() {
 }
 
 #[test]
-fn a_peer_one_block_ahead_is_left_to_relay_for_two_seconds() {
+fn leaves_single_new_block_to_relay_for_two_seconds() {
     let chain = chain_of(30, 1);
     let mut world = World::with(chain.clone(), limits());
     world.join(peer(1), &chain);
@@ -193,14 +193,14 @@ fn a_peer_one_block_ahead_is_left_to_relay_for_two_seconds() {
 }
 
 #[test]
-fn a_stale_tip_makes_it_ask_all_outbound_peers() {
+fn stale_tip_asks_all_outbound_peers() {
     let chain = chain_of(30, 1);
     let mut world = World::with(chain.clone(), limits());
     for number in 1..=5 {
         world.join(peer(number), &chain);
     }
     world.pass(seconds(29));
-    // They have a block that they told nobody of.
+    // They have a block that they have not announced.
     let mut longer = chain.clone();
     longer.grow(1, 2);
     for remote in world.remotes.values_mut() {
@@ -213,7 +213,7 @@ fn a_stale_tip_makes_it_ask_all_outbound_peers() {
 }
 
 #[test]
-fn outbound_peers_far_behind_are_challenged_and_let_go() {
+fn challenges_and_disconnects_lagging_outbound_peers() {
     let chain = chain_of(30, 1);
     let mut world = World::with(chain.clone(), limits());
     world.join(peer(1), &chain_of(10, 1));
@@ -229,12 +229,12 @@ fn outbound_peers_far_behind_are_challenged_and_let_go() {
     }
     assert_eq!(world.disconnected, []);
     world.pass(seconds(180));
-    assert_eq!(world.disconnected, [(peer(1), "it is far behind")]);
+    assert_eq!(world.disconnected, [(peer(1), "chain is far behind")]);
     assert_eq!(world.blamed(), []);
 }
 
 #[test]
-fn four_peers_that_showed_a_good_chain_may_fall_behind() {
+fn protects_four_peers_with_good_chain_from_lag_disconnect() {
     let chain = chain_of(30, 1);
     let mut world = World::with(chain_of(20, 1), Limits::default());
     let mut grown = chain.clone();
@@ -253,11 +253,11 @@ fn four_peers_that_showed_a_good_chain_may_fall_behind() {
 }
 
 #[test]
-fn a_headers_request_never_goes_to_a_peer_with_nothing_new() {
+fn requests_no_headers_from_peer_without_new_ones() {
     let chain = chain_of(30, 1);
     let mut world = World::with(chain.clone(), limits());
     world.join_in_manner(peer(1), &chain, |request, _| match request {
-        Request::Headers { .. } => panic!("there is nothing to ask"),
+        Request::Headers { .. } => panic!("there is nothing to request"),
         _ => Answer::Honest,
     });
     world.pass(seconds(20));

@@ -1,5 +1,5 @@
-//! Whole runs by seed: peers of all manners come and go, and the best chain that somebody delivers
-//! is reached, without a honest peer being blamed.
+//! Random runs by seed: peers with all behaviors connect and disconnect, the best delivered chain is
+//! reached, and no honest peer is reported.
 
 use super::world::{
     Answer, World, chain_of, fork_of, limits, millis, much_work, peer, seconds, status,
@@ -12,7 +12,7 @@ use rand::rngs::Xoshiro256PlusPlus;
 use rand::{RngExt, SeedableRng};
 use std::collections::BTreeSet;
 
-/// Something a peer may do.
+/// A behavior of a peer.
 fn manner(
     number: u32,
     mut rng: Xoshiro256PlusPlus,
@@ -22,7 +22,7 @@ fn manner(
         (0, Request::Blocks { .. }) => Answer::Never,
         // Loses some messages.
         (1, _) if rng.random_bool(0.3) => Answer::Never,
-        // Breaks off.
+        // Breaks streams.
         (2, _) if rng.random_bool(0.3) => Answer::This(Err(Failure::Io)),
         // Is busy.
         (3, _) if rng.random_bool(0.5) => {
@@ -32,7 +32,7 @@ fn manner(
         (4, Request::Blocks { .. }) => {
             Answer::This(Ok(Response::Blocks(vec![chain.block(&chain.params().genesis_hash())])))
         }
-        // Has nothing.
+        // Lacks all blocks.
         (5, Request::Blocks { hashes }) => {
             Answer::This(Ok(Response::Blocks(vec![None; hashes.len()])))
         }
@@ -58,8 +58,8 @@ fn run(seed: u64) -> World {
         let remote = match rng.random_range(0..20_u32) {
             bad @ 0..=6 => world.join_in_manner(id, chain, manner(bad, rest)),
             7 => {
-                let boast = Status { chain_work: much_work(), ..status(&trunk) };
-                world.join_claiming(id, &trunk, boast, |_, _| Answer::Honest)
+                let claim = Status { chain_work: much_work(), ..status(&trunk) };
+                world.join_claiming(id, &trunk, claim, |_, _| Answer::Honest)
             }
             _ => {
                 honest.insert(id);
@@ -81,21 +81,22 @@ fn run(seed: u64) -> World {
                     world.remote(id).chain = best.clone();
                     world.announce(id, header);
                 }
-                // It announces what it cannot deliver.
+                // It announces a block that it cannot deliver.
                 4 if !honest.contains(&id) => world.announce(id, header),
                 _ => {}
             }
         }
         world.pass(millis(rng.random_range(0..5_000)));
     }
-    // Whatever the others do, one good peer is there in the end.
+    // One honest peer is connected at the end.
     world.join(peer(100), &best);
     world.reach(&best, seconds(240));
     assert!(world.until(seconds(60), |world| world.sync.is_synced()));
-    let framed: Vec<_> = world.blamed().into_iter().filter(|(id, _)| honest.contains(id)).collect();
-    assert_eq!(framed, [], "seed {seed}");
-    let sent_away = world.disconnected.iter().find(|(id, _)| honest.contains(id));
-    assert_eq!(sent_away, None, "seed {seed}");
+    let reported: Vec<_> =
+        world.blamed().into_iter().filter(|(id, _)| honest.contains(id)).collect();
+    assert_eq!(reported, [], "seed {seed}");
+    let disconnected = world.disconnected.iter().find(|(id, _)| honest.contains(id));
+    assert_eq!(disconnected, None, "seed {seed}");
     world
 }
 
@@ -108,6 +109,6 @@ fn every_seed_reaches_the_best_chain() {
 }
 
 #[test]
-fn the_same_seed_gives_the_same_trace() {
+fn same_seed_yields_same_trace() {
     assert_eq!(run(77).trace, run(77).trace);
 }

@@ -1,4 +1,4 @@
-//! What the writer says of blocks, and what sync makes of it.
+//! The validation results of blocks, and their consequences.
 
 use super::world::{Answer, World, chain_of, fork_of, peer, seconds};
 use crate::engine::Input;
@@ -6,12 +6,11 @@ use crate::engine::{BlockValidation, Misbehavior};
 use crate::message::Request;
 use crate::view::ChainView;
 use chain::Height;
-use chain::rules::Rule;
 
 // main ─ … 50 ─ 51 (invalid) ─ … 80
 //           └── 51' ─ … 60'
 #[test]
-fn an_invalid_block_in_the_middle_leads_to_the_other_branch() {
+fn invalid_block_switches_to_other_branch() {
     let bad = chain_of(80, 1);
     let good = fork_of(&bad, 50, 10, 2);
     let spoiled = bad.at(Height::new(51)).unwrap();
@@ -23,14 +22,14 @@ fn an_invalid_block_in_the_middle_leads_to_the_other_branch() {
     assert_eq!(world.blamed(), [(peer(1), Misbehavior::InvalidBlock)]);
     let asked = world.asked.len();
     world.pass(seconds(60));
-    assert_eq!(world.sync.tree.len(), 0, "all that follows it is forgotten");
-    assert_eq!(world.asked.len(), asked, "a condemned block is not fetched again");
+    assert_eq!(world.sync.headers.tree.len(), 0, "its descendants are removed");
+    assert_eq!(world.asked.len(), asked, "an invalid block is not fetched again");
     assert!(world.reports.iter().all(|(id, _)| *id == peer(1)));
 }
 
-// N18: who announces has not checked the state, so only who served the block is blamed.
+// N18: an announcer has not validated the state, so only the server of the block is reported.
 #[test]
-fn announcing_an_invalid_block_is_no_offence() {
+fn does_not_report_announcer_of_invalid_block() {
     let chain = chain_of(20, 1);
     let mut longer = chain.clone();
     let bad = longer.grow(1, 2).remove(0);
@@ -47,34 +46,29 @@ fn announcing_an_invalid_block_is_no_offence() {
 }
 
 #[test]
-fn a_failure_of_this_node_is_nobodys_fault_and_tried_again() {
+fn retries_import_after_own_failure_without_report() {
     let chain = chain_of(100, 1);
     let mut world = World::new();
     world.validations.extend([BlockValidation::Failed; 3]);
     world.join(peer(1), &chain);
     world.reach(&chain, seconds(30));
     assert_eq!(world.blamed(), []);
-    assert_eq!(
-        world.remote(peer(1)).blocks_asked,
-        100,
-        "bodies that are here are not fetched again"
-    );
+    assert_eq!(world.remote(peer(1)).blocks_asked, 100, "stored bodies are not fetched again");
 }
 
 // C17
 #[test]
-fn a_block_that_the_writer_finds_too_new_is_handed_over_again() {
+fn resubmits_block_that_was_too_new() {
     let chain = chain_of(10, 1);
     let mut world = World::new();
-    let validation = BlockValidation::Invalid { rule: Rule::TimeTooNew, for_ever: false };
-    world.validations.push_back(validation);
+    world.validations.push_back(BlockValidation::InvalidHeader);
     world.join(peer(1), &chain);
     world.reach(&chain, seconds(10));
     assert_eq!(world.blamed(), []);
 }
 
 #[test]
-fn a_parent_that_is_missing_after_all_makes_sync_look_again() {
+fn unknown_parent_restarts_download() {
     let chain = chain_of(10, 1);
     let mut world = World::new();
     world.validations.push_back(BlockValidation::UnknownParent);
@@ -84,15 +78,17 @@ fn a_parent_that_is_missing_after_all_makes_sync_look_again() {
 }
 
 #[test]
-fn verdicts_on_blocks_of_others_are_tolerated() {
+fn tolerates_validation_results_of_unknown_blocks() {
     let chain = chain_of(10, 1);
     let mut world = World::new();
     let hash = chain.tip().hash;
     for validation in [
         BlockValidation::UnknownParent,
         BlockValidation::Failed,
-        BlockValidation::Invalid { rule: Rule::BadMerkleRoot, for_ever: false },
-        BlockValidation::Invalid { rule: Rule::WrongReward, for_ever: true },
+        BlockValidation::WrongBody,
+        BlockValidation::Invalid,
+        BlockValidation::InvalidAncestor,
+        BlockValidation::InvalidHeader,
     ] {
         world.handle(Input::BlockValidated { hash, validation });
     }
@@ -102,7 +98,7 @@ fn verdicts_on_blocks_of_others_are_tolerated() {
 }
 
 #[test]
-fn blocks_that_come_by_another_door_are_not_fetched() {
+fn does_not_fetch_blocks_imported_otherwise() {
     let chain = chain_of(100, 1);
     let mut world = World::new();
     world.join_in_manner(peer(1), &chain, |request, _| match request {
@@ -112,15 +108,15 @@ fn blocks_that_come_by_another_door_are_not_fetched() {
     assert!(world.until(seconds(5), |world| !world.asked.is_empty()));
     world.chain = chain.clone();
     world.handle(Input::TipChanged);
-    assert_eq!(world.sync.tree.len(), 0);
-    assert_eq!(world.sync.window.len(), 0);
+    assert_eq!(world.sync.headers.tree.len(), 0);
+    assert_eq!(world.sync.bodies.window.len(), 0);
     let asked = world.asked.len();
     world.pass(seconds(20));
     assert_eq!(world.asked.len(), asked);
 }
 
 #[test]
-fn a_fork_is_followed_only_when_it_has_more_work() {
+fn follows_fork_only_with_more_work() {
     let ours = chain_of(40, 1);
     let mut theirs = fork_of(&ours, 30, 10, 2);
     let mut world = World::with(ours.clone(), super::world::limits());

@@ -1,4 +1,4 @@
-//! One machine, its chain and writer, and peers that answer after a while, each in its own manner.
+//! A sync machine with its chain and writer, and peers that respond in virtual time.
 
 use crate::engine::context::{Context, Peers};
 use crate::engine::sync::{Limits, Sync};
@@ -15,11 +15,11 @@ use libp2p::PeerId;
 use libp2p::identity::Keypair;
 use rand::SeedableRng;
 use rand::rngs::Xoshiro256PlusPlus;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// The clock when the machine starts: long after all blocks of these tests.
+/// The wall-clock time at the start, long after all blocks of these tests.
 pub(super) const START: u32 = 1_800_000_000;
 const TICK: Duration = Duration::from_millis(250);
 
@@ -31,37 +31,37 @@ pub(super) fn millis(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
 
-/// The same peer for the same number.
+/// The id of the peer with a number.
 pub(super) fn peer(number: u8) -> PeerId {
     let mut secret = [number; 32];
     Keypair::ed25519_from_bytes(&mut secret).unwrap().public().to_peer_id()
 }
 
-/// How a peer answers.
+/// The answer of a peer to a request.
 pub(super) enum Answer {
-    /// As an honest one does.
+    /// The honest response.
     Honest,
-    /// Like this.
+    /// A certain result.
     This(Result<Response, Failure>),
-    /// Never.
+    /// No response.
     Never,
 }
 
 type Manner = Box<dyn FnMut(&Request, &MockChain) -> Answer>;
 
-/// A peer.
+/// A simulated peer.
 pub(super) struct Remote {
     pub(super) chain: MockChain,
     pub(super) latency: Duration,
     pub(super) manner: Manner,
-    /// How many blocks it was asked for, and how many requests for headers it got.
+    /// The number of blocks requested from it.
     pub(super) blocks_asked: usize,
     pub(super) headers_asked: usize,
-    /// How many requests for bodies it has, and had at most.
+    /// The requests for blocks in flight: their number now, and at most.
     pub(super) in_flight: (usize, usize),
 }
 
-/// What happens to the machine.
+/// An event of the machine.
 pub(super) enum Event {
     Input(Input),
     HeaderAnnounced(PeerId, Header),
@@ -73,7 +73,7 @@ impl From<Input> for Event {
     }
 }
 
-/// Everything around one machine.
+/// A sync machine and its environment.
 pub(super) struct World {
     pub(super) sync: Sync,
     pub(super) chain: MockChain,
@@ -83,24 +83,24 @@ pub(super) struct World {
     next_event: u64,
     importing: VecDeque<Arc<Block>>,
     is_importing: bool,
-    /// Blocks that were with the writer at a time, at most.
+    /// The most blocks that were at the writer at a time.
     pub(super) most_importing: usize,
-    /// What the writer takes for a block.
+    /// The time to validate a block.
     pub(super) import_time: Duration,
-    /// What it says instead of judging, as often as there is something.
+    /// Results that replace the next validations.
     pub(super) validations: VecDeque<BlockValidation>,
     pub(super) reports: Vec<(PeerId, Misbehavior)>,
     pub(super) disconnected: Vec<(PeerId, &'static str)>,
     pub(super) progress: Vec<(Duration, Progress)>,
-    /// Everything the machine wanted, in order, as text.
+    /// All outputs of the machine as text.
     pub(super) trace: Vec<String>,
-    /// What the machine took of the real time.
+    /// The real time that the machine has used.
     pub(super) spent: Duration,
-    /// Every block that was asked for, by peer.
+    /// The requests for blocks: time, peer and hashes.
     pub(super) asked: Vec<(Duration, PeerId, Vec<block::Hash>)>,
 }
 
-/// What a peer says that has this chain.
+/// The status of a peer with a chain.
 pub(super) fn status(chain: &MockChain) -> Status {
     let tip = chain.tip();
     Status {
@@ -116,7 +116,7 @@ pub(super) fn status(chain: &MockChain) -> Status {
     }
 }
 
-/// What an honest peer answers.
+/// The response of an honest peer.
 pub(super) fn serve(request: &Request, chain: &MockChain) -> Response {
     match request {
         Request::Headers { locator, max, .. } => {
@@ -138,12 +138,12 @@ pub(super) fn serve(request: &Request, chain: &MockChain) -> Response {
             }
             Response::Blocks(blocks)
         }
-        _ => panic!("sync asks for nothing else: {request:?}"),
+        _ => panic!("not a request of sync: {request:?}"),
     }
 }
 
 impl World {
-    /// With `dev`'s genesis.
+    /// Returns an environment with the genesis block of `dev`.
     pub(super) fn new() -> World {
         World::with(MockChain::dev(), Limits::default())
     }
@@ -174,12 +174,12 @@ impl World {
         Timestamp::new(START).saturating_add(u32::try_from(self.now.as_secs()).unwrap())
     }
 
-    /// An honest outbound peer says hello.
+    /// Connects an honest outbound peer.
     pub(super) fn join(&mut self, id: PeerId, chain: &MockChain) -> &mut Remote {
         self.join_in_manner(id, chain, |_, _| Answer::Honest)
     }
 
-    /// A peer with a manner says hello.
+    /// Connects a peer with a certain behavior.
     pub(super) fn join_in_manner(
         &mut self,
         id: PeerId,
@@ -189,7 +189,7 @@ impl World {
         self.join_claiming(id, chain, status(chain), manner)
     }
 
-    /// A peer that says of itself what it likes.
+    /// Connects a peer with a certain behavior and status.
     pub(super) fn join_claiming(
         &mut self,
         id: PeerId,
@@ -214,19 +214,19 @@ impl World {
         self.remotes.get_mut(&id).unwrap()
     }
 
-    /// A peer is gone; what it was asked is answered, or not.
+    /// Disconnects a peer.
     pub(super) fn leave(&mut self, id: PeerId) {
         self.remotes.remove(&id);
         self.at(Duration::ZERO, Input::PeerDisconnected { peer: id });
     }
 
-    /// Something happens in a while.
+    /// Schedules an event.
     pub(super) fn at(&mut self, wait: Duration, event: impl Into<Event>) {
         self.next_event += 1;
         self.events.insert((self.now + wait, self.next_event), event.into());
     }
 
-    /// A peer has more blocks than before, and says so.
+    /// Updates the chain and the status of a peer.
     pub(super) fn update(&mut self, id: PeerId, chain: &MockChain) {
         self.remote(id).chain = chain.clone();
         self.at(Duration::ZERO, Input::PeerStatus { peer: id, status: status(chain) });
@@ -236,11 +236,13 @@ impl World {
         self.at(Duration::ZERO, Event::HeaderAnnounced(id, header));
     }
 
-    /// One event goes in, and what it causes is done.
+    /// Processes an event and the outputs it causes.
     pub(super) fn handle(&mut self, event: impl Into<Event>) {
         let now = Now { elapsed: self.now, clock: self.clock() };
         let (peers, mut rng) = (Peers::new(), Xoshiro256PlusPlus::seed_from_u64(0));
-        let mut cx = Context::new(now, &self.chain, &peers, self.sync.is_synced(), &mut rng);
+        let shared = (&peers, &BTreeSet::new());
+        let is_synced = self.sync.is_synced();
+        let mut cx = Context::new(now, &self.chain, shared, is_synced, &mut rng);
         let begin = Instant::now();
         match event.into() {
             Event::Input(input) => self.sync.handle(&mut cx, input),
@@ -257,8 +259,8 @@ impl World {
 
     fn perform(&mut self, output: Output) {
         match output {
-            Output::Request { id: RequestId::Sync(number), peer, request } => {
-                self.ask(number, peer, &request);
+            Output::Request { id, peer, request } => {
+                self.ask(id, peer, &request);
             }
             Output::ImportBlock(block) => {
                 self.importing.push_back(block);
@@ -271,18 +273,17 @@ impl World {
                 self.leave(peer);
             }
             Output::Progress(progress) => self.progress.push((self.now, progress)),
-            other => panic!("sync does nothing of the kind: {other:?}"),
+            other => panic!("not an output of sync: {other:?}"),
         }
     }
 
-    fn ask(&mut self, number: u64, id: PeerId, what: &Request) {
+    fn ask(&mut self, request: RequestId, id: PeerId, what: &Request) {
         if let Request::Blocks { hashes } = what {
             self.asked.push((self.now, id, hashes.clone()));
         }
         let Some(remote) = self.remotes.get_mut(&id) else {
             let result = Err(Failure::Disconnected);
-            return self
-                .at(Duration::ZERO, Input::Response { id: RequestId::Sync(number), result });
+            return self.at(Duration::ZERO, Input::Response { id: request, result });
         };
         match what {
             Request::Blocks { hashes } => {
@@ -298,7 +299,7 @@ impl World {
             Answer::This(result) => (remote.latency, result),
             Answer::Never => (timeout, Err(Failure::Timeout)),
         };
-        self.at(wait, Input::Response { id: RequestId::Sync(number), result });
+        self.at(wait, Input::Response { id: request, result });
     }
 
     fn begin_import(&mut self) {
@@ -318,7 +319,7 @@ impl World {
         }
     }
 
-    /// Lets time pass until something is so; `false` if it was not so in time.
+    /// Advances time until a condition holds. Returns whether it does in time.
     #[must_use]
     pub(super) fn until(&mut self, long: Duration, done: impl Fn(&World) -> bool) -> bool {
         let end = self.now + long;
@@ -336,11 +337,14 @@ impl World {
             }
             let Some(((at, _), event)) = self.events.pop_first() else { continue };
             self.now = at;
-            let judged = matches!(event, Event::Input(Input::BlockValidated { .. }));
-            if let Event::Input(Input::Response { id: RequestId::Sync(request), .. }) = &event {
-                self.note_reply(*request);
+            let validated = matches!(event, Event::Input(Input::BlockValidated { .. }));
+            if let Event::Input(Input::Response { id: RequestId::Blocks(request), .. }) = &event
+                && let Some(peer) = self.sync.bodies.requested_peer(*request)
+                && let Some(remote) = self.remotes.get_mut(&peer)
+            {
+                remote.in_flight.0 -= 1;
             }
-            if judged {
+            if validated {
                 self.importing.pop_front();
                 self.is_importing = false;
             }
@@ -350,21 +354,12 @@ impl World {
         true
     }
 
-    fn note_reply(&mut self, request: u64) {
-        let Some(asked) = self.sync.requests.get(&request) else { return };
-        if let (crate::engine::sync::What::Blocks { .. }, Some(remote)) =
-            (&asked.what, self.remotes.get_mut(&asked.peer))
-        {
-            remote.in_flight.0 -= 1;
-        }
-    }
-
-    /// Lets so much time pass.
+    /// Advances time.
     pub(super) fn pass(&mut self, long: Duration) {
         assert!(!self.until(long, |_| false));
     }
 
-    /// Lets time pass until the tip is this chain's.
+    /// Advances time until the tip is that of a chain.
     #[track_caller]
     pub(super) fn reach(&mut self, chain: &MockChain, long: Duration) {
         let goal = chain.tip().hash;
@@ -373,7 +368,7 @@ impl World {
         assert!(reached, "at {height} of {}: {:?}", chain.tip().height, last(&self.trace));
     }
 
-    /// Those who were reported for something bad.
+    /// The reports of bad behavior.
     pub(super) fn blamed(&self) -> Vec<(PeerId, Misbehavior)> {
         let bad =
             |(_, misbehavior): &&(PeerId, Misbehavior)| *misbehavior != Misbehavior::Delivered;
@@ -398,14 +393,14 @@ fn brief(output: &Output) -> String {
     }
 }
 
-/// `dev` with so many blocks.
+/// A chain of `dev` with a number of blocks.
 pub(super) fn chain_of(blocks: usize, salt: u64) -> MockChain {
     let mut chain = MockChain::dev();
     chain.grow(blocks, salt);
     chain
 }
 
-/// `dev` with so many blocks in common with another chain, then its own.
+/// A chain of `dev` with a number of blocks in common with another one, then others.
 pub(super) fn fork_of(other: &MockChain, common: usize, blocks: usize, salt: u64) -> MockChain {
     let mut chain = MockChain::new(Params::clone(other.params()));
     for height in 1..=common {
@@ -417,14 +412,14 @@ pub(super) fn fork_of(other: &MockChain, common: usize, blocks: usize, salt: u64
     chain
 }
 
-/// More work than anybody has.
+/// More work than any chain has.
 pub(super) fn much_work() -> Work {
     let mut bytes = [0; 32];
     bytes[20] = 1;
     Work::from_le_bytes(bytes)
 }
 
-/// The usual limits.
+/// The default limits.
 pub(super) fn limits() -> Limits {
     Limits::default()
 }
