@@ -67,7 +67,7 @@ impl Bench {
 
     fn response(&mut self, request: u64, result: Result<Response, Failure>) -> Vec<Output> {
         self.step(|exchange, cx, transfers| {
-            exchange.handle_response(cx, request, result, transfers)
+            exchange.handle_response(cx, request, result, transfers);
         })
     }
 
@@ -103,7 +103,7 @@ impl Bench {
                     }
                     Output::ImportTransfer(transfer) => outputs.extend(self.take(&transfer)),
                     Output::ReportPeer { peer, misbehavior } => {
-                        self.reports.push((peer, misbehavior))
+                        self.reports.push((peer, misbehavior));
                     }
                     other => panic!("{other:?}"),
                 }

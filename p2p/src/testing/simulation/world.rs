@@ -155,7 +155,7 @@ impl World {
                 }
             }
             Event::Gossip { link, epoch, message } => {
-                self.receive_gossip(node, (link, epoch), message)
+                self.receive_gossip(node, (link, epoch), message);
             }
             Event::Request { link, epoch, request, at, what } => {
                 self.answer(node, (link, epoch), (request, at), &what);
@@ -168,10 +168,10 @@ impl World {
             Event::Block(block) => self.write_block(node, &block),
             Event::Transfer(transfer) => self.write_transfer(node, &transfer),
             Event::BlockValidated(hash, validation) => {
-                self.input(node, Input::BlockValidated { hash, validation })
+                self.input(node, Input::BlockValidated { hash, validation });
             }
             Event::TransferValidated(id, validation) => {
-                self.input(node, Input::TransferValidated { id, validation })
+                self.input(node, Input::TransferValidated { id, validation });
             }
             Event::TipChanged => self.input(node, Input::TipChanged),
             Event::TransfersAccepted(ids) => self.input(node, Input::TransfersAccepted(ids)),
@@ -232,7 +232,7 @@ impl World {
             }
             Output::Announce(announcement) => self.publish(node, announcement),
             Output::ReportValidation { id, acceptance } => {
-                self.report_validation(node, id, acceptance)
+                self.report_validation(node, id, acceptance);
             }
             Output::ReportPeer { peer, misbehavior } => {
                 self.reports.push((node, node::number(&peer), misbehavior));
