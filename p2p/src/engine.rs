@@ -70,7 +70,7 @@ impl Engine {
     }
 
     /// Processes an input and returns the outputs it causes, in order.
-    pub fn handle(&mut self, now: Now, input: Input, chain: &impl ChainView) -> Vec<Output> {
+    pub fn handle(&mut self, now: Now, input: Input, chain: &dyn ChainView) -> Vec<Output> {
         self.track(&input);
         let out = self.dispatch(now, input, chain);
         for output in &out {
@@ -100,7 +100,7 @@ impl Engine {
     }
 
     /// Passes an input to the machines it concerns, sync first.
-    fn dispatch(&mut self, now: Now, input: Input, chain: &impl ChainView) -> Vec<Output> {
+    fn dispatch(&mut self, now: Now, input: Input, chain: &dyn ChainView) -> Vec<Output> {
         let Engine {
             sync, relay, mempool_sync, transfers, peers, importing, imported, rng, ..
         } = self;
@@ -157,7 +157,7 @@ impl Engine {
     }
 
     /// Returns the status that this node sends to its peers.
-    pub fn status(&self, now: Now, chain: &impl ChainView) -> Status {
+    pub fn status(&self, now: Now, chain: &dyn ChainView) -> Status {
         let tip = chain.tip();
         Status {
             version: VERSION,
@@ -173,7 +173,7 @@ impl Engine {
     }
 
     /// Returns the progress of sync.
-    pub fn progress(&self, chain: &impl ChainView) -> Progress {
+    pub fn progress(&self, chain: &dyn ChainView) -> Progress {
         self.sync.progress(chain)
     }
 }

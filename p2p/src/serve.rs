@@ -17,7 +17,7 @@ const RETRY_AFTER: u8 = 1;
 
 /// Returns the response to a request about the chain or the mempool. `Hello` and `Addresses` are about
 /// neither and have other handlers.
-pub fn answer(chain: &impl ChainView, request: &Request) -> Response {
+pub fn answer(chain: &dyn ChainView, request: &Request) -> Response {
     let response = match request {
         Request::Headers { locator, stop, max } => headers(chain, locator, stop, *max),
         Request::Blocks { hashes } => blocks(chain, hashes),
@@ -34,7 +34,7 @@ pub fn answer(chain: &impl ChainView, request: &Request) -> Response {
 
 /// Headers after the first block of the locator that is in the best chain, or after genesis.
 fn headers(
-    chain: &impl ChainView,
+    chain: &dyn ChainView,
     locator: &[block::Hash],
     stop: &block::Hash,
     max: u16,
@@ -59,7 +59,7 @@ fn headers(
 }
 
 /// The first of the blocks, up to the soft limit of bytes.
-fn blocks(chain: &impl ChainView, hashes: &[block::Hash]) -> Result<Response, ResponseError> {
+fn blocks(chain: &dyn ChainView, hashes: &[block::Hash]) -> Result<Response, ResponseError> {
     if hashes.is_empty() || hashes.len() > MAX_BLOCKS {
         return Err(ResponseError::BadRequest);
     }
@@ -76,7 +76,7 @@ fn blocks(chain: &impl ChainView, hashes: &[block::Hash]) -> Result<Response, Re
 }
 
 fn transactions(
-    chain: &impl ChainView,
+    chain: &dyn ChainView,
     hash: &block::Hash,
     positions: &[u32],
 ) -> Result<Response, ResponseError> {
@@ -92,13 +92,13 @@ fn transactions(
 }
 
 /// A valid block of the best chain, or of another branch near the tip.
-fn served_block(chain: &impl ChainView, hash: &block::Hash) -> Option<RawBlock> {
+fn served_block(chain: &dyn ChainView, hash: &block::Hash) -> Option<RawBlock> {
     let known = chain.find(hash).filter(|known| !known.is_invalid)?;
     let depth = chain.tip().height.get().saturating_sub(known.tip.height.get());
     if known.is_best || depth <= MAX_STALE_DEPTH { chain.block(hash) } else { None }
 }
 
-fn transfers(chain: &impl ChainView, ids: &[Id]) -> Result<Response, ResponseError> {
+fn transfers(chain: &dyn ChainView, ids: &[Id]) -> Result<Response, ResponseError> {
     if ids.is_empty() || ids.len() > MAX_MEMPOOL_ITEMS {
         return Err(ResponseError::BadRequest);
     }

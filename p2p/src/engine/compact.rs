@@ -114,7 +114,7 @@ impl Reconstruction {
     /// `Bad` and `Collision`.
     pub fn start(
         compact: &CompactBlock,
-        chain: &impl ChainView,
+        chain: &dyn ChainView,
     ) -> Result<Reconstruction, CompactError> {
         check_size(compact, chain.params().spec().max_block_bytes)?;
         let ids = ShortIds::new(&compact.header, compact.nonce);

@@ -4,6 +4,7 @@ use super::machine::{
     AnnouncementId, Failure, MessageAcceptance, Misbehavior, Now, Output, RequestId,
 };
 use crate::message::Request;
+use crate::view::ChainView;
 use chain::block::{self, Header, Height};
 use libp2p::PeerId;
 use rand::rngs::Xoshiro256PlusPlus;
@@ -13,9 +14,9 @@ use std::collections::{BTreeMap, BTreeSet};
 pub(crate) type Peers = BTreeMap<PeerId, Height>;
 
 /// The context of one step.
-pub(crate) struct Context<'a, C> {
+pub(crate) struct Context<'a> {
     pub(crate) now: Now,
-    pub(crate) chain: &'a C,
+    pub(crate) chain: &'a dyn ChainView,
     pub(crate) peers: &'a Peers,
     /// The blocks at the writer.
     pub(crate) importing: &'a BTreeSet<block::Hash>,
@@ -27,14 +28,14 @@ pub(crate) struct Context<'a, C> {
     pub(crate) for_sync: Vec<(PeerId, Header)>,
 }
 
-impl<'a, C> Context<'a, C> {
+impl<'a> Context<'a> {
     pub(crate) fn new(
         now: Now,
-        chain: &'a C,
+        chain: &'a dyn ChainView,
         (peers, importing): (&'a Peers, &'a BTreeSet<block::Hash>),
         is_synced: bool,
         rng: &'a mut Xoshiro256PlusPlus,
-    ) -> Context<'a, C> {
+    ) -> Context<'a> {
         let (out, for_sync) = (Vec::new(), Vec::new());
         Context { now, chain, peers, importing, is_synced, rng, out, for_sync }
     }

@@ -7,7 +7,6 @@ use crate::engine::machine::{Failure, Misbehavior, RequestId, TransferValidation
 use crate::engine::transfers::{Admission, InFlightTransfer, InFlightTransfers};
 use crate::message::{Limits, MAX_MEMPOOL_ITEMS, Protocol, Request, Response};
 use crate::rate_limit::TokenBucket;
-use crate::view::ChainView;
 use chain::tx::{Id, Transfer};
 use libp2p::PeerId;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -106,7 +105,7 @@ impl MempoolSync {
     /// Processes the end of a request.
     pub(crate) fn handle_response(
         &mut self,
-        cx: &mut Context<impl ChainView>,
+        cx: &mut Context,
         request: u64,
         result: Result<Response, Failure>,
         transfers: &mut InFlightTransfers,
@@ -138,7 +137,7 @@ impl MempoolSync {
     /// Processes the validation result of a transfer, after which there may be room for another.
     pub(crate) fn transfer_validated(
         &mut self,
-        cx: &mut Context<impl ChainView>,
+        cx: &mut Context,
         in_flight: &InFlightTransfer,
         validation: TransferValidation,
         transfers: &mut InFlightTransfers,
@@ -158,11 +157,7 @@ impl MempoolSync {
         self.advance(cx, transfers);
     }
 
-    pub(crate) fn tick(
-        &mut self,
-        cx: &mut Context<impl ChainView>,
-        transfers: &mut InFlightTransfers,
-    ) {
+    pub(crate) fn tick(&mut self, cx: &mut Context, transfers: &mut InFlightTransfers) {
         for peer in transfers.drain_peers_ahead() {
             if let Some(cursor) = self.cursors.get_mut(&peer) {
                 cursor.is_due = true;
@@ -214,7 +209,7 @@ impl MempoolSync {
     }
 
     /// Submits transfers and sends the next request.
-    fn advance(&mut self, cx: &mut Context<impl ChainView>, transfers: &mut InFlightTransfers) {
+    fn advance(&mut self, cx: &mut Context, transfers: &mut InFlightTransfers) {
         let Some(exchange) = &mut self.exchange else { return };
         exchange.submit(cx, transfers);
         if !exchange.received.is_empty() || exchange.request.is_some() {
@@ -250,7 +245,7 @@ impl MempoolSync {
     }
 
     /// Ends the exchange and pauses its peer.
-    fn end(&mut self, cx: &Context<impl ChainView>, pause: Duration) {
+    fn end(&mut self, cx: &Context, pause: Duration) {
         let Some(exchange) = self.exchange.take() else { return };
         if let Some(cursor) = self.cursors.get_mut(&exchange.peer) {
             cursor.not_before = cx.now.elapsed.saturating_add(pause);
@@ -302,7 +297,7 @@ impl Exchange {
     /// Processes a page of ids. Returns whether it is valid.
     fn handle_ids(
         &mut self,
-        cx: &Context<impl ChainView>,
+        cx: &Context,
         ids: &[Id],
         next: u64,
         transfers: &InFlightTransfers,
@@ -319,12 +314,7 @@ impl Exchange {
 
     /// Returns whether a transfer is worth fetching. If it is in flight because it was announced, the
     /// exchange waits for it: it may have arrived before those it depends on.
-    fn is_missing(
-        &mut self,
-        cx: &Context<impl ChainView>,
-        id: &Id,
-        transfers: &InFlightTransfers,
-    ) -> bool {
+    fn is_missing(&mut self, cx: &Context, id: &Id, transfers: &InFlightTransfers) -> bool {
         if transfers.is_in_flight(id) {
             self.validating.insert(*id);
             return false;
@@ -333,7 +323,7 @@ impl Exchange {
     }
 
     /// Submits as many received transfers as are admitted.
-    fn submit(&mut self, cx: &mut Context<impl ChainView>, transfers: &mut InFlightTransfers) {
+    fn submit(&mut self, cx: &mut Context, transfers: &mut InFlightTransfers) {
         while let Some(transfer) = self.received.pop_front() {
             match transfers.fetched(cx, self.peer, &transfer) {
                 Admission::Admitted => drop(self.validating.insert(transfer.id())),
@@ -345,11 +335,7 @@ impl Exchange {
     }
 
     /// The next transfers to request, without those that have arrived by another way.
-    fn next_batch(
-        &mut self,
-        cx: &Context<impl ChainView>,
-        transfers: &InFlightTransfers,
-    ) -> Vec<Id> {
+    fn next_batch(&mut self, cx: &Context, transfers: &InFlightTransfers) -> Vec<Id> {
         let mut batch = Vec::new();
         while batch.len() < MAX_BATCH
             && let Some(id) = self.missing.pop_front()
@@ -374,11 +360,7 @@ impl Exchange {
     /// Submits the orphans again: a replaced transfer comes after those that depend on it in the
     /// peer's order, and announcements arrive meanwhile. Returns whether there is a result to wait
     /// for. Each time there have to be half as many, so that no transfer is validated without end.
-    fn retry_orphans(
-        &mut self,
-        cx: &mut Context<impl ChainView>,
-        transfers: &mut InFlightTransfers,
-    ) -> bool {
+    fn retry_orphans(&mut self, cx: &mut Context, transfers: &mut InFlightTransfers) -> bool {
         let mut orphans = std::mem::take(&mut self.orphans);
         if orphans.len() > self.max_orphans {
             return false;

@@ -12,7 +12,6 @@ use crate::engine::machine::{
 };
 use crate::engine::transfers::{Admission, InFlightTransfer, InFlightTransfers, Origin};
 use crate::message::{Announcement, Response};
-use crate::view::ChainView;
 use blocks::Blocks;
 use chain::block;
 use chain::tx::Id;
@@ -38,7 +37,7 @@ impl Relay {
     /// Processes an announcement of a peer.
     pub(crate) fn handle_announcement(
         &mut self,
-        cx: &mut Context<impl ChainView>,
+        cx: &mut Context,
         (peer, id): (PeerId, AnnouncementId),
         announcement: Announcement,
         transfers: &mut InFlightTransfers,
@@ -64,7 +63,7 @@ impl Relay {
     /// Processes the end of a request.
     pub(crate) fn handle_response(
         &mut self,
-        cx: &mut Context<impl ChainView>,
+        cx: &mut Context,
         request: u64,
         result: Result<Response, Failure>,
     ) {
@@ -74,7 +73,7 @@ impl Relay {
     /// Processes the validation result of a block of any source.
     pub(crate) fn block_validated(
         &mut self,
-        cx: &mut Context<impl ChainView>,
+        cx: &mut Context,
         hash: block::Hash,
         validation: BlockValidation,
     ) {
@@ -84,7 +83,7 @@ impl Relay {
     /// Processes the validation result of a transfer.
     pub(crate) fn transfer_validated(
         &mut self,
-        cx: &mut Context<impl ChainView>,
+        cx: &mut Context,
         transfer: &InFlightTransfer,
         validation: TransferValidation,
     ) {
@@ -104,7 +103,7 @@ impl Relay {
     /// without bodies do not count: they must not suppress this node's own blocks.
     pub(crate) fn tip_changed(
         &mut self,
-        cx: &mut Context<impl ChainView>,
+        cx: &mut Context,
         is_downloading: bool,
         transfers: &InFlightTransfers,
     ) {
@@ -117,7 +116,7 @@ impl Relay {
     /// Announces transfers that the mempool has accepted.
     pub(crate) fn transfers_accepted(
         &mut self,
-        cx: &mut Context<impl ChainView>,
+        cx: &mut Context,
         ids: Vec<Id>,
         transfers: &mut InFlightTransfers,
     ) {
@@ -129,11 +128,7 @@ impl Relay {
         self.outgoing.drain(cx);
     }
 
-    pub(crate) fn tick(
-        &mut self,
-        cx: &mut Context<impl ChainView>,
-        transfers: &mut InFlightTransfers,
-    ) {
+    pub(crate) fn tick(&mut self, cx: &mut Context, transfers: &mut InFlightTransfers) {
         self.blocks.tick(cx);
         if let Some(before) = cx.now.elapsed.checked_sub(VALIDATION_DEADLINE) {
             for id in transfers.overdue(before) {

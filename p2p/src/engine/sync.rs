@@ -51,7 +51,7 @@ impl Sync {
     }
 
     /// Processes an input. Ignores those that do not concern sync.
-    pub(crate) fn handle(&mut self, cx: &mut Context<impl ChainView>, input: Input) {
+    pub(crate) fn handle(&mut self, cx: &mut Context, input: Input) {
         // These arrive thousands of times a second and do not change which peers to ask.
         let is_routine = match input {
             Input::BlockValidated { validation, .. } => {
@@ -100,12 +100,7 @@ impl Sync {
 
     /// Follows a header that a peer announced and whose parent or body is missing here. That peer is
     /// the first to be asked for both.
-    pub(crate) fn header_announced(
-        &mut self,
-        cx: &mut Context<impl ChainView>,
-        peer: PeerId,
-        header: &Header,
-    ) {
+    pub(crate) fn header_announced(&mut self, cx: &mut Context, peer: PeerId, header: &Header) {
         let Sync { peers, headers, bodies, .. } = self;
         cx.is_synced = self.progress.is_synced();
         if let Some(hash) = headers.header_announced(cx, peers, &bodies.window, peer, header) {
@@ -116,7 +111,7 @@ impl Sync {
     }
 
     /// Returns how far sync is, for display. Decisions use [`Sync::is_synced`].
-    pub(crate) fn progress(&self, chain: &impl ChainView) -> Progress {
+    pub(crate) fn progress(&self, chain: &dyn ChainView) -> Progress {
         self.progress.measure(&self.bodies.window, chain)
     }
 
@@ -126,7 +121,7 @@ impl Sync {
         self.progress.is_synced()
     }
 
-    fn tick(&mut self, cx: &mut Context<impl ChainView>) {
+    fn tick(&mut self, cx: &mut Context) {
         let Sync { peers, headers, bodies, .. } = self;
         headers.expire_requests(cx, peers, &bodies.window);
         bodies.expire_requests(cx, peers);
@@ -140,7 +135,7 @@ impl Sync {
     }
 
     /// Sends the requests and imports that the state calls for, and reports progress.
-    fn advance(&mut self, cx: &mut Context<impl ChainView>, is_routine: bool) {
+    fn advance(&mut self, cx: &mut Context, is_routine: bool) {
         let Sync { peers, headers, bodies, imports, progress } = self;
         if !is_routine {
             headers.advance(cx, peers, bodies);

@@ -4,7 +4,6 @@
 use super::context::Context;
 use super::machine::{AnnouncementId, Misbehavior, Output, TransferValidation};
 use super::recent::Recent;
-use crate::view::ChainView;
 use chain::tx::{Id, Transfer};
 use libp2p::PeerId;
 use std::collections::{BTreeMap, BTreeSet};
@@ -93,7 +92,7 @@ impl InFlightTransfers {
     /// on, so that it is forwarded.
     pub(crate) fn announced(
         &mut self,
-        cx: &mut Context<impl ChainView>,
+        cx: &mut Context,
         peer: PeerId,
         id: AnnouncementId,
         (round, transfer): (u32, &Arc<Transfer>),
@@ -122,7 +121,7 @@ impl InFlightTransfers {
     /// Submits a transfer that was fetched.
     pub(crate) fn fetched(
         &mut self,
-        cx: &mut Context<impl ChainView>,
+        cx: &mut Context,
         peer: PeerId,
         transfer: &Arc<Transfer>,
     ) -> Admission {
@@ -131,7 +130,7 @@ impl InFlightTransfers {
 
     fn submit(
         &mut self,
-        cx: &mut Context<impl ChainView>,
+        cx: &mut Context,
         peer: PeerId,
         origin: Origin,
         transfer: &Arc<Transfer>,
@@ -166,7 +165,7 @@ impl InFlightTransfers {
     }
 
     /// Returns whether a transfer that a peer has is worth fetching.
-    pub(crate) fn is_wanted(&self, cx: &Context<impl ChainView>, id: &Id) -> bool {
+    pub(crate) fn is_wanted(&self, cx: &Context, id: &Id) -> bool {
         let is_too_early = |seen: &Seen| cx.now.elapsed < seen.fetch_not_before;
         !self.seen.get(id).is_some_and(is_too_early) && cx.chain.transfer(id).is_none()
     }
@@ -174,7 +173,7 @@ impl InFlightTransfers {
     /// Processes the validation result of a transfer and returns what was in flight, if it was.
     pub(crate) fn validated(
         &mut self,
-        cx: &mut Context<impl ChainView>,
+        cx: &mut Context,
         id: &Id,
         validation: TransferValidation,
     ) -> Option<InFlightTransfer> {
@@ -221,11 +220,7 @@ impl InFlightTransfers {
 
     /// The round in which this node announces a transfer that the mempool has accepted. `None` if it
     /// does not.
-    pub(crate) fn announcement_round(
-        &mut self,
-        cx: &Context<impl ChainView>,
-        id: Id,
-    ) -> Option<u32> {
+    pub(crate) fn announcement_round(&mut self, cx: &Context, id: Id) -> Option<u32> {
         let Some(seen) = self.seen.get_mut(&id) else {
             let fetch_not_before = cx.now.elapsed.saturating_add(REFETCH_DELAY);
             let announce_policy = AnnouncePolicy::Again;

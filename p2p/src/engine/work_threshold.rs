@@ -8,7 +8,7 @@ use chain::pow::{Target, Work};
 const TOLERATED_BLOCKS: u32 = 144;
 
 /// Returns the work that a chain has to exceed: 144 blocks less than the best chain.
-pub(crate) fn work_threshold(chain: &impl ChainView) -> Work {
+pub(crate) fn work_threshold(chain: &dyn ChainView) -> Work {
     let tip = chain.tip();
     let Some(known) = chain.find(&tip.hash) else { return Work::ZERO };
     let block = known.as_parent.bits.target().map_or(Work::ZERO, Target::work);

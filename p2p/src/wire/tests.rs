@@ -379,7 +379,7 @@ fn rejects_unknown_bytes() {
     let announcement = decode_announcement(Topic::Blocks, &[2]);
     assert_eq!(announcement.err(), unknown("kind of announcement", 2));
     let mark = decode_response(Protocol::Blocks, &[0, 1, 0, 0, 0, 2]);
-    assert_eq!(mark.err(), unknown("mark of a block", 2));
+    assert_eq!(mark.err(), unknown("block flag", 2));
     let coinbase = [&[0, 1, 1, 0, 0, 0][..], &coinbase(1).encode()].concat();
     let transfers = decode_response(Protocol::Mempool, &coinbase);
     assert_eq!(transfers, Err(WireError::Encoding(DecodeError::UnknownKind { kind: 0 })));

@@ -51,7 +51,7 @@ impl Bench {
 
     fn step(
         &mut self,
-        act: impl FnOnce(&mut MempoolSync, &mut Context<MockChain>, &mut InFlightTransfers),
+        act: impl FnOnce(&mut MempoolSync, &mut Context, &mut InFlightTransfers),
     ) -> Vec<Output> {
         let now = Now { elapsed: self.elapsed, clock: Timestamp::new(1_800_000_000) };
         let shared = (&self.peers, &BTreeSet::new());

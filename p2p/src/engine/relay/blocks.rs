@@ -12,7 +12,7 @@ use crate::engine::requests::Requests;
 use crate::engine::transfers::InFlightTransfers;
 use crate::engine::work_threshold::work_threshold;
 use crate::message::{Announcement, CompactBlock, MAX_WHOLE_BLOCK};
-use crate::view::{ChainView, Known};
+use crate::view::Known;
 use chain::Bits;
 use chain::block::{self, Block};
 use chain::pow::{Target, Work};
@@ -50,7 +50,7 @@ impl Blocks {
     /// Processes the announcement of a block.
     pub(super) fn handle_announcement(
         &mut self,
-        cx: &mut Context<impl ChainView>,
+        cx: &mut Context,
         (peer, id): (PeerId, AnnouncementId),
         body: Body,
     ) {
@@ -78,7 +78,7 @@ impl Blocks {
     /// did not, they are forwarded instead: a bad first announcement delays no one.
     fn handle_duplicate(
         &mut self,
-        cx: &mut Context<impl ChainView>,
+        cx: &mut Context,
         hash: block::Hash,
         id: AnnouncementId,
         body: Option<&Body>,
@@ -99,14 +99,14 @@ impl Blocks {
         }
     }
 
-    fn is_known(&self, cx: &Context<impl ChainView>, hash: &block::Hash) -> bool {
+    fn is_known(&self, cx: &Context, hash: &block::Hash) -> bool {
         cx.chain.find(hash).is_some()
             || cx.chain.is_known_invalid(hash)
             || self.announced.contains(hash)
     }
 
     /// Validates a block if its parent is known by now.
-    fn process(&mut self, cx: &mut Context<impl ChainView>, mut pending: PendingBlock) {
+    fn process(&mut self, cx: &mut Context, mut pending: PendingBlock) {
         let parent = pending.header.previous;
         if let Some(parent) = cx.chain.find(&parent) {
             self.validate(cx, pending, &parent);
@@ -120,12 +120,7 @@ impl Blocks {
     }
 
     /// Validates the header of a block after its parent, then the body.
-    fn validate(
-        &mut self,
-        cx: &mut Context<impl ChainView>,
-        mut pending: PendingBlock,
-        parent: &Known,
-    ) {
+    fn validate(&mut self, cx: &mut Context, mut pending: PendingBlock, parent: &Known) {
         let (header, params) = (&pending.header, cx.chain.params());
         match check_contextual(header, &parent.as_parent, params, cx.now.clock) {
             Err(RuleError::TimeTooNew { .. }) => return pending.ignore(cx),
@@ -148,51 +143,34 @@ impl Blocks {
 
     fn reconstruct(
         &mut self,
-        cx: &mut Context<impl ChainView>,
+        cx: &mut Context,
         pending: PendingBlock,
         compact: &Arc<CompactBlock>,
     ) {
-        let reconstruction = match Reconstruction::start(compact, cx.chain) {
-            Ok(reconstruction) => reconstruction,
-            Err(CompactError::Bad(_)) => return pending.reject(cx),
-            Err(_) => return self.request_block_if_room(cx, pending, compact),
-        };
-        let missing = reconstruction.missing();
-        if missing.is_empty() {
-            match reconstruction.finish() {
-                Ok(block) => self.forward(cx, pending, Arc::new(block)),
-                Err(CompactError::Bad(_)) => pending.reject(cx),
-                Err(_) => self.request_block_if_room(cx, pending, compact),
+        let started = Reconstruction::start(compact, cx.chain).and_then(|started| {
+            let missing = started.missing();
+            if missing.is_empty() { started.finish().map(Ok) } else { Ok(Err((started, missing))) }
+        });
+        match started {
+            Ok(Ok(block)) => self.forward(cx, pending, Arc::new(block)),
+            Err(CompactError::Bad(_)) => pending.reject(cx),
+            _ if self.incomplete() >= MAX_INCOMPLETE => pending.leave_to_sync(cx),
+            Ok(Err((started, missing))) => {
+                self.request_transactions(cx, pending, (compact, started, missing));
             }
-        } else if self.has_incomplete_room() {
-            self.request_transactions(cx, pending, (compact, reconstruction, missing));
-        } else {
-            pending.leave_to_sync(cx);
+            Err(_) => self.request_block(cx, pending, BlockRequest::new(compact, None)),
         }
     }
 
-    fn request_block_if_room(
-        &mut self,
-        cx: &mut Context<impl ChainView>,
-        pending: PendingBlock,
-        compact: &Arc<CompactBlock>,
-    ) {
-        if self.has_incomplete_room() {
-            self.request_block(cx, pending, BlockRequest::new(compact, None));
-        } else {
-            pending.leave_to_sync(cx);
-        }
-    }
-
-    fn has_incomplete_room(&self) -> bool {
-        self.pending.values().filter(|pending| pending.is_incomplete()).count() < MAX_INCOMPLETE
+    fn incomplete(&self) -> usize {
+        self.pending.values().filter(|pending| pending.is_incomplete()).count()
     }
 
     /// Forwards a block whose body is the one of its header, before its state is validated, and
     /// submits it to the writer.
     pub(super) fn forward(
         &mut self,
-        cx: &mut Context<impl ChainView>,
+        cx: &mut Context,
         mut pending: PendingBlock,
         block: Arc<Block>,
     ) {
@@ -202,18 +180,13 @@ impl Blocks {
     }
 
     /// Submits a block to the writer.
-    pub(super) fn import(
-        &mut self,
-        cx: &mut Context<impl ChainView>,
-        pending: PendingBlock,
-        block: Arc<Block>,
-    ) {
+    pub(super) fn import(&mut self, cx: &mut Context, pending: PendingBlock, block: Arc<Block>) {
         self.pending.insert(pending.hash, pending);
         cx.out.push(Output::ImportBlock(block));
     }
 
     /// Stores a block until its parent is validated. If there are too many, evicts a random one.
-    fn hold_orphan(&mut self, cx: &mut Context<impl ChainView>, pending: PendingBlock) {
+    fn hold_orphan(&mut self, cx: &mut Context, pending: PendingBlock) {
         let orphans = self.pending.values().filter(|other| other.is_orphan());
         let of_peer = orphans.clone().filter(|other| other.announcer() == pending.announcer());
         if of_peer.count() >= MAX_ORPHANS_PER_PEER {
@@ -232,7 +205,7 @@ impl Blocks {
     /// Processes the validation result of a block: its orphans continue.
     pub(super) fn block_validated(
         &mut self,
-        cx: &mut Context<impl ChainView>,
+        cx: &mut Context,
         hash: block::Hash,
         validation: BlockValidation,
     ) {
@@ -260,7 +233,7 @@ impl Blocks {
     }
 
     /// Ignores the announcements of incomplete blocks that have entered the chain by another way.
-    pub(super) fn remove_connected(&mut self, cx: &mut Context<impl ChainView>) {
+    pub(super) fn remove_connected(&mut self, cx: &mut Context) {
         let chain = cx.chain;
         let is_connected =
             |pending: &PendingBlock| pending.is_incomplete() && chain.find(&pending.hash).is_some();
@@ -270,11 +243,7 @@ impl Blocks {
     }
 
     /// Announces the tip unless it has been announced.
-    pub(super) fn announce_tip(
-        &mut self,
-        cx: &mut Context<impl ChainView>,
-        transfers: &InFlightTransfers,
-    ) {
+    pub(super) fn announce_tip(&mut self, cx: &mut Context, transfers: &InFlightTransfers) {
         let hash = cx.chain.tip().hash;
         if hash == cx.chain.params().genesis_hash() || !self.announced.insert(hash, ()) {
             return;
@@ -291,7 +260,7 @@ impl Blocks {
         cx.out.push(Output::Announce(announcement));
     }
 
-    pub(super) fn tick(&mut self, cx: &mut Context<impl ChainView>) {
+    pub(super) fn tick(&mut self, cx: &mut Context) {
         let now = cx.now.elapsed;
         let is_overdue = |pending: &PendingBlock| {
             !matches!(pending.stage, Stage::Importing { .. })
@@ -317,7 +286,7 @@ impl Blocks {
 }
 
 /// Returns whether a child of this block would have about as much work as the best chain.
-fn has_enough_work(cx: &Context<impl ChainView>, parent: &Known, bits: Bits) -> bool {
+fn has_enough_work(cx: &Context, parent: &Known, bits: Bits) -> bool {
     let work = bits.target().map_or(Work::ZERO, Target::work);
     parent.tip.chain_work.saturating_add(work) > work_threshold(cx.chain)
 }

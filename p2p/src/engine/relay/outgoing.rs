@@ -4,7 +4,6 @@ use crate::engine::context::Context;
 use crate::engine::machine::Output;
 use crate::message::Announcement;
 use crate::rate_limit::TokenBucket;
-use crate::view::ChainView;
 use chain::tx::Id;
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -33,7 +32,7 @@ impl OutgoingTransfers {
     }
 
     /// Announces as many transfers as the rate limit permits, if there are peers.
-    pub(super) fn drain(&mut self, cx: &mut Context<impl ChainView>) {
+    pub(super) fn drain(&mut self, cx: &mut Context) {
         let now = cx.now.elapsed;
         while !cx.peers.is_empty() && self.rate_limit.available(now) > 0 {
             let Some((id, round)) = self.queue.pop_front() else { return };

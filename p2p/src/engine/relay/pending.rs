@@ -136,36 +136,36 @@ impl PendingBlock {
     }
 
     /// Replaces the announcement by one with other bytes; the first is ignored.
-    pub(super) fn replace_announcement<C>(&mut self, cx: &mut Context<C>, id: AnnouncementId) {
+    pub(super) fn replace_announcement(&mut self, cx: &mut Context, id: AnnouncementId) {
         self.ignore(cx);
         self.announcement = Some(id);
     }
 
-    fn report<C>(&mut self, cx: &mut Context<C>, acceptance: MessageAcceptance) {
+    fn report(&mut self, cx: &mut Context, acceptance: MessageAcceptance) {
         if let Some(id) = self.announcement.take() {
             cx.report_validation(id, acceptance);
         }
     }
 
     /// Has the announcement forwarded.
-    pub(super) fn accept<C>(&mut self, cx: &mut Context<C>) {
+    pub(super) fn accept(&mut self, cx: &mut Context) {
         self.report(cx, MessageAcceptance::Accept);
     }
 
     /// Does not have the announcement forwarded.
-    pub(super) fn ignore<C>(&mut self, cx: &mut Context<C>) {
+    pub(super) fn ignore(&mut self, cx: &mut Context) {
         self.report(cx, MessageAcceptance::Ignore);
     }
 
     /// Rejects the announcement and reports its peer.
-    pub(super) fn reject<C>(self, cx: &mut Context<C>) {
+    pub(super) fn reject(self, cx: &mut Context) {
         if let (Some(peer), Some(id)) = (self.announcer(), self.announcement) {
             cx.reject(peer, id);
         }
     }
 
     /// Ignores the announcement and has sync follow the header.
-    pub(super) fn leave_to_sync<C>(mut self, cx: &mut Context<C>) {
+    pub(super) fn leave_to_sync(mut self, cx: &mut Context) {
         self.ignore(cx);
         for peer in self.announcers {
             if cx.peers.contains_key(&peer) {

@@ -9,7 +9,6 @@ use crate::engine::machine::{Failure, Misbehavior, RequestId};
 use crate::message::{
     CompactBlock, MAX_BLOCK_TRANSACTIONS, RawBlock, Request, Response, ResponseError,
 };
-use crate::view::ChainView;
 use chain::block::{self, Block, Header};
 use libp2p::PeerId;
 use rand::RngExt;
@@ -27,7 +26,7 @@ impl Blocks {
     /// Requests missing transactions from the announcer.
     pub(super) fn request_transactions(
         &mut self,
-        cx: &mut Context<impl ChainView>,
+        cx: &mut Context,
         mut pending: PendingBlock,
         (compact, reconstruction, positions): (&Arc<CompactBlock>, Reconstruction, Vec<u32>),
     ) {
@@ -51,7 +50,7 @@ impl Blocks {
 
     fn send(
         &mut self,
-        cx: &mut Context<impl ChainView>,
+        cx: &mut Context,
         peer: PeerId,
         block: block::Hash,
         request: Request,
@@ -64,7 +63,7 @@ impl Blocks {
     /// Requests a full block from the next peer, or leaves it to sync.
     pub(super) fn request_block(
         &mut self,
-        cx: &mut Context<impl ChainView>,
+        cx: &mut Context,
         mut pending: PendingBlock,
         mut request: BlockRequest,
     ) {
@@ -83,7 +82,7 @@ impl Blocks {
     /// Processes the end of a request.
     pub(super) fn handle_response(
         &mut self,
-        cx: &mut Context<impl ChainView>,
+        cx: &mut Context,
         number: u64,
         result: Result<Response, Failure>,
     ) {
@@ -109,7 +108,7 @@ impl Blocks {
 
     fn handle_transactions(
         &mut self,
-        cx: &mut Context<impl ChainView>,
+        cx: &mut Context,
         mut pending: PendingBlock,
         (mut request, peer): (TransactionsRequest, PeerId),
         result: Result<Response, Failure>,
@@ -146,7 +145,7 @@ impl Blocks {
 
     fn handle_block(
         &mut self,
-        cx: &mut Context<impl ChainView>,
+        cx: &mut Context,
         mut pending: PendingBlock,
         (request, peer): (BlockRequest, PeerId),
         result: Result<Response, Failure>,
@@ -178,7 +177,7 @@ impl Blocks {
     /// same block from it.
     fn block_received(
         &mut self,
-        cx: &mut Context<impl ChainView>,
+        cx: &mut Context,
         mut pending: PendingBlock,
         (compact, peer): (&CompactBlock, PeerId),
         block: Block,
@@ -195,7 +194,7 @@ impl Blocks {
     }
 
     /// Repeats requests that are due, or sends them to other peers.
-    pub(super) fn retry_requests(&mut self, cx: &mut Context<impl ChainView>) {
+    pub(super) fn retry_requests(&mut self, cx: &mut Context) {
         let now = cx.now.elapsed;
         let is_due = |pending: &PendingBlock| match &pending.stage {
             Stage::AwaitingTransactions(request) => {
@@ -217,7 +216,7 @@ impl Blocks {
 
     fn retry_transactions(
         &mut self,
-        cx: &mut Context<impl ChainView>,
+        cx: &mut Context,
         mut pending: PendingBlock,
         mut request: TransactionsRequest,
     ) {
@@ -244,11 +243,7 @@ fn decode(raw: &RawBlock, header: &Header) -> Option<Block> {
 
 /// Selects the next peer to ask for a block: another announcer, else a random peer, of those above
 /// the block's parent if there are any.
-fn select_peer(
-    cx: &mut Context<impl ChainView>,
-    pending: &PendingBlock,
-    asked: &[PeerId],
-) -> Option<PeerId> {
+fn select_peer(cx: &mut Context, pending: &PendingBlock, asked: &[PeerId]) -> Option<PeerId> {
     let is_new = |peer: &PeerId| cx.peers.contains_key(peer) && !asked.contains(peer);
     if let Some(announcer) = pending.announcers.iter().find(|peer| is_new(peer)) {
         return Some(*announcer);

@@ -65,7 +65,7 @@ impl Bench {
 
     fn step(
         &mut self,
-        act: impl FnOnce(&mut Relay, &mut Context<MockChain>, &mut InFlightTransfers),
+        act: impl FnOnce(&mut Relay, &mut Context, &mut InFlightTransfers),
     ) -> Vec<Output> {
         let now = Now { elapsed: self.elapsed, clock: CLOCK };
         let shared = (&self.peers, &self.importing);

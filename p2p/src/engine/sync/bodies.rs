@@ -113,12 +113,7 @@ impl Bodies {
     }
 
     /// Requests blocks as long as there are peers to ask.
-    pub(super) fn send_requests(
-        &mut self,
-        cx: &mut Context<impl ChainView>,
-        peers: &mut Peers,
-        tree: &HeaderTree,
-    ) {
+    pub(super) fn send_requests(&mut self, cx: &mut Context, peers: &mut Peers, tree: &HeaderTree) {
         let (mut from, mut unserved) = (0, 0);
         let max = self.blocks_per_request();
         while let Some((first, count)) = self.window.next_unrequested(from, max) {
@@ -138,7 +133,7 @@ impl Bodies {
     /// Selects a peer for a block, of those that are not busy.
     fn select_peer(
         &mut self,
-        cx: &Context<impl ChainView>,
+        cx: &Context,
         peers: &Peers,
         tree: &HeaderTree,
         number: u64,
@@ -174,13 +169,7 @@ impl Bodies {
     }
 
     /// Returns whether a peer probably has the block of the window at a height.
-    fn has_block(
-        &self,
-        peer: &Peer,
-        tree: &HeaderTree,
-        height: Height,
-        cx: &Context<impl ChainView>,
-    ) -> bool {
+    fn has_block(&self, peer: &Peer, tree: &HeaderTree, height: Height, cx: &Context) -> bool {
         if peer.lacks(height, cx.now.elapsed) {
             return false;
         }
@@ -194,7 +183,7 @@ impl Bodies {
 
     fn send_request(
         &mut self,
-        cx: &mut Context<impl ChainView>,
+        cx: &mut Context,
         peers: &mut Peers,
         id: PeerId,
         first: u64,
@@ -221,7 +210,7 @@ impl Bodies {
     /// disconnected meanwhile.
     pub(super) fn handle_response(
         &mut self,
-        cx: &mut Context<impl ChainView>,
+        cx: &mut Context,
         peers: &mut Peers,
         number: u64,
         result: Result<Response, Failure>,
@@ -278,7 +267,7 @@ impl Bodies {
     /// Stores the bodies of a response.
     fn store_bodies(
         &mut self,
-        cx: &mut Context<impl ChainView>,
+        cx: &mut Context,
         (id, peer): (PeerId, &mut Peer),
         range: &Range,
         blocks: &[Option<RawBlock>],
@@ -321,7 +310,7 @@ impl Bodies {
     /// Requests the block that all others wait for from another peer too, if it is late.
     pub(super) fn hedge_stalled_block(
         &mut self,
-        cx: &mut Context<impl ChainView>,
+        cx: &mut Context,
         peers: &mut Peers,
         tree: &HeaderTree,
     ) {
@@ -352,7 +341,7 @@ impl Bodies {
     }
 
     /// Ends requests without a response that are long overdue.
-    pub(super) fn expire_requests(&mut self, cx: &mut Context<impl ChainView>, peers: &mut Peers) {
+    pub(super) fn expire_requests(&mut self, cx: &mut Context, peers: &mut Peers) {
         let timeout = Protocol::Blocks.limits().timeout;
         for number in self.requests.overdue(timeout, cx.now.elapsed) {
             self.handle_response(cx, peers, number, Err(Failure::Timeout));
@@ -388,7 +377,7 @@ impl Bodies {
     /// work than the tip.
     pub(super) fn abandon_withheld_branch(
         &mut self,
-        cx: &mut Context<impl ChainView>,
+        cx: &mut Context,
         peers: &mut Peers,
         tree: &mut HeaderTree,
     ) {
@@ -424,12 +413,7 @@ impl Bodies {
 
     /// Points the window to the best header if that has more work than the tip and than the current
     /// target.
-    pub(super) fn retarget(
-        &mut self,
-        cx: &Context<impl ChainView>,
-        peers: &mut Peers,
-        tree: &mut HeaderTree,
-    ) {
+    pub(super) fn retarget(&mut self, cx: &Context, peers: &mut Peers, tree: &mut HeaderTree) {
         self.remove_connected(tree, cx.chain);
         let tip = cx.chain.tip().chain_work;
         let target = self.window.target().map(|target| target.tip);
@@ -455,7 +439,7 @@ impl Bodies {
     }
 
     /// Removes the first blocks that have entered the chain.
-    fn remove_connected(&mut self, tree: &mut HeaderTree, chain: &impl ChainView) {
+    fn remove_connected(&mut self, tree: &mut HeaderTree, chain: &dyn ChainView) {
         while let Some(front) = self.window.front() {
             let Some(known) = chain.find(&front) else { return };
             if known.is_invalid {
@@ -475,7 +459,7 @@ impl Bodies {
         target: ValidHeader,
         peers: &mut Peers,
         tree: &mut HeaderTree,
-        chain: &impl ChainView,
+        chain: &dyn ChainView,
     ) -> bool {
         let (mut branch, mut at, mut fork) = (Vec::new(), target.tip.hash, None);
         let mut base = target.tip.height;

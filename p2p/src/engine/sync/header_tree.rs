@@ -49,7 +49,7 @@ impl HeaderTree {
     }
 
     /// Returns a header of the tree or of a block of the chain that is not invalid.
-    pub(super) fn lookup(&self, hash: &block::Hash, chain: &impl ChainView) -> Option<ValidHeader> {
+    pub(super) fn lookup(&self, hash: &block::Hash, chain: &dyn ChainView) -> Option<ValidHeader> {
         if let Some(header) = self.get(hash) {
             return Some(*header);
         }
@@ -58,7 +58,7 @@ impl HeaderTree {
     }
 
     /// Returns whether a header is in the tree or in the chain, valid or not.
-    pub(super) fn is_known(&self, hash: &block::Hash, chain: &impl ChainView) -> bool {
+    pub(super) fn is_known(&self, hash: &block::Hash, chain: &dyn ChainView) -> bool {
         self.get(hash).is_some() || chain.find(hash).is_some()
     }
 
@@ -157,7 +157,7 @@ impl HeaderTree {
     }
 
     /// Returns the end of the branch with the most work. Removes leaves that have entered the chain.
-    pub(super) fn best(&mut self, chain: &impl ChainView) -> Option<ValidHeader> {
+    pub(super) fn best(&mut self, chain: &dyn ChainView) -> Option<ValidHeader> {
         loop {
             let (_, hash) = *self.leaves.last()?;
             if chain.find(&hash).is_none() {

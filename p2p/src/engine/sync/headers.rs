@@ -85,12 +85,7 @@ impl Headers {
     }
 
     /// Sends requests for headers to the peers that may have new ones.
-    pub(super) fn advance(
-        &mut self,
-        cx: &mut Context<impl ChainView>,
-        peers: &mut Peers,
-        bodies: &Bodies,
-    ) {
+    pub(super) fn advance(&mut self, cx: &mut Context, peers: &mut Peers, bodies: &Bodies) {
         if !self.may_start(cx, peers) {
             return;
         }
@@ -114,7 +109,7 @@ impl Headers {
         }
     }
 
-    fn may_start(&mut self, cx: &Context<impl ChainView>, peers: &Peers) -> bool {
+    fn may_start(&mut self, cx: &Context, peers: &Peers) -> bool {
         let Some(first) = self.first_peer_at else { return false };
         let outbound = peers.values().filter(|peer| peer.outbound).count();
         self.has_started |= is_private(cx.chain)
@@ -127,7 +122,7 @@ impl Headers {
     /// announcers first, then required ones, then the one that claims the most work, outbound first.
     fn next_peer(
         &mut self,
-        cx: &Context<impl ChainView>,
+        cx: &Context,
         peers: &mut Peers,
         bodies: &Bodies,
     ) -> Option<(PeerId, bool)> {
@@ -179,13 +174,7 @@ impl Headers {
         Some(*id)
     }
 
-    fn open_session(
-        &mut self,
-        cx: &mut Context<impl ChainView>,
-        peers: &mut Peers,
-        window: &Window,
-        id: PeerId,
-    ) {
+    fn open_session(&mut self, cx: &mut Context, peers: &mut Peers, window: &Window, id: PeerId) {
         let Some(peer) = peers.get_mut(&id) else { return };
         let best_known = peer.best_known.and_then(|tip| self.tree.get(&tip.hash));
         let start = best_known.copied().or_else(|| window.target());
@@ -195,13 +184,7 @@ impl Headers {
     }
 
     /// Sends the next request of a session if the peer's rate limit permits it.
-    fn send_request(
-        &mut self,
-        cx: &mut Context<impl ChainView>,
-        peers: &mut Peers,
-        window: &Window,
-        id: PeerId,
-    ) {
+    fn send_request(&mut self, cx: &mut Context, peers: &mut Peers, window: &Window, id: PeerId) {
         let now = cx.now.elapsed;
         let Some(peer) = peers.get_mut(&id) else { return };
         let Some(session) = peer.session.as_mut() else { return };
@@ -228,7 +211,7 @@ impl Headers {
     /// disconnected meanwhile.
     pub(super) fn handle_response(
         &mut self,
-        cx: &mut Context<impl ChainView>,
+        cx: &mut Context,
         peers: &mut Peers,
         window: &Window,
         number: u64,
@@ -281,7 +264,7 @@ impl Headers {
     /// Records that a peer has a header that is now in the tree.
     fn header_stored(
         &mut self,
-        chain: &impl ChainView,
+        chain: &dyn ChainView,
         peers: &mut Peers,
         window: &Window,
         id: PeerId,
@@ -300,13 +283,7 @@ impl Headers {
         }
     }
 
-    fn end_session(
-        &mut self,
-        cx: &mut Context<impl ChainView>,
-        peers: &mut Peers,
-        id: PeerId,
-        outcome: Outcome,
-    ) {
+    fn end_session(&mut self, cx: &mut Context, peers: &mut Peers, id: PeerId, outcome: Outcome) {
         let now = cx.now.elapsed;
         let Some(peer) = peers.get_mut(&id) else { return };
         let claim = peer.claimed_tip;
@@ -370,7 +347,7 @@ impl Headers {
     /// added to the tree.
     pub(super) fn header_announced(
         &mut self,
-        cx: &mut Context<impl ChainView>,
+        cx: &mut Context,
         peers: &mut Peers,
         window: &Window,
         id: PeerId,
@@ -411,12 +388,7 @@ impl Headers {
     }
 
     /// Ends requests without a response that are long overdue.
-    pub(super) fn expire_requests(
-        &mut self,
-        cx: &mut Context<impl ChainView>,
-        peers: &mut Peers,
-        window: &Window,
-    ) {
+    pub(super) fn expire_requests(&mut self, cx: &mut Context, peers: &mut Peers, window: &Window) {
         let timeout = Protocol::Headers.limits().timeout;
         for number in self.requests.overdue(timeout, cx.now.elapsed) {
             self.handle_response(cx, peers, window, number, Err(Failure::Timeout));
@@ -424,12 +396,7 @@ impl Headers {
     }
 
     /// Ends slow sessions while another peer could be asked instead.
-    pub(super) fn end_slow_sessions(
-        &mut self,
-        cx: &Context<impl ChainView>,
-        peers: &mut Peers,
-        bodies: &Bodies,
-    ) {
+    pub(super) fn end_slow_sessions(&mut self, cx: &Context, peers: &mut Peers, bodies: &Bodies) {
         let now = cx.now.elapsed;
         let is_slow =
             |peer: &Peer| peer.session.as_ref().is_some_and(|session| session.is_slow(now));
@@ -447,7 +414,7 @@ impl Headers {
     }
 
     /// Requests headers from all outbound peers if there has been no new tip for long.
-    pub(super) fn refresh_stale_tip(&mut self, cx: &Context<impl ChainView>, peers: &mut Peers) {
+    pub(super) fn refresh_stale_tip(&mut self, cx: &Context, peers: &mut Peers) {
         let spacing = Duration::from_secs(cx.chain.params().spec().spacing_seconds.into());
         let stale_time = spacing.saturating_mul(STALE_SPACINGS).max(MIN_STALE_TIME);
         if cx.is_synced && cx.now.elapsed.saturating_sub(self.tip_changed_at) >= stale_time {
@@ -459,19 +426,14 @@ impl Headers {
     }
 
     /// Removes branches that the tip has left far behind.
-    pub(super) fn evict_low_work(
-        &mut self,
-        chain: &impl ChainView,
-        peers: &Peers,
-        window: &Window,
-    ) {
+    pub(super) fn evict_low_work(&mut self, chain: &dyn ChainView, peers: &Peers, window: &Window) {
         let protected = protected_leaves(peers, window);
         self.tree.evict(self.limits.all_headers, work_threshold(chain), &protected);
     }
 }
 
 /// Returns whether the network is private: one where a node without peers may consider itself synced.
-pub(super) fn is_private(chain: &impl ChainView) -> bool {
+pub(super) fn is_private(chain: &dyn ChainView) -> bool {
     let spec = chain.params().spec();
     spec.fixed_difficulty || spec.boot_nodes.is_empty()
 }
@@ -484,7 +446,7 @@ fn protected_leaves(peers: &Peers, window: &Window) -> BTreeSet<block::Hash> {
 }
 
 /// Seconds until a header's time is no longer too far in the future.
-fn seconds_until_valid(time: Timestamp, cx: &Context<impl ChainView>) -> u32 {
+fn seconds_until_valid(time: Timestamp, cx: &Context) -> u32 {
     let allowed = cx.now.clock.saturating_add(cx.chain.params().spec().max_future_seconds);
     time.get().saturating_sub(allowed.get())
 }
@@ -494,7 +456,7 @@ pub(super) fn locator(
     end: Option<block::Hash>,
     tree: &HeaderTree,
     window: &Window,
-    chain: &impl ChainView,
+    chain: &dyn ChainView,
 ) -> Vec<block::Hash> {
     let header = end.and_then(|end| tree.get(&end));
     if let Some(Tip { hash, height, .. }) = header.map(|header| header.tip)

@@ -7,7 +7,6 @@ use super::session::Limits;
 use super::window::Window;
 use crate::engine::context::Context;
 use crate::engine::machine::{BlockValidation, Misbehavior, Output};
-use crate::view::ChainView;
 use chain::block;
 use chain::ledger::Accepted;
 use libp2p::PeerId;
@@ -57,7 +56,7 @@ impl Imports {
     }
 
     /// Submits the next bodies to the writer, up to its limit.
-    pub(super) fn submit(&mut self, cx: &mut Context<impl ChainView>, window: &mut Window) {
+    pub(super) fn submit(&mut self, cx: &mut Context, window: &mut Window) {
         if cx.now.elapsed < self.not_before {
             return;
         }
@@ -76,7 +75,7 @@ impl Imports {
     /// Processes the validation result of a block, which another part of the node may have submitted.
     pub(super) fn block_validated(
         &mut self,
-        cx: &mut Context<impl ChainView>,
+        cx: &mut Context,
         peers: &mut Peers,
         tree: &mut HeaderTree,
         window: &mut Window,
@@ -132,7 +131,7 @@ impl Imports {
 
     fn accepted(
         &mut self,
-        cx: &mut Context<impl ChainView>,
+        cx: &mut Context,
         peers: &mut Peers,
         &Import { hash, sender, bytes, .. }: &Import,
         accepted: Accepted,
@@ -154,7 +153,7 @@ impl Imports {
 
     /// Reports the sender of the first block of a side branch that is invalid: a peer validates the
     /// blocks that it serves.
-    fn report_side_block(&mut self, cx: &mut Context<impl ChainView>) {
+    fn report_side_block(&mut self, cx: &mut Context) {
         let is_invalid = |(hash, _): &(block::Hash, PeerId)| {
             cx.chain.find(hash).is_some_and(|known| known.is_invalid)
         };

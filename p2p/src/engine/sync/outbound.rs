@@ -4,7 +4,6 @@
 use super::header_tree::HeaderTree;
 use super::peer::{BehindSince, Peers};
 use crate::engine::context::Context;
-use crate::view::ChainView;
 use chain::pow::Work;
 use libp2p::PeerId;
 use std::time::Duration;
@@ -15,11 +14,7 @@ const MAX_LAG: Duration = Duration::from_secs(20 * 60);
 const RESPONSE_TIME: Duration = Duration::from_secs(2 * 60);
 
 /// Disconnects outbound peers that have had less work than this node for long.
-pub(super) fn disconnect_lagging(
-    cx: &mut Context<impl ChainView>,
-    peers: &mut Peers,
-    tree: &HeaderTree,
-) {
+pub(super) fn disconnect_lagging(cx: &mut Context, peers: &mut Peers, tree: &HeaderTree) {
     let (now, tip) = (cx.now.elapsed, cx.chain.tip().chain_work);
     let lagging: Vec<(PeerId, Work)> = peers
         .iter()

@@ -149,7 +149,7 @@ impl Peer {
 
     /// The work of the peer's chain: verified where its header is known, else claimed unless the
     /// claim was disproved.
-    pub(super) fn chain_work(&self, tree: &HeaderTree, chain: &impl ChainView) -> Work {
+    pub(super) fn chain_work(&self, tree: &HeaderTree, chain: &dyn ChainView) -> Work {
         let sent = self.best_known.map_or(Work::ZERO, |tip| tip.chain_work);
         match tree.lookup(&self.claimed_tip.hash, chain) {
             Some(header) => header.tip.chain_work.max(sent),

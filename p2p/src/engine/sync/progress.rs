@@ -27,7 +27,7 @@ impl ProgressTracker {
         self.is_synced
     }
 
-    pub(super) fn measure(&self, window: &Window, chain: &impl ChainView) -> Progress {
+    pub(super) fn measure(&self, window: &Window, chain: &dyn ChainView) -> Progress {
         let height = chain.tip().height;
         let target = window.target().map_or(Height::GENESIS, |target| target.tip.height);
         let state = match (self.is_synced, window.len()) {
@@ -42,7 +42,7 @@ impl ProgressTracker {
     /// four times a second.
     pub(super) fn update(
         &mut self,
-        cx: &mut Context<impl ChainView>,
+        cx: &mut Context,
         peers: &Peers,
         headers: &Headers,
         window: &Window,
@@ -61,12 +61,7 @@ impl ProgressTracker {
 }
 
 /// Returns whether no peer has a better chain. If there are outbound peers, only these count.
-fn is_level(
-    cx: &Context<impl ChainView>,
-    peers: &Peers,
-    headers: &Headers,
-    window: &Window,
-) -> bool {
+fn is_level(cx: &Context, peers: &Peers, headers: &Headers, window: &Window) -> bool {
     let has_asked = is_private(cx.chain) || (headers.has_started() && !peers.is_empty());
     if window.len() > 0 || !has_asked {
         return false;
@@ -82,7 +77,7 @@ fn is_level(
 
 /// Returns whether all blocks of a peer's best chain are here although another chain is the best one
 /// here: an operator has invalidated some of them. There is nothing to wait for then.
-fn has_all_blocks(peer: &Peer, work: Work, chain: &impl ChainView) -> bool {
+fn has_all_blocks(peer: &Peer, work: Work, chain: &dyn ChainView) -> bool {
     [Some(peer.claimed_tip), peer.best_known]
         .into_iter()
         .flatten()

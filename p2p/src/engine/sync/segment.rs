@@ -34,7 +34,7 @@ impl HeaderSegment {
         from: ValidHeader,
         headers: &[Header],
         tree: &HeaderTree,
-        chain: &impl ChainView,
+        chain: &dyn ChainView,
         now: Now,
     ) -> HeaderSegment {
         let capacity = headers.len();
@@ -71,7 +71,7 @@ fn validate_next(
     header: &Header,
     is_parent_stored: bool,
     tree: &HeaderTree,
-    chain: &impl ChainView,
+    chain: &dyn ChainView,
     now: Now,
 ) -> Result<(ValidHeader, bool), Reject> {
     if header.previous != parent.tip.hash {
@@ -97,7 +97,7 @@ fn validate_next(
 pub(super) fn validate_header(
     header: &Header,
     parent: &ValidHeader,
-    chain: &impl ChainView,
+    chain: &dyn ChainView,
     now: Now,
 ) -> Result<(), Reject> {
     let params = chain.params();

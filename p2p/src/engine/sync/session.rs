@@ -138,7 +138,7 @@ impl Session {
     /// Processes a response. `Ok` if the session may continue.
     pub(super) fn handle_headers(
         &mut self,
-        cx: &Context<impl ChainView>,
+        cx: &Context,
         tree: &mut HeaderTree,
         window: &Window,
         limits: &Limits,
@@ -175,7 +175,7 @@ impl Session {
     /// Advances presync and redownload. Returns whether the segment is to be stored.
     fn count(
         &mut self,
-        chain: &impl ChainView,
+        chain: &dyn ChainView,
         limits: &Limits,
         from: ValidHeader,
         segment: &HeaderSegment,
