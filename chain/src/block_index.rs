@@ -5,14 +5,18 @@
 use crate::address::Address;
 use crate::amount::Amount;
 use crate::block::{self, Header, Height, Timestamp};
+use crate::fifo_map::FifoMap;
 use crate::pow::{Bits, Work};
 use crate::rules::Rule;
 use crate::rules::body::Reward;
 use crate::rules::header::Parent;
 use crate::store::blocks::RecordLocation;
 use hashbrown::HashTable;
-use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher, RandomState};
+
+/// The number of cached invalid blocks. Each occupies about 100 bytes and costs its sender a proof
+/// of work.
+const MAX_INVALID_BLOCKS: usize = 4_096;
 
 /// The id of a block: its number in the order of arrival. Genesis is 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -149,7 +153,7 @@ pub struct BlockIndex {
     nodes: Vec<BlockNode>,
     by_hash: HashTable<NodeId>,
     hasher: RandomState,
-    invalid: InvalidCache,
+    invalid: FifoMap<block::Hash, InvalidBlock, MAX_INVALID_BLOCKS>,
 }
 
 impl BlockIndex {
@@ -159,7 +163,7 @@ impl BlockIndex {
             nodes: Vec::new(),
             by_hash: HashTable::new(),
             hasher: RandomState::new(),
-            invalid: InvalidCache::default(),
+            invalid: FifoMap::default(),
         };
         index.push(BlockNode {
             hash: genesis.hash(),
@@ -348,12 +352,12 @@ impl BlockIndex {
 
     /// Returns the cached invalid block with this hash.
     pub fn invalid_block(&self, hash: &block::Hash) -> Option<InvalidBlock> {
-        self.invalid.by_hash.get(hash).copied()
+        self.invalid.get(hash).copied()
     }
 
     /// Returns all cached invalid blocks.
     pub fn invalid_blocks(&self) -> impl Iterator<Item = (block::Hash, InvalidBlock)> {
-        self.invalid.by_hash.iter().map(|(hash, block)| (*hash, *block))
+        self.invalid.iter().map(|(hash, block)| (*hash, *block))
     }
 }
 
@@ -364,31 +368,6 @@ pub struct InvalidBlock {
     pub parent: NodeId,
     /// The rule that the block breaks.
     pub rule: Rule,
-}
-
-/// The capacity of the cache of invalid blocks. An entry occupies about 100 bytes and costs its
-/// sender a proof of work.
-const MAX_INVALID_BLOCKS: usize = 4_096;
-
-/// A cache of the latest invalid blocks, which evicts the oldest first.
-#[derive(Default)]
-struct InvalidCache {
-    by_hash: HashMap<block::Hash, InvalidBlock>,
-    order: VecDeque<block::Hash>,
-}
-
-impl InvalidCache {
-    fn insert(&mut self, hash: block::Hash, block: InvalidBlock) {
-        if self.by_hash.insert(hash, block).is_some() {
-            return;
-        }
-        self.order.push_back(hash);
-        if self.order.len() > MAX_INVALID_BLOCKS
-            && let Some(oldest) = self.order.pop_front()
-        {
-            self.by_hash.remove(&oldest);
-        }
-    }
 }
 
 /// Returns the work of a block that satisfies the header rules.

@@ -3,6 +3,7 @@
 //! No async, no network, no globals, no clock: time and the network's parameters are arguments.
 //! A module uses only those above it in this list.
 
+mod fifo_map;
 pub mod codec;
 pub mod hash;
 pub mod amount;

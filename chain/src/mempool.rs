@@ -12,7 +12,6 @@ mod limits;
 mod rate;
 mod reject;
 mod queue;
-mod recently_removed;
 mod selection;
 mod query;
 #[cfg(test)]
@@ -24,10 +23,10 @@ pub use self::reject::RejectReason;
 pub use self::selection::Selection;
 
 use self::queue::{EvictionKey, QueueEntry, SenderQueue};
-use self::recently_removed::RecentlyRemoved;
 use crate::accounts::{Account, AccountView};
 use crate::address::Address;
 use crate::block::Timestamp;
+use crate::fifo_map::FifoMap;
 use crate::rules::tx::CheckedTransfer;
 use crate::tx::Id;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -35,6 +34,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 /// The maximum number of seconds that count between two calls of [`Mempool::expire`], so that a
 /// clock that jumps ahead does not empty the mempool.
 const MAX_STEP_SECONDS: u64 = 600;
+
+/// The number of dropped transfers whose reasons are stored for status queries: about 2 MB.
+const MAX_REASONS: usize = 10_000;
 
 /// The status of a transfer in the mempool.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -134,7 +136,8 @@ pub struct Mempool {
     buckets: BTreeMap<u64, FeeBucket>,
     bytes: u64,
     queued: usize,
-    removed: RecentlyRemoved,
+    /// The reasons why transfers were dropped recently.
+    drop_reasons: FifoMap<Id, RejectReason, MAX_REASONS>,
     /// The mempool time: the seconds that have passed, as far as they count.
     seconds: u64,
     last_time: Option<Timestamp>,
@@ -167,7 +170,7 @@ impl Mempool {
             buckets: BTreeMap::new(),
             bytes: 0,
             queued: 0,
-            removed: RecentlyRemoved::default(),
+            drop_reasons: FifoMap::default(),
             seconds: 0,
             last_time: None,
             tip_changes: 0,
@@ -421,7 +424,7 @@ impl Mempool {
     /// Removes a transfer and records the reason.
     fn drop_transfer(&mut self, entry: &QueueEntry, reason: RejectReason) -> Dropped {
         let transfer = self.remove(entry);
-        self.removed.insert(transfer.id(), reason.clone());
+        self.drop_reasons.insert(transfer.id(), reason.clone());
         Dropped { transfer, reason }
     }
 

@@ -207,10 +207,7 @@ fn check_header(
 ) -> Result<(), RuleError> {
     let params = view.params();
     header::check_standalone(found, params)?;
-    let grandparent_time =
-        parent.height.checked_sub(1).and_then(|height| view.at_height(height)).map(|g| g.time);
-    let parent = header::Parent { bits: parent.bits, time: parent.time, grandparent_time };
-    header::check_contextual(found, &parent, params, node.time)
+    header::check_contextual(found, &view.as_parent(parent), params, node.time)
 }
 
 /// Compares the accounts in the index with the replayed accounts.

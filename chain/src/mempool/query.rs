@@ -58,7 +58,7 @@ impl Mempool {
     /// the mempool dropped.
     pub fn status(&self, id: &Id) -> Option<Status> {
         let current = self.get(id).map(|entry| entry.status());
-        current.or_else(|| self.removed.reason(id).cloned().map(Status::Dropped))
+        current.or_else(|| self.drop_reasons.get(id).cloned().map(Status::Dropped))
     }
 
     /// Returns the ids of all transfers from an arrival number on with their arrival numbers, the
