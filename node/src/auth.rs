@@ -1,6 +1,7 @@
 //! The API token, which requests that change the node must carry. Created at the first start in
 //! `DATA/api-token`, readable by its owner only: read access to the file is control of the node.
 
+use crate::random::random_bytes;
 use anyhow::{Context, Result, bail};
 use axum::http::HeaderMap;
 use axum::http::header::AUTHORIZATION;
@@ -81,9 +82,7 @@ fn read_file(path: &Path) -> Result<Token> {
 /// Writes a temporary file and renames it, so that a crash leaves no partial token. Renaming follows
 /// no link.
 fn create(path: &Path) -> Result<Token> {
-    let mut bytes = [0; BYTES];
-    getrandom::fill(&mut bytes).context("the system's random number generator failed")?;
-    let token = hex::encode(bytes);
+    let token = hex::encode(random_bytes::<BYTES>()?);
     let temporary: PathBuf = path.with_extension("new");
     // A crash may have left one.
     let _ = fs::remove_file(&temporary);

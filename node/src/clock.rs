@@ -1,9 +1,10 @@
-//! Adjustable clock for validation and mining: this machine's, with an offset on demand.
+//! Adjustable clock for validation and mining, which is this machine's with an offset, and intervals.
 
 use chain::Timestamp;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tokio::time::{Interval, MissedTickBehavior};
 
 /// A clock with an offset in seconds from this machine's. Clones share the offset.
 #[derive(Clone, Debug, Default)]
@@ -29,6 +30,13 @@ impl Clock {
 /// The present time of this machine, limited to the range of [`Timestamp`].
 pub fn now() -> Timestamp {
     Clock::default().now()
+}
+
+/// Ticks at once and then periodically; delayed ticks do not accumulate.
+pub fn interval(period: Duration) -> Interval {
+    let mut interval = tokio::time::interval(period);
+    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    interval
 }
 
 #[cfg(test)]

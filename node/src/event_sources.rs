@@ -3,6 +3,7 @@
 use crate::api::routes;
 use crate::api::routes::chain::Sync;
 use crate::api::routes::peers::Peer;
+use crate::clock::interval;
 use crate::events::Topic;
 use crate::jobs::{Job, Status};
 use crate::shutdown::shutdown_requested;
@@ -15,7 +16,6 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
-use tokio::time::{Interval, MissedTickBehavior};
 
 /// Poll interval of peers, which are also polled whenever their number changes.
 const PEERS_INTERVAL: Duration = Duration::from_secs(5);
@@ -46,14 +46,8 @@ pub fn run(node: Arc<NodeState>) -> impl Future<Output = ()> {
     }
 }
 
-fn every(period: Duration) -> Interval {
-    let mut interval = tokio::time::interval(period);
-    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    interval
-}
-
 async fn publish_peers(node: &NodeState) {
-    let (mut counts, mut poll) = (node.peers.peer_counts(), every(PEERS_INTERVAL));
+    let (mut counts, mut poll) = (node.peers.peer_counts(), interval(PEERS_INTERVAL));
     let mut known = BTreeMap::new();
     let publisher = node.events.publisher();
     loop {
@@ -84,7 +78,7 @@ async fn publish_peers(node: &NodeState) {
 }
 
 async fn publish_sync(node: &NodeState) {
-    let (mut poll, mut published) = (every(SYNC_INTERVAL), None);
+    let (mut poll, mut published) = (interval(SYNC_INTERVAL), None);
     loop {
         poll.tick().await;
         let progress = *node.peers.progress().borrow();
@@ -107,7 +101,7 @@ async fn publish_sync(node: &NodeState) {
 }
 
 async fn publish_hashrate(node: &NodeState) {
-    let mut poll = every(HASHRATE_INTERVAL);
+    let mut poll = interval(HASHRATE_INTERVAL);
     loop {
         poll.tick().await;
         let Ok(summary) = node.jobs.summary().await else { return };

@@ -22,6 +22,7 @@ pub use machine::JobRejected;
 pub use record::MAX_BLOCKS;
 
 use crate::mining::readiness::Readiness;
+use crate::random::random_bytes;
 use crate::writer;
 use anyhow::{Context, Result};
 use chain::Address;
@@ -62,7 +63,7 @@ impl Loaded {
         max_threads: NonZeroUsize,
         background_miner: Option<Address>,
     ) -> Result<Loaded> {
-        let mut machine = Machine::new(max_threads, writer::random_bytes()?);
+        let mut machine = Machine::new(max_threads, random_bytes()?);
         let folder = data.join("journal").join("jobs");
         let (mut journal, truncation) =
             Journal::open(&folder, FILE_BYTES, |record| -> Result<()> {

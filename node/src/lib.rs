@@ -24,10 +24,12 @@ pub mod metrics;
 pub mod mining;
 pub mod network;
 pub mod node_file;
+pub mod random;
 pub mod shutdown;
 pub mod state;
 #[cfg(unix)]
 pub mod testnet;
+pub mod thread;
 pub mod tls;
 pub mod wallet;
 pub mod writer;

@@ -7,6 +7,7 @@ pub mod source;
 pub mod stratum;
 pub mod templates;
 
+use crate::clock::interval;
 use anyhow::Result;
 use chain::{Address, Block, Height, Params, Target, block};
 use miner::{Event, Kernel, Miner, Work};
@@ -67,7 +68,7 @@ pub struct FoundBlock {
 /// Why a mining loop ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EndReason {
-    /// It found the configured number of blocks, or no more are wanted.
+    /// The configured number of blocks was found, or no more are wanted.
     GoalReached,
     /// The sender of the thread count is gone.
     Cancelled,
@@ -160,8 +161,7 @@ struct MiningLoop<S> {
 impl<S: Source> MiningLoop<S> {
     async fn run(mut self, mut hits: mpsc::Receiver<Event>) -> Result<EndReason> {
         let mut refresh_at = Instant::now();
-        let mut tick = tokio::time::interval(PROGRESS_INTERVAL);
-        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut tick = interval(PROGRESS_INTERVAL);
         self.threads.mark_changed();
         let reason = loop {
             if self.is_goal_reached() {

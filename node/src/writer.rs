@@ -11,10 +11,11 @@ pub use handle::{
     BlockOverride, BlockReply, ChainVersion, GenerateError, Handle, Stopped, TransferReply,
 };
 
-use crate::clock::Clock;
+use crate::clock::{Clock, interval};
 use crate::events::{Payment, Publisher};
 use crate::metrics::Metrics;
-use anyhow::Context;
+use crate::random::random_bytes;
+use crate::thread::OwnedThread;
 use block_log::BlockLog;
 use chain::block::{self, Block};
 use chain::ledger::{
@@ -27,10 +28,9 @@ use chain::tx::Tag;
 use chain::{Address, Header};
 use handle::{QueuedBlock, Request};
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
-use tokio::time::{Interval, MissedTickBehavior};
+use tokio::time::Interval;
 
 /// Capacity of the request queue; senders wait while it is full.
 const QUEUE: usize = 256;
@@ -49,8 +49,7 @@ pub const COINBASE_TAG: &[u8] = b"chain";
 /// The writer's thread. Without `stop` it ends only when the disk fails.
 pub struct Thread {
     handle: Handle,
-    thread: JoinHandle<anyhow::Result<()>>,
-    ended: oneshot::Receiver<()>,
+    thread: OwnedThread,
     flush: Option<Interval>,
 }
 
@@ -65,7 +64,6 @@ impl Thread {
         let reader = writer.reader();
         let tip = reader.view().tip().hash;
         let (publish_version, version) = watch::channel(ChainVersion { tip, sequence: 0 });
-        let (end, ended) = oneshot::channel();
         let (peer_updates, _) = broadcast::channel(PEER_UPDATES);
         let extra_nonce = u32::from_le_bytes(random_bytes()?);
         let clock = Clock::default();
@@ -82,15 +80,9 @@ impl Thread {
             clock: clock.clone(),
             extra_nonce,
         };
-        let run = move || {
-            let result = task.run();
-            let _ = end.send(());
-            result
-        };
-        let thread = std::thread::Builder::new().name("writer".into()).spawn(run);
-        let thread = thread.context("cannot start the writer's thread")?;
+        let thread = OwnedThread::spawn("writer", move || task.run())?;
         let handle = Handle { requests, version, peer_updates, clock };
-        Ok(Thread { handle, thread, ended, flush: None })
+        Ok(Thread { handle, thread, flush: None })
     }
 
     /// A handle that sends requests to the thread.
@@ -100,14 +92,10 @@ impl Thread {
 
     /// Flushes rows at intervals; returns once the thread has failed. Cancel-safe.
     pub async fn watch(&mut self) {
-        let flush = self.flush.get_or_insert_with(|| {
-            let mut flush = tokio::time::interval(FLUSH_INTERVAL);
-            flush.set_missed_tick_behavior(MissedTickBehavior::Delay);
-            flush
-        });
+        let flush = self.flush.get_or_insert_with(|| interval(FLUSH_INTERVAL));
         loop {
             tokio::select! {
-                _ = &mut self.ended => return,
+                () = self.thread.ended() => return,
                 // When the queue is full, rows are flushed without this.
                 _ = flush.tick() => drop(self.handle.requests.try_send(Request::Flush)),
             }
@@ -117,11 +105,7 @@ impl Thread {
     /// Waits until all queued requests are done, closes the data directory and ends the thread.
     pub async fn stop(self) -> anyhow::Result<()> {
         let _ = self.handle.requests.send(Request::Stop).await;
-        let joined = tokio::task::spawn_blocking(|| self.thread.join()).await?;
-        match joined {
-            Ok(closed) => closed,
-            Err(_panic) => anyhow::bail!("the writer's thread panicked; the next start repairs"),
-        }
+        self.thread.join().await
     }
 }
 
@@ -433,13 +417,6 @@ fn fatal(error: Option<&StoreError>) -> anyhow::Result<()> {
         None | Some(StoreError::Log(LogError::Full { .. })) => Ok(()),
         Some(error) => Err(anyhow::anyhow!("{error}")),
     }
-}
-
-/// Random bytes of the system: start values of searches, so that no two runs repeat the same work.
-pub fn random_bytes<const BYTES: usize>() -> anyhow::Result<[u8; BYTES]> {
-    let mut bytes = [0; BYTES];
-    getrandom::fill(&mut bytes).context("the system's random number generator failed")?;
-    Ok(bytes)
 }
 
 #[cfg(test)]

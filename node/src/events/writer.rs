@@ -9,7 +9,8 @@ use super::log::{LIMITS, Limits, Log};
 use super::publisher::{Message, Publisher};
 use super::record::{EventKind, Record};
 use crate::clock;
-use anyhow::{Context, Result};
+use crate::thread::OwnedThread;
+use anyhow::Result;
 use chain::block;
 use chain::block_index::BlockNode;
 use chain::ledger::Reader;
@@ -18,9 +19,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 
 /// Capacity of the message queue.
 const QUEUE: usize = 1_024;
@@ -39,8 +39,7 @@ const MAX_PAUSE: Duration = Duration::from_millis(250);
 /// The writer thread of the event log. Without `stop` it ends only when the disk fails.
 pub struct Thread {
     queue: SyncSender<Message>,
-    thread: JoinHandle<Result<()>>,
-    ended: oneshot::Receiver<()>,
+    thread: OwnedThread,
 }
 
 impl Thread {
@@ -65,33 +64,21 @@ impl Thread {
         let mut task =
             EventWriter { log, chain, messages, has_gap, next: publish_next, is_disk_full: false };
         task.write(vec![Message::Tip(tip)])?;
-        let (end, ended) = oneshot::channel();
-        let run = move || {
-            let result = task.run();
-            let _ = end.send(());
-            result
-        };
-        let thread = std::thread::Builder::new().name("events".into()).spawn(run);
-        let thread = thread.context("cannot start the events' thread")?;
-        Ok((Thread { queue, thread, ended }, events))
+        let thread = OwnedThread::spawn("events", move || task.run())?;
+        Ok((Thread { queue, thread }, events))
     }
 
     /// Returns once the thread has failed.
     pub async fn watch(&mut self) {
-        let _ = (&mut self.ended).await;
+        self.thread.ended().await;
     }
 
     /// Writes all queued messages and ends the thread.
     pub async fn stop(self) -> Result<()> {
-        let Thread { queue, thread, .. } = self;
-        let end = move || {
-            let _ = queue.send(Message::Stop);
-            thread.join()
-        };
-        match tokio::task::spawn_blocking(end).await? {
-            Ok(result) => result,
-            Err(_panic) => anyhow::bail!("the events' thread panicked; the next start repairs"),
-        }
+        let Thread { queue, thread } = self;
+        // Blocks while the queue is full; fails once the thread has ended.
+        tokio::task::spawn_blocking(move || drop(queue.send(Message::Stop))).await?;
+        thread.join().await
     }
 }
 

@@ -14,11 +14,11 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 pub struct Status {
     /// The job, including hashes that are not in the journal yet.
     pub job: Job,
-    /// The hashes of its newest blocks, oldest first; empty in a list.
+    /// The hashes of the job's newest blocks, oldest first; empty in a list.
     pub found: Vec<block::Hash>,
-    /// The number of threads that it has.
+    /// The number of threads that the job has.
     pub threads: usize,
-    /// The progress of its threads, if it has any.
+    /// The progress of the job's threads, if it has any.
     pub progress: Option<Progress>,
 }
 

@@ -2,7 +2,7 @@
 //! clients see of a job is defined by `api::routes::jobs`.
 
 use chain::hash::sha256;
-use chain::{Address, block, tx};
+use chain::{Address, tx};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -92,11 +92,11 @@ impl State {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Goal {
-    /// Once it has found this number of blocks.
+    /// Once the job has found this number of blocks.
     Blocks(NonZeroU32),
     /// Once the chain has reached a condition, by its blocks or those of others.
     Until(Until),
-    /// Never: it mines until it is cancelled.
+    /// Never: the job mines until it is cancelled.
     Forever,
 }
 
@@ -148,20 +148,20 @@ pub enum Priority {
 /// The specification of a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JobSpec {
-    /// The address that its blocks pay.
+    /// The address that the blocks of the job pay.
     #[serde(with = "address")]
     pub miner: Address,
-    /// When it has succeeded.
+    /// When the job has succeeded.
     pub goal: Goal,
-    /// The most threads that it uses.
+    /// The most threads that the job uses.
     pub threads: NonZeroUsize,
-    /// When it starts.
+    /// When the job starts.
     pub start: Start,
     /// The interval of a recurring job, which starts a new job each time. Requires `Goal::Blocks`.
     pub every_seconds: Option<NonZeroU64>,
-    /// The order in which it gets threads.
+    /// The order in which the job gets threads.
     pub priority: Priority,
-    /// Whether it ends with the process that created it.
+    /// Whether the job ends with the process that created it.
     #[serde(rename = "of_process")]
     pub ends_with_process: bool,
 }
@@ -220,40 +220,40 @@ pub struct Job {
     pub id: Id,
     /// The creation number; grows with every job.
     pub number: u64,
-    /// What it is to mine.
+    /// The specification of the job.
     #[serde(rename = "order")]
     pub spec: JobSpec,
-    /// The recurring job that started it, if any.
+    /// The recurring job that started this one, if any.
     pub series: Option<Id>,
     /// The state of the job.
     pub state: State,
-    /// Its position in the queue of jobs that wait for threads or have some.
+    /// The position in the queue of jobs that wait for threads or have some.
     #[serde(rename = "place")]
     pub queue_position: Option<u64>,
-    /// When it was created.
+    /// When the job was created.
     pub created_at: u64,
-    /// When it is due to start. A recurring job: when its next run is due.
+    /// When the job is due to start. For a recurring job: when its next run is due.
     pub due_at: u64,
-    /// When it first got threads.
+    /// When the job first got threads.
     pub started_at: Option<u64>,
-    /// When it ended.
+    /// When the job ended.
     pub finished_at: Option<u64>,
-    /// The number of its blocks that joined the best chain when they were submitted.
+    /// The number of blocks that joined the best chain when they were submitted.
     pub blocks: u64,
     /// The number of hashes computed.
     pub hashes: u64,
     /// The number of runs that a recurring job has started.
     pub runs: u64,
-    /// Why it failed.
+    /// Why the job failed, if it did.
     pub failure: Option<Failure>,
-    /// The height up to which all its blocks are counted.
+    /// The height up to which all blocks of the job are counted.
     pub counted_to: u32,
-    /// The idempotency key of the request that created it.
+    /// The idempotency key of the request that created the job.
     pub key: Option<IdempotencyKey>,
 }
 
 impl Job {
-    /// The number of blocks that it is to find, if that is its goal.
+    /// The number of blocks to find, if that is the goal.
     pub fn target(&self) -> Option<NonZeroU32> {
         match self.spec.goal {
             Goal::Blocks(blocks) => Some(blocks),
@@ -261,7 +261,7 @@ impl Job {
         }
     }
 
-    /// Whether it is a recurring job, which mines through the jobs that it starts.
+    /// Whether this is a recurring job, which mines through the jobs that it starts.
     pub fn is_series(&self) -> bool {
         self.spec.every_seconds.is_some()
     }
@@ -327,26 +327,26 @@ mod digest {
 /// Serialization of addresses in hexadecimal: without a network prefix, as a journal belongs to one
 /// network.
 mod address {
-    use super::{Address, digest};
+    use chain::Address;
     use serde::{Deserializer, Serializer};
 
     pub(super) fn serialize<S: Serializer>(
         address: &Address,
         serializer: S,
     ) -> Result<S::Ok, S::Error> {
-        digest::serialize(address.as_bytes(), serializer)
+        super::digest::serialize(address.as_bytes(), serializer)
     }
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(
         deserializer: D,
     ) -> Result<Address, D::Error> {
-        digest::deserialize(deserializer).map(Address::from_bytes)
+        super::digest::deserialize(deserializer).map(Address::from_bytes)
     }
 }
 
 /// Serialization of block hashes as one text of 64 hexadecimal digits each.
 pub(super) mod hashes {
-    use super::block;
+    use chain::block;
     use serde::de::Error;
     use serde::{Deserialize, Deserializer, Serializer};
 

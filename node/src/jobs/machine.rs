@@ -68,19 +68,19 @@ pub enum Action {
 /// Why a job was not created.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum JobRejected {
-    /// It wants more threads than the node has.
+    /// The job wants more threads than the node has.
     #[error(
         "this node mines with at most {limit} threads, not {requested}: request fewer, or start \
          it with --threads {requested}"
     )]
     Threads { requested: usize, limit: usize },
-    /// It wants more blocks than a job can remember.
+    /// The job wants more blocks than a job can remember.
     #[error("blocks must be 1 to {MAX_BLOCKS}, not {0}")]
     Blocks(u32),
-    /// Its end time has passed.
+    /// The end time of the job has passed.
     #[error("`until` names a time that has passed")]
     Past,
-    /// It is recurring, but its runs would not end.
+    /// The job is recurring, but its runs would not end.
     #[error("`every_seconds` needs `blocks`, the number of blocks of each run")]
     EndlessRuns,
     /// There are too many jobs.

@@ -4,6 +4,7 @@ use super::handle::{CreateError, JobsSummary, Request, Status};
 use super::job::{Failure, FailureKind, Goal, Id, Job, Until};
 use super::machine::{Action, Input, Machine, Now};
 use super::record::Record;
+use crate::clock::interval;
 use crate::mining::readiness::Readiness;
 use crate::mining::source::local::LocalSource;
 use crate::mining::{self, EndReason, FoundBlock, MiningConfig, Progress};
@@ -17,7 +18,6 @@ use miner::Kernel;
 use std::collections::HashMap;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::{broadcast, mpsc, watch};
-use tokio::time::MissedTickBehavior;
 
 /// Interval at which the machine learns the time.
 const TICK: Duration = Duration::from_millis(200);
@@ -101,8 +101,7 @@ impl JobsTask {
     pub(super) async fn run(mut self, mut stop: watch::Receiver<bool>) -> Result<(), JournalError> {
         let mut chain = self.writer.watch_chain();
         let mut tip = block::Hash::ZERO;
-        let mut tick = tokio::time::interval(TICK);
-        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut tick = interval(TICK);
         let mut recorded = Instant::now();
         self.act().await?;
         loop {

@@ -32,10 +32,10 @@ pub struct Readiness {
 /// Why the node may not mine yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotReady {
-    /// It has no peers.
+    /// The node has no peers.
     #[error("the node has no peers yet")]
     NoPeers,
-    /// Its peers have more blocks.
+    /// The peers of the node have more blocks.
     #[error("the node is catching up: block {height} of {best}")]
     Syncing {
         /// The height of this node.

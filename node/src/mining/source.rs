@@ -30,9 +30,9 @@ pub enum Change {
 /// What became of a mined block that was accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SubmitOutcome {
-    /// It joined the best chain.
+    /// The block joined the best chain.
     Connected,
-    /// Another block was first: it is on a side branch.
+    /// Another block was first: the submitted one is on a side branch.
     Stale,
 }
 

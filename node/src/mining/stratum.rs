@@ -14,6 +14,7 @@ mod workers;
 pub use workers::{Shares, WorkerInfo, Workers};
 
 use super::templates::Templates;
+use crate::random::random_bytes;
 use crate::shutdown::shutdown_requested;
 use crate::{listener, writer};
 use anyhow::Result;
@@ -60,7 +61,7 @@ impl Server {
         stop: watch::Receiver<bool>,
     ) -> Result<Server> {
         raise_file_limit();
-        let run_id = format!(" {:016x}", u64::from_le_bytes(writer::random_bytes()?));
+        let run_id = format!(" {:016x}", u64::from_le_bytes(random_bytes()?));
         let tag = [writer::COINBASE_TAG, run_id.as_bytes()].concat();
         let tag = Tag::new(tag).expect("the tag has 22 bytes");
         let hrp = params.hrp();

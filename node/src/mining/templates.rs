@@ -4,6 +4,7 @@
 //! fields of the header it chose, not the block.
 
 use super::readiness::{NotReady, Readiness};
+use crate::random::random_bytes;
 use crate::writer::{self, Stopped};
 use anyhow::Result;
 use chain::store::StoreError;
@@ -29,7 +30,7 @@ pub enum TemplateUnavailable {
     /// The node is shutting down.
     #[error(transparent)]
     Stopped(#[from] Stopped),
-    /// The writer could not make one.
+    /// The writer could not make a template.
     #[error(transparent)]
     Template(#[from] TemplateError<StoreError>),
 }
@@ -94,7 +95,7 @@ pub struct Templates {
 impl Templates {
     /// Issues templates of a writer while the node is ready to mine.
     pub fn new(writer: writer::Handle, readiness: Readiness) -> Result<Templates> {
-        let extra_nonce = u64::from_le_bytes(writer::random_bytes()?);
+        let extra_nonce = u64::from_le_bytes(random_bytes()?);
         let issued = Mutex::new(IssuedCache { extra_nonce, ..IssuedCache::default() });
         Ok(Templates { writer, readiness, latest: Default::default(), issued })
     }
@@ -139,7 +140,7 @@ impl Templates {
         Ok((id, issued))
     }
 
-    /// Finds an issued template by its id, unless it was issued long ago.
+    /// Finds an issued template by its id; `None` if there is none, or it was issued long ago.
     pub fn find(&self, id: &str) -> Option<IssuedTemplate> {
         self.find_by(|entry| entry.id == id)
     }
@@ -179,7 +180,7 @@ impl CacheEntry {
         Arc::ptr_eq(&self.template.template, &other.template.template)
     }
 
-    /// The approximate memory of its transactions.
+    /// The approximate memory of the template's transactions.
     fn bytes(&self) -> usize {
         self.template.template.block.transactions.len() * size_of::<Transaction>()
     }

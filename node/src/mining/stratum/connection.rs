@@ -4,6 +4,7 @@
 use super::context::Context;
 use super::job_template::JobTemplate;
 use super::line_codec::Lines;
+use crate::clock::interval;
 use crate::shutdown::shutdown_requested;
 use chain::Address;
 use miner::stratum::{Action, Difficulty, Session, ShareOutcome, Worker};
@@ -15,7 +16,7 @@ use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::oneshot;
-use tokio::time::{Instant, MissedTickBehavior};
+use tokio::time::Instant;
 
 /// How long a miner may read nothing of what is sent to it.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -73,8 +74,7 @@ impl Connection {
     ) -> CloseReason {
         let (mut job, mut stop) = (self.context.job.clone(), self.context.stop.clone());
         job.mark_changed();
-        let mut tick = tokio::time::interval(TICK);
-        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut tick = interval(TICK);
         let mut read_at = Instant::now();
         let context = Arc::clone(&self.context);
         let now = || context.now();

@@ -17,7 +17,6 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
-use tokio::time::MissedTickBehavior;
 
 /// The name of the file in the data folder.
 const FILE: &str = "stratum.json";
@@ -277,8 +276,7 @@ impl HashRate {
 
 /// Saves changes periodically until `stop` becomes true.
 pub(super) async fn save_periodically(workers: Arc<Workers>, mut stop: watch::Receiver<bool>) {
-    let mut due = tokio::time::interval(SAVE_INTERVAL);
-    due.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut due = clock::interval(SAVE_INTERVAL);
     loop {
         tokio::select! {
             () = shutdown_requested(&mut stop) => return,
