@@ -9,6 +9,7 @@ use anyhow::Result;
 /// Show the balance of an address
 #[derive(Debug, clap::Args)]
 pub struct Args {
+    /// Address to show
     address: String,
     #[command(flatten)]
     node: NodeArgs,

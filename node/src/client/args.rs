@@ -21,7 +21,7 @@ const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 #[command(next_help_heading = "Node")]
 #[group(id = "node-selection")]
 pub struct NodeArgs {
-    /// URL of the node's API; repeat it to name nodes that stand in for each other
+    /// URL of the node's API (repeatable: the next one is used while a node is unreachable)
     ///
     /// Default: the node on this machine of the network that --network or an address names, otherwise
     /// the only one that runs.

@@ -46,9 +46,9 @@ pub struct Args {
     #[arg(long, env = "CHAIN_MDNS", value_name = "BOOL")]
     mdns: Option<bool>,
     #[command(flatten)]
-    pub(super) node: NodeArgs,
-    #[command(flatten)]
     pub(super) wallet: WalletArgs,
+    #[command(flatten)]
+    pub(super) node: NodeArgs,
 }
 
 impl Args {
