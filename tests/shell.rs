@@ -162,7 +162,16 @@ fn escapes_control_characters_of_responses() {
     assert_eq!(stdout, format!("{evil}\n"));
 }
 
+/// A platform data directory.
+#[cfg(target_os = "linux")]
+fn home() -> tempfile::TempDir {
+    let home = tempfile::tempdir().unwrap();
+    std::fs::create_dir(home.path().join("chain")).unwrap();
+    home
+}
+
 /// Runs the program of a user whose data directory is `home`, with JSON output.
+#[cfg(target_os = "linux")]
 fn run_at(home: &Path, arguments: &[&str]) -> (Option<i32>, Value, String) {
     let output = chain(arguments).arg("--json").env("XDG_DATA_HOME", home).output().unwrap();
     let error = String::from_utf8(output.stderr).unwrap();
@@ -172,7 +181,7 @@ fn run_at(home: &Path, arguments: &[&str]) -> (Option<i32>, Value, String) {
 #[cfg(target_os = "linux")]
 #[test]
 fn commands_select_the_node_of_the_network_of_an_address() {
-    let home = tempfile::tempdir().unwrap();
+    let home = home();
     let dev = Node::start(&home.path().join("chain/dev"), &[]);
     let flags = ["--network", "testnet", "--discover", "false"];
     let testnet = Node::start(&home.path().join("chain/testnet"), &flags);
@@ -201,7 +210,7 @@ fn commands_select_the_node_of_the_network_of_an_address() {
 #[cfg(target_os = "linux")]
 #[test]
 fn commands_select_the_only_node_that_runs() {
-    let home = tempfile::tempdir().unwrap();
+    let home = home();
     let dev = Node::start(&home.path().join("chain/dev"), &[]);
     let (code, chain, error) = run_at(home.path(), &["status"]);
     assert_eq!((code, &chain["network"]), (Some(0), &json!("dev")), "{error}");
@@ -224,7 +233,7 @@ fn commands_select_the_only_node_that_runs() {
 #[cfg(target_os = "linux")]
 #[test]
 fn commands_without_a_node_use_the_port_of_the_network() {
-    let home = tempfile::tempdir().unwrap();
+    let home = home();
     let on_dev = text(test_address(1));
     for (arguments, port) in [
         (&["status"][..], 18_400),
