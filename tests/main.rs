@@ -17,6 +17,8 @@ mod peers;
 mod reorganisation;
 mod repair;
 mod rpc;
+#[cfg(target_os = "linux")]
+mod selection;
 mod shell;
 mod stratum;
 mod test_chain;

@@ -14,10 +14,11 @@ pub fn print<T: DeserializeOwned>(
     json: bool,
     text: impl FnOnce(T) -> io::Result<()>,
 ) -> Result<()> {
-    Ok(match json {
+    match json {
         true => writeln!(io::stdout(), "{}", response.text.trim_end())?,
         false => text(response.json()?)?,
-    })
+    }
+    Ok(())
 }
 
 /// Prints a line; control characters are escaped.

@@ -100,8 +100,8 @@ fn listen_address(text: &str) -> Result<Multiaddr> {
 mod tests {
     use super::*;
 
-    fn peering(settings: Settings, params: &Params) -> Peering {
-        Peering::new(&settings, params).unwrap()
+    fn peering(settings: &Settings, params: &Params) -> Peering {
+        Peering::new(settings, params).unwrap()
     }
 
     fn error(result: Result<impl std::fmt::Debug>) -> String {
@@ -110,15 +110,15 @@ mod tests {
 
     #[test]
     fn networks_without_work_listen_on_loopback() {
-        let dev = peering(Settings::default(), &Params::dev());
+        let dev = peering(&Settings::default(), &Params::dev());
         let local = "/ip4/127.0.0.1/tcp/28401".parse().unwrap();
         assert_eq!((dev.listen, dev.mdns), (Listen::Default(local), false));
-        let testnet = peering(Settings::default(), &Params::testnet());
+        let testnet = peering(&Settings::default(), &Params::testnet());
         let everywhere = "/ip4/0.0.0.0/tcp/18401".parse().unwrap();
         assert_eq!((testnet.listen, testnet.mdns), (Listen::Default(everywhere), true));
         assert_eq!((testnet.max_peers, testnet.peers.len()), (112, 0));
         let mdns = Settings { mdns: Some(true), ..Settings::default() };
-        assert!(peering(mdns, &Params::dev()).mdns);
+        assert!(peering(&mdns, &Params::dev()).mdns);
     }
 
     #[test]
@@ -142,7 +142,7 @@ mod tests {
     #[test]
     fn max_peers_is_limited() {
         let with = |max| Settings { max_peers: Some(max), ..Settings::default() };
-        assert_eq!(peering(with(0), &Params::dev()).max_peers, 0);
+        assert_eq!(peering(&with(0), &Params::dev()).max_peers, 0);
         assert!(
             error(Peering::new(&with(1_001), &Params::dev()))
                 .contains("max_peers must be 0 to 1000")
