@@ -1,4 +1,4 @@
-//! The pages and what they are made of, as a browser asks for them.
+//! The documents and assets of the explorer over HTTP.
 
 use super::World;
 use axum::http::{StatusCode, header};
@@ -6,7 +6,7 @@ use axum::http::{StatusCode, header};
 const BROWSER: (&str, &str) = ("accept", "text/html,application/xhtml+xml;q=0.9,*/*;q=0.8");
 
 #[tokio::test]
-async fn every_page_has_a_url_of_its_own() {
+async fn every_page_has_its_own_url() {
     let world = World::new().await;
     for url in ["/", "/block/12", "/tx/00", "/account/dch1", "/mempool", "/mining", "/peers"]
         .into_iter()
@@ -21,7 +21,7 @@ async fn every_page_has_a_url_of_its_own() {
 
 // R22
 #[tokio::test]
-async fn a_page_may_load_nothing_from_elsewhere() {
+async fn content_security_policy_allows_the_same_origin_only() {
     let world = World::new().await;
     let page = world.get("/").await;
     let policy = page.header(header::CONTENT_SECURITY_POLICY);
@@ -30,7 +30,7 @@ async fn a_page_may_load_nothing_from_elsewhere() {
 }
 
 #[tokio::test]
-async fn browsers_keep_assets_for_ever_and_ask_for_pages_again() {
+async fn assets_are_immutable_and_documents_are_revalidated() {
     let world = World::new().await;
     let page = world.get("/").await;
     assert_eq!(page.header(header::CACHE_CONTROL), "no-cache");
@@ -42,17 +42,17 @@ async fn browsers_keep_assets_for_ever_and_ask_for_pages_again() {
     let assets: Vec<&str> = quoted.collect();
     assert!(assets.len() > 20, "{assets:?}");
     for asset in assets {
-        let answer = world.get(asset).await;
-        assert_eq!(answer.status, StatusCode::OK, "{asset}");
-        assert!(answer.header(header::CACHE_CONTROL).ends_with("immutable"), "{asset}");
-        assert_eq!(answer.header(header::X_CONTENT_TYPE_OPTIONS), "nosniff");
+        let response = world.get(asset).await;
+        assert_eq!(response.status, StatusCode::OK, "{asset}");
+        assert!(response.header(header::CACHE_CONTROL).ends_with("immutable"), "{asset}");
+        assert_eq!(response.header(header::X_CONTENT_TYPE_OPTIONS), "nosniff");
         let other = asset.replacen("/explorer/", "/explorer/0", 1);
         world.get(&other).await.problem(404, "not-found");
     }
 }
 
 #[tokio::test]
-async fn where_nothing_is_a_browser_gets_a_page_and_a_program_a_problem() {
+async fn unknown_path_is_a_document_for_browsers_and_a_problem_for_programs() {
     let world = World::new().await;
     for url in ["/nothing", "/block", "/block/1/2", "/explorer/x/app.js"] {
         let page = world.get_with(url, &[BROWSER]).await;
