@@ -47,7 +47,7 @@ pub struct Daemon {
 
 impl Daemon {
     /// Starts a node. Ports are bound first, so that a second node with the same configuration fails
-    /// before it opens the data folder.
+    /// before it opens the data directory.
     pub async fn start(config: Config) -> Result<Daemon> {
         if config.mine && config.miner.is_none() {
             bail!("--mine needs an address to pay: add --miner ADDRESS");
@@ -60,8 +60,9 @@ impl Daemon {
         let url = format!("{scheme}://{}", listeners.api_address);
         let file = node_file(&node, &url, config.tls.as_ref());
         let data = config.data.clone();
-        let servers = Servers::spawn(config, listeners, &node, &token)?;
+        // Before the API serves requests: once it does, commands find the node by this file.
         file.write(&data)?;
+        let servers = Servers::spawn(config, listeners, &node, &token)?;
         let daemon = Daemon { node, data, url, core, servers };
         daemon.log_start(&file);
         Ok(daemon)
@@ -113,7 +114,7 @@ impl Daemon {
     }
 
     /// Stops mining, then the API and the Stratum server, then the network, then the writer, which
-    /// closes the data folder, and last the event log, so that it records all of this.
+    /// closes the data directory, and last the event log, so that it records all of this.
     pub async fn stop(self) -> Result<()> {
         let Daemon { core, servers, data, .. } = self;
         core.stop.send_replace(true);
@@ -177,7 +178,7 @@ impl Listeners {
     }
 }
 
-/// Everything that is read from the data folder.
+/// Everything that is read from the data directory.
 struct Stores {
     ledger: ledger::Writer,
     reader: Reader,
