@@ -108,7 +108,7 @@ fn the_architecture_names_existing_files_and_functions() {
             && span.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/_.-".contains(&byte))
             && ["chain/", "miner/", "p2p/", "node/", "tests/", "docs/", ".ci/", ".github/"]
                 .iter()
-                .any(|folder| span.starts_with(folder));
+                .any(|directory| span.starts_with(directory));
         if is_path && !root().join(span).exists() {
             missing.push(span.to_owned());
         }
@@ -251,52 +251,52 @@ mod commands {
         } else if PORTS.iter().any(|port| TcpStream::connect(("127.0.0.1", *port)).is_ok()) {
             return skip(&format!("the commands of {path} need the ports of `dev`"));
         }
-        let folder = tempfile::tempdir().unwrap();
+        let directory = tempfile::tempdir().unwrap();
         for name in ["bin", "home", "tmp", "work"] {
-            fs::create_dir(folder.path().join(name)).unwrap();
+            fs::create_dir(directory.path().join(name)).unwrap();
         }
-        symlink(env!("CARGO_BIN_EXE_chain"), folder.path().join("bin/chain")).unwrap();
+        symlink(env!("CARGO_BIN_EXE_chain"), directory.path().join("bin/chain")).unwrap();
         let name = Path::new(path).file_name().unwrap();
-        fs::write(folder.path().join(name), script).unwrap();
+        fs::write(directory.path().join(name), script).unwrap();
 
         let prefix: &[&str] = isolation.as_ref().map_or(&["env"], |isolation| isolation);
         let mut command = Command::new(prefix[0]);
         command.args(&prefix[1..]).args(isolation.map(|_| "sh"));
-        command.args(["bash", "-eu", "-o", "pipefail"]).arg(folder.path().join(name));
-        let outcome = run(&mut command, folder.path());
+        command.args(["bash", "-eu", "-o", "pipefail"]).arg(directory.path().join(name));
+        let outcome = run(&mut command, directory.path());
         // The nodes of a testnet have sessions of their own.
-        if folder.path().join("home/.local/share/chain/local-testnet").exists() {
+        if directory.path().join("home/.local/share/chain/local-testnet").exists() {
             let down = ["testnet", "down", "--delete"];
             let mut command = Command::new(env!("CARGO_BIN_EXE_chain"));
-            let _ = environment(command.args(down), folder.path()).output();
+            let _ = environment(command.args(down), directory.path()).output();
         }
         if let Err(failure) = outcome {
-            let log = fs::read_to_string(folder.path().join("log")).unwrap();
+            let log = fs::read_to_string(directory.path().join("log")).unwrap();
             let lines: Vec<&str> = log.lines().collect();
             let tail = lines[lines.len().saturating_sub(60)..].join("\n");
             panic!("{path}: {failure}; its output ends with:\n{tail}");
         }
     }
 
-    fn environment<'a>(command: &'a mut Command, folder: &Path) -> &'a mut Command {
+    fn environment<'a>(command: &'a mut Command, directory: &Path) -> &'a mut Command {
         let path = std::env::var("PATH").unwrap_or_default();
-        command.env_clear().current_dir(folder.join("work"));
-        command.env("PATH", format!("{}:{path}", folder.join("bin").display()));
-        command.env("HOME", folder.join("home")).env("TMPDIR", folder.join("tmp"));
-        command.env("LANG", "C.UTF-8").env("PROGRESS", folder.join("progress"))
+        command.env_clear().current_dir(directory.join("work"));
+        command.env("PATH", format!("{}:{path}", directory.join("bin").display()));
+        command.env("HOME", directory.join("home")).env("TMPDIR", directory.join("tmp"));
+        command.env("LANG", "C.UTF-8").env("PROGRESS", directory.join("progress"))
     }
 
     /// Runs the script until it ends or a block exceeds its time; then ends its process group.
-    fn run(command: &mut Command, folder: &Path) -> Result<(), String> {
-        let log = File::create(folder.join("log")).unwrap();
-        environment(command, folder).process_group(0).stdin(Stdio::null());
+    fn run(command: &mut Command, directory: &Path) -> Result<(), String> {
+        let log = File::create(directory.join("log")).unwrap();
+        environment(command, directory).process_group(0).stdin(Stdio::null());
         let mut child = command.stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
         let (mut block, mut begun) = (String::new(), Instant::now());
         let outcome: Result<ExitStatus, ()> = loop {
             if let Some(status) = child.try_wait().unwrap() {
                 break Ok(status);
             }
-            let progress = fs::read_to_string(folder.join("progress")).unwrap_or_default();
+            let progress = fs::read_to_string(directory.join("progress")).unwrap_or_default();
             let current = progress.lines().last().unwrap_or_default();
             if current != block {
                 (block, begun) = (current.to_owned(), Instant::now());
@@ -306,7 +306,7 @@ mod commands {
             }
             thread::sleep(POLL);
         };
-        let progress = fs::read_to_string(folder.join("progress")).unwrap_or_default();
+        let progress = fs::read_to_string(directory.join("progress")).unwrap_or_default();
         let block = progress.lines().last().unwrap_or_default().to_owned();
         let group = format!("-{}", child.id());
         let _ = Command::new("kill").args(["-KILL", "--", &group]).stderr(Stdio::null()).status();
