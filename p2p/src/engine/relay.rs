@@ -17,11 +17,7 @@ use chain::block;
 use chain::tx::Id;
 use libp2p::PeerId;
 use outgoing::OutgoingTransfers;
-use pending::Body;
-use std::time::Duration;
-
-/// How long the validation of an announcement may take: gossip forgets it after 14 seconds.
-const VALIDATION_DEADLINE: Duration = Duration::from_secs(12);
+use pending::{Body, VALIDATION_DEADLINE};
 
 /// The relay state machine.
 pub(crate) struct Relay {

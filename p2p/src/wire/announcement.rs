@@ -1,6 +1,7 @@
 //! The encoding of announcements by gossip topic.
 
-use super::{WireError, check_ascending, network_name, read_all, read_count, write_count};
+use super::encoding::{WireError, check_ascending, read_all, read_count, write_count};
+use super::name::network_name;
 use crate::message::{
     Announcement, CompactBlock, MAX_BLOCK_ANNOUNCEMENT, MAX_BLOCK_TRANSACTIONS,
     MAX_TRANSFER_ANNOUNCEMENT, ShortId,

@@ -1,6 +1,6 @@
 //! The encoding of requests and responses by protocol.
 
-use super::{WireError, check_ascending, read_all, read_count, write_count};
+use super::encoding::{WireError, check_ascending, read_all, read_count, write_count};
 use crate::message::{
     MAX_ADDRESS_BYTES, MAX_ADDRESSES, MAX_ADDRESSES_EACH, MAX_BLOCK_TRANSACTIONS, MAX_BLOCKS,
     MAX_HEADERS, MAX_LOCATOR, MAX_MEMPOOL_ITEMS, NodeAddresses, Protocol, RawBlock, Request,
@@ -26,6 +26,15 @@ const BAD_REQUEST: u8 = 3;
 const RATE_LIMITED: u8 = 4;
 
 /// Encodes a request.
+///
+/// ```
+/// use p2p::message::{Protocol, Request};
+/// use p2p::wire::{decode_request, encode_request};
+///
+/// let request = Request::Addresses { max: 16 };
+/// let bytes = encode_request(&request);
+/// assert_eq!(decode_request(Protocol::Addresses, &bytes), Ok(request));
+/// ```
 pub fn encode_request(request: &Request) -> Vec<u8> {
     let mut bytes = Vec::new();
     match request {

@@ -1,7 +1,8 @@
 //! Announced blocks, from the announcement to the writer's validation result.
 
-use super::VALIDATION_DEADLINE;
-use super::pending::{BlockRequest, Body, PendingBlock, Stage, matches_header};
+use super::pending::{
+    BlockRequest, Body, PendingBlock, Stage, VALIDATION_DEADLINE, matches_header,
+};
 use crate::engine::compact::{CompactError, Reconstruction};
 use crate::engine::context::Context;
 use crate::engine::machine::{

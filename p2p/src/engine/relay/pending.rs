@@ -10,6 +10,8 @@ use libp2p::PeerId;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// How long the validation of an announcement may take: gossip forgets it after 14 seconds.
+pub(super) const VALIDATION_DEADLINE: Duration = Duration::from_secs(12);
 /// Most peers that are remembered as announcers of a block.
 const MAX_ANNOUNCERS: usize = 8;
 
