@@ -64,10 +64,7 @@ pub(super) struct ReorgStaging<'a> {
     state: &'a State,
     threads: usize,
     rows: StagedRows<'a>,
-    accounts_hash: LtHash,
-    changed_accounts: BTreeSet<Address>,
-    unconfirmed: Vec<Id>,
-    confirmed: Vec<Id>,
+    reorg: StagedReorg,
 }
 
 impl<'a> ReorgStaging<'a> {
@@ -79,25 +76,19 @@ impl<'a> ReorgStaging<'a> {
         accounts_hash: LtHash,
         threads: usize,
     ) -> ReorgStaging<'a> {
-        ReorgStaging {
-            params,
-            state,
-            threads,
-            rows: StagedRows::new(rows),
-            accounts_hash,
+        let reorg = StagedReorg {
+            connected: Vec::new(),
+            rows: Changes::new(),
             changed_accounts: BTreeSet::new(),
             unconfirmed: Vec::new(),
             confirmed: Vec::new(),
-        }
+            accounts_hash,
+        };
+        ReorgStaging { params, state, threads, rows: StagedRows::new(rows), reorg }
     }
 
-    /// Moves from one block of the block index to another, and returns the connected blocks with
-    /// their undo data.
-    pub(super) fn move_tip(
-        &mut self,
-        from: NodeId,
-        to: NodeId,
-    ) -> Result<Vec<(NodeId, Undo)>, ReorgError> {
+    /// Moves the tip from one block of the block index to another.
+    pub(super) fn move_tip(&mut self, from: NodeId, to: NodeId) -> Result<(), ReorgError> {
         let path = self.state.blocks.path(from, to);
         for id in &path.disconnect {
             self.disconnect(*id)?;
@@ -105,28 +96,20 @@ impl<'a> ReorgStaging<'a> {
         if !path.disconnect.is_empty() {
             self.check_fork_state(self.state.blocks.node(path.fork))?;
         }
-        let mut connected = Vec::with_capacity(path.connect.len());
         for id in path.connect {
             let node = self.state.blocks.node(id);
             let block = read_checked_block(&self.state.log, node, self.params)?;
             match self.connect(&block, node.parent) {
-                Ok(undo) => connected.push((id, undo)),
+                Ok(undo) => self.reorg.connected.push((id, undo)),
                 Err(ConnectError::Rule(error)) => return Err(ReorgError::Invalid(id, error)),
                 Err(ConnectError::View(error)) => return Err(error.into()),
             }
         }
-        Ok(connected)
+        Ok(())
     }
 
-    pub(super) fn finish(self, connected: Vec<(NodeId, Undo)>) -> StagedReorg {
-        StagedReorg {
-            connected,
-            rows: self.rows.into_changes(),
-            changed_accounts: self.changed_accounts,
-            unconfirmed: self.unconfirmed,
-            confirmed: self.confirmed,
-            accounts_hash: self.accounts_hash,
-        }
+    pub(super) fn finish(self) -> StagedReorg {
+        StagedReorg { rows: self.rows.into_changes(), ..self.reorg }
     }
 
     /// Connects a block to its parent, which must be the current tip, and returns its undo data.
@@ -146,14 +129,14 @@ impl<'a> ReorgStaging<'a> {
             &context,
             self.params,
             &mut overlay,
-            &mut self.accounts_hash,
+            &mut self.reorg.accounts_hash,
             self.threads,
         )?;
         self.rows
             .connect(context.height, block.block(), block.ids(), &changes)
             .map_err(ConnectError::View)?;
-        self.changed_accounts.extend(changes.iter().map(|change| change.address));
-        self.confirmed.extend(block.transfers().iter().map(|details| details.id));
+        self.reorg.changed_accounts.extend(changes.iter().map(|change| change.address));
+        self.reorg.confirmed.extend(block.transfers().iter().map(|details| details.id));
         Ok(Undo::of(&changes))
     }
 
@@ -166,10 +149,10 @@ impl<'a> ReorgStaging<'a> {
             overlay.set(*address, *account)?;
         }
         let changes = overlay.end_block();
-        self.accounts_hash.apply(&changes, self.threads);
+        self.reorg.accounts_hash.apply(&changes, self.threads);
         self.rows.disconnect(node.height, &block, &undo)?;
-        self.unconfirmed.extend(block.transfers().map(|(_, transfer)| transfer.id()));
-        self.changed_accounts.extend(changes.iter().map(|change| change.address));
+        self.reorg.unconfirmed.extend(block.transfers().map(|(_, transfer)| transfer.id()));
+        self.reorg.changed_accounts.extend(changes.iter().map(|change| change.address));
         Ok(())
     }
 
@@ -178,7 +161,7 @@ impl<'a> ReorgStaging<'a> {
     fn check_fork_state(&self, fork: &BlockNode) -> Result<(), StoreError> {
         let block = read_block(&self.state.log, fork)?;
         let committed = block.coinbase().map(|coinbase| coinbase.commitment);
-        let matches = committed == Some(self.accounts_hash.digest());
+        let matches = committed == Some(self.reorg.accounts_hash.digest());
         matches.then_some(()).ok_or(StoreError::BadUndo { fork: fork.hash })
     }
 }

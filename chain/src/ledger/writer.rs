@@ -297,17 +297,17 @@ impl Writer {
     ) -> Result<(StagedReorg, Undo), NewTipError> {
         let state = self.shared.read();
         let mut staging = self.staging(&state);
-        let connected = staging.move_tip(self.tip, parent).map_err(NewTipError::Parent)?;
+        staging.move_tip(self.tip, parent).map_err(NewTipError::Parent)?;
         let undo = staging.connect(block, parent)?;
-        Ok((staging.finish(connected), undo))
+        Ok((staging.finish(), undo))
     }
 
     /// Stages the reorganisation from the tip to a block of the block index.
     fn stage_reorg(&self, to: NodeId) -> Result<StagedReorg, ReorgError> {
         let state = self.shared.read();
         let mut staging = self.staging(&state);
-        let connected = staging.move_tip(self.tip, to)?;
-        Ok(staging.finish(connected))
+        staging.move_tip(self.tip, to)?;
+        Ok(staging.finish())
     }
 
     fn staging<'a>(&'a self, state: &'a State) -> ReorgStaging<'a> {
