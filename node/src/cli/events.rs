@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 /// Delay before a node is tried again.
 const RETRY_DELAY: Duration = Duration::from_secs(1);
-/// Time after which another node is tried; a restart takes less.
+/// Time after which another node is tried, longer than a restart.
 const FAILOVER_AFTER: Duration = Duration::from_secs(10);
 
 /// Follow events: blocks, transactions, reorganisations, peers, jobs, mining

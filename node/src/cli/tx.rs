@@ -11,7 +11,7 @@ use std::fs;
 use std::io::{self, Read};
 use std::time::{Duration, Instant};
 
-/// Time for which the node may delay a response; a longer wait takes several requests.
+/// Time for which the node may delay a response; a longer wait needs several requests.
 const LONG_POLL: Duration = Duration::from_secs(30);
 /// Shortest time between two requests.
 const POLL: Duration = Duration::from_secs(1);

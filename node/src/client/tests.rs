@@ -258,8 +258,8 @@ async fn known_block_counts_as_accepted_if_in_the_best_chain() {
             .route(&format!("/v1/blocks/{hash}"), get(async move || Json(shown)));
         let (good, _stop) = serve(routes).await;
         let mut remote = RemoteSource::new(of_nodes(&[&broken, &good]), Params::dev().hrp());
-        let handed = remote.submit(block.clone()).await.unwrap();
-        assert_eq!(matches!(handed, SubmitOutcome::Connected), is_best);
+        let outcome = remote.submit(block.clone()).await.unwrap();
+        assert_eq!(matches!(outcome, SubmitOutcome::Connected), is_best);
         assert_eq!(count.load(Ordering::SeqCst), 1);
     }
 }

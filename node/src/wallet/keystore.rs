@@ -232,7 +232,7 @@ impl Keystore {
         self.accounts.iter().map(address).collect()
     }
 
-    /// Derives the key from a password, which takes some tenths of a second by design.
+    /// Derives the key from a password; deliberately slow, some tenths of a second.
     pub fn key(&self, password: &Password) -> Result<Key, DecryptError> {
         self.kdf.key(password)
     }
