@@ -170,7 +170,7 @@ impl Machine {
             Input::BlockFound { id, block, height } => self.record_block(id, block, height, now),
             Input::Hashed(id, hashes) => {
                 self.update_with_series(id, |entry| {
-                    entry.job.hashes = entry.job.hashes.saturating_add(hashes)
+                    entry.job.hashes = entry.job.hashes.saturating_add(hashes);
                 });
             }
         }
