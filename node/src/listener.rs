@@ -8,11 +8,11 @@ use tokio::net::TcpListener;
 /// Binds an address that the command-line option `flag` sets.
 ///
 /// # Errors
-/// Says which option to change when the address is in use or not permitted.
+/// The error names the option to change when the address is in use or not permitted.
 pub async fn bind(address: SocketAddr, flag: &str) -> Result<TcpListener> {
     TcpListener::bind(address).await.map_err(|error| match error.kind() {
         io::ErrorKind::AddrInUse => anyhow!(
-            "{address} is taken, perhaps by another node: choose another address with {flag}"
+            "{address} is in use, perhaps by another node: choose another address with {flag}"
         ),
         io::ErrorKind::PermissionDenied => {
             anyhow!("this user may not listen on {address}: choose a port from 1024 on with {flag}")

@@ -30,7 +30,7 @@ const GROUP: usize = 512;
 const BATCH: usize = 256;
 /// Most blocks of a path between two tips that are logged one by one; a longer path is a gap.
 const MAX_PATH: usize = 50_000;
-/// A disk sync is followed by a pause of this many times its duration, so that the event log takes
+/// A disk sync is followed by a pause of this many times its duration, so that the event log uses
 /// at most a fifth of the disk's time from the chain.
 const PAUSE_FACTOR: u32 = 4;
 /// The longest pause.
