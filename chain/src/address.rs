@@ -1,28 +1,39 @@
-//! Addresses: 20 bytes derived from a public key, and their bech32m text.
-//! The human-readable part names the network, so money is not sent across networks by mistake.
+//! Addresses: 20 bytes derived from a public key, and their text in bech32m. The human-readable
+//! part is that of the network, so that an address of another network is rejected.
 //! Source: BIP 350 (bech32m), BIP 173 (layout). Unlike segwit, version 0 uses bech32m too.
 
 use bech32::primitives::decode::CheckedHrpstring;
 use bech32::{Bech32m, ByteIterExt, Fe32, Fe32IterExt, Hrp as RawHrp};
 use std::fmt;
 
-/// Domain of the hash that turns a public key into an address.
+/// The domain of the hash that derives an address from a public key.
 const DOMAIN: &[u8] = b"chain/address/1";
 
-/// The account a public key owns: the first 20 bytes of SHA-256(`"chain/address/1"` ‖ key).
+/// The address of an account: the first 20 bytes of SHA-256(`"chain/address/1"` ‖ public key).
+///
+/// ```
+/// use chain::Address;
+/// use chain::address::Hrp;
+///
+/// let hrp = Hrp::new("dch").unwrap();
+/// let address = Address::from_bytes([1; 20]);
+/// let text = address.encode(hrp);
+/// assert!(text.starts_with("dch1q"));
+/// assert_eq!(Address::decode_for(&text, hrp), Ok(address));
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Address([u8; 20]);
 
 impl Address {
-    /// Owned by nobody: the recipient of the genesis coinbase.
+    /// The recipient of the genesis coinbase, for which no key is known.
     pub const ZERO: Address = Address([0; 20]);
 
-    /// From its 20 bytes.
+    /// Returns the address with the given bytes.
     pub const fn from_bytes(bytes: [u8; 20]) -> Address {
         Address(bytes)
     }
 
-    /// The address of the holder of a public key.
+    /// Derives the address of an encoded public key.
     pub fn of(public_key: &[u8; 32]) -> Address {
         let digest = crate::hash::sha256(&[DOMAIN, public_key].concat());
         let mut bytes = [0; 20];
@@ -30,12 +41,12 @@ impl Address {
         Address(bytes)
     }
 
-    /// Its 20 bytes.
+    /// The bytes of the address.
     pub const fn as_bytes(&self) -> &[u8; 20] {
         &self.0
     }
 
-    /// Its text on a network: human-readable part, version 0, the bytes, a checksum.
+    /// Encodes the address for a network: human-readable part, version 0, the bytes and a checksum.
     pub fn encode(&self, hrp: Hrp) -> String {
         let bytes = self.0.iter().copied();
         bytes
@@ -46,7 +57,7 @@ impl Address {
             .collect()
     }
 
-    /// Reads an address together with the network it is for.
+    /// Decodes an address of any network, with the human-readable part of the network.
     pub fn decode(text: &str) -> Result<(Hrp, Address), ParseAddressError> {
         let mut checked =
             CheckedHrpstring::new::<Bech32m>(text).map_err(|_| ParseAddressError::Checksum)?;
@@ -64,7 +75,7 @@ impl Address {
         Ok((hrp, Address(bytes)))
     }
 
-    /// Reads an address of one network.
+    /// Decodes an address of the network with a human-readable part.
     pub fn decode_for(text: &str, hrp: Hrp) -> Result<Address, ParseAddressError> {
         match Address::decode(text)? {
             (found, address) if found == hrp => Ok(address),
@@ -73,14 +84,14 @@ impl Address {
     }
 }
 
-/// Hexadecimal: the text form needs a network, see `encode`.
+/// Formats the bytes in hexadecimal, since [`Address::encode`] needs a network.
 impl fmt::Debug for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Address({})", hex::encode(self.0))
     }
 }
 
-/// Human-readable part of a network's addresses: 1 to 20 lower-case letters.
+/// The human-readable part of the addresses of a network: 1 to 20 lower-case letters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Hrp {
     letters: [u8; 20],
@@ -88,7 +99,7 @@ pub struct Hrp {
 }
 
 impl Hrp {
-    /// `None` unless it is 1 to 20 lower-case letters.
+    /// Returns the human-readable part, or `None` unless it is 1 to 20 lower-case letters.
     pub fn new(text: &str) -> Option<Hrp> {
         let mut hrp = Hrp { letters: [0; 20], length: u8::try_from(text.len()).ok()? };
         hrp.letters.get_mut(..text.len())?.copy_from_slice(text.as_bytes());
@@ -96,10 +107,10 @@ impl Hrp {
         (lower_case && !text.is_empty()).then_some(hrp)
     }
 
-    /// The letters.
+    /// The human-readable part as text.
     pub fn as_str(&self) -> &str {
         let letters = &self.letters[..usize::from(self.length)];
-        std::str::from_utf8(letters).expect("`new` takes letters only")
+        std::str::from_utf8(letters).expect("`new` accepts letters only")
     }
 
     fn raw(&self) -> RawHrp {
@@ -113,26 +124,26 @@ impl fmt::Display for Hrp {
     }
 }
 
-/// Why a text is not an address.
+/// The error of a text that is not an address of the network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ParseAddressError {
-    /// Not bech32m, or a typing mistake.
+    /// The text is not bech32m, or its checksum does not match.
     #[error("not an address: its checksum does not match, so there is probably a typing mistake")]
     Checksum,
-    /// Another version than 0.
+    /// The version is not 0.
     #[error("an address of a version this program does not know")]
     Version,
-    /// Not 20 bytes.
+    /// The address does not have 20 bytes.
     #[error("not an address: it does not hold 20 bytes")]
     Length,
-    /// A good address of another network.
+    /// The address is valid on another network.
     #[error(
         "an address of another network: it starts with {found}1, this network's with {expected}1"
     )]
     OtherNetwork {
-        /// What this network's addresses start with.
+        /// The human-readable part of this network.
         expected: Hrp,
-        /// What this one starts with.
+        /// The human-readable part of the address.
         found: Hrp,
     },
 }
@@ -146,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn text_round_trips_on_every_network() {
+    fn address_round_trips_on_every_network() {
         for network in ["ch", "tch", "dch"] {
             let address = Address::of(&[7; 32]);
             let text = address.encode(hrp(network));
@@ -158,7 +169,7 @@ mod tests {
 
     // W09
     #[test]
-    fn an_address_of_another_network_is_refused_by_name() {
+    fn rejects_address_of_other_network() {
         let text = Address::of(&[7; 32]).encode(hrp("tch"));
         let error = Address::decode_for(&text, hrp("dch")).unwrap_err();
         assert_eq!(
@@ -169,7 +180,7 @@ mod tests {
 
     // W08
     #[test]
-    fn every_one_character_error_is_detected() {
+    fn detects_every_single_character_error() {
         let text = Address::of(&[9; 32]).encode(hrp("tch"));
         for at in 0..text.len() {
             for letter in "qpzry9x8gf2tvdw0s3jn54khce6mua7l1b".chars() {
@@ -185,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn bech32_and_other_versions_and_lengths_are_refused() {
+    fn rejects_bech32_and_other_versions_and_lengths() {
         use bech32::Bech32;
         let network = RawHrp::parse("tch").unwrap();
         let encode = |version, bytes: &[u8]| -> String {

@@ -1,47 +1,57 @@
-//! Amounts of money: whole base units, never fractions, never above what JSON numbers hold exactly.
-//! 1 coin = 100,000,000 base units. Arithmetic is checked; there is no operator to forget.
+//! Amounts of money, in base units: whole numbers that every JSON parser represents exactly.
+//! 1 coin = 100,000,000 base units. All arithmetic is checked; amounts have no operators.
 
 #![deny(clippy::arithmetic_side_effects)]
 
 use std::fmt;
 
-/// Base units in one coin.
+/// The number of base units in one coin.
 pub const COIN: u64 = 100_000_000;
 
-/// 2^53 − 1: the largest integer that every JSON reader keeps exactly.
+/// The largest integer that every JSON parser represents exactly, 2^53 − 1.
 const MAX_UNITS: u64 = (1 << 53) - 1;
 
-/// Base units; at most `Amount::MAX`, so two always sum inside a `u64`.
+/// An amount of 0 to 2^53 − 1 base units.
+///
+/// ```
+/// use chain::Amount;
+///
+/// let amount = Amount::from_coins("1.5")?;
+/// assert_eq!(amount.units(), 150_000_000);
+/// assert_eq!(amount.to_string(), "1.5");
+/// assert_eq!(amount.checked_sub(Amount::MAX), None);
+/// # Ok::<(), chain::amount::ParseCoinsError>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Amount(u64);
 
 impl Amount {
-    /// Nothing.
+    /// The amount of zero base units.
     pub const ZERO: Amount = Amount(0);
-    /// The largest amount there is.
+    /// The largest amount, 2^53 − 1 base units.
     pub const MAX: Amount = Amount(MAX_UNITS);
 
-    /// From base units; `None` above `Amount::MAX`.
+    /// Returns the amount of a number of base units, or `None` above [`Amount::MAX`].
     pub const fn new(units: u64) -> Option<Amount> {
         if units <= MAX_UNITS { Some(Amount(units)) } else { None }
     }
 
-    /// Base units.
+    /// The number of base units.
     pub const fn units(self) -> u64 {
         self.0
     }
 
-    /// The sum, unless it is above `Amount::MAX`.
+    /// The sum with `other`; `None` above [`Amount::MAX`].
     pub fn checked_add(self, other: Amount) -> Option<Amount> {
         self.0.checked_add(other.0).and_then(Amount::new)
     }
 
-    /// The difference, unless it is negative.
+    /// The difference to `other`; `None` if it is negative.
     pub fn checked_sub(self, other: Amount) -> Option<Amount> {
         self.0.checked_sub(other.0).map(Amount)
     }
 
-    /// Coins as people write them: digits, optionally a point and one to eight decimals.
+    /// Parses an amount in coins: digits, optionally followed by a point and one to eight decimals.
     pub fn from_coins(text: &str) -> Result<Amount, ParseCoinsError> {
         let (whole, decimals) = match text.split_once('.') {
             Some((_, "")) => return Err(ParseCoinsError::NotANumber),
@@ -66,7 +76,7 @@ impl Amount {
     }
 }
 
-/// Coins, without trailing zeros: `1.5`, `0.00000001`, `50`.
+/// Formats the amount in coins without trailing zeros: `1.5`, `0.00000001`, `50`.
 impl fmt::Display for Amount {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (whole, fraction) = (self.0 / COIN, self.0 % COIN);
@@ -78,16 +88,16 @@ impl fmt::Display for Amount {
     }
 }
 
-/// Why a text is not an amount of coins.
+/// The error of a text that is not an amount in coins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ParseCoinsError {
-    /// Signs, exponents, separators, spaces, nothing at all.
+    /// The text is empty, or has other characters than digits and one point between digits.
     #[error("an amount is written in coins as digits with at most one point, such as 1.5")]
     NotANumber,
-    /// More than eight decimals.
+    /// The text has more than eight decimals.
     #[error("an amount has at most 8 decimals: one base unit is 0.00000001 coins")]
     TooPrecise,
-    /// Above `Amount::MAX`.
+    /// The amount is above [`Amount::MAX`].
     #[error("an amount is at most {} coins", Amount::MAX)]
     TooLarge,
 }
@@ -97,7 +107,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn coins_are_read_and_shown_exactly() {
+    fn coins_round_trip() {
         for (text, units) in [
             ("0", 0),
             ("1", COIN),
@@ -116,7 +126,7 @@ mod tests {
 
     // W10
     #[test]
-    fn anything_but_plain_coins_is_refused() {
+    fn rejects_text_that_is_not_coins() {
         use ParseCoinsError::*;
         for (text, error) in [
             ("", NotANumber),
@@ -139,7 +149,7 @@ mod tests {
 
     // C04, C05
     #[test]
-    fn sums_stop_at_the_limit() {
+    fn arithmetic_rejects_results_out_of_range() {
         assert_eq!(Amount::MAX.checked_add(Amount(1)), None);
         assert_eq!(Amount::MAX.checked_add(Amount::ZERO), Some(Amount::MAX));
         assert_eq!(Amount::ZERO.checked_sub(Amount(1)), None);

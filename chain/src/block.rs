@@ -1,36 +1,37 @@
-//! Blocks: a header, and the transactions it commits to.
-//! Encoding only; `rules` validates blocks.
+//! Blocks: a header and the transactions it commits to.
+//! This module encodes and decodes them; [`rules`](crate::rules) validates them.
+//! Source: PROTOCOL.md, "Block".
 
 use crate::codec::{DecodeError, Decoder};
 use crate::tx::{self, Transaction};
 
 pub use crate::header::{Hash, Header, Height, Timestamp};
 
-/// The least bytes a transaction of a block takes: an encoded transfer without memo, or a
-/// coinbase with the shortest script, its kind and its length.
-const LEAST_TRANSACTION: usize = tx::MIN_TRANSFER_BYTES;
+/// The minimum size of an encoded transaction, in bytes: a transfer without a memo, or the shortest
+/// coinbase with its kind and its length.
+const MIN_TRANSACTION_BYTES: usize = tx::MIN_TRANSFER_BYTES;
 
-/// A header and transactions that may or may not belong to it.
+/// A header with transactions, which need not be those that the header commits to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Block {
-    /// What its hash is of.
+    /// The header, whose hash identifies the block.
     pub header: Header,
-    /// In the order they apply; the coinbase comes first.
+    /// The transactions in the order in which they apply; in a valid block the coinbase is first.
     pub transactions: Vec<Transaction>,
 }
 
 impl Block {
-    /// The header's hash.
+    /// The hash of the block, which is that of its header.
     pub fn hash(&self) -> Hash {
         self.header.hash()
     }
 
-    /// The ids of the transactions, in order.
+    /// The ids of all transactions, in order.
     pub fn ids(&self) -> Vec<tx::Id> {
         self.transactions.iter().map(Transaction::id).collect()
     }
 
-    /// The transfers, in order, with their positions in the block.
+    /// The transfers in order, each with its position in the block.
     pub fn transfers(&self) -> impl DoubleEndedIterator<Item = (usize, &tx::Transfer)> {
         let numbered = self.transactions.iter().enumerate();
         numbered.filter_map(|(position, transaction)| match transaction {
@@ -39,7 +40,7 @@ impl Block {
         })
     }
 
-    /// The first transaction, if it is a coinbase.
+    /// The coinbase; `None` unless it is the first transaction.
     pub fn coinbase(&self) -> Option<&tx::Coinbase> {
         match self.transactions.first() {
             Some(Transaction::Coinbase(coinbase)) => Some(coinbase),
@@ -47,7 +48,7 @@ impl Block {
         }
     }
 
-    /// Header ‖ u32 count ‖ transactions.
+    /// Encodes the block as header ‖ u32 count ‖ transactions.
     pub fn encode(&self) -> Vec<u8> {
         let mut bytes = self.header.encode().to_vec();
         let count =
@@ -59,11 +60,11 @@ impl Block {
         bytes
     }
 
-    /// Reads exactly one block. The caller bounds the length of the input.
+    /// Decodes a block, which must use all bytes. The caller limits the length of the input.
     pub fn decode(bytes: &[u8]) -> Result<Block, DecodeError> {
         let mut input = Decoder::new(bytes);
         let header = Header::read(&mut input)?;
-        let count = input.count(LEAST_TRANSACTION)?;
+        let count = input.count(MIN_TRANSACTION_BYTES)?;
         let mut transactions = Vec::with_capacity(count);
         for _ in 0..count {
             transactions.push(Transaction::read(&mut input)?);
@@ -77,14 +78,14 @@ impl Block {
 mod tests {
     use super::*;
 
-    /// Bitcoin's first block header.
+    /// The header of Bitcoin's genesis block.
     const BITCOIN_GENESIS: &str = "0100000000000000000000000000000000000000000000000000000000000000\
                                    000000003ba3edfd7a7b12b27ac72c3e67768f617fc81bc3888a51323a9fb8aa\
                                    4b1e5e4a29ab5f49ffff001d1dac2b7c";
 
-    // N03, C37: refused before anything is allocated.
+    // N03, C37: rejected before anything is allocated.
     #[test]
-    fn a_count_that_cannot_follow_is_refused() {
+    fn rejects_count_above_remaining_input() {
         let mut bytes = hex::decode(BITCOIN_GENESIS).unwrap();
         bytes.extend_from_slice(&u32::MAX.to_le_bytes());
         bytes.extend_from_slice(&[0; 200]);

@@ -1,9 +1,10 @@
-//! The target a block owes: ASERT, an exponential in the seconds that blocks came too early or too
-//! late, applied from each block to the next. Used on the parent alone it has no debt to its
-//! schedule: a chain that stood still for a week does not wake to a storm of easy blocks.
-//! Pure functions of targets and times; whether a header keeps to them is the business of `rules`.
-//! Seconds and whole blocks; smaller target = harder.
-//! Source: Bitcoin Cash specification 2020-11-15, "ASERT Difficulty Adjustment Algorithm (aserti3-2d)".
+//! The target that a block must have: ASERT, an exponential function of the seconds by which blocks
+//! are early or late, applied from each block to the next. Relative to the parent alone there is no
+//! schedule to catch up with: a chain that was idle for a week resumes at its normal interval.
+//! Times are in seconds, and a smaller target is harder. [`rules::header`](crate::rules::header)
+//! validates the bits of headers.
+//! Source: Bitcoin Cash specification 2020-11-15, "ASERT Difficulty Adjustment Algorithm
+//! (aserti3-2d)".
 
 #![deny(clippy::arithmetic_side_effects)]
 
@@ -13,19 +14,20 @@ use crate::pow::{Bits, Target};
 use ruint::Uint;
 use ruint::aliases::U256;
 
-/// One as a fixed-point number of 16 fractional bits.
+/// The number 1 in fixed-point arithmetic with 16 fractional bits.
 const ONE: u128 = 1 << 16;
-/// 2^48 · (2^x − 1) for 0 ≤ x < 1 is nearly a cubic polynomial in x·2^16: its coefficients, highest
-/// power first, and half a unit to round.
+/// The coefficients of a cubic polynomial in x·2^16 that approximates 2^48 · (2^x − 1) for
+/// 0 ≤ x < 1, highest power first. The constant term rounds to nearest.
 const CUBIC: [u128; 4] = [5_127, 971_821_376, 195_766_423_245_049, 1 << 47];
 
-/// A target times 2^16 times a factor below 2, with room to see that it has grown too large.
+/// A target times 2^16 times a factor below 2, with spare bits so that an overflow is detected.
 type Wide = Uint<320, 5>;
 
-/// The target aserti3-2d demands of the block after the one that is `height_delta` blocks above the
-/// anchor and `time_delta` seconds after the anchor's parent: `anchor` · 2^(delay / half-life), from
-/// 1 up to `limit`. Exact for deltas of at most 2^64, beyond that saturating. A half-life of 0
-/// counts as 1.
+/// Returns the target that aserti3-2d requires of the block after the one that is `height_delta`
+/// blocks above the anchor and `time_delta` seconds after the anchor's parent:
+/// `anchor` · 2^(delay / half-life), at least 1 and at most `limit`. The spacing and the half-life
+/// are in seconds; a half-life of 0 counts as 1. The result is exact for deltas of at most 2^64 and
+/// saturates beyond.
 pub fn asert(
     anchor: Target,
     time_delta: i128,
@@ -46,32 +48,32 @@ pub fn asert(
         .fold(0_u128, |sum, coefficient| sum.saturating_mul(fraction).saturating_add(*coefficient));
     let factor = ONE.saturating_add(power >> 48);
     let product = Wide::from(anchor.value()).saturating_mul(Wide::from(factor));
-    // The factor's 16 fractional bits come off together with the doublings.
+    // One shift removes the 16 fractional bits of the factor and applies the doublings.
     let shift = doublings.saturating_sub(16);
     let places = usize::try_from(shift.unsigned_abs()).unwrap_or(usize::MAX);
     let target =
         if shift < 0 { product.wrapping_shr(places) } else { product.saturating_shl(places) };
-    // A target that has vanished is the hardest there is, 1.
+    // A target that is shifted to zero is replaced by the hardest one, 1.
     Target::new(U256::saturating_from(target)).unwrap_or(Target::MIN).min(limit)
 }
 
-/// How a network's difficulty moves.
+/// The difficulty parameters of a network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Schedule {
-    /// Seconds from block to block, on average.
+    /// The target time between two blocks, in seconds.
     pub spacing: u32,
-    /// Seconds of delay that double the target.
+    /// The delay that doubles the target, in seconds.
     pub half_life: u32,
-    /// The easiest target.
+    /// The easiest target that a block may have.
     pub limit: Target,
-    /// Of genesis and of block 1.
+    /// The bits of genesis and of block 1.
     pub genesis_bits: Bits,
-    /// Whether every block keeps the genesis bits.
+    /// Whether every block has the genesis bits.
     pub fixed: bool,
 }
 
 impl Schedule {
-    /// A network's.
+    /// Returns the difficulty parameters of a network.
     pub fn of(params: &Params) -> Schedule {
         let spec = params.spec();
         Schedule {
@@ -83,19 +85,20 @@ impl Schedule {
         }
     }
 
-    /// The bits of the block after `parent`, from the parent's own and the grandparent's time;
-    /// without a grandparent the parent is genesis.
+    /// Returns the bits of the child of `parent`, which has these bits and this time, given the
+    /// time of the grandparent; without a grandparent the parent is genesis.
     ///
-    /// A block that took long counts as one half-life at most, so no single one makes the next more
-    /// than 2^(1 − spacing/half-life) times as easy, nor harder by more than 2^(spacing/half-life).
+    /// The solve time of the parent counts as at most one half-life, so a block makes the next
+    /// target at most 2^(1 − spacing/half-life) times as large. It makes it at most
+    /// 2^(spacing/half-life) times as small.
     pub fn next_bits(&self, parent: (Bits, Timestamp), grandparent: Option<Timestamp>) -> Bits {
         let (bits, time) = parent;
         let Some(grandparent) = grandparent.filter(|_| !self.fixed) else {
             return self.genesis_bits;
         };
         let target = bits.target().expect("a block's bits are canonical before it is a parent");
-        let taken = time.since(grandparent).min(i64::from(self.half_life));
-        asert(target, taken.into(), 0, self.spacing, self.half_life, self.limit).bits()
+        let solve_time = time.since(grandparent).min(i64::from(self.half_life));
+        asert(target, solve_time.into(), 0, self.spacing, self.half_life, self.limit).bits()
     }
 }
 
@@ -110,7 +113,7 @@ mod tests {
         Bits::new(raw).target().unwrap()
     }
 
-    /// The specification word for word, in integers that have no end.
+    /// The formula of the specification in arbitrary-precision integers.
     fn reference(
         anchor: Target,
         (time_delta, height_delta): (i128, i128),
@@ -139,7 +142,7 @@ mod tests {
         Target::from_be_bytes(padded).unwrap()
     }
 
-    /// Targets of every size, the largest and the smallest among them.
+    /// Targets of every size, including the largest and the smallest.
     fn targets() -> impl Strategy<Value = Target> {
         let any_size = (any::<[u8; 32]>(), 0_usize..256).prop_map(|(bytes, shift)| {
             Target::new(U256::from_be_bytes(bytes) >> shift).unwrap_or(Target::MIN)
@@ -147,7 +150,7 @@ mod tests {
         prop_oneof![8 => any_size, 1 => Just(Target::MAX), 1 => Just(Target::MIN)]
     }
 
-    /// Deltas of every size up to 2^64, of both signs.
+    /// Positive and negative deltas of every size up to 2^64.
     fn deltas() -> impl Strategy<Value = i128> {
         (-(1_i128 << 64)..=1 << 64, 0_u32..65).prop_map(|(delta, shift)| delta >> shift)
     }
@@ -155,7 +158,7 @@ mod tests {
     // C12, C14
     proptest! {
         #[test]
-        fn agrees_with_integers_that_have_no_end(
+        fn agrees_with_arbitrary_precision_integers(
             anchor in targets(),
             delta in (deltas(), deltas()),
             spacing: u32,
@@ -179,7 +182,7 @@ mod tests {
         }
 
         #[test]
-        fn later_is_never_harder(
+        fn later_block_is_never_harder(
             anchor in targets(), delta in -100_000_i128..100_000, half_life in 1_u32..10_000,
         ) {
             let next = |delta| asert(anchor, delta, 0, 5, half_life, Target::MAX);
@@ -189,7 +192,7 @@ mod tests {
 
     // C14
     #[test]
-    fn no_delta_is_too_large_or_too_small() {
+    fn extreme_deltas_saturate() {
         let limit = target(0x1d00_ffff);
         for (time, height, expected) in [
             (i128::MAX, i128::MIN, limit),
@@ -206,9 +209,9 @@ mod tests {
         assert_eq!(asert(limit, 1, 0, 0, 0, Target::MAX), asert(limit, 1, 0, 0, 1, Target::MAX));
     }
 
-    // With one half-life of 3 s a second is 21845.33 parts of 65536.
+    // With a half-life of 3 s, one second is an exponent of 21845.33 / 65536.
     #[test]
-    fn the_exponent_is_truncated_toward_zero() {
+    fn exponent_is_truncated_toward_zero() {
         let anchor = Target::new(U256::ONE << 128).unwrap();
         let next = |delay| asert(anchor, delay, -1, 0, 3, Target::MAX);
         let exactly = |exponent| asert(anchor, exponent, -1, 0, 65_536, Target::MAX);
@@ -218,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn a_limit_of_all_ones_is_reached_and_not_passed() {
+    fn target_stops_at_limit_of_all_ones() {
         let half = Target::new(U256::ONE << 255).unwrap();
         let next = |anchor, delay| asert(anchor, delay, -1, 0, 60, Target::MAX);
         assert_eq!(next(half, 59).value().leading_zeros(), 0);
@@ -229,7 +232,7 @@ mod tests {
 
     const START: u32 = 1_767_225_600;
 
-    /// The bits after a block of `testnet` with these bits that took so many seconds.
+    /// The bits after a block of `testnet` with these bits and a solve time in seconds.
     fn after(bits: u32, seconds: u32) -> String {
         let (parent, grandparent) = (Timestamp::new(START + seconds), Timestamp::new(START));
         let schedule = Schedule::of(&Params::testnet());
@@ -237,16 +240,16 @@ mod tests {
     }
 
     #[test]
-    fn a_block_on_time_changes_nothing() {
+    fn block_on_time_leaves_bits_unchanged() {
         for bits in [0x1d00_ffff, 0x1e00_8000, 0x1c7f_ffff, 0x1f00_ffff, 0x0101_0000] {
             assert_eq!(after(bits, 5), Bits::new(bits).to_string());
         }
     }
 
-    // C16: a block may have its parent's time. Factors 2^(−5/125), 2^(5/125) and 2^(120/125), as
-    // the cubic has them: right to 0.02 %.
+    // C16: a block may have its parent's time. The factors are 2^(−5/125), 2^(5/125) and
+    // 2^(120/125), which the cubic approximates within 0.02 %.
     #[test]
-    fn early_makes_harder_and_late_makes_easier_up_to_one_half_life() {
+    fn early_block_is_harder_and_late_one_easier_up_to_one_half_life() {
         assert_eq!(after(0x1c40_0000, 0), "1c3e4100");
         assert_eq!(after(0x1c40_0000, 10), "1c41cdc0");
         for late in [125, 126, 86_400 * 365] {
@@ -256,14 +259,14 @@ mod tests {
     }
 
     #[test]
-    fn stays_between_the_hardest_target_and_the_limit() {
+    fn stays_between_hardest_target_and_limit() {
         assert_eq!(after(0x1f00_ffff, 125), "1f00ffff");
         assert_eq!(after(0x1f00_fff0, 6), "1f00ffff");
         assert_eq!(after(0x0101_0000, 0), "01010000");
     }
 
     #[test]
-    fn block_1_and_every_block_of_fixed_difficulty_take_the_genesis_bits() {
+    fn block_1_and_blocks_of_fixed_difficulty_have_genesis_bits() {
         let parent = |bits| (Bits::new(bits), Timestamp::new(START + 1_000));
         for params in Params::built_in() {
             let genesis = params.spec().genesis_bits;
@@ -277,7 +280,7 @@ mod tests {
 
     // C18
     #[test]
-    fn the_last_second_of_32_bits_is_like_any_other() {
+    fn last_second_of_32_bits_does_not_wrap() {
         let schedule = Schedule::of(&Params::testnet());
         let next = |parent, grandparent| {
             let parent = (Bits::new(0x1c3f_0000), Timestamp::new(parent));
@@ -286,7 +289,7 @@ mod tests {
         assert_eq!(next(u32::MAX, u32::MAX - 5), "1c3f0000");
         assert_eq!(next(u32::MAX, u32::MAX), after(0x1c3f_0000, 0));
         assert_eq!(next(u32::MAX, 0), after(0x1c3f_0000, 125));
-        // No valid block is before its parent; the arithmetic does not mind, nor does it wrap.
+        // No valid block is before its parent, but the arithmetic does not wrap either.
         assert_eq!(next(0, u32::MAX), "01010000");
     }
 }

@@ -1,21 +1,22 @@
-//! SHA-256, its double form, and the shape of the two identifiers built on it.
-//! Digests are kept in internal byte order; their text form is byte-reversed, as Bitcoin shows them.
+//! SHA-256, double SHA-256, and the 32-byte identifiers derived from them.
+//! Identifiers are stored in internal byte order; their text is byte-reversed, as in Bitcoin.
 //! Source: FIPS 180-4; Bitcoin developer reference, "Hash Byte Order".
 
 use sha2::{Digest, Sha256};
 
-/// One SHA-256.
+/// Returns the SHA-256 of the bytes.
 pub fn sha256(bytes: &[u8]) -> [u8; 32] {
     Sha256::digest(bytes).into()
 }
 
-/// SHA-256 of the SHA-256: block hashes, transaction ids and Merkle nodes.
+/// Returns the SHA-256 of the SHA-256 of the bytes: the hash of blocks, transactions and Merkle
+/// nodes.
 pub fn sha256d(bytes: &[u8]) -> [u8; 32] {
     sha256(&sha256(bytes))
 }
 
-/// The state of SHA-256 after whole 64-byte blocks: what a miner keeps of the part of a header
-/// that does not change with the nonce.
+/// The state of SHA-256 after a number of 64-byte blocks. A miner reuses the midstate of the first
+/// block of a header, which does not contain the nonce.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Midstate([u32; 8]);
 
@@ -32,24 +33,25 @@ impl Midstate {
         0x5be0_cd19,
     ]);
 
-    /// The state after one more block.
+    /// Returns the state after one more block.
     pub fn compress(mut self, block: &[u8; 64]) -> Midstate {
         sha2::block_api::compress256(&mut self.0, std::slice::from_ref(block));
         self
     }
 
-    /// The eight state words.
+    /// The eight words of the state.
     pub fn words(self) -> [u32; 8] {
         self.0
     }
 }
 
-/// Why a text is not a digest.
+/// The error of a text that is not a 32-byte identifier in hexadecimal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("expected 64 hexadecimal digits")]
 pub struct ParseDigestError;
 
-/// Declares a 32-byte identifier: internal order inside, reversed hexadecimal as text.
+/// Declares a 32-byte identifier, which is stored in internal byte order and formatted as reversed
+/// hexadecimal.
 macro_rules! digest {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
@@ -57,15 +59,15 @@ macro_rules! digest {
         pub struct $name([u8; 32]);
 
         impl $name {
-            /// All zero: the parent of no block, the root of no transactions.
+            /// The identifier with all bytes zero.
             pub const ZERO: $name = $name([0; 32]);
 
-            /// From the 32 bytes in internal order.
+            /// Returns the identifier with the given bytes in internal order.
             pub const fn from_bytes(bytes: [u8; 32]) -> Self {
                 $name(bytes)
             }
 
-            /// The 32 bytes in internal order.
+            /// The bytes in internal order.
             pub const fn as_bytes(&self) -> &[u8; 32] {
                 &self.0
             }
@@ -79,10 +81,10 @@ macro_rules! digest {
 
         impl std::fmt::Display for $name {
             fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                let mut shown = self.0;
-                shown.reverse();
+                let mut reversed = self.0;
+                reversed.reverse();
                 let mut digits = [0; 64];
-                hex::encode_to_slice(shown, &mut digits).expect("two digits a byte");
+                hex::encode_to_slice(reversed, &mut digits).expect("two digits a byte");
                 f.write_str(std::str::from_utf8(&digits).expect("digits are ASCII"))
             }
         }
@@ -113,7 +115,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn midstate_continues_to_the_digest() {
+    fn midstate_yields_digest() {
         // "abc" padded to one block by hand, FIPS 180-4 example B.1.
         let mut block = [0; 64];
         block[..3].copy_from_slice(b"abc");

@@ -1,5 +1,6 @@
-//! Block headers: the 80 bytes of Bitcoin that miners hash, and the height, time and hash of a block.
-//! Encoding and hashing only; `rules::header` validates headers.
+//! Block headers: the 80 bytes that miners hash, as in Bitcoin, and the height, time and hash of a
+//! block. [`rules::header`](crate::rules::header) validates headers.
+//! Source: PROTOCOL.md, "Header".
 
 use crate::codec::{DecodeError, Decoder};
 use crate::hash::{digest, sha256d};
@@ -12,30 +13,30 @@ digest! {
     Hash
 }
 
-/// Position in a chain; genesis is 0.
+/// The height of a block: the number of its ancestors. Genesis has height 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Height(u32);
 
 impl Height {
-    /// The first block's.
+    /// The height of the genesis block, 0.
     pub const GENESIS: Height = Height(0);
 
-    /// From a number.
+    /// Returns the height with the given number.
     pub const fn new(height: u32) -> Height {
         Height(height)
     }
 
-    /// As a number.
+    /// The height as a number.
     pub const fn get(self) -> u32 {
         self.0
     }
 
-    /// The child's height; `None` at the end of all heights.
+    /// The height of a child; `None` above `u32::MAX`.
     pub fn next(self) -> Option<Height> {
         self.0.checked_add(1).map(Height)
     }
 
-    /// So many blocks earlier; `None` before genesis.
+    /// The height a number of blocks earlier; `None` before genesis.
     pub fn checked_sub(self, blocks: u32) -> Option<Height> {
         self.0.checked_sub(blocks).map(Height)
     }
@@ -47,27 +48,27 @@ impl fmt::Display for Height {
     }
 }
 
-/// Seconds since the Unix epoch, UTC; good until 2106.
+/// A time in whole seconds since 1970-01-01 00:00 UTC. The last one is in 2106.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(u32);
 
 impl Timestamp {
-    /// From seconds.
+    /// Returns the time a number of seconds after 1970-01-01 00:00 UTC.
     pub const fn new(seconds: u32) -> Timestamp {
         Timestamp(seconds)
     }
 
-    /// As seconds.
+    /// The number of seconds since 1970-01-01 00:00 UTC.
     pub const fn get(self) -> u32 {
         self.0
     }
 
-    /// So many seconds later, at most the last second there is.
+    /// The time a number of seconds later, or the last one if that is beyond the range.
     pub fn saturating_add(self, seconds: u32) -> Timestamp {
         Timestamp(self.0.saturating_add(seconds))
     }
 
-    /// Seconds from an earlier time to this one; negative if it is in fact later.
+    /// The number of seconds since another time; negative if that is later.
     pub fn since(self, earlier: Timestamp) -> i64 {
         i64::from(self.0).saturating_sub(i64::from(earlier.0))
     }
@@ -79,32 +80,43 @@ impl fmt::Display for Timestamp {
     }
 }
 
-/// What miners hash: 80 bytes, all of Bitcoin's fields in Bitcoin's order.
+/// The header of a block, with the fields of a Bitcoin header.
+///
+/// ```
+/// use chain::{Header, Params};
+///
+/// let header = Params::main().genesis().header;
+/// assert_eq!(header.hash(), Params::main().genesis_hash());
+/// assert_eq!(Header::decode(&header.encode()), Ok(header));
+///
+/// let next = Header { nonce: header.nonce + 1, ..header };
+/// assert_ne!(next.hash(), header.hash());
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
-    /// `Header::VERSION`, but for the bits that miners may roll.
+    /// The version: [`Header::VERSION`] except for [`Header::ROLLING_BITS`].
     pub version: i32,
-    /// The parent's hash.
+    /// The hash of the parent.
     pub previous: Hash,
-    /// Commits to the transactions.
+    /// The Merkle root of the transaction ids.
     pub merkle_root: merkle::Root,
-    /// When mining began, by the miner's clock.
+    /// The time when mining began, by the miner's clock.
     pub time: Timestamp,
-    /// The target this block met.
+    /// The target that the hash must meet, as compact bits.
     pub bits: Bits,
-    /// What mining searches.
+    /// The number that miners change until the hash meets the target.
     pub nonce: u32,
 }
 
 impl Header {
-    /// Bytes of an encoded header.
+    /// The size of an encoded header, in bytes.
     pub const BYTES: usize = 80;
-    /// The version of every block, but for `ROLLING_BITS`.
+    /// The version of every block, except for [`Header::ROLLING_BITS`].
     pub const VERSION: i32 = 0x2000_0000;
-    /// The version bits that miners may set as they like (BIP 320: bits 13 to 28).
+    /// The version bits that miners may set freely: bits 13 to 28, as in BIP 320.
     pub const ROLLING_BITS: i32 = 0x1fff_e000;
 
-    /// The 80 bytes.
+    /// Encodes the header.
     pub fn encode(&self) -> [u8; Header::BYTES] {
         let mut bytes = [0; Header::BYTES];
         bytes[0..4].copy_from_slice(&self.version.to_le_bytes());
@@ -116,7 +128,7 @@ impl Header {
         bytes
     }
 
-    /// Reads exactly 80 bytes.
+    /// Decodes a header, which must use all bytes.
     pub fn decode(bytes: &[u8]) -> Result<Header, DecodeError> {
         let mut input = Decoder::new(bytes);
         let header = Header::read(&mut input)?;
@@ -124,7 +136,7 @@ impl Header {
         Ok(header)
     }
 
-    /// Reads the next 80 bytes.
+    /// Decodes the next header of an input.
     pub fn read(input: &mut Decoder) -> Result<Header, DecodeError> {
         Ok(Header {
             version: input.i32()?,
@@ -136,7 +148,7 @@ impl Header {
         })
     }
 
-    /// The block's hash.
+    /// The hash of the block: the SHA-256d of the encoded header.
     pub fn hash(&self) -> Hash {
         Hash::from_bytes(sha256d(&self.encode()))
     }
@@ -146,13 +158,13 @@ impl Header {
 mod tests {
     use super::*;
 
-    /// Bitcoin's first block header.
+    /// The header of Bitcoin's genesis block.
     const BITCOIN_GENESIS: &str = "0100000000000000000000000000000000000000000000000000000000000000\
                                    000000003ba3edfd7a7b12b27ac72c3e67768f617fc81bc3888a51323a9fb8aa\
                                    4b1e5e4a29ab5f49ffff001d1dac2b7c";
 
     #[test]
-    fn hashes_bitcoins_first_header_to_its_known_hash() {
+    fn hashes_bitcoin_genesis_header() {
         let bytes = hex::decode(BITCOIN_GENESIS).unwrap();
         let header = Header::decode(&bytes).unwrap();
         assert_eq!(
@@ -164,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn a_header_is_exactly_80_bytes() {
+    fn rejects_header_of_other_length() {
         let bytes = hex::decode(BITCOIN_GENESIS).unwrap();
         assert_eq!(
             Header::decode(&bytes[..79]),

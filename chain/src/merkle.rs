@@ -1,6 +1,6 @@
-//! Bitcoin's Merkle tree over transaction ids: root, branch, and the check for the mutation that
-//! leaves the root as it was. Nodes are hashed as they are: no leaf can pass for an inner node,
-//! because no transaction encodes to 64 bytes.
+//! The Merkle tree of Bitcoin over transaction ids: root, branch, and the detection of mutations
+//! that leave the root unchanged. Leaves and inner nodes are hashed alike; a leaf cannot pass for
+//! an inner node because no transaction encodes to 64 bytes.
 //! Source: Bitcoin developer reference, "Merkle Trees"; CVE-2012-2459.
 
 use crate::hash::{digest, sha256d};
@@ -10,7 +10,7 @@ digest! {
     Root
 }
 
-/// Deepest branch that a proof may have: more than any block of 2,000,000 bytes needs.
+/// The maximum number of levels of a branch, more than a block of 2,000,000 bytes needs.
 pub const MAX_DEPTH: usize = 32;
 
 fn parent(left: &[u8; 32], right: &[u8; 32]) -> [u8; 32] {
@@ -20,7 +20,7 @@ fn parent(left: &[u8; 32], right: &[u8; 32]) -> [u8; 32] {
     sha256d(&pair)
 }
 
-/// The next level up; the last node of an odd level is paired with itself.
+/// Returns the parents of a level. The last node of an odd level is paired with itself.
 fn level_above(level: &[[u8; 32]]) -> Vec<[u8; 32]> {
     level.chunks(2).map(|pair| parent(&pair[0], pair.last().unwrap_or(&pair[0]))).collect()
 }
@@ -29,7 +29,17 @@ fn bytes_of<L: Copy + Into<[u8; 32]>>(leaves: &[L]) -> Vec<[u8; 32]> {
     leaves.iter().map(|leaf| (*leaf).into()).collect()
 }
 
-/// The root over leaves, such as transaction ids, in order; zero for none.
+/// Returns the root over leaves, such as transaction ids, in order; zero without leaves.
+///
+/// ```
+/// use chain::merkle::{self, Branch};
+///
+/// let leaves = [[1; 32], [2; 32], [3; 32]];
+/// let root = merkle::root(&leaves);
+/// let branch = Branch::of(&leaves, 2).unwrap();
+/// assert_eq!(branch.root(leaves[2]), Some(root));
+/// assert_ne!(branch.root(leaves[1]), Some(root));
+/// ```
 pub fn root<L: Copy + Into<[u8; 32]>>(leaves: &[L]) -> Root {
     let mut level = bytes_of(leaves);
     while level.len() > 1 {
@@ -38,8 +48,8 @@ pub fn root<L: Copy + Into<[u8; 32]>>(leaves: &[L]) -> Root {
     level.first().map_or(Root::ZERO, |top| Root::from_bytes(*top))
 }
 
-/// Whether two nodes that are paired are equal without being the last one paired with itself:
-/// then a shorter list has the same root, and the body says nothing about the header.
+/// Whether two different nodes of a pair are equal. Then a shorter list of leaves has the same root
+/// (CVE-2012-2459), and the body does not prove that the header commits to it.
 pub fn is_mutated<L: Copy + Into<[u8; 32]>>(leaves: &[L]) -> bool {
     let mut level = bytes_of(leaves);
     while level.len() > 1 {
@@ -51,17 +61,18 @@ pub fn is_mutated<L: Copy + Into<[u8; 32]>>(leaves: &[L]) -> bool {
     false
 }
 
-/// The siblings from a leaf up to the root: with the leaf and its position they give the root.
+/// A Merkle branch: the siblings from a leaf up to the root, which prove that the leaf is in the
+/// tree.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Branch {
-    /// The sibling on each level, leaves first.
+    /// The sibling on each level, from the leaves upwards.
     pub siblings: Vec<[u8; 32]>,
-    /// The leaf's position, counted from 0.
+    /// The position of the leaf, from 0.
     pub position: u32,
 }
 
 impl Branch {
-    /// The branch of the leaf at a position; `None` if there is none.
+    /// Returns the branch of the leaf at a position, or `None` if there is no such leaf.
     pub fn of<L: Copy + Into<[u8; 32]>>(leaves: &[L], position: usize) -> Option<Branch> {
         leaves.get(position)?;
         let mut level = bytes_of(leaves);
@@ -75,7 +86,8 @@ impl Branch {
         Some(Branch { siblings, position: u32::try_from(position).ok()? })
     }
 
-    /// The root this branch leads to from a leaf; `None` if the position cannot be that deep.
+    /// Returns the root that follows from a leaf and this branch, or `None` if the branch is too
+    /// long or too short for its position.
     pub fn root(&self, leaf: impl Into<[u8; 32]>) -> Option<Root> {
         if self.siblings.len() > MAX_DEPTH {
             return None;
@@ -99,9 +111,9 @@ mod tests {
         texts.iter().map(|text| text.parse::<Root>().unwrap().into()).collect()
     }
 
-    // Bitcoin blocks 0, 170 (two transactions) and 100,000 (four), as every explorer shows them.
+    // Bitcoin blocks 0, 170 (two transactions) and 100,000 (four).
     #[test]
-    fn roots_of_real_blocks() {
+    fn roots_of_bitcoin_blocks() {
         for (transactions, expected) in [
             (
                 &["4a5e1e4baab89f3a32518a88c31bc87f618f76673e2cc77ab2127b7afdeda33b"][..],
@@ -131,7 +143,7 @@ mod tests {
 
     // C01
     #[test]
-    fn repeated_tail_keeps_the_root_and_is_seen() {
+    fn detects_repeated_tail_with_same_root() {
         let three: Vec<[u8; 32]> = (0..3).map(|byte| [byte; 32]).collect();
         let repeated = [three.as_slice(), &three[2..]].concat();
         assert_eq!(root(&three), root(&repeated));
@@ -148,7 +160,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_branch_leads_to_the_root(count in 1_usize..40, at: prop::sample::Index) {
+        fn every_branch_yields_the_root(count in 1_usize..40, at: prop::sample::Index) {
             let ids: Vec<[u8; 32]> =
                 (0..count).map(|n| sha256d(&n.to_le_bytes())).collect();
             let position = at.index(count);

@@ -1,5 +1,6 @@
 //! The parameters of a network: every number in which networks differ, and the genesis block that
-//! commits to them. Times in seconds, amounts in base units. Nothing in a rule reads a global.
+//! commits to them. Times are in seconds, amounts in base units.
+//! Source: PROTOCOL.md, "Networks" and "Genesis".
 
 #![deny(clippy::arithmetic_side_effects)]
 
@@ -13,68 +14,70 @@ use crate::pow::{Bits, BitsError, Target};
 use crate::tx::{Coinbase, MAX_TAG_BYTES, Tag, Transaction};
 use std::collections::BTreeSet;
 
-/// What describes a network; `Params::new` checks it.
+/// The specification of a network, which [`Params::new`] validates.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Spec {
-    /// Its name: 1 to 40 lower-case letters, digits and hyphens; also names the data folder.
+    /// The name of the network: 1 to 40 lower-case letters, digits and hyphens. It is also the name
+    /// of the data directory.
     pub name: String,
-    /// What its addresses start with: 1 to 20 lower-case letters.
+    /// The human-readable part of addresses: 1 to 20 lower-case letters.
     pub hrp: String,
-    /// Seconds between blocks that the difficulty aims at.
+    /// The target time between two blocks, in seconds; at least 1.
     pub spacing_seconds: u32,
-    /// Seconds of deviation after which the difficulty has halved or doubled.
+    /// The delay behind the schedule that doubles the target, in seconds: 1 to 1,000 times
+    /// `spacing_seconds`.
     pub half_life_seconds: u32,
-    /// Whether every block has the genesis bits.
+    /// Whether the difficulty is fixed: then every block has the genesis bits.
     pub fixed_difficulty: bool,
-    /// The easiest target.
+    /// The easiest target that a block may have, as compact bits.
     pub limit_bits: Bits,
-    /// The target of genesis and block 1.
+    /// The target of genesis and of block 1, as compact bits; not easier than `limit_bits`.
     pub genesis_bits: Bits,
-    /// The time of genesis.
+    /// The time of the genesis block.
     pub genesis_time: Timestamp,
-    /// Base units created by a block of the first era.
+    /// The subsidy of a block before the first halving.
     pub initial_subsidy: Amount,
-    /// Blocks until the subsidy halves.
+    /// The number of blocks between two halvings of the subsidy; at least 1.
     pub halving_interval: u32,
-    /// Blocks until a reward can be spent.
+    /// The number of blocks after which a reward can be spent; at least 1.
     pub maturity: u32,
-    /// Seconds that a block may be ahead of a node's clock.
+    /// How far the time of a block may be ahead of a node's clock, in seconds.
     pub max_future_seconds: u32,
-    /// Most bytes of an encoded block.
+    /// The maximum size of an encoded block, in bytes: within [`BLOCK_BYTES_RANGE`].
     pub max_block_bytes: u32,
-    /// Who owns what from the beginning.
+    /// The balances after genesis, by address. Addresses are distinct, and no balance is zero.
     pub allocations: Vec<(Address, Amount)>,
-    /// The tag of the genesis coinbase: at most 40 bytes.
+    /// The tag of the genesis coinbase: at most [`MAX_TAG_BYTES`] bytes.
     pub message: String,
-    /// Multiaddrs of nodes to begin with. Not part of the genesis hash.
+    /// The multiaddrs of the first nodes to dial. The genesis hash does not commit to them.
     pub boot_nodes: Vec<String>,
-    /// Where nodes listen unless told otherwise. Not part of the genesis hash.
+    /// The default ports of nodes. The genesis hash does not commit to them.
     pub ports: Ports,
 }
 
-/// Default ports of the nodes of a network.
+/// The default TCP ports of the nodes of a network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ports {
-    /// REST API.
+    /// The port of the REST API.
     pub api: u16,
-    /// Peers.
+    /// The port for peers.
     pub peers: u16,
-    /// Stratum.
+    /// The port of the Stratum server.
     pub stratum: u16,
 }
 
-/// The ports of `main`, and of custom networks that do not name others.
+/// The ports of `main`, which custom networks have by default.
 impl Default for Ports {
     fn default() -> Ports {
         Ports { api: 8400, peers: 8401, stratum: 3333 }
     }
 }
 
-/// Largest and smallest `max_block_bytes`: what peers carry, and room for a few transfers.
+/// The range of `max_block_bytes`: at least room for a few transfers, at most what peers transmit.
 pub const BLOCK_BYTES_RANGE: std::ops::RangeInclusive<u32> = 1_000..=2_000_000;
-/// Most half-life, in spacings.
+/// The maximum half-life, as a multiple of the spacing.
 const MAX_HALF_LIFE: u32 = 1_000;
-/// Most bytes of a network's name.
+/// The maximum length of a network's name, in bytes.
 const MAX_NAME_BYTES: usize = 40;
 /// 2026-01-01 00:00:00 UTC: the genesis time of the built-in networks.
 const GENESIS_TIME: Timestamp = Timestamp::new(1_767_225_600);
@@ -94,62 +97,77 @@ const DEV_ACCOUNTS: [&str; 10] = [
     "9ebb514df6bb7c7ff4441dc39fd7301155728020",
 ];
 
-/// Why a description is not a network.
+/// The error of an invalid [`Spec`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ParamsError {
-    /// `name`
+    /// The name is empty, too long, or has other characters than lower-case letters, digits and
+    /// hyphens.
     #[error("name must be 1 to {MAX_NAME_BYTES} lower-case letters, digits and hyphens, not {0:?}")]
     Name(String),
-    /// `hrp`
+    /// The human-readable part is not 1 to 20 lower-case letters.
     #[error("hrp must be 1 to 20 lower-case letters, not {0:?}")]
     Hrp(String),
-    /// `spacing_seconds` or `half_life_seconds`
+    /// The spacing is zero, or the half-life is zero or too long for the spacing.
     #[error(
         "spacing_seconds must be at least 1 and half_life_seconds from 1 to {MAX_HALF_LIFE} \
          times that, not {spacing_seconds} and {half_life_seconds}"
     )]
     Timing {
-        /// As given.
+        /// The invalid combination's spacing, in seconds.
         spacing_seconds: u32,
-        /// As given.
+        /// The invalid combination's half-life, in seconds.
         half_life_seconds: u32,
     },
-    /// `limit_bits` or `genesis_bits`
+    /// `limit_bits` or `genesis_bits` do not encode a target.
     #[error("{field} {bits} is not a target: {reason}")]
     Bits {
-        /// Which of the two.
+        /// The name of the invalid field.
         field: &'static str,
-        /// As given.
+        /// The invalid bits.
         bits: Bits,
-        /// What is wrong with it.
+        /// The reason why they encode no target.
         reason: BitsError,
     },
-    /// `genesis_bits` easier than `limit_bits`
+    /// `genesis_bits` are easier than `limit_bits`.
     #[error("genesis_bits {genesis} is easier than limit_bits {limit}")]
     GenesisAboveLimit {
-        /// As given.
+        /// The genesis bits.
         genesis: Bits,
-        /// As given.
+        /// The limit, as bits.
         limit: Bits,
     },
-    /// `halving_interval` or `maturity`
+    /// `halving_interval` or `maturity`, whichever the value names, is zero.
     #[error("{0} must be at least 1")]
     Zero(&'static str),
-    /// `max_block_bytes`
+    /// `max_block_bytes` is outside [`BLOCK_BYTES_RANGE`].
     #[error("max_block_bytes must be {min} to {max}, not {0}", min = BLOCK_BYTES_RANGE.start(), max = BLOCK_BYTES_RANGE.end())]
     BlockBytes(u32),
-    /// `message`
+    /// The message has more than [`MAX_TAG_BYTES`] bytes. The value is its length in bytes.
     #[error("message must be at most {MAX_TAG_BYTES} bytes, not {0}")]
     Message(usize),
-    /// `allocations`
+    /// An address has two allocations, or an allocation is zero.
     #[error("allocations must go to distinct addresses, and none may be zero")]
     Allocations,
-    /// The sum of allocations and subsidies
+    /// The sum of all allocations and subsidies is above [`Amount::MAX`].
     #[error("all allocations and subsidies together are above {} base units", Amount::MAX.units())]
     Issuance,
 }
 
-/// A network's parameters, checked, and what follows from them.
+/// The validated parameters of a network, with its genesis block.
+///
+/// ```
+/// use chain::params::Spec;
+/// use chain::{Height, Params};
+///
+/// let main = Params::main();
+/// assert_eq!(main.subsidy(Height::new(1)).to_string(), "50");
+/// assert_eq!(main.subsidy(Height::new(210_000)).to_string(), "25");
+///
+/// let spec = Spec { name: "fork".into(), ..main.spec().clone() };
+/// let fork = Params::new(spec)?;
+/// assert_ne!(fork.genesis_hash(), main.genesis_hash());
+/// # Ok::<(), chain::params::ParamsError>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Params {
     spec: Spec,
@@ -162,7 +180,7 @@ pub struct Params {
 }
 
 impl Params {
-    /// Checks a description and makes its genesis block. Allocations are sorted by address.
+    /// Validates a specification and builds its genesis block. Sorts the allocations by address.
     pub fn new(mut spec: Spec) -> Result<Params, ParamsError> {
         let name_byte =
             |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
@@ -212,7 +230,7 @@ impl Params {
         Ok(Params { spec, hrp, limit, max_issuance, genesis, genesis_hash, genesis_accounts_hash })
     }
 
-    /// Template of a public network.
+    /// The network `main`: a public network with a block every minute.
     pub fn main() -> Params {
         Params::new(Spec {
             name: "main".into(),
@@ -236,7 +254,7 @@ impl Params {
         .expect("the built-in network `main` is well-formed")
     }
 
-    /// Local and shared testnets with real proof of work.
+    /// The network `testnet`: real proof of work, a block every five seconds.
     pub fn testnet() -> Params {
         Params::new(Spec {
             name: "testnet".into(),
@@ -254,7 +272,7 @@ impl Params {
         .expect("the built-in network `testnet` is well-formed")
     }
 
-    /// Development: blocks at once and on demand, ten funded accounts.
+    /// The network `dev` for development: a minimal proof of work and ten funded accounts.
     pub fn dev() -> Params {
         let account = |text: &&str| {
             let mut bytes = [0; 20];
@@ -279,52 +297,52 @@ impl Params {
         .expect("the built-in network `dev` is well-formed")
     }
 
-    /// The built-in networks.
+    /// The built-in networks: `main`, `testnet` and `dev`.
     pub fn built_in() -> [Params; 3] {
         [Params::main(), Params::testnet(), Params::dev()]
     }
 
-    /// The description, with its allocations sorted by address.
+    /// The specification, with its allocations sorted by address.
     pub fn spec(&self) -> &Spec {
         &self.spec
     }
 
-    /// The name.
+    /// The name of the network.
     pub fn name(&self) -> &str {
         &self.spec.name
     }
 
-    /// What addresses start with.
+    /// The human-readable part of the network's addresses.
     pub fn hrp(&self) -> Hrp {
         self.hrp
     }
 
-    /// The easiest target.
+    /// The easiest target that a block may have.
     pub fn limit(&self) -> Target {
         self.limit
     }
 
-    /// All that will ever exist, in base units.
+    /// The sum of all allocations and subsidies: the most that can ever exist.
     pub fn max_issuance(&self) -> Amount {
         self.max_issuance
     }
 
-    /// The block all chains of this network start with.
+    /// The genesis block, with which every chain of this network starts.
     pub fn genesis(&self) -> &Block {
         &self.genesis
     }
 
-    /// Its hash, which names the network everywhere.
+    /// The hash of the genesis block, which identifies the network.
     pub fn genesis_hash(&self) -> block::Hash {
         self.genesis_hash
     }
 
-    /// The commitment to the allocations.
+    /// The commitment to the accounts after genesis, which are the allocations.
     pub fn genesis_accounts_hash(&self) -> &LtHash {
         &self.genesis_accounts_hash
     }
 
-    /// What a block at a height creates; genesis creates nothing.
+    /// The subsidy of the block at a height; zero for genesis.
     pub fn subsidy(&self, height: Height) -> Amount {
         if height == Height::GENESIS {
             return Amount::ZERO;
@@ -333,7 +351,7 @@ impl Params {
         subsidy_of_era(&self.spec, era)
     }
 
-    /// All that exists after the block at a height: allocations and subsidies, mature or not.
+    /// The sum of the allocations and of all subsidies up to a height, mature or not.
     pub fn issued(&self, height: Height) -> Amount {
         let mut issued: Amount = self
             .spec
@@ -368,14 +386,14 @@ fn subsidy_of_era(spec: &Spec, era: u32) -> Amount {
     Amount::new(units).expect("shifting right never makes an amount larger")
 }
 
-/// Allocations and the subsidies of all eras; `None` above `Amount::MAX`.
+/// The sum of the allocations and of the subsidies of all eras; `None` above `Amount::MAX`.
 fn max_issuance(spec: &Spec) -> Option<Amount> {
     let mut sum = Amount::ZERO;
     for (_, amount) in &spec.allocations {
         sum = sum.checked_add(*amount)?;
     }
     for era in 0..64 {
-        // Genesis takes the place of one block of the first era.
+        // Genesis is in the first era and has no subsidy.
         let blocks = spec.halving_interval.checked_sub(u32::from(era == 0))?;
         let units = subsidy_of_era(spec, era).units().checked_mul(u64::from(blocks))?;
         sum = sum.checked_add(Amount::new(units)?)?;
@@ -383,7 +401,7 @@ fn max_issuance(spec: &Spec) -> Option<Amount> {
     Some(sum)
 }
 
-/// Its `previous` commits to every parameter, so its hash does.
+/// Builds the genesis block. Its `previous` commits to every parameter, and so does its hash.
 fn genesis(spec: &Spec, tag: Tag, commitment: [u8; 32]) -> Block {
     let coinbase = Coinbase {
         height: Height::GENESIS,
@@ -404,7 +422,7 @@ fn genesis(spec: &Spec, tag: Tag, commitment: [u8; 32]) -> Block {
     Block { header, transactions: vec![Transaction::Coinbase(coinbase)] }
 }
 
-/// The parameters as genesis commits to them: borsh, in the order PROTOCOL.md gives.
+/// Encodes the parameters that genesis commits to: borsh, in the order of PROTOCOL.md, "Genesis".
 fn encode(spec: &Spec) -> Vec<u8> {
     let length = |length: usize| u32::try_from(length).expect("short").to_le_bytes();
     let mut bytes = Vec::new();
@@ -437,7 +455,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn total_issuance_is_as_published() {
+    fn max_issuance_of_built_in_networks() {
         assert_eq!(Params::main().max_issuance().units(), 2_099_994_997_690_000);
         assert_eq!(Params::testnet().max_issuance().units(), 2_099_994_997_690_000);
         assert_eq!(Params::dev().max_issuance().units(), 2_109_994_997_690_000);
@@ -510,42 +528,45 @@ mod tests {
     }
 
     #[test]
-    fn descriptions_that_cannot_work_are_refused() {
-        let refused = |change: fn(&mut Spec)| {
+    fn rejects_invalid_specs() {
+        let error_of = |change: fn(&mut Spec)| {
             let mut spec = Params::dev().spec;
             change(&mut spec);
             Params::new(spec).unwrap_err()
         };
-        assert!(matches!(refused(|spec| spec.name = "../x".into()), ParamsError::Name(_)));
-        assert!(matches!(refused(|spec| spec.name = String::new()), ParamsError::Name(_)));
-        assert!(matches!(refused(|spec| spec.hrp = "DCH".into()), ParamsError::Hrp(_)));
-        assert!(matches!(refused(|spec| spec.spacing_seconds = 0), ParamsError::Timing { .. }));
-        assert!(matches!(refused(|spec| spec.half_life_seconds = 0), ParamsError::Timing { .. }));
+        assert!(matches!(error_of(|spec| spec.name = "../x".into()), ParamsError::Name(_)));
+        assert!(matches!(error_of(|spec| spec.name = String::new()), ParamsError::Name(_)));
+        assert!(matches!(error_of(|spec| spec.hrp = "DCH".into()), ParamsError::Hrp(_)));
+        assert!(matches!(error_of(|spec| spec.spacing_seconds = 0), ParamsError::Timing { .. }));
+        assert!(matches!(error_of(|spec| spec.half_life_seconds = 0), ParamsError::Timing { .. }));
         assert!(matches!(
-            refused(|spec| spec.half_life_seconds = 1_001),
+            error_of(|spec| spec.half_life_seconds = 1_001),
             ParamsError::Timing { .. }
         ));
-        assert!(matches!(refused(|spec| spec.limit_bits = Bits::new(0)), ParamsError::Bits { .. }));
         assert!(matches!(
-            refused(|spec| spec.limit_bits = Bits::new(0x1d00_ffff)),
+            error_of(|spec| spec.limit_bits = Bits::new(0)),
+            ParamsError::Bits { .. }
+        ));
+        assert!(matches!(
+            error_of(|spec| spec.limit_bits = Bits::new(0x1d00_ffff)),
             ParamsError::GenesisAboveLimit { .. }
         ));
-        assert_eq!(refused(|spec| spec.maturity = 0), ParamsError::Zero("maturity"));
+        assert_eq!(error_of(|spec| spec.maturity = 0), ParamsError::Zero("maturity"));
         assert_eq!(
-            refused(|spec| spec.halving_interval = 0),
+            error_of(|spec| spec.halving_interval = 0),
             ParamsError::Zero("halving_interval")
         );
-        assert_eq!(refused(|spec| spec.max_block_bytes = 999), ParamsError::BlockBytes(999));
+        assert_eq!(error_of(|spec| spec.max_block_bytes = 999), ParamsError::BlockBytes(999));
         assert_eq!(
-            refused(|spec| spec.max_block_bytes = 2_000_001),
+            error_of(|spec| spec.max_block_bytes = 2_000_001),
             ParamsError::BlockBytes(2_000_001)
         );
-        assert_eq!(refused(|spec| spec.message = "x".repeat(41)), ParamsError::Message(41));
-        assert_eq!(refused(|spec| spec.allocations[0].1 = Amount::ZERO), ParamsError::Allocations);
+        assert_eq!(error_of(|spec| spec.message = "x".repeat(41)), ParamsError::Message(41));
+        assert_eq!(error_of(|spec| spec.allocations[0].1 = Amount::ZERO), ParamsError::Allocations);
         assert_eq!(
-            refused(|spec| spec.allocations.push(spec.allocations[0])),
+            error_of(|spec| spec.allocations.push(spec.allocations[0])),
             ParamsError::Allocations
         );
-        assert_eq!(refused(|spec| spec.halving_interval = u32::MAX), ParamsError::Issuance);
+        assert_eq!(error_of(|spec| spec.halving_interval = u32::MAX), ParamsError::Issuance);
     }
 }

@@ -1,6 +1,6 @@
-//! Proof of work: compact bits as headers carry them, the 256-bit target they stand for, and the
-//! work a target proves. Smaller target = harder; a hash equal to its target passes.
-//! Does not know which target a block owes: that is `difficulty`.
+//! Proof of work: the compact bits of a header, the 256-bit target they encode, and the work that
+//! meeting a target proves. A smaller target is harder; a hash equal to the target meets it.
+//! [`difficulty`](crate::difficulty) computes the target that a block must have.
 //! Source: Bitcoin developer reference, "Target nBits".
 
 #![deny(clippy::arithmetic_side_effects)]
@@ -8,37 +8,49 @@
 use ruint::aliases::U256;
 use std::fmt;
 
-/// The compact target as it stands in a header: one byte of exponent, three of signed mantissa.
-/// Any 32 bits; `target` tells whether they mean anything.
+/// The compact form of a target in a header: one byte of exponent, three of signed mantissa. It may
+/// be any 32 bits; [`Bits::target`] validates them.
+///
+/// ```
+/// use chain::pow::{Bits, BitsError};
+///
+/// let bits: Bits = "1d00ffff".parse()?;
+/// let target = bits.target()?;
+/// assert_eq!(target.bits(), bits);
+/// assert_eq!(target.work().value().to_string(), "4295032833");
+/// assert_eq!(Bits::new(0x1d80_ffff).target(), Err(BitsError::Negative));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Bits(u32);
 
 impl Bits {
-    /// From the 32 bits of a header.
+    /// Returns the 32 bits of a header, unchecked.
     pub const fn new(raw: u32) -> Bits {
         Bits(raw)
     }
 
-    /// The 32 bits.
+    /// The 32 bits as a number.
     pub const fn raw(self) -> u32 {
         self.0
     }
 
-    /// The target these bits stand for, if they are the one canonical way to write it.
+    /// Returns the target that these bits encode, or an error unless they are its one canonical
+    /// encoding.
     pub fn target(self) -> Result<Target, BitsError> {
         let exponent = self.0 >> 24;
         let mantissa = self.0 & 0x007f_ffff;
         if mantissa != 0 && self.0 & 0x0080_0000 != 0 {
             return Err(BitsError::Negative);
         }
-        // The mantissa's bytes stand at the positions exponent − 3 to exponent − 1.
-        let most_exponent = match mantissa {
+        // The bytes of the mantissa are at the positions exponent − 3 to exponent − 1.
+        let max_exponent = match mantissa {
             0 => u32::MAX,
             0x0001_0000.. => 32,
             0x100.. => 33,
             _ => 34,
         };
-        if exponent > most_exponent {
+        if exponent > max_exponent {
             return Err(BitsError::Overflow);
         }
         let value = if mantissa == 0 {
@@ -54,7 +66,7 @@ impl Bits {
     }
 }
 
-/// Eight hexadecimal digits.
+/// Formats the bits as 8 hexadecimal digits.
 impl fmt::Display for Bits {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:08x}", self.0)
@@ -67,7 +79,7 @@ impl fmt::Debug for Bits {
     }
 }
 
-/// Eight hexadecimal digits, with or without `0x`.
+/// Parses 8 hexadecimal digits, with or without `0x`.
 impl std::str::FromStr for Bits {
     type Err = ParseBitsError;
 
@@ -79,12 +91,12 @@ impl std::str::FromStr for Bits {
     }
 }
 
-/// Why a text is not compact bits.
+/// The error of a text that is not compact bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("compact bits are 8 hexadecimal digits, such as 1d00ffff")]
 pub struct ParseBitsError;
 
-/// Why compact bits are not a target.
+/// The reason why compact bits do not encode a target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BitsError {
     /// The sign bit of a non-zero mantissa is set.
@@ -96,42 +108,43 @@ pub enum BitsError {
     /// The value does not fit into 256 bits.
     #[error("overflow")]
     Overflow,
-    /// Another encoding stands for the same value.
+    /// The canonical encoding of the same value is another one.
     #[error("not canonical")]
     NotCanonical,
 }
 
-/// The largest hash that passes; 1 to 2^256 − 1.
+/// The largest hash that a block may have: 1 to 2^256 − 1.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Target(U256);
 
 impl Target {
-    /// The hardest target that exists.
+    /// The hardest target, 1.
     pub const MIN: Target = Target(U256::ONE);
-    /// The easiest target that exists.
+    /// The easiest target, 2^256 − 1.
     pub const MAX: Target = Target(U256::MAX);
 
-    /// `None` for zero.
+    /// Returns the target with a value, or `None` for zero.
     pub fn new(value: U256) -> Option<Target> {
         (!value.is_zero()).then_some(Target(value))
     }
 
-    /// The 256-bit value.
+    /// The target as a 256-bit number.
     pub fn value(self) -> U256 {
         self.0
     }
 
-    /// From 32 bytes, big-endian; `None` for zero.
+    /// Returns the target with a value of 32 big-endian bytes, or `None` for zero.
     pub fn from_be_bytes(bytes: [u8; 32]) -> Option<Target> {
         Target::new(U256::from_be_bytes(bytes))
     }
 
-    /// 32 bytes, big-endian.
+    /// The target as 32 big-endian bytes.
     pub fn to_be_bytes(self) -> [u8; 32] {
         self.0.to_be_bytes()
     }
 
-    /// The compact form, which keeps the three leading bytes: rounds towards harder.
+    /// The compact form of the target. It has three significant bytes: the value is rounded down,
+    /// which is harder.
     pub fn bits(self) -> Bits {
         let mut size = self.0.byte_len();
         let shift = size.saturating_sub(3).saturating_mul(8);
@@ -148,12 +161,12 @@ impl Target {
         Bits(exponent << 24 | mantissa)
     }
 
-    /// Whether a SHA-256d digest (internal order: little-endian) is at most this target.
+    /// Whether a SHA-256d digest, as a 256-bit little-endian number, is at most this target.
     pub fn is_met_by(self, digest: &[u8; 32]) -> bool {
         U256::from_le_bytes(*digest) <= self.0
     }
 
-    /// Expected number of hashes to meet this target: floor(2^256 / (target + 1)).
+    /// The expected number of hashes to meet this target: floor(2^256 / (target + 1)).
     pub fn work(self) -> Work {
         // 2^256 does not fit; 2^256 / (t + 1) = (2^256 − (t + 1)) / (t + 1) + 1 = !t / (t + 1) + 1.
         let Some(divisor) = self.0.checked_add(U256::ONE) else { return Work(U256::ONE) };
@@ -162,7 +175,7 @@ impl Target {
     }
 }
 
-/// 64 hexadecimal digits, big-endian.
+/// Formats the target as 64 hexadecimal digits, the most significant first.
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&hex::encode(self.to_be_bytes()))
@@ -175,41 +188,41 @@ impl fmt::Debug for Target {
     }
 }
 
-/// Expected hashes, of one block or of a chain.
+/// The work of a block or of a chain: the expected number of hashes to mine it.
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Work(U256);
 
 impl Work {
-    /// None done.
+    /// No work.
     pub const ZERO: Work = Work(U256::ZERO);
 
-    /// The 256-bit value.
+    /// The work as a 256-bit number.
     pub fn value(self) -> U256 {
         self.0
     }
 
-    /// From 32 bytes, least significant first: how peers tell it.
+    /// Returns the work with a value of 32 little-endian bytes.
     pub fn from_le_bytes(bytes: [u8; 32]) -> Work {
         Work(U256::from_le_bytes(bytes))
     }
 
-    /// As 32 bytes, least significant first.
+    /// The work as 32 little-endian bytes.
     pub fn to_le_bytes(self) -> [u8; 32] {
         self.0.to_le_bytes()
     }
 
-    /// The difference; zero if `other` is more.
+    /// The difference to `other`, or zero if that is more.
     pub fn saturating_sub(self, other: Work) -> Work {
         Work(self.0.saturating_sub(other.0))
     }
 
-    /// The sum; 2^256 hashes are out of reach, so it stops there instead of wrapping (C26).
+    /// The sum with `other`, or 2^256 − 1 if it is more.
     pub fn saturating_add(self, other: Work) -> Work {
         Work(self.0.saturating_add(other.0))
     }
 }
 
-/// 64 hexadecimal digits, big-endian.
+/// Formats the work as 64 hexadecimal digits, the most significant first.
 impl fmt::Display for Work {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&hex::encode(self.0.to_be_bytes::<32>()))
@@ -271,14 +284,14 @@ mod tests {
 
     // C13
     #[test]
-    fn a_hash_equal_to_the_target_passes_and_one_above_does_not() {
+    fn target_is_met_by_equal_hash_and_not_by_larger() {
         let target = Bits::new(0x1d00_ffff).target().unwrap();
         let mut digest = target.to_be_bytes();
         digest.reverse();
         assert!(target.is_met_by(&digest));
         digest[0] = 1;
         assert!(!target.is_met_by(&digest));
-        // Bitcoin's first block: its hash passes in internal order, and only in that.
+        // The hash of Bitcoin's genesis block meets the target in internal byte order only.
         let hash = "000000000019d6689c085ae165831e934ff763ae46a2a6c172b3f1b60a8ce26f";
         hex::decode_to_slice(hash, &mut digest).unwrap();
         assert!(!target.is_met_by(&digest));
@@ -287,9 +300,9 @@ mod tests {
     }
 
     #[test]
-    fn work_is_the_expected_number_of_hashes() {
+    fn work_is_expected_number_of_hashes() {
         let work = |raw| Bits::new(raw).target().unwrap().work().value().to_string();
-        // Bitcoin's first block: 2^32 / (1 − 2^−16), rounded down.
+        // Bitcoin's genesis block: 2^32 / (1 − 2^−16), rounded down.
         assert_eq!(work(0x1d00_ffff), "4295032833");
         assert_eq!(work(0x207f_ffff), "2");
         assert_eq!(Target::MAX.work().value().to_string(), "1");
@@ -298,21 +311,21 @@ mod tests {
 
     // C26
     #[test]
-    fn chain_work_stops_at_its_limit_instead_of_wrapping() {
-        let most = Work(U256::MAX);
-        assert_eq!(most.saturating_add(Work(U256::ONE)), most);
+    fn chain_work_saturates() {
+        let max = Work(U256::MAX);
+        assert_eq!(max.saturating_add(Work(U256::ONE)), max);
     }
 
     proptest! {
         #[test]
-        fn canonical_bits_survive_the_round_trip(raw: u32) {
+        fn canonical_bits_round_trip(raw: u32) {
             if let Ok(target) = Bits::new(raw).target() {
                 prop_assert_eq!(target.bits(), Bits::new(raw));
             }
         }
 
         #[test]
-        fn compact_form_never_makes_a_target_easier(bytes: [u8; 32]) {
+        fn compact_form_never_makes_target_easier(bytes: [u8; 32]) {
             if let Some(target) = Target::from_be_bytes(bytes) {
                 let rounded = target.bits().target().unwrap();
                 prop_assert!(rounded <= target);

@@ -1,7 +1,7 @@
-//! The consensus rules, cheapest first. A rule is one row of the table in this file (code, stage,
-//! description and error), one function in a submodule, one test that accepts and one that rejects.
+//! The consensus rules, cheapest first. Each rule is a row of the table in this file (code, stage,
+//! description and errors), a function in a submodule, a test that accepts and a test that rejects.
 //!
-//! The rules do not fetch anything: parents, accounts and time are arguments.
+//! The rules perform no I/O: parents, accounts and time are arguments.
 //! Source: PROTOCOL.md, "Rules".
 
 pub mod header;
@@ -17,20 +17,21 @@ use crate::tx::Id;
 /// The stage of validation in which a rule is checked. It decides what breaking the rule means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
-    /// The header alone. A header that fails is not remembered.
+    /// Rules of the header alone. A header that breaks one is not recorded as invalid.
     Header,
-    /// The header after its parent. A header that fails is not remembered either.
+    /// Rules of the header after its parent. A header that breaks one is not recorded as invalid.
     HeaderAfterParent,
-    /// Whether the body is the one the header commits to. A mismatch does not invalidate the header.
+    /// Whether the header commits to the body. A mismatch does not invalidate the header.
     Commitment,
-    /// The body alone. From this stage on, a broken rule invalidates the header and its descendants.
+    /// Rules of the body alone. From this stage on, a broken rule invalidates the header and its
+    /// descendants.
     Body,
-    /// The body on its parent's accounts.
+    /// Rules of the body after its parent, on the accounts of the parent.
     BodyOnParent,
 }
 
-/// Declares the rules in the order in which they are checked: name, stable code, stage, what the rule
-/// requires in a sentence for people, and the errors that report it broken.
+/// Declares the rules in the order in which they are checked: name, stable code, stage, one
+/// sentence that states what the rule requires, and the errors that report it broken.
 macro_rules! rules {
     ($(
         $rule:ident $code:literal $stage:ident $description:literal => {
@@ -49,7 +50,7 @@ macro_rules! rules {
             /// Every rule, in the order in which they are checked.
             pub const ALL: &[Rule] = &[$(Rule::$rule),*];
 
-            /// The stable code that the API, peers' logs and the protocol document use.
+            /// The stable code of the rule in the API, in logs and in PROTOCOL.md.
             pub const fn code(self) -> &'static str {
                 match self { $(Rule::$rule => $code,)* }
             }
@@ -59,7 +60,7 @@ macro_rules! rules {
                 match self { $(Rule::$rule => Stage::$stage,)* }
             }
 
-            /// What the rule requires, in one sentence for people.
+            /// One sentence that states what the rule requires.
             pub const fn description(self) -> &'static str {
                 match self { $(Rule::$rule => $description,)* }
             }
@@ -67,7 +68,7 @@ macro_rules! rules {
 
         /// A broken rule, with the values that broke it.
         ///
-        /// An unknown parent is not an error of the block and is not here: see
+        /// An unknown parent is not an error of the block: see
         /// [`SubmitError`](crate::ledger::SubmitError).
         #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
         pub enum RuleError {
@@ -97,7 +98,7 @@ rules! {
         "A header's version is 20000000, apart from the bits that miners may roll." => {
             #[error("version {version:08x} is not 20000000 but for the bits that may roll")]
             BadVersion {
-                /// The header's value.
+                /// The version in the header.
                 version: i32,
             },
         }
@@ -105,14 +106,14 @@ rules! {
         "A header's bits encode a target, and none above the network's limit." => {
             #[error("bits {bits} do not encode a target: {reason}")]
             BadBits {
-                /// The header's value.
+                /// The bits in the header.
                 bits: Bits,
-                /// Why they encode no target.
+                /// The reason why they encode no target.
                 reason: BitsError,
             },
             #[error("bits {bits} are easier than the limit {limit}")]
             BitsAboveLimit {
-                /// The header's value.
+                /// The bits in the header.
                 bits: Bits,
                 /// The network's easiest target, as bits.
                 limit: Bits,
@@ -144,7 +145,7 @@ rules! {
             WrongBits {
                 /// The bits that the difficulty algorithm requires.
                 expected: Bits,
-                /// The header's value.
+                /// The bits in the header.
                 actual: Bits,
             },
         }
@@ -154,7 +155,7 @@ rules! {
             TimeTooOld {
                 /// The parent's time.
                 earliest: Timestamp,
-                /// The header's value.
+                /// The time in the header.
                 actual: Timestamp,
             },
         }
@@ -162,9 +163,9 @@ rules! {
         "A block's time is not far ahead of the node's clock. The block may become valid later." => {
             #[error("time {actual} is too far in the future: this node accepts up to {latest} now")]
             TimeTooNew {
-                /// This node's clock and the network's allowance.
+                /// The latest time that this node accepts: its clock plus the network's allowance.
                 latest: Timestamp,
-                /// The header's value.
+                /// The time in the header.
                 actual: Timestamp,
             },
         }
@@ -183,7 +184,7 @@ rules! {
         "The Merkle root of a body's transactions is the one in the header." => {
             #[error("the transactions have the Merkle root {actual}, the header commits to {expected}")]
             BadMerkleRoot {
-                /// The header's value.
+                /// The Merkle root in the header.
                 expected: merkle::Root,
                 /// The root of the body's transactions.
                 actual: merkle::Root,
@@ -198,7 +199,7 @@ rules! {
         "A block has no coinbase but its first transaction." => {
             #[error("transaction {position} is a coinbase; only transaction 0 may and must be one")]
             CoinbaseMisplaced {
-                /// Its position in the block, from 0.
+                /// The position of the misplaced transaction in the block, from 0.
                 position: usize,
             },
         }
@@ -206,9 +207,9 @@ rules! {
         "A block's size is at most the network's limit." => {
             #[error("{size} bytes are above the limit of {limit}")]
             BlockTooLarge {
-                /// Bytes of the encoded block.
+                /// The size of the encoded block, in bytes.
                 size: usize,
-                /// The network's limit.
+                /// The network's limit, in bytes.
                 limit: u32,
             },
         }
@@ -216,7 +217,7 @@ rules! {
         "A block contains each transaction once." => {
             #[error("duplicate transaction {id}")]
             DuplicateTransaction {
-                /// The transaction's id.
+                /// The id of the transaction.
                 id: Id,
             },
         }
@@ -224,7 +225,7 @@ rules! {
         "A transfer's amount is at least 1 base unit." => {
             #[error("transfer {id}: amount must be at least 1")]
             ZeroAmount {
-                /// The transaction's id.
+                /// The id of the transaction.
                 id: Id,
             },
         }
@@ -232,7 +233,7 @@ rules! {
         "Amount, fee and their sums are at most 2^53 − 1 base units." => {
             #[error("transfer {id}: amount, fee or a sum of them is above 2^53 − 1")]
             AmountOverflow {
-                /// The transaction's id.
+                /// The id of the transaction.
                 id: Id,
             },
         }
@@ -240,7 +241,7 @@ rules! {
         "A transfer is signed by its sender for this network." => {
             #[error("transfer {id} is not signed by its sender for this network")]
             BadSignature {
-                /// The transaction's id.
+                /// The id of the transaction.
                 id: Id,
             },
         }
@@ -248,9 +249,9 @@ rules! {
         "A coinbase contains the height of its block." => {
             #[error("the coinbase has height {actual}, the block is at {expected}")]
             WrongCoinbaseHeight {
-                /// One above the parent's.
+                /// The height of the block, one above that of its parent.
                 expected: Height,
-                /// The coinbase's value.
+                /// The height in the coinbase.
                 actual: Height,
             },
         }
@@ -258,11 +259,11 @@ rules! {
         "A sender's transfers are applied in the order of their nonces, without gaps." => {
             #[error("transfer {id} has nonce {actual}, the sender's next is {expected}")]
             BadNonce {
-                /// The transaction's id.
+                /// The id of the transaction.
                 id: Id,
-                /// Transfers the sender already has in the chain.
+                /// The number of the sender's earlier transfers in the chain.
                 expected: u64,
-                /// The transfer's nonce.
+                /// The nonce of the transfer.
                 actual: u64,
             },
         }
@@ -270,11 +271,11 @@ rules! {
         "A sender's balance covers the transfer's amount and fee." => {
             #[error("transfer {id} costs {needed} base units, the sender has {available}")]
             InsufficientBalance {
-                /// The transaction's id.
+                /// The id of the transaction.
                 id: Id,
-                /// Amount and fee, base units.
+                /// The sum of amount and fee, in base units.
                 needed: u64,
-                /// The balance, base units.
+                /// The sender's balance, in base units.
                 available: u64,
             },
         }
@@ -282,9 +283,9 @@ rules! {
         "A coinbase pays exactly the subsidy and the fees." => {
             #[error("the coinbase pays {actual} base units, subsidy and fees are {expected}")]
             WrongReward {
-                /// Subsidy and fees, base units.
+                /// The sum of subsidy and fees, in base units.
                 expected: u64,
-                /// The coinbase's value.
+                /// The reward in the coinbase, in base units.
                 actual: u64,
             },
         }
@@ -298,7 +299,7 @@ rules! {
             WrongAccounts {
                 /// The commitment to the accounts after this block.
                 expected: [u8; 32],
-                /// The coinbase's value.
+                /// The commitment in the coinbase.
                 actual: [u8; 32],
             },
         }
@@ -315,7 +316,7 @@ impl From<&DecodeError> for Rule {
 }
 
 impl Rule {
-    /// The rule of a stable code.
+    /// Returns the rule with a stable code.
     pub fn from_code(code: &str) -> Option<Rule> {
         Rule::ALL.iter().copied().find(|rule| rule.code() == code)
     }

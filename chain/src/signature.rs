@@ -1,36 +1,36 @@
-//! Ed25519 keys and signatures under ZIP-215, the rule set under which checking one signature and
-//! checking a batch always agree. Signing and curve arithmetic are `ed25519-zebra`'s.
+//! Ed25519 keys and signatures under the rules of ZIP-215, by which the verification of single
+//! signatures and of batches always agrees. `ed25519-zebra` implements signing and verification.
 //! Source: ZIP 215; RFC 8032.
 
 use crate::address::Address;
 use ed25519_zebra::{SigningKey, VerificationKey, VerificationKeyBytes, batch};
 use std::fmt;
 
-/// Signatures a thread checks in one equation: beyond some hundred the gain per signature is flat,
-/// and a bad one costs checking its batch one by one.
+/// The number of signatures in a batch. Beyond some hundred the gain per signature is flat, and one
+/// invalid signature costs the verification of every signature of its batch.
 const BATCH: usize = 256;
 
-/// 32 bytes that claim to be a curve point; `verify` finds out.
+/// An Ed25519 public key: 32 unchecked bytes, which [`PublicKey::verify`] decodes.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PublicKey([u8; 32]);
 
 impl PublicKey {
-    /// From the bytes on the wire, unchecked.
+    /// Returns the key with the given encoding, unchecked.
     pub const fn from_bytes(bytes: [u8; 32]) -> PublicKey {
         PublicKey(bytes)
     }
 
-    /// The bytes on the wire.
+    /// The encoded key.
     pub const fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }
 
-    /// The account this key owns.
+    /// The address of the account that this key controls.
     pub fn address(&self) -> Address {
         Address::of(&self.0)
     }
 
-    /// Whether the signature is this key's over the message, as ZIP-215 says.
+    /// Whether the signature of the message by this key is valid under ZIP-215.
     pub fn verify(&self, message: &[u8], signature: &Signature) -> bool {
         VerificationKey::try_from(self.0)
             .is_ok_and(|key| key.verify(&signature.0.into(), message).is_ok())
@@ -43,17 +43,17 @@ impl fmt::Debug for PublicKey {
     }
 }
 
-/// 64 bytes that claim to be a signature.
+/// An Ed25519 signature: 64 unchecked bytes, which [`PublicKey::verify`] decodes.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Signature([u8; 64]);
 
 impl Signature {
-    /// From the bytes on the wire, unchecked.
+    /// Returns the signature with the given encoding, unchecked.
     pub const fn from_bytes(bytes: [u8; 64]) -> Signature {
         Signature(bytes)
     }
 
-    /// The bytes on the wire.
+    /// The encoded signature.
     pub const fn as_bytes(&self) -> &[u8; 64] {
         &self.0
     }
@@ -65,22 +65,31 @@ impl fmt::Debug for Signature {
     }
 }
 
-/// The secret half of a key pair: an RFC 8032 seed. Wiped when dropped, never shown.
+/// An Ed25519 secret key. It is erased from memory when dropped, and its `Debug` output omits it.
+///
+/// ```
+/// use chain::signature::SecretKey;
+///
+/// let key = SecretKey::from_seed([1; 32]);
+/// let signature = key.sign(b"message");
+/// assert!(key.public_key().verify(b"message", &signature));
+/// assert!(!key.public_key().verify(b"another message", &signature));
+/// ```
 #[derive(Clone)]
 pub struct SecretKey(SigningKey);
 
 impl SecretKey {
-    /// Any 32 bytes are a seed.
+    /// Returns the key of a seed (RFC 8032), which may be any 32 bytes.
     pub fn from_seed(seed: [u8; 32]) -> SecretKey {
         SecretKey(SigningKey::from(seed))
     }
 
-    /// The public half.
+    /// The public key of this secret key.
     pub fn public_key(&self) -> PublicKey {
         PublicKey(VerificationKeyBytes::from(&self.0).into())
     }
 
-    /// Signs; the same message always gives the same signature.
+    /// Signs a message. Signing is deterministic.
     pub fn sign(&self, message: &[u8]) -> Signature {
         Signature(self.0.sign(message).to_bytes())
     }
@@ -92,67 +101,68 @@ impl fmt::Debug for SecretKey {
     }
 }
 
-/// A claim to check: this key signed this message.
+/// A signature to verify, with its key and its message.
 #[derive(Clone, Debug)]
 pub struct SignatureCheck {
-    /// Whose signature it is said to be.
+    /// The public key of the signer.
     pub key: PublicKey,
-    /// What was signed.
+    /// The signed message.
     pub message: Vec<u8>,
-    /// The signature.
+    /// The signature of the message.
     pub signature: Signature,
 }
 
 impl SignatureCheck {
-    fn holds(&self) -> bool {
+    fn is_valid(&self) -> bool {
         self.key.verify(&self.message, &self.signature)
     }
 }
 
-/// Checks all claims, in batches over `threads` threads; the index of the first one that is false.
-pub fn verify_all(claims: &[SignatureCheck], threads: usize) -> Result<(), usize> {
-    let share = claims.len().div_ceil(threads.max(1)).max(BATCH);
-    if claims.len() <= share {
-        return verify_batches(claims);
+/// Verifies signatures in batches on a number of threads. The error is the index of the first
+/// invalid signature.
+pub fn verify_all(checks: &[SignatureCheck], threads: usize) -> Result<(), usize> {
+    let share = checks.len().div_ceil(threads.max(1)).max(BATCH);
+    if checks.len() <= share {
+        return verify_batches(checks);
     }
-    let verdicts: Vec<_> = std::thread::scope(|scope| {
-        let checks: Vec<_> =
-            claims.chunks(share).map(|part| scope.spawn(|| verify_batches(part))).collect();
-        checks.into_iter().map(|check| check.join().expect("verification does not panic")).collect()
+    let results: Vec<_> = std::thread::scope(|scope| {
+        let workers: Vec<_> =
+            checks.chunks(share).map(|part| scope.spawn(|| verify_batches(part))).collect();
+        workers.into_iter().map(|it| it.join().expect("verification does not panic")).collect()
     });
-    verdicts.into_iter().enumerate().try_for_each(|(part, verdict)| {
-        verdict.map_err(|at: usize| part.saturating_mul(share).saturating_add(at))
+    results.into_iter().enumerate().try_for_each(|(part, result)| {
+        result.map_err(|at: usize| part.saturating_mul(share).saturating_add(at))
     })
 }
 
-fn verify_batches(claims: &[SignatureCheck]) -> Result<(), usize> {
-    for (number, claims) in claims.chunks(BATCH).enumerate() {
-        if claims.len() > 1 && batch_holds(claims) {
+fn verify_batches(checks: &[SignatureCheck]) -> Result<(), usize> {
+    for (number, batch) in checks.chunks(BATCH).enumerate() {
+        if batch.len() > 1 && is_valid_batch(batch) {
             continue;
         }
-        if let Some(at) = claims.iter().position(|claim| !claim.holds()) {
+        if let Some(at) = batch.iter().position(|check| !check.is_valid()) {
             return Err(number.saturating_mul(BATCH).saturating_add(at));
         }
     }
     Ok(())
 }
 
-fn batch_holds(claims: &[SignatureCheck]) -> bool {
+fn is_valid_batch(checks: &[SignatureCheck]) -> bool {
     let mut verifier = batch::Verifier::new();
-    for SignatureCheck { key, message, signature } in claims {
+    for SignatureCheck { key, message, signature } in checks {
         verifier.queue((key.0.into(), signature.0.into(), message));
     }
-    verifier.verify(Coefficients::of(claims)).is_ok()
+    verifier.verify(Coefficients::of(checks)).is_ok()
 }
 
-/// The random coefficients of a batch, drawn from a hash of the whole batch: whoever makes the
-/// signatures cannot know them before, and no source of randomness is needed.
+/// The random coefficients of a batch. They are derived from a hash of the whole batch: a signer
+/// cannot predict them, and no source of randomness is needed.
 struct Coefficients(blake3::OutputReader);
 
 impl Coefficients {
-    fn of(claims: &[SignatureCheck]) -> Coefficients {
+    fn of(checks: &[SignatureCheck]) -> Coefficients {
         let mut hasher = blake3::Hasher::new();
-        for SignatureCheck { key, message, signature } in claims {
+        for SignatureCheck { key, message, signature } in checks {
             hasher.update(&key.0).update(&signature.0).update(blake3::hash(message).as_bytes());
         }
         Coefficients(hasher.finalize_xof())
@@ -186,7 +196,7 @@ impl rand_core::TryCryptoRng for Coefficients {}
 mod tests {
     use super::*;
 
-    fn claim(number: u32) -> SignatureCheck {
+    fn signature_check(number: u32) -> SignatureCheck {
         let mut seed = [0; 32];
         seed[..4].copy_from_slice(&number.to_le_bytes());
         let key = SecretKey::from_seed(seed);
@@ -195,22 +205,22 @@ mod tests {
     }
 
     #[test]
-    fn the_first_false_claim_is_found_wherever_it_stands() {
-        let good: Vec<SignatureCheck> = (0..600).map(claim).collect();
+    fn verify_all_returns_index_of_first_invalid_signature() {
+        let good: Vec<SignatureCheck> = (0..600).map(signature_check).collect();
         assert_eq!(verify_all(&good, 2), Ok(()));
         assert_eq!(verify_all(&[], 2), Ok(()));
         for bad in [0, 255, 256, 299, 300, 599] {
-            let mut claims = good.clone();
-            claims[bad].message.push(0);
-            claims[599].message.push(0);
-            assert_eq!(verify_all(&claims, 2), Err(bad));
-            assert_eq!(verify_all(&claims, 1), Err(bad));
+            let mut checks = good.clone();
+            checks[bad].message.push(0);
+            checks[599].message.push(0);
+            assert_eq!(verify_all(&checks, 2), Err(bad));
+            assert_eq!(verify_all(&checks, 1), Err(bad));
         }
     }
 
     // RFC 8032, 7.1, test 2.
     #[test]
-    fn signs_as_the_standard_says() {
+    fn signs_as_in_rfc_8032() {
         let seed = "4ccd089b28ff96da9db6c346ec114e0f5b8a319f35aba624da8cf6ed4fb8a6fb";
         let mut bytes = [0; 32];
         hex::decode_to_slice(seed, &mut bytes).unwrap();
@@ -227,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_key_is_never_shown() {
+    fn debug_output_omits_secret_key() {
         assert_eq!(format!("{:?}", SecretKey::from_seed([1; 32])), "SecretKey(…)");
     }
 }

@@ -1,5 +1,6 @@
-//! Transactions: transfers that people sign, and the Bitcoin-shaped coinbase that pays the miner.
-//! Encoding, ids and signing bytes; whether one is valid is the business of `rules`.
+//! Transactions: signed transfers, and the coinbase that pays the miner, serialized as in Bitcoin.
+//! This module encodes, decodes, signs and identifies them; [`rules`](crate::rules) validates them.
+//! Source: PROTOCOL.md, "Transfer" and "Coinbase".
 
 use crate::address::Address;
 use crate::codec::{DecodeError, Decoder};
@@ -8,49 +9,67 @@ use crate::header::{self, Height};
 use crate::signature::{PublicKey, SecretKey, Signature};
 
 digest! {
-    /// SHA-256d of a whole encoded transaction.
+    /// The id of a transaction: for a transfer the SHA-256d of its encoding, for a coinbase that of
+    /// its serialization.
     Id
 }
 
-/// Bytes of a transfer without memo.
+/// The size of an encoded transfer without a memo, in bytes.
 pub const MIN_TRANSFER_BYTES: usize = 145;
-/// Most bytes of a memo.
+/// The maximum length of a memo, in bytes.
 pub const MAX_MEMO_BYTES: usize = 256;
-/// Most bytes of a transfer.
+/// The maximum size of an encoded transfer, in bytes.
 pub const MAX_TRANSFER_BYTES: usize = MIN_TRANSFER_BYTES + MAX_MEMO_BYTES;
-/// Most bytes of a coinbase's tag.
+/// The maximum length of the tag of a coinbase, in bytes.
 pub const MAX_TAG_BYTES: usize = 40;
 
 const KIND_COINBASE: u8 = 0;
 const KIND_TRANSFER: u8 = 2;
-/// Domain of a transfer's signature: no other message of any kind starts like this.
+/// The domain of a transfer's signature: no other signed message starts with it.
 const SIGNING_DOMAIN: &[u8] = b"chain/transfer/1";
 
-/// A signed payment. `amount` and `fee` are base units as they came in; `rules::tx` bounds them.
+/// A signed payment. Its amounts are unchecked until [`rules::tx::check`](crate::rules::tx::check)
+/// validates the transfer.
+///
+/// ```
+/// use chain::signature::SecretKey;
+/// use chain::tx::{Memo, Payment};
+/// use chain::{Address, Params, Transfer};
+///
+/// let key = SecretKey::from_seed([1; 32]);
+/// let memo = Memo::new(b"rent".to_vec()).unwrap();
+/// let payment = Payment { nonce: 0, recipient: Address::ZERO, amount: 500, fee: 10, memo };
+/// let transfer = Transfer::sign(payment, &key, Params::dev().genesis_hash());
+///
+/// let decoded = Transfer::decode(&transfer.encode())?;
+/// assert_eq!(decoded, transfer);
+/// assert_eq!(decoded.sender_address(), key.public_key().address());
+/// # Ok::<(), chain::DecodeError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Transfer {
-    /// Who pays; the account is the key's address.
+    /// The public key of the sender, whose account is the key's address.
     pub sender: PublicKey,
-    /// How many transfers of this sender come before it.
+    /// The number of the sender's earlier transfers.
     pub nonce: u64,
-    /// Who is paid.
+    /// The account that receives the amount.
     pub recipient: Address,
-    /// Base units to the recipient.
+    /// The amount for the recipient, in base units.
     pub amount: u64,
-    /// Base units to the miner.
+    /// The fee for the miner, in base units.
     pub fee: u64,
-    /// Opaque, at most `MAX_MEMO_BYTES`.
+    /// Opaque bytes for the recipient.
     pub memo: Memo,
-    /// The sender's, over `signing_bytes`.
+    /// The sender's signature of [`signing_bytes`](Transfer::signing_bytes).
     pub signature: Signature,
 }
 
-/// At most `MAX_MEMO_BYTES` bytes of anything.
+/// The memo of a transfer: at most [`MAX_MEMO_BYTES`] opaque bytes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Memo(Vec<u8>);
 
 impl Memo {
-    /// `None` if it is too long.
+    /// Returns the memo, or `None` if the bytes are too many.
     pub fn new(bytes: Vec<u8>) -> Option<Memo> {
         (bytes.len() <= MAX_MEMO_BYTES).then_some(Memo(bytes))
     }
@@ -61,23 +80,23 @@ impl Memo {
     }
 }
 
-/// What a sender decides before signing.
+/// The unsigned content of a transfer.
 #[derive(Clone, Debug)]
 pub struct Payment {
-    /// How many transfers of this sender come before it.
+    /// The number of the sender's earlier transfers.
     pub nonce: u64,
-    /// Who is paid.
+    /// The account that receives the amount.
     pub recipient: Address,
-    /// Base units to the recipient.
+    /// The amount for the recipient, in base units.
     pub amount: u64,
-    /// Base units to the miner.
+    /// The fee for the miner, in base units.
     pub fee: u64,
-    /// Opaque.
+    /// Opaque bytes for the recipient.
     pub memo: Memo,
 }
 
 impl Transfer {
-    /// Signs a payment for one network, which its genesis hash names.
+    /// Signs a payment for the network that a genesis hash identifies.
     pub fn sign(payment: Payment, key: &SecretKey, genesis: header::Hash) -> Transfer {
         let Payment { nonce, recipient, amount, fee, memo } = payment;
         let sender = key.public_key();
@@ -88,36 +107,36 @@ impl Transfer {
         transfer
     }
 
-    /// What the signature is over: purpose, network, and every other field.
+    /// The message that the sender signs: domain ‖ genesis hash ‖ all fields but the signature.
     pub fn signing_bytes(&self, genesis: header::Hash) -> Vec<u8> {
         let mut bytes = [SIGNING_DOMAIN, genesis.as_bytes()].concat();
         self.write_unsigned(&mut bytes);
         bytes
     }
 
-    /// The account that pays.
+    /// The address of the account that pays.
     pub fn sender_address(&self) -> Address {
         self.sender.address()
     }
 
-    /// The id.
+    /// The id of the transfer: the SHA-256d of its encoding.
     pub fn id(&self) -> Id {
         Id::from_bytes(sha256d(&self.encode()))
     }
 
-    /// Bytes of the encoding.
+    /// The size of the encoded transfer, in bytes.
     pub fn size(&self) -> usize {
         MIN_TRANSFER_BYTES.saturating_add(self.memo.0.len())
     }
 
-    /// The whole encoding.
+    /// Encodes the transfer.
     pub fn encode(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(self.size());
         self.write(&mut bytes);
         bytes
     }
 
-    /// Appends the whole encoding.
+    /// Appends the encoded transfer to a buffer.
     pub fn write(&self, bytes: &mut Vec<u8>) {
         self.write_unsigned(bytes);
         bytes.extend_from_slice(self.signature.as_bytes());
@@ -135,7 +154,7 @@ impl Transfer {
         bytes.extend_from_slice(&self.memo.0);
     }
 
-    /// Reads exactly one transfer.
+    /// Decodes a transfer, which must use all bytes.
     pub fn decode(bytes: &[u8]) -> Result<Transfer, DecodeError> {
         let mut input = Decoder::new(bytes);
         let transfer = match input.u8()? {
@@ -164,29 +183,29 @@ impl Transfer {
     }
 }
 
-/// The transaction that pays a block's miner, serialised as Bitcoin serialises a coinbase.
+/// The transaction that pays the miner of a block, serialized as a Bitcoin coinbase.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Coinbase {
-    /// The height of its block, so that no two coinbases are alike.
+    /// The height of the block, which makes the coinbase of every block distinct.
     pub height: Height,
-    /// Searched by miners when the nonces of a header are used up.
+    /// Bytes that miners change when all nonces of a header are tried.
     pub extra_nonce: [u8; 8],
-    /// Opaque.
+    /// Opaque bytes of the miner's choice.
     pub tag: Tag,
-    /// Base units to the recipient; `rules` demands subsidy and fees.
+    /// The reward for the recipient, in base units; a valid one is the subsidy plus all fees.
     pub reward: u64,
-    /// Who is paid, once the reward is mature.
+    /// The account that receives the reward once it is mature.
     pub recipient: Address,
-    /// The accounts after this block.
+    /// The commitment to all accounts after this block.
     pub commitment: [u8; 32],
 }
 
-/// At most `MAX_TAG_BYTES` bytes of anything.
+/// The tag of a coinbase: at most [`MAX_TAG_BYTES`] opaque bytes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tag(Vec<u8>);
 
 impl Tag {
-    /// `None` if it is too long.
+    /// Returns the tag, or `None` if the bytes are too many.
     pub fn new(bytes: Vec<u8>) -> Option<Tag> {
         (bytes.len() <= MAX_TAG_BYTES).then_some(Tag(bytes))
     }
@@ -197,7 +216,7 @@ impl Tag {
     }
 }
 
-/// Version 1, one input, 32 zero bytes, index ffffffff.
+/// The start of a coinbase: version 1, one input, 32 zero bytes, index ffffffff.
 const COINBASE_START: [u8; 41] = {
     let mut bytes = [0; 41];
     bytes[0] = 1;
@@ -209,23 +228,23 @@ const COINBASE_START: [u8; 41] = {
     }
     bytes
 };
-/// Sequence ffffffff, two outputs.
+/// The bytes between the input script and the outputs: sequence ffffffff, two outputs.
 const COINBASE_MIDDLE: [u8; 5] = [0xff, 0xff, 0xff, 0xff, 2];
-/// Length of output 0's script, then "push 0, push 20 bytes".
+/// The length of the script of output 0, then "push 0, push 20 bytes".
 const REWARD_SCRIPT: [u8; 3] = [22, 0x00, 0x14];
-/// Value 0, length of output 1's script, then "return, push 36 bytes" and the mark.
+/// Output 1 up to the commitment: value 0, length of its script, "return, push 36 bytes", marker.
 const COMMITMENT_OUTPUT: [u8; 15] =
     [0, 0, 0, 0, 0, 0, 0, 0, 38, 0x6a, 0x24, b'a', b'c', b'c', b't'];
 const EXTRA_NONCE_BYTES: u8 = 8;
 
 impl Coinbase {
-    /// The id: leaf 0 of the block's Merkle tree.
+    /// The id of the coinbase: the SHA-256d of its serialization, and leaf 0 of the Merkle tree.
     pub fn id(&self) -> Id {
-        Id::from_bytes(sha256d(&self.serialise()))
+        Id::from_bytes(sha256d(&self.serialize()))
     }
 
-    /// Bitcoin's serialisation, without witness.
-    pub fn serialise(&self) -> Vec<u8> {
+    /// Serializes the coinbase as Bitcoin does, without witness: 140 to 185 bytes.
+    pub fn serialize(&self) -> Vec<u8> {
         let mut script = height_push(self.height);
         script.push(EXTRA_NONCE_BYTES);
         script.extend_from_slice(&self.extra_nonce);
@@ -245,15 +264,15 @@ impl Coinbase {
         bytes
     }
 
-    /// Where the 8 bytes of extra nonce begin in the serialisation.
+    /// The offset of the 8 bytes of extra nonce in the serialization.
     pub fn extra_nonce_offset(&self) -> usize {
-        // The length of the script stands before it, that of the extra nonce after the height.
+        // The length of the script precedes the height, that of the extra nonce follows it.
         COINBASE_START.len() + 1 + height_push(self.height).len() + 1
     }
 
-    /// Reads exactly one coinbase of exactly this shape.
-    pub fn deserialise(bytes: &[u8]) -> Result<Coinbase, DecodeError> {
-        // Whatever is wrong inside it has the coinbase's own code.
+    /// Deserializes a coinbase, which must use all bytes and have its canonical form.
+    pub fn deserialize(bytes: &[u8]) -> Result<Coinbase, DecodeError> {
+        // Every error within a coinbase is reported as `BadCoinbase`.
         let short = |_| DecodeError::BadCoinbase { what: "it ends early" };
         let mut input = Decoder::new(bytes);
         expect(&mut input, &COINBASE_START, "version or input")?;
@@ -285,7 +304,7 @@ fn expect(input: &mut Decoder, bytes: &[u8], what: &'static str) -> Result<(), D
     }
 }
 
-/// BIP 34: a small number as an opcode, any other as the push of a minimal script number.
+/// The push of a height of BIP 34: an opcode up to 16, above it a push of a minimal script number.
 fn height_push(height: Height) -> Vec<u8> {
     match height.get() {
         0 => vec![0x00],
@@ -319,22 +338,22 @@ fn read_height_push(script: &mut Decoder) -> Result<Height, DecodeError> {
         _ => return Err(malformed),
     };
     let height = Height::new(height);
-    // The same number pushed in another way would be another id for the same coinbase.
+    // Another push of the same number would be another id for the same coinbase.
     expect(&mut canonical, &height_push(height), "push of the height")?;
     if canonical.remaining() == script.remaining() { Ok(height) } else { Err(malformed) }
 }
 
-/// Anything a block's body consists of.
+/// A transaction in the body of a block.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Transaction {
-    /// Pays the miner.
+    /// The coinbase, which pays the miner.
     Coinbase(Coinbase),
-    /// Pays whom its sender wants.
+    /// A transfer from its sender to a recipient.
     Transfer(Transfer),
 }
 
 impl Transaction {
-    /// The id.
+    /// The id of the transaction, which is its leaf of the block's Merkle tree.
     pub fn id(&self) -> Id {
         match self {
             Transaction::Coinbase(coinbase) => coinbase.id(),
@@ -342,28 +361,29 @@ impl Transaction {
         }
     }
 
-    /// Appends the encoding: a transfer as it is; a coinbase as kind 0 ‖ u32 length ‖ serialisation.
+    /// Appends the encoded transaction to a buffer: a transfer as [`Transfer::encode`] does, a
+    /// coinbase as kind 0 ‖ u32 length ‖ serialization.
     pub fn write(&self, bytes: &mut Vec<u8>) {
         match self {
             Transaction::Transfer(transfer) => transfer.write(bytes),
             Transaction::Coinbase(coinbase) => {
-                let serialised = coinbase.serialise();
-                let length = u32::try_from(serialised.len()).expect("at most 185 bytes");
+                let serialized = coinbase.serialize();
+                let length = u32::try_from(serialized.len()).expect("at most 185 bytes");
                 bytes.push(KIND_COINBASE);
                 bytes.extend_from_slice(&length.to_le_bytes());
-                bytes.extend_from_slice(&serialised);
+                bytes.extend_from_slice(&serialized);
             }
         }
     }
 
-    /// The whole encoding.
+    /// Encodes the transaction.
     pub fn encode(&self) -> Vec<u8> {
         let mut bytes = Vec::new();
         self.write(&mut bytes);
         bytes
     }
 
-    /// Reads exactly one transaction.
+    /// Decodes a transaction, which must use all bytes.
     pub fn decode(bytes: &[u8]) -> Result<Transaction, DecodeError> {
         let mut input = Decoder::new(bytes);
         let transaction = Transaction::read(&mut input)?;
@@ -371,13 +391,13 @@ impl Transaction {
         Ok(transaction)
     }
 
-    /// Reads the next transaction.
+    /// Decodes the next transaction of an input.
     pub fn read(input: &mut Decoder) -> Result<Transaction, DecodeError> {
         match input.u8()? {
             KIND_TRANSFER => Transfer::read(input).map(Transaction::Transfer),
             KIND_COINBASE => {
                 let length = input.count(1)?;
-                Coinbase::deserialise(input.bytes(length)?).map(Transaction::Coinbase)
+                Coinbase::deserialize(input.bytes(length)?).map(Transaction::Coinbase)
             }
             kind => Err(DecodeError::UnknownKind { kind }),
         }
@@ -410,7 +430,7 @@ mod tests {
     }
 
     #[test]
-    fn height_is_pushed_as_bip_34_says() {
+    fn pushes_height_as_in_bip_34() {
         for (height, push) in [
             (0, "00"),
             (1, "51"),
@@ -425,24 +445,24 @@ mod tests {
             (u32::MAX, "05ffffffff00"),
         ] {
             assert_eq!(hex::encode(height_push(Height::new(height))), push, "{height}");
-            let read = Coinbase::deserialise(&coinbase(height, 3).serialise());
+            let read = Coinbase::deserialize(&coinbase(height, 3).serialize());
             assert_eq!(read, Ok(coinbase(height, 3)));
         }
     }
 
     #[test]
-    fn the_extra_nonce_stands_where_it_is_said_to() {
+    fn extra_nonce_offset_points_at_extra_nonce() {
         for height in [0, 16, 17, 128, 32_768, u32::MAX] {
             let (one, other) = (coinbase(height, 3), coinbase(height, 3));
             let other = Coinbase { extra_nonce: [0xff; 8], ..other };
-            let (one, other, at) = (one.serialise(), other.serialise(), one.extra_nonce_offset());
+            let (one, other, at) = (one.serialize(), other.serialize(), one.extra_nonce_offset());
             assert_eq!(one[at..at + 8], [1, 2, 3, 4, 5, 6, 7, 8]);
             assert_eq!((&one[..at], &one[at + 8..]), (&other[..at], &other[at + 8..]));
         }
     }
 
     #[test]
-    fn another_push_of_the_same_height_is_refused() {
+    fn rejects_non_canonical_height_push() {
         for push in ["0101", "0110", "021100", "0180", "0100", "04ffffffff", "06ffffffff0000", "4f"]
         {
             let bytes = hex::decode(push).unwrap();
@@ -451,23 +471,23 @@ mod tests {
     }
 
     #[test]
-    fn a_coinbase_has_140_to_185_bytes_and_every_other_shape_is_refused() {
-        assert_eq!(coinbase(0, 0).serialise().len(), 140);
-        assert_eq!(coinbase(u32::MAX, MAX_TAG_BYTES).serialise().len(), 185);
-        let good = coinbase(300, 5).serialise();
+    fn coinbase_has_140_to_185_bytes_and_rejects_other_forms() {
+        assert_eq!(coinbase(0, 0).serialize().len(), 140);
+        assert_eq!(coinbase(u32::MAX, MAX_TAG_BYTES).serialize().len(), 185);
+        let good = coinbase(300, 5).serialize();
         for at in 0..good.len() {
             let mut bad = good.clone();
             bad[at] ^= 1;
-            // A changed byte is refused, or it is one of the free fields and gives another coinbase.
-            if let Ok(read) = Coinbase::deserialise(&bad) {
-                assert_eq!(read.serialise(), bad);
+            // A changed byte is rejected, or it is part of a free field: then the coinbase differs.
+            if let Ok(read) = Coinbase::deserialize(&bad) {
+                assert_eq!(read.serialize(), bad);
                 assert_ne!(read, coinbase(300, 5));
             }
-            let error = Coinbase::deserialise(&good[..at]).unwrap_err();
+            let error = Coinbase::deserialize(&good[..at]).unwrap_err();
             assert_eq!(Rule::from(&error), Rule::BadCoinbaseEncoding);
         }
         let longer = [good.as_slice(), &[0]].concat();
-        let error = Coinbase::deserialise(&longer).unwrap_err();
+        let error = Coinbase::deserialize(&longer).unwrap_err();
         assert_eq!(Rule::from(&error), Rule::BadCoinbaseEncoding);
     }
 
@@ -476,12 +496,12 @@ mod tests {
     fn no_transaction_encodes_to_64_bytes() {
         assert_eq!(transfer(0).encode().len(), MIN_TRANSFER_BYTES);
         assert_eq!(transfer(MAX_MEMO_BYTES).encode().len(), MAX_TRANSFER_BYTES);
-        assert!(coinbase(0, 0).serialise().len() > 64);
+        assert!(coinbase(0, 0).serialize().len() > 64);
     }
 
     // C37, C41, M15
     #[test]
-    fn a_memo_is_any_bytes_up_to_its_limit() {
+    fn accepts_memo_up_to_limit_and_rejects_longer() {
         assert_eq!(Memo::new(vec![0; MAX_MEMO_BYTES + 1]), None);
         let mut bytes = transfer(MAX_MEMO_BYTES).encode();
         assert_eq!(Transfer::decode(&bytes), Ok(transfer(MAX_MEMO_BYTES)));
@@ -494,7 +514,7 @@ mod tests {
     }
 
     #[test]
-    fn trailing_bytes_and_unknown_kinds_are_refused() {
+    fn rejects_trailing_bytes_and_unknown_kinds() {
         let mut bytes = transfer(0).encode();
         bytes.push(0);
         assert_eq!(Transfer::decode(&bytes), Err(DecodeError::TrailingBytes { count: 1 }));
@@ -506,7 +526,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_decodes_encodes_to_the_same_bytes(
+        fn decoded_transaction_encodes_to_same_bytes(
             bytes in prop::collection::vec(any::<u8>(), 0..450),
             flips in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..4),
         ) {

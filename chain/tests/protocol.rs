@@ -174,7 +174,7 @@ fn genesis_blocks_have_the_published_hashes() {
     let parameters = chain::hash::sha256d(&bytes("testnet.parameters"));
     assert_eq!(genesis.header.previous.as_bytes(), &parameters);
     assert_eq!(genesis.header.encode().as_slice(), bytes("testnet.header"));
-    assert_eq!(genesis.coinbase().unwrap().serialise(), bytes("testnet.coinbase"));
+    assert_eq!(genesis.coinbase().unwrap().serialize(), bytes("testnet.coinbase"));
 }
 
 #[test]
@@ -265,7 +265,7 @@ fn heights_are_pushed_as_published() {
     assert_eq!(pushes.len(), heights.len() + 1);
     for (height, push) in heights.into_iter().zip(&pushes[1..]) {
         let coinbase = Coinbase { height: Height::new(height), ..example_coinbase([0; 32]) };
-        let script = hex::encode(&coinbase.serialise()[42..]);
+        let script = hex::encode(&coinbase.serialize()[42..]);
         assert!(script.starts_with(&format!("{push}08{}", hex::encode(coinbase.extra_nonce))));
     }
 }
@@ -320,7 +320,7 @@ fn the_block_is_valid_and_encoded_as_published() {
     let dev = Params::dev();
     let commitment = bytes("block.accounts").try_into().unwrap();
     let coinbase = example_coinbase(commitment);
-    assert_eq!(coinbase.serialise(), bytes("block.coinbase"));
+    assert_eq!(coinbase.serialize(), bytes("block.coinbase"));
     assert_eq!(coinbase.id().to_string(), vector("block.coinbase.id"));
     let ids = [coinbase.id(), example_transfer().id()];
     let header = Header {

@@ -1,10 +1,12 @@
-//! What a body must satisfy: that it belongs to its header, alone, then on its parent's accounts.
-//! A block passes from `Block` to `CheckedBlock` to applied changes; nothing is written here.
+//! The rules of a body: that the header commits to it, alone, then on the accounts of its parent.
+//! [`check`] validates a [`Block`] alone and returns a [`CheckedBlock`], and [`connect`] applies
+//! that to accounts in memory.
+//! Source: PROTOCOL.md, "Rules" and "Applying a block".
 
 #![deny(clippy::arithmetic_side_effects)]
 
 use super::RuleError;
-use super::tx::{CheckedTransfer, TransferDetails, amounts_are_in_range, claim};
+use super::tx::{CheckedTransfer, TransferDetails, amounts_are_in_range, signature_check};
 use crate::accounts::{Account, AccountChange, AccountView, LtHash, Overlay};
 use crate::address::Address;
 use crate::amount::Amount;
@@ -16,7 +18,8 @@ use crate::tx::{Coinbase, Id, Transaction};
 use std::collections::HashSet;
 use std::sync::Arc;
 
-/// A block whose body belongs to its header and is valid alone. Made only by `check` and `check_all`.
+/// A block whose body is valid alone and is the one that its header commits to. Only [`check`] and
+/// [`check_all`] create it.
 #[derive(Clone, Debug)]
 pub struct CheckedBlock {
     block: Arc<Block>,
@@ -28,12 +31,12 @@ pub struct CheckedBlock {
 }
 
 impl CheckedBlock {
-    /// The block.
+    /// The validated block.
     pub fn block(&self) -> &Block {
         &self.block
     }
 
-    /// Its hash.
+    /// The hash of the block.
     pub fn hash(&self) -> block::Hash {
         self.hash
     }
@@ -43,22 +46,22 @@ impl CheckedBlock {
         &self.ids
     }
 
-    /// The first transaction.
+    /// The coinbase, which is transaction 0.
     pub fn coinbase(&self) -> &Coinbase {
         &self.coinbase
     }
 
-    /// What the transfers do, in order: transactions 1 and up.
+    /// The effects of the transfers, in order: transaction 1 is the first.
     pub fn transfers(&self) -> &[TransferDetails] {
         &self.transfers
     }
 
-    /// The encoding.
+    /// The encoded block.
     pub fn encoded(&self) -> &[u8] {
         &self.encoded
     }
 
-    /// The transfers, in order, each valid alone as the block is.
+    /// Returns the transfers of the block, in order.
     pub fn into_transfers(self) -> Vec<CheckedTransfer> {
         let transactions = Arc::unwrap_or_clone(self.block).transactions.into_iter();
         let transfers = transactions.filter_map(|transaction| match transaction {
@@ -70,88 +73,92 @@ impl CheckedBlock {
     }
 }
 
-/// Everything that needs no other block. `is_known` tells the ids of transfers whose signature
-/// this node has verified already: an id covers every byte of a transfer, the signature included.
+/// Validates the body of a block alone, and that the header commits to it.
+///
+/// Signatures are verified on a number of threads. `is_known` returns whether this node has already
+/// verified the signature of the transfer with an id; the id commits to the signature.
 pub fn check(
     block: impl Into<Arc<Block>>,
     params: &Params,
     is_known: impl Fn(&Id) -> bool,
     threads: usize,
 ) -> Result<CheckedBlock, RuleError> {
-    let (unsigned, claims) = check_but_signatures(block.into(), params, is_known)?;
-    unsigned.check_signatures(&claims, threads)
+    let (unverified, checks) = check_without_signatures(block.into(), params, is_known)?;
+    unverified.verify_signatures(&checks, threads)
 }
 
-/// The same for several blocks, each judged as if it were alone. Their signatures are verified
-/// together, which takes less time for each.
+/// Validates the bodies of several blocks, with the same results as [`check`] for each of them.
+/// Their signatures are verified together, which is faster.
 pub fn check_all(
     blocks: Vec<Arc<Block>>,
     params: &Params,
     is_known: impl Fn(&Id) -> bool,
     threads: usize,
 ) -> Vec<Result<CheckedBlock, RuleError>> {
-    let (mut unsigned, mut claims) = (Vec::with_capacity(blocks.len()), Vec::new());
+    let (mut unverified, mut checks) = (Vec::with_capacity(blocks.len()), Vec::new());
     for block in blocks {
-        unsigned.push(check_but_signatures(block, params, &is_known).map(|(block, mut own)| {
-            claims.append(&mut own);
-            block
-        }));
+        unverified.push(check_without_signatures(block, params, &is_known).map(
+            |(block, mut own)| {
+                checks.append(&mut own);
+                block
+            },
+        ));
     }
-    if signature::verify_all(&claims, threads).is_ok() {
-        return unsigned.into_iter().map(|block| Ok(block?.block)).collect();
+    if signature::verify_all(&checks, threads).is_ok() {
+        return unverified.into_iter().map(|block| Ok(block?.block)).collect();
     }
-    let mut rest = claims.as_slice();
-    let mut judge = |block: Unsigned| {
+    let mut rest = checks.as_slice();
+    let mut verify = |block: UnverifiedBlock| {
         let (own, others) = rest.split_at(block.unknown.len());
         rest = others;
-        block.check_signatures(own, threads)
+        block.verify_signatures(own, threads)
     };
-    unsigned.into_iter().map(|block| block.and_then(&mut judge)).collect()
+    unverified.into_iter().map(|block| block.and_then(&mut verify)).collect()
 }
 
-/// A block that is valid alone if the claims that belong to it hold.
-struct Unsigned {
+/// A block that is valid alone if its signatures are.
+struct UnverifiedBlock {
     block: CheckedBlock,
-    /// The transfers that those claims are about, in their order.
+    /// The transfers whose signatures are not verified yet, in order.
     unknown: Vec<Id>,
 }
 
-impl Unsigned {
-    fn check_signatures(
+impl UnverifiedBlock {
+    fn verify_signatures(
         self,
-        claims: &[SignatureCheck],
+        checks: &[SignatureCheck],
         threads: usize,
     ) -> Result<CheckedBlock, RuleError> {
-        match signature::verify_all(claims, threads) {
+        match signature::verify_all(checks, threads) {
             Ok(()) => Ok(self.block),
             Err(at) => Err(RuleError::BadSignature { id: self.unknown[at] }),
         }
     }
 }
 
-fn check_but_signatures(
+fn check_without_signatures(
     block: Arc<Block>,
     params: &Params,
     is_known: impl Fn(&Id) -> bool,
-) -> Result<(Unsigned, Vec<SignatureCheck>), RuleError> {
+) -> Result<(UnverifiedBlock, Vec<SignatureCheck>), RuleError> {
     let ids = block.ids();
     body_is_not_mutated(&ids)?;
     merkle_root_matches(&block, &ids)?;
     let coinbase = starts_with_its_only_coinbase(&block)?.clone();
     let encoded = block.encode();
-    fits(&encoded, params)?;
-    no_transaction_twice(&ids)?;
+    size_is_within_limit(&encoded, params)?;
+    transactions_are_distinct(&ids)?;
     let transfers = amounts_of_transfers_are_in_range(&block, &ids)?;
-    let (mut unknown, mut claims) = (Vec::new(), Vec::new());
+    let (mut unknown, mut checks) = (Vec::new(), Vec::new());
     for ((_, transfer), details) in block.transfers().zip(&transfers) {
         if !is_known(&details.id) {
             unknown.push(details.id);
-            claims.push(claim(transfer, params.genesis_hash()));
+            checks.push(signature_check(transfer, params.genesis_hash()));
         }
     }
     let hash = block.hash();
     let block = CheckedBlock { block, hash, ids, coinbase, transfers, encoded };
-    Ok((Unsigned { block, unknown }, claims))
+    Ok((UnverifiedBlock { block, unknown }, checks))
 }
 
 fn body_is_not_mutated(ids: &[Id]) -> Result<(), RuleError> {
@@ -174,7 +181,7 @@ fn starts_with_its_only_coinbase(block: &Block) -> Result<&Coinbase, RuleError> 
     }
 }
 
-fn fits(encoded: &[u8], params: &Params) -> Result<(), RuleError> {
+fn size_is_within_limit(encoded: &[u8], params: &Params) -> Result<(), RuleError> {
     let (size, limit) = (encoded.len(), params.spec().max_block_bytes);
     if u32::try_from(size).is_ok_and(|size| size <= limit) {
         Ok(())
@@ -183,9 +190,9 @@ fn fits(encoded: &[u8], params: &Params) -> Result<(), RuleError> {
     }
 }
 
-fn no_transaction_twice(ids: &[Id]) -> Result<(), RuleError> {
-    let mut met = HashSet::with_capacity(ids.len());
-    match ids.iter().find(|id| !met.insert(**id)) {
+fn transactions_are_distinct(ids: &[Id]) -> Result<(), RuleError> {
+    let mut seen = HashSet::with_capacity(ids.len());
+    match ids.iter().find(|id| !seen.insert(**id)) {
         Some(id) => Err(RuleError::DuplicateTransaction { id: *id }),
         None => Ok(()),
     }
@@ -199,28 +206,28 @@ fn amounts_of_transfers_are_in_range(
     transfers.map(|((_, transfer), id)| amounts_are_in_range(transfer, *id)).collect()
 }
 
-/// A reward that becomes spendable.
+/// The reward of an earlier block, which matures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reward {
-    /// Who mined it.
+    /// The account that receives the reward.
     pub recipient: Address,
-    /// Subsidy and fees.
+    /// The sum of subsidy and fees.
     pub amount: Amount,
 }
 
-/// Where a block stands.
+/// The context of a block in its chain.
 #[derive(Clone, Copy, Debug)]
 pub struct BlockContext {
-    /// One above the parent's.
+    /// The height of the block, one above that of its parent.
     pub height: Height,
-    /// The reward of the block `maturity` earlier, if there is one.
+    /// The reward that matures in the block: that of the block `maturity` blocks earlier, if any.
     pub matured: Option<Reward>,
 }
 
-/// Why a block could not be connected.
+/// The error of [`connect`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ConnectError<E> {
-    /// It breaks a rule.
+    /// The block breaks a rule.
     #[error(transparent)]
     Rule(#[from] RuleError),
     /// An account could not be read.
@@ -228,8 +235,10 @@ pub enum ConnectError<E> {
     View(E),
 }
 
-/// Applies a block to its parent's accounts; what it changed. After an error the overlay and the
-/// commitment are of no use any more.
+/// Applies a block to the accounts of its parent, and returns the changed accounts.
+///
+/// `commitment` is updated on a number of threads. After an error, the overlay and the commitment
+/// are in an unspecified state.
 pub fn connect<V: AccountView>(
     block: &CheckedBlock,
     context: &BlockContext,
@@ -238,7 +247,7 @@ pub fn connect<V: AccountView>(
     commitment: &mut LtHash,
     threads: usize,
 ) -> Result<Vec<AccountChange>, ConnectError<V::Error>> {
-    coinbase_names_the_height(block, context)?;
+    coinbase_has_block_height(block, context)?;
     mature(overlay, context)?;
     let mut fees = Amount::ZERO;
     for details in block.transfers() {
@@ -253,7 +262,7 @@ pub fn connect<V: AccountView>(
     Ok(changes)
 }
 
-fn coinbase_names_the_height(
+fn coinbase_has_block_height(
     block: &CheckedBlock,
     context: &BlockContext,
 ) -> Result<(), RuleError> {
@@ -262,7 +271,7 @@ fn coinbase_names_the_height(
     if actual == expected { Ok(()) } else { Err(wrong) }
 }
 
-/// Credits the reward that becomes spendable at this place.
+/// Credits the reward that matures in the block.
 pub(crate) fn mature<V: AccountView>(
     overlay: &mut Overlay<V>,
     context: &BlockContext,
@@ -275,12 +284,12 @@ pub(crate) fn mature<V: AccountView>(
     let balance = account
         .balance
         .checked_add(amount)
-        .expect("all that is ever issued fits into one balance, as `Params::new` checks");
+        .expect("all issuance is at most one balance, as `Params::new` checks");
     overlay.set(recipient, Account { balance, ..account }).map_err(ConnectError::View)
 }
 
-/// Moves money: debits, raises the nonce, then credits. A transfer that cannot be applied changes
-/// nothing.
+/// Applies a transfer: debits the sender, increments the nonce, then credits the recipient. A
+/// transfer that cannot be applied changes nothing.
 pub(crate) fn apply<V: AccountView>(
     overlay: &mut Overlay<V>,
     details: &TransferDetails,
@@ -303,14 +312,14 @@ pub(crate) fn apply<V: AccountView>(
     overlay.set(details.recipient, Account { balance, ..recipient }).map_err(ConnectError::View)
 }
 
-/// The nonce after the transfer.
+/// Checks the nonce, and returns the sender's nonce after the transfer.
 fn nonce_is_next(sender: &Account, details: &TransferDetails) -> Result<u64, RuleError> {
     let (expected, actual) = (sender.nonce, details.nonce);
     let next = actual.checked_add(1).filter(|_| actual == expected);
     next.ok_or(RuleError::BadNonce { id: details.id, expected, actual })
 }
 
-/// The balance after the debit.
+/// Checks the balance, and returns the sender's balance after the debit.
 fn balance_covers_cost(sender: &Account, details: &TransferDetails) -> Result<Amount, RuleError> {
     sender.balance.checked_sub(details.cost).ok_or(RuleError::InsufficientBalance {
         id: details.id,
@@ -349,13 +358,13 @@ mod tests {
     use std::collections::HashMap;
     use std::convert::Infallible;
 
-    /// Counts how often it is asked.
-    struct Counting<'a> {
+    /// A view that counts its reads.
+    struct CountingView<'a> {
         accounts: &'a HashMap<Address, Account>,
         reads: &'a Cell<usize>,
     }
 
-    impl AccountView for Counting<'_> {
+    impl AccountView for CountingView<'_> {
         type Error = Infallible;
 
         fn account(&self, address: &Address) -> Result<Account, Infallible> {
@@ -364,7 +373,7 @@ mod tests {
         }
     }
 
-    /// Account reads for connecting a block of so many transfers, each of another sender.
+    /// The number of account reads that connect a block of transfers, each of another sender.
     fn reads_for(transfers: u8, params: &Params) -> usize {
         let keys: Vec<_> = (0..transfers).map(|n| SecretKey::from_seed([n; 32])).collect();
         let funded = Account { balance: Amount::new(10).unwrap(), nonce: 0 };
@@ -395,11 +404,11 @@ mod tests {
         };
         let block = check(Block { header, transactions }, params, |_| false, 1).unwrap();
         let reads = Cell::new(0);
-        let mut overlay = Overlay::new(Counting { accounts: &accounts, reads: &reads });
+        let mut overlay = Overlay::new(CountingView { accounts: &accounts, reads: &reads });
         let context = BlockContext { height: Height::new(1), matured: None };
         let mut commitment = LtHash::empty();
         let connected = connect(&block, &context, params, &mut overlay, &mut commitment, 1);
-        // Everything but the commitment, which comes last, is right.
+        // Only the commitment, which is checked last, is wrong.
         let error = connected.unwrap_err();
         assert!(matches!(error, ConnectError::Rule(RuleError::WrongAccounts { .. })), "{error}");
         reads.get()
@@ -407,7 +416,7 @@ mod tests {
 
     // C39
     #[test]
-    fn twice_the_transfers_read_twice_the_accounts() {
+    fn account_reads_are_linear_in_transfers() {
         let params = Params::dev();
         let (some, twice) = (reads_for(40, &params), reads_for(80, &params));
         assert!(some >= 80, "each transfer reads its sender and its recipient");

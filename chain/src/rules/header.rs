@@ -1,4 +1,5 @@
-//! What a header must satisfy: alone, then after its parent.
+//! The rules of a header: alone, then after its parent.
+//! Source: PROTOCOL.md, "Rules" and "Difficulty".
 
 use super::RuleError;
 use crate::block::{Header, Timestamp};
@@ -6,45 +7,45 @@ use crate::difficulty::Schedule;
 use crate::params::Params;
 use crate::pow::{Bits, Target};
 
-/// What the rules need to know of a header's parent.
+/// The parent of a header, as far as the rules need it.
 #[derive(Clone, Copy, Debug)]
 pub struct Parent {
-    /// Its bits.
+    /// The bits of the parent.
     pub bits: Bits,
-    /// Its time.
+    /// The time of the parent.
     pub time: Timestamp,
-    /// Its own parent's time; `None` if it is genesis.
+    /// The time of the grandparent; `None` if the parent is genesis.
     pub grandparent_time: Option<Timestamp>,
 }
 
 impl Parent {
-    /// The bits it demands of its child.
+    /// Returns the bits that a child must have.
     pub fn next_bits(&self, params: &Params) -> Bits {
         let schedule = Schedule::of(params);
         schedule.next_bits((self.bits, self.time), self.grandparent_time)
     }
 
-    /// The same of a child that satisfies the rules.
+    /// Returns a valid child of this parent, as the parent of the next header.
     pub fn advance(&self, child: &Header) -> Parent {
         Parent { bits: child.bits, time: child.time, grandparent_time: Some(self.time) }
     }
 }
 
-/// Everything that needs no other block.
+/// Validates a header alone: version, bits and proof of work.
 pub fn check_standalone(header: &Header, params: &Params) -> Result<(), RuleError> {
     version_is_known(header)?;
     let target = bits_are_a_target(header, params)?;
     hash_meets_target(header, target)
 }
 
-/// Everything that needs the parent, and the time now.
+/// Validates a header after its parent, at the time `now`: bits and time.
 pub fn check_contextual(
     header: &Header,
     parent: &Parent,
     params: &Params,
     now: Timestamp,
 ) -> Result<(), RuleError> {
-    bits_are_demanded(header, parent, params)?;
+    bits_are_required(header, parent, params)?;
     time_is_not_before_parent(header, parent)?;
     time_is_not_too_new(header, params, now)
 }
@@ -77,7 +78,7 @@ fn hash_meets_target(header: &Header, target: Target) -> Result<(), RuleError> {
     }
 }
 
-fn bits_are_demanded(header: &Header, parent: &Parent, params: &Params) -> Result<(), RuleError> {
+fn bits_are_required(header: &Header, parent: &Parent, params: &Params) -> Result<(), RuleError> {
     let (expected, actual) = (parent.next_bits(params), header.bits);
     if actual == expected { Ok(()) } else { Err(RuleError::WrongBits { expected, actual }) }
 }

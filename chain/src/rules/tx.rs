@@ -1,4 +1,6 @@
-//! What a transfer must satisfy alone. Nonce and balance need accounts: see `rules::body`.
+//! The rules of a transfer alone: its amounts and its signature. [`rules::body`](super::body)
+//! validates nonce and balance, which need accounts.
+//! Source: PROTOCOL.md, "Rules".
 
 #![deny(clippy::arithmetic_side_effects)]
 
@@ -9,62 +11,62 @@ use crate::block;
 use crate::signature::SignatureCheck;
 use crate::tx::{Id, Transfer};
 
-/// A transfer that is valid alone. Made only by `check`, of this module or of `body`.
+/// A transfer that is valid alone. Only [`check`] and the validation of a whole block create it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CheckedTransfer {
     transfer: Transfer,
     details: TransferDetails,
 }
 
-/// What a transfer does, its amounts proven to be in range.
+/// The effects of a transfer on accounts, with amounts that are in range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TransferDetails {
-    /// The transfer's id.
+    /// The id of the transfer.
     pub id: Id,
     /// The account that pays.
     pub sender: Address,
-    /// The nonce it must have.
+    /// The nonce of the transfer, which must be the sender's next one.
     pub nonce: u64,
-    /// The account that is paid.
+    /// The account that receives the amount.
     pub recipient: Address,
-    /// To the recipient.
+    /// The amount for the recipient.
     pub amount: Amount,
-    /// To the miner.
+    /// The fee for the miner.
     pub fee: Amount,
-    /// Amount and fee together.
+    /// The sum of amount and fee, which the sender pays.
     pub cost: Amount,
 }
 
 impl CheckedTransfer {
-    /// As it was signed.
+    /// The signed transfer.
     pub fn transfer(&self) -> &Transfer {
         &self.transfer
     }
 
-    /// What it does.
+    /// The effects of the transfer.
     pub fn details(&self) -> &TransferDetails {
         &self.details
     }
 
-    /// From a block that is valid alone.
+    /// Returns a transfer of a block that is valid alone.
     pub(super) fn of_block(transfer: Transfer, details: TransferDetails) -> CheckedTransfer {
         CheckedTransfer { transfer, details }
     }
 
-    /// Its id.
+    /// The id of the transfer.
     pub fn id(&self) -> Id {
         self.details.id
     }
 }
 
-/// Everything that needs no account. The genesis hash names the network it must be signed for.
+/// Validates a transfer alone, signed for the network that the genesis hash identifies.
 pub fn check(transfer: Transfer, genesis: block::Hash) -> Result<CheckedTransfer, RuleError> {
     let details = amounts_are_in_range(&transfer, transfer.id())?;
     is_signed_by_sender(&transfer, details.id, genesis)?;
     Ok(CheckedTransfer { transfer, details })
 }
 
-/// At least 1 to the recipient; amount, fee and their sum within range.
+/// Checks that the amount is at least 1, and amount, fee and their sum are in range.
 pub(super) fn amounts_are_in_range(
     transfer: &Transfer,
     id: Id,
@@ -83,8 +85,8 @@ pub(super) fn amounts_are_in_range(
     Ok(TransferDetails { id, sender, nonce, recipient, amount, fee, cost })
 }
 
-/// What `is_signed_by_sender` checks, for checking many together.
-pub(super) fn claim(transfer: &Transfer, genesis: block::Hash) -> SignatureCheck {
+/// Returns the signature of a transfer for verification in a batch.
+pub(super) fn signature_check(transfer: &Transfer, genesis: block::Hash) -> SignatureCheck {
     SignatureCheck {
         key: transfer.sender,
         message: transfer.signing_bytes(genesis),

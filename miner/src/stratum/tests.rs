@@ -30,7 +30,7 @@ impl CoinbaseSource for TestSource {
 
     fn coinbase(&self, payout_address: &Address) -> CoinbaseParts {
         let coinbase = chain::Coinbase { recipient: *payout_address, ..self.0.clone() };
-        let (bytes, at) = (coinbase.serialise(), coinbase.extra_nonce_offset());
+        let (bytes, at) = (coinbase.serialize(), coinbase.extra_nonce_offset());
         CoinbaseParts { prefix: bytes[..at].to_vec(), suffix: bytes[at + 8..].to_vec() }
     }
 }

@@ -42,7 +42,7 @@ fn is_refused_for_the_honest_body(code: &str, spoil: impl Fn(&Block) -> Vec<Vec<
     node.agrees(&world, &honest);
 }
 
-/// The offset of the coinbase's serialisation in an encoded block: header, count, kind, length.
+/// The offset of the coinbase's serialization in an encoded block: header, count, kind, length.
 const COINBASE_AT: usize = Header::BYTES + 4 + 1 + 4;
 
 // bad-encoding, bad-coinbase-encoding, memo-too-long, mutated-body, bad-merkle-root
@@ -92,7 +92,7 @@ fn reject_bytes_that_are_not_exactly_a_block() {
 fn reject_a_coinbase_of_another_shape() {
     is_refused_for_the_honest_body("bad-coinbase-encoding", |block| {
         let bytes = block.encode();
-        let coinbase = block.coinbase().unwrap().serialise();
+        let coinbase = block.coinbase().unwrap().serialize();
         // Every byte that is the same in all coinbases.
         let height_extra_nonce_tag = 42..42 + 1 + 1 + 8 + 1;
         let middle = height_extra_nonce_tag.end + 5;
@@ -111,7 +111,7 @@ fn reject_a_coinbase_of_another_shape() {
         // A byte more inside, and a tag above its limit.
         let with_coinbase = |coinbase: &[u8]| {
             let length = u32::try_from(coinbase.len()).unwrap().to_le_bytes();
-            let rest = &bytes[COINBASE_AT + block.coinbase().unwrap().serialise().len()..];
+            let rest = &bytes[COINBASE_AT + block.coinbase().unwrap().serialize().len()..];
             [&bytes[..COINBASE_AT - 4], &length, coinbase, rest].concat()
         };
         bodies.push(with_coinbase(&[coinbase.as_slice(), &[0]].concat()));

@@ -208,7 +208,7 @@ pub async fn template(
         reward,
         fees: reward.saturating_sub(params.subsidy(height).units()),
         transaction_count: block.transactions.len(),
-        coinbase: hex::encode(coinbase.serialise()),
+        coinbase: hex::encode(coinbase.serialize()),
         extra_nonce_at: coinbase.extra_nonce_offset(),
         branch: template.branch.siblings.iter().map(hex::encode).collect(),
         block: hex::encode(block.encode()),

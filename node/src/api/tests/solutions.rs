@@ -8,7 +8,7 @@ fn solve(candidate: &Value, extra_nonce: [u8; 8]) -> (Value, Header) {
     let bytes = |name: &str| hex::decode(candidate[name].as_str().unwrap()).unwrap();
     let mut coinbase = bytes("coinbase");
     let at = usize::try_from(candidate["extra_nonce_at"].as_u64().unwrap()).unwrap();
-    assert_eq!(coinbase[at..at + 8], Coinbase::deserialise(&coinbase).unwrap().extra_nonce);
+    assert_eq!(coinbase[at..at + 8], Coinbase::deserialize(&coinbase).unwrap().extra_nonce);
     coinbase[at..at + 8].copy_from_slice(&extra_nonce);
     let mut root = sha256d(&coinbase);
     for sibling in candidate["branch"].as_array().unwrap() {
@@ -44,7 +44,7 @@ async fn a_solution_is_what_the_miner_chose_and_nothing_else() {
     let given = candidate(&world).await;
     let coinbase = hex::decode(given["coinbase"].as_str().unwrap()).unwrap();
     let id = Id::from_bytes(sha256d(&coinbase));
-    assert_eq!(Coinbase::deserialise(&coinbase).unwrap().id(), id);
+    assert_eq!(Coinbase::deserialize(&coinbase).unwrap().id(), id);
     let (solution, header) = solve(&given, [0xab; 8]);
     let answer = submit(&world, &solution).await;
     assert_eq!(answer.status, 201);

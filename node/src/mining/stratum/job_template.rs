@@ -32,7 +32,7 @@ impl CoinbaseSource for JobTemplate {
     fn coinbase(&self, payout_address: &Address) -> CoinbaseParts {
         let coinbase = self.issue(*payout_address, [0; 8]).coinbase();
         let coinbase = coinbase.expect("a template has a coinbase");
-        let (mut prefix, at) = (coinbase.serialise(), coinbase.extra_nonce_offset());
+        let (mut prefix, at) = (coinbase.serialize(), coinbase.extra_nonce_offset());
         let suffix = prefix.split_off(at + coinbase.extra_nonce.len());
         prefix.truncate(at);
         CoinbaseParts { prefix, suffix }

@@ -27,7 +27,7 @@ pub(super) async fn submit(node: &NodeState, params: &[Value]) -> Result<Value, 
     let Some(candidate) = candidate else { return Ok(json!("stale-work")) };
     let mut block = candidate.solved(|own| *own = header);
     let coinbase = own_part(rest, &block)
-        .and_then(|coinbase| Coinbase::deserialise(coinbase).ok())
+        .and_then(|coinbase| Coinbase::deserialize(coinbase).ok())
         .ok_or_else(|| unreadable("after the count comes the template's coinbase"))?;
     block.transactions[0] = Transaction::Coinbase(coinbase);
     match node.writer.submit_block(block).await {

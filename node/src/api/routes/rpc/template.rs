@@ -52,7 +52,7 @@ fn shown(node: &NodeState, id: &str, candidate: &IssuedTemplate) -> Value {
     let coinbase = candidate.coinbase().expect("a template has a coinbase");
     let fees = i64::try_from(template.fees.units()).expect("an amount is below 2^53");
     let coinbase = json!({
-        "data": hex::encode(coinbase.serialise()),
+        "data": hex::encode(coinbase.serialize()),
         "txid": coinbase.id().to_string(),
         "hash": coinbase.id().to_string(),
         "depends": [],
