@@ -9,10 +9,11 @@ use crate::reorganisation::submit_all;
 use crate::test_chain::{FUNDED_SEEDS, TestChain, key, pay, test_address, text};
 use chain::signature::SecretKey;
 use chain::tx::{Memo, Payment};
-use chain::{Params, Transfer};
+use chain::{Block, Params, Transfer};
 use p2p::ChainUpdate;
 use serde_json::{Value, json};
 use std::fs;
+use std::sync::Arc;
 use tempfile::TempDir;
 use tokio::sync::broadcast;
 
@@ -284,6 +285,14 @@ fn back_focuses_the_heading_and_a_jump_within_the_page_loads_nothing() {
     fixture.assert_not_reloaded();
 }
 
+/// Drops whatever peers send.
+struct NoWriter;
+
+impl p2p::Submit for NoWriter {
+    async fn submit_block(&self, _: Arc<Block>, _: p2p::BlockReply) {}
+    async fn submit_transfer(&self, _: Arc<Transfer>, _: p2p::TransferReply) {}
+}
+
 // R22
 #[test]
 fn foreign_text_is_never_parsed_as_markup() {
@@ -307,8 +316,8 @@ fn foreign_text_is_never_parsed_as_markup() {
         data: folder.path().to_owned(),
         agent: agent.to_owned(),
     };
-    let spawned = p2p::spawn(config, fixture.test_chain.reader(), receiver);
-    let (_peer, _events) = runtime.block_on(spawned).unwrap();
+    let spawned = p2p::spawn(config, fixture.test_chain.reader(), NoWriter, receiver);
+    let _peer = runtime.block_on(spawned).unwrap();
     let peers = || fixture.node.get("/v1/peers").json()["items"].as_array().unwrap().len();
     eventually("a peer", || (peers() == 1).then_some(()));
 

@@ -1,27 +1,23 @@
-//! Between the network and the writer: starts the network, and hands what peers send to the writer
-//! in the order of arrival. Verdicts go back by themselves.
+//! Starts the peer-to-peer network and connects it with the writer.
 
 use crate::config::peers::{Listen, Peering};
 use crate::writer;
 use anyhow::{Context, Result};
 use chain::ledger::Reader;
 use p2p::multiaddr::Protocol;
-use p2p::{Event, Handle, Multiaddr, SpawnError};
+use p2p::{Handle, Multiaddr, SpawnError};
 use std::path::Path;
-use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
 
-/// What this node calls itself to others.
+/// The agent string sent to peers.
 const AGENT: &str = concat!("chain/", env!("CARGO_PKG_VERSION"));
 
 /// The running network.
 pub struct Network {
     handle: Handle,
-    forwarding: JoinHandle<()>,
 }
 
 impl Network {
-    /// Listens, calls, and from then on hands what comes to the writer.
+    /// Starts the network, which submits blocks and transfers from peers to the writer.
     pub async fn start(
         peering: Peering,
         data: &Path,
@@ -29,7 +25,7 @@ impl Network {
         writer: writer::Handle,
     ) -> Result<Network> {
         let Peering { listen, peers, boot_nodes, max_peers, discover, mdns } = peering;
-        let (listen, instead) = match listen {
+        let (listen, fallback) = match listen {
             _ if max_peers == 0 => (Vec::new(), None),
             Listen::Nowhere => (Vec::new(), None),
             Listen::Default(address) => (vec![address.clone()], Some(at_any_port(&address))),
@@ -45,59 +41,43 @@ impl Network {
             data: data.to_owned(),
             agent: AGENT.to_owned(),
         };
-        // Subscribed to before anything can be taken in: no news is missed.
-        let spawn = |config| p2p::spawn(config, reader.clone(), writer.subscribe_peer_updates());
-        let spawned = match (spawn(config.clone()).await, instead) {
-            (Err(SpawnError::InUse(taken)), Some(any)) => {
-                tracing::warn!("{taken} is taken: peers find this node at another port");
-                spawn(p2p::Config { listen: vec![any], ..config }).await
+        let spawn = |config| {
+            p2p::spawn(config, reader.clone(), writer.clone(), writer.subscribe_peer_updates())
+        };
+        let spawned = match (spawn(config.clone()).await, fallback) {
+            (Err(SpawnError::InUse(address)), Some(any_port)) => {
+                tracing::warn!("{address} is in use: listening for peers on another port");
+                spawn(p2p::Config { listen: vec![any_port], ..config }).await
             }
             (spawned, _) => spawned,
         };
-        let (handle, events) = spawned.context("peers")?;
-        Ok(Network { handle, forwarding: tokio::spawn(forward(events, writer)) })
+        Ok(Network { handle: spawned.context("cannot start the peer-to-peer network")? })
     }
 
-    /// Asks the network and orders it about.
+    /// The handle to query and control the network.
     pub fn handle(&self) -> &Handle {
         &self.handle
     }
 
-    /// Returns when the network has ended by itself, which it should not; `stop` tells why.
+    /// Waits until the network has failed; `stop` returns the error.
     pub async fn watch(&self) {
         let _ = self.handle.finished().await;
     }
 
-    /// Disconnects from everybody. An error if the network had ended by itself.
+    /// Stops the network. Returns an error if it had failed before.
     pub async fn stop(self) -> Result<()> {
         self.handle.stop().await;
-        self.forwarding.await?;
         Ok(self.handle.finished().await?)
     }
 }
 
-/// The same address with whatever port is free.
+/// The address with port 0, which selects a free port.
 fn at_any_port(address: &Multiaddr) -> Multiaddr {
     let any = |part| if let Protocol::Tcp(_) = part { Protocol::Tcp(0) } else { part };
     address.iter().map(any).collect()
 }
 
-/// Ends with the network, or with the writer. Waits where the writer's queue is full, so that the
-/// network's own bounded queue fills and it asks for less.
-async fn forward(mut events: mpsc::Receiver<Event>, writer: writer::Handle) {
-    while let Some(event) = events.recv().await {
-        let queued = match event {
-            Event::Block { block, reply } => writer.enqueue_block(block, reply).await,
-            Event::Transfer { transfer, reply } => writer.enqueue_transfer(transfer, reply).await,
-        };
-        if queued.is_err() {
-            return;
-        }
-    }
-}
-
-/// The address by which others most likely reach a node that listens at these: not one that means
-/// their own machine, if there is another.
+/// The listen address that other nodes can most likely dial: not a loopback one, if there is another.
 pub fn to_join(listening: &[Multiaddr]) -> Option<&Multiaddr> {
     let is_loopback = |address: &&Multiaddr| match address.iter().next() {
         Some(Protocol::Ip4(ip)) => ip.is_loopback(),
@@ -116,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn others_are_told_an_address_that_leads_here_from_elsewhere() {
+    fn prefers_addresses_other_than_loopback() {
         let both = addresses(&["/ip4/127.0.0.1/tcp/1", "/ip4/10.0.0.7/tcp/1", "/ip6/::1/tcp/1"]);
         assert_eq!(to_join(&both), Some(&both[1]));
         assert_eq!(to_join(&both[..1]), Some(&both[0]));
@@ -124,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn another_port_is_on_the_same_interface() {
+    fn fallback_listens_on_another_port_of_the_same_interface() {
         let [taken, other] = [8401, 0].map(|port| format!("/ip4/127.0.0.1/tcp/{port}"));
         assert_eq!(at_any_port(&taken.parse().unwrap()), other.parse().unwrap());
     }

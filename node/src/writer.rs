@@ -7,9 +7,7 @@
 mod block_log;
 mod handle;
 
-pub use handle::{
-    BlockOverride, BlockReply, ChainVersion, GenerateError, Handle, Stopped, TransferReply,
-};
+pub use handle::{BlockOverride, ChainVersion, GenerateError, Handle, Stopped};
 
 use crate::clock::{Clock, interval};
 use crate::events::{Payment, Publisher};
@@ -27,6 +25,7 @@ use chain::template::{Template, TemplateError, TemplateRequest};
 use chain::tx::Tag;
 use chain::{Address, Header};
 use handle::{QueuedBlock, Request};
+use p2p::BlockReply;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
@@ -136,7 +135,7 @@ impl WriterTask {
                     self.process_blocks(&mut prechecker, (block, reply))?;
                 }
                 Request::Transfer(transfer, reply) => {
-                    let result = self.writer.submit_transfer(*transfer);
+                    let result = self.writer.submit_transfer(Arc::unwrap_or_clone(transfer));
                     self.metrics.writing.transfer(&result);
                     if let Ok(Admission::Added(changes)) = &result {
                         self.publish_version();

@@ -1,219 +1,364 @@
-//! The one task that touches the network. It moves messages between peers, the engine, the workers
-//! that answer requests, and the node; it reads no chain, judges nothing, and waits for nobody.
+//! The driver: the only task that touches the network. It moves messages between peers, the engine,
+//! the threads that serve requests, and the node's commands. It neither reads the chain nor blocks.
 
 mod announcements;
-mod dial;
 mod clock_skew;
-mod handshake;
-mod log_limit;
 mod connections;
-mod commands;
-mod outgoing;
+mod dial;
+mod handshake;
+mod in_flight_responses;
+mod log_limit;
+mod network;
 mod peer;
 mod requests;
+mod save;
+mod server;
 
 use crate::clock::Clock;
-use crate::engine::{Input, Now, Output};
+use crate::engine::{Failure, Input, Misbehavior, Output};
 use crate::handle::Command;
-use crate::message::{NodeAddresses, Protocol, Request, Response, Status};
+use crate::message::{NodeAddresses, Protocol, Request, Response, ResponseError, Status};
 use crate::net::bandwidth::BandwidthMeter;
-use crate::net::behaviour::{Behaviour, BehaviourEvent};
-use crate::peers::{Peers, SAVE_EVERY, Source};
+use crate::net::behaviour::{Behaviour, BehaviourEvent, MalformedRequest, ProtocolEvent};
+use crate::net::transport::{split_peer_id, with_peer_id};
+use crate::peers::{Allowance, Source};
 use crate::runner::{Queued, TICK};
 use announcements::Announcements;
-use dial::Calls;
+use clock_skew::ClockSkew;
+use connections::{Connections, Context};
+use dial::Dialer;
 use futures::StreamExt;
-use libp2p::swarm::SwarmEvent;
+use handshake::{Handshakes, Hello};
+use libp2p::core::ConnectedPoint;
+use libp2p::request_response::{Event, Message, OutboundRequestId};
+use libp2p::swarm::{ConnectionId, SwarmEvent};
 use libp2p::{Multiaddr, PeerId, Swarm, mdns};
-use log_limit::Lines;
-use peer::Peer;
-use requests::Requests;
+use network::Network;
+use peer::{InboundRequest, ReplyTo};
+use requests::{OutgoingRequests, Requester};
+use save::PeersSaver;
+use server::RequestServer;
 use std::collections::BTreeMap;
-use std::io;
-use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 
-/// How long peers are given to take note that this node leaves.
-const FAREWELL: Duration = Duration::from_secs(1);
-/// Between two looks at scores and addresses.
-const SWEEP: Duration = Duration::from_secs(1);
+/// How long the driver waits for connections to close when it stops.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+/// The interval of the less urgent checks: gossip scores, address requests, clock skew.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Answers a request from the chain; may wait for the chain.
-pub(crate) type Answer = Arc<dyn Fn(&Request) -> Response + Send + Sync>;
-
-/// What the driver is connected with.
+/// The driver's ends of its channels.
 pub(crate) struct Channels {
     pub(crate) commands: mpsc::Receiver<Command>,
     pub(crate) inputs: mpsc::UnboundedSender<Queued>,
     pub(crate) outputs: mpsc::UnboundedReceiver<Output>,
-    /// What this node says of itself.
+    /// This node's status, as sent in hello messages.
     pub(crate) status: watch::Receiver<Status>,
     pub(crate) listening: watch::Sender<Vec<Multiaddr>>,
     pub(crate) peer_count: watch::Sender<usize>,
-    pub(crate) counters: BandwidthMeter,
-    pub(crate) answer: Answer,
 }
 
-/// The driver.
 pub(crate) struct Driver {
-    swarm: Swarm<Behaviour>,
-    clock: Clock,
-    channels: Channels,
-    identity_version: String,
-    /// All that are connected.
-    linked: BTreeMap<PeerId, Peer>,
-    calls: Calls,
-    requests: Requests,
+    cx: Context,
+    dialer: Dialer,
+    handshakes: Handshakes,
+    requests: OutgoingRequests,
+    server: RequestServer,
     announcements: Announcements,
-    lines: Lines,
-    saving: Option<JoinHandle<io::Result<()>>>,
-    next_save: Duration,
+    saver: PeersSaver,
+    clock_skew: ClockSkew,
     next_sweep: Duration,
-    next_clock_warning: Duration,
+    commands: mpsc::Receiver<Command>,
+    outputs: mpsc::UnboundedReceiver<Output>,
+    listening: watch::Sender<Vec<Multiaddr>>,
 }
 
 impl Driver {
-    pub(crate) fn new(swarm: Swarm<Behaviour>, clock: Clock, channels: Channels) -> Driver {
-        let genesis = channels.status.borrow().genesis;
+    pub(crate) fn new(
+        swarm: Swarm<Behaviour>,
+        clock: Clock,
+        meter: BandwidthMeter,
+        serve: impl Fn(&Request) -> Response + Send + Sync + 'static,
+        channels: Channels,
+    ) -> Driver {
+        let Channels { commands, inputs, outputs, status, listening, peer_count } = channels;
+        let genesis = status.borrow().genesis;
+        let network = Network::new(swarm, clock, inputs);
+        let connections = Connections::new(genesis, meter, peer_count);
         Driver {
-            swarm,
-            clock,
-            identity_version: crate::net::behaviour::identity_version(genesis),
-            linked: BTreeMap::new(),
-            calls: Calls::default(),
-            requests: Requests::default(),
+            cx: Context { network, connections },
+            dialer: Dialer::default(),
+            handshakes: Handshakes::new(status),
+            requests: OutgoingRequests::default(),
+            server: RequestServer::new(serve),
             announcements: Announcements::new(genesis),
-            lines: Lines::default(),
-            saving: None,
-            next_save: clock.now().elapsed.saturating_add(SAVE_EVERY),
+            saver: PeersSaver::new(clock.now()),
+            clock_skew: ClockSkew::default(),
             next_sweep: Duration::ZERO,
-            next_clock_warning: Duration::ZERO,
-            channels,
+            commands,
+            outputs,
+            listening,
         }
     }
 
-    /// Runs until it is asked to stop, nobody can ask any more, or the engine is gone.
+    /// Runs until it is stopped, all handles are dropped, or the engine has ended.
     pub(crate) async fn run(mut self) {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                event = self.swarm.select_next_some() => self.handle_swarm(event),
-                output = self.channels.outputs.recv() => match output {
+                event = self.cx.network.swarm.select_next_some() => self.handle_swarm(event),
+                output = self.outputs.recv() => match output {
                     Some(output) => self.handle_output(output),
                     None => break,
                 },
-                Some(served) = self.requests.serving.join_next() => self.handle_served(served),
-                order = self.channels.commands.recv() => match order {
+                Some(served) = self.server.next_served() => {
+                    self.server.handle_served(&mut self.cx, served);
+                }
+                command = self.commands.recv() => match command {
                     Some(Command::Stop) | None => break,
-                    Some(order) => self.handle_order(order),
+                    Some(command) => self.handle_command(command),
                 },
-                Ok(()) = self.channels.status.changed() => self.tell_status(),
+                true = self.handshakes.status_changed() => {
+                    self.handshakes.send_status(&mut self.cx, &mut self.requests);
+                }
                 _ = tick.tick() => self.tick(),
             }
         }
-        self.leave().await;
-    }
-
-    fn now(&self) -> Now {
-        self.clock.now()
-    }
-
-    /// What is known of other nodes.
-    fn peers(&mut self) -> &mut Peers {
-        &mut self.swarm.behaviour_mut().gater.peers
-    }
-
-    fn tell_engine(&self, input: Input) {
-        // Without an engine the outputs end as well.
-        let _ = self.channels.inputs.send(input.into());
+        self.stop().await;
     }
 
     fn handle_swarm(&mut self, event: SwarmEvent<BehaviourEvent>) {
         match event {
             SwarmEvent::Behaviour(event) => self.handle_behaviour(event),
             SwarmEvent::ConnectionEstablished { peer_id, connection_id, endpoint, .. } => {
-                self.connected(peer_id, connection_id, &endpoint);
+                self.connection_established(peer_id, connection_id, &endpoint);
             }
             SwarmEvent::ConnectionClosed { peer_id, connection_id, cause, .. } => {
-                self.closed(peer_id, connection_id, cause.as_ref());
+                let (cause, Context { network, connections }) = (cause.as_ref(), &mut self.cx);
+                if let Some(cause) = connections.closed(network, peer_id, connection_id, cause) {
+                    self.dialer.peer_disconnected(peer_id, &cause);
+                }
             }
             SwarmEvent::OutgoingConnectionError { connection_id, peer_id, error } => {
-                self.call_failed(connection_id, peer_id, &error);
+                self.dialer.failed(&mut self.cx, (connection_id, peer_id), &error);
             }
             SwarmEvent::IncomingConnectionError { send_back_addr, error, .. } => {
-                tracing::debug!(from = %send_back_addr, %error, "no connection");
+                tracing::debug!(from = %send_back_addr, %error, "inbound connection failed");
             }
             SwarmEvent::NewListenAddr { address, .. } => {
-                self.peers().own(&address);
-                self.tell_listening();
+                self.cx.network.peers().add_own_address(&address);
+                self.publish_listening();
             }
-            SwarmEvent::ExpiredListenAddr { .. } => self.tell_listening(),
-            SwarmEvent::ListenerError { error, .. } => {
-                self.say("listener", |more| tracing::warn!(%error, more, "while listening"));
-            }
+            SwarmEvent::ExpiredListenAddr { .. } => self.publish_listening(),
+            SwarmEvent::ListenerError { error, .. } => self.cx.network.log("listener", |dropped| {
+                tracing::warn!(%error, dropped, "listener error");
+            }),
             SwarmEvent::ListenerClosed { addresses, reason: Err(error), .. } => {
-                tracing::error!(?addresses, %error, "does not listen any more");
+                tracing::error!(?addresses, %error, "listener closed");
             }
             _ => {}
         }
     }
 
     fn handle_behaviour(&mut self, event: BehaviourEvent) {
+        let Context { network, connections } = &mut self.cx;
         match event {
-            BehaviourEvent::Hello(event) => self.handle_exchange(Protocol::Hello, event),
-            BehaviourEvent::Headers(event) => self.handle_exchange(Protocol::Headers, event),
-            BehaviourEvent::Blocks(event) => self.handle_exchange(Protocol::Blocks, event),
-            BehaviourEvent::BlockTransactions(event) => {
-                self.handle_exchange(Protocol::BlockTransactions, event);
+            BehaviourEvent::RequestResponse((protocol, event)) => {
+                self.handle_request_response(protocol, event);
             }
-            BehaviourEvent::Mempool(event) => self.handle_exchange(Protocol::Mempool, event),
-            BehaviourEvent::Addresses(event) => self.handle_exchange(Protocol::Addresses, event),
-            BehaviourEvent::Gossip(event) => self.handle_gossip(event),
-            BehaviourEvent::Identify(event) => self.handle_identify(event),
-            BehaviourEvent::Ping(event) => self.handle_ping(&event),
-            BehaviourEvent::Mdns(mdns::Event::Discovered(found)) => self.handle_found(found),
+            BehaviourEvent::Gossip(event) => self.announcements.handle_event(&mut self.cx, event),
+            BehaviourEvent::Identify(event) => connections.handle_identify(network, event),
+            BehaviourEvent::Ping(event) => connections.handle_ping(network, &event),
+            BehaviourEvent::Mdns(mdns::Event::Discovered(found)) => self.handle_discovered(found),
             BehaviourEvent::Mdns(mdns::Event::Expired(_)) => {}
             BehaviourEvent::Gater(never) => match never {},
         }
     }
 
     fn handle_output(&mut self, output: Output) {
+        let Driver { cx, requests, announcements, .. } = self;
         match output {
-            Output::Request { id, peer, request } => self.ask(id, peer, request),
-            Output::Announce(announcement) => self.announce(&announcement),
-            Output::ReportValidation { id, acceptance } => self.judge(id, acceptance),
-            Output::ReportPeer { peer, misbehavior } => self.report(peer, misbehavior),
-            Output::Disconnect { peer, reason } => drop(self.disconnect(peer, reason)),
-            // The runner's own.
+            Output::Request { id, peer, request } => {
+                requests.send_for_engine(cx, (peer, id), request);
+            }
+            Output::Announce(announcement) => announcements.publish(&mut cx.network, &announcement),
+            Output::ReportValidation { id, acceptance } => {
+                announcements.report_validation(&mut cx.network, id, acceptance);
+            }
+            Output::ReportPeer { peer, misbehavior } => cx.network.report(peer, misbehavior),
+            Output::Disconnect { peer, reason } => drop(cx.network.disconnect(peer, reason)),
+            // Handled by the runner.
             Output::ImportBlock(_) | Output::ImportTransfer(_) | Output::Progress(_) => {}
         }
     }
 
-    /// Nodes of the local network.
-    fn handle_found(&mut self, found: Vec<(PeerId, Multiaddr)>) {
-        let now = self.now();
+    /// Executes a command. The caller may have stopped waiting for the reply.
+    fn handle_command(&mut self, command: Command) {
+        let Context { network, connections } = &mut self.cx;
+        let now = network.now();
+        match command {
+            Command::Peers(reply) => drop(reply.send(connections.infos(network))),
+            Command::Connect(address, reply) => {
+                self.dialer.connect(&mut self.cx, &address, reply);
+            }
+            Command::Disconnect(peer, reply) => {
+                network.peers().remove_persistent_peer(peer, now);
+                let _ = reply.send(network.disconnect(peer, "requested by the user"));
+            }
+            Command::Ban { subject, seconds, reason, done } => {
+                for peer in network.peers().ban(subject, seconds, reason, now) {
+                    network.disconnect(peer, "banned by the user");
+                }
+                let _ = done.send(());
+            }
+            Command::Unban(subject, reply) => drop(reply.send(network.peers().unban(subject))),
+            Command::Bans(reply) => drop(reply.send(network.peers().bans(now))),
+            // Ends the loop that dispatches commands.
+            Command::Stop => {}
+        }
+    }
+
+    fn connection_established(
+        &mut self,
+        id: PeerId,
+        connection: ConnectionId,
+        endpoint: &ConnectedPoint,
+    ) {
+        let now = self.cx.network.now();
+        let peer = self.cx.connections.established(id, connection, endpoint, now);
+        let (has_handshake, hello_sent) = (peer.status.is_some(), peer.status_sent.is_some());
+        if endpoint.is_dialer() {
+            self.dialer.established(connection, id);
+        }
+        if has_handshake {
+            self.dialer.peer_connected(id);
+        } else if endpoint.is_dialer() && !hello_sent {
+            self.handshakes.send_hello(&mut self.cx, &mut self.requests, id);
+        }
+    }
+
+    fn handle_request_response(&mut self, protocol: Protocol, event: ProtocolEvent) {
+        match event {
+            Event::Message { peer, message, .. } => match message {
+                Message::Request { request: Ok(request), request_id: id, channel } => {
+                    let reply_to = ReplyTo { protocol, id, channel };
+                    self.handle_request(peer, InboundRequest { request, reply_to });
+                }
+                Message::Request { request: Err(MalformedRequest), .. } => {
+                    self.cx.network.report(peer, Misbehavior::Malformed);
+                }
+                Message::Response { request_id, response } => {
+                    self.request_completed(peer, (protocol, request_id), Ok(response));
+                }
+            },
+            Event::OutboundFailure { peer, request_id, error, .. } => {
+                tracing::debug!(%peer, ?protocol, %error, "request failed");
+                let failure = requests::failure(&error);
+                self.request_completed(peer, (protocol, request_id), Err(failure));
+            }
+            Event::InboundFailure { peer, request_id, error, .. } => {
+                tracing::debug!(%peer, ?protocol, %error, "response failed");
+                self.server.response_completed(protocol, request_id);
+            }
+            Event::ResponseSent { request_id, .. } => {
+                self.server.response_completed(protocol, request_id);
+            }
+        }
+    }
+
+    fn request_completed(
+        &mut self,
+        peer: PeerId,
+        id: (Protocol, OutboundRequestId),
+        result: Result<Response, Failure>,
+    ) {
+        let Some(requester) = self.requests.complete(id) else { return };
+        let network = &mut self.cx.network;
+        match (requester, result) {
+            (Requester::Engine(id), result) => network.input(Input::Response { id, result }),
+            (Requester::Handshake, Ok(Response::Hello(status))) => {
+                self.handle_hello(peer, status);
+            }
+            (Requester::AddressBook, Ok(Response::Addresses(nodes))) => {
+                let now = network.now();
+                network.peers().add_addresses(Source::Peer(peer), &nodes, now);
+            }
+            (_, Ok(Response::Error(_))) => {}
+            (_, Ok(_)) => network.report(peer, Misbehavior::WrongResponse),
+            (requester, Err(failure)) => {
+                if let Some(misbehavior) = failure.misbehavior() {
+                    network.report(peer, misbehavior);
+                }
+                if matches!(requester, Requester::Handshake) {
+                    Handshakes::failed(&mut self.cx, peer);
+                }
+            }
+        }
+    }
+
+    fn handle_request(&mut self, peer: PeerId, inbound: InboundRequest) {
+        let Driver { cx, server, .. } = self;
+        let now = cx.network.now();
+        let allowance = cx.network.peers().allow_request(&peer, &inbound.request, now);
+        match (allowance, &inbound.request) {
+            (Allowance::Allow, Request::Hello(status)) => {
+                if self.handle_hello(peer, *status) {
+                    let response = Response::Hello(self.handshakes.status_for(&mut self.cx, peer));
+                    let network = &mut self.cx.network;
+                    self.server.respond(network, peer, inbound.reply_to, response);
+                }
+            }
+            (Allowance::Allow, _) => server.serve(cx, peer, inbound),
+            (Allowance::Reject, _) => {
+                server.reject(&mut cx.network, peer, inbound, ResponseError::RateLimited);
+            }
+            (Allowance::Abuse, _) => {
+                server.reject(&mut cx.network, peer, inbound, ResponseError::RateLimited);
+                cx.network.report(peer, Misbehavior::TooManyRequests);
+            }
+        }
+    }
+
+    /// Handles a peer's hello message. Returns false if the peer is being disconnected.
+    fn handle_hello(&mut self, peer: PeerId, status: Status) -> bool {
+        let Driver { cx, dialer, handshakes, server, announcements, .. } = self;
+        match handshakes.receive_hello(cx, (peer, status), announcements.last_block) {
+            Hello::Rejected => return false,
+            Hello::Updated => {}
+            Hello::Completed(early_requests) => {
+                dialer.peer_connected(peer);
+                for request in early_requests {
+                    server.serve(cx, peer, request);
+                }
+            }
+        }
+        true
+    }
+
+    /// Adds nodes that mDNS has discovered on the local network to the address book.
+    fn handle_discovered(&mut self, found: Vec<(PeerId, Multiaddr)>) {
         let mut nodes: BTreeMap<PeerId, Vec<Multiaddr>> = BTreeMap::new();
         for (peer, address) in found {
-            let (place, _) = crate::net::transport::split_id(&address);
-            nodes.entry(peer).or_default().push(place);
+            nodes.entry(peer).or_default().push(split_peer_id(&address).0);
         }
         let nodes: Vec<NodeAddresses> = nodes
             .into_iter()
             .map(|(peer, addresses)| NodeAddresses { peer, addresses, last_seen: 0 })
             .collect();
-        self.peers().heard(Source::Mdns, &nodes, now);
+        let network = &mut self.cx.network;
+        let now = network.now();
+        network.peers().add_addresses(Source::Mdns, &nodes, now);
     }
 
-    fn tell_listening(&mut self) {
-        let id = *self.swarm.local_peer_id();
+    fn publish_listening(&mut self) {
+        let swarm = &self.cx.network.swarm;
+        let id = *swarm.local_peer_id();
         let mut addresses: Vec<Multiaddr> =
-            self.swarm.listeners().map(|address| with_id(address, id)).collect();
+            swarm.listeners().map(|address| with_peer_id(address, id)).collect();
         addresses.sort();
-        self.channels.listening.send_if_modified(|known| {
+        self.listening.send_if_modified(|known| {
             let changed = *known != addresses;
             *known = addresses;
             changed
@@ -221,76 +366,41 @@ impl Driver {
     }
 
     fn tick(&mut self) {
-        let now = self.now();
-        for dial in self.peers().next_dials(now) {
-            self.call(dial.peer, dial.address);
+        let Driver { cx, dialer, requests, .. } = self;
+        let now = cx.network.now();
+        for dial in cx.network.peers().next_dials(now) {
+            dialer.dial(cx, dial.peer, dial.address);
         }
-        for connection in self.peers().surplus(now) {
-            self.swarm.close_connection(connection);
+        for connection in cx.network.peers().redundant_connections(now) {
+            cx.network.swarm.close_connection(connection);
         }
-        self.expire_calls(now);
-        self.expire_greetings(now);
+        dialer.expire(now);
+        Handshakes::expire(cx, now);
         self.announcements.expire(now);
-        self.tell_status();
         if now.elapsed >= self.next_sweep {
-            self.next_sweep = now.elapsed.saturating_add(SWEEP);
-            self.sweep(now);
+            self.next_sweep = now.elapsed.saturating_add(SWEEP_INTERVAL);
+            cx.connections.update_gossip_scores(&mut cx.network, now);
+            requests.request_addresses(cx, now);
+            self.clock_skew.check(&cx.connections, now);
         }
-        if now.elapsed >= self.next_save {
-            self.next_save = now.elapsed.saturating_add(SAVE_EVERY);
-            self.save(now);
-        }
+        self.saver.save_if_due(&mut cx.network, now);
+        self.handshakes.send_status(cx, requests);
     }
 
-    /// What does not hurry.
-    fn sweep(&mut self, now: Now) {
-        let linked: Vec<PeerId> = self.linked.keys().copied().collect();
-        for peer in linked {
-            self.look_at_gossip(peer, now);
-            self.ask_addresses(peer, now);
+    /// Saves the address book and closes all connections.
+    async fn stop(self) {
+        let Driver { cx: Context { mut network, .. }, saver, .. } = self;
+        saver.finish(&mut network).await;
+        let swarm = &mut network.swarm;
+        let connected: Vec<PeerId> = swarm.connected_peers().copied().collect();
+        for peer in connected {
+            let _ = swarm.disconnect_peer_id(peer);
         }
-        self.compare_clocks(now);
-    }
-
-    /// Saves what is known of other nodes, beside the driver.
-    fn save(&mut self, now: Now) {
-        if self.saving.as_ref().is_some_and(|saving| !saving.is_finished()) {
-            return;
-        }
-        let snapshot = self.peers().snapshot(now);
-        self.saving = Some(tokio::task::spawn_blocking(move || {
-            let saved = snapshot.write();
-            if let Err(error) = &saved {
-                tracing::warn!(%error, "what is known of other nodes could not be saved");
-            }
-            saved
-        }));
-    }
-
-    /// Saves, says farewell to everybody, and ends.
-    async fn leave(mut self) {
-        if let Some(saving) = self.saving.take() {
-            let _ = saving.await;
-        }
-        let now = self.now();
-        if let Err(error) = self.peers().save(now) {
-            tracing::warn!(%error, "what is known of other nodes could not be saved");
-        }
-        let linked: Vec<PeerId> = self.swarm.connected_peers().copied().collect();
-        for peer in linked {
-            let _ = self.swarm.disconnect_peer_id(peer);
-        }
-        let gone = async {
-            while self.swarm.network_info().num_peers() > 0 {
-                let _ = self.swarm.select_next_some().await;
+        let closed = async {
+            while swarm.network_info().num_peers() > 0 {
+                let _ = swarm.select_next_some().await;
             }
         };
-        let _ = tokio::time::timeout(FAREWELL, gone).await;
+        let _ = tokio::time::timeout(CLOSE_TIMEOUT, closed).await;
     }
-}
-
-/// The address with a node's id at its end.
-pub(crate) fn with_id(address: &Multiaddr, id: PeerId) -> Multiaddr {
-    let (place, _) = crate::net::transport::split_id(address);
-    place.with(libp2p::multiaddr::Protocol::P2p(id))
 }

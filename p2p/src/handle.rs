@@ -1,57 +1,85 @@
-//! The outside's way to the running network: questions and commands to the driver.
+//! The handle of a running network: queries and commands to the driver.
 
 use crate::engine::Progress;
 use crate::net::bandwidth::ByteCounters;
-use crate::{Ban, PeerInfo, Subject};
+use crate::peers::{Ban, Subject};
+use chain::block::{self, Height};
 use libp2p::{Multiaddr, PeerId};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 
-/// Commands that may wait; beyond that whoever commands waits too.
+/// The capacity of the command queue. Callers wait while it is full.
 pub(crate) const COMMANDS: usize = 256;
 
-/// Why there is no connection to a node.
+/// An error that prevents a connection with a node.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ConnectError {
-    /// The address is of a kind that this node cannot call.
-    #[error(
-        "{0} is not an address this node can call; give /ip4/HOST/tcp/PORT or /dns/HOST/tcp/PORT"
-    )]
+    /// The address uses a protocol that cannot be dialed.
+    #[error("cannot dial {0}: use /ip4/HOST/tcp/PORT or /dns/HOST/tcp/PORT")]
     Unsupported(Multiaddr),
-    /// It is this node.
-    #[error("that is this node itself")]
+    /// The address belongs to this node.
+    #[error("the address belongs to this node")]
     Own,
-    /// It is kept out.
-    #[error("it is banned; lift the ban first")]
+    /// The node or its IP address is banned.
+    #[error("the peer is banned; remove the ban first")]
     Banned,
-    /// Nobody answers there as a node of this network would.
-    #[error("no node answers there: {0}")]
+    /// No node of this network responds at the address.
+    #[error("no node responds at the address: {0}")]
     Unreachable(String),
-    /// A node of another network is there.
-    #[error("a node of another network answers there")]
+    /// A node of another network responds at the address.
+    #[error("the node at the address belongs to another network")]
     OtherNetwork,
-    /// Another node answered than the address says.
-    #[error("another node answers there: {0}")]
+    /// The node at the address has another peer id than expected.
+    #[error("the node at the address has another id: {0}")]
     OtherNode(PeerId),
-    /// It took too long.
-    #[error("no answer in time")]
+    /// The connection or the handshake timed out.
+    #[error("timed out while connecting")]
     Timeout,
-    /// This node is going down.
+    /// This node is shutting down.
     #[error("the node is stopping")]
     Stopped,
 }
 
-/// A part of the network has failed: it does nothing any more, so the node should end.
+/// A failure of one of the network's tasks. The network has stopped, so the node should stop too.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the network's {part} has failed: {why}")]
+#[error("the network's {task} has failed: {reason}")]
 pub struct TaskFailed {
-    /// Which task.
-    pub part: &'static str,
-    /// What it left behind.
-    pub why: String,
+    /// The name of the task.
+    pub task: &'static str,
+    /// The panic message or error.
+    pub reason: String,
 }
 
-/// What becomes of the network's tasks.
+/// A connected peer that has completed the handshake.
+#[derive(Clone, Debug)]
+pub struct PeerInfo {
+    /// The peer id: the hash of its public key.
+    pub id: PeerId,
+    /// The remote address of the connection, with the peer id.
+    pub address: Multiaddr,
+    /// Whether this node dialed the peer.
+    pub outbound: bool,
+    /// The number of connections: one, or two after simultaneous dials.
+    pub connections: usize,
+    /// The agent string that the peer sent: printable, but not to be trusted.
+    pub agent: String,
+    /// The peer's best block, by its last status.
+    pub tip: block::Hash,
+    /// The height of `tip`, as claimed by the peer.
+    pub height: Height,
+    /// The round-trip time of the last ping.
+    pub latency: Option<Duration>,
+    /// Payload received from the peer, in bytes.
+    pub bytes_received: u64,
+    /// Payload sent to the peer, in bytes.
+    pub bytes_sent: u64,
+    /// The misbehavior score: −100 (worst) to 20.
+    pub score: f64,
+    /// The time since the peer connected.
+    pub connected: Duration,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum TaskStatus {
     Running,
@@ -59,7 +87,7 @@ pub(crate) enum TaskStatus {
     Failed(TaskFailed),
 }
 
-/// What the driver is asked.
+/// A command or query for the driver.
 #[derive(Debug)]
 pub(crate) enum Command {
     Peers(oneshot::Sender<Vec<PeerInfo>>),
@@ -71,7 +99,8 @@ pub(crate) enum Command {
     Stop,
 }
 
-/// Speaks with the running network. Cheap to clone. Once the network has stopped, answers are empty.
+/// Controls a running network. Cheap to clone. After the network has stopped, queries return
+/// nothing.
 #[derive(Clone, Debug)]
 pub struct Handle {
     pub(crate) id: PeerId,
@@ -84,94 +113,102 @@ pub struct Handle {
 }
 
 impl Handle {
-    /// This node's id.
+    /// Returns this node's peer id.
     pub fn id(&self) -> PeerId {
         self.id
     }
 
-    /// Where others reach this node, its id included, ports as they really are.
+    /// Returns the addresses on which this node listens, with its peer id and the actual ports.
     pub fn listening(&self) -> Vec<Multiaddr> {
         self.listening.borrow().clone()
     }
 
-    /// All peers that have said hello, by id.
+    /// Returns the peers that have completed the handshake, ordered by id.
     pub async fn peers(&self) -> Vec<PeerInfo> {
-        self.ask(Command::Peers).await.unwrap_or_default()
+        self.request(Command::Peers).await.unwrap_or_default()
     }
 
-    /// How many peers have said hello.
+    /// Returns the number of peers that have completed the handshake.
     pub fn peer_count(&self) -> usize {
         *self.peer_count.borrow()
     }
 
-    /// Tells how many peers have said hello whenever that changes.
+    /// Returns a receiver that is notified when the number of peers changes.
     pub fn peer_counts(&self) -> watch::Receiver<usize> {
         self.peer_count.clone()
     }
 
-    /// Payload received from all peers since the start, also from those who are gone, in bytes.
+    /// Returns the payload received from all peers since the start, in bytes.
     pub fn bytes_received(&self) -> u64 {
         self.traffic.received()
     }
 
-    /// Payload sent to all of them, in bytes.
+    /// Returns the payload sent to all peers since the start, in bytes.
     pub fn bytes_sent(&self) -> u64 {
         self.traffic.sent()
     }
 
-    /// Connects to a node, with or without its id in the address, and stays connected with it from
-    /// then on: also if it is not there yet. Answered when it has said hello, or after some seconds.
+    /// Adds a persistent peer and dials it. The address may end with its peer id.
+    ///
+    /// Returns its id when the handshake is complete.
+    ///
+    /// # Errors
+    /// The handshake is not complete within 20 seconds. A node that is unreachable for now remains
+    /// a persistent peer and is dialed again.
     pub async fn connect(&self, address: Multiaddr) -> Result<PeerId, ConnectError> {
-        self.ask(|answer| Command::Connect(address, answer))
+        self.request(|reply| Command::Connect(address, reply))
             .await
             .unwrap_or(Err(ConnectError::Stopped))
     }
 
-    /// Ends the connection with a node and forgets that it was wanted; false if there was none.
+    /// Disconnects a peer, which is no longer persistent. Returns false if it was not connected.
     pub async fn disconnect(&self, peer: PeerId) -> bool {
-        self.ask(|answer| Command::Disconnect(peer, answer)).await.unwrap_or_default()
+        self.request(|reply| Command::Disconnect(peer, reply)).await.unwrap_or_default()
     }
 
-    /// Keeps somebody out for so many seconds; who is connected is disconnected at once.
+    /// Bans a peer or an IP address for a number of seconds and disconnects the peers concerned.
     pub async fn ban(&self, subject: Subject, seconds: u64, reason: String) {
-        let _ = self.ask(|done| Command::Ban { subject, seconds, reason, done }).await;
+        let _ = self.request(|done| Command::Ban { subject, seconds, reason, done }).await;
     }
 
-    /// Lets somebody in again; false if nobody was kept out.
+    /// Removes a ban. Returns false if there was none.
     pub async fn unban(&self, subject: Subject) -> bool {
-        self.ask(|answer| Command::Unban(subject, answer)).await.unwrap_or_default()
+        self.request(|reply| Command::Unban(subject, reply)).await.unwrap_or_default()
     }
 
-    /// Who is kept out.
+    /// Returns the bans in force.
     pub async fn bans(&self) -> Vec<Ban> {
-        self.ask(Command::Bans).await.unwrap_or_default()
+        self.request(Command::Bans).await.unwrap_or_default()
     }
 
-    /// How far sync is.
+    /// Returns a receiver of the synchronisation progress.
     pub fn progress(&self) -> watch::Receiver<Progress> {
         self.progress.clone()
     }
 
-    /// Disconnects from everybody, saves what is known of other nodes, and returns when that is done.
+    /// Disconnects all peers, saves the address book, and returns when the network has stopped.
     pub async fn stop(&self) {
         let _ = self.commands.send(Command::Stop).await;
         let _ = self.finished().await;
     }
 
-    /// Returns when the network has stopped: with an error if it was not asked to.
+    /// Waits until the network has stopped.
+    ///
+    /// # Errors
+    /// One of the network's tasks has panicked.
     pub async fn finished(&self) -> Result<(), TaskFailed> {
         let mut status = self.status.clone();
         match status.wait_for(|status| *status != TaskStatus::Running).await.as_deref() {
             Ok(TaskStatus::Failed(failed)) => Err(failed.clone()),
             Ok(_) => Ok(()),
-            Err(_) => Err(TaskFailed { part: "supervisor", why: "it is gone".into() }),
+            Err(_) => Err(TaskFailed { task: "supervisor", reason: "it has ended".into() }),
         }
     }
 
-    /// `None` if the driver is gone.
-    async fn ask<T>(&self, order: impl FnOnce(oneshot::Sender<T>) -> Command) -> Option<T> {
-        let (sender, answer) = oneshot::channel();
-        self.commands.send(order(sender)).await.ok()?;
-        answer.await.ok()
+    /// Sends a command and waits for its reply; `None` if the driver has ended.
+    async fn request<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Option<T> {
+        let (sender, reply) = oneshot::channel();
+        self.commands.send(command(sender)).await.ok()?;
+        reply.await.ok()
     }
 }

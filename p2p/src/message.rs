@@ -218,6 +218,24 @@ pub enum Response {
     Error(ResponseError),
 }
 
+impl Response {
+    /// Returns the approximate size of the encoded response, in bytes, as an upper bound in practice.
+    pub fn size_hint(&self) -> usize {
+        /// A transaction with a memo.
+        const TRANSACTION: usize = 256;
+        let (count, each) = match self {
+            Response::Hello(_) | Response::Error(_) => (1, 256),
+            Response::Headers(headers) => (headers.len(), Header::BYTES),
+            Response::Blocks(blocks) => (blocks.iter().flatten().map(|block| block.len()).sum(), 1),
+            Response::BlockTransactions(transactions) => (transactions.len(), TRANSACTION),
+            Response::MempoolIds { ids, .. } => (ids.len(), 32),
+            Response::MempoolTransfers(transfers) => (transfers.len(), TRANSACTION),
+            Response::Addresses(nodes) => (nodes.len(), 512),
+        };
+        count.saturating_mul(each)
+    }
+}
+
 /// Why a request cannot be answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ResponseError {

@@ -1,4 +1,5 @@
-//! The libp2p side of the node: transport, key, behaviour, connection gating and metering.
+//! The libp2p side of the node: transport, node key, behaviour, connection gating and bandwidth
+//! metering.
 
 pub(crate) mod bandwidth;
 pub(crate) mod behaviour;

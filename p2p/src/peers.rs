@@ -1,163 +1,81 @@
-//! Other nodes: where they are, how they behaved, who is kept out, how much each may ask, and who
-//! gets one of the few connections. Decides only; the time and the addresses come from whoever owns
-//! the network. Everything in here has a limit, because what fills it comes from strangers.
+//! Decisions about peers: the address book, dials, connection slots, misbehavior scores, bans and
+//! rate limits.
+//!
+//! `Peers` only decides; the owner of the network passes events and the time. Everything has a
+//! limit, because strangers provide the data.
 
-mod bans;
 mod address_book;
-mod dials;
 mod address_exchange;
-mod store;
+mod anchors;
+mod bans;
+mod dial;
+mod dial_schedule;
 mod netgroup;
+mod policy;
 mod rate_limit;
 mod scores;
 mod slots;
+mod store;
 
 pub use address_book::{MAX_NEW, MAX_PER_GROUP, MAX_PER_SOURCE, MAX_TRIED};
 pub use address_exchange::Source;
-pub use bans::{FOR_EVER, MAX_BANS};
-pub use dials::{Dial, DialFailure, Purpose};
-pub use rate_limit::{Allowance, Topic};
+pub use bans::{Ban, MAX_BAN_UNTIL, MAX_BANS, Subject};
+pub use dial::{Dial, DialFailure, Purpose};
+pub use policy::Policy;
+pub use rate_limit::Allowance;
 pub use scores::{
-    BAN_SCORE, BEST_SCORE, DISCONNECT_SCORE, HALF_LIFE, IP_BAN, PEER_BAN, Penalty, REST,
+    BAN_SCORE, BEST_SCORE, COOL_DOWN, DISCONNECT_SCORE, HALF_LIFE, IP_BAN, PEER_BAN, Penalty,
     WORST_SCORE,
 };
+pub use slots::{Denied, Direction};
 pub use store::Snapshot;
 
-use crate::engine::Now;
-use address_book::AddressBook;
+use crate::engine::{Misbehavior, Now};
+use crate::message::{MAX_ADDRESSES, NodeAddresses, Request};
+use crate::wire::Topic;
+use address_book::{AddressBook, Confidence, Entry, SourceKey};
+use anchors::Anchors;
 use bans::Bans;
-use dials::Dials;
+use dial_schedule::{DialContext, DialSchedule};
 use libp2p::swarm::ConnectionId;
 use libp2p::{Multiaddr, PeerId};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use scores::Scores;
-use slots::Slots;
+use slots::{MAX_PER_PEER, PeerState, Slots};
 use std::collections::BTreeSet;
-use std::net::{IpAddr, SocketAddr};
+use std::io;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// How often what is known should be saved.
-pub const SAVE_EVERY: Duration = Duration::from_secs(5 * 60);
+/// The interval at which a snapshot should be saved.
+pub const SAVE_INTERVAL: Duration = Duration::from_secs(5 * 60);
 
-/// Most connections with one peer: two nodes may call each other at the same time.
-const MAX_PER_PEER: usize = 2;
-/// Most addresses of this node that are remembered.
-const MAX_OWN: usize = 64;
-/// How often what is over is dropped.
-const PRUNE_EVERY: Duration = Duration::from_secs(10);
+/// The number of addresses at which a node requests no more from peers.
+const ENOUGH_ADDRESSES: usize = 1_000;
+/// The interval at which expired state is dropped.
+const PRUNE_INTERVAL: Duration = Duration::from_secs(10);
 
-/// How many connections, and from where.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Policy {
-    /// Most connections.
-    pub max_peers: usize,
-    /// Most connections that this node begins, but for the peers to keep.
-    pub max_outbound: usize,
-    /// Most connections that others begin.
-    pub max_inbound: usize,
-    /// Most inbound connections from one IPv4 address or IPv6 /64.
-    pub per_ip: usize,
-    /// Most inbound connections from one IPv4 /16 or IPv6 /32.
-    pub per_group: usize,
-    /// Most outbound connections to one IPv4 /16 or IPv6 /32.
-    pub outbound_per_group: usize,
-    /// Whether to call anybody but the peers to keep.
-    pub discover: bool,
-    /// No limits by IP or group, and a higher one for announced blocks: for networks where blocks cost
-    /// nothing anyway. The addresses of a machine or a local network are free of the former everywhere.
-    pub relaxed: bool,
-    /// How long an address that failed once is left alone; twice as long after each more.
-    pub first_backoff: Duration,
-    /// The longest that an address is left alone for failing.
-    pub longest_backoff: Duration,
-}
-
-impl Policy {
-    /// For so many peers; `relaxed` for networks with fixed difficulty.
-    pub fn new(max_peers: usize, relaxed: bool) -> Policy {
-        let max_outbound = max_peers.div_ceil(2).min(10);
-        let backoff = |first, longest| (Duration::from_secs(first), Duration::from_secs(longest));
-        let (first_backoff, longest_backoff) =
-            if relaxed { backoff(2, 60) } else { backoff(30, 3_600) };
-        Policy {
-            max_peers,
-            max_outbound,
-            max_inbound: max_peers - max_outbound,
-            per_ip: 3,
-            per_group: 12,
-            outbound_per_group: 1,
-            discover: true,
-            relaxed,
-            first_backoff,
-            longest_backoff,
-        }
-    }
-
-    /// Whether the limits by IP hold for an IP.
-    fn counts(&self, ip: IpAddr) -> bool {
-        !self.relaxed && !netgroup::is_near(ip)
-    }
-}
-
-/// Who began a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Direction {
-    /// The other side.
-    Inbound,
-    /// This node.
-    Outbound,
-}
-
-/// Why a connection must not be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Denied {
-    /// The node or its IP is banned.
-    #[error("banned")]
-    Banned,
-    /// The node was disconnected for its score, or by the user, a short time ago.
-    #[error("disconnected on purpose a short time ago")]
-    CoolingDown,
-    /// Enough are connected from there.
-    #[error("too many connections from this address")]
-    PerIp,
-    /// Enough are connected from around there.
-    #[error("too many connections from this network")]
-    PerGroup,
-    /// It tries again and again.
-    #[error("too many connections from this address in a short time")]
-    TooFast,
-    /// There is no place.
-    #[error("too many connections")]
-    Full,
-    /// There are two connections with this node already.
-    #[error("connected twice already")]
-    Duplicate,
-    /// It is this node.
-    #[error("connected to itself")]
-    Ourselves,
-}
-
-/// A connection that may be.
+/// An accepted connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Connected {
-    /// What it is for, if this node began it.
+    /// The purpose of an outbound connection.
     pub purpose: Option<Purpose>,
-    /// Who has to be disconnected for it.
+    /// The peer that must be disconnected in its favour.
     pub evict: Option<PeerId>,
 }
 
-/// What to do with a peer that said hello.
+/// What to do with a peer that has completed the handshake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Greeting {
-    /// Stay connected.
+pub enum HandshakeOutcome {
+    /// Remain connected.
     Stay,
-    /// Disconnect: all that was wanted was to know that it is there.
-    Leave,
+    /// Disconnect: it was a feeler connection.
+    Disconnect,
 }
 
-/// All that is known of other nodes.
+/// All peers, connected or known, and the decisions about them.
 #[derive(Debug)]
 pub struct Peers {
     local: PeerId,
@@ -165,61 +83,88 @@ pub struct Peers {
     path: PathBuf,
     rng: StdRng,
     book: AddressBook,
+    anchors: Anchors,
     bans: Bans,
     scores: Scores,
     slots: Slots,
-    dials: Dials,
-    /// To be saved, with what is connected longest.
-    anchors: Vec<(SocketAddr, PeerId)>,
-    own: BTreeSet<SocketAddr>,
+    dials: DialSchedule,
     next_prune: Duration,
 }
 
-#[cfg(test)]
-mod tests;
-
 impl Peers {
-    /// Reads what an earlier run saved in the folder. A file that cannot be read is set aside with
-    /// a warning: a node can find others again.
+    /// Reads what a previous run saved in the data directory. An unreadable file is renamed with a
+    /// warning, since a node can discover others again.
     pub fn open(data: &Path, local: PeerId, policy: Policy, now: Now, seed: u64) -> Peers {
-        let mut peers = Peers {
+        let path = data.join(store::NAME);
+        let saved = store::load(&path);
+        let mut book = AddressBook::new(&policy);
+        for (socket, entry) in saved.entries {
+            if book.is_usable(socket) && entry.peer != Some(local) {
+                book.restore(socket, entry);
+            }
+        }
+        let mut bans = Bans::default();
+        saved.bans.into_iter().for_each(|ban| bans.add(ban));
+        bans.prune(now);
+        Peers {
             local,
-            book: AddressBook::new(policy.relaxed),
             policy,
-            path: data.join(store::NAME),
+            path,
             rng: StdRng::seed_from_u64(seed),
-            bans: Bans::default(),
+            book,
+            anchors: Anchors::restored(saved.anchors),
+            bans,
             scores: Scores::default(),
             slots: Slots::default(),
-            dials: Dials::new(now),
-            anchors: Vec::new(),
-            own: BTreeSet::new(),
+            dials: DialSchedule::new(now),
             next_prune: Duration::ZERO,
-        };
-        if let Some(saved) = store::load(&peers.path) {
-            peers.restore(saved, now);
         }
-        peers
     }
 
-    /// Saves addresses, bans and anchors, waiting for the disk.
-    pub fn save(&mut self, now: Now) -> std::io::Result<()> {
+    /// Returns the state to save. At the end, it must be called before connections are closed,
+    /// since the peers connected longest become anchors.
+    pub fn snapshot(&mut self, now: Now) -> Snapshot {
+        let anchors = self.anchors.choose(&self.slots);
+        Snapshot::new(&self.path, &self.book, anchors, self.bans.list(now))
+    }
+
+    /// Saves the state. Blocks on the disk.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn save(&mut self, now: Now) -> io::Result<()> {
         self.snapshot(now).write()
     }
 
-    /// An address of this node, never to be called or passed on.
-    pub fn own(&mut self, address: &Multiaddr) {
-        if let Some(socket) = netgroup::socket(address)
-            && self.own.len() < MAX_OWN
-        {
-            self.own.insert(socket);
-            self.book.remove(socket);
+    /// Adds an address of this node, which is neither dialed nor gossiped.
+    pub fn add_own_address(&mut self, address: &Multiaddr) {
+        if let Some(socket) = netgroup::socket(address) {
+            self.book.add_own(socket);
         }
     }
 
-    /// Before the handshake of an inbound connection: whether to go on with it. Every id has to
-    /// come back in `connected` or `closed`. Who does not ask gets the same answer in `connected`,
-    /// after more work.
+    /// Adds a peer to which the node remains connected.
+    pub fn add_persistent_peer(&mut self, address: &Multiaddr) {
+        self.dials.add_persistent(address);
+    }
+
+    /// Adds an address that is dialed while few peers are connected.
+    pub fn add_boot_node(&mut self, address: &Multiaddr) {
+        self.dials.add_boot_node(address);
+    }
+
+    /// A user disconnects a peer: it is no longer persistent, and denied for `COOL_DOWN`. The
+    /// caller closes its connections.
+    pub fn remove_persistent_peer(&mut self, peer: PeerId, now: Now) {
+        self.dials.remove_persistent(&peer);
+        self.scores.cool_down(peer, now);
+    }
+
+    /// Admits an inbound connection before its encryption handshake. Every id must be passed to
+    /// `connection_established` or `connection_closed` later.
+    ///
+    /// # Errors
+    /// The reason for which the connection must be closed.
     pub fn admit(
         &mut self,
         connection: ConnectionId,
@@ -230,13 +175,18 @@ impl Peers {
         if ip.is_some_and(|ip| self.is_banned_ip(ip, now)) {
             return Err(Denied::Banned);
         }
-        let kept = self.dials.kept_peers();
-        self.slots.admit(connection, ip, &self.policy, &kept, now)
+        let persistent = self.dials.persistent_peers();
+        self.slots.admit(connection, ip, &self.policy, &persistent, now)
     }
 
-    /// After the handshake: whether the connection may be. `address` is where the peer is, for an
-    /// outbound connection the one that was called. One that is denied needs no `closed`.
-    pub fn connected(
+    /// Accepts a connection after its encryption handshake. `address` is the peer's, for an
+    /// outbound connection the one dialed. An inbound connection that was not admitted is admitted
+    /// now.
+    ///
+    /// # Errors
+    /// The reason for which the connection must be closed. It must not be passed to
+    /// `connection_closed`.
+    pub fn connection_established(
         &mut self,
         connection: ConnectionId,
         peer: PeerId,
@@ -244,153 +194,315 @@ impl Peers {
         direction: Direction,
         now: Now,
     ) -> Result<Connected, Denied> {
-        let wanted = self.dials.is_kept(&peer)
-            || (direction == Direction::Outbound && self.dials.purpose(address) == Purpose::Keep);
-        let result = self.check(&peer, address, wanted, now).and_then(|()| match direction {
-            Direction::Inbound => self.connect_in(connection, peer, address, now),
-            Direction::Outbound => self.connect_out(connection, peer, address, now),
-        });
+        let result = self.accept(connection, peer, address, direction, now);
         if let Err(denied) = result {
             self.slots.close(connection);
             if direction == Direction::Outbound {
-                let own = denied == Denied::Ourselves;
-                let why = if own { DialFailure::Ourselves } else { DialFailure::Unreachable };
-                self.dial_failed(address, why, now);
+                let failure = match denied {
+                    Denied::SelfConnection => DialFailure::SelfConnection,
+                    _ => DialFailure::Unreachable,
+                };
+                self.dial_failed(address, failure, now);
             }
         }
         result
     }
 
-    fn connect_in(
+    fn accept(
         &mut self,
         connection: ConnectionId,
         peer: PeerId,
         address: &Multiaddr,
+        direction: Direction,
         now: Now,
     ) -> Result<Connected, Denied> {
-        if !self.slots.is_admitted(connection) {
+        let is_outbound = direction == Direction::Outbound;
+        let purpose = is_outbound.then(|| self.dials.purpose(address));
+        let is_persistent = purpose == Some(Purpose::Persistent);
+        self.check(&peer, address, is_persistent || self.dials.is_persistent(&peer), now)?;
+        if !is_outbound && !self.slots.is_pending(connection) {
             self.admit(connection, address, now)?;
         }
-        self.slots.open(connection, peer, address, None, &self.policy, now);
-        let kept = self.dials.kept_peers();
-        let evict = self.slots.evict(&peer, &self.policy, &kept, &mut self.rng)?;
-        Ok(Connected { purpose: None, evict })
-    }
-
-    fn connect_out(
-        &mut self,
-        connection: ConnectionId,
-        peer: PeerId,
-        address: &Multiaddr,
-        now: Now,
-    ) -> Result<Connected, Denied> {
-        let purpose = self.dials.purpose(address);
-        self.slots.open(connection, peer, address, Some(purpose), &self.policy, now);
-        let mut kept = self.dials.kept_peers();
-        if purpose == Purpose::Keep {
-            kept.insert(peer);
+        self.slots.open(connection, peer, address, purpose, &self.policy, now);
+        let mut persistent = self.dials.persistent_peers();
+        if is_persistent {
+            persistent.insert(peer);
         }
-        let evict = self.slots.evict(&peer, &self.policy, &kept, &mut self.rng)?;
-        self.dials.reached(address, peer);
-        if self.slots.is_greeted(&peer) {
-            self.met(address, peer, now);
+        let evict = self.slots.evict(&peer, &self.policy, &persistent, &mut self.rng)?;
+        if is_outbound {
+            self.dials.connected(address, peer);
+            if self.slots.has_handshake(&peer) {
+                self.record_connected(address, peer, now);
+            }
         }
-        Ok(Connected { purpose: Some(purpose), evict })
+        Ok(Connected { purpose, evict })
     }
 
     fn check(
         &self,
         peer: &PeerId,
         address: &Multiaddr,
-        wanted: bool,
+        is_persistent: bool,
         now: Now,
     ) -> Result<(), Denied> {
         if *peer == self.local {
-            Err(Denied::Ourselves)
+            Err(Denied::SelfConnection)
         } else if self.is_banned(*peer, now)
             || netgroup::ip(address).is_some_and(|ip| self.is_banned_ip(ip, now))
         {
             Err(Denied::Banned)
-        } else if self.scores.is_resting(peer, now) && !wanted {
+        } else if self.scores.is_cooling_down(peer, now) && !is_persistent {
             Err(Denied::CoolingDown)
-        } else if self.slots.with(peer).count() >= MAX_PER_PEER {
+        } else if self.slots.of(peer).count() >= MAX_PER_PEER {
             Err(Denied::Duplicate)
         } else {
             Ok(())
         }
     }
 
-    /// A connection is gone, or did not get through its handshake.
-    pub fn closed(&mut self, connection: ConnectionId, now: Now) {
-        let Some(gone) = self.slots.close(connection) else { return };
-        if !gone.is_inbound() {
-            self.dials.lost(&gone, now);
-            self.rest_address(&gone, now);
-        }
-        if !self.slots.is_connected(&gone.peer) {
-            self.scores.settle(&gone.peer, now);
+    fn record_connected(&mut self, address: &Multiaddr, peer: PeerId, now: Now) {
+        if let Some(socket) = netgroup::socket(address) {
+            self.book.connected(socket, peer, now.unix());
         }
     }
 
-    /// A peer of this network said hello.
-    pub fn greeted(&mut self, peer: PeerId, now: Now) -> Greeting {
-        self.slots.greet(&peer);
+    /// A connection is closed, or its encryption handshake has failed.
+    pub fn connection_closed(&mut self, connection: ConnectionId, now: Now) {
+        let Some(closed) = self.slots.close(connection) else { return };
+        if !closed.is_inbound() {
+            self.dials.connection_closed(&closed, now);
+            self.book.connection_closed(&closed, now);
+        }
+        if !self.slots.is_connected(&closed.peer) {
+            self.scores.peer_disconnected(&closed.peer, now);
+        }
+    }
+
+    /// A peer of this network has completed the handshake.
+    pub fn handshake_completed(&mut self, peer: PeerId, now: Now) -> HandshakeOutcome {
+        self.slots.handshake_completed(&peer);
         let outbound: Vec<(ConnectionId, Multiaddr, Option<Purpose>)> = self
             .slots
-            .with(&peer)
+            .of(&peer)
             .filter(|(_, one)| !one.is_inbound())
             .map(|(id, one)| (id, one.address.clone(), one.purpose))
             .collect();
-        let mut greeting = Greeting::Stay;
+        let mut outcome = HandshakeOutcome::Stay;
         for (id, address, purpose) in outbound {
-            self.met(&address, peer, now);
+            self.record_connected(&address, peer, now);
             if purpose == Some(Purpose::Feeler) {
                 if self.slots.outbound() < self.policy.max_outbound {
-                    self.slots.assign(id, Purpose::Outbound);
-                } else if self.slots.with(&peer).count() == 1 {
-                    greeting = Greeting::Leave;
+                    self.slots.set_purpose(id, Purpose::Outbound);
+                } else if self.slots.of(&peer).count() == 1 {
+                    outcome = HandshakeOutcome::Disconnect;
                 }
             }
         }
-        greeting
+        outcome
     }
 
-    /// A peer answered a ping in so long.
-    pub fn note_ping(&mut self, peer: &PeerId, round_trip: Duration) {
-        if let Some(standing) = self.slots.standing(peer) {
-            let best = standing.ping.map_or(round_trip, |best| best.min(round_trip));
-            standing.ping = Some(best);
+    /// Returns the connections to close because there is a better one with the same peer. To be
+    /// called at every tick. Both sides reach the same decision.
+    pub fn redundant_connections(&self, now: Now) -> Vec<ConnectionId> {
+        self.slots.redundant(&self.local, now)
+    }
+
+    /// Returns the addresses to dial now. To be called at every tick. Each must be passed to
+    /// `connection_established` or `dial_failed` later.
+    pub fn next_dials(&mut self, now: Now) -> Vec<Dial> {
+        if now.elapsed >= self.next_prune {
+            self.next_prune = now.elapsed.saturating_add(PRUNE_INTERVAL);
+            self.slots.prune(now);
+            self.scores.prune(now);
+            self.bans.prune(now);
+        }
+        let Peers { local, policy, book, slots, bans, scores, .. } = self;
+        let cx = DialContext { local: *local, policy, book, slots, bans, scores, now };
+        self.dials.next_dials(&cx, &mut self.anchors, &mut self.rng)
+    }
+
+    /// A dial has failed. Only the first report of a dial counts.
+    pub fn dial_failed(&mut self, address: &Multiaddr, failure: DialFailure, now: Now) {
+        let address = netgroup::without_peer(address);
+        if self.dials.failed(&address, failure, now)
+            && let Some(socket) = netgroup::socket(&address)
+        {
+            self.book.dial_failed(socket, failure, now);
         }
     }
 
-    /// A peer was the first to bring a block.
-    pub fn note_block(&mut self, peer: &PeerId, now: Now) {
-        if let Some(standing) = self.slots.standing(peer) {
-            standing.block = Some(now.elapsed);
+    /// Adds gossiped or discovered addresses, as far as the source can know them: neither this
+    /// node's nor unroutable ones, and local ones only from the local network.
+    pub fn add_addresses(&mut self, source: Source, nodes: &[NodeAddresses], now: Now) {
+        let Some((key, min)) = address_exchange::authority(source, &self.slots) else { return };
+        for node in nodes.iter().take(MAX_ADDRESSES) {
+            if node.peer == self.local || self.is_banned(node.peer, now) {
+                continue;
+            }
+            for socket in address_exchange::gossiped_sockets(node, min, now) {
+                if self.book.is_usable(socket)
+                    && self.allow_address(source, now)
+                    && !self.is_banned_ip(socket.ip(), now)
+                {
+                    let confidence = Confidence::Gossiped;
+                    let entry = Entry::new(Some(node.peer), confidence, key, now.unix());
+                    self.book.advertise(socket, entry);
+                }
+            }
         }
     }
 
-    /// A peer was the first to bring a transfer.
-    pub fn note_transfer(&mut self, peer: &PeerId, now: Now) {
-        if let Some(standing) = self.slots.standing(peer) {
-            standing.transfer = Some(now.elapsed);
+    fn allow_address(&mut self, source: Source, now: Now) -> bool {
+        match source {
+            Source::Peer(peer) => {
+                self.slots.peer(&peer).is_some_and(|peer| peer.limits.allow_address(now))
+            }
+            Source::Mdns | Source::User => true,
         }
     }
 
-    /// Connections to close because there is a better one with the same peer; to be asked at every
-    /// tick. Both sides come to the same answer.
-    pub fn surplus(&self, now: Now) -> Vec<ConnectionId> {
-        self.slots.surplus(&self.local, now)
+    /// Adds the addresses at which a connected peer listens.
+    pub fn add_listen_addresses(&mut self, peer: PeerId, listen: &[Multiaddr], now: Now) {
+        for socket in address_exchange::listen_sockets(&peer, listen, &self.slots) {
+            if self.book.is_usable(socket) {
+                let (confidence, source) = (Confidence::SelfAdvertised, SourceKey::SelfAdvertised);
+                let entry = Entry::new(Some(peer), confidence, source, now.unix());
+                self.book.advertise(socket, entry);
+            }
+        }
     }
 
-    /// The user is done with a peer: it is no longer kept, and left alone for a while. Its
-    /// connections are to be closed.
-    pub fn dismiss(&mut self, peer: PeerId, now: Now) {
-        self.dials.unkeep(&peer);
-        self.scores.rest(peer, now);
+    /// Returns a random sample of verified addresses to gossip to a peer.
+    pub fn sample_addresses(&mut self, to: &PeerId, max: usize, now: Now) -> Vec<NodeAddresses> {
+        address_exchange::sample(&self.book, &self.slots, (to, max), &mut self.rng, now)
+    }
+
+    /// Returns whether to request addresses from peers.
+    pub fn wants_addresses(&self) -> bool {
+        self.policy.discover && self.address_count() < ENOUGH_ADDRESSES
+    }
+
+    /// Returns the number of addresses in the address book.
+    pub fn address_count(&self) -> usize {
+        self.book.iter().count()
+    }
+
+    /// Counts a peer's request and returns whether to serve it.
+    pub fn allow_request(&mut self, peer: &PeerId, request: &Request, now: Now) -> Allowance {
+        let peer = self.slots.peer(peer);
+        peer.map_or(Allowance::Reject, |peer| peer.limits.allow_request(request, now))
+    }
+
+    /// Counts a peer's announcement and returns whether to decode it.
+    pub fn allow_announcement(&mut self, peer: &PeerId, topic: Topic, now: Now) -> bool {
+        self.slots.peer(peer).is_some_and(|peer| peer.limits.allow_announcement(topic, now))
+    }
+
+    /// Records bytes of blocks served to a peer.
+    pub fn record_served_bytes(&mut self, peer: &PeerId, bytes: usize, now: Now) {
+        self.record(peer, |peer| peer.limits.record_served_bytes(bytes, now));
+    }
+
+    /// Records the round-trip time of a ping.
+    pub fn record_ping(&mut self, peer: &PeerId, round_trip: Duration) {
+        self.record(peer, |peer| {
+            peer.min_ping = Some(peer.min_ping.map_or(round_trip, |min| min.min(round_trip)));
+        });
+    }
+
+    /// Records that a peer was the first to announce a block.
+    pub fn record_block(&mut self, peer: &PeerId, now: Now) {
+        self.record(peer, |peer| peer.last_block = Some(now.elapsed));
+    }
+
+    /// Records that a peer was the first to announce a transfer.
+    pub fn record_transfer(&mut self, peer: &PeerId, now: Now) {
+        self.record(peer, |peer| peer.last_transfer = Some(now.elapsed));
+    }
+
+    fn record(&mut self, peer: &PeerId, record: impl FnOnce(&mut PeerState)) {
+        if let Some(peer) = self.slots.peer(peer) {
+            record(peer);
+        }
+    }
+
+    /// Adds the points for a peer's behavior to its score and returns the penalty. A persistent
+    /// peer is disconnected but not banned.
+    pub fn report(&mut self, peer: PeerId, misbehavior: Misbehavior, now: Now) -> Option<Penalty> {
+        let score = self.scores.record(peer, misbehavior, now);
+        if misbehavior.points() > 0.0 || score > DISCONNECT_SCORE {
+            return None;
+        }
+        if self.dials.is_persistent(&peer) {
+            self.dials.postpone(&peer, now);
+            Some(Penalty::Disconnect)
+        } else if score <= BAN_SCORE {
+            self.ban_for(peer, misbehavior, now);
+            Some(Penalty::Ban)
+        } else {
+            self.scores.cool_down(peer, now);
+            Some(Penalty::Disconnect)
+        }
+    }
+
+    /// Bans a peer and its public IPs, except for anchors and configured addresses.
+    fn ban_for(&mut self, peer: PeerId, misbehavior: Misbehavior, now: Now) {
+        let reason = format!("{misbehavior:?}");
+        let ips: Vec<IpAddr> = self
+            .slots
+            .of(&peer)
+            .filter(|(_, one)| one.purpose != Some(Purpose::Anchor))
+            .filter_map(|(_, one)| one.ip())
+            .filter(|ip| self.policy.limits(*ip) && !self.dials.has_ip(*ip))
+            .collect();
+        self.ban(Subject::Peer(peer), PEER_BAN, reason.clone(), now);
+        for ip in ips {
+            self.ban(Subject::Ip(ip), IP_BAN, reason.clone(), now);
+        }
+    }
+
+    /// Returns the misbehavior score of a peer: −100 to 20.
+    pub fn score(&self, peer: &PeerId, now: Now) -> f64 {
+        self.scores.of(peer, now)
+    }
+
+    /// Bans a peer or an IP for a number of seconds, persistent peers and local addresses included.
+    /// Returns the connected peers concerned, which the caller disconnects.
+    pub fn ban(&mut self, subject: Subject, seconds: u64, reason: String, now: Now) -> Vec<PeerId> {
+        let until = now.unix().saturating_add(seconds);
+        self.bans.prune(now);
+        self.bans.add(Ban { subject, until, reason });
+        self.anchors.retain(|socket, peer| !subject.covers(Some(peer), Some(socket.ip())));
+        self.book.retain(|socket, entry| !subject.covers(entry.expected_peer(), Some(socket.ip())));
+        let connections = self.slots.iter().map(|(_, one)| one);
+        let banned = connections.filter(|one| subject.covers(Some(one.peer), one.ip()));
+        let banned: BTreeSet<PeerId> = banned.map(|one| one.peer).collect();
+        banned.into_iter().collect()
+    }
+
+    /// Removes a ban, and the score of a peer. Returns false if there was no ban.
+    pub fn unban(&mut self, subject: Subject) -> bool {
+        if let Subject::Peer(peer) = subject {
+            self.scores.remove(&peer);
+        }
+        self.bans.remove(subject)
+    }
+
+    /// Returns the bans in force.
+    pub fn bans(&self, now: Now) -> Vec<Ban> {
+        self.bans.list(now)
+    }
+
+    /// Returns whether a peer is banned.
+    pub fn is_banned(&self, peer: PeerId, now: Now) -> bool {
+        self.bans.is_banned(Subject::Peer(peer), now)
+    }
+
+    /// Returns whether an IP is banned.
+    pub fn is_banned_ip(&self, ip: IpAddr, now: Now) -> bool {
+        self.bans.is_banned(Subject::Ip(ip), now)
     }
 }
 
-fn unix(now: Now) -> u64 {
-    u64::from(now.clock.get())
-}
+#[cfg(test)]
+mod tests;

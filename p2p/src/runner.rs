@@ -1,13 +1,13 @@
-//! Runs the engine: hands it what happens, one input at a time, and carries its commands to the driver
-//! and to the chain. Reads of the chain may wait for its writer, so this has a thread of its own.
+//! Runs the engine: passes it inputs one at a time and carries its outputs to the driver and to the
+//! writer. Reads of the chain may block on the writer, so the runner has a thread of its own.
 
 use crate::clock::Clock;
 use crate::engine::{BlockValidation, Engine, Input, Output, Progress, TransferValidation};
 use crate::message::Status;
+use crate::submit::Submit;
 use crate::view::ChainView;
-use crate::{ChainUpdate, Event};
 use chain::block::Block;
-use chain::tx::Transfer;
+use chain::tx::{Id, Transfer};
 use futures::future::BoxFuture;
 use futures::stream::{FuturesOrdered, FuturesUnordered};
 use futures::{FutureExt, StreamExt};
@@ -18,106 +18,116 @@ use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use tokio::sync::{OwnedSemaphorePermit, broadcast, mpsc, oneshot, watch};
 use tokio::time::MissedTickBehavior;
 
-/// Between two looks at the time.
+/// The interval at which the engine and the driver check the time.
 pub(crate) const TICK: Duration = Duration::from_millis(250);
-/// Events that may wait for the chain. The engine has fewer on the way, so none waits here for long.
-pub(crate) const EVENTS: usize = 4_096;
 
-/// An input on its way to the engine; an announcement keeps its place in the queue with it.
+/// A change of the chain or the mempool that concerns peers.
+#[derive(Clone, Debug)]
+pub enum ChainUpdate {
+    /// The best chain has another tip.
+    TipChanged,
+    /// Transfers entered the mempool, or returned to it after a reorganisation.
+    TransfersAccepted(Vec<Id>),
+}
+
+/// An input for the engine. An announcement holds a permit of the queue until it is handled.
 pub(crate) struct Queued {
     pub(crate) input: Input,
-    pub(crate) place: Option<OwnedSemaphorePermit>,
+    pub(crate) permit: Option<OwnedSemaphorePermit>,
 }
 
 impl From<Input> for Queued {
     fn from(input: Input) -> Queued {
-        Queued { input, place: None }
+        Queued { input, permit: None }
     }
 }
 
-/// What the runner is connected with.
+/// The runner's ends of its channels.
 pub(crate) struct Channels {
-    /// What the driver hears. Its length is limited by what the driver lets in: places for
-    /// announcements, requests on the way, connections.
+    /// Inputs from the driver. The driver bounds their number: permits for announcements, in-flight
+    /// requests, connections.
     pub(crate) inputs: mpsc::UnboundedReceiver<Queued>,
-    /// What the driver has to do: a limited number for each input.
+    /// Outputs for the driver, of which each input causes a bounded number.
     pub(crate) outputs: mpsc::UnboundedSender<Output>,
-    pub(crate) news: broadcast::Receiver<ChainUpdate>,
-    pub(crate) events: mpsc::Sender<Event>,
+    pub(crate) updates: broadcast::Receiver<ChainUpdate>,
     pub(crate) status: watch::Sender<Status>,
     pub(crate) progress: watch::Sender<Progress>,
 }
 
-/// The engine and all that moves it.
-pub(crate) struct Runner<C> {
+/// The task that runs the engine.
+pub(crate) struct Runner<C, W> {
     engine: Engine,
     chain: C,
+    writer: Arc<W>,
     clock: Clock,
     channels: Channels,
-    /// Blocks and transfers that the chain has no room for yet.
-    waiting: VecDeque<Event>,
-    /// Blocks that are being judged, in the order of handing over.
+    /// Submissions to the writer. The first one waits for room in its queue, the others for the
+    /// first one.
+    submissions: VecDeque<BoxFuture<'static, ()>>,
+    /// Blocks under validation, in the order of submission.
     blocks: FuturesOrdered<BoxFuture<'static, Input>>,
     transfers: FuturesUnordered<BoxFuture<'static, Input>>,
 }
 
-impl<C: ChainView> Runner<C> {
-    pub(crate) fn new(engine: Engine, chain: C, clock: Clock, channels: Channels) -> Runner<C> {
+impl<C: ChainView, W: Submit> Runner<C, W> {
+    pub(crate) fn new(
+        engine: Engine,
+        (chain, writer): (C, W),
+        clock: Clock,
+        channels: Channels,
+    ) -> Runner<C, W> {
         Runner {
             engine,
             chain,
+            writer: Arc::new(writer),
             clock,
             channels,
-            waiting: VecDeque::new(),
+            submissions: VecDeque::new(),
             blocks: FuturesOrdered::new(),
             transfers: FuturesUnordered::new(),
         }
     }
 
-    /// Runs until the driver is gone.
+    /// Runs until the driver has ended.
     pub(crate) async fn run(mut self) {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut has_news = true;
+        let mut has_updates = true;
         loop {
-            let events = self.channels.events.clone();
             tokio::select! {
                 queued = self.channels.inputs.recv() => match queued {
-                    Some(Queued { input, place }) => {
-                        drop(place);
+                    Some(Queued { input, permit }) => {
+                        drop(permit);
                         self.handle(input);
                     }
                     None => return,
                 },
                 Some(validated) = self.blocks.next() => self.handle(validated),
                 Some(validated) = self.transfers.next() => self.handle(validated),
-                news = self.channels.news.recv(), if has_news => {
-                    has_news = self.handle_news(news);
+                update = self.channels.updates.recv(), if has_updates => {
+                    has_updates = self.handle_updates(update);
                 }
-                room = events.reserve(), if !self.waiting.is_empty() => match room {
-                    Ok(room) => drop(self.waiting.pop_front().map(|event| room.send(event))),
-                    // Nobody judges any more.
-                    Err(_) => self.waiting.clear(),
-                },
+                () = submit_first(&mut self.submissions), if !self.submissions.is_empty() => {}
                 _ = tick.tick() => self.handle(Input::Tick),
             }
         }
     }
 
-    /// All the news there is, a changed tip only once. False if there will be none any more.
-    fn handle_news(&mut self, first: Result<ChainUpdate, RecvError>) -> bool {
-        let (mut tip_changed, mut pooled) = (false, Vec::new());
+    /// Handles all pending updates; several changes of the tip count as one. Returns false if the
+    /// sender is gone.
+    fn handle_updates(&mut self, first: Result<ChainUpdate, RecvError>) -> bool {
+        let (mut tip_changed, mut accepted) = (false, Vec::new());
         let mut next = first;
-        let goes_on = loop {
+        let is_open = loop {
             match next {
                 Ok(ChainUpdate::TipChanged) => tip_changed = true,
-                Ok(ChainUpdate::TransfersAccepted(ids)) => pooled.extend(ids),
-                // What was missed about the tip is in the chain; for transfers peers ask by themselves.
+                Ok(ChainUpdate::TransfersAccepted(ids)) => accepted.extend(ids),
+                // The chain has the current tip; peers fetch missed transfers by mempool sync.
                 Err(RecvError::Lagged(_)) => tip_changed = true,
                 Err(RecvError::Closed) => break false,
             }
-            next = match self.channels.news.try_recv() {
-                Ok(news) => Ok(news),
+            next = match self.channels.updates.try_recv() {
+                Ok(update) => Ok(update),
                 Err(TryRecvError::Lagged(missed)) => Err(RecvError::Lagged(missed)),
                 Err(TryRecvError::Empty) => break true,
                 Err(TryRecvError::Closed) => break false,
@@ -125,22 +135,22 @@ impl<C: ChainView> Runner<C> {
         };
         if tip_changed {
             self.handle(Input::TipChanged);
-            self.tell_status();
+            self.publish_status();
         }
-        if !pooled.is_empty() {
-            self.handle(Input::TransfersAccepted(pooled));
+        if !accepted.is_empty() {
+            self.handle(Input::TransfersAccepted(accepted));
         }
-        goes_on
+        is_open
     }
 
     fn handle(&mut self, input: Input) {
         for output in self.engine.handle(self.clock.now(), input, &self.chain) {
             match output {
-                Output::ImportBlock(block) => self.import_block(&block),
-                Output::ImportTransfer(transfer) => self.import_transfer(&transfer),
+                Output::ImportBlock(block) => self.import_block(block),
+                Output::ImportTransfer(transfer) => self.import_transfer(transfer),
                 Output::Progress(progress) => {
                     self.channels.progress.send_replace(progress);
-                    self.tell_status();
+                    self.publish_status();
                 }
                 // Without a driver the inputs end as well.
                 output => drop(self.channels.outputs.send(output)),
@@ -148,27 +158,28 @@ impl<C: ChainView> Runner<C> {
         }
     }
 
-    fn tell_status(&self) {
+    fn publish_status(&self) {
         self.channels.status.send_replace(self.engine.status(self.clock.now(), &self.chain));
     }
 
-    fn import_block(&mut self, block: &Arc<Block>) {
-        let hash = block.hash();
+    fn import_block(&mut self, block: Arc<Block>) {
+        let (hash, writer) = (block.hash(), self.writer.clone());
         let (reply, validated) = oneshot::channel();
-        self.waiting.push_back(Event::Block { block: Arc::clone(block), reply });
+        let submit = async move { writer.submit_block(block, reply).await };
+        self.submissions.push_back(submit.boxed());
         let validated = validated.map(move |result| {
-            // Whoever drops the question cannot judge it.
+            // A dropped reply means that the writer could not validate the block.
             let validation = result.as_ref().map_or(BlockValidation::Failed, BlockValidation::from);
             Input::BlockValidated { hash, validation }
         });
         self.blocks.push_back(validated.boxed());
     }
 
-    fn import_transfer(&mut self, transfer: &Arc<Transfer>) {
-        let id = transfer.id();
+    fn import_transfer(&mut self, transfer: Arc<Transfer>) {
+        let (id, writer) = (transfer.id(), self.writer.clone());
         let (reply, validated) = oneshot::channel();
-        let transfer = Box::new(Transfer::clone(transfer));
-        self.waiting.push_back(Event::Transfer { transfer, reply });
+        let submit = async move { writer.submit_transfer(transfer, reply).await };
+        self.submissions.push_back(submit.boxed());
         let validated = validated.map(move |result| {
             let validation =
                 result.as_ref().map_or(TransferValidation::Failed, TransferValidation::from);
@@ -176,4 +187,12 @@ impl<C: ChainView> Runner<C> {
         });
         self.transfers.push(validated.boxed());
     }
+}
+
+/// Completes the first submission. Cancel-safe: it remains the first one until it is complete.
+async fn submit_first(submissions: &mut VecDeque<BoxFuture<'static, ()>>) {
+    if let Some(first) = submissions.front_mut() {
+        first.await;
+    }
+    submissions.pop_front();
 }

@@ -1,18 +1,21 @@
-//! Starts the network: key, sockets, tasks; and watches over the tasks.
+//! Starts the network: the key, the sockets and the tasks. Supervises the tasks.
 
 use crate::clock::Clock;
+use crate::config::Config;
 use crate::driver::{self, Driver};
 use crate::engine::Engine;
-use crate::handle::{COMMANDS, TaskStatus};
+use crate::handle::{COMMANDS, Handle, TaskFailed, TaskStatus};
+use crate::message::Request;
 use crate::net::bandwidth::BandwidthMeter;
-use crate::net::behaviour::{Behaviour, Setting};
+use crate::net::behaviour::{self, Behaviour};
 use crate::net::connection_gater::ConnectionGater;
 use crate::net::key::{self, KeyError};
 use crate::net::transport;
 use crate::peers::{Peers, Policy};
-use crate::runner::{self, EVENTS, Runner};
+use crate::runner::{self, ChainUpdate, Runner};
+use crate::serve;
+use crate::submit::Submit;
 use crate::view::ChainView;
-use crate::{ChainUpdate, Config, Event, Handle, TaskFailed, serve};
 use futures::StreamExt;
 use libp2p::core::transport::{ListenerId, TransportError};
 use libp2p::core::upgrade::Version;
@@ -24,65 +27,68 @@ use rand::rngs::SysRng;
 use std::collections::HashSet;
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener};
-use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio::task::{JoinError, JoinHandle};
 
-/// The driver closes connections that it does not want; the swarm closes none that are only quiet.
-const IDLE: Duration = Duration::from_secs(3_600);
-/// How long the system may take to tell where this node listens.
-const BINDING: Duration = Duration::from_secs(10);
+/// Idle time after which the swarm closes a connection. Unused in effect: the driver closes those
+/// it does not want, and others are pinged.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(3_600);
+/// How long the operating system may take to report the listen addresses.
+const LISTEN_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Why the network could not be started.
+/// An error that prevents the network from starting.
 #[derive(Debug, thiserror::Error)]
 pub enum SpawnError {
-    /// An address is of a kind that this node cannot use.
-    #[error("{0} is not an address this node can use; give /ip4/HOST/tcp/PORT")]
+    /// An address uses a protocol that this node does not support.
+    #[error("{0} is not supported: use /ip4/HOST/tcp/PORT")]
     Unsupported(Multiaddr),
-    /// Somebody else listens there.
+    /// Another process listens on the address.
     #[error("{0} is in use: another node may be running, or choose another port with --listen")]
     InUse(Multiaddr),
-    /// The system does not let this node listen there.
+    /// The operating system rejects a listen address.
     #[error("cannot listen on {address}: {source}")]
     Listen {
-        /// Where.
+        /// The listen address.
         address: Multiaddr,
-        /// What the system says.
+        /// The error of the operating system.
         source: io::Error,
     },
-    /// The node's key cannot be read or made.
+    /// The node's key cannot be read or created.
     #[error(transparent)]
     Key(#[from] KeyError),
-    /// The system refuses something else.
+    /// Another operation of the operating system failed.
     #[error("cannot start the network: {0}")]
     System(String),
 }
 
-/// Starts the network and returns when it listens. Every event has to be answered; `news` has to tell
-/// of every new tip and of all transfers that enter the mempool.
+/// Starts the network and returns once it listens.
+///
+/// `writer` receives the blocks and transfers of peers. `updates` must report every change of the
+/// tip and every transfer that enters the mempool.
 ///
 /// # Errors
-/// If it cannot listen where it should, or the data folder is not usable.
-pub async fn spawn<C>(
+/// An address is not supported or cannot be listened on, or the data directory is not usable.
+pub async fn spawn<C, W>(
     config: Config,
     chain: C,
-    news: broadcast::Receiver<ChainUpdate>,
-) -> Result<(Handle, mpsc::Receiver<Event>), SpawnError>
+    writer: W,
+    updates: broadcast::Receiver<ChainUpdate>,
+) -> Result<Handle, SpawnError>
 where
     C: ChainView + Clone + Send + Sync + 'static,
+    W: Submit,
 {
-    check(&config)?;
+    check_addresses(&config)?;
     let key = key::open(&config.data)?;
     let clock = Clock::start();
     let engine = Engine::new(seed()?);
-    let counters = BandwidthMeter::default();
-    let mut swarm = swarm(&config, &chain, &key, clock, counters.clone())?;
+    let meter = BandwidthMeter::default();
+    let mut swarm = swarm(&config, &chain, &key, clock, meter.clone())?;
     let listening = listen(&mut swarm, &config.listen).await?;
     let (command_sender, commands) = mpsc::channel(COMMANDS);
     let (inputs_sender, inputs) = mpsc::unbounded_channel();
     let (outputs_sender, outputs) = mpsc::unbounded_channel();
-    let (events, events_receiver) = mpsc::channel(EVENTS);
     let (status_sender, status) = watch::channel(engine.status(clock.now(), &chain));
     let (progress_sender, progress) = watch::channel(engine.progress(&chain));
     let (listening_sender, listening) = watch::channel(listening);
@@ -94,7 +100,7 @@ where
         commands: command_sender,
         progress,
         peer_count,
-        traffic: counters.whole(),
+        traffic: meter.total(),
         status: task_status,
     };
     let channels = driver::Channels {
@@ -104,38 +110,34 @@ where
         status,
         listening: listening_sender,
         peer_count: peer_count_sender,
-        counters,
-        answer: {
-            let chain = chain.clone();
-            Arc::new(move |request| serve::answer(&chain, request))
-        },
     };
-    let driver = tokio::spawn(Driver::new(swarm, clock, channels).run());
+    let serving = chain.clone();
+    let serve = move |request: &Request| serve::answer(&serving, request);
+    let driver = tokio::spawn(Driver::new(swarm, clock, meter, serve, channels).run());
     let channels = runner::Channels {
         inputs,
         outputs: outputs_sender,
-        news,
-        events,
+        updates,
         status: status_sender,
         progress: progress_sender,
     };
-    let runner = Runner::new(engine, chain, clock, channels);
+    let runner = Runner::new(engine, (chain, writer), clock, channels);
     let runtime = tokio::runtime::Handle::current();
     let runner = tokio::task::spawn_blocking(move || runtime.block_on(runner.run()));
-    tokio::spawn(watch_over(driver, runner, task_status_sender));
-    Ok((handle, events_receiver))
+    tokio::spawn(supervise(driver, runner, task_status_sender));
+    Ok(handle)
 }
 
-/// Waits for the two tasks. When one of them ends, the other one does, since they are connected.
-async fn watch_over(
+/// Waits for both tasks. When one ends its channels close, which ends the other.
+async fn supervise(
     driver: JoinHandle<()>,
     runner: JoinHandle<()>,
     status: watch::Sender<TaskStatus>,
 ) {
     let (driver, runner) = tokio::join!(driver, runner);
-    let failed = |part, error: JoinError| {
-        let failed = TaskFailed { part, why: error.to_string() };
-        tracing::error!(%failed, "the network has stopped");
+    let failed = |task, error: JoinError| {
+        let failed = TaskFailed { task, reason: error.to_string() };
+        tracing::error!(%failed, "network stopped");
         TaskStatus::Failed(failed)
     };
     status.send_replace(match (driver, runner) {
@@ -145,15 +147,15 @@ async fn watch_over(
     });
 }
 
-/// Addresses that are wrong are told at the start, not when they are used.
-fn check(config: &Config) -> Result<(), SpawnError> {
+/// Rejects unsupported addresses at the start, before they are used.
+fn check_addresses(config: &Config) -> Result<(), SpawnError> {
     let listens = config.listen.iter().find(|address| !transport::can_listen(address));
-    let mut calls = config.peers.iter().chain(&config.boot_nodes);
-    let wrong = listens.or_else(|| calls.find(|address| !transport::can_call(address)));
-    wrong.map_or(Ok(()), |address| Err(SpawnError::Unsupported(address.clone())))
+    let mut dials = config.peers.iter().chain(&config.boot_nodes);
+    let unsupported = listens.or_else(|| dials.find(|address| !transport::can_dial(address)));
+    unsupported.map_or(Ok(()), |address| Err(SpawnError::Unsupported(address.clone())))
 }
 
-/// A number that nobody can guess.
+/// An unpredictable seed.
 fn seed() -> Result<u64, SpawnError> {
     SysRng.try_next_u64().map_err(|error| SpawnError::System(error.to_string()))
 }
@@ -163,27 +165,27 @@ fn swarm(
     chain: &impl ChainView,
     key: &Keypair,
     clock: Clock,
-    counters: BandwidthMeter,
+    meter: BandwidthMeter,
 ) -> Result<Swarm<Behaviour>, SpawnError> {
     let id = key.public().to_peer_id();
-    // Where blocks cost nothing, nodes are among friends.
+    // Networks whose blocks cost no work are private.
     let is_private = chain.params().spec().fixed_difficulty;
     let policy = Policy { discover: config.discover, ..Policy::new(config.max_peers, is_private) };
     let mut peers = Peers::open(&config.data, id, policy, clock.now(), seed()?);
-    config.peers.iter().for_each(|address| peers.keep(address));
-    config.boot_nodes.iter().for_each(|address| peers.boot(address));
+    config.peers.iter().for_each(|address| peers.add_persistent_peer(address));
+    config.boot_nodes.iter().for_each(|address| peers.add_boot_node(address));
     let genesis = chain.params().genesis_hash();
-    let setting = Setting { genesis, agent: &config.agent, mdns: config.mdns };
-    let behaviour = Behaviour::new(key, ConnectionGater::new(peers, clock), &setting);
-    let transport = transport::build(key, genesis, counters)
+    let settings = behaviour::Config { genesis, agent: &config.agent, mdns: config.mdns };
+    let behaviour = Behaviour::new(key, ConnectionGater::new(peers, clock), &settings);
+    let transport = transport::build(key, genesis, meter)
         .map_err(|error| SpawnError::System(error.to_string()))?;
     let config = swarm::Config::with_tokio_executor()
-        .with_idle_connection_timeout(IDLE)
+        .with_idle_connection_timeout(IDLE_TIMEOUT)
         .with_substream_upgrade_protocol_override(Version::V1Lazy);
     Ok(Swarm::new(transport, behaviour, id, config))
 }
 
-/// Listens, and returns where, ports as they really are.
+/// Listens on addresses and returns the actual ones, with the node's peer id.
 async fn listen(
     swarm: &mut Swarm<Behaviour>,
     addresses: &[Multiaddr],
@@ -196,7 +198,7 @@ async fn listen(
         while !waiting.is_empty() {
             match swarm.select_next_some().await {
                 SwarmEvent::NewListenAddr { listener_id, address } => {
-                    swarm.behaviour_mut().gater.peers.own(&address);
+                    swarm.behaviour_mut().gater.peers.add_own_address(&address);
                     waiting.remove(&listener_id);
                 }
                 SwarmEvent::ListenerClosed { reason: Err(source), addresses, .. } => {
@@ -208,32 +210,32 @@ async fn listen(
         }
         Ok(())
     };
-    match tokio::time::timeout(BINDING, bound).await {
+    match tokio::time::timeout(LISTEN_TIMEOUT, bound).await {
         Ok(bound) => bound?,
         Err(_) => {
-            return Err(SpawnError::System("the system does not say where it listens".into()));
+            return Err(SpawnError::System("timed out while listening".into()));
         }
     }
     let id = *swarm.local_peer_id();
-    Ok(swarm.listeners().map(|address| driver::with_id(address, id)).collect())
+    Ok(swarm.listeners().map(|address| transport::with_peer_id(address, id)).collect())
 }
 
 fn bind(swarm: &mut Swarm<Behaviour>, address: &Multiaddr) -> Result<ListenerId, SpawnError> {
-    let refused = |source: io::Error| match source.kind() {
+    let failed = |source: io::Error| match source.kind() {
         io::ErrorKind::AddrInUse => SpawnError::InUse(address.clone()),
         _ => SpawnError::Listen { address: address.clone(), source },
     };
-    // The transport lets several processes share a port, so somebody else on it shows only here.
+    // The transport sets SO_REUSEPORT, so only this probe detects another process on the port.
     if let Some(socket) = socket(address) {
-        drop(TcpListener::bind(socket).map_err(refused)?);
+        drop(TcpListener::bind(socket).map_err(failed)?);
     }
     swarm.listen_on(address.clone()).map_err(|error| match error {
-        TransportError::Other(source) => refused(source),
+        TransportError::Other(source) => failed(source),
         TransportError::MultiaddrNotSupported(address) => SpawnError::Unsupported(address),
     })
 }
 
-/// IP and port of a listening address, unless the port is any.
+/// The IP and port of a listen address; `None` if it does not name a port.
 fn socket(address: &Multiaddr) -> Option<SocketAddr> {
     let mut parts = address.iter();
     let ip = match parts.next()? {

@@ -8,6 +8,7 @@ use chain::mempool::Admission;
 use chain::store::StoreError;
 use chain::template::{Template, TemplateError};
 use chain::tx::Transfer;
+use p2p::{BlockReply, Submit, TransferReply};
 use std::sync::Arc;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
@@ -39,17 +40,12 @@ pub enum GenerateError {
 #[error("the node is stopping")]
 pub struct Stopped;
 
-/// Receives the result of a submitted block.
-pub type BlockReply = oneshot::Sender<Result<Accepted, SubmitError>>;
-/// Receives the result of a submitted transfer.
-pub type TransferReply = oneshot::Sender<Result<Admission, TransferError>>;
-
 /// A block in the queue.
 pub(super) type QueuedBlock = (Arc<Block>, BlockReply);
 
 pub(super) enum Request {
     Block(Arc<Block>, BlockReply),
-    Transfer(Box<Transfer>, TransferReply),
+    Transfer(Arc<Transfer>, TransferReply),
     Template(Address, [u8; 4], oneshot::Sender<Result<Template, TemplateError<StoreError>>>),
     Generate(u32, Address, oneshot::Sender<Result<Vec<block::Hash>, GenerateError>>),
     Override(BlockOverride, block::Hash, oneshot::Sender<Result<(), InvalidateError>>),
@@ -82,20 +78,6 @@ impl Handle {
         self.clock.now()
     }
 
-    /// Enqueues a block; the result is sent to `reply` once the block is safe on disk.
-    pub async fn enqueue_block(&self, block: Arc<Block>, reply: BlockReply) -> Result<(), Stopped> {
-        self.enqueue(Request::Block(block, reply)).await
-    }
-
-    /// Enqueues a transfer; the result is sent to `reply`.
-    pub async fn enqueue_transfer(
-        &self,
-        transfer: Box<Transfer>,
-        reply: TransferReply,
-    ) -> Result<(), Stopped> {
-        self.enqueue(Request::Transfer(transfer, reply)).await
-    }
-
     /// Submits a block and waits until it is rejected, or accepted and safe on disk.
     pub async fn submit_block(
         &self,
@@ -109,7 +91,7 @@ impl Handle {
         &self,
         transfer: Transfer,
     ) -> Result<Result<Admission, TransferError>, Stopped> {
-        self.request(|reply| Request::Transfer(Box::new(transfer), reply)).await
+        self.request(|reply| Request::Transfer(Arc::new(transfer), reply)).await
     }
 
     /// A block template that pays an address.
@@ -175,5 +157,16 @@ impl Handle {
 
     pub(super) async fn enqueue(&self, request: Request) -> Result<(), Stopped> {
         self.requests.send(request).await.map_err(|_| Stopped)
+    }
+}
+
+/// Blocks and transfers from peers. The result of a block is sent once it is safe on disk.
+impl Submit for Handle {
+    async fn submit_block(&self, block: Arc<Block>, reply: BlockReply) {
+        let _ = self.enqueue(Request::Block(block, reply)).await;
+    }
+
+    async fn submit_transfer(&self, transfer: Arc<Transfer>, reply: TransferReply) {
+        let _ = self.enqueue(Request::Transfer(transfer, reply)).await;
     }
 }

@@ -3,6 +3,7 @@ use crate::events;
 use chain::Params;
 use chain::ledger::{self, Options};
 use chain::mempool::Limits;
+use p2p::Submit;
 use tempfile::TempDir;
 use tokio::sync::broadcast::error::TryRecvError;
 
@@ -58,7 +59,7 @@ impl World {
         handle.enqueue(Request::Flush).await.unwrap();
         for block in blocks {
             let (reply, response) = oneshot::channel();
-            handle.enqueue_block(Arc::new(block.clone()), reply).await.unwrap();
+            Submit::submit_block(&handle, Arc::new(block.clone()), reply).await;
             responses.push(response);
         }
         drop(hold);

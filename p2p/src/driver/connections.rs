@@ -1,159 +1,179 @@
-//! Connections as they come and go, and what libp2p itself tells of the peer at the other end.
+//! The connected peers: their connections, identify and ping results, and gossip scores.
 
+use super::network::Network;
 use super::peer::{Connection, Peer};
-use super::{Driver, with_id};
-use crate::engine::{Input, Misbehavior, Now};
+use crate::engine::{Input, Now};
+use crate::handle::PeerInfo;
 use crate::message::MAX_ADDRESSES_EACH;
-use crate::net::behaviour::{GRAYLIST, clean_agent};
-use crate::net::transport::split_id;
-use crate::peers::Penalty;
+use crate::net::bandwidth::BandwidthMeter;
+use crate::net::behaviour::{GRAYLIST, clean_agent, identify_version};
+use crate::net::transport::split_peer_id;
+use chain::block;
 use libp2p::core::ConnectedPoint;
 use libp2p::swarm::{ConnectionError, ConnectionId};
 use libp2p::{PeerId, identify, ping};
+use std::collections::BTreeMap;
 use std::time::Duration;
+use tokio::sync::watch;
 
-/// Pings in a row that a peer may leave unanswered.
-const MISSED_PINGS: u32 = 2;
-/// How long a peer stays that gossip does not listen to.
-const GRAYLISTED: Duration = Duration::from_secs(60);
+/// Consecutive missed pings after which a peer is disconnected.
+const MAX_MISSED_PINGS: u32 = 2;
+/// How long a peer may be graylisted by gossip before it is disconnected.
+const GRAYLIST_TIMEOUT: Duration = Duration::from_secs(60);
 
-impl Driver {
-    pub(super) fn connected(
+/// What most parts of the driver work with.
+pub(super) struct Context {
+    pub(super) network: Network,
+    pub(super) connections: Connections,
+}
+
+pub(super) struct Connections {
+    peers: BTreeMap<PeerId, Peer>,
+    meter: BandwidthMeter,
+    /// The protocol version of this network in identify messages.
+    identify_version: String,
+    peer_count: watch::Sender<usize>,
+}
+
+impl Connections {
+    pub(super) fn new(
+        genesis: block::Hash,
+        meter: BandwidthMeter,
+        peer_count: watch::Sender<usize>,
+    ) -> Connections {
+        let identify_version = identify_version(genesis);
+        Connections { peers: BTreeMap::new(), meter, identify_version, peer_count }
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (PeerId, &Peer)> {
+        self.peers.iter().map(|(id, peer)| (*id, peer))
+    }
+
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (PeerId, &mut Peer)> {
+        self.peers.iter_mut().map(|(id, peer)| (*id, peer))
+    }
+
+    pub(super) fn get(&self, peer: &PeerId) -> Option<&Peer> {
+        self.peers.get(peer)
+    }
+
+    pub(super) fn get_mut(&mut self, peer: &PeerId) -> Option<&mut Peer> {
+        self.peers.get_mut(peer)
+    }
+
+    /// Whether a peer is connected and has completed the handshake.
+    pub(super) fn has_handshake(&self, peer: &PeerId) -> bool {
+        self.peers.get(peer).is_some_and(|peer| peer.status.is_some())
+    }
+
+    /// Adds a connection and returns its peer.
+    pub(super) fn established(
         &mut self,
-        peer: PeerId,
+        id: PeerId,
         connection: ConnectionId,
         endpoint: &ConnectedPoint,
-    ) {
-        let now = self.now();
-        let counters = &self.channels.counters;
-        let entry =
-            self.linked.entry(peer).or_insert_with(|| Peer::new(counters.of(peer), now.elapsed));
-        let (address, _) = split_id(endpoint.get_remote_address());
+        now: Now,
+    ) -> &Peer {
+        let (address, _) = split_peer_id(endpoint.get_remote_address());
         let outbound = endpoint.is_dialer();
-        tracing::debug!(%peer, %address, outbound, "connected");
-        entry.links.insert(connection, Connection { address, outbound });
-        let (greeted, told) = (entry.status.is_some(), entry.told.is_some());
-        if outbound {
-            self.call_answered(connection, peer);
-        }
-        if greeted {
-            self.call_ended_well(peer);
-        } else if outbound && !told {
-            self.say_hello(peer);
-        }
+        tracing::debug!(peer = %id, %address, outbound, "connection established");
+        let meter = &self.meter;
+        let peer = self.peers.entry(id).or_insert_with(|| Peer::new(meter.peer(id), now.elapsed));
+        peer.connections.insert(connection, Connection { address, outbound });
+        peer
     }
 
+    /// Removes a connection. Returns the cause if it was the last one with its peer.
     pub(super) fn closed(
         &mut self,
-        peer: PeerId,
+        network: &mut Network,
+        id: PeerId,
         connection: ConnectionId,
         cause: Option<&ConnectionError>,
-    ) {
-        let Some(entry) = self.linked.get_mut(&peer) else { return };
-        entry.links.remove(&connection);
-        if !entry.links.is_empty() {
-            return;
+    ) -> Option<String> {
+        let peer = self.peers.get_mut(&id)?;
+        peer.connections.remove(&connection);
+        if !peer.connections.is_empty() {
+            return None;
         }
-        let greeted = entry.status.is_some();
-        self.linked.remove(&peer);
+        let had_handshake = peer.status.is_some();
+        self.peers.remove(&id);
         let cause = cause.map_or_else(|| "closed".to_owned(), ToString::to_string);
-        self.call_ended_badly(peer, &cause);
-        if greeted {
-            self.tell_engine(Input::PeerDisconnected { peer });
-            self.tell_peer_count();
-            self.say("disconnected", |more| tracing::info!(%peer, cause, more, "disconnected"));
+        if had_handshake {
+            network.input(Input::PeerDisconnected { peer: id });
+            self.publish_count();
+            network.log("disconnected", |dropped| {
+                tracing::info!(peer = %id, cause, dropped, "peer disconnected");
+            });
         } else {
-            tracing::debug!(%peer, cause, "disconnected before its hello");
+            tracing::debug!(peer = %id, cause, "disconnected before the handshake");
         }
+        Some(cause)
     }
 
-    pub(super) fn tell_peer_count(&self) {
-        let count = self.linked.values().filter(|peer| peer.status.is_some()).count();
-        self.channels.peer_count.send_if_modified(|known| std::mem::replace(known, count) != count);
+    /// Publishes the number of peers that have completed the handshake.
+    pub(super) fn publish_count(&self) {
+        let count = self.peers.values().filter(|peer| peer.status.is_some()).count();
+        self.peer_count.send_if_modified(|known| std::mem::replace(known, count) != count);
     }
 
-    /// Ends all connections with a peer.
-    pub(super) fn disconnect(&mut self, peer: PeerId, why: &str) -> bool {
-        tracing::debug!(%peer, why, "disconnecting");
-        self.swarm.disconnect_peer_id(peer).is_ok()
-    }
-
-    /// Counts what a peer did, and does what that earns.
-    pub(super) fn report(&mut self, peer: PeerId, misbehavior: Misbehavior) {
-        let now = self.now();
-        let sanction = self.peers().report(peer, misbehavior, now);
-        let score = self.peers().score(&peer, now);
-        self.swarm.behaviour_mut().gossip.set_application_score(&peer, score);
-        if misbehavior != Misbehavior::Delivered {
-            tracing::debug!(%peer, ?misbehavior, score, "misconduct");
-        }
-        let Some(sanction) = sanction else { return };
-        if sanction == Penalty::Ban {
-            self.say("banned", |more| tracing::warn!(%peer, ?misbehavior, more, "banned"));
-        }
-        self.disconnect(peer, "its misbehavior");
-    }
-
-    pub(super) fn handle_identify(&mut self, event: identify::Event) {
+    pub(super) fn handle_identify(&mut self, network: &mut Network, event: identify::Event) {
         let identify::Event::Received { peer_id, info, .. } = event else { return };
-        if info.protocol_version != self.identity_version {
+        if info.protocol_version != self.identify_version {
             return;
         }
-        let now = self.now();
-        let Some(peer) = self.linked.get_mut(&peer_id) else { return };
+        let Some(peer) = self.peers.get_mut(&peer_id) else { return };
         peer.agent = clean_agent(&info.agent_version);
-        peer.listens = info.listen_addrs;
-        peer.listens.truncate(4 * MAX_ADDRESSES_EACH);
+        peer.listen_addresses = info.listen_addrs;
+        peer.listen_addresses.truncate(4 * MAX_ADDRESSES_EACH);
         if peer.status.is_some() {
-            let listens = peer.listens.clone();
-            self.peers().identified(peer_id, &listens, now);
+            let now = network.now();
+            network.peers().add_listen_addresses(peer_id, &peer.listen_addresses, now);
         }
     }
 
-    pub(super) fn handle_ping(&mut self, event: &ping::Event) {
+    pub(super) fn handle_ping(&mut self, network: &mut Network, event: &ping::Event) {
         let ping::Event { peer: id, result, .. } = event;
-        let Some(peer) = self.linked.get_mut(id) else { return };
+        let Some(peer) = self.peers.get_mut(id) else { return };
         match result {
             Ok(latency) => {
                 peer.latency = Some(*latency);
                 peer.missed_pings = 0;
-                self.peers().note_ping(id, *latency);
+                network.peers().record_ping(id, *latency);
             }
             Err(ping::Failure::Unsupported) => {}
             Err(_) => {
                 peer.missed_pings = peer.missed_pings.saturating_add(1);
-                if peer.missed_pings >= MISSED_PINGS {
-                    self.disconnect(*id, "it does not answer pings");
+                if peer.missed_pings >= MAX_MISSED_PINGS {
+                    network.disconnect(*id, "pings time out");
                 }
             }
         }
     }
 
-    /// Tells gossip what this node thinks of a peer, and the other way round.
-    pub(super) fn look_at_gossip(&mut self, id: PeerId, now: Now) {
-        let score = self.peers().score(&id, now);
-        let gossip = &mut self.swarm.behaviour_mut().gossip;
-        gossip.set_application_score(&id, score);
-        let graylisted = gossip.peer_score(&id).is_some_and(|score| score < GRAYLIST);
-        let Some(peer) = self.linked.get_mut(&id) else { return };
-        peer.graylisted = peer.graylisted.filter(|_| graylisted);
-        if graylisted {
-            let since = *peer.graylisted.get_or_insert(now.elapsed);
-            if now.elapsed.saturating_sub(since) >= GRAYLISTED {
-                self.disconnect(id, "gossip does not listen to it");
+    /// Passes the misbehavior scores to gossip, and disconnects peers that gossip has graylisted
+    /// for long.
+    pub(super) fn update_gossip_scores(&mut self, network: &mut Network, now: Now) {
+        for (id, peer) in &mut self.peers {
+            let score = network.peers().score(id, now);
+            network.gossip().set_application_score(id, score);
+            let gossip_score = network.gossip().peer_score(id);
+            if gossip_score.is_none_or(|score| score >= GRAYLIST) {
+                peer.graylisted_since = None;
+                continue;
+            }
+            let since = *peer.graylisted_since.get_or_insert(now.elapsed);
+            if now.elapsed.saturating_sub(since) >= GRAYLIST_TIMEOUT {
+                network.disconnect(*id, "graylisted by gossip");
             }
         }
     }
 
-    /// Everybody who has said hello.
-    pub(super) fn infos(&mut self) -> Vec<crate::PeerInfo> {
-        let now = self.now();
-        let peers = &self.swarm.behaviour().gater.peers;
-        let infos = self.linked.iter().filter_map(|(id, peer)| {
-            let mut info = peer.info(*id, peers.score(id, now), now.elapsed)?;
-            info.address = with_id(&info.address, *id);
-            Some(info)
-        });
-        infos.collect()
+    /// The peers that have completed the handshake.
+    pub(super) fn infos(&self, network: &mut Network) -> Vec<PeerInfo> {
+        let now = network.now();
+        let peers = network.peers();
+        let info = |(id, peer): (PeerId, &Peer)| peer.info(id, peers.score(&id, now), now.elapsed);
+        self.iter().filter_map(info).collect()
     }
 }

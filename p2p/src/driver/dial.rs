@@ -1,8 +1,9 @@
-//! Calls to other nodes: how they are made, how they fail, and who waits for them.
+//! Dials nodes and replies to the callers that wait for the connection.
 
-use super::Driver;
-use crate::ConnectError;
+use super::connections::Context;
+use super::network::Network;
 use crate::engine::Now;
+use crate::handle::ConnectError;
 use crate::net::transport;
 use crate::peers::{Denied, DialFailure};
 use libp2p::core::transport::TransportError;
@@ -15,141 +16,167 @@ use std::io;
 use std::time::Duration;
 use tokio::sync::oneshot;
 
-/// How long somebody waits for a connection: connecting and the hello after it.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// How long a caller waits for a connection and its handshake.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Who is told that a connection is there.
+/// Receives the peer id once the handshake is complete.
 pub(super) type ConnectReply = oneshot::Sender<Result<PeerId, ConnectError>>;
 
-/// Calls on the way, and who waits for them.
+/// The dials in progress and the callers that wait for them.
 #[derive(Debug, Default)]
-pub(super) struct Calls {
-    places: HashMap<ConnectionId, Multiaddr>,
+pub(super) struct Dialer {
+    /// The addresses being dialed, without peer ids.
+    dials: HashMap<ConnectionId, Multiaddr>,
     waiting: Vec<Waiting>,
 }
 
+/// A caller that waits for a connection.
 #[derive(Debug)]
 struct Waiting {
-    place: Multiaddr,
+    address: Multiaddr,
+    /// The peer at the address, once known.
     peer: Option<PeerId>,
     until: Duration,
-    told: ConnectReply,
+    reply: ConnectReply,
 }
 
-impl Calls {
-    /// Tells those for whom `is_it` holds.
-    fn tell(
-        &mut self,
-        result: &Result<PeerId, ConnectError>,
-        is_it: impl Fn(&Multiaddr, Option<PeerId>) -> bool,
-    ) {
-        let told = self.waiting.extract_if(.., |one| is_it(&one.place, one.peer));
-        for one in told {
-            // Nobody may be waiting any more.
-            let _ = one.told.send(result.clone());
+impl Dialer {
+    /// Connects to a persistent peer for a caller.
+    pub(super) fn connect(&mut self, cx: &mut Context, address: &Multiaddr, reply: ConnectReply) {
+        let (dialed, peer) = match check(&mut cx.network, address) {
+            Ok(checked) => checked,
+            Err(error) => return drop(reply.send(Err(error))),
+        };
+        cx.network.peers().add_persistent_peer(address);
+        if let Some(peer) = peer.filter(|peer| cx.connections.has_handshake(peer)) {
+            return drop(reply.send(Ok(peer)));
         }
+        let until = cx.network.elapsed().saturating_add(CONNECT_TIMEOUT);
+        self.waiting.push(Waiting { address: dialed.clone(), peer, until, reply });
+        self.dial(cx, peer, dialed);
     }
-}
 
-impl Driver {
-    /// Calls a node, or whoever answers; unless that is being done.
-    pub(super) fn call(&mut self, peer: Option<PeerId>, place: Multiaddr) {
-        if self.calls.places.values().any(|other| *other == place) {
+    /// Dials an address unless that is in progress. `peer` is the expected peer, if known.
+    pub(super) fn dial(&mut self, cx: &mut Context, peer: Option<PeerId>, address: Multiaddr) {
+        if self.dials.values().any(|other| *other == address) {
             return;
         }
-        // Always from another port than this node listens on: two nodes that call each other from
-        // there at the same time would meet half way and both think that they called.
-        let call = match peer {
+        // From a new port, not the listening one: two nodes that dial each other from their
+        // listening ports at once would establish one connection that both believe to have dialed.
+        let options = match peer {
             Some(peer) => {
-                DialOpts::peer_id(peer).addresses(vec![place.clone()]).allocate_new_port().build()
+                DialOpts::peer_id(peer).addresses(vec![address.clone()]).allocate_new_port().build()
             }
-            None => DialOpts::unknown_peer_id().address(place.clone()).allocate_new_port().build(),
+            None => {
+                DialOpts::unknown_peer_id().address(address.clone()).allocate_new_port().build()
+            }
         };
-        let id = call.connection_id();
-        self.calls.places.insert(id, place);
-        if let Err(error) = self.swarm.dial(call) {
-            self.call_failed(id, peer, &error);
+        let id = options.connection_id();
+        self.dials.insert(id, address);
+        if let Err(error) = cx.network.swarm.dial(options) {
+            self.failed(cx, (id, peer), &error);
         }
     }
 
-    /// Calls a node for somebody who waits for it.
-    pub(super) fn call_for(&mut self, place: Multiaddr, peer: Option<PeerId>, told: ConnectReply) {
-        let until = self.now().elapsed.saturating_add(PATIENCE);
-        self.calls.waiting.push(Waiting { place: place.clone(), peer, until, told });
-        self.call(peer, place);
-    }
-
-    /// A call was answered.
-    pub(super) fn call_answered(&mut self, id: ConnectionId, peer: PeerId) {
-        let Some(place) = self.calls.places.remove(&id) else { return };
-        for one in self.calls.waiting.iter_mut().filter(|one| one.place == place) {
-            one.peer = Some(peer);
+    /// A dial has established a connection.
+    pub(super) fn established(&mut self, id: ConnectionId, peer: PeerId) {
+        let Some(address) = self.dials.remove(&id) else { return };
+        for waiting in self.waiting.iter_mut().filter(|waiting| waiting.address == address) {
+            waiting.peer = Some(peer);
         }
     }
 
-    /// A peer said hello: whoever waits for it is told.
-    pub(super) fn call_ended_well(&mut self, peer: PeerId) {
-        self.calls.tell(&Ok(peer), |_, wanted| wanted == Some(peer));
-    }
-
-    /// A peer is gone: whoever still waits for its hello is told.
-    pub(super) fn call_ended_badly(&mut self, peer: PeerId, why: &str) {
-        let error = ConnectError::Unreachable(why.to_owned());
-        self.calls.tell(&Err(error), |_, wanted| wanted == Some(peer));
-    }
-
-    pub(super) fn call_failed(
+    /// A dial has failed.
+    pub(super) fn failed(
         &mut self,
-        id: ConnectionId,
-        peer: Option<PeerId>,
+        Context { network, connections }: &mut Context,
+        (id, peer): (ConnectionId, Option<PeerId>),
         error: &DialError,
     ) {
-        let Some(place) = self.calls.places.remove(&id) else { return };
-        tracing::debug!(%place, %error, "no connection");
-        let now = self.now();
-        let (failure, told) = judge(error);
+        let Some(address) = self.dials.remove(&id) else { return };
+        tracing::debug!(%address, %error, "dial failed");
+        let now = network.now();
+        let (failure, connect_error) = classify(error);
         if let Some(failure) = failure {
-            self.peers().dial_failed(&place, failure, now);
+            network.peers().dial_failed(&address, failure, now);
         }
-        if told == ConnectError::Own {
-            self.say("self", |more| tracing::info!(%place, more, "that is this node itself"));
+        if connect_error == ConnectError::Own {
+            network.log("self", |dropped| {
+                tracing::info!(%address, dropped, "dialed this node itself");
+            });
         }
-        // A second connection was not wanted because there is a first, or will be.
-        let first = peer.and_then(|peer| Some((peer, self.linked.get(&peer)?)));
+        // A second connection is denied if there is a first one, whose handshake may be pending.
+        let first = peer.and_then(|peer| Some((peer, connections.get(&peer)?)));
         match first {
-            Some((peer, linked)) if linked.status.is_some() => self.call_ended_well(peer),
+            Some((peer, first)) if first.status.is_some() => self.peer_connected(peer),
             Some(_) => {}
-            None if failure == Some(DialFailure::NotMade) => {}
-            None => self.calls.tell(&Err(told), |other, _| *other == place),
+            None if failure == Some(DialFailure::NotAttempted) => {}
+            None => self.reply(&Err(connect_error), |waiting| waiting.address == address),
         }
     }
 
-    pub(super) fn expire_calls(&mut self, now: Now) {
-        let late = self.calls.waiting.extract_if(.., |one| one.until <= now.elapsed);
-        for one in late {
-            let _ = one.told.send(Err(ConnectError::Timeout));
+    /// A peer's handshake is complete.
+    pub(super) fn peer_connected(&mut self, peer: PeerId) {
+        self.reply(&Ok(peer), |waiting| waiting.peer == Some(peer));
+    }
+
+    /// A peer has disconnected, perhaps before its handshake.
+    pub(super) fn peer_disconnected(&mut self, peer: PeerId, cause: &str) {
+        let error = ConnectError::Unreachable(cause.to_owned());
+        self.reply(&Err(error), |waiting| waiting.peer == Some(peer));
+    }
+
+    pub(super) fn expire(&mut self, now: Now) {
+        self.reply(&Err(ConnectError::Timeout), |waiting| waiting.until <= now.elapsed);
+    }
+
+    fn reply(
+        &mut self,
+        result: &Result<PeerId, ConnectError>,
+        is_meant: impl Fn(&Waiting) -> bool,
+    ) {
+        for waiting in self.waiting.extract_if(.., |waiting| is_meant(waiting)) {
+            // The caller may have stopped waiting.
+            let _ = waiting.reply.send(result.clone());
         }
     }
 }
 
-/// What a failed call says of the node there, and what to say to whoever waits. `peers` itself has
-/// refused connections that are denied, so it is not told again.
-fn judge(error: &DialError) -> (Option<DialFailure>, ConnectError) {
+/// Splits an address into the one to dial and the peer id, if it may be dialed.
+fn check(
+    network: &mut Network,
+    address: &Multiaddr,
+) -> Result<(Multiaddr, Option<PeerId>), ConnectError> {
+    if !transport::can_dial(address) {
+        return Err(ConnectError::Unsupported(address.clone()));
+    }
+    let (dialed, peer) = transport::split_peer_id(address);
+    let now = network.now();
+    match peer {
+        Some(peer) if peer == *network.swarm.local_peer_id() => Err(ConnectError::Own),
+        Some(peer) if network.peers().is_banned(peer, now) => Err(ConnectError::Banned),
+        _ => Ok((dialed, peer)),
+    }
+}
+
+/// What a failed dial means for the address book and for callers. Connections that `Peers` itself
+/// denied are already accounted for in the address book.
+fn classify(error: &DialError) -> (Option<DialFailure>, ConnectError) {
     let unreachable = || ConnectError::Unreachable(error.to_string());
     match error {
-        // Addresses on which this node listens are left out before they are called.
+        // The swarm removes its own listen addresses before it dials.
         DialError::LocalPeerId { .. } | DialError::NoAddresses => {
-            (Some(DialFailure::Ourselves), ConnectError::Own)
+            (Some(DialFailure::SelfConnection), ConnectError::Own)
         }
         DialError::DialPeerConditionFalse(_) | DialError::Aborted => {
-            (Some(DialFailure::NotMade), unreachable())
+            (Some(DialFailure::NotAttempted), unreachable())
         }
         DialError::WrongPeerId { obtained, .. } => {
             (Some(DialFailure::WrongPeer(*obtained)), ConnectError::OtherNode(*obtained))
         }
         DialError::Denied { cause } => match cause.downcast_ref::<Denied>() {
             Some(Denied::Banned) => (None, ConnectError::Banned),
-            Some(Denied::Ourselves) => (None, ConnectError::Own),
+            Some(Denied::SelfConnection) => (None, ConnectError::Own),
             Some(denied) => (None, ConnectError::Unreachable(denied.to_string())),
             None => (Some(DialFailure::Unreachable), unreachable()),
         },
@@ -158,14 +185,14 @@ fn judge(error: &DialError) -> (Option<DialFailure>, ConnectError) {
                 (Some(DialFailure::WrongNetwork), ConnectError::OtherNetwork)
             }
             Some((_, error)) => {
-                (Some(DialFailure::Unreachable), ConnectError::Unreachable(innermost(error)))
+                (Some(DialFailure::Unreachable), ConnectError::Unreachable(root_cause(error)))
             }
             None => (Some(DialFailure::Unreachable), unreachable()),
         },
     }
 }
 
-/// The network's genesis hash is part of the handshake: with another one it cannot be decrypted.
+/// Whether the Noise handshake failed: its prologue contains the network's genesis hash.
 fn is_other_network(error: &TransportError<io::Error>) -> bool {
     causes(error).any(|cause| match cause.downcast_ref() {
         Some(noise::Error::Io(error)) => error.kind() == io::ErrorKind::InvalidData,
@@ -174,32 +201,20 @@ fn is_other_network(error: &TransportError<io::Error>) -> bool {
     })
 }
 
-fn innermost(error: &TransportError<io::Error>) -> String {
+fn root_cause(error: &TransportError<io::Error>) -> String {
     causes(error).last().map_or_else(|| error.to_string(), ToString::to_string)
 }
 
-/// All errors inside an error.
+/// The error and its causes, outermost first.
 fn causes(error: &TransportError<io::Error>) -> impl Iterator<Item = &(dyn Error + 'static)> {
     let first: &(dyn Error + 'static) = error;
     std::iter::successors(Some(first), |error| cause(*error))
 }
 
 fn cause<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'static)> {
-    // An error in an `io::Error` is not among its sources.
+    // The error inside an `io::Error` is not its source.
     match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
         Some(inner) => Some(inner),
         None => error.source(),
     }
-}
-
-/// Why there is no connection with a node that this node must not call.
-pub(super) fn check(
-    address: &Multiaddr,
-    local: PeerId,
-) -> Result<(Multiaddr, Option<PeerId>), ConnectError> {
-    if !transport::can_call(address) {
-        return Err(ConnectError::Unsupported(address.clone()));
-    }
-    let (place, peer) = transport::split_id(address);
-    if peer == Some(local) { Err(ConnectError::Own) } else { Ok((place, peer)) }
 }

@@ -1,162 +1,165 @@
-//! The hello: who calls says first who it is, and both sides again whenever that changes.
+//! The handshake: both sides exchange hello messages with their status, the dialer first, and
+//! repeat them when their status changes.
 
-use super::peer::GossipLiveness;
-use super::requests::Asked;
-use super::{Driver, clock_skew};
+use super::clock_skew;
+use super::connections::Context;
+use super::peer::{GossipLiveness, InboundRequest};
+use super::requests::{OutgoingRequests, Requester};
 use crate::engine::{Input, Misbehavior, Now};
 use crate::message::{Request, Status};
-use crate::net::transport::HANDSHAKE;
-use crate::peers::Greeting;
+use crate::net::transport::HANDSHAKE_TIMEOUT;
+use crate::peers::HandshakeOutcome;
+use chain::block;
 use libp2p::PeerId;
 use std::time::Duration;
+use tokio::sync::watch;
 
-/// The status is told again at least this often,
-const REPEAT: Duration = Duration::from_secs(30);
-/// and a new tip at most this often.
-const AT_MOST: Duration = Duration::from_secs(5);
-/// So many new tips in a row that nobody announced: then announcements do not get through.
-const SILENT_TIPS: u32 = 3;
+/// The maximum time between two hello messages to a peer.
+const STATUS_INTERVAL: Duration = Duration::from_secs(30);
+/// The minimum time between two hello messages to a peer, when the tip changes quickly.
+const MIN_STATUS_INTERVAL: Duration = Duration::from_secs(5);
+/// Consecutive new tips of a peer without any announced block after which its gossip stream counts
+/// as broken.
+const MAX_SILENT_TIPS: u32 = 3;
 
-impl Driver {
-    /// What this node says of itself.
-    pub(super) fn status(&self) -> Status {
-        let clock = u64::from(self.now().clock.get());
-        Status { clock, ..*self.channels.status.borrow() }
+/// The result of a received hello message.
+pub(super) enum Hello {
+    /// The peer is being disconnected.
+    Rejected,
+    /// The handshake is complete; these requests waited for it.
+    Completed(Vec<InboundRequest>),
+    /// The status of a known peer is updated.
+    Updated,
+}
+
+pub(super) struct Handshakes {
+    /// This node's status, published by the engine.
+    status: watch::Receiver<Status>,
+}
+
+impl Handshakes {
+    pub(super) fn new(status: watch::Receiver<Status>) -> Handshakes {
+        Handshakes { status }
     }
 
-    /// Tells a peer who this node is, and asks the same.
-    pub(super) fn say_hello(&mut self, peer: PeerId) {
-        let status = self.status();
-        self.told(peer, &status);
-        self.send(peer, Request::Hello(status), Asked::Hello);
+    /// Waits until the node's status changes. Returns false if the engine has ended.
+    pub(super) async fn status_changed(&mut self) -> bool {
+        self.status.changed().await.is_ok()
     }
 
-    /// Takes note of what a peer now knows of this node.
-    pub(super) fn told(&mut self, peer: PeerId, status: &Status) {
-        let now = self.now().elapsed;
-        if let Some(peer) = self.linked.get_mut(&peer) {
-            peer.told = Some((status.tip, now));
+    /// Sends a hello message to a peer, which responds with its own.
+    pub(super) fn send_hello(
+        &self,
+        cx: &mut Context,
+        requests: &mut OutgoingRequests,
+        peer: PeerId,
+    ) {
+        let status = self.status_for(cx, peer);
+        requests.send(&mut cx.network, peer, Request::Hello(status), Requester::Handshake);
+    }
+
+    /// The status to send to a peer, which counts as sent.
+    pub(super) fn status_for(&self, cx: &mut Context, peer: PeerId) -> Status {
+        let now = cx.network.now();
+        let status = Status { clock: u64::from(now.clock.get()), ..*self.status.borrow() };
+        if let Some(peer) = cx.connections.get_mut(&peer) {
+            peer.status_sent = Some((status.tip, now.elapsed));
         }
+        status
     }
 
-    /// Tells everybody who does not know yet, or has not heard for long.
-    pub(super) fn tell_status(&mut self) {
-        let now = self.now().elapsed;
-        let tip = self.channels.status.borrow_and_update().tip;
-        let due = |(known, at): (chain::block::Hash, Duration)| {
+    /// Sends hello messages to the peers that do not know the current tip, or have received none
+    /// for long.
+    pub(super) fn send_status(&mut self, cx: &mut Context, requests: &mut OutgoingRequests) {
+        let now = cx.network.elapsed();
+        let tip = self.status.borrow_and_update().tip;
+        let is_due = |(sent, at): (block::Hash, Duration)| {
             let age = now.saturating_sub(at);
-            age >= REPEAT || (known != tip && age >= AT_MOST)
+            age >= STATUS_INTERVAL || (sent != tip && age >= MIN_STATUS_INTERVAL)
         };
-        let greeted = self.linked.iter().filter(|(_, peer)| peer.status.is_some());
-        let late: Vec<PeerId> =
-            greeted.filter(|(_, peer)| peer.told.is_none_or(due)).map(|(id, _)| *id).collect();
-        for peer in late {
-            self.say_hello(peer);
+        let due = cx.connections.iter().filter(|(_, peer)| peer.status.is_some());
+        let due = due.filter(|(_, peer)| peer.status_sent.is_none_or(is_due));
+        let due: Vec<PeerId> = due.map(|(id, _)| id).collect();
+        for peer in due {
+            self.send_hello(cx, requests, peer);
         }
     }
 
-    /// A peer says who it is. False if that is nobody to speak with.
-    pub(super) fn hear_hello(&mut self, id: PeerId, status: Status) -> bool {
-        let own = *self.channels.status.borrow();
+    /// Handles a hello message. `last_block` is when the last block was announced by any node.
+    pub(super) fn receive_hello(
+        &self,
+        cx: &mut Context,
+        (id, status): (PeerId, Status),
+        last_block: Duration,
+    ) -> Hello {
+        let Context { network, connections } = &mut *cx;
+        let own = *self.status.borrow();
         if status.nonce == own.nonce {
-            // Another id, or there would be no connection: somebody repeats what this node says.
-            self.disconnect(id, "it says that it is this node");
-            return false;
+            // The peer id differs from this node's, so the peer replays a status of this node.
+            network.disconnect(id, "hello with this node's nonce");
+            return Hello::Rejected;
         }
         if (status.genesis, status.version) != (own.genesis, own.version) {
-            self.report(id, Misbehavior::WrongNetwork);
-            self.disconnect(id, "another network or version");
-            return false;
+            network.report(id, Misbehavior::WrongNetwork);
+            network.disconnect(id, "another network or version");
+            return Hello::Rejected;
         }
-        let now = self.now();
-        let Some(peer) = self.linked.get_mut(&id) else { return false };
-        peer.clock_ahead = Some(clock_skew::ahead(status.clock, now));
-        match peer.status.replace(status) {
-            None => self.welcome(id, status),
-            Some(before) => {
-                self.tell_engine(Input::PeerStatus { peer: id, status });
-                self.listen_for_silence(id, before, status);
-                true
+        let now = network.now();
+        let Some(peer) = connections.get_mut(&id) else { return Hello::Rejected };
+        peer.clock_skew = Some(clock_skew::skew(status.clock, now));
+        let Some(previous) = peer.status.replace(status) else {
+            return complete(cx, (id, status), now);
+        };
+        network.input(Input::PeerStatus { peer: id, status });
+        // A frame above a limit closes a gossip stream in one direction without any event.
+        let is_synced = previous.relay && status.relay && own.relay;
+        if previous.tip != status.tip
+            && is_synced
+            && peer.liveness.record_tip(last_block, now.elapsed) >= MAX_SILENT_TIPS
+        {
+            network.disconnect(id, "announcements do not arrive");
+        }
+        Hello::Updated
+    }
+
+    /// Disconnects a peer whose handshake has failed, but not one that fails to update its status.
+    pub(super) fn failed(cx: &mut Context, id: PeerId) {
+        if cx.connections.get(&id).is_some_and(|peer| peer.status.is_none()) {
+            cx.network.disconnect(id, "handshake failed");
+        }
+    }
+
+    /// Disconnects the peers that have not completed the handshake in time.
+    pub(super) fn expire(cx: &mut Context, now: Now) {
+        for (id, peer) in cx.connections.iter().filter(|(_, peer)| peer.status.is_none()) {
+            if now.elapsed.saturating_sub(peer.since) >= HANDSHAKE_TIMEOUT {
+                cx.network.disconnect(id, "handshake timed out");
             }
         }
     }
+}
 
-    /// The first hello.
-    fn welcome(&mut self, id: PeerId, status: Status) -> bool {
-        let now = self.now();
-        if self.peers().greeted(id, now) == Greeting::Leave {
-            if let Some(peer) = self.linked.get_mut(&id) {
-                peer.status = None;
-            }
-            self.disconnect(id, "it is there, that is all this node wanted to know");
-            return false;
-        }
-        let Some(peer) = self.linked.get_mut(&id) else { return false };
-        let outbound = peer.is_outbound();
-        peer.silence = GossipLiveness::new(now.elapsed);
-        peer.next_addresses = outbound.then_some(now.elapsed);
-        let (early, listens) = (std::mem::take(&mut peer.early), peer.listens.clone());
-        let address = peer.links.values().next().map(|link| link.address.to_string());
-        let (agent, height) = (peer.agent.clone(), status.height.get());
-        self.say("connected", |more| {
-            let address = address.unwrap_or_default();
-            tracing::info!(peer = %id, %address, outbound, agent, height, more, "connected");
-        });
-        self.peers().identified(id, &listens, now);
-        self.tell_engine(Input::PeerConnected { peer: id, outbound, status });
-        self.tell_peer_count();
-        self.call_ended_well(id);
-        for request in early {
-            self.serve(id, request);
-        }
-        true
+/// Handles the first hello message of a peer.
+fn complete(cx: &mut Context, (id, status): (PeerId, Status), now: Now) -> Hello {
+    let Context { network, connections } = cx;
+    let outcome = network.peers().handshake_completed(id, now);
+    let Some(peer) = connections.get_mut(&id) else { return Hello::Rejected };
+    if outcome == HandshakeOutcome::Disconnect {
+        peer.status = None;
+        network.disconnect(id, "feeler connection succeeded");
+        return Hello::Rejected;
     }
-
-    /// Notices that a peer's chain grows and nobody announces any block of it. A frame above a limit
-    /// ends the stream of announcements in one direction for ever, and neither side is told.
-    fn listen_for_silence(&mut self, id: PeerId, before: Status, status: Status) {
-        let now = self.now().elapsed;
-        let synced = before.relay && status.relay && self.channels.status.borrow().relay;
-        if before.tip == status.tip || !synced {
-            return;
-        }
-        let last = self.announcements.last_block;
-        let Some(peer) = self.linked.get_mut(&id) else { return };
-        if peer.silence.hear_tip(last, now) >= SILENT_TIPS {
-            self.disconnect(id, "its announcements do not arrive");
-        }
-    }
-
-    /// Ends connections without a hello.
-    pub(super) fn expire_greetings(&mut self, now: Now) {
-        let late = |since: Duration| now.elapsed.saturating_sub(since) >= HANDSHAKE;
-        let silent = self.linked.iter().filter(|(_, peer)| peer.status.is_none());
-        let silent: Vec<PeerId> =
-            silent.filter(|(_, peer)| late(peer.since)).map(|(id, _)| *id).collect();
-        for peer in silent {
-            self.disconnect(peer, "no hello");
-        }
-    }
-
-    /// The request for a hello failed.
-    pub(super) fn hello_failed(&mut self, id: PeerId) {
-        if self.linked.get(&id).is_some_and(|peer| peer.status.is_none()) {
-            self.disconnect(id, "no hello");
-        }
-    }
-
-    /// Asks a peer for other nodes: one that this node called at once, and again later when few are
-    /// known.
-    pub(super) fn ask_addresses(&mut self, id: PeerId, now: Now) {
-        const AGAIN: Duration = Duration::from_secs(600);
-        let Some(peer) = self.linked.get_mut(&id) else { return };
-        if peer.status.is_none() || peer.next_addresses.is_none_or(|due| due > now.elapsed) {
-            return;
-        }
-        peer.next_addresses = Some(now.elapsed.saturating_add(AGAIN));
-        if self.peers().wants_addresses() {
-            let max = u8::try_from(crate::message::MAX_ADDRESSES).unwrap_or(u8::MAX);
-            self.send(id, Request::Addresses { max }, Asked::Addresses);
-        }
-    }
+    let outbound = peer.is_outbound();
+    peer.liveness = GossipLiveness::new(now.elapsed);
+    peer.next_address_request = outbound.then_some(now.elapsed);
+    let early_requests = std::mem::take(&mut peer.early_requests);
+    let (agent, height) = (&peer.agent, status.height.get());
+    let address = peer.address().map(ToString::to_string).unwrap_or_default();
+    network.log("connected", |dropped| {
+        tracing::info!(peer = %id, %address, outbound, agent, height, dropped, "peer connected");
+    });
+    network.peers().add_listen_addresses(id, &peer.listen_addresses, now);
+    network.input(Input::PeerConnected { peer: id, outbound, status });
+    connections.publish_count();
+    Hello::Completed(early_requests)
 }

@@ -1,109 +1,126 @@
-//! What the driver keeps of a peer while it is connected.
+//! The driver's state of one connected peer.
 
-use super::requests::Inbound;
-use crate::PeerInfo;
-use crate::message::Status;
+use crate::handle::PeerInfo;
+use crate::message::{Protocol, Request, Response, Status};
 use crate::net::bandwidth::ByteCounters;
+use crate::net::transport;
 use chain::block;
+use libp2p::request_response::{InboundRequestId, ResponseChannel};
 use libp2p::swarm::ConnectionId;
 use libp2p::{Multiaddr, PeerId};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A connection with a peer.
+/// A request of a peer.
+pub(super) struct InboundRequest {
+    pub(super) request: Request,
+    pub(super) reply_to: ReplyTo,
+}
+
+/// The way to respond to a request.
+pub(super) struct ReplyTo {
+    pub(super) protocol: Protocol,
+    pub(super) id: InboundRequestId,
+    pub(super) channel: ResponseChannel<Response>,
+}
+
 #[derive(Clone, Debug)]
 pub(super) struct Connection {
-    /// Where the peer is, without its id.
+    /// The remote address, without the peer id.
     pub(super) address: Multiaddr,
-    /// Whether this node called.
     pub(super) outbound: bool,
 }
 
-/// A connected peer.
 pub(super) struct Peer {
-    pub(super) links: BTreeMap<ConnectionId, Connection>,
+    pub(super) connections: BTreeMap<ConnectionId, Connection>,
     pub(super) since: Duration,
-    /// What it last said of itself; `None` before its hello.
+    /// The last status received; `None` before the handshake is complete.
     pub(super) status: Option<Status>,
-    /// Seconds that its clock was ahead of this machine's when it last spoke.
-    pub(super) clock_ahead: Option<i64>,
+    /// Seconds by which the peer's clock was ahead of the system clock, by its last status.
+    pub(super) clock_skew: Option<i64>,
     pub(super) agent: String,
-    /// Where it says that it listens.
-    pub(super) listens: Vec<Multiaddr>,
+    /// The listen addresses that the peer advertises.
+    pub(super) listen_addresses: Vec<Multiaddr>,
     pub(super) latency: Option<Duration>,
-    /// Pings in a row that were not answered.
+    /// Consecutive pings without a response.
     pub(super) missed_pings: u32,
     pub(super) traffic: Arc<ByteCounters>,
-    /// What tip this node last told it of, and when.
-    pub(super) told: Option<(block::Hash, Duration)>,
-    /// Requests that came before its hello.
-    pub(super) early: Vec<Inbound>,
-    /// Requests of it that are being answered.
+    /// The tip in the last status sent to the peer, and when it was sent.
+    pub(super) status_sent: Option<(block::Hash, Duration)>,
+    /// Requests received before the handshake was complete.
+    pub(super) early_requests: Vec<InboundRequest>,
+    /// The number of its requests being served.
     pub(super) serving: usize,
-    /// When to ask it for other nodes.
-    pub(super) next_addresses: Option<Duration>,
-    /// Since when gossip ignores all that it says.
-    pub(super) graylisted: Option<Duration>,
-    pub(super) silence: GossipLiveness,
+    /// When to request addresses from it; `None` for never.
+    pub(super) next_address_request: Option<Duration>,
+    /// Since when gossip ignores its messages because of its gossip score.
+    pub(super) graylisted_since: Option<Duration>,
+    pub(super) liveness: GossipLiveness,
 }
 
-/// Whether announcements still arrive: a broken gossip stream shows nowhere else.
+/// Detects a broken gossip stream, which causes no other event: the peer's tip changes but no block
+/// is announced.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct GossipLiveness {
-    /// When the peer last told of a new tip.
-    since: Duration,
-    /// New tips in a row before which no block was announced by anybody.
-    tips: u32,
+    /// When the peer last reported a new tip.
+    last_tip: Duration,
+    /// Consecutive new tips without any announced block in between.
+    silent_tips: u32,
 }
 
 impl GossipLiveness {
     pub(super) fn new(now: Duration) -> GossipLiveness {
-        GossipLiveness { since: now, tips: 0 }
+        GossipLiveness { last_tip: now, silent_tips: 0 }
     }
 
-    /// The peer told of a new tip; how many in a row without an announcement.
-    pub(super) fn hear_tip(&mut self, last_announcement: Duration, now: Duration) -> u32 {
-        self.tips = if last_announcement > self.since { 0 } else { self.tips.saturating_add(1) };
-        self.since = now;
-        self.tips
+    /// Records a new tip of the peer. Returns the number of consecutive tips without an
+    /// announcement.
+    pub(super) fn record_tip(&mut self, last_announcement: Duration, now: Duration) -> u32 {
+        let announced = last_announcement > self.last_tip;
+        self.silent_tips = if announced { 0 } else { self.silent_tips.saturating_add(1) };
+        self.last_tip = now;
+        self.silent_tips
     }
 }
 
 impl Peer {
     pub(super) fn new(traffic: Arc<ByteCounters>, now: Duration) -> Peer {
         Peer {
-            links: BTreeMap::new(),
+            connections: BTreeMap::new(),
             since: now,
             status: None,
-            clock_ahead: None,
+            clock_skew: None,
             agent: String::new(),
-            listens: Vec::new(),
+            listen_addresses: Vec::new(),
             latency: None,
             missed_pings: 0,
             traffic,
-            told: None,
-            early: Vec::new(),
+            status_sent: None,
+            early_requests: Vec::new(),
             serving: 0,
-            next_addresses: None,
-            graylisted: None,
-            silence: GossipLiveness::new(now),
+            next_address_request: None,
+            graylisted_since: None,
+            liveness: GossipLiveness::new(now),
         }
     }
 
-    /// Whether this node called it.
     pub(super) fn is_outbound(&self) -> bool {
-        self.links.values().any(|link| link.outbound)
+        self.connections.values().any(|connection| connection.outbound)
     }
 
-    /// What others may see; `None` before its hello.
+    pub(super) fn address(&self) -> Option<&Multiaddr> {
+        self.connections.values().next().map(|connection| &connection.address)
+    }
+
+    /// The public information; `None` before the handshake is complete.
     pub(super) fn info(&self, id: PeerId, score: f64, now: Duration) -> Option<PeerInfo> {
         let status = self.status?;
         Some(PeerInfo {
             id,
-            address: self.links.values().next()?.address.clone(),
+            address: transport::with_peer_id(self.address()?, id),
             outbound: self.is_outbound(),
-            connections: self.links.len(),
+            connections: self.connections.len(),
             agent: self.agent.clone(),
             tip: status.tip,
             height: status.height,
@@ -121,13 +138,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn counts_tips_that_nobody_announced() {
+    fn counts_consecutive_tips_without_announcement() {
         let second = Duration::from_secs;
-        let mut silence = GossipLiveness::new(second(0));
-        assert_eq!(silence.hear_tip(second(4), second(5)), 0);
-        assert_eq!(silence.hear_tip(second(4), second(10)), 1);
-        assert_eq!(silence.hear_tip(second(4), second(15)), 2);
-        assert_eq!(silence.hear_tip(second(16), second(20)), 0);
-        assert_eq!(silence.hear_tip(second(16), second(25)), 1);
+        let mut liveness = GossipLiveness::new(second(0));
+        assert_eq!(liveness.record_tip(second(4), second(5)), 0);
+        assert_eq!(liveness.record_tip(second(4), second(10)), 1);
+        assert_eq!(liveness.record_tip(second(4), second(15)), 2);
+        assert_eq!(liveness.record_tip(second(16), second(20)), 0);
+        assert_eq!(liveness.record_tip(second(16), second(25)), 1);
     }
 }

@@ -19,6 +19,13 @@ pub struct Now {
     pub clock: Timestamp,
 }
 
+impl Now {
+    /// Returns the wall clock in Unix seconds.
+    pub fn unix(self) -> u64 {
+        u64::from(self.clock.get())
+    }
+}
+
 /// Identifies a request of the engine: the machine that sent it, and its number there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum RequestId {

@@ -1,5 +1,5 @@
-//! Counts the payload that goes over connections, by peer: what is inside the streams, without
-//! encryption, framing and retransmission.
+//! Bandwidth metering: counts the payload of streams by peer, without encryption, framing and
+//! retransmission.
 
 use futures::{AsyncRead, AsyncWrite};
 use libp2p::PeerId;
@@ -11,65 +11,64 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::{Context, Poll};
 
-/// Payload bytes exchanged with one peer over all its connections, or with all there ever were.
+/// Payload bytes exchanged with one peer over all its connections, or with all peers since the
+/// start.
 #[derive(Debug, Default)]
 pub(crate) struct ByteCounters {
     sent: AtomicU64,
     received: AtomicU64,
-    /// What this is a part of.
-    whole: Option<Arc<ByteCounters>>,
+    /// The counters to which these bytes are added as well.
+    total: Option<Arc<ByteCounters>>,
 }
 
 impl ByteCounters {
-    /// Bytes sent.
     pub(crate) fn sent(&self) -> u64 {
         self.sent.load(Ordering::Relaxed)
     }
 
-    /// Bytes received.
     pub(crate) fn received(&self) -> u64 {
         self.received.load(Ordering::Relaxed)
     }
 
     fn add_sent(&self, bytes: u64) {
         self.sent.fetch_add(bytes, Ordering::Relaxed);
-        self.whole.iter().for_each(|whole| whole.add_sent(bytes));
+        self.total.iter().for_each(|total| total.add_sent(bytes));
     }
 
     fn add_received(&self, bytes: u64) {
         self.received.fetch_add(bytes, Ordering::Relaxed);
-        self.whole.iter().for_each(|whole| whole.add_received(bytes));
+        self.total.iter().for_each(|total| total.add_received(bytes));
     }
 }
 
-/// The traffic of all peers. Forgets whom neither a connection nor anybody else holds.
+/// The byte counters of all peers. A peer's counters are dropped once nothing references them.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct BandwidthMeter {
     peers: Arc<Mutex<BTreeMap<PeerId, Weak<ByteCounters>>>>,
-    whole: Arc<ByteCounters>,
+    total: Arc<ByteCounters>,
 }
 
 impl BandwidthMeter {
-    /// The traffic with a peer.
-    pub(crate) fn of(&self, peer: PeerId) -> Arc<ByteCounters> {
+    /// The byte counters of a peer.
+    pub(crate) fn peer(&self, peer: PeerId) -> Arc<ByteCounters> {
         let mut peers = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(traffic) = peers.get(&peer).and_then(Weak::upgrade) {
             return traffic;
         }
         peers.retain(|_, traffic| traffic.strong_count() > 0);
-        let whole = Some(self.whole());
-        let traffic = Arc::new(ByteCounters { whole, ..ByteCounters::default() });
+        let total = Some(self.total());
+        let traffic = Arc::new(ByteCounters { total, ..ByteCounters::default() });
         peers.insert(peer, Arc::downgrade(&traffic));
         traffic
     }
 
-    /// The traffic with everybody, also with those who are gone.
-    pub(crate) fn whole(&self) -> Arc<ByteCounters> {
-        Arc::clone(&self.whole)
+    /// The bytes exchanged with all peers, including disconnected ones.
+    pub(crate) fn total(&self) -> Arc<ByteCounters> {
+        Arc::clone(&self.total)
     }
 }
 
-/// A connection, or one of its streams, that counts.
+/// A connection or stream whose bytes are counted.
 pub(crate) struct Metered<T> {
     inner: T,
     traffic: Arc<ByteCounters>,
@@ -87,8 +86,8 @@ impl<T: Unpin> Metered<T> {
     }
 }
 
-/// How many bytes were transferred.
-fn bytes_of(done: &Poll<io::Result<usize>>) -> u64 {
+/// The bytes transferred by a completed operation.
+fn transferred(done: &Poll<io::Result<usize>>) -> u64 {
     if let Poll::Ready(Ok(bytes)) = done { *bytes as u64 } else { 0 }
 }
 
@@ -137,7 +136,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for Metered<T> {
         bytes: &mut [u8],
     ) -> Poll<io::Result<usize>> {
         let done = self.as_mut().inner().poll_read(context, bytes);
-        self.traffic.add_received(bytes_of(&done));
+        self.traffic.add_received(transferred(&done));
         done
     }
 
@@ -147,7 +146,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for Metered<T> {
         buffers: &mut [IoSliceMut<'_>],
     ) -> Poll<io::Result<usize>> {
         let done = self.as_mut().inner().poll_read_vectored(context, buffers);
-        self.traffic.add_received(bytes_of(&done));
+        self.traffic.add_received(transferred(&done));
         done
     }
 }
@@ -159,7 +158,7 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Metered<T> {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let done = self.as_mut().inner().poll_write(context, bytes);
-        self.traffic.add_sent(bytes_of(&done));
+        self.traffic.add_sent(transferred(&done));
         done
     }
 
@@ -169,7 +168,7 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Metered<T> {
         buffers: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let done = self.as_mut().inner().poll_write_vectored(context, buffers);
-        self.traffic.add_sent(bytes_of(&done));
+        self.traffic.add_sent(transferred(&done));
         done
     }
 
@@ -189,7 +188,7 @@ mod tests {
     use futures::io::{AsyncReadExt, AsyncWriteExt, Cursor};
 
     #[test]
-    fn counts_what_goes_in_and_what_goes_out() {
+    fn counts_sent_and_received_bytes() {
         let traffic = Arc::<ByteCounters>::default();
         let mut stream = Metered::new(Cursor::new(vec![0; 64]), traffic.clone());
         block_on(stream.write_all(&[1; 24])).unwrap();
@@ -198,26 +197,26 @@ mod tests {
     }
 
     #[test]
-    fn forgets_peers_that_nobody_holds() {
-        let counters = BandwidthMeter::default();
+    fn drops_counters_that_nothing_references() {
+        let meter = BandwidthMeter::default();
         let (one, two) = (PeerId::random(), PeerId::random());
-        let held = counters.of(one);
-        drop(counters.of(two));
-        assert!(Arc::ptr_eq(&held, &counters.of(one)));
+        let held = meter.peer(one);
+        drop(meter.peer(two));
+        assert!(Arc::ptr_eq(&held, &meter.peer(one)));
         drop(held);
-        drop(counters.of(PeerId::random()));
-        assert_eq!(counters.peers.lock().unwrap().len(), 1);
+        drop(meter.peer(PeerId::random()));
+        assert_eq!(meter.peers.lock().unwrap().len(), 1);
     }
 
     #[test]
-    fn the_traffic_of_peers_that_are_gone_stays_in_the_whole() {
-        let counters = BandwidthMeter::default();
+    fn total_includes_bytes_of_disconnected_peers() {
+        let meter = BandwidthMeter::default();
         for peer in [PeerId::random(), PeerId::random()] {
-            let mut stream = Metered::new(Cursor::new(vec![0; 64]), counters.of(peer));
+            let mut stream = Metered::new(Cursor::new(vec![0; 64]), meter.peer(peer));
             block_on(stream.write_all(&[1; 24])).unwrap();
             block_on(stream.read_to_end(&mut Vec::new())).unwrap();
         }
-        let whole = counters.whole();
-        assert_eq!((whole.sent(), whole.received()), (48, 80));
+        let total = meter.total();
+        assert_eq!((total.sent(), total.received()), (48, 80));
     }
 }

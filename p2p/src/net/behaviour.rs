@@ -1,13 +1,12 @@
-//! What of libp2p is used, and how it is set. Names of protocols and topics carry the network, so
-//! that nodes of different ones do not understand each other.
+//! The node's libp2p behaviour and its configuration. Names of protocols and topics contain the
+//! network, so that nodes of different networks do not understand each other.
 
-mod exchange;
 mod gossip;
+mod request_response;
 
-pub(crate) use exchange::{DecodedRequest, Exchange, ExchangeEvent, MalformedRequest};
 pub(crate) use gossip::{GRAYLIST, Gossip};
+pub(crate) use request_response::{MalformedRequest, ProtocolEvent, RequestResponse};
 
-use crate::message::Protocol;
 use crate::net::connection_gater::ConnectionGater;
 use crate::wire;
 use chain::block;
@@ -16,70 +15,47 @@ use libp2p::swarm::NetworkBehaviour;
 use libp2p::swarm::behaviour::toggle::Toggle;
 use libp2p::{PeerId, identify, mdns, ping};
 
-/// Most bytes of a node's name for itself.
+/// Maximum length of an agent string, in bytes.
 const MAX_AGENT: usize = 64;
 
-/// All of it, the gater first.
+/// All behaviours. The gater is first: a denial by a later one would leave those before it with a
+/// connection that was never established.
 #[derive(NetworkBehaviour)]
 pub(crate) struct Behaviour {
     pub(crate) gater: ConnectionGater,
     pub(crate) gossip: Gossip,
-    hello: Exchange,
-    headers: Exchange,
-    blocks: Exchange,
-    block_transactions: Exchange,
-    mempool: Exchange,
-    addresses: Exchange,
+    pub(crate) request_response: RequestResponse,
     identify: identify::Behaviour,
     ping: ping::Behaviour,
     mdns: Toggle<mdns::tokio::Behaviour>,
 }
 
-/// How it is set.
-pub(crate) struct Setting<'a> {
+pub(crate) struct Config<'a> {
     pub(crate) genesis: block::Hash,
     pub(crate) agent: &'a str,
     pub(crate) mdns: bool,
 }
 
 impl Behaviour {
-    pub(crate) fn new(key: &Keypair, gater: ConnectionGater, setting: &Setting) -> Behaviour {
-        let Setting { genesis, mdns, .. } = *setting;
-        let exchange = |protocol| exchange::build(genesis, protocol);
+    pub(crate) fn new(key: &Keypair, gater: ConnectionGater, config: &Config) -> Behaviour {
+        let Config { genesis, mdns, .. } = *config;
         Behaviour {
             gater,
             gossip: gossip::build(genesis),
-            hello: exchange(Protocol::Hello),
-            headers: exchange(Protocol::Headers),
-            blocks: exchange(Protocol::Blocks),
-            block_transactions: exchange(Protocol::BlockTransactions),
-            mempool: exchange(Protocol::Mempool),
-            addresses: exchange(Protocol::Addresses),
-            identify: identify(key.public(), setting),
+            request_response: RequestResponse::new(genesis),
+            identify: identify(key.public(), config),
             ping: ping::Behaviour::default(),
             mdns: mdns.then(|| local_discovery(key.public().to_peer_id())).flatten().into(),
         }
     }
-
-    /// The part that speaks a protocol.
-    pub(crate) fn exchange(&mut self, protocol: Protocol) -> &mut Exchange {
-        match protocol {
-            Protocol::Hello => &mut self.hello,
-            Protocol::Headers => &mut self.headers,
-            Protocol::Blocks => &mut self.blocks,
-            Protocol::BlockTransactions => &mut self.block_transactions,
-            Protocol::Mempool => &mut self.mempool,
-            Protocol::Addresses => &mut self.addresses,
-        }
-    }
 }
 
-/// The version that identify tells: the network and its protocol.
-pub(crate) fn identity_version(genesis: block::Hash) -> String {
+/// The protocol version that identify sends: the network and its protocol.
+pub(crate) fn identify_version(genesis: block::Hash) -> String {
     wire::network_name(genesis, "1")
 }
 
-/// What a node may call itself: short and printable, on one line.
+/// Removes control characters from an agent string and truncates it to `MAX_AGENT` bytes.
 pub(crate) fn clean_agent(agent: &str) -> String {
     let mut clean = String::new();
     for character in agent.chars().filter(|character| !character.is_control()) {
@@ -91,16 +67,16 @@ pub(crate) fn clean_agent(agent: &str) -> String {
     clean
 }
 
-fn identify(key: PublicKey, setting: &Setting) -> identify::Behaviour {
-    let config = identify::Config::new(identity_version(setting.genesis), key)
-        .with_agent_version(clean_agent(setting.agent))
+fn identify(key: PublicKey, config: &Config) -> identify::Behaviour {
+    let identify = identify::Config::new(identify_version(config.genesis), key)
+        .with_agent_version(clean_agent(config.agent))
         .with_cache_size(0);
-    identify::Behaviour::new(config)
+    identify::Behaviour::new(identify)
 }
 
 fn local_discovery(id: PeerId) -> Option<mdns::tokio::Behaviour> {
     mdns::tokio::Behaviour::new(mdns::Config::default(), id)
-        .inspect_err(|error| tracing::warn!(%error, "nodes on the local network cannot be found"))
+        .inspect_err(|error| tracing::warn!(%error, "mDNS discovery is not available"))
         .ok()
 }
 
@@ -109,7 +85,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_agent_cannot_write_on_the_terminal() {
+    fn removes_control_characters_from_agent_strings() {
         assert_eq!(clean_agent("chain/1\r\n\u{1b}[31mred\u{7}\u{9b}2J"), "chain/1[31mred2J");
         assert_eq!(clean_agent(&"ä".repeat(100)), "ä".repeat(32));
     }

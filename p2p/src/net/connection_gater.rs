@@ -1,5 +1,6 @@
-//! Asks `peers` whether a connection may be: before its handshake by where it comes from, after it
-//! by who it is. Owns `peers`, because the answer is wanted in the middle of the swarm's work.
+//! The connection gater: accepts or denies each connection, first by its address and after the
+//! encryption handshake by its peer id. It owns `Peers`, because the swarm needs the decision while
+//! it handles the connection.
 
 use crate::clock::Clock;
 use crate::peers::{Direction, Peers};
@@ -14,13 +15,10 @@ use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::task::{Context, Poll};
 
-/// The gate. Part of the swarm's behaviour: the first, since a later denial would leave the ones
-/// before with a connection that never was.
 pub(crate) struct ConnectionGater {
-    /// Who is known, and who may come in.
     pub(crate) peers: Peers,
     clock: Clock,
-    /// Have to go, so that others have a place.
+    /// Peers to disconnect in favour of new connections.
     evicted: VecDeque<PeerId>,
 }
 
@@ -37,7 +35,7 @@ impl ConnectionGater {
         direction: Direction,
     ) -> Result<dummy::ConnectionHandler, ConnectionDenied> {
         let now = self.clock.now();
-        let connected = self.peers.connected(id, peer, address, direction, now);
+        let connected = self.peers.connection_established(id, peer, address, direction, now);
         self.evicted.extend(connected.map_err(ConnectionDenied::new)?.evict);
         Ok(dummy::ConnectionHandler)
     }
@@ -78,15 +76,12 @@ impl NetworkBehaviour for ConnectionGater {
     }
 
     fn on_swarm_event(&mut self, event: FromSwarm) {
-        match event {
-            FromSwarm::ConnectionClosed(closed) => {
-                self.peers.closed(closed.connection_id, self.clock.now());
-            }
-            FromSwarm::ListenFailure(failed) => {
-                self.peers.closed(failed.connection_id, self.clock.now());
-            }
-            _ => {}
-        }
+        let closed = match event {
+            FromSwarm::ConnectionClosed(closed) => closed.connection_id,
+            FromSwarm::ListenFailure(failed) => failed.connection_id,
+            _ => return,
+        };
+        self.peers.connection_closed(closed, self.clock.now());
     }
 
     fn on_connection_handler_event(
@@ -102,7 +97,7 @@ impl NetworkBehaviour for ConnectionGater {
         &mut self,
         _context: &mut Context<'_>,
     ) -> Poll<ToSwarm<Self::ToSwarm, THandlerInEvent<Self>>> {
-        // Filled only inside the swarm's own work, which polls again afterwards.
+        // No waker is needed: entries are added inside calls of the swarm, which polls afterwards.
         match self.evicted.pop_front() {
             Some(peer_id) => {
                 Poll::Ready(ToSwarm::CloseConnection { peer_id, connection: CloseConnection::All })

@@ -1,6 +1,6 @@
-//! How bytes get to another node: TCP with names resolved, encrypted and authenticated by noise,
-//! streams by yamux. Nodes of another network cannot even finish the handshake: the genesis hash is
-//! part of it.
+//! The transport: DNS and TCP, encrypted and authenticated by Noise, multiplexed by yamux. The
+//! genesis hash is the prologue of the Noise handshake, so the handshake with a node of another
+//! network fails.
 
 use crate::net::bandwidth::{BandwidthMeter, Metered};
 use chain::block;
@@ -12,47 +12,47 @@ use libp2p::multiaddr::Protocol;
 use libp2p::{Multiaddr, PeerId, Transport, dns, noise, tcp, yamux};
 use std::time::Duration;
 
-/// Resolving, connecting and the handshake together take at most this long: whoever opens a
-/// connection and says nothing holds its place no longer.
-pub(crate) const HANDSHAKE: Duration = Duration::from_secs(10);
-/// Streams of one connection, both ways together.
+/// Time-out for name resolution, TCP connection and encryption handshake together, and then for the
+/// hello message.
+pub(crate) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Maximum number of streams of one connection, inbound and outbound together.
 const MAX_STREAMS: usize = 128;
 
-/// The transport for a network.
+/// Builds the transport for a network.
 ///
 /// # Errors
-/// If the system gives no randomness for the handshake's keys.
+/// The system provides no randomness for the keys of the handshake.
 pub(crate) fn build(
     key: &Keypair,
     genesis: block::Hash,
-    counters: BandwidthMeter,
+    meter: BandwidthMeter,
 ) -> Result<Boxed<(PeerId, StreamMuxerBox)>, noise::Error> {
     let noise = noise::Config::new(key)?.with_prologue(genesis.as_bytes().to_vec());
     let mut yamux = yamux::Config::default();
     yamux.set_max_num_streams(MAX_STREAMS);
-    let transport = resolving(|| tcp::tokio::Transport::new(tcp::Config::new().nodelay(true)))
+    let transport = with_dns(|| tcp::tokio::Transport::new(tcp::Config::new().nodelay(true)))
         .upgrade(Version::V1Lazy)
         .authenticate(noise)
         .multiplex(yamux)
-        .timeout(HANDSHAKE)
+        .timeout(HANDSHAKE_TIMEOUT)
         .map(move |(peer, muxer), _| {
-            let counted = Metered::new(muxer, counters.of(peer));
-            (peer, StreamMuxerBox::new(counted))
+            (peer, StreamMuxerBox::new(Metered::new(muxer, meter.peer(peer))))
         });
     Ok(transport.boxed())
 }
 
-/// Resolves names as the system does; where it has no settings for that, names cannot be called.
-fn resolving<T>(inner: impl Fn() -> T) -> dns::tokio::Transport<T> {
+/// Resolves names with the system's configuration. Without one, only IP addresses can be dialed.
+fn with_dns<T>(inner: impl Fn() -> T) -> dns::tokio::Transport<T> {
     dns::tokio::Transport::system(inner()).unwrap_or_else(|error| {
-        tracing::warn!(%error, "names of nodes cannot be resolved, addresses with an IP can");
+        tracing::warn!(%error, "no DNS configuration: only IP addresses can be dialed");
         let options = dns::ResolverOpts::default();
         dns::tokio::Transport::custom(inner(), dns::ResolverConfig::default(), options)
     })
 }
 
-/// Whether this node can call an address: `/ip4|ip6|dns|dns4|dns6/HOST/tcp/PORT`, a node's id or not.
-pub(crate) fn can_call(address: &Multiaddr) -> bool {
+/// Whether an address can be dialed: `/ip4|ip6|dns|dns4|dns6/HOST/tcp/PORT`, optionally with
+/// `/p2p/ID`.
+pub(crate) fn can_dial(address: &Multiaddr) -> bool {
     let parts: Vec<Protocol> = address.iter().collect();
     let host = |part: &Protocol| {
         matches!(
@@ -72,19 +72,25 @@ pub(crate) fn can_call(address: &Multiaddr) -> bool {
     }
 }
 
-/// Whether this node can listen there: `/ip4|ip6/HOST/tcp/PORT`, port 0 for any.
+/// Whether the node can listen on an address: `/ip4|ip6/HOST/tcp/PORT`, where port 0 selects any
+/// free port.
 pub(crate) fn can_listen(address: &Multiaddr) -> bool {
     let parts: Vec<Protocol> = address.iter().collect();
     matches!(parts.as_slice(), [Protocol::Ip4(_) | Protocol::Ip6(_), Protocol::Tcp(_)])
 }
 
-/// The address without a node's id at its end, and the id.
-pub(crate) fn split_id(address: &Multiaddr) -> (Multiaddr, Option<PeerId>) {
-    let mut place = address.clone();
-    match place.pop() {
-        Some(Protocol::P2p(peer)) => (place, Some(peer)),
+/// Splits an address into the part without its peer id and the peer id at its end, if it has one.
+pub(crate) fn split_peer_id(address: &Multiaddr) -> (Multiaddr, Option<PeerId>) {
+    let mut without_id = address.clone();
+    match without_id.pop() {
+        Some(Protocol::P2p(peer)) => (without_id, Some(peer)),
         _ => (address.clone(), None),
     }
+}
+
+/// The address with a peer id at its end.
+pub(crate) fn with_peer_id(address: &Multiaddr, id: PeerId) -> Multiaddr {
+    split_peer_id(address).0.with(Protocol::P2p(id))
 }
 
 #[cfg(test)]
@@ -92,9 +98,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tells_addresses_it_can_call_and_listen_on() {
+    fn recognizes_addresses_to_dial_and_to_listen_on() {
         let id = PeerId::random();
-        for (address, calls, listens) in [
+        for (address, dials, listens) in [
             ("/ip4/1.2.3.4/tcp/9000".to_owned(), true, true),
             ("/ip6/::1/tcp/9000".to_owned(), true, true),
             (format!("/ip4/1.2.3.4/tcp/9000/p2p/{id}"), true, false),
@@ -107,16 +113,16 @@ mod tests {
             (format!("/ip4/1.2.3.4/tcp/9000/p2p/{id}/p2p-circuit/p2p/{id}"), false, false),
         ] {
             let address: Multiaddr = address.parse().unwrap();
-            assert_eq!((can_call(&address), can_listen(&address)), (calls, listens), "{address}");
+            assert_eq!((can_dial(&address), can_listen(&address)), (dials, listens), "{address}");
         }
     }
 
     #[test]
-    fn takes_the_id_off_an_address() {
+    fn splits_and_appends_peer_ids() {
         let id = PeerId::random();
-        let place: Multiaddr = "/ip4/1.2.3.4/tcp/9000".parse().unwrap();
-        let whole = place.clone().with(Protocol::P2p(id));
-        assert_eq!(split_id(&whole), (place.clone(), Some(id)));
-        assert_eq!(split_id(&place), (place, None));
+        let address: Multiaddr = "/ip4/1.2.3.4/tcp/9000".parse().unwrap();
+        let with_id = with_peer_id(&address, id);
+        assert_eq!(split_peer_id(&with_id), (address.clone(), Some(id)));
+        assert_eq!(split_peer_id(&address), (address, None));
     }
 }

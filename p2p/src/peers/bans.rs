@@ -1,25 +1,62 @@
-//! Who is kept out, and until when: by node, and by address, because ids cost nothing.
+//! Bans of peers and of IP addresses, since new peer ids cost nothing.
 
-use super::address_book::Trust;
-use super::{Peers, netgroup, unix};
+use super::netgroup;
 use crate::engine::Now;
-use crate::{Ban, Subject};
 use libp2p::PeerId;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-/// Most bans at a time; one more pushes out the one that ends first.
+/// The maximum number of bans. A further one replaces the one that ends first.
 pub const MAX_BANS: usize = 20_000;
-/// The last second that a ban can last to, Unix seconds: the end of the year 9999.
-pub const FOR_EVER: u64 = 253_402_300_799;
-/// Most bytes of a reason; the rest is cut off.
+/// The maximum end of a ban, Unix seconds: the end of the year 9999.
+pub const MAX_BAN_UNTIL: u64 = 253_402_300_799;
+/// The maximum length of a reason, in bytes. Longer ones are truncated.
 const MAX_REASON: usize = 200;
 
-/// All bans.
+/// A ban in force.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ban {
+    /// The banned peer or IP address.
+    pub subject: Subject,
+    /// The end of the ban, Unix seconds.
+    pub until: u64,
+    /// The reason, for display.
+    pub reason: String,
+}
+
+/// The subject of a ban.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Subject {
+    /// A peer id.
+    Peer(PeerId),
+    /// An IP address: all peers that connect from it.
+    Ip(IpAddr),
+}
+
+impl Subject {
+    /// Returns the subject that a ban covers: of an IPv6 address the whole /64, which one host
+    /// controls.
+    #[must_use]
+    pub fn normalized(self) -> Subject {
+        match self {
+            Subject::Ip(ip) => Subject::Ip(netgroup::host(ip)),
+            Subject::Peer(_) => self,
+        }
+    }
+
+    /// Whether a ban of this subject applies to a peer or an IP.
+    pub(super) fn covers(self, peer: Option<PeerId>, ip: Option<IpAddr>) -> bool {
+        match self {
+            Subject::Peer(banned) => peer == Some(banned),
+            Subject::Ip(banned) => ip.map(netgroup::host) == Some(netgroup::host(banned)),
+        }
+    }
+}
+
 #[derive(Debug, Default)]
 pub(super) struct Bans {
     bans: BTreeMap<Subject, Term>,
-    /// The same in the order of their ends.
+    /// The same bans, ordered by their ends.
     ends: BTreeSet<(u64, Subject)>,
 }
 
@@ -32,47 +69,37 @@ struct Term {
 impl Bans {
     /// Adds a ban or replaces the one of the same subject.
     pub(super) fn add(&mut self, ban: Ban) {
-        let subject = ban.subject.whole();
+        let subject = ban.subject.normalized();
         self.remove(subject);
         if self.bans.len() >= MAX_BANS
             && let Some((_, first)) = self.ends.pop_first()
         {
             self.bans.remove(&first);
         }
-        let until = ban.until.min(FOR_EVER);
+        let until = ban.until.min(MAX_BAN_UNTIL);
         let mut reason = ban.reason;
         reason.truncate(reason.floor_char_boundary(MAX_REASON));
         self.ends.insert((until, subject));
         self.bans.insert(subject, Term { until, reason });
     }
 
-    /// Ends a ban; whether there was one.
+    /// Removes a ban. Returns false if there was none.
     pub(super) fn remove(&mut self, subject: Subject) -> bool {
-        let subject = subject.whole();
+        let subject = subject.normalized();
         let Some(term) = self.bans.remove(&subject) else { return false };
         self.ends.remove(&(term.until, subject));
         true
     }
 
-    /// Whether a node is kept out.
-    pub(super) fn has_peer(&self, peer: PeerId, unix: u64) -> bool {
-        self.has(Subject::Peer(peer), unix)
+    pub(super) fn is_banned(&self, subject: Subject, now: Now) -> bool {
+        self.bans.get(&subject.normalized()).is_some_and(|term| now.unix() < term.until)
     }
 
-    /// Whether whoever comes from an IP is kept out.
-    pub(super) fn has_ip(&self, ip: IpAddr, unix: u64) -> bool {
-        self.has(Subject::Ip(ip).whole(), unix)
-    }
-
-    fn has(&self, subject: Subject, unix: u64) -> bool {
-        self.bans.get(&subject).is_some_and(|term| unix < term.until)
-    }
-
-    /// The bans that have not ended, in the order of their subjects.
-    pub(super) fn list(&self, unix: u64) -> Vec<Ban> {
+    /// The bans in force, ordered by subject.
+    pub(super) fn list(&self, now: Now) -> Vec<Ban> {
         self.bans
             .iter()
-            .filter(|(_, term)| unix < term.until)
+            .filter(|(_, term)| now.unix() < term.until)
             .map(|(subject, term)| Ban {
                 subject: *subject,
                 until: term.until,
@@ -82,68 +109,12 @@ impl Bans {
     }
 
     /// Drops the bans that have ended.
-    pub(super) fn prune(&mut self, unix: u64) {
+    pub(super) fn prune(&mut self, now: Now) {
         while let Some(&(until, subject)) = self.ends.first()
-            && until <= unix
+            && until <= now.unix()
         {
             self.ends.pop_first();
             self.bans.remove(&subject);
-        }
-    }
-}
-
-impl Peers {
-    /// Keeps somebody out for so many seconds. Returns the connected peers that this is about.
-    /// Whoever asks for this means it: it holds for kept peers and local addresses too.
-    pub fn ban(&mut self, who: Subject, seconds: u64, reason: String, now: Now) -> Vec<PeerId> {
-        let until = unix(now).saturating_add(seconds);
-        self.bans.prune(unix(now));
-        self.bans.add(Ban { subject: who, until, reason });
-        let is_hit = |peer: Option<PeerId>, ip: Option<IpAddr>| match who {
-            Subject::Peer(banned) => peer == Some(banned),
-            Subject::Ip(banned) => ip.map(netgroup::host) == Some(netgroup::host(banned)),
-        };
-        self.anchors.retain(|(socket, peer)| !is_hit(Some(*peer), Some(socket.ip())));
-        self.book.retain(|socket, entry| {
-            let known = entry.peer.filter(|_| entry.trust > Trust::Hearsay);
-            !is_hit(known, Some(socket.ip()))
-        });
-        let hit = self.slots.iter().filter(|(_, one)| is_hit(Some(one.peer), one.ip()));
-        let hit: BTreeSet<PeerId> = hit.map(|(_, one)| one.peer).collect();
-        hit.into_iter().collect()
-    }
-
-    /// Lets somebody in again, and forgets what a node did; whether there was a ban.
-    pub fn unban(&mut self, who: Subject) -> bool {
-        if let Subject::Peer(peer) = who {
-            self.scores.clear(&peer);
-        }
-        self.bans.remove(who)
-    }
-
-    /// The bans that hold.
-    pub fn bans(&self, now: Now) -> Vec<Ban> {
-        self.bans.list(unix(now))
-    }
-
-    /// Whether a node is banned.
-    pub fn is_banned(&self, peer: PeerId, now: Now) -> bool {
-        self.bans.has_peer(peer, unix(now))
-    }
-
-    /// Whether an IP is banned.
-    pub fn is_banned_ip(&self, ip: IpAddr, now: Now) -> bool {
-        self.bans.has_ip(ip, unix(now))
-    }
-}
-
-impl Subject {
-    /// What a ban of it is about: the whole of what one machine has, so all of a /64 in IPv6.
-    #[must_use]
-    pub fn whole(self) -> Subject {
-        match self {
-            Subject::Ip(ip) => Subject::Ip(netgroup::host(ip)),
-            Subject::Peer(_) => self,
         }
     }
 }

@@ -1,75 +1,72 @@
-//! Where nodes are: what an address says of its IP, and how IPs are grouped for limits and bans.
-//! An IPv4 address inside an IPv6 one is that IPv4 address.
+//! Properties of IP addresses: reachability, netgroups, and conversion from and to multiaddresses.
+//! An IPv4-mapped IPv6 address counts as its IPv4 address.
 
 use libp2p::multiaddr::Protocol;
 use libp2p::{Multiaddr, PeerId};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-/// From how far an address can be reached.
+/// The range from which an address can be reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Reachability {
-    /// From the same machine.
-    Machine,
-    /// From the same local network.
-    Local,
-    /// From everywhere.
-    World,
+    Loopback,
+    Private,
+    Public,
 }
 
-/// What one owner probably has whole: an IPv4 /16 or an IPv6 /32.
+/// A network that probably has a single owner: an IPv4 /16 or an IPv6 /32.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct NetGroup(pub(super) IpAddr);
 
-/// From how far an IP can be reached; `None` if no node can be there.
-pub(super) fn reach(ip: IpAddr) -> Option<Reachability> {
+/// The reachability of an IP; `None` if no node can have it.
+pub(super) fn reachability(ip: IpAddr) -> Option<Reachability> {
     match ip.to_canonical() {
-        IpAddr::V4(ip) => reach_v4(ip),
-        IpAddr::V6(ip) => reach_v6(ip),
+        IpAddr::V4(ip) => reachability_v4(ip),
+        IpAddr::V6(ip) => reachability_v6(ip),
     }
 }
 
-fn reach_v4(ip: Ipv4Addr) -> Option<Reachability> {
+fn reachability_v4(ip: Ipv4Addr) -> Option<Reachability> {
     let [a, b, ..] = ip.octets();
-    let nowhere = a == 0
+    let is_reserved = a == 0
         || a >= 224
         || ip.is_link_local()
         || ip.is_documentation()
         || (a == 198 && (b == 18 || b == 19));
-    if nowhere {
+    if is_reserved {
         None
     } else if ip.is_loopback() {
-        Some(Reachability::Machine)
+        Some(Reachability::Loopback)
     } else if ip.is_private() || (a == 100 && (64..128).contains(&b)) {
-        Some(Reachability::Local)
+        Some(Reachability::Private)
     } else {
-        Some(Reachability::World)
+        Some(Reachability::Public)
     }
 }
 
-fn reach_v6(ip: Ipv6Addr) -> Option<Reachability> {
+fn reachability_v6(ip: Ipv6Addr) -> Option<Reachability> {
     let [a, b, ..] = ip.segments();
     if ip.is_loopback() {
-        Some(Reachability::Machine)
+        Some(Reachability::Loopback)
     } else if ip.is_unique_local() {
-        Some(Reachability::Local)
+        Some(Reachability::Private)
     } else if a & 0xe000 == 0x2000 && !(a == 0x2001 && b == 0xdb8) {
-        Some(Reachability::World)
+        Some(Reachability::Public)
     } else {
         None
     }
 }
 
-/// The group of an IP; `None` for those of a local network, which have no owner.
+/// The netgroup of an IP; `None` for loopback and private addresses, which have no public owner.
 pub(super) fn group(ip: IpAddr) -> Option<NetGroup> {
-    if is_near(ip) { None } else { Some(NetGroup(prefix(ip, 16, 32))) }
+    if is_local(ip) { None } else { Some(NetGroup(prefix(ip, 16, 32))) }
 }
 
-/// Whether an IP is of this machine or a local network.
-pub(super) fn is_near(ip: IpAddr) -> bool {
-    matches!(reach(ip), Some(Reachability::Machine | Reachability::Local))
+/// Whether an IP is a loopback or private address.
+pub(super) fn is_local(ip: IpAddr) -> bool {
+    matches!(reachability(ip), Some(Reachability::Loopback | Reachability::Private))
 }
 
-/// What one machine has, at the least: an IPv4 address or an IPv6 /64.
+/// The smallest range that a single host controls: an IPv4 address or an IPv6 /64.
 pub(super) fn host(ip: IpAddr) -> IpAddr {
     prefix(ip, 32, 64)
 }
@@ -87,7 +84,7 @@ fn prefix(ip: IpAddr, v4_bits: u32, v6_bits: u32) -> IpAddr {
     }
 }
 
-/// The IP that an address begins with.
+/// The IP at the start of an address.
 pub(super) fn ip(address: &Multiaddr) -> Option<IpAddr> {
     match address.iter().next()? {
         Protocol::Ip4(ip) => Some(IpAddr::V4(ip)),
@@ -96,7 +93,7 @@ pub(super) fn ip(address: &Multiaddr) -> Option<IpAddr> {
     }
 }
 
-/// IP and TCP port of an address that says nothing else, but perhaps the node's id.
+/// The IP and TCP port of an address that consists of nothing else, except for a peer id.
 pub(super) fn socket(address: &Multiaddr) -> Option<SocketAddr> {
     let ip = ip(address)?;
     let mut rest = address.iter().skip(1);
@@ -105,12 +102,11 @@ pub(super) fn socket(address: &Multiaddr) -> Option<SocketAddr> {
     (plain && port != 0).then_some(SocketAddr::new(ip, port))
 }
 
-/// The address of an IP and a TCP port.
 pub(super) fn address(socket: SocketAddr) -> Multiaddr {
     Multiaddr::from(socket.ip()).with(Protocol::Tcp(socket.port()))
 }
 
-/// The id at the end of an address.
+/// The peer id at the end of an address.
 pub(super) fn peer(address: &Multiaddr) -> Option<PeerId> {
     match address.iter().last()? {
         Protocol::P2p(peer) => Some(peer),
@@ -118,7 +114,7 @@ pub(super) fn peer(address: &Multiaddr) -> Option<PeerId> {
     }
 }
 
-/// An address without the id at its end.
+/// The address without its peer id.
 pub(super) fn without_peer(address: &Multiaddr) -> Multiaddr {
     address.iter().filter(|part| !matches!(part, Protocol::P2p(_))).collect()
 }

@@ -1,13 +1,13 @@
-//! How much a peer may ask and tell: token buckets, which let a burst through and then a rate.
+//! The rate limits of one peer: requests, announcements and gossiped addresses.
 
-use super::{Peers, Policy};
+use super::policy::Policy;
 use crate::engine::Now;
 use crate::message::{Limits, Protocol, Request};
 use crate::rate_limit::TokenBucket;
-use libp2p::PeerId;
+use crate::wire::Topic;
 use std::time::Duration;
 
-/// Bytes of blocks that a peer is served per `SERVED_PERIOD`.
+/// Bytes of blocks served to a peer per `SERVED_PERIOD`.
 const SERVED_BYTES: u32 = 32 << 20;
 /// The period of `SERVED_BYTES`.
 const SERVED_PERIOD: Duration = Duration::from_secs(10);
@@ -20,29 +20,20 @@ const BLOCKS: TokenBucket = TokenBucket::new(10, Duration::from_secs(1));
 /// Announced blocks where they cost no work: 1,000 a second, more than a node mines and stores.
 const FREE_BLOCKS: TokenBucket = TokenBucket::new(10_000, Duration::from_millis(1));
 
-/// What to do with a request.
+/// The result of a request's rate limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Allowance {
-    /// Answer it.
-    Yes,
-    /// Answer with `ResponseError::RateLimited`.
-    Refuse,
-    /// Refuse it, and report `Misbehavior::TooManyRequests`.
+    /// Serve the request.
+    Allow,
+    /// Respond with `ResponseError::RateLimited`.
+    Reject,
+    /// Respond with `ResponseError::RateLimited` and report `Misbehavior::TooManyRequests`.
     Abuse,
 }
 
-/// What an announcement is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Topic {
-    /// A block.
-    Block,
-    /// A transfer.
-    Transfer,
-}
-
-/// The buckets of one peer.
 #[derive(Debug)]
-pub(super) struct Rates {
+pub(super) struct PeerLimits {
+    /// For each protocol the limit, and twice the limit.
     requests: [(TokenBucket, TokenBucket); Protocol::ALL.len()],
     served: TokenBucket,
     transfers: TokenBucket,
@@ -50,15 +41,14 @@ pub(super) struct Rates {
     addresses: TokenBucket,
 }
 
-impl Rates {
-    /// Returns full buckets.
-    pub(super) fn new(policy: &Policy) -> Rates {
+impl PeerLimits {
+    pub(super) fn new(policy: &Policy) -> PeerLimits {
         let requests = Protocol::ALL.map(|protocol| {
             let Limits { requests, per, .. } = protocol.limits();
             let limit = TokenBucket::per_period(requests, per);
             (limit, TokenBucket::per_period(requests.saturating_mul(2), per))
         });
-        Rates {
+        PeerLimits {
             requests,
             served: TokenBucket::per_period(SERVED_BYTES, SERVED_PERIOD),
             transfers: TRANSFERS,
@@ -67,65 +57,43 @@ impl Rates {
         }
     }
 
-    /// Counts a request; one for blocks counts as many as it names.
-    pub(super) fn request(&mut self, request: &Request, now: Now) -> Allowance {
+    /// Counts a request. One for blocks counts once for each block.
+    pub(super) fn allow_request(&mut self, request: &Request, now: Now) -> Allowance {
         let protocol = request.protocol();
-        let amount = match request {
-            Request::Blocks { hashes } => amount(hashes.len().max(1)),
+        let cost = match request {
+            Request::Blocks { hashes } => saturating_u32(hashes.len().max(1)),
             _ => 1,
         };
-        let served = protocol != Protocol::Blocks || self.served.available(now.elapsed) > 0;
+        let may_serve = protocol != Protocol::Blocks || self.served.available(now.elapsed) > 0;
         let (limit, abuse) = &mut self.requests[protocol as usize];
-        let tolerable = abuse.try_acquire(amount, now.elapsed);
-        if !tolerable {
+        if !abuse.try_acquire(cost, now.elapsed) {
             Allowance::Abuse
-        } else if served && limit.try_acquire(amount, now.elapsed) {
-            Allowance::Yes
+        } else if may_serve && limit.try_acquire(cost, now.elapsed) {
+            Allowance::Allow
         } else {
-            Allowance::Refuse
+            Allowance::Reject
         }
     }
 
-    /// Counts bytes of blocks that were served.
-    pub(super) fn served(&mut self, bytes: usize, now: Now) {
-        self.served.spend(amount(bytes), now.elapsed);
+    /// Counts bytes of blocks served.
+    pub(super) fn record_served_bytes(&mut self, bytes: usize, now: Now) {
+        self.served.spend(saturating_u32(bytes), now.elapsed);
     }
 
-    /// Counts an announcement; whether it is within the limit.
-    pub(super) fn announcement(&mut self, topic: Topic, now: Now) -> bool {
+    /// Counts an announcement and returns whether it is within the limit.
+    pub(super) fn allow_announcement(&mut self, topic: Topic, now: Now) -> bool {
         match topic {
-            Topic::Block => self.blocks.try_acquire(1, now.elapsed),
-            Topic::Transfer => self.transfers.try_acquire(1, now.elapsed),
+            Topic::Blocks => self.blocks.try_acquire(1, now.elapsed),
+            Topic::Transfers => self.transfers.try_acquire(1, now.elapsed),
         }
     }
 
-    /// Counts an address; whether it is within the limit.
-    pub(super) fn address(&mut self, now: Now) -> bool {
+    /// Counts a gossiped address and returns whether it is within the limit.
+    pub(super) fn allow_address(&mut self, now: Now) -> bool {
         self.addresses.try_acquire(1, now.elapsed)
     }
 }
 
-impl Peers {
-    /// Counts a request of a peer.
-    pub fn allow(&mut self, peer: &PeerId, request: &Request, now: Now) -> Allowance {
-        self.slots
-            .standing(peer)
-            .map_or(Allowance::Refuse, |standing| standing.rates.request(request, now))
-    }
-
-    /// Counts bytes of blocks that were sent to a peer in a reply.
-    pub fn served(&mut self, peer: &PeerId, bytes: usize, now: Now) {
-        if let Some(standing) = self.slots.standing(peer) {
-            standing.rates.served(bytes, now);
-        }
-    }
-
-    /// Counts an announcement of a peer; false if it is to be ignored unread.
-    pub fn allow_announcement(&mut self, peer: &PeerId, topic: Topic, now: Now) -> bool {
-        self.slots.standing(peer).is_some_and(|standing| standing.rates.announcement(topic, now))
-    }
-}
-
-fn amount(count: usize) -> u32 {
+fn saturating_u32(count: usize) -> u32 {
     u32::try_from(count).unwrap_or(u32::MAX)
 }

@@ -1,50 +1,48 @@
-//! How peers behaved. A score is between −100 and 20 and halves every ten minutes, so that what is
-//! long ago does not count.
+//! Misbehavior scores of peers: between −100 and 20, halved every ten minutes.
 
-use super::{Peers, Purpose};
-use crate::Subject;
 use crate::engine::{Misbehavior, Now};
 use libp2p::PeerId;
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::time::Duration;
 
-/// The best score there is.
+/// The maximum score.
 pub const BEST_SCORE: f64 = 20.0;
-/// The worst score there is.
+/// The minimum score.
 pub const WORST_SCORE: f64 = -100.0;
-/// At this score a peer is disconnected, and left alone for `REST`.
+/// The score at which a peer is disconnected, and denied for `COOL_DOWN`.
 pub const DISCONNECT_SCORE: f64 = -20.0;
-/// At this score a peer is banned.
+/// The score at which a peer is banned.
 pub const BAN_SCORE: f64 = -60.0;
-/// In this time a score halves.
+/// The time in which a score halves.
 pub const HALF_LIFE: Duration = Duration::from_secs(10 * 60);
-/// How long a peer that was disconnected for its score is left alone.
-pub const REST: Duration = Duration::from_secs(10 * 60);
+/// How long a peer that was disconnected for its score is neither dialed nor accepted.
+pub const COOL_DOWN: Duration = Duration::from_secs(10 * 60);
 
-/// How long a peer is banned for its score, in seconds.
+/// The duration of a ban for a score, in seconds.
 pub const PEER_BAN: u64 = 24 * 3_600;
-/// How long its IP is banned with it, in seconds. Others may come from there too.
+/// The duration of the ban of its IP address, in seconds: shorter, since other nodes may share the
+/// address.
 pub const IP_BAN: u64 = 3_600;
 
-/// Most peers whose score is remembered.
+/// The maximum number of scores stored.
 const MAX_SCORES: usize = 4_096;
-/// How many before and after are looked at when one has to be forgotten.
-const LOOKED_AT: usize = 8;
-/// A score this near to zero is forgotten when its peer is gone.
-const FORGOTTEN: f64 = 1.0;
+/// Neighbours in each direction considered when a score is evicted.
+const NEIGHBOURS: usize = 8;
+/// The absolute score below which it is dropped when its peer disconnects.
+const NEGLIGIBLE: f64 = 1.0;
 
-/// What a peer's misbehavior has earned. The peer's connections are to be closed in both cases.
+/// The penalty for a score. Both require that the peer's connections be closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Penalty {
-    /// To be disconnected.
+    /// The peer is disconnected.
     Disconnect,
-    /// To be kept out from now on.
+    /// The peer is disconnected and banned.
     Ban,
 }
 
 impl Misbehavior {
-    /// What it counts. −100 is only for what no working node of this network sends.
+    /// Returns the points added to the score. −100 is reserved for messages that no working node
+    /// sends.
     pub fn points(self) -> f64 {
         match self {
             Misbehavior::Delivered => 0.5,
@@ -59,8 +57,8 @@ impl Misbehavior {
         }
     }
 
-    /// Whether it also happens to nodes that do nothing wrong, behind a bad line or after an
-    /// upgrade. It may cost the connection, but however often it happens it never makes a ban.
+    /// Returns whether this also happens to honest nodes, on a bad connection or after an upgrade.
+    /// It can cost the connection but never, however often it happens, cause a ban.
     pub fn is_excusable(self) -> bool {
         matches!(
             self,
@@ -72,7 +70,7 @@ impl Misbehavior {
     }
 }
 
-/// The scores of peers, connected or not.
+/// The scores of connected and recently disconnected peers.
 #[derive(Debug, Default)]
 pub(super) struct Scores {
     records: BTreeMap<PeerId, Record>,
@@ -82,7 +80,7 @@ pub(super) struct Scores {
 struct Record {
     score: f64,
     at: Duration,
-    rests_until: Duration,
+    cools_until: Duration,
 }
 
 impl Record {
@@ -91,22 +89,22 @@ impl Record {
         self.score * 0.5_f64.powf(age / HALF_LIFE.as_secs_f64())
     }
 
-    fn is_forgotten(&self, now: Now) -> bool {
-        self.score(now).abs() < FORGOTTEN && self.rests_until <= now.elapsed
+    fn is_negligible(&self, now: Now) -> bool {
+        self.score(now).abs() < NEGLIGIBLE && self.cools_until <= now.elapsed
     }
 }
 
 impl Scores {
-    /// Counts what a peer did and returns its score.
-    pub(super) fn count(&mut self, peer: PeerId, misbehavior: Misbehavior, now: Now) -> f64 {
+    /// Adds the points for a peer's behavior and returns its score.
+    pub(super) fn record(&mut self, peer: PeerId, misbehavior: Misbehavior, now: Now) -> f64 {
         if self.records.len() >= MAX_SCORES && !self.records.contains_key(&peer) {
-            self.forget_one(&peer, now);
+            self.evict(&peer, now);
         }
         let record = self.records.entry(peer).or_default();
         let before = record.score(now);
         let mut after = before + misbehavior.points();
         if misbehavior.is_excusable() {
-            // What may happen to anybody brings nobody below the score that disconnects.
+            // Excusable behavior does not lower a score below the one that disconnects.
             after = after.max(DISCONNECT_SCORE.min(before));
         }
         record.score = after.clamp(WORST_SCORE, BEST_SCORE);
@@ -114,94 +112,50 @@ impl Scores {
         record.score
     }
 
-    /// A peer's score.
     pub(super) fn of(&self, peer: &PeerId, now: Now) -> f64 {
         self.records.get(peer).map_or(0.0, |record| record.score(now))
     }
 
-    /// Leaves a peer alone from now on, for `REST`.
-    pub(super) fn rest(&mut self, peer: PeerId, now: Now) {
-        self.records.entry(peer).or_default().rests_until = now.elapsed.saturating_add(REST);
+    /// Denies connections with a peer for `COOL_DOWN`.
+    pub(super) fn cool_down(&mut self, peer: PeerId, now: Now) {
+        self.records.entry(peer).or_default().cools_until = now.elapsed.saturating_add(COOL_DOWN);
     }
 
-    /// Whether a peer is to be left alone.
-    pub(super) fn is_resting(&self, peer: &PeerId, now: Now) -> bool {
-        self.records.get(peer).is_some_and(|record| now.elapsed < record.rests_until)
+    pub(super) fn is_cooling_down(&self, peer: &PeerId, now: Now) -> bool {
+        self.records.get(peer).is_some_and(|record| now.elapsed < record.cools_until)
     }
 
-    /// Starts afresh with a peer.
-    pub(super) fn clear(&mut self, peer: &PeerId) {
+    pub(super) fn remove(&mut self, peer: &PeerId) {
         self.records.remove(peer);
     }
 
-    /// Drops a peer's score if it no longer says anything.
-    pub(super) fn settle(&mut self, peer: &PeerId, now: Now) {
-        if self.records.get(peer).is_some_and(|record| record.is_forgotten(now)) {
+    /// Drops the score of a disconnected peer if it is negligible.
+    pub(super) fn peer_disconnected(&mut self, peer: &PeerId, now: Now) {
+        if self.records.get(peer).is_some_and(|record| record.is_negligible(now)) {
             self.records.remove(peer);
         }
     }
 
-    /// Drops the scores that no longer say anything.
+    /// Drops the negligible scores.
     pub(super) fn prune(&mut self, now: Now) {
-        self.records.retain(|_, record| !record.is_forgotten(now));
+        self.records.retain(|_, record| !record.is_negligible(now));
     }
 
-    /// How many are remembered.
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.records.len()
     }
 
-    /// Makes room by forgetting the mildest of a few scores; ids being hashes, any few will do.
-    fn forget_one(&mut self, near: &PeerId, now: Now) {
-        let after = self.records.range(near..).take(LOOKED_AT);
-        let before = self.records.range(..near).rev().take(LOOKED_AT);
-        let mildest = after
+    /// Evicts the smallest of a few scores. Peer ids are hashes, so neighbours are a random sample.
+    fn evict(&mut self, near: &PeerId, now: Now) {
+        let after = self.records.range(near..).take(NEIGHBOURS);
+        let before = self.records.range(..near).rev().take(NEIGHBOURS);
+        let smallest = after
             .chain(before)
             .min_by(|(_, a), (_, b)| a.score(now).abs().total_cmp(&b.score(now).abs()))
             .map(|(peer, _)| *peer);
-        if let Some(peer) = mildest {
+        if let Some(peer) = smallest {
             self.records.remove(&peer);
         }
-    }
-}
-
-impl Peers {
-    /// Counts what a peer did. A peer to keep is disconnected at the most.
-    pub fn report(&mut self, peer: PeerId, misbehavior: Misbehavior, now: Now) -> Option<Penalty> {
-        let score = self.scores.count(peer, misbehavior, now);
-        if misbehavior.points() > 0.0 || score > DISCONNECT_SCORE {
-            return None;
-        }
-        if self.dials.is_kept(&peer) {
-            self.dials.postpone(&peer, now);
-            Some(Penalty::Disconnect)
-        } else if score <= BAN_SCORE {
-            self.ban_for(peer, misbehavior, now);
-            Some(Penalty::Ban)
-        } else {
-            self.scores.rest(peer, now);
-            Some(Penalty::Disconnect)
-        }
-    }
-
-    fn ban_for(&mut self, peer: PeerId, misbehavior: Misbehavior, now: Now) {
-        let reason = format!("{misbehavior:?}");
-        let ips: Vec<IpAddr> = self
-            .slots
-            .with(&peer)
-            .filter(|(_, one)| one.purpose != Some(Purpose::Anchor))
-            .filter_map(|(_, one)| one.ip())
-            .filter(|ip| self.policy.counts(*ip) && !self.dials.names(*ip))
-            .collect();
-        self.ban(Subject::Peer(peer), PEER_BAN, reason.clone(), now);
-        for ip in ips {
-            self.ban(Subject::Ip(ip), IP_BAN, reason.clone(), now);
-        }
-    }
-
-    /// How a peer behaved: −100 to 20.
-    pub fn score(&self, peer: &PeerId, now: Now) -> f64 {
-        self.scores.of(peer, now)
     }
 }

@@ -1,58 +1,53 @@
-//! What is kept of other nodes between two runs: `peers.json`, replaced as a whole.
+//! The file `peers.json`, which stores the address book, anchors and bans across restarts.
 
-use super::address_book::{Entry, Told, Trust};
+use super::address_book::{AddressBook, Confidence, Entry, SourceKey};
+use super::bans::{Ban, Subject};
 use super::netgroup::NetGroup;
-use super::{Peers, Purpose, netgroup, unix};
-use crate::engine::Now;
-use crate::{Ban, Subject};
 use libp2p::PeerId;
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
-use tracing::warn;
 
-/// The file's name in the data folder.
+/// The file's name in the data directory.
 pub(super) const NAME: &str = "peers.json";
 /// The version of the format.
-const VERSION: u32 = 1;
-/// A file of more bytes is not one of ours.
+const VERSION: u32 = 2;
+/// The maximum size of the file, in bytes.
 const MAX_BYTES: u64 = 32 << 20;
-/// How many connections of longest standing are called first by the next run.
-const ANCHORS: usize = 2;
 
-/// What is to be saved; writing it may wait for the disk.
+/// The content to be saved. Writing it may block on the disk.
 #[derive(Debug)]
 pub struct Snapshot {
     path: PathBuf,
-    contents: Contents,
+    file: PeersFile,
 }
 
+/// The content of the file.
 #[derive(Debug, Serialize, Deserialize)]
-struct Contents {
+struct PeersFile {
     version: u32,
-    nodes: Vec<Node>,
-    anchors: Vec<Anchor>,
+    addresses: Vec<SavedAddress>,
+    anchors: Vec<SavedAnchor>,
     bans: Vec<SavedBan>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-struct Node {
+struct SavedAddress {
     address: SocketAddr,
     peer: Option<Id>,
-    trust: Trust,
-    told: SavedTold,
+    confidence: Confidence,
+    source: SavedSource,
     /// Unix seconds.
-    heard: u64,
+    advertised: u64,
     /// Unix seconds.
-    worked: u64,
+    connected: u64,
     failures: u32,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-struct Anchor {
+struct SavedAnchor {
     address: SocketAddr,
     peer: Id,
 }
@@ -74,15 +69,15 @@ enum SavedSubject {
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum SavedTold {
+enum SavedSource {
     NetGroup(IpAddr),
     Peer(Id),
-    Itself,
+    SelfAdvertised,
     Mdns,
     User,
 }
 
-/// A node's id as text.
+/// A peer id as text.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 struct Id(PeerId);
@@ -102,146 +97,135 @@ impl From<Id> for String {
 }
 
 impl Snapshot {
-    /// Replaces the file. Whenever this is cut short, the file is the old one or the new one.
+    pub(super) fn new(
+        path: &Path,
+        book: &AddressBook,
+        anchors: &[(SocketAddr, PeerId)],
+        bans: Vec<Ban>,
+    ) -> Snapshot {
+        let addresses = book.iter().map(|(address, entry)| SavedAddress {
+            address,
+            peer: entry.peer.map(Id),
+            confidence: entry.confidence,
+            source: SavedSource::from(entry.source),
+            advertised: entry.advertised,
+            connected: entry.connected,
+            failures: entry.failures,
+        });
+        let anchors = anchors
+            .iter()
+            .map(|(address, peer)| SavedAnchor { address: *address, peer: Id(*peer) });
+        let bans = bans.into_iter().map(|Ban { subject, until, reason }| SavedBan {
+            subject: SavedSubject::from(subject),
+            until,
+            reason,
+        });
+        let file = PeersFile {
+            version: VERSION,
+            addresses: addresses.collect(),
+            anchors: anchors.collect(),
+            bans: bans.collect(),
+        };
+        Snapshot { path: path.to_owned(), file }
+    }
+
+    /// Replaces the file atomically.
+    ///
+    /// # Errors
+    /// The file cannot be written.
     pub fn write(&self) -> io::Result<()> {
-        let bytes = serde_json::to_vec(&self.contents)?;
-        let aside = self.path.with_extension("json.new");
-        match fs::remove_file(&aside) {
+        let bytes = serde_json::to_vec(&self.file)?;
+        let temporary = self.path.with_extension("json.new");
+        match fs::remove_file(&temporary) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
-        let mut file = OpenOptions::new().write(true).create_new(true).open(&aside)?;
+        let mut file = OpenOptions::new().write(true).create_new(true).open(&temporary)?;
         file.write_all(&bytes)?;
         file.sync_all()?;
-        fs::rename(&aside, &self.path)
+        fs::rename(&temporary, &self.path)
     }
 }
 
-/// Reads the file; `None` if there is none. One that cannot be read is set aside.
-pub(super) fn load(path: &Path) -> Option<Saved> {
+/// What a previous run saved.
+#[derive(Default)]
+pub(super) struct Saved {
+    pub(super) entries: Vec<(SocketAddr, Entry)>,
+    pub(super) anchors: Vec<(SocketAddr, PeerId)>,
+    pub(super) bans: Vec<Ban>,
+}
+
+/// Reads the file. An unreadable one is renamed, with a warning, and counts as empty.
+pub(super) fn load(path: &Path) -> Saved {
     match read(path) {
-        Ok(contents) => Some(Saved(contents)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Ok(file) => file.into(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Saved::default(),
         Err(error) => {
-            let aside = path.with_extension("json.corrupt");
-            let moved = fs::rename(path, &aside);
-            warn!(
+            let corrupt = path.with_extension("json.corrupt");
+            let renamed = fs::rename(path, &corrupt);
+            tracing::warn!(
                 file = %path.display(),
-                aside = %aside.display(),
-                moved = moved.is_ok(),
-                "what was known of other nodes cannot be read, starting without: {error}"
+                renamed_to = %corrupt.display(),
+                renamed = renamed.is_ok(),
+                "cannot read the address book, starting with an empty one: {error}"
             );
-            None
+            Saved::default()
         }
     }
 }
 
-fn read(path: &Path) -> io::Result<Contents> {
+fn read(path: &Path) -> io::Result<PeersFile> {
     let mut bytes = Vec::new();
     File::open(path)?.take(MAX_BYTES + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > MAX_BYTES {
-        return Err(io::Error::other("it is too large"));
+        return Err(io::Error::other("the file is too large"));
     }
-    let contents: Contents = serde_json::from_slice(&bytes)?;
-    if contents.version != VERSION {
-        return Err(io::Error::other(format!("it is of version {}", contents.version)));
+    let file: PeersFile = serde_json::from_slice(&bytes)?;
+    if file.version != VERSION {
+        return Err(io::Error::other(format!("unsupported version {}", file.version)));
     }
-    Ok(contents)
+    Ok(file)
 }
 
-/// What was read.
-pub(super) struct Saved(Contents);
-
-impl Peers {
-    /// What is to be saved. Before closing connections at the end: those of longest standing are
-    /// the first to be called by the next run.
-    pub fn snapshot(&mut self, now: Now) -> Snapshot {
-        let nodes = self.book.iter().map(|(address, entry)| Node {
-            address,
-            peer: entry.peer.map(Id),
-            trust: entry.trust,
-            told: SavedTold::from(entry.told),
-            heard: entry.heard,
-            worked: entry.worked,
-            failures: entry.failures,
+impl From<PeersFile> for Saved {
+    fn from(file: PeersFile) -> Saved {
+        let entries = file.addresses.into_iter().map(|saved| {
+            let (peer, source) = (saved.peer.map(|id| id.0), SourceKey::from(saved.source));
+            let mut entry = Entry::new(peer, saved.confidence, source, saved.advertised);
+            entry.connected = saved.connected;
+            entry.failures = saved.failures;
+            (saved.address, entry)
         });
-        let bans = self.bans.list(unix(now)).into_iter().map(|ban| SavedBan {
-            subject: SavedSubject::from(ban.subject),
-            until: ban.until,
-            reason: ban.reason,
+        let anchors = file.anchors.into_iter().map(|anchor| (anchor.address, anchor.peer.0));
+        let bans = file.bans.into_iter().map(|SavedBan { subject, until, reason }| Ban {
+            subject: Subject::from(subject),
+            until,
+            reason,
         });
-        let (nodes, bans) = (nodes.collect(), bans.collect());
-        self.choose_anchors();
-        let anchors = self
-            .anchors
-            .iter()
-            .map(|(address, peer)| Anchor { address: *address, peer: Id(*peer) });
-        let contents = Contents { version: VERSION, nodes, anchors: anchors.collect(), bans };
-        Snapshot { path: self.path.clone(), contents }
-    }
-
-    /// The outbound peers of longest standing; the earlier anchors as long as there are too few.
-    fn choose_anchors(&mut self) {
-        let mut standing: Vec<(Duration, SocketAddr, PeerId)> = self
-            .slots
-            .iter()
-            .filter(|(_, one)| one.greeted)
-            .filter(|(_, one)| !matches!(one.purpose, None | Some(Purpose::Feeler | Purpose::Keep)))
-            .filter_map(|(_, one)| Some((one.since, netgroup::socket(&one.address)?, one.peer)))
-            .collect();
-        standing.sort();
-        let earlier = std::mem::take(&mut self.anchors);
-        let now = standing.into_iter().map(|(_, socket, peer)| (socket, peer));
-        for (socket, peer) in now.chain(earlier) {
-            let fresh = self.anchors.iter().all(|(_, other)| *other != peer);
-            if fresh && self.anchors.len() < ANCHORS {
-                self.anchors.push((socket, peer));
-            }
-        }
-    }
-
-    /// Takes in what was read, within the same limits as what is heard.
-    pub(super) fn restore(&mut self, Saved(contents): Saved, now: Now) {
-        for node in contents.nodes {
-            let peer = node.peer.map(|id| id.0);
-            if netgroup::reach(node.address.ip()).is_none() || peer == Some(self.local) {
-                continue;
-            }
-            let mut entry = Entry::new(peer, node.trust, Told::from(node.told), node.heard);
-            entry.worked = node.worked;
-            entry.failures = node.failures;
-            self.book.restore(node.address, entry);
-        }
-        for SavedBan { subject, until, reason } in contents.bans {
-            self.bans.add(Ban { subject: Subject::from(subject), until, reason });
-        }
-        self.bans.prune(unix(now));
-        let anchors = contents.anchors.into_iter().take(ANCHORS);
-        self.anchors = anchors.map(|anchor| (anchor.address, anchor.peer.0)).collect();
-        self.dials.anchors.clone_from(&self.anchors);
+        Saved { entries: entries.collect(), anchors: anchors.collect(), bans: bans.collect() }
     }
 }
 
-impl From<Told> for SavedTold {
-    fn from(told: Told) -> SavedTold {
-        match told {
-            Told::NetGroup(NetGroup(ip)) => SavedTold::NetGroup(ip),
-            Told::Peer(peer) => SavedTold::Peer(Id(peer)),
-            Told::Itself => SavedTold::Itself,
-            Told::Mdns => SavedTold::Mdns,
-            Told::User => SavedTold::User,
+impl From<SourceKey> for SavedSource {
+    fn from(source: SourceKey) -> SavedSource {
+        match source {
+            SourceKey::NetGroup(NetGroup(ip)) => SavedSource::NetGroup(ip),
+            SourceKey::Peer(peer) => SavedSource::Peer(Id(peer)),
+            SourceKey::SelfAdvertised => SavedSource::SelfAdvertised,
+            SourceKey::Mdns => SavedSource::Mdns,
+            SourceKey::User => SavedSource::User,
         }
     }
 }
 
-impl From<SavedTold> for Told {
-    fn from(told: SavedTold) -> Told {
-        match told {
-            SavedTold::NetGroup(ip) => Told::NetGroup(NetGroup(ip)),
-            SavedTold::Peer(Id(peer)) => Told::Peer(peer),
-            SavedTold::Itself => Told::Itself,
-            SavedTold::Mdns => Told::Mdns,
-            SavedTold::User => Told::User,
+impl From<SavedSource> for SourceKey {
+    fn from(source: SavedSource) -> SourceKey {
+        match source {
+            SavedSource::NetGroup(ip) => SourceKey::NetGroup(NetGroup(ip)),
+            SavedSource::Peer(Id(peer)) => SourceKey::Peer(peer),
+            SavedSource::SelfAdvertised => SourceKey::SelfAdvertised,
+            SavedSource::Mdns => SourceKey::Mdns,
+            SavedSource::User => SourceKey::User,
         }
     }
 }

@@ -1,4 +1,4 @@
-//! A node's view of others, without a network: time and connections are made up.
+//! `Peers` with simulated time and connections.
 
 mod addresses;
 mod dials;
@@ -10,19 +10,18 @@ mod saved;
 
 use super::*;
 use crate::engine::Misbehavior;
-use crate::message::NodeAddresses;
 use chain::block::Timestamp;
 use tempfile::TempDir;
 
-/// One node, its clock and its folder.
+/// One node, its clock and its directory.
 struct World {
     peers: Peers,
     now: Now,
     connections: usize,
-    folder: TempDir,
+    directory: TempDir,
 }
 
-/// When the node starts, Unix seconds.
+/// The start time, Unix seconds.
 const START: u32 = 1_800_000_000;
 
 fn now_at(elapsed: Duration) -> Now {
@@ -30,14 +29,13 @@ fn now_at(elapsed: Duration) -> Now {
     Now { elapsed, clock: Timestamp::new(START).saturating_add(seconds) }
 }
 
-/// A node's id.
 fn node(number: u64) -> PeerId {
     let mut bytes = vec![0, 8];
     bytes.extend(number.to_be_bytes());
     PeerId::from_bytes(&bytes).unwrap()
 }
 
-/// The id of the node whose view this is.
+/// The id of the node under test.
 fn this_node() -> PeerId {
     node(1 << 40)
 }
@@ -47,7 +45,7 @@ fn at(socket: &str) -> Multiaddr {
     netgroup::address(socket.parse().unwrap())
 }
 
-fn told(number: u64, addresses: &[&str]) -> NodeAddresses {
+fn node_at(number: u64, addresses: &[&str]) -> NodeAddresses {
     let addresses = addresses.iter().map(|socket| at(socket)).collect();
     NodeAddresses { peer: node(number), addresses, last_seen: 0 }
 }
@@ -62,23 +60,23 @@ impl World {
     }
 
     fn with(policy: Policy) -> World {
-        let folder = tempfile::tempdir().unwrap();
+        let directory = tempfile::tempdir().unwrap();
         let now = now_at(Duration::ZERO);
-        let peers = Peers::open(folder.path(), this_node(), policy, now, 7);
-        World { peers, now, connections: 0, folder }
+        let peers = Peers::open(directory.path(), this_node(), policy, now, 7);
+        World { peers, now, connections: 0, directory }
     }
 
-    fn wait(&mut self, seconds: f64) {
+    fn advance(&mut self, seconds: f64) {
         self.now = now_at(self.now.elapsed + Duration::from_secs_f64(seconds));
     }
 
-    /// Saves, and starts again an hour later.
+    /// Saves, and restarts an hour later.
     fn restart(&mut self) {
         self.peers.save(self.now).unwrap();
         let unix = self.now.clock.saturating_add(3_600);
         self.now = Now { elapsed: Duration::ZERO, clock: unix };
         let policy = self.peers.policy.clone();
-        self.peers = Peers::open(self.folder.path(), this_node(), policy, self.now, 8);
+        self.peers = Peers::open(self.directory.path(), this_node(), policy, self.now, 8);
     }
 
     fn connection(&mut self) -> ConnectionId {
@@ -86,56 +84,56 @@ impl World {
         ConnectionId::new_unchecked(self.connections)
     }
 
-    fn comes(&mut self, number: u64, from: &str) -> Result<ConnectionId, Denied> {
+    fn accept(&mut self, number: u64, from: &str) -> Result<ConnectionId, Denied> {
         let id = self.connection();
         self.peers.admit(id, &at(from), self.now)?;
-        self.connects(id, node(number), &at(from), Direction::Inbound)?;
+        self.establish(id, node(number), &at(from), Direction::Inbound)?;
         Ok(id)
     }
 
-    fn connects(
+    fn establish(
         &mut self,
         id: ConnectionId,
         peer: PeerId,
         address: &Multiaddr,
         direction: Direction,
     ) -> Result<Connected, Denied> {
-        self.peers.connected(id, peer, address, direction, self.now)
+        self.peers.connection_established(id, peer, address, direction, self.now)
     }
 
-    /// A call succeeds.
-    fn reaches(&mut self, number: u64, address: &Multiaddr) -> ConnectionId {
+    /// A dial succeeds, and the handshake.
+    fn connect_to(&mut self, number: u64, address: &Multiaddr) -> ConnectionId {
         let id = self.connection();
-        self.connects(id, node(number), address, Direction::Outbound).unwrap();
-        self.peers.greeted(node(number), self.now);
+        self.establish(id, node(number), address, Direction::Outbound).unwrap();
+        self.peers.handshake_completed(node(number), self.now);
         id
     }
 
-    /// A peer comes and tells of nodes.
-    fn hears(&mut self, from: u64, nodes: &[NodeAddresses]) {
-        for some in nodes.chunks(crate::message::MAX_ADDRESSES) {
-            self.peers.heard(Source::Peer(node(from)), some, self.now);
+    /// A connected peer gossips addresses.
+    fn gossip(&mut self, from: u64, nodes: &[NodeAddresses]) {
+        for some in nodes.chunks(MAX_ADDRESSES) {
+            self.peers.add_addresses(Source::Peer(node(from)), some, self.now);
         }
     }
 
-    fn calls(&mut self) -> Vec<Dial> {
+    fn dials(&mut self) -> Vec<Dial> {
         self.peers.next_dials(self.now)
     }
 
-    /// All calls of some seconds, none of which is answered.
-    fn calls_in_vain(&mut self, seconds: u32) -> Vec<Dial> {
+    /// The dials within a number of seconds, all of which fail.
+    fn failing_dials(&mut self, seconds: u32) -> Vec<Dial> {
         let mut all = Vec::new();
         for _ in 0..seconds * 4 {
-            for dial in self.calls() {
+            for dial in self.dials() {
                 self.peers.dial_failed(&dial.address, DialFailure::Unreachable, self.now);
                 all.push(dial);
             }
-            self.wait(0.25);
+            self.advance(0.25);
         }
         all
     }
 
-    fn reports(&mut self, number: u64, misbehavior: Misbehavior) -> Option<Penalty> {
+    fn report(&mut self, number: u64, misbehavior: Misbehavior) -> Option<Penalty> {
         self.peers.report(node(number), misbehavior, self.now)
     }
 }

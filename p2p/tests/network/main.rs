@@ -1,11 +1,11 @@
-//! Whole nodes over real sockets on loopback.
+//! Nodes that communicate over TCP on loopback.
 
-#![allow(clippy::unwrap_used)] // clippy sees a test in what is marked `#[test]` only
+#![allow(clippy::unwrap_used)] // clippy recognizes only functions with `#[test]` as tests
 
 mod connections;
-mod floods;
+mod denial_of_service;
 mod hostile;
-mod life;
-mod spreading;
+mod lifecycle;
+mod relay;
 mod stranger;
 mod world;

@@ -1,6 +1,6 @@
-//! A node that says whatever a test wants: the same libp2p, none of our rules.
+//! A node under the control of a test: it uses the same libp2p protocols but sends arbitrary bytes.
 
-use crate::world::{Node, SOON};
+use crate::world::{Node, TIMEOUT};
 use chain::Params;
 use chain::pow::Work;
 use futures::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, StreamExt};
@@ -14,7 +14,7 @@ use p2p::wire::{self, Topic};
 use std::io;
 use std::time::Duration;
 
-/// Sends and receives any bytes, length and all.
+/// A codec that sends and receives raw bytes, length prefix included.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct AnyBytes;
 
@@ -68,7 +68,7 @@ impl request_response::Codec for AnyBytes {
     }
 }
 
-/// The bytes as a message: their length first.
+/// The bytes with their length prefix.
 pub(crate) fn framed(bytes: &[u8]) -> Vec<u8> {
     let length = u32::try_from(bytes.len()).unwrap();
     [&length.to_le_bytes(), bytes].concat()
@@ -80,7 +80,7 @@ struct Behaviour {
     gossip: gossipsub::Behaviour,
 }
 
-/// The stranger. It lives only while one of its methods runs.
+/// A controlled node. It makes progress only while one of its methods runs.
 pub(crate) struct Stranger {
     swarm: Swarm<Behaviour>,
     protocol: Protocol,
@@ -88,7 +88,7 @@ pub(crate) struct Stranger {
 }
 
 impl Stranger {
-    /// One that speaks one protocol of a network, and gossips.
+    /// A node that supports one request-response protocol, and gossip.
     pub(crate) fn new(params: Params, protocol: Protocol) -> Stranger {
         let genesis = params.genesis_hash();
         let swarm = SwarmBuilder::with_existing_identity(Keypair::generate_ed25519())
@@ -131,7 +131,7 @@ impl Stranger {
         *self.swarm.local_peer_id()
     }
 
-    /// What a node at genesis says of itself.
+    /// The status of a node at genesis.
     pub(crate) fn status(&self) -> Status {
         let genesis = self.params.genesis_hash();
         Status {
@@ -147,8 +147,8 @@ impl Stranger {
         }
     }
 
-    /// Connects with a node, until it is subscribed to both topics.
-    pub(crate) async fn call(&mut self, node: &Node) {
+    /// Connects to a node and waits for its subscriptions to both topics.
+    pub(crate) async fn connect(&mut self, node: &Node) {
         self.swarm.dial(node.address()).unwrap();
         let mut subscribed = 0;
         self.until("connected", |event| {
@@ -162,37 +162,37 @@ impl Stranger {
         .await;
     }
 
-    /// Calls and says hello as an honest node would.
-    pub(crate) async fn befriend(&mut self, node: &Node) {
+    /// Connects and completes the handshake, as an honest node does.
+    pub(crate) async fn handshake(&mut self, node: &Node) {
         assert_eq!(self.protocol, Protocol::Hello);
-        self.call(node).await;
+        self.connect(node).await;
         let hello = framed(&wire::encode_request(&Request::Hello(self.status())));
-        let reply = self.ask(node, hello).await.unwrap();
+        let reply = self.request(node, hello).await.unwrap();
         assert!(matches!(reply, Response::Hello(_)), "{reply:?}");
     }
 
-    /// The same with a node that may not want it.
-    pub(crate) async fn try_to_befriend(&mut self, node: &Node) -> bool {
+    /// Tries to complete the handshake with a node that may deny the connection.
+    pub(crate) async fn try_handshake(&mut self, node: &Node) -> bool {
         self.swarm.dial(node.address()).unwrap();
         let hello = framed(&wire::encode_request(&Request::Hello(self.status())));
-        // Kept until the connection is there, and failed if it is not.
-        matches!(self.ask(node, hello).await, Ok(Response::Hello(_)))
+        // The behaviour stores the request until the connection is established or fails.
+        matches!(self.request(node, hello).await, Ok(Response::Hello(_)))
     }
 
-    /// Sends bytes as a request and reads the reply.
-    pub(crate) async fn ask(
+    /// Sends bytes as a request and reads the response.
+    pub(crate) async fn request(
         &mut self,
         node: &Node,
         bytes: Vec<u8>,
     ) -> Result<Response, OutboundFailure> {
-        let asked = self.swarm.behaviour_mut().exchange.send_request(&node.id(), bytes);
+        let sent = self.swarm.behaviour_mut().exchange.send_request(&node.id(), bytes);
         let protocol = self.protocol;
-        self.until("a reply", |event| match event {
+        self.until("a response", |event| match event {
             SwarmEvent::Behaviour(BehaviourEvent::Exchange(event)) => match event {
                 request_response::Event::Message {
                     message: Message::Response { request_id, response },
                     ..
-                } if request_id == asked => {
+                } if request_id == sent => {
                     let reply =
                         response.get(4..).map(|bytes| wire::decode_response(protocol, bytes));
                     Some(match reply {
@@ -201,7 +201,7 @@ impl Stranger {
                     })
                 }
                 request_response::Event::OutboundFailure { request_id, error, .. }
-                    if request_id == asked =>
+                    if request_id == sent =>
                 {
                     Some(Err(error))
                 }
@@ -212,31 +212,31 @@ impl Stranger {
         .await
     }
 
-    /// Sends bytes as a request, and does not care for the reply.
-    pub(crate) fn begin(&mut self, node: &Node, bytes: Vec<u8>) {
+    /// Sends bytes as a request without waiting for the response.
+    pub(crate) fn send(&mut self, node: &Node, bytes: Vec<u8>) {
         self.swarm.behaviour_mut().exchange.send_request(&node.id(), bytes);
     }
 
-    /// Says that it wants to hear of something.
+    /// Subscribes to a topic.
     pub(crate) fn subscribe(&mut self, topic: &str) {
         self.swarm.behaviour_mut().gossip.subscribe(&IdentTopic::new(topic)).unwrap();
     }
 
-    /// Tells everybody any bytes.
+    /// Publishes raw bytes.
     pub(crate) fn publish(&mut self, topic: Topic, bytes: Vec<u8>) {
         let topic = IdentTopic::new(topic.name(self.params.genesis_hash()));
         self.swarm.behaviour_mut().gossip.publish(topic, bytes).unwrap();
     }
 
-    /// Does nothing until the node ends the connection.
-    pub(crate) async fn is_left(&mut self) {
-        self.until("the connection is ended", |event| {
+    /// Waits until the node closes the connection.
+    pub(crate) async fn disconnected(&mut self) {
+        self.until("the connection is closed", |event| {
             matches!(event, SwarmEvent::ConnectionClosed { num_established: 0, .. }).then_some(())
         })
         .await;
     }
 
-    /// Does nothing else while something else happens.
+    /// Runs until a future completes.
     pub(crate) async fn during<T>(&mut self, other: impl Future<Output = T>) -> T {
         tokio::pin!(other);
         loop {
@@ -250,15 +250,15 @@ impl Stranger {
     async fn until<T>(
         &mut self,
         what: &str,
-        mut is_it: impl FnMut(SwarmEvent<BehaviourEvent>) -> Option<T>,
+        mut found: impl FnMut(SwarmEvent<BehaviourEvent>) -> Option<T>,
     ) -> T {
-        let found = async {
+        let search = async {
             loop {
-                if let Some(found) = is_it(self.swarm.select_next_some().await) {
-                    return found;
+                if let Some(value) = found(self.swarm.select_next_some().await) {
+                    return value;
                 }
             }
         };
-        tokio::time::timeout(SOON, found).await.unwrap_or_else(|_| panic!("not so in time: {what}"))
+        tokio::time::timeout(TIMEOUT, search).await.unwrap_or_else(|_| panic!("timed out: {what}"))
     }
 }

@@ -1,15 +1,18 @@
-//! Nodes as the tests know them: a real ledger in a folder of its own, a thread that owns its
-//! writer, and the network between them over loopback.
+//! The nodes of the tests: a ledger in a directory of its own, the thread that owns its writer, and
+//! the network over loopback.
 
 use chain::block::{self, Block, Header, Timestamp};
-use chain::ledger::{self, Accepted, Commit, Reader, SubmitError, Writer};
+use chain::ledger::{self, Accepted, Commit, Reader, SubmitError, TransferError, Writer};
 use chain::mempool::{self, Admission};
 use chain::signature::SecretKey;
 use chain::template::{Template, TemplateRequest};
 use chain::tx::{Memo, Payment, Tag, Transfer};
 use chain::{Amount, Params, Target};
 use p2p::multiaddr::Protocol;
-use p2p::{ChainUpdate, Config, ConnectError, Event, Handle, Multiaddr, PeerId, SpawnError};
+use p2p::{
+    BlockReply, ChainUpdate, Config, ConnectError, Handle, Multiaddr, PeerId, SpawnError, Submit,
+    TransferReply,
+};
 use std::future::Future;
 use std::path::Path;
 use std::sync::Arc;
@@ -18,70 +21,90 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tempfile::TempDir;
 use tokio::sync::{broadcast, oneshot};
 
-/// What a condition may take to come true. Much more than it should: the machine may be busy.
-pub(crate) const SOON: Duration = Duration::from_secs(30);
+/// The time-out of every condition, generous for busy machines.
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Asks again and again until something is true.
+/// Polls a condition until it is true.
 ///
 /// # Panics
-/// If it does not come true soon.
+/// The condition is not true within `TIMEOUT`.
 pub(crate) async fn eventually<F: Future<Output = bool>>(
     what: &str,
     mut is_true: impl FnMut() -> F,
 ) {
-    let until = tokio::time::Instant::now() + SOON;
+    let until = tokio::time::Instant::now() + TIMEOUT;
     while !is_true().await {
-        assert!(tokio::time::Instant::now() < until, "not so in time: {what}");
+        assert!(tokio::time::Instant::now() < until, "timed out: {what}");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
 
 enum Task {
-    Event(Event),
+    Block(Arc<Block>, BlockReply),
+    Transfer(Arc<Transfer>, TransferReply),
     Generate(u32, u8, oneshot::Sender<Vec<block::Hash>>),
-    Transfer(Box<Transfer>),
     Stop,
+}
+
+/// The queue of the writer's thread.
+#[derive(Clone)]
+pub(crate) struct Queue(mpsc::Sender<Task>);
+
+impl Submit for Queue {
+    async fn submit_block(&self, block: Arc<Block>, reply: BlockReply) {
+        let _ = self.0.send(Task::Block(block, reply));
+    }
+
+    async fn submit_transfer(&self, transfer: Arc<Transfer>, reply: TransferReply) {
+        let _ = self.0.send(Task::Transfer(transfer, reply));
+    }
 }
 
 /// A ledger and the thread that writes it.
 pub(crate) struct Chain {
     pub(crate) reader: Reader,
-    tasks: mpsc::Sender<Task>,
-    news: broadcast::Sender<ChainUpdate>,
+    queue: Queue,
+    updates: broadcast::Sender<ChainUpdate>,
     thread: Option<std::thread::JoinHandle<()>>,
 }
 
 impl Chain {
-    /// Opens the ledger in a folder.
-    pub(crate) fn open(folder: &Path, params: Params) -> Chain {
+    /// Opens the ledger in a directory.
+    pub(crate) fn open(directory: &Path, params: Params) -> Chain {
         let options = ledger::Options {
             cache_bytes: 4 << 20,
             threads: 1,
             mempool: mempool::Limits::default(),
         };
-        let (writer, reader) = ledger::open(folder, params, options, &mut |_| {}).unwrap();
+        let (writer, reader) = ledger::open(directory, params, options, &mut |_| {}).unwrap();
         let (tasks, queue) = mpsc::channel();
-        let (news, _) = broadcast::channel(65_536);
-        let desk = Desk { writer, news: news.clone(), made: 0 };
-        let thread = std::thread::spawn(move || desk.run(&queue));
-        Chain { reader, tasks, news, thread: Some(thread) }
+        let (updates, _) = broadcast::channel(65_536);
+        let task = WriterTask { writer, updates: updates.clone(), mined: 0 };
+        let thread = std::thread::spawn(move || task.run(&queue));
+        Chain { reader, queue: Queue(tasks), updates, thread: Some(thread) }
     }
 
-    /// Mines so many blocks for the account of a number.
+    /// Mines a number of blocks for an account.
     pub(crate) async fn generate(&self, blocks: u32, account: u8) -> Vec<block::Hash> {
         let (done, hashes) = oneshot::channel();
-        self.tasks.send(Task::Generate(blocks, account, done)).unwrap();
+        self.queue.0.send(Task::Generate(blocks, account, done)).unwrap();
         hashes.await.unwrap()
     }
 
-    /// Takes in a transfer, as from the API.
+    /// Submits a valid transfer, as the API does.
     pub(crate) fn transfer(&self, transfer: Transfer) {
-        self.tasks.send(Task::Transfer(Box::new(transfer))).unwrap();
+        let (reply, _) = oneshot::channel();
+        self.queue.0.send(Task::Transfer(Arc::new(transfer), reply)).unwrap();
     }
 
-    /// What the chain tells the network.
-    pub(crate) fn news(&self) -> broadcast::Receiver<ChainUpdate> {
-        self.news.subscribe()
+    /// The queue to which the network submits.
+    pub(crate) fn queue(&self) -> Queue {
+        self.queue.clone()
+    }
+
+    /// The updates for the network.
+    pub(crate) fn updates(&self) -> broadcast::Receiver<ChainUpdate> {
+        self.updates.subscribe()
     }
 
     /// The height of the best chain.
@@ -97,30 +120,30 @@ impl Chain {
 
 impl Drop for Chain {
     fn drop(&mut self) {
-        let _ = self.tasks.send(Task::Stop);
+        let _ = self.queue.0.send(Task::Stop);
         let joined = self.thread.take().map(std::thread::JoinHandle::join);
         assert!(!matches!(joined, Some(Err(_))) || std::thread::panicking(), "the writer panicked");
     }
 }
 
-/// What the thread works with.
-struct Desk {
+/// The state of the writer's thread.
+struct WriterTask {
     writer: Writer,
-    news: broadcast::Sender<ChainUpdate>,
-    made: u64,
+    updates: broadcast::Sender<ChainUpdate>,
+    mined: u64,
 }
 
-impl Desk {
+impl WriterTask {
     fn run(mut self, queue: &mpsc::Receiver<Task>) {
         while let Ok(task) = queue.recv() {
             match task {
-                Task::Event(Event::Block { block, reply }) => {
-                    let _ = reply.send(self.block(block));
+                Task::Block(block, reply) => drop(reply.send(self.block(block))),
+                Task::Transfer(transfer, reply) => {
+                    let result = self.transfer(Arc::unwrap_or_clone(transfer));
+                    if let Err(Err(error)) = reply.send(result) {
+                        panic!("a transfer of the test is invalid: {error}");
+                    }
                 }
-                Task::Event(Event::Transfer { transfer, reply }) => {
-                    let _ = reply.send(self.transfer(*transfer));
-                }
-                Task::Transfer(transfer) => drop(self.transfer(*transfer).unwrap()),
                 Task::Generate(blocks, account, done) => {
                     let _ = done.send(self.generate(blocks, account));
                 }
@@ -134,15 +157,15 @@ impl Desk {
         let accepted = self.writer.submit_block(block, now())?;
         if accepted != Accepted::AlreadyKnown {
             let commit = self.writer.commit()?;
-            self.tell(&commit);
+            self.publish(&commit);
         }
         Ok(accepted)
     }
 
-    fn transfer(&mut self, transfer: Transfer) -> Result<Admission, ledger::TransferError> {
+    fn transfer(&mut self, transfer: Transfer) -> Result<Admission, TransferError> {
         let admission = self.writer.submit_transfer(transfer)?;
         if let Admission::Added(changes) = &admission {
-            let _ = self.news.send(ChainUpdate::TransfersAccepted(changes.pending.clone()));
+            let _ = self.updates.send(ChainUpdate::TransfersAccepted(changes.pending.clone()));
         }
         Ok(admission)
     }
@@ -150,35 +173,36 @@ impl Desk {
     fn generate(&mut self, blocks: u32, account: u8) -> Vec<block::Hash> {
         let mut hashes = Vec::new();
         for _ in 0..blocks {
-            let block = mine(&mut self.writer, account, self.made);
-            self.made += 1;
+            let block = mine(&mut self.writer, account, self.mined);
+            self.mined += 1;
             hashes.push(block.hash());
             self.writer.submit_block(block, now()).unwrap();
             let commit = self.writer.commit().unwrap();
-            self.tell(&commit);
+            self.publish(&commit);
         }
         hashes
     }
 
-    fn tell(&self, commit: &Commit) {
+    fn publish(&self, commit: &Commit) {
         if !commit.connected.is_empty() {
-            let _ = self.news.send(ChainUpdate::TipChanged);
+            let _ = self.updates.send(ChainUpdate::TipChanged);
         }
         if !commit.mempool.pending.is_empty() {
-            let _ = self.news.send(ChainUpdate::TransfersAccepted(commit.mempool.pending.clone()));
+            let _ =
+                self.updates.send(ChainUpdate::TransfersAccepted(commit.mempool.pending.clone()));
         }
     }
 }
 
-/// A block on the tip.
+/// Mines a block on the tip.
 fn mine(writer: &mut Writer, account: u8, extra: u64) -> Block {
-    let wish = TemplateRequest {
+    let request = TemplateRequest {
         miner: key(account).public_key().address(),
         now: now(),
         extra_nonce: extra.to_le_bytes(),
         tag: Tag::new(vec![account]).unwrap(),
     };
-    let Template { mut block, target, .. } = writer.template(wish).unwrap();
+    let Template { mut block, target, .. } = writer.template(request).unwrap();
     seal(&mut block.header, target);
     block
 }
@@ -194,8 +218,8 @@ pub(crate) fn key(account: u8) -> SecretKey {
     SecretKey::from_seed([account; 32])
 }
 
-/// The network `dev` with coins for some accounts.
-pub(crate) fn rich(accounts: &[u8]) -> Params {
+/// The `dev` network with funded accounts.
+pub(crate) fn funded(accounts: &[u8]) -> Params {
     let mut spec = Params::dev().spec().clone();
     let coins = Amount::new(1_000_000_000_000).unwrap();
     let allocation = |account: &u8| (key(*account).public_key().address(), coins);
@@ -203,7 +227,7 @@ pub(crate) fn rich(accounts: &[u8]) -> Params {
     Params::new(spec).unwrap()
 }
 
-/// A payment of one account to another.
+/// A transfer of one account to another.
 pub(crate) fn pay(from: u8, to: u8, nonce: u64, params: &Params) -> Transfer {
     let payment = Payment {
         nonce,
@@ -215,73 +239,73 @@ pub(crate) fn pay(from: u8, to: u8, nonce: u64, params: &Params) -> Transfer {
     Transfer::sign(payment, &key(from), params.genesis_hash())
 }
 
-/// This machine's clock.
 pub(crate) fn now() -> Timestamp {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     Timestamp::new(u32::try_from(since.as_secs()).unwrap())
 }
 
-/// How a node differs from the others.
-pub(crate) struct Setting {
+/// The settings of a node.
+pub(crate) struct Settings {
     pub(crate) params: Params,
-    /// Where to listen, ids ignored; on any port of loopback by default.
+    /// Listen addresses, peer ids ignored; any port of loopback by default.
     pub(crate) listen: Vec<Multiaddr>,
     pub(crate) peers: Vec<Multiaddr>,
     pub(crate) max_peers: usize,
     pub(crate) mdns: bool,
 }
 
-impl Default for Setting {
-    fn default() -> Setting {
+impl Default for Settings {
+    fn default() -> Settings {
         let params = Params::dev();
         let listen = vec!["/ip4/127.0.0.1/tcp/0".parse().unwrap()];
-        Setting { params, listen, peers: Vec::new(), max_peers: 32, mdns: false }
+        Settings { params, listen, peers: Vec::new(), max_peers: 32, mdns: false }
     }
 }
 
-/// A whole node.
+/// A node.
 pub(crate) struct Node {
     pub(crate) chain: Chain,
     pub(crate) network: Handle,
-    pub(crate) folder: TempDir,
-    importer: tokio::task::JoinHandle<()>,
+    pub(crate) directory: TempDir,
 }
 
 impl Node {
-    /// A node of the network `dev` that knows nobody.
+    /// Starts a node of the `dev` network without configured peers.
     pub(crate) async fn start() -> Node {
-        Node::start_with(Setting::default()).await
+        Node::start_with(Settings::default()).await
     }
 
-    /// A node that calls another one.
-    pub(crate) async fn calling(other: &Node) -> Node {
-        Node::start_with(Setting { peers: vec![other.address()], ..Setting::default() }).await
+    /// Starts a node with another one as its persistent peer.
+    pub(crate) async fn connected_to(other: &Node) -> Node {
+        Node::start_with(Settings { peers: vec![other.address()], ..Settings::default() }).await
     }
 
-    pub(crate) async fn start_with(setting: Setting) -> Node {
-        Node::start_in(TempDir::new().unwrap(), setting).await.unwrap()
+    pub(crate) async fn start_with(settings: Settings) -> Node {
+        Node::start_in(TempDir::new().unwrap(), settings).await.unwrap()
     }
 
-    /// A node that goes on in a folder.
-    pub(crate) async fn start_in(folder: TempDir, setting: Setting) -> Result<Node, SpawnError> {
-        let Setting { params, listen, peers, max_peers, mdns } = setting;
-        let chain = Chain::open(&folder.path().join("chain"), params);
+    /// Starts a node in an existing data directory.
+    pub(crate) async fn start_in(
+        directory: TempDir,
+        settings: Settings,
+    ) -> Result<Node, SpawnError> {
+        let Settings { params, listen, peers, max_peers, mdns } = settings;
+        let chain = Chain::open(&directory.path().join("chain"), params);
         let without_id = |address: Multiaddr| {
             address.iter().filter(|part| !matches!(part, Protocol::P2p(_))).collect()
         };
         let listen = listen.into_iter().map(without_id).collect();
-        let data = folder.path().to_owned();
+        let data = directory.path().to_owned();
         let agent = "test/1".to_owned();
         let boot_nodes = vec![];
         let discover = true;
         let config = Config { listen, peers, boot_nodes, max_peers, discover, mdns, data, agent };
-        let news = chain.news();
-        let (network, events) = p2p::spawn(config, chain.reader.clone(), news).await?;
-        let importer = tokio::spawn(hand_over(events, chain.tasks.clone()));
-        Ok(Node { chain, network, folder, importer })
+        let (queue, updates) = (chain.queue(), chain.updates());
+        let network = p2p::spawn(config, chain.reader.clone(), queue, updates).await?;
+        Ok(Node { chain, network, directory })
     }
 
-    /// Where it is reached, its id included.
+    /// The listen address, with the peer id.
     pub(crate) fn address(&self) -> Multiaddr {
         self.network.listening().remove(0)
     }
@@ -290,47 +314,38 @@ impl Node {
         self.network.id()
     }
 
-    /// Connects two nodes, and returns when both have said hello.
+    /// Connects two nodes and waits until both have completed the handshake.
     pub(crate) async fn connect(&self, other: &Node) -> Result<PeerId, ConnectError> {
         let connected = self.network.connect(other.address()).await?;
-        eventually("the other side knows the peer", async || other.knows(self).await).await;
+        eventually("handshake on the other side", async || other.has_peer(self).await).await;
         Ok(connected)
     }
 
-    /// Whether another node has said hello to this one.
-    pub(crate) async fn knows(&self, other: &Node) -> bool {
+    /// Whether another node is a peer that has completed the handshake.
+    pub(crate) async fn has_peer(&self, other: &Node) -> bool {
         self.network.peers().await.iter().any(|peer| peer.id == other.id())
     }
 
-    /// Waits until this node has so many peers.
-    pub(crate) async fn has_peers(&self, count: usize) {
+    /// Waits until this node has a number of peers.
+    pub(crate) async fn wait_for_peers(&self, count: usize) {
         let mut counts = self.network.peer_counts();
-        let reached = tokio::time::timeout(SOON, counts.wait_for(|now| *now == count)).await;
+        let reached = tokio::time::timeout(TIMEOUT, counts.wait_for(|now| *now == count)).await;
         let now = self.network.peer_count();
         assert!(reached.is_ok(), "{now} peers, not {count}");
     }
 
-    /// Waits until this node's best block is the one of another chain.
-    pub(crate) async fn follows(&self, other: &Node) {
+    /// Waits until this node has the same tip as another one.
+    pub(crate) async fn wait_for_tip_of(&self, other: &Node) {
         let same = async || self.chain.tip() == other.chain.tip();
         let heights = || (self.chain.height(), other.chain.height());
-        eventually(&format!("one tip, at first {:?}", heights()), same).await;
+        eventually(&format!("same tip, heights at first {:?}", heights()), same).await;
     }
 
-    /// Stops the network and closes the ledger; the folder stays.
+    /// Stops the network and closes the ledger. Returns the data directory.
     pub(crate) async fn stop(self) -> TempDir {
-        let Node { chain, network, folder, importer } = self;
+        let Node { chain, network, directory } = self;
         network.stop().await;
-        importer.await.unwrap();
         tokio::task::spawn_blocking(move || drop(chain)).await.unwrap();
-        folder
-    }
-}
-
-async fn hand_over(mut events: tokio::sync::mpsc::Receiver<Event>, tasks: mpsc::Sender<Task>) {
-    while let Some(event) = events.recv().await {
-        if tasks.send(Task::Event(event)).is_err() {
-            return;
-        }
+        directory
     }
 }

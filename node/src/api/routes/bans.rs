@@ -126,7 +126,7 @@ pub async fn add(
         let detail = format!("reason must have at most {MAX_REASON} characters, not {length}");
         return Err(Problem::new(Kind::BAD_REQUEST, detail));
     }
-    let subject = subject.whole();
+    let subject = subject.normalized();
     node.peers.ban(subject, seconds, reason).await;
     let made = node.peers.bans().await.into_iter().find(|ban| ban.subject == subject);
     let made = made.ok_or_else(|| Problem::new(Kind::NOT_READY, "the node is stopping"))?;

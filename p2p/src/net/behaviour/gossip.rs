@@ -1,8 +1,8 @@
-//! How announcements spread: gossipsub, its limits, and what it thinks of peers.
+//! Gossip of announcements: gossipsub, its limits and its peer scores.
 //!
-//! Three of its defaults would silently end a link for good, because a frame above a limit closes the
-//! stream that carries it: the limits on frames and control messages are therefore far above what
-//! this node sends itself.
+//! A frame above a limit closes the stream that carries it, permanently and without an event. The
+//! limits on frames and control messages are therefore far above what this node sends, unlike three
+//! of gossipsub's defaults.
 
 use crate::message::{MAX_BLOCK_ANNOUNCEMENT, MAX_TRANSFER_ANNOUNCEMENT};
 use crate::wire::Topic;
@@ -14,28 +14,28 @@ use libp2p::gossipsub::{
 };
 use std::time::Duration;
 
-/// Announcements between nodes.
+/// Gossipsub, restricted to the topics of one network.
 pub(crate) type Gossip = gossipsub::Behaviour<
     IdentityTransform,
     MaxCountSubscriptionFilter<WhitelistSubscriptionFilter>,
 >;
 
-/// Between two looks at the mesh.
+/// The interval of mesh maintenance.
 const HEARTBEAT: Duration = Duration::from_millis(700);
-/// Heartbeats for which a message may still be judged: 14 s.
+/// Heartbeats for which a message awaits its validation result: 14 s.
 const HISTORY: usize = 20;
-/// How long a message that came is known; a repeated one is dropped.
-const REMEMBERED: Duration = Duration::from_secs(600);
-/// Most bytes of a frame, and of what was read ahead of it.
+/// How long duplicates of a received message are dropped.
+const DUPLICATE_CACHE: Duration = Duration::from_secs(600);
+/// Maximum size of a frame, and of the bytes read ahead of it.
 const MAX_FRAME: usize = 1 << 20;
-/// Most bytes of control messages in a frame. Names of 2,000 messages take 50 kB.
+/// Maximum bytes of control messages in a frame. The ids of 2,000 messages occupy 50 kB.
 const MAX_CONTROL: usize = 256 << 10;
-/// What a frame adds to an announcement, generously.
+/// An upper bound on the bytes that a frame adds to an announcement.
 const FRAMING: usize = 32 << 10;
-/// Below this score nothing is read from a peer.
+/// Below this gossip score all messages of a peer are ignored.
 pub(crate) const GRAYLIST: f64 = -100.0;
 
-/// Who gossips about a network's two topics, already subscribed to both.
+/// Builds the behaviour for a network, subscribed to both of its topics.
 pub(super) fn build(genesis: block::Hash) -> Gossip {
     let topics = Topic::ALL.map(|topic| IdentTopic::new(topic.name(genesis)));
     let filter = MaxCountSubscriptionFilter {
@@ -56,8 +56,9 @@ pub(super) fn build(genesis: block::Hash) -> Gossip {
     gossip
 }
 
-/// The same bytes in the same topic are the same message, whoever sends them.
-fn id_of(message: &Message) -> MessageId {
+/// Derives a message's id from its topic and bytes alone, so that copies from different peers have
+/// one id.
+fn message_id(message: &Message) -> MessageId {
     let mut hasher = blake3::Hasher::new();
     hasher.update(message.topic.as_str().as_bytes());
     hasher.update(&message.data);
@@ -69,7 +70,7 @@ fn config(genesis: block::Hash) -> Config {
     ConfigBuilder::default()
         .validation_mode(ValidationMode::Anonymous)
         .validate_messages()
-        .message_id_fn(id_of)
+        .message_id_fn(message_id)
         .max_transmit_size(MAX_FRAME)
         .max_transmit_size_for_topic(MAX_BLOCK_ANNOUNCEMENT + FRAMING, hash(Topic::Blocks))
         .max_transmit_size_for_topic(MAX_TRANSFER_ANNOUNCEMENT + FRAMING, hash(Topic::Transfers))
@@ -87,7 +88,7 @@ fn config(genesis: block::Hash) -> Config {
         .heartbeat_initial_delay(Duration::from_secs(1))
         .history_length(HISTORY)
         .history_gossip(5)
-        .duplicate_cache_time(REMEMBERED)
+        .duplicate_cache_time(DUPLICATE_CACHE)
         .flood_publish(false)
         .prune_backoff(Duration::from_secs(60))
         .unsubscribe_backoff(Duration::from_secs(10))
@@ -102,16 +103,16 @@ fn config(genesis: block::Hash) -> Config {
 
 fn scores(genesis: block::Hash) -> PeerScoreParams {
     let minutes = |minutes: u64| score_parameter_decay(Duration::from_secs(60 * minutes));
-    let topics = [(Topic::Blocks, blocks()), (Topic::Transfers, transfers())];
+    let topics = [(Topic::Blocks, block_scores()), (Topic::Transfers, transfer_scores())];
     PeerScoreParams {
         topics: topics
             .map(|(topic, scores)| (TopicHash::from_raw(topic.name(genesis)), scores))
             .into(),
         topic_score_cap: 50.0,
         app_specific_weight: 1.0,
-        // The gate counts by address, and knows that a local network shares few.
+        // The connection gater limits connections by IP, and exempts local networks.
         ip_colocation_factor_weight: 0.0,
-        // That this node sends more than a peer reads at once is no fault of the peer.
+        // A peer is not at fault if this node sends more than it reads at once.
         slow_peer_weight: 0.0,
         behaviour_penalty_weight: -10.0,
         behaviour_penalty_threshold: 6.0,
@@ -122,8 +123,8 @@ fn scores(genesis: block::Hash) -> PeerScoreParams {
     }
 }
 
-/// Nothing is counted against a peer for messages it did not bring: blocks are rare.
-fn rare() -> TopicScoreParams {
+/// Parameters without a penalty for undelivered messages, since blocks are rare.
+fn without_delivery_penalty() -> TopicScoreParams {
     TopicScoreParams {
         time_in_mesh_quantum: Duration::from_secs(10),
         time_in_mesh_cap: 300.0,
@@ -133,7 +134,7 @@ fn rare() -> TopicScoreParams {
     }
 }
 
-fn blocks() -> TopicScoreParams {
+fn block_scores() -> TopicScoreParams {
     TopicScoreParams {
         topic_weight: 1.0,
         time_in_mesh_weight: 0.02,
@@ -142,11 +143,11 @@ fn blocks() -> TopicScoreParams {
         first_message_deliveries_cap: 20.0,
         invalid_message_deliveries_weight: -20.0,
         invalid_message_deliveries_decay: score_parameter_decay(Duration::from_secs(3_600)),
-        ..rare()
+        ..without_delivery_penalty()
     }
 }
 
-fn transfers() -> TopicScoreParams {
+fn transfer_scores() -> TopicScoreParams {
     TopicScoreParams {
         topic_weight: 0.5,
         time_in_mesh_weight: 0.01,
@@ -155,7 +156,7 @@ fn transfers() -> TopicScoreParams {
         first_message_deliveries_cap: 100.0,
         invalid_message_deliveries_weight: -2.0,
         invalid_message_deliveries_decay: score_parameter_decay(Duration::from_secs(600)),
-        ..rare()
+        ..without_delivery_penalty()
     }
 }
 
@@ -182,7 +183,7 @@ mod tests {
     const GENESIS: block::Hash = block::Hash::from_bytes([7; 32]);
 
     #[test]
-    fn knows_both_topics_and_no_other() {
+    fn subscribes_to_both_topics_and_to_no_other() {
         let mut gossip = build(GENESIS);
         assert_eq!(gossip.topics().count(), 2);
         assert!(gossip.subscribe(&IdentTopic::new("/pow/else/blocks/1")).is_err());
@@ -192,7 +193,7 @@ mod tests {
         }));
     }
 
-    /// A node that only gossips, and takes everything.
+    /// A node that only gossips, without validation.
     async fn gossiper() -> Swarm<Gossip> {
         let key = Keypair::generate_ed25519();
         let transport = transport::build(&key, GENESIS, BandwidthMeter::default()).unwrap();
@@ -205,8 +206,8 @@ mod tests {
         swarm
     }
 
-    /// Runs both until the second knows that the first is subscribed to both topics.
-    async fn meet(one: &mut Swarm<Gossip>, two: &mut Swarm<Gossip>) {
+    /// Connects two nodes and waits until the second has received both subscriptions of the first.
+    async fn connect(one: &mut Swarm<Gossip>, two: &mut Swarm<Gossip>) {
         let address = one.listeners().next().unwrap().clone();
         two.dial(address).unwrap();
         let mut subscribed = 0;
@@ -221,8 +222,8 @@ mod tests {
         }
     }
 
-    /// How many of so many messages published by the second arrive at the first.
-    async fn arrive(
+    /// Publishes messages at the second node and counts those that the first receives.
+    async fn count_received(
         one: &mut Swarm<Gossip>,
         two: &mut Swarm<Gossip>,
         count: u32,
@@ -234,31 +235,32 @@ mod tests {
             let topic = IdentTopic::new(Topic::Blocks.name(GENESIS));
             two.behaviour_mut().publish(topic, data).unwrap();
         }
-        let mut arrived = 0;
+        let mut received = 0;
         let all = async {
-            while arrived < count {
+            while received < count {
                 tokio::select! {
                     _ = two.select_next_some() => {}
                     event = one.select_next_some() => {
                         let is_message =
                             matches!(event, SwarmEvent::Behaviour(Event::Message { .. }));
-                        arrived += u32::from(is_message);
+                        received += u32::from(is_message);
                     }
                 }
             }
         };
         let _ = tokio::time::timeout(Duration::from_secs(10), all).await;
-        arrived
+        received
     }
 
-    // N10: with the library's limit the stream ends at the fourth, and nothing arrives any more.
+    // N10: with gossipsub's default limit the stream closes at the fourth message and nothing
+    // arrives afterwards.
     #[tokio::test]
-    async fn a_burst_of_large_announcements_does_not_end_the_stream() {
+    async fn burst_of_large_announcements_does_not_close_the_stream() {
         let (mut one, mut two) = (gossiper().await, gossiper().await);
-        meet(&mut one, &mut two).await;
-        assert_eq!(arrive(&mut one, &mut two, 30, 64_000).await, 30);
-        assert_eq!(arrive(&mut one, &mut two, 40, 300).await, 40);
-        assert_eq!(arrive(&mut one, &mut two, 4, MAX_BLOCK_ANNOUNCEMENT).await, 4);
-        assert_eq!(arrive(&mut one, &mut two, 40, 301).await, 40);
+        connect(&mut one, &mut two).await;
+        assert_eq!(count_received(&mut one, &mut two, 30, 64_000).await, 30);
+        assert_eq!(count_received(&mut one, &mut two, 40, 300).await, 40);
+        assert_eq!(count_received(&mut one, &mut two, 4, MAX_BLOCK_ANNOUNCEMENT).await, 4);
+        assert_eq!(count_received(&mut one, &mut two, 40, 301).await, 40);
     }
 }

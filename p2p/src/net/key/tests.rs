@@ -1,44 +1,44 @@
-//! The key stays what it was, or somebody is told why not.
+//! The key is stable across starts, private to its owner, and never replaced silently.
 
 use super::*;
 
 #[test]
-fn the_key_is_made_once_and_kept() {
-    let folder = tempfile::tempdir().unwrap();
-    let first = open(folder.path()).unwrap().public();
-    let second = open(folder.path()).unwrap().public();
+fn generates_the_key_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let first = open(directory.path()).unwrap().public();
+    let second = open(directory.path()).unwrap().public();
     assert_eq!(first, second);
     let other = open(tempfile::tempdir().unwrap().path()).unwrap().public();
     assert_ne!(first, other);
-    // Nothing else is left in the folder.
-    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    // No temporary file remains.
+    assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
 }
 
 #[cfg(unix)]
 #[test]
-fn nobody_else_can_read_the_key() {
+fn restricts_the_key_to_its_owner() {
     use std::os::unix::fs::PermissionsExt;
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join(NAME);
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join(NAME);
     let mode = || fs::metadata(&path).unwrap().permissions().mode() & 0o777;
-    let key = open(folder.path()).unwrap().public();
+    let key = open(directory.path()).unwrap().public();
     assert_eq!(mode(), 0o600);
-    // A copy may have come with other rights.
+    // A copy may have other permissions.
     fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
-    assert_eq!(open(folder.path()).unwrap().public(), key);
+    assert_eq!(open(directory.path()).unwrap().public(), key);
     assert_eq!(mode(), 0o600);
 }
 
 #[test]
-fn a_damaged_key_is_an_error_that_names_the_file_and_is_left_as_it_is() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join(NAME);
+fn damaged_key_is_reported_and_not_replaced() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join(NAME);
     let whole = Keypair::generate_ed25519().to_protobuf_encoding().unwrap();
     let mut flipped = whole.clone();
     flipped[0] ^= 0x40;
     for bytes in [&[], &b"key"[..], &whole[..whole.len() - 1], &flipped] {
         fs::write(&path, bytes).unwrap();
-        let error = open(folder.path()).unwrap_err();
+        let error = open(directory.path()).unwrap_err();
         assert!(matches!(error, KeyError::Damaged { .. }), "{error}");
         assert!(error.to_string().contains(&path.display().to_string()));
         assert_eq!(fs::read(&path).unwrap(), bytes);
@@ -46,35 +46,35 @@ fn a_damaged_key_is_an_error_that_names_the_file_and_is_left_as_it_is() {
 }
 
 #[test]
-fn what_is_no_plain_file_is_refused() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join(NAME);
+fn rejects_directories_and_oversized_files() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join(NAME);
     fs::create_dir(&path).unwrap();
-    assert!(matches!(open(folder.path()), Err(KeyError::NotPlain { .. })));
+    assert!(matches!(open(directory.path()), Err(KeyError::NotRegularFile { .. })));
     fs::remove_dir(&path).unwrap();
     fs::write(&path, vec![0; 2_000]).unwrap();
-    assert!(matches!(open(folder.path()), Err(KeyError::NotPlain { .. })));
+    assert!(matches!(open(directory.path()), Err(KeyError::NotRegularFile { .. })));
 }
 
 #[cfg(unix)]
 #[test]
-fn a_link_is_refused_even_one_to_a_good_key_or_to_nothing() {
-    let folder = tempfile::tempdir().unwrap();
+fn rejects_links_to_valid_keys_and_dangling_links() {
+    let directory = tempfile::tempdir().unwrap();
     let elsewhere = tempfile::tempdir().unwrap();
     open(elsewhere.path()).unwrap();
-    let path = folder.path().join(NAME);
+    let path = directory.path().join(NAME);
     for target in [elsewhere.path().join(NAME), elsewhere.path().join("missing")] {
         std::os::unix::fs::symlink(&target, &path).unwrap();
-        assert!(matches!(open(folder.path()), Err(KeyError::NotPlain { .. })));
+        assert!(matches!(open(directory.path()), Err(KeyError::NotRegularFile { .. })));
         fs::remove_file(&path).unwrap();
     }
     assert!(!elsewhere.path().join("missing").exists());
 }
 
 #[test]
-fn without_a_folder_there_is_an_error_that_names_the_file() {
-    let folder = tempfile::tempdir().unwrap().path().join("missing");
-    let error = open(&folder).unwrap_err();
+fn missing_directory_is_reported_with_the_file() {
+    let directory = tempfile::tempdir().unwrap().path().join("missing");
+    let error = open(&directory).unwrap_err();
     assert!(matches!(error, KeyError::Write { .. }));
     assert!(error.to_string().contains("node.key"));
 }

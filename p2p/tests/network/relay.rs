@@ -1,38 +1,38 @@
-//! How blocks and transfers get to everybody.
+//! Relay of blocks and transfers, and synchronisation.
 
-use crate::world::{Node, Setting, eventually, pay, rich};
+use crate::world::{Node, Settings, eventually, funded, pay};
 use std::time::Instant;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_mined_block_reaches_the_third_node_in_a_line() {
+async fn mined_block_reaches_the_third_node_in_a_line() {
     let one = Node::start().await;
-    let two = Node::calling(&one).await;
-    two.has_peers(1).await;
-    let three = Node::calling(&two).await;
-    two.has_peers(2).await;
+    let two = Node::connected_to(&one).await;
+    two.wait_for_peers(1).await;
+    let three = Node::connected_to(&two).await;
+    two.wait_for_peers(2).await;
     for _ in 0..5 {
         let mined = one.chain.generate(1, 1).await;
-        three.follows(&one).await;
+        three.wait_for_tip_of(&one).await;
         assert_eq!([three.chain.tip()], *mined);
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_late_node_syncs_two_hundred_blocks() {
+async fn new_node_syncs_two_hundred_blocks() {
     let one = Node::start().await;
     one.chain.generate(200, 1).await;
-    let two = Node::calling(&one).await;
-    two.follows(&one).await;
+    let two = Node::connected_to(&one).await;
+    two.wait_for_tip_of(&one).await;
     assert_eq!(two.chain.height(), 200);
     // A block is at least a header and a coinbase.
-    let least = 200 * 160;
-    eventually("what was received is counted", async || {
-        let (got, gave) = (two.network.peers().await, one.network.peers().await);
-        got[0].bytes_received > least && gave[0].bytes_sent > least
+    let min = 200 * 160;
+    eventually("bandwidth", async || {
+        let (receiver, sender) = (two.network.peers().await, one.network.peers().await);
+        receiver[0].bytes_received > min && sender[0].bytes_sent > min
     })
     .await;
-    assert!(two.network.peers().await[0].bytes_sent < least);
-    eventually("progress tells so", async || {
+    assert!(two.network.peers().await[0].bytes_sent < min);
+    eventually("progress", async || {
         let progress = *two.network.progress().borrow();
         (progress.height.get(), progress.best_header.get()) == (200, 200)
     })
@@ -40,77 +40,77 @@ async fn a_late_node_syncs_two_hundred_blocks() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_node_that_was_away_gets_what_it_missed_and_then_the_news() {
+async fn reconnected_node_syncs_missed_blocks_and_receives_new_ones() {
     let (one, two) = (Node::start().await, Node::start().await);
     one.chain.generate(2, 1).await;
     two.connect(&one).await.unwrap();
-    two.follows(&one).await;
+    two.wait_for_tip_of(&one).await;
     two.network.disconnect(one.id()).await;
-    one.has_peers(0).await;
+    one.wait_for_peers(0).await;
     one.chain.generate(30, 1).await;
     two.connect(&one).await.unwrap();
-    two.follows(&one).await;
+    two.wait_for_tip_of(&one).await;
     one.chain.generate(1, 1).await;
-    two.follows(&one).await;
+    two.wait_for_tip_of(&one).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_chains_become_the_longer_one() {
+async fn node_with_the_shorter_chain_reorganises() {
     let (one, two) = (Node::start().await, Node::start().await);
     one.chain.generate(20, 1).await;
     let longer = two.chain.generate(21, 2).await;
     one.connect(&two).await.unwrap();
-    one.follows(&two).await;
+    one.wait_for_tip_of(&two).await;
     assert_eq!(Some(&one.chain.tip()), longer.last());
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_transfer_reaches_the_third_node_and_is_mined_there() {
+async fn transfer_reaches_the_third_node_and_is_mined() {
     let one = Node::start().await;
     one.chain.generate(3, 1).await;
-    let two = Node::calling(&one).await;
-    let three = Node::calling(&two).await;
-    three.follows(&one).await;
-    two.has_peers(2).await;
-    // Who has not caught up takes no transfers.
+    let two = Node::connected_to(&one).await;
+    let three = Node::connected_to(&two).await;
+    three.wait_for_tip_of(&one).await;
+    two.wait_for_peers(2).await;
+    // Nodes accept no transfers during initial sync.
     one.chain.generate(1, 1).await;
-    three.follows(&one).await;
+    three.wait_for_tip_of(&one).await;
     let transfer = pay(1, 2, 0, one.chain.reader.params());
     let id = transfer.id();
     one.chain.transfer(transfer);
-    let pooled = async |node: &Node| node.chain.reader.view().mempool().contains(&id);
-    eventually("in the third mempool", async || pooled(&three).await).await;
+    let has_transfer = async |node: &Node| node.chain.reader.view().mempool().contains(&id);
+    eventually("transfer in the third mempool", async || has_transfer(&three).await).await;
     three.chain.generate(1, 3).await;
-    one.follows(&three).await;
-    eventually("gone from the first mempool", async || !pooled(&one).await).await;
+    one.wait_for_tip_of(&three).await;
+    eventually("transfer removed from the first mempool", async || !has_transfer(&one).await).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_block_crosses_a_link_in_well_under_a_second() {
+async fn block_reaches_a_peer_within_a_second() {
     let (one, two) = (Node::start().await, Node::start().await);
     two.connect(&one).await.unwrap();
     let mut times = Vec::new();
     for _ in 0..9 {
         let start = Instant::now();
         one.chain.generate(1, 1).await;
-        two.follows(&one).await;
+        two.wait_for_tip_of(&one).await;
         times.push(start.elapsed());
     }
     times.sort();
-    // The median, on a machine that has other things to do.
+    // The median, since the machine may be busy.
     assert!(times[4].as_millis() < 1_000, "{times:?}");
 }
 
 // N33
 #[tokio::test(flavor = "multi_thread")]
-async fn the_transfers_of_the_chain_that_lost_wait_everywhere_again() {
+async fn reorganisation_returns_transfers_to_all_mempools() {
     let node = async |peers| {
-        Node::start_with(Setting { params: rich(&[1, 2]), peers, ..Setting::default() }).await
+        Node::start_with(Settings { params: funded(&[1, 2]), peers, ..Settings::default() }).await
     };
     let (one, three) = (node(vec![]).await, node(vec![]).await);
     let (two, four) = (node(vec![one.address()]).await, node(vec![three.address()]).await);
-    two.has_peers(1).await;
-    four.has_peers(1).await;
+    two.wait_for_peers(1).await;
+    four.wait_for_peers(1).await;
     for (half, blocks, from) in [([&one, &two], 20, 1), ([&three, &four], 21, 2)] {
         half[0].chain.generate(blocks, from).await;
         for nonce in 0..10 {
@@ -119,35 +119,36 @@ async fn the_transfers_of_the_chain_that_lost_wait_everywhere_again() {
                 half[0].chain.generate(1, from).await;
             }
         }
-        half[1].follows(half[0]).await;
+        half[1].wait_for_tip_of(half[0]).await;
     }
     two.connect(&three).await.unwrap();
     for node in [&one, &two] {
-        node.follows(&four).await;
+        node.wait_for_tip_of(&four).await;
     }
-    // Of the lighter half all ten wait again, of the heavier one the last.
-    let waiting = |node: &Node| node.chain.reader.view().mempool().count();
+    // All ten transfers of the lighter branch are pending again, and the last one of the heavier
+    // branch.
+    let pending = |node: &Node| node.chain.reader.view().mempool().count();
     for node in [&one, &two, &three, &four] {
-        eventually("all of them wait", async || waiting(node) == 11).await;
+        eventually("all transfers pending", async || pending(node) == 11).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_burst_of_transfers_reaches_a_peer_whole() {
-    let params = rich(&[1, 2, 3]);
+async fn burst_of_transfers_reaches_a_peer_completely() {
+    let params = funded(&[1, 2, 3]);
     let start = async |peers| {
-        Node::start_with(Setting { params: params.clone(), peers, ..Setting::default() }).await
+        Node::start_with(Settings { params: params.clone(), peers, ..Settings::default() }).await
     };
     let one = start(vec![]).await;
     let two = start(vec![one.address()]).await;
     one.chain.generate(1, 1).await;
-    two.follows(&one).await;
+    two.wait_for_tip_of(&one).await;
     for account in 1..4 {
         for nonce in 0..900 {
             one.chain.transfer(pay(account, 9, nonce, &params));
         }
     }
     let count = async |node: &Node| node.chain.reader.view().mempool().count();
-    eventually("all are taken", async || count(&one).await == 2_700).await;
-    eventually("all arrive", async || count(&two).await == 2_700).await;
+    eventually("all transfers accepted", async || count(&one).await == 2_700).await;
+    eventually("all transfers received", async || count(&two).await == 2_700).await;
 }

@@ -1,6 +1,6 @@
-//! How the network starts and ends.
+//! Start and shutdown of the network.
 
-use crate::world::{Chain, Node, Setting};
+use crate::world::{Chain, Node, Settings, TIMEOUT};
 use chain::Params;
 use chain::block::{self, Header, Height};
 use chain::ledger::Reader;
@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tempfile::TempDir;
 
-fn config(folder: &TempDir, listen: &str) -> Config {
+fn config(directory: &TempDir, listen: &str) -> Config {
     Config {
         listen: vec![listen.parse().unwrap()],
         peers: vec![],
@@ -20,64 +20,64 @@ fn config(folder: &TempDir, listen: &str) -> Config {
         max_peers: 8,
         discover: true,
         mdns: false,
-        data: folder.path().to_owned(),
+        data: directory.path().to_owned(),
         agent: "test/1".into(),
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_port_that_is_taken_is_told_with_its_address() {
+async fn reports_the_address_of_a_port_in_use() {
     let one = Node::start().await;
-    let setting = Setting { listen: vec![one.address()], ..Setting::default() };
-    let result = Node::start_in(TempDir::new().unwrap(), setting).await;
-    let Err(error @ SpawnError::InUse(_)) = result else { panic!("somebody listens there") };
-    let mut place = one.address();
-    place.pop();
-    assert!(error.to_string().starts_with(&format!("{place} is in use")));
+    let settings = Settings { listen: vec![one.address()], ..Settings::default() };
+    let result = Node::start_in(TempDir::new().unwrap(), settings).await;
+    let Err(error @ SpawnError::InUse(_)) = result else { panic!("the port is in use") };
+    let mut address = one.address();
+    address.pop();
+    assert!(error.to_string().starts_with(&format!("{address} is in use")));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn addresses_that_cannot_be_used_are_told_at_the_start() {
-    let folder = TempDir::new().unwrap();
-    let chain = Chain::open(&folder.path().join("chain"), Params::dev());
+async fn rejects_unsupported_addresses_at_the_start() {
+    let directory = TempDir::new().unwrap();
+    let chain = Chain::open(&directory.path().join("chain"), Params::dev());
     for (listen, peer) in [
         ("/ip4/127.0.0.1/udp/0/quic-v1", "/ip4/127.0.0.1/tcp/1"),
         ("/ip4/127.0.0.1/tcp/0", "/ip4/127.0.0.1"),
     ] {
         let peer: Multiaddr = peer.parse().unwrap();
-        let config = Config { peers: vec![peer], ..config(&folder, listen) };
-        let (_, news) = tokio::sync::broadcast::channel(1);
-        let result = p2p::spawn(config, chain.reader.clone(), news).await;
+        let config = Config { peers: vec![peer], ..config(&directory, listen) };
+        let (queue, updates) = (chain.queue(), chain.updates());
+        let result = p2p::spawn(config, chain.reader.clone(), queue, updates).await;
         assert!(matches!(result, Err(SpawnError::Unsupported(_))));
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stopped_network_answers_nothing_and_says_farewell() {
+async fn stopped_network_disconnects_and_returns_no_peers() {
     let (one, two) = (Node::start().await, Node::start().await);
     one.connect(&two).await.unwrap();
     let network = one.network.clone();
     one.stop().await;
     assert_eq!(network.finished().await, Ok(()));
     assert!(network.peers().await.is_empty());
-    two.has_peers(0).await;
+    two.wait_for_peers(0).await;
 }
 
-/// A chain that breaks on demand.
+/// A chain view that panics on demand.
 #[derive(Clone)]
-struct Fragile {
+struct FaultyChain {
     reader: Reader,
-    broken: Arc<AtomicBool>,
+    is_faulty: Arc<AtomicBool>,
 }
 
-impl Fragile {
+impl FaultyChain {
     fn reader(&self) -> &Reader {
-        assert!(!self.broken.load(Ordering::Relaxed), "broken for the test");
+        assert!(!self.is_faulty.load(Ordering::Relaxed), "panic of the test");
         &self.reader
     }
 }
 
-impl ChainView for Fragile {
+impl ChainView for FaultyChain {
     fn params(&self) -> &Params {
         self.reader.params()
     }
@@ -109,20 +109,20 @@ impl ChainView for Fragile {
 
 // N35
 #[tokio::test(flavor = "multi_thread")]
-async fn whoever_owns_the_network_learns_that_a_task_has_panicked() {
-    let folder = TempDir::new().unwrap();
-    let chain = Chain::open(&folder.path().join("chain"), Params::dev());
-    let broken = Arc::new(AtomicBool::new(false));
-    let fragile = Fragile { reader: chain.reader.clone(), broken: broken.clone() };
-    let news = chain.news();
-    let (network, _events) =
-        p2p::spawn(config(&folder, "/ip4/127.0.0.1/tcp/0"), fragile, news).await.unwrap();
-    broken.store(true, Ordering::Relaxed);
+async fn panic_of_a_task_is_reported() {
+    let directory = TempDir::new().unwrap();
+    let chain = Chain::open(&directory.path().join("chain"), Params::dev());
+    let is_faulty = Arc::new(AtomicBool::new(false));
+    let faulty = FaultyChain { reader: chain.reader.clone(), is_faulty: is_faulty.clone() };
+    let config = config(&directory, "/ip4/127.0.0.1/tcp/0");
+    let (queue, updates) = (chain.queue(), chain.updates());
+    let network = p2p::spawn(config, faulty, queue, updates).await.unwrap();
+    is_faulty.store(true, Ordering::Relaxed);
     chain.generate(1, 1).await;
-    let ended = tokio::time::timeout(crate::world::SOON, network.finished()).await.unwrap();
+    let ended = tokio::time::timeout(TIMEOUT, network.finished()).await.unwrap();
     let error = ended.unwrap_err();
-    assert_eq!(error.part, "engine");
-    assert!(error.why.contains("panic"), "{error}");
+    assert_eq!(error.task, "engine");
+    assert!(error.reason.contains("panic"), "{error}");
     // The address book is saved nevertheless.
-    assert!(folder.path().join("peers.json").exists());
+    assert!(directory.path().join("peers.json").exists());
 }
