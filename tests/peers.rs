@@ -1,4 +1,4 @@
-//! Nodes of one network as processes of their own: they meet, agree, and come back.
+//! Node processes that form a network: connections, synchronisation, relay and bans.
 
 use crate::harness::{Node, Response, eventually, run, verified};
 use crate::test_chain::{FUNDED_SEEDS, key, pay, test_address, text};
@@ -10,15 +10,15 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
-/// Data folders for a test.
-fn places<const COUNT: usize>() -> (TempDir, [PathBuf; COUNT]) {
-    let folder = tempfile::tempdir().unwrap();
-    let places = std::array::from_fn(|number| folder.path().join(format!("data{number}")));
-    (folder, places)
+/// Data directories for a test.
+fn data_dirs<const COUNT: usize>() -> (TempDir, [PathBuf; COUNT]) {
+    let directory = tempfile::tempdir().unwrap();
+    let data_dirs = std::array::from_fn(|number| directory.path().join(format!("data{number}")));
+    (directory, data_dirs)
 }
 
-/// A node that is told where another one is.
-fn joined(data: &Path, other: &Node) -> Node {
+/// Starts a node with another one as its persistent peer.
+fn start_with_peer(data: &Path, other: &Node) -> Node {
     Node::start(data, &["--peer", &other.multiaddr()])
 }
 
@@ -26,14 +26,14 @@ fn peers(node: &Node) -> Vec<Value> {
     node.get("/v1/peers").json()["items"].as_array().unwrap().clone()
 }
 
-/// Waits until a node has so many peers.
-pub fn awaits_peers(node: &Node, count: usize) -> Vec<Value> {
+/// Waits until a node has a number of peers.
+pub fn wait_for_peers(node: &Node, count: usize) -> Vec<Value> {
     eventually("peers", || Some(peers(node)).filter(|peers| peers.len() == count))
 }
 
-/// Waits until all have one tip.
-pub fn agree(nodes: &[&Node]) {
-    eventually("one tip", || {
+/// Waits until all nodes have the same tip.
+pub fn wait_for_same_tip(nodes: &[&Node]) {
+    eventually("the same tip", || {
         let tips: Vec<_> = nodes.iter().map(|node| node.tip()).collect();
         tips.windows(2).all(|pair| pair[0] == pair[1]).then_some(())
     });
@@ -45,25 +45,25 @@ fn generate(node: &Node, blocks: u32) {
 
 fn send(node: &Node, transfer: &Transfer) -> Value {
     let body = hex::encode(transfer.encode());
-    let answer =
+    let response =
         node.request("POST", "/v1/transactions", &["Content-Type: text/plain"], body.as_bytes());
-    assert_eq!(answer.status, 201, "{answer:?}");
+    assert_eq!(response.status, 201, "{response:?}");
     Value::from(transfer.id().to_string())
 }
 
-fn waiting(node: &Node) -> Vec<Value> {
+fn pending(node: &Node) -> Vec<Value> {
     let page = node.get("/v1/mempool/transactions?limit=100").json();
     page["items"].as_array().unwrap().iter().map(|item| item["id"].clone()).collect()
 }
 
-/// Has a node connect with another.
+/// Connects a node to another one through the API.
 pub fn connect(node: &Node, other: &Node) -> Response {
     node.send("POST", "/v1/peers", &json!({ "address": other.multiaddr() }))
 }
 
-/// A network file: like `dev` but for its name, with these boot nodes.
-fn network(folder: &Path, name: &str, boot_nodes: &[String]) -> String {
-    let path = folder.join(format!("{name}.toml"));
+/// Writes the file of a network that equals `dev` except for its name and boot nodes.
+fn network(directory: &Path, name: &str, boot_nodes: &[String]) -> String {
+    let path = directory.join(format!("{name}.toml"));
     let boot_nodes = json!(boot_nodes);
     let file = format!(
         "name = \"{name}\"\nhrp = \"dch\"\nspacing_seconds = 1\nhalf_life_seconds = 60\n\
@@ -77,67 +77,67 @@ fn network(folder: &Path, name: &str, boot_nodes: &[String]) -> String {
 }
 
 #[test]
-fn a_block_of_one_node_is_on_the_other() {
-    let (_folder, [a, b, c]) = places();
+fn blocks_reach_every_node() {
+    let (_directory, [a, b, c]) = data_dirs();
     let a = Node::start(&a, &[]);
     generate(&a, 20);
-    let b = joined(&b, &a);
-    agree(&[&a, &b]);
-    // Each way, and through the one in the middle.
-    let c = joined(&c, &b);
+    let b = start_with_peer(&b, &a);
+    wait_for_same_tip(&[&a, &b]);
+    // In both directions, also through the middle one.
+    let c = start_with_peer(&c, &b);
     for from in [&a, &b, &c, &a] {
         generate(from, 1);
-        agree(&[&a, &b, &c]);
+        wait_for_same_tip(&[&a, &b, &c]);
     }
     assert_eq!(c.tip().height, 24);
 }
 
 #[test]
-fn a_transfer_sent_to_one_node_waits_on_the_other_until_its_block() {
-    let (_folder, [a, b]) = places();
+fn transfers_reach_the_mempool_of_a_peer_and_leave_it_with_their_block() {
+    let (_directory, [a, b]) = data_dirs();
     let a = Node::start(&a, &[]);
-    let b = joined(&b, &a);
-    awaits_peers(&a, 1);
-    let rich = FUNDED_SEEDS.map(key);
+    let b = start_with_peer(&b, &a);
+    wait_for_peers(&a, 1);
+    let funded = FUNDED_SEEDS.map(key);
     for (from, to, transfer) in [
-        (&a, &b, pay(&rich[0], 0, test_address(2), 1_000)),
-        (&b, &a, pay(&rich[1], 0, test_address(2), 2_000)),
+        (&a, &b, pay(&funded[0], 0, test_address(2), 1_000)),
+        (&b, &a, pay(&funded[1], 0, test_address(2), 2_000)),
     ] {
         let id = send(from, &transfer);
-        eventually("the transfer", || waiting(to).contains(&id).then_some(()));
+        eventually("the transfer", || pending(to).contains(&id).then_some(()));
     }
     generate(&b, 1);
-    agree(&[&a, &b]);
-    assert!(waiting(&a).is_empty() && waiting(&b).is_empty());
+    wait_for_same_tip(&[&a, &b]);
+    assert!(pending(&a).is_empty() && pending(&b).is_empty());
     let paid = a.get(&format!("/v1/accounts/{}", text(test_address(2)))).json();
     assert_eq!(paid["balance"], 3_000);
 }
 
 #[test]
-fn what_waited_before_they_met_is_exchanged() {
-    let (_folder, [a, b]) = places();
+fn new_peer_receives_pending_transfers() {
+    let (_directory, [a, b]) = data_dirs();
     let a = Node::start(&a, &[]);
     let transfer = pay(&key(FUNDED_SEEDS[0]), 0, test_address(2), 1_000);
     let id = send(&a, &transfer);
-    let b = joined(&b, &a);
-    eventually("the transfer", || waiting(&b).contains(&id).then_some(()));
+    let b = start_with_peer(&b, &a);
+    eventually("the transfer", || pending(&b).contains(&id).then_some(()));
 }
 
 #[test]
-fn peers_tell_who_they_are_and_how_they_do() {
-    let (_folder, [a, b]) = places();
+fn lists_peers_with_agent_height_latency_and_traffic() {
+    let (_directory, [a, b]) = data_dirs();
     let b_data = b.to_str().unwrap().to_owned();
     let a = Node::start(&a, &[]);
     generate(&a, 3);
-    let b = joined(&b, &a);
-    agree(&[&a, &b]);
+    let b = start_with_peer(&b, &a);
+    wait_for_same_tip(&[&a, &b]);
     let tip = a.tip();
-    let measured = |peer: &Value| {
-        let is_known = peer["latency_ms"].as_f64().is_some() && peer["height"] == 3;
-        is_known.then(|| peer.clone())
+    let complete = |peer: &Value| {
+        let is_complete = peer["latency_ms"].as_f64().is_some() && peer["height"] == 3;
+        is_complete.then(|| peer.clone())
     };
     for (node, other, direction) in [(&a, &b, "inbound"), (&b, &a, "outbound")] {
-        let peer = eventually("the peer's height and latency", || measured(peers(node).first()?));
+        let peer = eventually("the peer's height and latency", || complete(peers(node).first()?));
         assert_eq!(peer["id"], other.node_file()["node_id"]);
         assert_eq!((&peer["direction"], &peer["tip"]), (&json!(direction), &json!(tip.hash)));
         assert_eq!(peer["agent"], concat!("chain/", env!("CARGO_PKG_VERSION")));
@@ -174,73 +174,73 @@ fn peers_tell_who_they_are_and_how_they_do() {
 }
 
 #[test]
-fn peers_are_added_and_removed_while_the_node_runs() {
-    let (_folder, [a, b]) = places();
+fn adds_and_removes_peers_at_run_time() {
+    let (_directory, [a, b]) = data_dirs();
     let b_data = b.to_str().unwrap().to_owned();
     let (a, b) = (Node::start(&a, &[]), Node::start(&b, &[]));
     generate(&a, 2);
     let id = a.node_file()["node_id"].as_str().unwrap().to_owned();
     let (code, stdout, stderr) = run(&["peers", "add", &a.multiaddr(), "--data", &b_data]);
     assert_eq!((code, stdout), (Some(0), format!("connected to {id}\n")), "{stderr}");
-    agree(&[&a, &b]);
+    wait_for_same_tip(&[&a, &b]);
     let short = &id[id.len() - 8..];
     let (code, stdout, stderr) = run(&["peers", "remove", short, "--data", &b_data]);
     assert_eq!((code, stdout), (Some(0), format!("disconnected from {id}\n")), "{stderr}");
-    awaits_peers(&a, 0);
-    awaits_peers(&b, 0);
+    wait_for_peers(&a, 0);
+    wait_for_peers(&b, 0);
     let (code, _, stderr) = run(&["peers", "remove", short, "--data", &b_data]);
     assert_eq!((code, stderr.lines().count()), (Some(1), 1), "{stderr}");
     let (code, _, stderr) = run(&["peers", "add", "127.0.0.1:8401", "--data", &b_data]);
     assert_eq!((code, stderr.lines().count()), (Some(1), 1), "{stderr}");
     assert!(stderr.contains("/ip4/192.0.2.7/tcp/8401"), "{stderr}");
-    // Somebody else's token does not do, and none is given away to a node at another place.
+    // Without the data directory there is no token for the node, and no other token is sent to it.
     let (code, _, stderr) = run(&["peers", "add", &a.multiaddr(), "--node", &b.url()]);
     assert_eq!(code, Some(1));
     assert!(stderr.contains("--data") || stderr.contains("home"), "{stderr}");
 }
 
 #[test]
-fn a_node_that_comes_back_finds_its_peers_and_what_it_missed() {
-    let (_folder, [a_data, b_data]) = places();
+fn restarted_node_reconnects_and_syncs_missed_blocks() {
+    let (_directory, [a_data, b_data]) = data_dirs();
     let a = Node::start(&a_data, &[]);
-    let b = joined(&b_data, &a);
+    let b = start_with_peer(&b_data, &a);
     generate(&a, 5);
-    agree(&[&a, &b]);
+    wait_for_same_tip(&[&a, &b]);
     let peer = a.multiaddr();
     b.kill();
     generate(&a, 5);
     let b = Node::start(&b_data, &["--peer", &peer]);
-    agree(&[&a, &b]);
+    wait_for_same_tip(&[&a, &b]);
     assert_eq!(b.tip().height, 10);
-    // The other one, at the address it had: who was told to stay connected calls again.
+    // The other node restarts at the same address, and its persistent peer reconnects.
     let listen = peer.split("/p2p/").next().unwrap().to_owned();
     assert!(a.stop().success());
-    awaits_peers(&b, 0);
+    wait_for_peers(&b, 0);
     generate(&b, 2);
     let a = Node::start(&a_data, &["--listen", &listen]);
-    agree(&[&a, &b]);
+    wait_for_same_tip(&[&a, &b]);
     assert_eq!(a.tip().height, 12);
 }
 
 #[test]
-fn who_is_banned_stays_out_until_the_ban_is_lifted() {
-    let (_folder, [a, b_data]) = places();
+fn banned_peer_cannot_connect_until_the_ban_is_removed() {
+    let (_directory, [a, b_data]) = data_dirs();
     let a = Node::start(&a, &[]);
-    let b = joined(&b_data, &a);
-    let peer = awaits_peers(&b, 1)[0]["id"].as_str().unwrap().to_owned();
+    let b = start_with_peer(&b_data, &a);
+    let peer = wait_for_peers(&b, 1)[0]["id"].as_str().unwrap().to_owned();
     let data = b_data.to_str().unwrap();
     let flags = ["--seconds", "600", "--reason", "a\u{1b}[2Jb", "--data", data];
     let (code, stdout, stderr) = run(&[&["peers", "ban", &peer][..], &flags].concat());
     assert_eq!(code, Some(0), "{stderr}");
     assert!(stdout.starts_with(&format!("banned {peer} for ")), "{stdout}");
-    awaits_peers(&b, 0);
-    awaits_peers(&a, 0);
-    let refused = connect(&b, &a);
-    assert_eq!((refused.status, &refused.json()["code"]), (409, &json!("banned")));
+    wait_for_peers(&b, 0);
+    wait_for_peers(&a, 0);
+    let rejected = connect(&b, &a);
+    assert_eq!((rejected.status, &rejected.json()["code"]), (409, &json!("banned")));
 
-    // Also after a restart.
+    // Bans survive a restart.
     assert!(b.stop().success());
-    let b = joined(&b_data, &a);
+    let b = start_with_peer(&b_data, &a);
     let bans = b.get("/v1/bans").json();
     assert_eq!(bans["items"][0]["id"], json!(peer), "{bans}");
     let (_, stdout, _) = run(&["peers", "bans", "--data", data]);
@@ -250,106 +250,106 @@ fn who_is_banned_stays_out_until_the_ban_is_lifted() {
 
     let (code, _, stderr) = run(&["peers", "unban", &peer, "--data", data]);
     assert_eq!(code, Some(0), "{stderr}");
-    let answer = connect(&b, &a);
-    assert_eq!(answer.status, 201, "{answer:?}");
-    awaits_peers(&a, 1);
+    let response = connect(&b, &a);
+    assert_eq!(response.status, 201, "{response:?}");
+    wait_for_peers(&a, 1);
 }
 
 // N24
 #[test]
-fn nodes_of_different_networks_never_connect() {
-    let (folder, [a, b]) = places();
-    let other = network(folder.path(), "other", &[]);
+fn nodes_of_different_networks_do_not_connect() {
+    let (directory, [a, b]) = data_dirs();
+    let other = network(directory.path(), "other", &[]);
     let a = Node::start(&a, &[]);
     generate(&a, 3);
     let b = Node::start(&b, &["--network", &other, "--peer", &a.multiaddr()]);
-    let answer = connect(&b, &a);
-    assert_ne!(answer.status, 201, "{answer:?}");
-    let answer = connect(&a, &b);
-    assert_ne!(answer.status, 201, "{answer:?}");
+    let response = connect(&b, &a);
+    assert_ne!(response.status, 201, "{response:?}");
+    let response = connect(&a, &b);
+    assert_ne!(response.status, 201, "{response:?}");
     assert_eq!((peers(&a), peers(&b)), (vec![], vec![]));
     assert_eq!(b.tip().height, 0);
 }
 
 #[test]
-fn a_sync_that_was_interrupted_goes_on() {
-    let (_folder, [a, b_data]) = places();
+fn interrupted_sync_resumes() {
+    let (_directory, [a, b_data]) = data_dirs();
     let a = Node::start(&a, &[]);
     generate(&a, 4_000);
-    let mut kept = 0;
+    let mut height = 0;
     for part in [500, 1_500, 2_500] {
-        let b = joined(&b_data, &a);
-        assert!(b.tip().height >= kept, "blocks were lost");
-        kept = eventually("a part", || Some(b.tip().height).filter(|height| *height >= part));
+        let b = start_with_peer(&b_data, &a);
+        assert!(b.tip().height >= height, "blocks were lost");
+        height = eventually("some blocks", || Some(b.tip().height).filter(|now| *now >= part));
         b.kill();
     }
     generate(&a, 2_000);
-    let b = joined(&b_data, &a);
-    assert!(b.tip().height >= kept, "blocks were lost");
+    let b = start_with_peer(&b_data, &a);
+    assert!(b.tip().height >= height, "blocks were lost");
     // R25
-    let sync = eventually("a node that is not ready", || {
+    let sync = eventually("readyz fails", || {
         let ready = b.get("/readyz").status == 200;
         (!ready).then(|| b.get("/v1/chain").json()["sync"].clone())
     });
     assert!(sync["progress"].as_f64().unwrap() <= 1.0, "{sync}");
-    agree(&[&a, &b]);
-    eventually("a node that is ready", || (b.get("/readyz").status == 200).then_some(()));
+    wait_for_same_tip(&[&a, &b]);
+    eventually("readyz succeeds", || (b.get("/readyz").status == 200).then_some(()));
     let tip = b.tip();
     assert!(b.stop().success());
     assert_eq!(verified(&b_data), tip);
 }
 
 #[test]
-fn a_heavier_chain_wins_when_two_meet() {
-    let (_folder, [a, b]) = places();
+fn nodes_adopt_the_chain_with_most_work() {
+    let (_directory, [a, b]) = data_dirs();
     let (a, b) = (Node::start(&a, &[]), Node::start(&b, &[]));
     let transfer = pay(&key(FUNDED_SEEDS[0]), 0, test_address(2), 1_000);
     let id = send(&a, &transfer);
     generate(&a, 30);
     generate(&b, 31);
     let heavier = b.tip();
-    let answer = connect(&a, &b);
-    assert_eq!(answer.status, 201, "{answer:?}");
-    agree(&[&a, &b]);
+    let response = connect(&a, &b);
+    assert_eq!(response.status, 201, "{response:?}");
+    wait_for_same_tip(&[&a, &b]);
     assert_eq!(a.tip(), heavier);
-    // What the lighter branch had confirmed waits again, on both.
+    // Transfers of the lighter branch are pending again on both nodes.
     for node in [&a, &b] {
-        eventually("the transfer", || waiting(node).contains(&id).then_some(()));
+        eventually("the transfer", || pending(node).contains(&id).then_some(()));
     }
 }
 
 // N33
 #[test]
-fn two_halves_that_were_apart_heal_and_lose_no_transfer() {
-    let (_folder, [a, b, c, d]) = places();
+fn healed_partition_loses_no_transfer() {
+    let (_directory, [a, b, c, d]) = data_dirs();
     let (a, c) = (Node::start(&a, &[]), Node::start(&c, &[]));
-    let (b, d) = (joined(&b, &a), joined(&d, &c));
+    let (b, d) = (start_with_peer(&b, &a), start_with_peer(&d, &c));
     let mut sent = Vec::new();
     for (half, blocks, from) in [([&a, &b], 200_u32, 0), ([&c, &d], 201, 1)] {
         for nonce in 0..10_u32 {
             let transfer = pay(&key(FUNDED_SEEDS[from]), nonce.into(), test_address(2), 1_000);
             sent.push(send(half[0], &transfer));
-            // The last ones are not mined yet when the halves meet.
+            // The last ones are not mined yet when the partition heals.
             if nonce < 9 {
                 generate(half[0], blocks / 9 + u32::from(nonce < blocks % 9));
             }
         }
-        agree(&half);
+        wait_for_same_tip(&half);
         assert_eq!(u64::from(blocks), half[1].tip().height);
     }
     let heavier = d.tip();
-    let begun = Instant::now();
+    let start = Instant::now();
     assert_eq!(connect(&b, &c).status, 201);
-    agree(&[&a, &b, &c, &d]);
-    let took = begun.elapsed();
+    wait_for_same_tip(&[&a, &b, &c, &d]);
+    let elapsed = start.elapsed();
     assert_eq!(a.tip(), heavier);
-    assert!(took < Duration::from_secs(10), "{took:?}");
-    // Of the lighter half all ten wait again, of the heavier one the last.
+    assert!(elapsed < Duration::from_secs(10), "{elapsed:?}");
+    // All ten transfers of the lighter half are pending again, and the last one of the heavier half.
     for node in [&a, &b, &c, &d] {
-        eventually("all transfers", || (waiting(node).len() == 11).then_some(()));
+        eventually("all transfers", || (pending(node).len() == 11).then_some(()));
     }
     generate(&c, 1);
-    agree(&[&a, &b, &c, &d]);
+    wait_for_same_tip(&[&a, &b, &c, &d]);
     for id in &sent {
         let transfer = b.get(&format!("/v1/transactions/{}", id.as_str().unwrap())).json();
         assert_eq!(transfer["status"], "confirmed", "{transfer}");
@@ -357,13 +357,13 @@ fn two_halves_that_were_apart_heal_and_lose_no_transfer() {
 }
 
 #[test]
-fn a_port_that_is_taken_is_told_or_replaced() {
-    let (_folder, [data, other]) = places();
-    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
-    let listen = format!("/ip4/127.0.0.1/tcp/{}", taken.local_addr().unwrap().port());
+fn reports_ports_in_use_and_unsupported_addresses() {
+    let (_directory, [data, other]) = data_dirs();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let listen = format!("/ip4/127.0.0.1/tcp/{}", listener.local_addr().unwrap().port());
     let line = Node::start_failing(&data, &["--listen", &listen]);
     assert!(line.contains(&listen) && line.contains("--listen"), "{line}");
-    // Nodes take the same port no more than others do.
+    // Two nodes cannot share a port either.
     let a = Node::start(&data, &[]);
     let listen = a.multiaddr().split("/p2p/").next().unwrap().to_owned();
     let line = Node::start_failing(&other, &["--listen", &listen]);
@@ -374,17 +374,17 @@ fn a_port_that_is_taken_is_told_or_replaced() {
         let line = Node::start_failing(&other, &["--peer", bad]);
         assert!(line.contains(bad), "{line}");
     }
-    let alone = Node::start(&other, &["--max-peers", "0"]);
-    assert_eq!(alone.node_file()["peers"], json!([]));
+    let node = Node::start(&other, &["--max-peers", "0"]);
+    assert_eq!(node.node_file()["peers"], json!([]));
 }
 
 // G10
 #[test]
-fn mining_waits_for_a_peer_where_there_are_boot_nodes() {
-    let (folder, [a, b]) = places();
-    // Nobody is there.
+fn mining_waits_for_a_peer_if_boot_nodes_are_configured() {
+    let (directory, [a, b]) = data_dirs();
+    // No node listens at the boot address.
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let network = network(folder.path(), "far", &[format!("/ip4/127.0.0.1/tcp/{port}")]);
+    let network = network(directory.path(), "far", &[format!("/ip4/127.0.0.1/tcp/{port}")]);
     let miner = text(test_address(1));
     let a = Node::start(&a, &["--network", &network, "--mine", "--miner", &miner]);
     eventually("the reason", || {
@@ -400,8 +400,8 @@ fn mining_waits_for_a_peer_where_there_are_boot_nodes() {
 }
 
 #[test]
-fn a_miner_with_a_node_of_its_own_joins_before_it_mines() {
-    let (_folder, [a, b]) = places();
+fn embedded_miner_syncs_before_it_mines() {
+    let (_directory, [a, b]) = data_dirs();
     let a = Node::start(&a, &[]);
     generate(&a, 300);
     let miner = text(test_address(2));
@@ -416,22 +416,22 @@ fn a_miner_with_a_node_of_its_own_joins_before_it_mines() {
 }
 
 #[test]
-fn three_nodes_in_a_line_agree_within_a_second() {
-    let (_folder, [a, b, c]) = places();
+fn block_reaches_the_third_node_in_a_line_within_a_second() {
+    let (_directory, [a, b, c]) = data_dirs();
     let a = Node::start(&a, &[]);
-    let b = joined(&b, &a);
-    let c = joined(&c, &b);
-    awaits_peers(&b, 2);
+    let b = start_with_peer(&b, &a);
+    let c = start_with_peer(&c, &b);
+    wait_for_peers(&b, 2);
     generate(&a, 1);
-    agree(&[&a, &b, &c]);
-    let mut took: Vec<Duration> = (0..9)
+    wait_for_same_tip(&[&a, &b, &c]);
+    let mut elapsed: Vec<Duration> = (0..9)
         .map(|_| {
             generate(&a, 1);
-            let begun = Instant::now();
-            agree(&[&a, &b, &c]);
-            begun.elapsed()
+            let start = Instant::now();
+            wait_for_same_tip(&[&a, &b, &c]);
+            start.elapsed()
         })
         .collect();
-    took.sort();
-    assert!(took[4] < Duration::from_secs(1), "{took:?}");
+    elapsed.sort();
+    assert!(elapsed[4] < Duration::from_secs(1), "{elapsed:?}");
 }

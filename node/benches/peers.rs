@@ -1,11 +1,12 @@
-//! Nodes as processes of their own, talking over loopback: `cargo bench --bench peers [-- NAME]`.
+//! Benchmarks of node processes connected over loopback: `cargo bench --bench peers [-- NAME]`.
 //!
-//! `sync`: a fresh node fetches 10,000 blocks with 100,000 transfers from two others, of which one is
-//! killed half way; beside it `chain verify` of the same chain. Three times; the chain is made once.
-//! `line`: blocks of 2,000,000 bytes, and empty ones, through eight nodes in a line.
+//! `sync`: a new node downloads 10,000 blocks with 100,000 transfers from two others, one of which
+//! is killed half way; compared with `chain verify` of the same chain. Three rounds; the chain is
+//! cached. `line`: relay of blocks of 2,000,000 bytes, and of empty ones, through eight nodes in a
+//! line.
 
-#![allow(clippy::unwrap_used)] // a benchmark may stop at whatever goes wrong
-#![allow(clippy::print_stdout)] // it is there to print
+#![allow(clippy::unwrap_used)] // a benchmark stops at any error
+#![allow(clippy::print_stdout)] // its results are printed
 #![allow(missing_docs)]
 
 use chain::ledger::{self, Options, Reader, Writer};
@@ -20,66 +21,67 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// The key of the account 0' that `dev` begins with.
-const RICH: &str = "99a953439861639f9519f43b1697063bc40900eb5b307cd6d1168a6cd2d97ce7";
+/// The key of account 0', which is funded on `dev`.
+const FUNDED_KEY: &str = "99a953439861639f9519f43b1697063bc40900eb5b307cd6d1168a6cd2d97ce7";
 const BLOCKS: u32 = 10_000;
 const TRANSFERS_PER_BLOCK: u32 = 10;
 const ROUNDS: usize = 3;
 const NODES: usize = 8;
-const DEADLINE: Duration = Duration::from_secs(300);
-/// How long transfers may take to the next mempool.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// With less sent in a second by all nodes together, they have nothing left to tell each other.
-const QUIET_BYTES: u64 = 64 << 10;
+const TIMEOUT: Duration = Duration::from_secs(300);
+/// How long transfers may take to reach the next mempool.
+const RELAY_TIMEOUT: Duration = Duration::from_secs(10);
+/// The bytes sent per second by all nodes together below which the network counts as idle.
+const IDLE_BYTES: u64 = 64 << 10;
 
 fn main() {
-    let asked: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
-    let wanted = |name: &str| asked.is_empty() || asked.iter().any(|asked| asked == name);
+    let names: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
+    let is_selected = |name: &str| names.is_empty() || names.iter().any(|other| other == name);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    if wanted("sync") {
+    if is_selected("sync") {
         runtime.block_on(sync());
     }
-    if wanted("line") {
+    if is_selected("line") {
         runtime.block_on(line());
     }
 }
 
 async fn sync() {
-    let kept = kept_chain();
+    let cached = cached_chain();
     let mut ratios = Vec::new();
     for _ in 0..ROUNDS {
-        ratios.push(sync_once(&kept).await);
+        ratios.push(sync_once(&cached).await);
     }
     ratios.sort_by(f64::total_cmp);
-    println!("sync is {:.2} of verify, the median of {ROUNDS}", ratios[ROUNDS / 2]);
+    println!("sync: {:.2} of the rate of verify, median of {ROUNDS}", ratios[ROUNDS / 2]);
 }
 
-/// The rate of a sync in parts of the rate of `chain verify`.
-async fn sync_once(kept: &Path) -> f64 {
-    let folder = tempfile::tempdir().unwrap();
-    let [first, second, fresh] = ["first", "second", "fresh"].map(|name| folder.path().join(name));
-    copy(kept, &first);
-    copy(kept, &second);
+/// The rate of a sync as a fraction of the rate of `chain verify`.
+async fn sync_once(cached: &Path) -> f64 {
+    let directory = tempfile::tempdir().unwrap();
+    let [first, second, fresh] =
+        ["first", "second", "fresh"].map(|name| directory.path().join(name));
+    copy(cached, &first);
+    copy(cached, &second);
     let mut first = Node::start(&first, &[]).await;
     let second = Node::start(&second, &[]).await;
     let peers = [first.peer(), second.peer()];
-    let begun = Instant::now();
+    let start = Instant::now();
     let fresh = Node::start(&fresh, &["--peer", &peers[0], "--peer", &peers[1]]).await;
-    fresh.reaches(BLOCKS / 2).await;
+    fresh.wait_for_height(BLOCKS / 2).await;
     first.kill();
-    fresh.reaches(BLOCKS).await;
-    let synced = begun.elapsed();
+    fresh.wait_for_height(BLOCKS).await;
+    let synced = start.elapsed();
     let data = fresh.data.clone();
     fresh.stop();
     second.stop();
-    let begun = Instant::now();
+    let start = Instant::now();
     let verify = chain(&["verify", "--data"]).arg(&data).stdout(Stdio::null()).status().unwrap();
     assert!(verify.success());
-    let verified = begun.elapsed();
-    for (name, took) in [("sync", synced), ("verify", verified)] {
-        let blocks = f64::from(BLOCKS) / took.as_secs_f64();
+    let verified = start.elapsed();
+    for (name, elapsed) in [("sync", synced), ("verify", verified)] {
+        let blocks = f64::from(BLOCKS) / elapsed.as_secs_f64();
         let transfers = blocks * f64::from(TRANSFERS_PER_BLOCK);
-        println!("{name:8} {took:8.2?}  {blocks:8.0} blocks/s  {transfers:8.0} transfers/s");
+        println!("{name:8} {elapsed:8.2?}  {blocks:8.0} blocks/s  {transfers:8.0} transfers/s");
     }
     let ratio = verified.as_secs_f64() / synced.as_secs_f64();
     println!("ratio    {ratio:8.2}");
@@ -87,55 +89,55 @@ async fn sync_once(kept: &Path) -> f64 {
 }
 
 async fn line() {
-    let folder = tempfile::tempdir().unwrap();
+    let directory = tempfile::tempdir().unwrap();
     let mut nodes: Vec<Node> = Vec::new();
     for number in 0..NODES {
         let before = nodes.last().map(Node::peer);
         let flags = before.iter().flat_map(|peer| ["--peer", peer]).collect::<Vec<_>>();
-        nodes.push(Node::start(&folder.path().join(number.to_string()), &flags).await);
+        nodes.push(Node::start(&directory.path().join(number.to_string()), &flags).await);
     }
     let ends = [0, NODES - 1];
     for (number, node) in nodes.iter().enumerate() {
         let peers = if ends.contains(&number) { 1 } else { 2 };
         node.eventually("its peers", |chain| chain["peers"] == peers).await;
     }
-    let empty = spread(&nodes).await;
-    fill_pool(&nodes).await;
+    let empty = relay_block(&nodes).await;
+    fill_mempools(&nodes).await;
     let before = sent(&nodes).await;
-    let full = spread(&nodes).await;
+    let full = relay_block(&nodes).await;
     let after = sent(&nodes).await;
     let size = nodes[0].get("/v1/blocks/tip").await["size"].as_u64().unwrap();
     let hops = u64::try_from(NODES - 1).unwrap();
     let each = (after - before) / hops;
     println!(
-        "empty block through {NODES} nodes in a line: {empty:.1?}, {:.1?} a hop",
+        "empty block through {NODES} nodes in a line: {empty:.1?}, {:.1?} per hop",
         per_hop(empty)
     );
-    println!("{size} bytes, mempools warm: {full:.1?}, {:.1?} a hop", per_hop(full));
+    println!("{size} bytes, transfers in the mempools: {full:.1?}, {:.1?} per hop", per_hop(full));
     let share =
         100.0 * f64::from(u32::try_from(each).unwrap()) / f64::from(u32::try_from(size).unwrap());
-    println!("bytes sent a hop: {each}, {share:.2} % of the block");
+    println!("bytes sent per hop: {each}, {share:.2} % of the block");
 }
 
-fn per_hop(took: Duration) -> Duration {
-    took / u32::try_from(NODES - 1).unwrap()
+fn per_hop(elapsed: Duration) -> Duration {
+    elapsed / u32::try_from(NODES - 1).unwrap()
 }
 
-/// Makes a block at the first node: how long until the last has it, from when the first answered.
-async fn spread(nodes: &[Node]) -> Duration {
+/// Mines a block at the first node and measures the time until it is the tip of the last one.
+async fn relay_block(nodes: &[Node]) -> Duration {
     let hash = nodes[0].generate().await;
-    let begun = Instant::now();
+    let start = Instant::now();
     let last = nodes.last().unwrap();
     last.eventually("the block", |chain| chain["tip"] == hash.as_str()).await;
-    begun.elapsed()
+    start.elapsed()
 }
 
-/// Fills the next block, and waits until every mempool has all of it and nobody speaks of it any more.
-async fn fill_pool(nodes: &[Node]) {
-    let key = key(RICH);
-    // As many transfers as fit, from senders of their own, because one may only have so many.
+/// Fills every mempool with the transfers of a full block, and waits until the network is idle.
+async fn fill_mempools(nodes: &[Node]) {
+    let key = key(FUNDED_KEY);
+    // As many transfers as fit, from several senders, since the mempool limits those of one sender.
     let params = Params::dev();
-    let most = 13_792_u64;
+    let count = 13_792_u64;
     let senders: Vec<SecretKey> =
         (0..14_u8).map(|number| SecretKey::from_seed([number + 1; 32])).collect();
     let pay = |from: &SecretKey, nonce, to: &SecretKey, amount| {
@@ -145,21 +147,21 @@ async fn fill_pool(nodes: &[Node]) {
     };
     let funding = senders.iter().zip(0..).map(|(to, nonce)| pay(&key, nonce, to, 10_000_000));
     nodes[0].submit(&funding.collect::<Vec<_>>()).await;
-    spread(nodes).await;
-    let each = most.div_ceil(u64::try_from(senders.len()).unwrap());
+    relay_block(nodes).await;
+    let each = count.div_ceil(u64::try_from(senders.len()).unwrap());
     let transfers: Vec<Transfer> = senders
         .iter()
         .flat_map(|sender| (0..each).map(|nonce| pay(sender, nonce, &key, 1)))
         .collect();
     for (number, node) in nodes.iter().enumerate() {
-        let begun = Instant::now();
-        while number > 0 && begun.elapsed() < PATIENCE && node.pending().await < most {
+        let start = Instant::now();
+        while number > 0 && start.elapsed() < RELAY_TIMEOUT && node.pending().await < count {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        let missing = most.saturating_sub(node.pending().await);
+        let missing = count.saturating_sub(node.pending().await);
         if missing > 0 {
             if number > 0 {
-                println!("node {number} did not hear of {missing} transfers: it is told");
+                println!("node {number} misses {missing} transfers: submitting them");
             }
             node.submit(&transfers).await;
         }
@@ -167,7 +169,7 @@ async fn fill_pool(nodes: &[Node]) {
     let mut before = 0;
     loop {
         let now = sent(nodes).await;
-        if now - before < QUIET_BYTES {
+        if now - before < IDLE_BYTES {
             return;
         }
         before = now;
@@ -189,19 +191,19 @@ async fn sent(nodes: &[Node]) -> u64 {
     sum
 }
 
-/// A data folder with the chain to fetch: made once, and kept beside what is built.
-fn kept_chain() -> PathBuf {
-    let kept = Path::new(env!("CARGO_TARGET_TMPDIR")).join("peers-bench-chain");
-    let is_whole = kept.exists()
-        && open(&kept).is_ok_and(|(writer, reader)| {
+/// A data directory with the chain to sync, cached in the target directory.
+fn cached_chain() -> PathBuf {
+    let cached = Path::new(env!("CARGO_TARGET_TMPDIR")).join("peers-bench-chain");
+    let is_complete = cached.exists()
+        && open(&cached).is_ok_and(|(writer, reader)| {
             let height = reader.view().tip().height.get();
             writer.close().is_ok() && height == BLOCKS
         });
-    if !is_whole {
-        let _ = fs::remove_dir_all(&kept);
-        make_chain(&kept);
+    if !is_complete {
+        let _ = fs::remove_dir_all(&cached);
+        build_chain(&cached);
     }
-    kept
+    cached
 }
 
 fn open(data: &Path) -> Result<(Writer, Reader), ledger::OpenError> {
@@ -210,9 +212,9 @@ fn open(data: &Path) -> Result<(Writer, Reader), ledger::OpenError> {
     ledger::open(data, Params::dev(), options, &mut |_| {})
 }
 
-fn make_chain(data: &Path) {
+fn build_chain(data: &Path) {
     let (mut writer, _) = open(data).unwrap();
-    let key = key(RICH);
+    let key = key(FUNDED_KEY);
     let miner = SecretKey::from_seed([7; 32]).public_key().address();
     for nonce in 0..BLOCKS * TRANSFERS_PER_BLOCK {
         let recipient =
@@ -228,7 +230,7 @@ fn make_chain(data: &Path) {
             .submit_transfer(Transfer::sign(payment, &key, Params::dev().genesis_hash()))
             .unwrap();
         if (nonce + 1) % TRANSFERS_PER_BLOCK == 0 {
-            let block = sealed(&writer, miner);
+            let block = mine(&writer, miner);
             let time = block.header.time;
             writer.submit_block(block, time).unwrap();
             writer.commit().unwrap();
@@ -237,7 +239,7 @@ fn make_chain(data: &Path) {
     writer.close().unwrap();
 }
 
-fn sealed(writer: &Writer, miner: chain::Address) -> Block {
+fn mine(writer: &Writer, miner: chain::Address) -> Block {
     let now = writer.reader().view().tip().time.saturating_add(1);
     let tag = Tag::new(Vec::new()).unwrap();
     let mut block =
@@ -249,8 +251,8 @@ fn sealed(writer: &Writer, miner: chain::Address) -> Block {
     block
 }
 
-fn key(digits: &str) -> SecretKey {
-    SecretKey::from_seed(hex::decode(digits).unwrap().try_into().unwrap())
+fn key(hex: &str) -> SecretKey {
+    SecretKey::from_seed(hex::decode(hex).unwrap().try_into().unwrap())
 }
 
 fn copy(from: &Path, to: &Path) {
@@ -276,7 +278,7 @@ struct Node {
     child: Child,
     data: PathBuf,
     client: reqwest::Client,
-    whereabouts: Value,
+    node_file: Value,
 }
 
 impl Node {
@@ -293,24 +295,24 @@ impl Node {
             child,
             data: data.to_owned(),
             client: reqwest::Client::new(),
-            whereabouts: Value::Null,
+            node_file: Value::Null,
         };
-        let begun = Instant::now();
-        while node.whereabouts["pid"] != node.child.id() {
-            assert!(begun.elapsed() < DEADLINE, "a node did not start");
+        let start = Instant::now();
+        while node.node_file["pid"] != node.child.id() {
+            assert!(start.elapsed() < TIMEOUT, "the node did not start");
             let file = fs::read(data.join("node.json")).unwrap_or_default();
-            node.whereabouts = serde_json::from_slice(&file).unwrap_or_default();
+            node.node_file = serde_json::from_slice(&file).unwrap_or_default();
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
         node
     }
 
     fn peer(&self) -> String {
-        self.whereabouts["peers"][0].as_str().unwrap().to_owned()
+        self.node_file["peers"][0].as_str().unwrap().to_owned()
     }
 
     fn url(&self, path: &str) -> String {
-        format!("{}{path}", self.whereabouts["api"].as_str().unwrap())
+        format!("{}{path}", self.node_file["api"].as_str().unwrap())
     }
 
     async fn get(&self, path: &str) -> Value {
@@ -320,41 +322,41 @@ impl Node {
     async fn post(&self, path: &str, body: &Value) -> Value {
         let token = fs::read_to_string(self.data.join("api-token")).unwrap();
         let request = self.client.post(self.url(path)).bearer_auth(token.trim()).json(body);
-        let answer = request.send().await.unwrap();
-        assert!(answer.status().is_success(), "{}", answer.text().await.unwrap());
-        answer.json().await.unwrap()
+        let response = request.send().await.unwrap();
+        assert!(response.status().is_success(), "{}", response.text().await.unwrap());
+        response.json().await.unwrap()
     }
 
     async fn generate(&self) -> String {
         let miner = SecretKey::from_seed([7; 32]).public_key().address();
         let miner = miner.encode(Params::dev().hrp());
-        let made =
+        let generated =
             self.post("/v1/dev/generate", &serde_json::json!({"blocks": 1, "miner": miner})).await;
-        made["blocks"][0].as_str().unwrap().to_owned()
+        generated["blocks"][0].as_str().unwrap().to_owned()
     }
 
     async fn submit(&self, transfers: &[Transfer]) {
-        for some in transfers.chunks(100) {
-            let hex = some.iter().map(|transfer| hex::encode(transfer.encode()));
+        for chunk in transfers.chunks(100) {
+            let hex = chunk.iter().map(|transfer| hex::encode(transfer.encode()));
             let batch: Vec<Value> = hex.map(|hex| serde_json::json!({ "hex": hex })).collect();
             self.post("/v1/transactions/batch", &serde_json::json!(batch)).await;
         }
     }
 
-    async fn eventually(&self, what: &str, mut is_so: impl FnMut(&Value) -> bool) {
-        let begun = Instant::now();
-        while !is_so(&self.get("/v1/chain").await) {
-            assert!(begun.elapsed() < DEADLINE, "{what}: not within {DEADLINE:?}");
+    async fn eventually(&self, what: &str, mut is_met: impl FnMut(&Value) -> bool) {
+        let start = Instant::now();
+        while !is_met(&self.get("/v1/chain").await) {
+            assert!(start.elapsed() < TIMEOUT, "{what}: not within {TIMEOUT:?}");
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     }
 
-    /// Transfers in its mempool.
+    /// The number of transfers in the mempool.
     async fn pending(&self) -> u64 {
         self.get("/v1/chain").await["mempool"]["count"].as_u64().unwrap()
     }
 
-    async fn reaches(&self, height: u32) {
+    async fn wait_for_height(&self, height: u32) {
         let reached = |chain: &Value| chain["height"].as_u64() >= Some(height.into());
         self.eventually("a height", reached).await;
     }

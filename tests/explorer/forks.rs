@@ -3,7 +3,7 @@
 use super::{Fixture, tip};
 use crate::browser::Browser;
 use crate::harness::Node;
-use crate::peers::{agree, awaits_peers, connect};
+use crate::peers::{connect, wait_for_peers, wait_for_same_tip};
 use crate::reorganisation::submit_all;
 use crate::test_chain::{TestChain, test_address, text};
 use chain::Block;
@@ -111,11 +111,11 @@ fn partitioned_nodes_show_both_branches_after_they_reconnect() {
     let folder = tempfile::tempdir().unwrap();
     let other = Node::start(&folder.path().join("other"), &["--discover", "false"]);
     assert_eq!(connect(&fixture.node, &other).status, 201);
-    agree(&[&fixture.node, &other]);
+    wait_for_same_tip(&[&fixture.node, &other]);
     let id = other.node_file()["node_id"].as_str().unwrap().to_owned();
     fixture.node.send("DELETE", &format!("/v1/peers/{id}"), &json!({}));
-    awaits_peers(&fixture.node, 0);
-    awaits_peers(&other, 0);
+    wait_for_peers(&fixture.node, 0);
+    wait_for_peers(&other, 0);
 
     let browser = &fixture.browser;
     fixture.open_and_mark("/forks");
