@@ -11,6 +11,7 @@ mod bans;
 mod dial;
 mod dial_schedule;
 mod netgroup;
+mod peer_text;
 mod policy;
 mod rate_limit;
 mod scores;
@@ -98,7 +99,7 @@ impl Peers {
         let path = data.join(store::NAME);
         let saved = store::load(&path);
         let mut book = AddressBook::new(&policy);
-        for (socket, entry) in saved.entries {
+        for (socket, entry) in saved.addresses {
             if book.is_usable(socket) && entry.peer != Some(local) {
                 book.restore(socket, entry);
             }
@@ -124,8 +125,9 @@ impl Peers {
     /// Returns the state to save. At the end, it must be called before connections are closed,
     /// since the peers connected longest become anchors.
     pub fn snapshot(&mut self, now: Now) -> Snapshot {
-        let anchors = self.anchors.choose(&self.slots);
-        Snapshot::new(&self.path, &self.book, anchors, self.bans.list(now))
+        let addresses = self.book.iter().map(|(socket, entry)| (socket, entry.clone())).collect();
+        let anchors = self.anchors.choose(&self.slots).to_vec();
+        Snapshot::new(&self.path, addresses, anchors, self.bans.list(now))
     }
 
     /// Saves the state. Blocks on the disk.

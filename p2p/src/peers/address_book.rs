@@ -4,6 +4,7 @@
 
 use super::dial::{DialFailure, Purpose};
 use super::netgroup::{self, NetGroup};
+use super::peer_text;
 use super::policy::{Policy, backoff};
 use super::slots::Connection;
 use crate::engine::Now;
@@ -48,12 +49,13 @@ const SHORT_CONNECTION_DELAY: Duration = Duration::from_secs(300);
 const NOT_ATTEMPTED_DELAY: Duration = Duration::from_secs(1);
 
 /// The source of an address, as far as limits are concerned.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub(super) enum SourceKey {
     /// A public peer. Peer ids cost nothing, so its netgroup counts.
     NetGroup(NetGroup),
     /// A peer of the local network.
-    Peer(PeerId),
+    Peer(#[serde(with = "peer_text")] PeerId),
     /// The node at the address itself.
     SelfAdvertised,
     Mdns,
@@ -72,9 +74,10 @@ pub(super) enum Confidence {
     Connected,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Entry {
     /// The peer at the address, if known.
+    #[serde(with = "peer_text::option")]
     pub(super) peer: Option<PeerId>,
     pub(super) confidence: Confidence,
     pub(super) source: SourceKey,
@@ -85,6 +88,7 @@ pub(super) struct Entry {
     /// Failed dials since then.
     pub(super) failures: u32,
     /// The earliest time of the next dial.
+    #[serde(skip)]
     pub(super) next_dial: Duration,
 }
 

@@ -4,6 +4,7 @@
 use super::dial::{Dial, Purpose};
 use super::netgroup;
 use super::slots::Slots;
+use super::store::Anchor;
 use libp2p::PeerId;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -14,21 +15,21 @@ const MAX_ANCHORS: usize = 2;
 #[derive(Debug, Default)]
 pub(super) struct Anchors {
     /// The anchors to save.
-    saved: Vec<(SocketAddr, PeerId)>,
+    saved: Vec<Anchor>,
     /// The anchors of the previous run, until they are dialed.
-    pub(super) to_dial: Vec<(SocketAddr, PeerId)>,
+    pub(super) to_dial: Vec<Anchor>,
 }
 
 impl Anchors {
     /// The anchors that a previous run saved.
-    pub(super) fn restored(anchors: impl IntoIterator<Item = (SocketAddr, PeerId)>) -> Anchors {
-        let saved: Vec<_> = anchors.into_iter().take(MAX_ANCHORS).collect();
+    pub(super) fn restored(mut saved: Vec<Anchor>) -> Anchors {
+        saved.truncate(MAX_ANCHORS);
         Anchors { to_dial: saved.clone(), saved }
     }
 
     /// Chooses the outbound peers that are connected longest. Previous anchors remain while there
     /// are too few.
-    pub(super) fn choose(&mut self, slots: &Slots) -> &[(SocketAddr, PeerId)] {
+    pub(super) fn choose(&mut self, slots: &Slots) -> &[Anchor] {
         let is_eligible =
             |purpose| matches!(purpose, Some(Purpose::Anchor | Purpose::Outbound | Purpose::Boot));
         let mut connected: Vec<(Duration, SocketAddr, PeerId)> = slots
@@ -38,11 +39,11 @@ impl Anchors {
             .collect();
         connected.sort();
         let previous = std::mem::take(&mut self.saved);
-        let connected = connected.into_iter().map(|(_, socket, peer)| (socket, peer));
-        for (socket, peer) in connected.chain(previous) {
-            let is_new = self.saved.iter().all(|(_, other)| *other != peer);
+        let connected = connected.into_iter().map(|(_, address, peer)| Anchor { address, peer });
+        for anchor in connected.chain(previous) {
+            let is_new = self.saved.iter().all(|other| other.peer != anchor.peer);
             if is_new && self.saved.len() < MAX_ANCHORS {
-                self.saved.push((socket, peer));
+                self.saved.push(anchor);
             }
         }
         &self.saved
@@ -50,7 +51,7 @@ impl Anchors {
 
     /// The dials of the previous run's anchors, once.
     pub(super) fn dials(&mut self) -> impl Iterator<Item = (SocketAddr, Dial)> {
-        std::mem::take(&mut self.to_dial).into_iter().map(|(socket, peer)| {
+        std::mem::take(&mut self.to_dial).into_iter().map(|Anchor { address: socket, peer }| {
             let address = netgroup::address(socket);
             (socket, Dial { peer: Some(peer), address, purpose: Purpose::Anchor })
         })
@@ -58,6 +59,6 @@ impl Anchors {
 
     /// Drops the anchors to save that a predicate rejects.
     pub(super) fn retain(&mut self, mut is_retained: impl FnMut(SocketAddr, PeerId) -> bool) {
-        self.saved.retain(|(socket, peer)| is_retained(*socket, *peer));
+        self.saved.retain(|anchor| is_retained(anchor.address, anchor.peer));
     }
 }

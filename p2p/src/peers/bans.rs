@@ -1,8 +1,9 @@
 //! Bans of peers and of IP addresses, since new peer ids cost nothing.
 
-use super::netgroup;
+use super::{netgroup, peer_text};
 use crate::engine::Now;
 use libp2p::PeerId;
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
@@ -14,7 +15,7 @@ pub const MAX_BAN_UNTIL: u64 = 253_402_300_799;
 const MAX_REASON: usize = 200;
 
 /// A ban in force.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ban {
     /// The banned peer or IP address.
     pub subject: Subject,
@@ -25,10 +26,11 @@ pub struct Ban {
 }
 
 /// The subject of a ban.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Subject {
     /// A peer id.
-    Peer(PeerId),
+    Peer(#[serde(with = "peer_text")] PeerId),
     /// An IP address: all peers that connect from it.
     Ip(IpAddr),
 }

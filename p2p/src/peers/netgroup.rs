@@ -3,6 +3,7 @@
 
 use libp2p::multiaddr::Protocol;
 use libp2p::{Multiaddr, PeerId};
+use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// The range from which an address can be reached.
@@ -14,7 +15,7 @@ pub(super) enum Reachability {
 }
 
 /// A network that probably has a single owner: an IPv4 /16 or an IPv6 /32.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(super) struct NetGroup(pub(super) IpAddr);
 
 /// The reachability of an IP; `None` if no node can have it.

@@ -324,7 +324,7 @@ fn starts_that_connect_to_the_honest_node(with_anchor: bool) -> usize {
         world.peers.rng = StdRng::seed_from_u64(start);
         if with_anchor {
             let socket = netgroup::socket(&honest).unwrap();
-            world.peers.anchors.to_dial.push((socket, node(1)));
+            world.peers.anchors.to_dial.push(store::Anchor { address: socket, peer: node(1) });
         }
         for attacker in 0..127_u64 {
             // 127 nodes of six netgroups use all inbound slots and addresses that the limits allow.

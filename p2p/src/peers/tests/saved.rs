@@ -136,7 +136,7 @@ fn limits_apply_to_saved_addresses() {
     world.peers.add_addresses(Source::User, &[node_at(1, &["20.0.0.1:1"])], world.now);
     world.peers.save(world.now).unwrap();
     let text = fs::read_to_string(&world.peers.path).unwrap();
-    let one = &text[text.find("{\"address\"").unwrap()..=text.find('}').unwrap()];
+    let one = &text[text.find("[\"20").unwrap()..=text.find(']').unwrap()];
     let many: Vec<String> = (0..250)
         .map(|last| one.replace("20.0.0.1:1", &format!("20.0.{last}.1:1")))
         .chain(["0.0.0.0:1", "224.0.0.1:1"].map(|unroutable| one.replace("20.0.0.1:1", unroutable)))
