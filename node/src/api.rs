@@ -13,8 +13,8 @@ use crate::metrics::requests::Count;
 use crate::state::NodeState;
 use anyhow::Result;
 use axum::Extension;
-use http::host_check::Hosts;
-use http::server::Guarded;
+use http::host_check::AllowedHosts;
+use http::server::App;
 use openapi::docs::Documentation;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -25,15 +25,15 @@ pub fn router(
     token: &Token,
     bound: SocketAddr,
     hosts: &[String],
-) -> Result<Guarded> {
-    let hosts = Hosts::new(bound.ip(), hosts)?;
+) -> Result<App> {
+    let hosts = AllowedHosts::new(bound.ip(), hosts)?;
     let table = routes::all(token, &hosts);
     let patterns = table.patterns().chain(explorer::patterns());
     let count = Count::new(Arc::clone(&node.metrics), patterns);
-    let (router, document) = table.finish();
+    let (router, document) = table.build();
     let router = router.merge(explorer::routes());
     let router = router.layer(Extension(Documentation::new(&document))).with_state(node);
-    Ok(Guarded::new(router, hosts, count))
+    Ok(App::new(router, hosts, count))
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Polls peers, sync, mining and jobs, and publishes an event when they change.
 
 use crate::api::routes;
-use crate::api::routes::chain::Sync;
+use crate::api::routes::chain::SyncProgress;
 use crate::api::routes::peers::Peer;
 use crate::clock::interval;
 use crate::events::Topic;
@@ -88,8 +88,8 @@ async fn publish_sync(node: &NodeState) {
         let is_syncing = !is_synced && node.peers.peer_count() > 0;
         // The transition to synced is published once.
         if (is_syncing && published != Some(current)) || (was_syncing && is_synced) {
-            let Sync { state, best_header_height, progress } =
-                Sync::of(progress, node.reader.view().tip().height);
+            let SyncProgress { state, best_header_height, progress } =
+                SyncProgress::of(progress, node.reader.view().tip().height);
             let data = json!({
                 "state": state, "height": current.2.get(),
                 "best_header_height": best_header_height, "progress": progress,
@@ -126,7 +126,8 @@ async fn publish_jobs(node: &NodeState, mut updates: Receiver<Job>) {
                 let Ok(Some(status)) = node.jobs.job(job.id).await else { continue };
                 // The job as it was at the update; its blocks only once there will be no more.
                 let is_finished = job.state.is_terminal();
-                let shown = routes::jobs::shown(node, &Status { job, ..status }, is_finished);
+                let shown =
+                    routes::jobs::job_response(node, &Status { job, ..status }, is_finished);
                 publisher.publish(Topic::JobUpdated, &json!(shown));
             }
             Err(RecvError::Lagged(_)) => publisher.mark_gap(),

@@ -10,7 +10,7 @@ mod instrument;
 pub mod process;
 pub mod requests;
 
-pub use instrument::{Counter, Gauge, Histogram, Tally};
+pub use instrument::{Counter, CounterVec, Gauge, Histogram};
 
 use chain::ledger::{Accepted, Commit, SubmitError, TransferError};
 use chain::mempool::Admission;
@@ -30,7 +30,7 @@ const DEPTHS: &[u64] = &[1, 2, 3, 6, 10, 20, 50, 100, 500];
 #[derive(Debug, Default)]
 pub struct Metrics {
     /// The writer's.
-    pub writing: Writing,
+    pub writer: WriterMetrics,
     /// The API's.
     pub requests: Requests,
     /// HTTP connections that are open.
@@ -43,21 +43,21 @@ pub struct Metrics {
 
 /// What the writer counts.
 #[derive(Debug)]
-pub struct Writing {
+pub struct WriterMetrics {
     /// Blocks that entered the best chain.
     pub blocks_connected: Counter,
     /// Blocks that left it.
     pub blocks_disconnected: Counter,
     /// Blocks that were refused, by the rule's code.
-    pub blocks_refused: Tally,
+    pub blocks_refused: CounterVec,
     /// Transfers that entered the best chain; those that left it and entered again count again.
     pub transfers_confirmed: Counter,
     /// Transfers that entered the pool from outside.
     pub transfers_accepted: Counter,
     /// Transfers that did not, by the code of the rule or policy.
-    pub transfers_refused: Tally,
+    pub transfers_refused: CounterVec,
     /// Transfers that left the pool other than into a block, by the policy's code.
-    pub transfers_dropped: Tally,
+    pub transfers_dropped: CounterVec,
     /// Blocks that left the best chain at a time.
     pub reorganisation_depth: Histogram,
     /// Time to check blocks by themselves: those that come together count as one.
@@ -68,16 +68,16 @@ pub struct Writing {
     pub commit_time: Histogram,
 }
 
-impl Default for Writing {
-    fn default() -> Writing {
-        Writing {
+impl Default for WriterMetrics {
+    fn default() -> WriterMetrics {
+        WriterMetrics {
             blocks_connected: Counter::default(),
             blocks_disconnected: Counter::default(),
-            blocks_refused: Tally::default(),
+            blocks_refused: CounterVec::default(),
             transfers_confirmed: Counter::default(),
             transfers_accepted: Counter::default(),
-            transfers_refused: Tally::default(),
-            transfers_dropped: Tally::default(),
+            transfers_refused: CounterVec::default(),
+            transfers_dropped: CounterVec::default(),
             reorganisation_depth: Histogram::of_numbers(DEPTHS),
             check_time: Histogram::of_times(BLOCK_TIMES),
             connect_time: Histogram::of_times(BLOCK_TIMES),
@@ -86,7 +86,7 @@ impl Default for Writing {
     }
 }
 
-impl Writing {
+impl WriterMetrics {
     /// A transfer was judged.
     pub fn transfer(&self, result: &Result<Admission, TransferError>) {
         match result {

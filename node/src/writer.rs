@@ -136,7 +136,7 @@ impl WriterTask {
                 }
                 Request::Transfer(transfer, reply) => {
                     let result = self.writer.submit_transfer(Arc::unwrap_or_clone(transfer));
-                    self.metrics.writing.transfer(&result);
+                    self.metrics.writer.transfer(&result);
                     if let Ok(Admission::Added(changes)) = &result {
                         self.publish_version();
                         self.publish_mempool(changes.clone());
@@ -186,7 +186,7 @@ impl WriterTask {
         let (blocks, mut replies) = self.next_batch(Some(first));
         let started = Instant::now();
         let mut prechecked = prechecker.precheck(blocks, self.clock.now());
-        self.metrics.writing.check_time.time(started.elapsed());
+        self.metrics.writer.check_time.time(started.elapsed());
         while !prechecked.is_empty() {
             let (queued, next_replies) = self.next_batch(None);
             if queued.is_empty() {
@@ -198,7 +198,7 @@ impl WriterTask {
                 let ahead = scope.spawn(move || {
                     let started = Instant::now();
                     let prechecked = prechecker.precheck_beside_writer(queued, now);
-                    metrics.writing.check_time.time(started.elapsed());
+                    metrics.writer.check_time.time(started.elapsed());
                     prechecked
                 });
                 self.accept_blocks(prechecked, replies)?;
@@ -244,7 +244,7 @@ impl WriterTask {
     fn accept_block(&mut self, block: impl Into<PrecheckedBlock>) -> Result<Accepted, SubmitError> {
         let started = Instant::now();
         let result = self.writer.submit_block(block, self.clock.now());
-        self.metrics.writing.block(&result, started.elapsed());
+        self.metrics.writer.block(&result, started.elapsed());
         result
     }
 
@@ -280,7 +280,7 @@ impl WriterTask {
     fn commit(&mut self) -> Result<(), StoreError> {
         let started = Instant::now();
         let commit = self.writer.commit()?;
-        self.metrics.writing.commit(&commit, started.elapsed());
+        self.metrics.writer.commit(&commit, started.elapsed());
         let Commit { disconnected, connected, mempool, .. } = commit;
         self.publish_version();
         if !(connected.is_empty() && disconnected.is_empty()) {
@@ -298,7 +298,7 @@ impl WriterTask {
         let entries = pending.iter().filter_map(|id| view.mempool().get(id));
         let accepted = entries.map(|entry| Payment::of_details(entry.transfer.details())).collect();
         drop(view);
-        let counts = &self.metrics.writing.transfers_dropped;
+        let counts = &self.metrics.writer.transfers_dropped;
         dropped.iter().for_each(|dropped| counts.count(dropped.reason.code()));
         self.events.publish_mempool(accepted, &dropped);
         if !pending.is_empty() {

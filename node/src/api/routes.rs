@@ -19,13 +19,13 @@ pub mod transactions;
 pub mod transfer;
 mod ws;
 
-use crate::api::http::host_check::Hosts;
+use crate::api::http::host_check::AllowedHosts;
 use crate::api::openapi::docs;
-use crate::api::openapi::route::Table;
+use crate::api::openapi::route::Routes;
 use crate::auth::Token;
 
 /// Every route of the API. Those that change the node require the token.
-pub fn all(token: &Token, hosts: &Hosts) -> Table {
+pub fn all(token: &Token, hosts: &AllowedHosts) -> Routes {
     let tables = [
         explorer::routes(),
         docs::routes(),
@@ -46,5 +46,5 @@ pub fn all(token: &Token, hosts: &Hosts) -> Table {
         ws::routes(hosts),
         dev::routes(token),
     ];
-    tables.into_iter().fold(Table::default(), Table::and)
+    tables.into_iter().fold(Routes::default(), Routes::merge)
 }

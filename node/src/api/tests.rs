@@ -17,7 +17,7 @@ mod solutions;
 mod transactions;
 mod ws;
 
-use super::http::server::Guarded;
+use super::http::server::App;
 use super::router;
 use crate::api::http::problem::MEDIA_TYPE;
 use crate::api::http::response::{CHAIN_HEIGHT, CHAIN_TIP};
@@ -39,7 +39,7 @@ use tempfile::TempDir;
 
 /// A node and its routes.
 struct World {
-    routes: Guarded,
+    routes: App,
     token: String,
     daemon: Daemon,
     _folder: TempDir,
@@ -51,13 +51,13 @@ fn called(daemon: &Daemon) -> SocketAddr {
 
 /// What a route answers.
 #[derive(Debug)]
-struct Answer {
+struct TestResponse {
     status: StatusCode,
     headers: HeaderMap,
     body: Vec<u8>,
 }
 
-impl Answer {
+impl TestResponse {
     fn header(&self, name: impl header::AsHeaderName) -> &str {
         self.headers.get(name).map_or("", |value| value.to_str().unwrap())
     }
@@ -132,15 +132,15 @@ impl World {
         self.daemon.node()
     }
 
-    async fn send(&self, request: Request) -> Answer {
+    async fn send(&self, request: Request) -> TestResponse {
         ask(self.routes.clone(), request).await
     }
 
-    async fn get(&self, path: &str) -> Answer {
+    async fn get(&self, path: &str) -> TestResponse {
         self.get_with(path, &[]).await
     }
 
-    async fn get_with(&self, path: &str, headers: &[(&str, &str)]) -> Answer {
+    async fn get_with(&self, path: &str, headers: &[(&str, &str)]) -> TestResponse {
         let mut request = Request::get(path).header(header::HOST, "localhost");
         for (name, value) in headers {
             request = request.header(*name, *value);
@@ -148,7 +148,7 @@ impl World {
         self.send(request.body(Body::empty()).unwrap()).await
     }
 
-    async fn post(&self, path: &str, media_type: &str, body: impl Into<Body>) -> Answer {
+    async fn post(&self, path: &str, media_type: &str, body: impl Into<Body>) -> TestResponse {
         let request = Request::post(path)
             .header(header::HOST, "localhost")
             .header(header::AUTHORIZATION, format!("Bearer {}", self.token))
@@ -156,14 +156,14 @@ impl World {
         self.send(request.body(body.into()).unwrap()).await
     }
 
-    async fn delete(&self, path: &str) -> Answer {
+    async fn delete(&self, path: &str) -> TestResponse {
         let request = Request::delete(path)
             .header(header::HOST, "localhost")
             .header(header::AUTHORIZATION, format!("Bearer {}", self.token));
         self.send(request.body(Body::empty()).unwrap()).await
     }
 
-    async fn post_json(&self, path: &str, body: &Value) -> Answer {
+    async fn post_json(&self, path: &str, body: &Value) -> TestResponse {
         self.post(path, "application/json", body.to_string()).await
     }
 
@@ -184,11 +184,11 @@ impl World {
     }
 
     /// Blocks of this chain from a height up, handed in to another.
-    async fn give_blocks(&self, from: u32, to: &World) {
+    async fn send_blocks(&self, from: u32, to: &World) {
         for height in from..=self.height().await {
             let raw = self.get(&format!("/v1/blocks/{height}/raw")).await;
-            let answer = to.post("/v1/blocks", "text/plain", raw.body).await;
-            assert!(answer.status.is_success(), "{}", answer.text());
+            let response = to.post("/v1/blocks", "text/plain", raw.body).await;
+            assert!(response.status.is_success(), "{}", response.text());
         }
     }
 
@@ -197,22 +197,22 @@ impl World {
         self.node().writer.template(address(5)).await.unwrap().unwrap().block
     }
 
-    async fn hand_in(&self, block: &Block) -> Answer {
+    async fn submit_block(&self, block: &Block) -> TestResponse {
         self.post("/v1/blocks", "application/octet-stream", block.encode()).await
     }
 
-    async fn submit(&self, transfer: &Transfer) -> Answer {
+    async fn submit(&self, transfer: &Transfer) -> TestResponse {
         self.post("/v1/transactions", "text/plain", hex::encode(transfer.encode())).await
     }
 }
 
-async fn ask(routes: Guarded, request: Request) -> Answer {
+async fn ask(routes: App, request: Request) -> TestResponse {
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-    let (head, body) = routes.answer(request).await.into_parts();
+    let (head, body) = routes.respond(request).await.into_parts();
     let body = to_bytes(body, usize::MAX).await.unwrap().to_vec();
-    let answer = Answer { status: head.status, headers: head.headers, body };
-    contract::check(&method, &path, &answer);
-    answer
+    let response = TestResponse { status: head.status, headers: head.headers, body };
+    contract::check(&method, &path, &response);
+    response
 }
 
 /// The key of an account of `dev`'s public mnemonic: 0 to 9 own something from the beginning.
@@ -267,7 +267,7 @@ fn seal(mut block: Block) -> Block {
 }
 
 #[tokio::test]
-async fn every_read_says_of_which_tip_it_is() {
+async fn every_read_has_tip_headers() {
     let world = World::new().await;
     let tip = world.generate(3, 0).await.pop().unwrap();
     let id = PAY.signed().id();
@@ -296,10 +296,14 @@ async fn every_read_says_of_which_tip_it_is() {
         "/v1/mining/jobs",
         &format!("/v1/mining/template?miner={miner}"),
     ] {
-        let answer = world.get(path).await;
-        assert_eq!(answer.status, 200, "{path}: {}", answer.text());
-        assert_eq!((answer.header(CHAIN_HEIGHT), answer.header(CHAIN_TIP)), ("3", &*tip), "{path}");
-        assert_ne!(answer.header(header::CACHE_CONTROL), "", "{path}");
+        let response = world.get(path).await;
+        assert_eq!(response.status, 200, "{path}: {}", response.text());
+        assert_eq!(
+            (response.header(CHAIN_HEIGHT), response.header(CHAIN_TIP)),
+            ("3", &*tip),
+            "{path}"
+        );
+        assert_ne!(response.header(header::CACHE_CONTROL), "", "{path}");
     }
     // And so does what is not found, but nothing else that fails.
     let missing = world.get("/v1/blocks/4").await;
@@ -308,19 +312,19 @@ async fn every_read_says_of_which_tip_it_is() {
 }
 
 #[tokio::test]
-async fn an_unchanged_answer_costs_no_body() {
+async fn unchanged_response_is_304_without_body() {
     let world = World::new().await;
     world.generate(1, 0).await;
     for path in ["/v1/chain", "/v1/blocks/1", "/v1/mempool", "/v1/blocks/1/raw"] {
-        let answer = world.get(path).await;
-        let tag = answer.header(header::ETAG).to_owned();
+        let response = world.get(path).await;
+        let tag = response.header(header::ETAG).to_owned();
         assert!(tag.starts_with("W/\""), "{path}");
         let again = world.get_with(path, &[("if-none-match", &tag)]).await;
         assert_eq!((again.status.as_u16(), again.body.len()), (304, 0), "{path}");
         assert_eq!(again.header(header::ETAG), tag);
         assert_eq!(again.header(CHAIN_HEIGHT), "1");
         let other = world.get_with(path, &[("if-none-match", "W/\"other\"")]).await;
-        assert_eq!(other.body, answer.body);
+        assert_eq!(other.body, response.body);
     }
     let chain = world.get("/v1/chain").await.header(header::ETAG).to_owned();
     let block = world.get("/v1/blocks/1").await.header(header::ETAG).to_owned();
@@ -332,9 +336,9 @@ async fn an_unchanged_answer_costs_no_body() {
     assert_eq!(world.get_with("/v1/blocks/1", &[("if-none-match", &block)]).await.status, 200);
 }
 
-// R18: from a reorganisation to the next, no answer mixes two tips.
+// R18: from a reorganisation to the next, no response mixes two tips.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_answer_mixes_two_tips() {
+async fn no_response_mixes_two_tips() {
     let world = World::new().await;
     let other = World::new().await;
     world.generate(5, 0).await;
@@ -359,7 +363,7 @@ async fn no_answer_mixes_two_tips() {
         for round in 1..=10_u32 {
             let (from, to) = if round % 2 == 1 { (&other, &world) } else { (&world, &other) };
             from.generate(to.height().await + 1 - from.height().await, 1).await;
-            from.give_blocks(1, to).await;
+            from.send_blocks(1, to).await;
             assert_eq!(
                 to.get("/v1/chain").await.json()["tip"],
                 from.get("/v1/chain").await.json()["tip"]
@@ -376,7 +380,7 @@ async fn no_answer_mixes_two_tips() {
 }
 
 #[tokio::test]
-async fn a_node_that_stops_is_alive_but_not_ready() {
+async fn stopping_node_is_alive_but_not_ready() {
     let world = World::new().await;
     assert_eq!(world.get("/livez").await.text(), "ok\n");
     assert_eq!(world.get("/readyz").await.status, 200);

@@ -2,7 +2,7 @@
 
 use super::node::block_on;
 use super::output::{self, Rows, coins};
-use crate::api::routes::accounts::Holdings as Account;
+use crate::api::routes::accounts::AccountResponse as Account;
 use crate::client::{Client, NodeArgs};
 use anyhow::Result;
 

@@ -2,7 +2,7 @@
 
 use super::node::block_on;
 use super::output::{self, Rows, ago, coins, print_lines};
-use crate::api::routes::blocks::{Transactions, Whole as Block};
+use crate::api::routes::blocks::{BlockResponse, Transactions};
 use crate::client::{NodeArgs, printable};
 use anyhow::Result;
 
@@ -19,7 +19,7 @@ pub struct Args {
 pub fn run(args: &Args, json: bool) -> Result<()> {
     let get = async || args.node.connect(None).await?.get(&["blocks", &args.id]).await;
     let response = block_on(get())?;
-    output::print(&response, json, |Block { summary: block, transactions, .. }| {
+    output::print(&response, json, |BlockResponse { summary: block, transactions, .. }| {
         let chain = match block.in_best_chain {
             true => format!("best chain, {} confirmations", block.confirmations),
             false => "side branch".to_owned(),
@@ -38,7 +38,7 @@ pub fn run(args: &Args, json: bool) -> Result<()> {
             .print()?;
         let ids: Vec<_> = match transactions {
             Transactions::Ids(ids) => ids,
-            Transactions::Whole(whole) => {
+            Transactions::Full(whole) => {
                 whole.into_iter().map(|transaction| transaction.id).collect()
             }
         };

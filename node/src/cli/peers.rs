@@ -4,7 +4,7 @@ use super::node::block_on;
 use super::output::{self, Table, bytes, duration, label, print_line, seconds_until};
 use crate::api::http::page::Page;
 use crate::api::routes::bans::Ban;
-use crate::api::routes::peers::{Added, Peer};
+use crate::api::routes::peers::{Peer, PeerAdded};
 use crate::client::{Client, NodeArgs, printable};
 use anyhow::{Result, bail};
 use reqwest::Method;
@@ -135,7 +135,7 @@ async fn list(node: &NodeArgs, json: bool) -> Result<()> {
 async fn add(node: &NodeArgs, address: &str, json: bool) -> Result<()> {
     let client = node.connect_with_token(None).await?;
     let response = client.create(&["peers"], &json!({ "address": address }), DIAL_TIMEOUT).await?;
-    output::print(&response, json, |added: Added| match added.id {
+    output::print(&response, json, |added: PeerAdded| match added.id {
         Some(id) => print_line(&format!("connected to {id}")),
         None => {
             let reason = added.detail.unwrap_or_else(|| "no response".to_owned());

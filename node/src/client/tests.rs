@@ -4,7 +4,7 @@ use super::failover::NetworkId;
 use super::*;
 use crate::api::http::content::Json;
 use crate::api::http::extract::Path;
-use crate::api::http::host_check::Hosts;
+use crate::api::http::host_check::AllowedHosts;
 use crate::api::http::problem::{Kind, Problem};
 use crate::api::http::server;
 use crate::listener;
@@ -48,9 +48,9 @@ fn routes(params: &Params) -> Router {
 async fn serve(routes: Router) -> (String, watch::Sender<bool>) {
     let listener = listener::bind("127.0.0.1:0".parse().unwrap(), "--api").await.unwrap();
     let address = listener::local_address(&listener).unwrap();
-    let hosts = Hosts::new(address.ip(), &[]).unwrap();
+    let hosts = AllowedHosts::new(address.ip(), &[]).unwrap();
     let (stop, stopped) = watch::channel(false);
-    let routes = server::Guarded::new(routes, hosts, Count::new(Arc::default(), []));
+    let routes = server::App::new(routes, hosts, Count::new(Arc::default(), []));
     tokio::spawn(server::serve(listener, None, routes, stopped));
     (format!("http://{address}"), stop)
 }

@@ -33,9 +33,9 @@ pub struct Gauge(AtomicUsize);
 
 impl Gauge {
     /// One more, until what this returns is dropped.
-    pub fn enter(self: &Arc<Gauge>) -> Inside {
+    pub fn enter(self: &Arc<Gauge>) -> InProgress {
         self.0.fetch_add(1, Ordering::Relaxed);
-        Inside(Arc::clone(self))
+        InProgress(Arc::clone(self))
     }
 
     /// How many there are.
@@ -46,9 +46,9 @@ impl Gauge {
 
 /// One of those that a gauge counts.
 #[derive(Debug)]
-pub struct Inside(Arc<Gauge>);
+pub struct InProgress(Arc<Gauge>);
 
-impl Drop for Inside {
+impl Drop for InProgress {
     fn drop(&mut self) {
         self.0.0.fetch_sub(1, Ordering::Relaxed);
     }
@@ -56,9 +56,9 @@ impl Drop for Inside {
 
 /// Counts by a reason. Reasons are constants of the program, so there are only so many.
 #[derive(Debug, Default)]
-pub struct Tally(Mutex<BTreeMap<&'static str, u64>>);
+pub struct CounterVec(Mutex<BTreeMap<&'static str, u64>>);
 
-impl Tally {
+impl CounterVec {
     /// One more.
     pub fn count(&self, reason: &'static str) {
         let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -186,7 +186,7 @@ mod tests {
         assert_eq!(gauge.get(), 1);
         drop(two);
         assert_eq!(gauge.get(), 0);
-        let tally = Tally::default();
+        let tally = CounterVec::default();
         ["b", "a", "b"].into_iter().for_each(|reason| tally.count(reason));
         assert_eq!(tally.get(), BTreeMap::from([("a", 1), ("b", 2)]));
     }

@@ -1,14 +1,14 @@
-//! What the operating system knows of this process, under the names by which Prometheus' own
-//! libraries show it. Linux only: elsewhere nothing is shown.
+//! Process metrics from the operating system, under the standard names of Prometheus client libraries.
+//! Linux only: elsewhere there are none.
 //! Source: proc(5); Prometheus documentation, "Writing client libraries", process metrics.
 
 use super::exposition::Page;
 
-/// Shows what there is.
+/// Writes the process metrics.
 #[cfg(not(target_os = "linux"))]
 pub fn show(_page: &mut Page) {}
 
-/// Shows what there is.
+/// Writes the process metrics.
 #[cfg(target_os = "linux")]
 pub fn show(page: &mut Page) {
     use rustix::process::{Resource, getrlimit};
@@ -18,38 +18,38 @@ pub fn show(page: &mut Page) {
         let page_bytes = rustix::param::page_size() as u64;
         page.counter(
             "process_cpu_seconds_total",
-            "Processor time spent, by the program and for it.",
+            "CPU time used, user and system.",
             stat.cpu_ticks as f64 / ticks,
         );
         page.gauge(
             "process_resident_memory_bytes",
-            "Memory in use.",
+            "Resident memory size.",
             stat.resident_pages.saturating_mul(page_bytes),
         );
-        page.gauge("process_virtual_memory_bytes", "Memory addressed.", stat.virtual_bytes);
+        page.gauge("process_virtual_memory_bytes", "Virtual memory size.", stat.virtual_bytes);
         if let Some(boot) = boot_time(&read("/proc/stat")) {
             page.gauge(
                 "process_start_time_seconds",
-                "When the process started, in Unix time.",
+                "Start time of the process, Unix seconds.",
                 boot as f64 + stat.start_ticks as f64 / ticks,
             );
         }
     }
     if let Ok(open) = std::fs::read_dir("/proc/self/fd") {
         // One of them is the folder's own.
-        page.gauge("process_open_fds", "Open files.", open.count().saturating_sub(1));
+        page.gauge("process_open_fds", "Open file descriptors.", open.count().saturating_sub(1));
     }
     if let Some(most) = getrlimit(Resource::Nofile).current {
-        page.gauge("process_max_fds", "Files that may be open.", most);
+        page.gauge("process_max_fds", "Limit of open file descriptors.", most);
     }
 }
 
-/// Of `/proc/PID/stat`, what is shown.
+/// The fields of `/proc/PID/stat` in use.
 #[cfg(target_os = "linux")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Stat {
     cpu_ticks: u64,
-    /// Since the machine's start.
+    /// Since boot.
     start_ticks: u64,
     virtual_bytes: u64,
     resident_pages: u64,
@@ -72,7 +72,7 @@ impl Stat {
     }
 }
 
-/// When the machine started: Unix seconds.
+/// The boot time of the machine, Unix seconds.
 #[cfg(target_os = "linux")]
 fn boot_time(stat: &str) -> Option<u64> {
     stat.lines().find_map(|line| line.strip_prefix("btime "))?.trim().parse().ok()

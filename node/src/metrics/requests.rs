@@ -7,7 +7,7 @@
 //! same matcher.
 
 use super::Metrics;
-use super::instrument::{self, Counter, Histogram, Inside};
+use super::instrument::{self, Counter, Histogram, InProgress};
 use axum::extract::Request;
 use axum::http::{Method, StatusCode};
 use std::collections::BTreeSet;
@@ -117,7 +117,7 @@ impl Count {
     }
 
     /// A connection that is open until what this returns is dropped.
-    pub fn connection(&self) -> Inside {
+    pub fn connection(&self) -> InProgress {
         self.0.connections.enter()
     }
 

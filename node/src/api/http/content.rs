@@ -8,12 +8,12 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use std::convert::Infallible;
 
-/// The media type of bytes as they are.
+/// The media type of raw bytes.
 pub const OCTETS: &str = "application/octet-stream";
-/// That of their hexadecimal text.
+/// The media type of hexadecimal text.
 pub const TEXT: &str = "text/plain; charset=utf-8";
 
-/// A body of JSON, in a request or a response.
+/// A JSON body, in a request or a response.
 #[derive(Debug)]
 pub struct Json<T>(pub T);
 
@@ -23,9 +23,9 @@ impl<T: Serialize> IntoResponse for Json<T> {
     }
 }
 
-/// Anything an answer may consist of.
+/// The content of a response.
 pub trait Content {
-    /// Its media type and its bytes.
+    /// Returns the media type and the bytes.
     fn encode(self) -> (&'static str, Vec<u8>);
 }
 
@@ -36,25 +36,25 @@ impl<T: Serialize> Content for Json<T> {
     }
 }
 
-/// The type of a request's body without its parameters, in lower case; empty if there is none.
+/// The media type of a request's body without parameters, in lower case; empty if there is none.
 pub fn media_type(headers: &HeaderMap) -> String {
     let value = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
 }
 
-/// How bytes are to be sent.
+/// The encoding of binary content, chosen by the `Accept` header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Form {
-    /// As they are: the client asked for it.
+pub enum Encoding {
+    /// Raw bytes, if the client accepts them.
     Octets,
-    /// In hexadecimal.
+    /// Hexadecimal text.
     Hex,
 }
 
-impl<S: Send + Sync> FromRequestParts<S> for Form {
+impl<S: Send + Sync> FromRequestParts<S> for Encoding {
     type Rejection = Infallible;
 
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Form, Infallible> {
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Encoding, Infallible> {
         let accepted = parts.headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
         let mut ranges = accepted.flat_map(|value| value.split(','));
         let octets = ranges.any(|range| {
@@ -63,7 +63,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Form {
             // A weight of zero means: anything but this.
             named && !parts.any(|part| part.strip_prefix("q=").is_some_and(is_zero))
         });
-        Ok(if octets { Form::Octets } else { Form::Hex })
+        Ok(if octets { Encoding::Octets } else { Encoding::Hex })
     }
 }
 
@@ -71,35 +71,35 @@ fn is_zero(weight: &str) -> bool {
     weight.parse::<f32>().is_ok_and(|weight| weight <= 0.0)
 }
 
-impl Form {
-    /// Bytes in this form.
-    pub fn of(self, bytes: Vec<u8>) -> Formed {
+impl Encoding {
+    /// Encodes bytes.
+    pub fn encode(self, bytes: Vec<u8>) -> Encoded {
         match self {
-            Form::Octets => Formed { media_type: OCTETS, bytes },
-            Form::Hex => Formed { media_type: TEXT, bytes: hex::encode(bytes).into_bytes() },
+            Encoding::Octets => Encoded { media_type: OCTETS, bytes },
+            Encoding::Hex => Encoded { media_type: TEXT, bytes: hex::encode(bytes).into_bytes() },
         }
     }
 
-    /// Several in this form: one after the other, or a line of hexadecimal each.
-    pub fn of_all(self, items: impl Iterator<Item = Vec<u8>>) -> Formed {
+    /// Encodes several values: concatenated, or one line of hexadecimal each.
+    pub fn encode_all(self, items: impl Iterator<Item = Vec<u8>>) -> Encoded {
         match self {
-            Form::Octets => Formed { media_type: OCTETS, bytes: items.flatten().collect() },
-            Form::Hex => {
+            Encoding::Octets => Encoded { media_type: OCTETS, bytes: items.flatten().collect() },
+            Encoding::Hex => {
                 let lines: String = items.map(|item| hex::encode(item) + "\n").collect();
-                Formed { media_type: TEXT, bytes: lines.into_bytes() }
+                Encoded { media_type: TEXT, bytes: lines.into_bytes() }
             }
         }
     }
 }
 
-/// Bytes in the form a client wants.
+/// Encoded binary content.
 #[derive(Debug)]
-pub struct Formed {
+pub struct Encoded {
     media_type: &'static str,
     bytes: Vec<u8>,
 }
 
-impl Content for Formed {
+impl Content for Encoded {
     fn encode(self) -> (&'static str, Vec<u8>) {
         (self.media_type, self.bytes)
     }

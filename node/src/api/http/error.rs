@@ -1,5 +1,5 @@
-//! What the ledger refuses or cannot do, as problems: rules under their own codes, our own faults
-//! as such.
+//! Conversions of errors into problems: consensus rules have their own codes, storage errors are
+//! internal.
 
 use crate::api::http::problem::{Kind, Problem};
 use crate::mining::templates::TemplateUnavailable;
@@ -12,13 +12,13 @@ use chain::store::{IndexError, LogError, StoreError};
 use chain::template::TemplateError;
 use serde_json::Value;
 
-/// How a block may be refused.
-pub fn of_blocks() -> Vec<Kind> {
+/// The kinds of problems a block submission may return.
+pub fn block_errors() -> Vec<Kind> {
     Kind::rules().chain([Kind::DISK_FULL]).collect()
 }
 
-/// How a transfer may be refused.
-pub fn of_transfers() -> Vec<Kind> {
+/// The kinds of problems a transfer submission may return.
+pub fn transfer_errors() -> Vec<Kind> {
     let rules = [
         Rule::BadEncoding,
         Rule::BadCoinbaseEncoding,
@@ -46,8 +46,8 @@ impl From<RuleError> for Problem {
         let Some((expected, actual)) = error.expected_and_actual() else { return problem };
         match error {
             // Eight digits that may look like a number.
-            RuleError::WrongBits { .. } => problem.comparing(expected, actual),
-            _ => problem.comparing(number_or_text(expected), number_or_text(actual)),
+            RuleError::WrongBits { .. } => problem.with_comparison(expected, actual),
+            _ => problem.with_comparison(number_or_text(expected), number_or_text(actual)),
         }
     }
 }
@@ -84,22 +84,22 @@ impl From<TransferError> for Problem {
     fn from(error: TransferError) -> Problem {
         match error {
             TransferError::Invalid(error) => error.into(),
-            TransferError::Rejected(refusal) => refusal.into(),
+            TransferError::Rejected(reason) => reason.into(),
             TransferError::Store(error) => error.into(),
         }
     }
 }
 
 impl From<RejectReason> for Problem {
-    fn from(refusal: RejectReason) -> Problem {
-        let code = refusal.code();
+    fn from(reason: RejectReason) -> Problem {
+        let code = reason.code();
         let policy = Kind::ALL.iter().find(|kind| kind.code() == code);
         // What is no policy of the pool's is a rule that it foresees to be broken.
         let rule = || Rule::from_code(code).map(Kind::rule);
         let kind = policy.copied().or_else(rule).unwrap_or(Kind::INTERNAL);
-        let problem = Problem::new(kind, refusal.to_string());
-        match refusal.expected_and_actual() {
-            Some((expected, actual)) => problem.comparing(expected, actual),
+        let problem = Problem::new(kind, reason.to_string());
+        match reason.expected_and_actual() {
+            Some((expected, actual)) => problem.with_comparison(expected, actual),
             None => problem,
         }
     }
@@ -146,7 +146,7 @@ impl From<GenerateError> for Problem {
     }
 }
 
-/// A full disk passes, and so does the end of a node; everything else needs its operator.
+/// A full disk and a shutdown are temporary; any other storage error needs the operator.
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Problem {
         let kind = match error {
@@ -219,7 +219,7 @@ mod tests {
     #[test]
     fn every_refusal_by_the_pool_has_its_code_and_status() {
         let rate = RejectReason::MinFee { rate: 1, needed: 145, actual: 9 };
-        for (refusal, status) in [
+        for (reason, status) in [
             (RejectReason::NonceUsed { expected: 4, actual: 2 }, 409),
             (RejectReason::ReplacementTooCheap { needed: 4, actual: 2 }, 409),
             (RejectReason::NonceTooFar { latest: 4, actual: 9 }, 422),
@@ -230,8 +230,8 @@ mod tests {
             (RejectReason::MempoolFull { needed: 4, actual: 2 }, 503),
             (RejectReason::MempoolFullOfPending, 503),
         ] {
-            let (code, pair) = (refusal.code(), refusal.expected_and_actual());
-            let problem = shown(refusal);
+            let (code, pair) = (reason.code(), reason.expected_and_actual());
+            let problem = shown(reason);
             assert_eq!((&problem["code"], &problem["status"]), (&code.into(), &status.into()));
             assert_eq!(problem.get("expected").and_then(Value::as_u64), pair.map(|pair| pair.0));
         }

@@ -1,5 +1,5 @@
-//! What handlers take from a request. axum's own extractors, except that whatever is wrong with a
-//! request becomes a `Problem`, and that a body has a limited time to arrive.
+//! Request extractors: axum's own, with every rejection turned into a [`Problem`] and a limit on the
+//! time a body may take to arrive.
 
 use crate::api::http::content::{Json, OCTETS, media_type};
 use crate::api::http::problem::{Kind, Problem};
@@ -8,13 +8,13 @@ use axum::http::request::Parts;
 use serde::de::DeserializeOwned;
 use std::time::Duration;
 
-/// Most bytes of a request's body, unless its route says otherwise.
+/// Largest request body in bytes, unless the route sets another limit.
 pub const MAX_BODY: usize = 1 << 20;
-/// Most bytes of a body that carries a block: 2,100,000 as they are, twice that in hexadecimal.
+/// Largest body of a block submission in bytes: 2,100,000 raw, twice that in hexadecimal.
 pub const MAX_BLOCK_BODY: usize = 4_200_000;
 
-/// A body that takes longer is given up, so nobody holds a connection by sending a byte now and
-/// then. The largest body then needs 420 kB/s.
+/// Time limit for a body to arrive, so that a client cannot occupy a connection by sending a byte
+/// now and then. The largest body then needs 420 kB/s.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
@@ -26,7 +26,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
     }
 }
 
-/// A body of any bytes, whole.
+/// The whole body as bytes, of any media type.
 #[derive(Debug)]
 pub struct Bytes(pub axum::body::Bytes);
 
@@ -50,7 +50,7 @@ async fn in_time<T, E: Into<Problem>>(
     }
 }
 
-/// What stands behind the question mark.
+/// The query string, deserialized.
 #[derive(Debug)]
 pub struct Query<T>(pub T);
 
@@ -64,7 +64,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
     }
 }
 
-/// The variable parts of the path.
+/// The path parameters, deserialized.
 #[derive(Debug)]
 pub struct Path<T>(pub T);
 
@@ -78,21 +78,21 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Path<T>
     }
 }
 
-/// A body that is the encoding of something: raw bytes if its type says so, otherwise hexadecimal
-/// text, whatever `curl` calls that.
+/// A binary body: raw bytes with `application/octet-stream`, otherwise hexadecimal text under any of
+/// the content types `curl` sends.
 #[derive(Debug)]
-pub struct Encoded(pub Vec<u8>);
+pub struct EncodedBody(pub Vec<u8>);
 
-impl<S: Send + Sync> FromRequest<S> for Encoded {
+impl<S: Send + Sync> FromRequest<S> for EncodedBody {
     type Rejection = Problem;
 
-    async fn from_request(request: Request, state: &S) -> Result<Encoded, Problem> {
+    async fn from_request(request: Request, state: &S) -> Result<EncodedBody, Problem> {
         let media_type = media_type(request.headers());
         let Bytes(body) = Bytes::from_request(request, state).await?;
         match media_type.as_str() {
-            OCTETS => Ok(Encoded(body.into())),
+            OCTETS => Ok(EncodedBody(body.into())),
             "" | "text/plain" | "application/x-www-form-urlencoded" => {
-                unhex(body.trim_ascii(), "the body").map(Encoded)
+                unhex(body.trim_ascii(), "the body").map(EncodedBody)
             }
             other => {
                 let detail = format!(
@@ -105,12 +105,12 @@ impl<S: Send + Sync> FromRequest<S> for Encoded {
     }
 }
 
-/// Bytes in lower-case hexadecimal.
+/// Decodes lower-case hexadecimal; `what` names the value in the error.
 pub fn unhex(text: impl AsRef<[u8]>, what: &str) -> Result<Vec<u8>, Problem> {
     let text = text.as_ref();
     let bytes = hex::decode(text).ok().filter(|_| !text.iter().any(u8::is_ascii_uppercase));
     bytes.ok_or_else(|| {
-        let detail = format!("{what} is not an even number of hexadecimal digits in lower case");
+        let detail = format!("{what} must be an even number of lower-case hexadecimal digits");
         Problem::new(Kind::BAD_REQUEST, detail)
     })
 }

@@ -1,5 +1,5 @@
-//! The names to which the API answers. A web page can make a browser on this machine send requests
-//! here under a name of the page's own (DNS rebinding); the `Host` header then gives it away.
+//! The allow-list for the `Host` header. A web page can make a browser on this machine send requests
+//! to the node under the page's own name (DNS rebinding); its `Host` header is then a foreign name.
 
 use crate::api::http::problem::{Kind, Problem};
 use anyhow::{Result, bail};
@@ -12,29 +12,29 @@ use std::collections::HashSet;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
-/// The names and numbers by which clients may call the API.
+/// The host names and addresses under which clients may reach the API.
 #[derive(Clone, Debug)]
-pub struct Hosts {
+pub struct AllowedHosts {
     allowed: Arc<HashSet<String>>,
 }
 
-impl Hosts {
-    /// Those of the loopback interface, the address the API is bound to, and further names.
-    pub fn new(bound: IpAddr, further: &[String]) -> Result<Hosts> {
+impl AllowedHosts {
+    /// Allows the loopback names, the address the API is bound to and `extra` names.
+    pub fn new(bound: IpAddr, extra: &[String]) -> Result<AllowedHosts> {
         let mut allowed = HashSet::from(["localhost".to_owned()]);
         if !bound.is_unspecified() {
             allowed.insert(bound.to_canonical().to_string());
         }
-        for name in further {
+        for name in extra {
             match host_of(name) {
                 Some(host) if !name.is_empty() => allowed.insert(host),
                 _ => bail!("api_host `{name}` is not a host name such as node.example.org"),
             };
         }
-        Ok(Hosts { allowed: Arc::new(allowed) })
+        Ok(AllowedHosts { allowed: Arc::new(allowed) })
     }
 
-    /// Whether a `Host` header, port and all, names this node.
+    /// Returns whether the value of a `Host` header, with or without a port, is allowed.
     fn allow(&self, header: &str) -> bool {
         host_of(header).is_some_and(|host| {
             let number = host.parse::<IpAddr>();
@@ -42,37 +42,36 @@ impl Hosts {
         })
     }
 
-    /// Whether a request calls this node by one of its names.
+    /// Checks the `Host` header, and the authority of the request line if it has one.
     ///
     /// # Errors
-    /// What to answer when it does not.
+    /// Returns the problem to respond with if the name is not allowed.
     pub fn check(&self, request: &Request) -> Result<(), Problem> {
         let mut headers = request.headers().get_all(HOST).iter();
         let (Some(host), None) = (headers.next(), headers.next()) else {
             let detail = "a request must have exactly one Host header";
             return Err(Problem::new(Kind::BAD_REQUEST, detail));
         };
-        // A request line with a host of its own overrides the header.
+        // An authority in the request line takes precedence over the header.
         let line = request.uri().authority().map(Authority::as_str);
         let allowed = host.to_str().is_ok_and(|host| self.allow(host))
             && line.is_none_or(|line| self.allow(line));
         if allowed {
             return Ok(());
         }
-        let detail = "this name is not among those the node answers to: call it by localhost, or \
-                      start the node with --api-host NAME";
+        let detail = "host name not allowed: use localhost, or start the node with --api-host NAME";
         Err(Problem::new(Kind::FORBIDDEN_HOST, detail))
     }
 
-    /// Whether an `Origin` header is of a page that this node, or one by the same name, has sent.
+    /// Returns whether the value of an `Origin` header is a page served under an allowed name.
     fn allow_origin(&self, header: &str) -> bool {
         let host = header.strip_prefix("http://").or_else(|| header.strip_prefix("https://"));
         host.is_some_and(|host| self.allow(host))
     }
 }
 
-/// The host of `host`, `host:port`, `[v6]` or `[v6]:port` in its one spelling: lower case, without
-/// the dot that may end a name, numbers as numbers are written.
+/// The host of `host`, `host:port`, `[v6]` or `[v6]:port` in normal form: lower case, without a
+/// trailing dot, addresses in canonical notation.
 fn host_of(header: &str) -> Option<String> {
     let (host, port) = match header.strip_prefix('[') {
         Some(rest) => {
@@ -91,10 +90,10 @@ fn host_of(header: &str) -> Option<String> {
     (well_formed && port.parse::<u16>().is_ok()).then_some(host)
 }
 
-/// Lets no page of another host through: browsers open WebSockets to anywhere, and say for whom in
-/// the `Origin` header. Programs that are no browsers send none.
+/// Middleware that rejects pages of other hosts: browsers open WebSockets to any host and name the
+/// page's own in the `Origin` header. Clients other than browsers send none.
 pub async fn check_origin(
-    State(hosts): State<Hosts>,
+    State(hosts): State<AllowedHosts>,
     request: Request,
     next: Next,
 ) -> Result<Response, Problem> {
@@ -102,8 +101,8 @@ pub async fn check_origin(
     if origins.all(|origin| origin.to_str().is_ok_and(|origin| hosts.allow_origin(origin))) {
         return Ok(next.run(request).await);
     }
-    let detail = "a page of another host may not open this: to let it, start the node with \
-                  --api-host NAME";
+    let detail =
+        "cross-origin request not allowed: start the node with --api-host NAME to allow it";
     Err(Problem::new(Kind::FORBIDDEN_HOST, detail))
 }
 
@@ -111,14 +110,14 @@ pub async fn check_origin(
 mod tests {
     use super::*;
 
-    fn hosts(further: &[&str]) -> Result<Hosts> {
-        let further: Vec<String> = further.iter().map(ToString::to_string).collect();
-        Hosts::new("192.0.2.1".parse().unwrap(), &further)
+    fn hosts(extra: &[&str]) -> Result<AllowedHosts> {
+        let extra: Vec<String> = extra.iter().map(ToString::to_string).collect();
+        AllowedHosts::new("192.0.2.1".parse().unwrap(), &extra)
     }
 
     // R13
     #[test]
-    fn loopback_the_bound_address_and_further_names_are_allowed_in_every_spelling() {
+    fn allows_loopback_bound_address_and_extra_names_in_every_notation() {
         let hosts = hosts(&["Node.Example.org", "[2001:db8::1]"]).unwrap();
         for host in [
             "localhost",
@@ -141,7 +140,7 @@ mod tests {
 
     // R13
     #[test]
-    fn every_other_name_is_forbidden() {
+    fn rejects_every_other_host() {
         let hosts = hosts(&["node.example.org"]).unwrap();
         for host in [
             "",
@@ -176,7 +175,7 @@ mod tests {
 
     // R11, R13
     #[test]
-    fn only_pages_of_allowed_names_may_open_sockets() {
+    fn allows_only_origins_with_allowed_names() {
         let hosts = hosts(&["node.example.org"]).unwrap();
         for origin in ["http://localhost:8400", "https://node.example.org", "http://[::1]:1"] {
             assert!(hosts.allow_origin(origin), "{origin}");
@@ -196,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn a_further_name_must_be_one() {
+    fn rejects_malformed_extra_names() {
         for name in ["", "http://node.example.org", "a b", "*"] {
             assert!(hosts(&[name]).is_err(), "{name}");
         }

@@ -1,5 +1,5 @@
-//! Answers that are held until something happens: a change of tip or pool, the end of the client's
-//! patience, or the end of the node.
+//! Long polling: a response that waits for a new tip, a change of the mempool, a timeout or the
+//! shutdown of the node.
 
 use crate::api::http::problem::{Kind, Problem};
 use crate::api::openapi::schema::Digits;
@@ -10,13 +10,13 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-/// Seconds an answer is held unless the client says otherwise.
+/// Default timeout in seconds.
 const DEFAULT_SECONDS: u64 = 30;
-/// Most seconds: proxies give up after some minutes.
+/// Largest timeout in seconds: proxies drop connections after some minutes.
 const MAX_SECONDS: u64 = 120;
 
-/// How long an answer may be held, as a client says in a query.
-pub fn patience(seconds: Option<Digits>, name: &str) -> Result<Duration, Problem> {
+/// The timeout of a long poll from the query parameter `name`.
+pub fn timeout(seconds: Option<Digits>, name: &str) -> Result<Duration, Problem> {
     let seconds = seconds.map_or(DEFAULT_SECONDS, |seconds| seconds.0);
     if seconds > MAX_SECONDS {
         let detail = format!("{name} must be at most {MAX_SECONDS} seconds, not {seconds}");
@@ -25,36 +25,36 @@ pub fn patience(seconds: Option<Digits>, name: &str) -> Result<Duration, Problem
     Ok(Duration::from_secs(seconds))
 }
 
-/// An answer that is held.
-pub struct Hold {
+/// A pending long poll.
+pub struct LongPoll {
     chain: watch::Receiver<ChainVersion>,
     stopping: watch::Receiver<bool>,
     until: Instant,
-    /// What was new when whoever holds the answer last looked.
+    /// The chain state last returned to the caller.
     seen: ChainVersion,
 }
 
-impl Hold {
-    /// From now on no change is missed.
-    pub fn new(node: &NodeState, seconds: Option<Digits>) -> Result<Hold, Problem> {
-        let patience = patience(seconds, "timeout")?;
+impl LongPoll {
+    /// Starts waiting; no later change is missed.
+    pub fn new(node: &NodeState, seconds: Option<Digits>) -> Result<LongPoll, Problem> {
+        let timeout = timeout(seconds, "timeout")?;
         let mut chain = node.writer.watch_chain();
         let seen = *chain.borrow_and_update();
-        let until = Instant::now() + patience;
-        Ok(Hold { chain, stopping: node.stopping.clone(), until, seen })
+        let until = Instant::now() + timeout;
+        Ok(LongPoll { chain, stopping: node.stopping.clone(), until, seen })
     }
 
-    /// Grows with every change.
+    /// The number of the chain state, which grows with every change.
     pub fn state(&self) -> u64 {
         self.seen.sequence
     }
 
-    /// The best block.
+    /// The hash of the tip.
     pub fn tip(&self) -> chain::block::Hash {
         self.seen.tip
     }
 
-    /// Waits for the next change; false once there is nothing more to wait for.
+    /// Waits for the next change; returns false on timeout and on shutdown.
     pub async fn changed(&mut self) -> bool {
         let changed = tokio::select! {
             changed = self.chain.changed() => changed.is_ok(),
@@ -65,7 +65,7 @@ impl Hold {
         changed
     }
 
-    /// Waits for another tip; false once there is nothing more to wait for.
+    /// Waits for another tip; returns false on timeout and on shutdown.
     pub async fn tip_changed(&mut self) -> bool {
         let tip = self.seen.tip;
         while self.changed().await {

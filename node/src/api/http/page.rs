@@ -1,5 +1,5 @@
-//! Lists by the page. A cursor says where the next page begins and of which chain: it is bound to
-//! the tip its first page was read at, and gone once that block has left the best chain.
+//! Pagination. A cursor holds the position of the next page and the tip of the first one; it expires
+//! once that block has left the best chain.
 
 use crate::api::http::problem::{Kind, Problem};
 use crate::api::openapi::schema::Digits;
@@ -8,22 +8,22 @@ use chain::ledger::View;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Items of a page unless the client says otherwise.
+/// Default number of items of a page.
 const DEFAULT_LIMIT: u64 = 25;
-/// Most items of a page.
+/// Largest number of items of a page.
 const MAX_LIMIT: u64 = 100;
 
-/// One page of a list.
+/// A page of a list.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "PageOf{T}")]
 pub struct Page<T> {
     /// The items.
     pub items: Vec<T>,
-    /// The cursor of the next page, if there is more.
+    /// The cursor of the next page; null on the last one.
     pub next: Option<String>,
 }
 
-/// What a client may say about pages.
+/// The query parameters of a paginated route.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PageQuery {
@@ -33,7 +33,7 @@ pub struct PageQuery {
 }
 
 impl PageQuery {
-    /// Most items of the page.
+    /// The number of items of the page.
     pub fn limit(&self) -> Result<usize, Problem> {
         let limit = self.limit.map_or(DEFAULT_LIMIT, |limit| limit.0);
         match usize::try_from(limit) {
@@ -45,39 +45,39 @@ impl PageQuery {
         }
     }
 
-    /// Where the page begins, if it is not the first.
+    /// The decoded cursor; none on the first page.
     pub fn cursor(&self, lists: &[List]) -> Result<Option<Cursor>, Problem> {
         let Some(text) = &self.cursor else { return Ok(None) };
         match Cursor::decode(text) {
             Some(cursor) if lists.contains(&cursor.list) => Ok(Some(cursor)),
             _ => {
-                let detail = "this cursor is not one that this list has given";
+                let detail = "invalid cursor for this list";
                 Err(Problem::new(Kind::BAD_REQUEST, detail))
             }
         }
     }
 }
 
-/// The kinds of lists: a cursor of one means nothing to another.
+/// The paginated lists. A cursor of one list is invalid for another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum List {
     /// The best chain. The position is the height of the next block.
     Blocks,
-    /// Transactions of a block. The position is the next one's in the block.
-    OfBlock,
-    /// Transactions of an address that wait for a block. The position is the arrival of the last.
-    OfAddressWaiting,
-    /// Those of the best chain. The position is the number of those that come next.
-    OfAddress,
-    /// Transactions that wait for a block. The position is the arrival of the last one shown.
-    Waiting,
-    /// Mining jobs, bound to no block. The position is the number of the last one shown.
+    /// The transactions of a block. The position is the index of the next one.
+    BlockTransactions,
+    /// The unconfirmed transactions of an address. The position is the arrival number of the last one.
+    AccountMempool,
+    /// The confirmed transactions of an address. The position is the number of those left.
+    AccountHistory,
+    /// The unconfirmed transactions. The position is the arrival number of the last one.
+    Mempool,
+    /// The mining jobs, bound to no block. The position is the number of the last one.
     Jobs,
 }
 
 impl List {
-    /// What the cursors of these lists look like.
+    /// The regular expression that cursors of these lists match.
     pub fn pattern(lists: &[List]) -> String {
         let kinds: Vec<String> = lists.iter().map(|list| format!("{:02x}", *list as u8)).collect();
         format!("^({})[0-9a-f]{{{}}}$", kinds.join("|"), 2 * (Cursor::BYTES - 1))
@@ -85,29 +85,29 @@ impl List {
 
     const ALL: [List; 6] = [
         List::Blocks,
-        List::OfBlock,
-        List::OfAddressWaiting,
-        List::OfAddress,
-        List::Waiting,
+        List::BlockTransactions,
+        List::AccountMempool,
+        List::AccountHistory,
+        List::Mempool,
         List::Jobs,
     ];
 }
 
-/// Where a page begins.
+/// The position of a page in a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cursor {
-    /// In which list.
+    /// The list.
     pub list: List,
-    /// The block it is bound to.
+    /// The tip the first page was read at.
     pub bound: block::Hash,
-    /// Where in the list; its meaning is the list's.
+    /// The position in the list; its meaning depends on the list.
     pub position: u64,
 }
 
 impl Cursor {
     const BYTES: usize = 1 + 32 + 8;
 
-    /// Its text, which means nothing to clients.
+    /// Encodes the cursor as opaque text.
     pub fn encode(&self) -> String {
         let position = self.position.to_be_bytes();
         hex::encode([&[self.list as u8], self.bound.as_bytes().as_slice(), &position].concat())
@@ -127,18 +127,18 @@ impl Cursor {
         })
     }
 
-    /// Refuses a cursor of a chain that is not the best any more.
+    /// Returns an error if the cursor's block has left the best chain.
     pub fn check(&self, view: &View) -> Result<(), Problem> {
         if view.find(&self.bound).is_some_and(|node| view.is_in_best_chain(node)) {
             Ok(())
         } else {
-            Err(Cursor::gone())
+            Err(Cursor::expired())
         }
     }
 
-    /// What is said of a cursor whose chain was left.
-    pub fn gone() -> Problem {
-        let detail = "the chain was reorganised since this list was begun: begin it again";
+    /// The problem of a cursor whose block has left the best chain.
+    pub fn expired() -> Problem {
+        let detail = "the chain was reorganized since the first page: start again without a cursor";
         Problem::new(Kind::CURSOR_GONE, detail)
     }
 }
@@ -148,9 +148,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_cursor_survives_its_text_and_nothing_else_is_one() {
+    fn cursor_round_trips_and_rejects_other_text() {
         let bound = block::Hash::from_bytes([7; 32]);
-        let cursor = Cursor { list: List::OfBlock, bound, position: u64::MAX };
+        let cursor = Cursor { list: List::BlockTransactions, bound, position: u64::MAX };
         let text = cursor.encode();
         assert_eq!(Cursor::decode(&text), Some(cursor));
         for wrong in ["", "00", &text[2..], &format!("{text}00"), &format!("ff{}", &text[2..])] {
@@ -160,7 +160,7 @@ mod tests {
 
     // R09
     #[test]
-    fn a_page_has_1_to_100_items() {
+    fn limit_is_1_to_100() {
         let limit = |limit| PageQuery { limit: Some(Digits(limit)), cursor: None }.limit().ok();
         assert_eq!(PageQuery::default().limit().ok(), Some(25));
         assert_eq!((limit(1), limit(100)), (Some(1), Some(100)));
@@ -170,11 +170,11 @@ mod tests {
     }
 
     #[test]
-    fn a_cursor_of_another_list_is_refused() {
+    fn rejects_cursor_of_another_list() {
         let cursor = Cursor { list: List::Blocks, bound: block::Hash::ZERO, position: 1 };
         let query = PageQuery { limit: None, cursor: Some(cursor.encode()) };
         assert_eq!(query.cursor(&[List::Blocks]).ok().flatten(), Some(cursor));
-        let refused = query.cursor(&[List::OfBlock]).unwrap_err();
+        let refused = query.cursor(&[List::BlockTransactions]).unwrap_err();
         assert_eq!(serde_json::to_value(refused).unwrap()["code"], Kind::BAD_REQUEST.code());
     }
 }

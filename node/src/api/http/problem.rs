@@ -1,5 +1,5 @@
-//! Errors as clients see them: RFC 9457 problem details with a stable code.
-//! One table holds every kind of problem but those that the consensus rules name.
+//! Errors of the API: RFC 9457 problem details with a stable code. One table declares every kind of
+//! problem except the consensus rules, which are declared in `chain::rules`.
 
 use axum::Json;
 use axum::extract::rejection::{BytesRejection, JsonRejection, PathRejection, QueryRejection};
@@ -14,10 +14,10 @@ use serde_json::Value;
 /// Media type of a problem.
 pub const MEDIA_TYPE: &str = "application/problem+json";
 
-/// When to try again unless a problem knows better, in seconds: about a block of a fast network.
+/// Default value of `Retry-After` in seconds: about one block of a fast network.
 const RETRY_SECONDS: u32 = 5;
 
-/// What went wrong, in kind: the code never changes, the title is the same for every occurrence.
+/// A kind of problem. The code is stable; title and text are the same for every occurrence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Kind {
     code: &'static str,
@@ -26,7 +26,7 @@ pub struct Kind {
     text: &'static str,
 }
 
-/// Declares the kinds, and the list of them all.
+/// Declares the kinds of problems and the list of them all.
 macro_rules! kinds {
     ($($name:ident = $status:ident $code:literal $title:literal $text:literal;)*) => {
         impl Kind {
@@ -37,87 +37,87 @@ macro_rules! kinds {
                     code: $code, status: StatusCode::$status, title: $title, text: $text,
                 };
             )*
-            /// Every kind but the consensus rules.
+            /// Every kind except the consensus rules.
             pub const ALL: &[Kind] = &[$(Kind::$name),*];
         }
     };
 }
 
 kinds! {
-    BAD_REQUEST = BAD_REQUEST "bad-request" "The request is malformed"
-        "Something in the path, the query, a header or the body is not what this API understands; `detail` says what. The same request fails again.";
-    UNAUTHORIZED = UNAUTHORIZED "unauthorized" "This needs the node's token"
-        "What changes the node needs `Authorization: Bearer TOKEN`. The token is in the file `api-token` in the node's data folder.";
-    NOT_AVAILABLE = FORBIDDEN "not-available" "This network does not allow it"
-        "What `/v1/dev` offers exists on networks for development only, whose blocks take no work, and never moves their first block.";
-    FORBIDDEN_HOST = FORBIDDEN "forbidden-host" "The node does not answer to this host name"
-        "The `Host` header names none of the names this node answers to, which keeps other sites' pages out. Call it by localhost or its address, or start the node with `--api-host NAME`.";
-    NOT_FOUND = NOT_FOUND "not-found" "There is no such thing"
-        "Nothing is at this path, or this node does not have what it names.";
-    METHOD_NOT_ALLOWED = METHOD_NOT_ALLOWED "method-not-allowed" "This path does not take this method"
-        "The `Allow` header lists the methods that this path takes.";
-    REQUEST_TIMEOUT = REQUEST_TIMEOUT "request-timeout" "The request took too long to arrive"
-        "The body did not arrive in ten seconds.";
-    BANNED = CONFLICT "banned" "The node is banned"
-        "The node to connect with is kept out by this one: lift the ban first.";
-    NONCE_USED = CONFLICT "nonce-used" "The nonce is used already"
-        "A transfer of this sender with this nonce is in the chain, and it is another one. `expected` is the next nonce.";
-    REPLACEMENT_TOO_CHEAP = CONFLICT "replacement-too-cheap" "The replacement does not pay enough more"
-        "A transfer with this nonce waits for a block. To replace it takes the fee in `expected`.";
-    STALE_TEMPLATE = CONFLICT "stale-template" "The template is of an old tip"
-        "The chain has moved on since the template was made: fetch a new one.";
-    CURSOR_GONE = GONE "cursor-gone" "The cursor belongs to a branch that was left"
-        "The chain was reorganised since the list was begun: begin it again, without a cursor.";
-    TOO_LARGE = PAYLOAD_TOO_LARGE "too-large" "The request's body is too large"
-        "The body is above the limit of its path: 1 MiB, and 4,200,000 bytes for a block.";
-    UNSUPPORTED_MEDIA_TYPE = UNSUPPORTED_MEDIA_TYPE "unsupported-media-type" "The body is of another type than expected"
-        "The `Content-Type` header says something else than this path takes. JSON must say `application/json`.";
-    NO_MINER = UNPROCESSABLE_ENTITY "no-miner" "Nobody is named to be paid"
-        "The order names no `miner`, and the node has no address of its own to pay.";
-    NO_PEER = UNPROCESSABLE_ENTITY "no-peer" "This node cannot connect there"
-        "What answers there is this node itself, a node of another network, or another node than the address names.";
-    INVALID_JOB = UNPROCESSABLE_ENTITY "invalid-job" "The mining job makes no sense"
-        "What it says contradicts itself or is out of range; `detail` says which part.";
-    IDEMPOTENCY_KEY_USED = UNPROCESSABLE_ENTITY "idempotency-key-used" "The key stands for another request"
-        "A request with this `Idempotency-Key` was another one: choose a new key.";
-    MIN_FEE = UNPROCESSABLE_ENTITY "min-fee" "The fee is below what this node relays"
-        "The fee is below the least rate that this node relays. `expected` is what would do.";
-    NONCE_TOO_FAR = UNPROCESSABLE_ENTITY "nonce-too-far" "The nonce is too far ahead of the account"
-        "Too many transfers of this sender are missing in between. `expected` is the highest nonce that may wait now.";
+    BAD_REQUEST = BAD_REQUEST "bad-request" "Malformed request"
+        "The path, the query, a header or the body is invalid; `detail` names the part. Retrying the same request fails again.";
+    UNAUTHORIZED = UNAUTHORIZED "unauthorized" "Missing or invalid token"
+        "Requests that change the node need `Authorization: Bearer TOKEN`. The token is in the file `api-token` in the node's data folder.";
+    NOT_AVAILABLE = FORBIDDEN "not-available" "Not available on this network"
+        "`/v1/dev` is available on development networks only, whose blocks take no work, and cannot invalidate the genesis block.";
+    FORBIDDEN_HOST = FORBIDDEN "forbidden-host" "Host name not allowed"
+        "The `Host` header names none of the allowed hosts, which protects against requests from other sites' pages. Use localhost or the node's address, or start the node with `--api-host NAME`.";
+    NOT_FOUND = NOT_FOUND "not-found" "Not found"
+        "The path does not exist, or the node does not have the requested resource.";
+    METHOD_NOT_ALLOWED = METHOD_NOT_ALLOWED "method-not-allowed" "Method not allowed"
+        "The `Allow` header lists the methods of this path.";
+    REQUEST_TIMEOUT = REQUEST_TIMEOUT "request-timeout" "Request timeout"
+        "The body did not arrive within ten seconds.";
+    BANNED = CONFLICT "banned" "Peer is banned"
+        "The peer is banned by this node: remove the ban first.";
+    NONCE_USED = CONFLICT "nonce-used" "Nonce already used"
+        "The chain has another transfer of this sender with this nonce. `expected` is the next nonce.";
+    REPLACEMENT_TOO_CHEAP = CONFLICT "replacement-too-cheap" "Replacement fee too low"
+        "The mempool has a transfer with this nonce. `expected` is the lowest fee that replaces it.";
+    STALE_TEMPLATE = CONFLICT "stale-template" "Stale block template"
+        "The tip has changed since the template was issued: request a new one.";
+    CURSOR_GONE = GONE "cursor-gone" "Cursor expired"
+        "The chain was reorganized since the first page: start again without a cursor.";
+    TOO_LARGE = PAYLOAD_TOO_LARGE "too-large" "Request body too large"
+        "The body is larger than the limit of its path: 1 MiB, and 4,200,000 bytes for a block.";
+    UNSUPPORTED_MEDIA_TYPE = UNSUPPORTED_MEDIA_TYPE "unsupported-media-type" "Unsupported media type"
+        "The path does not accept this `Content-Type`. JSON needs `application/json`.";
+    NO_MINER = UNPROCESSABLE_ENTITY "no-miner" "No payout address"
+        "The request has no `miner`, and the node has no default payout address.";
+    NO_PEER = UNPROCESSABLE_ENTITY "no-peer" "Cannot connect to this address"
+        "The address belongs to this node itself, to a node of another network, or to a node with another id.";
+    INVALID_JOB = UNPROCESSABLE_ENTITY "invalid-job" "Invalid mining job"
+        "The fields contradict each other or are out of range; `detail` names the field.";
+    IDEMPOTENCY_KEY_USED = UNPROCESSABLE_ENTITY "idempotency-key-used" "Idempotency key already used"
+        "Another request was made with this `Idempotency-Key`: choose a new key.";
+    MIN_FEE = UNPROCESSABLE_ENTITY "min-fee" "Fee below the relay minimum"
+        "The fee rate is below the minimum that this node relays. `expected` is the lowest sufficient fee.";
+    NONCE_TOO_FAR = UNPROCESSABLE_ENTITY "nonce-too-far" "Nonce too far ahead"
+        "Too many transfers of this sender are missing in between. `expected` is the highest nonce the mempool accepts now.";
     RATE_LIMITED = TOO_MANY_REQUESTS "rate-limited" "Too many requests"
-        "This client has asked too much in a short time. `Retry-After` says when it may go on.";
-    SENDER_LIMIT = TOO_MANY_REQUESTS "sender-limit" "The sender has too many transactions waiting"
-        "The pool holds no more transfers of one sender, or lets it replace no more before the next block.";
-    TOO_MANY_JOBS = TOO_MANY_REQUESTS "too-many-jobs" "There are too many mining jobs"
-        "Cancel some, or wait until some are done.";
-    INTERNAL = INTERNAL_SERVER_ERROR "internal" "The node failed"
-        "A bug or a broken disk; the node's log says more.";
-    MEMPOOL_FULL = SERVICE_UNAVAILABLE "mempool-full" "The mempool is full of better-paying transactions"
-        "The pool is full of transfers that pay more. Try again later, or with a higher fee.";
-    DISK_FULL = SERVICE_UNAVAILABLE "disk-full" "The node's disk is full"
-        "The node has no room to write. Reading goes on; it takes blocks and transfers again once there is room.";
-    INTERRUPTED = SERVICE_UNAVAILABLE "interrupted" "What had begun it has ended"
-        "A mining job belonged to a process that is gone.";
-    TOO_MANY_READERS = SERVICE_UNAVAILABLE "too-many-readers" "Too many clients read events"
-        "The node tells events to a limited number of clients at a time: try again later.";
-    NOT_READY = SERVICE_UNAVAILABLE "not-ready" "The node is not ready"
-        "The node is behind its peers, or stopping.";
+        "This client has exceeded its rate limit. `Retry-After` is the number of seconds to wait.";
+    SENDER_LIMIT = TOO_MANY_REQUESTS "sender-limit" "Too many unconfirmed transfers of this sender"
+        "The mempool holds the maximum number of transfers of this sender, or of replacements before the next block.";
+    TOO_MANY_JOBS = TOO_MANY_REQUESTS "too-many-jobs" "Too many mining jobs"
+        "Cancel jobs, or wait until some have finished.";
+    INTERNAL = INTERNAL_SERVER_ERROR "internal" "Internal error"
+        "A bug or a broken disk; see the node's log.";
+    MEMPOOL_FULL = SERVICE_UNAVAILABLE "mempool-full" "Mempool full"
+        "The mempool is full of transfers with higher fees. Retry later, or with a higher fee.";
+    DISK_FULL = SERVICE_UNAVAILABLE "disk-full" "Disk full"
+        "The node cannot write. Reads still work; blocks and transfers are accepted again once there is space.";
+    INTERRUPTED = SERVICE_UNAVAILABLE "interrupted" "Job interrupted"
+        "The mining job belonged to a process that has ended.";
+    TOO_MANY_READERS = SERVICE_UNAVAILABLE "too-many-readers" "Too many event subscribers"
+        "The number of event subscribers is limited: retry later.";
+    NOT_READY = SERVICE_UNAVAILABLE "not-ready" "Node not ready"
+        "The node is syncing or shutting down.";
 }
 
 impl Kind {
-    /// A consensus rule that something breaks, under the rule's own code.
+    /// The kind of problem for a violation of a consensus rule, under the rule's own code.
     pub fn rule(rule: Rule) -> Kind {
         let status = StatusCode::UNPROCESSABLE_ENTITY;
         let (code, text) = (rule.code(), rule.description());
-        Kind { code, status, title: "A consensus rule is broken", text }
+        Kind { code, status, title: "Consensus rule violated", text }
     }
 
-    /// Every consensus rule.
+    /// The kinds for all consensus rules.
     pub fn rules() -> impl Iterator<Item = Kind> {
         Rule::ALL.iter().copied().map(Kind::rule)
     }
 
-    /// Every kind there is.
+    /// Every kind, the consensus rules included.
     pub fn every() -> impl Iterator<Item = Kind> {
         Kind::ALL.iter().copied().chain(Kind::rules())
     }
@@ -127,17 +127,17 @@ impl Kind {
         self.code
     }
 
-    /// The status it is sent with.
+    /// The HTTP status.
     pub const fn status(self) -> StatusCode {
         self.status
     }
 
-    /// What it is called.
+    /// The title, the same for every occurrence.
     pub const fn title(self) -> &'static str {
         self.title
     }
 
-    /// What it means and what to do about it, in sentences.
+    /// The meaning and what to do about it.
     pub const fn text(self) -> &'static str {
         self.text
     }
@@ -148,34 +148,34 @@ impl Kind {
 pub struct Problem {
     kind: Kind,
     detail: String,
-    /// What was called for, and what came.
-    compared: Option<Box<(Value, Value)>>,
+    /// The expected and the actual value.
+    comparison: Option<Box<(Value, Value)>>,
 }
 
 impl Problem {
-    /// What happened this time, in a sentence for people.
+    /// Creates a problem; `detail` describes this occurrence.
     pub fn new(kind: Kind, detail: impl Into<String>) -> Problem {
-        Problem { kind, detail: detail.into(), compared: None }
+        Problem { kind, detail: detail.into(), comparison: None }
     }
 
-    /// With the value that was called for and the one that came.
+    /// Adds the expected and the actual value.
     #[must_use]
-    pub fn comparing(self, expected: impl Into<Value>, actual: impl Into<Value>) -> Problem {
-        Problem { compared: Some(Box::new((expected.into(), actual.into()))), ..self }
+    pub fn with_comparison(self, expected: impl Into<Value>, actual: impl Into<Value>) -> Problem {
+        Problem { comparison: Some(Box::new((expected.into(), actual.into()))), ..self }
     }
 
-    /// Of which kind it is.
+    /// The kind of problem.
     pub fn kind(&self) -> Kind {
         self.kind
     }
 
-    /// The same of one item of a list, counted from 0.
+    /// Prefixes the detail with the index of an item of a list, counted from 0.
     #[must_use]
-    pub fn of_item(self, item: usize) -> Problem {
+    pub fn for_item(self, item: usize) -> Problem {
         Problem { detail: format!("item {item}: {}", self.detail), ..self }
     }
 
-    /// The header that tells the client what to do next, where one does.
+    /// The response header that belongs to the status, if any.
     fn header(&self) -> Option<(HeaderName, HeaderValue)> {
         match self.kind.status {
             StatusCode::UNAUTHORIZED => {
@@ -189,7 +189,7 @@ impl Problem {
     }
 }
 
-/// The members of RFC 9457 and ours. `type` points into the node's own documentation.
+/// Serializes the members of RFC 9457 and ours. `type` links to the node's own documentation.
 impl Serialize for Problem {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         #[derive(Serialize)]
@@ -210,14 +210,13 @@ impl Serialize for Problem {
             status: self.kind.status.as_u16(),
             detail: &self.detail,
             code: self.kind.code,
-            expected: self.compared.as_ref().map(|compared| &compared.0),
-            actual: self.compared.as_ref().map(|compared| &compared.1),
+            expected: self.comparison.as_ref().map(|comparison| &comparison.0),
+            actual: self.comparison.as_ref().map(|comparison| &comparison.1),
         };
         members.serialize(serializer)
     }
 }
 
-/// What the document says of a problem.
 impl JsonSchema for Problem {
     fn schema_name() -> std::borrow::Cow<'static, str> {
         "Problem".into()
@@ -226,27 +225,27 @@ impl JsonSchema for Problem {
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
             "type": "object",
-            "description": "What went wrong, as RFC 9457 has it.",
+            "description": "An error as RFC 9457 problem details.",
             "required": ["type", "title", "status", "detail", "code"],
             "properties": {
                 "type": {
                     "type": "string", "format": "uri-reference",
-                    "description": "Where this kind of problem is explained.",
+                    "description": "A link to the documentation of this kind of problem.",
                 },
-                "title": {"type": "string", "description": "What kind of problem it is."},
+                "title": {"type": "string", "description": "The kind of problem."},
                 "status": {
                     "type": "integer", "minimum": 400, "maximum": 599,
-                    "description": "The status of the answer.",
+                    "description": "The HTTP status.",
                 },
-                "detail": {"type": "string", "description": "What happened this time."},
+                "detail": {"type": "string", "description": "A description of this occurrence."},
                 "code": {
                     "type": "string", "pattern": "^[a-z]+(-[a-z]+)*$",
-                    "description": "The kind in a word; it never changes.",
+                    "description": "The stable code of the kind of problem.",
                 },
                 "expected": {
-                    "type": ["integer", "string"], "description": "What was called for.",
+                    "type": ["integer", "string"], "description": "The expected value.",
                 },
-                "actual": {"type": ["integer", "string"], "description": "What came."},
+                "actual": {"type": ["integer", "string"], "description": "The actual value."},
             },
         })
     }
@@ -267,7 +266,7 @@ impl From<JsonRejection> for Problem {
         match rejection {
             JsonRejection::MissingJsonContentType(_) => Problem::new(
                 Kind::UNSUPPORTED_MEDIA_TYPE,
-                "the body must be JSON and say so: Content-Type: application/json",
+                "the body must be JSON with Content-Type: application/json",
             ),
             JsonRejection::BytesRejection(rejection) => rejection.into(),
             rejection => Problem::new(Kind::BAD_REQUEST, cause(&rejection)),
@@ -279,9 +278,9 @@ impl From<BytesRejection> for Problem {
     fn from(rejection: BytesRejection) -> Problem {
         match rejection.status() {
             StatusCode::PAYLOAD_TOO_LARGE => {
-                Problem::new(Kind::TOO_LARGE, "the body is above the limit of this path")
+                Problem::new(Kind::TOO_LARGE, "the body is larger than the limit of this path")
             }
-            _ => Problem::new(Kind::BAD_REQUEST, "the body broke off"),
+            _ => Problem::new(Kind::BAD_REQUEST, "the body ended early"),
         }
     }
 }
@@ -298,12 +297,12 @@ impl From<PathRejection> for Problem {
             StatusCode::BAD_REQUEST => {
                 Problem::new(Kind::BAD_REQUEST, format!("path: {}", cause(&rejection)))
             }
-            _ => Problem::new(Kind::INTERNAL, "a handler asks for what its path does not have"),
+            _ => Problem::new(Kind::INTERNAL, "the handler expects parameters its path lacks"),
         }
     }
 }
 
-/// The innermost reason, without the framework's words around it.
+/// The innermost source of an error, without the framework's wrapping messages.
 fn cause(error: &dyn std::error::Error) -> String {
     let mut innermost = error;
     while let Some(source) = innermost.source() {
@@ -326,21 +325,21 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_problem_has_the_members_of_the_standard_and_a_code() {
+    async fn problem_has_standard_members_and_code() {
         let problem =
-            Problem::new(Kind::rule(Rule::BadNonce), "nonce 4 comes next").comparing(4, 7);
+            Problem::new(Kind::rule(Rule::BadNonce), "nonce 4 comes next").with_comparison(4, 7);
         let (status, headers, body) = shown(problem).await;
         assert_eq!(status, 422);
         assert_eq!(headers[CONTENT_TYPE], MEDIA_TYPE);
         let expected = serde_json::json!({
-            "type": "/docs#bad-nonce", "title": "A consensus rule is broken", "status": 422,
+            "type": "/docs#bad-nonce", "title": "Consensus rule violated", "status": 422,
             "detail": "nonce 4 comes next", "code": "bad-nonce", "expected": 4, "actual": 7,
         });
         assert_eq!(body, expected);
     }
 
     #[tokio::test]
-    async fn some_problems_tell_the_client_what_to_do_next() {
+    async fn some_problems_have_retry_or_challenge_headers() {
         for kind in [Kind::NOT_READY, Kind::RATE_LIMITED, Kind::MEMPOOL_FULL] {
             let (_, headers, body) = shown(Problem::new(kind, "x")).await;
             assert_eq!(headers[RETRY_AFTER], "5");
@@ -351,7 +350,7 @@ mod tests {
     }
 
     #[test]
-    fn codes_are_distinct_kebab_case_and_of_errors() {
+    fn codes_are_distinct_kebab_case_with_error_status() {
         let codes: HashSet<_> = Kind::ALL.iter().map(|kind| kind.code()).collect();
         assert_eq!(codes.len(), Kind::ALL.len());
         for kind in Kind::ALL {

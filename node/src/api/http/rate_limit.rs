@@ -1,6 +1,5 @@
-//! How much one client may ask in a short time: a bucket of tokens by its address, refilled all the
-//! time. What is handed in costs more than what is read, since everybody's copy of it costs too.
-//! Clients on this machine are its owner's, and hardly limited.
+//! Rate limiting: a token bucket per client address, refilled continuously. Submissions cost more
+//! than reads, since they are relayed to the network. Loopback clients are practically unlimited.
 
 use crate::api::http::problem::{Kind, Problem};
 use axum::extract::{ConnectInfo, Request};
@@ -10,20 +9,20 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Tokens that a bucket holds, and a second's refill: of clients elsewhere, and on this machine, for
-/// whom it is several times what a node answers.
-const ELSEWHERE: Rate = Rate { most: 1_000.0, a_second: 100.0 };
-const HERE: Rate = Rate { most: 1_000_000.0, a_second: 500_000.0 };
-/// What a read costs, and what handing something in does.
+/// Bucket size and refill per second, for remote and for loopback clients; the latter is several
+/// times what a node can serve.
+const REMOTE: Rate = Rate { burst: 1_000.0, per_second: 100.0 };
+const LOOPBACK: Rate = Rate { burst: 1_000_000.0, per_second: 500_000.0 };
+/// Tokens a read and a submission cost.
 const READ: f64 = 1.0;
 const SUBMISSION: f64 = 5.0;
-/// Clients remembered: 64 bytes each. Beyond that those that have been quiet are forgotten.
+/// Clients tracked, 64 bytes each. Above that, clients with a full bucket are dropped.
 const MAX_CLIENTS: usize = 20_000;
 
 #[derive(Clone, Copy, Debug)]
 struct Rate {
-    most: f64,
-    a_second: f64,
+    burst: f64,
+    per_second: f64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -35,31 +34,31 @@ struct Bucket {
 impl Bucket {
     fn refilled(self, rate: Rate, now: Instant) -> Bucket {
         let seconds = now.saturating_duration_since(self.at).as_secs_f64();
-        Bucket { tokens: (self.tokens + seconds * rate.a_second).min(rate.most), at: now }
+        Bucket { tokens: (self.tokens + seconds * rate.per_second).min(rate.burst), at: now }
     }
 }
 
 /// The buckets of all clients. Cheap to clone.
 #[derive(Clone, Debug, Default)]
-pub struct Limits {
+pub struct RateLimiter {
     buckets: Arc<Mutex<HashMap<IpAddr, Bucket>>>,
 }
 
-impl Limits {
-    /// Whether a client may have an answer that costs so much.
+impl RateLimiter {
+    /// Takes `cost` tokens from the client's bucket; returns false if it has fewer.
     fn allow(&self, client: IpAddr, cost: f64, now: Instant) -> bool {
-        let is_here = client.to_canonical().is_loopback();
-        let (client, rate) = (one_of(client), rate_of(client));
+        let is_loopback = client.to_canonical().is_loopback();
+        let (client, rate) = (client_key(client), rate_of(client));
         let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
         if buckets.len() >= MAX_CLIENTS && !buckets.contains_key(&client) {
-            // A bucket that is full again is as good as none.
-            let quiet = Duration::from_secs_f64(ELSEWHERE.most / ELSEWHERE.a_second);
+            // A full bucket is equal to none.
+            let quiet = Duration::from_secs_f64(REMOTE.burst / REMOTE.per_second);
             buckets.retain(|_, bucket| now.saturating_duration_since(bucket.at) < quiet);
             if buckets.len() >= MAX_CLIENTS {
-                return is_here;
+                return is_loopback;
             }
         }
-        let full = Bucket { tokens: rate.most, at: now };
+        let full = Bucket { tokens: rate.burst, at: now };
         let bucket = buckets.entry(client).or_insert(full);
         *bucket = bucket.refilled(rate, now);
         let is_enough = bucket.tokens >= cost;
@@ -69,10 +68,10 @@ impl Limits {
         is_enough
     }
 
-    /// Whether a client has not asked too much lately.
+    /// Charges the client for a request.
     ///
     /// # Errors
-    /// What to answer when it has.
+    /// Returns the problem to respond with if the client has exceeded its limit.
     pub fn check(&self, request: &Request) -> Result<(), Problem> {
         let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
         let cost = if is_read { READ } else { SUBMISSION };
@@ -81,22 +80,22 @@ impl Limits {
         if client.is_none_or(|client| self.allow(client, cost, Instant::now())) {
             return Ok(());
         }
-        let rate = client.map_or(ELSEWHERE, rate_of);
+        let rate = client.map_or(REMOTE, rate_of);
         let detail = format!(
-            "this address may ask {} times a second, or hand in {} times: wait a little",
-            rate.a_second / READ,
-            rate.a_second / SUBMISSION
+            "rate limit of {} reads or {} submissions per second exceeded: retry later",
+            rate.per_second / READ,
+            rate.per_second / SUBMISSION
         );
         Err(Problem::new(Kind::RATE_LIMITED, detail))
     }
 }
 
 fn rate_of(client: IpAddr) -> Rate {
-    if client.to_canonical().is_loopback() { HERE } else { ELSEWHERE }
+    if client.to_canonical().is_loopback() { LOOPBACK } else { REMOTE }
 }
 
-/// Whoever has one IPv6 address has all of its /64.
-fn one_of(client: IpAddr) -> IpAddr {
+/// The key of a client's bucket: an IPv4 address or an IPv6 /64, which one client usually owns.
+fn client_key(client: IpAddr) -> IpAddr {
     match client.to_canonical() {
         IpAddr::V6(ip) => {
             let [a, b, c, d, ..] = ip.segments();
@@ -114,57 +113,60 @@ mod tests {
         text.parse().unwrap()
     }
 
-    /// How many requests in a row are answered.
-    fn answered(limits: &Limits, client: IpAddr, cost: f64, now: Instant) -> usize {
-        (0..100_000).take_while(|_| limits.allow(client, cost, now)).count()
+    /// Counts the requests in a row that are allowed.
+    fn answered(rate_limiter: &RateLimiter, client: IpAddr, cost: f64, now: Instant) -> usize {
+        (0..100_000).take_while(|_| rate_limiter.allow(client, cost, now)).count()
     }
 
     // R10
     #[test]
-    fn who_asks_too_much_waits_and_others_do_not() {
-        let (limits, now) = (Limits::default(), Instant::now());
+    fn limits_client_without_affecting_others() {
+        let (rate_limiter, now) = (RateLimiter::default(), Instant::now());
         let client = ip("192.0.2.1");
-        assert_eq!(answered(&limits, client, READ, now), 1_000);
-        assert_eq!(answered(&limits, ip("192.0.2.2"), READ, now), 1_000);
+        assert_eq!(answered(&rate_limiter, client, READ, now), 1_000);
+        assert_eq!(answered(&rate_limiter, ip("192.0.2.2"), READ, now), 1_000);
         let later = now + Duration::from_secs(2);
-        assert_eq!(answered(&limits, client, READ, later), 200);
-        assert_eq!(answered(&limits, client, READ, later + Duration::from_secs(3_600)), 1_000);
+        assert_eq!(answered(&rate_limiter, client, READ, later), 200);
+        assert_eq!(
+            answered(&rate_limiter, client, READ, later + Duration::from_secs(3_600)),
+            1_000
+        );
     }
 
     #[test]
-    fn handing_in_is_limited_more_and_this_machine_no_less_than_it_can_serve() {
-        let (limits, now) = (Limits::default(), Instant::now());
-        assert_eq!(answered(&limits, ip("192.0.2.1"), SUBMISSION, now), 200);
+    fn submissions_cost_more_and_loopback_is_barely_limited() {
+        let (rate_limiter, now) = (RateLimiter::default(), Instant::now());
+        assert_eq!(answered(&rate_limiter, ip("192.0.2.1"), SUBMISSION, now), 200);
         for client in ["127.0.0.1", "::1"] {
-            assert_eq!(answered(&limits, ip(client), READ, now), 100_000);
-            assert!(!limits.allow(ip(client), HERE.most, now), "there is a limit");
+            assert_eq!(answered(&rate_limiter, ip(client), READ, now), 100_000);
+            assert!(!rate_limiter.allow(ip(client), LOOPBACK.burst, now), "there is a limit");
         }
     }
 
     #[test]
-    fn the_addresses_of_one_network_are_one_client() {
-        let (limits, now) = (Limits::default(), Instant::now());
-        answered(&limits, ip("2001:db8:0:1::1"), READ, now);
-        assert!(!limits.allow(ip("2001:db8:0:1:ffff::2"), READ, now));
-        assert!(limits.allow(ip("2001:db8:0:2::1"), READ, now));
-        answered(&limits, ip("192.0.2.1"), READ, now);
-        assert!(!limits.allow(ip("::ffff:192.0.2.1"), READ, now));
+    fn addresses_of_one_network_share_a_bucket() {
+        let (rate_limiter, now) = (RateLimiter::default(), Instant::now());
+        answered(&rate_limiter, ip("2001:db8:0:1::1"), READ, now);
+        assert!(!rate_limiter.allow(ip("2001:db8:0:1:ffff::2"), READ, now));
+        assert!(rate_limiter.allow(ip("2001:db8:0:2::1"), READ, now));
+        answered(&rate_limiter, ip("192.0.2.1"), READ, now);
+        assert!(!rate_limiter.allow(ip("::ffff:192.0.2.1"), READ, now));
     }
 
     #[test]
-    fn memory_is_bounded_and_quiet_clients_make_room() {
-        let (limits, now) = (Limits::default(), Instant::now());
+    fn tracked_clients_are_bounded_and_idle_ones_evicted() {
+        let (rate_limiter, now) = (RateLimiter::default(), Instant::now());
         let nth =
             |number: usize| IpAddr::from(u32::try_from(number + (10 << 24)).unwrap().to_be_bytes());
         for number in 0..MAX_CLIENTS {
-            assert!(limits.allow(nth(number), READ, now));
+            assert!(rate_limiter.allow(nth(number), READ, now));
         }
-        assert!(!limits.allow(nth(MAX_CLIENTS), READ, now));
+        assert!(!rate_limiter.allow(nth(MAX_CLIENTS), READ, now));
         for owner in ["127.0.0.1", "::1", "::ffff:127.0.0.1"] {
-            assert!(limits.allow(ip(owner), READ, now), "{owner}");
+            assert!(rate_limiter.allow(ip(owner), READ, now), "{owner}");
         }
-        assert!(limits.allow(nth(0), READ, now), "those who are known are served");
-        assert!(limits.allow(nth(MAX_CLIENTS), READ, now + Duration::from_secs(20)));
-        assert_eq!(limits.buckets.lock().unwrap().len(), 1);
+        assert!(rate_limiter.allow(nth(0), READ, now), "tracked clients are served");
+        assert!(rate_limiter.allow(nth(MAX_CLIENTS), READ, now + Duration::from_secs(20)));
+        assert_eq!(rate_limiter.buckets.lock().unwrap().len(), 1);
     }
 }

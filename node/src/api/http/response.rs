@@ -1,5 +1,5 @@
-//! Answers to reads: each made from one view of the chain and marked with its tip, so that no
-//! answer mixes two. What may be kept is said by `ETag` and `Cache-Control`.
+//! Responses to reads of the chain: each is built from one view of the chain and carries its tip in
+//! headers, so that no response mixes two. `ETag` and `Cache-Control` declare how it may be cached.
 
 use crate::api::http::content::{Content, Json};
 use crate::api::http::page::Page;
@@ -17,29 +17,29 @@ use chain::ledger::View;
 use chain::{Height, block, block_index};
 use std::sync::Arc;
 
-/// The height of the tip an answer was made from.
+/// Header with the height of the tip the response was built from.
 pub const CHAIN_HEIGHT: HeaderName = HeaderName::from_static("x-chain-height");
-/// The hash of that tip.
+/// Header with the hash of the tip the response was built from.
 pub const CHAIN_TIP: HeaderName = HeaderName::from_static("x-chain-tip");
 
-/// Blocks on top of one after which it and what it holds are taken for final.
+/// Confirmations above which a block and its contents are cached as immutable.
 const FINAL_DEPTH: u32 = 10;
-/// To be asked for again each time; an unchanged answer then costs no body.
+/// Caches must revalidate each time; an unchanged response then has no body.
 const REVALIDATE: HeaderValue = HeaderValue::from_static("no-cache");
-const FOREVER: HeaderValue = HeaderValue::from_static("public, max-age=31536000, immutable");
+const IMMUTABLE: HeaderValue = HeaderValue::from_static("public, max-age=31536000, immutable");
 
-/// What an answer's tag tells apart, besides tips.
+/// What the `ETag` of a response is derived from.
 enum Tag {
-    /// The answer follows from the tip.
+    /// The tip.
     Tip,
-    /// It follows from the tip and this.
+    /// The tip and a further value.
     TipAnd(String),
-    /// Only its body tells.
+    /// The tip and a hash of the body.
     TipAndBody,
 }
 
-/// An answer to a read.
-pub struct Answer<C> {
+/// A response to a read of the chain.
+pub struct ReadResponse<C> {
     content: C,
     tag: Tag,
     is_final: bool,
@@ -47,50 +47,50 @@ pub struct Answer<C> {
     link: Option<HeaderValue>,
 }
 
-impl<C> Answer<C> {
-    /// One that stays the same as long as the tip does.
-    pub fn new(content: C) -> Answer<C> {
-        Answer { content, tag: Tag::Tip, is_final: false, is_negotiated: false, link: None }
+impl<C> ReadResponse<C> {
+    /// A response that changes only with the tip.
+    pub fn new(content: C) -> ReadResponse<C> {
+        ReadResponse { content, tag: Tag::Tip, is_final: false, is_negotiated: false, link: None }
     }
 
-    /// It stays the same as long as the tip and this do.
+    /// Declares that the response changes only with the tip and this value.
     #[must_use]
-    pub fn tagged(self, with: String) -> Answer<C> {
-        Answer { tag: Tag::TipAnd(with), ..self }
+    pub fn tagged(self, with: String) -> ReadResponse<C> {
+        ReadResponse { tag: Tag::TipAnd(with), ..self }
     }
 
-    /// It may change at any time.
+    /// Declares that the response may change at any time.
     #[must_use]
-    pub fn changing(self) -> Answer<C> {
-        Answer { tag: Tag::TipAndBody, ..self }
+    pub fn volatile(self) -> ReadResponse<C> {
+        ReadResponse { tag: Tag::TipAndBody, ..self }
     }
 
-    /// It may be kept for ever, if `is_final`.
+    /// Lets caches store the response without limit if `is_final`.
     #[must_use]
-    pub fn for_ever_if(self, is_final: bool) -> Answer<C> {
-        Answer { is_final, ..self }
+    pub fn immutable_if(self, is_final: bool) -> ReadResponse<C> {
+        ReadResponse { is_final, ..self }
     }
 
-    /// Its form depends on the `Accept` header.
+    /// Declares that the encoding depends on the `Accept` header.
     #[must_use]
-    pub fn negotiated(self) -> Answer<C> {
-        Answer { is_negotiated: true, ..self }
+    pub fn negotiated(self) -> ReadResponse<C> {
+        ReadResponse { is_negotiated: true, ..self }
     }
 }
 
-impl<T> Answer<Json<Page<T>>> {
-    /// A page, with a link to the next one.
-    pub fn page(page: Page<T>, uri: &Uri, limit: usize) -> Answer<Json<Page<T>>> {
+impl<T> ReadResponse<Json<Page<T>>> {
+    /// A page with a `Link` header to the next one.
+    pub fn page(page: Page<T>, uri: &Uri, limit: usize) -> ReadResponse<Json<Page<T>>> {
         let link = page.next.as_ref().and_then(|cursor| {
             let path = uri.path();
             let link = format!("<{path}?limit={limit}&cursor={cursor}>; rel=\"next\"");
             HeaderValue::try_from(link).ok()
         });
-        Answer { link, ..Answer::new(Json(page)) }
+        ReadResponse { link, ..ReadResponse::new(Json(page)) }
     }
 }
 
-impl<C: Content> Answer<C> {
+impl<C: Content> ReadResponse<C> {
     fn into_response(self, tip: &block_index::BlockNode) -> Response {
         let (media_type, bytes) = self.content.encode();
         let tag = match self.tag {
@@ -103,55 +103,55 @@ impl<C: Content> Answer<C> {
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
         headers.extend(HeaderValue::try_from(tag).ok().map(|tag| (ETAG, tag)));
-        headers.extend(self.is_final.then_some((CACHE_CONTROL, FOREVER)));
+        headers.extend(self.is_final.then_some((CACHE_CONTROL, IMMUTABLE)));
         headers.extend(self.is_negotiated.then_some((VARY, HeaderValue::from_static("accept"))));
         headers.extend(self.link.map(|link| (LINK, link)));
         (headers, bytes).into_response()
     }
 }
 
-/// Whether what is read by hash from a block will stay as it is.
+/// Returns whether content addressed by the hash of this block is final.
 pub fn is_final(view: &View, node: &block_index::BlockNode) -> bool {
     view.confirmations(node) > FINAL_DEPTH
 }
 
-/// Looks at one tip and answers. The writer waits meanwhile, and nobody can wait inside.
+/// Builds a response from the current view. The writer is blocked meanwhile; `build` cannot await.
 pub fn read<C: Content>(
     node: &NodeState,
-    look: impl FnOnce(&View<'_>) -> Result<Answer<C>, Problem>,
+    build: impl FnOnce(&View<'_>) -> Result<ReadResponse<C>, Problem>,
 ) -> Response {
     let view = node.reader.view();
     let tip = *view.tip();
-    let looked = look(&view);
+    let built = build(&view);
     drop(view);
-    let mut response = match looked {
+    let mut response = match built {
         Ok(answer) => answer.into_response(&tip),
         Err(problem) => problem.into_response(),
     };
-    mark(response.headers_mut(), tip.height, tip.hash);
+    set_chain_headers(response.headers_mut(), tip.height, tip.hash);
     response.headers_mut().entry(CACHE_CONTROL).or_insert(REVALIDATE);
     response
 }
 
-/// Says of which tip an answer is.
-pub fn mark(headers: &mut HeaderMap, height: Height, tip: block::Hash) {
+/// Sets the headers with the tip the response was built from.
+pub fn set_chain_headers(headers: &mut HeaderMap, height: Height, tip: block::Hash) {
     headers.insert(CHAIN_HEIGHT, height.get().into());
     headers.extend(HeaderValue::try_from(tip.to_string()).ok().map(|tip| (CHAIN_TIP, tip)));
 }
 
-/// The same for what may take milliseconds: other requests are served meanwhile.
-pub async fn read_aside<C: Content>(
+/// Builds a response from the current view on a blocking thread; for reads that may take milliseconds.
+pub async fn read_blocking<C: Content>(
     node: Arc<NodeState>,
-    look: impl FnOnce(&View<'_>) -> Result<Answer<C>, Problem> + Send + 'static,
+    build: impl FnOnce(&View<'_>) -> Result<ReadResponse<C>, Problem> + Send + 'static,
 ) -> Response {
-    match aside(move || read(&node, look)).await {
+    match blocking(move || read(&node, build)).await {
         Ok(response) => response,
         Err(problem) => problem.into_response(),
     }
 }
 
-/// Runs what may take milliseconds where nobody else has to wait for it.
-pub async fn aside<T: Send + 'static>(
+/// Runs work that may take milliseconds on a blocking thread.
+pub async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, Problem> {
     tokio::task::spawn_blocking(work).await.map_err(|error| match error.try_into_panic() {
@@ -160,21 +160,21 @@ pub async fn aside<T: Send + 'static>(
     })
 }
 
-/// The tags of answers that a client keeps.
-pub struct Kept(Vec<HeaderValue>);
+/// The entity tags in a request's `If-None-Match` headers.
+pub struct IfNoneMatch(Vec<HeaderValue>);
 
-impl Kept {
-    /// Those that a request names.
-    pub fn of(request: &Request) -> Kept {
+impl IfNoneMatch {
+    /// The tags of a `GET` or `HEAD` request.
+    pub fn of(request: &Request) -> IfNoneMatch {
         let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
         let tags = is_read.then(|| request.headers().get_all(IF_NONE_MATCH));
-        Kept(tags.into_iter().flatten().cloned().collect())
+        IfNoneMatch(tags.into_iter().flatten().cloned().collect())
     }
 
-    /// Sends no body to a client that already has what it asks for.
+    /// Replaces a response the client already has by 304 without a body.
     pub fn revalidate(self, response: Response) -> Response {
         let tag = response.headers().get(ETAG).filter(|_| response.status() == StatusCode::OK);
-        if !tag.is_some_and(|tag| self.0.iter().any(|kept| names(kept, tag))) {
+        if !tag.is_some_and(|tag| self.0.iter().any(|listed| matches(listed, tag))) {
             return response;
         }
         let (mut head, _) = response.into_parts();
@@ -185,8 +185,8 @@ impl Kept {
     }
 }
 
-/// Whether a list of tags names one, by weak comparison.
-fn names(list: &HeaderValue, tag: &HeaderValue) -> bool {
+/// Returns whether a list of entity tags contains `tag`, by weak comparison.
+fn matches(list: &HeaderValue, tag: &HeaderValue) -> bool {
     let opaque = |tag: &str| tag.strip_prefix("W/").unwrap_or(tag).to_owned();
     let (Ok(list), Ok(tag)) = (list.to_str(), tag.to_str()) else { return false };
     let mut listed = list.split(',').map(str::trim);
@@ -198,15 +198,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tags_are_compared_weakly() {
-        let names = |list: &str, tag: &str| {
-            names(&HeaderValue::from_str(list).unwrap(), &HeaderValue::from_str(tag).unwrap())
+    fn compares_entity_tags_weakly() {
+        let matches = |list: &str, tag: &str| {
+            matches(&HeaderValue::from_str(list).unwrap(), &HeaderValue::from_str(tag).unwrap())
         };
-        assert!(names("W/\"a\"", "W/\"a\""));
-        assert!(names("\"a\"", "W/\"a\""));
-        assert!(names("\"b\", W/\"a\"", "W/\"a\""));
-        assert!(names("*", "W/\"a\""));
-        assert!(!names("W/\"ab\"", "W/\"a\""));
-        assert!(!names("", "W/\"a\""));
+        assert!(matches("W/\"a\"", "W/\"a\""));
+        assert!(matches("\"a\"", "W/\"a\""));
+        assert!(matches("\"b\", W/\"a\"", "W/\"a\""));
+        assert!(matches("*", "W/\"a\""));
+        assert!(!matches("W/\"ab\"", "W/\"a\""));
+        assert!(!matches("", "W/\"a\""));
     }
 }

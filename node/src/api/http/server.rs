@@ -2,11 +2,11 @@
 //! request passes. Knows no route but the ones that lead nowhere.
 
 use crate::api::http::extract::MAX_BODY;
-use crate::api::http::host_check::Hosts;
+use crate::api::http::host_check::AllowedHosts;
 use crate::api::http::problem::{Kind, Problem};
-use crate::api::http::rate_limit::Limits;
-use crate::api::http::response::Kept;
-use crate::api::http::write_timeout::{Busy, Impatient, Socket};
+use crate::api::http::rate_limit::RateLimiter;
+use crate::api::http::response::IfNoneMatch;
+use crate::api::http::write_timeout::{ActivityTracker, Socket, WriteTimeout};
 use crate::explorer;
 use crate::listener::is_client_error;
 use crate::metrics::requests::Count;
@@ -33,58 +33,56 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::Instant;
 use tower::ServiceExt;
 
-/// Connections served at a time: half of the 1,024 files that a process may usually open.
+/// Largest number of connections: half of the usual limit of 1,024 open files.
 const MAX_CONNECTIONS: usize = 512;
-/// How long the head of a request may take, and how long a connection may wait for one. A TLS
-/// handshake before the first has as long.
+/// Time limit for a request head, for an idle connection to send the next one, and for a TLS
+/// handshake.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
-/// Most bytes of a request's head; above that the answer is 431.
+/// Largest request head in bytes; above that the response is 431.
 const MAX_HEAD: usize = 16_384;
-/// How long a client may take nothing of its answer.
+/// Time limit for a client that reads nothing of its response.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long answers in progress may take once the node stops.
+/// Time limit for responses in progress at shutdown.
 const GRACE: Duration = Duration::from_secs(3);
-/// The pause after the system refused a connection, most likely for want of open files.
+/// The pause after a failed `accept`, most likely for lack of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// A table of routes behind its guards: host names, rates, panics, size, and answers for whatever is
-/// not in the table. Cheap to clone.
+/// The routes with the checks that every request passes: host names, rate limits, panics and body size.
+/// Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Guarded {
+pub struct App {
     routes: Router,
-    hosts: Hosts,
-    limits: Limits,
+    hosts: AllowedHosts,
+    rate_limiter: RateLimiter,
     count: Count,
 }
 
-impl Guarded {
-    /// Puts the guards before a table, and counts all answers, those of the guards too, but not what
-    /// is wrong with the head of a request.
-    pub fn new(routes: Router, hosts: Hosts, count: Count) -> Guarded {
+impl App {
+    pub fn new(routes: Router, hosts: AllowedHosts, count: Count) -> App {
         let routes = routes
             .fallback(not_found)
             .method_not_allowed_fallback(method_not_allowed)
             .layer(DefaultBodyLimit::max(MAX_BODY));
-        Guarded { routes, hosts, limits: Limits::default(), count }
+        App { routes, hosts, rate_limiter: RateLimiter::default(), count }
     }
 
-    /// The answer to a request. The guards are called here rather than layered in the router, where
-    /// each would cost every request several allocations.
-    pub async fn answer(&self, request: Request) -> Response {
-        let begun = self.count.begin(&request);
-        let response = self.answer_uncounted(request).await;
-        begun.end(response.status());
+    /// Responds to a request. The checks are called here rather than layered in the router, where each
+    /// would cost every request several allocations.
+    pub async fn respond(&self, request: Request) -> Response {
+        let started = self.count.begin(&request);
+        let response = self.respond_uncounted(request).await;
+        started.end(response.status());
         response
     }
 
-    async fn answer_uncounted(&self, request: Request) -> Response {
-        let admitted = self.hosts.check(&request).and_then(|()| self.limits.check(&request));
+    async fn respond_uncounted(&self, request: Request) -> Response {
+        let admitted = self.hosts.check(&request).and_then(|()| self.rate_limiter.check(&request));
         if let Err(problem) = admitted {
             return problem.into_response();
         }
-        let kept = Kept::of(&request);
-        let Ok(response) = survive(self.routes.clone().oneshot(request)).await;
-        kept.revalidate(response)
+        let if_none_match = IfNoneMatch::of(&request);
+        let Ok(response) = catch_panic(self.routes.clone().oneshot(request)).await;
+        if_none_match.revalidate(response)
     }
 }
 
@@ -100,8 +98,8 @@ async fn method_not_allowed(method: Method, uri: Uri) -> Problem {
     Problem::new(Kind::METHOD_NOT_ALLOWED, detail)
 }
 
-/// Answers for a handler that panics; the panic hook has already told the log.
-async fn survive<E>(answer: impl Future<Output = Result<Response, E>>) -> Result<Response, E> {
+/// Responds with a problem if the handler panics; the panic hook has already logged it.
+async fn catch_panic<E>(answer: impl Future<Output = Result<Response, E>>) -> Result<Response, E> {
     let mut answer = pin!(answer);
     std::future::poll_fn(|context| {
         // The future is dropped after a panic, so nobody sees it half done.
@@ -113,19 +111,19 @@ async fn survive<E>(answer: impl Future<Output = Result<Response, E>>) -> Result
     .await
 }
 
-/// Serves until `stop` becomes true or its sender is gone; then lets answers in progress finish.
-/// With `tls` it is https, and nothing else on that port.
+/// Serves until `stop` becomes true or its sender is dropped, then finishes responses in progress.
+/// With `tls` the port serves HTTPS only.
 pub async fn serve(
     listener: TcpListener,
     tls: Option<Tls>,
-    routes: Guarded,
+    app: App,
     mut stop: watch::Receiver<bool>,
 ) {
     let mut server = Server {
         tls,
-        routes,
+        app,
         stop: stop.clone(),
-        begun: Instant::now(),
+        started: Instant::now(),
         tasks: JoinSet::new(),
         open: Vec::new(),
     };
@@ -135,7 +133,7 @@ pub async fn serve(
             () = &mut stopped => break,
             Some(_) = server.tasks.join_next() => {}
             accepted = listener.accept() => match accepted {
-                Ok((stream, peer)) => server.open(stream, peer),
+                Ok((stream, peer)) => server.accept(stream, peer),
                 Err(error) if is_client_error(&error) => {}
                 Err(error) => {
                     tracing::warn!(%error, "cannot take a connection");
@@ -153,56 +151,56 @@ pub async fn serve(
 
 struct Server {
     tls: Option<Tls>,
-    routes: Guarded,
+    app: App,
     stop: watch::Receiver<bool>,
-    begun: Instant,
+    started: Instant,
     tasks: JoinSet<()>,
-    /// Those that ended are swept out when there is need.
+    /// Ended connections are removed when the limit is reached.
     open: Vec<Connection>,
 }
 
 struct Connection {
     task: AbortHandle,
-    busy: Busy,
+    activity: ActivityTracker,
 }
 
 impl Server {
-    /// Serves one more client. When there are too many, the one makes room that was answered, or
-    /// came, the longest ago; if all are being answered, the new one is turned away.
-    fn open(&mut self, stream: TcpStream, peer: SocketAddr) {
+    /// Serves a new connection. At the limit, the connection that has been idle the longest is closed;
+    /// if none is idle, the new one is refused.
+    fn accept(&mut self, stream: TcpStream, peer: SocketAddr) {
         if self.open.len() >= MAX_CONNECTIONS {
             self.open.retain(|connection| !connection.task.is_finished());
         }
         if self.open.len() >= MAX_CONNECTIONS {
             let open = self.open.iter().enumerate();
-            let waiting = open.filter_map(|(at, open)| Some((open.busy.waits_since()?, at)));
+            let waiting = open.filter_map(|(at, open)| Some((open.activity.idle_since()?, at)));
             let Some((_, longest)) = waiting.min() else {
-                self.routes.count.refused();
+                self.app.count.refused();
                 tracing::debug!(%peer, "turned away: {MAX_CONNECTIONS} clients are being served");
                 return;
             };
-            self.routes.count.shed();
+            self.app.count.shed();
             self.open.swap_remove(longest).task.abort();
         }
-        let busy = Busy::new(self.begun);
-        let (tls, routes) = (self.tls.clone(), self.routes.clone());
-        let task = receive(stream, peer, tls, routes, busy.clone(), self.stop.clone());
-        let counted = self.routes.count.connection();
+        let activity = ActivityTracker::new(self.started);
+        let (tls, app) = (self.tls.clone(), self.app.clone());
+        let task = serve_connection(stream, peer, tls, app, activity.clone(), self.stop.clone());
+        let in_progress = self.app.count.connection();
         let task = self.tasks.spawn(async move {
             task.await;
-            drop(counted);
+            drop(in_progress);
         });
-        self.open.push(Connection { task, busy });
+        self.open.push(Connection { task, activity });
     }
 }
 
-/// One connection from its first byte to its end.
-async fn receive(
+/// Serves a connection: the TLS handshake, if any, then HTTP.
+async fn serve_connection(
     stream: TcpStream,
     peer: SocketAddr,
     tls: Option<Tls>,
-    routes: Guarded,
-    busy: Busy,
+    app: App,
+    activity: ActivityTracker,
     mut stop: watch::Receiver<bool>,
 ) {
     let socket = tokio::select! {
@@ -210,38 +208,38 @@ async fn receive(
         () = shutdown_requested(&mut stop) => return,
     };
     match socket {
-        Ok(socket) => converse(socket, peer, routes, busy, stop).await,
+        Ok(socket) => serve_http(socket, peer, app, activity, stop).await,
         Err(error) => tracing::debug!(%peer, %error, "a client failed to speak TLS"),
     }
 }
 
-/// What requests come from, once a TLS handshake is over if there is one.
+/// The stream to serve, after the TLS handshake if there is one.
 async fn socket(stream: TcpStream, tls: Option<Tls>) -> io::Result<Box<dyn Socket>> {
     // Answers are written whole, so waiting to fill a packet only delays them.
     let _ = stream.set_nodelay(true);
-    let stream = Impatient::new(stream, WRITE_TIMEOUT);
+    let stream = WriteTimeout::new(stream, WRITE_TIMEOUT);
     Ok(match tls {
         None => Box::new(stream),
         Some(tls) => Box::new(tokio::time::timeout(HEAD_TIMEOUT, tls.accept(stream)).await??),
     })
 }
 
-/// The requests of one connection, and their answers.
-async fn converse(
+/// Serves the requests of a connection.
+async fn serve_http(
     socket: Box<dyn Socket>,
     peer: SocketAddr,
-    routes: Guarded,
-    busy: Busy,
+    app: App,
+    activity: ActivityTracker,
     mut stop: watch::Receiver<bool>,
 ) {
     let service = service_fn(move |request: hyper::Request<Incoming>| {
-        let answering = busy.begin();
+        let active = activity.begin();
         let mut request = request.map(axum::body::Body::new);
         request.extensions_mut().insert(ConnectInfo(peer));
-        let routes = routes.clone();
+        let app = app.clone();
         async move {
-            let response = routes.answer(request).await;
-            Ok::<_, Infallible>(response.map(|body| answering.until_sent(body)))
+            let response = app.respond(request).await;
+            Ok::<_, Infallible>(response.map(|body| active.until_sent(body)))
         }
     });
     let mut http = http1::Builder::new();

@@ -12,44 +12,44 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
-/// What requests come from and answers go to, encrypted or not.
+/// A client connection, encrypted or not.
 pub(super) trait Socket: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Socket for S {}
 
-/// A socket whose writes fail once the other side has taken nothing for a while.
+/// A stream whose writes fail with [`io::ErrorKind::TimedOut`] once the client has read nothing for `timeout`.
 #[derive(Debug)]
-pub(super) struct Impatient<S> {
+pub(super) struct WriteTimeout<S> {
     socket: S,
-    patience: Duration,
-    /// Runs while a write waits.
-    waiting: Option<Pin<Box<Sleep>>>,
+    timeout: Duration,
+    /// Runs while a write is pending.
+    stalled: Option<Pin<Box<Sleep>>>,
 }
 
-impl<S> Impatient<S> {
-    pub(super) fn new(socket: S, patience: Duration) -> Impatient<S> {
-        Impatient { socket, patience, waiting: None }
+impl<S> WriteTimeout<S> {
+    pub(super) fn new(socket: S, timeout: Duration) -> WriteTimeout<S> {
+        WriteTimeout { socket, timeout, stalled: None }
     }
 
-    /// Passes on what came of a write; too much of nothing becomes an error.
-    fn judge<T>(
+    /// Turns a write that has been pending for too long into an error.
+    fn check_timeout<T>(
         &mut self,
         written: Poll<io::Result<T>>,
         context: &mut Context<'_>,
     ) -> Poll<io::Result<T>> {
         if written.is_ready() {
-            self.waiting = None;
+            self.stalled = None;
             return written;
         }
-        let deadline = Instant::now() + self.patience;
+        let deadline = Instant::now() + self.timeout;
         let sleep =
-            self.waiting.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
+            self.stalled.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
         ready!(sleep.as_mut().poll(context));
         Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client does not read")))
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Impatient<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for WriteTimeout<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -59,14 +59,14 @@ impl<S: AsyncRead + Unpin> AsyncRead for Impatient<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Impatient<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for WriteTimeout<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.socket).poll_write(context, bytes);
-        self.judge(written, context)
+        self.check_timeout(written, context)
     }
 
     fn poll_write_vectored(
@@ -75,7 +75,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Impatient<S> {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.socket).poll_write_vectored(context, slices);
-        self.judge(written, context)
+        self.check_timeout(written, context)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -84,75 +84,75 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Impatient<S> {
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let flushed = Pin::new(&mut self.socket).poll_flush(context);
-        self.judge(flushed, context)
+        self.check_timeout(flushed, context)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let shut = Pin::new(&mut self.socket).poll_shutdown(context);
-        self.judge(shut, context)
+        self.check_timeout(shut, context)
     }
 }
 
-/// Whether a connection answers a request at this moment, or since when it waits for one: since it
-/// was opened or last answered, whatever part of a request has come.
+/// Tracks whether a connection is active, or since when it is idle: since it was opened or finished its
+/// last response, even if part of a request has arrived.
 #[derive(Clone, Debug)]
-pub(super) struct Busy {
-    /// What times are counted from.
+pub(super) struct ActivityTracker {
+    /// The origin of time values.
     origin: Instant,
-    /// Microseconds; [`ANSWERING`] while there is a request.
-    waits_since: Arc<AtomicU64>,
+    /// Microseconds since `origin`; [`ACTIVE`] during a request.
+    idle_since: Arc<AtomicU64>,
 }
 
-const ANSWERING: u64 = u64::MAX;
+const ACTIVE: u64 = u64::MAX;
 
-impl Busy {
-    /// Waiting from now on.
-    pub(super) fn new(origin: Instant) -> Busy {
-        let busy = Busy { origin, waits_since: Arc::default() };
-        busy.wait();
-        busy
+impl ActivityTracker {
+    /// A connection that is idle from now on.
+    pub(super) fn new(origin: Instant) -> ActivityTracker {
+        let activity = ActivityTracker { origin, idle_since: Arc::default() };
+        activity.set_idle();
+        activity
     }
 
-    /// Since when it waits, counted from `origin`; `None` while it answers.
-    pub(super) fn waits_since(&self) -> Option<Duration> {
-        let since = self.waits_since.load(Ordering::Relaxed);
-        (since != ANSWERING).then(|| Duration::from_micros(since))
+    /// The start of the idle period relative to `origin`; `None` while active.
+    pub(super) fn idle_since(&self) -> Option<Duration> {
+        let since = self.idle_since.load(Ordering::Relaxed);
+        (since != ACTIVE).then(|| Duration::from_micros(since))
     }
 
-    /// Busy from now on, until what this returns is dropped.
-    pub(super) fn begin(&self) -> Answering {
-        self.waits_since.store(ANSWERING, Ordering::Relaxed);
-        Answering(self.clone())
+    /// Marks the connection as active until the guard is dropped.
+    pub(super) fn begin(&self) -> ActiveGuard {
+        self.idle_since.store(ACTIVE, Ordering::Relaxed);
+        ActiveGuard(self.clone())
     }
 
-    fn wait(&self) {
-        let now = u64::try_from(self.origin.elapsed().as_micros()).unwrap_or(ANSWERING - 1);
-        self.waits_since.store(now, Ordering::Relaxed);
+    fn set_idle(&self) {
+        let now = u64::try_from(self.origin.elapsed().as_micros()).unwrap_or(ACTIVE - 1);
+        self.idle_since.store(now, Ordering::Relaxed);
     }
 }
 
-/// A request being answered.
-pub(super) struct Answering(Busy);
+/// Guards a request in progress.
+pub(super) struct ActiveGuard(ActivityTracker);
 
-impl Answering {
-    /// Keeps the connection busy until the last byte of a response's body is handed over.
+impl ActiveGuard {
+    /// Holds the guard until the last byte of a response body is sent.
     pub(super) fn until_sent(self, body: Body) -> Body {
-        Body::new(Sent { body, _answering: self })
+        Body::new(TrackedBody { body, _guard: self })
     }
 }
 
-impl Drop for Answering {
+impl Drop for ActiveGuard {
     fn drop(&mut self) {
-        self.0.wait();
+        self.0.set_idle();
     }
 }
 
-struct Sent {
+struct TrackedBody {
     body: Body,
-    _answering: Answering,
+    _guard: ActiveGuard,
 }
 
-impl HttpBody for Sent {
+impl HttpBody for TrackedBody {
     type Data = Bytes;
     type Error = axum::Error;
 
@@ -177,27 +177,27 @@ mod tests {
     use super::*;
     use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 
-    const PATIENCE: Duration = Duration::from_millis(600);
+    const TIMEOUT: Duration = Duration::from_millis(600);
 
     // R03
     #[tokio::test]
     async fn a_client_that_does_not_read_is_given_up() {
         let (server, _client) = duplex(64);
-        let mut server = Impatient::new(server, PATIENCE);
+        let mut server = WriteTimeout::new(server, TIMEOUT);
         let begun = Instant::now();
         let error = server.write_all(&[0; 65]).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
-        assert!(begun.elapsed() >= PATIENCE);
+        assert!(begun.elapsed() >= TIMEOUT);
     }
 
     #[tokio::test]
     async fn a_client_that_reads_slowly_is_served() {
         let (server, mut client) = duplex(64);
-        let mut server = Impatient::new(server, PATIENCE);
+        let mut server = WriteTimeout::new(server, TIMEOUT);
         let sender = tokio::spawn(async move { server.write_all(&[7; 320]).await });
         let mut received = 0;
         while received < 320 {
-            tokio::time::sleep(PATIENCE / 3).await;
+            tokio::time::sleep(TIMEOUT / 3).await;
             received += client.read(&mut [0; 64]).await.unwrap();
         }
         sender.await.unwrap().unwrap();
@@ -205,12 +205,12 @@ mod tests {
 
     #[tokio::test]
     async fn a_connection_is_busy_until_its_answer_is_sent() {
-        let busy = Busy::new(Instant::now());
-        let opened = busy.waits_since().unwrap();
-        let body = busy.begin().until_sent(Body::from("answer"));
+        let activity = ActivityTracker::new(Instant::now());
+        let opened = activity.idle_since().unwrap();
+        let body = activity.begin().until_sent(Body::from("answer"));
         assert_eq!(body.size_hint().exact(), Some(6), "the length is still known");
-        assert_eq!(busy.waits_since(), None);
+        assert_eq!(activity.idle_since(), None);
         assert_eq!(axum::body::to_bytes(body, 6).await.unwrap(), "answer");
-        assert!(busy.waits_since().unwrap() >= opened);
+        assert!(activity.idle_since().unwrap() >= opened);
     }
 }

@@ -1,40 +1,39 @@
-//! The document of this interface, for programs at `/openapi.json` and for people at `/docs`: a page
-//! without scripts that is made once, when the node starts. Each problem's `type` points into it.
+//! The documentation of the API: the OpenAPI document at `/openapi.json`, and a static page without
+//! scripts at `/docs`, built once at start. The `type` of each problem links to the page.
 
 mod shapes;
 
-use crate::api::openapi::route::{Table, get};
+use crate::api::openapi::route::{Routes, get};
 use axum::Extension;
 use axum::body::Bytes;
 use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
 use serde_json::Value;
-use shapes::{escape, fields, members, prose, shape, text};
+use shapes::{escape, members, prose, schema_details, schema_html, text};
 use std::fmt::Write as _;
 
-/// The routes of this resource.
-pub fn routes() -> Table {
-    Table::new([
-        get("/openapi.json", "This interface, for programs", document)
-            .answers_as(JSON, "An OpenAPI document."),
-        get("/docs", "This interface, for people", page).answers_as(HTML, "A page."),
-        get("/docs.css", "How that page looks", style).answers_as(CSS, "A style sheet."),
+pub fn routes() -> Routes {
+    Routes::new([
+        get("/openapi.json", "Get the OpenAPI document", document)
+            .response_as(JSON, "The OpenAPI document."),
+        get("/docs", "Get the API documentation", page).response_as(HTML, "The page."),
+        get("/docs.css", "Get its style sheet", style).response_as(CSS, "The style sheet."),
     ])
 }
 
-/// Media types.
+/// The media type of JSON.
 pub const JSON: &str = "application/json";
-/// Of the page.
+/// The media type of HTML.
 pub const HTML: &str = "text/html; charset=utf-8";
-/// Of how it looks.
+/// The media type of CSS.
 pub const CSS: &str = "text/css; charset=utf-8";
 
 const STYLE: &str = include_str!("docs/docs.css");
-/// Nothing but the style sheet is loaded, and nothing runs.
+/// The Content Security Policy of the page: only its style sheet is loaded, no scripts run.
 const POLICY: &str = "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; \
                       frame-ancestors 'none'";
 
-/// The document in both forms. Cheap to clone.
+/// The documentation as JSON and as HTML. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Documentation {
     json: Bytes,
@@ -42,39 +41,36 @@ pub struct Documentation {
 }
 
 impl Documentation {
-    /// Makes both.
+    /// Renders both forms of the document.
     pub fn new(document: &Value) -> Documentation {
         Documentation { json: document.to_string().into(), html: html(document).into() }
     }
 }
 
-/// For programs.
 pub async fn document(Extension(documentation): Extension<Documentation>) -> Response {
-    sent(JSON, documentation.json)
+    static_response(JSON, documentation.json)
 }
 
-/// For people.
 pub async fn page(Extension(documentation): Extension<Documentation>) -> Response {
-    let mut response = sent(HTML, documentation.html);
+    let mut response = static_response(HTML, documentation.html);
     let policy = axum::http::HeaderValue::from_static(POLICY);
     response.headers_mut().insert(CONTENT_SECURITY_POLICY, policy);
     response
 }
 
-/// How it looks to them.
 pub async fn style() -> Response {
-    sent(CSS, Bytes::from_static(STYLE.as_bytes()))
+    static_response(CSS, Bytes::from_static(STYLE.as_bytes()))
 }
 
-fn sent(media_type: &'static str, bytes: Bytes) -> Response {
+fn static_response(media_type: &'static str, bytes: Bytes) -> Response {
     // It is small and changes with the program only; nobody should keep an old one.
     ([(CONTENT_TYPE, media_type), (CACHE_CONTROL, "no-cache")], bytes).into_response()
 }
 
-/// A method, a path, and what the document says of them.
+/// The method, path and operation object of an operation.
 type Entry<'d> = (&'d str, &'d str, &'d Value);
 
-/// Operations by the resource they belong to.
+/// Groups operations by resource.
 fn by_tag(document: &Value) -> Vec<(&str, Vec<Entry<'_>>)> {
     let mut tags: Vec<(&str, Vec<Entry>)> = Vec::new();
     for (path, methods) in members(&document["paths"]) {
@@ -119,7 +115,7 @@ fn html(document: &Value) -> String {
     for (tag, operations) in &tags {
         put(&format!("<section id=\"of-{tag}\"><h2>{tag}</h2>"));
         for (method, path, operation) in operations {
-            put(&shown(document, method, path, operation));
+            put(&operation_html(document, method, path, operation));
         }
         put("</section>");
     }
@@ -140,13 +136,16 @@ fn html(document: &Value) -> String {
     put("</section><section id=\"shapes\"><h2>shapes</h2>");
     for (name, schema) in members(&document["components"]["schemas"]) {
         let name = escape(name);
-        put(&format!("<article id=\"shape-{name}\"><h3>{name}</h3>{}</article>", fields(schema)));
+        put(&format!(
+            "<article id=\"shape-{name}\"><h3>{name}</h3>{}</article>",
+            schema_details(schema)
+        ));
     }
     put("</section></main></body></html>\n");
     page
 }
 
-fn shown(document: &Value, method: &str, path: &str, operation: &Value) -> String {
+fn operation_html(document: &Value, method: &str, path: &str, operation: &Value) -> String {
     let mut html = format!(
         "<details id=\"{}\"><summary><span class=\"method {method}\">{}</span> <code>{}</code> \
          <span class=\"what\">{}</span>{}</summary>",
@@ -167,7 +166,7 @@ fn shown(document: &Value, method: &str, path: &str, operation: &Value) -> Strin
             put(&format!(
                 "<tr><th><code>{}</code></th><td>{}{}</td><td>{}</td></tr>",
                 escape(text(&parameter["name"])),
-                shape(&parameter["schema"]),
+                schema_html(&parameter["schema"]),
                 if parameter["in"] == "path" { ", in the path" } else { "" },
                 prose(text(&parameter["description"])),
             ));
@@ -176,7 +175,7 @@ fn shown(document: &Value, method: &str, path: &str, operation: &Value) -> Strin
     }
     if !operation["requestBody"].is_null() {
         put("<h4>Body</h4><table>");
-        put(&contents(&operation["requestBody"]));
+        put(&body_html(&operation["requestBody"]));
         put("</table>");
     }
     put("<h4>Answers</h4><table>");
@@ -197,22 +196,22 @@ fn shown(document: &Value, method: &str, path: &str, operation: &Value) -> Strin
         } else {
             let text = prose(text(&answer["description"]));
             put(&format!("<tr><th>{status}</th><td colspan=\"2\">{text}</td></tr>"));
-            put(&contents(answer));
+            put(&body_html(answer));
         }
     }
     put("</table></details>");
     html
 }
 
-/// The media types of a body, each with its shape.
-fn contents(body: &Value) -> String {
+/// Rows for the media types of a body, each with its schema.
+fn body_html(body: &Value) -> String {
     let mut html = String::new();
     for (media_type, content) in members(&body["content"]) {
         let _ = write!(
             html,
             "<tr><th></th><td><code>{}</code></td><td>{}</td></tr>",
             escape(media_type),
-            shape(&content["schema"])
+            schema_html(&content["schema"])
         );
     }
     html

@@ -1,6 +1,9 @@
-//! The OpenAPI document, made from the table of routes: shapes from the types that handlers take
-//! and send, problems from the table of problems. What the guards before all routes answer is added
-//! to every operation. Source: OpenAPI Specification 3.1.1; JSON Schema 2020-12.
+//! The OpenAPI document, built from the route table: schemas of the types that handlers extract and
+//! return, and the problems they may respond with, including those of the checks before all routes.
+//! Source: OpenAPI Specification 3.1.1; JSON Schema 2020-12.
+//!
+//! `aide` is not used: it derives the same schemas, but has no lists of problems, page cursors and chain
+//! headers, which are most of this module; a test checks responses against this document.
 
 use crate::api::http::problem::{self, Kind, Problem};
 use crate::api::http::response::{CHAIN_HEIGHT, CHAIN_TIP};
@@ -9,12 +12,12 @@ use schemars::{JsonSchema, Schema};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 
-/// Where the document finds its named schemas.
+/// The path of named schemas in the document.
 const SCHEMAS: &str = "/components/schemas";
-/// The name of the scheme by which protected operations are protected.
+/// The name of the security scheme of protected operations.
 const TOKEN: &str = "token";
-/// What every operation may answer, because the guards do.
-const ALWAYS: [Kind; 6] = [
+/// The problems every operation may respond with, because of the checks before all routes.
+const COMMON: [Kind; 6] = [
     Kind::BAD_REQUEST,
     Kind::FORBIDDEN_HOST,
     Kind::METHOD_NOT_ALLOWED,
@@ -23,28 +26,28 @@ const ALWAYS: [Kind; 6] = [
     Kind::NOT_READY,
 ];
 
-/// One method of one path.
+/// An operation of the OpenAPI document: one method of one path.
 #[derive(Debug)]
 pub struct Operation {
-    /// Lower case, as in the document.
+    /// The method in lower case.
     pub method: &'static str,
-    /// With variable parts in braces, which axum and the document write alike.
+    /// The path, with parameters in braces as in axum.
     pub path: &'static str,
     summary: &'static str,
     description: Option<&'static str>,
     parameters: Vec<Value>,
-    body: BTreeMap<&'static str, Value>,
-    needs_body: bool,
-    answers: BTreeMap<u16, Value>,
+    request_body: BTreeMap<&'static str, Value>,
+    body_required: bool,
+    responses: BTreeMap<u16, Value>,
     problems: Vec<Kind>,
     is_protected: bool,
     schemas: Map<String, Value>,
 }
 
 impl Operation {
-    /// One that takes nothing and answers nothing yet.
+    /// An operation without parameters and responses.
     pub fn new(method: &'static str, path: &'static str, summary: &'static str) -> Operation {
-        let mut problems = ALWAYS.to_vec();
+        let mut problems = COMMON.to_vec();
         if path.contains('{') {
             problems.push(Kind::NOT_FOUND);
         }
@@ -54,22 +57,21 @@ impl Operation {
             summary,
             description: None,
             parameters: Vec::new(),
-            body: BTreeMap::new(),
-            needs_body: true,
-            answers: BTreeMap::new(),
+            request_body: BTreeMap::new(),
+            body_required: true,
+            responses: BTreeMap::new(),
             problems,
             is_protected: false,
             schemas: Map::new(),
         }
     }
 
-    /// Says more than the summary.
-    pub fn describe(&mut self, description: &'static str) {
+    pub fn description(&mut self, description: &'static str) {
         self.description = Some(description);
     }
 
-    /// It may end in these problems too.
-    pub fn fails(&mut self, kinds: &[Kind]) {
+    /// Adds kinds of problems it may respond with.
+    pub fn errors(&mut self, kinds: &[Kind]) {
         for kind in kinds {
             if !self.problems.contains(kind) {
                 self.problems.push(*kind);
@@ -77,14 +79,14 @@ impl Operation {
         }
     }
 
-    /// It needs the token.
+    /// Requires the token.
     pub fn protect(&mut self) {
         self.is_protected = true;
-        self.fails(&[Kind::UNAUTHORIZED]);
+        self.errors(&[Kind::UNAUTHORIZED]);
     }
 
-    /// The variable parts of the path, one shape for each.
-    pub fn takes_path<T: JsonSchema>(&mut self) {
+    /// Adds the path parameter.
+    pub fn path_parameter<T: JsonSchema>(&mut self) {
         let schema = self.schema::<T>(Contract::Deserialize);
         let name = self.path.split_once('{').and_then(|(_, rest)| rest.split_once('}'));
         let (name, _) = name.expect("a handler takes of the path what it has");
@@ -93,15 +95,15 @@ impl Operation {
         }));
     }
 
-    /// The fields of a shape, each a parameter of the query.
-    pub fn takes_query<T: JsonSchema>(&mut self) {
+    /// Adds the fields of a type as query parameters.
+    pub fn query_parameters<T: JsonSchema>(&mut self) {
         let mut generator = settings(Contract::Deserialize).into_generator();
         let mut schema = T::json_schema(&mut generator).to_value();
         self.schemas.extend(generator.take_definitions(true));
         let required = schema["required"].take();
         let Value::Object(properties) = schema["properties"].take() else { return };
         for (name, property) in properties {
-            let mut schema = present(property);
+            let mut schema = non_null(property);
             let description = schema.as_object_mut().and_then(|it| it.remove("description"));
             let is_required = required.as_array().is_some_and(|all| all.contains(&json!(name)));
             let mut parameter =
@@ -113,82 +115,82 @@ impl Operation {
         }
     }
 
-    /// What a cursor of the query looks like: those of other lists are refused.
-    pub fn takes_cursor(&mut self, pattern: &str) {
+    /// Restricts the `cursor` parameter to cursors of these lists.
+    pub fn cursor_parameter(&mut self, pattern: &str) {
         let cursor = self.parameters.iter_mut().find(|parameter| parameter["name"] == "cursor");
         let cursor = cursor.expect("a page takes a cursor");
         cursor["schema"] = json!({"type": "string", "pattern": pattern, "format": "cursor"});
     }
 
-    /// A body of JSON.
-    pub fn takes_json<T: JsonSchema>(&mut self) {
+    /// Adds a JSON body.
+    pub fn json_body<T: JsonSchema>(&mut self) {
         let schema = self.schema::<T>(Contract::Deserialize);
-        self.takes_body("application/json", &schema);
+        self.body("application/json", &schema);
     }
 
-    /// A body of some type.
-    pub fn takes_body(&mut self, media_type: &'static str, schema: &Value) {
-        self.body.insert(media_type, json!({"schema": schema}));
-        self.fails(&[Kind::TOO_LARGE, Kind::UNSUPPORTED_MEDIA_TYPE, Kind::REQUEST_TIMEOUT]);
+    /// Adds a body of a media type.
+    pub fn body(&mut self, media_type: &'static str, schema: &Value) {
+        self.request_body.insert(media_type, json!({"schema": schema}));
+        self.errors(&[Kind::TOO_LARGE, Kind::UNSUPPORTED_MEDIA_TYPE, Kind::REQUEST_TIMEOUT]);
     }
 
-    /// Any body of some type, or none: its handler tells what is wrong with it.
-    pub fn takes_anything(&mut self, media_type: &'static str) {
-        self.takes_body(media_type, &json!({}));
-        self.needs_body = false;
+    /// Adds an optional body of any content, which the handler validates.
+    pub fn any_body(&mut self, media_type: &'static str) {
+        self.body(media_type, &json!({}));
+        self.body_required = false;
     }
 
-    /// A success, and its body if it has one.
-    pub fn answers(&mut self, status: u16, text: &str, content: Value) {
-        let mut answer = json!({"description": text});
+    /// Adds a success, with its content if it has one.
+    pub fn response(&mut self, status: u16, description: &str, content: Value) {
+        let mut response = json!({"description": description});
         if content != Value::Null {
-            answer["content"] = content;
+            response["content"] = content;
         }
-        self.answers.insert(status, answer);
+        self.responses.insert(status, response);
     }
 
-    /// A success that carries JSON.
-    pub fn answers_json<T: JsonSchema>(&mut self, status: u16, text: &str) {
+    /// Adds a success with a JSON body.
+    pub fn json_response<T: JsonSchema>(&mut self, status: u16, description: &str) {
         let schema = self.schema::<T>(Contract::Serialize);
-        self.answers(status, text, json!({"application/json": {"schema": schema}}));
+        self.response(status, description, json!({"application/json": {"schema": schema}}));
     }
 
-    /// A header of a success.
-    pub fn sends_header(
+    /// Adds a header of a success.
+    pub fn response_header(
         &mut self,
         status: u16,
         name: &str,
         required: bool,
         schema: &Value,
-        text: &str,
+        description: &str,
     ) {
-        let answer = self.answers.get_mut(&status).expect("headers come with an answer");
-        answer["headers"][name] =
-            json!({"description": text, "required": required, "schema": schema});
+        let response = self.responses.get_mut(&status).expect("headers come with an response");
+        response["headers"][name] =
+            json!({"description": description, "required": required, "schema": schema});
     }
 
-    /// It is a read of the chain: marked with the tip it is of, and not sent twice.
-    pub fn reads(&mut self) {
+    /// Adds the headers of a read of the chain, and the 304 of a conditional request.
+    pub fn chain_headers(&mut self) {
         let statuses: &[u16] = if self.method == "get" { &[200, 304] } else { &[200] };
         if self.method == "get" {
-            self.revalidates();
+            self.not_modified();
         }
         for status in statuses.iter().copied() {
             let height = json!({"type": "integer", "minimum": 0});
             let hash = json!({"type": "string", "pattern": "^[0-9a-f]{64}$"});
             let any = json!({"type": "string"});
-            let height_text = "The height of the tip this answer is of.";
-            self.sends_header(status, CHAIN_HEIGHT.as_str(), true, &height, height_text);
-            self.sends_header(status, CHAIN_TIP.as_str(), true, &hash, "The hash of that tip.");
-            self.sends_header(status, "etag", true, &any, "For `If-None-Match`.");
-            let cache_text = "`immutable` for what is read by hash and ten blocks deep.";
-            self.sends_header(status, "cache-control", true, &any, cache_text);
+            let height_text = "The height of the tip this response was built from.";
+            self.response_header(status, CHAIN_HEIGHT.as_str(), true, &height, height_text);
+            self.response_header(status, CHAIN_TIP.as_str(), true, &hash, "The hash of the tip.");
+            self.response_header(status, "etag", true, &any, "The entity tag for `If-None-Match`.");
+            let cache_text = "`immutable` for content addressed by hash, ten blocks deep.";
+            self.response_header(status, "cache-control", true, &any, cache_text);
         }
     }
 
-    /// A client that names what it keeps is told whether that is still right.
-    pub fn revalidates(&mut self) {
-        self.answers(304, "What `If-None-Match` names is still right.", Value::Null);
+    /// Adds the 304 of a conditional request.
+    pub fn not_modified(&mut self) {
+        self.response(304, "The entity tag in `If-None-Match` is current.", Value::Null);
     }
 
     fn schema<T: JsonSchema>(&mut self, contract: Contract) -> Value {
@@ -198,37 +200,38 @@ impl Operation {
         schema.to_value()
     }
 
-    fn show(&self) -> Value {
+    fn to_json(&self) -> Value {
         let mut responses = Map::new();
-        for (status, answer) in &self.answers {
-            responses.insert(status.to_string(), answer.clone());
+        for (status, response) in &self.responses {
+            responses.insert(status.to_string(), response.clone());
         }
         for (status, kinds) in by_status(&self.problems) {
-            let reference = format!("#/components/responses/{}", name_of(&kinds));
+            let reference = format!("#/components/responses/{}", response_name(&kinds));
             responses.insert(status.to_string(), json!({"$ref": reference}));
         }
-        let mut shown = json!({
+        let mut operation = json!({
             "tags": [self.tag()],
             "summary": self.summary,
             "operationId": self.id(),
             "responses": responses,
         });
         if let Some(description) = self.description {
-            shown["description"] = description.into();
+            operation["description"] = description.into();
         }
         if !self.parameters.is_empty() {
-            shown["parameters"] = self.parameters.clone().into();
+            operation["parameters"] = self.parameters.clone().into();
         }
-        if !self.body.is_empty() {
-            shown["requestBody"] = json!({"required": self.needs_body, "content": self.body});
+        if !self.request_body.is_empty() {
+            operation["requestBody"] =
+                json!({"required": self.body_required, "content": self.request_body});
         }
         if self.is_protected {
-            shown["security"] = json!([{TOKEN: []}]);
+            operation["security"] = json!([{TOKEN: []}]);
         }
-        shown
+        operation
     }
 
-    /// The resource: the first segment that is not the version.
+    /// The resource: the first segment after the version.
     fn tag(&self) -> &str {
         let mut segments = self.path.split('/').filter(|segment| !segment.is_empty());
         match segments.next() {
@@ -252,8 +255,8 @@ fn settings(contract: Contract) -> SchemaSettings {
     })
 }
 
-/// The schema of a parameter that is there: what stands in a query is never null.
-fn present(mut schema: Value) -> Value {
+/// The schema of an optional query parameter without null, which a query cannot contain.
+fn non_null(mut schema: Value) -> Value {
     if let Some(types) = schema["type"].as_array() {
         let only = types.iter().find(|of| **of != "null").cloned();
         schema["type"] = only.unwrap_or_default();
@@ -267,7 +270,7 @@ fn present(mut schema: Value) -> Value {
     schema
 }
 
-/// Kinds of problems by their status.
+/// Kinds of problems by status.
 fn by_status(kinds: &[Kind]) -> BTreeMap<u16, Vec<Kind>> {
     let mut found: BTreeMap<u16, Vec<Kind>> = BTreeMap::new();
     for kind in kinds {
@@ -279,8 +282,8 @@ fn by_status(kinds: &[Kind]) -> BTreeMap<u16, Vec<Kind>> {
     found
 }
 
-/// The name under which problems of a status are described once for all operations.
-fn name_of(kinds: &[Kind]) -> String {
+/// The component name of a set of problems.
+fn response_name(kinds: &[Kind]) -> String {
     const MOST: usize = 4;
     let codes: Vec<&str> = kinds.iter().map(|kind| kind.code()).take(MOST).collect();
     match kinds.len().checked_sub(MOST) {
@@ -289,19 +292,20 @@ fn name_of(kinds: &[Kind]) -> String {
     }
 }
 
-fn response_of(kinds: &[Kind]) -> Value {
+fn problem_response(kinds: &[Kind]) -> Value {
     let codes: Vec<&str> = kinds.iter().map(|kind| kind.code()).collect();
     let titles: Vec<String> =
         kinds.iter().map(|kind| format!("`{}`: {}.", kind.code(), kind.title())).collect();
     let mut headers = Map::new();
-    let mut header = |name: &str, text: &str| {
-        let header = json!({"description": text, "required": true, "schema": {"type": "string"}});
+    let mut header = |name: &str, description: &str| {
+        let header =
+            json!({"description": description, "required": true, "schema": {"type": "string"}});
         headers.insert(name.to_owned(), header);
     };
     match kinds[0].status().as_u16() {
         401 => header("www-authenticate", "`Bearer`"),
-        405 => header("allow", "The methods that this path takes."),
-        429 | 503 => header("retry-after", "Seconds after which it may go better."),
+        405 => header("allow", "The methods of this path."),
+        429 | 503 => header("retry-after", "Seconds to wait before a retry."),
         _ => {}
     }
     json!({
@@ -314,7 +318,7 @@ fn response_of(kinds: &[Kind]) -> Value {
     })
 }
 
-/// The document of a table of operations.
+/// The document of all operations.
 pub fn document(operations: &[Operation]) -> Value {
     let (mut paths, mut schemas, mut responses) = (Map::new(), Map::new(), Map::new());
     let mut generator = settings(Contract::Serialize).into_generator();
@@ -327,10 +331,10 @@ pub fn document(operations: &[Operation]) -> Value {
             assert!(is_one, "two shapes are called {name}");
         }
         for kinds in by_status(&operation.problems).values() {
-            responses.insert(name_of(kinds), response_of(kinds));
+            responses.insert(response_name(kinds), problem_response(kinds));
         }
         let path = paths.entry(operation.path).or_insert_with(|| json!({}));
-        path[operation.method] = operation.show();
+        path[operation.method] = operation.to_json();
     }
     let problems = Kind::every().map(|kind| {
         json!({

@@ -1,10 +1,10 @@
-//! The table of routes: each row is an axum route and its description at once, so that there is no
-//! route without one. What a handler takes is read off its own type.
+//! The route table: each entry is an axum route together with its description, so that no route is
+//! undocumented. Parameters and bodies are derived from the handler's argument types.
 
 use crate::api::http::auth;
-use crate::api::http::content::{Form, Json, OCTETS, TEXT};
-use crate::api::http::extract::{Bytes, Encoded, Path, Query};
-use crate::api::http::host_check::{self, Hosts};
+use crate::api::http::content::{Encoding, Json, OCTETS, TEXT};
+use crate::api::http::extract::{Bytes, EncodedBody, Path, Query};
+use crate::api::http::host_check::{self, AllowedHosts};
 use crate::api::http::page::{List, Page};
 use crate::api::http::problem::Kind;
 use crate::api::openapi::document::{self, Operation};
@@ -22,13 +22,13 @@ use schemars::JsonSchema;
 use serde_json::{Value, json};
 use std::sync::Arc;
 
-/// A part of what a handler takes, as the document tells of it.
+/// A handler argument that the document can describe.
 pub trait Input {
-    /// Adds it to an operation.
+    /// Adds the argument to an operation.
     fn describe(operation: &mut Operation);
 }
 
-/// Declares what is no business of clients.
+/// Declares arguments that are not part of the interface.
 macro_rules! internal {
     ($($type:ty),*) => {$(
         impl Input for $type {
@@ -37,7 +37,7 @@ macro_rules! internal {
     )*};
 }
 
-internal!(State<Arc<NodeState>>, Uri, HeaderMap, Form, Result<WebSocketUpgrade, WebSocketUpgradeRejection>);
+internal!(State<Arc<NodeState>>, Uri, HeaderMap, Encoding, Result<WebSocketUpgrade, WebSocketUpgradeRejection>);
 
 impl<T> Input for Extension<T> {
     fn describe(_: &mut Operation) {}
@@ -45,44 +45,44 @@ impl<T> Input for Extension<T> {
 
 impl<T: JsonSchema> Input for Path<T> {
     fn describe(operation: &mut Operation) {
-        operation.takes_path::<T>();
+        operation.path_parameter::<T>();
     }
 }
 
 impl<T: JsonSchema> Input for Query<T> {
     fn describe(operation: &mut Operation) {
-        operation.takes_query::<T>();
+        operation.query_parameters::<T>();
     }
 }
 
 impl<T: JsonSchema> Input for Json<T> {
     fn describe(operation: &mut Operation) {
-        operation.takes_json::<T>();
+        operation.json_body::<T>();
     }
 }
 
-impl Input for Encoded {
+impl Input for EncodedBody {
     fn describe(operation: &mut Operation) {
-        operation.takes_body(OCTETS, &json!({}));
-        operation.takes_body("text/plain", &json!({"type": "string", "pattern": Hex::PATTERN}));
+        operation.body(OCTETS, &json!({}));
+        operation.body("text/plain", &json!({"type": "string", "pattern": Hex::PATTERN}));
     }
 }
 
-/// Anything, to be read by the handler.
+/// A body that the handler parses.
 impl Input for Bytes {
     fn describe(operation: &mut Operation) {
-        operation.takes_anything("application/json");
+        operation.any_body("application/json");
     }
 }
 
-/// All that a handler takes.
+/// The arguments of a handler.
 pub trait Inputs {
-    /// Adds it to an operation.
+    /// Adds the arguments to an operation.
     fn describe(operation: &mut Operation);
 }
 
-/// Declares this for handlers of so many arguments; the first member of axum's tuple marks how the
-/// last argument is taken.
+/// Implements `Inputs` for handlers with this number of arguments; the first element of axum's tuple
+/// marks how the last argument is extracted.
 macro_rules! inputs {
     ($($argument:ident),*) => {
         impl<Mark, $($argument: Input),*> Inputs for (Mark, $($argument,)*) {
@@ -100,200 +100,206 @@ inputs!(A, B, C);
 inputs!(A, B, C, D);
 inputs!(A, B, C, D, E);
 
-/// One method of one path, with its handler.
-pub struct Row {
+/// A method of a path, with its handler and description.
+pub struct Route {
     operation: Operation,
-    route: MethodRouter<Arc<NodeState>>,
+    handler: MethodRouter<Arc<NodeState>>,
 }
 
-/// A row for `GET`.
-pub fn get<H, T>(path: &'static str, summary: &'static str, handler: H) -> Row
+/// A route for `GET`.
+pub fn get<H, T>(path: &'static str, summary: &'static str, handler: H) -> Route
 where
     H: Handler<T, Arc<NodeState>>,
     T: Inputs + 'static,
 {
-    Row::new("get", MethodFilter::GET, path, summary, handler)
+    Route::new("get", MethodFilter::GET, path, summary, handler)
 }
 
-/// A row for `POST`.
-pub fn post<H, T>(path: &'static str, summary: &'static str, handler: H) -> Row
+/// A route for `POST`.
+pub fn post<H, T>(path: &'static str, summary: &'static str, handler: H) -> Route
 where
     H: Handler<T, Arc<NodeState>>,
     T: Inputs + 'static,
 {
-    Row::new("post", MethodFilter::POST, path, summary, handler)
+    Route::new("post", MethodFilter::POST, path, summary, handler)
 }
 
-/// A row for `DELETE`.
-pub fn delete<H, T>(path: &'static str, summary: &'static str, handler: H) -> Row
+/// A route for `DELETE`.
+pub fn delete<H, T>(path: &'static str, summary: &'static str, handler: H) -> Route
 where
     H: Handler<T, Arc<NodeState>>,
     T: Inputs + 'static,
 {
-    Row::new("delete", MethodFilter::DELETE, path, summary, handler)
+    Route::new("delete", MethodFilter::DELETE, path, summary, handler)
 }
 
-impl Row {
+impl Route {
     fn new<H, T>(
         method: &'static str,
         filter: MethodFilter,
         path: &'static str,
         summary: &'static str,
         handler: H,
-    ) -> Row
+    ) -> Route
     where
         H: Handler<T, Arc<NodeState>>,
         T: Inputs + 'static,
     {
         let mut operation = Operation::new(method, path, summary);
         T::describe(&mut operation);
-        Row { operation, route: routing::on(filter, handler) }
+        Route { operation, handler: routing::on(filter, handler) }
     }
 
-    fn with(mut self, change: impl FnOnce(&mut Operation)) -> Row {
+    fn with(mut self, change: impl FnOnce(&mut Operation)) -> Route {
         change(&mut self.operation);
         self
     }
 
-    /// Says more than the summary.
-    pub fn says(self, description: &'static str) -> Row {
-        self.with(|operation| operation.describe(description))
+    /// Adds a description to the summary.
+    pub fn description(self, description: &'static str) -> Route {
+        self.with(|operation| operation.description(description))
     }
 
-    /// Shows something of the chain, as JSON.
-    pub fn shows<T: JsonSchema>(self) -> Row {
+    /// Returns JSON read from the chain.
+    pub fn returns<T: JsonSchema>(self) -> Route {
         self.with(|operation| {
-            operation.answers_json::<T>(200, "As it is at one tip.");
-            operation.reads();
+            operation.json_response::<T>(200, "The state at one tip.");
+            operation.chain_headers();
         })
     }
 
-    /// Shows a page of a list; its cursors are those of these lists.
-    pub fn lists<T: JsonSchema>(self, lists: &[List]) -> Row {
+    /// Returns a page of JSON; `lists` are the lists of its cursors.
+    pub fn returns_page<T: JsonSchema>(self, lists: &[List]) -> Route {
         self.with(|operation| {
-            operation.answers_json::<Page<T>>(200, "A page.");
-            operation.reads();
+            operation.json_response::<Page<T>>(200, "A page of the list.");
+            operation.chain_headers();
             let link = json!({"type": "string"});
-            operation.sends_header(200, "link", false, &link, "The next page, if there is more.");
-            operation.takes_cursor(&List::pattern(lists));
-            operation.fails(&[Kind::CURSOR_GONE]);
+            operation.response_header(200, "link", false, &link, "The next page, if there is one.");
+            operation.cursor_parameter(&List::pattern(lists));
+            operation.errors(&[Kind::CURSOR_GONE]);
         })
     }
 
-    /// Shows bytes of the chain, raw or in hexadecimal.
-    pub fn shows_bytes(self) -> Row {
+    /// Returns bytes read from the chain, raw or in hexadecimal.
+    pub fn returns_bytes(self) -> Route {
         self.with(|operation| {
             let content = json!({
                 OCTETS: {"schema": {}},
                 TEXT: {"schema": {"type": "string"}},
             });
-            let text = "The bytes if `Accept` names their type, otherwise hexadecimal text.";
-            operation.answers(200, text, content);
-            operation.reads();
+            let text = "Raw bytes if `Accept` names their type, otherwise hexadecimal text.";
+            operation.response(200, text, content);
+            operation.chain_headers();
         })
     }
 
-    /// Answers with JSON.
-    pub fn answers<T: JsonSchema>(self, status: u16, text: &str) -> Row {
-        self.with(|operation| operation.answers_json::<T>(status, text))
+    /// Adds a JSON response.
+    pub fn response<T: JsonSchema>(self, status: u16, text: &str) -> Route {
+        self.with(|operation| operation.json_response::<T>(status, text))
     }
 
-    /// Answers with JSON, and says where what it made is.
-    pub fn makes<T: JsonSchema>(self, text: &str) -> Row {
+    /// Returns created JSON with its location.
+    pub fn returns_created<T: JsonSchema>(self, text: &str) -> Route {
         let location = json!({"type": "string", "pattern": "^/v1/"});
-        self.answers::<T>(201, text).with(|operation| {
-            operation.sends_header(201, "location", true, &location, "Where it is.");
+        self.response::<T>(201, text).with(|operation| {
+            operation.response_header(
+                201,
+                "location",
+                true,
+                &location,
+                "The path of the resource.",
+            );
         })
     }
 
-    /// Answers with a body that is no JSON.
-    pub fn answers_as(self, media_type: &str, text: &str) -> Row {
+    /// Adds a response of another media type.
+    pub fn response_as(self, media_type: &str, text: &str) -> Route {
         let of = if media_type == "application/json" { "object" } else { "string" };
         let content = json!({media_type: {"schema": {"type": of}}});
-        self.with(|operation| operation.answers(200, text, content))
+        self.with(|operation| operation.response(200, text, content))
     }
 
-    /// Is kept by clients, who ask whether it is still right.
-    pub fn revalidates(self) -> Row {
-        self.with(Operation::revalidates)
+    /// Adds the 304 of a conditional request.
+    pub fn not_modified(self) -> Route {
+        self.with(Operation::not_modified)
     }
 
-    /// Takes a body of this shape, whatever its handler calls it.
-    pub fn takes<T: JsonSchema>(self) -> Row {
-        self.with(Operation::takes_json::<T>)
+    /// Adds a JSON body that the handler parses itself.
+    pub fn body<T: JsonSchema>(self) -> Route {
+        self.with(Operation::json_body::<T>)
     }
 
-    /// Goes on in another protocol.
-    pub fn switches(self, text: &str) -> Row {
-        self.with(|operation| operation.answers(101, text, Value::Null))
+    /// Adds a protocol upgrade.
+    pub fn upgrades(self, text: &str) -> Route {
+        self.with(|operation| operation.response(101, text, Value::Null))
     }
 
-    /// Turns pages of other sites away.
-    pub fn for_own_pages(mut self, hosts: &Hosts) -> Row {
+    /// Rejects pages of other hosts.
+    pub fn same_origin(mut self, hosts: &AllowedHosts) -> Route {
         let check = middleware::from_fn_with_state(hosts.clone(), host_check::check_origin);
-        self.route = self.route.route_layer(check);
+        self.handler = self.handler.route_layer(check);
         self
     }
 
-    /// Answers with nothing.
-    pub fn answers_nothing(self, text: &str) -> Row {
-        self.with(|operation| operation.answers(204, text, Value::Null))
+    /// Adds a response without a body.
+    pub fn no_content(self, text: &str) -> Route {
+        self.with(|operation| operation.response(204, text, Value::Null))
     }
 
-    /// May end in these problems, besides those that every row has and those its inputs bring.
-    pub fn fails(self, kinds: &[Kind]) -> Row {
-        self.with(|operation| operation.fails(kinds))
+    /// Adds problems beyond those of every route and of the arguments.
+    pub fn errors(self, kinds: &[Kind]) -> Route {
+        self.with(|operation| operation.errors(kinds))
     }
 
-    /// Takes a body of at most so many bytes.
-    pub fn limited(mut self, bytes: usize) -> Row {
-        self.route = self.route.layer(DefaultBodyLimit::max(bytes));
+    /// Sets the largest body in bytes.
+    pub fn body_limit(mut self, bytes: usize) -> Route {
+        self.handler = self.handler.layer(DefaultBodyLimit::max(bytes));
         self
     }
 }
 
-/// Rows.
+/// A set of routes.
 #[derive(Default)]
-pub struct Table {
-    rows: Vec<Row>,
+pub struct Routes {
+    routes: Vec<Route>,
 }
 
-impl Table {
-    /// These rows.
-    pub fn new(rows: impl IntoIterator<Item = Row>) -> Table {
-        Table { rows: rows.into_iter().collect() }
+impl Routes {
+    /// Creates a set of routes.
+    pub fn new(routes: impl IntoIterator<Item = Route>) -> Routes {
+        Routes { routes: routes.into_iter().collect() }
     }
 
-    /// All of these need the token.
+    /// Requires the token for all of these routes.
     #[must_use]
-    pub fn protected(mut self, token: &Token) -> Table {
-        for row in &mut self.rows {
-            row.operation.protect();
+    pub fn protected(mut self, token: &Token) -> Routes {
+        for route in &mut self.routes {
+            route.operation.protect();
             let require = middleware::from_fn_with_state(token.clone(), auth::require);
-            let route = std::mem::take(&mut row.route);
-            row.route = route.route_layer(require);
+            let handler = std::mem::take(&mut route.handler);
+            route.handler = handler.route_layer(require);
         }
         self
     }
 
-    /// With the rows of another.
+    /// Adds the routes of another set.
     #[must_use]
-    pub fn and(mut self, other: Table) -> Table {
-        self.rows.extend(other.rows);
+    pub fn merge(mut self, other: Routes) -> Routes {
+        self.routes.extend(other.routes);
         self
     }
 
-    /// The paths of all rows, variable parts in braces.
+    /// The paths of all routes, with parameters in braces.
     pub fn patterns(&self) -> impl Iterator<Item = &'static str> {
-        self.rows.iter().map(|row| row.operation.path)
+        self.routes.iter().map(|route| route.operation.path)
     }
 
-    /// The routes, and the document that describes them.
-    pub fn finish(self) -> (Router<Arc<NodeState>>, Value) {
+    /// Builds the router and the document that describes it.
+    pub fn build(self) -> (Router<Arc<NodeState>>, Value) {
         let mut router = Router::new();
-        let mut operations = Vec::with_capacity(self.rows.len());
-        for Row { operation, route } in self.rows {
-            router = router.route(operation.path, route);
+        let mut operations = Vec::with_capacity(self.routes.len());
+        for Route { operation, handler } in self.routes {
+            router = router.route(operation.path, handler);
             operations.push(operation);
         }
         (router, document::document(&operations))

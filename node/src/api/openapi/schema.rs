@@ -1,8 +1,8 @@
-//! Schema types: text and integers of one form that occur all over the API.
+//! Schema types: text and integer formats used all over the API.
 //!
-//! The text types only describe fields that are plain strings in this program; handlers check them.
-//! The integer types also parse: whole and exact, without sign, fraction or exponent, and at most
-//! 2^53 − 1, which every JSON reader holds exactly.
+//! The text types only describe fields that are plain strings in Rust; handlers validate them. The
+//! integer types also parse: whole and exact, without sign, fraction or exponent, and at most
+//! 2^53 − 1, which every JSON reader represents exactly.
 
 use chain::Amount;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -10,8 +10,8 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error, Unexpected};
 use std::borrow::Cow;
 
-/// Declares forms of text: name, pattern, format, and what is said of them.
-macro_rules! texts {
+/// Declares text formats: name, pattern, format and description.
+macro_rules! string_schemas {
     ($($name:ident $pattern:literal $format:literal $text:literal;)*) => {$(
         #[doc = $text]
         #[derive(Debug, Deserialize)]
@@ -19,7 +19,7 @@ macro_rules! texts {
         pub struct $name(#[allow(dead_code, reason = "some only describe fields")] pub String);
 
         impl $name {
-            /// What such a text looks like; empty if no pattern tells.
+            /// The pattern; empty if the format has none.
             pub const PATTERN: &str = $pattern;
         }
 
@@ -42,28 +42,28 @@ macro_rules! texts {
     )*};
 }
 
-texts! {
-    BlockHash "^[0-9a-f]{64}$" "block-hash" "The hash of a block.";
-    TransactionId "^[0-9a-f]{64}$" "transaction-id" "The id of a transaction.";
-    BlockId "^(tip|[0-9]{1,10}|[0-9a-f]{64})$" "block-id" "A height, the hash of a block, or `tip`.";
+string_schemas! {
+    BlockHash "^[0-9a-f]{64}$" "block-hash" "A block hash.";
+    TransactionId "^[0-9a-f]{64}$" "transaction-id" "A transaction id.";
+    BlockId "^(tip|[0-9]{1,10}|[0-9a-f]{64})$" "block-id" "A block height, a block hash, or `tip`.";
     Digest "^[0-9a-f]{64}$" "digest" "32 bytes in hexadecimal.";
-    Bits "^[0-9a-f]{8}$" "bits" "A target as headers have it.";
+    Bits "^[0-9a-f]{8}$" "bits" "A target in the compact format of headers.";
     Hex "^([0-9a-f]{2})*$" "hex" "Bytes in lower-case hexadecimal.";
     AddressText "" "address"
-        "An address in bech32m: the network's prefix, `1q`, 38 more characters, a checksum among them.";
+        "A bech32m address: the network's prefix, `1q` and 38 characters, a checksum included.";
     PublicKeyText "^[0-9a-f]{64}$" "public-key" "An Ed25519 public key.";
     SignatureText "^[0-9a-f]{128}$" "signature" "An Ed25519 signature.";
     MultiaddrText "" "multiaddr"
-        "Where a node can be called, such as `/ip4/192.0.2.7/tcp/8401`.";
+        "The multiaddr of a node, such as `/ip4/192.0.2.7/tcp/8401`.";
     PeerIdText "" "peer-id"
-        "The id of a node, such as `12D3KooW…`.";
+        "A peer id, such as `12D3KooW…`.";
     IpText "" "ip" "An IP address, such as `192.0.2.7`.";
     BanId "" "ban-id"
-        "The id of a node, or an IP address.";
-    TemplateId "^[0-9a-f]{1,16}-[0-9a-f]{16}$" "template-id" "The id of a template.";
+        "A peer id or an IP address.";
+    TemplateId "^[0-9a-f]{1,16}-[0-9a-f]{16}$" "template-id" "A template id.";
 }
 
-/// An amount of money, in base units: 100,000,000 to a coin.
+/// An amount in base units, 100,000,000 to a coin.
 pub struct Units;
 
 impl JsonSchema for Units {
@@ -74,12 +74,12 @@ impl JsonSchema for Units {
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
             "type": "integer", "minimum": 0, "maximum": Amount::MAX.units(),
-            "description": "Base units: 100,000,000 to a coin.",
+            "description": "An amount in base units, 100,000,000 to a coin.",
         })
     }
 }
 
-/// An integer of a JSON body.
+/// An integer in a JSON body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Integer(pub u64);
 
@@ -89,7 +89,7 @@ impl<'de> Deserialize<'de> for Integer {
     }
 }
 
-/// An integer of a JSON body that may be negative.
+/// An integer in a JSON body that may be negative.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SignedInteger(pub i64);
 
@@ -100,7 +100,7 @@ impl<'de> Deserialize<'de> for SignedInteger {
     }
 }
 
-/// An integer of a query: digits and nothing else.
+/// An integer in a query: decimal digits only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Digits(pub u64);
 
@@ -117,8 +117,8 @@ impl<'de> Deserialize<'de> for Digits {
     }
 }
 
-/// Declares how the document describes a type of integers, in place.
-macro_rules! described {
+/// Implements inline schemas of the integer types.
+macro_rules! integer_schemas {
     ($($name:ident from $least:expr;)*) => {$(
         impl JsonSchema for $name {
             fn inline_schema() -> bool {
@@ -130,19 +130,19 @@ macro_rules! described {
             }
 
             fn json_schema(_: &mut SchemaGenerator) -> Schema {
-                json_schema!({"type": "integer", "minimum": $least, "maximum": MOST})
+                json_schema!({"type": "integer", "minimum": $least, "maximum": MAX_EXACT})
             }
         }
     )*};
 }
 
-/// What every JSON reader keeps exactly.
-const MOST: i64 = Amount::MAX.units().cast_signed();
+/// The largest integer that every JSON reader represents exactly.
+const MAX_EXACT: i64 = Amount::MAX.units().cast_signed();
 
-described! {
+integer_schemas! {
     Integer from 0;
     Digits from 0;
-    SignedInteger from -MOST;
+    SignedInteger from -MAX_EXACT;
 }
 
 fn exact<E: Error>(number: u64) -> Result<u64, E> {

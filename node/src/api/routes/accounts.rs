@@ -1,11 +1,11 @@
-//! Accounts: what an address holds, and the transactions that name it.
+//! Accounts: balances and transaction history of addresses.
 
 use crate::api::http::content::Json;
 use crate::api::http::extract::{Path, Query};
 use crate::api::http::page::{Cursor, List, Page, PageQuery};
 use crate::api::http::problem::Problem;
-use crate::api::http::response::{Answer, read_aside};
-use crate::api::openapi::route::{Table, get};
+use crate::api::http::response::{ReadResponse, read_blocking};
+use crate::api::openapi::route::{Routes, get};
 use crate::api::openapi::schema::{AddressText, TransactionId, Units};
 use crate::api::routes::transactions::Status;
 use crate::api::routes::transfer;
@@ -20,55 +20,54 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
-/// The routes of this resource.
-pub fn routes() -> Table {
-    Table::new([
-        get("/v1/accounts/{address}", "What an address holds", one).shows::<Holdings>(),
-        get("/v1/accounts/{address}/transactions", "What names an address", transactions)
-            .says("Those that wait for a block first, each newest first.")
-            .lists::<Movement>(&[List::OfAddressWaiting, List::OfAddress]),
+pub fn routes() -> Routes {
+    Routes::new([
+        get("/v1/accounts/{address}", "Get an account", get_account).returns::<AccountResponse>(),
+        get("/v1/accounts/{address}/transactions", "List transactions of an account", transactions)
+            .description("Unconfirmed transactions first; both groups newest first.")
+            .returns_page::<AccountTransaction>(&[List::AccountMempool, List::AccountHistory]),
     ])
 }
 
-/// Bytes of blocks read for a page: beyond that the page ends early. Each transaction of a page
-/// may stand in another block, and a block may have 2 MB.
+/// Bytes of blocks after which a page ends early: each of its transactions may be in another block of
+/// up to 2 MB.
 const MAX_READ: u64 = 16_000_000;
 
-/// What an address holds. Amounts in base units.
+/// The state of an account. Amounts are in base units.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "Account")]
-pub struct Holdings {
+pub struct AccountResponse {
     /// The address.
     #[schemars(with = "AddressText")]
     pub address: String,
-    /// What it may spend.
+    /// The spendable balance.
     #[schemars(with = "Units")]
     pub balance: u64,
-    /// Rewards it may not spend yet.
+    /// Mining rewards that cannot be spent yet.
     #[schemars(with = "Units")]
     pub immature: u64,
-    /// Transfers it has sent that are in the best chain.
+    /// The number of confirmed transfers sent.
     pub nonce: u64,
-    /// The nonce of its next transfer, those that wait counted.
+    /// The nonce of the next transfer, unconfirmed transfers included.
     pub next_nonce: u64,
-    /// The balance once all that is pending is confirmed.
+    /// The balance after confirmation of all pending transfers.
     #[schemars(with = "Units")]
     pub pending_balance: u64,
-    /// Transactions of the best chain that name it.
+    /// The number of confirmed transactions of the account.
     pub transaction_count: u32,
 }
 
-/// What an address holds; one that nobody ever named holds nothing.
-pub async fn one(
+/// An address without transactions has an empty account.
+pub async fn get_account(
     State(node): State<Arc<NodeState>>,
     Path(AddressText(text)): Path<AddressText>,
 ) -> Result<Response, Problem> {
     let hrp = node.reader.params().hrp();
     let address = transfer::address(&text, hrp, "path")?;
-    Ok(read_aside(node, move |view| {
+    Ok(read_blocking(node, move |view| {
         let account = view.account(&address)?;
         let mempool = view.mempool();
-        let holdings = Holdings {
+        let response = AccountResponse {
             address: address.encode(hrp),
             balance: account.balance.units(),
             immature: view.immature_balance(&address).units(),
@@ -77,63 +76,63 @@ pub async fn one(
             pending_balance: mempool.pending_balance(&address, &account).units(),
             transaction_count: view.transaction_count(&address)?,
         };
-        Ok(Answer::new(Json(holdings)).changing())
+        Ok(ReadResponse::new(Json(response)).volatile())
     })
     .await)
 }
 
-/// A transaction as one of those it names sees it. Amounts in base units.
+/// A transaction from the view of one account. Amounts are in base units.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
-pub struct Movement {
-    /// The transaction.
+pub struct AccountTransaction {
+    /// The transaction id.
     #[schemars(with = "TransactionId")]
     pub id: String,
-    /// Where it stands.
+    /// The status.
     pub status: Status,
-    /// The height of its block.
+    /// The height of the block.
     pub height: Option<u32>,
-    /// Where it stands in that, from 0.
+    /// The index in the block, from 0.
     pub position: Option<u32>,
-    /// The time of that.
+    /// The time of the block, Unix seconds.
     pub time: Option<u32>,
-    /// Which way the money goes.
+    /// The direction of the payment.
     pub direction: Direction,
-    /// Whom it comes from or goes to, if that is somebody else.
+    /// The sender or recipient, if it is another account.
     #[schemars(with = "Option<AddressText>")]
     pub counterpart: Option<String>,
-    /// What the recipient gets.
+    /// The amount received by the recipient.
     #[schemars(with = "Units")]
     pub amount: u64,
-    /// What the sender pays for it.
+    /// The fee paid by the sender.
     #[schemars(with = "Units")]
     pub fee: u64,
 }
 
-/// Which way money goes.
+/// The direction of a payment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[schemars(rename = "MovementDirection")]
+#[schemars(rename = "AccountTransactionDirection")]
 #[serde(rename_all = "snake_case")]
 pub enum Direction {
-    /// To the address.
+    /// Received by the account.
     In,
-    /// From it.
+    /// Sent by the account.
     Out,
-    /// Both.
+    /// Sent by the account to itself.
     #[serde(rename = "self")]
     Itself,
-    /// To it, for a block.
+    /// A block reward.
     Mined,
 }
 
-impl Movement {
-    fn of_transfer(transfer: &Transfer, address: &Address, view: &View) -> Movement {
+impl AccountTransaction {
+    fn of_transfer(transfer: &Transfer, address: &Address, view: &View) -> AccountTransaction {
         let (sender, recipient) = (transfer.sender_address(), transfer.recipient);
         let (direction, counterpart) = match (sender == *address, recipient == *address) {
             (true, true) => (Direction::Itself, None),
             (true, false) => (Direction::Out, Some(recipient)),
             (false, _) => (Direction::In, Some(sender)),
         };
-        Movement {
+        AccountTransaction {
             id: transfer.id().to_string(),
             status: Status::Pending,
             height: None,
@@ -146,15 +145,20 @@ impl Movement {
         }
     }
 
-    fn waiting(entry: &mempool::Entry, address: &Address, view: &View) -> Movement {
+    fn unconfirmed(entry: &mempool::Entry, address: &Address, view: &View) -> AccountTransaction {
         let status = if entry.is_pending { Status::Pending } else { Status::Queued };
-        Movement { status, ..Movement::of_transfer(entry.transfer.transfer(), address, view) }
+        AccountTransaction {
+            status,
+            ..AccountTransaction::of_transfer(entry.transfer.transfer(), address, view)
+        }
     }
 
-    fn of(transaction: &Transaction, address: &Address, view: &View) -> Movement {
+    fn of(transaction: &Transaction, address: &Address, view: &View) -> AccountTransaction {
         match transaction {
-            Transaction::Transfer(transfer) => Movement::of_transfer(transfer, address, view),
-            Transaction::Coinbase(coinbase) => Movement {
+            Transaction::Transfer(transfer) => {
+                AccountTransaction::of_transfer(transfer, address, view)
+            }
+            Transaction::Coinbase(coinbase) => AccountTransaction {
                 id: coinbase.id().to_string(),
                 status: Status::Confirmed,
                 height: None,
@@ -169,8 +173,8 @@ impl Movement {
     }
 }
 
-/// The transactions that name an address, those that wait for a block first, each newest first.
-/// None is left out; one that is confirmed while pages are read may come twice.
+/// Unconfirmed transactions first, both groups newest first. No transaction is skipped; one that is
+/// confirmed between two pages may be listed twice.
 pub async fn transactions(
     State(node): State<Arc<NodeState>>,
     uri: Uri,
@@ -179,12 +183,12 @@ pub async fn transactions(
 ) -> Result<Response, Problem> {
     let address = transfer::address(&text, node.reader.params().hrp(), "path")?;
     let limit = query.limit()?;
-    let cursor = query.cursor(&[List::OfAddressWaiting, List::OfAddress])?;
-    Ok(read_aside(node, move |view| {
+    let cursor = query.cursor(&[List::AccountMempool, List::AccountHistory])?;
+    Ok(read_blocking(node, move |view| {
         if let Some(cursor) = &cursor {
             cursor.check(view)?;
         }
-        Ok(Answer::page(page(view, &address, cursor, limit)?, &uri, limit).changing())
+        Ok(ReadResponse::page(page(view, &address, cursor, limit)?, &uri, limit).volatile())
     })
     .await)
 }
@@ -194,11 +198,11 @@ fn page(
     address: &Address,
     cursor: Option<Cursor>,
     limit: usize,
-) -> Result<Page<Movement>, Problem> {
+) -> Result<Page<AccountTransaction>, Problem> {
     let bound = cursor.map_or(view.tip().hash, |cursor| cursor.bound);
     let next = |list, position| Some(Cursor { list, bound, position }.encode());
     let (before, below) = match cursor {
-        Some(Cursor { list: List::OfAddress, position, .. }) => (Some(0), position),
+        Some(Cursor { list: List::AccountHistory, position, .. }) => (Some(0), position),
         Some(Cursor { position, .. }) => (Some(position), u64::MAX),
         None => (None, u64::MAX),
     };
@@ -207,10 +211,10 @@ fn page(
     let mut waiting = view.mempool().by_address(address, before);
     for entry in waiting.by_ref().take(limit) {
         arrival = entry.arrival;
-        items.push(Movement::waiting(&entry, address, view));
+        items.push(AccountTransaction::unconfirmed(&entry, address, view));
     }
     if waiting.next().is_some() {
-        return Ok(Page { items, next: next(List::OfAddressWaiting, arrival) });
+        return Ok(Page { items, next: next(List::AccountMempool, arrival) });
     }
     let below = u32::try_from(below).unwrap_or(u32::MAX).min(view.transaction_count(address)?);
     let room = limit.saturating_sub(items.len());
@@ -222,30 +226,30 @@ fn page(
         }
         let (node, block) = blocks.at(entry.height)?;
         let transaction = block.transactions.get(entry.position as usize);
-        items.extend(transaction.map(|transaction| Movement {
+        items.extend(transaction.map(|transaction| AccountTransaction {
             status: Status::Confirmed,
             height: Some(node.height.get()),
             position: Some(entry.position),
             time: Some(node.time.get()),
-            ..Movement::of(transaction, address, view)
+            ..AccountTransaction::of(transaction, address, view)
         }));
         left = index;
     }
-    let next = if left > 0 { next(List::OfAddress, left.into()) } else { None };
+    let next = if left > 0 { next(List::AccountHistory, left.into()) } else { None };
     Ok(Page { items, next })
 }
 
-/// Reads blocks of the best chain, each once while it is asked for again and again.
+/// Reads blocks of the best chain; consecutive reads of the same block are cached.
 struct Blocks<'a, 'v> {
     view: &'a View<'v>,
     last: Option<(Height, Block)>,
-    /// Bytes so far.
+    /// Bytes read so far.
     read: u64,
 }
 
 impl Blocks<'_, '_> {
     fn at(&mut self, height: Height) -> Result<(&chain::block_index::BlockNode, &Block), Problem> {
-        let node = self.view.at_height(height).ok_or_else(Cursor::gone)?;
+        let node = self.view.at_height(height).ok_or_else(Cursor::expired)?;
         let block = match self.last.take().filter(|(last, _)| *last == height) {
             Some((_, block)) => block,
             None => {

@@ -1,8 +1,8 @@
-//! The chain as a whole: where it stands, what its rules are, where it branches.
+//! The chain as a whole: its state, its parameters and its branches.
 
 use crate::api::http::content::Json;
-use crate::api::http::response::{Answer, read};
-use crate::api::openapi::route::{Table, get};
+use crate::api::http::response::{ReadResponse, read};
+use crate::api::openapi::route::{Routes, get};
 use crate::api::openapi::schema::{AddressText, Bits, BlockHash, Digest, Units};
 use crate::api::routes::dev;
 use crate::difficulty;
@@ -18,94 +18,94 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// The routes of this resource.
-pub fn routes() -> Table {
-    Table::new([
-        get("/v1/chain", "Where the chain stands", chain).shows::<Chain>(),
-        get("/v1/chain/params", "The network's parameters", params).shows::<Parameters>(),
-        get("/v1/chain/tips", "The ends of all branches, the best first", tips).shows::<Vec<Tip>>(),
+pub fn routes() -> Routes {
+    Routes::new([
+        get("/v1/chain", "Get the state of the chain", chain).returns::<Chain>(),
+        get("/v1/chain/params", "Get the network parameters", params).returns::<Parameters>(),
+        get("/v1/chain/tips", "List the tips of all branches, best first", tips)
+            .returns::<Vec<Tip>>(),
     ])
 }
 
-/// Intervals between blocks that estimates look at.
-const WINDOW: u32 = 100;
-/// Fewer say nothing about the pace.
-const LEAST_INTERVALS: usize = 11;
+/// Block intervals used for estimates.
+const RECENT_BLOCKS: u32 = 100;
+/// Smallest number of intervals for a median.
+const MIN_INTERVALS: usize = 11;
 
-/// Where the chain stands.
+/// The state of the chain.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Chain {
-    /// The network's name.
+    /// The network name.
     pub network: String,
-    /// The hash of its first block.
+    /// The hash of the genesis block.
     #[schemars(with = "BlockHash")]
     pub genesis: String,
-    /// The tip's height.
+    /// The height of the tip.
     pub height: u32,
-    /// The tip's hash.
+    /// The hash of the tip.
     #[schemars(with = "BlockHash")]
     pub tip: String,
-    /// The tip's time.
+    /// The time of the tip, Unix seconds.
     pub tip_time: u32,
-    /// The tip's bits: 8 hexadecimal digits.
+    /// The compact target of the tip: 8 hexadecimal digits.
     #[schemars(with = "Bits")]
     pub bits: String,
-    /// The target they stand for: 64 hexadecimal digits.
+    /// The target of the tip: 64 hexadecimal digits.
     #[schemars(with = "Digest")]
     pub target: String,
-    /// How many times as hard as bits 1d00ffff.
+    /// The difficulty of the tip relative to bits 1d00ffff.
     pub difficulty: f64,
-    /// Expected hashes of the whole chain: 64 hexadecimal digits.
+    /// The expected number of hashes of the whole chain: 64 hexadecimal digits.
     #[schemars(with = "Digest")]
     pub chain_work: String,
-    /// Base units that exist.
+    /// The supply issued so far, in base units.
     #[schemars(with = "Units")]
     pub issued: u64,
-    /// Seconds between recent blocks; none while there are few.
+    /// The median of recent block intervals in seconds; null with too few blocks.
     pub median_block_seconds: Option<f64>,
-    /// Hashes a second behind recent blocks; none without blocks.
+    /// The estimated hash rate of the network in hashes per second; null without blocks.
     pub hashrate_estimate: Option<f64>,
-    /// Whether this node is up to date.
-    pub sync: Sync,
-    /// What waits for a block.
-    pub mempool: Waiting,
-    /// Connected nodes.
+    /// The sync progress of this node.
+    pub sync: SyncProgress,
+    /// The size of the mempool.
+    pub mempool: MempoolSize,
+    /// The number of connected peers.
     pub peers: usize,
-    /// Of this program.
+    /// The version of this program.
     pub version: String,
-    /// Since the node started.
+    /// Seconds since the node started.
     pub uptime_seconds: u64,
-    /// Who may use which interface.
+    /// The access level of each group of routes.
     pub apis: BTreeMap<String, Access>,
 }
 
-/// How far this node is behind the others.
+/// The sync progress of a node.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "SyncProgress")]
-pub struct Sync {
-    /// What it is doing about it.
+pub struct SyncProgress {
+    /// The sync state.
     pub state: SyncState,
-    /// Height of the best header known.
+    /// The height of the best known header.
     pub best_header_height: u32,
-    /// From 0 to 1.
+    /// The progress from 0 to 1.
     pub progress: f64,
 }
 
-/// Stages of catching up.
+/// The sync state of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum SyncState {
-    /// Nothing is missing as far as is known.
+    /// All known blocks are present.
     Synced,
-    /// It asks others for headers.
+    /// Downloading headers.
     Headers,
-    /// It asks others for the blocks of the headers it has.
+    /// Downloading the blocks of known headers.
     Blocks,
 }
 
-impl Sync {
-    /// As peers have it, of a chain of this height.
-    pub fn of(progress: Progress, height: Height) -> Sync {
+impl SyncProgress {
+    /// The progress of the sync machine for a chain of this height.
+    pub fn of(progress: Progress, height: Height) -> SyncProgress {
         let best = progress.best_header.max(height);
         let (done, all) = (height.get().saturating_add(1), best.get().saturating_add(1));
         let state = match progress.state {
@@ -115,42 +115,41 @@ impl Sync {
         };
         let progress =
             if state == SyncState::Synced { 1.0 } else { f64::from(done) / f64::from(all) };
-        Sync { state, best_header_height: best.get(), progress }
+        SyncProgress { state, best_header_height: best.get(), progress }
     }
 }
 
-/// Transfers in the pool.
+/// The number and size of the transfers in the mempool.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "MempoolSize")]
-pub struct Waiting {
-    /// How many.
+pub struct MempoolSize {
+    /// The number of transfers.
     pub count: usize,
-    /// Their bytes.
+    /// Their encoded size in bytes.
     pub bytes: u64,
 }
 
-/// Who may use an interface.
+/// The access level of a group of routes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Access {
-    /// Everyone who can reach it.
+    /// Open to every client.
     Public,
-    /// Whoever has the token.
+    /// Requires the token.
     Protected,
-    /// Nobody, on this network.
+    /// Not available on this network.
     Disabled,
 }
 
-/// Where the chain stands.
 pub async fn chain(State(node): State<Arc<NodeState>>) -> Response {
     let uptime_seconds = node.started.elapsed().as_secs();
     let (peers, progress) = (node.peers.peer_count(), progress(&node));
     read(&node, |view| {
         let (params, tip) = (view.params(), view.tip());
-        let mempool = Waiting { count: view.mempool().count(), bytes: view.mempool().bytes() };
+        let mempool = MempoolSize { count: view.mempool().count(), bytes: view.mempool().bytes() };
         let target = tip.bits.target().ok();
-        let sync = Sync::of(progress, tip.height);
-        let Sync { state, best_header_height, .. } = sync;
+        let sync = SyncProgress::of(progress, tip.height);
+        let SyncProgress { state, best_header_height, .. } = sync;
         let pool = format!("{}-{}", mempool.count, mempool.bytes);
         let tag = format!("{pool}-{peers}-{state:?}-{best_header_height}");
         let chain = Chain {
@@ -173,15 +172,15 @@ pub async fn chain(State(node): State<Arc<NodeState>>) -> Response {
             uptime_seconds,
             apis: apis(params),
         };
-        Ok(Answer::new(Json(chain)).tagged(tag))
+        Ok(ReadResponse::new(Json(chain)).tagged(tag))
     })
 }
 
-/// How far this node is behind others.
+/// The sync progress; without peers, a node that needs none is synced.
 pub(super) fn progress(node: &NodeState) -> Progress {
     let mut progress = *node.peers.progress().borrow();
     if node.peers.peer_count() == 0 && !node.readiness.requires_peer() {
-        // There is nobody to be behind of.
+        // There is no peer to sync from.
         progress.state = engine::SyncState::Synced;
     }
     progress
@@ -209,10 +208,10 @@ fn apis(params: &Params) -> BTreeMap<String, Access> {
     public.chain([("dev", dev)]).map(|(name, access)| (name.to_owned(), access)).collect()
 }
 
-/// Recent blocks, newest first. Genesis was mined by nobody, so its time says nothing.
+/// Recent blocks, newest first. Genesis is excluded: its time is not that of mining.
 fn recent<'v>(view: &'v View) -> Vec<&'v block_index::BlockNode> {
     let top = view.tip().height.get();
-    let heights = (1..=top).rev().take(WINDOW as usize + 1);
+    let heights = (1..=top).rev().take(RECENT_BLOCKS as usize + 1);
     heights.filter_map(|height| view.at_height(Height::new(height))).collect()
 }
 
@@ -220,7 +219,7 @@ fn median_block_seconds(view: &View) -> Option<f64> {
     let recent = recent(view);
     let pairs = recent.windows(2);
     let mut seconds: Vec<i64> = pairs.map(|pair| pair[0].time.since(pair[1].time)).collect();
-    if seconds.len() < LEAST_INTERVALS {
+    if seconds.len() < MIN_INTERVALS {
         return None;
     }
     seconds.sort_unstable();
@@ -228,7 +227,7 @@ fn median_block_seconds(view: &View) -> Option<f64> {
     Some((lower + upper) as f64 / 2.0)
 }
 
-/// Hashes a second behind recent blocks.
+/// The hash rate in hashes per second, estimated from recent blocks.
 pub(super) fn hashrate_estimate(view: &View) -> Option<f64> {
     let recent = recent(view);
     let (last, first) = (recent.first()?, recent.last()?);
@@ -237,19 +236,19 @@ pub(super) fn hashrate_estimate(view: &View) -> Option<f64> {
     (recent.len() > 1).then(|| hashes / seconds as f64)
 }
 
-/// A network's parameters, under the names of a network file.
+/// The parameters of a network, named as in a network file.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Parameters {
-    /// Its name.
+    /// The network name.
     pub name: String,
-    /// The hash of its first block.
+    /// The hash of the genesis block.
     #[schemars(with = "BlockHash")]
     pub genesis: String,
-    /// What its addresses start with.
+    /// The human-readable prefix of addresses.
     pub hrp: String,
-    /// Seconds between blocks that the difficulty aims at.
+    /// The target block interval in seconds.
     pub spacing_seconds: u32,
-    /// Seconds of deviation after which the difficulty has halved or doubled.
+    /// The deviation in seconds that halves or doubles the difficulty.
     pub half_life_seconds: u32,
     /// Whether every block has the genesis bits.
     pub fixed_difficulty: bool,
@@ -259,69 +258,68 @@ pub struct Parameters {
     /// The target of genesis and block 1.
     #[schemars(with = "Bits")]
     pub genesis_bits: String,
-    /// The time of genesis.
+    /// The time of the genesis block, Unix seconds.
     pub genesis_time: u32,
-    /// Base units created by a block of the first era.
+    /// The subsidy of a block of the first era, in base units.
     #[schemars(with = "Units")]
     pub initial_subsidy: u64,
-    /// Blocks until the subsidy halves.
+    /// The number of blocks until the subsidy halves.
     pub halving_interval: u32,
-    /// Blocks until a reward can be spent.
+    /// The number of confirmations until a block reward can be spent.
     pub maturity: u32,
-    /// Seconds that a block may be ahead of a node's clock.
+    /// How far the time of a block may be ahead of a node's clock, in seconds.
     pub max_future_seconds: u32,
-    /// Most bytes of an encoded block.
+    /// The largest encoded size of a block in bytes.
     pub max_block_bytes: u32,
-    /// Who owns what from the beginning.
+    /// The balances in the genesis block.
     pub allocations: Vec<Allocation>,
     /// The tag of the genesis coinbase.
     pub message: String,
-    /// Nodes to begin with.
+    /// The addresses of the boot nodes.
     pub boot_nodes: Vec<String>,
-    /// Where nodes listen unless told otherwise.
+    /// The default ports.
     pub ports: Ports,
-    /// Base units that will ever exist.
+    /// The largest supply that will ever be issued, in base units.
     #[schemars(with = "Units")]
     pub max_issuance: u64,
-    /// What blocks create from which height on.
+    /// The subsidy of each era.
     pub subsidy_schedule: Vec<Era>,
 }
 
-/// What an address owns from the beginning.
+/// A balance in the genesis block.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Allocation {
-    /// Whose.
+    /// The address.
     #[schemars(with = "AddressText")]
     pub address: String,
-    /// Base units.
+    /// The amount in base units.
     #[schemars(with = "Units")]
     pub amount: u64,
 }
 
-/// Default ports.
+/// The default ports of a network.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Ports {
-    /// This interface.
+    /// The REST API.
     pub api: u16,
-    /// Peers.
+    /// Peer-to-peer connections.
     pub peers: u16,
     /// Stratum.
     pub stratum: u16,
 }
 
-/// A stretch of the chain whose blocks create the same.
+/// A range of heights with the same subsidy.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Era {
-    /// Its first height.
+    /// The first height of the era.
     pub from_height: u32,
-    /// Base units a block creates.
+    /// The subsidy of a block in base units.
     #[schemars(with = "Units")]
     pub subsidy: u64,
 }
 
-/// The network's parameters.
 pub async fn params(State(node): State<Arc<NodeState>>) -> Response {
-    read(&node, |view| Ok(Answer::new(Json(parameters(view.params())))))
+    read(&node, |view| Ok(ReadResponse::new(Json(parameters(view.params())))))
 }
 
 fn parameters(params: &Params) -> Parameters {
@@ -372,7 +370,7 @@ fn parameters(params: &Params) -> Parameters {
     }
 }
 
-/// Up to the height from which blocks create nothing, if there is one.
+/// The eras up to the first without a subsidy, if there is one.
 fn subsidy_schedule(params: &Params) -> Vec<Era> {
     let interval = params.spec().halving_interval;
     // Genesis creates nothing, so the first era begins after it.
@@ -387,37 +385,36 @@ fn subsidy_schedule(params: &Params) -> Vec<Era> {
     eras
 }
 
-/// The end of a branch.
+/// The tip of a branch.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "BranchTip")]
 pub struct Tip {
-    /// Its last block.
+    /// The hash of the tip.
     #[schemars(with = "BlockHash")]
     pub hash: String,
-    /// The height of that.
+    /// The height of the tip.
     pub height: u32,
-    /// Blocks that are not in the best chain.
+    /// The number of blocks that are not in the best chain.
     pub branch_length: u32,
-    /// What is known of it.
+    /// The status of the branch.
     pub status: TipStatus,
-    /// The rule it breaks, if it breaks one; `invalidated` if this node's operator did that.
+    /// The code of the violated rule; `invalidated` for a branch invalidated by the operator.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub code: Option<String>,
 }
 
-/// What is known of a branch.
+/// The status of a branch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum TipStatus {
     /// The best chain.
     Active,
-    /// As good, but with no more work.
+    /// Valid, with no more work than the best chain.
     ValidFork,
-    /// It breaks a rule, or was invalidated by this node's operator.
+    /// Invalid by a rule, or invalidated by the operator.
     Invalid,
 }
 
-/// The ends of all branches, the best first.
 pub async fn tips(State(node): State<Arc<NodeState>>) -> Response {
     read(&node, |view| {
         let tips = view.chain_tips().into_iter().map(|branch| {
@@ -439,8 +436,8 @@ pub async fn tips(State(node): State<Arc<NodeState>>) -> Response {
                 code,
             }
         });
-        // A side branch may come without a change of the tip.
-        Ok(Answer::new(Json(tips.collect::<Vec<_>>())).changing())
+        // A side branch may appear without a change of the tip.
+        Ok(ReadResponse::new(Json(tips.collect::<Vec<_>>())).volatile())
     })
 }
 
@@ -449,7 +446,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_schedule_ends_where_nothing_is_created() {
+    fn subsidy_schedule_ends_with_zero_subsidy() {
         let schedule = subsidy_schedule(&Params::main());
         assert_eq!(schedule.len(), 34);
         assert_eq!(schedule[0], Era { from_height: 1, subsidy: 5_000_000_000 });
@@ -458,7 +455,7 @@ mod tests {
     }
 
     #[test]
-    fn a_schedule_of_single_blocks_has_each_height_once() {
+    fn subsidy_schedule_lists_each_height_once() {
         let spec = Spec { halving_interval: 1, ..Params::main().spec().clone() };
         let schedule = subsidy_schedule(&Params::new(spec).unwrap());
         assert_eq!(schedule[0], Era { from_height: 1, subsidy: 2_500_000_000 });

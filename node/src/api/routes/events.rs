@@ -1,9 +1,9 @@
-//! Events as they come, and those that were missed: server-sent events, read at the pace of the
-//! client. One that takes nothing for a while is given up by its socket; nobody waits for it.
+//! Server-sent events, live and replayed, sent at the client's pace. The write timeout of the
+//! connection disconnects a client that does not read; no one else waits for it.
 
 use crate::api::http::extract::Query;
 use crate::api::http::problem::{Kind, Problem};
-use crate::api::openapi::route::{Table, get};
+use crate::api::openapi::route::{Routes, get};
 use crate::api::openapi::schema::Digits;
 use crate::api::routes::transfer;
 use crate::events::{Event, Feed, Filter, Since, Topic};
@@ -24,25 +24,24 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::Instant;
 
-/// The routes of this resource.
-pub fn routes() -> Table {
-    Table::new([get("/v1/events", "What happens, as server-sent events", events)
-        .says(
-            "From now on, or from the event after `since` or `Last-Event-ID`. `topics` and \
-                   `address` let only some through.",
+pub fn routes() -> Routes {
+    Routes::new([get("/v1/events", "Stream events (server-sent events)", events)
+        .description(
+            "Streams from now on, or from the event after `since` or `Last-Event-ID`. `topics` \
+                               and `address` filter the events.",
         )
-        .answers_as("text/event-stream", "Events, and a comment now and then.")
-        .fails(&[Kind::TOO_MANY_READERS])])
+        .response_as("text/event-stream", "Events, with keep-alive comments.")
+        .errors(&[Kind::TOO_MANY_READERS])])
 }
 
-/// The number of the last event a client has had, as browsers send it.
+/// The id of the last event a client has received, as browsers send it.
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
-/// Tells nginx not to hold events back.
+/// Disables response buffering in nginx.
 const BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
-/// How often a line is sent at least, so that nobody on the way takes the connection for dead.
-pub(super) const ALIVE_EVERY: Duration = Duration::from_secs(15);
+/// The interval of keep-alive lines, below the idle timeout of proxies.
+pub(super) const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(15);
 
-/// Which events are wanted.
+/// The query of an event stream.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct EventsQuery {
@@ -53,12 +52,12 @@ pub struct EventsQuery {
 }
 
 impl EventsQuery {
-    /// Where to begin and what to let through.
+    /// The start position and the filter of the stream.
     pub(super) fn check(self, headers: &HeaderMap, hrp: Hrp) -> Result<(Since, Filter), Problem> {
         let topics = self.topics.as_deref().map(|list| topics(list.split(','))).transpose()?;
         let address = self.address.as_deref();
         let address = address.map(|text| transfer::address(text, hrp, "address")).transpose()?;
-        // A browser asks again with the same query: where it really is, the header tells.
+        // A browser reconnects with the same query; the header has its real position.
         let last = match headers.get(LAST_EVENT_ID) {
             Some(value) => Some(number(value)?),
             None => self.since.map(|since| since.0),
@@ -67,7 +66,7 @@ impl EventsQuery {
     }
 }
 
-/// The topics of a list.
+/// Parses topic names.
 pub(super) fn topics<'a>(names: impl Iterator<Item = &'a str>) -> Result<Vec<Topic>, Problem> {
     let topic = |name: &str| {
         name.parse().map_err(|error| Problem::new(Kind::BAD_REQUEST, format!("topics: {error}")))
@@ -78,36 +77,35 @@ pub(super) fn topics<'a>(names: impl Iterator<Item = &'a str>) -> Result<Vec<Top
 fn number(value: &HeaderValue) -> Result<u64, Problem> {
     let digits = value.to_str().ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
     digits.and_then(|text| text.parse().ok()).ok_or_else(|| {
-        let detail = "Last-Event-ID must be the number of an event: digits alone";
+        let detail = "Last-Event-ID must be an event id: digits only";
         Problem::new(Kind::BAD_REQUEST, detail)
     })
 }
 
-/// A place among the readers.
-pub(super) fn seat(node: &NodeState) -> Result<OwnedSemaphorePermit, Problem> {
+/// Reserves one of the limited subscriptions.
+pub(super) fn try_subscribe(node: &NodeState) -> Result<OwnedSemaphorePermit, Problem> {
     node.events.try_subscribe().ok_or_else(|| {
-        let detail = "as many readers as this node takes are being told events: try again later";
+        let detail = "the maximum number of event subscribers is reached: retry later";
         Problem::new(Kind::TOO_MANY_READERS, detail)
     })
 }
 
-/// Events from the one after `since` on, or from now on.
 pub async fn events(
     State(node): State<Arc<NodeState>>,
     Query(query): Query<EventsQuery>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let (since, filter) = query.check(&headers, node.reader.params().hrp())?;
-    let seat = seat(&node)?;
-    let telling = Telling {
+    let permit = try_subscribe(&node)?;
+    let subscriber = Subscriber {
         feed: node.events.feed(since, filter),
         stopping: node.stopping.clone(),
-        alive: None,
-        _seat: seat,
+        keep_alive: None,
+        _permit: permit,
     };
-    let body = stream::unfold(telling, async |mut telling| {
-        let bytes = telling.next().await?;
-        Some((Ok::<_, Infallible>(bytes), telling))
+    let body = stream::unfold(subscriber, async |mut subscriber| {
+        let bytes = subscriber.next().await?;
+        Some((Ok::<_, Infallible>(bytes), subscriber))
     });
     let headers = [
         (CONTENT_TYPE, HeaderValue::from_static("text/event-stream")),
@@ -117,31 +115,31 @@ pub async fn events(
     Ok((headers, Body::from_stream(body)).into_response())
 }
 
-/// One reader.
-struct Telling {
+/// A subscriber of the event stream.
+struct Subscriber {
     feed: Feed,
     stopping: watch::Receiver<bool>,
-    /// When the next line is due at the latest; at once in the beginning.
-    alive: Option<Instant>,
-    _seat: OwnedSemaphorePermit,
+    /// The time of the next keep-alive line; none before the first.
+    keep_alive: Option<Instant>,
+    _permit: OwnedSemaphorePermit,
 }
 
-impl Telling {
+impl Subscriber {
     async fn next(&mut self) -> Option<Bytes> {
-        let due = self.alive.unwrap_or_else(Instant::now);
+        let due = self.keep_alive.unwrap_or_else(Instant::now);
         let bytes = tokio::select! {
             biased;
             () = shutdown_requested(&mut self.stopping) => return None,
             () = tokio::time::sleep_until(due) => position(&self.feed),
             events = self.feed.next() => Event::encode_sse(&events?),
         };
-        self.alive = Some(Instant::now() + ALIVE_EVERY);
+        self.keep_alive = Some(Instant::now() + KEEP_ALIVE_INTERVAL);
         Some(bytes)
     }
 }
 
-/// A comment, and a message without data: browsers make nothing of it but remember the number, so
-/// that they miss nothing even if they have had no event yet.
+/// A comment and a message without data: browsers ignore it except for the id, so that they resume
+/// at the right position even if they have received no event yet.
 fn position(feed: &Feed) -> Bytes {
     format!(": alive\nid: {}\n\n", feed.position()).into()
 }

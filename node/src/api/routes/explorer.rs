@@ -1,11 +1,10 @@
-//! The explorer's first page, which the API describes; its other pages are plain files.
+//! The home page of the explorer, which the API describes; the other pages are static files.
 
-use crate::api::openapi::route::{Table, get};
+use crate::api::openapi::route::{Routes, get};
 use crate::explorer;
 
-/// The routes of this resource.
-pub fn routes() -> Table {
-    Table::new([get("/", "The explorer, for people", explorer::home)
-        .answers_as(explorer::DOCUMENT, "Its first page.")
-        .revalidates()])
+pub fn routes() -> Routes {
+    Routes::new([get("/", "Get the explorer's home page", explorer::home)
+        .response_as(explorer::DOCUMENT, "The home page.")
+        .not_modified()])
 }

@@ -1,12 +1,12 @@
-//! Mining jobs: what this node is to mine, how far it is, and what came of it.
+//! Mining jobs: creation, listing, long polling and cancellation.
 
 use crate::api::http::content::Json;
 use crate::api::http::extract::{Path, Query};
 use crate::api::http::long_poll;
 use crate::api::http::page::{Cursor, List, Page, PageQuery};
 use crate::api::http::problem::{Kind, Problem};
-use crate::api::http::response::{Answer, read};
-use crate::api::openapi::route::{Table, delete, get, post};
+use crate::api::http::response::{ReadResponse, read};
+use crate::api::openapi::route::{Routes, delete, get, post};
 use crate::api::openapi::schema::{Digits, Integer};
 use crate::api::routes::{transactions, transfer};
 use crate::auth::Token;
@@ -30,53 +30,55 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 use tokio::sync::broadcast::error::RecvError;
 
-/// The routes of this resource.
-pub fn routes(token: &Token) -> Table {
-    let protected = Table::new([
-        post("/v1/mining/jobs", "Have this node mine", create)
-            .says("An `Idempotency-Key` makes the same order the same job.")
-            .takes::<Order>()
-            .answers::<Job>(202, "It begins when it may.")
-            .fails(&[Kind::NO_MINER, Kind::INVALID_JOB, Kind::IDEMPOTENCY_KEY_USED])
-            .fails(&[Kind::TOO_MANY_JOBS, Kind::DISK_FULL]),
+pub fn routes(token: &Token) -> Routes {
+    let protected = Routes::new([
+        post("/v1/mining/jobs", "Create a mining job", create)
+            .description("With an `Idempotency-Key`, repeating the request returns the same job.")
+            .body::<JobRequest>()
+            .response::<Job>(202, "The job was created.")
+            .errors(&[Kind::NO_MINER, Kind::INVALID_JOB, Kind::IDEMPOTENCY_KEY_USED])
+            .errors(&[Kind::TOO_MANY_JOBS, Kind::DISK_FULL]),
         delete("/v1/mining/jobs/{id}", "Cancel a mining job", cancel)
-            .answers::<Job>(200, "It is at its end.")
-            .fails(&[Kind::DISK_FULL]),
+            .response::<Job>(200, "The job has ended.")
+            .errors(&[Kind::DISK_FULL]),
     ]);
-    Table::new([
-        get("/v1/mining/jobs", "Mining jobs, newest first", list).lists::<Job>(&[List::Jobs]),
-        get("/v1/mining/jobs/{id}", "A mining job", one)
-            .says("With `wait` it is answered when its state changes, or after so many seconds.")
-            .shows::<Job>(),
+    Routes::new([
+        get("/v1/mining/jobs", "List mining jobs, newest first", list)
+            .returns_page::<Job>(&[List::Jobs]),
+        get("/v1/mining/jobs/{id}", "Get a mining job", get_job)
+            .description(
+                "With `wait`, the response waits for a change of state, at most that many seconds.",
+            )
+            .returns::<Job>(),
     ])
-    .and(protected.protected(token))
+    .merge(protected.protected(token))
 }
 
-/// Ten years: longer than anybody means.
+/// Largest duration in seconds: ten years.
 const MAX_SECONDS: u64 = 315_360_000;
-/// Most characters of an `Idempotency-Key`.
+/// Largest number of characters in an `Idempotency-Key`.
 const MAX_KEY: usize = 255;
 
-/// What is asked for.
+/// A request to create a mining job.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[schemars(rename = "JobOrder")]
-pub struct Order {
+#[schemars(rename = "JobRequest")]
+pub struct JobRequest {
     #[schemars(with = "Option<crate::api::openapi::schema::AddressText>")]
     miner: Option<String>,
     blocks: Option<Integer>,
-    until: Option<UntilOrder>,
+    until: Option<UntilRequest>,
     threads: Option<Integer>,
     delay_seconds: Option<Integer>,
     not_before: Option<Integer>,
     every_seconds: Option<Integer>,
 }
 
-/// One of them.
+/// The stop condition of a requested job; exactly one field is set.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[schemars(rename = "JobUntilOrder")]
-pub struct UntilOrder {
+#[schemars(rename = "JobUntilRequest")]
+pub struct UntilRequest {
     height: Option<Integer>,
     time: Option<Integer>,
     transaction: Option<String>,
@@ -84,96 +86,95 @@ pub struct UntilOrder {
     balance: Option<Integer>,
 }
 
-/// A job. Times are Unix seconds.
+/// A mining job. Times are Unix seconds.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Job {
-    /// Its name.
+    /// The id of the job.
     pub id: String,
-    /// How far it is.
+    /// The state of the job.
     pub state: State,
-    /// Whom its blocks pay.
+    /// The payout address of its blocks.
     pub miner: String,
-    /// How many blocks it is to find.
+    /// The number of blocks to find.
     pub blocks: Option<u32>,
-    /// Until when it goes on.
+    /// The stop condition.
     pub until: Option<Until>,
-    /// Most threads it uses.
+    /// The largest number of threads it uses.
     pub threads: usize,
-    /// When it is to begin; a recurring job: when it does next.
+    /// The start time; for a recurring job, that of the next run.
     pub not_before: u64,
-    /// How often it begins anew, each time as a job of its own.
+    /// The interval of a recurring job in seconds; each run is a job of its own.
     pub every_seconds: Option<u64>,
-    /// Who gets threads first.
+    /// The priority in the allocation of threads.
     pub priority: Priority,
-    /// The recurring job that it is a run of.
+    /// The id of the recurring job that started this one.
     pub series: Option<String>,
-    /// A recurring job's runs so far.
+    /// The number of runs of a recurring job so far.
     pub runs: Option<u64>,
-    /// When it was asked for.
+    /// The time of the request.
     pub created_at: u64,
-    /// When it first had threads.
+    /// The time it first had threads.
     pub started_at: Option<u64>,
-    /// When it came to an end.
+    /// The time it ended.
     pub finished_at: Option<u64>,
-    /// How it goes.
+    /// The progress of the job.
     pub progress: Progress,
-    /// What it waits for, if it does.
+    /// The reason it is waiting, if it is.
     pub waiting: Option<String>,
-    /// What came of it, once it is at its end. Not in a list.
+    /// The result, once the job has ended; omitted in lists.
     pub result: Option<Outcome>,
-    /// Why it failed: a problem.
+    /// The error of a failed job: a problem.
     pub error: Option<Value>,
 }
 
-/// Until when a job goes on: one of them.
+/// The stop condition of a job; exactly one of its fields is set, `confirmations` aside.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "JobUntil")]
 pub struct Until {
-    /// The chain is so high.
+    /// Stop at this height.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub height: Option<u32>,
-    /// It is that late.
+    /// Stop at this time, Unix seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub time: Option<u64>,
-    /// This transaction has
+    /// Stop when this transaction has `confirmations`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub transaction: Option<String>,
-    /// so many confirmations.
+    /// The number of confirmations of `transaction`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub confirmations: Option<u32>,
-    /// The miner can spend so much, base units.
+    /// Stop when the spendable balance of the miner reaches this amount, in base units.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub balance: Option<u64>,
 }
 
-/// How a job goes. Proof of work is a lottery: no part of it is ever "done" but blocks.
+/// The progress of a job.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "JobProgress")]
 pub struct Progress {
-    /// Blocks found that were in the best chain when they were handed in.
+    /// The number of blocks found that were in the best chain when submitted.
     pub blocks_done: u64,
-    /// How many it is to find.
+    /// The number of blocks to find.
     pub blocks_target: Option<u32>,
-    /// Hashes so far.
+    /// The number of hashes so far.
     pub hashes: u64,
-    /// Hashes a second.
+    /// The hash rate in hashes per second.
     pub hashrate: f64,
-    /// How long it takes on average from now on, or exactly where a time is the goal; null where
-    /// nobody can know.
+    /// The expected remaining time in seconds, exact for a stop time; null if unknown.
     pub expected_seconds: Option<f64>,
-    /// Threads it has.
+    /// The number of threads it has.
     pub threads: usize,
 }
 
-/// What came of a job.
+/// The result of a job.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "JobResult")]
 pub struct Outcome {
-    /// The blocks it found, oldest first; of a job without `blocks` the newest 10,000.
+    /// The hashes of the blocks found, oldest first; without a block target the newest 10,000.
     pub blocks: Vec<String>,
 }
 
-/// How long an answer may be held.
+/// The query of a long poll for a job.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct WaitQuery {
@@ -181,22 +182,20 @@ pub struct WaitQuery {
     wait: Option<Digits>,
 }
 
-/// Takes a job: 202, and where to look at it.
 pub async fn create(
     Of(node): Of<Arc<NodeState>>,
     headers: HeaderMap,
     Json(body): Json<Value>,
 ) -> Result<Response, Problem> {
     let key = key(&headers, &body)?;
-    let order: Order = serde_json::from_value(body)
+    let request: JobRequest = serde_json::from_value(body)
         .map_err(|error| Problem::new(Kind::BAD_REQUEST, error.to_string()))?;
-    let status = node.jobs.create(order.check(&node)?, key).await?;
-    let job = shown(&node, &status, true);
+    let status = node.jobs.create(request.check(&node)?, key).await?;
+    let job = job_response(&node, &status, true);
     let location = format!("/v1/mining/jobs/{}", job.id);
     Ok((StatusCode::ACCEPTED, [(LOCATION, location)], Json(job)).into_response())
 }
 
-/// All jobs that are remembered, the newest first.
 pub async fn list(
     Of(node): Of<Arc<NodeState>>,
     uri: Uri,
@@ -210,24 +209,23 @@ pub async fn list(
     let last = jobs.last().filter(|_| more).map(|last| last.job.number);
     let cursor = |position| Cursor { list: List::Jobs, bound: block::Hash::ZERO, position };
     let next = last.map(|last| cursor(last).encode());
-    let items = jobs.iter().map(|status| shown(&node, status, false)).collect();
-    Ok(read(&node, |_| Ok(Answer::page(Page { items, next }, &uri, limit).changing())))
+    let items = jobs.iter().map(|status| job_response(&node, status, false)).collect();
+    Ok(read(&node, |_| Ok(ReadResponse::page(Page { items, next }, &uri, limit).volatile())))
 }
 
-/// A job; at once, or when its state changes or it is at its end.
-pub async fn one(
+pub async fn get_job(
     Of(node): Of<Arc<NodeState>>,
     Path(id): Path<String>,
     Query(query): Query<WaitQuery>,
 ) -> Result<Response, Problem> {
-    let patience = query.wait.map(|wait| long_poll::patience(Some(wait), "wait")).transpose()?;
-    // From here on no change is missed.
+    let timeout = query.wait.map(|wait| long_poll::timeout(Some(wait), "wait")).transpose()?;
+    // Subscribe before reading, so that no change is missed.
     let mut updates = node.jobs.updates();
-    let mut status = look(&node, &id).await?;
+    let mut status = find_job(&node, &id).await?;
     let mut stopping = node.stopping.clone();
-    let deadline = tokio::time::Instant::now() + patience.unwrap_or_default();
+    let deadline = tokio::time::Instant::now() + timeout.unwrap_or_default();
     let before = status.job.state;
-    while patience.is_some() && status.job.state == before && !before.is_terminal() {
+    while timeout.is_some() && status.job.state == before && !before.is_terminal() {
         let has_changed = tokio::select! {
             update = updates.recv() => match update {
                 Ok(job) => job.id == status.job.id,
@@ -238,74 +236,73 @@ pub async fn one(
             () = tokio::time::sleep_until(deadline) => break,
         };
         if has_changed {
-            status = look(&node, &id).await?;
+            status = find_job(&node, &id).await?;
         }
     }
-    let job = shown(&node, &status, true);
-    Ok(read(&node, |_| Ok(Answer::new(Json(job)).changing())))
+    let job = job_response(&node, &status, true);
+    Ok(read(&node, |_| Ok(ReadResponse::new(Json(job)).volatile())))
 }
 
-/// Cancels a job, unless it is at its end already.
 pub async fn cancel(
     Of(node): Of<Arc<NodeState>>,
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
     let parsed = id.parse().map_err(|_| unknown(&id))?;
     let status = node.jobs.cancel(parsed).await?.ok_or_else(|| unknown(&id))?;
-    Ok(Json(shown(&node, &status, true)).into_response())
+    Ok(Json(job_response(&node, &status, true)).into_response())
 }
 
-async fn look(node: &NodeState, id: &str) -> Result<Status, Problem> {
+async fn find_job(node: &NodeState, id: &str) -> Result<Status, Problem> {
     let parsed: Id = id.parse().map_err(|_| unknown(id))?;
     node.jobs.job(parsed).await?.ok_or_else(|| unknown(id))
 }
 
 fn unknown(id: &str) -> Problem {
-    let detail = format!("there is no mining job `{id}`; jobs that ended are not kept for ever");
+    let detail = format!("no mining job `{id}`; ended jobs are removed after a while");
     Problem::new(Kind::NOT_FOUND, detail)
 }
 
-fn nonsense(detail: impl Into<String>) -> Problem {
+fn invalid(detail: impl Into<String>) -> Problem {
     Problem::new(Kind::INVALID_JOB, detail)
 }
 
-/// What makes this request the same as an earlier one, if the client says that it may be.
+/// The idempotency key: the text of the header and a hash of the request body.
 fn key(headers: &HeaderMap, body: &Value) -> Result<Option<IdempotencyKey>, Problem> {
     let mut values = headers.get_all("idempotency-key").iter();
     let (value, more) = (values.next(), values.next());
     let Some(value) = value else { return Ok(None) };
     let text = value.to_str().ok().filter(|text| (1..=MAX_KEY).contains(&text.len()));
     match (text, more) {
-        // Objects are written in the order of their keys, so equal ones are equal here.
+        // Object keys are sorted, so that equal bodies have equal hashes.
         (Some(text), None) => {
             let request = sha256(body.to_string().as_bytes());
             Ok(Some(IdempotencyKey { text: text.to_owned(), request }))
         }
         _ => {
             let detail =
-                format!("Idempotency-Key must be given once, 1 to {MAX_KEY} ASCII letters");
+                format!("Idempotency-Key must be a single header of 1 to {MAX_KEY} ASCII letters");
             Err(Problem::new(Kind::BAD_REQUEST, detail))
         }
     }
 }
 
-impl Order {
+impl JobRequest {
     fn check(self, node: &NodeState) -> Result<jobs::JobSpec, Problem> {
         let params = node.reader.params();
         let miner = match &self.miner {
             Some(text) => transfer::address(text, params.hrp(), "miner")?,
             None => node.default_miner.ok_or_else(|| {
-                let detail = "this node has no address of its own to pay: give `miner`";
+                let detail = "no payout address: set `miner`, or configure the node's own";
                 Problem::new(Kind::NO_MINER, detail)
             })?,
         };
         let goal =
             match (self.blocks, self.until) {
-                (Some(_), Some(_)) => return Err(nonsense("give `blocks` or `until`, not both")),
+                (Some(_), Some(_)) => return Err(invalid("set `blocks` or `until`, not both")),
                 (Some(Integer(blocks)), None) => {
                     let blocks = u32::try_from(blocks).ok().and_then(NonZeroU32::new);
                     Goal::Blocks(blocks.ok_or_else(|| {
-                        nonsense(format!("blocks must be 1 to {}", jobs::MAX_BLOCKS))
+                        invalid(format!("blocks must be 1 to {}", jobs::MAX_BLOCKS))
                     })?)
                 }
                 (None, Some(until)) => Goal::Until(until.check()?),
@@ -314,15 +311,15 @@ impl Order {
         let threads = match self.threads {
             Some(Integer(threads)) => {
                 usize::try_from(threads).ok().and_then(NonZeroUsize::new).ok_or_else(|| {
-                    nonsense(format!("threads must be 1 to {}, not 0", node.jobs.max_threads()))
-                        .comparing(1, 0)
+                    invalid(format!("threads must be 1 to {}, not 0", node.jobs.max_threads()))
+                        .with_comparison(1, 0)
                 })?
             }
             None => node.jobs.max_threads(),
         };
         let start = match (self.delay_seconds, self.not_before) {
             (Some(_), Some(_)) => {
-                return Err(nonsense("give `delay_seconds` or `not_before`, not both"));
+                return Err(invalid("set `delay_seconds` or `not_before`, not both"));
             }
             (Some(delay), None) => Start::In(seconds(delay, 0, "delay_seconds")?),
             (None, Some(Integer(time))) => Start::At(time),
@@ -345,17 +342,17 @@ fn seconds(Integer(seconds): Integer, least: u64, name: &str) -> Result<u64, Pro
     if (least..=MAX_SECONDS).contains(&seconds) {
         Ok(seconds)
     } else {
-        Err(nonsense(format!("{name} must be {least} to {MAX_SECONDS}, not {seconds}")))
+        Err(invalid(format!("{name} must be {least} to {MAX_SECONDS}, not {seconds}")))
     }
 }
 
-impl UntilOrder {
+impl UntilRequest {
     fn check(self) -> Result<jobs::Until, Problem> {
-        let UntilOrder { height, time, transaction, confirmations, balance } = self;
+        let UntilRequest { height, time, transaction, confirmations, balance } = self;
         match (height, time, transaction, confirmations, balance) {
             (Some(Integer(height)), None, None, None, None) => match u32::try_from(height) {
                 Ok(height) => Ok(jobs::Until::Height(height)),
-                Err(_) => Err(nonsense(format!("no chain reaches the height {height}"))),
+                Err(_) => Err(invalid(format!("height {height} is out of range"))),
             },
             (None, Some(Integer(time)), None, None, None) => Ok(jobs::Until::Time(time)),
             (None, None, Some(id), confirmations, None) => {
@@ -363,16 +360,16 @@ impl UntilOrder {
                 let confirmations = confirmations.map_or(1, |confirmations| confirmations.0);
                 let confirmations = u32::try_from(confirmations).ok().and_then(NonZeroU32::new);
                 let confirmations =
-                    confirmations.ok_or_else(|| nonsense("confirmations must be at least 1"))?;
+                    confirmations.ok_or_else(|| invalid("confirmations must be at least 1"))?;
                 Ok(jobs::Until::Transaction { id, confirmations })
             }
             (None, None, None, None, Some(Integer(units))) => Ok(jobs::Until::Balance(units)),
             (None, None, None, Some(_), None) => {
-                Err(nonsense("`confirmations` are of a `transaction`: give its id as well"))
+                Err(invalid("`confirmations` requires `transaction`"))
             }
-            _ => Err(nonsense(
-                "`until` has one of `height`, `time`, `balance`, or `transaction` with \
-                 `confirmations`",
+            _ => Err(invalid(
+                "`until` must have exactly one of `height`, `time`, `balance` and `transaction`, the \
+                                 last with optional `confirmations`",
             )),
         }
     }
@@ -383,7 +380,7 @@ impl From<CreateError> for Problem {
         let detail = error.to_string();
         match error {
             CreateError::Rejected(JobRejected::Threads { requested, limit }) => {
-                nonsense(detail).comparing(limit, requested)
+                invalid(detail).with_comparison(limit, requested)
             }
             CreateError::Rejected(JobRejected::TooMany) => {
                 Problem::new(Kind::TOO_MANY_JOBS, detail)
@@ -391,7 +388,7 @@ impl From<CreateError> for Problem {
             CreateError::Rejected(JobRejected::KeyReused) => {
                 Problem::new(Kind::IDEMPOTENCY_KEY_USED, detail)
             }
-            CreateError::Rejected(_) => nonsense(detail),
+            CreateError::Rejected(_) => invalid(detail),
             CreateError::DiskFull => Problem::new(Kind::DISK_FULL, detail),
             CreateError::Stopped(stopped) => stopped.into(),
         }
@@ -408,15 +405,15 @@ impl From<&Failure> for Problem {
     }
 }
 
-/// A job as clients see it; with its blocks, if it is shown alone.
-pub fn shown(node: &NodeState, status: &Status, is_alone: bool) -> Job {
+/// The JSON of a job; the result is included only in the response for a single job.
+pub fn job_response(node: &NodeState, status: &Status, is_alone: bool) -> Job {
     let Status { job, found, threads, progress } = status;
     let order = &job.spec;
     let outcome = || Outcome { blocks: found.iter().map(ToString::to_string).collect() };
     let waiting = match job.state {
-        State::Queued => Some("other jobs have all threads".to_owned()),
+        State::Queued => Some("all threads are used by other jobs".to_owned()),
         State::Running if *threads == 0 && !job.is_series() => {
-            Some("other jobs have all threads".to_owned())
+            Some("all threads are used by other jobs".to_owned())
         }
         _ => progress.as_ref().and_then(|progress| progress.waiting_reason.clone()),
     };
@@ -471,8 +468,8 @@ impl From<jobs::Until> for Until {
     }
 }
 
-/// On average so many hashes as the target takes are needed for each block that is missing,
-/// however many were done already.
+/// The expected remaining time. Mining is memoryless: each missing block takes the expected number of
+/// hashes of its target, however many were computed already.
 fn expected_seconds(Status { job, progress, .. }: &Status) -> Option<f64> {
     if job.state.is_terminal() {
         return None;

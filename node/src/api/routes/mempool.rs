@@ -1,11 +1,11 @@
-//! What waits for a block, and what it takes to be among the next ones.
+//! The mempool and fee estimates.
 
 use crate::api::http::content::Json;
 use crate::api::http::extract::Query;
 use crate::api::http::page::{Cursor, List, Page, PageQuery};
 use crate::api::http::problem::Problem;
-use crate::api::http::response::{Answer, read, read_aside};
-use crate::api::openapi::route::{Table, get};
+use crate::api::http::response::{ReadResponse, read, read_blocking};
+use crate::api::openapi::route::{Routes, get};
 use crate::api::routes::transactions::Transaction;
 use crate::state::NodeState;
 use axum::extract::State;
@@ -16,53 +16,53 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// The routes of this resource.
-pub fn routes() -> Table {
-    Table::new([
-        get("/v1/mempool", "What waits for a block, as a whole", pool).shows::<Pool>(),
-        get("/v1/mempool/transactions", "What waits for a block", transactions)
-            .lists::<Transaction>(&[List::Waiting]),
-        get("/v1/fees", "Rates that bring a transfer into one of the next blocks", fees)
-            .says("By the number of blocks; base units per byte.")
-            .shows::<Rates>(),
+pub fn routes() -> Routes {
+    Routes::new([
+        get("/v1/mempool", "Get the state of the mempool", pool).returns::<Pool>(),
+        get("/v1/mempool/transactions", "List unconfirmed transactions", transactions)
+            .returns_page::<Transaction>(&[List::Mempool]),
+        get("/v1/fees", "Estimate fee rates", fees)
+            .description(
+                "Maps a confirmation target in blocks to a fee rate in base units per byte.",
+            )
+            .returns::<Rates>(),
     ])
 }
 
-/// Rates by the number of blocks.
+/// Fee rates in base units per byte, by confirmation target in blocks.
 pub type Rates = BTreeMap<String, u64>;
 
-/// Numbers of blocks for which a rate is told.
+/// Confirmation targets of fee estimates, in blocks.
 const HORIZONS: [u32; 3] = [1, 3, 6];
 
-/// The pool. Rates in base units per byte.
+/// The state of the mempool. Fee rates are in base units per byte.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "Mempool")]
 pub struct Pool {
-    /// Transfers.
+    /// The number of transfers.
     pub count: usize,
-    /// Their bytes.
+    /// The size of the transfers in bytes.
     pub bytes: u64,
-    /// Those of them that wait for an earlier nonce.
+    /// The number of transfers behind a missing earlier nonce.
     pub queued: usize,
-    /// The least rate at which another one enters.
+    /// The lowest fee rate at which another transfer is accepted.
     pub min_fee_rate: u64,
-    /// Transfers by rate, the cheapest first.
+    /// The distribution of fee rates, lowest first.
     pub fee_histogram: Vec<Bucket>,
 }
 
-/// Transfers whose rates are alike.
+/// A range of fee rates.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "FeeBucket")]
 pub struct Bucket {
-    /// The lowest rate that belongs here.
+    /// The lowest fee rate of the range.
     pub rate: u64,
-    /// How many transfers.
+    /// The number of transfers.
     pub count: usize,
-    /// Their bytes.
+    /// The size of the transfers in bytes.
     pub bytes: u64,
 }
 
-/// The pool as a whole.
 pub async fn pool(State(node): State<Arc<NodeState>>) -> Response {
     read(&node, |view| {
         let mempool = view.mempool();
@@ -78,37 +78,36 @@ pub async fn pool(State(node): State<Arc<NodeState>>) -> Response {
             min_fee_rate: mempool.min_fee_rate(),
             fee_histogram: buckets.collect(),
         };
-        Ok(Answer::new(Json(pool)).changing())
+        Ok(ReadResponse::new(Json(pool)).volatile())
     })
 }
 
-/// What waits, the newest first. A page goes on where the last one ended, whatever came or went.
+/// Newest first. The cursor stays valid while transfers are added and removed.
 pub async fn transactions(
     State(node): State<Arc<NodeState>>,
     uri: Uri,
     Query(query): Query<PageQuery>,
 ) -> Result<Response, Problem> {
-    let (limit, cursor) = (query.limit()?, query.cursor(&[List::Waiting])?);
+    let (limit, cursor) = (query.limit()?, query.cursor(&[List::Mempool])?);
     Ok(read(&node, |view| {
         let mut entries = view.mempool().newest_first(cursor.map(|cursor| cursor.position));
         let mut last = 0;
         let shown = entries.by_ref().take(limit).inspect(|entry| last = entry.arrival);
-        let items = shown.map(|entry| Transaction::waiting(&entry, view)).collect();
+        let items = shown.map(|entry| Transaction::unconfirmed(&entry, view)).collect();
         let bound = view.tip().hash;
         let more = entries.next().is_some();
-        let next = more.then(|| Cursor { list: List::Waiting, bound, position: last }.encode());
-        Ok(Answer::page(Page { items, next }, &uri, limit).changing())
+        let next = more.then(|| Cursor { list: List::Mempool, bound, position: last }.encode());
+        Ok(ReadResponse::page(Page { items, next }, &uri, limit).volatile())
     }))
 }
 
-/// Rates that bring a transfer into one of so many next blocks.
 pub async fn fees(State(node): State<Arc<NodeState>>) -> Response {
-    read_aside(node, |view| {
+    read_blocking(node, |view| {
         let max_block_bytes = view.params().spec().max_block_bytes;
         let rate = |blocks| view.mempool().fee_rate_for(blocks, max_block_bytes);
         let rates: Rates =
             HORIZONS.into_iter().map(|blocks| (blocks.to_string(), rate(blocks))).collect();
-        Ok(Answer::new(Json(rates)).changing())
+        Ok(ReadResponse::new(Json(rates)).volatile())
     })
     .await
 }

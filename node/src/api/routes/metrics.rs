@@ -4,13 +4,13 @@
 //! Source of names and units: Prometheus documentation, "Metric and label naming".
 
 use crate::api::http::problem::Problem;
-use crate::api::http::response::aside;
-use crate::api::openapi::route::{Table, get};
+use crate::api::http::response::blocking;
+use crate::api::openapi::route::{Routes, get};
 use crate::api::routes::{chain, health};
 use crate::difficulty;
 use crate::jobs::JobsSummary;
 use crate::metrics::exposition::{Kind, Page, TEXT};
-use crate::metrics::{Tally, process};
+use crate::metrics::{CounterVec, process};
 use crate::mining::stratum::Shares;
 use crate::state::NodeState;
 use axum::extract::State;
@@ -21,9 +21,9 @@ use serde_json::json;
 use std::sync::Arc;
 
 /// The routes of this resource.
-pub fn routes() -> Table {
-    Table::new([get("/metrics", "What the node counts, for Prometheus", show)
-        .answers_as(TEXT, "Its text format, version 0.0.4.")])
+pub fn routes() -> Routes {
+    Routes::new([get("/metrics", "What the node counts, for Prometheus", show)
+        .response_as(TEXT, "Its text format, version 0.0.4.")])
 }
 
 /// What the node counts.
@@ -34,7 +34,7 @@ pub async fn show(State(node): State<Arc<NodeState>>) -> Result<Response, Proble
         bans: node.peers.bans().await.len(),
         jobs: node.jobs.summary().await.unwrap_or_default(),
     };
-    let text = aside(move || page(&node, &asked)).await?;
+    let text = blocking(move || page(&node, &asked)).await?;
     Ok(([(CONTENT_TYPE, TEXT), (CACHE_CONTROL, "no-store")], text).into_response())
 }
 
@@ -82,7 +82,7 @@ fn chain_and_pool(page: &mut Page, node: &NodeState) {
         (view.params().issued(tip.height).units(), chain::hashrate_estimate(&view));
     let blocks = view.block_count();
     drop(view);
-    let sync = chain::Sync::of(progress, tip.height);
+    let sync = chain::SyncProgress::of(progress, tip.height);
 
     page.gauge("chain_height", "Height of the best block.", tip.height.get());
     page.gauge(
@@ -126,7 +126,7 @@ fn chain_and_pool(page: &mut Page, node: &NodeState) {
 }
 
 fn writing(page: &mut Page, node: &NodeState) {
-    let counts = &node.metrics.writing;
+    let counts = &node.metrics.writer;
     page.counter(
         "chain_blocks_connected_total",
         "Blocks that entered the best chain.",
@@ -192,7 +192,7 @@ fn writing(page: &mut Page, node: &NodeState) {
     );
 }
 
-fn tally(page: &mut Page, name: &'static str, help: &'static str, tally: &Tally) {
+fn tally(page: &mut Page, name: &'static str, help: &'static str, tally: &CounterVec) {
     let mut family = page.family(Kind::Counter, name, help);
     for (reason, count) in tally.get() {
         family.value(&[("reason", reason)], count);

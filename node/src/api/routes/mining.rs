@@ -1,11 +1,11 @@
-//! Mining: what this node's threads do, and candidates for miners elsewhere.
+//! Mining: the state of this node's miner, and block templates for external miners.
 
 use crate::api::http::content::Json;
 use crate::api::http::extract::Query;
-use crate::api::http::long_poll::Hold;
+use crate::api::http::long_poll::LongPoll;
 use crate::api::http::problem::{Kind, Problem};
-use crate::api::http::response::{self, Answer, read};
-use crate::api::openapi::route::{Table, get};
+use crate::api::http::response::{self, ReadResponse, read};
+use crate::api::openapi::route::{Routes, get};
 use crate::api::openapi::schema::{
     AddressText, Bits, BlockHash, Digest, Digits, Hex, TemplateId, Units,
 };
@@ -21,152 +21,149 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
-/// The routes of this resource.
-pub fn routes() -> Table {
-    Table::new([
-        get("/v1/mining", "What this node's threads do", mining).shows::<Mining>(),
-        get("/v1/mining/template", "A block that lacks its nonce", template)
-            .says(
-                "With `after` it is answered once there is a better one than that, or \
-                   `timeout` seconds are over.",
+pub fn routes() -> Routes {
+    Routes::new([
+        get("/v1/mining", "Get the state of the miner", mining).returns::<Mining>(),
+        get("/v1/mining/template", "Get a block template", template)
+            .description(
+                "With `after`, the response waits for a better template than that, at most \
+                                   `timeout` seconds.",
             )
-            .answers::<Candidate>(200, "For a child of the tip.")
-            .fails(&[Kind::NO_MINER]),
-        get("/v1/mining/workers", "Who ever mined here by Stratum", workers)
-            .shows::<Vec<WorkerInfo>>(),
+            .response::<Template>(200, "A template for a child of the tip.")
+            .errors(&[Kind::NO_MINER]),
+        get("/v1/mining/workers", "List Stratum workers", workers).returns::<Vec<WorkerInfo>>(),
     ])
 }
 
-/// What this node's threads do.
+/// The state of this node's miner.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Mining {
-    /// Whether they search at this moment.
+    /// Whether the miner is searching.
     pub running: bool,
-    /// The jobs that have threads, first who came first.
+    /// The ids of the running jobs, oldest first.
     pub jobs: Vec<String>,
-    /// Whom blocks of the first of them pay; if there is none, those of the last that was.
+    /// The payout address of the first running job, or of the last job that ran.
     #[schemars(with = "Option<AddressText>")]
     pub miner: Option<String>,
-    /// Hashes a second, of all of them.
+    /// The hash rate of all jobs in hashes per second.
     pub hashrate: f64,
-    /// Hashes since the node started.
+    /// The number of hashes since the node started.
     pub hashes: u64,
-    /// How many threads they have.
+    /// The number of threads in use.
     pub threads: usize,
-    /// How many they may have.
+    /// The largest number of threads the miner may use.
     pub max_threads: usize,
-    /// How often one was restarted since the node started because it panicked.
+    /// The number of threads restarted after a panic since the node started.
     pub restarts: u64,
-    /// What they hash with.
+    /// The hash kernel in use.
     pub kernel: Option<String>,
-    /// What the first job's search.
-    pub template: Option<Age>,
-    /// Blocks found since the node started.
+    /// The template the first job is searching.
+    pub template: Option<SearchedTemplate>,
+    /// The number of blocks found since the node started.
     pub blocks_found: u64,
-    /// Where mining machines connect, if anywhere: `ADDRESS:PORT`.
+    /// The address of the Stratum server, `ADDRESS:PORT`; null if disabled.
     pub stratum: Option<String>,
-    /// Those that are connected.
+    /// The connected Stratum workers.
     pub stratum_workers: Vec<WorkerInfo>,
 }
 
-/// The candidate that is searched.
+/// A template being searched.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "SearchedTemplate")]
-pub struct Age {
-    /// The height of the block it would be.
+pub struct SearchedTemplate {
+    /// The height of the block.
     pub height: u32,
     /// The target: 64 hexadecimal digits.
     #[schemars(with = "Digest")]
     pub target: String,
-    /// Since it was made.
+    /// Seconds since the template was created.
     pub age_seconds: f64,
 }
 
-/// What this node's threads do.
 pub async fn mining(State(node): State<Arc<NodeState>>) -> Result<Response, Problem> {
-    let overview = node.jobs.summary().await?;
+    let summary = node.jobs.summary().await?;
     Ok(read(&node, |view| {
-        let running = || overview.running.iter().map(|(_, progress)| progress);
-        let shown = running().next().or(overview.last.as_ref());
+        let running = || summary.running.iter().map(|(_, progress)| progress);
+        let shown = running().next().or(summary.last.as_ref());
         let candidate = running().find_map(|progress| progress.candidate);
-        Ok(Answer::new(Json(Mining {
+        Ok(ReadResponse::new(Json(Mining {
             running: candidate.is_some(),
-            jobs: overview.running.iter().map(|(id, _)| id.to_string()).collect(),
+            jobs: summary.running.iter().map(|(id, _)| id.to_string()).collect(),
             miner: shown.map(|progress| progress.miner.encode(view.params().hrp())),
             hashrate: running().map(|progress| progress.hash_rate).sum(),
-            hashes: overview.hashes,
+            hashes: summary.hashes,
             threads: running().map(|progress| progress.threads).sum(),
-            max_threads: overview.max_threads,
-            restarts: overview.restarts,
+            max_threads: summary.max_threads,
+            restarts: summary.restarts,
             kernel: shown.map(|progress| progress.kernel.to_string()),
-            template: candidate.map(|(height, target, since)| Age {
+            template: candidate.map(|(height, target, since)| SearchedTemplate {
                 height: height.get(),
                 target: target.to_string(),
                 age_seconds: since.elapsed().as_secs_f64(),
             }),
-            blocks_found: overview.found,
+            blocks_found: summary.found,
             stratum: node.stratum.as_ref().map(|(address, _)| address.to_string()),
             stratum_workers: stratum_workers(&node, true),
         }))
-        .changing())
+        .volatile())
     }))
 }
 
-/// Everybody who ever mined here by Stratum, as far as is remembered.
+/// All Stratum workers on record, connected or not.
 pub async fn workers(State(node): State<Arc<NodeState>>) -> Response {
-    read(&node, |_| Ok(Answer::new(Json(stratum_workers(&node, false))).changing()))
+    read(&node, |_| Ok(ReadResponse::new(Json(stratum_workers(&node, false))).volatile()))
 }
 
 fn stratum_workers(node: &NodeState, connected_only: bool) -> Vec<WorkerInfo> {
     node.stratum.as_ref().map_or_else(Vec::new, |(_, workers)| workers.list(connected_only))
 }
 
-/// A block that lacks its nonce.
+/// A block template.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "Template")]
-pub struct Candidate {
-    /// Tells it from every other.
+pub struct Template {
+    /// The unique id of the template.
     #[schemars(with = "TemplateId")]
     pub id: String,
-    /// The height of the block it would be.
+    /// The height of the block.
     pub height: u32,
-    /// The hash of its parent.
+    /// The hash of the parent.
     #[schemars(with = "BlockHash")]
     pub previous: String,
-    /// Its 80 bytes to hash, with nonce 0.
+    /// The 80-byte header with nonce 0.
     #[schemars(with = "Hex")]
     pub header: String,
-    /// What its hash must be at most: 64 hexadecimal digits.
+    /// The target, the largest valid hash: 64 hexadecimal digits.
     #[schemars(with = "Digest")]
     pub target: String,
-    /// The same as in the header.
+    /// The compact target in the header.
     #[schemars(with = "Bits")]
     pub bits: String,
-    /// As in the header; a miner may move it on as its clock does.
+    /// The time in the header; the miner may advance it.
     pub time: u32,
-    /// What it pays the miner, base units.
+    /// The reward of the block: subsidy and fees, in base units.
     #[schemars(with = "Units")]
     pub reward: u64,
-    /// The part of that which transfers pay.
+    /// The fees of the block, in base units.
     #[schemars(with = "Units")]
     pub fees: u64,
-    /// Its transactions, the coinbase included.
+    /// The number of transactions, the coinbase included.
     pub transaction_count: usize,
-    /// The first of them, which pays the miner, as it is hashed.
+    /// The serialized coinbase, as it is hashed.
     pub coinbase: String,
-    /// Where 8 bytes of that begin that a miner may choose, counted in bytes.
+    /// The byte offset of the 8-byte extra nonce in `coinbase`.
     pub extra_nonce_at: usize,
-    /// What the coinbase's hash is paired with on the way to the Merkle root: each on the right.
+    /// The siblings of the coinbase on the path to the Merkle root, each on the right.
     pub branch: Vec<String>,
-    /// The whole block, its header first: with the nonce in place, hand it in at `/v1/blocks`.
+    /// The encoded block; with the nonce set, submit it to `/v1/blocks`.
     #[schemars(with = "Hex")]
     pub block: String,
 }
 
-/// Which candidate is wanted.
+/// The query of a template.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct CandidateQuery {
+pub struct TemplateQuery {
     #[schemars(with = "Option<AddressText>")]
     miner: Option<String>,
     #[schemars(with = "Option<TemplateId>")]
@@ -175,29 +172,28 @@ pub struct CandidateQuery {
     timeout: Option<Digits>,
 }
 
-/// A candidate for miners elsewhere; once there is a better one than `after`, if that is given.
 pub async fn template(
     State(node): State<Arc<NodeState>>,
-    Query(query): Query<CandidateQuery>,
+    Query(query): Query<TemplateQuery>,
 ) -> Result<Response, Problem> {
     let params = node.reader.params();
     let miner = match &query.miner {
         Some(text) => transfer::address(text, params.hrp(), "miner")?,
         None => node.default_miner.ok_or_else(|| {
-            let detail = "this node has no address of its own to pay: give `miner`";
+            let detail = "no payout address: set `miner`, or configure the node's own";
             Problem::new(Kind::NO_MINER, detail)
         })?,
     };
-    let mut hold = Hold::new(&node, query.timeout)?;
+    let mut long_poll = LongPoll::new(&node, query.timeout)?;
     if let Some(after) = &query.after {
-        while state_of(after)? == hold.state() && hold.changed().await {}
+        while state_of(after)? == long_poll.state() && long_poll.changed().await {}
     }
     let (id, candidate) = node.templates.issue(miner).await?;
     let (block, template) = (candidate.block(), candidate.template());
     let (height, target) = (template.height, template.target);
     let coinbase = candidate.coinbase().expect("a template has a coinbase");
     let reward = coinbase.reward;
-    let candidate = Candidate {
+    let candidate = Template {
         id,
         height: height.get(),
         previous: block.header.previous.to_string(),
@@ -215,16 +211,16 @@ pub async fn template(
     };
     let mut headers = HeaderMap::new();
     let parent = height.checked_sub(1).unwrap_or(Height::GENESIS);
-    response::mark(&mut headers, parent, block.header.previous);
+    response::set_chain_headers(&mut headers, parent, block.header.previous);
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     Ok((headers, Json(candidate)).into_response())
 }
 
-/// The state of tip and pool that a candidate was made from.
+/// The number of the chain state that a template was created from.
 fn state_of(id: &str) -> Result<u64, Problem> {
     let is_hex = |text: &str| text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
     let parts = id.split_once('-');
     let parts = parts.filter(|(state, root)| is_hex(state) && is_hex(root) && root.len() == 16);
     let state = parts.and_then(|(state, _)| u64::from_str_radix(state, 16).ok());
-    state.ok_or_else(|| Problem::new(Kind::BAD_REQUEST, "`after` is not the id of a template"))
+    state.ok_or_else(|| Problem::new(Kind::BAD_REQUEST, "`after` is not a template id"))
 }

@@ -1,11 +1,11 @@
-//! Other nodes: who is connected, and whom to connect with.
+//! Peers: listing, connecting and disconnecting.
 
 use crate::api::http::content::Json;
 use crate::api::http::extract::Path;
 use crate::api::http::page::Page;
 use crate::api::http::problem::{Kind, Problem};
-use crate::api::http::response::{Answer, read};
-use crate::api::openapi::route::{Table, delete, get, post};
+use crate::api::http::response::{ReadResponse, read};
+use crate::api::openapi::route::{Routes, delete, get, post};
 use crate::api::openapi::schema::{BlockHash, MultiaddrText, PeerIdText};
 use crate::auth::Token;
 use crate::config::multiaddr::address;
@@ -19,56 +19,55 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
-/// The routes of this resource.
-pub fn routes(token: &Token) -> Table {
-    let protected = Table::new([
-        post("/v1/peers", "Connect with a node, and stay connected", add)
-            .makes::<Added>("It has answered.")
-            .answers::<Added>(202, "It does not answer yet.")
-            .fails(&[Kind::BANNED, Kind::NO_PEER]),
-        delete("/v1/peers/{id}", "Disconnect from a node", remove)
-            .answers_nothing("It is not called again."),
+pub fn routes(token: &Token) -> Routes {
+    let protected = Routes::new([
+        post("/v1/peers", "Add a persistent peer", add)
+            .returns_created::<PeerAdded>("The peer is connected.")
+            .response::<PeerAdded>(202, "The peer is not reachable yet; the node retries.")
+            .errors(&[Kind::BANNED, Kind::NO_PEER]),
+        delete("/v1/peers/{id}", "Disconnect a peer", remove)
+            .no_content("The peer was disconnected."),
     ]);
-    Table::new([get("/v1/peers", "Who is connected", list).shows::<Page<Peer>>()])
-        .and(protected.protected(token))
+    Routes::new([get("/v1/peers", "List connected peers", list).returns::<Page<Peer>>()])
+        .merge(protected.protected(token))
 }
 
-/// A connected node.
+/// A connected peer.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Peer {
-    /// The hash of its public key.
+    /// The peer id, the hash of its public key.
     pub id: String,
-    /// Where it is, as this node sees it: a multiaddr.
+    /// The multiaddr as seen by this node.
     pub address: String,
-    /// Who called whom.
+    /// The direction of the connection.
     pub direction: Direction,
-    /// What it calls itself; chosen by it, so anything.
+    /// The user agent, chosen by the peer.
     pub agent: String,
-    /// The hash of the best block it told of.
+    /// The hash of its best block.
     #[schemars(with = "BlockHash")]
     pub tip: String,
-    /// The height of that.
+    /// The height of its best block.
     pub height: u32,
-    /// Milliseconds from a ping to its answer, once there was one.
+    /// The latency of the last ping in milliseconds; null before the first.
     pub latency_ms: Option<f64>,
-    /// Bytes sent to it.
+    /// The number of bytes sent to the peer.
     pub bytes_sent: u64,
-    /// Bytes received from it.
+    /// The number of bytes received from the peer.
     pub bytes_received: u64,
-    /// How it behaved: −100 to 20.
+    /// The score, from −100 to 20.
     pub score: f64,
-    /// Since it is connected.
+    /// Seconds since the connection was established.
     pub connected_seconds: u64,
 }
 
-/// Who called whom.
+/// The direction of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "PeerDirection")]
 #[serde(rename_all = "snake_case")]
 pub enum Direction {
-    /// It called this node.
+    /// The peer dialed this node.
     Inbound,
-    /// This node called it.
+    /// This node dialed the peer.
     Outbound,
 }
 
@@ -91,39 +90,38 @@ impl From<PeerInfo> for Peer {
     }
 }
 
-/// Who is connected: all of them, as there are few.
 pub async fn list(State(node): State<Arc<NodeState>>) -> Response {
     let items = node.peers.peers().await.into_iter().map(Peer::from).collect();
-    read(&node, |_| Ok(Answer::new(Json(Page { items, next: None })).changing()))
+    read(&node, |_| Ok(ReadResponse::new(Json(Page { items, next: None })).volatile()))
 }
 
-/// Whom to connect with.
+/// A request to add a persistent peer.
 #[derive(Debug, Deserialize, JsonSchema)]
-#[schemars(rename = "PeerOrder")]
+#[schemars(rename = "PeerRequest")]
 #[serde(deny_unknown_fields)]
-pub struct Wanted {
+pub struct PeerRequest {
     #[schemars(with = "MultiaddrText")]
     address: String,
 }
 
-/// A node that this one stays connected with from now on.
+/// A persistent peer.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "PeerAdded")]
-pub struct Added {
-    /// Where it is: a multiaddr.
+pub struct PeerAdded {
+    /// The multiaddr of the peer.
     pub address: String,
-    /// Its id, once it has answered.
+    /// The peer id, once it is connected.
     pub id: Option<String>,
-    /// Why it is not connected yet, if it is not.
+    /// The reason it is not connected yet.
     pub detail: Option<String>,
 }
 
-/// Connects with a node, and stays connected: 201 if it answers, 202 if it does not yet.
+/// Responds with 201 if the peer is connected and with 202 if it is unreachable for now.
 pub async fn add(
     State(node): State<Arc<NodeState>>,
-    Json(wanted): Json<Wanted>,
+    Json(request): Json<PeerRequest>,
 ) -> Result<Response, Problem> {
-    let address = address(&wanted.address)
+    let address = address(&request.address)
         .map_err(|error| Problem::new(Kind::BAD_REQUEST, format!("address: {error:#}")))?;
     let connected = node.peers.connect(address.clone()).await;
     let address = address.to_string();
@@ -131,11 +129,11 @@ pub async fn add(
         Ok(id) => {
             let id = id.to_string();
             let location = format!("/v1/peers/{id}");
-            let added = Added { address, id: Some(id), detail: None };
+            let added = PeerAdded { address, id: Some(id), detail: None };
             Ok((StatusCode::CREATED, [(LOCATION, location)], Json(added)).into_response())
         }
         Err(error @ (ConnectError::Unreachable(_) | ConnectError::Timeout)) => {
-            let added = Added { address, id: None, detail: Some(error.to_string()) };
+            let added = PeerAdded { address, id: None, detail: Some(error.to_string()) };
             Ok((StatusCode::ACCEPTED, Json(added)).into_response())
         }
         Err(error) => Err(problem(&error)),
@@ -156,22 +154,22 @@ fn problem(error: &ConnectError) -> Problem {
     Problem::new(kind, error.to_string())
 }
 
-/// Disconnects from a node, and does not call it again by itself.
+/// Disconnects a peer and stops dialing it.
 pub async fn remove(
     State(node): State<Arc<NodeState>>,
     Path(PeerIdText(text)): Path<PeerIdText>,
 ) -> Result<StatusCode, Problem> {
-    let id = id(&text)?;
+    let id = parse_id(&text)?;
     match node.peers.disconnect(id).await {
         true => Ok(StatusCode::NO_CONTENT),
-        false => Err(Problem::new(Kind::NOT_FOUND, format!("no peer has the id {id}"))),
+        false => Err(Problem::new(Kind::NOT_FOUND, format!("no connected peer has the id {id}"))),
     }
 }
 
-/// A node's id.
-pub fn id(text: &str) -> Result<PeerId, Problem> {
+/// Parses a peer id.
+pub fn parse_id(text: &str) -> Result<PeerId, Problem> {
     text.parse().map_err(|_| {
-        let detail = format!("`{text}` is not a node's id such as 12D3KooW…");
+        let detail = format!("`{text}` is not a peer id such as 12D3KooW…");
         Problem::new(Kind::BAD_REQUEST, detail)
     })
 }

@@ -1,7 +1,7 @@
-//! JSON-RPC at `POST /`, for miners that know no other door: `getblocktemplate`, `submitblock` and
-//! `getmininginfo`, as far as Bitcoin's miners use them. The user name of HTTP Basic is the address
-//! to pay. Errors of a call come with status 200; where the user name is wanted, 401.
-//! Source: BIP 22 and 23, and the error codes of Bitcoin Core's `rpc/protocol.h`.
+//! JSON-RPC at `POST /` for existing miners: `getblocktemplate`, `submitblock` and `getmininginfo`, as
+//! far as Bitcoin miners use them. The user name of HTTP Basic is the payout address. Errors of a call
+//! have status 200, except 401 where no payout address is known.
+//! Source: BIP 22 and 23; error codes of Bitcoin Core's `rpc/protocol.h`.
 
 mod basic;
 mod error;
@@ -9,7 +9,7 @@ mod submission;
 mod template;
 
 use crate::api::http::extract::{Bytes, MAX_BLOCK_BODY};
-use crate::api::openapi::route::{Table, post};
+use crate::api::openapi::route::{Routes, post};
 use crate::difficulty;
 use crate::state::NodeState;
 use axum::extract::State;
@@ -21,50 +21,48 @@ use error::Error;
 use serde_json::{Value, json};
 use std::sync::Arc;
 
-/// The routes of this resource.
-pub fn routes() -> Table {
-    Table::new([post("/", "Calls of Bitcoin's miners, as JSON-RPC", serve)
-        .says(
-            "`getblocktemplate`, `submitblock`, `getmininginfo`; the user name is the \
-                   address to pay. Errors of a call come with status 200.",
+pub fn routes() -> Routes {
+    Routes::new([post("/", "Call a JSON-RPC method", serve)
+        .description(
+            "Implements `getblocktemplate`, `submitblock` and `getmininginfo` for Bitcoin miners; \
+                               the user name is the payout address. Errors of a call have status 200.",
         )
-        .limited(MAX_BLOCK_BODY)
-        .answers::<Value>(200, "What came of the call.")
-        .answers::<Value>(401, "The user name is no address.")])
+        .body_limit(MAX_BLOCK_BODY)
+        .response::<Value>(200, "The result of the call.")
+        .response::<Value>(401, "The user name is not a valid address.")])
 }
 
-/// Where the same node speaks Stratum: miners that know that too turn to it.
+/// The URL of the Stratum server: miners that support Stratum switch to it.
 const X_STRATUM: HeaderName = HeaderName::from_static("x-stratum");
 
-/// Answers a call.
 pub async fn serve(
     State(node): State<Arc<NodeState>>,
     headers: HeaderMap,
     Bytes(body): Bytes,
 ) -> Response {
-    let (id, answer) = match read(&body) {
+    let (id, result) = match read(&body) {
         Ok((id, method, params)) => (id, call(&node, &headers, &method, &params).await),
         Err(error) => (Value::Null, Err(error)),
     };
-    let mut further = HeaderMap::new();
-    further.extend(stratum(&node, &headers).map(|url| (X_STRATUM, url)));
-    let (status, body) = match answer {
+    let mut headers_out = HeaderMap::new();
+    headers_out.extend(stratum(&node, &headers).map(|url| (X_STRATUM, url)));
+    let (status, body) = match result {
         Ok(result) => (StatusCode::OK, json!({ "result": result, "error": null, "id": id })),
         Err(Error { code, message }) => {
-            let is_nobody = code == Error::NOBODY;
-            if is_nobody {
-                let challenge = HeaderValue::from_static("Basic realm=\"an address to pay\"");
-                further.insert(WWW_AUTHENTICATE, challenge);
+            let is_unauthorized = code == Error::UNAUTHORIZED;
+            if is_unauthorized {
+                let challenge = HeaderValue::from_static("Basic realm=\"payout address\"");
+                headers_out.insert(WWW_AUTHENTICATE, challenge);
             }
-            let status = if is_nobody { StatusCode::UNAUTHORIZED } else { StatusCode::OK };
+            let status = if is_unauthorized { StatusCode::UNAUTHORIZED } else { StatusCode::OK };
             let error = json!({ "code": code, "message": message });
             (status, json!({ "result": null, "error": error, "id": id }))
         }
     };
-    (status, further, axum::Json(body)).into_response()
+    (status, headers_out, axum::Json(body)).into_response()
 }
 
-/// Id, method and parameters of a call.
+/// Parses the id, method and parameters of a call.
 fn read(body: &[u8]) -> Result<(Value, String, Vec<Value>), Error> {
     let call: Value = serde_json::from_slice(body)
         .map_err(|error| Error::new(Error::PARSE, format!("the body is not JSON: {error}")))?;
@@ -80,7 +78,7 @@ fn read(body: &[u8]) -> Result<(Value, String, Vec<Value>), Error> {
             Ok((id, method.to_owned(), params))
         }
         _ => {
-            let message = "a call is an object with a method and a list of params";
+            let message = "a call is an object with `method` and an array of `params`";
             Err(Error::new(Error::INVALID_REQUEST, message))
         }
     }
@@ -94,22 +92,22 @@ async fn call(
 ) -> Result<Value, Error> {
     match method {
         "getblocktemplate" => {
-            let miner = basic::payee(headers, node)?;
+            let miner = basic::payout_address(headers, node)?;
             template::get(node, miner, params.first().unwrap_or(&Value::Null)).await
         }
         "submitblock" => submission::submit(node, params).await,
         "getmininginfo" => Ok(mining_info(node)),
         _ => {
             let message = format!(
-                "there is no method `{method}`: there are getblocktemplate, submitblock and \
-                 getmininginfo; everything else is under /v1"
+                "method `{method}` not found: available are getblocktemplate, submitblock and \
+                                 getmininginfo; the REST API is under /v1"
             );
             Err(Error::new(Error::METHOD_NOT_FOUND, message))
         }
     }
 }
 
-/// What miners show, of the block that they mine: as Bitcoin's node names it.
+/// The result of `getmininginfo`, with the field names of Bitcoin Core.
 fn mining_info(node: &NodeState) -> Value {
     let view = node.reader.view();
     let tip = view.tip();
@@ -127,7 +125,7 @@ fn mining_info(node: &NodeState) -> Value {
     })
 }
 
-/// The URL of the Stratum server, under the name by which the client calls this node.
+/// The URL of the Stratum server at the host name of the request.
 fn stratum(node: &NodeState, headers: &HeaderMap) -> Option<HeaderValue> {
     let (address, _) = node.stratum.as_ref()?;
     let host: Authority = headers.get(HOST)?.to_str().ok()?.parse().ok()?;

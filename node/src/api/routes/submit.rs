@@ -1,10 +1,10 @@
-//! Solutions of miners elsewhere: what they chose in a candidate that they were given, instead of
-//! the whole block.
+//! Submission of solutions by external miners: the fields of the header and the coinbase that complete
+//! a block template, in place of the whole block.
 
 use crate::api::http::content::Json;
 use crate::api::http::error;
 use crate::api::http::problem::{Kind, Problem};
-use crate::api::openapi::route::{Table, post};
+use crate::api::openapi::route::{Routes, post};
 use crate::api::routes::blocks;
 use crate::state::NodeState;
 use axum::extract::State;
@@ -15,47 +15,45 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
-/// The routes of this resource.
-pub fn routes() -> Table {
-    Table::new([post("/v1/mining/solutions", "Hand in what was found in a template", submit)
-        .makes::<blocks::HandedIn>("It is a new block.")
-        .answers::<blocks::HandedIn>(200, "The block is known.")
-        .fails(&error::of_blocks())
-        .fails(&[Kind::STALE_TEMPLATE])])
+pub fn routes() -> Routes {
+    Routes::new([post("/v1/mining/solutions", "Submit a solution of a template", submit)
+        .returns_created::<blocks::SubmitResponse>("The block is new.")
+        .response::<blocks::SubmitResponse>(200, "The block was already known.")
+        .errors(&error::block_errors())
+        .errors(&[Kind::STALE_TEMPLATE])])
 }
 
-/// What a miner found. What it does not say is as it was in the candidate.
+/// A solution of a block template. Omitted fields have the values of the template.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Solution {
-    /// The candidate's id.
+    /// The id of the template.
     #[schemars(with = "crate::api::openapi::schema::TemplateId")]
     pub template: String,
-    /// The header's.
+    /// The nonce of the header.
     #[schemars(range(max = 4_294_967_295_u32))]
     pub nonce: u32,
-    /// The header's.
+    /// The time of the header, Unix seconds.
     #[serde(default)]
     #[schemars(range(max = 4_294_967_295_u32))]
     pub time: Option<u32>,
-    /// The header's: bits 13 to 28 may be anything.
+    /// The version of the header; bits 13 to 28 are free.
     #[serde(default)]
     #[schemars(range(min = -2_147_483_648, max = 2_147_483_647))]
     pub version: Option<i32>,
-    /// The coinbase's: 16 hexadecimal digits.
+    /// The extra nonce of the coinbase: 16 hexadecimal digits.
     #[serde(default)]
     #[schemars(regex(pattern = "^[0-9a-f]{16}$"))]
     pub extra_nonce: Option<String>,
 }
 
-/// Takes a solution in.
 pub async fn submit(
     State(node): State<Arc<NodeState>>,
     Json(solution): Json<Solution>,
 ) -> Result<Response, Problem> {
     let Solution { template, nonce, time, version, extra_nonce } = solution;
     let mut candidate = node.templates.find(&template).ok_or_else(|| {
-        let detail = "no such template, or one of long ago: get a new one";
+        let detail = "unknown or expired template: request a new one";
         Problem::new(Kind::STALE_TEMPLATE, detail)
     })?;
     if let Some(text) = extra_nonce {
@@ -74,11 +72,11 @@ pub async fn submit(
     match node.writer.submit_block(block).await?? {
         Accepted::SideBranch => {
             let detail = format!(
-                "another block came after {previous} first: block {hash} is kept as a side branch; \
-                 get a new template"
+                "a block on top of {previous} was connected first: block {hash} is on a side branch; \
+                                 request a new template"
             );
             Err(Problem::new(Kind::STALE_TEMPLATE, detail))
         }
-        accepted => Ok(blocks::handed_in(&node, hash, accepted)),
+        accepted => Ok(blocks::submit_response(&node, hash, accepted)),
     }
 }

@@ -1,14 +1,14 @@
-//! Transactions: handed in, judged, looked up by id, awaited, proven.
+//! Transactions: submission, validation, lookup by id, long polling and inclusion proofs.
 
-use crate::api::http::content::{Form, Json};
+use crate::api::http::content::{Encoding, Json};
 use crate::api::http::error;
 use crate::api::http::extract::{Path, Query};
-use crate::api::http::long_poll::Hold;
+use crate::api::http::long_poll::LongPoll;
 use crate::api::http::problem::{Kind, Problem};
-use crate::api::http::response::{Answer, aside, is_final, read, read_aside};
-use crate::api::openapi::route::{Table, get, post};
+use crate::api::http::response::{ReadResponse, blocking, is_final, read, read_blocking};
+use crate::api::openapi::route::{Routes, get, post};
 use crate::api::openapi::schema::{BlockHash, Digest, Digits, Hex, TransactionId};
-use crate::api::routes::transfer::{Body, Signed, Submitted};
+use crate::api::routes::transfer::{Body, SignedTransfer, TransferRequest};
 use crate::state::NodeState;
 use axum::extract::State;
 use axum::http::header::LOCATION;
@@ -22,84 +22,83 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
-/// The routes of this resource.
-pub fn routes() -> Table {
-    Table::new([
-        post("/v1/transactions", "Hand a signed transfer in", submit)
-            .makes::<Transaction>("It is new.")
-            .answers::<Transaction>(200, "It is known.")
-            .fails(&error::of_transfers()),
-        post("/v1/transactions/check", "Judge a signed transfer", check)
-            .says("As handing it in does; it is not taken.")
-            .shows::<Verdict>()
-            .fails(&error::of_transfers()),
-        post("/v1/transactions/batch", "Hand several signed transfers in", batch)
-            .says("At most 100, taken in order; one result each.")
-            .answers::<Vec<Handled>>(200, "What became of each.")
-            .fails(&error::of_transfers()),
-        get("/v1/transactions/{id}", "A transaction and where it stands", one)
-            .says(
-                "With `wait=confirmed` it is answered once the transaction has so many \
-                   `confirmations`, was dropped, or `timeout` seconds are over.",
+pub fn routes() -> Routes {
+    Routes::new([
+        post("/v1/transactions", "Submit a signed transfer", submit)
+            .returns_created::<Transaction>("The transfer was added to the mempool.")
+            .response::<Transaction>(200, "The transfer was already known.")
+            .errors(&error::transfer_errors()),
+        post("/v1/transactions/check", "Validate a signed transfer", check)
+            .description("Validates the transfer as submission does, without accepting it.")
+            .returns::<CheckResponse>()
+            .errors(&error::transfer_errors()),
+        post("/v1/transactions/batch", "Submit several signed transfers", batch)
+            .description("Submits at most 100 transfers in order; one result each.")
+            .response::<Vec<BatchItem>>(200, "The result of each transfer.")
+            .errors(&error::transfer_errors()),
+        get("/v1/transactions/{id}", "Get a transaction and its status", get_transaction)
+            .description(
+                "With `wait=confirmed` the response waits until the transaction has `confirmations`, \
+                                   was dropped, or `timeout` seconds have passed.",
             )
-            .shows::<Transaction>(),
-        get("/v1/transactions/{id}/proof", "That it is in a block", proof)
-            .says("Enough for `chain verify-proof` to check it offline.")
-            .shows::<Proof>(),
-        get("/v1/transactions/{id}/raw", "A transaction, encoded", raw).shows_bytes(),
+            .returns::<Transaction>(),
+        get("/v1/transactions/{id}/proof", "Get a Merkle proof of a transaction", proof)
+            .description("Proves that the transaction is in a block; `chain verify-proof` checks it offline.")
+            .returns::<Proof>(),
+        get("/v1/transactions/{id}/raw", "Get an encoded transaction", raw).returns_bytes(),
     ])
 }
 
-/// Most transfers of a batch: their signatures take some milliseconds together.
+/// Largest number of transfers in a batch: verifying their signatures takes some milliseconds.
 const MAX_BATCH: usize = 100;
 
-/// A transaction and where it stands.
+/// A transaction and its status.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Transaction {
-    /// Its id.
+    /// The transaction id.
     #[schemars(with = "TransactionId")]
     pub id: String,
-    /// Where it stands.
+    /// The status.
     pub status: Status,
-    /// Why it was dropped: a stable code.
+    /// The stable code of the reason it was dropped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// The same in a sentence.
+    /// A description of the reason it was dropped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
-    /// The hash of its block.
+    /// The hash of the block that contains it.
     #[schemars(with = "Option<BlockHash>")]
     pub block: Option<String>,
-    /// The height of that.
+    /// The height of the block.
     pub height: Option<u32>,
-    /// Where it stands in that, from 0.
+    /// The index in the block, from 0.
     pub position: Option<u32>,
-    /// The time of that.
+    /// The time of the block, Unix seconds.
     pub time: Option<u32>,
-    /// Blocks from its own up to the tip; 0 without a block.
+    /// The number of confirmations; 0 outside the best chain.
     pub confirmations: u32,
-    /// What it consists of; nothing once it was dropped.
+    /// The contents; absent once it was dropped.
     #[serde(flatten)]
     pub body: Option<Body>,
 }
 
-/// Where a transaction stands.
+/// The status of a transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "TransactionStatus")]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
-    /// The next block could take it.
+    /// In the mempool and eligible for the next block.
     Pending,
-    /// It waits for an earlier nonce of its sender.
+    /// In the mempool, behind a missing earlier nonce of its sender.
     Queued,
-    /// It is in the best chain.
+    /// In the best chain.
     Confirmed,
-    /// It left the pool other than into a block.
+    /// Removed from the mempool without being confirmed.
     Dropped,
 }
 
 impl Transaction {
-    fn outside(id: tx::Id, status: Status, body: Option<Body>) -> Transaction {
+    fn without_block(id: tx::Id, status: Status, body: Option<Body>) -> Transaction {
         Transaction {
             id: id.to_string(),
             status,
@@ -114,18 +113,18 @@ impl Transaction {
         }
     }
 
-    /// One of the pool.
-    pub fn waiting(entry: &mempool::Entry, view: &View) -> Transaction {
+    /// A transaction in the mempool.
+    pub fn unconfirmed(entry: &mempool::Entry, view: &View) -> Transaction {
         let status = if entry.is_pending { Status::Pending } else { Status::Queued };
         let body = Body::of_transfer(entry.transfer.transfer(), view.params().hrp());
-        Transaction::outside(entry.transfer.id(), status, Some(body))
+        Transaction::without_block(entry.transfer.id(), status, Some(body))
     }
 
     fn dropped(id: tx::Id, reason: &RejectReason) -> Transaction {
         Transaction {
             reason: Some(reason.code().to_owned()),
             detail: Some(reason.to_string()),
-            ..Transaction::outside(id, Status::Dropped, None)
+            ..Transaction::without_block(id, Status::Dropped, None)
         }
     }
 
@@ -138,7 +137,7 @@ impl Transaction {
             position: Some(found.position),
             time: Some(found.node.time.get()),
             confirmations: view.confirmations(&found.node),
-            ..Transaction::outside(transaction.id(), Status::Confirmed, Some(body))
+            ..Transaction::without_block(transaction.id(), Status::Confirmed, Some(body))
         }
     }
 }
@@ -156,12 +155,12 @@ fn find(view: &View, id: &tx::Id) -> Result<Option<Found>, Problem> {
     Ok(node.map(|node| Found { node, block, position: entry.position }))
 }
 
-fn look_up(view: &View, id: &tx::Id) -> Result<Option<Transaction>, Problem> {
+fn lookup(view: &View, id: &tx::Id) -> Result<Option<Transaction>, Problem> {
     if let Some(found) = find(view, id)? {
         return Ok(Some(Transaction::confirmed(&found, view)));
     }
     if let Some(entry) = view.mempool().get(id) {
-        return Ok(Some(Transaction::waiting(&entry, view)));
+        return Ok(Some(Transaction::unconfirmed(&entry, view)));
     }
     match view.mempool().status(id) {
         Some(mempool::Status::Dropped(reason)) => Ok(Some(Transaction::dropped(*id, &reason))),
@@ -170,133 +169,138 @@ fn look_up(view: &View, id: &tx::Id) -> Result<Option<Transaction>, Problem> {
 }
 
 fn unknown(id: &tx::Id) -> Problem {
-    let detail = format!("no transaction {id} is in the best chain or waits for a block");
+    let detail = format!("no transaction {id} in the best chain or the mempool");
     Problem::new(Kind::NOT_FOUND, detail)
 }
 
-/// The id in a path.
+/// Parses a transaction id.
 pub fn parse(text: &str) -> Result<tx::Id, Problem> {
     let lower_case = !text.bytes().any(|byte| byte.is_ascii_uppercase());
     text.parse().ok().filter(|_| lower_case).ok_or_else(|| {
-        let detail = "a transaction is named by the 64 hexadecimal digits of its id in lower case";
+        let detail = "a transaction id is 64 lower-case hexadecimal digits";
         Problem::new(Kind::BAD_REQUEST, detail)
     })
 }
 
-/// What to wait for.
+/// The query of a long poll for a transaction.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct WaitQuery {
-    wait: Option<Event>,
+    wait: Option<WaitFor>,
     confirmations: Option<Digits>,
     #[schemars(range(max = 120))]
     timeout: Option<Digits>,
 }
 
-/// What can be waited for.
+/// An event to wait for.
 #[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
 #[schemars(rename = "WaitEvent")]
 #[serde(rename_all = "snake_case")]
-enum Event {
+enum WaitFor {
     Confirmed,
 }
 
-/// A transaction; at once, or when it is deep enough, dropped, or the time is over.
-pub async fn one(
+pub async fn get_transaction(
     State(node): State<Arc<NodeState>>,
     Path(TransactionId(id)): Path<TransactionId>,
     Query(query): Query<WaitQuery>,
 ) -> Result<Response, Problem> {
     let id = parse(&id)?;
-    let hold = Hold::new(&node, query.timeout)?;
-    if let Some(Event::Confirmed) = query.wait {
+    let long_poll = LongPoll::new(&node, query.timeout)?;
+    if let Some(WaitFor::Confirmed) = query.wait {
         let confirmations = query.confirmations.map_or(1, |confirmations| confirmations.0);
-        wait(&node, id, confirmations, hold).await?;
+        wait(&node, id, confirmations, long_poll).await?;
     }
-    Ok(read_aside(node, move |view| {
-        let transaction = look_up(view, &id)?.ok_or_else(|| unknown(&id))?;
+    Ok(read_blocking(node, move |view| {
+        let transaction = lookup(view, &id)?.ok_or_else(|| unknown(&id))?;
         let depth =
             transaction.height.and_then(|height| view.at_height(chain::Height::new(height)));
         let is_final = depth.is_some_and(|node| is_final(view, node));
-        let answer = Answer::new(Json(transaction));
+        let answer = ReadResponse::new(Json(transaction));
         // Without a block it may change without a new tip.
-        Ok(if depth.is_some() { answer.for_ever_if(is_final) } else { answer.changing() })
+        Ok(if depth.is_some() { answer.immutable_if(is_final) } else { answer.volatile() })
     })
     .await)
 }
 
-async fn wait(node: &NodeState, id: tx::Id, wanted: u64, mut hold: Hold) -> Result<(), Problem> {
+async fn wait(
+    node: &NodeState,
+    id: tx::Id,
+    wanted: u64,
+    mut long_poll: LongPoll,
+) -> Result<(), Problem> {
     loop {
-        // Cheap, because everybody who waits looks whenever something changes.
+        // Cheap, because every waiting request checks on every change.
         if node.reader.view().mempool().contains(&id) {
-            if hold.changed().await {
+            if long_poll.changed().await {
                 continue;
             }
             return Ok(());
         }
         let reader = node.reader.clone();
-        let confirmations = aside(move || {
+        let confirmations = blocking(move || {
             let view = reader.view();
             let found = find(&view, &id)?;
             Ok::<_, Problem>(found.map(|found| view.confirmations(&found.node)))
         });
         let too_few = confirmations.await??.is_some_and(|deep| u64::from(deep) < wanted);
-        if !too_few || !hold.tip_changed().await {
+        if !too_few || !long_poll.tip_changed().await {
             return Ok(());
         }
     }
 }
 
-/// The encoding of a transaction: as it stands in its block, or waits for one.
 pub async fn raw(
     State(node): State<Arc<NodeState>>,
     Path(TransactionId(id)): Path<TransactionId>,
-    form: Form,
+    encoding: Encoding,
 ) -> Result<Response, Problem> {
     let id = parse(&id)?;
-    Ok(read_aside(node, move |view| {
+    Ok(read_blocking(node, move |view| {
         if let Some(Found { node, block, position }) = find(view, &id)? {
             let bytes = block.transactions[position as usize].encode();
-            let answer = Answer::new(form.of(bytes)).negotiated();
-            return Ok(answer.for_ever_if(is_final(view, &node)));
+            let answer = ReadResponse::new(encoding.encode(bytes)).negotiated();
+            return Ok(answer.immutable_if(is_final(view, &node)));
         }
         let entry = view.mempool().get(&id).ok_or_else(|| unknown(&id))?;
-        Ok(Answer::new(form.of(entry.transfer.transfer().encode())).negotiated().changing())
+        Ok(ReadResponse::new(encoding.encode(entry.transfer.transfer().encode()))
+            .negotiated()
+            .volatile())
     })
     .await)
 }
 
-/// That a transaction is in a block: enough to check it offline.
+/// A proof that a transaction is in a block, enough to verify it offline.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Proof {
-    /// The transaction.
+    /// The transaction id.
     #[schemars(with = "TransactionId")]
     pub id: String,
-    /// The hash of its block.
+    /// The hash of the block.
     #[schemars(with = "BlockHash")]
     pub block: String,
-    /// The height of that.
+    /// The height of the block.
     pub height: u32,
-    /// Its 80 bytes.
+    /// The 80-byte header of the block.
     #[schemars(with = "Hex")]
     pub header: String,
-    /// The sibling on each level of the Merkle tree, leaves first, written as ids are.
+    /// The siblings on the path to the Merkle root, leaf first, in display byte order.
     #[schemars(with = "Vec<Digest>")]
     pub branch: Vec<String>,
-    /// Where the transaction stands in the block, from 0.
+    /// The index of the transaction in the block, from 0.
     pub position: u32,
 }
 
-/// A proof for a transaction of the best chain.
 pub async fn proof(
     State(node): State<Arc<NodeState>>,
     Path(TransactionId(id)): Path<TransactionId>,
 ) -> Result<Response, Problem> {
     let id = parse(&id)?;
-    Ok(read_aside(node, move |view| {
+    Ok(read_blocking(node, move |view| {
         let Some(Found { node, block, position }) = find(view, &id)? else {
             let waits = view.mempool().contains(&id);
-            let detail = format!("transaction {id} is in no block yet: prove it once it is");
+            let detail =
+                format!("transaction {id} is unconfirmed: request the proof once it is in a block");
             return Err(if waits { Problem::new(Kind::NOT_FOUND, detail) } else { unknown(&id) });
         };
         let Branch { siblings, position } =
@@ -310,22 +314,21 @@ pub async fn proof(
             branch: siblings.map(|sibling| sibling.to_string()).collect(),
             position,
         };
-        Ok(Answer::new(Json(proof)).for_ever_if(is_final(view, &node)))
+        Ok(ReadResponse::new(Json(proof)).immutable_if(is_final(view, &node)))
     })
     .await)
 }
 
-/// Takes a signed transfer in.
 pub async fn submit(
     State(node): State<Arc<NodeState>>,
-    Signed(transfer): Signed,
+    SignedTransfer(transfer): SignedTransfer,
 ) -> Result<Response, Problem> {
-    take(&node, transfer).await
+    respond_to_submit(&node, transfer).await
 }
 
-/// Takes a signed transfer in, and answers for it.
-pub async fn take(node: &NodeState, transfer: Transfer) -> Result<Response, Problem> {
-    let (status, transaction) = hand_in(node, transfer).await?;
+/// Submits a signed transfer and builds the response: 201 if it is new, 200 if it was known.
+pub async fn respond_to_submit(node: &NodeState, transfer: Transfer) -> Result<Response, Problem> {
+    let (status, transaction) = submit_transfer(node, transfer).await?;
     let mut headers = HeaderMap::new();
     if status == StatusCode::CREATED {
         let path = format!("/v1/transactions/{}", transaction.id);
@@ -334,8 +337,8 @@ pub async fn take(node: &NodeState, transfer: Transfer) -> Result<Response, Prob
     Ok((status, headers, Json(transaction)).into_response())
 }
 
-/// 201 for a new one, 200 for one that is known: it is in the pool or in the best chain.
-pub(super) async fn hand_in(
+/// Submits a transfer: 201 if it is new, 200 if it is in the mempool or the best chain already.
+pub(super) async fn submit_transfer(
     node: &NodeState,
     transfer: Transfer,
 ) -> Result<(StatusCode, Transaction), Problem> {
@@ -343,12 +346,12 @@ pub(super) async fn hand_in(
     let body = Body::of_transfer(&transfer, node.reader.params().hrp());
     let admission = node.writer.submit_transfer(transfer).await?;
     let view = node.reader.view();
-    let found = look_up(&view, &id)?;
+    let found = lookup(&view, &id)?;
     let status = match admission {
         Ok(Admission::Added(_)) => StatusCode::CREATED,
         Ok(Admission::AlreadyKnown) => StatusCode::OK,
         Err(error) => match (&error, &found) {
-            // Its nonce is used by itself.
+            // The nonce was used by this very transfer.
             (TransferError::Rejected(RejectReason::NonceUsed { .. }), Some(found))
                 if found.status == Status::Confirmed =>
             {
@@ -357,30 +360,29 @@ pub(super) async fn hand_in(
             _ => return Err(error.into()),
         },
     };
-    // It may be gone again by now, and nobody remembers.
-    Ok((status, found.unwrap_or(Transaction::outside(id, Status::Pending, Some(body)))))
+    // It may have been removed from the mempool in the meantime.
+    Ok((status, found.unwrap_or(Transaction::without_block(id, Status::Pending, Some(body)))))
 }
 
-/// That a transfer would be taken.
+/// The result of validating a transfer.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "TransactionVerdict")]
-pub struct Verdict {
-    /// Always true: what is not valid is a problem.
+pub struct CheckResponse {
+    /// Always true: an invalid transfer is an error response.
     pub valid: bool,
-    /// Its id.
+    /// The transaction id.
     #[schemars(with = "TransactionId")]
     pub id: String,
-    /// Where it would stand, or does.
+    /// The status it has or would get.
     pub status: Status,
 }
 
-/// Judges a transfer as `submit` does, and does not take it.
 pub async fn check(
     State(node): State<Arc<NodeState>>,
-    Signed(transfer): Signed,
+    SignedTransfer(transfer): SignedTransfer,
 ) -> Result<Response, Problem> {
     let id = transfer.id();
-    let checked = aside({
+    let checked = blocking({
         let genesis = node.reader.params().genesis_hash();
         move || rules::tx::check(transfer, genesis)
     });
@@ -395,30 +397,30 @@ pub async fn check(
                 None => return Err(error.into()),
             },
         };
-        Ok(Answer::new(Json(Verdict { valid: true, id: id.to_string(), status })).changing())
+        Ok(ReadResponse::new(Json(CheckResponse { valid: true, id: id.to_string(), status }))
+            .volatile())
     }))
 }
 
-/// What became of a transfer of a batch.
+/// The result of one transfer of a batch.
 #[derive(Debug, Serialize, JsonSchema)]
 #[schemars(rename = "BatchResult")]
 #[serde(untagged)]
-pub enum Handled {
-    /// It was taken, or is known.
-    Taken(Box<Transaction>),
-    /// It was refused.
-    Refused {
-        /// Why.
+pub enum BatchItem {
+    /// The transfer was accepted, or was already known.
+    Accepted(Box<Transaction>),
+    /// The transfer was rejected.
+    Rejected {
+        /// The reason.
         problem: Problem,
     },
 }
 
-/// Several transfers.
+/// A batch of transfers.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[schemars(rename = "TransferBatch")]
-pub struct Batch(#[schemars(length(max = 100))] Vec<Submitted>);
+pub struct Batch(#[schemars(length(max = 100))] Vec<TransferRequest>);
 
-/// Takes several signed transfers in, in order; one result each.
 pub async fn batch(
     State(node): State<Arc<NodeState>>,
     Json(Batch(batch)): Json<Batch>,
@@ -431,22 +433,22 @@ pub async fn batch(
     let mut transfers = Vec::with_capacity(batch.len());
     for (item, submitted) in batch.into_iter().enumerate() {
         transfers.push(match submitted.read(hrp) {
-            // What is malformed is so as a whole, and nothing of it was taken.
+            // A malformed item rejects the whole batch before any of it is submitted.
             Err(problem) if problem.kind() == Kind::BAD_REQUEST => {
-                return Err(problem.of_item(item));
+                return Err(problem.for_item(item));
             }
             read => read,
         });
     }
     let mut results = Vec::with_capacity(transfers.len());
     for transfer in transfers {
-        let taken = match transfer {
-            Ok(transfer) => hand_in(&node, transfer).await,
+        let result = match transfer {
+            Ok(transfer) => submit_transfer(&node, transfer).await,
             Err(problem) => Err(problem),
         };
-        results.push(match taken {
-            Ok((_, transaction)) => Handled::Taken(Box::new(transaction)),
-            Err(problem) => Handled::Refused { problem },
+        results.push(match result {
+            Ok((_, transaction)) => BatchItem::Accepted(Box::new(transaction)),
+            Err(problem) => BatchItem::Rejected { problem },
         });
     }
     Ok(Json(results).into_response())

@@ -1,7 +1,7 @@
-//! Transactions in JSON: as they are shown, and as they are handed in.
+//! Transactions in JSON, in responses and requests.
 
 use crate::api::http::content::{Json, media_type};
-use crate::api::http::extract::{Encoded, unhex};
+use crate::api::http::extract::{EncodedBody, unhex};
 use crate::api::http::problem::{Kind, Problem};
 use crate::api::openapi::document::Operation;
 use crate::api::openapi::route::Input;
@@ -18,81 +18,79 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
-/// A transaction as it is shown.
+/// A transaction in a block.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "BlockTransaction")]
-pub struct Shown {
-    /// Its id.
+pub struct TransactionJson {
+    /// The transaction id.
     #[schemars(with = "TransactionId")]
     pub id: String,
-    /// The rest.
+    /// The contents.
     #[serde(flatten)]
     pub body: Body,
 }
 
-/// What an id stands for.
+/// The contents of a transaction.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "TransactionBody")]
 pub struct Body {
-    /// Bytes of the encoding.
+    /// The encoded size in bytes.
     pub size: usize,
-    /// What it consists of.
+    /// The fields.
     #[serde(flatten)]
     pub fields: Fields,
 }
 
-/// What transactions of a type consist of. Amounts in base units, bytes in hexadecimal.
+/// The fields of a transaction by type. Amounts are in base units, bytes in hexadecimal.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "TransactionFields")]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Fields {
-    /// Pays a block's miner.
+    /// The coinbase, which pays the miner of a block.
     Coinbase {
-        /// Who is paid.
+        /// The address of the miner.
         recipient: String,
-        /// How much.
+        /// The reward: subsidy and fees.
         reward: u64,
-        /// What the miner searched when the nonces were used up.
+        /// The extra nonce.
         extra_nonce: String,
-        /// What the miner says, if it is text.
+        /// The miner's tag, if it is valid UTF-8.
         tag: Option<String>,
-        /// The same in bytes.
+        /// The miner's tag in hexadecimal.
         tag_hex: String,
-        /// The accounts after the block.
+        /// The commitment to the accounts after the block.
         commitment: String,
     },
-    /// A payment.
+    /// A transfer between accounts.
     Transfer {
-        /// The public key of who pays.
+        /// The public key of the sender.
         sender: String,
-        /// The address of that.
+        /// The address of the sender.
         sender_address: String,
-        /// How many transfers of this sender come before it.
+        /// The nonce: the number of earlier transfers of the sender.
         nonce: u64,
-        /// Who is paid.
+        /// The address of the recipient.
         recipient: String,
-        /// How much.
+        /// The amount received.
         amount: u64,
-        /// For the miner.
+        /// The fee paid to the miner.
         fee: u64,
-        /// What the sender says, if it is text.
+        /// The memo, if it is valid UTF-8.
         memo: Option<String>,
-        /// The same in bytes.
+        /// The memo in hexadecimal.
         memo_hex: String,
-        /// The sender's.
+        /// The signature of the sender.
         signature: String,
     },
 }
 
-impl Shown {
-    /// A transaction of a network.
-    pub fn of(transaction: &Transaction, hrp: Hrp) -> Shown {
-        Shown { id: transaction.id().to_string(), body: Body::of(transaction, hrp) }
+impl TransactionJson {
+    pub fn of(transaction: &Transaction, hrp: Hrp) -> TransactionJson {
+        TransactionJson { id: transaction.id().to_string(), body: Body::of(transaction, hrp) }
     }
 }
 
 impl Body {
-    /// Of any transaction of a network.
     pub fn of(transaction: &Transaction, hrp: Hrp) -> Body {
         match transaction {
             Transaction::Transfer(transfer) => Body::of_transfer(transfer, hrp),
@@ -110,7 +108,6 @@ impl Body {
         }
     }
 
-    /// Of a transfer of a network.
     pub fn of_transfer(transfer: &Transfer, hrp: Hrp) -> Body {
         let fields = Fields::Transfer {
             sender: hex::encode(transfer.sender.as_bytes()),
@@ -131,14 +128,14 @@ fn text(bytes: &[u8]) -> Option<String> {
     std::str::from_utf8(bytes).map(str::to_owned).ok()
 }
 
-/// The two ways to hand a transfer in, with two ways to say the memo.
+/// The schema of [`TransferRequest`]: a transfer as raw hex or as fields; the memo as text or hex.
 #[derive(JsonSchema)]
 #[schemars(rename = "Transfer", untagged, deny_unknown_fields)]
-#[expect(dead_code, reason = "says what a body looks like")]
-enum Ways {
-    /// The encoding of the whole transaction.
+#[expect(dead_code, reason = "only describes the schema")]
+enum TransferInput {
+    /// The encoded transaction.
     Encoded { hex: Hex },
-    /// All fields, and a memo as text if there is one.
+    /// All fields, with an optional memo as text.
     Fields {
         sender: PublicKeyText,
         nonce: Integer,
@@ -148,7 +145,7 @@ enum Ways {
         memo: Option<String>,
         signature: SignatureText,
     },
-    /// All fields, and a memo in hexadecimal.
+    /// All fields, with an optional memo in hexadecimal.
     FieldsWithMemoInHex {
         sender: PublicKeyText,
         nonce: Integer,
@@ -160,11 +157,11 @@ enum Ways {
     },
 }
 
-/// A transfer as it is handed in: `hex` alone, or all fields but one of the two memos.
+/// A submitted transfer: `hex` alone, or all other fields with at most one of the two memos.
 #[derive(Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[schemars(with = "Ways")]
-pub struct Submitted {
+#[schemars(with = "TransferInput")]
+pub struct TransferRequest {
     hex: Option<String>,
     sender: Option<String>,
     nonce: Option<Integer>,
@@ -176,13 +173,13 @@ pub struct Submitted {
     signature: Option<String>,
 }
 
-impl Submitted {
-    /// The transfer this is on a network.
+impl TransferRequest {
+    /// Builds the transfer for a network.
     pub fn read(self, hrp: Hrp) -> Result<Transfer, Problem> {
         if let Some(hex) = &self.hex {
-            let alone = Submitted { hex: self.hex.clone(), ..Submitted::default() };
+            let alone = TransferRequest { hex: self.hex.clone(), ..TransferRequest::default() };
             if self != alone {
-                return Err(bad("`hex` is the whole transaction: leave the other fields out"));
+                return Err(bad("`hex` excludes all other fields"));
             }
             return Ok(Transfer::decode(&unhex(hex, "`hex`")?)?);
         }
@@ -202,40 +199,43 @@ impl Submitted {
     }
 }
 
-/// An address of this network.
+/// Parses an address of a network; `what` names the value in the error.
 pub fn address(text: &str, hrp: Hrp, what: &str) -> Result<Address, Problem> {
     Address::decode_for(text, hrp).map_err(|error| bad(format!("{what}: {error}")))
 }
 
-/// A transfer in the body of a request: JSON if its type says so, otherwise its encoding.
+/// Extractor of a transfer in the request body: JSON or, by content type, its encoding.
 #[derive(Debug)]
-pub struct Signed(pub Transfer);
+pub struct SignedTransfer(pub Transfer);
 
-impl FromRequest<Arc<NodeState>> for Signed {
+impl FromRequest<Arc<NodeState>> for SignedTransfer {
     type Rejection = Problem;
 
-    async fn from_request(request: Request, node: &Arc<NodeState>) -> Result<Signed, Problem> {
+    async fn from_request(
+        request: Request,
+        node: &Arc<NodeState>,
+    ) -> Result<SignedTransfer, Problem> {
         let transfer = if media_type(request.headers()) == "application/json" {
-            let Json(submitted) = Json::<Submitted>::from_request(request, node).await?;
+            let Json(submitted) = Json::<TransferRequest>::from_request(request, node).await?;
             submitted.read(node.reader.params().hrp())?
         } else {
-            let Encoded(bytes) = Encoded::from_request(request, node).await?;
+            let EncodedBody(bytes) = EncodedBody::from_request(request, node).await?;
             Transfer::decode(&bytes)?
         };
-        Ok(Signed(transfer))
+        Ok(SignedTransfer(transfer))
     }
 }
 
-impl Input for Signed {
+impl Input for SignedTransfer {
     fn describe(operation: &mut Operation) {
-        operation.takes_json::<Submitted>();
-        Encoded::describe(operation);
+        operation.json_body::<TransferRequest>();
+        EncodedBody::describe(operation);
     }
 }
 
 fn memo(text: Option<String>, hex: Option<String>) -> Result<Memo, Problem> {
     let bytes = match (text, hex) {
-        (Some(_), Some(_)) => return Err(bad("give `memo` or `memo_hex`, not both")),
+        (Some(_), Some(_)) => return Err(bad("set `memo` or `memo_hex`, not both")),
         (Some(text), None) => text.into_bytes(),
         (None, Some(hex)) => unhex(hex, "`memo_hex`")?,
         (None, None) => Vec::new(),

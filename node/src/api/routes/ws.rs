@@ -1,18 +1,18 @@
-//! Events over a WebSocket, for clients that also want to send: each message is one JSON object.
+//! Events over a WebSocket, for clients that also send: each message is one JSON object.
 //!
-//! From the node: `{"event": TOPIC, "id": NUMBER, "data": {…}}`, and an answer to each message it
-//! gets: `{"subscribed": …}`, `{"submitted": …}` or `{"error": PROBLEM}`. To the node:
-//! `{"subscribe": [TOPIC…], "address": …, "since": NUMBER}` (all but the first may be left out), and
+//! The node sends `{"event": TOPIC, "id": NUMBER, "data": {…}}`, and a response to each message of the
+//! client: `{"subscribed": …}`, `{"submitted": …}` or `{"error": PROBLEM}`. The client sends
+//! `{"subscribe": [TOPIC…], "address": …, "since": NUMBER}` (only the first is required) or
 //! `{"submit_transaction": …}` with the transfer in hexadecimal or as JSON.
 
 use crate::api::http::extract::{Query, unhex};
-use crate::api::http::host_check::Hosts;
+use crate::api::http::host_check::AllowedHosts;
 use crate::api::http::problem::{Kind, Problem};
-use crate::api::openapi::route::{Table, get};
+use crate::api::openapi::route::{Routes, get};
 use crate::api::openapi::schema::Integer;
-use crate::api::routes::events::{ALIVE_EVERY, EventsQuery, seat, topics};
-use crate::api::routes::transactions::hand_in;
-use crate::api::routes::transfer::{self, Submitted};
+use crate::api::routes::events::{EventsQuery, KEEP_ALIVE_INTERVAL, topics, try_subscribe};
+use crate::api::routes::transactions::submit_transfer;
+use crate::api::routes::transfer::{self, TransferRequest};
 use crate::events::{Feed, Filter};
 use crate::shutdown::shutdown_requested;
 use crate::state::NodeState;
@@ -28,26 +28,25 @@ use std::sync::Arc;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, MissedTickBehavior};
 
-/// The routes of this resource.
-pub fn routes(hosts: &Hosts) -> Table {
-    Table::new([get("/v1/ws", "The same over a WebSocket", open)
-        .says(
-            "It also takes `subscribe` and `submit_transaction`. Pages of other sites are \
-                   turned away.",
+pub fn routes(hosts: &AllowedHosts) -> Routes {
+    Routes::new([get("/v1/ws", "Stream events over a WebSocket", open)
+        .description(
+            "Accepts `subscribe` and `submit_transaction` messages. Cross-origin requests are \
+                               rejected.",
         )
-        .switches("The WebSocket is open.")
-        .for_own_pages(hosts)
-        .fails(&[Kind::TOO_MANY_READERS])])
+        .upgrades("The WebSocket is open.")
+        .same_origin(hosts)
+        .errors(&[Kind::TOO_MANY_READERS])])
 }
 
-/// Most bytes of a message from a client: a transfer with the longest memo has some 1,500.
+/// Largest message of a client in bytes: a transfer with the longest memo has about 1,500.
 const MAX_MESSAGE: usize = 16 << 10;
-/// Bytes that may wait to be sent: a page of events, and its last event may be a long one.
-const MAX_WAITING: usize = 2 << 20;
-/// A client that sends nothing for so long, not even answers to pings, is gone.
-const SILENCE: std::time::Duration = std::time::Duration::from_secs(50);
+/// Largest number of unsent bytes: a page of events, whose last one may be large.
+const MAX_WRITE_BUFFER: usize = 2 << 20;
+/// A client that sends nothing for this long, pongs included, is disconnected.
+const IDLE_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(50);
 
-/// Opens a WebSocket; the query is that of `/v1/events`.
+/// Upgrades to a WebSocket; the query is that of `/v1/events`.
 pub async fn open(
     State(node): State<Arc<NodeState>>,
     Query(query): Query<EventsQuery>,
@@ -55,28 +54,28 @@ pub async fn open(
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, Problem> {
     let upgrade = upgrade.map_err(|rejection| {
-        let detail = format!("a WebSocket is opened here: {rejection}");
+        let detail = format!("expected a WebSocket upgrade: {rejection}");
         Problem::new(Kind::BAD_REQUEST, detail)
     })?;
     let (since, filter) = query.check(&headers, node.reader.params().hrp())?;
-    let seat = seat(&node)?;
+    let permit = try_subscribe(&node)?;
     let feed = node.events.feed(since, filter);
     let upgrade = upgrade
         .max_message_size(MAX_MESSAGE)
         .max_frame_size(MAX_MESSAGE)
         .write_buffer_size(0)
-        .max_write_buffer_size(MAX_WAITING);
-    Ok(upgrade.on_upgrade(|socket| Conversation { node, feed, socket, _seat: seat }.run()))
+        .max_write_buffer_size(MAX_WRITE_BUFFER);
+    Ok(upgrade.on_upgrade(|socket| WsSession { node, feed, socket, _permit: permit }.run()))
 }
 
-struct Conversation {
+struct WsSession {
     node: Arc<NodeState>,
     feed: Feed,
     socket: WebSocket,
-    _seat: OwnedSemaphorePermit,
+    _permit: OwnedSemaphorePermit,
 }
 
-/// What a client may send.
+/// A message of a client.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Request {
@@ -86,24 +85,24 @@ struct Request {
     submit_transaction: Option<Value>,
 }
 
-impl Conversation {
-    /// Until either side has enough.
+impl WsSession {
+    /// Serves the client until either side closes.
     async fn run(mut self) {
         let mut stopping = self.node.stopping.clone();
-        let mut ping = tokio::time::interval(ALIVE_EVERY);
+        let mut ping = tokio::time::interval(KEEP_ALIVE_INTERVAL);
         ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut heard = Instant::now();
+        let mut last_received = Instant::now();
         loop {
             let sent = tokio::select! {
                 () = shutdown_requested(&mut stopping) => {
                     return self.close(close_code::AWAY, "the node is stopping").await;
                 }
                 received = self.socket.recv() => {
-                    heard = Instant::now();
+                    last_received = Instant::now();
                     match received {
                         Some(Ok(Message::Text(text))) => {
-                            let answer = self.answer(text.as_str()).await;
-                            self.socket.send(Message::text(answer.to_string())).await
+                            let response = self.respond(text.as_str()).await;
+                            self.socket.send(Message::text(response.to_string())).await
                         }
                         Some(Ok(Message::Ping(_) | Message::Pong(_))) => Ok(()),
                         Some(Ok(Message::Binary(_))) => {
@@ -124,14 +123,14 @@ impl Conversation {
                     sent
                 }
                 _ = ping.tick() => {
-                    if heard.elapsed() > SILENCE {
-                        return self.close(close_code::POLICY, "no answer to pings").await;
+                    if last_received.elapsed() > IDLE_TIMEOUT {
+                        return self.close(close_code::POLICY, "no response to pings").await;
                     }
                     self.socket.send(Message::Ping(Default::default())).await
                 }
             };
             if sent.is_err() {
-                // It does not read, or is gone.
+                // The client does not read, or has disconnected.
                 return;
             }
         }
@@ -142,14 +141,14 @@ impl Conversation {
         let _ = self.socket.send(Message::Close(Some(frame))).await;
     }
 
-    async fn answer(&mut self, text: &str) -> Value {
-        match self.carry_out(text).await {
-            Ok(answer) => answer,
+    async fn respond(&mut self, text: &str) -> Value {
+        match self.handle(text).await {
+            Ok(response) => response,
             Err(problem) => json!({ "error": problem }),
         }
     }
 
-    async fn carry_out(&mut self, text: &str) -> Result<Value, Problem> {
+    async fn handle(&mut self, text: &str) -> Result<Value, Problem> {
         let bad = |detail: String| Problem::new(Kind::BAD_REQUEST, detail);
         let request: Request =
             serde_json::from_str(text).map_err(|error| bad(format!("message: {error}")))?;
@@ -173,26 +172,25 @@ impl Conversation {
                 submit_transaction: Some(transfer),
             } => submit(&self.node, transfer).await,
             _ => {
-                let detail = "a message has `subscribe`, and with it perhaps `address` and \
-                              `since`, or it has `submit_transaction`";
+                let detail = "a message has either `subscribe`, with optional `address` and `since`, \
+                                              or `submit_transaction`";
                 Err(bad(detail.to_owned()))
             }
         }
     }
 }
 
-/// As over REST.
 async fn submit(node: &NodeState, transfer: Value) -> Result<Value, Problem> {
     let transfer = match transfer {
         Value::String(hex) => Transfer::decode(&unhex(&hex, "`submit_transaction`")?)?,
         other => {
-            let submitted = serde_json::from_value::<Submitted>(other).map_err(|error| {
+            let submitted = serde_json::from_value::<TransferRequest>(other).map_err(|error| {
                 let detail = format!("submit_transaction: {error}");
                 Problem::new(Kind::BAD_REQUEST, detail)
             })?;
             submitted.read(node.reader.params().hrp())?
         }
     };
-    let (_, transaction) = hand_in(node, transfer).await?;
+    let (_, transaction) = submit_transfer(node, transfer).await?;
     Ok(json!({ "submitted": transaction }))
 }

@@ -1,6 +1,6 @@
 use super::*;
 
-async fn holdings(world: &World, account: u16) -> Value {
+async fn account(world: &World, account: u16) -> Value {
     world.get(&format!("/v1/accounts/{}", text(address(account)))).await.json()
 }
 
@@ -9,19 +9,19 @@ fn history(account: u16, rest: &str) -> String {
 }
 
 #[tokio::test]
-async fn an_account_holds_what_it_was_given_and_counts_what_waits() {
+async fn account_reports_confirmed_and_pending_state() {
     let world = World::new().await;
     let nothing = json!({
         "address": text(address(20)), "balance": 0, "immature": 0, "nonce": 0, "next_nonce": 0,
         "pending_balance": 0, "transaction_count": 0,
     });
-    assert_eq!(holdings(&world, 20).await, nothing);
+    assert_eq!(account(&world, 20).await, nothing);
     world.submit(&PAY.signed()).await;
     world.submit(&Pay { nonce: 2, ..PAY }.signed()).await;
     let tag = world.get(&format!("/v1/accounts/{}", text(address(0)))).await;
     let tag = tag.header(header::ETAG).to_owned();
     let had = 1_000_000_000_000_u64;
-    let before = holdings(&world, 0).await;
+    let before = account(&world, 0).await;
     assert_eq!(
         (&before["balance"], &before["pending_balance"]),
         (&json!(had), &json!(had - 2_000))
@@ -32,24 +32,24 @@ async fn an_account_holds_what_it_was_given_and_counts_what_waits() {
     let path = format!("/v1/accounts/{}", text(address(0)));
     let again = world.get_with(&path, &[("if-none-match", &tag)]).await;
     assert_eq!(again.json()["next_nonce"], 3);
-    assert_eq!(holdings(&world, 20).await["pending_balance"], 3_000);
+    assert_eq!(account(&world, 20).await["pending_balance"], 3_000);
     world.generate(1, 21).await;
-    let after = holdings(&world, 0).await;
+    let after = account(&world, 0).await;
     assert_eq!(
         (&after["balance"], &after["pending_balance"]),
         (&json!(had - 6_000), &json!(had - 6_000))
     );
     assert_eq!((&after["nonce"], &after["transaction_count"]), (&json!(3), &json!(3)));
-    assert_eq!(holdings(&world, 20).await["balance"], 3_000);
-    let miner = holdings(&world, 21).await;
+    assert_eq!(account(&world, 20).await["balance"], 3_000);
+    let miner = account(&world, 21).await;
     assert_eq!((&miner["balance"], &miner["immature"]), (&json!(0), &json!(5_000_003_000_u64)));
     world.generate(1, 22).await;
-    let miner = holdings(&world, 21).await;
+    let miner = account(&world, 21).await;
     assert_eq!((&miner["balance"], &miner["immature"]), (&json!(5_000_003_000_u64), &json!(0)));
 }
 
 #[tokio::test]
-async fn only_addresses_of_this_network_name_accounts() {
+async fn rejects_malformed_and_foreign_addresses() {
     let world = World::new().await;
     let good = text(address(0));
     let mistyped =
@@ -65,13 +65,13 @@ async fn only_addresses_of_this_network_name_accounts() {
         let path = format!("/v1/accounts/{wrong}/transactions");
         world.get(&path).await.problem(400, "bad-request");
     }
-    // Bech32 is the same in capitals; the answer has its usual form.
+    // Bech32 is the same in capitals; the response has its usual form.
     let capitals = world.get(&format!("/v1/accounts/{}", good.to_uppercase())).await;
     assert_eq!(capitals.json()["address"], good);
 }
 
 #[tokio::test]
-async fn a_history_shows_each_transaction_from_the_accounts_side() {
+async fn history_reports_direction_and_counterpart() {
     let world = World::new().await;
     world.submit(&PAY.signed()).await;
     world.submit(&Pay { from: 1, to: 0, amount: 7, ..PAY }.signed()).await;
@@ -114,7 +114,7 @@ async fn a_history_shows_each_transaction_from_the_accounts_side() {
 }
 
 #[tokio::test]
-async fn a_history_is_read_by_the_page_the_waiting_first() {
+async fn history_pages_list_unconfirmed_transactions_first() {
     let world = World::new().await;
     world.generate(5, 1).await;
     for nonce in 0..3 {
@@ -123,8 +123,8 @@ async fn a_history_is_read_by_the_page_the_waiting_first() {
     let mut path = history(1, "?limit=2");
     let mut met = Vec::new();
     loop {
-        let answer = world.get(&path).await;
-        let (items, next) = answer.page();
+        let response = world.get(&path).await;
+        let (items, next) = response.page();
         assert!(items.len() <= 2);
         met.extend(items);
         let Some(cursor) = next else { break };
@@ -139,7 +139,7 @@ async fn a_history_is_read_by_the_page_the_waiting_first() {
 }
 
 #[tokio::test]
-async fn nothing_is_left_out_when_blocks_come_between_pages() {
+async fn history_pages_skip_nothing_when_blocks_arrive_in_between() {
     let world = World::new().await;
     for nonce in 0..3 {
         world.submit(&Pay { nonce, ..PAY }.signed()).await;
@@ -161,14 +161,14 @@ async fn nothing_is_left_out_when_blocks_come_between_pages() {
 }
 
 #[tokio::test]
-async fn a_page_of_a_history_is_gone_when_its_chain_is() {
+async fn history_cursor_expires_after_reorg() {
     let (world, other) = (World::new().await, World::new().await);
     world.generate(4, 0).await;
     let (_, cursor) = world.get(&history(0, "?limit=2")).await.page();
     let path = history(0, &format!("?cursor={}", cursor.unwrap()));
     assert_eq!(world.get(&path).await.page().0.len(), 2);
     other.generate(5, 1).await;
-    other.give_blocks(1, &world).await;
+    other.send_blocks(1, &world).await;
     world.get(&path).await.problem(410, "cursor-gone");
     assert_eq!(world.get(&history(0, "")).await.page().0.len(), 0);
     for wrong in ["?limit=0", "?limit=101", "?cursor=1", "?since=1"] {

@@ -2,13 +2,13 @@ use super::*;
 use ::chain::{Header, Timestamp, Transaction};
 
 /// Where a page leads, as a path.
-fn next(answer: &Answer) -> String {
-    let link = answer.header(header::LINK);
+fn next(response: &TestResponse) -> String {
+    let link = response.header(header::LINK);
     link.strip_prefix('<').unwrap().split_once('>').unwrap().0.to_owned()
 }
 
 #[tokio::test]
-async fn a_block_is_named_by_height_hash_or_tip() {
+async fn block_is_addressed_by_height_hash_or_tip() {
     let world = World::new().await;
     let hashes = world.generate(3, 1).await;
     let block = world.get(&format!("/v1/blocks/{}", hashes[1])).await.json();
@@ -31,7 +31,7 @@ async fn a_block_is_named_by_height_hash_or_tip() {
 }
 
 #[tokio::test]
-async fn a_block_is_shown_with_its_transactions_whole_if_wanted() {
+async fn block_lists_transaction_ids_or_full_transactions() {
     let world = World::new().await;
     let pay = Pay { memo: b"r\xc3\xa9sum\xc3\xa9", ..PAY };
     world.submit(&pay.signed()).await;
@@ -62,7 +62,7 @@ async fn a_block_is_shown_with_its_transactions_whole_if_wanted() {
 
 // R08, R09
 #[tokio::test]
-async fn what_names_no_block_is_told_apart_from_what_is_not_there() {
+async fn malformed_block_id_is_400_and_unknown_block_is_404() {
     let world = World::new().await;
     let hash = world.generate(1, 0).await.pop().unwrap();
     for missing in ["2", "4294967295", "4294967296", &"00".repeat(32), &"9".repeat(64)] {
@@ -95,11 +95,11 @@ async fn what_names_no_block_is_told_apart_from_what_is_not_there() {
 
 // R19
 #[tokio::test]
-async fn a_stale_block_is_shown_as_such() {
+async fn stale_block_is_marked_as_not_in_best_chain() {
     let (world, other) = (World::new().await, World::new().await);
     world.generate(2, 0).await;
     let stale = other.generate(1, 1).await.pop().unwrap();
-    other.give_blocks(1, &world).await;
+    other.send_blocks(1, &world).await;
     let block = world.get(&format!("/v1/blocks/{stale}")).await.json();
     assert_eq!((&block["in_best_chain"], &block["confirmations"]), (&json!(false), &json!(0)));
     assert_eq!((&block["next"], &block["height"]), (&Value::Null, &json!(1)));
@@ -107,14 +107,14 @@ async fn a_stale_block_is_shown_as_such() {
 }
 
 #[tokio::test]
-async fn what_is_deep_and_read_by_hash_may_be_kept_for_ever() {
+async fn deep_blocks_addressed_by_hash_are_immutable() {
     let world = World::new().await;
     let hashes = world.generate(12, 0).await;
     let forever = "public, max-age=31536000, immutable";
     for (hash, kept) in [(&hashes[1], forever), (&hashes[2], "no-cache")] {
         for rest in ["", "?full=true", "/header", "/raw", "/transactions"] {
-            let answer = world.get(&format!("/v1/blocks/{hash}{rest}")).await;
-            assert_eq!(answer.header(header::CACHE_CONTROL), kept, "{rest}");
+            let response = world.get(&format!("/v1/blocks/{hash}{rest}")).await;
+            assert_eq!(response.header(header::CACHE_CONTROL), kept, "{rest}");
         }
     }
     for passing in ["/v1/blocks/1", "/v1/blocks/tip", "/v1/blocks", "/v1/headers"] {
@@ -123,7 +123,7 @@ async fn what_is_deep_and_read_by_hash_may_be_kept_for_ever() {
 }
 
 #[tokio::test]
-async fn headers_and_blocks_come_raw_or_in_hexadecimal() {
+async fn headers_and_blocks_are_served_raw_or_as_hex() {
     let world = World::new().await;
     let hash = world.generate(1, 0).await.pop().unwrap();
     let accept = |value| [("accept", value)];
@@ -149,7 +149,7 @@ async fn headers_and_blocks_come_raw_or_in_hexadecimal() {
 }
 
 #[tokio::test]
-async fn headers_come_in_a_row() {
+async fn headers_are_served_as_a_range() {
     let world = World::new().await;
     let hashes = world.generate(5, 0).await;
     let lines = world.get("/v1/headers?from=2&count=3").await;
@@ -181,7 +181,7 @@ async fn headers_come_in_a_row() {
 }
 
 #[tokio::test]
-async fn the_list_of_blocks_is_read_by_the_page() {
+async fn block_list_is_paginated() {
     let world = World::new().await;
     let mut hashes = world.generate(29, 0).await;
     let (first, cursor) = world.get("/v1/blocks").await.page();
@@ -205,9 +205,9 @@ async fn the_list_of_blocks_is_read_by_the_page() {
     let mut path = "/v1/blocks?limit=7".to_owned();
     let mut met = 0;
     for _ in 0..4 {
-        let answer = world.get(&path).await;
-        met += answer.page().0.len();
-        path = next(&answer);
+        let response = world.get(&path).await;
+        met += response.page().0.len();
+        path = next(&response);
     }
     assert_eq!((met, world.get(&path).await.page().0.len()), (28, 4));
     assert_eq!(world.get("/v1/blocks?limit=100").await.page().0.len(), 32);
@@ -215,7 +215,7 @@ async fn the_list_of_blocks_is_read_by_the_page() {
 
 // R09
 #[tokio::test]
-async fn pages_have_limits_and_cursors_of_their_own() {
+async fn page_limits_and_foreign_cursors_are_rejected() {
     let world = World::new().await;
     world.generate(3, 0).await;
     let (_, cursor) = world.get("/v1/blocks?limit=1").await.page();
@@ -246,24 +246,24 @@ async fn pages_have_limits_and_cursors_of_their_own() {
 }
 
 #[tokio::test]
-async fn a_cursor_is_gone_when_its_chain_is() {
+async fn block_cursor_expires_after_reorg() {
     let (world, other) = (World::new().await, World::new().await);
     world.generate(5, 0).await;
     let page = next(&world.get("/v1/blocks?limit=2").await);
     let listed = world.get(&page).await;
     // As long, but not longer: the chain stays.
     other.generate(5, 1).await;
-    other.give_blocks(1, &world).await;
+    other.send_blocks(1, &world).await;
     assert_eq!(world.get(&page).await.body, listed.body);
     other.generate(1, 1).await;
-    other.give_blocks(6, &world).await;
+    other.send_blocks(6, &world).await;
     let gone = world.get(&page).await;
     gone.problem(410, "cursor-gone");
     assert_eq!(gone.header(CHAIN_HEIGHT), "6");
 }
 
 #[tokio::test]
-async fn transactions_of_a_block_are_read_by_the_page() {
+async fn block_transactions_are_paginated() {
     let (world, other) = (World::new().await, World::new().await);
     for nonce in 0..4 {
         world.submit(&Pay { nonce, ..PAY }.signed()).await;
@@ -274,9 +274,9 @@ async fn transactions_of_a_block_are_read_by_the_page() {
         let mut path = format!("/v1/blocks/{name}/transactions?limit=2");
         let mut met = Vec::new();
         for _ in 0..2 {
-            let answer = world.get(&path).await;
-            met.extend(answer.page().0);
-            path = next(&answer);
+            let response = world.get(&path).await;
+            met.extend(response.page().0);
+            path = next(&response);
         }
         let (last, end) = world.get(&path).await.page();
         met.extend(last);
@@ -291,18 +291,18 @@ async fn transactions_of_a_block_are_read_by_the_page() {
     world.generate(1, 1).await;
     assert_eq!(world.get(&of_tip).await.page().0[0], whole[2]);
     other.generate(3, 2).await;
-    other.give_blocks(1, &world).await;
+    other.send_blocks(1, &world).await;
     world.get(&of_height).await.problem(410, "cursor-gone");
     world.get(&of_tip).await.problem(410, "cursor-gone");
     assert_eq!(world.get(&of_hash).await.page().0[0], whole[2]);
 }
 
 #[tokio::test]
-async fn a_mined_block_is_taken_once() {
+async fn mined_block_is_accepted_once() {
     let world = World::new().await;
     let block = seal(world.candidate().await);
     let hash = block.hash().to_string();
-    let taken = world.hand_in(&block).await;
+    let taken = world.submit_block(&block).await;
     assert_eq!(taken.status, 201);
     assert_eq!(taken.header(header::LOCATION), format!("/v1/blocks/{hash}"));
     assert_eq!(taken.json(), json!({"hash": hash, "height": 1, "status": "connected"}));
@@ -318,30 +318,30 @@ async fn a_mined_block_is_taken_once() {
     let Transaction::Coinbase(coinbase) = &mut sibling.transactions[0] else { unreachable!() };
     coinbase.recipient = address(7);
     let sibling = seal(sibling);
-    let side = world.hand_in(&sibling).await;
+    let side = world.submit_block(&sibling).await;
     assert_eq!(side.status, 201);
     assert_eq!(side.json()["status"], "side-branch");
 }
 
 #[tokio::test]
-async fn a_block_that_breaks_a_rule_is_refused_under_its_code() {
+async fn invalid_block_is_rejected_with_the_code_of_its_rule() {
     let world = World::new().await;
     let good = world.candidate().await;
     let mut wrong_reward = good.clone();
     let Transaction::Coinbase(coinbase) = &mut wrong_reward.transactions[0] else { unreachable!() };
     coinbase.reward = 7;
     let wrong_reward = seal(wrong_reward);
-    let problem = world.hand_in(&wrong_reward).await.problem(422, "wrong-reward");
+    let problem = world.submit_block(&wrong_reward).await.problem(422, "wrong-reward");
     assert_eq!((&problem["expected"], &problem["actual"]), (&json!(5_000_000_000_u64), &json!(7)));
     // Remembered, whatever is sent with the header.
-    world.hand_in(&wrong_reward).await.problem(422, "wrong-reward");
+    world.submit_block(&wrong_reward).await.problem(422, "wrong-reward");
 
     let mut wrong_bits = good.clone();
     wrong_bits.header.bits = ::chain::Bits::new(0x2000_ffff);
     while !wrong_bits.header.bits.target().unwrap().is_met_by(wrong_bits.hash().as_bytes()) {
         wrong_bits.header.nonce += 1;
     }
-    let problem = world.hand_in(&wrong_bits).await.problem(422, "wrong-bits");
+    let problem = world.submit_block(&wrong_bits).await.problem(422, "wrong-bits");
     assert_eq!(
         (&problem["expected"], &problem["actual"]),
         (&json!("207fffff"), &json!("2000ffff"))
@@ -349,18 +349,18 @@ async fn a_block_that_breaks_a_rule_is_refused_under_its_code() {
 
     let mut early = good.clone();
     early.header.time = Timestamp::new(1);
-    let problem = world.hand_in(&seal(early)).await.problem(422, "time-too-old");
+    let problem = world.submit_block(&seal(early)).await.problem(422, "time-too-old");
     assert_eq!((&problem["expected"], &problem["actual"]), (&json!(1_767_225_600), &json!(1)));
 
     let mut orphan = good.clone();
     orphan.header.previous = ::chain::block::Hash::from_bytes([7; 32]);
-    world.hand_in(&seal(orphan)).await.problem(422, "unknown-parent");
+    world.submit_block(&seal(orphan)).await.problem(422, "unknown-parent");
 
     let mut unmet = seal(good.clone());
     while Params::dev().limit().is_met_by(unmet.hash().as_bytes()) {
         unmet.header.nonce += 1;
     }
-    world.hand_in(&unmet).await.problem(422, "high-hash");
+    world.submit_block(&unmet).await.problem(422, "high-hash");
     let encoded = seal(good).encode()[..99].to_vec();
     world
         .post("/v1/blocks", "application/octet-stream", encoded)
@@ -371,7 +371,7 @@ async fn a_block_that_breaks_a_rule_is_refused_under_its_code() {
 
 // R01, R08
 #[tokio::test]
-async fn a_body_that_cannot_be_a_block_is_refused() {
+async fn rejects_body_that_is_not_a_block() {
     let world = World::new().await;
     for body in ["x", "0", "ABCD", "00 11", "0x00", "{}"] {
         world.post("/v1/blocks", "text/plain", body).await.problem(400, "bad-request");

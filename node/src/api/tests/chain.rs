@@ -2,7 +2,7 @@ use super::*;
 use ::chain::{Block, Transaction};
 
 #[tokio::test]
-async fn a_fresh_chain_is_genesis_alone() {
+async fn new_chain_consists_of_genesis() {
     let world = World::new().await;
     let chain = world.get("/v1/chain").await.json();
     let genesis = Params::dev().genesis_hash().to_string();
@@ -29,7 +29,7 @@ async fn a_fresh_chain_is_genesis_alone() {
 }
 
 #[tokio::test]
-async fn the_chain_tells_its_pace_and_what_waits() {
+async fn chain_reports_block_interval_and_mempool_size() {
     let world = World::new().await;
     world.generate(11, 0).await;
     let chain = world.get("/v1/chain").await.json();
@@ -48,7 +48,7 @@ async fn the_chain_tells_its_pace_and_what_waits() {
 }
 
 #[tokio::test]
-async fn the_parameters_are_those_of_a_network_file_and_what_follows() {
+async fn params_include_network_file_and_derived_values() {
     let world = World::new().await;
     let params = world.get("/v1/chain/params").await.json();
     for (field, value) in [
@@ -85,7 +85,7 @@ async fn the_parameters_are_those_of_a_network_file_and_what_follows() {
 //          └ 1'             valid fork
 //            └ (2x)         wrong reward
 #[tokio::test]
-async fn tips_are_the_ends_of_all_branches() {
+async fn tips_list_all_branches() {
     let (world, other) = (World::new().await, World::new().await);
     let genesis = Params::dev().genesis_hash().to_string();
     let active = |hash: &str, height: u32| json!({"hash": hash, "height": height, "branch_length": 0, "status": "active"});
@@ -93,7 +93,7 @@ async fn tips_are_the_ends_of_all_branches() {
     let best = world.generate(2, 0).await.pop().unwrap();
     let fork = other.generate(1, 1).await.pop().unwrap();
     let tag = world.get("/v1/chain/tips").await.header(header::ETAG).to_owned();
-    other.give_blocks(1, &world).await;
+    other.send_blocks(1, &world).await;
     let fork = json!({"hash": fork, "height": 1, "branch_length": 1, "status": "valid-fork"});
     let tips = world.get_with("/v1/chain/tips", &[("if-none-match", &tag)]).await;
     assert_eq!(tips.json(), json!([active(&best, 2), fork]), "a fork leaves the tip as it is");
@@ -102,7 +102,7 @@ async fn tips_are_the_ends_of_all_branches() {
     let Transaction::Coinbase(coinbase) = &mut greedy.transactions[0] else { unreachable!() };
     coinbase.reward += 1;
     let greedy = seal(greedy);
-    world.hand_in(&greedy).await.problem(422, "wrong-reward");
+    world.submit_block(&greedy).await.problem(422, "wrong-reward");
     let tips = world.get("/v1/chain/tips").await.json();
     let invalid = json!({
         "hash": greedy.hash().to_string(), "height": 3, "branch_length": 1,

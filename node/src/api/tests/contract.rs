@@ -1,8 +1,8 @@
-//! Every answer that a test gets is compared with the OpenAPI document: its status, its media type,
+//! Every response that a test gets is compared with the OpenAPI document: its status, its media type,
 //! its headers, and its body with the schema.
 
 use super::*;
-use crate::api::http::host_check::Hosts;
+use crate::api::http::host_check::AllowedHosts;
 use crate::api::routes;
 use ::axum::http::Method;
 use jsonschema::Validator;
@@ -12,12 +12,12 @@ use std::sync::{Arc, Mutex};
 /// The document, made without a node.
 pub(super) fn document() -> &'static Value {
     static DOCUMENT: OnceLock<Value> = OnceLock::new();
-    DOCUMENT.get_or_init(|| routes::all(&any_token(), &any_hosts()).finish().1)
+    DOCUMENT.get_or_init(|| routes::all(&any_token(), &any_hosts()).build().1)
 }
 
 /// Names of this machine.
-pub(super) fn any_hosts() -> Hosts {
-    Hosts::new("127.0.0.1".parse().unwrap(), &[]).unwrap()
+pub(super) fn any_hosts() -> AllowedHosts {
+    AllowedHosts::new("127.0.0.1".parse().unwrap(), &[]).unwrap()
 }
 
 /// A token of nothing.
@@ -39,10 +39,10 @@ fn template(path: &str) -> Option<(&'static str, &'static Value)> {
     exact.or_else(|| fitting.next()).map(|(template, methods)| (template.as_str(), methods))
 }
 
-/// Whether an answer is one that the document says.
+/// Whether an response is one that the document says.
 #[track_caller]
-pub(super) fn check(method: &Method, path: &str, answer: &Answer) {
-    let status = answer.status.as_u16();
+pub(super) fn check(method: &Method, path: &str, response: &TestResponse) {
+    let status = response.status.as_u16();
     let Some((template, methods)) = template(path) else {
         // The explorer's pages are no part of the interface.
         assert!(
@@ -63,20 +63,20 @@ pub(super) fn check(method: &Method, path: &str, answer: &Answer) {
         described = document().pointer(reference.trim_start_matches('#')).unwrap();
     }
     let place = format!("{method} {template} {status}");
-    assert!(!described.is_null(), "{place} is not in the document: {}", answer.text());
+    assert!(!described.is_null(), "{place} is not in the document: {}", response.text());
     for (name, header) in described["headers"].as_object().into_iter().flatten() {
-        let is_there = answer.headers.contains_key(name.as_str());
+        let is_there = response.headers.contains_key(name.as_str());
         assert!(is_there || header["required"] == false, "{place} lacks {name}");
     }
     let Some(content) = described["content"].as_object() else {
-        assert!(answer.body.is_empty(), "{place} has a body");
+        assert!(response.body.is_empty(), "{place} has a body");
         return;
     };
-    let media_type = answer.header(header::CONTENT_TYPE);
+    let media_type = response.header(header::CONTENT_TYPE);
     let content = content.get(media_type);
     let content = content.unwrap_or_else(|| panic!("{place} is not to be {media_type:?}"));
     if media_type.ends_with("json") {
-        let body = serde_json::from_slice(&answer.body).unwrap();
+        let body = serde_json::from_slice(&response.body).unwrap();
         if let Err(error) = validator(&place, &content["schema"]).validate(&body) {
             panic!("{place} at {}: {error}\n{body}", error.instance_path());
         }
@@ -94,27 +94,27 @@ fn validator(place: &str, schema: &Value) -> Arc<Validator> {
 }
 
 #[test]
-fn an_answer_that_the_document_does_not_say_is_noticed() {
-    let answer = |status, media_type: &'static str, body: &str| {
+fn undocumented_responses_are_detected() {
+    let response = |status, media_type: &'static str, body: &str| {
         let headers = [(header::CONTENT_TYPE, media_type)];
         let headers = headers.map(|(name, value)| (name, value.parse().unwrap()));
         let status = StatusCode::from_u16(status).unwrap();
-        Answer { status, headers: headers.into_iter().collect(), body: body.into() }
+        TestResponse { status, headers: headers.into_iter().collect(), body: body.into() }
     };
-    let is_noticed = |path: &'static str, answer: Answer| {
-        std::panic::catch_unwind(|| check(&Method::GET, path, &answer)).is_err()
+    let is_noticed = |path: &'static str, response: TestResponse| {
+        std::panic::catch_unwind(|| check(&Method::GET, path, &response)).is_err()
     };
     let json = "application/json";
-    assert!(!is_noticed("/livez", answer(200, "text/plain; charset=utf-8", "ok")));
-    assert!(is_noticed("/livez", answer(200, json, "\"ok\"")));
-    assert!(is_noticed("/livez", answer(418, json, "{}")));
-    assert!(is_noticed("/v1/nothing", answer(200, json, "{}")));
-    assert!(is_noticed("/v1/chain", answer(200, json, "{}")), "no headers");
+    assert!(!is_noticed("/livez", response(200, "text/plain; charset=utf-8", "ok")));
+    assert!(is_noticed("/livez", response(200, json, "\"ok\"")));
+    assert!(is_noticed("/livez", response(418, json, "{}")));
+    assert!(is_noticed("/v1/nothing", response(200, json, "{}")));
+    assert!(is_noticed("/v1/chain", response(200, json, "{}")), "no headers");
     let problem = |code: &str| {
         let members = json!({
             "type": "/docs#x", "title": "x", "status": 400, "detail": "x", "code": code,
         });
-        answer(400, MEDIA_TYPE, &members.to_string())
+        response(400, MEDIA_TYPE, &members.to_string())
     };
     assert!(!is_noticed("/livez", problem("bad-request")));
     assert!(is_noticed("/livez", problem("high-hash")), "a code of another status");

@@ -2,7 +2,7 @@ use super::*;
 use ::chain::params::Spec;
 
 #[tokio::test]
-async fn blocks_are_made_on_demand_in_order() {
+async fn generate_appends_blocks_in_order() {
     let world = World::new().await;
     let made = world.post_json("/v1/dev/generate", &json!({"blocks": 450})).await.json();
     let hashes = made["blocks"].as_array().unwrap();
@@ -17,7 +17,7 @@ async fn blocks_are_made_on_demand_in_order() {
 }
 
 #[tokio::test]
-async fn the_nodes_own_address_is_paid_unless_another_is_named() {
+async fn generate_pays_default_address_unless_overridden() {
     let world = World::with(|config| config.miner = Some(address(31))).await;
     world.post_json("/v1/dev/generate", &json!({"blocks": 1})).await.json();
     assert_eq!(world.get("/v1/blocks/1").await.json()["miner"], text(address(31)));
@@ -25,7 +25,7 @@ async fn the_nodes_own_address_is_paid_unless_another_is_named() {
 
 // R14
 #[tokio::test]
-async fn only_those_with_the_token_make_blocks() {
+async fn generate_requires_token() {
     let world = World::new().await;
     let order = || Body::from(json!({"blocks": 1}).to_string());
     for authorization in ["", "Bearer 00", "Basic dXNlcjpwYXNz"] {
@@ -40,7 +40,7 @@ async fn only_those_with_the_token_make_blocks() {
 
 // R06, R07, R12
 #[tokio::test]
-async fn an_order_that_makes_no_sense_is_refused() {
+async fn generate_rejects_invalid_requests() {
     let world = World::new().await;
     let other_network = address(0).encode(Params::main().hrp());
     for order in [
@@ -61,8 +61,8 @@ async fn an_order_that_makes_no_sense_is_refused() {
         "{\"blocks\":1,\"miner\":7}",
         &format!("{{\"blocks\":1,\"miner\":\"{other_network}\"}}"),
     ] {
-        let answer = world.post("/v1/dev/generate", "application/json", order.to_owned()).await;
-        answer.problem(400, "bad-request");
+        let response = world.post("/v1/dev/generate", "application/json", order.to_owned()).await;
+        response.problem(400, "bad-request");
     }
     let text = world.post("/v1/dev/generate", "text/plain", "{\"blocks\":1}").await;
     text.problem(415, "unsupported-media-type");
@@ -70,7 +70,7 @@ async fn an_order_that_makes_no_sense_is_refused() {
 }
 
 #[tokio::test]
-async fn where_blocks_take_work_none_is_made_on_demand() {
+async fn generate_is_not_available_where_blocks_take_work() {
     let world = World::with(|config| config.params = Params::testnet()).await;
     let order = json!({"blocks": 1});
     world.post_json("/v1/dev/generate", &order).await.problem(403, "not-available");
@@ -78,7 +78,7 @@ async fn where_blocks_take_work_none_is_made_on_demand() {
 }
 
 #[tokio::test]
-async fn where_nobody_owns_anything_the_miner_must_be_named() {
+async fn generate_without_allocations_requires_miner() {
     let spec = Spec { allocations: Vec::new(), ..Params::dev().spec().clone() };
     let world = World::with(|config| config.params = Params::new(spec).unwrap()).await;
     world.post_json("/v1/dev/generate", &json!({"blocks": 1})).await.problem(422, "no-miner");
@@ -87,7 +87,7 @@ async fn where_nobody_owns_anything_the_miner_must_be_named() {
 }
 
 #[tokio::test]
-async fn others_are_served_while_blocks_are_made() {
+async fn other_requests_are_served_during_generate() {
     let world = World::new().await;
     let order = json!({"blocks": 2_000});
     let (made, height_seen) = tokio::join!(world.post_json("/v1/dev/generate", &order), async {
@@ -104,7 +104,7 @@ async fn others_are_served_while_blocks_are_made() {
 }
 
 #[tokio::test]
-async fn the_clock_by_which_blocks_are_judged_is_shifted() {
+async fn time_offsets_the_validation_clock() {
     let world = World::new().await;
     let day = 86_400;
     let shifted = world.post_json("/v1/dev/time", &json!({"offset_seconds": day})).await.json();
@@ -119,13 +119,13 @@ async fn the_clock_by_which_blocks_are_judged_is_shifted() {
     assert_eq!(world.get("/v1/chain").await.json()["tip"], tomorrow);
     for offset in ["315360001", "-315360001", "1.0", "\"1\"", "null"] {
         let order = format!("{{\"offset_seconds\":{offset}}}");
-        let answer = world.post("/v1/dev/time", "application/json", order).await;
-        answer.problem(400, "bad-request");
+        let response = world.post("/v1/dev/time", "application/json", order).await;
+        response.problem(400, "bad-request");
     }
 }
 
 #[tokio::test]
-async fn templates_and_jobs_go_by_the_clock_that_was_shifted() {
+async fn templates_and_jobs_use_the_offset_clock() {
     let world = World::new().await;
     let miner = text(address(9));
     let shift = async |seconds: i64| {
@@ -154,7 +154,7 @@ async fn templates_and_jobs_go_by_the_clock_that_was_shifted() {
 }
 
 #[tokio::test]
-async fn the_tip_moves_away_from_an_invalidated_block_and_back() {
+async fn invalidate_and_reconsider_move_the_tip() {
     let world = World::new().await;
     let blocks = world.generate(5, 0).await;
     let order = json!({"hash": blocks[3]});
@@ -181,19 +181,19 @@ async fn the_tip_moves_away_from_an_invalidated_block_and_back() {
 }
 
 #[tokio::test]
-async fn the_faucet_pays_from_a_public_account_as_often_as_it_is_asked() {
+async fn faucet_pays_repeatedly_from_a_public_account() {
     let world = World::new().await;
     let order = json!({"address": text(address(40)), "amount": 700_000_000});
     let (one, two) = tokio::join!(
         world.post_json("/v1/dev/faucet", &order),
         world.post_json("/v1/dev/faucet", &order)
     );
-    for answer in [&one, &two] {
-        assert_eq!(answer.status, 201, "{}", answer.text());
-        let paid = answer.json();
+    for response in [&one, &two] {
+        assert_eq!(response.status, 201, "{}", response.text());
+        let paid = response.json();
         assert_eq!(paid["sender_address"], text(address(9)));
         let location = format!("/v1/transactions/{}", paid["id"].as_str().unwrap());
-        assert_eq!(answer.header(header::LOCATION), location);
+        assert_eq!(response.header(header::LOCATION), location);
     }
     world.generate(1, 0).await;
     let account = world.get(&format!("/v1/accounts/{}", text(address(40)))).await.json();
@@ -204,7 +204,7 @@ async fn the_faucet_pays_from_a_public_account_as_often_as_it_is_asked() {
 }
 
 #[tokio::test]
-async fn what_is_for_development_is_so_only_on_networks_for_it() {
+async fn dev_routes_are_not_available_on_other_networks() {
     let world = World::with(|config| config.params = Params::testnet()).await;
     let elsewhere = address(0).encode(Params::testnet().hrp());
     for (path, order) in [

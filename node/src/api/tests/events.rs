@@ -16,7 +16,7 @@ impl World {
             request = request.header(*name, *value);
         }
         let request = request.body(Body::empty()).unwrap();
-        let (head, body) = self.routes.answer(request).await.into_parts();
+        let (head, body) = self.routes.respond(request).await.into_parts();
         assert_eq!(head.status, 200);
         assert_eq!(head.headers[header::CONTENT_TYPE], "text/event-stream");
         assert_eq!(head.headers[header::CACHE_CONTROL], "no-store");
@@ -60,7 +60,7 @@ impl Reader {
 }
 
 #[tokio::test]
-async fn a_payment_is_followed_from_acceptance_to_confirmation() {
+async fn events_follow_a_transfer_from_acceptance_to_confirmation() {
     let world = World::new().await;
     let mut reader = world.follow("/v1/events", &[]).await;
     // At once, so that whoever loses the connection before the first event can go on.
@@ -91,7 +91,7 @@ async fn a_payment_is_followed_from_acceptance_to_confirmation() {
 }
 
 #[tokio::test]
-async fn a_replaced_transfer_is_told_to_be_dropped() {
+async fn replaced_transfer_emits_dropped_event() {
     let world = World::new().await;
     let mut reader = world.follow("/v1/events?topics=transaction.dropped", &[]).await;
     world.submit(&PAY.signed()).await;
@@ -103,7 +103,7 @@ async fn a_replaced_transfer_is_told_to_be_dropped() {
 }
 
 #[tokio::test]
-async fn what_was_missed_is_asked_for_by_query_or_header() {
+async fn missed_events_are_replayed_by_query_or_header() {
     let world = World::new().await;
     world.generate(4, 5).await;
     let heights = async |path: &str, headers: &[(&str, &str)], count: usize| {
@@ -133,7 +133,7 @@ async fn what_was_missed_is_asked_for_by_query_or_header() {
 
 // R07
 #[tokio::test]
-async fn a_bad_filter_is_refused() {
+async fn rejects_invalid_event_filters() {
     let world = World::new().await;
     for query in [
         "topics=",
@@ -152,14 +152,14 @@ async fn a_bad_filter_is_refused() {
         world.get(&format!("/v1/ws?{query}")).await.problem(400, "bad-request");
     }
     for last in ["", "x", "-1", "1.5", "99999999999999999999999"] {
-        let answer = world.get_with("/v1/events", &[("last-event-id", last)]).await;
-        answer.problem(400, "bad-request");
+        let response = world.get_with("/v1/events", &[("last-event-id", last)]).await;
+        response.problem(400, "bad-request");
     }
 }
 
 // R04
 #[tokio::test]
-async fn there_are_only_so_many_readers_and_room_again_when_some_leave() {
+async fn event_subscribers_are_limited_until_one_disconnects() {
     let world = World::new().await;
     let mut readers = Vec::new();
     for _ in 0..MAX_SUBSCRIBERS {
@@ -174,7 +174,7 @@ async fn there_are_only_so_many_readers_and_room_again_when_some_leave() {
 }
 
 #[tokio::test]
-async fn readers_are_let_go_when_the_node_stops() {
+async fn event_streams_end_at_shutdown() {
     let world = World::new().await;
     let mut reader = world.follow("/v1/events", &[]).await;
     reader.next().await;
@@ -184,7 +184,7 @@ async fn readers_are_let_go_when_the_node_stops() {
 }
 
 #[tokio::test]
-async fn a_job_is_told_until_its_end() {
+async fn job_events_are_emitted_until_the_job_ends() {
     let world = World::new().await;
     let mut reader = world.follow("/v1/events?topics=job.updated", &[]).await;
     let miner = text(address(5));

@@ -14,10 +14,10 @@ impl World {
     /// Takes a job that pays account 9.
     async fn start(&self, mut order: Value) -> Value {
         order["miner"] = json!(text(address(9)));
-        let answer = self.post_json(PATH, &order).await;
-        assert_eq!(answer.status, 202, "{}", answer.text());
-        let job = answer.json();
-        assert_eq!(answer.header(header::LOCATION), path_of(&job));
+        let response = self.post_json(PATH, &order).await;
+        assert_eq!(response.status, 202, "{}", response.text());
+        let job = response.json();
+        assert_eq!(response.header(header::LOCATION), path_of(&job));
         job
     }
 
@@ -33,7 +33,7 @@ impl World {
         panic!("{job}: not at its end");
     }
 
-    async fn with_key(&self, key: &str, order: &Value) -> Answer {
+    async fn with_key(&self, key: &str, order: &Value) -> TestResponse {
         let request = Request::post(PATH)
             .header(header::HOST, "localhost")
             .header(header::AUTHORIZATION, format!("Bearer {}", self.token))
@@ -48,7 +48,7 @@ fn path_of(job: &Value) -> String {
 }
 
 #[tokio::test]
-async fn a_job_is_taken_at_once_and_keeps_its_result() {
+async fn job_is_accepted_immediately_and_retains_its_result() {
     let world = world().await;
     let job = world.start(json!({"blocks": 10})).await;
     assert_eq!((&job["progress"]["blocks_target"], &job["result"]), (&json!(10), &Value::Null));
@@ -75,20 +75,20 @@ async fn a_job_is_taken_at_once_and_keeps_its_result() {
 
 // G06
 #[tokio::test]
-async fn a_job_is_cancelled_once_and_for_all() {
+async fn job_is_cancelled_permanently() {
     let world = world().await;
     let job = world.start(json!({"threads": 1})).await;
     let held = format!("{}?wait=100", path_of(&job));
     let waiting = world.start(json!({"not_before": LATER})).await;
     let held_too = format!("{}?wait=100", path_of(&waiting));
     let (path, path_too) = (path_of(&job), path_of(&waiting));
-    let (told, told_too, answer, _) = tokio::join!(
+    let (told, told_too, response, _) = tokio::join!(
         world.get(&held),
         world.get(&held_too),
         world.delete(&path),
         world.delete(&path_too)
     );
-    assert_eq!(answer.json()["state"], "cancelled");
+    assert_eq!(response.json()["state"], "cancelled");
     assert_eq!(
         (&told.json()["state"], &told_too.json()["state"]),
         (&json!("cancelled"), &json!("cancelled"))
@@ -96,7 +96,7 @@ async fn a_job_is_cancelled_once_and_for_all() {
     let again = world.delete(&path).await.json();
     assert_eq!(
         (&again["state"], &again["finished_at"]),
-        (&json!("cancelled"), &answer.json()["finished_at"])
+        (&json!("cancelled"), &response.json()["finished_at"])
     );
     assert_eq!(again["progress"]["threads"], 0);
     tokio::time::timeout(Duration::from_secs(60), async {
@@ -127,7 +127,7 @@ async fn jobs_share_the_threads_of_the_node() {
 }
 
 #[tokio::test]
-async fn orders_that_make_no_sense_are_refused() {
+async fn create_job_rejects_invalid_requests() {
     let world = world().await;
     let miner = text(address(9));
     let unprocessable = [
@@ -180,7 +180,7 @@ async fn orders_that_make_no_sense_are_refused() {
 }
 
 #[tokio::test]
-async fn the_same_request_with_the_same_key_is_one_job() {
+async fn idempotency_key_returns_the_same_job() {
     let world = world().await;
     let order = json!({"miner": text(address(9)), "blocks": 2, "not_before": LATER});
     let first = world.with_key("order-1", &order).await;
@@ -202,7 +202,7 @@ async fn the_same_request_with_the_same_key_is_one_job() {
 
 // R14
 #[tokio::test]
-async fn only_those_with_the_token_start_and_cancel_jobs() {
+async fn creating_and_cancelling_jobs_requires_token() {
     let world = world().await;
     let job = world.start(json!({"not_before": LATER})).await;
     let bare = |request: axum::http::request::Builder| {
@@ -219,7 +219,7 @@ async fn only_those_with_the_token_start_and_cancel_jobs() {
 }
 
 #[tokio::test]
-async fn jobs_are_listed_in_pages_the_newest_first() {
+async fn jobs_are_paginated_newest_first() {
     let world = world().await;
     let mut ids = Vec::new();
     for _ in 0..5 {
@@ -252,7 +252,7 @@ async fn jobs_are_listed_in_pages_the_newest_first() {
 }
 
 #[tokio::test]
-async fn every_change_of_a_job_is_told() {
+async fn job_long_poll_returns_on_every_change_of_state() {
     let world = world().await;
     let mut updates = world.node().jobs.updates();
     let job = world.start(json!({"blocks": 2})).await;

@@ -1,7 +1,7 @@
 use super::*;
 
 #[tokio::test]
-async fn the_pool_tells_what_waits_and_what_it_takes() {
+async fn mempool_reports_size_and_minimum_fee_rate() {
     let world = World::new().await;
     let empty = json!({
         "count": 0, "bytes": 0, "queued": 0, "min_fee_rate": 1, "fee_histogram": [],
@@ -20,7 +20,7 @@ async fn the_pool_tells_what_waits_and_what_it_takes() {
 }
 
 #[tokio::test]
-async fn what_waits_is_read_by_the_page() {
+async fn mempool_transactions_are_paginated() {
     let world = World::new().await;
     let mut ids = Vec::new();
     for nonce in (0..6).rev() {
@@ -42,13 +42,13 @@ async fn what_waits_is_read_by_the_page() {
 }
 
 #[tokio::test]
-async fn an_idle_chain_asks_the_least_fee() {
+async fn idle_chain_estimates_minimum_fee() {
     let world = World::new().await;
     assert_eq!(world.get("/v1/fees").await.json(), json!({"1": 1, "3": 1, "6": 1}));
 }
 
 #[tokio::test]
-async fn a_full_block_asks_for_more_than_what_is_in_it() {
+async fn full_block_raises_estimated_fee() {
     let spec = ::chain::params::Spec { max_block_bytes: 1_000, ..Params::dev().spec().clone() };
     let params = Params::new(spec).unwrap();
     let genesis = params.genesis_hash();
@@ -62,8 +62,8 @@ async fn a_full_block_asks_for_more_than_what_is_in_it() {
             fee: 7 * 145,
             memo: Memo::default(),
         };
-        let answer = world.submit(&Transfer::sign(payment, &key(from), genesis)).await;
-        assert_eq!(answer.status, 201, "{}", answer.text());
+        let response = world.submit(&Transfer::sign(payment, &key(from), genesis)).await;
+        assert_eq!(response.status, 201, "{}", response.text());
     }
     assert_eq!(world.get("/v1/fees").await.json(), json!({"1": 8, "3": 1, "6": 1}));
 }

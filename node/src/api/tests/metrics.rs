@@ -22,10 +22,10 @@ struct Scrape {
 
 impl Scrape {
     async fn of(world: &World) -> Scrape {
-        let answer = world.get("/metrics").await;
-        assert_eq!(answer.status, 200);
-        assert_eq!(answer.header(header::CONTENT_TYPE), TEXT);
-        Scrape::parse(answer.text())
+        let response = world.get("/metrics").await;
+        assert_eq!(response.status, 200);
+        assert_eq!(response.header(header::CONTENT_TYPE), TEXT);
+        Scrape::parse(response.text())
     }
 
     /// Reads a page, and complains about whatever the format does not allow.
@@ -100,7 +100,7 @@ fn labels_of(text: &str) -> Labels {
 }
 
 #[tokio::test]
-async fn the_page_is_what_prometheus_reads_and_names_are_its_habit() {
+async fn metrics_follow_prometheus_format_and_naming() {
     let world = World::new().await;
     world.generate(1, 0).await;
     world.get("/v1/chain").await;
@@ -134,7 +134,7 @@ fn request(method: &str, path: &str) -> Request {
 }
 
 #[tokio::test]
-async fn blocks_transfers_and_reorganisations_are_counted() {
+async fn counts_blocks_transfers_and_reorgs() {
     let world = World::new().await;
     let before = Scrape::of(&world).await;
     assert_eq!(before.value("chain_height"), 0.0);
@@ -146,7 +146,7 @@ async fn blocks_transfers_and_reorganisations_are_counted() {
     let ahead = Pay { nonce: 5, ..PAY };
     assert_eq!(world.submit(&ahead.signed()).await.status, 201);
     let poor = Pay { from: 30, ..PAY };
-    poor_is_refused(&world.submit(&poor.signed()).await);
+    assert_insufficient_balance(&world.submit(&poor.signed()).await);
     let pool = Scrape::of(&world).await;
     assert_eq!(pool.get("chain_mempool_transfers", &[("status", "pending")]), 1.0);
     assert_eq!(pool.get("chain_mempool_transfers", &[("status", "queued")]), 1.0);
@@ -183,19 +183,19 @@ async fn blocks_transfers_and_reorganisations_are_counted() {
 
     let mut bad = world.candidate().await;
     bad.header.bits = Params::main().limit().bits();
-    world.hand_in(&seal(bad)).await;
+    world.submit_block(&seal(bad)).await;
     let refused = Scrape::of(&world).await;
     let all = refused.values.iter().filter(|((name, _), _)| name == "chain_blocks_refused_total");
     assert_eq!(all.map(|(_, count)| count).sum::<f64>(), 1.0);
 }
 
 #[track_caller]
-fn poor_is_refused(answer: &Answer) {
-    answer.problem(422, "insufficient-balance");
+fn assert_insufficient_balance(response: &TestResponse) {
+    response.problem(422, "insufficient-balance");
 }
 
 #[tokio::test]
-async fn answers_are_counted_by_route_whoever_gives_them() {
+async fn counts_responses_by_route_including_rejections() {
     let world = World::new().await;
     world.generate(2, 0).await;
     for path in ["/v1/blocks/1", "/v1/blocks/2", "/v1/blocks/9", "/v1/no/such", "/no?x=1"] {
@@ -228,7 +228,7 @@ async fn answers_are_counted_by_route_whoever_gives_them() {
 
 // R25
 #[tokio::test]
-async fn nothing_secret_and_nobody_is_named() {
+async fn metrics_contain_no_secrets_or_identities() {
     let world = World::with(|config| config.miner = Some(address(3))).await;
     let peer = ::p2p::PeerId::random().to_string();
     world.post_json("/v1/bans", &json!({"peer": peer, "reason": "was-rude"})).await;
@@ -240,8 +240,8 @@ async fn nothing_secret_and_nobody_is_named() {
     world.submit(&payment).await;
     world.get(&format!("/v1/accounts/{}?secret=1", text(address(6)))).await;
     world.get("/v1/hidden-path").await;
-    let answer = world.get("/metrics").await;
-    let page = answer.text();
+    let response = world.get("/metrics").await;
+    let page = response.text();
     let data = world._folder.path().to_str().unwrap();
     let id = world.node().peers.id().to_string();
     let (payment, port) = (payment.id().to_string(), called(&world.daemon).port().to_string());
@@ -271,7 +271,7 @@ async fn nothing_secret_and_nobody_is_named() {
 
 // R25: in the middle of work counters only grow, and nobody waits for a probe.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn probes_are_answered_under_load() {
+async fn probes_respond_under_load() {
     let world = World::new().await;
     let work = async {
         for miner in 0..8 {
@@ -305,7 +305,7 @@ async fn probes_are_answered_under_load() {
 
 // R25
 #[tokio::test]
-async fn a_node_that_waits_for_others_lives_but_says_why_it_is_not_ready() {
+async fn node_without_required_peers_is_alive_but_not_ready() {
     // A port that was free a moment ago: nobody listens there.
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let nobody = format!("/ip4/127.0.0.1/tcp/{port}").parse().unwrap();
@@ -320,7 +320,7 @@ async fn a_node_that_waits_for_others_lives_but_says_why_it_is_not_ready() {
 }
 
 #[tokio::test]
-async fn a_node_that_stops_still_shows_what_it_has_counted() {
+async fn metrics_are_served_after_the_writer_stopped() {
     let world = World::new().await;
     world.generate(2, 0).await;
     let World { routes, daemon, _folder, .. } = world;
@@ -364,7 +364,7 @@ fn metrics_of(expression: &str) -> Vec<(&str, &str)> {
 }
 
 #[tokio::test]
-async fn the_dashboard_asks_for_what_is_served_and_uses_it_as_what_it_is() {
+async fn dashboard_queries_match_served_metrics_and_their_types() {
     let world = World::new().await;
     world.generate(1, 0).await;
     let Scrape { families, .. } = Scrape::of(&world).await;
@@ -401,7 +401,7 @@ async fn the_dashboard_asks_for_what_is_served_and_uses_it_as_what_it_is() {
 }
 
 #[test]
-fn the_dashboard_can_be_imported_anywhere() {
+fn dashboard_is_portable() {
     let dashboard: Value = serde_json::from_str(DASHBOARD).unwrap();
     assert_eq!(dashboard["id"], Value::Null, "Grafana gives it one");
     let variables = dashboard["templating"]["list"].as_array().unwrap();

@@ -8,7 +8,7 @@ fn template(rest: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_node_that_does_not_mine_says_so() {
+async fn idle_miner_reports_not_running() {
     let world = World::new().await;
     let max_threads = world.node().jobs.max_threads();
     let nothing = json!({
@@ -20,7 +20,7 @@ async fn a_node_that_does_not_mine_says_so() {
 }
 
 #[tokio::test]
-async fn a_node_that_mines_tells_how_it_goes() {
+async fn running_miner_reports_progress() {
     let world = World::with(|config| {
         config.miner = Some(address(9));
         config.mine = true;
@@ -46,12 +46,12 @@ async fn a_node_that_mines_tells_how_it_goes() {
 }
 
 #[tokio::test]
-async fn a_template_lacks_only_its_nonce() {
+async fn template_becomes_a_valid_block_with_a_nonce() {
     let world = World::new().await;
     world.submit(&PAY.signed()).await;
-    let answer = world.get(&template("")).await;
-    assert_eq!(answer.header(header::CACHE_CONTROL), "no-store");
-    let candidate = answer.json();
+    let response = world.get(&template("")).await;
+    assert_eq!(response.header(header::CACHE_CONTROL), "no-store");
+    let candidate = response.json();
     let genesis = Params::dev().genesis_hash().to_string();
     assert_eq!((&candidate["height"], &candidate["previous"]), (&json!(1), &json!(genesis)));
     assert_eq!(
@@ -81,7 +81,7 @@ async fn a_template_lacks_only_its_nonce() {
 }
 
 #[tokio::test]
-async fn every_template_is_another_search() {
+async fn every_template_has_a_distinct_search_space() {
     let world = World::new().await;
     let (one, other) =
         (world.get(&template("")).await.json(), world.get(&template("")).await.json());
@@ -90,7 +90,7 @@ async fn every_template_is_another_search() {
 }
 
 #[tokio::test]
-async fn a_template_is_held_until_there_is_a_better_one() {
+async fn template_long_poll_returns_on_a_better_template() {
     let world = World::new().await;
     let id = async || world.get(&template("")).await.json()["id"].as_str().unwrap().to_owned();
     let begun = Instant::now();
@@ -108,7 +108,7 @@ async fn a_template_is_held_until_there_is_a_better_one() {
 }
 
 #[tokio::test]
-async fn a_template_needs_somebody_to_pay() {
+async fn template_requires_payout_address() {
     let world = World::new().await;
     world.get("/v1/mining/template").await.problem(422, "no-miner");
     let other_network = address(0).encode(Params::main().hrp());

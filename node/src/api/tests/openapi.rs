@@ -14,8 +14,8 @@ fn paths_of(router: &impl std::fmt::Debug) -> BTreeSet<String> {
 }
 
 #[tokio::test]
-async fn every_route_is_in_the_document_and_the_reverse() {
-    let (router, document) = routes::all(&any_token(), &any_hosts()).finish();
+async fn routes_and_document_match() {
+    let (router, document) = routes::all(&any_token(), &any_hosts()).build();
     let described = document["paths"].as_object().unwrap().keys();
     let described: BTreeSet<String> = described.filter(|path| *path != "/").cloned().collect();
     assert_eq!(paths_of(&router), described);
@@ -34,10 +34,10 @@ async fn every_route_is_in_the_document_and_the_reverse() {
         for method in ["get", "post", "put", "patch", "delete", "options", "trace"] {
             let request = Request::builder().method(method.to_uppercase().as_str());
             let request = request.uri(&path).header(header::HOST, "localhost");
-            let answer = world.send(request.body(Body::empty()).unwrap()).await;
-            let is_refused = answer.status == 405;
+            let response = world.send(request.body(Body::empty()).unwrap()).await;
+            let is_refused = response.status == 405;
             assert_eq!(is_refused, methods[method].is_null(), "{method} {path}");
-            let allowed = answer.header(header::ALLOW).to_lowercase();
+            let allowed = response.header(header::ALLOW).to_lowercase();
             for one in allowed.split(',').filter(|one| is_refused && *one != "head") {
                 assert!(!methods[one].is_null(), "{path} does not take {one}");
             }
@@ -58,7 +58,7 @@ fn references<'d>(value: &'d Value, found: &mut BTreeSet<&'d str>) {
 }
 
 #[test]
-fn all_that_the_document_refers_to_is_in_it() {
+fn document_references_resolve() {
     let mut found = BTreeSet::new();
     references(document(), &mut found);
     assert!(found.len() > 40);
@@ -69,26 +69,26 @@ fn all_that_the_document_refers_to_is_in_it() {
 }
 
 #[test]
-fn operations_have_names_of_their_own_and_say_who_may_use_them() {
+fn operations_have_unique_ids_and_declare_security() {
     let mut ids = BTreeSet::new();
     for (path, methods) in document()["paths"].as_object().unwrap() {
         for (method, operation) in methods.as_object().unwrap() {
             assert!(ids.insert(operation["operationId"].as_str().unwrap()), "{method} {path}");
             let is_protected = !operation["security"].is_null();
-            let steers = path.starts_with("/v1/dev/")
+            let is_protected_route = path.starts_with("/v1/dev/")
                 || (method != "get"
                     && ["/peers", "/bans", "/jobs"].iter().any(|part| path.contains(part)));
-            assert_eq!(is_protected, steers, "{method} {path}");
+            assert_eq!(is_protected, is_protected_route, "{method} {path}");
             assert_eq!(
                 !operation["responses"]["401"].is_null(),
-                steers || (&**method, &**path) == ("post", "/")
+                is_protected_route || (&**method, &**path) == ("post", "/")
             );
         }
     }
 }
 
 #[tokio::test]
-async fn the_document_is_served_as_it_is() {
+async fn document_is_served_unchanged() {
     let world = World::new().await;
     let served = world.get("/openapi.json").await.json();
     assert_eq!(&served, document());
@@ -100,7 +100,7 @@ async fn the_document_is_served_as_it_is() {
 
 // R22
 #[tokio::test]
-async fn the_page_loads_nothing_from_elsewhere_and_runs_nothing() {
+async fn docs_page_loads_only_from_this_origin_and_runs_no_scripts() {
     let world = World::new().await;
     let page = world.get("/docs").await;
     let policy = page.header(header::CONTENT_SECURITY_POLICY);
@@ -118,7 +118,7 @@ async fn the_page_loads_nothing_from_elsewhere_and_runs_nothing() {
 }
 
 #[tokio::test]
-async fn every_problem_is_explained_where_its_type_points() {
+async fn problem_types_link_to_their_documentation() {
     let world = World::new().await;
     let page = world.get("/docs").await;
     let html = page.text();

@@ -1,12 +1,12 @@
 use super::*;
 
 /// An id that is one.
-fn somebody() -> String {
+fn peer_id() -> String {
     ::p2p::PeerId::random().to_string()
 }
 
 #[tokio::test]
-async fn a_lone_node_has_no_peers_and_is_ready() {
+async fn node_without_peers_is_ready_on_dev() {
     let world = World::new().await;
     assert_eq!(world.get("/v1/peers").await.json(), json!({"items": [], "next": null}));
     let chain = world.get("/v1/chain").await.json();
@@ -16,7 +16,7 @@ async fn a_lone_node_has_no_peers_and_is_ready() {
 
 // R16
 #[tokio::test]
-async fn only_addresses_of_nodes_are_called() {
+async fn add_peer_rejects_invalid_addresses() {
     let world = World::new().await;
     for address in [
         "",
@@ -28,8 +28,8 @@ async fn only_addresses_of_nodes_are_called() {
         "/unix/tmp/socket",
         "/p2p-circuit",
     ] {
-        let answer = world.post_json("/v1/peers", &json!({ "address": address })).await;
-        let problem = answer.problem(400, "bad-request");
+        let response = world.post_json("/v1/peers", &json!({ "address": address })).await;
+        let problem = response.problem(400, "bad-request");
         assert!(problem["detail"].as_str().unwrap().starts_with("address: "), "{problem}");
     }
     for body in [json!({}), json!({"address": 7}), json!({"address": "x", "x": 1}), json!([])] {
@@ -38,29 +38,29 @@ async fn only_addresses_of_nodes_are_called() {
 }
 
 #[tokio::test]
-async fn a_node_that_is_not_there_yet_is_kept_in_mind() {
+async fn unreachable_peer_is_accepted_for_retry() {
     let world = World::new().await;
     // A port that was free a moment ago: nobody listens there.
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let address = format!("/ip4/127.0.0.1/tcp/{port}");
-    let answer = world.post_json("/v1/peers", &json!({ "address": address })).await;
-    assert_eq!(answer.status, 202, "{}", answer.text());
-    let added = answer.json();
+    let response = world.post_json("/v1/peers", &json!({ "address": address })).await;
+    assert_eq!(response.status, 202, "{}", response.text());
+    let added = response.json();
     assert_eq!((&added["address"], &added["id"]), (&json!(address), &Value::Null));
     assert_eq!(world.get("/v1/peers").await.json()["items"], json!([]));
 }
 
 #[tokio::test]
-async fn only_who_is_connected_can_be_disconnected() {
+async fn disconnecting_an_unknown_peer_is_404() {
     let world = World::new().await;
-    world.delete(&format!("/v1/peers/{}", somebody())).await.problem(404, "not-found");
+    world.delete(&format!("/v1/peers/{}", peer_id())).await.problem(404, "not-found");
     world.delete("/v1/peers/7").await.problem(400, "bad-request");
 }
 
 #[tokio::test]
-async fn bans_are_made_shown_and_lifted() {
+async fn bans_are_added_listed_and_removed() {
     let world = World::new().await;
-    let peer = somebody();
+    let peer = peer_id();
     let orders = [
         (json!({"peer": peer, "reason": "was rude"}), peer.as_str(), "was rude"),
         (json!({"ip": "192.0.2.7", "seconds": 60}), "192.0.2.7", "banned by hand"),
@@ -68,10 +68,10 @@ async fn bans_are_made_shown_and_lifted() {
         (json!({"ip": "::ffff:192.0.2.8"}), "192.0.2.8", "banned by hand"),
     ];
     for (order, id, reason) in &orders {
-        let answer = world.post_json("/v1/bans", order).await;
-        assert_eq!(answer.status, 201, "{}", answer.text());
-        assert_eq!(answer.header(header::LOCATION), format!("/v1/bans/{id}"));
-        let ban = answer.json();
+        let response = world.post_json("/v1/bans", order).await;
+        assert_eq!(response.status, 201, "{}", response.text());
+        assert_eq!(response.header(header::LOCATION), format!("/v1/bans/{id}"));
+        let ban = response.json();
         assert_eq!((&ban["id"], &ban["reason"]), (&json!(id), &json!(reason)));
         assert!(ban["until"].as_u64().unwrap() > 0);
     }
@@ -86,20 +86,20 @@ async fn bans_are_made_shown_and_lifted() {
 }
 
 #[tokio::test]
-async fn a_ban_in_ipv6_is_one_of_the_whole_network_and_answered_as_such() {
+async fn ipv6_ban_covers_the_network() {
     let world = World::new().await;
     let order = json!({"ip": "2001:db8::1:2:3:4"});
-    let answer = world.post_json("/v1/bans", &order).await;
-    assert_eq!(answer.json()["id"], "2001:db8::");
-    assert_eq!(answer.header(header::LOCATION), "/v1/bans/2001:db8::");
+    let response = world.post_json("/v1/bans", &order).await;
+    assert_eq!(response.json()["id"], "2001:db8::");
+    assert_eq!(response.header(header::LOCATION), "/v1/bans/2001:db8::");
     assert_eq!(world.delete("/v1/bans/2001:db8::9").await.status, 204);
 }
 
 // R06, N23
 #[tokio::test]
-async fn a_ban_that_makes_no_sense_is_refused() {
+async fn add_ban_rejects_invalid_requests() {
     let world = World::new().await;
-    let peer = somebody();
+    let peer = peer_id();
     for order in [
         json!({}),
         json!({"peer": peer, "ip": "192.0.2.7"}),
@@ -120,10 +120,10 @@ async fn a_ban_that_makes_no_sense_is_refused() {
 
 // R14
 #[tokio::test]
-async fn only_those_with_the_token_change_peers_and_bans() {
+async fn changing_peers_and_bans_requires_token() {
     let world = World::new().await;
-    let ban = format!("/v1/bans/{}", somebody());
-    let peer = format!("/v1/peers/{}", somebody());
+    let ban = format!("/v1/bans/{}", peer_id());
+    let peer = format!("/v1/peers/{}", peer_id());
     for (method, path) in
         [("POST", "/v1/peers"), ("DELETE", &*peer), ("POST", "/v1/bans"), ("DELETE", &*ban)]
     {

@@ -33,12 +33,12 @@ async fn candidate(world: &World) -> Value {
     world.get(&format!("/v1/mining/template?miner={}", text(address(9)))).await.json()
 }
 
-async fn submit(world: &World, solution: &Value) -> Answer {
+async fn submit(world: &World, solution: &Value) -> TestResponse {
     world.post_json("/v1/mining/solutions", solution).await
 }
 
 #[tokio::test]
-async fn a_solution_is_what_the_miner_chose_and_nothing_else() {
+async fn solution_contains_only_fields_chosen_by_the_miner() {
     let world = World::new().await;
     world.submit(&PAY.signed()).await;
     let given = candidate(&world).await;
@@ -46,32 +46,32 @@ async fn a_solution_is_what_the_miner_chose_and_nothing_else() {
     let id = Id::from_bytes(sha256d(&coinbase));
     assert_eq!(Coinbase::deserialize(&coinbase).unwrap().id(), id);
     let (solution, header) = solve(&given, [0xab; 8]);
-    let answer = submit(&world, &solution).await;
-    assert_eq!(answer.status, 201);
-    assert_eq!(answer.json()["hash"], header.hash().to_string());
+    let response = submit(&world, &solution).await;
+    assert_eq!(response.status, 201);
+    assert_eq!(response.json()["hash"], header.hash().to_string());
     assert_eq!(submit(&world, &solution).await.json()["status"], "known");
     let tip = world.get("/v1/blocks/tip").await.json();
     assert_eq!((&tip["miner"], &tip["fees"]), (&json!(text(address(9))), &json!(1_000)));
     // Only the nonce: everything else is as it was given.
     let given = candidate(&world).await;
     let own = hex::decode(given["header"].as_str().unwrap()).unwrap();
-    let (mut header, mut answer) = (Header::decode(&own).unwrap(), None);
-    while answer.is_none() {
+    let (mut header, mut response) = (Header::decode(&own).unwrap(), None);
+    while response.is_none() {
         let solution = json!({ "template": given["id"], "nonce": header.nonce });
         let sent = submit(&world, &solution).await;
         if sent.status == 201 {
-            answer = Some(sent.json());
+            response = Some(sent.json());
         } else {
             sent.problem(422, "high-hash");
             header.nonce += 1;
         }
     }
-    assert_eq!(answer.unwrap()["hash"], header.hash().to_string());
+    assert_eq!(response.unwrap()["hash"], header.hash().to_string());
 }
 
 // G02
 #[tokio::test]
-async fn a_solution_that_comes_too_late_is_told_so_and_kept() {
+async fn late_solution_is_stale_and_stored_as_side_branch() {
     let world = World::new().await;
     let given = candidate(&world).await;
     world.generate(1, 0).await;
@@ -85,7 +85,7 @@ async fn a_solution_that_comes_too_late_is_told_so_and_kept() {
 }
 
 #[tokio::test]
-async fn a_solution_that_breaks_a_rule_or_makes_no_sense_is_refused() {
+async fn rejects_invalid_solutions() {
     let world = World::new().await;
     let (good, header) = solve(&candidate(&world).await, [1; 8]);
     let with = |name: &str, value: Value| {

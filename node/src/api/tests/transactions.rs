@@ -18,7 +18,7 @@ fn written(transfer: &Transfer) -> Value {
 }
 
 #[tokio::test]
-async fn a_transfer_is_taken_once_in_whatever_form() {
+async fn transfer_is_accepted_once_in_any_encoding() {
     let world = World::new().await;
     let transfer = Pay { memo: b"lunch", ..PAY }.signed();
     let (id, whole) = (transfer.id().to_string(), hex::encode(transfer.encode()));
@@ -55,7 +55,7 @@ async fn a_transfer_is_taken_once_in_whatever_form() {
 }
 
 #[tokio::test]
-async fn a_refused_transfer_is_told_why() {
+async fn rejected_transfer_reports_the_reason() {
     let world = World::new().await;
     world.submit(&PAY.signed()).await;
     world.generate(1, 1).await;
@@ -78,8 +78,8 @@ async fn a_refused_transfer_is_told_why() {
         (forged, 422, "bad-signature", None),
     ] {
         for path in ["/v1/transactions", "/v1/transactions/check"] {
-            let answer = world.post_json(path, &written(&transfer)).await;
-            let problem = answer.problem(status, code);
+            let response = world.post_json(path, &written(&transfer)).await;
+            let problem = response.problem(status, code);
             assert!(!problem["detail"].as_str().unwrap().is_empty());
             if let Some((expected, actual)) = compared {
                 let compared = (&problem["expected"], &problem["actual"]);
@@ -92,7 +92,7 @@ async fn a_refused_transfer_is_told_why() {
 
 // R06, R07, R08
 #[tokio::test]
-async fn what_is_no_transfer_is_malformed() {
+async fn rejects_malformed_transfers() {
     let world = World::new().await;
     let good = written(&PAY.signed());
     let other_network = address(1).encode(Params::main().hrp());
@@ -128,8 +128,8 @@ async fn what_is_no_transfer_is_malformed() {
     let twice = good.to_string().replace("\"amount\":1000", "\"amount\":1000,\"amount\":1000");
     let deep = "[".repeat(100_000);
     for body in [&exponent, &twice, &deep, "", "null", "{}", "{\"hex\":\"\"", "{\"hex\":\"0\"}"] {
-        let answer = world.post("/v1/transactions", "application/json", body.to_owned()).await;
-        answer.problem(400, "bad-request");
+        let response = world.post("/v1/transactions", "application/json", body.to_owned()).await;
+        response.problem(400, "bad-request");
     }
     let mut memo = good.clone();
     memo["memo_hex"] = json!("00".repeat(257));
@@ -152,25 +152,25 @@ async fn what_is_no_transfer_is_malformed() {
 }
 
 #[tokio::test]
-async fn a_check_judges_and_takes_nothing() {
+async fn check_validates_without_accepting() {
     let world = World::new().await;
     let check = async |pay: Pay| {
         world.post_json("/v1/transactions/check", &written(&pay.signed())).await.json()
     };
-    let verdict = |pay: Pay, status| json!({"valid": true, "id": pay.signed().id().to_string(), "status": status});
+    let result = |pay: Pay, status| json!({"valid": true, "id": pay.signed().id().to_string(), "status": status});
     let later = Pay { nonce: 1, ..PAY };
-    assert_eq!(check(PAY).await, verdict(PAY, "pending"));
-    assert_eq!(check(later).await, verdict(later, "queued"));
+    assert_eq!(check(PAY).await, result(PAY, "pending"));
+    assert_eq!(check(later).await, result(later, "queued"));
     assert_eq!(world.get("/v1/mempool").await.json()["count"], 0);
     world.submit(&PAY.signed()).await;
-    assert_eq!(check(PAY).await, verdict(PAY, "pending"));
+    assert_eq!(check(PAY).await, result(PAY, "pending"));
     world.generate(1, 1).await;
-    assert_eq!(check(PAY).await, verdict(PAY, "confirmed"));
+    assert_eq!(check(PAY).await, result(PAY, "confirmed"));
     world.get("/v1/transactions/check").await.problem(405, "method-not-allowed");
 }
 
 #[tokio::test]
-async fn a_batch_has_one_result_an_item() {
+async fn batch_returns_one_result_per_item() {
     let world = World::new().await;
     let poor = Pay { from: 40, ..PAY }.signed();
     let batch = json!([
@@ -205,7 +205,7 @@ async fn a_batch_has_one_result_an_item() {
 }
 
 #[tokio::test]
-async fn a_transaction_is_followed_from_the_pool_into_the_chain_and_back() {
+async fn transaction_status_follows_confirmation_and_reorg() {
     let (world, other) = (World::new().await, World::new().await);
     let (first, second) = (PAY.signed(), Pay { nonce: 1, ..PAY }.signed());
     let path = |transfer: &Transfer| format!("/v1/transactions/{}", transfer.id());
@@ -228,11 +228,11 @@ async fn a_transaction_is_followed_from_the_pool_into_the_chain_and_back() {
     assert_eq!(shown["sender_address"], text(address(0)));
     // A longer chain without them: they wait again. One with another of that nonce: dropped.
     other.generate(4, 2).await;
-    other.give_blocks(1, &world).await;
+    other.send_blocks(1, &world).await;
     assert_eq!(status(&first).await, ("pending".into(), 0));
     other.submit(&Pay { amount: 5, ..PAY }.signed()).await;
     other.generate(1, 2).await;
-    other.give_blocks(5, &world).await;
+    other.send_blocks(5, &world).await;
     let dropped = world.get(&path(&first)).await.json();
     assert_eq!((&dropped["status"], &dropped["reason"]), (&json!("dropped"), &json!("nonce-used")));
     assert!(dropped["detail"].as_str().unwrap().contains("nonce 0"));
@@ -241,7 +241,7 @@ async fn a_transaction_is_followed_from_the_pool_into_the_chain_and_back() {
 }
 
 #[tokio::test]
-async fn a_coinbase_is_a_transaction_too() {
+async fn coinbase_is_served_as_a_transaction() {
     let world = World::new().await;
     world.generate(1, 1).await;
     let id = world.get("/v1/blocks/1").await.json()["transactions"][0].as_str().unwrap().to_owned();
@@ -259,7 +259,7 @@ async fn a_coinbase_is_a_transaction_too() {
 
 // R08
 #[tokio::test]
-async fn an_id_is_64_digits_in_lower_case() {
+async fn transaction_id_is_64_lower_case_digits() {
     let world = World::new().await;
     let id = PAY.signed().id().to_string();
     world.submit(&PAY.signed()).await;
@@ -276,7 +276,7 @@ async fn an_id_is_64_digits_in_lower_case() {
 }
 
 #[tokio::test]
-async fn the_encoding_is_to_be_had_before_and_after_confirmation() {
+async fn raw_transaction_is_served_before_and_after_confirmation() {
     let world = World::new().await;
     let transfer = PAY.signed();
     world.submit(&transfer).await;
@@ -289,7 +289,7 @@ async fn the_encoding_is_to_be_had_before_and_after_confirmation() {
 }
 
 #[tokio::test]
-async fn a_proof_leads_from_the_transaction_to_the_header() {
+async fn proof_connects_transaction_to_header() {
     let world = World::new().await;
     for nonce in 0..4 {
         world.submit(&Pay { nonce, ..PAY }.signed()).await;
@@ -314,7 +314,7 @@ async fn a_proof_leads_from_the_transaction_to_the_header() {
 }
 
 #[tokio::test]
-async fn an_answer_is_held_until_the_transaction_is_deep_enough() {
+async fn long_poll_waits_for_confirmations() {
     let world = World::new().await;
     let transfer = PAY.signed();
     world.submit(&transfer).await;
@@ -333,7 +333,7 @@ async fn an_answer_is_held_until_the_transaction_is_deep_enough() {
 }
 
 #[tokio::test]
-async fn an_answer_is_held_no_longer_than_it_makes_sense() {
+async fn long_poll_ends_on_timeout_drop_or_reorg() {
     let (world, other) = (World::new().await, World::new().await);
     let transfer = PAY.signed();
     world.submit(&transfer).await;
@@ -347,7 +347,7 @@ async fn an_answer_is_held_no_longer_than_it_makes_sense() {
     other.submit(&Pay { amount: 5, ..PAY }.signed()).await;
     other.generate(1, 2).await;
     let held = path("&timeout=100");
-    let (shown, ()) = tokio::join!(world.get(&held), other.give_blocks(1, &world));
+    let (shown, ()) = tokio::join!(world.get(&held), other.send_blocks(1, &world));
     assert_eq!(shown.json()["status"], "dropped");
     for wrong in [
         "&timeout=121",
@@ -365,7 +365,7 @@ async fn an_answer_is_held_no_longer_than_it_makes_sense() {
 }
 
 #[tokio::test]
-async fn a_node_that_stops_holds_no_answer() {
+async fn long_poll_ends_at_shutdown() {
     let world = World::new().await;
     let transfer = PAY.signed();
     world.submit(&transfer).await;

@@ -38,7 +38,7 @@ async fn send(socket: &mut Socket, message: &Value) {
 }
 
 #[tokio::test]
-async fn a_socket_tells_events_and_takes_transfers() {
+async fn websocket_streams_events_and_accepts_transfers() {
     let world = World::new().await;
     let mut socket = world.socket("?topics=block.connected", None).await.unwrap();
     let hash = world.generate(1, 5).await.remove(0);
@@ -46,8 +46,8 @@ async fn a_socket_tells_events_and_takes_transfers() {
     assert_eq!((&event["event"], &event["id"]), (&json!("block.connected"), &json!(1)));
     assert_eq!((&event["data"]["hash"], &event["data"]["number"]), (&json!(hash), &json!(1)));
     send(&mut socket, &json!({ "subscribe": ["transaction.accepted"] })).await;
-    let answer = next(&mut socket).await;
-    assert_eq!(answer, json!({ "subscribed": ["transaction.accepted"], "since": 1 }));
+    let response = next(&mut socket).await;
+    assert_eq!(response, json!({ "subscribed": ["transaction.accepted"], "since": 1 }));
     let transfer = PAY.signed();
     send(&mut socket, &json!({ "submit_transaction": hex::encode(transfer.encode()) })).await;
     let messages = [next(&mut socket).await, next(&mut socket).await];
@@ -68,7 +68,7 @@ async fn a_socket_tells_events_and_takes_transfers() {
 
 // R06
 #[tokio::test]
-async fn a_bad_message_is_answered_and_ends_nothing() {
+async fn invalid_message_gets_an_error_and_the_session_continues() {
     let world = World::new().await;
     let mut socket = world.socket("", None).await.unwrap();
     let nested = "[".repeat(10_000);
@@ -99,7 +99,7 @@ async fn a_bad_message_is_answered_and_ends_nothing() {
 }
 
 #[tokio::test]
-async fn a_message_that_is_too_long_or_no_text_ends_the_conversation() {
+async fn oversized_or_binary_message_closes_the_session() {
     let world = World::new().await;
     for message in [Message::text("x".repeat(20_000)), Message::binary(vec![0])] {
         let mut socket = world.socket("", None).await.unwrap();
@@ -118,13 +118,13 @@ async fn a_message_that_is_too_long_or_no_text_ends_the_conversation() {
 
 // R11, R13
 #[tokio::test]
-async fn pages_of_other_hosts_open_no_socket() {
+async fn rejects_cross_origin_websockets() {
     let world = World::new().await;
     for origin in ["https://evil.example", "null", "http://localhost.evil.example"] {
-        let Err(tungstenite::Error::Http(answer)) = world.socket("", Some(origin)).await else {
+        let Err(tungstenite::Error::Http(response)) = world.socket("", Some(origin)).await else {
             panic!("{origin} was let in")
         };
-        assert_eq!(answer.status(), 403);
+        assert_eq!(response.status(), 403);
     }
     for origin in ["http://localhost:3000", "http://127.0.0.1"] {
         world.socket("", Some(origin)).await.unwrap();
@@ -132,7 +132,7 @@ async fn pages_of_other_hosts_open_no_socket() {
 }
 
 #[tokio::test]
-async fn what_is_no_socket_is_told_so() {
+async fn rejects_requests_without_upgrade() {
     let world = World::new().await;
     world.get("/v1/ws").await.problem(400, "bad-request");
 }

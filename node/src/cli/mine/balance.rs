@@ -1,6 +1,6 @@
 //! The balance of a miner, and the progress line of mining.
 
-use crate::api::routes::accounts::Holdings as Account;
+use crate::api::routes::accounts::AccountResponse as Account;
 use crate::api::routes::chain::Chain;
 use crate::cli::output::human_rate;
 use crate::client::Client;

@@ -6,7 +6,7 @@ use super::super::node::block_on;
 use super::super::output::{self, Rows};
 use super::super::tx;
 use super::args::{AccountArgs, WalletArgs};
-use crate::api::routes::accounts::Holdings as Account;
+use crate::api::routes::accounts::AccountResponse as Account;
 use crate::api::routes::mempool::Rates;
 use crate::api::routes::transactions::Transaction;
 use crate::client::{ApiError, Client, NodeArgs, Response};

@@ -2,7 +2,7 @@
 //! `/v1/mining/template`, and blocks are submitted to `/v1/blocks`.
 
 use super::{Candidate, Change, Source, SubmitOutcome};
-use crate::api::routes::blocks::{HandedIn, Summary, Taken};
+use crate::api::routes::blocks::{SubmitResponse, SubmitStatus, Summary};
 use crate::api::routes::mining as api;
 use crate::client::Client;
 use anyhow::{Context, Result};
@@ -21,7 +21,7 @@ pub struct RemoteSource {
     hrp: Hrp,
     miner: Option<Address>,
     /// The last candidate received.
-    last: Option<api::Candidate>,
+    last: Option<api::Template>,
     /// Whether it was not returned by `candidate` yet.
     is_new: bool,
 }
@@ -32,7 +32,7 @@ impl RemoteSource {
         RemoteSource { client, hrp, miner: None, last: None, is_new: false }
     }
 
-    async fn fetch(&self, miner: Address, after: Option<&str>) -> Result<api::Candidate> {
+    async fn fetch(&self, miner: Address, after: Option<&str>) -> Result<api::Template> {
         let (miner, seconds) = (miner.encode(self.hrp), LONG_POLL.as_secs().to_string());
         let mut query = vec![("miner", miner.as_str())];
         let mut wait = Duration::ZERO;
@@ -75,12 +75,12 @@ impl Source for RemoteSource {
     async fn submit(&mut self, block: Block) -> Result<SubmitOutcome> {
         let body = hex::encode(block.encode());
         let answer = self.client.post(&["blocks"], "text/plain", body).await?;
-        let HandedIn { hash, status, .. } = answer.json()?;
+        let SubmitResponse { hash, status, .. } = answer.json()?;
         let is_best = match status {
-            Taken::Connected => true,
-            Taken::SideBranch => false,
+            SubmitStatus::Connected => true,
+            SubmitStatus::SideBranch => false,
             // Accepted by a node that failed before it could respond.
-            Taken::Known => {
+            SubmitStatus::Known => {
                 let block = self.client.get(&["blocks", &hash]).await?;
                 block.json::<Summary>()?.in_best_chain
             }
@@ -93,7 +93,7 @@ impl Source for RemoteSource {
     }
 }
 
-fn decode(candidate: &api::Candidate) -> Result<Candidate> {
+fn decode(candidate: &api::Template) -> Result<Candidate> {
     let block = Block::decode(&hex::decode(&candidate.block)?)?;
     let target = block.header.bits.target()?;
     Ok(Candidate { height: Height::new(candidate.height), target, block })

@@ -34,22 +34,22 @@ fn routes() -> Router {
         .route("/livez", get(async || "ok"))
 }
 
-fn guarded() -> Guarded {
-    behind_guards(routes())
+fn app() -> App {
+    app_of(routes())
 }
 
-fn behind_guards(routes: Router) -> Guarded {
-    let hosts = Hosts::new("127.0.0.1".parse().unwrap(), &[]).unwrap();
-    Guarded::new(routes, hosts, Count::new(Arc::default(), []))
+fn app_of(routes: Router) -> App {
+    let hosts = AllowedHosts::new("127.0.0.1".parse().unwrap(), &[]).unwrap();
+    App::new(routes, hosts, Count::new(Arc::default(), []))
 }
 
-struct Answer {
+struct Response {
     status: StatusCode,
     headers: HeaderMap,
     body: Vec<u8>,
 }
 
-impl Answer {
+impl Response {
     /// The code of a problem, checked to be one in every respect.
     fn code(&self) -> String {
         assert_eq!(self.headers[header::CONTENT_TYPE], MEDIA_TYPE);
@@ -62,23 +62,23 @@ impl Answer {
     }
 }
 
-async fn ask_of(routes: Guarded, request: Request) -> Answer {
-    let (head, body) = routes.answer(request).await.into_parts();
+async fn send_to(routes: App, request: Request) -> Response {
+    let (head, body) = routes.respond(request).await.into_parts();
     let body = to_bytes(body, usize::MAX).await.unwrap().to_vec();
-    Answer { status: head.status, headers: head.headers, body }
+    Response { status: head.status, headers: head.headers, body }
 }
 
-async fn ask(method: &str, path: &str, json: Option<&str>) -> Answer {
+async fn ask(method: &str, path: &str, json: Option<&str>) -> Response {
     let mut request = Request::builder().method(method).uri(path).header(header::HOST, "localhost");
     if json.is_some() {
         request = request.header(header::CONTENT_TYPE, "application/json");
     }
     let body = Body::from(json.unwrap_or_default().to_owned());
-    ask_of(guarded(), request.body(body).unwrap()).await
+    send_to(app(), request.body(body).unwrap()).await
 }
 
 #[tokio::test]
-async fn good_requests_reach_their_handlers() {
+async fn valid_requests_reach_handlers() {
     assert_eq!(ask("POST", "/v1/order", Some("{\"blocks\":3}")).await.body, b"3");
     assert_eq!(ask("GET", "/v1/page?blocks=4", None).await.body, b"4");
     assert_eq!(ask("GET", "/v1/height/5", None).await.body, b"5");
@@ -86,7 +86,7 @@ async fn good_requests_reach_their_handlers() {
 
 // R05, R06, R07, R12
 #[tokio::test]
-async fn whatever_is_wrong_with_a_request_is_a_problem() {
+async fn every_request_error_is_a_problem() {
     let deep = "[".repeat(100_000);
     for (method, path, json, status, code) in [
         ("GET", "/v1/nothing", None, 404, "not-found"),
@@ -110,45 +110,45 @@ async fn whatever_is_wrong_with_a_request_is_a_problem() {
         ("GET", "/v1/height/x", None, 400, "bad-request"),
         ("GET", "/v1/height/%ff", None, 400, "bad-request"),
     ] {
-        let answer = ask(method, path, json).await;
-        assert_eq!(answer.status.as_u16(), status, "{method} {path}");
-        assert_eq!(answer.code(), code, "{method} {path}");
+        let response = ask(method, path, json).await;
+        assert_eq!(response.status.as_u16(), status, "{method} {path}");
+        assert_eq!(response.code(), code, "{method} {path}");
     }
 }
 
 #[tokio::test]
-async fn a_wrong_method_is_told_the_right_ones() {
-    let answer = ask("DELETE", "/v1/page", None).await;
-    assert_eq!(answer.headers[header::ALLOW], "GET,HEAD");
+async fn wrong_method_lists_allowed_methods() {
+    let response = ask("DELETE", "/v1/page", None).await;
+    assert_eq!(response.headers[header::ALLOW], "GET,HEAD");
 }
 
 // R12: what a browser sends across sites without asking first.
 #[tokio::test]
-async fn text_is_not_taken_for_json() {
+async fn rejects_json_with_text_content_type() {
     let request = Request::post("/v1/order")
         .header(header::HOST, "localhost")
         .header(header::CONTENT_TYPE, "text/plain")
         .body(Body::from("{\"blocks\":3}"));
-    assert_eq!(ask_of(guarded(), request.unwrap()).await.code(), "unsupported-media-type");
+    assert_eq!(send_to(app(), request.unwrap()).await.code(), "unsupported-media-type");
 }
 
 // R01
 #[tokio::test]
-async fn a_body_at_its_limit_is_taken_and_a_byte_more_is_not() {
+async fn body_limit_is_exact() {
     for (bytes, status) in [(MAX_BODY, 200), (MAX_BODY + 1, 413)] {
         let request = Request::post("/v1/bytes").header(header::HOST, "localhost");
         let request = request.body(Body::from(vec![0; bytes])).unwrap();
-        let answer = ask_of(guarded(), request).await;
-        assert_eq!(answer.status, status);
+        let response = send_to(app(), request).await;
+        assert_eq!(response.status, status);
         if status == 413 {
-            assert_eq!(answer.code(), "too-large");
+            assert_eq!(response.code(), "too-large");
         }
     }
 }
 
 // R13
 #[tokio::test]
-async fn a_request_under_another_name_is_forbidden() {
+async fn rejects_foreign_host_names() {
     for (hosts, line, status) in [
         (&["evil.example"][..], "/livez", 403),
         (&["localhost"], "http://evil.example/livez", 403),
@@ -161,24 +161,24 @@ async fn a_request_under_another_name_is_forbidden() {
         for host in hosts {
             request = request.header(header::HOST, *host);
         }
-        let answer = ask_of(guarded(), request.body(Body::empty()).unwrap()).await;
-        assert_eq!(answer.status.as_u16(), status, "{hosts:?} {line}");
+        let response = send_to(app(), request.body(Body::empty()).unwrap()).await;
+        assert_eq!(response.status.as_u16(), status, "{hosts:?} {line}");
         if status == 403 {
-            assert_eq!(answer.code(), "forbidden-host");
+            assert_eq!(response.code(), "forbidden-host");
         }
     }
 }
 
 // R14
 #[tokio::test]
-async fn protected_routes_need_the_token() {
+async fn protected_routes_require_token() {
     let folder = tempfile::tempdir().unwrap();
     let token = Token::open_or_create(folder.path()).unwrap();
     let text = std::fs::read_to_string(folder.path().join("api-token")).unwrap();
     let text = text.trim();
     let require = middleware::from_fn_with_state(token.clone(), auth::require);
     let routes = Router::new().route("/v1/steer", post(async || "steered")).route_layer(require);
-    let routes = behind_guards(routes);
+    let routes = app_of(routes);
     for (authorization, status) in
         [(None, 401), (Some("Bearer 0000".to_owned()), 401), (Some(format!("Bearer {text}")), 200)]
     {
@@ -186,11 +186,11 @@ async fn protected_routes_need_the_token() {
         if let Some(authorization) = authorization {
             request = request.header(header::AUTHORIZATION, authorization);
         }
-        let answer = ask_of(routes.clone(), request.body(Body::empty()).unwrap()).await;
-        assert_eq!(answer.status.as_u16(), status);
+        let response = send_to(routes.clone(), request.body(Body::empty()).unwrap()).await;
+        assert_eq!(response.status.as_u16(), status);
         if status == 401 {
-            assert_eq!(answer.code(), "unauthorized");
-            assert_eq!(answer.headers[header::WWW_AUTHENTICATE], "Bearer");
+            assert_eq!(response.code(), "unauthorized");
+            assert_eq!(response.headers[header::WWW_AUTHENTICATE], "Bearer");
         }
     }
 }
@@ -200,15 +200,15 @@ async fn start() -> (SocketAddr, watch::Sender<bool>, tokio::task::JoinHandle<()
     let listener = listener::bind("127.0.0.1:0".parse().unwrap(), "--api").await.unwrap();
     let address = listener::local_address(&listener).unwrap();
     let (stop, stopped) = watch::channel(false);
-    (address, stop, tokio::spawn(serve(listener, None, guarded(), stopped)))
+    (address, stop, tokio::spawn(serve(listener, None, app(), stopped)))
 }
 
-/// Everything a server says to some bytes until it closes or falls silent for its answer.
-async fn talk(address: SocketAddr, bytes: &[u8]) -> String {
+/// Everything a server says to some bytes until it closes or falls silent for its response.
+async fn exchange(address: SocketAddr, bytes: &[u8]) -> String {
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream.write_all(bytes).await.unwrap();
     let mut said = Vec::new();
-    // A reset after the answer is as good as a close.
+    // A reset after the response is as good as a close.
     let _ = stream.read_to_end(&mut said).await;
     String::from_utf8_lossy(&said).into_owned()
 }
@@ -218,7 +218,7 @@ fn get_once(path: &str) -> Vec<u8> {
 }
 
 /// Asks whether the server lives, and awaits that it does, over a connection that stays.
-async fn ask_again(stream: &mut TcpStream) {
+async fn get_livez(stream: &mut TcpStream) {
     stream.write_all(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
     let mut said = Vec::new();
     while !said.ends_with(b"ok") {
@@ -228,18 +228,18 @@ async fn ask_again(stream: &mut TcpStream) {
 
 // R24
 #[tokio::test]
-async fn a_panic_in_a_handler_is_a_500_and_others_are_served() {
+async fn handler_panic_is_500_and_other_requests_are_served() {
     let (address, _stop, _server) = start().await;
     for _ in 0..3 {
-        let said = talk(address, &get_once("/v1/bug")).await;
+        let said = exchange(address, &get_once("/v1/bug")).await;
         assert!(said.starts_with("HTTP/1.1 500 ") && said.contains("\"internal\""), "{said}");
-        assert!(talk(address, &get_once("/livez")).await.ends_with("ok"));
+        assert!(exchange(address, &get_once("/livez")).await.ends_with("ok"));
     }
 }
 
 // R20
 #[tokio::test]
-async fn oversized_heads_are_refused() {
+async fn oversized_heads_are_rejected() {
     let (address, _stop, _server) = start().await;
     let many = "A: b\r\n".repeat(200);
     let long = "x".repeat(MAX_HEAD + 1);
@@ -248,7 +248,7 @@ async fn oversized_heads_are_refused() {
         format!("GET /livez HTTP/1.1\r\nHost: localhost\r\nA: {long}\r\n\r\n"),
         format!("GET /{long} HTTP/1.1\r\nHost: localhost\r\n\r\n"),
     ] {
-        let said = talk(address, request.as_bytes()).await;
+        let said = exchange(address, request.as_bytes()).await;
         let refused = said.starts_with("HTTP/1.1 431 ") || said.starts_with("HTTP/1.1 414 ");
         assert!(refused, "{said:.60}");
     }
@@ -256,7 +256,7 @@ async fn oversized_heads_are_refused() {
 
 // R01: a body without an end is cut off at the limit.
 #[tokio::test]
-async fn an_endless_body_is_cut_off() {
+async fn endless_body_is_cut_off() {
     let (address, _stop, _server) = start().await;
     let mut stream = TcpStream::connect(address).await.unwrap();
     let head = "POST /v1/bytes HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n";
@@ -271,13 +271,16 @@ async fn an_endless_body_is_cut_off() {
 
 // R02: slow heads, slow bodies, connections kept for nothing.
 #[tokio::test]
-async fn clients_who_dawdle_are_closed_within_their_time() {
+async fn slow_clients_are_disconnected() {
     let (address, _stop, _server) = start().await;
     let begun = Instant::now();
     let (head, body, nothing) = tokio::join!(
-        talk(address, b"GET /livez HTTP/1.1\r\nHost: "),
-        talk(address, b"POST /v1/bytes HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\nx"),
-        talk(address, b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n"),
+        exchange(address, b"GET /livez HTTP/1.1\r\nHost: "),
+        exchange(
+            address,
+            b"POST /v1/bytes HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\nx"
+        ),
+        exchange(address, b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n"),
     );
     assert!(begun.elapsed() < HEAD_TIMEOUT * 2, "{:?}", begun.elapsed());
     assert_eq!(head, "");
@@ -287,7 +290,7 @@ async fn clients_who_dawdle_are_closed_within_their_time() {
 
 // R02
 #[tokio::test]
-async fn clients_who_wait_make_room_for_clients_who_ask() {
+async fn idle_connections_are_shed_for_new_ones() {
     let (address, _stop, _server) = start().await;
     let mut honest = TcpStream::connect(address).await.unwrap();
     let mut idle = Vec::new();
@@ -297,11 +300,11 @@ async fn clients_who_wait_make_room_for_clients_who_ask() {
         idle.push(stream);
         // Who asks now and then is no less welcome for having come first.
         if round % (MAX_CONNECTIONS / 4) == 0 {
-            ask_again(&mut honest).await;
+            get_livez(&mut honest).await;
         }
     }
     let asked = Instant::now();
-    assert!(talk(address, &get_once("/livez")).await.ends_with("ok"));
+    assert!(exchange(address, &get_once("/livez")).await.ends_with("ok"));
     assert!(asked.elapsed() < HEAD_TIMEOUT / 2, "{:?}", asked.elapsed());
     // The first to come was the first to go.
     let closed = tokio::time::timeout(HEAD_TIMEOUT / 4, idle[0].read(&mut [0; 1])).await;
@@ -311,7 +314,7 @@ async fn clients_who_wait_make_room_for_clients_who_ask() {
 }
 
 #[tokio::test]
-async fn stopping_lets_an_answer_finish_and_closes_the_rest() {
+async fn shutdown_finishes_responses_and_closes_idle_connections() {
     let (address, stop, server) = start().await;
     let mut idle = TcpStream::connect(address).await.unwrap();
     let mut asking = TcpStream::connect(address).await.unwrap();
@@ -330,7 +333,7 @@ async fn stopping_lets_an_answer_finish_and_closes_the_rest() {
 
 // R17: whatever they have sent or not read.
 #[tokio::test]
-async fn clients_who_go_away_in_the_middle_harm_nobody() {
+async fn abrupt_disconnects_do_not_affect_other_clients() {
     let (address, _stop, server) = start().await;
     let body = b"POST /v1/bytes HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\nx".to_vec();
     let requests =
@@ -338,23 +341,23 @@ async fn clients_who_go_away_in_the_middle_harm_nobody() {
     for request in requests.iter().cycle().take(500) {
         let mut stream = TcpStream::connect(address).await.unwrap();
         stream.write_all(request).await.unwrap();
-        // Dropped with an answer unread, which resets the connection.
+        // Dropped with an response unread, which resets the connection.
         drop(stream);
     }
-    assert!(talk(address, &get_once("/livez")).await.ends_with("ok"));
+    assert!(exchange(address, &get_once("/livez")).await.ends_with("ok"));
     assert!(!server.is_finished());
 }
 
 // R26: what is sent compressed stays so.
 #[tokio::test]
-async fn nothing_is_decompressed() {
+async fn compressed_bodies_are_not_decompressed() {
     let bomb = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3, 3, 0, 0, 0, 0, 0, 0, 0, 0, 0];
     let ask = |path: &str, media_type: &str| {
         let request = Request::post(path)
             .header(header::HOST, "localhost")
             .header(header::CONTENT_ENCODING, "gzip")
             .header(header::CONTENT_TYPE, media_type);
-        ask_of(guarded(), request.body(Body::from(bomb.to_vec())).unwrap())
+        send_to(app(), request.body(Body::from(bomb.to_vec())).unwrap())
     };
     assert_eq!(ask("/v1/bytes", "application/octet-stream").await.body, b"20");
     assert_eq!(ask("/v1/order", "application/json").await.code(), "bad-request");
@@ -362,7 +365,7 @@ async fn nothing_is_decompressed() {
 
 // R11: pages of other origins are told nothing.
 #[tokio::test]
-async fn no_origin_is_allowed_to_read() {
+async fn no_cors_permission_is_granted() {
     for (method, origin) in [("GET", "https://evil.example"), ("GET", "null"), ("OPTIONS", "null")]
     {
         let request = Request::builder()
@@ -371,36 +374,36 @@ async fn no_origin_is_allowed_to_read() {
             .header(header::HOST, "localhost")
             .header(header::ORIGIN, origin)
             .header(header::ACCESS_CONTROL_REQUEST_METHOD, "POST");
-        let answer = ask_of(guarded(), request.body(Body::empty()).unwrap()).await;
-        assert_eq!(answer.status, if method == "GET" { 200 } else { 405 });
-        let mut names = answer.headers.keys();
+        let response = send_to(app(), request.body(Body::empty()).unwrap()).await;
+        assert_eq!(response.status, if method == "GET" { 200 } else { 405 });
+        let mut names = response.headers.keys();
         assert!(!names.any(|name| name.as_str().starts_with("access-control-")));
     }
 }
 
 // R21: nobody speaks HTTP/2 here.
 #[tokio::test]
-async fn only_the_first_http_is_spoken() {
+async fn rejects_http2() {
     let (address, _stop, _server) = start().await;
-    let said = talk(address, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await;
+    let said = exchange(address, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await;
     assert!(said.is_empty() || said.starts_with("HTTP/1.1 400 "), "{said}");
-    assert!(talk(address, &get_once("/livez")).await.ends_with("ok"));
+    assert!(exchange(address, &get_once("/livez")).await.ends_with("ok"));
 }
 
 // R10
 #[tokio::test]
-async fn a_client_elsewhere_that_asks_too_much_is_told_to_wait() {
-    let routes = guarded();
+async fn remote_client_above_rate_limit_gets_429() {
+    let routes = app();
     let ask = |client: &str| {
         let client: SocketAddr = client.parse().unwrap();
         let mut request = Request::get("/livez").header(header::HOST, "localhost");
         request.extensions_mut().unwrap().insert(ConnectInfo(client));
-        ask_of(routes.clone(), request.body(Body::empty()).unwrap())
+        send_to(routes.clone(), request.body(Body::empty()).unwrap())
     };
     let refused = loop {
-        let answer = ask("192.0.2.1:5").await;
-        if answer.status != 200 {
-            break answer;
+        let response = ask("192.0.2.1:5").await;
+        if response.status != 200 {
+            break response;
         }
     };
     assert_eq!((refused.status.as_u16(), refused.code().as_str()), (429, "rate-limited"));

@@ -1,9 +1,9 @@
-//! JSON Schemas for people: a few words and links in place of a tree of keywords.
+//! HTML of JSON Schemas: a line of text with links in place of nested keywords.
 
 use serde_json::Value;
 use std::fmt::Write as _;
 
-/// Members of an object in the order of the document; nothing of anything else.
+/// The members of an object in document order; none for other values.
 pub(super) fn members(value: &Value) -> impl Iterator<Item = (&String, &Value)> {
     value.as_object().into_iter().flatten()
 }
@@ -12,7 +12,7 @@ pub(super) fn text(value: &Value) -> &str {
     value.as_str().unwrap_or_default()
 }
 
-/// Text as HTML.
+/// Escapes text for HTML.
 pub(super) fn escape(text: &str) -> String {
     let mut html = String::with_capacity(text.len());
     for letter in text.chars() {
@@ -27,7 +27,7 @@ pub(super) fn escape(text: &str) -> String {
     html
 }
 
-/// The same, with what stands between backticks as code.
+/// Escapes text for HTML, with backticks as code.
 pub(super) fn prose(text: &str) -> String {
     let mut html = String::new();
     for (number, part) in text.split('`').enumerate() {
@@ -41,40 +41,40 @@ pub(super) fn prose(text: &str) -> String {
     html
 }
 
-/// A schema in a line.
-pub(super) fn shape(schema: &Value) -> String {
+/// A schema in one line of HTML.
+pub(super) fn schema_html(schema: &Value) -> String {
     if let Some(reference) = schema["$ref"].as_str() {
         let name = escape(reference.rsplit('/').next().unwrap_or_default());
         return format!("<a href=\"#shape-{name}\">{name}</a>");
     }
     for choice in ["oneOf", "anyOf"] {
         if let Some(choices) = schema[choice].as_array() {
-            return choices.iter().map(shape).collect::<Vec<_>>().join(" or ");
+            return choices.iter().map(schema_html).collect::<Vec<_>>().join(" or ");
         }
     }
     if let Some(values) = schema["enum"].as_array() {
-        return values.iter().map(value).collect::<Vec<_>>().join(" or ");
+        return values.iter().map(literal).collect::<Vec<_>>().join(" or ");
     }
     if !schema["const"].is_null() {
-        return value(&schema["const"]);
+        return literal(&schema["const"]);
     }
     let types = match &schema["type"] {
-        Value::Array(types) => types.iter().map(|of| named(of, schema)).collect(),
-        of => vec![named(of, schema)],
+        Value::Array(types) => types.iter().map(|of| type_html(of, schema)).collect(),
+        of => vec![type_html(of, schema)],
     };
     types.join(" or ")
 }
 
-fn value(value: &Value) -> String {
+fn literal(value: &Value) -> String {
     format!("<code>{}</code>", escape(&value.to_string()))
 }
 
-fn named(of: &Value, schema: &Value) -> String {
+fn type_html(of: &Value, schema: &Value) -> String {
     match text(of) {
-        "array" => format!("list of {}", shape(&schema["items"])),
+        "array" => format!("list of {}", schema_html(&schema["items"])),
         "integer" => format!("integer{}", range(schema)),
         "object" if schema["additionalProperties"].is_object() => {
-            format!("object of {}", shape(&schema["additionalProperties"]))
+            format!("object of {}", schema_html(&schema["additionalProperties"]))
         }
         "string" => match schema["pattern"].as_str() {
             Some(pattern) => format!("text <code class=\"pattern\">{}</code>", escape(pattern)),
@@ -94,38 +94,42 @@ fn range(schema: &Value) -> String {
     }
 }
 
-/// A schema with its fields, if it has some.
-pub(super) fn fields(schema: &Value) -> String {
+/// A schema with its properties in HTML.
+pub(super) fn schema_details(schema: &Value) -> String {
     let mut html = String::new();
     if let Some(description) = schema["description"].as_str() {
         let _ = write!(html, "<p>{}</p>", prose(description));
     }
     if !schema["properties"].is_null() {
-        html.push_str(&table(schema));
+        html.push_str(&properties_table(schema));
     }
     for choice in ["oneOf", "anyOf"] {
         for (number, one) in schema[choice].as_array().into_iter().flatten().enumerate() {
             let or = if number == 0 { "" } else { "<p class=\"or\">or</p>" };
             let has_fields = !one["properties"].is_null();
-            let shown = if has_fields { fields(one) } else { format!("<p>{}</p>", listed(one)) };
+            let shown = if has_fields {
+                schema_details(one)
+            } else {
+                format!("<p>{}</p>", choice_html(one))
+            };
             let _ = write!(html, "{or}{shown}");
         }
     }
     let is_plain = ["properties", "oneOf", "anyOf"].iter().all(|key| schema[key].is_null());
     if is_plain {
-        let _ = write!(html, "<p>{}</p>", shape(schema));
+        let _ = write!(html, "<p>{}</p>", schema_html(schema));
     }
     html
 }
 
-fn listed(schema: &Value) -> String {
+fn choice_html(schema: &Value) -> String {
     match schema["description"].as_str() {
-        Some(description) => format!("{}: {}", shape(schema), prose(description)),
-        None => shape(schema),
+        Some(description) => format!("{}: {}", schema_html(schema), prose(description)),
+        None => schema_html(schema),
     }
 }
 
-fn table(schema: &Value) -> String {
+fn properties_table(schema: &Value) -> String {
     let required = schema["required"].as_array();
     let mut html = "<table>".to_owned();
     for (name, field) in members(&schema["properties"]) {
@@ -135,7 +139,7 @@ fn table(schema: &Value) -> String {
             "<tr><th><code>{}</code>{}</th><td>{}</td><td>{}</td></tr>",
             escape(name),
             if is_required { "" } else { "?" },
-            shape(field),
+            schema_html(field),
             prose(text(&field["description"])),
         );
     }
@@ -158,11 +162,11 @@ mod tests {
     #[test]
     fn a_schema_is_told_in_a_line() {
         let reference = json!({"type": "array", "items": {"$ref": "#/components/schemas/Tip"}});
-        assert_eq!(shape(&reference), "list of <a href=\"#shape-Tip\">Tip</a>");
+        assert_eq!(schema_html(&reference), "list of <a href=\"#shape-Tip\">Tip</a>");
         let number = json!({"type": ["integer", "null"], "minimum": 1, "maximum": 9});
-        assert_eq!(shape(&number), "integer 1 to 9 or null");
+        assert_eq!(schema_html(&number), "integer 1 to 9 or null");
         assert_eq!(
-            shape(&json!({"enum": ["a", "b"]})),
+            schema_html(&json!({"enum": ["a", "b"]})),
             "<code>&quot;a&quot;</code> or <code>&quot;b&quot;</code>"
         );
     }

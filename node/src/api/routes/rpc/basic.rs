@@ -1,5 +1,5 @@
-//! The user name of HTTP Basic: an address to pay, perhaps with a worker's name behind it.
-//! Source: RFC 7617, RFC 4648.
+//! The payout address in the user name of HTTP Basic, with an optional worker name after a dot.
+//! Source: RFC 7617.
 
 use super::error::Error;
 use crate::state::NodeState;
@@ -7,8 +7,8 @@ use axum::http::HeaderMap;
 use axum::http::header::AUTHORIZATION;
 use chain::Address;
 
-/// Whom blocks pay: the user, otherwise whom this node's own blocks pay.
-pub(super) fn payee(headers: &HeaderMap, node: &NodeState) -> Result<Address, Error> {
+/// The payout address: the user name, or else the node's default.
+pub(super) fn payout_address(headers: &HeaderMap, node: &NodeState) -> Result<Address, Error> {
     let hrp = node.reader.params().hrp();
     let named = headers.get(AUTHORIZATION).and_then(|value| user(value.to_str().ok()?));
     let address = match named.as_deref() {
@@ -21,11 +21,11 @@ pub(super) fn payee(headers: &HeaderMap, node: &NodeState) -> Result<Address, Er
     address.ok_or_else(|| {
         let network = node.reader.params().name();
         let message = format!("the user name must be an address of the network {network} to pay");
-        Error::new(Error::NOBODY, message)
+        Error::new(Error::UNAUTHORIZED, message)
     })
 }
 
-/// The user name in a header's value.
+/// Parses the user name from the value of an `Authorization` header.
 fn user(value: &str) -> Option<String> {
     let (scheme, credentials) = value.split_once(' ')?;
     let bytes = scheme.eq_ignore_ascii_case("basic").then(|| base64(credentials.trim()))??;
@@ -33,7 +33,7 @@ fn user(value: &str) -> Option<String> {
     text.split_once(':').map(|(user, _)| user.to_owned())
 }
 
-/// The bytes behind a text in base 64, padded or not.
+/// Decodes base 64, with or without padding.
 fn base64(text: &str) -> Option<Vec<u8>> {
     let digits = text.trim_end_matches('=').as_bytes();
     let mut bytes = Vec::with_capacity(digits.len() * 3 / 4);

@@ -1,5 +1,5 @@
-//! `submitblock`: a header and the coinbase in Bitcoin's encoding, completed from the template that
-//! `workid` names, or that the header's Merkle root is of; or all transactions, which must be those.
+//! `submitblock`: a header and the coinbase in Bitcoin's serialization, completed from the template of
+//! `workid` or of the header's Merkle root; the template's other transactions may follow.
 
 use super::error::Error;
 use crate::state::NodeState;
@@ -7,12 +7,12 @@ use chain::ledger::{Accepted, SubmitError};
 use chain::{Block, Coinbase, Header, Transaction};
 use serde_json::{Value, json};
 
-/// The longest coinbase.
+/// The largest coinbase in bytes.
 const MAX_COINBASE: usize = 186;
 
-/// Takes a block in: null if it is in the best chain, otherwise why not, in a word.
+/// Submits a block. The result is null if it is in the best chain, otherwise a BIP 22 reject reason.
 pub(super) async fn submit(node: &NodeState, params: &[Value]) -> Result<Value, Error> {
-    let unreadable = |what: &str| Error::new(Error::UNREADABLE, what);
+    let unreadable = |what: &str| Error::new(Error::DESERIALIZATION, what);
     let bytes = params.first().and_then(Value::as_str).and_then(|text| hex::decode(text).ok());
     let bytes = bytes.ok_or_else(|| unreadable("the block is not hexadecimal"))?;
     let (header, rest) = bytes
@@ -26,7 +26,7 @@ pub(super) async fn submit(node: &NodeState, params: &[Value]) -> Result<Value, 
     };
     let Some(candidate) = candidate else { return Ok(json!("stale-work")) };
     let mut block = candidate.solved(|own| *own = header);
-    let coinbase = own_part(rest, &block)
+    let coinbase = coinbase_bytes(rest, &block)
         .and_then(|coinbase| Coinbase::deserialize(coinbase).ok())
         .ok_or_else(|| unreadable("after the count comes the template's coinbase"))?;
     block.transactions[0] = Transaction::Coinbase(coinbase);
@@ -42,7 +42,7 @@ pub(super) async fn submit(node: &NodeState, params: &[Value]) -> Result<Value, 
     }
 }
 
-/// What follows Bitcoin's count of transactions: one byte, or a mark and two or four.
+/// The bytes after Bitcoin's transaction count, which has one, three or five bytes.
 fn after_count(bytes: &[u8]) -> Option<&[u8]> {
     let (mark, rest) = bytes.split_first()?;
     match mark {
@@ -53,8 +53,8 @@ fn after_count(bytes: &[u8]) -> Option<&[u8]> {
     }
 }
 
-/// The coinbase, if nothing else follows it than what the template has too.
-fn own_part<'a>(bytes: &'a [u8], template: &Block) -> Option<&'a [u8]> {
+/// The bytes of the coinbase, if only the template's transactions follow it.
+fn coinbase_bytes<'a>(bytes: &'a [u8], template: &Block) -> Option<&'a [u8]> {
     if bytes.len() <= MAX_COINBASE {
         return Some(bytes);
     }

@@ -1,8 +1,8 @@
-//! `getblocktemplate`. The coinbase is always given, since it commits to the accounts; a miner may
-//! change nothing in it, and need not send back the transactions: `workid` stands for them.
+//! `getblocktemplate`. The coinbase is always provided, since it commits to the accounts, and a miner
+//! may change only its extra nonce; `workid` stands for the other transactions in a submission.
 
 use super::error::Error;
-use crate::api::http::long_poll::Hold;
+use crate::api::http::long_poll::LongPoll;
 use crate::api::openapi::schema::Digits;
 use crate::mining::readiness::NotReady;
 use crate::mining::templates::{IssuedTemplate, TemplateUnavailable};
@@ -10,13 +10,13 @@ use crate::state::NodeState;
 use chain::{Address, Transfer};
 use serde_json::{Value, json};
 
-/// Seconds that an answer is held while the tip stays the same.
-const HOLD: u64 = 60;
-/// Digits of a hash.
+/// Timeout of a long poll in seconds.
+const POLL_SECONDS: u64 = 60;
+/// Number of hexadecimal digits in a hash.
 const HASH_DIGITS: usize = 64;
 
-/// A template of its own for a miner; once there is another tip than that of `longpollid`, if the
-/// request has one.
+/// A new template for a miner. With `longpollid`, the response waits until the tip differs from that of
+/// the id.
 pub(super) async fn get(node: &NodeState, miner: Address, request: &Value) -> Result<Value, Error> {
     if let Some(mode) = request.get("mode").and_then(Value::as_str)
         && mode != "template"
@@ -25,18 +25,21 @@ pub(super) async fn get(node: &NodeState, miner: Address, request: &Value) -> Re
         return Err(Error::new(Error::INVALID_PARAMETER, message));
     }
     if let Some(id) = request.get("longpollid").and_then(Value::as_str) {
-        let hold = Hold::new(node, Some(Digits(HOLD)));
-        let mut hold = hold.map_err(|_| Error::new(Error::INTERNAL, "no answer can be held"))?;
-        if id.get(..HASH_DIGITS) == Some(&*hold.tip().to_string()) {
-            hold.tip_changed().await;
+        let long_poll = LongPoll::new(node, Some(Digits(POLL_SECONDS)));
+        let mut long_poll =
+            long_poll.map_err(|_| Error::new(Error::INTERNAL, "no result can be held"))?;
+        if id.get(..HASH_DIGITS) == Some(&*long_poll.tip().to_string()) {
+            long_poll.tip_changed().await;
         }
     }
     match node.templates.issue(miner).await {
-        Ok((id, candidate)) => Ok(shown(node, &id, &candidate)),
+        Ok((id, candidate)) => Ok(template_json(node, &id, &candidate)),
         Err(why) => {
             let code = match why {
                 TemplateUnavailable::NotReady(NotReady::NoPeers) => Error::NOT_CONNECTED,
-                TemplateUnavailable::NotReady(NotReady::Syncing { .. }) => Error::CATCHING_UP,
+                TemplateUnavailable::NotReady(NotReady::Syncing { .. }) => {
+                    Error::IN_INITIAL_DOWNLOAD
+                }
                 TemplateUnavailable::Stopped(_) | TemplateUnavailable::Template(_) => {
                     Error::INTERNAL
                 }
@@ -46,7 +49,7 @@ pub(super) async fn get(node: &NodeState, miner: Address, request: &Value) -> Re
     }
 }
 
-fn shown(node: &NodeState, id: &str, candidate: &IssuedTemplate) -> Value {
+fn template_json(node: &NodeState, id: &str, candidate: &IssuedTemplate) -> Value {
     let (template, spec) = (candidate.template(), node.reader.params().spec());
     let header = template.block.header;
     let coinbase = candidate.coinbase().expect("a template has a coinbase");
@@ -60,7 +63,7 @@ fn shown(node: &NodeState, id: &str, candidate: &IssuedTemplate) -> Value {
         "sigops": 0,
         "required": true,
     });
-    let transfers = template.block.transfers().map(|(_, transfer)| transfer_shown(transfer));
+    let transfers = template.block.transfers().map(|(_, transfer)| transfer_json(transfer));
     let now = node.writer.now();
     json!({
         "capabilities": [],
@@ -87,7 +90,7 @@ fn shown(node: &NodeState, id: &str, candidate: &IssuedTemplate) -> Value {
     })
 }
 
-fn transfer_shown(transfer: &Transfer) -> Value {
+fn transfer_json(transfer: &Transfer) -> Value {
     let id = transfer.id().to_string();
     json!({
         "data": hex::encode(transfer.encode()),
