@@ -1,7 +1,7 @@
 //! The REST API: what clients see of the node, under `/v1`.
 //!
-//! `routes` holds one file per resource, `http` the server and what handlers are made of, `openapi`
-//! the route table from which the OpenAPI document is made too.
+//! `routes` has one file per resource, `http` the server, extractors and responses, `openapi` the route
+//! table and the OpenAPI document built from it.
 
 pub mod http;
 pub mod openapi;
@@ -9,7 +9,6 @@ pub mod routes;
 
 use crate::auth::Token;
 use crate::explorer;
-use crate::metrics::requests::Count;
 use crate::state::NodeState;
 use anyhow::Result;
 use axum::Extension;
@@ -19,7 +18,7 @@ use openapi::docs::Documentation;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-/// Every route behind its guards.
+/// Builds the application with every route.
 pub fn router(
     node: Arc<NodeState>,
     token: &Token,
@@ -27,13 +26,11 @@ pub fn router(
     hosts: &[String],
 ) -> Result<App> {
     let hosts = AllowedHosts::new(bound.ip(), hosts)?;
-    let table = routes::all(token, &hosts);
-    let patterns = table.patterns().chain(explorer::patterns());
-    let count = Count::new(Arc::clone(&node.metrics), patterns);
-    let (router, document) = table.build();
+    let (router, document) = routes::all(token, &hosts).build();
+    let metrics = Arc::clone(&node.metrics.http);
     let router = router.merge(explorer::routes());
     let router = router.layer(Extension(Documentation::new(&document))).with_state(node);
-    Ok(App::new(router, hosts, count))
+    Ok(App::new(router, hosts, metrics))
 }
 
 #[cfg(test)]

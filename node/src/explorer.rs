@@ -109,11 +109,6 @@ pub fn routes<S: Clone + Send + Sync + 'static>() -> Router<S> {
     pages.route(ASSET, get(asset))
 }
 
-/// The URL patterns of [`routes`].
-pub fn patterns() -> impl Iterator<Item = &'static str> {
-    page_patterns().chain([ASSET])
-}
-
 fn page_patterns() -> impl Iterator<Item = &'static str> {
     PAGES.keys().map(String::as_str).filter(|url| *url != "/")
 }

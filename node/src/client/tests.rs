@@ -8,7 +8,6 @@ use crate::api::http::host_check::AllowedHosts;
 use crate::api::http::problem::{Kind, Problem};
 use crate::api::http::server;
 use crate::listener;
-use crate::metrics::requests::Count;
 use crate::mining::source::remote::RemoteSource;
 use crate::mining::source::{Source, SubmitOutcome};
 use crate::node_file::NodeFile;
@@ -50,7 +49,7 @@ async fn serve(routes: Router) -> (String, watch::Sender<bool>) {
     let address = listener::local_address(&listener).unwrap();
     let hosts = AllowedHosts::new(address.ip(), &[]).unwrap();
     let (stop, stopped) = watch::channel(false);
-    let routes = server::App::new(routes, hosts, Count::new(Arc::default(), []));
+    let routes = server::App::new(routes, hosts, Arc::default());
     tokio::spawn(server::serve(listener, None, routes, stopped));
     (format!("http://{address}"), stop)
 }

@@ -1,23 +1,21 @@
-//! Metrics as text. Source: Prometheus documentation, "Exposition formats", text format 0.0.4.
+//! The text format of metrics, and the declaration of metrics in groups.
+//! Source: Prometheus documentation, "Exposition formats", text format 0.0.4.
 
-use super::Histogram;
+use super::instrument::{Counter, CounterVec, Gauge, Histogram};
 use std::fmt::{Display, Write as _};
 
-/// The media type.
+/// The media type of the format.
 pub const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// What a family's values are.
+/// The type of a family of metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// They only grow.
     Counter,
-    /// They go up and down.
     Gauge,
-    /// They are counted by size.
     Histogram,
 }
 
-/// A number that Rust writes as Prometheus reads it.
+/// A number whose `Display` form is valid in the format.
 pub trait Number: Display + Copy {}
 
 impl Number for u32 {}
@@ -25,22 +23,22 @@ impl Number for u64 {}
 impl Number for usize {}
 impl Number for f64 {}
 
-/// A label's name and its value.
+/// The name and value of a label.
 pub type Label<'l> = (&'static str, &'l str);
 
-/// Families of metrics, one below the other.
+/// A page of metrics.
 #[derive(Debug, Default)]
 pub struct Page {
     text: String,
 }
 
 impl Page {
-    /// The text.
+    /// The text of the page.
     pub fn into_text(self) -> String {
         self.text
     }
 
-    /// A family; its name comes once in a page.
+    /// Starts a family; its name must be unique in the page.
     pub fn family(&mut self, kind: Kind, name: &'static str, help: &'static str) -> Family<'_> {
         let kind = match kind {
             Kind::Counter => "counter",
@@ -52,27 +50,22 @@ impl Page {
         Family { page: self, name }
     }
 
-    /// A number that only grows.
+    /// Writes a counter without labels.
     pub fn counter(&mut self, name: &'static str, help: &'static str, value: impl Number) {
         self.family(Kind::Counter, name, help).value(&[], value);
     }
 
-    /// A number that goes up and down.
+    /// Writes a gauge without labels.
     pub fn gauge(&mut self, name: &'static str, help: &'static str, value: impl Number) {
         self.family(Kind::Gauge, name, help).value(&[], value);
     }
 
-    /// Numbers counted by size.
-    pub fn histogram(&mut self, name: &'static str, help: &'static str, values: &Histogram) {
-        self.family(Kind::Histogram, name, help).values(&[], values);
-    }
-
     fn put(&mut self, text: std::fmt::Arguments<'_>) {
-        self.text.write_fmt(text).expect("a string takes everything");
+        self.text.write_fmt(text).expect("writing to a string succeeds");
     }
 }
 
-/// The metrics of one name, told apart by their labels.
+/// The metrics of a name, distinguished by their labels.
 #[derive(Debug)]
 pub struct Family<'p> {
     page: &'p mut Page,
@@ -80,12 +73,12 @@ pub struct Family<'p> {
 }
 
 impl Family<'_> {
-    /// One of them.
+    /// Writes a value.
     pub fn value(&mut self, labels: &[Label], value: impl Number) {
         self.line("", labels, None, value);
     }
 
-    /// One of a histogram.
+    /// Writes a histogram.
     pub fn values(&mut self, labels: &[Label], values: &Histogram) {
         let values = values.get();
         for (end, count) in values.buckets {
@@ -109,6 +102,67 @@ impl Family<'_> {
     }
 }
 
+/// An instrument that can be written as a family of its own.
+pub trait Metric {
+    /// Writes the family.
+    fn write(&self, page: &mut Page, name: &'static str, help: &'static str);
+}
+
+impl Metric for Counter {
+    fn write(&self, page: &mut Page, name: &'static str, help: &'static str) {
+        page.counter(name, help, self.get());
+    }
+}
+
+impl Metric for Gauge {
+    fn write(&self, page: &mut Page, name: &'static str, help: &'static str) {
+        page.gauge(name, help, self.get());
+    }
+}
+
+impl Metric for Histogram {
+    fn write(&self, page: &mut Page, name: &'static str, help: &'static str) {
+        page.family(Kind::Histogram, name, help).values(&[], self);
+    }
+}
+
+impl Metric for CounterVec {
+    fn write(&self, page: &mut Page, name: &'static str, help: &'static str) {
+        let mut family = page.family(Kind::Counter, name, help);
+        for (reason, count) in self.get() {
+            family.value(&[("reason", reason)], count);
+        }
+    }
+}
+
+/// Declares a group of metrics: per row the field, its initial value, name and help text.
+macro_rules! metrics {
+    ($(#[$attribute:meta])* pub struct $group:ident {$(
+        $field:ident: $type:ty = $value:expr, $name:literal, $help:literal;
+    )*}) => {
+        $(#[$attribute])*
+        #[derive(Debug)]
+        pub struct $group {$(
+            #[doc = $help]
+            pub $field: $type,
+        )*}
+
+        impl Default for $group {
+            fn default() -> $group {
+                $group { $($field: $value,)* }
+            }
+        }
+
+        impl $group {
+            /// Writes all metrics of the group.
+            pub fn write(&self, page: &mut $crate::metrics::exposition::Page) {
+                $(self.$field.write(page, $name, $help);)*
+            }
+        }
+    };
+}
+pub(super) use metrics;
+
 fn escaped(value: &str) -> String {
     value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }
@@ -118,7 +172,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn values_are_lines_below_what_they_are() {
+    fn families_have_help_type_and_values() {
         let mut page = Page::default();
         page.counter("blocks_total", "Blocks.", 3_u64);
         page.gauge("progress_ratio", "How \\far.\nReally.", 0.5);
@@ -142,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn a_histogram_is_cumulative_and_ends_at_infinity() {
+    fn histogram_buckets_are_cumulative_up_to_infinity() {
         let depths = Histogram::of_numbers(&[1, 10]);
         [1, 2, 100].into_iter().for_each(|depth| depths.count(depth));
         let mut page = Page::default();

@@ -1,50 +1,50 @@
-//! What counts: cheap to change from any thread, and read now and then. Relaxed atomics: a reader
-//! may see one of two changes before the other, but nothing twice.
+//! Instruments: cheap to update from any thread. Their atomics are relaxed: a reader may see two updates
+//! in another order, but none twice.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-/// A number that only grows.
+/// A number that only increases.
 #[derive(Debug, Default)]
 pub struct Counter(AtomicU64);
 
 impl Counter {
-    /// One more.
+    /// Adds one.
     pub fn increment(&self) {
         self.add(1);
     }
 
-    /// So many more.
+    /// Adds `count`.
     pub fn add(&self, count: usize) {
         self.0.fetch_add(count as u64, Ordering::Relaxed);
     }
 
-    /// How many there were.
+    /// The current value.
     pub fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
 }
 
-/// How many there are.
+/// A number of things present.
 #[derive(Debug, Default)]
 pub struct Gauge(AtomicUsize);
 
 impl Gauge {
-    /// One more, until what this returns is dropped.
+    /// Adds one until the guard is dropped.
     pub fn enter(self: &Arc<Gauge>) -> InProgress {
         self.0.fetch_add(1, Ordering::Relaxed);
         InProgress(Arc::clone(self))
     }
 
-    /// How many there are.
+    /// The current value.
     pub fn get(&self) -> usize {
         self.0.load(Ordering::Relaxed)
     }
 }
 
-/// One of those that a gauge counts.
+/// Counts as one in a gauge until dropped.
 #[derive(Debug)]
 pub struct InProgress(Arc<Gauge>);
 
@@ -54,100 +54,100 @@ impl Drop for InProgress {
     }
 }
 
-/// Counts by a reason. Reasons are constants of the program, so there are only so many.
+/// Counters by label values, which must be bounded: constants of the program by default.
 #[derive(Debug, Default)]
-pub struct CounterVec(Mutex<BTreeMap<&'static str, u64>>);
+pub struct CounterVec<L = &'static str>(Mutex<BTreeMap<L, u64>>);
 
-impl CounterVec {
-    /// One more.
-    pub fn count(&self, reason: &'static str) {
+impl<L: Ord + Clone> CounterVec<L> {
+    /// Adds one to the counter of these label values.
+    pub fn count(&self, labels: L) {
         let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        *counts.entry(reason).or_default() += 1;
+        *counts.entry(labels).or_default() += 1;
     }
 
-    /// Every reason there was, and how often.
-    pub fn get(&self) -> BTreeMap<&'static str, u64> {
+    /// The current values.
+    pub fn get(&self) -> BTreeMap<L, u64> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
-/// How many values fall where, and their sum.
+/// A histogram of values, and their sum.
 #[derive(Debug)]
 pub struct Histogram {
-    /// The upper ends of all buckets but the last, which has none, in units.
-    ends: &'static [u64],
-    /// Units in one of what is shown.
+    /// The upper bounds of all buckets but the last, which has none, in units.
+    bounds: &'static [u64],
+    /// Units per exposed unit.
     scale: f64,
     counts: Box<[AtomicU64]>,
     sum: AtomicU64,
 }
 
-/// Units in a second.
+/// Units of time histograms per second.
 const NANOSECONDS: f64 = 1e9;
 
-/// Microseconds as a histogram of times takes them.
+/// Converts bounds in microseconds for [`Histogram::of_times`].
 pub const fn nanoseconds<const COUNT: usize>(microseconds: [u64; COUNT]) -> [u64; COUNT] {
-    let (mut ends, mut at) = (microseconds, 0);
+    let (mut bounds, mut at) = (microseconds, 0);
     while at < COUNT {
-        ends[at] *= 1_000;
+        bounds[at] *= 1_000;
         at += 1;
     }
-    ends
+    bounds
 }
 
 impl Histogram {
-    /// Of numbers, by upper ends.
-    pub fn of_numbers(ends: &'static [u64]) -> Histogram {
-        Histogram::new(ends, 1.0)
+    /// A histogram of numbers with these upper bounds.
+    pub fn of_numbers(bounds: &'static [u64]) -> Histogram {
+        Histogram::new(bounds, 1.0)
     }
 
-    /// Of times, shown in seconds, by upper ends in nanoseconds.
-    pub fn of_times(ends: &'static [u64]) -> Histogram {
-        Histogram::new(ends, NANOSECONDS)
+    /// A histogram of times with these upper bounds in nanoseconds, exposed in seconds.
+    pub fn of_times(bounds: &'static [u64]) -> Histogram {
+        Histogram::new(bounds, NANOSECONDS)
     }
 
-    fn new(ends: &'static [u64], scale: f64) -> Histogram {
-        debug_assert!(ends.is_sorted_by(|one, next| one < next), "each end is above the last");
-        let counts = (0..=ends.len()).map(|_| AtomicU64::default()).collect();
-        Histogram { ends, scale, counts, sum: AtomicU64::default() }
+    fn new(bounds: &'static [u64], scale: f64) -> Histogram {
+        debug_assert!(bounds.is_sorted_by(|one, next| one < next), "bounds increase");
+        let counts = (0..=bounds.len()).map(|_| AtomicU64::default()).collect();
+        Histogram { bounds, scale, counts, sum: AtomicU64::default() }
     }
 
-    /// Counts a number.
+    /// Adds a number.
     pub fn count(&self, value: usize) {
         self.observe(value as u64);
     }
 
-    /// Counts a time.
+    /// Adds a time.
     pub fn time(&self, time: Duration) {
         self.observe(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX));
     }
 
     fn observe(&self, value: u64) {
-        let bucket = self.ends.partition_point(|end| *end < value);
+        let bucket = self.bounds.partition_point(|bound| *bound < value);
         self.counts[bucket].fetch_add(1, Ordering::Relaxed);
         self.sum.fetch_add(value, Ordering::Relaxed);
     }
 
-    /// What it holds at this moment.
+    /// The current values.
     pub fn get(&self) -> Buckets {
-        let (mut count, mut buckets) = (0, Vec::with_capacity(self.ends.len()));
-        for (end, bucket) in self.ends.iter().zip(&self.counts) {
+        let (mut count, mut buckets) = (0, Vec::with_capacity(self.bounds.len()));
+        for (bound, bucket) in self.bounds.iter().zip(&self.counts) {
             count += bucket.load(Ordering::Relaxed);
-            buckets.push((*end as f64 / self.scale, count));
+            buckets.push((*bound as f64 / self.scale, count));
         }
-        count += self.counts[self.ends.len()].load(Ordering::Relaxed);
+        count += self.counts[self.bounds.len()].load(Ordering::Relaxed);
         Buckets { buckets, count, sum: self.sum.load(Ordering::Relaxed) as f64 / self.scale }
     }
 }
 
-/// What a histogram holds.
+/// The values of a histogram.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Buckets {
-    /// Upper ends, each with the number of values up to it.
+    /// The upper bounds, each with the number of values up to it.
     pub buckets: Vec<(f64, u64)>,
-    /// Of all values.
+    /// The number of values.
     pub count: u64,
-    /// Of all values.
+    /// The sum of all values.
     pub sum: f64,
 }
 
@@ -156,7 +156,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_value_counts_up_to_its_bucket_and_in_all_above() {
+    fn value_counts_in_its_bucket_and_all_above() {
         let depths = Histogram::of_numbers(&[1, 3, 10]);
         for depth in [1, 2, 3, 3, 11, 0] {
             depths.count(depth);
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn times_are_shown_in_seconds() {
+    fn times_are_exposed_in_seconds() {
         const ENDS: &[u64] = &nanoseconds([50, 2_500, 1_000_000]);
         let times = Histogram::of_times(ENDS);
         for time in [Duration::from_micros(50), Duration::from_millis(1_500), Duration::MAX] {
@@ -179,15 +179,15 @@ mod tests {
     }
 
     #[test]
-    fn a_gauge_counts_who_is_there_and_a_tally_each_reason() {
+    fn gauge_counts_guards_and_counter_vec_counts_labels() {
         let gauge = Arc::<Gauge>::default();
         let (one, two) = (gauge.enter(), gauge.enter());
         drop(one);
         assert_eq!(gauge.get(), 1);
         drop(two);
         assert_eq!(gauge.get(), 0);
-        let tally = CounterVec::default();
-        ["b", "a", "b"].into_iter().for_each(|reason| tally.count(reason));
-        assert_eq!(tally.get(), BTreeMap::from([("a", 1), ("b", 2)]));
+        let counters = CounterVec::default();
+        ["b", "a", "b"].into_iter().for_each(|reason| counters.count(reason));
+        assert_eq!(counters.get(), BTreeMap::from([("a", 1), ("b", 2)]));
     }
 }

@@ -1,5 +1,9 @@
-//! The HTTP server under the API: limits on time, size and connections, and the guards that every
-//! request passes. Knows no route but the ones that lead nowhere.
+//! The HTTP server under the API: limits on time, size and connections, and the checks that every
+//! request passes. Knows no route but the fallbacks.
+//!
+//! The accept loop is not `hyper_util`'s: at the limit of connections it sheds the longest idle one. Nor
+//! are timeouts `tower_http`'s: they would end long polls and streams, where only a client that
+//! does not read is at fault.
 
 use crate::api::http::extract::MAX_BODY;
 use crate::api::http::host_check::AllowedHosts;
@@ -9,12 +13,14 @@ use crate::api::http::response::IfNoneMatch;
 use crate::api::http::write_timeout::{ActivityTracker, Socket, WriteTimeout};
 use crate::explorer;
 use crate::listener::is_client_error;
-use crate::metrics::requests::Count;
+use crate::metrics::http::HttpMetrics;
 use crate::shutdown::shutdown_requested;
 use crate::tls::Tls;
 use axum::Router;
-use axum::extract::{ConnectInfo, DefaultBodyLimit, Request};
-use axum::http::{HeaderMap, Method, Uri};
+use axum::extract::{ConnectInfo, DefaultBodyLimit, Request, State};
+use axum::http::header::CONTENT_LENGTH;
+use axum::http::{HeaderMap, Method, StatusCode, Uri};
+use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -25,6 +31,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
@@ -47,66 +54,81 @@ const GRACE: Duration = Duration::from_secs(3);
 /// The pause after a failed `accept`, most likely for lack of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// The routes with the checks that every request passes: host names, rate limits, panics and body size.
-/// Cheap to clone.
+/// The routes with the checks that every request passes. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct App {
-    routes: Router,
-    hosts: AllowedHosts,
-    rate_limiter: RateLimiter,
-    count: Count,
+    router: Router,
+    metrics: Arc<HttpMetrics>,
 }
 
 impl App {
-    pub fn new(routes: Router, hosts: AllowedHosts, count: Count) -> App {
-        let routes = routes
+    pub fn new(routes: Router, hosts: AllowedHosts, metrics: Arc<HttpMetrics>) -> App {
+        let checks =
+            Checks { hosts, rate_limiter: RateLimiter::default(), metrics: Arc::clone(&metrics) };
+        let router = routes
             .fallback(not_found)
             .method_not_allowed_fallback(method_not_allowed)
-            .layer(DefaultBodyLimit::max(MAX_BODY));
-        App { routes, hosts, rate_limiter: RateLimiter::default(), count }
+            .layer(DefaultBodyLimit::max(MAX_BODY))
+            .layer(from_fn_with_state(checks, check));
+        App { router, metrics }
     }
 
-    /// Responds to a request. The checks are called here rather than layered in the router, where each
-    /// would cost every request several allocations.
     pub async fn respond(&self, request: Request) -> Response {
-        let started = self.count.begin(&request);
-        let response = self.respond_uncounted(request).await;
-        started.end(response.status());
+        let Ok(mut response) = self.router.clone().oneshot(request).await;
+        if response.status() == StatusCode::NOT_MODIFIED {
+            // axum adds the length of the empty body, but here the header means that of a 200.
+            response.headers_mut().remove(CONTENT_LENGTH);
+        }
         response
     }
+}
 
-    async fn respond_uncounted(&self, request: Request) -> Response {
-        let admitted = self.hosts.check(&request).and_then(|()| self.rate_limiter.check(&request));
-        if let Err(problem) = admitted {
-            return problem.into_response();
+#[derive(Clone, Debug)]
+struct Checks {
+    hosts: AllowedHosts,
+    rate_limiter: RateLimiter,
+    metrics: Arc<HttpMetrics>,
+}
+
+/// Checks the host name and the rate limit, counts the response, and turns panics into problems. This
+/// is one middleware rather than four, since each costs every request several allocations.
+async fn check(State(checks): State<Checks>, request: Request, next: Next) -> Response {
+    let in_flight = checks.metrics.start(&request);
+    let checked = checks.hosts.check(&request).and_then(|()| checks.rate_limiter.check(&request));
+    let response = match checked {
+        Ok(()) => {
+            let if_none_match = IfNoneMatch::of(&request);
+            if_none_match.revalidate(catch_panic(next.run(request)).await)
         }
-        let if_none_match = IfNoneMatch::of(&request);
-        let Ok(response) = catch_panic(self.routes.clone().oneshot(request)).await;
-        if_none_match.revalidate(response)
-    }
+        Err(problem) => problem.into_response(),
+    };
+    in_flight.finish(response.status());
+    response
 }
 
 async fn not_found(method: Method, uri: Uri, headers: HeaderMap) -> Response {
     explorer::not_found(&method, &uri, &headers).unwrap_or_else(|| {
-        Problem::new(Kind::NOT_FOUND, format!("nothing is at {}", uri.path())).into_response()
+        Problem::new(Kind::NOT_FOUND, format!("{} does not exist", uri.path())).into_response()
     })
 }
 
 async fn method_not_allowed(method: Method, uri: Uri) -> Problem {
     let detail =
-        format!("{} does not take {method}; the Allow header tells what it does", uri.path());
+        format!("{} does not take {method}; the Allow header lists what it does", uri.path());
     Problem::new(Kind::METHOD_NOT_ALLOWED, detail)
 }
 
 /// Responds with a problem if the handler panics; the panic hook has already logged it.
-async fn catch_panic<E>(answer: impl Future<Output = Result<Response, E>>) -> Result<Response, E> {
-    let mut answer = pin!(answer);
+async fn catch_panic(response: impl Future<Output = Response>) -> Response {
+    let mut response = pin!(response);
     std::future::poll_fn(|context| {
-        // The future is dropped after a panic, so nobody sees it half done.
-        catch_unwind(AssertUnwindSafe(|| answer.as_mut().poll(context))).unwrap_or_else(|_panic| {
-            let detail = "a bug in this node; its log says more";
-            Poll::Ready(Ok(Problem::new(Kind::INTERNAL, detail).into_response()))
-        })
+        // The future is dropped after a panic, so its broken state is not observed.
+        catch_unwind(AssertUnwindSafe(|| response.as_mut().poll(context))).unwrap_or_else(
+            |_panic| {
+                let detail = "a bug in this node; see its log";
+                Poll::Ready(Problem::new(Kind::INTERNAL, detail).into_response())
+            },
+        )
     })
     .await
 }
@@ -136,7 +158,7 @@ pub async fn serve(
                 Ok((stream, peer)) => server.accept(stream, peer),
                 Err(error) if is_client_error(&error) => {}
                 Err(error) => {
-                    tracing::warn!(%error, "cannot take a connection");
+                    tracing::warn!(%error, "cannot accept a connection");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             },
@@ -145,7 +167,7 @@ pub async fn serve(
     drop(listener);
     let finish = async { while server.tasks.join_next().await.is_some() {} };
     if tokio::time::timeout(GRACE, finish).await.is_err() {
-        tracing::debug!("some clients did not finish in time");
+        tracing::debug!("some connections did not finish in time");
     }
 }
 
@@ -175,17 +197,17 @@ impl Server {
             let open = self.open.iter().enumerate();
             let waiting = open.filter_map(|(at, open)| Some((open.activity.idle_since()?, at)));
             let Some((_, longest)) = waiting.min() else {
-                self.app.count.refused();
-                tracing::debug!(%peer, "turned away: {MAX_CONNECTIONS} clients are being served");
+                self.app.metrics.connections.refused.increment();
+                tracing::debug!(%peer, "connection refused: all {MAX_CONNECTIONS} are active");
                 return;
             };
-            self.app.count.shed();
+            self.app.metrics.connections.shed.increment();
             self.open.swap_remove(longest).task.abort();
         }
         let activity = ActivityTracker::new(self.started);
         let (tls, app) = (self.tls.clone(), self.app.clone());
         let task = serve_connection(stream, peer, tls, app, activity.clone(), self.stop.clone());
-        let in_progress = self.app.count.connection();
+        let in_progress = self.app.metrics.connections.open.enter();
         let task = self.tasks.spawn(async move {
             task.await;
             drop(in_progress);
@@ -209,13 +231,13 @@ async fn serve_connection(
     };
     match socket {
         Ok(socket) => serve_http(socket, peer, app, activity, stop).await,
-        Err(error) => tracing::debug!(%peer, %error, "a client failed to speak TLS"),
+        Err(error) => tracing::debug!(%peer, %error, "TLS handshake failed"),
     }
 }
 
 /// The stream to serve, after the TLS handshake if there is one.
 async fn socket(stream: TcpStream, tls: Option<Tls>) -> io::Result<Box<dyn Socket>> {
-    // Answers are written whole, so waiting to fill a packet only delays them.
+    // Responses are written whole, so waiting to fill a packet only delays them.
     let _ = stream.set_nodelay(true);
     let stream = WriteTimeout::new(stream, WRITE_TIMEOUT);
     Ok(match tls {
@@ -254,7 +276,7 @@ async fn serve_http(
         }
     };
     if let Err(error) = ended {
-        tracing::debug!(%peer, %error, "a client's connection broke off");
+        tracing::debug!(%peer, %error, "connection failed");
     }
 }
 

@@ -1,5 +1,5 @@
-//! A client's socket that gives up on a client who does not read, and the mark by which the server
-//! tells connections that wait for a request from those that answer one.
+//! A write timeout for client connections, and the activity tracking by which the server finds idle
+//! connections.
 
 use axum::body::{Body, Bytes, HttpBody};
 use http_body::{Frame, SizeHint};

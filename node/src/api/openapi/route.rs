@@ -289,11 +289,6 @@ impl Routes {
         self
     }
 
-    /// The paths of all routes, with parameters in braces.
-    pub fn patterns(&self) -> impl Iterator<Item = &'static str> {
-        self.routes.iter().map(|route| route.operation.path)
-    }
-
     /// Builds the router and the document that describes it.
     pub fn build(self) -> (Router<Arc<NodeState>>, Value) {
         let mut router = Router::new();

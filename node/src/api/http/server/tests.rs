@@ -40,7 +40,7 @@ fn app() -> App {
 
 fn app_of(routes: Router) -> App {
     let hosts = AllowedHosts::new("127.0.0.1".parse().unwrap(), &[]).unwrap();
-    App::new(routes, hosts, Count::new(Arc::default(), []))
+    App::new(routes, hosts, Arc::default())
 }
 
 struct Response {
@@ -176,7 +176,7 @@ async fn protected_routes_require_token() {
     let token = Token::open_or_create(folder.path()).unwrap();
     let text = std::fs::read_to_string(folder.path().join("api-token")).unwrap();
     let text = text.trim();
-    let require = middleware::from_fn_with_state(token.clone(), auth::require);
+    let require = from_fn_with_state(token.clone(), auth::require);
     let routes = Router::new().route("/v1/steer", post(async || "steered")).route_layer(require);
     let routes = app_of(routes);
     for (authorization, status) in
