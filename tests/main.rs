@@ -11,6 +11,7 @@ mod failover;
 mod harness;
 mod jobs;
 mod mining;
+mod module_order;
 mod node;
 mod payment;
 mod peers;
