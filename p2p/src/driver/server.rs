@@ -111,7 +111,7 @@ impl RequestServer {
     ) {
         let bytes = response.size_hint();
         // If the peer has disconnected, no event follows for this response.
-        if network.request_response().send_response(protocol, channel, response).is_ok() {
+        if network.request_response().send_response(protocol, channel, response) {
             self.in_flight.insert((protocol, id), peer, bytes);
         }
     }

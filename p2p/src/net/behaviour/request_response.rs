@@ -65,14 +65,14 @@ impl RequestResponse {
         (protocol, self.behaviour(protocol).send_request(peer, Ok(request)))
     }
 
-    /// Sends a response. Fails if the connection of the request is closed.
+    /// Sends a response. Returns false if the connection of the request is closed.
     pub(crate) fn send_response(
         &mut self,
         protocol: Protocol,
         channel: ResponseChannel<Response>,
         response: Response,
-    ) -> Result<(), Response> {
-        self.behaviour(protocol).send_response(channel, response)
+    ) -> bool {
+        self.behaviour(protocol).send_response(channel, response).is_ok()
     }
 
     fn behaviour(&mut self, protocol: Protocol) -> &mut ProtocolBehaviour {
@@ -276,7 +276,7 @@ mod tests {
             match event {
                 Event::Message { message: Message::Request { channel, .. }, .. } => {
                     let response = Response::Blocks(vec![Some(block.clone())]);
-                    swarm.behaviour_mut().send_response(protocol, channel, response).unwrap();
+                    assert!(swarm.behaviour_mut().send_response(protocol, channel, response));
                 }
                 Event::Message { message: Message::Response { response, .. }, .. } => {
                     assert_eq!(response, Response::Blocks(vec![Some(block.clone())]));
@@ -338,7 +338,7 @@ mod tests {
                         {
                             assert_eq!((protocol, received), (sent, Ok(request.clone())));
                             let behaviour = two.0.behaviour_mut();
-                            behaviour.send_response(protocol, channel, error.clone()).unwrap();
+                            assert!(behaviour.send_response(protocol, channel, error.clone()));
                         }
                     }
                 }

@@ -121,7 +121,7 @@ impl Run {
                 self.world.peers.record_block(&node(peer), now);
             }
             Step::Persist { group } => {
-                self.world.peers.add_persistent_peer(&at(&format!("{}.3.0.1:1", 20 + group)))
+                self.world.peers.add_persistent_peer(&at(&format!("{}.3.0.1:1", 20 + group)));
             }
             Step::Advance { seconds } => self.world.advance(f64::from(seconds)),
             Step::Restart => {
