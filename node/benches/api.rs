@@ -1,12 +1,12 @@
-//! A node's API under attack: `cargo bench -p chain --bench api`.
+//! The API under attack: `cargo bench -p chain --bench api`.
 //!
-//! 5,000 connections send a byte of a request's head each second and come again when they are closed;
-//! 100 readers of events never read, while there are events all the time. Told is how long
-//! `GET /v1/chain` takes honest clients before, meanwhile and after, over a connection that stays and
-//! over a new one each time, and what memory and open files the node has.
+//! 5,000 connections send a byte of a request head per second and reconnect when they are closed; 100
+//! event subscribers never read, while events are emitted all the time. The benchmark prints the time
+//! of `GET /v1/chain` for honest clients before, during and after the attack, over a persistent
+//! connection and over new ones, and the memory and open files of the node.
 
-#![allow(clippy::unwrap_used)] // a benchmark may stop at whatever goes wrong
-#![allow(clippy::print_stdout)] // it is there to print
+#![allow(clippy::unwrap_used)] // a benchmark may panic on any failure
+#![allow(clippy::print_stdout)] // a benchmark prints its results
 #![allow(missing_docs)]
 
 use serde_json::Value;
@@ -22,11 +22,11 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 const SLOW: u32 = 5_000;
-const DEAF: usize = 100;
-const QUIET: Duration = Duration::from_secs(5);
+const NON_READING: usize = 100;
+const IDLE: Duration = Duration::from_secs(5);
 const ATTACK: Duration = Duration::from_secs(30);
 const DEADLINE: Duration = Duration::from_secs(60);
-/// Between two requests of an honest client.
+/// The pause between two requests of an honest client.
 const PAUSE: Duration = Duration::from_millis(5);
 
 fn main() {
@@ -34,14 +34,14 @@ fn main() {
     let folder = tempfile::tempdir().unwrap();
     let node = Node::start(folder.path());
     node.generate(100);
-    node.measure("before", QUIET);
+    node.measure("before", IDLE);
 
     let stop = Arc::new(AtomicBool::new(false));
-    let (opened, deaf) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
+    let (opened, subscribed) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
     let attack = {
         let (address, stop) = (node.address, Arc::clone(&stop));
-        let (opened, deaf) = (Arc::clone(&opened), Arc::clone(&deaf));
-        thread::spawn(move || besiege(address, &stop, &opened, &deaf))
+        let (opened, subscribed) = (Arc::clone(&opened), Arc::clone(&subscribed));
+        thread::spawn(move || attack_with(address, &stop, &opened, &subscribed))
     };
     thread::scope(|scope| {
         scope.spawn(|| {
@@ -58,48 +58,48 @@ fn main() {
     });
     attack.join().unwrap();
     println!(
-        "{} slow connections were opened, {} readers were told events",
+        "{} slow connections were opened, {} event streams were opened",
         opened.load(Ordering::Relaxed),
-        deaf.load(Ordering::Relaxed)
+        subscribed.load(Ordering::Relaxed)
     );
 
-    let begun = Instant::now();
+    let started = Instant::now();
     while node.files() > 100 {
-        assert!(begun.elapsed() < DEADLINE, "{} files stay open", node.files());
+        assert!(started.elapsed() < DEADLINE, "{} files stay open", node.files());
         thread::sleep(Duration::from_millis(20));
     }
-    println!("all of them forgotten after {:.2?}", begun.elapsed());
-    node.measure("after", QUIET);
+    println!("all connections closed after {:.2?}", started.elapsed());
+    node.measure("after", IDLE);
     let mut reader = TcpStream::connect(node.address).unwrap();
     reader.write_all(&request("/v1/events?since=0", "")).unwrap();
     let mut status = [0; 15];
     reader.read_exact(&mut status).unwrap();
-    assert_eq!(&status, b"HTTP/1.1 200 OK", "events are told again");
+    assert_eq!(&status, b"HTTP/1.1 200 OK", "event streams are available again");
 }
 
 fn request(path: &str, more: &str) -> Vec<u8> {
     format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n{more}\r\n").into_bytes()
 }
 
-/// The attack, until it is stopped.
-fn besiege(
+/// Runs the attack until `stop` is set.
+fn attack_with(
     address: SocketAddr,
     stop: &Arc<AtomicBool>,
     opened: &Arc<AtomicU32>,
-    deaf: &Arc<AtomicU32>,
+    subscribed: &Arc<AtomicU32>,
 ) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let runs = |stop: &AtomicBool| !stop.load(Ordering::Relaxed);
     runtime.block_on(async {
         let mut tasks = Vec::new();
-        for _ in 0..DEAF {
-            let (stop, deaf) = (Arc::clone(stop), Arc::clone(deaf));
+        for _ in 0..NON_READING {
+            let (stop, subscribed) = (Arc::clone(stop), Arc::clone(subscribed));
             tasks.push(tokio::spawn(async move {
                 let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
                 stream.write_all(&request("/v1/events?since=0", "")).await.unwrap();
                 let mut status = [0; 12];
                 if stream.read_exact(&mut status).await.is_ok() && status.ends_with(b"200") {
-                    deaf.fetch_add(1, Ordering::Relaxed);
+                    subscribed.fetch_add(1, Ordering::Relaxed);
                 }
                 while runs(&stop) {
                     tokio::time::sleep(Duration::from_millis(200)).await;
@@ -109,7 +109,7 @@ fn besiege(
         for number in 0..SLOW {
             let (stop, opened) = (Arc::clone(stop), Arc::clone(opened));
             tasks.push(tokio::spawn(async move {
-                // Spread over a second, as those of many machines would be.
+                // Spread over a second, as connections of many machines would be.
                 let part = Duration::from_secs(1) * number / SLOW;
                 tokio::time::sleep(part).await;
                 while runs(&stop) {
@@ -135,32 +135,36 @@ fn besiege(
     });
 }
 
-/// Sorted times of requests, one after the other: over one connection for as long as that holds, or
-/// each over a new one. Second: how often the connection did not hold.
-fn ask(address: SocketAddr, run: Duration, is_kept: bool) -> (Vec<Duration>, usize) {
-    let more = if is_kept { "" } else { "Connection: close\r\n" };
-    let asked = request("/v1/chain", more);
+/// Sends sequential requests over one persistent connection or over new ones. Returns the sorted response
+/// times and the number of broken connections.
+fn request_repeatedly(
+    address: SocketAddr,
+    run: Duration,
+    is_persistent: bool,
+) -> (Vec<Duration>, usize) {
+    let more = if is_persistent { "" } else { "Connection: close\r\n" };
+    let request = request("/v1/chain", more);
     let (mut times, mut broken) = (Vec::new(), 0);
-    let mut kept: Option<TcpStream> = None;
-    let begun = Instant::now();
-    while begun.elapsed() < run {
+    let mut open: Option<TcpStream> = None;
+    let started = Instant::now();
+    while started.elapsed() < run {
         let sent = Instant::now();
         loop {
-            let stream = kept.take().map_or_else(|| TcpStream::connect(address), Ok);
-            let answered = stream.and_then(|mut stream| {
+            let stream = open.take().map_or_else(|| TcpStream::connect(address), Ok);
+            let result = stream.and_then(|mut stream| {
                 stream.set_nodelay(true)?;
-                stream.write_all(&asked)?;
-                read_answer(&mut stream)?;
+                stream.write_all(&request)?;
+                read_response(&mut stream)?;
                 Ok(stream)
             });
-            match answered {
+            match result {
                 Ok(stream) => {
-                    kept = is_kept.then_some(stream);
+                    open = is_persistent.then_some(stream);
                     break;
                 }
                 Err(_) => broken += 1,
             }
-            assert!(sent.elapsed() < DEADLINE, "no answer");
+            assert!(sent.elapsed() < DEADLINE, "no response");
         }
         times.push(sent.elapsed());
         thread::sleep(PAUSE);
@@ -169,17 +173,17 @@ fn ask(address: SocketAddr, run: Duration, is_kept: bool) -> (Vec<Duration>, usi
     (times, broken)
 }
 
-/// Reads an answer to its last byte.
-fn read_answer(stream: &mut TcpStream) -> std::io::Result<()> {
-    let mut answer = Vec::with_capacity(4_096);
+/// Reads a response to its last byte.
+fn read_response(stream: &mut TcpStream) -> std::io::Result<()> {
+    let mut response = Vec::with_capacity(4_096);
     let mut chunk = [0; 4_096];
     loop {
         let read = stream.read(&mut chunk)?;
         if read == 0 {
             return Err(std::io::ErrorKind::UnexpectedEof.into());
         }
-        answer.extend_from_slice(&chunk[..read]);
-        let text = String::from_utf8_lossy(&answer);
+        response.extend_from_slice(&chunk[..read]);
+        let text = String::from_utf8_lossy(&response);
         if let Some((head, body)) = text.split_once("\r\n\r\n") {
             assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
             let length = head.split("content-length: ").nth(1).unwrap();
@@ -191,7 +195,7 @@ fn read_answer(stream: &mut TcpStream) -> std::io::Result<()> {
     }
 }
 
-/// Lets this process, and the node that it starts, open as many files as the system grants.
+/// Raises the limit of open files of this process and its children to the maximum.
 fn allow_files() {
     #[cfg(unix)]
     {
@@ -202,7 +206,7 @@ fn allow_files() {
     }
 }
 
-/// A node as a process of its own. Dropped, it is killed.
+/// A node process, killed on drop.
 struct Node {
     child: Child,
     address: SocketAddr,
@@ -217,21 +221,21 @@ impl Node {
         command.args(["--listen", "none"]).arg("--data").arg(&data).stdout(Stdio::null());
         let (address, token) = (([0; 4], 0).into(), String::new());
         let mut node = Node { child: command.spawn().unwrap(), address, token };
-        let begun = Instant::now();
+        let started = Instant::now();
         loop {
             let file = fs::read(data.join("node.json")).unwrap_or_default();
-            if let Ok(there) = serde_json::from_slice::<Value>(&file) {
-                let api = there["api"].as_str().unwrap();
+            if let Ok(node_file) = serde_json::from_slice::<Value>(&file) {
+                let api = node_file["api"].as_str().unwrap();
                 node.address = api.strip_prefix("http://").unwrap().parse().unwrap();
                 node.token = fs::read_to_string(data.join("api-token")).unwrap().trim().to_owned();
                 return node;
             }
-            assert!(begun.elapsed() < DEADLINE, "the node does not start");
+            assert!(started.elapsed() < DEADLINE, "the node does not start");
             thread::sleep(Duration::from_millis(20));
         }
     }
 
-    /// Has it make blocks, over a connection of its own.
+    /// Generates blocks over a new connection.
     fn generate(&self, blocks: u32) {
         let miner = chain::Address::from_bytes([7; 20]).encode(chain::Params::dev().hrp());
         let body = format!("{{\"blocks\":{blocks},\"miner\":\"{miner}\"}}");
@@ -243,24 +247,24 @@ impl Node {
         );
         let mut stream = TcpStream::connect(self.address).unwrap();
         stream.write_all((head + &body).as_bytes()).unwrap();
-        read_answer(&mut stream).unwrap();
+        read_response(&mut stream).unwrap();
     }
 
-    /// Tells how honest clients fare for a while.
+    /// Measures honest clients for a while and prints the results.
     fn measure(&self, when: &str, run: Duration) {
         let address = self.address;
-        let kept = thread::spawn(move || ask(address, run, true));
-        let (new, _) = ask(address, run, false);
-        let (kept, broken) = kept.join().unwrap();
+        let persistent = thread::spawn(move || request_repeatedly(address, run, true));
+        let (new, _) = request_repeatedly(address, run, false);
+        let (persistent, broken) = persistent.join().unwrap();
         let at = |sorted: &[Duration], of: usize| {
             sorted[(sorted.len() - 1) * of / 1_000].as_secs_f64() * 1e3
         };
-        let told = |sorted: &[Duration]| {
+        let summary = |sorted: &[Duration]| {
             let [p50, p99, most] = [500, 990, 1_000].map(|of| at(sorted, of));
             format!("p50 {p50:.2} p99 {p99:.2} max {most:.2} ms of {}", sorted.len())
         };
-        println!("{when}: kept connection {}, broken {broken} times", told(&kept));
-        println!("{when}: new connections {}", told(&new));
+        println!("{when}: persistent connection {}, broken {broken} times", summary(&persistent));
+        println!("{when}: new connections {}", summary(&new));
         println!("{when}: {} open files, {:.1} MB of memory", self.files(), self.megabytes());
     }
 

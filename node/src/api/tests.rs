@@ -1,4 +1,4 @@
-//! Every route, asked in this process: a real node on `dev` with a data folder of its own.
+//! Requests to every route of a real node on `dev`, in process.
 
 mod accounts;
 mod blocks;
@@ -37,7 +37,7 @@ use std::net::SocketAddr;
 use std::sync::OnceLock;
 use tempfile::TempDir;
 
-/// A node and its routes.
+/// A node with its routes.
 struct World {
     routes: App,
     token: String,
@@ -49,7 +49,7 @@ fn called(daemon: &Daemon) -> SocketAddr {
     daemon.url().strip_prefix("http://").unwrap().parse().unwrap()
 }
 
-/// What a route answers.
+/// The response of a route.
 #[derive(Debug)]
 struct TestResponse {
     status: StatusCode,
@@ -74,7 +74,7 @@ impl TestResponse {
         serde_json::from_slice(&self.body).unwrap()
     }
 
-    /// The problem that it is, checked for status and code.
+    /// The problem in the body, after checks of its status and code.
     #[track_caller]
     fn problem(&self, status: u16, code: &str) -> Value {
         assert_eq!(self.status, status, "{}", self.text());
@@ -167,7 +167,7 @@ impl World {
         self.post(path, "application/json", body.to_string()).await
     }
 
-    /// Makes blocks that pay an account; their hashes.
+    /// Generates blocks that pay an account; returns their hashes.
     async fn generate(&self, blocks: u32, miner: u16) -> Vec<String> {
         let order = json!({"blocks": blocks, "miner": text(address(miner))});
         let made = self.post_json("/v1/dev/generate", &order).await.json();
@@ -183,7 +183,7 @@ impl World {
         self.get("/v1/chain").await.header(CHAIN_HEIGHT).parse().unwrap()
     }
 
-    /// Blocks of this chain from a height up, handed in to another.
+    /// Submits the blocks of this chain from a height up to another node.
     async fn send_blocks(&self, from: u32, to: &World) {
         for height in from..=self.height().await {
             let raw = self.get(&format!("/v1/blocks/{height}/raw")).await;
@@ -192,7 +192,7 @@ impl World {
         }
     }
 
-    /// A block that would be taken, before a test spoils it.
+    /// A valid block except for its nonce.
     async fn candidate(&self) -> Block {
         self.node().writer.template(address(5)).await.unwrap().unwrap().block
     }
@@ -215,7 +215,7 @@ async fn ask(routes: App, request: Request) -> TestResponse {
     response
 }
 
-/// The key of an account of `dev`'s public mnemonic: 0 to 9 own something from the beginning.
+/// The key of an account of `dev`'s public mnemonic; accounts 0 to 9 have allocations.
 fn key(account: u16) -> SecretKey {
     static WALLET: OnceLock<Wallet> = OnceLock::new();
     let wallet = WALLET.get_or_init(|| {
@@ -235,7 +235,7 @@ fn text(address: Address) -> String {
     address.encode(Params::dev().hrp())
 }
 
-/// A transfer that a test describes by what matters to it.
+/// The fields of a transfer that matter to a test.
 #[derive(Clone, Copy)]
 struct Pay {
     from: u16,
@@ -257,7 +257,7 @@ impl Pay {
     }
 }
 
-/// Makes the header fit the body again, and finds a nonce.
+/// Updates the Merkle root and finds a nonce.
 fn seal(mut block: Block) -> Block {
     block.header.merkle_root = merkle::root(&block.ids());
     while !Params::dev().limit().is_met_by(block.hash().as_bytes()) {
@@ -305,7 +305,7 @@ async fn every_read_has_tip_headers() {
         );
         assert_ne!(response.header(header::CACHE_CONTROL), "", "{path}");
     }
-    // And so does what is not found, but nothing else that fails.
+    // Of the errors, only a 404 has them.
     let missing = world.get("/v1/blocks/4").await;
     missing.problem(404, "not-found");
     assert_eq!((missing.header(CHAIN_HEIGHT), missing.header(CHAIN_TIP)), ("3", &*tip));
@@ -328,7 +328,7 @@ async fn unchanged_response_is_304_without_body() {
     }
     let chain = world.get("/v1/chain").await.header(header::ETAG).to_owned();
     let block = world.get("/v1/blocks/1").await.header(header::ETAG).to_owned();
-    // The pool changes what is said of the chain, and a tip what is said of every block.
+    // The mempool changes the response for the chain, a new tip that for every block.
     world.submit(&PAY.signed()).await;
     assert_eq!(world.get_with("/v1/chain", &[("if-none-match", &chain)]).await.status, 200);
     assert_eq!(world.get_with("/v1/blocks/1", &[("if-none-match", &block)]).await.status, 304);
@@ -336,7 +336,7 @@ async fn unchanged_response_is_304_without_body() {
     assert_eq!(world.get_with("/v1/blocks/1", &[("if-none-match", &block)]).await.status, 200);
 }
 
-// R18: from a reorganisation to the next, no response mixes two tips.
+// R18: no response mixes two tips, even during reorganisations.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_response_mixes_two_tips() {
     let world = World::new().await;
@@ -368,7 +368,7 @@ async fn no_response_mixes_two_tips() {
                 to.get("/v1/chain").await.json()["tip"],
                 from.get("/v1/chain").await.json()["tip"]
             );
-            // Apart again, on branches of their own.
+            // Fork again.
             world.generate(1, 2).await;
             other.generate(1, 3).await;
         }
@@ -391,7 +391,7 @@ async fn stopping_node_is_alive_but_not_ready() {
     };
     assert_eq!(ask(routes.clone(), get("/livez")).await.status, 200);
     ask(routes.clone(), get("/readyz")).await.problem(503, "not-ready");
-    // What it has it still shows; what needs the writer fails in good order.
+    // Reads still work; requests that need the writer fail.
     assert_eq!(ask(routes.clone(), get("/v1/chain")).await.json()["height"], 0);
     let transfer = hex::encode(PAY.signed().encode());
     let request = Request::post("/v1/transactions").header(header::HOST, "localhost");

@@ -45,7 +45,7 @@ impl From<RuleError> for Problem {
         let problem = Problem::new(Kind::rule(error.rule()), error.to_string());
         let Some((expected, actual)) = error.expected_and_actual() else { return problem };
         match error {
-            // Eight digits that may look like a number.
+            // Eight hexadecimal digits that may parse as a decimal number.
             RuleError::WrongBits { .. } => problem.with_comparison(expected, actual),
             _ => problem.with_comparison(number_or_text(expected), number_or_text(actual)),
         }
@@ -94,7 +94,7 @@ impl From<RejectReason> for Problem {
     fn from(reason: RejectReason) -> Problem {
         let code = reason.code();
         let policy = Kind::ALL.iter().find(|kind| kind.code() == code);
-        // What is no policy of the pool's is a rule that it foresees to be broken.
+        // A code that is not a policy is that of a consensus rule.
         let rule = || Rule::from_code(code).map(Kind::rule);
         let kind = policy.copied().or_else(rule).unwrap_or(Kind::INTERNAL);
         let problem = Problem::new(kind, reason.to_string());
@@ -137,7 +137,7 @@ impl From<GenerateError> for Problem {
             GenerateError::Submit(SubmitError::Store(error)) | GenerateError::Store(error) => {
                 error.into()
             }
-            // The clock may have been shifted to before the tip.
+            // The clock offset may put the clock before the tip.
             GenerateError::Submit(SubmitError::Invalid(error @ RuleError::TimeTooNew { .. })) => {
                 error.into()
             }
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_disk_is_told_from_a_broken_one_and_from_the_end() {
+    fn full_disk_broken_disk_and_shutdown_have_distinct_codes() {
         let full = || StoreError::Log(LogError::Full { path: PathBuf::from("00000.log") });
         for problem in [
             shown(full()),
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn comparisons_are_numbers_where_they_are_and_text_otherwise() {
+    fn comparisons_are_numbers_if_possible_and_text_otherwise() {
         let (expected, actual) = (Bits::new(0x2000_0001), Bits::new(0x2070_0000));
         let bits = shown(RuleError::WrongBits { expected, actual });
         assert_eq!((&bits["expected"], &bits["actual"]), (&"20000001".into(), &"20700000".into()));
@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn every_refusal_by_the_pool_has_its_code_and_status() {
+    fn every_reject_reason_of_the_mempool_has_its_code_and_status() {
         let rate = RejectReason::MinFee { rate: 1, needed: 145, actual: 9 };
         for (reason, status) in [
             (RejectReason::NonceUsed { expected: 4, actual: 2 }, 409),

@@ -4,68 +4,56 @@
 use crate::api::http::problem::{Kind, Problem};
 use axum::extract::{ConnectInfo, Request};
 use axum::http::Method;
+use p2p::rate_limit::TokenBucket;
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Bucket size and refill per second, for remote and for loopback clients; the latter is several
-/// times what a node can serve.
-const REMOTE: Rate = Rate { burst: 1_000.0, per_second: 100.0 };
-const LOOPBACK: Rate = Rate { burst: 1_000_000.0, per_second: 500_000.0 };
+/// The limits of remote and of loopback clients; the latter is several times what a node can serve.
+const REMOTE: Limit = Limit { burst: 1_000, per_second: 100 };
+const LOOPBACK: Limit = Limit { burst: 1_000_000, per_second: 500_000 };
 /// Tokens a read and a submission cost.
-const READ: f64 = 1.0;
-const SUBMISSION: f64 = 5.0;
-/// Clients tracked, 64 bytes each. Above that, clients with a full bucket are dropped.
+const READ: u32 = 1;
+const SUBMISSION: u32 = 5;
+/// Clients tracked, about 80 bytes each. Above that, clients with a full bucket are dropped.
 const MAX_CLIENTS: usize = 20_000;
 
+/// Tokens of a full bucket, and tokens regained per second.
 #[derive(Clone, Copy, Debug)]
-struct Rate {
-    burst: f64,
-    per_second: f64,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Bucket {
-    tokens: f64,
-    at: Instant,
-}
-
-impl Bucket {
-    fn refilled(self, rate: Rate, now: Instant) -> Bucket {
-        let seconds = now.saturating_duration_since(self.at).as_secs_f64();
-        Bucket { tokens: (self.tokens + seconds * rate.per_second).min(rate.burst), at: now }
-    }
+struct Limit {
+    burst: u32,
+    per_second: u32,
 }
 
 /// The buckets of all clients. Cheap to clone.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct RateLimiter {
-    buckets: Arc<Mutex<HashMap<IpAddr, Bucket>>>,
+    started: Instant,
+    buckets: Arc<Mutex<HashMap<IpAddr, TokenBucket>>>,
+}
+
+impl Default for RateLimiter {
+    fn default() -> RateLimiter {
+        RateLimiter { started: Instant::now(), buckets: Arc::default() }
+    }
 }
 
 impl RateLimiter {
-    /// Takes `cost` tokens from the client's bucket; returns false if it has fewer.
-    fn allow(&self, client: IpAddr, cost: f64, now: Instant) -> bool {
-        let is_loopback = client.to_canonical().is_loopback();
-        let (client, rate) = (client_key(client), rate_of(client));
+    /// Spends `cost` tokens of the client's bucket; returns false if it has fewer. `now` is the time
+    /// since the start.
+    fn allow(&self, client: IpAddr, cost: u32, now: Duration) -> bool {
+        let (key, limit) = (client_key(client), limit_of(client));
         let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
-        if buckets.len() >= MAX_CLIENTS && !buckets.contains_key(&client) {
-            // A full bucket is equal to none.
-            let quiet = Duration::from_secs_f64(REMOTE.burst / REMOTE.per_second);
-            buckets.retain(|_, bucket| now.saturating_duration_since(bucket.at) < quiet);
+        if buckets.len() >= MAX_CLIENTS && !buckets.contains_key(&key) {
+            buckets.retain(|_, bucket| !bucket.is_full(now));
             if buckets.len() >= MAX_CLIENTS {
-                return is_loopback;
+                return client.to_canonical().is_loopback();
             }
         }
-        let full = Bucket { tokens: rate.burst, at: now };
-        let bucket = buckets.entry(client).or_insert(full);
-        *bucket = bucket.refilled(rate, now);
-        let is_enough = bucket.tokens >= cost;
-        if is_enough {
-            bucket.tokens -= cost;
-        }
-        is_enough
+        let interval = Duration::from_secs(1) / limit.per_second;
+        let bucket = buckets.entry(key).or_insert(TokenBucket::new(limit.burst, interval));
+        bucket.try_acquire(cost, now)
     }
 
     /// Charges the client for a request.
@@ -77,20 +65,20 @@ impl RateLimiter {
         let cost = if is_read { READ } else { SUBMISSION };
         let client = request.extensions().get::<ConnectInfo<SocketAddr>>();
         let client = client.map(|client| client.ip());
-        if client.is_none_or(|client| self.allow(client, cost, Instant::now())) {
+        if client.is_none_or(|client| self.allow(client, cost, self.started.elapsed())) {
             return Ok(());
         }
-        let rate = client.map_or(REMOTE, rate_of);
+        let limit = client.map_or(REMOTE, limit_of);
         let detail = format!(
             "rate limit of {} reads or {} submissions per second exceeded: retry later",
-            rate.per_second / READ,
-            rate.per_second / SUBMISSION
+            limit.per_second / READ,
+            limit.per_second / SUBMISSION
         );
         Err(Problem::new(Kind::RATE_LIMITED, detail))
     }
 }
 
-fn rate_of(client: IpAddr) -> Rate {
+fn limit_of(client: IpAddr) -> Limit {
     if client.to_canonical().is_loopback() { LOOPBACK } else { REMOTE }
 }
 
@@ -114,14 +102,14 @@ mod tests {
     }
 
     /// Counts the requests in a row that are allowed.
-    fn answered(rate_limiter: &RateLimiter, client: IpAddr, cost: f64, now: Instant) -> usize {
+    fn answered(rate_limiter: &RateLimiter, client: IpAddr, cost: u32, now: Duration) -> usize {
         (0..100_000).take_while(|_| rate_limiter.allow(client, cost, now)).count()
     }
 
     // R10
     #[test]
     fn limits_client_without_affecting_others() {
-        let (rate_limiter, now) = (RateLimiter::default(), Instant::now());
+        let (rate_limiter, now) = (RateLimiter::default(), Duration::ZERO);
         let client = ip("192.0.2.1");
         assert_eq!(answered(&rate_limiter, client, READ, now), 1_000);
         assert_eq!(answered(&rate_limiter, ip("192.0.2.2"), READ, now), 1_000);
@@ -135,7 +123,7 @@ mod tests {
 
     #[test]
     fn submissions_cost_more_and_loopback_is_barely_limited() {
-        let (rate_limiter, now) = (RateLimiter::default(), Instant::now());
+        let (rate_limiter, now) = (RateLimiter::default(), Duration::ZERO);
         assert_eq!(answered(&rate_limiter, ip("192.0.2.1"), SUBMISSION, now), 200);
         for client in ["127.0.0.1", "::1"] {
             assert_eq!(answered(&rate_limiter, ip(client), READ, now), 100_000);
@@ -145,7 +133,7 @@ mod tests {
 
     #[test]
     fn addresses_of_one_network_share_a_bucket() {
-        let (rate_limiter, now) = (RateLimiter::default(), Instant::now());
+        let (rate_limiter, now) = (RateLimiter::default(), Duration::ZERO);
         answered(&rate_limiter, ip("2001:db8:0:1::1"), READ, now);
         assert!(!rate_limiter.allow(ip("2001:db8:0:1:ffff::2"), READ, now));
         assert!(rate_limiter.allow(ip("2001:db8:0:2::1"), READ, now));
@@ -155,7 +143,7 @@ mod tests {
 
     #[test]
     fn tracked_clients_are_bounded_and_idle_ones_evicted() {
-        let (rate_limiter, now) = (RateLimiter::default(), Instant::now());
+        let (rate_limiter, now) = (RateLimiter::default(), Duration::ZERO);
         let nth =
             |number: usize| IpAddr::from(u32::try_from(number + (10 << 24)).unwrap().to_be_bytes());
         for number in 0..MAX_CLIENTS {

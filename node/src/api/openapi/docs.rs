@@ -63,7 +63,7 @@ pub async fn style() -> Response {
 }
 
 fn static_response(media_type: &'static str, bytes: Bytes) -> Response {
-    // It is small and changes with the program only; nobody should keep an old one.
+    // Small, and it changes with the program: caches must not serve an old version.
     ([(CONTENT_TYPE, media_type), (CACHE_CONTROL, "no-cache")], bytes).into_response()
 }
 

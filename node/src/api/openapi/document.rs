@@ -2,8 +2,8 @@
 //! return, and the problems they may respond with, including those of the checks before all routes.
 //! Source: OpenAPI Specification 3.1.1; JSON Schema 2020-12.
 //!
-//! `aide` is not used: it derives the same schemas, but has no lists of problems, page cursors and chain
-//! headers, which are most of this module; a test checks responses against this document.
+//! `aide` is not used: it would replace the description of inputs, but the lists of problems, page
+//! cursors and chain headers, most of this module, would become transform functions of the same length.
 
 use crate::api::http::problem::{self, Kind, Problem};
 use crate::api::http::response::{CHAIN_HEIGHT, CHAIN_TIP};
@@ -89,7 +89,7 @@ impl Operation {
     pub fn path_parameter<T: JsonSchema>(&mut self) {
         let schema = self.schema::<T>(Contract::Deserialize);
         let name = self.path.split_once('{').and_then(|(_, rest)| rest.split_once('}'));
-        let (name, _) = name.expect("a handler takes of the path what it has");
+        let (name, _) = name.expect("a handler extracts only parameters of its path");
         self.parameters.push(json!({
             "name": name, "in": "path", "required": true, "schema": schema,
         }));
@@ -118,7 +118,7 @@ impl Operation {
     /// Restricts the `cursor` parameter to cursors of these lists.
     pub fn cursor_parameter(&mut self, pattern: &str) {
         let cursor = self.parameters.iter_mut().find(|parameter| parameter["name"] == "cursor");
-        let cursor = cursor.expect("a page takes a cursor");
+        let cursor = cursor.expect("a paginated route has a cursor");
         cursor["schema"] = json!({"type": "string", "pattern": pattern, "format": "cursor"});
     }
 
@@ -164,7 +164,8 @@ impl Operation {
         schema: &Value,
         description: &str,
     ) {
-        let response = self.responses.get_mut(&status).expect("headers come with an response");
+        let response =
+            self.responses.get_mut(&status).expect("a response is added before its headers");
         response["headers"][name] =
             json!({"description": description, "required": required, "schema": schema});
     }
@@ -328,7 +329,7 @@ pub fn document(operations: &[Operation]) -> Value {
         for (name, schema) in &operation.schemas {
             let before = schemas.insert(name.clone(), schema.clone());
             let is_one = before.is_none_or(|before| before == *schema);
-            assert!(is_one, "two shapes are called {name}");
+            assert!(is_one, "two schemas have the name {name}");
         }
         for kinds in by_status(&operation.problems).values() {
             responses.insert(response_name(kinds), problem_response(kinds));

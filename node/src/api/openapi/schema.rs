@@ -32,7 +32,7 @@ macro_rules! string_schemas {
                 let mut schema = json_schema!({
                     "type": "string", "format": $format, "description": $text,
                 });
-                // Not every form can be told by a pattern: checksums cannot.
+                // A pattern cannot express every format, such as a checksum.
                 if !$name::PATTERN.is_empty() {
                     schema.insert("pattern".to_owned(), $name::PATTERN.into());
                 }
@@ -108,7 +108,7 @@ impl<'de> Deserialize<'de> for Digits {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Digits, D::Error> {
         let text = String::deserialize(deserializer)?;
         match text.parse() {
-            // `parse` alone would take a plus sign.
+            // `parse` alone would accept a plus sign.
             Ok(number) if text.bytes().all(|byte| byte.is_ascii_digit()) => {
                 exact(number).map(Digits)
             }
@@ -159,7 +159,7 @@ mod tests {
 
     // R07
     #[test]
-    fn only_whole_exact_numbers_are_integers() {
+    fn integers_are_whole_and_exact() {
         let read = |text: &str| serde_json::from_str::<Integer>(text).map(|integer| integer.0).ok();
         assert_eq!(read("0"), Some(0));
         assert_eq!(read("9007199254740991"), Some((1 << 53) - 1));
@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn a_signed_integer_is_exact_too() {
+    fn signed_integers_are_whole_and_exact() {
         let read =
             |text: &str| serde_json::from_str::<SignedInteger>(text).map(|number| number.0).ok();
         assert_eq!(read("-9007199254740991"), Some(1 - (1 << 53)));
@@ -198,7 +198,7 @@ mod tests {
 
     // R07, R09
     #[test]
-    fn only_digits_are_integers_of_a_query() {
+    fn query_integers_are_digits_only() {
         let read = |text: &str| {
             let text = serde::de::value::StrDeserializer::<serde::de::value::Error>::new(text);
             Digits::deserialize(text).map(|digits| digits.0).ok()

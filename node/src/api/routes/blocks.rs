@@ -44,8 +44,8 @@ pub fn routes() -> Routes {
     ])
 }
 
-/// Largest block in bytes that is read on the async thread: that takes about 50 µs, hardly more than a
-/// blocking thread takes to start.
+/// Largest block in bytes that is read on the async thread: that takes about 50 µs, about as long as a
+/// blocking thread needs to start.
 const SMALL: u32 = 16_384;
 /// Depth up to which blocks are most likely in the page cache. Deeper ones are read on a blocking
 /// thread, since the disk may be slow.
@@ -408,7 +408,7 @@ pub async fn headers(
 
 /// The result of a block submission.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
-#[schemars(rename = "BlockVerdict")]
+#[schemars(rename = "BlockSubmitResult")]
 pub struct SubmitResponse {
     /// The hash of the block.
     #[schemars(with = "BlockHash")]
@@ -421,7 +421,7 @@ pub struct SubmitResponse {
 
 /// The status of an accepted block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[schemars(rename = "BlockOutcome")]
+#[schemars(rename = "BlockSubmitStatus")]
 #[serde(rename_all = "kebab-case")]
 pub enum SubmitStatus {
     /// The block is the new tip.
@@ -450,6 +450,6 @@ pub fn submit_response(node: &NodeState, hash: block::Hash, accepted: Accepted) 
         Accepted::AlreadyKnown => (StatusCode::OK, SubmitStatus::Known),
     };
     let height = node.reader.view().find(&hash).map(|node| node.height.get());
-    let taken = Json(SubmitResponse { hash: hash.to_string(), height, status });
-    (code, [(LOCATION, format!("/v1/blocks/{hash}"))], taken).into_response()
+    let response = Json(SubmitResponse { hash: hash.to_string(), height, status });
+    (code, [(LOCATION, format!("/v1/blocks/{hash}"))], response).into_response()
 }

@@ -106,7 +106,7 @@ pub async fn generate(
     let miner = match request.miner {
         Some(text) => transfer::address(&text, params.hrp(), "miner")?,
         None => default_miner(&node).ok_or_else(|| {
-            let detail = "nobody is request to be paid: give `miner`, an address";
+            let detail = "no payout address: set `miner`";
             Problem::new(Kind::NO_MINER, detail)
         })?,
     };
@@ -240,7 +240,7 @@ pub async fn faucet(
     let paid =
         blocking(move || paying.faucet.sign_payment(&paying.reader, recipient, amount)).await??;
     let transfer = paid.ok_or_else(|| {
-        let detail = "the account that pays owns nothing on this network from the beginning";
+        let detail = "the paying account has no allocation on this network";
         Problem::new(Kind::NOT_AVAILABLE, detail)
     })?;
     transactions::respond_to_submit(&node, transfer).await

@@ -127,7 +127,7 @@ pub struct Job {
     pub error: Option<Value>,
 }
 
-/// The stop condition of a job; exactly one of its fields is set, `confirmations` aside.
+/// The stop condition of a job; exactly one field is set, besides `confirmations`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "JobUntil")]
 pub struct Until {
@@ -468,7 +468,7 @@ impl From<jobs::Until> for Until {
     }
 }
 
-/// The expected remaining time. Mining is memoryless: each missing block takes the expected number of
+/// The expected remaining time. Mining is memoryless: each missing block costs the expected number of
 /// hashes of its target, however many were computed already.
 fn expected_seconds(Status { job, progress, .. }: &Status) -> Option<f64> {
     if job.state.is_terminal() {

@@ -366,7 +366,7 @@ pub(super) async fn submit_transfer(
 
 /// The result of validating a transfer.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
-#[schemars(rename = "TransactionVerdict")]
+#[schemars(rename = "TransactionCheck")]
 pub struct CheckResponse {
     /// Always true: an invalid transfer is an error response.
     pub valid: bool,

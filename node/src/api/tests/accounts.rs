@@ -28,7 +28,7 @@ async fn account_reports_confirmed_and_pending_state() {
     );
     assert_eq!((&before["nonce"], &before["next_nonce"]), (&json!(0), &json!(1)), "1 is missing");
     world.submit(&Pay { nonce: 1, ..PAY }.signed()).await;
-    // What only the pool has changed is a change, too.
+    // A change of the mempool changes the entity tag.
     let path = format!("/v1/accounts/{}", text(address(0)));
     let again = world.get_with(&path, &[("if-none-match", &tag)]).await;
     assert_eq!(again.json()["next_nonce"], 3);
@@ -65,7 +65,7 @@ async fn rejects_malformed_and_foreign_addresses() {
         let path = format!("/v1/accounts/{wrong}/transactions");
         world.get(&path).await.problem(400, "bad-request");
     }
-    // Bech32 is the same in capitals; the response has its usual form.
+    // Bech32 may be in upper case; the response is in lower case.
     let capitals = world.get(&format!("/v1/accounts/{}", good.to_uppercase())).await;
     assert_eq!(capitals.json()["address"], good);
 }
@@ -151,7 +151,7 @@ async fn history_pages_skip_nothing_when_blocks_arrive_in_between() {
     let met: std::collections::HashSet<_> =
         first.iter().chain(&rest).map(|item| item["id"].to_string()).collect();
     assert_eq!(met.len(), 3);
-    // And a list of confirmed ones goes on where it was, whatever comes on top.
+    // The list of confirmed ones continues despite new blocks.
     let (first, cursor) = world.get(&history(0, "?limit=1")).await.page();
     world.submit(&Pay { nonce: 3, ..PAY }.signed()).await;
     world.generate(1, 0).await;

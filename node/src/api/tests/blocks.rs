@@ -1,7 +1,7 @@
 use super::*;
 use ::chain::{Header, Timestamp, Transaction};
 
-/// Where a page leads, as a path.
+/// The path of the next page.
 fn next(response: &TestResponse) -> String {
     let link = response.header(header::LINK);
     link.strip_prefix('<').unwrap().split_once('>').unwrap().0.to_owned()
@@ -111,10 +111,10 @@ async fn deep_blocks_addressed_by_hash_are_immutable() {
     let world = World::new().await;
     let hashes = world.generate(12, 0).await;
     let forever = "public, max-age=31536000, immutable";
-    for (hash, kept) in [(&hashes[1], forever), (&hashes[2], "no-cache")] {
+    for (hash, expected) in [(&hashes[1], forever), (&hashes[2], "no-cache")] {
         for rest in ["", "?full=true", "/header", "/raw", "/transactions"] {
             let response = world.get(&format!("/v1/blocks/{hash}{rest}")).await;
-            assert_eq!(response.header(header::CACHE_CONTROL), kept, "{rest}");
+            assert_eq!(response.header(header::CACHE_CONTROL), expected, "{rest}");
         }
     }
     for passing in ["/v1/blocks/1", "/v1/blocks/tip", "/v1/blocks", "/v1/headers"] {
@@ -192,7 +192,7 @@ async fn block_list_is_paginated() {
         (&json!(1), &json!(1))
     );
     assert!(first[0].get("transactions").is_none());
-    // New blocks on top move nothing.
+    // New blocks do not move the pages.
     world.generate(2, 0).await;
     let path = format!("/v1/blocks?cursor={}", cursor.unwrap());
     let (rest, end) = world.get(&path).await.page();
@@ -251,7 +251,7 @@ async fn block_cursor_expires_after_reorg() {
     world.generate(5, 0).await;
     let page = next(&world.get("/v1/blocks?limit=2").await);
     let listed = world.get(&page).await;
-    // As long, but not longer: the chain stays.
+    // A branch of equal length causes no reorganisation.
     other.generate(5, 1).await;
     other.send_blocks(1, &world).await;
     assert_eq!(world.get(&page).await.body, listed.body);
@@ -287,7 +287,7 @@ async fn block_transactions_are_paginated() {
     let of_hash = next(&world.get(&format!("/v1/blocks/{hash}/transactions?limit=2")).await);
     let elsewhere = of_height.replace("/1/", "/0/");
     world.get(&elsewhere).await.problem(400, "bad-request");
-    // A new tip: the list goes on where it was begun. A reorganisation: only the hash still names it.
+    // With a new tip the list continues; after a reorganisation only under the hash.
     world.generate(1, 1).await;
     assert_eq!(world.get(&of_tip).await.page().0[0], whole[2]);
     other.generate(3, 2).await;
@@ -302,10 +302,10 @@ async fn mined_block_is_accepted_once() {
     let world = World::new().await;
     let block = seal(world.candidate().await);
     let hash = block.hash().to_string();
-    let taken = world.submit_block(&block).await;
-    assert_eq!(taken.status, 201);
-    assert_eq!(taken.header(header::LOCATION), format!("/v1/blocks/{hash}"));
-    assert_eq!(taken.json(), json!({"hash": hash, "height": 1, "status": "connected"}));
+    let submitted = world.submit_block(&block).await;
+    assert_eq!(submitted.status, 201);
+    assert_eq!(submitted.header(header::LOCATION), format!("/v1/blocks/{hash}"));
+    assert_eq!(submitted.json(), json!({"hash": hash, "height": 1, "status": "connected"}));
     let hex = hex::encode(block.encode());
     for media_type in
         ["text/plain", "text/plain; charset=utf-8", "application/x-www-form-urlencoded"]
@@ -333,7 +333,7 @@ async fn invalid_block_is_rejected_with_the_code_of_its_rule() {
     let wrong_reward = seal(wrong_reward);
     let problem = world.submit_block(&wrong_reward).await.problem(422, "wrong-reward");
     assert_eq!((&problem["expected"], &problem["actual"]), (&json!(5_000_000_000_u64), &json!(7)));
-    // Remembered, whatever is sent with the header.
+    // Rejected again, whatever body follows the header.
     world.submit_block(&wrong_reward).await.problem(422, "wrong-reward");
 
     let mut wrong_bits = good.clone();

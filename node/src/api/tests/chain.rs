@@ -39,7 +39,7 @@ async fn chain_reports_block_interval_and_mempool_size() {
     let chain = world.get("/v1/chain").await.json();
     assert_eq!(chain["height"], 12);
     assert!((0.0..2.0).contains(&chain["median_block_seconds"].as_f64().unwrap()));
-    // Eleven blocks of two hashes, in a second or a little more.
+    // Eleven blocks of two hashes each, in about a second.
     assert!((0.1..=22.0).contains(&chain["hashrate_estimate"].as_f64().unwrap()));
     assert_eq!(chain["issued"], 10_000_000_000_000_u64 + 12 * 5_000_000_000);
     assert_eq!(chain["chain_work"], format!("{:064x}", 26));

@@ -1,4 +1,4 @@
-//! Every response that a test gets is compared with the OpenAPI document: its status, its media type,
+//! Every response in a test is compared with the OpenAPI document: its status, its media type,
 //! its headers, and its body with the schema.
 
 use super::*;
@@ -9,23 +9,23 @@ use jsonschema::Validator;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
-/// The document, made without a node.
+/// The document, built without a node.
 pub(super) fn document() -> &'static Value {
     static DOCUMENT: OnceLock<Value> = OnceLock::new();
     DOCUMENT.get_or_init(|| routes::all(&any_token(), &any_hosts()).build().1)
 }
 
-/// Names of this machine.
+/// The allowed hosts of a loopback address.
 pub(super) fn any_hosts() -> AllowedHosts {
     AllowedHosts::new("127.0.0.1".parse().unwrap(), &[]).unwrap()
 }
 
-/// A token of nothing.
+/// A token of a removed directory.
 pub(super) fn any_token() -> Token {
     Token::open_or_create(tempfile::tempdir().unwrap().path()).unwrap()
 }
 
-/// The template in the document that a path is made from; one without variable parts first.
+/// The path template in the document that matches a path; an exact match comes first.
 fn template(path: &str) -> Option<(&'static str, &'static Value)> {
     let fits = |template: &str| {
         let (mut of, mut is) = (template.split('/'), path.split('/'));
@@ -39,12 +39,12 @@ fn template(path: &str) -> Option<(&'static str, &'static Value)> {
     exact.or_else(|| fitting.next()).map(|(template, methods)| (template.as_str(), methods))
 }
 
-/// Whether an response is one that the document says.
+/// Checks that the document describes the response.
 #[track_caller]
 pub(super) fn check(method: &Method, path: &str, response: &TestResponse) {
     let status = response.status.as_u16();
     let Some((template, methods)) = template(path) else {
-        // The explorer's pages are no part of the interface.
+        // The pages of the explorer are not documented.
         assert!(
             !path.starts_with("/v1") || status == 404 || status == 403,
             "{path} is not in the document, but {status}"

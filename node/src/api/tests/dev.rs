@@ -11,7 +11,7 @@ async fn generate_appends_blocks_in_order() {
     assert_eq!((&tip["height"], &tip["hash"]), (&json!(450), &hashes[449]));
     assert_eq!(world.get("/v1/blocks/7").await.json()["hash"], hashes[6]);
     let first = Params::dev().spec().allocations[0].0;
-    assert_eq!(tip["miner"], text(first), "nobody else is named");
+    assert_eq!(tip["miner"], text(first), "the default address");
     world.generate(1, 30).await;
     assert_eq!(world.get("/v1/blocks/tip").await.json()["miner"], text(address(30)));
 }
@@ -215,7 +215,7 @@ async fn dev_routes_are_not_available_on_other_networks() {
     ] {
         world.post_json(path, &order).await.problem(403, "not-available");
     }
-    // Without that account there is nothing to give away.
+    // Without an allocated account the faucet is empty.
     let spec = Spec { allocations: Vec::new(), ..Params::dev().spec().clone() };
     let world = World::with(|config| config.params = Params::new(spec).unwrap()).await;
     let order = json!({"address": text(address(0)), "amount": 1});

@@ -63,7 +63,7 @@ impl Reader {
 async fn events_follow_a_transfer_from_acceptance_to_confirmation() {
     let world = World::new().await;
     let mut reader = world.follow("/v1/events", &[]).await;
-    // At once, so that whoever loses the connection before the first event can go on.
+    // At once, so that a client can resume even if it disconnects before the first event.
     let hello = [("", "alive"), ("id", "0")].map(|(name, value)| (name.into(), value.into()));
     assert_eq!(reader.next().await, hello);
     let transfer = PAY.signed();

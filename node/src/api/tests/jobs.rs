@@ -3,7 +3,7 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 
 const PATH: &str = "/v1/mining/jobs";
-/// Far from now: in the year 2100.
+/// A time in the year 2100.
 const LATER: u64 = 4_102_444_800;
 
 async fn world() -> World {
@@ -11,7 +11,7 @@ async fn world() -> World {
 }
 
 impl World {
-    /// Takes a job that pays account 9.
+    /// Creates a job that pays account 9.
     async fn start(&self, mut order: Value) -> Value {
         order["miner"] = json!(text(address(9)));
         let response = self.post_json(PATH, &order).await;
@@ -21,7 +21,7 @@ impl World {
         job
     }
 
-    /// A job once it is at its end.
+    /// Waits for the end of a job.
     async fn end_of(&self, job: &Value) -> Value {
         let path = format!("{}?wait=60", path_of(job));
         for _ in 0..3 {
@@ -62,12 +62,12 @@ async fn job_is_accepted_immediately_and_retains_its_result() {
     for (height, hash) in (1..).zip(hashes) {
         let block = world.get(&format!("/v1/blocks/{}", hash.as_str().unwrap())).await.json();
         assert_eq!((&block["height"], &block["miner"]), (&json!(height), &job["miner"]));
-        // Whose they are can be seen in the chain itself.
+        // The chain has the payout address.
         let whole = world.get(&format!("/v1/blocks/{height}?full=true")).await.json();
         let nonce = whole["transactions"][0]["extra_nonce"].as_str().unwrap();
         assert!(nonce.starts_with(job["id"].as_str().unwrap()), "{nonce}");
     }
-    // Cancelled too late, and again: nothing changes.
+    // Cancelling an ended job changes nothing.
     for _ in 0..2 {
         assert_eq!(world.delete(&path_of(&job)).await.json(), job);
     }
@@ -82,7 +82,7 @@ async fn job_is_cancelled_permanently() {
     let waiting = world.start(json!({"not_before": LATER})).await;
     let held_too = format!("{}?wait=100", path_of(&waiting));
     let (path, path_too) = (path_of(&job), path_of(&waiting));
-    let (told, told_too, response, _) = tokio::join!(
+    let (first, second, response, _) = tokio::join!(
         world.get(&held),
         world.get(&held_too),
         world.delete(&path),
@@ -90,7 +90,7 @@ async fn job_is_cancelled_permanently() {
     );
     assert_eq!(response.json()["state"], "cancelled");
     assert_eq!(
-        (&told.json()["state"], &told_too.json()["state"]),
+        (&first.json()["state"], &second.json()["state"]),
         (&json!("cancelled"), &json!("cancelled"))
     );
     let again = world.delete(&path).await.json();
@@ -118,7 +118,7 @@ async fn jobs_share_the_threads_of_the_node() {
     assert_eq!((&first["state"], &first["progress"]["threads"]), (&json!("running"), &json!(1)));
     assert_eq!((&second["state"], &second["progress"]["threads"]), (&json!("running"), &json!(1)));
     assert_eq!((&third["state"], &third["progress"]["threads"]), (&json!("queued"), &json!(0)));
-    assert_eq!(third["waiting"], "other jobs have all threads");
+    assert_eq!(third["waiting"], "all threads are used by other jobs");
     world.delete(&path_of(&first)).await.json();
     let more = world.get(&path_of(&second)).await.json();
     assert_eq!(more["progress"]["threads"], 2);
@@ -234,7 +234,7 @@ async fn jobs_are_paginated_newest_first() {
             Some(cursor) => next = format!("&cursor={cursor}"),
             None => break,
         }
-        // What is new meanwhile changes no page.
+        // New jobs do not move the pages.
         world.start(json!({"not_before": LATER})).await;
     }
     assert_eq!(listed, ids);
@@ -252,17 +252,17 @@ async fn jobs_are_paginated_newest_first() {
 }
 
 #[tokio::test]
-async fn job_long_poll_returns_on_every_change_of_state() {
+async fn job_updates_report_every_change_of_state() {
     let world = world().await;
     let mut updates = world.node().jobs.updates();
     let job = world.start(json!({"blocks": 2})).await;
-    let mut told = Vec::new();
-    while told.last().is_none_or(|(state, _): &(String, u64)| state != "succeeded") {
+    let mut states = Vec::new();
+    while states.last().is_none_or(|(state, _): &(String, u64)| state != "succeeded") {
         let update = updates.recv().await.unwrap();
         assert_eq!(update.id.to_string(), job["id"].as_str().unwrap());
         let state = serde_json::to_value(update.state).unwrap();
-        told.push((state.as_str().unwrap().to_owned(), update.blocks));
+        states.push((state.as_str().unwrap().to_owned(), update.blocks));
     }
     let expected = [("running", 0), ("running", 1), ("succeeded", 2)];
-    assert_eq!(told, expected.map(|(state, blocks)| (state.to_owned(), blocks)));
+    assert_eq!(states, expected.map(|(state, blocks)| (state.to_owned(), blocks)));
 }

@@ -31,7 +31,7 @@ async fn mempool_transactions_are_paginated() {
     let (first, cursor) = world.get("/v1/mempool/transactions?limit=4").await.page();
     assert_eq!((&first[0]["status"], &first[0]["nonce"]), (&json!("pending"), &json!(0)));
     assert_eq!(first[0]["sender_address"], text(address(0)));
-    // What comes meanwhile is on top, and no page shows anything twice.
+    // New transfers come first, and no page repeats an item.
     world.submit(&Pay { nonce: 6, ..PAY }.signed()).await;
     let path = format!("/v1/mempool/transactions?limit=4&cursor={}", cursor.unwrap());
     let (rest, end) = world.get(&path).await.page();

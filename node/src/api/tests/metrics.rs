@@ -1,22 +1,22 @@
-// Numbers of things are whole, and a float holds them exactly.
+// Counts are whole numbers, which a float represents exactly.
 #![allow(clippy::float_cmp)]
 
 use super::*;
 use crate::metrics::exposition::TEXT;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// A dashboard as Grafana imports it.
+/// The dashboard for Grafana.
 const DASHBOARD: &str = include_str!("../../../grafana/chain.json");
 
 /// The labels of a metric.
 type Labels = BTreeMap<String, String>;
 
-/// What Prometheus would read from the page.
+/// The page as parsed by Prometheus.
 #[derive(Debug, Default)]
 struct Scrape {
-    /// By name, a family's type.
+    /// The type of each family.
     families: BTreeMap<String, String>,
-    /// By name and labels.
+    /// The value of each name with labels.
     values: BTreeMap<(String, Labels), f64>,
 }
 
@@ -28,7 +28,7 @@ impl Scrape {
         Scrape::parse(response.text())
     }
 
-    /// Reads a page, and complains about whatever the format does not allow.
+    /// Parses a page; panics on anything the format does not allow.
     fn parse(text: &str) -> Scrape {
         assert!(text.ends_with('\n'));
         let mut scrape = Scrape::default();
@@ -74,7 +74,7 @@ impl Scrape {
         self.get(name, &[])
     }
 
-    /// What must never sink: counters, and all of a histogram.
+    /// Values that never decrease: counters, and those of histograms.
     fn growing(&self) -> impl Iterator<Item = (&(String, Labels), f64)> {
         self.values.iter().map(|(key, value)| (key, *value)).filter(|((name, _), _)| {
             let histogram =
@@ -167,7 +167,7 @@ async fn counts_blocks_transfers_and_reorgs() {
     assert_eq!(Some(full.value("chain_tip_timestamp_seconds")), tip["tip_time"].as_f64());
     assert_eq!(Some(full.value("chain_issued_base_units")), tip["issued"].as_f64());
 
-    // The lower two of three leave with the highest, and two others come.
+    // Three blocks are disconnected and others connected.
     let turned = world.post_json("/v1/dev/invalidate", &json!({"hash": hashes[1]})).await;
     assert_eq!(turned.status, 200);
     world.generate(2, 1).await;
@@ -269,7 +269,7 @@ async fn metrics_contain_no_secrets_or_identities() {
     assert_eq!(scrape.families["chain_mining_jobs"], "gauge");
 }
 
-// R25: in the middle of work counters only grow, and nobody waits for a probe.
+// R25: in the middle of work counters only grow, and probes respond.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn probes_respond_under_load() {
     let world = World::new().await;
@@ -306,10 +306,10 @@ async fn probes_respond_under_load() {
 // R25
 #[tokio::test]
 async fn node_without_required_peers_is_alive_but_not_ready() {
-    // A port that was free a moment ago: nobody listens there.
+    // A port that was free a moment ago: nothing listens there.
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let nobody = format!("/ip4/127.0.0.1/tcp/{port}").parse().unwrap();
-    let world = World::with(|config| config.peering.boot_nodes = vec![nobody]).await;
+    let unreachable = format!("/ip4/127.0.0.1/tcp/{port}").parse().unwrap();
+    let world = World::with(|config| config.peering.boot_nodes = vec![unreachable]).await;
     assert_eq!(world.get("/livez").await.text(), "ok\n");
     let problem = world.get("/readyz").await.problem(503, "not-ready");
     assert_eq!(problem["detail"], "the node has no peers yet");
@@ -330,7 +330,7 @@ async fn metrics_are_served_after_the_writer_stopped() {
     assert_eq!(scrape.value("chain_ready"), 0.0);
 }
 
-/// The expressions of all panels, and of the lists to choose from.
+/// The expressions of all panels and variables.
 fn expressions(value: &Value, found: &mut Vec<String>) {
     match value {
         Value::Object(members) => {
@@ -348,7 +348,7 @@ fn expressions(value: &Value, found: &mut Vec<String>) {
     }
 }
 
-/// The metrics that an expression names, each with what stands before it.
+/// The metrics in an expression, each with the text before it.
 fn metrics_of(expression: &str) -> Vec<(&str, &str)> {
     let is_name = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
     let bytes = expression.as_bytes();
@@ -419,16 +419,16 @@ fn dashboard_is_portable() {
             assert!(expression.contains("{job=\"$job\", instance=~\"$instance\""), "{expression}");
         }
     }
-    // None lies on another.
+    // No two panels overlap.
     let places = panels.iter().map(|panel| {
         let [x, y, w, h] = ["x", "y", "w", "h"].map(|it| panel["gridPos"][it].as_u64().unwrap());
         (x..x + w, y..y + h)
     });
-    let mut taken = BTreeSet::new();
+    let mut occupied = BTreeSet::new();
     for (columns, rows) in places {
         assert!(columns.end <= 24);
         for cell in columns.flat_map(|column| rows.clone().map(move |row| (column, row))) {
-            assert!(taken.insert(cell), "two panels at {cell:?}");
+            assert!(occupied.insert(cell), "two panels at {cell:?}");
         }
     }
 }

@@ -66,7 +66,7 @@ async fn template_becomes_a_valid_block_with_a_nonce() {
     let header = candidate["header"].as_str().unwrap();
     assert_eq!((hex::encode(&bytes[..80]), header.len()), (header.to_owned(), 160));
     assert_eq!(candidate["time"], Header::decode(&bytes[..80]).unwrap().time.get());
-    // A miner elsewhere: counts the nonce up, hands the bytes in.
+    // An external miner searches the nonce and submits the block.
     let target = hex::decode(candidate["target"].as_str().unwrap()).unwrap();
     let target = Target::from_be_bytes(target.try_into().unwrap()).unwrap();
     let mut nonce = 0_u32;
@@ -74,8 +74,8 @@ async fn template_becomes_a_valid_block_with_a_nonce() {
         nonce += 1;
         bytes[76..80].copy_from_slice(&nonce.to_le_bytes());
     }
-    let taken = world.post("/v1/blocks", "application/octet-stream", bytes).await;
-    assert_eq!(taken.json()["status"], "connected");
+    let submitted = world.post("/v1/blocks", "application/octet-stream", bytes).await;
+    assert_eq!(submitted.json()["status"], "connected");
     let tip = world.get("/v1/blocks/tip").await.json();
     assert_eq!((&tip["miner"], &tip["fees"]), (&json!(text(address(9))), &json!(1_000)));
 }

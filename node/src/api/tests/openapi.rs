@@ -4,11 +4,11 @@ use crate::api::http::problem::Kind;
 use crate::api::routes;
 use std::collections::BTreeSet;
 
-/// The paths of a router, which axum shows to those who debug it.
+/// The paths of a router, from its debug output.
 fn paths_of(router: &impl std::fmt::Debug) -> BTreeSet<String> {
     let shown = format!("{router:?}");
     let quoted = shown.split('"').skip(1).step_by(2);
-    // Whatever is in no row falls back to "/" and its private sibling.
+    // The fallback has the path "/" and a private one.
     let paths = quoted.filter(|text| text.starts_with('/') && !text.contains("__private"));
     paths.filter(|path| *path != "/").map(ToOwned::to_owned).collect()
 }
@@ -21,12 +21,12 @@ async fn routes_and_document_match() {
     assert_eq!(paths_of(&router), described);
     assert!(described.len() > 30);
 
-    // What is described is there, and no other method is.
+    // Documented methods exist, and no others.
     let world = World::new().await;
     let added = paths_of(&world.routes).difference(&described).cloned().collect::<Vec<_>>();
     assert!(!added.iter().any(|path| path.starts_with("/v1")), "{added:?} is not in the table");
     for (path, methods) in document["paths"].as_object().unwrap() {
-        // A stream does not end.
+        // An event stream does not end.
         if path == "/v1/events" {
             continue;
         }
@@ -45,7 +45,7 @@ async fn routes_and_document_match() {
     }
 }
 
-/// All references in the document.
+/// Collects all references of the document.
 fn references<'d>(value: &'d Value, found: &mut BTreeSet<&'d str>) {
     match value {
         Value::Object(members) => {
@@ -128,7 +128,7 @@ async fn problem_types_link_to_their_documentation() {
         assert!(html.contains(&format!("<strong>{}.</strong>", kind.title())), "{code}");
         assert!(kind.text().ends_with('.') && !kind.title().ends_with('.'), "{code}");
     }
-    // And every link in the page leads somewhere in it.
+    // Every link of the page resolves.
     for link in html.split("href=\"#").skip(1) {
         let target = link.split('"').next().unwrap();
         assert!(html.contains(&format!("id=\"{target}\"")), "{target}");

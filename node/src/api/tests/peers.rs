@@ -1,6 +1,6 @@
 use super::*;
 
-/// An id that is one.
+/// A valid peer id.
 fn peer_id() -> String {
     ::p2p::PeerId::random().to_string()
 }
@@ -40,7 +40,7 @@ async fn add_peer_rejects_invalid_addresses() {
 #[tokio::test]
 async fn unreachable_peer_is_accepted_for_retry() {
     let world = World::new().await;
-    // A port that was free a moment ago: nobody listens there.
+    // A port that was free a moment ago: nothing listens there.
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let address = format!("/ip4/127.0.0.1/tcp/{port}");
     let response = world.post_json("/v1/peers", &json!({ "address": address })).await;
@@ -114,7 +114,7 @@ async fn add_ban_rejects_invalid_requests() {
     ] {
         world.post_json("/v1/bans", &order).await.problem(400, "bad-request");
     }
-    world.delete("/v1/bans/nobody").await.problem(400, "bad-request");
+    world.delete("/v1/bans/unknown").await.problem(400, "bad-request");
     assert_eq!(world.get("/v1/bans").await.json()["items"], json!([]));
 }
 

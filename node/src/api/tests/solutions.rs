@@ -3,7 +3,7 @@ use ::chain::hash::sha256d;
 use ::chain::tx::Id;
 use ::chain::{Coinbase, Header, Target};
 
-/// A miner elsewhere that keeps nothing but the candidate: chooses an extra nonce, finds a nonce.
+/// Solves a template as an external miner does: chooses an extra nonce and finds a nonce.
 fn solve(candidate: &Value, extra_nonce: [u8; 8]) -> (Value, Header) {
     let bytes = |name: &str| hex::decode(candidate[name].as_str().unwrap()).unwrap();
     let mut coinbase = bytes("coinbase");
@@ -52,7 +52,7 @@ async fn solution_contains_only_fields_chosen_by_the_miner() {
     assert_eq!(submit(&world, &solution).await.json()["status"], "known");
     let tip = world.get("/v1/blocks/tip").await.json();
     assert_eq!((&tip["miner"], &tip["fees"]), (&json!(text(address(9))), &json!(1_000)));
-    // Only the nonce: everything else is as it was given.
+    // Only the nonce: all other fields are as in the template.
     let given = candidate(&world).await;
     let own = hex::decode(given["header"].as_str().unwrap()).unwrap();
     let (mut header, mut response) = (Header::decode(&own).unwrap(), None);

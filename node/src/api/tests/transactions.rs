@@ -4,7 +4,7 @@ use ::chain::tx::Id;
 use ::chain::{Coinbase, Header, Transaction};
 use std::time::{Duration, Instant};
 
-/// A transfer as a client writes it.
+/// The JSON of a transfer as a client sends it.
 fn written(transfer: &Transfer) -> Value {
     json!({
         "sender": hex::encode(transfer.sender.as_bytes()),
@@ -22,10 +22,10 @@ async fn transfer_is_accepted_once_in_any_encoding() {
     let world = World::new().await;
     let transfer = Pay { memo: b"lunch", ..PAY }.signed();
     let (id, whole) = (transfer.id().to_string(), hex::encode(transfer.encode()));
-    let taken = world.post_json("/v1/transactions", &written(&transfer)).await;
-    assert_eq!(taken.status, 201);
-    assert_eq!(taken.header(header::LOCATION), format!("/v1/transactions/{id}"));
-    let shown = taken.json();
+    let submitted = world.post_json("/v1/transactions", &written(&transfer)).await;
+    assert_eq!(submitted.status, 201);
+    assert_eq!(submitted.header(header::LOCATION), format!("/v1/transactions/{id}"));
+    let shown = submitted.json();
     assert_eq!((&shown["id"], &shown["status"]), (&json!(id), &json!("pending")));
     assert_eq!((&shown["memo"], &shown["amount"]), (&json!("lunch"), &json!(1_000)));
     assert_eq!((&shown["block"], &shown["confirmations"]), (&Value::Null, &json!(0)));
@@ -45,7 +45,7 @@ async fn transfer_is_accepted_once_in_any_encoding() {
     }
     let raw = world.post("/v1/transactions", "application/octet-stream", transfer.encode()).await;
     assert_eq!((raw.status.as_u16(), raw.json()), (200, shown));
-    // And once it is confirmed, too.
+    // Also once it is confirmed.
     world.generate(1, 1).await;
     let confirmed = world.submit(&transfer).await;
     assert_eq!(
@@ -189,7 +189,7 @@ async fn batch_returns_one_result_per_item() {
     assert_eq!(results[3]["problem"]["code"], "bad-encoding");
     assert_eq!(results[4], results[0]);
     assert_eq!(world.get("/v1/mempool").await.json()["count"], 2);
-    // One that is malformed spoils all.
+    // A malformed item rejects the batch.
     let malformed = json!([written(&Pay { nonce: 2, ..PAY }.signed()), {"hex": "zz"}]);
     let malformed = world.post_json("/v1/transactions/batch", &malformed).await;
     let detail = malformed.problem(400, "bad-request")["detail"].clone();
@@ -226,7 +226,7 @@ async fn transaction_status_follows_confirmation_and_reorg() {
     assert_eq!((&shown["block"], &shown["height"]), (&json!(block), &json!(1)));
     assert_eq!((&shown["position"], &shown["time"]), (&json!(2), &header["time"]));
     assert_eq!(shown["sender_address"], text(address(0)));
-    // A longer chain without them: they wait again. One with another of that nonce: dropped.
+    // A longer chain without them returns them to the mempool; one with another of that nonce drops them.
     other.generate(4, 2).await;
     other.send_blocks(1, &world).await;
     assert_eq!(status(&first).await, ("pending".into(), 0));
@@ -236,7 +236,7 @@ async fn transaction_status_follows_confirmation_and_reorg() {
     let dropped = world.get(&path(&first)).await.json();
     assert_eq!((&dropped["status"], &dropped["reason"]), (&json!("dropped"), &json!("nonce-used")));
     assert!(dropped["detail"].as_str().unwrap().contains("nonce 0"));
-    assert!(dropped.get("amount").is_none(), "nobody keeps what was dropped");
+    assert!(dropped.get("amount").is_none(), "dropped transfers are not stored");
     world.submit(&first).await.problem(409, "nonce-used");
 }
 
@@ -297,7 +297,7 @@ async fn proof_connects_transaction_to_header() {
     let id = Pay { nonce: 2, ..PAY }.signed().id();
     let path = format!("/v1/transactions/{id}/proof");
     let early = world.get(&path).await.problem(404, "not-found");
-    assert!(early["detail"].as_str().unwrap().contains("no block yet"));
+    assert!(early["detail"].as_str().unwrap().contains("is unconfirmed"));
     let block = world.generate(1, 1).await.pop().unwrap();
     let proof = world.get(&path).await.json();
     assert_eq!((&proof["id"], &proof["block"]), (&json!(id.to_string()), &json!(block)));
@@ -338,7 +338,7 @@ async fn long_poll_ends_on_timeout_drop_or_reorg() {
     let transfer = PAY.signed();
     world.submit(&transfer).await;
     let path = |rest: &str| format!("/v1/transactions/{}?wait=confirmed{rest}", transfer.id());
-    // The client's patience.
+    // The timeout.
     for timeout in ["0", "1"] {
         let shown = world.get(&path(&format!("&timeout={timeout}"))).await.json();
         assert_eq!(shown["status"], "pending");
@@ -375,7 +375,7 @@ async fn long_poll_ends_at_shutdown() {
     let begun = Instant::now();
     let (shown, stopped) = tokio::join!(ask(routes, request), daemon.stop());
     stopped.unwrap();
-    // What there is, unless everything is closed already.
+    // The current state, unless the node is closed already.
     match shown.status.as_u16() {
         200 => assert_eq!(shown.json()["status"], "pending"),
         _ => drop(shown.problem(503, "not-ready")),

@@ -1,4 +1,4 @@
-//! The guards by single requests, the limits over real sockets.
+//! The checks by single requests, the limits over real sockets.
 
 use super::*;
 use crate::api::http::auth;
@@ -50,7 +50,7 @@ struct Response {
 }
 
 impl Response {
-    /// The code of a problem, checked to be one in every respect.
+    /// The code of a problem, after checks of all its members.
     fn code(&self) -> String {
         assert_eq!(self.headers[header::CONTENT_TYPE], MEDIA_TYPE);
         let problem: Value = serde_json::from_slice(&self.body).unwrap();
@@ -177,12 +177,12 @@ async fn protected_routes_require_token() {
     let text = std::fs::read_to_string(folder.path().join("api-token")).unwrap();
     let text = text.trim();
     let require = from_fn_with_state(token.clone(), auth::require);
-    let routes = Router::new().route("/v1/steer", post(async || "steered")).route_layer(require);
+    let routes = Router::new().route("/v1/protected", post(async || "done")).route_layer(require);
     let routes = app_of(routes);
     for (authorization, status) in
         [(None, 401), (Some("Bearer 0000".to_owned()), 401), (Some(format!("Bearer {text}")), 200)]
     {
-        let mut request = Request::post("/v1/steer").header(header::HOST, "localhost");
+        let mut request = Request::post("/v1/protected").header(header::HOST, "localhost");
         if let Some(authorization) = authorization {
             request = request.header(header::AUTHORIZATION, authorization);
         }
@@ -195,7 +195,7 @@ async fn protected_routes_require_token() {
     }
 }
 
-/// A server on a free port, and what stops it.
+/// Starts a server on a free port; returns its address, shutdown signal and task.
 async fn start() -> (SocketAddr, watch::Sender<bool>, tokio::task::JoinHandle<()>) {
     let listener = listener::bind("127.0.0.1:0".parse().unwrap(), "--api").await.unwrap();
     let address = listener::local_address(&listener).unwrap();
@@ -203,26 +203,26 @@ async fn start() -> (SocketAddr, watch::Sender<bool>, tokio::task::JoinHandle<()
     (address, stop, tokio::spawn(serve(listener, None, app(), stopped)))
 }
 
-/// Everything a server says to some bytes until it closes or falls silent for its response.
+/// Sends bytes and returns everything received until the server closes or pauses.
 async fn exchange(address: SocketAddr, bytes: &[u8]) -> String {
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream.write_all(bytes).await.unwrap();
-    let mut said = Vec::new();
+    let mut received = Vec::new();
     // A reset after the response is as good as a close.
-    let _ = stream.read_to_end(&mut said).await;
-    String::from_utf8_lossy(&said).into_owned()
+    let _ = stream.read_to_end(&mut received).await;
+    String::from_utf8_lossy(&received).into_owned()
 }
 
 fn get_once(path: &str) -> Vec<u8> {
     format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").into_bytes()
 }
 
-/// Asks whether the server lives, and awaits that it does, over a connection that stays.
+/// Requests `/livez` over a persistent connection and waits for the response.
 async fn get_livez(stream: &mut TcpStream) {
     stream.write_all(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
-    let mut said = Vec::new();
-    while !said.ends_with(b"ok") {
-        assert!(stream.read_buf(&mut said).await.unwrap() > 0, "the connection is closed");
+    let mut received = Vec::new();
+    while !received.ends_with(b"ok") {
+        assert!(stream.read_buf(&mut received).await.unwrap() > 0, "the connection is closed");
     }
 }
 
@@ -231,8 +231,11 @@ async fn get_livez(stream: &mut TcpStream) {
 async fn handler_panic_is_500_and_other_requests_are_served() {
     let (address, _stop, _server) = start().await;
     for _ in 0..3 {
-        let said = exchange(address, &get_once("/v1/bug")).await;
-        assert!(said.starts_with("HTTP/1.1 500 ") && said.contains("\"internal\""), "{said}");
+        let received = exchange(address, &get_once("/v1/bug")).await;
+        assert!(
+            received.starts_with("HTTP/1.1 500 ") && received.contains("\"internal\""),
+            "{received}"
+        );
         assert!(exchange(address, &get_once("/livez")).await.ends_with("ok"));
     }
 }
@@ -248,9 +251,10 @@ async fn oversized_heads_are_rejected() {
         format!("GET /livez HTTP/1.1\r\nHost: localhost\r\nA: {long}\r\n\r\n"),
         format!("GET /{long} HTTP/1.1\r\nHost: localhost\r\n\r\n"),
     ] {
-        let said = exchange(address, request.as_bytes()).await;
-        let refused = said.starts_with("HTTP/1.1 431 ") || said.starts_with("HTTP/1.1 414 ");
-        assert!(refused, "{said:.60}");
+        let received = exchange(address, request.as_bytes()).await;
+        let refused =
+            received.starts_with("HTTP/1.1 431 ") || received.starts_with("HTTP/1.1 414 ");
+        assert!(refused, "{received:.60}");
     }
 }
 
@@ -269,7 +273,7 @@ async fn endless_body_is_cut_off() {
     }
 }
 
-// R02: slow heads, slow bodies, connections kept for nothing.
+// R02: slow heads, slow bodies, idle connections.
 #[tokio::test]
 async fn slow_clients_are_disconnected() {
     let (address, _stop, _server) = start().await;
@@ -298,7 +302,7 @@ async fn idle_connections_are_shed_for_new_ones() {
         let mut stream = TcpStream::connect(address).await.unwrap();
         stream.write_all(b"GET /livez HTTP/1.1\r\n").await.unwrap();
         idle.push(stream);
-        // Who asks now and then is no less welcome for having come first.
+        // An old connection with recent requests is not shed.
         if round % (MAX_CONNECTIONS / 4) == 0 {
             get_livez(&mut honest).await;
         }
@@ -306,7 +310,7 @@ async fn idle_connections_are_shed_for_new_ones() {
     let asked = Instant::now();
     assert!(exchange(address, &get_once("/livez")).await.ends_with("ok"));
     assert!(asked.elapsed() < HEAD_TIMEOUT / 2, "{:?}", asked.elapsed());
-    // The first to come was the first to go.
+    // The connection idle the longest was shed first.
     let closed = tokio::time::timeout(HEAD_TIMEOUT / 4, idle[0].read(&mut [0; 1])).await;
     assert_eq!(closed.expect("it is closed before its time is over").unwrap_or(0), 0);
     let last = idle.last().unwrap().try_read(&mut [0; 1]);
@@ -341,7 +345,7 @@ async fn abrupt_disconnects_do_not_affect_other_clients() {
     for request in requests.iter().cycle().take(500) {
         let mut stream = TcpStream::connect(address).await.unwrap();
         stream.write_all(request).await.unwrap();
-        // Dropped with an response unread, which resets the connection.
+        // Dropped with a response unread, which resets the connection.
         drop(stream);
     }
     assert!(exchange(address, &get_once("/livez")).await.ends_with("ok"));
@@ -363,7 +367,7 @@ async fn compressed_bodies_are_not_decompressed() {
     assert_eq!(ask("/v1/order", "application/json").await.code(), "bad-request");
 }
 
-// R11: pages of other origins are told nothing.
+// R11: no CORS headers for pages of other origins.
 #[tokio::test]
 async fn no_cors_permission_is_granted() {
     for (method, origin) in [("GET", "https://evil.example"), ("GET", "null"), ("OPTIONS", "null")]
@@ -381,12 +385,12 @@ async fn no_cors_permission_is_granted() {
     }
 }
 
-// R21: nobody speaks HTTP/2 here.
+// R21: HTTP/1 only.
 #[tokio::test]
 async fn rejects_http2() {
     let (address, _stop, _server) = start().await;
-    let said = exchange(address, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await;
-    assert!(said.is_empty() || said.starts_with("HTTP/1.1 400 "), "{said}");
+    let received = exchange(address, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await;
+    assert!(received.is_empty() || received.starts_with("HTTP/1.1 400 "), "{received}");
     assert!(exchange(address, &get_once("/livez")).await.ends_with("ok"));
 }
 

@@ -154,13 +154,13 @@ mod tests {
 
     // R22
     #[test]
-    fn text_cannot_become_markup() {
+    fn escapes_markup() {
         assert_eq!(escape("<script>\"&\""), "&lt;script&gt;&quot;&amp;&quot;");
         assert_eq!(prose("a `<b>` c"), "a <code>&lt;b&gt;</code> c");
     }
 
     #[test]
-    fn a_schema_is_told_in_a_line() {
+    fn renders_a_schema_in_one_line() {
         let reference = json!({"type": "array", "items": {"$ref": "#/components/schemas/Tip"}});
         assert_eq!(schema_html(&reference), "list of <a href=\"#shape-Tip\">Tip</a>");
         let number = json!({"type": ["integer", "null"], "minimum": 1, "maximum": 9});
