@@ -1,4 +1,5 @@
-//! The routes of the API, a file per resource. Each file declares its rows, handlers and shapes.
+//! The routes of the API, a file per resource. Each file declares its routes, handlers and JSON types; a
+//! new route in a resource touches its file only, a new resource also the two lists below.
 
 pub mod accounts;
 pub mod bans;

@@ -31,7 +31,7 @@ pub trait Content {
 
 impl<T: Serialize> Content for Json<T> {
     fn encode(self) -> (&'static str, Vec<u8>) {
-        let bytes = serde_json::to_vec(&self.0).expect("the keys of shapes are strings");
+        let bytes = serde_json::to_vec(&self.0).expect("keys of JSON types are strings");
         ("application/json", bytes)
     }
 }

@@ -102,7 +102,7 @@ mod tests {
     }
 
     /// Counts the requests in a row that are allowed.
-    fn answered(rate_limiter: &RateLimiter, client: IpAddr, cost: u32, now: Duration) -> usize {
+    fn allowed(rate_limiter: &RateLimiter, client: IpAddr, cost: u32, now: Duration) -> usize {
         (0..100_000).take_while(|_| rate_limiter.allow(client, cost, now)).count()
     }
 
@@ -111,22 +111,19 @@ mod tests {
     fn limits_client_without_affecting_others() {
         let (rate_limiter, now) = (RateLimiter::default(), Duration::ZERO);
         let client = ip("192.0.2.1");
-        assert_eq!(answered(&rate_limiter, client, READ, now), 1_000);
-        assert_eq!(answered(&rate_limiter, ip("192.0.2.2"), READ, now), 1_000);
+        assert_eq!(allowed(&rate_limiter, client, READ, now), 1_000);
+        assert_eq!(allowed(&rate_limiter, ip("192.0.2.2"), READ, now), 1_000);
         let later = now + Duration::from_secs(2);
-        assert_eq!(answered(&rate_limiter, client, READ, later), 200);
-        assert_eq!(
-            answered(&rate_limiter, client, READ, later + Duration::from_secs(3_600)),
-            1_000
-        );
+        assert_eq!(allowed(&rate_limiter, client, READ, later), 200);
+        assert_eq!(allowed(&rate_limiter, client, READ, later + Duration::from_secs(3_600)), 1_000);
     }
 
     #[test]
     fn submissions_cost_more_and_loopback_is_barely_limited() {
         let (rate_limiter, now) = (RateLimiter::default(), Duration::ZERO);
-        assert_eq!(answered(&rate_limiter, ip("192.0.2.1"), SUBMISSION, now), 200);
+        assert_eq!(allowed(&rate_limiter, ip("192.0.2.1"), SUBMISSION, now), 200);
         for client in ["127.0.0.1", "::1"] {
-            assert_eq!(answered(&rate_limiter, ip(client), READ, now), 100_000);
+            assert_eq!(allowed(&rate_limiter, ip(client), READ, now), 100_000);
             assert!(!rate_limiter.allow(ip(client), LOOPBACK.burst, now), "there is a limit");
         }
     }
@@ -134,10 +131,10 @@ mod tests {
     #[test]
     fn addresses_of_one_network_share_a_bucket() {
         let (rate_limiter, now) = (RateLimiter::default(), Duration::ZERO);
-        answered(&rate_limiter, ip("2001:db8:0:1::1"), READ, now);
+        allowed(&rate_limiter, ip("2001:db8:0:1::1"), READ, now);
         assert!(!rate_limiter.allow(ip("2001:db8:0:1:ffff::2"), READ, now));
         assert!(rate_limiter.allow(ip("2001:db8:0:2::1"), READ, now));
-        answered(&rate_limiter, ip("192.0.2.1"), READ, now);
+        allowed(&rate_limiter, ip("192.0.2.1"), READ, now);
         assert!(!rate_limiter.allow(ip("::ffff:192.0.2.1"), READ, now));
     }
 

@@ -125,7 +125,7 @@ pub fn read<C: Content>(
     let built = build(&view);
     drop(view);
     let mut response = match built {
-        Ok(answer) => answer.into_response(&tip),
+        Ok(response) => response.into_response(&tip),
         Err(problem) => problem.into_response(),
     };
     set_chain_headers(response.headers_mut(), tip.height, tip.hash);

@@ -207,10 +207,10 @@ mod tests {
     async fn a_connection_is_busy_until_its_answer_is_sent() {
         let activity = ActivityTracker::new(Instant::now());
         let opened = activity.idle_since().unwrap();
-        let body = activity.begin().until_sent(Body::from("answer"));
+        let body = activity.begin().until_sent(Body::from("hello!"));
         assert_eq!(body.size_hint().exact(), Some(6), "the length is still known");
         assert_eq!(activity.idle_since(), None);
-        assert_eq!(axum::body::to_bytes(body, 6).await.unwrap(), "answer");
+        assert_eq!(axum::body::to_bytes(body, 6).await.unwrap(), "hello!");
         assert!(activity.idle_since().unwrap() >= opened);
     }
 }

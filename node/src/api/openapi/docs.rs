@@ -1,15 +1,15 @@
 //! The documentation of the API: the OpenAPI document at `/openapi.json`, and a static page without
 //! scripts at `/docs`, built once at start. The `type` of each problem links to the page.
 
-mod shapes;
+mod render;
 
 use crate::api::openapi::route::{Routes, get};
 use axum::Extension;
 use axum::body::Bytes;
 use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
+use render::{escape, members, prose, schema_details, schema_html, text};
 use serde_json::Value;
-use shapes::{escape, members, prose, schema_details, schema_html, text};
 use std::fmt::Write as _;
 
 pub fn routes() -> Routes {
@@ -101,7 +101,7 @@ fn html(document: &Value) -> String {
         put(&format!("<li><a href=\"#of-{tag}\">{tag}</a></li>"));
     }
     put(
-        "<li><a href=\"#problems\">problems</a></li><li><a href=\"#shapes\">shapes</a></li></ul></nav>",
+        "<li><a href=\"#problems\">problems</a></li><li><a href=\"#schemas\">schemas</a></li></ul></nav>",
     );
     put("<main><h1>REST API</h1>");
     put(&format!("<p class=\"lead\">{}</p>", prose(text(&document["info"]["description"]))));
@@ -133,11 +133,11 @@ fn html(document: &Value) -> String {
             prose(text(&problem["text"]))
         ));
     }
-    put("</section><section id=\"shapes\"><h2>shapes</h2>");
+    put("</section><section id=\"schemas\"><h2>schemas</h2>");
     for (name, schema) in members(&document["components"]["schemas"]) {
         let name = escape(name);
         put(&format!(
-            "<article id=\"shape-{name}\"><h3>{name}</h3>{}</article>",
+            "<article id=\"schema-{name}\"><h3>{name}</h3>{}</article>",
             schema_details(schema)
         ));
     }
@@ -178,9 +178,9 @@ fn operation_html(document: &Value, method: &str, path: &str, operation: &Value)
         put(&body_html(&operation["requestBody"]));
         put("</table>");
     }
-    put("<h4>Answers</h4><table>");
-    for (status, answer) in members(&operation["responses"]) {
-        if let Some(reference) = answer["$ref"].as_str() {
+    put("<h4>Responses</h4><table>");
+    for (status, response) in members(&operation["responses"]) {
+        if let Some(reference) = response["$ref"].as_str() {
             let name = reference.rsplit('/').next().unwrap_or_default();
             let schema = &document["components"]["responses"][name]["content"]["application/problem+json"]
                 ["schema"];
@@ -194,9 +194,9 @@ fn operation_html(document: &Value, method: &str, path: &str, operation: &Value)
                 "<tr class=\"problem\"><th>{status}</th><td colspan=\"2\">{links}</td></tr>"
             ));
         } else {
-            let text = prose(text(&answer["description"]));
+            let text = prose(text(&response["description"]));
             put(&format!("<tr><th>{status}</th><td colspan=\"2\">{text}</td></tr>"));
-            put(&body_html(answer));
+            put(&body_html(response));
         }
     }
     put("</table></details>");

@@ -321,8 +321,8 @@ pub async fn raw(
     Ok(id
         .read(node, move |view| {
             let node = id.find(view)?;
-            let answer = ReadResponse::new(encoding.encode(view.raw_block(node)?));
-            Ok(answer.negotiated().immutable_if(id.is_final(view, node)))
+            let response = ReadResponse::new(encoding.encode(view.raw_block(node)?));
+            Ok(response.negotiated().immutable_if(id.is_final(view, node)))
         })
         .await)
 }
@@ -349,8 +349,8 @@ pub async fn transactions(
                 let position = from.saturating_add(limit) as u64;
                 Cursor { list: List::BlockTransactions, bound: node.hash, position }.encode()
             });
-            let answer = ReadResponse::page(Page { items, next }, &uri, limit);
-            Ok(answer.immutable_if(id.is_final(view, node)))
+            let response = ReadResponse::page(Page { items, next }, &uri, limit);
+            Ok(response.immutable_if(id.is_final(view, node)))
         })
         .await)
 }

@@ -216,9 +216,9 @@ pub async fn get_transaction(
         let depth =
             transaction.height.and_then(|height| view.at_height(chain::Height::new(height)));
         let is_final = depth.is_some_and(|node| is_final(view, node));
-        let answer = ReadResponse::new(Json(transaction));
+        let response = ReadResponse::new(Json(transaction));
         // Without a block it may change without a new tip.
-        Ok(if depth.is_some() { answer.immutable_if(is_final) } else { answer.volatile() })
+        Ok(if depth.is_some() { response.immutable_if(is_final) } else { response.volatile() })
     })
     .await)
 }
@@ -259,8 +259,8 @@ pub async fn raw(
     Ok(read_blocking(node, move |view| {
         if let Some(Found { node, block, position }) = find(view, &id)? {
             let bytes = block.transactions[position as usize].encode();
-            let answer = ReadResponse::new(encoding.encode(bytes)).negotiated();
-            return Ok(answer.immutable_if(is_final(view, &node)));
+            let response = ReadResponse::new(encoding.encode(bytes)).negotiated();
+            return Ok(response.immutable_if(is_final(view, &node)));
         }
         let entry = view.mempool().get(&id).ok_or_else(|| unknown(&id))?;
         Ok(ReadResponse::new(encoding.encode(entry.transfer.transfer().encode()))

@@ -100,7 +100,7 @@ async fn other_requests_are_served_during_generate() {
         }
     });
     assert_eq!(made.json()["blocks"].as_array().unwrap().len(), 2_000);
-    assert!(height_seen < 2_000, "a turn is short");
+    assert!(height_seen < 2_000, "a batch is short");
 }
 
 #[tokio::test]

@@ -9,7 +9,6 @@ use crate::auth::Token;
 use crate::listener;
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, StatusCode, header};
-use axum::middleware;
 use axum::routing::{get, post};
 use serde::Deserialize;
 use serde_json::Value;

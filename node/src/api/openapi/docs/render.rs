@@ -45,7 +45,7 @@ pub(super) fn prose(text: &str) -> String {
 pub(super) fn schema_html(schema: &Value) -> String {
     if let Some(reference) = schema["$ref"].as_str() {
         let name = escape(reference.rsplit('/').next().unwrap_or_default());
-        return format!("<a href=\"#shape-{name}\">{name}</a>");
+        return format!("<a href=\"#schema-{name}\">{name}</a>");
     }
     for choice in ["oneOf", "anyOf"] {
         if let Some(choices) = schema[choice].as_array() {
@@ -162,7 +162,7 @@ mod tests {
     #[test]
     fn renders_a_schema_in_one_line() {
         let reference = json!({"type": "array", "items": {"$ref": "#/components/schemas/Tip"}});
-        assert_eq!(schema_html(&reference), "list of <a href=\"#shape-Tip\">Tip</a>");
+        assert_eq!(schema_html(&reference), "list of <a href=\"#schema-Tip\">Tip</a>");
         let number = json!({"type": ["integer", "null"], "minimum": 1, "maximum": 9});
         assert_eq!(schema_html(&number), "integer 1 to 9 or null");
         assert_eq!(
