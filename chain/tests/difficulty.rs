@@ -1,19 +1,19 @@
-//! The difficulty of `testnet` over thousands of blocks: a virtual clock, whole-second timestamps,
-//! exponential solve times from seeded random numbers. Every figure here was measured by the test
-//! below it.
+//! Simulations of the difficulty of `testnet` over thousands of blocks, with a virtual clock,
+//! timestamps in whole seconds, and exponential solve times from seeded random numbers. The comment
+//! of each test states what it asserts and what it measured.
 
 use chain::difficulty::Schedule;
 use chain::{Bits, Params, Timestamp};
 
 const SEEDS: u64 = 20;
-/// Seconds between blocks that `testnet` aims at.
+/// The target time between two blocks of `testnet`, in seconds.
 const SPACING: f64 = 5.0;
 
-/// SplitMix64.
+/// The random number generator SplitMix64.
 struct Random(u64);
 
 impl Random {
-    /// Evenly from the open interval 0 to 1.
+    /// A uniformly distributed number from the open interval 0 to 1.
     fn unit(&mut self) -> f64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut bits = self.0;
@@ -25,13 +25,13 @@ impl Random {
     }
 }
 
-/// Expected hashes to meet a target.
+/// The expected number of hashes to meet the target of the bits.
 fn difficulty(bits: Bits) -> f64 {
     f64::from(bits.target().expect("a schedule makes canonical bits").work().value())
 }
 
-/// The tip of a chain as its miners see it.
-struct World {
+/// A simulated chain with its miners.
+struct Simulation {
     random: Random,
     schedule: Schedule,
     start: Timestamp,
@@ -43,13 +43,13 @@ struct World {
     clock: f64,
 }
 
-impl World {
-    /// `testnet` after genesis.
-    fn new(seed: u64) -> World {
+impl Simulation {
+    /// A simulation of `testnet` at genesis.
+    fn new(seed: u64) -> Simulation {
         let params = Params::testnet();
         let (bits, start) = (params.spec().genesis_bits, params.spec().genesis_time);
         let random = Random(seed);
-        World {
+        Simulation {
             random,
             schedule: Schedule::of(&params),
             start,
@@ -59,12 +59,13 @@ impl World {
         }
     }
 
-    /// Hashes a second that make the genesis bits right.
+    /// The hash rate at which the genesis bits lead to the target spacing, in hashes per second.
     fn hash_rate() -> f64 {
         difficulty(Params::testnet().spec().genesis_bits) / SPACING
     }
 
-    /// Finds a block whose time is so many seconds ahead of the clock; its expected solve time.
+    /// Mines a block with a time a number of seconds ahead of the clock, and returns the expected
+    /// solve time in seconds.
     fn mine(&mut self, hash_rate: f64, ahead: u32) -> f64 {
         let expected = difficulty(self.bits) / hash_rate;
         self.clock -= self.random.unit().ln() * expected;
@@ -76,20 +77,20 @@ impl World {
         expected
     }
 
-    /// The expected solve times of the next blocks, all honest.
+    /// Mines blocks with honest times, and returns their expected solve times in seconds.
     fn run(&mut self, blocks: usize, hash_rate: f64) -> Vec<f64> {
         (0..blocks).map(|_| self.mine(hash_rate, 0)).collect()
     }
 
-    /// Mines honestly until chance has replaced the exact start.
-    fn settled(seed: u64) -> World {
-        let mut world = World::new(seed);
-        world.run(500, World::hash_rate());
-        world
+    /// A simulation after 500 honest blocks, whose difficulty is independent of the start.
+    fn settled(seed: u64) -> Simulation {
+        let mut simulation = Simulation::new(seed);
+        simulation.run(500, Simulation::hash_rate());
+        simulation
     }
 }
 
-/// The least and the largest.
+/// The smallest and the largest value.
 fn range(values: &[f64]) -> (f64, f64) {
     let least = values.iter().copied().fold(f64::INFINITY, f64::min);
     (least, values.iter().copied().fold(0.0, f64::max))
@@ -112,13 +113,13 @@ fn deviation(values: &[f64]) -> f64 {
 /// Measured over 20 seeds: mean spacing 4.97 to 5.03 s, over all 4.996 s (the cubic of aserti3-2d
 /// errs upwards by some 0.005 %, which costs 0.1 % of spacing); deviation 9 to 15 %, mean 12 %.
 #[test]
-fn a_constant_hash_rate_keeps_the_spacing() {
+fn constant_hash_rate_yields_target_spacing() {
     let (mut spacings, mut deviations) = (Vec::new(), Vec::new());
     for seed in 0..SEEDS {
-        let mut world = World::settled(seed);
-        let start = world.clock;
-        let expected = world.run(2_000, World::hash_rate());
-        spacings.push((world.clock - start) / 2_000.0);
+        let mut simulation = Simulation::settled(seed);
+        let start = simulation.clock;
+        let expected = simulation.run(2_000, Simulation::hash_rate());
+        spacings.push((simulation.clock - start) / 2_000.0);
         deviations.push(deviation(&expected) / SPACING);
     }
     let (least, largest) = range(&spacings);
@@ -136,12 +137,12 @@ fn a_constant_hash_rate_keeps_the_spacing() {
 /// Measured over 20 seeds: back after 129 to 206 blocks, mean 160, then 5.03 s; and after 38 to 136
 /// blocks, mean 66, then 4.87 s.
 #[test]
-fn a_tenfold_change_of_hash_rate_is_answered() {
+fn difficulty_adapts_to_tenfold_change_of_hash_rate() {
     let (mut after_rise, mut after_fall) = (Vec::new(), Vec::new());
     for seed in 0..SEEDS {
-        let mut world = World::settled(seed);
-        let rise = world.run(1_000, 10.0 * World::hash_rate());
-        let fall = world.run(1_000, World::hash_rate());
+        let mut simulation = Simulation::settled(seed);
+        let rise = simulation.run(1_000, 10.0 * Simulation::hash_rate());
+        let fall = simulation.run(1_000, Simulation::hash_rate());
         let back = rise.iter().position(|expected| *expected >= 0.9 * SPACING);
         assert!(back.is_some_and(|blocks| blocks < 250), "seed {seed}: {back:?}");
         let back = fall.iter().position(|expected| *expected <= 1.1 * SPACING);
@@ -165,7 +166,7 @@ fn a_tenfold_change_of_hash_rate_is_answered() {
 /// Measured over 5 seeds: mean spacing 4.98 to 5.00 s in all runs; expected spacing 3.22 to 7.33 s
 /// without the attack, 2.99 to 9.55 s with all blocks dated ahead, 2.74 to 10.01 s in turns.
 #[test]
-fn dating_blocks_ahead_moves_the_difficulty_by_a_bounded_factor() {
+fn future_timestamps_change_difficulty_by_bounded_factor() {
     const SECONDS: u32 = 60;
     assert_eq!(Params::testnet().spec().max_future_seconds, SECONDS);
     let honest: fn(usize) -> bool = |_| false;
@@ -173,13 +174,15 @@ fn dating_blocks_ahead_moves_the_difficulty_by_a_bounded_factor() {
     for dates_ahead in [honest, |_| true, |block| block / 100 % 2 == 0] {
         let mut all = Vec::new();
         for seed in 0..5 {
-            let mut world = World::settled(seed);
-            let start = world.clock;
+            let mut simulation = Simulation::settled(seed);
+            let start = simulation.clock;
             for block in 0..10_000 {
-                let attacks = dates_ahead(block) && world.random.unit() < 0.4;
-                all.push(world.mine(World::hash_rate(), if attacks { SECONDS } else { 0 }));
+                let attacks = dates_ahead(block) && simulation.random.unit() < 0.4;
+                all.push(
+                    simulation.mine(Simulation::hash_rate(), if attacks { SECONDS } else { 0 }),
+                );
             }
-            let spacing = (world.clock - start) / 10_000.0;
+            let spacing = (simulation.clock - start) / 10_000.0;
             assert!((spacing / SPACING - 1.0).abs() < 0.01, "seed {seed}: {spacing}");
         }
         extremes.push(range(&all));

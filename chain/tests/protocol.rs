@@ -1,5 +1,5 @@
-//! PROTOCOL.md says what the code does: its tables and test vectors are read from the document
-//! itself and computed again. A table is found by its first line, a vector by its name.
+//! Checks of PROTOCOL.md against the code: its tables and test vectors are parsed from the document
+//! and recomputed. A table is identified by its first line, a test vector by its name.
 
 use chain::accounts::{AccountView, LtHash, Overlay};
 use chain::address::Hrp;
@@ -20,7 +20,7 @@ use std::collections::{BTreeSet, HashMap};
 
 const DOCUMENT: &str = include_str!("../PROTOCOL.md");
 
-/// The value of `name = value`; hexadecimal goes on in indented lines.
+/// The value of the test vector `name = value`, including indented continuation lines.
 fn vector(name: &str) -> String {
     let mut lines = DOCUMENT.lines();
     let found = lines.by_ref().find_map(|line| {
@@ -33,12 +33,12 @@ fn vector(name: &str) -> String {
         .fold(first.to_owned(), |value, line| value + line.trim_start())
 }
 
-/// The bytes of a vector in hexadecimal.
+/// The bytes of a hexadecimal test vector.
 fn bytes(name: &str) -> Vec<u8> {
     hex::decode(vector(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
 }
 
-/// The cells of the table that starts with a line, without their backticks.
+/// The cells of the table with a first line, without backticks.
 fn table(first_line: &str) -> Vec<Vec<&'static str>> {
     let mut lines = DOCUMENT.lines().skip_while(|line| *line != first_line).skip(1);
     assert!(lines.next().is_some_and(|line| line.starts_with("|---")), "{first_line}");
@@ -51,14 +51,14 @@ fn table(first_line: &str) -> Vec<Vec<&'static str>> {
 }
 
 fn number<N: std::str::FromStr>(text: &str) -> N {
-    text.parse().unwrap_or_else(|_| panic!("{text} is not such a number"))
+    text.parse().unwrap_or_else(|_| panic!("{text} is not a number in range"))
 }
 
 fn bits(text: &str) -> Bits {
     text.parse().unwrap_or_else(|error| panic!("{text}: {error}"))
 }
 
-/// HMAC of RFC 2104, for keys of at most 128 bytes.
+/// HMAC-SHA-512 (RFC 2104) with a key of at most 128 bytes.
 fn hmac(key: &[u8], message: &[u8]) -> [u8; 64] {
     let padded = |pad: u8| {
         let mut block = [pad; 128];
@@ -69,7 +69,7 @@ fn hmac(key: &[u8], message: &[u8]) -> [u8; 64] {
     Sha512::new().chain_update(padded(0x5c)).chain_update(inner).finalize().into()
 }
 
-/// BIP 39: PBKDF2 with 2,048 rounds and no passphrase.
+/// The seed of a mnemonic without passphrase (BIP 39): PBKDF2 with 2,048 rounds.
 fn seed(mnemonic: &str) -> [u8; 64] {
     let mut round = hmac(mnemonic.as_bytes(), b"mnemonic\0\0\0\x01");
     let mut seed = round;
@@ -80,7 +80,7 @@ fn seed(mnemonic: &str) -> [u8; 64] {
     seed
 }
 
-/// SLIP-0010: the key at `m/44'/1'/account'`.
+/// The secret key at `m/44'/1'/account'` (SLIP-0010).
 fn derived(seed: &[u8], account: u32) -> [u8; 32] {
     let root = hmac(b"ed25519 seed", seed);
     let node = [44, 1, account].into_iter().fold(root, |node, index| {
@@ -103,7 +103,7 @@ fn account(balance: u64, nonce: u64) -> Account {
 }
 
 #[test]
-fn the_mnemonic_leads_to_the_published_key_and_addresses() {
+fn mnemonic_derives_documented_keys_and_addresses() {
     let seed = seed(&vector("key.mnemonic"));
     assert_eq!(seed.as_slice(), bytes("key.seed"));
     assert_eq!(derived(&seed, 0).as_slice(), bytes("key.secret"));
@@ -116,7 +116,7 @@ fn the_mnemonic_leads_to_the_published_key_and_addresses() {
 }
 
 #[test]
-fn dev_funds_the_published_accounts() {
+fn dev_allocations_are_documented_accounts() {
     let dev = Params::dev();
     let rows = table("| account | address | 20 bytes |");
     let mut funded = Vec::new();
@@ -132,7 +132,7 @@ fn dev_funds_the_published_accounts() {
 }
 
 #[test]
-fn the_table_of_networks_has_every_number() {
+fn table_of_networks_matches_code() {
     let rows = table("| | `main` | `testnet` | `dev` |");
     for (column, params) in (1..).zip(Params::built_in()) {
         let spec = params.spec();
@@ -165,7 +165,7 @@ fn the_table_of_networks_has_every_number() {
 }
 
 #[test]
-fn genesis_blocks_have_the_published_hashes() {
+fn genesis_blocks_have_documented_hashes() {
     for params in Params::built_in() {
         let published = vector(&format!("genesis.{}", params.name()));
         assert_eq!(params.genesis_hash().to_string(), published);
@@ -178,7 +178,7 @@ fn genesis_blocks_have_the_published_hashes() {
 }
 
 #[test]
-fn the_example_network_file_has_every_key_and_the_published_hash() {
+fn example_network_file_has_every_key_and_documented_hash() {
     let (_, rest) = DOCUMENT.split_once("```toml\n").unwrap();
     let (file, _) = rest.split_once("```").unwrap();
     let file: toml::Table = file.parse().unwrap();
@@ -220,7 +220,7 @@ fn the_example_network_file_has_every_key_and_the_published_hash() {
 }
 
 #[test]
-fn the_table_of_rules_is_the_one_in_the_code() {
+fn table_of_rules_matches_code() {
     let stage = |text: &str| match text {
         "header" => Stage::Header,
         "after parent" => Stage::HeaderAfterParent,
@@ -229,13 +229,13 @@ fn the_table_of_rules_is_the_one_in_the_code() {
         "on parent" => Stage::BodyOnParent,
         _ => panic!("{text}"),
     };
-    let rows = table("| code | stage | demanded |");
-    let published: Vec<_> = rows.iter().map(|row| (row[0], stage(row[1]))).collect();
+    let rows = table("| code | stage | requirement |");
+    let documented: Vec<_> = rows.iter().map(|row| (row[0], stage(row[1]))).collect();
     let declared: Vec<_> = Rule::ALL.iter().map(|rule| (rule.code(), rule.stage())).collect();
-    assert_eq!(published, declared);
-    for row in table("| stage | for the header | for who sent it |") {
-        let condemned = matches!(stage(row[0]), Stage::Body | Stage::BodyOnParent);
-        assert_eq!(row[1].contains("permanently invalid"), condemned, "{row:?}");
+    assert_eq!(documented, declared);
+    for row in table("| stage | for the header | for the sender |") {
+        let is_permanent = matches!(stage(row[0]), Stage::Body | Stage::BodyOnParent);
+        assert_eq!(row[1].contains("permanently invalid"), is_permanent, "{row:?}");
     }
     assert!(
         RuleError::NoCoinbase.invalidates_header() && !RuleError::MutatedBody.invalidates_header()
@@ -244,7 +244,7 @@ fn the_table_of_rules_is_the_one_in_the_code() {
 
 // C12
 #[test]
-fn bits_stand_for_the_published_targets() {
+fn bits_encode_documented_targets() {
     for row in table("| bits | target or what is wrong |") {
         let expected = match row[1] {
             "not canonical" => Err(BitsError::NotCanonical),
@@ -258,7 +258,7 @@ fn bits_stand_for_the_published_targets() {
 }
 
 #[test]
-fn heights_are_pushed_as_published() {
+fn heights_are_pushed_as_documented() {
     let pushes =
         &table("| height | 0 | 1 | 16 | 17 | 127 | 128 | 255 | 256 | 32768 | 4294967295 |")[0];
     let heights = [0, 1, 16, 17, 127, 128, 255, 256, 32_768, u32::MAX];
@@ -279,7 +279,7 @@ fn example_transfer() -> Transfer {
 }
 
 #[test]
-fn the_transfer_is_signed_and_encoded_as_published() {
+fn transfer_is_signed_and_encoded_as_documented() {
     let (transfer, dev) = (example_transfer(), Params::dev());
     assert_eq!(transfer.signing_bytes(dev.genesis_hash()), bytes("transfer.signing"));
     assert_eq!(transfer.encode(), bytes("transfer.bytes"));
@@ -291,7 +291,7 @@ fn the_transfer_is_signed_and_encoded_as_published() {
 }
 
 #[test]
-fn accounts_have_the_published_commitments() {
+fn accounts_have_documented_commitments() {
     let shown = |name: &str, commitment: &LtHash| {
         assert_eq!(hex::encode(commitment.digest()), vector(name));
         hex::encode(&commitment.encode()[..16])
@@ -316,7 +316,7 @@ fn example_coinbase(commitment: [u8; 32]) -> Coinbase {
 }
 
 #[test]
-fn the_block_is_valid_and_encoded_as_published() {
+fn block_is_valid_and_encoded_as_documented() {
     let dev = Params::dev();
     let commitment = bytes("block.accounts").try_into().unwrap();
     let coinbase = example_coinbase(commitment);
@@ -332,9 +332,9 @@ fn the_block_is_valid_and_encoded_as_published() {
         nonce: 0,
     };
     assert_eq!(header.merkle_root.to_string(), vector("block.merkle_root"));
-    let mined = (0..).map(|nonce| Header { nonce, ..header });
+    let candidates = (0..).map(|nonce| Header { nonce, ..header });
     let header =
-        mined.into_iter().find(|header| rules::header::check_standalone(header, &dev).is_ok());
+        candidates.into_iter().find(|header| rules::header::check_standalone(header, &dev).is_ok());
     let header = header.unwrap();
     assert_eq!(header.nonce, number::<u32>(&vector("block.nonce")));
     assert_eq!(header.encode().as_slice(), bytes("block.header"));
@@ -354,9 +354,9 @@ fn the_block_is_valid_and_encoded_as_published() {
     let accounts: HashMap<Address, Account> =
         allocations.map(|(address, amount)| (*address, account(amount.units(), 0))).collect();
     let mut overlay = Overlay::new(accounts);
-    let mut lanes = dev.genesis_accounts_hash().clone();
-    let location = body::BlockContext { height: Height::new(1), matured: None };
-    body::connect(&checked, &location, &dev, &mut overlay, &mut lanes, 1).unwrap();
+    let mut accounts_hash = dev.genesis_accounts_hash().clone();
+    let context = body::BlockContext { height: Height::new(1), matured: None };
+    body::connect(&checked, &context, &dev, &mut overlay, &mut accounts_hash, 1).unwrap();
     let after = [0, 1, 2].map(|number| overlay.account(&dev_account(number).1).unwrap());
     let funded = 10_000 * COIN;
     assert_eq!(after[0], account(funded - 150_001_000, 1));
@@ -366,23 +366,23 @@ fn the_block_is_valid_and_encoded_as_published() {
 
 // C01
 #[test]
-fn the_merkle_root_of_three_is_as_published() {
+fn merkle_root_of_three_leaves_is_as_documented() {
     let ids = [1, 2, 3, 3].map(|byte| tx::Id::from_bytes([byte; 32]));
     assert_eq!(merkle::root(&ids[..3]).to_string(), vector("merkle.three"));
     assert_eq!(merkle::root(&ids).to_string(), vector("merkle.three"));
     assert!(!merkle::is_mutated(&ids[..3]) && merkle::is_mutated(&ids));
 }
 
-// Each step by the formulas of the document, in integers that are wide enough for it.
+// Recomputes each step by the formulas of the document, in integers that do not overflow.
 #[test]
-fn the_difficulty_takes_the_published_steps() {
+fn difficulty_follows_documented_steps() {
     let testnet = Params::testnet();
     let (spacing, half_life) = (testnet.spec().spacing_seconds, testnet.spec().half_life_seconds);
     let rows = table("| seconds | exponent | shifts | fraction | factor | target | bits |");
     for row in &rows {
         let seconds: u32 = number(row[0]);
-        let taken = i128::from(seconds.min(half_life));
-        let exponent = (taken - i128::from(spacing)) * 65_536 / i128::from(half_life);
+        let solve_time = i128::from(seconds.min(half_life));
+        let exponent = (solve_time - i128::from(spacing)) * 65_536 / i128::from(half_life);
         let shifts = exponent.div_euclid(65_536);
         let fraction = exponent - shifts * 65_536;
         let cubic = 195_766_423_245_049 * fraction
@@ -393,7 +393,8 @@ fn the_difficulty_takes_the_published_steps() {
         assert_eq!(row[1..5], [exponent, shifts, fraction, factor].map(|step| step.to_string()));
 
         let parent = bits("1c3f0000");
-        let next = asert(parent.target().unwrap(), taken, 0, spacing, half_life, testnet.limit());
+        let next =
+            asert(parent.target().unwrap(), solve_time, 0, spacing, half_life, testnet.limit());
         assert_eq!(row[5], next.to_string());
         let [before, now] = [0, seconds].map(|second| Timestamp::new(1_767_225_600 + second));
         let next = Schedule::of(&testnet).next_bits((parent, now), Some(before));

@@ -1,5 +1,6 @@
-//! Public vectors that others made: ASERT, Ed25519 under ZIP-215, Bitcoin headers, bech32m.
-//! Sources: `vectors/README.md`, and above the tables that stand here.
+//! Public test vectors: ASERT, Ed25519 under ZIP-215, Bitcoin headers and bech32m. Their sources
+//! are in
+//! `vectors/README.md` and above the tables in this file.
 
 use bech32::Bech32m;
 use bech32::primitives::decode::CheckedHrpstring;
@@ -48,18 +49,18 @@ fn asert_runs_1_to_12() {
     assert_eq!((runs, rows), (12, 134));
 }
 
-/// A case of Ed25519: who is said to have signed what, and whether ZIP-215 agrees.
+/// A test vector of Ed25519, and whether its signature is valid under ZIP-215.
 struct Case {
     key: PublicKey,
     message: Vec<u8>,
-    /// Not always 64 bytes.
+    /// The signature, which may have another length than 64 bytes.
     signature: Vec<u8>,
     valid: bool,
 }
 
 impl Case {
-    /// `None` when the signature is of another length, which no encoding can carry.
-    fn claim(&self) -> Option<SignatureCheck> {
+    /// Returns the signature to verify, or `None` if it does not have 64 bytes.
+    fn signature_check(&self) -> Option<SignatureCheck> {
         let signature = Signature::from_bytes(self.signature.as_slice().try_into().ok()?);
         Some(SignatureCheck { key: self.key, message: self.message.clone(), signature })
     }
@@ -107,12 +108,12 @@ fn wycheproof() -> Vec<Case> {
         let words: Vec<&str> = line.split(' ').collect();
         match words[..] {
             ["key", text] => signer = Some(key(text)),
-            [number, message, signature, verdict] => cases.push(Case {
+            [number, message, signature, result] => cases.push(Case {
                 key: signer.expect("the first line is a key"),
                 message: bytes(message),
                 signature: bytes(signature),
-                // R of number 151 is the identity with the sign bit set: another way to write it.
-                valid: verdict == "valid" || number == "151",
+                // R of number 151 is the identity with the sign bit set: another encoding of it.
+                valid: result == "valid" || number == "151",
             }),
             _ => panic!("{line}"),
         }
@@ -122,11 +123,11 @@ fn wycheproof() -> Vec<Case> {
 
 // C31, C32
 #[test]
-fn the_196_small_order_signatures_are_valid() {
+fn small_order_signatures_are_valid() {
     let cases = small_order();
     assert_eq!(cases.len(), 196);
     for case in &cases {
-        let SignatureCheck { key, message, signature } = case.claim().unwrap();
+        let SignatureCheck { key, message, signature } = case.signature_check().unwrap();
         assert!(key.verify(&message, &signature), "{key:?} {signature:?}");
         assert!(!key.verify(&message, &Signature::from_bytes([0xff; 64])), "{key:?}");
     }
@@ -134,13 +135,14 @@ fn the_196_small_order_signatures_are_valid() {
 
 // C31, C32
 #[test]
-fn wycheproof_is_judged_as_zip_215_says() {
+fn wycheproof_vectors_under_zip_215() {
     let cases = wycheproof();
     let valid = cases.iter().filter(|case| case.valid).count();
     assert_eq!((cases.len(), valid), (151, 89));
     for (number, case) in (1..).zip(&cases) {
-        let accepted =
-            case.claim().is_some_and(|claim| claim.key.verify(&claim.message, &claim.signature));
+        let accepted = case
+            .signature_check()
+            .is_some_and(|check| check.key.verify(&check.message, &check.signature));
         assert_eq!(accepted, case.valid, "{number}");
     }
 }
@@ -156,11 +158,11 @@ fn batches_agree_with_single_verification() {
     };
     let (mut good, mut bad) = (Vec::new(), Vec::new());
     for case in small_order().into_iter().chain(wycheproof()) {
-        let Some(claim) = case.claim() else { continue };
-        let batch = [sound.clone(), claim.clone(), sound.clone()];
+        let Some(check) = case.signature_check() else { continue };
+        let batch = [sound.clone(), check.clone(), sound.clone()];
         let expected = if case.valid { Ok(()) } else { Err(1) };
-        assert_eq!(verify_all(&batch, 1), expected, "{claim:?}");
-        if case.valid { good.push(claim) } else { bad.push(claim) }
+        assert_eq!(verify_all(&batch, 1), expected, "{check:?}");
+        if case.valid { good.push(check) } else { bad.push(check) }
     }
     assert_eq!(verify_all(&good, 2), Ok(()));
     for claim in bad {
@@ -171,7 +173,7 @@ fn batches_agree_with_single_verification() {
 
 // C13
 #[test]
-fn testnet3_headers_link_and_prove_their_work() {
+fn testnet3_headers_are_linked_and_meet_their_targets() {
     let headers: Vec<Header> = include_str!("vectors/testnet3-headers.txt")
         .lines()
         .map(|line| {
@@ -181,7 +183,7 @@ fn testnet3_headers_link_and_prove_their_work() {
         })
         .collect();
     assert_eq!(headers.len(), 32);
-    // Genesis of testnet3, and its block 1.
+    // Genesis and block 1 of testnet3.
     let genesis = "000000000933ea01ad0ee984209779baaec3ced90fa3f408719526f8d77f4943";
     let first = "00000000b873e79784647a6c82962c70d228557d24a747ea4d1b8bbe878e1206";
     assert_eq!(headers[0].previous.to_string(), genesis);
@@ -215,7 +217,7 @@ fn bech32m_strings_of_bip_350() {
         "?1v759aa",
     ] {
         assert!(CheckedHrpstring::new::<Bech32m>(text).is_ok(), "{text}");
-        // The checksum holds; an address it is not.
+        // The checksum is valid, but the text is not an address.
         let error = Address::decode(text).unwrap_err();
         assert_ne!(error, ParseAddressError::Checksum, "{text}");
     }
@@ -241,7 +243,7 @@ fn bech32m_strings_of_bip_350() {
 
 // BIP 350, "Test vectors for v0-v16 native segregated witness addresses". W09
 #[test]
-fn addresses_of_bitcoin_are_not_addresses_here() {
+fn rejects_bitcoin_addresses() {
     use ParseAddressError::{Checksum, Version};
     for (text, error) in [
         ("BC1QW508D6QEJXTDG4Y5R3ZARVARY0C5XW7KV8F3T4", Checksum),

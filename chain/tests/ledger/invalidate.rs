@@ -1,80 +1,80 @@
-//! Blocks that an operator sets aside: where the tip goes, that it comes back, and what survives.
+//! Manual invalidation and reconsideration of blocks: the tip, and persistence.
 
-use crate::world::{Node, World, easy, lively, person};
+use crate::harness::{Reference, TestNode, fixed_params, varying_params, wallet};
 use chain::block;
 use chain::ledger::{Accepted, ChainTipStatus, InvalidateError};
 use chain::rules::Rule;
 use chain::{Block, Params};
 use std::fs;
 
-fn invalidate(node: &mut Node, block: &Block) {
+fn invalidate(node: &mut TestNode, block: &Block) {
     node.writer().invalidate(block.hash()).unwrap();
     node.commit();
 }
 
-fn reconsider(node: &mut Node, block: &Block) {
+fn reconsider(node: &mut TestNode, block: &Block) {
     node.writer().reconsider(block.hash()).unwrap();
     node.commit();
 }
 
-fn status(node: &Node, end: &Block) -> ChainTipStatus {
+fn status(node: &TestNode, end: &Block) -> ChainTipStatus {
     let branches = node.reader().view().chain_tips();
-    branches.iter().find(|branch| branch.hash == end.hash()).expect("it is an end").status
+    branches.iter().find(|branch| branch.hash == end.hash()).expect("it is a chain tip").status
 }
 
 // genesis ─ a1 ─ a2 ─ a3 ─ a4 ─ a5
-//        └─ b1 ─ b2 ─ b3 ─ b4         b4 comes before c4
+//        └─ b1 ─ b2 ─ b3 ─ b4         b4 is accepted before c4
 //                └─ c3 ─ c4
-fn forked(params: Params) -> (World, Node, [Vec<Block>; 3]) {
-    let mut world = World::new(params);
-    let genesis = world.genesis();
+fn forked(params: Params) -> (Reference, TestNode, [Vec<Block>; 3]) {
+    let mut reference = Reference::new(params);
+    let genesis = reference.genesis();
     let mut at = genesis;
-    let mut paying = |amount| {
-        let draft = world.draft(at).miner(person(20).address);
-        let block = draft.pay(&person(0), person(1).address, amount, 1).seal();
+    let mut build = |amount| {
+        let builder = reference.build_on(at).miner(wallet(20).address);
+        let block = builder.pay(&wallet(0), wallet(1).address, amount, 1).mine();
         at = block.hash();
         block
     };
-    let a: Vec<Block> = (1..=5).map(&mut paying).collect();
-    let b = world.grow(genesis, 4);
-    let c = world.grow(b[1].hash(), 2);
-    let mut node = Node::with(&world.params, &a);
-    node.take_aside(&b);
-    node.take_aside(&c);
-    (world, node, [a, b, c])
+    let a: Vec<Block> = (1..=5).map(&mut build).collect();
+    let b = reference.mine_chain(genesis, 4);
+    let c = reference.mine_chain(b[1].hash(), 2);
+    let mut node = TestNode::with_blocks(&reference.params, &a);
+    node.submit_side_branch(&b);
+    node.submit_side_branch(&c);
+    (reference, node, [a, b, c])
 }
 
 #[test]
-fn the_tip_moves_to_the_best_of_the_others_and_comes_back() {
-    for params in [easy(), lively()] {
-        let (world, mut node, [a, b, c]) = forked(params);
+fn invalidate_moves_tip_to_best_other_branch_and_reconsider_restores_it() {
+    for params in [fixed_params(), varying_params()] {
+        let (reference, mut node, [a, b, c]) = forked(params);
         node.writer().invalidate(a[1].hash()).unwrap();
-        assert_eq!(node.tip(), a[4].hash(), "readers see it with the commit");
+        assert_eq!(node.tip(), a[4].hash(), "readers see it after the commit");
         let commit = node.commit();
         assert_eq!((commit.disconnected.len(), commit.connected.len()), (5, 4));
-        node.agrees_about_the_chain(&world, &b[3]);
+        node.assert_chain_matches(&reference, &b[3]);
         assert_eq!(status(&node, &a[4]), ChainTipStatus::Invalidated);
         assert_eq!(status(&node, &c[1]), ChainTipStatus::ValidFork);
 
-        // Again changes nothing; each further one takes the next away, in the end to a1.
+        // Repeated invalidation changes nothing; each further one moves the tip, finally to a1.
         invalidate(&mut node, &a[1]);
-        node.agrees(&world, &b[3]);
+        node.assert_tip_matches(&reference, &b[3]);
         invalidate(&mut node, &b[3]);
-        node.agrees(&world, &c[1]);
+        node.assert_tip_matches(&reference, &c[1]);
         invalidate(&mut node, &b[0]);
-        node.agrees_about_the_chain(&world, &a[0]);
+        node.assert_chain_matches(&reference, &a[0]);
 
         reconsider(&mut node, &a[1]);
-        node.agrees_about_the_chain(&world, &a[4]);
+        node.assert_chain_matches(&reference, &a[4]);
         assert_eq!(status(&node, &a[4]), ChainTipStatus::Active);
         invalidate(&mut node, &a[0]);
-        node.agrees_about_the_chain(&world, world.params.genesis());
+        node.assert_chain_matches(&reference, reference.params.genesis());
     }
 }
 
 #[test]
-fn transfers_of_a_branch_that_is_set_aside_wait_again() {
-    let (world, mut node, [a, ..]) = forked(easy());
+fn invalidate_returns_transfers_to_mempool() {
+    let (reference, mut node, [a, ..]) = forked(fixed_params());
     invalidate(&mut node, &a[2]);
     let ids: Vec<_> = a[2..].iter().map(|block| block.transactions[1].id()).collect();
     // b1 to b4 confirm none of them, nor those of a1 and a2.
@@ -82,116 +82,116 @@ fn transfers_of_a_branch_that_is_set_aside_wait_again() {
     assert!(ids.iter().all(|id| node.reader().view().mempool().contains(id)));
     reconsider(&mut node, &a[2]);
     assert_eq!(node.reader().view().mempool().count(), 0);
-    node.agrees(&world, &a[4]);
+    node.assert_tip_matches(&reference, &a[4]);
 }
 
 #[test]
-fn with_no_other_branch_the_tip_is_the_parent_and_mining_goes_on_there() {
-    let mut world = World::new(easy());
-    let genesis = world.genesis();
-    let a = world.grow(genesis, 5);
-    let mut node = Node::with(&world.params, &a);
+fn invalidate_without_other_branch_moves_tip_to_parent() {
+    let mut reference = Reference::new(fixed_params());
+    let genesis = reference.genesis();
+    let a = reference.mine_chain(genesis, 5);
+    let mut node = TestNode::with_blocks(&reference.params, &a);
     invalidate(&mut node, &a[3]);
-    node.agrees_about_the_chain(&world, &a[2]);
-    let b = world.grow(a[2].hash(), 1);
+    node.assert_chain_matches(&reference, &a[2]);
+    let b = reference.mine_chain(a[2].hash(), 1);
     node.connect_all(&b);
-    // It has less work than what was set aside, and so gives way to it.
+    // The new branch has less work than the reconsidered one.
     reconsider(&mut node, &a[3]);
-    node.agrees(&world, &a[4]);
+    node.assert_tip_matches(&reference, &a[4]);
 }
 
 #[test]
-fn what_descends_from_it_is_taken_in_and_not_followed() {
-    let (mut world, mut node, [a, b, _]) = forked(easy());
+fn descendants_of_invalidated_block_are_accepted_but_not_connected() {
+    let (mut reference, mut node, [a, b, _]) = forked(fixed_params());
     invalidate(&mut node, &a[1]);
-    let more = world.grow(a[4].hash(), 3);
+    let more = reference.mine_chain(a[4].hash(), 3);
     for block in &more {
-        assert_eq!(node.take(block).unwrap(), Accepted::SideBranch);
+        assert_eq!(node.submit(block).unwrap(), Accepted::SideBranch);
     }
     node.commit();
-    node.agrees(&world, &b[3]);
-    assert_eq!(node.take(&a[4]).unwrap(), Accepted::AlreadyKnown);
-    let next = world.grow(b[3].hash(), 1);
+    node.assert_tip_matches(&reference, &b[3]);
+    assert_eq!(node.submit(&a[4]).unwrap(), Accepted::AlreadyKnown);
+    let next = reference.mine_chain(b[3].hash(), 1);
     node.connect_all(&next);
     reconsider(&mut node, &a[1]);
-    node.agrees_about_the_chain(&world, &more[2]);
+    node.assert_chain_matches(&reference, &more[2]);
 }
 
 #[test]
-fn a_mark_outlives_stops_kills_and_a_lost_index() {
-    let (world, mut node, [a, b, c]) = forked(lively());
+fn invalidation_survives_restart_kill_and_index_loss() {
+    let (reference, mut node, [a, b, c]) = forked(varying_params());
     invalidate(&mut node, &a[1]);
-    let lose_index = |node: &Node| fs::remove_dir_all(node.path().join("index")).unwrap();
+    let lose_index = |node: &TestNode| fs::remove_dir_all(node.path().join("index")).unwrap();
     for lost in [false, true] {
         node.close();
         if lost {
             lose_index(&node);
         }
         node.start();
-        node.agrees_about_the_chain(&world, &b[3]);
+        node.assert_chain_matches(&reference, &b[3]);
         node.close();
         assert_eq!(node.verify().unwrap().tip, b[3].hash());
         node.start();
-        // The mark is newer than the index.
+        // The invalidation is newer than the index.
         invalidate(&mut node, &b[2]);
         node.kill();
         node.start();
-        node.agrees_about_the_chain(&world, &c[1]);
+        node.assert_chain_matches(&reference, &c[1]);
         reconsider(&mut node, &b[2]);
         node.kill();
         node.start();
-        node.agrees_about_the_chain(&world, &b[3]);
+        node.assert_chain_matches(&reference, &b[3]);
     }
     reconsider(&mut node, &a[1]);
     node.close();
     lose_index(&node);
     node.start();
-    node.agrees_about_the_chain(&world, &a[4]);
+    node.assert_chain_matches(&reference, &a[4]);
 }
 
 #[test]
-fn to_reconsider_a_block_takes_back_marks_on_its_ancestors_and_descendants() {
-    let (world, mut node, [a, b, c]) = forked(easy());
+fn reconsider_clears_ancestors_and_descendants() {
+    let (reference, mut node, [a, b, c]) = forked(fixed_params());
     for block in [&a[1], &a[3], &b[3], &c[0]] {
         invalidate(&mut node, block);
     }
-    node.agrees(&world, &b[2]);
+    node.assert_tip_matches(&reference, &b[2]);
     reconsider(&mut node, &b[0]);
-    node.agrees(&world, &b[3]);
+    node.assert_tip_matches(&reference, &b[3]);
     reconsider(&mut node, &a[4]);
-    node.agrees(&world, &a[4]);
+    node.assert_tip_matches(&reference, &a[4]);
     assert_eq!(status(&node, &c[1]), ChainTipStatus::ValidFork);
 }
 
-// b3 takes too much, which nobody knows until b is tried.
+// The reward of b3 is too high, which is detected when branch b is connected.
 #[test]
-fn a_branch_that_turns_out_invalid_is_passed_over() {
-    let mut world = World::new(easy());
-    let genesis = world.genesis();
-    let a = world.grow(genesis, 5);
-    let mut b = world.grow(genesis, 2);
-    let b3 = world.draft(b[1].hash());
-    b.push(b3.coinbase(|coinbase| coinbase.reward += 1).seal());
-    b.extend(world.grow(b[2].hash(), 1));
-    let mut node = Node::with(&world.params, &a);
-    node.take_aside(&b);
+fn invalidate_skips_invalid_branch() {
+    let mut reference = Reference::new(fixed_params());
+    let genesis = reference.genesis();
+    let a = reference.mine_chain(genesis, 5);
+    let mut b = reference.mine_chain(genesis, 2);
+    let b3 = reference.build_on(b[1].hash());
+    b.push(b3.edit_coinbase(|coinbase| coinbase.reward += 1).mine());
+    b.extend(reference.mine_chain(b[2].hash(), 1));
+    let mut node = TestNode::with_blocks(&reference.params, &a);
+    node.submit_side_branch(&b);
     invalidate(&mut node, &a[1]);
-    node.agrees_about_the_chain(&world, &b[1]);
+    node.assert_chain_matches(&reference, &b[1]);
     assert_eq!(status(&node, &b[3]), ChainTipStatus::Invalid { rule: Rule::WrongReward });
     reconsider(&mut node, &a[1]);
-    node.agrees_about_the_chain(&world, &a[4]);
+    node.assert_chain_matches(&reference, &a[4]);
 }
 
 #[test]
-fn genesis_and_what_is_not_here_cannot_be_set_aside() {
-    let (world, mut node, [a, ..]) = forked(easy());
-    let genesis = world.genesis();
+fn invalidate_rejects_genesis_and_unknown_blocks() {
+    let (reference, mut node, [a, ..]) = forked(fixed_params());
+    let genesis = reference.genesis();
     assert!(matches!(node.writer().invalidate(genesis), Err(InvalidateError::Genesis)));
     let unknown = block::Hash::from_bytes([7; 32]);
     let error = node.writer().invalidate(unknown).unwrap_err();
     assert!(matches!(error, InvalidateError::Unknown { hash } if hash == unknown));
     assert!(matches!(node.writer().reconsider(unknown), Err(InvalidateError::Unknown { .. })));
-    // Nothing is marked, so this changes nothing.
+    // No block is invalidated, so this changes nothing.
     reconsider(&mut node, &a[0]);
-    node.agrees(&world, &a[4]);
+    node.assert_tip_matches(&reference, &a[4]);
 }

@@ -1,16 +1,16 @@
-//! The rules and the ledger as a node uses them: blocks go in through `Writer::block`, what comes out
-//! is compared with a reference ledger of plain maps.
+//! Tests of the rules and the ledger as a node uses them: blocks are submitted to the writer, and
+//! the views of readers are compared with a reference implementation on plain maps.
 
-#![allow(clippy::unwrap_used)] // clippy sees a test in what is marked `#[test]` only
+#![allow(clippy::unwrap_used)] // clippy exempts only functions marked `#[test]`
 
-mod ahead;
-mod invalidate;
+mod harness;
 mod damage;
 mod disk_full;
+mod invalidate;
 mod model;
+mod precheck;
 mod readers;
 mod recovery;
-mod reorganisation;
+mod reorg;
 mod rules;
 mod supply;
-mod world;

@@ -1,131 +1,132 @@
-//! What readers see: one tip at a time, nothing that is not safe, and all of it right.
+//! The views of readers: consistent, of one tip, and of durable blocks only.
 
-use crate::world::{Node, World, easy, lively, person};
+use crate::harness::{Reference, TestNode, fixed_params, varying_params, wallet};
 use chain::accounts::AccountView;
 use chain::ledger::Accepted;
 use chain::tx::Id;
 use chain::{Amount, Block, Height, block};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Three blocks that name persons 0, 1 and 20 in several ways.
-fn named(world: &mut World) -> Vec<Block> {
-    let (a, b, c) = (person(0), person(1), person(20));
-    let first = world.draft(world.genesis()).miner(a.address).pay(&a, b.address, 5, 1).seal();
-    let draft = world.draft(first.hash()).miner(c.address).pay(&a, a.address, 5, 1);
-    let second = draft.pay(&b, a.address, 1, 1).seal();
-    let third = world.draft(second.hash()).miner(a.address).pay(&b, c.address, 9, 0).seal();
+/// Three blocks that involve wallets 0, 1 and 20 in several ways.
+fn blocks_with_history(reference: &mut Reference) -> Vec<Block> {
+    let (a, b, c) = (wallet(0), wallet(1), wallet(20));
+    let first =
+        reference.build_on(reference.genesis()).miner(a.address).pay(&a, b.address, 5, 1).mine();
+    let builder = reference.build_on(first.hash()).miner(c.address).pay(&a, a.address, 5, 1);
+    let second = builder.pay(&b, a.address, 1, 1).mine();
+    let third = reference.build_on(second.hash()).miner(a.address).pay(&b, c.address, 9, 0).mine();
     vec![first, second, third]
 }
 
 #[test]
-fn a_new_ledger_shows_genesis_and_the_allocations() {
-    let world = World::new(easy());
-    let node = Node::new(&world.params);
-    node.agrees_in_full(&world, world.params.genesis());
+fn new_ledger_has_genesis_and_allocations() {
+    let reference = Reference::new(fixed_params());
+    let node = TestNode::new(&reference.params);
+    node.assert_matches(&reference, reference.params.genesis());
     let view = node.reader().view();
-    assert_eq!(view.at_height(Height::GENESIS).unwrap().hash, world.genesis());
+    assert_eq!(view.at_height(Height::GENESIS).unwrap().hash, reference.genesis());
     assert!(view.tip().is_valid());
-    assert_eq!(view.transaction(&world.params.genesis().ids()[0]).unwrap(), None);
+    assert_eq!(view.transaction(&reference.params.genesis().ids()[0]).unwrap(), None);
 }
 
 #[test]
-fn everything_is_as_the_reference_says_after_every_block() {
-    for params in [easy(), lively()] {
-        let mut world = World::new(params);
-        let blocks = named(&mut world);
-        let mut node = Node::new(&world.params);
+fn views_match_reference_after_every_block() {
+    for params in [fixed_params(), varying_params()] {
+        let mut reference = Reference::new(params);
+        let blocks = blocks_with_history(&mut reference);
+        let mut node = TestNode::new(&reference.params);
         for block in &blocks {
             node.connect(block);
-            node.agrees_in_full(&world, block);
+            node.assert_matches(&reference, block);
             node.writer().flush().unwrap();
-            node.agrees_in_full(&world, block);
+            node.assert_matches(&reference, block);
         }
     }
 }
 
 #[test]
-fn an_entry_says_where_each_transaction_stands_and_a_transfer_to_oneself_stands_once() {
-    let mut world = World::new(easy());
-    let blocks = named(&mut world);
-    let node = Node::with(&world.params, &blocks);
+fn history_lists_transfer_to_self_once() {
+    let mut reference = Reference::new(fixed_params());
+    let blocks = blocks_with_history(&mut reference);
+    let node = TestNode::with_blocks(&reference.params, &blocks);
     let view = node.reader().view();
     let history = |number| {
-        let found = view.history(&person(number).address, u32::MAX, 100).unwrap();
+        let found = view.history(&wallet(number).address, u32::MAX, 100).unwrap();
         found.into_iter().rev().map(|(_, entry)| (entry.height.get(), entry.position)).collect()
     };
     let of_a: Vec<(u32, u32)> = history(0);
     assert_eq!(of_a, [(1, 0), (1, 1), (2, 1), (2, 2), (3, 0)]);
     let of_c: Vec<(u32, u32)> = history(20);
     assert_eq!(of_c, [(2, 0), (3, 1)]);
-    assert_eq!(view.history(&person(0).address, 0, 100).unwrap(), []);
-    assert_eq!(view.history(&person(0).address, 3, 0).unwrap(), []);
-    assert_eq!(view.history(&person(0).address, 3, 1).unwrap()[0].0, 2);
+    assert_eq!(view.history(&wallet(0).address, 0, 100).unwrap(), []);
+    assert_eq!(view.history(&wallet(0).address, 3, 0).unwrap(), []);
+    assert_eq!(view.history(&wallet(0).address, 3, 1).unwrap()[0].0, 2);
     assert_eq!(view.transaction(&Id::ZERO).unwrap(), None);
 }
 
 #[test]
-fn a_reward_is_immature_until_it_can_be_spent() {
-    let mut world = World::new(lively());
-    let miner = person(20).address;
-    let first = world.draft(world.genesis()).miner(miner).seal();
+fn reward_is_immature_until_spendable() {
+    let mut reference = Reference::new(varying_params());
+    let miner = wallet(20).address;
+    let first = reference.build_on(reference.genesis()).miner(miner).mine();
     let mut blocks = vec![first.clone()];
-    blocks.extend(world.grow(first.hash(), 3));
-    let mut node = Node::new(&world.params);
-    let mut seen = Vec::new();
+    blocks.extend(reference.mine_chain(first.hash(), 3));
+    let mut node = TestNode::new(&reference.params);
+    let mut balances = Vec::new();
     for block in &blocks {
         node.connect(block);
         let view = node.reader().view();
         let balance = view.account(&miner).unwrap().balance;
-        seen.push((view.immature_balance(&miner).units(), balance.units()));
+        balances.push((view.immature_balance(&miner).units(), balance.units()));
     }
-    assert_eq!(seen, [(1_000, 0), (1_000, 0), (1_000, 0), (0, 1_000)]);
+    assert_eq!(balances, [(1_000, 0), (1_000, 0), (1_000, 0), (0, 1_000)]);
 }
 
 #[test]
-fn nothing_is_seen_before_it_is_committed() {
-    let mut world = World::new(easy());
-    let blocks = named(&mut world);
-    let side = world.grow(blocks[0].hash(), 1);
-    let mut node = Node::with(&world.params, &blocks[..1]);
+fn uncommitted_blocks_are_not_visible() {
+    let mut reference = Reference::new(fixed_params());
+    let blocks = blocks_with_history(&mut reference);
+    let side = reference.mine_chain(blocks[0].hash(), 1);
+    let mut node = TestNode::with_blocks(&reference.params, &blocks[..1]);
     for block in [&blocks[1], &side[0], &blocks[2]] {
-        node.take(block).unwrap();
+        node.submit(block).unwrap();
         let view = node.reader().view();
         assert!(view.find(&block.hash()).is_none());
         assert_eq!((view.tip().hash, view.block_count()), (blocks[0].hash(), 2));
         assert_eq!(view.chain_tips().len(), 1);
         assert!(view.at_height(Height::new(2)).is_none());
         drop(view);
-        // A flush writes nothing that is not shown.
+        // A flush does not publish uncommitted blocks.
         node.writer().flush().unwrap();
-        node.agrees(&world, &blocks[0]);
+        node.assert_tip_matches(&reference, &blocks[0]);
     }
     node.commit();
-    node.agrees_in_full(&world, &blocks[2]);
+    node.assert_matches(&reference, &blocks[2]);
 }
 
 #[test]
-fn a_block_that_was_here_before_is_known_on_whatever_branch() {
-    let mut world = World::new(easy());
-    let blocks = named(&mut world);
-    let side = world.grow(world.genesis(), 2);
-    let mut node = Node::with(&world.params, &blocks);
-    node.take_aside(&side);
-    let genesis = world.params.genesis().clone();
+fn resubmitted_block_is_already_known_on_any_branch() {
+    let mut reference = Reference::new(fixed_params());
+    let blocks = blocks_with_history(&mut reference);
+    let side = reference.mine_chain(reference.genesis(), 2);
+    let mut node = TestNode::with_blocks(&reference.params, &blocks);
+    node.submit_side_branch(&side);
+    let genesis = reference.params.genesis().clone();
     for block in blocks.iter().chain(&side).chain([&genesis]) {
-        assert_eq!(node.take(block).unwrap(), Accepted::AlreadyKnown);
+        assert_eq!(node.submit(block).unwrap(), Accepted::AlreadyKnown);
     }
     let commit = node.commit();
     assert!(commit.connected.is_empty() && commit.disconnected.is_empty());
 }
 
 #[test]
-fn a_commit_names_the_blocks_that_left_and_entered_in_their_order() {
-    let mut world = World::new(easy());
-    let genesis = world.genesis();
-    let (short, long) = (world.grow(genesis, 2), world.grow(genesis, 3));
-    let mut node = Node::with(&world.params, &short);
-    node.take_aside(&long[..2]);
-    node.take(&long[2]).unwrap();
+fn commit_lists_disconnected_and_connected_blocks_in_order() {
+    let mut reference = Reference::new(fixed_params());
+    let genesis = reference.genesis();
+    let (short, long) = (reference.mine_chain(genesis, 2), reference.mine_chain(genesis, 3));
+    let mut node = TestNode::with_blocks(&reference.params, &short);
+    node.submit_side_branch(&long[..2]);
+    node.submit(&long[2]).unwrap();
     let commit = node.commit();
     let view = node.reader().view();
     let hashes = |numbers: &[chain::block_index::NodeId]| -> Vec<block::Hash> {
@@ -138,32 +139,33 @@ fn a_commit_names_the_blocks_that_left_and_entered_in_their_order() {
     assert_eq!(view.confirmations(view.find(&long[0].hash()).unwrap()), 3);
 }
 
-// A view is of one tip, whatever is committed meanwhile: in each of them the money adds up.
+// A view is of one tip, regardless of later commits: the supply of each view is as issued.
 #[test]
-fn readers_on_other_threads_never_see_half_a_block() {
-    let mut world = World::new(easy());
-    let genesis = world.genesis();
-    let pay = |world: &mut World, parent, blocks: u64| {
+fn concurrent_readers_see_consistent_views() {
+    let mut reference = Reference::new(fixed_params());
+    let genesis = reference.genesis();
+    let pay = |reference: &mut Reference, parent, blocks: u64| {
         let mut at = parent;
         let mut one = |amount| {
-            let [a, b] = [amount % 3, (amount + 1) % 3].map(|n| person(u8::try_from(n).unwrap()));
-            let block = world.draft(at).miner(a.address).pay(&a, b.address, 1 + amount, 2).seal();
+            let [a, b] = [amount % 3, (amount + 1) % 3].map(|n| wallet(u8::try_from(n).unwrap()));
+            let block =
+                reference.build_on(at).miner(a.address).pay(&a, b.address, 1 + amount, 2).mine();
             at = block.hash();
             block
         };
         (0..blocks).map(&mut one).collect::<Vec<_>>()
     };
-    let (short, long) = (pay(&mut world, genesis, 60), pay(&mut world, genesis, 61));
-    let mut node = Node::new(&world.params);
+    let (short, long) = (pay(&mut reference, genesis, 60), pay(&mut reference, genesis, 61));
+    let mut node = TestNode::new(&reference.params);
     let readers = [node.reader().clone(), node.reader().clone()];
     let is_done = AtomicBool::new(false);
-    let watch = |reader: &chain::ledger::Reader| {
+    let poll = |reader: &chain::ledger::Reader| {
         let (mut views, mut tips) = (0, 0);
         let mut last = block::Hash::ZERO;
         while !is_done.load(Ordering::Acquire) {
             let view = reader.view();
             let sum = (0..10).fold(0, |sum, number| {
-                let address = person(number).address;
+                let address = wallet(number).address;
                 let balance = view.account(&address).unwrap().balance;
                 sum + balance.units() + view.immature_balance(&address).units()
             });
@@ -177,19 +179,19 @@ fn readers_on_other_threads_never_see_half_a_block() {
         (views, tips)
     };
     std::thread::scope(|scope| {
-        let watchers: Vec<_> =
-            readers.iter().map(|reader| scope.spawn(move || watch(reader))).collect();
+        let pollers: Vec<_> =
+            readers.iter().map(|reader| scope.spawn(move || poll(reader))).collect();
         for block in &short {
             node.connect(block);
         }
         node.writer().flush().unwrap();
-        node.take_aside(&long[..60]);
+        node.submit_side_branch(&long[..60]);
         node.connect(&long[60]);
         is_done.store(true, Ordering::Release);
-        for watcher in watchers {
-            let (views, tips) = watcher.join().unwrap();
+        for poller in pollers {
+            let (views, tips) = poller.join().unwrap();
             assert!(views > 0 && tips > 0);
         }
     });
-    node.agrees(&world, &long[60]);
+    node.assert_tip_matches(&reference, &long[60]);
 }

@@ -1,53 +1,63 @@
-//! Every rule from outside: for each a block that it accepts and one that it refuses, with the exact
-//! code, and whether the header is remembered for it. `table` checks that none is left out.
+//! Every rule as a node applies it: for each a block that it accepts and one that it rejects, with
+//! the exact code, and whether that invalidates the header. `table` checks that none is missing.
 
-mod belonging;
 mod body;
+mod body_on_parent;
+mod commitment;
 mod header;
-mod on_parent;
 mod table;
 
-use crate::world::{Node, World};
+use crate::harness::{Reference, TestNode};
 use chain::ledger::SubmitError;
 use chain::rules::RuleError;
 use chain::{Block, Params};
 
-/// A new world, and a node in it.
-fn both(params: &Params) -> (World, Node) {
-    (World::new(params.clone()), Node::new(params))
+/// A new reference and a new node.
+fn setup(params: &Params) -> (Reference, TestNode) {
+    (Reference::new(params.clone()), TestNode::new(params))
 }
 
-/// The block is refused by a rule that says something about its header: it is not examined again,
-/// and nothing that descends from it is taken in.
+/// Asserts that a block is rejected and its header invalidated: the block is not validated again,
+/// and its descendants are rejected.
 #[track_caller]
-fn is_known_invalid(world: &mut World, node: &mut Node, block: &Block, code: &str) -> RuleError {
-    let error = is_refused(node, block, code);
+fn assert_invalidates(
+    reference: &mut Reference,
+    node: &mut TestNode,
+    block: &Block,
+    code: &str,
+) -> RuleError {
+    let error = assert_rejects(node, block, code);
     assert!(error.invalidates_header(), "{code}");
-    let again = node.refuse(block);
+    let again = node.expect_rejection(block);
     assert!(matches!(again, SubmitError::KnownInvalid { rule: known, .. } if known.code() == code));
-    let child = world.draft(block.hash()).seal();
+    let child = reference.build_on(block.hash()).mine();
     let ancestor = block.hash();
     let expected = RuleError::InvalidAncestor { ancestor };
-    assert_eq!(is_refused(node, &child, "invalid-ancestor"), expected);
+    assert_eq!(assert_rejects(node, &child, "invalid-ancestor"), expected);
     let branches = node.reader().view().chain_tips();
     assert!(branches.iter().any(|branch| branch.hash == ancestor));
     error
 }
 
-/// The block is refused by a rule that says nothing about its header for ever.
+/// Asserts that a block is rejected and its header is not invalidated.
 #[track_caller]
-fn is_not_remembered(node: &mut Node, block: &Block, code: &str) -> RuleError {
-    let error = is_refused(node, block, code);
+fn assert_rejects_without_invalidating(
+    node: &mut TestNode,
+    block: &Block,
+    code: &str,
+) -> RuleError {
+    let error = assert_rejects(node, block, code);
     assert!(!error.invalidates_header(), "{code}");
-    assert_eq!(is_refused(node, block, code), error);
+    assert_eq!(assert_rejects(node, block, code), error);
     let branches = node.reader().view().chain_tips();
     assert!(branches.iter().all(|branch| branch.hash != block.hash()));
     error
 }
 
+/// Asserts that a block is rejected with a code.
 #[track_caller]
-fn is_refused(node: &mut Node, block: &Block, code: &str) -> RuleError {
-    let error = node.refuse(block);
+fn assert_rejects(node: &mut TestNode, block: &Block, code: &str) -> RuleError {
+    let error = node.expect_rejection(block);
     assert_eq!(error.code(), Some(code), "{error}");
     match error {
         SubmitError::Invalid(error) => error,

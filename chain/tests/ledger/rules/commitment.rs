@@ -1,45 +1,45 @@
-//! Whether a body belongs to its header. A body that does not says nothing about the header: it is
-//! refused, whoever sent it is at fault, and the right body is taken in the next moment.
+//! Whether the header commits to the body. A wrong body does not invalidate the header: the body is
+//! rejected, and the right one is still accepted.
 
-use super::{both, is_not_remembered};
-use crate::world::{Draft, Node, World, easy, lively, person};
+use super::{assert_rejects_without_invalidating, setup};
+use crate::harness::{BlockBuilder, Reference, TestNode, fixed_params, varying_params, wallet};
 use chain::ledger::{Accepted, SubmitError};
 use chain::rules::{RuleError, Stage};
 use chain::tx::MAX_MEMO_BYTES;
 use chain::{Block, Header, Transaction};
 
-/// A body as it comes from a peer.
-fn receive(node: &mut Node, bytes: &[u8]) -> Result<Accepted, SubmitError> {
+/// Decodes and submits a block, as if a peer had sent it.
+fn submit_encoded(node: &mut TestNode, bytes: &[u8]) -> Result<Accepted, SubmitError> {
     let block = Block::decode(bytes).map_err(RuleError::from)?;
-    node.take(&block)
+    node.submit(&block)
 }
 
-/// A block with four transfers, the last with a memo as long as they get.
-fn full(world: &mut World) -> Block {
-    let (rich, poor) = (person(0), person(20));
-    let draft = world.draft(world.genesis());
-    let draft =
-        (1..=3).fold(draft, |draft: Draft, amount| draft.pay(&rich, poor.address, amount, 1));
-    draft.pay_with_memo(&rich, poor.address, 9, 1, &[0xff; MAX_MEMO_BYTES]).seal()
+/// A block with four transfers, the last with a memo of maximum length.
+fn full_block(reference: &mut Reference) -> Block {
+    let (rich, poor) = (wallet(0), wallet(20));
+    let builder = reference.build_on(reference.genesis());
+    let builder = (1..=3)
+        .fold(builder, |builder: BlockBuilder, amount| builder.pay(&rich, poor.address, amount, 1));
+    builder.pay_with_memo(&rich, poor.address, 9, 1, &[0xff; MAX_MEMO_BYTES]).mine()
 }
 
-/// These bytes are refused with a code that says nothing about the header, whose own body is then
-/// taken in.
-fn is_refused_for_the_honest_body(code: &str, spoil: impl Fn(&Block) -> Vec<Vec<u8>>) {
-    let (mut world, mut node) = both(&easy());
-    let honest = full(&mut world);
-    let bodies = spoil(&honest);
+/// Asserts that encoded blocks derived from a valid one are rejected with a code and do not
+/// invalidate its header: the valid block is then accepted.
+fn assert_encodings_rejected(code: &str, corrupt: impl Fn(&Block) -> Vec<Vec<u8>>) {
+    let (mut reference, mut node) = setup(&fixed_params());
+    let honest = full_block(&mut reference);
+    let bodies = corrupt(&honest);
     assert!(!bodies.is_empty());
     for body in bodies {
-        let error = receive(&mut node, &body).unwrap_err();
+        let error = submit_encoded(&mut node, &body).unwrap_err();
         let SubmitError::Invalid(error) = error else { panic!("{error}") };
         assert_eq!((error.code(), error.rule().stage()), (code, Stage::Commitment));
         assert!(!error.invalidates_header());
         assert_eq!(node.reader().view().block_count(), 1);
     }
-    assert_eq!(receive(&mut node, &honest.encode()).unwrap(), Accepted::Connected);
+    assert_eq!(submit_encoded(&mut node, &honest.encode()).unwrap(), Accepted::Connected);
     node.commit();
-    node.agrees(&world, &honest);
+    node.assert_tip_matches(&reference, &honest);
 }
 
 /// The offset of the coinbase's serialization in an encoded block: header, count, kind, length.
@@ -47,20 +47,20 @@ const COINBASE_AT: usize = Header::BYTES + 4 + 1 + 4;
 
 // bad-encoding, bad-coinbase-encoding, memo-too-long, mutated-body, bad-merkle-root
 #[test]
-fn accept_a_body_exactly_as_its_header_commits_to_it() {
-    let (mut world, mut node) = both(&easy());
-    let block = full(&mut world);
-    assert_eq!(receive(&mut node, &block.encode()).unwrap(), Accepted::Connected);
+fn accept_body_that_header_commits_to() {
+    let (mut reference, mut node) = setup(&fixed_params());
+    let block = full_block(&mut reference);
+    assert_eq!(submit_encoded(&mut node, &block.encode()).unwrap(), Accepted::Connected);
     node.commit();
-    node.agrees(&world, &block);
+    node.assert_tip_matches(&reference, &block);
     let view = node.reader().view();
     assert_eq!(view.raw_block(view.tip()).unwrap(), block.encode());
 }
 
 // bad-encoding, C37
 #[test]
-fn reject_bytes_that_are_not_exactly_a_block() {
-    is_refused_for_the_honest_body("bad-encoding", |block| {
+fn reject_non_canonical_block_encoding() {
+    assert_encodings_rejected("bad-encoding", |block| {
         let bytes = block.encode();
         let longer = [bytes.as_slice(), &[0]].concat();
         let coinbase_bytes = block.transactions[0].encode().len();
@@ -71,16 +71,16 @@ fn reject_bytes_that_are_not_exactly_a_block() {
         };
         let mut bodies = vec![
             longer,
-            // One transaction more and one less than there are, and more than anything can hold.
+            // Counts above and below the number of transactions, and the largest one.
             with(Header::BYTES, &6_u32.to_le_bytes()),
             with(Header::BYTES, &4_u32.to_le_bytes()),
             with(Header::BYTES, &u32::MAX.to_le_bytes()),
-            // Kinds that do not exist; a coinbase longer than the rest of the block.
+            // Unknown kinds, and a coinbase longer than the rest of the block.
             with(Header::BYTES + 4, &[1]),
             with(Header::BYTES + 4 + coinbase_bytes, &[3]),
             with(Header::BYTES + 5, &u32::MAX.to_le_bytes()),
         ];
-        // Cut off anywhere in the transfers.
+        // Truncated anywhere in the transfers.
         let transfers_at = Header::BYTES + 4 + coinbase_bytes;
         bodies.extend((transfers_at..bytes.len()).map(|end| bytes[..end].to_vec()));
         bodies
@@ -89,11 +89,11 @@ fn reject_bytes_that_are_not_exactly_a_block() {
 
 // bad-coinbase-encoding
 #[test]
-fn reject_a_coinbase_of_another_shape() {
-    is_refused_for_the_honest_body("bad-coinbase-encoding", |block| {
+fn reject_non_canonical_coinbase_encoding() {
+    assert_encodings_rejected("bad-coinbase-encoding", |block| {
         let bytes = block.encode();
         let coinbase = block.coinbase().unwrap().serialize();
-        // Every byte that is the same in all coinbases.
+        // Every byte that is equal in all coinbases.
         let height_extra_nonce_tag = 42..42 + 1 + 1 + 8 + 1;
         let middle = height_extra_nonce_tag.end + 5;
         let reward = middle..middle + 8;
@@ -108,7 +108,7 @@ fn reject_a_coinbase_of_another_shape() {
                 bytes
             })
             .collect();
-        // A byte more inside, and a tag above its limit.
+        // An additional byte, and a tag above its limit.
         let with_coinbase = |coinbase: &[u8]| {
             let length = u32::try_from(coinbase.len()).unwrap().to_le_bytes();
             let rest = &bytes[COINBASE_AT + block.coinbase().unwrap().serialize().len()..];
@@ -127,8 +127,8 @@ fn reject_a_coinbase_of_another_shape() {
 
 // memo-too-long, C41
 #[test]
-fn reject_a_memo_above_its_limit() {
-    is_refused_for_the_honest_body("memo-too-long", |block| {
+fn reject_memo_above_limit() {
+    assert_encodings_rejected("memo-too-long", |block| {
         let bytes = block.encode();
         // The last transfer ends with length, memo and signature.
         let length_at = bytes.len() - 64 - MAX_MEMO_BYTES - 4;
@@ -145,15 +145,15 @@ fn reject_a_memo_above_its_limit() {
 // C41: bytes are opaque.
 #[test]
 fn accept_any_bytes_as_memo_and_tag() {
-    let (mut world, mut node) = both(&easy());
-    let mut parent = world.genesis();
+    let (mut reference, mut node) = setup(&fixed_params());
+    let mut parent = reference.genesis();
     for bytes in [&b"\0\0"[..], &[0xff; 40], "\u{202e}gnp.exe\u{1b}[2J".as_bytes(), b"</script>"] {
         let tag = chain::tx::Tag::new(bytes.to_vec()).unwrap();
-        let block = world
-            .draft(parent)
-            .pay_with_memo(&person(0), person(1).address, 1, 0, bytes)
-            .coinbase(|coinbase| coinbase.tag = tag)
-            .seal();
+        let block = reference
+            .build_on(parent)
+            .pay_with_memo(&wallet(0), wallet(1).address, 1, 0, bytes)
+            .edit_coinbase(|coinbase| coinbase.tag = tag)
+            .mine();
         node.connect(&block);
         let view = node.reader().view();
         assert_eq!(view.block(view.tip()).unwrap(), block);
@@ -163,28 +163,28 @@ fn accept_any_bytes_as_memo_and_tag() {
 
 // mutated-body, C01
 #[test]
-fn reject_a_body_that_repeats_transactions_and_keeps_the_root() {
-    let (rich, poor) = (person(0), person(20));
+fn reject_repeated_transactions_with_same_root() {
+    let (rich, poor) = (wallet(0), wallet(20));
     for transfers in [2, 4, 5, 6, 9, 10, 12] {
-        let (mut world, mut node) = both(&easy());
-        let draft = world.draft(world.genesis());
+        let (mut reference, mut node) = setup(&fixed_params());
+        let builder = reference.build_on(reference.genesis());
         let honest = (1..=transfers)
-            .fold(draft, |draft, amount| draft.pay(&rich, poor.address, amount, 0))
-            .seal();
+            .fold(builder, |builder, amount| builder.pay(&rich, poor.address, amount, 0))
+            .mine();
         let mutants = mutants(&honest);
         assert!(!mutants.is_empty(), "{transfers}");
         for mutant in &mutants {
             assert_eq!(chain::merkle::root(&mutant.ids()), honest.header.merkle_root);
             assert_eq!(mutant.hash(), honest.hash());
-            is_not_remembered(&mut node, mutant, "mutated-body");
+            assert_rejects_without_invalidating(&mut node, mutant, "mutated-body");
         }
         node.connect(&honest);
-        // Known now: whatever body comes with the header is not looked at.
-        assert_eq!(node.take(&mutants[0]).unwrap(), Accepted::AlreadyKnown);
+        // The header is known now, so another body is not validated.
+        assert_eq!(node.submit(&mutants[0]).unwrap(), Accepted::AlreadyKnown);
     }
 }
 
-/// All bodies with repeated ends that have a block's Merkle root.
+/// All bodies with a repeated tail that have the Merkle root of a block.
 fn mutants(block: &Block) -> Vec<Block> {
     let count = block.transactions.len();
     let repeated = (1..=count).map(|tail| {
@@ -199,11 +199,11 @@ fn mutants(block: &Block) -> Vec<Block> {
 
 // bad-merkle-root, C01, C33
 #[test]
-fn reject_another_body_under_the_same_header() {
-    let (mut world, mut node) = both(&easy());
-    let honest = full(&mut world);
-    let other = world.draft(world.genesis()).seal();
-    let spoils: [fn(&mut Vec<Transaction>); 7] = [
+fn reject_other_body_under_same_header() {
+    let (mut reference, mut node) = setup(&fixed_params());
+    let honest = full_block(&mut reference);
+    let other = reference.build_on(reference.genesis()).mine();
+    let edits: [fn(&mut Vec<Transaction>); 7] = [
         |body| drop(body.pop()),
         |body| body.swap(1, 2),
         |body| body.push(body[1].clone()),
@@ -213,7 +213,7 @@ fn reject_another_body_under_the_same_header() {
             let Transaction::Coinbase(coinbase) = &mut body[0] else { panic!() };
             coinbase.reward += 1;
         },
-        // One bit of a signature, which the id covers.
+        // One bit of a signature, to which the id commits.
         |body| {
             let Transaction::Transfer(transfer) = &mut body[1] else { panic!() };
             let mut bytes = *transfer.signature.as_bytes();
@@ -221,29 +221,29 @@ fn reject_another_body_under_the_same_header() {
             transfer.signature = chain::signature::Signature::from_bytes(bytes);
         },
     ];
-    for spoil in spoils {
+    for edit in edits {
         let mut block = honest.clone();
-        spoil(&mut block.transactions);
-        is_not_remembered(&mut node, &block, "bad-merkle-root");
+        edit(&mut block.transactions);
+        assert_rejects_without_invalidating(&mut node, &block, "bad-merkle-root");
     }
     let swapped = Block { header: honest.header, transactions: other.transactions.clone() };
-    is_not_remembered(&mut node, &swapped, "bad-merkle-root");
+    assert_rejects_without_invalidating(&mut node, &swapped, "bad-merkle-root");
     node.connect(&honest);
 }
 
-// A bad body on a side branch, and under a header whose parent is on one.
+// On a side branch, and under a header whose parent is on one.
 #[test]
-fn a_bad_body_on_a_side_branch_leaves_the_branch_as_it_was() {
-    let (mut world, mut node) = both(&lively());
-    let genesis = world.genesis();
-    node.connect_all(&world.grow(genesis, 2));
-    let side = world.grow(genesis, 3);
+fn bad_body_on_side_branch_does_not_invalidate_branch() {
+    let (mut reference, mut node) = setup(&varying_params());
+    let genesis = reference.genesis();
+    node.connect_all(&reference.mine_chain(genesis, 2));
+    let side = reference.mine_chain(genesis, 3);
     for block in &side[..2] {
         let mut bad = block.clone();
         bad.transactions.push(bad.transactions[0].clone());
-        is_not_remembered(&mut node, &bad, "mutated-body");
-        node.take_aside(std::slice::from_ref(block));
+        assert_rejects_without_invalidating(&mut node, &bad, "mutated-body");
+        node.submit_side_branch(std::slice::from_ref(block));
     }
     node.connect(&side[2]);
-    node.agrees(&world, &side[2]);
+    node.assert_tip_matches(&reference, &side[2]);
 }

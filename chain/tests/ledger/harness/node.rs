@@ -1,4 +1,4 @@
-//! A ledger under test: a folder of its own, and what is asked of it again and again.
+//! The ledger under test in a directory of its own.
 
 use chain::ledger::{
     self, Accepted, Commit, OpenError, OpenProgress, Options, PrecheckedBlock, Reader, SubmitError,
@@ -11,56 +11,56 @@ use std::path::Path;
 use std::sync::Arc;
 use tempfile::TempDir;
 
-/// How tests open a ledger.
+/// The options with which tests open a ledger.
 pub(crate) fn options() -> Options {
     Options { cache_bytes: 1 << 20, threads: 2, mempool: mempool::Limits::default() }
 }
 
-/// A folder, and the ledger in it while it is open.
-pub(crate) struct Node {
+/// A directory with a ledger, which may be open.
+pub(crate) struct TestNode {
     pub(crate) folder: TempDir,
     params: Params,
     open: Option<(Writer, Reader)>,
-    /// All blocks that were ever taken in, genesis first.
-    pub(crate) taken: Vec<block::Hash>,
-    /// What its clock says.
+    /// The hashes of all accepted blocks, genesis first.
+    pub(crate) accepted: Vec<block::Hash>,
+    /// The time at which blocks are submitted.
     pub(crate) now: Timestamp,
 }
 
-impl Node {
-    /// With a new folder and a clock far ahead.
-    pub(crate) fn new(params: &Params) -> Node {
-        let folder = tempfile::tempdir().expect("there is room for a folder");
+impl TestNode {
+    /// Opens a ledger in a new directory, with a clock far ahead of genesis.
+    pub(crate) fn new(params: &Params) -> TestNode {
+        let folder = tempfile::tempdir().expect("the disk has space");
         let now = params.spec().genesis_time.saturating_add(10_000_000);
-        let taken = vec![params.genesis_hash()];
-        let mut node = Node { folder, params: params.clone(), open: None, taken, now };
+        let accepted = vec![params.genesis_hash()];
+        let mut node = TestNode { folder, params: params.clone(), open: None, accepted, now };
         assert_eq!(node.start(), []);
         node
     }
 
-    /// With these blocks, each of them the new tip.
-    pub(crate) fn with(params: &Params, blocks: &[Block]) -> Node {
-        let mut node = Node::new(params);
+    /// Opens a ledger and connects blocks.
+    pub(crate) fn with_blocks(params: &Params, blocks: &[Block]) -> TestNode {
+        let mut node = TestNode::new(params);
         node.connect_all(blocks);
         node
     }
 
-    /// A node that is closed, with a copy of this one's folder.
-    pub(crate) fn copy(&self) -> Node {
-        let folder = tempfile::tempdir().expect("there is room for a folder");
+    /// Returns a closed node with a copy of the directory.
+    pub(crate) fn copy(&self) -> TestNode {
+        let folder = tempfile::tempdir().expect("the disk has space");
         copy_folder(self.path(), folder.path());
-        let (params, taken, now) = (self.params.clone(), self.taken.clone(), self.now);
-        Node { folder, params, open: None, taken, now }
+        let (params, accepted, now) = (self.params.clone(), self.accepted.clone(), self.now);
+        TestNode { folder, params, open: None, accepted, now }
     }
 
-    /// Opens the folder; what it had to say.
+    /// Opens the ledger, and returns its progress reports.
     pub(crate) fn start(&mut self) -> Vec<OpenProgress> {
         self.try_start().expect("the ledger opens")
     }
 
     pub(crate) fn try_start(&mut self) -> Result<Vec<OpenProgress>, OpenError> {
         let mut notices = Vec::new();
-        // That a short replay is done says nothing about what was found.
+        // The completion of a short replay is not of interest.
         let is_short = |notice: &OpenProgress| {
             matches!(notice, OpenProgress::Replaying { total: ..=1_000, .. })
         };
@@ -74,7 +74,7 @@ impl Node {
         Ok(notices)
     }
 
-    /// Drops the ledger as a kill would.
+    /// Drops the ledger without closing it, as if the process was killed.
     pub(crate) fn kill(&mut self) {
         self.open = None;
     }
@@ -89,7 +89,7 @@ impl Node {
         self.folder.path()
     }
 
-    /// What `chain verify` says of the folder, which is closed before and after.
+    /// Verifies the closed ledger.
     pub(crate) fn verify(&self) -> Result<VerifyReport, VerifyError> {
         ledger::verify(self.path(), self.params.clone(), options(), &mut |_| {}, &mut |_, _| {})
     }
@@ -102,15 +102,15 @@ impl Node {
         &self.open.as_ref().expect("the ledger is open").1
     }
 
-    /// Hands a block in, and sees that checked ahead it would not have been judged otherwise.
-    pub(crate) fn take(&mut self, block: &Block) -> Result<Accepted, SubmitError> {
+    /// Submits a block, and asserts that prechecking it has the same result.
+    pub(crate) fn submit(&mut self, block: &Block) -> Result<Accepted, SubmitError> {
         let now = self.now;
-        let ahead = self.check_ahead(std::slice::from_ref(block));
+        let prechecked = self.precheck(std::slice::from_ref(block));
         let result = self.writer().submit_block(block.clone(), now);
-        let agrees = match (ahead[0].precheck_result(), &result) {
-            (Some(Err(judged)), Err(SubmitError::Invalid(error))) => *judged == *error,
+        let is_consistent = match (prechecked[0].precheck_result(), &result) {
+            (Some(Err(rule)), Err(SubmitError::Invalid(error))) => *rule == *error,
             (Some(Err(_)), _) => false,
-            // What is wrong all the same is so with the blocks before it.
+            // A precheck does not cover the rules that need the parent's accounts.
             (Some(Ok(())), Err(SubmitError::Invalid(error))) => {
                 let is_ancestors = matches!(error, RuleError::InvalidAncestor { .. });
                 is_ancestors || error.rule().stage() == Stage::BodyOnParent
@@ -118,15 +118,15 @@ impl Node {
             (Some(Ok(())), Err(SubmitError::UnknownParent { .. })) => false,
             (Some(Ok(())), _) | (None, _) => true,
         };
-        assert!(agrees, "{:?}: {result:?}", ahead[0].precheck_result());
+        assert!(is_consistent, "{:?}: {result:?}", prechecked[0].precheck_result());
         if matches!(result, Ok(Accepted::Connected | Accepted::SideBranch)) {
-            self.taken.push(block.hash());
+            self.accepted.push(block.hash());
         }
         result
     }
 
-    /// Checks blocks alone as the writer's helpers do while it is busy.
-    pub(crate) fn check_ahead(&mut self, blocks: &[Block]) -> Vec<PrecheckedBlock> {
+    /// Prechecks the bodies of blocks.
+    pub(crate) fn precheck(&mut self, blocks: &[Block]) -> Vec<PrecheckedBlock> {
         let now = self.now;
         self.writer().prechecker().precheck(blocks.iter().cloned().map(Arc::new).collect(), now)
     }
@@ -135,31 +135,32 @@ impl Node {
         self.writer().commit().expect("the disk works")
     }
 
-    /// Hands a block in that must become the tip.
+    /// Submits a block that becomes the tip, and commits.
     pub(crate) fn connect(&mut self, block: &Block) {
         self.connect_all(std::slice::from_ref(block));
     }
 
     pub(crate) fn connect_all(&mut self, blocks: &[Block]) {
         for block in blocks {
-            assert_eq!(self.take(block).expect("the block is valid"), Accepted::Connected);
+            assert_eq!(self.submit(block).expect("the block is valid"), Accepted::Connected);
         }
         self.commit();
     }
 
-    /// Hands blocks in that must not become the tip.
-    pub(crate) fn take_aside(&mut self, blocks: &[Block]) {
+    /// Submits blocks that do not become the tip, and commits.
+    pub(crate) fn submit_side_branch(&mut self, blocks: &[Block]) {
         for block in blocks {
-            assert_eq!(self.take(block).expect("it is valid alone"), Accepted::SideBranch);
+            assert_eq!(self.submit(block).expect("the block is valid alone"), Accepted::SideBranch);
         }
         self.commit();
     }
 
-    /// Why a block is refused, which changes nothing else.
+    /// Submits a block that is rejected, asserts that it leaves tip and log unchanged, and returns
+    /// the error.
     #[track_caller]
-    pub(crate) fn refuse(&mut self, block: &Block) -> SubmitError {
+    pub(crate) fn expect_rejection(&mut self, block: &Block) -> SubmitError {
         let (tip, log) = (self.tip(), log_bytes(self.path()));
-        let error = self.take(block).expect_err("the block breaks a rule");
+        let error = self.submit(block).expect_err("the block breaks a rule");
         let commit = self.commit();
         assert!(commit.connected.is_empty() && commit.disconnected.is_empty());
         assert!(self.tip() == tip && log_bytes(self.path()) == log);
@@ -171,20 +172,20 @@ impl Node {
     }
 }
 
-/// Copies everything in a folder into another, over what is there.
+/// Copies all files of a directory into another one, and overwrites existing ones.
 pub(crate) fn copy_folder(from: &Path, to: &Path) {
-    fs::create_dir_all(to).expect("there is room for a folder");
-    for entry in fs::read_dir(from).expect("it is there") {
+    fs::create_dir_all(to).expect("the disk has space");
+    for entry in fs::read_dir(from).expect("the directory exists") {
         let (from, name) = entry.map(|entry| (entry.path(), entry.file_name())).expect("readable");
         if from.is_dir() {
             copy_folder(&from, &to.join(name));
         } else {
-            fs::copy(&from, to.join(name)).expect("there is room for a file");
+            fs::copy(&from, to.join(name)).expect("the disk has space");
         }
     }
 }
 
-/// All bytes of the block log, file after file.
+/// The content of all files of the block log, in order.
 pub(crate) fn log_bytes(folder: &Path) -> Vec<u8> {
     let entries = fs::read_dir(folder.join("blocks")).expect("the log is there");
     let mut files: Vec<_> = entries.map(|entry| entry.expect("it is readable").path()).collect();
