@@ -28,7 +28,7 @@ const FINAL_DEPTH: u32 = 10;
 const REVALIDATE: HeaderValue = HeaderValue::from_static("no-cache");
 const IMMUTABLE: HeaderValue = HeaderValue::from_static("public, max-age=31536000, immutable");
 
-/// What the `ETag` of a response is derived from.
+/// The source of the `ETag` of a response.
 enum Tag {
     /// The tip.
     Tip,
