@@ -6,6 +6,8 @@ use crate::api::http::problem::{Kind, Problem};
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
 use serde::de::DeserializeOwned;
+use std::fmt::Display;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 /// Largest request body in bytes, unless the route sets another limit.
@@ -103,6 +105,19 @@ impl<S: Send + Sync> FromRequest<S> for EncodedBody {
             }
         }
     }
+}
+
+/// Returns `value` if it is in the range; `name` names it in the error.
+pub fn in_range<T: PartialOrd + Display>(
+    value: T,
+    range: RangeInclusive<T>,
+    name: &str,
+) -> Result<T, Problem> {
+    if range.contains(&value) {
+        return Ok(value);
+    }
+    let detail = format!("{name} must be {} to {}, not {value}", range.start(), range.end());
+    Err(Problem::new(Kind::BAD_REQUEST, detail))
 }
 
 /// Decodes lower-case hexadecimal; `what` names the value in the error.

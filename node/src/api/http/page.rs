@@ -1,6 +1,7 @@
 //! Pagination. A cursor holds the position of the next page and the tip of the first one; it expires
 //! once that block has left the best chain.
 
+use crate::api::http::extract::in_range;
 use crate::api::http::problem::{Kind, Problem};
 use crate::api::openapi::schema::Digits;
 use chain::block;
@@ -36,13 +37,8 @@ impl PageQuery {
     /// The number of items of the page.
     pub fn limit(&self) -> Result<usize, Problem> {
         let limit = self.limit.map_or(DEFAULT_LIMIT, |limit| limit.0);
-        match usize::try_from(limit) {
-            Ok(number) if (1..=MAX_LIMIT).contains(&limit) => Ok(number),
-            _ => {
-                let detail = format!("limit must be 1 to {MAX_LIMIT}, not {limit}");
-                Err(Problem::new(Kind::BAD_REQUEST, detail))
-            }
-        }
+        let limit = in_range(limit, 1..=MAX_LIMIT, "limit")?;
+        Ok(usize::try_from(limit).expect("`MAX_LIMIT` is small"))
     }
 
     /// The decoded cursor; none on the first page.

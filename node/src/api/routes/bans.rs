@@ -1,7 +1,7 @@
 //! Bans of peers and IP addresses.
 
 use crate::api::http::content::Json;
-use crate::api::http::extract::Path;
+use crate::api::http::extract::{Path, in_range};
 use crate::api::http::page::Page;
 use crate::api::http::problem::{Kind, Problem};
 use crate::api::http::response::{ReadResponse, read};
@@ -113,10 +113,7 @@ pub async fn add(
         }
     };
     let seconds = request.seconds.map_or(DEFAULT_SECONDS, |seconds| seconds.0);
-    if !(1..=MAX_SECONDS).contains(&seconds) {
-        let detail = format!("seconds must be 1 to {MAX_SECONDS}, not {seconds}");
-        return Err(Problem::new(Kind::BAD_REQUEST, detail));
-    }
+    in_range(seconds, 1..=MAX_SECONDS, "seconds")?;
     let reason = request.reason.unwrap_or_else(|| "banned by hand".to_owned());
     let length = reason.chars().count();
     if length > MAX_REASON {

@@ -2,7 +2,7 @@
 
 use crate::api::http::content::{Content, Encoding, Json};
 use crate::api::http::error;
-use crate::api::http::extract::{EncodedBody, MAX_BLOCK_BODY, Path, Query};
+use crate::api::http::extract::{EncodedBody, MAX_BLOCK_BODY, Path, Query, in_range};
 use crate::api::http::page::{Cursor, List, Page, PageQuery};
 use crate::api::http::problem::{Kind, Problem};
 use crate::api::http::response::{ReadResponse, is_final, read, read_blocking};
@@ -392,10 +392,7 @@ pub async fn headers(
 ) -> Result<Response, Problem> {
     let from = query.from.map_or(0, |from| from.0);
     let count = query.count.map_or(MAX_HEADERS, |count| count.0);
-    if !(1..=MAX_HEADERS).contains(&count) {
-        let detail = format!("count must be 1 to {MAX_HEADERS}, not {count}");
-        return Err(Problem::new(Kind::BAD_REQUEST, detail));
-    }
+    let count = in_range(count, 1..=MAX_HEADERS, "count")?;
     Ok(read_blocking(node, move |view| {
         let heights = (from..from.saturating_add(count)).map_while(|at| u32::try_from(at).ok());
         let nodes = heights.map_while(|height| view.at_height(Height::new(height)));

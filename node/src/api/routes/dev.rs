@@ -2,6 +2,7 @@
 
 use crate::api::http::content::Json;
 use crate::api::http::error;
+use crate::api::http::extract::in_range;
 use crate::api::http::problem::{Kind, Problem};
 use crate::api::http::response::blocking;
 use crate::api::openapi::route::{Routes, post};
@@ -98,18 +99,9 @@ pub async fn generate(
 ) -> Result<Json<Generated>, Problem> {
     require_dev_network(&node)?;
     let params = node.reader.params();
-    let Integer(blocks) = request.blocks;
-    if !(1..=MAX_BLOCKS).contains(&blocks) {
-        let detail = format!("blocks must be 1 to {MAX_BLOCKS}, not {blocks}");
-        return Err(Problem::new(Kind::BAD_REQUEST, detail));
-    }
-    let miner = match request.miner {
-        Some(text) => transfer::address(&text, params.hrp(), "miner")?,
-        None => default_miner(&node).ok_or_else(|| {
-            let detail = "no payout address: set `miner`";
-            Problem::new(Kind::NO_MINER, detail)
-        })?,
-    };
+    let blocks = in_range(request.blocks.0, 1..=MAX_BLOCKS, "blocks")?;
+    let miner = request.miner.as_deref();
+    let miner = transfer::payout_address(miner, default_miner(&node), params.hrp())?;
     let mut made: Vec<block::Hash> = Vec::new();
     let mut left = blocks;
     while left > 0 {
@@ -160,11 +152,7 @@ pub async fn time(
 ) -> Result<Json<TimeResponse>, Problem> {
     require_dev_network(&node)?;
     let SignedInteger(offset_seconds) = request.offset_seconds;
-    if !(-MAX_SHIFT..=MAX_SHIFT).contains(&offset_seconds) {
-        let detail =
-            format!("offset_seconds must be −{MAX_SHIFT} to {MAX_SHIFT}, not {offset_seconds}");
-        return Err(Problem::new(Kind::BAD_REQUEST, detail));
-    }
+    in_range(offset_seconds, -MAX_SHIFT..=MAX_SHIFT, "offset_seconds")?;
     let time = node.writer.set_clock_offset(offset_seconds).await?.get();
     Ok(Json(TimeResponse { offset_seconds, time }))
 }

@@ -289,13 +289,8 @@ fn key(headers: &HeaderMap, body: &Value) -> Result<Option<IdempotencyKey>, Prob
 impl JobRequest {
     fn check(self, node: &NodeState) -> Result<jobs::JobSpec, Problem> {
         let params = node.reader.params();
-        let miner = match &self.miner {
-            Some(text) => transfer::address(text, params.hrp(), "miner")?,
-            None => node.default_miner.ok_or_else(|| {
-                let detail = "no payout address: set `miner`, or configure the node's own";
-                Problem::new(Kind::NO_MINER, detail)
-            })?,
-        };
+        let miner = self.miner.as_deref();
+        let miner = transfer::payout_address(miner, node.default_miner, params.hrp())?;
         let goal =
             match (self.blocks, self.until) {
                 (Some(_), Some(_)) => return Err(invalid("set `blocks` or `until`, not both")),

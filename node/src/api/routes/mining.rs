@@ -177,13 +177,8 @@ pub async fn template(
     Query(query): Query<TemplateQuery>,
 ) -> Result<Response, Problem> {
     let params = node.reader.params();
-    let miner = match &query.miner {
-        Some(text) => transfer::address(text, params.hrp(), "miner")?,
-        None => node.default_miner.ok_or_else(|| {
-            let detail = "no payout address: set `miner`, or configure the node's own";
-            Problem::new(Kind::NO_MINER, detail)
-        })?,
-    };
+    let miner = query.miner.as_deref();
+    let miner = transfer::payout_address(miner, node.default_miner, params.hrp())?;
     let mut long_poll = LongPoll::new(&node, query.timeout)?;
     if let Some(after) = &query.after {
         while state_of(after)? == long_poll.state() && long_poll.changed().await {}

@@ -204,6 +204,21 @@ pub fn address(text: &str, hrp: Hrp, what: &str) -> Result<Address, Problem> {
     Address::decode_for(text, hrp).map_err(|error| bad(format!("{what}: {error}")))
 }
 
+/// The payout address of a request: its `miner`, or else the default.
+pub fn payout_address(
+    miner: Option<&str>,
+    default: Option<Address>,
+    hrp: Hrp,
+) -> Result<Address, Problem> {
+    match miner {
+        Some(text) => address(text, hrp, "miner"),
+        None => default.ok_or_else(|| {
+            let detail = "no payout address: set `miner`, or configure the node's own";
+            Problem::new(Kind::NO_MINER, detail)
+        }),
+    }
+}
+
 /// Extractor of a transfer in the request body: JSON or, by content type, its encoding.
 #[derive(Debug)]
 pub struct SignedTransfer(pub Transfer);
