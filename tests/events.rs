@@ -2,7 +2,7 @@
 //! receives none twice, whatever happens to the node or the connection.
 
 use crate::harness::{Node, Process, chain, eventually, skip, verified};
-use crate::test_chain::{FUNDED_SEEDS, TestChain, key, pay, test_address, text};
+use crate::test_chain::{dev_chain, dev_key, pay, test_address, text};
 use chain::Block;
 use serde_json::{Value, json};
 use std::fs::{self, File};
@@ -145,10 +145,10 @@ fn replayed(events: &[Event]) -> Vec<String> {
 // R18: each event describes one block, whatever the tip is when it is sent.
 #[test]
 fn resuming_subscriber_receives_each_event_once_in_order() {
-    let alice = key(FUNDED_SEEDS[0]);
-    let mut a = TestChain::new(test_address(1));
+    let alice = dev_key(0);
+    let mut a = dev_chain(test_address(1));
     let common = a.mine(5);
-    let mut b = TestChain::new(test_address(2));
+    let mut b = dev_chain(test_address(2));
     b.connect(&common);
     let losing: Vec<Block> =
         (0..10).map(|nonce| a.mine_block([pay(&alice, nonce, test_address(3), 5)])).collect();

@@ -6,8 +6,11 @@ mod live;
 use crate::browser::Browser;
 use crate::harness::{Node, eventually, skip};
 use crate::reorganisation::submit_all;
-use crate::test_chain::{FUNDED_SEEDS, TestChain, key, pay, test_address, text};
+use crate::test_chain::{dev_chain, dev_key, pay, test_address, text};
+use chain::ledger::{self, Options};
+use chain::mempool::Limits;
 use chain::signature::SecretKey;
+use chain::testing::TestChain;
 use chain::tx::{Memo, Payment};
 use chain::{Block, Params, Transfer};
 use p2p::ChainUpdate;
@@ -37,8 +40,8 @@ impl Fixture {
         let browser = Browser::open()?;
         let folder = tempfile::tempdir().unwrap();
         let node = Node::start(&folder.path().join("data"), &[]);
-        let mut test_chain = TestChain::new(test_address(1));
-        let alice = key(FUNDED_SEEDS[0]);
+        let mut test_chain = dev_chain(test_address(1));
+        let alice = dev_key(0);
         let mut blocks = test_chain.mine(8);
         for nonce in 0..3 {
             blocks.push(test_chain.mine_block([pay(
@@ -180,7 +183,7 @@ fn browser_verifies_merkle_proofs_of_coinbase_and_transfer() {
 #[test]
 fn phone_shows_numbers_uncut() {
     let Some(fixture) = Fixture::new() else { return };
-    fixture.submit(&pay(&key(FUNDED_SEEDS[1]), 0, test_address(5), 987_612_345_678));
+    fixture.submit(&pay(&dev_key(1), 0, test_address(5), 987_612_345_678));
     fixture.node.generate(1, &text(test_address(7))).unwrap();
     let job = json!({ "delay_seconds": 3_600, "miner": text(test_address(7)) });
     let created = fixture.node.send("POST", "/v1/mining/jobs", &job);
@@ -302,7 +305,7 @@ fn foreign_text_is_never_parsed_as_markup() {
     let agent = "<script>document.title='hit'</script>";
     let memo = Memo::new(attack.into()).unwrap();
     let payment = Payment { nonce: 0, recipient: test_address(5), amount: 5, fee: 1_000, memo };
-    let id = fixture.submit(&sign(payment, &key(FUNDED_SEEDS[1])));
+    let id = fixture.submit(&sign(payment, &dev_key(1)));
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let folder = tempfile::tempdir().unwrap();
     let (_sender, receiver) = broadcast::channel::<ChainUpdate>(8);
@@ -316,7 +319,16 @@ fn foreign_text_is_never_parsed_as_markup() {
         data: folder.path().to_owned(),
         agent: agent.to_owned(),
     };
-    let spawned = p2p::spawn(config, fixture.test_chain.reader(), NoWriter, receiver);
+    let ledger_folder = folder.path().join("ledger");
+    fs::create_dir(&ledger_folder).unwrap();
+    let options = Options { cache_bytes: 1 << 20, threads: 1, mempool: Limits::default() };
+    let (mut writer, reader) =
+        ledger::open(&ledger_folder, Params::dev(), options, &mut |_| {}).unwrap();
+    for block in fixture.test_chain.blocks() {
+        writer.submit_block(block.clone(), block.header.time).unwrap();
+    }
+    writer.commit().unwrap();
+    let spawned = p2p::spawn(config, reader, NoWriter, receiver);
     let _peer = runtime.block_on(spawned).unwrap();
     let peers = || fixture.node.get("/v1/peers").json()["items"].as_array().unwrap().len();
     eventually("a peer", || (peers() == 1).then_some(()));

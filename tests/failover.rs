@@ -1,7 +1,7 @@
 //! Commands with several nodes: failover when the node in use stops.
 
 use crate::harness::{Node, Process, chain, eventually, run};
-use crate::test_chain::{FUNDED_SEEDS, key, pay, test_address, text};
+use crate::test_chain::{dev_key, pay, test_address, text};
 use crate::wallet::User;
 use serde_json::{Value, json};
 use std::fs::{self, File};
@@ -70,7 +70,7 @@ fn lines(path: &Path) -> Vec<String> {
 fn wait_fails_over_to_the_next_node() {
     let folder = tempfile::tempdir().unwrap();
     let (a, b) = pair(&folder);
-    let transfer = pay(&key(FUNDED_SEEDS[0]), 0, test_address(1), 5);
+    let transfer = pay(&dev_key(0), 0, test_address(1), 5);
     let (id, body) = (transfer.id().to_string(), hex::encode(transfer.encode()));
     let media_type = ["Content-Type: text/plain"];
     assert_eq!(a.request("POST", "/v1/transactions", &media_type, body.as_bytes()).status, 201);

@@ -2,7 +2,7 @@
 //! or its blocks.
 
 use crate::harness::{Node, Process, Response, chain, eventually, run, verified};
-use crate::test_chain::{FUNDED_SEEDS, key, pay, test_address, text};
+use crate::test_chain::{dev_key, pay, test_address, text};
 use chain::Params;
 use serde_json::{Value, json};
 use std::collections::HashSet;
@@ -191,7 +191,7 @@ fn job_mines_until_a_condition_is_reached() {
     let balance = || node.get(&miner).json()["balance"].as_u64().unwrap();
     let wanted = balance() + 3 * 5_000_000_000;
     assert_eq!((ended(json!({"balance": wanted})), balance()), (3, wanted));
-    let transfer = pay(&key(FUNDED_SEEDS[0]), 0, test_address(2), 1_000);
+    let transfer = pay(&dev_key(0), 0, test_address(2), 1_000);
     let id = transfer.id().to_string();
     let body = hex::encode(transfer.encode());
     let sent =

@@ -1,7 +1,7 @@
 //! Node processes that form a network: connections, synchronisation, relay and bans.
 
 use crate::harness::{Node, Response, eventually, run, verified};
-use crate::test_chain::{FUNDED_SEEDS, key, pay, test_address, text};
+use crate::test_chain::{dev_key, pay, test_address, text};
 use chain::Transfer;
 use serde_json::{Value, json};
 use std::fs;
@@ -98,7 +98,7 @@ fn transfers_reach_the_mempool_of_a_peer_and_leave_it_with_their_block() {
     let a = Node::start(&a, &[]);
     let b = start_with_peer(&b, &a);
     wait_for_peers(&a, 1);
-    let funded = FUNDED_SEEDS.map(key);
+    let funded = [0, 1].map(dev_key);
     for (from, to, transfer) in [
         (&a, &b, pay(&funded[0], 0, test_address(2), 1_000)),
         (&b, &a, pay(&funded[1], 0, test_address(2), 2_000)),
@@ -117,7 +117,7 @@ fn transfers_reach_the_mempool_of_a_peer_and_leave_it_with_their_block() {
 fn new_peer_receives_pending_transfers() {
     let (_directory, [a, b]) = data_dirs();
     let a = Node::start(&a, &[]);
-    let transfer = pay(&key(FUNDED_SEEDS[0]), 0, test_address(2), 1_000);
+    let transfer = pay(&dev_key(0), 0, test_address(2), 1_000);
     let id = send(&a, &transfer);
     let b = start_with_peer(&b, &a);
     eventually("the transfer", || pending(&b).contains(&id).then_some(()));
@@ -303,7 +303,7 @@ fn interrupted_sync_resumes() {
 fn nodes_adopt_the_chain_with_most_work() {
     let (_directory, [a, b]) = data_dirs();
     let (a, b) = (Node::start(&a, &[]), Node::start(&b, &[]));
-    let transfer = pay(&key(FUNDED_SEEDS[0]), 0, test_address(2), 1_000);
+    let transfer = pay(&dev_key(0), 0, test_address(2), 1_000);
     let id = send(&a, &transfer);
     generate(&a, 30);
     generate(&b, 31);
@@ -327,7 +327,7 @@ fn healed_partition_loses_no_transfer() {
     let mut sent = Vec::new();
     for (half, blocks, from) in [([&a, &b], 200_u32, 0), ([&c, &d], 201, 1)] {
         for nonce in 0..10_u32 {
-            let transfer = pay(&key(FUNDED_SEEDS[from]), nonce.into(), test_address(2), 1_000);
+            let transfer = pay(&dev_key(from), nonce.into(), test_address(2), 1_000);
             sent.push(send(half[0], &transfer));
             // The last ones are not mined yet when the partition heals.
             if nonce < 9 {

@@ -1,9 +1,8 @@
 //! Reorganisations to heavier branches, submitted block by block over REST.
 
 use crate::harness::{Node, Response, eventually, verified};
-use crate::test_chain::{
-    FUNDED_SEEDS, TestChain, key, pay, test_address, text, with_changed_coinbase,
-};
+use crate::test_chain::{dev_chain, dev_key, pay, test_address, text};
+use chain::testing::{unsolve_header, with_changed_coinbase};
 use chain::{Address, Block};
 use serde_json::{Value, json};
 
@@ -66,10 +65,10 @@ fn snapshot(node: &Node, addresses: &[Address]) -> Vec<Vec<u8>> {
 //        └─ b1 ─ … ─ b100 ─ b101      heavier
 #[test]
 fn reorg_of_a_hundred_blocks_returns_transactions_to_mempool() {
-    let [alice, bob] = FUNDED_SEEDS.map(key);
+    let [alice, bob] = [0, 1].map(dev_key);
     let (miner_a, miner_b, carol, dave) =
         (test_address(1), test_address(2), test_address(3), test_address(4));
-    let mut a = TestChain::new(miner_a);
+    let mut a = dev_chain(miner_a);
     let mut lost = Vec::new();
     let losing: Vec<Block> = (0..100)
         .map(|number: u64| match number {
@@ -82,7 +81,7 @@ fn reorg_of_a_hundred_blocks_returns_transactions_to_mempool() {
             _ => a.mine_block([]),
         })
         .collect();
-    let mut b = TestChain::new(miner_b);
+    let mut b = dev_chain(miner_b);
     let mut winning = b.mine(40);
     winning.push(b.mine_block([pay(&bob, 0, dave, 7_000), pay(&bob, 1, dave, 8_000)]));
     winning.extend(b.mine(60));
@@ -131,13 +130,13 @@ fn reorg_of_a_hundred_blocks_returns_transactions_to_mempool() {
 //        └─ b1 ─ b2 ─ b3 ─ … ─ b6 ─ b7      b3 breaks a rule that only connecting it detects
 #[test]
 fn heavier_branch_with_invalid_block_changes_nothing() {
-    let alice = key(FUNDED_SEEDS[0]);
+    let alice = dev_key(0);
     let (miner_a, miner_b, carol) = (test_address(1), test_address(2), test_address(3));
-    let mut a = TestChain::new(miner_a);
+    let mut a = dev_chain(miner_a);
     let mut best = vec![a.mine_block([pay(&alice, 0, carol, 1_000)])];
     best.extend(a.mine(4));
     let good = {
-        let mut b = TestChain::new(miner_b);
+        let mut b = dev_chain(miner_b);
         let mut good = vec![b.mine_block([pay(&alice, 0, miner_b, 9_000)])];
         good.extend(b.mine(6));
         good
@@ -179,7 +178,7 @@ fn heavier_branch_with_invalid_block_changes_nothing() {
 fn rejects_invalid_blocks_at_once() {
     let folder = tempfile::tempdir().unwrap();
     let node = Node::start(&folder.path().join("data"), &[]);
-    let blocks = TestChain::new(test_address(1)).mine(3);
+    let blocks = dev_chain(test_address(1)).mine(3);
 
     assert_eq!(rejection(&node, &blocks[1]), "unknown-parent");
     submit_all(&node, &blocks[..1], "connected");
@@ -190,9 +189,7 @@ fn rejects_invalid_blocks_at_once() {
     assert_eq!(rejection(&node, &greedy[2]), "wrong-reward");
     assert_eq!(rejection(&node, &greedy[2]), "wrong-reward");
     let mut other = blocks[2].clone();
-    while other.header.bits.target().unwrap().is_met_by(other.header.hash().as_bytes()) {
-        other.header.nonce += 1;
-    }
+    unsolve_header(&mut other.header);
     assert_eq!(rejection(&node, &other), "high-hash");
     let bytes = blocks[2].encode();
     for (body, status) in [

@@ -2,7 +2,7 @@
 
 use crate::harness::{Node, Response};
 use crate::stratum::miner::{meets, sha256d};
-use crate::test_chain::{FUNDED_SEEDS, key, pay, test_address, text};
+use crate::test_chain::{dev_key, pay, test_address, text};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -94,7 +94,7 @@ fn hash(header: &[u8]) -> String {
 }
 
 fn submit_transfer(node: &Node, nonce: u64) {
-    let body = hex::encode(pay(&key(FUNDED_SEEDS[0]), nonce, test_address(3), 5).encode());
+    let body = hex::encode(pay(&dev_key(0), nonce, test_address(3), 5).encode());
     let response =
         node.request("POST", "/v1/transactions", &["Content-Type: text/plain"], body.as_bytes());
     assert_eq!(response.status, 201);

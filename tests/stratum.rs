@@ -355,12 +355,7 @@ fn better_fees_cause_a_new_job_without_a_new_tip() {
     let url = node.node_file()["stratum"].clone();
     let mut miner = Miner::start(&url, &text(test_address(1)), 1.0);
     let first = miner.job.clone();
-    let transfer = crate::test_chain::pay(
-        &crate::test_chain::key(crate::test_chain::FUNDED_SEEDS[0]),
-        0,
-        test_address(3),
-        5,
-    );
+    let transfer = crate::test_chain::pay(&crate::test_chain::dev_key(0), 0, test_address(3), 5);
     let body = hex::encode(transfer.encode());
     let answer =
         node.request("POST", "/v1/transactions", &["Content-Type: text/plain"], body.as_bytes());

@@ -18,6 +18,7 @@
 //! - **Ledger**: [`store`] (the block log and the index on disk), [`block_index`] (the tree of all
 //!   known blocks), [`mempool`] (transfers that wait for a block), [`template`] (blocks for miners)
 //!   and [`ledger`] (the writer that accepts blocks, and its readers).
+//! - **Tests**: the feature `testing` adds a module that mines valid blocks in memory.
 //!
 //! # Example
 //!
@@ -64,6 +65,8 @@ pub mod block_index;
 pub mod mempool;
 pub mod template;
 pub mod ledger;
+#[cfg(feature = "testing")]
+pub mod testing;
 
 pub use accounts::Account;
 pub use address::Address;

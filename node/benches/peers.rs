@@ -12,17 +12,15 @@
 use chain::ledger::{self, Options, Reader, Writer};
 use chain::mempool::Limits;
 use chain::signature::SecretKey;
-use chain::template::TemplateRequest;
-use chain::tx::{Memo, Payment, Tag};
-use chain::{Block, Params, Transfer};
+use chain::testing::{dev_key, mine_on_tip};
+use chain::tx::{Memo, Payment};
+use chain::{Params, Transfer};
 use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// The key of account 0', which is funded on `dev`.
-const FUNDED_KEY: &str = "99a953439861639f9519f43b1697063bc40900eb5b307cd6d1168a6cd2d97ce7";
 const BLOCKS: u32 = 10_000;
 const TRANSFERS_PER_BLOCK: u32 = 10;
 const ROUNDS: usize = 3;
@@ -134,7 +132,7 @@ async fn relay_block(nodes: &[Node]) -> Duration {
 
 /// Fills every mempool with the transfers of a full block, and waits until the network is idle.
 async fn fill_mempools(nodes: &[Node]) {
-    let key = key(FUNDED_KEY);
+    let key = dev_key(0);
     // As many transfers as fit, from several senders, since the mempool limits those of one sender.
     let params = Params::dev();
     let count = 13_792_u64;
@@ -214,7 +212,7 @@ fn open(data: &Path) -> Result<(Writer, Reader), ledger::OpenError> {
 
 fn build_chain(data: &Path) {
     let (mut writer, _) = open(data).unwrap();
-    let key = key(FUNDED_KEY);
+    let key = dev_key(0);
     let miner = SecretKey::from_seed([7; 32]).public_key().address();
     for nonce in 0..BLOCKS * TRANSFERS_PER_BLOCK {
         let recipient =
@@ -230,29 +228,13 @@ fn build_chain(data: &Path) {
             .submit_transfer(Transfer::sign(payment, &key, Params::dev().genesis_hash()))
             .unwrap();
         if (nonce + 1) % TRANSFERS_PER_BLOCK == 0 {
-            let block = mine(&writer, miner);
+            let block = mine_on_tip(&writer, miner);
             let time = block.header.time;
             writer.submit_block(block, time).unwrap();
             writer.commit().unwrap();
         }
     }
     writer.close().unwrap();
-}
-
-fn mine(writer: &Writer, miner: chain::Address) -> Block {
-    let now = writer.reader().view().tip().time.saturating_add(1);
-    let tag = Tag::new(Vec::new()).unwrap();
-    let mut block =
-        writer.template(TemplateRequest { miner, now, extra_nonce: [0; 8], tag }).unwrap().block;
-    let target = block.header.bits.target().unwrap();
-    while !target.is_met_by(block.header.hash().as_bytes()) {
-        block.header.nonce += 1;
-    }
-    block
-}
-
-fn key(hex: &str) -> SecretKey {
-    SecretKey::from_seed(hex::decode(hex).unwrap().try_into().unwrap())
 }
 
 fn copy(from: &Path, to: &Path) {

@@ -5,7 +5,7 @@ use crate::browser::Browser;
 use crate::harness::Node;
 use crate::peers::{connect, wait_for_peers, wait_for_same_tip};
 use crate::reorganisation::submit_all;
-use crate::test_chain::{TestChain, test_address, text};
+use crate::test_chain::{dev_chain, test_address, text};
 use chain::Block;
 use serde_json::json;
 
@@ -30,7 +30,7 @@ fn status(browser: &Browser, hash: &str) -> String {
 #[test]
 fn tree_follows_a_reorganisation() {
     let Some(mut fixture) = Fixture::new() else { return };
-    let mut other = TestChain::new(test_address(3));
+    let mut other = dev_chain(test_address(3));
     let common: Vec<Block> = (1..=12).map(|height| block(&fixture.node, height)).collect();
     other.connect(&common);
     fixture.connect_blocks(3);

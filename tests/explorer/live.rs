@@ -3,7 +3,7 @@
 use super::{ENTER, Fixture};
 use crate::browser::Browser;
 use crate::harness::Node;
-use crate::test_chain::{FUNDED_SEEDS, key, pay, test_address, text};
+use crate::test_chain::{dev_key, pay, test_address, text};
 use serde_json::json;
 use std::fs;
 use std::path::Path;
@@ -97,7 +97,7 @@ fn blocks_and_transfers_appear_without_reload_or_layout_shift() {
     fixture.browser.wait_for_text(".live", "live");
     fixture.browser.wait_for_text(".strip li:first-child strong", "12");
 
-    let sent = fixture.submit(&pay(&key(FUNDED_SEEDS[1]), 0, test_address(5), 4_200_000_000));
+    let sent = fixture.submit(&pay(&dev_key(1), 0, test_address(5), 4_200_000_000));
     let link = format!(".list a[href='/tx/{sent}']");
     let state =
         format!("return document.querySelector(\"{link}\")?.closest('li').textContent.includes");

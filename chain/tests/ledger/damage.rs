@@ -10,6 +10,7 @@ use chain::store::blocks::{BlockLog, FILE_BYTES, LogError, LogPosition, RecordKi
 use chain::store::directory::ShutdownKind;
 use chain::store::index::{Changes, Index};
 use chain::store::{DirectoryError, StoreError};
+use chain::testing::unsolve_header;
 use chain::{Amount, Block};
 use std::fs;
 use std::path::Path;
@@ -84,9 +85,7 @@ fn invalid_block_in_log_prevents_start() {
     let wrong =
         reference.build_on(parent).edit_coinbase(|coinbase| coinbase.commitment[0] ^= 1).mine();
     let mut unproven = reference.build_on(parent).mine();
-    while crate::harness::meets_target(&unproven.header) {
-        unproven.header.nonce += 1;
-    }
+    unsolve_header(&mut unproven.header);
     let orphan = reference.build_on(parent).mine();
     let orphan = reference.build_on(orphan.hash()).mine();
     let mut mutated = reference.build_on(parent).mine();

@@ -14,3 +14,4 @@ mod recovery;
 mod reorg;
 mod rules;
 mod supply;
+mod test_chain;

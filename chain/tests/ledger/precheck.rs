@@ -1,9 +1,10 @@
 //! Prechecked blocks: the writer accepts or rejects them as if it had validated them itself.
 //! `TestNode::submit` compares both for every block of every other test.
 
-use crate::harness::{Reference, TestNode, fixed_params, meets_target, wallet};
+use crate::harness::{Reference, TestNode, fixed_params, wallet};
 use chain::ledger::PrecheckedBlock;
 use chain::rules::RuleError;
+use chain::testing::unsolve_header;
 use chain::tx::{Id, Transfer};
 use chain::{Block, block};
 use std::sync::Arc;
@@ -175,9 +176,7 @@ fn precheck_skips_body_without_valid_header_and_known_parent() {
     let known = chain_of(&mut reference, genesis, 1).remove(0);
     node.connect(&known);
     let mut no_work = chain_of(&mut reference, genesis, 1).remove(0);
-    while meets_target(&no_work.header) {
-        no_work.header.nonce += 1;
-    }
+    unsolve_header(&mut no_work.header);
     let early = reference.build_on(genesis).seconds_after(-1).mine();
     let orphan = chain_of(&mut reference, genesis, 2).remove(1);
     for block in [&known, &no_work, &early, &orphan] {

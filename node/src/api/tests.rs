@@ -27,6 +27,7 @@ use crate::daemon::Daemon;
 use crate::state::NodeState;
 use crate::wallet::{Index, Mnemonic, Wallet};
 use ::chain::signature::SecretKey;
+use ::chain::testing::{solve, solve_header, unsolve_header};
 use ::chain::tx::{Memo, Payment};
 use ::chain::{Address, Block, Params, Transfer, merkle};
 use axum::body::{Body, to_bytes};
@@ -255,15 +256,6 @@ impl Pay {
         let payment = Payment { nonce, recipient: address(to), amount, fee, memo };
         Transfer::sign(payment, &key(from), Params::dev().genesis_hash())
     }
-}
-
-/// Updates the Merkle root and finds a nonce.
-fn seal(mut block: Block) -> Block {
-    block.header.merkle_root = merkle::root(&block.ids());
-    while !Params::dev().limit().is_met_by(block.hash().as_bytes()) {
-        block.header.nonce += 1;
-    }
-    block
 }
 
 #[tokio::test]

@@ -3,21 +3,13 @@ use super::publisher::MAX_EVENT_BYTES;
 use super::*;
 use chain::ledger::{self, Accepted, Options, Writer};
 use chain::mempool::{Admission, Limits as PoolLimits};
-use chain::signature::SecretKey;
-use chain::template::TemplateRequest;
-use chain::tx::{Memo, Payment as SignedPayment, Tag};
-use chain::{Address, Block, Params, Timestamp, Transfer, block};
+use chain::testing::{dev_key, mine_on_tip};
+use chain::tx::{Memo, Payment as SignedPayment};
+use chain::{Address, Block, Params, Transfer, block};
 use serde_json::{Value, json};
 use std::path::Path;
 use std::sync::atomic::Ordering;
 use tempfile::TempDir;
-
-/// The secret key of account 0 of the `dev` network, which owns coins in the genesis block.
-const FUNDED_KEY: &str = "99a953439861639f9519f43b1697063bc40900eb5b307cd6d1168a6cd2d97ce7";
-
-fn funded_key() -> SecretKey {
-    SecretKey::from_seed(hex::decode(FUNDED_KEY).unwrap().try_into().unwrap())
-}
 
 fn address(number: u8) -> Address {
     Address::from_bytes([number; 20])
@@ -49,7 +41,7 @@ impl Chain {
     fn pay(&mut self, nonce: u64, to: u8) -> Vec<Payment> {
         let memo = Memo::new(Vec::new()).unwrap();
         let payment = SignedPayment { nonce, recipient: address(to), amount: 5, fee: 1_000, memo };
-        let transfer = Transfer::sign(payment, &funded_key(), Params::dev().genesis_hash());
+        let transfer = Transfer::sign(payment, &dev_key(0), Params::dev().genesis_hash());
         match self.writer.submit_transfer(transfer.clone()).unwrap() {
             Admission::Added(changes) => assert_eq!(changes.pending, [transfer.id()]),
             Admission::AlreadyKnown => panic!("already known"),
@@ -59,18 +51,7 @@ impl Chain {
 
     /// Mines a block and commits it.
     fn mine(&mut self) -> Block {
-        let time = self.writer.reader().view().tip().time.get().max(1_767_225_600);
-        let request = TemplateRequest {
-            miner: self.miner,
-            now: Timestamp::new(time + 1),
-            extra_nonce: [0; 8],
-            tag: Tag::new(Vec::new()).unwrap(),
-        };
-        let template = self.writer.template(request).unwrap();
-        let mut block = template.block;
-        while !template.target.is_met_by(block.header.hash().as_bytes()) {
-            block.header.nonce += 1;
-        }
+        let block = mine_on_tip(&self.writer, self.miner);
         assert!(self.submit(&block));
         block
     }
@@ -191,7 +172,7 @@ async fn numbers_block_before_its_transfers() {
     assert_eq!(confirmed["id"], accepted[0].id.to_string());
     assert_eq!(confirmed["block"], block.hash().to_string());
     assert_eq!((&confirmed["height"], &confirmed["position"]), (&json!(1), &json!(1)));
-    assert_eq!(confirmed["sender"], funded_key().public_key().address().encode(hrp));
+    assert_eq!(confirmed["sender"], dev_key(0).public_key().address().encode(hrp));
     assert_eq!(confirmed["recipient"], address(7).encode(hrp));
     assert_eq!((&confirmed["amount"], &confirmed["fee"]), (&json!(5), &json!(1_000)));
     let connected = data(&events[1]);

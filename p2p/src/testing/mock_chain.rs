@@ -14,6 +14,7 @@ use chain::merkle;
 use chain::pow::{Target, Work};
 use chain::rules::header::{Parent, check_contextual, check_standalone};
 use chain::signature::{PublicKey, Signature};
+use chain::testing::solve_header;
 use chain::tx::{Coinbase, Id, Memo, Tag, Transaction, Transfer};
 use chain::{Address, Bits, Params};
 use std::collections::{BTreeMap, BTreeSet};
@@ -56,14 +57,6 @@ pub(crate) fn params(fixed_difficulty: bool) -> Params {
     Params::new(spec).unwrap()
 }
 
-/// Searches a nonce that satisfies the target.
-pub(crate) fn seal(header: &mut Header) {
-    let target = header.bits.target().unwrap();
-    while !target.is_met_by(header.hash().as_bytes()) {
-        header.nonce += 1;
-    }
-}
-
 /// The work of one block.
 pub(crate) fn work(bits: Bits) -> Work {
     bits.target().map_or(Work::ZERO, Target::work)
@@ -89,7 +82,7 @@ pub(crate) fn header_chain(
         let (bits, time) = (parent.next_bits(params), parent.time.saturating_add(seconds));
         let version = Header::VERSION;
         let mut header = Header { version, previous, merkle_root, time, bits, nonce: 0 };
-        seal(&mut header);
+        solve_header(&mut header);
         (previous, parent) = (header.hash(), as_parent(&header, Some(&parent)));
         header
     })
@@ -278,7 +271,7 @@ impl MockChain {
             bits: as_parent.next_bits(&self.params),
             nonce: 0,
         };
-        seal(&mut header);
+        solve_header(&mut header);
         Arc::new(Block { header, transactions })
     }
 

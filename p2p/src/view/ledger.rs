@@ -100,8 +100,8 @@ mod tests {
     use chain::mempool::Limits;
     use chain::params::Spec;
     use chain::signature::SecretKey;
-    use chain::template::TemplateRequest;
-    use chain::tx::{Memo, Payment, Tag};
+    use chain::testing::{mine_on_tip, with_changed_coinbase};
+    use chain::tx::{Memo, Payment};
     use chain::{Amount, Block};
     use tempfile::TempDir;
 
@@ -123,20 +123,6 @@ mod tests {
         (folder, writer, reader)
     }
 
-    /// Mines the next block.
-    fn mine(writer: &Writer, miner: u8) -> Block {
-        let earliest = writer.params().spec().genesis_time;
-        let now = writer.reader().view().tip().time.max(earliest).saturating_add(1);
-        let (miner, tag) = (Address::from_bytes([miner; 20]), Tag::default());
-        let request = TemplateRequest { miner, now, extra_nonce: [0; 8], tag };
-        let mut block = writer.template(request).unwrap().block;
-        let target = block.header.bits.target().unwrap();
-        while !target.is_met_by(block.header.hash().as_bytes()) {
-            block.header.nonce += 1;
-        }
-        block
-    }
-
     fn accept(writer: &mut Writer, block: &Block) {
         writer.submit_block(block.clone(), block.header.time).unwrap();
         writer.commit().unwrap();
@@ -145,7 +131,7 @@ mod tests {
     /// Mines and connects a number of blocks.
     fn grow(writer: &mut Writer, blocks: usize, miner: u8) -> Vec<Block> {
         let mut next = || {
-            let block = mine(writer, miner);
+            let block = mine_on_tip(writer, Address::from_bytes([miner; 20]));
             accept(writer, &block);
             block
         };
@@ -198,16 +184,9 @@ mod tests {
     #[test]
     fn a_block_that_breaks_a_rule_is_known_invalid() {
         let (_folder, mut writer, reader) = open();
-        let mut block = mine(&writer, 1);
-        let chain::Transaction::Coinbase(coinbase) = &mut block.transactions[0] else {
-            panic!("a block begins with its coinbase")
-        };
-        coinbase.commitment = [0; 32];
-        block.header.merkle_root = chain::merkle::root(&block.ids());
-        let target = block.header.bits.target().unwrap();
-        while !target.is_met_by(block.header.hash().as_bytes()) {
-            block.header.nonce += 1;
-        }
+        let block = mine_on_tip(&writer, Address::ZERO);
+        let change = |coinbase: &mut chain::Coinbase| coinbase.commitment = [0; 32];
+        let [block] = with_changed_coinbase(&[block], 0, change).try_into().unwrap();
         let hash = block.hash();
         writer.submit_block(block.clone(), block.header.time).unwrap_err();
         writer.commit().unwrap();

@@ -1,13 +1,14 @@
 //! The nodes of the tests: a ledger in a directory of its own, the thread that owns its writer, and
 //! the network over loopback.
 
-use chain::block::{self, Block, Header, Timestamp};
+use chain::block::{self, Block, Timestamp};
 use chain::ledger::{self, Accepted, Commit, Reader, SubmitError, TransferError, Writer};
 use chain::mempool::{self, Admission};
 use chain::signature::SecretKey;
-use chain::template::{Template, TemplateRequest};
+use chain::template::TemplateRequest;
+use chain::testing::solve_header;
 use chain::tx::{Memo, Payment, Tag, Transfer};
-use chain::{Amount, Params, Target};
+use chain::{Amount, Params};
 use p2p::multiaddr::Protocol;
 use p2p::{
     BlockReply, ChainUpdate, Config, ConnectError, Handle, Multiaddr, PeerId, SpawnError, Submit,
@@ -202,15 +203,9 @@ fn mine(writer: &mut Writer, account: u8, extra: u64) -> Block {
         extra_nonce: extra.to_le_bytes(),
         tag: Tag::new(vec![account]).unwrap(),
     };
-    let Template { mut block, target, .. } = writer.template(request).unwrap();
-    seal(&mut block.header, target);
+    let mut block = writer.template(request).unwrap().block;
+    solve_header(&mut block.header);
     block
-}
-
-fn seal(header: &mut Header, target: Target) {
-    while !target.is_met_by(header.hash().as_bytes()) {
-        header.nonce += 1;
-    }
 }
 
 /// The key of an account.

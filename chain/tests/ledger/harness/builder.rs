@@ -1,7 +1,8 @@
 //! A builder of blocks, which are valid unless a test edits them.
 
-use super::reference::{add_seconds, apply, commitment, meets_target};
+use super::reference::{add_seconds, apply, commitment};
 use super::{AccountState, Reference, Wallet};
+use chain::testing::solve_header;
 use chain::tx::{Coinbase, Memo, Payment, Tag, Transfer};
 use chain::{Address, Block, Header, Height, Transaction, block, merkle};
 
@@ -132,16 +133,9 @@ impl<'w> BlockBuilder<'w> {
             nonce: 0,
         };
         header(&mut edited_header);
-        search_nonce(&mut edited_header);
+        solve_header(&mut edited_header);
         let block = Block { header: edited_header, transactions };
         reference.insert(parent, block.clone(), accounts, is_affordable);
         block
-    }
-}
-
-/// Searches a nonce that meets the target. Without a valid target the header is left unchanged.
-fn search_nonce(header: &mut Header) {
-    while header.bits.target().is_ok() && !meets_target(header) {
-        header.nonce = header.nonce.checked_add(1).expect("targets of tests are easy");
     }
 }

@@ -9,7 +9,7 @@ mod reference;
 
 pub(crate) use builder::BlockBuilder;
 pub(crate) use node::{TestNode, copy_folder, log_bytes, options};
-pub(crate) use reference::{AccountState, Reference, add_seconds, meets_target};
+pub(crate) use reference::{AccountState, Reference, add_seconds};
 
 use chain::params::{Ports, Spec};
 use chain::signature::SecretKey;

@@ -3,7 +3,7 @@
 use super::BlockBuilder;
 use chain::difficulty::Schedule;
 use chain::tx::Id;
-use chain::{Address, Amount, Bits, Block, Header, Params, Timestamp, Transaction, Work, block};
+use chain::{Address, Amount, Bits, Block, Params, Timestamp, Transaction, Work, block};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// The balance, in base units, and the nonce of an address.
@@ -235,11 +235,6 @@ pub(super) fn commitment(accounts: &AccountStates) -> [u8; 32] {
     }
     let bytes: Vec<u8> = lanes.iter().flat_map(|lane| lane.to_le_bytes()).collect();
     chain::hash::sha256(&bytes)
-}
-
-/// Whether the hash of a header meets its target.
-pub(crate) fn meets_target(header: &Header) -> bool {
-    header.bits.target().is_ok_and(|target| target.is_met_by(header.hash().as_bytes()))
 }
 
 /// The time a number of seconds later.

@@ -300,7 +300,7 @@ async fn block_transactions_are_paginated() {
 #[tokio::test]
 async fn mined_block_is_accepted_once() {
     let world = World::new().await;
-    let block = seal(world.candidate().await);
+    let block = solve(world.candidate().await);
     let hash = block.hash().to_string();
     let submitted = world.submit_block(&block).await;
     assert_eq!(submitted.status, 201);
@@ -317,7 +317,7 @@ async fn mined_block_is_accepted_once() {
     let mut sibling = block.clone();
     let Transaction::Coinbase(coinbase) = &mut sibling.transactions[0] else { unreachable!() };
     coinbase.recipient = address(7);
-    let sibling = seal(sibling);
+    let sibling = solve(sibling);
     let side = world.submit_block(&sibling).await;
     assert_eq!(side.status, 201);
     assert_eq!(side.json()["status"], "side-branch");
@@ -330,7 +330,7 @@ async fn invalid_block_is_rejected_with_the_code_of_its_rule() {
     let mut wrong_reward = good.clone();
     let Transaction::Coinbase(coinbase) = &mut wrong_reward.transactions[0] else { unreachable!() };
     coinbase.reward = 7;
-    let wrong_reward = seal(wrong_reward);
+    let wrong_reward = solve(wrong_reward);
     let problem = world.submit_block(&wrong_reward).await.problem(422, "wrong-reward");
     assert_eq!((&problem["expected"], &problem["actual"]), (&json!(5_000_000_000_u64), &json!(7)));
     // Rejected again, whatever body follows the header.
@@ -338,9 +338,7 @@ async fn invalid_block_is_rejected_with_the_code_of_its_rule() {
 
     let mut wrong_bits = good.clone();
     wrong_bits.header.bits = ::chain::Bits::new(0x2000_ffff);
-    while !wrong_bits.header.bits.target().unwrap().is_met_by(wrong_bits.hash().as_bytes()) {
-        wrong_bits.header.nonce += 1;
-    }
+    solve_header(&mut wrong_bits.header);
     let problem = world.submit_block(&wrong_bits).await.problem(422, "wrong-bits");
     assert_eq!(
         (&problem["expected"], &problem["actual"]),
@@ -349,19 +347,17 @@ async fn invalid_block_is_rejected_with_the_code_of_its_rule() {
 
     let mut early = good.clone();
     early.header.time = Timestamp::new(1);
-    let problem = world.submit_block(&seal(early)).await.problem(422, "time-too-old");
+    let problem = world.submit_block(&solve(early)).await.problem(422, "time-too-old");
     assert_eq!((&problem["expected"], &problem["actual"]), (&json!(1_767_225_600), &json!(1)));
 
     let mut orphan = good.clone();
     orphan.header.previous = ::chain::block::Hash::from_bytes([7; 32]);
-    world.submit_block(&seal(orphan)).await.problem(422, "unknown-parent");
+    world.submit_block(&solve(orphan)).await.problem(422, "unknown-parent");
 
-    let mut unmet = seal(good.clone());
-    while Params::dev().limit().is_met_by(unmet.hash().as_bytes()) {
-        unmet.header.nonce += 1;
-    }
+    let mut unmet = solve(good.clone());
+    unsolve_header(&mut unmet.header);
     world.submit_block(&unmet).await.problem(422, "high-hash");
-    let encoded = seal(good).encode()[..99].to_vec();
+    let encoded = solve(good).encode()[..99].to_vec();
     world
         .post("/v1/blocks", "application/octet-stream", encoded)
         .await

@@ -101,7 +101,7 @@ async fn tips_list_all_branches() {
     let mut greedy: Block = world.candidate().await;
     let Transaction::Coinbase(coinbase) = &mut greedy.transactions[0] else { unreachable!() };
     coinbase.reward += 1;
-    let greedy = seal(greedy);
+    let greedy = solve(greedy);
     world.submit_block(&greedy).await.problem(422, "wrong-reward");
     let tips = world.get("/v1/chain/tips").await.json();
     let invalid = json!({

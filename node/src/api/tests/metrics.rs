@@ -183,7 +183,7 @@ async fn counts_blocks_transfers_and_reorgs() {
 
     let mut bad = world.candidate().await;
     bad.header.bits = Params::main().limit().bits();
-    world.submit_block(&seal(bad)).await;
+    world.submit_block(&solve(bad)).await;
     let refused = Scrape::of(&world).await;
     let all = refused.values.iter().filter(|((name, _), _)| name == "chain_blocks_refused_total");
     assert_eq!(all.map(|(_, count)| count).sum::<f64>(), 1.0);

@@ -1,7 +1,8 @@
 use super::*;
-use crate::testing::mock_chain::{seal, transfer};
+use crate::testing::mock_chain::transfer;
 use MessageAcceptance::{Accept, Ignore, Reject};
-use chain::{Bits, Target};
+use chain::Bits;
+use chain::testing::{solve_header, unsolve_header};
 
 // N08
 #[test]
@@ -29,16 +30,13 @@ fn rejects_invalid_announcement_and_reports_sender() {
     let good = bench.chain.mine(&[transfer(1)], CLOCK, 1);
 
     let mut without_work = Block::clone(&good);
-    let target: Target = good.header.bits.target().unwrap();
-    while target.is_met_by(without_work.hash().as_bytes()) {
-        without_work.header.nonce += 1;
-    }
+    unsolve_header(&mut without_work.header);
     let mut too_easy_or_hard = Block::clone(&good);
     too_easy_or_hard.header.bits = Bits::new(0x2007_ffff);
-    seal(&mut too_easy_or_hard.header);
+    solve_header(&mut too_easy_or_hard.header);
     let mut before_parent = Block::clone(&good);
     before_parent.header.time = Timestamp::new(1);
-    seal(&mut before_parent.header);
+    solve_header(&mut before_parent.header);
     let mut other_body = Block::clone(&good);
     other_body.transactions.pop();
     let mut mutated = Block::clone(&good);

@@ -10,9 +10,10 @@ use crate::engine::sync::header_tree::HeaderTree;
 use crate::engine::sync::headers::locator;
 use crate::engine::sync::window::Window;
 use crate::message::{MAX_HEADERS, MAX_LOCATOR, Request, Response, Status};
-use crate::testing::mock_chain::{MockChain, header_chain, params, seal};
+use crate::testing::mock_chain::{MockChain, header_chain, params};
 use crate::view::ChainView;
 use chain::block::{self, Header, Height};
+use chain::testing::{solve_header, unsolve_header};
 use std::collections::BTreeMap;
 
 /// The status of a peer that claims a tip it does not have.
@@ -246,19 +247,14 @@ fn reports_sender_of_invalid_header() {
         change(&mut headers[99]);
         headers
     };
-    let unmet = |header: &mut Header| {
-        let target = header.bits.target().unwrap();
-        while target.is_met_by(header.hash().as_bytes()) {
-            header.nonce += 1;
-        }
-    };
+    let unmet = unsolve_header;
     let early = |header: &mut Header| {
         header.time = chain::Timestamp::new(1);
-        seal(header);
+        solve_header(header);
     };
     let version = |header: &mut Header| {
         header.version = 1;
-        seal(header);
+        solve_header(header);
     };
     assert!(params.spec().fixed_difficulty);
     for bad in [spoil(unmet), spoil(early), spoil(version)] {
