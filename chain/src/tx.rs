@@ -74,7 +74,7 @@ impl Memo {
         (bytes.len() <= MAX_MEMO_BYTES).then_some(Memo(bytes))
     }
 
-    /// The bytes.
+    /// The bytes of the memo.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
@@ -210,7 +210,7 @@ impl Tag {
         (bytes.len() <= MAX_TAG_BYTES).then_some(Tag(bytes))
     }
 
-    /// The bytes.
+    /// The bytes of the tag.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }

@@ -296,7 +296,7 @@ fn truncated_log_ends_at_last_complete_block() {
 }
 
 // genesis ─ a1 ─ a2
-//        └─ b1 ─ b2 ─ b3     the records of the reorganization to b3 are truncated between any two
+//        └─ b1 ─ b2 ─ b3     the records of the reorganisation to b3 are truncated between any two
 // of them
 #[test]
 fn incomplete_reorg_records_are_discarded() {

@@ -1,4 +1,4 @@
-//! Reorganizations: which branch becomes the best chain, and the accounts after them.
+//! Reorganisations: which branch becomes the best chain, and the accounts after them.
 
 use crate::harness::{
     Reference, TestNode, fixed_params, fixed_params_with, log_bytes, varying_params, wallet,
@@ -329,7 +329,7 @@ fn thousand_one_block_forks_do_not_change_tip() {
     node.assert_tip_matches(&reference, &next[0]);
 }
 
-// Uncommitted blocks can be reorganized too; readers see the result only.
+// Uncommitted blocks can be reorganised too; readers see the result only.
 #[test]
 fn reorg_within_one_commit_publishes_only_result() {
     let mut reference = Reference::new(fixed_params());

@@ -1,4 +1,4 @@
-//! A reference implementation of the ledger, without any optimization: it stores a map of all
+//! A reference implementation of the ledger, without any optimisation: it stores a map of all
 //! accounts for every block, and computes the commitment from all of them. It builds valid children
 //! of any block, which a test may edit. Also the keys, networks and nodes of tests.
 

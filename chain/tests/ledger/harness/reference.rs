@@ -1,4 +1,4 @@
-//! The effects of every block, computed without optimization.
+//! The effects of every block, computed without optimisation.
 
 use super::BlockBuilder;
 use chain::difficulty::Schedule;
