@@ -198,12 +198,8 @@ fn phone_shows_numbers_uncut() {
         assert_eq!(browser.execute(cut), json!([]), "{path}");
     }
     fixture.open("/");
-    let is_linked = "return document.querySelector('.list a[href^=\"/tx/\"]').offsetWidth > 0";
-    assert_eq!(
-        browser.execute(is_linked),
-        json!(true),
-        "a transfer of the overview links to its page"
-    );
+    let is_linked = "return document.querySelector('.list a[href^=\"/tx/\"]')?.offsetWidth > 0";
+    browser.wait_until("a transfer of the overview links to its page", is_linked);
     fixture.open("/charts");
     let outside = "return [...document.querySelectorAll('.chart text')]
         .filter((text) => text.getBBox().x < 0).map((text) => text.textContent)";

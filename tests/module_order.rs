@@ -85,13 +85,15 @@ fn without_tests(tokens: &[String]) -> Vec<String> {
             at += marker.len();
             let mut depth = 0_u32;
             while let Some(token) = tokens.get(at) {
-                at += 1;
                 match token.as_str() {
-                    "{" => depth += 1,
-                    "}" if depth == 1 => break,
-                    "}" => depth = depth.saturating_sub(1),
-                    ";" if depth == 0 => break,
+                    "(" | "[" | "{" => depth += 1,
+                    ")" | "]" | "}" if depth == 0 => break, // the end of what contains the item
+                    ")" | "]" | "}" => depth -= 1,
                     _ => {}
+                }
+                at += 1;
+                if depth == 0 && matches!(token.as_str(), "}" | ";" | ",") {
+                    break;
                 }
             }
         } else {
@@ -204,7 +206,7 @@ fn read_paths(path: &ModulePath, tokens: &[String], module: &mut Module) {
                 ends.push(depth);
                 here.push(tokens[at + 1].clone());
             }
-            "use" => {
+            "use" if tokens.get(at + 1).is_some_and(|next| next != "<") => {
                 let is_public = at > 0 && (tokens[at - 1] == "pub" || tokens[at - 1] == ")");
                 let end = at + tokens[at..].iter().position(|token| token == ";").unwrap();
                 let mut leaves = Vec::new();

@@ -118,7 +118,7 @@ fn rebuilds_a_missing_index() {
         fs::remove_dir_all(copy.index()).unwrap();
         let warnings = copy.recovers_to(&chain.tip);
         assert!(
-            warnings.len() == 1 && warnings[0].contains("index is rebuilt"),
+            warnings.len() == 1 && warnings[0].contains("rebuilding the index"),
             "{stop:?}: {warnings:?}"
         );
     }
@@ -149,7 +149,7 @@ fn rebuilds_an_index_with_a_damaged_file() {
                     copy.damage
                 );
                 assert!(
-                    warnings.iter().all(|line| line.contains("index is rebuilt")),
+                    warnings.iter().all(|line| line.contains("rebuilding the index")),
                     "{warnings:?}"
                 );
             }
