@@ -31,7 +31,7 @@ impl NodeId {
         NodeId(number)
     }
 
-    /// Returns the number.
+    /// Returns the id as a number: 0 for genesis, then in the order of arrival.
     pub const fn get(self) -> u32 {
         self.0
     }
@@ -57,7 +57,7 @@ pub enum Status {
     },
     /// The block or one of its ancestors breaks a rule.
     Invalid {
-        /// The rule.
+        /// The rule that the block or its ancestor breaks.
         rule: Rule,
     },
 }

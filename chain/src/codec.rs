@@ -21,7 +21,7 @@ pub enum DecodeError {
     /// The first byte of a transaction is neither 0 (coinbase) nor 2 (transfer).
     #[error("unknown transaction kind {kind}")]
     UnknownKind {
-        /// The first byte of the transaction.
+        /// The unknown kind: the first byte of the transaction, neither 0 nor 2.
         kind: u8,
     },
     /// A count or length is larger than the remaining input allows.
@@ -83,7 +83,7 @@ impl<'a> Decoder<'a> {
         Ok(array)
     }
 
-    /// Decodes one byte.
+    /// Decodes the next byte as a number.
     pub fn u8(&mut self) -> Result<u8, DecodeError> {
         self.array::<1>().map(|[byte]| byte)
     }

@@ -116,7 +116,7 @@ impl Header {
     /// The version bits that miners may set freely: bits 13 to 28, as in BIP 320.
     pub const ROLLING_BITS: i32 = 0x1fff_e000;
 
-    /// Encodes the header.
+    /// Encodes the header into the 80 bytes that are hashed for the proof of work.
     pub fn encode(&self) -> [u8; Header::BYTES] {
         let mut bytes = [0; Header::BYTES];
         bytes[0..4].copy_from_slice(&self.version.to_le_bytes());

@@ -52,7 +52,7 @@ pub enum Status {
 /// A transfer in the mempool.
 #[derive(Clone, Copy, Debug)]
 pub struct Entry<'a> {
-    /// The transfer.
+    /// The transfer, with its signature checked.
     pub transfer: &'a CheckedTransfer,
     /// The arrival number, which increases with every transfer that enters the mempool. It serves
     /// as a cursor for pages.
@@ -71,7 +71,7 @@ impl Entry<'_> {
 /// A transfer that left the mempool without being confirmed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Dropped {
-    /// The transfer.
+    /// The transfer that was dropped.
     pub transfer: CheckedTransfer,
     /// The reason why it was dropped.
     pub reason: RejectReason,
@@ -118,7 +118,7 @@ pub struct TipChange {
     pub touched: BTreeSet<Address>,
 }
 
-/// The mempool.
+/// The mempool: unconfirmed transfers, pending and queued, within [`Limits`].
 #[derive(Clone, Debug)]
 pub struct Mempool {
     limits: Limits,

@@ -41,7 +41,7 @@ pub struct Spec {
     pub halving_interval: u32,
     /// The number of blocks after which a reward can be spent; at least 1.
     pub maturity: u32,
-    /// How far the time of a block may be ahead of a node's clock, in seconds.
+    /// The maximum time by which a block may be ahead of a node's clock, in seconds.
     pub max_future_seconds: u32,
     /// The maximum size of an encoded block, in bytes: within [`BLOCK_BYTES_RANGE`].
     pub max_block_bytes: u32,
@@ -123,7 +123,7 @@ pub enum ParamsError {
     Bits {
         /// The name of the invalid field.
         field: &'static str,
-        /// The invalid bits.
+        /// The bits that encode no target.
         bits: Bits,
         /// The reason why they encode no target.
         reason: BitsError,
@@ -131,9 +131,9 @@ pub enum ParamsError {
     /// `genesis_bits` are easier than `limit_bits`.
     #[error("genesis_bits {genesis} is easier than limit_bits {limit}")]
     GenesisAboveLimit {
-        /// The genesis bits.
+        /// The value of `genesis_bits`.
         genesis: Bits,
-        /// The limit, as bits.
+        /// The value of `limit_bits`.
         limit: Bits,
     },
     /// `halving_interval` or `maturity`, whichever the value names, is zero.

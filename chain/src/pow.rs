@@ -102,10 +102,10 @@ pub enum BitsError {
     /// The sign bit of a non-zero mantissa is set.
     #[error("negative")]
     Negative,
-    /// The value is zero, which no hash can meet.
+    /// The encoded target is zero, which no hash can meet.
     #[error("zero")]
     Zero,
-    /// The value does not fit into 256 bits.
+    /// The encoded target does not fit into 256 bits.
     #[error("overflow")]
     Overflow,
     /// The canonical encoding of the same value is another one.
@@ -193,7 +193,7 @@ impl fmt::Debug for Target {
 pub struct Work(U256);
 
 impl Work {
-    /// No work.
+    /// The work of a chain without blocks: 0.
     pub const ZERO: Work = Work(U256::ZERO);
 
     /// The work as a 256-bit number.

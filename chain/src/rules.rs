@@ -40,14 +40,14 @@ macro_rules! rules {
             })?),* $(,)?
         }
     )*) => {
-        /// A consensus rule.
+        /// A consensus rule of blocks and transactions.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         pub enum Rule {
             $(#[doc = concat!("`", $code, "`: ", $description)] $rule,)*
         }
 
         impl Rule {
-            /// Every rule, in the order in which they are checked.
+            /// All consensus rules, in the order in which they are checked.
             pub const ALL: &[Rule] = &[$(Rule::$rule),*];
 
             /// The stable code of the rule in the API, in logs and in PROTOCOL.md.
@@ -123,9 +123,9 @@ rules! {
         "A header's hash is at most the target that its bits encode: the proof of work." => {
             #[error("hash {hash} is above the target {target}")]
             HighHash {
-                /// The header's hash.
+                /// The hash of the header.
                 hash: block::Hash,
-                /// The target that its bits encode.
+                /// The target that the bits of the header encode.
                 target: Target,
             },
         }
@@ -153,7 +153,7 @@ rules! {
         "A block's time is not before its parent's." => {
             #[error("time {actual} is before the parent's {earliest}")]
             TimeTooOld {
-                /// The parent's time.
+                /// The time of the parent, which is the earliest permitted.
                 earliest: Timestamp,
                 /// The time in the header.
                 actual: Timestamp,

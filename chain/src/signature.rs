@@ -20,7 +20,7 @@ impl PublicKey {
         PublicKey(bytes)
     }
 
-    /// The encoded key.
+    /// The encoding of the key as in RFC 8032.
     pub const fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }
@@ -53,7 +53,7 @@ impl Signature {
         Signature(bytes)
     }
 
-    /// The encoded signature.
+    /// The encoding of the signature as in RFC 8032.
     pub const fn as_bytes(&self) -> &[u8; 64] {
         &self.0
     }
@@ -106,7 +106,7 @@ impl fmt::Debug for SecretKey {
 pub struct SignatureCheck {
     /// The public key of the signer.
     pub key: PublicKey,
-    /// The signed message.
+    /// The message that was signed.
     pub message: Vec<u8>,
     /// The signature of the message.
     pub signature: Signature,

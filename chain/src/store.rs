@@ -52,7 +52,7 @@ pub enum StoreError {
     BadBlock {
         /// The hash of the block.
         hash: crate::block::Hash,
-        /// The rule that it breaks.
+        /// The reason why the block fails validation, in words.
         reason: String,
     },
     /// Disconnecting blocks did not restore the accounts that the fork block commits to.

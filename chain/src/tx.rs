@@ -74,7 +74,7 @@ impl Memo {
         (bytes.len() <= MAX_MEMO_BYTES).then_some(Memo(bytes))
     }
 
-    /// The bytes of the memo.
+    /// The bytes of the memo, at most [`MAX_MEMO_BYTES`].
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
@@ -129,7 +129,7 @@ impl Transfer {
         MIN_TRANSFER_BYTES.saturating_add(self.memo.0.len())
     }
 
-    /// Encodes the transfer.
+    /// Encodes the transfer in its canonical form, with its signature.
     pub fn encode(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(self.size());
         self.write(&mut bytes);
@@ -210,7 +210,7 @@ impl Tag {
         (bytes.len() <= MAX_TAG_BYTES).then_some(Tag(bytes))
     }
 
-    /// The bytes of the tag.
+    /// The bytes of the tag, at most [`MAX_TAG_BYTES`].
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
@@ -376,7 +376,7 @@ impl Transaction {
         }
     }
 
-    /// Encodes the transaction.
+    /// Encodes the transaction in its canonical form, as in a block.
     pub fn encode(&self) -> Vec<u8> {
         let mut bytes = Vec::new();
         self.write(&mut bytes);

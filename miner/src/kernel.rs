@@ -182,7 +182,7 @@ impl Kernel {
     }
 }
 
-/// Writes the name.
+/// Writes the name of the kernel.
 impl fmt::Display for Kernel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())

@@ -13,7 +13,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-/// How long a thread pauses after a panic, so that repeated panics fill neither a CPU nor a log.
+/// The pause of a thread after a panic, so that repeated panics fill neither a CPU nor a log.
 const PANIC_PAUSE: Duration = Duration::from_millis(100);
 
 /// A mining thread could not be started.

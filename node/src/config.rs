@@ -37,7 +37,7 @@ pub struct Config {
     pub api_hosts: Vec<String>,
     /// Certificate for HTTPS; `None` for HTTP.
     pub tls: Option<Tls>,
-    /// Peer-to-peer configuration.
+    /// The configuration of peer-to-peer connections.
     pub peering: Peering,
     /// Whether to mine from the start.
     pub mine: bool,

@@ -30,13 +30,13 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-/// How long shutdown waits for a peer to announce this node's tip. Peers announce a new tip at
-/// least this often.
+/// The maximum time for which shutdown waits for a peer to announce this node's tip. Peers announce
+/// a new tip at least this often.
 const ANNOUNCE_TIMEOUT: Duration = Duration::from_secs(6);
 /// Poll interval of the tips that peers announce.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
-/// A running node.
+/// A running node with its tasks and threads.
 pub struct Daemon {
     node: Arc<NodeState>,
     data: PathBuf,
@@ -306,8 +306,8 @@ fn mining_threads(config: &Config) -> NonZeroUsize {
     config.threads.unwrap_or_else(mining::available_threads)
 }
 
-/// How much mining depends on peers: always where the network has boot nodes, for a while where the
-/// operator configured peers, and not at all for a lone node.
+/// Returns when mining requires a peer: always where the network has boot nodes, for a while where
+/// the operator configured peers, and never for a lone node.
 fn peer_requirement(peering: &Peering) -> PeerRequirement {
     match peering {
         Peering { max_peers: 0, .. } => PeerRequirement::None,

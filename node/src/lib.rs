@@ -3,7 +3,7 @@
 //! The binary calls [`cli::main`]; a program that embeds a node starts a [`daemon::Daemon`].
 
 #![allow(missing_docs)] // names that speak for themselves stay without a comment here
-#![allow(unreachable_pub)] // `pub` marks what a module offers to the other modules
+#![allow(unreachable_pub)] // `pub` marks what a module offers to its neighbours
 
 pub mod api;
 pub mod auth;

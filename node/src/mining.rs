@@ -31,7 +31,7 @@ const PROGRESS_INTERVAL: Duration = Duration::from_millis(200);
 /// Capacity of the queue of hits; on `dev` nearly every hash is one.
 const HITS: usize = 64;
 
-/// What a mining loop mines.
+/// The configuration of a mining loop.
 #[derive(Clone, Copy, Debug)]
 pub struct MiningConfig {
     /// The address that the blocks pay.
@@ -85,11 +85,11 @@ pub struct Progress {
     pub found: u64,
     /// The present hash rate, in hashes a second.
     pub hash_rate: f64,
-    /// The number of hashes since the start.
+    /// The number of hashes that the mining loop has computed since it started.
     pub hashes: u64,
     /// The number of threads that search.
     pub threads: usize,
-    /// How often a thread was restarted after a panic.
+    /// The number of times a thread of the mining loop was restarted after a panic.
     pub restarts: u64,
     /// The kernel that the threads hash with.
     pub kernel: Kernel,

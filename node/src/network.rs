@@ -11,7 +11,7 @@ use std::path::Path;
 /// The agent string sent to peers.
 const AGENT: &str = concat!("chain/", env!("CARGO_PKG_VERSION"));
 
-/// The running network.
+/// The running peer-to-peer network.
 pub struct Network {
     handle: Handle,
 }

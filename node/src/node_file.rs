@@ -8,7 +8,7 @@ use std::path::Path;
 /// The name of the file in the data folder.
 const FILE: &str = "node.json";
 
-/// How to reach a running node.
+/// The contents of `node.json`, by which commands on this machine reach a running node.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct NodeFile {
     /// The id of the process.

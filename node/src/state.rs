@@ -38,7 +38,7 @@ pub struct NodeState {
     pub faucet: Faucet,
     /// Counters of the writer and the API.
     pub metrics: Arc<Metrics>,
-    /// When the node started.
+    /// The monotonic time at which the node started.
     pub started: Instant,
     /// Becomes true at shutdown; pending responses should then end.
     pub stopping: watch::Receiver<bool>,

@@ -44,7 +44,7 @@ const MINERS: usize = 1;
 /// The requested properties of a testnet; `None` for the present ones, or the defaults of a new one.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
-    /// Number of nodes.
+    /// Number of nodes of the testnet.
     pub nodes: Option<usize>,
     /// The topology of connections.
     pub topology: Option<Topology>,

@@ -12,7 +12,7 @@ pub struct OwnedThread {
 }
 
 impl OwnedThread {
-    /// Starts a thread.
+    /// Starts a thread with this name, which runs until `run` returns.
     pub fn spawn(
         name: &'static str,
         run: impl FnOnce() -> Result<()> + Send + 'static,

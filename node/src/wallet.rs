@@ -38,17 +38,17 @@ pub enum OpenError {
     /// The file is not a wallet.
     #[error("cannot read {}", path.display())]
     Format {
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
-        /// The cause.
+        /// The reason why the file is not a wallet.
         source: FormatError,
     },
     /// The wallet cannot be decrypted.
     #[error("cannot open {}", path.display())]
     Locked {
-        /// The file.
+        /// The path of the wallet file.
         path: PathBuf,
-        /// The cause.
+        /// The reason why the wallet cannot be decrypted.
         source: DecryptError,
     },
 }

@@ -40,7 +40,7 @@ const BATCH_BLOCKS: usize = 64;
 const BATCH_TRANSACTIONS: usize = 8_000;
 /// Updates for peers that a slow receiver may lag behind before it misses some.
 const PEER_UPDATES: usize = 65_536;
-/// How long rows stay in memory when nothing else flushes them.
+/// The maximum time for which index rows stay in memory when nothing else flushes them.
 const FLUSH_INTERVAL: Duration = Duration::from_secs(5);
 /// The tag in the coinbases of this node's blocks.
 pub const COINBASE_TAG: &[u8] = b"chain";

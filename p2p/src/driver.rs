@@ -43,12 +43,12 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::MissedTickBehavior;
 
-/// How long the driver waits for connections to close when it stops.
+/// The maximum time for which the driver waits for connections to close when it stops.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 /// The interval of the less urgent checks: gossip scores, address requests, clock skew.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
-/// The driver's ends of its channels.
+/// The driver's ends of the channels to the other tasks.
 pub(crate) struct Channels {
     pub(crate) commands: mpsc::Receiver<Command>,
     pub(crate) inputs: mpsc::UnboundedSender<Queued>,

@@ -54,7 +54,7 @@ pub struct TaskFailed {
 /// A connected peer that has completed the handshake.
 #[derive(Clone, Debug)]
 pub struct PeerInfo {
-    /// The peer id: the hash of its public key.
+    /// The peer id: the hash of the peer's public key.
     pub id: PeerId,
     /// The remote address of the connection, with the peer id.
     pub address: Multiaddr,

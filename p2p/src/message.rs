@@ -40,17 +40,17 @@ pub const MAX_TRANSFER_ANNOUNCEMENT: usize = 1 << 10;
 /// A request-response protocol. `Protocol::limits` is the table of all limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Protocol {
-    /// The handshake: statuses.
+    /// The handshake: exchanges the statuses of both nodes.
     Hello,
-    /// Headers after a locator.
+    /// Requests headers after a locator.
     Headers,
-    /// Full blocks.
+    /// Requests full blocks by their hashes.
     Blocks,
-    /// Transactions of one block.
+    /// Requests transactions of one block by their positions.
     BlockTransactions,
-    /// Transfers of the mempool.
+    /// Requests ids and transfers of the mempool.
     Mempool,
-    /// Addresses of other nodes.
+    /// Requests addresses of other nodes.
     Addresses,
 }
 
@@ -67,15 +67,15 @@ pub struct Limits {
     pub timeout: Duration,
     /// Most requests at a time on a connection, in both directions together.
     pub streams: usize,
-    /// Most requests of a peer in `per`; more than twice as many are misbehavior. A request for blocks
-    /// counts once for each block.
+    /// Most requests of a peer within `per`; more than twice as many are misbehavior. A request for
+    /// blocks counts once for each block.
     pub requests: u32,
-    /// The period of `requests`.
+    /// The period within which `requests` are permitted.
     pub per: Duration,
 }
 
 impl Protocol {
-    /// All protocols.
+    /// All request-response protocols.
     pub const ALL: [Protocol; 6] = [
         Protocol::Hello,
         Protocol::Headers,
@@ -111,21 +111,21 @@ impl Protocol {
 /// The status of a node: the first message on every connection, repeated when the tip changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Status {
-    /// The protocol version.
+    /// The version of the peer-to-peer protocol that the node uses.
     pub version: u16,
     /// The services offered. Bit 0: all blocks of its chain.
     pub services: u64,
     /// The hash of the network's genesis block.
     pub genesis: block::Hash,
-    /// The hash of its tip.
+    /// The hash of the node's tip.
     pub tip: block::Hash,
-    /// The height of its tip.
+    /// The height of the node's tip.
     pub height: Height,
-    /// The work of its best chain.
+    /// The work of the node's best chain.
     pub chain_work: Work,
-    /// Whether it wants announcements of transfers.
+    /// Whether the node wants announcements of transfers.
     pub relay: bool,
-    /// Its wall-clock time, Unix seconds.
+    /// The node's wall-clock time, in Unix seconds.
     pub clock: u64,
     /// Random for each run of a node. A node that receives its own is connected to itself.
     pub nonce: u64,
@@ -134,7 +134,7 @@ pub struct Status {
 /// A request to a peer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Request {
-    /// The handshake.
+    /// The handshake: the status of the requesting node.
     Hello(Status),
     /// Headers after the first block of the locator that is in the peer's best chain.
     Headers {
@@ -142,7 +142,7 @@ pub enum Request {
         locator: Vec<block::Hash>,
         /// The last header wanted; all zero for no such limit.
         stop: block::Hash,
-        /// Most headers wanted, at most `MAX_HEADERS`.
+        /// The most headers that the response may contain, at most `MAX_HEADERS`.
         max: u16,
     },
     /// Full blocks, at most `MAX_BLOCKS`.
@@ -169,7 +169,7 @@ pub enum Request {
     },
     /// Addresses of other nodes, at most `MAX_ADDRESSES`.
     Addresses {
-        /// Most nodes wanted.
+        /// The most nodes whose addresses the response may contain.
         max: u8,
     },
 }
@@ -194,7 +194,7 @@ pub type RawBlock = Arc<[u8]>;
 /// A response to a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Response {
-    /// The handshake.
+    /// The handshake: the status of the responding node.
     Hello(Status),
     /// Headers, each the parent of the next.
     Headers(Vec<Header>),
@@ -270,12 +270,12 @@ pub enum Announcement {
     Block(Arc<Block>),
     /// A block with short ids in place of transactions.
     CompactBlock(Arc<CompactBlock>),
-    /// A transfer.
+    /// A pending transfer in full.
     Transfer {
         /// Distinguishes repeated announcements, since the same bytes are never forwarded twice: 0, or
         /// the height of the reorganisation that returned the transfer to the mempool.
         round: u32,
-        /// The transfer.
+        /// The announced transfer.
         transfer: Arc<Transfer>,
     },
 }

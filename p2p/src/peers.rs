@@ -58,7 +58,7 @@ const ENOUGH_ADDRESSES: usize = 1_000;
 /// The interval at which expired state is dropped.
 const PRUNE_INTERVAL: Duration = Duration::from_secs(10);
 
-/// An accepted connection.
+/// The result of accepting a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Connected {
     /// The purpose of an outbound connection.
@@ -67,12 +67,12 @@ pub struct Connected {
     pub evict: Option<PeerId>,
 }
 
-/// What to do with a peer that has completed the handshake.
+/// The treatment of a peer that has completed the handshake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HandshakeOutcome {
-    /// Remain connected.
+    /// Remain connected to the peer.
     Stay,
-    /// Disconnect: it was a feeler connection.
+    /// Disconnect from the peer: it was a feeler connection.
     Disconnect,
 }
 

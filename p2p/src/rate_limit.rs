@@ -19,7 +19,7 @@ use std::time::Duration;
 pub struct TokenBucket {
     capacity: u32,
     interval: Duration,
-    /// When the bucket is full again if nothing more is spent.
+    /// The time at which the bucket is full again if nothing more is spent.
     full_at: Duration,
 }
 

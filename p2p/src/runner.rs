@@ -42,7 +42,7 @@ impl From<Input> for Queued {
     }
 }
 
-/// The runner's ends of its channels.
+/// The runner's ends of the channels to the other tasks.
 pub(crate) struct Channels {
     /// Inputs from the driver. The driver bounds their number: permits for announcements, in-flight
     /// requests, connections.

@@ -34,7 +34,7 @@ use tokio::task::{JoinError, JoinHandle};
 /// Idle time after which the swarm closes a connection. Unused in effect: the driver closes those
 /// it does not want, and others are pinged.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(3_600);
-/// How long the operating system may take to report the listen addresses.
+/// The maximum time for the operating system to report the listen addresses.
 const LISTEN_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// An error that prevents the network from starting.
@@ -49,7 +49,7 @@ pub enum SpawnError {
     /// The operating system rejects a listen address.
     #[error("cannot listen on {address}: {source}")]
     Listen {
-        /// The listen address.
+        /// The listen address that the operating system rejects.
         address: Multiaddr,
         /// The error of the operating system.
         source: io::Error,
@@ -155,7 +155,7 @@ fn check_addresses(config: &Config) -> Result<(), SpawnError> {
     unsupported.map_or(Ok(()), |address| Err(SpawnError::Unsupported(address.clone())))
 }
 
-/// An unpredictable seed.
+/// Returns an unpredictable seed of the random generator, from the operating system.
 fn seed() -> Result<u64, SpawnError> {
     SysRng.try_next_u64().map_err(|error| SpawnError::System(error.to_string()))
 }

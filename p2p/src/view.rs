@@ -14,24 +14,24 @@ use std::sync::Arc;
 /// The last block of a chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tip {
-    /// Its hash.
+    /// The hash of the block.
     pub hash: block::Hash,
-    /// Its height.
+    /// The height of the block.
     pub height: Height,
-    /// The work of the chain up to and including it.
+    /// The work of the chain up to and including the block.
     pub chain_work: Work,
 }
 
 /// A block of the chain, on any branch.
 #[derive(Clone, Copy, Debug)]
 pub struct Known {
-    /// The block and its chain.
+    /// The block as a tip: its hash, height, and the work of the chain up to it.
     pub tip: Tip,
     /// The properties that a child is validated against.
     pub as_parent: Parent,
-    /// Whether it is in the best chain.
+    /// Whether the block is in the best chain.
     pub is_best: bool,
-    /// Whether it or an ancestor is invalid.
+    /// Whether the block or an ancestor is invalid.
     pub is_invalid: bool,
 }
 

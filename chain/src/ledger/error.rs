@@ -16,7 +16,7 @@ pub enum SubmitError {
     KnownInvalid {
         /// The hash of the block.
         hash: block::Hash,
-        /// The rule that it breaks.
+        /// The rule that the block breaks.
         rule: Rule,
     },
     /// The parent is unknown and has to be submitted first.

@@ -71,7 +71,7 @@ impl fmt::Display for OpenProgress {
 /// An error of opening a ledger.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// The storage failed.
+    /// The storage failed: the data directory, the block log or the index cannot be used.
     #[error(transparent)]
     Store(#[from] StoreError),
     /// A record of the log has a valid checksum but contains an invalid block.

@@ -155,7 +155,7 @@ fn read_node(input: &mut Decoder) -> Result<Option<(NodeFields, Status)>, Decode
 /// An account and the length of its history.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct AccountRow {
-    /// The account.
+    /// The account, as the index stores it.
     pub account: Account,
     /// The number of transactions of the best chain that involve the address.
     pub transactions: u32,
@@ -206,7 +206,7 @@ impl TxLocation {
     /// The length of an encoded location, in bytes.
     pub const BYTES: usize = 8;
 
-    /// Encodes the location.
+    /// Encodes the location for a row of the index: height, then position, each 4 bytes.
     pub fn encode(&self) -> [u8; TxLocation::BYTES] {
         let mut bytes = [0; TxLocation::BYTES];
         bytes[..4].copy_from_slice(&self.height.get().to_le_bytes());

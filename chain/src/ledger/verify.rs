@@ -51,7 +51,7 @@ pub enum VerifyError {
         height: Height,
         /// The hash of the block.
         hash: block::Hash,
-        /// The rule that it breaks.
+        /// The rule that the block breaks.
         error: RuleError,
     },
     /// An account in the index differs from the account that follows from the blocks.

@@ -49,7 +49,7 @@ pub enum ChainTipStatus {
     Invalidated,
     /// A block of the branch breaks a rule.
     Invalid {
-        /// The rule.
+        /// The rule that a block of the branch breaks.
         rule: Rule,
     },
 }
@@ -145,7 +145,7 @@ impl<'a> View<'a> {
         length
     }
 
-    /// Reads a block.
+    /// Reads a block from the block log and decodes it.
     pub fn block(&self, node: &BlockNode) -> Result<Block, StoreError> {
         read_block(&self.state.log, node)
     }
@@ -224,7 +224,7 @@ impl<'a> View<'a> {
         Ok(None)
     }
 
-    /// Returns the mempool.
+    /// Returns the mempool as of the view.
     pub fn mempool(&self) -> &Mempool {
         &self.state.mempool
     }

@@ -14,7 +14,7 @@ use crate::tx::{Id, MAX_TRANSFER_BYTES};
 const BLOCK_OVERHEAD_BYTES: u64 = 300;
 
 impl Mempool {
-    /// Returns the limits.
+    /// Returns the limits of the mempool.
     pub fn limits(&self) -> &Limits {
         &self.limits
     }

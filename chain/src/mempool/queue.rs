@@ -18,7 +18,7 @@ pub(super) struct QueueEntry {
     /// The arrival number, which identifies the transfer in the mempool.
     pub(super) arrival: u64,
     pub(super) fee: u64,
-    /// Amount and fee.
+    /// The sum of amount and fee, in base units.
     pub(super) cost: u64,
     pub(super) bytes: u64,
 }
@@ -64,7 +64,8 @@ pub(super) struct SenderQueue {
     next_nonce: u64,
     /// The mempool time at which `next_nonce` became missing; `None` if no transfer is queued.
     gap_since: Option<u64>,
-    /// A tip change of the mempool, and the number of replacements since then.
+    /// The number of a tip change of the mempool, and the number of replacements of the sender's
+    /// transfers since then.
     pub(super) replacements: (u64, usize),
 }
 

@@ -52,7 +52,8 @@ pub enum RejectReason {
     MempoolFull {
         /// The sufficient fee rate, in base units per byte.
         needed: u64,
-        /// The fee rate of the transfer and the earlier ones it is mined with, rounded down.
+        /// The fee rate of the transfer together with the earlier ones that it is mined with, in
+        /// base units per byte, rounded down.
         actual: u64,
     },
     /// `mempool-full`: the mempool is full of pending transfers, and this one is only queued.
@@ -90,7 +91,7 @@ pub enum RejectReason {
     /// `expired`: the transfer was dropped because an earlier nonce did not arrive in time.
     #[error("expired while waiting for the transfer with nonce {missing}")]
     Expired {
-        /// The missing nonce.
+        /// The nonce of the transfer that did not arrive.
         missing: u64,
     },
 }

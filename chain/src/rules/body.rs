@@ -31,7 +31,7 @@ pub struct CheckedBlock {
 }
 
 impl CheckedBlock {
-    /// The validated block.
+    /// The block that was checked.
     pub fn block(&self) -> &Block {
         &self.block
     }
@@ -56,7 +56,7 @@ impl CheckedBlock {
         &self.transfers
     }
 
-    /// The encoded block.
+    /// The canonical encoding of the block.
     pub fn encoded(&self) -> &[u8] {
         &self.encoded
     }

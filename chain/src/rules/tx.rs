@@ -38,7 +38,7 @@ pub struct TransferDetails {
 }
 
 impl CheckedTransfer {
-    /// The signed transfer.
+    /// The transfer whose signature is checked.
     pub fn transfer(&self) -> &Transfer {
         &self.transfer
     }

@@ -27,12 +27,12 @@ const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 /// The contents of `last-run` after a clean shutdown.
 const STOPPED: &str = "stopped\n";
 
-/// How the last run on a data directory ended. Unsynced writes survive
+/// The way in which the last run on a data directory ended. Unsynced writes survive
 /// [`UncleanSameBoot`](ShutdownKind::UncleanSameBoot), but not necessarily
 /// [`UncleanOtherBoot`](ShutdownKind::UncleanOtherBoot).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ShutdownKind {
-    /// There was no earlier run.
+    /// The data directory is new: no run has used it before.
     FirstRun,
     /// The last run closed the directory.
     Clean,
@@ -62,7 +62,7 @@ pub enum DirectoryError {
         holder.map_or("another process".into(), |pid| format!("process {pid}"))
     )]
     InUse {
-        /// The data directory.
+        /// The path of the data directory.
         path: PathBuf,
         /// The id of the other process, if it is known.
         holder: Option<u32>,
@@ -74,7 +74,7 @@ pub enum DirectoryError {
         path.display()
     )]
     OtherGenesis {
-        /// The data directory.
+        /// The path of the data directory.
         path: PathBuf,
         /// The genesis hash in the directory.
         found: block::Hash,
@@ -88,7 +88,7 @@ pub enum DirectoryError {
         path.display()
     )]
     BadInvalidatedList {
-        /// The file.
+        /// The path of the file that lists invalidated blocks.
         path: PathBuf,
     },
     /// The directory was used before, but its genesis hash is missing or illegible.
@@ -98,7 +98,7 @@ pub enum DirectoryError {
         path.display()
     )]
     GenesisLost {
-        /// The genesis file.
+        /// The path of the file that should hold the genesis hash.
         path: PathBuf,
         /// The genesis hash of this network.
         expected: block::Hash,

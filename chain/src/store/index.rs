@@ -50,7 +50,7 @@ const REOPEN_AFTER_BYTES: u64 = 64 << 20;
 /// The result of opening an index.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Opened {
-    /// There was none; the index is new and empty.
+    /// No index existed, so a new and empty one was created.
     Created,
     /// The existing index is used. After an unclean shutdown the last batches may be missing.
     Reused,

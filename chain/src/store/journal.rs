@@ -26,7 +26,7 @@ pub enum JournalError {
         path.display()
     )]
     Damaged {
-        /// The damaged file.
+        /// The path of the damaged file.
         path: PathBuf,
         /// The offset of the first bad record in bytes, or 0 for the file header.
         offset: u64,

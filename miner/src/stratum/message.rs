@@ -10,13 +10,13 @@ pub const MAX_LINE_BYTES: usize = 4_096;
 /// response.
 const MAX_ID_BYTES: usize = 1_024;
 
-/// A parsed line.
+/// A line from a miner, parsed as JSON-RPC.
 #[derive(Debug, PartialEq)]
 pub(super) enum Message {
     Request(Request),
     /// A response, though the server sends no requests.
     Response,
-    /// Not a message.
+    /// The line is not a JSON-RPC message.
     Malformed,
 }
 
@@ -26,11 +26,11 @@ pub(super) struct Request {
     /// Any JSON value; null if absent.
     pub id: Value,
     pub method: String,
-    /// Null if absent.
+    /// The parameters of the method: any JSON value, null if absent.
     pub params: Value,
 }
 
-/// Parses a line.
+/// Parses a line from a miner as a JSON-RPC message.
 pub(super) fn parse(line: &[u8]) -> Message {
     if line.len() > MAX_LINE_BYTES {
         return Message::Malformed;
@@ -54,7 +54,7 @@ pub(super) fn parse(line: &[u8]) -> Message {
 /// search the text for the word "job" to detect stale shares.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum RejectReason {
-    /// Malformed or unsupported.
+    /// The request is malformed or unsupported; the value is the text of the error.
     Other(&'static str),
     /// The job was not sent to this session, or has expired.
     UnknownJob,
@@ -92,7 +92,7 @@ pub(super) fn response(id: &Value, result: Result<Value, RejectReason>) -> Strin
     response.to_string()
 }
 
-/// Formats a notification.
+/// Formats a notification of the server as a line without its end.
 pub(super) fn notification(method: &str, params: &Value) -> String {
     json!({ "id": null, "method": method, "params": params }).to_string()
 }

@@ -25,7 +25,7 @@ impl RateLimiter {
         RateLimiter { tokens: BURST, updated: now }
     }
 
-    /// Records a line.
+    /// Counts a received line against the rate limit.
     pub(super) fn record_line(&mut self, now: Instant) {
         let elapsed = now.saturating_duration_since(self.updated);
         self.tokens = (self.tokens + elapsed.as_secs_f64() * LINES_PER_SECOND).min(BURST) - 1.0;

@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 
 /// The length of the second half of the extra nonce, which the miner chooses, in bytes.
 const EXTRA_NONCE2_BYTES: u32 = 4;
-/// The version bits that a miner may change.
+/// The version bits that a Stratum miner may change, as the mask of `mining.configure`.
 const ROLLING_BITS: u32 = Header::ROLLING_BITS.cast_unsigned();
 /// The number of templates whose jobs stay valid: miners switch to a new job with a delay.
 const MAX_TEMPLATES: u32 = 8;

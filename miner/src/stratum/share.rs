@@ -44,7 +44,7 @@ impl From<RejectReason> for ShareOutcome {
 pub struct SolvedBlock<C: CoinbaseSource> {
     /// The template of the block.
     pub template: Arc<BlockTemplate<C>>,
-    /// The solved header.
+    /// The header that meets the target of the block.
     pub header: Header,
     /// The extra nonce in the coinbase.
     pub extra_nonce: [u8; 8],
@@ -112,7 +112,7 @@ pub(super) struct Job<C> {
     /// The number of earlier jobs of the session with the same template.
     pub revision: u32,
     pub template: Arc<BlockTemplate<C>>,
-    /// The minimum difficulty of its shares.
+    /// The minimum difficulty of shares for the job.
     pub difficulty: Difficulty,
     pub coinbase: CoinbaseParts,
 }

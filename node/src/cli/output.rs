@@ -26,7 +26,7 @@ pub fn print_line(text: &str) -> io::Result<()> {
     writeln!(io::stdout(), "{}", printable(text))
 }
 
-/// Prints one value per line.
+/// Prints values to standard output, one per line, without escaping control characters.
 pub fn print_lines(values: &[impl Display]) -> io::Result<()> {
     let mut out = io::stdout().lock();
     values.iter().try_for_each(|value| writeln!(out, "{value}"))

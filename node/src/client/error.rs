@@ -37,7 +37,7 @@ pub(super) struct NoResponse(pub(super) String);
 #[error("{} ({})", printable(detail), printable(code))]
 pub struct ApiError {
     detail: String,
-    /// The stable code.
+    /// The stable code of the problem.
     pub code: String,
 }
 

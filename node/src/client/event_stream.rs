@@ -27,7 +27,7 @@ pub struct Event {
     pub id: u64,
     /// The topic, or `reset`.
     pub event: String,
-    /// JSON.
+    /// The data of the event: JSON.
     pub data: String,
 }
 

@@ -21,7 +21,7 @@ pub(super) struct Failover {
 #[derive(Debug)]
 struct Node {
     base: Url,
-    /// Whether its network was checked and its connections have not failed since.
+    /// Whether the node's network was checked and no connection to it has failed since.
     is_verified: AtomicBool,
 }
 

@@ -32,13 +32,13 @@ pub struct Client {
 /// The JSON body of a response, as received.
 #[derive(Debug)]
 pub struct Response {
-    /// The JSON.
+    /// The body of the response as text: JSON.
     pub text: String,
     url: Url,
 }
 
 impl Response {
-    /// Parses the body.
+    /// Parses the body of the response as JSON.
     pub fn json<T: DeserializeOwned>(&self) -> Result<T> {
         serde_json::from_str(&self.text)
             .with_context(|| format!("unexpected response from {}", self.url))
@@ -47,7 +47,7 @@ impl Response {
 
 struct Request<'a> {
     method: Method,
-    /// Segments below `/v1`.
+    /// The segments of the path below `/v1`.
     path: &'a [&'a str],
     query: &'a [(&'a str, &'a str)],
     /// Media type and content.

@@ -52,7 +52,8 @@ impl Trust {
         Ok(Trust { fingerprint: Some(bytes), ..Trust::default() })
     }
 
-    /// The TLS configuration; without https it trusts nothing.
+    /// Returns the TLS configuration of the client. For a URL without https it trusts no
+    /// certificate, which spares reading the certificate authorities.
     pub(super) fn config(self, is_https: bool) -> Result<ClientConfig> {
         let provider = Arc::new(ring::default_provider());
         let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))

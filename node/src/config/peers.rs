@@ -35,11 +35,11 @@ pub struct Peering {
 /// Addresses to accept peers on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Listen {
-    /// No address.
+    /// Listen on no address: accept no peers.
     Nowhere,
     /// The port of the network, or any free one if that is in use.
     Default(Multiaddr),
-    /// Exactly these addresses.
+    /// Listen on exactly these addresses.
     At(Vec<Multiaddr>),
 }
 

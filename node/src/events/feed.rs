@@ -71,7 +71,7 @@ impl Events {
         self.0.next.borrow().saturating_sub(1)
     }
 
-    /// How many subscribers there are.
+    /// The number of subscribers at present.
     pub fn subscriber_count(&self) -> usize {
         MAX_SUBSCRIBERS.saturating_sub(self.0.slots.available_permits())
     }

@@ -16,7 +16,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{SystemTime, UNIX_EPOCH};
 use std::{fs, io};
 
-/// How much of the log is retained.
+/// The size of the event log that is retained.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
     /// Bytes after which the next segment is started.
@@ -38,10 +38,10 @@ enum OpenError {
     Inconsistent(PathBuf),
 }
 
-/// The locations of all batches.
+/// The locations of all event batches in the log.
 #[derive(Debug)]
 pub(super) struct Index {
-    /// Oldest first, never empty.
+    /// The segments of the log, oldest first; never empty.
     segments: VecDeque<Segment>,
     /// The number of the next event.
     next: u64,

@@ -17,7 +17,7 @@ use tokio::sync::watch;
 const STREAM_LENGTH: usize = 100_000;
 /// Timeout of connecting, reading and writing.
 const TIMEOUT: Duration = Duration::from_secs(5);
-/// Pause before connecting again.
+/// Pause before connecting to the Redis server again.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
 /// Publishes all events to a server until shutdown, reconnecting when the connection fails.

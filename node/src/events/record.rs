@@ -25,7 +25,7 @@ pub(super) struct Batch {
 /// One stored event, or a block with its transfers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Record {
-    /// Unix seconds.
+    /// The wall-clock time at which the event was logged, in Unix seconds.
     pub time: u32,
     pub kind: EventKind,
 }

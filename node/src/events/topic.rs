@@ -6,7 +6,7 @@ use std::str::FromStr;
 /// Declares the topics: variant, code on disk, public name, description.
 macro_rules! topics {
     ($($name:ident = $code:literal $text:literal $doc:literal;)*) => {
-        /// What an event is about.
+        /// The topic of an event: the kind of change that it reports.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         pub enum Topic {
             $(#[doc = $doc] $name = $code,)*

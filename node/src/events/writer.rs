@@ -22,7 +22,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
-/// Capacity of the message queue.
+/// Capacity of the queue of messages to the writer thread.
 const QUEUE: usize = 1_024;
 /// Most messages that share a disk sync.
 const GROUP: usize = 512;
@@ -33,7 +33,7 @@ const MAX_PATH: usize = 50_000;
 /// A disk sync is followed by a pause of this many times its duration, so that the event log uses
 /// at most a fifth of the disk's time from the chain.
 const PAUSE_FACTOR: u32 = 4;
-/// The longest pause.
+/// The longest pause after a disk sync.
 const MAX_PAUSE: Duration = Duration::from_millis(250);
 
 /// The writer thread of the event log. Without `stop` it ends only when the disk fails.
@@ -189,9 +189,9 @@ impl EventWriter {
 /// The path from one tip to another.
 struct ChainPath {
     fork: BlockNode,
-    /// Starts with the old tip.
+    /// The blocks to disconnect, from the old tip down.
     disconnect: Vec<BlockNode>,
-    /// Ends with the new tip.
+    /// The blocks to connect, up to the new tip.
     connect: Vec<BlockNode>,
 }
 

@@ -37,7 +37,7 @@ pub struct JobsSummary {
     pub found: u64,
     /// Hashes since the node started.
     pub hashes: u64,
-    /// How often a thread was restarted after a panic since the node started.
+    /// The number of times a thread was restarted after a panic since the node started.
     pub restarts: u64,
 }
 

@@ -88,15 +88,16 @@ impl State {
     }
 }
 
-/// When a job has succeeded.
+/// The goal of a job: the condition on which it has succeeded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Goal {
-    /// Once the job has found this number of blocks.
+    /// The job has succeeded once it has found this number of blocks.
     Blocks(NonZeroU32),
-    /// Once the chain has reached a condition, by its blocks or those of others.
+    /// The job has succeeded once the chain has reached a condition, by its blocks or those of
+    /// others.
     Until(Until),
-    /// Never: the job mines until it is cancelled.
+    /// The job never succeeds: it mines until it is cancelled.
     Forever,
 }
 
@@ -120,15 +121,16 @@ pub enum Until {
     Balance(u64),
 }
 
-/// When a job starts.
+/// The time at which a job starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Start {
-    /// Immediately.
+    /// The job starts immediately.
     Now,
-    /// At a time in Unix seconds, by the wall clock even if that is changed meanwhile.
+    /// The job starts at a time in Unix seconds, by the wall clock even if that is changed
+    /// meanwhile.
     At(u64),
-    /// After a number of seconds by the monotonic clock.
+    /// The job starts after a number of seconds by the monotonic clock.
     In(u64),
 }
 
@@ -151,11 +153,11 @@ pub struct JobSpec {
     /// The address that the blocks of the job pay.
     #[serde(with = "address")]
     pub miner: Address,
-    /// When the job has succeeded.
+    /// The condition on which the job has succeeded.
     pub goal: Goal,
     /// The most threads that the job uses.
     pub threads: NonZeroUsize,
-    /// When the job starts.
+    /// The time at which the job starts.
     pub start: Start,
     /// The interval of a recurring job, which starts a new job each time. Requires `Goal::Blocks`.
     pub every_seconds: Option<NonZeroU64>,
@@ -194,7 +196,7 @@ pub struct IdempotencyKey {
     pub request: [u8; 32],
 }
 
-/// Why a job failed.
+/// The reason why a job failed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
     /// The kind of failure.
@@ -230,13 +232,14 @@ pub struct Job {
     /// The position in the queue of jobs that wait for threads or have some.
     #[serde(rename = "place")]
     pub queue_position: Option<u64>,
-    /// When the job was created.
+    /// Unix seconds at which the job was created.
     pub created_at: u64,
-    /// When the job is due to start. For a recurring job: when its next run is due.
+    /// Unix seconds at which the job is due to start. For a recurring job: at which its next run is
+    /// due.
     pub due_at: u64,
-    /// When the job first got threads.
+    /// Unix seconds at which the job first got threads; `None` before.
     pub started_at: Option<u64>,
-    /// When the job ended.
+    /// Unix seconds at which the job ended; `None` before.
     pub finished_at: Option<u64>,
     /// The number of blocks that joined the best chain when they were submitted.
     pub blocks: u64,

@@ -28,7 +28,7 @@ const MAX_FINISHED_RUNS: usize = 100;
 /// Most block hashes of all remembered ended jobs together, 32 bytes each.
 const MAX_FINISHED_HASHES: usize = 100_000;
 
-/// The present time.
+/// The present time of both clocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Now {
     /// Wall-clock time in Unix seconds, which may jump.
@@ -40,7 +40,7 @@ pub struct Now {
 /// An input of the machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Input {
-    /// Time has passed.
+    /// Time has passed, so jobs may be due to start.
     Tick,
     /// A client cancels a job.
     Cancel(Id),
@@ -83,7 +83,7 @@ pub enum JobRejected {
     /// The job is recurring, but its runs would not end.
     #[error("`every_seconds` needs `blocks`, the number of blocks of each run")]
     EndlessRuns,
-    /// There are too many jobs.
+    /// There are already `MAX_OPEN` jobs that have not ended.
     #[error("{MAX_OPEN} jobs are waiting or running: cancel some first")]
     TooMany,
     /// The key belongs to another request.
@@ -160,7 +160,7 @@ impl Machine {
         }
     }
 
-    /// Processes an input.
+    /// Processes an input: updates the jobs and queues the actions that follow.
     pub fn step(&mut self, input: Input, now: Now) {
         match input {
             Input::Tick => {}
@@ -177,7 +177,7 @@ impl Machine {
         self.advance(now);
     }
 
-    /// The actions since the last call, to be performed in this spec.
+    /// Returns the actions since the last call, in the order in which they are to be performed.
     pub fn actions(&mut self) -> Vec<Action> {
         let (published, mut actions): (Vec<_>, Vec<_>) =
             self.actions.drain(..).partition(|action| matches!(action, Action::Publish(_)));

@@ -5,11 +5,11 @@ use chain::block;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
-/// Most blocks of a job. A job without such a goal remembers the hashes of its newest blocks only,
-/// this many.
+/// The most blocks that a job can have as its goal, and the most block hashes that a job remembers:
+/// those of its newest blocks.
 pub const MAX_BLOCKS: u32 = 10_000;
 
-/// How soon a change of a job must be in the journal.
+/// The deadline for a change of a job to be in the journal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Change {
     /// Nothing has changed since the last record.
@@ -24,13 +24,13 @@ pub enum Change {
 #[derive(Debug)]
 pub struct Entry {
     pub job: Job,
-    /// The hashes of its newest blocks, oldest first.
+    /// The hashes of the job's newest blocks, oldest first.
     pub found: Vec<block::Hash>,
-    /// The number of threads that it has.
+    /// The number of threads that the job has.
     pub threads: usize,
-    /// When it is due by the monotonic clock; `None` if the wall clock decides.
+    /// The time on the monotonic clock at which the job is due; `None` if the wall clock decides.
     pub due: Option<Duration>,
-    /// Blocks that are not in the journal yet.
+    /// The job's blocks that are not in the journal yet.
     pub unrecorded: Vec<block::Hash>,
     pub change: Change,
 }
@@ -48,12 +48,12 @@ impl Entry {
         }
     }
 
-    /// Whether it is a recurring job that starts more runs.
+    /// Whether the job is recurring and starts more runs.
     pub fn is_open_series(&self) -> bool {
         self.job.is_series() && !self.job.state.is_terminal()
     }
 
-    /// Counts a block.
+    /// Counts a block that the job has found, and remembers its hash.
     pub fn add_block(&mut self, block: block::Hash) {
         self.job.blocks = self.job.blocks.saturating_add(1);
         self.remember(&[block]);

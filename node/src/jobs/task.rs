@@ -23,7 +23,7 @@ use tokio::sync::{broadcast, mpsc, watch};
 const TICK: Duration = Duration::from_millis(200);
 /// Interval of records of hashes and other changes that need not be in the journal at once.
 const JOURNAL_INTERVAL: Duration = Duration::from_secs(10);
-/// How long the end of a job waits for a block that its threads have just found.
+/// The maximum time for which the end of a job waits for a block that its threads have just found.
 const END_TIMEOUT: Duration = Duration::from_secs(1);
 /// Capacity of the queue of blocks found by one mining loop.
 const FOUND: usize = 4;

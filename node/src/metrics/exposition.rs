@@ -73,12 +73,12 @@ pub struct Family<'p> {
 }
 
 impl Family<'_> {
-    /// Writes a value.
+    /// Writes a line with one value of the family.
     pub fn value(&mut self, labels: &[Label], value: impl Number) {
         self.line("", labels, None, value);
     }
 
-    /// Writes a histogram.
+    /// Writes a histogram of the family: its buckets, sum and count.
     pub fn values(&mut self, labels: &[Label], values: &Histogram) {
         let values = values.get();
         for (end, count) in values.buckets {
@@ -104,7 +104,7 @@ impl Family<'_> {
 
 /// An instrument that can be written as a family of its own.
 pub trait Metric {
-    /// Writes the family.
+    /// Writes the instrument as a metric family with this name and help text.
     fn write(&self, page: &mut Page, name: &'static str, help: &'static str);
 }
 

@@ -37,13 +37,13 @@ metrics! {
 #[derive(Debug, Default)]
 pub struct HttpMetrics {
     pub connections: ConnectionMetrics,
-    /// By pattern; inserted with the first request.
+    /// The metrics of each route by its path pattern; inserted with the first request.
     routes: RwLock<BTreeMap<String, Arc<RouteMetrics>>>,
 }
 
 #[derive(Debug)]
 struct RouteMetrics {
-    /// By method and status.
+    /// The number of responses by method and status.
     responses: CounterVec<(&'static str, u16)>,
     durations: Histogram,
 }
@@ -109,7 +109,7 @@ pub struct InFlight {
 }
 
 impl InFlight {
-    /// Counts the response.
+    /// Counts the response by its status, and records its duration.
     pub fn finish(self, status: StatusCode) {
         self.route.responses.count((self.method, status.as_u16()));
         self.route.durations.time(self.started.elapsed());

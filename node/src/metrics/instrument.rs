@@ -11,17 +11,17 @@ use std::time::Duration;
 pub struct Counter(AtomicU64);
 
 impl Counter {
-    /// Adds one.
+    /// Adds one to the counter.
     pub fn increment(&self) {
         self.add(1);
     }
 
-    /// Adds `count`.
+    /// Adds a number to the counter.
     pub fn add(&self, count: usize) {
         self.0.fetch_add(count as u64, Ordering::Relaxed);
     }
 
-    /// The current value.
+    /// The current value of the counter.
     pub fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
@@ -32,13 +32,13 @@ impl Counter {
 pub struct Gauge(AtomicUsize);
 
 impl Gauge {
-    /// Adds one until the guard is dropped.
+    /// Adds one to the gauge until the returned guard is dropped.
     pub fn enter(self: &Arc<Gauge>) -> InProgress {
         self.0.fetch_add(1, Ordering::Relaxed);
         InProgress(Arc::clone(self))
     }
 
-    /// The current value.
+    /// The current value of the gauge.
     pub fn get(&self) -> usize {
         self.0.load(Ordering::Relaxed)
     }
@@ -65,7 +65,7 @@ impl<L: Ord + Clone> CounterVec<L> {
         *counts.entry(labels).or_default() += 1;
     }
 
-    /// The current values.
+    /// The current value of each counter, by label values.
     pub fn get(&self) -> BTreeMap<L, u64> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -112,12 +112,12 @@ impl Histogram {
         Histogram { bounds, scale, counts, sum: AtomicU64::default() }
     }
 
-    /// Adds a number.
+    /// Adds a number to the histogram.
     pub fn count(&self, value: usize) {
         self.observe(value as u64);
     }
 
-    /// Adds a time.
+    /// Adds a duration to the histogram.
     pub fn time(&self, time: Duration) {
         self.observe(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX));
     }
@@ -128,7 +128,7 @@ impl Histogram {
         self.sum.fetch_add(value, Ordering::Relaxed);
     }
 
-    /// The current values.
+    /// The current buckets of the histogram, with its count and sum.
     pub fn get(&self) -> Buckets {
         let (mut count, mut buckets) = (0, Vec::with_capacity(self.bounds.len()));
         for (bound, bucket) in self.bounds.iter().zip(&self.counts) {

@@ -49,7 +49,7 @@ pub fn show(page: &mut Page) {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Stat {
     cpu_ticks: u64,
-    /// Since boot.
+    /// The start of the process, in clock ticks since boot.
     start_ticks: u64,
     virtual_bytes: u64,
     resident_pages: u64,

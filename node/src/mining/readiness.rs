@@ -6,17 +6,17 @@ use chain::ledger::Reader;
 use p2p::engine::SyncState;
 use std::time::{Duration, Instant};
 
-/// How long a node may take to connect to a configured peer that is up.
+/// The maximum time that a node needs to connect to a configured peer that is up.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// When mining requires a peer.
+/// The condition on which mining requires a peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PeerRequirement {
-    /// Never: the network may have no other nodes.
+    /// Mining never requires a peer: the network may have no other nodes.
     None,
-    /// For a while after the start: configured peers may be up.
+    /// Mining requires a peer for a while after the start: configured peers may be up.
     AtStart,
-    /// Always: the network has boot nodes.
+    /// Mining always requires a peer: the network has boot nodes.
     Always,
 }
 

@@ -27,7 +27,7 @@ pub enum Change {
     Mempool,
 }
 
-/// What became of a mined block that was accepted.
+/// The effect of a mined block that was accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SubmitOutcome {
     /// The block joined the best chain.

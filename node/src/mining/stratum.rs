@@ -37,12 +37,13 @@ use tokio::task::{JoinHandle, JoinSet};
 const MAX_CONNECTIONS: usize = 2_048;
 /// Most files that connections, peers, the API and the store may have open at a time.
 const MAX_OPEN_FILES: u64 = 4_096;
-/// How far a share's time must stay below the limit for block times: clocks of nodes differ.
+/// The margin by which a share's time must stay below the limit for block times, because clocks of
+/// nodes differ.
 const CLOCK_MARGIN_SECONDS: u32 = 10;
 /// Pause after accepting a connection failed, most likely because too many files are open.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// A running server.
+/// The running Stratum server.
 pub struct Server {
     accept: JoinHandle<()>,
     notify: JoinHandle<()>,

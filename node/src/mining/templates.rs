@@ -16,9 +16,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 /// Most issued templates that are remembered, some hundred bytes each besides their transactions.
 const MAX_ISSUED: usize = 16_384;
-/// Most bytes of transactions that they hold together.
+/// Most bytes of transactions that all remembered templates hold together.
 const MAX_BYTES: usize = 64 << 20;
-/// Most templates of the writer that they are variants of.
+/// Most templates of the writer of which the remembered ones are variants.
 const MAX_TEMPLATES: usize = 256;
 
 /// Why no template is issued.

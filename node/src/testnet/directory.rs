@@ -31,7 +31,7 @@ impl Directory {
         self.0.join(number.to_string())
     }
 
-    /// The file of the manifest.
+    /// The path of the manifest.
     pub fn manifest(&self) -> PathBuf {
         self.0.join("testnet.json")
     }

@@ -34,16 +34,16 @@ pub struct Manifest {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Node {
-    /// Port of its REST API.
+    /// Port of the node's REST API.
     pub api: u16,
-    /// Port for other nodes.
+    /// Port at which the node accepts peers.
     pub peers: u16,
-    /// The address its blocks pay; `None` if it does not mine.
+    /// The address that the node's blocks pay; `None` if the node does not mine.
     pub miner: Option<String>,
 }
 
 impl Node {
-    /// The URL of its REST API.
+    /// The URL of the node's REST API.
     pub fn api_url(&self) -> String {
         format!("http://127.0.0.1:{}", self.api)
     }

@@ -116,10 +116,10 @@ fn links(
     links
 }
 
-/// A running node.
+/// A running node of the testnet.
 struct Member {
     id: String,
-    /// Multiaddr with its peer id.
+    /// Multiaddr of the node, with the peer id.
     address: String,
     client: Client,
 }
@@ -140,7 +140,7 @@ impl Member {
         Ok(())
     }
 
-    /// The ids of its peers.
+    /// Queries the peer ids of the node's connected peers.
     async fn connected(&self) -> Result<BTreeSet<String>> {
         let peers: Page<Peer> = self.client.get(&["peers"]).await?.json()?;
         Ok(peers.items.into_iter().map(|peer| peer.id).collect())

@@ -14,7 +14,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 use tokio::time::timeout;
 
-/// Time limit of a response.
+/// Time limit of a node's response to a status request.
 const RESPONSE_LIMIT: Duration = Duration::from_secs(5);
 
 /// The status of a testnet.
@@ -43,26 +43,26 @@ pub struct NodeStatus {
     pub pid: Option<u32>,
     /// URL of the API.
     pub api: String,
-    /// Multiaddr at which other nodes dial it.
+    /// Multiaddr at which other nodes dial the node.
     pub peer_address: String,
-    /// Address that its blocks pay, if it mines.
+    /// Address that the node's blocks pay, if it mines.
     pub miner: Option<String>,
-    /// Status from its API, if it responds.
+    /// Status from the node's API, if it responds.
     #[serde(flatten)]
     pub api_status: Option<ApiStatus>,
 }
 
-/// Whether a node runs.
+/// The state of a node's process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
-    /// It runs and responds.
+    /// The node runs and responds.
     Running,
-    /// It runs but does not respond: it is starting, or overloaded.
+    /// The node runs but does not respond: it is starting, or overloaded.
     Silent,
-    /// It does not run.
+    /// The node does not run.
     Stopped,
-    /// It does not run, and was not stopped cleanly.
+    /// The node does not run, and was not stopped cleanly.
     Killed,
 }
 
@@ -73,11 +73,11 @@ pub struct ApiStatus {
     pub height: u32,
     /// Hash of the tip.
     pub tip: String,
-    /// Number of peers.
+    /// Number of peers of the node.
     pub peers: usize,
-    /// Hashes per second.
+    /// Hash rate of the node's mining threads, in hashes per second.
     pub hashrate: f64,
-    /// Stage of sync.
+    /// State of the node's sync.
     pub sync: SyncState,
 }
 

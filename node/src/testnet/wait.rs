@@ -14,9 +14,9 @@ use tokio::time::{sleep, timeout};
 const START_LIMIT: Duration = Duration::from_secs(120);
 /// Time limit of a clean stop, and of the end after a kill.
 const STOP_LIMIT: Duration = Duration::from_secs(20);
-/// Time limit of a response.
+/// Time limit of the response to a request that checks whether a node is ready.
 const RESPONSE_LIMIT: Duration = Duration::from_secs(3);
-/// Poll interval.
+/// Interval at which the start or end of nodes is polled.
 const POLL: Duration = Duration::from_millis(20);
 
 /// A node that is starting.
@@ -62,7 +62,8 @@ impl StartingNode {
     }
 }
 
-/// Waits until all nodes respond; reports the number that do.
+/// Waits until all nodes respond, and fails after `START_LIMIT`. Reports the number that do after
+/// each poll.
 pub async fn until_ready(mut left: Vec<StartingNode>, mut report: impl FnMut(usize)) -> Result<()> {
     let (start, count) = (Instant::now(), left.len());
     loop {
@@ -89,9 +90,9 @@ pub async fn until_ready(mut left: Vec<StartingNode>, mut report: impl FnMut(usi
 /// The end of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
-    /// It stopped on request.
+    /// The node stopped on request.
     Stopped,
-    /// It was killed.
+    /// The node was killed with SIGKILL.
     Killed,
 }
 

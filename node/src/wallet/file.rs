@@ -17,37 +17,37 @@ pub enum FileError {
         path.display()
     )]
     Missing {
-        /// The file.
+        /// The path of the missing wallet file.
         path: PathBuf,
     },
     /// The file exists already.
     #[error("wallet {} exists already: choose another name with --name", path.display())]
     Exists {
-        /// The file.
+        /// The path of the existing file.
         path: PathBuf,
     },
     /// A symbolic link, whose target another user may control.
     #[error("{} is a symbolic link: replace it by the wallet file", path.display())]
     SymbolicLink {
-        /// The link.
+        /// The path of the symbolic link.
         path: PathBuf,
     },
     /// A directory, a pipe or a device.
     #[error("{} is not a file", path.display())]
     NotAFile {
-        /// The directory, pipe or device.
+        /// The path of the directory, pipe or device.
         path: PathBuf,
     },
     /// The file is larger than `MAX_BYTES`.
     #[error("{} is too long to be a wallet", path.display())]
     TooLong {
-        /// The file.
+        /// The path of the oversized file.
         path: PathBuf,
     },
-    /// Another user owns it, and can change it.
+    /// Another user owns the file or its directory, and can change the file.
     #[error("{} belongs to another user: copy it, or `chown` it to yourself", path.display())]
     OtherOwner {
-        /// The file or its directory.
+        /// The path of the file or of its directory.
         path: PathBuf,
     },
     /// Other users can read the file, or write to the directory.
@@ -57,19 +57,19 @@ pub enum FileError {
         path.display()
     )]
     Open {
-        /// The file or its directory.
+        /// The path of the file or of its directory.
         path: PathBuf,
-        /// The permissions.
+        /// The permission bits of the file or directory.
         mode: u32,
-        /// The required permissions.
+        /// The permission bits that are required.
         required: u32,
     },
-    /// An I/O error.
+    /// The operating system cannot read or write the file.
     #[error("cannot use {}", path.display())]
     Io {
-        /// The file or its directory.
+        /// The path of the file or of its directory.
         path: PathBuf,
-        /// The cause.
+        /// The error of the operating system.
         source: io::Error,
     },
 }

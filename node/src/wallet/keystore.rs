@@ -28,7 +28,8 @@ pub type Random = fn(&mut [u8]) -> Result<(), getrandom::Error>;
 /// The encryption key that is derived from a password.
 pub type Key = Zeroizing<[u8; 32]>;
 
-/// An encrypted wallet.
+/// The contents of a wallet file: the encrypted mnemonic, the parameters of its encryption, and the
+/// addresses of its accounts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Keystore {
@@ -88,11 +89,11 @@ pub enum FormatError {
          wallet is damaged"
     )]
     Cost {
-        /// Memory in KiB.
+        /// The memory that the key derivation demands, in KiB.
         memory_kib: u32,
-        /// Passes over the memory.
+        /// The passes of the key derivation over its memory.
         iterations: u32,
-        /// Lanes.
+        /// The lanes of the key derivation.
         parallelism: u32,
     },
 }
@@ -106,7 +107,7 @@ pub enum DecryptError {
     /// The key derivation cannot allocate its memory.
     #[error("not enough memory to check the password: {memory_kib} KiB are needed")]
     OutOfMemory {
-        /// Memory in KiB.
+        /// The memory that the key derivation needs, in KiB.
         memory_kib: u32,
     },
 }
@@ -213,7 +214,7 @@ impl Keystore {
         Ok(keystore)
     }
 
-    /// The file content.
+    /// Encodes the wallet as the contents of its file: JSON.
     pub fn to_json(&self) -> Vec<u8> {
         let mut json =
             serde_json::to_vec_pretty(self).expect("numbers, texts and maps of them serialize");

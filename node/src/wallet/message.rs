@@ -13,7 +13,7 @@ const DOMAIN: &[u8] = b"chain/message/1";
 pub struct MessageSignature {
     /// The public key of the signer.
     pub key: PublicKey,
-    /// The signature.
+    /// The signature of the message with the prefix `DOMAIN`.
     pub signature: Signature,
 }
 
@@ -23,7 +23,7 @@ pub struct MessageSignature {
 pub struct MessageSignatureError;
 
 impl MessageSignature {
-    /// Signs a message.
+    /// Signs a message with the prefix `DOMAIN`, so that the signature is not valid for a transfer.
     pub fn sign(key: &SecretKey, message: &[u8]) -> MessageSignature {
         MessageSignature { key: key.public_key(), signature: key.sign(&signed_bytes(message)) }
     }

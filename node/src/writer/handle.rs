@@ -30,7 +30,7 @@ pub enum GenerateError {
     /// A generated block was rejected.
     #[error(transparent)]
     Submit(#[from] SubmitError),
-    /// The store failed.
+    /// The store failed to read or write.
     #[error(transparent)]
     Store(#[from] StoreError),
 }

@@ -30,7 +30,7 @@ pub(super) struct Announcements {
     /// Permits of the queue to the engine.
     block_permits: Arc<Semaphore>,
     transfer_permits: Arc<Semaphore>,
-    /// When a block was last announced by any node, this one included.
+    /// The monotonic time at which a block was last announced by any node, this one included.
     pub(super) last_block: Duration,
 }
 

@@ -38,7 +38,7 @@ impl ClockSkew {
     }
 }
 
-/// The median of the skews, if there are enough of them.
+/// The median of the skews, in seconds; `None` if they are fewer than `MIN_PEERS`.
 fn median(mut skews: Vec<i64>) -> Option<i64> {
     skews.sort_unstable();
     skews.get(skews.len() / 2).copied().filter(|_| skews.len() >= MIN_PEERS)

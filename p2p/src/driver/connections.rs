@@ -18,10 +18,10 @@ use tokio::sync::watch;
 
 /// Consecutive missed pings after which a peer is disconnected.
 const MAX_MISSED_PINGS: u32 = 2;
-/// How long a peer may be graylisted by gossip before it is disconnected.
+/// The maximum time for which a peer may be graylisted by gossip before it is disconnected.
 const GRAYLIST_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// What most parts of the driver work with.
+/// The parts of the driver that most of its other parts need: network and connections.
 pub(super) struct Context {
     pub(super) network: Network,
     pub(super) connections: Connections,

@@ -16,7 +16,7 @@ use std::io;
 use std::time::Duration;
 use tokio::sync::oneshot;
 
-/// How long a caller waits for a connection and its handshake.
+/// The maximum time for which a caller waits for a connection and its handshake.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Receives the peer id once the handshake is complete.
@@ -159,8 +159,8 @@ fn check(
     }
 }
 
-/// What a failed dial means for the address book and for callers. Connections that `Peers` itself
-/// denied are already accounted for in the address book.
+/// Returns what a failed dial means for the address book and for callers. Connections that `Peers`
+/// itself denied are already accounted for in the address book.
 fn classify(error: &DialError) -> (Option<DialFailure>, ConnectError) {
     let unreachable = || ConnectError::Unreachable(error.to_string());
     match error {

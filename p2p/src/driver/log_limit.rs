@@ -4,7 +4,7 @@ use crate::rate_limit::TokenBucket;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// The messages of one kind: a burst of 20, then 20 a minute.
+/// The rate limit for log messages of one kind: a burst of 20, then 20 a minute.
 const MESSAGES: TokenBucket = TokenBucket::new(20, Duration::from_secs(3));
 
 /// The limit of each kind of message, and the number of messages dropped since the last one.

@@ -31,7 +31,7 @@ impl Network {
         self.clock.now()
     }
 
-    /// The monotonic time.
+    /// The monotonic time since the clock was started.
     pub(super) fn elapsed(&self) -> Duration {
         self.now().elapsed
     }

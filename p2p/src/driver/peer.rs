@@ -50,11 +50,12 @@ pub(super) struct Peer {
     pub(super) status_sent: Option<(block::Hash, Duration)>,
     /// Requests received before the handshake was complete.
     pub(super) early_requests: Vec<InboundRequest>,
-    /// The number of its requests being served.
+    /// The number of the peer's requests being served.
     pub(super) serving: usize,
-    /// When to request addresses from it; `None` for never.
+    /// The monotonic time at which to request addresses from the peer; `None` for never.
     pub(super) next_address_request: Option<Duration>,
-    /// Since when gossip ignores its messages because of its gossip score.
+    /// The monotonic time since which gossip ignores the peer's messages because of its gossip
+    /// score.
     pub(super) graylisted_since: Option<Duration>,
     pub(super) liveness: GossipLiveness,
 }
@@ -63,7 +64,7 @@ pub(super) struct Peer {
 /// is announced.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct GossipLiveness {
-    /// When the peer last reported a new tip.
+    /// The monotonic time at which the peer last reported a new tip.
     last_tip: Duration,
     /// Consecutive new tips without any announced block in between.
     silent_tips: u32,

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use tokio::sync::Semaphore;
 use tokio::task::{JoinError, JoinSet};
 
-/// Requests served concurrently.
+/// The number of requests that are served concurrently.
 const WORKERS: usize = 8;
 /// Requests served or waiting for a worker.
 const MAX_SERVING: usize = 256;

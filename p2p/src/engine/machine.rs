@@ -48,23 +48,23 @@ pub struct AnnouncementId(pub u64);
 pub enum Input {
     /// A peer has completed the handshake.
     PeerConnected {
-        /// The peer's id.
+        /// The id of the connected peer.
         peer: PeerId,
-        /// Whether this node dialed it.
+        /// Whether this node dialed the peer.
         outbound: bool,
-        /// Its first status.
+        /// The status that the peer sent in the handshake.
         status: Status,
     },
     /// A peer has sent another status.
     PeerStatus {
-        /// The peer's id.
+        /// The id of the peer that sent the status.
         peer: PeerId,
-        /// The new status.
+        /// The status that replaces the peer's earlier one.
         status: Status,
     },
     /// A peer has disconnected. Its requests in flight will get no response.
     PeerDisconnected {
-        /// The peer's id.
+        /// The id of the disconnected peer.
         peer: PeerId,
     },
     /// A request has ended.
@@ -76,25 +76,25 @@ pub enum Input {
     },
     /// A peer has announced a block or a transfer. `Output::ReportValidation` has to follow.
     Announcement {
-        /// The peer that forwarded it.
+        /// The peer that forwarded the announcement.
         peer: PeerId,
         /// The id to report its validation with.
         id: AnnouncementId,
-        /// The announcement.
+        /// The announced block or transfer.
         announcement: Announcement,
     },
     /// A block of `Output::ImportBlock`, or of another source, has been validated.
     BlockValidated {
         /// The hash of the block.
         hash: block::Hash,
-        /// The result.
+        /// The result of validating the block.
         validation: BlockValidation,
     },
     /// A transfer of `Output::ImportTransfer` has been validated.
     TransferValidated {
         /// The id of the transfer.
         id: Id,
-        /// The result.
+        /// The result of validating the transfer.
         validation: TransferValidation,
     },
     /// The best chain has changed.
@@ -114,7 +114,7 @@ pub enum Failure {
     Disconnected,
     /// The response cannot be decoded, or exceeds its limit.
     Malformed,
-    /// The stream broke.
+    /// The stream of the request broke.
     Io,
     /// The peer does not support the protocol.
     Unsupported,
@@ -145,7 +145,7 @@ pub enum BlockValidation {
     InvalidAncestor,
     /// The header breaks a rule, perhaps only for now: its time may be too new.
     InvalidHeader,
-    /// The parent is unknown.
+    /// The parent of the block is unknown.
     UnknownParent,
     /// This node failed to validate the block.
     Failed,
@@ -209,9 +209,9 @@ pub enum Output {
     Request {
         /// The id that `Input::Response` repeats.
         id: RequestId,
-        /// The peer's id.
+        /// The id of the peer to send the request to.
         peer: PeerId,
-        /// The request.
+        /// The request to send.
         request: Request,
     },
     /// Submit a block to the writer. `Input::BlockValidated` has to follow, in the order of
@@ -225,19 +225,19 @@ pub enum Output {
     ReportValidation {
         /// The id of `Input::Announcement`.
         id: AnnouncementId,
-        /// The result.
+        /// Whether gossip forwards the announcement and penalizes the peer.
         acceptance: MessageAcceptance,
     },
     /// Add the behavior of a peer to its score.
     ReportPeer {
-        /// The peer's id.
+        /// The id of the peer whose score changes.
         peer: PeerId,
-        /// The behavior.
+        /// The misbehavior to add to the score.
         misbehavior: Misbehavior,
     },
     /// Disconnect a peer that is of no use.
     Disconnect {
-        /// The peer's id.
+        /// The id of the peer to disconnect.
         peer: PeerId,
         /// The reason, for the log.
         reason: &'static str,
@@ -246,12 +246,12 @@ pub enum Output {
     Progress(Progress),
 }
 
-/// What gossip does with an announcement.
+/// The treatment of an announcement by gossip.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MessageAcceptance {
-    /// Forward it.
+    /// Forward the announcement.
     Accept,
-    /// Do not forward it.
+    /// Do not forward the announcement.
     Ignore,
     /// Do not forward it, and penalize the peer: it is invalid for every node and at any time.
     Reject,
@@ -280,9 +280,9 @@ pub enum Misbehavior {
     TooManyRequests,
     /// A response that does not fit its request.
     WrongResponse,
-    /// A stream that broke.
+    /// A stream of the peer that broke.
     BrokenStream,
-    /// No response before the timeout.
+    /// No response to a request before the timeout of its protocol.
     Timeout,
 }
 

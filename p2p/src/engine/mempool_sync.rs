@@ -21,7 +21,7 @@ const REQUESTS_PER_PAGE: u32 = 3;
 /// From one exchange to the next with the peer that was not asked for the longest time. Peers that
 /// are known to have more are asked in between.
 const PERIOD: Duration = Duration::from_secs(5);
-/// The longest exchange.
+/// The longest duration of one exchange.
 const MAX_DURATION: Duration = Duration::from_secs(20);
 /// Most transfers that are stored until those arrive that they depend on.
 const MAX_ORPHANS: usize = 8_000;
@@ -37,9 +37,9 @@ const RESTART_PERIOD: Duration = Duration::from_secs(10);
 pub(crate) struct MempoolSync {
     cursors: BTreeMap<PeerId, PeerCursor>,
     exchange: Option<Exchange>,
-    /// When the next exchange with any peer is due.
+    /// The monotonic time at which the next exchange with any peer is due.
     next_at: Duration,
-    /// When the next exchange of a whole mempool is due.
+    /// The monotonic time at which the next exchange of a whole mempool is due.
     restart_at: Duration,
     next_request: u64,
 }
@@ -51,11 +51,11 @@ struct PeerCursor {
     not_before: Duration,
     /// The requests that the peer still permits.
     requests: TokenBucket,
-    /// When its whole mempool was last requested.
+    /// The monotonic time at which the peer's whole mempool was last requested.
     restarted_at: Duration,
-    /// It is new, or has announced transfers that were not admitted.
+    /// Whether the peer is new, or has announced transfers that were not admitted.
     is_due: bool,
-    /// Its last exchange ended early.
+    /// Whether the last exchange with the peer ended before it was complete.
     is_unfinished: bool,
 }
 
@@ -272,7 +272,7 @@ struct Exchange {
     validating: BTreeSet<Id>,
     /// Transfers that arrived before those they depend on, to be submitted again at the end.
     orphans: Vec<Arc<Transfer>>,
-    /// How many orphans may be submitted again.
+    /// The number of orphans that may be submitted again.
     max_orphans: usize,
 }
 

@@ -4,7 +4,7 @@ use libp2p::PeerId;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// How long after its timeout a request without a response is given up.
+/// The time after its timeout at which a request without a response is given up.
 const GRACE: Duration = Duration::from_secs(10);
 
 /// A request without a response so far.

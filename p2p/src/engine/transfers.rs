@@ -17,7 +17,7 @@ pub(crate) const MAX_IN_FLIGHT: usize = 4_000;
 pub(crate) const MIN_SHARE: usize = 750;
 /// Transfers that are remembered after they were seen; more than fit into a block.
 const MAX_SEEN: usize = 20_000;
-/// How long a transfer that did not stay in the mempool is not fetched again.
+/// The time for which a transfer that did not stay in the mempool is not fetched again.
 const REFETCH_DELAY: Duration = Duration::from_secs(20);
 
 /// The source of a transfer.

@@ -17,7 +17,8 @@ use std::task::{Context, Poll};
 pub(crate) struct ByteCounters {
     sent: AtomicU64,
     received: AtomicU64,
-    /// The counters to which these bytes are added as well.
+    /// The counters of all peers together, to which one peer's bytes are added as well; `None` in
+    /// those themselves.
     total: Option<Arc<ByteCounters>>,
 }
 

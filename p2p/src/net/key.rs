@@ -17,7 +17,7 @@ pub enum KeyError {
     /// The file cannot be read.
     #[error("cannot read the node's key {}: {source}", path.display())]
     Read {
-        /// The file.
+        /// The path of the node's key file.
         path: PathBuf,
         /// The error of the operating system.
         source: io::Error,
@@ -25,7 +25,7 @@ pub enum KeyError {
     /// The file cannot be written.
     #[error("cannot write the node's key {}: {source}", path.display())]
     Write {
-        /// The file.
+        /// The path of the node's key file.
         path: PathBuf,
         /// The error of the operating system.
         source: io::Error,
@@ -34,7 +34,7 @@ pub enum KeyError {
     /// could replace the key.
     #[error("the node's key {} is not a regular file; put the key itself there", path.display())]
     NotRegularFile {
-        /// The file.
+        /// The path that is not a regular file.
         path: PathBuf,
     },
     /// The file does not contain a key.
@@ -43,7 +43,7 @@ pub enum KeyError {
         path.display()
     )]
     Damaged {
-        /// The file.
+        /// The path of the node's key file.
         path: PathBuf,
         /// The error of the decoder.
         source: DecodingError,

@@ -66,11 +66,11 @@ pub(super) enum SourceKey {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Confidence {
-    /// Another node has gossiped it.
+    /// Another node has gossiped the address.
     Gossiped,
     /// The peer, connected from the same IP, has advertised it.
     SelfAdvertised,
-    /// This node has connected to the peer there.
+    /// This node has connected to the peer at the address.
     Connected,
 }
 
@@ -81,11 +81,11 @@ pub(super) struct Entry {
     pub(super) peer: Option<PeerId>,
     pub(super) confidence: Confidence,
     pub(super) source: SourceKey,
-    /// When the address was last advertised, Unix seconds.
+    /// Unix seconds at which the address was last advertised.
     pub(super) advertised: u64,
-    /// When it was last connected, Unix seconds; 0 for never.
+    /// Unix seconds at which this node was last connected to the address; 0 for never.
     pub(super) connected: u64,
-    /// Failed dials since then.
+    /// The number of failed dials since the address was last connected.
     pub(super) failures: u32,
     /// The earliest time of the next dial.
     #[serde(skip)]

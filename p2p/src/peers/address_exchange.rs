@@ -20,11 +20,11 @@ const MAX_GOSSIP_AGE: u64 = 3 * 24 * 3_600;
 /// A source of addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
-    /// A connected peer.
+    /// A connected peer gossiped the address.
     Peer(PeerId),
-    /// Discovery on the local network.
+    /// Discovery on the local network found the address.
     Mdns,
-    /// The user.
+    /// The user configured or entered the address.
     User,
 }
 

@@ -9,7 +9,7 @@ use libp2p::PeerId;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-/// The number of anchors.
+/// The maximum number of anchors that are saved for the next run.
 const MAX_ANCHORS: usize = 2;
 
 #[derive(Debug, Default)]

@@ -29,7 +29,7 @@ pub struct Ban {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Subject {
-    /// A peer id.
+    /// A peer, by its id.
     Peer(#[serde(with = "peer_text")] PeerId),
     /// An IP address: all peers that connect from it.
     Ip(IpAddr),
@@ -58,7 +58,7 @@ impl Subject {
 #[derive(Debug, Default)]
 pub(super) struct Bans {
     bans: BTreeMap<Subject, Term>,
-    /// The same bans, ordered by their ends.
+    /// The ends of the bans in Unix seconds with their subjects, earliest first.
     ends: BTreeSet<(u64, Subject)>,
 }
 

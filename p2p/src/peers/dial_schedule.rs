@@ -77,7 +77,7 @@ fn add(list: &mut Vec<ConfiguredPeer>, address: &Multiaddr) {
     }
 }
 
-/// What a choice of addresses depends on.
+/// The state that the choice of addresses to dial depends on.
 pub(super) struct DialContext<'a> {
     pub(super) local: PeerId,
     pub(super) policy: &'a Policy,

@@ -12,7 +12,7 @@ pub(super) fn deserialize<'de, D: Deserializer<'de>>(input: D) -> Result<PeerId,
     String::deserialize(input)?.parse().map_err(Error::custom)
 }
 
-/// Optional peer ids.
+/// Serializes optional peer ids as text.
 pub(super) mod option {
     use super::{Deserialize, Deserializer, Error, PeerId, Serializer};
 

@@ -28,7 +28,7 @@ pub struct Policy {
     /// The delay before an address is dialed again after its first failure. Each further failure
     /// doubles it.
     pub min_backoff: Duration,
-    /// The maximum of that delay.
+    /// The maximum delay before an address is dialed again after failures.
     pub max_backoff: Duration,
 }
 

@@ -11,21 +11,23 @@ use std::time::Duration;
 const SERVED_BYTES: u32 = 32 << 20;
 /// The period of `SERVED_BYTES`.
 const SERVED_PERIOD: Duration = Duration::from_secs(10);
-/// Addresses from one peer: a burst of 128, then one in ten seconds.
+/// The rate limit for addresses from one peer: a burst of 128, then one in ten seconds.
 const ADDRESSES: TokenBucket = TokenBucket::new(128, Duration::from_secs(10));
-/// Announced transfers: 4,000 a second, more than an honest node announces and blocks can carry.
+/// The rate limit for announced transfers: 4,000 a second, more than an honest node announces and
+/// blocks can carry.
 const TRANSFERS: TokenBucket = TokenBucket::new(20_000, Duration::from_micros(250));
-/// Announced blocks: one a second.
+/// The rate limit for announced blocks: a burst of 10, then one a second.
 const BLOCKS: TokenBucket = TokenBucket::new(10, Duration::from_secs(1));
-/// Announced blocks where they cost no work: 1,000 a second, more than a node mines and stores.
+/// The rate limit for announced blocks where they cost no work: 1,000 a second, more than a node
+/// mines and stores.
 const FREE_BLOCKS: TokenBucket = TokenBucket::new(10_000, Duration::from_millis(1));
 
 /// The result of a request's rate limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Allowance {
-    /// Serve the request.
+    /// Within the rate limit: serve the request.
     Allow,
-    /// Respond with `ResponseError::RateLimited`.
+    /// Above the rate limit: respond with `ResponseError::RateLimited`.
     Reject,
     /// Respond with `ResponseError::RateLimited` and report `Misbehavior::TooManyRequests`.
     Abuse,

@@ -5,9 +5,9 @@ use libp2p::PeerId;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// The maximum score.
+/// The maximum score of a peer.
 pub const BEST_SCORE: f64 = 20.0;
-/// The minimum score.
+/// The minimum score of a peer.
 pub const WORST_SCORE: f64 = -100.0;
 /// The score at which a peer is disconnected, and denied for `COOL_DOWN`.
 pub const DISCONNECT_SCORE: f64 = -20.0;
@@ -15,13 +15,13 @@ pub const DISCONNECT_SCORE: f64 = -20.0;
 pub const BAN_SCORE: f64 = -60.0;
 /// The time in which a score halves.
 pub const HALF_LIFE: Duration = Duration::from_secs(10 * 60);
-/// How long a peer that was disconnected for its score is neither dialed nor accepted.
+/// The time for which a peer that was disconnected for its score is neither dialed nor accepted.
 pub const COOL_DOWN: Duration = Duration::from_secs(10 * 60);
 
-/// The duration of a ban for a score, in seconds.
+/// The duration of the ban of a peer id for a score, in seconds.
 pub const PEER_BAN: u64 = 24 * 3_600;
-/// The duration of the ban of its IP address, in seconds: shorter, since other nodes may share the
-/// address.
+/// The duration of the ban of an IP address for a peer's score, in seconds: shorter than that of
+/// the peer, since other nodes may share the address.
 pub const IP_BAN: u64 = 3_600;
 
 /// The maximum number of scores stored.

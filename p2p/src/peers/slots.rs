@@ -30,17 +30,17 @@ const INBOUND_RATE: TokenBucket = TokenBucket::new(20, Duration::from_secs(2));
 const MAX_RATES: usize = 4_096;
 /// Peers protected from eviction by each criterion.
 const PROTECTED: usize = 4;
-/// How long two connections with one peer remain open: until both sides know of both.
+/// The time for which two connections with one peer remain open, until both sides know of both.
 const BOTH_OPEN: Duration = Duration::from_secs(2);
-/// How long the accepting side leaves it to the dialer of two connections to close one.
+/// The time that the accepting side leaves the dialer of two connections to close one.
 const DIALERS_CHOICE: Duration = Duration::from_secs(10);
 
 /// The side that initiated a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
-    /// The peer.
+    /// The peer initiated the connection.
     Inbound,
-    /// This node.
+    /// This node initiated the connection.
     Outbound,
 }
 
@@ -59,7 +59,7 @@ pub enum Denied {
     /// The netgroup has reached its limit of connections.
     #[error("too many connections from this netgroup")]
     PerGroup,
-    /// The IP connects too often.
+    /// The IP address connects too often.
     #[error("too many connection attempts from this IP address")]
     TooFast,
     /// There is neither a free slot nor a peer to evict.
@@ -94,7 +94,7 @@ impl Connection {
         self.purpose.is_none()
     }
 
-    /// Whether it lasted so briefly that the peer probably did not want it.
+    /// Whether the connection lasted so briefly that the peer probably did not want it.
     pub(super) fn was_short(&self, now: Now) -> bool {
         now.elapsed.saturating_sub(self.since) < SHORT
     }
@@ -113,9 +113,9 @@ impl Connection {
 pub(super) struct PeerState {
     pub(super) limits: PeerLimits,
     pub(super) min_ping: Option<Duration>,
-    /// When the peer was last the first to announce a block.
+    /// The monotonic time at which the peer was last the first to announce a block.
     pub(super) last_block: Option<Duration>,
-    /// When the peer was last the first to announce a transfer.
+    /// The monotonic time at which the peer was last the first to announce a transfer.
     pub(super) last_transfer: Option<Duration>,
 }
 
@@ -216,7 +216,7 @@ impl Slots {
         });
     }
 
-    /// Removes a connection.
+    /// Removes a pending or established connection; returns it if it was established.
     pub(super) fn close(&mut self, id: ConnectionId) -> Option<Connection> {
         self.pending.remove(&id);
         let connection = self.connections.remove(&id)?;

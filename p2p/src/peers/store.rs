@@ -12,12 +12,12 @@ use std::path::{Path, PathBuf};
 
 /// The file's name in the data directory.
 pub(super) const NAME: &str = "peers.json";
-/// The version of the format.
+/// The format version of the file that stores known peers.
 const VERSION: u32 = 2;
 /// The maximum size of the file, in bytes.
 const MAX_BYTES: u64 = 32 << 20;
 
-/// The content of the file.
+/// The content of the file that stores known peers.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct PeersFile {
     version: u32,

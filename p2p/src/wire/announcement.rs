@@ -18,17 +18,17 @@ const SHORT_ID: usize = 6;
 /// The least bytes of a prefilled transaction: its position and the shortest transaction.
 const MIN_PREFILLED: usize = 4 + MIN_TRANSFER_BYTES;
 
-/// A gossip topic.
+/// A gossip topic: announcements of blocks or of transfers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Topic {
     /// New blocks, full or compact.
     Blocks,
-    /// New transfers.
+    /// New transfers of the mempool.
     Transfers,
 }
 
 impl Topic {
-    /// All topics.
+    /// All topics of gossip.
     pub const ALL: [Topic; 2] = [Topic::Blocks, Topic::Transfers];
 
     /// Returns the topic of an announcement.

@@ -11,7 +11,7 @@ use std::io;
 /// malformed message, `InvalidInput` that this node tried to, and all others that a stream broke.
 #[derive(Clone, Copy, Debug)]
 pub struct Codec {
-    /// The protocol.
+    /// The protocol whose messages the codec encodes and decodes.
     pub protocol: Protocol,
 }
 

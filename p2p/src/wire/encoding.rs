@@ -12,7 +12,7 @@ pub enum WireError {
     /// A list is longer than the protocol permits.
     #[error("{count} {what} are above the limit of {limit}")]
     AboveLimit {
-        /// The name of the items.
+        /// The name of the items, for the message.
         what: &'static str,
         /// The number of items that the message claims.
         count: usize,
@@ -22,7 +22,7 @@ pub enum WireError {
     /// A byte has no meaning at its position.
     #[error("{value} is no {what}")]
     Unknown {
-        /// The name of the field.
+        /// The name of the field, for the message.
         what: &'static str,
         /// The value of the byte.
         value: u8,
@@ -30,13 +30,13 @@ pub enum WireError {
     /// A list is not in strictly ascending order.
     #[error("the {what} do not ascend")]
     NotAscending {
-        /// The name of the items.
+        /// The name of the items, for the message.
         what: &'static str,
     },
     /// A peer id or an address is malformed.
     #[error("malformed {what}")]
     BadAddress {
-        /// The name of the field.
+        /// The name of the field, for the message.
         what: &'static str,
     },
 }

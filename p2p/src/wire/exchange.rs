@@ -100,7 +100,7 @@ pub fn decode_request(protocol: Protocol, bytes: &[u8]) -> Result<Request, WireE
     Ok(request)
 }
 
-/// Encodes a response.
+/// Encodes a response: a status byte, then its contents.
 pub fn encode_response(response: &Response) -> Vec<u8> {
     let mut bytes = vec![OK];
     match response {

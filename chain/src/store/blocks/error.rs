@@ -32,7 +32,7 @@ pub enum LogError {
         path.display()
     )]
     Damaged {
-        /// The damaged file.
+        /// The path of the damaged file.
         path: PathBuf,
         /// The offset of the first bad record in bytes, or 0 for the file header.
         offset: u64,
@@ -44,16 +44,16 @@ pub enum LogError {
         path.display()
     )]
     Missing {
-        /// The missing file.
+        /// The path of the missing file.
         path: PathBuf,
     },
     /// The file has an unsupported format version.
     #[error("{} has format {found}, this program supports {VERSION}: use the newer program",
         path.display())]
     Version {
-        /// The file.
+        /// The path of the file with the unsupported version.
         path: PathBuf,
-        /// Its format version.
+        /// The format version in the file's header.
         found: u8,
     },
     /// The log has no record boundary at the position up to which the caller claims to cover it, so

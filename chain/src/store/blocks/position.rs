@@ -9,7 +9,7 @@ pub struct RecordLocation {
     pub file: u32,
     /// The offset of the record in the file, in bytes.
     pub offset: u32,
-    /// The length of the payload, in bytes.
+    /// The length of the record's payload, without its header, in bytes.
     pub length: u32,
 }
 

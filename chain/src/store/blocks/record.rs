@@ -27,7 +27,7 @@ pub const MAX_PAYLOAD_BYTES: u32 = 16 << 20;
 /// The kind of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RecordKind {
-    /// An encoded block.
+    /// The encoded block, as received or mined.
     Block,
     /// The undo data of a block.
     Undo,

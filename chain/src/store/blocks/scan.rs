@@ -26,7 +26,7 @@ const SEARCH_BYTES: u64 = 8 << 30;
 /// An unfinished write after the last whole record, which was never acknowledged and is truncated.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Truncation {
-    /// The truncated file.
+    /// The path of the truncated file.
     pub path: PathBuf,
     /// The new size of the file, in bytes.
     pub offset: u32,

@@ -47,7 +47,7 @@ pub fn media_type(headers: &HeaderMap) -> String {
 pub enum Encoding {
     /// Raw bytes, if the client accepts them.
     Octets,
-    /// Hexadecimal text.
+    /// Lower-case hexadecimal digits as text.
     Hex,
 }
 
@@ -72,7 +72,7 @@ fn is_zero(weight: &str) -> bool {
 }
 
 impl Encoding {
-    /// Encodes bytes.
+    /// Encodes bytes for a response body.
     pub fn encode(self, bytes: Vec<u8>) -> Encoded {
         match self {
             Encoding::Octets => Encoded { media_type: OCTETS, bytes },
@@ -92,7 +92,7 @@ impl Encoding {
     }
 }
 
-/// Encoded binary content.
+/// A response body of encoded binary content, with its media type.
 #[derive(Debug)]
 pub struct Encoded {
     media_type: &'static str,

@@ -92,7 +92,7 @@ impl List {
 /// The position of a page in a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cursor {
-    /// The list.
+    /// The list that is read.
     pub list: List,
     /// The tip the first page was read at.
     pub bound: block::Hash,

@@ -122,12 +122,12 @@ impl Kind {
         Kind::ALL.iter().copied().chain(Kind::rules())
     }
 
-    /// The stable code.
+    /// The stable code of the problem in responses, such as `bad-encoding`.
     pub const fn code(self) -> &'static str {
         self.code
     }
 
-    /// The HTTP status.
+    /// The HTTP status of a response with the problem.
     pub const fn status(self) -> StatusCode {
         self.status
     }

@@ -30,7 +30,7 @@ const IMMUTABLE: HeaderValue = HeaderValue::from_static("public, max-age=3153600
 
 /// The source of the `ETag` of a response.
 enum Tag {
-    /// The tip.
+    /// The tip alone: the response depends on the chain only.
     Tip,
     /// The tip and a further value.
     TipAnd(String),

@@ -47,7 +47,7 @@ const MAX_CONNECTIONS: usize = 512;
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// Largest request head in bytes; above that the response is 431.
 const MAX_HEAD: usize = 16_384;
-/// Time limit for a client that reads nothing of its response.
+/// Time limit for a client that reads nothing of a response.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Time limit for responses in progress at shutdown.
 const GRACE: Duration = Duration::from_secs(3);

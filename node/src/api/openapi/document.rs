@@ -79,7 +79,7 @@ impl Operation {
         }
     }
 
-    /// Requires the token.
+    /// Declares that the operation requires the API token, and its error without one.
     pub fn protect(&mut self) {
         self.is_protected = true;
         self.errors(&[Kind::UNAUTHORIZED]);

@@ -234,7 +234,7 @@ impl Route {
         self.with(|operation| operation.response(101, text, Value::Null))
     }
 
-    /// Rejects pages of other hosts.
+    /// Rejects cross-origin requests, except from the permitted hosts.
     pub fn same_origin(mut self, hosts: &AllowedHosts) -> Route {
         let check = middleware::from_fn_with_state(hosts.clone(), host_check::check_origin);
         self.handler = self.handler.route_layer(check);
@@ -258,7 +258,7 @@ impl Route {
     }
 }
 
-/// A set of routes.
+/// A set of routes of the API, each with its operation in the OpenAPI document.
 #[derive(Default)]
 pub struct Routes {
     routes: Vec<Route>,

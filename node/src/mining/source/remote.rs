@@ -10,19 +10,19 @@ use chain::address::Hrp;
 use chain::{Address, Block, Height};
 use std::time::Duration;
 
-/// Duration of a long poll.
+/// Time after which a long poll for a new template ends without one.
 const LONG_POLL: Duration = Duration::from_secs(25);
-/// Pause after a failed request.
+/// Pause after a failed request before it is repeated.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
-/// A remote node.
+/// A source of candidates: a remote node, over its REST API.
 pub struct RemoteSource {
     client: Client,
     hrp: Hrp,
     miner: Option<Address>,
-    /// The last candidate received.
+    /// The last candidate received from the node.
     last: Option<api::Template>,
-    /// Whether it was not returned by `candidate` yet.
+    /// Whether `candidate` has not returned the last candidate yet.
     is_new: bool,
 }
 

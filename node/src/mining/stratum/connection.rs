@@ -18,7 +18,7 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-/// How long a miner may read nothing of what is sent to it.
+/// The maximum time for which a miner may read nothing of what is sent to it.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Interval at which a session learns the time.
 const TICK: Duration = Duration::from_secs(2);

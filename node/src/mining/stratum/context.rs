@@ -13,7 +13,7 @@ use tokio::sync::watch;
 /// Pause before a block that did not fit on the disk is submitted again.
 const RESUBMIT_PAUSE: Duration = Duration::from_secs(1);
 
-/// What all connections share.
+/// The state that all Stratum connections share.
 pub(super) struct Context {
     pub(super) writer: writer::Handle,
     pub(super) config: Arc<SessionConfig<Address>>,

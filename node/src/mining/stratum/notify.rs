@@ -97,7 +97,7 @@ impl Published {
         Published { tip, fees: template.fees, at: Instant::now() }
     }
 
-    /// When the job is too old.
+    /// The time at which the published job is too old and is replaced.
     fn expires_at(&self) -> Instant {
         self.at + REFRESH_INTERVAL
     }

@@ -75,7 +75,7 @@ struct File {
     workers: Vec<Shares>,
 }
 
-/// All known workers.
+/// All known Stratum workers, and the file that stores their share counts.
 pub struct Workers {
     path: PathBuf,
     hrp: Hrp,

@@ -26,14 +26,14 @@ use std::sync::Arc;
 
 /// Most announced blocks whose parent is being validated.
 pub(super) const MAX_ORPHANS: usize = 100;
-/// Most of these from one peer.
+/// Most announced blocks of one peer whose parent is being validated.
 pub(super) const MAX_ORPHANS_PER_PEER: usize = 20;
 /// Most announced blocks that lack transactions: 2 MB each at worst.
 pub(super) const MAX_INCOMPLETE: usize = 16;
 /// Announced blocks that are remembered.
 const MAX_ANNOUNCED: usize = 1_024;
 
-/// The announced blocks.
+/// The state of block relay: the announced blocks in progress, and the requests for them.
 pub(super) struct Blocks {
     pub(super) pending: BTreeMap<block::Hash, PendingBlock>,
     /// Blocks that this node has forwarded or announced, which it does not announce again.

@@ -10,7 +10,7 @@ use libp2p::PeerId;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How long the validation of an announcement may take: gossip forgets it after 14 seconds.
+/// The maximum time for the validation of an announcement: gossip forgets it after 14 seconds.
 pub(super) const VALIDATION_DEADLINE: Duration = Duration::from_secs(12);
 /// Most peers that are remembered as announcers of a block.
 const MAX_ANNOUNCERS: usize = 8;
@@ -31,13 +31,13 @@ impl Body {
     }
 }
 
-/// How far an announced block is.
+/// The stage at which an announced block is.
 pub(super) enum Stage {
-    /// The parent is being validated.
+    /// The parent of the block is being validated.
     AwaitingParent(Body),
-    /// Missing transactions are requested.
+    /// The transactions that the block lacks are requested.
     AwaitingTransactions(Box<TransactionsRequest>),
-    /// The full block is requested.
+    /// The full block is requested from peers.
     AwaitingBlock(BlockRequest),
     /// The block is at the writer.
     Importing {
@@ -52,9 +52,9 @@ pub(super) struct TransactionsRequest {
     pub(super) reconstruction: Reconstruction,
     pub(super) positions: Vec<u32>,
     pub(super) request: u64,
-    /// When the full block is requested from other peers.
+    /// The monotonic time at which the full block is requested from other peers.
     pub(super) deadline: Duration,
-    /// When to repeat the request, if the peer was busy.
+    /// The monotonic time at which to repeat the request, if the peer was busy.
     pub(super) retry_at: Option<Duration>,
     pub(super) retry_delay: Duration,
 }
@@ -65,7 +65,7 @@ pub(super) struct BlockRequest {
     /// The peers not to ask again: those already asked, the last one last, and one that failed.
     pub(super) asked: Vec<PeerId>,
     pub(super) requests: Vec<u64>,
-    /// When the next peer is asked.
+    /// The monotonic time at which the next peer is asked for the block.
     pub(super) deadline: Duration,
 }
 
@@ -81,7 +81,7 @@ impl BlockRequest {
     }
 }
 
-/// An announced block.
+/// An announced block whose validation is in progress.
 pub(super) struct PendingBlock {
     pub(super) hash: block::Hash,
     pub(super) header: Header,

@@ -15,7 +15,7 @@ use rand::RngExt;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How long one peer may take before another is asked.
+/// The maximum time for one peer to respond before another is asked.
 pub(super) const PEER_TIMEOUT: Duration = Duration::from_secs(3);
 /// The delay until an announcer that has not validated its block yet is asked again; it doubles.
 const FIRST_RETRY_DELAY: Duration = Duration::from_millis(100);

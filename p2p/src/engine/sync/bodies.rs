@@ -21,8 +21,8 @@ use std::time::Duration;
 
 /// The assumed size of a block before the first one: makes the first requests ones for 16 blocks.
 const INITIAL_BLOCK_BYTES: usize = SOFT_BLOCKS_BYTES / 16;
-/// How long all others may wait for one block before another peer is asked for it. It doubles with
-/// each stall and decays with each response.
+/// The maximum time for which all others may wait for one block before another peer is asked for
+/// it. It doubles with each stall and decays with each response.
 const MIN_STALL_TIMEOUT: Duration = Duration::from_secs(2);
 const MAX_STALL_TIMEOUT: Duration = Duration::from_secs(64);
 /// Most peers that are asked for the same block at a time.
@@ -31,9 +31,9 @@ const MAX_HEDGED: usize = 3;
 const EXPLORATION: f64 = 0.1;
 /// Bodies this close to the frontier are stored even if there is no room.
 const ALWAYS_STORED: u64 = 16;
-/// How long a peer is not asked for blocks after a failed request.
+/// The time for which a peer is not asked for blocks after a failed request.
 const PAUSE: Duration = Duration::from_secs(1);
-/// How long a peer is not asked for blocks after an invalid response.
+/// The time for which a peer is not asked for blocks after an invalid response.
 pub(super) const LONG_PAUSE: Duration = Duration::from_secs(60);
 /// Consecutive blocks that no peer can serve, after which the others are not tried.
 const MAX_UNSERVED: usize = 8;

@@ -28,9 +28,9 @@ const CONFIRMATIONS: u32 = 2;
 const QUORUM: usize = 3;
 /// The longest wait for the quorum after the first peer has connected.
 const QUORUM_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long relay has to deliver a new block before a status makes this node fetch it.
+/// The time that relay has to deliver a new block before a status makes this node fetch it.
 const RELAY_TIME: Duration = Duration::from_secs(2);
-/// How long a peer with a slow session or a failed request is not asked for headers.
+/// The time for which a peer with a slow session or a failed request is not asked for headers.
 const PAUSE: Duration = Duration::from_secs(10);
 /// The longest wait for a header's time to come, in seconds.
 const MAX_TIME_WAIT: u32 = 60;
@@ -50,7 +50,7 @@ pub(super) struct Headers {
     has_started: bool,
     /// Peers still to be asked for confirmation; `None` before a session was completed.
     confirmations_left: Option<u32>,
-    /// When the tip last changed or was found stale.
+    /// The monotonic time at which the tip last changed or was found stale.
     tip_changed_at: Duration,
 }
 

@@ -171,7 +171,8 @@ impl Imports {
         }
     }
 
-    /// Pauses imports: this node's clock or disk is wrong, or a parent is missing after all.
+    /// Pauses imports for `MIN_PAUSE`, doubled by each further failure up to `MAX_PAUSE`, after a
+    /// failure of this node: its clock or disk is wrong, or it lacks a parent that it should have.
     fn pause(&mut self, now: Duration, window: &mut Window) {
         let pause = MIN_PAUSE.saturating_mul(1 << self.failures.min(6)).min(MAX_PAUSE);
         self.failures = self.failures.saturating_add(1);

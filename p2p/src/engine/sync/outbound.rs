@@ -8,9 +8,10 @@ use chain::pow::Work;
 use libp2p::PeerId;
 use std::time::Duration;
 
-/// How long an outbound peer may have less work before its headers are requested.
+/// The time for which an outbound peer may have less work before its headers are requested.
 const MAX_LAG: Duration = Duration::from_secs(20 * 60);
-/// How long it then has to respond before it is disconnected.
+/// The time after the request for headers at which an outbound peer that still has less work is
+/// disconnected.
 const RESPONSE_TIME: Duration = Duration::from_secs(2 * 60);
 
 /// Disconnects outbound peers that have had less work than this node for long.

@@ -17,7 +17,7 @@ const MAX_WIDTH: u32 = 8;
 const INITIAL_WIDTH: u32 = 2;
 /// A response within this time raises the peer's limit by one.
 const FAST: Duration = Duration::from_secs(2);
-/// How long a peer is not asked for blocks that it lacks.
+/// The time for which a peer is not asked for blocks that it lacks.
 const LACK_EXPIRY: Duration = Duration::from_secs(30);
 /// The assumed speed of a new peer, in bytes a second.
 const INITIAL_SPEED: u64 = 1 << 20;
@@ -26,7 +26,7 @@ const FULL_SUCCESS: u64 = 1_000;
 /// Outbound peers that may fall behind because they once had a chain as good as ours.
 const MAX_PROTECTED: usize = 4;
 
-/// The connected peers.
+/// The connected peers by id.
 pub(super) type Peers = BTreeMap<PeerId, Peer>;
 
 /// Returns a limit for our requests at nine tenths of what a protocol permits, because clocks and
@@ -37,61 +37,63 @@ fn request_limit(protocol: Protocol) -> TokenBucket {
     TokenBucket::new(requests.saturating_mul(81) / 100, interval)
 }
 
-/// Since when an outbound peer has had less work than this node.
+/// The state of an outbound peer that has less work than this node.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct BehindSince {
     pub(super) since: Duration,
-    /// This node's work then. A peer that reaches it makes progress.
+    /// This node's work at the time `since`. A peer that reaches it makes progress.
     pub(super) work: Work,
     pub(super) is_challenged: bool,
 }
 
-/// A connected peer.
+/// The sync state of a connected peer.
 #[derive(Debug)]
 pub(super) struct Peer {
     pub(super) outbound: bool,
-    /// The tip of its last status, which may be a lie.
+    /// The tip of the peer's last status, which may be a lie.
     pub(super) claimed_tip: Tip,
-    /// When it claimed that tip; zero for the first one.
+    /// The monotonic time at which the peer claimed `claimed_tip`; zero for its first status.
     pub(super) claimed_at: Duration,
-    /// The claimed tip that its headers did not lead to.
+    /// The claimed tip that the peer's headers did not lead to.
     pub(super) disproved: Option<block::Hash>,
-    /// How many claims in a row its headers did not lead to.
+    /// The number of consecutive claims that the peer's headers did not lead to.
     pub(super) disproved_claims: u32,
-    /// How many sessions in a row ended because its headers did not continue.
+    /// The number of consecutive sessions that ended because the peer's headers did not continue.
     pub(super) discontinuities: u32,
-    /// The header with the most work that it has sent.
+    /// The header with the most work that the peer has sent.
     pub(super) best_known: Option<Tip>,
-    /// A header it announced whose ancestors are unknown here.
+    /// A header that the peer announced whose ancestors are unknown here.
     pub(super) announced: Option<block::Hash>,
-    /// Its headers are requested whatever tip it claims.
+    /// Whether the peer's headers are requested whatever tip it claims.
     pub(super) must_request_headers: bool,
     pub(super) headers_requested: bool,
-    /// Its headers are so far ahead that their bodies have to come first.
+    /// Whether the peer's headers are so far ahead that their bodies have to come first.
     pub(super) is_branch_full: bool,
     pub(super) session: Option<Session>,
     pub(super) headers_not_before: Duration,
     pub(super) bodies_not_before: Duration,
-    /// It lacks the blocks from a height on; valid until a time.
+    /// The height from which on the peer lacks blocks, and the monotonic time until which this is
+    /// assumed.
     lacks: Option<(Height, Duration)>,
     pub(super) header_limit: TokenBucket,
     pub(super) body_limit: TokenBucket,
-    /// Requests for blocks that it may have in flight.
+    /// Requests for blocks that the peer may have in flight.
     width: u32,
-    /// Requests for blocks that it has in flight.
+    /// Requests for blocks that the peer has in flight.
     pub(super) in_flight: u32,
-    /// Bytes a second, a decaying average.
+    /// The speed at which the peer delivers blocks, in bytes a second: a decaying average.
     speed: u64,
-    /// Answered requests of `FULL_SUCCESS`, a decaying average.
+    /// The share of requests that the peer has answered, in units of 1 / `FULL_SUCCESS`: a decaying
+    /// average.
     success: u64,
-    /// Bytes of accepted blocks that are not yet reported as whole MiB.
+    /// Bytes of the peer's accepted blocks that are not yet reported as whole MiB.
     pub(super) delivered: usize,
-    /// Whether it has sent a block since it last withheld some.
+    /// Whether the peer has sent a block since it last withheld some.
     pub(super) delivers: bool,
-    /// How many branches it sent headers of without their blocks.
+    /// The number of branches that the peer sent headers of without their blocks.
     pub(super) withheld: u32,
     pub(super) behind: Option<BehindSince>,
-    /// It once had a chain as good as ours, so it may fall behind.
+    /// Whether the peer may fall behind because it once had a chain as good as ours.
     pub(super) is_protected: bool,
 }
 
@@ -171,7 +173,7 @@ impl Peer {
         self.headers_not_before = now.saturating_add(backoff(self.discontinuities));
     }
 
-    /// How many blocks from a height on may be requested now.
+    /// Returns the number of blocks from a height on that may be requested from the peer now.
     pub(super) fn available_requests(&self, height: Height, now: Duration) -> u32 {
         let is_busy = self.in_flight >= self.width || now < self.bodies_not_before;
         if is_busy || self.lacks(height, now) { 0 } else { self.body_limit.available(now) }

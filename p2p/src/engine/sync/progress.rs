@@ -12,10 +12,10 @@ use std::time::Duration;
 
 /// With more missing blocks than this, relay does not deliver them: the node is downloading again.
 const MAX_SYNCED_GAP: usize = 8;
-/// The least time between two reports of the same state.
+/// The least time between two `Output::Progress` of the same sync state.
 const REPORT_INTERVAL: Duration = Duration::from_millis(250);
 
-/// Whether this node is synced, and the last report.
+/// Whether this node is synced, and the last progress that was reported.
 #[derive(Debug, Default)]
 pub(super) struct ProgressTracker {
     is_synced: bool,

@@ -11,18 +11,18 @@ use chain::rules::header::{check_contextual, check_standalone};
 #[derive(Debug)]
 pub(super) struct HeaderSegment {
     pub(super) headers: Vec<ValidHeader>,
-    /// How many of the first have their body in the chain.
+    /// The number of the first headers whose body is in the chain.
     pub(super) stored: usize,
     /// Why the header after the last one was rejected, if one was.
     pub(super) reject: Option<Reject>,
 }
 
-/// Why a header is not followed.
+/// The reason why a header is not followed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Reject {
-    /// It can never be valid, or does not continue the segment.
+    /// The header can never be valid, or does not continue the segment.
     Invalid(Misbehavior),
-    /// Its time is too far in the future, so it may become valid.
+    /// The time of the header is too far in the future, so it may become valid.
     TooNew(Timestamp),
     /// The block or an ancestor is already known to break a rule.
     KnownInvalid,
@@ -58,7 +58,7 @@ impl HeaderSegment {
         segment
     }
 
-    /// The last header.
+    /// The last header of the segment.
     pub(super) fn end(&self) -> Option<ValidHeader> {
         self.headers.last().copied()
     }

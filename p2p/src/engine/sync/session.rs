@@ -54,11 +54,11 @@ impl Default for Limits {
 pub(super) enum Outcome {
     /// The peer has no more headers. Its claimed tip at the time of the request.
     Complete(block::Hash),
-    /// Its chain has too little work. Its claimed tip, and the work of its last header.
+    /// The peer's chain has too little work. Its claimed tip, and the work of its last header.
     LowWork(block::Hash, Work),
     /// The branch is full: bodies have to come first.
     BranchFull,
-    /// Its headers do not continue: it may have reorganised.
+    /// The peer's headers do not continue: it may have reorganised.
     Discontinuous,
     /// A header was rejected.
     Rejected(Reject),
@@ -76,9 +76,9 @@ enum Phase {
 pub(super) struct Session {
     /// The request in flight; `None` while the rate limit permits none.
     pub(super) request: Option<u64>,
-    /// The locator of that request.
+    /// The locator of the request in flight.
     locator: Vec<block::Hash>,
-    /// The peer's claimed tip when it was sent.
+    /// The peer's claimed tip when the request in flight was sent.
     pub(super) claimed_tip: block::Hash,
     start: Option<block::Hash>,
     /// The last header that was stored.

@@ -29,18 +29,18 @@ pub(super) struct Slot {
 #[derive(Debug, Default)]
 pub(super) struct Window {
     path: VecDeque<block::Hash>,
-    /// The height of the first.
+    /// The height of the first block of the path.
     base: Height,
     target: Option<ValidHeader>,
     /// The first blocks of the path, which may be requested.
     slots: VecDeque<Slot>,
-    /// The number of the first block.
+    /// The number of the first slot.
     first: u64,
     /// The numbers of the slots without a request in flight and without a body.
     unrequested: BTreeSet<u64>,
-    /// Bytes of all bodies.
+    /// The bytes of all downloaded bodies.
     bytes: usize,
-    /// How many of the first bodies are at the writer.
+    /// The number of the first bodies that are at the writer.
     importing: usize,
 }
 
@@ -70,7 +70,7 @@ impl Window {
         self.slots.len()
     }
 
-    /// Bytes of all bodies.
+    /// Returns the bytes of all downloaded bodies.
     pub(super) fn bytes(&self) -> usize {
         self.bytes
     }
@@ -155,7 +155,7 @@ impl Window {
         self.importing = self.importing.min(index);
     }
 
-    /// Removes all blocks.
+    /// Removes all blocks from the window. Late responses for them match nothing.
     pub(super) fn clear(&mut self) {
         // Numbers are not reused, so that late responses match nothing.
         let next = self.number(self.slots.len());

@@ -24,7 +24,7 @@ pub(crate) type Gossip = gossipsub::Behaviour<
 const HEARTBEAT: Duration = Duration::from_millis(700);
 /// Heartbeats for which a message awaits its validation result: 14 s.
 const HISTORY: usize = 20;
-/// How long duplicates of a received message are dropped.
+/// The time for which duplicates of a received message are dropped.
 const DUPLICATE_CACHE: Duration = Duration::from_secs(600);
 /// Maximum size of a frame, and of the bytes read ahead of it.
 const MAX_FRAME: usize = 1 << 20;
