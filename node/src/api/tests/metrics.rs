@@ -182,7 +182,7 @@ async fn counts_blocks_transfers_and_reorgs() {
     assert_eq!(after.value("chain_blocks"), 6.0);
 
     let mut bad = world.candidate().await;
-    bad.header.bits = Params::main().limit().bits();
+    bad.header.bits = ::chain::Bits::new(0x2000_ffff);
     world.submit_block(&solve(bad)).await;
     let refused = Scrape::of(&world).await;
     let all = refused.values.iter().filter(|((name, _), _)| name == "chain_blocks_refused_total");
