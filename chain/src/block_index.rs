@@ -69,6 +69,9 @@ pub struct BlockNode {
     pub hash: block::Hash,
     /// The id of the parent; genesis is its own parent.
     pub parent: NodeId,
+    /// An ancestor much closer to genesis, from which [`BlockIndex::ancestor_at`] continues; genesis
+    /// is its own.
+    pub skip: NodeId,
     /// The number of blocks from genesis to this block.
     pub height: Height,
     /// The time in the header.
@@ -168,6 +171,7 @@ impl BlockIndex {
         index.push(BlockNode {
             hash: genesis.hash(),
             parent: NodeId::GENESIS,
+            skip: NodeId::GENESIS,
             height: Height::GENESIS,
             time: genesis.time,
             bits: genesis.bits,
@@ -245,10 +249,13 @@ impl BlockIndex {
         } else {
             Status::Stored
         };
+        let height = parent.height.next().expect("a block above the last height is not accepted");
+        let skip = Height::new(skip_height(height.get()));
         self.push(BlockNode {
             hash: new.hash,
             parent: new.parent,
-            height: parent.height.next().expect("a block above the last height is not accepted"),
+            skip: self.ancestor_at(new.parent, skip).expect("it is not above the parent"),
+            height,
             time: new.time,
             bits: new.bits,
             chain_work: parent.chain_work.saturating_add(work(new.bits)),
@@ -278,13 +285,11 @@ impl BlockIndex {
 
     /// Returns the rule that the block, or its nearest invalid ancestor, breaks.
     pub fn broken_rule(&self, id: NodeId) -> Option<Rule> {
-        let mut node = self.node(id);
-        loop {
-            match node.status {
-                Status::Invalid { rule: Rule::InvalidAncestor } => node = self.node(node.parent),
-                Status::Invalid { rule } => return Some(rule),
-                Status::Stored | Status::Valid { .. } => return None,
-            }
+        // The descendants of an invalid block are invalid.
+        let first = self.first_on_path(id, |id| self.node(id).is_invalid())?;
+        match self.node(first).status {
+            Status::Invalid { rule } => Some(rule),
+            Status::Stored | Status::Valid { .. } => None,
         }
     }
 
@@ -330,18 +335,59 @@ impl BlockIndex {
 
     /// Returns the ancestor `blocks` blocks before a block; `None` before genesis.
     pub fn ancestor(&self, id: NodeId, blocks: u32) -> Option<NodeId> {
-        self.node(id).height.checked_sub(blocks)?;
-        let mut ancestor = id;
-        for _ in 0..blocks {
-            ancestor = self.node(ancestor).parent;
+        self.ancestor_at(id, self.node(id).height.checked_sub(blocks)?)
+    }
+
+    /// Returns the ancestor of a block, or the block itself, at a height; `None` if the height is
+    /// above the block. The number of steps grows with the logarithm of the distance.
+    pub fn ancestor_at(&self, id: NodeId, height: Height) -> Option<NodeId> {
+        let target = height.get();
+        let (mut ancestor, mut at) = (id, self.node(id).height.get());
+        if at < target {
+            return None;
+        }
+        while at > target {
+            let node = self.node(ancestor);
+            let (skip, skip_of_parent) = (skip_height(at), skip_height(at.saturating_sub(1)));
+            // The skip of the parent is better if it leads much further without passing the target.
+            let is_parent_better =
+                skip_of_parent < skip.saturating_sub(2) && skip_of_parent >= target;
+            if skip == target || (skip > target && !is_parent_better) {
+                (ancestor, at) = (node.skip, skip);
+            } else {
+                (ancestor, at) = (node.parent, at.saturating_sub(1));
+            }
         }
         Some(ancestor)
     }
 
+    /// Returns the first block on the path from genesis to a block that satisfies a condition. Every
+    /// block of the path after one that satisfies it must satisfy it too.
+    pub fn first_on_path(&self, id: NodeId, condition: impl Fn(NodeId) -> bool) -> Option<NodeId> {
+        if !condition(id) {
+            return None;
+        }
+        // The first one is above `low` and not above `first`.
+        let (mut low, mut first) = (None, id);
+        loop {
+            let high = self.node(first).height.get();
+            let next = low.map_or(0, |low: u32| low.saturating_add(1));
+            if next >= high {
+                return Some(first);
+            }
+            let middle = next.midpoint(high);
+            let id = self.ancestor_at(first, Height::new(middle)).expect("it is below `first`");
+            if condition(id) {
+                first = id;
+            } else {
+                low = Some(middle);
+            }
+        }
+    }
+
     /// Whether a block is `ancestor` or descends from it.
     pub fn is_descendant(&self, id: NodeId, ancestor: NodeId) -> bool {
-        let blocks = self.node(id).height.get().checked_sub(self.node(ancestor).height.get());
-        blocks.and_then(|blocks| self.ancestor(id, blocks)) == Some(ancestor)
+        self.ancestor_at(id, self.node(ancestor).height) == Some(ancestor)
     }
 
     /// Caches the hash of an invalid block that is not stored, so that neither the block nor its
@@ -373,4 +419,76 @@ pub struct InvalidBlock {
 /// Returns the work of a block that satisfies the header rules.
 fn work(bits: Bits) -> Work {
     bits.target().expect("the rules accept canonical bits only").work()
+}
+
+/// Returns the height to which the skip of a block at a height leads. The distances vary, so that
+/// few steps lead to any ancestor: this is the skip list of Bitcoin Core.
+const fn skip_height(height: u32) -> u32 {
+    const fn clear_lowest_bit(number: u32) -> u32 {
+        number & number.wrapping_sub(1)
+    }
+    match height {
+        0 | 1 => 0,
+        _ if height & 1 == 0 => clear_lowest_bit(height),
+        _ => clear_lowest_bit(clear_lowest_bit(height.wrapping_sub(1))).wrapping_add(1),
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::arithmetic_side_effects, reason = "an overflow here should panic")]
+mod tests {
+    use super::*;
+    use crate::params::Params;
+    use std::cell::Cell;
+
+    /// An index with a block on each of these parents.
+    fn index(parents: impl IntoIterator<Item = u32>) -> BlockIndex {
+        let genesis = Params::dev().genesis().header;
+        let location = RecordLocation { file: 0, offset: 0, length: 0 };
+        let mut index = BlockIndex::new(&genesis, location, location);
+        for (number, parent) in parents.into_iter().enumerate() {
+            let mut hash = [1; 32];
+            hash[..8].copy_from_slice(&(number as u64).to_le_bytes());
+            let reward = Reward { recipient: Address::ZERO, amount: Amount::ZERO };
+            let (time, bits) = (genesis.time, genesis.bits);
+            let (hash, parent) = (block::Hash::from_bytes(hash), NodeId::new(parent));
+            index.insert(NodeFields { hash, parent, time, bits, location, reward });
+        }
+        index
+    }
+
+    #[test]
+    fn ancestors_are_those_found_by_following_parents() {
+        // A branch on every hundredth block of a chain of 1,000.
+        let branches = (0..1_000).step_by(100).chain(1_001..1_600);
+        let index = index((0..1_000).chain(branches));
+        for id in index.ids() {
+            let (mut ancestor, mut height) = (id, index.node(id).height);
+            assert_eq!(index.ancestor_at(id, Height::new(height.get() + 1)), None);
+            while height > Height::GENESIS {
+                assert_eq!(index.ancestor_at(id, height), Some(ancestor));
+                ancestor = index.node(ancestor).parent;
+                height = index.node(ancestor).height;
+            }
+            assert_eq!(ancestor, NodeId::GENESIS);
+        }
+    }
+
+    // R10
+    #[test]
+    fn fork_of_a_long_branch_is_found_in_few_steps() {
+        let (fork, length) = (700, 10_000);
+        let index = index((0..=fork).chain([fork]).chain(fork + 2..fork + length));
+        let tip = index.ids().last().unwrap();
+        let steps = Cell::new(0);
+        let is_off = |id: NodeId| {
+            steps.set(steps.get() + 1);
+            id.get() > fork
+        };
+        let first = index.first_on_path(tip, is_off).unwrap();
+        assert_eq!((first.get(), index.node(tip).height.get()), (fork + 2, fork + length - 1));
+        assert!(steps.get() <= 20, "{} steps", steps.get());
+        assert_eq!(index.first_on_path(first, |_| false), None);
+        assert_eq!(index.first_on_path(first, |_| true), Some(NodeId::GENESIS));
+    }
 }

@@ -61,5 +61,5 @@ pub use open::{OpenError, OpenProgress, Options, open};
 pub use precheck::{PrecheckedBlock, Prechecker};
 pub use reader::Reader;
 pub use verify::{VerifyError, VerifyReport, verify};
-pub use view::{ChainTip, ChainTipStatus, View};
+pub use view::{ChainTip, ChainTipStatus, TipPosition, View};
 pub use writer::{Accepted, Commit, Writer};

@@ -19,7 +19,7 @@ use crate::store::blocks::{
 use crate::store::directory::{Directory, ShutdownKind};
 use crate::store::index::{Changes, Index, Opened};
 use crate::store::{StoreError, invalidated};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::path::Path;
 use std::sync::{Arc, RwLock};
@@ -309,7 +309,7 @@ fn start(
         blocks,
         best_chain,
         invalidated,
-        chain_tips: BTreeSet::new(),
+        chain_tips: BTreeMap::new(),
         index: index.reader(),
         unflushed: Changes::new(),
         log: log.reader(),

@@ -1,13 +1,17 @@
 //! The state of the ledger at the last commit, which the writer and the readers share.
 
-use crate::block;
+use crate::block::{self, Height};
 use crate::block_index::{BlockIndex, NodeId};
 use crate::mempool::Mempool;
 use crate::params::Params;
 use crate::store::blocks::LogReader;
 use crate::store::index::{Changes, IndexReader};
-use std::collections::BTreeSet;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+/// The order of the tips of side branches: the highest first, then by hash.
+pub(super) type TipKey = (Reverse<Height>, block::Hash);
 
 /// The state behind a lock, and the parameters of the network.
 pub(super) struct Shared {
@@ -34,8 +38,8 @@ pub(super) struct State {
     pub(super) best_chain: Vec<NodeId>,
     /// The blocks that the operator invalidated, with their descendants.
     pub(super) invalidated: InvalidatedBlocks,
-    /// The visible blocks that have no visible child.
-    pub(super) chain_tips: BTreeSet<NodeId>,
+    /// The visible blocks that have no visible child, the highest first.
+    pub(super) chain_tips: BTreeMap<TipKey, NodeId>,
     pub(super) index: IndexReader,
     /// Committed rows that are not in the index yet.
     pub(super) unflushed: Changes,
@@ -59,10 +63,22 @@ impl State {
     /// Makes all blocks of the block index visible to readers.
     pub(super) fn publish_blocks(&mut self) {
         for id in self.blocks.ids().skip(self.visible) {
-            self.chain_tips.remove(&self.blocks.node(id).parent);
-            self.chain_tips.insert(id);
+            self.chain_tips.remove(&self.tip_key(self.blocks.node(id).parent));
+            self.chain_tips.insert(self.tip_key(id), id);
         }
         self.visible = self.blocks.len();
+    }
+
+    pub(super) fn tip_key(&self, id: NodeId) -> TipKey {
+        let node = self.blocks.node(id);
+        (Reverse(node.height), node.hash)
+    }
+
+    /// Returns the height of the last block of the best chain on the path from genesis to a block.
+    pub(super) fn fork_height(&self, id: NodeId) -> Height {
+        let first = self.blocks.first_on_path(id, |id| !self.is_in_best_chain(id));
+        let fork = first.map_or(id, |first| self.blocks.node(first).parent);
+        self.blocks.node(fork).height
     }
 }
 

@@ -3,12 +3,12 @@
 use super::overlay::LayeredView;
 use super::records::{read_block, read_header_and_count, read_raw_block, read_undo};
 use super::schema::{self, LOCATIONS_PER_PAGE, TxLocation};
-use super::state::{Shared, State};
+use super::state::{Shared, State, TipKey};
 use crate::accounts::{Account, AccountView, Undo};
 use crate::address::Address;
 use crate::amount::Amount;
 use crate::block::{self, Block, Header, Height};
-use crate::block_index::{BlockNode, NodeId};
+use crate::block_index::{BlockNode, InvalidBlock, NodeId};
 use crate::mempool::Mempool;
 use crate::params::Params;
 use crate::rules::Rule;
@@ -16,6 +16,7 @@ use crate::rules::header::Parent;
 use crate::store::StoreError;
 use crate::tx::Id;
 use std::cmp::Reverse;
+use std::ops::{Bound, RangeBounds};
 use std::sync::RwLockReadGuard;
 
 /// A view of the chain at one tip. The writer waits while it exists.
@@ -35,6 +36,25 @@ pub struct ChainTip {
     pub branch_length: u32,
     /// The status of the branch.
     pub status: ChainTipStatus,
+}
+
+/// The position of a branch in the list of all branches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TipPosition {
+    /// The best chain, which is the first.
+    Active,
+    /// A side branch, by the height and the hash of its last block.
+    Side(Height, block::Hash),
+}
+
+impl ChainTip {
+    /// Returns the position of the branch in the list of all branches.
+    pub fn position(&self) -> TipPosition {
+        match self.status {
+            ChainTipStatus::Active => TipPosition::Active,
+            _ => TipPosition::Side(self.height, self.hash),
+        }
+    }
 }
 
 /// The status of a branch.
@@ -107,42 +127,67 @@ impl<'a> View<'a> {
         if self.is_in_best_chain(node) { depth.saturating_add(1) } else { 0 }
     }
 
-    /// Returns the last blocks of all branches: the best chain first, then by descending height.
-    pub fn chain_tips(&self) -> Vec<ChainTip> {
-        let State { blocks, chain_tips, invalidated, .. } = &*self.state;
-        let best = self.state.tip();
-        let side = chain_tips.iter().filter(|id| **id != best).map(|id| {
-            let BlockNode { hash, height, .. } = *blocks.node(*id);
-            let status = match blocks.broken_rule(*id) {
-                Some(rule) => ChainTipStatus::Invalid { rule },
-                None if invalidated.contains(*id) => ChainTipStatus::Invalidated,
-                None => ChainTipStatus::ValidFork,
-            };
-            ChainTip { hash, height, branch_length: self.branch_length(*id), status }
-        });
-        let invalid =
-            blocks.invalid_blocks().filter(|(_, block)| self.state.is_visible(block.parent));
-        let invalid = invalid.map(|(hash, block)| ChainTip {
-            hash,
-            height: blocks.node(block.parent).height.next().unwrap_or_default(),
-            branch_length: self.branch_length(block.parent).saturating_add(1),
-            status: ChainTipStatus::Invalid { rule: block.rule },
-        });
-        let mut tips: Vec<ChainTip> = side.chain(invalid).collect();
-        tips.sort_by_key(|tip| (Reverse(tip.height), tip.hash));
-        let BlockNode { hash, height, .. } = *self.tip();
-        let status = ChainTipStatus::Active;
-        tips.insert(0, ChainTip { hash, height, branch_length: 0, status });
-        tips
+    /// Returns the last blocks of at most `limit` branches after a position in the list of all
+    /// branches, which starts with the best chain and continues by descending height. The cost
+    /// depends on the limit, not on the number or the lengths of the branches.
+    pub fn chain_tips(&self, after: Option<TipPosition>, limit: usize) -> Vec<ChainTip> {
+        let side = match after {
+            None => {
+                let side = self.side_tips(None, limit.saturating_sub(1));
+                return [self.active_tip()].into_iter().chain(side).take(limit).collect();
+            }
+            Some(TipPosition::Active) => None,
+            Some(TipPosition::Side(height, hash)) => Some((Reverse(height), hash)),
+        };
+        self.side_tips(side, limit)
     }
 
-    fn branch_length(&self, tip: NodeId) -> u32 {
-        let (mut id, mut length) = (tip, 0_u32);
-        while !self.state.is_in_best_chain(id) {
-            id = self.node(id).parent;
-            length = length.saturating_add(1);
-        }
-        length
+    fn active_tip(&self) -> ChainTip {
+        let BlockNode { hash, height, .. } = *self.tip();
+        ChainTip { hash, height, branch_length: 0, status: ChainTipStatus::Active }
+    }
+
+    fn side_tips(&self, after: Option<TipKey>, limit: usize) -> Vec<ChainTip> {
+        let State { blocks, chain_tips, .. } = &*self.state;
+        let after = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let best = self.state.tip();
+        let stored = chain_tips.range((after, Bound::Unbounded)).filter(|(_, id)| **id != best);
+        let stored = stored.take(limit).map(|(key, id)| (*key, self.stored_tip(*id)));
+        // These are few, whatever the number of branches.
+        let cached = blocks.invalid_blocks().filter_map(|(hash, block)| {
+            let height = blocks.node(block.parent).height.next().unwrap_or_default();
+            let key = (Reverse(height), hash);
+            let is_listed = (after, Bound::Unbounded).contains(&key);
+            (is_listed && self.state.is_visible(block.parent)).then_some((key, block))
+        });
+        let mut cached: Vec<_> = cached.collect();
+        cached.sort_unstable_by_key(|(key, _)| *key);
+        let cached = cached.into_iter().take(limit).map(|(key, InvalidBlock { parent, rule })| {
+            let (Reverse(height), hash) = key;
+            let branch_length = self.branch_length(parent, height);
+            let status = ChainTipStatus::Invalid { rule };
+            (key, ChainTip { hash, height, branch_length, status })
+        });
+        let mut tips: Vec<_> = stored.chain(cached).collect();
+        tips.sort_unstable_by_key(|(key, _)| *key);
+        tips.into_iter().map(|(_, tip)| tip).take(limit).collect()
+    }
+
+    fn stored_tip(&self, id: NodeId) -> ChainTip {
+        let State { blocks, invalidated, .. } = &*self.state;
+        let BlockNode { hash, height, .. } = *blocks.node(id);
+        let status = match blocks.broken_rule(id) {
+            Some(rule) => ChainTipStatus::Invalid { rule },
+            None if invalidated.contains(id) => ChainTipStatus::Invalidated,
+            None => ChainTipStatus::ValidFork,
+        };
+        ChainTip { hash, height, branch_length: self.branch_length(id, height), status }
+    }
+
+    /// Returns the number of blocks up to a height on the branch of a block that are not in the best
+    /// chain.
+    fn branch_length(&self, branch: NodeId, height: Height) -> u32 {
+        height.get().saturating_sub(self.state.fork_height(branch).get())
     }
 
     /// Reads a block from the block log and decodes it.

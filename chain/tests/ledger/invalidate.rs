@@ -18,7 +18,7 @@ fn reconsider(node: &mut TestNode, block: &Block) {
 }
 
 fn status(node: &TestNode, end: &Block) -> ChainTipStatus {
-    let branches = node.reader().view().chain_tips();
+    let branches = node.reader().view().chain_tips(None, usize::MAX);
     branches.iter().find(|branch| branch.hash == end.hash()).expect("it is a chain tip").status
 }
 

@@ -117,14 +117,14 @@ fn failed_reorg_to_invalid_branch_changes_nothing() {
     node.submit_side_branch(rest);
 
     let before = snapshot(&node, &reference);
-    let ends: Vec<_> = node.reader().view().chain_tips();
+    let ends: Vec<_> = node.reader().view().chain_tips(None, usize::MAX);
     let ends: Vec<_> = ends.iter().map(|end| (end.hash, end.height, end.branch_length)).collect();
     assert_eq!(ends.len(), 2);
     let error = node.expect_rejection(heavier);
     assert_eq!(error.code(), Some("invalid-ancestor"));
     assert!(snapshot(&node, &reference) == before);
     // The tips of the branches have the same order and a new status.
-    let branches = node.reader().view().chain_tips();
+    let branches = node.reader().view().chain_tips(None, usize::MAX);
     let statuses: Vec<_> = branches.iter().map(|end| (end.hash, end.status)).collect();
     let invalid = ChainTipStatus::Invalid { rule: Rule::WrongReward };
     let ancestor = ChainTipStatus::Invalid { rule: Rule::InvalidAncestor };
@@ -318,14 +318,14 @@ fn thousand_one_block_forks_do_not_change_tip() {
     let forks: Vec<Block> =
         (0..1_000).map(|_| reference.build_on(chain[1].hash()).mine()).collect();
     node.submit_side_branch(&forks);
-    assert_eq!(node.reader().view().chain_tips().len(), 1_001);
+    assert_eq!(node.reader().view().chain_tips(None, usize::MAX).len(), 1_001);
     node.assert_tip_matches(&reference, &chain[2]);
     let next = reference.mine_chain(forks[500].hash(), 1);
     node.connect_all(&next);
     node.assert_tip_matches(&reference, &next[0]);
     node.close();
     assert_eq!(node.start(), []);
-    assert_eq!(node.reader().view().chain_tips().len(), 1_001);
+    assert_eq!(node.reader().view().chain_tips(None, usize::MAX).len(), 1_001);
     node.assert_tip_matches(&reference, &next[0]);
 }
 

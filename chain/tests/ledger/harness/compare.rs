@@ -84,7 +84,7 @@ impl TestNode {
                 ends.push((*hash, entry.height, off, best.contains(hash)));
             }
         }
-        let branches = view.chain_tips();
+        let branches = view.chain_tips(None, usize::MAX);
         assert!(branches.iter().skip(1).map(|end| end.height).is_sorted_by(|a, b| a >= b));
         let mut found: Vec<_> = branches
             .iter()

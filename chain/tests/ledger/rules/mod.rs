@@ -34,7 +34,7 @@ fn assert_invalidates(
     let ancestor = block.hash();
     let expected = RuleError::InvalidAncestor { ancestor };
     assert_eq!(assert_rejects(node, &child, "invalid-ancestor"), expected);
-    let branches = node.reader().view().chain_tips();
+    let branches = node.reader().view().chain_tips(None, usize::MAX);
     assert!(branches.iter().any(|branch| branch.hash == ancestor));
     error
 }
@@ -49,7 +49,7 @@ fn assert_rejects_without_invalidating(
     let error = assert_rejects(node, block, code);
     assert!(!error.invalidates_header(), "{code}");
     assert_eq!(assert_rejects(node, block, code), error);
-    let branches = node.reader().view().chain_tips();
+    let branches = node.reader().view().chain_tips(None, usize::MAX);
     assert!(branches.iter().all(|branch| branch.hash != block.hash()));
     error
 }

@@ -70,6 +70,9 @@ pub enum List {
     Mempool,
     /// The mining jobs, bound to no block. The position is the number of the last one.
     Jobs,
+    /// The tips of all branches, bound to the hash of the last one. The position is its height, or
+    /// `u64::MAX` for the best chain.
+    ChainTips,
 }
 
 impl List {
@@ -79,13 +82,14 @@ impl List {
         format!("^({})[0-9a-f]{{{}}}$", kinds.join("|"), 2 * (Cursor::BYTES - 1))
     }
 
-    const ALL: [List; 6] = [
+    const ALL: [List; 7] = [
         List::Blocks,
         List::BlockTransactions,
         List::AccountMempool,
         List::AccountHistory,
         List::Mempool,
         List::Jobs,
+        List::ChainTips,
     ];
 }
 

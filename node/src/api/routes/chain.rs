@@ -1,15 +1,19 @@
 //! The chain as a whole: its state, its parameters and its branches.
 
 use crate::api::http::content::Json;
-use crate::api::http::response::{ReadResponse, read};
+use crate::api::http::extract::Query;
+use crate::api::http::page::{Cursor, List, Page, PageQuery};
+use crate::api::http::problem::Problem;
+use crate::api::http::response::{ReadResponse, read, read_blocking};
 use crate::api::openapi::route::{Routes, get};
 use crate::api::openapi::schema::{AddressText, Bits, BlockHash, Digest, Units};
 use crate::api::routes::dev;
 use crate::difficulty;
 use crate::state::NodeState;
 use axum::extract::State;
+use axum::http::Uri;
 use axum::response::Response;
-use chain::ledger::{ChainTipStatus, View};
+use chain::ledger::{ChainTip, ChainTipStatus, TipPosition, View};
 use chain::params::Spec;
 use chain::{Height, Params, block_index};
 use p2p::engine::{self, Progress};
@@ -23,7 +27,7 @@ pub fn routes() -> Routes {
         get("/v1/chain", "Get the state of the chain", chain).returns::<Chain>(),
         get("/v1/chain/params", "Get the network parameters", params).returns::<Parameters>(),
         get("/v1/chain/tips", "List the tips of all branches, best first", tips)
-            .returns::<Vec<Tip>>(),
+            .returns_page::<Tip>(&[List::ChainTips]),
     ])
 }
 
@@ -415,30 +419,50 @@ pub enum TipStatus {
     Invalid,
 }
 
-pub async fn tips(State(node): State<Arc<NodeState>>) -> Response {
-    read(&node, |view| {
-        let tips = view.chain_tips().into_iter().map(|branch| {
-            let (status, code) = match branch.status {
-                ChainTipStatus::Active => (TipStatus::Active, None),
-                ChainTipStatus::ValidFork => (TipStatus::ValidFork, None),
-                ChainTipStatus::Invalidated => {
-                    (TipStatus::Invalid, Some(dev::INVALIDATED.to_owned()))
-                }
-                ChainTipStatus::Invalid { rule } => {
-                    (TipStatus::Invalid, Some(rule.code().to_owned()))
-                }
+pub async fn tips(
+    State(node): State<Arc<NodeState>>,
+    uri: Uri,
+    Query(query): Query<PageQuery>,
+) -> Result<Response, Problem> {
+    let (limit, cursor) = (query.limit()?, query.cursor(&[List::ChainTips])?);
+    let after = cursor.map(|Cursor { bound, position, .. }| match u32::try_from(position) {
+        Ok(height) => TipPosition::Side(Height::new(height), bound),
+        Err(_) => TipPosition::Active,
+    });
+    Ok(read_blocking(node, move |view| {
+        let mut tips = view.chain_tips(after, limit.saturating_add(1));
+        let more = tips.len() > limit;
+        tips.truncate(limit);
+        let next = tips.last().filter(|_| more).map(|last| {
+            let (position, bound) = match last.position() {
+                TipPosition::Active => (u64::MAX, last.hash),
+                TipPosition::Side(height, hash) => (height.get().into(), hash),
             };
-            Tip {
-                hash: branch.hash.to_string(),
-                height: branch.height.get(),
-                branch_length: branch.branch_length,
-                status,
-                code,
-            }
+            Cursor { list: List::ChainTips, bound, position }.encode()
         });
+        let items = tips.into_iter().map(Tip::of).collect();
         // A side branch may appear without a change of the tip.
-        Ok(ReadResponse::new(Json(tips.collect::<Vec<_>>())).volatile())
+        Ok(ReadResponse::page(Page { items, next }, &uri, limit).volatile())
     })
+    .await)
+}
+
+impl Tip {
+    fn of(branch: ChainTip) -> Tip {
+        let (status, code) = match branch.status {
+            ChainTipStatus::Active => (TipStatus::Active, None),
+            ChainTipStatus::ValidFork => (TipStatus::ValidFork, None),
+            ChainTipStatus::Invalidated => (TipStatus::Invalid, Some(dev::INVALIDATED.to_owned())),
+            ChainTipStatus::Invalid { rule } => (TipStatus::Invalid, Some(rule.code().to_owned())),
+        };
+        Tip {
+            hash: branch.hash.to_string(),
+            height: branch.height.get(),
+            branch_length: branch.branch_length,
+            status,
+            code,
+        }
+    }
 }
 
 #[cfg(test)]

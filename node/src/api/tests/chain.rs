@@ -89,14 +89,16 @@ async fn tips_list_all_branches() {
     let (world, other) = (World::new().await, World::new().await);
     let genesis = Params::dev().genesis_hash().to_string();
     let active = |hash: &str, height: u32| json!({"hash": hash, "height": height, "branch_length": 0, "status": "active"});
-    assert_eq!(world.get("/v1/chain/tips").await.json(), json!([active(&genesis, 0)]));
+    let page = |tips: Value| json!({"items": tips, "next": null});
+    assert_eq!(world.get("/v1/chain/tips").await.json(), page(json!([active(&genesis, 0)])));
     let best = world.generate(2, 0).await.pop().unwrap();
     let fork = other.generate(1, 1).await.pop().unwrap();
     let tag = world.get("/v1/chain/tips").await.header(header::ETAG).to_owned();
     other.send_blocks(1, &world).await;
     let fork = json!({"hash": fork, "height": 1, "branch_length": 1, "status": "valid-fork"});
     let tips = world.get_with("/v1/chain/tips", &[("if-none-match", &tag)]).await;
-    assert_eq!(tips.json(), json!([active(&best, 2), fork]), "a fork leaves the tip as it is");
+    let expected = page(json!([active(&best, 2), fork]));
+    assert_eq!(tips.json(), expected, "a fork leaves the tip as it is");
 
     let mut greedy: Block = world.candidate().await;
     let Transaction::Coinbase(coinbase) = &mut greedy.transactions[0] else { unreachable!() };
@@ -108,5 +110,16 @@ async fn tips_list_all_branches() {
         "hash": greedy.hash().to_string(), "height": 3, "branch_length": 1,
         "status": "invalid", "code": "wrong-reward",
     });
-    assert_eq!(tips, json!([active(&best, 2), invalid, fork]));
+    assert_eq!(tips, page(json!([active(&best, 2), invalid, fork])));
+
+    let mut next = json!("/v1/chain/tips?limit=1");
+    for tip in [active(&best, 2), invalid, fork] {
+        let page = world.get(next.as_str().unwrap()).await.json();
+        assert_eq!(page["items"], json!([tip]));
+        next = page["next"].clone();
+        if let Some(cursor) = page["next"].as_str() {
+            next = json!(format!("/v1/chain/tips?limit=1&cursor={cursor}"));
+        }
+    }
+    assert_eq!(next, Value::Null);
 }

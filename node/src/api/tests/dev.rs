@@ -163,7 +163,7 @@ async fn invalidate_and_reconsider_move_the_tip() {
     assert_eq!(world.height().await, 3);
     let left = world.get(&format!("/v1/blocks/{}", blocks[4])).await.json();
     assert_eq!((&left["in_best_chain"], &left["confirmations"]), (&json!(false), &json!(0)));
-    let tips = world.get("/v1/chain/tips").await.json();
+    let tips = &world.get("/v1/chain/tips").await.json()["items"];
     assert_eq!((&tips[1]["hash"], &tips[1]["branch_length"]), (&json!(blocks[4]), &json!(2)));
     assert_eq!((&tips[1]["status"], &tips[1]["code"]), (&json!("invalid"), &json!("invalidated")));
     world.generate(1, 1).await;

@@ -14,8 +14,10 @@ export const menu = { label: 'Forks', order: 4 };
 const HEIGHTS = 50;
 /** Most side branches shown, highest first. */
 const MAX_BRANCHES = 16;
+/** Most branches read, the highest ones. */
+const MAX_TIPS = 100;
 /** Rows of the table of branches. */
-const MAX_TIPS = 25;
+const TABLE_ROWS = 25;
 /** Reorganisations counted. */
 const MAX_REORGS = 1000;
 /** Reorganisations listed. */
@@ -54,7 +56,7 @@ export default async function forksPage({ signal }) {
     else replaceContent(log, ...reorgs.slice(0, LISTED_REORGS).map(renderReorg));
   };
   const show = async () => {
-    const [best, tips] = await Promise.all([recentBlocks(HEIGHTS, signal, recent), get('/chain/tips', signal)]);
+    const [best, tips] = await Promise.all([recentBlocks(HEIGHTS, signal, recent), getTips(signal)]);
     [recent, shownTips] = [best, tips];
     const lowest = best[best.length - 1].height;
     const blocks = new Map(best.map((block) => [block.hash, { ...block, isBest: true }]));
@@ -62,7 +64,8 @@ export default async function forksPage({ signal }) {
     for (const tip of sideTips.slice(0, MAX_BRANCHES)) await addBranch(tip, blocks, lowest);
     diagram.show([...blocks.values()], lowest);
     const stale = [...blocks.values()].filter((block) => !block.isBest).length;
-    tiles.branches.show(count(sideTips.length), tips.length > sideTips.length + 1 ? `${count(tips.length - 1)} in the whole chain` : 'in the whole chain');
+    const all = `${tips.length < MAX_TIPS ? '' : 'at least '}${count(tips.length - 1)} in the whole chain`;
+    tiles.branches.show(count(sideTips.length), tips.length > sideTips.length + 1 ? all : 'in the whole chain');
     tiles.stale.show(count(stale), `${((stale / blocks.size) * 100).toFixed(1).replace(/\.0$/, '')} % of the blocks shown`);
     replaceContent(branches, tips.length > 1 ? tipTable(tips) : empty('No side branches', 'All known blocks are in the best chain.'));
   };
@@ -83,7 +86,7 @@ export default async function forksPage({ signal }) {
   on(['block.connected', 'block.disconnected', 'reorg', 'resync', 'reset'], signal, refresh);
   // A block in a side branch has no event.
   poll(POLL_INTERVAL, signal, throttled(async () => {
-    const tips = await get('/chain/tips', signal);
+    const tips = await getTips(signal);
     if (!isEqual(tips, shownTips)) refresh();
   }));
   replay(['reorg'], signal, (reorg) => {
@@ -108,6 +111,8 @@ export default async function forksPage({ signal }) {
   };
 }
 
+const getTips = async (signal) => (await get(`/chain/tips?limit=${MAX_TIPS}`, signal)).items;
+
 const isEqual = (tips, others) => tips.length === others.length && tips.every((tip, index) => tip.hash === others[index].hash && tip.status === others[index].status);
 
 const BADGES = { best: ['best chain', 'good'], stale: ['stale', 'stale'], invalid: ['invalid', 'bad'] };
@@ -121,7 +126,7 @@ function renderReorg(reorg) {
 }
 
 function tipTable(tips) {
-  const sorted = [...tips].sort((a, b) => (b.status === 'active') - (a.status === 'active') || b.height - a.height).slice(0, MAX_TIPS);
+  const sorted = [...tips].sort((a, b) => (b.status === 'active') - (a.status === 'active') || b.height - a.height).slice(0, TABLE_ROWS);
   return simpleTable(`Branches of ${chain.network}`, [
     { head: 'Status', narrow: '34%', cell: (tip) => h('span', { title: tip.code }, badge(...(TIP_BADGES[tip.status] ?? [tip.status]))) },
     { head: 'Height', narrow: '19%', number: true, cell: (tip) => count(tip.height) },
