@@ -16,6 +16,32 @@ use std::arch::x86_64::*;
 use std::hint::black_box;
 use std::ops::RangeInclusive;
 
+/// Computes the rounds whose sums are in `$from`, mixed with the sums of `$count` words from word
+/// `$start`, which are for the next phase.
+macro_rules! phase {
+    ($states:ident, $from:expr => $to:expr, $even:ident, $k:ident, $count:literal from $start:literal,
+        $t:ident => $word:expr) => {
+        unroll!(16, I => {
+            $states.rounds(I / 8, &$from[I % 8]);
+            if I < $count {
+                const $t: usize = $start + I % $count;
+                store(&mut $to, I, &mut $even, add(splat($k[$t]), $word));
+            }
+        })
+    };
+}
+
+/// Computes the last fourteen rounds, whose sums are in `$from`.
+macro_rules! last_phase {
+    ($states:ident, $from:expr) => {
+        unroll!(16, I => {
+            if I % 8 < 7 {
+                $states.rounds(I / 8, &$from[I % 8]);
+            }
+        })
+    };
+}
+
 /// Defines `scan` for the given CPU features. The module that invokes it defines `small0` and
 /// `small1` with them.
 ///
@@ -72,86 +98,33 @@ macro_rules! scan {
                 black_box(&mut first_sums);
 
                 let mut second_words = Schedule::second(digest);
-                let sum = |t| add(splat(second_k[t]), digest[t]);
-                second_sums[0][7] = in_pairs(splat(0), digest[0]);
-                second_sums[0][0] = in_pairs(sum(1), sum(2));
-                second_sums[0][1] = in_pairs(sum(3), sum(4));
-                second_sums[0][2] = in_pairs(sum(5), sum(6));
-                second_sums[0][3] = in_pairs(sum(7), splat(second_k[8]));
-                black_box(&mut second_sums);
-                // Rounds 1 to 14, words 15 to 30.
                 let mut second_even = splat(0);
-                unroll!(16, I => {
-                    const PAIR: usize = I % 8;
-                    if PAIR == 0 {
-                        second.start(I / 8, partial, &second_sums[0][7]);
-                    }
-                    if PAIR < 4 {
-                        second.rounds(I / 8, &second_sums[0][PAIR]);
-                    } else if PAIR < 7 {
-                        const T: usize = 1 + 2 * PAIR;
-                        second.constant_rounds(I / 8, [second_k[T], second_k[T + 1]]);
-                    }
-                    let mut sum = splat(second_k[15 + I]);
-                    // Word 15 is in the constant.
-                    if I > 0 {
-                        const T: usize = if I > 0 { 15 + I } else { 16 };
-                        sum = add(sum, second_words.second_word::<T>());
-                    }
-                    store(&mut second_sums[1], I, &mut second_even, sum);
-                });
+                start_second(&mut second, &mut second_sums, &mut second_words, &digest, partial);
                 black_box(&mut second_sums);
 
                 // Rounds 18 to 33, words 34 to 49.
-                unroll!(16, I => {
-                    first.rounds(I / 8, &first_sums[1][I % 8]);
-                    let sum = add(splat(k[34 + I]), words.first_word::<{ 34 + I }>(precomputed));
-                    store(&mut first_sums[2], I, &mut even, sum);
-                });
+                phase!(first, first_sums[1] => first_sums[2], even, k, 16 from 34,
+                    T => words.first_word::<T>(precomputed));
                 black_box(&mut first_sums);
 
                 // Rounds 15 to 30, words 31 to 46.
-                unroll!(16, I => {
-                    second.rounds(I / 8, &second_sums[1][I % 8]);
-                    const T: usize = 31 + I;
-                    let sum = add(splat(second_k[T]), second_words.second_word::<T>());
-                    store(&mut second_sums[2], I, &mut second_even, sum);
-                });
+                phase!(second, second_sums[1] => second_sums[2], second_even, second_k, 16 from 31,
+                    T => second_words.second_word::<T>());
                 black_box(&mut second_sums);
 
                 // Rounds 34 to 49, words 50 to 63.
-                unroll!(16, I => {
-                    first.rounds(I / 8, &first_sums[2][I % 8]);
-                    if I < 14 {
-                        const T: usize = 50 + I % 14;
-                        let sum = add(splat(k[T]), words.first_word::<T>(precomputed));
-                        store(&mut first_sums[3], I, &mut even, sum);
-                    }
-                });
+                phase!(first, first_sums[2] => first_sums[3], even, k, 14 from 50,
+                    T => words.first_word::<T>(precomputed));
                 black_box(&mut first_sums);
 
                 // Rounds 31 to 46, words 47 to 60.
-                unroll!(16, I => {
-                    second.rounds(I / 8, &second_sums[2][I % 8]);
-                    if I < 14 {
-                        const T: usize = 47 + I % 14;
-                        let sum = add(splat(second_k[T]), second_words.second_word::<T>());
-                        store(&mut second_sums[3], I, &mut second_even, sum);
-                    }
-                });
+                phase!(second, second_sums[2] => second_sums[3], second_even, second_k, 14 from 47,
+                    T => second_words.second_word::<T>());
                 black_box(&mut second_sums);
 
                 // Rounds 50 to 63 and 47 to 60.
-                unroll!(16, I => {
-                    if I % 8 < 7 {
-                        first.rounds(I / 8, &first_sums[3][I % 8]);
-                    }
-                });
-                unroll!(16, I => {
-                    if I % 8 < 7 {
-                        second.rounds(I / 8, &second_sums[3][I % 8]);
-                    }
-                });
+                last_phase!(first, first_sums[3]);
+                last_phase!(second, second_sums[3]);
                 let [_, e, _, _] = in_lanes(second.abef);
                 let mask = at_most(swap_bytes(e), limit);
                 if mask != 0 {
@@ -160,6 +133,46 @@ macro_rules! scan {
                 digest = first.words(&precomputed.midstate);
                 nonce = add(nonce, splat(8));
             }
+        }
+
+        /// Computes rounds 1 to 14 of the second hash of `digest`, and the sums of words 15 to 30.
+        #[inline]
+        #[target_feature(enable = $features)]
+        fn start_second(
+            states: &mut States,
+            sums: &mut [[Sums; 8]; 4],
+            words: &mut Schedule,
+            digest: &[Vector; 8],
+            partial: &PartialHash,
+        ) {
+            let k = &partial.constants;
+            let sum = |t| add(splat(k[t]), digest[t]);
+            sums[0][7] = in_pairs(splat(0), digest[0]);
+            sums[0][0] = in_pairs(sum(1), sum(2));
+            sums[0][1] = in_pairs(sum(3), sum(4));
+            sums[0][2] = in_pairs(sum(5), sum(6));
+            sums[0][3] = in_pairs(sum(7), splat(k[8]));
+            black_box(&mut *sums);
+            let mut even = splat(0);
+            unroll!(16, I => {
+                const PAIR: usize = I % 8;
+                if PAIR == 0 {
+                    states.start(I / 8, partial, &sums[0][7]);
+                }
+                if PAIR < 4 {
+                    states.rounds(I / 8, &sums[0][PAIR]);
+                } else if PAIR < 7 {
+                    const T: usize = 1 + 2 * PAIR;
+                    states.constant_rounds(I / 8, [k[T], k[T + 1]]);
+                }
+                let mut sum = splat(k[15 + I]);
+                // Word 15 is in the constant.
+                if I > 0 {
+                    const T: usize = if I > 0 { 15 + I } else { 16 };
+                    sum = add(sum, words.second_word::<T>());
+                }
+                store(&mut sums[1], I, &mut even, sum);
+            });
         }
     };
 }
