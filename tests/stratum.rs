@@ -96,10 +96,18 @@ fn five_kinds_of_miners_find_blocks() {
     let (_folder, data) = test_folder();
     let node = Node::start(&data, &STRATUM);
     let url = &node.node_file()["stratum"];
-    let user = |number: u8| text(test_address(number));
+    cpuminer(&node, Miner::connect(url), &text(test_address(1)));
+    cpuminer_opt(&node, Miner::connect(url), &text(test_address(2)));
+    esp_miner(&node, Miner::connect(url), &text(test_address(3)));
+    nerd_miner(&node, Miner::connect(url), &text(test_address(4)));
+    cgminer(&node, Miner::connect(url), &text(test_address(5)));
+    assert_eq!(node.tip().height, 7);
+    node.kill();
+    assert_eq!(verified(&data).height, 7);
+}
 
-    // pooler's cpuminer
-    let (mut miner, address) = (Miner::connect(url), user(1));
+/// Mines as pooler's cpuminer.
+fn cpuminer(node: &Node, mut miner: Miner, address: &str) {
     miner.send("{\"id\": 1, \"method\": \"mining.subscribe\", \"params\": [\"cpuminer/2.5.1\"]}\n");
     assert_eq!(miner.receive().unwrap()["id"], 1, "the next line");
     miner.send(&format!(
@@ -107,15 +115,16 @@ fn five_kinds_of_miners_find_blocks() {
     ));
     expect_accepted(&miner.receive().unwrap());
     for _ in 0..3 {
-        mine_block(&node, &mut miner, &address, 0, &|rest| {
+        mine_block(node, &mut miner, address, 0, &|rest| {
             format!(
                 "{{\"method\": \"mining.submit\", \"params\": [\"{address}\", {rest}], \"id\":4}}\n"
             )
         });
     }
+}
 
-    // cpuminer-opt
-    let (mut miner, address) = (Miner::connect(url), user(2));
+/// Mines as cpuminer-opt.
+fn cpuminer_opt(node: &Node, mut miner: Miner, address: &str) {
     miner.send(
         "{\"id\": 1, \"method\": \"mining.subscribe\", \"params\": [\"cpuminer-opt-26.1\"]}\n",
     );
@@ -130,14 +139,15 @@ fn five_kinds_of_miners_find_blocks() {
         "{\"id\": 1, \"method\": \"mining.suggest_difficulty\", \"params\": [\"0.500000\"]}\n",
     );
     expect_accepted(&miner.reply());
-    mine_block(&node, &mut miner, &address, 0, &|rest| {
+    mine_block(node, &mut miner, address, 0, &|rest| {
         format!(
             "{{\"method\": \"mining.submit\", \"params\": [\"{address}.rig\", {rest}], \"id\":4}}\n"
         )
     });
+}
 
-    // ESP-Miner: three requests at once
-    let (mut miner, address) = (Miner::connect(url), user(3));
+/// Mines as ESP-Miner, which sends three requests at once.
+fn esp_miner(node: &Node, mut miner: Miner, address: &str) {
     miner.send(&format!(
         "{{\"id\": 1, \"method\": \"mining.configure\", \"params\": [[\"version-rolling\"], \
          {{\"version-rolling.mask\": \"ffffffff\"}}]}}\n\
@@ -149,15 +159,16 @@ fn five_kinds_of_miners_find_blocks() {
     expect_accepted(&miner.receive().unwrap());
     miner.send("{\"id\": 4, \"method\": \"mining.suggest_difficulty\", \"params\": [1000]}\n");
     expect_accepted(&miner.reply());
-    mine_block(&node, &mut miner, &address, 0x0005_a000, &|rest| {
+    mine_block(node, &mut miner, address, 0x0005_a000, &|rest| {
         format!(
             "{{\"id\": 5, \"method\": \"mining.submit\", \"params\": [\"{address}.axe\", {rest}, \
              \"0005a000\"]}}\n"
         )
     });
+}
 
-    // NerdMiner
-    let (mut miner, address) = (Miner::connect(url), user(4));
+/// Mines as NerdMiner, which omits leading zeros of the nonce.
+fn nerd_miner(node: &Node, mut miner: Miner, address: &str) {
     miner.send(
         "{\"id\": 1, \"method\": \"mining.subscribe\", \"params\": [\"NerdMinerV2/1.8.0\"]}\n",
     );
@@ -168,8 +179,7 @@ fn five_kinds_of_miners_find_blocks() {
     ));
     expect_accepted(&miner.receive().unwrap());
     expect_accepted(&miner.reply());
-    mine_block(&node, &mut miner, &address, 0, &|rest| {
-        // Omits leading zeros of the nonce.
+    mine_block(node, &mut miner, address, 0, &|rest| {
         let (before, nonce) = rest.rsplit_once(' ').unwrap();
         let nonce = nonce.trim_matches('"').trim_start_matches('0');
         let nonce = if nonce.is_empty() { "0" } else { nonce };
@@ -177,9 +187,10 @@ fn five_kinds_of_miners_find_blocks() {
             "{{\"id\":4,\"method\":\"mining.submit\",\"params\":[\"{address}\",{before}\"{nonce}\"]}}\n"
         )
     });
+}
 
-    // cgminer
-    let (mut miner, address) = (Miner::connect(url), user(5));
+/// Mines as cgminer.
+fn cgminer(node: &Node, mut miner: Miner, address: &str) {
     miner.send(
         "{\"id\": 0, \"method\": \"mining.configure\", \"params\": [[\"version-rolling\"], \
          {\"version-rolling.mask\": \"1fffe000\", \"version-rolling.min-bit-count\": 2}]}\n",
@@ -191,15 +202,12 @@ fn five_kinds_of_miners_find_blocks() {
         "{{\"id\": 2, \"method\": \"mining.authorize\", \"params\": [\"{address}.s9\", \"x\"]}}\n"
     ));
     expect_accepted(&miner.receive().unwrap());
-    mine_block(&node, &mut miner, &address, 0x2000, &|rest| {
+    mine_block(node, &mut miner, address, 0x2000, &|rest| {
         format!(
             "{{\"id\": 3, \"method\": \"mining.submit\", \"params\": [\"{address}.s9\", {rest}, \
              \"00002000\"]}}\n"
         )
     });
-    assert_eq!(node.tip().height, 7);
-    node.kill();
-    assert_eq!(verified(&data).height, 7);
 }
 
 // Q02, Q03, Q04, Q05, Q07, Q09

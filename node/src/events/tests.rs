@@ -453,24 +453,30 @@ async fn resuming_subscriber_reads_each_event_once() {
         read.extend(world.published(world.seen, Filter::default()).await);
         // The mark at the end has the next number.
         assert!(read.iter().map(|event| event.number).eq(1..=read.len() as u64), "seed {seed}");
-        let mut chain = vec![tips[0].to_string()];
-        for event in &read {
-            let data = data(event);
-            let hash = data["hash"].as_str().map(ToOwned::to_owned);
-            match event.name() {
-                "block.connected" => {
-                    assert_eq!(data["previous"], *chain.last().unwrap());
-                    chain.push(hash.unwrap());
-                    assert_eq!(data["height"], chain.len() - 1);
-                }
-                "block.disconnected" => assert_eq!(chain.pop(), hash),
-                "transaction.confirmed" => assert_eq!(data["block"], *chain.last().unwrap()),
-                "reorg" => assert_eq!(data["new_tip"], *chain.last().unwrap()),
-                _ => assert_eq!(event.name(), "job.updated"),
-            }
-        }
+        let chain = followed(tips[0].to_string(), &read);
         assert_eq!(*chain.last().unwrap(), world.chain.tip().to_string(), "seed {seed}");
         assert!(common > 0 || names(&read).contains(&"reorg") || seed > 0);
         world.stop().await;
     }
+}
+
+/// Follows the events from genesis, and returns the hashes of the best chain.
+fn followed(genesis: String, read: &[Event]) -> Vec<String> {
+    let mut chain = vec![genesis];
+    for event in read {
+        let data = data(event);
+        let hash = data["hash"].as_str().map(ToOwned::to_owned);
+        match event.name() {
+            "block.connected" => {
+                assert_eq!(data["previous"], *chain.last().unwrap());
+                chain.push(hash.unwrap());
+                assert_eq!(data["height"], chain.len() - 1);
+            }
+            "block.disconnected" => assert_eq!(chain.pop(), hash),
+            "transaction.confirmed" => assert_eq!(data["block"], *chain.last().unwrap()),
+            "reorg" => assert_eq!(data["new_tip"], *chain.last().unwrap()),
+            _ => assert_eq!(event.name(), "job.updated"),
+        }
+    }
+    chain
 }
