@@ -49,6 +49,15 @@ pub enum Status {
     Dropped(RejectReason),
 }
 
+/// Whether a transfer may replace another one of its sender with the same nonce.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Replacement {
+    /// The transfer replaces the other one if it pays enough more.
+    Allowed,
+    /// The transfer is rejected if there is another one.
+    Forbidden,
+}
+
 /// A transfer in the mempool.
 #[derive(Clone, Copy, Debug)]
 pub struct Entry<'a> {
@@ -185,12 +194,13 @@ impl Mempool {
     pub fn insert<V: AccountView>(
         &mut self,
         transfer: CheckedTransfer,
+        replacement: Replacement,
         accounts: &V,
     ) -> Result<Admission, InsertError<V::Error>> {
         if self.contains(&transfer.id()) {
             return Ok(Admission::AlreadyKnown);
         }
-        let plan = self.plan(&transfer, accounts)?;
+        let plan = self.plan(&transfer, replacement, accounts)?;
         let by = transfer.id();
         let mut dropped = Vec::new();
         if let Some((sender, reason)) = plan.victim {
@@ -215,18 +225,20 @@ impl Mempool {
     pub fn check<V: AccountView>(
         &self,
         transfer: &CheckedTransfer,
+        replacement: Replacement,
         accounts: &V,
     ) -> Result<Status, InsertError<V::Error>> {
         if let Some(entry) = self.get(&transfer.id()) {
             return Ok(entry.status());
         }
-        let InsertPlan { queue, nonce, .. } = self.plan(transfer, accounts)?;
+        let InsertPlan { queue, nonce, .. } = self.plan(transfer, replacement, accounts)?;
         Ok(if nonce < queue.next_nonce() { Status::Pending } else { Status::Queued })
     }
 
     fn plan<V: AccountView>(
         &self,
         transfer: &CheckedTransfer,
+        replacement: Replacement,
         accounts: &V,
     ) -> Result<InsertPlan, InsertError<V::Error>> {
         let sender = transfer.details().sender;
@@ -242,6 +254,10 @@ impl Mempool {
         let fees_before = queue.pending_at(nonce).map(|_| queue.pending_fees());
         let replaced = queue.insert(entry);
         if let Some(replaced) = replaced {
+            if replacement == Replacement::Forbidden {
+                let id = self.transfer(&replaced).id();
+                Err(RejectReason::WouldReplace { id })?;
+            }
             check_replacement_fee(&entry, &replaced)?;
             self.count_replacement(&mut queue)?;
         }

@@ -205,8 +205,8 @@ fn select<V: AccountView>(
 mod tests {
     use super::*;
     use crate::accounts::Account;
-    use crate::mempool::Limits;
     use crate::mempool::tests::{FEE, Pay, account, address, by_sender, pay};
+    use crate::mempool::{Limits, Replacement};
     use crate::params::Spec;
     use crate::rules;
     use proptest::prelude::*;
@@ -238,7 +238,7 @@ mod tests {
         }
 
         fn insert(&mut self, pay: Pay) -> bool {
-            self.pool.insert(pay.signed(), &self.accounts).is_ok()
+            self.pool.insert(pay.signed(), Replacement::Allowed, &self.accounts).is_ok()
         }
 
         fn parent(&self) -> Parent<'_> {

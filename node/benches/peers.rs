@@ -10,7 +10,7 @@
 #![allow(missing_docs)]
 
 use chain::ledger::{self, Options, Reader, Writer};
-use chain::mempool::Limits;
+use chain::mempool::{Limits, Replacement};
 use chain::signature::SecretKey;
 use chain::testing::{dev_key, mine_on_tip};
 use chain::tx::{Memo, Payment};
@@ -225,7 +225,10 @@ fn build_chain(data: &Path) {
             memo: Memo::default(),
         };
         writer
-            .submit_transfer(Transfer::sign(payment, &key, Params::dev().genesis_hash()))
+            .submit_transfer(
+                Transfer::sign(payment, &key, Params::dev().genesis_hash()),
+                Replacement::Allowed,
+            )
             .unwrap();
         if (nonce + 1) % TRANSFERS_PER_BLOCK == 0 {
             let block = mine_on_tip(&writer, miner);

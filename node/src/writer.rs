@@ -134,8 +134,9 @@ impl WriterTask {
                 Request::Block(block, reply) => {
                     self.process_blocks(&mut prechecker, (block, reply))?;
                 }
-                Request::Transfer(transfer, reply) => {
-                    let result = self.writer.submit_transfer(Arc::unwrap_or_clone(transfer));
+                Request::Transfer(transfer, replacement, reply) => {
+                    let transfer = Arc::unwrap_or_clone(transfer);
+                    let result = self.writer.submit_transfer(transfer, replacement);
                     self.metrics.writer.transfer(&result);
                     if let Ok(Admission::Added(changes)) = &result {
                         self.publish_version();

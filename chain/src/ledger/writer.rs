@@ -391,7 +391,8 @@ impl Writer {
         Ok(())
     }
 
-    /// Validates a transfer and accepts it into the mempool.
+    /// Validates a transfer and accepts it into the mempool, if need be in place of another one as
+    /// far as `replacement` allows.
     ///
     /// # Errors
     /// Returns [`TransferError::Invalid`], [`Rejected`](TransferError::Rejected), or an error of
@@ -399,11 +400,12 @@ impl Writer {
     pub fn submit_transfer(
         &mut self,
         transfer: Transfer,
+        replacement: mempool::Replacement,
     ) -> Result<mempool::Admission, TransferError> {
         let checked = rules::tx::check(transfer, self.shared.params.genesis_hash())?;
         let mut state = self.shared.write();
         let State { mempool, unflushed, index, .. } = &mut *state;
-        Ok(mempool.insert(checked, &LayeredView::new(None, unflushed, index))?)
+        Ok(mempool.insert(checked, replacement, &LayeredView::new(None, unflushed, index))?)
     }
 
     /// Removes transfers that have waited too long for a missing nonce. Call it every few minutes.

@@ -70,6 +70,13 @@ pub enum RejectReason {
         /// The fee of the transfer, in base units.
         actual: u64,
     },
+    /// `would-replace`: the sender has another transfer with this nonce in the mempool, and the
+    /// submitter forbids a replacement.
+    #[error("transfer {id} of the same sender has this nonce, and must not be replaced")]
+    WouldReplace {
+        /// The id of the other transfer.
+        id: Id,
+    },
     /// `sender-limit`: the sender has too many transfers in the mempool.
     #[error("the mempool holds at most {limit} transfers of a sender")]
     SenderLimit {
@@ -106,6 +113,7 @@ impl RejectReason {
             RejectReason::MinFee { .. } => "min-fee",
             RejectReason::MempoolFull { .. } | RejectReason::MempoolFullOfPending => "mempool-full",
             RejectReason::ReplacementTooCheap { .. } => "replacement-too-cheap",
+            RejectReason::WouldReplace { .. } => "would-replace",
             RejectReason::SenderLimit { .. } | RejectReason::ReplacementLimit { .. } => {
                 "sender-limit"
             }
@@ -124,6 +132,7 @@ impl RejectReason {
             | RejectReason::MempoolFull { needed, actual }
             | RejectReason::ReplacementTooCheap { needed, actual } => Some((needed, actual)),
             RejectReason::MempoolFullOfPending
+            | RejectReason::WouldReplace { .. }
             | RejectReason::SenderLimit { .. }
             | RejectReason::ReplacementLimit { .. }
             | RejectReason::Replaced { .. }

@@ -7,6 +7,7 @@ use crate::rules;
 use crate::signature::SecretKey;
 use crate::tx::{Memo, Payment, Transfer};
 use std::collections::HashSet;
+use std::convert::Infallible;
 use std::sync::{LazyLock, Mutex};
 
 mod eviction;
@@ -82,13 +83,17 @@ impl World {
     }
 
     fn insert(&mut self, pay: Pay) -> Result<Changes, RejectReason> {
-        let result = self.pool.insert(pay.signed(), &self.accounts);
+        let result = self.pool.insert(pay.signed(), Replacement::Allowed, &self.accounts);
         self.assert_sound();
         match result {
             Ok(Admission::Added(changes)) => Ok(changes),
             Ok(Admission::AlreadyKnown) => panic!("{pay:?} is known"),
             Err(InsertError::Rejected(reason)) => Err(reason),
         }
+    }
+
+    fn check(&self, pay: Pay) -> Result<Status, InsertError<Infallible>> {
+        self.pool.check(&pay.signed(), Replacement::Allowed, &self.accounts)
     }
 
     fn insert_all(&mut self, pays: impl IntoIterator<Item = Pay>) {
@@ -214,10 +219,10 @@ fn inserting_a_transfer_twice_has_no_effect() {
     let mut world = World::new(Limits::default());
     let changes = world.insert(pay(0, 0)).unwrap();
     assert_eq!(changes.pending, [pay(0, 0).id()]);
-    let again = world.pool.insert(pay(0, 0).signed(), &world.accounts);
+    let again = world.pool.insert(pay(0, 0).signed(), Replacement::Forbidden, &world.accounts);
     assert!(matches!(again, Ok(Admission::AlreadyKnown)));
     assert_eq!(world.pool.count(), 1);
-    assert_eq!(world.pool.check(&pay(0, 0).signed(), &world.accounts), Ok(Status::Pending));
+    assert_eq!(world.check(pay(0, 0)), Ok(Status::Pending));
 }
 
 // M03
@@ -237,12 +242,11 @@ fn rejects_fee_below_minimum() {
 #[test]
 fn check_changes_nothing() {
     let mut world = World::new(Limits::default());
-    let check = |world: &World, pay: Pay| world.pool.check(&pay.signed(), &world.accounts);
-    assert_eq!(check(&world, pay(0, 0)), Ok(Status::Pending));
-    assert_eq!(check(&world, pay(0, 1)), Ok(Status::Queued));
+    assert_eq!(world.check(pay(0, 0)), Ok(Status::Pending));
+    assert_eq!(world.check(pay(0, 1)), Ok(Status::Queued));
     world.set(0, account(10, 3));
     let used = RejectReason::NonceUsed { expected: 3, actual: 2 };
-    assert_eq!(check(&world, pay(0, 2)), Err(InsertError::Rejected(used)));
+    assert_eq!(world.check(pay(0, 2)), Err(InsertError::Rejected(used)));
     assert_eq!(world.pool.count(), 0);
     world.assert_sound();
 }
@@ -266,6 +270,25 @@ fn replacement_pays_a_tenth_more_in_total_and_per_byte() {
     let replaced = Status::Dropped(RejectReason::Replaced { by: better.id() });
     assert_eq!(world.status(Pay { fee: 1_000, ..pay(0, 0) }), Some(replaced));
     assert_eq!(world.nonces(0), [0, 1]);
+}
+
+#[test]
+fn forbidden_replacement_is_rejected_whatever_it_pays() {
+    let mut world = World::new(Limits::default());
+    world.insert_all([pay(0, 0), pay(0, 2)]);
+    for nonce in [0, 2] {
+        let other = Pay { fee: 50_000, ..pay(0, nonce) }.signed();
+        let reason = RejectReason::WouldReplace { id: pay(0, nonce).id() };
+        let rejected = InsertError::Rejected(reason);
+        let checked = world.pool.check(&other, Replacement::Forbidden, &world.accounts);
+        assert_eq!(checked, Err(rejected.clone()));
+        let inserted = world.pool.insert(other, Replacement::Forbidden, &world.accounts);
+        assert_eq!(inserted, Err(rejected));
+    }
+    let next = pay(0, 1).signed();
+    world.pool.insert(next, Replacement::Forbidden, &world.accounts).unwrap();
+    assert_eq!(world.nonces(0), [0, 1, 2]);
+    world.assert_sound();
 }
 
 #[test]
@@ -532,7 +555,7 @@ fn unreadable_account_changes_nothing() {
     world.insert(pay(0, 0)).unwrap();
     let change = TipChange { returned: vec![pay(1, 0).signed()], ..TipChange::default() };
     assert_eq!(world.pool.reconcile(change, &Broken).unwrap_err(), "disk gone");
-    let error = world.pool.insert(pay(2, 0).signed(), &Broken).unwrap_err();
+    let error = world.pool.insert(pay(2, 0).signed(), Replacement::Allowed, &Broken).unwrap_err();
     assert_eq!(error.to_string(), "an account cannot be read: disk gone");
     assert_eq!(world.pool.count(), 1);
     world.assert_sound();

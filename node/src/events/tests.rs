@@ -2,7 +2,7 @@ use super::log::{LIMITS, Limits};
 use super::publisher::MAX_EVENT_BYTES;
 use super::*;
 use chain::ledger::{self, Accepted, Options, Writer};
-use chain::mempool::{Admission, Limits as PoolLimits};
+use chain::mempool::{Admission, Limits as PoolLimits, Replacement};
 use chain::testing::{dev_key, mine_on_tip};
 use chain::tx::{Memo, Payment as SignedPayment};
 use chain::{Address, Block, Params, Transfer, block};
@@ -42,7 +42,7 @@ impl Chain {
         let memo = Memo::new(Vec::new()).unwrap();
         let payment = SignedPayment { nonce, recipient: address(to), amount: 5, fee: 1_000, memo };
         let transfer = Transfer::sign(payment, &dev_key(0), Params::dev().genesis_hash());
-        match self.writer.submit_transfer(transfer.clone()).unwrap() {
+        match self.writer.submit_transfer(transfer.clone(), Replacement::Allowed).unwrap() {
             Admission::Added(changes) => assert_eq!(changes.pending, [transfer.id()]),
             Admission::AlreadyKnown => panic!("already known"),
         }

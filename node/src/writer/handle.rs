@@ -4,7 +4,7 @@ use crate::clock::Clock;
 use chain::Address;
 use chain::block::{self, Block, Timestamp};
 use chain::ledger::{Accepted, InvalidateError, SubmitError, TransferError};
-use chain::mempool::Admission;
+use chain::mempool::{Admission, Replacement};
 use chain::store::StoreError;
 use chain::template::{Template, TemplateError};
 use chain::tx::Transfer;
@@ -45,7 +45,7 @@ pub(super) type QueuedBlock = (Arc<Block>, BlockReply);
 
 pub(super) enum Request {
     Block(Arc<Block>, BlockReply),
-    Transfer(Arc<Transfer>, TransferReply),
+    Transfer(Arc<Transfer>, Replacement, TransferReply),
     Template(Address, [u8; 4], oneshot::Sender<Result<Template, TemplateError<StoreError>>>),
     Generate(u32, Address, oneshot::Sender<Result<Vec<block::Hash>, GenerateError>>),
     Override(BlockOverride, block::Hash, oneshot::Sender<Result<(), InvalidateError>>),
@@ -90,8 +90,9 @@ impl Handle {
     pub async fn submit_transfer(
         &self,
         transfer: Transfer,
+        replacement: Replacement,
     ) -> Result<Result<Admission, TransferError>, Stopped> {
-        self.request(|reply| Request::Transfer(Arc::new(transfer), reply)).await
+        self.request(|reply| Request::Transfer(Arc::new(transfer), replacement, reply)).await
     }
 
     /// A block template that pays an address.
@@ -167,6 +168,8 @@ impl Submit for Handle {
     }
 
     async fn submit_transfer(&self, transfer: Arc<Transfer>, reply: TransferReply) {
-        let _ = self.enqueue(Request::Transfer(transfer, reply)).await;
+        // A peer relays replacements, which its own submitters allowed.
+        let request = Request::Transfer(transfer, Replacement::Allowed, reply);
+        let _ = self.enqueue(request).await;
     }
 }

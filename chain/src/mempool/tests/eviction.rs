@@ -65,7 +65,11 @@ fn flood_stays_within_limit_and_higher_fee_still_enters() {
     let mut rejected = 0;
     for nonce in 0..4 {
         for sender in 0..25 {
-            match world.pool.insert(pay(sender, nonce).signed(), &world.accounts) {
+            match world.pool.insert(
+                pay(sender, nonce).signed(),
+                Replacement::Allowed,
+                &world.accounts,
+            ) {
                 Ok(_) => assert!(world.pool.count() <= 50),
                 Err(InsertError::Rejected(reason)) => {
                     assert_eq!(reason.code(), "mempool-full");

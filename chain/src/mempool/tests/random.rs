@@ -94,8 +94,9 @@ impl History {
     fn insert(&mut self, transfer: &CheckedTransfer) {
         let known = self.world.pool.contains(&transfer.id());
         let before = self.pending();
-        let expected = self.world.pool.check(transfer, &self.world.accounts);
-        let result = self.world.pool.insert(transfer.clone(), &self.world.accounts);
+        let expected = self.world.pool.check(transfer, Replacement::Allowed, &self.world.accounts);
+        let result =
+            self.world.pool.insert(transfer.clone(), Replacement::Allowed, &self.world.accounts);
         assert_eq!(expected.as_ref().err(), result.as_ref().err());
         assert_eq!(matches!(result, Ok(Admission::AlreadyKnown)), known);
         if expected.is_ok() {

@@ -32,6 +32,7 @@ pub fn transfer_errors() -> Vec<Kind> {
         Kind::NONCE_USED,
         Kind::NONCE_TOO_FAR,
         Kind::REPLACEMENT_TOO_CHEAP,
+        Kind::WOULD_REPLACE,
         Kind::MIN_FEE,
         Kind::SENDER_LIMIT,
         Kind::MEMPOOL_FULL,

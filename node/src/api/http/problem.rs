@@ -64,6 +64,8 @@ kinds! {
         "The chain has another transfer of this sender with this nonce. `expected` is the next nonce.";
     REPLACEMENT_TOO_CHEAP = CONFLICT "replacement-too-cheap" "Replacement fee too low"
         "The mempool has a transfer with this nonce. `expected` is the lowest fee that replaces it.";
+    WOULD_REPLACE = CONFLICT "would-replace" "Transfer would replace another"
+        "The mempool has a transfer with this nonce, and the request has `replace=false`.";
     STALE_TEMPLATE = CONFLICT "stale-template" "Stale block template"
         "The tip has changed since the template was issued: request a new one.";
     CURSOR_GONE = GONE "cursor-gone" "Cursor expired"

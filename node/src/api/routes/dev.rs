@@ -13,6 +13,7 @@ use crate::state::NodeState;
 use crate::writer::BlockOverride;
 use axum::extract::State;
 use axum::response::Response;
+use chain::mempool::Replacement;
 use chain::rules::Rule;
 use chain::{Address, Params, block};
 use schemars::JsonSchema;
@@ -231,5 +232,5 @@ pub async fn faucet(
         let detail = "the paying account has no allocation on this network";
         Problem::new(Kind::NOT_AVAILABLE, detail)
     })?;
-    transactions::respond_to_submit(&node, transfer).await
+    transactions::respond_to_submit(&node, transfer, Replacement::Forbidden).await
 }

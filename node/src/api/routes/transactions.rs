@@ -15,7 +15,7 @@ use axum::http::header::LOCATION;
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use chain::ledger::{TransferError, View};
-use chain::mempool::{self, Admission, RejectReason};
+use chain::mempool::{self, Admission, RejectReason, Replacement};
 use chain::merkle::{self, Branch};
 use chain::{Transfer, rules, tx};
 use schemars::JsonSchema;
@@ -319,16 +319,44 @@ pub async fn proof(
     .await)
 }
 
+/// The query of a submission.
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SubmitQuery {
+    /// Whether the transfer may replace one of the same sender and nonce; if `false`, the response
+    /// is `would-replace` then.
+    replace: Option<bool>,
+}
+
+impl SubmitQuery {
+    fn replacement(self) -> Replacement {
+        replacement(self.replace)
+    }
+}
+
+/// Whether a request allows a replacement; it does unless it says otherwise.
+pub(super) fn replacement(replace: Option<bool>) -> Replacement {
+    match replace {
+        Some(false) => Replacement::Forbidden,
+        Some(true) | None => Replacement::Allowed,
+    }
+}
+
 pub async fn submit(
     State(node): State<Arc<NodeState>>,
+    Query(query): Query<SubmitQuery>,
     SignedTransfer(transfer): SignedTransfer,
 ) -> Result<Response, Problem> {
-    respond_to_submit(&node, transfer).await
+    respond_to_submit(&node, transfer, query.replacement()).await
 }
 
 /// Submits a signed transfer and builds the response: 201 if it is new, 200 if it was known.
-pub async fn respond_to_submit(node: &NodeState, transfer: Transfer) -> Result<Response, Problem> {
-    let (status, transaction) = submit_transfer(node, transfer).await?;
+pub async fn respond_to_submit(
+    node: &NodeState,
+    transfer: Transfer,
+    replacement: Replacement,
+) -> Result<Response, Problem> {
+    let (status, transaction) = submit_transfer(node, transfer, replacement).await?;
     let mut headers = HeaderMap::new();
     if status == StatusCode::CREATED {
         let path = format!("/v1/transactions/{}", transaction.id);
@@ -341,10 +369,11 @@ pub async fn respond_to_submit(node: &NodeState, transfer: Transfer) -> Result<R
 pub(super) async fn submit_transfer(
     node: &NodeState,
     transfer: Transfer,
+    replacement: Replacement,
 ) -> Result<(StatusCode, Transaction), Problem> {
     let id = transfer.id();
     let body = Body::of_transfer(&transfer, node.reader.params().hrp());
-    let admission = node.writer.submit_transfer(transfer).await?;
+    let admission = node.writer.submit_transfer(transfer, replacement).await?;
     let view = node.reader.view();
     let found = lookup(&view, &id)?;
     let status = match admission {
@@ -379,6 +408,7 @@ pub struct CheckResponse {
 
 pub async fn check(
     State(node): State<Arc<NodeState>>,
+    Query(query): Query<SubmitQuery>,
     SignedTransfer(transfer): SignedTransfer,
 ) -> Result<Response, Problem> {
     let id = transfer.id();
@@ -388,7 +418,7 @@ pub async fn check(
     });
     let checked = checked.await??;
     Ok(read(&node, |view| {
-        let status = match view.mempool().check(&checked, view) {
+        let status = match view.mempool().check(&checked, query.replacement(), view) {
             Ok(mempool::Status::Pending) => Status::Pending,
             Ok(mempool::Status::Queued) => Status::Queued,
             Ok(mempool::Status::Dropped(reason)) => return Err(reason.into()),
@@ -423,6 +453,7 @@ pub struct Batch(#[schemars(length(max = 100))] Vec<TransferRequest>);
 
 pub async fn batch(
     State(node): State<Arc<NodeState>>,
+    Query(query): Query<SubmitQuery>,
     Json(Batch(batch)): Json<Batch>,
 ) -> Result<Response, Problem> {
     if batch.len() > MAX_BATCH {
@@ -443,7 +474,7 @@ pub async fn batch(
     let mut results = Vec::with_capacity(transfers.len());
     for transfer in transfers {
         let result = match transfer {
-            Ok(transfer) => submit_transfer(&node, transfer).await,
+            Ok(transfer) => submit_transfer(&node, transfer, query.replacement()).await,
             Err(problem) => Err(problem),
         };
         results.push(match result {

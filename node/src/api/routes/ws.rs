@@ -3,7 +3,8 @@
 //! The node sends `{"event": TOPIC, "id": NUMBER, "data": {…}}`, and a response to each message of the
 //! client: `{"subscribed": …}`, `{"submitted": …}` or `{"error": PROBLEM}`. The client sends
 //! `{"subscribe": [TOPIC…], "address": …, "since": NUMBER}` (only the first is required) or
-//! `{"submit_transaction": …}` with the transfer in hexadecimal or as JSON.
+//! `{"submit_transaction": …}` with the transfer in hexadecimal or as JSON, and optionally
+//! `"replace": false`, by which it replaces no other transfer.
 
 use crate::api::http::extract::{Query, unhex};
 use crate::api::http::host_check::AllowedHosts;
@@ -11,7 +12,7 @@ use crate::api::http::problem::{Kind, Problem};
 use crate::api::openapi::route::{Routes, get};
 use crate::api::openapi::schema::Integer;
 use crate::api::routes::events::{EventsQuery, KEEP_ALIVE_INTERVAL, topics, try_subscribe};
-use crate::api::routes::transactions::submit_transfer;
+use crate::api::routes::transactions::{replacement, submit_transfer};
 use crate::api::routes::transfer::{self, TransferRequest};
 use crate::events::{Feed, Filter};
 use crate::shutdown::shutdown_requested;
@@ -83,6 +84,7 @@ struct Request {
     address: Option<String>,
     since: Option<Integer>,
     submit_transaction: Option<Value>,
+    replace: Option<bool>,
 }
 
 impl WsSession {
@@ -153,7 +155,13 @@ impl WsSession {
         let request: Request =
             serde_json::from_str(text).map_err(|error| bad(format!("message: {error}")))?;
         match request {
-            Request { subscribe: Some(names), address, since, submit_transaction: None } => {
+            Request {
+                subscribe: Some(names),
+                address,
+                since,
+                submit_transaction: None,
+                replace: None,
+            } => {
                 let hrp = self.node.reader.params().hrp();
                 let topics = topics(names.iter().map(String::as_str))?;
                 let wanted = address.as_deref();
@@ -170,17 +178,22 @@ impl WsSession {
                 address: None,
                 since: None,
                 submit_transaction: Some(transfer),
-            } => submit(&self.node, transfer).await,
+                replace,
+            } => submit(&self.node, transfer, replace).await,
             _ => {
                 let detail = "a message has either `subscribe`, with optional `address` and `since`, \
-                                              or `submit_transaction`";
+                                              or `submit_transaction`, with optional `replace`";
                 Err(bad(detail.to_owned()))
             }
         }
     }
 }
 
-async fn submit(node: &NodeState, transfer: Value) -> Result<Value, Problem> {
+async fn submit(
+    node: &NodeState,
+    transfer: Value,
+    replace: Option<bool>,
+) -> Result<Value, Problem> {
     let transfer = match transfer {
         Value::String(hex) => Transfer::decode(&unhex(&hex, "`submit_transaction`")?)?,
         other => {
@@ -191,6 +204,6 @@ async fn submit(node: &NodeState, transfer: Value) -> Result<Value, Problem> {
             submitted.read(node.reader.params().hrp())?
         }
     };
-    let (_, transaction) = submit_transfer(node, transfer).await?;
+    let (_, transaction) = submit_transfer(node, transfer, replacement(replace)).await?;
     Ok(json!({ "submitted": transaction }))
 }

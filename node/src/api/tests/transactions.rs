@@ -55,6 +55,34 @@ async fn transfer_is_accepted_once_in_any_encoding() {
 }
 
 #[tokio::test]
+async fn submission_that_forbids_replacement_replaces_nothing() {
+    let world = World::new().await;
+    let first = PAY.signed();
+    world.submit(&first).await;
+    let other = Pay { amount: 7, fee: 9_000, ..PAY }.signed();
+    let forms =
+        [("", written(&other)), ("/check", written(&other)), ("/batch", json!([written(&other)]))];
+    for (path, body) in forms {
+        let refused =
+            world.post_json(&format!("/v1/transactions{path}?replace=false"), &body).await;
+        let problem = match path {
+            "/batch" => refused.json()[0]["problem"].clone(),
+            _ => refused.json(),
+        };
+        assert_eq!((&problem["code"], &problem["status"]), (&json!("would-replace"), &json!(409)));
+        let detail = problem["detail"].as_str().unwrap();
+        assert!(detail.contains(&first.id().to_string()), "{detail}");
+    }
+    // The transfer itself is no replacement, and a replacement is allowed unless forbidden.
+    let again = world.post_json("/v1/transactions?replace=false", &written(&first)).await;
+    assert_eq!(again.status, 200);
+    let bad = world.post_json("/v1/transactions?replace=maybe", &written(&first)).await;
+    assert_eq!(bad.status, 400);
+    let replaced = world.post_json("/v1/transactions?replace=true", &written(&other)).await;
+    assert_eq!(replaced.status, 201);
+}
+
+#[tokio::test]
 async fn rejected_transfer_reports_the_reason() {
     let world = World::new().await;
     world.submit(&PAY.signed()).await;

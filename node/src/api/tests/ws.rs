@@ -58,6 +58,10 @@ async fn websocket_streams_events_and_accepts_transfers() {
     for data in [&submitted["submitted"], &accepted["data"]] {
         assert_eq!(data["id"], transfer.id().to_string());
     }
+    let other = Pay { amount: 7, fee: 9_000, ..PAY }.signed();
+    let other = hex::encode(other.encode());
+    send(&mut socket, &json!({ "submit_transaction": other, "replace": false })).await;
+    assert_eq!(next(&mut socket).await["error"]["code"], "would-replace");
     // What was before, again.
     let miner = text(address(5));
     let again = json!({ "subscribe": ["block.connected"], "address": miner, "since": 0 });
@@ -82,6 +86,7 @@ async fn invalid_message_gets_an_error_and_the_session_continues() {
         "{\"subscribe\": [], \"address\": \"x\"}",
         "{\"subscribe\": [], \"since\": -1}",
         "{\"subscribe\": [], \"submit_transaction\": \"00\"}",
+        "{\"subscribe\": [], \"replace\": false}",
         "{\"address\": \"x\"}",
         "{\"submit_transaction\": \"zz\"}",
         "{\"submit_transaction\": {}}",
