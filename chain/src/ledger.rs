@@ -52,6 +52,7 @@ mod reader;
 mod precheck;
 mod reorg;
 mod writer;
+mod full_disk;
 mod invalidate;
 mod open;
 mod verify;

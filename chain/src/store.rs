@@ -14,6 +14,7 @@ pub mod directory;
 pub mod index;
 pub mod invalidated;
 pub mod journal;
+mod space;
 
 pub use blocks::LogError;
 pub use directory::DirectoryError;
@@ -64,4 +65,16 @@ pub enum StoreError {
     /// The next height does not fit into 32 bits.
     #[error("the chain has reached the maximum height")]
     HeightOverflow,
+}
+
+impl StoreError {
+    /// Whether no space was left on the disk. The write had no effect then, and may be repeated.
+    pub fn is_disk_full(&self) -> bool {
+        matches!(
+            self,
+            StoreError::Directory(DirectoryError::Full { .. })
+                | StoreError::Log(LogError::Full { .. })
+                | StoreError::Index(IndexError::Full { .. })
+        )
+    }
 }

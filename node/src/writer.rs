@@ -20,7 +20,7 @@ use chain::ledger::{
     Accepted, Commit, InvalidateError, PrecheckedBlock, Prechecker, Reader, SubmitError, Writer,
 };
 use chain::mempool::{Admission, Changes};
-use chain::store::{LogError, StoreError};
+use chain::store::StoreError;
 use chain::template::{Template, TemplateError, TemplateRequest};
 use chain::tx::Tag;
 use chain::{Address, Header};
@@ -64,6 +64,7 @@ impl Thread {
         let tip = reader.view().tip().hash;
         let (publish_version, version) = watch::channel(ChainVersion { tip, sequence: 0 });
         let (peer_updates, _) = broadcast::channel(PEER_UPDATES);
+        let (publish_disk_full, disk_full) = watch::channel(writer.is_disk_full());
         let extra_nonce = u32::from_le_bytes(random_bytes()?);
         let clock = Clock::default();
         let task = WriterTask {
@@ -78,9 +79,10 @@ impl Thread {
             log: BlockLog::default(),
             clock: clock.clone(),
             extra_nonce,
+            disk_full: publish_disk_full,
         };
         let thread = OwnedThread::spawn("writer", move || task.run())?;
-        let handle = Handle { requests, version, peer_updates, clock };
+        let handle = Handle { requests, version, peer_updates, clock, disk_full };
         Ok(Thread { handle, thread, flush: None })
     }
 
@@ -124,6 +126,7 @@ struct WriterTask {
     /// The last four bytes of the next template's extra nonce. Random at the start, so that nodes
     /// that mine for one address search different blocks.
     extra_nonce: u32,
+    disk_full: watch::Sender<bool>,
 }
 
 impl WriterTask {
@@ -163,6 +166,7 @@ impl WriterTask {
                 Request::Flush => self.flush()?,
                 Request::Stop => break,
             }
+            self.publish_disk_full();
         }
         Ok(self.writer.close()?)
     }
@@ -226,15 +230,10 @@ impl WriterTask {
             }
             results.push((result, reply));
         }
-        let is_new = |accepted: &Accepted| *accepted != Accepted::AlreadyKnown;
-        let mut is_safe = !results.iter().any(|(result, _)| result.as_ref().is_ok_and(is_new));
         for (mut result, reply) in results {
             // Also for a known block: it may be known since a moment ago, from this batch.
-            if result.is_ok() && !is_safe {
-                match self.commit() {
-                    Ok(()) => is_safe = true,
-                    Err(error) => result = Err(error.into()),
-                }
+            if result.is_ok() && self.writer.has_uncommitted() {
+                result = self.commit().map_err(SubmitError::from).and(result);
             }
             respond(reply, result, submit_store_error)?;
         }
@@ -314,6 +313,21 @@ impl WriterTask {
         });
     }
 
+    fn publish_disk_full(&self) {
+        let is_full = self.writer.is_disk_full();
+        if self
+            .disk_full
+            .send_if_modified(|published| std::mem::replace(published, is_full) != is_full)
+        {
+            match is_full {
+                true => {
+                    tracing::error!("the disk is full: no blocks are accepted until it has room")
+                }
+                false => tracing::info!("the disk has room again: blocks are accepted"),
+            }
+        }
+    }
+
     fn template(
         &mut self,
         miner: Address,
@@ -334,17 +348,31 @@ impl WriterTask {
         change: BlockOverride,
         block: block::Hash,
     ) -> Result<(), InvalidateError> {
-        match change {
-            BlockOverride::Invalidate => self.writer.invalidate(block)?,
-            BlockOverride::Reconsider => self.writer.reconsider(block)?,
-        }
+        let overridden = match change {
+            BlockOverride::Invalidate => self.writer.invalidate(block),
+            BlockOverride::Reconsider => self.writer.reconsider(block),
+        };
+        // Also after an error, which may have come half-way.
+        self.commit()?;
+        overridden?;
         tracing::warn!(%block, ?change, "block validity overridden by operator");
-        Ok(self.commit()?)
+        Ok(())
     }
 
-    /// Generates blocks with one commit for all, except after blocks that carry transfers: only a
-    /// commit removes those from the mempool.
     fn generate_blocks(
+        &mut self,
+        blocks: u32,
+        miner: Address,
+    ) -> Result<Vec<block::Hash>, GenerateError> {
+        let hashes = self.generate_uncommitted(blocks, miner);
+        // Also after an error: the blocks before it are connected.
+        self.commit()?;
+        hashes
+    }
+
+    /// Generates blocks, and commits only those that carry transfers: a commit removes these from
+    /// the mempool.
+    fn generate_uncommitted(
         &mut self,
         blocks: u32,
         miner: Address,
@@ -360,7 +388,6 @@ impl WriterTask {
                 self.commit()?;
             }
         }
-        self.commit()?;
         Ok(hashes)
     }
 }
@@ -414,8 +441,8 @@ fn override_store_error(error: &InvalidateError) -> Option<&StoreError> {
 /// once there is space.
 fn fatal(error: Option<&StoreError>) -> anyhow::Result<()> {
     match error {
-        None | Some(StoreError::Log(LogError::Full { .. })) => Ok(()),
-        Some(error) => Err(anyhow::anyhow!("{error}")),
+        Some(error) if !error.is_disk_full() => Err(anyhow::anyhow!("{error}")),
+        _ => Ok(()),
     }
 }
 

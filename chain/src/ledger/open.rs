@@ -329,6 +329,7 @@ fn start(
         confirmed: BTreeSet::new(),
         dirty_chunks: BTreeSet::new(),
         logged_undos: HashMap::new(),
+        disk_full: false,
     })
 }
 

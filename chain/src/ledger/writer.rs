@@ -30,7 +30,7 @@ use std::sync::Arc;
 
 /// The number of rows that are collected in memory before they are flushed to the index. The index
 /// blocks its readers while it writes, so batches are limited unless one block has more rows.
-const FLUSH_ROWS: usize = 8_000;
+pub(super) const FLUSH_ROWS: usize = 8_000;
 
 /// The result of accepting a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,6 +79,8 @@ pub struct Writer {
     /// Undo records that are in the log, of blocks that are not known to be valid: blocks that are
     /// still to be replayed, and blocks that did not fit on the disk after their undo record.
     pub(super) logged_undos: HashMap<block::Hash, RecordLocation>,
+    /// Whether the last write found the disk full.
+    pub(super) disk_full: bool,
 }
 
 impl Writer {
@@ -90,6 +92,12 @@ impl Writer {
     /// Returns the parameters of the network.
     pub fn params(&self) -> &Params {
         &self.shared.params
+    }
+
+    /// Whether accepted blocks or a change of the tip wait for a [`commit`](Self::commit).
+    pub fn has_uncommitted(&self) -> bool {
+        let state = self.shared.read();
+        state.visible != state.blocks.len() || state.tip() != self.tip
     }
 
     /// Returns a prechecker, which validates blocks in isolation before they are submitted.
@@ -190,8 +198,8 @@ impl Writer {
         logged: Option<RecordLocation>,
     ) -> Result<RecordLocation, StoreError> {
         match logged {
-            Some(location) => Ok(location),
-            None => Ok(self.log.append(RecordKind::Block, block.encoded())?),
+            Some(location) => self.check_memory().map(|()| location),
+            None => self.append(RecordKind::Block, block.encoded()),
         }
     }
 
@@ -199,7 +207,7 @@ impl Writer {
         if let Some(location) = self.logged_undos.get(&hash) {
             return Ok(*location);
         }
-        let location = self.log.append(RecordKind::Undo, &encode_undo(&hash, undo))?;
+        let location = self.append(RecordKind::Undo, &encode_undo(&hash, undo))?;
         self.logged_undos.insert(hash, location);
         Ok(location)
     }
@@ -323,6 +331,7 @@ impl Writer {
     /// Syncs all accepted blocks to the disk, and then publishes them to the readers.
     pub fn commit(&mut self) -> Result<Commit, StoreError> {
         self.log.sync()?;
+        self.disk_full |= self.log.is_disk_full();
         let shared = Arc::clone(&self.shared);
         let (path, returned) = {
             let state = shared.read();
@@ -360,8 +369,12 @@ impl Writer {
         })
     }
 
-    /// Flushes all committed rows to the index. Call it from time to time while the writer is idle.
+    /// Flushes all committed rows to the index. Call it every few seconds while the writer is idle.
+    /// If the disk is full, the rows stay in memory until a later call.
     pub fn flush(&mut self) -> Result<(), StoreError> {
+        if !self.can_flush()? {
+            return Ok(());
+        }
         let shared = Arc::clone(&self.shared);
         let mut state = shared.write();
         let State { blocks, unflushed, visible, .. } = &mut *state;
@@ -385,14 +398,18 @@ impl Writer {
         unflushed.insert(schema::STATE_KEY.to_vec(), Some(row.encode()));
         drop(state);
         // Readers continue meanwhile, and only the writer changes the rows.
-        self.index.apply(&shared.read().unflushed)?;
+        match self.index.apply(&shared.read().unflushed) {
+            // The index failed, and the rows stay in memory.
+            Err(IndexError::Full { .. }) => return self.reopen_index(),
+            applied => applied?,
+        }
         let flushed = std::mem::take(&mut shared.write().unflushed);
         drop(flushed);
         Ok(())
     }
 
     /// Validates a transfer and accepts it into the mempool, if need be in place of another one as
-    /// far as `replacement` allows.
+    /// far as `replacement` allows. A transfer of the best chain is known, like one of the mempool.
     ///
     /// # Errors
     /// Returns [`TransferError::Invalid`], [`Rejected`](TransferError::Rejected), or an error of

@@ -17,6 +17,7 @@ mod scan;
 use self::file::create_file;
 use self::record::{FILE_HEADER_BYTES, HEADER_BYTES, Header, Salt, Tag};
 use super::directory::sync_folder;
+use super::space;
 use std::fs::{File, OpenOptions};
 use std::io::{Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -52,6 +53,8 @@ pub struct BlockLog {
     synced: u32,
     /// Whether a record was appended after the last sync.
     dirty: bool,
+    /// Whether the last write failed because the disk was full.
+    disk_full: bool,
     /// Set by the first error after which the contents of the disk are unknown.
     stopped: bool,
 }
@@ -109,6 +112,7 @@ impl BlockLog {
             end: scan.end,
             synced: scan.end,
             dirty: false,
+            disk_full: false,
             stopped: false,
         };
         Ok((log, scan.truncation))
@@ -153,10 +157,23 @@ impl BlockLog {
             // A sync marker lets the next open recognise damage to these last records, which would
             // otherwise pass for an unfinished write. Durability does not depend on it.
             if self.end.saturating_add(HEADER_BYTES) <= self.file_bytes {
-                let _ = self.write(Tag::SyncMarker, &[]);
+                match self.write(Tag::SyncMarker, &[]) {
+                    Err(error) if !error.is_disk_full() => return Err(error),
+                    _ => {}
+                }
             }
         }
         Ok(())
+    }
+
+    /// Removes the records after a former [`end`](Self::end), which must be in the last file and
+    /// not have been synced.
+    pub(super) fn retract(&mut self, end: LogPosition) -> Result<(), LogError> {
+        if end.file != self.number || end.offset < self.synced || end.offset > self.end {
+            self.stopped = true;
+            return Err(LogError::Stopped);
+        }
+        self.truncate(end.offset)
     }
 
     /// Whether the last file has room for records of these lengths, in bytes.
@@ -165,6 +182,20 @@ impl BlockLog {
             end.checked_add(HEADER_BYTES as usize)?.checked_add(length)
         });
         end.is_some_and(|end| end <= self.file_bytes as usize)
+    }
+
+    /// Whether the last write failed because the disk was full.
+    pub fn is_disk_full(&self) -> bool {
+        self.disk_full
+    }
+
+    /// Whether the disk has room for so many bytes.
+    ///
+    /// # Errors
+    /// Returns a disk error.
+    pub fn disk_has_room(&self, bytes: usize) -> Result<bool, LogError> {
+        let probe = self.folder.join("probe");
+        space::has_room(&probe, bytes).map_err(LogError::io("write", &probe))
     }
 
     /// Returns the position after the last record.
@@ -198,15 +229,26 @@ impl BlockLog {
         Ok(())
     }
 
+    /// Truncates the last file at `end`. A failure leaves an unknown part of a record behind.
+    fn truncate(&mut self, end: u32) -> Result<(), LogError> {
+        if let Err(error) = self.file.set_len(end.into()) {
+            self.stopped = true;
+            return Err(LogError::io("truncate", &self.path())(error));
+        }
+        self.end = end;
+        Ok(())
+    }
+
     fn write(&mut self, tag: Tag, payload: &[u8]) -> Result<(), LogError> {
         let header = Header::new(tag, self.synced, payload, self.salt);
         let record = [&header.encode(), payload].concat();
         let at = u64::from(self.end);
         let written =
             self.file.seek(SeekFrom::Start(at)).and_then(|_| self.file.write_all(&record));
+        self.disk_full = written.as_ref().is_err_and(space::is_disk_full);
         if let Err(error) = written {
-            self.stopped = self.file.set_len(at).is_err();
-            return Err(LogError::io("write", &self.path())(error));
+            self.truncate(self.end)?;
+            return Err(LogError::write("write", &self.path())(error));
         }
         self.end = header.end(self.end).expect("`append` and `sync` respect `file_bytes`");
         Ok(())
@@ -216,11 +258,12 @@ impl BlockLog {
     /// unfinished write.
     fn rotate(&mut self) -> Result<(), LogError> {
         self.sync_file()?;
-        // If this fails half-way, nothing may be appended to a file that is no longer the last.
-        self.stopped = true;
         let number = self.number + 1;
-        let (file, salt) = create_file(&self.folder, number, self.end.into())?;
-        self.stopped = false;
+        let created = create_file(&self.folder, number, self.end.into());
+        self.disk_full = created.as_ref().is_err_and(LogError::is_disk_full);
+        // If this fails half-way, nothing may be appended to a file that is no longer the last.
+        self.stopped = created.is_err() && !self.disk_full;
+        let (file, salt) = created?;
         self.earlier_bytes += u64::from(self.end);
         self.file = file;
         self.number = number;

@@ -12,6 +12,7 @@ use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::space::is_disk_full;
 use crate::block;
 
 /// The number of attempts to lock the directory. Another owner in the same process may need up to a
@@ -54,6 +55,12 @@ pub enum DirectoryError {
         path: PathBuf,
         /// The error of the operating system.
         source: io::Error,
+    },
+    /// No space is left on the disk. Nothing was written, and a later call may succeed.
+    #[error("the disk of {} is full: make room on it", path.display())]
+    Full {
+        /// The file that could not be written.
+        path: PathBuf,
     },
     /// Another process has the directory open.
     #[error(
@@ -263,19 +270,40 @@ fn io_error<'a>(
     move |source| DirectoryError::Io { action, path: path.to_owned(), source }
 }
 
+/// An error of replacing a file.
+pub(super) struct ReplaceError {
+    /// The operation that failed, as a verb.
+    pub(super) action: &'static str,
+    pub(super) source: io::Error,
+}
+
+impl ReplaceError {
+    /// Whether no space was left on the disk, and the file is unchanged.
+    pub(super) fn is_disk_full(&self) -> bool {
+        self.action == "write" && is_disk_full(&self.source)
+    }
+}
+
 /// Calls `replace_file` and adds the path to its error.
 pub(super) fn replace(file: &Path, bytes: &[u8]) -> Result<(), DirectoryError> {
-    replace_file(file, bytes).map_err(io_error("write", file))
+    replace_file(file, bytes).map_err(|error| match error.is_disk_full() {
+        true => DirectoryError::Full { path: file.to_owned() },
+        false => io_error(error.action, file)(error.source),
+    })
 }
 
 /// Replaces a small file atomically: after a crash it has either the old or the new contents.
-pub(super) fn replace_file(file: &Path, bytes: &[u8]) -> io::Result<()> {
+pub(super) fn replace_file(file: &Path, bytes: &[u8]) -> Result<(), ReplaceError> {
+    let failed = |action| move |source| ReplaceError { action, source };
     let temporary = file.with_added_extension("new");
-    let mut new = File::create(&temporary)?;
-    new.write_all(bytes)?;
-    new.sync_all()?;
-    fs::rename(&temporary, file)?;
-    file.parent().map_or(Ok(()), sync_folder)
+    let written = File::create(&temporary).and_then(|mut new| new.write_all(bytes).map(|()| new));
+    let new = written.map_err(|error| {
+        let _ = fs::remove_file(&temporary);
+        failed("write")(error)
+    })?;
+    new.sync_all().map_err(failed("sync"))?;
+    fs::rename(&temporary, file).map_err(failed("replace"))?;
+    file.parent().map_or(Ok(()), sync_folder).map_err(failed("sync"))
 }
 
 /// Syncs the entries of a folder, which syncing a file does not do.

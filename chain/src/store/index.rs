@@ -9,15 +9,20 @@
 //! | unclean, another boot, or unknown | replaced: sled does not survive a power failure |
 //!
 //! An error or a panic of sled during opening leads to replacement; at any other time it is an
-//! [`IndexError`], and the node stops.
+//! [`IndexError`], and the node stops. Only a full disk is different: the index can be opened again
+//! without a loss.
 
 mod checksum;
+mod engine;
 mod error;
 mod location;
 mod reader;
 
-use self::location::{CLOSE_TIMEOUT, Location, close};
+use self::engine::Engine;
+use self::error::Failure;
+use self::location::{CLOSE_TIMEOUT, Location, close, read_last_batch, write_last_batch};
 use super::directory::ShutdownKind;
+use super::space;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
@@ -68,6 +73,8 @@ pub struct Index {
     location: Location,
     identity: Vec<u8>,
     reader: IndexReader,
+    /// The number of the last batch that sled has written to its files.
+    last_batch: AtomicU64,
     /// The number of bytes of keys and values written since sled was opened.
     written_bytes: AtomicU64,
 }
@@ -100,10 +107,13 @@ impl Index {
         } else {
             (location.create(identity)?, Opened::Created)
         };
+        let last_batch = read_last_batch(&db)
+            .map_err(|error| IndexError::engine(&Failure::from(&error), &location.folder))?;
         let index = Index {
+            reader: IndexReader::new(Engine::new(location.folder.clone(), db)),
             location,
             identity: identity.to_owned(),
-            reader: IndexReader::new(db),
+            last_batch: AtomicU64::new(last_batch),
             written_bytes: AtomicU64::new(0),
         };
         Ok((index, opened))
@@ -127,11 +137,22 @@ impl Index {
         self.reader.clone()
     }
 
-    /// Writes a batch of changes atomically.
+    /// Whether the disk has room for so many bytes. A full disk breaks sled, so this is worth
+    /// knowing before a batch is written.
+    ///
+    /// # Errors
+    /// Returns a disk error.
+    pub fn has_room(&self, bytes: usize) -> Result<bool, IndexError> {
+        let probe = self.location.folder.with_added_extension("probe");
+        space::has_room(&probe, bytes).map_err(IndexError::io("write", &probe))
+    }
+
+    /// Writes a batch of changes atomically. It survives the end of this process once this returns.
     ///
     /// # Errors
     /// Returns [`IndexError::TooLong`] for a value above [`MAX_VALUE_BYTES`], without writing
-    /// anything, or [`IndexError::Engine`].
+    /// anything, [`IndexError::Engine`], or [`IndexError::Full`]. After the latter it is unknown
+    /// whether the batch was written; it can be written again after [`recover`](Self::recover).
     pub fn apply(&self, changes: &Changes) -> Result<(), IndexError> {
         let longest = changes.values().flatten().map(Vec::len).max().unwrap_or(0);
         if longest > MAX_VALUE_BYTES {
@@ -146,25 +167,57 @@ impl Index {
                 None => batch.remove(key.as_slice()),
             }
         }
-        self.reader.engine.call(|db| {
+        let number = self.last_batch.load(Ordering::Relaxed) + 1;
+        let collections = 1 + changes.len() / KEYS_PER_COLLECTION;
+        self.reader.engine.write(move |db| {
             db.apply_batch(batch)?;
-            (0..=changes.len() / KEYS_PER_COLLECTION).for_each(|_| sled::pin().flush());
-            Ok(())
+            (0..collections).for_each(|_| sled::pin().flush());
+            write_last_batch(db, number)
         })?;
+        self.last_batch.store(number, Ordering::Relaxed);
         let before = self.written_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
         if before + bytes as u64 > REOPEN_AFTER_BYTES { self.reopen() } else { Ok(()) }
+    }
+
+    /// Whether the index failed, so that it returns errors until [`recover`](Self::recover).
+    pub fn has_failed(&self) -> bool {
+        self.reader.engine.check().is_err()
+    }
+
+    /// Opens the index again if it failed because the disk was full. It has all batches that were
+    /// applied.
+    ///
+    /// # Errors
+    /// Returns [`IndexError::Full`] as long as the disk is full. After any other error the index
+    /// stays closed.
+    pub fn recover(&self) -> Result<(), IndexError> {
+        match self.reader.engine.check() {
+            Err(IndexError::Full { .. }) => self.reopen(),
+            healthy_or_failed => healthy_or_failed,
+        }
     }
 
     /// Closes sled and opens it again, while readers wait.
     fn reopen(&self) -> Result<(), IndexError> {
         let engine = &self.reader.engine;
-        engine.call(|db| db.flush().map(drop))?;
-        let mut db = engine.lock();
+        let mut db = engine.lock()?;
         close(db.take());
-        self.location.wait_until_unlocked(CLOSE_TIMEOUT)?;
-        *db = Some(self.location.open_unchecked()?);
-        self.written_bytes.store(0, Ordering::Relaxed);
-        Ok(())
+        let opened = self.location.open_again().inspect_err(|error| {
+            engine.fail(match error {
+                IndexError::Full { .. } => Failure::DiskFull,
+                error => Failure::Other(error.to_string()),
+            });
+        })?;
+        let last_batch = self.last_batch.load(Ordering::Relaxed);
+        if read_last_batch(&opened).is_ok_and(|found| found >= last_batch) {
+            *db = Some(opened);
+            engine.clear_failure();
+            self.written_bytes.store(0, Ordering::Relaxed);
+            Ok(())
+        } else {
+            close(Some(opened));
+            Err(engine.fail(Failure::Other("the disk lost a part of it".into())))
+        }
     }
 
     /// Replaces the index by an empty one, also for its readers.
@@ -173,11 +226,12 @@ impl Index {
     /// Returns the errors of [`open`](Self::open); the index is closed then.
     pub fn replace(&mut self) -> Result<(), IndexError> {
         let engine = &self.reader.engine;
-        let mut db = engine.lock();
+        let mut db = engine.lock()?;
         close(db.take());
         self.location.wait_until_unlocked(CLOSE_TIMEOUT)?;
         *db = Some(self.location.replace(&self.identity)?);
         engine.clear_failure();
+        self.last_batch.store(0, Ordering::Relaxed);
         Ok(())
     }
 
@@ -185,12 +239,12 @@ impl Index {
     /// them. Readers return [`IndexError::Closed`] from now on.
     ///
     /// # Errors
-    /// Returns [`IndexError::Engine`], [`IndexError::InUse`] or a disk error; the shutdown counts
-    /// as unclean then.
+    /// Returns [`IndexError::Engine`], [`IndexError::Full`], [`IndexError::InUse`] or a disk error;
+    /// the shutdown counts as unclean then.
     pub fn close(self) -> Result<(), IndexError> {
         let engine = &self.reader.engine;
-        engine.call(|db| db.flush().map(drop))?;
-        close(engine.lock().take());
+        engine.write(|_| Ok(()))?;
+        close(engine.lock()?.take());
         self.location.wait_until_unlocked(CLOSE_TIMEOUT)?;
         checksum::write(&self.location.folder)
     }
@@ -199,7 +253,9 @@ impl Index {
 impl Drop for Index {
     /// Closes the database, because readers may outlive the index.
     fn drop(&mut self) {
-        close(self.reader.engine.lock().take());
+        if let Ok(mut db) = self.reader.engine.lock() {
+            close(db.take());
+        }
     }
 }
 

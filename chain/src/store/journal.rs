@@ -52,9 +52,9 @@ pub enum JournalError {
 }
 
 impl JournalError {
-    /// Whether the disk is full. The write failed then, and the journal stays usable.
+    /// Whether the disk is full. Nothing was written then, and the journal stays usable.
     pub fn is_disk_full(&self) -> bool {
-        matches!(self, JournalError::Log(LogError::Full { .. }))
+        matches!(self, JournalError::Log(error) if error.is_disk_full())
     }
 
     fn io<'a>(action: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> Self + 'a {
@@ -127,8 +127,8 @@ impl Journal {
     /// Appends records. All of them are durable when this returns.
     ///
     /// # Errors
-    /// After [`JournalError::Full`] nothing was appended; after a full disk some records may have
-    /// been. After any other error every later call returns [`JournalError::Stopped`].
+    /// After [`JournalError::Full`] or a full disk nothing was appended. After any other error every
+    /// later call returns [`JournalError::Stopped`].
     pub fn append<R: AsRef<[u8]>>(&mut self, records: &[R]) -> Result<(), JournalError> {
         let Some(log) = &mut self.log else { return Err(self.stopped()) };
         let mut records = records.iter().map(AsRef::as_ref);
@@ -136,13 +136,18 @@ impl Journal {
             let (folder, limit_bytes) = (self.folder.clone(), self.limit_bytes);
             return Err(JournalError::Full { folder, limit_bytes });
         }
+        let end = log.end();
         let appended =
             records.try_for_each(|record| log.append(RecordKind::JournalEntry, record).map(drop));
-        let synced = appended.and_then(|()| log.sync()).map_err(JournalError::from);
-        if synced.as_ref().is_err_and(|error| !error.is_disk_full()) {
+        let written = match appended {
+            // Otherwise a restart would apply changes that were refused.
+            Err(error) if error.is_disk_full() => log.retract(end).and(Err(error)),
+            appended => appended.and_then(|()| log.sync()),
+        };
+        if written.as_ref().is_err_and(|error| !error.is_disk_full()) {
             self.log = None;
         }
-        synced
+        written.map_err(JournalError::from)
     }
 
     /// Whether the journal has doubled, and grown by at least 1 MiB, since the last compaction.

@@ -70,6 +70,7 @@ pub struct Handle {
     pub(super) version: watch::Receiver<ChainVersion>,
     pub(super) peer_updates: broadcast::Sender<p2p::ChainUpdate>,
     pub(super) clock: Clock,
+    pub(super) disk_full: watch::Receiver<bool>,
 }
 
 impl Handle {
@@ -140,6 +141,12 @@ impl Handle {
     /// A receiver of every change of the tip or the mempool.
     pub fn watch_chain(&self) -> watch::Receiver<ChainVersion> {
         self.version.clone()
+    }
+
+    /// A receiver of whether the disk is full. Meanwhile no block is accepted, and reads go on; it
+    /// becomes false a few seconds after there is room again.
+    pub fn disk_full(&self) -> watch::Receiver<bool> {
+        self.disk_full.clone()
     }
 
     /// A receiver of what is announced to peers: new tips and accepted transfers.

@@ -2,6 +2,7 @@
 
 use super::position::LogPosition;
 use super::record::VERSION;
+use crate::store::space::is_disk_full;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -18,8 +19,8 @@ pub enum LogError {
         /// The error of the operating system.
         source: io::Error,
     },
-    /// No space is left on the disk; the record was not appended.
-    #[error("the disk of {} is full: make room on it and start again", path.display())]
+    /// No space is left on the disk. Nothing was written, and a later call may succeed.
+    #[error("the disk of {} is full: make room on it", path.display())]
     Full {
         /// The file that could not grow.
         path: PathBuf,
@@ -72,15 +73,29 @@ pub enum LogError {
 }
 
 impl LogError {
+    /// Whether no space is left on the disk.
+    pub fn is_disk_full(&self) -> bool {
+        matches!(self, LogError::Full { .. })
+    }
+
+    /// Returns the error of an operation that must not be repeated. This includes every sync: after
+    /// a failed one, the disk may lack what was written, whatever the reason.
     pub(in crate::store) fn io<'a>(
         action: &'static str,
         path: &'a Path,
     ) -> impl FnOnce(io::Error) -> LogError + 'a {
-        move |source| match source.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-                LogError::Full { path: path.to_owned() }
-            }
-            _ => LogError::Io { action, path: path.to_owned(), source },
+        move |source| LogError::Io { action, path: path.to_owned(), source }
+    }
+
+    /// Returns the error of a write that came before any sync and that the caller has undone:
+    /// [`Full`](LogError::Full) if it failed for lack of space.
+    pub(in crate::store) fn write<'a>(
+        action: &'static str,
+        path: &'a Path,
+    ) -> impl FnOnce(io::Error) -> LogError + 'a {
+        move |source| match is_disk_full(&source) {
+            true => LogError::Full { path: path.to_owned() },
+            false => LogError::io(action, path)(source),
         }
     }
 }

@@ -3,7 +3,7 @@
 use super::error::LogError;
 use super::record::{FILE_HEADER_BYTES, FileHeader, Salt};
 use crate::store::directory::sync_folder;
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
@@ -20,7 +20,8 @@ pub(super) fn open_file(path: &Path) -> Result<File, LogError> {
     })
 }
 
-/// Creates a log file that follows one of `previous` bytes, and syncs it before returning.
+/// Creates a log file that follows one of `previous` bytes, and syncs it before returning. If the
+/// disk is full, the file does not exist afterwards.
 pub(super) fn create_file(
     folder: &Path,
     number: u32,
@@ -38,11 +39,13 @@ pub(super) fn create_file(
         .create(true)
         .truncate(true)
         .open(&path)
-        .map_err(LogError::io("create", &path))?;
-    file.write_all(&FileHeader::encode(salt, previous))
-        .and_then(|()| file.sync_all())
-        .and_then(|()| sync_folder(folder))
-        .map_err(LogError::io("write", &path))?;
+        .map_err(LogError::write("create", &path))?;
+    if let Err(error) = file.write_all(&FileHeader::encode(salt, previous)) {
+        fs::remove_file(&path).map_err(LogError::io("remove", &path))?;
+        return Err(LogError::write("write", &path)(error));
+    }
+    file.sync_all().map_err(LogError::io("sync", &path))?;
+    sync_folder(folder).map_err(LogError::io("sync", folder))?;
     Ok((file, salt))
 }
 

@@ -62,7 +62,7 @@ pub(super) struct Scan {
 /// exist.
 pub(super) fn count_files(folder: &Path) -> Result<u32, LogError> {
     if !folder.is_dir() {
-        fs::create_dir_all(folder).map_err(LogError::io("create", folder))?;
+        fs::create_dir_all(folder).map_err(LogError::write("create", folder))?;
         let above = folder.parent().unwrap_or(folder);
         sync_folder(above).map_err(LogError::io("sync", above))?;
     }

@@ -15,11 +15,13 @@ const BUFFER_BYTES: usize = 1 << 20;
 
 /// Syncs the files of an index and writes their checksums.
 pub(super) fn write(folder: &Path) -> Result<(), IndexError> {
+    sync(folder).map_err(IndexError::io("sync", folder))?;
+    let summary = summary(folder).map_err(IndexError::io("read", folder))?;
     let path = path_for(folder);
-    sync(folder)
-        .and_then(|()| summary(folder))
-        .and_then(|summary| replace_file(&path, summary.as_bytes()))
-        .map_err(IndexError::io("write", &path))
+    replace_file(&path, summary.as_bytes()).map_err(|error| match error.is_disk_full() {
+        true => IndexError::Full { path },
+        false => IndexError::io(error.action, &path)(error.source),
+    })
 }
 
 /// Returns the reason why the files of an index do not match their checksums; `None` if they match.

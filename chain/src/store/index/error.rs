@@ -1,5 +1,6 @@
 //! Errors of the index, and file operations that return them.
 
+use crate::store::space::is_disk_full;
 use std::any::Any;
 use std::fs;
 use std::io;
@@ -18,6 +19,13 @@ pub enum IndexError {
         /// The error of the operating system.
         source: io::Error,
     },
+    /// No space is left on the disk. The index reads and writes again once there is space and
+    /// [`Index::recover`](super::Index::recover) was called.
+    #[error("the disk of {} is full: make room on it", path.display())]
+    Full {
+        /// The folder of the index.
+        path: PathBuf,
+    },
     /// Another process has the index open.
     #[error("the index {} is in use by another process: stop it and start again", path.display())]
     InUse {
@@ -25,7 +33,7 @@ pub enum IndexError {
         path: PathBuf,
     },
     /// The storage engine failed, now or earlier. It is not called again.
-    #[error("the index failed: {0}; check that its disk is sound and not full, and start again")]
+    #[error("the index failed: {0}; check that its disk is sound, and start again")]
     Engine(String),
     /// The index was closed.
     #[error("the index is closed")]
@@ -45,13 +53,51 @@ impl IndexError {
     ) -> impl FnOnce(io::Error) -> IndexError + 'a {
         move |source| IndexError::Io { action, path: path.to_owned(), source }
     }
+
+    pub(super) fn engine(failure: &Failure, folder: &Path) -> IndexError {
+        match failure {
+            Failure::DiskFull => IndexError::Full { path: folder.to_owned() },
+            Failure::Other(reason) => IndexError::Engine(reason.clone()),
+        }
+    }
+
+    /// Returns the error of opening a database, for which sled writes a little.
+    pub(super) fn opening(path: &Path) -> impl FnOnce(io::Error) -> IndexError + '_ {
+        move |source| match is_disk_full(&source) {
+            true => IndexError::Full { path: path.to_owned() },
+            false => IndexError::io("open", path)(source),
+        }
+    }
+}
+
+/// The reason why the storage engine failed.
+#[derive(Clone, Debug)]
+pub(super) enum Failure {
+    DiskFull,
+    /// Anything else, as a clause.
+    Other(String),
+}
+
+impl From<&sled::Error> for Failure {
+    fn from(error: &sled::Error) -> Failure {
+        match error {
+            sled::Error::Io(error) if is_disk_full(error) => Failure::DiskFull,
+            error => Failure::Other(engine_error_text(error)),
+        }
+    }
 }
 
 /// Describes an error of the storage engine.
 pub(super) fn engine_error_text(error: &sled::Error) -> String {
     match error {
         sled::Error::Corruption { .. } => "a part of it is damaged".to_owned(),
-        sled::Error::Io(error) => error.to_string(),
+        sled::Error::Io(error) => {
+            // A later call returns the first error as its debug text.
+            let text = error.to_string();
+            let code = text.strip_prefix("Os { code: ").and_then(|rest| rest.split(',').next());
+            let code = code.and_then(|code| code.parse().ok());
+            code.map_or(text, |code| io::Error::from_raw_os_error(code).to_string())
+        }
         error => error.to_string(),
     }
 }

@@ -1,7 +1,9 @@
 //! Opening, creating and replacing the sled database of an index.
 
 use super::checksum;
-use super::error::{IndexError, engine_error_text, folder_entries, panic_text, remove_path};
+use super::error::{
+    Failure, IndexError, engine_error_text, folder_entries, panic_text, remove_path,
+};
 use crate::store::directory::ShutdownKind;
 use std::fs::{self, File, TryLockError};
 use std::io;
@@ -17,13 +19,20 @@ pub const OPENING_THREAD: &str = "index-open";
 pub(super) const CLOSE_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// The pause between two attempts to lock the database.
-const LOCK_PAUSE: Duration = Duration::from_millis(25);
+pub(super) const LOCK_PAUSE: Duration = Duration::from_millis(25);
 
 /// The interval at which sled flushes and cleans up in the background, in milliseconds.
 const FLUSH_EVERY_MS: u64 = 500;
 
-/// The name of the tree that holds the identity, separate from the caller's keys, and its only key.
+/// The name of the tree that holds the identity and the other keys of the index itself, separate
+/// from the caller's keys, and the key of the identity.
 const IDENTITY: &[u8] = b"identity";
+
+/// The key of the number of the last batch.
+const LAST_BATCH: &[u8] = b"last batch";
+
+/// A key without meaning.
+const WAKE: &[u8] = b"wake";
 
 /// The folder and the cache size of an index.
 #[derive(Clone, Debug)]
@@ -71,7 +80,7 @@ impl Location {
                     Ok(Err("it is of another network or version".to_owned()))
                 }
             },
-            Err(OpenFailure::Disk(source)) => Err(IndexError::io("open", &self.folder)(source)),
+            Err(OpenFailure::Disk(source)) => Err(IndexError::opening(&self.folder)(source)),
             Err(OpenFailure::Unsound(reason)) => Ok(Err(reason)),
         }
     }
@@ -79,9 +88,16 @@ impl Location {
     /// Opens the database without checks, creating it if there is none.
     pub(super) fn open_unchecked(&self) -> Result<sled::Db, IndexError> {
         self.open_on_thread(|_| Ok(())).map_err(|failure| match failure {
-            OpenFailure::Disk(source) => IndexError::io("open", &self.folder)(source),
+            OpenFailure::Disk(source) => IndexError::opening(&self.folder)(source),
             OpenFailure::Unsound(reason) => IndexError::Engine(reason),
         })
+    }
+
+    /// Opens the database again, after this process has closed it.
+    pub(super) fn open_again(&self) -> Result<sled::Db, IndexError> {
+        self.wait_until_unlocked(CLOSE_TIMEOUT)?;
+        self.remove_unfinished_snapshots()?;
+        self.open_unchecked()
     }
 
     /// Creates a database where there is none.
@@ -90,7 +106,7 @@ impl Location {
         db.open_tree(IDENTITY)
             .and_then(|tree| tree.insert(IDENTITY, identity))
             .and_then(|_| db.flush())
-            .map_err(|error| IndexError::Engine(engine_error_text(&error)))?;
+            .map_err(|error| IndexError::engine(&Failure::from(&error), &self.folder))?;
         Ok(db)
     }
 
@@ -211,6 +227,24 @@ pub(super) fn close(db: Option<sled::Db>) {
 /// Reads every record, which reveals unreadable pages.
 fn read_all_records(db: &sled::Db) -> sled::Result<()> {
     db.iter().try_for_each(|record| record.map(drop))
+}
+
+/// Records the number of the last batch, which sled writes after that batch.
+pub(super) fn write_last_batch(db: &sled::Db, number: u64) -> sled::Result<()> {
+    db.open_tree(IDENTITY)?.insert(LAST_BATCH, &number.to_le_bytes()).map(drop)
+}
+
+/// Returns the number of the last batch, or 0 if there was none.
+pub(super) fn read_last_batch(db: &sled::Db) -> sled::Result<u64> {
+    let number = db.open_tree(IDENTITY)?.get(LAST_BATCH)?;
+    let number = number.and_then(|number| number.as_ref().try_into().ok());
+    Ok(number.map_or(0, u64::from_le_bytes))
+}
+
+/// Wakes the threads that wait for a write that failed.
+pub(super) fn wake(db: &sled::Db) {
+    let write = || db.open_tree(IDENTITY).and_then(|tree| tree.insert(WAKE, WAKE));
+    let _ = catch_unwind(AssertUnwindSafe(write));
 }
 
 fn read_identity(db: &sled::Db) -> sled::Result<Option<Vec<u8>>> {

@@ -1,10 +1,9 @@
 //! Reading the index from any thread.
 
-use super::error::{IndexError, engine_error_text, panic_text};
+use super::engine::Engine;
+use super::error::IndexError;
 use std::ops::Bound;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard};
+use std::sync::Arc;
 use std::vec;
 
 /// The number of records that a scan fetches at a time.
@@ -19,15 +18,15 @@ pub struct IndexReader {
 }
 
 impl IndexReader {
-    pub(super) fn new(db: sled::Db) -> IndexReader {
-        let engine = Engine { db: RwLock::new(Some(db)), failed: AtomicBool::new(false) };
+    pub(super) fn new(engine: Engine) -> IndexReader {
         IndexReader { engine: Arc::new(engine) }
     }
 
     /// Returns the value of a key.
     ///
     /// # Errors
-    /// Returns [`IndexError::Engine`] or [`IndexError::Closed`].
+    /// Returns [`IndexError::Engine`], [`Full`](IndexError::Full) or
+    /// [`Closed`](IndexError::Closed).
     pub fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, IndexError> {
         self.engine.call(|db| Ok(db.get(key)?.map(|value| value.to_vec())))
     }
@@ -38,46 +37,6 @@ impl IndexReader {
         let from = Some(Bound::Included(prefix.to_owned()));
         let page = Vec::new().into_iter();
         Scan { reader: self.clone(), prefix: prefix.to_owned(), from, page }
-    }
-}
-
-/// The storage engine, which is shared by the index and its readers.
-#[derive(Debug)]
-pub(super) struct Engine {
-    /// `None` once the index is closed.
-    db: RwLock<Option<sled::Db>>,
-    /// Set by the first error of the engine.
-    failed: AtomicBool,
-}
-
-impl Engine {
-    /// Calls sled. After an error or a panic it is never called again.
-    pub(super) fn call<T>(
-        &self,
-        operation: impl FnOnce(&sled::Db) -> sled::Result<T>,
-    ) -> Result<T, IndexError> {
-        let db = self.db.read().unwrap_or_else(PoisonError::into_inner);
-        let db = db.as_ref().ok_or(IndexError::Closed)?;
-        if self.failed.load(Ordering::Acquire) {
-            return Err(IndexError::Engine("it failed before".into()));
-        }
-        let failure = match catch_unwind(AssertUnwindSafe(|| operation(db))) {
-            Ok(Ok(result)) => return Ok(result),
-            Ok(Err(error)) => engine_error_text(&error),
-            Err(panic) => panic_text(panic.as_ref()),
-        };
-        self.failed.store(true, Ordering::Release);
-        Err(IndexError::Engine(failure))
-    }
-
-    /// Locks the database for closing or replacing it; readers wait.
-    pub(super) fn lock(&self) -> RwLockWriteGuard<'_, Option<sled::Db>> {
-        self.db.write().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Allows calls again, after the database was replaced.
-    pub(super) fn clear_failure(&self) {
-        self.failed.store(false, Ordering::Release);
     }
 }
 

@@ -8,7 +8,7 @@ use chain::DecodeError;
 use chain::ledger::{InvalidateError, SubmitError, TransferError};
 use chain::mempool::{InsertError, RejectReason};
 use chain::rules::{Rule, RuleError};
-use chain::store::{IndexError, LogError, StoreError};
+use chain::store::{IndexError, StoreError};
 use chain::template::TemplateError;
 use serde_json::Value;
 
@@ -151,7 +151,7 @@ impl From<GenerateError> for Problem {
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Problem {
         let kind = match error {
-            StoreError::Log(LogError::Full { .. }) => Kind::DISK_FULL,
+            _ if error.is_disk_full() => Kind::DISK_FULL,
             StoreError::Index(IndexError::Closed) => Kind::NOT_READY,
             _ => Kind::INTERNAL,
         };
@@ -178,6 +178,7 @@ impl From<Stopped> for Problem {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use chain::store::{DirectoryError, LogError};
     use chain::{Bits, block};
     use std::path::PathBuf;
 
@@ -190,6 +191,8 @@ mod tests {
         let full = || StoreError::Log(LogError::Full { path: PathBuf::from("00000.log") });
         for problem in [
             shown(full()),
+            shown(StoreError::Index(IndexError::Full { path: PathBuf::from("00000.log") })),
+            shown(StoreError::Directory(DirectoryError::Full { path: PathBuf::from("00000.log") })),
             shown(SubmitError::Store(full())),
             shown(TransferError::Store(full())),
             shown(GenerateError::Submit(SubmitError::Store(full()))),

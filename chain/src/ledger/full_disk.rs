@@ -1,0 +1,83 @@
+//! A full disk. Blocks are refused, readers go on, and writing goes on once there is room again.
+//!
+//! The log survives a write that fails. The index does not, so it is written only while the disk
+//! has room to spare. Its rows stay in memory meanwhile, and are few, because no block is accepted.
+
+use super::writer::{FLUSH_ROWS, Writer};
+use crate::store::blocks::{RecordKind, RecordLocation};
+use crate::store::{DirectoryError, IndexError, StoreError};
+
+/// The room in bytes that the disk must have before rows are written to the index, besides
+/// [`ROOM_PER_ROW_BYTE`]; also what it must have after it was full. It is more than two blocks.
+const MIN_ROOM: usize = 4 << 20;
+
+/// The room for each byte of rows: what sled may write for it.
+const ROOM_PER_ROW_BYTE: usize = 4;
+
+/// The most room that is asked for.
+const MAX_ROOM: usize = 64 << 20;
+
+/// The number of rows in memory with which no block of the log is replayed while the disk is full.
+const MAX_ROWS: usize = 4 * FLUSH_ROWS;
+
+impl Writer {
+    /// Whether the disk is full. Meanwhile blocks are refused and reading goes on.
+    /// [`flush`](Self::flush) finds out when there is room again.
+    pub fn is_disk_full(&self) -> bool {
+        self.disk_full
+    }
+
+    /// Appends a record to the log, unless the disk is known to be full.
+    pub(super) fn append(
+        &mut self,
+        kind: RecordKind,
+        payload: &[u8],
+    ) -> Result<RecordLocation, StoreError> {
+        self.check_room()?;
+        let appended = self.log.append(kind, payload);
+        self.disk_full = self.log.is_disk_full();
+        Ok(appended?)
+    }
+
+    fn check_room(&self) -> Result<(), StoreError> {
+        let path = || self.directory.path().to_owned();
+        if self.disk_full { Err(DirectoryError::Full { path: path() }.into()) } else { Ok(()) }
+    }
+
+    /// Whether the index can be written. If the disk was full, or there are rows to be written, it
+    /// must have room; if the index failed on a full disk, it is opened again.
+    pub(super) fn can_flush(&mut self) -> Result<bool, StoreError> {
+        let row_bytes = {
+            let rows = &self.shared.read().unflushed;
+            rows.iter().map(|(key, value)| key.len() + value.as_ref().map_or(0, Vec::len)).sum()
+        };
+        let room = ROOM_PER_ROW_BYTE.saturating_mul(row_bytes).saturating_add(MIN_ROOM);
+        if self.disk_full {
+            self.disk_full = !self.log.disk_has_room(MIN_ROOM)?;
+        }
+        if !self.disk_full && (row_bytes > 0 || !self.dirty_chunks.is_empty()) {
+            self.disk_full = !self.index.has_room(room.min(MAX_ROOM))?;
+        }
+        if self.index.has_failed() {
+            self.reopen_index()?;
+            return Ok(false);
+        }
+        Ok(!self.disk_full)
+    }
+
+    /// Opens the index again after a write to it found the disk full. Until that succeeds, reading
+    /// its rows returns an error.
+    pub(super) fn reopen_index(&mut self) -> Result<(), StoreError> {
+        self.disk_full = true;
+        match self.index.recover() {
+            Err(IndexError::Full { .. }) => Ok(()),
+            recovered => Ok(recovered?),
+        }
+    }
+
+    /// Whether rows that blocks of the log add find room in memory while the disk is full.
+    pub(super) fn check_memory(&self) -> Result<(), StoreError> {
+        let rows = self.shared.read().unflushed.len() + self.uncommitted.len();
+        if rows >= MAX_ROWS { self.check_room() } else { Ok(()) }
+    }
+}
