@@ -99,7 +99,7 @@ pub struct Changes {
 /// The result of inserting a transfer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Admission {
-    /// The transfer is already in the mempool; nothing changed.
+    /// The transfer is already in the mempool or in the best chain; nothing changed.
     AlreadyKnown,
     /// The transfer was added.
     Added(Changes),

@@ -13,16 +13,16 @@ use crate::address::Address;
 use crate::amount::Amount;
 use crate::block::{self, Header, Timestamp};
 use crate::block_index::{BlockNode, NodeFields, NodeId, Status};
-use crate::mempool;
+use crate::mempool::{self, RejectReason};
 use crate::params::Params;
 use crate::pow::{Target, Work};
 use crate::rules::body::{self, CheckedBlock, Reward};
 use crate::rules::tx::CheckedTransfer;
 use crate::rules::{self, RuleError, header};
-use crate::store::StoreError;
 use crate::store::blocks::{BlockLog, RecordKind, RecordLocation};
 use crate::store::directory::Directory;
 use crate::store::index::{Changes, Index};
+use crate::store::{IndexError, StoreError};
 use crate::template::{self, Template, TemplateError, TemplateRequest};
 use crate::tx::{Id, Transfer};
 use std::collections::{BTreeSet, HashMap};
@@ -420,9 +420,21 @@ impl Writer {
         replacement: mempool::Replacement,
     ) -> Result<mempool::Admission, TransferError> {
         let checked = rules::tx::check(transfer, self.shared.params.genesis_hash())?;
+        let id = checked.details().id;
         let mut state = self.shared.write();
         let State { mempool, unflushed, index, .. } = &mut *state;
-        Ok(mempool.insert(checked, replacement, &LayeredView::new(None, unflushed, index))?)
+        let inserted =
+            mempool.insert(checked, replacement, &LayeredView::new(None, unflushed, index));
+        drop(state);
+        match inserted {
+            // Perhaps by this very transfer.
+            Err(mempool::InsertError::Rejected(RejectReason::NonceUsed { .. }))
+                if self.reader().view().transaction(&id)?.is_some() =>
+            {
+                Ok(mempool::Admission::AlreadyKnown)
+            }
+            inserted => Ok(inserted?),
+        }
     }
 
     /// Removes transfers that have waited too long for a missing nonce. Call it every few minutes.

@@ -14,7 +14,7 @@ use axum::extract::State;
 use axum::http::header::LOCATION;
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use chain::ledger::{TransferError, View};
+use chain::ledger::View;
 use chain::mempool::{self, Admission, RejectReason, Replacement};
 use chain::merkle::{self, Branch};
 use chain::{Transfer, rules, tx};
@@ -374,21 +374,11 @@ pub(super) async fn submit_transfer(
     let id = transfer.id();
     let body = Body::of_transfer(&transfer, node.reader.params().hrp());
     let admission = node.writer.submit_transfer(transfer, replacement).await?;
-    let view = node.reader.view();
-    let found = lookup(&view, &id)?;
-    let status = match admission {
-        Ok(Admission::Added(_)) => StatusCode::CREATED,
-        Ok(Admission::AlreadyKnown) => StatusCode::OK,
-        Err(error) => match (&error, &found) {
-            // The nonce was used by this very transfer.
-            (TransferError::Rejected(RejectReason::NonceUsed { .. }), Some(found))
-                if found.status == Status::Confirmed =>
-            {
-                StatusCode::OK
-            }
-            _ => return Err(error.into()),
-        },
+    let status = match admission? {
+        Admission::Added(_) => StatusCode::CREATED,
+        Admission::AlreadyKnown => StatusCode::OK,
     };
+    let found = lookup(&node.reader.view(), &id)?;
     // It may have been removed from the mempool in the meantime.
     Ok((status, found.unwrap_or(Transaction::without_block(id, Status::Pending, Some(body)))))
 }
