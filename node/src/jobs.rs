@@ -49,6 +49,8 @@ const UPDATES: usize = 1_024;
 pub struct Loaded {
     machine: Machine,
     journal: Journal,
+    /// Whether the journal lacks changes because the disk was full.
+    is_journal_behind: bool,
     clock: Clock,
 }
 
@@ -81,8 +83,14 @@ impl Loaded {
         let background = background_miner.map(|miner| JobSpec::background(miner, max_threads));
         machine.resume(background, height, clock.now());
         // Compacts the journal, and records what was recovered and resumed.
-        journal.compact(&encode(&machine.all_records()))?;
-        Ok(Loaded { machine, journal, clock })
+        let is_journal_behind = match journal.compact(&encode(&machine.all_records())) {
+            Err(error) if error.is_disk_full() => {
+                tracing::error!("cannot record mining jobs: {error}");
+                true
+            }
+            compacted => compacted.map(|()| false)?,
+        };
+        Ok(Loaded { machine, journal, is_journal_behind, clock })
     }
 
     /// Starts the task that owns the jobs.
@@ -102,7 +110,7 @@ impl Loaded {
         let task = JobsTask {
             machine: self.machine,
             journal: Some(self.journal),
-            is_journal_behind: false,
+            is_journal_behind: self.is_journal_behind,
             clock: self.clock,
             reader,
             writer,
