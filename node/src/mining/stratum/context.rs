@@ -43,8 +43,12 @@ impl Context {
                     tracing::info!(height, %hash, worker, "miner found a block");
                     return true;
                 }
-                Ok(Ok(Accepted::SideBranch | Accepted::AlreadyKnown)) => {
+                Ok(Ok(Accepted::SideBranch)) => {
                     tracing::info!(height, %hash, worker, "miner found a block, but it is stale");
+                    return true;
+                }
+                Ok(Ok(Accepted::AlreadyKnown)) => {
+                    tracing::info!(height, %hash, worker, "miner found a block that is known");
                     return true;
                 }
                 Ok(Err(SubmitError::Store(error))) if !*self.stop.borrow() => {
