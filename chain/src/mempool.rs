@@ -18,6 +18,7 @@ mod query;
 pub(crate) mod tests;
 
 pub use self::limits::{ENTRY_BYTES, Limits};
+pub use self::query::Waiting;
 pub use self::rate::{FeeBucket, FeeRate};
 pub use self::reject::RejectReason;
 pub use self::selection::Selection;

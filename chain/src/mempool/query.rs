@@ -1,7 +1,7 @@
 //! Queries of the mempool.
 
 use super::limits::{ENTRY_BYTES, Limits};
-use super::queue::SenderQueue;
+use super::queue::{QueueEntry, SenderQueue, append_chunks};
 use super::rate::FeeBucket;
 use super::selection::Selection;
 use super::{Entry, Mempool, Status};
@@ -9,6 +9,23 @@ use crate::accounts::Account;
 use crate::address::Address;
 use crate::amount::Amount;
 use crate::tx::{Id, MAX_TRANSFER_BYTES};
+
+/// Why a transfer of the mempool is not in a block yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Waiting {
+    /// The transfer is queued behind a missing nonce of its sender.
+    Nonce {
+        /// The nonce of the first missing transfer.
+        missing: u64,
+    },
+    /// The transfer is pending, and blocks include others first.
+    Fee {
+        /// The number of transfers that are included first.
+        before: usize,
+        /// The size of those transfers, in bytes.
+        bytes: u64,
+    },
+}
 
 /// The bytes of a block besides its transfers: header, count and coinbase.
 const BLOCK_OVERHEAD_BYTES: u64 = 300;
@@ -114,6 +131,49 @@ impl Mempool {
         }
         let balance = (u128::from(account.balance.units()) + received).saturating_sub(sent);
         u64::try_from(balance).ok().and_then(Amount::new).unwrap_or(Amount::MAX)
+    }
+
+    /// Returns the sum of the amounts and fees of the pending transfers of an address, in base
+    /// units. Another transfer can spend what the balance at the tip exceeds it by.
+    pub fn pending_cost(&self, address: &Address) -> u64 {
+        let pending = self.queues.get(address).map_or(&[][..], SenderQueue::pending);
+        // The balance covers the costs of all pending transfers.
+        pending.iter().map(|entry| entry.cost).sum()
+    }
+
+    /// Returns the first nonce of a sender for which the mempool has no transfer although it has
+    /// one with a later nonce; `None` if there is no such gap.
+    pub fn missing_nonce(&self, sender: &Address) -> Option<u64> {
+        let queue = self.queues.get(sender)?;
+        (!queue.queued().is_empty()).then(|| queue.next_nonce())
+    }
+
+    /// Returns why a transfer waits; `None` if the mempool does not have it. For a pending transfer
+    /// this takes one pass over all pending transfers.
+    pub fn waiting(&self, id: &Id) -> Option<Waiting> {
+        let details = self.get(id)?.transfer.details();
+        let queue = self.queues.get(&details.sender)?;
+        let Some(position) = queue.pending().iter().position(|entry| entry.nonce == details.nonce)
+        else {
+            return Some(Waiting::Nonce { missing: queue.next_nonce() });
+        };
+        let mut chunks = Vec::new();
+        append_chunks(queue.pending(), &mut chunks);
+        let own = *chunks.iter().find(|chunk| position < chunk.start + chunk.length)?;
+        let bytes = |entries: &[QueueEntry]| entries.iter().map(|entry| entry.bytes).sum::<u64>();
+        // The earlier transfers of its own chunk, and the chunks that are selected before that.
+        let (mut before, mut total) =
+            (position - own.start, bytes(&queue.pending()[own.start..position]));
+        for other in self.queues.values() {
+            chunks.clear();
+            append_chunks(other.pending(), &mut chunks);
+            let first = chunks.iter().filter(|chunk| chunk.order() > own.order());
+            for chunk in first {
+                before += chunk.length;
+                total += bytes(&other.pending()[chunk.start..chunk.start + chunk.length]);
+            }
+        }
+        Some(Waiting::Fee { before, bytes: total })
     }
 
     /// Returns the pending transfers in the order in which a block includes them.

@@ -53,6 +53,14 @@ pub(super) struct FeeChunk {
     pub(super) complete: u64,
 }
 
+impl FeeChunk {
+    /// The order of selection: the greatest chunk is selected first. Chunks that are complete since
+    /// the same arrival belong to one sender.
+    pub(super) fn order(&self) -> (FeeRate, Reverse<u64>, Reverse<usize>) {
+        (self.rate, Reverse(self.complete), Reverse(self.start))
+    }
+}
+
 /// The transfers of one sender.
 #[derive(Clone, Debug, Default)]
 pub(super) struct SenderQueue {

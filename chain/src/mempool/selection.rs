@@ -5,7 +5,6 @@ use super::queue::{FeeChunk, SenderQueue, append_chunks};
 use super::rate::FeeRate;
 use crate::address::Address;
 use crate::rules::tx::CheckedTransfer;
-use std::cmp::Reverse;
 use std::collections::HashSet;
 
 /// An iterator over the pending transfers, by descending fee rate and each sender's in nonce order.
@@ -27,10 +26,7 @@ impl<'a> Selection<'a> {
             append_chunks(queue.pending(), &mut of_sender);
             chunks.extend(of_sender.drain(..).map(|chunk| (chunk, *sender, queue)));
         }
-        // Chunks that are complete since the same arrival belong to one sender.
-        chunks.sort_unstable_by_key(|(chunk, ..)| {
-            (chunk.rate, Reverse(chunk.complete), Reverse(chunk.start))
-        });
+        chunks.sort_unstable_by_key(|(chunk, ..)| chunk.order());
         Selection { mempool, chunks, current: None, skipped: HashSet::new() }
     }
 

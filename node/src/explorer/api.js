@@ -23,7 +23,7 @@ async function request(path, options) {
   let response;
   let text;
   try {
-    // Even immutable resources contain the confirmations at the time of the response, so the cache must revalidate.
+    // Confirmations change with every block, so the cache must revalidate.
     response = await fetch(`/v1${path}`, { cache: 'no-cache', ...options });
     text = await response.text();
   } catch (error) {

@@ -73,3 +73,35 @@ fn fee_estimate_exceeds_rates_that_fill_the_blocks() {
     assert_eq!(world.pool.fee_rate_for(3, 1_000), 1);
     assert_eq!(world.pool.fee_rate_for(u32::MAX, u32::MAX), 1);
 }
+
+#[test]
+fn waiting_transfer_reports_its_missing_nonce_or_its_rank() {
+    let mut world = World::new(Limits::default());
+    // Sender 1 pays for its cheap first transfer with the second; sender 3 has a gap.
+    world.insert_all([Pay { fee: 2 * FEE, ..pay(0, 0) }, Pay { fee: FEE, ..pay(0, 1) }]);
+    world.insert_all([pay(1, 0), Pay { fee: 9 * FEE, memo: 30, ..pay(1, 1) }]);
+    world.insert_all([Pay { fee: 3 * FEE, memo: 7, ..pay(2, 0) }, pay(2, 1), pay(3, 0)]);
+    world.insert_all([pay(3, 2), Pay { fee: 90 * FEE, ..pay(3, 3) }]);
+
+    let (mut before, mut bytes) = (0, 0);
+    for transfer in world.pool.selection() {
+        let waiting = world.pool.waiting(&transfer.id());
+        assert_eq!(waiting, Some(Waiting::Fee { before, bytes }));
+        (before, bytes) = (before + 1, bytes + transfer.transfer().size() as u64);
+    }
+    assert_eq!(before, 7);
+    for queued in [pay(3, 2), Pay { fee: 90 * FEE, ..pay(3, 3) }] {
+        assert_eq!(world.pool.waiting(&queued.id()), Some(Waiting::Nonce { missing: 1 }));
+    }
+    assert_eq!(world.pool.missing_nonce(&address(3)), Some(1));
+    assert_eq!(world.pool.missing_nonce(&address(0)), None);
+    assert_eq!(world.pool.waiting(&pay(50, 0).id()), None);
+}
+
+#[test]
+fn pending_cost_counts_what_the_sender_spends() {
+    let mut world = World::new(Limits::default());
+    assert_eq!(world.pool.pending_cost(&address(0)), 0);
+    world.insert_all([pay(0, 0), pay(0, 1), pay(0, 5), Pay { to: 0, ..pay(1, 0) }]);
+    assert_eq!(world.pool.pending_cost(&address(0)), 2 * 1_145);
+}

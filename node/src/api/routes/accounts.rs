@@ -53,6 +53,10 @@ pub struct AccountResponse {
     /// The balance after confirmation of all pending transfers.
     #[schemars(with = "Units")]
     pub pending_balance: u64,
+    /// What another transfer can spend, its fee included: the balance without what the account's
+    /// pending transfers spend.
+    #[schemars(with = "Units")]
+    pub spendable: u64,
     /// The number of confirmed transactions of the account.
     pub transaction_count: u32,
 }
@@ -74,6 +78,7 @@ pub async fn get_account(
             nonce: account.nonce,
             next_nonce: mempool.next_nonce(&address, &account),
             pending_balance: mempool.pending_balance(&address, &account).units(),
+            spendable: account.balance.units().saturating_sub(mempool.pending_cost(&address)),
             transaction_count: view.transaction_count(&address)?,
         };
         Ok(ReadResponse::new(Json(response)).volatile())
@@ -106,6 +111,8 @@ pub struct AccountTransaction {
     /// The fee paid by the sender.
     #[schemars(with = "Units")]
     pub fee: u64,
+    /// The nonce, if the account is the sender.
+    pub nonce: Option<u64>,
 }
 
 /// The direction of a payment.
@@ -142,6 +149,7 @@ impl AccountTransaction {
             counterpart: counterpart.map(|address| address.encode(view.params().hrp())),
             amount: transfer.amount,
             fee: transfer.fee,
+            nonce: (sender == *address).then_some(transfer.nonce),
         }
     }
 
@@ -168,6 +176,7 @@ impl AccountTransaction {
                 counterpart: None,
                 amount: coinbase.reward,
                 fee: 0,
+                nonce: None,
             },
         }
     }

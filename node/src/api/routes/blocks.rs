@@ -292,7 +292,8 @@ pub async fn get_block(
             let next =
                 next.and_then(|height| view.at_height(height)).map(|next| next.hash.to_string());
             let response = BlockResponse { summary, transactions, next };
-            Ok(ReadResponse::new(Json(response)).immutable_if(id.is_final(view, node)))
+            // Never immutable: its confirmations grow, and a reorganisation may make it stale.
+            Ok(ReadResponse::new(Json(response)))
         })
         .await)
 }

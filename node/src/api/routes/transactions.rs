@@ -15,7 +15,7 @@ use axum::http::header::LOCATION;
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use chain::ledger::View;
-use chain::mempool::{self, Admission, RejectReason, Replacement};
+use chain::mempool::{self, Admission, RejectReason, Replacement, Waiting};
 use chain::merkle::{self, Branch};
 use chain::{Transfer, rules, tx};
 use schemars::JsonSchema;
@@ -39,7 +39,8 @@ pub fn routes() -> Routes {
         get("/v1/transactions/{id}", "Get a transaction and its status", get_transaction)
             .description(
                 "With `wait=confirmed` the response waits until the transaction has `confirmations`, \
-                                   was dropped, or `timeout` seconds have passed.",
+                                   was dropped, or `timeout` seconds have passed. A transfer in the \
+                                   mempool says what it waits for: a missing nonce, or its rank by fee.",
             )
             .returns::<Transaction>(),
         get("/v1/transactions/{id}/proof", "Get a Merkle proof of a transaction", proof)
@@ -63,9 +64,19 @@ pub struct Transaction {
     /// The stable code of the reason it was dropped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// A description of the reason it was dropped.
+    /// A description of the reason it was dropped, or waits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
+    /// If it is queued: the nonce of the sender's transfer that it waits for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub missing_nonce: Option<u64>,
+    /// If it is pending: its position by fee, from 1; blocks include the transfers before it first.
+    /// Only in the response for a single transaction.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fee_rank: Option<usize>,
+    /// If it is pending: the size in bytes of the transfers before it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes_before: Option<u64>,
     /// The hash of the block that contains it.
     #[schemars(with = "Option<BlockHash>")]
     pub block: Option<String>,
@@ -104,6 +115,9 @@ impl Transaction {
             status,
             reason: None,
             detail: None,
+            missing_nonce: None,
+            fee_rank: None,
+            bytes_before: None,
             block: None,
             height: None,
             position: None,
@@ -116,8 +130,29 @@ impl Transaction {
     /// A transaction in the mempool.
     pub fn unconfirmed(entry: &mempool::Entry, view: &View) -> Transaction {
         let status = if entry.is_pending { Status::Pending } else { Status::Queued };
+        let sender = &entry.transfer.details().sender;
+        let missing = view.mempool().missing_nonce(sender).filter(|_| !entry.is_pending);
         let body = Body::of_transfer(entry.transfer.transfer(), view.params().hrp());
-        Transaction::without_block(entry.transfer.id(), status, Some(body))
+        Transaction {
+            missing_nonce: missing,
+            detail: missing
+                .map(|nonce| format!("waits for the sender's transfer with nonce {nonce}")),
+            ..Transaction::without_block(entry.transfer.id(), status, Some(body))
+        }
+    }
+
+    /// Adds the position by fee of a pending transfer, which takes a pass over the mempool.
+    fn ranked(self, id: &tx::Id, view: &View) -> Transaction {
+        let Some(Waiting::Fee { before, bytes }) = view.mempool().waiting(id) else { return self };
+        let detail = match before {
+            0 => "first by fee: waits for the next block".to_owned(),
+            1 => format!("waits for a block behind 1 transfer ({bytes} bytes) with a better fee"),
+            _ => format!(
+                "waits for a block behind {before} transfers ({bytes} bytes) with better fees"
+            ),
+        };
+        let (fee_rank, bytes_before) = (Some(before.saturating_add(1)), Some(bytes));
+        Transaction { detail: Some(detail), fee_rank, bytes_before, ..self }
     }
 
     fn dropped(id: tx::Id, reason: &RejectReason) -> Transaction {
@@ -212,13 +247,12 @@ pub async fn get_transaction(
         wait(&node, id, confirmations, long_poll).await?;
     }
     Ok(read_blocking(node, move |view| {
-        let transaction = lookup(view, &id)?.ok_or_else(|| unknown(&id))?;
-        let depth =
-            transaction.height.and_then(|height| view.at_height(chain::Height::new(height)));
-        let is_final = depth.is_some_and(|node| is_final(view, node));
+        let transaction = lookup(view, &id)?.ok_or_else(|| unknown(&id))?.ranked(&id, view);
+        let is_confirmed = transaction.status == Status::Confirmed;
         let response = ReadResponse::new(Json(transaction));
-        // Without a block it may change without a new tip.
-        Ok(if depth.is_some() { response.immutable_if(is_final) } else { response.volatile() })
+        // Without a block it may change without a new tip. It is never immutable: confirmations
+        // grow, and a reorganisation may take the block away.
+        Ok(if is_confirmed { response } else { response.volatile() })
     })
     .await)
 }
@@ -260,6 +294,7 @@ pub async fn raw(
         if let Some(Found { node, block, position }) = find(view, &id)? {
             let bytes = block.transactions[position as usize].encode();
             let response = ReadResponse::new(encoding.encode(bytes)).negotiated();
+            // The id commits to the bytes, whichever block contains them.
             return Ok(response.immutable_if(is_final(view, &node)));
         }
         let entry = view.mempool().get(&id).ok_or_else(|| unknown(&id))?;
@@ -314,7 +349,8 @@ pub async fn proof(
             branch: siblings.map(|sibling| sibling.to_string()).collect(),
             position,
         };
-        Ok(ReadResponse::new(Json(proof)).immutable_if(is_final(view, &node)))
+        // A reorganisation may move the transaction to another block.
+        Ok(ReadResponse::new(Json(proof)))
     })
     .await)
 }

@@ -13,7 +13,7 @@ async fn account_reports_confirmed_and_pending_state() {
     let world = World::new().await;
     let nothing = json!({
         "address": text(address(20)), "balance": 0, "immature": 0, "nonce": 0, "next_nonce": 0,
-        "pending_balance": 0, "transaction_count": 0,
+        "pending_balance": 0, "spendable": 0, "transaction_count": 0,
     });
     assert_eq!(account(&world, 20).await, nothing);
     world.submit(&PAY.signed()).await;
@@ -32,7 +32,10 @@ async fn account_reports_confirmed_and_pending_state() {
     let path = format!("/v1/accounts/{}", text(address(0)));
     let again = world.get_with(&path, &[("if-none-match", &tag)]).await;
     assert_eq!(again.json()["next_nonce"], 3);
-    assert_eq!(account(&world, 20).await["pending_balance"], 3_000);
+    // Unconfirmed income cannot be spent yet; what pending transfers spend cannot be spent again.
+    let receiver = account(&world, 20).await;
+    assert_eq!((&receiver["pending_balance"], &receiver["spendable"]), (&json!(3_000), &json!(0)));
+    assert_eq!(account(&world, 0).await["spendable"], had - 6_000);
     world.generate(1, 21).await;
     let after = account(&world, 0).await;
     assert_eq!(

@@ -269,6 +269,56 @@ async fn transaction_status_follows_confirmation_and_reorg() {
 }
 
 #[tokio::test]
+async fn waiting_transfer_says_why_it_is_not_mined() {
+    let world = World::new().await;
+    let cheap = PAY.signed();
+    let better = Pay { from: 1, fee: 5_000, ..PAY }.signed();
+    let gap = Pay { from: 2, nonce: 3, ..PAY }.signed();
+    for transfer in [&cheap, &better, &gap] {
+        world.submit(transfer).await;
+    }
+    let shown = async |transfer: &Transfer| {
+        world.get(&format!("/v1/transactions/{}", transfer.id())).await.json()
+    };
+    let first = shown(&better).await;
+    assert_eq!((&first["fee_rank"], &first["bytes_before"]), (&json!(1), &json!(0)));
+    let second = shown(&cheap).await;
+    let bytes = better.size();
+    assert_eq!((&second["fee_rank"], &second["bytes_before"]), (&json!(2), &json!(bytes)));
+    let detail = second["detail"].as_str().unwrap();
+    assert!(detail.contains("behind 1 transfer (145 bytes)"), "{detail}");
+    let queued = shown(&gap).await;
+    assert_eq!((&queued["status"], &queued["missing_nonce"]), (&json!("queued"), &json!(0)));
+    assert!(queued["detail"].as_str().unwrap().contains("nonce 0"), "{queued}");
+    assert_eq!(queued["fee_rank"], Value::Null);
+    world.generate(1, 1).await;
+    let confirmed = shown(&cheap).await;
+    for absent in ["detail", "missing_nonce", "fee_rank", "bytes_before"] {
+        assert_eq!(confirmed[absent], Value::Null, "{absent}");
+    }
+}
+
+// A cache that keeps it would show the confirmations of long ago, and a stale block as confirmed.
+#[tokio::test]
+async fn confirmations_are_never_immutable() {
+    let world = World::new().await;
+    let transfer = PAY.signed();
+    world.submit(&transfer).await;
+    world.generate(12, 1).await;
+    let path = format!("/v1/transactions/{}", transfer.id());
+    for rest in ["", "?wait=confirmed&confirmations=20&timeout=0", "/proof"] {
+        let response = world.get(&format!("{path}{rest}")).await;
+        assert_eq!(
+            (response.status.as_u16(), response.header(header::CACHE_CONTROL)),
+            (200, "no-cache"),
+            "{rest}"
+        );
+    }
+    let raw = world.get(&format!("{path}/raw")).await;
+    assert!(raw.header(header::CACHE_CONTROL).ends_with("immutable"));
+}
+
+#[tokio::test]
 async fn coinbase_is_served_as_a_transaction() {
     let world = World::new().await;
     world.generate(1, 1).await;
