@@ -3,17 +3,16 @@
 
 mod args;
 mod error;
-mod escape;
 mod event_stream;
 mod failover;
 mod http;
 mod trust;
 
+pub use crate::escape::printable;
 pub use args::NodeArgs;
 pub use error::{ApiError, RequestError, UntrustedCertificate, WrongNetwork, combine_errors};
-pub use escape::printable;
 pub use event_stream::{Event, EventStream};
-pub use http::{Client, Response};
+pub use http::{Client, Response, Submission};
 pub use trust::Trust;
 
 #[cfg(test)]

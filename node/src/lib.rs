@@ -13,6 +13,7 @@ pub mod clock;
 pub mod config;
 pub mod daemon;
 pub mod difficulty;
+pub mod escape;
 pub mod event_sources;
 pub mod events;
 pub mod explorer;

@@ -3,6 +3,7 @@
 //! Peers and clients choose parts of what is logged, so control characters are escaped: no event can
 //! forge a second line or control a terminal.
 
+use crate::escape::{printable, printable_in_json};
 use indicatif::ProgressBar;
 use serde::Deserialize;
 use std::io::{self, Write};
@@ -53,7 +54,7 @@ pub fn report_fatal(message: &str) {
             tracing::error!("{line}");
         });
     } else {
-        let _ = writeln!(io::stderr(), "chain: {line}");
+        let _ = writeln!(io::stderr(), "chain: {}", printable(&line));
     }
 }
 
@@ -105,20 +106,15 @@ impl Write for LogWriter {
     }
 }
 
-/// Escapes the control characters of an event, except the line end: in JSON, where they occur only
-/// in strings, as JSON escapes them.
+/// Escapes what a terminal does not show of an event, except the line end: in JSON, where that
+/// occurs only in strings, as JSON escapes it.
 fn escaped(event: &str, format: Format) -> String {
     let text = event.strip_suffix('\n').unwrap_or(event);
-    let mut line = String::with_capacity(event.len());
-    for letter in text.chars() {
-        match format {
-            _ if !letter.is_control() => line.push(letter),
-            Format::Text => line.extend(letter.escape_default()),
-            Format::Json => line.push_str(&format!("\\u{:04x}", u32::from(letter))),
-        }
-    }
-    line.push('\n');
-    line
+    let line = match format {
+        Format::Text => printable(text),
+        Format::Json => printable_in_json(text),
+    };
+    line + "\n"
 }
 
 #[cfg(test)]
@@ -129,9 +125,9 @@ mod tests {
     // R23
     #[test]
     fn escapes_control_characters() {
-        let forged = "agent a\r\nINFO peer b\u{1b}[2J\u{9b}1m\u{7f}\tü\n";
+        let forged = "agent a\r\nINFO peer b\u{1b}[2J\u{9b}1m\u{7f}\t\u{202e}ü\n";
         let line = escaped(forged, Format::Text);
-        assert_eq!(line, "agent a\\r\\nINFO peer b\\u{1b}[2J\\u{9b}1m\\u{7f}\\tü\n");
+        assert_eq!(line, "agent a\\r\\nINFO peer b\\u{1b}[2J\\u{9b}1m\\u{7f}\\t\\u{202e}ü\n");
     }
 
     /// Records the writes of the subscriber.
@@ -179,7 +175,7 @@ mod tests {
         let writes = writes.0.lock().unwrap();
         assert_eq!(writes.len(), 1, "{writes:?}");
         let line = writes[0].strip_suffix('\n').unwrap();
-        assert!(!line.contains(char::is_control), "{line:?}");
+        assert!(!line.contains(char::is_control) && !line.contains('\u{2028}'), "{line:?}");
         let event: serde_json::Value = serde_json::from_str(line).unwrap();
         assert_eq!((&event["agent"], &event["level"]), (&agent.clone().into(), &"INFO".into()));
         assert_eq!(event["message"], format!("first\nsecond {agent}"));

@@ -3,7 +3,7 @@
 use super::node::block_on;
 use super::output::{self, Rows, ago, coins, print_lines};
 use crate::api::routes::blocks::{BlockResponse, Transactions};
-use crate::client::{NodeArgs, printable};
+use crate::client::NodeArgs;
 use anyhow::Result;
 
 /// Show a block
@@ -42,6 +42,6 @@ pub fn run(args: &Args, json: bool) -> Result<()> {
                 whole.into_iter().map(|transaction| transaction.id).collect()
             }
         };
-        print_lines(&ids.iter().map(|id| format!("  {}", printable(id))).collect::<Vec<_>>())
+        print_lines(&ids.iter().map(|id| format!("  {id}")).collect::<Vec<_>>())
     })
 }

@@ -4,8 +4,9 @@ use super::node::{block_on, stop_signal};
 use super::output::coins;
 use crate::client::{
     ApiError, Client, Event, EventStream, NodeArgs, RequestError, UntrustedCertificate,
-    WrongNetwork, combine_errors, printable,
+    WrongNetwork, combine_errors,
 };
+use crate::escape::{printable, printable_in_json, printable_json};
 use anyhow::{Context, Result};
 use reqwest::Url;
 use serde_json::{Value, json};
@@ -156,10 +157,11 @@ fn print(event: &Event, json: bool) -> Result<()> {
     Ok(())
 }
 
-/// The JSON object that a WebSocket carries.
+/// The JSON object that a WebSocket carries. Data that is no JSON becomes a string.
 fn as_json(event: &Event) -> String {
-    let Event { id, event, data } = event;
-    let name = Value::from(event.as_str());
+    let quoted = |text: &str| printable_in_json(&Value::from(text).to_string());
+    let (name, id) = (quoted(&event.event), event.id);
+    let data = printable_json(&event.data).unwrap_or_else(|_| quoted(&event.data));
     format!("{{\"event\":{name},\"id\":{id},\"data\":{data}}}")
 }
 
@@ -248,5 +250,10 @@ mod tests {
         assert_eq!(line("reorg", &json!({})), "       7  reorg                  {}");
         let known = Event { id: 7, event: "a\"b".to_owned(), data: "{}".to_owned() };
         assert_eq!(as_json(&known), "{\"event\":\"a\\\"b\",\"id\":7,\"data\":{}}");
+        // R22: data of a hostile node.
+        let forged = Event { data: "{}}\u{1b}[2J".to_owned(), ..known };
+        let line = as_json(&forged);
+        let parsed: Value = serde_json::from_str(&line).unwrap();
+        assert_eq!((&parsed["data"], line.contains('\u{1b}')), (&json!(forged.data), false));
     }
 }

@@ -6,7 +6,7 @@ use super::output::{self, Rows, Table, coins, duration, from_now, human_rate, la
 use super::progress::ProgressLine;
 use crate::api::http::page::Page;
 use crate::api::routes::jobs::{Job, Until};
-use crate::client::{Client, NodeArgs, Response, printable};
+use crate::client::{Client, NodeArgs, Response};
 use crate::jobs::State;
 use crate::logging;
 use anyhow::{Context, Result, bail};
@@ -193,7 +193,7 @@ fn print(response: &Response, json: bool) -> Result<()> {
             .row_if("error", error)
             .print()?;
         let blocks = job.result.into_iter().flat_map(|result| result.blocks);
-        print_lines(&blocks.map(|block| printable(&block)).collect::<Vec<_>>())
+        print_lines(&blocks.collect::<Vec<_>>())
     })
 }
 

@@ -1,35 +1,39 @@
-//! Output of commands: labelled rows and tables for people, JSON as a node sent it.
+//! Output of commands: labelled rows and tables for people, the JSON of a node on one line.
 
-use crate::client::{Response, printable};
-use anyhow::Result;
+use crate::client::Response;
+use crate::escape::{printable, printable_json};
+use anyhow::{Context, Result};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::fmt::Display;
 use std::io::{self, Write};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// Prints a response: as received, or parsed as `text` formats it.
+/// Prints a response: its JSON, or parsed as `text` formats it.
 pub fn print<T: DeserializeOwned>(
     response: &Response,
     json: bool,
     text: impl FnOnce(T) -> io::Result<()>,
 ) -> Result<()> {
     match json {
-        true => writeln!(io::stdout(), "{}", response.text.trim_end())?,
+        true => {
+            let line = printable_json(&response.text).context("the node sent no JSON")?;
+            writeln!(io::stdout(), "{line}")?;
+        }
         false => text(response.json()?)?,
     }
     Ok(())
 }
 
-/// Prints a line; control characters are escaped.
+/// Prints a line; what a terminal does not show is escaped.
 pub fn print_line(text: &str) -> io::Result<()> {
     writeln!(io::stdout(), "{}", printable(text))
 }
 
-/// Prints values to standard output, one per line, without escaping control characters.
+/// Prints values to standard output, one per line; what a terminal does not show is escaped.
 pub fn print_lines(values: &[impl Display]) -> io::Result<()> {
     let mut out = io::stdout().lock();
-    values.iter().try_for_each(|value| writeln!(out, "{value}"))
+    values.iter().try_for_each(|value| writeln!(out, "{}", printable(&value.to_string())))
 }
 
 /// Labelled values, one per row.
@@ -60,6 +64,11 @@ impl Rows {
     /// Prints the rows with their values aligned.
     pub fn print(&self) -> io::Result<()> {
         io::stdout().lock().write_all(self.text().as_bytes())
+    }
+
+    /// Prints the rows to standard error, which scripts do not read as the result.
+    pub fn print_to_stderr(&self) -> io::Result<()> {
+        io::stderr().lock().write_all(self.text().as_bytes())
     }
 
     fn text(&self) -> String {

@@ -1,5 +1,6 @@
 //! A progress line on stderr: rewritten on a terminal, printed again every few seconds elsewhere.
 
+use crate::escape::printable;
 use crate::logging;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::cell::Cell;
@@ -34,8 +35,10 @@ impl ProgressLine {
         self.terminal
     }
 
-    /// Prints a permanent line.
+    /// Prints a permanent line; what a terminal does not show is escaped, because a node may have
+    /// supplied a part of it.
     pub fn println(&self, text: &str) {
+        let text = printable(text);
         self.bar.suspend(|| drop(writeln!(io::stderr(), "{text}")));
     }
 
@@ -45,7 +48,7 @@ impl ProgressLine {
             if self.bar.is_finished() {
                 self.bar.reset();
             }
-            self.bar.set_message(status.to_string());
+            self.bar.set_message(printable(&status.to_string()));
             self.bar.tick();
         } else if self.is_due() {
             self.println(&status.to_string());

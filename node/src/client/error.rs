@@ -1,6 +1,6 @@
 //! Errors of the client, and which of them another node may resolve.
 
-use super::escape::printable;
+use crate::escape::printable;
 use anyhow::anyhow;
 use reqwest::StatusCode;
 use serde::Deserialize;
@@ -15,6 +15,11 @@ pub enum RequestError {
 }
 
 impl RequestError {
+    pub(super) fn error(&self) -> &anyhow::Error {
+        let (RequestError::Unavailable(error) | RequestError::Fatal(error)) = self;
+        error
+    }
+
     pub(super) fn into_error(self) -> anyhow::Error {
         let (RequestError::Unavailable(error) | RequestError::Fatal(error)) = self;
         error
@@ -26,6 +31,11 @@ impl From<anyhow::Error> for RequestError {
         RequestError::Fatal(error)
     }
 }
+
+/// No connection could be made, so the request was not sent.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct NotSent(pub(super) String);
 
 /// The request was sent, but no response came: it may or may not have been applied.
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +49,18 @@ pub struct ApiError {
     detail: String,
     /// The stable code of the problem.
     pub code: String,
+    /// The HTTP status of the response.
+    #[serde(skip)]
+    status: StatusCode,
+}
+
+/// Whether a request that failed may have been applied nevertheless. Only a refusal, and a connection
+/// that was never made, exclude it.
+pub(super) fn may_have_been_applied(error: &anyhow::Error) -> bool {
+    match error.downcast_ref::<ApiError>() {
+        Some(error) => !error.status.is_client_error(),
+        None => !error.is::<NotSent>() && !error.is::<UntrustedCertificate>(),
+    }
 }
 
 /// The node has a certificate that is not trusted.
@@ -65,7 +87,7 @@ pub fn combine_errors(mut errors: Vec<anyhow::Error>) -> anyhow::Error {
 /// The error of a response with an error status and a JSON body.
 pub(super) fn problem(status: StatusCode, text: &str) -> anyhow::Error {
     match serde_json::from_str::<ApiError>(text) {
-        Ok(error) => error.into(),
+        Ok(error) => ApiError { status, ..error }.into(),
         Err(_) => anyhow!("the node responded with {status}"),
     }
 }

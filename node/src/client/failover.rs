@@ -2,7 +2,7 @@
 //! others are tried, and the network that all of them must be on.
 
 use super::error::WrongNetwork;
-use super::escape::printable;
+use crate::escape::printable;
 use chain::Params;
 use reqwest::Url;
 use serde::Deserialize;

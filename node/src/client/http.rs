@@ -1,7 +1,8 @@
 //! Requests to the REST API over HTTP.
 
 use super::error::{
-    ApiError, NoResponse, RequestError, UntrustedCertificate, combine_errors, problem,
+    ApiError, NoResponse, NotSent, RequestError, UntrustedCertificate, combine_errors,
+    may_have_been_applied, problem,
 };
 use super::event_stream::EventStream;
 use super::failover::{Failover, NetworkId};
@@ -43,6 +44,19 @@ impl Response {
         serde_json::from_str(&self.text)
             .with_context(|| format!("unexpected response from {}", self.url))
     }
+}
+
+/// What became of an object that was submitted, such as a transaction.
+#[derive(Debug)]
+pub enum Submission {
+    /// A node has accepted it.
+    Accepted(Response),
+    /// A node has refused it, and no other node has received it.
+    Rejected(ApiError),
+    /// No node has received it.
+    NotSent(anyhow::Error),
+    /// A node may have received it, and gave no answer by which that is known.
+    Unknown(anyhow::Error),
 }
 
 struct Request<'a> {
@@ -157,6 +171,57 @@ impl Client {
     pub async fn post(&self, path: &[&str], media_type: &str, body: String) -> Result<Response> {
         let body = Some((media_type, body));
         self.send_with_failover(&Request { method: Method::POST, body, ..Request::get(path) }).await
+    }
+
+    /// Submits an object as `post` does, with query parameters, and tells whether a node may have it
+    /// when there is an error.
+    pub async fn submit(
+        &self,
+        path: &[&str],
+        query: &[(&str, &str)],
+        media_type: &str,
+        body: String,
+    ) -> Submission {
+        let body = Some((media_type, body));
+        let request = Request { method: Method::POST, query, body, ..Request::get(path) };
+        let (mut errors, mut is_doubtful, mut rejection) = (Vec::new(), false, None);
+        for index in self.nodes.in_order() {
+            let failed = match self.check_network(index).await {
+                Err(error) => error,
+                Ok(()) => match self.send(index, &request).await {
+                    Ok(response) => {
+                        self.nodes.switch_to(index);
+                        let empty = || Submission::Unknown(anyhow!("empty response from node"));
+                        return response.map_or_else(empty, Submission::Accepted);
+                    }
+                    Err(error) => {
+                        is_doubtful |= may_have_been_applied(error.error());
+                        error
+                    }
+                },
+            };
+            match failed {
+                RequestError::Unavailable(error) => errors.push(error),
+                RequestError::Fatal(error) => {
+                    match error.downcast::<ApiError>() {
+                        Ok(error) => {
+                            self.nodes.switch_to(index);
+                            rejection = Some(error);
+                        }
+                        Err(error) => errors.push(error),
+                    }
+                    break;
+                }
+            }
+        }
+        match rejection {
+            Some(error) if !is_doubtful => Submission::Rejected(error),
+            rejection => {
+                errors.extend(rejection.map(Into::into));
+                let error = combine_errors(errors);
+                if is_doubtful { Submission::Unknown(error) } else { Submission::NotSent(error) }
+            }
+        }
     }
 
     /// Sends a request that changes the node. Never retried nor sent to another node, because it
@@ -334,7 +399,7 @@ impl Client {
         }
         self.nodes.recheck(index);
         RequestError::Unavailable(if error.is_connect() {
-            anyhow!("no node responds at {base}: start one with `chain node`")
+            NotSent(format!("no node responds at {base}: start one with `chain node`")).into()
         } else if error.is_timeout() {
             self.timed_out(index)
         } else if trust::is_other_protocol(error) {
