@@ -7,15 +7,8 @@ use super::writer::{FLUSH_ROWS, Writer};
 use crate::store::blocks::{RecordKind, RecordLocation};
 use crate::store::{DirectoryError, IndexError, StoreError};
 
-/// The room in bytes that the disk must have before rows are written to the index, besides
-/// [`ROOM_PER_ROW_BYTE`]; also what it must have after it was full. It is more than two blocks.
-const MIN_ROOM: usize = 4 << 20;
-
-/// The room for each byte of rows: what sled may write for it.
-const ROOM_PER_ROW_BYTE: usize = 4;
-
-/// The most room that is asked for.
-const MAX_ROOM: usize = 64 << 20;
+/// The room in bytes that the log must have after its disk was full: more than two blocks.
+const LOG_ROOM: usize = 4 << 20;
 
 /// The number of rows in memory with which no block of the log is replayed while the disk is full.
 const MAX_ROWS: usize = 4 * FLUSH_ROWS;
@@ -51,12 +44,11 @@ impl Writer {
             let rows = &self.shared.read().unflushed;
             rows.iter().map(|(key, value)| key.len() + value.as_ref().map_or(0, Vec::len)).sum()
         };
-        let room = ROOM_PER_ROW_BYTE.saturating_mul(row_bytes).saturating_add(MIN_ROOM);
         if self.disk_full {
-            self.disk_full = !self.log.disk_has_room(MIN_ROOM)?;
+            self.disk_full = !self.log.disk_has_room(LOG_ROOM)?;
         }
         if !self.disk_full && (row_bytes > 0 || !self.dirty_chunks.is_empty()) {
-            self.disk_full = !self.index.has_room(room.min(MAX_ROOM))?;
+            self.disk_full = !self.index.has_room(row_bytes)?;
         }
         if self.index.has_failed() {
             self.reopen_index()?;

@@ -13,7 +13,7 @@ use crate::address::Address;
 use crate::amount::Amount;
 use crate::block::{self, Header, Timestamp};
 use crate::block_index::{BlockNode, NodeFields, NodeId, Status};
-use crate::mempool::{self, RejectReason};
+use crate::mempool;
 use crate::params::Params;
 use crate::pow::{Target, Work};
 use crate::rules::body::{self, CheckedBlock, Reward};
@@ -427,8 +427,8 @@ impl Writer {
             mempool.insert(checked, replacement, &LayeredView::new(None, unflushed, index));
         drop(state);
         match inserted {
-            // Perhaps by this very transfer.
-            Err(mempool::InsertError::Rejected(RejectReason::NonceUsed { .. }))
+            // Its nonce may be used by this very transfer.
+            Err(mempool::InsertError::Rejected(_))
                 if self.reader().view().transaction(&id)?.is_some() =>
             {
                 Ok(mempool::Admission::AlreadyKnown)

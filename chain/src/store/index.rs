@@ -43,6 +43,15 @@ pub const MAX_VALUE_BYTES: usize = 4096;
 /// The time to wait for another owner to release the index: sled may need a second.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// The room that is kept in reserve, in bytes: what sled writes when it is opened.
+const RESERVE_BYTES: usize = 2 << 20;
+
+/// The room in bytes that the disk must have for a batch: a minimum of two of sled's segments, so
+/// much for each byte of the batch, and no more than a maximum.
+const MIN_ROOM: usize = 1 << 20;
+const ROOM_PER_BYTE: usize = 4;
+const MAX_ROOM: usize = 64 << 20;
+
 /// The number of written keys per garbage collection of sled, which frees at most 512 objects.
 /// Without it 6,000 batches of 1,000 keys occupied 3 GB; with it, and a cache of 64 MB, 0.4 GB.
 const KEYS_PER_COLLECTION: usize = 128;
@@ -98,6 +107,7 @@ impl Index {
             .map_err(IndexError::io("find", folder))?;
         let location = Location { folder, cache_bytes };
         location.remove_replaced()?;
+        location.release_reserve()?;
         let (db, opened) = if location.folder.exists() {
             location.wait_until_unlocked(OPEN_TIMEOUT)?;
             match location.open_if_sound(last_shutdown, identity)? {
@@ -137,14 +147,22 @@ impl Index {
         self.reader.clone()
     }
 
-    /// Whether the disk has room for so many bytes. A full disk breaks sled, so this is worth
-    /// knowing before a batch is written.
+    /// Whether the disk has room for a batch of so many bytes. A full disk breaks sled, so this is
+    /// worth knowing before a batch is applied. Also keeps a little room in reserve, with which the
+    /// index can be opened again if the disk is full nevertheless.
     ///
     /// # Errors
     /// Returns a disk error.
     pub fn has_room(&self, bytes: usize) -> Result<bool, IndexError> {
+        let reserve = self.location.reserve();
+        let reserved = if reserve.exists() {
+            true
+        } else {
+            space::reserve(&reserve, RESERVE_BYTES).map_err(IndexError::io("write", &reserve))?
+        };
         let probe = self.location.folder.with_added_extension("probe");
-        space::has_room(&probe, bytes).map_err(IndexError::io("write", &probe))
+        let bytes = ROOM_PER_BYTE.saturating_mul(bytes).saturating_add(MIN_ROOM).min(MAX_ROOM);
+        Ok(reserved && space::has_room(&probe, bytes).map_err(IndexError::io("write", &probe))?)
     }
 
     /// Writes a batch of changes atomically. It survives the end of this process once this returns.
@@ -202,6 +220,7 @@ impl Index {
         let engine = &self.reader.engine;
         let mut db = engine.lock()?;
         close(db.take());
+        self.location.release_reserve()?;
         let opened = self.location.open_again().inspect_err(|error| {
             engine.fail(match error {
                 IndexError::Full { .. } => Failure::DiskFull,
@@ -246,6 +265,7 @@ impl Index {
         engine.write(|_| Ok(()))?;
         close(engine.lock()?.take());
         self.location.wait_until_unlocked(CLOSE_TIMEOUT)?;
+        self.location.release_reserve()?;
         checksum::write(&self.location.folder)
     }
 }

@@ -4,25 +4,41 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::Path;
 
-/// The number of bytes that [`has_room`] writes at a time.
+/// The number of bytes that are written at a time.
 const CHUNK_BYTES: usize = 256 << 10;
 
-/// Whether an operation failed for lack of space, on the disk or in the user's quota.
+/// Whether an operation failed for lack of space: on the disk, in the user's quota, or below the
+/// limit of the sizes of files.
 pub(super) fn is_disk_full(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+    use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+    matches!(error.kind(), FileTooLarge | QuotaExceeded | StorageFull)
 }
 
-/// Whether the disk has room for so many bytes at `path`, which must not exist. Writes a file
-/// there, because only that observes quotas, and removes it again.
+/// Whether the disk has room for so many bytes. Creates a file at `path`, because only that observes
+/// quotas, and removes it again.
 pub(super) fn has_room(path: &Path, bytes: usize) -> io::Result<bool> {
-    let written = write_zeros(path, bytes);
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
+    let has_room = reserve(path, bytes)?;
+    remove(path)?;
+    Ok(has_room)
+}
+
+/// Creates a file of so many bytes, which keeps this room until it is removed. Returns false if the
+/// disk has no room for it, and leaves no file then.
+pub(super) fn reserve(path: &Path, bytes: usize) -> io::Result<bool> {
+    match write_zeros(path, bytes) {
+        Ok(()) => Ok(true),
+        Err(error) => {
+            remove(path)?;
+            if is_disk_full(&error) { Ok(false) } else { Err(error) }
+        }
     }
-    match written {
-        Err(error) if is_disk_full(&error) => Ok(false),
-        written => written.map(|()| true),
+}
+
+/// Removes a file if it exists.
+pub(super) fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
     }
 }
 
@@ -49,5 +65,7 @@ mod tests {
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
         let error = has_room(&folder.path().join("none/probe"), 1).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::NotFound);
+        assert!(reserve(&path, CHUNK_BYTES + 1).unwrap());
+        assert_eq!(fs::metadata(&path).unwrap().len(), CHUNK_BYTES as u64 + 1);
     }
 }

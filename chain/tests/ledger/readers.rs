@@ -3,6 +3,7 @@
 use crate::harness::{Reference, TestNode, fixed_params, varying_params, wallet};
 use chain::accounts::AccountView;
 use chain::ledger::Accepted;
+use chain::mempool::Admission;
 use chain::tx::Id;
 use chain::{Amount, Block, Height, block};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -42,6 +43,22 @@ fn views_match_reference_after_every_block() {
             node.assert_matches(&reference, block);
         }
     }
+}
+
+#[test]
+fn confirmed_transfer_is_known_when_it_is_submitted_again() {
+    let mut reference = Reference::new(fixed_params());
+    let blocks = blocks_with_history(&mut reference);
+    let other = reference.build_on(reference.genesis());
+    let other = other.pay(&wallet(0), wallet(1).address, 6, 1_000).mine();
+    let mut node = TestNode::with_blocks(&reference.params, &blocks);
+    for (_, transfer) in blocks.iter().flat_map(Block::transfers) {
+        let admission = node.writer().submit_transfer(transfer.clone()).unwrap();
+        assert_eq!(admission, Admission::AlreadyKnown);
+    }
+    let (_, other) = other.transfers().next().unwrap();
+    let error = node.writer().submit_transfer(other.clone()).unwrap_err();
+    assert_eq!(error.code(), Some("nonce-used"), "{error}");
 }
 
 #[test]

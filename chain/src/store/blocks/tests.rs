@@ -1,6 +1,6 @@
 use super::*;
 use proptest::prelude::*;
-use std::fs;
+use std::{fs, io};
 
 /// A file size that makes the logs of these tests span several files.
 const SMALL: u32 = 400;
@@ -435,21 +435,54 @@ fn folder_in_place_of_log_file_is_reported() {
 // T09
 #[cfg(target_os = "linux")]
 #[test]
-fn full_disk_is_reported_and_nothing_is_appended() {
+fn failed_write_that_cannot_be_undone_stops_the_log() {
     let folder = tempfile::tempdir().unwrap();
     let mut log = new_log(folder.path(), SMALL);
     let first = append(&mut log, 1);
     log.sync().unwrap();
     let end = log.end();
     log.file = OpenOptions::new().write(true).open("/dev/full").unwrap();
+    // That file is full and cannot be truncated, so it is unknown what it has.
     let error = log.append(RecordKind::Block, b"lost").unwrap_err();
-    assert!(matches!(error, LogError::Full { .. }), "{error}");
-    assert!(error.to_string().contains("make room"));
+    assert!(matches!(error, LogError::Io { action: "truncate", .. }), "{error}");
     assert_eq!(log.end(), end);
-    // That file cannot be truncated either, so nothing may follow.
     assert!(matches!(log.append(RecordKind::Block, b"lost"), Err(LogError::Stopped)));
     drop(log);
     assert_eq!(open(folder.path()).unwrap().2, [first]);
+}
+
+// T10
+#[test]
+fn sync_that_fails_for_lack_of_space_is_not_a_full_disk() {
+    let path = Path::new("00000.log");
+    for kind in [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded] {
+        let error = LogError::write("write", path)(kind.into());
+        assert!(error.is_disk_full() && error.to_string().contains("make room"), "{error}");
+        let error = LogError::io("sync", path)(kind.into());
+        assert!(!error.is_disk_full() && error.to_string().contains("cannot sync"), "{error}");
+    }
+}
+
+// T09
+#[test]
+fn file_that_cannot_be_created_stops_the_log_without_a_loss() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut log = new_log(folder.path(), SMALL);
+    let mut written = vec![append(&mut log, 1)];
+    // The next file cannot be created where a directory is.
+    let obstacle = file_path(folder.path(), 1);
+    fs::create_dir(&obstacle).unwrap();
+    let failed = loop {
+        match log.append(RecordKind::Block, &[7; 50]) {
+            Ok(location) => written.push((RecordKind::Block, location, vec![7; 50])),
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(failed, LogError::Io { action: "create", .. }), "{failed}");
+    assert!(matches!(log.append(RecordKind::Block, b"more"), Err(LogError::Stopped)));
+    fs::remove_dir(&obstacle).unwrap();
+    drop(log);
+    assert_eq!(open(folder.path()).unwrap().2, written);
 }
 
 // T10

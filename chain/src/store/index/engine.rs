@@ -92,8 +92,12 @@ impl Engine {
     /// Locks the database for closing or replacing it; readers wait.
     ///
     /// # Errors
-    /// Returns [`IndexError::Engine`] if a reader does not return from sled.
+    /// Returns [`IndexError::Engine`] if sled failed and a reader does not return from it.
     pub(super) fn lock(&self) -> Result<RwLockWriteGuard<'_, Option<sled::Db>>, IndexError> {
+        if self.check().is_ok() {
+            return Ok(self.db.write().unwrap_or_else(PoisonError::into_inner));
+        }
+        // Readers may wait for a write that failed, and no new ones come.
         let mut waited = Duration::ZERO;
         loop {
             match self.db.try_write() {
@@ -102,9 +106,7 @@ impl Engine {
                 Err(TryLockError::WouldBlock) if waited < CLOSE_TIMEOUT => {
                     thread::sleep(LOCK_PAUSE);
                     waited += LOCK_PAUSE;
-                    if self.check().is_err() {
-                        self.wake_readers();
-                    }
+                    self.wake_readers();
                 }
                 Err(TryLockError::WouldBlock) => {
                     return Err(self.fail(Failure::Other("it does not answer".into())));

@@ -5,6 +5,7 @@ use super::error::{
     Failure, IndexError, engine_error_text, folder_entries, panic_text, remove_path,
 };
 use crate::store::directory::ShutdownKind;
+use crate::store::space;
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -91,6 +92,17 @@ impl Location {
             OpenFailure::Disk(source) => IndexError::opening(&self.folder)(source),
             OpenFailure::Unsound(reason) => IndexError::Engine(reason),
         })
+    }
+
+    /// The file that keeps room in reserve.
+    pub(super) fn reserve(&self) -> PathBuf {
+        self.folder.with_added_extension("reserve")
+    }
+
+    /// Removes the file that keeps room in reserve.
+    pub(super) fn release_reserve(&self) -> Result<(), IndexError> {
+        let path = self.reserve();
+        space::remove(&path).map_err(IndexError::io("remove", &path))
     }
 
     /// Opens the database again, after this process has closed it.

@@ -1,5 +1,6 @@
 use super::error::folder_entries;
 use super::*;
+use std::io;
 use std::sync::atomic::AtomicBool;
 use std::thread;
 
@@ -368,6 +369,49 @@ fn failed_engine_is_not_called_again_and_shutdown_is_unclean() {
     assert!(matches!(index.apply(&batch(5)), Err(IndexError::Engine(_))));
     assert!(matches!(index.close(), Err(IndexError::Engine(_))));
     assert!(!path.with_added_extension("sum").exists());
+}
+
+// T09
+#[test]
+fn index_that_met_a_full_disk_is_opened_again_with_all_batches() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("index");
+    let index = five_batches(&path);
+    let reader = index.reader();
+    assert!(index.has_room(1 << 10).unwrap());
+    for batches in [5, 6] {
+        index.reader.engine.fail(Failure::DiskFull);
+        assert!(matches!(reader.get(b"k"), Err(IndexError::Full { .. })));
+        assert!(matches!(index.apply(&batch(batches)), Err(IndexError::Full { .. })));
+        index.recover().unwrap();
+        assert_eq!(all(&index), state(batches));
+        index.apply(&batch(batches)).unwrap();
+    }
+    assert!(reader.get(&[b'k', 0, 70]).unwrap().is_some());
+    index.close().unwrap();
+    let (index, opened) = open(&path, ShutdownKind::Clean);
+    assert_eq!((opened, all(&index)), (Opened::Reused, state(7)));
+}
+
+// T09
+#[test]
+fn index_that_lost_a_batch_is_not_opened_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let index = five_batches(&folder.path().join("index"));
+    index.last_batch.fetch_add(1, Ordering::Relaxed);
+    index.reader.engine.fail(Failure::DiskFull);
+    let error = index.recover().unwrap_err();
+    assert!(matches!(error, IndexError::Engine(_)), "{error}");
+    assert!(index.has_failed());
+    assert_eq!(index.get(b"k").unwrap_err().to_string(), error.to_string());
+}
+
+#[test]
+fn later_errors_of_sled_are_worded_like_the_first() {
+    let first = sled::Error::Io(io::Error::from_raw_os_error(5));
+    let later = first.clone();
+    assert_eq!(error::engine_error_text(&first), error::engine_error_text(&later));
+    assert!(!later.to_string().is_empty());
 }
 
 // T19
