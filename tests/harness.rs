@@ -128,22 +128,37 @@ pub struct Node {
 impl Node {
     /// Starts `chain node` of the network `dev` on a data directory, and waits until it responds.
     pub fn start(data: &Path, flags: &[&str]) -> Node {
-        let process = Process::start(&mut Node::command(data, flags), data);
+        let started = Node::try_start(&mut Node::command(data, flags), data);
+        started.unwrap_or_else(|log| panic!("the node ended: {log}"))
+    }
+
+    /// Runs a command of [`Node::command`] and waits until the node responds; its log if it ends.
+    pub fn try_start(command: &mut Command, data: &Path) -> Result<Node, String> {
+        Node::attach(Process::start(command, data), data)
+    }
+
+    /// Waits until the node of a process responds; its log if it ends.
+    pub fn attach(process: Process, data: &Path) -> Result<Node, String> {
         let mut node = Node { process, address: String::new(), data: data.to_owned() };
         node.address = eventually("the node's address", || {
-            node.must_run();
+            if node.ended().is_some() {
+                return Some(Err(node.log()));
+            }
             // A killed node leaves the file of another process.
             let there: Value =
                 serde_json::from_slice(&fs::read(data.join("node.json")).ok()?).ok()?;
             let of_this_one = there["pid"] == node.process.id();
             let url = of_this_one.then(|| there["api"].as_str().unwrap().to_owned())?;
-            Some(url.strip_prefix("http://").unwrap().to_owned())
-        });
+            Some(Ok(url.strip_prefix("http://").unwrap().to_owned()))
+        })?;
         eventually("the node's response", || {
-            node.must_run();
-            (node.get("/livez").status == 200).then_some(())
-        });
-        node
+            if node.ended().is_some() {
+                return Some(Err(node.log()));
+            }
+            let response = node.try_request("GET", "/livez", &[], b"").ok()?;
+            (response.status == 200).then_some(Ok(()))
+        })?;
+        Ok(node)
     }
 
     /// Starts a node that must fail: its one line on stderr.
@@ -160,7 +175,8 @@ impl Node {
         line
     }
 
-    fn command(data: &Path, flags: &[&str]) -> Command {
+    /// The command of a node of the network `dev` on a data directory.
+    pub fn command(data: &Path, flags: &[&str]) -> Command {
         let mut command = chain(&["node", "--data"]);
         command.arg(data).args(flags).env("CHAIN_NETWORK", "dev");
         // A flag overrides the environment.
@@ -168,9 +184,9 @@ impl Node {
         command
     }
 
-    fn must_run(&mut self) {
-        let ended = self.process.ended();
-        assert!(ended.is_none(), "the node ended: {}", self.log());
+    /// The exit status, if the node has ended.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.process.ended()
     }
 
     /// The process id.
@@ -267,6 +283,11 @@ impl Node {
 
     /// Stops the node by SIGTERM.
     pub fn stop(mut self) -> ExitStatus {
+        self.terminate()
+    }
+
+    /// Sends SIGTERM and waits until the node has ended.
+    pub fn terminate(&mut self) -> ExitStatus {
         self.process.terminate().0
     }
 

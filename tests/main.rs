@@ -8,6 +8,8 @@ mod documentation;
 mod events;
 mod explorer;
 mod failover;
+#[cfg(target_os = "linux")]
+mod faults;
 mod harness;
 mod jobs;
 mod mining;

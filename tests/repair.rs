@@ -56,7 +56,8 @@ impl Chain {
     }
 }
 
-fn copy(from: &Path, to: &Path) {
+/// Copies a directory to a new one.
+pub fn copy(from: &Path, to: &Path) {
     fs::create_dir(to).unwrap();
     for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
         let to = to.join(entry.file_name());
