@@ -10,6 +10,8 @@ mod explorer;
 mod failover;
 #[cfg(target_os = "linux")]
 mod faults;
+#[cfg(target_os = "linux")]
+mod full_disk;
 mod harness;
 mod jobs;
 mod mining;
