@@ -4,11 +4,11 @@
 
 use crate::harness::{Node, eventually, request, skip};
 use crate::repair::copy;
-use crate::test_chain::{dev_chain, dev_key, pay, test_address};
+use crate::test_chain::{dev_chain, dev_key, pay, test_address, text};
 use chain::Block;
 use chain::store::LogError;
 use chain::store::blocks::{BlockLog, FILE_BYTES, LogPosition, RecordKind};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
@@ -404,6 +404,30 @@ fn no_acknowledged_block_is_lost_when_a_kind_of_call_fails() {
     };
     let faults = [flush("pwrite index/db", ENOSPC), flush("sync_file_range index/db", EDQUOT)];
     assert_eq!(check_all(&chains, &faults), 2);
+}
+
+// T09
+#[test]
+fn generated_blocks_before_the_one_that_does_not_fit_are_connected() {
+    if !is_available() {
+        return;
+    }
+    let chains = Chains::new();
+    let run = Run::new(&chains);
+    let node = run.start().unwrap();
+    // Each block has a record of undo data and its own.
+    let (phase, call) = (Phase::Connect, "write blocks/00000.log".to_owned());
+    run.control.arm(&Fault { phase, call, skip: 4, error: ENOSPC });
+    let order = json!({ "blocks": 5, "miner": text(test_address(1)) });
+    let answer = node.send("POST", "/v1/dev/generate", &order);
+    assert_eq!((answer.status, &answer.json()["code"]), (503, &json!("disk-full")));
+    let tip = node.tip();
+    assert_eq!(tip.height, 8 + 2);
+    let raw = node.get("/v1/blocks/tip/raw");
+    let block = Block::decode(&hex::decode(raw.text().trim()).unwrap()).unwrap();
+    assert_eq!(submit(&node, &block).unwrap().0, 200);
+    node.kill();
+    assert_eq!(Node::start(&run.data(), &[]).tip(), tip);
 }
 
 // T09, T10
