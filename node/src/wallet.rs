@@ -1,25 +1,32 @@
 //! Wallets. A wallet is one encrypted file with one mnemonic, from which the keys of all accounts are
-//! derived; keys are the same on all networks. Knows no network, node or terminal. The daemon never
-//! opens a wallet.
+//! derived; keys are the same on all networks. Beside it are the transfers that it has signed. Knows no
+//! node or terminal. The daemon never opens a wallet.
 //!
 //! `mnemonic` · `derivation` of keys · `password` · `keystore` content of a file · `file` access ·
-//! `message` signatures
+//! `lock` between processes · `sent` transfers · `state` file with them · `message` signatures
 
 pub mod derivation;
 mod file;
 mod keystore;
+mod lock;
 pub mod message;
 pub mod mnemonic;
 pub mod password;
+mod sent;
+mod state;
 
 pub use derivation::Index;
 pub use file::FileError;
 pub use keystore::{DecryptError, FormatError};
+pub use lock::Lock;
 pub use mnemonic::Mnemonic;
 pub use password::Password;
+pub use sent::{NodeNonces, NonceChoice, SentStatus, SentTransfer, SentTransfers};
+pub use state::{State, StateError, StateFile};
 
 use chain::Address;
-use chain::signature::SecretKey;
+use chain::signature::{PublicKey, SecretKey};
+use chain::tx::Id;
 use keystore::{EncryptError, Key, Keystore};
 use password::WeakPassword;
 use std::collections::BTreeMap;
@@ -51,6 +58,20 @@ pub enum OpenError {
         /// The reason why the wallet cannot be decrypted.
         source: DecryptError,
     },
+    /// The file is a wallet without a password, and not the one that was used by this name before.
+    #[error(
+        "{} is not the wallet that was used by this name before: restore that, or, if you replaced \
+         it, remove {}",
+        path.display(),
+        path.with_extension("state.json").display()
+    )]
+    Replaced {
+        /// The path of the wallet file.
+        path: PathBuf,
+    },
+    /// The file beside the wallet cannot be used.
+    #[error(transparent)]
+    State(#[from] StateError),
 }
 
 /// Why a wallet cannot be created or saved.
@@ -65,12 +86,21 @@ pub enum SaveError {
     /// The file exists already, or cannot be written.
     #[error(transparent)]
     File(#[from] FileError),
+    /// The file beside the wallet cannot be used.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// The wallet file was replaced since it was opened.
+    #[error("the wallet was replaced meanwhile: run the command again")]
+    Replaced,
 }
 
-/// The public part of a wallet file, readable without the password. Not authenticated until the wallet
-/// is opened.
+/// The public part of a wallet file, readable without the password.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WalletInfo {
+    /// Whether the wallet's own key has signed the accounts, and it is the wallet that was opened
+    /// last by this name, as far as that is known. Who can replace all files of a wallet can fake it
+    /// until the wallet is opened.
+    pub is_authentic: bool,
     /// Whether a password is needed to open the wallet.
     pub protected: bool,
     /// The accounts in use, at least one.
@@ -81,7 +111,10 @@ impl WalletInfo {
     /// Reads the public part of a wallet file.
     pub fn read(path: &Path) -> Result<WalletInfo, OpenError> {
         let keystore = read(path)?;
-        Ok(WalletInfo { protected: keystore.is_protected(), accounts: keystore.accounts() })
+        let state = StateFile::of(path).read()?;
+        let is_authentic = keystore.identity().is_some_and(|identity| !state.is_other(&identity));
+        let (protected, accounts) = (keystore.is_protected(), keystore.accounts());
+        Ok(WalletInfo { is_authentic, protected, accounts })
     }
 }
 
@@ -119,7 +152,9 @@ impl Wallet {
         let accounts = BTreeMap::from([(first, address(&mnemonic, first))]);
         let (keystore, key) = Keystore::encrypt(&mnemonic, &accounts, password, getrandom::fill)?;
         file::create(path, &keystore.to_json())?;
-        Ok(Wallet { path: path.to_owned(), keystore, key, mnemonic, accounts })
+        let wallet = Wallet { path: path.to_owned(), keystore, key, mnemonic, accounts };
+        wallet.remember_identity().inspect_err(|_| drop(fs::remove_file(path)))?;
+        Ok(wallet)
     }
 
     /// Opens a wallet. The password is ignored if the wallet has none.
@@ -131,7 +166,35 @@ impl Wallet {
         let key = keystore.key(password).map_err(locked)?;
         let mnemonic = keystore.decrypt(&key).map_err(locked)?;
         let accounts = keystore.accounts();
-        Ok(Wallet { path: path.to_owned(), keystore, key, mnemonic, accounts })
+        let wallet = Wallet { path: path.to_owned(), keystore, key, mnemonic, accounts };
+        wallet.confirm_identity()
+    }
+
+    /// Remembers the identity of a wallet that its password has proven, and brings an old file to the
+    /// latest version. Opening a wallet without a password proves nothing, so that one must not
+    /// differ from the wallet that was known before.
+    fn confirm_identity(mut self) -> Result<Wallet, OpenError> {
+        let identity = self.identity();
+        let state = StateFile::of(&self.path).read()?;
+        if state.is_other(&identity) && !self.keystore.is_protected() {
+            return Err(OpenError::Replaced { path: self.path });
+        }
+        // In a directory that cannot be written to, the wallet is usable nevertheless.
+        if !state.is_known(&identity) {
+            let _ = self.remember_identity();
+        }
+        if self.keystore.identity().is_none() {
+            let _ = self.change_accounts(|_| ());
+        }
+        Ok(self)
+    }
+
+    fn identity(&self) -> PublicKey {
+        derivation::identity_key(&self.mnemonic).public_key()
+    }
+
+    fn remember_identity(&self) -> Result<(), StateError> {
+        StateFile::of(&self.path).update(|state| state.set_identity(&self.identity()))
     }
 
     pub fn mnemonic(&self) -> &Mnemonic {
@@ -151,13 +214,30 @@ impl Wallet {
     /// Adds an account, whose address is then readable without the password.
     pub fn add_account(&mut self, account: Index) -> Result<Address, SaveError> {
         let address = self.address(account);
-        if self.accounts.insert(account, address).is_none() {
-            self.keystore
-                .reencrypt(&self.mnemonic, &self.accounts, &self.key, getrandom::fill)
-                .map_err(EncryptError::from)?;
-            file::replace(&self.path, &self.keystore.to_json())?;
+        if !self.accounts.contains_key(&account) {
+            self.change_accounts(|accounts| drop(accounts.insert(account, address)))?;
         }
         Ok(address)
+    }
+
+    /// Changes the accounts that the file has by now: another process may have added some.
+    fn change_accounts(
+        &mut self,
+        change: impl FnOnce(&mut BTreeMap<Index, Address>),
+    ) -> Result<(), SaveError> {
+        let _lock = Lock::acquire(&state::lock_path(&self.path))?;
+        let mut keystore = read(&self.path).map_err(|_| SaveError::Replaced)?;
+        if keystore.decrypt(&self.key).ok().as_ref() != Some(&self.mnemonic) {
+            return Err(SaveError::Replaced);
+        }
+        let mut accounts = keystore.accounts();
+        change(&mut accounts);
+        keystore
+            .reencrypt(&self.mnemonic, &accounts, &self.key, getrandom::fill)
+            .map_err(EncryptError::from)?;
+        file::replace(&self.path, &keystore.to_json())?;
+        (self.keystore, self.accounts) = (keystore, accounts);
+        Ok(())
     }
 }
 
@@ -174,6 +254,17 @@ fn address(mnemonic: &Mnemonic, account: Index) -> Address {
 fn read(path: &Path) -> Result<Keystore, OpenError> {
     let bytes = file::read(path)?;
     Keystore::parse(&bytes).map_err(|source| OpenError::Format { path: path.to_owned(), source })
+}
+
+/// The lock that a command holds from choosing a nonce to the answer of the node, so that parallel
+/// payments of a wallet queue up.
+pub fn send_lock_path(wallet: &Path) -> PathBuf {
+    wallet.with_extension("send.lock")
+}
+
+/// The lock of a command that waits for the confirmation of a transfer, which shows that it runs.
+pub fn wait_lock_path(wallet: &Path, id: &Id) -> PathBuf {
+    wallet.with_extension(format!("{id}.lock"))
 }
 
 /// The name of a wallet: 1 to 64 ASCII letters, digits, `-` and `_`.
@@ -269,6 +360,72 @@ mod tests {
         let reopened = Wallet::open(&path, &password).unwrap();
         assert_eq!(reopened.address(seven), added);
         assert_eq!(*reopened.mnemonic().phrase(), WORDS);
+    }
+
+    #[test]
+    fn accounts_added_in_parallel_are_all_kept() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("w.json");
+        Wallet::create_unprotected(&path, mnemonic()).unwrap();
+        // Each has read the file before any of them writes.
+        let mut opened: Vec<Wallet> =
+            (0..4).map(|_| Wallet::open(&path, &Password::none()).unwrap()).collect();
+        std::thread::scope(|scope| {
+            for (number, wallet) in (1..).zip(&mut opened) {
+                scope.spawn(move || wallet.add_account(Index::new(number).unwrap()).unwrap());
+            }
+        });
+        assert_eq!(WalletInfo::read(&path).unwrap().accounts.len(), 5);
+        fs::remove_file(&path).unwrap();
+        Wallet::create_unprotected(&path, mnemonic()).unwrap();
+        let replaced = opened[0].add_account(Index::new(9).unwrap());
+        assert!(matches!(replaced, Err(SaveError::Replaced)), "the key is of another salt");
+    }
+
+    // W14: an attacker who can write the file cannot make one that the password opens.
+    #[test]
+    fn other_wallet_in_the_place_of_a_known_one_is_not_authentic() {
+        let home = tempfile::tempdir().unwrap();
+        let [path, other] = ["w.json", "x.json"].map(|name| home.path().join(name));
+        let password = Password::new("correct horse");
+        Wallet::create(&path, mnemonic(), &password).unwrap();
+        assert!(WalletInfo::read(&path).unwrap().is_authentic);
+        let theirs = Mnemonic::parse(&format!("{}junk", "test ".repeat(11))).unwrap();
+        Wallet::create_unprotected(&other, theirs.clone()).unwrap();
+        fs::copy(&other, &path).unwrap();
+        assert!(!WalletInfo::read(&path).unwrap().is_authentic);
+        let error = Wallet::open(&path, &password).unwrap_err();
+        assert!(matches!(error, OpenError::Replaced { .. }), "{error}");
+
+        // The owner of a password who replaced the file himself.
+        fs::remove_file(&other).unwrap();
+        Wallet::create(&other, theirs, &password).unwrap();
+        fs::copy(&other, &path).unwrap();
+        assert!(!WalletInfo::read(&path).unwrap().is_authentic);
+        Wallet::open(&path, &password).unwrap();
+        assert!(WalletInfo::read(&path).unwrap().is_authentic);
+    }
+
+    // W14
+    #[test]
+    fn old_file_is_upgraded_when_it_is_opened() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("w.json");
+        let old = include_str!("wallet/vectors/wallet-version-1.json");
+        file::create(&path, old.as_bytes()).unwrap();
+        let info = WalletInfo::read(&path).unwrap();
+        assert!(!info.is_authentic && info.protected);
+        let wallet = Wallet::open(&path, &Password::new("correct horse")).unwrap();
+        assert_eq!(wallet.accounts.len(), 2);
+        assert_eq!(*wallet.mnemonic.phrase(), WORDS);
+        let upgraded = WalletInfo::read(&path).unwrap();
+        assert_eq!((upgraded.is_authentic, upgraded.accounts), (true, info.accounts));
+        Wallet::open(&path, &Password::new("correct horse")).unwrap();
+        // The old form of a known wallet does not pass as it, either.
+        file::replace(&path, old.replace("protected\": true", "protected\": false").as_bytes())
+            .unwrap();
+        assert!(!WalletInfo::read(&path).unwrap().is_authentic);
+        assert!(Wallet::open(&path, &Password::none()).is_err());
     }
 
     // W01

@@ -79,6 +79,13 @@ pub fn account_key(mnemonic: &Mnemonic, account: Index) -> SecretKey {
     SecretKey::from_seed(*node.key)
 }
 
+/// Derives the key that signs the public part of a wallet file, and identifies the wallet. It is the key
+/// of no account.
+pub fn identity_key(mnemonic: &Mnemonic) -> SecretKey {
+    let node = ExtendedKey::from_mac(b"chain/wallet identity", &[mnemonic.seed().as_slice()]);
+    SecretKey::from_seed(*node.key)
+}
+
 /// An extended key, from which child keys are derived.
 struct ExtendedKey {
     key: Zeroizing<[u8; 32]>,

@@ -38,8 +38,8 @@ pub enum FileError {
         /// The path of the directory, pipe or device.
         path: PathBuf,
     },
-    /// The file is larger than `MAX_BYTES`.
-    #[error("{} is too long to be a wallet", path.display())]
+    /// The file is larger than allowed.
+    #[error("{} is too long to be a file of a wallet", path.display())]
     TooLong {
         /// The path of the oversized file.
         path: PathBuf,
@@ -80,8 +80,14 @@ impl FileError {
     }
 }
 
-/// Reads a file that only its owner can read, in a directory that only its owner can change.
+/// Reads a wallet file.
 pub fn read(path: &Path) -> Result<Vec<u8>, FileError> {
+    read_up_to(path, MAX_BYTES)
+}
+
+/// Reads a file of bounded size that only its owner can read, in a directory that only its owner can
+/// change.
+pub fn read_up_to(path: &Path, max_bytes: u64) -> Result<Vec<u8>, FileError> {
     let file = open(path)?;
     let metadata = file.metadata().map_err(FileError::io(path))?;
     if !metadata.is_file() {
@@ -90,9 +96,9 @@ pub fn read(path: &Path) -> Result<Vec<u8>, FileError> {
     check_owner(path, &metadata, 0o077, 0o600)?;
     check_directory(parent(path))?;
     let mut bytes = Vec::new();
-    file.take(MAX_BYTES.saturating_add(1)).read_to_end(&mut bytes).map_err(FileError::io(path))?;
+    file.take(max_bytes.saturating_add(1)).read_to_end(&mut bytes).map_err(FileError::io(path))?;
     match u64::try_from(bytes.len()) {
-        Ok(length) if length <= MAX_BYTES => Ok(bytes),
+        Ok(length) if length <= max_bytes => Ok(bytes),
         _ => Err(FileError::TooLong { path: path.to_owned() }),
     }
 }
@@ -149,6 +155,19 @@ fn open(path: &Path) -> Result<File, FileError> {
         _ if path.is_symlink() => FileError::SymbolicLink { path: path.to_owned() },
         _ => FileError::Io { path: path.to_owned(), source },
     })
+}
+
+/// Opens a file for a lock, and creates it if needed.
+pub fn open_lock(path: &Path) -> Result<File, FileError> {
+    let mut options = File::options();
+    options.write(true).create(true).truncate(false);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::OpenOptionsExt;
+        let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
+        options.mode(0o600).custom_flags(flags.bits().cast_signed());
+    }
+    options.open(path).map_err(FileError::io(path))
 }
 
 #[cfg(not(unix))]

@@ -1,26 +1,37 @@
-//! The content of a wallet file: the encrypted mnemonic, and unencrypted public data. JSON, version 1:
+//! The content of a wallet file: the encrypted mnemonic, and unencrypted public data. JSON, version 2:
 //!
 //! - `protected`: whether the wallet has a password (without one, the empty password is used);
 //! - `accounts`: number → address (hexadecimal: the same on every network) of those in use;
+//! - `identity`: a `key` that is derived from the mnemonic, and its `signature` of the fields above, by
+//!   which a change of an address is detected without the password;
 //! - `kdf`: Argon2id and its cost, which derive a 256-bit key from password and `salt`;
 //! - `cipher`: XChaCha20-Poly1305 and its `nonce`, new at every write;
 //! - `ciphertext`: the words of the mnemonic. All other fields are its associated data, so that
 //!   changes are detected.
 //!
+//! Version 1 has no `identity`: its addresses are authenticated by the password only.
+//!
 //! Hexadecimal is lower case. Source: RFC 9106; draft-irtf-cfrg-xchacha-03.
 
-use super::derivation::Index;
+use super::derivation::{self, Index};
 use super::mnemonic::Mnemonic;
 use super::password::Password;
 use argon2::{Algorithm, Argon2, Params, Version};
 use chacha20poly1305::XChaCha20Poly1305;
 use chacha20poly1305::aead::{Aead, KeyInit, Payload};
 use chain::Address;
+use chain::signature::{PublicKey, Signature};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::collections::BTreeMap;
 use zeroize::Zeroizing;
 
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
+/// The version without an identity, which is still read.
+const VERSION_WITHOUT_IDENTITY: u32 = 1;
+
+/// Domain separator of the signatures of wallet files. Those of transfers and messages start
+/// differently.
+const DOMAIN: &[u8] = b"chain/wallet/2";
 
 /// Fills a slice with random bytes: `getrandom::fill`.
 pub type Random = fn(&mut [u8]) -> Result<(), getrandom::Error>;
@@ -36,9 +47,18 @@ pub struct Keystore {
     version: u32,
     protected: bool,
     accounts: BTreeMap<Index, Hex<[u8; 20]>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    identity: Option<Identity>,
     kdf: Kdf,
     cipher: Cipher,
     ciphertext: Hex<Vec<u8>>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Identity {
+    key: Hex<[u8; 32]>,
+    signature: Hex<[u8; 64]>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -77,11 +97,14 @@ pub enum FormatError {
     #[error("not a wallet, or damaged")]
     Json(#[from] serde_json::Error),
     /// The format is of a later version.
-    #[error("wallet version {found} is not supported, only version {VERSION}")]
+    #[error("wallet version {found} is not supported, only up to version {VERSION}")]
     Version {
         /// The version of the file.
         found: u32,
     },
+    /// The public part does not have the signature of the wallet's own key.
+    #[error("its addresses were changed by another program: restore the wallet from its mnemonic")]
+    Changed,
     /// The cost is below the policy, which would help to guess the password, or too high for this
     /// machine.
     #[error(
@@ -170,6 +193,7 @@ impl Keystore {
             version: VERSION,
             protected: password.is_some(),
             accounts: BTreeMap::new(),
+            identity: None,
             kdf,
             cipher,
             ciphertext: Hex(Vec::new()),
@@ -178,7 +202,7 @@ impl Keystore {
         Ok((keystore, key))
     }
 
-    /// Encrypts the mnemonic again, with other accounts.
+    /// Encrypts the mnemonic again, with other accounts, in the latest version.
     pub fn reencrypt(
         &mut self,
         mnemonic: &Mnemonic,
@@ -188,9 +212,13 @@ impl Keystore {
     ) -> Result<(), getrandom::Error> {
         let mut nonce = [0; 24];
         random(&mut nonce)?;
+        self.version = VERSION;
         self.cipher.nonce = Hex(nonce);
         self.accounts =
             accounts.iter().map(|(index, address)| (*index, Hex(*address.as_bytes()))).collect();
+        let key = derivation::identity_key(mnemonic);
+        let signature = Hex(*key.sign(&self.signed_bytes()).as_bytes());
+        self.identity = Some(Identity { key: Hex(*key.public_key().as_bytes()), signature });
         let phrase = mnemonic.phrase();
         let payload = Payload { msg: phrase.as_bytes(), aad: &self.associated_data() };
         let encrypted = cipher(key).encrypt(&nonce.into(), payload);
@@ -206,12 +234,24 @@ impl Keystore {
             version: u32,
         }
         match serde_json::from_slice(bytes)? {
-            Versioned { version: VERSION } => {}
+            Versioned { version: VERSION_WITHOUT_IDENTITY | VERSION } => {}
             Versioned { version: found } => return Err(FormatError::Version { found }),
         }
         let keystore: Keystore = serde_json::from_slice(bytes)?;
         keystore.kdf.check()?;
-        Ok(keystore)
+        let is_signed = match &keystore.identity {
+            Some(Identity { key, signature }) => {
+                let signature = Signature::from_bytes(signature.0);
+                PublicKey::from_bytes(key.0).verify(&keystore.signed_bytes(), &signature)
+            }
+            None => keystore.version == VERSION_WITHOUT_IDENTITY,
+        };
+        if is_signed { Ok(keystore) } else { Err(FormatError::Changed) }
+    }
+
+    /// The key that has signed the public part; `None` in a file of version 1.
+    pub fn identity(&self) -> Option<PublicKey> {
+        self.identity.as_ref().map(|identity| PublicKey::from_bytes(identity.key.0))
     }
 
     /// Encodes the wallet as the contents of its file: JSON.
@@ -227,7 +267,8 @@ impl Keystore {
         self.protected
     }
 
-    /// The accounts in use, unauthenticated until `decrypt` succeeds.
+    /// The accounts in use, as the owner of `identity` has signed them. Whether that is the owner of
+    /// the wallet is known when `decrypt` succeeds.
     pub fn accounts(&self) -> BTreeMap<Index, Address> {
         let address = |(index, bytes): (&Index, &Hex<_>)| (*index, Address::from_bytes(bytes.0));
         self.accounts.iter().map(address).collect()
@@ -250,9 +291,21 @@ impl Keystore {
 
     /// Every field but the ciphertext, in order, as compact JSON.
     fn associated_data(&self) -> Vec<u8> {
-        let Keystore { version, protected, accounts, kdf, cipher, ciphertext: _ } = self;
-        serde_json::to_vec(&(version, protected, accounts, kdf, cipher))
-            .expect("numbers, texts and maps of them serialize")
+        let Keystore { version, protected, accounts, identity, kdf, cipher, ciphertext: _ } = self;
+        match identity {
+            Some(identity) => {
+                serde_json::to_vec(&(version, protected, accounts, identity, kdf, cipher))
+            }
+            None => serde_json::to_vec(&(version, protected, accounts, kdf, cipher)),
+        }
+        .expect("numbers, texts and maps of them serialize")
+    }
+
+    /// What the wallet's own key signs: the fields before `identity`, as compact JSON.
+    fn signed_bytes(&self) -> Vec<u8> {
+        let Keystore { version, protected, accounts, .. } = self;
+        let fields = serde_json::to_vec(&(version, protected, accounts));
+        [DOMAIN, &fields.expect("numbers and maps of texts serialize")].concat()
     }
 }
 
@@ -356,8 +409,33 @@ mod tests {
 
     #[test]
     fn rejects_later_versions() {
-        let error = Keystore::parse(br#"{"version": 2, "anything": []}"#).unwrap_err();
-        assert!(matches!(error, FormatError::Version { found: 2 }), "{error}");
+        let error = Keystore::parse(br#"{"version": 3, "anything": []}"#).unwrap_err();
+        assert!(matches!(error, FormatError::Version { found: 3 }), "{error}");
+    }
+
+    // W14: without the password.
+    #[test]
+    fn changed_address_or_missing_signature_is_detected_without_the_password() {
+        let (keystore, _) = encrypted();
+        assert!(Keystore::parse(&keystore.to_json()).is_ok());
+        let changes: [fn(&mut Keystore); 5] = [
+            |it| it.accounts = [(Index::default(), Hex([9; 20]))].into(),
+            |it| drop(it.accounts.pop_last()),
+            |it| it.protected = false,
+            |it| it.identity = None,
+            |it| {
+                // The attacker's own key.
+                let own = chain::signature::SecretKey::from_seed([9; 32]);
+                let signature = it.identity.take().unwrap().signature;
+                it.identity = Some(Identity { key: Hex(*own.public_key().as_bytes()), signature });
+            },
+        ];
+        for change in changes {
+            let mut changed = keystore.clone();
+            change(&mut changed);
+            let error = Keystore::parse(&changed.to_json()).unwrap_err();
+            assert!(matches!(error, FormatError::Changed), "{error}");
+        }
     }
 
     #[test]
