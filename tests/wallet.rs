@@ -29,18 +29,23 @@ impl User {
         user
     }
 
-    fn file(&self, name: &str) -> PathBuf {
+    pub fn file(&self, name: &str) -> PathBuf {
         self.home.path().join("wallets").join(name)
     }
 
-    pub fn run(&self, arguments: &[&str], input: &str) -> Output {
+    /// `chain wallet` with the environment of this user.
+    pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_chain"));
         command.arg("wallet").args(arguments).env_clear();
         command.env("CHAIN_WALLET_DIR", self.home.path().join("wallets"));
         command.env("CHAIN_NETWORK", "dev");
         command.envs(self.password.map(|password| ("CHAIN_WALLET_PASSWORD", password)));
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap();
+        command
+    }
+
+    pub fn run(&self, arguments: &[&str], input: &str) -> Output {
+        let mut child = self.command(arguments).spawn().unwrap();
         // A command that fails before it reads leaves a broken pipe.
         let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
         child.wait_with_output().unwrap()
@@ -49,7 +54,9 @@ impl User {
     pub fn ok(&self, arguments: &[&str], input: &str) -> String {
         let output = self.run(arguments, input);
         let errors = String::from_utf8(output.stderr).unwrap();
-        assert!(output.status.success() && errors.is_empty(), "{arguments:?}: {errors}");
+        // `send` shows on stderr what it submits.
+        let is_silent = errors.is_empty() || arguments[0] == "send";
+        assert!(output.status.success() && is_silent, "{arguments:?}: {errors}");
         String::from_utf8(output.stdout).unwrap()
     }
 
@@ -57,13 +64,15 @@ impl User {
         serde_json::from_str(&self.ok(&[arguments, &["--json"]].concat(), "")).unwrap()
     }
 
-    /// Runs a command that must fail: its line on stderr.
+    /// Runs a command that must fail: its line on stderr, after what `send` shows.
     pub fn fails(&self, arguments: &[&str], input: &str) -> String {
         let output = self.run(arguments, input);
         assert_eq!(output.status.code(), Some(1), "{arguments:?}");
-        let line = String::from_utf8(output.stderr).unwrap();
-        assert!(line.ends_with('\n') && line.lines().count() == 1, "{line}");
-        line
+        let text = String::from_utf8(output.stderr).unwrap();
+        let line = text.lines().last().unwrap();
+        assert!(text.ends_with('\n') && line.starts_with("chain: "), "{text}");
+        assert!(arguments[0] == "send" || text.lines().count() == 1, "{text}");
+        format!("{line}\n")
     }
 }
 
@@ -99,6 +108,7 @@ fn only_a_new_account_needs_the_password() {
     assert_eq!(listed[0]["name"], "default");
     assert_eq!(listed[0]["protected"], true);
     assert_eq!(listed[0]["accounts"][1]["address"], SECOND);
+    assert_eq!(listed[0]["authentic"], true);
     assert_eq!(user.ok(&["list"], ""), format!("default  0  {FIRST}\ndefault  1  {SECOND}\n"));
     let on_main = user.ok(&["address", "--network", "main"], "");
     assert!(on_main.starts_with("ch1q"), "{on_main}");
@@ -213,6 +223,84 @@ fn rejects_damaged_files() {
     };
     assert!(change("65536", "4294967295").contains("damaged"));
     assert!(change("{", "").contains("not a wallet"));
-    assert!(change("\"version\": 1", "\"version\": 9").contains("version 9"));
-    assert!(change("\"0\": \"dc40", "\"0\": \"dc41").contains("wrong password (or the file was"));
+    assert!(change("\"version\": 2", "\"version\": 9").contains("version 9"));
+    assert!(change("\"iterations\": 3", "\"iterations\": 4").contains("wrong password (or the"));
+}
+
+// W14
+#[test]
+fn changed_address_is_refused_without_the_password() {
+    let mut user = User::with_dev_wallet();
+    user.password = None;
+    let file = user.file("default.json");
+    let intact = fs::read_to_string(&file).unwrap();
+    let changed = intact.replace("\"0\": \"dc40", "\"0\": \"dc41");
+    assert_ne!(changed, intact);
+    fs::write(&file, changed).unwrap();
+    for command in ["address", "export"] {
+        assert!(user.fails(&[command], "").contains("addresses were changed"), "{command}");
+    }
+    let listed = user.json(&["list"]);
+    assert!(listed[0]["error"].as_str().unwrap().contains("changed"), "{listed}");
+    let mut mine = crate::harness::chain(&["mine", "--network", "dev", "--blocks", "1"]);
+    mine.env("CHAIN_WALLET_DIR", file.parent().unwrap()).env("CHAIN_DATA", user.file("data"));
+    let mined = mine.output().unwrap();
+    assert_eq!(mined.status.code(), Some(1));
+    assert!(String::from_utf8(mined.stderr).unwrap().contains("addresses were changed"));
+}
+
+// W14: an attacker who replaces the file does not know the password.
+#[test]
+fn other_wallet_by_the_same_name_needs_its_password() {
+    let mut user = User::with_dev_wallet();
+    let theirs = User::new();
+    let foreign = theirs.json(&["new"])["address"].as_str().unwrap().to_owned();
+    fs::copy(theirs.file("default.json"), user.file("default.json")).unwrap();
+    user.password = None;
+    assert!(user.fails(&["address"], "").contains("needs a password"));
+    assert_eq!(user.json(&["list"])[0]["authentic"], false);
+    user.password = Some("another one");
+    assert!(user.fails(&["address"], "").contains("wrong password"));
+    // The password of the wallet proves that its owner has replaced it.
+    user.password = Some(PASSWORD);
+    assert_eq!(user.ok(&["address"], "").trim(), foreign);
+    user.password = None;
+    assert_eq!(user.ok(&["address"], "").trim(), foreign);
+}
+
+#[test]
+fn accounts_added_at_once_are_all_listed() {
+    let user = User::with_dev_wallet();
+    std::thread::scope(|scope| {
+        for number in ["1", "2", "3", "4", "5"] {
+            let user = &user;
+            scope.spawn(move || user.ok(&["address", "--account", number], ""));
+        }
+    });
+    assert_eq!(user.json(&["list"])[0]["accounts"].as_array().unwrap().len(), 6);
+}
+
+// W06
+#[cfg(target_os = "linux")]
+#[test]
+fn password_is_not_in_the_environment_of_a_running_command() {
+    let user = User::with_dev_wallet();
+    // It waits for the words on stdin.
+    let mut child = user.command(&["import", "--name", "other"]).spawn().unwrap();
+    let environment = format!("/proc/{}/environ", child.id());
+    crate::harness::eventually("an environment without the password", || {
+        // Only root reads that of a process without core dumps.
+        let read = fs::read(&environment);
+        let is_hidden = match &read {
+            Ok(variables) => {
+                !variables.is_empty() && !String::from_utf8_lossy(variables).contains(PASSWORD)
+            }
+            Err(error) => error.kind() == std::io::ErrorKind::PermissionDenied,
+        };
+        is_hidden.then_some(())
+    });
+    child.stdin.take().unwrap().write_all(WORDS.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(user.ok(&["export", "--name", "other"], "").trim(), WORDS);
 }

@@ -14,6 +14,7 @@ mod output;
 mod password;
 mod peers;
 mod progress;
+mod secrets;
 mod status;
 mod sync_progress;
 #[cfg(unix)]
@@ -120,6 +121,10 @@ enum Command {
 
 impl Cli {
     fn run(self, matches: &ArgMatches) -> Result<ExitCode> {
+        secrets::hide_password()?;
+        if !matches!(self.command, Command::Wallet(_) | Command::Mine(_)) {
+            secrets::forget_password();
+        }
         let done = match self.command {
             Command::Node(args) => {
                 let flags = matches.subcommand_matches("node");

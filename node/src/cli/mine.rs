@@ -9,6 +9,7 @@ mod job;
 mod remote;
 
 use super::node::{block_on, stop_signal};
+use super::secrets;
 use crate::wallet::mnemonic::Length;
 use crate::wallet::{Index, Mnemonic, Wallet};
 use anyhow::{Context, Result};
@@ -20,6 +21,7 @@ pub use args::Args;
 pub use job::follow;
 
 pub fn run(args: &Args) -> Result<()> {
+    secrets::forbid_core_dumps()?;
     let params = args.node.network_params(args.miner.as_deref())?;
     let miner = match &args.miner {
         Some(text) => {
@@ -27,6 +29,7 @@ pub fn run(args: &Args) -> Result<()> {
         }
         None => wallet_address(args, &params)?,
     };
+    secrets::forget_password();
     block_on(async {
         let mut stop = std::pin::pin!(stop_signal()?);
         let Some(client) = args.node.find(&params).await? else {

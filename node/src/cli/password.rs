@@ -1,6 +1,7 @@
 //! Input of secrets. The password of a wallet comes from `--password-file`, otherwise from
 //! `CHAIN_WALLET_PASSWORD`, otherwise from the terminal.
 
+use super::secrets::{self, MAX_BYTES, VARIABLE};
 use crate::wallet::Password;
 use crate::wallet::password::MIN_CHARACTERS;
 use anyhow::{Context, Result, bail};
@@ -9,11 +10,6 @@ use std::fs::File;
 use std::io::{self, IsTerminal, Read};
 use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
-
-const VARIABLE: &str = "CHAIN_WALLET_PASSWORD";
-
-/// Largest secret text in bytes, far above any password or mnemonic.
-const MAX_BYTES: usize = 4096;
 
 const PROMPT: &str = "Password for the new wallet, at least 8 characters";
 const _: () = assert!(MIN_CHARACTERS == 8, "the prompt names the minimum");
@@ -32,6 +28,11 @@ impl PasswordSource {
     /// The password of an existing wallet.
     pub fn existing(&self, wallet: &str) -> Result<Password> {
         self.configured()?.map_or_else(|| prompt(&format!("Password of wallet {wallet}: ")), Ok)
+    }
+
+    /// Whether the password is available without a prompt.
+    pub fn is_available(&self) -> Result<bool> {
+        self.configured().map(|password| password.is_some())
     }
 
     /// A strong password for a new wallet; a prompt asks for it twice.
@@ -59,6 +60,9 @@ impl PasswordSource {
         if let Some(path) = &self.password_file {
             let text = read_file(path)?;
             return Ok(Some(Password::new(text.lines().next().unwrap_or_default())));
+        }
+        if let Some(text) = secrets::password() {
+            return Ok(Some(Password::new(&text)));
         }
         match env::var(VARIABLE).map(Zeroizing::new) {
             Ok(text) => Ok(Some(Password::new(&text))),

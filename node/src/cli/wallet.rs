@@ -8,7 +8,7 @@ mod send;
 
 pub use args::WalletArgs;
 
-use super::password;
+use super::{password, secrets};
 use crate::wallet::message::MessageSignature;
 use crate::wallet::mnemonic::Length;
 use crate::wallet::{Index, Mnemonic, Wallet, WalletDir, WalletInfo};
@@ -99,7 +99,7 @@ enum Command {
 }
 
 pub fn run(args: Args, json: bool) -> Result<()> {
-    forbid_core_dumps()?;
+    secrets::forbid_core_dumps()?;
     match args.command {
         Command::New { wallet, network, words } => new(&wallet, network.hrp()?, words, json),
         Command::Import { wallet, network, mnemonic_file } => {
@@ -180,14 +180,18 @@ fn list(dir: &WalletDir, hrp: Hrp, json: bool) -> Result<()> {
         let mut accounts = Vec::new();
         for (index, address) in &info.accounts {
             let address = address.encode(hrp);
-            let note = if info.protected { "" } else { "  no password" };
+            let note = match (info.is_authentic, info.protected) {
+                (false, _) => "  not authenticated until the wallet is opened",
+                (true, false) => "  no password",
+                (true, true) => "",
+            };
             lines.push(format!("{name}  {index}  {address}{note}"));
             accounts.push(json!({"account": index, "address": address}));
         }
-        let protected = info.protected;
-        items.push(
-            json!({"name": name, "path": path, "protected": protected, "accounts": accounts}),
-        );
+        items.push(json!({
+            "name": name, "path": path, "protected": info.protected,
+            "authentic": info.is_authentic, "accounts": accounts,
+        }));
     }
     if lines.is_empty() {
         lines.push("No wallets: create one with `chain wallet new`.".to_owned());
@@ -258,28 +262,4 @@ fn print(json: bool, value: &Value, text: fmt::Arguments<'_>) -> Result<()> {
         false => writeln!(out, "{text}")?,
     }
     Ok(())
-}
-
-/// Prevents core dumps of secrets, and reading of memory by other processes of this user.
-#[cfg(target_os = "linux")]
-fn forbid_core_dumps() -> Result<()> {
-    use rustix::process::{DumpableBehavior, set_dumpable_behavior};
-    set_dumpable_behavior(DumpableBehavior::NotDumpable).context("cannot disable core dumps")
-}
-
-#[cfg(not(target_os = "linux"))]
-fn forbid_core_dumps() -> Result<()> {
-    Ok(())
-}
-
-#[cfg(test)]
-#[cfg(target_os = "linux")]
-mod tests {
-    // W06
-    #[test]
-    fn disables_core_dumps() {
-        use rustix::process::{DumpableBehavior, dumpable_behavior};
-        super::forbid_core_dumps().unwrap();
-        assert_eq!(dumpable_behavior(), Ok(DumpableBehavior::NotDumpable));
-    }
 }

@@ -53,9 +53,13 @@ impl WalletArgs {
         Ok(Wallet::open(&path, &password)?)
     }
 
-    /// The address of an account; needs the password only for a new account.
+    /// The address of an account. Needs the password only for a new account, and for a file that
+    /// does not prove to be the wallet that was used before; if the password is available, it
+    /// authenticates the address.
     pub fn address(&self, account: Index) -> Result<Address> {
-        match WalletInfo::read(&self.path()?)?.accounts.get(&account) {
+        let info = WalletInfo::read(&self.path()?)?;
+        let is_proven = info.is_authentic && !(info.protected && self.password.is_available()?);
+        match info.accounts.get(&account).filter(|_| is_proven) {
             Some(address) => Ok(*address),
             None => Ok(self.open()?.add_account(account)?),
         }
