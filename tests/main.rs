@@ -22,6 +22,7 @@ mod peers;
 mod reorganisation;
 mod repair;
 mod rpc;
+mod sending;
 #[cfg(target_os = "linux")]
 mod selection;
 mod shell;

@@ -176,7 +176,7 @@ fn published_mnemonic_spends_the_allocations() {
     assert!(text.contains("10000 coins"), "{text}");
 
     // Sends the whole balance but the fee, and waits for the block.
-    let all = ["send", "--to", ELSEWHERE, "--amount", "9999.999", "--fee", "0.001", "--wait"];
+    let all = ["send", "--to", ELSEWHERE, "--amount", "all", "--fee", "0.001", "--wait"];
     let sent = std::thread::scope(|scope| {
         let sending = scope.spawn(|| user.ok(&[&all[..], &["--node", &url]].concat(), ""));
         eventually("the transfer in the pool", || {
@@ -185,7 +185,7 @@ fn published_mnemonic_spends_the_allocations() {
         world.generate(1, ELSEWHERE);
         sending.join().unwrap()
     });
-    assert!(sent.contains("fee    0.001 coins\n") && sent.ends_with(", height 1\n"), "{sent}");
+    assert!(sent.contains("status  pending\n") && sent.ends_with(", height 1\n"), "{sent}");
     assert_eq!(world.account(ELSEWHERE)["immature"], SUBSIDY + 100_000);
     assert_eq!(world.wallet(&user, &["balance"])["balance"], 0);
     // The other accounts have the same balance, and keys of their own.
@@ -202,13 +202,20 @@ fn wallets_with_the_same_key_do_not_reuse_a_nonce() {
     let first = world.wallet(&one, &first);
     let same_nonce = ["send", "--to", ELSEWHERE, "--amount", "2", "--nonce", "0"];
     let line = world.fails(&two, &same_nonce);
-    assert!(line.contains("(replacement-too-cheap)") && line.contains("--nonce"), "{line}");
+    assert!(line.contains("nonce 0 is used") && line.contains("--replace"), "{line}");
     // The default nonce follows the pending transfer.
     let next = world.wallet(&two, &["send", "--to", ELSEWHERE, "--amount", "3"]);
     assert_eq!(next["nonce"], 1);
 
-    // The first transfer is replaced explicitly.
-    let replacement = world.wallet(&two, &[&same_nonce[..], &["--fee", "0.01"]].concat());
+    // The first transfer is replaced explicitly, and named.
+    let replace = [&same_nonce[..], &["--replace", "--fee"]].concat();
+    let cheap = world.fails(&two, &[&replace[..], &["0.00000146"]].concat());
+    assert!(cheap.contains("(replacement-too-cheap)"), "{cheap}");
+    let url = world.node.url();
+    let replacement = two.run(&[&replace[..], &["0.01", "--json", "--node", &url]].concat(), "");
+    let shown = String::from_utf8(replacement.stderr).unwrap();
+    assert!(shown.contains(&format!("replaces  {}", text(&first["id"]))), "{shown}");
+    let replacement: Value = serde_json::from_slice(&replacement.stdout).unwrap();
     let (code, _, stderr) = world.run(&["tx", "wait", text(&first["id"])]);
     assert_eq!(code, Some(1));
     assert!(stderr.contains("replaced"), "{stderr}");
@@ -219,7 +226,9 @@ fn wallets_with_the_same_key_do_not_reuse_a_nonce() {
     assert_eq!(world.wallet(&one, &["balance"])["balance"], ALLOCATION - spent);
 
     let line = world.fails(&one, &same_nonce);
-    assert!(line.contains("(nonce-used)") && line.contains("leave --nonce out"), "{line}");
+    assert!(line.contains("nonce 0 is used") && line.contains("leave --nonce out"), "{line}");
+    let line = world.fails(&one, &[&same_nonce[..], &["--replace"]].concat());
+    assert!(line.contains("nonce 0 is confirmed"), "{line}");
 }
 
 #[test]

@@ -472,13 +472,19 @@ impl Mempool {
     }
 }
 
-/// Checks that a replacement pays a tenth more, both in total and per byte, because relaying and
-/// validating it again is not free.
+/// Returns the lowest fee in base units with which a transfer of `bytes` replaces another one: a
+/// tenth more, both in total and per byte, because relaying and validating it again is not free. 0
+/// replaced bytes count as 1. More is needed if later transfers are dropped.
+pub fn min_replacement_fee(replaced_fee: u64, replaced_bytes: u64, bytes: u64) -> u64 {
+    let tenth_more = replaced_fee.saturating_add(replaced_fee.div_ceil(10).max(1));
+    let for_size = (u128::from(replaced_fee) * u128::from(bytes))
+        .saturating_mul(11)
+        .div_ceil(u128::from(replaced_bytes.max(1)) * 10);
+    tenth_more.max(u64::try_from(for_size).unwrap_or(u64::MAX))
+}
+
 fn check_replacement_fee(entry: &QueueEntry, replaced: &QueueEntry) -> Result<(), RejectReason> {
-    let tenth_more = replaced.fee.saturating_add(replaced.fee.div_ceil(10).max(1));
-    let for_size = (u128::from(replaced.fee) * u128::from(entry.bytes) * 11)
-        .div_ceil(u128::from(replaced.bytes) * 10);
-    let needed = tenth_more.max(u64::try_from(for_size).unwrap_or(u64::MAX));
+    let needed = min_replacement_fee(replaced.fee, replaced.bytes, entry.bytes);
     let actual = entry.fee;
     if actual >= needed {
         Ok(())

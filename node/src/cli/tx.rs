@@ -4,7 +4,7 @@ use super::node::block_on;
 use super::output::{self, Rows, coins, label, print_line};
 use crate::api::routes::transactions::{Status, Transaction};
 use crate::api::routes::transfer::Fields;
-use crate::client::{ApiError, Client, NodeArgs, Response, printable};
+use crate::client::{ApiError, Client, NodeArgs, Response, Submission, printable};
 use anyhow::{Context, Result, bail, ensure};
 use chain::Transfer;
 use std::fs;
@@ -83,7 +83,15 @@ async fn send(source: &str, node: &NodeArgs, json: bool) -> Result<()> {
         true => "application/json",
         false => "text/plain",
     };
-    let response = node.connect(None).await?.post(&["transactions"], media_type, body).await?;
+    let client = node.connect(None).await?;
+    let response = match client.submit(&["transactions"], &[], media_type, body).await {
+        Submission::Accepted(response) => response,
+        Submission::Rejected(error) => return Err(error.into()),
+        Submission::NotSent(error) => return Err(error),
+        Submission::Unknown(error) => {
+            bail!("{error:#}: the transfer may have arrived; sending the same one again is safe")
+        }
+    };
     output::print(&response, json, |transaction: Transaction| print_line(&transaction.id))
 }
 
@@ -108,19 +116,32 @@ fn read(source: &str) -> Result<String> {
     Ok(text.to_owned())
 }
 
-/// Submits a transfer.
-pub async fn submit(client: &Client, transfer: &Transfer) -> Result<Response> {
-    client.post(&["transactions"], "text/plain", hex::encode(transfer.encode())).await
+/// A signed transfer, and whether it may replace another one.
+#[derive(Clone, Copy, Debug)]
+pub struct SignedTransfer<'a> {
+    /// The transfer.
+    pub transfer: &'a Transfer,
+    /// Whether it may replace another transfer of the same sender and nonce.
+    pub replaces: bool,
+}
+
+impl SignedTransfer<'_> {
+    /// Submits the transfer.
+    pub async fn submit(self, client: &Client) -> Submission {
+        let body = hex::encode(self.transfer.encode());
+        let query: &[_] = if self.replaces { &[] } else { &[("replace", "false")] };
+        client.submit(&["transactions"], query, "text/plain", body).await
+    }
 }
 
 /// Waits until a transaction has a number of confirmations, by long polling. After a switch to
-/// another node, which may not know the transaction, `transfer` is submitted to that one.
+/// another node, which may not know the transaction, `signed` is submitted to that one.
 pub async fn wait(
     client: &Client,
     id: &str,
     confirmations: u32,
     timeout: Duration,
-    transfer: Option<&Transfer>,
+    signed: Option<SignedTransfer<'_>>,
 ) -> Result<Response> {
     let (start, first_node) = (Instant::now(), client.current());
     let mut has_switched = false;
@@ -135,8 +156,11 @@ pub async fn wait(
         has_switched |= client.current() != first_node;
         let response = match response {
             Err(error) if has_switched && is_unknown(&error) && start.elapsed() < timeout => {
-                if let Some(transfer) = transfer {
-                    submit(client, transfer).await?;
+                if let Some(signed) = signed {
+                    let submission = signed.submit(client).await;
+                    if let Submission::Rejected(error) = submission {
+                        return Err(error.into());
+                    }
                 }
                 tokio::time::sleep(POLL).await;
                 continue;
@@ -154,8 +178,15 @@ pub async fn wait(
         }
         if start.elapsed() >= timeout {
             let (seconds, status) = (timeout.as_secs(), label(&transaction.status));
-            let depth = transaction.confirmations;
-            bail!("not confirmed after {seconds} s: it is {status}, {depth} confirmations");
+            match &transaction.detail {
+                Some(why) => {
+                    bail!("not confirmed after {seconds} s: it is {status}, {}", printable(why))
+                }
+                None => {
+                    let depth = transaction.confirmations;
+                    bail!("not confirmed after {seconds} s: it is {status}, {depth} confirmations");
+                }
+            }
         }
         if sent.elapsed() < POLL {
             tokio::time::sleep(POLL).await;
@@ -177,6 +208,7 @@ fn print(response: &Response, json: bool) -> Result<()> {
             .row("id", transaction.id)
             .row("status", status)
             .row_if("reason", transaction.reason)
+            .row_if("detail", transaction.detail)
             .row_if("block", transaction.block)
             .row_if("height", transaction.height);
         match transaction.body.map(|body| body.fields) {

@@ -54,7 +54,7 @@ pub struct ApiError {
     status: StatusCode,
 }
 
-/// Whether a request that failed may have been applied nevertheless. Only a refusal, and a connection
+/// Whether a request that failed may have been applied nevertheless. Only a rejection, and a connection
 /// that was never made, exclude it.
 pub(super) fn may_have_been_applied(error: &anyhow::Error) -> bool {
     match error.downcast_ref::<ApiError>() {

@@ -173,7 +173,7 @@ impl Client {
         self.send_with_failover(&Request { method: Method::POST, body, ..Request::get(path) }).await
     }
 
-    /// Submits an object as `post` does, with query parameters, and tells whether a node may have it
+    /// Submits an object as `post` does, with query parameters, and reports whether a node may have it
     /// when there is an error.
     pub async fn submit(
         &self,

@@ -210,6 +210,37 @@ async fn non_idempotent_requests_are_sent_once() {
     assert_eq!(client.current(), 1);
 }
 
+// W15
+#[tokio::test]
+async fn submission_is_uncertain_unless_all_nodes_that_may_have_it_reject_it() {
+    let answers = |kind: Kind| {
+        let problem = move || Problem::new(kind, "no");
+        routes(&Params::dev()).route("/v1/transactions", post(async move || problem()))
+    };
+    let (rejecting, _stop) = serve(answers(Kind::NONCE_USED)).await;
+    let (failing, _stop_failing) = serve(answers(Kind::INTERNAL)).await;
+    let (busy, _stop_busy) = serve(answers(Kind::NOT_READY)).await;
+    let (broken, _) = dropping().await;
+    let gone = "127.0.0.1:1";
+    let query = [("replace", "false")];
+    for (urls, name) in [
+        (&[&*rejecting][..], "Rejected"),
+        (&[gone, &rejecting], "Rejected"),
+        (&[gone], "NotSent"),
+        (&[&failing], "Unknown"),
+        (&[&broken], "Unknown"),
+        (&[&busy], "Unknown"),
+        // The first one may have it.
+        (&[&broken, &rejecting], "Unknown"),
+        (&[&busy, gone], "Unknown"),
+    ] {
+        let client = of_nodes(urls);
+        let submission =
+            client.submit(&["transactions"], &query, "text/plain", "00".to_owned()).await;
+        assert!(format!("{submission:?}").starts_with(name), "{urls:?}: {submission:?}");
+    }
+}
+
 #[tokio::test]
 async fn all_nodes_of_a_client_are_on_one_network() {
     let (dev, stop) = server().await;

@@ -55,6 +55,7 @@ pub struct AccountResponse {
     pub pending_balance: u64,
     /// What another transfer can spend, its fee included: the balance without what the account's
     /// pending transfers spend.
+    #[serde(default)]
     #[schemars(with = "Units")]
     pub spendable: u64,
     /// The number of confirmed transactions of the account.

@@ -100,7 +100,7 @@ async function paymentCard(signal, faucet) {
     const [account, fees] = await Promise.all([get(`/accounts/${key.ownAddress}`), get('/fees')]);
     const fee = fees[1] * key.size(memo);
     const signed = await key.sign({ genesis: chain.genesis, hrp: params.hrp, nonce: account.next_nonce, recipient: recipient.trim(), amount: units, fee, memo });
-    const sent = await post('/transactions', signed).catch((error) => {
+    const sent = await post('/transactions?replace=false', signed).catch((error) => {
       if (error.code !== 'insufficient-balance') throw error;
       const hint = account.pending_balance > account.balance ? 'Generate a block to confirm its pending coins.' : 'Request coins from the faucet.';
       throw new Error(`This payment needs ${coins(units + fee)} coins including its fee, more than the balance. ${hint}`);
