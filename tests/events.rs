@@ -17,14 +17,14 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// An event as it was received.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Event {
-    number: u64,
-    name: String,
-    data: Value,
+pub struct Event {
+    pub number: u64,
+    pub name: String,
+    pub data: Value,
 }
 
 /// A connection that receives events.
-struct Subscriber(BufReader<TcpStream>);
+pub struct Subscriber(BufReader<TcpStream>);
 
 /// Subscribes to events without reading any.
 fn subscribe(node: &Node, query: &str, last: Option<u64>) -> TcpStream {
@@ -39,7 +39,7 @@ fn subscribe(node: &Node, query: &str, last: Option<u64>) -> TcpStream {
 }
 
 impl Subscriber {
-    fn new(node: &Node, query: &str, last: Option<u64>) -> Subscriber {
+    pub fn new(node: &Node, query: &str, last: Option<u64>) -> Subscriber {
         let mut subscriber = Subscriber(BufReader::new(subscribe(node, query, last)));
         assert!(subscriber.line().unwrap().contains(" 200 "));
         while !subscriber.line().unwrap().is_empty() {}
@@ -84,7 +84,7 @@ impl Subscriber {
         (0..count).map(|_| self.next().unwrap()).collect()
     }
 
-    fn until(&mut self, is_last: impl Fn(&Event) -> bool) -> Vec<Event> {
+    pub fn until(&mut self, is_last: impl Fn(&Event) -> bool) -> Vec<Event> {
         let mut events = Vec::new();
         while !events.last().is_some_and(&is_last) {
             events.push(self.next().unwrap());

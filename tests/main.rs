@@ -14,6 +14,7 @@ mod faults;
 mod full_disk;
 mod harness;
 mod jobs;
+mod mempool;
 mod mining;
 mod module_order;
 mod node;

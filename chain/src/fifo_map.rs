@@ -35,6 +35,18 @@ impl<K: Copy + Eq + Hash, V, const CAPACITY: usize> FifoMap<K, V, CAPACITY> {
         self.values.get(key)
     }
 
+    /// Removes an entry.
+    pub(crate) fn remove(&mut self, key: &K) {
+        if self.values.remove(key).is_some() {
+            self.order.retain(|other| other != key);
+        }
+    }
+
+    /// Returns all entries, the oldest first.
+    pub(crate) fn iter_in_order(&self) -> impl Iterator<Item = (&K, &V)> {
+        self.order.iter().filter_map(|key| self.values.get_key_value(key))
+    }
+
     /// Returns all entries in arbitrary order.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
         self.values.iter()

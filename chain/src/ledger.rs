@@ -53,6 +53,7 @@ mod precheck;
 mod reorg;
 mod writer;
 mod full_disk;
+mod transfers;
 mod invalidate;
 mod open;
 mod verify;

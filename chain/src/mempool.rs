@@ -14,6 +14,9 @@ mod reject;
 mod queue;
 mod selection;
 mod query;
+mod change;
+pub(crate) mod journal;
+mod restore;
 #[cfg(test)]
 pub(crate) mod tests;
 
@@ -23,6 +26,9 @@ pub use self::rate::{FeeBucket, FeeRate};
 pub use self::reject::RejectReason;
 pub use self::selection::Selection;
 
+pub(crate) use self::change::Change;
+pub(crate) use self::restore::RestoredTransfer;
+
 use self::queue::{EvictionKey, QueueEntry, SenderQueue};
 use crate::accounts::{Account, AccountView};
 use crate::address::Address;
@@ -31,6 +37,7 @@ use crate::fifo_map::FifoMap;
 use crate::rules::tx::CheckedTransfer;
 use crate::tx::Id;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::Duration;
 
 /// The maximum number of seconds that count between two calls of [`Mempool::expire`], so that a
 /// clock that jumps ahead does not empty the mempool.
@@ -38,6 +45,15 @@ const MAX_STEP_SECONDS: u64 = 600;
 
 /// The number of dropped transfers whose reasons are stored for status queries: about 2 MB.
 const MAX_REASONS: usize = 10_000;
+
+/// How a transfer came to this node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// Submitted to this node, which announces it again until it is confirmed or dropped.
+    Local,
+    /// Received from a peer, which announces it as well.
+    Peer,
+}
 
 /// The status of a transfer in the mempool.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -97,6 +113,15 @@ pub struct Changes {
     pub dropped: Vec<Dropped>,
 }
 
+/// The transfers that came back from the journal after a restart.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Restored {
+    /// The number of transfers that are in the mempool again.
+    pub count: usize,
+    /// The transfers that are not, and were not confirmed either.
+    pub dropped: Vec<Dropped>,
+}
+
 /// The result of inserting a transfer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Admission {
@@ -153,6 +178,18 @@ pub struct Mempool {
     last_time: Option<Timestamp>,
     /// The number of tip changes.
     tip_changes: u64,
+    /// The arrival numbers of the transfers that were submitted to this node, with the time at
+    /// which each is to be announced again; `None` if it was not announced before.
+    local: BTreeMap<u64, Option<Duration>>,
+    /// The changes that the journal does not have yet.
+    unlogged: Vec<Change>,
+}
+
+/// A validated transfer that can be inserted into the mempool as long as neither the mempool nor
+/// the tip has changed.
+pub(crate) struct Insertion {
+    transfer: CheckedTransfer,
+    plan: InsertPlan,
 }
 
 /// The validated effects of inserting a transfer.
@@ -184,6 +221,8 @@ impl Mempool {
             seconds: 0,
             last_time: None,
             tip_changes: 0,
+            local: BTreeMap::new(),
+            unlogged: Vec::new(),
         }
     }
 
@@ -198,10 +237,32 @@ impl Mempool {
         replacement: Replacement,
         accounts: &V,
     ) -> Result<Admission, InsertError<V::Error>> {
+        Ok(match self.prepare(transfer, replacement, accounts)? {
+            Some(insertion) => Admission::Added(self.apply(insertion, Source::Peer)),
+            None => Admission::AlreadyKnown,
+        })
+    }
+
+    /// Validates a transfer for [`apply`](Self::apply); `None` if it is in the mempool already.
+    ///
+    /// # Errors
+    /// Returns the errors of [`insert`](Self::insert).
+    pub(crate) fn prepare<V: AccountView>(
+        &self,
+        transfer: CheckedTransfer,
+        replacement: Replacement,
+        accounts: &V,
+    ) -> Result<Option<Insertion>, InsertError<V::Error>> {
         if self.contains(&transfer.id()) {
-            return Ok(Admission::AlreadyKnown);
+            return Ok(None);
         }
         let plan = self.plan(&transfer, replacement, accounts)?;
+        Ok(Some(Insertion { transfer, plan }))
+    }
+
+    /// Inserts a validated transfer.
+    pub(crate) fn apply(&mut self, insertion: Insertion, source: Source) -> Changes {
+        let Insertion { transfer, plan } = insertion;
         let by = transfer.id();
         let mut dropped = Vec::new();
         if let Some((sender, reason)) = plan.victim {
@@ -212,11 +273,14 @@ impl Mempool {
             dropped.push(self.drop_transfer(&replaced, RejectReason::Replaced { by }));
         }
         self.add(transfer);
+        if source == Source::Local {
+            self.local.insert(self.next_arrival - 1, None);
+        }
         let pending = self.replace_queue(plan.sender, plan.queue);
         for (entry, reason) in plan.dropped {
             dropped.push(self.drop_transfer(&entry, reason));
         }
-        Ok(Admission::Added(Changes { pending, dropped }))
+        Changes { pending, dropped }
     }
 
     /// Validates a transfer without inserting it, and returns the status that it has or would have.
@@ -358,7 +422,7 @@ impl Mempool {
             changes.pending.extend(self.replace_queue(sender, queue));
             for (entry, reason) in dropped {
                 if confirmed.contains(&self.transfer(&entry).id()) {
-                    self.remove(&entry);
+                    self.remove(&entry, None);
                 } else {
                     changes.dropped.push(self.drop_transfer(&entry, reason));
                 }
@@ -380,7 +444,8 @@ impl Mempool {
     pub fn expire(&mut self, now: Timestamp) -> Vec<Dropped> {
         let passed = self.last_time.map_or(0, |last| now.since(last));
         self.last_time = Some(now);
-        self.seconds += u64::try_from(passed).unwrap_or(0).min(MAX_STEP_SECONDS);
+        let passed = u64::try_from(passed).unwrap_or(0).min(MAX_STEP_SECONDS);
+        self.seconds = self.seconds.saturating_add(passed);
         let mut dropped = Vec::new();
         while let Some((since, sender)) = self.gaps.first().copied()
             && self.seconds - since >= self.limits.max_wait_seconds
@@ -416,13 +481,18 @@ impl Mempool {
         bucket.bytes += entry.bytes;
         self.bytes += entry.bytes;
         self.transfers.insert(entry.arrival, Box::new(transfer));
+        self.drop_reasons.remove(&details.id);
+        self.unlogged.push(Change::Added(entry.arrival));
         self.next_arrival += 1;
     }
 
-    /// Removes a transfer from everything but the queue of its sender.
-    fn remove(&mut self, entry: &QueueEntry) -> CheckedTransfer {
+    /// Removes a transfer from everything but the queue of its sender. Without a reason it was
+    /// confirmed.
+    fn remove(&mut self, entry: &QueueEntry, reason: Option<RejectReason>) -> CheckedTransfer {
         let transfer = self.transfers.remove(&entry.arrival).expect("queues hold added transfers");
         let details = transfer.details();
+        self.local.remove(&entry.arrival);
+        self.unlogged.push(Change::Removed(details.id, reason));
         self.arrivals.remove(&details.id);
         self.by_address.remove(&(details.sender, entry.arrival));
         self.by_address.remove(&(details.recipient, entry.arrival));
@@ -440,7 +510,7 @@ impl Mempool {
 
     /// Removes a transfer and records the reason.
     fn drop_transfer(&mut self, entry: &QueueEntry, reason: RejectReason) -> Dropped {
-        let transfer = self.remove(entry);
+        let transfer = self.remove(entry, Some(reason.clone()));
         self.drop_reasons.insert(transfer.id(), reason.clone());
         Dropped { transfer, reason }
     }

@@ -19,7 +19,7 @@ mod space;
 pub use blocks::LogError;
 pub use directory::DirectoryError;
 pub use index::IndexError;
-pub use journal::{Journal, JournalError};
+pub use journal::{BackgroundSync, Journal, JournalError};
 
 /// An error of the storage. It is always local to this node, which has to stop.
 #[derive(Debug, thiserror::Error)]
@@ -30,6 +30,9 @@ pub enum StoreError {
     /// The block log cannot be read or written.
     #[error(transparent)]
     Log(#[from] LogError),
+    /// The journal of the mempool cannot be written.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
     /// The index cannot be read or written.
     #[error(transparent)]
     Index(#[from] IndexError),

@@ -10,7 +10,7 @@
 #![allow(missing_docs)]
 
 use chain::ledger::{self, Options, Reader, Writer};
-use chain::mempool::{Limits, Replacement};
+use chain::mempool::{Limits, Replacement, Source};
 use chain::signature::SecretKey;
 use chain::testing::{dev_key, mine_on_tip};
 use chain::tx::{Memo, Payment};
@@ -228,6 +228,7 @@ fn build_chain(data: &Path) {
             .submit_transfer(
                 Transfer::sign(payment, &key, Params::dev().genesis_hash()),
                 Replacement::Allowed,
+                Source::Local,
             )
             .unwrap();
         if (nonce + 1) % TRANSFERS_PER_BLOCK == 0 {

@@ -201,14 +201,18 @@ impl Stores {
         };
         let open = move || {
             let mut log = OpenProgressLogger::default();
-            let (ledger, reader) =
+            let (mut ledger, reader) =
                 ledger::open(&data, params, options, &mut |progress| log.log(&progress))?;
             let token = Token::open_or_create(&data)?;
             // Before peers can change the chain: recovered blocks are counted from it as it was.
             let jobs = jobs::Loaded::open(&data, &reader, threads, background_miner)
                 .context("mining jobs")?;
+            let mempool::Restored { count, dropped } = ledger.take_restored_mempool();
+            if count > 0 || !dropped.is_empty() {
+                tracing::info!(transfers = count, dropped = dropped.len(), "mempool restored");
+            }
             let (event_thread, events) =
-                events::Thread::start(&data, reader.clone()).context("events")?;
+                events::Thread::start(&data, reader.clone(), dropped).context("events")?;
             Ok(Stores { ledger, reader, token, jobs, event_thread, events })
         };
         tokio::task::spawn_blocking(open).await?

@@ -13,9 +13,11 @@ mod event;
 mod feed;
 mod filter;
 mod log;
+mod path;
 pub mod publish;
 mod publisher;
 mod record;
+mod recovery;
 mod topic;
 mod writer;
 

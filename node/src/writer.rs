@@ -17,10 +17,11 @@ use crate::thread::OwnedThread;
 use block_log::BlockLog;
 use chain::block::{self, Block};
 use chain::ledger::{
-    Accepted, Commit, InvalidateError, PrecheckedBlock, Prechecker, Reader, SubmitError, Writer,
+    Accepted, Commit, InvalidateError, PrecheckedBlock, Prechecker, Reader, SubmitError,
+    TransferError, Writer,
 };
 use chain::mempool::{Admission, Changes};
-use chain::store::StoreError;
+use chain::store::{BackgroundSync, StoreError};
 use chain::template::{Template, TemplateError, TemplateRequest};
 use chain::tx::Tag;
 use chain::{Address, Header};
@@ -42,18 +43,23 @@ const BATCH_TRANSACTIONS: usize = 8_000;
 const PEER_UPDATES: usize = 65_536;
 /// The maximum time for which index rows stay in memory when nothing else flushes them.
 const FLUSH_INTERVAL: Duration = Duration::from_secs(5);
+/// The time from the first write to the mempool's journal to the sync for all that are written
+/// meanwhile. A power failure costs what was acknowledged within it, and during the sync.
+const JOURNAL_SYNC_DELAY: Duration = Duration::from_millis(100);
 /// The tag in the coinbases of this node's blocks.
 pub const COINBASE_TAG: &[u8] = b"chain";
 
-/// The writer's thread. Without `stop` it ends only when the disk fails.
+/// The writer's thread, and the one that syncs the mempool's journal. Without `stop` they end only
+/// when the disk fails.
 pub struct Thread {
     handle: Handle,
     thread: OwnedThread,
+    journal_thread: OwnedThread,
     flush: Option<Interval>,
 }
 
 impl Thread {
-    /// Starts a thread for the writer, which publishes events and counts in `metrics`.
+    /// Starts the threads for the writer, which publishes events and counts in `metrics`.
     pub fn spawn(
         writer: Writer,
         events: Publisher,
@@ -67,6 +73,7 @@ impl Thread {
         let (publish_disk_full, disk_full) = watch::channel(writer.is_disk_full());
         let extra_nonce = u32::from_le_bytes(random_bytes()?);
         let clock = Clock::default();
+        let journal = writer.background_sync();
         let task = WriterTask {
             writer,
             reader,
@@ -80,10 +87,12 @@ impl Thread {
             clock: clock.clone(),
             extra_nonce,
             disk_full: publish_disk_full,
+            started: Instant::now(),
         };
+        let journal_thread = OwnedThread::spawn("journal", move || sync_journal(&journal))?;
         let thread = OwnedThread::spawn("writer", move || task.run())?;
         let handle = Handle { requests, version, peer_updates, clock, disk_full };
-        Ok(Thread { handle, thread, flush: None })
+        Ok(Thread { handle, thread, journal_thread, flush: None })
     }
 
     /// A handle that sends requests to the thread.
@@ -97,6 +106,7 @@ impl Thread {
         loop {
             tokio::select! {
                 () = self.thread.ended() => return,
+                () = self.journal_thread.ended() => return,
                 // When the queue is full, rows are flushed without this.
                 _ = flush.tick() => drop(self.handle.requests.try_send(Request::Flush)),
             }
@@ -106,8 +116,19 @@ impl Thread {
     /// Waits until all queued requests are done, closes the data directory and ends the thread.
     pub async fn stop(self) -> anyhow::Result<()> {
         let _ = self.handle.requests.send(Request::Stop).await;
-        self.thread.join().await
+        let written = self.thread.join().await;
+        // First the error of a sync, after which the writer fails as well.
+        self.journal_thread.join().await.and(written)
     }
+}
+
+/// Syncs the mempool's journal until it is closed.
+fn sync_journal(journal: &BackgroundSync) -> anyhow::Result<()> {
+    while journal.wait() {
+        std::thread::sleep(JOURNAL_SYNC_DELAY);
+        journal.sync()?;
+    }
+    Ok(())
 }
 
 /// The state of the writer's thread.
@@ -127,6 +148,7 @@ struct WriterTask {
     /// that mine for one address search different blocks.
     extra_nonce: u32,
     disk_full: watch::Sender<bool>,
+    started: Instant,
 }
 
 impl WriterTask {
@@ -137,15 +159,15 @@ impl WriterTask {
                 Request::Block(block, reply) => {
                     self.process_blocks(&mut prechecker, (block, reply))?;
                 }
-                Request::Transfer(transfer, replacement, reply) => {
+                Request::Transfer(transfer, replacement, source, reply) => {
                     let transfer = Arc::unwrap_or_clone(transfer);
-                    let result = self.writer.submit_transfer(transfer, replacement);
+                    let result = self.writer.submit_transfer(transfer, replacement, source);
                     self.metrics.writer.transfer(&result);
                     if let Ok(Admission::Added(changes)) = &result {
                         self.publish_version();
                         self.publish_mempool(changes.clone());
                     }
-                    let _ = reply.send(result);
+                    respond(reply, result, transfer_store_error)?;
                 }
                 Request::Template(miner, mark, reply) => {
                     let _ = reply.send(self.template(miner, mark));
@@ -173,10 +195,15 @@ impl WriterTask {
 
     fn flush(&mut self) -> Result<(), StoreError> {
         self.log.log_pending(self.reader.view().tip());
-        let dropped = self.writer.expire_transfers(self.clock.now());
+        let dropped = self.writer.expire_transfers(self.clock.now())?;
         if !dropped.is_empty() {
             self.publish_version();
             self.publish_mempool(Changes { dropped, ..Changes::default() });
+        }
+        self.writer.retry_mempool_journal()?;
+        let due = self.writer.take_due_announcements(self.started.elapsed());
+        if !due.is_empty() {
+            let _ = self.peer_updates.send(p2p::ChainUpdate::TransfersDue(due));
         }
         self.writer.flush()
     }
@@ -417,6 +444,13 @@ fn submit_store_error(error: &SubmitError) -> Option<&StoreError> {
     match error {
         SubmitError::Store(error) => Some(error),
         _ => None,
+    }
+}
+
+fn transfer_store_error(error: &TransferError) -> Option<&StoreError> {
+    match error {
+        TransferError::Store(error) => Some(error),
+        TransferError::Invalid(_) | TransferError::Rejected(_) => None,
     }
 }
 

@@ -144,6 +144,7 @@ impl Engine {
                 relay.tip_changed(cx, is_downloading, transfers);
             }
             Input::TransfersAccepted(ids) => relay.transfers_accepted(cx, ids, transfers),
+            Input::TransfersDue(ids) => relay.transfers_due(cx, ids),
             Input::Tick => {
                 sync.handle(cx, input);
                 relay.tick(cx, transfers);

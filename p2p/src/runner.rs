@@ -28,6 +28,8 @@ pub enum ChainUpdate {
     TipChanged,
     /// Transfers entered the mempool, or returned to it after a reorganisation.
     TransfersAccepted(Vec<Id>),
+    /// Transfers of the mempool that were submitted to this node are to be announced again.
+    TransfersDue(Vec<Id>),
 }
 
 /// An input for the engine. An announcement holds a permit of the queue until it is handled.
@@ -116,12 +118,13 @@ impl<C: ChainView, W: Submit> Runner<C, W> {
     /// Handles all pending updates; several changes of the tip count as one. Returns false if the
     /// sender is gone.
     fn handle_updates(&mut self, first: Result<ChainUpdate, RecvError>) -> bool {
-        let (mut tip_changed, mut accepted) = (false, Vec::new());
+        let (mut tip_changed, mut accepted, mut due) = (false, Vec::new(), Vec::new());
         let mut next = first;
         let is_open = loop {
             match next {
                 Ok(ChainUpdate::TipChanged) => tip_changed = true,
                 Ok(ChainUpdate::TransfersAccepted(ids)) => accepted.extend(ids),
+                Ok(ChainUpdate::TransfersDue(ids)) => due.extend(ids),
                 // The chain has the current tip; peers fetch missed transfers by mempool sync.
                 Err(RecvError::Lagged(_)) => tip_changed = true,
                 Err(RecvError::Closed) => break false,
@@ -139,6 +142,9 @@ impl<C: ChainView, W: Submit> Runner<C, W> {
         }
         if !accepted.is_empty() {
             self.handle(Input::TransfersAccepted(accepted));
+        }
+        if !due.is_empty() {
+            self.handle(Input::TransfersDue(due));
         }
         is_open
     }

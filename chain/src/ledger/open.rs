@@ -52,6 +52,11 @@ pub enum OpenProgress {
         /// The total number of blocks to replay.
         total: usize,
     },
+    /// A part of the mempool's journal is lost.
+    MempoolDamaged {
+        /// What is lost, as a sentence.
+        warning: String,
+    },
 }
 
 impl fmt::Display for OpenProgress {
@@ -64,6 +69,7 @@ impl fmt::Display for OpenProgress {
             OpenProgress::Replaying { done, total } => {
                 write!(f, "replaying blocks from the log: {done} of {total}")
             }
+            OpenProgress::MempoolDamaged { warning } => f.write_str(warning),
         }
     }
 }
@@ -143,6 +149,8 @@ pub fn open(
         None => start_at_genesis(directory, log, index, params, &options, &uncovered)?,
     };
     replay(&mut writer, uncovered, progress)?;
+    let warn = &mut |warning| progress(OpenProgress::MempoolDamaged { warning });
+    writer.restore_mempool(&path.join("journal").join("mempool"), warn)?;
     let reader = writer.reader();
     Ok((writer, reader))
 }
@@ -330,6 +338,8 @@ fn start(
         dirty_chunks: BTreeSet::new(),
         logged_undos: HashMap::new(),
         disk_full: false,
+        mempool_journal: None,
+        restored_mempool: mempool::Restored::default(),
     })
 }
 

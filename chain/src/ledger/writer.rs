@@ -1,6 +1,6 @@
 //! The writer, which alone changes the chain.
 
-use super::error::{SubmitError, TransferError};
+use super::error::SubmitError;
 use super::overlay::LayeredView;
 use super::precheck::{Body, PrecheckedBlock, Prechecker};
 use super::reader::Reader;
@@ -14,17 +14,18 @@ use crate::amount::Amount;
 use crate::block::{self, Header, Timestamp};
 use crate::block_index::{BlockNode, NodeFields, NodeId, Status};
 use crate::mempool;
+use crate::mempool::journal::MempoolJournal;
 use crate::params::Params;
 use crate::pow::{Target, Work};
 use crate::rules::body::{self, CheckedBlock, Reward};
 use crate::rules::tx::CheckedTransfer;
-use crate::rules::{self, RuleError, header};
+use crate::rules::{RuleError, header};
 use crate::store::blocks::{BlockLog, RecordKind, RecordLocation};
 use crate::store::directory::Directory;
 use crate::store::index::{Changes, Index};
 use crate::store::{IndexError, StoreError};
 use crate::template::{self, Template, TemplateError, TemplateRequest};
-use crate::tx::{Id, Transfer};
+use crate::tx::Id;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
@@ -81,6 +82,9 @@ pub struct Writer {
     pub(super) logged_undos: HashMap<block::Hash, RecordLocation>,
     /// Whether the last write found the disk full.
     pub(super) disk_full: bool,
+    /// `None` until the mempool is restored.
+    pub(super) mempool_journal: Option<MempoolJournal>,
+    pub(super) restored_mempool: mempool::Restored,
 }
 
 impl Writer {
@@ -358,6 +362,7 @@ impl Writer {
         };
         let is_full = state.unflushed.len() >= FLUSH_ROWS;
         drop(state);
+        self.log_mempool()?;
         if is_full {
             self.flush()?;
         }
@@ -408,40 +413,6 @@ impl Writer {
         Ok(())
     }
 
-    /// Validates a transfer and accepts it into the mempool, if need be in place of another one as
-    /// far as `replacement` allows. A transfer of the best chain is known, like one of the mempool.
-    ///
-    /// # Errors
-    /// Returns [`TransferError::Invalid`], [`Rejected`](TransferError::Rejected), or an error of
-    /// the storage.
-    pub fn submit_transfer(
-        &mut self,
-        transfer: Transfer,
-        replacement: mempool::Replacement,
-    ) -> Result<mempool::Admission, TransferError> {
-        let checked = rules::tx::check(transfer, self.shared.params.genesis_hash())?;
-        let id = checked.details().id;
-        let mut state = self.shared.write();
-        let State { mempool, unflushed, index, .. } = &mut *state;
-        let inserted =
-            mempool.insert(checked, replacement, &LayeredView::new(None, unflushed, index));
-        drop(state);
-        match inserted {
-            // Its nonce may be used by this very transfer.
-            Err(mempool::InsertError::Rejected(_))
-                if self.reader().view().transaction(&id)?.is_some() =>
-            {
-                Ok(mempool::Admission::AlreadyKnown)
-            }
-            inserted => Ok(inserted?),
-        }
-    }
-
-    /// Removes transfers that have waited too long for a missing nonce. Call it every few minutes.
-    pub fn expire_transfers(&mut self, now: Timestamp) -> Vec<mempool::Dropped> {
-        self.shared.write().mempool.expire(now)
-    }
-
     /// Builds a block template on the tip from the transfers of the mempool.
     pub fn template(
         &self,
@@ -464,6 +435,7 @@ impl Writer {
     /// repair.
     pub fn close(mut self) -> Result<(), StoreError> {
         self.commit()?;
+        self.close_mempool()?;
         self.flush()?;
         self.index.close()?;
         Ok(self.directory.close()?)

@@ -170,6 +170,11 @@ impl SenderQueue {
         dropped
     }
 
+    /// Sets the mempool time since which the next nonce is missing, if a transfer waits for it.
+    pub(super) fn wait_since(&mut self, since: Option<u64>) {
+        self.gap_since = self.gap_since.and(since.or(self.gap_since));
+    }
+
     /// Removes the last transfer, the only one whose removal leaves no gap.
     pub(super) fn pop(&mut self) -> Option<QueueEntry> {
         let entry = self.entries.pop()?;

@@ -11,8 +11,10 @@ use std::convert::Infallible;
 use std::sync::{LazyLock, Mutex};
 
 mod eviction;
+mod journal;
 mod query;
 mod random;
+mod restore;
 
 /// A transfer of these tests, whose parties are numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

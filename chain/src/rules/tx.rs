@@ -8,10 +8,13 @@ use super::RuleError;
 use crate::address::Address;
 use crate::amount::Amount;
 use crate::block;
-use crate::signature::SignatureCheck;
+use crate::signature::{self, SignatureCheck};
 use crate::tx::{Id, Transfer};
 
-/// A transfer that is valid alone. Only [`check`] and the validation of a whole block create it.
+/// The number of transfers whose signatures are verified together by [`check_all`].
+const BATCH: usize = 256;
+
+/// A transfer that is valid alone. Only [`check`], [`check_all`] and the validation of a whole block create it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CheckedTransfer {
     transfer: Transfer,
@@ -64,6 +67,46 @@ pub fn check(transfer: Transfer, genesis: block::Hash) -> Result<CheckedTransfer
     let details = amounts_are_in_range(&transfer, transfer.id())?;
     is_signed_by_sender(&transfer, details.id, genesis)?;
     Ok(CheckedTransfer { transfer, details })
+}
+
+/// Validates transfers alone with the results of [`check`], on a number of threads. Their signatures
+/// are verified in batches.
+pub fn check_all(
+    transfers: Vec<Transfer>,
+    genesis: block::Hash,
+    threads: usize,
+) -> Vec<Result<CheckedTransfer, RuleError>> {
+    let share = transfers.len().div_ceil(threads.max(1)).max(BATCH);
+    let check_share = |transfers: &[Transfer]| -> Vec<_> {
+        transfers.chunks(BATCH).flat_map(|batch| check_batch(batch, genesis)).collect()
+    };
+    if transfers.len() <= share {
+        return check_share(&transfers);
+    }
+    std::thread::scope(|scope| {
+        let workers: Vec<_> =
+            transfers.chunks(share).map(|part| scope.spawn(|| check_share(part))).collect();
+        let join = |worker: std::thread::ScopedJoinHandle<'_, Vec<_>>| {
+            worker.join().expect("validation does not panic")
+        };
+        workers.into_iter().flat_map(join).collect()
+    })
+}
+
+fn check_batch(
+    transfers: &[Transfer],
+    genesis: block::Hash,
+) -> Vec<Result<CheckedTransfer, RuleError>> {
+    let checks: Vec<_> =
+        transfers.iter().map(|transfer| signature_check(transfer, genesis)).collect();
+    if signature::verify_all(&checks, 1).is_err() {
+        return transfers.iter().map(|transfer| check(transfer.clone(), genesis)).collect();
+    }
+    let checked = |transfer: &Transfer| {
+        let details = amounts_are_in_range(transfer, transfer.id())?;
+        Ok(CheckedTransfer { transfer: transfer.clone(), details })
+    };
+    transfers.iter().map(checked).collect()
 }
 
 /// Checks that the amount is at least 1, and amount, fee and their sum are in range.

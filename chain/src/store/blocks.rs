@@ -176,6 +176,11 @@ impl BlockLog {
         self.truncate(end.offset)
     }
 
+    /// Returns a second handle of the last file, by which another thread can sync it.
+    pub(super) fn clone_file(&self) -> Result<File, LogError> {
+        self.file.try_clone().map_err(LogError::io("open", &self.path()))
+    }
+
     /// Whether the last file has room for records of these lengths, in bytes.
     pub(super) fn has_room_for(&self, lengths: impl IntoIterator<Item = usize>) -> bool {
         let end = lengths.into_iter().try_fold(self.end as usize, |end, length| {

@@ -3,8 +3,12 @@
 //! does not interpret its records. Losing one never affects the chain.
 //!
 //! `FOLDER/00000.log` has the format and the guarantees of a block log file: a record is durable
-//! once `append` has returned, an unfinished write is truncated at the next open, and damage to
+//! once `append` has returned, or once a [`BackgroundSync`] has synced it after `append_unsynced`; an unfinished write is truncated at the next open, and damage to
 //! durable records is an error. During compaction, `FOLDER/new/` holds the next file.
+
+mod background;
+
+pub use self::background::BackgroundSync;
 
 use std::fs;
 use std::io;
@@ -80,6 +84,8 @@ pub struct Journal {
     log: Option<BlockLog>,
     /// The size after the last compaction or opening, in bytes.
     compacted_bytes: u64,
+    /// Syncs the records that are appended without a sync.
+    background: Option<BackgroundSync>,
 }
 
 impl Journal {
@@ -119,9 +125,25 @@ impl Journal {
             Failure::Visit(error) => error,
         })?;
         let compacted_bytes = log.size_bytes();
-        let journal =
-            Journal { folder: folder.to_owned(), limit_bytes, log: Some(log), compacted_bytes };
+        let journal = Journal {
+            folder: folder.to_owned(),
+            limit_bytes,
+            log: Some(log),
+            compacted_bytes,
+            background: None,
+        };
         Ok((journal, truncation))
+    }
+
+    /// Lets `background` sync what [`append_unsynced`](Self::append_unsynced) appends.
+    ///
+    /// # Errors
+    /// Returns a disk error.
+    pub fn sync_in_background(&mut self, background: BackgroundSync) -> Result<(), JournalError> {
+        let Some(log) = &self.log else { return Err(self.stopped()) };
+        background.set_file(log.clone_file()?, file_path(&self.folder, 0));
+        self.background = Some(background);
+        Ok(())
     }
 
     /// Appends records. All of them are durable when this returns.
@@ -130,6 +152,48 @@ impl Journal {
     /// After [`JournalError::Full`] or a full disk nothing was appended. After any other error every
     /// later call returns [`JournalError::Stopped`].
     pub fn append<R: AsRef<[u8]>>(&mut self, records: &[R]) -> Result<(), JournalError> {
+        self.write(records, BlockLog::sync)
+    }
+
+    /// Appends records, which survive the death of the process when this returns, and a power
+    /// failure once the [`BackgroundSync`] has synced them.
+    ///
+    /// # Errors
+    /// Returns the errors of [`append`](Self::append), and [`JournalError::Stopped`] after a failed
+    /// sync in the background.
+    pub fn append_unsynced<R: AsRef<[u8]>>(&mut self, records: &[R]) -> Result<(), JournalError> {
+        let written = self.write(records, |_| Ok(()));
+        if let Some(background) = &self.background {
+            background.mark_unsynced();
+        }
+        written
+    }
+
+    /// Syncs all records.
+    ///
+    /// # Errors
+    /// Returns a disk error. Every later call returns [`JournalError::Stopped`].
+    pub fn sync(&mut self) -> Result<(), JournalError> {
+        self.write::<&[u8]>(&[], BlockLog::sync)?;
+        if let Some(background) = &self.background {
+            background.mark_synced();
+        }
+        Ok(())
+    }
+
+    /// Stops the journal if a sync in the background has failed.
+    fn check_background(&mut self) {
+        if self.background.as_ref().is_some_and(BackgroundSync::has_failed) {
+            self.log = None;
+        }
+    }
+
+    fn write<R: AsRef<[u8]>>(
+        &mut self,
+        records: &[R],
+        sync: impl FnOnce(&mut BlockLog) -> Result<(), LogError>,
+    ) -> Result<(), JournalError> {
+        self.check_background();
         let Some(log) = &mut self.log else { return Err(self.stopped()) };
         let mut records = records.iter().map(AsRef::as_ref);
         if !log.has_room_for(records.clone().map(<[u8]>::len)) {
@@ -142,7 +206,7 @@ impl Journal {
         let written = match appended {
             // Otherwise a restart would apply changes that were refused.
             Err(error) if error.is_disk_full() => log.retract(end).and(Err(error)),
-            appended => appended.and_then(|()| log.sync()),
+            appended => appended.and_then(|()| sync(log)),
         };
         if written.as_ref().is_err_and(|error| !error.is_disk_full()) {
             self.log = None;
@@ -163,6 +227,7 @@ impl Journal {
     /// After [`JournalError::Full`] or a full disk the journal is not changed. After any other
     /// error every later call returns [`JournalError::Stopped`].
     pub fn compact<R: AsRef<[u8]>>(&mut self, records: &[R]) -> Result<(), JournalError> {
+        self.check_background();
         let Some(old) = self.log.take() else { return Err(self.stopped()) };
         let new_folder = new_folder(&self.folder);
         let written = Journal::open::<JournalError>(&new_folder, self.limit_bytes, |_| Ok(()))
@@ -179,8 +244,9 @@ impl Journal {
             .and_then(|()| sync_folder(&self.folder))
             .map_err(JournalError::io("replace", &path))?;
         let (new, _) = Journal::open::<JournalError>(&self.folder, self.limit_bytes, |_| Ok(()))?;
+        let background = self.background.take();
         *self = new;
-        Ok(())
+        background.map_or(Ok(()), |background| self.sync_in_background(background))
     }
 
     /// Returns the size of the journal file, in bytes.

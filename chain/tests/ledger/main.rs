@@ -7,6 +7,7 @@ mod harness;
 mod damage;
 mod disk_full;
 mod invalidate;
+mod mempool;
 mod model;
 mod precheck;
 mod readers;

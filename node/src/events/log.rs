@@ -5,11 +5,12 @@
 //! before, so subscribers receive a reset. The chain is not affected.
 
 use super::record::{Batch, Record};
+use super::recovery::OpenTransfers;
 use chain::block;
-use chain::store::LogError;
 use chain::store::blocks::{
     BlockLog, FILE_BYTES, LogPosition, LogReader, RecordKind, RecordLocation,
 };
+use chain::store::{LogError, StoreError};
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -36,6 +37,9 @@ enum OpenError {
     /// A record is intact but does not continue the one before it.
     #[error("{} has a record that does not follow the one before", .0.display())]
     Inconsistent(PathBuf),
+    /// The chain cannot be read, with which the events are compared.
+    #[error(transparent)]
+    Chain(StoreError),
 }
 
 /// The locations of all event batches in the log.
@@ -124,15 +128,23 @@ pub(super) struct Log {
 }
 
 impl Log {
-    /// Opens the log in `folder`. A new log starts after the block `tip`.
-    pub fn open(folder: &Path, limits: Limits, tip: block::Hash) -> Result<Log, LogError> {
-        match Log::open_existing(folder, limits) {
+    /// Opens the log in `folder`, and lets `transfers` read all events. A new log starts after the
+    /// block `tip`.
+    pub fn open(
+        folder: &Path,
+        limits: Limits,
+        tip: block::Hash,
+        transfers: &mut OpenTransfers,
+    ) -> Result<Log, StoreError> {
+        match Log::open_existing(folder, limits, transfers) {
             Ok(Some(log)) => Ok(log),
-            Ok(None) => Log::create(folder, limits, tip, 1),
+            Ok(None) => Ok(Log::create(folder, limits, tip, 1)?),
             Err(OpenError::Log(error @ (LogError::Io { .. } | LogError::Full { .. }))) => {
-                Err(error)
+                Err(error.into())
             }
+            Err(OpenError::Chain(error)) => Err(error),
             Err(error) => {
+                transfers.clear();
                 let moved = folder.with_extension("damaged");
                 let _ = fs::remove_dir_all(&moved);
                 fs::rename(folder, &moved).map_err(io_error("move", folder))?;
@@ -140,13 +152,17 @@ impl Log {
                 tracing::warn!("the event log is damaged, moved to {moved} and restarted: {error}");
                 // Above all earlier numbers, as no log has had an event every second since 1970.
                 let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-                Log::create(folder, limits, tip, now.as_secs().max(1))
+                Ok(Log::create(folder, limits, tip, now.as_secs().max(1))?)
             }
         }
     }
 
     /// Opens the log unless there is none.
-    fn open_existing(folder: &Path, limits: Limits) -> Result<Option<Log>, OpenError> {
+    fn open_existing(
+        folder: &Path,
+        limits: Limits,
+        transfers: &mut OpenTransfers,
+    ) -> Result<Option<Log>, OpenError> {
         let mut segments = VecDeque::new();
         let mut expected = None;
         let mut end = None;
@@ -161,6 +177,7 @@ impl Log {
                     return Err(inconsistent());
                 }
                 expected = batch.first.checked_add(batch.event_count());
+                transfers.read(&batch).map_err(OpenError::Chain)?;
                 batches.push((batch.first, record));
                 Ok(())
             };

@@ -2,7 +2,7 @@ use super::log::{LIMITS, Limits};
 use super::publisher::MAX_EVENT_BYTES;
 use super::*;
 use chain::ledger::{self, Accepted, Options, Writer};
-use chain::mempool::{Admission, Limits as PoolLimits, Replacement};
+use chain::mempool::{Admission, Limits as PoolLimits, Replacement, Source};
 use chain::testing::{dev_key, mine_on_tip};
 use chain::tx::{Memo, Payment as SignedPayment};
 use chain::{Address, Block, Params, Transfer, block};
@@ -10,6 +10,8 @@ use serde_json::{Value, json};
 use std::path::Path;
 use std::sync::atomic::Ordering;
 use tempfile::TempDir;
+
+mod recovery;
 
 fn address(number: u8) -> Address {
     Address::from_bytes([number; 20])
@@ -39,10 +41,18 @@ impl Chain {
     }
 
     fn pay(&mut self, nonce: u64, to: u8) -> Vec<Payment> {
+        self.pay_with_fee(nonce, to, 1_000)
+    }
+
+    fn pay_with_fee(&mut self, nonce: u64, to: u8, fee: u64) -> Vec<Payment> {
         let memo = Memo::new(Vec::new()).unwrap();
-        let payment = SignedPayment { nonce, recipient: address(to), amount: 5, fee: 1_000, memo };
+        let payment = SignedPayment { nonce, recipient: address(to), amount: 5, fee, memo };
         let transfer = Transfer::sign(payment, &dev_key(0), Params::dev().genesis_hash());
-        match self.writer.submit_transfer(transfer.clone(), Replacement::Allowed).unwrap() {
+        match self
+            .writer
+            .submit_transfer(transfer.clone(), Replacement::Allowed, Source::Local)
+            .unwrap()
+        {
             Admission::Added(changes) => assert_eq!(changes.pending, [transfer.id()]),
             Admission::AlreadyKnown => panic!("already known"),
         }
@@ -86,8 +96,9 @@ impl World {
 
     fn start(&mut self) {
         let reader = self.chain.writer.reader();
+        let dropped = self.chain.writer.take_restored_mempool().dropped;
         let folder = self.chain.folder.path();
-        self.log = Some(Thread::start_with(folder, reader, self.limits).unwrap());
+        self.log = Some(Thread::start_with(folder, reader, dropped, self.limits).unwrap());
     }
 
     async fn stop(&mut self) {

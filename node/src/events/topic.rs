@@ -29,7 +29,7 @@ topics! {
     BlockDisconnected = 1 "block.disconnected" "A block left the best chain.";
     Reorg = 2 "reorg" "The best chain was reorganised; follows the events of its blocks.";
     TransactionAccepted = 3 "transaction.accepted" "A transfer became pending in the mempool.";
-    TransactionDropped = 4 "transaction.dropped" "A transfer left the mempool unconfirmed.";
+    TransactionDropped = 4 "transaction.dropped" "A transfer left the mempool unconfirmed, or was lost with its journal.";
     TransactionConfirmed = 5 "transaction.confirmed" "A transfer is in a block of the best chain.";
     JobUpdated = 6 "job.updated" "A mining job changed.";
     PeerConnected = 7 "peer.connected" "A peer connected.";

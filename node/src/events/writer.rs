@@ -6,14 +6,16 @@
 
 use super::feed::Events;
 use super::log::{LIMITS, Limits, Log};
+use super::path::find_path;
 use super::publisher::{Message, Publisher};
 use super::record::{EventKind, Record};
+use super::recovery::OpenTransfers;
 use crate::clock;
 use crate::thread::OwnedThread;
 use anyhow::Result;
 use chain::block;
-use chain::block_index::BlockNode;
 use chain::ledger::Reader;
+use chain::mempool::Dropped;
 use chain::store::{LogError, StoreError};
 use std::path::Path;
 use std::sync::Arc;
@@ -28,8 +30,6 @@ const QUEUE: usize = 1_024;
 const GROUP: usize = 512;
 /// Records of a batch: reading one event reads its whole batch, some 12 kB.
 const BATCH: usize = 256;
-/// Most blocks of a path between two tips that are logged one by one; a longer path is a gap.
-const MAX_PATH: usize = 50_000;
 /// A disk sync is followed by a pause of this many times its duration, so that the event log uses
 /// at most a fifth of the disk's time from the chain.
 const PAUSE_FACTOR: u32 = 4;
@@ -44,18 +44,21 @@ pub struct Thread {
 
 impl Thread {
     /// Opens the log in a data folder, logs what happened to the chain since the log ended, and
-    /// starts the thread.
-    pub fn start(data: &Path, chain: Reader) -> Result<(Thread, Events)> {
-        Thread::start_with(data, chain, LIMITS)
+    /// starts the thread. `dropped` are the transfers that did not come back with the mempool.
+    pub fn start(data: &Path, chain: Reader, dropped: Vec<Dropped>) -> Result<(Thread, Events)> {
+        Thread::start_with(data, chain, dropped, LIMITS)
     }
 
     pub(super) fn start_with(
         data: &Path,
         chain: Reader,
+        dropped: Vec<Dropped>,
         limits: Limits,
     ) -> Result<(Thread, Events)> {
         let tip = chain.view().tip().hash;
-        let log = Log::open(&data.join("events"), limits, tip)?;
+        let mut transfers = OpenTransfers::new(chain.clone(), dropped);
+        let log = Log::open(&data.join("events"), limits, tip, &mut transfers)?;
+        let missing = transfers.missing_events(log.tip())?;
         let (queue, messages) = sync_channel(QUEUE);
         let has_gap = Arc::new(AtomicBool::new(false));
         let (publish_next, next) = watch::channel(log.next());
@@ -63,7 +66,7 @@ impl Thread {
         let events = Events::new(log.index(), next, chain.clone(), publisher);
         let mut task =
             EventWriter { log, chain, messages, has_gap, next: publish_next, is_disk_full: false };
-        task.write(vec![Message::Tip(tip)])?;
+        task.write(vec![Message::Tip(tip), missing])?;
         let thread = OwnedThread::spawn("events", move || task.run())?;
         Ok((Thread { queue, thread }, events))
     }
@@ -184,37 +187,6 @@ impl EventWriter {
         batches.push_batch(tip, disconnected.chain(connected).chain([reorg]));
         Ok(())
     }
-}
-
-/// The path from one tip to another.
-struct ChainPath {
-    fork: BlockNode,
-    /// The blocks to disconnect, from the old tip down.
-    disconnect: Vec<BlockNode>,
-    /// The blocks to connect, up to the new tip.
-    connect: Vec<BlockNode>,
-}
-
-/// The path between two blocks; `None` if the chain does not know one of them, or if the path has
-/// more than [`MAX_PATH`] blocks.
-fn find_path(chain: &Reader, from: block::Hash, to: block::Hash) -> Option<ChainPath> {
-    let view = chain.view();
-    let (mut left, mut right) = (*view.find(&from)?, *view.find(&to)?);
-    let (mut disconnect, mut connect) = (Vec::new(), Vec::new());
-    while left.hash != right.hash {
-        if disconnect.len() + connect.len() >= MAX_PATH {
-            return None;
-        }
-        if left.height >= right.height {
-            disconnect.push(left);
-            left = *view.node(left.parent);
-        } else {
-            connect.push(right);
-            right = *view.node(right.parent);
-        }
-    }
-    connect.reverse();
-    Some(ChainPath { fork: left, disconnect, connect })
 }
 
 /// Collects records into batches.

@@ -4,7 +4,7 @@ use crate::clock::Clock;
 use chain::Address;
 use chain::block::{self, Block, Timestamp};
 use chain::ledger::{Accepted, InvalidateError, SubmitError, TransferError};
-use chain::mempool::{Admission, Replacement};
+use chain::mempool::{Admission, Replacement, Source};
 use chain::store::StoreError;
 use chain::template::{Template, TemplateError};
 use chain::tx::Transfer;
@@ -45,7 +45,7 @@ pub(super) type QueuedBlock = (Arc<Block>, BlockReply);
 
 pub(super) enum Request {
     Block(Arc<Block>, BlockReply),
-    Transfer(Arc<Transfer>, Replacement, TransferReply),
+    Transfer(Arc<Transfer>, Replacement, Source, TransferReply),
     Template(Address, [u8; 4], oneshot::Sender<Result<Template, TemplateError<StoreError>>>),
     Generate(u32, Address, oneshot::Sender<Result<Vec<block::Hash>, GenerateError>>),
     Override(BlockOverride, block::Hash, oneshot::Sender<Result<(), InvalidateError>>),
@@ -87,13 +87,16 @@ impl Handle {
         self.request(|reply| Request::Block(Arc::new(block), reply)).await
     }
 
-    /// Submits a transfer to the mempool.
+    /// Submits a transfer to the mempool, and waits until it is rejected, or accepted and written to
+    /// the journal. It survives the death of the process from then on, and a power failure a fifth
+    /// of a second later. This node announces it again until it is confirmed or dropped.
     pub async fn submit_transfer(
         &self,
         transfer: Transfer,
         replacement: Replacement,
     ) -> Result<Result<Admission, TransferError>, Stopped> {
-        self.request(|reply| Request::Transfer(Arc::new(transfer), replacement, reply)).await
+        let transfer = Arc::new(transfer);
+        self.request(|reply| Request::Transfer(transfer, replacement, Source::Local, reply)).await
     }
 
     /// A block template that pays an address.
@@ -176,7 +179,7 @@ impl Submit for Handle {
 
     async fn submit_transfer(&self, transfer: Arc<Transfer>, reply: TransferReply) {
         // A peer relays replacements, which its own submitters allowed.
-        let request = Request::Transfer(transfer, Replacement::Allowed, reply);
+        let request = Request::Transfer(transfer, Replacement::Allowed, Source::Peer, reply);
         let _ = self.enqueue(request).await;
     }
 }

@@ -23,7 +23,7 @@ impl World {
     fn new() -> World {
         let folder = tempfile::tempdir().unwrap();
         let (writer, reader) = open(&folder);
-        let (_, events) = events::Thread::start(folder.path(), reader.clone()).unwrap();
+        let (_, events) = events::Thread::start(folder.path(), reader.clone(), Vec::new()).unwrap();
         let metrics = Arc::default();
         let thread = Thread::spawn(writer, events.publisher().clone(), metrics).unwrap();
         World { thread, reader, folder }

@@ -101,6 +101,8 @@ pub enum Input {
     TipChanged,
     /// The mempool has accepted transfers, from any source or because of a reorganisation.
     TransfersAccepted(Vec<Id>),
+    /// Transfers of the mempool are to be announced again.
+    TransfersDue(Vec<Id>),
     /// Time has passed. Expected at least four times a second.
     Tick,
 }

@@ -124,6 +124,16 @@ impl Relay {
         self.outgoing.drain(cx);
     }
 
+    /// Announces transfers again, in a round of their own: peers ignore what was announced to them
+    /// before in the same round.
+    pub(crate) fn transfers_due(&mut self, cx: &mut Context, ids: Vec<Id>) {
+        let round = cx.chain.tip().height.get();
+        for id in ids {
+            self.outgoing.push(id, round);
+        }
+        self.outgoing.drain(cx);
+    }
+
     pub(crate) fn tick(&mut self, cx: &mut Context, transfers: &mut InFlightTransfers) {
         self.blocks.tick(cx);
         if let Some(before) = cx.now.elapsed.checked_sub(VALIDATION_DEADLINE) {

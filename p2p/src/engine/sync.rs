@@ -93,7 +93,8 @@ impl Sync {
             Input::Response { .. }
             | Input::Announcement { .. }
             | Input::TransferValidated { .. }
-            | Input::TransfersAccepted(_) => return,
+            | Input::TransfersAccepted(_)
+            | Input::TransfersDue(_) => return,
         }
         self.advance(cx, is_routine);
     }

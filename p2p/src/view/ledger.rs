@@ -97,7 +97,7 @@ mod tests {
     use super::*;
     use chain::address::Address;
     use chain::ledger::{self, Options, Writer};
-    use chain::mempool::{Limits, Replacement};
+    use chain::mempool::{Limits, Replacement, Source};
     use chain::params::Spec;
     use chain::signature::SecretKey;
     use chain::testing::{mine_on_tip, with_changed_coinbase};
@@ -205,7 +205,7 @@ mod tests {
         };
         let transfers: Vec<Transfer> = (0..7).map(pay).collect();
         for transfer in &transfers {
-            writer.submit_transfer(transfer.clone(), Replacement::Allowed).unwrap();
+            writer.submit_transfer(transfer.clone(), Replacement::Allowed, Source::Local).unwrap();
         }
         let ids: Vec<Id> = transfers.iter().map(Transfer::id).collect();
         assert_eq!(reader.mempool_page(0, 100), (ids.clone(), 7));

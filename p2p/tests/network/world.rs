@@ -3,7 +3,7 @@
 
 use chain::block::{self, Block, Timestamp};
 use chain::ledger::{self, Accepted, Commit, Reader, SubmitError, TransferError, Writer};
-use chain::mempool::{self, Admission, Replacement};
+use chain::mempool::{self, Admission, Replacement, Source};
 use chain::signature::SecretKey;
 use chain::template::TemplateRequest;
 use chain::testing::solve_header;
@@ -164,7 +164,8 @@ impl WriterTask {
     }
 
     fn transfer(&mut self, transfer: Transfer) -> Result<Admission, TransferError> {
-        let admission = self.writer.submit_transfer(transfer, Replacement::Allowed)?;
+        let admission =
+            self.writer.submit_transfer(transfer, Replacement::Allowed, Source::Peer)?;
         if let Admission::Added(changes) = &admission {
             let _ = self.updates.send(ChainUpdate::TransfersAccepted(changes.pending.clone()));
         }

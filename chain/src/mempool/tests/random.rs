@@ -1,6 +1,7 @@
 //! Random histories of inserts, blocks, reorganisations and time, compared with a model that stores
 //! only the transfers and revalidates all of them at every step.
 
+use super::journal::Journaled;
 use super::*;
 use proptest::prelude::*;
 
@@ -233,5 +234,27 @@ proptest! {
             start += chunk.length;
         }
         prop_assert_eq!(start, rates.len());
+    }
+}
+
+proptest! {
+    // Each case syncs some files.
+    #![proptest_config(ProptestConfig::with_cases(40))]
+
+    // M14
+    #[test]
+    fn journal_restores_every_history(steps in steps(), room in prop::bool::ANY) {
+        let small = Limits { max_per_sender: 5, max_nonces_ahead: 4, ..limits(7) };
+        let mut history = History::new(if room { Limits::default() } else { small });
+        let mut journaled = Journaled::new(&mut history.world.pool);
+        for step in steps {
+            history.apply(step);
+            journaled.log(&mut history.world.pool);
+        }
+        let accounts = history.world.accounts.clone();
+        let (restored, dropped) = journaled.restart(history.world.pool.limits, &accounts);
+        restored.assert_sound();
+        prop_assert_eq!(dropped, []);
+        journal::assert_same(&restored.pool, &history.world.pool);
     }
 }

@@ -78,6 +78,50 @@ fn never_exceeds_limit_and_reports_need_for_compaction() {
     }
 }
 
+#[test]
+fn background_sync_covers_appended_records() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut journal, ..) = open(folder.path()).unwrap();
+    let background = BackgroundSync::default();
+    journal.sync_in_background(background.clone()).unwrap();
+    let thread = std::thread::spawn({
+        let background = background.clone();
+        move || {
+            let mut syncs = 0;
+            while background.wait() {
+                background.sync().unwrap();
+                syncs += 1;
+            }
+            syncs
+        }
+    });
+    journal.append_unsynced(&records(0..3)).unwrap();
+    journal.compact(&records([1, 3])).unwrap();
+    journal.append_unsynced(&records([9])).unwrap();
+    drop(journal);
+    background.close();
+    assert!((1..=2).contains(&thread.join().unwrap()));
+    assert_eq!(open(folder.path()).unwrap().2, records([1, 3, 9]));
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn failed_background_sync_stops_the_journal() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut journal, ..) = open(folder.path()).unwrap();
+    let background = BackgroundSync::default();
+    journal.sync_in_background(background.clone()).unwrap();
+    journal.append_unsynced(&records([1])).unwrap();
+    // This file cannot be synced.
+    background.set_file(fs::File::open("/dev/null").unwrap(), "/dev/null".into());
+    background.mark_unsynced();
+    assert!(background.sync().unwrap_err().to_string().contains("sync"));
+    let is_stopped = |result| matches!(result, Err(JournalError::Stopped { .. }));
+    assert!(is_stopped(journal.append_unsynced(&records([2]))));
+    assert!(is_stopped(journal.append(&records([2]))));
+    assert!(is_stopped(journal.compact(&records([2]))));
+}
+
 // T07: an unfinished write is removed, and all durable records remain.
 #[test]
 fn torn_tail_is_truncated() {

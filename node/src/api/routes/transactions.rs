@@ -25,7 +25,10 @@ use std::sync::Arc;
 pub fn routes() -> Routes {
     Routes::new([
         post("/v1/transactions", "Submit a signed transfer", submit)
-            .returns_created::<Transaction>("The transfer was added to the mempool.")
+            .returns_created::<Transaction>(
+                "The transfer was added to the mempool. It survives the death of the node's process; \
+                 only a power failure within the next 200 milliseconds can lose it.",
+            )
             .response::<Transaction>(200, "The transfer was already known.")
             .errors(&error::transfer_errors()),
         post("/v1/transactions/check", "Validate a signed transfer", check)

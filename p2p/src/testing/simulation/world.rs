@@ -431,5 +431,6 @@ fn kind(input: &Input) -> (u8, u64) {
         Input::TipChanged => (9, 0),
         Input::TransfersAccepted(ids) => (10, ids.len() as u64),
         Input::Tick => (11, 0),
+        Input::TransfersDue(ids) => (12, ids.len() as u64),
     }
 }

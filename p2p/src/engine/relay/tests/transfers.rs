@@ -139,6 +139,33 @@ fn own_transfers_wait_for_first_peer() {
 }
 
 #[test]
+fn due_transfers_are_announced_again_in_another_round() {
+    let mut bench = Bench::with_peers(1);
+    let (one, gone) = (transfer(1), transfer(2));
+    assert_eq!(round(&bench.pool(&[Arc::clone(&one), Arc::clone(&gone)])), [0, 0]);
+    bench.chain.grow(7, 1);
+    bench.chain.pool.remove(&gone.id());
+    let due = vec![one.id(), gone.id()];
+    let outputs = bench.step(|relay, cx, _| relay.transfers_due(cx, due));
+    assert_eq!(round(&outputs), [7], "one has left the mempool meanwhile");
+}
+
+#[test]
+fn due_transfers_do_not_fill_the_queue_without_peers() {
+    let mut bench = Bench::with_peers(0);
+    let many: Vec<_> = (0..3).map(transfer).collect();
+    bench.pool(&many);
+    bench.chain.grow(7, 1);
+    for _ in 0..20_000 {
+        let due = many.iter().map(|transfer| transfer.id()).collect();
+        bench.step(|relay, cx, _| relay.transfers_due(cx, due));
+    }
+    bench.pool(&[transfer(3)]);
+    bench.peers.insert(peer(0), Height::GENESIS);
+    assert_eq!(round(&bench.pass(250)), [7, 7, 7, 0]);
+}
+
+#[test]
 fn ignores_transfers_while_not_synced() {
     let mut bench = Bench::with_peers(1);
     bench.is_synced = false;
