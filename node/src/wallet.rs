@@ -215,7 +215,9 @@ impl Wallet {
     pub fn add_account(&mut self, account: Index) -> Result<Address, SaveError> {
         let address = self.address(account);
         if !self.accounts.contains_key(&account) {
-            self.change_accounts(|accounts| drop(accounts.insert(account, address)))?;
+            self.change_accounts(|accounts| {
+                accounts.insert(account, address);
+            })?;
         }
         Ok(address)
     }

@@ -11,8 +11,7 @@ use crate::accounts::AccountView;
 use crate::block::{Height, Timestamp};
 use crate::mempool::journal::{Bounds, MempoolJournal, Replay, SavedTransfer};
 use crate::mempool::{
-    Admission, Change, Dropped, InsertError, RejectReason, Replacement, Restored, RestoredTransfer,
-    Source,
+    Admission, Change, Dropped, InsertError, Replacement, Restored, RestoredTransfer, Source,
 };
 use crate::rules;
 use crate::store::{BackgroundSync, StoreError};

@@ -3,7 +3,7 @@
 use crate::harness::{Reference, TestNode, fixed_params, varying_params, wallet};
 use chain::accounts::AccountView;
 use chain::ledger::Accepted;
-use chain::mempool::Admission;
+use chain::mempool::{Admission, Replacement, Source};
 use chain::tx::Id;
 use chain::{Amount, Block, Height, block};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -53,11 +53,15 @@ fn confirmed_transfer_is_known_when_it_is_submitted_again() {
     let other = other.pay(&wallet(0), wallet(1).address, 6, 1_000).mine();
     let mut node = TestNode::with_blocks(&reference.params, &blocks);
     for (_, transfer) in blocks.iter().flat_map(Block::transfers) {
-        let admission = node.writer().submit_transfer(transfer.clone()).unwrap();
+        let submitted =
+            node.writer().submit_transfer(transfer.clone(), Replacement::Allowed, Source::Peer);
+        let admission = submitted.unwrap();
         assert_eq!(admission, Admission::AlreadyKnown);
     }
     let (_, other) = other.transfers().next().unwrap();
-    let error = node.writer().submit_transfer(other.clone()).unwrap_err();
+    let submitted =
+        node.writer().submit_transfer(other.clone(), Replacement::Allowed, Source::Peer);
+    let error = submitted.unwrap_err();
     assert_eq!(error.code(), Some("nonce-used"), "{error}");
 }
 

@@ -216,9 +216,9 @@ impl Keystore {
         self.cipher.nonce = Hex(nonce);
         self.accounts =
             accounts.iter().map(|(index, address)| (*index, Hex(*address.as_bytes()))).collect();
-        let key = derivation::identity_key(mnemonic);
-        let signature = Hex(*key.sign(&self.signed_bytes()).as_bytes());
-        self.identity = Some(Identity { key: Hex(*key.public_key().as_bytes()), signature });
+        let identity = derivation::identity_key(mnemonic);
+        let signature = Hex(*identity.sign(&self.signed_bytes()).as_bytes());
+        self.identity = Some(Identity { key: Hex(*identity.public_key().as_bytes()), signature });
         let phrase = mnemonic.phrase();
         let payload = Payload { msg: phrase.as_bytes(), aad: &self.associated_data() };
         let encrypted = cipher(key).encrypt(&nonce.into(), payload);
