@@ -29,7 +29,10 @@ pub fn routes() -> Routes {
         post("/v1/blocks", "Submit a mined block", submit)
             .body_limit(MAX_BLOCK_BODY)
             .returns_created::<SubmitResponse>("The block is new.")
-            .response::<SubmitResponse>(200, "The block was already known.")
+            .response::<SubmitResponse>(
+                200,
+                "The block was known already: it is synced, and readable at `/v1/blocks/{hash}`.",
+            )
             .errors(&error::block_errors()),
         get("/v1/blocks/{id}", "Get a block", get_block)
             .description("A block outside the best chain has `in_best_chain` false.")
@@ -426,7 +429,7 @@ pub enum SubmitStatus {
     Connected,
     /// The block is on a side branch.
     SideBranch,
-    /// The block was already known.
+    /// The block was known already, in the best chain or on a side branch.
     Known,
 }
 

@@ -18,7 +18,10 @@ use std::sync::Arc;
 pub fn routes() -> Routes {
     Routes::new([post("/v1/mining/solutions", "Submit a solution of a template", submit)
         .returns_created::<blocks::SubmitResponse>("The block is new.")
-        .response::<blocks::SubmitResponse>(200, "The block was already known.")
+        .response::<blocks::SubmitResponse>(
+            200,
+            "The block was known already: it is synced, and readable at `/v1/blocks/{hash}`.",
+        )
         .errors(&error::block_errors())
         .errors(&[Kind::STALE_TEMPLATE])])
 }

@@ -29,7 +29,10 @@ pub fn routes() -> Routes {
                 "The transfer was added to the mempool. It survives the death of the node's process; \
                  only a power failure within the next 200 milliseconds can lose it.",
             )
-            .response::<Transaction>(200, "The transfer was already known.")
+            .response::<Transaction>(
+                200,
+                "The transfer was known already: it is in the mempool or in the best chain.",
+            )
             .errors(&error::transfer_errors()),
         post("/v1/transactions/check", "Validate a signed transfer", check)
             .description("Validates the transfer as submission does, without accepting it.")
