@@ -1,6 +1,6 @@
 //! Faults of the disk: a call that writes, syncs or renames fails once, by a library that intercepts
 //! the calls of the node. Whatever fails, the node ends with an error that names it or goes on; no
-//! block that was reported as accepted is lost, and none is that is not on the disk.
+//! block or transfer that was reported as accepted is lost.
 
 use crate::harness::{Node, eventually, request, skip};
 use crate::repair::copy;
@@ -161,13 +161,17 @@ pub fn submit(node: &Node, block: &Block) -> Option<(u16, Value)> {
     Some((response.status, response.json()["code"].clone()))
 }
 
+fn path_of(block: &Block) -> String {
+    format!("/v1/blocks/{}", block.hash())
+}
+
 /// A node whose calls are counted.
 struct Run<'a> {
     chains: &'a Chains,
     folder: TempDir,
     control: Control,
-    /// The blocks that were reported as accepted.
-    accepted: Vec<Block>,
+    /// The paths in the API of what was reported as accepted.
+    accepted: Vec<String>,
 }
 
 impl Run<'_> {
@@ -175,7 +179,8 @@ impl Run<'_> {
         let folder = tempfile::tempdir().unwrap();
         copy(&chains.folder.path().join("data"), &folder.path().join("data"));
         let control = Control::create(&folder.path().join("control"));
-        Run { chains, folder, control, accepted: chains.a[..8].to_vec() }
+        let accepted = chains.a[..8].iter().map(path_of).collect();
+        Run { chains, folder, control, accepted }
     }
 
     fn data(&self) -> PathBuf {
@@ -206,13 +211,30 @@ impl Run<'_> {
     fn submit(&mut self, node: &Node, block: &Block) -> Option<(u16, Value)> {
         let answer = submit(node, block);
         if answer.as_ref().is_some_and(|(status, _)| [200, 201].contains(status)) {
-            self.accepted.push(block.clone());
+            self.accepted.push(path_of(block));
         }
         answer
     }
 
+    /// Submits a transfer, and waits for the sync of the journal that follows.
+    fn submit_transfer(&mut self, node: &mut Node) {
+        let transfer = pay(&dev_key(1), 0, test_address(3), 7);
+        let address = node.url().strip_prefix("http://").unwrap().to_owned();
+        let (body, before) = (hex::encode(transfer.encode()), self.calls().len());
+        let headers = ["Content-Type: text/plain"];
+        let answer = request(&address, "POST", "/v1/transactions", &headers, body.as_bytes());
+        if answer.is_ok_and(|answer| [200, 201].contains(&answer.status)) {
+            self.accepted.push(format!("/v1/transactions/{}", transfer.id()));
+            eventually("a sync of the journal", || {
+                let calls = self.calls();
+                let is_sync = |call: &String| call == "fdatasync journal/mempool/00000.log";
+                (calls[before..].iter().any(is_sync) || node.ended().is_some()).then_some(())
+            });
+        }
+    }
+
     /// What comes before a phase.
-    fn prepare(&mut self, node: &Node, phase: Phase) {
+    fn prepare(&mut self, node: &mut Node, phase: Phase) {
         let Chains { a, b, .. } = self.chains;
         let before = match phase {
             Phase::Start | Phase::Connect | Phase::Rotate => &[][..],
@@ -221,6 +243,9 @@ impl Run<'_> {
         };
         for block in before {
             assert_eq!(self.submit(node, block).unwrap().0, 201);
+        }
+        if [Phase::Flush, Phase::Reorganise, Phase::Stop].contains(&phase) {
+            self.submit_transfer(node);
         }
     }
 
@@ -233,6 +258,7 @@ impl Run<'_> {
                 for block in [&chains.a[8], &chains.a[8], &chains.a[9]] {
                     self.submit(node, block);
                 }
+                self.submit_transfer(node);
             }
             Phase::Reorganise => {
                 for _ in 0..2 {
@@ -256,7 +282,7 @@ impl Run<'_> {
         if phase == Phase::Start {
             return self.calls();
         }
-        self.prepare(&node, phase);
+        self.prepare(&mut node, phase);
         let before = self.calls().len();
         self.perform(&mut node, phase);
         if phase == Phase::Stop {
@@ -274,7 +300,7 @@ impl Run<'_> {
         match self.start() {
             Err(log) => assert_named(&log, fault),
             Ok(mut node) => {
-                self.prepare(&node, fault.phase);
+                self.prepare(&mut node, fault.phase);
                 if fault.phase != Phase::Start {
                     self.control.arm(fault);
                 }
@@ -296,9 +322,11 @@ impl Run<'_> {
             }
         }
         let node = Node::start(&self.data(), &[]);
-        for block in &self.accepted {
-            let path = format!("/v1/blocks/{}", block.hash());
-            assert_eq!(node.get(&path).status, 200, "{fault:?} lost {path}");
+        for path in &self.accepted {
+            let found = node.get(path);
+            assert_eq!(found.status, 200, "{fault:?} lost {path}");
+            let is_dropped = path.contains("transactions") && found.json()["status"] != "pending";
+            assert!(!is_dropped, "{fault:?}: {found:?}");
         }
         for block in &chains.a[8..] {
             let (status, code) = submit(&node, block).unwrap();
