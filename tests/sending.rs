@@ -339,6 +339,7 @@ fn nonces_that_no_honest_node_reports_are_refused() {
     assert_eq!(world.received(), 4);
 }
 
+// W16
 #[test]
 fn fee_above_the_maximum_is_refused_before_signing() {
     let world = World::new();

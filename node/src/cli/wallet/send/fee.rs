@@ -179,6 +179,7 @@ mod tests {
         request.decide(rates).unwrap_err().to_string()
     }
 
+    // W16
     #[test]
     fn estimate_is_at_most_ten_times_the_last_known_minimum() {
         assert_eq!(request().decide(rates(10, 1)).unwrap().units(), 10 * BYTES);
