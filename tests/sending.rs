@@ -270,7 +270,7 @@ fn lying_node_gets_one_transfer_for_one_intent() {
         assert!(line.contains("--again") && line.contains("--new"), "{line}");
     }
     assert_eq!(world.received(), 7);
-    // Neither does a refusal that may be a lie.
+    // Neither does an error response that may be false.
     world.set_for_submissions(Fault::Status { status: 500, delivered: false });
     world.fails("7", &["--again"]);
     world.set_for_submissions(Fault::Status { status: 422, delivered: true });

@@ -194,7 +194,7 @@ impl BlockLog {
         self.disk_full
     }
 
-    /// Whether the disk has room for so many bytes.
+    /// Whether the disk has room for this number of bytes.
     ///
     /// # Errors
     /// Returns a disk error.

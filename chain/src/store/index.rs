@@ -147,7 +147,7 @@ impl Index {
         self.reader.clone()
     }
 
-    /// Whether the disk has room for a batch of so many bytes. A full disk breaks sled, so this is
+    /// Whether the disk has room for a batch of this size in bytes. A full disk breaks sled, so this is
     /// worth knowing before a batch is applied. Also keeps a little room in reserve, with which the
     /// index can be opened again if the disk is full nevertheless.
     ///

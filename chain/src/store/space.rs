@@ -14,7 +14,7 @@ pub(super) fn is_disk_full(error: &io::Error) -> bool {
     matches!(error.kind(), FileTooLarge | QuotaExceeded | StorageFull)
 }
 
-/// Whether the disk has room for so many bytes. Creates a file at `path`, because only that observes
+/// Whether the disk has room for this number of bytes. Creates a file at `path`, because only that observes
 /// quotas, and removes it again.
 pub(super) fn has_room(path: &Path, bytes: usize) -> io::Result<bool> {
     let has_room = reserve(path, bytes)?;
@@ -22,7 +22,7 @@ pub(super) fn has_room(path: &Path, bytes: usize) -> io::Result<bool> {
     Ok(has_room)
 }
 
-/// Creates a file of so many bytes, which keeps this room until it is removed. Returns false if the
+/// Creates a file of this number of bytes, which keeps this room until it is removed. Returns false if the
 /// disk has no room for it, and leaves no file then.
 pub(super) fn reserve(path: &Path, bytes: usize) -> io::Result<bool> {
     match write_zeros(path, bytes) {

@@ -49,7 +49,7 @@ impl OpenTransfers {
         }
     }
 
-    /// Forgets everything that was read: the log starts anew.
+    /// Forgets everything that was read: the log starts again.
     pub fn clear(&mut self) {
         self.reported.values_mut().for_each(|reported| *reported = false);
         self.accepted.clear();

@@ -95,7 +95,7 @@ pub enum NonceError {
     /// The node lacks transfers that the wallet does not keep any more.
     #[error(
         "the node's next nonce is {missing}, but this wallet has signed up to nonce {last}: the \
-         node is behind, or its chain was started anew; if that is so, use --nonce {missing} \
+         node is behind, or its chain was started again; if that is so, use --nonce {missing} \
          --replace"
     )]
     Missing {
@@ -220,7 +220,7 @@ impl SentTransfers {
         Ok(NonceChoice { nonce, next })
     }
 
-    /// The nonce for a transfer that replaces the one with this nonce. `is_known` tells whether the
+    /// The nonce for a transfer that replaces the one with this nonce. `is_known` is whether the
     /// node has such a transfer.
     pub fn replacing(
         &self,
@@ -234,7 +234,7 @@ impl SentTransfers {
         }
         match self.holder(nonce).is_some() || is_known {
             true => Ok(NonceChoice { nonce, next: next.max(node.next) }),
-            // The node's chain was started anew.
+            // The node's chain was started again.
             false if nonce == node.next && nonce < next => {
                 Ok(NonceChoice { nonce, next: nonce.saturating_add(1) })
             }

@@ -125,7 +125,7 @@ fn node_that_is_behind_gets_no_old_nonce() {
     sent.forget_confirmed(node(3, 3));
     let missing = NonceError::Missing { missing: 1, last: 2 };
     assert_eq!(nonce(&sent, node(1, 1), None), Err(missing));
-    // The user says that the chain was started anew.
+    // The user says that the chain was started again.
     let again = sent.replacing(node(0, 0), 0, false).unwrap();
     sent.record(transfer(0, 9), again, true);
     assert_eq!(nonce(&sent, node(0, 0), None), Ok(1));

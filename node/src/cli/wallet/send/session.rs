@@ -332,7 +332,7 @@ impl<'a> Session<'a> {
             },
             Err(error) => match error.downcast_ref::<ApiError>() {
                 Some(error) if error.code == "not-found" => "does not know it".to_owned(),
-                _ => "does not tell".to_owned(),
+                _ => "gives no status".to_owned(),
             },
         };
         let before = match undecided.status {
