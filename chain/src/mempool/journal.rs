@@ -80,6 +80,9 @@ impl MempoolJournal {
                 Some(journal)
             }
             Err(ReplayError::Journal(error)) if error.is_disk_full() => None,
+            Err(ReplayError::Journal(error)) if !is_bad_record(&error) => {
+                return Err(store_error(error));
+            }
             Err(error) => {
                 let reason = match error {
                     ReplayError::Journal(JournalError::Damaged { offset, .. }) => {
@@ -277,6 +280,14 @@ fn move_away(folder: &Path) -> Result<PathBuf, StoreError> {
         source,
     })?;
     Ok(moved)
+}
+
+/// Whether the records from some point on cannot be read, while the disk works.
+fn is_bad_record(error: &JournalError) -> bool {
+    match error {
+        JournalError::Log(LogError::Io { action, .. }) => *action == "read",
+        _ => true,
+    }
 }
 
 fn is_full(error: &JournalError) -> bool {
