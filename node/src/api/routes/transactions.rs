@@ -39,7 +39,8 @@ pub fn routes() -> Routes {
             .returns::<CheckResponse>()
             .errors(&error::transfer_errors()),
         post("/v1/transactions/batch", "Submit several signed transfers", batch)
-            .description("Submits at most 100 transfers in order; one result each.")
+            .description("Submits at most 100 transfers in order; one result each. An accepted one survives as \
+                 after `POST /v1/transactions`.")
             .response::<Vec<BatchItem>>(200, "The result of each transfer.")
             .errors(&error::transfer_errors()),
         get("/v1/transactions/{id}", "Get a transaction and its status", get_transaction)

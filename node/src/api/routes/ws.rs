@@ -32,8 +32,8 @@ use tokio::time::{Instant, MissedTickBehavior};
 pub fn routes(hosts: &AllowedHosts) -> Routes {
     Routes::new([get("/v1/ws", "Stream events over a WebSocket", open)
         .description(
-            "Accepts `subscribe` and `submit_transaction` messages. Cross-origin requests are \
-                               rejected.",
+            "Accepts `subscribe` and `submit_transaction` messages. A submitted transfer survives as \
+             after `POST /v1/transactions`. Cross-origin requests are rejected.",
         )
         .upgrades("The WebSocket is open.")
         .same_origin(hosts)
