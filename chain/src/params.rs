@@ -24,8 +24,9 @@ pub struct Spec {
     pub hrp: String,
     /// The target time between two blocks, in seconds; at least 1.
     pub spacing_seconds: u32,
-    /// The delay behind the schedule that doubles the target, in seconds: 1 to 1,000 times
-    /// `spacing_seconds`.
+    /// The delay behind the schedule that doubles the target, in seconds: 5 to 1,000 times
+    /// `spacing_seconds`. The solve time of a block counts as at most one half-life, so with a
+    /// shorter one blocks are slower than the spacing, and at one spacing the difficulty only rises.
     pub half_life_seconds: u32,
     /// Whether the difficulty is fixed: then every block has the genesis bits.
     pub fixed_difficulty: bool,
@@ -75,8 +76,9 @@ impl Default for Ports {
 
 /// The range of `max_block_bytes`: at least room for a few transfers, at most what peers transmit.
 pub const BLOCK_BYTES_RANGE: std::ops::RangeInclusive<u32> = 1_000..=2_000_000;
-/// The maximum half-life, as a multiple of the spacing.
-const MAX_HALF_LIFE: u32 = 1_000;
+/// The range of the half-life, as multiples of the spacing. At 5 the mean interval between blocks is
+/// 2 % longer than the spacing, at 3 it is 11 %, and at 1 the difficulty can only rise.
+const HALF_LIFE_RANGE: std::ops::RangeInclusive<u64> = 5..=1_000;
 /// The maximum length of a network's name, in bytes.
 const MAX_NAME_BYTES: usize = 40;
 /// 2026-01-01 00:00:00 UTC: the genesis time of the built-in networks.
@@ -107,10 +109,12 @@ pub enum ParamsError {
     /// The human-readable part is not 1 to 20 lower-case letters.
     #[error("hrp must be 1 to 20 lower-case letters, not {0:?}")]
     Hrp(String),
-    /// The spacing is zero, or the half-life is zero or too long for the spacing.
+    /// The spacing is zero, or the half-life is too short or too long for the spacing.
     #[error(
-        "spacing_seconds must be at least 1 and half_life_seconds from 1 to {MAX_HALF_LIFE} \
-         times that, not {spacing_seconds} and {half_life_seconds}"
+        "spacing_seconds must be at least 1 and half_life_seconds {min} to {max} times that, not \
+         {spacing_seconds} and {half_life_seconds}: with a shorter half-life the difficulty rises \
+         faster than it can fall, and blocks become ever slower",
+        min = HALF_LIFE_RANGE.start(), max = HALF_LIFE_RANGE.end()
     )]
     Timing {
         /// The invalid combination's spacing, in seconds.
@@ -189,8 +193,9 @@ impl Params {
         }
         let Some(hrp) = Hrp::new(&spec.hrp) else { return Err(ParamsError::Hrp(spec.hrp)) };
         let (spacing_seconds, half_life_seconds) = (spec.spacing_seconds, spec.half_life_seconds);
-        let longest = spacing_seconds.saturating_mul(MAX_HALF_LIFE);
-        if spacing_seconds == 0 || !(spacing_seconds..=longest).contains(&half_life_seconds) {
+        let multiple = |times: &u64| times.saturating_mul(spacing_seconds.into());
+        let range = multiple(HALF_LIFE_RANGE.start())..=multiple(HALF_LIFE_RANGE.end());
+        if spacing_seconds == 0 || !range.contains(&half_life_seconds.into()) {
             return Err(ParamsError::Timing { spacing_seconds, half_life_seconds });
         }
         let target = |field, bits: Bits| {
@@ -525,6 +530,25 @@ mod tests {
         same.boot_nodes.push("/ip4/127.0.0.1/tcp/8401".into());
         same.allocations.reverse();
         assert_eq!(Params::new(same).unwrap().genesis_hash(), original.genesis_hash());
+    }
+
+    // At a half-life of one spacing the difficulty could only rise, and the chain stopped.
+    #[test]
+    fn half_life_is_at_least_five_spacings() {
+        let with = |spacing_seconds, half_life_seconds| {
+            Params::new(Spec { spacing_seconds, half_life_seconds, ..Params::main().spec })
+        };
+        for (spacing, half_life) in [(2, 2), (10, 49), (u32::MAX, u32::MAX), (1 << 30, u32::MAX)] {
+            let error = with(spacing, half_life).unwrap_err();
+            let expected =
+                ParamsError::Timing { spacing_seconds: spacing, half_life_seconds: half_life };
+            assert_eq!(error, expected);
+            let text = error.to_string();
+            assert!(text.contains("half_life_seconds 5 to 1000 times"), "{text}");
+        }
+        for (spacing, half_life) in [(1, 5), (10, 50), (10, 10_000), (858_993_459, u32::MAX)] {
+            assert!(with(spacing, half_life).is_ok(), "{spacing} {half_life}");
+        }
     }
 
     #[test]
