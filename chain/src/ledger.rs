@@ -59,7 +59,7 @@ mod open;
 mod verify;
 
 pub use error::{InvalidateError, SubmitError, TransferError};
-pub use open::{OpenError, OpenProgress, Options, open};
+pub use open::{OpenError, OpenProgress, Options, open, open_unless};
 pub use precheck::{PrecheckedBlock, Prechecker};
 pub use reader::Reader;
 pub use verify::{VerifyError, VerifyReport, verify};

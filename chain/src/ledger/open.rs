@@ -92,6 +92,9 @@ pub enum OpenError {
         /// The reason why the block is invalid.
         reason: String,
     },
+    /// The caller of [`open_unless`] has interrupted it.
+    #[error("opening the data directory was interrupted")]
+    Interrupted,
 }
 
 impl From<LogError> for OpenError {
@@ -109,12 +112,28 @@ enum UncoveredRecord {
 /// Opens a data directory, or creates it. Calls `progress` with messages for the log.
 ///
 /// # Errors
-/// Returns any [`OpenError`].
+/// Returns any [`OpenError`] but [`OpenError::Interrupted`].
 pub fn open(
     path: &Path,
     params: Params,
     options: Options,
     progress: &mut dyn FnMut(OpenProgress),
+) -> Result<(Writer, Reader), OpenError> {
+    open_unless(path, params, options, progress, &|| false)
+}
+
+/// Opens a data directory as [`open`] does, unless `is_interrupted` returns true meanwhile: then the
+/// directory is closed again, and the next opening continues with the blocks that are left to be
+/// replayed.
+///
+/// # Errors
+/// Returns any [`OpenError`].
+pub fn open_unless(
+    path: &Path,
+    params: Params,
+    options: Options,
+    progress: &mut dyn FnMut(OpenProgress),
+    is_interrupted: &dyn Fn() -> bool,
 ) -> Result<(Writer, Reader), OpenError> {
     let directory = Directory::open(path, params.genesis_hash()).map_err(StoreError::from)?;
     let identity =
@@ -128,13 +147,18 @@ pub fn open(
         progress(OpenProgress::IndexRebuilt { reason });
     }
     let blocks = path.join("blocks");
-    let (log, loaded) = match load(&index, &blocks, &params, last_shutdown) {
+    let (log, loaded) = match load(&index, &blocks, &params, last_shutdown, is_interrupted) {
         Ok(found) => found,
+        Err(LoadError::Fatal(OpenError::Interrupted)) if last_shutdown == ShutdownKind::Clean => {
+            index.close().map_err(StoreError::from)?;
+            directory.close().map_err(StoreError::from)?;
+            return Err(OpenError::Interrupted);
+        }
         Err(LoadError::Fatal(error)) => return Err(error),
         Err(LoadError::IndexUnusable(reason)) => {
             progress(OpenProgress::IndexRebuilt { reason });
             index.replace().map_err(StoreError::from)?;
-            (OpenedLog::open(&blocks, LogPosition::START)?, None)
+            (OpenedLog::open(&blocks, LogPosition::START, is_interrupted)?, None)
         }
     };
     let OpenedLog { log, truncation, uncovered } = log;
@@ -148,7 +172,13 @@ pub fn open(
         Some(loaded) => start(directory, log, index, params, &options, loaded)?,
         None => start_at_genesis(directory, log, index, params, &options, &uncovered)?,
     };
-    replay(&mut writer, uncovered, progress)?;
+    match replay(&mut writer, uncovered, progress, is_interrupted) {
+        Err(OpenError::Interrupted) => {
+            writer.close()?;
+            return Err(OpenError::Interrupted);
+        }
+        replayed => replayed?,
+    }
     let warn = &mut |warning| progress(OpenProgress::MempoolDamaged { warning });
     writer.restore_mempool(&path.join("journal").join("mempool"), warn)?;
     let reader = writer.reader();
@@ -163,9 +193,16 @@ struct OpenedLog {
 }
 
 impl OpenedLog {
-    fn open(folder: &Path, covered: LogPosition) -> Result<OpenedLog, OpenError> {
+    fn open(
+        folder: &Path,
+        covered: LogPosition,
+        is_interrupted: &dyn Fn() -> bool,
+    ) -> Result<OpenedLog, OpenError> {
         let mut uncovered = Vec::new();
         let visit = |kind, location, payload: &[u8]| {
+            if is_interrupted() {
+                return Err(OpenError::Interrupted);
+            }
             uncovered.push(match kind {
                 RecordKind::Block => UncoveredRecord::Block(location),
                 RecordKind::Undo => UncoveredRecord::Undo(undo_hash(payload, location)?, location),
@@ -218,17 +255,18 @@ fn load(
     blocks: &Path,
     params: &Params,
     last_shutdown: ShutdownKind,
+    is_interrupted: &dyn Fn() -> bool,
 ) -> Result<(OpenedLog, Option<Loaded>), LoadError> {
     let Some(row) = index.get(schema::STATE_KEY).map_err(StoreError::from)? else {
-        return Ok((OpenedLog::open(blocks, LogPosition::START)?, None));
+        return Ok((OpenedLog::open(blocks, LogPosition::START, is_interrupted)?, None));
     };
     let row = schema::StateRow::decode(&row).ok_or_else(malformed)?;
     let block_index = load_block_index(index, params, row.nodes)?;
     let best_chain = best_chain(&block_index, row.tip).ok_or_else(malformed)?;
     if last_shutdown == ShutdownKind::UncleanSameBoot {
-        check_accounts(index, &row.accounts_hash)?;
+        check_accounts(index, &row.accounts_hash, is_interrupted)?;
     }
-    let log = OpenedLog::open(blocks, row.covered)?;
+    let log = OpenedLog::open(blocks, row.covered, is_interrupted)?;
     let tip = read_block(&log.log.reader(), block_index.node(row.tip));
     let tip = tip.map_err(|error| {
         LoadError::IndexUnusable(format!("it belongs to another block log: {error}"))
@@ -268,9 +306,16 @@ fn load_block_index(index: &Index, params: &Params, count: u32) -> Result<BlockI
 }
 
 /// Checks the account rows against their hash, after an unclean shutdown.
-fn check_accounts(index: &Index, expected: &LtHash) -> Result<(), LoadError> {
+fn check_accounts(
+    index: &Index,
+    expected: &LtHash,
+    is_interrupted: &dyn Fn() -> bool,
+) -> Result<(), LoadError> {
     let mut accounts_hash = LtHash::empty();
     for row in index.scan_prefix(schema::ACCOUNTS) {
+        if is_interrupted() {
+            return Err(LoadError::Fatal(OpenError::Interrupted));
+        }
         let (key, value) = row.map_err(StoreError::from)?;
         let address = schema::account_address(&key).ok_or_else(malformed)?;
         let row = schema::AccountRow::decode(&value).ok_or_else(malformed)?;
@@ -340,6 +385,7 @@ fn start(
         disk_full: false,
         mempool_journal: None,
         restored_mempool: mempool::Restored::default(),
+        replayed: None,
     })
 }
 
@@ -393,6 +439,7 @@ fn replay(
     writer: &mut Writer,
     records: Vec<UncoveredRecord>,
     progress: &mut dyn FnMut(OpenProgress),
+    is_interrupted: &dyn Fn() -> bool,
 ) -> Result<(), OpenError> {
     /// The number of blocks between two messages, and between two commits.
     const STEP: usize = 1_000;
@@ -408,6 +455,10 @@ fn replay(
     let total = blocks.len();
     let log = writer.log.reader();
     for (done, location) in blocks.into_iter().enumerate() {
+        writer.replayed = Some(location.start());
+        if is_interrupted() {
+            return Err(OpenError::Interrupted);
+        }
         if done % STEP == 0 && done > 0 {
             progress(OpenProgress::Replaying { done, total });
             writer.commit()?;
@@ -427,6 +478,7 @@ fn replay(
         progress(OpenProgress::Replaying { done: total, total });
     }
     writer.logged_undos = HashMap::new();
+    writer.replayed = None;
     // The list of invalidated blocks may be newer than the index.
     writer.activate_best_chain()?;
     writer.commit()?;

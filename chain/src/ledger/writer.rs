@@ -20,7 +20,7 @@ use crate::pow::{Target, Work};
 use crate::rules::body::{self, CheckedBlock, Reward};
 use crate::rules::tx::CheckedTransfer;
 use crate::rules::{RuleError, header};
-use crate::store::blocks::{BlockLog, RecordKind, RecordLocation};
+use crate::store::blocks::{BlockLog, LogPosition, RecordKind, RecordLocation};
 use crate::store::directory::Directory;
 use crate::store::index::{Changes, Index};
 use crate::store::{IndexError, StoreError};
@@ -85,6 +85,8 @@ pub struct Writer {
     /// `None` until the mempool is restored.
     pub(super) mempool_journal: Option<MempoolJournal>,
     pub(super) restored_mempool: mempool::Restored,
+    /// While blocks are replayed, the position of the next one.
+    pub(super) replayed: Option<LogPosition>,
 }
 
 impl Writer {
@@ -397,7 +399,8 @@ impl Writer {
         let row = schema::StateRow {
             tip: self.tip,
             nodes,
-            covered: self.log.end(),
+            // While blocks are replayed, those that are left are not covered.
+            covered: self.replayed.unwrap_or_else(|| self.log.end()),
             accounts_hash: self.accounts_hash.clone(),
         };
         unflushed.insert(schema::STATE_KEY.to_vec(), Some(row.encode()));

@@ -1,13 +1,14 @@
 //! Recovery after every kind of stop: the ledger opens at the right tip, and `verify` confirms it.
 
 use crate::harness::{
-    Reference, TestNode, copy_folder, fixed_params, log_bytes, varying_params, wallet,
+    Reference, TestNode, copy_folder, fixed_params, log_bytes, options, varying_params, wallet,
 };
-use chain::ledger::OpenProgress;
+use chain::ledger::{self, OpenError, OpenProgress};
 use chain::store::blocks::{
     BlockLog, FILE_BYTES, LogError, LogPosition, RecordKind, RecordLocation,
 };
 use chain::{Block, Params};
+use std::cell::Cell;
 use std::fs::{self, OpenOptions};
 use std::path::PathBuf;
 
@@ -101,6 +102,41 @@ fn long_rebuild_reports_progress() {
     let reason = "rebuilding the index from the block log: there is none".to_owned();
     assert_eq!(lines, [reason, line(1_000), line(2_000), line(2_101)]);
     node.assert_tip_matches(&reference, &blocks[2_099]);
+}
+
+// An index that was flushed in the middle of a rebuild claimed the whole log, and hid the blocks that
+// were not replayed yet.
+#[test]
+fn interrupted_rebuild_continues_where_it_was() {
+    let mut reference = Reference::new(fixed_params());
+    let blocks = reference.mine_chain(reference.genesis(), 300);
+    let mut node = TestNode::with_blocks(&reference.params, &blocks);
+    node.close();
+    fs::remove_dir_all(node.path().join("index")).unwrap();
+    let (mut interrupted, mut replayed) = (0, None);
+    for limit in (10..).step_by(97) {
+        let calls = Cell::new(0);
+        let is_interrupted = || calls.replace(calls.get() + 1) >= limit;
+        let mut progress = |notice| {
+            if let OpenProgress::Replaying { done, .. } = notice {
+                replayed = Some(done);
+            }
+        };
+        let params = reference.params.clone();
+        let opened =
+            ledger::open_unless(node.path(), params, options(), &mut progress, &is_interrupted);
+        match opened {
+            Ok((writer, _)) => {
+                writer.close().unwrap();
+                break;
+            }
+            Err(error) => assert!(matches!(error, OpenError::Interrupted), "{error}"),
+        }
+        interrupted += 1;
+    }
+    assert!(interrupted > 5 && replayed.is_some_and(|blocks| blocks < 301), "{replayed:?}");
+    assert_eq!(fs::read_to_string(node.path().join("last-run")).unwrap(), "stopped\n");
+    assert_clean_start(&mut node, &reference, &blocks[299]);
 }
 
 /// Starts a node, asserts that it only rebuilds its index, and returns the reason.

@@ -14,6 +14,11 @@ pub struct RecordLocation {
 }
 
 impl RecordLocation {
+    /// The position of the record.
+    pub fn start(self) -> LogPosition {
+        LogPosition { file: self.file, offset: self.offset }
+    }
+
     /// The position just after the record.
     pub fn end(self) -> LogPosition {
         let offset = self.offset.saturating_add(HEADER_BYTES).saturating_add(self.length);
