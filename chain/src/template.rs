@@ -69,17 +69,63 @@ pub enum TemplateError<E> {
     /// The next height does not fit into 32 bits.
     #[error("the chain has reached the maximum height")]
     HeightOverflow,
+    /// The clock is so far behind the parent that the block would be too new.
+    #[error(transparent)]
+    ClockBehindParent(#[from] ClockBehindParent),
     /// An account could not be read.
     #[error("an account cannot be read: {0}")]
     View(E),
+}
+
+/// The clock is so far behind a block that nodes would refuse every child of it as too new.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the clock, {now}, is more than {max_future_seconds} s behind the tip, {parent}: a block mined \
+     on it would be too new"
+)]
+pub struct ClockBehindParent {
+    /// The time of the parent, which is the minimum time of its children.
+    pub parent: Timestamp,
+    /// The time of the clock.
+    pub now: Timestamp,
+    /// The maximum time by which a block may be ahead of the clock, in seconds.
+    pub max_future_seconds: u32,
+}
+
+impl ClockBehindParent {
+    /// The number of seconds by which the parent is ahead of the clock.
+    pub fn seconds_behind(&self) -> u32 {
+        self.parent.get().saturating_sub(self.now.get())
+    }
+
+    /// The number of seconds after which a child can be mined.
+    pub fn seconds_to_wait(&self) -> u32 {
+        self.seconds_behind().saturating_sub(self.max_future_seconds)
+    }
+}
+
+/// The time of a block mined at the time `now`: the time of its parent if that is later.
+///
+/// # Errors
+/// The parent is so late that the block would be too new.
+pub fn block_time(
+    params: &Params,
+    parent: Timestamp,
+    now: Timestamp,
+) -> Result<Timestamp, ClockBehindParent> {
+    let max_future_seconds = params.spec().max_future_seconds;
+    if parent > now.saturating_add(max_future_seconds) {
+        return Err(ClockBehindParent { parent, now, max_future_seconds });
+    }
+    Ok(now.max(parent))
 }
 
 /// Builds a template with the transfers of the mempool that have the highest fee rates. `accounts`
 /// are the accounts after the parent; the accounts hash is computed on up to `threads` threads.
 ///
 /// # Errors
-/// Returns [`TemplateError::HeightOverflow`], or [`TemplateError::View`] if an account cannot be
-/// read.
+/// Returns [`TemplateError::HeightOverflow`], [`TemplateError::ClockBehindParent`], or
+/// [`TemplateError::View`] if an account cannot be read.
 pub fn build<V: AccountView>(
     params: &Params,
     parent: &Parent,
@@ -89,6 +135,7 @@ pub fn build<V: AccountView>(
     threads: usize,
 ) -> Result<Template, TemplateError<V::Error>> {
     let height = parent.height.next().ok_or(TemplateError::HeightOverflow)?;
+    let time = block_time(params, parent.header.time, request.now)?;
     let mut overlay = Overlay::new(accounts);
     let context = BlockContext { height, matured: parent.matured };
     // Crediting a matured reward breaks no rule.
@@ -116,7 +163,7 @@ pub fn build<V: AccountView>(
         version: Header::VERSION,
         previous: parent.hash,
         merkle_root: merkle::root(&ids),
-        time: request.now.max(min_time),
+        time,
         bits,
         nonce: 0,
     };
@@ -315,6 +362,38 @@ mod tests {
         assert_eq!(template.block.header.time, Timestamp::new(1_000));
         let last = Parent { height: Height::new(u32::MAX), ..world.parent() };
         assert_eq!(build(&last).unwrap_err(), TemplateError::HeightOverflow);
+    }
+
+    // G03: such a block would be refused as too new by the node itself.
+    #[test]
+    fn no_template_on_a_parent_that_is_too_far_ahead_of_the_clock() {
+        let world = World::new(1_000);
+        let at = |parent: u32, now: u32| {
+            let mut parent_of = world.parent();
+            parent_of.header.time = Timestamp::new(parent);
+            let request = TemplateRequest {
+                miner: address(77),
+                now: Timestamp::new(now),
+                extra_nonce: [0; 8],
+                tag: Tag::default(),
+            };
+            build(&world.params, &parent_of, request, &world.pool, &world.accounts, 1)
+        };
+        let max_future_seconds = world.params.spec().max_future_seconds;
+        for (parent, now) in [(7_200, 0), (8_200, 1_000), (u32::MAX, u32::MAX - 7_200)] {
+            let template = at(parent, now).unwrap();
+            let parent_of =
+                header::Parent { time: Timestamp::new(parent), ..world.parent().header };
+            let (header, now) = (&template.block.header, Timestamp::new(now));
+            header::check_contextual(header, &parent_of, &world.params, now).unwrap();
+        }
+        for (parent, now) in [(7_201, 0), (1_767_225_600, 0), (u32::MAX, u32::MAX - 7_201)] {
+            let error = at(parent, now).unwrap_err();
+            let (parent, now) = (Timestamp::new(parent), Timestamp::new(now));
+            let behind = ClockBehindParent { parent, now, max_future_seconds };
+            assert_eq!(error, TemplateError::ClockBehindParent(behind));
+            assert_eq!(behind.seconds_to_wait() + 7_200, behind.seconds_behind());
+        }
     }
 
     // C38: the header, the count, and the kind and length of the coinbase count towards the limit.

@@ -116,6 +116,10 @@ impl From<TemplateError<StoreError>> for Problem {
     fn from(error: TemplateError<StoreError>) -> Problem {
         match error {
             TemplateError::HeightOverflow => Problem::new(Kind::INTERNAL, error.to_string()),
+            TemplateError::ClockBehindParent(behind) => {
+                let latest = behind.now.saturating_add(behind.max_future_seconds);
+                RuleError::TimeTooNew { latest, actual: behind.parent }.into()
+            }
             TemplateError::View(error) => error.into(),
         }
     }
