@@ -17,7 +17,7 @@ pub mod journal;
 mod space;
 
 pub use blocks::LogError;
-pub use directory::DirectoryError;
+pub use directory::{DirectoryError, keeps_modes};
 pub use index::IndexError;
 pub use journal::{BackgroundSync, Journal, JournalError};
 

@@ -6,6 +6,7 @@ use anyhow::{Context, Result, bail};
 use axum::http::HeaderMap;
 use axum::http::header::AUTHORIZATION;
 use chain::hash::sha256;
+use chain::store;
 use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -30,8 +31,23 @@ impl Token {
     /// Reads the token of a data folder, or creates one if there is none.
     pub fn open_or_create(data: &Path) -> Result<Token> {
         let path = data.join(FILE);
+        if !store::keeps_modes(data) {
+            tracing::warn!(
+                "the file system of {} keeps no permissions: other users of this machine may be \
+                 able to read the API token and the node's key there",
+                data.display()
+            );
+        }
         if fs::symlink_metadata(&path).is_ok() { read_file(&path) } else { create(&path) }
             .with_context(|| format!("token file {}", path.display()))
+    }
+
+    /// Checks the token of a data directory, if there is one.
+    pub fn check(data: &Path) -> Result<()> {
+        match fs::symlink_metadata(data.join(FILE)) {
+            Ok(_) => Token::read(data).map(drop),
+            Err(_) => Ok(()),
+        }
     }
 
     /// Reads the token that a node has created in its data folder.
@@ -67,7 +83,8 @@ fn read_file(path: &Path) -> Result<Token> {
     {
         use std::os::unix::fs::PermissionsExt;
         let mode = metadata.permissions().mode() & 0o777;
-        if mode & 0o077 != 0 {
+        let directory = path.parent().unwrap_or(Path::new("."));
+        if mode & 0o077 != 0 && store::keeps_modes(directory) {
             bail!("readable by others (mode {mode:o}): remove it, and the node creates a new one");
         }
     }

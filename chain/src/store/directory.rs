@@ -203,11 +203,30 @@ fn restrict_to_owner(path: &Path) -> Result<(), DirectoryError> {
         use std::os::unix::fs::PermissionsExt;
         let mode = fs::metadata(path).map_err(io_error("read", path))?.permissions().mode();
         if mode & 0o077 != 0 {
-            fs::set_permissions(path, fs::Permissions::from_mode(0o700))
-                .map_err(io_error("restrict", path))?;
+            let restricted = fs::set_permissions(path, fs::Permissions::from_mode(0o700));
+            if restricted.is_err() && keeps_modes(path) {
+                restricted.map_err(io_error("restrict", path))?;
+            }
         }
     }
     Ok(())
+}
+
+/// Whether the file system of a directory keeps the permissions of files. exFAT, FAT and many network
+/// shares keep none: every file appears with the same ones. True if that cannot be found out.
+pub fn keeps_modes(directory: &Path) -> bool {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+        let probe = directory.join(format!(".permissions-{}", std::process::id()));
+        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&probe);
+        let Ok(file) = file else { return true };
+        let mode = file.metadata().map_or(0o600, |metadata| metadata.permissions().mode());
+        let _ = fs::remove_file(&probe);
+        mode & 0o077 == 0
+    }
+    #[cfg(not(unix))]
+    true
 }
 
 fn lock(path: &Path) -> Result<File, DirectoryError> {
