@@ -11,6 +11,38 @@ use std::path::Path;
 /// The agent string sent to peers.
 const AGENT: &str = concat!("chain/", env!("CARGO_PKG_VERSION"));
 
+/// Checks the configuration and the node's key before anything is opened.
+pub fn check(peering: &Peering, data: &Path) -> Result<()> {
+    let (config, fallback) = config(peering.clone(), data);
+    match (p2p::check(&config), fallback) {
+        (Err(SpawnError::InUse(_)), Some(_)) => Ok(()),
+        (checked, _) => checked.context("cannot start the peer-to-peer network"),
+    }
+}
+
+/// The configuration of the network, with an address to listen on if that of the configuration is in
+/// use.
+fn config(peering: Peering, data: &Path) -> (p2p::Config, Option<Multiaddr>) {
+    let Peering { listen, peers, boot_nodes, max_peers, discover, mdns } = peering;
+    let (listen, fallback) = match listen {
+        _ if max_peers == 0 => (Vec::new(), None),
+        Listen::Nowhere => (Vec::new(), None),
+        Listen::Default(address) => (vec![address.clone()], Some(at_any_port(&address))),
+        Listen::At(addresses) => (addresses, None),
+    };
+    let config = p2p::Config {
+        listen,
+        peers,
+        boot_nodes,
+        max_peers,
+        discover,
+        mdns: mdns && max_peers > 0,
+        data: data.to_owned(),
+        agent: AGENT.to_owned(),
+    };
+    (config, fallback)
+}
+
 /// The running peer-to-peer network.
 pub struct Network {
     handle: Handle,
@@ -24,23 +56,7 @@ impl Network {
         reader: Reader,
         writer: writer::Handle,
     ) -> Result<Network> {
-        let Peering { listen, peers, boot_nodes, max_peers, discover, mdns } = peering;
-        let (listen, fallback) = match listen {
-            _ if max_peers == 0 => (Vec::new(), None),
-            Listen::Nowhere => (Vec::new(), None),
-            Listen::Default(address) => (vec![address.clone()], Some(at_any_port(&address))),
-            Listen::At(addresses) => (addresses, None),
-        };
-        let config = p2p::Config {
-            listen,
-            peers,
-            boot_nodes,
-            max_peers,
-            discover,
-            mdns: mdns && max_peers > 0,
-            data: data.to_owned(),
-            agent: AGENT.to_owned(),
-        };
+        let (config, fallback) = config(peering, data);
         let spawn = |config| {
             p2p::spawn(config, reader.clone(), writer.clone(), writer.subscribe_peer_updates())
         };

@@ -7,6 +7,7 @@ mod connections;
 mod dial;
 mod handshake;
 mod in_flight_responses;
+mod key_copies;
 mod log_limit;
 mod network;
 mod peer;
@@ -15,7 +16,7 @@ mod save;
 mod server;
 
 use crate::clock::Clock;
-use crate::engine::{Failure, Input, Misbehavior, Output};
+use crate::engine::{Failure, Input, Misbehavior, Now, Output};
 use crate::handle::Command;
 use crate::message::{NodeAddresses, Protocol, Request, Response, ResponseError, Status};
 use crate::net::bandwidth::BandwidthMeter;
@@ -29,6 +30,7 @@ use connections::{Connections, Context};
 use dial::Dialer;
 use futures::StreamExt;
 use handshake::{Handshakes, Hello};
+use key_copies::{KeyCopies, OwnKey};
 use libp2p::core::ConnectedPoint;
 use libp2p::request_response::{Event, Message, OutboundRequestId};
 use libp2p::swarm::{ConnectionId, SwarmEvent};
@@ -57,6 +59,10 @@ pub(crate) struct Channels {
     pub(crate) status: watch::Receiver<Status>,
     pub(crate) listening: watch::Sender<Vec<Multiaddr>>,
     pub(crate) peer_count: watch::Sender<usize>,
+    /// The seconds by which the clocks of peers are ahead of the system clock; `None` if they agree.
+    pub(crate) clock_skew: watch::Sender<Option<i64>>,
+    /// The ends of connections with a node that has this node's key.
+    pub(crate) own_key: mpsc::Receiver<ConnectedPoint>,
 }
 
 pub(crate) struct Driver {
@@ -68,6 +74,7 @@ pub(crate) struct Driver {
     announcements: Announcements,
     saver: PeersSaver,
     clock_skew: ClockSkew,
+    key_copies: KeyCopies,
     next_sweep: Duration,
     commands: mpsc::Receiver<Command>,
     outputs: mpsc::UnboundedReceiver<Output>,
@@ -82,7 +89,8 @@ impl Driver {
         serve: impl Fn(&Request) -> Response + Send + Sync + 'static,
         channels: Channels,
     ) -> Driver {
-        let Channels { commands, inputs, outputs, status, listening, peer_count } = channels;
+        let Channels { commands, inputs, outputs, status, .. } = channels;
+        let Channels { listening, peer_count, clock_skew, own_key, .. } = channels;
         let genesis = status.borrow().genesis;
         let network = Network::new(swarm, clock, inputs);
         let connections = Connections::new(genesis, meter, peer_count);
@@ -94,7 +102,8 @@ impl Driver {
             server: RequestServer::new(serve),
             announcements: Announcements::new(genesis),
             saver: PeersSaver::new(clock.now()),
-            clock_skew: ClockSkew::default(),
+            clock_skew: ClockSkew::new(clock_skew),
+            key_copies: KeyCopies::new(own_key),
             next_sweep: Duration::ZERO,
             commands,
             outputs,
@@ -323,6 +332,7 @@ impl Driver {
 
     /// Handles a peer's hello message. Returns false if the peer is being disconnected.
     fn handle_hello(&mut self, peer: PeerId, status: Status) -> bool {
+        self.check_key(peer, status);
         let Driver { cx, dialer, handshakes, server, announcements, .. } = self;
         match handshakes.receive_hello(cx, (peer, status), announcements.last_block) {
             Hello::Rejected => return false,
@@ -335,6 +345,47 @@ impl Driver {
             }
         }
         true
+    }
+
+    /// Warns if two processes use the key of a peer at the same time.
+    fn check_key(&mut self, peer: PeerId, status: Status) {
+        let Context { network, connections } = &mut self.cx;
+        if !self.key_copies.hello(peer, status.nonce, network.now()) {
+            return;
+        }
+        let connections = connections.get(&peer).into_iter().flat_map(|it| it.connections.values());
+        let addresses: Vec<String> = connections.map(|it| it.address.to_string()).collect();
+        let addresses = addresses.join(", ");
+        network.log("key of two nodes", |dropped| {
+            tracing::warn!(
+                %peer, addresses, dropped,
+                "two nodes use the key of this peer and take each other's place: the data \
+                 directory of one is a copy; stop one, and remove node.key from its directory"
+            );
+        });
+    }
+
+    /// Warns if another node has this node's key.
+    fn warn_of_own_key(&mut self, now: Now) {
+        for found in self.key_copies.identify(now) {
+            self.cx.network.log("own key", |dropped| match found {
+                OwnKey::Itself(address) => {
+                    tracing::info!(%address, dropped, "dialed this node itself");
+                }
+                OwnKey::Dialed(address) => tracing::warn!(
+                    %address, dropped,
+                    "the node at this address has the key of this node, so they cannot connect: \
+                     the data directory of one is a copy; stop one, and remove node.key from its \
+                     directory"
+                ),
+                OwnKey::Accepted(address) => tracing::warn!(
+                    %address, dropped,
+                    "a node that connects from this address has the key of this node, so they \
+                     cannot connect: the data directory of one is a copy; stop one, and remove \
+                     node.key from its directory"
+                ),
+            });
+        }
     }
 
     /// Adds nodes that mDNS has discovered on the local network to the address book.
@@ -382,7 +433,9 @@ impl Driver {
             cx.connections.update_gossip_scores(&mut cx.network, now);
             requests.request_addresses(cx, now);
             self.clock_skew.check(&cx.connections, now);
+            self.warn_of_own_key(now);
         }
+        let Driver { cx, requests, .. } = self;
         self.saver.save_if_due(&mut cx.network, now);
         self.handshakes.send_status(cx, requests);
     }

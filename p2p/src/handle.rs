@@ -108,6 +108,7 @@ pub struct Handle {
     pub(crate) commands: mpsc::Sender<Command>,
     pub(crate) progress: watch::Receiver<Progress>,
     pub(crate) peer_count: watch::Receiver<usize>,
+    pub(crate) clock_skew: watch::Receiver<Option<i64>>,
     pub(crate) traffic: Arc<ByteCounters>,
     pub(crate) status: watch::Receiver<TaskStatus>,
 }
@@ -136,6 +137,12 @@ impl Handle {
     /// Returns a receiver that is notified when the number of peers changes.
     pub fn peer_counts(&self) -> watch::Receiver<usize> {
         self.peer_count.clone()
+    }
+
+    /// Returns the seconds by which the clocks of peers are ahead of the system clock; `None` unless
+    /// most outbound peers disagree with it by more than a minute.
+    pub fn clock_skew(&self) -> Option<i64> {
+        *self.clock_skew.borrow()
     }
 
     /// Returns the payload received from all peers since the start, in bytes.

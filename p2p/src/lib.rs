@@ -63,5 +63,5 @@ pub use libp2p::{Multiaddr, PeerId, multiaddr};
 pub use net::key::KeyError;
 pub use peers::{Ban, Subject};
 pub use runner::ChainUpdate;
-pub use spawn::{SpawnError, spawn};
+pub use spawn::{SpawnError, check, spawn};
 pub use submit::{BlockReply, Submit, TransferReply};

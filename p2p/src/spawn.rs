@@ -17,6 +17,7 @@ use crate::serve;
 use crate::submit::Submit;
 use crate::view::ChainView;
 use futures::StreamExt;
+use libp2p::core::ConnectedPoint;
 use libp2p::core::transport::{ListenerId, TransportError};
 use libp2p::core::upgrade::Version;
 use libp2p::multiaddr::Protocol;
@@ -24,9 +25,10 @@ use libp2p::swarm::{self, SwarmEvent};
 use libp2p::{Multiaddr, Swarm, identity::Keypair};
 use rand::TryRng;
 use rand::rngs::SysRng;
-use std::collections::HashSet;
+use socket2::{Domain, Socket, Type};
+use std::collections::HashMap;
 use std::io;
-use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener};
 use std::time::Duration;
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio::task::{JoinError, JoinHandle};
@@ -34,6 +36,8 @@ use tokio::task::{JoinError, JoinHandle};
 /// Idle time after which the swarm closes a connection. Unused in effect: the driver closes those
 /// it does not want, and others are pinged.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(3_600);
+/// The capacity of the queue of connections with a node that has this node's key.
+const OWN_KEYS: usize = 16;
 /// The maximum time for the operating system to report the listen addresses.
 const LISTEN_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -47,19 +51,33 @@ pub enum SpawnError {
     #[error("{0} is in use: another node may be running, or choose another port with --listen")]
     InUse(Multiaddr),
     /// The operating system rejects a listen address.
-    #[error("cannot listen on {address}: {source}")]
+    #[error("cannot listen on {address}: {reason}")]
     Listen {
         /// The listen address that the operating system rejects.
         address: Multiaddr,
         /// The error of the operating system.
-        source: io::Error,
+        reason: io::Error,
     },
+    /// The address is an IPv6 address, and the machine has none.
+    #[error("cannot listen on {0}: IPv6 is off on this machine")]
+    NoIpv6(Multiaddr),
     /// The node's key cannot be read or created.
     #[error(transparent)]
     Key(#[from] KeyError),
     /// Another operation of the operating system failed.
     #[error("cannot start the network: {0}")]
     System(String),
+}
+
+/// Checks what can be checked before anything is opened: the addresses, that nothing else listens on
+/// them, and the node's key, if there is one.
+///
+/// # Errors
+/// Those with which [`spawn`] would fail.
+pub fn check(config: &Config) -> Result<(), SpawnError> {
+    check_addresses(config)?;
+    config.listen.iter().try_for_each(probe)?;
+    Ok(key::check(&config.data)?)
 }
 
 /// Starts the network and returns once it listens.
@@ -84,7 +102,8 @@ where
     let clock = Clock::start();
     let engine = Engine::new(seed()?);
     let meter = BandwidthMeter::default();
-    let mut swarm = swarm(&config, &chain, &key, clock, meter.clone())?;
+    let (own_key_sender, own_key) = mpsc::channel(OWN_KEYS);
+    let mut swarm = swarm(&config, &chain, (&key, own_key_sender), clock, meter.clone())?;
     let listening = listen(&mut swarm, &config.listen).await?;
     let (command_sender, commands) = mpsc::channel(COMMANDS);
     let (inputs_sender, inputs) = mpsc::unbounded_channel();
@@ -93,6 +112,7 @@ where
     let (progress_sender, progress) = watch::channel(engine.progress(&chain));
     let (listening_sender, listening) = watch::channel(listening);
     let (peer_count_sender, peer_count) = watch::channel(0);
+    let (clock_skew_sender, clock_skew) = watch::channel(None);
     let (task_status_sender, task_status) = watch::channel(TaskStatus::Running);
     let handle = Handle {
         id: key.public().to_peer_id(),
@@ -100,6 +120,7 @@ where
         commands: command_sender,
         progress,
         peer_count,
+        clock_skew,
         traffic: meter.total(),
         status: task_status,
     };
@@ -110,6 +131,8 @@ where
         status,
         listening: listening_sender,
         peer_count: peer_count_sender,
+        clock_skew: clock_skew_sender,
+        own_key,
     };
     let serving = chain.clone();
     let serve = move |request: &Request| serve::answer(&serving, request);
@@ -163,7 +186,7 @@ fn seed() -> Result<u64, SpawnError> {
 fn swarm(
     config: &Config,
     chain: &impl ChainView,
-    key: &Keypair,
+    (key, own_key): (&Keypair, mpsc::Sender<ConnectedPoint>),
     clock: Clock,
     meter: BandwidthMeter,
 ) -> Result<Swarm<Behaviour>, SpawnError> {
@@ -177,7 +200,7 @@ fn swarm(
     let genesis = chain.params().genesis_hash();
     let settings = behaviour::Config { genesis, agent: &config.agent, mdns: config.mdns };
     let behaviour = Behaviour::new(key, ConnectionGater::new(peers, clock), &settings);
-    let transport = transport::build(key, genesis, meter)
+    let transport = transport::build(key, genesis, meter, own_key)
         .map_err(|error| SpawnError::System(error.to_string()))?;
     let config = swarm::Config::with_tokio_executor()
         .with_idle_connection_timeout(IDLE_TIMEOUT)
@@ -190,9 +213,9 @@ async fn listen(
     swarm: &mut Swarm<Behaviour>,
     addresses: &[Multiaddr],
 ) -> Result<Vec<Multiaddr>, SpawnError> {
-    let mut waiting = HashSet::new();
+    let mut waiting = HashMap::new();
     for address in addresses {
-        waiting.insert(bind(swarm, address)?);
+        waiting.insert(bind(swarm, address)?, address);
     }
     let bound = async {
         while !waiting.is_empty() {
@@ -201,41 +224,72 @@ async fn listen(
                     swarm.behaviour_mut().gater.peers.add_own_address(&address);
                     waiting.remove(&listener_id);
                 }
-                SwarmEvent::ListenerClosed { reason: Err(source), addresses, .. } => {
-                    let address = addresses.into_iter().next().unwrap_or_else(Multiaddr::empty);
-                    return Err(SpawnError::Listen { address, source });
+                SwarmEvent::ListenerClosed { reason: Err(reason), addresses, listener_id } => {
+                    let asked = waiting.get(&listener_id).map(|address| (*address).clone());
+                    let address = asked.or_else(|| addresses.into_iter().next());
+                    let address = address.unwrap_or_else(Multiaddr::empty);
+                    return Err(SpawnError::Listen { address, reason });
                 }
                 _ => {}
             }
         }
         Ok(())
     };
-    match tokio::time::timeout(LISTEN_TIMEOUT, bound).await {
-        Ok(bound) => bound?,
-        Err(_) => {
-            return Err(SpawnError::System("timed out while listening".into()));
-        }
+    if let Ok(bound) = tokio::time::timeout(LISTEN_TIMEOUT, bound).await {
+        bound?;
+    } else {
+        let waiting: Vec<_> = waiting.values().map(ToString::to_string).collect();
+        let waiting = waiting.join(", ");
+        return Err(SpawnError::System(format!("no interface has an address for {waiting}")));
     }
     let id = *swarm.local_peer_id();
     Ok(swarm.listeners().map(|address| transport::with_peer_id(address, id)).collect())
 }
 
 fn bind(swarm: &mut Swarm<Behaviour>, address: &Multiaddr) -> Result<ListenerId, SpawnError> {
-    let failed = |source: io::Error| match source.kind() {
-        io::ErrorKind::AddrInUse => SpawnError::InUse(address.clone()),
-        _ => SpawnError::Listen { address: address.clone(), source },
-    };
-    // The transport sets SO_REUSEPORT, so only this probe detects another process on the port.
-    if let Some(socket) = socket(address) {
-        drop(TcpListener::bind(socket).map_err(failed)?);
-    }
+    probe(address)?;
     swarm.listen_on(address.clone()).map_err(|error| match error {
-        TransportError::Other(source) => failed(source),
+        TransportError::Other(reason) => refused(address, reason),
         TransportError::MultiaddrNotSupported(address) => SpawnError::Unsupported(address),
     })
 }
 
-/// The IP and port of a listen address; `None` if it does not name a port.
+fn refused(address: &Multiaddr, reason: io::Error) -> SpawnError {
+    match reason.kind() {
+        io::ErrorKind::AddrInUse => SpawnError::InUse(address.clone()),
+        _ => SpawnError::Listen { address: address.clone(), reason },
+    }
+}
+
+/// Checks that nothing listens on an address. The transport sets SO_REUSEPORT, so only this probe
+/// detects another process on the port.
+fn probe(address: &Multiaddr) -> Result<(), SpawnError> {
+    let Some(socket) = socket(address) else { return Ok(()) };
+    if socket.is_ipv6() && TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).is_err() {
+        return Err(SpawnError::NoIpv6(address.clone()));
+    }
+    // No port means any free one.
+    if socket.port() == 0 {
+        return Ok(());
+    }
+    listen_once(socket).map_err(|reason| refused(address, reason))
+}
+
+/// Listens on an address for a moment, with the options of the transport: an IPv6 socket does not
+/// take the IPv4 port too.
+fn listen_once(address: SocketAddr) -> io::Result<()> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    // As every listener on Unix, so that connections of a node before are not in the way.
+    #[cfg(unix)]
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(1)
+}
+
+/// The IP and port of a listen address, of which the port may be 0; `None` for other addresses.
 fn socket(address: &Multiaddr) -> Option<SocketAddr> {
     let mut parts = address.iter();
     let ip = match parts.next()? {
@@ -244,7 +298,7 @@ fn socket(address: &Multiaddr) -> Option<SocketAddr> {
         _ => return None,
     };
     match parts.next()? {
-        Protocol::Tcp(port) if port != 0 => Some(SocketAddr::new(ip, port)),
+        Protocol::Tcp(port) => Some(SocketAddr::new(ip, port)),
         _ => None,
     }
 }

@@ -100,7 +100,8 @@ impl Dialer {
         if let Some(failure) = failure {
             network.peers().dial_failed(&address, failure, now);
         }
-        if connect_error == ConnectError::Own {
+        // A node with this node's key may also be a copy of it: see `KeyCopies`.
+        if matches!(error, DialError::NoAddresses) {
             network.log("self", |dropped| {
                 tracing::info!(%address, dropped, "dialed this node itself");
             });

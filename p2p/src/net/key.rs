@@ -1,6 +1,7 @@
 //! The node's identity key: generated at the first start, stored in the data directory, readable by
 //! its owner only.
 
+use chain::store::keeps_modes;
 use libp2p::identity::{DecodingError, Keypair};
 use std::fs;
 use std::io::{self, Write};
@@ -15,20 +16,20 @@ const MAX_BYTES: u64 = 1 << 10;
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
     /// The file cannot be read.
-    #[error("cannot read the node's key {}: {source}", path.display())]
+    #[error("cannot read the node's key {}: {reason}", path.display())]
     Read {
         /// The path of the node's key file.
         path: PathBuf,
         /// The error of the operating system.
-        source: io::Error,
+        reason: io::Error,
     },
     /// The file cannot be written.
-    #[error("cannot write the node's key {}: {source}", path.display())]
+    #[error("cannot write the node's key {}: {reason}", path.display())]
     Write {
         /// The path of the node's key file.
         path: PathBuf,
         /// The error of the operating system.
-        source: io::Error,
+        reason: io::Error,
     },
     /// The path is a link, a directory or another special file. An attacker able to create one
     /// could replace the key.
@@ -39,15 +40,23 @@ pub enum KeyError {
     },
     /// The file does not contain a key.
     #[error(
-        "the node's key {} is damaged; restore it, or remove it to generate a new one: {source}",
+        "the node's key {} is damaged; restore it, or remove it to generate a new one: {reason}",
         path.display()
     )]
     Damaged {
         /// The path of the node's key file.
         path: PathBuf,
         /// The error of the decoder.
-        source: DecodingError,
+        reason: DecodingError,
     },
+}
+
+/// Checks the key in the data directory, if there is one.
+pub(crate) fn check(data: &Path) -> Result<(), KeyError> {
+    match fs::symlink_metadata(data.join(NAME)) {
+        Ok(_) => open(data).map(drop),
+        Err(_) => Ok(()),
+    }
 }
 
 /// Reads the key in the data directory, or generates it if there is none.
@@ -59,7 +68,7 @@ pub(crate) fn open(data: &Path) -> Result<Keypair, KeyError> {
         }
         Ok(metadata) => read(path, &metadata),
         Err(error) if error.kind() == io::ErrorKind::NotFound => generate(data, path),
-        Err(source) => Err(KeyError::Read { path, source }),
+        Err(reason) => Err(KeyError::Read { path, reason }),
     }
 }
 
@@ -67,8 +76,8 @@ fn read(path: PathBuf, metadata: &fs::Metadata) -> Result<Keypair, KeyError> {
     let bytes = restrict_to_owner(&path, metadata).and_then(|()| fs::read(&path));
     match bytes {
         Ok(bytes) => Keypair::from_protobuf_encoding(&bytes)
-            .map_err(|source| KeyError::Damaged { path, source }),
-        Err(source) => Err(KeyError::Read { path, source }),
+            .map_err(|reason| KeyError::Damaged { path, reason }),
+        Err(reason) => Err(KeyError::Read { path, reason }),
     }
 }
 
@@ -77,6 +86,10 @@ fn read(path: PathBuf, metadata: &fs::Metadata) -> Result<Keypair, KeyError> {
 fn restrict_to_owner(path: &Path, metadata: &fs::Metadata) -> io::Result<()> {
     use std::os::unix::fs::PermissionsExt;
     if metadata.permissions().mode() & 0o077 == 0 {
+        return Ok(());
+    }
+    // The node warns of that.
+    if path.parent().is_some_and(|data| !keeps_modes(data)) {
         return Ok(());
     }
     tracing::warn!(file = %path.display(), "the node's key was accessible to other users: permissions set to 0600");
@@ -92,7 +105,7 @@ fn generate(data: &Path, path: PathBuf) -> Result<Keypair, KeyError> {
     let key = Keypair::generate_ed25519();
     match write(data, &path, &key) {
         Ok(()) => Ok(key),
-        Err(source) => Err(KeyError::Write { path, source }),
+        Err(reason) => Err(KeyError::Write { path, reason }),
     }
 }
 

@@ -4,6 +4,7 @@
 
 use crate::net::bandwidth::{BandwidthMeter, Metered};
 use chain::block;
+use libp2p::core::ConnectedPoint;
 use libp2p::core::muxing::StreamMuxerBox;
 use libp2p::core::transport::Boxed;
 use libp2p::core::upgrade::Version;
@@ -11,6 +12,7 @@ use libp2p::identity::Keypair;
 use libp2p::multiaddr::Protocol;
 use libp2p::{Multiaddr, PeerId, Transport, dns, noise, tcp, yamux};
 use std::time::Duration;
+use tokio::sync::mpsc;
 
 /// Time-out for name resolution, TCP connection and encryption handshake together, and then for the
 /// hello message.
@@ -18,7 +20,8 @@ pub(crate) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Maximum number of streams of one connection, inbound and outbound together.
 const MAX_STREAMS: usize = 128;
 
-/// Builds the transport for a network.
+/// Builds the transport for a network. Reports the ends of connections with a node that has this
+/// node's key to `own_key`, because errors of the swarm do not name all of them.
 ///
 /// # Errors
 /// The system provides no randomness for the keys of the handshake.
@@ -26,14 +29,23 @@ pub(crate) fn build(
     key: &Keypair,
     genesis: block::Hash,
     meter: BandwidthMeter,
+    own_key: mpsc::Sender<ConnectedPoint>,
 ) -> Result<Boxed<(PeerId, StreamMuxerBox)>, noise::Error> {
     let noise = noise::Config::new(key)?.with_prologue(genesis.as_bytes().to_vec());
     let mut yamux = yamux::Config::default();
     yamux.set_max_num_streams(MAX_STREAMS);
+    let local = key.public().to_peer_id();
+    let multiplex = move |peer: &PeerId, end: &ConnectedPoint| {
+        if *peer == local {
+            // Many at once are not of interest.
+            let _ = own_key.try_send(end.clone());
+        }
+        yamux
+    };
     let transport = with_dns(|| tcp::tokio::Transport::new(tcp::Config::new().nodelay(true)))
         .upgrade(Version::V1Lazy)
         .authenticate(noise)
-        .multiplex(yamux)
+        .multiplex_ext(multiplex)
         .timeout(HANDSHAKE_TIMEOUT)
         .map(move |(peer, muxer), _| {
             (peer, StreamMuxerBox::new(Metered::new(muxer, meter.peer(peer))))

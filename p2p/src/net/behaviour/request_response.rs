@@ -224,7 +224,9 @@ mod tests {
     /// A node that only exchanges requests, and the address on which it listens.
     async fn node() -> (Swarm<RequestResponse>, Multiaddr) {
         let key = Keypair::generate_ed25519();
-        let transport = transport::build(&key, GENESIS, BandwidthMeter::default()).unwrap();
+        let (own_key, _) = tokio::sync::mpsc::channel(1);
+        let transport =
+            transport::build(&key, GENESIS, BandwidthMeter::default(), own_key).unwrap();
         let config = swarm::Config::with_tokio_executor()
             .with_idle_connection_timeout(Duration::from_secs(60));
         let id = key.public().to_peer_id();
