@@ -60,6 +60,8 @@ pub(super) enum RejectReason {
     UnknownJob,
     /// The job is of an old tip.
     StaleJob,
+    /// No block can be mined at present; the miner was sent the reason.
+    NoWork,
     Duplicate,
     LowDifficulty,
     Unauthorized(&'static str),
@@ -72,6 +74,7 @@ impl RejectReason {
             RejectReason::Other(text) => (20, text),
             RejectReason::UnknownJob => (21, "Job not found"),
             RejectReason::StaleJob => (21, "Job not found: superseded by a new block"),
+            RejectReason::NoWork => (20, "No block can be mined at present"),
             RejectReason::Duplicate => (22, "Duplicate share"),
             RejectReason::LowDifficulty => (23, "Low difficulty share"),
             RejectReason::Unauthorized(text) => (24, text),

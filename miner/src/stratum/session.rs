@@ -97,6 +97,8 @@ pub struct Session<C: CoinbaseSource> {
     sent_difficulty: Option<Difficulty>,
     /// The newest template, whether a job of it was sent or not.
     template: Option<Arc<BlockTemplate<C>>>,
+    /// Why no block can be mined at present, so that no job is sent.
+    suspended: Option<Arc<str>>,
     /// The jobs sent to the miner, newest last, for the current tip and the previous one.
     jobs: VecDeque<Job<C>>,
     rate_limiter: RateLimiter,
@@ -116,6 +118,7 @@ impl<C: CoinbaseSource> Session<C> {
             vardiff: Vardiff::new(now.instant),
             sent_difficulty: None,
             template: None,
+            suspended: None,
             jobs: VecDeque::new(),
             rate_limiter: RateLimiter::new(now.instant),
             malformed_lines: 0,
@@ -160,11 +163,17 @@ impl<C: CoinbaseSource> Session<C> {
                 };
             }
         };
-        let mut actions = Vec::new();
+        let (mut actions, mut message) = (Vec::new(), None);
         let Request { id, method, params } = request;
         let result = match method.as_str() {
             "mining.subscribe" => Ok(self.subscribe(&params)),
-            "mining.authorize" => self.authorize(&params, &mut actions),
+            "mining.authorize" => {
+                let was_authorized = self.is_authorized();
+                let authorized = self.authorize(&params, &mut actions);
+                let reason = self.suspended.as_deref().filter(|_| !was_authorized);
+                message = reason.filter(|_| authorized.is_ok()).map(show_message);
+                authorized
+            }
             "mining.configure" => self.configure(&params),
             "mining.suggest_difficulty" => self.suggest_difficulty(&params, now),
             "mining.extranonce.subscribe" => Ok(json!(true)),
@@ -176,6 +185,7 @@ impl<C: CoinbaseSource> Session<C> {
             _ => Err(RejectReason::Other("Unknown method")),
         };
         actions.push(Action::Send(response(&id, result)));
+        actions.extend(message.map(Action::Send));
         actions.extend(self.update_job(now));
         actions
     }
@@ -183,7 +193,16 @@ impl<C: CoinbaseSource> Session<C> {
     /// Sets a new template and sends a job of it if the miner is ready.
     pub fn set_template(&mut self, template: Arc<BlockTemplate<C>>, now: Now) -> Vec<Action<C>> {
         self.template = Some(template);
+        self.suspended = None;
         self.update_job(now)
+    }
+
+    /// Sends no job and accepts no share until the next template, because no block can be mined, and
+    /// shows the miner the reason. A share that is a block nevertheless is submitted.
+    pub fn suspend(&mut self, reason: Arc<str>) -> Vec<Action<C>> {
+        let shown = self.is_authorized().then(|| Action::Send(show_message(&reason)));
+        self.suspended = Some(reason);
+        shown.into_iter().collect()
     }
 
     /// Checks time-outs and adjusts the difficulty. To be called every few seconds.
@@ -200,6 +219,9 @@ impl<C: CoinbaseSource> Session<C> {
 
     /// Sends a job of a new template, or of the current one if its difficulty changes.
     fn update_job(&mut self, now: Now) -> Vec<Action<C>> {
+        if self.suspended.is_some() {
+            return Vec::new();
+        }
         let (Some(_), Some((_, worker)), Some(template)) =
             (&self.extra_nonce1, self.workers.first(), &self.template)
         else {
@@ -219,7 +241,9 @@ impl<C: CoinbaseSource> Session<C> {
         let mut actions = Vec::new();
         let previous_tip = last.map(|job| job.template.header.previous);
         let revision = last.filter(|_| !is_new).map_or(0, |job| job.revision.saturating_add(1));
-        let clean_jobs = previous_tip != Some(template.header.previous);
+        // Jobs of a time before the clock was set back are useless too.
+        let is_earlier = last.is_some_and(|job| job.template.header.time > template.header.time);
+        let clean_jobs = previous_tip != Some(template.header.previous) || is_earlier;
         if self.sent_difficulty != Some(difficulty) {
             let params = json!([difficulty.get()]);
             actions.push(Action::Send(notification("mining.set_difficulty", &params)));
@@ -383,6 +407,9 @@ impl<C: CoinbaseSource> Session<C> {
         if tip != Some(template.header.previous) && !is_block {
             return Err(RejectReason::StaleJob);
         }
+        if self.suspended.is_some() && !is_block {
+            return Err(RejectReason::NoWork);
+        }
         // Some miners apply a lower difficulty at once, others with the next job.
         let difficulty =
             self.sent_difficulty.map_or(job.difficulty, |sent| sent.min(job.difficulty));
@@ -404,6 +431,11 @@ impl<C: CoinbaseSource> Session<C> {
         });
         Ok((difficulty, block))
     }
+}
+
+/// Formats `client.show_message`, with which miners show a text to their operator.
+fn show_message(text: &str) -> String {
+    notification("client.show_message", &json!([text]))
 }
 
 /// Formats `mining.notify`, which sends a job.

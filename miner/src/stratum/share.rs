@@ -29,7 +29,9 @@ pub enum ShareOutcome {
 impl From<RejectReason> for ShareOutcome {
     fn from(reason: RejectReason) -> ShareOutcome {
         match reason {
-            RejectReason::UnknownJob | RejectReason::StaleJob => ShareOutcome::Stale,
+            RejectReason::UnknownJob | RejectReason::StaleJob | RejectReason::NoWork => {
+                ShareOutcome::Stale
+            }
             RejectReason::Duplicate => ShareOutcome::Duplicate,
             RejectReason::LowDifficulty => ShareOutcome::LowDifficulty,
             RejectReason::Other(_)

@@ -150,6 +150,11 @@ impl Miner {
         self.perform(actions)
     }
 
+    fn suspend(&mut self, reason: &str) -> Vec<Value> {
+        let actions = self.session.suspend(reason.into());
+        self.perform(actions)
+    }
+
     fn tick(&mut self) -> Vec<Value> {
         let actions = self.session.tick(self.now);
         self.perform(actions)
@@ -181,6 +186,7 @@ impl Miner {
         match line["method"].as_str() {
             Some("mining.set_difficulty") => self.difficulty = line["params"][0].as_f64().unwrap(),
             Some("mining.notify") => self.job = line["params"].clone(),
+            Some("client.show_message") => {}
             Some(other) => panic!("{other}"),
             None => {
                 if let Some(extra_nonce1) = line["result"][1].as_str() {

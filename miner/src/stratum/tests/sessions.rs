@@ -31,6 +31,56 @@ fn accepts_authorize_before_subscribe_and_template_last() {
     assert_eq!(methods(&lines), ["mining.set_difficulty", "mining.notify"]);
 }
 
+// G03: while no block can be mined, miners are shown the reason, get no jobs, and only a block counts.
+#[test]
+fn suspended_session_shows_the_reason_and_submits_only_blocks() {
+    let config = config();
+    let mut miner = Miner::authorized(&config, "A1", NETWORK);
+    let (share, block) = (miner.find(EASY, NETWORK), miner.find(NETWORK, f64::INFINITY));
+    let lines = miner.suspend("the tip is ahead");
+    assert_eq!(methods(&lines), ["client.show_message"]);
+    assert_eq!(lines[0]["params"], json!(["the tip is ahead"]));
+    assert_eq!(miner.tick(), [] as [Value; 0]);
+    assert!(assert_rejected(&miner.submit("A1", &share), 20).contains("No block can be mined"));
+    assert_accepted(&miner.submit("A1", &block));
+    assert_eq!(miner.blocks.len(), 1);
+
+    // A miner that connects meanwhile is shown it once it is authorized.
+    let mut later = Miner::connect(&config);
+    assert_eq!(later.suspend("the disk is full"), [] as [Value; 0]);
+    let subscribe = "{\"id\":1,\"method\":\"mining.subscribe\",\"params\":[]}";
+    assert_eq!(methods(&later.send(subscribe)), ["response"]);
+    let authorize = "{\"id\":2,\"method\":\"mining.authorize\",\"params\":[\"A1\",\"\"]}";
+    assert_eq!(methods(&later.send(authorize)), ["response", "client.show_message"]);
+
+    let lines = miner.set_template(template(2, 1, NETWORK));
+    assert_eq!(methods(&lines), ["mining.notify"]);
+    assert_accepted(&miner.submit("A1", &miner.find(EASY, NETWORK)));
+}
+
+// G03
+#[test]
+fn job_after_the_clock_was_set_back_replaces_those_before() {
+    let mut miner = Miner::authorized(&config(), "A1", NETWORK);
+    let template = |id: u32, time: u32| {
+        let coinbase = template(id, 1, NETWORK).source().0.clone();
+        let header = Header { time: Timestamp::new(time), ..template(1, 1, NETWORK).header };
+        let (branch, target) =
+            (template(1, 1, NETWORK).branch.clone(), template(1, 1, NETWORK).target);
+        Arc::new(BlockTemplate::new(
+            id,
+            header,
+            branch,
+            target,
+            Timestamp::new(TIME - 5_000),
+            TestSource(coinbase),
+        ))
+    };
+    let is_clean = |lines: &[Value]| lines[0]["params"][8].clone();
+    assert_eq!(is_clean(&miner.set_template(template(2, TIME + 1))), json!(false));
+    assert_eq!(is_clean(&miner.set_template(template(3, TIME - 3_600))), json!(true));
+}
+
 // Q07
 #[test]
 fn enforces_the_order_of_the_handshake() {
