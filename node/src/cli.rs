@@ -27,11 +27,13 @@ mod wallet;
 
 use crate::logging;
 use anyhow::{Context, Result};
+use clap::builder::{self, Resettable};
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser};
-use std::io;
+use std::ffi::OsStr;
 use std::panic::{self, AssertUnwindSafe, PanicHookInfo};
 use std::process::ExitCode;
 use std::thread;
+use std::{env, io};
 
 /// Threads whose panics are caught and handled, and not reported: an index that cannot be opened is
 /// rebuilt.
@@ -41,7 +43,7 @@ const QUIET_THREADS: [&str; 1] = ["index-open"];
 /// with one line on stderr, 2 for wrong usage.
 pub fn main() -> ExitCode {
     panic::set_hook(Box::new(report_panic));
-    let parsed = Cli::command()
+    let parsed = without_empty_variables(Cli::command())
         .try_get_matches()
         .and_then(|matches| Ok((Cli::from_arg_matches(&matches)?, matches)));
     let (cli, matches) = match parsed {
@@ -61,6 +63,18 @@ pub fn main() -> ExitCode {
         }
         Err(_already_reported) => ExitCode::FAILURE,
     }
+}
+
+/// The command, for which variables of the environment that are set but empty count as not set: files
+/// of containers and services often name variables without a value.
+fn without_empty_variables(command: clap::Command) -> clap::Command {
+    let is_empty = |name: &OsStr| env::var_os(name).is_some_and(|value| value.is_empty());
+    command
+        .mut_args(|arg| match arg.get_env() {
+            Some(name) if is_empty(name) => arg.env(Resettable::<builder::OsStr>::Reset),
+            _ => arg,
+        })
+        .mut_subcommands(without_empty_variables)
 }
 
 /// Whether the reader of stdout has closed it, as in `chain mempool | head -1`.

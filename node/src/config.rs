@@ -7,7 +7,7 @@ pub mod multiaddr;
 pub mod network;
 pub mod peers;
 
-pub use settings::Settings;
+pub use settings::{Settings, boolean};
 
 use crate::tls::Tls;
 use anyhow::{Context, Result, bail};

@@ -1,4 +1,4 @@
-//! The log on stderr: one line for each event, as text or JSON.
+//! The log on stderr or in a file: one line for each event, as text or JSON.
 //!
 //! Peers and clients choose parts of what is logged, so control characters are escaped: no event can
 //! forge a second line or control a terminal.
@@ -6,9 +6,11 @@
 use crate::escape::{printable, printable_in_json};
 use indicatif::ProgressBar;
 use serde::Deserialize;
+use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
@@ -35,6 +37,43 @@ pub fn start(format: Format, filter: EnvFilter) {
     }
 }
 
+/// Sets the file to log to instead of stderr, and creates it if it does not exist.
+///
+/// # Errors
+/// The file cannot be opened.
+pub fn set_file(path: &Path) -> io::Result<()> {
+    let file = append_to(path)?;
+    *log_file() = Some(LogFile { path: path.to_owned(), file });
+    Ok(())
+}
+
+/// Opens the file of the log again, if there is one: after another program has moved it elsewhere, a
+/// new one is created. On an error the log continues in the file that is open.
+pub fn reopen() -> io::Result<()> {
+    let mut open = log_file();
+    if let Some(log) = &mut *open {
+        log.file = append_to(&log.path)?;
+    }
+    Ok(())
+}
+
+/// The file of the log.
+struct LogFile {
+    path: PathBuf,
+    file: File,
+}
+
+/// The file to log to; `None` for stderr.
+static LOG_FILE: Mutex<Option<LogFile>> = Mutex::new(None);
+
+fn log_file() -> MutexGuard<'static, Option<LogFile>> {
+    LOG_FILE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn append_to(path: &Path) -> io::Result<File> {
+    OpenOptions::new().append(true).create(true).open(path)
+}
+
 /// Sets the format of [`report_fatal`].
 pub fn set_fatal_format(format: Format) {
     IS_JSON.store(format == Format::Json, Ordering::Relaxed);
@@ -43,19 +82,32 @@ pub fn set_fatal_format(format: Format) {
 /// Whether fatal errors are reported as JSON.
 static IS_JSON: AtomicBool = AtomicBool::new(false);
 
-/// Reports the error that ends the program: as a log event in JSON, or a line of text. No log filter
-/// hides it.
+/// Reports the error that ends the program: as a log event in JSON, or a line of text; on stderr, and
+/// in the file of the log if there is one. No log filter hides it.
 pub fn report_fatal(message: &str) {
     let line: Vec<&str> = message.lines().map(str::trim).filter(|part| !part.is_empty()).collect();
     let line = line.join(" ");
     if IS_JSON.load(Ordering::Relaxed) {
-        let log = tracing_subscriber::fmt().with_writer(LogWriter(Format::Json)).json();
-        tracing::subscriber::with_default(log.flatten_event(true).finish(), || {
-            tracing::error!("{line}");
-        });
+        let is_in_file = log_file().is_some();
+        report_as_json(&line);
+        if is_in_file {
+            *log_file() = None;
+            report_as_json(&line);
+        }
     } else {
-        let _ = writeln!(io::stderr(), "chain: {}", printable(&line));
+        let line = printable(&line);
+        if let Some(log) = &mut *log_file() {
+            let _ = writeln!(log.file, "chain: {line}");
+        }
+        let _ = writeln!(io::stderr(), "chain: {line}");
     }
+}
+
+fn report_as_json(line: &str) {
+    let log = tracing_subscriber::fmt().with_writer(LogWriter(Format::Json)).json();
+    tracing::subscriber::with_default(log.flatten_event(true).finish(), || {
+        tracing::error!("{line}");
+    });
 }
 
 /// Default levels of noisy libraries, whose errors this program logs itself; a user's filter that
@@ -75,7 +127,7 @@ pub fn set_progress_bar(bar: ProgressBar) {
     *PROGRESS_BAR.lock().unwrap_or_else(PoisonError::into_inner) = Some(bar);
 }
 
-/// Writes log lines to stderr, one write for each event.
+/// Writes log lines to the file of the log or to stderr, one write for each event.
 #[derive(Clone, Copy)]
 struct LogWriter(Format);
 
@@ -89,9 +141,13 @@ impl<'a> MakeWriter<'a> for LogWriter {
 
 impl Write for LogWriter {
     /// The subscriber formats an event into one buffer and writes it at once. Errors of writing are
-    /// ignored: a closed stderr does not stop the program.
+    /// ignored: a closed stderr or a full disk does not stop the program.
     fn write(&mut self, event: &[u8]) -> io::Result<usize> {
         let line = escaped(&String::from_utf8_lossy(event), self.0);
+        if let Some(log) = &mut *log_file() {
+            let _ = log.file.write_all(line.as_bytes());
+            return Ok(event.len());
+        }
         let write = || drop(io::stderr().write_all(line.as_bytes()));
         let bar = PROGRESS_BAR.lock().unwrap_or_else(PoisonError::into_inner).clone();
         match bar {

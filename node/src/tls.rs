@@ -8,18 +8,26 @@ use rustls::pki_types::pem::{Error as PemError, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{Error, ServerConfig};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::{fs, io};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-/// The certificate and key that the server authenticates with. Cheap to clone.
+/// The certificate and key that the server authenticates with. Cheap to clone; clones reload
+/// together.
 #[derive(Clone)]
 pub struct Tls {
+    certificate: PathBuf,
+    key: PathBuf,
+    loaded: Arc<RwLock<Loaded>>,
+}
+
+/// What the files held when they were last read.
+struct Loaded {
     acceptor: TlsAcceptor,
     fingerprint: [u8; 32],
-    world_readable_key: Option<PathBuf>,
+    is_key_world_readable: bool,
 }
 
 impl std::fmt::Debug for Tls {
@@ -32,6 +40,44 @@ impl Tls {
     /// Reads a PEM file with the server's certificate, followed by its intermediate certificates, and
     /// one with the private key of the first.
     pub fn open(certificate: &Path, key: &Path) -> Result<Tls> {
+        let loaded = Arc::new(RwLock::new(Loaded::read(certificate, key)?));
+        Ok(Tls { certificate: certificate.to_owned(), key: key.to_owned(), loaded })
+    }
+
+    /// Reads the files again, for the connections from now on. On an error, such as a key that is not
+    /// that of the certificate, what was read before stays in use.
+    pub fn reload(&self) -> Result<()> {
+        let loaded = Loaded::read(&self.certificate, &self.key)?;
+        *self.loaded.write().unwrap_or_else(PoisonError::into_inner) = loaded;
+        Ok(())
+    }
+
+    /// SHA-256 of the server's certificate.
+    pub fn fingerprint(&self) -> [u8; 32] {
+        self.loaded().fingerprint
+    }
+
+    /// The path of the key file, if every user of this machine can read it.
+    pub fn world_readable_key(&self) -> Option<&Path> {
+        self.loaded().is_key_world_readable.then_some(&*self.key)
+    }
+
+    /// Performs the server's side of a TLS handshake.
+    pub async fn accept<S>(&self, socket: S) -> io::Result<TlsStream<S>>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let acceptor = self.loaded().acceptor.clone();
+        acceptor.accept(socket).await
+    }
+
+    fn loaded(&self) -> RwLockReadGuard<'_, Loaded> {
+        self.loaded.read().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Loaded {
+    fn read(certificate: &Path, key: &Path) -> Result<Loaded> {
         let (certificate_path, key_path) = (certificate.display(), key.display());
         let text = read("tls_cert", certificate)?;
         let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
@@ -59,29 +105,11 @@ impl Tls {
             error => anyhow!("tls_key: the key in {key_path} cannot be used: {error}"),
         })?;
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Ok(Tls {
+        Ok(Loaded {
             acceptor: TlsAcceptor::from(Arc::new(config)),
             fingerprint,
-            world_readable_key: is_world_readable(key)?.then(|| key.to_owned()),
+            is_key_world_readable: is_world_readable(key)?,
         })
-    }
-
-    /// SHA-256 of the server's certificate.
-    pub fn fingerprint(&self) -> [u8; 32] {
-        self.fingerprint
-    }
-
-    /// The path of the key file, if every user of this machine can read it.
-    pub fn world_readable_key(&self) -> Option<&Path> {
-        self.world_readable_key.as_deref()
-    }
-
-    /// Performs the server's side of a TLS handshake.
-    pub async fn accept<S>(&self, socket: S) -> io::Result<TlsStream<S>>
-    where
-        S: AsyncRead + AsyncWrite + Unpin,
-    {
-        self.acceptor.accept(socket).await
     }
 }
 

@@ -4,6 +4,7 @@
 use super::{network, toml_file};
 use crate::logging;
 use anyhow::{Context, Result};
+use clap::builder::BoolishValueParser;
 use clap::{ArgMatches, FromArgMatches as _};
 use serde::Deserialize;
 use std::fs;
@@ -56,16 +57,16 @@ pub struct Settings {
     #[arg(long, env = "CHAIN_MAX_PEERS", value_name = "N")]
     pub max_peers: Option<u32>,
     /// Discover other nodes; `false` dials only those of --peer [default: true]
-    #[arg(long, env = "CHAIN_DISCOVER", value_name = "BOOL")]
+    #[arg(long, env = "CHAIN_DISCOVER", value_name = "BOOL", value_parser = boolean())]
     pub discover: Option<bool>,
     /// Discover nodes on the local network by mDNS, and be discovered
     ///
     /// Default: true, on `dev` false.
-    #[arg(long, env = "CHAIN_MDNS", value_name = "BOOL")]
+    #[arg(long, env = "CHAIN_MDNS", value_name = "BOOL", value_parser = boolean())]
     pub mdns: Option<bool>,
     /// Mine from the start
     #[arg(
-        long, env = "CHAIN_MINE", value_name = "BOOL",
+        long, env = "CHAIN_MINE", value_name = "BOOL", value_parser = boolean(),
         num_args = 0..=1, require_equals = true, default_missing_value = "true"
     )]
     pub mine: Option<bool>,
@@ -97,10 +98,18 @@ pub struct Settings {
     /// Log format [default: text]
     #[arg(long, env = "CHAIN_LOG_FORMAT", value_name = "FORMAT")]
     pub log_format: Option<logging::Format>,
+    /// File to log to instead of stderr; reopened by SIGHUP without a terminal
+    #[arg(long, env = "CHAIN_LOG_FILE", value_name = "FILE")]
+    pub log_file: Option<PathBuf>,
     /// TOML file with any of these settings
     #[arg(long, env = "CHAIN_CONFIG", value_name = "FILE")]
     #[serde(skip)]
     pub config: Option<PathBuf>,
+}
+
+/// Parses a boolean of a flag or a variable: true, yes, on, 1 and their opposites, in any case.
+pub fn boolean() -> BoolishValueParser {
+    BoolishValueParser::new()
 }
 
 impl Settings {
@@ -121,7 +130,12 @@ impl Settings {
         logging::set_fatal_format(format);
         let log = self.log.as_deref().unwrap_or(DEFAULT_LOG);
         let filter = logging::filter(log);
-        logging::start(format, filter.with_context(|| format!("log `{log}` is not a filter"))?);
+        let filter = filter.with_context(|| format!("log `{log}` is not a filter"))?;
+        if let Some(path) = &self.log_file {
+            let context = || format!("log_file: cannot write {}", path.display());
+            logging::set_file(path).with_context(context)?;
+        }
+        logging::start(format, filter);
         Ok(self)
     }
 
@@ -131,7 +145,8 @@ impl Settings {
         let mut file: Settings = toml_file::parse(&text).with_context(context)?;
         // Paths in a file are relative to the file.
         let directory = path.parent().unwrap_or(Path::new(""));
-        for path in [&mut file.data, &mut file.tls_cert, &mut file.tls_key].into_iter().flatten() {
+        let Settings { data, tls_cert, tls_key, log_file, .. } = &mut file;
+        for path in [data, tls_cert, tls_key, log_file].into_iter().flatten() {
             *path = directory.join(&*path);
         }
         if let Some(network) = &mut file.network

@@ -2,7 +2,7 @@
 
 use crate::cli::wallet::WalletArgs;
 use crate::client::NodeArgs;
-use crate::config::Settings;
+use crate::config::{Settings, boolean};
 use chain::Params;
 use miner::Kernel;
 use std::net::SocketAddr;
@@ -43,7 +43,7 @@ pub struct Args {
     #[arg(long, env = "CHAIN_PEER", value_name = "MULTIADDR", value_delimiter = ',')]
     peer: Option<Vec<String>>,
     /// Whether a node started here discovers others on the local network by mDNS
-    #[arg(long, env = "CHAIN_MDNS", value_name = "BOOL")]
+    #[arg(long, env = "CHAIN_MDNS", value_name = "BOOL", value_parser = boolean())]
     mdns: Option<bool>,
     #[command(flatten)]
     pub(super) wallet: WalletArgs,
