@@ -37,6 +37,33 @@ pub fn chain(arguments: &[&str]) -> Command {
     command
 }
 
+/// The command in a session of its own, which therefore has no controlling terminal, as a service.
+#[cfg(unix)]
+pub fn without_terminal(command: &Command) -> Command {
+    let mut outer = program(command, "setsid");
+    outer.arg(command.get_program()).args(command.get_args());
+    outer
+}
+
+/// Another program in the environment of a command.
+#[cfg(unix)]
+pub fn program(command: &Command, name: &str) -> Command {
+    let mut program = Command::new(name);
+    program.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
+    for (name, value) in command.get_envs() {
+        program.envs(value.map(|value| (name, value)));
+    }
+    program.stdin(Stdio::null());
+    program
+}
+
+/// Sends a signal to a process.
+#[cfg(unix)]
+pub fn signal(pid: u32, name: &str) {
+    let sent = Command::new("kill").args([format!("-{name}"), pid.to_string()]).status().unwrap();
+    assert!(sent.success());
+}
+
 /// Runs the program: exit code, stdout, stderr.
 pub fn run(arguments: &[&str]) -> (Option<i32>, String, String) {
     let output = chain(arguments).output().unwrap();

@@ -27,6 +27,8 @@ mod sending;
 #[cfg(target_os = "linux")]
 mod selection;
 mod shell;
+#[cfg(target_os = "linux")]
+mod start_stop;
 mod stratum;
 mod test_chain;
 #[cfg(unix)]

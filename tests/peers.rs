@@ -1,6 +1,6 @@
 //! Node processes that form a network: connections, synchronisation, relay and bans.
 
-use crate::harness::{Node, Response, eventually, run, verified};
+use crate::harness::{Node, Response, eventually, run, skip, verified};
 use crate::test_chain::{dev_key, pay, test_address, text};
 use chain::Transfer;
 use serde_json::{Value, json};
@@ -376,6 +376,55 @@ fn reports_ports_in_use_and_unsupported_addresses() {
     }
     let node = Node::start(&other, &["--max-peers", "0"]);
     assert_eq!(node.node_file()["peers"], json!([]));
+}
+
+// The probe for another process used to take the IPv4 port too.
+#[test]
+fn listens_on_one_port_by_ipv4_and_ipv6_in_both_orders() {
+    if TcpListener::bind("[::1]:0").is_err() {
+        return skip("this machine has no IPv6");
+    }
+    let (_directory, data) = data_dirs::<2>();
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let (four, six) = (format!("/ip4/0.0.0.0/tcp/{port}"), format!("/ip6/::/tcp/{port}"));
+    for (data, [one, other]) in data.iter().zip([[&four, &six], [&six, &four]]) {
+        let node = Node::start(data, &["--listen", one, "--listen", other]);
+        let peers = node.node_file()["peers"].to_string();
+        assert!(peers.contains("/ip4/") && peers.contains("/ip6/"), "{peers}");
+        let line = Node::start_failing(&data.with_extension("2"), &["--listen", &six]);
+        assert!(line.contains(&six) && line.contains("in use"), "{line}");
+        assert!(node.stop().success());
+    }
+}
+
+// Nodes with one key never connect, or take each other's place; nothing in their logs said so.
+#[test]
+fn copied_key_is_named_by_both_nodes_and_by_a_third() {
+    let (_directory, [a, b, c, hub]) = data_dirs();
+    Node::start(&a, &[]).stop();
+    for copy in [&b, &c] {
+        fs::create_dir(copy).unwrap();
+        fs::copy(a.join("node.key"), copy.join("node.key")).unwrap();
+    }
+    let hub = Node::start(&hub, &[]);
+    let a = start_with_peer(&a, &hub);
+    wait_for_peers(&hub, 1);
+    let address = a.multiaddr();
+    let (address, _) = address.split_once("/p2p/").unwrap();
+    let b = Node::start(&b, &["--peer", address]);
+    let warned = |node: &Node, text: &str| {
+        eventually(text, || node.log().contains(text).then_some(()));
+    };
+    warned(&b, "the node at this address has the key of this node");
+    warned(&a, "a node that connects from this address has the key of this node");
+    let c = start_with_peer(&c, &hub);
+    // Each reports its tip to the hub, and so the process that it is.
+    eventually("both processes of the key at the hub", || {
+        generate(&a, 1);
+        generate(&c, 1);
+        hub.log().contains("two nodes use the key of this peer").then_some(())
+    });
+    assert!(!hub.log().contains("has the key of this node"), "{}", hub.log());
 }
 
 // G10

@@ -90,6 +90,48 @@ fn clock_offset_applies_to_miners() {
     assert!((tomorrow..tomorrow + 3_600).contains(&time), "{time}");
 }
 
+// O07: the node would refuse the blocks of such miners, so they get the reason instead of jobs.
+#[test]
+fn miners_wait_while_the_tip_is_ahead_of_the_clock() {
+    let (_folder, data) = test_folder();
+    let node = Node::start(&data, &STRATUM);
+    let url = node.node_file()["stratum"].clone();
+    let shift = |seconds: i64| {
+        let shifted = node.send("POST", "/v1/dev/time", &json!({ "offset_seconds": seconds }));
+        assert_eq!(shifted.status, 200);
+    };
+    let address = text(test_address(1));
+    shift(864_000);
+    node.generate(1, &address).unwrap();
+    let mut miner = Miner::start(&url, &address, 1e-9);
+    shift(0);
+    let message = |miner: &mut Miner| loop {
+        let line = miner.receive().unwrap();
+        if line["method"] == "client.show_message" {
+            break line["params"][0].as_str().unwrap().to_owned();
+        }
+    };
+    let expected = "ahead of this machine's clock";
+    let shown = message(&mut miner);
+    assert!(shown.contains(expected), "{shown}");
+    // One that connects now is shown it too, and gets no job.
+    let mut later = Miner::connect(&url);
+    later.request("mining.subscribe", &json!(["test/1"]));
+    expect_accepted(&later.request("mining.authorize", &json!([address, "x"])));
+    assert_eq!(message(&mut later), shown);
+    assert!(later.job.is_null());
+    // Every hash is a block on `dev`, but the time of all of them is too late.
+    let share = miner.find_share(0);
+    expect_error(&miner.submit(&address, &share), 20);
+    assert_eq!(node.tip().height, 1);
+    assert!(!node.log().contains("rejected"), "{}", node.log());
+    let warnings = node.log().matches("no block can be mined").count();
+    assert_eq!(warnings, 1, "{}", node.log());
+    shift(864_000);
+    later.wait_for_job();
+    assert!(!later.job.is_null());
+}
+
 /// The lines are in the format of each miner's source code.
 #[test]
 fn five_kinds_of_miners_find_blocks() {

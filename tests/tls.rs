@@ -1,6 +1,6 @@
 //! HTTPS, and the certificates that clients trust.
 
-use crate::harness::{Node, Process, chain, eventually, run};
+use crate::harness::{Node, Process, chain, eventually, run, signal, without_terminal};
 use crate::test_chain::{test_address, text};
 use chain::hash::sha256;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
@@ -14,6 +14,7 @@ use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
+use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
@@ -83,10 +84,16 @@ impl World {
 
     /// Starts a node with that certificate, and waits until it responds.
     fn start(&self) -> Server {
+        self.start_with(|_| None)
+    }
+
+    /// Starts a node by the command that `wrap` returns, if any.
+    fn start_with(&self, wrap: impl Fn(&Command) -> Option<Command>) -> Server {
         let data = self.path("data");
         let mut command = chain(&["node", "--network", "dev", "--api", "127.0.0.1:0"]);
         command.args(["--data", &data]);
         command.args(["--tls-cert", &self.path("cert.pem"), "--tls-key", &self.path("key.pem")]);
+        let mut command = wrap(&command).unwrap_or(command);
         let mut process = Process::start(&mut command, &PathBuf::from(&data));
         eventually("the response by HTTPS", || {
             assert!(process.ended().is_none(), "{}", process.stderr());
@@ -275,6 +282,36 @@ fn serves_events_websockets_and_pages_by_tls() {
 }
 
 // R21: no HTTP/2 by TLS either.
+// O03
+#[cfg(unix)]
+#[test]
+fn certificate_is_read_again_at_hangup() {
+    let world = World::new(&["localhost"]);
+    let mut server = world.start_with(|command| Some(without_terminal(command)));
+    let fingerprint = || {
+        let file = fs::read(world.path("data/node.json")).unwrap();
+        serde_json::from_slice::<Value>(&file).unwrap()["certificate"].clone()
+    };
+    let (first, other) = (fingerprint(), World::new(&["localhost"]));
+    let log_has = |server: &Server, text: &str| {
+        eventually(text, || server.process.stderr().contains(text).then_some(()));
+    };
+    // A certificate whose key has not been replaced yet: the one in use is kept.
+    fs::copy(other.path("cert.pem"), world.path("cert.pem")).unwrap();
+    signal(server.process.id(), "HUP");
+    log_has(&server, "the TLS certificate in use is kept: tls_key");
+    assert_eq!(fingerprint(), first);
+    server.connect_tls(&world.authority, &[]).write_all(b"\r\n").unwrap();
+    fs::copy(other.path("key.pem"), world.path("key.pem")).unwrap();
+    signal(server.process.id(), "HUP");
+    log_has(&server, "the TLS certificate was read again");
+    assert_ne!(fingerprint(), first);
+    server.connect_tls(&other.authority, &[]).write_all(b"\r\n").unwrap();
+    let (code, _, stderr) = run(&["status", "--data", &world.path("data")]);
+    assert_eq!(code, Some(0), "{stderr}");
+    assert!(server.process.terminate().0.success());
+}
+
 #[test]
 fn negotiates_http_1_1_only() {
     let world = World::new(&["localhost"]);

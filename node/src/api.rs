@@ -6,6 +6,7 @@
 pub mod http;
 pub mod openapi;
 pub mod routes;
+pub mod starting;
 
 use crate::auth::Token;
 use crate::explorer;

@@ -1,8 +1,12 @@
 //! The node as a whole: opens its stores, wires its parts, spawns its servers, and stops them in
 //! reverse. Nothing but the command line imports this module.
 
+use crate::api::http::host_check::AllowedHosts;
 use crate::api::http::server;
+use crate::api::routes::dev;
+use crate::api::starting;
 use crate::auth::Token;
+use crate::clock::Clock;
 use crate::config::Config;
 use crate::config::peers::Peering;
 use crate::events::publish::publish as publish_events;
@@ -19,12 +23,13 @@ use crate::state::NodeState;
 use crate::tls::Tls;
 use crate::{api, event_sources, listener, mining, writer};
 use anyhow::{Context, Result, bail};
-use chain::ledger::{self, OpenProgress, Reader};
-use chain::mempool;
+use chain::ledger::{self, OpenError, OpenProgress, Reader};
+use chain::{Address, mempool};
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -39,33 +44,42 @@ const POLL_INTERVAL: Duration = Duration::from_millis(100);
 /// A running node with its tasks and threads.
 pub struct Daemon {
     node: Arc<NodeState>,
-    data: PathBuf,
     url: String,
-    core: Core,
-    servers: Servers,
+    running: Running,
 }
 
 impl Daemon {
-    /// Starts a node. Ports are bound first, so that a second node with the same configuration fails
-    /// before it opens the data directory.
-    pub async fn start(config: Config) -> Result<Daemon> {
-        if config.mine && config.miner.is_none() {
-            bail!("--mine needs an address to pay: add --miner ADDRESS");
-        }
+    /// Starts a node; `None` if `stop` completes first. What can be checked is checked before
+    /// anything is opened. Ports are bound next, so that a second node with the same configuration
+    /// fails before it opens the data directory. On an error, and if it is stopped, all that runs is
+    /// stopped in order.
+    pub async fn start(
+        config: Config,
+        stop: &mut (impl Future<Output = ()> + Unpin),
+    ) -> Result<Option<Daemon>> {
+        check(&config)?;
         let listeners = Listeners::bind(&config).await?;
-        let stores = Stores::open(&config).await?;
-        let token = stores.token.clone();
-        let (node, core) = Core::start(&config, &listeners, stores).await?;
         let scheme = if config.tls.is_some() { "https" } else { "http" };
         let url = format!("{scheme}://{}", listeners.api_address);
-        let file = node_file(&node, &url, config.tls.as_ref());
-        let data = config.data.clone();
-        // Before the API serves requests: once it does, commands find the node by this file.
-        file.write(&data)?;
-        let servers = Servers::spawn(config, listeners, &node, &token)?;
-        let daemon = Daemon { node, data, url, core, servers };
-        daemon.log_start(&file);
-        Ok(daemon)
+        let mut running = Running::default();
+        match running.start(config, listeners, &url, stop).await {
+            Ok(Some(node)) => {
+                let daemon = Daemon { node, url, running };
+                daemon.log_start();
+                Ok(Some(daemon))
+            }
+            Ok(None) => {
+                running.stop().await?;
+                tracing::info!("node stopped before it had started");
+                Ok(None)
+            }
+            Err(error) => {
+                if let Err(later) = running.stop().await {
+                    tracing::error!("while stopping after an error: {later:#}");
+                }
+                Err(error)
+            }
+        }
     }
 
     /// The URL of the REST API, before the path.
@@ -85,13 +99,30 @@ impl Daemon {
 
     /// Waits until a part of the node has failed; `stop` then returns the error.
     pub async fn failed(&mut self) {
-        let Core { jobs, events, writer, network, .. } = &mut self.core;
+        let Running { jobs, events, writer, network, .. } = &mut self.running;
+        let (Some(jobs), Some(events), Some(writer), Some(network)) =
+            (jobs, events, writer, network)
+        else {
+            return;
+        };
         tokio::select! {
             () = jobs.watch() => {}
             () = events.watch() => {}
             () = writer.watch() => {}
             () = network.watch() => {}
         }
+    }
+
+    /// Reads the TLS certificate and key again, and records the certificate for commands on this
+    /// machine. On an error the previous ones stay in use.
+    pub fn reload_certificate(&self) -> Result<()> {
+        let Some(Announced { data, tls: Some(tls) }) = &self.running.announced else {
+            return Ok(());
+        };
+        tls.reload()?;
+        node_file(&self.node, &self.url, Some(tls)).write(data)?;
+        tracing::info!("the TLS certificate was read again");
+        Ok(())
     }
 
     /// Waits until a peer announces this node's tip or a higher block, until there are no peers, or
@@ -113,40 +144,24 @@ impl Daemon {
         let _ = tokio::time::timeout(ANNOUNCE_TIMEOUT, announced).await;
     }
 
-    /// Stops mining, then the API and the Stratum server, then the network, then the writer, which
-    /// closes the data directory, and last the event log, so that it records all of this.
+    /// Stops the node.
     pub async fn stop(self) -> Result<()> {
-        let Daemon { core, servers, data, .. } = self;
-        core.stop.send_replace(true);
-        let jobs = core.jobs.stop().await;
-        servers.api.await?;
-        if let Some(stratum) = servers.stratum {
-            stratum.ended().await?;
-        }
-        let network = core.network.stop().await;
-        let writer = core.writer.stop().await;
-        servers.event_sources.await?;
-        if let Some(publisher) = servers.event_publisher {
-            publisher.await?;
-        }
-        core.events.stop().await?;
-        writer?;
-        // Best effort: a client that finds a stale file reports that the node does not respond.
-        let _ = NodeFile::remove(&data);
-        network?;
-        jobs?;
+        self.running.stop().await?;
         tracing::info!("node stopped");
         Ok(())
     }
 
-    fn log_start(&self, file: &NodeFile) {
-        let tip = *self.node.reader.view().tip();
+    fn log_start(&self) {
+        let (node, url) = (&self.node, &self.url);
+        let tip = *node.reader.view().tip();
+        let data = self.running.announced.as_ref().map(|announced| announced.data.display());
         tracing::info!(
-            network = file.network, data = %self.data.display(), height = tip.height.get(),
-            tip = %tip.hash,
-            "node started, explorer at {url}/, REST API at {url}/v1/chain", url = self.url
+            network = node.reader.params().name(), data = data.map(tracing::field::display),
+            height = tip.height.get(), tip = %tip.hash,
+            "node started, explorer at {url}/, REST API at {url}/v1/chain"
         );
-        if let Some(url) = &file.stratum {
+        if let Some((address, _)) = &node.stratum {
+            let url = stratum_url(*address);
             tracing::info!("miners connect to {url} as user ADDRESS or ADDRESS.worker");
         }
         if let Some(address) = self.join_address() {
@@ -155,11 +170,23 @@ impl Daemon {
     }
 }
 
+/// Checks what can be checked before anything is opened, so that a typing mistake costs neither the
+/// time to open the chain nor a clean stop.
+fn check(config: &Config) -> Result<()> {
+    if config.mine && config.miner.is_none() {
+        bail!("--mine needs an address to pay: add --miner ADDRESS");
+    }
+    AllowedHosts::new(config.api.ip(), &config.api_hosts)?;
+    NodeFile::check(&config.data)?;
+    Token::check(&config.data)?;
+    network::check(&config.peering, &config.data)
+}
+
 /// The bound sockets of the servers.
 struct Listeners {
     api: TcpListener,
     api_address: SocketAddr,
-    stratum: Option<TcpListener>,
+    stratum: Option<(TcpListener, SocketAddr)>,
 }
 
 impl Listeners {
@@ -171,7 +198,11 @@ impl Listeners {
             tracing::warn!("TLS key file is world-readable: chmod o-r {key}");
         }
         let stratum = match config.stratum {
-            Some(address) => Some(stratum::bind(address).await?),
+            Some(address) => {
+                let listener = stratum::bind(address).await?;
+                let address = listener::local_address(&listener)?;
+                Some((listener, address))
+            }
             None => None,
         };
         Ok(Listeners { api, api_address, stratum })
@@ -182,14 +213,25 @@ impl Listeners {
 struct Stores {
     ledger: ledger::Writer,
     reader: Reader,
+    rest: OtherStores,
+}
+
+/// What is read from the data directory once the ledger is open.
+struct OtherStores {
     token: Token,
+    clock: Clock,
     jobs: jobs::Loaded,
     event_thread: events::Thread,
     events: Events,
 }
 
 impl Stores {
-    async fn open(config: &Config) -> Result<Stores> {
+    /// Opens the stores, and publishes the progress; `None` if `stop` completes first.
+    async fn open(
+        config: &Config,
+        progress: watch::Sender<Option<OpenProgress>>,
+        stop: &mut (impl Future<Output = ()> + Unpin),
+    ) -> Result<Option<Stores>> {
         let data = config.data.clone();
         let params = config.params.clone();
         let threads = mining_threads(config);
@@ -199,110 +241,242 @@ impl Stores {
             threads: threads.get(),
             mempool: mempool::Limits::default(),
         };
-        let open = move || {
-            let mut log = OpenProgressLogger::default();
-            let (mut ledger, reader) =
-                ledger::open(&data, params, options, &mut |progress| log.log(&progress))?;
-            let token = Token::open_or_create(&data)?;
-            // Before peers can change the chain: recovered blocks are counted from it as it was.
-            let jobs = jobs::Loaded::open(&data, &reader, threads, background_miner)
-                .context("mining jobs")?;
-            let mempool::Restored { count, dropped } = ledger.take_restored_mempool();
-            if count > 0 || !dropped.is_empty() {
-                tracing::info!(transfers = count, dropped = dropped.len(), "mempool restored");
-            }
-            let (event_thread, events) =
-                events::Thread::start(&data, reader.clone(), dropped).context("events")?;
-            Ok(Stores { ledger, reader, token, jobs, event_thread, events })
+        let interrupt = Arc::new(AtomicBool::new(false));
+        let is_interrupted = {
+            let interrupt = Arc::clone(&interrupt);
+            move || interrupt.load(Ordering::Relaxed)
         };
-        tokio::task::spawn_blocking(open).await?
+        let open = move || -> Result<Option<Stores>> {
+            let mut log = OpenProgressLogger::default();
+            let mut report = |new: OpenProgress| {
+                log.log(&new);
+                progress.send_replace(Some(new));
+            };
+            let opened = ledger::open_unless(&data, params, options, &mut report, &is_interrupted);
+            let (mut ledger, reader) = match opened {
+                Err(OpenError::Interrupted) => return Ok(None),
+                opened => opened?,
+            };
+            match OtherStores::open(&data, &mut ledger, &reader, threads, background_miner) {
+                Ok(rest) => Ok(Some(Stores { ledger, reader, rest })),
+                Err(error) => {
+                    ledger.close()?;
+                    Err(error)
+                }
+            }
+        };
+        let mut opening = tokio::task::spawn_blocking(open);
+        tokio::select! {
+            stores = &mut opening => stores?,
+            () = &mut *stop => {
+                interrupt.store(true, Ordering::Relaxed);
+                if let Some(stores) = opening.await?? {
+                    stores.close().await?;
+                }
+                Ok(None)
+            }
+        }
+    }
+
+    async fn close(self) -> Result<()> {
+        let Stores { ledger, rest, .. } = self;
+        rest.event_thread.stop().await?;
+        Ok(ledger.close()?)
     }
 }
 
-/// The parts that own the node's state, each with a thread or task.
-struct Core {
-    writer: writer::Thread,
-    events: events::Thread,
-    network: Network,
-    jobs: Jobs,
-    /// Becomes true at shutdown.
-    stop: watch::Sender<bool>,
+impl OtherStores {
+    fn open(
+        data: &Path,
+        ledger: &mut ledger::Writer,
+        reader: &Reader,
+        threads: NonZeroUsize,
+        background_miner: Option<Address>,
+    ) -> Result<OtherStores> {
+        let token = Token::open_or_create(data)?;
+        let clock = match dev::is_available(reader.params()) {
+            true => Clock::open(data)?,
+            false => Clock::default(),
+        };
+        if clock.offset() != 0 {
+            let seconds = clock.offset();
+            tracing::warn!(
+                seconds,
+                "the clock for validation and mining has an offset, set before this start: POST \
+                 /v1/dev/time changes it"
+            );
+        }
+        // Before peers can change the chain: recovered blocks are counted from it as it was.
+        let jobs =
+            jobs::Loaded::open(data, reader, threads, background_miner).context("mining jobs")?;
+        let mempool::Restored { count, dropped } = ledger.take_restored_mempool();
+        if count > 0 || !dropped.is_empty() {
+            tracing::info!(transfers = count, dropped = dropped.len(), "mempool restored");
+        }
+        let (event_thread, events) =
+            events::Thread::start(data, reader.clone(), dropped).context("events")?;
+        Ok(OtherStores { token, clock, jobs, event_thread, events })
+    }
 }
 
-impl Core {
-    /// Starts the parts and wires them into the state that the servers share.
+/// How commands on this machine find the node.
+struct Announced {
+    data: PathBuf,
+    tls: Option<Tls>,
+}
+
+/// The parts that run, each with a thread or tasks, in the order of their start.
+#[derive(Default)]
+struct Running {
+    /// Becomes true at shutdown.
+    stop: watch::Sender<bool>,
+    api: Option<JoinHandle<()>>,
+    events: Option<events::Thread>,
+    writer: Option<writer::Thread>,
+    network: Option<Network>,
+    jobs: Option<Jobs>,
+    stratum: Option<stratum::Server>,
+    /// Tasks that end when `stop` becomes true.
+    tasks: Vec<JoinHandle<()>>,
+    announced: Option<Announced>,
+}
+
+impl Running {
+    /// Starts the parts and wires them into the state that the servers share; `None` if `stop`
+    /// completes first. While the stores are opened the API serves liveness and progress only.
     async fn start(
-        config: &Config,
-        listeners: &Listeners,
-        stores: Stores,
-    ) -> Result<(Arc<NodeState>, Core)> {
-        let Stores { ledger, reader, jobs, event_thread, events, .. } = stores;
+        &mut self,
+        config: Config,
+        listeners: Listeners,
+        url: &str,
+        stop: &mut (impl Future<Output = ()> + Unpin),
+    ) -> Result<Option<Arc<NodeState>>> {
+        let Listeners { api, api_address, stratum } = listeners;
         let metrics = Arc::<Metrics>::default();
-        let writer =
-            writer::Thread::spawn(ledger, events.publisher().clone(), Arc::clone(&metrics))?;
-        let peering = config.peering.clone();
-        let requirement = peer_requirement(&peering);
-        let network =
-            match Network::start(peering, &config.data, reader.clone(), writer.handle()).await {
-                Ok(network) => network,
-                Err(error) => {
-                    writer.stop().await?;
-                    return Err(error);
-                }
-            };
-        let peers = network.handle().clone();
-        let readiness = Readiness::new(reader.clone(), peers.clone(), requirement);
-        let jobs = jobs.start(reader.clone(), writer.handle(), readiness.clone(), config.kernel);
-        let (stop, stopping) = watch::channel(false);
+        let (report, progress) = watch::channel(None);
+        let hosts = AllowedHosts::new(api_address.ip(), &config.api_hosts)?;
+        let starting = starting::app(hosts, Arc::clone(&metrics.http), progress);
+        let (publish_app, app) = watch::channel(starting);
+        let serve = server::serve(api, config.tls.clone(), app, self.stop.subscribe());
+        self.api = Some(tokio::spawn(serve));
+        let Some(stores) = Stores::open(&config, report, stop).await? else { return Ok(None) };
+        let Some((node, token)) = self
+            .start_core(&config, stores, stratum.as_ref().map(|(_, at)| *at), metrics, stop)
+            .await?
+        else {
+            return Ok(None);
+        };
+        self.start_servers(&config, stratum, &node)?;
+        let app = api::router(Arc::clone(&node), &token, api_address, &config.api_hosts)?;
+        let is_stopped = tokio::select! {
+            biased;
+            () = &mut *stop => true,
+            () = std::future::ready(()) => false,
+        };
+        if is_stopped {
+            return Ok(None);
+        }
+        let Config { data, tls, .. } = config;
+        node_file(&node, url, tls.as_ref()).write(&data)?;
+        self.announced = Some(Announced { data, tls });
+        // Right after the file: who waits for `/readyz` finds the file, and who waits for the file
+        // finds the API.
+        publish_app.send_replace(app);
+        Ok(Some(node))
+    }
+
+    /// Starts the parts that own the node's state.
+    async fn start_core(
+        &mut self,
+        config: &Config,
+        stores: Stores,
+        stratum: Option<SocketAddr>,
+        metrics: Arc<Metrics>,
+        stop: &mut (impl Future<Output = ()> + Unpin),
+    ) -> Result<Option<(Arc<NodeState>, Token)>> {
+        let Stores { ledger, reader, rest } = stores;
+        let OtherStores { token, clock, jobs, event_thread, events } = rest;
+        self.events = Some(event_thread);
+        let publisher = events.publisher().clone();
+        let writer = writer::Thread::spawn(ledger, clock, publisher, Arc::clone(&metrics))?;
+        let writer = self.writer.insert(writer).handle();
+        let requirement = peer_requirement(&config.peering);
+        let network = tokio::select! {
+            started = Network::start(
+                config.peering.clone(), &config.data, reader.clone(), writer.clone()
+            ) => started?,
+            () = &mut *stop => return Ok(None),
+        };
+        let peers = self.network.insert(network).handle().clone();
+        let readiness = Readiness::new(reader.clone(), writer.clone(), peers.clone(), requirement);
+        let jobs = jobs.start(reader.clone(), writer.clone(), readiness.clone(), config.kernel);
+        let jobs = self.jobs.insert(jobs).handle().clone();
+        let hrp = reader.params().hrp();
+        let workers = |address| (address, Arc::new(Workers::open(&config.data, hrp)));
         let node = Arc::new(NodeState {
-            templates: Arc::new(Templates::new(writer.handle(), readiness.clone())?),
-            stratum: stratum_state(config, listeners, &reader)?,
+            templates: Arc::new(Templates::new(writer.clone(), readiness.clone())?),
+            stratum: stratum.map(workers),
             readiness,
             reader,
-            writer: writer.handle(),
+            writer,
             events,
             peers,
-            jobs: jobs.handle().clone(),
+            jobs,
             default_miner: config.miner,
             faucet: Faucet::default(),
             metrics,
             started: Instant::now(),
-            stopping,
+            stopping: self.stop.subscribe(),
         });
-        Ok((node, Core { writer, events: event_thread, network, jobs, stop }))
+        Ok(Some((node, token)))
     }
-}
 
-/// The tasks that serve clients and publish events.
-struct Servers {
-    api: JoinHandle<()>,
-    stratum: Option<stratum::Server>,
-    event_sources: JoinHandle<()>,
-    event_publisher: Option<JoinHandle<()>>,
-}
-
-impl Servers {
-    fn spawn(
-        config: Config,
-        listeners: Listeners,
+    /// Starts the tasks that serve miners and publish events.
+    fn start_servers(
+        &mut self,
+        config: &Config,
+        stratum: Option<(TcpListener, SocketAddr)>,
         node: &Arc<NodeState>,
-        token: &Token,
-    ) -> Result<Servers> {
-        let Config { params, tls, api_hosts, publish, .. } = config;
-        let Listeners { api, api_address, stratum } = listeners;
-        let event_sources = tokio::spawn(event_sources::run(Arc::clone(node)));
-        let router = api::router(Arc::clone(node), token, api_address, &api_hosts)?;
-        let api = tokio::spawn(server::serve(api, tls, router, node.stopping.clone()));
-        let stratum = stratum.zip(node.stratum.clone()).map(|(listener, (_, workers))| {
+    ) -> Result<()> {
+        let stopping = || self.stop.subscribe();
+        self.tasks.push(tokio::spawn(node.readiness.clone().run(stopping())));
+        self.tasks.push(tokio::spawn(event_sources::run(Arc::clone(node))));
+        if let (Some((listener, _)), Some((_, workers))) = (stratum, node.stratum.clone()) {
             let (params, templates) = (node.reader.params(), Arc::clone(&node.templates));
-            let (writer, stopping) = (node.writer.clone(), node.stopping.clone());
-            stratum::Server::start(listener, params, templates, writer, workers, stopping)
-        });
-        let event_publisher = publish.map(|server| {
-            let (network, stopping) = (params.name().to_owned(), node.stopping.clone());
-            tokio::spawn(publish_events(node.events.clone(), server, network, stopping))
-        });
-        Ok(Servers { api, stratum: stratum.transpose()?, event_sources, event_publisher })
+            let writer = node.writer.clone();
+            let server =
+                stratum::Server::start(listener, params, templates, writer, workers, stopping())?;
+            self.stratum = Some(server);
+        }
+        if let Some(server) = config.publish.clone() {
+            let (events, network) = (node.events.clone(), config.params.name().to_owned());
+            self.tasks.push(tokio::spawn(publish_events(events, server, network, stopping())));
+        }
+        Ok(())
+    }
+
+    /// Stops mining, then the API and the Stratum server, then the network, then the writer, which
+    /// closes the data directory, and last the event log, so that it records all of this. Returns
+    /// the error of the part on which most others depend.
+    async fn stop(self) -> Result<()> {
+        let Running { stop, api, events, writer, network, jobs, stratum, tasks, announced } = self;
+        stop.send_replace(true);
+        let jobs = if let Some(jobs) = jobs { jobs.stop().await } else { Ok(()) };
+        let mut served = if let Some(api) = api { api.await.context("the API") } else { Ok(()) };
+        if let Some(stratum) = stratum {
+            served = served.and(stratum.ended().await.context("the Stratum server"));
+        }
+        let network = if let Some(network) = network { network.stop().await } else { Ok(()) };
+        let writer = if let Some(writer) = writer { writer.stop().await } else { Ok(()) };
+        for task in tasks {
+            served = served.and(task.await.context("a task of the node"));
+        }
+        let events = if let Some(events) = events { events.stop().await } else { Ok(()) };
+        if let Some(Announced { data, .. }) = announced {
+            // Best effort: a client that finds a stale file reports that the node does not respond.
+            let _ = NodeFile::remove(&data);
+        }
+        writer.and(events).and(network).and(jobs).and(served)
     }
 }
 
@@ -321,16 +495,6 @@ fn peer_requirement(peering: &Peering) -> PeerRequirement {
     }
 }
 
-fn stratum_state(
-    config: &Config,
-    listeners: &Listeners,
-    reader: &Reader,
-) -> Result<Option<(SocketAddr, Arc<Workers>)>> {
-    let Some(listener) = &listeners.stratum else { return Ok(None) };
-    let workers = Workers::open(&config.data, reader.params().hrp());
-    Ok(Some((listener::local_address(listener)?, Arc::new(workers))))
-}
-
 fn node_file(node: &NodeState, url: &str, tls: Option<&Tls>) -> NodeFile {
     NodeFile {
         pid: std::process::id(),
@@ -339,9 +503,13 @@ fn node_file(node: &NodeState, url: &str, tls: Option<&Tls>) -> NodeFile {
         genesis: node.reader.params().genesis_hash().to_string(),
         node_id: node.peers.id().to_string(),
         peers: node.peers.listening().iter().map(ToString::to_string).collect(),
-        stratum: node.stratum.as_ref().map(|(address, _)| format!("stratum+tcp://{address}")),
+        stratum: node.stratum.as_ref().map(|(address, _)| stratum_url(*address)),
         certificate: tls.map(|tls| hex::encode(tls.fingerprint())),
     }
+}
+
+fn stratum_url(address: SocketAddr) -> String {
+    format!("stratum+tcp://{address}")
 }
 
 /// Logs the progress of opening the ledger, at most once a second.

@@ -110,7 +110,7 @@ async fn publish_hashrate(node: &NodeState) {
         }
         let running = || summary.running.iter().map(|(_, progress)| progress);
         let data = json!({
-            "hashrate": running().map(|progress| progress.hash_rate).sum::<f64>(),
+            "hashrate": running().map(|progress| progress.hash_rate).sum::<f64>() + 0.0,
             "threads": running().map(|progress| progress.threads).sum::<usize>(),
             "hashes": summary.hashes,
         });

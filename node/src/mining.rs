@@ -11,6 +11,7 @@ use crate::clock::interval;
 use anyhow::Result;
 use chain::{Address, Block, Height, Params, Target, block};
 use miner::{Event, Kernel, Miner, Work};
+use readiness::NotReady;
 use source::{Candidate, Change, Source, SubmitOutcome};
 use std::num::NonZeroUsize;
 use std::time::Duration;
@@ -272,16 +273,19 @@ impl<S: Source> MiningLoop<S> {
             Ok(None) => None,
             Err(error) => {
                 self.pause();
-                self.log_waiting(format!("{error:#}"));
+                self.log_waiting(&error);
                 Some(Instant::now() + RETRY_PAUSE)
             }
         }
     }
 
-    /// Logs why mining waits, unless the reason differs from the last one in its numbers only.
-    fn log_waiting(&mut self, reason: String) {
+    /// Logs why mining waits, unless the reason differs from the last one in its numbers only, or
+    /// the node logs it.
+    fn log_waiting(&mut self, error: &anyhow::Error) {
         let words = |text: &str| text.replace(|letter: char| letter.is_ascii_digit(), "");
-        if self.waiting_reason.as_deref().map(words) != Some(words(&reason)) {
+        let reason = format!("{error:#}");
+        let is_logged = error.downcast_ref::<NotReady>().is_some_and(NotReady::needs_operator);
+        if !is_logged && self.waiting_reason.as_deref().map(words) != Some(words(&reason)) {
             tracing::warn!("mining waits: {reason}");
         }
         self.waiting_reason = Some(reason);
@@ -302,7 +306,7 @@ impl<S: Source> MiningLoop<S> {
         };
         let (candidate, since) = self.candidate.as_ref().filter(|_| work == self.work)?;
         let Some(header) = header else { return Some(Instant::now()) };
-        if since.elapsed() > MAX_CANDIDATE_AGE {
+        if since.elapsed() > MAX_CANDIDATE_AGE || !self.source.accepts(&header) {
             self.pause();
             return Some(Instant::now());
         }

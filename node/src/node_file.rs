@@ -1,6 +1,6 @@
 //! The file `node.json` in the data folder, by which commands on this machine find a running node.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 use std::io;
 use std::path::Path;
@@ -39,6 +39,18 @@ impl NodeFile {
         serde_json::from_slice(&std::fs::read(data.join(FILE)).ok()?).ok()
     }
 
+    /// Checks that the file can be written, as far as the data directory exists.
+    pub fn check(data: &Path) -> Result<()> {
+        let path = data.join(FILE);
+        ensure!(!path.is_dir(), "cannot write {}: it is a directory", path.display());
+        ensure!(data.is_dir() || !data.exists(), "{} is not a directory", data.display());
+        if data.is_dir() {
+            let probe = tempfile::NamedTempFile::new_in(data);
+            probe.with_context(|| format!("cannot write to {}", data.display()))?;
+        }
+        Ok(())
+    }
+
     /// Writes the file atomically.
     pub fn write(&self, data: &Path) -> Result<()> {
         let path = data.join(FILE);
@@ -50,5 +62,22 @@ impl NodeFile {
 
     pub fn remove(data: &Path) -> io::Result<()> {
         std::fs::remove_file(data.join(FILE))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn data_directory_in_which_the_file_cannot_be_written_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let error = |data: &Path| NodeFile::check(data).unwrap_err().to_string();
+        NodeFile::check(folder.path()).unwrap();
+        NodeFile::check(&folder.path().join("new").join("data")).unwrap();
+        std::fs::write(folder.path().join("file"), "").unwrap();
+        assert!(error(&folder.path().join("file")).contains("is not a directory"));
+        std::fs::create_dir(folder.path().join(FILE)).unwrap();
+        assert!(error(folder.path()).contains("node.json: it is a directory"));
     }
 }

@@ -59,9 +59,11 @@ pub struct Thread {
 }
 
 impl Thread {
-    /// Starts the threads for the writer, which publishes events and counts in `metrics`.
+    /// Starts the threads for the writer, which validates by `clock`, publishes events and counts in
+    /// `metrics`.
     pub fn spawn(
         writer: Writer,
+        clock: Clock,
         events: Publisher,
         metrics: Arc<Metrics>,
     ) -> anyhow::Result<Thread> {
@@ -72,7 +74,6 @@ impl Thread {
         let (peer_updates, _) = broadcast::channel(PEER_UPDATES);
         let (publish_disk_full, disk_full) = watch::channel(writer.is_disk_full());
         let extra_nonce = u32::from_le_bytes(random_bytes()?);
-        let clock = Clock::default();
         let journal = writer.background_sync();
         let task = WriterTask {
             writer,
@@ -181,9 +182,9 @@ impl WriterTask {
                     respond(reply, result, override_store_error)?;
                 }
                 Request::SetClockOffset(seconds, reply) => {
-                    self.clock.set_offset(seconds);
+                    let result = self.clock.set_offset(seconds).map(|()| self.clock.now());
                     tracing::warn!(seconds, "the clock for validation and mining has an offset");
-                    let _ = reply.send(self.clock.now());
+                    let _ = reply.send(result);
                 }
                 Request::Flush => self.flush()?,
                 Request::Stop => break,

@@ -105,6 +105,7 @@ impl Miner {
                 self.job = line["params"].clone();
                 self.clean += usize::from(line["params"][8] == true);
             }
+            Some("client.show_message") => {}
             Some(other) => panic!("{other}"),
             None if line["result"][2] == 4 => {
                 line["result"][1].as_str().unwrap().clone_into(&mut self.extra_nonce_1);

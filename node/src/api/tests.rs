@@ -121,7 +121,8 @@ impl World {
         };
         let mut config = settings.validate().unwrap();
         change(&mut config);
-        let daemon = Daemon::start(config).await.unwrap();
+        let daemon = Daemon::start(config, &mut std::future::pending()).await;
+        let daemon = daemon.unwrap().expect("nothing stops it");
         let data = folder.path().join("data");
         let token = std::fs::read_to_string(data.join("api-token")).unwrap().trim().to_owned();
         let protection = Token::open_or_create(&data).unwrap();

@@ -13,6 +13,12 @@ pub struct Args {
     node: NodeArgs,
 }
 
+/// How this machine's clock differs from those of peers.
+fn clock(skew: i64) -> String {
+    let direction = if skew > 0 { "behind" } else { "ahead of" };
+    format!("{} {direction} the clocks of peers", duration(skew.unsigned_abs()))
+}
+
 pub fn run(args: &Args, json: bool) -> Result<()> {
     let get = async || args.node.connect(None).await?.get(&["chain"]).await;
     output::print(&block_on(get())?, json, |chain: Chain| {
@@ -29,6 +35,8 @@ pub fn run(args: &Args, json: bool) -> Result<()> {
             .row("tip", chain.tip)
             .row("mined", ago(chain.tip_time.into()))
             .row("sync", sync)
+            .row_if("mining waits", chain.waiting)
+            .row_if("clock", chain.clock_skew_seconds.map(clock))
             .row("difficulty", chain.difficulty)
             .row_if("hash rate", chain.hashrate_estimate.map(human_rate))
             .row("issued", coins(chain.issued))

@@ -50,7 +50,7 @@ async fn serve(routes: Router) -> (String, watch::Sender<bool>) {
     let hosts = AllowedHosts::new(address.ip(), &[]).unwrap();
     let (stop, stopped) = watch::channel(false);
     let routes = server::App::new(routes, hosts, Arc::default());
-    tokio::spawn(server::serve(listener, None, routes, stopped));
+    tokio::spawn(server::serve(listener, None, watch::Sender::new(routes).subscribe(), stopped));
     (format!("http://{address}"), stop)
 }
 

@@ -344,7 +344,11 @@ impl JobsTask {
         };
         let (journal, written) = match tokio::task::spawn_blocking(write).await {
             Ok(done) => done,
-            Err(error) => std::panic::resume_unwind(error.into_panic()),
+            Err(error) => match error.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                // The runtime ends, and drops this task too.
+                Err(_cancelled) => std::future::pending().await,
+            },
         };
         self.journal = Some(journal);
         match written {

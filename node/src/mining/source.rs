@@ -5,7 +5,7 @@ pub mod local;
 pub mod remote;
 
 use anyhow::Result;
-use chain::{Address, Block, Height, Target};
+use chain::{Address, Block, Header, Height, Target};
 
 /// A block to mine: complete but for its nonce.
 #[derive(Clone, Debug)]
@@ -21,7 +21,7 @@ pub struct Candidate {
 /// Why a candidate is no longer the best one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// The tip changed: work on the candidate is useless.
+    /// Work on the candidate is useless: the tip changed, or no block can be mined any more.
     Tip,
     /// The mempool changed: a new candidate may pay more fees.
     Mempool,
@@ -46,6 +46,9 @@ pub trait Source {
     ) -> impl Future<Output = Result<Option<Candidate>>> + Send;
     /// Waits until the last candidate is no longer the best one. Cancel-safe.
     fn changed(&mut self) -> impl Future<Output = Change> + Send;
+    /// Whether a mined block with this header is worth submitting: not if the clock was set back so
+    /// far that it would be refused as too new.
+    fn accepts(&self, header: &Header) -> bool;
     /// Submits a mined block.
     fn submit(&mut self, block: Block) -> impl Future<Output = Result<SubmitOutcome>> + Send;
     /// Whether there will be no more candidates.

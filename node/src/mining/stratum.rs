@@ -21,7 +21,7 @@ use anyhow::Result;
 use chain::Address;
 use chain::params::Params;
 use chain::tx::Tag;
-use context::Context;
+use context::{Context, Work};
 use miner::stratum::{ExtraNonceAllocator, SessionConfig};
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -74,11 +74,11 @@ impl Server {
                 .max_future_seconds
                 .saturating_sub(CLOCK_MARGIN_SECONDS),
         };
-        let (publish_job, job) = watch::channel(None);
-        let notify = notify::run(templates, writer.clone(), tag, publish_job, stop.clone());
+        let (publish_work, work) = watch::channel(Work::None);
+        let notify = notify::run(templates, writer.clone(), tag, publish_work, stop.clone());
         let save = workers::save_periodically(Arc::clone(&workers), stop.clone());
         let config = Arc::new(config);
-        let context = Context { writer, config, job, workers: Arc::clone(&workers), stop };
+        let context = Context { writer, config, work, workers: Arc::clone(&workers), stop };
         Ok(Server {
             accept: tokio::spawn(accept(listener, Arc::new(context))),
             notify: tokio::spawn(notify),

@@ -3,7 +3,7 @@
 //! the same headers. Issued templates are remembered for a while, because a miner submits the
 //! fields of the header it chose, not the block.
 
-use super::readiness::{NotReady, Readiness};
+use super::readiness::{self, NotReady, Readiness};
 use crate::random::random_bytes;
 use crate::writer::{self, Stopped};
 use anyhow::Result;
@@ -13,6 +13,7 @@ use chain::tx::Tag;
 use chain::{Address, Block, Coinbase, Header, Transaction, merkle};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::watch;
 
 /// Most issued templates that are remembered, some hundred bytes each besides their transactions.
 const MAX_ISSUED: usize = 16_384;
@@ -24,7 +25,7 @@ const MAX_TEMPLATES: usize = 256;
 /// Why no template is issued.
 #[derive(Debug, thiserror::Error)]
 pub enum TemplateUnavailable {
-    /// The node is not in sync with its network.
+    /// No block can be mined at present.
     #[error(transparent)]
     NotReady(#[from] NotReady),
     /// The node is shutting down.
@@ -111,7 +112,14 @@ impl Templates {
             Some((known, template)) if *known == sequence => Ok((sequence, Arc::clone(template))),
             _ => {
                 // The address is replaced in the issued variants.
-                let template = Arc::new(self.writer.template(Address::ZERO).await??);
+                let template = self.writer.template(Address::ZERO).await?;
+                let template = Arc::new(template.map_err(|error| match error {
+                    // The clock was set back since the check.
+                    TemplateError::ClockBehindParent(behind) => {
+                        NotReady::ClockBehindTip(behind).into()
+                    }
+                    error => TemplateUnavailable::Template(error),
+                })?);
                 *latest = Some((sequence, Arc::clone(&template)));
                 Ok((sequence, template))
             }
@@ -138,6 +146,12 @@ impl Templates {
         let id = format!("{sequence:x}-{}", &root.to_string()[..16]);
         cache.insert(CacheEntry { id: id.clone(), root, template: issued.clone() });
         Ok((id, issued))
+    }
+
+    /// A receiver of whether a block can be mined, which is notified when issued templates may have
+    /// become useless.
+    pub fn subscribe(&self) -> watch::Receiver<readiness::State> {
+        self.readiness.subscribe()
     }
 
     /// Finds an issued template by its id; `None` if there is none, or it was issued long ago.

@@ -1,4 +1,5 @@
 use super::*;
+use chain::Header;
 use std::sync::{Arc, Mutex};
 
 /// A target that no hash meets.
@@ -11,6 +12,7 @@ const UNREACHABLE: [u8; 32] = {
 /// A source that always returns the same candidate and records submitted blocks.
 struct MockSource {
     target: Target,
+    accepts: bool,
     outcomes: Vec<SubmitOutcome>,
     submitted: Arc<Mutex<Vec<block::Hash>>>,
 }
@@ -18,7 +20,7 @@ struct MockSource {
 impl MockSource {
     fn new(target: Target, outcomes: &[SubmitOutcome]) -> MockSource {
         let outcomes = outcomes.iter().rev().copied().collect();
-        MockSource { target, outcomes, submitted: Arc::default() }
+        MockSource { target, accepts: true, outcomes, submitted: Arc::default() }
     }
 }
 
@@ -30,6 +32,10 @@ impl Source for MockSource {
 
     async fn changed(&mut self) -> Change {
         std::future::pending().await
+    }
+
+    fn accepts(&self, _: &Header) -> bool {
+        self.accepts
     }
 
     async fn submit(&mut self, block: Block) -> Result<SubmitOutcome> {
@@ -95,9 +101,10 @@ async fn stale_block_is_not_counted() {
     assert_eq!(progress.borrow().as_ref().unwrap().found, 1);
 }
 
-// G11: the machine or the process was suspended after a block was found.
+// G03, G11: the machine or the process was suspended after a block was found, or the clock was set
+// back.
 #[tokio::test]
-async fn block_found_before_suspend_is_not_submitted_after_it() {
+async fn block_found_before_suspend_or_step_of_the_clock_is_not_submitted_after_it() {
     let (_threads, threads) = watch::channel(1);
     let (found, _found) = mpsc::channel(1);
     let (progress, _) = watch::channel(None);
@@ -120,7 +127,11 @@ async fn block_found_before_suspend_is_not_submitted_after_it() {
         candidate: None,
         waiting_reason: None,
     };
-    for (age, count) in [(MAX_CANDIDATE_AGE + Duration::from_secs(1), 0), (Duration::ZERO, 1)] {
+    let old = MAX_CANDIDATE_AGE + Duration::from_secs(1);
+    for (age, accepts, count) in
+        [(old, true, 0), (Duration::ZERO, false, 0), (Duration::ZERO, true, 1)]
+    {
+        mining.source.accepts = accepts;
         mining.candidate = Some((candidate.clone(), Instant::now().checked_sub(age).unwrap()));
         let next = mining.handle_event(Event::Found { work: 1, header }).await;
         // The next candidate is fetched at once.

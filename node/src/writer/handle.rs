@@ -9,6 +9,7 @@ use chain::store::StoreError;
 use chain::template::{Template, TemplateError};
 use chain::tx::Transfer;
 use p2p::{BlockReply, Submit, TransferReply};
+use std::io;
 use std::sync::Arc;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
@@ -49,7 +50,7 @@ pub(super) enum Request {
     Template(Address, [u8; 4], oneshot::Sender<Result<Template, TemplateError<StoreError>>>),
     Generate(u32, Address, oneshot::Sender<Result<Vec<block::Hash>, GenerateError>>),
     Override(BlockOverride, block::Hash, oneshot::Sender<Result<(), InvalidateError>>),
-    SetClockOffset(i64, oneshot::Sender<Timestamp>),
+    SetClockOffset(i64, oneshot::Sender<io::Result<Timestamp>>),
     Flush,
     Stop,
 }
@@ -136,8 +137,9 @@ impl Handle {
         self.request(|reply| Request::Override(change, block, reply)).await
     }
 
-    /// Sets the node's clock `seconds` ahead of this machine's, or behind it; returns its new time.
-    pub async fn set_clock_offset(&self, seconds: i64) -> Result<Timestamp, Stopped> {
+    /// Sets the node's clock `seconds` ahead of this machine's, or behind it, also for later starts;
+    /// returns its new time.
+    pub async fn set_clock_offset(&self, seconds: i64) -> Result<io::Result<Timestamp>, Stopped> {
         self.request(|reply| Request::SetClockOffset(seconds, reply)).await
     }
 

@@ -16,6 +16,8 @@ pub const MEDIA_TYPE: &str = "application/problem+json";
 
 /// Default value of `Retry-After` in seconds: about one block of a fast network.
 const RETRY_SECONDS: u32 = 5;
+/// The value of `Retry-After` in seconds while the node is starting, which mostly takes less.
+const START_RETRY_SECONDS: u32 = 1;
 
 /// A kind of problem. The code is stable; title and text are the same for every occurrence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,7 +105,9 @@ kinds! {
     TOO_MANY_READERS = SERVICE_UNAVAILABLE "too-many-readers" "Too many event subscribers"
         "The number of event subscribers is limited: retry later.";
     NOT_READY = SERVICE_UNAVAILABLE "not-ready" "Node not ready"
-        "The node is syncing or shutting down.";
+        "The node is syncing or shutting down, or no block can be mined at present; `detail` has the reason.";
+    STARTING = SERVICE_UNAVAILABLE "starting" "Node starting"
+        "The node opens its data directory, and may have to rebuild the index. While it replays blocks, `actual` is their number so far and `expected` that of all.";
 }
 
 impl Kind {
@@ -182,6 +186,9 @@ impl Problem {
         match self.kind.status {
             StatusCode::UNAUTHORIZED => {
                 Some((WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")))
+            }
+            StatusCode::SERVICE_UNAVAILABLE if self.kind == Kind::STARTING => {
+                Some((RETRY_AFTER, START_RETRY_SECONDS.into()))
             }
             StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
                 Some((RETRY_AFTER, RETRY_SECONDS.into()))

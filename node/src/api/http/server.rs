@@ -133,17 +133,20 @@ async fn catch_panic(response: impl Future<Output = Response>) -> Response {
     .await
 }
 
-/// Serves until `stop` becomes true or its sender is dropped, then finishes responses in progress.
+/// Serves until `stop` becomes true or its sender is dropped, then finishes responses in progress. Each
+/// request is for the application that `app` has then.
 /// With `tls` the port serves HTTPS only.
 pub async fn serve(
     listener: TcpListener,
     tls: Option<Tls>,
-    app: App,
+    app: watch::Receiver<App>,
     mut stop: watch::Receiver<bool>,
 ) {
+    let metrics = Arc::clone(&app.borrow().metrics);
     let mut server = Server {
         tls,
         app,
+        metrics,
         stop: stop.clone(),
         started: Instant::now(),
         tasks: JoinSet::new(),
@@ -173,7 +176,8 @@ pub async fn serve(
 
 struct Server {
     tls: Option<Tls>,
-    app: App,
+    app: watch::Receiver<App>,
+    metrics: Arc<HttpMetrics>,
     stop: watch::Receiver<bool>,
     started: Instant,
     tasks: JoinSet<()>,
@@ -197,17 +201,17 @@ impl Server {
             let open = self.open.iter().enumerate();
             let waiting = open.filter_map(|(at, open)| Some((open.activity.idle_since()?, at)));
             let Some((_, longest)) = waiting.min() else {
-                self.app.metrics.connections.refused.increment();
+                self.metrics.connections.refused.increment();
                 tracing::debug!(%peer, "connection refused: all {MAX_CONNECTIONS} are active");
                 return;
             };
-            self.app.metrics.connections.shed.increment();
+            self.metrics.connections.shed.increment();
             self.open.swap_remove(longest).task.abort();
         }
         let activity = ActivityTracker::new(self.started);
         let (tls, app) = (self.tls.clone(), self.app.clone());
         let task = serve_connection(stream, peer, tls, app, activity.clone(), self.stop.clone());
-        let in_progress = self.app.metrics.connections.open.enter();
+        let in_progress = self.metrics.connections.open.enter();
         let task = self.tasks.spawn(async move {
             task.await;
             drop(in_progress);
@@ -221,7 +225,7 @@ async fn serve_connection(
     stream: TcpStream,
     peer: SocketAddr,
     tls: Option<Tls>,
-    app: App,
+    app: watch::Receiver<App>,
     activity: ActivityTracker,
     mut stop: watch::Receiver<bool>,
 ) {
@@ -250,7 +254,7 @@ async fn socket(stream: TcpStream, tls: Option<Tls>) -> io::Result<Box<dyn Socke
 async fn serve_http(
     socket: Box<dyn Socket>,
     peer: SocketAddr,
-    app: App,
+    app: watch::Receiver<App>,
     activity: ActivityTracker,
     mut stop: watch::Receiver<bool>,
 ) {
@@ -258,7 +262,7 @@ async fn serve_http(
         let active = activity.begin();
         let mut request = request.map(axum::body::Body::new);
         request.extensions_mut().insert(ConnectInfo(peer));
-        let app = app.clone();
+        let app = app.borrow().clone();
         async move {
             let response = app.respond(request).await;
             Ok::<_, Infallible>(response.map(|body| active.until_sent(body)))

@@ -13,6 +13,7 @@ use crate::state::NodeState;
 use axum::extract::State;
 use axum::http::Uri;
 use axum::response::Response;
+use chain::hash::sha256;
 use chain::ledger::{ChainTip, ChainTipStatus, TipPosition, View};
 use chain::params::Spec;
 use chain::{Height, Params, block_index};
@@ -71,6 +72,11 @@ pub struct Chain {
     pub hashrate_estimate: Option<f64>,
     /// The sync progress of this node.
     pub sync: SyncProgress,
+    /// Why no block can be mined at present; null if one can.
+    pub waiting: Option<String>,
+    /// The seconds by which the clocks of peers are ahead of this machine's; null unless most peers
+    /// disagree with it by more than a minute.
+    pub clock_skew_seconds: Option<i64>,
     /// The size of the mempool.
     pub mempool: MempoolSize,
     /// The number of connected peers.
@@ -148,6 +154,8 @@ pub enum Access {
 pub async fn chain(State(node): State<Arc<NodeState>>) -> Response {
     let uptime_seconds = node.started.elapsed().as_secs();
     let (peers, progress) = (node.peers.peer_count(), progress(&node));
+    let clock_skew_seconds = node.peers.clock_skew();
+    let waiting = node.readiness.reason().map(|reason| reason.to_string());
     read(&node, |view| {
         let (params, tip) = (view.params(), view.tip());
         let mempool = MempoolSize { count: view.mempool().count(), bytes: view.mempool().bytes() };
@@ -155,7 +163,9 @@ pub async fn chain(State(node): State<Arc<NodeState>>) -> Response {
         let sync = SyncProgress::of(progress, tip.height);
         let SyncProgress { state, best_header_height, .. } = sync;
         let pool = format!("{}-{}", mempool.count, mempool.bytes);
-        let tag = format!("{pool}-{peers}-{state:?}-{best_header_height}");
+        let skew = clock_skew_seconds.unwrap_or_default();
+        let reason = hex::encode(&sha256(waiting.as_deref().unwrap_or_default().as_bytes())[..4]);
+        let tag = format!("{pool}-{peers}-{state:?}-{best_header_height}-{reason}-{skew}");
         let chain = Chain {
             network: params.name().to_owned(),
             genesis: params.genesis_hash().to_string(),
@@ -170,6 +180,8 @@ pub async fn chain(State(node): State<Arc<NodeState>>) -> Response {
             median_block_seconds: median_block_seconds(view),
             hashrate_estimate: hashrate_estimate(view),
             sync,
+            waiting,
+            clock_skew_seconds,
             mempool,
             peers,
             version: env!("CARGO_PKG_VERSION").to_owned(),

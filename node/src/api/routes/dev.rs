@@ -18,6 +18,7 @@ use chain::rules::Rule;
 use chain::{Address, Params, block};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::io;
 use std::sync::Arc;
 
 pub fn routes(token: &Token) -> Routes {
@@ -28,11 +29,11 @@ pub fn routes(token: &Token) -> Routes {
             .errors(&[Kind::rule(Rule::TimeTooNew)]),
         post("/v1/dev/time", "Offset the clock", time)
             .description(
-                "Blocks are validated and mined by the adjusted clock until the node stops. Messages \
+                "Blocks are validated and mined by the adjusted clock, also after a restart. Messages \
                                    of peers are still compared with the system clock first.",
             )
             .response::<TimeResponse>(200, "The clock was adjusted.")
-            .errors(&[Kind::NOT_AVAILABLE]),
+            .errors(&[Kind::NOT_AVAILABLE, Kind::DISK_FULL]),
         post("/v1/dev/invalidate", "Invalidate a block", invalidate)
             .description(
                 "Invalidates the block and its descendants, persistently: the tip moves to the best \
@@ -154,7 +155,16 @@ pub async fn time(
     require_dev_network(&node)?;
     let SignedInteger(offset_seconds) = request.offset_seconds;
     in_range(offset_seconds, -MAX_SHIFT..=MAX_SHIFT, "offset_seconds")?;
-    let time = node.writer.set_clock_offset(offset_seconds).await?.get();
+    let time = node.writer.set_clock_offset(offset_seconds).await?.map_err(|error| {
+        let kind = match error.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Kind::DISK_FULL,
+            _ => Kind::INTERNAL,
+        };
+        Problem::new(kind, format!("the offset cannot be stored: {error}"))
+    })?;
+    let time = time.get();
+    // Published before the response.
+    let _ = node.readiness.check().await;
     Ok(Json(TimeResponse { offset_seconds, time }))
 }
 

@@ -9,8 +9,15 @@ use std::sync::Arc;
 
 pub fn routes() -> Routes {
     Routes::new([
-        get("/livez", "Check liveness", live).response_as(TEXT, "The node is alive."),
-        get("/readyz", "Check readiness", ready).response_as(TEXT, "The node is ready."),
+        get("/livez", "Check liveness", live)
+            .description("Responds also while the node opens its data directory.")
+            .response_as(TEXT, "The node is alive."),
+        get("/readyz", "Check readiness", ready)
+            .description(
+                "The node is ready while a block can be mined on its tip. Otherwise the problem has the \
+                                   reason; while the node opens its data directory it has the progress.",
+            )
+            .response_as(TEXT, "The node is ready."),
     ])
 }
 
@@ -18,8 +25,8 @@ pub async fn live() -> &'static str {
     "ok\n"
 }
 
-/// Returns an error while the node is syncing or shutting down, or its writer has stopped. A new chain
-/// at height 0 is ready.
+/// Returns an error while no block can be mined, while the node is shutting down, and once its writer
+/// has stopped. A new chain at height 0 is ready.
 pub async fn ready(State(node): State<Arc<NodeState>>) -> Result<&'static str, Problem> {
     let writer_is_gone = node.writer.watch_chain().has_changed().is_err();
     if *node.stopping.borrow() || writer_is_gone {

@@ -27,7 +27,8 @@ pub fn routes() -> Routes {
         get("/v1/mining/template", "Get a block template", template)
             .description(
                 "With `after`, the response waits for a better template than that, at most \
-                                   `timeout` seconds.",
+                                   `timeout` seconds. While no block can be mined, the response is \
+                                   `not-ready` with the reason.",
             )
             .response::<Template>(200, "A template for a child of the tip.")
             .errors(&[Kind::NO_MINER]),
@@ -59,6 +60,9 @@ pub struct Mining {
     pub kernel: Option<String>,
     /// The template the first job is searching.
     pub template: Option<SearchedTemplate>,
+    /// Why no block can be mined at present; null if one can. Templates, jobs and Stratum miners get
+    /// the same reason.
+    pub waiting: Option<String>,
     /// The number of blocks found since the node started.
     pub blocks_found: u64,
     /// The address of the Stratum server, `ADDRESS:PORT`; null if disabled.
@@ -82,6 +86,7 @@ pub struct SearchedTemplate {
 
 pub async fn mining(State(node): State<Arc<NodeState>>) -> Result<Response, Problem> {
     let summary = node.jobs.summary().await?;
+    let waiting = node.readiness.check().await.err().map(|reason| reason.to_string());
     Ok(read(&node, |view| {
         let running = || summary.running.iter().map(|(_, progress)| progress);
         let shown = running().next().or(summary.last.as_ref());
@@ -90,7 +95,8 @@ pub async fn mining(State(node): State<Arc<NodeState>>) -> Result<Response, Prob
             running: candidate.is_some(),
             jobs: summary.running.iter().map(|(id, _)| id.to_string()).collect(),
             miner: shown.map(|progress| progress.miner.encode(view.params().hrp())),
-            hashrate: running().map(|progress| progress.hash_rate).sum(),
+            // The sum of none is −0.
+            hashrate: running().map(|progress| progress.hash_rate).sum::<f64>() + 0.0,
             hashes: summary.hashes,
             threads: running().map(|progress| progress.threads).sum(),
             max_threads: summary.max_threads,
@@ -101,6 +107,7 @@ pub async fn mining(State(node): State<Arc<NodeState>>) -> Result<Response, Prob
                 target: target.to_string(),
                 age_seconds: since.elapsed().as_secs_f64(),
             }),
+            waiting,
             blocks_found: summary.found,
             stratum: node.stratum.as_ref().map(|(address, _)| address.to_string()),
             stratum_workers: stratum_workers(&node, true),
@@ -181,7 +188,16 @@ pub async fn template(
     let miner = transfer::payout_address(miner, node.default_miner, params.hrp())?;
     let mut long_poll = LongPoll::new(&node, query.timeout)?;
     if let Some(after) = &query.after {
-        while state_of(after)? == long_poll.state() && long_poll.changed().await {}
+        let after = state_of(after)?;
+        let mut readiness = node.readiness.subscribe();
+        let is_ready = node.readiness.check().await.is_ok();
+        let newer = async { while after == long_poll.state() && long_poll.changed().await {} };
+        if is_ready {
+            tokio::select! {
+                () = newer => {}
+                _ = readiness.changed() => {}
+            }
+        }
     }
     let (id, candidate) = node.templates.issue(miner).await?;
     let (block, template) = (candidate.block(), candidate.template());

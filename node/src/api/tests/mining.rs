@@ -14,9 +14,11 @@ async fn idle_miner_reports_not_running() {
     let nothing = json!({
         "running": false, "jobs": [], "miner": null, "hashrate": 0.0, "hashes": 0, "threads": 0,
         "max_threads": max_threads, "restarts": 0, "kernel": null, "template": null,
-        "blocks_found": 0, "stratum": null, "stratum_workers": [],
+        "waiting": null, "blocks_found": 0, "stratum": null, "stratum_workers": [],
     });
-    assert_eq!(world.get("/v1/mining").await.json(), nothing);
+    let response = world.get("/v1/mining").await;
+    assert_eq!(response.json(), nothing);
+    assert!(response.text().contains("\"hashrate\":0.0"), "{}", response.text());
 }
 
 #[tokio::test]
@@ -119,4 +121,68 @@ async fn template_requires_payout_address() {
     }
     let own = World::with(|config| config.miner = Some(address(3))).await;
     assert_eq!(own.get("/v1/mining/template").await.status, 200);
+}
+
+// G03, O07: the node itself would refuse such blocks as too new, so nothing is mined, and every door says
+// why.
+#[tokio::test]
+async fn tip_ahead_of_the_clock_is_a_reason_in_every_place() {
+    let world = World::with(|config| config.miner = Some(address(9))).await;
+    let shift = async |seconds: i64| {
+        world.post_json("/v1/dev/time", &json!({"offset_seconds": seconds})).await.json();
+    };
+    let call = async || {
+        let call = json!({"id": 1, "method": "getblocktemplate", "params": [{}]});
+        world.post_json("/", &call).await
+    };
+    let ahead = 10 * 86_400 - 1_800;
+    shift(ahead).await;
+    world.generate(1, 0).await;
+    let id = world.get(&template("")).await.json()["id"].as_str().unwrap().to_owned();
+    // A miner waits for a better template when the clock is set back.
+    let waiting = template(&format!("&after={id}&timeout=120"));
+    let (waited, ()) = tokio::join!(world.get(&waiting), async {
+        tokio::task::yield_now().await;
+        shift(0).await;
+    });
+    let reason = waited.problem(503, "not-ready")["detail"].as_str().unwrap().to_owned();
+    assert!(reason.starts_with("the tip is 9 d 23 h ahead of this machine's clock"), "{reason}");
+
+    let same = |found: &Value| {
+        let found = found.as_str().unwrap_or_else(|| panic!("{found}"));
+        assert!(found.starts_with("the tip is 9 d 23 h ahead of this machine's clock"), "{found}");
+    };
+    same(&world.get(&template("")).await.problem(503, "not-ready")["detail"]);
+    same(&world.get("/readyz").await.problem(503, "not-ready")["detail"]);
+    same(&world.get("/v1/mining").await.json()["waiting"]);
+    same(&world.get("/v1/chain").await.json()["waiting"]);
+    let answer: Value = serde_json::from_slice(&call().await.body).unwrap();
+    assert_eq!(answer["error"]["code"], -10);
+    same(&answer["error"]["message"]);
+    let order = json!({"until": {"height": 5}});
+    let job = world.post_json("/v1/mining/jobs", &order).await.json();
+    let path = format!("/v1/mining/jobs/{}", job["id"].as_str().unwrap());
+    let job = loop {
+        let job = world.get(&path).await.json();
+        if job["waiting"].is_string() {
+            break job;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    };
+    same(&job["waiting"]);
+    // The API says so as for a submitted block.
+    world.post_json("/v1/dev/generate", &json!({"blocks": 1})).await.problem(422, "time-too-new");
+
+    shift(ahead).await;
+    assert_eq!(world.get("/readyz").await.status, 200);
+    assert_eq!(world.get("/v1/chain").await.json()["waiting"], Value::Null);
+    loop {
+        let job = world.get(&format!("{path}?wait=30")).await.json();
+        if job["state"] == "succeeded" {
+            break;
+        }
+    }
+    assert_eq!(world.height().await, 5);
+    let rejected = world.get("/metrics").await;
+    assert!(!rejected.text().contains("time-too-new"), "{}", rejected.text());
 }

@@ -90,10 +90,7 @@ async fn start(
     let mut config = args.settings(params).start_log()?.validate()?;
     (config.threads, config.kernel) = (args.threads, args.kernel);
     line.println(&format!("mining for {} on {}", miner.encode(params.hrp()), params.name()));
-    let daemon = tokio::select! {
-        daemon = Daemon::start(config) => daemon?,
-        () = &mut *stop => return Ok(None),
-    };
+    let Some(daemon) = Daemon::start(config, stop).await? else { return Ok(None) };
     let url = daemon.url();
     line.println(&format!("started a node: REST API at {url}/v1/chain, explorer at {url}/"));
     if let Some(address) = daemon.join_address() {

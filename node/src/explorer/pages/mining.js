@@ -32,6 +32,7 @@ export default async function miningPage({ signal }) {
   const miners = breakdown('Blocks by miner');
   const workers = h('div');
   const details = h('p', { class: 'quiet' });
+  const notice = h('div', { class: 'notice', role: 'status', hidden: true });
   const samples = [];
   let blocks = [];
 
@@ -42,6 +43,10 @@ export default async function miningPage({ signal }) {
     tiles.node.show(isMining ? hashrate(mining.hashrate) : 'idle', isMining ? `${count(mining.threads)} of ${plural(mining.max_threads, 'thread')}` : 'no active threads', `${count(mining.hashes)} hashes`);
     tiles.found.show(count(mining.blocks_found), `${count(mining.hashes)} hashes`);
     tiles.template.show(mining.template ? count(mining.template.height) : '–', mining.template ? `${duration(mining.template.age_seconds)} old` : 'none');
+    notice.hidden = mining.waiting === null;
+    const reason = mining.waiting ? `No block can be mined at present: ${mining.waiting}.` : '';
+    // Screen readers announce every change of the notice.
+    if (notice.textContent !== reason) replaceContent(notice, reason);
     replaceContent(details, ...(isMining && mining.miner ? ['Pays ', address(mining.miner), mining.kernel ? ` and hashes with ${mining.kernel}.` : '.'] : ['No mining job is running.']));
     replaceContent(workers, renderWorkers(mining));
   };
@@ -72,6 +77,7 @@ export default async function miningPage({ signal }) {
     title: 'Mining',
     content: [
       heading('Mining'),
+      notice,
       h('div', { class: 'tiles four' }, Object.values(tiles).map(({ element }) => element)),
       h('div', { class: 'columns' },
         card([h('span', null, 'Network hash rate'), h('small', null, `last ${RECENT} blocks`)], networkChart.element),

@@ -1,11 +1,11 @@
 //! The node in this process as a source of candidates.
 
 use super::{Candidate, Change, Source, SubmitOutcome};
-use crate::mining::readiness::Readiness;
+use crate::mining::readiness::{Readiness, State};
 use crate::writer::{self, ChainVersion};
 use anyhow::Result;
 use chain::ledger::Accepted;
-use chain::{Address, Block, block};
+use chain::{Address, Block, Header, block};
 use tokio::sync::watch;
 
 /// Checks whether more blocks are wanted.
@@ -16,6 +16,7 @@ pub struct LocalSource {
     writer: writer::Handle,
     readiness: Readiness,
     chain: watch::Receiver<ChainVersion>,
+    state: watch::Receiver<State>,
     mark: [u8; 4],
     is_wanted: IsWanted,
     tip: Option<block::Hash>,
@@ -31,8 +32,17 @@ impl LocalSource {
         mark: [u8; 4],
         is_wanted: IsWanted,
     ) -> LocalSource {
-        let chain = writer.watch_chain();
-        LocalSource { writer, readiness, chain, mark, is_wanted, tip: None, is_closed: false }
+        let (chain, state) = (writer.watch_chain(), readiness.subscribe());
+        LocalSource {
+            writer,
+            readiness,
+            chain,
+            state,
+            mark,
+            is_wanted,
+            tip: None,
+            is_closed: false,
+        }
     }
 }
 
@@ -40,6 +50,7 @@ impl Source for LocalSource {
     async fn candidate(&mut self, miner: Address) -> Result<Option<Candidate>> {
         // Before the template is made, so that no later change is missed.
         self.chain.mark_unchanged();
+        self.state.mark_unchanged();
         if !(self.is_wanted)()? {
             return Ok(None);
         }
@@ -54,7 +65,8 @@ impl Source for LocalSource {
     async fn changed(&mut self) -> Change {
         let changed = tokio::select! {
             changed = self.chain.changed() => changed,
-            () = self.readiness.changed() => return Change::Tip,
+            // The sender lives as long as `readiness`.
+            _ = self.state.changed() => return Change::Tip,
         };
         if changed.is_err() {
             self.is_closed = true;
@@ -62,6 +74,10 @@ impl Source for LocalSource {
         }
         let is_same_tip = Some(self.chain.borrow_and_update().tip) == self.tip;
         if is_same_tip { Change::Mempool } else { Change::Tip }
+    }
+
+    fn accepts(&self, header: &Header) -> bool {
+        self.readiness.accepts_time(header)
     }
 
     async fn submit(&mut self, block: Block) -> Result<SubmitOutcome> {

@@ -2,12 +2,13 @@
 //! `/v1/mining/template`, and blocks are submitted to `/v1/blocks`.
 
 use super::{Candidate, Change, Source, SubmitOutcome};
+use crate::api::http::problem::Kind;
 use crate::api::routes::blocks::{SubmitResponse, SubmitStatus, Summary};
 use crate::api::routes::mining as api;
-use crate::client::Client;
+use crate::client::{ApiError, Client};
 use anyhow::{Context, Result};
 use chain::address::Hrp;
-use chain::{Address, Block, Height};
+use chain::{Address, Block, Header, Height};
 use std::time::Duration;
 
 /// Time after which a long poll for a new template ends without one.
@@ -67,9 +68,16 @@ impl Source for RemoteSource {
                     return if is_tip { Change::Tip } else { Change::Mempool };
                 }
                 Ok(_) => {}
+                // The next request for a candidate reports why no block can be mined.
+                Err(error) if is_not_ready(&error) => return Change::Tip,
                 Err(_) => tokio::time::sleep(RETRY_PAUSE).await,
             }
         }
+    }
+
+    /// Decided by the node, whose clock counts.
+    fn accepts(&self, _: &Header) -> bool {
+        true
     }
 
     async fn submit(&mut self, block: Block) -> Result<SubmitOutcome> {
@@ -91,6 +99,11 @@ impl Source for RemoteSource {
     fn is_closed(&self) -> bool {
         false
     }
+}
+
+/// Whether a node responded that no block can be mined at present.
+fn is_not_ready(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<ApiError>().is_some_and(|error| error.code == Kind::NOT_READY.code())
 }
 
 fn decode(candidate: &api::Template) -> Result<Candidate> {

@@ -1,7 +1,7 @@
 //! The connection of one miner: its lines are inputs of its session, whose actions are performed in
 //! order. Nothing is queued: a miner that does not read is not read from, and soon disconnected.
 
-use super::context::Context;
+use super::context::{Context, Work};
 use super::job_template::JobTemplate;
 use super::line_codec::Lines;
 use crate::clock::interval;
@@ -72,8 +72,8 @@ impl Connection {
         mut lines: Lines<OwnedReadHalf>,
         mut closed: oneshot::Receiver<()>,
     ) -> CloseReason {
-        let (mut job, mut stop) = (self.context.job.clone(), self.context.stop.clone());
-        job.mark_changed();
+        let (mut work, mut stop) = (self.context.work.clone(), self.context.stop.clone());
+        work.mark_changed();
         let mut tick = interval(TICK);
         let mut read_at = Instant::now();
         let context = Arc::clone(&self.context);
@@ -83,12 +83,13 @@ impl Connection {
                 biased;
                 () = shutdown_requested(&mut stop) => return self.drain(lines).await,
                 _ = &mut closed => return "replaced by another connection".to_owned(),
-                changed = job.changed() => {
-                    let newest = job.borrow_and_update().clone();
+                changed = work.changed() => {
+                    let newest = work.borrow_and_update().clone();
                     match (changed, newest) {
                         (Err(_), _) => return self.drain(lines).await,
-                        (Ok(()), Some(job)) => self.session.set_template(job, now()),
-                        (Ok(()), None) => continue,
+                        (Ok(()), Work::Job(job)) => self.session.set_template(job, now()),
+                        (Ok(()), Work::Suspended(reason)) => self.session.suspend(reason),
+                        (Ok(()), Work::None) => continue,
                     }
                 }
                 _ = tick.tick() => self.session.tick(now()),

@@ -13,12 +13,23 @@ use tokio::sync::watch;
 /// Pause before a block that did not fit on the disk is submitted again.
 const RESUBMIT_PAUSE: Duration = Duration::from_secs(1);
 
+/// The present work of all miners.
+#[derive(Clone)]
+pub(super) enum Work {
+    /// There was no template yet.
+    None,
+    /// The job to mine.
+    Job(Arc<BlockTemplate<JobTemplate>>),
+    /// No block can be mined at present, for this reason.
+    Suspended(Arc<str>),
+}
+
 /// The state that all Stratum connections share.
 pub(super) struct Context {
     pub(super) writer: writer::Handle,
     pub(super) config: Arc<SessionConfig<Address>>,
-    /// The present job; `None` until there is one.
-    pub(super) job: watch::Receiver<Option<Arc<BlockTemplate<JobTemplate>>>>,
+    /// The present work of all miners.
+    pub(super) work: watch::Receiver<Work>,
     pub(super) workers: Arc<Workers>,
     pub(super) stop: watch::Receiver<bool>,
 }

@@ -1,6 +1,7 @@
 //! Job notifications: miners get a new job at once when the tip changes, after a pause when it pays
 //! more fees, and periodically so that its time stays near the clock's.
 
+use super::context::Work;
 use super::job_template::JobTemplate;
 use crate::mining::templates::{TemplateUnavailable, Templates};
 use crate::shutdown::shutdown_requested;
@@ -23,41 +24,45 @@ const RETRY_PAUSE: Duration = Duration::from_secs(1);
 /// Least time between two checks for better fees.
 const FEE_CHECK_PAUSE: Duration = Duration::from_secs(1);
 
-type JobSender = watch::Sender<Option<Arc<BlockTemplate<JobTemplate>>>>;
-
-/// Publishes jobs until `stop` becomes true.
+/// Publishes jobs, or why there are none, until `stop` becomes true.
 pub(super) async fn run(
     templates: Arc<Templates>,
     writer: writer::Handle,
     tag: Tag,
-    jobs: JobSender,
+    work: watch::Sender<Work>,
     mut stop: watch::Receiver<bool>,
 ) {
-    let mut chain = writer.watch_chain();
+    let (mut chain, mut readiness) = (writer.watch_chain(), templates.subscribe());
     let mut published: Option<Published> = None;
-    let (mut number, mut logged_error) = (0, None);
+    let (mut number, mut last_error) = (0, None);
     loop {
         // Before the template is made, so that no later change is missed.
         chain.borrow_and_update();
+        readiness.borrow_and_update();
         let mut check_at = match templates.latest().await {
             Ok((_, template)) => {
-                logged_error = None;
                 let candidate = Published::now(&template);
+                if last_error.take().is_some() {
+                    // Miners wait.
+                    published = None;
+                }
                 if published.as_ref().is_none_or(|last| last.is_replaced_by(&candidate)) {
                     number += 1;
                     let job = job(number, template, tag.clone(), writer.now());
-                    jobs.send_replace(Some(Arc::new(job)));
+                    work.send_replace(Work::Job(Arc::new(job)));
                     published = Some(candidate);
                 }
                 published.as_ref().map_or_else(Instant::now, Published::expires_at)
             }
             Err(TemplateUnavailable::Stopped(_)) => return,
             Err(error) => {
-                let error = error.to_string();
-                if logged_error.as_ref() != Some(&error) {
-                    tracing::debug!("no job for miners: {error}");
+                let kind = std::mem::discriminant(&error);
+                if last_error != Some(kind) {
+                    let reason: Arc<str> = error.to_string().into();
+                    tracing::debug!("no job for miners: {reason}");
+                    work.send_replace(Work::Suspended(reason));
                 }
-                logged_error = Some(error);
+                last_error = Some(kind);
                 Instant::now() + RETRY_PAUSE
             }
         };
@@ -67,7 +72,12 @@ pub(super) async fn run(
             tokio::select! {
                 () = shutdown_requested(&mut stop) => return,
                 () = tokio::time::sleep_until(check_at) => break,
-                changed = chain.changed(), if logged_error.is_none() => {
+                _ = readiness.changed() => {
+                    // Another reason applies, or the published job is too new for the clock.
+                    (published, last_error) = (None, None);
+                    break;
+                }
+                changed = chain.changed(), if last_error.is_none() => {
                     if changed.is_err() {
                         return;
                     }

@@ -199,7 +199,11 @@ async fn start() -> (SocketAddr, watch::Sender<bool>, tokio::task::JoinHandle<()
     let listener = listener::bind("127.0.0.1:0".parse().unwrap(), "--api").await.unwrap();
     let address = listener::local_address(&listener).unwrap();
     let (stop, stopped) = watch::channel(false);
-    (address, stop, tokio::spawn(serve(listener, None, app(), stopped)))
+    (
+        address,
+        stop,
+        tokio::spawn(serve(listener, None, watch::Sender::new(app()).subscribe(), stopped)),
+    )
 }
 
 /// Sends bytes and returns everything received until the server closes or pauses.

@@ -15,7 +15,8 @@ impl Error {
     /// A parameter has an invalid value.
     pub const INVALID_PARAMETER: i32 = -8;
     pub const NOT_CONNECTED: i32 = -9;
-    pub const IN_INITIAL_DOWNLOAD: i32 = -10;
+    /// No block can be mined at present; in Bitcoin Core only during the initial download.
+    pub const NOT_READY: i32 = -10;
     /// A block cannot be decoded.
     pub const DESERIALIZATION: i32 = -22;
     /// No payout address. Not one of Bitcoin Core's codes; sent with status 401.

@@ -28,8 +28,13 @@ pub(super) async fn get(node: &NodeState, miner: Address, request: &Value) -> Re
         let long_poll = LongPoll::new(node, Some(Digits(POLL_SECONDS)));
         let mut long_poll =
             long_poll.map_err(|_| Error::new(Error::INTERNAL, "no result can be held"))?;
-        if id.get(..HASH_DIGITS) == Some(&*long_poll.tip().to_string()) {
-            long_poll.tip_changed().await;
+        let mut readiness = node.readiness.subscribe();
+        let is_ready = node.readiness.check().await.is_ok();
+        if is_ready && id.get(..HASH_DIGITS) == Some(&*long_poll.tip().to_string()) {
+            tokio::select! {
+                _ = long_poll.tip_changed() => {}
+                _ = readiness.changed() => {}
+            }
         }
     }
     match node.templates.issue(miner).await {
@@ -37,9 +42,7 @@ pub(super) async fn get(node: &NodeState, miner: Address, request: &Value) -> Re
         Err(why) => {
             let code = match why {
                 TemplateUnavailable::NotReady(NotReady::NoPeers) => Error::NOT_CONNECTED,
-                TemplateUnavailable::NotReady(NotReady::Syncing { .. }) => {
-                    Error::IN_INITIAL_DOWNLOAD
-                }
+                TemplateUnavailable::NotReady(_) => Error::NOT_READY,
                 TemplateUnavailable::Stopped(_) | TemplateUnavailable::Template(_) => {
                     Error::INTERNAL
                 }
