@@ -29,7 +29,7 @@ pub(super) struct Engine {
     db: RwLock<Option<sled::Db>>,
     /// Whether `failure` is set.
     has_failed: AtomicBool,
-    /// The first error since the database was opened.
+    /// The error after which sled is not called again.
     failure: Mutex<Option<Failure>>,
 }
 
@@ -65,7 +65,7 @@ impl Engine {
         operation(db).map_err(|failure| self.fail(failure))
     }
 
-    /// Returns the first error since the database was opened, if there was one.
+    /// Returns the error after which sled is not called again, if there was one.
     pub(super) fn check(&self) -> Result<(), IndexError> {
         if !self.has_failed.load(Ordering::Acquire) {
             return Ok(());
@@ -77,8 +77,11 @@ impl Engine {
     /// Remembers an error, so that sled is not called again, and returns it.
     pub(super) fn fail(&self, failure: Failure) -> IndexError {
         let error = IndexError::engine(&failure, &self.folder);
-        let mut first = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
-        first.get_or_insert(failure);
+        let mut known = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
+        // Anything else is worse than a full disk, after which the database is opened again.
+        if !matches!(*known, Some(Failure::Other(_))) {
+            *known = Some(failure);
+        }
         self.has_failed.store(true, Ordering::Release);
         error
     }
