@@ -2,6 +2,7 @@
 
 use crate::faults::submit;
 use crate::harness::{Node, Process, eventually, skip, verified};
+use crate::mempool::waiting;
 use crate::repair::copy;
 use crate::test_chain::{dev_chain, dev_key, pay, test_address, text};
 use std::fs::{self, File};
@@ -69,6 +70,43 @@ impl SmallDisk {
             assert_eq!(response.status, 200, "{path}: {response:?}");
         }
     }
+}
+
+// T09
+#[test]
+fn full_disk_refuses_transfers_and_keeps_those_that_were_accepted() {
+    let folder = tempfile::tempdir().unwrap();
+    let mount = folder.path().canonicalize().unwrap().join("disk");
+    fs::create_dir(&mount).unwrap();
+    let Some(small) = SmallDisk::start(&mount) else {
+        skip("small disks need `unshare --mount`");
+        return;
+    };
+    let mut next = 0;
+    let mut submit_next = || {
+        let transfer = pay(&dev_key(0), next, test_address(3), 5);
+        let hex = serde_json::json!({ "hex": hex::encode(transfer.encode()) });
+        let response = small.node.send("POST", "/v1/transactions", &hex);
+        next += u64::from(response.status == 201);
+        let is_full = response.status == 503 && response.json()["code"] == "disk-full";
+        assert!(response.status == 201 || is_full, "{response:?}");
+        response.status
+    };
+    (0..10).for_each(|_| assert_eq!(submit_next(), 201));
+    small.fill();
+    // The last page of the journal may have room for a few transfers.
+    eventually("a transfer that does not fit", || (submit_next() == 503).then_some(()));
+    assert_eq!(small.node.get("/v1/mempool").status, 200);
+    small.make_room();
+    eventually("a transfer that is accepted again", || (submit_next() == 201).then_some(()));
+    let before = waiting(&small.node);
+    // The disk ends with the process, which must not change it meanwhile.
+    let stop = ["-STOP", &small.node.id().to_string()];
+    assert!(Command::new("kill").args(stop).status().unwrap().success());
+    let data = folder.path().join("copy");
+    copy(&small.disk.join("data"), &data);
+    small.node.kill();
+    assert_eq!(waiting(&Node::start(&data, &[])), before);
 }
 
 // T09

@@ -30,7 +30,7 @@ fn submit_all(node: &Node, transfers: &[Transfer]) {
 }
 
 /// The transactions of the mempool with their statuses, the oldest first.
-fn waiting(node: &Node) -> Vec<(String, String)> {
+pub fn waiting(node: &Node) -> Vec<(String, String)> {
     let mut path = "/v1/mempool/transactions?limit=100".to_owned();
     let mut all = Vec::new();
     loop {
