@@ -7,6 +7,7 @@
 //! - [`journal`] holds data that cannot be derived from the log, such as mining jobs.
 //! - [`directory`] is the data directory: it is locked by one process, belongs to one genesis
 //!   block, and records how the last run ended.
+//! - [`sorted_run`] holds rows for the index that are too many for the memory.
 //! - [`invalidated`] is the operator's list of invalidated blocks.
 
 pub mod blocks;
@@ -14,6 +15,7 @@ pub mod directory;
 pub mod index;
 pub mod invalidated;
 pub mod journal;
+pub mod sorted_run;
 mod space;
 
 pub use blocks::LogError;

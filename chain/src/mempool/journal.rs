@@ -277,7 +277,7 @@ fn move_away(folder: &Path) -> Result<PathBuf, StoreError> {
     fs::rename(folder, &moved).map_err(|source| LogError::Io {
         action: "move",
         path: folder.to_owned(),
-        source,
+        error: source,
     })?;
     Ok(moved)
 }

@@ -27,6 +27,7 @@ pub use self::error::LogError;
 pub(super) use self::file::file_path;
 pub use self::position::{LogPosition, RecordLocation};
 pub use self::reader::LogReader;
+pub(super) use self::reader::read_exact_at;
 pub use self::record::{MAX_PAYLOAD_BYTES, RecordKind};
 pub use self::scan::Truncation;
 
@@ -64,14 +65,13 @@ impl BlockLog {
     /// on, in order. All visited records are synced when this returns. An unfinished write after
     /// the last whole record is truncated and returned.
     ///
-    /// `covered` must have been the [`end`](Self::end) of the log after a [`sync`](Self::sync), so
-    /// that all records before it are known to have been whole. `file_bytes` is [`FILE_BYTES`]
-    /// except in tests.
+    /// `covered` must have been [`synced`](Self::synced) of the log, so that all records before it
+    /// are known to be on the disk. `file_bytes` is [`FILE_BYTES`] except in tests.
     ///
     /// # Errors
-    /// Returns the error of `visit`, [`LogError::NotCovered`], [`Damaged`](LogError::Damaged),
-    /// [`Missing`](LogError::Missing), [`Version`](LogError::Version), or a disk error. The log is
-    /// not changed then.
+    /// Returns the error of `visit`, [`LogError::NotCovered`], [`Lost`](LogError::Lost),
+    /// [`Damaged`](LogError::Damaged), [`Missing`](LogError::Missing),
+    /// [`Version`](LogError::Version), or a disk error. The log is not changed then.
     pub fn open<E: From<LogError>>(
         folder: &Path,
         file_bytes: u32,
@@ -80,7 +80,24 @@ impl BlockLog {
     ) -> Result<(BlockLog, Option<Truncation>), E> {
         let files = scan::count_files(folder)?;
         let scan = scan::scan_records(folder, files, covered, visit)?;
+        scan::create_folder(folder)?;
         Ok(BlockLog::open_at_end(folder, file_bytes, scan)?)
+    }
+
+    /// Calls `visit` with every record of the log in `folder` from `covered` on, in order, as
+    /// [`open`](Self::open) does, but writes nothing. Returns a reader, and the incomplete record
+    /// after the last whole one that opening the log would truncate.
+    ///
+    /// # Errors
+    /// Returns the errors of [`open`](Self::open).
+    pub fn scan<E: From<LogError>>(
+        folder: &Path,
+        covered: LogPosition,
+        visit: impl FnMut(RecordKind, RecordLocation, &[u8]) -> Result<(), E>,
+    ) -> Result<(LogReader, Option<Truncation>), E> {
+        let files = scan::count_files(folder)?;
+        let scan = scan::scan_records(folder, files, covered, visit)?;
+        Ok((LogReader::new(folder.into()), scan.truncation))
     }
 
     fn open_at_end(
@@ -181,6 +198,16 @@ impl BlockLog {
         self.file.try_clone().map_err(LogError::io("open", &self.path()))
     }
 
+    /// Syncs everything, including the marker that follows the last records, so that the next open
+    /// recognises every loss of bytes.
+    ///
+    /// # Errors
+    /// Returns the errors of [`sync`](Self::sync).
+    pub fn seal(&mut self) -> Result<(), LogError> {
+        self.sync()?;
+        if self.synced < self.end { self.sync_file() } else { Ok(()) }
+    }
+
     /// Whether the last file has room for records of these lengths, in bytes.
     pub(super) fn has_room_for(&self, lengths: impl IntoIterator<Item = usize>) -> bool {
         let end = lengths.into_iter().try_fold(self.end as usize, |end, length| {
@@ -206,6 +233,11 @@ impl BlockLog {
     /// Returns the position after the last record.
     pub fn end(&self) -> LogPosition {
         LogPosition { file: self.number, offset: self.end }
+    }
+
+    /// Returns the position up to which all records are synced.
+    pub fn synced(&self) -> LogPosition {
+        LogPosition { file: self.number, offset: self.synced }
     }
 
     /// Returns a reader of the log, which works while records are appended.

@@ -47,14 +47,14 @@ pub enum ShutdownKind {
 #[derive(Debug, thiserror::Error)]
 pub enum DirectoryError {
     /// The operating system reported an error.
-    #[error("cannot {action} {}: {source}", path.display())]
+    #[error("cannot {action} {}: {error}", path.display())]
     Io {
         /// The operation that failed, as a verb.
         action: &'static str,
         /// The file or folder.
         path: PathBuf,
         /// The error of the operating system.
-        source: io::Error,
+        error: io::Error,
     },
     /// No space is left on the disk. Nothing was written, and a later call may succeed.
     #[error("the disk of {} is full: make room on it", path.display())]
@@ -229,17 +229,62 @@ pub fn keeps_modes(directory: &Path) -> bool {
     true
 }
 
+/// A data directory that no node uses, and no node can use, until this is dropped. Nothing is
+/// written to it.
+#[derive(Debug)]
+pub struct ReadOnlyDirectory {
+    last_shutdown: ShutdownKind,
+    /// `None` if no node has used this copy of the directory.
+    _lock: Option<File>,
+}
+
+impl ReadOnlyDirectory {
+    /// Locks a directory that exists.
+    ///
+    /// # Errors
+    /// Returns any [`DirectoryError`].
+    pub fn open(path: &Path, genesis: block::Hash) -> Result<ReadOnlyDirectory, DirectoryError> {
+        if !check_genesis(path, genesis)? {
+            let path = path.join("genesis");
+            return Err(DirectoryError::GenesisLost { path, expected: genesis });
+        }
+        let name = path.join("lock");
+        let lock = match File::open(&name) {
+            Ok(file) => Some(acquire(path, file, File::try_lock_shared)?),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => return Err(io_error("open", &name)(error)),
+        };
+        let last_shutdown = last_shutdown(path, boot_id().as_deref())?;
+        Ok(ReadOnlyDirectory { last_shutdown, _lock: lock })
+    }
+
+    /// Returns how the last run ended.
+    pub fn last_shutdown(&self) -> ShutdownKind {
+        self.last_shutdown
+    }
+}
+
 fn lock(path: &Path) -> Result<File, DirectoryError> {
     let name = path.join("lock");
-    let mut file = OpenOptions::new()
+    let file = OpenOptions::new()
         .read(true)
         .write(true)
         .create(true)
         .truncate(false)
         .open(&name)
         .map_err(io_error("open", &name))?;
+    acquire(path, file, File::try_lock)
+}
+
+/// Locks the lock file of a directory.
+fn acquire(
+    path: &Path,
+    mut file: File,
+    try_lock: impl Fn(&File) -> Result<(), TryLockError>,
+) -> Result<File, DirectoryError> {
+    let name = path.join("lock");
     for _ in 0..LOCK_ATTEMPTS {
-        match file.try_lock() {
+        match try_lock(&file) {
             Ok(()) => return Ok(file),
             Err(TryLockError::WouldBlock) => std::thread::sleep(LOCK_PAUSE),
             Err(TryLockError::Error(error)) => return Err(io_error("lock", &name)(error)),
@@ -286,7 +331,7 @@ fn io_error<'a>(
     action: &'static str,
     path: &'a Path,
 ) -> impl FnOnce(io::Error) -> DirectoryError + 'a {
-    move |source| DirectoryError::Io { action, path: path.to_owned(), source }
+    move |error| DirectoryError::Io { action, path: path.to_owned(), error }
 }
 
 /// An error of replacing a file.

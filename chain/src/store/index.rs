@@ -29,6 +29,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+pub use self::checksum::mismatch as checksum_mismatch;
 pub use self::error::IndexError;
 pub use self::location::OPENING_THREAD;
 pub use self::reader::{IndexReader, Scan};
@@ -166,6 +167,7 @@ impl Index {
     }
 
     /// Writes a batch of changes atomically. It survives the end of this process once this returns.
+    /// Call [`reopen_if_due`](Self::reopen_if_due) after some batches.
     ///
     /// # Errors
     /// Returns [`IndexError::TooLong`] for a value above [`MAX_VALUE_BYTES`], without writing
@@ -193,8 +195,17 @@ impl Index {
             write_last_batch(db, number)
         })?;
         self.last_batch.store(number, Ordering::Relaxed);
-        let before = self.written_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
-        if before + bytes as u64 > REOPEN_AFTER_BYTES { self.reopen() } else { Ok(()) }
+        self.written_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Closes sled and opens it again if much was written since it was opened.
+    ///
+    /// # Errors
+    /// Returns [`IndexError::Engine`], [`IndexError::Full`], [`IndexError::InUse`] or a disk error.
+    pub fn reopen_if_due(&self) -> Result<(), IndexError> {
+        let is_due = self.written_bytes.load(Ordering::Relaxed) > REOPEN_AFTER_BYTES;
+        if is_due { self.reopen() } else { Ok(()) }
     }
 
     /// Whether the index failed, so that it returns errors until [`recover`](Self::recover).

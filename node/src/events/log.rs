@@ -318,7 +318,7 @@ fn segment_numbers(folder: &Path) -> Result<Vec<u32>, LogError> {
 }
 
 fn io_error<'a>(action: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> LogError + 'a {
-    move |source| LogError::Io { action, path: path.to_owned(), source }
+    move |error| LogError::Io { action, path: path.to_owned(), error }
 }
 
 /// Locks the index for reading. No change of it can panic half way, so poisoning is ignored.

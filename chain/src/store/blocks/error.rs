@@ -10,14 +10,14 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
     /// The operating system reported an error.
-    #[error("cannot {action} {}: {source}", path.display())]
+    #[error("cannot {action} {}: {error}", path.display())]
     Io {
         /// The operation that failed, as a verb.
         action: &'static str,
         /// The file or folder.
         path: PathBuf,
         /// The error of the operating system.
-        source: io::Error,
+        error: io::Error,
     },
     /// No space is left on the disk. Nothing was written, and a later call may succeed.
     #[error("the disk of {} is full: make room on it", path.display())]
@@ -57,6 +57,21 @@ pub enum LogError {
         /// The format version in the file's header.
         found: u8,
     },
+    /// The log ends before the position up to which it is known to have been synced: records that
+    /// may have been acknowledged are lost.
+    #[error(
+        "{} ends at byte {}, but the log was synced up to byte {} of {:05}.log",
+        folder.join(format!("{:05}.log", end.file)).display(), end.offset, covered.offset,
+        covered.file
+    )]
+    Lost {
+        /// The folder of the log.
+        folder: PathBuf,
+        /// The position after the last record that was found.
+        end: LogPosition,
+        /// The position up to which the log was synced.
+        covered: LogPosition,
+    },
     /// The log has no record boundary at the position up to which the caller claims to cover it, so
     /// the caller's data belongs to another log. Open the log from [`LogPosition::START`] instead.
     #[error("the block log has no record that ends at byte {} of file {}", .0.offset, .0.file)]
@@ -84,7 +99,7 @@ impl LogError {
         action: &'static str,
         path: &'a Path,
     ) -> impl FnOnce(io::Error) -> LogError + 'a {
-        move |source| LogError::Io { action, path: path.to_owned(), source }
+        move |error| LogError::Io { action, path: path.to_owned(), error }
     }
 
     /// Returns the error of a write that came before any sync and that the caller has undone:
@@ -93,9 +108,9 @@ impl LogError {
         action: &'static str,
         path: &'a Path,
     ) -> impl FnOnce(io::Error) -> LogError + 'a {
-        move |source| match is_disk_full(&source) {
+        move |error| match is_disk_full(&error) {
             true => LogError::Full { path: path.to_owned() },
-            false => LogError::io(action, path)(source),
+            false => LogError::io(action, path)(error),
         }
     }
 }

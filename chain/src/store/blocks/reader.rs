@@ -76,6 +76,11 @@ impl LogReader {
         Ok(payload)
     }
 
+    /// Returns the error of a file that should be there.
+    pub fn missing_file(&self, number: u32) -> LogError {
+        LogError::Missing { path: file_path(&self.folder, number) }
+    }
+
     /// Returns the file with this number, opening it if necessary.
     fn file(&self, number: u32) -> Result<Arc<OpenFile>, LogError> {
         let find = |open: &VecDeque<Arc<OpenFile>>| {
@@ -122,13 +127,23 @@ impl OpenFile {
     }
 }
 
+/// Fills the buffer from an offset of a file.
 #[cfg(unix)]
-fn read_exact_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+pub(in crate::store) fn read_exact_at(
+    file: &File,
+    buffer: &mut [u8],
+    offset: u64,
+) -> io::Result<()> {
     std::os::unix::fs::FileExt::read_exact_at(file, buffer, offset)
 }
 
+/// Fills the buffer from an offset of a file.
 #[cfg(windows)]
-fn read_exact_at(file: &File, mut buffer: &mut [u8], mut offset: u64) -> io::Result<()> {
+pub(in crate::store) fn read_exact_at(
+    file: &File,
+    mut buffer: &mut [u8],
+    mut offset: u64,
+) -> io::Result<()> {
     use std::os::windows::fs::FileExt;
     while !buffer.is_empty() {
         let read = file.seek_read(buffer, offset)?;

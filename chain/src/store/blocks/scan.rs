@@ -3,7 +3,8 @@
 //!
 //! A bad record counts as damage if there is evidence that it was synced: a later file, which is
 //! created only after a sync; a caller that covers the log beyond the record; or a later record
-//! whose `synced` offset lies beyond it.
+//! whose `synced` offset lies beyond it. A log that ends before the position that its caller covers
+//! has lost records, because a position is only covered after a sync.
 
 use std::fmt;
 use std::fs::{self, File};
@@ -38,7 +39,10 @@ impl fmt::Display for Truncation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Truncation { path, offset, bytes } = self;
         let path = path.display();
-        write!(f, "truncated {path} at byte {offset}: removed an unfinished write of {bytes} bytes")
+        write!(
+            f,
+            "truncated {path} at byte {offset}: removed an incomplete record of {bytes} bytes"
+        )
     }
 }
 
@@ -58,13 +62,20 @@ pub(super) struct Scan {
     pub(super) truncation: Option<Truncation>,
 }
 
-/// Counts the files, which are numbered from 0 without gaps. Creates the folder if it does not
-/// exist.
-pub(super) fn count_files(folder: &Path) -> Result<u32, LogError> {
+/// Creates the folder of a log if it does not exist.
+pub(super) fn create_folder(folder: &Path) -> Result<(), LogError> {
     if !folder.is_dir() {
         fs::create_dir_all(folder).map_err(LogError::write("create", folder))?;
         let above = folder.parent().unwrap_or(folder);
         sync_folder(above).map_err(LogError::io("sync", above))?;
+    }
+    Ok(())
+}
+
+/// Counts the files, which are numbered from 0 without gaps; 0 if the folder does not exist.
+pub(super) fn count_files(folder: &Path) -> Result<u32, LogError> {
+    if !folder.exists() {
+        return Ok(0);
     }
     let mut numbers = Vec::new();
     for entry in fs::read_dir(folder).map_err(LogError::io("read", folder))? {
@@ -88,8 +99,11 @@ pub(super) fn scan_records<E: From<LogError>>(
     mut visit: impl FnMut(RecordKind, RecordLocation, &[u8]) -> Result<(), E>,
 ) -> Result<Scan, E> {
     let last = files.saturating_sub(1);
+    let lost = |end| LogError::Lost { folder: folder.to_owned(), end, covered };
     if covered.file > last {
-        return Err(LogError::NotCovered(covered).into());
+        let bytes = if files == 0 { 0 } else { file_size(&file_path(folder, last))? };
+        let offset = u32::try_from(bytes).unwrap_or(u32::MAX);
+        return Err(lost(LogPosition { file: last, offset }).into());
     }
     let (mut earlier_bytes, mut previous) = (0, 0);
     for number in 0..last {
@@ -110,7 +124,7 @@ pub(super) fn scan_records<E: From<LogError>>(
     let file = if files == 0 { None } else { FileScan::open(folder, last, previous)? };
     let Some(mut file) = file else {
         if covered > (LogPosition { file: last, offset: scan.end }) {
-            return Err(LogError::NotCovered(covered).into());
+            return Err(lost(LogPosition { file: last, offset: 0 }).into());
         }
         let bytes = if files == 0 { 0 } else { file_size(&path)? };
         scan.truncation = (bytes > 0).then_some(Truncation { path, offset: 0, bytes });
@@ -123,9 +137,8 @@ pub(super) fn scan_records<E: From<LogError>>(
         if file.was_synced_beyond(offset)? || (is_covered && !ends_early) {
             return Err(LogError::Damaged { path, offset: offset.into() }.into());
         }
-        // The log was truncated externally: its whole records remain, and the caller starts over.
         if is_covered {
-            return Err(LogError::NotCovered(covered).into());
+            return Err(lost(LogPosition { file: last, offset }).into());
         }
         let bytes = file.bytes - u64::from(offset);
         scan.truncation = Some(Truncation { path, offset, bytes });
@@ -197,8 +210,10 @@ impl FileScan {
                 return Err(LogError::NotCovered(covered).into());
             }
         }
-        if covered.file == file && self.offset < covered.offset {
-            return Err(LogError::NotCovered(covered).into());
+        let end = LogPosition { file, offset: self.offset };
+        if covered.file == file && end < covered {
+            let folder = self.path.parent().unwrap_or(&self.path).to_owned();
+            return Err(LogError::Lost { folder, end, covered }.into());
         }
         Ok(None)
     }

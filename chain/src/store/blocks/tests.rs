@@ -116,24 +116,54 @@ fn rejects_covered_position_that_is_no_record_boundary() {
     log.sync().unwrap();
     let end = log.end();
     drop(log);
-    let mut wrong = vec![
+    for location in places {
+        let covered = LogPosition { file: location.file, offset: location.offset + 1 };
+        let error = open_from(folder.path(), SMALL, covered).unwrap_err();
+        assert!(matches!(error, LogError::NotCovered(at) if at == covered), "{covered:?} {error}");
+    }
+    for beyond in [
         LogPosition { offset: end.offset + 1, ..end },
         LogPosition { offset: end.offset + 14, ..end },
         LogPosition { file: end.file + 1, ..LogPosition::START },
         LogPosition { offset: SMALL, file: 0 },
-    ];
-    wrong.extend(
-        places
-            .iter()
-            .map(|location| LogPosition { file: location.file, offset: location.offset + 1 }),
-    );
-    for covered in wrong {
-        let error = open_from(folder.path(), SMALL, covered).unwrap_err();
-        assert!(matches!(error, LogError::NotCovered(at) if at == covered), "{covered:?} {error}");
+    ] {
+        assert_lost(folder.path(), beyond);
     }
     let empty = tempfile::tempdir().unwrap();
-    let covered = LogPosition { file: 0, offset: 30 };
-    assert!(matches!(open_from(empty.path(), SMALL, covered), Err(LogError::NotCovered(_))));
+    assert_lost(empty.path(), LogPosition { file: 0, offset: 30 });
+}
+
+/// Asserts that a log which was synced up to `covered` has lost records.
+#[track_caller]
+fn assert_lost(folder: &Path, covered: LogPosition) {
+    let error = open_from(folder, SMALL, covered).unwrap_err();
+    let LogError::Lost { end, covered: expected, .. } = &error else { panic!("{error}") };
+    assert!(*end < covered && *expected == covered, "{error}");
+}
+
+// T12
+#[test]
+fn every_truncation_of_a_sealed_log_is_a_loss() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut log = new_log(folder.path(), SMALL);
+    while log.end().file < 2 {
+        append(&mut log, 60);
+    }
+    log.seal().unwrap();
+    let covered = log.synced();
+    assert_eq!(covered, log.end());
+    drop(log);
+    let path = file_path(folder.path(), covered.file);
+    let bytes = fs::read(&path).unwrap();
+    for length in 0..bytes.len() {
+        fs::write(&path, &bytes[..length]).unwrap();
+        assert_lost(folder.path(), covered);
+        assert_eq!(fs::metadata(&path).unwrap().len(), length as u64);
+    }
+    for file in (0..=covered.file).rev() {
+        fs::remove_file(file_path(folder.path(), file)).unwrap();
+        assert_lost(folder.path(), covered);
+    }
 }
 
 // T01, T07: the file ends at any byte.

@@ -25,7 +25,7 @@ pub(super) fn write(folder: &Path) -> Result<(), IndexError> {
 }
 
 /// Returns the reason why the files of an index do not match their checksums; `None` if they match.
-pub(super) fn mismatch(folder: &Path) -> Option<String> {
+pub fn mismatch(folder: &Path) -> Option<String> {
     let Ok(expected) = fs::read(path_for(folder)) else {
         return Some("the checksums of its files are missing".to_owned());
     };

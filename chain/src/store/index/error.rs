@@ -10,14 +10,14 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, thiserror::Error)]
 pub enum IndexError {
     /// The operating system reported an error.
-    #[error("cannot {action} {}: {source}", path.display())]
+    #[error("cannot {action} {}: {error}", path.display())]
     Io {
         /// The operation that failed, as a verb.
         action: &'static str,
         /// The file or folder.
         path: PathBuf,
         /// The error of the operating system.
-        source: io::Error,
+        error: io::Error,
     },
     /// No space is left on the disk. The index reads and writes again once there is space and
     /// [`Index::recover`](super::Index::recover) was called.
@@ -51,7 +51,7 @@ impl IndexError {
         action: &'static str,
         path: &'a Path,
     ) -> impl FnOnce(io::Error) -> IndexError + 'a {
-        move |source| IndexError::Io { action, path: path.to_owned(), source }
+        move |error| IndexError::Io { action, path: path.to_owned(), error }
     }
 
     pub(super) fn engine(failure: &Failure, folder: &Path) -> IndexError {

@@ -132,7 +132,7 @@ fn many_threads_read_while_one_writes_and_sled_is_reopened() {
             .map(|number| {
                 let due = REOPEN_AFTER_BYTES * u64::from(number % 2);
                 index.written_bytes.store(due, Ordering::Relaxed);
-                let applied = index.apply(&batch(number));
+                let applied = index.apply(&batch(number)).and_then(|()| index.reopen_if_due());
                 applied.is_ok() && index.written_bytes.load(Ordering::Relaxed) == 0
             })
             .collect();
