@@ -8,7 +8,6 @@ use crate::harness::{Node, eventually, skip};
 use crate::reorganisation::submit_all;
 use crate::test_chain::{dev_chain, dev_key, pay, test_address, text};
 use chain::ledger::{self, Options};
-use chain::mempool::Limits;
 use chain::signature::SecretKey;
 use chain::testing::TestChain;
 use chain::tx::{Memo, Payment};
@@ -317,7 +316,7 @@ fn foreign_text_is_never_parsed_as_markup() {
     };
     let ledger_folder = folder.path().join("ledger");
     fs::create_dir(&ledger_folder).unwrap();
-    let options = Options { cache_bytes: 1 << 20, threads: 1, mempool: Limits::default() };
+    let options = Options { cache_bytes: 1 << 20, threads: 1, ..Options::default() };
     let (mut writer, reader) =
         ledger::open(&ledger_folder, Params::dev(), options, &mut |_| {}).unwrap();
     for block in fixture.test_chain.blocks() {

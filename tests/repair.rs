@@ -86,7 +86,11 @@ impl Copy {
 
     /// Starts a node, which must recover this tip and extend it; returns its warnings.
     fn recovers_to(&self, tip: &Tip) -> Vec<String> {
-        let node = Node::start(&self.data, &[]);
+        self.recovers_with(&[], tip)
+    }
+
+    fn recovers_with(&self, flags: &[&str], tip: &Tip) -> Vec<String> {
+        let node = Node::start(&self.data, flags);
         assert_eq!(node.tip(), *tip, "{}: {}", self.damage, node.log());
         let log = node.log();
         let warnings = log.lines().filter(|line| line.contains("WARN")).map(str::to_owned);
@@ -98,6 +102,33 @@ impl Copy {
         assert_eq!(verified(&self.data), next, "{}", self.damage);
         warnings
     }
+}
+
+impl Copy {
+    /// Asserts that neither `verify` nor a start accepts the loss of blocks, and that both name the
+    /// file and the remedy.
+    fn reports_loss(&self) {
+        let (code, _, stderr) = run(&["verify", "--data", self.data.to_str().unwrap()]);
+        assert_eq!(code, Some(1), "{}: {stderr}", self.damage);
+        let line = Node::start_failing(&self.data, &[]);
+        for text in [" lost: ", "00000.log", "--accept-loss"] {
+            assert!(stderr.contains(text), "{}: {stderr}", self.damage);
+            assert!(line.contains(text), "{}: {line}", self.damage);
+        }
+    }
+}
+
+// T12
+#[test]
+fn reports_a_lost_block_log() {
+    let chain = Chain::new(Stop::Clean);
+    let copy = chain.copy("no log");
+    for damage in [|path: &Path| fs::write(path, b""), |path: &Path| fs::remove_file(path)] {
+        damage(&copy.log_file()).unwrap();
+        copy.reports_loss();
+    }
+    let genesis = chain::Params::dev().genesis_hash().to_string();
+    copy.recovers_with(&["--accept-loss"], &Tip { height: 0, hash: genesis });
 }
 
 fn find(bytes: &[u8], part: &[u8]) -> usize {
@@ -191,13 +222,18 @@ fn truncates_an_incomplete_record() {
             let copy = chain.copy(&format!("log of {length} bytes"));
             let file = fs::File::options().write(true).open(copy.log_file()).unwrap();
             file.set_len(length as u64).unwrap();
-            // After a clean stop the index is ahead of the log.
-            let ahead = usize::from(stop == Stop::Clean);
-            let warnings = copy.recovers_to(tip);
+            // After a clean stop the index proves that the log was longer.
+            let is_loss = stop == Stop::Clean;
+            let flags: &[&str] = if is_loss { &["--accept-loss"] } else { &[] };
+            if is_loss {
+                copy.reports_loss();
+            }
+            let warnings = copy.recovers_with(flags, tip);
             let count = |text: &str| warnings.iter().filter(|line| line.contains(text)).count();
-            assert_eq!(count("removed an unfinished write"), usize::from(is_cut), "{warnings:?}");
-            assert_eq!(count("rebuilding the index"), ahead, "{}: {warnings:?}", copy.damage);
-            assert_eq!(warnings.len(), usize::from(is_cut) + ahead, "{warnings:?}");
+            assert_eq!(count("removed an incomplete record"), usize::from(is_cut), "{warnings:?}");
+            let rebuilt = usize::from(is_loss);
+            assert_eq!(count("rebuilding the index"), rebuilt, "{}: {warnings:?}", copy.damage);
+            assert_eq!(warnings.len(), usize::from(is_cut) + rebuilt, "{warnings:?}");
         }
     }
 }

@@ -5,8 +5,9 @@
 //! header in context, body alone; then, if the block has more work than the tip, its whole branch
 //! is connected on staged rows and the records are appended to the log.
 //! [`Writer::commit`] then syncs the log and publishes all changes since the last commit to the
-//! readers at once. So nothing is written before it is validated, and nothing is published before
-//! it is durable. While the writer connects blocks, a [`Prechecker`] may validate the bodies of the
+//! readers at once; [`Writer::next_mempool_changes`] updates the mempool. So nothing is written
+//! before it is validated, and nothing is published before it is durable. A reorganisation needs
+//! the same memory whatever its depth: staged rows beyond a limit are in temporary files. While the writer connects blocks, a [`Prechecker`] may validate the bodies of the
 //! next ones.
 //!
 //! The ledger knows neither peers nor miners nor the clock: times are arguments.
@@ -15,11 +16,11 @@
 //! use chain::ledger::{self, Accepted, Options};
 //! use chain::template::TemplateRequest;
 //! use chain::tx::Tag;
-//! use chain::{Address, Height, Params, mempool};
+//! use chain::{Address, Height, Params};
 //!
 //! let folder = tempfile::tempdir()?;
 //! let options =
-//!     Options { cache_bytes: 8 << 20, threads: 1, mempool: mempool::Limits::default() };
+//!     Options { cache_bytes: 8 << 20, threads: 1, ..Options::default() };
 //! let progress = &mut |progress| println!("{progress}");
 //! let (mut writer, reader) = ledger::open(folder.path(), Params::dev(), options, progress)?;
 //!
@@ -45,23 +46,31 @@
 mod error;
 pub mod schema;
 mod records;
+mod rows;
 mod overlay;
 mod state;
 mod view;
 mod reader;
 mod precheck;
 mod reorg;
+mod mempool_update;
 mod writer;
+mod flush;
+mod commit;
 mod full_disk;
 mod transfers;
 mod invalidate;
+mod load;
 mod open;
+mod memory_chain;
 mod verify;
 
-pub use error::{InvalidateError, SubmitError, TransferError};
-pub use open::{OpenError, OpenProgress, Options, open, open_unless};
+pub use commit::Commit;
+pub use error::{InvalidateError, OpenError, SubmitError, TransferError, VerifyError};
+pub use memory_chain::VerifyReport;
+pub use open::{OpenProgress, Options, open, open_unless};
 pub use precheck::{PrecheckedBlock, Prechecker};
 pub use reader::Reader;
-pub use verify::{VerifyError, VerifyReport, verify};
+pub use verify::{VerifyProgress, verify};
 pub use view::{ChainTip, ChainTipStatus, TipPosition, View};
-pub use writer::{Accepted, Commit, Writer};
+pub use writer::{Accepted, Writer};

@@ -20,6 +20,7 @@ mod restore;
 #[cfg(test)]
 pub(crate) mod tests;
 
+pub use self::change::TipChange;
 pub use self::limits::{ENTRY_BYTES, Limits};
 pub use self::query::Waiting;
 pub use self::rate::{FeeBucket, FeeRate};
@@ -140,17 +141,6 @@ pub enum InsertError<E> {
     /// An account cannot be read.
     #[error("an account cannot be read: {0}")]
     View(E),
-}
-
-/// A change from one tip to another, over any number of blocks.
-#[derive(Clone, Debug, Default)]
-pub struct TipChange {
-    /// The transfers of the disconnected blocks.
-    pub returned: Vec<CheckedTransfer>,
-    /// The ids of the transfers of the connected blocks.
-    pub confirmed: BTreeSet<Id>,
-    /// The addresses whose accounts changed.
-    pub touched: BTreeSet<Address>,
 }
 
 /// The mempool: unconfirmed transfers, pending and queued, within [`Limits`].
@@ -385,7 +375,7 @@ impl Mempool {
 
     /// Updates the mempool to a new tip with the given accounts. Transfers of disconnected blocks
     /// return, whether or not they pay the minimum fee, and the queues of all touched senders are
-    /// revalidated.
+    /// revalidated. The change may be passed in several parts, the transfers of older blocks first.
     ///
     /// # Errors
     /// Returns the error of reading an account. Nothing changes then.
@@ -394,7 +384,11 @@ impl Mempool {
         change: TipChange,
         accounts: &V,
     ) -> Result<Changes, V::Error> {
-        let TipChange { returned, confirmed, mut touched } = change;
+        let TipChange { returned, confirmed, mut touched, is_partial } = change;
+        let mut limits = self.limits;
+        if is_partial {
+            limits.max_nonces_ahead = u64::MAX;
+        }
         touched.retain(|address| self.queues.contains_key(address));
         touched.extend(returned.iter().map(|transfer| transfer.details().sender));
         let senders: Vec<(Address, Account)> = touched
@@ -418,7 +412,7 @@ impl Mempool {
                     self.add(transfer);
                 }
             }
-            let dropped = queue.revalidate(&account, &self.limits, self.seconds);
+            let dropped = queue.revalidate(&account, &limits, self.seconds);
             changes.pending.extend(self.replace_queue(sender, queue));
             for (entry, reason) in dropped {
                 if confirmed.contains(&self.transfer(&entry).id()) {

@@ -10,7 +10,7 @@
 #![allow(missing_docs)]
 
 use chain::ledger::{self, Options, Reader, Writer};
-use chain::mempool::{Limits, Replacement, Source};
+use chain::mempool::{Replacement, Source};
 use chain::signature::SecretKey;
 use chain::testing::{dev_key, mine_on_tip};
 use chain::tx::{Memo, Payment};
@@ -206,7 +206,7 @@ fn cached_chain() -> PathBuf {
 
 fn open(data: &Path) -> Result<(Writer, Reader), ledger::OpenError> {
     let threads = std::thread::available_parallelism().unwrap().get();
-    let options = Options { cache_bytes: 64 << 20, threads, mempool: Limits::default() };
+    let options = Options { cache_bytes: 64 << 20, threads, ..Options::default() };
     ledger::open(data, Params::dev(), options, &mut |_| {})
 }
 

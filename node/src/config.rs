@@ -53,6 +53,8 @@ pub struct Config {
     pub publish: Option<redis::Client>,
     /// Cache size of the index in bytes.
     pub cache_bytes: u64,
+    /// Whether to continue at what is left if the end of the block log is lost.
+    pub accept_loss: bool,
 }
 
 impl Settings {
@@ -81,6 +83,7 @@ impl Settings {
             stratum: self.stratum,
             publish: self.publish.as_deref().map(redis_server).transpose()?,
             cache_bytes: u64::from(cache_mb) * 1_048_576,
+            accept_loss: self.accept_loss,
             params,
         })
     }

@@ -239,7 +239,8 @@ impl Stores {
         let options = ledger::Options {
             cache_bytes: config.cache_bytes,
             threads: threads.get(),
-            mempool: mempool::Limits::default(),
+            accept_loss: config.accept_loss,
+            ..ledger::Options::default()
         };
         let interrupt = Arc::new(AtomicBool::new(false));
         let is_interrupted = {

@@ -309,7 +309,7 @@ impl WriterTask {
         let started = Instant::now();
         let commit = self.writer.commit()?;
         self.metrics.writer.commit(&commit, started.elapsed());
-        let Commit { disconnected, connected, mempool, .. } = commit;
+        let Commit { disconnected, connected, .. } = commit;
         self.publish_version();
         if !(connected.is_empty() && disconnected.is_empty()) {
             self.log.log_blocks(self.reader.view().tip(), disconnected.len(), connected.len());
@@ -317,7 +317,14 @@ impl WriterTask {
             let _ = self.peer_updates.send(p2p::ChainUpdate::TipChanged);
             self.events.publish_tip(self.reader.view().tip().hash);
         }
-        self.publish_mempool(mempool);
+        let mut is_mempool_changed = false;
+        while let Some(changes) = self.writer.next_mempool_changes()? {
+            self.publish_mempool(changes);
+            is_mempool_changed = true;
+        }
+        if is_mempool_changed {
+            self.publish_version();
+        }
         Ok(())
     }
 

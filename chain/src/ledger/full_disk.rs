@@ -3,7 +3,8 @@
 //! The log survives a write that fails. The index does not, so it is written only while the disk
 //! has room to spare. Its rows stay in memory meanwhile, and are few, because no block is accepted.
 
-use super::writer::{FLUSH_ROWS, Writer};
+use super::commit::FLUSH_ROWS;
+use super::writer::Writer;
 use crate::store::blocks::{RecordKind, RecordLocation};
 use crate::store::{DirectoryError, IndexError, StoreError};
 
@@ -40,10 +41,7 @@ impl Writer {
     /// Whether the index can be written. If the disk was full, or there are rows to be written, it
     /// must have room; if the index failed on a full disk, it is opened again.
     pub(super) fn can_flush(&mut self) -> Result<bool, StoreError> {
-        let row_bytes = {
-            let rows = &self.shared.read().unflushed;
-            rows.iter().map(|(key, value)| key.len() + value.as_ref().map_or(0, Vec::len)).sum()
-        };
+        let row_bytes = self.shared.read().unflushed.size_bytes();
         if self.disk_full {
             self.disk_full = !self.log.disk_has_room(LOG_ROOM)?;
         }

@@ -2,35 +2,33 @@
 //! the next flush, over the index. A branch is connected on staged rows; dropping them undoes
 //! everything.
 
+use super::rows::Rows;
 use super::schema::{self, AccountRow, LOCATIONS_PER_PAGE, TxLocation};
 use crate::accounts::{Account, AccountChange, AccountView, Undo};
 use crate::address::Address;
 use crate::block::{Block, Height};
 use crate::store::StoreError;
-use crate::store::index::{Changes, IndexReader};
+use crate::store::index::IndexReader;
+use crate::store::sorted_run::RunFolder;
 use crate::tx::{Id, Transaction};
 
 /// A read-only view of up to two layers of rows over the index.
 #[derive(Clone, Copy)]
 pub(super) struct LayeredView<'a> {
     /// The layers, the upper one first.
-    layers: [Option<&'a Changes>; 2],
+    layers: [Option<&'a Rows>; 2],
     index: &'a IndexReader,
 }
 
 impl<'a> LayeredView<'a> {
-    pub(super) fn new(
-        upper: Option<&'a Changes>,
-        lower: &'a Changes,
-        index: &'a IndexReader,
-    ) -> Self {
+    pub(super) fn new(upper: Option<&'a Rows>, lower: &'a Rows, index: &'a IndexReader) -> Self {
         LayeredView { layers: [upper, Some(lower)], index }
     }
 
     pub(super) fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         for layer in self.layers.iter().flatten() {
-            if let Some(value) = layer.get(key) {
-                return Ok(value.clone());
+            if let Some(value) = layer.get(key)? {
+                return Ok(value);
             }
         }
         Ok(self.index.get(key)?)
@@ -63,18 +61,25 @@ impl AccountView for LayeredView<'_> {
     }
 }
 
-/// Staged changes of rows over a view.
+/// Staged changes of rows over a view. Those beyond a limit of the memory are in runs.
 pub(super) struct StagedRows<'a> {
     base: LayeredView<'a>,
-    changes: Changes,
+    changes: Rows,
+    /// The memory that staged rows may need, in bytes.
+    limit_bytes: usize,
+    runs: &'a RunFolder,
 }
 
 impl<'a> StagedRows<'a> {
-    pub(super) fn new(base: LayeredView<'a>) -> StagedRows<'a> {
-        StagedRows { base, changes: Changes::new() }
+    pub(super) fn new(
+        base: LayeredView<'a>,
+        limit_bytes: usize,
+        runs: &'a RunFolder,
+    ) -> StagedRows<'a> {
+        StagedRows { base, changes: Rows::default(), limit_bytes, runs }
     }
 
-    pub(super) fn into_changes(self) -> Changes {
+    pub(super) fn into_changes(self) -> Rows {
         self.changes
     }
 
@@ -85,13 +90,21 @@ impl<'a> StagedRows<'a> {
         decode: impl Fn(&[u8]) -> Option<T>,
         read_base: impl Fn(&LayeredView) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        match self.changes.get(key) {
+        match self.changes.get(key)? {
             Some(None) => Ok(T::default()),
             Some(Some(value)) => {
-                decode(value).ok_or_else(|| StoreError::BadRow { key: key.to_vec() })
+                decode(&value).ok_or_else(|| StoreError::BadRow { key: key.to_vec() })
             }
             None => read_base(&self.base),
         }
+    }
+
+    fn put(&mut self, key: Vec<u8>, value: Option<Vec<u8>>) -> Result<(), StoreError> {
+        self.changes.insert(key, value);
+        if self.changes.memory_bytes() > self.limit_bytes {
+            self.changes.spill(self.runs)?;
+        }
+        Ok(())
     }
 
     fn account_row(&self, address: &Address) -> Result<AccountRow, StoreError> {
@@ -104,12 +117,12 @@ impl<'a> StagedRows<'a> {
         self.read(&key, schema::decode_locations, |base| base.locations(id))
     }
 
-    fn put_account_row(&mut self, address: &Address, row: &AccountRow) {
-        self.changes.insert(schema::account_key(address), row.encode());
+    fn put_account_row(&mut self, address: &Address, row: &AccountRow) -> Result<(), StoreError> {
+        self.put(schema::account_key(address), row.encode())
     }
 
-    fn put_locations(&mut self, id: &Id, locations: &[TxLocation]) {
-        self.changes.insert(schema::transaction_key(id), schema::encode_locations(locations));
+    fn put_locations(&mut self, id: &Id, locations: &[TxLocation]) -> Result<(), StoreError> {
+        self.put(schema::transaction_key(id), schema::encode_locations(locations))
     }
 
     fn set_accounts(
@@ -118,7 +131,7 @@ impl<'a> StagedRows<'a> {
     ) -> Result<(), StoreError> {
         for (address, account) in accounts {
             let row = AccountRow { account, ..self.account_row(&address)? };
-            self.put_account_row(&address, &row);
+            self.put_account_row(&address, &row)?;
         }
         Ok(())
     }
@@ -138,7 +151,7 @@ impl<'a> StagedRows<'a> {
         for (position, id) in (0..).zip(ids) {
             let mut locations = self.locations(id)?;
             locations.push(TxLocation { height, position });
-            self.put_locations(id, &locations);
+            self.put_locations(id, &locations)?;
         }
         Ok(())
     }
@@ -156,13 +169,13 @@ impl<'a> StagedRows<'a> {
                 .transactions
                 .checked_sub(1)
                 .ok_or_else(|| StoreError::BadRow { key: schema::account_key(&address) })?;
-            self.put_account_row(&address, &row);
+            self.put_account_row(&address, &row)?;
         }
         self.set_accounts(undo.accounts().iter().copied())?;
         for id in block.ids() {
             let mut locations = self.locations(&id)?;
             locations.retain(|location| location.height != height);
-            self.put_locations(&id, &locations);
+            self.put_locations(&id, &locations)?;
         }
         Ok(())
     }
@@ -176,16 +189,15 @@ impl<'a> StagedRows<'a> {
         let page = row.transactions / LOCATIONS_PER_PAGE;
         let length = (row.transactions % LOCATIONS_PER_PAGE) as usize * TxLocation::BYTES;
         let key = schema::page_key(address, page);
-        let mut value = match self.changes.remove(&key) {
+        let mut value = match self.changes.get(&key)? {
             Some(value) => value.unwrap_or_default(),
             None => self.base.page(address, page)?,
         };
         value.truncate(length);
         value.extend_from_slice(&location.encode());
-        self.changes.insert(key, Some(value));
+        self.put(key, Some(value))?;
         row.transactions = row.transactions.saturating_add(1);
-        self.put_account_row(address, &row);
-        Ok(())
+        self.put_account_row(address, &row)
     }
 }
 

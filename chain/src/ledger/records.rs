@@ -8,6 +8,27 @@ use crate::rules::body::{self, CheckedBlock};
 use crate::store::StoreError;
 use crate::store::blocks::{LogReader, RecordKind, RecordLocation};
 
+/// A record of the block log.
+pub(super) enum LoggedRecord {
+    Block(RecordLocation),
+    /// The undo data of the block with this hash.
+    Undo(block::Hash, RecordLocation),
+}
+
+impl LoggedRecord {
+    pub(super) fn new(
+        kind: RecordKind,
+        location: RecordLocation,
+        payload: &[u8],
+    ) -> Result<LoggedRecord, StoreError> {
+        match kind {
+            RecordKind::Block => Ok(LoggedRecord::Block(location)),
+            RecordKind::Undo => Ok(LoggedRecord::Undo(undo_hash(payload, location)?, location)),
+            RecordKind::JournalEntry => Err(StoreError::BadRecord { location }),
+        }
+    }
+}
+
 /// Reads the block at a location.
 pub(super) fn read_block_at(
     log: &LogReader,
@@ -71,10 +92,7 @@ pub(super) fn encode_undo(hash: &block::Hash, undo: &Undo) -> Vec<u8> {
 }
 
 /// Returns the hash of the block to which a record of undo data belongs.
-pub(super) fn undo_hash(
-    payload: &[u8],
-    location: RecordLocation,
-) -> Result<block::Hash, StoreError> {
+fn undo_hash(payload: &[u8], location: RecordLocation) -> Result<block::Hash, StoreError> {
     let hash = payload.first_chunk::<32>().ok_or(StoreError::BadRecord { location })?;
     Ok(block::Hash::from_bytes(*hash))
 }

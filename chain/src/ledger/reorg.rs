@@ -1,31 +1,93 @@
 //! Staging a reorganisation: the blocks from one tip to another are disconnected and connected on
 //! staged rows, without any change to the ledger.
 
-use super::overlay::{LayeredView, StagedRows};
-use super::records::{read_block, read_checked_block, read_undo};
+use super::overlay::StagedRows;
+use super::records::{encode_undo, read_block, read_checked_block, read_undo};
+use super::rows::Rows;
 use super::state::State;
-use crate::accounts::{LtHash, Overlay, Undo};
+use crate::accounts::{Account, LtHash, Overlay, Undo};
 use crate::address::Address;
-use crate::block_index::{BlockNode, NodeId};
+use crate::block;
+use crate::block_index::{BlockIndex, BlockNode, NodeId, Status};
 use crate::params::Params;
 use crate::rules::RuleError;
 use crate::rules::body::{self, BlockContext, CheckedBlock, ConnectError, Reward};
 use crate::store::StoreError;
-use crate::store::index::Changes;
-use crate::tx::Id;
-use std::collections::BTreeSet;
+use crate::store::blocks::{BlockLog, RecordKind, RecordLocation};
+use std::collections::{BTreeSet, HashMap};
+
+/// The undo data in bytes that are held in memory until the whole branch is known to be valid.
+const MAX_UNDO_BYTES: usize = 8 << 20;
+/// The number of changed accounts that are remembered one by one: those of a few full blocks.
+const MAX_CHANGED_ACCOUNTS: usize = 65_536;
 
 /// A staged reorganisation whose blocks are all valid.
 pub(super) struct StagedReorg {
-    /// The connected blocks of the block index with their undo data, in order.
-    pub(super) connected: Vec<(NodeId, Undo)>,
-    pub(super) rows: Changes,
-    pub(super) changed_accounts: BTreeSet<Address>,
-    /// The transfers of the disconnected blocks.
-    pub(super) unconfirmed: Vec<Id>,
-    /// The transfers of the connected blocks.
-    pub(super) confirmed: Vec<Id>,
+    /// The connected blocks that were not known to be valid, with their undo data, in order.
+    pub(super) newly_valid: Vec<(NodeId, StagedUndo)>,
+    pub(super) rows: Rows,
+    pub(super) changed_accounts: ChangedAccounts,
     pub(super) accounts_hash: LtHash,
+}
+
+/// The undo data of a staged block.
+pub(super) enum StagedUndo {
+    InMemory(Undo),
+    Logged(RecordLocation),
+}
+
+/// The addresses of changed accounts.
+#[derive(Debug)]
+pub(super) enum ChangedAccounts {
+    Listed(BTreeSet<Address>),
+    /// The accounts are too many to be listed; any may have changed.
+    Any,
+}
+
+impl Default for ChangedAccounts {
+    fn default() -> ChangedAccounts {
+        ChangedAccounts::Listed(BTreeSet::new())
+    }
+}
+
+impl ChangedAccounts {
+    fn extend(&mut self, addresses: impl Iterator<Item = Address>) {
+        if let ChangedAccounts::Listed(listed) = self {
+            listed.extend(addresses);
+            if listed.len() > MAX_CHANGED_ACCOUNTS {
+                *self = ChangedAccounts::Any;
+            }
+        }
+    }
+
+    pub(super) fn append(&mut self, other: ChangedAccounts) {
+        match other {
+            ChangedAccounts::Listed(listed) => self.extend(listed.into_iter()),
+            ChangedAccounts::Any => *self = ChangedAccounts::Any,
+        }
+    }
+}
+
+/// Appends undo data to the log, once for each block.
+pub(super) struct UndoLog<'a> {
+    pub(super) log: &'a mut BlockLog,
+    /// Undo records that are in the log already.
+    pub(super) logged: &'a mut HashMap<block::Hash, RecordLocation>,
+}
+
+impl UndoLog<'_> {
+    pub(super) fn append(
+        &mut self,
+        hash: block::Hash,
+        undo: &Undo,
+    ) -> Result<RecordLocation, StoreError> {
+        if let Some(location) = self.logged.get(&hash) {
+            return Ok(*location);
+        }
+        let location = self.log.append(RecordKind::Undo, &encode_undo(&hash, undo))?;
+        self.logged.insert(hash, location);
+        Ok(location)
+    }
 }
 
 /// The reason why the tip cannot move to a block of the block index.
@@ -58,13 +120,18 @@ impl From<ConnectError<StoreError>> for NewTipError {
     }
 }
 
-/// A reorganisation that is being staged.
+/// A reorganisation that is being staged. Its memory does not depend on the number of blocks.
 pub(super) struct ReorgStaging<'a> {
     params: &'a Params,
     state: &'a State,
     threads: usize,
     rows: StagedRows<'a>,
-    reorg: StagedReorg,
+    accounts_hash: LtHash,
+    changed_accounts: ChangedAccounts,
+    newly_valid: Vec<(NodeId, StagedUndo)>,
+    /// The undo data in memory, in bytes.
+    undo_bytes: usize,
+    undo_log: UndoLog<'a>,
 }
 
 impl<'a> ReorgStaging<'a> {
@@ -72,19 +139,22 @@ impl<'a> ReorgStaging<'a> {
     pub(super) fn new(
         params: &'a Params,
         state: &'a State,
-        rows: LayeredView<'a>,
+        rows: StagedRows<'a>,
         accounts_hash: LtHash,
+        undo_log: UndoLog<'a>,
         threads: usize,
     ) -> ReorgStaging<'a> {
-        let reorg = StagedReorg {
-            connected: Vec::new(),
-            rows: Changes::new(),
-            changed_accounts: BTreeSet::new(),
-            unconfirmed: Vec::new(),
-            confirmed: Vec::new(),
+        ReorgStaging {
+            params,
+            state,
+            threads,
+            rows,
             accounts_hash,
-        };
-        ReorgStaging { params, state, threads, rows: StagedRows::new(rows), reorg }
+            changed_accounts: ChangedAccounts::default(),
+            newly_valid: Vec::new(),
+            undo_bytes: 0,
+            undo_log,
+        }
     }
 
     /// Moves the tip from one block of the block index to another.
@@ -100,7 +170,9 @@ impl<'a> ReorgStaging<'a> {
             let node = self.state.blocks.node(id);
             let block = read_checked_block(&self.state.log, node, self.params)?;
             match self.connect(&block, node.parent) {
-                Ok(undo) => self.reorg.connected.push((id, undo)),
+                // A block that was connected before had the same parent, and so the same undo data.
+                Ok(undo) if node.status == Status::Stored => self.hold_undo(id, undo)?,
+                Ok(_) => {}
                 Err(ConnectError::Rule(error)) => return Err(ReorgError::Invalid(id, error)),
                 Err(ConnectError::View(error)) => return Err(error.into()),
             }
@@ -109,7 +181,30 @@ impl<'a> ReorgStaging<'a> {
     }
 
     pub(super) fn finish(self) -> StagedReorg {
-        StagedReorg { rows: self.rows.into_changes(), ..self.reorg }
+        StagedReorg {
+            newly_valid: self.newly_valid,
+            rows: self.rows.into_changes(),
+            changed_accounts: self.changed_accounts,
+            accounts_hash: self.accounts_hash,
+        }
+    }
+
+    /// Holds the undo data of a valid block, in memory or in the log. A record of undo data has no
+    /// effect without its block, so it may stay in the log even if a later block is invalid.
+    fn hold_undo(&mut self, id: NodeId, undo: Undo) -> Result<(), StoreError> {
+        self.undo_bytes += undo.accounts().len() * size_of::<(Address, Account)>();
+        self.newly_valid.push((id, StagedUndo::InMemory(undo)));
+        if self.undo_bytes <= MAX_UNDO_BYTES {
+            return Ok(());
+        }
+        for (id, held) in &mut self.newly_valid {
+            if let StagedUndo::InMemory(undo) = held {
+                let location = self.undo_log.append(self.state.blocks.node(*id).hash, undo)?;
+                *held = StagedUndo::Logged(location);
+            }
+        }
+        self.undo_bytes = 0;
+        Ok(())
     }
 
     /// Connects a block to its parent, which must be the current tip, and returns its undo data.
@@ -121,7 +216,7 @@ impl<'a> ReorgStaging<'a> {
         let height = self.state.blocks.node(parent).height.next();
         let context = BlockContext {
             height: height.ok_or(ConnectError::View(StoreError::HeightOverflow))?,
-            matured: matured_reward(self.state, self.params, parent),
+            matured: matured_reward(&self.state.blocks, self.params, parent),
         };
         let mut overlay = Overlay::new(&self.rows);
         let changes = body::connect(
@@ -129,14 +224,13 @@ impl<'a> ReorgStaging<'a> {
             &context,
             self.params,
             &mut overlay,
-            &mut self.reorg.accounts_hash,
+            &mut self.accounts_hash,
             self.threads,
         )?;
         self.rows
             .connect(context.height, block.block(), block.ids(), &changes)
             .map_err(ConnectError::View)?;
-        self.reorg.changed_accounts.extend(changes.iter().map(|change| change.address));
-        self.reorg.confirmed.extend(block.transfers().iter().map(|details| details.id));
+        self.changed_accounts.extend(changes.iter().map(|change| change.address));
         Ok(Undo::of(&changes))
     }
 
@@ -149,10 +243,9 @@ impl<'a> ReorgStaging<'a> {
             overlay.set(*address, *account)?;
         }
         let changes = overlay.end_block();
-        self.reorg.accounts_hash.apply(&changes, self.threads);
+        self.accounts_hash.apply(&changes, self.threads);
         self.rows.disconnect(node.height, &block, &undo)?;
-        self.reorg.unconfirmed.extend(block.transfers().map(|(_, transfer)| transfer.id()));
-        self.reorg.changed_accounts.extend(changes.iter().map(|change| change.address));
+        self.changed_accounts.extend(changes.iter().map(|change| change.address));
         Ok(())
     }
 
@@ -161,13 +254,17 @@ impl<'a> ReorgStaging<'a> {
     fn check_fork_state(&self, fork: &BlockNode) -> Result<(), StoreError> {
         let block = read_block(&self.state.log, fork)?;
         let committed = block.coinbase().map(|coinbase| coinbase.commitment);
-        let matches = committed == Some(self.reorg.accounts_hash.digest());
+        let matches = committed == Some(self.accounts_hash.digest());
         matches.then_some(()).ok_or(StoreError::BadUndo { fork: fork.hash })
     }
 }
 
 /// Returns the reward that becomes spendable in the child of a block; genesis never has one.
-pub(super) fn matured_reward(state: &State, params: &Params, parent: NodeId) -> Option<Reward> {
-    let id = state.blocks.ancestor(parent, params.spec().maturity.saturating_sub(1))?;
-    (id != NodeId::GENESIS).then(|| state.blocks.reward(id))
+pub(super) fn matured_reward(
+    blocks: &BlockIndex,
+    params: &Params,
+    parent: NodeId,
+) -> Option<Reward> {
+    let id = blocks.ancestor(parent, params.spec().maturity.saturating_sub(1))?;
+    (id != NodeId::GENESIS).then(|| blocks.reward(id))
 }

@@ -4,6 +4,7 @@
 //! | key | value | meaning |
 //! |---|---|---|
 //! | `m` `state` | tip u32, nodes u32, covered position (file u32, offset u32), 2,048 bytes of LtHash lanes | the state that the other rows reflect |
+//! | `m` `flush` | the value of `m` `state` to come, then per run: number u32, bytes u64, CRC-32C u32 | rows of these runs are being written |
 //! | `n` chunk u32 | up to 32 nodes of 113 bytes | the block index, in the order of arrival |
 //! | `a` address 20 | balance u64, nonce u64, transactions u32 | an account and the length of its history |
 //! | `h` address 20, page u32 | up to 256 times height u32, position u32 | the transactions of an address, oldest first |
@@ -22,6 +23,7 @@ use crate::pow::Bits;
 use crate::rules::Rule;
 use crate::rules::body::Reward;
 use crate::store::blocks::{LogPosition, RecordLocation};
+use crate::store::sorted_run::RunDescription;
 use crate::tx::Id;
 
 /// The version of the rows and of the block log's records. An index of another version is rebuilt.
@@ -29,6 +31,8 @@ pub const VERSION: u32 = 2;
 
 /// The key of the state row.
 pub const STATE_KEY: &[u8] = b"mstate";
+/// The key of the flush row, which exists during a flush only.
+pub const FLUSH_KEY: &[u8] = b"mflush";
 /// The prefix of all account rows.
 pub const ACCOUNTS: &[u8] = b"a";
 /// The number of block nodes in a chunk: 3.6 kB, below the maximum of 4 kB for a value.
@@ -69,6 +73,40 @@ impl StateRow {
         let accounts_hash = LtHash::decode(input.bytes(LtHash::BYTES).ok()?)?;
         input.finish().ok()?;
         Some(StateRow { tip, nodes, covered, accounts_hash })
+    }
+}
+
+/// The rows that a flush is writing, for the start after a kill.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FlushRow {
+    /// The state that the rows lead to.
+    pub state: StateRow,
+    /// The runs with the rows, the oldest first.
+    pub runs: Vec<RunDescription>,
+}
+
+impl FlushRow {
+    /// Encodes the value of the row.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut bytes = self.state.encode();
+        for RunDescription { number, bytes: size, crc } in &self.runs {
+            bytes.extend_from_slice(&number.to_le_bytes());
+            bytes.extend_from_slice(&size.to_le_bytes());
+            bytes.extend_from_slice(&crc.to_le_bytes());
+        }
+        bytes
+    }
+
+    /// Decodes the value of the row.
+    pub fn decode(bytes: &[u8]) -> Option<FlushRow> {
+        let (state, runs) = bytes.split_at_checked(16 + LtHash::BYTES)?;
+        let mut input = Decoder::new(runs);
+        let mut runs = Vec::new();
+        while input.remaining() > 0 {
+            let (number, bytes) = (input.u32().ok()?, input.u64().ok()?);
+            runs.push(RunDescription { number, bytes, crc: input.u32().ok()? });
+        }
+        Some(FlushRow { state: StateRow::decode(state)?, runs })
     }
 }
 

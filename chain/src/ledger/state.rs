@@ -1,11 +1,12 @@
 //! The state of the ledger at the last commit, which the writer and the readers share.
 
+use super::rows::Rows;
 use crate::block::{self, Height};
 use crate::block_index::{BlockIndex, NodeId};
 use crate::mempool::Mempool;
 use crate::params::Params;
 use crate::store::blocks::LogReader;
-use crate::store::index::{Changes, IndexReader};
+use crate::store::index::IndexReader;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -42,7 +43,7 @@ pub(super) struct State {
     pub(super) chain_tips: BTreeMap<TipKey, NodeId>,
     pub(super) index: IndexReader,
     /// Committed rows that are not in the index yet.
-    pub(super) unflushed: Changes,
+    pub(super) unflushed: Rows,
     pub(super) log: LogReader,
     pub(super) mempool: Mempool,
 }

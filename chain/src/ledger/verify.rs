@@ -1,219 +1,188 @@
-//! Offline verification of a data directory: every record of the log, and every rule from genesis
-//! on, with accounts in memory and without the index; then the index against these accounts.
-//! Opening the directory for verification makes the same repairs as starting a node.
+//! Offline verification of a data directory: every record of the log and every rule from genesis
+//! on, with accounts in memory and without the index; then the index against these accounts. It
+//! writes nothing to the directory, which may be on read-only media: the index, which cannot be
+//! opened without writing, is copied first.
 
-use super::open::{OpenError, OpenProgress, Options, open};
+use super::error::{OpenError, VerifyError};
+use super::load::{LoadError, Loaded, index_identity, load_index, name_lost_blocks};
+use super::memory_chain::{MemoryChain, VerifyReport};
+use super::open::Options;
+use super::records::LoggedRecord;
 use super::schema;
-use super::view::View;
-use super::writer::Writer;
-use crate::accounts::{Account, AccountView, LtHash, Overlay, Undo};
-use crate::address::Address;
-use crate::amount::Amount;
-use crate::block::{self, Height};
-use crate::block_index::{BlockNode, NodeId};
+use crate::accounts::Account;
 use crate::params::Params;
-use crate::rules::body::{self, ConnectError};
-use crate::rules::{RuleError, header};
-use crate::store::StoreError;
-use crate::store::blocks::RecordLocation;
-use std::collections::HashMap;
+use crate::store::blocks::{BlockLog, LogError, LogPosition, Truncation};
+use crate::store::directory::{ReadOnlyDirectory, ShutdownKind};
+use crate::store::index::{self, Index, Opened};
+use crate::store::sorted_run::RunFolder;
+use crate::store::{StoreError, invalidated};
+use std::fmt;
+use std::fs::{self, File};
+use std::io;
 use std::path::Path;
 
-/// The report of a successful verification.
+/// Progress of verifying a data directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct VerifyReport {
-    /// The height of the best block.
-    pub height: Height,
-    /// The hash of the best block.
-    pub tip: block::Hash,
-    /// The number of blocks in the log, including side branches.
-    pub blocks: usize,
-    /// The number of transfers in the best chain.
-    pub transfers: u64,
-    /// The number of accounts that are not absent.
-    pub accounts: usize,
-    /// The total issuance, including immature rewards.
-    pub issued: Amount,
-    /// The digest of all accounts, to which the best block commits.
-    pub commitment: [u8; 32],
-}
-
-/// An error of verifying a data directory.
-#[derive(Debug, thiserror::Error)]
-pub enum VerifyError {
-    /// The directory cannot be opened.
-    #[error(transparent)]
-    Open(#[from] OpenError),
-    /// A block of the best chain breaks a rule.
-    #[error("block {hash} at height {height} is invalid: {}: {error}", error.code())]
-    Block {
-        /// The height of the block.
-        height: Height,
-        /// The hash of the block.
-        hash: block::Hash,
-        /// The rule that the block breaks.
-        error: RuleError,
-    },
-    /// An account in the index differs from the account that follows from the blocks.
-    #[error(
-        "the index has balance {1} and nonce {2} for account {0}, but the blocks result in {3} and \
-         {4}: delete the folder `index` in the data directory and start again",
-        hex::encode(address.as_bytes()), found.balance.units(), found.nonce,
-        expected.balance.units(), expected.nonce
-    )]
-    Account {
-        /// The address of the account.
-        address: Address,
-        /// The account in the index.
-        found: Account,
-        /// The account that follows from the blocks.
-        expected: Account,
-    },
-    /// The undo data of a block does not match its changes.
-    #[error(
-        "wrong undo data of block {hash} at height {height} in block file {} at offset {}: restore \
-         the file from a backup or another node's data directory",
-        location.file, location.offset
-    )]
-    Undo {
-        /// The height of the block.
-        height: Height,
-        /// The hash of the block.
-        hash: block::Hash,
-        /// The location of the undo record.
-        location: RecordLocation,
-    },
-    /// The sum of all accounts differs from the issuance.
-    #[error(
-        "balances and immature rewards sum up to {found} base units, but {expected} were issued"
-    )]
-    Supply {
-        /// The sum of all balances and immature rewards, in base units.
-        found: u64,
-        /// The sum of all allocations and subsidies, in base units.
-        expected: u64,
+pub enum VerifyProgress {
+    /// The log ends in an incomplete record, which the next start removes.
+    IncompleteRecord(Truncation),
+    /// Blocks were verified.
+    Verified {
+        /// The number of verified blocks.
+        done: usize,
+        /// The total number of blocks.
+        total: usize,
     },
 }
 
-impl From<StoreError> for VerifyError {
-    fn from(error: StoreError) -> Self {
-        VerifyError::Open(error.into())
+impl fmt::Display for VerifyProgress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            VerifyProgress::IncompleteRecord(Truncation { path, offset, bytes }) => write!(
+                f,
+                "{} ends in an incomplete record of {bytes} bytes at byte {offset}, which the next \
+                 start removes",
+                path.display()
+            ),
+            VerifyProgress::Verified { done, total } => {
+                write!(f, "verified blocks: {done} of {total}")
+            }
+        }
     }
 }
 
-/// Verifies the data directory at a path. Calls `opening` with the progress of opening it, and
-/// `progress` with the number of verified blocks and their total number.
+/// Verifies the data directory at a path, and writes nothing to it. `scratch` is an empty folder
+/// with room for a copy of the index, which the caller removes.
 ///
 /// # Errors
 /// Returns the first [`VerifyError`].
 pub fn verify(
     path: &Path,
-    params: Params,
+    params: &Params,
     options: Options,
-    opening: &mut dyn FnMut(OpenProgress),
-    progress: &mut dyn FnMut(u32, u32),
+    scratch: &Path,
+    progress: &mut dyn FnMut(VerifyProgress),
 ) -> Result<VerifyReport, VerifyError> {
-    let threads = options.threads;
-    let (writer, reader) = open(path, params, options, opening)?;
-    let view = reader.view();
-    let replayed = replay(&view, threads, progress)?;
-    check_index(&writer, &replayed.accounts)?;
-    check_supply(&view, &replayed.accounts)?;
-    check_side_branches(&view)?;
-    let verified = VerifyReport {
-        height: view.tip().height,
-        tip: view.tip().hash,
-        blocks: view.block_count(),
-        transfers: replayed.transfers,
-        accounts: replayed.accounts.len(),
-        issued: view.params().issued(view.tip().height),
-        commitment: replayed.accounts_hash.digest(),
+    let directory =
+        ReadOnlyDirectory::open(path, params.genesis_hash()).map_err(StoreError::from)?;
+    let index = IndexCopy::open(path, directory.last_shutdown(), scratch, params, &options)?;
+    let index = index.check_log(&path.join("blocks"))?;
+
+    let mut records = Vec::new();
+    let visit = |kind, location, payload: &[u8]| {
+        records.push(LoggedRecord::new(kind, location, payload)?);
+        Ok::<_, OpenError>(())
     };
-    drop(view);
-    writer.close()?;
-    Ok(verified)
+    let (log, incomplete) = BlockLog::scan(&path.join("blocks"), LogPosition::START, visit)?;
+    incomplete.into_iter().for_each(|it| progress(VerifyProgress::IncompleteRecord(it)));
+    let invalidated = invalidated::read(path).map_err(StoreError::from)?;
+    let mut chain = MemoryChain::new(params, log, options.threads, invalidated, records)?;
+    chain.replay(&mut |done, total| progress(VerifyProgress::Verified { done, total }))?;
+    chain.check_supply()?;
+    let mut report = chain.report();
+    report.unused_index = match index {
+        IndexCopy::Damaged { reason } => return Err(VerifyError::Index { reason }),
+        IndexCopy::Unused { reason } => Some(reason),
+        IndexCopy::Usable(index, loaded) => check_index(&mut chain, &index, &loaded)?,
+    };
+    Ok(report)
 }
 
-struct Replayed {
-    accounts: HashMap<Address, Account>,
-    accounts_hash: LtHash,
-    transfers: u64,
+/// A copy of the index, as the next start would find the index.
+enum IndexCopy {
+    Usable(Box<Index>, Box<Loaded>),
+    /// The next start rebuilds the index, which is no sign of damage.
+    Unused {
+        reason: String,
+    },
+    /// The index changed since a clean shutdown.
+    Damaged {
+        reason: String,
+    },
 }
 
-fn replay(
-    view: &View,
-    threads: usize,
-    progress: &mut dyn FnMut(u32, u32),
-) -> Result<Replayed, VerifyError> {
-    /// The number of blocks between two calls of `progress`.
-    const STEP: u32 = 256;
-    let params = view.params();
-    let tip = view.tip().height.get();
-    let mut accounts: HashMap<Address, Account> = params
-        .spec()
-        .allocations
-        .iter()
-        .map(|(address, balance)| (*address, Account { balance: *balance, nonce: 0 }))
-        .collect();
-    let mut accounts_hash = params.genesis_accounts_hash().clone();
-    let mut transfers = 0;
-    for height in 1..=tip {
-        if height % STEP == 0 {
-            progress(height, tip);
-        }
-        let node = node_at(view, height);
-        let invalid = |error| VerifyError::Block { height: node.height, hash: node.hash, error };
-        let block = view.block(node)?;
-        let parent = node_at(view, height - 1);
-        check_header(view, node, parent, &block.header).map_err(invalid)?;
-        let checked = body::check(block, params, |_| false, threads).map_err(invalid)?;
-        transfers += checked.transfers().len() as u64;
-        let maturity = params.spec().maturity;
-        let matured = height.checked_sub(maturity).filter(|matured| *matured > 0);
-        let matured = matured.map(|matured| {
-            let node = node_at(view, matured);
-            body::Reward { recipient: node.miner, amount: node.reward }
-        });
-        let context = body::BlockContext { height: node.height, matured };
-        let mut overlay = Overlay::new(&accounts);
-        let changes =
-            body::connect(&checked, &context, params, &mut overlay, &mut accounts_hash, threads);
-        let changes = match changes {
-            Ok(changes) => changes,
-            Err(ConnectError::Rule(error)) => return Err(invalid(error)),
-            Err(ConnectError::View(never)) => match never {},
+impl IndexCopy {
+    fn open(
+        path: &Path,
+        last_shutdown: ShutdownKind,
+        scratch: &Path,
+        params: &Params,
+        options: &Options,
+    ) -> Result<IndexCopy, VerifyError> {
+        let unusable = |reason: String| match last_shutdown {
+            ShutdownKind::Clean => IndexCopy::Damaged { reason },
+            _ => IndexCopy::Unused { reason },
         };
-        if view.undo(node)? != Undo::of(&changes) {
-            let location = node.undo().expect("a block of the best chain is valid");
-            return Err(VerifyError::Undo { height: node.height, hash: node.hash, location });
+        let (folder, copy) = (path.join("index"), scratch.join("index"));
+        if !folder.exists() {
+            return Ok(IndexCopy::Unused { reason: "there is none".into() });
         }
-        accounts.extend(changes.iter().map(|change| (change.address, change.after)));
+        if last_shutdown == ShutdownKind::Clean
+            && let Some(reason) = index::checksum_mismatch(&folder)
+        {
+            return Ok(unusable(reason));
+        }
+        for name in ["index", "index.sum", "runs"] {
+            copy_all(&path.join(name), &scratch.join(name))
+                .map_err(|error| VerifyError::Copy { path: scratch.to_owned(), error })?;
+        }
+        let identity = index_identity(params);
+        let opened = Index::open(&copy, last_shutdown, &identity, options.cache_bytes);
+        let (index, opened) = opened.map_err(StoreError::from)?;
+        if let Opened::Replaced { reason } = opened {
+            return Ok(IndexCopy::Unused { reason });
+        }
+        let runs = RunFolder::new(&scratch.join("runs"));
+        match load_index(&index, &runs, params, last_shutdown, &|| false) {
+            Ok(Some(loaded)) => Ok(IndexCopy::Usable(Box::new(index), Box::new(loaded))),
+            Ok(None) => Ok(IndexCopy::Unused { reason: "it is empty".into() }),
+            Err(LoadError::IndexUnusable(reason)) => Ok(unusable(reason)),
+            Err(LoadError::Fatal(error)) => Err(error.into()),
+        }
     }
-    progress(tip, tip);
-    accounts.retain(|_, account| !account.is_absent());
-    Ok(Replayed { accounts, accounts_hash, transfers })
+
+    /// Checks that the log does not end before the position up to which the index covers it.
+    fn check_log(self, blocks: &Path) -> Result<IndexCopy, OpenError> {
+        let IndexCopy::Usable(_, loaded) = &self else { return Ok(self) };
+        match BlockLog::scan(blocks, loaded.covered, |_, _, _| Ok::<_, LogError>(())) {
+            Ok(_) => Ok(self),
+            Err(LogError::NotCovered(_)) => {
+                Ok(IndexCopy::Unused { reason: "it belongs to another block log".into() })
+            }
+            Err(error) => Err(name_lost_blocks(error.into(), loaded)),
+        }
+    }
 }
 
-fn node_at<'a>(view: &'a View, height: u32) -> &'a BlockNode {
-    view.at_height(Height::new(height))
-        .expect("the best chain has a block at every height up to its tip")
+/// Copies a file, or a folder with everything in it, if it exists. The copies are writable.
+fn copy_all(from: &Path, to: &Path) -> io::Result<()> {
+    if from.is_dir() {
+        fs::create_dir_all(to)?;
+        for entry in fs::read_dir(from)? {
+            let entry = entry?;
+            copy_all(&entry.path(), &to.join(entry.file_name()))?;
+        }
+    } else if from.exists() {
+        io::copy(&mut File::open(from)?, &mut File::create(to)?)?;
+    }
+    Ok(())
 }
 
-fn check_header(
-    view: &View,
-    node: &BlockNode,
-    parent: &BlockNode,
-    found: &block::Header,
-) -> Result<(), RuleError> {
-    let params = view.params();
-    header::check_standalone(found, params)?;
-    header::check_contextual(found, &view.as_parent(parent), params, node.time)
-}
-
-/// Compares the accounts in the index with the replayed accounts.
-fn check_index(writer: &Writer, accounts: &HashMap<Address, Account>) -> Result<(), VerifyError> {
-    let mut present = 0;
-    for row in writer.index.scan_prefix(schema::ACCOUNTS) {
+/// Compares the index with the accounts at its tip. After an unclean shutdown that may be another
+/// tip than the best one. Returns the reason if the index cannot be compared.
+fn check_index(
+    chain: &mut MemoryChain,
+    index: &Index,
+    loaded: &Loaded,
+) -> Result<Option<String>, VerifyError> {
+    let Some(tip) = chain.find(&loaded.tip_hash()) else {
+        return Ok(Some("it belongs to another block log".into()));
+    };
+    if !chain.move_tip(tip)? {
+        return Ok(Some("its tip is an invalid block".into()));
+    }
+    let (accounts, mut present) = (chain.accounts(), 0);
+    for row in index.scan_prefix(schema::ACCOUNTS) {
         let (key, value) = row.map_err(StoreError::from)?;
         let parsed = schema::account_address(&key).zip(schema::AccountRow::decode(&value));
         let (address, row) = parsed.ok_or(StoreError::BadRow { key })?;
@@ -223,38 +192,15 @@ fn check_index(writer: &Writer, accounts: &HashMap<Address, Account>) -> Result<
         }
         present += usize::from(!expected.is_absent());
     }
-    if present == accounts.len() {
-        return Ok(());
+    let expected = accounts.iter().filter(|(_, account)| !account.is_absent());
+    if present == expected.clone().count() {
+        return Ok(None);
     }
-    let reader = writer.reader();
-    let view = reader.view();
-    for (address, expected) in accounts {
-        let found = view.account(address)?;
-        if found != *expected {
-            return Err(VerifyError::Account { address: *address, found, expected: *expected });
+    for (address, expected) in expected {
+        if index.get(&schema::account_key(address)).map_err(StoreError::from)?.is_none() {
+            let (address, found, expected) = (*address, Account::default(), *expected);
+            return Err(VerifyError::Account { address, found, expected });
         }
     }
-    Ok(())
-}
-
-fn check_supply(view: &View, accounts: &HashMap<Address, Account>) -> Result<(), VerifyError> {
-    let tip = view.tip().height.get();
-    let first_immature = tip.saturating_sub(view.params().spec().maturity).saturating_add(1).max(1);
-    let immature: u64 =
-        (first_immature..=tip).map(|height| node_at(view, height).reward.units()).sum();
-    let balances: u64 = accounts.values().map(|account| account.balance.units()).sum();
-    let expected = view.params().issued(view.tip().height).units();
-    let found = balances.saturating_add(immature);
-    if found == expected { Ok(()) } else { Err(VerifyError::Supply { found, expected }) }
-}
-
-/// Reads the blocks of side branches, which are not replayed.
-fn check_side_branches(view: &View) -> Result<(), StoreError> {
-    for id in 0..view.block_count() {
-        let node = view.node(NodeId::new(u32::try_from(id).expect("ids are u32")));
-        if !view.is_in_best_chain(node) {
-            view.block(node)?;
-        }
-    }
-    Ok(())
+    Ok(None)
 }

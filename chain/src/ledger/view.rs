@@ -1,10 +1,10 @@
 //! A consistent view of the chain at one tip.
 
 use super::overlay::LayeredView;
-use super::records::{read_block, read_header_and_count, read_raw_block, read_undo};
+use super::records::{read_block, read_header_and_count, read_raw_block};
 use super::schema::{self, LOCATIONS_PER_PAGE, TxLocation};
 use super::state::{Shared, State, TipKey};
-use crate::accounts::{Account, AccountView, Undo};
+use crate::accounts::{Account, AccountView};
 use crate::address::Address;
 use crate::amount::Amount;
 use crate::block::{self, Block, Header, Height};
@@ -208,11 +208,6 @@ impl<'a> View<'a> {
     /// Reads the header of a block, without the transactions.
     pub fn header(&self, node: &BlockNode) -> Result<Header, StoreError> {
         Ok(self.header_and_count(node)?.0)
-    }
-
-    /// Reads the undo data of a block of the best chain.
-    pub(super) fn undo(&self, node: &BlockNode) -> Result<Undo, StoreError> {
-        read_undo(&self.state.log, node)
     }
 
     /// Returns the number of transactions of the best chain that involve an address.

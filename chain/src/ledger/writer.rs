@@ -1,37 +1,36 @@
 //! The writer, which alone changes the chain.
 
 use super::error::SubmitError;
-use super::overlay::LayeredView;
+use super::mempool_update::MempoolUpdate;
+use super::overlay::{LayeredView, StagedRows};
 use super::precheck::{Body, PrecheckedBlock, Prechecker};
 use super::reader::Reader;
-use super::records::{encode_undo, read_checked_block};
-use super::reorg::{NewTipError, ReorgError, ReorgStaging, StagedReorg, matured_reward};
-use super::schema::{self, NODES_PER_CHUNK};
+use super::records::encode_undo;
+use super::reorg::{
+    ChangedAccounts, NewTipError, ReorgError, ReorgStaging, StagedReorg, StagedUndo, UndoLog,
+    matured_reward,
+};
+use super::rows::Rows;
+use super::schema::NODES_PER_CHUNK;
 use super::state::{Shared, State};
 use crate::accounts::{LtHash, Undo};
-use crate::address::Address;
 use crate::amount::Amount;
-use crate::block::{self, Header, Timestamp};
-use crate::block_index::{BlockNode, NodeFields, NodeId, Status};
+use crate::block::{self, Block, Header, Timestamp};
+use crate::block_index::{NodeFields, NodeId, Status};
 use crate::mempool;
 use crate::mempool::journal::MempoolJournal;
 use crate::params::Params;
 use crate::pow::{Target, Work};
 use crate::rules::body::{self, CheckedBlock, Reward};
-use crate::rules::tx::CheckedTransfer;
 use crate::rules::{RuleError, header};
+use crate::store::StoreError;
 use crate::store::blocks::{BlockLog, LogPosition, RecordKind, RecordLocation};
 use crate::store::directory::Directory;
-use crate::store::index::{Changes, Index};
-use crate::store::{IndexError, StoreError};
+use crate::store::index::Index;
+use crate::store::sorted_run::RunFolder;
 use crate::template::{self, Template, TemplateError, TemplateRequest};
-use crate::tx::Id;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
-
-/// The number of rows that are collected in memory before they are flushed to the index. The index
-/// blocks its readers while it writes, so batches are limited unless one block has more rows.
-pub(super) const FLUSH_ROWS: usize = 8_000;
 
 /// The result of accepting a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,19 +42,6 @@ pub enum Accepted {
     SideBranch,
     /// The block is already known.
     AlreadyKnown,
-}
-
-/// The changes that a commit published to readers.
-#[derive(Clone, Debug, Default)]
-pub struct Commit {
-    /// The blocks that left the best chain, the old tip first.
-    pub disconnected: Vec<NodeId>,
-    /// The blocks that joined the best chain, the new tip last.
-    pub connected: Vec<NodeId>,
-    /// The number of transfers in the connected blocks.
-    pub confirmed: usize,
-    /// The changes of the mempool.
-    pub mempool: mempool::Changes,
 }
 
 /// Changes the chain. It is not `Clone`: the owner has the exclusive right to write.
@@ -70,11 +56,17 @@ pub struct Writer {
     /// The hash of the accounts at that tip.
     pub(super) accounts_hash: LtHash,
     /// The rows that the next commit publishes.
-    pub(super) uncommitted: Changes,
-    /// The addresses whose accounts changed since the last commit.
-    pub(super) changed_accounts: BTreeSet<Address>,
-    /// The transfers in the blocks since the last commit.
-    pub(super) confirmed: BTreeSet<Id>,
+    pub(super) uncommitted: Rows,
+    /// The memory that uncommitted rows and those of a staged reorganisation may need, in bytes.
+    pub(super) staging_bytes: usize,
+    /// The folder for rows beyond that.
+    pub(super) runs: RunFolder,
+    /// The accounts that changed since the last commit.
+    pub(super) changed_accounts: ChangedAccounts,
+    /// The rest of updating the mempool to the committed tip.
+    pub(super) mempool_update: Option<MempoolUpdate>,
+    /// The position in the log up to which the index covers it.
+    pub(super) covered: LogPosition,
     /// The chunks of block nodes that changed since the last flush.
     pub(super) dirty_chunks: BTreeSet<u32>,
     /// Undo records that are in the log, of blocks that are not known to be valid: blocks that are
@@ -173,6 +165,46 @@ impl Writer {
         error
     }
 
+    /// Caches the hash of a block that is invalid on its parent, unless the block is in the log and
+    /// so joins the block index.
+    fn refuse(
+        &mut self,
+        hash: block::Hash,
+        parent: NodeId,
+        error: RuleError,
+        logged: Option<RecordLocation>,
+    ) -> RuleError {
+        if logged.is_some() { error } else { self.cache_invalid(hash, parent, error) }
+    }
+
+    /// Adds a logged block that is invalid on its parent to the block index. Returns false, and
+    /// changes nothing, if the block is not even valid in isolation.
+    pub(super) fn insert_invalid(
+        &mut self,
+        block: Arc<Block>,
+        location: RecordLocation,
+        error: &RuleError,
+    ) -> bool {
+        let shared = Arc::clone(&self.shared);
+        let state = shared.read();
+        let (header, params) = (block.header, &shared.params);
+        let Some(parent) = state.blocks.find(&header.previous) else { return false };
+        let context = state.blocks.as_parent(parent);
+        let is_invalid = state.blocks.node(parent).is_invalid();
+        drop(state);
+        if header::check_standalone(&header, params).is_err()
+            || header::check_contextual(&header, &context, params, header.time).is_err()
+        {
+            return false;
+        }
+        let Ok(checked) = body::check(block, params, |_| false, self.threads) else { return false };
+        let id = self.insert(parent, &checked, location);
+        if !is_invalid {
+            self.mark_invalid(id, error);
+        }
+        true
+    }
+
     /// Marks a block of the block index as invalid and returns its hash.
     fn mark_invalid(&mut self, id: NodeId, error: &RuleError) -> block::Hash {
         let mut state = self.shared.write();
@@ -218,20 +250,21 @@ impl Writer {
         Ok(location)
     }
 
-    /// Logs the undo data of the connected blocks, and returns those that become valid.
+    /// Logs the undo data of the blocks that become valid, and returns their locations.
     fn log_undos(
         &mut self,
-        connected: &[(NodeId, Undo)],
+        newly_valid: Vec<(NodeId, StagedUndo)>,
     ) -> Result<Vec<(NodeId, RecordLocation)>, StoreError> {
-        let mut newly_valid = Vec::with_capacity(connected.len() + 1);
-        for (id, undo) in connected {
-            let BlockNode { hash, status, .. } = *self.shared.read().blocks.node(*id);
-            // A block that was connected before had the same parent, and so the same undo data.
-            if status == Status::Stored {
-                newly_valid.push((*id, self.log_undo(hash, undo)?));
-            }
+        let mut logged = Vec::with_capacity(newly_valid.len() + 1);
+        for (id, undo) in newly_valid {
+            let hash = self.shared.read().blocks.node(id).hash;
+            let location = match undo {
+                StagedUndo::InMemory(undo) => self.log_undo(hash, &undo)?,
+                StagedUndo::Logged(location) => location,
+            };
+            logged.push((id, location));
         }
-        Ok(newly_valid)
+        Ok(logged)
     }
 
     /// Makes a new block with more work than the tip the new tip, if its whole branch is valid.
@@ -241,22 +274,23 @@ impl Writer {
         block: &CheckedBlock,
         logged: Option<RecordLocation>,
     ) -> Result<(), SubmitError> {
-        let (reorg, undo) = match self.stage_block(parent, block) {
+        let (mut reorg, undo) = match self.stage_block(parent, block) {
             Ok(staged) => staged,
             Err(NewTipError::Parent(ReorgError::Store(error))) => return Err(error.into()),
             Err(NewTipError::Invalid(error)) => {
-                return Err(self.cache_invalid(block.hash(), parent, error).into());
+                return Err(self.refuse(block.hash(), parent, error, logged).into());
             }
             Err(NewTipError::Parent(ReorgError::Invalid(id, error))) => {
                 let ancestor = self.mark_invalid(id, &error);
                 let error = RuleError::InvalidAncestor { ancestor };
-                return Err(self.cache_invalid(block.hash(), parent, error).into());
+                return Err(self.refuse(block.hash(), parent, error, logged).into());
             }
         };
         // All records are appended before any change in memory, so that a full disk changes
         // nothing. The block comes last: only a block record has an effect when the log is
         // replayed.
-        let mut newly_valid = self.log_undos(&reorg.connected)?;
+        self.make_room_for(&reorg.rows)?;
+        let mut newly_valid = self.log_undos(std::mem::take(&mut reorg.newly_valid))?;
         let undo = self.log_undo(block.hash(), &undo)?;
         let location = self.log_block(block, logged)?;
         let tip = self.insert(parent, block, location);
@@ -269,8 +303,9 @@ impl Writer {
     /// first invalid block of the branch, and the tip does not change.
     pub(super) fn try_activate(&mut self, tip: NodeId) -> Result<(), StoreError> {
         match self.stage_reorg(tip) {
-            Ok(reorg) => {
-                let newly_valid = self.log_undos(&reorg.connected)?;
+            Ok(mut reorg) => {
+                self.make_room_for(&reorg.rows)?;
+                let newly_valid = self.log_undos(std::mem::take(&mut reorg.newly_valid))?;
                 self.set_tip(tip, newly_valid, reorg);
             }
             Err(ReorgError::Store(error)) => return Err(error),
@@ -293,127 +328,63 @@ impl Writer {
             self.logged_undos.remove(&hash);
             self.dirty_chunks.insert(id.get() / NODES_PER_CHUNK);
         }
-        self.uncommitted.extend(reorg.rows);
-        self.changed_accounts.extend(reorg.changed_accounts);
-        for id in reorg.unconfirmed {
-            self.confirmed.remove(&id);
-        }
-        self.confirmed.extend(reorg.confirmed);
+        self.uncommitted.append(reorg.rows);
+        self.changed_accounts.append(reorg.changed_accounts);
         self.accounts_hash = reorg.accounts_hash;
         self.tip = tip;
     }
 
+    /// Keeps the memory for uncommitted rows within its limit when these rows join them.
+    fn make_room_for(&mut self, rows: &Rows) -> Result<(), StoreError> {
+        let bytes = self.uncommitted.memory_bytes().saturating_add(rows.memory_bytes());
+        if bytes > self.staging_bytes {
+            self.uncommitted.spill(&self.runs)?;
+        }
+        Ok(())
+    }
+
     /// Stages the reorganisation from the tip to a new block.
     fn stage_block(
-        &self,
+        &mut self,
         parent: NodeId,
         block: &CheckedBlock,
     ) -> Result<(StagedReorg, Undo), NewTipError> {
-        let state = self.shared.read();
+        let (shared, tip) = (Arc::clone(&self.shared), self.tip);
+        let state = shared.read();
         let mut staging = self.staging(&state);
-        staging.move_tip(self.tip, parent).map_err(NewTipError::Parent)?;
-        let undo = staging.connect(block, parent)?;
-        Ok((staging.finish(), undo))
+        let moved = staging.move_tip(tip, parent).map_err(NewTipError::Parent);
+        let connected = moved.and_then(|()| Ok(staging.connect(block, parent)?));
+        let staged = connected.map(|undo| (staging.finish(), undo));
+        if let Err(NewTipError::Parent(ReorgError::Store(error))) = &staged {
+            self.disk_full |= error.is_disk_full();
+        }
+        staged
     }
 
     /// Stages the reorganisation from the tip to a block of the block index.
-    fn stage_reorg(&self, to: NodeId) -> Result<StagedReorg, ReorgError> {
-        let state = self.shared.read();
+    fn stage_reorg(&mut self, to: NodeId) -> Result<StagedReorg, ReorgError> {
+        let (shared, tip) = (Arc::clone(&self.shared), self.tip);
+        let state = shared.read();
         let mut staging = self.staging(&state);
-        staging.move_tip(self.tip, to)?;
-        Ok(staging.finish())
+        let moved = staging.move_tip(tip, to);
+        let staged = moved.map(|()| staging.finish());
+        if let Err(ReorgError::Store(error)) = &staged {
+            self.disk_full |= error.is_disk_full();
+        }
+        staged
     }
 
-    fn staging<'a>(&'a self, state: &'a State) -> ReorgStaging<'a> {
-        let (rows, accounts_hash) = (self.tip_rows(state), self.accounts_hash.clone());
-        ReorgStaging::new(&self.shared.params, state, rows, accounts_hash, self.threads)
+    fn staging<'a>(&'a mut self, state: &'a State) -> ReorgStaging<'a> {
+        let base = LayeredView::new(Some(&self.uncommitted), &state.unflushed, &state.index);
+        let rows = StagedRows::new(base, self.staging_bytes, &self.runs);
+        let undo_log = UndoLog { log: &mut self.log, logged: &mut self.logged_undos };
+        let (params, accounts_hash) = (&self.shared.params, self.accounts_hash.clone());
+        ReorgStaging::new(params, state, rows, accounts_hash, undo_log, self.threads)
     }
 
     /// Returns the rows at the writer's tip.
     fn tip_rows<'a>(&'a self, state: &'a State) -> LayeredView<'a> {
         LayeredView::new(Some(&self.uncommitted), &state.unflushed, &state.index)
-    }
-
-    /// Syncs all accepted blocks to the disk, and then publishes them to the readers.
-    pub fn commit(&mut self) -> Result<Commit, StoreError> {
-        self.log.sync()?;
-        self.disk_full |= self.log.is_disk_full();
-        let shared = Arc::clone(&self.shared);
-        let (path, returned) = {
-            let state = shared.read();
-            let path = state.blocks.path(state.tip(), self.tip);
-            let returned = transfers_of(&state, &shared.params, &path.disconnect)?;
-            (path, returned)
-        };
-        let mut state = shared.write();
-        state.publish_blocks();
-        let fork_height = state.blocks.node(path.fork).height.get() as usize;
-        state.best_chain.truncate(fork_height + 1);
-        state.best_chain.extend_from_slice(&path.connect);
-        // `extend` instead of `append`, which would move all unflushed rows.
-        state.unflushed.extend(std::mem::take(&mut self.uncommitted));
-        let touched = std::mem::take(&mut self.changed_accounts);
-        let confirmed = std::mem::take(&mut self.confirmed);
-        let confirmed_count = confirmed.len();
-        let mempool = if path.connect.is_empty() && path.disconnect.is_empty() {
-            mempool::Changes::default()
-        } else {
-            let State { mempool, unflushed, index, .. } = &mut *state;
-            let change = mempool::TipChange { returned, confirmed, touched };
-            mempool.reconcile(change, &LayeredView::new(None, unflushed, index))?
-        };
-        let is_full = state.unflushed.len() >= FLUSH_ROWS;
-        drop(state);
-        self.log_mempool()?;
-        if is_full {
-            self.flush()?;
-        }
-        Ok(Commit {
-            disconnected: path.disconnect,
-            connected: path.connect,
-            confirmed: confirmed_count,
-            mempool,
-        })
-    }
-
-    /// Flushes all committed rows to the index. Call it every few seconds while the writer is idle.
-    /// If the disk is full, the rows stay in memory until a later call.
-    pub fn flush(&mut self) -> Result<(), StoreError> {
-        if !self.can_flush()? {
-            return Ok(());
-        }
-        let shared = Arc::clone(&self.shared);
-        let mut state = shared.write();
-        let State { blocks, unflushed, visible, .. } = &mut *state;
-        let is_committed = *visible == blocks.len();
-        if !is_committed || (unflushed.is_empty() && self.dirty_chunks.is_empty()) {
-            return Ok(());
-        }
-        let nodes = u32::try_from(blocks.len()).expect("ids are u32");
-        for chunk in std::mem::take(&mut self.dirty_chunks) {
-            let first = chunk * NODES_PER_CHUNK;
-            let end = nodes.min(first + NODES_PER_CHUNK);
-            let stored = (first..end).map(|id| blocks.stored(NodeId::new(id)));
-            unflushed.insert(schema::chunk_key(chunk), Some(schema::encode_chunk(stored)));
-        }
-        let row = schema::StateRow {
-            tip: self.tip,
-            nodes,
-            // While blocks are replayed, those that are left are not covered.
-            covered: self.replayed.unwrap_or_else(|| self.log.end()),
-            accounts_hash: self.accounts_hash.clone(),
-        };
-        unflushed.insert(schema::STATE_KEY.to_vec(), Some(row.encode()));
-        drop(state);
-        // Readers continue meanwhile, and only the writer changes the rows.
-        match self.index.apply(&shared.read().unflushed) {
-            // The index failed, and the rows stay in memory.
-            Err(IndexError::Full { .. }) => return self.reopen_index(),
-            applied => applied?,
-        }
-        let flushed = std::mem::take(&mut shared.write().unflushed);
-        drop(flushed);
-        Ok(())
     }
 
     /// Builds a block template on the tip from the transfers of the mempool.
@@ -427,7 +398,7 @@ impl Writer {
             hash: node.hash,
             height: node.height,
             header: state.blocks.as_parent(self.tip),
-            matured: matured_reward(&state, &self.shared.params, self.tip),
+            matured: matured_reward(&state.blocks, &self.shared.params, self.tip),
             accounts_hash: &self.accounts_hash,
         };
         let (params, rows) = (&self.shared.params, self.tip_rows(&state));
@@ -438,7 +409,9 @@ impl Writer {
     /// repair.
     pub fn close(mut self) -> Result<(), StoreError> {
         self.commit()?;
+        while self.next_mempool_changes()?.is_some() {}
         self.close_mempool()?;
+        self.log.seal()?;
         self.flush()?;
         self.index.close()?;
         Ok(self.directory.close()?)
@@ -465,18 +438,4 @@ fn find_parent(state: &State, header: &Header) -> Result<NodeId, SubmitError> {
     }
     let id = state.blocks.find(&parent).ok_or(SubmitError::UnknownParent { parent })?;
     if state.blocks.node(id).is_invalid() { Err(invalid()) } else { Ok(id) }
-}
-
-/// Returns the transfers of disconnected blocks, those of the oldest block first.
-fn transfers_of(
-    state: &State,
-    params: &Params,
-    blocks: &[NodeId],
-) -> Result<Vec<CheckedTransfer>, StoreError> {
-    let mut transfers = Vec::new();
-    for id in blocks.iter().rev() {
-        let block = read_checked_block(&state.log, state.blocks.node(*id), params)?;
-        transfers.extend(block.into_transfers());
-    }
-    Ok(transfers)
 }

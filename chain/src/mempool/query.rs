@@ -66,6 +66,29 @@ impl Mempool {
         self.arrivals.keys()
     }
 
+    /// Whether the mempool has transfers of a sender.
+    pub fn has_sender(&self, address: &Address) -> bool {
+        self.queues.contains_key(address)
+    }
+
+    /// Returns all senders, in arbitrary order.
+    pub fn senders(&self) -> impl Iterator<Item = &Address> {
+        self.queues.keys()
+    }
+
+    /// Returns the ids of all pending transfers, in arbitrary order.
+    pub fn pending_ids(&self) -> impl Iterator<Item = Id> {
+        let pending = self.queues.values().flat_map(SenderQueue::pending);
+        pending.map(|entry| self.transfer(entry).id())
+    }
+
+    /// Returns the ids of a sender's transfers with nonces below `nonce`.
+    pub fn ids_below(&self, sender: &Address, nonce: u64) -> impl Iterator<Item = Id> {
+        let entries = self.queues.get(sender).into_iter();
+        let entries = entries.flat_map(|queue| queue.pending().iter().chain(queue.queued()));
+        entries.take_while(move |entry| entry.nonce < nonce).map(|entry| self.transfer(entry).id())
+    }
+
     /// Returns the transfer with this id.
     pub fn get(&self, id: &Id) -> Option<Entry<'_>> {
         self.arrivals.get(id).and_then(|arrival| self.entry(*arrival))

@@ -114,6 +114,7 @@ impl World {
             returned: returned.iter().map(|pay| pay.signed()).collect(),
             confirmed: confirmed.iter().map(|pay| pay.id()).collect(),
             touched: touched.iter().map(|number| address(*number)).collect(),
+            is_partial: false,
         };
         let changes = self.pool.reconcile(change, &self.accounts).unwrap();
         self.assert_sound();

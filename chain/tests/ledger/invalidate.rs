@@ -2,7 +2,7 @@
 
 use crate::harness::{Reference, TestNode, fixed_params, varying_params, wallet};
 use chain::block;
-use chain::ledger::{Accepted, ChainTipStatus, InvalidateError};
+use chain::ledger::{Accepted, ChainTipStatus, InvalidateError, SubmitError};
 use chain::rules::Rule;
 use chain::{Block, Params};
 use std::fs;
@@ -194,4 +194,39 @@ fn invalidate_rejects_genesis_and_unknown_blocks() {
     // No block is invalidated, so this changes nothing.
     reconsider(&mut node, &a[0]);
     node.assert_tip_matches(&reference, &a[4]);
+}
+
+// genesis ─ a1 ─ a2 ─ a3 ─ a4
+//                └─ b3        the reward is too high, which is not noticed beside a3
+//                └─ c3 ─ c4   after the operator invalidated a3
+#[test]
+fn start_after_power_cut_marks_stored_block_that_is_invalid() {
+    for has_descendant in [false, true] {
+        let mut reference = Reference::new(fixed_params());
+        let a = reference.mine_chain(reference.genesis(), 4);
+        let b3 = reference.build_on(a[1].hash());
+        let b3 = b3.edit_coinbase(|coinbase| coinbase.reward += 1).mine();
+        let mut node = TestNode::with_blocks(&reference.params, &a);
+        node.submit_side_branch(std::slice::from_ref(&b3));
+        if has_descendant {
+            let b4 = reference.build_on(b3.hash()).mine();
+            node.submit_side_branch(std::slice::from_ref(&b4));
+        }
+        invalidate(&mut node, &a[2]);
+        assert_eq!(node.tip(), a[1].hash());
+        let c = reference.mine_chain(a[1].hash(), 2);
+        node.connect_all(&c);
+        node.kill();
+        fs::remove_dir_all(node.path().join("index")).unwrap();
+        for _ in 0..2 {
+            node.start();
+            assert_eq!(node.tip(), c[1].hash());
+            let tips = node.reader().view().chain_tips(None, usize::MAX);
+            let is_invalid = |status| matches!(status, ChainTipStatus::Invalid { .. });
+            assert_eq!(tips.iter().filter(|tip| is_invalid(tip.status)).count(), 1);
+            assert!(matches!(node.submit(&b3), Err(SubmitError::KnownInvalid { .. })));
+            node.close();
+            assert_eq!(node.verify().unwrap().tip, c[1].hash());
+        }
+    }
 }

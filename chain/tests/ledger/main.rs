@@ -6,13 +6,16 @@
 mod harness;
 mod damage;
 mod disk_full;
+mod flush;
 mod invalidate;
+mod loss;
 mod mempool;
 mod model;
 mod precheck;
 mod readers;
 mod recovery;
 mod reorg;
+mod reorg_memory;
 mod rules;
 mod supply;
 mod test_chain;

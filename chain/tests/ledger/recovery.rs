@@ -225,23 +225,6 @@ fn replays_log_onto_older_index() {
     assert_clean_start(&mut node, &reference, &next[2]);
 }
 
-#[test]
-fn rebuilds_index_that_is_ahead_of_log() {
-    let (mut reference, mut node, blocks) = node_with_history(varying_params());
-    node.close();
-    let old = node.copy();
-    node.start();
-    let next = reference.mine_chain(blocks[4].hash(), 3);
-    node.connect_all(&next);
-    node.close();
-    copy_folder(&old.path().join("blocks"), &node.path().join("blocks"));
-    node.accepted.truncate(node.accepted.len() - 3);
-    let reason = assert_index_rebuilt(&mut node, &reference, &blocks[4]);
-    assert_eq!(reason, "it is ahead of the block log");
-    node.connect_all(&next);
-    node.assert_matches(&reference, &next[2]);
-}
-
 // The other log has records of the same lengths and the same accounts.
 #[test]
 fn rebuilds_index_of_other_log() {
@@ -316,7 +299,7 @@ fn truncated_log_ends_at_last_complete_block() {
             [] => assert!(is_boundary, "{cut}"),
             [OpenProgress::LogTruncated(truncation)] => {
                 let line = OpenProgress::LogTruncated(truncation.clone()).to_string();
-                assert!(line.contains(": removed an unfinished write of "), "{line}");
+                assert!(line.contains(": removed an incomplete record of "), "{line}");
                 assert!(
                     u64::from(truncation.offset) + truncation.bytes == cut as u64 && !is_boundary
                 );

@@ -1,9 +1,10 @@
 //! Reorganisations: which branch becomes the best chain, and the accounts after them.
 
 use crate::harness::{
-    Reference, TestNode, fixed_params, fixed_params_with, log_bytes, varying_params, wallet,
+    Reference, TestNode, fixed_params, fixed_params_with, log_bytes, options, varying_params,
+    wallet,
 };
-use chain::ledger::{Accepted, ChainTipStatus, SubmitError};
+use chain::ledger::{Accepted, ChainTipStatus, Options, SubmitError};
 use chain::rules::Rule;
 use chain::tx::Transfer;
 use chain::{Block, block};
@@ -33,14 +34,15 @@ fn blocks_with_transfers(
 
 /// Asserts that a node with two branches from genesis, the second one block longer, has the
 /// accounts of a node with the second branch only.
-fn assert_reorg(depth: u64) {
+fn assert_reorg(depth: u64, options: Options) {
     let mut reference = Reference::new(fixed_params());
     let genesis = reference.genesis();
     let (short, long) = (
         blocks_with_transfers(&mut reference, genesis, depth),
         blocks_with_transfers(&mut reference, genesis, depth + 1),
     );
-    let mut node = TestNode::with_blocks(&reference.params, &short);
+    let mut node = TestNode::with_options(&reference.params, options);
+    node.connect_all(&short);
     let (last, before) = long.split_last().unwrap();
     node.submit_side_branch(before);
     let end = reference.block(short.last().unwrap().hash()).clone();
@@ -69,7 +71,15 @@ fn assert_reorg(depth: u64) {
 #[test]
 fn reorg_of_1_6_100_and_1088_blocks_yields_accounts_of_fresh_replay() {
     for depth in [1, 6, 100, 1_088] {
-        assert_reorg(depth);
+        assert_reorg(depth, options());
+    }
+}
+
+// C22: rows in temporary files are the same.
+#[test]
+fn reorg_with_rows_in_runs_yields_accounts_of_fresh_replay() {
+    for staging_bytes in [0, 3_000, 40_000] {
+        assert_reorg(60, Options { staging_bytes, ..options() });
     }
 }
 
@@ -77,7 +87,7 @@ fn reorg_of_1_6_100_and_1088_blocks_yields_accounts_of_fresh_replay() {
 #[test]
 #[ignore = "takes a minute"]
 fn reorg_of_10_000_blocks_yields_accounts_of_fresh_replay() {
-    assert_reorg(10_000);
+    assert_reorg(10_000, options());
 }
 
 /// The tip, all accounts and all locations that a reader sees as a text, and the content of the

@@ -203,7 +203,8 @@ fn ledgers_with_different_hash_seeds_and_threads_agree() {
         writer.commit().unwrap();
         assert_eq!(reader.view().tip().hash, second.hash());
         writer.close().unwrap();
-        ledger::verify(path, params.clone(), options, &mut |_| {}, &mut |_, _| {}).unwrap()
+        let scratch = tempfile::tempdir().unwrap();
+        ledger::verify(path, &params, options, scratch.path(), &mut |_| {}).unwrap()
     });
     assert_eq!(verified[0], verified[1]);
     assert_eq!(verified[1], verified[2]);

@@ -3,15 +3,17 @@
 use super::output::Rows;
 use crate::config::{default_data, network};
 use crate::mining::available_threads;
-use anyhow::Result;
-use chain::ledger::{self, Options};
-use chain::mempool;
+use anyhow::{Context, Result};
+use chain::ledger::{self, Options, VerifyProgress};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 use std::io::{self, Write};
 use std::path::PathBuf;
 
 /// Verify a data directory: every record, every rule from genesis on, and the index
+///
+/// Nothing is written to the directory, which may be read-only. The index is copied to the folder
+/// for temporary files (TMPDIR).
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Data directory
@@ -26,25 +28,21 @@ pub struct Args {
 
 pub fn run(args: Args, json: bool) -> Result<()> {
     let (data, params) = resolve(args)?;
-    let options = Options {
-        cache_bytes: 64 << 20,
-        threads: available_threads().get(),
-        mempool: mempool::Limits::default(),
-    };
+    let options = Options { threads: available_threads().get(), ..Options::default() };
     let bar = ProgressBar::new(0).with_style(
         ProgressStyle::with_template("{bar:40} {pos} of {len} blocks, {per_sec}, {eta} left")
             .expect("the template is well-formed"),
     );
-    let verified = ledger::verify(
-        &data,
-        params,
-        options,
-        &mut |notice| bar.suspend(|| drop(writeln!(io::stderr(), "{notice}"))),
-        &mut |done, total| {
-            bar.set_length(total.into());
-            bar.set_position(done.into());
-        },
-    );
+    let scratch = tempfile::Builder::new().prefix("chain-verify-").tempdir();
+    let scratch = scratch.context("a temporary folder for a copy of the index")?;
+    let verified =
+        ledger::verify(&data, &params, options, scratch.path(), &mut |progress| match progress {
+            VerifyProgress::Verified { done, total } => {
+                bar.set_length(total as u64);
+                bar.set_position(done as u64);
+            }
+            note => bar.suspend(|| drop(writeln!(io::stderr(), "{note}"))),
+        });
     bar.finish_and_clear();
     let verified = verified?;
     if json {
@@ -57,9 +55,14 @@ pub fn run(args: Args, json: bool) -> Result<()> {
             "accounts": verified.accounts,
             "issued": verified.issued.units(),
             "commitment": hex::encode(verified.commitment),
+            "unused_index": verified.unused_index,
         });
         writeln!(io::stdout(), "{value}")?;
     } else {
+        let index = verified.unused_index.map_or_else(
+            || "matches".to_owned(),
+            |reason| format!("not compared: {reason}; the next start rebuilds it"),
+        );
         Rows::new()
             .row("height", verified.height)
             .row("tip", verified.tip)
@@ -68,6 +71,7 @@ pub fn run(args: Args, json: bool) -> Result<()> {
             .row("accounts", verified.accounts)
             .row("issued", format!("{} coins", verified.issued))
             .row("commitment", hex::encode(verified.commitment))
+            .row("index", index)
             .row("result", "valid")
             .print()?;
     }

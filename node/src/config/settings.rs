@@ -92,6 +92,12 @@ pub struct Settings {
     /// Cache size of the index in MiB [default: 256]
     #[arg(long, env = "CHAIN_CACHE_MB", value_name = "MIB")]
     pub cache_mb: Option<u32>,
+    /// Continue at what is left if the end of the block log is lost
+    ///
+    /// Without this flag the node does not start then, and names the blocks that are missing.
+    #[arg(long)]
+    #[serde(skip)]
+    pub accept_loss: bool,
     /// Log filter: a level, or levels by module such as info,p2p=debug [default: info]
     #[arg(long, env = "CHAIN_LOG", value_name = "FILTER")]
     pub log: Option<String>,

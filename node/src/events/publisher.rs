@@ -12,6 +12,9 @@ use std::sync::mpsc::SyncSender;
 /// Most bytes of an event that is published through [`Publisher::publish`].
 pub(super) const MAX_EVENT_BYTES: usize = 1 << 20;
 
+/// Most payments of a message, so that a full queue of messages needs some 10 MB.
+const MAX_PAYMENTS: usize = 64;
+
 /// A message to the log's writer thread.
 pub(super) enum Message {
     /// The best block changed to this one.
@@ -58,14 +61,16 @@ impl Publisher {
     /// Publishes what became pending in the mempool and what left it unconfirmed. For the writer
     /// thread only, as [`publish_tip`](Self::publish_tip).
     pub fn publish_mempool(&self, accepted: Vec<Payment>, dropped: &[Dropped]) {
-        if accepted.is_empty() && dropped.is_empty() {
-            return;
+        for accepted in accepted.chunks(MAX_PAYMENTS) {
+            self.send(Message::Mempool { accepted: accepted.to_vec(), dropped: Vec::new() });
         }
         let describe = |dropped: &Dropped| {
             (Payment::of_details(dropped.transfer.details()), dropped.reason.code())
         };
-        let dropped = dropped.iter().map(describe).collect();
-        self.send(Message::Mempool { accepted, dropped });
+        for dropped in dropped.chunks(MAX_PAYMENTS) {
+            let dropped = dropped.iter().map(describe).collect();
+            self.send(Message::Mempool { accepted: Vec::new(), dropped });
+        }
     }
 
     fn send(&self, message: Message) {

@@ -2,7 +2,7 @@ use super::log::{LIMITS, Limits};
 use super::publisher::MAX_EVENT_BYTES;
 use super::*;
 use chain::ledger::{self, Accepted, Options, Writer};
-use chain::mempool::{Admission, Limits as PoolLimits, Replacement, Source};
+use chain::mempool::{Admission, Replacement, Source};
 use chain::testing::{dev_key, mine_on_tip};
 use chain::tx::{Memo, Payment as SignedPayment};
 use chain::{Address, Block, Params, Transfer, block};
@@ -32,7 +32,7 @@ impl Chain {
     }
 
     fn open(folder: &Path) -> Writer {
-        let options = Options { cache_bytes: 1 << 20, threads: 1, mempool: PoolLimits::default() };
+        let options = Options { cache_bytes: 1 << 20, threads: 1, ..Options::default() };
         ledger::open(folder, Params::dev(), options, &mut |_| {}).unwrap().0
     }
 
@@ -70,6 +70,7 @@ impl Chain {
     fn submit(&mut self, block: &Block) -> bool {
         let accepted = self.writer.submit_block(block.clone(), block.header.time).unwrap();
         self.writer.commit().unwrap();
+        while self.writer.next_mempool_changes().unwrap().is_some() {}
         accepted == Accepted::Connected
     }
 }

@@ -223,13 +223,12 @@ impl IssuedCache {
 mod tests {
     use super::*;
     use crate::clock;
+    use chain::Params;
     use chain::ledger::{self, Options};
-    use chain::{Params, mempool};
 
     fn template() -> Arc<Template> {
         let folder = tempfile::tempdir().unwrap();
-        let options =
-            Options { cache_bytes: 1 << 20, threads: 1, mempool: mempool::Limits::default() };
+        let options = Options { cache_bytes: 1 << 20, threads: 1, ..Options::default() };
         let opened = ledger::open(folder.path(), Params::dev(), options, &mut |_| {}).unwrap();
         Arc::new(opened.0.template(request(0)).unwrap())
     }

@@ -2,7 +2,6 @@ use super::*;
 use crate::events;
 use chain::Params;
 use chain::ledger::{self, Options};
-use chain::mempool::Limits;
 use p2p::Submit;
 use tempfile::TempDir;
 use tokio::sync::broadcast::error::TryRecvError;
@@ -15,7 +14,7 @@ struct World {
 }
 
 fn open(folder: &TempDir) -> (Writer, Reader) {
-    let options = Options { cache_bytes: 1 << 20, threads: 1, mempool: Limits::default() };
+    let options = Options { cache_bytes: 1 << 20, threads: 1, ..Options::default() };
     ledger::open(folder.path(), Params::dev(), options, &mut |_| {}).unwrap()
 }
 

@@ -97,7 +97,7 @@ mod tests {
     use super::*;
     use chain::address::Address;
     use chain::ledger::{self, Options, Writer};
-    use chain::mempool::{Limits, Replacement, Source};
+    use chain::mempool::{Replacement, Source};
     use chain::params::Spec;
     use chain::signature::SecretKey;
     use chain::testing::{mine_on_tip, with_changed_coinbase};
@@ -118,7 +118,7 @@ mod tests {
 
     fn open() -> (TempDir, Writer, Reader) {
         let folder = tempfile::tempdir().unwrap();
-        let options = Options { cache_bytes: 1 << 20, threads: 1, mempool: Limits::default() };
+        let options = Options { cache_bytes: 1 << 20, threads: 1, ..Options::default() };
         let (writer, reader) = ledger::open(folder.path(), params(), options, &mut |_| {}).unwrap();
         (folder, writer, reader)
     }

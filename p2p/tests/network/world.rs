@@ -3,8 +3,9 @@
 
 use chain::block::{self, Block, Timestamp};
 use chain::ledger::{self, Accepted, Commit, Reader, SubmitError, TransferError, Writer};
-use chain::mempool::{self, Admission, Replacement, Source};
+use chain::mempool::{Admission, Replacement, Source};
 use chain::signature::SecretKey;
+use chain::store::StoreError;
 use chain::template::TemplateRequest;
 use chain::testing::solve_header;
 use chain::tx::{Memo, Payment, Tag, Transfer};
@@ -72,11 +73,8 @@ pub(crate) struct Chain {
 impl Chain {
     /// Opens the ledger in a directory.
     pub(crate) fn open(directory: &Path, params: Params) -> Chain {
-        let options = ledger::Options {
-            cache_bytes: 4 << 20,
-            threads: 1,
-            mempool: mempool::Limits::default(),
-        };
+        let options =
+            ledger::Options { cache_bytes: 4 << 20, threads: 1, ..ledger::Options::default() };
         let (writer, reader) = ledger::open(directory, params, options, &mut |_| {}).unwrap();
         let (tasks, queue) = mpsc::channel();
         let (updates, _) = broadcast::channel(65_536);
@@ -158,7 +156,7 @@ impl WriterTask {
         let accepted = self.writer.submit_block(block, now())?;
         if accepted != Accepted::AlreadyKnown {
             let commit = self.writer.commit()?;
-            self.publish(&commit);
+            self.publish(&commit)?;
         }
         Ok(accepted)
     }
@@ -180,19 +178,19 @@ impl WriterTask {
             hashes.push(block.hash());
             self.writer.submit_block(block, now()).unwrap();
             let commit = self.writer.commit().unwrap();
-            self.publish(&commit);
+            self.publish(&commit).unwrap();
         }
         hashes
     }
 
-    fn publish(&self, commit: &Commit) {
+    fn publish(&mut self, commit: &Commit) -> Result<(), StoreError> {
         if !commit.connected.is_empty() {
             let _ = self.updates.send(ChainUpdate::TipChanged);
         }
-        if !commit.mempool.pending.is_empty() {
-            let _ =
-                self.updates.send(ChainUpdate::TransfersAccepted(commit.mempool.pending.clone()));
+        while let Some(changes) = self.writer.next_mempool_changes()? {
+            let _ = self.updates.send(ChainUpdate::TransfersAccepted(changes.pending));
         }
+        Ok(())
     }
 }
 

@@ -139,7 +139,8 @@ impl History {
         self.blocks.push((base, transfers));
         self.world.accounts = accounts;
         let before = self.pending();
-        let change = TipChange { returned, confirmed: confirmed.clone(), touched };
+        let change =
+            TipChange { returned, confirmed: confirmed.clone(), touched, is_partial: false };
         let changes = self.world.pool.reconcile(change, &self.world.accounts).unwrap();
         self.assert_reported(&before, &changes);
         for dropped in changes.dropped {

@@ -5,7 +5,7 @@ use chain::ledger::{
     VerifyError, VerifyReport, Writer,
 };
 use chain::rules::{RuleError, Stage};
-use chain::{Block, Params, Timestamp, block, mempool};
+use chain::{Block, Params, Timestamp, block};
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
@@ -13,13 +13,14 @@ use tempfile::TempDir;
 
 /// The options with which tests open a ledger.
 pub(crate) fn options() -> Options {
-    Options { cache_bytes: 1 << 20, threads: 2, mempool: mempool::Limits::default() }
+    Options { cache_bytes: 1 << 20, threads: 2, ..Options::default() }
 }
 
 /// A directory with a ledger, which may be open.
 pub(crate) struct TestNode {
     pub(crate) folder: TempDir,
     params: Params,
+    pub(crate) options: Options,
     open: Option<(Writer, Reader)>,
     /// The hashes of all accepted blocks, genesis first.
     pub(crate) accepted: Vec<block::Hash>,
@@ -30,10 +31,15 @@ pub(crate) struct TestNode {
 impl TestNode {
     /// Opens a ledger in a new directory, with a clock far ahead of genesis.
     pub(crate) fn new(params: &Params) -> TestNode {
+        TestNode::with_options(params, options())
+    }
+
+    pub(crate) fn with_options(params: &Params, options: Options) -> TestNode {
         let folder = tempfile::tempdir().expect("the disk has space");
         let now = params.spec().genesis_time.saturating_add(10_000_000);
         let accepted = vec![params.genesis_hash()];
-        let mut node = TestNode { folder, params: params.clone(), open: None, accepted, now };
+        let params = params.clone();
+        let mut node = TestNode { folder, params, options, open: None, accepted, now };
         assert_eq!(node.start(), []);
         node
     }
@@ -49,8 +55,15 @@ impl TestNode {
     pub(crate) fn copy(&self) -> TestNode {
         let folder = tempfile::tempdir().expect("the disk has space");
         copy_folder(self.path(), folder.path());
-        let (params, accepted, now) = (self.params.clone(), self.accepted.clone(), self.now);
-        TestNode { folder, params, open: None, accepted, now }
+        let (params, options) = (self.params.clone(), self.options);
+        TestNode {
+            folder,
+            params,
+            options,
+            open: None,
+            accepted: self.accepted.clone(),
+            now: self.now,
+        }
     }
 
     /// Opens the ledger, and returns its progress reports.
@@ -69,7 +82,7 @@ impl TestNode {
                 notices.push(notice);
             }
         };
-        let opened = ledger::open(self.path(), self.params.clone(), options(), &mut note)?;
+        let opened = ledger::open(self.path(), self.params.clone(), self.options, &mut note)?;
         self.open = Some(opened);
         Ok(notices)
     }
@@ -91,7 +104,8 @@ impl TestNode {
 
     /// Verifies the closed ledger.
     pub(crate) fn verify(&self) -> Result<VerifyReport, VerifyError> {
-        ledger::verify(self.path(), self.params.clone(), options(), &mut |_| {}, &mut |_, _| {})
+        let scratch = tempfile::tempdir().expect("the disk has space");
+        ledger::verify(self.path(), &self.params, options(), scratch.path(), &mut |_| {})
     }
 
     pub(crate) fn writer(&mut self) -> &mut Writer {
@@ -132,7 +146,9 @@ impl TestNode {
     }
 
     pub(crate) fn commit(&mut self) -> Commit {
-        self.writer().commit().expect("the disk works")
+        let commit = self.writer().commit().expect("the disk works");
+        while self.writer().next_mempool_changes().expect("the disk works").is_some() {}
+        commit
     }
 
     /// Submits a block that becomes the tip, and commits.

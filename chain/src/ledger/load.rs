@@ -1,0 +1,185 @@
+//! Loading the index: the block index and the state that the accounts have.
+
+use super::error::OpenError;
+use super::flush;
+use super::records::read_block;
+use super::schema::{self, StateRow};
+use crate::accounts::LtHash;
+use crate::block;
+use crate::block_index::{BlockIndex, NodeId};
+use crate::params::Params;
+use crate::store::StoreError;
+use crate::store::blocks::{LogError, LogPosition, LogReader};
+use crate::store::directory::ShutdownKind;
+use crate::store::index::Index;
+use crate::store::sorted_run::RunFolder;
+
+/// The contents of the index.
+pub(super) struct Loaded {
+    pub(super) blocks: BlockIndex,
+    /// The ids of the best chain by height.
+    pub(super) best_chain: Vec<NodeId>,
+    pub(super) accounts_hash: LtHash,
+    pub(super) covered: LogPosition,
+}
+
+impl Loaded {
+    /// Returns the hash of the block whose accounts the index has.
+    pub(super) fn tip_hash(&self) -> block::Hash {
+        self.blocks.node(self.tip()).hash
+    }
+
+    fn tip(&self) -> NodeId {
+        *self.best_chain.last().expect("a best chain has genesis")
+    }
+
+    /// Checks that the block at the tip is in the log and commits to the accounts of the index.
+    pub(super) fn check_tip(&self, log: &LogReader) -> Result<(), LoadError> {
+        let tip = read_block(log, self.blocks.node(self.tip())).map_err(|error| {
+            LoadError::IndexUnusable(format!("it belongs to another block log: {error}"))
+        })?;
+        let committed = tip.coinbase().map(|coinbase| coinbase.commitment);
+        if committed == Some(self.accounts_hash.digest()) {
+            return Ok(());
+        }
+        let reason = "its accounts are not those that the tip commits to";
+        Err(LoadError::IndexUnusable(reason.into()))
+    }
+}
+
+/// The reason why the index cannot be loaded.
+pub(super) enum LoadError {
+    /// The index has to be rebuilt.
+    IndexUnusable(String),
+    /// Rebuilding the index would not help.
+    Fatal(OpenError),
+}
+
+impl<E: Into<OpenError>> From<E> for LoadError {
+    fn from(error: E) -> Self {
+        match error.into() {
+            OpenError::Store(StoreError::Log(LogError::NotCovered { .. })) => {
+                LoadError::IndexUnusable("it belongs to another block log".into())
+            }
+            OpenError::Store(StoreError::Index(error)) => {
+                LoadError::IndexUnusable(error.to_string())
+            }
+            error => LoadError::Fatal(error),
+        }
+    }
+}
+
+fn malformed() -> LoadError {
+    LoadError::IndexUnusable("a row in it is malformed".into())
+}
+
+/// Returns what identifies the index of a network and of this version.
+pub(super) fn index_identity(params: &Params) -> Vec<u8> {
+    [&schema::VERSION.to_le_bytes(), params.genesis_hash().as_bytes().as_slice()].concat()
+}
+
+/// Loads the index, after completing a flush that was interrupted; `None` if it is empty.
+pub(super) fn load_index(
+    index: &Index,
+    runs: &RunFolder,
+    params: &Params,
+    last_shutdown: ShutdownKind,
+    is_interrupted: &dyn Fn() -> bool,
+) -> Result<Option<Loaded>, LoadError> {
+    if !flush::complete(index, runs)? {
+        return Err(LoadError::IndexUnusable("a write to it was interrupted".into()));
+    }
+    let Some(row) = index.get(schema::STATE_KEY).map_err(StoreError::from)? else {
+        return Ok(None);
+    };
+    let row = StateRow::decode(&row).ok_or_else(malformed)?;
+    let blocks = load_block_index(index, params, row.nodes)?;
+    let best_chain = best_chain(&blocks, row.tip).ok_or_else(malformed)?;
+    if last_shutdown == ShutdownKind::UncleanSameBoot {
+        check_accounts(index, &row.accounts_hash, is_interrupted)?;
+    }
+    let StateRow { accounts_hash, covered, .. } = row;
+    Ok(Some(Loaded { blocks, best_chain, accounts_hash, covered }))
+}
+
+/// Adds the blocks of the best chain that are missing to the error of a log that ends too early.
+pub(super) fn name_lost_blocks(error: OpenError, loaded: &Loaded) -> OpenError {
+    let Loaded { blocks, best_chain, .. } = loaded;
+    let OpenError::Store(StoreError::Log(error @ LogError::Lost { end, .. })) = error else {
+        return error;
+    };
+    let is_missing = |id: &&NodeId| blocks.node(**id).location.end() > end;
+    let mut missing = best_chain.iter().filter(is_missing).map(|id| blocks.node(*id).height.get());
+    let missing = match (missing.next(), missing.next_back()) {
+        (None, _) => "records of the block log are".to_owned(),
+        (Some(height), None) => format!("block {height} is"),
+        (Some(first), Some(last)) => format!("blocks {first} to {last} are"),
+    };
+    OpenError::Lost { missing, error }
+}
+
+/// Loads the block index, which must have `count` blocks.
+fn load_block_index(index: &Index, params: &Params, count: u32) -> Result<BlockIndex, LoadError> {
+    let read_chunk = |chunk| {
+        let value = index.get(&schema::chunk_key(chunk)).map_err(StoreError::from)?;
+        value.and_then(|value| schema::decode_chunk(&value)).ok_or_else(malformed)
+    };
+    let chunks = count.div_ceil(schema::NODES_PER_CHUNK);
+    // Memory for all blocks is reserved only if the last chunk exists.
+    read_chunk(chunks.saturating_sub(1))?;
+    let genesis = &params.genesis().header;
+    let mut blocks = None;
+    for chunk in 0..chunks {
+        for node in read_chunk(chunk)? {
+            match &mut blocks {
+                Some(blocks) => BlockIndex::restore(blocks, node).ok_or_else(malformed)?,
+                None => {
+                    let restored = BlockIndex::restore_genesis(genesis, &node, count as usize);
+                    blocks = Some(restored.ok_or_else(malformed)?);
+                }
+            }
+        }
+    }
+    blocks.filter(|blocks| blocks.len() == count as usize).ok_or_else(malformed)
+}
+
+/// Checks the account rows against their hash, after an unclean shutdown.
+fn check_accounts(
+    index: &Index,
+    expected: &LtHash,
+    is_interrupted: &dyn Fn() -> bool,
+) -> Result<(), LoadError> {
+    let mut accounts_hash = LtHash::empty();
+    for row in index.scan_prefix(schema::ACCOUNTS) {
+        if is_interrupted() {
+            return Err(LoadError::Fatal(OpenError::Interrupted));
+        }
+        let (key, value) = row.map_err(StoreError::from)?;
+        let address = schema::account_address(&key).ok_or_else(malformed)?;
+        let row = schema::AccountRow::decode(&value).ok_or_else(malformed)?;
+        accounts_hash.add(&address, &row.account);
+    }
+    if accounts_hash == *expected {
+        Ok(())
+    } else {
+        Err(LoadError::IndexUnusable("its accounts do not match their hash".into()))
+    }
+}
+
+/// Returns the chain that ends in a tip, by height; `None` unless all its blocks are known to be
+/// valid.
+fn best_chain(blocks: &BlockIndex, tip: NodeId) -> Option<Vec<NodeId>> {
+    if tip.get() as usize >= blocks.len() {
+        return None;
+    }
+    let mut best_chain = vec![tip];
+    let mut id = tip;
+    while id != NodeId::GENESIS {
+        let node = blocks.node(id);
+        node.undo()?;
+        id = node.parent;
+        best_chain.push(id);
+    }
+    best_chain.reverse();
+    Some(best_chain)
+}
