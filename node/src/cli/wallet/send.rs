@@ -34,10 +34,10 @@ pub fn run(args: &Args, json: bool) -> Result<()> {
     };
     let recipient = args.to.as_ref().map(decode).transpose()?;
     let path = args.wallet.path()?;
-    // Opened first: a prompt must not keep other commands waiting.
-    let key = args.wallet.open()?.account(args.account.index);
     block_on(async {
         let client = args.node.connect_to(&params).await?;
+        // Before the lock: a prompt must not keep other commands waiting.
+        let key = args.wallet.open()?.account(args.account.index);
         let lock = lock(&path).await?;
         let session = Session::new(args, &params, &client, &path, key);
         let (sent, response) = session.send(recipient).await?;
