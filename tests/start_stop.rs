@@ -109,7 +109,7 @@ fn liveness_and_progress_are_served_while_the_index_is_rebuilt() {
     node.generate(1_500, &text(test_address(1))).unwrap();
     assert!(node.stop().success());
     fs::remove_dir_all(data.join("index")).unwrap();
-    // Reading it takes until somebody writes it, after the ledger is open.
+    // Reading it takes until it is written, after the ledger is open.
     let offset = data.join("clock-offset");
     assert!(Command::new("mkfifo").arg(&offset).status().unwrap().success());
     let address = format!("127.0.0.1:{}", free_port());

@@ -121,7 +121,7 @@ fn miners_wait_while_the_tip_is_ahead_of_the_clock() {
     assert_eq!(message(&mut later), shown);
     assert!(later.job.is_null());
     // Every hash is a block on `dev`, but the time of all of them is too late.
-    let share = miner.find_share(0);
+    let share = miner.find_block(0);
     expect_error(&miner.submit(&address, &share), 20);
     assert_eq!(node.tip().height, 1);
     assert!(!node.log().contains("rejected"), "{}", node.log());
