@@ -96,7 +96,7 @@ fn in_measured_process() {
     println!("growth {}", status("VmHWM") - before);
 }
 
-// C22, O06
+// C22
 #[test]
 fn memory_of_reorg_does_not_depend_on_its_depth() {
     let growths = [1, 8].map(|full_blocks| {

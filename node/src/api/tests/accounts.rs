@@ -88,7 +88,7 @@ async fn history_reports_direction_and_counterpart() {
         json!({
             "id": pay.signed().id().to_string(), "status": status, "height": null, "position": null,
             "time": null, "direction": direction, "counterpart": counterpart,
-            "amount": pay.amount, "fee": 1_000,
+            "amount": pay.amount, "fee": 1_000, "nonce": pay.nonce,
         })
     };
     let queued = waiting(Pay { nonce: 3, ..PAY }, "queued", "out", json!(text(address(20))));

@@ -67,7 +67,7 @@ async fn submission_that_forbids_replacement_replaces_nothing() {
             world.post_json(&format!("/v1/transactions{path}?replace=false"), &body).await;
         let problem = match path {
             "/batch" => refused.json()[0]["problem"].clone(),
-            _ => refused.json(),
+            _ => refused.problem(409, "would-replace"),
         };
         assert_eq!((&problem["code"], &problem["status"]), (&json!("would-replace"), &json!(409)));
         let detail = problem["detail"].as_str().unwrap();
