@@ -378,11 +378,18 @@ impl Running {
             return Ok(None);
         }
         let Config { data, tls, .. } = config;
-        node_file(&node, url, tls.as_ref()).write(&data)?;
-        self.announced = Some(Announced { data, tls });
-        // Right after the file: who waits for `/readyz` finds the file, and who waits for the file
+        let file = node_file(&node, url, tls.as_ref());
+        // Requests wait meanwhile: who waits for `/readyz` finds the file, and who waits for the file
         // finds the API.
-        publish_app.send_replace(app);
+        let mut written = Ok(());
+        publish_app.send_modify(|current| {
+            written = file.write(&data);
+            if written.is_ok() {
+                *current = app;
+            }
+        });
+        written?;
+        self.announced = Some(Announced { data, tls });
         Ok(Some(node))
     }
 
