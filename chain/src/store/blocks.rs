@@ -7,22 +7,27 @@
 //! The files are `FOLDER/00000.log`, `00001.log` and so on: `record` defines their format, `scan`
 //! distinguishes unfinished writes from damage.
 
+mod compact;
 mod error;
 mod file;
+mod gaps;
 mod position;
 mod reader;
 mod record;
 mod scan;
 
 use self::file::create_file;
+use self::gaps::Gaps;
 use self::record::{FILE_HEADER_BYTES, HEADER_BYTES, Header, Salt, Tag};
 use super::directory::sync_folder;
 use super::space;
+use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::{Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+pub use self::compact::Removal;
 pub use self::error::LogError;
 pub(super) use self::file::file_path;
 pub use self::position::{LogPosition, RecordLocation};
@@ -44,6 +49,8 @@ pub struct BlockLog {
     file_bytes: u32,
     /// The size of all files before the last, in bytes.
     earlier_bytes: u64,
+    /// The gaps of the files from which records were removed.
+    gaps: BTreeMap<u32, Gaps>,
     /// The last file, its number and the salt of its checksums.
     file: File,
     number: u32,
@@ -105,6 +112,7 @@ impl BlockLog {
         file_bytes: u32,
         scan: scan::Scan,
     ) -> Result<(BlockLog, Option<Truncation>), LogError> {
+        compact::remove_leftovers(folder, scan.last);
         let path = file_path(folder, scan.last);
         let (file, salt) = match scan.salt {
             Some(salt) => {
@@ -123,6 +131,7 @@ impl BlockLog {
             folder,
             file_bytes,
             earlier_bytes: scan.earlier_bytes,
+            gaps: scan.gaps,
             file,
             number: scan.last,
             salt,

@@ -38,6 +38,14 @@ pub enum LogError {
         /// The offset of the first bad record in bytes, or 0 for the file header.
         offset: u64,
     },
+    /// The record was removed, with the block of a side branch, while it was about to be read.
+    #[error("the record at byte {offset} of {} was removed with its side branch", path.display())]
+    Removed {
+        /// The path of the file.
+        path: PathBuf,
+        /// The offset of the record in bytes.
+        offset: u32,
+    },
     /// A file of the sequence does not exist.
     #[error(
         "{} is missing: restore it from a backup of this folder; to continue with only the blocks \

@@ -1,7 +1,8 @@
 //! Files of the block log: names, creation and headers.
 
 use super::error::LogError;
-use super::record::{FILE_HEADER_BYTES, FileHeader, Salt};
+use super::gaps::Gaps;
+use super::record::{FILE_HEADER_BYTES, FileHeader, HEADER_BYTES, Header, Salt, Tag};
 use crate::store::directory::sync_folder;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -40,7 +41,7 @@ pub(super) fn create_file(
         .truncate(true)
         .open(&path)
         .map_err(LogError::write("create", &path))?;
-    if let Err(error) = file.write_all(&FileHeader::encode(salt, previous)) {
+    if let Err(error) = file.write_all(&FileHeader::encode(salt, previous, false)) {
         fs::remove_file(&path).map_err(LogError::io("remove", &path))?;
         return Err(LogError::write("write", &path)(error));
     }
@@ -49,13 +50,34 @@ pub(super) fn create_file(
     Ok((file, salt))
 }
 
-/// Reads the header of a file, or `None` if the file is shorter than a header.
+/// Reads the header of a file and its gaps, or `None` if the file is shorter than a header.
 pub(super) fn read_header(
     file: &mut impl Read,
     path: &Path,
-) -> Result<Option<FileHeader>, LogError> {
+) -> Result<Option<(FileHeader, Gaps)>, LogError> {
     let mut bytes = [0; FILE_HEADER_BYTES as usize];
-    Ok(fill_buffer(file, &mut bytes, path)?.then(|| FileHeader::decode(&bytes)))
+    if !fill_buffer(file, &mut bytes, path)? {
+        return Ok(None);
+    }
+    let header = FileHeader::decode(&bytes);
+    let gaps = match header {
+        FileHeader::Valid { salt, is_compacted: true, .. } => read_gaps(file, path, salt)?,
+        _ => Gaps::default(),
+    };
+    Ok(Some((header, gaps)))
+}
+
+fn read_gaps(file: &mut impl Read, path: &Path, salt: Salt) -> Result<Gaps, LogError> {
+    let damaged = || LogError::Damaged { path: path.to_owned(), offset: FILE_HEADER_BYTES.into() };
+    let mut bytes = [0; HEADER_BYTES as usize];
+    if !fill_buffer(file, &mut bytes, path)? {
+        return Err(damaged());
+    }
+    let header = Header::decode(&bytes, FILE_HEADER_BYTES).filter(|header| header.tag == Tag::Gaps);
+    let header = header.ok_or_else(damaged)?;
+    let mut payload = vec![0; header.length as usize];
+    let is_valid = fill_buffer(file, &mut payload, path)? && header.matches(&payload, salt);
+    Gaps::decode(&payload).filter(|_| is_valid).ok_or_else(damaged)
 }
 
 /// Fills the buffer from the file; false if the file ends before the buffer is full.

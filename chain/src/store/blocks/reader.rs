@@ -3,6 +3,7 @@
 
 use super::error::LogError;
 use super::file::{file_path, open_file, read_header};
+use super::gaps::Gaps;
 use super::position::RecordLocation;
 use super::record::{FileHeader, HEADER_BYTES, Header, MAX_PAYLOAD_BYTES, RecordKind, Salt, Tag};
 use std::collections::VecDeque;
@@ -29,6 +30,7 @@ struct OpenFile {
     path: PathBuf,
     file: File,
     salt: Salt,
+    gaps: Gaps,
 }
 
 impl LogReader {
@@ -41,7 +43,7 @@ impl LogReader {
     ///
     /// # Errors
     /// Returns [`LogError::Damaged`] if no valid record of this length is there,
-    /// [`LogError::Missing`] if the file does not exist, or a disk error.
+    /// [`LogError::Missing`] if the file does not exist, [`LogError::Removed`] or a disk error.
     pub fn read(&self, location: RecordLocation) -> Result<(RecordKind, Vec<u8>), LogError> {
         let file = self.file(location.file)?;
         if location.length > MAX_PAYLOAD_BYTES {
@@ -81,6 +83,12 @@ impl LogReader {
         LogError::Missing { path: file_path(&self.folder, number) }
     }
 
+    /// Closes a file that was replaced by another one.
+    pub(super) fn forget(&self, number: u32) {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.retain(|file| file.number != number);
+    }
+
     /// Returns the file with this number, opening it if necessary.
     fn file(&self, number: u32) -> Result<Arc<OpenFile>, LogError> {
         let find = |open: &VecDeque<Arc<OpenFile>>| {
@@ -108,9 +116,11 @@ impl OpenFile {
         let path = file_path(folder, number);
         let mut file = open_file(&path)?;
         match read_header(&mut file, &path)? {
-            Some(FileHeader::Valid { salt, .. }) => Ok(OpenFile { number, path, file, salt }),
-            Some(FileHeader::OtherVersion(found)) => Err(LogError::Version { path, found }),
-            Some(FileHeader::Invalid) | None => Err(LogError::Damaged { path, offset: 0 }),
+            Some((FileHeader::Valid { salt, .. }, gaps)) => {
+                Ok(OpenFile { number, path, file, salt, gaps })
+            }
+            Some((FileHeader::OtherVersion(found), _)) => Err(LogError::Version { path, found }),
+            Some((FileHeader::Invalid, _)) | None => Err(LogError::Damaged { path, offset: 0 }),
         }
     }
 
@@ -120,7 +130,9 @@ impl OpenFile {
 
     /// Fills the buffer from `offset` on, reading for the record at offset `record`.
     fn fill(&self, buffer: &mut [u8], offset: u32, record: u32) -> Result<(), LogError> {
-        read_exact_at(&self.file, buffer, offset.into()).map_err(|error| match error.kind() {
+        let removed = || LogError::Removed { path: self.path.clone(), offset: record };
+        let place = self.gaps.place_on_disk(offset).ok_or_else(removed)?;
+        read_exact_at(&self.file, buffer, place).map_err(|error| match error.kind() {
             io::ErrorKind::UnexpectedEof => self.damaged(record),
             _ => LogError::io("read", &self.path)(error),
         })

@@ -6,6 +6,9 @@
 //! itself and starts from the salt, which is secret: bytes of a received block never pass for a
 //! record.
 //!
+//! A file from which records were removed has the highest bit of its version set and, as its first
+//! record, the list of its gaps: see `gaps`.
+//!
 //! `synced` is the offset up to which the file was known to be synced when the record was written:
 //! records before it were not being written when the machine crashed.
 
@@ -13,6 +16,9 @@ const MAGIC: [u8; 7] = *b"blk log";
 
 /// The version of this format. Files of another version are rejected.
 pub(super) const VERSION: u8 = 1;
+
+/// The bit of the version that marks a compacted file.
+const COMPACTED: u8 = 0x80;
 
 /// The size of a file header, in bytes.
 pub(super) const FILE_HEADER_BYTES: u32 = 20;
@@ -41,6 +47,8 @@ pub(super) enum Tag {
     Data(RecordKind),
     /// Written after a sync: all records before it are synced. It has no payload.
     SyncMarker,
+    /// The list of the gaps of a compacted file, which is its first record.
+    Gaps,
 }
 
 impl Tag {
@@ -50,6 +58,7 @@ impl Tag {
             Tag::Data(RecordKind::Undo) => 2,
             Tag::SyncMarker => 3,
             Tag::Data(RecordKind::JournalEntry) => 4,
+            Tag::Gaps => 5,
         }
     }
 
@@ -59,6 +68,7 @@ impl Tag {
             2 => Some(Tag::Data(RecordKind::Undo)),
             3 => Some(Tag::SyncMarker),
             4 => Some(Tag::Data(RecordKind::JournalEntry)),
+            5 => Some(Tag::Gaps),
             _ => None,
         }
     }
@@ -82,8 +92,10 @@ impl Salt {
 pub(super) enum FileHeader {
     Valid {
         salt: Salt,
-        /// The size of the previous file, in bytes.
+        /// The original size of the previous file, in bytes.
         previous: u32,
+        /// Whether records were removed from the file.
+        is_compacted: bool,
     },
     /// An intact header of another format version.
     OtherVersion(u8),
@@ -91,10 +103,14 @@ pub(super) enum FileHeader {
 }
 
 impl FileHeader {
-    pub(super) fn encode(Salt(salt): Salt, previous: u32) -> [u8; FILE_HEADER_BYTES as usize] {
+    pub(super) fn encode(
+        Salt(salt): Salt,
+        previous: u32,
+        is_compacted: bool,
+    ) -> [u8; FILE_HEADER_BYTES as usize] {
         let mut bytes = [0; FILE_HEADER_BYTES as usize];
         bytes[..7].copy_from_slice(&MAGIC);
-        bytes[7] = VERSION;
+        bytes[7] = if is_compacted { COMPACTED | VERSION } else { VERSION };
         bytes[8..12].copy_from_slice(&salt.to_le_bytes());
         bytes[12..16].copy_from_slice(&previous.to_le_bytes());
         let crc = crc32c::crc32c(&bytes[..16]);
@@ -105,8 +121,12 @@ impl FileHeader {
     pub(super) fn decode(bytes: &[u8; FILE_HEADER_BYTES as usize]) -> FileHeader {
         if bytes[..7] != MAGIC || u32_at(bytes, 16) != crc32c::crc32c(&bytes[..16]) {
             FileHeader::Invalid
-        } else if bytes[7] == VERSION {
-            FileHeader::Valid { salt: Salt(u32_at(bytes, 8)), previous: u32_at(bytes, 12) }
+        } else if bytes[7] & !COMPACTED == VERSION {
+            FileHeader::Valid {
+                salt: Salt(u32_at(bytes, 8)),
+                previous: u32_at(bytes, 12),
+                is_compacted: bytes[7] & COMPACTED != 0,
+            }
         } else {
             FileHeader::OtherVersion(bytes[7])
         }

@@ -6,6 +6,7 @@
 //! whose `synced` offset lies beyond it. A log that ends before the position that its caller covers
 //! has lost records, because a position is only covered after a sync.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::{self, File};
 use std::io::{BufReader, Read, Seek, SeekFrom};
@@ -13,6 +14,7 @@ use std::path::{Path, PathBuf};
 
 use super::error::LogError;
 use super::file::{file_path, fill_buffer, open_file, read_header};
+use super::gaps::Gaps;
 use super::position::{LogPosition, RecordLocation};
 use super::record::{FILE_HEADER_BYTES, FileHeader, HEADER_BYTES, Header, RecordKind, Salt, Tag};
 use crate::store::directory::sync_folder;
@@ -56,8 +58,10 @@ pub(super) struct Scan {
     pub(super) end: u32,
     /// The size of all files before the last, in bytes.
     pub(super) earlier_bytes: u64,
-    /// The size of the file before the last, in bytes.
+    /// The original size of the file before the last, in bytes.
     pub(super) previous: u64,
+    /// The gaps of the files from which records were removed.
+    pub(super) gaps: BTreeMap<u32, Gaps>,
     /// The unfinished write that has to be truncated, if any.
     pub(super) truncation: Option<Truncation>,
 }
@@ -106,6 +110,7 @@ pub(super) fn scan_records<E: From<LogError>>(
         return Err(lost(LogPosition { file: last, offset }).into());
     }
     let (mut earlier_bytes, mut previous) = (0, 0);
+    let mut gaps = BTreeMap::new();
     for number in 0..last {
         let path = file_path(folder, number);
         if number >= covered.file {
@@ -115,11 +120,11 @@ pub(super) fn scan_records<E: From<LogError>>(
                 return Err(damaged(offset.into()).into());
             }
         }
-        previous = file_size(&path)?;
-        earlier_bytes += previous;
+        earlier_bytes += file_size(&path)?;
+        previous = original_size(folder, number, &mut gaps)?;
     }
     let end = FILE_HEADER_BYTES;
-    let mut scan = Scan { last, salt: None, end, earlier_bytes, previous, truncation: None };
+    let mut scan = Scan { last, salt: None, end, earlier_bytes, previous, gaps, truncation: None };
     let path = file_path(folder, last);
     let file = if files == 0 { None } else { FileScan::open(folder, last, previous)? };
     let Some(mut file) = file else {
@@ -134,7 +139,9 @@ pub(super) fn scan_records<E: From<LogError>>(
     if let Some(offset) = file.visit(covered, &mut visit)? {
         let is_covered = (LogPosition { file: last, offset }) < covered;
         let ends_early = covered.file == last && file.bytes < u64::from(covered.offset);
-        if file.was_synced_beyond(offset)? || (is_covered && !ends_early) {
+        // Nothing is removed from a file that is still written.
+        let is_complete = !file.gaps.is_empty();
+        if is_complete || file.was_synced_beyond(offset)? || (is_covered && !ends_early) {
             return Err(LogError::Damaged { path, offset: offset.into() }.into());
         }
         if is_covered {
@@ -144,6 +151,13 @@ pub(super) fn scan_records<E: From<LogError>>(
         scan.truncation = Some(Truncation { path, offset, bytes });
     }
     scan.end = file.offset;
+    if !file.gaps.is_empty() {
+        // The files after this one are lost. Nothing is appended to a compacted file.
+        scan.earlier_bytes += file_size(&file.path)?;
+        scan.previous = file.bytes;
+        scan.gaps.insert(last, file.gaps);
+        (scan.last, scan.salt, scan.end) = (last + 1, None, FILE_HEADER_BYTES);
+    }
     Ok(scan)
 }
 
@@ -152,7 +166,8 @@ struct FileScan {
     path: PathBuf,
     number: u32,
     salt: Salt,
-    /// The size of the file.
+    gaps: Gaps,
+    /// The original size of the file.
     bytes: u64,
     input: BufReader<File>,
     /// The offset after the last valid record that was read.
@@ -167,17 +182,17 @@ impl FileScan {
         let bytes = file_size(&path)?;
         let mut input = BufReader::with_capacity(BUFFER_BYTES, open_file(&path)?);
         match read_header(&mut input, &path)? {
-            Some(FileHeader::Valid { previous: recorded, .. })
+            Some((FileHeader::Valid { previous: recorded, .. }, _))
                 if u64::from(recorded) != previous =>
             {
                 let path = number.checked_sub(1).map_or(path, |before| file_path(folder, before));
                 Err(LogError::Damaged { path, offset: previous.min(recorded.into()) })
             }
-            Some(FileHeader::Valid { salt, .. }) => {
-                let offset = FILE_HEADER_BYTES;
-                Ok(Some(FileScan { path, number, salt, bytes, input, offset }))
+            Some((FileHeader::Valid { salt, .. }, gaps)) => {
+                let (bytes, offset) = (gaps.original_size(bytes), FILE_HEADER_BYTES);
+                Ok(Some(FileScan { path, number, salt, gaps, bytes, input, offset }))
             }
-            Some(FileHeader::OtherVersion(found)) => Err(LogError::Version { path, found }),
+            Some((FileHeader::OtherVersion(found), _)) => Err(LogError::Version { path, found }),
             _ if bytes <= u64::from(FILE_HEADER_BYTES) => Ok(None),
             _ => Err(LogError::Damaged { path, offset: 0 }),
         }
@@ -192,7 +207,11 @@ impl FileScan {
     ) -> Result<Option<u32>, E> {
         let file = self.number;
         let mut payload = Vec::new();
-        while u64::from(self.offset) < self.bytes {
+        loop {
+            self.offset = self.gaps.skip(self.offset);
+            if u64::from(self.offset) >= self.bytes {
+                break;
+            }
             let location = LogPosition { file, offset: self.offset };
             let Some(tag) = self.next(&mut payload)? else {
                 return Ok(Some(self.offset));
@@ -268,6 +287,24 @@ impl FileScan {
             }
         }
         Ok(false)
+    }
+}
+
+/// Returns the size of a file before any removal of records, and adds its gaps.
+fn original_size(
+    folder: &Path,
+    number: u32,
+    gaps: &mut BTreeMap<u32, Gaps>,
+) -> Result<u64, LogError> {
+    let path = file_path(folder, number);
+    let size = file_size(&path)?;
+    match read_header(&mut open_file(&path)?, &path)? {
+        Some((_, found)) if !found.is_empty() => {
+            let size = found.original_size(size);
+            gaps.insert(number, found);
+            Ok(size)
+        }
+        _ => Ok(size),
     }
 }
 

@@ -1,3 +1,5 @@
+mod compact;
+
 use super::*;
 use proptest::prelude::*;
 use std::{fs, io};
