@@ -7,11 +7,11 @@ use crate::browser::Browser;
 use crate::harness::{Node, eventually, skip};
 use crate::reorganisation::submit_all;
 use crate::test_chain::{dev_chain, dev_key, pay, test_address, text};
-use chain::ledger::{self, Options};
+use chain::ledger::{self, Options, Submission};
 use chain::signature::SecretKey;
 use chain::testing::TestChain;
 use chain::tx::{Memo, Payment};
-use chain::{Block, Params, Transfer};
+use chain::{Params, Transfer};
 use p2p::ChainUpdate;
 use serde_json::{Value, json};
 use std::fs;
@@ -287,7 +287,7 @@ fn back_focuses_the_heading_and_a_jump_within_the_page_loads_nothing() {
 struct NoWriter;
 
 impl p2p::Submit for NoWriter {
-    async fn submit_block(&self, _: Arc<Block>, _: p2p::BlockReply) {}
+    async fn submit_block(&self, _: Submission, _: p2p::BlockReply) {}
     async fn submit_transfer(&self, _: Arc<Transfer>, _: p2p::TransferReply) {}
 }
 

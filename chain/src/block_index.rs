@@ -385,6 +385,14 @@ impl BlockIndex {
         }
     }
 
+    /// Returns the height of the last block on the path from genesis to a block that is not off
+    /// another branch. `is_off` must be false for genesis.
+    pub fn fork_height(&self, id: NodeId, is_off: impl Fn(NodeId) -> bool) -> Height {
+        let first = self.first_on_path(id, is_off);
+        let fork = first.map_or(id, |first| self.node(first).parent);
+        self.node(fork).height
+    }
+
     /// Whether a block is `ancestor` or descends from it.
     pub fn is_descendant(&self, id: NodeId, ancestor: NodeId) -> bool {
         self.ancestor_at(id, self.node(ancestor).height) == Some(ancestor)
@@ -435,7 +443,6 @@ const fn skip_height(height: u32) -> u32 {
 }
 
 #[cfg(test)]
-#[expect(clippy::arithmetic_side_effects, reason = "an overflow here should panic")]
 mod tests {
     use super::*;
     use crate::params::Params;

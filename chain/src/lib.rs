@@ -16,8 +16,9 @@
 //! - **Consensus**: [`difficulty`] (the target of the next block) and [`rules`] (every rule, its
 //!   code and its check).
 //! - **Ledger**: [`store`] (the block log and the index on disk), [`block_index`] (the tree of all
-//!   known blocks), [`mempool`] (transfers that wait for a block), [`template`] (blocks for miners)
-//!   and [`ledger`] (the writer that accepts blocks, and its readers).
+//!   known blocks), [`header_tree`] (headers without blocks), [`mempool`] (transfers that wait for a
+//!   block), [`template`] (blocks for miners) and [`ledger`] (the writer that accepts blocks, and its
+//!   readers).
 //! - **Tests**: the feature `testing` adds a module that mines valid blocks in memory.
 //!
 //! # Example
@@ -62,6 +63,7 @@ pub mod store;
 pub mod difficulty;
 pub mod rules;
 pub mod block_index;
+pub mod header_tree;
 pub mod mempool;
 pub mod template;
 pub mod ledger;

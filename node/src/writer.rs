@@ -15,10 +15,10 @@ use crate::metrics::Metrics;
 use crate::random::random_bytes;
 use crate::thread::OwnedThread;
 use block_log::BlockLog;
-use chain::block::{self, Block};
+use chain::block;
 use chain::ledger::{
-    Accepted, Commit, InvalidateError, PrecheckedBlock, Prechecker, Reader, SubmitError,
-    TransferError, Writer,
+    Accepted, Commit, InvalidateError, PrecheckedBlock, Prechecker, Reader, Submission,
+    SubmitError, TransferError, Writer,
 };
 use chain::mempool::{Admission, Changes};
 use chain::store::{BackgroundSync, StoreError};
@@ -157,8 +157,12 @@ impl WriterTask {
         let mut prechecker = self.writer.prechecker();
         while let Some(request) = self.next.take().or_else(|| self.queue.blocking_recv()) {
             match request {
-                Request::Block(block, reply) => {
-                    self.process_blocks(&mut prechecker, (block, reply))?;
+                Request::Block(submission, reply) => {
+                    self.process_blocks(&mut prechecker, (submission, reply))?;
+                }
+                Request::Headers(headers, reply) => {
+                    let result = self.writer.submit_headers(&headers, self.clock.now());
+                    let _ = reply.send(result);
                 }
                 Request::Transfer(transfer, replacement, source, reply) => {
                     let transfer = Arc::unwrap_or_clone(transfer);
@@ -278,12 +282,12 @@ impl WriterTask {
 
     /// The blocks at the front of the queue, as many as may share a disk sync, after `first`, which
     /// was received already.
-    fn next_batch(&mut self, first: Option<QueuedBlock>) -> (Vec<Arc<Block>>, Vec<BlockReply>) {
+    fn next_batch(&mut self, first: Option<QueuedBlock>) -> (Vec<Submission>, Vec<BlockReply>) {
         let (mut blocks, mut replies, mut transactions) = (Vec::new(), Vec::new(), 0_usize);
         let mut next = first.or_else(|| self.next_block());
-        while let Some((block, reply)) = next {
-            transactions = transactions.saturating_add(block.transactions.len());
-            blocks.push(block);
+        while let Some((submission, reply)) = next {
+            transactions = transactions.saturating_add(submission.block.transactions.len());
+            blocks.push(submission);
             replies.push(reply);
             let is_full = blocks.len() >= BATCH_BLOCKS || transactions >= BATCH_TRANSACTIONS;
             next = if is_full { None } else { self.next_block() };
@@ -297,7 +301,7 @@ impl WriterTask {
             return None;
         }
         match self.queue.try_recv().ok()? {
-            Request::Block(block, reply) => Some((block, reply)),
+            Request::Block(submission, reply) => Some((submission, reply)),
             other => {
                 self.next = Some(other);
                 None

@@ -20,6 +20,7 @@ pub use machine::{
 use crate::message::{Status, VERSION};
 use crate::view::ChainView;
 use chain::block;
+use chain::ledger::Submission;
 use context::{Context, Peers};
 use mempool_sync::MempoolSync;
 use rand::rngs::Xoshiro256PlusPlus;
@@ -74,7 +75,7 @@ impl Engine {
         self.track(&input);
         let out = self.dispatch(now, input, chain);
         for output in &out {
-            if let Output::ImportBlock(block) = output {
+            if let Output::ImportBlock(Submission { block, .. }) = output {
                 self.importing.insert(block.hash());
                 self.imported.insert(block.hash(), ());
             }

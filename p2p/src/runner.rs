@@ -6,7 +6,7 @@ use crate::engine::{BlockValidation, Engine, Input, Output, Progress, TransferVa
 use crate::message::Status;
 use crate::submit::Submit;
 use crate::view::ChainView;
-use chain::block::Block;
+use chain::ledger::Submission;
 use chain::tx::{Id, Transfer};
 use futures::future::BoxFuture;
 use futures::stream::{FuturesOrdered, FuturesUnordered};
@@ -152,7 +152,7 @@ impl<C: ChainView, W: Submit> Runner<C, W> {
     fn handle(&mut self, input: Input) {
         for output in self.engine.handle(self.clock.now(), input, &self.chain) {
             match output {
-                Output::ImportBlock(block) => self.import_block(block),
+                Output::ImportBlock(submission) => self.import_block(submission),
                 Output::ImportTransfer(transfer) => self.import_transfer(transfer),
                 Output::Progress(progress) => {
                     self.channels.progress.send_replace(progress);
@@ -168,10 +168,10 @@ impl<C: ChainView, W: Submit> Runner<C, W> {
         self.channels.status.send_replace(self.engine.status(self.clock.now(), &self.chain));
     }
 
-    fn import_block(&mut self, block: Arc<Block>) {
-        let (hash, writer) = (block.hash(), self.writer.clone());
+    fn import_block(&mut self, submission: Submission) {
+        let (hash, writer) = (submission.block.hash(), self.writer.clone());
         let (reply, validated) = oneshot::channel();
-        let submit = async move { writer.submit_block(block, reply).await };
+        let submit = async move { writer.submit_block(submission, reply).await };
         self.submissions.push_back(submit.boxed());
         let validated = validated.map(move |result| {
             // A dropped reply means that the writer could not validate the block.

@@ -1,7 +1,6 @@
 //! Submission of blocks and transfers from peers to the node's writer.
 
-use chain::block::Block;
-use chain::ledger::{Accepted, SubmitError, TransferError};
+use chain::ledger::{Accepted, Submission, SubmitError, TransferError};
 use chain::mempool::Admission;
 use chain::tx::Transfer;
 use std::future::Future;
@@ -19,9 +18,13 @@ pub type TransferReply = oneshot::Sender<Result<Admission, TransferError>>;
 /// at a time, in order, and requests less from peers while its submissions are pending. A writer
 /// that has stopped drops the reply.
 pub trait Submit: Send + Sync + 'static {
-    /// Enqueues a block. Blocks are validated in the order of submission.
-    fn submit_block(&self, block: Arc<Block>, reply: BlockReply)
-    -> impl Future<Output = ()> + Send;
+    /// Enqueues a block, with the work of the validated headers of its branch. Blocks are validated
+    /// in the order of submission.
+    fn submit_block(
+        &self,
+        submission: Submission,
+        reply: BlockReply,
+    ) -> impl Future<Output = ()> + Send;
 
     /// Enqueues a transfer for the mempool.
     fn submit_transfer(

@@ -50,6 +50,7 @@ impl Writer {
         let fork_height = state.blocks.node(path.fork).height.get() as usize;
         state.best_chain.truncate(fork_height + 1);
         state.best_chain.extend_from_slice(&path.connect);
+        state.count_bodies(&path);
         state.unflushed.append(std::mem::take(&mut self.uncommitted));
         drop(state);
         Ok(Commit { disconnected: path.disconnect, connected: path.connect, confirmed })

@@ -151,18 +151,36 @@ pub enum SubmitError {
         /// The hash of the parent.
         parent: block::Hash,
     },
+    /// The block is on a branch with no more work than the best chain that forks too far below the
+    /// tip to be stored.
+    #[error(
+        "too-deep: the branch forks {depth} blocks below the tip and is not known to have more \
+         work; this node stores such branches down to {horizon} blocks: submit the headers of the \
+         branch first"
+    )]
+    TooDeep {
+        /// The number of blocks of the best chain above the fork.
+        depth: u32,
+        /// The number of blocks above the fork up to which this node stores such a branch now.
+        horizon: u32,
+    },
     /// The storage of this node failed.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
 impl SubmitError {
-    /// Returns the code of the broken rule; `None` for an error of the storage.
+    /// The code of [`SubmitError::TooDeep`].
+    pub const TOO_DEEP: &str = "too-deep";
+
+    /// Returns the code of the broken rule, or why the block is not stored; `None` for an error of
+    /// the storage.
     pub fn code(&self) -> Option<&'static str> {
         match self {
             SubmitError::Invalid(error) => Some(error.code()),
             SubmitError::KnownInvalid { rule, .. } => Some(rule.code()),
             SubmitError::UnknownParent { .. } => Some(Rule::UnknownParent.code()),
+            SubmitError::TooDeep { .. } => Some(SubmitError::TOO_DEEP),
             SubmitError::Store(_) => None,
         }
     }

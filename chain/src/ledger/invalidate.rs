@@ -6,11 +6,12 @@
 //! invalidated, so it does not depend on when blocks were invalidated.
 
 use super::error::InvalidateError;
-use super::state::InvalidatedBlocks;
+use super::state::OperatorBlocks;
 use super::writer::Writer;
 use crate::block;
 use crate::block_index::NodeId;
-use crate::store::{StoreError, invalidated};
+use crate::store::StoreError;
+use crate::store::invalidated::{self, List};
 use std::collections::BTreeSet;
 
 impl Writer {
@@ -28,13 +29,15 @@ impl Writer {
         Ok(self.set_invalidated(hashes)?)
     }
 
-    /// Reverts the invalidation of a block, its ancestors and its descendants. The tip moves to the
-    /// best block. Readers see the change after the next [`commit`](Self::commit).
+    /// Reverts the invalidation of a block, its ancestors and its descendants, and stores its
+    /// descendants at any depth from now on. The tip moves to the best block. Readers see the
+    /// change after the next [`commit`](Self::commit).
     ///
     /// # Errors
     /// Returns [`InvalidateError::Unknown`] or an error of the storage.
     pub fn reconsider(&mut self, hash: block::Hash) -> Result<(), InvalidateError> {
         let block = self.lookup(hash)?;
+        self.add_reconsidered(hash)?;
         let hashes = {
             let state = self.shared.read();
             let blocks = &state.blocks;
@@ -48,6 +51,16 @@ impl Writer {
         Ok(self.set_invalidated(hashes)?)
     }
 
+    fn add_reconsidered(&mut self, hash: block::Hash) -> Result<(), StoreError> {
+        let mut hashes = self.shared.read().reconsidered.hashes().clone();
+        if hashes.insert(hash) {
+            invalidated::write(self.directory.path(), List::Reconsidered, &hashes)?;
+            let mut state = self.shared.write();
+            state.reconsidered = OperatorBlocks::new(hashes, &state.blocks);
+        }
+        Ok(())
+    }
+
     fn lookup(&self, hash: block::Hash) -> Result<NodeId, InvalidateError> {
         self.shared.read().blocks.find(&hash).ok_or(InvalidateError::Unknown { hash })
     }
@@ -56,9 +69,9 @@ impl Writer {
     fn set_invalidated(&mut self, hashes: BTreeSet<block::Hash>) -> Result<(), StoreError> {
         let is_changed = *self.shared.read().invalidated.hashes() != hashes;
         if is_changed {
-            invalidated::write(self.directory.path(), &hashes)?;
+            invalidated::write(self.directory.path(), List::Invalidated, &hashes)?;
             let mut state = self.shared.write();
-            state.invalidated = InvalidatedBlocks::new(hashes, &state.blocks);
+            state.invalidated = OperatorBlocks::new(hashes, &state.blocks);
         }
         self.activate_best_chain()
     }

@@ -3,7 +3,7 @@
 use super::error::{OpenError, VerifyError};
 use super::records::{LoggedRecord, read_block_at, read_checked_block, read_undo};
 use super::reorg::matured_reward;
-use super::state::InvalidatedBlocks;
+use super::state::OperatorBlocks;
 use crate::accounts::{Account, AccountChange, LtHash, Overlay, Undo};
 use crate::address::Address;
 use crate::amount::Amount;
@@ -44,7 +44,7 @@ pub(super) struct MemoryChain<'a> {
     log: LogReader,
     threads: usize,
     blocks: BlockIndex,
-    invalidated: InvalidatedBlocks,
+    invalidated: OperatorBlocks,
     /// The block records after genesis.
     records: Vec<RecordLocation>,
     /// The undo records of blocks. A block with one was connected, so it must be valid.
@@ -91,7 +91,7 @@ impl<'a> MemoryChain<'a> {
             params,
             log,
             threads,
-            invalidated: InvalidatedBlocks::new(invalidated, &blocks),
+            invalidated: OperatorBlocks::new(invalidated, &blocks),
             blocks,
             records,
             undos,

@@ -10,7 +10,8 @@ use super::records::{LoggedRecord, encode_undo, read_block_at};
 use super::reorg::ChangedAccounts;
 use super::rows::Rows;
 use super::schema;
-use super::state::{InvalidatedBlocks, Shared, State};
+use super::side_branches::SideBranches;
+use super::state::{OperatorBlocks, Shared, State};
 use super::writer::Writer;
 use crate::accounts::{Account, Undo};
 use crate::block_index::{BlockIndex, NodeId};
@@ -21,6 +22,7 @@ use crate::store::blocks::{
 };
 use crate::store::directory::{Directory, ShutdownKind};
 use crate::store::index::{Changes, Index, Opened};
+use crate::store::invalidated::List;
 use crate::store::sorted_run::RunFolder;
 use crate::store::{StoreError, invalidated};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -256,13 +258,23 @@ fn start(
 ) -> Result<Writer, StoreError> {
     let Stores { directory, log, index, runs } = stores;
     let Loaded { blocks, best_chain, accounts_hash, covered } = loaded;
-    let invalidated = InvalidatedBlocks::new(invalidated::read(directory.path())?, &blocks);
+    let operators = |list| {
+        Ok::<_, StoreError>(OperatorBlocks::new(
+            invalidated::read(directory.path(), list)?,
+            &blocks,
+        ))
+    };
+    let (invalidated, reconsidered) =
+        (operators(List::Invalidated)?, operators(List::Reconsidered)?);
+    let side_branches = SideBranches::new(&blocks, &best_chain);
     let tip = *best_chain.last().expect("a best chain has genesis");
     let mut state = State {
         visible: 0,
         blocks,
         best_chain,
         invalidated,
+        reconsidered,
+        side_branches,
         chain_tips: BTreeMap::new(),
         index: index.reader(),
         unflushed: Rows::default(),

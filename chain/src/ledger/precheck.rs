@@ -3,10 +3,33 @@
 
 use super::reader::Reader;
 use crate::block::{self, Block, Header, Timestamp};
+use crate::pow::Work;
 use crate::rules::RuleError;
 use crate::rules::body::{self, CheckedBlock};
 use crate::rules::header::{Parent, check_contextual, check_standalone};
 use std::sync::Arc;
+
+/// A block that is submitted, with what its sender knows of its branch.
+#[derive(Clone, Debug)]
+pub struct Submission {
+    /// The block.
+    pub block: Arc<Block>,
+    /// The most work of a chain of valid headers through the block that this node has seen; zero if
+    /// it has seen none. A branch with more work than the tip is stored at any depth.
+    pub branch_work: Work,
+}
+
+impl From<Block> for Submission {
+    fn from(block: Block) -> Submission {
+        Submission::from(Arc::new(block))
+    }
+}
+
+impl From<Arc<Block>> for Submission {
+    fn from(block: Arc<Block>) -> Submission {
+        Submission { block, branch_work: Work::ZERO }
+    }
+}
 
 /// A block for the writer, with the result of validating its body in isolation if it was
 /// prechecked. It is created from a block or by [`Prechecker::precheck`].
@@ -14,6 +37,7 @@ use std::sync::Arc;
 pub struct PrecheckedBlock {
     pub(super) header: Header,
     pub(super) hash: block::Hash,
+    pub(super) branch_work: Work,
     pub(super) body: Body,
 }
 
@@ -24,15 +48,11 @@ pub(super) enum Body {
     Checked(Box<Result<CheckedBlock, RuleError>>),
 }
 
-impl From<Block> for PrecheckedBlock {
-    fn from(block: Block) -> PrecheckedBlock {
-        PrecheckedBlock::from(Arc::new(block))
-    }
-}
-
-impl From<Arc<Block>> for PrecheckedBlock {
-    fn from(block: Arc<Block>) -> PrecheckedBlock {
-        PrecheckedBlock { header: block.header, hash: block.hash(), body: Body::Unchecked(block) }
+impl<S: Into<Submission>> From<S> for PrecheckedBlock {
+    fn from(submission: S) -> PrecheckedBlock {
+        let Submission { block, branch_work } = submission.into();
+        let (header, hash) = (block.header, block.hash());
+        PrecheckedBlock { header, hash, branch_work, body: Body::Unchecked(block) }
     }
 }
 
@@ -62,17 +82,21 @@ impl Prechecker {
     }
 
     /// Validates the bodies of blocks, in the order in which they will be submitted. It stops
-    /// before the first block that is known, has an invalid header, or follows neither a block of
-    /// the block index nor the preceding block.
-    pub fn precheck(&mut self, blocks: Vec<Arc<Block>>, now: Timestamp) -> Vec<PrecheckedBlock> {
-        self.precheck_on(self.threads, blocks, now)
+    /// before the first block that is known, has an invalid header, is on a branch that is not worth
+    /// storing, or follows neither a block of the block index nor the preceding block.
+    pub fn precheck(
+        &mut self,
+        blocks: Vec<impl Into<Submission>>,
+        now: Timestamp,
+    ) -> Vec<PrecheckedBlock> {
+        self.precheck_on(self.threads, blocks.into_iter().map(Into::into).collect(), now)
     }
 
     /// Validates the bodies of blocks like [`precheck`](Self::precheck), but uses one thread less,
     /// for use while the writer is busy.
     pub fn precheck_beside_writer(
         &mut self,
-        blocks: Vec<Arc<Block>>,
+        blocks: Vec<Submission>,
         now: Timestamp,
     ) -> Vec<PrecheckedBlock> {
         self.precheck_on(self.threads.saturating_sub(1), blocks, now)
@@ -81,40 +105,50 @@ impl Prechecker {
     fn precheck_on(
         &mut self,
         threads: usize,
-        mut blocks: Vec<Arc<Block>>,
+        mut blocks: Vec<Submission>,
         now: Timestamp,
     ) -> Vec<PrecheckedBlock> {
         let eligible = blocks.iter().take_while(|block| self.is_eligible(block, now)).count();
         let others = blocks.split_off(eligible);
-        let headers: Vec<(Header, block::Hash)> =
-            blocks.iter().map(|block| (block.header, block.hash())).collect();
+        let headers = blocks
+            .iter()
+            .map(|Submission { block, branch_work }| (block.header, block.hash(), *branch_work));
+        let headers: Vec<(Header, block::Hash, Work)> = headers.collect();
+        let blocks = blocks.into_iter().map(|submission| submission.block).collect();
         let reader = &self.reader;
         let is_known = |id: &_| reader.view().mempool().contains(id);
         let checked = body::check_all(blocks, reader.params(), is_known, threads);
         if checked.iter().any(Result::is_err) {
             self.last = None;
         }
-        let checked = headers.into_iter().zip(checked).map(|((header, hash), checked)| {
-            PrecheckedBlock { header, hash, body: Body::Checked(Box::new(checked)) }
+        let checked = headers.into_iter().zip(checked).map(|(header, checked)| {
+            let ((header, hash, branch_work), body) = (header, Body::Checked(Box::new(checked)));
+            PrecheckedBlock { header, hash, branch_work, body }
         });
         checked.chain(others.into_iter().map(PrecheckedBlock::from)).collect()
     }
 
-    /// Whether a block is new, has a known parent and a valid header.
-    fn is_eligible(&mut self, block: &Block, now: Timestamp) -> bool {
+    /// Whether a block is new, has a known parent and a valid header, and is worth storing.
+    fn is_eligible(&mut self, submission: &Submission, now: Timestamp) -> bool {
+        let Submission { block, branch_work } = submission;
         let (header, hash, params) = (&block.header, block.hash(), self.reader.params());
         if check_standalone(header, params).is_err() {
             return false;
         }
-        let parent = self.parent_of_new(header, &hash);
+        let parent = self.parent_of_new(header, &hash, *branch_work);
         let parent = parent.filter(|parent| check_contextual(header, parent, params, now).is_ok());
         let last = parent.map(|parent| (hash, parent.advance(header)));
         self.last = last.or(self.last);
         last.is_some()
     }
 
-    /// Returns the context of a new block, if its parent is known.
-    fn parent_of_new(&self, header: &Header, hash: &block::Hash) -> Option<Parent> {
+    /// Returns the context of a new block, if its parent is known and it is worth storing.
+    fn parent_of_new(
+        &self,
+        header: &Header,
+        hash: &block::Hash,
+        branch_work: Work,
+    ) -> Option<Parent> {
         let view = self.reader.view();
         if view.find(hash).is_some() || view.is_known_invalid(hash) {
             return None;
@@ -122,7 +156,8 @@ impl Prechecker {
         let last = self.last.filter(|(last, _)| *last == header.previous);
         last.map(|(_, parent)| parent).or_else(|| {
             let parent = view.find(&header.previous)?;
-            (!parent.is_invalid()).then(|| view.as_parent(parent))
+            let is_eligible = !parent.is_invalid() && view.is_worth_storing(header, branch_work);
+            is_eligible.then(|| view.as_parent(parent))
         })
     }
 }

@@ -1,10 +1,13 @@
 //! The state of the ledger at the last commit, which the writer and the readers share.
 
+use super::error::SubmitError;
 use super::rows::Rows;
+use super::side_branches::SideBranches;
 use crate::block::{self, Height};
-use crate::block_index::{BlockIndex, NodeId};
+use crate::block_index::{BlockIndex, NodeId, Path};
 use crate::mempool::Mempool;
 use crate::params::Params;
+use crate::pow::Work;
 use crate::store::blocks::LogReader;
 use crate::store::index::IndexReader;
 use std::cmp::Reverse;
@@ -38,7 +41,10 @@ pub(super) struct State {
     /// The ids of the best chain by height.
     pub(super) best_chain: Vec<NodeId>,
     /// The blocks that the operator invalidated, with their descendants.
-    pub(super) invalidated: InvalidatedBlocks,
+    pub(super) invalidated: OperatorBlocks,
+    /// The blocks that the operator reconsidered, with their descendants.
+    pub(super) reconsidered: OperatorBlocks,
+    pub(super) side_branches: SideBranches,
     /// The visible blocks that have no visible child, the highest first.
     pub(super) chain_tips: BTreeMap<TipKey, NodeId>,
     pub(super) index: IndexReader,
@@ -77,32 +83,70 @@ impl State {
 
     /// Returns the height of the last block of the best chain on the path from genesis to a block.
     pub(super) fn fork_height(&self, id: NodeId) -> Height {
-        let first = self.blocks.first_on_path(id, |id| !self.is_in_best_chain(id));
-        let fork = first.map_or(id, |first| self.blocks.node(first).parent);
-        self.blocks.node(fork).height
+        self.blocks.fork_height(id, |id| !self.is_in_best_chain(id))
+    }
+
+    /// Whether a new block is worth storing, given the most work of a chain of valid headers through
+    /// it. `tip` is the last connected block.
+    ///
+    /// # Errors
+    /// Returns [`SubmitError::TooDeep`].
+    pub(super) fn check_depth(
+        &self,
+        params: &Params,
+        tip: NodeId,
+        (hash, parent): (&block::Hash, NodeId),
+        branch_work: Work,
+    ) -> Result<(), SubmitError> {
+        let is_operators = self.invalidated.contains_child(hash, parent)
+            || self.reconsidered.contains_child(hash, parent);
+        if is_operators || branch_work > self.blocks.node(tip).chain_work {
+            return Ok(());
+        }
+        let horizon = self.side_branches.horizon(params);
+        let depth = self.fork_depth(tip, parent);
+        if depth <= horizon { Ok(()) } else { Err(SubmitError::TooDeep { depth, horizon }) }
+    }
+
+    /// Updates the size of the side branches after a change of the best chain along a path.
+    pub(super) fn count_bodies(&mut self, path: &Path) {
+        let size = |ids: &[NodeId]| -> u64 {
+            ids.iter().map(|id| u64::from(self.blocks.node(*id).location.length)).sum()
+        };
+        let (left, joined) = (size(&path.disconnect), size(&path.connect));
+        let bytes = &mut self.side_branches.body_bytes;
+        *bytes = bytes.saturating_add(left).saturating_sub(joined);
+    }
+
+    /// Returns the number of blocks from the last one that two branches share up to `tip`.
+    fn fork_depth(&self, tip: NodeId, branch: NodeId) -> u32 {
+        let blocks = &self.blocks;
+        let is_off = |id| blocks.ancestor_at(tip, blocks.node(id).height) != Some(id);
+        let fork = blocks.fork_height(branch, is_off);
+        blocks.node(tip).height.get().saturating_sub(fork.get())
     }
 }
 
-/// The blocks that the operator invalidated, with all their descendants.
+/// The blocks that the operator invalidated or reconsidered, with all their descendants.
 #[derive(Debug, Default)]
-pub(super) struct InvalidatedBlocks {
+pub(super) struct OperatorBlocks {
     /// The hashes of the blocks that the operator named.
     hashes: BTreeSet<block::Hash>,
     /// The blocks of the block index with these hashes, and their descendants.
     ids: BTreeSet<NodeId>,
 }
 
-impl InvalidatedBlocks {
-    pub(super) fn new(hashes: BTreeSet<block::Hash>, blocks: &BlockIndex) -> InvalidatedBlocks {
-        let mut invalidated = InvalidatedBlocks { hashes, ids: BTreeSet::new() };
-        if !invalidated.hashes.is_empty() {
+impl OperatorBlocks {
+    pub(super) fn new(hashes: BTreeSet<block::Hash>, blocks: &BlockIndex) -> OperatorBlocks {
+        let mut operators = OperatorBlocks { hashes, ids: BTreeSet::new() };
+        if !operators.hashes.is_empty() {
             // A parent precedes its children.
             for id in blocks.ids().skip(1) {
                 let node = blocks.node(id);
-                invalidated.add_block(id, &node.hash, node.parent);
+                operators.add_block(id, &node.hash, node.parent);
             }
         }
-        invalidated
+        operators
     }
 
     pub(super) fn hashes(&self) -> &BTreeSet<block::Hash> {
@@ -113,12 +157,12 @@ impl InvalidatedBlocks {
         self.ids.contains(&id)
     }
 
-    /// Whether a block with this hash and this parent is invalidated.
+    /// Whether a block with this hash and this parent is one of them.
     pub(super) fn contains_child(&self, hash: &block::Hash, parent: NodeId) -> bool {
         self.hashes.contains(hash) || self.ids.contains(&parent)
     }
 
-    /// Adds a new block of the block index if it is invalidated.
+    /// Adds a new block of the block index if it is one of them.
     pub(super) fn add_block(&mut self, id: NodeId, hash: &block::Hash, parent: NodeId) {
         if self.contains_child(hash, parent) {
             self.ids.insert(id);

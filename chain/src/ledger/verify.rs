@@ -14,6 +14,7 @@ use crate::params::Params;
 use crate::store::blocks::{BlockLog, LogError, LogPosition, Truncation};
 use crate::store::directory::{ReadOnlyDirectory, ShutdownKind};
 use crate::store::index::{self, Index, Opened};
+use crate::store::invalidated::List;
 use crate::store::sorted_run::RunFolder;
 use crate::store::{StoreError, invalidated};
 use std::fmt;
@@ -75,7 +76,7 @@ pub fn verify(
     };
     let (log, incomplete) = BlockLog::scan(&path.join("blocks"), LogPosition::START, visit)?;
     incomplete.into_iter().for_each(|it| progress(VerifyProgress::IncompleteRecord(it)));
-    let invalidated = invalidated::read(path).map_err(StoreError::from)?;
+    let invalidated = invalidated::read(path, List::Invalidated).map_err(StoreError::from)?;
     let mut chain = MemoryChain::new(params, log, options.threads, invalidated, records)?;
     chain.replay(&mut |done, total| progress(VerifyProgress::Verified { done, total }))?;
     chain.check_supply()?;

@@ -11,6 +11,7 @@ use crate::block::{self, Block, Header, Height};
 use crate::block_index::{BlockNode, InvalidBlock, NodeId};
 use crate::mempool::Mempool;
 use crate::params::Params;
+use crate::pow::{Target, Work};
 use crate::rules::Rule;
 use crate::rules::header::Parent;
 use crate::store::StoreError;
@@ -272,6 +273,18 @@ impl<'a> View<'a> {
     /// Whether this is the hash of an invalid block that was not stored.
     pub fn is_known_invalid(&self, hash: &block::Hash) -> bool {
         self.state.blocks.invalid_block(hash).is_some()
+    }
+
+    /// Whether a child of a known block is worth storing, given the most work of a chain of valid
+    /// headers through it that its sender knows.
+    pub(super) fn is_worth_storing(&self, header: &Header, branch_work: Work) -> bool {
+        let State { blocks, side_branches, .. } = &*self.state;
+        let (hash, own) = (header.hash(), header.bits.target().map_or(Work::ZERO, Target::work));
+        let Some(parent) = blocks.find(&header.previous) else { return false };
+        let work = blocks.node(parent).chain_work.saturating_add(own);
+        let branch_work = branch_work.max(work).max(side_branches.headers.most_work(&hash));
+        let tip = self.state.tip();
+        self.state.check_depth(self.params, tip, (&hash, parent), branch_work).is_ok()
     }
 
     /// Returns the context in which a child of this block is validated.

@@ -108,7 +108,8 @@ impl Writer {
     ///
     /// # Errors
     /// Returns [`SubmitError::Invalid`] or [`KnownInvalid`](SubmitError::KnownInvalid) for an
-    /// invalid block, [`UnknownParent`](SubmitError::UnknownParent), or an error of the storage.
+    /// invalid block, [`UnknownParent`](SubmitError::UnknownParent),
+    /// [`TooDeep`](SubmitError::TooDeep), or an error of the storage.
     pub fn submit_block(
         &mut self,
         block: impl Into<PrecheckedBlock>,
@@ -125,7 +126,7 @@ impl Writer {
         logged: Option<RecordLocation>,
     ) -> Result<Accepted, SubmitError> {
         let shared = Arc::clone(&self.shared);
-        let PrecheckedBlock { header, hash, body } = block;
+        let PrecheckedBlock { header, hash, branch_work, body } = block;
         let state = shared.read();
         if let Some(result) = find_known(&state, &hash) {
             return result;
@@ -133,15 +134,19 @@ impl Writer {
         header::check_standalone(&header, &shared.params)?;
         let parent = find_parent(&state, &header)?;
         header::check_contextual(&header, &state.blocks.as_parent(parent), &shared.params, now)?;
+        let work = header.bits.target().map_or(Work::ZERO, Target::work);
+        let work = state.blocks.node(parent).chain_work.saturating_add(work);
+        let tip_work = state.blocks.node(self.tip).chain_work;
+        let is_candidate = work > tip_work && !state.invalidated.contains_child(&hash, parent);
+        let branch_work = branch_work.max(work).max(state.side_branches.headers.most_work(&hash));
+        if logged.is_none() {
+            state.check_depth(&shared.params, self.tip, (&hash, parent), branch_work)?;
+        }
         let is_known = |id: &_| state.mempool.contains(id);
         let checked = match body {
             Body::Checked(checked) => *checked,
             Body::Unchecked(block) => body::check(block, &shared.params, is_known, self.threads),
         };
-        let work = header.bits.target().map_or(Work::ZERO, Target::work);
-        let work = state.blocks.node(parent).chain_work.saturating_add(work);
-        let is_heavier = work > state.blocks.node(self.tip).chain_work;
-        let is_candidate = is_heavier && !state.invalidated.contains_child(&hash, parent);
         drop(state);
         let checked = match checked {
             Ok(checked) => checked,
@@ -225,6 +230,10 @@ impl Writer {
         let mut state = self.shared.write();
         let id = state.blocks.insert(new);
         state.invalidated.add_block(id, &block.hash(), parent);
+        state.reconsidered.add_block(id, &block.hash(), parent);
+        state.side_branches.headers.remove(&block.hash());
+        state.side_branches.body_bytes =
+            state.side_branches.body_bytes.saturating_add(location.length.into());
         drop(state);
         self.dirty_chunks.insert(id.get() / NODES_PER_CHUNK);
         id
@@ -419,7 +428,10 @@ impl Writer {
 }
 
 /// Returns the result for a block that is already known; `None` if it is new.
-fn find_known(state: &State, hash: &block::Hash) -> Option<Result<Accepted, SubmitError>> {
+pub(super) fn find_known(
+    state: &State,
+    hash: &block::Hash,
+) -> Option<Result<Accepted, SubmitError>> {
     let invalid = |rule| Some(Err(SubmitError::KnownInvalid { hash: *hash, rule }));
     if let Some(block) = state.blocks.invalid_block(hash) {
         return invalid(block.rule);
@@ -430,7 +442,7 @@ fn find_known(state: &State, hash: &block::Hash) -> Option<Result<Accepted, Subm
     }
 }
 
-fn find_parent(state: &State, header: &Header) -> Result<NodeId, SubmitError> {
+pub(super) fn find_parent(state: &State, header: &Header) -> Result<NodeId, SubmitError> {
     let parent = header.previous;
     let invalid = || SubmitError::from(RuleError::InvalidAncestor { ancestor: parent });
     if state.blocks.invalid_block(&parent).is_some() {

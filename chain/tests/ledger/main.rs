@@ -17,5 +17,6 @@ mod recovery;
 mod reorg;
 mod reorg_memory;
 mod rules;
+mod side_branches;
 mod supply;
 mod test_chain;

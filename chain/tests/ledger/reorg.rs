@@ -44,6 +44,7 @@ fn assert_reorg(depth: u64, options: Options) {
     let mut node = TestNode::with_options(&reference.params, options);
     node.connect_all(&short);
     let (last, before) = long.split_last().unwrap();
+    node.submit_headers(&long);
     node.submit_side_branch(before);
     let end = reference.block(short.last().unwrap().hash()).clone();
     node.assert_tip_matches(&reference, &end);
@@ -62,6 +63,7 @@ fn assert_reorg(depth: u64, options: Options) {
     }
     // Back to the first branch, which a third one extends.
     let back = blocks_with_transfers(&mut reference, end.hash(), 2);
+    node.submit_headers(&back);
     node.submit_side_branch(&back[..1]);
     node.connect(&back[1]);
     node.assert_tip_matches(&reference, &back[1]);

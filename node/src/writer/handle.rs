@@ -2,8 +2,10 @@
 
 use crate::clock::Clock;
 use chain::Address;
-use chain::block::{self, Block, Timestamp};
-use chain::ledger::{Accepted, InvalidateError, SubmitError, TransferError};
+use chain::block::{self, Block, Header, Timestamp};
+use chain::ledger::{
+    Accepted, HeaderBranch, HeadersError, InvalidateError, Submission, SubmitError, TransferError,
+};
 use chain::mempool::{Admission, Replacement, Source};
 use chain::store::StoreError;
 use chain::template::{Template, TemplateError};
@@ -42,10 +44,11 @@ pub enum GenerateError {
 pub struct Stopped;
 
 /// A block in the queue.
-pub(super) type QueuedBlock = (Arc<Block>, BlockReply);
+pub(super) type QueuedBlock = (Submission, BlockReply);
 
 pub(super) enum Request {
-    Block(Arc<Block>, BlockReply),
+    Block(Submission, BlockReply),
+    Headers(Vec<Header>, oneshot::Sender<Result<HeaderBranch, HeadersError>>),
     Transfer(Arc<Transfer>, Replacement, Source, TransferReply),
     Template(Address, [u8; 4], oneshot::Sender<Result<Template, TemplateError<StoreError>>>),
     Generate(u32, Address, oneshot::Sender<Result<Vec<block::Hash>, GenerateError>>),
@@ -85,7 +88,15 @@ impl Handle {
         &self,
         block: Block,
     ) -> Result<Result<Accepted, SubmitError>, Stopped> {
-        self.request(|reply| Request::Block(Arc::new(block), reply)).await
+        self.request(|reply| Request::Block(block.into(), reply)).await
+    }
+
+    /// Submits headers of which each is the parent of the next.
+    pub async fn submit_headers(
+        &self,
+        headers: Vec<Header>,
+    ) -> Result<Result<HeaderBranch, HeadersError>, Stopped> {
+        self.request(|reply| Request::Headers(headers, reply)).await
     }
 
     /// Submits a transfer to the mempool, and waits until it is rejected, or accepted and written to
@@ -175,8 +186,8 @@ impl Handle {
 
 /// Blocks and transfers from peers. The result of a block is sent once it is safe on disk.
 impl Submit for Handle {
-    async fn submit_block(&self, block: Arc<Block>, reply: BlockReply) {
-        let _ = self.enqueue(Request::Block(block, reply)).await;
+    async fn submit_block(&self, submission: Submission, reply: BlockReply) {
+        let _ = self.enqueue(Request::Block(submission, reply)).await;
     }
 
     async fn submit_transfer(&self, transfer: Arc<Transfer>, reply: TransferReply) {

@@ -1,7 +1,7 @@
 use super::*;
 use crate::events;
-use chain::Params;
 use chain::ledger::{self, Options};
+use chain::{Block, Params};
 use p2p::Submit;
 use tempfile::TempDir;
 use tokio::sync::broadcast::error::TryRecvError;
@@ -59,7 +59,7 @@ impl World {
         handle.enqueue(Request::Flush).await.unwrap();
         for block in blocks {
             let (reply, response) = oneshot::channel();
-            Submit::submit_block(&handle, Arc::new(block.clone()), reply).await;
+            Submit::submit_block(&handle, block.clone().into(), reply).await;
             responses.push(response);
         }
         drop(hold);

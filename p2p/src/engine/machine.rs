@@ -1,8 +1,8 @@
 //! The inputs and outputs of the engine's state machines, and the results that both carry.
 
 use crate::message::{Announcement, Request, Response, Status};
-use chain::block::{self, Block, Height, Timestamp};
-use chain::ledger::{Accepted, SubmitError, TransferError};
+use chain::block::{self, Height, Timestamp};
+use chain::ledger::{Accepted, Submission, SubmitError, TransferError};
 use chain::mempool::{Admission, RejectReason};
 use chain::rules::{Rule, Stage};
 use chain::tx::{Id, Transfer};
@@ -149,6 +149,8 @@ pub enum BlockValidation {
     InvalidHeader,
     /// The parent of the block is unknown.
     UnknownParent,
+    /// The block is on a branch with less work than the best chain that forks too far below the tip.
+    TooDeep,
     /// This node failed to validate the block.
     Failed,
 }
@@ -167,6 +169,7 @@ impl From<&Result<Accepted, SubmitError>> for BlockValidation {
             },
             Err(SubmitError::KnownInvalid { .. }) => BlockValidation::Invalid,
             Err(SubmitError::UnknownParent { .. }) => BlockValidation::UnknownParent,
+            Err(SubmitError::TooDeep { .. }) => BlockValidation::TooDeep,
             Err(SubmitError::Store(_)) => BlockValidation::Failed,
         }
     }
@@ -218,7 +221,7 @@ pub enum Output {
     },
     /// Submit a block to the writer. `Input::BlockValidated` has to follow, in the order of
     /// submission.
-    ImportBlock(Arc<Block>),
+    ImportBlock(Submission),
     /// Submit a transfer to the mempool. `Input::TransferValidated` has to follow.
     ImportTransfer(Arc<Transfer>),
     /// Publish an announcement to all peers.

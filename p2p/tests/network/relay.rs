@@ -64,6 +64,16 @@ async fn node_with_the_shorter_chain_reorganises() {
     assert_eq!(Some(&one.chain.tip()), longer.last());
 }
 
+// C20, C22: bodies of lighter branches are not stored that far below the tip.
+#[tokio::test(flavor = "multi_thread")]
+async fn node_reorganises_to_a_heavier_chain_that_forks_below_the_horizon() {
+    let (one, two) = (Node::start().await, Node::start().await);
+    let (_, longer) = tokio::join!(one.chain.generate(1_020, 1), two.chain.generate(1_022, 2));
+    one.connect(&two).await.unwrap();
+    one.wait_for_tip_of(&two).await;
+    assert_eq!(Some(&one.chain.tip()), longer.last());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn transfer_reaches_the_third_node_and_is_mined() {
     let one = Node::start().await;

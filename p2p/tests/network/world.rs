@@ -2,7 +2,9 @@
 //! the network over loopback.
 
 use chain::block::{self, Block, Timestamp};
-use chain::ledger::{self, Accepted, Commit, Reader, SubmitError, TransferError, Writer};
+use chain::ledger::{
+    self, Accepted, Commit, Reader, Submission, SubmitError, TransferError, Writer,
+};
 use chain::mempool::{Admission, Replacement, Source};
 use chain::signature::SecretKey;
 use chain::store::StoreError;
@@ -42,7 +44,7 @@ pub(crate) async fn eventually<F: Future<Output = bool>>(
 }
 
 enum Task {
-    Block(Arc<Block>, BlockReply),
+    Block(Submission, BlockReply),
     Transfer(Arc<Transfer>, TransferReply),
     Generate(u32, u8, oneshot::Sender<Vec<block::Hash>>),
     Stop,
@@ -53,8 +55,8 @@ enum Task {
 pub(crate) struct Queue(mpsc::Sender<Task>);
 
 impl Submit for Queue {
-    async fn submit_block(&self, block: Arc<Block>, reply: BlockReply) {
-        let _ = self.0.send(Task::Block(block, reply));
+    async fn submit_block(&self, submission: Submission, reply: BlockReply) {
+        let _ = self.0.send(Task::Block(submission, reply));
     }
 
     async fn submit_transfer(&self, transfer: Arc<Transfer>, reply: TransferReply) {
@@ -152,7 +154,7 @@ impl WriterTask {
         self.writer.close().unwrap();
     }
 
-    fn block(&mut self, block: Arc<Block>) -> Result<Accepted, SubmitError> {
+    fn block(&mut self, block: Submission) -> Result<Accepted, SubmitError> {
         let accepted = self.writer.submit_block(block, now())?;
         if accepted != Accepted::AlreadyKnown {
             let commit = self.writer.commit()?;

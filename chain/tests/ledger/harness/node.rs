@@ -1,11 +1,11 @@
 //! The ledger under test in a directory of its own.
 
 use chain::ledger::{
-    self, Accepted, Commit, OpenError, OpenProgress, Options, PrecheckedBlock, Reader, SubmitError,
-    VerifyError, VerifyReport, Writer,
+    self, Accepted, Commit, HeaderBranch, OpenError, OpenProgress, Options, PrecheckedBlock,
+    Reader, SubmitError, VerifyError, VerifyReport, Writer,
 };
 use chain::rules::{RuleError, Stage};
-use chain::{Block, Params, Timestamp, block};
+use chain::{Block, Header, Params, Timestamp, block};
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
@@ -143,6 +143,13 @@ impl TestNode {
     pub(crate) fn precheck(&mut self, blocks: &[Block]) -> Vec<PrecheckedBlock> {
         let now = self.now;
         self.writer().prechecker().precheck(blocks.iter().cloned().map(Arc::new).collect(), now)
+    }
+
+    /// Submits the headers of a branch.
+    pub(crate) fn submit_headers(&mut self, blocks: &[Block]) -> HeaderBranch {
+        let headers: Vec<Header> = blocks.iter().map(|block| block.header).collect();
+        let now = self.now;
+        self.writer().submit_headers(&headers, now).expect("the headers are valid")
     }
 
     pub(crate) fn commit(&mut self) -> Commit {

@@ -5,7 +5,7 @@ use crate::api::http::problem::{Kind, Problem};
 use crate::mining::templates::TemplateUnavailable;
 use crate::writer::{GenerateError, Stopped};
 use chain::DecodeError;
-use chain::ledger::{InvalidateError, SubmitError, TransferError};
+use chain::ledger::{HeadersError, InvalidateError, SubmitError, TransferError};
 use chain::mempool::{InsertError, RejectReason};
 use chain::rules::{Rule, RuleError};
 use chain::store::{IndexError, StoreError};
@@ -14,7 +14,7 @@ use serde_json::Value;
 
 /// The kinds of problems a block submission may return.
 pub fn block_errors() -> Vec<Kind> {
-    Kind::rules().chain([Kind::DISK_FULL]).collect()
+    Kind::rules().chain([Kind::TOO_DEEP, Kind::DISK_FULL]).collect()
 }
 
 /// The kinds of problems a transfer submission may return.
@@ -76,7 +76,26 @@ impl From<SubmitError> for Problem {
                     format!("this node does not have the parent {parent}: send that first");
                 Problem::new(Kind::rule(Rule::UnknownParent), detail)
             }
+            SubmitError::TooDeep { depth, horizon } => {
+                let detail = format!(
+                    "the branch forks {depth} blocks below the tip and is not known to have more \
+                     work; such branches are stored down to {horizon} blocks"
+                );
+                Problem::new(Kind::TOO_DEEP, detail)
+            }
             SubmitError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<HeadersError> for Problem {
+    fn from(error: HeadersError) -> Problem {
+        match error {
+            HeadersError::Invalid { index, error } => Problem::from(error).for_item(index),
+            HeadersError::Empty | HeadersError::Discontinuous { .. } => {
+                Problem::new(Kind::BAD_REQUEST, error.to_string())
+            }
+            HeadersError::Full => Problem::new(Kind::HEADERS_FULL, error.to_string()),
         }
     }
 }

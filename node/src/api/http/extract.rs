@@ -89,20 +89,45 @@ impl<S: Send + Sync> FromRequest<S> for EncodedBody {
     type Rejection = Problem;
 
     async fn from_request(request: Request, state: &S) -> Result<EncodedBody, Problem> {
-        let media_type = media_type(request.headers());
-        let Bytes(body) = Bytes::from_request(request, state).await?;
-        match media_type.as_str() {
-            OCTETS => Ok(EncodedBody(body.into())),
-            "" | "text/plain" | "application/x-www-form-urlencoded" => {
-                unhex(body.trim_ascii(), "the body").map(EncodedBody)
-            }
-            other => {
-                let detail = format!(
-                    "the body must be raw bytes ({OCTETS}) or hexadecimal text (text/plain), not \
-                     {other}"
-                );
-                Err(Problem::new(Kind::UNSUPPORTED_MEDIA_TYPE, detail))
-            }
+        let digits = |text: &[u8]| unhex(text.trim_ascii(), "the body");
+        decode_body(request, state, digits).await.map(EncodedBody)
+    }
+}
+
+/// A binary body of several items, as the API returns them: the raw bytes of one after the other with
+/// `application/octet-stream`, otherwise a line of hexadecimal text for each.
+#[derive(Debug)]
+pub struct EncodedItems(pub Vec<u8>);
+
+impl<S: Send + Sync> FromRequest<S> for EncodedItems {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<EncodedItems, Problem> {
+        let lines = |text: &[u8]| {
+            let lines = text.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
+            unhex(lines.collect::<Vec<_>>().concat(), "the body")
+        };
+        decode_body(request, state, lines).await.map(EncodedItems)
+    }
+}
+
+/// Reads a body of raw bytes or hexadecimal text.
+async fn decode_body<S: Send + Sync>(
+    request: Request,
+    state: &S,
+    decode_text: impl FnOnce(&[u8]) -> Result<Vec<u8>, Problem>,
+) -> Result<Vec<u8>, Problem> {
+    let media_type = media_type(request.headers());
+    let Bytes(body) = Bytes::from_request(request, state).await?;
+    match media_type.as_str() {
+        OCTETS => Ok(body.into()),
+        "" | "text/plain" | "application/x-www-form-urlencoded" => decode_text(&body),
+        other => {
+            let detail = format!(
+                "the body must be raw bytes ({OCTETS}) or hexadecimal text (text/plain), not \
+                 {other}"
+            );
+            Err(Problem::new(Kind::UNSUPPORTED_MEDIA_TYPE, detail))
         }
     }
 }

@@ -70,6 +70,8 @@ kinds! {
         "The mempool has a transfer with this nonce, and the request has `replace=false`.";
     STALE_TEMPLATE = CONFLICT "stale-template" "Stale block template"
         "The tip has changed since the template was issued: request a new one.";
+    TOO_DEEP = UNPROCESSABLE_ENTITY "too-deep" "Branch too deep"
+        "The block is on a branch that forks far below the tip and is not known to have more work than the best chain, so it is not stored. Submit the headers of the branch to `POST /v1/headers` first: if they have more work, its blocks are accepted at any depth.";
     CURSOR_GONE = GONE "cursor-gone" "Cursor expired"
         "The chain was reorganized since the first page: start again without a cursor.";
     TOO_LARGE = PAYLOAD_TOO_LARGE "too-large" "Request body too large"
@@ -98,6 +100,8 @@ kinds! {
         "A bug or a broken disk; see the node's log.";
     MEMPOOL_FULL = SERVICE_UNAVAILABLE "mempool-full" "Mempool full"
         "The mempool is full of transfers with higher fees. Retry later, or with a higher fee.";
+    HEADERS_FULL = SERVICE_UNAVAILABLE "headers-full" "Memory for headers full"
+        "The memory for headers is full of branches with more work. Retry with more headers of the branch.";
     DISK_FULL = SERVICE_UNAVAILABLE "disk-full" "Disk full"
         "The node cannot write. Reads still work; blocks and transfers are accepted again once there is space.";
     INTERRUPTED = SERVICE_UNAVAILABLE "interrupted" "Job interrupted"

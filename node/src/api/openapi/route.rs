@@ -3,7 +3,7 @@
 
 use crate::api::http::auth;
 use crate::api::http::content::{Encoding, Json, OCTETS, TEXT};
-use crate::api::http::extract::{Bytes, EncodedBody, Path, Query};
+use crate::api::http::extract::{Bytes, EncodedBody, EncodedItems, Path, Query};
 use crate::api::http::host_check::{self, AllowedHosts};
 use crate::api::http::page::{List, Page};
 use crate::api::http::problem::Kind;
@@ -65,6 +65,13 @@ impl Input for EncodedBody {
     fn describe(operation: &mut Operation) {
         operation.body(OCTETS, &json!({}));
         operation.body("text/plain", &json!({"type": "string", "pattern": Hex::PATTERN}));
+    }
+}
+
+impl Input for EncodedItems {
+    fn describe(operation: &mut Operation) {
+        operation.body(OCTETS, &json!({}));
+        operation.body("text/plain", &json!({"type": "string", "pattern": "^[0-9a-f\\s]*$"}));
     }
 }
 

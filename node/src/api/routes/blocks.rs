@@ -2,7 +2,7 @@
 
 use crate::api::http::content::{Content, Encoding, Json};
 use crate::api::http::error;
-use crate::api::http::extract::{EncodedBody, MAX_BLOCK_BODY, Path, Query, in_range};
+use crate::api::http::extract::{EncodedBody, EncodedItems, MAX_BLOCK_BODY, Path, Query, in_range};
 use crate::api::http::page::{Cursor, List, Page, PageQuery};
 use crate::api::http::problem::{Kind, Problem};
 use crate::api::http::response::{ReadResponse, is_final, read, read_blocking};
@@ -44,6 +44,15 @@ pub fn routes() -> Routes {
         get("/v1/headers", "Get headers of the best chain", headers)
             .description("80 bytes each, or a line of hexadecimal each.")
             .returns_bytes(),
+        post("/v1/headers", "Submit headers of a branch", submit_headers)
+            .description(
+                "1 to 2,000 headers as `GET /v1/headers` returns them, each the parent of the next. \
+                 The node keeps them in memory, those with the least work for the shortest time. \
+                 If a branch has more work than the best chain, its blocks are accepted however \
+                 deep it forks.",
+            )
+            .response::<SubmitHeadersResponse>(200, "The headers are valid.")
+            .errors(&Kind::rules().chain([Kind::HEADERS_FULL]).collect::<Vec<_>>()),
     ])
 }
 
@@ -405,6 +414,45 @@ pub async fn headers(
         Ok(ReadResponse::new(encoding.encode_all(headers)).negotiated())
     })
     .await)
+}
+
+/// The last of the submitted headers.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "HeadersSubmitResult")]
+pub struct SubmitHeadersResponse {
+    /// The hash of the last header.
+    #[schemars(with = "BlockHash")]
+    pub hash: String,
+    /// The height of the last header.
+    pub height: u32,
+    /// The expected number of hashes of the chain up to the last header: 64 hexadecimal digits.
+    #[schemars(with = "Digest")]
+    pub chain_work: String,
+    /// The number of headers that were not known before.
+    pub new: usize,
+    /// Whether the branch has more work than the best chain.
+    pub has_more_work: bool,
+}
+
+pub async fn submit_headers(
+    State(node): State<Arc<NodeState>>,
+    EncodedItems(bytes): EncodedItems,
+) -> Result<Json<SubmitHeadersResponse>, Problem> {
+    let (headers, rest) = bytes.as_chunks::<{ Header::BYTES }>();
+    if !rest.is_empty() {
+        let detail = format!("the body must be headers of {} bytes", Header::BYTES);
+        return Err(Problem::new(Kind::BAD_REQUEST, detail));
+    }
+    in_range(headers.len() as u64, 1..=MAX_HEADERS, "the number of headers")?;
+    let headers = headers.iter().map(|bytes| Header::decode(bytes)).collect::<Result<_, _>>()?;
+    let branch = node.writer.submit_headers(headers).await??;
+    Ok(Json(SubmitHeadersResponse {
+        hash: branch.hash.to_string(),
+        height: branch.height.get(),
+        chain_work: branch.chain_work.to_string(),
+        new: branch.new,
+        has_more_work: branch.has_more_work,
+    }))
 }
 
 /// The result of a block submission.

@@ -123,3 +123,64 @@ async fn tips_list_all_branches() {
     }
     assert_eq!(next, Value::Null);
 }
+
+// C20, C22
+#[tokio::test]
+async fn block_far_below_the_tip_is_too_deep_unless_its_headers_have_more_work() {
+    let (world, other) = (World::new().await, World::new().await);
+    for blocks in [500, 501] {
+        world.generate(blocks, 0).await;
+        other.generate(blocks, 1).await;
+    }
+    other.generate(1, 1).await;
+    let raw =
+        async |height: u32| other.get(&format!("/v1/blocks/{height}/raw")).await.text().to_owned();
+    let refused = world.post("/v1/blocks", "text/plain", raw(1).await).await;
+    let refused = refused.problem(422, "too-deep");
+    assert!(refused["detail"].as_str().unwrap().contains("1001 blocks below the tip"));
+
+    // Lines of hexadecimal, as the other node returns them.
+    let headers = other.get("/v1/headers?from=1").await.text().to_owned();
+    let lighter = headers.lines().take(1_001).collect::<Vec<_>>().join("\n");
+    let kept = world.post("/v1/headers", "text/plain", lighter).await.json();
+    assert_eq!((&kept["new"], &kept["has_more_work"]), (&json!(1_001), &json!(false)));
+    world.post("/v1/blocks", "text/plain", raw(1).await).await.problem(422, "too-deep");
+    let kept = world.post("/v1/headers", "text/plain", headers.clone()).await.json();
+    let tip = other.get("/v1/blocks/tip").await.json();
+    let expected = json!({
+        "hash": tip["hash"], "height": 1_002, "chain_work": tip["chain_work"], "new": 1,
+        "has_more_work": true,
+    });
+    assert_eq!(kept, expected);
+    let stored = world.post("/v1/blocks", "text/plain", raw(1).await).await.json();
+    assert_eq!((&stored["status"], &stored["height"]), (&json!("side-branch"), &json!(1)));
+
+    let binary = hex::decode(headers.lines().last().unwrap()).unwrap();
+    let known = world.post("/v1/headers", "application/octet-stream", binary).await.json();
+    assert_eq!((&known["new"], &known["has_more_work"]), (&json!(0), &json!(true)));
+}
+
+#[tokio::test]
+async fn submitted_headers_are_validated() {
+    let world = World::new().await;
+    world.generate(2, 0).await;
+    let headers = world.get("/v1/headers").await.text().to_owned();
+    let [genesis, first, second] = headers.lines().collect::<Vec<_>>().try_into().unwrap();
+    let post = async |text: String| world.post("/v1/headers", "text/plain", text).await;
+    for wrong in [String::new(), first[2..].to_owned(), first.repeat(2_001), "xy".to_owned()] {
+        post(wrong).await.problem(400, "bad-request");
+    }
+    let gap = post(format!("{first}{genesis}")).await.problem(400, "bad-request");
+    assert_eq!(gap["detail"], "header 1 is not a child of the header before it");
+    let known = post(headers.clone()).await.json();
+    assert_eq!((&known["new"], &known["height"]), (&json!(0), &json!(2)));
+    let other = World::new().await;
+    other.generate(2, 1).await;
+    let orphan = other.get("/v1/blocks/2/header").await.text().to_owned();
+    post(orphan).await.problem(422, "unknown-parent");
+    let mut header = ::chain::Header::decode(&hex::decode(second).unwrap()).unwrap();
+    header.version = 1;
+    let bad = post(format!("{first}\r\n{}\n", hex::encode(header.encode()))).await;
+    let bad = bad.problem(422, "bad-version");
+    assert!(bad["detail"].as_str().unwrap().starts_with("item 1: "), "{bad}");
+}

@@ -183,7 +183,7 @@ impl Blocks {
     /// Submits a block to the writer.
     pub(super) fn import(&mut self, cx: &mut Context, pending: PendingBlock, block: Arc<Block>) {
         self.pending.insert(pending.hash, pending);
-        cx.out.push(Output::ImportBlock(block));
+        cx.out.push(Output::ImportBlock(block.into()));
     }
 
     /// Stores a block until its parent is validated. If there are too many, evicts a random one.

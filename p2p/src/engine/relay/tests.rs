@@ -184,7 +184,7 @@ fn reports(outputs: &[Output]) -> Vec<(PeerId, Misbehavior)> {
 
 fn imported(outputs: &[Output]) -> Vec<block::Hash> {
     let imported = outputs.iter().filter_map(|output| match output {
-        Output::ImportBlock(block) => Some(block.hash()),
+        Output::ImportBlock(submission) => Some(submission.block.hash()),
         _ => None,
     });
     imported.collect()

@@ -8,7 +8,8 @@ use super::window::Window;
 use crate::engine::context::Context;
 use crate::engine::machine::{BlockValidation, Misbehavior, Output};
 use chain::block;
-use chain::ledger::Accepted;
+use chain::ledger::{Accepted, Submission};
+use chain::pow::Work;
 use libp2p::PeerId;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -60,12 +61,16 @@ impl Imports {
         if cx.now.elapsed < self.not_before {
             return;
         }
+        let branch_work = window.target().map(|target| target.tip.chain_work);
         while self.queue.len() < self.max {
             let Some((hash, body)) = window.next_import() else { return };
             if self.queue.iter().any(|import| import.hash == hash) {
                 return;
             }
-            cx.out.push(Output::ImportBlock(Arc::clone(&body.block)));
+            // The headers of the branch were validated up to the target of the window.
+            let branch_work = branch_work.unwrap_or(Work::ZERO);
+            let block = Arc::clone(&body.block);
+            cx.out.push(Output::ImportBlock(Submission { block, branch_work }));
             let (sender, bytes) = (body.sender, body.bytes);
             self.queue.push_back(Import { hash, sender, bytes, is_stale: false });
             window.import_submitted();
@@ -120,10 +125,14 @@ impl Imports {
                 window.clear();
                 self.pause(cx.now.elapsed, window);
             }
-            BlockValidation::InvalidHeader | BlockValidation::Failed if current.is_some() => {
+            // A block is too deep after the tip has moved beyond its branch.
+            BlockValidation::InvalidHeader | BlockValidation::TooDeep | BlockValidation::Failed
+                if current.is_some() =>
+            {
                 self.pause(cx.now.elapsed, window);
             }
             BlockValidation::UnknownParent
+            | BlockValidation::TooDeep
             | BlockValidation::InvalidHeader
             | BlockValidation::Failed => {}
         }

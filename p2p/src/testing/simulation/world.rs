@@ -223,9 +223,9 @@ impl World {
     fn output(&mut self, node: usize, output: Output) {
         match output {
             Output::Request { id, peer, request } => self.ask(node, (id, peer), request),
-            Output::ImportBlock(block) => {
+            Output::ImportBlock(submission) => {
                 let duration = self.rng.random_range(5..30);
-                self.write(node, Duration::from_millis(duration), Event::Block(block));
+                self.write(node, Duration::from_millis(duration), Event::Block(submission.block));
             }
             Output::ImportTransfer(transfer) => {
                 self.write(node, Duration::from_micros(100), Event::Transfer(transfer));

@@ -37,6 +37,7 @@ pub(super) async fn submit(node: &NodeState, params: &[Value]) -> Result<Value, 
         Ok(Err(SubmitError::Invalid(error))) => Ok(json!(error.code())),
         Ok(Err(SubmitError::KnownInvalid { rule, .. })) => Ok(json!(rule.code())),
         Ok(Err(SubmitError::UnknownParent { .. })) => Ok(json!("bad-prevblk")),
+        Ok(Err(error @ SubmitError::TooDeep { .. })) => Ok(json!(error.code())),
         Ok(Err(SubmitError::Store(error))) => Err(Error::new(Error::INTERNAL, error.to_string())),
         Err(stopped) => Err(Error::new(Error::INTERNAL, stopped.to_string())),
     }

@@ -67,6 +67,19 @@ fn resubmits_block_that_was_too_new() {
     assert_eq!(world.blamed(), []);
 }
 
+// C20: the tip moved beyond the branch, but the branch is longer by now.
+#[test]
+fn resubmits_block_that_was_too_deep_without_report() {
+    let chain = chain_of(10, 1);
+    let mut world = World::new();
+    world.validations.extend([BlockValidation::TooDeep; 3]);
+    world.join(peer(1), &chain);
+    world.reach(&chain, seconds(30));
+    assert_eq!(world.blamed(), []);
+    let work = chain.tip().chain_work;
+    assert!(world.claims.iter().all(|claim| *claim == work), "the work of the whole branch");
+}
+
 #[test]
 fn unknown_parent_restarts_download() {
     let chain = chain_of(10, 1);
@@ -89,6 +102,7 @@ fn tolerates_validation_results_of_unknown_blocks() {
         BlockValidation::Invalid,
         BlockValidation::InvalidAncestor,
         BlockValidation::InvalidHeader,
+        BlockValidation::TooDeep,
     ] {
         world.handle(Input::BlockValidated { hash, validation });
     }

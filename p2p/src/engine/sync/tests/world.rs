@@ -85,6 +85,8 @@ pub(super) struct World {
     is_importing: bool,
     /// The most blocks that were at the writer at a time.
     pub(super) most_importing: usize,
+    /// The work of the branches of the imported blocks.
+    pub(super) claims: Vec<Work>,
     /// The time to validate a block.
     pub(super) import_time: Duration,
     /// Results that replace the next validations.
@@ -159,6 +161,7 @@ impl World {
             importing: VecDeque::new(),
             is_importing: false,
             most_importing: 0,
+            claims: Vec::new(),
             import_time: Duration::from_micros(50),
             validations: VecDeque::new(),
             reports: Vec::new(),
@@ -262,8 +265,9 @@ impl World {
             Output::Request { id, peer, request } => {
                 self.ask(id, peer, &request);
             }
-            Output::ImportBlock(block) => {
-                self.importing.push_back(block);
+            Output::ImportBlock(submission) => {
+                self.claims.push(submission.branch_work);
+                self.importing.push_back(submission.block);
                 self.most_importing = self.most_importing.max(self.importing.len());
                 self.begin_import();
             }
@@ -382,7 +386,7 @@ fn last(trace: &[String]) -> &[String] {
 
 fn brief(output: &Output) -> String {
     match output {
-        Output::ImportBlock(block) => format!("import {}", block.hash()),
+        Output::ImportBlock(submission) => format!("import {}", submission.block.hash()),
         Output::Request { id, peer, request: Request::Blocks { hashes } } => {
             format!("request {id:?} {peer} for {} blocks from {}", hashes.len(), hashes[0])
         }
