@@ -60,6 +60,8 @@ pub enum Status {
         /// The rule that the block or its ancestor breaks.
         rule: Rule,
     },
+    /// The block and all its descendants were removed from the log. It is found by its id only.
+    Pruned,
 }
 
 /// A block in the index.
@@ -95,7 +97,7 @@ impl BlockNode {
     pub fn undo(&self) -> Option<RecordLocation> {
         match self.status {
             Status::Valid { undo } => Some(undo),
-            Status::Stored | Status::Invalid { .. } => None,
+            Status::Stored | Status::Invalid { .. } | Status::Pruned => None,
         }
     }
 
@@ -225,6 +227,11 @@ impl BlockIndex {
         self.nodes.len()
     }
 
+    /// Returns the number of pruned blocks.
+    pub fn pruned_count(&self) -> usize {
+        self.nodes.len().saturating_sub(self.by_hash.len())
+    }
+
     /// Returns all ids in the order of arrival.
     pub fn ids(&self) -> impl Iterator<Item = NodeId> + use<> {
         (0..self.len()).map(NodeId::from_position)
@@ -289,7 +296,7 @@ impl BlockIndex {
         let first = self.first_on_path(id, |id| self.node(id).is_invalid())?;
         match self.node(first).status {
             Status::Invalid { rule } => Some(rule),
-            Status::Stored | Status::Valid { .. } => None,
+            Status::Stored | Status::Valid { .. } | Status::Pruned => None,
         }
     }
 
@@ -308,12 +315,24 @@ impl BlockIndex {
         // all.
         for position in id.position() + 1..self.len() {
             let node = self.nodes[position];
-            if self.node(node.parent).is_invalid() && !node.is_invalid() {
+            let is_stored = node.status != Status::Pruned;
+            if is_stored && self.node(node.parent).is_invalid() && !node.is_invalid() {
                 self.nodes[position].status = Status::Invalid { rule: Rule::InvalidAncestor };
                 changed.push(NodeId::from_position(position));
             }
         }
         changed
+    }
+
+    /// Forgets a block whose records were removed from the log, and whose descendants are forgotten.
+    pub fn prune(&mut self, id: NodeId) {
+        let BlockIndex { nodes, by_hash, hasher, .. } = self;
+        let node = &mut nodes[id.position()];
+        node.status = Status::Pruned;
+        // The same block may have come again since.
+        if let Ok(entry) = by_hash.find_entry(hasher.hash_one(node.hash), |other| *other == id) {
+            entry.remove();
+        }
     }
 
     /// Returns the path from one block to another.

@@ -17,8 +17,8 @@ use crate::thread::OwnedThread;
 use block_log::BlockLog;
 use chain::block;
 use chain::ledger::{
-    Accepted, Commit, InvalidateError, PrecheckedBlock, Prechecker, Reader, Submission,
-    SubmitError, TransferError, Writer,
+    Accepted, Commit, InvalidateError, MAX_PRUNABLE_BYTES, PrecheckedBlock, Prechecker, Pruned,
+    Reader, Submission, SubmitError, TransferError, Writer,
 };
 use chain::mempool::{Admission, Changes};
 use chain::store::{BackgroundSync, StoreError};
@@ -159,6 +159,7 @@ impl WriterTask {
             match request {
                 Request::Block(submission, reply) => {
                     self.process_blocks(&mut prechecker, (submission, reply))?;
+                    self.prune()?;
                 }
                 Request::Headers(headers, reply) => {
                     let result = self.writer.submit_headers(&headers, self.clock.now());
@@ -210,7 +211,17 @@ impl WriterTask {
         if !due.is_empty() {
             let _ = self.peer_updates.send(p2p::ChainUpdate::TransfersDue(due));
         }
-        self.writer.flush()
+        self.writer.flush()?;
+        self.prune()
+    }
+
+    /// Removes the blocks of side branches that take too much space.
+    fn prune(&mut self) -> Result<(), StoreError> {
+        let Pruned { blocks, freed_bytes } = self.writer.prune(MAX_PRUNABLE_BYTES)?;
+        if blocks > 0 {
+            tracing::info!(blocks, freed_bytes, "removed blocks of old side branches");
+        }
+        Ok(())
     }
 
     /// Processes a block and those queued right behind it. While one batch is connected, the next is

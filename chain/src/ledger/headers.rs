@@ -84,9 +84,14 @@ impl Writer {
         };
         let Segment { root, headers, last, new } = segment;
         let mut state = shared.write();
-        state.side_branches.headers.insert(root, &headers);
+        let fork = state.side_branches.headers.insert(root, &headers);
         let is_kept = headers.is_empty() || state.side_branches.headers.get(&last.hash).is_some();
         let has_more_work = last.chain_work > state.blocks.node(self.tip).chain_work;
+        let fork = fork.and_then(|fork| state.blocks.find(&fork));
+        let fork = fork.filter(|fork| has_more_work && !state.is_in_best_chain(*fork));
+        if let Some(fork) = fork {
+            state.side_branches.expect(fork, fork, last.chain_work);
+        }
         drop(state);
         result?;
         let ValidHeader { hash, height, chain_work, .. } = last;

@@ -9,7 +9,7 @@ use super::error::InvalidateError;
 use super::state::OperatorBlocks;
 use super::writer::Writer;
 use crate::block;
-use crate::block_index::NodeId;
+use crate::block_index::{NodeId, Status};
 use crate::store::StoreError;
 use crate::store::invalidated::{self, List};
 use std::collections::BTreeSet;
@@ -95,7 +95,8 @@ impl Writer {
         for id in state.blocks.ids() {
             let node = state.blocks.node(id);
             let is_heavier = node.chain_work > state.blocks.node(best).chain_work;
-            if is_heavier && !node.is_invalid() && !state.invalidated.contains(id) {
+            let is_eligible = !node.is_invalid() && node.status != Status::Pruned;
+            if is_heavier && is_eligible && !state.invalidated.contains(id) {
                 best = id;
             }
         }

@@ -257,7 +257,12 @@ fn start(
     loaded: Loaded,
 ) -> Result<Writer, StoreError> {
     let Stores { directory, log, index, runs } = stores;
-    let Loaded { blocks, best_chain, accounts_hash, covered } = loaded;
+    let Loaded { mut blocks, best_chain, accounts_hash, covered } = loaded;
+    for id in blocks.ids().filter(|_| log.has_removed()) {
+        if log.is_removed(blocks.node(id).location) {
+            blocks.prune(id);
+        }
+    }
     let operators = |list| {
         Ok::<_, StoreError>(OperatorBlocks::new(
             invalidated::read(directory.path(), list)?,

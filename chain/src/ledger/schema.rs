@@ -120,7 +120,8 @@ pub fn encode_chunk(nodes: impl Iterator<Item = (NodeFields, Status)>) -> Vec<u8
     let mut bytes = Vec::new();
     for (node, status) in nodes {
         let (status, undo) = match status {
-            Status::Stored => (0, NO_RECORD),
+            // The log knows which blocks were removed.
+            Status::Stored | Status::Pruned => (0, NO_RECORD),
             Status::Valid { undo } => (1, undo),
             Status::Invalid { rule } => (status_byte(rule), NO_RECORD),
         };

@@ -4,7 +4,7 @@ use super::error::SubmitError;
 use super::rows::Rows;
 use super::side_branches::SideBranches;
 use crate::block::{self, Height};
-use crate::block_index::{BlockIndex, NodeId, Path};
+use crate::block_index::{BlockIndex, BlockNode, NodeId, Path, Status};
 use crate::mempool::Mempool;
 use crate::params::Params;
 use crate::pow::Work;
@@ -70,8 +70,11 @@ impl State {
     /// Makes all blocks of the block index visible to readers.
     pub(super) fn publish_blocks(&mut self) {
         for id in self.blocks.ids().skip(self.visible) {
-            self.chain_tips.remove(&self.tip_key(self.blocks.node(id).parent));
-            self.chain_tips.insert(self.tip_key(id), id);
+            let node = self.blocks.node(id);
+            if node.status != Status::Pruned {
+                self.chain_tips.remove(&self.tip_key(node.parent));
+                self.chain_tips.insert(self.tip_key(id), id);
+            }
         }
         self.visible = self.blocks.len();
     }
@@ -106,6 +109,25 @@ impl State {
         let horizon = self.side_branches.horizon(params);
         let depth = self.fork_depth(tip, parent);
         if depth <= horizon { Ok(()) } else { Err(SubmitError::TooDeep { depth, horizon }) }
+    }
+
+    /// Whether a block of a side branch is stored at any depth.
+    pub(super) fn is_protected(&self, id: NodeId) -> bool {
+        let (node, tip) = (self.blocks.node(id), self.blocks.node(self.tip()).chain_work);
+        let is_operators = self.invalidated.contains(id) || self.reconsidered.contains(id);
+        let may_become_best = !node.is_invalid() && node.chain_work > tip;
+        is_operators || may_become_best || self.side_branches.expects_more_than(id, tip)
+    }
+
+    /// Forgets a block of a side branch that has no stored children, after its records were removed.
+    pub(super) fn forget(&mut self, id: NodeId) {
+        let BlockNode { hash, parent, location, status, .. } = *self.blocks.node(id);
+        self.chain_tips.remove(&self.tip_key(id));
+        self.blocks.prune(id);
+        self.side_branches.forget(id, location.length);
+        if let Status::Invalid { rule } = status {
+            self.blocks.cache_invalid(hash, parent, rule);
+        }
     }
 
     /// Updates the size of the side branches after a change of the best chain along a path.

@@ -94,9 +94,9 @@ impl<'a> View<'a> {
         self.node(self.state.tip())
     }
 
-    /// Returns the number of blocks on all branches, including genesis.
+    /// Returns the number of stored blocks on all branches, including genesis.
     pub fn block_count(&self) -> usize {
-        self.state.visible
+        self.state.visible.saturating_sub(self.state.blocks.pruned_count())
     }
 
     /// Returns the block with an id of this ledger.

@@ -157,7 +157,10 @@ impl Writer {
             Ok(Accepted::Connected)
         } else {
             let location = self.log_block(&checked, logged)?;
-            self.insert(parent, &checked, location);
+            let id = self.insert(parent, &checked, location);
+            if branch_work > tip_work {
+                self.shared.write().side_branches.expect(id, parent, branch_work);
+            }
             Ok(Accepted::SideBranch)
         }
     }
@@ -439,6 +442,7 @@ pub(super) fn find_known(
     match state.blocks.node(state.blocks.find(hash)?).status {
         Status::Invalid { rule } => invalid(rule),
         Status::Stored | Status::Valid { .. } => Some(Ok(Accepted::AlreadyKnown)),
+        Status::Pruned => None,
     }
 }
 

@@ -1,7 +1,7 @@
 //! Blocks of side branches that fork far below the tip.
 
-use crate::harness::{Reference, TestNode, fixed_params, fixed_params_with};
-use chain::ledger::{Accepted, HeadersError, Submission, SubmitError};
+use crate::harness::{Reference, TestNode, fixed_params, fixed_params_with, log_bytes};
+use chain::ledger::{Accepted, HeadersError, Pruned, Submission, SubmitError};
 use chain::rules::RuleError;
 use chain::testing::{solve_header, unsolve_header};
 use chain::{Block, Header};
@@ -208,4 +208,193 @@ fn branch_that_the_operator_invalidated_or_reconsidered_is_extended_at_any_depth
     // The other branch is no one's.
     let side = reference.mine_chain(b[0].hash(), 1);
     assert_too_deep(&mut node, &side[0], (1_109, 1_000));
+}
+
+/// Removes side branches until nothing more is to be removed, and returns the number of blocks.
+fn prune(node: &mut TestNode, max_bytes: u64) -> usize {
+    let mut blocks = 0;
+    loop {
+        let pruned = node.writer().prune(max_bytes).unwrap();
+        if pruned == Pruned::default() {
+            return blocks;
+        }
+        assert!(pruned.blocks > 0 && pruned.freed_bytes > 0);
+        blocks += pruned.blocks;
+    }
+}
+
+/// Asserts that some blocks are stored and others are not, now and after every kind of restart.
+fn assert_stored(node: &mut TestNode, stored: &[&[Block]], pruned: &[&[Block]]) {
+    let restarts: [fn(&mut TestNode); 4] = [
+        |_| {},
+        |node| {
+            node.close();
+            node.start();
+        },
+        |node| {
+            node.kill();
+            node.start();
+        },
+        |node| {
+            node.close();
+            std::fs::remove_dir_all(node.path().join("index")).unwrap();
+            node.start();
+        },
+    ];
+    let tip = node.tip();
+    for restart in restarts {
+        restart(node);
+        let view = node.reader().view();
+        assert_eq!(view.tip().hash, tip);
+        for block in stored.iter().copied().flatten() {
+            let found = view.find(&block.hash()).expect("it is stored");
+            assert_eq!(view.block(found).unwrap(), *block);
+        }
+        for block in pruned.iter().copied().flatten() {
+            assert!(view.find(&block.hash()).is_none());
+        }
+        let count: usize = stored.iter().map(|blocks| blocks.len()).sum();
+        assert_eq!(view.block_count(), count + 1, "besides genesis");
+    }
+}
+
+fn size(branches: &[&[Block]]) -> u64 {
+    let blocks = branches.iter().copied().flatten();
+    blocks.map(|block| block.encode().len() as u64).sum()
+}
+
+/// The least limit that leaves these branches, an eighth of it being free.
+fn limit_of(branches: &[&[Block]]) -> u64 {
+    let size = size(branches);
+    (size..).find(|limit| limit - limit / 8 >= size).unwrap()
+}
+
+//         ┌─ b1 ─ … ─ b20 ─ … ─ b30
+//         │            └─ d1 ─ … ─ d5
+// genesis ─ a1 ─ … ─ a200 ─ … ─ a1100
+//         └─ c1 ─ … ─ c10    └─ e1 ─ e2 ─ e3
+//
+// C25
+#[test]
+fn branches_below_the_horizon_are_pruned_to_a_total_size() {
+    let mut reference = Reference::new(fixed_params());
+    let genesis = reference.genesis();
+    let a = reference.mine_chain(genesis, HORIZON + 100);
+    let b = reference.mine_chain(genesis, 30);
+    let c = reference.mine_chain(genesis, 10);
+    let d = reference.mine_chain(b[19].hash(), 5);
+    let e = reference.mine_chain(a[199].hash(), 3);
+    let mut node = TestNode::with_blocks(&reference.params, &a[..200]);
+    for side in [&b, &c, &d] {
+        node.submit_side_branch(side);
+    }
+    node.connect_all(&a[200..210]);
+    node.submit_side_branch(&e);
+    assert_eq!(prune(&mut node, 0), 0, "all branches fork near the tip");
+    node.connect_all(&a[210..]);
+
+    let on_disk = log_bytes(node.path()).len();
+    assert_eq!(prune(&mut node, size(&[&b, &c, &d])), 0);
+    assert_eq!(log_bytes(node.path()).len(), on_disk);
+    // The branch with the least work at its end.
+    assert_eq!(prune(&mut node, limit_of(&[&b, &d])), 10);
+    assert!((log_bytes(node.path()).len() as u64) < on_disk as u64 - size(&[&c]));
+    assert_stored(&mut node, &[&a, &b, &d, &e], &[&c]);
+    assert_eq!(node.reader().view().chain_tips(None, usize::MAX).len(), 4);
+    assert_too_deep(&mut node, &c[0], (1_100, 1_000));
+    let orphan = node.expect_rejection(&c[1]);
+    assert_eq!(orphan.code(), Some("unknown-parent"));
+
+    // Next is d, whose fork becomes the middle of a branch.
+    assert_eq!(prune(&mut node, limit_of(&[&b])), 5);
+    assert_stored(&mut node, &[&a, &b, &e], &[&c, &d]);
+    // Within a branch, the upper blocks go first.
+    assert_eq!(prune(&mut node, limit_of(&[&b[..21]])), 9);
+    assert_stored(&mut node, &[&a, &b[..21], &e], &[&b[21..], &c, &d]);
+    let ends = node.reader().view().chain_tips(None, usize::MAX);
+    assert!(ends.iter().any(|end| end.hash == b[20].hash()));
+    assert_eq!(prune(&mut node, 0), 21);
+    assert_stored(&mut node, &[&a, &e], &[&b, &c, &d]);
+    node.close();
+    assert_eq!(node.verify().unwrap().blocks, HORIZON + 100 + 3 + 1);
+}
+
+// C22
+#[test]
+fn pruned_branch_is_accepted_again_when_it_becomes_heavier() {
+    let mut reference = Reference::new(fixed_params());
+    let genesis = reference.genesis();
+    let a = reference.mine_chain(genesis, HORIZON + 100);
+    let b = reference.mine_chain(genesis, HORIZON + 101);
+    let mut node = TestNode::with_blocks(&reference.params, &a[..30]);
+    node.submit_side_branch(&b[..20]);
+    node.connect_all(&a[30..]);
+    assert_eq!(prune(&mut node, 0), 20);
+    node.submit_headers(&b);
+    let (last, before) = b.split_last().unwrap();
+    node.submit_side_branch(before);
+    assert_eq!(prune(&mut node, 1), 0, "its headers have more work");
+    node.connect(last);
+    assert_stored(&mut node, &[&a, &b], &[]);
+    // Now the branch that was left, with its undo data.
+    let on_disk = log_bytes(node.path()).len() as u64;
+    assert_eq!(prune(&mut node, 0), HORIZON + 100);
+    let freed = on_disk - log_bytes(node.path()).len() as u64;
+    // A record of undo data has at least a hash.
+    assert!(freed > size(&[&a]) + 32 * a.len() as u64, "{freed}");
+    assert_stored(&mut node, &[&b], &[&a]);
+    node.assert_tip_matches(&reference, last);
+    let back = reference.mine_chain(a[HORIZON + 99].hash(), 2);
+    let a: Vec<Block> = a.into_iter().chain(back).collect();
+    node.submit_headers(&a);
+    let (last, before) = a.split_last().unwrap();
+    node.submit_side_branch(before);
+    node.connect(last);
+    assert_stored(&mut node, &[&a, &b], &[]);
+    node.assert_tip_matches(&reference, last);
+    node.close();
+    node.verify().unwrap();
+}
+
+#[test]
+fn branch_that_the_operator_invalidated_or_reconsidered_is_not_pruned() {
+    let mut reference = Reference::new(fixed_params());
+    let genesis = reference.genesis();
+    let a = reference.mine_chain(genesis, 30);
+    let b = reference.mine_chain(a[3].hash(), HORIZON + 20);
+    let c = reference.mine_chain(genesis, 3);
+    let mut node = TestNode::with_blocks(&reference.params, &a);
+    node.writer().invalidate(a[4].hash()).unwrap();
+    node.commit();
+    node.connect_all(&b[..5]);
+    node.submit_side_branch(&c);
+    node.connect_all(&b[5..]);
+    assert_eq!(prune(&mut node, 0), 3);
+    assert_stored(&mut node, &[&a, &b], &[&c]);
+    node.writer().reconsider(a[4].hash()).unwrap();
+    node.commit();
+    node.close();
+    node.start();
+    assert_eq!(prune(&mut node, 0), 0);
+    assert_stored(&mut node, &[&a, &b], &[]);
+}
+
+#[test]
+fn invalid_blocks_are_pruned_first_and_stay_invalid() {
+    let mut reference = Reference::new(fixed_params());
+    let genesis = reference.genesis();
+    let a = reference.mine_chain(genesis, HORIZON + 20);
+    let b1 = reference.mine_chain(genesis, 1).remove(0);
+    let b2 = reference.build_on(b1.hash()).edit_coinbase(|coinbase| coinbase.reward += 1).mine();
+    let b3 = reference.mine_chain(b2.hash(), 2);
+    let c = reference.mine_chain(genesis, 2);
+    let mut node = TestNode::with_blocks(&reference.params, &a[..3]);
+    node.submit_side_branch(&[b1.clone(), b2.clone(), b3[0].clone()]);
+    node.submit_side_branch(&c);
+    assert_eq!(node.expect_rejection(&b3[1]).code(), Some("invalid-ancestor"));
+    node.connect_all(&a[3..]);
+    assert_eq!(prune(&mut node, limit_of(&[&[b1.clone()], &c])), 2);
+    let again = node.expect_rejection(&b2);
+    assert!(matches!(again, SubmitError::KnownInvalid { .. }), "{again}");
+    assert_stored(&mut node, &[&a, &[b1], &c], &[&[b2], &b3]);
 }

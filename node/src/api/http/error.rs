@@ -8,7 +8,7 @@ use chain::DecodeError;
 use chain::ledger::{HeadersError, InvalidateError, SubmitError, TransferError};
 use chain::mempool::{InsertError, RejectReason};
 use chain::rules::{Rule, RuleError};
-use chain::store::{IndexError, StoreError};
+use chain::store::{IndexError, LogError, StoreError};
 use chain::template::TemplateError;
 use serde_json::Value;
 
@@ -175,6 +175,7 @@ impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Problem {
         let kind = match error {
             _ if error.is_disk_full() => Kind::DISK_FULL,
+            StoreError::Log(LogError::Removed { .. }) => Kind::NOT_FOUND,
             StoreError::Index(IndexError::Closed) => Kind::NOT_READY,
             _ => Kind::INTERNAL,
         };
@@ -201,7 +202,7 @@ impl From<Stopped> for Problem {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use chain::store::{DirectoryError, LogError};
+    use chain::store::DirectoryError;
     use chain::{Bits, block};
     use std::path::PathBuf;
 
