@@ -346,11 +346,12 @@ impl WriterTask {
     fn publish_mempool(&self, Changes { pending, dropped }: Changes) {
         let view = self.reader.view();
         let entries = pending.iter().filter_map(|id| view.mempool().get(id));
-        let accepted = entries.map(|entry| Payment::of_details(entry.transfer.details())).collect();
+        let accepted: Vec<_> =
+            entries.map(|entry| Payment::of_details(entry.transfer.details())).collect();
         drop(view);
         let counts = &self.metrics.writer.transfers_dropped;
         dropped.iter().for_each(|dropped| counts.count(dropped.reason.code()));
-        self.events.publish_mempool(accepted, &dropped);
+        self.events.publish_mempool(&accepted, &dropped);
         if !pending.is_empty() {
             let _ = self.peer_updates.send(p2p::ChainUpdate::TransfersAccepted(pending));
         }
@@ -371,7 +372,7 @@ impl WriterTask {
         {
             match is_full {
                 true => {
-                    tracing::error!("the disk is full: no blocks are accepted until it has room")
+                    tracing::error!("the disk is full: no blocks are accepted until it has room");
                 }
                 false => tracing::info!("the disk has room again: blocks are accepted"),
             }

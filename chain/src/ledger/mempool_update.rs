@@ -14,6 +14,7 @@ use crate::params::Params;
 use crate::rules::tx::CheckedTransfer;
 use crate::store::StoreError;
 use crate::tx::Id;
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::vec;
 
@@ -113,8 +114,8 @@ fn step(state: &State, mut change: TipChange) -> Result<Step, StoreError> {
     let mut accounts = HashMap::new();
     let senders = returned.iter().map(|transfer| transfer.details().sender);
     for address in touched.iter().copied().chain(senders) {
-        if !accounts.contains_key(&address) {
-            accounts.insert(address, rows.account(&address)?);
+        if let Entry::Vacant(entry) = accounts.entry(address) {
+            entry.insert(rows.account(&address)?);
         }
     }
     // These leave the mempool, or do not return, because their nonces are used.

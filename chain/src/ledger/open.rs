@@ -414,13 +414,11 @@ fn replay_block(writer: &mut Writer, location: RecordLocation) -> Result<(), Ope
         Err(SubmitError::Store(error)) => return Err(error.into()),
         Err(error) => error,
     };
-    match &error {
-        SubmitError::Invalid(rule) if !was_connected => {
-            if writer.insert_invalid(block, location, rule) {
-                return Ok(());
-            }
-        }
-        _ => {}
+    if let SubmitError::Invalid(rule) = &error
+        && !was_connected
+        && writer.insert_invalid(block, location, rule)
+    {
+        return Ok(());
     }
     Err(OpenError::InvalidRecord { location, reason: error.to_string() })
 }

@@ -5,7 +5,7 @@ use super::overlay::StagedRows;
 use super::records::{encode_undo, read_block, read_checked_block, read_undo};
 use super::rows::Rows;
 use super::state::State;
-use crate::accounts::{Account, LtHash, Overlay, Undo};
+use crate::accounts::{LtHash, Overlay, Undo};
 use crate::address::Address;
 use crate::block;
 use crate::block_index::{BlockIndex, BlockNode, NodeId, Status};
@@ -192,7 +192,7 @@ impl<'a> ReorgStaging<'a> {
     /// Holds the undo data of a valid block, in memory or in the log. A record of undo data has no
     /// effect without its block, so it may stay in the log even if a later block is invalid.
     fn hold_undo(&mut self, id: NodeId, undo: Undo) -> Result<(), StoreError> {
-        self.undo_bytes += undo.accounts().len() * size_of::<(Address, Account)>();
+        self.undo_bytes += size_of_val(undo.accounts());
         self.newly_valid.push((id, StagedUndo::InMemory(undo)));
         if self.undo_bytes <= MAX_UNDO_BYTES {
             return Ok(());

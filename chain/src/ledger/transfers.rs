@@ -143,7 +143,7 @@ impl Writer {
             .into_iter()
             .map(|SavedTransfer { transfer, source, seconds, .. }| (transfer, (source, seconds)))
             .unzip();
-        let checked = rules::tx::check_all(transfers, genesis, self.threads);
+        let checked = rules::tx::check_all(&transfers, genesis, self.threads);
         let restored =
             checked.into_iter().zip(origins).filter_map(|(checked, (source, seconds))| {
                 Some(RestoredTransfer { transfer: checked.ok()?, source, seconds })
@@ -153,7 +153,7 @@ impl Writer {
         let mut state = shared.write();
         let State { mempool, unflushed, index, .. } = &mut *state;
         let rows = LayeredView::new(None, unflushed, index);
-        let dropped = mempool.restore(restored, drop_reasons, seconds, &rows)?;
+        let dropped = mempool.restore(restored, &drop_reasons, seconds, &rows)?;
         self.restored_mempool = Restored { count: mempool.count(), dropped };
         drop(mempool.take_unlogged());
         drop(state);

@@ -33,7 +33,7 @@ impl Mempool {
     pub(crate) fn restore<V: AccountView>(
         &mut self,
         restored: Vec<RestoredTransfer>,
-        drop_reasons: FifoMap<Id, RejectReason, { super::MAX_REASONS }>,
+        drop_reasons: &FifoMap<Id, RejectReason, { super::MAX_REASONS }>,
         seconds: u64,
         accounts: &V,
     ) -> Result<Vec<Dropped>, V::Error> {

@@ -72,7 +72,7 @@ pub fn check(transfer: Transfer, genesis: block::Hash) -> Result<CheckedTransfer
 /// Validates transfers alone with the results of [`check`], on a number of threads. Their signatures
 /// are verified in batches.
 pub fn check_all(
-    transfers: Vec<Transfer>,
+    transfers: &[Transfer],
     genesis: block::Hash,
     threads: usize,
 ) -> Vec<Result<CheckedTransfer, RuleError>> {
@@ -81,7 +81,7 @@ pub fn check_all(
         transfers.chunks(BATCH).flat_map(|batch| check_batch(batch, genesis)).collect()
     };
     if transfers.len() <= share {
-        return check_share(&transfers);
+        return check_share(transfers);
     }
     std::thread::scope(|scope| {
         let workers: Vec<_> =

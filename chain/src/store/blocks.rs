@@ -16,13 +16,14 @@ mod reader;
 mod record;
 mod scan;
 
+use self::compact::CompactedFile;
 use self::file::create_file;
 use self::gaps::Gaps;
 use self::record::{FILE_HEADER_BYTES, HEADER_BYTES, Header, Salt, Tag};
 use super::directory::sync_folder;
 use super::space;
 use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -298,6 +299,65 @@ impl BlockLog {
         }
         self.end = header.end(self.end).expect("`append` and `sync` respect `file_bytes`");
         Ok(())
+    }
+
+    /// Whether any record was removed.
+    pub fn has_removed(&self) -> bool {
+        !self.gaps.is_empty()
+    }
+
+    /// Whether a record was removed.
+    pub fn is_removed(&self, location: RecordLocation) -> bool {
+        self.gaps.get(&location.file).is_some_and(|gaps| gaps.contains(location))
+    }
+
+    /// Rewrites the files of records without them, beside the log. The records must not be needed
+    /// once [`remove`](Self::remove) is called.
+    ///
+    /// # Errors
+    /// Returns [`LogError::Full`], [`Damaged`](LogError::Damaged) if no record is at a location,
+    /// [`Stopped`](LogError::Stopped) or a disk error. The records are not removed then.
+    pub fn prepare_removal(&mut self, records: &[RecordLocation]) -> Result<Removal, LogError> {
+        if self.stopped {
+            return Err(LogError::Stopped);
+        }
+        let mut by_file: BTreeMap<u32, Vec<RecordLocation>> = BTreeMap::new();
+        for record in records {
+            by_file.entry(record.file).or_default().push(*record);
+        }
+        if by_file.contains_key(&self.number) {
+            self.rotate()?;
+        }
+        let rewritten = by_file.into_iter().map(|(number, records)| {
+            let path = compact::compacted_path(&self.folder, number);
+            let old = self.gaps.get(&number).cloned().unwrap_or_default();
+            let rewritten = compact::rewrite(&self.folder, number, &path, &old, &records);
+            if rewritten.is_err() {
+                let _ = fs::remove_file(&path);
+            }
+            rewritten
+        });
+        Ok(Removal(rewritten.collect::<Result<_, _>>()?))
+    }
+
+    /// Puts rewritten files in the place of the old ones, and returns the number of freed bytes.
+    ///
+    /// # Errors
+    /// Returns a disk error, after which the log is stopped.
+    pub fn remove(&mut self, removal: Removal) -> Result<u64, LogError> {
+        let mut freed = 0_u64;
+        self.stopped = true;
+        for CompactedFile { number, path, gaps, freed_bytes } in removal.0 {
+            fs::rename(&path, file_path(&self.folder, number))
+                .map_err(LogError::io("rename", &path))?;
+            self.gaps.insert(number, gaps);
+            self.reader.forget(number);
+            freed = freed.saturating_add(freed_bytes);
+        }
+        sync_folder(&self.folder).map_err(LogError::io("sync", &self.folder))?;
+        self.stopped = false;
+        self.earlier_bytes = self.earlier_bytes.saturating_sub(freed);
+        Ok(freed)
     }
 
     /// Starts the next file. The previous one is synced first, so damage in it is never an

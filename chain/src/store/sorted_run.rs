@@ -219,7 +219,7 @@ impl Run {
         let mut part = vec![0; length];
         read_exact_at(&self.file, &mut part, *start).map_err(LogError::io("read", &self.path))?;
         let mut rest = part.as_slice();
-        while let Some((found, value, after)) = split_row(rest) {
+        while let Some(((found, value), after)) = split_row(rest) {
             match found.cmp(key) {
                 Ordering::Less => rest = after,
                 Ordering::Equal => return Ok(Some(value.map(<[u8]>::to_vec))),
@@ -247,15 +247,18 @@ impl Drop for Run {
     }
 }
 
-/// Splits the first row off: its key, its value, and the rest.
-fn split_row(bytes: &[u8]) -> Option<(&[u8], Option<&[u8]>, &[u8])> {
+/// The key and the value of a row; `None` for a removed row.
+type RowRef<'a> = (&'a [u8], Option<&'a [u8]>);
+
+/// Splits the first row off, and returns it and the rest.
+fn split_row(bytes: &[u8]) -> Option<(RowRef<'_>, &[u8])> {
     let (header, rest) = bytes.split_first_chunk::<HEADER_BYTES>()?;
     let (key, rest) = rest.split_at_checked(header[0].into())?;
     match u16::from_le_bytes([header[1], header[2]]) {
-        REMOVED => Some((key, None, rest)),
+        REMOVED => Some(((key, None), rest)),
         length => {
             let (value, rest) = rest.split_at_checked(length.into())?;
-            Some((key, Some(value), rest))
+            Some(((key, Some(value)), rest))
         }
     }
 }

@@ -393,7 +393,7 @@ fn invalid_blocks_are_pruned_first_and_stay_invalid() {
     node.submit_side_branch(&c);
     assert_eq!(node.expect_rejection(&b3[1]).code(), Some("invalid-ancestor"));
     node.connect_all(&a[3..]);
-    assert_eq!(prune(&mut node, limit_of(&[&[b1.clone()], &c])), 2);
+    assert_eq!(prune(&mut node, limit_of(&[std::slice::from_ref(&b1), &c])), 2);
     let again = node.expect_rejection(&b2);
     assert!(matches!(again, SubmitError::KnownInvalid { .. }), "{again}");
     assert_stored(&mut node, &[&a, &[b1], &c], &[&[b2], &b3]);

@@ -204,7 +204,7 @@ fn ledgers_with_different_hash_seeds_and_threads_agree() {
         assert_eq!(reader.view().tip().hash, second.hash());
         writer.close().unwrap();
         let scratch = tempfile::tempdir().unwrap();
-        ledger::verify(path, &params, options, scratch.path(), &mut |_| {}).unwrap()
+        ledger::verify(path, params, options, scratch.path(), &mut |_| {}).unwrap()
     });
     assert_eq!(verified[0], verified[1]);
     assert_eq!(verified[1], verified[2]);

@@ -121,7 +121,7 @@ impl Reload {
         {
             return;
         }
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
 

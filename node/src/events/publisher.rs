@@ -60,7 +60,7 @@ impl Publisher {
 
     /// Publishes what became pending in the mempool and what left it unconfirmed. For the writer
     /// thread only, as [`publish_tip`](Self::publish_tip).
-    pub fn publish_mempool(&self, accepted: Vec<Payment>, dropped: &[Dropped]) {
+    pub fn publish_mempool(&self, accepted: &[Payment], dropped: &[Dropped]) {
         for accepted in accepted.chunks(MAX_PAYMENTS) {
             self.send(Message::Mempool { accepted: accepted.to_vec(), dropped: Vec::new() });
         }

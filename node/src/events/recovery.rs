@@ -77,7 +77,7 @@ impl OpenTransfers {
                 }
                 _ => {}
             }
-            if self.position % SETTLE_INTERVAL == 0 {
+            if self.position.is_multiple_of(SETTLE_INTERVAL) {
                 self.settle()?;
             }
         }

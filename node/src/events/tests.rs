@@ -171,7 +171,7 @@ fn data(event: &Event) -> Value {
 async fn numbers_block_before_its_transfers() {
     let mut world = World::new().await;
     let accepted = world.chain.pay(0, 7);
-    world.events().publisher().publish_mempool(accepted.clone(), &[]);
+    world.events().publisher().publish_mempool(&accepted, &[]);
     let block = world.mine();
     let empty = world.mine();
     let events = world.read(4).await;
@@ -266,7 +266,7 @@ async fn filters_by_topic_and_address() {
     let mut world = World::new().await;
     for (nonce, to) in [(0, 7), (1, 8), (2, 7)] {
         let accepted = world.chain.pay(nonce, to);
-        world.events().publisher().publish_mempool(accepted, &[]);
+        world.events().publisher().publish_mempool(&accepted, &[]);
     }
     world.mine();
     world.mine();

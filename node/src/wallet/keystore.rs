@@ -420,7 +420,9 @@ mod tests {
         assert!(Keystore::parse(&keystore.to_json()).is_ok());
         let changes: [fn(&mut Keystore); 5] = [
             |it| it.accounts = [(Index::default(), Hex([9; 20]))].into(),
-            |it| drop(it.accounts.pop_last()),
+            |it| {
+                it.accounts.pop_last();
+            },
             |it| it.protected = false,
             |it| it.identity = None,
             |it| {

@@ -32,8 +32,8 @@ fn open_with(
 fn restore(replay: Replay, limits: Limits, accounts: &HashMap<Address, Account>) -> RestoredWorld {
     let mut replay = replay;
     let saved = replay.take_transfers();
-    let transfers = saved.iter().map(|saved| saved.transfer.clone()).collect();
-    let checked = rules::tx::check_all(transfers, GENESIS, 2);
+    let transfers: Vec<_> = saved.iter().map(|saved| saved.transfer.clone()).collect();
+    let checked = rules::tx::check_all(&transfers, GENESIS, 2);
     let restored = saved.into_iter().zip(checked).filter_map(|(saved, checked)| {
         let SavedTransfer { source, seconds, .. } = saved;
         Some(RestoredTransfer { transfer: checked.ok()?, source, seconds })
@@ -41,7 +41,7 @@ fn restore(replay: Replay, limits: Limits, accounts: &HashMap<Address, Account>)
     let mut world = World { pool: Mempool::new(limits), accounts: accounts.clone() };
     let Replay { drop_reasons, seconds, .. } = replay;
     let restored = restored.collect();
-    let dropped = world.pool.restore(restored, drop_reasons, seconds, accounts).unwrap();
+    let dropped = world.pool.restore(restored, &drop_reasons, seconds, accounts).unwrap();
     (world, dropped)
 }
 

@@ -2,90 +2,27 @@
 //! one at once, so that a crash leaves either. Nothing is ever removed from the last file, which
 //! may end in an unfinished write.
 
-use super::BlockLog;
 use super::error::LogError;
 use super::file::{file_path, open_file, read_header};
 use super::gaps::Gaps;
 use super::position::RecordLocation;
 use super::record::{FileHeader, HEADER_BYTES, Header, Tag};
-use crate::store::directory::sync_folder;
-use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 /// Files that were rewritten and do not take the place of the old ones yet.
 #[derive(Debug)]
-pub struct Removal(Vec<CompactedFile>);
+pub struct Removal(pub(super) Vec<CompactedFile>);
 
+/// A file that was rewritten beside the log.
 #[derive(Debug)]
-struct CompactedFile {
-    number: u32,
-    path: PathBuf,
-    gaps: Gaps,
+pub(super) struct CompactedFile {
+    pub(super) number: u32,
+    pub(super) path: PathBuf,
+    pub(super) gaps: Gaps,
     /// The number of bytes by which the file is smaller.
-    freed_bytes: u64,
-}
-
-impl BlockLog {
-    /// Whether any record was removed.
-    pub fn has_removed(&self) -> bool {
-        !self.gaps.is_empty()
-    }
-
-    /// Whether a record was removed.
-    pub fn is_removed(&self, location: RecordLocation) -> bool {
-        self.gaps.get(&location.file).is_some_and(|gaps| gaps.contains(location))
-    }
-
-    /// Rewrites the files of records without them, beside the log. The records must not be needed
-    /// once [`remove`](Self::remove) is called.
-    ///
-    /// # Errors
-    /// Returns [`LogError::Full`], [`Damaged`](LogError::Damaged) if no record is at a location,
-    /// [`Stopped`](LogError::Stopped) or a disk error. The records are not removed then.
-    pub fn prepare_removal(&mut self, records: &[RecordLocation]) -> Result<Removal, LogError> {
-        if self.stopped {
-            return Err(LogError::Stopped);
-        }
-        let mut by_file: BTreeMap<u32, Vec<RecordLocation>> = BTreeMap::new();
-        for record in records {
-            by_file.entry(record.file).or_default().push(*record);
-        }
-        if by_file.contains_key(&self.number) {
-            self.rotate()?;
-        }
-        let rewritten = by_file.into_iter().map(|(number, records)| {
-            let path = compacted_path(&self.folder, number);
-            let old = self.gaps.get(&number).cloned().unwrap_or_default();
-            let rewritten = rewrite(&self.folder, number, &path, &old, &records);
-            if rewritten.is_err() {
-                let _ = fs::remove_file(&path);
-            }
-            rewritten
-        });
-        Ok(Removal(rewritten.collect::<Result<_, _>>()?))
-    }
-
-    /// Puts rewritten files in the place of the old ones, and returns the number of freed bytes.
-    ///
-    /// # Errors
-    /// Returns a disk error, after which the log is stopped.
-    pub fn remove(&mut self, removal: Removal) -> Result<u64, LogError> {
-        let mut freed = 0_u64;
-        self.stopped = true;
-        for CompactedFile { number, path, gaps, freed_bytes } in removal.0 {
-            fs::rename(&path, file_path(&self.folder, number))
-                .map_err(LogError::io("rename", &path))?;
-            self.gaps.insert(number, gaps);
-            self.reader.forget(number);
-            freed = freed.saturating_add(freed_bytes);
-        }
-        sync_folder(&self.folder).map_err(LogError::io("sync", &self.folder))?;
-        self.stopped = false;
-        self.earlier_bytes = self.earlier_bytes.saturating_sub(freed);
-        Ok(freed)
-    }
+    pub(super) freed_bytes: u64,
 }
 
 /// Removes files that were rewritten by a process that ended before they took their place.
@@ -96,12 +33,12 @@ pub(super) fn remove_leftovers(folder: &Path, files: u32) {
     }
 }
 
-fn compacted_path(folder: &Path, number: u32) -> PathBuf {
+pub(super) fn compacted_path(folder: &Path, number: u32) -> PathBuf {
     file_path(folder, number).with_extension("compacted")
 }
 
 /// Writes a file without some of its records to `path`, and syncs it.
-fn rewrite(
+pub(super) fn rewrite(
     folder: &Path,
     number: u32,
     path: &Path,

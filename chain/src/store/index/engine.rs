@@ -52,7 +52,7 @@ impl Engine {
         &self,
         operation: impl FnOnce(&sled::Db) -> sled::Result<()> + Send + 'static,
     ) -> Result<(), IndexError> {
-        self.try_call(|db| write_on_thread(db.clone(), operation))
+        self.try_call(|db| write_on_thread(db, operation))
     }
 
     fn try_call<T>(
@@ -136,7 +136,7 @@ fn catch_failure<T>(operation: impl FnOnce() -> sled::Result<T>) -> Result<T, Fa
 }
 
 fn write_on_thread(
-    db: sled::Db,
+    db: &sled::Db,
     operation: impl FnOnce(&sled::Db) -> sled::Result<()> + Send + 'static,
 ) -> Result<(), Failure> {
     let (done, result) = channel();

@@ -55,7 +55,7 @@ impl World {
         log::read(&self.events().0.index).next() - 1
     }
 
-    fn publish(&self, accepted: Vec<Payment>) {
+    fn publish(&self, accepted: &[Payment]) {
         self.events().publisher().publish_mempool(accepted, &[]);
     }
 }
@@ -65,7 +65,7 @@ impl World {
 async fn start_logs_accepted_transfers_whose_events_were_lost() {
     let mut world = World::new().await;
     let first = world.chain.pay(0, 7);
-    world.publish(first);
+    world.publish(&first);
     let ids: Vec<String> =
         (1..4).map(|nonce| world.chain.pay(nonce, 7)[0].id.to_string()).collect();
     world.restart(|_| ()).await;
@@ -82,7 +82,7 @@ async fn start_logs_accepted_transfers_whose_events_were_lost() {
 async fn start_logs_transfers_that_a_lost_journal_had() {
     let mut world = World::new().await;
     let paid: Vec<Payment> = (0..3).flat_map(|nonce| world.chain.pay(nonce, 7)).collect();
-    world.publish(paid.clone());
+    world.publish(&paid);
     world.restart(|data| std::fs::remove_dir_all(data.join("journal/mempool")).unwrap()).await;
     let lost = |payment: &Payment| ("transaction.dropped", payment.id.to_string(), json!("lost"));
     assert_eq!(world.assert_agrees(3), paid.iter().map(lost).collect::<Vec<_>>());
@@ -95,7 +95,7 @@ async fn start_logs_transfers_that_a_lost_journal_had() {
 async fn start_logs_why_a_transfer_was_dropped() {
     let mut world = World::new().await;
     let replaced = world.chain.pay(0, 7);
-    world.publish(replaced.clone());
+    world.publish(&replaced);
     let other = world.chain.pay_with_fee(0, 7, 5_000);
     world.restart(|_| ()).await;
     let expected = [
@@ -109,7 +109,7 @@ async fn start_logs_why_a_transfer_was_dropped() {
 async fn confirmed_transfers_are_not_logged_as_dropped() {
     let mut world = World::new().await;
     let paid: Vec<Payment> = (0..3).flat_map(|nonce| world.chain.pay(nonce, 7)).collect();
-    world.publish(paid);
+    world.publish(&paid);
     // The journal that a power failure leaves may be older than the chain.
     let journal = world.chain.folder.path().join("journal/mempool/00000.log");
     let old = std::fs::read(&journal).unwrap();
@@ -125,7 +125,7 @@ async fn confirmed_transfers_are_not_logged_as_dropped() {
 async fn start_logs_transfers_that_a_reorganisation_returned() {
     let mut world = World::new().await;
     let paid = world.chain.pay(0, 7);
-    world.publish(paid.clone());
+    world.publish(&paid);
     world.mine();
     world.stop().await;
     let mut rival = Chain::new(2);
@@ -144,7 +144,7 @@ async fn start_logs_transfers_that_a_reorganisation_returned() {
 async fn new_event_log_begins_with_the_mempool() {
     let mut world = World::new().await;
     let paid: Vec<Payment> = (0..3).flat_map(|nonce| world.chain.pay(nonce, 7)).collect();
-    world.publish(paid.clone());
+    world.publish(&paid);
     world
         .restart(|data| {
             std::fs::write(data.join("events/00000/00000.log"), [7; 100]).unwrap();
