@@ -16,7 +16,7 @@ use axum::http::header::LOCATION;
 use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use chain::ledger::{Accepted, View};
-use chain::{Block, Header, Height, block, block_index};
+use chain::{Block, DecodeError, Header, Height, block, block_index};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::str::FromStr;
@@ -439,9 +439,9 @@ pub async fn submit_headers(
     EncodedItems(bytes): EncodedItems,
 ) -> Result<Json<SubmitHeadersResponse>, Problem> {
     let (headers, rest) = bytes.as_chunks::<{ Header::BYTES }>();
-    if !rest.is_empty() {
-        let detail = format!("the body must be headers of {} bytes", Header::BYTES);
-        return Err(Problem::new(Kind::BAD_REQUEST, detail));
+    if headers.is_empty() || !rest.is_empty() {
+        let error = DecodeError::Truncated { needed: Header::BYTES, left: rest.len() };
+        return Err(error.into());
     }
     in_range(headers.len() as u64, 1..=MAX_HEADERS, "the number of headers")?;
     let headers = headers.iter().map(|bytes| Header::decode(bytes)).collect::<Result<_, _>>()?;
