@@ -71,7 +71,10 @@ impl Input for EncodedBody {
 impl Input for EncodedItems {
     fn describe(operation: &mut Operation) {
         operation.body(OCTETS, &json!({}));
-        operation.body("text/plain", &json!({"type": "string", "pattern": "^[0-9a-f\\s]*$"}));
+        operation.body(
+            "text/plain",
+            &json!({"type": "string", "pattern": "^(([0-9a-f]{2})*\\n)*([0-9a-f]{2})*$"}),
+        );
     }
 }
 
