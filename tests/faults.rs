@@ -270,6 +270,9 @@ impl Run<'_> {
             Phase::Flush => {
                 let before = self.calls().len();
                 eventually("a flush", || {
+                    // The rows of the blocks so far may have been flushed before. A full disk
+                    // refuses a block, but not for long.
+                    self.submit(node, &chains.a[9]);
                     let calls = self.calls();
                     let is_written = calls[before..].iter().any(|it| it == "pwrite index/db");
                     (is_written || node.ended().is_some()).then_some(())
@@ -290,7 +293,12 @@ impl Run<'_> {
         if phase == Phase::Stop {
             assert!(node.stop().success());
         }
-        self.calls().split_off(before)
+        let mut calls = self.calls().split_off(before);
+        if [Phase::Connect, Phase::Reorganise, Phase::Rotate].contains(&phase) {
+            // A flush of the index, which is a phase of its own, may happen meanwhile.
+            calls.retain(|call| !call.contains(" index"));
+        }
+        calls
     }
 
     /// Runs the phase with a fault, and checks the outcome. Returns whether the call was made again.
@@ -374,6 +382,9 @@ fn check_all(chains: &Chains, faults: &[Fault]) -> usize {
             scope.spawn(|| {
                 while let Some(fault) = faults.get(next.fetch_add(1, Ordering::Relaxed)) {
                     let has_happened = Run::new(chains).check(fault);
+                    if !has_happened {
+                        println!("did not happen: {fault:?}");
+                    }
                     happened.fetch_add(usize::from(has_happened), Ordering::Relaxed);
                 }
             });

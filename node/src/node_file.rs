@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
-use std::io;
+use std::io::{self, Write};
 use std::path::Path;
 
 /// The name of the file in the data folder.
@@ -55,7 +55,7 @@ impl NodeFile {
     pub fn write(&self, data: &Path) -> Result<()> {
         let path = data.join(FILE);
         let mut file = tempfile::NamedTempFile::new_in(data)?;
-        serde_json::to_writer_pretty(&mut file, self)?;
+        file.write_all(&serde_json::to_vec_pretty(self)?)?;
         file.persist(&path).with_context(|| format!("cannot write {}", path.display()))?;
         Ok(())
     }

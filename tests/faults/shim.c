@@ -48,6 +48,17 @@ __attribute__((constructor)) static void start(void) {
     control = map;
 }
 
+// Returns the length of a path without the part of its name that differs from run to run.
+static int stable_length(const char *path) {
+    static const char *const prefixes[] = {".tmp", ".permissions-"};
+    const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
+    for (size_t at = 0; at < sizeof prefixes / sizeof *prefixes; at++) {
+        size_t length = strlen(prefixes[at]);
+        if (strncmp(name, prefixes[at], length) == 0) return name + length - path;
+    }
+    return strlen(path);
+}
+
 // Logs a call if it concerns the directory. Returns whether it has to fail, with errno set.
 static int fails(const char *kind, const char *path) {
     size_t length = folder ? strlen(folder) : 0;
@@ -56,7 +67,7 @@ static int fails(const char *kind, const char *path) {
     const char *relative = path[length] ? path + length + 1 : ".";
     int saved = errno;
     char line[PATH_MAX + 32];
-    int bytes = snprintf(line, sizeof line, "%s %s\n", kind, relative);
+    int bytes = snprintf(line, sizeof line, "%s %.*s\n", kind, stable_length(relative), relative);
     syscall(SYS_write, log_file, line, bytes);
     errno = saved;
     line[bytes - 1] = 0;

@@ -82,8 +82,9 @@ impl Manifest {
         let context = || format!("cannot write {}", path.display());
         let write = || {
             let mut file = tempfile::NamedTempFile::new_in(directory.path())?;
-            serde_json::to_writer_pretty(&mut file, self)?;
-            file.write_all(b"\n")?;
+            let mut json = serde_json::to_vec_pretty(self)?;
+            json.push(b'\n');
+            file.write_all(&json)?;
             file.persist(&path)?;
             Ok::<_, anyhow::Error>(())
         };
