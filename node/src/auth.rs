@@ -114,6 +114,9 @@ fn create(path: &Path) -> Result<Token> {
     writeln!(file, "{token}")?;
     file.sync_all()?;
     fs::rename(&temporary, path)?;
+    if cfg!(unix) {
+        fs::File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()?;
+    }
     Ok(Token(token.into()))
 }
 
