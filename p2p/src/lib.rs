@@ -39,6 +39,7 @@
 
 pub mod message;
 pub mod rate_limit;
+pub mod shares;
 pub mod view;
 pub mod wire;
 
