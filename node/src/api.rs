@@ -14,6 +14,7 @@ use crate::state::NodeState;
 use anyhow::Result;
 use axum::Extension;
 use http::host_check::AllowedHosts;
+use http::resources::Resources;
 use http::server::App;
 use openapi::docs::Documentation;
 use std::net::SocketAddr;
@@ -25,13 +26,14 @@ pub fn router(
     token: &Token,
     bound: SocketAddr,
     hosts: &[String],
+    resources: Resources,
 ) -> Result<App> {
     let hosts = AllowedHosts::new(bound.ip(), hosts)?;
     let (router, document) = routes::all(token, &hosts).build();
     let metrics = Arc::clone(&node.metrics.http);
     let router = router.merge(explorer::routes());
     let router = router.layer(Extension(Documentation::new(&document))).with_state(node);
-    Ok(App::new(router, hosts, metrics))
+    Ok(App::new(router, hosts, metrics, resources))
 }
 
 #[cfg(test)]

@@ -3,9 +3,11 @@
 mod settings;
 mod toml_file;
 
+pub mod limits;
 pub mod multiaddr;
 pub mod network;
 pub mod peers;
+pub mod trusted_proxies;
 
 pub use settings::{Settings, boolean};
 
@@ -13,11 +15,13 @@ use crate::tls::Tls;
 use anyhow::{Context, Result, bail};
 use chain::address::Address;
 use chain::params::Params;
+use limits::ResourceLimits;
 use miner::Kernel;
 use peers::Peering;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
+use trusted_proxies::TrustedProxies;
 
 /// Default cache size of the index in MiB.
 const DEFAULT_CACHE_MB: u32 = 256;
@@ -35,6 +39,10 @@ pub struct Config {
     pub api: SocketAddr,
     /// Host names under which clients may reach the API, besides those of the loopback interface.
     pub api_hosts: Vec<String>,
+    /// Reverse proxies whose statements about their clients are believed.
+    pub trusted_proxies: TrustedProxies,
+    /// The limits of the resources that clients share.
+    pub limits: ResourceLimits,
     /// Certificate for HTTPS; `None` for HTTP.
     pub tls: Option<Tls>,
     /// The configuration of peer-to-peer connections.
@@ -76,6 +84,14 @@ impl Settings {
             data: self.data.map_or_else(|| default_data(params.name()), Ok)?,
             api: self.api.unwrap_or(default_api),
             api_hosts: self.api_host.unwrap_or_default(),
+            trusted_proxies: TrustedProxies::parse(&self.trusted_proxy.unwrap_or_default())?,
+            limits: ResourceLimits::new([
+                self.api_connections,
+                self.held_responses,
+                self.event_readers,
+                self.response_mb,
+                self.stratum_connections,
+            ])?,
             tls: tls(self.tls_cert.as_deref(), self.tls_key.as_deref())?,
             mine: self.mine.unwrap_or(false),
             threads: self.threads,

@@ -2,6 +2,7 @@
 //! reverse. Nothing but the command line imports this module.
 
 use crate::api::http::host_check::AllowedHosts;
+use crate::api::http::resources::Resources;
 use crate::api::http::server;
 use crate::api::routes::dev;
 use crate::api::starting;
@@ -32,7 +33,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 
 /// The maximum time for which shutdown waits for a peer to announce this node's tip. Peers announce
@@ -40,6 +41,10 @@ use tokio::task::JoinHandle;
 const ANNOUNCE_TIMEOUT: Duration = Duration::from_secs(6);
 /// Poll interval of the tips that peers announce.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
+
+/// The responses of the API that are built at the same time on blocking threads. The largest takes
+/// some 20 MB meanwhile.
+const BLOCKING_READS: usize = 4;
 
 /// A running node with its tasks and threads.
 pub struct Daemon {
@@ -356,7 +361,8 @@ impl Running {
         let metrics = Arc::<Metrics>::default();
         let (report, progress) = watch::channel(None);
         let hosts = AllowedHosts::new(api_address.ip(), &config.api_hosts)?;
-        let starting = starting::app(hosts, Arc::clone(&metrics.http), progress);
+        let resources = Resources::new(&config.limits, config.trusted_proxies.clone());
+        let starting = starting::app(hosts, Arc::clone(&metrics.http), resources.clone(), progress);
         let (publish_app, app) = watch::channel(starting);
         let serve = server::serve(api, config.tls.clone(), app, self.stop.subscribe());
         self.api = Some(tokio::spawn(serve));
@@ -368,7 +374,8 @@ impl Running {
             return Ok(None);
         };
         self.start_servers(&config, stratum, &node)?;
-        let app = api::router(Arc::clone(&node), &token, api_address, &config.api_hosts)?;
+        let hosts = &config.api_hosts;
+        let app = api::router(Arc::clone(&node), &token, api_address, hosts, resources)?;
         let is_stopped = tokio::select! {
             biased;
             () = &mut *stop => true,
@@ -431,6 +438,7 @@ impl Running {
             peers,
             jobs,
             default_miner: config.miner,
+            blocking_reads: Semaphore::new(BLOCKING_READS),
             faucet: Faucet::default(),
             metrics,
             started: Instant::now(),
@@ -452,8 +460,15 @@ impl Running {
         if let (Some((listener, _)), Some((_, workers))) = (stratum, node.stratum.clone()) {
             let (params, templates) = (node.reader.params(), Arc::clone(&node.templates));
             let writer = node.writer.clone();
-            let server =
-                stratum::Server::start(listener, params, templates, writer, workers, stopping())?;
+            let server = stratum::Server::start(stratum::Parts {
+                listener,
+                limits: config.limits.stratum_connections,
+                params,
+                templates,
+                writer,
+                workers,
+                stop: stopping(),
+            })?;
             self.stratum = Some(server);
         }
         if let Some(server) = config.publish.clone() {

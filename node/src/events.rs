@@ -22,7 +22,7 @@ mod topic;
 mod writer;
 
 pub use event::Event;
-pub use feed::{Events, Feed, MAX_SUBSCRIBERS};
+pub use feed::{Events, Feed};
 pub use filter::{Filter, Since};
 pub use publisher::Publisher;
 pub use record::Payment;

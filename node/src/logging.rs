@@ -5,12 +5,14 @@
 
 use crate::escape::{printable, printable_in_json};
 use indicatif::ProgressBar;
+use p2p::log_limit::LogLimiter;
 use serde::Deserialize;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
@@ -72,6 +74,21 @@ fn log_file() -> MutexGuard<'static, Option<LogFile>> {
 
 fn append_to(path: &Path) -> io::Result<File> {
     OpenOptions::new().append(true).create(true).open(path)
+}
+
+/// Logs an event that clients can cause, within the rate limit of its kind: a burst of 20, then 20 a
+/// minute. `write` receives the number of events of this kind that were dropped since the last one, if
+/// any.
+pub fn limited(kind: &'static str, write: impl FnOnce(Option<u64>)) {
+    static LIMITER: LazyLock<(Instant, Mutex<LogLimiter>)> =
+        LazyLock::new(|| (Instant::now(), Mutex::default()));
+    let (started, limiter) = &*LIMITER;
+    let mut limiter = limiter.lock().unwrap_or_else(PoisonError::into_inner);
+    let acquired = limiter.acquire(kind, started.elapsed());
+    drop(limiter);
+    if let Some(dropped) = acquired {
+        write((dropped > 0).then_some(dropped));
+    }
 }
 
 /// Sets the format of [`report_fatal`].

@@ -12,7 +12,7 @@ use chain::ledger::Reader;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 /// The handles of the parts of a running node, shared behind an `Arc`.
 pub struct NodeState {
@@ -34,6 +34,8 @@ pub struct NodeState {
     pub stratum: Option<(SocketAddr, Arc<Workers>)>,
     /// The address that blocks pay unless a request names another.
     pub default_miner: Option<Address>,
+    /// Bounds the responses that are built at the same time on blocking threads.
+    pub blocking_reads: Semaphore,
     /// Pays coins on request, on development networks.
     pub faucet: Faucet,
     /// Counters of the writer and the API.

@@ -8,7 +8,6 @@ mod dial;
 mod handshake;
 mod in_flight_responses;
 mod key_copies;
-mod log_limit;
 mod network;
 mod peer;
 mod requests;

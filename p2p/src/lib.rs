@@ -37,6 +37,7 @@
 //! # Ok::<(), wire::WireError>(())
 //! ```
 
+pub mod log_limit;
 pub mod message;
 pub mod rate_limit;
 pub mod shares;

@@ -45,6 +45,11 @@ impl AddressGroup {
     pub fn host(&self) -> IpAddr {
         self.host
     }
+
+    /// The first address of the wider range, which is that of the host for a client with IPv4.
+    pub fn site(&self) -> IpAddr {
+        self.site
+    }
 }
 
 /// The first address of the range of `v4_bits` or `v6_bits` bits, both at least 1, that has `ip`.

@@ -4,6 +4,7 @@
 
 use crate::api::http::host_check::AllowedHosts;
 use crate::api::http::problem::{Kind, Problem};
+use crate::api::http::resources::Resources;
 use crate::api::http::server::App;
 use crate::api::routes::health;
 use crate::metrics::http::HttpMetrics;
@@ -17,13 +18,18 @@ use tokio::sync::watch;
 type Progress = watch::Receiver<Option<OpenProgress>>;
 
 /// The application until the routes of the node replace it.
-pub fn app(hosts: AllowedHosts, metrics: Arc<HttpMetrics>, progress: Progress) -> App {
+pub fn app(
+    hosts: AllowedHosts,
+    metrics: Arc<HttpMetrics>,
+    resources: Resources,
+    progress: Progress,
+) -> App {
     let router = Router::new()
         .route("/livez", get(health::live))
         .route("/", any(starting))
         .route("/{*path}", any(starting))
         .with_state(progress);
-    App::new(router, hosts, metrics)
+    App::new(router, hosts, metrics, resources)
 }
 
 async fn starting(State(progress): State<Progress>) -> Problem {
@@ -52,7 +58,7 @@ mod tests {
     async fn only_liveness_is_served_with_the_progress_in_every_other_response() {
         let (progress, receiver) = watch::channel(None);
         let hosts = AllowedHosts::new([127, 0, 0, 1].into(), &[]).unwrap();
-        let app = app(hosts, Arc::default(), receiver);
+        let app = app(hosts, Arc::default(), Resources::default(), receiver);
         let send = async |method: &str, path: &str| {
             let request = Request::builder().method(method).uri(path).header(HOST, "localhost");
             let response = app.respond(request.body(Body::empty()).unwrap()).await;

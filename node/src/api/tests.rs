@@ -17,6 +17,7 @@ mod solutions;
 mod transactions;
 mod ws;
 
+use super::http::resources::Resources;
 use super::http::server::App;
 use super::router;
 use crate::api::http::problem::MEDIA_TYPE;
@@ -126,7 +127,9 @@ impl World {
         let data = folder.path().join("data");
         let token = std::fs::read_to_string(data.join("api-token")).unwrap().trim().to_owned();
         let protection = Token::open_or_create(&data).unwrap();
-        let routes = router(daemon.node().clone(), &protection, called(&daemon), &[]).unwrap();
+        let routes =
+            router(daemon.node().clone(), &protection, called(&daemon), &[], Resources::default())
+                .unwrap();
         World { routes, token, daemon, _folder: folder }
     }
 

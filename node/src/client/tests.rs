@@ -6,6 +6,7 @@ use crate::api::http::content::Json;
 use crate::api::http::extract::Path;
 use crate::api::http::host_check::AllowedHosts;
 use crate::api::http::problem::{Kind, Problem};
+use crate::api::http::resources::Resources;
 use crate::api::http::server;
 use crate::listener;
 use crate::mining::source::remote::RemoteSource;
@@ -49,7 +50,7 @@ async fn serve(routes: Router) -> (String, watch::Sender<bool>) {
     let address = listener::local_address(&listener).unwrap();
     let hosts = AllowedHosts::new(address.ip(), &[]).unwrap();
     let (stop, stopped) = watch::channel(false);
-    let routes = server::App::new(routes, hosts, Arc::default());
+    let routes = server::App::new(routes, hosts, Arc::default(), Resources::default());
     tokio::spawn(server::serve(listener, None, watch::Sender::new(routes).subscribe(), stopped));
     (format!("http://{address}"), stop)
 }

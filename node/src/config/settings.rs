@@ -1,6 +1,7 @@
 //! The settings of a node. `Settings` declares each one once: as a flag, an environment variable and
 //! a key of the configuration file. Flags and environment override the file.
 
+use super::limits::LimitSetting;
 use super::{network, toml_file};
 use crate::logging;
 use anyhow::{Context, Result};
@@ -37,6 +38,9 @@ pub struct Settings {
     /// Additional host name under which clients may reach the API (repeatable)
     #[arg(long, env = "CHAIN_API_HOST", value_name = "NAME", value_delimiter = ',')]
     pub api_host: Option<Vec<String>>,
+    /// Reverse proxy whose X-Forwarded-For or Forwarded header names the client (repeatable)
+    #[arg(long, env = "CHAIN_TRUSTED_PROXY", value_name = "CIDR", value_delimiter = ',')]
+    pub trusted_proxy: Option<Vec<String>>,
     /// PEM certificate chain for HTTPS
     ///
     /// Default: none, the API uses HTTP.
@@ -86,6 +90,21 @@ pub struct Settings {
     /// Default: none.
     #[arg(long, env = "CHAIN_STRATUM", value_name = "ADDRESS:PORT")]
     pub stratum: Option<SocketAddr>,
+    /// Maximum number of API connections, and of one address while it is reached [default: 512/64]
+    #[arg(long, env = "CHAIN_API_CONNECTIONS", value_name = "TOTAL/SHARE")]
+    pub api_connections: Option<LimitSetting>,
+    /// Maximum number of responses that wait for a change, and of one address [default: 256/32]
+    #[arg(long, env = "CHAIN_HELD_RESPONSES", value_name = "TOTAL/SHARE")]
+    pub held_responses: Option<LimitSetting>,
+    /// Maximum number of event subscribers, and of one address [default: 256/16]
+    #[arg(long, env = "CHAIN_EVENT_READERS", value_name = "TOTAL/SHARE")]
+    pub event_readers: Option<LimitSetting>,
+    /// Maximum MiB of responses not yet read, and those of one address [default: 64/8]
+    #[arg(long, env = "CHAIN_RESPONSE_MB", value_name = "TOTAL/SHARE")]
+    pub response_mb: Option<LimitSetting>,
+    /// Maximum number of Stratum connections, and of one address [default: 2048/256]
+    #[arg(long, env = "CHAIN_STRATUM_CONNECTIONS", value_name = "TOTAL/SHARE")]
+    pub stratum_connections: Option<LimitSetting>,
     /// Redis server to publish events to, such as redis://127.0.0.1:6379
     #[arg(long, env = "CHAIN_PUBLISH", value_name = "URL")]
     pub publish: Option<String>,

@@ -8,13 +8,11 @@ use super::filter::{Filter, Since};
 use super::log::{self, Index};
 use super::publisher::Publisher;
 use crate::clock;
+use crate::logging;
 use chain::ledger::Reader;
 use std::sync::{Arc, RwLock};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{Semaphore, watch};
 
-/// Most subscribers at a time: fewer than half of the connections that the API serves, so that other
-/// requests are always served too.
-pub const MAX_SUBSCRIBERS: usize = 200;
 /// Most subscribers that read a page at the same moment; the others wait.
 const CONCURRENT_READS: usize = 4;
 /// Bytes of events after which a page ends: bounds what a subscriber that does not read holds in
@@ -35,7 +33,6 @@ pub(super) struct Shared {
     chain: Reader,
     blocks: BlockCache,
     publisher: Publisher,
-    slots: Arc<Semaphore>,
     reads: Semaphore,
 }
 
@@ -52,7 +49,6 @@ impl Events {
             chain,
             blocks: BlockCache::default(),
             publisher,
-            slots: Arc::new(Semaphore::new(MAX_SUBSCRIBERS)),
             reads: Semaphore::new(CONCURRENT_READS),
         }))
     }
@@ -61,19 +57,9 @@ impl Events {
         &self.0.publisher
     }
 
-    /// Reserves the slot of one more subscriber until the permit is dropped; `None` if all are taken.
-    pub fn try_subscribe(&self) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.0.slots).try_acquire_owned().ok()
-    }
-
     /// The number of the last event; 0 before the first.
     pub fn last_number(&self) -> u64 {
         self.0.next.borrow().saturating_sub(1)
-    }
-
-    /// The number of subscribers at present.
-    pub fn subscriber_count(&self) -> usize {
-        MAX_SUBSCRIBERS.saturating_sub(self.0.slots.available_permits())
     }
 
     /// Starts reading the events that a filter selects.
@@ -115,7 +101,12 @@ impl Events {
                     let next = event::emit(chain, blocks, (first, record), page.next, filter, emit);
                     page.next = next
                         .unwrap_or_else(|error| {
-                            tracing::warn!("cannot read the block of an event: {error}");
+                            logging::limited("read the block of an event", |dropped| {
+                                tracing::warn!(
+                                    dropped,
+                                    "cannot read the block of an event: {error}"
+                                );
+                            });
                             None
                         })
                         .unwrap_or_else(|| {

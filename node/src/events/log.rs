@@ -6,6 +6,7 @@
 
 use super::record::{Batch, Record};
 use super::recovery::OpenTransfers;
+use crate::logging;
 use chain::block;
 use chain::store::blocks::{
     BlockLog, FILE_BYTES, LogPosition, LogReader, RecordKind, RecordLocation,
@@ -109,7 +110,9 @@ impl BatchLocation {
             Ok((_, bytes)) => Batch::decode(&bytes).ok(),
             Err(LogError::Missing { .. }) => None,
             Err(error) => {
-                tracing::warn!("cannot read events: {error}");
+                logging::limited("read events", |dropped| {
+                    tracing::warn!(dropped, "cannot read events: {error}");
+                });
                 None
             }
         }

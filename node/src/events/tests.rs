@@ -388,17 +388,6 @@ async fn damaged_log_is_replaced_by_one_with_higher_numbers() {
     world.stop().await;
 }
 
-#[tokio::test]
-async fn limits_number_of_subscribers() {
-    let mut world = World::new().await;
-    let slots: Vec<_> =
-        (0..MAX_SUBSCRIBERS).map(|_| world.events().try_subscribe().unwrap()).collect();
-    assert!(world.events().try_subscribe().is_none());
-    drop(slots);
-    assert!(world.events().try_subscribe().is_some());
-    world.stop().await;
-}
-
 /// Random blocks, branches, restarts and commits that a crash hid from the log: a subscriber that
 /// remembers its position reads every number once, in order, and block events lead from tip to tip.
 #[tokio::test]

@@ -16,25 +16,23 @@ pub use workers::{Shares, WorkerInfo, Workers};
 use super::templates::Templates;
 use crate::random::random_bytes;
 use crate::shutdown::shutdown_requested;
-use crate::{listener, writer};
+use crate::{listener, logging, writer};
 use anyhow::Result;
 use chain::Address;
 use chain::params::Params;
 use chain::tx::Tag;
 use context::{Context, Work};
 use miner::stratum::{ExtraNonceAllocator, SessionConfig};
-use std::collections::VecDeque;
+use p2p::shares::{Limits, Pool};
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
+use tokio_util::sync::CancellationToken;
 
-/// Most connections at a time.
-const MAX_CONNECTIONS: usize = 2_048;
 /// Most files that connections, peers, the API and the store may have open at a time.
 const MAX_OPEN_FILES: u64 = 4_096;
 /// The margin by which a share's time must stay below the limit for block times, because clocks of
@@ -51,16 +49,24 @@ pub struct Server {
     workers: Arc<Workers>,
 }
 
+/// What a server needs.
+pub struct Parts<'a> {
+    pub listener: TcpListener,
+    /// The limits of the number of connections.
+    pub limits: Limits,
+    pub params: &'a Params,
+    pub templates: Arc<Templates>,
+    pub writer: writer::Handle,
+    /// Where shares are counted.
+    pub workers: Arc<Workers>,
+    /// Becomes true when the server has to stop.
+    pub stop: watch::Receiver<bool>,
+}
+
 impl Server {
-    /// Serves miners until `stop` becomes true; counts their shares in `workers`.
-    pub fn start(
-        listener: TcpListener,
-        params: &Params,
-        templates: Arc<Templates>,
-        writer: writer::Handle,
-        workers: Arc<Workers>,
-        stop: watch::Receiver<bool>,
-    ) -> Result<Server> {
+    /// Serves miners until it is stopped.
+    pub fn start(parts: Parts) -> Result<Server> {
+        let Parts { listener, limits, params, templates, writer, workers, stop } = parts;
         raise_file_limit();
         let run_id = format!(" {:016x}", u64::from_le_bytes(random_bytes()?));
         let tag = [writer::COINBASE_TAG, run_id.as_bytes()].concat();
@@ -80,7 +86,7 @@ impl Server {
         let config = Arc::new(config);
         let context = Context { writer, config, work, workers: Arc::clone(&workers), stop };
         Ok(Server {
-            accept: tokio::spawn(accept(listener, Arc::new(context))),
+            accept: tokio::spawn(accept(listener, Pool::new(limits), Arc::new(context))),
             notify: tokio::spawn(notify),
             save: tokio::spawn(save),
             workers,
@@ -119,29 +125,21 @@ fn raise_file_limit() {
 #[cfg(not(unix))]
 fn raise_file_limit() {}
 
-/// A connected miner, as the accept loop sees it.
-struct Client {
-    is_authorized: Arc<AtomicBool>,
-    /// Closes the connection when dropped.
-    _close: oneshot::Sender<()>,
-    is_closed: Arc<AtomicBool>,
-}
-
-async fn accept(listener: TcpListener, context: Arc<Context>) {
+async fn accept(listener: TcpListener, connections: Pool, context: Arc<Context>) {
     let mut stop = context.stop.clone();
     let mut stopped = pin!(shutdown_requested(&mut stop));
-    let (mut tasks, mut clients) = (JoinSet::new(), VecDeque::new());
+    let mut tasks = JoinSet::new();
     loop {
         tokio::select! {
             () = &mut stopped => break,
             Some(_) = tasks.join_next() => {}
             accepted = listener.accept() => match accepted {
-                Ok((stream, peer)) => {
-                    admit(stream, peer, &context, &mut tasks, &mut clients);
-                }
+                Ok((stream, peer)) => admit(stream, peer, &connections, &context, &mut tasks),
                 Err(error) if listener::is_client_error(&error) => {}
                 Err(error) => {
-                    tracing::warn!(%error, "cannot accept a miner's connection");
+                    logging::limited("accept a miner", |dropped| {
+                        tracing::warn!(%error, dropped, "cannot accept a miner's connection");
+                    });
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             },
@@ -152,36 +150,26 @@ async fn accept(listener: TcpListener, context: Arc<Context>) {
     while tasks.join_next().await.is_some() {}
 }
 
-/// Serves one more miner. Above the limit, it replaces the oldest that has not authorized; if all
-/// have, it is rejected.
+/// Serves one more miner. While all connections are in use, one without an accepted share gives way
+/// to it, unless its address has its share of them.
 fn admit(
     stream: TcpStream,
     peer: SocketAddr,
+    connections: &Pool,
     context: &Arc<Context>,
     tasks: &mut JoinSet<()>,
-    clients: &mut VecDeque<Client>,
 ) {
-    if clients.len() >= MAX_CONNECTIONS {
-        clients.retain(|client| !client.is_closed.load(Ordering::Relaxed));
-    }
-    if clients.len() >= MAX_CONNECTIONS {
-        let idle = clients.iter().position(|client| !client.is_authorized.load(Ordering::Relaxed));
-        if idle.and_then(|at| clients.remove(at)).is_none() {
-            tracing::warn!(%peer, "connection rejected: {MAX_CONNECTIONS} miners are connected");
+    let closed = CancellationToken::new();
+    let lease = match connections.acquire(peer.ip(), 1, closed.clone()) {
+        Ok(lease) => lease,
+        Err(full) => {
+            logging::limited("miner rejected", |dropped| {
+                tracing::warn!(%peer, dropped, "miner's connection rejected: {full}");
+            });
             return;
         }
-    }
-    let (close, closed) = oneshot::channel();
-    let (is_authorized, is_closed) = (Arc::<AtomicBool>::default(), Arc::<AtomicBool>::default());
-    let context = Arc::clone(context);
-    let client = Client {
-        is_authorized: Arc::clone(&is_authorized),
-        _close: close,
-        is_closed: Arc::clone(&is_closed),
     };
-    clients.push_back(client);
-    tasks.spawn(async move {
-        connection::serve(stream, peer, context, is_authorized, closed).await;
-        is_closed.store(true, Ordering::Relaxed);
-    });
+    // Only accepted shares protect it.
+    lease.set_idle(true);
+    tasks.spawn(connection::serve(stream, peer, Arc::clone(context), lease, closed));
 }

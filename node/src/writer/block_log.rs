@@ -1,6 +1,7 @@
 //! Log lines about connected blocks: one for each block while they come one by one, one a second
 //! while many come.
 
+use crate::logging;
 use chain::block_index::BlockNode;
 use std::time::{Duration, Instant};
 
@@ -22,7 +23,10 @@ impl BlockLog {
     pub fn log_blocks(&mut self, tip: &BlockNode, disconnected: usize, connected: usize) {
         if disconnected > 0 {
             let height = tip.height.get();
-            tracing::warn!(height, tip = %tip.hash, disconnected, connected, "reorganised");
+            logging::limited("reorganised", |dropped| {
+                let tip = tip.hash;
+                tracing::warn!(height, %tip, disconnected, connected, dropped, "reorganised");
+            });
             self.last_logged = Some(Instant::now());
             self.pending = 0;
             return;

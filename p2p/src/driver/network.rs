@@ -1,9 +1,9 @@
 //! The part of the driver that all others use: the swarm, the time, the log, and the queue to the
 //! engine.
 
-use super::log_limit::LogLimiter;
 use crate::clock::Clock;
 use crate::engine::{Misbehavior, Now};
+use crate::log_limit::LogLimiter;
 use crate::net::behaviour::{Behaviour, Gossip, RequestResponse};
 use crate::peers::{Peers, Penalty};
 use crate::runner::Queued;

@@ -1,7 +1,8 @@
 //! Long polling: a response that waits for a new tip, a change of the mempool, a timeout or the
-//! shutdown of the node.
+//! shutdown of the node. One that has to give way to others ends as by a timeout.
 
 use crate::api::http::problem::{Kind, Problem};
+use crate::api::http::resources::{Client, Held};
 use crate::api::openapi::schema::Digits;
 use crate::shutdown::shutdown_requested;
 use crate::state::NodeState;
@@ -30,18 +31,22 @@ pub struct LongPoll {
     chain: watch::Receiver<ChainVersion>,
     stopping: watch::Receiver<bool>,
     until: Instant,
+    held: Held,
     /// The chain state last returned to the caller.
     seen: ChainVersion,
 }
 
 impl LongPoll {
     /// Starts waiting; no later change is missed.
-    pub fn new(node: &NodeState, seconds: Option<Digits>) -> Result<LongPoll, Problem> {
-        let timeout = timeout(seconds, "timeout")?;
+    ///
+    /// # Errors
+    /// Returns the problem to respond with if too many responses are held, of this client too.
+    pub fn new(node: &NodeState, client: &Client, timeout: Duration) -> Result<LongPoll, Problem> {
+        let held = client.hold()?;
         let mut chain = node.writer.watch_chain();
         let seen = *chain.borrow_and_update();
         let until = Instant::now() + timeout;
-        Ok(LongPoll { chain, stopping: node.stopping.clone(), until, seen })
+        Ok(LongPoll { chain, stopping: node.stopping.clone(), until, held, seen })
     }
 
     /// The number of the chain state, which grows with every change.
@@ -60,6 +65,7 @@ impl LongPoll {
             changed = self.chain.changed() => changed.is_ok(),
             () = shutdown_requested(&mut self.stopping) => false,
             () = tokio::time::sleep_until(self.until) => false,
+            () = self.held.ended() => false,
         };
         self.seen = *self.chain.borrow_and_update();
         changed

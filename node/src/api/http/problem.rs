@@ -108,6 +108,8 @@ kinds! {
         "The mining job belonged to a process that has ended.";
     TOO_MANY_READERS = SERVICE_UNAVAILABLE "too-many-readers" "Too many event subscribers"
         "The number of event subscribers is limited: retry later.";
+    BUSY = SERVICE_UNAVAILABLE "busy" "Node busy"
+        "All connections of the node are in use; some are reserved for clients on its machine and for probes. Retry later.";
     NOT_READY = SERVICE_UNAVAILABLE "not-ready" "Node not ready"
         "The node is syncing or shutting down, or no block can be mined at present; `detail` has the reason.";
     STARTING = SERVICE_UNAVAILABLE "starting" "Node starting"
@@ -177,6 +179,11 @@ impl Problem {
     /// The kind of problem.
     pub fn kind(&self) -> Kind {
         self.kind
+    }
+
+    /// The description of this occurrence.
+    pub fn detail(&self) -> &str {
+        &self.detail
     }
 
     /// Prefixes the detail with the index of an item of a list, counted from 0.

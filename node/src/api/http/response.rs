@@ -139,12 +139,15 @@ pub fn set_chain_headers(headers: &mut HeaderMap, height: Height, tip: block::Ha
     headers.extend(HeaderValue::try_from(tip.to_string()).ok().map(|tip| (CHAIN_TIP, tip)));
 }
 
-/// Builds a response from the current view on a blocking thread; for reads that may take milliseconds.
+/// Builds a response from the current view on a blocking thread; for reads that may take milliseconds
+/// or be large. A few are built at a time, so that their memory is bounded; the others wait.
 pub async fn read_blocking<C: Content>(
     node: Arc<NodeState>,
     build: impl FnOnce(&View<'_>) -> Result<ReadResponse<C>, Problem> + Send + 'static,
 ) -> Response {
-    match blocking(move || read(&node, build)).await {
+    let _permit = node.blocking_reads.acquire().await.expect("the semaphore is never closed");
+    let reading = Arc::clone(&node);
+    match blocking(move || read(&reading, build)).await {
         Ok(response) => response,
         Err(problem) => problem.into_response(),
     }

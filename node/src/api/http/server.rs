@@ -1,25 +1,27 @@
 //! The HTTP server under the API: limits on time, size and connections, and the checks that every
 //! request passes. Knows no route but the fallbacks.
 //!
-//! The accept loop is not `hyper_util`'s: at the limit of connections it sheds the longest idle one. Nor
-//! are timeouts `tower_http`'s: they would end long polls and streams, where only a client that
+//! The accept loop is not `hyper_util`'s: connections have shares by address, and give way to others.
+//! Nor are timeouts `tower_http`'s: they would end long polls and streams, where only a client that
 //! does not read is at fault.
 
 use crate::api::http::extract::MAX_BODY;
+use crate::api::http::guarded_body::until_sent;
 use crate::api::http::host_check::AllowedHosts;
 use crate::api::http::problem::{Kind, Problem};
-use crate::api::http::rate_limit::RateLimiter;
+use crate::api::http::resources::{Connection, Resources};
 use crate::api::http::response::IfNoneMatch;
-use crate::api::http::write_timeout::{ActivityTracker, Socket, WriteTimeout};
+use crate::api::http::write_timeout::{Pace, Socket, WriteTimeout};
 use crate::explorer;
 use crate::listener::is_client_error;
+use crate::logging;
 use crate::metrics::http::HttpMetrics;
 use crate::shutdown::shutdown_requested;
 use crate::tls::Tls;
 use axum::Router;
 use axum::extract::{ConnectInfo, DefaultBodyLimit, Request, State};
-use axum::http::header::CONTENT_LENGTH;
-use axum::http::{HeaderMap, Method, StatusCode, Uri};
+use axum::http::header::{CONNECTION, CONTENT_LENGTH};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use hyper::body::Incoming;
@@ -36,19 +38,16 @@ use std::task::Poll;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
-use tokio::task::{AbortHandle, JoinSet};
-use tokio::time::Instant;
+use tokio::task::JoinSet;
 use tower::ServiceExt;
 
-/// Largest number of connections: half of the usual limit of 1,024 open files.
-const MAX_CONNECTIONS: usize = 512;
 /// Time limit for a request head, for an idle connection to send the next one, and for a TLS
 /// handshake.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// Largest request head in bytes; above that the response is 431.
 const MAX_HEAD: usize = 16_384;
-/// Time limit for a client that reads nothing of a response.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
+/// The slowest pace at which a client may read a response: 16 KiB/s.
+const SLOWEST: Pace = Pace { bytes: 160 << 10, period: Duration::from_secs(10) };
 /// Time limit for responses in progress at shutdown.
 const GRACE: Duration = Duration::from_secs(3);
 /// The pause after a failed `accept`, most likely for lack of file descriptors.
@@ -59,18 +58,23 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub struct App {
     router: Router,
     metrics: Arc<HttpMetrics>,
+    resources: Resources,
 }
 
 impl App {
-    pub fn new(routes: Router, hosts: AllowedHosts, metrics: Arc<HttpMetrics>) -> App {
-        let checks =
-            Checks { hosts, rate_limiter: RateLimiter::default(), metrics: Arc::clone(&metrics) };
+    pub fn new(
+        routes: Router,
+        hosts: AllowedHosts,
+        metrics: Arc<HttpMetrics>,
+        resources: Resources,
+    ) -> App {
+        let checks = Checks { hosts, resources: resources.clone(), metrics: Arc::clone(&metrics) };
         let router = routes
             .fallback(not_found)
             .method_not_allowed_fallback(method_not_allowed)
             .layer(DefaultBodyLimit::max(MAX_BODY))
             .layer(from_fn_with_state(checks, check));
-        App { router, metrics }
+        App { router, metrics, resources }
     }
 
     pub async fn respond(&self, request: Request) -> Response {
@@ -86,22 +90,28 @@ impl App {
 #[derive(Clone, Debug)]
 struct Checks {
     hosts: AllowedHosts,
-    rate_limiter: RateLimiter,
+    resources: Resources,
     metrics: Arc<HttpMetrics>,
 }
 
-/// Checks the host name and the rate limit, counts the response, and turns panics into problems. This
-/// is one middleware rather than four, since each costs every request several allocations.
-async fn check(State(checks): State<Checks>, request: Request, next: Next) -> Response {
+/// Checks the host name and the limits of the client, counts the response, and turns panics into
+/// problems. This is one middleware rather than several, since each costs every request several
+/// allocations.
+async fn check(State(checks): State<Checks>, mut request: Request, next: Next) -> Response {
     let in_flight = checks.metrics.start(&request);
-    let checked = checks.hosts.check(&request).and_then(|()| checks.rate_limiter.check(&request));
-    let response = match checked {
+    let (client, within_limits) = checks.resources.client_of(&request);
+    let mut response = match checks.hosts.check(&request).and(within_limits) {
         Ok(()) => {
+            request.extensions_mut().insert(client.clone());
             let if_none_match = IfNoneMatch::of(&request);
-            if_none_match.revalidate(catch_panic(next.run(request)).await)
+            let response = if_none_match.revalidate(catch_panic(next.run(request)).await);
+            client.count_body(response).unwrap_or_else(IntoResponse::into_response)
         }
         Err(problem) => problem.into_response(),
     };
+    if client.is_last_request() {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
     in_flight.finish(response.status());
     response
 }
@@ -142,16 +152,12 @@ pub async fn serve(
     app: watch::Receiver<App>,
     mut stop: watch::Receiver<bool>,
 ) {
-    let metrics = Arc::clone(&app.borrow().metrics);
-    let mut server = Server {
-        tls,
-        app,
-        metrics,
-        stop: stop.clone(),
-        started: Instant::now(),
-        tasks: JoinSet::new(),
-        open: Vec::new(),
+    let (metrics, resources) = {
+        let app = app.borrow();
+        (Arc::clone(&app.metrics), app.resources.clone())
     };
+    let tasks = JoinSet::new();
+    let mut server = Server { tls, app, metrics, resources, stop: stop.clone(), tasks };
     let mut stopped = pin!(shutdown_requested(&mut stop));
     loop {
         tokio::select! {
@@ -161,7 +167,9 @@ pub async fn serve(
                 Ok((stream, peer)) => server.accept(stream, peer),
                 Err(error) if is_client_error(&error) => {}
                 Err(error) => {
-                    tracing::warn!(%error, "cannot accept a connection");
+                    logging::limited("accept a connection", |dropped| {
+                        tracing::warn!(%error, dropped, "cannot accept a connection");
+                    });
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             },
@@ -178,45 +186,31 @@ struct Server {
     tls: Option<Tls>,
     app: watch::Receiver<App>,
     metrics: Arc<HttpMetrics>,
+    resources: Resources,
     stop: watch::Receiver<bool>,
-    started: Instant,
     tasks: JoinSet<()>,
-    /// Ended connections are removed when the limit is reached.
-    open: Vec<Connection>,
-}
-
-struct Connection {
-    task: AbortHandle,
-    activity: ActivityTracker,
 }
 
 impl Server {
-    /// Serves a new connection. At the limit, the connection that has been idle the longest is closed;
-    /// if none is idle, the new one is refused.
+    /// Serves a new connection, until it has to give way to others. While all are in use it is refused
+    /// if none gives way.
     fn accept(&mut self, stream: TcpStream, peer: SocketAddr) {
-        if self.open.len() >= MAX_CONNECTIONS {
-            self.open.retain(|connection| !connection.task.is_finished());
-        }
-        if self.open.len() >= MAX_CONNECTIONS {
-            let open = self.open.iter().enumerate();
-            let waiting = open.filter_map(|(at, open)| Some((open.activity.idle_since()?, at)));
-            let Some((_, longest)) = waiting.min() else {
-                self.metrics.connections.refused.increment();
-                tracing::debug!(%peer, "connection refused: all {MAX_CONNECTIONS} are active");
-                return;
-            };
-            self.metrics.connections.shed.increment();
-            self.open.swap_remove(longest).task.abort();
-        }
-        let activity = ActivityTracker::new(self.started);
+        let Some(connection) = self.resources.connect(peer) else {
+            self.metrics.connections.refused.increment();
+            tracing::debug!(%peer, "connection refused: all are in use");
+            return;
+        };
+        let (close, metrics) = (connection.close.clone(), Arc::clone(&self.metrics));
         let (tls, app) = (self.tls.clone(), self.app.clone());
-        let task = serve_connection(stream, peer, tls, app, activity.clone(), self.stop.clone());
-        let in_progress = self.metrics.connections.open.enter();
-        let task = self.tasks.spawn(async move {
-            task.await;
+        let served = serve_connection(stream, peer, tls, app, connection, self.stop.clone());
+        let in_progress = metrics.connections.open.enter();
+        self.tasks.spawn(async move {
+            tokio::select! {
+                () = served => {}
+                () = close.cancelled() => metrics.connections.shed.increment(),
+            }
             drop(in_progress);
         });
-        self.open.push(Connection { task, activity });
     }
 }
 
@@ -226,7 +220,7 @@ async fn serve_connection(
     peer: SocketAddr,
     tls: Option<Tls>,
     app: watch::Receiver<App>,
-    activity: ActivityTracker,
+    connection: Connection,
     mut stop: watch::Receiver<bool>,
 ) {
     let socket = tokio::select! {
@@ -234,7 +228,7 @@ async fn serve_connection(
         () = shutdown_requested(&mut stop) => return,
     };
     match socket {
-        Ok(socket) => serve_http(socket, peer, app, activity, stop).await,
+        Ok(socket) => serve_http(socket, peer, app, connection, stop).await,
         Err(error) => tracing::debug!(%peer, %error, "TLS handshake failed"),
     }
 }
@@ -243,7 +237,7 @@ async fn serve_connection(
 async fn socket(stream: TcpStream, tls: Option<Tls>) -> io::Result<Box<dyn Socket>> {
     // Responses are written whole, so waiting to fill a packet only delays them.
     let _ = stream.set_nodelay(true);
-    let stream = WriteTimeout::new(stream, WRITE_TIMEOUT);
+    let stream = WriteTimeout::new(stream, SLOWEST);
     Ok(match tls {
         None => Box::new(stream),
         Some(tls) => Box::new(tokio::time::timeout(HEAD_TIMEOUT, tls.accept(stream)).await??),
@@ -255,17 +249,18 @@ async fn serve_http(
     socket: Box<dyn Socket>,
     peer: SocketAddr,
     app: watch::Receiver<App>,
-    activity: ActivityTracker,
+    connection: Connection,
     mut stop: watch::Receiver<bool>,
 ) {
     let service = service_fn(move |request: hyper::Request<Incoming>| {
-        let active = activity.begin();
+        let active = connection.begin();
         let mut request = request.map(axum::body::Body::new);
         request.extensions_mut().insert(ConnectInfo(peer));
+        request.extensions_mut().insert(connection.clone());
         let app = app.borrow().clone();
         async move {
             let response = app.respond(request).await;
-            Ok::<_, Infallible>(response.map(|body| active.until_sent(body)))
+            Ok::<_, Infallible>(response.map(|body| until_sent(body, active)))
         }
     });
     let mut http = http1::Builder::new();

@@ -1,12 +1,7 @@
-//! A write timeout for client connections, and the activity tracking by which the server finds idle
-//! connections.
+//! The pace at which a client must read, so that what is written for it does not stay in memory.
 
-use axum::body::{Body, Bytes, HttpBody};
-use http_body::{Frame, SizeHint};
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -17,35 +12,68 @@ pub(super) trait Socket: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Socket for S {}
 
-/// A stream whose writes fail with [`io::ErrorKind::TimedOut`] once the client has read nothing for `timeout`.
+/// A pace at which a client reads.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pace {
+    /// The bytes read in a period.
+    pub(super) bytes: usize,
+    /// The time that the client lets writes wait, in all.
+    pub(super) period: Duration,
+}
+
+/// A stream whose writes fail with [`io::ErrorKind::TimedOut`] once the client reads more slowly than
+/// the slowest pace. Only time in which a write waits counts: a client that reads everything at once
+/// is never too slow.
 #[derive(Debug)]
 pub(super) struct WriteTimeout<S> {
     socket: S,
-    timeout: Duration,
-    /// Runs while a write is pending.
-    stalled: Option<Pin<Box<Sleep>>>,
+    slowest: Pace,
+    /// The time for which writes waited in the present period, before the one that waits now.
+    waited: Duration,
+    /// The bytes written in the present period, which starts when a write waits.
+    written: usize,
+    /// Runs while a write waits, from its start to the end of the period.
+    waiting: Option<(Instant, Pin<Box<Sleep>>)>,
 }
 
 impl<S> WriteTimeout<S> {
-    pub(super) fn new(socket: S, timeout: Duration) -> WriteTimeout<S> {
-        WriteTimeout { socket, timeout, stalled: None }
+    pub(super) fn new(socket: S, slowest: Pace) -> WriteTimeout<S> {
+        WriteTimeout { socket, slowest, waited: Duration::ZERO, written: 0, waiting: None }
     }
 
-    /// Turns a write that has been pending for too long into an error.
-    fn check_timeout<T>(
+    /// Counts the bytes of a write, and turns one that waits at too slow a pace into an error.
+    fn check<T>(
         &mut self,
-        written: Poll<io::Result<T>>,
+        result: Poll<io::Result<T>>,
+        bytes: impl FnOnce(&T) -> usize,
         context: &mut Context<'_>,
     ) -> Poll<io::Result<T>> {
-        if written.is_ready() {
-            self.stalled = None;
-            return written;
+        if let Poll::Ready(result) = result {
+            if let Some((since, _)) = self.waiting.take() {
+                self.waited += since.elapsed();
+            }
+            if self.waited > Duration::ZERO {
+                self.written += result.as_ref().map_or(0, bytes);
+            }
+            return Poll::Ready(result);
         }
-        let deadline = Instant::now() + self.timeout;
-        let sleep =
-            self.stalled.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
+        let left = self.slowest.period.saturating_sub(self.waited);
+        let start = || {
+            let now = Instant::now();
+            (now, Box::pin(tokio::time::sleep_until(now + left)))
+        };
+        let (_, sleep) = self.waiting.get_or_insert_with(start);
         ready!(sleep.as_mut().poll(context));
-        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client does not read")))
+        if self.written < self.slowest.bytes {
+            return Poll::Ready(Err(io::Error::new(
+                io::ErrorKind::TimedOut,
+                "the client does not read fast enough",
+            )));
+        }
+        // The next period starts; its timer has to be polled.
+        (self.waited, self.written, self.waiting) = (Duration::ZERO, 0, None);
+        context.waker().wake_by_ref();
+        Poll::Pending
     }
 }
 
@@ -66,7 +94,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for WriteTimeout<S> {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.socket).poll_write(context, bytes);
-        self.check_timeout(written, context)
+        self.check(written, |bytes| *bytes, context)
     }
 
     fn poll_write_vectored(
@@ -75,7 +103,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for WriteTimeout<S> {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.socket).poll_write_vectored(context, slices);
-        self.check_timeout(written, context)
+        self.check(written, |bytes| *bytes, context)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -84,91 +112,12 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for WriteTimeout<S> {
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let flushed = Pin::new(&mut self.socket).poll_flush(context);
-        self.check_timeout(flushed, context)
+        self.check(flushed, |()| 0, context)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let shut = Pin::new(&mut self.socket).poll_shutdown(context);
-        self.check_timeout(shut, context)
-    }
-}
-
-/// Tracks whether a connection is active, or since when it is idle: since it was opened or finished its
-/// last response, even if part of a request has arrived.
-#[derive(Clone, Debug)]
-pub(super) struct ActivityTracker {
-    /// The origin of time values.
-    origin: Instant,
-    /// Microseconds since `origin`; [`ACTIVE`] during a request.
-    idle_since: Arc<AtomicU64>,
-}
-
-const ACTIVE: u64 = u64::MAX;
-
-impl ActivityTracker {
-    /// A connection that is idle from now on.
-    pub(super) fn new(origin: Instant) -> ActivityTracker {
-        let activity = ActivityTracker { origin, idle_since: Arc::default() };
-        activity.set_idle();
-        activity
-    }
-
-    /// The start of the idle period relative to `origin`; `None` while active.
-    pub(super) fn idle_since(&self) -> Option<Duration> {
-        let since = self.idle_since.load(Ordering::Relaxed);
-        (since != ACTIVE).then(|| Duration::from_micros(since))
-    }
-
-    /// Marks the connection as active until the guard is dropped.
-    pub(super) fn begin(&self) -> ActiveGuard {
-        self.idle_since.store(ACTIVE, Ordering::Relaxed);
-        ActiveGuard(self.clone())
-    }
-
-    fn set_idle(&self) {
-        let now = u64::try_from(self.origin.elapsed().as_micros()).unwrap_or(ACTIVE - 1);
-        self.idle_since.store(now, Ordering::Relaxed);
-    }
-}
-
-/// Guards a request in progress.
-pub(super) struct ActiveGuard(ActivityTracker);
-
-impl ActiveGuard {
-    /// Holds the guard until the last byte of a response body is sent.
-    pub(super) fn until_sent(self, body: Body) -> Body {
-        Body::new(TrackedBody { body, _guard: self })
-    }
-}
-
-impl Drop for ActiveGuard {
-    fn drop(&mut self) {
-        self.0.set_idle();
-    }
-}
-
-struct TrackedBody {
-    body: Body,
-    _guard: ActiveGuard,
-}
-
-impl HttpBody for TrackedBody {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        Pin::new(&mut self.body).poll_frame(context)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        self.check(shut, |()| 0, context)
     }
 }
 
@@ -177,40 +126,46 @@ mod tests {
     use super::*;
     use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 
-    const TIMEOUT: Duration = Duration::from_millis(600);
+    const SLOWEST: Pace = Pace { bytes: 160, period: Duration::from_millis(400) };
+
+    /// Writes to a client that reads `at_once` bytes ten times in a period, and returns the result and the time
+    /// until then.
+    async fn write(bytes: usize, at_once: usize) -> (io::Result<()>, Duration) {
+        let (server, mut client) = duplex(64);
+        let mut server = WriteTimeout::new(server, SLOWEST);
+        let reading = tokio::spawn(async move {
+            let mut buffer = vec![0; at_once];
+            while at_once > 0 && client.read(&mut buffer).await.is_ok_and(|read| read > 0) {
+                tokio::time::sleep(SLOWEST.period / 10).await;
+            }
+            std::future::pending::<()>().await;
+        });
+        let begun = Instant::now();
+        let written = server.write_all(&vec![7; bytes]).await;
+        reading.abort();
+        (written, begun.elapsed())
+    }
 
     // R03
     #[tokio::test]
     async fn a_client_that_does_not_read_is_given_up() {
-        let (server, _client) = duplex(64);
-        let mut server = WriteTimeout::new(server, TIMEOUT);
-        let begun = Instant::now();
-        let error = server.write_all(&[0; 65]).await.unwrap_err();
-        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
-        assert!(begun.elapsed() >= TIMEOUT);
+        let (written, after) = write(65, 0).await;
+        assert_eq!(written.unwrap_err().kind(), io::ErrorKind::TimedOut);
+        assert!(after >= SLOWEST.period, "{after:?}");
+    }
+
+    // R03
+    #[tokio::test]
+    async fn a_client_that_reads_a_little_now_and_then_is_given_up() {
+        let (written, after) = write(100_000, 4).await;
+        assert_eq!(written.unwrap_err().kind(), io::ErrorKind::TimedOut);
+        assert!(after >= SLOWEST.period, "{after:?}");
     }
 
     #[tokio::test]
     async fn a_client_that_reads_slowly_is_served() {
-        let (server, mut client) = duplex(64);
-        let mut server = WriteTimeout::new(server, TIMEOUT);
-        let sender = tokio::spawn(async move { server.write_all(&[7; 320]).await });
-        let mut received = 0;
-        while received < 320 {
-            tokio::time::sleep(TIMEOUT / 3).await;
-            received += client.read(&mut [0; 64]).await.unwrap();
-        }
-        sender.await.unwrap().unwrap();
-    }
-
-    #[tokio::test]
-    async fn a_connection_is_busy_until_its_answer_is_sent() {
-        let activity = ActivityTracker::new(Instant::now());
-        let opened = activity.idle_since().unwrap();
-        let body = activity.begin().until_sent(Body::from("hello!"));
-        assert_eq!(body.size_hint().exact(), Some(6), "the length is still known");
-        assert_eq!(activity.idle_since(), None);
-        assert_eq!(axum::body::to_bytes(body, 6).await.unwrap(), "hello!");
-        assert!(activity.idle_since().unwrap() >= opened);
+        let (written, after) = write(2_000, 64).await;
+        written.unwrap();
+        assert!(after > SLOWEST.period * 2, "{after:?}");
     }
 }

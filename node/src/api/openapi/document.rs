@@ -17,12 +17,13 @@ const SCHEMAS: &str = "/components/schemas";
 /// The name of the security scheme of protected operations.
 const TOKEN: &str = "token";
 /// The problems every operation may respond with, because of the checks before all routes.
-const COMMON: [Kind; 6] = [
+const COMMON: [Kind; 7] = [
     Kind::BAD_REQUEST,
     Kind::FORBIDDEN_HOST,
     Kind::METHOD_NOT_ALLOWED,
     Kind::RATE_LIMITED,
     Kind::INTERNAL,
+    Kind::BUSY,
     Kind::NOT_READY,
 ];
 

@@ -7,6 +7,7 @@ use crate::api::http::extract::{Bytes, EncodedBody, EncodedItems, Path, Query};
 use crate::api::http::host_check::{self, AllowedHosts};
 use crate::api::http::page::{List, Page};
 use crate::api::http::problem::Kind;
+use crate::api::http::resources::Client;
 use crate::api::openapi::document::{self, Operation};
 use crate::api::openapi::schema::Hex;
 use crate::auth::Token;
@@ -37,7 +38,7 @@ macro_rules! internal {
     )*};
 }
 
-internal!(State<Arc<NodeState>>, Uri, HeaderMap, Encoding, Result<WebSocketUpgrade, WebSocketUpgradeRejection>);
+internal!(State<Arc<NodeState>>, Client, Uri, HeaderMap, Encoding, Result<WebSocketUpgrade, WebSocketUpgradeRejection>);
 
 impl<T> Input for Extension<T> {
     fn describe(_: &mut Operation) {}

@@ -3,6 +3,7 @@
 
 use crate::api::http::extract::Query;
 use crate::api::http::problem::{Kind, Problem};
+use crate::api::http::resources::{Client, Subscription};
 use crate::api::openapi::route::{Routes, get};
 use crate::api::openapi::schema::Digits;
 use crate::api::routes::transfer;
@@ -21,7 +22,7 @@ use serde::Deserialize;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 pub fn routes() -> Routes {
@@ -82,26 +83,19 @@ fn number(value: &HeaderValue) -> Result<u64, Problem> {
     })
 }
 
-/// Reserves one of the limited subscriptions.
-pub(super) fn try_subscribe(node: &NodeState) -> Result<OwnedSemaphorePermit, Problem> {
-    node.events.try_subscribe().ok_or_else(|| {
-        let detail = "the maximum number of event subscribers is reached: retry later";
-        Problem::new(Kind::TOO_MANY_READERS, detail)
-    })
-}
-
 pub async fn events(
     State(node): State<Arc<NodeState>>,
+    client: Client,
     Query(query): Query<EventsQuery>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let (since, filter) = query.check(&headers, node.reader.params().hrp())?;
-    let permit = try_subscribe(&node)?;
+    let subscription = client.subscribe()?;
     let subscriber = Subscriber {
         feed: node.events.feed(since, filter),
         stopping: node.stopping.clone(),
         keep_alive: None,
-        _permit: permit,
+        subscription,
     };
     let body = stream::unfold(subscriber, async |mut subscriber| {
         let bytes = subscriber.next().await?;
@@ -121,7 +115,7 @@ struct Subscriber {
     stopping: watch::Receiver<bool>,
     /// The time of the next keep-alive line; none before the first.
     keep_alive: Option<Instant>,
-    _permit: OwnedSemaphorePermit,
+    subscription: Subscription,
 }
 
 impl Subscriber {
@@ -130,6 +124,7 @@ impl Subscriber {
         let bytes = tokio::select! {
             biased;
             () = shutdown_requested(&mut self.stopping) => return None,
+            () = self.subscription.ended() => return None,
             () = tokio::time::sleep_until(due) => position(&self.feed),
             events = self.feed.next() => Event::encode_sse(&events?),
         };

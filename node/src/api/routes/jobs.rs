@@ -5,6 +5,7 @@ use crate::api::http::extract::{Path, Query};
 use crate::api::http::long_poll;
 use crate::api::http::page::{Cursor, List, Page, PageQuery};
 use crate::api::http::problem::{Kind, Problem};
+use crate::api::http::resources::Client;
 use crate::api::http::response::{ReadResponse, read};
 use crate::api::openapi::route::{Routes, delete, get, post};
 use crate::api::openapi::schema::{Digits, Integer};
@@ -215,17 +216,22 @@ pub async fn list(
 
 pub async fn get_job(
     Of(node): Of<Arc<NodeState>>,
+    client: Client,
     Path(id): Path<String>,
     Query(query): Query<WaitQuery>,
 ) -> Result<Response, Problem> {
     let timeout = query.wait.map(|wait| long_poll::timeout(Some(wait), "wait")).transpose()?;
+    let held = timeout.map(|_| client.hold()).transpose()?;
     // Subscribe before reading, so that no change is missed.
     let mut updates = node.jobs.updates();
     let mut status = find_job(&node, &id).await?;
     let mut stopping = node.stopping.clone();
     let deadline = tokio::time::Instant::now() + timeout.unwrap_or_default();
     let before = status.job.state;
-    while timeout.is_some() && status.job.state == before && !before.is_terminal() {
+    while let Some(held) = &held
+        && status.job.state == before
+        && !before.is_terminal()
+    {
         let has_changed = tokio::select! {
             update = updates.recv() => match update {
                 Ok(job) => job.id == status.job.id,
@@ -234,6 +240,7 @@ pub async fn get_job(
             },
             () = shutdown_requested(&mut stopping) => break,
             () = tokio::time::sleep_until(deadline) => break,
+            () = held.ended() => break,
         };
         if has_changed {
             status = find_job(&node, &id).await?;

@@ -4,6 +4,7 @@
 //! Source of names and units: Prometheus documentation, "Metric and label naming".
 
 use crate::api::http::problem::Problem;
+use crate::api::http::resources::Client;
 use crate::api::http::response::blocking;
 use crate::api::openapi::route::{Routes, get};
 use crate::api::routes::{chain, health};
@@ -25,8 +26,9 @@ pub fn routes() -> Routes {
         .response_as(TEXT, "The text format, version 0.0.4.")])
 }
 
-pub async fn show(State(node): State<Arc<NodeState>>) -> Result<Response, Problem> {
+pub async fn show(State(node): State<Arc<NodeState>>, client: Client) -> Result<Response, Problem> {
     let sampled = Sampled {
+        event_readers: client.resources().event_reader_count(),
         is_ready: health::ready(State(node.clone())).await.is_ok(),
         peers: node.peers.peers().await,
         bans: node.peers.bans().await.len(),
@@ -38,6 +40,7 @@ pub async fn show(State(node): State<Arc<NodeState>>) -> Result<Response, Proble
 
 /// Values that other tasks returned; the defaults once they have stopped.
 struct Sampled {
+    event_readers: u64,
     is_ready: bool,
     peers: Vec<PeerInfo>,
     bans: usize,
@@ -51,7 +54,7 @@ fn page(node: &NodeState, sampled: &Sampled) -> String {
     peers(&mut page, node, sampled);
     mining(&mut page, &sampled.jobs);
     stratum(&mut page, node);
-    events(&mut page, node);
+    events(&mut page, node, sampled);
     node.metrics.writer.write(&mut page);
     node.metrics.http.write(&mut page);
     process::show(&mut page);
@@ -213,7 +216,7 @@ fn stratum(page: &mut Page, node: &NodeState) {
     page.counter("chain_stratum_blocks_found_total", "Stratum shares that were blocks.", blocks);
 }
 
-fn events(page: &mut Page, node: &NodeState) {
-    page.gauge("chain_event_readers", "Subscribers of events.", node.events.subscriber_count());
+fn events(page: &mut Page, node: &NodeState, sampled: &Sampled) {
+    page.gauge("chain_event_readers", "Subscribers of events.", sampled.event_readers);
     page.gauge("chain_event_last_id", "Id of the last event.", node.events.last_number());
 }

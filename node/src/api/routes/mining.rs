@@ -2,8 +2,9 @@
 
 use crate::api::http::content::Json;
 use crate::api::http::extract::Query;
-use crate::api::http::long_poll::LongPoll;
+use crate::api::http::long_poll::{self, LongPoll};
 use crate::api::http::problem::{Kind, Problem};
+use crate::api::http::resources::Client;
 use crate::api::http::response::{self, ReadResponse, read};
 use crate::api::openapi::route::{Routes, get};
 use crate::api::openapi::schema::{
@@ -28,7 +29,9 @@ pub fn routes() -> Routes {
             .description(
                 "With `after`, the response waits for a better template than that, at most \
                                    `timeout` seconds. While no block can be mined, the response is \
-                                   `not-ready` with the reason.",
+                                   `not-ready` with the reason. The encoded block, up to 4 MB in \
+                                   hexadecimal, is included with `block=true` only; solutions do not \
+                                   need it.",
             )
             .response::<Template>(200, "A template for a child of the tip.")
             .errors(&[Kind::NO_MINER]),
@@ -162,9 +165,10 @@ pub struct Template {
     pub extra_nonce_at: usize,
     /// The siblings of the coinbase on the path to the Merkle root, each on the right.
     pub branch: Vec<String>,
-    /// The encoded block; with the nonce set, submit it to `/v1/blocks`.
-    #[schemars(with = "Hex")]
-    pub block: String,
+    /// The encoded block, with `block=true` only; with the nonce set, submit it to `/v1/blocks`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Hex>")]
+    pub block: Option<String>,
 }
 
 /// The query of a template.
@@ -177,18 +181,21 @@ pub struct TemplateQuery {
     after: Option<String>,
     #[schemars(range(max = 120))]
     timeout: Option<Digits>,
+    block: Option<bool>,
 }
 
 pub async fn template(
     State(node): State<Arc<NodeState>>,
+    client: Client,
     Query(query): Query<TemplateQuery>,
 ) -> Result<Response, Problem> {
     let params = node.reader.params();
     let miner = query.miner.as_deref();
     let miner = transfer::payout_address(miner, node.default_miner, params.hrp())?;
-    let mut long_poll = LongPoll::new(&node, query.timeout)?;
+    let timeout = long_poll::timeout(query.timeout, "timeout")?;
     if let Some(after) = &query.after {
         let after = state_of(after)?;
+        let mut long_poll = LongPoll::new(&node, &client, timeout)?;
         let mut readiness = node.readiness.subscribe();
         let is_ready = node.readiness.check().await.is_ok();
         let newer = async { while after == long_poll.state() && long_poll.changed().await {} };
@@ -218,7 +225,7 @@ pub async fn template(
         coinbase: hex::encode(coinbase.serialize()),
         extra_nonce_at: coinbase.extra_nonce_offset(),
         branch: template.branch.siblings.iter().map(hex::encode).collect(),
-        block: hex::encode(block.encode()),
+        block: query.block.unwrap_or(false).then(|| hex::encode(block.encode())),
     };
     let mut headers = HeaderMap::new();
     let parent = height.checked_sub(1).unwrap_or(Height::GENESIS);

@@ -9,6 +9,7 @@ mod submission;
 mod template;
 
 use crate::api::http::extract::{Bytes, MAX_BLOCK_BODY};
+use crate::api::http::resources::Client;
 use crate::api::openapi::route::{Routes, post};
 use crate::difficulty;
 use crate::state::NodeState;
@@ -37,11 +38,12 @@ const X_STRATUM: HeaderName = HeaderName::from_static("x-stratum");
 
 pub async fn serve(
     State(node): State<Arc<NodeState>>,
+    client: Client,
     headers: HeaderMap,
     Bytes(body): Bytes,
 ) -> Response {
     let (id, result) = match read(&body) {
-        Ok((id, method, params)) => (id, call(&node, &headers, &method, &params).await),
+        Ok((id, method, params)) => (id, call(&node, &client, &headers, &method, &params).await),
         Err(error) => (Value::Null, Err(error)),
     };
     let mut headers_out = HeaderMap::new();
@@ -86,6 +88,7 @@ fn read(body: &[u8]) -> Result<(Value, String, Vec<Value>), Error> {
 
 async fn call(
     node: &NodeState,
+    client: &Client,
     headers: &HeaderMap,
     method: &str,
     params: &[Value],
@@ -93,7 +96,7 @@ async fn call(
     match method {
         "getblocktemplate" => {
             let miner = basic::payout_address(headers, node)?;
-            template::get(node, miner, params.first().unwrap_or(&Value::Null)).await
+            template::get(node, client, miner, params.first().unwrap_or(&Value::Null)).await
         }
         "submitblock" => submission::submit(node, params).await,
         "getmininginfo" => Ok(mining_info(node)),

@@ -3,8 +3,9 @@
 use crate::api::http::content::{Encoding, Json};
 use crate::api::http::error;
 use crate::api::http::extract::{Path, Query};
-use crate::api::http::long_poll::LongPoll;
+use crate::api::http::long_poll::{self, LongPoll};
 use crate::api::http::problem::{Kind, Problem};
+use crate::api::http::resources::Client;
 use crate::api::http::response::{ReadResponse, blocking, is_final, read, read_blocking};
 use crate::api::openapi::route::{Routes, get, post};
 use crate::api::openapi::schema::{BlockHash, Digest, Digits, Hex, TransactionId};
@@ -244,13 +245,15 @@ enum WaitFor {
 
 pub async fn get_transaction(
     State(node): State<Arc<NodeState>>,
+    client: Client,
     Path(TransactionId(id)): Path<TransactionId>,
     Query(query): Query<WaitQuery>,
 ) -> Result<Response, Problem> {
     let id = parse(&id)?;
-    let long_poll = LongPoll::new(&node, query.timeout)?;
+    let timeout = long_poll::timeout(query.timeout, "timeout")?;
     if let Some(WaitFor::Confirmed) = query.wait {
         let confirmations = query.confirmations.map_or(1, |confirmations| confirmations.0);
+        let long_poll = LongPoll::new(&node, &client, timeout)?;
         wait(&node, id, confirmations, long_poll).await?;
     }
     Ok(read_blocking(node, move |view| {

@@ -9,9 +9,11 @@
 use crate::api::http::extract::{Query, unhex};
 use crate::api::http::host_check::AllowedHosts;
 use crate::api::http::problem::{Kind, Problem};
+use crate::api::http::rate_limit::{READ, SUBMISSION};
+use crate::api::http::resources::{Client, Subscription};
 use crate::api::openapi::route::{Routes, get};
 use crate::api::openapi::schema::Integer;
-use crate::api::routes::events::{EventsQuery, KEEP_ALIVE_INTERVAL, topics, try_subscribe};
+use crate::api::routes::events::{EventsQuery, KEEP_ALIVE_INTERVAL, topics};
 use crate::api::routes::transactions::{replacement, submit_transfer};
 use crate::api::routes::transfer::{self, TransferRequest};
 use crate::events::{Feed, Filter};
@@ -26,14 +28,15 @@ use chain::Transfer;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::sync::Arc;
-use tokio::sync::OwnedSemaphorePermit;
+use std::time::Duration;
 use tokio::time::{Instant, MissedTickBehavior};
 
 pub fn routes(hosts: &AllowedHosts) -> Routes {
     Routes::new([get("/v1/ws", "Stream events over a WebSocket", open)
         .description(
-            "Accepts `subscribe` and `submit_transaction` messages. A submitted transfer survives as \
-             after `POST /v1/transactions`. Cross-origin requests are rejected.",
+            "Accepts `subscribe` and `submit_transaction` messages, which count like requests for the \
+             rate limit. A submitted transfer survives as after `POST /v1/transactions`. Cross-origin \
+             requests are rejected.",
         )
         .upgrades("The WebSocket is open.")
         .same_origin(hosts)
@@ -45,11 +48,14 @@ const MAX_MESSAGE: usize = 16 << 10;
 /// Largest number of unsent bytes: a page of events, whose last one may be large.
 const MAX_WRITE_BUFFER: usize = 2 << 20;
 /// A client that sends nothing for this long, pongs included, is disconnected.
-const IDLE_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(50);
+const IDLE_TIMEOUT: Duration = Duration::from_secs(50);
+/// The time for which nothing is read from a client that has exceeded its rate limit.
+const LIMITED_PAUSE: Duration = Duration::from_secs(1);
 
 /// Upgrades to a WebSocket; the query is that of `/v1/events`.
 pub async fn open(
     State(node): State<Arc<NodeState>>,
+    client: Client,
     Query(query): Query<EventsQuery>,
     headers: HeaderMap,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
@@ -59,21 +65,22 @@ pub async fn open(
         Problem::new(Kind::BAD_REQUEST, detail)
     })?;
     let (since, filter) = query.check(&headers, node.reader.params().hrp())?;
-    let permit = try_subscribe(&node)?;
+    let subscription = client.subscribe()?;
     let feed = node.events.feed(since, filter);
     let upgrade = upgrade
         .max_message_size(MAX_MESSAGE)
         .max_frame_size(MAX_MESSAGE)
         .write_buffer_size(0)
         .max_write_buffer_size(MAX_WRITE_BUFFER);
-    Ok(upgrade.on_upgrade(|socket| WsSession { node, feed, socket, _permit: permit }.run()))
+    Ok(upgrade.on_upgrade(|socket| WsSession { node, client, feed, socket, subscription }.run()))
 }
 
 struct WsSession {
     node: Arc<NodeState>,
+    client: Client,
     feed: Feed,
     socket: WebSocket,
-    _permit: OwnedSemaphorePermit,
+    subscription: Subscription,
 }
 
 /// A message of a client.
@@ -94,19 +101,36 @@ impl WsSession {
         let mut ping = tokio::time::interval(KEEP_ALIVE_INTERVAL);
         ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut last_received = Instant::now();
+        let mut read_at = last_received;
+        // The request has ended, but not what its connection is used for.
+        let _active = self.client.begin();
         loop {
             let sent = tokio::select! {
                 () = shutdown_requested(&mut stopping) => {
                     return self.close(close_code::AWAY, "the node is stopping").await;
                 }
-                received = self.socket.recv() => {
+                () = self.subscription.ended() => {
+                    return self.close(close_code::AGAIN, "too many subscribers").await;
+                }
+                received = receive(&mut self.socket, read_at) => {
                     last_received = Instant::now();
                     match received {
                         Some(Ok(Message::Text(text))) => {
-                            let response = self.respond(text.as_str()).await;
+                            let response = self.handle(text.as_str()).await;
+                            let response = response.unwrap_or_else(|problem| {
+                                if problem.kind() == Kind::RATE_LIMITED {
+                                    read_at = Instant::now() + LIMITED_PAUSE;
+                                }
+                                json!({ "error": problem })
+                            });
                             self.socket.send(Message::text(response.to_string())).await
                         }
-                        Some(Ok(Message::Ping(_) | Message::Pong(_))) => Ok(()),
+                        Some(Ok(Message::Ping(_) | Message::Pong(_))) => {
+                            if self.client.charge(READ).is_err() {
+                                read_at = Instant::now() + LIMITED_PAUSE;
+                            }
+                            Ok(())
+                        }
                         Some(Ok(Message::Binary(_))) => {
                             return self.close(close_code::UNSUPPORTED, "messages are text").await;
                         }
@@ -143,17 +167,14 @@ impl WsSession {
         let _ = self.socket.send(Message::Close(Some(frame))).await;
     }
 
-    async fn respond(&mut self, text: &str) -> Value {
-        match self.handle(text).await {
-            Ok(response) => response,
-            Err(problem) => json!({ "error": problem }),
-        }
-    }
-
     async fn handle(&mut self, text: &str) -> Result<Value, Problem> {
+        self.client.charge(READ)?;
         let bad = |detail: String| Problem::new(Kind::BAD_REQUEST, detail);
         let request: Request =
             serde_json::from_str(text).map_err(|error| bad(format!("message: {error}")))?;
+        if request.submit_transaction.is_some() {
+            self.client.charge(SUBMISSION - READ)?;
+        }
         match request {
             Request {
                 subscribe: Some(names),
@@ -187,6 +208,15 @@ impl WsSession {
             }
         }
     }
+}
+
+/// Receives the next message, but not before a time. Cancel-safe.
+async fn receive(
+    socket: &mut WebSocket,
+    not_before: Instant,
+) -> Option<Result<Message, axum::Error>> {
+    tokio::time::sleep_until(not_before).await;
+    socket.recv().await
 }
 
 async fn submit(

@@ -1,5 +1,5 @@
 use super::*;
-use crate::events::MAX_SUBSCRIBERS;
+use crate::config::limits::ResourceLimits;
 use axum::body::BodyDataStream;
 use futures_util::StreamExt;
 
@@ -162,7 +162,7 @@ async fn rejects_invalid_event_filters() {
 async fn event_subscribers_are_limited_until_one_disconnects() {
     let world = World::new().await;
     let mut readers = Vec::new();
-    for _ in 0..MAX_SUBSCRIBERS {
+    for _ in 0..ResourceLimits::default().event_readers.capacity {
         readers.push(world.follow("/v1/events", &[]).await);
     }
     for _ in 0..3 {

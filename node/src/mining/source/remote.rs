@@ -35,7 +35,7 @@ impl RemoteSource {
 
     async fn fetch(&self, miner: Address, after: Option<&str>) -> Result<api::Template> {
         let (miner, seconds) = (miner.encode(self.hrp), LONG_POLL.as_secs().to_string());
-        let mut query = vec![("miner", miner.as_str())];
+        let mut query = vec![("miner", miner.as_str()), ("block", "true")];
         let mut wait = Duration::ZERO;
         if let Some(after) = after {
             query.extend([("after", after), ("timeout", &seconds)]);
@@ -107,7 +107,8 @@ fn is_not_ready(error: &anyhow::Error) -> bool {
 }
 
 fn decode(candidate: &api::Template) -> Result<Candidate> {
-    let block = Block::decode(&hex::decode(&candidate.block)?)?;
+    let block = candidate.block.as_deref().context("the template has no block")?;
+    let block = Block::decode(&hex::decode(block)?)?;
     let target = block.header.bits.target()?;
     Ok(Candidate { height: Height::new(candidate.height), target, block })
 }

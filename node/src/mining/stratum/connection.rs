@@ -8,15 +8,15 @@ use crate::clock::interval;
 use crate::shutdown::shutdown_requested;
 use chain::Address;
 use miner::stratum::{Action, Difficulty, Session, ShareOutcome, Worker};
+use p2p::shares::Lease;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::sync::oneshot;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 /// The maximum time for which a miner may read nothing of what is sent to it.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -33,21 +33,15 @@ pub(super) async fn serve(
     stream: TcpStream,
     peer: SocketAddr,
     context: Arc<Context>,
-    is_authorized: Arc<AtomicBool>,
-    closed: oneshot::Receiver<()>,
+    lease: Lease,
+    closed: CancellationToken,
 ) {
     // Lines are short and urgent.
     let _ = stream.set_nodelay(true);
     let (reader, writer) = stream.into_split();
     let session = Session::new(Arc::clone(&context.config), context.now());
-    let connection = Connection {
-        context,
-        session,
-        writer,
-        is_authorized,
-        workers: Vec::new(),
-        difficulty: None,
-    };
+    let connection =
+        Connection { context, session, writer, lease, workers: Vec::new(), difficulty: None };
     let reason = connection.run(Lines::new(reader), closed).await;
     tracing::debug!(%peer, "miner disconnected: {reason}");
 }
@@ -56,7 +50,7 @@ struct Connection {
     context: Arc<Context>,
     session: Session<JobTemplate>,
     writer: OwnedWriteHalf,
-    is_authorized: Arc<AtomicBool>,
+    lease: Lease,
     workers: Vec<Arc<Worker<Address>>>,
     /// The difficulty last recorded for the workers.
     difficulty: Option<Difficulty>,
@@ -70,7 +64,7 @@ impl Connection {
     async fn run(
         mut self,
         mut lines: Lines<OwnedReadHalf>,
-        mut closed: oneshot::Receiver<()>,
+        closed: CancellationToken,
     ) -> CloseReason {
         let (mut work, mut stop) = (self.context.work.clone(), self.context.stop.clone());
         work.mark_changed();
@@ -82,7 +76,7 @@ impl Connection {
             let actions = tokio::select! {
                 biased;
                 () = shutdown_requested(&mut stop) => return self.drain(lines).await,
-                _ = &mut closed => return "replaced by another connection".to_owned(),
+                () = closed.cancelled() => return "replaced by another connection".to_owned(),
                 changed = work.changed() => {
                     let newest = work.borrow_and_update().clone();
                     match (changed, newest) {
@@ -134,7 +128,6 @@ impl Connection {
                 Action::AddWorker(worker) => {
                     self.context.workers.join(&worker);
                     self.workers.push(worker);
-                    self.is_authorized.store(true, Ordering::Relaxed);
                 }
                 Action::RecordShare(worker, outcome) => {
                     let outcome = match outcome {
@@ -143,6 +136,9 @@ impl Connection {
                         }
                         outcome => outcome,
                     };
+                    if matches!(outcome, ShareOutcome::Accepted(_) | ShareOutcome::Block(_)) {
+                        self.lease.mark_useful();
+                    }
                     self.context.workers.count(&worker, outcome);
                 }
                 Action::Send(line) => {

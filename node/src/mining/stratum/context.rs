@@ -2,7 +2,7 @@
 
 use super::job_template::JobTemplate;
 use super::workers::Workers;
-use crate::writer;
+use crate::{logging, writer};
 use chain::ledger::{Accepted, SubmitError};
 use chain::{Address, block};
 use miner::stratum::{BlockTemplate, Now, SessionConfig, SolvedBlock};
@@ -50,24 +50,27 @@ impl Context {
         loop {
             let block = issued.solved(|own| *own = *header);
             match self.writer.submit_block(block).await {
-                Ok(Ok(Accepted::Connected)) => {
-                    tracing::info!(height, %hash, worker, "miner found a block");
-                    return true;
-                }
-                Ok(Ok(Accepted::SideBranch)) => {
-                    tracing::info!(height, %hash, worker, "miner found a block, but it is stale");
-                    return true;
-                }
-                Ok(Ok(Accepted::AlreadyKnown)) => {
-                    tracing::info!(height, %hash, worker, "miner found a block that is known");
+                Ok(Ok(accepted)) => {
+                    let found = match accepted {
+                        Accepted::Connected => "miner found a block",
+                        Accepted::SideBranch => "miner found a block, but it is stale",
+                        Accepted::AlreadyKnown => "miner found a block that is known",
+                    };
+                    logging::limited("found block", |dropped| {
+                        tracing::info!(height, %hash, worker, dropped, "{found}");
+                    });
                     return true;
                 }
                 Ok(Err(SubmitError::Store(error))) if !*self.stop.borrow() => {
-                    tracing::error!(height, %hash, worker, "cannot store a found block: {error}");
+                    logging::limited("found block not stored", |dropped| {
+                        tracing::error!(height, %hash, worker, dropped, "cannot store a found block: {error}");
+                    });
                     tokio::time::sleep(RESUBMIT_PAUSE).await;
                 }
                 Ok(Err(error)) => {
-                    tracing::error!(height, %hash, worker, "found block rejected: {error}");
+                    logging::limited("found block rejected", |dropped| {
+                        tracing::error!(height, %hash, worker, dropped, "found block rejected: {error}");
+                    });
                     return false;
                 }
                 Err(stopped) => {

@@ -39,7 +39,7 @@ fn app() -> App {
 
 fn app_of(routes: Router) -> App {
     let hosts = AllowedHosts::new("127.0.0.1".parse().unwrap(), &[]).unwrap();
-    App::new(routes, hosts, Arc::default())
+    App::new(routes, hosts, Arc::default(), Resources::default())
 }
 
 struct Response {
@@ -295,18 +295,21 @@ async fn slow_clients_are_disconnected() {
     assert!(nothing.ends_with("ok"), "{nothing}");
 }
 
+/// The default number of connections of the API.
+const CONNECTIONS: usize = 512;
+
 // R02
 #[tokio::test]
 async fn idle_connections_are_shed_for_new_ones() {
     let (address, _stop, _server) = start().await;
     let mut honest = TcpStream::connect(address).await.unwrap();
     let mut idle = Vec::new();
-    for round in 0..MAX_CONNECTIONS + 50 {
+    for round in 0..CONNECTIONS + 50 {
         let mut stream = TcpStream::connect(address).await.unwrap();
         stream.write_all(b"GET /livez HTTP/1.1\r\n").await.unwrap();
         idle.push(stream);
         // An old connection with recent requests is not shed.
-        if round % (MAX_CONNECTIONS / 4) == 0 {
+        if round % (CONNECTIONS / 4) == 0 {
             get_livez(&mut honest).await;
         }
     }

@@ -3,21 +3,27 @@
 
 use super::error::Error;
 use crate::api::http::long_poll::LongPoll;
-use crate::api::openapi::schema::Digits;
+use crate::api::http::resources::Client;
 use crate::mining::readiness::NotReady;
 use crate::mining::templates::{IssuedTemplate, TemplateUnavailable};
 use crate::state::NodeState;
 use chain::{Address, Transfer};
 use serde_json::{Value, json};
+use std::time::Duration;
 
-/// Timeout of a long poll in seconds.
-const POLL_SECONDS: u64 = 60;
+/// Timeout of a long poll.
+const POLL_TIMEOUT: Duration = Duration::from_secs(60);
 /// Number of hexadecimal digits in a hash.
 const HASH_DIGITS: usize = 64;
 
 /// A new template for a miner. With `longpollid`, the response waits until the tip differs from that of
 /// the id.
-pub(super) async fn get(node: &NodeState, miner: Address, request: &Value) -> Result<Value, Error> {
+pub(super) async fn get(
+    node: &NodeState,
+    client: &Client,
+    miner: Address,
+    request: &Value,
+) -> Result<Value, Error> {
     if let Some(mode) = request.get("mode").and_then(Value::as_str)
         && mode != "template"
     {
@@ -25,9 +31,9 @@ pub(super) async fn get(node: &NodeState, miner: Address, request: &Value) -> Re
         return Err(Error::new(Error::INVALID_PARAMETER, message));
     }
     if let Some(id) = request.get("longpollid").and_then(Value::as_str) {
-        let long_poll = LongPoll::new(node, Some(Digits(POLL_SECONDS)));
+        let long_poll = LongPoll::new(node, client, POLL_TIMEOUT);
         let mut long_poll =
-            long_poll.map_err(|_| Error::new(Error::INTERNAL, "no result can be held"))?;
+            long_poll.map_err(|problem| Error::new(Error::INTERNAL, problem.detail()))?;
         let mut readiness = node.readiness.subscribe();
         let is_ready = node.readiness.check().await.is_ok();
         if is_ready && id.get(..HASH_DIGITS) == Some(&*long_poll.tip().to_string()) {

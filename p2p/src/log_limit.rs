@@ -1,4 +1,4 @@
-//! Rate limit of log messages that peers can cause.
+//! Rate limit of log messages that peers and clients can cause.
 
 use crate::rate_limit::TokenBucket;
 use std::collections::BTreeMap;
@@ -9,13 +9,14 @@ const MESSAGES: TokenBucket = TokenBucket::new(20, Duration::from_secs(3));
 
 /// The limit of each kind of message, and the number of messages dropped since the last one.
 #[derive(Debug, Default)]
-pub(super) struct LogLimiter {
+pub struct LogLimiter {
     kinds: BTreeMap<&'static str, (TokenBucket, u64)>,
 }
 
 impl LogLimiter {
-    /// Returns the number of messages dropped since the last one if one may be logged now.
-    pub(super) fn acquire(&mut self, kind: &'static str, now: Duration) -> Option<u64> {
+    /// Returns the number of messages of a kind that were dropped since the last one if one may be
+    /// logged now, `now` being the time since a fixed start; `None` if it must be dropped too.
+    pub fn acquire(&mut self, kind: &'static str, now: Duration) -> Option<u64> {
         let (limit, dropped) = self.kinds.entry(kind).or_insert((MESSAGES, 0));
         if !limit.try_acquire(1, now) {
             *dropped = dropped.saturating_add(1);
