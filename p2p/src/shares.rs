@@ -21,7 +21,7 @@ use std::time::Duration;
 /// The time for which an accepted share or a useful block protects its sender's entry.
 pub const USEFUL_FOR: Duration = Duration::from_secs(600);
 
-/// The addresses whose holdings count together. An IPv4-mapped IPv6 address counts as IPv4.
+/// The addresses whose amounts count together. An IPv4-mapped IPv6 address counts as IPv4.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct AddressGroup {
     /// What one host controls: an IPv4 address or an IPv6 /64.

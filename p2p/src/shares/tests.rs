@@ -77,6 +77,7 @@ fn holder_above_its_share_replaces_its_own_idle_entries_only() {
     assert_eq!(shares.admit(10, ip("192.0.2.1"), 1, NOW), Ok(vec![1]));
 }
 
+// Q14
 #[test]
 fn useful_entries_give_way_last_and_only_above_the_share() {
     let mut shares = held(Limits::new(5, 1), &[("192.0.2.1", 3), ("192.0.2.2", 2)]);

@@ -51,7 +51,9 @@ async fn running_miner_reports_progress() {
 async fn template_becomes_a_valid_block_with_a_nonce() {
     let world = World::new().await;
     world.submit(&PAY.signed()).await;
-    let response = world.get(&template("")).await;
+    let without = world.get(&template("")).await.json();
+    assert!(without.get("block").is_none(), "its bytes are sent on request only");
+    let response = world.get(&template("&block=true")).await;
     assert_eq!(response.header(header::CACHE_CONTROL), "no-store");
     let candidate = response.json();
     let genesis = Params::dev().genesis_hash().to_string();

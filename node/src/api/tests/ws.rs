@@ -1,4 +1,5 @@
 use super::*;
+use crate::config::trusted_proxies::TrustedProxies;
 use futures_util::{SinkExt, StreamExt};
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
@@ -19,6 +20,8 @@ impl World {
         if let Some(origin) = origin {
             request.headers_mut().insert(header::ORIGIN, origin.parse().unwrap());
         }
+        // Counts where a proxy is trusted.
+        request.headers_mut().insert("x-forwarded-for", "192.0.2.1".parse().unwrap());
         let stream = TcpStream::connect(address).await.unwrap();
         client_async(request, stream).await.map(|(socket, _)| socket)
     }
@@ -35,6 +38,29 @@ async fn next(socket: &mut Socket) -> Value {
 
 async fn send(socket: &mut Socket, message: &Value) {
     socket.send(Message::text(message.to_string())).await.unwrap();
+}
+
+// R10
+#[tokio::test]
+async fn websocket_messages_pay_the_rate_limit_of_requests() {
+    let world = World::with(|config| {
+        config.trusted_proxies = TrustedProxies::parse(&["127.0.0.1".to_owned()]).unwrap();
+    })
+    .await;
+    let mut socket = world.socket("", None).await.unwrap();
+    let invalid = json!({ "submit_transaction": "00" });
+    let mut validated = 0;
+    loop {
+        send(&mut socket, &invalid).await;
+        let response = next(&mut socket).await;
+        if response["error"]["code"] == "rate-limited" {
+            break;
+        }
+        assert_eq!(response["error"]["code"], "bad-encoding");
+        validated += 1;
+        assert!(validated < 1_000, "none is refused");
+    }
+    assert!(validated >= 190, "{validated}");
 }
 
 #[tokio::test]

@@ -1,0 +1,23 @@
+#!/usr/bin/env bash
+# Attacks a real `dev` node with hostile clients while an honest one measures it, and prints a row for each attack.
+# Needs Linux, python3, unshare and ip; runs in a network namespace of its own, as root or with user namespaces.
+#   tests/hostile/run.sh [--full] [CHAIN] [ATTACK …]
+# --full uses the sizes of docs/threats.md, pins the node and the clients to different cores, and checks times too.
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+options=()
+if [[ ${1:-} == --full ]]; then
+    options+=(--full)
+    shift
+fi
+chain=$(realpath "${1:-${CARGO_TARGET_DIR:-$here/../../target}/debug/chain}")
+shift || true
+namespace=(unshare --net)
+((EUID == 0)) || namespace+=(--map-root-user)
+# Every address of these networks is local: clients choose theirs, and none of them is a loopback address.
+exec "${namespace[@]}" -- bash -ceu '
+    ip link set lo up
+    ip route add local 10.77.0.0/16 dev lo
+    ip -6 route add local fd77::/32 dev lo 2>/dev/null || true
+    exec python3 -B "$@"
+' bash "$here/run.py" "${options[@]}" "$chain" "$@"
