@@ -89,7 +89,7 @@ impl Settings {
                 self.api_connections,
                 self.held_responses,
                 self.event_readers,
-                self.response_mb,
+                self.body_mb,
                 self.stratum_connections,
             ])?,
             tls: tls(self.tls_cert.as_deref(), self.tls_key.as_deref())?,

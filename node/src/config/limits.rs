@@ -50,8 +50,8 @@ pub struct ResourceLimits {
     pub held_responses: Limits,
     /// Subscribers of events.
     pub event_readers: Limits,
-    /// Bytes of responses that clients have not read yet.
-    pub response_bytes: Limits,
+    /// Bytes of requests in progress, and of responses that clients have not read yet.
+    pub body_bytes: Limits,
     /// Connections of Stratum miners.
     pub stratum_connections: Limits,
 }
@@ -63,7 +63,7 @@ impl Default for ResourceLimits {
             api_connections: Limits::new(512, 64),
             held_responses: Limits::new(256, 32),
             event_readers: Limits::new(256, 16),
-            response_bytes: Limits::new(64 << 20, 8 << 20),
+            body_bytes: Limits::new(64 << 20, 8 << 20),
             stratum_connections: Limits::new(2_048, 256),
         }
     }
@@ -76,13 +76,13 @@ impl ResourceLimits {
     /// The defaults, changed by settings in the order of the fields; bytes are in MiB there.
     pub(super) fn new(settings: [Option<LimitSetting>; 5]) -> Result<ResourceLimits> {
         let default = ResourceLimits::default();
-        let [api_connections, held_responses, event_readers, response_mb, stratum_connections] =
+        let [api_connections, held_responses, event_readers, body_mb, stratum_connections] =
             settings;
         let limits = ResourceLimits {
             api_connections: limits(api_connections, default.api_connections, 1),
             held_responses: limits(held_responses, default.held_responses, 1),
             event_readers: limits(event_readers, default.event_readers, 1),
-            response_bytes: limits(response_mb, default.response_bytes, 1 << 20),
+            body_bytes: limits(body_mb, default.body_bytes, 1 << 20),
             stratum_connections: limits(stratum_connections, default.stratum_connections, 1),
         };
         let connections = limits.api_connections.capacity;
@@ -125,7 +125,7 @@ mod tests {
         let limits = limits.unwrap();
         assert_eq!(limits.api_connections, Limits::new(1_024, 128));
         assert_eq!(limits.event_readers, Limits::new(10, 3));
-        assert_eq!(limits.response_bytes, Limits::new(32 << 20, 4 << 20));
+        assert_eq!(limits.body_bytes, Limits::new(32 << 20, 4 << 20));
         assert_eq!(limits.stratum_connections, Limits::new(2_048, 256));
         assert!(ResourceLimits::new([some("20"), None, None, None, None]).is_err());
     }

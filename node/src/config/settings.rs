@@ -99,9 +99,9 @@ pub struct Settings {
     /// Maximum number of event subscribers, and of one address [default: 256/16]
     #[arg(long, env = "CHAIN_EVENT_READERS", value_name = "TOTAL/SHARE")]
     pub event_readers: Option<LimitSetting>,
-    /// Maximum MiB of responses not yet read, and those of one address [default: 64/8]
-    #[arg(long, env = "CHAIN_RESPONSE_MB", value_name = "TOTAL/SHARE")]
-    pub response_mb: Option<LimitSetting>,
+    /// Maximum MiB of requests and of responses not yet read, and of one address [default: 64/8]
+    #[arg(long, env = "CHAIN_BODY_MB", value_name = "TOTAL/SHARE")]
+    pub body_mb: Option<LimitSetting>,
     /// Maximum number of Stratum connections, and of one address [default: 2048/256]
     #[arg(long, env = "CHAIN_STRATUM_CONNECTIONS", value_name = "TOTAL/SHARE")]
     pub stratum_connections: Option<LimitSetting>,

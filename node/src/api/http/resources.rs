@@ -1,6 +1,7 @@
 //! What clients of the API share, and what one of them uses: connections, held responses, event
-//! subscriptions, bytes that are not read yet, and tokens of the rate limit.
+//! subscriptions, bytes in flight, and tokens of the rate limit.
 
+use crate::api::http::extract::{MAX_BLOCK_BODY, MAX_BODY};
 use crate::api::http::guarded_body::until_sent;
 use crate::api::http::problem::{Kind, Problem};
 use crate::api::http::rate_limit::{READ, RateLimiter, SUBMISSION};
@@ -8,6 +9,7 @@ use crate::config::limits::ResourceLimits;
 use crate::config::trusted_proxies::{Origin, TrustedProxies, is_forwarded};
 use axum::body::HttpBody as _;
 use axum::extract::{ConnectInfo, FromRequestParts, Request};
+use axum::http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method};
 use axum::response::Response;
@@ -40,7 +42,7 @@ struct Shared {
     probe_connections: Pool,
     held_responses: Pool,
     event_readers: Pool,
-    response_bytes: Pool,
+    body_bytes: Pool,
     rate_limiter: RateLimiter,
     proxies: TrustedProxies,
     has_warned_of_proxy: AtomicBool,
@@ -117,7 +119,7 @@ impl Resources {
             probe_connections: Pool::new(Limits::new(PROBE_CONNECTIONS, 1)),
             held_responses: Pool::new(limits.held_responses),
             event_readers: Pool::new(limits.event_readers),
-            response_bytes: Pool::new(limits.response_bytes),
+            body_bytes: Pool::new(limits.body_bytes),
             rate_limiter: RateLimiter::default(),
             proxies,
             has_warned_of_proxy: AtomicBool::new(false),
@@ -281,23 +283,48 @@ impl Client {
             .unwrap_or_default()
     }
 
+    /// Counts the bytes of a request that will be in memory, until the guard is dropped: those that it
+    /// declares, or the usual limit if it declares none.
+    ///
+    /// # Errors
+    /// Returns the problem to respond with if too many are in flight, of this address too.
+    pub fn count_request(&self, headers: &HeaderMap) -> Result<Option<Lease>, Problem> {
+        let declared =
+            headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+        let size = match declared {
+            Some(size) => std::cmp::min(size, MAX_BLOCK_BODY as u64),
+            None if headers.contains_key(TRANSFER_ENCODING) => MAX_BODY as u64,
+            None => 0,
+        };
+        self.count_bytes(size)
+    }
+
     /// Counts the bytes of a response until the client has read them, and charges for large ones.
     ///
     /// # Errors
-    /// Returns the problem to respond with if too many are not read yet, by this address too.
-    pub fn count_body(&self, response: Response) -> Result<Response, Problem> {
+    /// Returns the problem to respond with if too many are in flight, of this address too.
+    pub fn count_response(&self, response: Response) -> Result<Response, Problem> {
         let size = response.body().size_hint().exact().unwrap_or(0);
-        if size < MIN_COUNTED_BODY {
-            return Ok(response);
-        }
-        let close = self.connection.as_ref().map(|connection| connection.close.clone());
-        let bytes = &self.resources.0.response_bytes;
-        let lease = bytes.acquire(self.ip, size, close.unwrap_or_default()).map_err(|full| {
-            Problem::new(Kind::RATE_LIMITED, format!("responses that are not read yet: {full}"))
-        })?;
+        let Some(lease) = self.count_bytes(size)? else { return Ok(response) };
         let tokens = u32::try_from(size / BYTES_PER_TOKEN).unwrap_or(u32::MAX);
         self.resources.0.rate_limiter.spend(self.ip, self.is_local, tokens);
         Ok(response.map(|body| until_sent(body, lease)))
+    }
+
+    /// Counts bytes in flight, unless they are few. The connection is closed if they have to give way.
+    fn count_bytes(&self, size: u64) -> Result<Option<Lease>, Problem> {
+        if size < MIN_COUNTED_BODY {
+            return Ok(None);
+        }
+        let close = self.connection.as_ref().map(|connection| connection.close.clone());
+        let bytes = &self.resources.0.body_bytes;
+        let lease = bytes.acquire(self.ip, size, close.unwrap_or_default()).map_err(|full| {
+            Problem::new(
+                Kind::RATE_LIMITED,
+                format!("bytes of requests and unread responses: {full}"),
+            )
+        })?;
+        Ok(Some(lease))
     }
 }
 

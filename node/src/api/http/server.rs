@@ -100,12 +100,14 @@ struct Checks {
 async fn check(State(checks): State<Checks>, mut request: Request, next: Next) -> Response {
     let in_flight = checks.metrics.start(&request);
     let (client, within_limits) = checks.resources.client_of(&request);
-    let mut response = match checks.hosts.check(&request).and(within_limits) {
-        Ok(()) => {
+    let counted = checks.hosts.check(&request).and(within_limits);
+    let counted = counted.and_then(|()| client.count_request(request.headers()));
+    let mut response = match counted {
+        Ok(_bytes) => {
             request.extensions_mut().insert(client.clone());
             let if_none_match = IfNoneMatch::of(&request);
             let response = if_none_match.revalidate(catch_panic(next.run(request)).await);
-            client.count_body(response).unwrap_or_else(IntoResponse::into_response)
+            client.count_response(response).unwrap_or_else(IntoResponse::into_response)
         }
         Err(problem) => problem.into_response(),
     };

@@ -1,4 +1,5 @@
 use super::*;
+use axum::http::HeaderName;
 use axum::response::IntoResponse;
 
 fn peer(text: &str) -> SocketAddr {
@@ -103,7 +104,7 @@ fn responses_that_are_not_read_close_their_connections_for_others() {
     let respond = |from: &str| {
         let connection = resources.connect(peer(from)).unwrap();
         let (client, _) = resources.client_of(&request("/v1/chain", peer(from), &connection));
-        client.count_body(vec![0; 2 << 20].into_response()).map(|body| (connection, body))
+        client.count_response(vec![0; 2 << 20].into_response()).map(|body| (connection, body))
     };
     let unread: Vec<_> = (0..32).map(|_| respond("203.0.113.9").unwrap()).collect();
     assert_eq!(respond("203.0.113.9").unwrap_err().kind(), Kind::RATE_LIMITED);
@@ -112,6 +113,34 @@ fn responses_that_are_not_read_close_their_connections_for_others() {
     assert_eq!(closed, 1);
     drop(unread);
     assert!(respond("203.0.113.9").is_ok());
+}
+
+// R01
+#[test]
+fn bodies_of_requests_are_bounded_by_address() {
+    let resources = Resources::default();
+    let upload = |from: &str, name: &'static str, value: &str| {
+        let (client, _) = resources.client_of(&request(
+            "/v1/blocks",
+            peer(from),
+            &resources.connect(peer(from))?,
+        ));
+        client
+            .count_request(&HeaderMap::from_iter([(
+                HeaderName::from_static(name),
+                value.parse().unwrap(),
+            )]))
+            .ok()
+    };
+    let uploads: Vec<_> =
+        (0..100).map_while(|_| upload("203.0.113.9", "content-length", "4000000")).collect();
+    assert_eq!(uploads.len(), 16);
+    assert!(upload("192.0.2.1", "content-length", "4000000").is_some());
+    assert!(upload("192.0.2.1", "transfer-encoding", "chunked").is_some());
+    assert!(
+        upload("203.0.113.9", "content-length", "100").unwrap().is_none(),
+        "small ones are not"
+    );
 }
 
 // R10
