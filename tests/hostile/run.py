@@ -15,7 +15,8 @@ from pathlib import Path
 import wire
 
 ATTACKS = [
-    "held_responses", "event_readers", "stratum_seats", "unread_responses", "websocket_flood",
+    "held_responses", "many_addresses", "event_readers", "stratum_seats", "unread_responses", "large_bodies",
+    "websocket_flood",
     "slow_requests", "template_churn", "worker_names", "share_replay",
 ]
 NODE = "10.77.0.1"
