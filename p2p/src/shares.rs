@@ -81,6 +81,12 @@ impl Limits {
     const fn share(&self) -> u64 {
         self.per_host.saturating_mul(self.per_site)
     }
+
+    /// The load up to which holders count as equally small: an eighth of the share. Otherwise a client
+    /// with two connections would give way to each of a thousand attackers with one.
+    const fn small(&self) -> u64 {
+        self.share() / 8
+    }
 }
 
 /// The resource is full, and no other holder gives way.
@@ -230,10 +236,10 @@ impl<K: Copy + Ord> Shares<K> {
             return Ok(Vec::new());
         }
         let load_after = self.load(newcomer, amount);
-        let is_above_share = load_after > self.limits.share();
+        let (is_above_share, small) = (load_after > self.limits.share(), self.limits.small());
         let gives_way = |entry: &Entry, load: u64| {
             let is_protected = entry.useful_until > now && load <= self.limits.share();
-            let is_larger = load > load_after || (entry.is_idle && load >= load_after);
+            let is_larger = load > load_after || (entry.is_idle && load.max(small) >= load_after);
             let is_own_idle = entry.is_idle && entry.group.host == newcomer.host;
             !is_protected && (is_own_idle || (!is_above_share && is_larger))
         };
@@ -243,7 +249,8 @@ impl<K: Copy + Ord> Shares<K> {
             .filter(|(_, entry, load)| gives_way(entry, *load))
             .map(|(key, entry, load)| {
                 let age = if entry.is_idle { entry.since } else { u64::MAX - entry.since };
-                ((entry.useful_until > now, Reverse(load), !entry.is_idle, age), key, entry.amount)
+                let size = Reverse(load.max(small));
+                ((entry.useful_until > now, size, !entry.is_idle, age), key, entry.amount)
             })
             .collect();
         let (mut victims, mut freed) = (Vec::new(), 0_u64);

@@ -69,6 +69,28 @@ fn idle_entries_give_way_first_and_the_longest_idle_of_them() {
 }
 
 #[test]
+fn small_holder_with_idle_entries_does_not_give_way_to_many_smaller_ones() {
+    let mut shares = Shares::new(Limits::new(100, 64));
+    let nth = |number: u32| AddressGroup::of(Ipv4Addr::from_bits(number).into());
+    for key in 0..97 {
+        assert_eq!(shares.admit(key, nth(key), 1, NOW), Ok(Vec::new()));
+        shares.set_idle(&key, true);
+    }
+    let is_honest = |key: &u32| (10_000..10_003).contains(key);
+    for key in 10_000..10_003 {
+        assert_eq!(shares.admit(key, ip("192.0.2.1"), 1, NOW), Ok(Vec::new()));
+        shares.set_idle(&key, true);
+    }
+    for key in 100..190 {
+        let evicted = shares.admit(key, nth(key), 1, NOW).unwrap();
+        assert!(!evicted.iter().any(is_honest), "those idle the longest come first");
+        shares.set_idle(&key, true);
+    }
+    let evicted = shares.admit(10_003, ip("192.0.2.1"), 1, NOW).unwrap();
+    assert!(!evicted.iter().any(is_honest), "a fourth connection replaces the others' idle ones");
+}
+
+#[test]
 fn holder_above_its_share_replaces_its_own_idle_entries_only() {
     let mut shares = held(Limits::new(4, 1), &[("192.0.2.1", 3), ("192.0.2.2", 1)]);
     shares.set_idle(&3, true);
