@@ -10,14 +10,17 @@ mod in_flight_responses;
 mod key_copies;
 mod network;
 mod peer;
+mod rejections;
 mod requests;
 mod save;
 mod server;
 
 use crate::clock::Clock;
 use crate::engine::{Failure, Input, Misbehavior, Now, Output};
-use crate::handle::Command;
-use crate::message::{NodeAddresses, Protocol, Request, Response, ResponseError, Status};
+use crate::handle::{Command, ConnectError};
+use crate::message::{
+    Capabilities, NodeAddresses, Protocol, Request, Response, ResponseError, Status,
+};
 use crate::net::bandwidth::BandwidthMeter;
 use crate::net::behaviour::{Behaviour, BehaviourEvent, MalformedRequest, ProtocolEvent};
 use crate::net::transport::{split_peer_id, with_peer_id};
@@ -31,11 +34,12 @@ use futures::StreamExt;
 use handshake::{Handshakes, Hello};
 use key_copies::{KeyCopies, OwnKey};
 use libp2p::core::ConnectedPoint;
-use libp2p::request_response::{Event, Message, OutboundRequestId};
+use libp2p::request_response::{Event, InboundRequestId, Message, OutboundRequestId};
 use libp2p::swarm::{ConnectionId, SwarmEvent};
 use libp2p::{Multiaddr, PeerId, Swarm, mdns};
 use network::Network;
 use peer::{InboundRequest, ReplyTo};
+use rejections::{Consequence, Rejections};
 use requests::{OutgoingRequests, Requester};
 use save::PeersSaver;
 use server::RequestServer;
@@ -64,12 +68,23 @@ pub(crate) struct Channels {
     pub(crate) own_key: mpsc::Receiver<ConnectedPoint>,
 }
 
+/// The result of a peer's hello message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum HelloOutcome {
+    Accepted,
+    /// The peer is being disconnected.
+    Rejected,
+    /// The peer must be disconnected: there is no version that both nodes support.
+    Incompatible,
+}
+
 pub(crate) struct Driver {
     cx: Context,
     dialer: Dialer,
     handshakes: Handshakes,
     requests: OutgoingRequests,
     server: RequestServer,
+    rejections: Rejections,
     announcements: Announcements,
     saver: PeersSaver,
     clock_skew: ClockSkew,
@@ -99,6 +114,7 @@ impl Driver {
             handshakes: Handshakes::new(status),
             requests: OutgoingRequests::default(),
             server: RequestServer::new(serve),
+            rejections: Rejections::default(),
             announcements: Announcements::new(genesis),
             saver: PeersSaver::new(clock.now()),
             clock_skew: ClockSkew::new(clock_skew),
@@ -254,8 +270,17 @@ impl Driver {
                     let reply_to = ReplyTo { protocol, id, channel };
                     self.handle_request(peer, InboundRequest { request, reply_to });
                 }
-                Message::Request { request: Err(MalformedRequest), .. } => {
-                    self.cx.network.report(peer, Misbehavior::Malformed);
+                Message::Request { request: Err(malformed), request_id: id, channel } => {
+                    let (error, misbehavior) = match malformed {
+                        MalformedRequest::Undecodable => {
+                            (ResponseError::BadRequest, Misbehavior::Malformed)
+                        }
+                        MalformedRequest::AboveLimit => {
+                            (ResponseError::AboveLimit, Misbehavior::BadRequest)
+                        }
+                    };
+                    let reply_to = ReplyTo { protocol, id, channel };
+                    self.reject(peer, reply_to, error, Consequence::Report(misbehavior));
                 }
                 Message::Response { request_id, response } => {
                     self.request_completed(peer, (protocol, request_id), Ok(response));
@@ -268,11 +293,31 @@ impl Driver {
             }
             Event::InboundFailure { peer, request_id, error, .. } => {
                 tracing::debug!(%peer, ?protocol, %error, "response failed");
-                self.server.response_completed(protocol, request_id);
+                self.response_completed(peer, protocol, request_id);
             }
-            Event::ResponseSent { request_id, .. } => {
-                self.server.response_completed(protocol, request_id);
+            Event::ResponseSent { peer, request_id, .. } => {
+                self.response_completed(peer, protocol, request_id);
             }
+        }
+    }
+
+    fn response_completed(&mut self, peer: PeerId, protocol: Protocol, id: InboundRequestId) {
+        self.server.response_completed(protocol, id);
+        self.rejections.sent(&peer, (protocol, id), self.cx.network.elapsed());
+    }
+
+    /// Responds with an error, with a consequence for the peer once it has had time to read it.
+    fn reject(
+        &mut self,
+        peer: PeerId,
+        reply_to: ReplyTo,
+        error: ResponseError,
+        consequence: Consequence,
+    ) {
+        let Driver { cx, server, rejections, .. } = self;
+        let id = (reply_to.protocol, reply_to.id);
+        if rejections.add(peer, id, consequence, cx.network.elapsed()) {
+            server.respond(&mut cx.network, peer, reply_to, Response::Error(error));
         }
     }
 
@@ -287,7 +332,16 @@ impl Driver {
         match (requester, result) {
             (Requester::Engine(id), result) => network.input(Input::Response { id, result }),
             (Requester::Handshake, Ok(Response::Hello(status))) => {
-                self.handle_hello(peer, status);
+                if self.handle_hello(peer, status) == HelloOutcome::Incompatible {
+                    self.cx.network.disconnect(peer, "incompatible version");
+                }
+            }
+            (
+                Requester::Handshake,
+                Ok(Response::Error(ResponseError::IncompatibleVersion { supported })),
+            ) => {
+                self.incompatible(peer, supported);
+                self.cx.network.disconnect(peer, "incompatible version");
             }
             (Requester::AddressBook, Ok(Response::Addresses(nodes))) => {
                 let now = network.now();
@@ -312,11 +366,7 @@ impl Driver {
         let allowance = cx.network.peers().allow_request(&peer, &inbound.request, now);
         match (allowance, &inbound.request) {
             (Allowance::Allow, Request::Hello(status)) => {
-                if self.handle_hello(peer, *status) {
-                    let response = Response::Hello(self.handshakes.status_for(&mut self.cx, peer));
-                    let network = &mut self.cx.network;
-                    self.server.respond(network, peer, inbound.reply_to, response);
-                }
+                self.respond_to_hello(peer, *status, inbound.reply_to);
             }
             (Allowance::Allow, _) => server.serve(cx, peer, inbound),
             (Allowance::Reject, _) => {
@@ -329,12 +379,31 @@ impl Driver {
         }
     }
 
-    /// Handles a peer's hello message. Returns false if the peer is being disconnected.
-    fn handle_hello(&mut self, peer: PeerId, status: Status) -> bool {
+    fn respond_to_hello(&mut self, peer: PeerId, status: Status, reply_to: ReplyTo) {
+        match self.handle_hello(peer, status) {
+            HelloOutcome::Rejected => {}
+            HelloOutcome::Incompatible => {
+                let supported = self.handshakes.capabilities();
+                let error = ResponseError::IncompatibleVersion { supported };
+                let consequence = Consequence::Disconnect("incompatible version");
+                self.reject(peer, reply_to, error, consequence);
+            }
+            HelloOutcome::Accepted => {
+                let response = Response::Hello(self.handshakes.status_for(&mut self.cx, peer));
+                self.server.respond(&mut self.cx.network, peer, reply_to, response);
+            }
+        }
+    }
+
+    fn handle_hello(&mut self, peer: PeerId, status: Status) -> HelloOutcome {
         self.check_key(peer, status);
         let Driver { cx, dialer, handshakes, server, announcements, .. } = self;
         match handshakes.receive_hello(cx, (peer, status), announcements.last_block) {
-            Hello::Rejected => return false,
+            Hello::Rejected => return HelloOutcome::Rejected,
+            Hello::Incompatible => {
+                self.incompatible(peer, status.capabilities);
+                return HelloOutcome::Incompatible;
+            }
             Hello::Updated => {}
             Hello::Completed(early_requests) => {
                 dialer.peer_connected(peer);
@@ -343,7 +412,14 @@ impl Driver {
                 }
             }
         }
-        true
+        HelloOutcome::Accepted
+    }
+
+    /// The versions or features of a peer do not match those of this node. Its address is not dialed
+    /// for a while, and callers that wait for the connection learn the reason.
+    fn incompatible(&mut self, peer: PeerId, supported: Capabilities) {
+        let local = self.handshakes.incompatible(&mut self.cx, peer, supported);
+        self.dialer.handshake_failed(peer, &ConnectError::IncompatibleVersion { supported, local });
     }
 
     /// Warns if two processes use the key of a peer at the same time.
@@ -426,6 +502,12 @@ impl Driver {
         }
         dialer.expire(now);
         Handshakes::expire(cx, now);
+        for (peer, consequence) in self.rejections.due(now.elapsed) {
+            match consequence {
+                Consequence::Report(misbehavior) => cx.network.report(peer, misbehavior),
+                Consequence::Disconnect(reason) => drop(cx.network.disconnect(peer, reason)),
+            }
+        }
         self.announcements.expire(now);
         if now.elapsed >= self.next_sweep {
             self.next_sweep = now.elapsed.saturating_add(SWEEP_INTERVAL);

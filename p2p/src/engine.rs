@@ -5,7 +5,7 @@ pub mod compact;
 mod context;
 mod machine;
 mod mempool_sync;
-mod recent;
+pub(crate) mod recent;
 mod requests;
 mod relay;
 mod sync;
@@ -17,7 +17,7 @@ pub use machine::{
     Progress, RequestId, SyncState, TransferValidation,
 };
 
-use crate::message::{Status, VERSION};
+use crate::message::{Capabilities, Status};
 use crate::view::ChainView;
 use chain::block;
 use chain::ledger::Submission;
@@ -31,8 +31,6 @@ use std::collections::BTreeSet;
 use sync::{Limits, Sync};
 use transfers::InFlightTransfers;
 
-/// The services bit of a node that serves all blocks of its chain.
-const SERVES_ALL_BLOCKS: u64 = 1;
 /// Imported blocks that are remembered: as many as sync requests ahead.
 const MAX_IMPORTED: usize = 1_024;
 
@@ -162,8 +160,7 @@ impl Engine {
     pub fn status(&self, now: Now, chain: &dyn ChainView) -> Status {
         let tip = chain.tip();
         Status {
-            version: VERSION,
-            services: SERVES_ALL_BLOCKS,
+            capabilities: Capabilities::LOCAL,
             genesis: chain.params().genesis_hash(),
             tip: tip.hash,
             height: tip.height,

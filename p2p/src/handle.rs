@@ -1,6 +1,7 @@
 //! The handle of a running network: queries and commands to the driver.
 
 use crate::engine::Progress;
+use crate::message::Capabilities;
 use crate::net::bandwidth::ByteCounters;
 use crate::peers::{Ban, Subject};
 use chain::block::{self, Height};
@@ -33,6 +34,15 @@ pub enum ConnectError {
     /// The node at the address has another peer id than expected.
     #[error("the node at the address has another id: {0}")]
     OtherNode(PeerId),
+    /// The node at the address uses other versions of the protocol, or requires a feature that this
+    /// node does not have.
+    #[error("the node at the address supports {supported} of the protocol, and this node {local}")]
+    IncompatibleVersion {
+        /// What the node at the address supports.
+        supported: Capabilities,
+        /// What this node supports.
+        local: Capabilities,
+    },
     /// The connection or the handshake timed out.
     #[error("timed out while connecting")]
     Timeout,

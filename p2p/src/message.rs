@@ -1,14 +1,15 @@
 //! The messages between peers, and the table of their limits. `wire` encodes them.
 
+mod capabilities;
+
+pub use capabilities::{Capabilities, MAX_EXTENSIONS, REQUIRED_FEATURES, SERVES_ALL_BLOCKS};
+
 use chain::block::{self, Block, Header, Height};
 use chain::pow::Work;
 use chain::tx::{Id, Transaction, Transfer};
 use libp2p::{Multiaddr, PeerId};
 use std::sync::Arc;
 use std::time::Duration;
-
-/// The protocol version. A peer with another one is disconnected at the handshake.
-pub const VERSION: u16 = 1;
 
 /// Most block hashes in a locator.
 pub const MAX_LOCATOR: usize = 64;
@@ -111,10 +112,8 @@ impl Protocol {
 /// The status of a node: the first message on every connection, repeated when the tip changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Status {
-    /// The version of the peer-to-peer protocol that the node uses.
-    pub version: u16,
-    /// The services offered. Bit 0: all blocks of its chain.
-    pub services: u64,
+    /// The versions and features of the protocol that the node supports.
+    pub capabilities: Capabilities,
     /// The hash of the network's genesis block.
     pub genesis: block::Hash,
     /// The hash of the node's tip.
@@ -250,6 +249,14 @@ pub enum ResponseError {
     BadRequest,
     /// The rate limit is exceeded.
     RateLimited,
+    /// The hello message states versions that the node does not support, or requires a feature that
+    /// it does not have.
+    IncompatibleVersion {
+        /// What the responding node supports.
+        supported: Capabilities,
+    },
+    /// A count or a length in the request exceeds its limit.
+    AboveLimit,
 }
 
 /// The addresses of a node.

@@ -53,6 +53,9 @@ use std::time::Duration;
 /// The interval at which a snapshot should be saved.
 pub const SAVE_INTERVAL: Duration = Duration::from_secs(5 * 60);
 
+/// The time for which the address of a node with an incompatible version is not dialed.
+pub const INCOMPATIBLE_REST: Duration = Duration::from_secs(3_600);
+
 /// The number of addresses at which a node requests no more from peers.
 const ENOUGH_ADDRESSES: usize = 1_000;
 /// The interval at which expired state is dropped.
@@ -330,6 +333,18 @@ impl Peers {
             && let Some(socket) = netgroup::socket(&address)
         {
             self.book.dial_failed(socket, failure, now);
+        }
+    }
+
+    /// The version or the features of a peer are incompatible with this node's. The addresses at
+    /// which it was dialed are not dialed for `INCOMPATIBLE_REST`.
+    pub fn incompatible(&mut self, peer: PeerId, now: Now) {
+        let dialed = self.slots.of(&peer).filter(|(_, one)| !one.is_inbound());
+        for (_, connection) in dialed {
+            self.dials.rest(&connection.address, INCOMPATIBLE_REST, now);
+            if let Some(socket) = netgroup::socket(&connection.address) {
+                self.book.rest(socket, INCOMPATIBLE_REST, now);
+            }
         }
     }
 

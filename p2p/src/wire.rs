@@ -5,6 +5,7 @@
 mod encoding;
 mod name;
 mod announcement;
+mod status;
 mod exchange;
 mod codec;
 

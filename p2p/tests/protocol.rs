@@ -5,6 +5,7 @@ use chain::Header;
 use chain::block::{self, Height};
 use chain::pow::Work;
 use chain::tx::Id;
+use p2p::engine::Misbehavior;
 use p2p::engine::compact::ShortIds;
 use p2p::message::*;
 use p2p::{serve, wire};
@@ -78,6 +79,7 @@ fn list_limits_match_document() {
         MAX_ADDRESS_BYTES,
         MAX_BLOCK_ANNOUNCEMENT,
         MAX_TRANSFER_ANNOUNCEMENT,
+        MAX_EXTENSIONS,
         MAX_WHOLE_BLOCK,
         MAX_PREFILLED,
         usize::try_from(serve::MAX_STALE_DEPTH).expect("it is small"),
@@ -93,28 +95,61 @@ fn error_codes_match_document() {
         ResponseError::NotFound,
         ResponseError::BadRequest,
         ResponseError::RateLimited,
+        ResponseError::IncompatibleVersion { supported: Capabilities::LOCAL },
+        ResponseError::AboveLimit,
     ];
     assert_eq!(codes.len(), 1 + errors.len());
     for (row, error) in codes[1..].iter().zip(errors) {
         let encoded = wire::encode_response(&Response::Error(error));
         assert_eq!(row[0], encoded[0].to_string());
-        assert_eq!(row[2].starts_with("u8"), encoded.len() == 2, "{error:?}");
+        let followed_by = match error {
+            ResponseError::Busy { .. } => "u8, seconds after which to retry",
+            ResponseError::IncompatibleVersion { .. } => {
+                "min_version, max_version and features of the sender"
+            }
+            _ => "",
+        };
+        assert_eq!((row[2], row[2].is_empty()), (followed_by, encoded.len() == 1), "{error:?}");
     }
     assert_eq!(codes[0][0], wire::encode_response(&Response::Headers(Vec::new()))[0].to_string());
 }
 
 #[test]
+fn penalties_match_document() {
+    use Misbehavior::*;
+    let kinds: [&[Misbehavior]; 7] = [
+        &[Malformed, BadHeader, WrongBody],
+        &[InvalidBlock, WrongResponse],
+        &[WrongNetwork],
+        &[BadAnnouncement, BadRequest, TooManyRequests],
+        &[BrokenStream],
+        &[Timeout],
+        &[Delivered],
+    ];
+    let rows = table("| points | for |");
+    assert_eq!(rows.len(), kinds.len());
+    for (row, kinds) in rows.iter().zip(kinds) {
+        for kind in kinds {
+            assert_eq!(row[0].replace('−', "-"), kind.points().to_string(), "{kind:?}");
+        }
+    }
+}
+
+#[test]
 fn status_fields_match_document() {
     let status = Status {
-        version: 0x0101,
-        services: 0x0202_0202_0202_0202,
-        genesis: block::Hash::from_bytes([3; 32]),
-        tip: block::Hash::from_bytes([4; 32]),
-        height: Height::new(0x0505_0505),
-        chain_work: Work::from_le_bytes([6; 32]),
+        capabilities: Capabilities {
+            min_version: 0x0101,
+            max_version: 0x0202,
+            features: 0x0303_0303_0303_0303,
+        },
+        genesis: block::Hash::from_bytes([4; 32]),
+        tip: block::Hash::from_bytes([5; 32]),
+        height: Height::new(0x0606_0606),
+        chain_work: Work::from_le_bytes([7; 32]),
         relay: true,
-        clock: 0x0808_0808_0808_0808,
-        nonce: 0x0909_0909_0909_0909,
+        clock: 0x0909_0909_0909_0909,
+        nonce: 0x0a0a_0a0a_0a0a_0a0a,
     };
     let encoded = wire::encode_request(&Request::Hello(status));
     let mut end = 0;
@@ -122,14 +157,17 @@ fn status_fields_match_document() {
         let [offset, bytes] = [row[0], row[1]].map(|cell| cell.parse::<usize>().expect(cell));
         assert_eq!(offset, end, "{}", row[2]);
         end += bytes;
-        let filled = if row[2] == "relay" { 1 } else { number };
+        let filled = match row[2] {
+            "relay" => 1,
+            "extensions" => 0,
+            _ => number,
+        };
         assert!(encoded[offset..end].iter().all(|byte| *byte == filled), "{}", row[2]);
     }
     assert_eq!(encoded.len(), end);
-    assert!(
-        DOCUMENT
-            .contains(&format!("The state that a node announces in the handshake, {end} bytes:"))
-    );
+    assert!(DOCUMENT.contains(&format!(
+        "The state that a node announces in the handshake, {end} bytes without extensions:"
+    )));
 }
 
 #[test]

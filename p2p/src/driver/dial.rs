@@ -123,8 +123,12 @@ impl Dialer {
 
     /// A peer has disconnected, perhaps before its handshake.
     pub(super) fn peer_disconnected(&mut self, peer: PeerId, cause: &str) {
-        let error = ConnectError::Unreachable(cause.to_owned());
-        self.reply(&Err(error), |waiting| waiting.peer == Some(peer));
+        self.handshake_failed(peer, &ConnectError::Unreachable(cause.to_owned()));
+    }
+
+    /// A peer's handshake has failed.
+    pub(super) fn handshake_failed(&mut self, peer: PeerId, error: &ConnectError) {
+        self.reply(&Err(error.clone()), |waiting| waiting.peer == Some(peer));
     }
 
     pub(super) fn expire(&mut self, now: Now) {

@@ -5,10 +5,11 @@ use super::clock_skew;
 use super::connections::Context;
 use super::peer::{GossipLiveness, InboundRequest};
 use super::requests::{OutgoingRequests, Requester};
+use crate::engine::recent::Recent;
 use crate::engine::{Input, Misbehavior, Now};
-use crate::message::{Request, Status};
+use crate::message::{Capabilities, Request, Status};
 use crate::net::transport::HANDSHAKE_TIMEOUT;
-use crate::peers::HandshakeOutcome;
+use crate::peers::{HandshakeOutcome, INCOMPATIBLE_REST};
 use chain::block;
 use libp2p::PeerId;
 use std::time::Duration;
@@ -21,11 +22,15 @@ const MIN_STATUS_INTERVAL: Duration = Duration::from_secs(5);
 /// Consecutive new tips of a peer without any announced block after which its gossip stream counts
 /// as broken.
 const MAX_SILENT_TIPS: u32 = 3;
+/// The maximum number of incompatible peers that are remembered, so that each is logged once.
+const MAX_INCOMPATIBLE: usize = 256;
 
 /// The result of a received hello message.
 pub(super) enum Hello {
     /// The peer is being disconnected.
     Rejected,
+    /// There is no version that both nodes support, or the peer requires an unknown feature.
+    Incompatible,
     /// The handshake is complete; these requests waited for it.
     Completed(Vec<InboundRequest>),
     /// The status of a known peer is updated.
@@ -35,11 +40,13 @@ pub(super) enum Hello {
 pub(super) struct Handshakes {
     /// This node's status, published by the engine.
     status: watch::Receiver<Status>,
+    /// The incompatible peers with the times at which they were logged.
+    incompatible: Recent<PeerId, Duration>,
 }
 
 impl Handshakes {
     pub(super) fn new(status: watch::Receiver<Status>) -> Handshakes {
-        Handshakes { status }
+        Handshakes { status, incompatible: Recent::new(MAX_INCOMPATIBLE) }
     }
 
     /// Waits until the node's status changes. Returns false if the engine has ended.
@@ -99,13 +106,17 @@ impl Handshakes {
             network.disconnect(id, "hello with this node's nonce");
             return Hello::Rejected;
         }
-        if (status.genesis, status.version) != (own.genesis, own.version) {
+        if status.genesis != own.genesis {
             network.report(id, Misbehavior::WrongNetwork);
-            network.disconnect(id, "another network or version");
+            network.disconnect(id, "another network");
             return Hello::Rejected;
         }
+        let Some(version) = own.capabilities.negotiate(status.capabilities) else {
+            return Hello::Incompatible;
+        };
         let now = network.now();
         let Some(peer) = connections.get_mut(&id) else { return Hello::Rejected };
+        peer.version = version;
         peer.clock_skew = Some(clock_skew::skew(status.clock, now));
         let Some(previous) = peer.status.replace(status) else {
             return complete(cx, (id, status), now);
@@ -120,6 +131,39 @@ impl Handshakes {
             network.disconnect(id, "announcements do not arrive");
         }
         Hello::Updated
+    }
+
+    /// What this node supports of the protocol.
+    pub(super) fn capabilities(&self) -> Capabilities {
+        self.status.borrow().capabilities
+    }
+
+    /// The versions or features of a peer do not match those of this node. Its address is not dialed
+    /// for a while. Returns what this node supports. The caller disconnects the peer.
+    pub(super) fn incompatible(
+        &mut self,
+        cx: &mut Context,
+        id: PeerId,
+        supported: Capabilities,
+    ) -> Capabilities {
+        let Context { network, connections } = cx;
+        let now = network.now();
+        network.peers().incompatible(id, now);
+        let local = self.capabilities();
+        let is_logged = |at: &Duration| now.elapsed.saturating_sub(*at) < INCOMPATIBLE_REST;
+        if !self.incompatible.get(&id).is_some_and(is_logged) {
+            self.incompatible.insert(id, now.elapsed);
+            let address = connections.get(&id).and_then(|peer| peer.address());
+            let address = address.map(ToString::to_string).unwrap_or_default();
+            network.log("incompatible version", |dropped| {
+                tracing::info!(
+                    peer = %id, address, dropped,
+                    "the peer supports {supported} of the protocol, and this node {local}: no \
+                     version is common, or one requires a feature that the other does not have"
+                );
+            });
+        }
+        local
     }
 
     /// Disconnects a peer whose handshake has failed, but not one that fails to update its status.

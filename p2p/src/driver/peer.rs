@@ -37,6 +37,8 @@ pub(super) struct Peer {
     pub(super) since: Duration,
     /// The last status received; `None` before the handshake is complete.
     pub(super) status: Option<Status>,
+    /// The version of the protocol that is used with the peer; 0 before the handshake.
+    pub(super) version: u16,
     /// Seconds by which the peer's clock was ahead of the system clock, by its last status.
     pub(super) clock_skew: Option<i64>,
     pub(super) agent: String,
@@ -91,6 +93,7 @@ impl Peer {
             connections: BTreeMap::new(),
             since: now,
             status: None,
+            version: 0,
             clock_skew: None,
             agent: String::new(),
             listen_addresses: Vec::new(),

@@ -371,6 +371,13 @@ impl AddressBook {
         }
     }
 
+    /// Delays the next dial of an address.
+    pub(super) fn rest(&mut self, socket: SocketAddr, time: Duration, now: Now) {
+        if let Some(entry) = self.get_mut(socket) {
+            entry.next_dial = entry.next_dial.max(now.elapsed.saturating_add(time));
+        }
+    }
+
     /// Counts a failure, delays the next dial, and removes the address if it is dead.
     fn fail(&mut self, socket: SocketAddr, delay: Duration, now: Now) {
         let Some(entry) = self.get_mut(socket) else { return };

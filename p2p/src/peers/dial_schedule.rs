@@ -232,6 +232,13 @@ impl DialSchedule {
         true
     }
 
+    /// Delays the next dial of a persistent peer or boot node.
+    pub(super) fn rest(&mut self, address: &Multiaddr, time: Duration, now: Now) {
+        for one in self.configured(address) {
+            one.next_dial = one.next_dial.max(now.elapsed.saturating_add(time));
+        }
+    }
+
     /// Delays the next dial of a persistent peer that was disconnected for its score.
     pub(super) fn postpone(&mut self, peer: &PeerId, now: Now) {
         for one in self.persistent.iter_mut().filter(|one| one.peer == Some(*peer)) {

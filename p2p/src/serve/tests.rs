@@ -1,5 +1,5 @@
 use super::*;
-use crate::message::{Protocol, Status, VERSION};
+use crate::message::{Capabilities, Protocol, Status};
 use crate::testing::mock_chain::{MockChain, transfer};
 use crate::view::{Known, Tip};
 use crate::wire;
@@ -221,8 +221,7 @@ fn serves_mempool_pages_in_order_and_transfers_by_id() {
 fn rejects_requests_about_other_things() {
     let chain = MockChain::dev();
     let status = Status {
-        version: VERSION,
-        services: 0,
+        capabilities: Capabilities::LOCAL,
         genesis: chain.tip().hash,
         tip: chain.tip().hash,
         height: Height::GENESIS,

@@ -61,7 +61,12 @@ pub(super) fn read_count(
     limit: usize,
 ) -> Result<usize, WireError> {
     let count = input.count(min_bytes)?;
-    if count <= limit { Ok(count) } else { Err(WireError::AboveLimit { what, count, limit }) }
+    check_limit(count, what, limit)?;
+    Ok(count)
+}
+
+pub(super) fn check_limit(count: usize, what: &'static str, limit: usize) -> Result<(), WireError> {
+    if count <= limit { Ok(()) } else { Err(WireError::AboveLimit { what, count, limit }) }
 }
 
 /// Reads a number of items.

@@ -1,14 +1,14 @@
 //! The encoding of requests and responses by protocol.
 
-use super::encoding::{WireError, check_ascending, read_all, read_count, write_count};
+use super::encoding::{WireError, check_ascending, check_limit, read_all, read_count, write_count};
+use super::status::{read_capabilities, read_status, write_capabilities, write_status};
 use crate::message::{
     MAX_ADDRESS_BYTES, MAX_ADDRESSES, MAX_ADDRESSES_EACH, MAX_BLOCK_TRANSACTIONS, MAX_BLOCKS,
     MAX_HEADERS, MAX_LOCATOR, MAX_MEMPOOL_ITEMS, NodeAddresses, Protocol, RawBlock, Request,
-    Response, ResponseError, Status,
+    Response, ResponseError,
 };
-use chain::block::{self, Header, Height};
+use chain::block::{self, Header};
 use chain::codec::{DecodeError, Decoder};
-use chain::pow::Work;
 use chain::tx::{Id, MIN_TRANSFER_BYTES, Transaction, Transfer};
 use libp2p::{Multiaddr, PeerId};
 
@@ -24,6 +24,8 @@ const BUSY: u8 = 1;
 const NOT_FOUND: u8 = 2;
 const BAD_REQUEST: u8 = 3;
 const RATE_LIMITED: u8 = 4;
+const INCOMPATIBLE_VERSION: u8 = 5;
+const ABOVE_LIMIT: u8 = 6;
 
 /// Encodes a request.
 ///
@@ -145,6 +147,12 @@ fn encode_error(error: ResponseError) -> Vec<u8> {
         ResponseError::NotFound => vec![NOT_FOUND],
         ResponseError::BadRequest => vec![BAD_REQUEST],
         ResponseError::RateLimited => vec![RATE_LIMITED],
+        ResponseError::IncompatibleVersion { supported } => {
+            let mut bytes = vec![INCOMPATIBLE_VERSION];
+            write_capabilities(&mut bytes, supported);
+            bytes
+        }
+        ResponseError::AboveLimit => vec![ABOVE_LIMIT],
     }
 }
 
@@ -160,6 +168,11 @@ pub fn decode_response(protocol: Protocol, bytes: &[u8]) -> Result<Response, Wir
         NOT_FOUND => Response::Error(ResponseError::NotFound),
         BAD_REQUEST => Response::Error(ResponseError::BadRequest),
         RATE_LIMITED => Response::Error(ResponseError::RateLimited),
+        INCOMPATIBLE_VERSION if protocol == Protocol::Hello => {
+            let supported = read_capabilities(&mut input)?;
+            Response::Error(ResponseError::IncompatibleVersion { supported })
+        }
+        ABOVE_LIMIT => Response::Error(ResponseError::AboveLimit),
         value => return Err(WireError::Unknown { what: "status", value }),
     };
     input.finish()?;
@@ -199,40 +212,6 @@ fn read_success(protocol: Protocol, input: &mut Decoder) -> Result<Response, Wir
             let count = read_count(input, MIN_NODE, "nodes", MAX_ADDRESSES)?;
             Response::Addresses(read_all(input, count, read_node)?)
         }
-    })
-}
-
-fn check_limit(count: usize, what: &'static str, limit: usize) -> Result<(), WireError> {
-    if count <= limit { Ok(()) } else { Err(WireError::AboveLimit { what, count, limit }) }
-}
-
-fn write_status(bytes: &mut Vec<u8>, status: &Status) {
-    bytes.extend_from_slice(&status.version.to_le_bytes());
-    bytes.extend_from_slice(&status.services.to_le_bytes());
-    bytes.extend_from_slice(status.genesis.as_bytes());
-    bytes.extend_from_slice(status.tip.as_bytes());
-    bytes.extend_from_slice(&status.height.get().to_le_bytes());
-    bytes.extend_from_slice(&status.chain_work.to_le_bytes());
-    bytes.push(u8::from(status.relay));
-    bytes.extend_from_slice(&status.clock.to_le_bytes());
-    bytes.extend_from_slice(&status.nonce.to_le_bytes());
-}
-
-fn read_status(input: &mut Decoder) -> Result<Status, WireError> {
-    Ok(Status {
-        version: u16::from_le_bytes(input.array()?),
-        services: input.u64()?,
-        genesis: block::Hash::from_bytes(input.array()?),
-        tip: block::Hash::from_bytes(input.array()?),
-        height: Height::new(input.u32()?),
-        chain_work: Work::from_le_bytes(input.array()?),
-        relay: match input.u8()? {
-            0 => false,
-            1 => true,
-            value => return Err(WireError::Unknown { what: "relay flag", value }),
-        },
-        clock: input.u64()?,
-        nonce: input.u64()?,
     })
 }
 

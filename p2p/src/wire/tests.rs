@@ -38,12 +38,14 @@ fn transaction() -> impl Strategy<Value = Transaction> {
 
 prop_compose! {
     fn status()(
-        (version, services, genesis, tip) in (any::<u16>(), any::<u64>(), hash(), hash()),
+        (min_version, max_version, features) in any::<(u16, u16, u64)>(),
+        (genesis, tip) in (hash(), hash()),
         (height, work, relay) in (any::<u32>(), any::<[u8; 32]>(), any::<bool>()),
         (clock, nonce) in any::<(u64, u64)>(),
     ) -> Status {
         let (height, chain_work) = (Height::new(height), Work::from_le_bytes(work));
-        Status { version, services, genesis, tip, height, chain_work, relay, clock, nonce }
+        let capabilities = Capabilities { min_version, max_version, features };
+        Status { capabilities, genesis, tip, height, chain_work, relay, clock, nonce }
     }
 }
 
@@ -92,11 +94,19 @@ fn response() -> impl Strategy<Value = (Protocol, Response)> {
         (0..6_usize, any::<u8>()).prop_map(|(protocol, retry_after)| {
             (Protocol::ALL[protocol], Response::Error(ResponseError::Busy { retry_after }))
         }),
-        (0..6_usize, 0..3_usize).prop_map(|(protocol, why)| {
-            let why =
-                [ResponseError::NotFound, ResponseError::BadRequest, ResponseError::RateLimited]
-                    [why];
+        (0..6_usize, 0..4_usize).prop_map(|(protocol, why)| {
+            let why = [
+                ResponseError::NotFound,
+                ResponseError::BadRequest,
+                ResponseError::RateLimited,
+                ResponseError::AboveLimit,
+            ][why];
             (Protocol::ALL[protocol], Response::Error(why))
+        }),
+        status().prop_map(|status| {
+            let supported = status.capabilities;
+            let why = ResponseError::IncompatibleVersion { supported };
+            (Protocol::Hello, Response::Error(why))
         }),
     ]
 }
@@ -214,10 +224,12 @@ fn decode_all(bytes: &[u8]) {
     for protocol in Protocol::ALL {
         if let Ok(request) = decode_request(protocol, bytes) {
             assert_eq!(request.protocol(), protocol);
-            assert_eq!(encode_request(&request), bytes);
+            let encoded = encode_request(&request);
+            assert!(encoded == bytes || has_extensions(bytes, &encoded));
         }
         if let Ok(response) = decode_response(protocol, bytes) {
-            assert_eq!(encode_response(&response), bytes);
+            let encoded = encode_response(&response);
+            assert!(encoded == bytes || has_extensions(bytes, &encoded));
         }
     }
     for topic in Topic::ALL {
@@ -226,6 +238,44 @@ fn decode_all(bytes: &[u8]) {
             assert_eq!(encode_announcement(&announcement), bytes);
         }
     }
+}
+
+/// Whether bytes are a status with unknown extensions: what is encoded has none.
+fn has_extensions(bytes: &[u8], encoded: &[u8]) -> bool {
+    bytes.len() > encoded.len()
+        && encoded.strip_suffix(&[0; 2]).is_some_and(|it| bytes.starts_with(it))
+}
+
+#[test]
+fn unknown_extensions_of_a_status_are_skipped_and_malformed_ones_rejected() {
+    let status = Request::Hello(Status {
+        capabilities: Capabilities::LOCAL,
+        genesis: Hash::ZERO,
+        tip: Hash::ZERO,
+        height: Height::new(7),
+        chain_work: Work::default(),
+        relay: true,
+        clock: 1,
+        nonce: 2,
+    });
+    let plain = encode_request(&status);
+    let decode = |extensions: &[u8]| {
+        let length = u16::try_from(extensions.len()).unwrap().to_le_bytes();
+        let bytes = [&plain[..plain.len() - 2], &length, extensions].concat();
+        decode_request(Protocol::Hello, &bytes)
+    };
+    let one = [3, 0, 2, 0, 0xaa, 0xbb];
+    assert_eq!(decode(&[]).as_ref(), Ok(&status));
+    assert_eq!(decode(&one).as_ref(), Ok(&status));
+    assert_eq!(decode(&[&one[..], &[4, 0, 0, 0]].concat()).as_ref(), Ok(&status));
+    assert_eq!(decode(&[&[0, 1, 252, 0][..], &[7; 252]].concat()).as_ref(), Ok(&status));
+    // A longer list, an entry without its end, a type twice, and descending types.
+    assert!(matches!(decode(&[0; 257]), Err(WireError::AboveLimit { count: 257, .. })));
+    assert!(matches!(decode(&one[..5]), Err(WireError::Encoding(_))));
+    assert!(matches!(decode(&one[..3]), Err(WireError::Encoding(_))));
+    assert!(matches!(decode(&[one, one].concat()), Err(WireError::NotAscending { .. })));
+    let descending = [&one[..], &[2, 0, 0, 0]].concat();
+    assert!(matches!(decode(&descending), Err(WireError::NotAscending { .. })));
 }
 
 /// The bytes that a codec writes for a request.

@@ -5,7 +5,7 @@ use crate::world::{Node, Settings, TIMEOUT, eventually};
 use chain::{Params, block};
 use futures::future::join_all;
 use p2p::engine::SyncState;
-use p2p::message::{Protocol, Request, Response, ResponseError, Status};
+use p2p::message::{MAX_BLOCKS, MAX_LOCATOR, Protocol, Request, Response, ResponseError, Status};
 use p2p::multiaddr::Protocol as Part;
 use p2p::wire::{self, Topic};
 use p2p::{Multiaddr, Subject};
@@ -78,19 +78,13 @@ async fn connections_without_handshake_are_closed_after_ten_seconds() {
 
 // N24
 #[tokio::test(flavor = "multi_thread")]
-async fn disconnects_peers_of_another_network_or_version() {
+async fn disconnects_peers_of_another_network() {
     let node = Node::start().await;
-    for change in [0, 1] {
-        let mut stranger = Stranger::new(Params::dev(), Protocol::Hello);
-        stranger.connect(&node).await;
-        let mut status = stranger.status();
-        match change {
-            0 => status.genesis = block::Hash::from_bytes([1; 32]),
-            _ => status.version += 1,
-        }
-        assert!(stranger.request(&node, hello(status)).await.is_err());
-        assert!(!is_banned(&node, &stranger).await);
-    }
+    let mut stranger = Stranger::new(Params::dev(), Protocol::Hello);
+    stranger.connect(&node).await;
+    let status = Status { genesis: block::Hash::from_bytes([1; 32]), ..stranger.status() };
+    assert!(stranger.request(&node, hello(status)).await.is_err());
+    assert!(!is_banned(&node, &stranger).await);
     assert_eq!(node.network.peer_count(), 0);
 }
 
@@ -119,15 +113,44 @@ async fn malformed_request_is_banned() {
     let peer = Node::start().await;
     peer.connect(&node).await.unwrap();
     let honest = framed(&wire::encode_request(&Request::Addresses { max: 8 }));
-    for bytes in [framed(&[0xff; 200]), u32::MAX.to_le_bytes().to_vec(), framed(&honest)] {
+    for bytes in [framed(&[0xff; 200]), framed(&honest)] {
         let mut stranger = Stranger::new(Params::dev(), Protocol::Hello);
         stranger.handshake(&node).await;
-        assert!(stranger.request(&node, bytes).await.is_err());
+        let reply = stranger.request(&node, bytes).await.unwrap();
+        assert_eq!(reply, Response::Error(ResponseError::BadRequest));
+        stranger.disconnected().await;
         let banned = async || is_banned(&node, &stranger).await;
         eventually("the peer is banned", banned).await;
     }
     assert!(node.has_peer(&peer).await);
     assert!(node.network.bans().await.iter().all(|ban| ban.subject != Subject::Peer(peer.id())));
+}
+
+// N03: the sender was banned at once, and no code told a young implementation why.
+#[tokio::test(flavor = "multi_thread")]
+async fn request_above_a_limit_is_refused_with_a_code_before_any_penalty_bites() {
+    let node = Node::start().await;
+    let blocks = Request::Blocks { hashes: vec![block::Hash::ZERO; MAX_BLOCKS + 1] };
+    let headers = Request::Headers {
+        locator: vec![block::Hash::ZERO; MAX_LOCATOR + 1],
+        stop: block::Hash::ZERO,
+        max: 1,
+    };
+    for (protocol, bytes) in [
+        (Protocol::Blocks, framed(&wire::encode_request(&blocks))),
+        (Protocol::Headers, framed(&wire::encode_request(&headers))),
+        (Protocol::Headers, u32::MAX.to_le_bytes().to_vec()),
+    ] {
+        let mut stranger = Stranger::new(Params::dev(), protocol);
+        stranger.connect(&node).await;
+        let above = Response::Error(ResponseError::AboveLimit);
+        assert_eq!(stranger.request(&node, bytes.clone()).await.unwrap(), above);
+        assert!(!is_banned(&node, &stranger).await);
+        // The second one is disconnected, after its reply.
+        while stranger.request(&node, bytes.clone()).await.is_ok_and(|reply| reply == above) {}
+        stranger.disconnected().await;
+        assert!(!is_banned(&node, &stranger).await);
+    }
 }
 
 // N09

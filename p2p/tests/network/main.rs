@@ -6,6 +6,7 @@ mod connections;
 mod denial_of_service;
 mod hostile;
 mod lifecycle;
+mod negotiation;
 mod relay;
 mod stranger;
 mod world;

@@ -8,8 +8,8 @@ use libp2p::gossipsub::{self, IdentTopic, MessageAuthenticity, ValidationMode};
 use libp2p::identity::Keypair;
 use libp2p::request_response::{self, Message, OutboundFailure, ProtocolSupport};
 use libp2p::swarm::{NetworkBehaviour, SwarmEvent};
-use libp2p::{PeerId, StreamProtocol, Swarm, SwarmBuilder, noise, tcp, yamux};
-use p2p::message::{Protocol, Request, Response, Status, VERSION};
+use libp2p::{Multiaddr, PeerId, StreamProtocol, Swarm, SwarmBuilder, noise, tcp, yamux};
+use p2p::message::{Capabilities, Protocol, Request, Response, Status};
 use p2p::wire::{self, Topic};
 use std::io;
 use std::time::Duration;
@@ -135,8 +135,7 @@ impl Stranger {
     pub(crate) fn status(&self) -> Status {
         let genesis = self.params.genesis_hash();
         Status {
-            version: VERSION,
-            services: 1,
+            capabilities: Capabilities::LOCAL,
             genesis,
             tip: genesis,
             height: chain::Height::new(0),
@@ -145,6 +144,29 @@ impl Stranger {
             clock: u64::from(crate::world::now().get()),
             nonce: 12_345,
         }
+    }
+
+    /// Listens on a free port of the loopback interface, and returns the address.
+    pub(crate) async fn listen(&mut self) -> Multiaddr {
+        self.swarm.listen_on("/ip4/127.0.0.1/tcp/0".parse().unwrap()).unwrap();
+        self.until("an address", |event| match event {
+            SwarmEvent::NewListenAddr { address, .. } => Some(address),
+            _ => None,
+        })
+        .await
+    }
+
+    /// Waits for a request and responds with bytes.
+    pub(crate) async fn respond(&mut self, bytes: Vec<u8>) {
+        let is_request = |event| match event {
+            SwarmEvent::Behaviour(BehaviourEvent::Exchange(request_response::Event::Message {
+                message: Message::Request { channel, .. },
+                ..
+            })) => Some(channel),
+            _ => None,
+        };
+        let channel = self.until("a request", is_request).await;
+        self.swarm.behaviour_mut().exchange.send_response(channel, bytes).unwrap();
     }
 
     /// Connects to a node and waits for its subscriptions to both topics.

@@ -148,6 +148,7 @@ fn problem(error: &ConnectError) -> Problem {
         ConnectError::Own
         | ConnectError::OtherNetwork
         | ConnectError::OtherNode(_)
+        | ConnectError::IncompatibleVersion { .. }
         | ConnectError::Unreachable(_)
         | ConnectError::Timeout => Kind::NO_PEER,
     };

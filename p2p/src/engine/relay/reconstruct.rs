@@ -137,7 +137,8 @@ impl Blocks {
                 self.pending.insert(pending.hash, pending);
                 return;
             }
-            Ok(Response::Error(ResponseError::BadRequest)) | Err(_) => {}
+            Ok(Response::Error(ResponseError::BadRequest | ResponseError::AboveLimit)) | Err(_) => {
+            }
             Ok(_) => cx.report(peer, Misbehavior::WrongResponse),
         }
         self.request_block(cx, pending, BlockRequest::new(&compact, failed));

@@ -242,7 +242,9 @@ impl Bodies {
                         Duration::from_secs(u64::from(retry_after).clamp(1, 30))
                     }
                     ResponseError::RateLimited => PAUSE.saturating_mul(2),
-                    ResponseError::BadRequest => LONG_PAUSE,
+                    ResponseError::BadRequest
+                    | ResponseError::AboveLimit
+                    | ResponseError::IncompatibleVersion { .. } => LONG_PAUSE,
                 };
                 if !pause.is_zero() {
                     peer.bodies_not_before = now.saturating_add(pause);

@@ -246,7 +246,7 @@ impl Headers {
                 pause(u64::from(retry_after).clamp(1, 60));
             }
             Ok(Response::Error(ResponseError::RateLimited)) => pause(5),
-            Ok(Response::Error(ResponseError::BadRequest)) => pause(60),
+            Ok(Response::Error(ResponseError::BadRequest | ResponseError::AboveLimit)) => pause(60),
             Ok(Response::Error(ResponseError::NotFound)) => {
                 self.end_session(cx, peers, id, Outcome::Complete(session.claimed_tip));
             }

@@ -5,7 +5,7 @@
 //! be sent the request together with the negotiation, which saves a round trip.
 
 use crate::message::{Protocol, Request, Response};
-use crate::wire::{self, Codec};
+use crate::wire::{self, Codec, WireError};
 use chain::block;
 use futures::{AsyncRead, AsyncWrite};
 use libp2p::core::Endpoint;
@@ -27,9 +27,24 @@ pub(crate) type ProtocolEvent = request_response::Event<DecodedRequest, Response
 /// A received request, or the error that it could not be decoded.
 pub(crate) type DecodedRequest = Result<Request, MalformedRequest>;
 
-/// A request that cannot be decoded or exceeds its size limit.
+/// A request that is not served because of its encoding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct MalformedRequest;
+pub(crate) enum MalformedRequest {
+    /// The bytes cannot be decoded.
+    Undecodable,
+    /// A count or the length of the request exceeds its limit.
+    AboveLimit,
+}
+
+impl From<&io::Error> for MalformedRequest {
+    fn from(error: &io::Error) -> MalformedRequest {
+        let error = error.get_ref().and_then(|error| error.downcast_ref());
+        match error {
+            Some(WireError::AboveLimit { .. }) => MalformedRequest::AboveLimit,
+            _ => MalformedRequest::Undecodable,
+        }
+    }
+}
 
 /// A codec that reports malformed requests as events. The behaviour only logs its errors, so
 /// without the event malformed requests would cost their sender nothing.
@@ -165,7 +180,7 @@ impl request_response::Codec for LenientCodec {
     {
         match self.0.read_request(name, io).await {
             Ok(request) => Ok(Ok(request)),
-            Err(error) if error.kind() == io::ErrorKind::InvalidData => Ok(Err(MalformedRequest)),
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => Ok(Err((&error).into())),
             Err(error) => Err(error),
         }
     }
@@ -186,7 +201,7 @@ impl request_response::Codec for LenientCodec {
     where
         T: AsyncWrite + Unpin + Send,
     {
-        let request = request.map_err(|MalformedRequest| io::ErrorKind::InvalidInput)?;
+        let request = request.map_err(|_| io::ErrorKind::InvalidInput)?;
         self.0.write_request(name, io, request).await
     }
 

@@ -218,8 +218,7 @@ fn maximum_duration_of_a_ban_does_not_overflow() {
 
 fn requests() -> [Request; 6] {
     let status = crate::message::Status {
-        version: crate::message::VERSION,
-        services: 1,
+        capabilities: crate::message::Capabilities::LOCAL,
         genesis: block::Hash::from_bytes([0; 32]),
         tip: block::Hash::from_bytes([0; 32]),
         height: block::Height::default(),

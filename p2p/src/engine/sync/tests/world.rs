@@ -5,7 +5,7 @@ use crate::engine::sync::{Limits, Sync};
 use crate::engine::{
     BlockValidation, Failure, Input, Misbehavior, Now, Output, Progress, RequestId,
 };
-use crate::message::{MAX_HEADERS, Request, Response, SOFT_BLOCKS_BYTES, Status, VERSION};
+use crate::message::{Capabilities, MAX_HEADERS, Request, Response, SOFT_BLOCKS_BYTES, Status};
 use crate::testing::mock_chain::MockChain;
 use crate::view::ChainView;
 use chain::Params;
@@ -106,8 +106,7 @@ pub(super) struct World {
 pub(super) fn status(chain: &MockChain) -> Status {
     let tip = chain.tip();
     Status {
-        version: VERSION,
-        services: 1,
+        capabilities: Capabilities::LOCAL,
         genesis: chain.params().genesis_hash(),
         tip: tip.hash,
         height: tip.height,
