@@ -216,15 +216,19 @@ impl<K: Copy + Ord> Shares<K> {
 
     /// What a group would hold with `more`, relative to its shares, of which the fuller counts.
     fn load(&self, group: AddressGroup, more: u64) -> u64 {
-        let held =
-            |held: &HashMap<IpAddr, u64>, range| held.get(range).map_or(more, |it| it + more);
-        let host = held(&self.hosts, &group.host).saturating_mul(self.limits.per_site);
-        let site = held(&self.sites, &group.site).saturating_mul(self.limits.per_host);
-        host.max(site)
+        let site = self.sites.get(&group.site).map_or(more, |held| held + more);
+        self.host_load(group, more).max(site.saturating_mul(self.limits.per_host))
+    }
+
+    /// What a host would hold with `more`, relative to its share.
+    fn host_load(&self, group: AddressGroup, more: u64) -> u64 {
+        let host = self.hosts.get(&group.host).map_or(more, |held| held + more);
+        host.saturating_mul(self.limits.per_site)
     }
 
     /// Selects entries of at least `missing` in all that give way to `amount` of a newcomer: those of
-    /// the largest holder first, and of these the one idle the longest, or else the newest.
+    /// the largest holder first, and of these the one idle the longest, or else the newest. Where
+    /// only the site of the newcomer is above its share, the hosts of this site are compared.
     fn victims(
         &self,
         newcomer: AddressGroup,
@@ -235,7 +239,12 @@ impl<K: Copy + Ord> Shares<K> {
         if missing == 0 {
             return Ok(Vec::new());
         }
-        let load_after = self.load(newcomer, amount);
+        let within_site = self.load(newcomer, amount) > self.limits.share();
+        let load = |group, more| match within_site {
+            true => self.host_load(group, more),
+            false => self.load(group, more),
+        };
+        let load_after = load(newcomer, amount);
         let (is_above_share, small) = (load_after > self.limits.share(), self.limits.small());
         let gives_way = |entry: &Entry, load: u64| {
             let is_protected = entry.useful_until > now && load <= self.limits.share();
@@ -245,7 +254,8 @@ impl<K: Copy + Ord> Shares<K> {
         };
         let mut candidates: Vec<_> = (self.entries.iter())
             .filter(|(_, entry)| !is_above_share || entry.group.host == newcomer.host)
-            .map(|(key, entry)| (key, entry, self.load(entry.group, 0)))
+            .filter(|(_, entry)| !within_site || entry.group.site == newcomer.site)
+            .map(|(key, entry)| (key, entry, load(entry.group, 0)))
             .filter(|(_, entry, load)| gives_way(entry, *load))
             .map(|(key, entry, load)| {
                 let age = if entry.is_idle { entry.since } else { u64::MAX - entry.since };

@@ -54,6 +54,25 @@ fn addresses_of_one_ipv6_network_share_their_holding() {
     assert!(peers[0].site == peers[1].site && peers[0].host != peers[1].host);
 }
 
+// A few hosts of a site must not shut out all others of it.
+#[test]
+fn host_within_its_share_replaces_larger_hosts_of_its_full_site() {
+    let peer = |text: &str| AddressGroup::in_netgroup(text.parse().unwrap());
+    let mut shares = Shares::new(Limits { capacity: 8, per_host: 2, per_site: 4 });
+    for key in 0..6 {
+        let host = if key < 4 { "20.1.0.1" } else { "20.1.0.2" };
+        assert_eq!(shares.admit(key, peer(host), 1, NOW), Ok(Vec::new()));
+    }
+    for key in [6, 7] {
+        assert_eq!(shares.admit(key, peer("30.1.0.1"), 1, NOW), Ok(Vec::new()));
+    }
+    assert_eq!(shares.admit(10, peer("20.1.0.1"), 1, NOW), Err(Full));
+    assert_eq!(shares.admit(10, peer("20.1.0.3"), 1, NOW), Ok(vec![3]));
+    assert_eq!(shares.admit(11, peer("20.1.0.4"), 1, NOW), Ok(vec![2]));
+    // None of another site gave way.
+    assert_eq!(shares.in_use_by(peer("30.1.0.1")), 2);
+}
+
 #[test]
 fn idle_entries_give_way_first_and_the_longest_idle_of_them() {
     let mut shares =
