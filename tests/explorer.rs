@@ -311,6 +311,10 @@ fn foreign_text_is_never_parsed_as_markup() {
         max_peers: 8,
         discover: false,
         mdns: false,
+        allowed_peers: Vec::new(),
+        network_key: None,
+        trusted: Vec::new(),
+        external_addresses: Vec::new(),
         data: folder.path().to_owned(),
         agent: agent.to_owned(),
     };

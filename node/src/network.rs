@@ -23,7 +23,8 @@ pub fn check(peering: &Peering, data: &Path) -> Result<()> {
 /// The configuration of the network, with an address to listen on if that of the configuration is in
 /// use.
 fn config(peering: Peering, data: &Path) -> (p2p::Config, Option<Multiaddr>) {
-    let Peering { listen, peers, boot_nodes, max_peers, discover, mdns } = peering;
+    let Peering { listen, peers, boot_nodes, max_peers, discover, mdns, .. } = peering;
+    let Peering { allowed_peers, network_key, trusted, external_addresses, .. } = peering;
     let (listen, fallback) = match listen {
         _ if max_peers == 0 => (Vec::new(), None),
         Listen::Nowhere => (Vec::new(), None),
@@ -37,6 +38,10 @@ fn config(peering: Peering, data: &Path) -> (p2p::Config, Option<Multiaddr>) {
         max_peers,
         discover,
         mdns: mdns && max_peers > 0,
+        allowed_peers,
+        network_key,
+        trusted,
+        external_addresses,
         data: data.to_owned(),
         agent: AGENT.to_owned(),
     };

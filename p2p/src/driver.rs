@@ -16,7 +16,7 @@ mod save;
 mod server;
 
 use crate::clock::Clock;
-use crate::engine::{Failure, Input, Misbehavior, Now, Output};
+use crate::engine::{Failure, Input, Misbehavior, Output};
 use crate::handle::{Command, ConnectError};
 use crate::message::{
     Capabilities, NodeAddresses, Protocol, Request, Response, ResponseError, Status,
@@ -32,7 +32,7 @@ use connections::{Connections, Context};
 use dial::Dialer;
 use futures::StreamExt;
 use handshake::{Handshakes, Hello};
-use key_copies::{KeyCopies, OwnKey};
+use key_copies::KeyCopies;
 use libp2p::core::ConnectedPoint;
 use libp2p::request_response::{Event, InboundRequestId, Message, OutboundRequestId};
 use libp2p::swarm::{ConnectionId, SwarmEvent};
@@ -132,7 +132,10 @@ impl Driver {
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                event = self.cx.network.swarm.select_next_some() => self.handle_swarm(event),
+                event = self.cx.network.swarm.select_next_some() => {
+                    self.handle_swarm(event);
+                    self.disconnect_evicted();
+                }
                 output = self.outputs.recv() => match output {
                     Some(output) => self.handle_output(output),
                     None => break,
@@ -161,8 +164,8 @@ impl Driver {
             }
             SwarmEvent::ConnectionClosed { peer_id, connection_id, cause, .. } => {
                 let (cause, Context { network, connections }) = (cause.as_ref(), &mut self.cx);
-                if let Some(cause) = connections.closed(network, peer_id, connection_id, cause) {
-                    self.dialer.peer_disconnected(peer_id, &cause);
+                if let Some(closed) = connections.closed(network, peer_id, connection_id, cause) {
+                    self.dialer.peer_disconnected(&mut self.cx, peer_id, &closed);
                 }
             }
             SwarmEvent::OutgoingConnectionError { connection_id, peer_id, error } => {
@@ -183,6 +186,14 @@ impl Driver {
                 tracing::error!(?addresses, %error, "listener closed");
             }
             _ => {}
+        }
+    }
+
+    /// Disconnects the peers whose slots new connections have taken.
+    fn disconnect_evicted(&mut self) {
+        let network = &mut self.cx.network;
+        for peer in network.swarm.behaviour_mut().gater.take_evicted() {
+            network.disconnect(peer, "evicted in favour of another peer");
         }
     }
 
@@ -226,10 +237,24 @@ impl Driver {
             Command::Peers(reply) => drop(reply.send(connections.infos(network))),
             Command::Connect(address, reply) => {
                 self.dialer.connect(&mut self.cx, &address, reply);
+                self.saver.save(&mut self.cx.network, now);
             }
             Command::Disconnect(peer, reply) => {
-                network.peers().remove_persistent_peer(peer, now);
-                let _ = reply.send(network.disconnect(peer, "requested by the user"));
+                let was_persistent = network.peers().remove_persistent_peer(peer, now);
+                let was_connected = network.disconnect(peer, "requested by the user");
+                let _ = reply.send(was_persistent || was_connected);
+                self.saver.save(network, now);
+            }
+            Command::PersistentPeers(reply) => {
+                let _ = reply.send(network.peers().persistent_peers(now));
+            }
+            Command::RemovePersistent(address, reply) => {
+                let removed = network.peers().remove_persistent_address(&address);
+                if let Some(Some(peer)) = removed {
+                    network.disconnect(peer, "requested by the user");
+                }
+                let _ = reply.send(removed.is_some());
+                self.saver.save(network, now);
             }
             Command::Ban { subject, seconds, reason, done } => {
                 for peer in network.peers().ban(subject, seconds, reason, now) {
@@ -419,7 +444,8 @@ impl Driver {
     /// for a while, and callers that wait for the connection learn the reason.
     fn incompatible(&mut self, peer: PeerId, supported: Capabilities) {
         let local = self.handshakes.incompatible(&mut self.cx, peer, supported);
-        self.dialer.handshake_failed(peer, &ConnectError::IncompatibleVersion { supported, local });
+        let error = ConnectError::IncompatibleVersion { supported, local };
+        self.dialer.handshake_failed(&mut self.cx, peer, &error);
     }
 
     /// Warns if two processes use the key of a peer at the same time.
@@ -438,29 +464,6 @@ impl Driver {
                  directory of one is a copy; stop one, and remove node.key from its directory"
             );
         });
-    }
-
-    /// Warns if another node has this node's key.
-    fn warn_of_own_key(&mut self, now: Now) {
-        for found in self.key_copies.identify(now) {
-            self.cx.network.log("own key", |dropped| match found {
-                OwnKey::Itself(address) => {
-                    tracing::info!(%address, dropped, "dialed this node itself");
-                }
-                OwnKey::Dialed(address) => tracing::warn!(
-                    %address, dropped,
-                    "the node at this address has the key of this node, so they cannot connect: \
-                     the data directory of one is a copy; stop one, and remove node.key from its \
-                     directory"
-                ),
-                OwnKey::Accepted(address) => tracing::warn!(
-                    %address, dropped,
-                    "a node that connects from this address has the key of this node, so they \
-                     cannot connect: the data directory of one is a copy; stop one, and remove \
-                     node.key from its directory"
-                ),
-            });
-        }
     }
 
     /// Adds nodes that mDNS has discovered on the local network to the address book.
@@ -500,7 +503,7 @@ impl Driver {
         for connection in cx.network.peers().redundant_connections(now) {
             cx.network.swarm.close_connection(connection);
         }
-        dialer.expire(now);
+        dialer.expire(cx, now);
         Handshakes::expire(cx, now);
         for (peer, consequence) in self.rejections.due(now.elapsed) {
             match consequence {
@@ -514,7 +517,9 @@ impl Driver {
             cx.connections.update_gossip_scores(&mut cx.network, now);
             requests.request_addresses(cx, now);
             self.clock_skew.check(&cx.connections, now);
-            self.warn_of_own_key(now);
+            for found in self.key_copies.identify(now) {
+                cx.network.log("own key", |dropped| found.log(dropped));
+            }
         }
         let Driver { cx, requests, .. } = self;
         self.saver.save_if_due(&mut cx.network, now);

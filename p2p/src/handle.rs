@@ -3,8 +3,9 @@
 use crate::engine::Progress;
 use crate::message::Capabilities;
 use crate::net::bandwidth::ByteCounters;
-use crate::peers::{Ban, Subject};
+use crate::peers::{Ban, PersistentPeer, Purpose, Subject};
 use chain::block::{self, Height};
+use chain::pow::Work;
 use libp2p::{Multiaddr, PeerId};
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,11 +26,16 @@ pub enum ConnectError {
     /// The node or its IP address is banned.
     #[error("the peer is banned; remove the ban first")]
     Banned,
+    /// This node connects to certain peers only, and the node at the address is none of them.
+    #[error("the node at the address is not among the allowed peers")]
+    NotAllowed,
     /// No node of this network responds at the address.
     #[error("no node responds at the address: {0}")]
     Unreachable(String),
-    /// A node of another network responds at the address.
-    #[error("the node at the address belongs to another network")]
+    /// What responds at the address is no node of this network.
+    #[error(
+        "no node of this network responds at the address: it may have another genesis block or another network key"
+    )]
     OtherNetwork,
     /// The node at the address has another peer id than expected.
     #[error("the node at the address has another id: {0}")]
@@ -51,6 +57,24 @@ pub enum ConnectError {
     Stopped,
 }
 
+impl ConnectError {
+    /// Whether another attempt cannot succeed either.
+    pub(crate) fn is_permanent(&self) -> bool {
+        match self {
+            ConnectError::Unsupported(_)
+            | ConnectError::Own
+            | ConnectError::OtherNetwork
+            | ConnectError::OtherNode(_)
+            | ConnectError::NotAllowed => true,
+            ConnectError::Banned
+            | ConnectError::IncompatibleVersion { .. }
+            | ConnectError::Unreachable(_)
+            | ConnectError::Timeout
+            | ConnectError::Stopped => false,
+        }
+    }
+}
+
 /// A failure of one of the network's tasks. The network has stopped, so the node should stop too.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the network's {task} has failed: {reason}")]
@@ -70,6 +94,12 @@ pub struct PeerInfo {
     pub address: Multiaddr,
     /// Whether this node dialed the peer.
     pub outbound: bool,
+    /// The purpose of the connection; `None` if the peer dialed this node.
+    pub purpose: Option<Purpose>,
+    /// The version of the protocol that is used with the peer.
+    pub version: u16,
+    /// The features of the peer, one a bit.
+    pub features: u64,
     /// The number of connections: one, or two after simultaneous dials.
     pub connections: usize,
     /// The agent string that the peer sent: printable, but not to be trusted.
@@ -78,6 +108,12 @@ pub struct PeerInfo {
     pub tip: block::Hash,
     /// The height of `tip`, as claimed by the peer.
     pub height: Height,
+    /// The work of its chain up to `tip`, as claimed by the peer.
+    pub claimed_work: Work,
+    /// The time since the peer was last the first to announce a block; `None` for never.
+    pub last_block: Option<Duration>,
+    /// The time since the peer was last the first to announce a transfer; `None` for never.
+    pub last_transfer: Option<Duration>,
     /// The round-trip time of the last ping.
     pub latency: Option<Duration>,
     /// Payload received from the peer, in bytes.
@@ -103,6 +139,8 @@ pub(crate) enum Command {
     Peers(oneshot::Sender<Vec<PeerInfo>>),
     Connect(Multiaddr, oneshot::Sender<Result<PeerId, ConnectError>>),
     Disconnect(PeerId, oneshot::Sender<bool>),
+    PersistentPeers(oneshot::Sender<Vec<PersistentPeer>>),
+    RemovePersistent(Multiaddr, oneshot::Sender<bool>),
     Ban { subject: Subject, seconds: u64, reason: String, done: oneshot::Sender<()> },
     Unban(Subject, oneshot::Sender<bool>),
     Bans(oneshot::Sender<Vec<Ban>>),
@@ -165,20 +203,34 @@ impl Handle {
         self.traffic.sent()
     }
 
-    /// Adds a persistent peer and dials it. The address may end with its peer id.
+    /// Adds a persistent peer, also for later runs, and dials it. The address may end with its peer
+    /// id.
     ///
     /// Returns its id when the handshake is complete.
     ///
     /// # Errors
     /// The handshake is not complete within 20 seconds. A node that is unreachable for now remains
-    /// a persistent peer and is dialed again.
+    /// a persistent peer and is dialed again; one that can never be this peer does not.
     pub async fn connect(&self, address: Multiaddr) -> Result<PeerId, ConnectError> {
         self.request(|reply| Command::Connect(address, reply))
             .await
             .unwrap_or(Err(ConnectError::Stopped))
     }
 
-    /// Disconnects a peer, which is no longer persistent. Returns false if it was not connected.
+    /// Returns the persistent peers with the states of their connections.
+    pub async fn persistent_peers(&self) -> Vec<PersistentPeer> {
+        self.request(Command::PersistentPeers).await.unwrap_or_default()
+    }
+
+    /// Disconnects the persistent peer at an address, which is no longer persistent. Returns false
+    /// if there is none.
+    pub async fn remove_persistent_peer(&self, address: Multiaddr) -> bool {
+        let command = |reply| Command::RemovePersistent(address, reply);
+        self.request(command).await.unwrap_or_default()
+    }
+
+    /// Disconnects a peer, which is no longer persistent. Returns false if it was neither connected
+    /// nor persistent.
     pub async fn disconnect(&self, peer: PeerId) -> bool {
         self.request(|reply| Command::Disconnect(peer, reply)).await.unwrap_or_default()
     }

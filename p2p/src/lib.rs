@@ -38,6 +38,7 @@
 //! ```
 
 pub mod log_limit;
+mod cidr;
 pub mod message;
 pub mod rate_limit;
 pub mod shares;
@@ -50,6 +51,7 @@ mod driver;
 pub mod engine;
 mod handle;
 mod net;
+mod network_key;
 pub mod peers;
 mod runner;
 pub mod serve;
@@ -59,11 +61,13 @@ mod submit;
 #[cfg(test)]
 mod testing;
 
+pub use cidr::{Cidr, CidrError};
 pub use config::Config;
 pub use handle::{ConnectError, Handle, PeerInfo, TaskFailed};
 pub use libp2p::{Multiaddr, PeerId, multiaddr};
 pub use net::key::KeyError;
-pub use peers::{Ban, Subject};
+pub use network_key::{NetworkKey, NetworkKeyError};
+pub use peers::{Ban, PersistentPeer, Purpose, Subject};
 pub use runner::ChainUpdate;
 pub use spawn::{SpawnError, check, spawn};
 pub use submit::{BlockReply, Submit, TransferReply};

@@ -8,6 +8,7 @@ mod address_book;
 mod address_exchange;
 mod anchors;
 mod bans;
+mod configured;
 mod dial;
 mod dial_schedule;
 mod netgroup;
@@ -21,6 +22,7 @@ mod store;
 pub use address_book::{MAX_NEW, MAX_PER_GROUP, MAX_PER_SOURCE, MAX_TRIED};
 pub use address_exchange::Source;
 pub use bans::{Ban, MAX_BAN_UNTIL, MAX_BANS, Subject};
+pub use configured::PersistentPeer;
 pub use dial::{Dial, DialFailure, Purpose};
 pub use policy::Policy;
 pub use rate_limit::Allowance;
@@ -28,7 +30,7 @@ pub use scores::{
     BAN_SCORE, BEST_SCORE, COOL_DOWN, DISCONNECT_SCORE, HALF_LIFE, IP_BAN, PEER_BAN, Penalty,
     WORST_SCORE,
 };
-pub use slots::{Denied, Direction};
+pub use slots::{Activity, Denied, Direction};
 pub use store::Snapshot;
 
 use crate::engine::{Misbehavior, Now};
@@ -46,7 +48,7 @@ use scores::Scores;
 use slots::{MAX_PER_PEER, PeerState, Slots};
 use std::collections::BTreeSet;
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -110,6 +112,10 @@ impl Peers {
         let mut bans = Bans::default();
         saved.bans.into_iter().for_each(|ban| bans.add(ban));
         bans.prune(now);
+        let mut dials = DialSchedule::new(now);
+        for address in &saved.persistent {
+            dials.add_persistent(address, true);
+        }
         Peers {
             local,
             policy,
@@ -120,7 +126,7 @@ impl Peers {
             bans,
             scores: Scores::default(),
             slots: Slots::default(),
-            dials: DialSchedule::new(now),
+            dials,
             next_prune: Duration::ZERO,
         }
     }
@@ -130,7 +136,8 @@ impl Peers {
     pub fn snapshot(&mut self, now: Now) -> Snapshot {
         let addresses = self.book.iter().map(|(socket, entry)| (socket, entry.clone())).collect();
         let anchors = self.anchors.choose(&self.slots).to_vec();
-        Snapshot::new(&self.path, addresses, anchors, self.bans.list(now))
+        let (bans, persistent) = (self.bans.list(now), self.dials.added());
+        Snapshot::new(&self.path, addresses, anchors, bans, persistent)
     }
 
     /// Saves the state. Blocks on the disk.
@@ -148,9 +155,31 @@ impl Peers {
         }
     }
 
-    /// Adds a peer to which the node remains connected.
+    /// Adds a peer of the configuration, to which the node remains connected.
     pub fn add_persistent_peer(&mut self, address: &Multiaddr) {
-        self.dials.add_persistent(address);
+        self.dials.add_persistent(address, false);
+    }
+
+    /// Adds a peer to which the node remains connected, also after a restart. Returns whether it is
+    /// new.
+    pub fn save_persistent_peer(&mut self, address: &Multiaddr) -> bool {
+        self.dials.add_persistent(address, true)
+    }
+
+    /// Returns the persistent peers with the states of their connections.
+    pub fn persistent_peers(&self, now: Now) -> Vec<PersistentPeer> {
+        self.dials.persistent(&self.slots, now)
+    }
+
+    /// Records why a persistent peer is not connected. Returns whether the cause is a new one of a
+    /// persistent peer, which should be logged.
+    pub fn dial_problem(&mut self, address: &Multiaddr, cause: &str) -> bool {
+        self.dials.set_problem(address, cause)
+    }
+
+    /// Records the socket at which a configured name was dialed.
+    pub fn name_resolved(&mut self, address: &Multiaddr, socket: SocketAddr) {
+        self.dials.set_resolved(address, socket);
     }
 
     /// Adds an address that is dialed while few peers are connected.
@@ -159,14 +188,21 @@ impl Peers {
     }
 
     /// A user disconnects a peer: it is no longer persistent, and denied for `COOL_DOWN`. The
-    /// caller closes its connections.
-    pub fn remove_persistent_peer(&mut self, peer: PeerId, now: Now) {
-        self.dials.remove_persistent(&peer);
+    /// caller closes its connections. Returns false if it was not persistent.
+    pub fn remove_persistent_peer(&mut self, peer: PeerId, now: Now) -> bool {
         self.scores.cool_down(peer, now);
+        self.dials.remove_persistent(&peer)
+    }
+
+    /// Removes the persistent peer at an address, and returns its id, if that is known, whose
+    /// connections the caller closes; `None` if there is no such peer.
+    pub fn remove_persistent_address(&mut self, address: &Multiaddr) -> Option<Option<PeerId>> {
+        self.dials.remove_persistent_at(address)
     }
 
     /// Admits an inbound connection before its encryption handshake. Every id must be passed to
-    /// `connection_established` or `connection_closed` later.
+    /// `connection_established` or `connection_closed` later. Returns the remote addresses of
+    /// admitted connections that must be closed before their handshake is finished.
     ///
     /// # Errors
     /// The reason for which the connection must be closed.
@@ -175,13 +211,19 @@ impl Peers {
         connection: ConnectionId,
         from: &Multiaddr,
         now: Now,
-    ) -> Result<(), Denied> {
-        let ip = netgroup::ip(from);
-        if ip.is_some_and(|ip| self.is_banned_ip(ip, now)) {
+    ) -> Result<Vec<Multiaddr>, Denied> {
+        if netgroup::ip(from).is_some_and(|ip| self.is_banned_ip(ip, now)) {
             return Err(Denied::Banned);
         }
-        let persistent = self.dials.persistent_peers();
-        self.slots.admit(connection, ip, &self.policy, &persistent, now)
+        let protected = self.protected_peers();
+        self.slots.admit(connection, from, &self.policy, &protected, now)
+    }
+
+    /// The peers that are never evicted, and for which others are.
+    fn protected_peers(&self) -> BTreeSet<PeerId> {
+        let mut peers = self.dials.persistent_peers();
+        peers.extend(self.slots.trusted_peers(&self.policy));
+        peers
     }
 
     /// Accepts a connection after its encryption handshake. `address` is the peer's, for an
@@ -224,20 +266,28 @@ impl Peers {
         let is_outbound = direction == Direction::Outbound;
         let purpose = is_outbound.then(|| self.dials.purpose(address));
         let is_persistent = purpose == Some(Purpose::Persistent);
-        self.check(&peer, address, is_persistent || self.dials.is_persistent(&peer), now)?;
-        if !is_outbound && !self.slots.is_pending(connection) {
-            self.admit(connection, address, now)?;
+        let resolved = self.dials.socket(address).filter(|_| is_outbound);
+        let ip = netgroup::ip(address).or_else(|| Some(resolved?.ip()));
+        self.check(&peer, ip, is_persistent || self.dials.is_persistent(&peer), now)?;
+        if !is_outbound {
+            if !self.slots.is_pending(connection) {
+                let protected = self.protected_peers();
+                self.slots.check(ip, &self.policy, &protected, now)?;
+            } else if let Some(ip) = ip.filter(|ip| self.policy.limits(*ip)) {
+                // Others of its IP or netgroup may have been faster.
+                self.slots.check_counts(ip, &self.policy)?;
+            }
         }
-        self.slots.open(connection, peer, address, purpose, &self.policy, now);
-        let mut persistent = self.dials.persistent_peers();
+        self.slots.open(connection, peer, (address, resolved), purpose, &self.policy, now);
+        let mut protected = self.protected_peers();
         if is_persistent {
-            persistent.insert(peer);
+            protected.insert(peer);
         }
-        let evict = self.slots.evict(&peer, &self.policy, &persistent, &mut self.rng)?;
+        let evict = self.slots.evict(&peer, &self.policy, &protected, &mut self.rng)?;
         if is_outbound {
             self.dials.connected(address, peer);
             if self.slots.has_handshake(&peer) {
-                self.record_connected(address, peer, now);
+                self.record_connected(resolved, peer, now);
             }
         }
         Ok(Connected { purpose, evict })
@@ -246,15 +296,15 @@ impl Peers {
     fn check(
         &self,
         peer: &PeerId,
-        address: &Multiaddr,
+        ip: Option<IpAddr>,
         is_persistent: bool,
         now: Now,
     ) -> Result<(), Denied> {
         if *peer == self.local {
             Err(Denied::SelfConnection)
-        } else if self.is_banned(*peer, now)
-            || netgroup::ip(address).is_some_and(|ip| self.is_banned_ip(ip, now))
-        {
+        } else if !self.policy.is_allowed(peer) {
+            Err(Denied::NotAllowed)
+        } else if self.is_banned(*peer, now) || ip.is_some_and(|ip| self.is_banned_ip(ip, now)) {
             Err(Denied::Banned)
         } else if self.scores.is_cooling_down(peer, now) && !is_persistent {
             Err(Denied::CoolingDown)
@@ -265,8 +315,8 @@ impl Peers {
         }
     }
 
-    fn record_connected(&mut self, address: &Multiaddr, peer: PeerId, now: Now) {
-        if let Some(socket) = netgroup::socket(address) {
+    fn record_connected(&mut self, socket: Option<SocketAddr>, peer: PeerId, now: Now) {
+        if let Some(socket) = socket {
             self.book.connected(socket, peer, now.unix());
         }
     }
@@ -286,15 +336,16 @@ impl Peers {
     /// A peer of this network has completed the handshake.
     pub fn handshake_completed(&mut self, peer: PeerId, now: Now) -> HandshakeOutcome {
         self.slots.handshake_completed(&peer);
-        let outbound: Vec<(ConnectionId, Multiaddr, Option<Purpose>)> = self
+        let outbound: Vec<_> = self
             .slots
             .of(&peer)
             .filter(|(_, one)| !one.is_inbound())
-            .map(|(id, one)| (id, one.address.clone(), one.purpose))
+            .map(|(id, one)| (id, one.address.clone(), one.socket(), one.purpose))
             .collect();
         let mut outcome = HandshakeOutcome::Stay;
-        for (id, address, purpose) in outbound {
-            self.record_connected(&address, peer, now);
+        for (id, address, socket, purpose) in outbound {
+            self.record_connected(socket, peer, now);
+            self.dials.handshake_completed(&address);
             if purpose == Some(Purpose::Feeler) {
                 if self.slots.outbound() < self.policy.max_outbound {
                     self.slots.set_purpose(id, Purpose::Outbound);
@@ -342,7 +393,7 @@ impl Peers {
         let dialed = self.slots.of(&peer).filter(|(_, one)| !one.is_inbound());
         for (_, connection) in dialed {
             self.dials.rest(&connection.address, INCOMPATIBLE_REST, now);
-            if let Some(socket) = netgroup::socket(&connection.address) {
+            if let Some(socket) = connection.socket() {
                 self.book.rest(socket, INCOMPATIBLE_REST, now);
             }
         }
@@ -367,6 +418,15 @@ impl Peers {
                 }
             }
         }
+    }
+
+    /// Whether a peer is exempt from limits.
+    fn is_trusted(&self, peer: &PeerId) -> bool {
+        !self.policy.trusted.is_empty()
+            && self
+                .slots
+                .of(peer)
+                .any(|(_, one)| one.ip().is_some_and(|ip| self.policy.is_trusted(ip)))
     }
 
     fn allow_address(&mut self, source: Source, now: Now) -> bool {
@@ -406,13 +466,17 @@ impl Peers {
 
     /// Counts a peer's request and returns whether to serve it.
     pub fn allow_request(&mut self, peer: &PeerId, request: &Request, now: Now) -> Allowance {
+        if self.is_trusted(peer) {
+            return Allowance::Allow;
+        }
         let peer = self.slots.peer(peer);
         peer.map_or(Allowance::Reject, |peer| peer.limits.allow_request(request, now))
     }
 
     /// Counts a peer's announcement and returns whether to decode it.
     pub fn allow_announcement(&mut self, peer: &PeerId, topic: Topic, now: Now) -> bool {
-        self.slots.peer(peer).is_some_and(|peer| peer.limits.allow_announcement(topic, now))
+        self.is_trusted(peer)
+            || self.slots.peer(peer).is_some_and(|peer| peer.limits.allow_announcement(topic, now))
     }
 
     /// Records bytes of blocks served to a peer.
@@ -435,6 +499,11 @@ impl Peers {
     /// Records that a peer was the first to announce a transfer.
     pub fn record_transfer(&mut self, peer: &PeerId, now: Now) {
         self.record(peer, |peer| peer.last_transfer = Some(now.elapsed));
+    }
+
+    /// Returns the purpose of the connection with a peer, and its last useful announcements.
+    pub fn activity(&self, peer: &PeerId, now: Now) -> Activity {
+        self.slots.activity(peer, now)
     }
 
     fn record(&mut self, peer: &PeerId, record: impl FnOnce(&mut PeerState)) {
@@ -464,7 +533,7 @@ impl Peers {
 
     /// Bans a peer and its public IPs, except for anchors and configured addresses.
     fn ban_for(&mut self, peer: PeerId, misbehavior: Misbehavior, now: Now) {
-        let reason = format!("{misbehavior:?}");
+        let reason = misbehavior.description().to_owned();
         let ips: Vec<IpAddr> = self
             .slots
             .of(&peer)

@@ -10,7 +10,7 @@ use crate::net::bandwidth::BandwidthMeter;
 use crate::net::behaviour::{self, Behaviour};
 use crate::net::connection_gater::ConnectionGater;
 use crate::net::key::{self, KeyError};
-use crate::net::transport;
+use crate::net::transport::{self, Built};
 use crate::peers::{Peers, Policy};
 use crate::runner::{self, ChainUpdate, Runner};
 use crate::serve;
@@ -22,11 +22,11 @@ use libp2p::core::transport::{ListenerId, TransportError};
 use libp2p::core::upgrade::Version;
 use libp2p::multiaddr::Protocol;
 use libp2p::swarm::{self, SwarmEvent};
-use libp2p::{Multiaddr, Swarm, identity::Keypair};
+use libp2p::{Multiaddr, PeerId, Swarm, identity::Keypair};
 use rand::TryRng;
 use rand::rngs::SysRng;
 use socket2::{Domain, Socket, Type};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener};
 use std::time::Duration;
@@ -173,7 +173,8 @@ async fn supervise(
 /// Rejects unsupported addresses at the start, before they are used.
 fn check_addresses(config: &Config) -> Result<(), SpawnError> {
     let listens = config.listen.iter().find(|address| !transport::can_listen(address));
-    let mut dials = config.peers.iter().chain(&config.boot_nodes);
+    let dials = config.peers.iter().chain(&config.boot_nodes);
+    let mut dials = dials.chain(&config.external_addresses);
     let unsupported = listens.or_else(|| dials.find(|address| !transport::can_dial(address)));
     unsupported.map_or(Ok(()), |address| Err(SpawnError::Unsupported(address.clone())))
 }
@@ -193,19 +194,32 @@ fn swarm(
     let id = key.public().to_peer_id();
     // Networks whose blocks cost no work are private.
     let is_private = chain.params().spec().fixed_difficulty;
-    let policy = Policy { discover: config.discover, ..Policy::new(config.max_peers, is_private) };
+    let allowed = config.allowed_peers.iter().copied().collect::<BTreeSet<PeerId>>();
+    let policy = Policy {
+        discover: config.discover,
+        allowed: Some(allowed).filter(|allowed| !allowed.is_empty()),
+        trusted: config.trusted.clone(),
+        ..Policy::new(config.max_peers, is_private)
+    };
     let mut peers = Peers::open(&config.data, id, policy, clock.now(), seed()?);
     config.peers.iter().for_each(|address| peers.add_persistent_peer(address));
     config.boot_nodes.iter().for_each(|address| peers.add_boot_node(address));
+    config.external_addresses.iter().for_each(|address| peers.add_own_address(address));
     let genesis = chain.params().genesis_hash();
+    let network_key = config.network_key;
+    let settings = transport::Config { key, genesis, network_key, meter, own_key };
+    let Built { transport, resolved, handshakes } =
+        transport::build(settings).map_err(|error| SpawnError::System(error.to_string()))?;
+    let gater = ConnectionGater::new(peers, clock, handshakes, resolved);
     let settings = behaviour::Config { genesis, agent: &config.agent, mdns: config.mdns };
-    let behaviour = Behaviour::new(key, ConnectionGater::new(peers, clock), &settings);
-    let transport = transport::build(key, genesis, meter, own_key)
-        .map_err(|error| SpawnError::System(error.to_string()))?;
+    let behaviour = Behaviour::new(key, gater, &settings);
+    let external = config.external_addresses.clone();
     let config = swarm::Config::with_tokio_executor()
         .with_idle_connection_timeout(IDLE_TIMEOUT)
         .with_substream_upgrade_protocol_override(Version::V1Lazy);
-    Ok(Swarm::new(transport, behaviour, id, config))
+    let mut swarm = Swarm::new(transport, behaviour, id, config);
+    external.into_iter().for_each(|address| swarm.add_external_address(address));
+    Ok(swarm)
 }
 
 /// Listens on addresses and returns the actual ones, with the node's peer id.

@@ -4,12 +4,11 @@ use super::node::block_on;
 use super::output::{self, Table, bytes, duration, label, print_line, seconds_until};
 use crate::api::http::page::Page;
 use crate::api::routes::bans::Ban;
-use crate::api::routes::peers::{Peer, PeerAdded};
+use crate::api::routes::peers::{Peer, PeerAdded, PersistentPeer};
 use crate::client::{Client, NodeArgs, printable};
 use anyhow::{Result, bail};
 use reqwest::Method;
 use serde_json::{Value, json};
-use std::net::IpAddr;
 use std::time::Duration;
 
 /// Time for which a node may try to dial another before it responds.
@@ -37,17 +36,18 @@ enum Command {
         #[command(flatten)]
         node: NodeArgs,
     },
-    /// Disconnect from a peer
+    /// Disconnect from a peer, and do not reconnect
     Remove {
-        /// Peer id, or the end of it as listed
+        /// Peer id, the end of it as listed, or address of a persistent peer
+        #[arg(value_name = "ID|MULTIADDR")]
         id: String,
         #[command(flatten)]
         node: NodeArgs,
     },
-    /// Ban a peer or IP address
+    /// Ban a peer, an IP address or a range
     Ban {
-        /// Peer id, the end of it as listed, or IP address
-        #[arg(value_name = "ID|IP")]
+        /// Peer id, the end of it as listed, IP address, or range such as 192.0.2.0/24
+        #[arg(value_name = "ID|IP|CIDR")]
         subject: String,
         /// Duration of the ban in seconds [default: a day]
         #[arg(long, value_name = "N")]
@@ -60,8 +60,8 @@ enum Command {
     },
     /// Remove a ban
     Unban {
-        /// Peer id or IP address
-        #[arg(value_name = "ID|IP")]
+        /// Peer id, IP address or range
+        #[arg(value_name = "ID|IP|CIDR")]
         subject: String,
         #[command(flatten)]
         node: NodeArgs,
@@ -80,14 +80,19 @@ pub fn run(args: Args, json: bool) -> Result<()> {
             Some(Command::Add { address, node }) => add(&node, &address, json).await,
             Some(Command::Remove { id, node }) => {
                 let client = node.connect_with_token(None).await?;
+                if id.starts_with('/') {
+                    let path = ["persistent-peers", &id];
+                    client.send_once(Method::DELETE, &path, None, Duration::ZERO).await?;
+                    return report(&json!({ "removed": id }), &format!("removed {id}"), json);
+                }
                 let id = full_id(&client, &id).await?;
                 client.send_once(Method::DELETE, &["peers", &id], None, Duration::ZERO).await?;
                 report(&json!({ "removed": id }), &format!("disconnected from {id}"), json)
             }
             Some(Command::Ban { subject, seconds, reason, node }) => {
                 let client = node.connect_with_token(None).await?;
-                let ban = match subject.parse::<IpAddr>() {
-                    Ok(ip) => json!({ "ip": ip, "seconds": seconds, "reason": reason }),
+                let ban = match subject.parse::<p2p::Cidr>() {
+                    Ok(_) => json!({ "ip": subject, "seconds": seconds, "reason": reason }),
                     Err(_) => {
                         let peer = full_id(&client, &subject).await?;
                         json!({ "peer": peer, "seconds": seconds, "reason": reason })
@@ -110,15 +115,15 @@ pub fn run(args: Args, json: bool) -> Result<()> {
 }
 
 async fn list(node: &NodeArgs, json: bool) -> Result<()> {
-    let response = node.connect(None).await?.get(&["peers"]).await?;
-    let headings =
-        ["id", "address", "direction", "agent", "height", "latency", "in", "out", "score"];
+    let client = node.connect(None).await?;
+    let response = client.get(&["peers"]).await?;
+    let headings = ["id", "address", "purpose", "agent", "height", "latency", "in", "out", "score"];
     let row = |peer: Peer| {
         let latency = peer.latency_ms.map_or("-".to_owned(), |latency| format!("{latency} ms"));
         [
             short_id(&peer.id).to_owned(),
             without_id(&peer.address).to_owned(),
-            label(&peer.direction),
+            label(&peer.purpose),
             peer.agent,
             peer.height.to_string(),
             latency,
@@ -129,7 +134,17 @@ async fn list(node: &NodeArgs, json: bool) -> Result<()> {
     };
     output::print(&response, json, |peers: Page<Peer>| {
         peers.items.into_iter().map(row).fold(Table::new(headings), Table::row).print("no peers")
-    })
+    })?;
+    if json {
+        return Ok(());
+    }
+    let persistent: Page<PersistentPeer> = client.get(&["persistent-peers"]).await?.json()?;
+    let missing = persistent.items.into_iter().filter(|peer| !peer.connected);
+    for PersistentPeer { address, detail, .. } in missing {
+        let detail = detail.unwrap_or_else(|| "being dialed".to_owned());
+        print_line(&format!("not connected: {}: {}", printable(&address), printable(&detail)))?;
+    }
+    Ok(())
 }
 
 async fn add(node: &NodeArgs, address: &str, json: bool) -> Result<()> {

@@ -6,12 +6,14 @@ mod accounts;
 mod blocks;
 mod headers;
 mod input;
+mod network_key;
 mod report;
 
 use anyhow::Result;
 use input::open;
 use report::print;
 use std::io::{BufRead, Write};
+use std::path::PathBuf;
 
 /// The commands. Hexadecimal bytes are in encoding order, hashes and ids in the reverse order of
 /// Bitcoin.
@@ -73,6 +75,13 @@ pub enum Util {
     ///
     /// The address in text form or in 40 hexadecimal digits, the balance in base units.
     Commitment,
+    /// Create the key of a private network: see --network-key of `chain node`
+    ///
+    /// Copy the file to every node. Its format is that of libp2p's pre-shared keys.
+    NetworkKey {
+        /// File to create, readable by its owner only
+        file: PathBuf,
+    },
 }
 
 /// Runs a command and prints its report; returns whether the input is valid.
@@ -90,5 +99,6 @@ pub fn run(util: Util, out: &mut impl Write, stdin: impl BufRead) -> Result<bool
         Util::Block { source } => print(out, blocks::block(&source, stdin)),
         Util::Tx { source } => print(out, blocks::transaction(&source, stdin)),
         Util::Commitment => print(out, accounts::commitment(stdin)),
+        Util::NetworkKey { file } => print(out, network_key::create(&file)),
     }
 }

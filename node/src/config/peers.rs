@@ -2,11 +2,13 @@
 
 use super::multiaddr::{address, boot_nodes};
 use super::settings::Settings;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use chain::Params;
-use p2p::Multiaddr;
 use p2p::multiaddr::Protocol;
+use p2p::{Cidr, Multiaddr, NetworkKey, PeerId};
+use std::fs;
 use std::net::Ipv4Addr;
+use std::path::Path;
 
 /// Default number of peers: 96 inbound and 16 outbound.
 const DEFAULT_MAX_PEERS: u32 = 112;
@@ -30,6 +32,14 @@ pub struct Peering {
     pub discover: bool,
     /// Whether to discover nodes on the local network, and be discovered.
     pub mdns: bool,
+    /// The only peers that may connect; all, if there are none.
+    pub allowed_peers: Vec<PeerId>,
+    /// The key of a private network.
+    pub network_key: Option<NetworkKey>,
+    /// IP addresses that are exempt from limits.
+    pub trusted: Vec<Cidr>,
+    /// Addresses to advertise besides those of `listen`.
+    pub external_addresses: Vec<Multiaddr>,
 }
 
 /// Addresses to accept peers on.
@@ -56,6 +66,14 @@ impl Peering {
         let is_public = !spec.fixed_difficulty;
         let peers = settings.peer.iter().flatten().map(|text| address(text).context("peer"));
         let discover = settings.discover.unwrap_or(true);
+        let network_key = settings.network_key.as_deref().map(network_key).transpose()?;
+        if network_key.is_some() && settings.mdns == Some(true) {
+            bail!("mdns cannot be used with network_key: it would advertise the private network");
+        }
+        let trusted = settings.trust.iter().flatten();
+        let trusted = trusted.map(|text| text.parse::<Cidr>().context("trust"));
+        let external = settings.external_address.iter().flatten();
+        let external = external.map(|text| address(text).context("external_address"));
         Ok(Peering {
             listen: match &settings.listen {
                 None => Listen::Default(default_listen(is_public, spec.ports.peers)),
@@ -65,7 +83,11 @@ impl Peering {
             boot_nodes: boot_nodes(&spec.boot_nodes)?,
             max_peers: usize::try_from(max_peers)?,
             discover,
-            mdns: settings.mdns.unwrap_or(is_public && discover),
+            mdns: settings.mdns.unwrap_or(is_public && discover && network_key.is_none()),
+            allowed_peers: allowed_peers(settings.allow_peer.as_deref().unwrap_or_default())?,
+            network_key,
+            trusted: trusted.collect::<Result<_>>()?,
+            external_addresses: external.collect::<Result<_>>()?,
         })
     }
 }
@@ -73,6 +95,53 @@ impl Peering {
 fn default_listen(is_public: bool, port: u16) -> Multiaddr {
     let ip = if is_public { Ipv4Addr::UNSPECIFIED } else { Ipv4Addr::LOCALHOST };
     Multiaddr::from(ip).with(Protocol::Tcp(port))
+}
+
+/// Whether a value of `allow_peer` is the path of a file, not a peer id.
+pub(super) fn is_peer_file(text: &str) -> bool {
+    text.parse::<PeerId>().is_err()
+}
+
+/// The peers of ids, and of files with an id on each line; `#` starts a comment.
+fn allowed_peers(texts: &[String]) -> Result<Vec<PeerId>> {
+    let mut peers = Vec::new();
+    for text in texts {
+        if let Ok(peer) = text.parse() {
+            peers.push(peer);
+            continue;
+        }
+        let context = || format!("allow_peer: `{text}` is neither a peer id nor a readable file");
+        let lines = fs::read_to_string(text).with_context(context)?;
+        let lines = lines.lines().map(|line| line.split('#').next().unwrap_or_default().trim());
+        let before = peers.len();
+        for line in lines.filter(|line| !line.is_empty()) {
+            let context = || format!("allow_peer: `{line}` in {text} is not a peer id");
+            peers.push(line.parse().with_context(context)?);
+        }
+        // An empty file would open the node to all.
+        ensure!(peers.len() > before, "allow_peer: {text} contains no peer id");
+    }
+    Ok(peers)
+}
+
+fn network_key(path: &Path) -> Result<NetworkKey> {
+    let context = || format!("network_key: cannot read {}", path.display());
+    let key = NetworkKey::read(path).with_context(context)?;
+    if is_world_readable(path) {
+        tracing::warn!("network key file is world-readable: chmod o-r {}", path.display());
+    }
+    Ok(key)
+}
+
+#[cfg(unix)]
+fn is_world_readable(path: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+    fs::metadata(path).is_ok_and(|metadata| metadata.permissions().mode() & 0o004 != 0)
+}
+
+#[cfg(not(unix))]
+fn is_world_readable(_path: &Path) -> bool {
+    false
 }
 
 fn listen(texts: &[String]) -> Result<Listen> {
@@ -137,6 +206,60 @@ mod tests {
             assert!(message.contains("/ip4/0.0.0.0/tcp/8401"), "{message}");
         }
         assert!(listen(&["none", both[0]]).is_err());
+    }
+
+    #[test]
+    fn allowed_peers_are_ids_or_files_of_ids() {
+        let [one, two] = [(); 2].map(|()| PeerId::random());
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("peers");
+        let allow = |content: &str| {
+            fs::write(&path, content).unwrap();
+            let texts = vec![one.to_string(), path.to_string_lossy().into_owned()];
+            let settings = Settings { allow_peer: Some(texts), ..Settings::default() };
+            Peering::new(&settings, &Params::dev()).map(|peering| peering.allowed_peers)
+        };
+        assert_eq!(allow(&format!("# ours\n{two} # at home\n\n")).unwrap(), [one, two]);
+        assert!(error(allow("12D3\n")).contains("`12D3` in"));
+        assert!(error(allow("# none\n")).contains("contains no peer id"));
+        let settings = Settings { allow_peer: Some(vec!["12D3".into()]), ..Settings::default() };
+        let message = error(Peering::new(&settings, &Params::dev()));
+        assert!(message.contains("`12D3` is neither a peer id nor a readable file"), "{message}");
+        assert_eq!(peering(&Settings::default(), &Params::dev()).allowed_peers, []);
+    }
+
+    #[test]
+    fn network_key_disables_mdns_and_is_never_shown() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("network.key");
+        let content = NetworkKey::generate().unwrap().to_file_content();
+        fs::write(&path, &content).unwrap();
+        let with_key = Settings { network_key: Some(path.clone()), ..Settings::default() };
+        let private = peering(&with_key, &Params::testnet());
+        assert!(private.network_key.is_some() && !private.mdns);
+        let secret = content.lines().last().unwrap();
+        assert!(!format!("{private:?}").contains(&secret[..8]));
+        let both = Settings { mdns: Some(true), ..with_key.clone() };
+        assert!(error(Peering::new(&both, &Params::testnet())).contains("mdns"));
+        fs::write(&path, secret).unwrap();
+        let message = error(Peering::new(&with_key, &Params::testnet()));
+        assert!(message.contains("network-key") && !message.contains(&secret[..8]), "{message}");
+    }
+
+    #[test]
+    fn trusted_ranges_and_external_addresses_are_validated() {
+        let settings = |trust: &str, external: &str| Settings {
+            trust: Some(vec![trust.to_owned()]),
+            external_address: Some(vec![external.to_owned()]),
+            ..Settings::default()
+        };
+        let valid = peering(&settings("10.0.0.0/8", "/ip4/192.0.2.7/tcp/9"), &Params::dev());
+        assert_eq!(valid.trusted, ["10.0.0.0/8".parse().unwrap()]);
+        assert_eq!(valid.external_addresses, ["/ip4/192.0.2.7/tcp/9".parse().unwrap()]);
+        let bad = settings("10.0.0.0/40", "/ip4/192.0.2.7/tcp/9");
+        assert!(error(Peering::new(&bad, &Params::dev())).contains("trust: `10.0.0.0/40`"));
+        let bad = settings("10.0.0.0/8", "192.0.2.7:9");
+        assert!(error(Peering::new(&bad, &Params::dev())).starts_with("external_address: "));
     }
 
     #[test]

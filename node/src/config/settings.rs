@@ -2,6 +2,7 @@
 //! a key of the configuration file. Flags and environment override the file.
 
 use super::limits::LimitSetting;
+use super::peers::is_peer_file;
 use super::{network, toml_file};
 use crate::logging;
 use anyhow::{Context, Result};
@@ -60,12 +61,30 @@ pub struct Settings {
     /// Maximum number of peers; 0 disables networking [default: 112]
     #[arg(long, env = "CHAIN_MAX_PEERS", value_name = "N")]
     pub max_peers: Option<u32>,
+    /// Peer id, or file with one on each line, of the only peers that may connect (repeatable)
+    ///
+    /// Default: all peers.
+    #[arg(long, env = "CHAIN_ALLOW_PEER", value_name = "ID|FILE", value_delimiter = ',')]
+    pub allow_peer: Option<Vec<String>>,
+    /// Key file of a private network: only nodes with the same key connect
+    ///
+    /// `chain util network-key` makes one. Disables --mdns. Default: none.
+    #[arg(long, env = "CHAIN_NETWORK_KEY", value_name = "FILE")]
+    pub network_key: Option<PathBuf>,
+    /// IP addresses of peers that are exempt from limits, such as 192.0.2.0/24 (repeatable)
+    ///
+    /// Peers at these addresses must follow the rules of the protocol nevertheless.
+    #[arg(long, env = "CHAIN_TRUST", value_name = "CIDR", value_delimiter = ',')]
+    pub trust: Option<Vec<String>>,
+    /// Address to advertise to peers besides those of --listen, of a forwarded port (repeatable)
+    #[arg(long, env = "CHAIN_EXTERNAL_ADDRESS", value_name = "MULTIADDR", value_delimiter = ',')]
+    pub external_address: Option<Vec<String>>,
     /// Discover other nodes; `false` dials only those of --peer [default: true]
     #[arg(long, env = "CHAIN_DISCOVER", value_name = "BOOL", value_parser = boolean())]
     pub discover: Option<bool>,
     /// Discover nodes on the local network by mDNS, and be discovered
     ///
-    /// Default: true, on `dev` false.
+    /// Default: true; on `dev` and with --network-key false.
     #[arg(long, env = "CHAIN_MDNS", value_name = "BOOL", value_parser = boolean())]
     pub mdns: Option<bool>,
     /// Mine from the start
@@ -170,9 +189,13 @@ impl Settings {
         let mut file: Settings = toml_file::parse(&text).with_context(context)?;
         // Paths in a file are relative to the file.
         let directory = path.parent().unwrap_or(Path::new(""));
-        let Settings { data, tls_cert, tls_key, log_file, .. } = &mut file;
-        for path in [data, tls_cert, tls_key, log_file].into_iter().flatten() {
+        let Settings { data, tls_cert, tls_key, log_file, network_key, .. } = &mut file;
+        for path in [data, tls_cert, tls_key, log_file, network_key].into_iter().flatten() {
             *path = directory.join(&*path);
+        }
+        let files = file.allow_peer.iter_mut().flatten().filter(|text| is_peer_file(text));
+        for path in files {
+            *path = directory.join(&*path).to_string_lossy().into_owned();
         }
         if let Some(network) = &mut file.network
             && network::built_in(network).is_none()

@@ -11,7 +11,7 @@ use crate::net::transport::split_peer_id;
 use chain::block;
 use libp2p::core::ConnectedPoint;
 use libp2p::swarm::{ConnectionError, ConnectionId};
-use libp2p::{PeerId, identify, ping};
+use libp2p::{Multiaddr, PeerId, identify, ping};
 use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -25,6 +25,15 @@ const GRAYLIST_TIMEOUT: Duration = Duration::from_secs(60);
 pub(super) struct Context {
     pub(super) network: Network,
     pub(super) connections: Connections,
+}
+
+/// The end of the last connection with a peer.
+#[derive(Clone, Debug)]
+pub(super) struct Closed {
+    /// The address, if this node dialed the peer.
+    pub(super) dialed: Option<Multiaddr>,
+    pub(super) had_handshake: bool,
+    pub(super) reason: String,
 }
 
 pub(super) struct Connections {
@@ -83,32 +92,39 @@ impl Connections {
         peer
     }
 
-    /// Removes a connection. Returns the cause if it was the last one with its peer.
+    /// Removes a connection. Returns its end if it was the last one with its peer.
     pub(super) fn closed(
         &mut self,
         network: &mut Network,
         id: PeerId,
         connection: ConnectionId,
         cause: Option<&ConnectionError>,
-    ) -> Option<String> {
+    ) -> Option<Closed> {
         let peer = self.peers.get_mut(&id)?;
-        peer.connections.remove(&connection);
+        let connection = peer.connections.remove(&connection);
         if !peer.connections.is_empty() {
             return None;
         }
         let had_handshake = peer.status.is_some();
+        let address = connection.as_ref().map(|connection| connection.address.clone());
         self.peers.remove(&id);
-        let cause = cause.map_or_else(|| "closed".to_owned(), ToString::to_string);
+        let reason = match (network.take_reason(&id), cause) {
+            (Some(reason), _) => reason.to_owned(),
+            (None, Some(error)) => format!("closed by the peer: {error}"),
+            (None, None) => "closed by this node".to_owned(),
+        };
         if had_handshake {
             network.input(Input::PeerDisconnected { peer: id });
             self.publish_count();
+            let address = address.as_ref().map(ToString::to_string).unwrap_or_default();
             network.log("disconnected", |dropped| {
-                tracing::info!(peer = %id, cause, dropped, "peer disconnected");
+                tracing::info!(peer = %id, address, reason, dropped, "peer disconnected");
             });
         } else {
-            tracing::debug!(peer = %id, cause, "disconnected before the handshake");
+            tracing::debug!(peer = %id, reason, "disconnected before the handshake");
         }
-        Some(cause)
+        let dialed = address.filter(|_| connection.is_some_and(|connection| connection.outbound));
+        Some(Closed { dialed, had_handshake, reason })
     }
 
     /// Publishes the number of peers that have completed the handshake.
@@ -173,7 +189,7 @@ impl Connections {
     pub(super) fn infos(&self, network: &mut Network) -> Vec<PeerInfo> {
         let now = network.now();
         let peers = network.peers();
-        let info = |(id, peer): (PeerId, &Peer)| peer.info(id, peers.score(&id, now), now.elapsed);
+        let info = |(id, peer): (PeerId, &Peer)| peer.info(id, peers, now);
         self.iter().filter_map(info).collect()
     }
 }

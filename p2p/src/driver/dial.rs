@@ -1,6 +1,6 @@
 //! Dials nodes and replies to the callers that wait for the connection.
 
-use super::connections::Context;
+use super::connections::{Closed, Context};
 use super::network::Network;
 use crate::engine::Now;
 use crate::handle::ConnectError;
@@ -36,6 +36,8 @@ struct Waiting {
     address: Multiaddr,
     /// The peer at the address, once known.
     peer: Option<PeerId>,
+    /// Whether the peer was not persistent before.
+    is_new: bool,
     until: Duration,
     reply: ConnectReply,
 }
@@ -47,12 +49,12 @@ impl Dialer {
             Ok(checked) => checked,
             Err(error) => return drop(reply.send(Err(error))),
         };
-        cx.network.peers().add_persistent_peer(address);
+        let is_new = cx.network.peers().save_persistent_peer(address);
         if let Some(peer) = peer.filter(|peer| cx.connections.has_handshake(peer)) {
             return drop(reply.send(Ok(peer)));
         }
         let until = cx.network.elapsed().saturating_add(CONNECT_TIMEOUT);
-        self.waiting.push(Waiting { address: dialed.clone(), peer, until, reply });
+        self.waiting.push(Waiting { address: dialed.clone(), peer, is_new, until, reply });
         self.dial(cx, peer, dialed);
     }
 
@@ -89,11 +91,12 @@ impl Dialer {
     /// A dial has failed.
     pub(super) fn failed(
         &mut self,
-        Context { network, connections }: &mut Context,
+        cx: &mut Context,
         (id, peer): (ConnectionId, Option<PeerId>),
         error: &DialError,
     ) {
         let Some(address) = self.dials.remove(&id) else { return };
+        let Context { network, connections } = cx;
         tracing::debug!(%address, %error, "dial failed");
         let now = network.now();
         let (failure, connect_error) = classify(error);
@@ -112,38 +115,74 @@ impl Dialer {
             Some((peer, first)) if first.status.is_some() => self.peer_connected(peer),
             Some(_) => {}
             None if failure == Some(DialFailure::NotAttempted) => {}
-            None => self.reply(&Err(connect_error), |waiting| waiting.address == address),
+            None => {
+                log_problem(network, &address, &connect_error.to_string());
+                self.fail(network, &connect_error, |waiting| waiting.address == address);
+            }
         }
     }
 
     /// A peer's handshake is complete.
     pub(super) fn peer_connected(&mut self, peer: PeerId) {
-        self.reply(&Ok(peer), |waiting| waiting.peer == Some(peer));
+        for waiting in self.waiting.extract_if(.., |waiting| waiting.peer == Some(peer)) {
+            // The caller may have stopped waiting.
+            let _ = waiting.reply.send(Ok(peer));
+        }
     }
 
     /// A peer has disconnected, perhaps before its handshake.
-    pub(super) fn peer_disconnected(&mut self, peer: PeerId, cause: &str) {
-        self.handshake_failed(peer, &ConnectError::Unreachable(cause.to_owned()));
+    pub(super) fn peer_disconnected(&mut self, cx: &mut Context, peer: PeerId, closed: &Closed) {
+        let Closed { dialed, had_handshake, reason } = closed;
+        match dialed {
+            // The disconnection itself is logged.
+            Some(address) if *had_handshake => {
+                let _ = cx.network.peers().dial_problem(address, reason);
+            }
+            Some(address) => log_problem(&mut cx.network, address, reason),
+            None => {}
+        }
+        self.handshake_failed(cx, peer, &ConnectError::Unreachable(reason.clone()));
     }
 
     /// A peer's handshake has failed.
-    pub(super) fn handshake_failed(&mut self, peer: PeerId, error: &ConnectError) {
-        self.reply(&Err(error.clone()), |waiting| waiting.peer == Some(peer));
-    }
-
-    pub(super) fn expire(&mut self, now: Now) {
-        self.reply(&Err(ConnectError::Timeout), |waiting| waiting.until <= now.elapsed);
-    }
-
-    fn reply(
+    pub(super) fn handshake_failed(
         &mut self,
-        result: &Result<PeerId, ConnectError>,
+        cx: &mut Context,
+        peer: PeerId,
+        error: &ConnectError,
+    ) {
+        self.fail(&mut cx.network, error, |waiting| waiting.peer == Some(peer));
+    }
+
+    pub(super) fn expire(&mut self, cx: &mut Context, now: Now) {
+        let is_expired = |waiting: &Waiting| waiting.until <= now.elapsed;
+        self.fail(&mut cx.network, &ConnectError::Timeout, is_expired);
+    }
+
+    /// Replies with an error. An address that the caller has added, and at which the peer can never
+    /// be, does not remain a persistent peer.
+    fn fail(
+        &mut self,
+        network: &mut Network,
+        error: &ConnectError,
         is_meant: impl Fn(&Waiting) -> bool,
     ) {
         for waiting in self.waiting.extract_if(.., |waiting| is_meant(waiting)) {
+            if waiting.is_new && error.is_permanent() {
+                network.peers().remove_persistent_address(&waiting.address);
+            }
             // The caller may have stopped waiting.
-            let _ = waiting.reply.send(result.clone());
+            let _ = waiting.reply.send(Err(error.clone()));
         }
+    }
+}
+
+/// Records why a persistent peer is not connected, and logs each cause once.
+fn log_problem(network: &mut Network, address: &Multiaddr, cause: &str) {
+    if network.peers().dial_problem(address, cause) {
+        network.log("persistent peer", |dropped| {
+            tracing::warn!(%address, dropped, "cannot connect to a persistent peer: {cause}");
+        });
     }
 }
 
@@ -182,6 +221,7 @@ fn classify(error: &DialError) -> (Option<DialFailure>, ConnectError) {
         DialError::Denied { cause } => match cause.downcast_ref::<Denied>() {
             Some(Denied::Banned) => (None, ConnectError::Banned),
             Some(Denied::SelfConnection) => (None, ConnectError::Own),
+            Some(Denied::NotAllowed) => (None, ConnectError::NotAllowed),
             Some(denied) => (None, ConnectError::Unreachable(denied.to_string())),
             None => (Some(DialFailure::Unreachable), unreachable()),
         },

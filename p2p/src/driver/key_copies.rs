@@ -53,6 +53,28 @@ pub(super) enum OwnKey {
     Accepted(Multiaddr),
 }
 
+impl OwnKey {
+    /// Logs the connection. `dropped` is the number of messages dropped before.
+    pub(super) fn log(self, dropped: Option<u64>) {
+        match self {
+            OwnKey::Itself(address) => {
+                tracing::info!(%address, dropped, "dialed this node itself");
+            }
+            OwnKey::Dialed(address) => tracing::warn!(
+                %address, dropped,
+                "the node at this address has the key of this node, so they cannot connect: the \
+                 data directory of one is a copy; stop one, and remove node.key from its directory"
+            ),
+            OwnKey::Accepted(address) => tracing::warn!(
+                %address, dropped,
+                "a node that connects from this address has the key of this node, so they cannot \
+                 connect: the data directory of one is a copy; stop one, and remove node.key from \
+                 its directory"
+            ),
+        }
+    }
+}
+
 impl KeyCopies {
     /// Receives the ends of connections with a node that has this node's key.
     pub(super) fn new(own_key: mpsc::Receiver<ConnectedPoint>) -> KeyCopies {

@@ -8,6 +8,7 @@ use crate::net::behaviour::{Behaviour, Gossip, RequestResponse};
 use crate::peers::{Peers, Penalty};
 use crate::runner::Queued;
 use libp2p::{PeerId, Swarm};
+use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::sync::mpsc;
 
@@ -16,6 +17,8 @@ pub(super) struct Network {
     clock: Clock,
     inputs: mpsc::UnboundedSender<Queued>,
     log: LogLimiter,
+    /// The reasons for which peers are being disconnected.
+    reasons: BTreeMap<PeerId, &'static str>,
 }
 
 impl Network {
@@ -24,7 +27,7 @@ impl Network {
         clock: Clock,
         inputs: mpsc::UnboundedSender<Queued>,
     ) -> Network {
-        Network { swarm, clock, inputs, log: LogLimiter::default() }
+        Network { swarm, clock, inputs, log: LogLimiter::default(), reasons: BTreeMap::new() }
     }
 
     pub(super) fn now(&self) -> Now {
@@ -54,9 +57,20 @@ impl Network {
     }
 
     /// Closes all connections with a peer. Returns false if there are none.
-    pub(super) fn disconnect(&mut self, peer: PeerId, reason: &str) -> bool {
+    pub(super) fn disconnect(&mut self, peer: PeerId, reason: &'static str) -> bool {
         tracing::debug!(%peer, reason, "disconnecting");
-        self.swarm.disconnect_peer_id(peer).is_ok()
+        let is_connected = self.swarm.disconnect_peer_id(peer).is_ok();
+        if is_connected {
+            // The first reason is the cause.
+            self.reasons.entry(peer).or_insert(reason);
+        }
+        is_connected
+    }
+
+    /// Removes the reason for which this node has disconnected a peer; `None` if the peer, or the
+    /// network, has closed the connection.
+    pub(super) fn take_reason(&mut self, peer: &PeerId) -> Option<&'static str> {
+        self.reasons.remove(peer)
     }
 
     /// Adjusts a peer's score and applies the penalty that it incurs.
@@ -74,7 +88,7 @@ impl Network {
                 tracing::warn!(%peer, ?misbehavior, dropped, "peer banned");
             });
         }
-        self.disconnect(peer, "misbehavior");
+        self.disconnect(peer, misbehavior.description());
     }
 
     /// Logs an event that peers can cause, within the rate limit of its kind. `write` receives the

@@ -1,9 +1,11 @@
 //! The driver's state of one connected peer.
 
+use crate::engine::Now;
 use crate::handle::PeerInfo;
 use crate::message::{Protocol, Request, Response, Status};
 use crate::net::bandwidth::ByteCounters;
 use crate::net::transport;
+use crate::peers::Peers;
 use chain::block;
 use libp2p::request_response::{InboundRequestId, ResponseChannel};
 use libp2p::swarm::ConnectionId;
@@ -118,12 +120,19 @@ impl Peer {
     }
 
     /// The public information; `None` before the handshake is complete.
-    pub(super) fn info(&self, id: PeerId, score: f64, now: Duration) -> Option<PeerInfo> {
+    pub(super) fn info(&self, id: PeerId, peers: &Peers, now: Now) -> Option<PeerInfo> {
         let status = self.status?;
+        let activity = peers.activity(&id, now);
         Some(PeerInfo {
             id,
             address: transport::with_peer_id(self.address()?, id),
             outbound: self.is_outbound(),
+            purpose: activity.purpose,
+            version: self.version,
+            features: status.capabilities.features,
+            claimed_work: status.chain_work,
+            last_block: activity.last_block,
+            last_transfer: activity.last_transfer,
             connections: self.connections.len(),
             agent: self.agent.clone(),
             tip: status.tip,
@@ -131,8 +140,8 @@ impl Peer {
             latency: self.latency,
             bytes_received: self.traffic.received(),
             bytes_sent: self.traffic.sent(),
-            score,
-            connected: now.saturating_sub(self.since),
+            score: peers.score(&id, now),
+            connected: now.elapsed.saturating_sub(self.since),
         })
     }
 }

@@ -22,8 +22,14 @@ impl PeersSaver {
         if now.elapsed < self.next {
             return;
         }
-        self.next = now.elapsed.saturating_add(SAVE_INTERVAL);
+        self.save(network, now);
+    }
+
+    /// Saves on another thread, or at the next opportunity if the previous save has not ended.
+    pub(super) fn save(&mut self, network: &mut Network, now: Now) {
+        self.next = now.elapsed;
         if self.saving.as_ref().is_none_or(JoinHandle::is_finished) {
+            self.next = now.elapsed.saturating_add(SAVE_INTERVAL);
             let snapshot = network.peers().snapshot(now);
             self.saving = Some(tokio::task::spawn_blocking(move || log_error(snapshot.write())));
         }

@@ -3,28 +3,44 @@
 //! it handles the connection.
 
 use crate::clock::Clock;
+use crate::net::dns::Resolved;
+use crate::net::handshakes::PendingHandshakes;
 use crate::peers::{Direction, Peers};
 use libp2p::core::Endpoint;
 use libp2p::core::transport::PortUse;
 use libp2p::swarm::{
-    CloseConnection, ConnectionDenied, ConnectionId, FromSwarm, NetworkBehaviour, THandler,
-    THandlerInEvent, THandlerOutEvent, ToSwarm, dummy,
+    ConnectionDenied, ConnectionId, FromSwarm, NetworkBehaviour, THandler, THandlerInEvent,
+    THandlerOutEvent, ToSwarm, dummy,
 };
 use libp2p::{Multiaddr, PeerId};
-use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::task::{Context, Poll};
+use tokio::sync::mpsc;
 
 pub(crate) struct ConnectionGater {
     pub(crate) peers: Peers,
     clock: Clock,
     /// Peers to disconnect in favour of new connections.
-    evicted: VecDeque<PeerId>,
+    evicted: Vec<PeerId>,
+    handshakes: PendingHandshakes,
+    resolved: mpsc::Receiver<Resolved>,
 }
 
 impl ConnectionGater {
-    pub(crate) fn new(peers: Peers, clock: Clock) -> ConnectionGater {
-        ConnectionGater { peers, clock, evicted: VecDeque::new() }
+    /// The gater of a transport with unfinished handshakes, which reports the sockets at which names
+    /// were dialed.
+    pub(crate) fn new(
+        peers: Peers,
+        clock: Clock,
+        handshakes: PendingHandshakes,
+        resolved: mpsc::Receiver<Resolved>,
+    ) -> ConnectionGater {
+        ConnectionGater { peers, clock, evicted: Vec::new(), handshakes, resolved }
+    }
+
+    /// Removes the peers to disconnect in favour of new connections.
+    pub(crate) fn take_evicted(&mut self) -> Vec<PeerId> {
+        std::mem::take(&mut self.evicted)
     }
 
     fn established(
@@ -34,6 +50,9 @@ impl ConnectionGater {
         address: &Multiaddr,
         direction: Direction,
     ) -> Result<dummy::ConnectionHandler, ConnectionDenied> {
+        while let Ok(Resolved { address, socket }) = self.resolved.try_recv() {
+            self.peers.name_resolved(&address, socket);
+        }
         let now = self.clock.now();
         let connected = self.peers.connection_established(id, peer, address, direction, now);
         self.evicted.extend(connected.map_err(ConnectionDenied::new)?.evict);
@@ -51,7 +70,11 @@ impl NetworkBehaviour for ConnectionGater {
         _local: &Multiaddr,
         remote: &Multiaddr,
     ) -> Result<(), ConnectionDenied> {
-        self.peers.admit(id, remote, self.clock.now()).map_err(ConnectionDenied::new)
+        let evicted = self.peers.admit(id, remote, self.clock.now());
+        for address in evicted.map_err(ConnectionDenied::new)? {
+            self.handshakes.abort(&address);
+        }
+        Ok(())
     }
 
     fn handle_established_inbound_connection(
@@ -97,12 +120,6 @@ impl NetworkBehaviour for ConnectionGater {
         &mut self,
         _context: &mut Context<'_>,
     ) -> Poll<ToSwarm<Self::ToSwarm, THandlerInEvent<Self>>> {
-        // No waker is needed: entries are added inside calls of the swarm, which polls afterwards.
-        match self.evicted.pop_front() {
-            Some(peer_id) => {
-                Poll::Ready(ToSwarm::CloseConnection { peer_id, connection: CloseConnection::All })
-            }
-            None => Poll::Pending,
-        }
+        Poll::Pending
     }
 }

@@ -1,36 +1,82 @@
-//! The transport: DNS and TCP, encrypted and authenticated by Noise, multiplexed by yamux. The
-//! genesis hash is the prologue of the Noise handshake, so the handshake with a node of another
-//! network fails.
+//! The transport: TCP, encrypted and authenticated by Noise, multiplexed by yamux. The genesis hash
+//! is the prologue of the Noise handshake, so the handshake with a node of another network fails. In
+//! a private network, the network's key encrypts everything from the first byte on.
 
 use crate::net::bandwidth::{BandwidthMeter, Metered};
+use crate::net::dns::{Dns, Resolved};
+use crate::net::handshakes::{AbortableHandshakes, PendingHandshakes, await_first_byte};
+use crate::network_key::NetworkKey;
 use chain::block;
+use futures::{AsyncRead, AsyncWrite};
 use libp2p::core::ConnectedPoint;
 use libp2p::core::muxing::StreamMuxerBox;
 use libp2p::core::transport::Boxed;
 use libp2p::core::upgrade::Version;
 use libp2p::identity::Keypair;
 use libp2p::multiaddr::Protocol;
-use libp2p::{Multiaddr, PeerId, Transport, dns, noise, tcp, yamux};
+use libp2p::pnet::PnetConfig;
+use libp2p::{Multiaddr, PeerId, Transport, noise, tcp, yamux};
 use std::time::Duration;
 use tokio::sync::mpsc;
 
-/// Time-out for name resolution, TCP connection and encryption handshake together, and then for the
-/// hello message.
+/// Time-out for TCP connection and encryption handshake together, and then for the hello message.
 pub(crate) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Maximum number of streams of one connection, inbound and outbound together.
 const MAX_STREAMS: usize = 128;
+/// The capacity of the queue of resolved names: more than are dialed at once.
+const RESOLVED: usize = 64;
 
-/// Builds the transport for a network. Reports the ends of connections with a node that has this
-/// node's key to `own_key`, because errors of the swarm do not name all of them.
+/// An encrypted connection with a peer.
+type Connection = (PeerId, StreamMuxerBox);
+
+/// The configuration of the transport.
+pub(crate) struct Config<'a> {
+    pub(crate) key: &'a Keypair,
+    pub(crate) genesis: block::Hash,
+    /// The key of a private network.
+    pub(crate) network_key: Option<NetworkKey>,
+    pub(crate) meter: BandwidthMeter,
+    /// Receives the ends of connections with a node that has this node's key, because errors of the
+    /// swarm do not name all of them.
+    pub(crate) own_key: mpsc::Sender<ConnectedPoint>,
+}
+
+/// A transport, and what it reports.
+pub(crate) struct Built {
+    pub(crate) transport: Boxed<Connection>,
+    /// The sockets at which names were dialed.
+    pub(crate) resolved: mpsc::Receiver<Resolved>,
+    pub(crate) handshakes: PendingHandshakes,
+}
+
+/// Builds the transport for a network.
 ///
 /// # Errors
 /// The system provides no randomness for the keys of the handshake.
-pub(crate) fn build(
-    key: &Keypair,
-    genesis: block::Hash,
-    meter: BandwidthMeter,
-    own_key: mpsc::Sender<ConnectedPoint>,
-) -> Result<Boxed<(PeerId, StreamMuxerBox)>, noise::Error> {
+pub(crate) fn build(config: Config) -> Result<Built, noise::Error> {
+    let network_key = config.network_key;
+    let tcp = tcp::tokio::Transport::new(tcp::Config::new().nodelay(true));
+    let tcp = tcp.and_then(await_first_byte);
+    let inner = match network_key.map(|key| PnetConfig::new(key.pre_shared_key())) {
+        Some(pnet) => encrypt(tcp.and_then(move |stream, _| pnet.handshake(stream)), config)?,
+        None => encrypt(tcp, config)?,
+    };
+    let handshakes = PendingHandshakes::default();
+    let inner = AbortableHandshakes { inner, pending: handshakes.clone() }.boxed();
+    let (sender, resolved) = mpsc::channel(RESOLVED);
+    Ok(Built { transport: Dns::new(inner, sender).boxed(), resolved, handshakes })
+}
+
+/// Adds Noise and yamux to a transport of bytes.
+fn encrypt<T>(transport: T, config: Config) -> Result<Boxed<Connection>, noise::Error>
+where
+    T: Transport + Send + Unpin + 'static,
+    T::Output: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    T::Error: Send + Sync + 'static,
+    T::Dial: Send + 'static,
+    T::ListenerUpgrade: Send + 'static,
+{
+    let Config { key, genesis, meter, own_key, .. } = config;
     let noise = noise::Config::new(key)?.with_prologue(genesis.as_bytes().to_vec());
     let mut yamux = yamux::Config::default();
     yamux.set_max_num_streams(MAX_STREAMS);
@@ -42,7 +88,7 @@ pub(crate) fn build(
         }
         yamux
     };
-    let transport = with_dns(|| tcp::tokio::Transport::new(tcp::Config::new().nodelay(true)))
+    let transport = transport
         .upgrade(Version::V1Lazy)
         .authenticate(noise)
         .multiplex_ext(multiplex)
@@ -51,15 +97,6 @@ pub(crate) fn build(
             (peer, StreamMuxerBox::new(Metered::new(muxer, meter.peer(peer))))
         });
     Ok(transport.boxed())
-}
-
-/// Resolves names with the system's configuration. Without one, only IP addresses can be dialed.
-fn with_dns<T>(inner: impl Fn() -> T) -> dns::tokio::Transport<T> {
-    dns::tokio::Transport::system(inner()).unwrap_or_else(|error| {
-        tracing::warn!(%error, "no DNS configuration: only IP addresses can be dialed");
-        let options = dns::ResolverOpts::default();
-        dns::tokio::Transport::custom(inner(), dns::ResolverConfig::default(), options)
-    })
 }
 
 /// Whether an address can be dialed: `/ip4|ip6|dns|dns4|dns6/HOST/tcp/PORT`, optionally with

@@ -359,7 +359,7 @@ impl AddressBook {
 
     /// Records the end of an outbound connection.
     pub(super) fn connection_closed(&mut self, closed: &Connection, now: Now) {
-        let Some(socket) = netgroup::socket(&closed.address) else { return };
+        let Some(socket) = closed.socket() else { return };
         if !closed.has_handshake {
             return self.fail(socket, self.backoff(socket), now);
         }

@@ -110,7 +110,7 @@ pub(super) fn listen_sockets(
     let mut sockets = Vec::new();
     for (_, connection) in slots.of(peer) {
         if !connection.is_inbound() {
-            sockets.extend(netgroup::socket(&connection.address));
+            sockets.extend(connection.socket());
         } else if let Some(ip) = connection.ip() {
             let ports = ports.iter().take(MAX_ADDRESSES_EACH);
             sockets.extend(ports.map(|port| SocketAddr::new(ip, *port)));

@@ -35,7 +35,7 @@ impl Anchors {
         let mut connected: Vec<(Duration, SocketAddr, PeerId)> = slots
             .iter()
             .filter(|(_, one)| one.has_handshake && is_eligible(one.purpose))
-            .filter_map(|(_, one)| Some((one.since, netgroup::socket(&one.address)?, one.peer)))
+            .filter_map(|(_, one)| Some((one.since, one.socket()?, one.peer)))
             .collect();
         connected.sort();
         let previous = std::mem::take(&mut self.saved);

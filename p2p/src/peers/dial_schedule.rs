@@ -4,9 +4,10 @@
 use super::address_book::{self, AddressBook, Confidence, Entry, Table};
 use super::anchors::Anchors;
 use super::bans::{Bans, Subject};
+use super::configured::{self, ConfiguredPeer, PersistentPeer};
 use super::dial::{Dial, DialFailure, Purpose};
 use super::netgroup::{self, NetGroup};
-use super::policy::{Policy, backoff};
+use super::policy::Policy;
 use super::scores::Scores;
 use super::slots::{Connection, Slots};
 use crate::engine::Now;
@@ -34,48 +35,8 @@ const BOOT_DELAY: Duration = Duration::from_secs(10);
 const MAX_PER_IP: usize = 3;
 /// The period of `MAX_PER_IP`.
 const MINUTE: Duration = Duration::from_secs(60);
-/// The minimum and maximum delay before a persistent peer or boot node is dialed again.
-const PERSISTENT_BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
-/// The maximum number of persistent peers, and of boot nodes.
-const MAX_CONFIGURED: usize = 256;
 /// The probability that a tried address is dialed rather than a new one.
 const TRIED_PROBABILITY: f64 = 2.0 / 3.0;
-
-/// A persistent peer or boot node.
-#[derive(Clone, Debug)]
-struct ConfiguredPeer {
-    /// The address, without a peer id.
-    address: Multiaddr,
-    /// The peer id in the configuration.
-    expected: Option<PeerId>,
-    /// The peer last found at the address.
-    peer: Option<PeerId>,
-    failures: u32,
-    next_dial: Duration,
-}
-
-impl ConfiguredPeer {
-    fn fail(&mut self, now: Now) {
-        let (min, max) = PERSISTENT_BACKOFF;
-        let delay = backoff(min, max, self.failures);
-        self.failures = self.failures.saturating_add(1);
-        self.next_dial = now.elapsed.saturating_add(delay);
-    }
-
-    fn dial(&self, purpose: Purpose) -> Dial {
-        Dial { peer: self.expected, address: self.address.clone(), purpose }
-    }
-}
-
-fn add(list: &mut Vec<ConfiguredPeer>, address: &Multiaddr) {
-    let expected = netgroup::peer(address);
-    let address = netgroup::without_peer(address);
-    let is_known = list.iter().any(|one| one.address == address);
-    if !is_known && list.len() < MAX_CONFIGURED {
-        let (failures, next_dial) = (0, Duration::ZERO);
-        list.push(ConfiguredPeer { address, expected, peer: expected, failures, next_dial });
-    }
-}
 
 /// The state that the choice of addresses to dial depends on.
 pub(super) struct DialContext<'a> {
@@ -109,6 +70,7 @@ impl DialContext<'_> {
             && (dials < MAX_PER_IP || !self.policy.limits(ip))
             && !self.is_banned_ip(ip)
             && !entry.peer.is_some_and(is_denied)
+            && self.policy.may_be_allowed(entry.peer)
     }
 
     /// Whether the limit of outbound connections to an IP's netgroup allows another one.
@@ -158,16 +120,77 @@ impl DialSchedule {
         }
     }
 
-    pub(super) fn add_persistent(&mut self, address: &Multiaddr) {
-        add(&mut self.persistent, address);
+    /// Adds a persistent peer, which was configured or added at run time. Returns whether it is new.
+    pub(super) fn add_persistent(&mut self, address: &Multiaddr, is_added: bool) -> bool {
+        configured::add(&mut self.persistent, address, is_added)
     }
 
     pub(super) fn add_boot_node(&mut self, address: &Multiaddr) {
-        add(&mut self.boot_nodes, address);
+        configured::add(&mut self.boot_nodes, address, false);
     }
 
-    pub(super) fn remove_persistent(&mut self, peer: &PeerId) {
+    /// Removes the persistent peers with an id. Returns false if there are none.
+    pub(super) fn remove_persistent(&mut self, peer: &PeerId) -> bool {
+        let before = self.persistent.len();
         self.persistent.retain(|one| one.peer != Some(*peer));
+        self.persistent.len() < before
+    }
+
+    /// Removes the persistent peer at an address, and returns its id, if that is known; `None` if
+    /// there is none.
+    pub(super) fn remove_persistent_at(&mut self, address: &Multiaddr) -> Option<Option<PeerId>> {
+        let address = netgroup::without_peer(address);
+        let index = self.persistent.iter().position(|one| one.address == address)?;
+        Some(self.persistent.remove(index).peer)
+    }
+
+    /// The persistent peers with the states of their connections.
+    pub(super) fn persistent(&self, slots: &Slots, now: Now) -> Vec<PersistentPeer> {
+        let all = self.persistent.iter().map(|one| {
+            let is_connected = one.peer.is_some_and(|peer| slots.has_handshake(&peer));
+            let is_idle = !is_connected && !self.pending.contains_key(&one.address);
+            let wait = one.next_dial.saturating_sub(now.elapsed);
+            PersistentPeer {
+                address: one.configured_address(),
+                id: one.peer,
+                is_added: one.is_added,
+                is_connected,
+                problem: one.problem.clone().filter(|_| !is_connected),
+                next_dial: if is_idle { wait } else { Duration::ZERO },
+            }
+        });
+        all.collect()
+    }
+
+    /// The addresses of persistent peers that were added at run time.
+    pub(super) fn added(&self) -> Vec<Multiaddr> {
+        let added = self.persistent.iter().filter(|one| one.is_added);
+        added.map(ConfiguredPeer::configured_address).collect()
+    }
+
+    /// Records why a persistent peer is not connected. Returns whether the cause is new.
+    pub(super) fn set_problem(&mut self, address: &Multiaddr, cause: &str) -> bool {
+        let address = netgroup::without_peer(address);
+        let mut found = self.persistent.iter_mut().filter(|one| one.address == address);
+        found.next().is_some_and(|one| one.set_problem(cause))
+    }
+
+    /// A peer at a configured address has completed the handshake.
+    pub(super) fn handshake_completed(&mut self, address: &Multiaddr) {
+        self.configured(address).for_each(ConfiguredPeer::handshake_completed);
+    }
+
+    /// Records the socket to which the name in a configured address was resolved.
+    pub(super) fn set_resolved(&mut self, address: &Multiaddr, socket: SocketAddr) {
+        self.configured(address).for_each(|one| one.resolved = Some(socket));
+    }
+
+    /// The socket of an address, or that to which its name was resolved last.
+    pub(super) fn socket(&self, address: &Multiaddr) -> Option<SocketAddr> {
+        let address = netgroup::without_peer(address);
+        let mut all = self.persistent.iter().chain(&self.boot_nodes);
+        let configured = all.find(|one| one.address == address);
+        netgroup::socket(&address).or_else(|| configured?.resolved)
     }
 
     /// The persistent peers whose ids are known.
@@ -182,7 +205,7 @@ impl DialSchedule {
     /// Whether a persistent peer or boot node is configured at an IP.
     pub(super) fn has_ip(&self, ip: IpAddr) -> bool {
         let mut all = self.persistent.iter().chain(&self.boot_nodes);
-        all.any(|one| netgroup::ip(&one.address) == Some(ip.to_canonical()))
+        all.any(|one| one.ip() == Some(ip.to_canonical()))
     }
 
     /// The purpose of an outbound connection to an address.
@@ -242,7 +265,7 @@ impl DialSchedule {
     /// Delays the next dial of a persistent peer that was disconnected for its score.
     pub(super) fn postpone(&mut self, peer: &PeerId, now: Now) {
         for one in self.persistent.iter_mut().filter(|one| one.peer == Some(*peer)) {
-            one.next_dial = now.elapsed.saturating_add(PERSISTENT_BACKOFF.1);
+            one.next_dial = now.elapsed.saturating_add(configured::BACKOFF.1);
         }
     }
 
@@ -298,8 +321,8 @@ impl DialSchedule {
             && !self.pending.contains_key(&one.address)
             && !one.peer.is_some_and(|peer| cx.slots.is_connected(&peer) || cx.is_banned_peer(peer))
             && !outbound.any(|(_, other)| other.address == one.address)
-            && !netgroup::ip(&one.address).is_some_and(|ip| cx.is_banned_ip(ip))
-            && !netgroup::socket(&one.address).is_some_and(|socket| cx.book.own().contains(&socket))
+            && !one.ip().is_some_and(|ip| cx.is_banned_ip(ip))
+            && !one.socket().is_some_and(|socket| cx.book.own().contains(&socket))
     }
 
     /// The next dial that is neither of a persistent peer nor of an anchor.
@@ -368,16 +391,17 @@ impl DialSchedule {
             groups: BTreeMap::new(),
             dials: BTreeMap::new(),
         };
-        let mut outbound: Vec<&Multiaddr> = self.pending.keys().collect();
+        let mut outbound: Vec<SocketAddr> =
+            self.pending.keys().filter_map(|address| self.socket(address)).collect();
         for (_, connection) in cx.slots.iter() {
             busy.peers.insert(connection.peer);
             if !connection.is_inbound() {
-                outbound.push(&connection.address);
+                outbound.extend(connection.socket());
             }
         }
-        for address in outbound {
-            busy.sockets.extend(netgroup::socket(address));
-            if let Some(group) = netgroup::ip(address).and_then(netgroup::group) {
+        for socket in outbound {
+            busy.sockets.insert(socket);
+            if let Some(group) = netgroup::group(socket.ip()) {
                 *busy.groups.entry(group).or_default() += 1;
             }
         }

@@ -1,6 +1,7 @@
 //! Properties of IP addresses: reachability, netgroups, and conversion from and to multiaddresses.
 //! An IPv4-mapped IPv6 address counts as its IPv4 address.
 
+use crate::cidr::Cidr;
 use libp2p::multiaddr::Protocol;
 use libp2p::{Multiaddr, PeerId};
 use serde::{Deserialize, Serialize};
@@ -59,7 +60,8 @@ fn reachability_v6(ip: Ipv6Addr) -> Option<Reachability> {
 
 /// The netgroup of an IP; `None` for loopback and private addresses, which have no public owner.
 pub(super) fn group(ip: IpAddr) -> Option<NetGroup> {
-    if is_local(ip) { None } else { Some(NetGroup(prefix(ip, 16, 32))) }
+    let bits = if ip.to_canonical().is_ipv4() { 16 } else { 32 };
+    if is_local(ip) { None } else { Some(NetGroup(Cidr::containing(ip, bits).first())) }
 }
 
 /// Whether an IP is a loopback or private address.
@@ -69,20 +71,12 @@ pub(super) fn is_local(ip: IpAddr) -> bool {
 
 /// The smallest range that a single host controls: an IPv4 address or an IPv6 /64.
 pub(super) fn host(ip: IpAddr) -> IpAddr {
-    prefix(ip, 32, 64)
+    Cidr::containing(ip, host_bits(ip)).first()
 }
 
-fn prefix(ip: IpAddr, v4_bits: u32, v6_bits: u32) -> IpAddr {
-    match ip.to_canonical() {
-        IpAddr::V4(ip) => {
-            let mask = u32::MAX.checked_shl(32 - v4_bits).unwrap_or(0);
-            IpAddr::V4(Ipv4Addr::from_bits(ip.to_bits() & mask))
-        }
-        IpAddr::V6(ip) => {
-            let mask = u128::MAX.checked_shl(128 - v6_bits).unwrap_or(0);
-            IpAddr::V6(Ipv6Addr::from_bits(ip.to_bits() & mask))
-        }
-    }
+/// The length of the prefix, in bits, of the smallest range that a single host controls.
+pub(super) fn host_bits(ip: IpAddr) -> u8 {
+    if ip.to_canonical().is_ipv4() { 32 } else { 64 }
 }
 
 /// The IP at the start of an address.

@@ -1,6 +1,9 @@
 //! The limits on connections and addresses.
 
 use super::netgroup;
+use crate::cidr::Cidr;
+use libp2p::PeerId;
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -25,6 +28,11 @@ pub struct Policy {
     /// whose blocks cost no work. Loopback and private addresses are exempt from the former
     /// everywhere.
     pub relaxed: bool,
+    /// The only peers that may connect, in both directions; `None` for all.
+    pub allowed: Option<BTreeSet<PeerId>>,
+    /// IP addresses that are exempt from the limits on connections and requests, but not from the
+    /// rules of the protocol.
+    pub trusted: Vec<Cidr>,
     /// The delay before an address is dialed again after its first failure. Each further failure
     /// doubles it.
     pub min_backoff: Duration,
@@ -47,6 +55,8 @@ impl Policy {
             max_outbound_per_group: 1,
             discover: true,
             relaxed,
+            allowed: None,
+            trusted: Vec::new(),
             min_backoff: Duration::from_secs(min_backoff),
             max_backoff: Duration::from_secs(max_backoff),
         }
@@ -54,7 +64,22 @@ impl Policy {
 
     /// Whether the limits by IP apply to an IP.
     pub(super) fn limits(&self, ip: IpAddr) -> bool {
-        !self.relaxed && !netgroup::is_local(ip)
+        !self.relaxed && !netgroup::is_local(ip) && !self.is_trusted(ip)
+    }
+
+    /// Whether an IP is exempt from limits.
+    pub(super) fn is_trusted(&self, ip: IpAddr) -> bool {
+        self.trusted.iter().any(|range| range.contains(ip))
+    }
+
+    /// Whether a peer may connect.
+    pub(super) fn is_allowed(&self, peer: &PeerId) -> bool {
+        self.allowed.as_ref().is_none_or(|allowed| allowed.contains(peer))
+    }
+
+    /// Whether the peer at an address, if known, may connect. One that is not known may not.
+    pub(super) fn may_be_allowed(&self, peer: Option<PeerId>) -> bool {
+        self.allowed.is_none() || peer.is_some_and(|peer| self.is_allowed(&peer))
     }
 }
 

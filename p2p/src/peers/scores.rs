@@ -57,6 +57,24 @@ impl Misbehavior {
         }
     }
 
+    /// Returns the reason to show for a disconnection or a ban.
+    pub fn description(self) -> &'static str {
+        match self {
+            Misbehavior::Delivered => "delivered blocks",
+            Misbehavior::BadHeader => "invalid header",
+            Misbehavior::WrongBody => "block that is not the one of its header",
+            Misbehavior::Malformed => "malformed message",
+            Misbehavior::InvalidBlock => "invalid block",
+            Misbehavior::WrongResponse => "response that does not fit its request",
+            Misbehavior::WrongNetwork => "another network",
+            Misbehavior::BadAnnouncement => "invalid announcement",
+            Misbehavior::BadRequest => "request that violates the protocol",
+            Misbehavior::TooManyRequests => "too many requests",
+            Misbehavior::BrokenStream => "broken streams",
+            Misbehavior::Timeout => "responses that time out",
+        }
+    }
+
     /// Returns whether this also happens to honest nodes, on a bad connection or after an upgrade.
     /// It can cost the connection but never, however often it happens, cause a ban.
     pub fn is_excusable(self) -> bool {

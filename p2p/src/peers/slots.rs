@@ -7,19 +7,20 @@ use super::policy::Policy;
 use super::rate_limit::PeerLimits;
 use crate::engine::Now;
 use crate::rate_limit::TokenBucket;
+use crate::shares::{AddressGroup, Limits, Shares};
 use libp2p::swarm::ConnectionId;
 use libp2p::{Multiaddr, PeerId};
 use rand::RngExt;
 use rand::rngs::StdRng;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 /// The maximum number of connections with one peer. Simultaneous dials cause two.
 pub(super) const MAX_PER_PEER: usize = 2;
-/// The maximum number of pending inbound connections: those in the encryption handshake.
-const MAX_PENDING: usize = 64;
+/// The shares of pending inbound connections: those in the encryption handshake.
+const PENDING: Limits = Limits { capacity: 64, per_host: 4, per_site: 16 };
 /// The time after which a pending connection no longer counts.
 const PENDING_TIMEOUT: Duration = Duration::from_secs(30);
 /// A connection that lasts less counts as unwanted by the peer.
@@ -71,6 +72,9 @@ pub enum Denied {
     /// The peer is this node.
     #[error("connected to itself")]
     SelfConnection,
+    /// The node accepts certain peers only, and this is none of them.
+    #[error("not an allowed peer")]
+    NotAllowed,
 }
 
 #[derive(Clone, Debug)]
@@ -78,6 +82,8 @@ pub(super) struct Connection {
     pub(super) peer: PeerId,
     /// The remote address, without a peer id.
     pub(super) address: Multiaddr,
+    /// The socket to which the name in the address was resolved.
+    pub(super) resolved: Option<SocketAddr>,
     pub(super) since: Duration,
     /// The purpose of an outbound connection; `None` if it is inbound.
     pub(super) purpose: Option<Purpose>,
@@ -87,7 +93,12 @@ pub(super) struct Connection {
 
 impl Connection {
     pub(super) fn ip(&self) -> Option<IpAddr> {
-        netgroup::ip(&self.address)
+        netgroup::ip(&self.address).or_else(|| Some(self.resolved?.ip()))
+    }
+
+    /// The remote socket.
+    pub(super) fn socket(&self) -> Option<SocketAddr> {
+        netgroup::socket(&self.address).or(self.resolved)
     }
 
     pub(super) fn is_inbound(&self) -> bool {
@@ -119,36 +130,87 @@ pub(super) struct PeerState {
     pub(super) last_transfer: Option<Duration>,
 }
 
-#[derive(Debug, Default)]
+/// The purpose of a connection with a peer, and what the peer was last useful for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Activity {
+    /// The purpose of an outbound connection; `None` if there is none.
+    pub purpose: Option<Purpose>,
+    /// The time since the peer was last the first to announce a block.
+    pub last_block: Option<Duration>,
+    /// The time since the peer was last the first to announce a transfer.
+    pub last_transfer: Option<Duration>,
+}
+
+#[derive(Debug)]
 pub(super) struct Slots {
     connections: BTreeMap<ConnectionId, Connection>,
-    pending: BTreeMap<ConnectionId, (Option<IpAddr>, Duration)>,
+    /// The pending inbound connections with their remote addresses and times.
+    pending: BTreeMap<ConnectionId, (Multiaddr, Duration)>,
+    /// The pending inbound connections that are not from trusted IPs.
+    shares: Shares<ConnectionId>,
     peers: BTreeMap<PeerId, PeerState>,
     rates: BTreeMap<IpAddr, TokenBucket>,
 }
 
+impl Default for Slots {
+    fn default() -> Slots {
+        Slots {
+            connections: BTreeMap::new(),
+            pending: BTreeMap::new(),
+            shares: Shares::new(PENDING),
+            peers: BTreeMap::new(),
+            rates: BTreeMap::new(),
+        }
+    }
+}
+
 impl Slots {
-    /// Admits an inbound connection before its encryption handshake, as pending.
+    /// Admits an inbound connection before its encryption handshake, as pending. Returns the remote
+    /// addresses of pending connections that must be closed in its favour: the oldest ones of the
+    /// address that has most of them.
     pub(super) fn admit(
         &mut self,
         id: ConnectionId,
+        from: &Multiaddr,
+        policy: &Policy,
+        persistent: &BTreeSet<PeerId>,
+        now: Now,
+    ) -> Result<Vec<Multiaddr>, Denied> {
+        let ip = netgroup::ip(from);
+        self.check(ip, policy, persistent, now)?;
+        let mut evicted = Vec::new();
+        if let Some(ip) = ip.filter(|ip| !policy.is_trusted(*ip)) {
+            // Hosts of a local network do not have one owner.
+            let group = match netgroup::is_local(ip) {
+                true => AddressGroup::of(ip),
+                false => AddressGroup::in_netgroup(ip),
+            };
+            let victims = self.shares.admit(id, group, 1, now.elapsed);
+            for victim in victims.map_err(|_| Denied::Full)? {
+                evicted.extend(self.pending.remove(&victim).map(|(address, _)| address));
+            }
+            // Of a holder's connections, the oldest gives way.
+            self.shares.set_idle(&id, true);
+        }
+        self.pending.insert(id, (from.clone(), now.elapsed));
+        Ok(evicted)
+    }
+
+    /// Checks the limits of inbound connections for another one from an IP.
+    pub(super) fn check(
+        &mut self,
         ip: Option<IpAddr>,
         policy: &Policy,
         persistent: &BTreeSet<PeerId>,
         now: Now,
     ) -> Result<(), Denied> {
-        if self.pending.len() >= MAX_PENDING {
-            return Err(Denied::Full);
-        }
         if let Some(ip) = ip.filter(|ip| policy.limits(*ip)) {
             self.check_rate(ip, now)?;
             self.check_counts(ip, policy)?;
         }
-        if self.inbound() >= policy.max_inbound && self.evictable(persistent).is_empty() {
-            return Err(Denied::Full);
-        }
-        self.pending.insert(id, (ip, now.elapsed));
-        Ok(())
+        let is_trusted = ip.is_some_and(|ip| policy.is_trusted(ip));
+        let is_full = self.inbound() >= policy.max_inbound && !is_trusted;
+        if is_full && self.evictable(persistent).is_empty() { Err(Denied::Full) } else { Ok(()) }
     }
 
     fn check_rate(&mut self, ip: IpAddr, now: Now) -> Result<(), Denied> {
@@ -161,7 +223,9 @@ impl Slots {
         if bucket.try_acquire(1, now.elapsed) { Ok(()) } else { Err(Denied::TooFast) }
     }
 
-    fn check_counts(&self, ip: IpAddr, policy: &Policy) -> Result<(), Denied> {
+    /// Checks the numbers of established inbound connections. Pending ones do not count, so that
+    /// silent ones do not block others of their IP or netgroup.
+    pub(super) fn check_counts(&self, ip: IpAddr, policy: &Policy) -> Result<(), Denied> {
         let host = netgroup::host(ip);
         let group = netgroup::group(ip);
         let (mut from_host, mut from_group) = (0, 0);
@@ -180,8 +244,12 @@ impl Slots {
 
     fn inbound_ips(&self) -> impl Iterator<Item = IpAddr> {
         let inbound = self.connections.values().filter(|one| one.is_inbound());
-        let pending = self.pending.values().filter_map(|(ip, _)| *ip);
-        inbound.filter_map(Connection::ip).chain(pending)
+        inbound.filter_map(Connection::ip)
+    }
+
+    fn remove_pending(&mut self, id: ConnectionId) {
+        self.pending.remove(&id);
+        self.shares.release(&id);
     }
 
     pub(super) fn is_pending(&self, id: ConnectionId) -> bool {
@@ -193,15 +261,16 @@ impl Slots {
         &mut self,
         id: ConnectionId,
         peer: PeerId,
-        address: &Multiaddr,
+        (address, resolved): (&Multiaddr, Option<SocketAddr>),
         purpose: Option<Purpose>,
         policy: &Policy,
         now: Now,
     ) {
-        self.pending.remove(&id);
+        self.remove_pending(id);
         let connection = Connection {
             peer,
             address: netgroup::without_peer(address),
+            resolved,
             since: now.elapsed,
             purpose,
             has_handshake: self.has_handshake(&peer),
@@ -218,7 +287,7 @@ impl Slots {
 
     /// Removes a pending or established connection; returns it if it was established.
     pub(super) fn close(&mut self, id: ConnectionId) -> Option<Connection> {
-        self.pending.remove(&id);
+        self.remove_pending(id);
         let connection = self.connections.remove(&id)?;
         if !self.is_connected(&connection.peer) {
             self.peers.remove(&connection.peer);
@@ -242,6 +311,12 @@ impl Slots {
         self.of(peer).next().is_some()
     }
 
+    /// The peers that are connected from or at a trusted IP.
+    pub(super) fn trusted_peers(&self, policy: &Policy) -> BTreeSet<PeerId> {
+        let trusted = |one: &&Connection| one.ip().is_some_and(|ip| policy.is_trusted(ip));
+        self.connections.values().filter(trusted).map(|one| one.peer).collect()
+    }
+
     /// Whether a peer has completed the handshake.
     pub(super) fn has_handshake(&self, peer: &PeerId) -> bool {
         self.of(peer).any(|(_, one)| one.has_handshake)
@@ -263,6 +338,17 @@ impl Slots {
     /// The state of a connected peer.
     pub(super) fn peer(&mut self, peer: &PeerId) -> Option<&mut PeerState> {
         self.peers.get_mut(peer)
+    }
+
+    /// The purpose of the connection with a peer, and its last useful announcements.
+    pub(super) fn activity(&self, peer: &PeerId, now: Now) -> Activity {
+        let state = self.peers.get(peer);
+        let age = |at: Duration| now.elapsed.saturating_sub(at);
+        Activity {
+            purpose: self.of(peer).find_map(|(_, one)| one.purpose),
+            last_block: state.and_then(|state| state.last_block).map(age),
+            last_transfer: state.and_then(|state| state.last_transfer).map(age),
+        }
     }
 
     /// The number of inbound connections, evicted ones not counted.
@@ -395,14 +481,16 @@ impl Slots {
 
     /// Drops expired pending connections and full rate limits.
     pub(super) fn prune(&mut self, now: Now) {
-        self.pending.retain(|_, (_, since)| now.elapsed.saturating_sub(*since) < PENDING_TIMEOUT);
+        let is_expired = |since: Duration| now.elapsed.saturating_sub(since) >= PENDING_TIMEOUT;
+        let expired = self.pending.extract_if(.., |_, (_, since)| is_expired(*since));
+        expired.for_each(|(id, _)| self.shares.release(&id));
         self.rates.retain(|_, bucket| !bucket.is_full(now.elapsed));
     }
 
     /// The numbers of connections, pending connections, peers and rate limits.
     #[cfg(test)]
     pub(super) fn sizes(&self) -> [usize; 4] {
-        let Slots { connections, pending, peers, rates } = self;
+        let Slots { connections, pending, peers, rates, .. } = self;
         [connections.len(), pending.len(), peers.len(), rates.len()]
     }
 }

@@ -3,7 +3,7 @@
 use super::address_book::Entry;
 use super::bans::Ban;
 use super::peer_text;
-use libp2p::PeerId;
+use libp2p::{Multiaddr, PeerId};
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -24,6 +24,9 @@ pub(super) struct PeersFile {
     pub(super) addresses: Vec<(SocketAddr, Entry)>,
     pub(super) anchors: Vec<Anchor>,
     pub(super) bans: Vec<Ban>,
+    /// Persistent peers that were added at run time.
+    #[serde(default)]
+    pub(super) persistent: Vec<Multiaddr>,
 }
 
 /// A peer to dial first after a restart.
@@ -47,8 +50,9 @@ impl Snapshot {
         addresses: Vec<(SocketAddr, Entry)>,
         anchors: Vec<Anchor>,
         bans: Vec<Ban>,
+        persistent: Vec<Multiaddr>,
     ) -> Snapshot {
-        let file = PeersFile { version: VERSION, addresses, anchors, bans };
+        let file = PeersFile { version: VERSION, addresses, anchors, bans, persistent };
         Snapshot { path: path.to_owned(), file }
     }
 

@@ -20,6 +20,10 @@ fn config(directory: &TempDir, listen: &str) -> Config {
         max_peers: 8,
         discover: true,
         mdns: false,
+        allowed_peers: Vec::new(),
+        network_key: None,
+        trusted: Vec::new(),
+        external_addresses: Vec::new(),
         data: directory.path().to_owned(),
         agent: "test/1".into(),
     }

@@ -7,6 +7,7 @@ mod denial_of_service;
 mod hostile;
 mod lifecycle;
 mod negotiation;
+mod operators;
 mod relay;
 mod stranger;
 mod world;

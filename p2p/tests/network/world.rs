@@ -14,8 +14,8 @@ use chain::tx::{Memo, Payment, Tag, Transfer};
 use chain::{Amount, Params};
 use p2p::multiaddr::Protocol;
 use p2p::{
-    BlockReply, ChainUpdate, Config, ConnectError, Handle, Multiaddr, PeerId, SpawnError, Submit,
-    TransferReply,
+    BlockReply, ChainUpdate, Config, ConnectError, Handle, Multiaddr, NetworkKey, PeerId,
+    SpawnError, Submit, TransferReply,
 };
 use std::future::Future;
 use std::path::Path;
@@ -248,13 +248,23 @@ pub(crate) struct Settings {
     pub(crate) peers: Vec<Multiaddr>,
     pub(crate) max_peers: usize,
     pub(crate) mdns: bool,
+    pub(crate) allowed_peers: Vec<PeerId>,
+    pub(crate) network_key: Option<NetworkKey>,
 }
 
 impl Default for Settings {
     fn default() -> Settings {
         let params = Params::dev();
         let listen = vec!["/ip4/127.0.0.1/tcp/0".parse().unwrap()];
-        Settings { params, listen, peers: Vec::new(), max_peers: 32, mdns: false }
+        Settings {
+            params,
+            listen,
+            peers: Vec::new(),
+            max_peers: 32,
+            mdns: false,
+            allowed_peers: Vec::new(),
+            network_key: None,
+        }
     }
 }
 
@@ -285,7 +295,8 @@ impl Node {
         directory: TempDir,
         settings: Settings,
     ) -> Result<Node, SpawnError> {
-        let Settings { params, listen, peers, max_peers, mdns } = settings;
+        let Settings { params, listen, peers, max_peers, mdns, allowed_peers, network_key } =
+            settings;
         let chain = Chain::open(&directory.path().join("chain"), params);
         let without_id = |address: Multiaddr| {
             address.iter().filter(|part| !matches!(part, Protocol::P2p(_))).collect()
@@ -295,7 +306,20 @@ impl Node {
         let agent = "test/1".to_owned();
         let boot_nodes = vec![];
         let discover = true;
-        let config = Config { listen, peers, boot_nodes, max_peers, discover, mdns, data, agent };
+        let config = Config {
+            listen,
+            peers,
+            boot_nodes,
+            max_peers,
+            discover,
+            mdns,
+            allowed_peers,
+            network_key,
+            trusted: Vec::new(),
+            external_addresses: Vec::new(),
+            data,
+            agent,
+        };
         let (queue, updates) = (chain.queue(), chain.updates());
         let network = p2p::spawn(config, chain.reader.clone(), queue, updates).await?;
         Ok(Node { chain, network, directory })

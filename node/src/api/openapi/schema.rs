@@ -57,9 +57,9 @@ string_schemas! {
         "The multiaddr of a node, such as `/ip4/192.0.2.7/tcp/8401`.";
     PeerIdText "" "peer-id"
         "A peer id, such as `12D3KooW…`.";
-    IpText "" "ip" "An IP address, such as `192.0.2.7`.";
+    IpText "" "ip" "An IP address or a range of them, such as `192.0.2.7` or `192.0.2.0/24`.";
     BanId "" "ban-id"
-        "A peer id or an IP address.";
+        "A peer id, an IP address or a range of IP addresses.";
     TemplateId "^[0-9a-f]{1,16}-[0-9a-f]{16}$" "template-id" "A template id.";
 }
 

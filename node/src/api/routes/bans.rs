@@ -14,7 +14,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::http::header::LOCATION;
 use axum::response::{IntoResponse, Response};
-use p2p::Subject;
+use p2p::{Cidr, Subject};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
@@ -22,7 +22,7 @@ use std::sync::Arc;
 
 pub fn routes(token: &Token) -> Routes {
     let protected = Routes::new([
-        post("/v1/bans", "Ban a peer or an IP address", add)
+        post("/v1/bans", "Ban a peer, an IP address or a range", add)
             .returns_created::<Ban>("The ban was added."),
         delete("/v1/bans/{who}", "Remove a ban", remove).no_content("The ban was removed."),
     ]);
@@ -40,7 +40,7 @@ const MAX_REASON: usize = 200;
 /// A ban.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Ban {
-    /// The peer id or IP address.
+    /// The peer id, IP address or range of IP addresses.
     pub id: String,
     /// The end of the ban, Unix seconds.
     pub until: u64,
@@ -58,6 +58,7 @@ fn subject_text(subject: &Subject) -> String {
     match subject {
         Subject::Peer(peer) => peer.to_string(),
         Subject::Ip(ip) => ip.to_string(),
+        Subject::Range(range) => range.to_string(),
     }
 }
 
@@ -90,7 +91,7 @@ enum BanRequestSchema {
         #[schemars(length(max = 200))]
         reason: Option<String>,
     },
-    /// Bans an IP address.
+    /// Bans an IP address or a range.
     Ip {
         ip: IpText,
         #[schemars(range(min = 1, max = 315_360_000))]
@@ -106,9 +107,9 @@ pub async fn add(
 ) -> Result<Response, Problem> {
     let subject = match (&request.peer, &request.ip) {
         (Some(peer), None) => Subject::Peer(parse_id(peer)?),
-        (None, Some(ip)) => Subject::Ip(parse_ip(ip)?),
+        (None, Some(ip)) => parse_ip(ip)?,
         _ => {
-            let detail = "set either `peer`, a peer id, or `ip`, an IP address";
+            let detail = "set either `peer`, a peer id, or `ip`, an IP address or a range";
             return Err(Problem::new(Kind::BAD_REQUEST, detail));
         }
     };
@@ -124,7 +125,7 @@ pub async fn add(
     node.peers.ban(subject, seconds, reason).await;
     let made = node.peers.bans().await.into_iter().find(|ban| ban.subject == subject);
     let made = made.ok_or_else(|| Problem::new(Kind::NOT_READY, "the node is stopping"))?;
-    let location = format!("/v1/bans/{}", subject_text(&subject));
+    let location = format!("/v1/bans/{}", subject_text(&subject).replace('/', "%2F"));
     Ok((StatusCode::CREATED, [(LOCATION, location)], Json(Ban::from(made))).into_response())
 }
 
@@ -133,7 +134,7 @@ pub async fn remove(
     Path(BanId(text)): Path<BanId>,
 ) -> Result<StatusCode, Problem> {
     let subject = match parse_ip(&text) {
-        Ok(ip) => Subject::Ip(ip),
+        Ok(subject) => subject,
         Err(_) => Subject::Peer(parse_id(&text)?),
     };
     match node.peers.unban(subject).await {
@@ -144,11 +145,14 @@ pub async fn remove(
     }
 }
 
-/// Parses an IP address; an IPv4-mapped IPv6 address becomes the IPv4 address.
-fn parse_ip(text: &str) -> Result<IpAddr, Problem> {
-    let ip: Option<IpAddr> = text.parse().ok();
-    ip.map(|ip| ip.to_canonical()).ok_or_else(|| {
-        let detail = format!("`{text}` is not an IP address such as 192.0.2.7");
-        Problem::new(Kind::BAD_REQUEST, detail)
-    })
+/// Parses an IP address or a range; an IPv4-mapped IPv6 address becomes the IPv4 address.
+fn parse_ip(text: &str) -> Result<Subject, Problem> {
+    match (text.parse::<IpAddr>(), text.parse::<Cidr>()) {
+        (Ok(ip), _) => Ok(Subject::Ip(ip.to_canonical())),
+        (_, Ok(range)) => Ok(Subject::Range(range).normalized()),
+        _ => {
+            let detail = format!("`{text}` is not an IP address or range such as 192.0.2.0/24");
+            Err(Problem::new(Kind::BAD_REQUEST, detail))
+        }
+    }
 }

@@ -6,7 +6,7 @@ use crate::api::http::page::Page;
 use crate::api::http::problem::{Kind, Problem};
 use crate::api::http::response::{ReadResponse, read};
 use crate::api::openapi::route::{Routes, delete, get, post};
-use crate::api::openapi::schema::{BlockHash, MultiaddrText, PeerIdText};
+use crate::api::openapi::schema::{BlockHash, Digest, MultiaddrText, PeerIdText};
 use crate::auth::Token;
 use crate::config::multiaddr::address;
 use crate::state::NodeState;
@@ -28,8 +28,18 @@ pub fn routes(token: &Token) -> Routes {
         delete("/v1/peers/{id}", "Disconnect a peer", remove)
             .no_content("The peer was disconnected."),
     ]);
-    Routes::new([get("/v1/peers", "List connected peers", list).returns::<Page<Peer>>()])
-        .merge(protected.protected(token))
+    let protected = protected.merge(Routes::new([delete(
+        "/v1/persistent-peers/{address}",
+        "Remove a persistent peer, and disconnect it",
+        remove_persistent,
+    )
+    .no_content("The peer is no longer persistent.")]));
+    Routes::new([
+        get("/v1/peers", "List connected peers", list).returns::<Page<Peer>>(),
+        get("/v1/persistent-peers", "List persistent peers", list_persistent)
+            .returns::<Page<PersistentPeer>>(),
+    ])
+    .merge(protected.protected(token))
 }
 
 /// A connected peer.
@@ -41,13 +51,22 @@ pub struct Peer {
     pub address: String,
     /// The direction of the connection.
     pub direction: Direction,
+    /// The purpose of the connection.
+    pub purpose: Purpose,
+    /// The version of the peer-to-peer protocol that is used with the peer.
+    pub version: u16,
+    /// The features of the peer, one a bit, in hexadecimal.
+    pub features: String,
     /// The user agent, chosen by the peer.
     pub agent: String,
     /// The hash of its best block.
     #[schemars(with = "BlockHash")]
     pub tip: String,
-    /// The height of its best block.
+    /// The height of its best block, as claimed by the peer.
     pub height: u32,
+    /// The work of its best chain in hexadecimal, as claimed by the peer.
+    #[schemars(with = "Digest")]
+    pub claimed_work: String,
     /// The latency of the last ping in milliseconds; null before the first.
     pub latency_ms: Option<f64>,
     /// The number of bytes sent to the peer.
@@ -58,6 +77,84 @@ pub struct Peer {
     pub score: f64,
     /// Seconds since the connection was established.
     pub connected_seconds: u64,
+    /// Seconds since the peer was last the first to announce a block; null for never.
+    pub last_block_seconds: Option<u64>,
+    /// Seconds since the peer was last the first to announce a transaction; null for never.
+    pub last_transaction_seconds: Option<u64>,
+}
+
+/// The purpose of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "PeerPurpose")]
+#[serde(rename_all = "snake_case")]
+pub enum Purpose {
+    /// The peer dialed this node.
+    Inbound,
+    /// The peer is persistent: configured, or added by the operator.
+    Persistent,
+    /// The peer was connected before this node restarted.
+    Anchor,
+    /// The node chose the peer from its address book.
+    Outbound,
+    /// The peer is a boot node of the network.
+    Boot,
+    /// The connection tests whether a node listens at the address.
+    Feeler,
+}
+
+impl From<Option<p2p::Purpose>> for Purpose {
+    fn from(purpose: Option<p2p::Purpose>) -> Purpose {
+        match purpose {
+            None => Purpose::Inbound,
+            Some(p2p::Purpose::Persistent) => Purpose::Persistent,
+            Some(p2p::Purpose::Anchor) => Purpose::Anchor,
+            Some(p2p::Purpose::Outbound) => Purpose::Outbound,
+            Some(p2p::Purpose::Boot) => Purpose::Boot,
+            Some(p2p::Purpose::Feeler) => Purpose::Feeler,
+        }
+    }
+}
+
+/// A peer to which the node remains connected.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+pub struct PersistentPeer {
+    /// The multiaddr, with the expected peer id if there is one.
+    #[schemars(with = "MultiaddrText")]
+    pub address: String,
+    /// The peer id, once known.
+    pub id: Option<String>,
+    /// Where the peer comes from.
+    pub origin: Origin,
+    /// Whether the peer is connected.
+    pub connected: bool,
+    /// The reason the peer is not connected; null if it is connected, or was not dialed yet.
+    pub detail: Option<String>,
+    /// Seconds until the node dials the peer again; 0 if it is connected or being dialed.
+    pub next_dial_seconds: u64,
+}
+
+/// The origin of a persistent peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "PersistentPeerOrigin")]
+#[serde(rename_all = "snake_case")]
+pub enum Origin {
+    /// The configuration of the node.
+    Configured,
+    /// `POST /v1/peers`.
+    Added,
+}
+
+impl From<p2p::PersistentPeer> for PersistentPeer {
+    fn from(peer: p2p::PersistentPeer) -> PersistentPeer {
+        PersistentPeer {
+            address: peer.address.to_string(),
+            id: peer.id.map(|id| id.to_string()),
+            origin: if peer.is_added { Origin::Added } else { Origin::Configured },
+            connected: peer.is_connected,
+            detail: peer.problem,
+            next_dial_seconds: peer.next_dial.as_secs(),
+        }
+    }
 }
 
 /// The direction of a connection.
@@ -78,14 +175,20 @@ impl From<PeerInfo> for Peer {
             id: peer.id.to_string(),
             address: peer.address.to_string(),
             direction: if peer.outbound { Direction::Outbound } else { Direction::Inbound },
+            purpose: peer.purpose.into(),
+            version: peer.version,
+            features: format!("{:016x}", peer.features),
             agent: peer.agent,
             tip: peer.tip.to_string(),
             height: peer.height.get(),
+            claimed_work: peer.claimed_work.to_string(),
             latency_ms: peer.latency.map(|latency| tenths(latency.as_secs_f64() * 1_000.0)),
             bytes_sent: peer.bytes_sent,
             bytes_received: peer.bytes_received,
             score: tenths(peer.score),
             connected_seconds: peer.connected.as_secs(),
+            last_block_seconds: peer.last_block.map(|age| age.as_secs()),
+            last_transaction_seconds: peer.last_transfer.map(|age| age.as_secs()),
         }
     }
 }
@@ -93,6 +196,25 @@ impl From<PeerInfo> for Peer {
 pub async fn list(State(node): State<Arc<NodeState>>) -> Response {
     let items = node.peers.peers().await.into_iter().map(Peer::from).collect();
     read(&node, |_| Ok(ReadResponse::new(Json(Page { items, next: None })).volatile()))
+}
+
+pub async fn list_persistent(State(node): State<Arc<NodeState>>) -> Response {
+    let items = node.peers.persistent_peers().await;
+    let items = items.into_iter().map(PersistentPeer::from).collect();
+    read(&node, |_| Ok(ReadResponse::new(Json(Page { items, next: None })).volatile()))
+}
+
+/// Disconnects a persistent peer and stops dialing it.
+pub async fn remove_persistent(
+    State(node): State<Arc<NodeState>>,
+    Path(MultiaddrText(text)): Path<MultiaddrText>,
+) -> Result<StatusCode, Problem> {
+    let address = address(&text)
+        .map_err(|error| Problem::new(Kind::BAD_REQUEST, format!("address: {error:#}")))?;
+    match node.peers.remove_persistent_peer(address).await {
+        true => Ok(StatusCode::NO_CONTENT),
+        false => Err(Problem::new(Kind::NOT_FOUND, format!("{text} is not a persistent peer"))),
+    }
 }
 
 /// A request to add a persistent peer.
@@ -146,6 +268,7 @@ fn problem(error: &ConnectError) -> Problem {
         ConnectError::Stopped => Kind::NOT_READY,
         ConnectError::Unsupported(_) => Kind::BAD_REQUEST,
         ConnectError::Own
+        | ConnectError::NotAllowed
         | ConnectError::OtherNetwork
         | ConnectError::OtherNode(_)
         | ConnectError::IncompatibleVersion { .. }
@@ -163,7 +286,10 @@ pub async fn remove(
     let id = parse_id(&text)?;
     match node.peers.disconnect(id).await {
         true => Ok(StatusCode::NO_CONTENT),
-        false => Err(Problem::new(Kind::NOT_FOUND, format!("no connected peer has the id {id}"))),
+        false => {
+            let detail = format!("no connected or persistent peer has the id {id}");
+            Err(Problem::new(Kind::NOT_FOUND, detail))
+        }
     }
 }
 

@@ -48,6 +48,16 @@ async fn unreachable_peer_is_accepted_for_retry() {
     let added = response.json();
     assert_eq!((&added["address"], &added["id"]), (&json!(address), &Value::Null));
     assert_eq!(world.get("/v1/peers").await.json()["items"], json!([]));
+    let listed = world.get("/v1/persistent-peers").await.json();
+    let peer = &listed["items"][0];
+    assert_eq!((&peer["address"], &peer["origin"]), (&json!(address), &json!("added")), "{listed}");
+    assert_eq!((&peer["connected"], &peer["id"]), (&json!(false), &Value::Null));
+    assert!(peer["detail"].as_str().unwrap().contains("refused"), "{listed}");
+    let path = format!("/v1/persistent-peers/{}", address.replace('/', "%2F"));
+    assert_eq!(world.delete(&path).await.status, 204);
+    world.delete(&path).await.problem(404, "not-found");
+    assert_eq!(world.get("/v1/persistent-peers").await.json()["items"], json!([]));
+    world.delete("/v1/persistent-peers/7").await.problem(400, "bad-request");
 }
 
 #[tokio::test]
@@ -66,18 +76,22 @@ async fn bans_are_added_listed_and_removed() {
         (json!({"ip": "192.0.2.7", "seconds": 60}), "192.0.2.7", "banned by hand"),
         // N22
         (json!({"ip": "::ffff:192.0.2.8"}), "192.0.2.8", "banned by hand"),
+        (json!({"ip": "198.51.100.77/24"}), "198.51.100.0/24", "banned by hand"),
     ];
     for (order, id, reason) in &orders {
         let response = world.post_json("/v1/bans", order).await;
         assert_eq!(response.status, 201, "{}", response.text());
-        assert_eq!(response.header(header::LOCATION), format!("/v1/bans/{id}"));
+        assert_eq!(
+            response.header(header::LOCATION),
+            format!("/v1/bans/{}", id.replace('/', "%2F"))
+        );
         let ban = response.json();
         assert_eq!((&ban["id"], &ban["reason"]), (&json!(id), &json!(reason)));
         assert!(ban["until"].as_u64().unwrap() > 0);
     }
     let listed = world.get("/v1/bans").await.json();
     assert_eq!(listed["items"].as_array().unwrap().len(), orders.len());
-    for id in [&*peer, "192.0.2.7", "::ffff:192.0.2.8"] {
+    for id in [&*peer, "192.0.2.7", "::ffff:192.0.2.8", "198.51.100.0%2F24"] {
         let path = format!("/v1/bans/{id}");
         assert_eq!(world.delete(&path).await.status, 204);
         world.delete(&path).await.problem(404, "not-found");
@@ -105,7 +119,7 @@ async fn add_ban_rejects_invalid_requests() {
         json!({"peer": peer, "ip": "192.0.2.7"}),
         json!({"peer": "7"}),
         json!({"ip": "localhost"}),
-        json!({"ip": "192.0.2.7/24"}),
+        json!({"ip": "192.0.2.7/33"}),
         json!({"ip": "192.0.2.7", "seconds": 0}),
         json!({"ip": "192.0.2.7", "seconds": 9_007_199_254_740_991_u64}),
         json!({"ip": "192.0.2.7", "seconds": -1}),

@@ -240,8 +240,10 @@ mod tests {
     async fn node() -> (Swarm<RequestResponse>, Multiaddr) {
         let key = Keypair::generate_ed25519();
         let (own_key, _) = tokio::sync::mpsc::channel(1);
-        let transport =
-            transport::build(&key, GENESIS, BandwidthMeter::default(), own_key).unwrap();
+        let meter = BandwidthMeter::default();
+        let config =
+            transport::Config { key: &key, genesis: GENESIS, network_key: None, meter, own_key };
+        let transport = transport::build(config).unwrap().transport;
         let config = swarm::Config::with_tokio_executor()
             .with_idle_connection_timeout(Duration::from_secs(60));
         let id = key.public().to_peer_id();

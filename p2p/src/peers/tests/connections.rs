@@ -13,19 +13,95 @@ fn limits_inbound_connections_from_one_ip_to_three() {
     assert_eq!(world.accept(5, "5.6.7.8:5"), Err(Denied::PerIp));
 }
 
-// N21
+/// Admits a connection that never finishes its handshake.
+fn stall(world: &mut World, from: &str) -> Result<Vec<Multiaddr>, Denied> {
+    let id = world.connection();
+    world.peers.admit(id, &at(from), world.now)
+}
+
+// N02
 #[test]
-fn pending_connections_count_towards_the_limit_per_ip() {
-    let mut world = World::new(100);
-    for _ in 0..3 {
-        let id = world.connection();
-        assert_eq!(world.peers.admit(id, &at("5.6.7.8:1"), world.now), Ok(()));
+fn stalled_handshakes_do_not_shut_out_others() {
+    let mut world = World::new(112);
+    // 24 IPs in 8 netgroups, with three connections each.
+    let mut evicted = Vec::new();
+    for port in 1..4 {
+        for ip in 0..24 {
+            evicted.extend(stall(&mut world, &format!("20.{}.{ip}.1:{port}", ip % 8)).unwrap());
+        }
     }
-    assert_eq!(world.accept(1, "5.6.7.8:1"), Err(Denied::PerIp));
+    // Above 64, they replace each other.
+    assert_eq!((evicted.len(), world.peers.slots.sizes()[1]), (8, 64));
+    for number in 0..100 {
+        // Of another netgroup, of one of theirs, and of one of their IPs.
+        for ip in [format!("30.{number}.0.1:1"), "20.1.200.1:1".into(), "20.2.10.1:9".into()] {
+            let id = world.connection();
+            let evicted = world.peers.admit(id, &at(&ip), world.now).unwrap();
+            assert!(evicted.len() == 1 && !evicted.contains(&at(&ip)), "{evicted:?}");
+            world.establish(id, node(number), &at(&ip), Direction::Inbound).unwrap();
+            world.peers.connection_closed(id, world.now);
+            assert!(stall(&mut world, &format!("20.{}.3.1:77", number % 8)).is_ok());
+            world.advance(2.0);
+        }
+    }
     // They are never reported as closed, but expire.
     world.advance(60.0);
     world.dials();
+    assert_eq!(world.peers.slots.sizes()[1], 0);
+}
+
+// N02
+#[test]
+fn oldest_stalled_handshake_of_the_largest_holder_gives_way() {
+    let mut world = World::new(112);
+    for port in 1..61 {
+        assert_eq!(stall(&mut world, &format!("192.168.1.7:{port}")), Ok(vec![]));
+    }
+    for port in 1..5 {
+        assert_eq!(stall(&mut world, &format!("192.168.1.8:{port}")), Ok(vec![]));
+    }
+    for port in 1..4 {
+        let evicted = stall(&mut world, &format!("192.168.1.9:{port}"));
+        assert_eq!(evicted, Ok(vec![at(&format!("192.168.1.7:{port}"))]));
+    }
+    assert_eq!(stall(&mut world, "192.168.1.7:99"), Ok(vec![at("192.168.1.7:4")]));
+}
+
+#[test]
+fn trusted_ips_are_exempt_from_limits_but_not_from_bans_and_rules() {
+    let trusted = vec!["5.6.0.0/16".parse().unwrap()];
+    let mut world = World::with(Policy { trusted, ..Policy::new(20, false) });
+    for one in 0..80 {
+        stall(&mut world, &format!("30.{one}.0.1:1")).unwrap();
+    }
+    for one in 0..30 {
+        assert_eq!(world.accept(one, "5.6.7.8:1").map(|_| ()), Ok(()), "{one}");
+        world.peers.handshake_completed(node(one), world.now);
+    }
+    let request = Request::Addresses { max: 1 };
+    let allow = |world: &mut World| world.peers.allow_request(&node(7), &request, world.now);
+    assert!((0..1_000).all(|_| allow(&mut world) == Allowance::Allow));
+    assert_eq!(world.report(7, Misbehavior::Malformed), Some(Penalty::Ban));
+    assert_eq!(world.accept(7, "5.6.7.8:1"), Err(Denied::Banned));
+    assert!(world.accept(40, "5.6.7.8:1").is_ok(), "its IP is not banned");
+    let range = Subject::Range("5.6.7.0/24".parse().unwrap());
+    world.peers.ban(range, 60, String::new(), world.now);
+    assert_eq!(world.accept(41, "5.6.7.8:1"), Err(Denied::Banned));
+}
+
+#[test]
+fn peers_that_are_not_allowed_are_neither_accepted_nor_dialed() {
+    let allowed = Some(BTreeSet::from([node(1)]));
+    let mut world = World::with(Policy { allowed, ..Policy::new(112, false) });
     assert!(world.accept(1, "5.6.7.8:1").is_ok());
+    assert_eq!(world.accept(2, "5.6.7.9:1"), Err(Denied::NotAllowed));
+    let id = world.connection();
+    let result = world.establish(id, node(2), &at("20.0.0.2:1"), Direction::Outbound);
+    assert_eq!(result, Err(Denied::NotAllowed));
+    let nodes = [node_at(2, &["20.0.0.2:1"]), node_at(1, &["20.1.0.1:1"])];
+    world.peers.connection_closed(id, world.now);
+    world.peers.add_addresses(Source::User, &nodes, world.now);
+    assert!(world.failing_dials(600).iter().all(|dial| dial.address == at("20.1.0.1:1")));
 }
 
 // N21

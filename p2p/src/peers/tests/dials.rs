@@ -362,3 +362,56 @@ fn attackers_of_few_netgroups_do_not_isolate_a_node() {
     assert_eq!(starts_that_connect_to_the_honest_node(false), 40);
     assert_eq!(starts_that_connect_to_the_honest_node(true), 40);
 }
+
+// A node of an incompatible version was dialed again at once, and again.
+#[test]
+fn address_of_an_incompatible_node_rests_for_an_hour() {
+    let mut world = World::new(112);
+    let persistent = at("22.0.0.1:1");
+    world.peers.add_persistent_peer(&persistent);
+    world.peers.add_addresses(Source::User, &[node_at(2, &["20.0.0.1:1"])], world.now);
+    for (number, address) in [(1, persistent), (2, at("20.0.0.1:1"))] {
+        let id = world.connection();
+        world.establish(id, node(number), &address, Direction::Outbound).unwrap();
+        world.peers.incompatible(node(number), world.now);
+        world.peers.connection_closed(id, world.now);
+    }
+    assert_eq!(world.failing_dials(3_599), []);
+    world.advance(1.0);
+    assert_eq!(world.failing_dials(2).len(), 2);
+    assert!(world.accept(1, "22.0.0.1:7").is_ok(), "it may connect");
+    assert_eq!(world.peers.bans(world.now), []);
+}
+
+#[test]
+fn each_cause_of_failed_dials_of_a_persistent_peer_is_new_once() {
+    let mut world = World::new(112);
+    let address = at("22.0.0.1:1");
+    world.peers.add_persistent_peer(&address);
+    let mut problem = |cause| world.peers.dial_problem(&address, cause);
+    assert!(problem("refused") && !problem("refused"));
+    assert!(problem("timed out") && !problem("refused"));
+    assert!(!world.peers.dial_problem(&at("22.0.0.2:1"), "refused"), "not persistent");
+    let listed = world.peers.persistent_peers(world.now);
+    assert_eq!((&listed[0].address, listed[0].problem.as_deref()), (&address, Some("refused")));
+    let id = world.connect_to(1, &address);
+    let listed = world.peers.persistent_peers(world.now).remove(0);
+    assert_eq!((listed.is_connected, listed.problem, listed.id), (true, None, Some(node(1))));
+    world.peers.connection_closed(id, world.now);
+    assert!(world.peers.dial_problem(&address, "refused"), "again after a connection");
+}
+
+#[test]
+fn peer_dialed_by_name_is_known_by_its_socket() {
+    let mut world = World::new(112);
+    let name: Multiaddr = "/dns/node.example.org/tcp/1".parse().unwrap();
+    let socket = "22.0.0.1:1".parse().unwrap();
+    world.peers.add_persistent_peer(&name);
+    world.peers.name_resolved(&name, socket);
+    let id = world.connect_to(1, &name);
+    assert_eq!(world.peers.book.get(socket).unwrap().peer, Some(node(1)));
+    let ip = Subject::Ip(socket.ip());
+    assert_eq!(world.peers.ban(ip, 60, String::new(), world.now), [node(1)]);
+    world.peers.connection_closed(id, world.now);
+    assert_eq!(world.failing_dials(50), [], "its IP is banned");
+}

@@ -216,6 +216,44 @@ fn maximum_duration_of_a_ban_does_not_overflow() {
     assert_eq!(world.accept(1, "5.6.7.8:1"), Err(Denied::Banned));
 }
 
+// N22
+#[test]
+fn ban_of_a_range_covers_its_ips() {
+    let mut world = World::new(112);
+    let subject = |text: &str| Subject::Range(text.parse().unwrap());
+    world.accept(1, "5.6.7.8:1").unwrap();
+    world.accept(2, "5.7.0.1:1").unwrap();
+    let ban = |world: &mut World, text: &str| {
+        world.peers.ban(subject(text), 60, "range".into(), world.now)
+    };
+    assert_eq!(ban(&mut world, "5.6.0.0/16"), [node(1)]);
+    assert_eq!(ban(&mut world, "2a00::/16"), []);
+    for (ip, is_banned) in [
+        ("5.6.255.1:1", true),
+        ("[::ffff:5.6.1.1]:1", true),
+        ("5.7.0.2:1", false),
+        ("[2a00:ffff::1]:1", true),
+        ("[2a01::1]:1", false),
+    ] {
+        assert_eq!(world.accept(9, ip) == Err(Denied::Banned), is_banned, "{ip}");
+    }
+    // The range of one IP is that IP.
+    assert_eq!(subject("9.9.9.9/32").normalized(), Subject::Ip("9.9.9.9".parse().unwrap()));
+    world.restart();
+    world.advance(0.0);
+    assert_eq!(world.peers.bans(world.now), [], "an hour later");
+    ban(&mut world, "5.6.0.0/16");
+    assert!(world.peers.unban(subject("5.6.99.0/16")));
+    assert!(world.accept(1, "5.6.7.8:1").is_ok());
+    for third in 0..=255 {
+        ban(&mut world, &format!("7.7.{third}.0/24"));
+    }
+    world.advance(61.0);
+    world.peers.bans.prune(world.now);
+    assert!(world.accept(3, "7.7.7.7:1").is_ok());
+    assert_eq!(world.peers.bans.range_prefixes(), 0);
+}
+
 fn requests() -> [Request; 6] {
     let status = crate::message::Status {
         capabilities: crate::message::Capabilities::LOCAL,

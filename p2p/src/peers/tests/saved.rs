@@ -33,6 +33,21 @@ fn addresses_and_bans_survive_a_restart_but_scores_do_not() {
     assert!(world.peers.score(&node(1), world.now).abs() < f64::EPSILON);
 }
 
+#[test]
+fn persistent_peers_that_were_added_survive_a_restart() {
+    let mut world = World::new(112);
+    let [configured, added, removed] = [1, 2, 3].map(|one| at(&format!("22.0.0.{one}:1")));
+    world.peers.add_persistent_peer(&configured);
+    assert!(world.peers.save_persistent_peer(&added) && world.peers.save_persistent_peer(&removed));
+    assert!(!world.peers.save_persistent_peer(&added));
+    assert_eq!(world.peers.remove_persistent_address(&removed), Some(None));
+    assert_eq!(world.peers.remove_persistent_address(&removed), None);
+    world.restart();
+    let saved = world.peers.persistent_peers(world.now);
+    assert_eq!(saved.iter().map(|peer| &peer.address).collect::<Vec<_>>(), [&added]);
+    assert_eq!(world.dials()[0].purpose, Purpose::Persistent);
+}
+
 // N20
 #[test]
 fn limits_per_source_survive_restarts() {
