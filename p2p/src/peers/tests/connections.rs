@@ -74,14 +74,18 @@ fn trusted_ips_are_exempt_from_limits_but_not_from_bans_and_rules() {
     for one in 0..80 {
         stall(&mut world, &format!("30.{one}.0.1:1")).unwrap();
     }
-    for one in 0..30 {
-        assert_eq!(world.accept(one, "5.6.7.8:1").map(|_| ()), Ok(()), "{one}");
-        world.peers.handshake_completed(node(one), world.now);
+    for one in 0..10 {
+        world.accept(100 + one, &format!("40.{one}.0.1:1")).unwrap();
     }
+    // More than three from one IP, in place of others.
+    let ids: Vec<ConnectionId> =
+        (0..10).map(|one| world.accept(one, "5.6.7.8:1").unwrap()).collect();
+    assert_eq!(world.accept(200, "50.1.0.1:1"), Err(Denied::Full));
     let request = Request::Addresses { max: 1 };
-    let allow = |world: &mut World| world.peers.allow_request(&node(7), &request, world.now);
-    assert!((0..1_000).all(|_| allow(&mut world) == Allowance::Allow));
+    let mut allow = || world.peers.allow_request(&node(7), &request, world.now);
+    assert!((0..1_000).all(|_| allow() == Allowance::Allow));
     assert_eq!(world.report(7, Misbehavior::Malformed), Some(Penalty::Ban));
+    world.peers.connection_closed(ids[7], world.now);
     assert_eq!(world.accept(7, "5.6.7.8:1"), Err(Denied::Banned));
     assert!(world.accept(40, "5.6.7.8:1").is_ok(), "its IP is not banned");
     let range = Subject::Range("5.6.7.0/24".parse().unwrap());
@@ -99,7 +103,6 @@ fn peers_that_are_not_allowed_are_neither_accepted_nor_dialed() {
     let result = world.establish(id, node(2), &at("20.0.0.2:1"), Direction::Outbound);
     assert_eq!(result, Err(Denied::NotAllowed));
     let nodes = [node_at(2, &["20.0.0.2:1"]), node_at(1, &["20.1.0.1:1"])];
-    world.peers.connection_closed(id, world.now);
     world.peers.add_addresses(Source::User, &nodes, world.now);
     assert!(world.failing_dials(600).iter().all(|dial| dial.address == at("20.1.0.1:1")));
 }
