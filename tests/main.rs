@@ -13,12 +13,14 @@ mod faults;
 #[cfg(target_os = "linux")]
 mod full_disk;
 mod harness;
+mod independent_client;
 mod jobs;
 mod mempool;
 mod mining;
 mod module_order;
 mod node;
 mod payment;
+mod peer_client;
 mod peers;
 mod reorganisation;
 mod repair;

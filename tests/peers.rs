@@ -39,11 +39,13 @@ pub fn wait_for_same_tip(nodes: &[&Node]) {
     });
 }
 
-fn generate(node: &Node, blocks: u32) {
+/// Mines blocks on a node.
+pub fn generate(node: &Node, blocks: u32) {
     node.generate(blocks, &text(test_address(1))).unwrap();
 }
 
-fn send(node: &Node, transfer: &Transfer) -> Value {
+/// Submits a transfer to a node, and returns its id.
+pub fn send(node: &Node, transfer: &Transfer) -> Value {
     let body = hex::encode(transfer.encode());
     let response =
         node.request("POST", "/v1/transactions", &["Content-Type: text/plain"], body.as_bytes());
@@ -51,7 +53,8 @@ fn send(node: &Node, transfer: &Transfer) -> Value {
     Value::from(transfer.id().to_string())
 }
 
-fn pending(node: &Node) -> Vec<Value> {
+/// The ids of the transfers in the mempool of a node.
+pub fn pending(node: &Node) -> Vec<Value> {
     let page = node.get("/v1/mempool/transactions?limit=100").json();
     page["items"].as_array().unwrap().iter().map(|item| item["id"].clone()).collect()
 }
@@ -162,7 +165,7 @@ fn lists_peers_with_agent_height_latency_and_traffic() {
     let lines: Vec<&str> = table.lines().collect();
     assert_eq!(lines.len(), 2, "{table}");
     assert!(lines[0].starts_with("id ") && lines[1].starts_with(&id[id.len() - 8..]), "{table}");
-    assert!(lines[1].contains("outbound") && lines[1].contains("chain/"), "{table}");
+    assert!(lines[1].contains("persistent") && lines[1].contains("chain/"), "{table}");
     let (_, data, _) = run(&["peers", "--json", "--data", &b_data]);
     let data: Value = serde_json::from_str(&data).unwrap();
     assert_eq!(data["items"][0]["id"], json!(id));
@@ -253,6 +256,56 @@ fn banned_peer_cannot_connect_until_the_ban_is_removed() {
     let response = connect(&b, &a);
     assert_eq!(response.status, 201, "{response:?}");
     wait_for_peers(&a, 1);
+}
+
+#[test]
+fn private_network_connects_only_nodes_with_its_key() {
+    let (directory, [a, b, c_data]) = data_dirs();
+    let key = directory.path().join("network.key");
+    let key = key.to_str().unwrap();
+    let (code, stdout, stderr) = run(&["util", "network-key", key]);
+    assert_eq!(code, Some(0), "{stderr}");
+    let report: Value = serde_json::from_str(&stdout).unwrap();
+    assert_eq!(report, json!({ "valid": true, "file": key }));
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        assert_eq!(fs::metadata(key).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+    let (code, _, stderr) = run(&["util", "network-key", key]);
+    assert!(code == Some(1) && stderr.contains(key), "an existing key is not replaced: {stderr}");
+
+    let a = Node::start(&a, &["--network-key", key]);
+    let b = Node::start(&b, &["--network-key", key, "--peer", &a.multiaddr()]);
+    generate(&a, 2);
+    wait_for_same_tip(&[&a, &b]);
+    let c = start_with_peer(&c_data, &a);
+    eventually("the warning", || {
+        c.log().contains("cannot connect to a persistent peer").then_some(())
+    });
+    let (_, table, _) = run(&["peers", "--data", c_data.to_str().unwrap()]);
+    let address = a.multiaddr();
+    assert!(table.contains(&format!("not connected: {address}: ")), "{table}");
+    assert!(peers(&c).is_empty());
+    let content = fs::read_to_string(key).unwrap();
+    let secret = content.lines().last().unwrap();
+    for node in [&a, &b] {
+        assert!(!node.log().contains(secret) && !node.node_file().to_string().contains(secret));
+    }
+}
+
+#[test]
+fn node_with_allowed_peers_warns_of_a_persistent_peer_that_is_none_of_them() {
+    let (_directory, [a, b, c]) = data_dirs();
+    let (a, b) = (Node::start(&a, &[]), Node::start(&b, &[]));
+    let id = a.node_file()["node_id"].as_str().unwrap().to_owned();
+    let flags = ["--allow-peer", &id, "--peer", &a.multiaddr(), "--peer", &b.multiaddr()];
+    let c = Node::start(&c, &flags);
+    eventually("the warning", || {
+        c.log().contains("the node at the address is not among the allowed peers").then_some(())
+    });
+    let connected = wait_for_peers(&c, 1);
+    assert_eq!((&connected[0]["id"], &connected[0]["purpose"]), (&json!(id), &json!("persistent")));
 }
 
 // N24
