@@ -39,6 +39,15 @@ impl<T> Requests<T> {
         self.in_flight.get(&number)
     }
 
+    /// The requests in flight with their numbers, oldest first.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (u64, &InFlightRequest<T>)> {
+        self.in_flight.iter().map(|(number, request)| (*number, request))
+    }
+
+    pub(crate) fn get_mut(&mut self, number: u64) -> Option<&mut InFlightRequest<T>> {
+        self.in_flight.get_mut(&number)
+    }
+
     /// Removes a request that has ended. `None` if the number is not in flight.
     pub(crate) fn remove(&mut self, number: u64) -> Option<InFlightRequest<T>> {
         self.in_flight.remove(&number)

@@ -113,11 +113,12 @@ impl Sync {
 
     /// Returns how far sync is, for display. Decisions use [`Sync::is_synced`].
     pub(crate) fn progress(&self, chain: &dyn ChainView) -> Progress {
-        self.progress.measure(&self.bodies.window, chain)
+        self.progress.measure(&self.bodies, chain)
     }
 
     /// Returns whether this node has been level with its peers since it started. This never reverts:
-    /// neither a reorganisation nor a peer that claims much work is a reason to stop mining.
+    /// neither a reorganisation nor a peer that claims much work is a reason to stop mining. A node
+    /// that waits for its first peers on a private network counts as synced meanwhile.
     pub(crate) fn is_synced(&self) -> bool {
         self.progress.is_synced()
     }
@@ -127,7 +128,9 @@ impl Sync {
         headers.expire_requests(cx, peers, &bodies.window);
         bodies.expire_requests(cx, peers);
         headers.end_slow_sessions(cx, peers, bodies);
-        bodies.hedge_stalled_block(cx, peers, &headers.tree);
+        bodies.hedge_stalled_block(cx, peers);
+        bodies.probe_peers(cx, peers);
+        bodies.detect_withheld_branch(cx);
         bodies.abandon_withheld_branch(cx, peers, &mut headers.tree);
         headers.refresh_stale_tip(cx, peers);
         outbound::disconnect_lagging(cx, peers, &headers.tree);
@@ -142,10 +145,10 @@ impl Sync {
             headers.advance(cx, peers, bodies);
         }
         if bodies.extend_window() || (!is_routine && bodies.window.unrequested() > 0) {
-            bodies.send_requests(cx, peers, &headers.tree);
+            bodies.send_requests(cx, peers);
         }
         imports.submit(cx, &mut bodies.window);
-        progress.update(cx, peers, headers, &bodies.window);
+        progress.update(cx, peers, headers, bodies);
     }
 
     fn remove_peer(&mut self, peer: &PeerId) {

@@ -7,6 +7,7 @@ use super::session::Limits;
 use super::window::{Body, Slot, Window};
 use crate::engine::context::Context;
 use crate::engine::machine::{Failure, Misbehavior, RequestId};
+use crate::engine::recent::Recent;
 use crate::engine::requests::{InFlightRequest, Requests};
 use crate::message::{
     MAX_BLOCKS, Protocol, RawBlock, Request, Response, ResponseError, SOFT_BLOCKS_BYTES,
@@ -16,6 +17,7 @@ use chain::block::{self, Block, Height};
 use libp2p::PeerId;
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::{RngExt, SeedableRng};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,8 +27,10 @@ const INITIAL_BLOCK_BYTES: usize = SOFT_BLOCKS_BYTES / 16;
 /// it. It doubles with each stall and decays with each response.
 const MIN_STALL_TIMEOUT: Duration = Duration::from_secs(2);
 const MAX_STALL_TIMEOUT: Duration = Duration::from_secs(64);
-/// Most peers that are asked for the same block at a time.
+/// Most peers that are asked for the same block at a time, probes not counted.
 const MAX_HEDGED: usize = 3;
+/// The time after which the blocks requested from an unproven peer are requested from proven ones too.
+const PROBE_AFTER: Duration = Duration::from_millis(500);
 /// The probability of asking any peer instead of the one with the best score.
 const EXPLORATION: f64 = 0.1;
 /// Bodies this close to the frontier are stored even if there is no room.
@@ -43,6 +47,12 @@ const STUCK_AFTER: Duration = Duration::from_secs(5);
 const ABANDON_AFTER: Duration = Duration::from_secs(15);
 /// and before the branch is abandoned even though there is no other.
 const ABANDON_LAST_AFTER: Duration = Duration::from_secs(60);
+/// The block spacings for which a synced node waits for the blocks of a branch before it counts as
+/// withheld, and the least time of a node that is not synced yet.
+const WITHHELD_SPACINGS: u32 = 3;
+const FIRST_PATIENCE: Duration = Duration::from_secs(30);
+/// Withheld branches that are remembered.
+const MAX_WITHHELD_BRANCHES: usize = 256;
 /// Most branches that are considered as alternatives.
 const MAX_ALTERNATIVES: usize = 16;
 /// A peer that withheld the blocks of this many branches is disconnected.
@@ -53,6 +63,16 @@ const MAX_WITHHELD: u32 = 2;
 struct Range {
     first: u64,
     hashes: Vec<block::Hash>,
+    /// Whether the request only proves that its peer delivers: the blocks are requested from others as
+    /// if it did not exist.
+    is_probe: bool,
+}
+
+impl Range {
+    fn contains(&self, number: u64) -> bool {
+        let index = number.checked_sub(self.first).and_then(|index| usize::try_from(index).ok());
+        index.is_some_and(|index| index < self.hashes.len())
+    }
 }
 
 /// The state of block download.
@@ -69,6 +89,8 @@ pub(super) struct Bodies {
     stall_timeout: Duration,
     /// The first missing block, and since when it has been the first.
     front: Option<(block::Hash, Duration)>,
+    /// First missing blocks that were withheld for long.
+    withheld: Recent<block::Hash>,
 }
 
 impl Bodies {
@@ -83,6 +105,7 @@ impl Bodies {
             block_bytes: INITIAL_BLOCK_BYTES,
             stall_timeout: MIN_STALL_TIMEOUT,
             front: None,
+            withheld: Recent::new(MAX_WITHHELD_BRANCHES),
         }
     }
 
@@ -113,7 +136,7 @@ impl Bodies {
     }
 
     /// Requests blocks as long as there are peers to ask.
-    pub(super) fn send_requests(&mut self, cx: &mut Context, peers: &mut Peers, tree: &HeaderTree) {
+    pub(super) fn send_requests(&mut self, cx: &mut Context, peers: &mut Peers) {
         let (mut from, mut unserved) = (0, 0);
         let max = self.blocks_per_request();
         while let Some((first, count)) = self.window.next_unrequested(from, max) {
@@ -122,63 +145,112 @@ impl Bodies {
             if unserved >= MAX_UNSERVED || !(is_frontier || has_room) {
                 return;
             }
-            match self.select_peer(cx, peers, tree, first) {
-                Some(id) => self.send_request(cx, peers, id, first, count),
+            match self.select_peer(cx, peers, first) {
+                Some(id) => self.send_request(cx, peers, id, (first, count), false),
                 None => unserved += 1,
             }
             from = first.saturating_add(1);
         }
     }
 
-    /// Selects a peer for a block, of those that are not busy.
-    fn select_peer(
-        &mut self,
-        cx: &Context,
-        peers: &Peers,
-        tree: &HeaderTree,
-        number: u64,
-    ) -> Option<PeerId> {
+    /// Requests the first missing block from each unproven peer while there are proven ones, which are
+    /// asked for it as well: a peer that delivers becomes a source, one that does not delays nothing.
+    pub(super) fn probe_peers(&mut self, cx: &mut Context, peers: &mut Peers) {
+        let now = cx.now.elapsed;
+        let Some(number) = self.window.frontier() else { return };
+        let height = self.window.height(number);
+        if !peers.values().any(|peer| self.is_proven_source(peer, height, now)) {
+            return;
+        }
+        let is_idle = |peer: &Peer| {
+            !peer.is_proven
+                && peer.in_flight == 0
+                && self.has_block(peer, height, now)
+                && peer.available_requests(height, now) > 0
+        };
+        let idle: Vec<PeerId> =
+            peers.iter().filter(|(_, peer)| is_idle(peer)).map(|(id, _)| *id).collect();
+        for id in idle {
+            self.send_request(cx, peers, id, (number, 1), true);
+        }
+        let is_late = |request: &InFlightRequest<Range>| {
+            !request.content.is_probe
+                && now.saturating_sub(request.sent_at) >= PROBE_AFTER
+                && peers.get(&request.peer).is_some_and(|peer| !peer.is_proven)
+        };
+        let late = self.requests.iter().filter(|(_, request)| is_late(request));
+        let late: Vec<u64> = late.map(|(request, _)| request).collect();
+        for request in late {
+            self.release(request);
+            if let Some(request) = self.requests.get_mut(request) {
+                request.content.is_probe = true;
+            }
+        }
+    }
+
+    /// Makes the blocks of a request in flight available to other peers. Its response still counts.
+    fn release(&mut self, request: u64) {
+        let Some(InFlightRequest { content, .. }) = self.requests.get(request) else { return };
+        for block in (content.first..).zip(&content.hashes) {
+            self.window.request_ended(block, request, None);
+        }
+    }
+
+    fn is_proven_source(&self, peer: &Peer, height: Height, now: Duration) -> bool {
+        peer.is_proven && peer.may_serve(now) && self.has_block(peer, height, now)
+    }
+
+    /// The requests in flight for a block, probes not counted.
+    fn requests_for(&self, number: u64) -> impl Iterator<Item = &InFlightRequest<Range>> {
+        let requests = self.requests.iter().map(|(_, request)| request);
+        requests.filter(move |it| !it.content.is_probe && it.content.contains(number))
+    }
+
+    /// Selects a peer for a block, of those that are not busy. Unproven ones are asked only if no
+    /// proven one has the block, or to have a new block from its announcer.
+    fn select_peer(&mut self, cx: &Context, peers: &Peers, number: u64) -> Option<PeerId> {
         let now = cx.now.elapsed;
         let (hash, height) = (self.window.hash(number)?, self.window.height(number));
-        let Slot { requests, failed, .. } = self.window.slot(number)?;
-        let requests = requests.iter().filter_map(|request| self.requests.get(*request));
-        let asked: Vec<PeerId> = requests.map(|request| request.peer).collect();
+        let Slot { failed, .. } = self.window.slot(number)?;
+        let asked: Vec<PeerId> = self.requests_for(number).map(|request| request.peer).collect();
         let hint = self.hint.filter(|(hinted, _)| *hinted == hash).map(|(_, id)| id);
-        let (mut free, mut has_others) = (Vec::new(), false);
+        let (mut free, mut has_others, mut has_proven) = (Vec::new(), false, false);
         for (id, peer) in peers {
-            if asked.contains(id) || !self.has_block(peer, tree, height, cx) {
+            if asked.contains(id) || !self.has_block(peer, height, now) {
                 continue;
             }
-            has_others |= *failed != Some(*id) && now >= peer.bodies_not_before;
+            has_others |= *failed != Some(*id) && peer.may_serve(now);
+            has_proven |= peer.is_proven && peer.may_serve(now);
             if peer.available_requests(height, now) > 0 {
-                free.push((peer.score(), *id));
+                free.push((peer.score(), *id, peer.is_proven));
             }
         }
         // The peer that failed last is asked again only if there is no other.
-        free.retain(|(_, id)| !has_others || *failed != Some(*id));
-        if let Some((_, id)) = free.iter().find(|(_, id)| hint == Some(*id)) {
+        free.retain(|(_, id, _)| !has_others || *failed != Some(*id));
+        if let Some((_, id, _)) = free.iter().find(|(_, id, _)| hint == Some(*id)) {
             return Some(*id);
         }
+        free.retain(|(.., is_proven)| *is_proven || !has_proven);
         if free.len() > 1 && self.rng.random_bool(EXPLORATION) {
             let any = self.rng.random_range(0..free.len());
-            return free.get(any).map(|(_, id)| *id);
+            return free.get(any).map(|(_, id, _)| *id);
         }
         // The first of equals.
-        let best = free.iter().rev().max_by_key(|(score, _)| *score)?;
+        let best = free.iter().rev().max_by_key(|(score, ..)| *score)?;
         Some(best.1)
     }
 
-    /// Returns whether a peer probably has the block of the window at a height.
-    fn has_block(&self, peer: &Peer, tree: &HeaderTree, height: Height, cx: &Context) -> bool {
-        if peer.lacks(height, cx.now.elapsed) {
-            return false;
-        }
-        let is_on_path =
-            |tip: Tip| tip.height >= height && self.window.contains(tip.height, &tip.hash);
-        // A claimed tip without a known header may extend the path.
-        let claim = peer.claimed_tip;
-        peer.tips().any(is_on_path)
-            || (claim.height >= height && !tree.is_known(&claim.hash, cx.chain))
+    /// Returns whether a peer probably has the block of the window at a height: it has sent a header of
+    /// the path at that height or above, or claims one as its tip. A claimed tip without a validated
+    /// header does not count.
+    fn has_block(&self, peer: &Peer, height: Height, now: Duration) -> bool {
+        !peer.lacks(height, now) && self.top(peer).is_some_and(|top| top >= height)
+    }
+
+    /// The greatest height of the path up to which a peer probably has the blocks.
+    fn top(&self, peer: &Peer) -> Option<Height> {
+        let is_on_path = |tip: &Tip| self.window.contains(tip.height, &tip.hash);
+        peer.tips().filter(is_on_path).map(|tip| tip.height).max()
     }
 
     fn send_request(
@@ -186,13 +258,13 @@ impl Bodies {
         cx: &mut Context,
         peers: &mut Peers,
         id: PeerId,
-        first: u64,
-        count: usize,
+        (first, count): (u64, usize),
+        is_probe: bool,
     ) {
         let now = cx.now.elapsed;
         let height = self.window.height(first);
         let Some(peer) = peers.get_mut(&id) else { return };
-        let top = peer.tips().map(|tip| tip.height.get()).max().unwrap_or_default();
+        let top = self.top(peer).unwrap_or_default().get();
         let blocks = top.saturating_sub(height.get()).saturating_add(1);
         let allowed = blocks.min(peer.body_limit.available(now));
         let count = count.min(usize::try_from(allowed).unwrap_or(usize::MAX)).max(1);
@@ -201,8 +273,10 @@ impl Bodies {
         peer.body_limit.spend(u32::try_from(hashes.len()).unwrap_or(u32::MAX), now);
         peer.in_flight = peer.in_flight.saturating_add(1);
         let (requested, request) = (hashes.len(), Request::Blocks { hashes: hashes.clone() });
-        let number = self.requests.insert(id, now, Range { first, hashes });
-        self.window.request_sent(first, requested, number);
+        let number = self.requests.insert(id, now, Range { first, hashes, is_probe });
+        if !is_probe {
+            self.window.request_sent(first, requested, number);
+        }
         cx.request(RequestId::Blocks(number), id, request);
     }
 
@@ -309,37 +383,35 @@ impl Bodies {
         }
     }
 
-    /// Requests the block that all others wait for from another peer too, if it is late.
-    pub(super) fn hedge_stalled_block(
-        &mut self,
-        cx: &mut Context,
-        peers: &mut Peers,
-        tree: &HeaderTree,
-    ) {
+    /// Requests the block that all others wait for from another peer too, if it is late, and with it
+    /// all other blocks that are as late: peers that withhold cost one delay, not one each.
+    pub(super) fn hedge_stalled_block(&mut self, cx: &mut Context, peers: &mut Peers) {
+        let now = cx.now.elapsed;
         let Some(number) = self.window.frontier() else { return };
-        let Some(slot) = self.window.slot(number) else { return };
-        let Some(last) = slot.requests.last().and_then(|request| self.requests.get(*request))
-        else {
-            return;
-        };
-        let is_late = cx.now.elapsed.saturating_sub(last.sent_at) >= self.stall_timeout;
-        if !is_late || slot.requests.len() >= MAX_HEDGED {
+        let Some(last) = self.requests_for(number).last() else { return };
+        let is_late = now.saturating_sub(last.sent_at) >= self.stall_timeout;
+        if !is_late || self.requests_for(number).count() >= MAX_HEDGED {
             return;
         }
-        let slow = last.peer;
-        // The other blocks of the late request, as far as they are consecutive.
-        let Range { first, hashes } = &last.content;
-        let end = first.saturating_add(u64::try_from(hashes.len()).unwrap_or(u64::MAX));
-        let is_in_flight = |slot: &Slot| slot.body.is_none() && !slot.requests.is_empty();
-        let count = (number..end)
-            .take_while(|number| self.window.slot(*number).is_some_and(is_in_flight))
-            .count();
-        let Some(id) = self.select_peer(cx, peers, tree, number) else { return };
-        if let Some(peer) = peers.get_mut(&slow) {
-            peer.record_stall();
+        let Some(id) = self.select_peer(cx, peers, number) else { return };
+        let is_late = |request: &InFlightRequest<Range>| {
+            !request.content.is_probe
+                && request.peer != id
+                && now.saturating_sub(request.sent_at) >= self.stall_timeout
+        };
+        let late = self.requests.iter().filter(|(_, request)| is_late(request));
+        let late: Vec<(u64, PeerId)> = late.map(|(number, request)| (number, request.peer)).collect();
+        let slow: BTreeSet<PeerId> = late.iter().map(|(_, peer)| *peer).collect();
+        for (request, _) in late {
+            self.release(request);
+        }
+        for peer in slow {
+            if let Some(peer) = peers.get_mut(&peer) {
+                peer.record_stall(now);
+            }
         }
         self.stall_timeout = self.stall_timeout.saturating_mul(2).min(MAX_STALL_TIMEOUT);
-        self.send_request(cx, peers, id, number, count.max(1));
+        self.send_request(cx, peers, id, (number, 1), false);
     }
 
     /// Ends requests without a response that are long overdue.
@@ -396,6 +468,7 @@ impl Bodies {
         if is_only && (peers.is_empty() || !is_hopeless) {
             return;
         }
+        self.withheld.insert(hash, ());
         for (id, peer) in peers.iter_mut() {
             if !peer.tips().any(|tip| self.window.contains(tip.height, &tip.hash)) {
                 continue;
@@ -410,7 +483,31 @@ impl Bodies {
                 cx.disconnect(*id, "withholds the blocks of its headers");
             }
         }
-        tree.remove_branch(&hash);
+        if is_only {
+            // Perhaps the only peers that have the blocks are slow.
+            tree.remove_branch(&hash);
+        } else {
+            tree.abandon_branch(&hash, now);
+        }
+    }
+
+    /// Detects that the bodies of the branch are withheld: the first one is missing for three block
+    /// spacings, and until the node is synced for `FIRST_PATIENCE` at least.
+    pub(super) fn detect_withheld_branch(&mut self, cx: &Context) {
+        let spacing = Duration::from_secs(cx.chain.params().spec().spacing_seconds.into());
+        let patience = spacing.saturating_mul(WITHHELD_SPACINGS);
+        let least = if cx.is_synced { Duration::ZERO } else { FIRST_PATIENCE };
+        if let Some((hash, _)) = self.front
+            && self.is_front_missing_for(patience.max(least), cx.now.elapsed)
+        {
+            self.withheld.insert(hash, ());
+        }
+    }
+
+    /// Returns whether the bodies of the branch are withheld, or were when the node waited for it
+    /// before: the node does not wait for it.
+    pub(super) fn is_withheld(&self) -> bool {
+        self.front.is_some_and(|(hash, _)| self.withheld.contains(&hash))
     }
 
     /// Points the window to the best header if that has more work than the tip and than the current
@@ -434,9 +531,20 @@ impl Bodies {
                 }
             }
         }
-        let front = self.window.front();
-        if self.front.map(|(hash, _)| hash) != front {
-            self.front = front.map(|hash| (hash, cx.now.elapsed));
+        self.update_front(cx.now.elapsed, tree);
+    }
+
+    /// Records the first missing block, and that the rest of a branch is as withheld as its beginning.
+    fn update_front(&mut self, now: Duration, tree: &HeaderTree) {
+        let (front, before) = (self.window.front(), self.front.map(|(hash, _)| hash));
+        if before == front {
+            return;
+        }
+        self.front = front.map(|hash| (hash, now));
+        if let Some(hash) = front
+            && tree.parent(&hash).is_some_and(|parent| self.withheld.contains(parent))
+        {
+            self.withheld.insert(hash, ());
         }
     }
 

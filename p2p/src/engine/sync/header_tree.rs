@@ -1,11 +1,19 @@
 //! The tree of validated headers whose bodies are missing here, rooted in the chain. Its callers bound
 //! it; an entry uses about 250 bytes with its share of the maps.
 
+use crate::engine::recent::Recent;
 use crate::view::{ChainView, Tip};
 use chain::block::{self, Header, Height};
 use chain::pow::{Target, Work};
 use chain::rules::header::Parent;
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+/// Branches that are remembered as abandoned.
+const MAX_ABANDONED: usize = 256;
+/// The time for which a branch whose bodies were withheld is not followed again; it doubles each time.
+const ABANDONED_FOR: Duration = Duration::from_secs(60);
+const MAX_ABANDONED_FOR: Duration = Duration::from_secs(3_600);
 
 /// A header that satisfies all rules for headers, and what its child has to satisfy.
 #[derive(Clone, Copy, Debug)]
@@ -32,11 +40,21 @@ struct Node {
 }
 
 /// The headers by hash.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct HeaderTree {
     nodes: BTreeMap<block::Hash, Node>,
     /// Headers without children, least work first.
     leaves: BTreeSet<(Work, block::Hash)>,
+    /// The first headers of abandoned branches: how often each was abandoned, and the monotonic time
+    /// until which it is not added again.
+    abandoned: Recent<block::Hash, (u32, Duration)>,
+}
+
+impl Default for HeaderTree {
+    fn default() -> HeaderTree {
+        let (nodes, leaves) = (BTreeMap::new(), BTreeSet::new());
+        HeaderTree { nodes, leaves, abandoned: Recent::new(MAX_ABANDONED) }
+    }
 }
 
 impl HeaderTree {
@@ -132,6 +150,20 @@ impl HeaderTree {
         for hash in order.iter().rev() {
             self.remove(hash);
         }
+    }
+
+    /// Removes a header and its descendants because no peer delivers its body, and does not accept it
+    /// again for a while: a peer that reconnects cannot repeat the delay.
+    pub(super) fn abandon_branch(&mut self, hash: &block::Hash, now: Duration) {
+        self.remove_branch(hash);
+        let times = self.abandoned.get(hash).map_or(0, |(times, _)| *times);
+        let pause = ABANDONED_FOR.saturating_mul(1 << times.min(6)).min(MAX_ABANDONED_FOR);
+        self.abandoned.insert(*hash, (times.saturating_add(1), now.saturating_add(pause)));
+    }
+
+    /// Returns whether a header is the first of a branch that was abandoned recently.
+    pub(super) fn is_abandoned(&self, hash: &block::Hash, now: Duration) -> bool {
+        self.abandoned.get(hash).is_some_and(|(_, until)| now < *until)
     }
 
     /// Removes a leaf and all its ancestors without other descendants.

@@ -15,15 +15,19 @@ use crate::view::{ChainView, Tip};
 use chain::block::{self, Header, Height, Timestamp};
 use chain::pow::Work;
 use libp2p::PeerId;
+use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-/// Most sessions at a time once the node is synced, or stalled; one before.
+/// Most active sessions at a time once the node is synced, or stalled.
 const MAX_SESSIONS: usize = 4;
-/// Most sessions at a time with peers whose headers are requested whatever they claim.
+/// Most active sessions at a time before: each brings the same headers, so two are enough to notice a
+/// peer that hides some.
+const MAX_FIRST_SESSIONS: usize = 2;
+/// Most active sessions at a time with peers whose headers are requested whatever they claim.
 const MAX_REQUIRED_SESSIONS: usize = 8;
-/// Outbound peers that are asked to confirm the headers of the first one.
-const CONFIRMATIONS: u32 = 2;
+/// Outbound peers whose headers are requested even if nothing is missing after the first of them.
+const CONFIRMED_BY: usize = 3;
 /// Outbound peers to wait for before the first request.
 const QUORUM: usize = 3;
 /// The longest wait for the quorum after the first peer has connected.
@@ -49,7 +53,7 @@ pub(super) struct Headers {
     first_peer_at: Option<Duration>,
     has_started: bool,
     /// Peers still to be asked for confirmation; `None` before a session was completed.
-    confirmations_left: Option<u32>,
+    confirmations_left: Option<usize>,
     /// The monotonic time at which the tip last changed or was found stale.
     tip_changed_at: Duration,
 }
@@ -96,16 +100,39 @@ impl Headers {
         for id in waiting {
             self.send_request(cx, peers, &bodies.window, id);
         }
-        let mut sessions = peers.values().filter(|peer| peer.session.is_some()).count();
-        let is_parallel = cx.is_synced || bodies.is_stuck(cx.now.elapsed);
-        let max_sessions = if is_parallel { MAX_SESSIONS } else { 1 };
-        while sessions < MAX_REQUIRED_SESSIONS {
-            let Some((id, is_required)) = self.next_peer(cx, peers, bodies) else { break };
-            if !is_required && sessions >= max_sessions {
+        let now = cx.now.elapsed;
+        let is_active = |peer: &Peer| peer.session.as_ref().is_some_and(|it| it.is_active(now));
+        let mut active = peers.values().filter(|peer| is_active(peer)).count();
+        let is_parallel = cx.is_synced || bodies.is_stuck(now);
+        let max_sessions = if is_parallel { MAX_SESSIONS } else { MAX_FIRST_SESSIONS };
+        while active < MAX_REQUIRED_SESSIONS {
+            let Some((id, is_required)) = self.next_peer(cx, peers, bodies, active > 0) else {
+                break;
+            };
+            if !is_required && active >= max_sessions {
                 break;
             }
             self.open_session(cx, peers, &bodies.window, id);
-            sessions += 1;
+            active += 1;
+        }
+    }
+
+    /// Ends the slowest of too many sessions that bring the same headers, as there are after a wait
+    /// for the first of them.
+    fn end_surplus_session(&self, cx: &Context, peers: &mut Peers) {
+        let now = cx.now.elapsed;
+        let has_received =
+            |peer: &Peer| peer.session.as_ref().is_some_and(|it| it.has_received());
+        let receiving = peers.values_mut().filter(|peer| has_received(peer));
+        let mut receiving: Vec<&mut Peer> = receiving.collect();
+        if cx.is_synced || receiving.len() <= MAX_FIRST_SESSIONS {
+            return;
+        }
+        let rate = |peer: &&mut Peer| peer.session.as_ref().map_or(0, |it| it.rate(now));
+        receiving.sort_by_key(rate);
+        if let Some(slowest) = receiving.first_mut() {
+            slowest.session = None;
+            slowest.headers_not_before = now.saturating_add(PAUSE);
         }
     }
 
@@ -119,12 +146,15 @@ impl Headers {
     }
 
     /// The next peer to request headers from, and whether that is required whatever it claims:
-    /// announcers first, then required ones, then the one that claims the most work, outbound first.
+    /// required ones first, then outbound ones. Of these the one that claims the most work, or, beside
+    /// another session, the one that waits longest: no number of false claims, nor of reconnecting
+    /// peers, displaces one that waits.
     fn next_peer(
         &mut self,
         cx: &Context,
         peers: &mut Peers,
         bodies: &Bodies,
+        in_turn: bool,
     ) -> Option<(PeerId, bool)> {
         let (now, window) = (cx.now.elapsed, &bodies.window);
         let tip = cx.chain.tip();
@@ -147,11 +177,9 @@ impl Headers {
                 && tip.height.next().is_some_and(|next| claim.height <= next)
                 && now < peer.claimed_at.saturating_add(RELAY_TIME)
                 && peer.claimed_at > Duration::ZERO;
-            let claims_more = claim.chain_work > best
-                && peer.disproved != Some(claim.hash)
-                && !is_left_to_relay
-                && !self.tree.is_known(&claim.hash, cx.chain);
-            let rank = (is_required, peer.outbound, claim.chain_work);
+            let claims_more = !is_left_to_relay && peer.claims_more(best, &self.tree, cx.chain);
+            let turn = if in_turn { peer.waits_since } else { Duration::ZERO };
+            let rank = (is_required, peer.outbound, Reverse(turn), claim.chain_work);
             if (is_required || claims_more) && next.is_none_or(|(best, _)| rank > best) {
                 next = Some((rank, *id));
             }
@@ -178,8 +206,10 @@ impl Headers {
         let Some(peer) = peers.get_mut(&id) else { return };
         let best_known = peer.best_known.and_then(|tip| self.tree.get(&tip.hash));
         let start = best_known.copied().or_else(|| window.target());
-        peer.session = Some(Session::new(start.map(|start| start.tip.hash), cx.now.elapsed));
+        let (start, now) = (start.map(|start| start.tip.hash), cx.now.elapsed);
+        peer.session = Some(Session::new(start, peer.claimed_tip, now));
         (peer.headers_requested, peer.must_request_headers) = (true, false);
+        peer.waits_since = now;
         self.send_request(cx, peers, window, id);
     }
 
@@ -203,7 +233,7 @@ impl Headers {
         let max = u16::try_from(MAX_HEADERS).unwrap_or(u16::MAX);
         let request = Request::Headers { locator: locator.clone(), stop: block::Hash::ZERO, max };
         let number = self.requests.insert(id, now, ());
-        session.request_sent(number, locator, peer.claimed_tip.hash);
+        session.request_sent(number, locator, peer.announced, now);
         cx.request(RequestId::Headers(number), id, request);
     }
 
@@ -230,16 +260,17 @@ impl Headers {
                 let limits = &self.limits;
                 let outcome = session.handle_headers(cx, &mut self.tree, window, limits, &headers);
                 if let Some(last) = session.last {
-                    self.header_stored(cx.chain, peers, window, id, last.tip);
+                    self.header_stored(cx, peers, window, id, last.tip);
                 }
                 match outcome {
                     Ok(()) => {
                         if let Some(peer) = peers.get_mut(&id) {
                             peer.session = Some(session);
                         }
+                        self.end_surplus_session(cx, peers);
                         self.send_request(cx, peers, window, id);
                     }
-                    Err(outcome) => self.end_session(cx, peers, id, outcome),
+                    Err(outcome) => self.end_session(cx, peers, id, &session, outcome),
                 }
             }
             Ok(Response::Error(ResponseError::Busy { retry_after })) => {
@@ -248,11 +279,11 @@ impl Headers {
             Ok(Response::Error(ResponseError::RateLimited)) => pause(5),
             Ok(Response::Error(ResponseError::BadRequest | ResponseError::AboveLimit)) => pause(60),
             Ok(Response::Error(ResponseError::NotFound)) => {
-                self.end_session(cx, peers, id, Outcome::Complete(session.claimed_tip));
+                self.end_session(cx, peers, id, &session, Outcome::Complete);
             }
             Ok(_) => {
                 let reject = Reject::Invalid(Misbehavior::WrongResponse);
-                self.end_session(cx, peers, id, Outcome::Rejected(reject));
+                self.end_session(cx, peers, id, &session, Outcome::Rejected(reject));
             }
             Err(failure) => {
                 pause(PAUSE.as_secs());
@@ -264,16 +295,16 @@ impl Headers {
     /// Records that a peer has a header that is now in the tree.
     fn header_stored(
         &mut self,
-        chain: &dyn ChainView,
+        cx: &Context,
         peers: &mut Peers,
         window: &Window,
         id: PeerId,
         tip: Tip,
     ) {
         if let Some(peer) = peers.get_mut(&id) {
-            peer.has_header(tip);
+            peer.has_header(tip, cx.now.elapsed);
         }
-        if tip.chain_work >= chain.tip().chain_work {
+        if tip.chain_work >= cx.chain.tip().chain_work {
             protect(peers, id);
         }
         if self.tree.len() > self.limits.all_headers {
@@ -283,20 +314,37 @@ impl Headers {
         }
     }
 
-    fn end_session(&mut self, cx: &mut Context, peers: &mut Peers, id: PeerId, outcome: Outcome) {
+    fn end_session(
+        &mut self,
+        cx: &mut Context,
+        peers: &mut Peers,
+        id: PeerId,
+        session: &Session,
+        outcome: Outcome,
+    ) {
         let now = cx.now.elapsed;
+        if matches!(outcome, Outcome::Complete) {
+            let requested = peers.values().filter(|peer| peer.outbound && peer.headers_requested);
+            let left = CONFIRMED_BY.saturating_sub(requested.count());
+            self.confirmations_left.get_or_insert(left);
+        }
         let Some(peer) = peers.get_mut(&id) else { return };
-        let claim = peer.claimed_tip;
         match outcome {
-            Outcome::Complete(requested_tip) => {
-                let sent_work = peer.best_known.map_or(Work::ZERO, |tip| tip.chain_work);
-                peer.announced = None;
-                if claim.chain_work <= sent_work || self.tree.is_known(&claim.hash, cx.chain) {
-                    (peer.disproved_claims, peer.discontinuities) = (0, 0);
-                } else if requested_tip == claim.hash {
-                    peer.disprove_claim(now);
+            Outcome::Complete => {
+                if peer.announced == session.announced {
+                    peer.announced = None;
                 }
-                self.confirmations_left.get_or_insert(CONFIRMATIONS);
+                let shown = peer.shown_work(&self.tree, cx.chain);
+                let is_shown = |tip: Tip| {
+                    tip.chain_work <= shown || self.tree.is_known(&tip.hash, cx.chain)
+                };
+                // A tip that the peer claims only since then is for the next session, however often
+                // it claims another one.
+                if !is_shown(session.claim) {
+                    peer.disprove_claim(now);
+                } else if is_shown(peer.claimed_tip) {
+                    (peer.disproved_claims, peer.discontinuities) = (0, 0);
+                }
             }
             Outcome::BranchFull => {
                 let best = self.tree.best(cx.chain).map(|best| best.tip.hash);
@@ -309,10 +357,10 @@ impl Headers {
                 }
             }
             Outcome::Discontinuous => peer.record_discontinuity(now),
-            Outcome::LowWork(requested_tip, work) => {
+            Outcome::LowWork(work) => {
                 peer.announced = None;
                 peer.disprove_claim(now);
-                if requested_tip == claim.hash && claim.chain_work > work {
+                if session.claim.chain_work > work {
                     return cx.disconnect(id, "chain has too little work");
                 }
             }
@@ -329,6 +377,10 @@ impl Headers {
                 peer.announced = None;
                 peer.disprove_claim(now);
                 cx.report(id, misbehavior);
+            }
+            Outcome::Rejected(Reject::Withheld) => {
+                peer.announced = None;
+                peer.headers_not_before = now.saturating_add(PAUSE);
             }
             Outcome::Rejected(Reject::KnownInvalid) => {
                 peer.announced = None;
@@ -354,7 +406,10 @@ impl Headers {
         header: &Header,
     ) -> Option<block::Hash> {
         let hash = header.hash();
-        if cx.chain.find(&hash).is_some() || cx.chain.is_known_invalid(&hash) {
+        if cx.chain.find(&hash).is_some()
+            || cx.chain.is_known_invalid(&hash)
+            || self.tree.is_abandoned(&hash, cx.now.elapsed)
+        {
             return None;
         }
         let known = self.tree.lookup(&hash, cx.chain);
@@ -367,7 +422,7 @@ impl Headers {
                     cx.report(id, misbehavior);
                     return None;
                 }
-                Err(Reject::TooNew(_) | Reject::KnownInvalid) => None,
+                Err(Reject::TooNew(_) | Reject::KnownInvalid | Reject::Withheld) => None,
             },
             (None, None) => None,
         };
@@ -383,7 +438,7 @@ impl Headers {
             return None;
         }
         self.tree.insert(header.previous, valid);
-        self.header_stored(cx.chain, peers, window, id, valid.tip);
+        self.header_stored(cx, peers, window, id, valid.tip);
         Some(hash)
     }
 
@@ -403,7 +458,7 @@ impl Headers {
         let slow: Vec<PeerId> =
             peers.iter().filter(|(_, peer)| is_slow(peer)).map(|(id, _)| *id).collect();
         for id in slow {
-            if self.next_peer(cx, peers, bodies).is_none() {
+            if self.next_peer(cx, peers, bodies, true).is_none() {
                 return;
             }
             if let Some(peer) = peers.get_mut(&id) {

@@ -156,6 +156,7 @@ impl Imports {
         peer.delivered = peer.delivered.saturating_add(bytes);
         while peer.delivered >= DELIVERY {
             peer.delivered -= DELIVERY;
+            peer.record_delivery();
             cx.report(sender, Misbehavior::Delivered);
         }
     }

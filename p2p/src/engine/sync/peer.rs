@@ -19,6 +19,8 @@ const INITIAL_WIDTH: u32 = 2;
 const FAST: Duration = Duration::from_secs(2);
 /// The time for which a peer is not asked for blocks that it lacks.
 const LACK_EXPIRY: Duration = Duration::from_secs(30);
+/// The time for which a peer is not asked for blocks after the first that others waited for.
+const STALL_PAUSE: Duration = Duration::from_secs(5);
 /// The assumed speed of a new peer, in bytes a second.
 const INITIAL_SPEED: u64 = 1 << 20;
 /// The success rate of a peer that has answered every request.
@@ -37,12 +39,12 @@ fn request_limit(protocol: Protocol) -> TokenBucket {
     TokenBucket::new(requests.saturating_mul(81) / 100, interval)
 }
 
-/// The state of an outbound peer that has less work than this node.
+/// The state of an outbound peer that has less work than this node and does not catch up.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct BehindSince {
     pub(super) since: Duration,
-    /// This node's work at the time `since`. A peer that reaches it makes progress.
-    pub(super) work: Work,
+    /// The work that the peer lacked at the time `since`. A peer that lacks less catches up.
+    pub(super) gap: Work,
     pub(super) is_challenged: bool,
 }
 
@@ -58,6 +60,10 @@ pub(super) struct Peer {
     pub(super) disproved: Option<block::Hash>,
     /// The number of consecutive claims that the peer's headers did not lead to.
     pub(super) disproved_claims: u32,
+    /// The monotonic time at which the peer connected, or sent its best header.
+    pub(super) shown_at: Duration,
+    /// The monotonic time since which the peer waits for its turn to be asked for headers.
+    pub(super) waits_since: Duration,
     /// The number of consecutive sessions that ended because the peer's headers did not continue.
     pub(super) discontinuities: u32,
     /// The header with the most work that the peer has sent.
@@ -72,6 +78,8 @@ pub(super) struct Peer {
     pub(super) session: Option<Session>,
     pub(super) headers_not_before: Duration,
     pub(super) bodies_not_before: Duration,
+    /// The monotonic time until which the peer is not asked for blocks because others waited for it.
+    stalled_until: Duration,
     /// The height from which on the peer lacks blocks, and the monotonic time until which this is
     /// assumed.
     lacks: Option<(Height, Duration)>,
@@ -90,6 +98,12 @@ pub(super) struct Peer {
     pub(super) delivered: usize,
     /// Whether the peer has sent a block since it last withheld some.
     pub(super) delivers: bool,
+    /// Whether the peer has sent a block since it last failed to. The blocks requested from others are
+    /// requested from proven peers too.
+    pub(super) is_proven: bool,
+    /// The number of times that other blocks waited for one of this peer, less one for each MiB that
+    /// it delivered.
+    stalls: u32,
     /// The number of branches that the peer sent headers of without their blocks.
     pub(super) withheld: u32,
     pub(super) behind: Option<BehindSince>,
@@ -106,6 +120,8 @@ impl Peer {
             claimed_at: Duration::ZERO,
             disproved: None,
             disproved_claims: 0,
+            shown_at: now,
+            waits_since: now,
             discontinuities: 0,
             best_known: None,
             announced: None,
@@ -115,6 +131,7 @@ impl Peer {
             session: None,
             headers_not_before: now,
             bodies_not_before: now,
+            stalled_until: Duration::ZERO,
             lacks: None,
             header_limit: request_limit(Protocol::Headers),
             body_limit: request_limit(Protocol::Blocks),
@@ -124,6 +141,8 @@ impl Peer {
             success: FULL_SUCCESS,
             delivered: 0,
             delivers: false,
+            is_proven: false,
+            stalls: 0,
             withheld: 0,
             behind: None,
             is_protected: false,
@@ -138,9 +157,9 @@ impl Peer {
     }
 
     /// Records that the peer has a header.
-    pub(super) fn has_header(&mut self, tip: Tip) {
+    pub(super) fn has_header(&mut self, tip: Tip, now: Duration) {
         if self.best_known.is_none_or(|best| best.chain_work < tip.chain_work) {
-            self.best_known = Some(tip);
+            (self.best_known, self.shown_at) = (Some(tip), now);
         }
     }
 
@@ -149,15 +168,21 @@ impl Peer {
         [Some(self.claimed_tip), self.best_known].into_iter().flatten()
     }
 
-    /// The work of the peer's chain: verified where its header is known, else claimed unless the
-    /// claim was disproved.
-    pub(super) fn chain_work(&self, tree: &HeaderTree, chain: &dyn ChainView) -> Work {
+    /// The work that the peer has shown: that of the best header it sent, or of its claimed tip if
+    /// that header is known here. A claim alone counts nothing.
+    pub(super) fn shown_work(&self, tree: &HeaderTree, chain: &dyn ChainView) -> Work {
         let sent = self.best_known.map_or(Work::ZERO, |tip| tip.chain_work);
-        match tree.lookup(&self.claimed_tip.hash, chain) {
-            Some(header) => header.tip.chain_work.max(sent),
-            None if self.disproved == Some(self.claimed_tip.hash) => sent,
-            None => self.claimed_tip.chain_work.max(sent),
-        }
+        let claimed = tree.lookup(&self.claimed_tip.hash, chain);
+        claimed.map_or(sent, |header| header.tip.chain_work.max(sent))
+    }
+
+    /// Returns whether the peer claims more work than a chain has with a header that is neither known
+    /// here nor disproved.
+    pub(super) fn claims_more(&self, than: Work, tree: &HeaderTree, chain: &dyn ChainView) -> bool {
+        let claim = self.claimed_tip;
+        claim.chain_work > than
+            && self.disproved != Some(claim.hash)
+            && !tree.is_known(&claim.hash, chain)
     }
 
     /// Records that the peer's headers ended without its claimed tip.
@@ -175,7 +200,7 @@ impl Peer {
 
     /// Returns the number of blocks from a height on that may be requested from the peer now.
     pub(super) fn available_requests(&self, height: Height, now: Duration) -> u32 {
-        let is_busy = self.in_flight >= self.width || now < self.bodies_not_before;
+        let is_busy = self.in_flight >= self.width || !self.may_serve(now);
         if is_busy || self.lacks(height, now) { 0 } else { self.body_limit.available(now) }
     }
 
@@ -204,23 +229,43 @@ impl Peer {
         let speed = bytes.saturating_mul(1_000) / millis;
         self.speed = average(self.speed, speed);
         self.success = average(self.success, FULL_SUCCESS);
-        self.delivers = true;
+        (self.delivers, self.is_proven) = (true, true);
+        if self.stalls <= 1 {
+            // It was only slow.
+            self.stalled_until = Duration::ZERO;
+        }
         if elapsed <= FAST {
             self.width = self.width.saturating_add(1).min(MAX_WIDTH);
         }
+    }
+
+    /// Records that a MiB of the peer's blocks was accepted.
+    pub(super) fn record_delivery(&mut self) {
+        self.stalls = self.stalls.saturating_sub(1);
     }
 
     /// Records a request for blocks without a usable response, and pauses such requests.
     pub(super) fn record_failure(&mut self, retry_at: Duration) {
         self.success = average(self.success, 0);
         self.width = (self.width / 2).max(1);
+        self.is_proven = false;
         self.bodies_not_before = retry_at;
     }
 
-    /// Records that all other blocks wait for one of this peer.
-    pub(super) fn record_stall(&mut self) {
+    /// Records that other blocks wait for one of this peer: it is not asked for blocks for a while that
+    /// doubles each time.
+    pub(super) fn record_stall(&mut self, now: Duration) {
         self.success = average(self.success, 0);
         self.width = 1;
+        self.is_proven = false;
+        let pause = STALL_PAUSE.saturating_mul(1 << self.stalls.min(4));
+        self.stalls = self.stalls.saturating_add(1);
+        self.stalled_until = now.saturating_add(pause);
+    }
+
+    /// Returns whether the peer may be asked for blocks at all.
+    pub(super) fn may_serve(&self, now: Duration) -> bool {
+        now >= self.bodies_not_before.max(self.stalled_until)
     }
 
     /// The peer's rank for the next request: higher is better.

@@ -26,6 +26,8 @@ pub(super) enum Reject {
     TooNew(Timestamp),
     /// The block or an ancestor is already known to break a rule.
     KnownInvalid,
+    /// The body of the block was withheld recently.
+    Withheld,
 }
 
 impl HeaderSegment {
@@ -87,6 +89,9 @@ fn validate_next(
     }
     if chain.is_known_invalid(&hash) {
         return Err(Reject::KnownInvalid);
+    }
+    if tree.is_abandoned(&hash, now.elapsed) {
+        return Err(Reject::Withheld);
     }
     validate_header(header, parent, chain, now)?;
     let child = parent.child(hash, header).ok_or(Reject::Invalid(Misbehavior::BadHeader))?;

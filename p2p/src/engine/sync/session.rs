@@ -12,7 +12,7 @@ use crate::engine::context::Context;
 use crate::engine::machine::Misbehavior;
 use crate::engine::work_threshold::work_threshold;
 use crate::message::MAX_HEADERS;
-use crate::view::ChainView;
+use crate::view::{ChainView, Tip};
 use chain::block::{self, Header};
 use chain::pow::Work;
 use std::time::Duration;
@@ -20,6 +20,15 @@ use std::time::Duration;
 /// A session with fewer than `MIN_RATE` headers a second over this time is slow.
 const SLOW_AFTER: Duration = Duration::from_secs(120);
 const MIN_RATE: u64 = 400;
+/// The time for which a session without any headers so far counts against the limit of sessions: a
+/// peer that does not answer must not delay the others.
+const FIRST_RESPONSE: Duration = Duration::from_millis(500);
+/// The time for which a session counts against that limit after a later request.
+const NEXT_RESPONSE: Duration = Duration::from_secs(2);
+/// The age at which a session counts against that limit only if it is fast.
+const MEASURED_AFTER: Duration = Duration::from_secs(5);
+/// The headers a second of a fast session.
+const FAST_RATE: u64 = 2_000;
 
 /// The limits of sync.
 #[derive(Clone, Copy, Debug)]
@@ -52,10 +61,10 @@ impl Default for Limits {
 /// Why a session ended.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Outcome {
-    /// The peer has no more headers. Its claimed tip at the time of the request.
-    Complete(block::Hash),
-    /// The peer's chain has too little work. Its claimed tip, and the work of its last header.
-    LowWork(block::Hash, Work),
+    /// The peer has no more headers.
+    Complete,
+    /// The peer's chain has too little work: that of its last header.
+    LowWork(Work),
     /// The branch is full: bodies have to come first.
     BranchFull,
     /// The peer's headers do not continue: it may have reorganised.
@@ -78,8 +87,12 @@ pub(super) struct Session {
     pub(super) request: Option<u64>,
     /// The locator of the request in flight.
     locator: Vec<block::Hash>,
-    /// The peer's claimed tip when the request in flight was sent.
-    pub(super) claimed_tip: block::Hash,
+    /// The tip that the peer claimed when the session began.
+    pub(super) claim: Tip,
+    /// The header that the peer had announced when the request in flight was sent.
+    pub(super) announced: Option<block::Hash>,
+    /// The monotonic time at which the request in flight was sent.
+    requested_at: Duration,
     start: Option<block::Hash>,
     /// The last header that was stored.
     pub(super) last: Option<ValidHeader>,
@@ -91,12 +104,14 @@ pub(super) struct Session {
 }
 
 impl Session {
-    /// Returns a session that begins after a header, or at the tip.
-    pub(super) fn new(start: Option<block::Hash>, now: Duration) -> Session {
+    /// Returns a session that begins after a header, or at the tip, with a peer that claims a tip.
+    pub(super) fn new(start: Option<block::Hash>, claim: Tip, now: Duration) -> Session {
         Session {
             request: None,
             locator: Vec::new(),
-            claimed_tip: block::Hash::ZERO,
+            claim,
+            announced: None,
+            requested_at: now,
             start,
             last: None,
             depth: 0,
@@ -110,6 +125,27 @@ impl Session {
         let elapsed = now.saturating_sub(self.since);
         let expected = elapsed.as_secs().saturating_mul(MIN_RATE);
         elapsed >= SLOW_AFTER && u64::try_from(self.received).is_ok_and(|got| got < expected)
+    }
+
+    /// Returns whether the session counts against the limit of sessions: it has waited for a response
+    /// only briefly, and it is fast or young.
+    pub(super) fn is_active(&self, now: Duration) -> bool {
+        let patience = if self.received == 0 { FIRST_RESPONSE } else { NEXT_RESPONSE };
+        let is_measured = now.saturating_sub(self.since) >= MEASURED_AFTER;
+        now.saturating_sub(self.requested_at) < patience
+            && (!is_measured || self.rate(now) >= FAST_RATE)
+    }
+
+    /// Returns whether the peer has sent headers in this session.
+    pub(super) fn has_received(&self) -> bool {
+        self.received > 0
+    }
+
+    /// The headers received a second since the session began.
+    pub(super) fn rate(&self, now: Duration) -> u64 {
+        let millis = u64::try_from(now.saturating_sub(self.since).as_millis()).unwrap_or(u64::MAX);
+        let received = u64::try_from(self.received).unwrap_or(u64::MAX);
+        received.saturating_mul(1_000) / millis.max(1)
     }
 
     /// The stored header to continue from.
@@ -130,9 +166,11 @@ impl Session {
         &mut self,
         request: u64,
         locator: Vec<block::Hash>,
-        claimed_tip: block::Hash,
+        announced: Option<block::Hash>,
+        now: Duration,
     ) {
-        (self.request, self.locator, self.claimed_tip) = (Some(request), locator, claimed_tip);
+        (self.request, self.locator) = (Some(request), locator);
+        (self.announced, self.requested_at) = (announced, now);
     }
 
     /// Processes a response. `Ok` if the session may continue.
@@ -146,7 +184,7 @@ impl Session {
     ) -> Result<(), Outcome> {
         self.request = None;
         self.received = self.received.saturating_add(headers.len());
-        let Some(first) = headers.first() else { return Err(Outcome::Complete(self.claimed_tip)) };
+        let Some(first) = headers.first() else { return Err(Outcome::Complete) };
         if headers.len() > MAX_HEADERS || !self.locator.contains(&first.previous) {
             return Err(Outcome::Rejected(Reject::Invalid(Misbehavior::WrongResponse)));
         }
@@ -167,7 +205,7 @@ impl Session {
         }
         match segment.reject {
             Some(reject) => Err(Outcome::Rejected(reject)),
-            None if headers.len() < MAX_HEADERS => Err(Outcome::Complete(self.claimed_tip)),
+            None if headers.len() < MAX_HEADERS => Err(Outcome::Complete),
             None => Ok(()),
         }
     }
@@ -208,7 +246,7 @@ impl Session {
             return Err(Outcome::Rejected(reject));
         }
         if segment.headers.len() < MAX_HEADERS || presync.headers >= limits.branch_headers {
-            return Err(Outcome::LowWork(self.claimed_tip, presync.last.tip.chain_work));
+            return Err(Outcome::LowWork(presync.last.tip.chain_work));
         }
         self.phase = Phase::Presync(presync);
         Ok(false)
