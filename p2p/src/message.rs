@@ -68,8 +68,7 @@ pub struct Limits {
     pub timeout: Duration,
     /// Most requests at a time on a connection, in both directions together.
     pub streams: usize,
-    /// Most requests of a peer within `per`; more than twice as many are misbehavior. A request for
-    /// blocks counts once for each block.
+    /// Most requests of a peer within `per`; more than twice as many are misbehavior.
     pub requests: u32,
     /// The period within which `requests` are permitted.
     pub per: Duration,
@@ -100,8 +99,8 @@ impl Protocol {
         match self {
             //                       name     request  response  s  streams  n  per s
             Protocol::Hello => row("hello/1", 512, 512, 10, 4, 8, 15),
-            Protocol::Headers => row("headers/1", 4 << 10, 256 << 10, 15, 8, 20, 10),
-            Protocol::Blocks => row("blocks/1", 4 << 10, 4 << 20, 30, 16, 16_384, 10),
+            Protocol::Headers => row("headers/1", 4 << 10, 256 << 10, 15, 8, 200, 10),
+            Protocol::Blocks => row("blocks/1", 4 << 10, 4 << 20, 30, 16, 4_096, 10),
             Protocol::BlockTransactions => row("blocktxn/1", 64 << 10, 2 << 20, 8, 16, 20, 10),
             Protocol::Mempool => row("mempool/1", 128 << 10, 2 << 20, 10, 4, 60, 60),
             Protocol::Addresses => row("addr/1", 64, 32 << 10, 10, 2, 2, 60),

@@ -57,6 +57,13 @@ pub(crate) fn params(fixed_difficulty: bool) -> Params {
     Params::new(spec).unwrap()
 }
 
+/// The parameters of a network with boot nodes and a block every ten seconds.
+pub(crate) fn public_params() -> Params {
+    let mut spec = params(false).spec().clone();
+    spec.boot_nodes = vec!["/ip4/127.0.0.1/tcp/1".into()];
+    Params::new(spec).unwrap()
+}
+
 /// The work of one block.
 pub(crate) fn work(bits: Bits) -> Work {
     bits.target().map_or(Work::ZERO, Target::work)

@@ -8,5 +8,6 @@ mod world;
 mod faults;
 mod wire;
 
+mod liars;
 mod scenarios;
 mod seeds;

@@ -24,9 +24,9 @@ use rand::RngExt;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// Most announced blocks whose parent is being validated.
+/// Most announced blocks whose parent is being validated, and most whose parent is unknown.
 pub(super) const MAX_ORPHANS: usize = 100;
-/// Most announced blocks of one peer whose parent is being validated.
+/// Most announced blocks of one peer whose parent is being validated, and most whose parent is unknown.
 pub(super) const MAX_ORPHANS_PER_PEER: usize = 20;
 /// Most announced blocks that lack transactions: 2 MB each at worst.
 pub(super) const MAX_INCOMPLETE: usize = 16;
@@ -38,6 +38,8 @@ pub(super) struct Blocks {
     pub(super) pending: BTreeMap<block::Hash, PendingBlock>,
     /// Blocks that this node has forwarded or announced, which it does not announce again.
     announced: Recent<block::Hash>,
+    /// Blocks that were announced to this node. Gossip does not publish the same bytes again.
+    received: Recent<block::Hash>,
     /// The requests in flight, and the blocks they are for.
     pub(super) requests: Requests<block::Hash>,
 }
@@ -45,7 +47,8 @@ pub(super) struct Blocks {
 impl Blocks {
     pub(super) fn new() -> Blocks {
         let (pending, requests) = (BTreeMap::new(), Requests::new());
-        Blocks { pending, announced: Recent::new(MAX_ANNOUNCED), requests }
+        let (announced, received) = (Recent::new(MAX_ANNOUNCED), Recent::new(MAX_ANNOUNCED));
+        Blocks { pending, announced, received, requests }
     }
 
     /// Processes the announcement of a block.
@@ -58,7 +61,11 @@ impl Blocks {
         let header = body.header();
         let hash = header.hash();
         if let Some(pending) = self.pending.get_mut(&hash) {
-            let is_useful = pending.add_announcer(peer) && pending.is_incomplete();
+            let is_new = pending.add_announcer(peer);
+            if is_new && pending.awaits_sync() {
+                cx.for_sync.push((peer, header));
+            }
+            let is_useful = is_new && pending.is_incomplete();
             return self.handle_duplicate(cx, hash, id, is_useful.then_some(&body));
         }
         if self.is_known(cx, &hash) || cx.importing.contains(&hash) {
@@ -67,6 +74,7 @@ impl Blocks {
         if check_standalone(&header, cx.chain.params()).is_err() {
             return cx.reject(peer, id);
         }
+        self.received.insert(hash, ());
         let pending = PendingBlock::new(hash, (peer, id), body, cx.now.elapsed);
         if cx.is_synced {
             self.process(cx, pending);
@@ -116,8 +124,21 @@ impl Blocks {
         } else if self.pending.contains_key(&parent) || cx.importing.contains(&parent) {
             self.hold_orphan(cx, pending);
         } else {
-            pending.leave_to_sync(cx);
+            self.await_sync(cx, pending);
         }
+    }
+
+    /// Has sync fetch a block with unknown ancestors, and forwards the announcement once it has: the
+    /// neighbours that miss the same blocks learn of them at once.
+    fn await_sync(&mut self, cx: &mut Context, mut pending: PendingBlock) {
+        let awaiting = self.pending.values().filter(|other| other.awaits_sync());
+        let of_peer = awaiting.clone().filter(|other| other.announcer() == pending.announcer());
+        if of_peer.count() >= MAX_ORPHANS_PER_PEER || awaiting.count() >= MAX_ORPHANS {
+            return pending.leave_to_sync(cx);
+        }
+        pending.pass_to_sync(cx);
+        pending.stage = Stage::AwaitingSync;
+        self.pending.insert(pending.hash, pending);
     }
 
     /// Validates the header of a block after its parent, then the body.
@@ -218,6 +239,7 @@ impl Blocks {
             }
             self.pending.remove(&hash);
         }
+        self.forward_synced(cx);
         let is_child =
             |pending: &PendingBlock| pending.is_orphan() && pending.header.previous == hash;
         for child in self.extract(is_child) {
@@ -241,6 +263,19 @@ impl Blocks {
         for mut pending in self.extract(is_connected) {
             pending.ignore(cx);
         }
+        self.forward_synced(cx);
+    }
+
+    /// Forwards the announcements of blocks that sync has fetched.
+    fn forward_synced(&mut self, cx: &mut Context) {
+        let chain = cx.chain;
+        let is_synced = |pending: &PendingBlock| {
+            pending.awaits_sync() && chain.find(&pending.hash).is_some_and(|it| !it.is_invalid)
+        };
+        for mut pending in self.extract(is_synced) {
+            pending.accept(cx);
+            self.announced.insert(pending.hash, ());
+        }
     }
 
     /// Announces the tip unless it has been announced.
@@ -251,7 +286,10 @@ impl Blocks {
         }
         let Some(raw) = cx.chain.block(&hash) else { return };
         let Ok(block) = Block::decode(&raw) else { return };
-        let announcement = if raw.len() <= MAX_WHOLE_BLOCK {
+        // The full block is the same at every node, and gossip drops the bytes that it has received. A
+        // compact block has a random nonce.
+        let is_new = !self.received.contains(&hash);
+        let announcement = if is_new && raw.len() <= MAX_WHOLE_BLOCK {
             Announcement::Block(Arc::new(block))
         } else {
             let prefill = unseen_transfers(&block, transfers);
@@ -267,8 +305,12 @@ impl Blocks {
             !matches!(pending.stage, Stage::Importing { .. })
                 && now.saturating_sub(pending.since) >= VALIDATION_DEADLINE
         };
-        for pending in self.extract(is_overdue) {
-            pending.leave_to_sync(cx);
+        for mut pending in self.extract(is_overdue) {
+            if pending.awaits_sync() {
+                pending.ignore(cx);
+            } else {
+                pending.leave_to_sync(cx);
+            }
         }
         let lost_parent = |pending: &&PendingBlock| {
             let parent = &pending.header.previous;

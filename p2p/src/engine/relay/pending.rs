@@ -35,6 +35,8 @@ impl Body {
 pub(super) enum Stage {
     /// The parent of the block is being validated.
     AwaitingParent(Body),
+    /// Sync fetches the ancestors of the block, and the block.
+    AwaitingSync,
     /// The transactions that the block lacks are requested.
     AwaitingTransactions(Box<TransactionsRequest>),
     /// The full block is requested from peers.
@@ -128,6 +130,10 @@ impl PendingBlock {
         matches!(self.stage, Stage::AwaitingParent(_))
     }
 
+    pub(super) fn awaits_sync(&self) -> bool {
+        matches!(self.stage, Stage::AwaitingSync)
+    }
+
     pub(super) fn is_incomplete(&self) -> bool {
         matches!(self.stage, Stage::AwaitingTransactions(_) | Stage::AwaitingBlock(_))
     }
@@ -169,9 +175,14 @@ impl PendingBlock {
     /// Ignores the announcement and has sync follow the header.
     pub(super) fn leave_to_sync(mut self, cx: &mut Context) {
         self.ignore(cx);
-        for peer in self.announcers {
-            if cx.peers.contains_key(&peer) {
-                cx.for_sync.push((peer, self.header));
+        self.pass_to_sync(cx);
+    }
+
+    /// Has sync follow the header, from any of its announcers.
+    pub(super) fn pass_to_sync(&self, cx: &mut Context) {
+        for peer in &self.announcers {
+            if cx.peers.contains_key(peer) {
+                cx.for_sync.push((*peer, self.header));
             }
         }
     }

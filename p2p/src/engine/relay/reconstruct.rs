@@ -202,7 +202,7 @@ impl Blocks {
                 request.deadline <= now || request.retry_at.is_some_and(|at| at <= now)
             }
             Stage::AwaitingBlock(request) => request.deadline <= now,
-            Stage::AwaitingParent(_) | Stage::Importing { .. } => false,
+            Stage::AwaitingParent(_) | Stage::AwaitingSync | Stage::Importing { .. } => false,
         };
         for mut pending in self.extract(is_due) {
             match pending.start_import() {
@@ -210,7 +210,7 @@ impl Blocks {
                     self.retry_transactions(cx, pending, *request);
                 }
                 Stage::AwaitingBlock(request) => self.request_block(cx, pending, request),
-                Stage::AwaitingParent(_) | Stage::Importing { .. } => {}
+                Stage::AwaitingParent(_) | Stage::AwaitingSync | Stage::Importing { .. } => {}
             }
         }
     }

@@ -266,11 +266,10 @@ impl Bodies {
         let Some(peer) = peers.get_mut(&id) else { return };
         let top = self.top(peer).unwrap_or_default().get();
         let blocks = top.saturating_sub(height.get()).saturating_add(1);
-        let allowed = blocks.min(peer.body_limit.available(now));
-        let count = count.min(usize::try_from(allowed).unwrap_or(usize::MAX)).max(1);
+        let count = count.min(usize::try_from(blocks).unwrap_or(usize::MAX)).max(1);
         let hashes: Vec<block::Hash> =
             (first..).take(count).map_while(|number| self.window.hash(number)).collect();
-        peer.body_limit.spend(u32::try_from(hashes.len()).unwrap_or(u32::MAX), now);
+        peer.body_limit.spend(1, now);
         peer.in_flight = peer.in_flight.saturating_add(1);
         let (requested, request) = (hashes.len(), Request::Blocks { hashes: hashes.clone() });
         let number = self.requests.insert(id, now, Range { first, hashes, is_probe });

@@ -198,7 +198,7 @@ impl Peer {
         self.headers_not_before = now.saturating_add(backoff(self.discontinuities));
     }
 
-    /// Returns the number of blocks from a height on that may be requested from the peer now.
+    /// Returns the number of requests for blocks from a height on that may be sent to the peer now.
     pub(super) fn available_requests(&self, height: Height, now: Duration) -> u32 {
         let is_busy = self.in_flight >= self.width || !self.may_serve(now);
         if is_busy || self.lacks(height, now) { 0 } else { self.body_limit.available(now) }

@@ -31,8 +31,8 @@ pub(super) struct Link {
     pub(super) is_dial_scheduled: bool,
     /// The number of connections so far.
     pub(super) epoch: u32,
-    /// The recent requests of each side by protocol: time and cost.
-    pub(super) asked: BTreeMap<(usize, &'static str), VecDeque<(Duration, u32)>>,
+    /// The times of the recent requests of each side by protocol.
+    pub(super) asked: BTreeMap<(usize, &'static str), VecDeque<Duration>>,
 }
 
 impl Link {

@@ -35,16 +35,25 @@ pub(super) struct Waiting {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Character {
     Honest,
-    /// Never serves bodies or their transactions.
+    /// Claims many more blocks, and never serves bodies or their transactions.
     Withholding,
+    /// Serves headers but never bodies or their transactions, and changes its id now and then.
+    Bodiless,
+    /// Claims much work, serves neither headers nor bodies, claims another tip with every reply, and
+    /// changes its id now and then.
+    Evasive,
 }
 
 /// A simulated node.
 pub(super) struct Node {
     pub(super) id: PeerId,
+    /// The number of ids that the node has had before.
+    ids: u32,
     pub(super) engine: Engine,
     pub(super) chain: MockChain,
     pub(super) character: Character,
+    /// The number of false claims so far.
+    pub(super) claims: u8,
     pub(super) is_up: bool,
     /// The number of restarts. Events of an earlier run are lost.
     pub(super) run: u32,
@@ -64,9 +73,11 @@ impl Node {
     pub(super) fn new(number: usize, seed: u64, chain: MockChain) -> Node {
         Node {
             id: peer(number),
+            ids: 0,
             engine: Engine::new(seed),
             chain,
             character: Character::Honest,
+            claims: 0,
             is_up: true,
             run: 0,
             started: Duration::ZERO,
@@ -98,11 +109,17 @@ impl Node {
         Now { elapsed: now.saturating_sub(self.started), clock: clock(now) }
     }
 
-    /// The node's status. A withholding node claims many more blocks.
+    /// Gives the node another id.
+    pub(super) fn change_id(&mut self) {
+        self.ids += 1;
+        self.id = id(number(&self.id), self.ids);
+    }
+
+    /// The node's status. Some characters claim many more blocks.
     pub(super) fn status(&self, now: Duration) -> Status {
         let mut status = self.engine.status(self.now(now), &self.chain);
-        if self.character == Character::Withholding {
-            status.tip = block::Hash::from_bytes([0xee; 32]);
+        if matches!(self.character, Character::Withholding | Character::Evasive) {
+            status.tip = block::Hash::from_bytes([0xee ^ self.claims; 32]);
             status.height = Height::new(status.height.get() + 1_000);
             status.chain_work = Work::from_le_bytes([0x11; 32]);
         }
@@ -132,16 +149,22 @@ impl Node {
     }
 }
 
-/// The id of the node with a number.
+/// The first id of the node with a number.
 pub(super) fn peer(number: usize) -> PeerId {
-    let bytes = u32::try_from(number).unwrap().to_be_bytes();
+    id(number, 0)
+}
+
+/// An id of the node with a number.
+fn id(number: usize, version: u32) -> PeerId {
+    let number = u32::try_from(number).unwrap();
+    let bytes = [number.to_be_bytes(), version.to_be_bytes()].concat();
     PeerId::from_multihash(Multihash::wrap(0, &bytes).unwrap()).unwrap()
 }
 
 /// The number of the node with an id.
 pub(super) fn number(peer: &PeerId) -> usize {
     let multihash: &Multihash<64> = peer.as_ref();
-    let bytes: [u8; 4] = multihash.digest().try_into().unwrap();
+    let bytes: [u8; 4] = multihash.digest()[..4].try_into().unwrap();
     usize::try_from(u32::from_be_bytes(bytes)).unwrap()
 }
 

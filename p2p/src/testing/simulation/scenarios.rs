@@ -120,6 +120,22 @@ fn new_node_syncs_despite_false_claim() {
     world.assert_no_reports();
 }
 
+// Relay delivers only the last block of a burst, and a status is due only five seconds after the last.
+#[test]
+fn burst_of_blocks_passes_line_of_five_in_half_a_second() {
+    for seed in 50..60 {
+        let mut world = network(seed, 5, World::link_in_a_line);
+        world.faults = Faults { latency: 1..=5, ..Faults::NONE };
+        world.import_time = 0..1;
+        world.mine(0);
+        world.run_for(SECOND);
+        world.mine_burst(0, 50);
+        world.run_for(SECOND / 2);
+        assert!(world.agrees(), "{}", world.summary());
+        world.assert_no_reports();
+    }
+}
+
 /// Mines a full block at the end of a line of eight. Returns the bytes and seconds it cost.
 fn full_block_along_a_line(is_warm: bool) -> (usize, u64) {
     let mut world = network(10, 8, World::link_in_a_line);

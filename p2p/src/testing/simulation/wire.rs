@@ -4,7 +4,7 @@ use super::link::Link;
 use super::node::{Character, Message, Waiting, number};
 use super::world::{Event, World};
 use crate::engine::{AnnouncementId, Failure, Input, MessageAcceptance, RequestId};
-use crate::message::{Announcement, Request};
+use crate::message::{Announcement, Request, Response};
 use crate::serve;
 use crate::wire::{encode_announcement, encode_response};
 use libp2p::PeerId;
@@ -119,6 +119,12 @@ impl World {
         self.dial_after(at, again);
     }
 
+    /// Breaks all connections of a node, which has another id from now on.
+    pub(super) fn change_id(&mut self, node: usize) {
+        self.drop_links(|link| link.joins(node));
+        self.nodes[node].change_id();
+    }
+
     pub(super) fn disconnect(&mut self, node: usize, peer: &PeerId) {
         if let Some((at, _)) = self.link_to(node, peer) {
             self.drop_link(at, REDIAL_DELAY_AFTER_DISCONNECT);
@@ -186,15 +192,25 @@ impl World {
             let result = Err(Failure::Disconnected);
             return self.input(node, Input::Response { id: request, result });
         };
-        let other = &self.nodes[number(&peer)];
+        let other = number(&peer);
+        let character = self.nodes[other].character;
         let is_body = matches!(what, Request::Blocks { .. } | Request::BlockTransactions { .. });
-        let withholds = other.character == Character::Withholding && is_body;
-        let response = serve::answer(&other.chain, what);
+        let withholds = character != Character::Honest && is_body;
+        let mut response = serve::answer(&self.nodes[other].chain, what);
+        if character == Character::Evasive && matches!(what, Request::Headers { .. }) {
+            // Another claim arrives between the request and its reply, which has no headers.
+            self.nodes[other].claims += 1;
+            let (link, epoch) = link;
+            let status = self.nodes[other].status(self.now);
+            self.schedule(node, Duration::ZERO, Event::Status { link, epoch, status });
+            response = Response::Headers(Vec::new());
+        }
         if is_body {
             self.block_bytes += encode_response(&response).len();
         }
         let result = Ok(response);
-        let after = self.latency();
+        let evasion = if character == Character::Evasive { self.pick(2_500) } else { 0 };
+        let after = self.latency() + Duration::from_millis(u64::try_from(evasion).unwrap());
         if withholds || self.now + after - at > what.protocol().limits().timeout {
             return self.time_out(node, link, (request, at), what);
         }
@@ -204,18 +220,15 @@ impl World {
     /// Asserts that a node stays below twice the rate limit, beyond which it would be reported.
     fn count(&mut self, at: usize, node: usize, what: &Request) {
         let limits = what.protocol().limits();
-        let weight = match what {
-            Request::Blocks { hashes } => u32::try_from(hashes.len()).unwrap(),
-            _ => 1,
-        };
         self.kinds.insert(limits.name);
         let asked = self.links[at].asked.entry((node, limits.name)).or_default();
-        asked.push_back((self.now, weight));
-        while asked.front().is_some_and(|(when, _)| *when + limits.per < self.now) {
+        asked.push_back(self.now);
+        while asked.front().is_some_and(|when| *when + limits.per < self.now) {
             asked.pop_front();
         }
-        let sum: u32 = asked.iter().map(|(_, weight)| weight).sum();
-        assert!(sum <= 2 * limits.requests, "node {node} asked {} {sum} times", limits.name);
+        let sum = asked.len();
+        let most = usize::try_from(2 * limits.requests).unwrap();
+        assert!(sum <= most, "node {node} asked {} {sum} times", limits.name);
     }
 
     /// Sends a node's status to its peers when it has changed, and from time to time.

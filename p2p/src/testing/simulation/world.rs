@@ -16,11 +16,14 @@ use rand::rngs::Xoshiro256PlusPlus;
 use rand::{RngExt, SeedableRng};
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// The time between two ticks of a node.
 const TICK: Duration = Duration::from_millis(250);
+/// The mean number of ticks after which a node that changes its id does so: ten seconds.
+const TICKS_PER_ID: usize = 40;
 /// Most transfers in a mined block.
 const MAX_MINED: usize = 400;
 
@@ -76,6 +79,8 @@ pub(super) struct World {
     pub(super) faults: Faults,
     /// Nodes with lower numbers cannot reach the others.
     pub(super) divide: Option<usize>,
+    /// The time to validate a block in milliseconds.
+    pub(super) import_time: Range<u64>,
     /// The reports: reporting node, reported node, misbehavior.
     pub(super) reports: Vec<(usize, usize, Misbehavior)>,
     /// Bytes sent for announced blocks, bodies and transactions of blocks.
@@ -103,6 +108,7 @@ impl World {
             links: Vec::new(),
             faults: Faults::NONE,
             divide: None,
+            import_time: 5..30,
             reports: Vec::new(),
             block_bytes: 0,
             kinds: BTreeSet::new(),
@@ -145,6 +151,11 @@ impl World {
             Event::Tick => {
                 self.schedule(node, TICK, Event::Tick);
                 self.nothing_waits_too_long(node);
+                let changes_id =
+                    matches!(self.nodes[node].character, Character::Bodiless | Character::Evasive);
+                if changes_id && self.pick(TICKS_PER_ID) == 0 {
+                    self.change_id(node);
+                }
                 self.send_status(node);
                 self.input(node, Input::Tick);
             }
@@ -224,7 +235,7 @@ impl World {
         match output {
             Output::Request { id, peer, request } => self.ask(node, (id, peer), request),
             Output::ImportBlock(submission) => {
-                let duration = self.rng.random_range(5..30);
+                let duration = self.rng.random_range(self.import_time.clone());
                 self.write(node, Duration::from_millis(duration), Event::Block(submission.block));
             }
             Output::ImportTransfer(transfer) => {
@@ -261,6 +272,15 @@ impl World {
         assert!(matches!(validation, BlockValidation::Accepted(_)) && is_new_tip, "{validation:?}");
         self.input(node, Input::TipChanged);
         block.hash()
+    }
+
+    /// Mines a number of blocks at once: the node learns of the last one only.
+    pub(super) fn mine_burst(&mut self, node: usize, blocks: usize) {
+        for _ in 0..blocks {
+            let block = self.candidate(node, MAX_MINED);
+            self.nodes[node].insert(&block, self.now);
+        }
+        self.input(node, Input::TipChanged);
     }
 
     /// Mines a block that is invalid for all other nodes.

@@ -94,15 +94,47 @@ fn ignores_possibly_valid_announcement_without_report() {
 }
 
 #[test]
-fn leaves_block_with_unknown_parent_to_sync() {
+fn leaves_block_with_unknown_parent_to_sync_and_forwards_it_once_fetched() {
+    let mut bench = Bench::with_peers(2);
+    let (parent, child) = unknown_branch(&bench);
+    let outputs = bench.announce_block(0, &child);
+    assert_eq!((validations(&outputs), imported(&outputs)), (vec![], vec![]));
+    assert_eq!(bench.for_sync, [(peer(0), child.header)]);
+    assert_eq!(validations(&bench.announce_block(1, &child)), [Ignore]);
+    assert_eq!(bench.for_sync[1..], [(peer(1), child.header)], "it may be the only one to serve it");
+    assert_eq!(validations(&bench.validate(&parent)), []);
+    assert_eq!(validations(&bench.validate(&child)), [Accept], "neighbours miss it too");
+}
+
+#[test]
+fn ignores_block_with_unknown_parent_that_sync_does_not_fetch() {
     let mut bench = Bench::with_peers(1);
+    let (_, orphan) = unknown_branch(&bench);
+    assert_eq!(validations(&bench.announce_block(0, &orphan)), []);
+    assert_eq!(validations(&bench.pass(12_000)), [Ignore]);
+}
+
+// Gossip does not publish bytes that it has received, so an equal announcement would reach nobody.
+#[test]
+fn announces_synced_tip_in_other_bytes_than_it_was_announced_in() {
+    let mut bench = Bench::with_peers(1);
+    let (parent, child) = unknown_branch(&bench);
+    bench.announce_block(0, &child);
+    bench.pass(12_000);
+    bench.validate(&parent);
+    bench.validate(&child);
+    let announced = announcements(&bench.tip_changed());
+    let [Announcement::CompactBlock(compact)] = &announced[..] else { panic!("{announced:?}") };
+    assert_eq!(compact.header, child.header);
+}
+
+/// A block that no peer has announced, and its child.
+fn unknown_branch(bench: &Bench) -> (Arc<Block>, Arc<Block>) {
     let mut other = bench.chain.clone();
     let parent = other.mine(&[], CLOCK, 1);
     other.insert(&parent, CLOCK);
     let child = other.mine(&[], CLOCK, 2);
-    let outputs = bench.announce_block(0, &child);
-    assert_eq!((validations(&outputs), imported(&outputs)), (vec![Ignore], vec![]));
-    assert_eq!(bench.for_sync, [(peer(0), child.header)]);
+    (parent, child)
 }
 
 #[test]

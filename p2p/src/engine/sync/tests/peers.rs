@@ -7,16 +7,14 @@ use crate::engine::Input;
 use crate::engine::SyncState;
 use crate::engine::sync::Limits;
 use crate::message::{Request, Status};
-use crate::testing::mock_chain::MockChain;
+use crate::testing::mock_chain::{MockChain, public_params};
 use crate::view::ChainView;
 use chain::block::Height;
-use chain::{Params, Timestamp};
+use chain::Timestamp;
 
-/// A network with boot nodes and a block every ten seconds.
+/// The chain of a network with boot nodes.
 fn public() -> MockChain {
-    let mut spec = crate::testing::mock_chain::params(false).spec().clone();
-    spec.boot_nodes = vec!["/ip4/127.0.0.1/tcp/1".into()];
-    MockChain::new(Params::new(spec).unwrap())
+    MockChain::new(public_params())
 }
 
 #[test]
@@ -107,7 +105,8 @@ fn node_that_invalidated_its_peers_chain_is_synced() {
 fn synced_state_never_reverts() {
     let chain = chain_of(30, 1);
     let mut world = World::with(chain.clone(), limits());
-    world.handle(Input::Tick);
+    world.join(peer(3), &chain);
+    assert!(world.until(seconds(1), |world| world.sync.is_synced()));
     let longer = fork_of(&chain, 5, 60, 2);
     world.join(peer(1), &longer);
     let status = Status { chain_work: much_work(), ..status(&longer) };
