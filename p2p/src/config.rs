@@ -16,6 +16,8 @@ pub struct Config {
     pub boot_nodes: Vec<Multiaddr>,
     /// The maximum number of peers, persistent ones included.
     pub max_peers: usize,
+    /// The bytes of blocks served a second to peers outside the local network; 0 for no limit.
+    pub max_upload: u64,
     /// Whether to dial addresses learned from others. Otherwise only `peers` are dialed.
     pub discover: bool,
     /// Whether to discover nodes on the local network by mDNS, and to be discovered.

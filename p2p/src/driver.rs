@@ -14,6 +14,7 @@ mod rejections;
 mod requests;
 mod save;
 mod server;
+mod upload;
 
 use crate::clock::Clock;
 use crate::engine::{Failure, Input, Misbehavior, Output};
@@ -34,7 +35,9 @@ use futures::StreamExt;
 use handshake::{Handshakes, Hello};
 use key_copies::KeyCopies;
 use libp2p::core::ConnectedPoint;
-use libp2p::request_response::{Event, InboundRequestId, Message, OutboundRequestId};
+use libp2p::request_response::{
+    Event, InboundFailure, InboundRequestId, Message, OutboundRequestId,
+};
 use libp2p::swarm::{ConnectionId, SwarmEvent};
 use libp2p::{Multiaddr, PeerId, Swarm, mdns};
 use network::Network;
@@ -78,6 +81,14 @@ enum HelloOutcome {
     Incompatible,
 }
 
+/// The settings of the driver.
+pub(crate) struct Settings {
+    /// The time between two blocks of the network.
+    pub(crate) spacing: Duration,
+    /// The bytes of blocks served a second to peers outside the local network; 0 for no limit.
+    pub(crate) max_upload: u64,
+}
+
 pub(crate) struct Driver {
     cx: Context,
     dialer: Dialer,
@@ -101,6 +112,7 @@ impl Driver {
         clock: Clock,
         meter: BandwidthMeter,
         serve: impl Fn(&Request) -> Response + Send + Sync + 'static,
+        settings: Settings,
         channels: Channels,
     ) -> Driver {
         let Channels { commands, inputs, outputs, status, .. } = channels;
@@ -111,9 +123,9 @@ impl Driver {
         Driver {
             cx: Context { network, connections },
             dialer: Dialer::default(),
-            handshakes: Handshakes::new(status),
+            handshakes: Handshakes::new(status, settings.spacing),
             requests: OutgoingRequests::default(),
-            server: RequestServer::new(serve),
+            server: RequestServer::new(serve, settings.max_upload),
             rejections: Rejections::default(),
             announcements: Announcements::new(genesis),
             saver: PeersSaver::new(clock.now()),
@@ -318,7 +330,10 @@ impl Driver {
             }
             Event::InboundFailure { peer, request_id, error, .. } => {
                 tracing::debug!(%peer, ?protocol, %error, "response failed");
-                self.response_completed(peer, protocol, request_id);
+                let is_large = self.response_completed(peer, protocol, request_id);
+                if is_large && matches!(error, InboundFailure::Timeout) {
+                    self.cx.network.report(peer, Misbehavior::UnreadResponse);
+                }
             }
             Event::ResponseSent { peer, request_id, .. } => {
                 self.response_completed(peer, protocol, request_id);
@@ -326,9 +341,15 @@ impl Driver {
         }
     }
 
-    fn response_completed(&mut self, peer: PeerId, protocol: Protocol, id: InboundRequestId) {
-        self.server.response_completed(protocol, id);
+    /// A response was sent or has failed. Returns whether it was a large one.
+    fn response_completed(
+        &mut self,
+        peer: PeerId,
+        protocol: Protocol,
+        id: InboundRequestId,
+    ) -> bool {
         self.rejections.sent(&peer, (protocol, id), self.cx.network.elapsed());
+        self.server.response_completed(protocol, id)
     }
 
     /// Responds with an error, with a consequence for the peer once it has had time to read it.
@@ -339,10 +360,10 @@ impl Driver {
         error: ResponseError,
         consequence: Consequence,
     ) {
-        let Driver { cx, server, rejections, .. } = self;
+        let Driver { cx, rejections, .. } = self;
         let id = (reply_to.protocol, reply_to.id);
         if rejections.add(peer, id, consequence, cx.network.elapsed()) {
-            server.respond(&mut cx.network, peer, reply_to, Response::Error(error));
+            server::send(&mut cx.network, reply_to, Response::Error(error));
         }
     }
 
@@ -395,10 +416,10 @@ impl Driver {
             }
             (Allowance::Allow, _) => server.serve(cx, peer, inbound),
             (Allowance::Reject, _) => {
-                server.reject(&mut cx.network, peer, inbound, ResponseError::RateLimited);
+                server.reject(&mut cx.network, inbound, ResponseError::RateLimited);
             }
             (Allowance::Abuse, _) => {
-                server.reject(&mut cx.network, peer, inbound, ResponseError::RateLimited);
+                server.reject(&mut cx.network, inbound, ResponseError::RateLimited);
                 cx.network.report(peer, Misbehavior::TooManyRequests);
             }
         }
@@ -415,7 +436,7 @@ impl Driver {
             }
             HelloOutcome::Accepted => {
                 let response = Response::Hello(self.handshakes.status_for(&mut self.cx, peer));
-                self.server.respond(&mut self.cx.network, peer, reply_to, response);
+                server::send(&mut self.cx.network, reply_to, response);
             }
         }
     }
@@ -512,6 +533,7 @@ impl Driver {
             }
         }
         self.announcements.expire(now);
+        self.server.tick(cx);
         if now.elapsed >= self.next_sweep {
             self.next_sweep = now.elapsed.saturating_add(SWEEP_INTERVAL);
             cx.connections.update_gossip_scores(&mut cx.network, now);

@@ -25,7 +25,7 @@ pub use bans::{Ban, MAX_BAN_UNTIL, MAX_BANS, Subject};
 pub use configured::PersistentPeer;
 pub use dial::{Dial, DialFailure, Purpose};
 pub use policy::Policy;
-pub use rate_limit::Allowance;
+pub use rate_limit::{AddressGroup, Allowance};
 pub use scores::{
     BAN_SCORE, BEST_SCORE, COOL_DOWN, DISCONNECT_SCORE, HALF_LIFE, IP_BAN, PEER_BAN, Penalty,
     WORST_SCORE,
@@ -44,6 +44,7 @@ use libp2p::swarm::ConnectionId;
 use libp2p::{Multiaddr, PeerId};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
+use rate_limit::{GroupLimits, RateLimits};
 use scores::Scores;
 use slots::{MAX_PER_PEER, PeerState, Slots};
 use std::collections::BTreeSet;
@@ -93,6 +94,7 @@ pub struct Peers {
     bans: Bans,
     scores: Scores,
     slots: Slots,
+    rates: RateLimits,
     dials: DialSchedule,
     next_prune: Duration,
 }
@@ -126,6 +128,7 @@ impl Peers {
             bans,
             scores: Scores::default(),
             slots: Slots::default(),
+            rates: RateLimits::default(),
             dials,
             next_prune: Duration::ZERO,
         }
@@ -369,6 +372,7 @@ impl Peers {
         if now.elapsed >= self.next_prune {
             self.next_prune = now.elapsed.saturating_add(PRUNE_INTERVAL);
             self.slots.prune(now);
+            self.rates.prune(now);
             self.scores.prune(now);
             self.bans.prune(now);
         }
@@ -432,7 +436,7 @@ impl Peers {
     fn allow_address(&mut self, source: Source, now: Now) -> bool {
         match source {
             Source::Peer(peer) => {
-                self.slots.peer(&peer).is_some_and(|peer| peer.limits.allow_address(now))
+                self.limits(&peer, now).is_some_and(|limits| limits.allow_address(now))
             }
             Source::Mdns | Source::User => true,
         }
@@ -469,19 +473,49 @@ impl Peers {
         if self.is_trusted(peer) {
             return Allowance::Allow;
         }
-        let peer = self.slots.peer(peer);
-        peer.map_or(Allowance::Reject, |peer| peer.limits.allow_request(request, now))
+        let Some(state) = self.slots.peer(peer) else { return Allowance::Reject };
+        if !state.limits.tolerates_request(request, now) {
+            return Allowance::Abuse;
+        }
+        let is_allowed =
+            self.limits(peer, now).is_some_and(|limits| limits.allow_request(request, now));
+        if is_allowed { Allowance::Allow } else { Allowance::Reject }
+    }
+
+    /// Returns the owner of a connected peer's shares of limited resources.
+    pub fn address_group(&self, peer: &PeerId) -> AddressGroup {
+        AddressGroup::new(peer, self.ip(peer), &self.policy)
+    }
+
+    /// Returns whether a connected peer has a loopback or private address.
+    pub fn is_local(&self, peer: &PeerId) -> bool {
+        self.ip(peer).is_some_and(netgroup::is_local)
+    }
+
+    fn ip(&self, peer: &PeerId) -> Option<IpAddr> {
+        self.slots.of(peer).find_map(|(_, connection)| connection.ip())
+    }
+
+    /// The rate limits of a connected peer.
+    fn limits(&mut self, peer: &PeerId, now: Now) -> Option<&mut GroupLimits> {
+        if !self.slots.is_connected(peer) {
+            return None;
+        }
+        let group = self.address_group(peer);
+        Some(self.rates.of(group, &self.policy, now))
     }
 
     /// Counts a peer's announcement and returns whether to decode it.
     pub fn allow_announcement(&mut self, peer: &PeerId, topic: Topic, now: Now) -> bool {
         self.is_trusted(peer)
-            || self.slots.peer(peer).is_some_and(|peer| peer.limits.allow_announcement(topic, now))
+            || self.limits(peer, now).is_some_and(|limits| limits.allow_announcement(topic, now))
     }
 
-    /// Records bytes of blocks served to a peer.
+    /// Records bytes of headers and blocks served to a peer.
     pub fn record_served_bytes(&mut self, peer: &PeerId, bytes: usize, now: Now) {
-        self.record(peer, |peer| peer.limits.record_served_bytes(bytes, now));
+        if let Some(limits) = self.limits(peer, now) {
+            limits.record_served_bytes(bytes, now);
+        }
     }
 
     /// Records the round-trip time of a ping.

@@ -56,6 +56,11 @@ impl TokenBucket {
         self.full_at = self.full_at.max(now).saturating_add(cost);
     }
 
+    /// Returns the time until the bucket is full if nothing more is spent.
+    pub fn full_in(&self, now: Duration) -> Duration {
+        self.full_at.saturating_sub(now)
+    }
+
     /// Returns whether the bucket is full, thus equal to a new one.
     pub fn is_full(&self, now: Duration) -> bool {
         self.full_at <= now

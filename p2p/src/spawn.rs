@@ -136,7 +136,8 @@ where
     };
     let serving = chain.clone();
     let serve = move |request: &Request| serve::answer(&serving, request);
-    let driver = tokio::spawn(Driver::new(swarm, clock, meter, serve, channels).run());
+    let settings = driver::Settings { spacing: spacing(&chain), max_upload: config.max_upload };
+    let driver = tokio::spawn(Driver::new(swarm, clock, meter, serve, settings, channels).run());
     let channels = runner::Channels {
         inputs,
         outputs: outputs_sender,
@@ -179,6 +180,11 @@ fn check_addresses(config: &Config) -> Result<(), SpawnError> {
     unsupported.map_or(Ok(()), |address| Err(SpawnError::Unsupported(address.clone())))
 }
 
+/// Returns the time between two blocks of the network.
+fn spacing(chain: &impl ChainView) -> Duration {
+    Duration::from_secs(chain.params().spec().spacing_seconds.into())
+}
+
 /// Returns an unpredictable seed of the random generator, from the operating system.
 fn seed() -> Result<u64, SpawnError> {
     SysRng.try_next_u64().map_err(|error| SpawnError::System(error.to_string()))
@@ -199,6 +205,7 @@ fn swarm(
         discover: config.discover,
         allowed: Some(allowed).filter(|allowed| !allowed.is_empty()),
         trusted: config.trusted.clone(),
+        spacing: spacing(chain),
         ..Policy::new(config.max_peers, is_private)
     };
     let mut peers = Peers::open(&config.data, id, policy, clock.now(), seed()?);

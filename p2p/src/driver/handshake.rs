@@ -19,11 +19,11 @@ use tokio::sync::watch;
 const STATUS_INTERVAL: Duration = Duration::from_secs(30);
 /// The minimum time between two hello messages to a peer, when the tip changes quickly.
 const MIN_STATUS_INTERVAL: Duration = Duration::from_secs(5);
-/// Consecutive new tips of a peer without any announced block after which its gossip stream counts
-/// as broken.
-const MAX_SILENT_TIPS: u32 = 3;
 /// The maximum number of incompatible peers that are remembered, so that each is logged once.
 const MAX_INCOMPATIBLE: usize = 256;
+/// Blocks by which a peer's tip may be ahead of this node's: beyond that, one of the two is catching up
+/// and gossip delivers nothing.
+const MAX_LEAD: u32 = 8;
 
 /// The result of a received hello message.
 pub(super) enum Hello {
@@ -42,11 +42,13 @@ pub(super) struct Handshakes {
     status: watch::Receiver<Status>,
     /// The incompatible peers with the times at which they were logged.
     incompatible: Recent<PeerId, Duration>,
+    /// The time between two blocks of the network.
+    spacing: Duration,
 }
 
 impl Handshakes {
-    pub(super) fn new(status: watch::Receiver<Status>) -> Handshakes {
-        Handshakes { status, incompatible: Recent::new(MAX_INCOMPATIBLE) }
+    pub(super) fn new(status: watch::Receiver<Status>, spacing: Duration) -> Handshakes {
+        Handshakes { status, incompatible: Recent::new(MAX_INCOMPATIBLE), spacing }
     }
 
     /// Waits until the node's status changes. Returns false if the engine has ended.
@@ -124,9 +126,11 @@ impl Handshakes {
         network.input(Input::PeerStatus { peer: id, status });
         // A frame above a limit closes a gossip stream in one direction without any event.
         let is_synced = previous.relay && status.relay && own.relay;
-        if previous.tip != status.tip
-            && is_synced
-            && peer.liveness.record_tip(last_block, now.elapsed) >= MAX_SILENT_TIPS
+        let lead = status.height.get().checked_sub(own.height.get());
+        let is_news = previous.tip != status.tip && lead.is_some_and(|lead| lead <= MAX_LEAD);
+        if is_synced
+            && is_news
+            && peer.liveness.is_broken_at_tip(last_block, now.elapsed, self.spacing)
         {
             network.disconnect(id, "announcements do not arrive");
         }

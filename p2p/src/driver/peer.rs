@@ -64,28 +64,48 @@ pub(super) struct Peer {
     pub(super) liveness: GossipLiveness,
 }
 
-/// Detects a broken gossip stream, which causes no other event: the peer's tip changes but no block
-/// is announced.
+/// Consecutive new tips of a peer without any announced block after which its gossip stream counts as
+/// broken,
+const MAX_SILENT_TIPS: u32 = 3;
+/// if they come over this time at least,
+const MIN_SILENCE: Duration = Duration::from_secs(15);
+/// and over this number of block spacings.
+const SILENT_SPACINGS: u32 = 3;
+
+/// Detects a broken gossip stream, which causes no other event: the peer reports new tips that this
+/// node does not have yet, but no block is announced. Tips of a peer that is behind do not count.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct GossipLiveness {
     /// The monotonic time at which the peer last reported a new tip.
     last_tip: Duration,
     /// Consecutive new tips without any announced block in between.
     silent_tips: u32,
+    /// The monotonic time of the last new tip before these, or of the connection.
+    silent_since: Duration,
 }
 
 impl GossipLiveness {
     pub(super) fn new(now: Duration) -> GossipLiveness {
-        GossipLiveness { last_tip: now, silent_tips: 0 }
+        GossipLiveness { last_tip: now, silent_tips: 0, silent_since: now }
     }
 
-    /// Records a new tip of the peer. Returns the number of consecutive tips without an
-    /// announcement.
-    pub(super) fn record_tip(&mut self, last_announcement: Duration, now: Duration) -> u32 {
-        let announced = last_announcement > self.last_tip;
-        self.silent_tips = if announced { 0 } else { self.silent_tips.saturating_add(1) };
+    /// Records a new tip of the peer. Returns whether its gossip stream is broken, given the time of
+    /// the last announcement by anyone and the block spacing.
+    pub(super) fn is_broken_at_tip(
+        &mut self,
+        last_announcement: Duration,
+        now: Duration,
+        spacing: Duration,
+    ) -> bool {
+        if last_announcement > self.last_tip {
+            (self.silent_tips, self.silent_since) = (0, now);
+        } else {
+            self.silent_tips = self.silent_tips.saturating_add(1);
+        }
         self.last_tip = now;
-        self.silent_tips
+        let silence = now.saturating_sub(self.silent_since);
+        self.silent_tips >= MAX_SILENT_TIPS
+            && silence >= spacing.saturating_mul(SILENT_SPACINGS).max(MIN_SILENCE)
     }
 }
 
@@ -150,14 +170,37 @@ impl Peer {
 mod tests {
     use super::*;
 
+    fn seconds(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
     #[test]
-    fn counts_consecutive_tips_without_announcement() {
-        let second = Duration::from_secs;
-        let mut liveness = GossipLiveness::new(second(0));
-        assert_eq!(liveness.record_tip(second(4), second(5)), 0);
-        assert_eq!(liveness.record_tip(second(4), second(10)), 1);
-        assert_eq!(liveness.record_tip(second(4), second(15)), 2);
-        assert_eq!(liveness.record_tip(second(16), second(20)), 0);
-        assert_eq!(liveness.record_tip(second(16), second(25)), 1);
+    fn gossip_is_broken_after_three_tips_and_three_spacings_without_announcement() {
+        for (spacing, broken_at) in [(1, 15), (5, 15), (60, 180)] {
+            let mut liveness = GossipLiveness::new(seconds(0));
+            let mut is_broken_at = |at| {
+                liveness.is_broken_at_tip(Duration::ZERO, seconds(at), seconds(spacing))
+            };
+            let first = (5..).step_by(5).find(|at| is_broken_at(*at));
+            assert_eq!(first, Some(broken_at), "spacing {spacing}");
+        }
+    }
+
+    #[test]
+    fn announcement_of_anyone_proves_gossip_alive() {
+        let mut liveness = GossipLiveness::new(seconds(0));
+        for at in (5..600).step_by(5) {
+            // A block is announced every 15 seconds.
+            let last = at / 15 * 15;
+            assert!(!liveness.is_broken_at_tip(seconds(last), seconds(at + 1), seconds(5)), "{at}");
+        }
+    }
+
+    #[test]
+    fn few_tips_over_a_long_time_prove_nothing() {
+        let mut liveness = GossipLiveness::new(seconds(0));
+        assert!(!liveness.is_broken_at_tip(Duration::ZERO, seconds(600), seconds(5)));
+        assert!(!liveness.is_broken_at_tip(Duration::ZERO, seconds(1_200), seconds(5)));
+        assert!(liveness.is_broken_at_tip(Duration::ZERO, seconds(1_800), seconds(5)));
     }
 }

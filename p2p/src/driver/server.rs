@@ -1,13 +1,16 @@
 //! Serves the requests of peers: address gossip at once, all others on worker threads.
 
 use super::connections::Context;
-use super::in_flight_responses::InFlightResponses;
+use super::in_flight_responses::{InFlightResponses, Room};
 use super::network::Network;
 use super::peer::{InboundRequest, ReplyTo};
+use super::upload::Upload;
+use crate::engine::Misbehavior;
 use crate::message::{Protocol, Request, Response, ResponseError};
 use libp2p::PeerId;
 use libp2p::request_response::InboundRequestId;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::task::{JoinError, JoinSet};
 
@@ -30,6 +33,8 @@ pub(super) struct Served {
     peer: PeerId,
     reply_to: ReplyTo,
     response: Response,
+    /// Whether the upload limit counts it.
+    is_limited: bool,
 }
 
 pub(super) struct RequestServer {
@@ -37,15 +42,22 @@ pub(super) struct RequestServer {
     workers: Arc<Semaphore>,
     serving: JoinSet<Served>,
     in_flight: InFlightResponses<(Protocol, InboundRequestId)>,
+    upload: Upload,
 }
 
 impl RequestServer {
-    pub(super) fn new(serve: impl Fn(&Request) -> Response + Send + Sync + 'static) -> Self {
+    /// Returns a server that sends at most `max_upload` bytes of blocks a second to peers outside the
+    /// local network; 0 for no limit.
+    pub(super) fn new(
+        serve: impl Fn(&Request) -> Response + Send + Sync + 'static,
+        max_upload: u64,
+    ) -> Self {
         RequestServer {
             serve: Arc::new(serve),
             workers: Arc::new(Semaphore::new(WORKERS)),
             serving: JoinSet::new(),
             in_flight: InFlightResponses::default(),
+            upload: Upload::new(max_upload),
         }
     }
 
@@ -58,19 +70,59 @@ impl RequestServer {
             if peer.early_requests.len() < MAX_SERVING_PER_PEER {
                 return peer.early_requests.push(inbound);
             }
-            return self.reject(network, id, inbound, BUSY);
+            return self.reject(network, inbound, BUSY);
         }
         if let Request::Addresses { max } = inbound.request {
             let now = network.now();
             let nodes = network.peers().sample_addresses(&id, max.into(), now);
-            return self.respond(network, id, inbound.reply_to, Response::Addresses(nodes));
+            send(network, inbound.reply_to, Response::Addresses(nodes));
+            return;
         }
+        let now = network.elapsed();
+        let group = network.peers().address_group(&id);
         let is_full = peer.serving >= MAX_SERVING_PER_PEER || self.serving.len() >= MAX_SERVING;
-        if is_full || !self.in_flight.has_room(&id) {
-            return self.reject(network, id, inbound, BUSY);
+        match self.in_flight.room(group, now) {
+            _ if is_full => return self.reject(network, inbound, BUSY),
+            Room::Full => return self.reject(network, inbound, BUSY),
+            Room::After(largest) => drop(network.disconnect(largest, "reads too slowly")),
+            Room::Free => {}
         }
         peer.serving = peer.serving.saturating_add(1);
-        self.serving.spawn(work(self.serve.clone(), self.workers.clone(), id, inbound));
+        if is_limited(network, &id, &inbound.request) {
+            self.upload.push(group, (id, inbound), now);
+            return self.serve_waiting(now);
+        }
+        self.spawn((id, inbound), false);
+    }
+
+    fn spawn(&mut self, request: (PeerId, InboundRequest), is_limited: bool) {
+        self.serving.spawn(work(self.serve.clone(), self.workers.clone(), request, is_limited));
+    }
+
+    /// Serves the requests for blocks that the upload limit permits now.
+    fn serve_waiting(&mut self, now: Duration) {
+        while let Some((id, inbound)) = self.upload.next(now) {
+            self.spawn((id, inbound), true);
+        }
+    }
+
+    /// Serves or rejects what waits for the upload limit, and disconnects the peers that leave
+    /// responses unread. To be called at every tick.
+    pub(super) fn tick(&mut self, cx: &mut Context) {
+        let now = cx.network.elapsed();
+        self.serve_waiting(now);
+        for (id, inbound) in self.upload.expired(now) {
+            if let Some(peer) = cx.connections.get_mut(&id) {
+                peer.serving = peer.serving.saturating_sub(1);
+            }
+            self.reject(&mut cx.network, inbound, BUSY);
+        }
+        let connections = &cx.connections;
+        let sent = |id: &PeerId| connections.get(id).map_or(0, |peer| peer.traffic.sent());
+        for id in self.in_flight.slow_readers(sent, now) {
+            cx.network.report(id, Misbehavior::UnreadResponse);
+            cx.network.disconnect(id, "does not read its responses");
+        }
     }
 
     /// The next response of a worker; `None` if no request is being served.
@@ -79,55 +131,66 @@ impl RequestServer {
     }
 
     pub(super) fn handle_served(&mut self, cx: &mut Context, served: Result<Served, JoinError>) {
-        let Context { network, connections } = cx;
         // A panic while serving is already a response.
-        let Ok(Served { peer, reply_to, response }) = served else { return };
-        if let Some(peer) = connections.get_mut(&peer) {
+        let Ok(Served { peer, reply_to, response, is_limited }) = served else { return };
+        let Context { network, connections } = cx;
+        let traffic = connections.get_mut(&peer).map(|peer| {
             peer.serving = peer.serving.saturating_sub(1);
+            peer.traffic.sent()
+        });
+        let (now, bytes) = (network.now(), response.size_hint());
+        if matches!(response, Response::Headers(_) | Response::Blocks(_)) {
+            network.peers().record_served_bytes(&peer, bytes, now);
         }
-        if matches!(response, Response::Blocks(_)) {
-            let now = network.now();
-            network.peers().record_served_bytes(&peer, response.size_hint(), now);
+        if is_limited {
+            self.upload.prepared(bytes, now.elapsed);
+            self.serve_waiting(now.elapsed);
         }
-        self.respond(network, peer, reply_to, response);
+        let id = (reply_to.protocol, reply_to.id);
+        let group = network.peers().address_group(&peer);
+        // If the peer has disconnected, no event follows for this response.
+        if send(network, reply_to, response)
+            && let Some(sent) = traffic
+        {
+            self.in_flight.insert(id, (peer, group), bytes, (sent, now.elapsed));
+        }
     }
 
     pub(super) fn reject(
-        &mut self,
+        &self,
         network: &mut Network,
-        peer: PeerId,
         inbound: InboundRequest,
         error: ResponseError,
     ) {
-        self.respond(network, peer, inbound.reply_to, Response::Error(error));
+        send(network, inbound.reply_to, Response::Error(error));
     }
 
-    pub(super) fn respond(
-        &mut self,
-        network: &mut Network,
-        peer: PeerId,
-        ReplyTo { protocol, id, channel }: ReplyTo,
-        response: Response,
-    ) {
-        let bytes = response.size_hint();
-        // If the peer has disconnected, no event follows for this response.
-        if network.request_response().send_response(protocol, channel, response) {
-            self.in_flight.insert((protocol, id), peer, bytes);
-        }
+    /// A response was sent or has failed. Returns whether it was a large one.
+    pub(super) fn response_completed(&mut self, protocol: Protocol, id: InboundRequestId) -> bool {
+        self.in_flight.remove(&(protocol, id))
     }
+}
 
-    /// A response was sent or has failed.
-    pub(super) fn response_completed(&mut self, protocol: Protocol, id: InboundRequestId) {
-        self.in_flight.remove(&(protocol, id));
-    }
+/// Whether the upload limit applies to a request.
+fn is_limited(network: &mut Network, peer: &PeerId, request: &Request) -> bool {
+    request.protocol() == Protocol::Blocks && !network.peers().is_local(peer)
+}
+
+/// Sends a response. Returns false if the peer has disconnected.
+pub(super) fn send(
+    network: &mut Network,
+    ReplyTo { protocol, channel, .. }: ReplyTo,
+    response: Response,
+) -> bool {
+    network.request_response().send_response(protocol, channel, response)
 }
 
 /// Serves one request once a worker is free.
 async fn work(
     serve: Serve,
     workers: Arc<Semaphore>,
-    peer: PeerId,
-    inbound: InboundRequest,
+    (peer, inbound): (PeerId, InboundRequest),
+    is_limited: bool,
 ) -> Served {
     let InboundRequest { request, reply_to } = inbound;
     let permit = workers.acquire_owned().await;
@@ -137,5 +200,5 @@ async fn work(
         tracing::error!(%peer, protocol = ?reply_to.protocol, %error, "failed to serve a request");
         Response::Error(ResponseError::Busy { retry_after: u8::MAX })
     });
-    Served { peer, reply_to, response }
+    Served { peer, reply_to, response, is_limited }
 }

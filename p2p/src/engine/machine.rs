@@ -289,6 +289,8 @@ pub enum Misbehavior {
     BrokenStream,
     /// No response to a request before the timeout of its protocol.
     Timeout,
+    /// A response that the peer requested and does not read.
+    UnreadResponse,
 }
 
 /// The progress of sync.

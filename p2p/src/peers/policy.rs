@@ -24,6 +24,8 @@ pub struct Policy {
     pub max_outbound_per_group: usize,
     /// Whether to dial other addresses than those of persistent peers.
     pub discover: bool,
+    /// The time between two blocks, with which the limit of block announcements scales.
+    pub spacing: Duration,
     /// Lifts the limits by IP and netgroup and raises the one on announced blocks, for networks
     /// whose blocks cost no work. Loopback and private addresses are exempt from the former
     /// everywhere.
@@ -54,6 +56,7 @@ impl Policy {
             max_inbound_per_group: 12,
             max_outbound_per_group: 1,
             discover: true,
+            spacing: Duration::from_secs(60),
             relaxed,
             allowed: None,
             trusted: Vec::new(),

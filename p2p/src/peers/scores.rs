@@ -51,6 +51,7 @@ impl Misbehavior {
             Misbehavior::WrongNetwork => -20.0,
             Misbehavior::BadAnnouncement
             | Misbehavior::BadRequest
+            | Misbehavior::UnreadResponse
             | Misbehavior::TooManyRequests => -10.0,
             Misbehavior::BrokenStream => -5.0,
             Misbehavior::Timeout => -2.0,
@@ -84,6 +85,7 @@ impl Misbehavior {
                 | Misbehavior::WrongNetwork
                 | Misbehavior::BrokenStream
                 | Misbehavior::Timeout
+                | Misbehavior::UnreadResponse
         )
     }
 }

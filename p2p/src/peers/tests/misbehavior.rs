@@ -1,7 +1,6 @@
 //! Scores, bans and rate limits.
 
 use super::*;
-use crate::message::Protocol;
 use chain::block;
 use proptest::prelude::*;
 
@@ -292,8 +291,7 @@ fn rejects_requests_above_the_limit_and_reports_abuse_above_twice_the_limit() {
         assert_eq!(request_from(&mut world), Allowance::Abuse, "{}", limits.name);
         world.advance(limits.per.as_secs_f64() * 2.0);
         assert_eq!(request_from(&mut world), Allowance::Allow, "{}", limits.name);
-        // Each peer has limits of its own.
-        world.accept(2, "5.6.7.8:1").unwrap();
+        world.accept(2, "5.6.7.9:1").unwrap();
         assert_eq!(world.peers.allow_request(&node(2), &request, world.now), Allowance::Allow);
         assert_eq!(world.peers.allow_request(&node(3), &request, world.now), Allowance::Reject);
     }
@@ -314,36 +312,85 @@ fn allows_requests_within_the_limit() {
 }
 
 #[test]
-fn requests_for_blocks_are_limited_by_number_and_bytes() {
+fn headers_and_blocks_are_limited_by_bytes() {
     let mut world = World::new(10);
     world.accept(1, "5.6.7.8:1").unwrap();
     let hash = block::Hash::from_bytes([1; 32]);
     let most = Request::Blocks { hashes: vec![hash; crate::message::MAX_BLOCKS] };
-    let one = Request::Blocks { hashes: vec![hash] };
-    for _ in 0..Protocol::Blocks.limits().requests / 64 {
+    // 50,000 small blocks at once.
+    for _ in 0..50_000 / crate::message::MAX_BLOCKS {
         assert_eq!(world.peers.allow_request(&node(1), &most, world.now), Allowance::Allow);
+        world.peers.record_served_bytes(&node(1), 64 * 250, world.now);
     }
-    assert_eq!(world.peers.allow_request(&node(1), &one, world.now), Allowance::Reject);
     world.advance(20.0);
     for _ in 0..32 {
-        assert_eq!(world.peers.allow_request(&node(1), &one, world.now), Allowance::Allow);
+        assert_eq!(world.peers.allow_request(&node(1), &most, world.now), Allowance::Allow);
         world.peers.record_served_bytes(&node(1), 1 << 20, world.now);
     }
-    assert_eq!(world.peers.allow_request(&node(1), &one, world.now), Allowance::Reject);
-    assert_eq!(world.peers.allow_request(&node(1), &requests()[1], world.now), Allowance::Allow);
+    for (request, allowance) in requests().iter().zip([
+        Allowance::Allow,
+        Allowance::Reject,
+        Allowance::Reject,
+        Allowance::Allow,
+        Allowance::Allow,
+        Allowance::Allow,
+    ]) {
+        assert_eq!(world.peers.allow_request(&node(1), request, world.now), allowance);
+    }
     world.advance(0.5);
-    assert_eq!(world.peers.allow_request(&node(1), &one, world.now), Allowance::Allow);
+    assert_eq!(world.peers.allow_request(&node(1), &most, world.now), Allowance::Allow);
+}
+
+// N11
+#[test]
+fn reconnecting_renews_no_rate_limit() {
+    let mut world = World::new(10);
+    let request = &requests()[2];
+    let connection = world.accept(1, "5.6.7.8:1").unwrap();
+    world.peers.record_served_bytes(&node(1), 64 << 20, world.now);
+    world.peers.connection_closed(connection, world.now);
+    world.advance(1.0);
+    let connection = world.accept(2, "5.6.7.8:2").unwrap();
+    assert_eq!(world.peers.allow_request(&node(2), request, world.now), Allowance::Reject);
+    world.accept(3, "5.6.7.9:1").unwrap();
+    assert_eq!(world.peers.allow_request(&node(3), request, world.now), Allowance::Allow);
+    world.peers.connection_closed(connection, world.now);
+    world.advance(60.0);
+    world.dials();
+    assert_eq!(world.peers.rates.len(), 0, "limits that are new again are forgotten");
+}
+
+// N11
+#[test]
+fn rate_limits_of_many_addresses_stay_bounded() {
+    let mut world = World::new(10);
+    let busy = world.accept(1, "5.6.7.8:1").unwrap();
+    world.peers.record_served_bytes(&node(1), 64 << 20, world.now);
+    world.peers.connection_closed(busy, world.now);
+    for number in 0..5_000_u64 {
+        let address = format!("9.{}.{}.1:1", number / 250, number % 250);
+        let connection = world.accept(10, &address).unwrap();
+        world.peers.allow_request(&node(10), &requests()[1], world.now);
+        world.peers.connection_closed(connection, world.now);
+    }
+    assert_eq!(world.peers.rates.len(), 4_096);
+    world.accept(1, "5.6.7.8:1").unwrap();
+    let request = &requests()[2];
+    assert_eq!(world.peers.allow_request(&node(1), request, world.now), Allowance::Reject);
 }
 
 #[test]
 fn ignores_announcements_above_the_limit() {
-    for (relaxed, topic, burst, per_second) in [
-        (false, Topic::Transfers, 20_000, 4_000),
-        (false, Topic::Blocks, 10, 1),
+    for (relaxed, spacing, topic, burst, per_second) in [
+        (false, 60, Topic::Transfers, 20_000, 4_000),
+        (false, 60, Topic::Blocks, 64, 1),
+        // An honest node forwards all blocks of a network with a block every second.
+        (false, 1, Topic::Blocks, 64, 10),
         // Where blocks cost no work, announcements are limited nevertheless.
-        (true, Topic::Blocks, 10_000, 1_000),
+        (true, 1, Topic::Blocks, 10_000, 1_000),
     ] {
-        let mut world = World::with(Policy::new(10, relaxed));
+        let spacing = Duration::from_secs(spacing);
+        let mut world = World::with(Policy { spacing, ..Policy::new(10, relaxed) });
         world.accept(1, "5.6.7.8:1").unwrap();
         let count = |world: &mut World| {
             let announce = |_: &usize| world.peers.allow_announcement(&node(1), topic, world.now);
