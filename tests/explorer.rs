@@ -309,6 +309,7 @@ fn foreign_text_is_never_parsed_as_markup() {
         peers: vec![fixture.node.multiaddr().parse().unwrap()],
         boot_nodes: Vec::new(),
         max_peers: 8,
+        max_upload: 0,
         discover: false,
         mdns: false,
         allowed_peers: Vec::new(),

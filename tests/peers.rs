@@ -537,3 +537,30 @@ fn block_reaches_the_third_node_in_a_line_within_a_second() {
     elapsed.sort();
     assert!(elapsed[4] < Duration::from_secs(1), "{elapsed:?}");
 }
+
+// Relay delivers only the last block; the nodes behind the neighbour have to learn of it as well.
+#[test]
+fn burst_of_blocks_reaches_the_end_of_a_line_of_five() {
+    let (_directory, [a, b, c, d, e]) = data_dirs();
+    let mut nodes = vec![Node::start(&a, &[])];
+    for data in [b, c, d, e] {
+        let before = nodes.last().unwrap().multiaddr();
+        nodes.push(Node::start(&data, &["--peer", &before, "--discover", "false"]));
+    }
+    for middle in &nodes[1..4] {
+        wait_for_peers(middle, 2);
+    }
+    let all: Vec<&Node> = nodes.iter().collect();
+    generate(all[0], 1);
+    wait_for_same_tip(&all);
+    let mut elapsed: Vec<Duration> = (0..5)
+        .map(|_| {
+            generate(all[0], 50);
+            let start = Instant::now();
+            wait_for_same_tip(&[all[0], all[4]]);
+            start.elapsed()
+        })
+        .collect();
+    elapsed.sort();
+    assert!(elapsed[2] < Duration::from_secs(1), "{elapsed:?}");
+}

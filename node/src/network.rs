@@ -23,7 +23,7 @@ pub fn check(peering: &Peering, data: &Path) -> Result<()> {
 /// The configuration of the network, with an address to listen on if that of the configuration is in
 /// use.
 fn config(peering: Peering, data: &Path) -> (p2p::Config, Option<Multiaddr>) {
-    let Peering { listen, peers, boot_nodes, max_peers, discover, mdns, .. } = peering;
+    let Peering { listen, peers, boot_nodes, max_peers, max_upload, discover, mdns, .. } = peering;
     let Peering { allowed_peers, network_key, trusted, external_addresses, .. } = peering;
     let (listen, fallback) = match listen {
         _ if max_peers == 0 => (Vec::new(), None),
@@ -36,6 +36,7 @@ fn config(peering: Peering, data: &Path) -> (p2p::Config, Option<Multiaddr>) {
         peers,
         boot_nodes,
         max_peers,
+        max_upload,
         discover,
         mdns: mdns && max_peers > 0,
         allowed_peers,

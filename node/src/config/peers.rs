@@ -14,6 +14,8 @@ use std::path::Path;
 const DEFAULT_MAX_PEERS: u32 = 112;
 /// Each peer costs some 100 kB and an open file, of which a process usually has 1,024.
 const MAX_PEERS_RANGE: std::ops::RangeInclusive<u32> = 0..=1_000;
+/// Default upload limit in bytes per second.
+const DEFAULT_MAX_UPLOAD: u64 = 8_000_000;
 /// The value of `--listen` that disables listening.
 const NOWHERE: &str = "none";
 
@@ -28,6 +30,8 @@ pub struct Peering {
     pub boot_nodes: Vec<Multiaddr>,
     /// Maximum number of peers; 0 disables networking.
     pub max_peers: usize,
+    /// Bytes of blocks served per second to peers outside the local network; 0 for no limit.
+    pub max_upload: u64,
     /// Whether to discover nodes besides `peers`.
     pub discover: bool,
     /// Whether to discover nodes on the local network, and be discovered.
@@ -82,6 +86,7 @@ impl Peering {
             peers: peers.collect::<Result<_>>()?,
             boot_nodes: boot_nodes(&spec.boot_nodes)?,
             max_peers: usize::try_from(max_peers)?,
+            max_upload: settings.max_upload.unwrap_or(DEFAULT_MAX_UPLOAD),
             discover,
             mdns: settings.mdns.unwrap_or(is_public && discover && network_key.is_none()),
             allowed_peers: allowed_peers(settings.allow_peer.as_deref().unwrap_or_default())?,

@@ -79,6 +79,11 @@ pub struct Settings {
     /// Address to advertise to peers besides those of --listen, of a forwarded port (repeatable)
     #[arg(long, env = "CHAIN_EXTERNAL_ADDRESS", value_name = "MULTIADDR", value_delimiter = ',')]
     pub external_address: Option<Vec<String>>,
+    /// Bytes of blocks served per second to peers outside the local network; 0 for no limit
+    ///
+    /// Default: 8000000. Headers, new blocks and transfers are not limited.
+    #[arg(long, env = "CHAIN_MAX_UPLOAD", value_name = "BYTES")]
+    pub max_upload: Option<u64>,
     /// Discover other nodes; `false` dials only those of --peer [default: true]
     #[arg(long, env = "CHAIN_DISCOVER", value_name = "BOOL", value_parser = boolean())]
     pub discover: Option<bool>,

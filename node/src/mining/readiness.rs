@@ -225,11 +225,7 @@ impl Readiness {
         let claimed = self.peers.peers().await.into_iter().map(|peer| peer.height);
         let best = claimed.max().unwrap_or(progress.best_header).max(progress.best_header);
         let height = self.reader.view().tip().height;
-        if best > height || self.requirement == PeerRequirement::Always {
-            Err(NotReady::Syncing { height, best })
-        } else {
-            Ok(())
-        }
+        Err(NotReady::Syncing { height, best })
     }
 
     fn publish(&self, reason: Option<NotReady>) {

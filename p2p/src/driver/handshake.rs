@@ -127,9 +127,9 @@ impl Handshakes {
         // A frame above a limit closes a gossip stream in one direction without any event.
         let is_synced = previous.relay && status.relay && own.relay;
         let lead = status.height.get().checked_sub(own.height.get());
-        let is_news = previous.tip != status.tip && lead.is_some_and(|lead| lead <= MAX_LEAD);
+        let is_update = previous.tip != status.tip && lead.is_some_and(|lead| lead <= MAX_LEAD);
         if is_synced
-            && is_news
+            && is_update
             && peer.liveness.is_broken_at_tip(last_block, now.elapsed, self.spacing)
         {
             network.disconnect(id, "announcements do not arrive");

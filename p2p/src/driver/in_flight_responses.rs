@@ -14,7 +14,7 @@ const SMALL: usize = 16 << 10;
 const MAX_BYTES_PER_GROUP: usize = 8 << 20;
 /// The bytes in flight to all peers beyond which each group has only its equal share.
 const MAX_BYTES: usize = 64 << 20;
-/// The bytes in flight to all peers at which further requests are rejected in any case.
+/// The bytes in flight to all peers beyond which a request needs the room of another peer.
 const HARD_MAX_BYTES: usize = 96 << 20;
 /// The age of a response at which its reader may have to give way to another one.
 const MIN_AGE: Duration = Duration::from_secs(2);
@@ -73,14 +73,11 @@ impl<K: Eq + Hash> InFlightResponses<K> {
         }
         let total: usize = groups.values().sum();
         let (held, share) = (groups[&group], MAX_BYTES / groups.len());
-        if held >= MAX_BYTES_PER_GROUP || total >= HARD_MAX_BYTES {
+        if held >= MAX_BYTES_PER_GROUP || (total >= MAX_BYTES && held >= share) {
             return Room::Full;
         }
         if total < MAX_BYTES {
             return Room::Free;
-        }
-        if held >= share {
-            return Room::Full;
         }
         let is_old = |peer: &PeerId| {
             self.responses
@@ -91,7 +88,11 @@ impl<K: Eq + Hash> InFlightResponses<K> {
         let largest = others
             .filter(|(peer, _)| is_old(peer))
             .max_by_key(|(_, reader)| (groups[&reader.group], reader.bytes));
-        largest.map_or(Room::Free, |(peer, _)| Room::After(*peer))
+        match largest {
+            Some((peer, _)) => Room::After(*peer),
+            None if total < HARD_MAX_BYTES => Room::Free,
+            None => Room::Full,
+        }
     }
 
     /// Records a response to a peer, to which `sent` bytes were sent before.
@@ -185,7 +186,7 @@ mod tests {
         assert_eq!(in_flight.room(other.1, seconds(0)), Room::Free);
         assert!(in_flight.remove(&3) && !in_flight.remove(&3));
         assert_eq!(in_flight.room(slow.1, seconds(0)), Room::Free);
-        (0..8).for_each(|id| drop(in_flight.remove(&id)));
+        (0..8).for_each(|id| assert_eq!(in_flight.remove(&id), id != 3));
         let InFlightResponses { responses, readers } = in_flight;
         assert_eq!((readers.len(), responses.len()), (0, 0));
     }
@@ -218,7 +219,7 @@ mod tests {
                     assert!(silent.remove(&victim).is_some_and(|sent| sent > 1));
                     let ids = in_flight.responses.iter().filter(|(_, one)| one.peer == victim);
                     let ids: Vec<u64> = ids.map(|(id, _)| *id).collect();
-                    ids.iter().for_each(|id| drop(in_flight.remove(id)));
+                    ids.iter().for_each(|id| assert!(in_flight.remove(id)));
                 }
                 room => assert_eq!(room, Room::Free),
             }

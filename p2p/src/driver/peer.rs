@@ -178,9 +178,8 @@ mod tests {
     fn gossip_is_broken_after_three_tips_and_three_spacings_without_announcement() {
         for (spacing, broken_at) in [(1, 15), (5, 15), (60, 180)] {
             let mut liveness = GossipLiveness::new(seconds(0));
-            let mut is_broken_at = |at| {
-                liveness.is_broken_at_tip(Duration::ZERO, seconds(at), seconds(spacing))
-            };
+            let mut is_broken_at =
+                |at| liveness.is_broken_at_tip(Duration::ZERO, seconds(at), seconds(spacing));
             let first = (5..).step_by(5).find(|at| is_broken_at(*at));
             assert_eq!(first, Some(broken_at), "spacing {spacing}");
         }

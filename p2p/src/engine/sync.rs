@@ -10,6 +10,7 @@ mod segment;
 mod session;
 mod peer;
 mod headers;
+mod withheld;
 mod bodies;
 mod imports;
 mod outbound;
@@ -130,7 +131,7 @@ impl Sync {
         headers.end_slow_sessions(cx, peers, bodies);
         bodies.hedge_stalled_block(cx, peers);
         bodies.probe_peers(cx, peers);
-        bodies.detect_withheld_branch(cx);
+        bodies.withheld.detect(cx, &bodies.window);
         bodies.abandon_withheld_branch(cx, peers, &mut headers.tree);
         headers.refresh_stale_tip(cx, peers);
         outbound::disconnect_lagging(cx, peers, &headers.tree);

@@ -118,8 +118,7 @@ impl GroupLimits {
         let protocol = request.protocol();
         let is_metered = matches!(protocol, Protocol::Headers | Protocol::Blocks);
         let has_bytes = self.served.is_none_or(|served| served.available(now.elapsed) > 0);
-        (has_bytes || !is_metered)
-            && self.requests[protocol as usize].try_acquire(1, now.elapsed)
+        (has_bytes || !is_metered) && self.requests[protocol as usize].try_acquire(1, now.elapsed)
     }
 
     /// Counts bytes of headers and blocks served.

@@ -311,6 +311,7 @@ impl Node {
             peers,
             boot_nodes,
             max_peers,
+            max_upload: 0,
             discover,
             mdns,
             allowed_peers,

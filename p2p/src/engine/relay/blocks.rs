@@ -38,7 +38,7 @@ pub(super) struct Blocks {
     pub(super) pending: BTreeMap<block::Hash, PendingBlock>,
     /// Blocks that this node has forwarded or announced, which it does not announce again.
     announced: Recent<block::Hash>,
-    /// Blocks that were announced to this node. Gossip does not publish the same bytes again.
+    /// Blocks that were announced to this node in full. Gossip does not publish the same bytes again.
     received: Recent<block::Hash>,
     /// The requests in flight, and the blocks they are for.
     pub(super) requests: Requests<block::Hash>,
@@ -60,6 +60,9 @@ impl Blocks {
     ) {
         let header = body.header();
         let hash = header.hash();
+        if self.pending.contains_key(&hash) {
+            self.record_received(hash, &body);
+        }
         if let Some(pending) = self.pending.get_mut(&hash) {
             let is_new = pending.add_announcer(peer);
             if is_new && pending.awaits_sync() {
@@ -74,12 +77,19 @@ impl Blocks {
         if check_standalone(&header, cx.chain.params()).is_err() {
             return cx.reject(peer, id);
         }
-        self.received.insert(hash, ());
+        self.record_received(hash, &body);
         let pending = PendingBlock::new(hash, (peer, id), body, cx.now.elapsed);
         if cx.is_synced {
             self.process(cx, pending);
         } else {
             pending.leave_to_sync(cx);
+        }
+    }
+
+    /// Records a block that was announced in full.
+    fn record_received(&mut self, hash: block::Hash, body: &Body) {
+        if matches!(body, Body::Full(_)) {
+            self.received.insert(hash, ());
         }
     }
 

@@ -5,9 +5,9 @@ use super::header_tree::{HeaderTree, ValidHeader};
 use super::peer::{Peer, Peers};
 use super::session::Limits;
 use super::window::{Body, Slot, Window};
+use super::withheld::WithheldBranches;
 use crate::engine::context::Context;
 use crate::engine::machine::{Failure, Misbehavior, RequestId};
-use crate::engine::recent::Recent;
 use crate::engine::requests::{InFlightRequest, Requests};
 use crate::message::{
     MAX_BLOCKS, Protocol, RawBlock, Request, Response, ResponseError, SOFT_BLOCKS_BYTES,
@@ -41,18 +41,10 @@ const PAUSE: Duration = Duration::from_secs(1);
 pub(super) const LONG_PAUSE: Duration = Duration::from_secs(60);
 /// Consecutive blocks that no peer can serve, after which the others are not tried.
 const MAX_UNSERVED: usize = 8;
-/// How long the first missing block may be missing before other chains are searched for,
-const STUCK_AFTER: Duration = Duration::from_secs(5);
-/// before one of those is preferred,
+/// How long the first missing block may be missing before another branch is preferred,
 const ABANDON_AFTER: Duration = Duration::from_secs(15);
-/// and before the branch is abandoned even though there is no other.
+/// and before it is abandoned even though there is no other.
 const ABANDON_LAST_AFTER: Duration = Duration::from_secs(60);
-/// The block spacings for which a synced node waits for the blocks of a branch before it counts as
-/// withheld, and the least time of a node that is not synced yet.
-const WITHHELD_SPACINGS: u32 = 3;
-const FIRST_PATIENCE: Duration = Duration::from_secs(30);
-/// Withheld branches that are remembered.
-const MAX_WITHHELD_BRANCHES: usize = 256;
 /// Most branches that are considered as alternatives.
 const MAX_ALTERNATIVES: usize = 16;
 /// A peer that withheld the blocks of this many branches is disconnected.
@@ -87,10 +79,7 @@ pub(super) struct Bodies {
     /// The size of an encoded block, a decaying average.
     block_bytes: usize,
     stall_timeout: Duration,
-    /// The first missing block, and since when it has been the first.
-    front: Option<(block::Hash, Duration)>,
-    /// First missing blocks that were withheld for long.
-    withheld: Recent<block::Hash>,
+    pub(super) withheld: WithheldBranches,
 }
 
 impl Bodies {
@@ -104,8 +93,7 @@ impl Bodies {
             hint: None,
             block_bytes: INITIAL_BLOCK_BYTES,
             stall_timeout: MIN_STALL_TIMEOUT,
-            front: None,
-            withheld: Recent::new(MAX_WITHHELD_BRANCHES),
+            withheld: WithheldBranches::default(),
         }
     }
 
@@ -392,6 +380,13 @@ impl Bodies {
         if !is_late || self.requests_for(number).count() >= MAX_HEDGED {
             return;
         }
+        // The other blocks of the late request, as far as they are consecutive.
+        let Range { first, hashes, .. } = &last.content;
+        let end = first.saturating_add(u64::try_from(hashes.len()).unwrap_or(u64::MAX));
+        let is_missing = |slot: &Slot| slot.body.is_none() && !slot.requests.is_empty();
+        let count = (number..end)
+            .take_while(|number| self.window.slot(*number).is_some_and(is_missing))
+            .count();
         let Some(id) = self.select_peer(cx, peers, number) else { return };
         let is_late = |request: &InFlightRequest<Range>| {
             !request.content.is_probe
@@ -399,7 +394,8 @@ impl Bodies {
                 && now.saturating_sub(request.sent_at) >= self.stall_timeout
         };
         let late = self.requests.iter().filter(|(_, request)| is_late(request));
-        let late: Vec<(u64, PeerId)> = late.map(|(number, request)| (number, request.peer)).collect();
+        let late: Vec<(u64, PeerId)> =
+            late.map(|(number, request)| (number, request.peer)).collect();
         let slow: BTreeSet<PeerId> = late.iter().map(|(_, peer)| *peer).collect();
         for (request, _) in late {
             self.release(request);
@@ -410,7 +406,7 @@ impl Bodies {
             }
         }
         self.stall_timeout = self.stall_timeout.saturating_mul(2).min(MAX_STALL_TIMEOUT);
-        self.send_request(cx, peers, id, (number, 1), false);
+        self.send_request(cx, peers, id, (number, count.max(1)), false);
     }
 
     /// Ends requests without a response that are long overdue.
@@ -436,16 +432,6 @@ impl Bodies {
         self.requests.get(number).map(|request| request.peer)
     }
 
-    /// Returns whether the first missing block has not arrived for long.
-    pub(super) fn is_stuck(&self, now: Duration) -> bool {
-        self.is_front_missing_for(STUCK_AFTER, now)
-    }
-
-    fn is_front_missing_for(&self, time: Duration, now: Duration) -> bool {
-        self.front.is_some_and(|(_, since)| now.saturating_sub(since) >= time)
-            && self.window.lacks_front()
-    }
-
     /// Abandons a branch whose first block no peer delivers: soon if there is another one with more
     /// work than the tip.
     pub(super) fn abandon_withheld_branch(
@@ -455,19 +441,17 @@ impl Bodies {
         tree: &mut HeaderTree,
     ) {
         let now = cx.now.elapsed;
-        let Some((hash, _)) = self.front.filter(|_| self.is_front_missing_for(ABANDON_AFTER, now))
-        else {
-            return;
-        };
+        let missing_for = |time| self.withheld.front_missing_for(time, &self.window, now);
+        let Some(hash) = missing_for(ABANDON_AFTER) else { return };
         let Some(front) = tree.get(&hash).map(|header| (header.tip.height, hash)) else { return };
         let tip = cx.chain.tip().chain_work;
         let better = tree.leaves().take_while(|(work, _)| *work > tip);
         let is_only = better.take(MAX_ALTERNATIVES).all(|(_, leaf)| tree.descends(leaf, front));
-        let is_hopeless = self.is_front_missing_for(ABANDON_LAST_AFTER, now);
+        let is_hopeless = missing_for(ABANDON_LAST_AFTER).is_some();
         if is_only && (peers.is_empty() || !is_hopeless) {
             return;
         }
-        self.withheld.insert(hash, ());
+        self.withheld.record(hash);
         for (id, peer) in peers.iter_mut() {
             if !peer.tips().any(|tip| self.window.contains(tip.height, &tip.hash)) {
                 continue;
@@ -488,25 +472,6 @@ impl Bodies {
         } else {
             tree.abandon_branch(&hash, now);
         }
-    }
-
-    /// Detects that the bodies of the branch are withheld: the first one is missing for three block
-    /// spacings, and until the node is synced for `FIRST_PATIENCE` at least.
-    pub(super) fn detect_withheld_branch(&mut self, cx: &Context) {
-        let spacing = Duration::from_secs(cx.chain.params().spec().spacing_seconds.into());
-        let patience = spacing.saturating_mul(WITHHELD_SPACINGS);
-        let least = if cx.is_synced { Duration::ZERO } else { FIRST_PATIENCE };
-        if let Some((hash, _)) = self.front
-            && self.is_front_missing_for(patience.max(least), cx.now.elapsed)
-        {
-            self.withheld.insert(hash, ());
-        }
-    }
-
-    /// Returns whether the bodies of the branch are withheld, or were when the node waited for it
-    /// before: the node does not wait for it.
-    pub(super) fn is_withheld(&self) -> bool {
-        self.front.is_some_and(|(hash, _)| self.withheld.contains(&hash))
     }
 
     /// Points the window to the best header if that has more work than the tip and than the current
@@ -530,21 +495,7 @@ impl Bodies {
                 }
             }
         }
-        self.update_front(cx.now.elapsed, tree);
-    }
-
-    /// Records the first missing block, and that the rest of a branch is as withheld as its beginning.
-    fn update_front(&mut self, now: Duration, tree: &HeaderTree) {
-        let (front, before) = (self.window.front(), self.front.map(|(hash, _)| hash));
-        if before == front {
-            return;
-        }
-        self.front = front.map(|hash| (hash, now));
-        if let Some(hash) = front
-            && tree.parent(&hash).is_some_and(|parent| self.withheld.contains(parent))
-        {
-            self.withheld.insert(hash, ());
-        }
+        self.withheld.update_front(self.window.front(), tree, cx.now.elapsed);
     }
 
     /// Removes the first blocks that have entered the chain.

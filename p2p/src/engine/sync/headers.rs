@@ -103,7 +103,7 @@ impl Headers {
         let now = cx.now.elapsed;
         let is_active = |peer: &Peer| peer.session.as_ref().is_some_and(|it| it.is_active(now));
         let mut active = peers.values().filter(|peer| is_active(peer)).count();
-        let is_parallel = cx.is_synced || bodies.is_stuck(now);
+        let is_parallel = cx.is_synced || bodies.withheld.is_stuck(&bodies.window, now);
         let max_sessions = if is_parallel { MAX_SESSIONS } else { MAX_FIRST_SESSIONS };
         while active < MAX_REQUIRED_SESSIONS {
             let Some((id, is_required)) = self.next_peer(cx, peers, bodies, active > 0) else {
@@ -121,8 +121,7 @@ impl Headers {
     /// for the first of them.
     fn end_surplus_session(&self, cx: &Context, peers: &mut Peers) {
         let now = cx.now.elapsed;
-        let has_received =
-            |peer: &Peer| peer.session.as_ref().is_some_and(|it| it.has_received());
+        let has_received = |peer: &Peer| peer.session.as_ref().is_some_and(|it| it.has_received());
         let receiving = peers.values_mut().filter(|peer| has_received(peer));
         let mut receiving: Vec<&mut Peer> = receiving.collect();
         if cx.is_synced || receiving.len() <= MAX_FIRST_SESSIONS {
@@ -159,7 +158,11 @@ impl Headers {
         let (now, window) = (cx.now.elapsed, &bodies.window);
         let tip = cx.chain.tip();
         let target = window.target().map_or(Work::ZERO, |target| target.tip.chain_work);
-        let best = if bodies.is_stuck(now) { tip.chain_work } else { tip.chain_work.max(target) };
+        let best = if bodies.withheld.is_stuck(&bodies.window, now) {
+            tip.chain_work
+        } else {
+            tip.chain_work.max(target)
+        };
         let has_branch_room = window.len() <= self.limits.branch_headers / 2;
         let mut next = None;
         for (id, peer) in peers.iter_mut() {
@@ -335,9 +338,8 @@ impl Headers {
                     peer.announced = None;
                 }
                 let shown = peer.shown_work(&self.tree, cx.chain);
-                let is_shown = |tip: Tip| {
-                    tip.chain_work <= shown || self.tree.is_known(&tip.hash, cx.chain)
-                };
+                let is_shown =
+                    |tip: Tip| tip.chain_work <= shown || self.tree.is_known(&tip.hash, cx.chain);
                 // A tip that the peer claims only since then is for the next session, however often
                 // it claims another one.
                 if !is_shown(session.claim) {

@@ -28,7 +28,8 @@ pub(super) fn disconnect_lagging(cx: &mut Context, peers: &mut Peers, tree: &Hea
         .collect();
     for (id, work) in lagging {
         let Some(peer) = peers.get_mut(&id) else { continue };
-        let starts = BehindSince { since: now, gap: tip.saturating_sub(work), is_challenged: false };
+        let starts =
+            BehindSince { since: now, gap: tip.saturating_sub(work), is_challenged: false };
         let behind = match peer.behind {
             _ if work >= tip => {
                 peer.behind = None;

@@ -55,7 +55,7 @@ impl ProgressTracker {
         let target = bodies.window.target().map_or(Height::GENESIS, |target| target.tip.height);
         let gap = target.get().saturating_sub(height.get());
         let state = match self.is_synced {
-            true if gap <= MAX_SYNCED_GAP || bodies.is_withheld() => SyncState::Synced,
+            true if gap <= MAX_SYNCED_GAP || bodies.withheld.is_withheld() => SyncState::Synced,
             false if bodies.window.len() == 0 => SyncState::Headers,
             _ => SyncState::Blocks,
         };
@@ -97,7 +97,7 @@ impl ProgressTracker {
 /// Compares the node's chain with those of its peers. If there are outbound peers, only these count.
 fn standing(cx: &Context, peers: &Peers, headers: &Headers, bodies: &Bodies) -> Standing {
     let is_private = is_private(cx.chain);
-    if bodies.window.len() > 0 && !bodies.is_withheld() {
+    if bodies.window.len() > 0 && !bodies.withheld.is_withheld() {
         return Standing::Behind;
     }
     if peers.is_empty() {

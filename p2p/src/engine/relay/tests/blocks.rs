@@ -101,7 +101,11 @@ fn leaves_block_with_unknown_parent_to_sync_and_forwards_it_once_fetched() {
     assert_eq!((validations(&outputs), imported(&outputs)), (vec![], vec![]));
     assert_eq!(bench.for_sync, [(peer(0), child.header)]);
     assert_eq!(validations(&bench.announce_block(1, &child)), [Ignore]);
-    assert_eq!(bench.for_sync[1..], [(peer(1), child.header)], "it may be the only one to serve it");
+    assert_eq!(
+        bench.for_sync[1..],
+        [(peer(1), child.header)],
+        "it may be the only one to serve it"
+    );
     assert_eq!(validations(&bench.validate(&parent)), []);
     assert_eq!(validations(&bench.validate(&child)), [Accept], "neighbours miss it too");
 }
@@ -114,7 +118,7 @@ fn ignores_block_with_unknown_parent_that_sync_does_not_fetch() {
     assert_eq!(validations(&bench.pass(12_000)), [Ignore]);
 }
 
-// Gossip does not publish bytes that it has received, so an equal announcement would reach nobody.
+// Gossip does not publish bytes that it has received, so an equal announcement would reach no one.
 #[test]
 fn announces_synced_tip_in_other_bytes_than_it_was_announced_in() {
     let mut bench = Bench::with_peers(1);

@@ -296,6 +296,7 @@ fn ignores_unrequested_responses() {
     }
     world.join(peer(1), &chain);
     world.reach(&chain, seconds(5));
+    world.pass(seconds(1));
     let before = world.trace.len();
     for id in (0..20).flat_map(ids) {
         world.handle(Input::Response { id, result: Ok(Response::Headers(Vec::new())) });

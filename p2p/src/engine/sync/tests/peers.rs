@@ -9,8 +9,8 @@ use crate::engine::sync::Limits;
 use crate::message::{Request, Status};
 use crate::testing::mock_chain::{MockChain, public_params};
 use crate::view::ChainView;
-use chain::block::Height;
 use chain::Timestamp;
+use chain::block::Height;
 
 /// The chain of a network with boot nodes.
 fn public() -> MockChain {
