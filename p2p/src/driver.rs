@@ -82,6 +82,7 @@ enum HelloOutcome {
 }
 
 /// The settings of the driver.
+#[derive(Clone, Copy)]
 pub(crate) struct Settings {
     /// The time between two blocks of the network.
     pub(crate) spacing: Duration,

@@ -42,7 +42,7 @@ pub(super) struct RequestServer {
     workers: Arc<Semaphore>,
     serving: JoinSet<Served>,
     in_flight: InFlightResponses<(Protocol, InboundRequestId)>,
-    upload: Upload,
+    upload: Upload<(PeerId, InboundRequest)>,
 }
 
 impl RequestServer {

@@ -121,7 +121,7 @@ impl Headers {
     /// for the first of them.
     fn end_surplus_session(&self, cx: &Context, peers: &mut Peers) {
         let now = cx.now.elapsed;
-        let has_received = |peer: &Peer| peer.session.as_ref().is_some_and(|it| it.has_received());
+        let has_received = |peer: &Peer| peer.session.as_ref().is_some_and(Session::has_received);
         let receiving = peers.values_mut().filter(|peer| has_received(peer));
         let mut receiving: Vec<&mut Peer> = receiving.collect();
         if cx.is_synced || receiving.len() <= MAX_FIRST_SESSIONS {

@@ -86,7 +86,7 @@ fn new_node_syncs_among_liars() {
 
 // N16
 #[test]
-#[ignore = "takes a minute"]
+#[ignore = "takes minutes"]
 fn new_node_syncs_among_liars_with_every_seed() {
     assert_all_pass(ALL);
 }
