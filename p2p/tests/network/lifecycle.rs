@@ -18,6 +18,7 @@ fn config(directory: &TempDir, listen: &str) -> Config {
         peers: vec![],
         boot_nodes: vec![],
         max_peers: 8,
+        max_upload: 0,
         discover: true,
         mdns: false,
         allowed_peers: Vec::new(),
