@@ -202,8 +202,11 @@ fn errors_have_the_codes_of_the_protocol() {
     }
     assert_eq!(error_code(&call(&node, &user, "submitblock", &json!([]))), Some(-22));
     let block = |header: &[u8]| format!("{}01{coinbase}", hex::encode(header));
+    // A header and a coinbase of no template.
     let unknown = json!({ "workid": "0-0" });
-    assert_eq!(result(&submit(block(&header), &unknown)), "stale-work");
+    let mut foreign = header.clone();
+    foreign[36] ^= 1;
+    assert_eq!(result(&submit(block(&foreign), &unknown)), "stale-work");
     // A coinbase that pays more than the reward.
     let mut excessive = hex::decode(coinbase).unwrap();
     let reward = excessive.len() - 4 - 32 - 15 - 20 - 3 - 8;

@@ -272,10 +272,17 @@ impl Coinbase {
 
     /// Deserializes a coinbase, which must use all bytes and have its canonical form.
     pub fn deserialize(bytes: &[u8]) -> Result<Coinbase, DecodeError> {
+        let mut input = Decoder::new(bytes);
+        let coinbase = Coinbase::read(&mut input)?;
+        input.finish().map_err(|_| DecodeError::BadCoinbase { what: "bytes are left over" })?;
+        Ok(coinbase)
+    }
+
+    /// Deserializes the next bytes of an input as a coinbase, which must have its canonical form.
+    pub fn read(input: &mut Decoder) -> Result<Coinbase, DecodeError> {
         // Every error within a coinbase is reported as `BadCoinbase`.
         let short = |_| DecodeError::BadCoinbase { what: "it ends early" };
-        let mut input = Decoder::new(bytes);
-        expect(&mut input, &COINBASE_START, "version or input")?;
+        expect(input, &COINBASE_START, "version or input")?;
         let script_length = input.u8().map_err(short)?;
         let mut script = Decoder::new(input.bytes(usize::from(script_length)).map_err(short)?);
         let height = read_height_push(&mut script)?;
@@ -285,14 +292,13 @@ impl Coinbase {
         let tag = script.bytes(usize::from(tag_length)).map_err(short)?.to_vec();
         let tag = Tag::new(tag).ok_or(DecodeError::BadCoinbase { what: "tag above 40 bytes" })?;
         script.finish().map_err(|_| DecodeError::BadCoinbase { what: "length of the script" })?;
-        expect(&mut input, &COINBASE_MIDDLE, "sequence or number of outputs")?;
+        expect(input, &COINBASE_MIDDLE, "sequence or number of outputs")?;
         let reward = input.u64().map_err(short)?;
-        expect(&mut input, &REWARD_SCRIPT, "script of the reward")?;
+        expect(input, &REWARD_SCRIPT, "script of the reward")?;
         let recipient = Address::from_bytes(input.array().map_err(short)?);
-        expect(&mut input, &COMMITMENT_OUTPUT, "output of the account commitment")?;
+        expect(input, &COMMITMENT_OUTPUT, "output of the account commitment")?;
         let commitment = input.array().map_err(short)?;
-        expect(&mut input, &[0; 4], "lock time")?;
-        input.finish().map_err(|_| DecodeError::BadCoinbase { what: "bytes are left over" })?;
+        expect(input, &[0; 4], "lock time")?;
         Ok(Coinbase { height, extra_nonce, tag, reward, recipient, commitment })
     }
 }

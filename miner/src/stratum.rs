@@ -17,8 +17,8 @@
 //! use chain::merkle::Branch;
 //! use chain::{Params, Target, Timestamp};
 //! use miner::stratum::{
-//!     Action, BlockTemplate, CoinbaseParts, CoinbaseSource, ExtraNonceAllocator, Now, Session,
-//!     SessionConfig, ShareOutcome,
+//!     Action, BlockTemplate, CoinbaseParts, CoinbaseSource, Now, Session, SessionConfig,
+//!     ShareOutcome,
 //! };
 //! use std::sync::Arc;
 //! use std::time::Instant;
@@ -33,11 +33,8 @@
 //!     }
 //! }
 //!
-//! let config = Arc::new(SessionConfig {
-//!     parse_address: Box::new(|text| (text == "alice").then(|| text.to_owned())),
-//!     extra_nonces: ExtraNonceAllocator::starting_at(0),
-//!     max_future_seconds: 60,
-//! });
+//! let parse_address = |text: &str| (text == "alice").then(|| text.to_owned());
+//! let config = Arc::new(SessionConfig::new(parse_address, 60));
 //! let genesis = Params::dev().genesis().header;
 //! let branch = Branch { siblings: Vec::new(), position: 0 };
 //! let template = BlockTemplate::new(1, genesis, branch, Target::MAX, genesis.time, Source);
@@ -67,6 +64,7 @@
 
 pub mod difficulty;
 mod extra_nonce;
+mod jobs;
 mod message;
 mod rate_limit;
 mod session;
@@ -76,9 +74,8 @@ mod vardiff;
 mod worker;
 
 pub use difficulty::Difficulty;
-pub use extra_nonce::{ExtraNonce1, ExtraNonceAllocator};
 pub use message::MAX_LINE_BYTES;
-pub use session::{Action, AddressParser, Now, Session, SessionConfig};
+pub use session::{Action, Now, Session, SessionConfig};
 pub use share::{ShareOutcome, SolvedBlock};
 pub use template::{BlockTemplate, CoinbaseParts, CoinbaseSource};
 pub use worker::Worker;

@@ -60,6 +60,8 @@ pub(super) enum RejectReason {
     UnknownJob,
     /// The job is of an old tip.
     StaleJob,
+    /// The job is of the time before the difficulty was raised.
+    ExpiredJob,
     /// No block can be mined at present; the miner was sent the reason.
     NoWork,
     Duplicate,
@@ -74,6 +76,7 @@ impl RejectReason {
             RejectReason::Other(text) => (20, text),
             RejectReason::UnknownJob => (21, "Job not found"),
             RejectReason::StaleJob => (21, "Job not found: superseded by a new block"),
+            RejectReason::ExpiredJob => (21, "Job not found: superseded by a higher difficulty"),
             RejectReason::NoWork => (20, "No block can be mined at present"),
             RejectReason::Duplicate => (22, "Duplicate share"),
             RejectReason::LowDifficulty => (23, "Low difficulty share"),

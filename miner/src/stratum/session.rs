@@ -7,17 +7,17 @@
 
 use super::difficulty::Difficulty;
 use super::extra_nonce::{ExtraNonce1, ExtraNonceAllocator};
+use super::jobs::{Job, Jobs, ParkedJobs};
 use super::message::{
     self, Message, RejectReason, Request, notification, parse_hex_word, parse_number, response,
 };
 use super::rate_limit::RateLimiter;
-use super::share::{Job, ShareOutcome, SolvedBlock, Submission};
-use super::template::{BlockTemplate, CoinbaseSource, DuplicateStatus};
+use super::share::{ShareOutcome, SolvedBlock, Submission};
+use super::template::{BlockTemplate, CoinbaseParts, CoinbaseSource};
 use super::vardiff::Vardiff;
 use super::worker::Worker;
 use chain::{Header, Timestamp};
 use serde_json::{Value, json};
-use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -26,10 +26,6 @@ use std::time::{Duration, Instant};
 const EXTRA_NONCE2_BYTES: u32 = 4;
 /// The version bits that a Stratum miner may change, as the mask of `mining.configure`.
 const ROLLING_BITS: u32 = Header::ROLLING_BITS.cast_unsigned();
-/// The number of templates whose jobs stay valid: miners switch to a new job with a delay.
-const MAX_TEMPLATES: u32 = 8;
-/// The maximum number of valid jobs: those of the templates, some with several difficulties.
-const MAX_JOBS: usize = 32;
 /// The maximum number of worker names of a session.
 const MAX_WORKERS: usize = 16;
 /// The number of malformed lines after which a session is closed.
@@ -40,19 +36,40 @@ const AUTHORIZATION_TIMEOUT: Duration = Duration::from_secs(60);
 const IDLE_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// Parses a payout address; `None` if the text is not one.
-pub type AddressParser<P> = dyn Fn(&str) -> Option<P> + Send + Sync;
+type AddressParser<P> = dyn Fn(&str) -> Option<P> + Send + Sync;
 
-/// The configuration shared by all sessions of a server.
-pub struct SessionConfig<P> {
-    /// Parses the payout address in the first part of a user name.
-    pub parse_address: Box<AddressParser<P>>,
-    /// Allocates the first half of the extra nonce.
-    pub extra_nonces: ExtraNonceAllocator,
-    /// The maximum time of a share relative to the clock, in seconds.
-    pub max_future_seconds: u32,
+/// The configuration shared by all sessions of a server, and what they keep for miners that
+/// reconnect.
+pub struct SessionConfig<C: CoinbaseSource> {
+    parse_address: Box<AddressParser<C::PayoutAddress>>,
+    max_future_seconds: u32,
+    extra_nonces: ExtraNonceAllocator,
+    parked: ParkedJobs<C>,
 }
 
-impl<P> fmt::Debug for SessionConfig<P> {
+impl<C: CoinbaseSource> SessionConfig<C> {
+    /// Creates a configuration. `parse_address` parses the payout address in the first part of a
+    /// user name; the time of a share may be at most `max_future_seconds` later than the clock.
+    pub fn new(
+        parse_address: impl Fn(&str) -> Option<C::PayoutAddress> + Send + Sync + 'static,
+        max_future_seconds: u32,
+    ) -> SessionConfig<C> {
+        SessionConfig {
+            parse_address: Box::new(parse_address),
+            max_future_seconds,
+            extra_nonces: ExtraNonceAllocator::starting_at(0),
+            parked: ParkedJobs::default(),
+        }
+    }
+
+    /// Takes the extra nonce and the jobs of a lost session.
+    fn resume(&self, session: u32) -> Option<(ExtraNonce1, Jobs<C>)> {
+        let jobs = self.parked.take(session)?;
+        Some((self.extra_nonces.reallocate(session)?, jobs))
+    }
+}
+
+impl<C: CoinbaseSource> fmt::Debug for SessionConfig<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SessionConfig")
             .field("max_future_seconds", &self.max_future_seconds)
@@ -85,7 +102,7 @@ pub enum Action<C: CoinbaseSource> {
 
 /// The state of the connection of one miner.
 pub struct Session<C: CoinbaseSource> {
-    config: Arc<SessionConfig<C::PayoutAddress>>,
+    config: Arc<SessionConfig<C>>,
     /// Present once the miner has subscribed.
     extra_nonce1: Option<ExtraNonce1>,
     /// The authorized user names with their workers, which all have the same payout address.
@@ -99,8 +116,7 @@ pub struct Session<C: CoinbaseSource> {
     template: Option<Arc<BlockTemplate<C>>>,
     /// Why no block can be mined at present, so that no job is sent.
     suspended: Option<Arc<str>>,
-    /// The jobs sent to the miner, newest last, for the current tip and the previous one.
-    jobs: VecDeque<Job<C>>,
+    jobs: Jobs<C>,
     rate_limiter: RateLimiter,
     malformed_lines: u32,
     /// The time of the last line or of the start.
@@ -109,7 +125,7 @@ pub struct Session<C: CoinbaseSource> {
 
 impl<C: CoinbaseSource> Session<C> {
     /// Creates the session of a new connection.
-    pub fn new(config: Arc<SessionConfig<C::PayoutAddress>>, now: Now) -> Session<C> {
+    pub fn new(config: Arc<SessionConfig<C>>, now: Now) -> Session<C> {
         Session {
             config,
             extra_nonce1: None,
@@ -119,7 +135,7 @@ impl<C: CoinbaseSource> Session<C> {
             sent_difficulty: None,
             template: None,
             suspended: None,
-            jobs: VecDeque::new(),
+            jobs: Jobs::default(),
             rate_limiter: RateLimiter::new(now.instant),
             malformed_lines: 0,
             last_line: now.instant,
@@ -228,12 +244,13 @@ impl<C: CoinbaseSource> Session<C> {
             return Vec::new();
         };
         let (worker, template) = (Arc::clone(worker), Arc::clone(template));
-        let last = self.jobs.back();
-        if last.is_none() {
+        let is_first = self.sent_difficulty.is_none();
+        if is_first {
             self.vardiff.start_window(now.instant);
         }
         self.vardiff.adjust(template.max_difficulty, now.instant);
         let difficulty = self.vardiff.difficulty().min(template.max_difficulty);
+        let last = self.jobs.last();
         let is_new = last.is_none_or(|job| job.template.id != template.id);
         if !is_new && self.sent_difficulty == Some(difficulty) {
             return Vec::new();
@@ -243,36 +260,35 @@ impl<C: CoinbaseSource> Session<C> {
         let revision = last.filter(|_| !is_new).map_or(0, |job| job.revision.saturating_add(1));
         // Jobs of a time before the clock was set back are useless too.
         let is_earlier = last.is_some_and(|job| job.template.header.time > template.header.time);
-        let clean_jobs = previous_tip != Some(template.header.previous) || is_earlier;
+        let clean_jobs = is_first || previous_tip != Some(template.header.previous) || is_earlier;
         if self.sent_difficulty != Some(difficulty) {
+            let previous = self.sent_difficulty.or(last.map(|job| job.difficulty));
+            if previous.is_some_and(|previous| previous < difficulty) {
+                self.jobs.expire(now.instant);
+            }
             let params = json!([difficulty.get()]);
             actions.push(Action::Send(notification("mining.set_difficulty", &params)));
             self.sent_difficulty = Some(difficulty);
         }
-        self.jobs.retain(|job| {
-            let tip = job.template.header.previous;
-            let is_recent = job.template.id.saturating_add(MAX_TEMPLATES) > template.id;
-            is_recent && (tip == template.header.previous || Some(tip) == previous_tip)
-        });
-        if self.jobs.len() >= MAX_JOBS {
-            self.jobs.pop_front();
-        }
-        let job = Job {
-            id: format!("{:x}{revision:02x}", template.id),
-            revision,
-            coinbase: template.source().coinbase(&worker.payout_address),
-            template,
-            difficulty,
-        };
-        actions.push(Action::Send(job_notification(&job, clean_jobs)));
-        self.jobs.push_back(job);
+        let coinbase = template.source().coinbase(&worker.payout_address);
+        let id = format!("{:x}{revision:02x}", template.id);
+        let job = Job { id, revision, template, difficulty, expires: None };
+        actions.push(Action::Send(job_notification(&job, &coinbase, clean_jobs)));
+        self.jobs.push(job);
         actions
     }
 
     fn subscribe(&mut self, params: &Value) -> Value {
         let extra_nonce1 = self.extra_nonce1.get_or_insert_with(|| {
             // The second parameter is the id of a lost session that the miner resumes.
-            self.config.extra_nonces.allocate(params.get(1).and_then(parse_hex_word))
+            let lost = params.get(1).and_then(parse_hex_word);
+            match lost.and_then(|lost| self.config.resume(lost)) {
+                Some((extra_nonce1, jobs)) => {
+                    self.jobs = jobs;
+                    extra_nonce1
+                }
+                None => self.config.extra_nonces.allocate(),
+            }
         });
         let id = hex::encode(extra_nonce1.bytes());
         let subscriptions = json!([["mining.set_difficulty", id], ["mining.notify", id]]);
@@ -382,15 +398,14 @@ impl<C: CoinbaseSource> Session<C> {
 
     /// Validates a share. Returns the difficulty that it counts for, and the block if it is one.
     fn validate_share(
-        &self,
+        &mut self,
         share: &Submission,
         worker: &Arc<Worker<C::PayoutAddress>>,
         extra_nonce1: [u8; 4],
         now: Now,
     ) -> Result<(Difficulty, Option<SolvedBlock<C>>), RejectReason> {
-        let job =
-            self.jobs.iter().find(|job| job.id == share.job).ok_or(RejectReason::UnknownJob)?;
-        let template = &job.template;
+        let job = self.jobs.find(share.job).ok_or(RejectReason::UnknownJob)?;
+        let template = Arc::clone(&job.template);
         if share.version_bits & !self.version_mask != 0 {
             return Err(RejectReason::Other("Version bits outside the negotiated mask"));
         }
@@ -399,7 +414,7 @@ impl<C: CoinbaseSource> Session<C> {
             return Err(RejectReason::Other("The time is too early or too late"));
         }
         let extra_nonce = share.extra_nonce(extra_nonce1);
-        let header = job.header(&extra_nonce, share);
+        let header = job.header(&worker.payout_address, &extra_nonce, share);
         let hash = header.hash();
         let is_block = template.target.is_met_by(hash.as_bytes());
         // A block of an old tip is still a block, and may yet be in the best chain.
@@ -410,26 +425,30 @@ impl<C: CoinbaseSource> Session<C> {
         if self.suspended.is_some() && !is_block {
             return Err(RejectReason::NoWork);
         }
-        // Some miners apply a lower difficulty at once, others with the next job.
-        let difficulty =
-            self.sent_difficulty.map_or(job.difficulty, |sent| sent.min(job.difficulty));
+        if job.expires.is_some_and(|expires| now.instant >= expires) && !is_block {
+            return Err(RejectReason::ExpiredJob);
+        }
+        let difficulty = job.difficulty;
         if !difficulty.target().is_met_by(hash.as_bytes()) && !is_block {
             return Err(RejectReason::LowDifficulty);
         }
-        match template.record_share(&hash) {
-            DuplicateStatus::Duplicate => return Err(RejectReason::Duplicate),
-            DuplicateStatus::Unknown if !is_block => {
-                return Err(RejectReason::Other("Too many shares of this job: wait for the next"));
-            }
-            DuplicateStatus::New | DuplicateStatus::Unknown => {}
-        }
+        self.jobs.record_share(&hash, template.id, is_block)?;
         let block = is_block.then(|| SolvedBlock {
-            template: Arc::clone(template),
+            template,
             header,
             extra_nonce,
             worker: Arc::clone(worker),
         });
         Ok((difficulty, block))
+    }
+}
+
+/// Keeps the jobs for the miner if it reconnects.
+impl<C: CoinbaseSource> Drop for Session<C> {
+    fn drop(&mut self) {
+        if let Some(extra_nonce1) = &self.extra_nonce1 {
+            self.config.parked.park(extra_nonce1.value(), std::mem::take(&mut self.jobs));
+        }
     }
 }
 
@@ -439,7 +458,7 @@ fn show_message(text: &str) -> String {
 }
 
 /// Formats `mining.notify`, which sends a job.
-fn job_notification<C>(job: &Job<C>, clean_jobs: bool) -> String {
+fn job_notification<C>(job: &Job<C>, coinbase: &CoinbaseParts, clean_jobs: bool) -> String {
     let header = &job.template.header;
     let mut previous = *header.previous.as_bytes();
     previous.chunks_exact_mut(4).for_each(<[u8]>::reverse);
@@ -447,8 +466,8 @@ fn job_notification<C>(job: &Job<C>, clean_jobs: bool) -> String {
     let params = json!([
         job.id,
         hex::encode(previous),
-        hex::encode(&job.coinbase.prefix),
-        hex::encode(&job.coinbase.suffix),
+        hex::encode(&coinbase.prefix),
+        hex::encode(&coinbase.suffix),
         branch,
         format!("{:08x}", header.version),
         header.bits.to_string(),

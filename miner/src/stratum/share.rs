@@ -1,22 +1,22 @@
-//! Shares: the parameters of `mining.submit`, the jobs they refer to, and their outcome.
+//! Shares: the parameters of `mining.submit`, and their outcome.
 
 use super::difficulty::Difficulty;
 use super::message::{RejectReason, parse_hex_word};
-use super::template::{BlockTemplate, CoinbaseParts, CoinbaseSource};
+use super::template::{BlockTemplate, CoinbaseSource};
 use super::worker::Worker;
-use chain::hash::sha256d;
-use chain::{Header, Timestamp, tx};
+use chain::{Header, Timestamp};
 use serde_json::Value;
 use std::sync::Arc;
 
 /// The outcome of the validation of a share.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum ShareOutcome {
-    /// The share meets this difficulty.
+    /// The share meets this difficulty, which is that of its job.
     Accepted(Difficulty),
     /// The share meets this difficulty and the target of the block.
     Block(Difficulty),
-    /// The job is unknown to the session or belongs to an old tip.
+    /// The job is unknown to the session, belongs to an old tip, or to the time before the difficulty
+    /// was raised.
     Stale,
     /// The share was submitted before.
     Duplicate,
@@ -29,9 +29,10 @@ pub enum ShareOutcome {
 impl From<RejectReason> for ShareOutcome {
     fn from(reason: RejectReason) -> ShareOutcome {
         match reason {
-            RejectReason::UnknownJob | RejectReason::StaleJob | RejectReason::NoWork => {
-                ShareOutcome::Stale
-            }
+            RejectReason::UnknownJob
+            | RejectReason::StaleJob
+            | RejectReason::ExpiredJob
+            | RejectReason::NoWork => ShareOutcome::Stale,
             RejectReason::Duplicate => ShareOutcome::Duplicate,
             RejectReason::LowDifficulty => ShareOutcome::LowDifficulty,
             RejectReason::Other(_)
@@ -104,33 +105,5 @@ impl<'a> Submission<'a> {
         extra_nonce[..4].copy_from_slice(&extra_nonce1);
         extra_nonce[4..].copy_from_slice(&self.extra_nonce2);
         extra_nonce
-    }
-}
-
-/// A job sent to one session.
-#[derive(Debug)]
-pub(super) struct Job<C> {
-    pub id: String,
-    /// The number of earlier jobs of the session with the same template.
-    pub revision: u32,
-    pub template: Arc<BlockTemplate<C>>,
-    /// The minimum difficulty of shares for the job.
-    pub difficulty: Difficulty,
-    pub coinbase: CoinbaseParts,
-}
-
-impl<C> Job<C> {
-    /// Assembles the header of a share.
-    pub(super) fn header(&self, extra_nonce: &[u8; 8], share: &Submission) -> Header {
-        let coinbase = [&self.coinbase.prefix[..], extra_nonce, &self.coinbase.suffix].concat();
-        let id = tx::Id::from_bytes(sha256d(&coinbase));
-        let template = &self.template;
-        Header {
-            version: template.header.version ^ share.version_bits.cast_signed(),
-            merkle_root: template.branch.root(id).expect("the branch is that of a coinbase"),
-            time: share.time,
-            nonce: share.nonce,
-            ..template.header
-        }
     }
 }

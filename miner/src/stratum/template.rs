@@ -1,17 +1,11 @@
-//! Block templates: the parts of a block that miners do not choose, and the shares already
-//! submitted for it.
+//! Block templates: the parts of a block that miners do not choose.
 
 use super::difficulty::Difficulty;
 use chain::merkle::Branch;
-use chain::{Header, Target, Timestamp, block};
-use std::collections::HashSet;
-use std::sync::{Mutex, PoisonError};
+use chain::{Header, Target, Timestamp};
 
-/// The maximum number of shares recorded per template, over all sessions: 20,000 per second for 26
-/// seconds. They use some 10 MB.
-const MAX_SHARES: usize = 1 << 19;
-
-/// Builds the coinbase of a block template for any payout address.
+/// Builds the coinbase of a block template for any payout address. The coinbases of two templates
+/// differ, so that a share is valid for one only.
 pub trait CoinbaseSource {
     /// The address that a coinbase pays.
     type PayoutAddress: Clone + PartialEq;
@@ -40,17 +34,6 @@ pub struct BlockTemplate<C> {
     pub(super) max_difficulty: Difficulty,
     pub(super) earliest: Timestamp,
     source: C,
-    /// The first eight bytes of the hash of each share, which no target constrains.
-    shares: Mutex<HashSet<u64>>,
-}
-
-/// Whether a share of the same hash was submitted before.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum DuplicateStatus {
-    New,
-    Duplicate,
-    /// Not known, because the template already has `MAX_SHARES`.
-    Unknown,
 }
 
 impl<C> BlockTemplate<C> {
@@ -67,27 +50,12 @@ impl<C> BlockTemplate<C> {
         earliest: Timestamp,
         source: C,
     ) -> BlockTemplate<C> {
-        let (max_difficulty, shares) = (Difficulty::from_target(target), Mutex::default());
-        BlockTemplate { id, header, branch, target, max_difficulty, earliest, source, shares }
+        let max_difficulty = Difficulty::from_target(target);
+        BlockTemplate { id, header, branch, target, max_difficulty, earliest, source }
     }
 
     /// The source of the coinbase, as passed to `new`.
     pub fn source(&self) -> &C {
         &self.source
-    }
-
-    /// Records a share by its hash.
-    pub(super) fn record_share(&self, hash: &block::Hash) -> DuplicateStatus {
-        let [a, b, c, d, e, f, g, h, ..] = *hash.as_bytes();
-        let mut shares = self.shares.lock().unwrap_or_else(PoisonError::into_inner);
-        let key = u64::from_le_bytes([a, b, c, d, e, f, g, h]);
-        if shares.contains(&key) {
-            DuplicateStatus::Duplicate
-        } else if shares.len() >= MAX_SHARES {
-            DuplicateStatus::Unknown
-        } else {
-            shares.insert(key);
-            DuplicateStatus::New
-        }
     }
 }

@@ -61,15 +61,10 @@ fn template(id: u32, tip: u8, difficulty: f64) -> Arc<BlockTemplate<TestSource>>
     Arc::new(BlockTemplate::new(id, header, branch, target, earliest, TestSource(coinbase)))
 }
 
-fn config() -> Arc<SessionConfig<Address>> {
+fn config() -> Arc<SessionConfig<TestSource>> {
     let parse_address =
         |text: &str| text.strip_prefix('A').map(|rest| address(rest.parse().unwrap_or(0)));
-    let extra_nonces = ExtraNonceAllocator::starting_at(0x8123_4567);
-    Arc::new(SessionConfig {
-        parse_address: Box::new(parse_address),
-        extra_nonces,
-        max_future_seconds: MAX_FUTURE_SECONDS,
-    })
+    Arc::new(SessionConfig::new(parse_address, MAX_FUTURE_SECONDS))
 }
 
 fn address(number: u8) -> Address {
@@ -100,7 +95,7 @@ struct Share {
 }
 
 impl Miner {
-    fn connect(config: &Arc<SessionConfig<Address>>) -> Miner {
+    fn connect(config: &Arc<SessionConfig<TestSource>>) -> Miner {
         let now = Now { instant: Instant::now(), time: Timestamp::new(TIME) };
         Miner {
             session: Session::new(Arc::clone(config), now),
@@ -115,13 +110,28 @@ impl Miner {
     }
 
     /// Creates a miner with a job, at a difficulty of about one hash.
-    fn authorized(config: &Arc<SessionConfig<Address>>, user: &str, network: f64) -> Miner {
+    fn authorized(config: &Arc<SessionConfig<TestSource>>, user: &str, network: f64) -> Miner {
         let mut miner = Miner::connect(config);
         miner.set_template(template(1, 1, network));
         miner.request(0, "mining.suggest_difficulty", &json!([EASY]));
         miner.request(1, "mining.subscribe", &json!(["test"]));
         miner.request(2, "mining.authorize", &json!([user, "x"]));
         assert!(miner.job.is_array());
+        miner
+    }
+
+    /// A miner that resumes a lost session, at a difficulty of about one hash.
+    fn resumed(
+        config: &Arc<SessionConfig<TestSource>>,
+        session: &str,
+        template: Arc<BlockTemplate<TestSource>>,
+    ) -> Miner {
+        let mut miner = Miner::connect(config);
+        miner.set_template(template);
+        miner.request(0, "mining.suggest_difficulty", &json!([EASY]));
+        miner.request(1, "mining.subscribe", &json!(["cpuminer", session]));
+        miner.request(2, "mining.authorize", &json!(["A1"]));
+        assert_eq!(miner.job[8], json!(true), "the first job of a connection is clean");
         miner
     }
 

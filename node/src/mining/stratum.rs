@@ -20,9 +20,8 @@ use crate::{listener, logging, writer};
 use anyhow::Result;
 use chain::Address;
 use chain::params::Params;
-use chain::tx::Tag;
 use context::{Context, Work};
-use miner::stratum::{ExtraNonceAllocator, SessionConfig};
+use miner::stratum::SessionConfig;
 use p2p::shares::{Limits, Pool};
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -68,20 +67,15 @@ impl Server {
     pub fn start(parts: Parts) -> Result<Server> {
         let Parts { listener, limits, params, templates, writer, workers, stop } = parts;
         raise_file_limit();
-        let run_id = format!(" {:016x}", u64::from_le_bytes(random_bytes()?));
-        let tag = [writer::COINBASE_TAG, run_id.as_bytes()].concat();
-        let tag = Tag::new(tag).expect("the tag has 22 bytes");
+        let run_id = random_bytes()?;
         let hrp = params.hrp();
-        let config = SessionConfig {
-            parse_address: Box::new(move |text| Address::decode_for(text, hrp).ok()),
-            extra_nonces: ExtraNonceAllocator::starting_at(0),
-            max_future_seconds: params
-                .spec()
-                .max_future_seconds
-                .saturating_sub(CLOCK_MARGIN_SECONDS),
-        };
+        let max_future_seconds = params.spec().max_future_seconds;
+        let config = SessionConfig::new(
+            move |text| Address::decode_for(text, hrp).ok(),
+            max_future_seconds.saturating_sub(CLOCK_MARGIN_SECONDS),
+        );
         let (publish_work, work) = watch::channel(Work::None);
-        let notify = notify::run(templates, writer.clone(), tag, publish_work, stop.clone());
+        let notify = notify::run(templates, writer.clone(), run_id, publish_work, stop.clone());
         let save = workers::save_periodically(Arc::clone(&workers), stop.clone());
         let config = Arc::new(config);
         let context = Context { writer, config, work, workers: Arc::clone(&workers), stop };

@@ -50,11 +50,7 @@ fn rejects_duplicate_shares_across_sessions() {
     let (template, session) =
         (Arc::clone(miner.session.template().unwrap()), miner.extra_nonce1.clone());
     drop(miner);
-    let mut resumed = Miner::connect(&config);
-    resumed.set_template(template);
-    resumed.request(0, "mining.suggest_difficulty", &json!([EASY]));
-    resumed.request(1, "mining.subscribe", &json!(["cpuminer", session]));
-    resumed.request(2, "mining.authorize", &json!(["A1"]));
+    let mut resumed = Miner::resumed(&config, &session, template);
     assert_eq!(resumed.extra_nonce1, session);
     for share in &shares {
         assert_rejected(&resumed.submit("A1", share), 22);
@@ -68,6 +64,97 @@ fn rejects_duplicate_shares_across_sessions() {
             1e-8,
         ),
     ));
+}
+
+/// Submits a share for the last job, which has another id than that of the share.
+fn submit_for_last_job(miner: &mut Miner, share: &Share) -> Value {
+    let job = miner.job[0].as_str().unwrap().to_owned();
+    assert_ne!(job, share.job);
+    miner.submit("A1", &Share { job, ..share.clone() })
+}
+
+// Q02: each job of a tip with the same transactions has the same headers.
+#[test]
+fn one_hash_is_credited_once_over_ten_renewals_and_five_reconnects() {
+    let config = config();
+    let mut miner = Miner::authorized(&config, "A1", NETWORK);
+    let share = miner.find(EASY, NETWORK / 2.0);
+    assert_accepted(&miner.submit("A1", &share));
+    let mut number = 1;
+    for _ in 0..5 {
+        for _ in 0..10 {
+            number += 1;
+            miner.advance(20);
+            miner.set_template(template(number, 1, NETWORK));
+            assert_rejected(&submit_for_last_job(&mut miner, &share), 22);
+        }
+        assert_rejected(&miner.submit("A1", &share), 22);
+        let session = miner.extra_nonce1.clone();
+        drop(miner);
+        miner = Miner::resumed(&config, &session, template(number, 1, NETWORK));
+        assert_eq!(miner.extra_nonce1, session);
+        assert_rejected(&submit_for_last_job(&mut miner, &share), 22);
+    }
+}
+
+// Q02: a session whose shares are no longer known is not resumed.
+#[test]
+fn resumes_no_session_without_its_shares() {
+    let config = config();
+    let miner = Miner::authorized(&config, "A1", NETWORK);
+    let without_shares = miner.extra_nonce1.clone();
+    drop(miner);
+    for lost in [without_shares.as_str(), "00000077"] {
+        let resumed = Miner::resumed(&config, lost, template(1, 1, NETWORK));
+        assert_ne!(resumed.extra_nonce1, lost);
+    }
+    let mut miner = Miner::authorized(&config, "A1", NETWORK);
+    assert_accepted(&miner.submit("A1", &miner.find(EASY, NETWORK)));
+    let (session, impostor) = (miner.extra_nonce1.clone(), miner.extra_nonce1.clone());
+    let stolen = Miner::resumed(&config, &impostor, template(1, 1, NETWORK));
+    assert_ne!(stolen.extra_nonce1, session, "the session is not lost");
+}
+
+// Q01: finding of shares at a difficulty of one hash fills the memory of one's own session only.
+#[test]
+fn flood_of_shares_costs_only_the_session_that_sends_them() {
+    let config = config();
+    let mut flooder = Miner::authorized(&config, "A1", 1e9);
+    let mut other = Miner::authorized(&config, "A1", 1e9);
+    let mut share = flooder.find(EASY, 1e9);
+    let mut accepted = 0;
+    let rejected = loop {
+        let response = flooder.submit("A1", &share);
+        if response["error"] != Value::Null {
+            break response;
+        }
+        accepted += 1;
+        share.nonce += 1;
+        share = flooder.find_from(share, 0, EASY, 1e9);
+    };
+    assert!(assert_rejected(&rejected, 20).contains("wait for the next"));
+    assert_eq!(accepted, 2_048);
+    assert_accepted(&other.submit("A1", &other.find(EASY, 1e9)));
+    // The next job makes room, and the old one is forgotten.
+    let first = flooder.find(EASY, 1e9);
+    flooder.set_template(template(2, 1, 1e9));
+    let next = Share { extra_nonce2: "00000009".to_owned(), nonce: 0, ..flooder.find(EASY, 1e9) };
+    assert_accepted(&flooder.submit("A1", &flooder.find_from(next, 0, EASY, 1e9)));
+    assert_rejected(&flooder.submit("A1", &first), 21);
+}
+
+// Q03: what a miner was sent is valid while its tip is best, however many jobs followed.
+#[test]
+fn job_is_valid_for_every_later_template_of_its_tip() {
+    let mut miner = Miner::authorized(&config(), "A1", NETWORK);
+    let (share, block) = (miner.find(EASY, NETWORK), miner.find(NETWORK, f64::MAX));
+    for number in 2..=200 {
+        miner.advance(10);
+        miner.set_template(template(number, 1, NETWORK));
+    }
+    assert_accepted(&miner.submit("A1", &share));
+    assert_accepted(&miner.submit("A1", &block));
+    assert_eq!(miner.blocks.len(), 1);
 }
 
 // Q03
@@ -117,15 +204,38 @@ fn share_of_old_job_needs_the_difficulty_of_that_job() {
     let low = miner.find(EASY, 2e-8);
     assert_eq!(assert_rejected(&miner.submit("A1", &low), 23), "Low difficulty share");
     assert_accepted(&miner.submit("A1", &miner.find(5e-8, NETWORK)));
-    // A share at a lower difficulty, before and after that applies to its job.
+    // A share at a lower difficulty than that of its job, also after the difficulty is lowered: it
+    // would count for more work than it proves.
     let hard = miner.job[0].as_str().unwrap().to_owned();
     let early = Share { job: hard, ..other };
     assert_rejected(&miner.submit("A1", &early), 23);
     miner.advance(10);
     miner.request(3, "mining.suggest_difficulty", &json!(EASY));
-    assert_accepted(&miner.submit("A1", &early));
+    assert_rejected(&miner.submit("A1", &early), 23);
     let outcomes: Vec<_> = miner.outcomes.iter().map(|(_, outcome)| *outcome).collect();
-    assert_eq!(outcomes.iter().filter(|it| **it == ShareOutcome::LowDifficulty).count(), 2);
+    assert_eq!(outcomes.iter().filter(|it| **it == ShareOutcome::LowDifficulty).count(), 3);
+}
+
+// Q11
+#[test]
+fn old_job_is_valid_for_a_minute_after_the_difficulty_was_raised() {
+    let mut miner = Miner::authorized(&config(), "A1", NETWORK);
+    let easy = Difficulty::new(miner.difficulty).unwrap();
+    let (first, second) = (miner.find(EASY, 1e-9), miner.find(1e-9, 1e-8));
+    let block = miner.find(NETWORK, f64::MAX);
+    miner.advance(10);
+    miner.request(3, "mining.suggest_difficulty", &json!(1e-7));
+    miner.advance(59);
+    // Another raise does not extend the time.
+    miner.request(3, "mining.suggest_difficulty", &json!(2e-7));
+    assert_accepted(&miner.submit("A1", &first));
+    assert_eq!(miner.outcomes.last().unwrap().1, ShareOutcome::Accepted(easy));
+    miner.advance(1);
+    let text = assert_rejected(&miner.submit("A1", &second), 21);
+    assert!(text.contains("higher difficulty"), "{text}");
+    assert_eq!(miner.outcomes.last().unwrap().1, ShareOutcome::Stale);
+    assert_accepted(&miner.submit("A1", &block));
+    assert_eq!(miner.blocks.len(), 1, "a block is a block");
 }
 
 // Q05

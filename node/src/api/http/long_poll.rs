@@ -71,6 +71,15 @@ impl LongPoll {
         changed
     }
 
+    /// Waits for the timeout, the shutdown, or the moment at which it has to give way to another.
+    pub async fn ended(&mut self) {
+        tokio::select! {
+            () = shutdown_requested(&mut self.stopping) => {}
+            () = tokio::time::sleep_until(self.until) => {}
+            () = self.held.ended() => {}
+        }
+    }
+
     /// Waits for another tip; returns false on timeout and on shutdown.
     pub async fn tip_changed(&mut self) -> bool {
         let tip = self.seen.tip;

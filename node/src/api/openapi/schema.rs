@@ -60,7 +60,7 @@ string_schemas! {
     IpText "" "ip" "An IP address or a range of them, such as `192.0.2.7` or `192.0.2.0/24`.";
     BanId "" "ban-id"
         "A peer id, an IP address or a range of IP addresses.";
-    TemplateId "^[0-9a-f]{1,16}-[0-9a-f]{16}$" "template-id" "A template id.";
+    TemplateId "^[0-9a-f]{1,16}-[0-9a-f]{80}$" "template-id" "A template id.";
 }
 
 /// An amount in base units, 100,000,000 to a coin.

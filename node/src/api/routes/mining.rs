@@ -12,6 +12,7 @@ use crate::api::openapi::schema::{
 };
 use crate::api::routes::transfer;
 use crate::mining::stratum::WorkerInfo;
+use crate::mining::templates;
 use crate::state::NodeState;
 use axum::extract::State;
 use axum::http::header::CACHE_CONTROL;
@@ -194,51 +195,41 @@ pub async fn template(
     let miner = transfer::payout_address(miner, node.default_miner, params.hrp())?;
     let timeout = long_poll::timeout(query.timeout, "timeout")?;
     if let Some(after) = &query.after {
-        let after = state_of(after)?;
+        let (after, _) = templates::parse_id(after)
+            .ok_or_else(|| Problem::new(Kind::BAD_REQUEST, "`after` is not a template id"))?;
         let mut long_poll = LongPoll::new(&node, &client, timeout)?;
         let mut readiness = node.readiness.subscribe();
-        let is_ready = node.readiness.check().await.is_ok();
-        let newer = async { while after == long_poll.state() && long_poll.changed().await {} };
-        if is_ready {
+        if node.readiness.check().await.is_ok() {
             tokio::select! {
-                () = newer => {}
+                () = node.templates.wait_for_other_than(after) => {}
+                () = long_poll.ended() => {}
                 _ = readiness.changed() => {}
             }
         }
     }
-    let (id, candidate) = node.templates.issue(miner).await?;
-    let (block, template) = (candidate.block(), candidate.template());
+    let candidate = node.templates.issue(miner).await?;
+    let (id, header, coinbase) = (candidate.id(), candidate.header(), candidate.coinbase());
+    let (template, reward) = (candidate.template(), coinbase.reward);
     let (height, target) = (template.height, template.target);
-    let coinbase = candidate.coinbase().expect("a template has a coinbase");
-    let reward = coinbase.reward;
     let candidate = Template {
         id,
         height: height.get(),
-        previous: block.header.previous.to_string(),
-        header: hex::encode(block.header.encode()),
+        previous: header.previous.to_string(),
+        header: hex::encode(header.encode()),
         target: target.to_string(),
-        bits: block.header.bits.to_string(),
-        time: block.header.time.get(),
+        bits: header.bits.to_string(),
+        time: header.time.get(),
         reward,
         fees: reward.saturating_sub(params.subsidy(height).units()),
-        transaction_count: block.transactions.len(),
+        transaction_count: 1 + template.transfers().len(),
         coinbase: hex::encode(coinbase.serialize()),
         extra_nonce_at: coinbase.extra_nonce_offset(),
         branch: template.branch.siblings.iter().map(hex::encode).collect(),
-        block: query.block.unwrap_or(false).then(|| hex::encode(block.encode())),
+        block: query.block.unwrap_or(false).then(|| hex::encode(candidate.block().encode())),
     };
     let mut headers = HeaderMap::new();
     let parent = height.checked_sub(1).unwrap_or(Height::GENESIS);
-    response::set_chain_headers(&mut headers, parent, block.header.previous);
+    response::set_chain_headers(&mut headers, parent, header.previous);
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     Ok((headers, Json(candidate)).into_response())
-}
-
-/// The number of the chain state that a template was created from.
-fn state_of(id: &str) -> Result<u64, Problem> {
-    let is_hex = |text: &str| text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-    let parts = id.split_once('-');
-    let parts = parts.filter(|(state, root)| is_hex(state) && is_hex(root) && root.len() == 16);
-    let state = parts.and_then(|(state, _)| u64::from_str_radix(state, 16).ok());
-    state.ok_or_else(|| Problem::new(Kind::BAD_REQUEST, "`after` is not a template id"))
 }

@@ -56,7 +56,7 @@ pub async fn submit(
 ) -> Result<Response, Problem> {
     let Solution { template, nonce, time, version, extra_nonce } = solution;
     let mut candidate = node.templates.find(&template).ok_or_else(|| {
-        let detail = "unknown or expired template: request a new one";
+        let detail = "the template is unknown or was issued long ago: request a new one";
         Problem::new(Kind::STALE_TEMPLATE, detail)
     })?;
     if let Some(text) = extra_nonce {

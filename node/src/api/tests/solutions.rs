@@ -84,6 +84,79 @@ async fn late_solution_is_stale_and_stored_as_side_branch() {
     submit(&world, &unknown).await.problem(409, "stale-template");
 }
 
+/// A block in the form of `submitblock`: header, count and coinbase.
+fn bitcoin_block(candidate: &Value, header: &Header, extra_nonce: [u8; 8]) -> String {
+    let mut coinbase = hex::decode(candidate["coinbase"].as_str().unwrap()).unwrap();
+    let at = usize::try_from(candidate["extra_nonce_at"].as_u64().unwrap()).unwrap();
+    coinbase[at..at + 8].copy_from_slice(&extra_nonce);
+    format!("{}02{}", hex::encode(header.encode()), hex::encode(coinbase))
+}
+
+// R32: a template is honoured while its tip is best, whatever others request.
+#[tokio::test]
+async fn template_outlives_100_000_of_others_and_1_000_changes_of_the_mempool() {
+    for over_json_rpc in [false, true] {
+        let world = World::new().await;
+        world.submit(&PAY.signed()).await;
+        let given = candidate(&world).await;
+        assert_eq!(given["transaction_count"], 2);
+        let pays = |from: u16| (0..100).map(move |nonce| (from, nonce));
+        let mut changes = 0;
+        for (from, nonce) in (1..=10).flat_map(pays) {
+            let transfer = Pay { from: from % 10, nonce: nonce + u64::from(from == 10), ..PAY };
+            changes += u32::from(world.submit(&transfer.signed()).await.status == 201);
+            world.node().templates.issue(address(8)).await.unwrap();
+        }
+        assert!(changes >= 900, "{changes}");
+        for _ in 0..100_000 {
+            world.node().templates.issue(address(8)).await.unwrap();
+        }
+        let (solution, header) = solve(&given, [3; 8]);
+        if over_json_rpc {
+            let block = bitcoin_block(&given, &header, [3; 8]);
+            // Also without `workid`: the Merkle root identifies the template.
+            let call = json!({ "id": 1, "method": "submitblock", "params": [block] });
+            assert_eq!(world.post_json("/", &call).await.json()["result"], Value::Null);
+        } else {
+            assert_eq!(submit(&world, &solution).await.status, 201);
+        }
+        let tip = world.get("/v1/blocks/tip").await.json();
+        assert_eq!(tip["hash"], header.hash().to_string());
+        assert_eq!((&tip["miner"], &tip["fees"]), (&json!(text(address(9))), &json!(1_000)));
+    }
+}
+
+#[tokio::test]
+async fn id_of_another_run_is_stale() {
+    let (world, other) = (World::new().await, World::new().await);
+    other.submit(&PAY.signed()).await;
+    let given = candidate(&other).await;
+    candidate(&world).await;
+    world.submit(&Pay { from: 1, ..PAY }.signed()).await;
+    candidate(&world).await;
+    let (solution, _) = solve(&given, [1; 8]);
+    submit(&world, &solution).await.problem(409, "stale-template");
+    assert_eq!(submit(&other, &solution).await.status, 201);
+}
+
+// A body with all transactions needs no memory of its template.
+#[tokio::test]
+async fn whole_block_is_accepted_over_json_rpc_after_a_restart() {
+    let (world, other) = (World::new().await, World::new().await);
+    world.submit(&PAY.signed()).await;
+    let given = candidate(&world).await;
+    let (_, header) = solve(&given, [4; 8]);
+    let coinbase = bitcoin_block(&given, &header, [4; 8]);
+    let submit = async |block: &str| {
+        let call = json!({ "id": 1, "method": "submitblock", "params": [block] });
+        other.post_json("/", &call).await.json()["result"].clone()
+    };
+    assert_eq!(submit(&coinbase).await, "stale-work");
+    let whole = format!("{coinbase}{}", hex::encode(PAY.signed().encode()));
+    assert_eq!(submit(&whole).await, Value::Null);
+    assert_eq!(other.height().await, 1);
+}
+
 #[tokio::test]
 async fn rejects_invalid_solutions() {
     let world = World::new().await;

@@ -3,8 +3,8 @@
 use super::job_template::JobTemplate;
 use super::workers::Workers;
 use crate::{logging, writer};
+use chain::block;
 use chain::ledger::{Accepted, SubmitError};
-use chain::{Address, block};
 use miner::stratum::{BlockTemplate, Now, SessionConfig, SolvedBlock};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -27,7 +27,7 @@ pub(super) enum Work {
 /// The state that all Stratum connections share.
 pub(super) struct Context {
     pub(super) writer: writer::Handle,
-    pub(super) config: Arc<SessionConfig<Address>>,
+    pub(super) config: Arc<SessionConfig<JobTemplate>>,
     /// The present work of all miners.
     pub(super) work: watch::Receiver<Work>,
     pub(super) workers: Arc<Workers>,

@@ -3,10 +3,9 @@
 
 use super::context::Work;
 use super::job_template::JobTemplate;
-use crate::mining::templates::{TemplateUnavailable, Templates};
+use crate::mining::templates::{SharedTemplate, TemplateUnavailable, Templates};
 use crate::shutdown::shutdown_requested;
 use crate::writer;
-use chain::template::Template;
 use chain::tx::Tag;
 use chain::{Amount, Header, Timestamp, block};
 use miner::stratum::BlockTemplate;
@@ -28,7 +27,7 @@ const FEE_CHECK_PAUSE: Duration = Duration::from_secs(1);
 pub(super) async fn run(
     templates: Arc<Templates>,
     writer: writer::Handle,
-    tag: Tag,
+    run_id: [u8; 8],
     work: watch::Sender<Work>,
     mut stop: watch::Receiver<bool>,
 ) {
@@ -40,7 +39,7 @@ pub(super) async fn run(
         chain.borrow_and_update();
         readiness.borrow_and_update();
         let mut check_at = match templates.latest().await {
-            Ok((_, template)) => {
+            Ok(template) => {
                 let candidate = Published::now(&template);
                 if last_error.take().is_some() {
                     // Miners wait.
@@ -48,7 +47,7 @@ pub(super) async fn run(
                 }
                 if published.as_ref().is_none_or(|last| last.is_replaced_by(&candidate)) {
                     number += 1;
-                    let job = job(number, template, tag.clone(), writer.now());
+                    let job = job(number, template, tag(run_id, number), writer.now());
                     work.send_replace(Work::Job(Arc::new(job)));
                     published = Some(candidate);
                 }
@@ -102,8 +101,8 @@ struct Published {
 }
 
 impl Published {
-    fn now(template: &Template) -> Published {
-        let tip = template.block.header.previous;
+    fn now(template: &SharedTemplate) -> Published {
+        let tip = template.header.previous;
         Published { tip, fees: template.fees, at: Instant::now() }
     }
 
@@ -120,15 +119,21 @@ impl Published {
     }
 }
 
+/// The tag of the coinbases of a job.
+fn tag(run_id: [u8; 8], number: u32) -> Tag {
+    let id = format!(" {}.{number:x}", hex::encode(run_id));
+    Tag::new([writer::COINBASE_TAG, id.as_bytes()].concat()).expect("the tag has at most 31 bytes")
+}
+
 fn job(
     number: u32,
-    template: Arc<Template>,
+    template: Arc<SharedTemplate>,
     tag: Tag,
     now: Timestamp,
 ) -> BlockTemplate<JobTemplate> {
     // The template may be older than the job.
     let time = now.max(template.min_time);
-    let header = Header { time, ..template.block.header };
+    let header = Header { time, ..template.header };
     let (branch, target, earliest) = (template.branch.clone(), template.target, template.min_time);
     BlockTemplate::new(number, header, branch, target, earliest, JobTemplate { template, tag })
 }

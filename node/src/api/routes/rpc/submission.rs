@@ -1,35 +1,37 @@
-//! `submitblock`: a header and the coinbase in Bitcoin's serialization, completed from the template of
-//! `workid` or of the header's Merkle root; the template's other transactions may follow.
+//! `submitblock`: a header and the coinbase in Bitcoin's serialization, then all transfers or none. If
+//! there are none, those of the template are added that `workid` or the Merkle root of the header
+//! identifies.
 
 use super::error::Error;
 use crate::state::NodeState;
+use chain::codec::{DecodeError, Decoder};
 use chain::ledger::{Accepted, SubmitError};
-use chain::{Block, Coinbase, Header, Transaction};
+use chain::{Block, Coinbase, Header, Transaction, merkle};
 use serde_json::{Value, json};
-
-/// The largest coinbase in bytes.
-const MAX_COINBASE: usize = 186;
 
 /// Submits a block. The result is null if it is in the best chain, otherwise a BIP 22 reject reason.
 pub(super) async fn submit(node: &NodeState, params: &[Value]) -> Result<Value, Error> {
     let unreadable = |what: &str| Error::new(Error::DESERIALIZATION, what);
     let bytes = params.first().and_then(Value::as_str).and_then(|text| hex::decode(text).ok());
     let bytes = bytes.ok_or_else(|| unreadable("the block is not hexadecimal"))?;
-    let (header, rest) = bytes
+    let (header, body) = bytes
         .split_at_checked(Header::BYTES)
         .and_then(|(header, rest)| Some((Header::decode(header).ok()?, after_count(rest)?)))
         .ok_or_else(|| unreadable("a block is a header, a count and transactions"))?;
+    let (coinbase, transfers) = transactions(body)
+        .map_err(|error| unreadable(&format!("after the count come transactions: {error}")))?;
+    let is_whole = !transfers.is_empty() || header.merkle_root == merkle::root(&[coinbase.id()]);
     let work = params.get(1).and_then(|options| options.get("workid")).and_then(Value::as_str);
-    let candidate = match work {
-        Some(id) => node.templates.find(id),
-        None => node.templates.find_by_root(header.merkle_root),
+    let block = if is_whole {
+        let transactions = std::iter::once(Transaction::Coinbase(coinbase)).chain(transfers);
+        Some(Block { header, transactions: transactions.collect() })
+    } else {
+        match work.and_then(|id| node.templates.find(id)) {
+            Some(issued) => Some(issued.template().block(header, coinbase)),
+            None => node.templates.complete(&header, coinbase),
+        }
     };
-    let Some(candidate) = candidate else { return Ok(json!("stale-work")) };
-    let mut block = candidate.solved(|own| *own = header);
-    let coinbase = coinbase_bytes(rest, &block)
-        .and_then(|coinbase| Coinbase::deserialize(coinbase).ok())
-        .ok_or_else(|| unreadable("after the count comes the template's coinbase"))?;
-    block.transactions[0] = Transaction::Coinbase(coinbase);
+    let Some(block) = block else { return Ok(json!("stale-work")) };
     match node.writer.submit_block(block).await {
         Ok(Ok(Accepted::Connected)) => Ok(Value::Null),
         Ok(Ok(Accepted::SideBranch)) => Ok(json!("inconclusive")),
@@ -54,14 +56,14 @@ fn after_count(bytes: &[u8]) -> Option<&[u8]> {
     }
 }
 
-/// The bytes of the coinbase, if only the template's transactions follow it.
-fn coinbase_bytes<'a>(bytes: &'a [u8], template: &Block) -> Option<&'a [u8]> {
-    if bytes.len() <= MAX_COINBASE {
-        return Some(bytes);
+/// Decodes a coinbase in Bitcoin's serialization and the transfers that follow it.
+fn transactions(bytes: &[u8]) -> Result<(Coinbase, Vec<Transaction>), DecodeError> {
+    let mut input = Decoder::new(bytes);
+    let (coinbase, mut transfers) = (Coinbase::read(&mut input)?, Vec::new());
+    while input.remaining() > 0 {
+        transfers.push(Transaction::read(&mut input)?);
     }
-    let transfers: Vec<u8> =
-        template.transfers().flat_map(|(_, transfer)| transfer.encode()).collect();
-    bytes.strip_suffix(&transfers[..])
+    Ok((coinbase, transfers))
 }
 
 #[cfg(test)]

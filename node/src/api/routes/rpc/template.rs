@@ -44,7 +44,7 @@ pub(super) async fn get(
         }
     }
     match node.templates.issue(miner).await {
-        Ok((id, candidate)) => Ok(template_json(node, &id, &candidate)),
+        Ok(candidate) => Ok(template_json(node, &candidate)),
         Err(why) => {
             let code = match why {
                 TemplateUnavailable::NotReady(NotReady::NoPeers) => Error::NOT_CONNECTED,
@@ -58,10 +58,9 @@ pub(super) async fn get(
     }
 }
 
-fn template_json(node: &NodeState, id: &str, candidate: &IssuedTemplate) -> Value {
+fn template_json(node: &NodeState, candidate: &IssuedTemplate) -> Value {
     let (template, spec) = (candidate.template(), node.reader.params().spec());
-    let header = template.block.header;
-    let coinbase = candidate.coinbase().expect("a template has a coinbase");
+    let (id, header, coinbase) = (candidate.id(), template.header, candidate.coinbase());
     let fees = i64::try_from(template.fees.units()).expect("an amount is below 2^53");
     let coinbase = json!({
         "data": hex::encode(coinbase.serialize()),
@@ -72,7 +71,7 @@ fn template_json(node: &NodeState, id: &str, candidate: &IssuedTemplate) -> Valu
         "sigops": 0,
         "required": true,
     });
-    let transfers = template.block.transfers().map(|(_, transfer)| transfer_json(transfer));
+    let transfers = template.transfers().map(transfer_json);
     let now = node.writer.now();
     json!({
         "capabilities": [],
