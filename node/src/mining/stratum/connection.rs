@@ -9,7 +9,7 @@ use crate::shutdown::shutdown_requested;
 use chain::Address;
 use miner::stratum::{Action, Difficulty, Session, ShareOutcome, Worker};
 use p2p::shares::Lease;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
@@ -40,14 +40,22 @@ pub(super) async fn serve(
     let _ = stream.set_nodelay(true);
     let (reader, writer) = stream.into_split();
     let session = Session::new(Arc::clone(&context.config), context.now());
-    let connection =
-        Connection { context, session, writer, lease, workers: Vec::new(), difficulty: None };
+    let connection = Connection {
+        context,
+        peer: peer.ip(),
+        session,
+        writer,
+        lease,
+        workers: Vec::new(),
+        difficulty: None,
+    };
     let reason = connection.run(Lines::new(reader), closed).await;
     tracing::debug!(%peer, "miner disconnected: {reason}");
 }
 
 struct Connection {
     context: Arc<Context>,
+    peer: IpAddr,
     session: Session<JobTemplate>,
     writer: OwnedWriteHalf,
     lease: Lease,
@@ -126,7 +134,7 @@ impl Connection {
             match action {
                 Action::SubmitBlock(solved) => is_block = self.context.submit_block(&solved).await,
                 Action::AddWorker(worker) => {
-                    self.context.workers.join(&worker);
+                    self.context.workers.join(&worker, self.peer);
                     self.workers.push(worker);
                 }
                 Action::RecordShare(worker, outcome) => {
@@ -139,7 +147,7 @@ impl Connection {
                     if matches!(outcome, ShareOutcome::Accepted(_) | ShareOutcome::Block(_)) {
                         self.lease.mark_useful();
                     }
-                    self.context.workers.count(&worker, outcome);
+                    self.context.workers.count(&worker, self.peer, outcome);
                 }
                 Action::Send(line) => {
                     lines.extend_from_slice(line.as_bytes());

@@ -11,8 +11,10 @@ use chain::address::Hrp;
 use miner::stratum::{Difficulty, ShareOutcome, Worker};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, HashMap};
 use std::io::Write;
+use std::net::{IpAddr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -20,8 +22,12 @@ use tokio::sync::watch;
 
 /// The name of the file in the data folder.
 const FILE: &str = "stratum.json";
-/// Most workers that are remembered, some hundred bytes each; the longest inactive are dropped.
+/// Most workers that are counted, some hundred bytes each. Above that, see `WorkersState::make_room`.
 const MAX_WORKERS: usize = 4_096;
+/// The share of one address while that many are counted.
+const MAX_OWNED: usize = 64;
+/// A worker with an accepted share in this time is the last to give way, in seconds.
+const RECENT_SECONDS: u32 = 600;
 /// Interval at which changes are saved.
 const SAVE_INTERVAL: Duration = Duration::from_millis(500);
 /// The time constant of the exponential average of hash rates.
@@ -93,6 +99,8 @@ struct WorkersState {
 #[derive(Default)]
 struct Entry {
     shares: Shares,
+    /// The address that the worker first connected from; `None` if that was before the node started.
+    owner: Option<IpAddr>,
     connections: u32,
     difficulty: Option<Difficulty>,
     hash_rate: Option<HashRate>,
@@ -111,7 +119,8 @@ impl Workers {
             Err(_) => File::default(),
         };
         let mut state = WorkersState::default();
-        for shares in file.workers.into_iter().take(MAX_WORKERS) {
+        let proven = file.workers.into_iter().filter(|shares| shares.accepted > 0);
+        for shares in proven.take(MAX_WORKERS) {
             if let Ok(payout_address) = Address::decode_for(&shares.address, hrp) {
                 let worker = Worker { payout_address, name: shares.name.clone() };
                 state.entries.insert(worker, Entry { shares, ..Entry::default() });
@@ -133,19 +142,14 @@ impl Workers {
         self.lock().totals.clone()
     }
 
-    /// Records that a connection authorized as a worker.
-    pub fn join(&self, worker: &Worker<Address>) {
+    /// Records that a connection from an address authorized as a worker. If no other worker has to
+    /// give way, it is counted from its first accepted share.
+    pub fn join(&self, worker: &Worker<Address>, from: IpAddr) {
         let mut state = self.lock();
-        if state.entries.len() >= MAX_WORKERS && !state.entries.contains_key(worker) {
-            state.drop_inactive();
-        }
-        // If all remembered workers are connected, this one is not counted.
-        if state.entries.len() < MAX_WORKERS || state.entries.contains_key(worker) {
-            let entry = state.entries.entry(worker.clone()).or_default();
-            entry.shares.address = worker.payout_address.encode(self.hrp);
-            entry.shares.name.clone_from(&worker.name);
+        if state.open(worker, owner_of(from), false, self.hrp)
+            && let Some(entry) = state.entries.get_mut(worker)
+        {
             entry.connections += 1;
-            entry.hash_rate.get_or_insert_with(|| HashRate::new(Instant::now()));
         }
     }
 
@@ -166,11 +170,19 @@ impl Workers {
         }
     }
 
-    /// Counts a validated share.
-    pub fn count(&self, worker: &Worker<Address>, outcome: ShareOutcome) {
+    /// Counts a validated share of a connection from an address.
+    pub fn count(&self, worker: &Worker<Address>, from: IpAddr, outcome: ShareOutcome) {
         let mut state = self.lock();
         state.is_changed = true;
         state.totals.count(outcome);
+        let is_accepted = matches!(outcome, ShareOutcome::Accepted(_) | ShareOutcome::Block(_));
+        if is_accepted
+            && !state.entries.contains_key(worker)
+            && state.open(worker, owner_of(from), true, self.hrp)
+            && let Some(entry) = state.entries.get_mut(worker)
+        {
+            entry.connections = 1;
+        }
         let Some(Entry { shares, hash_rate, .. }) = state.entries.get_mut(worker) else { return };
         shares.count(outcome);
         if let ShareOutcome::Accepted(difficulty) | ShareOutcome::Block(difficulty) = outcome {
@@ -187,7 +199,8 @@ impl Workers {
         if !std::mem::take(&mut state.is_changed) {
             return Ok(());
         }
-        let workers = state.entries.values().map(|entry| entry.shares.clone()).collect();
+        let proven = state.entries.values().filter(|entry| entry.is_proven());
+        let workers = proven.map(|entry| entry.shares.clone()).collect();
         drop(state);
         let write = || {
             let folder = self.path.parent().context("the file has no parent folder")?;
@@ -223,17 +236,75 @@ impl Shares {
 }
 
 impl WorkersState {
-    /// Drops the worker that is not connected and has found no share for the longest time.
-    fn drop_inactive(&mut self) {
-        let disconnected = self.entries.iter().filter(|(_, entry)| entry.connections == 0);
-        let oldest = disconnected.min_by_key(|(_, entry)| entry.shares.last_share);
-        if let Some(worker) = oldest.map(|(worker, _)| worker.clone()) {
-            self.entries.remove(&worker);
+    /// Opens the account of a worker unless it exists. Returns false if there is no room.
+    fn open(&mut self, worker: &Worker<Address>, owner: IpAddr, is_proven: bool, hrp: Hrp) -> bool {
+        if !self.entries.contains_key(worker) && !self.make_room(owner, is_proven) {
+            return false;
         }
+        let entry = self.entries.entry(worker.clone()).or_default();
+        entry.owner.get_or_insert(owner);
+        entry.shares.address = worker.payout_address.encode(hrp);
+        entry.shares.name.clone_from(&worker.name);
+        entry.hash_rate.get_or_insert_with(|| HashRate::new(Instant::now()));
+        true
+    }
+
+    /// Makes room for a worker of this owner, which has an accepted share if `is_proven`. Workers
+    /// without one give way first, and never make one with a share give way; then those whose last
+    /// one is old; then those of the owner with the most. An owner with its share replaces only its
+    /// own. Returns false if there is none to replace.
+    fn make_room(&mut self, owner: IpAddr, is_proven: bool) -> bool {
+        if self.entries.len() < MAX_WORKERS {
+            return true;
+        }
+        let mut owned: HashMap<IpAddr, usize> = HashMap::new();
+        for owner in self.entries.values().filter_map(|entry| entry.owner) {
+            *owned.entry(owner).or_default() += 1;
+        }
+        let count = |owner: Option<IpAddr>| owner.and_then(|it| owned.get(&it)).map_or(1, |it| *it);
+        let own = owned.get(&owner).copied().unwrap_or_default();
+        let now = clock::now().get();
+        let is_recent = |entry: &Entry| {
+            let since = entry.shares.last_share.map(|last| now.saturating_sub(last));
+            since.is_some_and(|seconds| seconds < RECENT_SECONDS)
+        };
+        let gives_way = |entry: &Entry| {
+            let is_own = entry.owner == Some(owner);
+            let is_weaker = is_proven || !entry.is_proven();
+            // Among workers of equal standing, the owner of more gives way.
+            let is_better = is_proven && !is_recent(entry);
+            is_weaker && (is_own || (own < MAX_OWNED && (is_better || count(entry.owner) > own)))
+        };
+        let victim =
+            self.entries.iter().filter(|(_, entry)| gives_way(entry)).min_by_key(|(_, entry)| {
+                let holding = Reverse(count(entry.owner));
+                let is_connected = entry.connections > 0;
+                let last_share = entry.shares.last_share;
+                (entry.is_proven(), is_recent(entry), holding, is_connected, last_share)
+            });
+        let victim = victim.map(|(worker, _)| worker.clone());
+        victim.is_some_and(|worker| self.entries.remove(&worker).is_some())
+    }
+}
+
+/// The owner of the workers that connect from an address: an IPv4 address, or an IPv6 /48, which is
+/// the most that one customer of a provider is assigned.
+fn owner_of(from: IpAddr) -> IpAddr {
+    match from.to_canonical() {
+        IpAddr::V6(ip) => {
+            let [a, b, c, ..] = ip.segments();
+            Ipv6Addr::new(a, b, c, 0, 0, 0, 0, 0).into()
+        }
+        ip @ IpAddr::V4(_) => ip,
     }
 }
 
 impl Entry {
+    /// Whether a share of the worker was accepted.
+    fn is_proven(&self) -> bool {
+        self.shares.accepted > 0
+    }
+
     fn info(&self, now: Instant) -> WorkerInfo {
         WorkerInfo {
             shares: self.shares.clone(),
@@ -297,9 +368,14 @@ pub(super) async fn save(workers: Arc<Workers>) {
 mod tests {
     use super::*;
     use chain::Params;
+    use std::net::Ipv4Addr;
 
     fn worker(number: u32) -> Worker<Address> {
         Worker { payout_address: Address::from_bytes([9; 20]), name: number.to_string() }
+    }
+
+    fn address(number: u32) -> IpAddr {
+        Ipv4Addr::from_bits((10 << 24) + number).into()
     }
 
     fn open(data: &Path) -> Workers {
@@ -315,7 +391,7 @@ mod tests {
     fn saved_shares_survive_a_crash() {
         let folder = tempfile::tempdir().unwrap();
         let workers = open(folder.path());
-        workers.join(&worker(1));
+        workers.join(&worker(1), address(1));
         for outcome in [
             accepted(),
             ShareOutcome::Block(Difficulty::new(2.0).unwrap()),
@@ -324,10 +400,10 @@ mod tests {
             ShareOutcome::LowDifficulty,
             ShareOutcome::Invalid,
         ] {
-            workers.count(&worker(1), outcome);
+            workers.count(&worker(1), address(1), outcome);
         }
         workers.save().unwrap();
-        workers.count(&worker(1), accepted());
+        workers.count(&worker(1), address(1), accepted());
         assert_eq!(workers.totals().accepted, 3);
         let workers = open(folder.path());
         assert_eq!(workers.totals(), Shares::default(), "totals start from zero");
@@ -342,23 +418,69 @@ mod tests {
         assert!(open(folder.path()).list(false).is_empty());
     }
 
+    fn named(name: &str) -> Worker<Address> {
+        Worker { payout_address: Address::from_bytes([7; 20]), name: name.to_owned() }
+    }
+
+    /// The shares of the workers with the address of `named`, by name.
+    fn shares(workers: &Workers) -> Vec<(String, u64)> {
+        let address = named("").payout_address.encode(Params::dev().hrp());
+        let all = workers.list(false).into_iter().map(|worker| worker.shares);
+        let own = all.filter(|shares| shares.address == address);
+        own.map(|shares| (shares.name, shares.accepted)).collect()
+    }
+
+    // Q14: finding 9
     #[test]
-    fn limits_workers_and_drops_disconnected_ones() {
+    fn invented_names_cost_no_worker_its_shares() {
+        let folder = tempfile::tempdir().unwrap();
+        let (workers, real) = (open(folder.path()), address(1));
+        // One that left, one that stays, and one that has found nothing yet.
+        for (name, accepted_shares) in [("left", 2), ("stays", 1), ("new", 0)] {
+            workers.join(&named(name), real);
+            (0..accepted_shares).for_each(|_| workers.count(&named(name), real, accepted()));
+        }
+        workers.leave(&named("left"));
+        for number in 0..3 * 4_096 {
+            let from = address(100 + number / 64);
+            workers.join(&worker(number), from);
+            workers.count(&worker(number), from, ShareOutcome::Invalid);
+        }
+        assert_eq!(workers.list(false).len(), MAX_WORKERS);
+        workers.join(&named("left"), real);
+        for name in ["left", "stays", "new", "later"] {
+            workers.count(&named(name), real, accepted());
+        }
+        let expected = [("later", 1), ("left", 3), ("new", 1), ("stays", 2)];
+        assert_eq!(shares(&workers), expected.map(|(name, shares)| (name.to_owned(), shares)));
+        assert_eq!(workers.totals().accepted, 7);
+        workers.save().unwrap();
+        let workers = open(folder.path());
+        assert_eq!(workers.list(false).len(), 4, "workers without a share are not saved");
+    }
+
+    // Q14
+    #[test]
+    fn address_with_its_share_of_workers_replaces_only_its_own() {
         let folder = tempfile::tempdir().unwrap();
         let workers = open(folder.path());
         for number in 0..4_096 {
-            workers.join(&worker(number));
-            workers.count(&worker(number), accepted());
+            let from = address(number / 32);
+            workers.join(&worker(number), from);
+            workers.count(&worker(number), from, accepted());
         }
-        workers.join(&worker(5_000));
-        workers.count(&worker(5_000), accepted());
-        assert_eq!(workers.list(true).len(), MAX_WORKERS, "connected workers are retained");
-        workers.leave(&worker(7));
-        workers.join(&worker(5_000));
-        let names: Vec<_> =
-            workers.list(false).into_iter().map(|worker| worker.shares.name).collect();
-        assert_eq!(names.len(), MAX_WORKERS);
-        assert!(names.contains(&"5000".to_owned()) && !names.contains(&"7".to_owned()));
+        let greedy = address(200);
+        for number in 10_000..10_200 {
+            workers.join(&worker(number), greedy);
+            workers.count(&worker(number), greedy, accepted());
+        }
+        let counted = workers.list(false);
+        assert_eq!(counted.len(), MAX_WORKERS);
+        let is_greedy = |info: &WorkerInfo| info.shares.name.parse::<u32>().unwrap() >= 10_000;
+        let owned = counted.iter().filter(|info| is_greedy(info)).count();
+        // As many as the others, whose last shares are as new.
+        assert_eq!(owned, 32);
+        assert_eq!(workers.totals().accepted, 4_096 + 200);
     }
 
     #[test]
