@@ -100,6 +100,8 @@ struct ConnectedBlock<'a> {
 struct DisconnectedBlock {
     hash: String,
     height: u32,
+    miner: String,
+    reward: u64,
 }
 
 #[derive(Serialize)]
@@ -256,6 +258,15 @@ pub(super) fn emit(
         }
         return Ok(Some(after));
     }
+    if let EventKind::Disconnected { hash, height } = &record.kind {
+        if filter.matches_topic(Topic::BlockDisconnected) {
+            let Some(block) = blocks.get(chain, hash)? else { return Ok(None) };
+            if filter.matches_address(&block.miner) {
+                emit(block.disconnected_event(first, record.time, height.get(), hrp));
+            }
+        }
+        return Ok(Some(after));
+    }
     render(first, record, filter, hrp).map(&mut emit);
     Ok(Some(after))
 }
@@ -275,6 +286,12 @@ impl BlockSummary {
         };
         Event::of(number, Topic::BlockConnected, time, &fields)
     }
+
+    fn disconnected_event(&self, number: u64, time: u32, height: u32, hrp: Hrp) -> Event {
+        let (hash, miner) = (self.hash.to_string(), self.miner.encode(hrp));
+        let fields = DisconnectedBlock { hash, height, miner, reward: self.reward };
+        Event::of(number, Topic::BlockDisconnected, time, &fields)
+    }
 }
 
 /// The event of a record that stands for one, if the filter selects it.
@@ -284,11 +301,8 @@ fn render(number: u64, record: &Record, filter: &Filter, hrp: Hrp) -> Option<Eve
         return None;
     }
     let event = match &record.kind {
-        EventKind::Disconnected { hash, height } if filter.address.is_none() => {
-            let fields = DisconnectedBlock { hash: hash.to_string(), height: height.get() };
-            Event::of(number, Topic::BlockDisconnected, time, &fields)
-        }
-        EventKind::Reorg { fork, depth, connected, old, new } if filter.address.is_none() => {
+        // It concerns every address: rewards and transfers of the old branch may be gone.
+        EventKind::Reorg { fork, depth, connected, old, new } => {
             let fields = Reorg {
                 fork_height: fork.get(),
                 depth: *depth,

@@ -19,8 +19,8 @@ pub enum Since {
 pub struct Filter {
     /// The topics to receive; `None` for all.
     pub topics: Option<Vec<Topic>>,
-    /// Selects only events that name this address: transfers from and to it, blocks and jobs that
-    /// pay it.
+    /// Selects only events that name this address: transfers from and to it, blocks that pay it, in
+    /// both directions, and jobs. Every reorganisation is selected too.
     pub address: Option<Address>,
 }
 

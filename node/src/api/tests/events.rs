@@ -131,6 +131,28 @@ async fn missed_events_are_replayed_by_query_or_header() {
     assert_eq!(future.event().await.1["height"], 5);
 }
 
+// A client that counts the rewards of an address is notified of those that are gone.
+#[tokio::test]
+async fn reader_of_an_address_is_notified_of_its_disconnected_blocks_and_reorganisations() {
+    let (world, other) = (World::new().await, World::new().await);
+    world.generate(1, 5).await;
+    world.generate(1, 6).await;
+    let miner = text(address(5));
+    let mut reader = world.follow(&format!("/v1/events?since=0&address={miner}"), &[]).await;
+    let (name, connected) = reader.event().await;
+    assert_eq!((name.as_str(), &connected["miner"]), ("block.connected", &json!(miner)));
+    other.generate(3, 7).await;
+    other.send_blocks(1, &world).await;
+    let (name, disconnected) = reader.event().await;
+    assert_eq!((name.as_str(), &disconnected["miner"]), ("block.disconnected", &json!(miner)));
+    assert_eq!(
+        (&disconnected["hash"], &disconnected["reward"]),
+        (&connected["hash"], &connected["reward"])
+    );
+    let (name, reorg) = reader.event().await;
+    assert_eq!((name.as_str(), &reorg["depth"]), ("reorg", &json!(2)));
+}
+
 // R07
 #[tokio::test]
 async fn rejects_invalid_event_filters() {
