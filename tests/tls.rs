@@ -150,6 +150,40 @@ fn fails(arguments: &[&str]) -> String {
     line
 }
 
+// As `openssl req -x509` makes it, and as curl's `--cacert` takes it.
+#[test]
+fn commands_take_the_self_signed_certificate_of_a_node_as_authority() {
+    let world = World::new(&["localhost"]);
+    let self_signed = |name: &str, not_after: i32| {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new([name.to_owned()]).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.not_after = rcgen::date_time_ymd(not_after, 1, 1);
+        let certificate = params.self_signed(&key).unwrap();
+        fs::write(world.path("cert.pem"), certificate.pem()).unwrap();
+        fs::write(world.path("key.pem"), key.serialize_pem()).unwrap();
+    };
+    let status = |url: &str| {
+        run(&["status", "--node", url, "--ca", &world.path("cert.pem"), "--network", "dev"])
+    };
+    self_signed("localhost", 4_000);
+    let server = world.start();
+    let (code, _, line) = status(&format!("https://localhost:{}", server.port()));
+    assert_eq!(code, Some(0), "{line}");
+    let (code, _, line) = status(&format!("https://{}", server.address));
+    assert_ne!(code, Some(0), "the certificate is not for this name");
+    assert!(line.contains("is not trusted"), "{line}");
+    // Another one of the same name is not listed.
+    self_signed("localhost", 4_000);
+    let (code, _, line) = status(&format!("https://localhost:{}", server.port()));
+    assert!(code != Some(0) && line.contains("is not trusted"), "{line}");
+    drop(server);
+    self_signed("localhost", 2_000);
+    let server = world.start();
+    let (code, _, line) = status(&format!("https://localhost:{}", server.port()));
+    assert!(code != Some(0) && line.contains("is not trusted"), "{line}");
+}
+
 #[test]
 fn commands_verify_certificates() {
     let world = World::new(&["localhost", "127.0.0.1"]);

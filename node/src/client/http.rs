@@ -390,8 +390,8 @@ impl Client {
                     anyhow!("{base} does not speak TLS: use http in its URL")
                 }
                 rustls::Error::InvalidCertificate(_) => UntrustedCertificate(format!(
-                    "the certificate of {base} is not trusted ({cause}): use --ca FILE with the \
-                     certificate of its issuer"
+                    "the certificate of {base} is not trusted ({cause}): use --ca FILE with that \
+                     certificate or the one of its issuer"
                 ))
                 .into(),
                 _ => anyhow!("TLS with {base} fails: {cause}"),

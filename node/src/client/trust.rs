@@ -4,11 +4,13 @@
 use anyhow::{Context, Result, anyhow, ensure};
 use chain::hash::sha256;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::verify_server_name;
 use rustls::crypto::{
     CryptoProvider, WebPkiSupportedAlgorithms, ring, verify_tls12_signature, verify_tls13_signature,
 };
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::server::ParsedCertificate;
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
 };
@@ -62,7 +64,9 @@ impl Trust {
             // Reading the authorities of the platform is slow.
             _ if !is_https => builder.with_root_certificates(RootCertStore::empty()),
             None => {
-                let verifier = platform(self.authorities, provider)?;
+                let listed = self.authorities.clone();
+                let verifier =
+                    WithListed { verifier: platform(self.authorities, provider)?, listed };
                 builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier))
             }
             Some(fingerprint) => {
@@ -84,6 +88,62 @@ fn platform(
     Verifier::new_with_extra_roots(authorities, provider).map_err(|error| {
         anyhow!("this machine has no certificate authorities ({error}): use --ca FILE")
     })
+}
+
+/// Accepts what the platform's verifier accepts, and a listed certificate of a server itself. One
+/// that is self-signed is its own authority as a rule, and is refused for that reason only.
+#[derive(Debug)]
+struct WithListed {
+    verifier: Verifier,
+    /// The certificates of `--ca`.
+    listed: Vec<CertificateDer<'static>>,
+}
+
+impl ServerCertVerifier for WithListed {
+    fn verify_server_cert(
+        &self,
+        certificate: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        ocsp: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        let verified =
+            self.verifier.verify_server_cert(certificate, intermediates, name, ocsp, now);
+        match verified {
+            // The period of validity was checked before.
+            Err(Error::InvalidCertificate(CertificateError::Other(cause)))
+                if cause.to_string().contains("CaUsedAsEndEntity")
+                    && self.listed.contains(certificate) =>
+            {
+                verify_server_name(&ParsedCertificate::try_from(certificate)?, name)?;
+                Ok(ServerCertVerified::assertion())
+            }
+            verified => verified,
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.verifier.verify_tls12_signature(message, certificate, signature)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.verifier.verify_tls13_signature(message, certificate, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.verifier.supported_verify_schemes()
+    }
 }
 
 /// Accepts one certificate, and the handshake signature by its key.
