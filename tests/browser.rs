@@ -55,6 +55,12 @@ impl Browser {
         response.json()["value"].clone()
     }
 
+    /// Opens one more window, which the following commands control.
+    pub fn open_window(&self) {
+        let window = self.command("POST", "/window/new", &json!({ "type": "window" }));
+        self.command("POST", "/window", &json!({ "handle": window["handle"] }));
+    }
+
     /// Opens a URL and waits until its page is rendered.
     pub fn navigate(&self, url: &str) {
         self.command("POST", "/url", &json!({ "url": url }));

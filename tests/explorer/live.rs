@@ -49,6 +49,28 @@ fn hidden_tab_catches_up_when_it_becomes_visible() {
     fixture.assert_not_reloaded();
 }
 
+// Browsers open at most six connections to a host, and a window that is visible keeps its stream.
+#[test]
+fn ten_windows_follow_the_chain_over_one_event_stream() {
+    let Some(fixture) = Fixture::new() else { return };
+    let browser = &fixture.browser;
+    for number in 0..10 {
+        if number > 0 {
+            browser.open_window();
+        }
+        // The page of forks replays the log too.
+        fixture.open(["/", "/forks"][number % 2]);
+        assert_eq!(browser.execute("return document.hidden"), json!(false));
+        browser.wait_for_text(".live", "live");
+    }
+    let metrics = fixture.node.get("/metrics");
+    let readers = metrics.text().lines().find(|line| line.starts_with("chain_event_readers "));
+    assert_eq!(readers, Some("chain_event_readers 2"));
+    fixture.node.generate(1, &text(test_address(7))).unwrap();
+    fixture.open("/");
+    browser.wait_for_text(".strip li:first-child strong", "13");
+}
+
 #[test]
 fn event_during_the_first_read_of_a_page_is_not_lost() {
     let Some(fixture) = Fixture::new() else { return };

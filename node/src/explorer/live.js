@@ -1,6 +1,7 @@
 // The node's state as it changes: its event stream, and the head of the chain, which events update.
 import { get } from './api.js';
 import { topics } from './config.js';
+import { serve } from './event_streams.js';
 
 /** Milliseconds until the explorer reconnects after the browser has stopped to. */
 const RECONNECT_DELAY = 1000;
@@ -128,30 +129,49 @@ function setState(next) {
   emit('status', state);
 }
 
+/** The URL of the worker's script; the content security policy requires a trusted one. */
+const WORKER = new URL('./events_worker.js', import.meta.url);
+const scripts = globalThis.trustedTypes?.createPolicy('events-worker', { createScriptURL: () => WORKER.href });
+
+/** A port to the event streams, which all windows of this browser share where it has shared workers. */
+function connectToStreams() {
+  if (typeof SharedWorker === 'function') {
+    const { port } = new SharedWorker(scripts?.createScriptURL('') ?? WORKER, { type: 'module', name: 'events' });
+    return port;
+  }
+  const { port1, port2 } = new MessageChannel();
+  serve(port2);
+  return port1;
+}
+
 /** Reads a stream of events until the signal aborts. Returns a function that reopens it. */
-function openStream({ url, names, onEvent, onOpen, onError, signal }) {
-  let source = null;
+function openStream({ url, names, isReplay = false, onEvent, onOpen, onError, signal }) {
+  let port = null;
   let timer = 0;
   const close = () => {
     clearTimeout(timer);
-    source?.close();
-    source = null;
+    port?.postMessage(null);
+    port?.close();
+    port = null;
   };
   const open = () => {
-    if (source || document.hidden || signal?.aborted) return;
-    source = new EventSource(url());
-    source.onopen = () => onOpen?.();
-    source.onerror = () => {
-      onError?.();
-      // The browser reconnects with the id of the last event, unless it has closed the stream.
-      if (source?.readyState !== EventSource.CLOSED) return;
+    if (port || document.hidden || signal?.aborted) return;
+    port = connectToStreams();
+    port.onmessage = ({ data: { type, topic, data, id } }) => {
+      if (type === 'event') onEvent(topic, data, id);
+      else if (type === 'open') onOpen?.();
+      else onError?.();
+      if (type !== 'closed') return;
       close();
       timer = setTimeout(open, RECONNECT_DELAY);
     };
-    for (const topic of names) source.addEventListener(topic, (event) => onEvent(topic, JSON.parse(event.data), event.lastEventId));
+    port.postMessage({ url: url(), names, isReplay });
   };
-  // Browsers limit the connections per host: hidden tabs leave them to visible ones.
+  // A hidden tab needs no events, and reads everything again when it is visible.
   document.addEventListener('visibilitychange', () => (document.hidden ? close() : open()), { signal });
+  // The worker does not notice that a page is gone.
+  window.addEventListener('pagehide', close, { signal });
+  window.addEventListener('pageshow', open, { signal });
   signal?.addEventListener('abort', close);
   open();
   return () => {
@@ -177,5 +197,5 @@ export function replay(names, signal, callback, onRestart) {
     since = Math.max(0, event.oldest - 1);
     reopen();
   };
-  const reopen = openStream({ url: () => `/v1/events?since=${since}&topics=${names.join(',')}`, names: [...names, 'reset'], onEvent, signal });
+  const reopen = openStream({ url: () => `/v1/events?since=${since}&topics=${names.join(',')}`, names: [...names, 'reset'], isReplay: true, onEvent, signal });
 }
