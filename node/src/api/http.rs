@@ -8,6 +8,7 @@ mod guarded_body;
 pub mod host_check;
 pub mod long_poll;
 pub mod page;
+mod parse_error;
 pub mod problem;
 pub mod rate_limit;
 pub mod resources;

@@ -63,6 +63,11 @@ impl HttpMetrics {
         InFlight { route: self.route(pattern), method, started: Instant::now() }
     }
 
+    /// Counts the response to a request whose head cannot be parsed.
+    pub fn count_malformed(&self, status: StatusCode) {
+        self.route(UNMATCHED).responses.count(("other", status.as_u16()));
+    }
+
     fn route(&self, pattern: &str) -> Arc<RouteMetrics> {
         let routes = self.routes.read().unwrap_or_else(PoisonError::into_inner);
         if let Some(route) = routes.get(pattern) {
@@ -79,7 +84,7 @@ impl HttpMetrics {
         let mut responses = page.family(
             Kind::Counter,
             "chain_http_requests_total",
-            "Responses to well-formed requests, by route pattern, method and status.",
+            "Responses by route pattern, method and status.",
         );
         for (route, metrics) in &routes {
             for ((method, status), count) in metrics.responses.get() {

@@ -76,6 +76,10 @@ kinds! {
         "The chain was reorganized since the first page: start again without a cursor.";
     TOO_LARGE = PAYLOAD_TOO_LARGE "too-large" "Request body too large"
         "The body is larger than the limit of its path: 1 MiB, and 4,200,000 bytes for a block.";
+    URI_TOO_LONG = URI_TOO_LONG "uri-too-long" "URI too long"
+        "The path and the query are longer than any of this API.";
+    HEAD_TOO_LARGE = REQUEST_HEADER_FIELDS_TOO_LARGE "head-too-large" "Request head too large"
+        "The request line and the headers together are larger than 16 KiB, or there are more than 100 headers.";
     UNSUPPORTED_MEDIA_TYPE = UNSUPPORTED_MEDIA_TYPE "unsupported-media-type" "Unsupported media type"
         "The path does not accept this `Content-Type`. JSON needs `application/json`.";
     NO_MINER = UNPROCESSABLE_ENTITY "no-miner" "No payout address"

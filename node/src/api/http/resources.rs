@@ -16,7 +16,7 @@ use axum::response::Response;
 use p2p::shares::{Lease, Limits, Pool};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
 
 /// Connections reserved for clients on this machine.
@@ -68,6 +68,8 @@ enum Lane {
 #[derive(Clone, Debug)]
 pub struct Connection {
     lease: Arc<Lease>,
+    /// The number of requests in progress.
+    requests: Arc<AtomicU32>,
     lane: Lane,
     /// Cancelled when the connection has to be closed in favour of others.
     pub close: CancellationToken,
@@ -76,18 +78,25 @@ pub struct Connection {
 impl Connection {
     /// Marks a request as in progress until the guard is dropped.
     pub fn begin(&self) -> ActiveGuard {
+        self.requests.fetch_add(1, Ordering::Relaxed);
         self.lease.set_idle(false);
-        ActiveGuard(Arc::clone(&self.lease))
+        ActiveGuard(self.clone())
+    }
+
+    /// Whether a request is in progress.
+    pub fn is_active(&self) -> bool {
+        self.requests.load(Ordering::Relaxed) > 0
     }
 }
 
 /// A request in progress, whose connection is not idle.
 #[derive(Debug)]
-pub struct ActiveGuard(Arc<Lease>);
+pub struct ActiveGuard(Connection);
 
 impl Drop for ActiveGuard {
     fn drop(&mut self) {
-        self.0.set_idle(true);
+        self.0.requests.fetch_sub(1, Ordering::Relaxed);
+        self.0.lease.set_idle(true);
     }
 }
 
@@ -139,7 +148,7 @@ impl Resources {
             let close = CancellationToken::new();
             let lease = Arc::new(pool.acquire(ip, 1, close.clone()).ok()?);
             lease.set_idle(true);
-            Some(Connection { lease, lane, close })
+            Some(Connection { lease, requests: Arc::default(), lane, close })
         })
     }
 

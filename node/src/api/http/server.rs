@@ -8,6 +8,7 @@
 use crate::api::http::extract::MAX_BODY;
 use crate::api::http::guarded_body::until_sent;
 use crate::api::http::host_check::AllowedHosts;
+use crate::api::http::parse_error::ProblemSocket;
 use crate::api::http::problem::{Kind, Problem};
 use crate::api::http::resources::{Connection, Resources};
 use crate::api::http::response::IfNoneMatch;
@@ -254,6 +255,8 @@ async fn serve_http(
     connection: Connection,
     mut stop: watch::Receiver<bool>,
 ) {
+    let metrics = Arc::clone(&app.borrow().metrics);
+    let socket = ProblemSocket::new(socket, connection.clone(), metrics);
     let service = service_fn(move |request: hyper::Request<Incoming>| {
         let active = connection.begin();
         let mut request = request.map(axum::body::Body::new);

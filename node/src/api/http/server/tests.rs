@@ -258,6 +258,27 @@ async fn oversized_heads_are_rejected() {
         let refused =
             received.starts_with("HTTP/1.1 431 ") || received.starts_with("HTTP/1.1 414 ");
         assert!(refused, "{received:.60}");
+        assert!(received.contains(MEDIA_TYPE) && received.ends_with('}'), "{received}");
+    }
+}
+
+// R01: hyper's own response has no body, and no metric counts it.
+#[tokio::test]
+async fn malformed_head_is_a_problem_and_counted() {
+    let (address, _stop, _server) = start().await;
+    let good = "GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    for request in ["\0\r\n\r\n", "GET /livez HTTP/1.1\r\n: x\r\n\r\n", "GET / HTTP/9.9\r\n\r\n"] {
+        for before in ["", good] {
+            let received = exchange(address, format!("{before}{request}").as_bytes()).await;
+            let last = received.split("HTTP/1.1 ").last().unwrap();
+            assert!(last.starts_with("400 Bad Request\r\n"), "{received}");
+            let (head, body) = last.split_once("\r\n\r\n").unwrap();
+            assert!(head.contains(MEDIA_TYPE), "{received}");
+            let problem: Value = serde_json::from_str(body).unwrap();
+            assert_eq!(problem["code"], "bad-request");
+            let served = received.matches("HTTP/1.1 200 ").count();
+            assert_eq!(served, usize::from(!before.is_empty()), "{received}");
+        }
     }
 }
 
