@@ -11,41 +11,9 @@ shift || true
 
 version=4.32.5
 tools=$PWD/target/tools/schemathesis-$version
-if [[ ! -e $tools/ready ]]; then
-    rm -rf "$tools"
-    # Debian packages venv and pip separately.
-    if ! python3 -c 'import ensurepip, venv' 2>/dev/null; then
-        if [[ $(id -u) != 0 ]]; then
-            echo "schemathesis needs python3-venv: apt-get install python3-venv" >&2
-            exit 1
-        fi
-        apt-get update -qq && apt-get install -y -qq python3-venv >/dev/null
-    fi
-    python3 -m venv "$tools"
-    "$tools/bin/pip" install --quiet --disable-pip-version-check "schemathesis==$version"
-    touch "$tools/ready"
-fi
-
-folder=$(mktemp -d)
-"$chain" node --network dev --data "$folder/data" --api 127.0.0.1:0 --listen none \
-    >"$folder/log" 2>&1 &
-node=$!
-finish() {
-    kill "$node" 2>/dev/null || true
-    wait "$node" 2>/dev/null || true
-    rm -rf "$folder"
-}
-trap finish EXIT
-for _ in $(seq 300); do
-    [[ -e $folder/data/node.json ]] && break
-    kill -0 "$node" || { cat "$folder/log" >&2; exit 1; }
-    sleep 0.1
-done
-
-NODE=$(python3 -c 'import json, sys; print(json.load(open(sys.argv[1]))["api"])' \
-    "$folder/data/node.json")
-TOKEN=$(cat "$folder/data/api-token")
-export NODE TOKEN
+source tests/dev_node.sh
+make_venv "$tools" "schemathesis==$version"
+start_dev_node "$chain"
 python3 "$here/fill.py"
 
 export SCHEMATHESIS_HOOKS=hooks PYTHONPATH=$here PYTHONDONTWRITEBYTECODE=1

@@ -4,3 +4,4 @@ pub mod docs;
 pub mod document;
 pub mod route;
 pub mod schema;
+mod simplify;

@@ -9,7 +9,7 @@ use axum::body::Bytes;
 use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
 use render::{escape, members, prose, schema_details, schema_html, text};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::fmt::Write as _;
 
 pub fn routes() -> Routes {
@@ -153,7 +153,7 @@ fn operation_html(document: &Value, method: &str, path: &str, operation: &Value)
         method.to_uppercase(),
         escape(path),
         prose(text(&operation["summary"])),
-        if operation["security"].is_null() { "" } else { " <span class=\"token\">token</span>" },
+        if operation["security"] == json!([]) { "" } else { " <span class=\"token\">token</span>" },
     );
     let mut put = |more: &str| html.push_str(more);
     if let Some(description) = operation["description"].as_str() {

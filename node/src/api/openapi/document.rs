@@ -7,6 +7,7 @@
 
 use crate::api::http::problem::{self, Kind, Problem};
 use crate::api::http::response::{CHAIN_HEIGHT, CHAIN_TIP};
+use crate::api::openapi::simplify::simplify;
 use schemars::generate::{Contract, SchemaSettings};
 use schemars::{JsonSchema, Schema};
 use serde_json::{Map, Value, json};
@@ -227,9 +228,7 @@ impl Operation {
             operation["requestBody"] =
                 json!({"required": self.body_required, "content": self.request_body});
         }
-        if self.is_protected {
-            operation["security"] = json!([{TOKEN: []}]);
-        }
+        operation["security"] = if self.is_protected { json!([{TOKEN: []}]) } else { json!([]) };
         operation
     }
 
@@ -315,7 +314,7 @@ fn problem_response(kinds: &[Kind]) -> Value {
         "headers": headers,
         "content": {problem::MEDIA_TYPE: {"schema": {
             "allOf": [{"$ref": format!("#{SCHEMAS}/Problem")}],
-            "properties": {"code": {"enum": codes}},
+            "properties": {"code": {"type": "string", "enum": codes}},
         }}},
     })
 }
@@ -344,7 +343,7 @@ pub fn document(operations: &[Operation]) -> Value {
             "text": kind.text(),
         })
     });
-    json!({
+    let mut document = json!({
         "openapi": "3.1.1",
         "info": {
             "title": "chain",
@@ -368,5 +367,7 @@ pub fn document(operations: &[Operation]) -> Value {
             }},
         },
         "x-problems": problems.collect::<Vec<_>>(),
-    })
+    });
+    simplify(&mut document);
+    document
 }

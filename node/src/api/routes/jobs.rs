@@ -124,7 +124,8 @@ pub struct Job {
     pub waiting: Option<String>,
     /// The result, once the job has ended; omitted in lists.
     pub result: Option<Outcome>,
-    /// The error of a failed job: a problem.
+    /// The error of a failed job.
+    #[schemars(with = "Option<Problem>")]
     pub error: Option<Value>,
 }
 

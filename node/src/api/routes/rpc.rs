@@ -19,6 +19,8 @@ use axum::http::uri::Authority;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use error::Error;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::Serialize;
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -29,12 +31,41 @@ pub fn routes() -> Routes {
                                the user name is the payout address. Errors of a call have status 200.",
         )
         .body_limit(MAX_BLOCK_BODY)
-        .response::<Value>(200, "The result of the call.")
-        .response::<Value>(401, "The user name is not a valid address.")])
+        .response::<CallResponse>(200, "The result of the call.")
+        .response::<CallResponse>(401, "The user name is not a valid address.")])
 }
 
 /// The URL of the Stratum server: miners that support Stratum switch to it.
 const X_STRATUM: HeaderName = HeaderName::from_static("x-stratum");
+
+/// The response to a JSON-RPC call.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "JsonRpcResponse")]
+struct CallResponse {
+    /// The result; null if the call failed.
+    #[schemars(schema_with = "any_json")]
+    result: Value,
+    /// Why the call failed; null if it succeeded.
+    error: Option<CallError>,
+    /// The id of the call.
+    #[schemars(schema_with = "any_json")]
+    id: Value,
+}
+
+/// The error of a JSON-RPC call.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "JsonRpcError")]
+struct CallError {
+    /// The code, as of Bitcoin Core.
+    code: i32,
+    /// A description.
+    message: String,
+}
+
+/// The schema of any JSON value. That of `Value` is `true`, which generators of clients refuse.
+fn any_json(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({})
+}
 
 pub async fn serve(
     State(node): State<Arc<NodeState>>,
@@ -49,7 +80,7 @@ pub async fn serve(
     let mut headers_out = HeaderMap::new();
     headers_out.extend(stratum(&node, &headers).map(|url| (X_STRATUM, url)));
     let (status, body) = match result {
-        Ok(result) => (StatusCode::OK, json!({ "result": result, "error": null, "id": id })),
+        Ok(result) => (StatusCode::OK, CallResponse { result, error: None, id }),
         Err(Error { code, message }) => {
             let is_unauthorized = code == Error::UNAUTHORIZED;
             if is_unauthorized {
@@ -57,8 +88,8 @@ pub async fn serve(
                 headers_out.insert(WWW_AUTHENTICATE, challenge);
             }
             let status = if is_unauthorized { StatusCode::UNAUTHORIZED } else { StatusCode::OK };
-            let error = json!({ "code": code, "message": message });
-            (status, json!({ "result": null, "error": error, "id": id }))
+            let error = Some(CallError { code, message });
+            (status, CallResponse { result: Value::Null, error, id })
         }
     };
     (status, headers_out, axum::Json(body)).into_response()
