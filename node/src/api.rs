@@ -17,19 +17,17 @@ use http::host_check::AllowedHosts;
 use http::resources::Resources;
 use http::server::App;
 use openapi::docs::Documentation;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 /// Builds the application with every route.
 pub fn router(
     node: Arc<NodeState>,
     token: &Token,
-    bound: SocketAddr,
     hosts: &[String],
     resources: Resources,
 ) -> Result<App> {
-    let hosts = AllowedHosts::new(bound.ip(), hosts)?;
-    let (router, document) = routes::all(token, &hosts).build();
+    let hosts = AllowedHosts::new(hosts)?;
+    let (router, document) = routes::all(token).build();
     let metrics = Arc::clone(&node.metrics.http);
     let router = router.merge(explorer::routes());
     let router = router.layer(Extension(Documentation::new(&document))).with_state(node);

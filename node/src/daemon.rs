@@ -181,7 +181,7 @@ fn check(config: &Config) -> Result<()> {
     if config.mine && config.miner.is_none() {
         bail!("--mine needs an address to pay: add --miner ADDRESS");
     }
-    AllowedHosts::new(config.api.ip(), &config.api_hosts)?;
+    AllowedHosts::new(&config.api_hosts)?;
     NodeFile::check(&config.data)?;
     Token::check(&config.data)?;
     network::check(&config.peering, &config.data)
@@ -360,7 +360,8 @@ impl Running {
         let Listeners { api, api_address, stratum } = listeners;
         let metrics = Arc::<Metrics>::default();
         let (report, progress) = watch::channel(None);
-        let hosts = AllowedHosts::new(api_address.ip(), &config.api_hosts)?;
+        let hosts = AllowedHosts::new(&config.api_hosts)?;
+        log_reachability(&config, &hosts, api_address.port());
         let resources = Resources::new(&config.limits, config.trusted_proxies.clone());
         let starting = starting::app(hosts, Arc::clone(&metrics.http), resources.clone(), progress);
         let (publish_app, app) = watch::channel(starting);
@@ -374,8 +375,7 @@ impl Running {
             return Ok(None);
         };
         self.start_servers(&config, stratum, &node)?;
-        let hosts = &config.api_hosts;
-        let app = api::router(Arc::clone(&node), &token, api_address, hosts, resources)?;
+        let app = api::router(Arc::clone(&node), &token, &config.api_hosts, resources)?;
         let is_stopped = tokio::select! {
             biased;
             () = &mut *stop => true,
@@ -501,6 +501,26 @@ impl Running {
         }
         writer.and(events).and(network).and(jobs).and(served)
     }
+}
+
+/// Logs how other machines reach an API that listens on all addresses, and which names it refuses.
+fn log_reachability(config: &Config, hosts: &AllowedHosts, port: u16) {
+    if !config.api.ip().is_unspecified() {
+        return;
+    }
+    let scheme = if config.tls.is_some() { "https" } else { "http" };
+    let urls = listener::outgoing_addresses(config.api.ip());
+    let urls: Vec<_> =
+        urls.iter().map(|ip| format!("{scheme}://{}", SocketAddr::new(*ip, port))).collect();
+    if !urls.is_empty() {
+        tracing::info!("other machines reach the API at {}", urls.join(" and "));
+    }
+    let names = [&["localhost".to_owned()], &config.api_hosts[..]].concat().join(", ");
+    let missing = listener::host_name().filter(|name| !hosts.allow(name));
+    let missing = missing.as_deref().unwrap_or("NAME");
+    tracing::info!(
+        "the API responds to IP addresses and to {names}: for other host names add --api-host {missing}"
+    );
 }
 
 fn mining_threads(config: &Config) -> NonZeroUsize {

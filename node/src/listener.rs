@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, anyhow};
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use tokio::net::TcpListener;
 
 /// Binds an address that the command-line option `flag` sets.
@@ -37,6 +37,39 @@ pub fn local_address(listener: &TcpListener) -> Result<SocketAddr> {
         _ => {}
     }
     Ok(address)
+}
+
+/// The addresses from which this machine connects to others, one of each family that a listener on
+/// `unspecified` serves. No packet is sent.
+pub fn outgoing_addresses(unspecified: IpAddr) -> Vec<IpAddr> {
+    // Addresses for documentation, RFC 5737 and RFC 3849; any other has the same route.
+    let destinations: [IpAddr; 2] =
+        [Ipv4Addr::new(192, 0, 2, 1).into(), Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1).into()];
+    let served = if unspecified.is_ipv4() { &destinations[..1] } else { &destinations[..] };
+    let address = |destination: &IpAddr| {
+        let any: IpAddr = match destination {
+            IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+            IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+        };
+        let socket = UdpSocket::bind((any, 0)).ok()?;
+        socket.connect((*destination, 9)).ok()?;
+        Some(socket.local_addr().ok()?.ip()).filter(|ip| !ip.is_loopback() && !ip.is_unspecified())
+    };
+    served.iter().filter_map(address).collect()
+}
+
+/// The name of this machine.
+#[cfg(unix)]
+pub fn host_name() -> Option<String> {
+    let name = rustix::system::uname();
+    let name = name.nodename().to_str().ok().filter(|name| !name.is_empty());
+    name.map(ToOwned::to_owned)
+}
+
+/// The name of this machine.
+#[cfg(not(unix))]
+pub fn host_name() -> Option<String> {
+    std::env::var("COMPUTERNAME").ok()
 }
 
 #[cfg(test)]

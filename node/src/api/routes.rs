@@ -20,13 +20,12 @@ pub mod transactions;
 pub mod transfer;
 mod ws;
 
-use crate::api::http::host_check::AllowedHosts;
 use crate::api::openapi::docs;
 use crate::api::openapi::route::Routes;
 use crate::auth::Token;
 
 /// Every route of the API. Those that change the node require the token.
-pub fn all(token: &Token, hosts: &AllowedHosts) -> Routes {
+pub fn all(token: &Token) -> Routes {
     let tables = [
         explorer::routes(),
         docs::routes(),
@@ -44,7 +43,7 @@ pub fn all(token: &Token, hosts: &AllowedHosts) -> Routes {
         jobs::routes(token),
         rpc::routes(),
         events::routes(),
-        ws::routes(hosts),
+        ws::routes(),
         dev::routes(token),
     ];
     tables.into_iter().fold(Routes::default(), Routes::merge)

@@ -48,7 +48,7 @@ fn routes(params: &Params) -> Router {
 async fn serve(routes: Router) -> (String, watch::Sender<bool>) {
     let listener = listener::bind("127.0.0.1:0".parse().unwrap(), "--api").await.unwrap();
     let address = listener::local_address(&listener).unwrap();
-    let hosts = AllowedHosts::new(address.ip(), &[]).unwrap();
+    let hosts = AllowedHosts::new(&[]).unwrap();
     let (stop, stopped) = watch::channel(false);
     let routes = server::App::new(routes, hosts, Arc::default(), Resources::default());
     tokio::spawn(server::serve(listener, None, watch::Sender::new(routes).subscribe(), stopped));

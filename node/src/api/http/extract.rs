@@ -5,6 +5,8 @@ use crate::api::http::content::{Json, OCTETS, media_type};
 use crate::api::http::problem::{Kind, Problem};
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
+use axum::middleware::Next;
+use axum::response::Response;
 use serde::de::DeserializeOwned;
 use std::fmt::Display;
 use std::ops::RangeInclusive;
@@ -64,6 +66,16 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
             axum::extract::Query::from_request_parts(parts, state).await?;
         Ok(Query(value))
     }
+}
+
+/// Middleware of routes without query parameters: a misspelt one is an error there too.
+pub async fn reject_query(request: Request, next: Next) -> Result<Response, Problem> {
+    let Some(query) = request.uri().query().filter(|query| !query.is_empty()) else {
+        return Ok(next.run(request).await);
+    };
+    let name = query.split(['=', '&']).next().unwrap_or_default();
+    let detail = format!("unknown query parameter `{name}`: this route has none");
+    Err(Problem::new(Kind::BAD_REQUEST, detail))
 }
 
 /// The path parameters, deserialized.

@@ -1,9 +1,12 @@
-//! The allow-list for the `Host` header. A web page can make a browser on this machine send requests
-//! to the node under the page's own name (DNS rebinding); its `Host` header is then a foreign name.
+//! What web pages may make the browser of an operator request. A page can make it send requests to the
+//! node under the page's own name (DNS rebinding); the `Host` header is then a foreign name. And any
+//! page can make it send requests to the node under the node's name, whose answers it cannot read, but
+//! which make work or change state.
 
 use crate::api::http::problem::{Kind, Problem};
 use anyhow::{Result, bail};
-use axum::extract::{Request, State};
+use axum::extract::Request;
+use axum::http::HeaderName;
 use axum::http::header::{HOST, ORIGIN};
 use axum::http::uri::Authority;
 use axum::middleware::Next;
@@ -12,19 +15,21 @@ use std::collections::HashSet;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
-/// The host names and addresses under which clients may reach the API.
+/// The relation of the page that sends a request to the host that receives it.
+/// Source: W3C, "Fetch Metadata Request Headers".
+const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+
+/// The host names under which clients may reach the API. IP addresses are always allowed: a page
+/// cannot be served under the address of another machine.
 #[derive(Clone, Debug)]
 pub struct AllowedHosts {
     allowed: Arc<HashSet<String>>,
 }
 
 impl AllowedHosts {
-    /// Allows the loopback names, the address the API is bound to and `extra` names.
-    pub fn new(bound: IpAddr, extra: &[String]) -> Result<AllowedHosts> {
+    /// Allows `localhost` and `extra` names.
+    pub fn new(extra: &[String]) -> Result<AllowedHosts> {
         let mut allowed = HashSet::from(["localhost".to_owned()]);
-        if !bound.is_unspecified() {
-            allowed.insert(bound.to_canonical().to_string());
-        }
         for name in extra {
             match host_of(name) {
                 Some(host) if !name.is_empty() => allowed.insert(host),
@@ -35,11 +40,9 @@ impl AllowedHosts {
     }
 
     /// Returns whether the value of a `Host` header, with or without a port, is allowed.
-    fn allow(&self, header: &str) -> bool {
-        host_of(header).is_some_and(|host| {
-            let number = host.parse::<IpAddr>();
-            number.is_ok_and(|ip| ip.is_loopback()) || self.allowed.contains(&host)
-        })
+    pub fn allow(&self, header: &str) -> bool {
+        host_of(header)
+            .is_some_and(|host| host.parse::<IpAddr>().is_ok() || self.allowed.contains(&host))
     }
 
     /// Checks the `Host` header, and the authority of the request line if it has one.
@@ -59,66 +62,99 @@ impl AllowedHosts {
         if allowed {
             return Ok(());
         }
-        let detail = "host name not allowed: use localhost, or start the node with --api-host NAME";
+        let detail = "host name not allowed: use an IP address or localhost, or start the node with \
+                      --api-host NAME";
         Err(Problem::new(Kind::FORBIDDEN_HOST, detail))
-    }
-
-    /// Returns whether the value of an `Origin` header is a page served under an allowed name.
-    fn allow_origin(&self, header: &str) -> bool {
-        let host = header.strip_prefix("http://").or_else(|| header.strip_prefix("https://"));
-        host.is_some_and(|host| self.allow(host))
     }
 }
 
 /// The host of `host`, `host:port`, `[v6]` or `[v6]:port` in normal form: lower case, without a
 /// trailing dot, addresses in canonical notation.
 fn host_of(header: &str) -> Option<String> {
+    host_and_port(header).map(|(host, _)| host)
+}
+
+/// The host in normal form, and the port if there is one.
+fn host_and_port(header: &str) -> Option<(String, Option<u16>)> {
     let (host, port) = match header.strip_prefix('[') {
         Some(rest) => {
             let (address, port) = rest.split_once(']')?;
             let address = IpAddr::V6(address.parse::<Ipv6Addr>().ok()?);
-            let port = if port.is_empty() { "0" } else { port.strip_prefix(':')? };
+            let port = if port.is_empty() { None } else { Some(port.strip_prefix(':')?) };
             (address.to_canonical().to_string(), port)
         }
         None => {
-            let (name, port) = header.split_once(':').unwrap_or((header, "0"));
+            let (name, port) =
+                header.split_once(':').map_or((header, None), |(name, port)| (name, Some(port)));
             (name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase(), port)
         }
     };
     let letter = |byte: u8| byte.is_ascii_alphanumeric() || b".-_:".contains(&byte);
     let well_formed = !host.is_empty() && host.bytes().all(letter);
-    (well_formed && port.parse::<u16>().is_ok()).then_some(host)
+    let port = port.map(|port| port.parse::<u16>().ok());
+    match port {
+        Some(None) => None,
+        port => well_formed.then_some((host, port.flatten())),
+    }
 }
 
-/// Middleware that rejects pages of other hosts: browsers open WebSockets to any host and name the
-/// page's own in the `Origin` header. Clients other than browsers send none.
-pub async fn check_origin(
-    State(hosts): State<AllowedHosts>,
-    request: Request,
-    next: Next,
-) -> Result<Response, Problem> {
-    let mut origins = request.headers().get_all(ORIGIN).iter();
-    if origins.all(|origin| origin.to_str().is_ok_and(|origin| hosts.allow_origin(origin))) {
-        return Ok(next.run(request).await);
+/// Whether an `Origin` header names the host and port of a `Host` header. A missing port is the
+/// default of the origin's scheme: behind a proxy, the scheme of the host is not known.
+fn is_origin_of(origin: &str, host: &str) -> bool {
+    let parts = [("http://", 80), ("https://", 443)]
+        .into_iter()
+        .find_map(|(scheme, port)| Some((host_and_port(origin.strip_prefix(scheme)?)?, port)));
+    parts.is_some_and(|((name, port), default)| {
+        host_and_port(host).is_some_and(|(host, host_port)| {
+            host == name && host_port.unwrap_or(default) == port.unwrap_or(default)
+        })
+    })
+}
+
+/// Checks that no page of another host sends the request. Clients other than browsers name no page.
+///
+/// # Errors
+/// Returns the problem to respond with if `Sec-Fetch-Site` says that another site sends it, or if the
+/// `Origin` is another host or port.
+pub fn check_same_origin(request: &Request) -> Result<(), Problem> {
+    let headers = request.headers();
+    let is_foreign = |site: &str| matches!(site, "cross-site" | "same-site");
+    let mut sites = headers.get_all(SEC_FETCH_SITE).iter();
+    let from_other_site = sites.any(|site| site.to_str().is_ok_and(is_foreign));
+    let line = request.uri().authority().map(Authority::as_str);
+    let host = line.or_else(|| headers.get(HOST)?.to_str().ok());
+    let mut origins = headers.get_all(ORIGIN).iter();
+    let is_own = origins.all(|origin| {
+        host.is_some_and(|host| origin.to_str().is_ok_and(|origin| is_origin_of(origin, host)))
+    });
+    if is_own && !from_other_site {
+        return Ok(());
     }
-    let detail =
-        "cross-origin request not allowed: start the node with --api-host NAME to allow it";
+    let detail = "a page of another host may not send this request: its Origin must be the host and \
+                  port of the node";
     Err(Problem::new(Kind::FORBIDDEN_HOST, detail))
+}
+
+/// Middleware that applies `check_same_origin` to requests that read but make work.
+pub async fn same_origin(request: Request, next: Next) -> Result<Response, Problem> {
+    check_same_origin(&request)?;
+    Ok(next.run(request).await)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use axum::body::Body;
 
     fn hosts(extra: &[&str]) -> Result<AllowedHosts> {
         let extra: Vec<String> = extra.iter().map(ToString::to_string).collect();
-        AllowedHosts::new("192.0.2.1".parse().unwrap(), &extra)
+        AllowedHosts::new(&extra)
     }
 
-    // R13
+    // R13: an address cannot be rebound, and orchestrators probe containers by theirs.
     #[test]
-    fn allows_loopback_bound_address_and_extra_names_in_every_notation() {
-        let hosts = hosts(&["Node.Example.org", "[2001:db8::1]"]).unwrap();
+    fn allows_addresses_and_extra_names_in_every_notation() {
+        let hosts = hosts(&["Node.Example.org"]).unwrap();
         for host in [
             "localhost",
             "localhost:8400",
@@ -130,9 +166,10 @@ mod tests {
             "[0:0:0:0:0:0:0:1]:8400",
             "[::ffff:127.0.0.1]",
             "192.0.2.1:8400",
+            "10.42.0.17:8400",
+            "[2001:DB8::1]:8400",
             "node.example.org",
             "NODE.example.ORG.:443",
-            "[2001:DB8::1]:8400",
         ] {
             assert!(hosts.allow(host), "{host}");
         }
@@ -159,12 +196,9 @@ mod tests {
             "127.1",
             "2130706433",
             "0x7f.0.0.1",
-            "0.0.0.0",
-            "[::]",
             "[::1",
             "::1",
             "[::1]x",
-            "192.0.2.2",
             "xn--nde-sna.example.org",
             "node.example.org.evil.example",
             " localhost",
@@ -173,24 +207,52 @@ mod tests {
         }
     }
 
-    // R11, R13
+    fn check(headers: &[(&str, &str)]) -> bool {
+        let request = headers
+            .iter()
+            .fold(Request::post("/"), |request, (name, value)| request.header(*name, *value));
+        check_same_origin(&request.body(Body::empty()).unwrap()).is_ok()
+    }
+
+    // R31
     #[test]
-    fn allows_only_origins_with_allowed_names() {
-        let hosts = hosts(&["node.example.org"]).unwrap();
-        for origin in ["http://localhost:8400", "https://node.example.org", "http://[::1]:1"] {
-            assert!(hosts.allow_origin(origin), "{origin}");
-        }
-        for origin in [
-            "null",
-            "",
-            "http://",
-            "localhost",
-            "file://localhost",
-            "https://evil.example",
-            "http://localhost.evil.example",
-            "http://evil@localhost",
+    fn origin_is_the_host_and_port_of_the_node() {
+        for (origin, host) in [
+            ("http://localhost:8400", "localhost:8400"),
+            ("http://LOCALHOST", "localhost:80"),
+            ("https://node.example.org", "node.example.org"),
+            ("https://node.example.org", "node.example.org:443"),
+            ("http://[::1]:1", "[0:0::1]:1"),
         ] {
-            assert!(!hosts.allow_origin(origin), "{origin}");
+            assert!(check(&[("host", host), ("origin", origin)]), "{origin} {host}");
+        }
+        for (origin, host) in [
+            ("http://localhost:3000", "localhost:8400"),
+            ("http://localhost", "localhost:8400"),
+            ("http://127.0.0.1:8400", "localhost:8400"),
+            ("null", "localhost"),
+            ("", "localhost"),
+            ("http://", "localhost"),
+            ("localhost", "localhost"),
+            ("file://localhost", "localhost"),
+            ("https://evil.example", "localhost"),
+            ("http://localhost.evil.example", "localhost"),
+            ("http://evil@localhost", "localhost"),
+            ("http://localhost:", "localhost"),
+        ] {
+            assert!(!check(&[("host", host), ("origin", origin)]), "{origin} {host}");
+        }
+        assert!(!check(&[("host", "a"), ("origin", "http://a"), ("origin", "http://b")]));
+    }
+
+    // R31
+    #[test]
+    fn request_of_another_site_is_rejected_and_one_without_a_page_passes() {
+        assert!(check(&[("host", "localhost")]));
+        for (site, is_allowed) in
+            [("same-origin", true), ("none", true), ("cross-site", false), ("same-site", false)]
+        {
+            assert_eq!(check(&[("host", "localhost"), ("sec-fetch-site", site)]), is_allowed);
         }
     }
 

@@ -52,8 +52,8 @@ kinds! {
         "Requests that change the node need `Authorization: Bearer TOKEN`. The token is in the file `api-token` in the node's data folder.";
     NOT_AVAILABLE = FORBIDDEN "not-available" "Not available on this network"
         "`/v1/dev` is available on development networks only, whose blocks take no work, and cannot invalidate the genesis block.";
-    FORBIDDEN_HOST = FORBIDDEN "forbidden-host" "Host name not allowed"
-        "The `Host` header names none of the allowed hosts, which protects against requests from other sites' pages. Use localhost or the node's address, or start the node with `--api-host NAME`.";
+    FORBIDDEN_HOST = FORBIDDEN "forbidden-host" "Host or origin not allowed"
+        "The `Host` header is no IP address and none of the allowed names, or a page of another host sends the request: by its `Origin` or `Sec-Fetch-Site`. Use localhost or an address of the node, or start the node with `--api-host NAME`.";
     NOT_FOUND = NOT_FOUND "not-found" "Not found"
         "The path does not exist, or the node does not have the requested resource.";
     METHOD_NOT_ALLOWED = METHOD_NOT_ALLOWED "method-not-allowed" "Method not allowed"

@@ -7,7 +7,7 @@
 
 use crate::api::http::extract::MAX_BODY;
 use crate::api::http::guarded_body::until_sent;
-use crate::api::http::host_check::AllowedHosts;
+use crate::api::http::host_check::{self, AllowedHosts};
 use crate::api::http::parse_error::ProblemSocket;
 use crate::api::http::problem::{Kind, Problem};
 use crate::api::http::resources::{Connection, Resources};
@@ -101,8 +101,15 @@ struct Checks {
 async fn check(State(checks): State<Checks>, mut request: Request, next: Next) -> Response {
     let in_flight = checks.metrics.start(&request);
     let (client, within_limits) = checks.resources.client_of(&request);
-    let counted = checks.hosts.check(&request).and(within_limits);
-    let counted = counted.and_then(|()| client.count_request(request.headers()));
+    let counted = checks
+        .hosts
+        .check(&request)
+        .and_then(|()| match request.method().is_safe() {
+            true => Ok(()),
+            false => host_check::check_same_origin(&request),
+        })
+        .and(within_limits)
+        .and_then(|()| client.count_request(request.headers()));
     let mut response = match counted {
         Ok(_bytes) => {
             request.extensions_mut().insert(client.clone());

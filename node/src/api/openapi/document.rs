@@ -117,6 +117,11 @@ impl Operation {
         }
     }
 
+    /// Whether there are query parameters.
+    pub fn has_query_parameters(&self) -> bool {
+        self.parameters.iter().any(|parameter| parameter["in"] == "query")
+    }
+
     /// Restricts the `cursor` parameter to cursors of these lists.
     pub fn cursor_parameter(&mut self, pattern: &str) {
         let cursor = self.parameters.iter_mut().find(|parameter| parameter["name"] == "cursor");

@@ -3,8 +3,8 @@
 
 use crate::api::http::auth;
 use crate::api::http::content::{Encoding, Json, OCTETS, TEXT};
-use crate::api::http::extract::{Bytes, EncodedBody, EncodedItems, Path, Query};
-use crate::api::http::host_check::{self, AllowedHosts};
+use crate::api::http::extract::{self, Bytes, EncodedBody, EncodedItems, Path, Query};
+use crate::api::http::host_check;
 use crate::api::http::page::{List, Page};
 use crate::api::http::problem::Kind;
 use crate::api::http::resources::Client;
@@ -115,6 +115,7 @@ inputs!(A, B, C, D, E);
 pub struct Route {
     operation: Operation,
     handler: MethodRouter<Arc<NodeState>>,
+    ignores_query: bool,
 }
 
 /// A route for `GET`.
@@ -158,7 +159,7 @@ impl Route {
     {
         let mut operation = Operation::new(method, path, summary);
         T::describe(&mut operation);
-        Route { operation, handler: routing::on(filter, handler) }
+        Route { operation, handler: routing::on(filter, handler), ignores_query: false }
     }
 
     fn with(mut self, change: impl FnOnce(&mut Operation)) -> Route {
@@ -245,10 +246,16 @@ impl Route {
         self.with(|operation| operation.response(101, text, Value::Null))
     }
 
-    /// Rejects cross-origin requests, except from the permitted hosts.
-    pub fn same_origin(mut self, hosts: &AllowedHosts) -> Route {
-        let check = middleware::from_fn_with_state(hosts.clone(), host_check::check_origin);
-        self.handler = self.handler.route_layer(check);
+    /// Rejects requests of pages of other hosts, as every route does that is no read: for a read
+    /// that makes work.
+    pub fn same_origin(mut self) -> Route {
+        self.handler = self.handler.route_layer(middleware::from_fn(host_check::same_origin));
+        self
+    }
+
+    /// Ignores query parameters: the script of a page reads them.
+    pub fn ignores_query(mut self) -> Route {
+        self.ignores_query = true;
         self
     }
 
@@ -304,7 +311,10 @@ impl Routes {
     pub fn build(self) -> (Router<Arc<NodeState>>, Value) {
         let mut router = Router::new();
         let mut operations = Vec::with_capacity(self.routes.len());
-        for Route { operation, handler } in self.routes {
+        for Route { operation, mut handler, ignores_query } in self.routes {
+            if !ignores_query && !operation.has_query_parameters() {
+                handler = handler.route_layer(middleware::from_fn(extract::reject_query));
+            }
             router = router.route(operation.path, handler);
             operations.push(operation);
         }

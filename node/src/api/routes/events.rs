@@ -31,6 +31,7 @@ pub fn routes() -> Routes {
             "Streams from now on, or from the event after `since` or `Last-Event-ID`. `topics` \
                                and `address` filter the events.",
         )
+        .same_origin()
         .response_as("text/event-stream", "Events, with keep-alive comments.")
         .errors(&[Kind::TOO_MANY_READERS])])
 }

@@ -6,5 +6,6 @@ use crate::explorer;
 pub fn routes() -> Routes {
     Routes::new([get("/", "Get the explorer's home page", explorer::home)
         .response_as(explorer::DOCUMENT, "The home page.")
-        .not_modified()])
+        .not_modified()
+        .ignores_query()])
 }

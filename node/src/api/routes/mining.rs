@@ -35,6 +35,7 @@ pub fn routes() -> Routes {
                                    need it.",
             )
             .response::<Template>(200, "A template for a child of the tip.")
+            .same_origin()
             .errors(&[Kind::NO_MINER]),
         get("/v1/mining/workers", "List Stratum workers", workers).returns::<Vec<WorkerInfo>>(),
     ])

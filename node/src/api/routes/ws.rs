@@ -7,7 +7,6 @@
 //! `"replace": false`, by which it replaces no other transfer.
 
 use crate::api::http::extract::{Query, unhex};
-use crate::api::http::host_check::AllowedHosts;
 use crate::api::http::problem::{Kind, Problem};
 use crate::api::http::rate_limit::{READ, SUBMISSION};
 use crate::api::http::resources::{Client, Subscription};
@@ -31,15 +30,15 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, MissedTickBehavior};
 
-pub fn routes(hosts: &AllowedHosts) -> Routes {
+pub fn routes() -> Routes {
     Routes::new([get("/v1/ws", "Stream events over a WebSocket", open)
         .description(
             "Accepts `subscribe` and `submit_transaction` messages, which count like requests for the \
-             rate limit. A submitted transfer survives as after `POST /v1/transactions`. Cross-origin \
-             requests are rejected.",
+             rate limit. A submitted transfer survives as after `POST /v1/transactions`. Pages of other \
+             hosts are rejected.",
         )
         .upgrades("The WebSocket is open.")
-        .same_origin(hosts)
+        .same_origin()
         .errors(&[Kind::TOO_MANY_READERS])])
 }
 

@@ -1,4 +1,4 @@
-use super::contract::{any_hosts, any_token, document};
+use super::contract::{any_token, document};
 use super::*;
 use crate::api::http::problem::Kind;
 use crate::api::routes;
@@ -15,7 +15,7 @@ fn paths_of(router: &impl std::fmt::Debug) -> BTreeSet<String> {
 
 #[tokio::test]
 async fn routes_and_document_match() {
-    let (router, document) = routes::all(&any_token(), &any_hosts()).build();
+    let (router, document) = routes::all(&any_token()).build();
     let described = document["paths"].as_object().unwrap().keys();
     let described: BTreeSet<String> = described.filter(|path| *path != "/").cloned().collect();
     assert_eq!(paths_of(&router), described);
@@ -135,4 +135,66 @@ async fn problem_types_link_to_their_documentation() {
     }
     let missing = world.get("/v1/blocks/999").await.problem(404, "not-found");
     assert_eq!(missing["type"], "/docs#not-found");
+}
+
+// R07
+#[tokio::test]
+async fn every_route_rejects_unknown_query_parameters() {
+    let world = World::new().await;
+    let mut routes = 0;
+    for (path, methods) in document()["paths"].as_object().unwrap() {
+        let filled = path.replace("{id}", "0").replace("{address}", "0").replace("{who}", "0");
+        for method in methods.as_object().unwrap().keys() {
+            if (&**method, &**path) == ("get", "/") {
+                continue;
+            }
+            let request = Request::builder().method(method.to_uppercase().as_str());
+            let request = request.uri(format!("{filled}?misspelt=1"));
+            let request = request
+                .header(header::HOST, "localhost")
+                .header(header::CONTENT_TYPE, "application/json")
+                .header(header::AUTHORIZATION, format!("Bearer {}", world.token));
+            let response = world.send(request.body(Body::from("{}")).unwrap()).await;
+            let problem = response.problem(400, "bad-request");
+            let detail = problem["detail"].as_str().unwrap();
+            assert!(detail.contains("misspelt"), "{method} {path}: {detail}");
+            routes += 1;
+        }
+    }
+    assert!(routes > 40, "{routes}");
+    // The script of the explorer's pages reads their query.
+    assert_eq!(world.get("/?misspelt=1").await.status, 200);
+}
+
+// R31
+#[tokio::test]
+async fn pages_of_other_sites_neither_make_work_nor_change_state() {
+    let world = World::new().await;
+    let makes_work = ["/v1/mining/template", "/v1/events", "/v1/ws"];
+    for (path, methods) in document()["paths"].as_object().unwrap() {
+        let filled = path.replace("{id}", "0").replace("{address}", "0").replace("{who}", "0");
+        for method in methods.as_object().unwrap().keys() {
+            for (name, value) in [
+                ("sec-fetch-site", "cross-site"),
+                ("sec-fetch-site", "same-site"),
+                ("origin", "http://evil.example"),
+                ("origin", "http://localhost:3000"),
+            ] {
+                if method == "get" && !makes_work.contains(&path.as_str()) {
+                    continue;
+                }
+                let request = Request::builder().method(method.to_uppercase().as_str());
+                let request = request.uri(&filled).header(header::HOST, "localhost:8400");
+                let request = request
+                    .header(name, value)
+                    .header(header::AUTHORIZATION, format!("Bearer {}", world.token));
+                let response = world.send(request.body(Body::from("{}")).unwrap()).await;
+                response.problem(403, "forbidden-host");
+            }
+        }
+    }
+    // A link on another site may lead here.
+    let link = [("sec-fetch-site", "cross-site")];
+    assert_eq!(world.get_with("/v1/chain", &link).await.status, 200);
+    assert_eq!(world.get_with("/", &link).await.status, 200);
 }
