@@ -430,7 +430,7 @@ mod tests {
         own.map(|shares| (shares.name, shares.accepted)).collect()
     }
 
-    // Q14: finding 9
+    // Q15: finding 9
     #[test]
     fn invented_names_cost_no_worker_its_shares() {
         let folder = tempfile::tempdir().unwrap();
@@ -459,7 +459,7 @@ mod tests {
         assert_eq!(workers.list(false).len(), 4, "workers without a share are not saved");
     }
 
-    // Q14
+    // Q15
     #[test]
     fn address_with_its_share_of_workers_replaces_only_its_own() {
         let folder = tempfile::tempdir().unwrap();
