@@ -127,8 +127,7 @@ impl World {
         let data = folder.path().join("data");
         let token = std::fs::read_to_string(data.join("api-token")).unwrap().trim().to_owned();
         let protection = Token::open_or_create(&data).unwrap();
-        let routes =
-            router(daemon.node().clone(), &protection, &[], Resources::default()).unwrap();
+        let routes = router(daemon.node().clone(), &protection, &[], Resources::default()).unwrap();
         World { routes, token, daemon, _folder: folder }
     }
 

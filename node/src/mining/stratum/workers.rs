@@ -430,7 +430,7 @@ mod tests {
         own.map(|shares| (shares.name, shares.accepted)).collect()
     }
 
-    // Q15: finding 9
+    // Q15
     #[test]
     fn invented_names_cost_no_worker_its_shares() {
         let folder = tempfile::tempdir().unwrap();
