@@ -155,10 +155,10 @@ mod tests {
 
     #[test]
     fn request_expires_after_ten_seconds() {
-        let mut upload = Upload::new(1);
+        let mut upload = Upload::<u32>::new(1);
         let only = group();
         (0..3).for_each(|request| {
-            upload.push(only, request, Duration::from_secs(u64::from(request)))
+            upload.push(only, request, Duration::from_secs(u64::from(request)));
         });
         assert_eq!(upload.expired(Duration::from_secs(9)), [0; 0]);
         assert_eq!(upload.expired(Duration::from_secs(11)), [0, 1]);
