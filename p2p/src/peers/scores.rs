@@ -70,6 +70,7 @@ impl Misbehavior {
             Misbehavior::WrongNetwork => "another network",
             Misbehavior::BadAnnouncement => "invalid announcement",
             Misbehavior::BadRequest => "request that violates the protocol",
+            Misbehavior::UnreadResponse => "responses that it does not read",
             Misbehavior::TooManyRequests => "too many requests",
             Misbehavior::BrokenStream => "broken streams",
             Misbehavior::Timeout => "responses that time out",
