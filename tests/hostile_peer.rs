@@ -18,6 +18,7 @@ mod unread;
 use clap::Parser;
 use libp2p::Multiaddr;
 use peer_client::encoding::Hash;
+use std::io::Write;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -137,5 +138,5 @@ async fn main() {
             claims::run(&network, peer, (target, listen), duration).await
         }
     };
-    println!("{report}");
+    writeln!(std::io::stdout(), "{report}").unwrap();
 }

@@ -109,7 +109,7 @@ pub struct Cli {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    Node(node::Args),
+    Node(Box<node::Args>),
     Mine(mine::Args),
     Jobs(jobs::Args),
     Status(status::Args),
@@ -142,7 +142,7 @@ impl Cli {
         let done = match self.command {
             Command::Node(args) => {
                 let flags = matches.subcommand_matches("node");
-                node::run(args, flags.context("the flags of `node` are parsed")?)
+                node::run(*args, flags.context("the flags of `node` are parsed")?)
             }
             Command::Mine(args) => mine::run(&args),
             Command::Jobs(args) => jobs::run(args, self.json),

@@ -10,6 +10,7 @@ use libp2p::swarm::SwarmEvent;
 use libp2p::{Multiaddr, PeerId, Swarm};
 use serde_json::{Value, json};
 use std::collections::HashMap;
+use std::io::Write;
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 
@@ -184,7 +185,9 @@ impl<C: Claimant> Peer<'_, C> {
 
     fn handle(&mut self, event: SwarmEvent<BehaviourEvent>) {
         match event {
-            SwarmEvent::NewListenAddr { address, .. } => eprintln!("listening on {address}"),
+            SwarmEvent::NewListenAddr { address, .. } => {
+                let _ = writeln!(std::io::stderr(), "listening on {address}");
+            }
             SwarmEvent::ConnectionEstablished { peer_id, endpoint, .. } => {
                 self.counts.connections += 1;
                 if endpoint.is_dialer() {
