@@ -22,7 +22,7 @@ use tokio::sync::watch;
 
 /// The name of the file in the data folder.
 const FILE: &str = "stratum.json";
-/// Most workers that are counted, some hundred bytes each. Above that, see `WorkersState::make_room`.
+/// Most workers that are counted, some hundred bytes each. Above that, see `make_room`.
 const MAX_WORKERS: usize = 4_096;
 /// The share of one address while that many are counted.
 const MAX_OWNED: usize = 64;
@@ -142,21 +142,24 @@ impl Workers {
         self.lock().totals.clone()
     }
 
-    /// Records that a connection from an address authorized as a worker. If no other worker has to
-    /// give way, it is counted from its first accepted share.
+    /// Records that a connection from an address authorized as a worker. If all workers are taken,
+    /// it is counted from its first accepted share.
     pub fn join(&self, worker: &Worker<Address>, from: IpAddr) {
         let mut state = self.lock();
-        if state.open(worker, owner_of(from), false, self.hrp)
-            && let Some(entry) = state.entries.get_mut(worker)
+        if (state.entries.len() < MAX_WORKERS || state.entries.contains_key(worker))
+            && let Some(entry) = state.open(worker, owner_of(from), self.hrp)
         {
             entry.connections += 1;
         }
     }
 
-    /// Records that a connection of a worker closed.
+    /// Records that a connection of a worker closed. One without an accepted share is forgotten.
     pub fn leave(&self, worker: &Worker<Address>) {
-        if let Some(entry) = self.lock().entries.get_mut(worker) {
-            entry.connections = entry.connections.saturating_sub(1);
+        let mut state = self.lock();
+        let Some(entry) = state.entries.get_mut(worker) else { return };
+        entry.connections = entry.connections.saturating_sub(1);
+        if entry.connections == 0 && !entry.is_proven() {
+            state.entries.remove(worker);
         }
     }
 
@@ -178,8 +181,7 @@ impl Workers {
         let is_accepted = matches!(outcome, ShareOutcome::Accepted(_) | ShareOutcome::Block(_));
         if is_accepted
             && !state.entries.contains_key(worker)
-            && state.open(worker, owner_of(from), true, self.hrp)
-            && let Some(entry) = state.entries.get_mut(worker)
+            && let Some(entry) = state.open(worker, owner_of(from), self.hrp)
         {
             entry.connections = 1;
         }
@@ -236,24 +238,23 @@ impl Shares {
 }
 
 impl WorkersState {
-    /// Opens the account of a worker unless it exists. Returns false if there is no room.
-    fn open(&mut self, worker: &Worker<Address>, owner: IpAddr, is_proven: bool, hrp: Hrp) -> bool {
-        if !self.entries.contains_key(worker) && !self.make_room(owner, is_proven) {
-            return false;
+    /// Opens the account of a worker unless it exists. Returns `None` if there is no room.
+    fn open(&mut self, worker: &Worker<Address>, owner: IpAddr, hrp: Hrp) -> Option<&mut Entry> {
+        if !self.entries.contains_key(worker) && !self.make_room(owner) {
+            return None;
         }
         let entry = self.entries.entry(worker.clone()).or_default();
         entry.owner.get_or_insert(owner);
         entry.shares.address = worker.payout_address.encode(hrp);
         entry.shares.name.clone_from(&worker.name);
         entry.hash_rate.get_or_insert_with(|| HashRate::new(Instant::now()));
-        true
+        Some(entry)
     }
 
-    /// Makes room for a worker of this owner, which has an accepted share if `is_proven`. Workers
-    /// without one give way first, and never make one with a share give way; then those whose last
-    /// one is old; then those of the owner with the most. An owner with its share replaces only its
-    /// own. Returns false if there is none to replace.
-    fn make_room(&mut self, owner: IpAddr, is_proven: bool) -> bool {
+    /// Makes room for a worker of this owner with an accepted share: above the limit, in place of one
+    /// without; then of one whose last share is old; then of one of an owner with more. An owner with
+    /// its share replaces only its own. Returns false if there is none to replace.
+    fn make_room(&mut self, owner: IpAddr) -> bool {
         if self.entries.len() < MAX_WORKERS {
             return true;
         }
@@ -261,28 +262,19 @@ impl WorkersState {
         for owner in self.entries.values().filter_map(|entry| entry.owner) {
             *owned.entry(owner).or_default() += 1;
         }
-        let count = |owner: Option<IpAddr>| owner.and_then(|it| owned.get(&it)).map_or(1, |it| *it);
         let own = owned.get(&owner).copied().unwrap_or_default();
         let now = clock::now().get();
-        let is_recent = |entry: &Entry| {
+        let victim = self.entries.iter().filter_map(|(worker, entry)| {
+            let held = entry.owner.and_then(|owner| owned.get(&owner)).copied().unwrap_or(1);
             let since = entry.shares.last_share.map(|last| now.saturating_sub(last));
-            since.is_some_and(|seconds| seconds < RECENT_SECONDS)
-        };
-        let gives_way = |entry: &Entry| {
+            let is_recent = since.is_some_and(|seconds| seconds < RECENT_SECONDS);
             let is_own = entry.owner == Some(owner);
-            let is_weaker = is_proven || !entry.is_proven();
-            // Among workers of equal standing, the owner of more gives way.
-            let is_better = is_proven && !is_recent(entry);
-            is_weaker && (is_own || (own < MAX_OWNED && (is_better || count(entry.owner) > own)))
-        };
-        let victim =
-            self.entries.iter().filter(|(_, entry)| gives_way(entry)).min_by_key(|(_, entry)| {
-                let holding = Reverse(count(entry.owner));
-                let is_connected = entry.connections > 0;
-                let last_share = entry.shares.last_share;
-                (entry.is_proven(), is_recent(entry), holding, is_connected, last_share)
-            });
-        let victim = victim.map(|(worker, _)| worker.clone());
+            let gives_way = is_own || (own < MAX_OWNED && (!is_recent || held > own));
+            let is_connected = entry.connections > 0;
+            let order = (entry.is_proven(), is_recent, Reverse(held), is_connected);
+            gives_way.then_some(((order, entry.shares.last_share), worker))
+        });
+        let victim = victim.min_by_key(|(order, _)| *order).map(|(_, worker)| worker.clone());
         victim.is_some_and(|worker| self.entries.remove(&worker).is_some())
     }
 }
