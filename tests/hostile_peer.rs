@@ -138,5 +138,6 @@ async fn main() {
             claims::run(&network, peer, (target, listen), duration).await
         }
     };
-    writeln!(std::io::stdout(), "{report}").unwrap();
+    let mut output = std::io::stdout();
+    output.write_all(format!("{report}\n").as_bytes()).unwrap();
 }

@@ -24,13 +24,14 @@ pub use address_exchange::Source;
 pub use bans::{Ban, MAX_BAN_UNTIL, MAX_BANS, Subject};
 pub use configured::PersistentPeer;
 pub use dial::{Dial, DialFailure, Purpose};
+pub use dial_schedule::INCOMPATIBLE_REST;
 pub use policy::Policy;
 pub use rate_limit::{AddressGroup, Allowance};
 pub use scores::{
     BAN_SCORE, BEST_SCORE, COOL_DOWN, DISCONNECT_SCORE, HALF_LIFE, IP_BAN, PEER_BAN, Penalty,
     WORST_SCORE,
 };
-pub use slots::{Activity, Denied, Direction};
+pub use slots::{Activity, Connected, Denied, Direction, HandshakeOutcome};
 pub use store::Snapshot;
 
 use crate::engine::{Misbehavior, Now};
@@ -53,34 +54,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// The interval at which a snapshot should be saved.
-pub const SAVE_INTERVAL: Duration = Duration::from_secs(5 * 60);
-
-/// The time for which the address of a node with an incompatible version is not dialed.
-pub const INCOMPATIBLE_REST: Duration = Duration::from_secs(3_600);
-
-/// The number of addresses at which a node requests no more from peers.
-const ENOUGH_ADDRESSES: usize = 1_000;
 /// The interval at which expired state is dropped.
 const PRUNE_INTERVAL: Duration = Duration::from_secs(10);
-
-/// The result of accepting a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Connected {
-    /// The purpose of an outbound connection.
-    pub purpose: Option<Purpose>,
-    /// The peer that must be disconnected in its favour.
-    pub evict: Option<PeerId>,
-}
-
-/// The treatment of a peer that has completed the handshake.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum HandshakeOutcome {
-    /// Remain connected to the peer.
-    Stay,
-    /// Disconnect from the peer: it was a feeler connection.
-    Disconnect,
-}
 
 /// All peers, connected or known, and the decisions about them.
 #[derive(Debug)]
@@ -215,7 +190,7 @@ impl Peers {
         from: &Multiaddr,
         now: Now,
     ) -> Result<Vec<Multiaddr>, Denied> {
-        if netgroup::ip(from).is_some_and(|ip| self.is_banned_ip(ip, now)) {
+        if netgroup::ip(from).is_some_and(|ip| self.bans.is_banned(Subject::Ip(ip), now)) {
             return Err(Denied::Banned);
         }
         let protected = self.protected_peers();
@@ -307,7 +282,9 @@ impl Peers {
             Err(Denied::SelfConnection)
         } else if !self.policy.is_allowed(peer) {
             Err(Denied::NotAllowed)
-        } else if self.is_banned(*peer, now) || ip.is_some_and(|ip| self.is_banned_ip(ip, now)) {
+        } else if self.is_banned(*peer, now)
+            || ip.is_some_and(|ip| self.bans.is_banned(Subject::Ip(ip), now))
+        {
             Err(Denied::Banned)
         } else if self.scores.is_cooling_down(peer, now) && !is_persistent {
             Err(Denied::CoolingDown)
@@ -414,7 +391,7 @@ impl Peers {
             for socket in address_exchange::gossiped_sockets(node, min, now) {
                 if self.book.is_usable(socket)
                     && self.allow_address(source, now)
-                    && !self.is_banned_ip(socket.ip(), now)
+                    && !self.bans.is_banned(Subject::Ip(socket.ip()), now)
                 {
                     let confidence = Confidence::Gossiped;
                     let entry = Entry::new(Some(node.peer), confidence, key, now.unix());
@@ -460,7 +437,7 @@ impl Peers {
 
     /// Returns whether to request addresses from peers.
     pub fn wants_addresses(&self) -> bool {
-        self.policy.discover && self.address_count() < ENOUGH_ADDRESSES
+        self.policy.discover && self.address_count() < address_exchange::ENOUGH_ADDRESSES
     }
 
     /// Returns the number of addresses in the address book.
@@ -616,11 +593,6 @@ impl Peers {
     /// Returns whether a peer is banned.
     pub fn is_banned(&self, peer: PeerId, now: Now) -> bool {
         self.bans.is_banned(Subject::Peer(peer), now)
-    }
-
-    /// Returns whether an IP is banned.
-    pub fn is_banned_ip(&self, ip: IpAddr, now: Now) -> bool {
-        self.bans.is_banned(Subject::Ip(ip), now)
     }
 }
 

@@ -1,6 +1,6 @@
 """One address takes all seats of Stratum: connections that authorize, and others that reconnect all the time.
 
-Before: 2,048 authorized connections shut out every other miner, and each refusal was a line in the log.
+Before: 2,048 authorized connections shut out every other miner, and each rejection was a line in the log.
 """
 
 from contextlib import suppress

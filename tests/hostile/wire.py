@@ -1,7 +1,7 @@
 """The clients of attacks and of the honest user: HTTP, WebSocket and Stratum over plain sockets.
 
-Nothing here is code of the node. A client binds the address that it comes from, so that the node can tell
-clients apart.
+Nothing here is code of the node. A client binds the address that it comes from, so that the node can distinguish
+clients.
 """
 
 import base64

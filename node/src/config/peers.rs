@@ -102,11 +102,6 @@ fn default_listen(is_public: bool, port: u16) -> Multiaddr {
     Multiaddr::from(ip).with(Protocol::Tcp(port))
 }
 
-/// Whether a value of `allow_peer` is the path of a file, not a peer id.
-pub(super) fn is_peer_file(text: &str) -> bool {
-    text.parse::<PeerId>().is_err()
-}
-
 /// The peers of ids, and of files with an id on each line; `#` starts a comment.
 fn allowed_peers(texts: &[String]) -> Result<Vec<PeerId>> {
     let mut peers = Vec::new();

@@ -2,7 +2,6 @@
 //! a key of the configuration file. Flags and environment override the file.
 
 use super::limits::LimitSetting;
-use super::peers::is_peer_file;
 use super::{network, toml_file};
 use crate::logging;
 use anyhow::{Context, Result};
@@ -198,7 +197,8 @@ impl Settings {
         for path in [data, tls_cert, tls_key, log_file, network_key].into_iter().flatten() {
             *path = directory.join(&*path);
         }
-        let files = file.allow_peer.iter_mut().flatten().filter(|text| is_peer_file(text));
+        let peers = file.allow_peer.iter_mut().flatten();
+        let files = peers.filter(|text| text.parse::<p2p::PeerId>().is_err());
         for path in files {
             *path = directory.join(&*path).to_string_lossy().into_owned();
         }

@@ -2,10 +2,12 @@
 
 use super::network::Network;
 use crate::engine::Now;
-use crate::peers::SAVE_INTERVAL;
 use std::io;
 use std::time::Duration;
 use tokio::task::JoinHandle;
+
+/// The interval at which a snapshot is saved.
+const SAVE_INTERVAL: Duration = Duration::from_secs(5 * 60);
 
 pub(super) struct PeersSaver {
     saving: Option<JoinHandle<()>>,

@@ -12,6 +12,9 @@ use rand::seq::{IteratorRandom, SliceRandom};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
+/// The number of addresses at which a node requests no more from peers.
+pub(super) const ENOUGH_ADDRESSES: usize = 1_000;
+
 /// The age, in seconds, at which a gossiped address is too old to be added.
 const MAX_AGE: u64 = 30 * 24 * 3_600;
 /// The age, in seconds, at which an address is too old to be gossiped.

@@ -18,6 +18,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+/// The time for which the address of a node with an incompatible version is not dialed.
+pub const INCOMPATIBLE_REST: Duration = Duration::from_secs(3_600);
+
 /// The minimum time between two dials, except for persistent peers and anchors.
 const DIAL_INTERVAL: Duration = Duration::from_millis(100);
 /// The maximum number of concurrent dials.

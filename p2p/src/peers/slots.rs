@@ -36,6 +36,24 @@ const BOTH_OPEN: Duration = Duration::from_secs(2);
 /// The time that the accepting side leaves the dialer of two connections to close one.
 const DIALERS_CHOICE: Duration = Duration::from_secs(10);
 
+/// The result of accepting a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Connected {
+    /// The purpose of an outbound connection.
+    pub purpose: Option<Purpose>,
+    /// The peer that must be disconnected in its favour.
+    pub evict: Option<PeerId>,
+}
+
+/// The treatment of a peer that has completed the handshake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HandshakeOutcome {
+    /// Remain connected to the peer.
+    Stay,
+    /// Disconnect from the peer: it was a feeler connection.
+    Disconnect,
+}
+
 /// The side that initiated a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {

@@ -95,6 +95,7 @@ fn bitcoin_block(candidate: &Value, header: &Header, extra_nonce: [u8; 8]) -> St
 // R32: a template is honoured while its tip is best, whatever others request.
 #[tokio::test]
 async fn template_outlives_100_000_of_others_and_1_000_changes_of_the_mempool() {
+    let other = address(8);
     for (over_json_rpc, nonces, templates) in [(false, 100, 100_000), (true, 5, 1_000)] {
         let world = World::new().await;
         world.submit(&PAY.signed()).await;
@@ -105,11 +106,11 @@ async fn template_outlives_100_000_of_others_and_1_000_changes_of_the_mempool() 
         for (from, nonce) in (1..=10).flat_map(pays) {
             let transfer = Pay { from: from % 10, nonce: nonce + u64::from(from == 10), ..PAY };
             changes += u64::from(world.submit(&transfer.signed()).await.status == 201);
-            world.node().templates.issue(address(8)).await.unwrap();
+            world.node().templates.issue(other).await.unwrap();
         }
         assert_eq!(changes, 10 * nonces);
         for _ in 0..templates {
-            world.node().templates.issue(address(8)).await.unwrap();
+            world.node().templates.issue(other).await.unwrap();
         }
         let (solution, header) = solve(&given, [3; 8]);
         if over_json_rpc {
