@@ -424,8 +424,8 @@ fn rejects_lists_that_are_not_ascending() {
 #[test]
 fn rejects_unknown_bytes() {
     let unknown = |what, value| Some(WireError::Unknown { what, value });
-    let status = || decode_response(Protocol::Hello, &[5]).err();
-    assert_eq!(status(), unknown("status", 5));
+    let status = || decode_response(Protocol::Hello, &[7]).err();
+    assert_eq!(status(), unknown("status", 7));
     assert_eq!(decode_request(Protocol::Mempool, &[2]).err(), unknown("kind of request", 2));
     assert_eq!(decode_response(Protocol::Mempool, &[0, 2]).err(), unknown("kind of response", 2));
     let announcement = decode_announcement(Topic::Blocks, &[2]);
