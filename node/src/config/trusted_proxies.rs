@@ -4,7 +4,7 @@
 use anyhow::{Context, Result};
 use axum::http::HeaderMap;
 use axum::http::header::{FORWARDED, HeaderName};
-use ipnet::IpNet;
+use p2p::Cidr;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ const VIA: HeaderName = HeaderName::from_static("via");
 
 /// The networks of trusted proxies. Cheap to clone.
 #[derive(Clone, Debug, Default)]
-pub struct TrustedProxies(Arc<[IpNet]>);
+pub struct TrustedProxies(Arc<[Cidr]>);
 
 /// Where a request comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,12 +29,7 @@ pub enum Origin {
 impl TrustedProxies {
     /// Parses networks such as `10.0.0.0/8`, and addresses.
     pub fn parse(networks: &[String]) -> Result<TrustedProxies> {
-        let parse = |text: &String| {
-            let network = text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
-            network.with_context(|| {
-                format!("trusted_proxy `{text}`: expected an address or a CIDR such as 10.0.0.0/8")
-            })
-        };
+        let parse = |text: &String| text.parse::<Cidr>().context("trusted_proxy");
         Ok(TrustedProxies(networks.iter().map(parse).collect::<Result<_>>()?))
     }
 
@@ -44,8 +39,7 @@ impl TrustedProxies {
     }
 
     fn contains(&self, ip: IpAddr) -> bool {
-        let ip = ip.to_canonical();
-        self.0.iter().any(|network| network.contains(&ip))
+        self.0.iter().any(|network| network.contains(ip))
     }
 
     /// Determines where a request comes from. Only a trusted peer is believed; if it sends both
