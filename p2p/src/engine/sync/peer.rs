@@ -17,8 +17,9 @@ const MAX_WIDTH: u32 = 8;
 const INITIAL_WIDTH: u32 = 2;
 /// A response within this time raises the peer's limit by one.
 const FAST: Duration = Duration::from_secs(2);
-/// The time for which a peer is not asked for blocks that it lacks.
-const LACK_EXPIRY: Duration = Duration::from_secs(30);
+/// The time for which a peer is not asked for blocks that it lacks. A peer announces a block before it
+/// has stored it, so one that lacks a new block may have it soon.
+const LACK_EXPIRY: Duration = Duration::from_secs(5);
 /// The time for which a peer is not asked for blocks after the first that others waited for.
 const STALL_PAUSE: Duration = Duration::from_secs(5);
 /// The assumed speed of a new peer, in bytes a second.
