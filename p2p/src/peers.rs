@@ -256,7 +256,7 @@ impl Peers {
                 self.slots.check_counts(ip, &self.policy)?;
             }
         }
-        self.slots.open(connection, peer, (address, resolved), purpose, &self.policy, now);
+        self.slots.open(connection, peer, (address, resolved), purpose, now);
         let mut protected = self.protected_peers();
         if is_persistent {
             protected.insert(peer);

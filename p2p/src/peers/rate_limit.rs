@@ -70,7 +70,7 @@ pub(super) struct PeerLimits {
 }
 
 impl PeerLimits {
-    pub(super) fn new(_: &Policy) -> PeerLimits {
+    pub(super) fn new() -> PeerLimits {
         let twice = |protocol: Protocol| {
             let Limits { requests, per, .. } = protocol.limits();
             TokenBucket::per_period(requests.saturating_mul(2), per)

@@ -281,7 +281,6 @@ impl Slots {
         peer: PeerId,
         (address, resolved): (&Multiaddr, Option<SocketAddr>),
         purpose: Option<Purpose>,
-        policy: &Policy,
         now: Now,
     ) {
         self.remove_pending(id);
@@ -296,7 +295,7 @@ impl Slots {
         };
         self.connections.insert(id, connection);
         self.peers.entry(peer).or_insert_with(|| PeerState {
-            limits: PeerLimits::new(policy),
+            limits: PeerLimits::new(),
             min_ping: None,
             last_block: None,
             last_transfer: None,
