@@ -4,9 +4,9 @@
 use super::*;
 use crate::api::routes;
 use ::axum::http::Method;
-use jsonschema::Validator;
+use boon::{Compiler, Draft, SchemaIndex, Schemas};
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
 
 /// The document, built without a node.
 pub(super) fn document() -> &'static Value {
@@ -71,20 +71,26 @@ pub(super) fn check(method: &Method, path: &str, response: &TestResponse) {
     let content = content.unwrap_or_else(|| panic!("{place} is not to be {media_type:?}"));
     if media_type.ends_with("json") {
         let body = serde_json::from_slice(&response.body).unwrap();
-        if let Err(error) = validator(&place, &content["schema"]).validate(&body) {
-            panic!("{place} at {}: {error}\n{body}", error.instance_path());
+        if let Err(error) = validate(&place, &content["schema"], &body) {
+            panic!("{place}: {error}\n{body}");
         }
     }
 }
 
-fn validator(place: &str, schema: &Value) -> Arc<Validator> {
-    static MADE: Mutex<Option<HashMap<String, Arc<Validator>>>> = Mutex::new(None);
-    let mut made = MADE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    let made = made.get_or_insert_default().entry(place.to_owned()).or_insert_with(|| {
+/// Validates a value with a schema of the document, which is compiled once per place.
+fn validate(place: &str, schema: &Value, value: &Value) -> Result<(), String> {
+    static COMPILED: Mutex<Option<(Schemas, HashMap<String, SchemaIndex>)>> = Mutex::new(None);
+    let mut compiled = COMPILED.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let (schemas, indices) = compiled.get_or_insert_with(|| (Schemas::new(), HashMap::new()));
+    let index = *indices.entry(place.to_owned()).or_insert_with(|| {
         let whole = json!({"components": document()["components"], "allOf": [schema]});
-        Arc::new(jsonschema::draft202012::new(&whole).unwrap())
+        let mut compiler = Compiler::new();
+        compiler.set_default_draft(Draft::V2020_12);
+        let url = format!("https://node.invalid/{}", place.replace([' ', '{', '}'], "_"));
+        compiler.add_resource(&url, whole).unwrap();
+        compiler.compile(&url, schemas).unwrap()
     });
-    Arc::clone(made)
+    schemas.validate(value, index).map_err(|error| format!("{error:#}"))
 }
 
 #[test]
