@@ -17,8 +17,8 @@ use crate::tx::{Id, Transaction, Transfer};
 /// The version of the format. Journals of another version are not read.
 pub(super) const VERSION: u8 = 1;
 
-/// The size in bytes from which entries go into a further record.
-const RECORD_BYTES: usize = 64 << 10;
+/// The size in bytes from which entries go into a further record. A damaged record costs all transfers in it.
+const RECORD_BYTES: usize = 4 << 10;
 
 /// One entry of a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
