@@ -40,7 +40,7 @@ macro_rules! kernels {
     ($(
         $(#[doc = $doc:literal])+
         $(#[cfg($architecture:meta)])?
-        $kernel:ident, $name:literal, $($module:ident)::+, $batch_size:expr;
+        $kernel:ident, $name:literal, $($module:ident)::+, $width:literal, $batch_size:expr;
     )+) => {
         /// An implementation of the nonce search.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,6 +86,13 @@ macro_rules! kernels {
                 }
             }
 
+            /// The number of nonces that the kernel hashes at a time.
+            fn width(self) -> u32 {
+                match self {
+                    $(Kernel::$kernel => $width,)+
+                }
+            }
+
             /// The number of nonces to scan between two checks for new work: at most a few
             /// milliseconds' worth, and a fraction of one on fast kernels. A smaller batch is
             /// slower, a larger one delays new work.
@@ -98,33 +105,33 @@ macro_rules! kernels {
     };
 }
 
-// Each row: documentation, architecture unless portable; variant, name, module, batch size.
+// Each row: documentation, architecture unless portable; variant, name, module, width, batch size.
 kernels! {
     /// Portable code specialized for nonces.
-    Scalar, "scalar", scalar, 1 << 12;
+    Scalar, "scalar", scalar, 1, 1 << 12;
 
     /// SHA-256 of the `sha2` crate, which uses the CPU's instructions for it.
-    Compression, "compression", compression, 1 << 12;
+    Compression, "compression", compression, 1, 1 << 12;
 
     /// Four nonces interleaved, with ARMv8's SHA-256 instructions.
     #[cfg(target_arch = "aarch64")]
-    Neon, "neon", neon, 1 << 14;
+    Neon, "neon", neon, 4, 1 << 14;
 
     /// Eight nonces interleaved, with x86's SHA extensions and AVX2.
     #[cfg(target_arch = "x86_64")]
-    ShaNi, "sha-ni", sha_ni::with_avx2, 1 << 14;
+    ShaNi, "sha-ni", sha_ni::with_avx2, 8, 1 << 14;
 
     /// Eight nonces interleaved, with x86's SHA extensions and AVX-512VL.
     #[cfg(target_arch = "x86_64")]
-    ShaNiAvx512, "sha-ni-avx512", sha_ni::with_avx512, 1 << 14;
+    ShaNiAvx512, "sha-ni-avx512", sha_ni::with_avx512, 8, 1 << 14;
 
     /// Eight nonces in the lanes of AVX2.
     #[cfg(target_arch = "x86_64")]
-    Avx2, "avx2", avx2, 1 << 14;
+    Avx2, "avx2", avx2, 8, 1 << 14;
 
     /// Sixteen nonces in the lanes of AVX-512, two groups interleaved.
     #[cfg(target_arch = "x86_64")]
-    Avx512, "avx512", avx512, 1 << 14;
+    Avx512, "avx512", avx512, 16, 1 << 14;
 }
 
 /// The name is not that of a kernel available on this CPU.
@@ -143,10 +150,13 @@ impl Kernel {
     /// The fastest kernel on this CPU among those that pass their self-test, by a trial of some
     /// milliseconds each. The trial runs once per process.
     pub fn fastest() -> Kernel {
-        static FASTEST: OnceLock<Kernel> = OnceLock::new();
-        *FASTEST.get_or_init(|| {
-            fastest_of(Kernel::available(), Kernel::passes_self_test, Kernel::trial)
-        })
+        Trial::of_this_cpu().fastest
+    }
+
+    /// The kernels that were at least five times slower in the trial than their width suggests:
+    /// something on this CPU or in this program stalls them.
+    pub fn unexpectedly_slow() -> &'static [Kernel] {
+        &Trial::of_this_cpu().slow
     }
 
     /// Whether the kernel finds exactly the nonces that `Header::hash` does, among the last nonces
@@ -163,22 +173,71 @@ impl Kernel {
         found == nonces.filter(is_candidate).collect::<Vec<_>>()
     }
 
-    /// The minimum time for a slice of nonces over several slices, which other load on the machine
-    /// affects the least.
-    fn trial(self) -> Duration {
-        const TRIAL: Duration = Duration::from_millis(5);
-        const LAST_OF_SLICE: u32 = (1 << 12) - 1;
+    /// Scans a slice of nonces. Returns the time it took.
+    fn time_slice(self) -> Duration {
         let header = trial_work([0; 32]).prepare(0);
         let started = Instant::now();
-        let mut minimum = Duration::MAX;
-        while started.elapsed() < TRIAL {
-            let slice = Instant::now();
-            let mut found = Vec::new();
-            self.scan(black_box(&header), 0..=LAST_OF_SLICE, &mut found);
-            black_box(found);
-            minimum = minimum.min(slice.elapsed());
+        let mut found = Vec::new();
+        self.scan(black_box(&header), 0..=Trial::SLICE - 1, &mut found);
+        black_box(found);
+        started.elapsed()
+    }
+}
+
+/// The result of a trial of kernels.
+#[derive(Debug, PartialEq, Eq)]
+struct Trial {
+    fastest: Kernel,
+    slow: Vec<Kernel>,
+}
+
+impl Trial {
+    /// The number of nonces of a slice: short, so that most slices are not interrupted.
+    const SLICE: u32 = 1 << 10;
+    /// The number of slices of each kernel.
+    const SLICES: u32 = 64;
+    /// The slices after which a kernel that takes twice as long as the fastest drops out.
+    const FIRST_SLICES: u32 = 8;
+    /// The time after which a kernel drops out.
+    const MAX_TIME: Duration = Duration::from_millis(50);
+    /// The factor by which a kernel is slower than its width suggests to count as slow.
+    const SLOW: u32 = 5;
+
+    fn of_this_cpu() -> &'static Trial {
+        static TRIAL: OnceLock<Trial> = OnceLock::new();
+        TRIAL.get_or_init(|| {
+            let sound = Kernel::available().filter(|kernel| kernel.passes_self_test());
+            Trial::run(&sound.collect::<Vec<_>>(), Kernel::time_slice)
+        })
+    }
+
+    /// Measures slices of all kernels in turn, so that other load on the machine affects all alike.
+    /// The shortest slice of each counts. The fastest of no kernels is `Scalar`.
+    fn run(kernels: &[Kernel], mut time_slice: impl FnMut(Kernel) -> Duration) -> Trial {
+        let mut times: Vec<_> =
+            kernels.iter().map(|kernel| (*kernel, Duration::MAX, Duration::ZERO)).collect();
+        for slice in 0..Trial::SLICES {
+            let fastest = times.iter().map(|(_, shortest, _)| *shortest).min();
+            let limit = fastest.unwrap_or(Duration::MAX).saturating_mul(2);
+            for (kernel, shortest, total) in &mut times {
+                let drops_out = slice >= Trial::FIRST_SLICES && *shortest > limit;
+                if !drops_out && *total < Trial::MAX_TIME {
+                    let time = time_slice(*kernel);
+                    *shortest = time.min(*shortest);
+                    *total = total.saturating_add(time);
+                }
+            }
         }
-        minimum
+        let time_of = |of| times.iter().find(|(kernel, ..)| *kernel == of).map(|(_, time, _)| *time);
+        let scalar = time_of(Kernel::Scalar).unwrap_or(Duration::MAX);
+        let limit = scalar.saturating_mul(Trial::SLOW);
+        let is_slow =
+            |(kernel, time): &(Kernel, Duration)| time.saturating_mul(kernel.width()) > limit;
+        let shortest = times.iter().map(|(kernel, time, _)| (*kernel, *time));
+        Trial {
+            fastest: shortest.clone().min_by_key(|(_, time)| *time).map_or(Kernel::Scalar, |it| it.0),
+            slow: shortest.filter(is_slow).map(|(kernel, _)| kernel).collect(),
+        }
     }
 }
 
@@ -201,16 +260,6 @@ impl FromStr for Kernel {
 
 fn names(kernels: impl Iterator<Item = Kernel>) -> String {
     kernels.map(Kernel::name).collect::<Vec<_>>().join(", ")
-}
-
-/// The kernel with the shortest trial among those that pass the self-test; `Scalar` if none does.
-fn fastest_of(
-    kernels: impl Iterator<Item = Kernel>,
-    passes_self_test: impl Fn(Kernel) -> bool,
-    trial: impl Fn(Kernel) -> Duration,
-) -> Kernel {
-    let sound = kernels.filter(|kernel| passes_self_test(*kernel));
-    sound.min_by_key(|kernel| trial(*kernel)).unwrap_or(Kernel::Scalar)
 }
 
 /// Work on a header of no chain. The target starts with the given bytes; its last byte is 1, since

@@ -14,6 +14,7 @@ use miner::{Event, Kernel, Miner, Work};
 use readiness::NotReady;
 use source::{Candidate, Change, Source, SubmitOutcome};
 use std::num::NonZeroUsize;
+use std::sync::Once;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
@@ -105,6 +106,17 @@ pub fn available_threads() -> NonZeroUsize {
     std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
 }
 
+/// The fastest kernel on this CPU. Warns once of kernels that are far slower than they should be.
+fn default_kernel() -> Kernel {
+    static WARNING: Once = Once::new();
+    WARNING.call_once(|| {
+        for slow in Kernel::unexpectedly_slow() {
+            tracing::warn!("mining kernel {slow} is unexpectedly slow on this CPU, so it is not used");
+        }
+    });
+    Kernel::fastest()
+}
+
 /// Mines with a number of threads that may change at any time, until the goal is reached, the sender
 /// of `threads` is dropped, or the source is closed. Sends the blocks that it finds to `found`.
 pub async fn mine<S: Source>(
@@ -115,7 +127,7 @@ pub async fn mine<S: Source>(
     progress: watch::Sender<Option<Progress>>,
 ) -> Result<EndReason> {
     let (events, hits) = mpsc::channel(HITS);
-    let kernel = config.kernel.unwrap_or_else(Kernel::fastest);
+    let kernel = config.kernel.unwrap_or_else(default_kernel);
     let mining = MiningLoop {
         source,
         config,

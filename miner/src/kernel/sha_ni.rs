@@ -2,6 +2,11 @@
 //! of one group and the first hash of the next. Of the extensions, only the instruction for two
 //! rounds is used. Those for the schedule would stall it, so schedules are computed in vector lanes,
 //! by execution units that are idle otherwise.
+//!
+//! The SHA instructions have no VEX encoding. After a write of a 256-bit register, CPUs of Intel
+//! take some 500 cycles for each change between the encodings unless `vzeroupper` comes first. So
+//! vectors and rounds alternate in blocks, vectors pass from one block to another in memory, and
+//! each block of vectors ends with `vzeroupper`.
 
 #![allow(unsafe_code, reason = "CPU-specific instructions")]
 
@@ -12,6 +17,7 @@ use super::precompute::{PartialHash, Precomputed, SECOND};
 use super::sha256::{self, DIGEST_BITS, HEADER_BITS, PADDING};
 use super::unroll::unroll;
 use crate::work::PreparedHeader;
+use std::arch::asm;
 use std::arch::x86_64::*;
 use std::hint::black_box;
 use std::ops::RangeInclusive;
@@ -19,14 +25,24 @@ use std::ops::RangeInclusive;
 /// Computes the rounds whose sums are in `$from`, mixed with the sums of `$count` words from word
 /// `$start`, which are for the next phase.
 macro_rules! phase {
-    ($states:ident, $from:expr => $to:expr, $even:ident, $k:ident, $count:literal from $start:literal,
-        $t:ident => $word:expr) => {
-        unroll!(16, I => {
-            $states.rounds(I / 8, &$from[I % 8]);
-            if I < $count {
-                const $t: usize = $start + I % $count;
-                store(&mut $to, I, &mut $even, add(splat($k[$t]), $word));
+    ($states:ident, $sums:ident, $from:literal => $to:literal, $words:ident, $k:ident,
+        $count:literal from $start:literal, $t:ident => $word:expr) => {
+        unroll!(8, I => {
+            if 2 * I < $count {
+                let even = {
+                    const $t: usize = $start + 2 * I % $count;
+                    add(splat($k[$t]), $word)
+                };
+                let odd = {
+                    const $t: usize = $start + 2 * I % $count + 1;
+                    add(splat($k[$t]), $word)
+                };
+                $sums[$to][I] = in_pairs(even, odd);
             }
+            $states.end_vectors(I / 4, &mut $words, &mut $sums);
+            $states.rounds(I / 4, &$sums[$from][2 * I % 8]);
+            $states.rounds(I / 4, &$sums[$from][2 * I % 8 + 1]);
+            $states.end_rounds(I / 4);
         })
     };
 }
@@ -37,6 +53,8 @@ macro_rules! last_phase {
         unroll!(16, I => {
             if I % 8 < 7 {
                 $states.rounds(I / 8, &$from[I % 8]);
+            } else {
+                $states.end_rounds(I / 8);
             }
         })
     };
@@ -69,8 +87,7 @@ macro_rules! scan {
             let mut nonce = add(splat(hits.first()), lane_indices());
             let mut digest = [splat(0); 8];
             let (mut first, mut second) = (States::zero(), States::zero());
-            // By phase and pair of rounds. Hidden from the compiler after each write, so that it
-            // loads them from memory instead of extracting them from vectors.
+            // By phase and pair of rounds.
             let mut first_sums = [[Sums([0; 8]); 8]; 4];
             let mut second_sums = first_sums;
             for group in -1..hits.groups() {
@@ -80,57 +97,55 @@ macro_rules! scan {
                 let word = swap_bytes(nonce);
                 let mut words = Schedule::first(word);
                 first_sums[0][7] = in_pairs(splat(0), word);
-                black_box(&mut first_sums);
                 // Rounds 4 to 17, words 18 to 33.
-                let mut even = splat(0);
-                unroll!(16, I => {
-                    const PAIR: usize = I % 8;
-                    if PAIR == 0 {
-                        first.start(I / 8, &precomputed.partial, &first_sums[0][7]);
+                unroll!(8, I => {
+                    const T: usize = 18 + 2 * I;
+                    let even = add(splat(k[T]), words.first_word::<T>(precomputed));
+                    let odd = add(splat(k[T + 1]), words.first_word::<{ T + 1 }>(precomputed));
+                    first_sums[1][I] = in_pairs(even, odd);
+                    if I % 4 == 0 {
+                        first.start(I / 4, &precomputed.partial, &first_sums[0][7]);
                     }
-                    if PAIR < 7 {
-                        const T: usize = 4 + 2 * PAIR;
-                        first.constant_rounds(I / 8, [k[T], k[T + 1]]);
+                    first.end_vectors(I / 4, &mut words, &mut first_sums);
+                    const ROUND: usize = 4 + 4 * (I % 4);
+                    first.constant_rounds(I / 4, [k[ROUND], k[ROUND + 1]]);
+                    if I % 4 < 3 {
+                        first.constant_rounds(I / 4, [k[ROUND + 2], k[ROUND + 3]]);
                     }
-                    let sum = add(splat(k[18 + I]), words.first_word::<{ 18 + I }>(precomputed));
-                    store(&mut first_sums[1], I, &mut even, sum);
+                    first.end_rounds(I / 4);
                 });
-                black_box(&mut first_sums);
 
                 let mut second_words = Schedule::second(digest);
-                let mut second_even = splat(0);
                 start_second(&mut second, &mut second_sums, &mut second_words, &digest, partial);
-                black_box(&mut second_sums);
 
                 // Rounds 18 to 33, words 34 to 49.
-                phase!(first, first_sums[1] => first_sums[2], even, k, 16 from 34,
+                phase!(first, first_sums, 1 => 2, words, k, 16 from 34,
                     T => words.first_word::<T>(precomputed));
-                black_box(&mut first_sums);
 
                 // Rounds 15 to 30, words 31 to 46.
-                phase!(second, second_sums[1] => second_sums[2], second_even, second_k, 16 from 31,
+                phase!(second, second_sums, 1 => 2, second_words, second_k, 16 from 31,
                     T => second_words.second_word::<T>());
-                black_box(&mut second_sums);
 
                 // Rounds 34 to 49, words 50 to 63.
-                phase!(first, first_sums[2] => first_sums[3], even, k, 14 from 50,
+                phase!(first, first_sums, 2 => 3, words, k, 14 from 50,
                     T => words.first_word::<T>(precomputed));
-                black_box(&mut first_sums);
 
                 // Rounds 31 to 46, words 47 to 60.
-                phase!(second, second_sums[2] => second_sums[3], second_even, second_k, 14 from 47,
+                phase!(second, second_sums, 2 => 3, second_words, second_k, 14 from 47,
                     T => second_words.second_word::<T>());
-                black_box(&mut second_sums);
 
-                // Rounds 50 to 63 and 47 to 60.
+                // Rounds 50 to 63.
                 last_phase!(first, first_sums[3]);
+                digest = first.words(&precomputed.midstate);
+                second.end_vectors(0, &mut digest, &mut second_sums);
+
+                // Rounds 47 to 60.
                 last_phase!(second, second_sums[3]);
-                let [_, e, _, _] = in_lanes(second.abef);
+                let [_, e, _, _] = in_lanes(black_box(second.abef));
                 let mask = at_most(swap_bytes(e), limit);
                 if mask != 0 {
                     hits.push(group, mask);
                 }
-                digest = first.words(&precomputed.midstate);
                 nonce = add(nonce, splat(8));
             }
         }
@@ -152,26 +167,32 @@ macro_rules! scan {
             sums[0][1] = in_pairs(sum(3), sum(4));
             sums[0][2] = in_pairs(sum(5), sum(6));
             sums[0][3] = in_pairs(sum(7), splat(k[8]));
-            black_box(&mut *sums);
-            let mut even = splat(0);
-            unroll!(16, I => {
-                const PAIR: usize = I % 8;
-                if PAIR == 0 {
-                    states.start(I / 8, partial, &sums[0][7]);
-                }
-                if PAIR < 4 {
-                    states.rounds(I / 8, &sums[0][PAIR]);
-                } else if PAIR < 7 {
-                    const T: usize = 1 + 2 * PAIR;
-                    states.constant_rounds(I / 8, [k[T], k[T + 1]]);
-                }
-                let mut sum = splat(k[15 + I]);
+            unroll!(8, I => {
+                const T: usize = 15 + 2 * I;
+                let mut even = splat(k[T]);
                 // Word 15 is in the constant.
                 if I > 0 {
-                    const T: usize = if I > 0 { 15 + I } else { 16 };
-                    sum = add(sum, words.second_word::<T>());
+                    const T: usize = if I > 0 { 15 + 2 * I } else { 16 };
+                    even = add(even, words.second_word::<T>());
                 }
-                store(&mut sums[1], I, &mut even, sum);
+                let odd = add(splat(k[T + 1]), words.second_word::<{ T + 1 }>());
+                sums[1][I] = in_pairs(even, odd);
+                if I % 4 == 0 {
+                    states.start(I / 4, partial, &sums[0][7]);
+                }
+                states.end_vectors(I / 4, words, sums);
+                match I % 4 {
+                    0 | 1 => {
+                        states.rounds(I / 4, &sums[0][2 * (I % 4)]);
+                        states.rounds(I / 4, &sums[0][2 * (I % 4) + 1]);
+                    }
+                    2 => {
+                        states.constant_rounds(I / 4, [k[9], k[10]]);
+                        states.constant_rounds(I / 4, [k[11], k[12]]);
+                    }
+                    _ => states.constant_rounds(I / 4, [k[13], k[14]]),
+                }
+                states.end_rounds(I / 4);
             });
         }
     };
@@ -253,6 +274,53 @@ impl States {
         });
     }
 
+    /// Ends a block of vectors before rounds of the first or the last four nonces. No vector is in
+    /// a register afterwards: those of the arguments are read from memory again, and the compiler
+    /// knows that any other would be lost.
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn end_vectors<W, S>(&mut self, quad: usize, words: &mut W, sums: &mut S) {
+        black_box(words);
+        black_box(sums);
+        let [a, b, c, d] = &mut self.abef.as_chunks_mut::<4>().0[quad];
+        let [e, f, g, h] = &mut self.cdgh.as_chunks_mut::<4>().0[quad];
+        // SAFETY: the instruction clears the upper halves of the registers, which are all outputs.
+        unsafe {
+            asm!(
+                "vzeroupper",
+                inout("xmm8") *a, inout("xmm9") *b, inout("xmm10") *c, inout("xmm11") *d,
+                inout("xmm12") *e, inout("xmm13") *f, inout("xmm14") *g, inout("xmm15") *h,
+                out("ymm0") _, out("ymm1") _, out("ymm2") _, out("ymm3") _,
+                out("ymm4") _, out("ymm5") _, out("ymm6") _, out("ymm7") _,
+                options(nostack, preserves_flags)
+            );
+        }
+    }
+
+    /// Ends rounds of the first or the last four nonces: none of them is computed later, and no
+    /// vector is read from memory earlier.
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn end_rounds(&mut self, quad: usize) {
+        let [a, b, c, d] = &mut self.abef.as_chunks_mut::<4>().0[quad];
+        let [e, f, g, h] = &mut self.cdgh.as_chunks_mut::<4>().0[quad];
+        // SAFETY: the assembly is empty; it reads and writes only the registers.
+        unsafe {
+            asm!(
+                "/* {} {} {} {} {} {} {} {} */",
+                inout(xmm_reg) * a,
+                inout(xmm_reg) * b,
+                inout(xmm_reg) * c,
+                inout(xmm_reg) * d,
+                inout(xmm_reg) * e,
+                inout(xmm_reg) * f,
+                inout(xmm_reg) * g,
+                inout(xmm_reg) * h,
+                options(nostack, preserves_flags)
+            );
+        }
+    }
+
     /// Computes two rounds of the first or the last four nonces.
     #[inline]
     #[target_feature(enable = "sha,avx2")]
@@ -282,8 +350,10 @@ impl States {
     #[inline]
     #[target_feature(enable = "avx2")]
     fn words(&self, midstate: &[u32; 8]) -> [Vector; 8] {
-        let [f, e, b, a] = in_lanes(self.abef);
-        let [h, g, d, c] = in_lanes(self.cdgh);
+        // In memory, so that the compiler does not keep them in vectors during the rounds.
+        let States { abef, cdgh } = black_box(*self);
+        let [f, e, b, a] = in_lanes(abef);
+        let [h, g, d, c] = in_lanes(cdgh);
         let mut words = [a, b, c, d, e, f, g, h];
         for (word, start) in words.iter_mut().zip(midstate) {
             *word = add(*word, splat(*start));
@@ -298,17 +368,6 @@ impl States {
 fn to_operands([a, b, c, d, e, f, g, h]: [u32; 8]) -> (__m128i, __m128i) {
     let [a, b, c, d, e, f, g, h] = [a, b, c, d, e, f, g, h].map(u32::cast_signed);
     (_mm_set_epi32(a, b, e, f), _mm_set_epi32(c, d, g, h))
-}
-
-/// Stores the sum of an even round in `even`, and with that of an odd round writes the pair.
-#[inline]
-#[target_feature(enable = "avx2")]
-fn store(sums: &mut [Sums; 8], i: usize, even: &mut Vector, sum: Vector) {
-    if i.is_multiple_of(2) {
-        *even = sum;
-    } else {
-        sums[i / 2] = in_pairs(*even, sum);
-    }
 }
 
 /// Pairs the lanes 0, 1, 4 and 5 of both vectors, then the lanes 2, 3, 6 and 7.
