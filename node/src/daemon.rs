@@ -63,7 +63,7 @@ impl Daemon {
         stop: &mut (impl Future<Output = ()> + Unpin),
     ) -> Result<Option<Daemon>> {
         check(&config)?;
-        let listeners = Listeners::bind(&config).await?;
+        let listeners = Listeners::bind(&config)?;
         let scheme = if config.tls.is_some() { "https" } else { "http" };
         let url = format!("{scheme}://{}", listeners.api_address);
         let mut running = Running::default();
@@ -195,8 +195,8 @@ struct Listeners {
 }
 
 impl Listeners {
-    async fn bind(config: &Config) -> Result<Listeners> {
-        let api = listener::bind(config.api, "--api").await?;
+    fn bind(config: &Config) -> Result<Listeners> {
+        let api = listener::bind(config.api, "--api")?;
         let api_address = listener::local_address(&api)?;
         if let Some(key) = config.tls.as_ref().and_then(Tls::world_readable_key) {
             let key = key.display();
@@ -204,7 +204,7 @@ impl Listeners {
         }
         let stratum = match config.stratum {
             Some(address) => {
-                let listener = stratum::bind(address).await?;
+                let listener = stratum::bind(address)?;
                 let address = listener::local_address(&listener)?;
                 Some((listener, address))
             }

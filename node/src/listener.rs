@@ -3,14 +3,18 @@
 use anyhow::{Context, Result, anyhow};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
+
+/// The length of the queue of connections that are not accepted yet, as far as the system permits:
+/// a farm of miners connects at once when its node is back, and a full queue costs them seconds.
+const BACKLOG: u32 = 4_096;
 
 /// Binds an address that the command-line option `flag` sets.
 ///
 /// # Errors
 /// The error names the option to change when the address is in use or not permitted.
-pub async fn bind(address: SocketAddr, flag: &str) -> Result<TcpListener> {
-    TcpListener::bind(address).await.map_err(|error| match error.kind() {
+pub fn bind(address: SocketAddr, flag: &str) -> Result<TcpListener> {
+    listen(address).map_err(|error| match error.kind() {
         io::ErrorKind::AddrInUse => anyhow!(
             "{address} is in use, perhaps by another node: choose another address with {flag}"
         ),
@@ -19,6 +23,15 @@ pub async fn bind(address: SocketAddr, flag: &str) -> Result<TcpListener> {
         }
         _ => anyhow!("cannot listen on {address}: {error}"),
     })
+}
+
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // On Windows, the option would let another process take the port.
+    #[cfg(unix)]
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 /// Whether accepting failed because of one client: it disconnected before it was accepted.
@@ -78,15 +91,15 @@ mod tests {
 
     #[tokio::test]
     async fn listener_on_all_interfaces_has_loopback_address() {
-        let listener = bind("0.0.0.0:0".parse().unwrap(), "--api").await.unwrap();
+        let listener = bind("0.0.0.0:0".parse().unwrap(), "--api").unwrap();
         assert_eq!(local_address(&listener).unwrap().ip(), Ipv4Addr::LOCALHOST);
     }
 
     #[tokio::test]
     async fn error_for_address_in_use_names_address_and_option() {
-        let listener = bind("127.0.0.1:0".parse().unwrap(), "--api").await.unwrap();
+        let listener = bind("127.0.0.1:0".parse().unwrap(), "--api").unwrap();
         let taken = local_address(&listener).unwrap();
-        let error = bind(taken, "--api").await.unwrap_err().to_string();
+        let error = bind(taken, "--api").unwrap_err().to_string();
         assert!(error.contains(&taken.to_string()) && error.contains("--api"), "{error}");
     }
 }

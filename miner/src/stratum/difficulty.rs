@@ -1,7 +1,13 @@
 //! Difficulty: the ratio of Bitcoin's easiest target, bits 1d00ffff, to a target. A real number, as
 //! the protocol requires; the target of a difficulty is computed exactly.
 
+use super::worker::Worker;
 use chain::{Bits, Target};
+use std::collections::VecDeque;
+use std::sync::{Mutex, PoisonError};
+
+/// The maximum number of workers whose difficulty is remembered.
+const MAX_REMEMBERED: usize = 4_096;
 
 /// The difficulty of a target.
 ///
@@ -113,6 +119,36 @@ fn target(high: u128, low: u128) -> Target {
     bytes[..16].copy_from_slice(&high.to_be_bytes());
     bytes[16..].copy_from_slice(&low.to_be_bytes());
     Target::from_be_bytes(bytes).unwrap_or(Target::MIN)
+}
+
+/// The last difficulties of workers that are not connected, so that they do not start anew; oldest
+/// first.
+#[derive(Debug)]
+pub(super) struct RememberedDifficulties<P>(Mutex<VecDeque<(Worker<P>, Difficulty)>>);
+
+impl<P> Default for RememberedDifficulties<P> {
+    fn default() -> RememberedDifficulties<P> {
+        RememberedDifficulties(Mutex::new(VecDeque::new()))
+    }
+}
+
+impl<P: Clone + PartialEq> RememberedDifficulties<P> {
+    /// The last difficulty of a worker.
+    pub(super) fn get(&self, worker: &Worker<P>) -> Option<Difficulty> {
+        let remembered = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_worker = remembered.iter().rev().find(|(of, _)| of == worker);
+        of_worker.map(|(_, difficulty)| *difficulty)
+    }
+
+    /// Remembers the difficulty of a worker. Above the limit, forgets that of another one.
+    pub(super) fn set(&self, worker: &Worker<P>, difficulty: Difficulty) {
+        let mut remembered = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        remembered.retain(|(of, _)| of != worker);
+        if remembered.len() >= MAX_REMEMBERED {
+            remembered.pop_front();
+        }
+        remembered.push_back((worker.clone(), difficulty));
+    }
 }
 
 #[cfg(test)]

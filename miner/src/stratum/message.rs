@@ -1,6 +1,8 @@
 //! The messages of the protocol: JSON-RPC with one object per line. Responses are in the order of
 //! the requests, each with the `id` of its request unchanged.
 
+use super::difficulty::Difficulty;
+use chain::Target;
 use serde_json::{Value, json};
 
 /// The maximum length of a line in bytes, without the line feed. No miner sends or accepts more.
@@ -121,6 +123,21 @@ pub(super) fn parse_hex_word(value: &Value) -> Option<u32> {
     is_hex.then(|| u32::from_str_radix(text, 16).ok()).flatten()
 }
 
+/// Parses the target of `mining.suggest_target`: 64 hexadecimal digits, most significant first.
+pub(super) fn parse_target(text: &str) -> Option<Target> {
+    let mut bytes = [0; 32];
+    hex::decode_to_slice(text, &mut bytes).ok()?;
+    Target::from_be_bytes(bytes)
+}
+
+/// The difficulty that a password requests by pools' convention: `d=NUMBER` among words that are
+/// separated by commas, semicolons or spaces.
+pub(super) fn difficulty_of_password(password: &str) -> Option<Difficulty> {
+    let mut words = password.split([',', ';', ' ']);
+    let value = words.find_map(|word| word.trim().strip_prefix("d="))?;
+    value.trim().parse().ok().and_then(Difficulty::new)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -161,6 +178,34 @@ mod tests {
         assert_eq!(parse(line), Message::Request(request));
         let bare = Request { id: Value::Null, method: "b".to_owned(), params: Value::Null };
         assert_eq!(parse(b"{\"method\":\"b\"}"), Message::Request(bare));
+    }
+
+    #[test]
+    fn password_requests_a_difficulty_among_other_words() {
+        for (password, expected) in [
+            ("d=0.01", Some(0.01)),
+            ("x,d=1024", Some(1_024.0)),
+            ("stats; d=2 ;m=solo", Some(2.0)),
+            ("d=1e-3 x", Some(0.001)),
+            ("x", None),
+            ("", None),
+            ("d=", None),
+            ("d=-1", None),
+            ("d=nan", None),
+            ("id=5", None),
+        ] {
+            let difficulty = difficulty_of_password(password).map(Difficulty::get);
+            assert_eq!(difficulty, expected, "{password}");
+        }
+    }
+
+    #[test]
+    fn target_is_64_digits() {
+        let one = format!("00000000ffff{}", "0".repeat(52));
+        assert_eq!(parse_target(&one).map(crate::stratum::difficulty::of), Some(1.0));
+        for bad in [&"0".repeat(64), "ffff", &format!("0x{}", "f".repeat(62)), &"f".repeat(66)] {
+            assert_eq!(parse_target(bad), None, "{bad}");
+        }
     }
 
     #[test]

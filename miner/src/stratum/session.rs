@@ -5,7 +5,7 @@
 //! before a miner is authorized; a difficulty is always followed by a job that it applies to; and
 //! every job has a distinct id.
 
-use super::difficulty::Difficulty;
+use super::difficulty::{Difficulty, RememberedDifficulties};
 use super::extra_nonce::{ExtraNonce1, ExtraNonceAllocator};
 use super::jobs::{Job, Jobs, ParkedJobs};
 use super::message::{
@@ -28,6 +28,8 @@ const EXTRA_NONCE2_BYTES: u32 = 4;
 const ROLLING_BITS: u32 = Header::ROLLING_BITS.cast_unsigned();
 /// The maximum number of worker names of a session.
 const MAX_WORKERS: usize = 16;
+/// The maximum length of a rejected user name in the log, in characters.
+const MAX_LOGGED_USER: usize = 100;
 /// The number of malformed lines after which a session is closed.
 const MAX_MALFORMED_LINES: u32 = 16;
 /// The time within which a miner has to be authorized.
@@ -45,6 +47,7 @@ pub struct SessionConfig<C: CoinbaseSource> {
     max_future_seconds: u32,
     extra_nonces: ExtraNonceAllocator,
     parked: ParkedJobs<C>,
+    difficulties: RememberedDifficulties<C::PayoutAddress>,
 }
 
 impl<C: CoinbaseSource> SessionConfig<C> {
@@ -59,6 +62,7 @@ impl<C: CoinbaseSource> SessionConfig<C> {
             max_future_seconds,
             extra_nonces: ExtraNonceAllocator::starting_at(0),
             parked: ParkedJobs::default(),
+            difficulties: RememberedDifficulties::default(),
         }
     }
 
@@ -92,6 +96,8 @@ pub enum Action<C: CoinbaseSource> {
     SubmitBlock(Box<SolvedBlock<C>>),
     /// Add a worker, which mines on this session from now on.
     AddWorker(Arc<Worker<C::PayoutAddress>>),
+    /// Log that the session's first user name, which is given, is not a payout address.
+    RejectUser(String),
     /// Record the outcome of a worker's share.
     RecordShare(Arc<Worker<C::PayoutAddress>>, ShareOutcome),
     /// Send a line, to which the caller appends a line feed.
@@ -116,6 +122,8 @@ pub struct Session<C: CoinbaseSource> {
     template: Option<Arc<BlockTemplate<C>>>,
     /// Why no block can be mined at present, so that no job is sent.
     suspended: Option<Arc<str>>,
+    /// Whether a user name was reported that is not a payout address.
+    has_rejected_user: bool,
     jobs: Jobs<C>,
     rate_limiter: RateLimiter,
     malformed_lines: u32,
@@ -135,6 +143,7 @@ impl<C: CoinbaseSource> Session<C> {
             sent_difficulty: None,
             template: None,
             suspended: None,
+            has_rejected_user: false,
             jobs: Jobs::default(),
             rate_limiter: RateLimiter::new(now.instant),
             malformed_lines: 0,
@@ -185,13 +194,14 @@ impl<C: CoinbaseSource> Session<C> {
             "mining.subscribe" => Ok(self.subscribe(&params)),
             "mining.authorize" => {
                 let was_authorized = self.is_authorized();
-                let authorized = self.authorize(&params, &mut actions);
+                let authorized = self.authorize(&params, now, &mut actions);
                 let reason = self.suspended.as_deref().filter(|_| !was_authorized);
                 message = reason.filter(|_| authorized.is_ok()).map(show_message);
                 authorized
             }
-            "mining.configure" => self.configure(&params),
+            "mining.configure" => self.configure(&params, now),
             "mining.suggest_difficulty" => self.suggest_difficulty(&params, now),
+            "mining.suggest_target" => self.suggest_target(&params, now),
             "mining.extranonce.subscribe" => Ok(json!(true)),
             "mining.ping" => Ok(json!("pong")),
             "mining.submit" => self.submit(&params, now, &mut actions).map(|()| json!(true)),
@@ -298,10 +308,14 @@ impl<C: CoinbaseSource> Session<C> {
     fn authorize(
         &mut self,
         params: &Value,
+        now: Now,
         actions: &mut Vec<Action<C>>,
     ) -> Result<Value, RejectReason> {
         let user = params.get(0).and_then(Value::as_str).unwrap_or_default();
         let Some(worker) = Worker::parse(user, &self.config.parse_address) else {
+            if !std::mem::replace(&mut self.has_rejected_user, true) {
+                actions.push(Action::RejectUser(user.chars().take(MAX_LOGGED_USER).collect()));
+            }
             let text = "The user name must be an address of this network, or ADDRESS.worker";
             return Err(RejectReason::Unauthorized(text));
         };
@@ -318,6 +332,14 @@ impl<C: CoinbaseSource> Session<C> {
             if self.workers.len() >= MAX_WORKERS {
                 return Err(RejectReason::Unauthorized("Too many workers on one connection"));
             }
+            if self.workers.is_empty() {
+                let password = params.get(1).and_then(Value::as_str).unwrap_or_default();
+                if let Some(requested) = message::difficulty_of_password(password) {
+                    self.vardiff.suggest(requested, now.instant);
+                } else if let Some(earlier) = self.config.difficulties.get(&worker) {
+                    self.vardiff.resume(earlier, now.instant);
+                }
+            }
             let worker = Arc::new(worker);
             actions.push(Action::AddWorker(Arc::clone(&worker)));
             self.workers.push((user.to_owned(), worker));
@@ -325,7 +347,7 @@ impl<C: CoinbaseSource> Session<C> {
         Ok(json!(true))
     }
 
-    fn configure(&mut self, params: &Value) -> Result<Value, RejectReason> {
+    fn configure(&mut self, params: &Value, now: Now) -> Result<Value, RejectReason> {
         let Some(extensions) = params.get(0).and_then(Value::as_array) else {
             return Err(RejectReason::Other("The first parameter is a list of extensions"));
         };
@@ -345,6 +367,13 @@ impl<C: CoinbaseSource> Session<C> {
                     let mask = format!("{mask:08x}");
                     result.insert("version-rolling.mask".to_owned(), json!(mask));
                 }
+            } else if extension == "minimum-difficulty" {
+                let minimum = option("minimum-difficulty.value").and_then(parse_number);
+                let minimum = minimum.and_then(Difficulty::new);
+                if let Some(minimum) = minimum {
+                    self.vardiff.set_minimum(minimum, now.instant);
+                }
+                result.insert(extension.to_owned(), json!(minimum.is_some()));
             } else {
                 result.insert(extension.to_owned(), json!(extension == "subscribe-extranonce"));
             }
@@ -357,6 +386,13 @@ impl<C: CoinbaseSource> Session<C> {
             .and_then(Difficulty::new)
             .ok_or(RejectReason::Other("A difficulty is a positive number"))?;
         self.vardiff.suggest(suggested, now.instant);
+        Ok(json!(true))
+    }
+
+    fn suggest_target(&mut self, params: &Value, now: Now) -> Result<Value, RejectReason> {
+        let target = params.get(0).unwrap_or(params).as_str().and_then(message::parse_target);
+        let target = target.ok_or(RejectReason::Other("A target is 64 hexadecimal digits"))?;
+        self.vardiff.suggest(Difficulty::from_target(target), now.instant);
         Ok(json!(true))
     }
 
@@ -443,9 +479,12 @@ impl<C: CoinbaseSource> Session<C> {
     }
 }
 
-/// Keeps the jobs for the miner if it reconnects.
+/// Keeps the jobs and the difficulty for the miner if it reconnects.
 impl<C: CoinbaseSource> Drop for Session<C> {
     fn drop(&mut self) {
+        if let (Some((_, worker)), true) = (self.workers.first(), self.vardiff.is_measured()) {
+            self.config.difficulties.set(worker, self.vardiff.difficulty());
+        }
         if let Some(extra_nonce1) = &self.extra_nonce1 {
             self.config.parked.park(extra_nonce1.value(), std::mem::take(&mut self.jobs));
         }

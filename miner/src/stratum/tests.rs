@@ -77,6 +77,7 @@ struct Miner {
     now: Now,
     blocks: Vec<SolvedBlock<TestSource>>,
     outcomes: Vec<(String, ShareOutcome)>,
+    rejected_users: Vec<String>,
     disconnected: Option<&'static str>,
     extra_nonce1: String,
     /// The difficulty that was last received.
@@ -102,6 +103,7 @@ impl Miner {
             now,
             blocks: Vec::new(),
             outcomes: Vec::new(),
+            rejected_users: Vec::new(),
             disconnected: None,
             extra_nonce1: String::new(),
             difficulty: 0.0,
@@ -179,6 +181,7 @@ impl Miner {
                 Action::RecordShare(worker, outcome) => {
                     self.outcomes.push((worker.name.clone(), outcome));
                 }
+                Action::RejectUser(user) => self.rejected_users.push(user),
                 Action::Disconnect(reason) => self.disconnected = Some(reason),
                 Action::Send(line) => {
                     assert!(line.len() <= MAX_LINE_BYTES && !line.contains('\n'));

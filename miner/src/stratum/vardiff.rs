@@ -30,12 +30,23 @@ pub(super) struct Vardiff {
     shares: u32,
     /// The last suggestion that was honored, and its time.
     last_suggestion: Option<(Difficulty, Instant)>,
+    /// The minimum that the miner asked for, as it cannot mine at a lower difficulty.
+    minimum: Difficulty,
+    /// Whether the difficulty follows from shares of the miner.
+    is_measured: bool,
 }
 
 impl Vardiff {
     pub(super) fn new(now: Instant) -> Vardiff {
         let difficulty = Difficulty::new(INITIAL).expect("it is a positive number");
-        Vardiff { difficulty, window_start: now, shares: 0, last_suggestion: None }
+        Vardiff {
+            difficulty,
+            window_start: now,
+            shares: 0,
+            last_suggestion: None,
+            minimum: Difficulty::MIN,
+            is_measured: false,
+        }
     }
 
     pub(super) fn difficulty(&self) -> Difficulty {
@@ -60,9 +71,33 @@ impl Vardiff {
         });
         if is_honored {
             self.last_suggestion = Some((suggested, now));
-            self.difficulty = suggested;
+            self.difficulty = suggested.max(self.minimum);
             self.start_window(now);
         }
+    }
+
+    /// Sets the minimum that a miner asks for. The network's difficulty is lower at times, and then
+    /// the shares have that.
+    pub(super) fn set_minimum(&mut self, minimum: Difficulty, now: Instant) {
+        self.minimum = minimum;
+        if self.difficulty < minimum {
+            self.difficulty = minimum;
+            self.start_window(now);
+        }
+    }
+
+    /// Starts from the difficulty of an earlier session of the miner, unless the miner suggested
+    /// one.
+    pub(super) fn resume(&mut self, earlier: Difficulty, now: Instant) {
+        if self.last_suggestion.is_none() {
+            self.difficulty = earlier.max(self.minimum);
+            self.start_window(now);
+        }
+    }
+
+    /// Whether the difficulty follows from the hash rate of the miner.
+    pub(super) fn is_measured(&self) -> bool {
+        self.is_measured
     }
 
     /// Adjusts the difficulty to the shares of the window, once that is long enough. Never raises
@@ -77,8 +112,10 @@ impl Vardiff {
         let ratio = f64::from(self.shares) * SHARE_INTERVAL / elapsed.as_secs_f64();
         if !(1.0 / TOLERANCE..=TOLERANCE).contains(&ratio) {
             let factor = ratio.clamp(1.0 / MAX_STEP, MAX_STEP);
-            self.difficulty = self.difficulty.min(max).scaled_by(factor).min(max);
+            let adjusted = self.difficulty.min(max).scaled_by(factor).max(self.minimum);
+            self.difficulty = adjusted.min(max);
         }
+        self.is_measured |= self.shares > 0;
         self.start_window(now);
     }
 }

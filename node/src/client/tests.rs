@@ -46,7 +46,7 @@ fn routes(params: &Params) -> Router {
 }
 
 async fn serve(routes: Router) -> (String, watch::Sender<bool>) {
-    let listener = listener::bind("127.0.0.1:0".parse().unwrap(), "--api").await.unwrap();
+    let listener = listener::bind("127.0.0.1:0".parse().unwrap(), "--api").unwrap();
     let address = listener::local_address(&listener).unwrap();
     let hosts = AllowedHosts::new(&[]).unwrap();
     let (stop, stopped) = watch::channel(false);

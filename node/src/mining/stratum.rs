@@ -98,8 +98,8 @@ impl Server {
 }
 
 /// Binds the address to listen on.
-pub async fn bind(address: SocketAddr) -> Result<TcpListener> {
-    listener::bind(address, "--stratum").await
+pub fn bind(address: SocketAddr) -> Result<TcpListener> {
+    listener::bind(address, "--stratum")
 }
 
 /// Raises this process' limit of open files to what many miners need, as far as the system permits.

@@ -23,6 +23,8 @@ use tokio::sync::mpsc;
 pub(crate) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Maximum number of streams of one connection, inbound and outbound together.
 const MAX_STREAMS: usize = 128;
+/// The length of the queue of connections that are not accepted yet, as far as the system permits.
+const BACKLOG: u32 = 4_096;
 /// The capacity of the queue of resolved names: more than are dialed at once.
 const RESOLVED: usize = 64;
 
@@ -55,7 +57,7 @@ pub(crate) struct Built {
 /// The system provides no randomness for the keys of the handshake.
 pub(crate) fn build(config: Config) -> Result<Built, noise::Error> {
     let network_key = config.network_key;
-    let tcp = tcp::tokio::Transport::new(tcp::Config::new().nodelay(true));
+    let tcp = tcp::tokio::Transport::new(tcp::Config::new().nodelay(true).listen_backlog(BACKLOG));
     let tcp = tcp.and_then(await_first_byte);
     let inner = match network_key.map(|key| PnetConfig::new(key.pre_shared_key())) {
         Some(pnet) => encrypt(tcp.and_then(move |stream, _| pnet.handshake(stream)), config)?,

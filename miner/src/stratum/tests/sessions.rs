@@ -268,3 +268,89 @@ proptest! {
         prop_assert_eq!(headers.len(), count);
     }
 }
+
+#[test]
+fn suggested_target_and_password_set_the_difficulty() {
+    let config = config();
+    let mut miner = Miner::connect(&config);
+    miner.set_template(template(1, 1, 1e6));
+    let target = Difficulty::new(2.0).unwrap().target();
+    let suggested = miner.request(0, "mining.suggest_target", &json!([target.to_string()]));
+    assert_eq!(suggested["result"], true);
+    let refused = miner.request(1, "mining.suggest_target", &json!(["00ff"]));
+    assert_eq!(refused["error"][0], 20);
+    miner.request(2, "mining.subscribe", &json!(["test"]));
+    miner.request(3, "mining.authorize", &json!(["A1", "x"]));
+    assert_eq!(miner.difficulty, 2.0);
+
+    let mut miner = Miner::connect(&config);
+    miner.set_template(template(1, 1, 1e6));
+    miner.request(0, "mining.subscribe", &json!(["test"]));
+    miner.request(1, "mining.authorize", &json!(["A1", "x,d=512"]));
+    assert_eq!(miner.difficulty, 512.0);
+    // Bounded by the network.
+    let mut miner = Miner::connect(&config);
+    miner.set_template(template(1, 1, 100.0));
+    miner.request(0, "mining.subscribe", &json!(["test"]));
+    miner.request(1, "mining.authorize", &json!(["A1", "d=512"]));
+    assert_eq!(miner.difficulty, 100.0);
+}
+
+#[test]
+fn difficulty_stays_above_the_minimum_of_the_miner() {
+    let mut miner = Miner::connect(&config());
+    miner.set_template(template(1, 1, 1e6));
+    let extensions = json!([["minimum-difficulty"], {"minimum-difficulty.value": 64}]);
+    let configured = miner.request(0, "mining.configure", &extensions);
+    assert_eq!(configured["result"]["minimum-difficulty"], true);
+    miner.request(1, "mining.subscribe", &json!(["test"]));
+    miner.request(2, "mining.authorize", &json!(["A1", "x"]));
+    assert_eq!(miner.difficulty, 64.0);
+    // Without shares, the difficulty falls to the minimum only.
+    miner.advance(61);
+    miner.tick();
+    assert_eq!(miner.difficulty, 64.0);
+    let wrong = json!([["minimum-difficulty"], {"minimum-difficulty.value": 0}]);
+    let configured = miner.request(3, "mining.configure", &wrong);
+    assert_eq!(configured["result"]["minimum-difficulty"], false);
+}
+
+#[test]
+fn worker_that_reconnects_starts_at_its_last_difficulty() {
+    let config = config();
+    let mut miner = Miner::authorized(&config, "A1.rig", 1e6);
+    // Twelve shares in two seconds are too many.
+    let mut share = miner.find(EASY, 1e6);
+    for _ in 0..12 {
+        assert_accepted(&miner.submit("A1.rig", &share));
+        share = miner.find_from(Share { nonce: share.nonce + 1, ..share }, 0, EASY, 1e6);
+    }
+    miner.advance(2);
+    miner.tick();
+    let measured = miner.difficulty;
+    assert!(measured > EASY);
+    drop(miner);
+    let connect = |user: &str| {
+        let mut miner = Miner::connect(&config);
+        miner.set_template(template(2, 1, 1e6));
+        miner.request(0, "mining.subscribe", &json!(["test"]));
+        miner.request(1, "mining.authorize", &json!([user, "x"]));
+        miner.difficulty
+    };
+    assert!((connect("A1.rig") / measured - 1.0).abs() < 1e-9);
+    assert_eq!(connect("A1.other"), 0.002);
+}
+
+// Miners show only that the authorization failed, and people do not find out why.
+#[test]
+fn first_user_name_without_an_address_is_reported_once() {
+    let mut miner = Miner::connect(&config());
+    for (id, user) in ["worker1", "bc1qsomething", &"x".repeat(1_000)].iter().enumerate() {
+        let response = miner.request(id as u64, "mining.authorize", &json!([user, "x"]));
+        assert_eq!(response["error"][0], 24, "{user}");
+    }
+    assert_eq!(miner.rejected_users, ["worker1"]);
+    let mut miner = Miner::connect(&config());
+    miner.request(0, "mining.authorize", &json!(["\u{1f600}".repeat(1_000), "x"]));
+    assert_eq!(miner.rejected_users[0].chars().count(), 100);
+}

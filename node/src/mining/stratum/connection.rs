@@ -5,6 +5,7 @@ use super::context::{Context, Work};
 use super::job_template::JobTemplate;
 use super::line_codec::Lines;
 use crate::clock::interval;
+use crate::logging;
 use crate::shutdown::shutdown_requested;
 use chain::Address;
 use miner::stratum::{Action, Difficulty, Session, ShareOutcome, Worker};
@@ -137,6 +138,12 @@ impl Connection {
                     self.context.workers.join(&worker, self.peer);
                     self.workers.push(worker);
                 }
+                Action::RejectUser(user) => logging::limited("miner's user rejected", |dropped| {
+                    tracing::warn!(
+                        peer = %self.peer, ?user, dropped,
+                        "a miner's user name must be an address of this network, or ADDRESS.worker"
+                    );
+                }),
                 Action::RecordShare(worker, outcome) => {
                     let outcome = match outcome {
                         ShareOutcome::Block(difficulty) if !is_block => {

@@ -196,7 +196,7 @@ async fn protected_routes_require_token() {
 
 /// Starts a server on a free port; returns its address, shutdown signal and task.
 async fn start() -> (SocketAddr, watch::Sender<bool>, tokio::task::JoinHandle<()>) {
-    let listener = listener::bind("127.0.0.1:0".parse().unwrap(), "--api").await.unwrap();
+    let listener = listener::bind("127.0.0.1:0".parse().unwrap(), "--api").unwrap();
     let address = listener::local_address(&listener).unwrap();
     let (stop, stopped) = watch::channel(false);
     (
