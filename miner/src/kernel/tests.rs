@@ -121,17 +121,22 @@ fn selects_the_fastest_kernel_that_passes_its_self_test() {
 fn trial_under_load_selects_the_fastest_kernel() {
     let kernels = [Kernel::Scalar, Kernel::Compression, Kernel::ShaNi, Kernel::Avx2];
     let mut slices = 0;
+    let mut since_interruption = Duration::ZERO;
     let trial = Trial::run(&kernels, |kernel| {
         slices += 1;
-        // Another program runs for 4 of 5 ms.
-        let interruption = if slices % 50 < 40 { Duration::from_millis(4) } else { Duration::ZERO };
-        let own = match kernel {
+        let own = Duration::from_micros(match kernel {
             Kernel::Scalar => 500,
             Kernel::Compression => 120,
             Kernel::ShaNi => 70,
             _ => 75,
-        };
-        Duration::from_micros(own) + interruption
+        });
+        since_interruption += own;
+        if since_interruption < Duration::from_millis(1) {
+            return own;
+        }
+        // Other programs run for 12 ms after each millisecond.
+        since_interruption = Duration::ZERO;
+        own + Duration::from_millis(12)
     });
     assert_eq!(trial, Trial { fastest: Kernel::ShaNi, slow: Vec::new() });
     assert!(slices <= 4 * 64, "{slices}");
