@@ -228,14 +228,18 @@ impl Trial {
                 }
             }
         }
-        let time_of = |of| times.iter().find(|(kernel, ..)| *kernel == of).map(|(_, time, _)| *time);
+        let time_of =
+            |of| times.iter().find(|(kernel, ..)| *kernel == of).map(|(_, time, _)| *time);
         let scalar = time_of(Kernel::Scalar).unwrap_or(Duration::MAX);
         let limit = scalar.saturating_mul(Trial::SLOW);
         let is_slow =
             |(kernel, time): &(Kernel, Duration)| time.saturating_mul(kernel.width()) > limit;
         let shortest = times.iter().map(|(kernel, time, _)| (*kernel, *time));
         Trial {
-            fastest: shortest.clone().min_by_key(|(_, time)| *time).map_or(Kernel::Scalar, |it| it.0),
+            fastest: shortest
+                .clone()
+                .min_by_key(|(_, time)| *time)
+                .map_or(Kernel::Scalar, |it| it.0),
             slow: shortest.filter(is_slow).map(|(kernel, _)| kernel).collect(),
         }
     }

@@ -111,7 +111,9 @@ fn default_kernel() -> Kernel {
     static WARNING: Once = Once::new();
     WARNING.call_once(|| {
         for slow in Kernel::unexpectedly_slow() {
-            tracing::warn!("mining kernel {slow} is unexpectedly slow on this CPU, so it is not used");
+            tracing::warn!(
+                "mining kernel {slow} is unexpectedly slow on this CPU, so it is not used"
+            );
         }
     });
     Kernel::fastest()
