@@ -30,6 +30,7 @@ use anyhow::{Context, Result, bail, ensure};
 use chain::Params;
 use directory::NETWORK_FILE;
 use manifest::Manifest;
+use p2p::PeerId;
 use std::fmt::Display;
 use std::fs;
 use std::process::Child;
@@ -185,13 +186,22 @@ impl Testnet {
         let mut started = Vec::new();
         for number in missing {
             let directory = self.directory.node(number);
-            directory::create_private(&directory)?;
-            let flags = self.manifest.flags(&self.directory, number, &running);
+            // Generated before the node runs, which would generate it at the same time.
+            self.peer_id(number)?;
+            let peer_id = |number| self.peer_id(number);
+            let flags = self.manifest.flags(&self.directory, number, &running, peer_id)?;
             let child = process::start(&directory, &flags).with_context(|| number.to_string())?;
             running.push(number);
             started.push(self.starting(number, Some(child)));
         }
         Ok(started)
+    }
+
+    /// The peer id of a node, which need not have been started yet.
+    fn peer_id(&self, number: NodeNumber) -> Result<PeerId> {
+        let directory = self.directory.node(number);
+        directory::create_private(&directory)?;
+        p2p::peer_id(&directory).with_context(|| number.to_string())
     }
 
     /// Those of the given nodes that run, to wait for as for starting ones.

@@ -7,6 +7,7 @@ use super::topology::{NodeNumber, Topology};
 use crate::config::network;
 use anyhow::{Context, Result, bail, ensure};
 use chain::{Address, Params};
+use p2p::PeerId;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -181,13 +182,15 @@ impl Manifest {
     }
 
     /// The flags of `chain node` for a node. It dials the neighbours before it, and those after it that
-    /// run: they may know another port of it.
+    /// run: they may know another port of it. `peer_id` returns the peer id of a node: while a neighbour
+    /// is down, a node of another testnet may listen at its port.
     pub fn flags(
         &self,
         directory: &Directory,
         number: NodeNumber,
         running: &[NodeNumber],
-    ) -> Vec<OsString> {
+        peer_id: impl Fn(NodeNumber) -> Result<PeerId>,
+    ) -> Result<Vec<OsString>> {
         let node = self.node(number);
         let mut flags: Vec<OsString> = Vec::new();
         let mut flag = |name: &str, value: OsString| flags.extend([name.into(), value]);
@@ -201,13 +204,14 @@ impl Manifest {
         flag("--cache-mb", CACHE_MB.into());
         let neighbours = self.topology.neighbours(number, self.nodes.len());
         for other in neighbours.filter(|other| *other < number || running.contains(other)) {
-            flag("--peer", self.node(other).multiaddr().into());
+            let address = format!("{}/p2p/{}", self.node(other).multiaddr(), peer_id(other)?);
+            flag("--peer", address.into());
         }
         if let Some(miner) = &node.miner {
             flag("--miner", miner.into());
             flags.push("--mine".into());
         }
-        flags
+        Ok(flags)
     }
 
     fn network_flag(&self, directory: &Directory) -> String {
@@ -221,6 +225,7 @@ impl Manifest {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use libp2p::identity::Keypair;
     use std::net::{Ipv4Addr, TcpListener};
 
     fn manifest(topology: Topology, count: usize) -> Manifest {
@@ -235,10 +240,26 @@ mod tests {
 
     fn peers(manifest: &Manifest, name: &str, running: &[&str]) -> Vec<u16> {
         let running: Vec<NodeNumber> = running.iter().map(|name| number(name)).collect();
-        let flags = manifest.flags(&Directory::at("/t".into()), number(name), &running);
+        let flags = manifest.flags(&Directory::at("/t".into()), number(name), &running, peer_id);
+        let flags = flags.unwrap();
         let flags: Vec<&str> = flags.iter().map(|flag| flag.to_str().unwrap()).collect();
         let dialed = flags.windows(2).filter(|pair| pair[0] == "--peer").map(|pair| pair[1]);
-        dialed.map(|address| address.rsplit('/').next().unwrap().parse().unwrap()).collect()
+        let dialed = dialed.map(|address| {
+            let (address, id) = address.split_once("/p2p/").unwrap();
+            let node = manifest.nodes.iter().position(|node| node.multiaddr() == address).unwrap();
+            assert_eq!(
+                id,
+                peer_id(NodeNumber::first(node + 1).last().unwrap()).unwrap().to_string()
+            );
+            manifest.nodes[node].peers
+        });
+        dialed.collect()
+    }
+
+    /// A fixed peer id for each node.
+    fn peer_id(number: NodeNumber) -> Result<PeerId> {
+        let key = Keypair::ed25519_from_bytes([u8::try_from(number.index())?; 32])?;
+        Ok(key.public().to_peer_id())
     }
 
     #[test]

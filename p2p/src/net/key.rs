@@ -2,6 +2,7 @@
 //! its owner only.
 
 use chain::store::keeps_modes;
+use libp2p::PeerId;
 use libp2p::identity::{DecodingError, Keypair};
 use std::fs;
 use std::io::{self, Write};
@@ -70,6 +71,14 @@ pub(crate) fn open(data: &Path) -> Result<Keypair, KeyError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => generate(data, path),
         Err(reason) => Err(KeyError::Read { path, reason }),
     }
+}
+
+/// The peer id of the node with a data directory, which must exist; generates its key if there is none.
+///
+/// # Errors
+/// The key cannot be read or created.
+pub fn peer_id(data: &Path) -> Result<PeerId, KeyError> {
+    Ok(open(data)?.public().to_peer_id())
 }
 
 fn read(path: PathBuf, metadata: &fs::Metadata) -> Result<Keypair, KeyError> {

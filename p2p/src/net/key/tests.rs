@@ -10,6 +10,7 @@ fn generates_the_key_once() {
     assert_eq!(first, second);
     let other = open(tempfile::tempdir().unwrap().path()).unwrap().public();
     assert_ne!(first, other);
+    assert_eq!(peer_id(directory.path()).unwrap(), first.to_peer_id());
     // No temporary file remains.
     assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
 }
