@@ -17,8 +17,8 @@ use crate::thread::OwnedThread;
 use block_log::BlockLog;
 use chain::block;
 use chain::ledger::{
-    Accepted, Commit, InvalidateError, MAX_PRUNABLE_BYTES, PrecheckedBlock, Prechecker, Pruned,
-    Reader, Submission, SubmitError, TransferError, Writer,
+    Accepted, Commit, InvalidateError, MAX_PRUNABLE_BYTES, PrecheckedBlock, Prechecker,
+    ProposalError, Pruned, Reader, Submission, SubmitError, TransferError, Writer,
 };
 use chain::mempool::{Admission, Changes};
 use chain::store::{BackgroundSync, StoreError};
@@ -177,6 +177,10 @@ impl WriterTask {
                 }
                 Request::Template(miner, mark, reply) => {
                     let _ = reply.send(self.template(miner, mark));
+                }
+                Request::Proposal(proposal, reply) => {
+                    let result = self.writer.check_proposal(&proposal);
+                    respond(reply, result, proposal_store_error)?;
                 }
                 Request::Generate(blocks, miner, reply) => {
                     let result = self.generate_blocks(blocks, miner);
@@ -468,6 +472,13 @@ fn submit_store_error(error: &SubmitError) -> Option<&StoreError> {
     match error {
         SubmitError::Store(error) => Some(error),
         _ => None,
+    }
+}
+
+fn proposal_store_error(error: &ProposalError) -> Option<&StoreError> {
+    match error {
+        ProposalError::Rejected(error) => submit_store_error(error),
+        ProposalError::AlreadyKnown | ProposalError::NotOnTip { .. } => None,
     }
 }
 

@@ -50,6 +50,10 @@ impl Reader {
         nodes.iter().map(|node| read_header_and_count(&log, node)).collect()
     }
 
+    pub(super) fn shared(&self) -> &Shared {
+        &self.0
+    }
+
     fn log(&self) -> LogReader {
         self.0.read().log.clone()
     }

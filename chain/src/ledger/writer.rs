@@ -356,7 +356,7 @@ impl Writer {
     }
 
     /// Stages the reorganisation from the tip to a new block.
-    fn stage_block(
+    pub(super) fn stage_block(
         &mut self,
         parent: NodeId,
         block: &CheckedBlock,

@@ -33,9 +33,15 @@ impl Parent {
 
 /// Validates a header alone: version, bits and proof of work.
 pub fn check_standalone(header: &Header, params: &Params) -> Result<(), RuleError> {
-    version_is_known(header)?;
-    let target = bits_are_a_target(header, params)?;
+    let target = check_proposal(header, params)?;
     hash_meets_target(header, target)
+}
+
+/// Validates the header of a proposed block alone: version and bits, but not proof of work, which it
+/// does not have yet. Returns the target that its hash will have to meet.
+pub fn check_proposal(header: &Header, params: &Params) -> Result<Target, RuleError> {
+    version_is_known(header)?;
+    bits_are_a_target(header, params)
 }
 
 /// Validates a header after its parent, at the time `now`: bits and time.

@@ -12,6 +12,7 @@ mod loss;
 mod mempool;
 mod model;
 mod precheck;
+mod proposal;
 mod readers;
 mod recovery;
 mod reorg;

@@ -4,7 +4,8 @@ use crate::clock::Clock;
 use chain::Address;
 use chain::block::{self, Block, Header, Timestamp};
 use chain::ledger::{
-    Accepted, HeaderBranch, HeadersError, InvalidateError, Submission, SubmitError, TransferError,
+    Accepted, CheckedProposal, HeaderBranch, HeadersError, InvalidateError, ProposalError,
+    Submission, SubmitError, TransferError,
 };
 use chain::mempool::{Admission, Replacement, Source};
 use chain::store::StoreError;
@@ -51,6 +52,7 @@ pub(super) enum Request {
     Headers(Vec<Header>, oneshot::Sender<Result<HeaderBranch, HeadersError>>),
     Transfer(Arc<Transfer>, Replacement, Source, TransferReply),
     Template(Address, [u8; 4], oneshot::Sender<Result<Template, TemplateError<StoreError>>>),
+    Proposal(Box<CheckedProposal>, oneshot::Sender<Result<(), ProposalError>>),
     Generate(u32, Address, oneshot::Sender<Result<Vec<block::Hash>, GenerateError>>),
     Override(BlockOverride, block::Hash, oneshot::Sender<Result<(), InvalidateError>>),
     SetClockOffset(i64, oneshot::Sender<io::Result<Timestamp>>),
@@ -127,6 +129,14 @@ impl Handle {
         mark: [u8; 4],
     ) -> Result<Result<Template, TemplateError<StoreError>>, Stopped> {
         self.request(|reply| Request::Template(miner, mark, reply)).await
+    }
+
+    /// Validates a proposed block on the accounts of the tip, without connecting it.
+    pub async fn check_proposal(
+        &self,
+        proposal: CheckedProposal,
+    ) -> Result<Result<(), ProposalError>, Stopped> {
+        self.request(|reply| Request::Proposal(Box::new(proposal), reply)).await
     }
 
     /// Mines and submits blocks at once, on a network whose proof of work is trivial. Other requests
