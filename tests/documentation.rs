@@ -172,6 +172,7 @@ mod commands {
         commands_of_networks_succeed: "docs/networks.md",
         commands_of_operations_succeed: "docs/operations.md",
         commands_of_rest_succeed: "docs/rest.md",
+        commands_of_rpc_succeed: "docs/rpc.md",
         commands_of_testnets_succeed: "docs/testnets.md",
     }
 

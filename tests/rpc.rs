@@ -1,6 +1,6 @@
 //! Mining over JSON-RPC: block templates, their solutions and errors, as Bitcoin's miners use them.
 
-use crate::harness::{Node, Response};
+use crate::harness::{Node, Response, eventually};
 use crate::stratum::miner::{meets, sha256d};
 use crate::test_chain::{dev_key, pay, test_address, text};
 use serde_json::{Value, json};
@@ -226,8 +226,8 @@ fn errors_have_the_codes_of_the_protocol() {
     assert_eq!(error_code(&post("{")), Some(-32_700));
     assert_eq!(error_code(&post("[]")), Some(-32_600));
     assert_eq!(error_code(&post("{\"method\":\"getwork\"}")), Some(-32_601));
-    let proposal = json!([{ "mode": "proposal" }]);
-    assert_eq!(error_code(&call(&node, &user, "getblocktemplate", &proposal)), Some(-8));
+    let mode = json!([{ "mode": "other" }]);
+    assert_eq!(error_code(&call(&node, &user, "getblocktemplate", &mode)), Some(-8));
     for user in ["", "invalid"] {
         let response = call(&node, user, "getblocktemplate", &json!([]));
         assert_eq!(response.status, 401);
@@ -244,4 +244,15 @@ fn errors_have_the_codes_of_the_protocol() {
     let status = result(&info);
     assert_eq!((&status["blocks"], &status["chain"]), (&json!(0), &json!("dev")));
     assert!(status["difficulty"].is_f64() && status["networkhashps"].is_f64());
+}
+
+#[test]
+fn stop_ends_the_process_like_a_signal() {
+    let (_folder, mut node) = start(&[]);
+    let token = format!("Authorization: Bearer {}", node.token());
+    let call = json!({ "jsonrpc": "2.0", "method": "stop", "id": 1 }).to_string();
+    let response = node.request("POST", "/", &[&token], call.as_bytes());
+    assert_eq!(response.json()["result"], "chain stopping");
+    assert!(eventually("the end of the node", || node.ended()).success());
+    assert!(node.log().contains("node stopped"));
 }

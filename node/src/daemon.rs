@@ -35,6 +35,7 @@ use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 
 /// The maximum time for which shutdown waits for a peer to announce this node's tip. Peers announce
 /// a new tip at least this often.
@@ -102,8 +103,9 @@ impl Daemon {
         &self.node
     }
 
-    /// Waits until a part of the node has failed; `stop` then returns the error.
-    pub async fn failed(&mut self) {
+    /// Waits until a part of the node has failed, whose error `stop` then returns, or until a client
+    /// has requested the shutdown.
+    pub async fn ended(&mut self) {
         let Running { jobs, events, writer, network, .. } = &mut self.running;
         let (Some(jobs), Some(events), Some(writer), Some(network)) =
             (jobs, events, writer, network)
@@ -115,6 +117,7 @@ impl Daemon {
             () = events.watch() => {}
             () = writer.watch() => {}
             () = network.watch() => {}
+            () = self.node.shutdown.cancelled() => {}
         }
     }
 
@@ -442,6 +445,7 @@ impl Running {
             faucet: Faucet::default(),
             metrics,
             started: Instant::now(),
+            shutdown: CancellationToken::new(),
             stopping: self.stop.subscribe(),
         });
         Ok(Some((node, token)))

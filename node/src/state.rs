@@ -13,6 +13,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 use tokio::sync::{Semaphore, watch};
+use tokio_util::sync::CancellationToken;
 
 /// The handles of the parts of a running node, shared behind an `Arc`.
 pub struct NodeState {
@@ -42,6 +43,8 @@ pub struct NodeState {
     pub metrics: Arc<Metrics>,
     /// The monotonic time at which the node started.
     pub started: Instant,
+    /// Cancelled when a client requests the shutdown.
+    pub shutdown: CancellationToken,
     /// Becomes true at shutdown; pending responses should then end.
     pub stopping: watch::Receiver<bool>,
 }

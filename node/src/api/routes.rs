@@ -41,7 +41,7 @@ pub fn all(token: &Token) -> Routes {
         mining::routes(),
         submit::routes(),
         jobs::routes(token),
-        rpc::routes(),
+        rpc::routes(token),
         events::routes(),
         ws::routes(),
         dev::routes(token),

@@ -13,6 +13,7 @@ mod metrics;
 mod mining;
 mod openapi;
 mod peers;
+mod rpc;
 mod solutions;
 mod transactions;
 mod ws;
@@ -30,12 +31,13 @@ use crate::wallet::{Index, Mnemonic, Wallet};
 use ::chain::signature::SecretKey;
 use ::chain::testing::{solve, solve_header, unsolve_header};
 use ::chain::tx::{Memo, Payment};
-use ::chain::{Address, Block, Params, Transfer, merkle};
+use ::chain::{Address, Block, Params, Transaction, Transfer, merkle};
 use axum::body::{Body, to_bytes};
 use axum::extract::Request;
 use axum::http::{HeaderMap, StatusCode, header};
 use serde_json::{Value, json};
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::OnceLock;
 use tempfile::TempDir;
 
@@ -44,7 +46,7 @@ struct World {
     routes: App,
     token: String,
     daemon: Daemon,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 fn called(daemon: &Daemon) -> SocketAddr {
@@ -128,7 +130,11 @@ impl World {
         let token = std::fs::read_to_string(data.join("api-token")).unwrap().trim().to_owned();
         let protection = Token::open_or_create(&data).unwrap();
         let routes = router(daemon.node().clone(), &protection, &[], Resources::default()).unwrap();
-        World { routes, token, daemon, _folder: folder }
+        World { routes, token, daemon, folder }
+    }
+
+    fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
     }
 
     fn node(&self) -> &NodeState {
@@ -378,7 +384,7 @@ async fn stopping_node_is_alive_but_not_ready() {
     let world = World::new().await;
     assert_eq!(world.get("/livez").await.text(), "ok\n");
     assert_eq!(world.get("/readyz").await.status, 200);
-    let World { routes, daemon, _folder, .. } = world;
+    let World { routes, daemon, folder: _folder, .. } = world;
     daemon.stop().await.unwrap();
     let get = |path: &str| {
         Request::get(path).header(header::HOST, "localhost").body(Body::empty()).unwrap()

@@ -35,7 +35,7 @@ pub fn run(args: Args, flags: &ArgMatches) -> Result<()> {
                     None => line.clear(),
                 },
                 () = reload.requested() => reload_files(&daemon),
-                () = daemon.failed() => break,
+                () = daemon.ended() => break,
                 () = &mut stop => break,
             }
         }

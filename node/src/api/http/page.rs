@@ -34,6 +34,11 @@ pub struct PageQuery {
 }
 
 impl PageQuery {
+    /// The query of the first page of the largest size.
+    pub fn first() -> PageQuery {
+        PageQuery { limit: Some(Digits(MAX_LIMIT)), cursor: None }
+    }
+
     /// The number of items of the page.
     pub fn limit(&self) -> Result<usize, Problem> {
         let limit = self.limit.map_or(DEFAULT_LIMIT, |limit| limit.0);

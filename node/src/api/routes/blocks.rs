@@ -139,7 +139,8 @@ pub enum Transactions {
 }
 
 impl Summary {
-    fn of(view: &View, node: &block_index::BlockNode) -> Result<Summary, Problem> {
+    /// The summary of a block, whose header is read from the disk.
+    pub fn of(view: &View, node: &block_index::BlockNode) -> Result<Summary, Problem> {
         let (header, transaction_count) = view.header_and_count(node)?;
         Ok(Summary::new(view, node, &header, transaction_count))
     }
@@ -175,11 +176,14 @@ impl Summary {
     }
 }
 
-/// The block id of a path.
+/// The name of a block, as in a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum BlockId {
+pub enum BlockId {
+    /// The block of the best chain at a height.
     Height(u64),
+    /// The block with a hash.
     Hash(block::Hash),
+    /// The best block.
     Tip,
 }
 
@@ -209,7 +213,8 @@ pub fn hash(text: &str) -> Option<block::Hash> {
 }
 
 impl BlockId {
-    fn find<'v>(self, view: &'v View) -> Result<&'v block_index::BlockNode, Problem> {
+    /// Finds the block.
+    pub fn find<'v>(self, view: &'v View) -> Result<&'v block_index::BlockNode, Problem> {
         let (found, what) = match self {
             BlockId::Tip => (Some(view.tip()), String::new()),
             BlockId::Hash(hash) => (view.find(&hash), format!("has the hash {hash}")),

@@ -33,7 +33,7 @@ pub fn routes() -> Routes {
 }
 
 /// Block intervals used for estimates.
-const RECENT_BLOCKS: u32 = 100;
+pub(super) const RECENT_BLOCKS: u32 = 100;
 /// Smallest number of intervals for a median.
 const MIN_INTERVALS: usize = 11;
 
@@ -127,6 +127,15 @@ impl SyncProgress {
             if state == SyncState::Synced { 1.0 } else { f64::from(done) / f64::from(all) };
         SyncProgress { state, best_header_height: best.get(), progress }
     }
+}
+
+/// The progress of the initial sync.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct SyncEvent {
+    /// The height of the tip.
+    pub height: u32,
+    #[serde(flatten)]
+    pub sync: SyncProgress,
 }
 
 /// The number and size of the transfers in the mempool.
@@ -245,11 +254,17 @@ fn median_block_seconds(view: &View) -> Option<f64> {
 
 /// The hash rate in hashes per second, estimated from recent blocks.
 pub(super) fn hashrate_estimate(view: &View) -> Option<f64> {
-    let recent = recent(view);
-    let (last, first) = (recent.first()?, recent.last()?);
+    hashrate(view, view.tip().height, RECENT_BLOCKS)
+}
+
+/// The hash rate in hashes per second, estimated from a number of block intervals up to a height of
+/// the best chain. Genesis is excluded: its time is not that of mining.
+pub(super) fn hashrate(view: &View, top: Height, blocks: u32) -> Option<f64> {
+    let first = Height::new(top.get().saturating_sub(blocks).max(1));
+    let (first, last) = (view.at_height(first)?, view.at_height(top)?);
     let seconds = last.time.since(first.time).max(1);
     let hashes = difficulty::hashes(first.chain_work, last.chain_work);
-    (recent.len() > 1).then(|| hashes / seconds as f64)
+    (first.height < last.height).then(|| hashes / seconds as f64)
 }
 
 /// The parameters of a network, named as in a network file.

@@ -81,10 +81,12 @@ pub fn is_available(params: &Params) -> bool {
 #[schemars(rename = "GenerateRequest")]
 #[serde(deny_unknown_fields)]
 pub struct GenerateRequest {
+    /// The number of blocks.
     #[schemars(range(min = 1, max = 10_000))]
-    blocks: Integer,
+    pub blocks: Integer,
+    /// The payout address; the default one of the node unless given.
     #[schemars(with = "Option<AddressText>")]
-    miner: Option<String>,
+    pub miner: Option<String>,
 }
 
 /// Generated blocks, oldest first.
@@ -135,8 +137,9 @@ fn default_miner(node: &NodeState) -> Option<Address> {
 #[schemars(rename = "TimeRequest")]
 #[serde(deny_unknown_fields)]
 pub struct TimeRequest {
+    /// The offset from the system clock in seconds.
     #[schemars(range(min = -315_360_000, max = 315_360_000))]
-    offset_seconds: SignedInteger,
+    pub offset_seconds: SignedInteger,
 }
 
 /// The state of the clock.
@@ -173,8 +176,9 @@ pub async fn time(
 #[schemars(rename = "BlockRequest")]
 #[serde(deny_unknown_fields)]
 pub struct BlockRequest {
+    /// The hash of the block.
     #[schemars(with = "BlockHash")]
-    hash: String,
+    pub hash: String,
 }
 
 /// The tip after a change.

@@ -1,162 +1,146 @@
-//! JSON-RPC at `POST /` for existing miners: `getblocktemplate`, `submitblock` and `getmininginfo`, as
-//! far as Bitcoin miners use them. The user name of HTTP Basic is the payout address. Errors of a call
-//! have status 200, except 401 where no payout address is known.
-//! Source: BIP 22 and 23; error codes of Bitcoin Core's `rpc/protocol.h`.
+//! JSON-RPC at `POST /`, for programs that know Bitcoin Core: the methods that mining, pool and test
+//! software calls. Each is a row of `methods` over what the REST API serves.
+//! Source: JSON-RPC 1.0 and 2.0; BIP 22 and 23; error codes of Bitcoin Core's `rpc/protocol.h`.
 
-mod basic;
+mod blockchain;
+mod call;
+mod context;
+mod control;
+mod credentials;
 mod error;
+mod methods;
+mod mining;
+mod network;
+mod params;
+mod rest;
 mod submission;
 mod template;
 
 use crate::api::http::extract::{Bytes, MAX_BLOCK_BODY};
+use crate::api::http::problem::Problem;
+use crate::api::http::rate_limit::SUBMISSION;
 use crate::api::http::resources::Client;
 use crate::api::openapi::route::{Routes, post};
-use crate::difficulty;
+use crate::auth::Token;
 use crate::state::NodeState;
 use axum::extract::State;
-use axum::http::header::{HOST, WWW_AUTHENTICATE};
+use axum::http::header::{CONTENT_TYPE, HOST, USER_AGENT, WWW_AUTHENTICATE};
 use axum::http::uri::Authority;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
+use call::{Body, Call, CallResponse, Reply, RpcResponse};
+use context::Context;
 use error::Error;
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::sync::Arc;
 
-pub fn routes() -> Routes {
-    Routes::new([post("/", "Call a JSON-RPC method", serve)
+pub fn routes(token: &Token) -> Routes {
+    let token = token.clone();
+    let serve =
+        move |node, client, headers, body| serve(token.clone(), node, client, headers, body);
+    Routes::new([post("/", "Call JSON-RPC methods", serve)
         .description(
-            "Implements `getblocktemplate`, `submitblock` and `getmininginfo` for Bitcoin miners; \
-                               the user name is the payout address. Errors of a call have status 200.",
+            "Implements methods of Bitcoin Core for mining, pool and test software; `docs/rpc.md` lists \
+             them. The user name of HTTP Basic is a payout address, or `token` with the API token as \
+             password. Errors of a call have status 200. A list of calls is a batch, in which each call \
+             counts for the rate limit.",
         )
         .body_limit(MAX_BLOCK_BODY)
-        .response::<CallResponse>(200, "The result of the call.")
-        .response::<CallResponse>(401, "The user name is not a valid address.")])
+        .response::<RpcResponse>(200, "The result of the call, or those of a batch.")
+        .no_content("The calls are notifications of JSON-RPC 2.0, which have no response.")
+        .response::<CallResponse>(401, "The user name is no address, or the method needs the token.")])
 }
 
 /// The URL of the Stratum server: miners that support Stratum switch to it.
 const X_STRATUM: HeaderName = HeaderName::from_static("x-stratum");
+/// The size of the responses of a batch in bytes, after which no further call of it is executed.
+const MAX_BATCH_RESPONSE: usize = 8 << 20;
 
-/// The response to a JSON-RPC call.
-#[derive(Debug, Serialize, JsonSchema)]
-#[schemars(rename = "JsonRpcResponse")]
-struct CallResponse {
-    /// The result; null if the call failed.
-    #[schemars(schema_with = "any_json")]
-    result: Value,
-    /// Why the call failed; null if it succeeded.
-    error: Option<CallError>,
-    /// The id of the call.
-    #[schemars(schema_with = "any_json")]
-    id: Value,
-}
-
-/// The error of a JSON-RPC call.
-#[derive(Debug, Serialize, JsonSchema)]
-#[schemars(rename = "JsonRpcError")]
-struct CallError {
-    /// The code, as of Bitcoin Core.
-    code: i32,
-    /// A description.
-    message: String,
-}
-
-/// The schema of any JSON value. That of `Value` is `true`, which generators of clients refuse.
-fn any_json(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({})
-}
-
-pub async fn serve(
+async fn serve(
+    token: Token,
     State(node): State<Arc<NodeState>>,
     client: Client,
     headers: HeaderMap,
     Bytes(body): Bytes,
 ) -> Response {
-    let (id, result) = match read(&body) {
-        Ok((id, method, params)) => (id, call(&node, &client, &headers, &method, &params).await),
-        Err(error) => (Value::Null, Err(error)),
-    };
-    let mut headers_out = HeaderMap::new();
-    headers_out.extend(stratum(&node, &headers).map(|url| (X_STRATUM, url)));
-    let (status, body) = match result {
-        Ok(result) => (StatusCode::OK, CallResponse { result, error: None, id }),
-        Err(Error { code, message }) => {
-            let is_unauthorized = code == Error::UNAUTHORIZED;
-            if is_unauthorized {
-                let challenge = HeaderValue::from_static("Basic realm=\"payout address\"");
-                headers_out.insert(WWW_AUTHENTICATE, challenge);
-            }
-            let status = if is_unauthorized { StatusCode::UNAUTHORIZED } else { StatusCode::OK };
-            let error = Some(CallError { code, message });
-            (status, CallResponse { result: Value::Null, error, id })
+    let stratum = stratum(&node, &headers);
+    let mut context = Context { node, client, headers, token, is_batch: false };
+    let response = match Body::parse(&body) {
+        Ok(Body::Call(call)) => single(&context, &call).await,
+        Ok(Body::Batch(calls)) => {
+            context.is_batch = true;
+            batch(&context, &calls).await.unwrap_or_else(IntoResponse::into_response)
         }
+        Err(error) => json(StatusCode::OK, Reply::UNKNOWN.render(Err(error), false)),
     };
-    (status, headers_out, axum::Json(body)).into_response()
+    let mut response = response;
+    response.headers_mut().extend(stratum.map(|url| (X_STRATUM, url)));
+    response
 }
 
-/// Parses the id, method and parameters of a call.
-fn read(body: &[u8]) -> Result<(Value, String, Vec<Value>), Error> {
-    let call: Value = serde_json::from_slice(body)
-        .map_err(|error| Error::new(Error::PARSE, format!("the body is not JSON: {error}")))?;
-    let method = call.get("method").and_then(Value::as_str);
-    let params = match call.get("params") {
-        None | Some(Value::Null) => Some(Vec::new()),
-        Some(Value::Array(params)) => Some(params.clone()),
-        Some(_) => None,
-    };
-    match (method, params) {
-        (Some(method), Some(params)) => {
-            let id = call.get("id").cloned().unwrap_or_default();
-            Ok((id, method.to_owned(), params))
-        }
-        _ => {
-            let message = "a call is an object with `method` and an array of `params`";
-            Err(Error::new(Error::INVALID_REQUEST, message))
+/// Responds to a single call.
+async fn single(context: &Context, call: &Call<'_>) -> Response {
+    let result = run(context, call).await;
+    let is_unauthorized = matches!(&result, Err(error) if error.code == Error::UNAUTHORIZED);
+    if call.is_notification() {
+        return StatusCode::NO_CONTENT.into_response();
+    }
+    let body = call.reply.render(result, false);
+    if !is_unauthorized {
+        return json(StatusCode::OK, body);
+    }
+    let mut response = json(StatusCode::UNAUTHORIZED, body);
+    let challenge = HeaderValue::from_static("Basic realm=\"payout address or token\"");
+    response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
+    response
+}
+
+/// Responds to the calls of a batch, one after the other.
+///
+/// # Errors
+/// The calls together exceed the rate limit of the client; none is executed.
+async fn batch(context: &Context, calls: &[Call<'_>]) -> Result<Response, Problem> {
+    let cost: u32 = calls.iter().map(|call| methods::cost(call.method())).sum();
+    // The request has paid for one submission.
+    context.client.charge(cost.saturating_sub(SUBMISSION))?;
+    let null_error = expects_null_error(&context.headers);
+    let (mut responses, mut bytes) = (Vec::with_capacity(calls.len()), 0_usize);
+    for call in calls {
+        let result = match bytes {
+            ..MAX_BATCH_RESPONSE => run(context, call).await,
+            _ => Err(Error::new(
+                Error::MISC,
+                format!(
+                    "not executed: the responses of the batch have more than {MAX_BATCH_RESPONSE} bytes"
+                ),
+            )),
+        };
+        if !call.is_notification() {
+            let response = call.reply.render(result, null_error);
+            bytes = bytes.saturating_add(response.len());
+            responses.push(response);
         }
     }
-}
-
-async fn call(
-    node: &NodeState,
-    client: &Client,
-    headers: &HeaderMap,
-    method: &str,
-    params: &[Value],
-) -> Result<Value, Error> {
-    match method {
-        "getblocktemplate" => {
-            let miner = basic::payout_address(headers, node)?;
-            template::get(node, client, miner, params.first().unwrap_or(&Value::Null)).await
-        }
-        "submitblock" => submission::submit(node, params).await,
-        "getmininginfo" => Ok(mining_info(node)),
-        _ => {
-            let message = format!(
-                "method `{method}` not found: available are getblocktemplate, submitblock and \
-                                 getmininginfo; the REST API is under /v1"
-            );
-            Err(Error::new(Error::METHOD_NOT_FOUND, message))
-        }
-    }
-}
-
-/// The result of `getmininginfo`, with the field names of Bitcoin Core.
-fn mining_info(node: &NodeState) -> Value {
-    let view = node.reader.view();
-    let tip = view.tip();
-    let bits = view.as_parent(tip).next_bits(view.params());
-    let target = bits.target().expect("the difficulty is computed as canonical bits");
-    json!({
-        "blocks": tip.height.get(),
-        "bits": bits.to_string(),
-        "difficulty": difficulty::of(target),
-        "target": target.to_string(),
-        "networkhashps": crate::api::routes::chain::hashrate_estimate(&view).unwrap_or(0.0),
-        "pooledtx": view.mempool().count(),
-        "chain": view.params().name(),
-        "warnings": "",
+    Ok(match responses.is_empty() {
+        true => StatusCode::NO_CONTENT.into_response(),
+        false => json(StatusCode::OK, format!("[{}]", responses.join(","))),
     })
+}
+
+/// Whether the client is python-bitcoinrpc. Its batches are of version 2.0, but it fails at a response
+/// without an `error`.
+fn expects_null_error(headers: &HeaderMap) -> bool {
+    headers.get(USER_AGENT).is_some_and(|agent| agent.as_bytes().starts_with(b"AuthServiceProxy/"))
+}
+
+async fn run(context: &Context, call: &Call<'_>) -> Result<Value, Error> {
+    let request = call.request.as_ref().map_err(Clone::clone)?;
+    methods::call(context, &request.method, request.params).await
+}
+
+fn json(status: StatusCode, body: String) -> Response {
+    let media_type = HeaderValue::from_static("application/json");
+    (status, [(CONTENT_TYPE, media_type)], body).into_response()
 }
 
 /// The URL of the Stratum server at the host name of the request.

@@ -242,7 +242,7 @@ async fn metrics_contain_no_secrets_or_identities() {
     world.get("/v1/hidden-path").await;
     let response = world.get("/metrics").await;
     let page = response.text();
-    let data = world._folder.path().to_str().unwrap();
+    let data = world.folder.path().to_str().unwrap();
     let id = world.node().peers.id().to_string();
     let (payment, port) = (payment.id().to_string(), called(&world.daemon).port().to_string());
     let hrp = format!("{}1", Params::dev().hrp());
@@ -323,7 +323,7 @@ async fn node_without_required_peers_is_alive_but_not_ready() {
 async fn metrics_are_served_after_the_writer_stopped() {
     let world = World::new().await;
     world.generate(2, 0).await;
-    let World { routes, daemon, _folder, .. } = world;
+    let World { routes, daemon, folder: _folder, .. } = world;
     daemon.stop().await.unwrap();
     let scrape = Scrape::parse(ask(routes, request("GET", "/metrics")).await.text());
     assert_eq!(scrape.value("chain_blocks_connected_total"), 2.0);

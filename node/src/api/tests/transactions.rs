@@ -448,7 +448,7 @@ async fn long_poll_ends_at_shutdown() {
     let transfer = PAY.signed();
     world.submit(&transfer).await;
     let path = format!("/v1/transactions/{}?wait=confirmed&timeout=100", transfer.id());
-    let World { routes, daemon, _folder, .. } = world;
+    let World { routes, daemon, folder: _folder, .. } = world;
     let request = Request::get(path).header(header::HOST, "localhost").body(Body::empty()).unwrap();
     let begun = Instant::now();
     let (shown, stopped) = tokio::join!(ask(routes, request), daemon.stop());

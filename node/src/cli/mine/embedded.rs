@@ -42,7 +42,7 @@ pub(super) async fn mine(
     let (mut is_done, mut is_stopped) = (false, false);
     while !is_done && !is_stopped {
         tokio::select! {
-            () = daemon.failed() => break,
+            () = daemon.ended() => break,
             () = &mut *stop => is_stopped = true,
             _ = updates.recv() => {
                 let job = node.jobs.job(id).await?;

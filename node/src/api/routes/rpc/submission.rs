@@ -2,46 +2,91 @@
 //! there are none, those of the template are added that `workid` or the Merkle root of the header
 //! identifies.
 
+use super::context::Context;
 use super::error::Error;
-use crate::state::NodeState;
+use super::params::Params;
+use crate::api::http::problem::Problem;
 use chain::codec::{DecodeError, Decoder};
 use chain::ledger::{Accepted, SubmitError};
 use chain::{Block, Coinbase, Header, Transaction, merkle};
+use serde::Deserialize;
 use serde_json::{Value, json};
 
+/// The second parameter of `submitblock`.
+#[derive(Default, Deserialize)]
+struct Options {
+    workid: Option<String>,
+}
+
 /// Submits a block. The result is null if it is in the best chain, otherwise a BIP 22 reject reason.
-pub(super) async fn submit(node: &NodeState, params: &[Value]) -> Result<Value, Error> {
-    let unreadable = |what: &str| Error::new(Error::DESERIALIZATION, what);
-    let bytes = params.first().and_then(Value::as_str).and_then(|text| hex::decode(text).ok());
-    let bytes = bytes.ok_or_else(|| unreadable("the block is not hexadecimal"))?;
-    let (header, body) = bytes
-        .split_at_checked(Header::BYTES)
-        .and_then(|(header, rest)| Some((Header::decode(header).ok()?, after_count(rest)?)))
-        .ok_or_else(|| unreadable("a block is a header, a count and transactions"))?;
-    let (coinbase, transfers) = transactions(body)
-        .map_err(|error| unreadable(&format!("after the count come transactions: {error}")))?;
-    let is_whole = !transfers.is_empty() || header.merkle_root == merkle::root(&[coinbase.id()]);
-    let work = params.get(1).and_then(|options| options.get("workid")).and_then(Value::as_str);
-    let block = if is_whole {
-        let transactions = std::iter::once(Transaction::Coinbase(coinbase)).chain(transfers);
-        Some(Block { header, transactions: transactions.collect() })
-    } else {
-        match work.and_then(|id| node.templates.find(id)) {
-            Some(issued) => Some(issued.template().block(header, coinbase)),
-            None => node.templates.complete(&header, coinbase),
-        }
+pub(super) async fn submit(context: &Context, params: Params<'_>) -> Result<Value, Error> {
+    let node = &context.node;
+    let text: Option<String> = params.get("hexdata")?;
+    let submitted = SubmittedBlock::decode(text.as_deref().unwrap_or_default())?;
+    let Options { workid } = params.get("parameters")?.unwrap_or_default();
+    let block = match submitted.complete(context, workid.as_deref()) {
+        Ok(block) => Some(block),
+        Err(SubmittedBlock { header, coinbase, .. }) => node.templates.complete(&header, coinbase),
     };
     let Some(block) = block else { return Ok(json!("stale-work")) };
-    match node.writer.submit_block(block).await {
-        Ok(Ok(Accepted::Connected)) => Ok(Value::Null),
-        Ok(Ok(Accepted::SideBranch)) => Ok(json!("inconclusive")),
-        Ok(Ok(Accepted::AlreadyKnown)) => Ok(json!("duplicate")),
-        Ok(Err(SubmitError::Invalid(error))) => Ok(json!(error.code())),
-        Ok(Err(SubmitError::KnownInvalid { rule, .. })) => Ok(json!(rule.code())),
-        Ok(Err(SubmitError::UnknownParent { .. })) => Ok(json!("bad-prevblk")),
-        Ok(Err(error @ SubmitError::TooDeep { .. })) => Ok(json!(error.code())),
-        Ok(Err(SubmitError::Store(error))) => Err(Error::new(Error::INTERNAL, error.to_string())),
-        Err(stopped) => Err(Error::new(Error::INTERNAL, stopped.to_string())),
+    match node.writer.submit_block(block).await? {
+        Ok(Accepted::Connected) => Ok(Value::Null),
+        Ok(Accepted::SideBranch) => Ok(json!("inconclusive")),
+        Ok(Accepted::AlreadyKnown) => Ok(json!("duplicate")),
+        Err(error) => reject_reason(error),
+    }
+}
+
+/// The BIP 22 reject reason of a block that is not accepted.
+///
+/// # Errors
+/// The store has failed.
+pub(super) fn reject_reason(error: SubmitError) -> Result<Value, Error> {
+    match (&error, error.code()) {
+        (SubmitError::UnknownParent { .. }, _) => Ok(json!("bad-prevblk")),
+        (_, Some(code)) => Ok(json!(code)),
+        (_, None) => Err(Problem::from(error).into()),
+    }
+}
+
+/// A block in Bitcoin's serialization, which may lack its transfers.
+pub(super) struct SubmittedBlock {
+    header: Header,
+    coinbase: Coinbase,
+    transfers: Vec<Transaction>,
+}
+
+impl SubmittedBlock {
+    /// Decodes a block from hexadecimal digits.
+    pub(super) fn decode(digits: &str) -> Result<SubmittedBlock, Error> {
+        let unreadable = |what: &str| Error::new(Error::DESERIALIZATION, what);
+        let bytes = hex::decode(digits).ok().filter(|bytes| !bytes.is_empty());
+        let bytes = bytes.ok_or_else(|| unreadable("the block is not hexadecimal"))?;
+        let (header, body) = bytes
+            .split_at_checked(Header::BYTES)
+            .and_then(|(header, rest)| Some((Header::decode(header).ok()?, after_count(rest)?)))
+            .ok_or_else(|| unreadable("a block is a header, a count and transactions"))?;
+        let (coinbase, transfers) = transactions(body)
+            .map_err(|error| unreadable(&format!("after the count come transactions: {error}")))?;
+        Ok(SubmittedBlock { header, coinbase, transfers })
+    }
+
+    /// The block with all its transactions: those that it has if they are all, otherwise those of the
+    /// template with this id. Returns the block itself if there is no such template.
+    pub(super) fn complete(
+        self,
+        context: &Context,
+        template: Option<&str>,
+    ) -> Result<Block, SubmittedBlock> {
+        let SubmittedBlock { header, coinbase, transfers } = self;
+        if !transfers.is_empty() || header.merkle_root == merkle::root(&[coinbase.id()]) {
+            let transactions = std::iter::once(Transaction::Coinbase(coinbase)).chain(transfers);
+            return Ok(Block { header, transactions: transactions.collect() });
+        }
+        match template.and_then(|id| context.node.templates.find(id)) {
+            Some(issued) => Ok(issued.template().block(header, coinbase)),
+            None => Err(SubmittedBlock { header, coinbase, transfers }),
+        }
     }
 }
 
