@@ -44,7 +44,7 @@ use network::Network;
 use peer::{InboundRequest, ReplyTo};
 use rejections::{Consequence, Rejections};
 use requests::{OutgoingRequests, Requester};
-use save::PeersSaver;
+use save::{PeersSaver, Saved};
 use server::RequestServer;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -248,15 +248,17 @@ impl Driver {
         let now = network.now();
         match command {
             Command::Peers(reply) => drop(reply.send(connections.infos(network))),
-            Command::Connect(address, reply) => {
+            Command::Connect { address, reply, saved } => {
                 self.dialer.connect(&mut self.cx, &address, reply);
-                self.saver.save(&mut self.cx.network, now);
+                let done = move |result| drop(saved.send(result));
+                self.saver.save(&mut self.cx.network, now, done);
             }
             Command::Disconnect(peer, reply) => {
                 let was_persistent = network.peers().remove_persistent_peer(peer, now);
                 let was_connected = network.disconnect(peer, "requested by the user");
-                let _ = reply.send(was_persistent || was_connected);
-                self.saver.save(network, now);
+                let is_known = was_persistent || was_connected;
+                let done = move |saved: Saved| drop(reply.send(saved.map(|()| is_known)));
+                self.saver.save(network, now, done);
             }
             Command::PersistentPeers(reply) => {
                 let _ = reply.send(network.peers().persistent_peers(now));
@@ -266,16 +268,21 @@ impl Driver {
                 if let Some(Some(peer)) = removed {
                     network.disconnect(peer, "requested by the user");
                 }
-                let _ = reply.send(removed.is_some());
-                self.saver.save(network, now);
+                let is_known = removed.is_some();
+                let done = move |saved: Saved| drop(reply.send(saved.map(|()| is_known)));
+                self.saver.save(network, now, done);
             }
             Command::Ban { subject, seconds, reason, done } => {
                 for peer in network.peers().ban(subject, seconds, reason, now) {
                     network.disconnect(peer, "banned by the user");
                 }
-                let _ = done.send(());
+                self.saver.save(network, now, move |saved| drop(done.send(saved)));
             }
-            Command::Unban(subject, reply) => drop(reply.send(network.peers().unban(subject))),
+            Command::Unban(subject, reply) => {
+                let is_known = network.peers().unban(subject);
+                let done = move |saved: Saved| drop(reply.send(saved.map(|()| is_known)));
+                self.saver.save(network, now, done);
+            }
             Command::Bans(reply) => drop(reply.send(network.peers().bans(now))),
             // Ends the loop that dispatches commands.
             Command::Stop => {}

@@ -21,13 +21,15 @@ use crate::message::{Capabilities, Status};
 use crate::view::ChainView;
 use chain::block;
 use chain::ledger::Submission;
+use chain::pow::Work;
 use context::{Context, Peers};
+use libp2p::PeerId;
 use mempool_sync::MempoolSync;
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::{RngExt, SeedableRng};
 use recent::Recent;
 use relay::Relay;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use sync::{Limits, Sync};
 use transfers::InFlightTransfers;
 
@@ -169,6 +171,12 @@ impl Engine {
             clock: u64::from(now.clock.get()),
             nonce: self.nonce,
         }
+    }
+
+    /// Returns the work that each connected peer has shown, by headers that were validated. It is
+    /// zero for a peer that has shown none.
+    pub fn shown_work(&self, chain: &dyn ChainView) -> BTreeMap<PeerId, Work> {
+        self.sync.shown_work(chain)
     }
 
     /// Returns the progress of sync.

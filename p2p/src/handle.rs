@@ -7,6 +7,8 @@ use crate::peers::{Ban, PersistentPeer, Purpose, Subject};
 use chain::block::{self, Height};
 use chain::pow::Work;
 use libp2p::{Multiaddr, PeerId};
+use std::collections::BTreeMap;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -14,12 +16,33 @@ use tokio::sync::{mpsc, oneshot, watch};
 /// The capacity of the command queue. Callers wait while it is full.
 pub(crate) const COMMANDS: usize = 256;
 
+/// A change of the persistent peers or the bans could not be saved. It is in force until the node
+/// stops.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("in force until the node stops, but not saved: {reason}")]
+pub struct NotSaved {
+    /// The error of the operating system.
+    pub reason: String,
+    /// Whether the disk is full.
+    pub is_disk_full: bool,
+}
+
+impl From<io::Error> for NotSaved {
+    fn from(error: io::Error) -> NotSaved {
+        let full = [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded];
+        NotSaved { reason: error.to_string(), is_disk_full: full.contains(&error.kind()) }
+    }
+}
+
 /// An error that prevents a connection with a node.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ConnectError {
     /// The address uses a protocol that cannot be dialed.
     #[error("cannot dial {0}: use /ip4/HOST/tcp/PORT or /dns/HOST/tcp/PORT")]
     Unsupported(Multiaddr),
+    /// The peer is persistent until the node stops, but could not be saved.
+    #[error(transparent)]
+    NotSaved(#[from] NotSaved),
     /// The address belongs to this node.
     #[error("the address belongs to this node")]
     Own,
@@ -70,6 +93,7 @@ impl ConnectError {
             | ConnectError::IncompatibleVersion { .. }
             | ConnectError::Unreachable(_)
             | ConnectError::Timeout
+            | ConnectError::NotSaved(_)
             | ConnectError::Stopped => false,
         }
     }
@@ -110,6 +134,9 @@ pub struct PeerInfo {
     pub height: Height,
     /// The work of its chain up to `tip`, as claimed by the peer.
     pub claimed_work: Work,
+    /// The most work of a chain of valid headers that the peer has sent, or that it claims and this
+    /// node knows; zero if there is none.
+    pub shown_work: Work,
     /// The time since the peer was last the first to announce a block; `None` for never.
     pub last_block: Option<Duration>,
     /// The time since the peer was last the first to announce a transfer; `None` for never.
@@ -137,12 +164,21 @@ pub(crate) enum TaskStatus {
 #[derive(Debug)]
 pub(crate) enum Command {
     Peers(oneshot::Sender<Vec<PeerInfo>>),
-    Connect(Multiaddr, oneshot::Sender<Result<PeerId, ConnectError>>),
-    Disconnect(PeerId, oneshot::Sender<bool>),
+    Connect {
+        address: Multiaddr,
+        reply: oneshot::Sender<Result<PeerId, ConnectError>>,
+        saved: oneshot::Sender<Result<(), NotSaved>>,
+    },
+    Disconnect(PeerId, oneshot::Sender<Result<bool, NotSaved>>),
     PersistentPeers(oneshot::Sender<Vec<PersistentPeer>>),
-    RemovePersistent(Multiaddr, oneshot::Sender<bool>),
-    Ban { subject: Subject, seconds: u64, reason: String, done: oneshot::Sender<()> },
-    Unban(Subject, oneshot::Sender<bool>),
+    RemovePersistent(Multiaddr, oneshot::Sender<Result<bool, NotSaved>>),
+    Ban {
+        subject: Subject,
+        seconds: u64,
+        reason: String,
+        done: oneshot::Sender<Result<(), NotSaved>>,
+    },
+    Unban(Subject, oneshot::Sender<Result<bool, NotSaved>>),
     Bans(oneshot::Sender<Vec<Ban>>),
     Stop,
 }
@@ -155,6 +191,8 @@ pub struct Handle {
     pub(crate) listening: watch::Receiver<Vec<Multiaddr>>,
     pub(crate) commands: mpsc::Sender<Command>,
     pub(crate) progress: watch::Receiver<Progress>,
+    /// The work that each peer has shown, at the last tick of the engine.
+    pub(crate) shown_work: watch::Receiver<BTreeMap<PeerId, Work>>,
     pub(crate) peer_count: watch::Receiver<usize>,
     pub(crate) clock_skew: watch::Receiver<Option<i64>>,
     pub(crate) traffic: Arc<ByteCounters>,
@@ -174,7 +212,12 @@ impl Handle {
 
     /// Returns the peers that have completed the handshake, ordered by id.
     pub async fn peers(&self) -> Vec<PeerInfo> {
-        self.request(Command::Peers).await.unwrap_or_default()
+        let mut peers = self.request(Command::Peers).await.unwrap_or_default();
+        let shown = self.shown_work.borrow();
+        for peer in &mut peers {
+            peer.shown_work = shown.get(&peer.id).copied().unwrap_or(Work::ZERO);
+        }
+        peers
     }
 
     /// Returns the number of peers that have completed the handshake.
@@ -210,11 +253,19 @@ impl Handle {
     ///
     /// # Errors
     /// The handshake is not complete within 20 seconds. A node that is unreachable for now remains
-    /// a persistent peer and is dialed again; one that can never be this peer does not.
+    /// a persistent peer and is dialed again; one that can never be this peer does not. Or the peer
+    /// could not be saved.
     pub async fn connect(&self, address: Multiaddr) -> Result<PeerId, ConnectError> {
-        self.request(|reply| Command::Connect(address, reply))
-            .await
-            .unwrap_or(Err(ConnectError::Stopped))
+        let (saved, is_saved) = oneshot::channel();
+        let connected = self.request(|reply| Command::Connect { address, reply, saved }).await;
+        let connected = connected.unwrap_or(Err(ConnectError::Stopped));
+        match &connected {
+            Ok(_) | Err(ConnectError::Unreachable(_) | ConnectError::Timeout) => {
+                is_saved.await.unwrap_or(Ok(()))?;
+            }
+            Err(_) => {}
+        }
+        connected
     }
 
     /// Returns the persistent peers with the states of their connections.
@@ -222,27 +273,46 @@ impl Handle {
         self.request(Command::PersistentPeers).await.unwrap_or_default()
     }
 
-    /// Disconnects the persistent peer at an address, which is no longer persistent. Returns false
-    /// if there is none.
-    pub async fn remove_persistent_peer(&self, address: Multiaddr) -> bool {
+    /// Disconnects the persistent peer at an address, which is no longer persistent, also after a
+    /// restart. Returns false if there is none.
+    ///
+    /// # Errors
+    /// The change could not be saved.
+    pub async fn remove_persistent_peer(&self, address: Multiaddr) -> Result<bool, NotSaved> {
         let command = |reply| Command::RemovePersistent(address, reply);
-        self.request(command).await.unwrap_or_default()
+        self.request(command).await.unwrap_or(Ok(false))
     }
 
-    /// Disconnects a peer, which is no longer persistent. Returns false if it was neither connected
-    /// nor persistent.
-    pub async fn disconnect(&self, peer: PeerId) -> bool {
-        self.request(|reply| Command::Disconnect(peer, reply)).await.unwrap_or_default()
+    /// Disconnects a peer, which is no longer persistent, also after a restart. Returns false if it
+    /// was neither connected nor persistent.
+    ///
+    /// # Errors
+    /// The change could not be saved.
+    pub async fn disconnect(&self, peer: PeerId) -> Result<bool, NotSaved> {
+        self.request(|reply| Command::Disconnect(peer, reply)).await.unwrap_or(Ok(false))
     }
 
-    /// Bans a peer or an IP address for a number of seconds and disconnects the peers concerned.
-    pub async fn ban(&self, subject: Subject, seconds: u64, reason: String) {
-        let _ = self.request(|done| Command::Ban { subject, seconds, reason, done }).await;
+    /// Bans a peer or an IP address for a number of seconds, also after a restart, and disconnects
+    /// the peers concerned.
+    ///
+    /// # Errors
+    /// The ban could not be saved.
+    pub async fn ban(
+        &self,
+        subject: Subject,
+        seconds: u64,
+        reason: String,
+    ) -> Result<(), NotSaved> {
+        let command = |done| Command::Ban { subject, seconds, reason, done };
+        self.request(command).await.unwrap_or(Ok(()))
     }
 
-    /// Removes a ban. Returns false if there was none.
-    pub async fn unban(&self, subject: Subject) -> bool {
-        self.request(|reply| Command::Unban(subject, reply)).await.unwrap_or_default()
+    /// Removes a ban, also after a restart. Returns false if there was none.
+    ///
+    /// # Errors
+    /// The change could not be saved.
+    pub async fn unban(&self, subject: Subject) -> Result<bool, NotSaved> {
+        self.request(|reply| Command::Unban(subject, reply)).await.unwrap_or(Ok(false))
     }
 
     /// Returns the bans in force.

@@ -63,7 +63,7 @@ mod testing;
 
 pub use cidr::{Cidr, CidrError};
 pub use config::Config;
-pub use handle::{ConnectError, Handle, PeerInfo, TaskFailed};
+pub use handle::{ConnectError, Handle, NotSaved, PeerInfo, TaskFailed};
 pub use libp2p::{Multiaddr, PeerId, multiaddr};
 pub use net::key::{KeyError, peer_id};
 pub use network_key::{NetworkKey, NetworkKeyError};

@@ -7,11 +7,13 @@ use crate::message::Status;
 use crate::submit::Submit;
 use crate::view::ChainView;
 use chain::ledger::Submission;
+use chain::pow::Work;
 use chain::tx::{Id, Transfer};
 use futures::future::BoxFuture;
 use futures::stream::{FuturesOrdered, FuturesUnordered};
 use futures::{FutureExt, StreamExt};
-use std::collections::VecDeque;
+use libp2p::PeerId;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
@@ -54,6 +56,8 @@ pub(crate) struct Channels {
     pub(crate) updates: broadcast::Receiver<ChainUpdate>,
     pub(crate) status: watch::Sender<Status>,
     pub(crate) progress: watch::Sender<Progress>,
+    /// The work that each peer has shown, at the last tick.
+    pub(crate) shown_work: watch::Sender<BTreeMap<PeerId, Work>>,
 }
 
 /// The task that runs the engine.
@@ -110,7 +114,10 @@ impl<C: ChainView, W: Submit> Runner<C, W> {
                     has_updates = self.handle_updates(update);
                 }
                 () = submit_first(&mut self.submissions), if !self.submissions.is_empty() => {}
-                _ = tick.tick() => self.handle(Input::Tick),
+                _ = tick.tick() => {
+                    self.handle(Input::Tick);
+                    self.channels.shown_work.send_replace(self.engine.shown_work(&self.chain));
+                }
             }
         }
     }

@@ -26,7 +26,7 @@ use libp2p::{Multiaddr, PeerId, Swarm, identity::Keypair};
 use rand::TryRng;
 use rand::rngs::SysRng;
 use socket2::{Domain, Socket, Type};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener};
 use std::time::Duration;
@@ -110,6 +110,7 @@ where
     let (outputs_sender, outputs) = mpsc::unbounded_channel();
     let (status_sender, status) = watch::channel(engine.status(clock.now(), &chain));
     let (progress_sender, progress) = watch::channel(engine.progress(&chain));
+    let (shown_work_sender, shown_work) = watch::channel(BTreeMap::new());
     let (listening_sender, listening) = watch::channel(listening);
     let (peer_count_sender, peer_count) = watch::channel(0);
     let (clock_skew_sender, clock_skew) = watch::channel(None);
@@ -119,6 +120,7 @@ where
         listening,
         commands: command_sender,
         progress,
+        shown_work,
         peer_count,
         clock_skew,
         traffic: meter.total(),
@@ -144,6 +146,7 @@ where
         updates,
         status: status_sender,
         progress: progress_sender,
+        shown_work: shown_work_sender,
     };
     let runner = Runner::new(engine, (chain, writer), clock, channels);
     let runtime = tokio::runtime::Handle::current();

@@ -7,6 +7,7 @@ use crate::net::bandwidth::ByteCounters;
 use crate::net::transport;
 use crate::peers::Peers;
 use chain::block;
+use chain::pow::Work;
 use libp2p::request_response::{InboundRequestId, ResponseChannel};
 use libp2p::swarm::ConnectionId;
 use libp2p::{Multiaddr, PeerId};
@@ -151,6 +152,8 @@ impl Peer {
             version: self.version,
             features: status.capabilities.features,
             claimed_work: status.chain_work,
+            // Known to the engine: set by the handle.
+            shown_work: Work::ZERO,
             last_block: activity.last_block,
             last_transfer: activity.last_transfer,
             connections: self.connections.len(),

@@ -21,11 +21,13 @@ use crate::engine::machine::{BlockValidation, Input, Progress, RequestId};
 use crate::view::ChainView;
 use bodies::Bodies;
 use chain::block::Header;
+use chain::pow::Work;
 use headers::Headers;
 use imports::Imports;
 use libp2p::PeerId;
 use peer::{Peer, Peers};
 use progress::ProgressTracker;
+use std::collections::BTreeMap;
 
 pub(crate) use session::Limits;
 
@@ -110,6 +112,12 @@ impl Sync {
             bodies.retarget(cx, peers, &mut headers.tree);
         }
         self.advance(cx, false);
+    }
+
+    /// Returns the work that each peer has shown, for display.
+    pub(crate) fn shown_work(&self, chain: &dyn ChainView) -> BTreeMap<PeerId, Work> {
+        let peers = self.peers.iter();
+        peers.map(|(id, peer)| (*id, peer.shown_work(&self.headers.tree, chain))).collect()
     }
 
     /// Returns how far sync is, for display. Decisions use [`Sync::is_synced`].

@@ -56,10 +56,10 @@ impl Snapshot {
         Snapshot { path: path.to_owned(), file }
     }
 
-    /// Replaces the file atomically.
+    /// Replaces the file atomically and durably.
     ///
     /// # Errors
-    /// The file cannot be written.
+    /// The file cannot be written, or the file or its directory cannot be synced.
     pub fn write(&self) -> io::Result<()> {
         let bytes = serde_json::to_vec(&self.file)?;
         let temporary = self.path.with_extension("json.new");
@@ -70,7 +70,12 @@ impl Snapshot {
         let mut file = OpenOptions::new().write(true).create_new(true).open(&temporary)?;
         file.write_all(&bytes)?;
         file.sync_all()?;
-        fs::rename(&temporary, &self.path)
+        fs::rename(&temporary, &self.path)?;
+        match self.path.parent() {
+            // Other systems cannot sync a directory.
+            Some(directory) if cfg!(unix) => File::open(directory)?.sync_all(),
+            _ => Ok(()),
+        }
     }
 }
 

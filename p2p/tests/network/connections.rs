@@ -116,7 +116,7 @@ async fn ban_of_a_peer_disconnects_and_denies_it() {
     let (one, two) = (Node::start().await, Node::start().await);
     two.connect(&one).await.unwrap();
     let subject = Subject::Peer(two.id());
-    one.network.ban(subject, 3_600, "a test".into()).await;
+    one.network.ban(subject, 3_600, "a test".into()).await.unwrap();
     one.wait_for_peers(0).await;
     two.wait_for_peers(0).await;
     let [ban] = one.network.bans().await.try_into().unwrap();
@@ -126,8 +126,8 @@ async fn ban_of_a_peer_disconnects_and_denies_it() {
     assert!(matches!(two.network.connect(one.address()).await, Err(ConnectError::Unreachable(_))));
     assert_eq!((one.network.peer_count(), two.network.peer_count()), (0, 0));
 
-    assert!(one.network.unban(subject).await);
-    assert!(!one.network.unban(subject).await);
+    assert!(one.network.unban(subject).await.unwrap());
+    assert!(!one.network.unban(subject).await.unwrap());
     one.wait_for_peers(1).await;
 }
 
@@ -136,10 +136,10 @@ async fn ban_of_an_ip_denies_connections_before_the_handshake() {
     let (one, two) = (Node::start().await, Node::start().await);
     two.connect(&one).await.unwrap();
     let subject = Subject::Ip([127, 0, 0, 1].into());
-    one.network.ban(subject, 3_600, String::new()).await;
+    one.network.ban(subject, 3_600, String::new()).await.unwrap();
     two.wait_for_peers(0).await;
     assert!(matches!(two.network.connect(one.address()).await, Err(ConnectError::Unreachable(_))));
-    assert!(one.network.unban(subject).await);
+    assert!(one.network.unban(subject).await.unwrap());
     two.wait_for_peers(1).await;
 }
 
@@ -147,8 +147,8 @@ async fn ban_of_an_ip_denies_connections_before_the_handshake() {
 async fn peer_disconnected_by_the_user_does_not_return() {
     let (one, two) = (Node::start().await, Node::start().await);
     one.connect(&two).await.unwrap();
-    assert!(one.network.disconnect(two.id()).await);
-    assert!(!one.network.disconnect(one.id()).await);
+    assert!(one.network.disconnect(two.id()).await.unwrap());
+    assert!(!one.network.disconnect(one.id()).await.unwrap());
     two.wait_for_peers(0).await;
     assert_eq!(one.connect(&two).await, Ok(two.id()));
 }

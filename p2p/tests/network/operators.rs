@@ -55,9 +55,12 @@ async fn peer_dialed_by_name_is_known_and_banned_by_its_ip() {
     assert_eq!(node.network.connect(by_name.clone()).await, Ok(peer.id()));
     let persistent = node.network.persistent_peers().await;
     assert_eq!((&persistent[0].address, persistent[0].is_connected), (&by_name, true));
-    node.network.ban(Subject::Range("127.0.0.0/8".parse().unwrap()), 60, String::new()).await;
+    node.network
+        .ban(Subject::Range("127.0.0.0/8".parse().unwrap()), 60, String::new())
+        .await
+        .unwrap();
     eventually("the peer is disconnected", async || !node.has_peer(&peer).await).await;
-    assert!(node.network.unban(Subject::Range("127.0.0.0/8".parse().unwrap())).await);
+    assert!(node.network.unban(Subject::Range("127.0.0.0/8".parse().unwrap())).await.unwrap());
     eventually("the peer is connected again", async || node.has_peer(&peer).await).await;
     let directory = node.stop().await;
     let saved = std::fs::read_to_string(directory.path().join("peers.json")).unwrap();
@@ -75,8 +78,8 @@ async fn added_peer_survives_a_restart_until_it_is_removed() {
     eventually("the peer is connected again", async || node.has_peer(&peer).await).await;
     let persistent = node.network.persistent_peers().await;
     assert!(persistent[0].is_added && persistent[0].id == Some(peer.id()), "{persistent:?}");
-    assert!(node.network.remove_persistent_peer(peer.address()).await);
-    assert!(!node.network.remove_persistent_peer(peer.address()).await);
+    assert!(node.network.remove_persistent_peer(peer.address()).await.unwrap());
+    assert!(!node.network.remove_persistent_peer(peer.address()).await.unwrap());
     assert_eq!(node.network.persistent_peers().await, []);
 }
 

@@ -45,7 +45,7 @@ async fn reconnected_node_syncs_missed_blocks_and_receives_new_ones() {
     one.chain.generate(2, 1).await;
     two.connect(&one).await.unwrap();
     two.wait_for_tip_of(&one).await;
-    two.network.disconnect(one.id()).await;
+    two.network.disconnect(one.id()).await.unwrap();
     one.wait_for_peers(0).await;
     one.chain.generate(30, 1).await;
     two.connect(&one).await.unwrap();

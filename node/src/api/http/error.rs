@@ -10,6 +10,7 @@ use chain::mempool::{InsertError, RejectReason};
 use chain::rules::{Rule, RuleError};
 use chain::store::{IndexError, LogError, StoreError};
 use chain::template::TemplateError;
+use p2p::NotSaved;
 use serde_json::Value;
 
 /// The kinds of problems a block submission may return.
@@ -190,6 +191,13 @@ impl From<TemplateUnavailable> for Problem {
             TemplateUnavailable::Stopped(stopped) => stopped.into(),
             TemplateUnavailable::Template(error) => error.into(),
         }
+    }
+}
+
+impl From<NotSaved> for Problem {
+    fn from(error: NotSaved) -> Problem {
+        let kind = if error.is_disk_full { Kind::DISK_FULL } else { Kind::INTERNAL };
+        Problem::new(kind, error.to_string())
     }
 }
 

@@ -23,8 +23,11 @@ use std::sync::Arc;
 pub fn routes(token: &Token) -> Routes {
     let protected = Routes::new([
         post("/v1/bans", "Ban a peer, an IP address or a range", add)
-            .returns_created::<Ban>("The ban was added."),
-        delete("/v1/bans/{who}", "Remove a ban", remove).no_content("The ban was removed."),
+            .returns_created::<Ban>("The ban was added.")
+            .errors(&[Kind::DISK_FULL]),
+        delete("/v1/bans/{who}", "Remove a ban", remove)
+            .no_content("The ban was removed.")
+            .errors(&[Kind::DISK_FULL]),
     ]);
     Routes::new([get("/v1/bans", "List bans", list).returns::<Page<Ban>>()])
         .merge(protected.protected(token))
@@ -122,7 +125,7 @@ pub async fn add(
         return Err(Problem::new(Kind::BAD_REQUEST, detail));
     }
     let subject = subject.normalized();
-    node.peers.ban(subject, seconds, reason).await;
+    node.peers.ban(subject, seconds, reason).await?;
     let made = node.peers.bans().await.into_iter().find(|ban| ban.subject == subject);
     let made = made.ok_or_else(|| Problem::new(Kind::NOT_READY, "the node is stopping"))?;
     let location = format!("/v1/bans/{}", subject_text(&subject).replace('/', "%2F"));
@@ -137,7 +140,7 @@ pub async fn remove(
         Ok(subject) => subject,
         Err(_) => Subject::Peer(parse_id(&text)?),
     };
-    match node.peers.unban(subject).await {
+    match node.peers.unban(subject).await? {
         true => Ok(StatusCode::NO_CONTENT),
         false => {
             Err(Problem::new(Kind::NOT_FOUND, format!("{} is not banned", subject_text(&subject))))

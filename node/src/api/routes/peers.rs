@@ -24,16 +24,18 @@ pub fn routes(token: &Token) -> Routes {
         post("/v1/peers", "Add a persistent peer", add)
             .returns_created::<PeerAdded>("The peer is connected.")
             .response::<PeerAdded>(202, "The peer is not reachable yet; the node retries.")
-            .errors(&[Kind::BANNED, Kind::NO_PEER]),
+            .errors(&[Kind::BANNED, Kind::NO_PEER, Kind::DISK_FULL]),
         delete("/v1/peers/{id}", "Disconnect a peer", remove)
-            .no_content("The peer was disconnected."),
+            .no_content("The peer was disconnected.")
+            .errors(&[Kind::DISK_FULL]),
     ]);
     let protected = protected.merge(Routes::new([delete(
         "/v1/persistent-peers/{address}",
         "Remove a persistent peer, and disconnect it",
         remove_persistent,
     )
-    .no_content("The peer is no longer persistent.")]));
+    .no_content("The peer is no longer persistent.")
+    .errors(&[Kind::DISK_FULL])]));
     Routes::new([
         get("/v1/peers", "List connected peers", list).returns::<Page<Peer>>(),
         get("/v1/persistent-peers", "List persistent peers", list_persistent)
@@ -67,6 +69,10 @@ pub struct Peer {
     /// The work of its best chain in hexadecimal, as claimed by the peer.
     #[schemars(with = "Digest")]
     pub claimed_work: String,
+    /// The most work of a chain of valid headers that the peer has sent, or that it claims and this
+    /// node knows, in hexadecimal; zero if there is none.
+    #[schemars(with = "Digest")]
+    pub shown_work: String,
     /// The latency of the last ping in milliseconds; null before the first.
     pub latency_ms: Option<f64>,
     /// The number of bytes sent to the peer.
@@ -81,6 +87,26 @@ pub struct Peer {
     pub last_block_seconds: Option<u64>,
     /// Seconds since the peer was last the first to announce a transaction; null for never.
     pub last_transaction_seconds: Option<u64>,
+}
+
+/// A peer that connected or disconnected.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct PeerEvent {
+    /// The peer id.
+    pub id: String,
+    /// The multiaddr as seen by this node.
+    pub address: String,
+    /// The direction of the connection.
+    pub direction: Direction,
+    /// The user agent, chosen by the peer.
+    pub agent: String,
+}
+
+impl From<PeerInfo> for PeerEvent {
+    fn from(peer: PeerInfo) -> PeerEvent {
+        let Peer { id, address, direction, agent, .. } = peer.into();
+        PeerEvent { id, address, direction, agent }
+    }
 }
 
 /// The purpose of a connection.
@@ -182,6 +208,7 @@ impl From<PeerInfo> for Peer {
             tip: peer.tip.to_string(),
             height: peer.height.get(),
             claimed_work: peer.claimed_work.to_string(),
+            shown_work: peer.shown_work.to_string(),
             latency_ms: peer.latency.map(|latency| tenths(latency.as_secs_f64() * 1_000.0)),
             bytes_sent: peer.bytes_sent,
             bytes_received: peer.bytes_received,
@@ -211,7 +238,7 @@ pub async fn remove_persistent(
 ) -> Result<StatusCode, Problem> {
     let address = address(&text)
         .map_err(|error| Problem::new(Kind::BAD_REQUEST, format!("address: {error:#}")))?;
-    match node.peers.remove_persistent_peer(address).await {
+    match node.peers.remove_persistent_peer(address).await? {
         true => Ok(StatusCode::NO_CONTENT),
         false => Err(Problem::new(Kind::NOT_FOUND, format!("{text} is not a persistent peer"))),
     }
@@ -264,6 +291,7 @@ pub async fn add(
 
 fn problem(error: &ConnectError) -> Problem {
     let kind = match error {
+        ConnectError::NotSaved(error) => return error.clone().into(),
         ConnectError::Banned => Kind::BANNED,
         ConnectError::Stopped => Kind::NOT_READY,
         ConnectError::Unsupported(_) => Kind::BAD_REQUEST,
@@ -284,7 +312,7 @@ pub async fn remove(
     Path(PeerIdText(text)): Path<PeerIdText>,
 ) -> Result<StatusCode, Problem> {
     let id = parse_id(&text)?;
-    match node.peers.disconnect(id).await {
+    match node.peers.disconnect(id).await? {
         true => Ok(StatusCode::NO_CONTENT),
         false => {
             let detail = format!("no connected or persistent peer has the id {id}");

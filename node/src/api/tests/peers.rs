@@ -37,6 +37,32 @@ async fn add_peer_rejects_invalid_addresses() {
     }
 }
 
+// A directory in the way of the temporary file stands for a broken disk.
+#[tokio::test]
+async fn change_of_peers_or_bans_that_is_not_saved_is_an_error() {
+    let world = World::new().await;
+    let blocker = world.data().join("peers.json.new");
+    std::fs::create_dir(&blocker).unwrap();
+    let address = "/ip4/127.0.0.1/tcp/1";
+    let (peer, ban) = (json!({ "address": address }), json!({ "ip": "192.0.2.7" }));
+    let persistent = format!("/v1/persistent-peers/{}", address.replace('/', "%2F"));
+    for response in [
+        world.post_json("/v1/peers", &peer).await,
+        world.post_json("/v1/bans", &ban).await,
+        world.delete("/v1/bans/192.0.2.7").await,
+        world.delete(&persistent).await,
+    ] {
+        let detail = response.problem(500, "internal")["detail"].clone();
+        assert!(detail.as_str().unwrap().contains("not saved"), "{detail}");
+    }
+    std::fs::remove_dir(&blocker).unwrap();
+    // An acknowledged change is on the disk at once.
+    assert_eq!(world.post_json("/v1/bans", &ban).await.status, 201);
+    assert_eq!(world.post_json("/v1/peers", &peer).await.status, 202);
+    let saved = std::fs::read_to_string(world.data().join("peers.json")).unwrap();
+    assert!(saved.contains("192.0.2.7") && saved.contains(address), "{saved}");
+}
+
 #[tokio::test]
 async fn unreachable_peer_is_accepted_for_retry() {
     let world = World::new().await;
