@@ -3,11 +3,11 @@
 //! same headers. Variants are not remembered: the id of a template contains all that it is rebuilt
 //! from when a miner submits the fields of the header it chose.
 //!
-//! What has to be remembered are the templates of the writer. Changes of the mempool, which anyone can
-//! cause, lead to at most one a second after the first ones of a tip, and templates share their
-//! transfers. So a template of the present tip is honoured for at least ten minutes after it was last
-//! issued, whatever strangers do, and on a quiet network for as long as the tip is best. A job of
-//! Stratum holds its template itself.
+//! What has to be remembered are the templates of the writer. Those of the present tip are never
+//! forgotten: what a miner was given is honoured while its tip is best, whatever strangers do. Their
+//! memory is bounded because templates share their transfers, and because changes of the mempool,
+//! which anyone can cause, lead to new ones ever more slowly, and to none once the memory is full:
+//! then the last one is issued until the tip changes.
 
 use super::readiness::{self, NotReady, Readiness};
 use crate::random::random_bytes;
@@ -20,21 +20,28 @@ use chain::{
     Address, Amount, Block, Coinbase, Header, Height, Target, Timestamp, Transaction, Transfer,
     block, merkle,
 };
-use p2p::rate_limit::TokenBucket;
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
-/// Most templates of the writer that are remembered.
-const MAX_TEMPLATES: usize = 1_024;
-/// Most bytes that remembered templates use for their transfers.
-const MAX_BYTES: usize = 64 << 20;
-/// Templates that changes of the mempool lead to at once. After these, one follows each interval.
+/// Most templates of earlier tips that are remembered.
+const MAX_EARLIER: usize = 256;
+/// Most bytes that the templates of earlier tips use.
+const MAX_EARLIER_BYTES: usize = 32 << 20;
+/// Bytes used by the templates of the present tip above which no other is made for it.
+const MAX_TIP_BYTES: usize = 128 << 20;
+/// Templates of a tip that changes of the mempool lead to at once. After these, one follows each
+/// interval.
 const MEMPOOL_BURST: u32 = 32;
-/// Interval between templates that changes of the mempool lead to.
-const MEMPOOL_INTERVAL: Duration = Duration::from_secs(1);
+/// The least interval between templates that changes of the mempool lead to.
+const MIN_INTERVAL: Duration = Duration::from_secs(1);
+/// The part of the age of a tip that is the interval: in a day it leads to some 800 templates, whose
+/// lists of transfers have 64 MB where blocks are full.
+const INTERVALS_PER_AGE: u32 = 100;
+/// How often it is checked whether the interval has passed.
+const POLL: Duration = Duration::from_millis(250);
 /// The number of hexadecimal digits of a Merkle root in the id of a template.
 const ROOT_DIGITS: usize = 16;
 
@@ -216,33 +223,27 @@ pub struct Templates {
 }
 
 /// The last template of the writer.
+#[derive(Default)]
 struct Latest {
     template: Option<Arc<SharedTemplate>>,
     transfers: Transfers,
-    /// Limits templates that changes of the mempool lead to.
-    mempool: TokenBucket,
 }
 
 impl Templates {
     /// Issues templates of a writer while the node is ready to mine.
     pub fn new(writer: writer::Handle, readiness: Readiness) -> Result<Templates> {
-        let latest = Latest {
-            template: None,
-            transfers: Transfers::new(),
-            mempool: TokenBucket::new(MEMPOOL_BURST, MEMPOOL_INTERVAL),
-        };
         Ok(Templates {
             writer,
             readiness,
             started: Instant::now(),
-            latest: tokio::sync::Mutex::new(latest),
+            latest: tokio::sync::Mutex::default(),
             cache: Mutex::default(),
             extra_nonce: AtomicU64::new(u64::from_le_bytes(random_bytes()?)),
         })
     }
 
-    /// The writer's template for the present tip, with the transfers that the mempool had at most a
-    /// second ago.
+    /// The writer's template for the present tip, with the transfers that the mempool had an interval
+    /// ago or later.
     pub async fn latest(&self) -> Result<Arc<SharedTemplate>, TemplateUnavailable> {
         self.readiness.check().await?;
         let mut latest = self.latest.lock().await;
@@ -250,13 +251,8 @@ impl Templates {
         let version = *self.writer.watch_chain().borrow();
         if let Some(template) = &latest.template {
             let is_of_tip = template.header.previous == version.tip;
-            if template.number == version.sequence
-                || (is_of_tip && latest.mempool.available(self.started.elapsed()) == 0)
-            {
+            if template.number == version.sequence || (is_of_tip && self.is_kept(version.tip)) {
                 return Ok(Arc::clone(template));
-            }
-            if is_of_tip {
-                latest.mempool.spend(1, self.started.elapsed());
             }
         }
         // The address is replaced in the issued variants.
@@ -269,7 +265,7 @@ impl Templates {
         let (template, bytes) =
             SharedTemplate::new(version.sequence, template, &mut latest.transfers);
         let template = Arc::new(template);
-        self.cache().insert(Arc::clone(&template), bytes);
+        self.cache().insert(Arc::clone(&template), bytes, self.started.elapsed());
         latest.template = Some(Arc::clone(&template));
         Ok(template)
     }
@@ -289,14 +285,13 @@ impl Templates {
             let latest = self.latest.lock().await;
             let same = latest.template.as_ref().filter(|template| template.number == number);
             let is_of_tip = same.is_some_and(|same| same.header.previous == version.tip);
-            let is_limited = latest.mempool.available(self.started.elapsed()) == 0;
             drop(latest);
             if version.sequence == number {
                 if chain.changed().await.is_err() {
                     return;
                 }
-            } else if is_of_tip && is_limited {
-                tokio::time::sleep(MEMPOOL_INTERVAL / 4).await;
+            } else if is_of_tip && self.is_kept(version.tip) {
+                tokio::time::sleep(POLL).await;
             } else {
                 return;
             }
@@ -312,22 +307,17 @@ impl Templates {
     /// Rebuilds an issued template from its id. Returns `None` if the id is none of this run of the
     /// node, or the template is forgotten.
     pub fn find(&self, id: &str) -> Option<IssuedTemplate> {
-        let (number, rest) = parse_id(id)?;
-        let template = self.cache().find(number)?;
-        let now = u32::from_str_radix(rest.get(..8)?, 16).ok()?;
-        let mut extra_nonce = [0; 8];
-        hex::decode_to_slice(rest.get(8..24)?, &mut extra_nonce).ok()?;
-        let mut miner = [0; size_of::<Address>()];
-        hex::decode_to_slice(rest.get(24..rest.len() - ROOT_DIGITS)?, &mut miner).ok()?;
-        let (miner, now) = (Address::from_bytes(miner), Timestamp::new(now));
-        let issued = issued(template, miner, now, extra_nonce);
-        (issued.id() == id).then_some(issued)
+        self.cache().rebuild(id)
     }
 
     /// Completes a solved header and its coinbase with the transfers of the template that they
     /// belong to.
     pub fn complete(&self, header: &Header, coinbase: Coinbase) -> Option<Block> {
-        let templates = self.cache().of_parent(header.previous);
+        let templates: Vec<_> = self
+            .cache()
+            .of_tip(header.previous)
+            .map(|(template, _)| Arc::clone(template))
+            .collect();
         let hash = header.hash();
         let template = templates.into_iter().rev().find(|template| {
             // Proof of work first: it costs who submits more than the search costs here.
@@ -335,6 +325,11 @@ impl Templates {
                 && template.root(&coinbase) == header.merkle_root
         })?;
         Some(template.block(*header, coinbase))
+    }
+
+    /// Whether the last template of this tip is issued although the mempool has changed.
+    fn is_kept(&self, tip: block::Hash) -> bool {
+        !self.cache().may_change(tip, self.started.elapsed())
     }
 
     fn cache(&self) -> std::sync::MutexGuard<'_, TemplateCache> {
@@ -355,142 +350,86 @@ fn issued(
 
 /// The templates of the writer that are remembered, by rising number, each with the bytes by which
 /// it made the memory grow. Transfers that outlive the template which they came with are at most
-/// those of one block.
+/// those of one block. Times are since the start.
 #[derive(Default)]
 struct TemplateCache {
     templates: VecDeque<(Arc<SharedTemplate>, usize)>,
+    tip: Option<TipTemplates>,
+}
+
+/// The templates of the present tip.
+#[derive(Clone, Copy, Debug)]
+struct TipTemplates {
+    tip: block::Hash,
+    count: u32,
     bytes: usize,
+    /// The time of the first template.
+    since: Duration,
+    /// The time of the last template.
+    latest: Duration,
 }
 
 impl TemplateCache {
-    /// Adds a template. Above the limits, forgets the one that was last issued the longest ago.
-    fn insert(&mut self, template: Arc<SharedTemplate>, bytes: usize) {
+    /// Whether another template may be made for a tip, because the mempool has changed.
+    fn may_change(&self, tip: block::Hash, now: Duration) -> bool {
+        let Some(of_tip) = self.tip.filter(|of_tip| of_tip.tip == tip) else { return true };
+        let interval = (now.saturating_sub(of_tip.since) / INTERVALS_PER_AGE).max(MIN_INTERVAL);
+        let is_due = now.saturating_sub(of_tip.latest) >= interval;
+        of_tip.bytes < MAX_TIP_BYTES && (of_tip.count <= MEMPOOL_BURST || is_due)
+    }
+
+    /// Adds a template, whose parent is the present tip. Above the limits, forgets the earliest ones
+    /// of other tips.
+    fn insert(&mut self, template: Arc<SharedTemplate>, bytes: usize, now: Duration) {
+        let tip = template.header.previous;
+        let known = self.tip.filter(|of_tip| of_tip.tip == tip);
+        let mut of_tip = known.unwrap_or_else(|| {
+            // After a reorganisation there may be some of an earlier time.
+            let bytes = self.of_tip(tip).map(|(_, bytes)| bytes).sum();
+            TipTemplates { tip, count: 0, bytes, since: now, latest: now }
+        });
+        of_tip.count = of_tip.count.saturating_add(1);
+        of_tip.bytes = of_tip.bytes.saturating_add(bytes);
+        of_tip.latest = now;
+        self.tip = Some(of_tip);
         self.templates.push_back((template, bytes));
-        self.bytes += bytes;
-        while self.templates.len() > 1
-            && (self.templates.len() > MAX_TEMPLATES || self.bytes > MAX_BYTES)
-            && let Some((_, bytes)) = self.templates.pop_front()
+        let earlier =
+            |(template, _): &(Arc<SharedTemplate>, usize)| template.header.previous != tip;
+        let mut count = self.templates.iter().filter(|one| earlier(one)).count();
+        let all: usize = self.templates.iter().map(|(_, bytes)| bytes).sum();
+        let mut bytes = all.saturating_sub(of_tip.bytes);
+        while (count > MAX_EARLIER || bytes > MAX_EARLIER_BYTES)
+            && let Some(at) = self.templates.iter().position(earlier)
+            && let Some((_, freed)) = self.templates.remove(at)
         {
-            self.bytes -= bytes;
+            (count, bytes) = (count - 1, bytes.saturating_sub(freed));
         }
+    }
+
+    fn of_tip(&self, tip: block::Hash) -> impl Iterator<Item = (&Arc<SharedTemplate>, usize)> {
+        let templates = self.templates.iter().map(|(template, bytes)| (template, *bytes));
+        templates.filter(move |(template, _)| template.header.previous == tip)
+    }
+
+    /// Rebuilds an issued template from its id.
+    fn rebuild(&self, id: &str) -> Option<IssuedTemplate> {
+        let (number, rest) = parse_id(id)?;
+        let template = self.find(number)?;
+        let now = u32::from_str_radix(rest.get(..8)?, 16).ok()?;
+        let mut extra_nonce = [0; 8];
+        hex::decode_to_slice(rest.get(8..24)?, &mut extra_nonce).ok()?;
+        let mut miner = [0; size_of::<Address>()];
+        hex::decode_to_slice(rest.get(24..rest.len() - ROOT_DIGITS)?, &mut miner).ok()?;
+        let (miner, now) = (Address::from_bytes(miner), Timestamp::new(now));
+        let issued = issued(template, miner, now, extra_nonce);
+        (issued.id() == id).then_some(issued)
     }
 
     fn find(&self, number: u64) -> Option<Arc<SharedTemplate>> {
         let at = self.templates.binary_search_by_key(&number, |(template, _)| template.number);
         at.ok().map(|at| Arc::clone(&self.templates[at].0))
     }
-
-    fn of_parent(&self, parent: block::Hash) -> Vec<Arc<SharedTemplate>> {
-        let templates = self.templates.iter().map(|(template, _)| template);
-        templates.filter(|template| template.header.previous == parent).cloned().collect()
-    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::clock;
-    use chain::Params;
-    use chain::ledger::{self, Options};
-    use chain::signature::SecretKey;
-    use chain::tx::{Memo, Payment};
-
-    fn template() -> Template {
-        let folder = tempfile::tempdir().unwrap();
-        let options = Options { cache_bytes: 1 << 20, threads: 1, ..Options::default() };
-        let opened = ledger::open(folder.path(), Params::dev(), options, &mut |_| {}).unwrap();
-        let tag = Tag::default();
-        let request =
-            TemplateRequest { miner: Address::ZERO, now: clock::now(), extra_nonce: [0; 8], tag };
-        opened.0.template(request).unwrap()
-    }
-
-    fn transfer(nonce: u64) -> Transfer {
-        let (recipient, memo) = (Address::ZERO, Memo::default());
-        let payment = Payment { nonce, recipient, amount: 1, fee: 1_000, memo };
-        Transfer::sign(payment, &SecretKey::from_seed([1; 32]), Params::dev().genesis_hash())
-    }
-
-    /// A template with these transfers.
-    fn with_transfers(transfers: &[Transfer]) -> Template {
-        let mut template = template();
-        template.ids.extend(transfers.iter().map(Transfer::id));
-        template.branch = merkle::Branch::of(&template.ids, 0).unwrap();
-        let transactions = transfers.iter().cloned().map(Transaction::Transfer);
-        template.block.transactions.extend(transactions);
-        template
-    }
-
-    // N03
-    #[test]
-    fn templates_are_limited_in_number_and_bytes() {
-        let (mut cache, mut known) = (TemplateCache::default(), Transfers::new());
-        let template = template();
-        for number in 0..2_000 {
-            let (template, bytes) = SharedTemplate::new(number, template.clone(), &mut known);
-            cache.insert(Arc::new(template), bytes);
-        }
-        assert_eq!(cache.templates.len(), MAX_TEMPLATES);
-        assert!(cache.find(2_000 - 1_025).is_none());
-        assert!(cache.find(2_000 - 1_024).is_some() && cache.find(1_999).is_some());
-        for number in 2_000..2_020 {
-            let (template, _) = SharedTemplate::new(number, template.clone(), &mut known);
-            cache.insert(Arc::new(template), MAX_BYTES / 10);
-            assert!(cache.bytes <= MAX_BYTES);
-        }
-        assert_eq!(cache.templates.len(), 10);
-        let (template, _) = SharedTemplate::new(3_000, template, &mut known);
-        cache.insert(Arc::new(template), 2 * MAX_BYTES);
-        assert_eq!(cache.templates.len(), 1, "the latest is remembered whatever its size");
-    }
-
-    // N03
-    #[test]
-    fn consecutive_templates_share_their_transfers() {
-        let transfers: Vec<Transfer> = (0..4).map(transfer).collect();
-        let mut known = Transfers::new();
-        let (first, grown) = SharedTemplate::new(1, with_transfers(&transfers[..3]), &mut known);
-        let each = size_of::<Transfer>() + transfers[0].size();
-        let pointer = size_of::<usize>();
-        assert_eq!(grown, 3 * (each + pointer));
-        let (second, grown) = SharedTemplate::new(2, with_transfers(&transfers[1..]), &mut known);
-        assert_eq!(grown, each + 3 * pointer);
-        assert!(Arc::ptr_eq(&first.transfers[1], &second.transfers[0]));
-        let ids: Vec<_> = second.transfers().map(Transfer::id).collect();
-        assert_eq!(ids, transfers[1..].iter().map(Transfer::id).collect::<Vec<_>>());
-    }
-
-    #[test]
-    fn issued_template_differs_only_in_coinbase_and_header() {
-        let template = with_transfers(&[transfer(0), transfer(1)]);
-        let (shared, _) = SharedTemplate::new(7, template.clone(), &mut Transfers::new());
-        let (miner, shared) = (Address::from_bytes([7; 20]), Arc::new(shared));
-        let given = issued(Arc::clone(&shared), miner, Timestamp::new(u32::MAX), [5; 8]);
-        let (number, rest) =
-            given.id().split_once('-').map(|(a, b)| (a.to_owned(), b.len())).unwrap();
-        assert_eq!((&*number, rest), ("7", 80));
-        assert!(parse_id(&given.id()).is_some());
-        let given = given.with_extra_nonce([9; 8]);
-        let solved = given.solved(|header| header.nonce = 88);
-        let coinbase = solved.coinbase().unwrap();
-        assert_eq!((coinbase.recipient, coinbase.extra_nonce), (miner, [9; 8]));
-        assert_eq!(coinbase, &given.coinbase());
-        assert_eq!(solved.header.merkle_root, merkle::root(&solved.ids()));
-        assert_eq!((solved.header.nonce, solved.header.time), (88, Timestamp::new(u32::MAX)));
-        assert_eq!(solved.header.previous, template.block.header.previous);
-        assert_eq!(solved.transactions[1..], template.block.transactions[1..]);
-    }
-
-    #[test]
-    fn only_ids_of_templates_are_parsed() {
-        let rest = "a".repeat(80);
-        assert_eq!(parse_id(&format!("1f-{rest}")), Some((31, &*rest)));
-        for wrong in ["", "-", "1f", "0-0", "1f-", &rest] {
-            assert_eq!(parse_id(wrong), None, "{wrong}");
-        }
-        for number in ["", "-1", "+1", "1F", "11111111111111111", "g"] {
-            assert_eq!(parse_id(&format!("{number}-{rest}")), None, "{number}");
-        }
-        assert_eq!(parse_id(&format!("1-{}", "A".repeat(80))), None);
-    }
-}
+mod tests;
