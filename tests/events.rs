@@ -291,6 +291,15 @@ fn publishes_events_of_connecting_and_disconnecting_peers() {
     assert_eq!(connected.data["id"], b.node_file()["node_id"]);
     assert!(b.stop().success());
     let disconnected = subscriber.next().unwrap();
+    let document = a.get("/openapi.json").json();
+    let schema = json!({
+        "components": document["components"], "$ref": "#/components/schemas/Event",
+    });
+    let schema = jsonschema::draft202012::new(&schema).unwrap();
+    for Event { number, name, data } in [&connected, &disconnected] {
+        let event = json!({ "event": name, "id": number, "data": data });
+        assert!(schema.is_valid(&event), "{event}");
+    }
     assert_eq!(
         (disconnected.name.as_str(), &disconnected.data["id"]),
         ("peer.disconnected", &connected.data["id"])

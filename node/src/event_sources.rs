@@ -1,8 +1,9 @@
 //! Polls peers, sync, mining and jobs, and publishes an event when they change.
 
 use crate::api::routes;
-use crate::api::routes::chain::SyncProgress;
-use crate::api::routes::peers::Peer;
+use crate::api::routes::chain::{SyncEvent, SyncProgress};
+use crate::api::routes::mining::HashrateEvent;
+use crate::api::routes::peers::PeerEvent;
 use crate::clock::interval;
 use crate::events::Topic;
 use crate::jobs::{Job, Status};
@@ -10,7 +11,7 @@ use crate::shutdown::shutdown_requested;
 use crate::state::NodeState;
 use p2p::PeerId;
 use p2p::engine::SyncState;
-use serde_json::{Value, json};
+use serde_json::json;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -56,21 +57,13 @@ async fn publish_peers(node: &NodeState) {
             _ = poll.tick() => {}
         }
         let peers = node.peers.peers().await.into_iter();
-        let connected: BTreeMap<PeerId, Value> = peers
-            .map(|peer| {
-                let peer_id = peer.id;
-                let Peer { id, address, direction, agent, .. } = peer.into();
-                let data = json!({
-                    "id": id, "address": address, "direction": direction, "agent": agent,
-                });
-                (peer_id, data)
-            })
-            .collect();
+        let connected: BTreeMap<PeerId, PeerEvent> =
+            peers.map(|peer| (peer.id, peer.into())).collect();
         for (_, peer) in known.iter().filter(|(id, _)| !connected.contains_key(id)) {
-            publisher.publish(Topic::PeerDisconnected, peer);
+            publisher.publish(Topic::PeerDisconnected, &json!(peer));
         }
         for (_, peer) in connected.iter().filter(|(id, _)| !known.contains_key(id)) {
-            publisher.publish(Topic::PeerConnected, peer);
+            publisher.publish(Topic::PeerConnected, &json!(peer));
         }
         known = connected;
         tokio::time::sleep(PEERS_PAUSE).await;
@@ -88,13 +81,9 @@ async fn publish_sync(node: &NodeState) {
         let is_syncing = !is_synced && node.peers.peer_count() > 0;
         // The transition to synced is published once.
         if (is_syncing && published != Some(current)) || (was_syncing && is_synced) {
-            let SyncProgress { state, best_header_height, progress } =
-                SyncProgress::of(progress, node.reader.view().tip().height);
-            let data = json!({
-                "state": state, "height": current.2.get(),
-                "best_header_height": best_header_height, "progress": progress,
-            });
-            node.events.publisher().publish(Topic::SyncProgress, &data);
+            let sync = SyncProgress::of(progress, node.reader.view().tip().height);
+            let data = SyncEvent { height: current.2.get(), sync };
+            node.events.publisher().publish(Topic::SyncProgress, &json!(data));
             published = Some(current);
         }
     }
@@ -109,12 +98,12 @@ async fn publish_hashrate(node: &NodeState) {
             continue;
         }
         let running = || summary.running.iter().map(|(_, progress)| progress);
-        let data = json!({
-            "hashrate": running().map(|progress| progress.hash_rate).sum::<f64>() + 0.0,
-            "threads": running().map(|progress| progress.threads).sum::<usize>(),
-            "hashes": summary.hashes,
-        });
-        node.events.publisher().publish(Topic::MiningHashrate, &data);
+        let data = HashrateEvent {
+            hashrate: running().map(|progress| progress.hash_rate).sum::<f64>() + 0.0,
+            threads: running().map(|progress| progress.threads).sum(),
+            hashes: summary.hashes,
+        };
+        node.events.publisher().publish(Topic::MiningHashrate, &json!(data));
     }
 }
 

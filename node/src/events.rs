@@ -9,6 +9,7 @@
 //!
 //! Does not know HTTP: that is `api::routes::events` and `api::routes::ws`.
 
+pub mod data;
 mod event;
 mod feed;
 mod filter;

@@ -21,7 +21,8 @@ cd "$folder"
 test_api() {
     "$tools/bin/schemathesis" --config-file "$here/schemathesis.toml" run "$NODE/openapi.json" "$@"
 }
-# Event streams do not end; other tests cover them. Mining jobs come last because they load the machine.
+# Event streams do not end: they are read for a while. Mining jobs come last because they load the machine.
+"$tools/bin/python" "$here/streams.py"
 test_api --exclude-path /v1/events --exclude-path /v1/ws --exclude-operation-id post-mining-jobs "$@"
 test_api --include-operation-id post-mining-jobs --phases coverage,fuzzing "$@"
 kill -0 "$node" || { echo "the node has exited" >&2; exit 1; }

@@ -6,6 +6,7 @@ pub mod bans;
 pub mod blocks;
 pub mod chain;
 pub mod dev;
+mod event_schema;
 pub mod events;
 mod explorer;
 pub mod health;

@@ -1,6 +1,9 @@
 //! Rendering of events. What a record leaves out is read from the chain: a block never changes, on
 //! whatever branch it is, so an event is the same whenever it is read.
 
+use super::data::{
+    ConfirmedTransfer, ConnectedBlock, DisconnectedBlock, DroppedTransfer, Reorg, Reset, Transfer,
+};
 use super::filter::Filter;
 use super::record::{EventKind, Payment, Record};
 use super::topic::Topic;
@@ -49,16 +52,20 @@ impl Event {
         Event { number, topic, data }
     }
 
-    fn of(number: u64, topic: Topic, time: u32, fields: &impl Serialize) -> Event {
+    fn of(
+        number: u64,
+        topic: impl Into<Option<Topic>>,
+        time: u32,
+        fields: &impl Serialize,
+    ) -> Event {
         let fields = serde_json::to_string(fields).expect("the keys of the fields are strings");
-        Event::new(number, Some(topic), time, &fields)
+        Event::new(number, topic.into(), time, &fields)
     }
 
     /// A reset: the requested events up to `number` are gone. Retained are those from `oldest` to
     /// `newest`.
     pub(super) fn reset(number: u64, time: u32, oldest: u64, newest: u64) -> Event {
-        let fields = format!("{{\"oldest\":{oldest},\"newest\":{newest}}}");
-        Event::new(number, None, time, &fields)
+        Event::of(number, None, time, &Reset { oldest, newest })
     }
 
     /// Appends the event as a server-sent event.
@@ -80,73 +87,6 @@ impl Event {
     pub fn to_message(&self) -> String {
         let Event { number, data, .. } = self;
         format!("{{\"event\":\"{}\",\"id\":{number},\"data\":{data}}}", self.name())
-    }
-}
-
-#[derive(Serialize)]
-struct ConnectedBlock<'a> {
-    hash: String,
-    height: u32,
-    previous: &'a str,
-    block_time: u32,
-    miner: &'a str,
-    transaction_count: usize,
-    size: usize,
-    reward: u64,
-    fees: u64,
-}
-
-#[derive(Serialize)]
-struct DisconnectedBlock {
-    hash: String,
-    height: u32,
-    miner: String,
-    reward: u64,
-}
-
-#[derive(Serialize)]
-struct Reorg {
-    fork_height: u32,
-    depth: u32,
-    old_tip: String,
-    new_tip: String,
-    connected: u32,
-}
-
-#[derive(Serialize)]
-struct Transfer {
-    id: String,
-    #[serde(flatten)]
-    location: Option<BlockLocation>,
-    sender: String,
-    recipient: String,
-    amount: u64,
-    fee: u64,
-    nonce: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    reason: Option<String>,
-}
-
-#[derive(Serialize)]
-struct BlockLocation {
-    block: String,
-    height: u32,
-    position: u64,
-}
-
-impl Transfer {
-    fn of(payment: &Payment, hrp: Hrp) -> Transfer {
-        let Payment { id, sender, recipient, amount, fee, nonce } = *payment;
-        Transfer {
-            id: id.to_string(),
-            location: None,
-            sender: sender.encode(hrp),
-            recipient: recipient.encode(hrp),
-            amount,
-            fee,
-            nonce,
-            reason: None,
-        }
     }
 }
 
@@ -249,9 +189,9 @@ pub(super) fn emit(
             if number < from || !filter.matches_payment(payment) {
                 continue;
             }
-            let location =
-                Some(BlockLocation { block: hash.to_string(), height: height.get(), position });
-            let fields = Transfer { location, ..Transfer::of(payment, hrp) };
+            let transfer = Transfer::of(payment, hrp);
+            let (block, height) = (hash.to_string(), height.get());
+            let fields = ConfirmedTransfer { transfer, block, height, position };
             if !emit(Event::of(number, Topic::TransactionConfirmed, record.time, &fields)) {
                 return Ok(Some(number + 1));
             }
@@ -276,9 +216,9 @@ impl BlockSummary {
         let fields = ConnectedBlock {
             hash: self.hash.to_string(),
             height,
-            previous: &self.previous,
+            previous: self.previous.clone(),
             block_time: self.time,
-            miner: &self.miner.encode(hrp),
+            miner: self.miner.encode(hrp),
             transaction_count: self.payments.len() + 1,
             size: self.size,
             reward: self.reward,
@@ -316,7 +256,8 @@ fn render(number: u64, record: &Record, filter: &Filter, hrp: Hrp) -> Option<Eve
             Event::of(number, Topic::TransactionAccepted, time, &Transfer::of(payment, hrp))
         }
         EventKind::Dropped { payment, reason } if filter.matches_payment(payment) => {
-            let fields = Transfer { reason: Some(reason.clone()), ..Transfer::of(payment, hrp) };
+            let transfer = Transfer::of(payment, hrp);
+            let fields = DroppedTransfer { transfer, reason: reason.clone() };
             Event::of(number, Topic::TransactionDropped, time, &fields)
         }
         EventKind::Other { topic, data } if filter.matches_object(data, hrp) => {

@@ -20,6 +20,11 @@ macro_rules! topics {
             pub const fn name(self) -> &'static str {
                 match self { $(Topic::$name => $text,)* }
             }
+
+            /// A sentence that describes its events.
+            pub const fn description(self) -> &'static str {
+                match self { $(Topic::$name => $doc,)* }
+            }
         }
     };
 }

@@ -41,6 +41,8 @@ pub struct Operation {
     request_body: BTreeMap<&'static str, Value>,
     body_required: bool,
     responses: BTreeMap<u16, Value>,
+    /// The schemas of the messages that the node and the client send over a WebSocket.
+    messages: Option<Value>,
     problems: Vec<Kind>,
     is_protected: bool,
     schemas: Map<String, Value>,
@@ -62,6 +64,7 @@ impl Operation {
             request_body: BTreeMap::new(),
             body_required: true,
             responses: BTreeMap::new(),
+            messages: None,
             problems,
             is_protected: false,
             schemas: Map::new(),
@@ -162,6 +165,21 @@ impl Operation {
         self.response(status, description, json!({"application/json": {"schema": schema}}));
     }
 
+    /// Adds a success with a stream of items as text, each with this schema. OpenAPI 3.1 has no
+    /// `itemSchema`.
+    pub fn stream_response<T: JsonSchema>(&mut self, media_type: &str, description: &str) {
+        let schema = self.schema::<T>(Contract::Serialize);
+        let content = json!({"schema": {"type": "string"}, "x-itemSchema": schema});
+        self.response(200, description, json!({media_type: content}));
+    }
+
+    /// Declares the messages of a WebSocket, which OpenAPI 3.1 cannot.
+    pub fn messages<Sent: JsonSchema, Received: JsonSchema>(&mut self) {
+        let server = self.schema::<Sent>(Contract::Serialize);
+        let client = self.schema::<Received>(Contract::Deserialize);
+        self.messages = Some(json!({"server": server, "client": client}));
+    }
+
     /// Adds a header of a success.
     pub fn response_header(
         &mut self,
@@ -223,6 +241,9 @@ impl Operation {
             "operationId": self.id(),
             "responses": responses,
         });
+        if let Some(messages) = &self.messages {
+            operation["x-websocket-messages"] = messages.clone();
+        }
         if let Some(description) = self.description {
             operation["description"] = description.into();
         }

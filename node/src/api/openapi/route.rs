@@ -231,6 +231,16 @@ impl Route {
         self.with(|operation| operation.response(200, text, content))
     }
 
+    /// Returns a stream of items as text of a media type; `T` has the schema of each.
+    pub fn streams<T: JsonSchema>(self, media_type: &str, text: &str) -> Route {
+        self.with(|operation| operation.stream_response::<T>(media_type, text))
+    }
+
+    /// Declares the messages of a WebSocket: what the node sends, and what it receives.
+    pub fn messages<Sent: JsonSchema, Received: JsonSchema>(self) -> Route {
+        self.with(Operation::messages::<Sent, Received>)
+    }
+
     /// Adds the 304 of a conditional request.
     pub fn not_modified(self) -> Route {
         self.with(Operation::not_modified)

@@ -6,6 +6,7 @@ use crate::api::http::problem::{Kind, Problem};
 use crate::api::http::resources::{Client, Subscription};
 use crate::api::openapi::route::{Routes, get};
 use crate::api::openapi::schema::Digits;
+use crate::api::routes::event_schema::AnyEvent;
 use crate::api::routes::transfer;
 use crate::events::{Event, Feed, Filter, Since, Topic};
 use crate::shutdown::shutdown_requested;
@@ -32,7 +33,11 @@ pub fn routes() -> Routes {
                                and `address` filter the events.",
         )
         .same_origin()
-        .response_as("text/event-stream", "Events, with keep-alive comments.")
+        .streams::<AnyEvent>(
+            "text/event-stream",
+            "Events, with keep-alive comments. `x-itemSchema` describes an event by its fields `event`, \
+             `id` and `data`, whose value is JSON.",
+        )
         .errors(&[Kind::TOO_MANY_READERS])])
 }
 

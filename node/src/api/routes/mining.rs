@@ -76,6 +76,17 @@ pub struct Mining {
     pub stratum_workers: Vec<WorkerInfo>,
 }
 
+/// The hash rate of this node's mining threads.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct HashrateEvent {
+    /// The hash rate of all jobs in hashes per second.
+    pub hashrate: f64,
+    /// The number of threads in use.
+    pub threads: usize,
+    /// The number of hashes since the node started.
+    pub hashes: u64,
+}
+
 /// A template being searched.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "SearchedTemplate")]

@@ -11,9 +11,10 @@ use crate::api::http::problem::{Kind, Problem};
 use crate::api::http::rate_limit::{READ, SUBMISSION};
 use crate::api::http::resources::{Client, Subscription};
 use crate::api::openapi::route::{Routes, get};
-use crate::api::openapi::schema::Integer;
+use crate::api::openapi::schema::{AddressText, Hex, Integer};
+use crate::api::routes::event_schema::AnyEvent;
 use crate::api::routes::events::{EventsQuery, KEEP_ALIVE_INTERVAL, topics};
-use crate::api::routes::transactions::{replacement, submit_transfer};
+use crate::api::routes::transactions::{Transaction, replacement, submit_transfer};
 use crate::api::routes::transfer::{self, TransferRequest};
 use crate::events::{Feed, Filter};
 use crate::shutdown::shutdown_requested;
@@ -24,8 +25,9 @@ use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, close_
 use axum::http::HeaderMap;
 use axum::response::Response;
 use chain::Transfer;
-use serde::Deserialize;
-use serde_json::{Value, json};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, MissedTickBehavior};
@@ -37,7 +39,8 @@ pub fn routes() -> Routes {
              rate limit. A submitted transfer survives as after `POST /v1/transactions`. Pages of other \
              hosts are rejected.",
         )
-        .upgrades("The WebSocket is open.")
+        .upgrades("The WebSocket is open. `x-websocket-messages` describes its messages.")
+        .messages::<ServerMessage, Request>()
         .same_origin()
         .errors(&[Kind::TOO_MANY_READERS])])
 }
@@ -82,15 +85,66 @@ struct WsSession {
     subscription: Subscription,
 }
 
-/// A message of a client.
-#[derive(Debug, Deserialize)]
+/// A message of a client: `subscribe`, with optional `address` and `since`, or `submit_transaction`,
+/// with optional `replace`.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(rename = "WebSocketRequest")]
 #[serde(deny_unknown_fields)]
 struct Request {
+    /// The topics to receive from now on.
     subscribe: Option<Vec<String>>,
+    /// Restricts the events to those of an address.
+    #[schemars(with = "Option<AddressText>")]
     address: Option<String>,
+    /// The number after which events are sent.
     since: Option<Integer>,
+    /// The transfer, in hexadecimal or as JSON.
+    #[schemars(with = "Option<SubmittedTransfer>")]
     submit_transaction: Option<Value>,
+    /// Whether the transfer may replace another one.
     replace: Option<bool>,
+}
+
+/// The forms of a submitted transfer.
+#[derive(JsonSchema)]
+#[schemars(untagged)]
+#[expect(dead_code, reason = "describes a field")]
+enum SubmittedTransfer {
+    Encoded(Hex),
+    Fields(TransferRequest),
+}
+
+/// The response to a message of a client.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "WebSocketResponse")]
+#[serde(untagged)]
+enum Reply {
+    /// The subscription has changed.
+    Subscribed {
+        /// The topics.
+        subscribed: Vec<String>,
+        /// The number after which events are sent.
+        since: u64,
+    },
+    /// The transfer is in the mempool or the best chain.
+    Submitted {
+        /// The transfer.
+        submitted: Box<Transaction>,
+    },
+    /// The message was rejected.
+    Rejected {
+        /// The reason.
+        error: Problem,
+    },
+}
+
+/// A message of the node: an event, or the response to a message of the client.
+#[derive(JsonSchema)]
+#[schemars(rename = "WebSocketMessage", untagged)]
+#[expect(dead_code, reason = "describes messages")]
+enum ServerMessage {
+    Event(AnyEvent),
+    Reply(Reply),
 }
 
 impl WsSession {
@@ -120,9 +174,11 @@ impl WsSession {
                                 if problem.kind() == Kind::RATE_LIMITED {
                                     read_at = Instant::now() + LIMITED_PAUSE;
                                 }
-                                json!({ "error": problem })
+                                Reply::Rejected { error: problem }
                             });
-                            self.socket.send(Message::text(response.to_string())).await
+                            let text = serde_json::to_string(&response);
+                            let text = text.expect("keys of JSON types are strings");
+                            self.socket.send(Message::text(text)).await
                         }
                         Some(Ok(Message::Ping(_) | Message::Pong(_))) => {
                             if self.client.charge(READ).is_err() {
@@ -166,7 +222,7 @@ impl WsSession {
         let _ = self.socket.send(Message::Close(Some(frame))).await;
     }
 
-    async fn handle(&mut self, text: &str) -> Result<Value, Problem> {
+    async fn handle(&mut self, text: &str) -> Result<Reply, Problem> {
         self.client.charge(READ)?;
         let bad = |detail: String| Problem::new(Kind::BAD_REQUEST, detail);
         let request: Request =
@@ -191,7 +247,7 @@ impl WsSession {
                     since.map(|since| since.0),
                     Filter { topics: Some(topics), address },
                 );
-                Ok(json!({ "subscribed": names, "since": self.feed.position() }))
+                Ok(Reply::Subscribed { subscribed: names, since: self.feed.position() })
             }
             Request {
                 subscribe: None,
@@ -222,7 +278,7 @@ async fn submit(
     node: &NodeState,
     transfer: Value,
     replace: Option<bool>,
-) -> Result<Value, Problem> {
+) -> Result<Reply, Problem> {
     let transfer = match transfer {
         Value::String(hex) => Transfer::decode(&unhex(&hex, "`submit_transaction`")?)?,
         other => {
@@ -234,5 +290,5 @@ async fn submit(
         }
     };
     let (_, transaction) = submit_transfer(node, transfer, replacement(replace)).await?;
-    Ok(json!({ "submitted": transaction }))
+    Ok(Reply::Submitted { submitted: Box::new(transaction) })
 }

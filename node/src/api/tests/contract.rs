@@ -77,6 +77,15 @@ pub(super) fn check(method: &Method, path: &str, response: &TestResponse) {
     }
 }
 
+/// Checks that the document describes a message by the schema of this name.
+#[track_caller]
+pub(super) fn check_message(schema: &str, message: &Value) {
+    let reference = json!({"$ref": format!("#/components/schemas/{schema}")});
+    if let Err(error) = validate(schema, &reference, message) {
+        panic!("{schema}: {error}\n{message}");
+    }
+}
+
 /// Validates a value with a schema of the document, which is compiled once per place.
 fn validate(place: &str, schema: &Value, value: &Value) -> Result<(), String> {
     static COMPILED: Mutex<Option<(Schemas, HashMap<String, SchemaIndex>)>> = Mutex::new(None);

@@ -1,7 +1,13 @@
 use super::*;
+use crate::api::routes::chain::{SyncEvent, SyncProgress, SyncState};
+use crate::api::routes::mining::HashrateEvent;
+use crate::api::routes::peers::{Direction, PeerEvent};
 use crate::config::limits::ResourceLimits;
+use crate::events::Topic;
 use axum::body::BodyDataStream;
 use futures_util::StreamExt;
+use std::collections::BTreeSet;
+use std::time::Duration;
 
 /// What a reader gets.
 struct Reader {
@@ -53,7 +59,10 @@ impl Reader {
             if let Some(data) = field("data") {
                 let data: Value = serde_json::from_str(&data).unwrap();
                 assert_eq!(field("id"), Some(data["number"].to_string()));
-                return (field("event").unwrap(), data);
+                let name = field("event").unwrap();
+                let event = json!({"event": name, "id": data["number"], "data": data});
+                contract::check_message("Event", &event);
+                return (name, data);
             }
         }
     }
@@ -88,6 +97,61 @@ async fn events_follow_a_transfer_from_acceptance_to_confirmation() {
         assert_eq!(confirmed[field], shown[field], "{field}");
     }
     assert_eq!(confirmed["sender"], shown["sender_address"]);
+}
+
+#[tokio::test]
+async fn events_of_every_topic_conform_to_the_document() {
+    let world = World::new().await;
+    let mut reader = world.follow("/v1/events?since=0", &[]).await;
+    world.submit(&PAY.signed()).await;
+    world.submit(&Pay { fee: 2_000, ..PAY }.signed()).await;
+    let blocks = world.generate(2, 5).await;
+    world.post_json("/v1/dev/invalidate", &json!({"hash": blocks[1]})).await.json();
+    let job = json!({"blocks": 1, "miner": text(address(5))});
+    assert_eq!(world.post_json("/v1/mining/jobs", &job).await.status, 202);
+    // Those that need peers or take seconds.
+    let publisher = world.node().events.publisher();
+    let peer = PeerEvent {
+        id: ::p2p::PeerId::random().to_string(),
+        address: "/ip4/192.0.2.7/tcp/8401".to_owned(),
+        direction: Direction::Inbound,
+        agent: "chain/0.1.0".to_owned(),
+    };
+    publisher.publish(Topic::PeerConnected, &json!(peer));
+    publisher.publish(Topic::PeerDisconnected, &json!(peer));
+    let state = SyncState::Headers;
+    let sync = SyncProgress { state, best_header_height: 9, progress: 0.5 };
+    publisher.publish(Topic::SyncProgress, &json!(SyncEvent { height: 4, sync }));
+    let hashrate = HashrateEvent { hashrate: 1e6, threads: 2, hashes: 1 << 40 };
+    publisher.publish(Topic::MiningHashrate, &json!(hashrate));
+    let mut missing: BTreeSet<&str> = Topic::ALL.iter().map(|topic| topic.name()).collect();
+    while !missing.is_empty() {
+        let next = tokio::time::timeout(Duration::from_secs(60), reader.event()).await;
+        let (name, _) = next.unwrap_or_else(|_| panic!("no event of {missing:?}"));
+        missing.remove(name.as_str());
+    }
+}
+
+#[test]
+fn events_of_another_shape_do_not_conform_to_the_document() {
+    let data = json!({
+        "number": 7, "time": 1, "fork_height": 1, "depth": 1, "connected": 0,
+        "old_tip": "0".repeat(64), "new_tip": "0".repeat(64),
+    });
+    let event = json!({"event": "reorg", "id": 7, "data": data});
+    contract::check_message("Event", &event);
+    for (pointer, value) in [
+        ("/event", json!("block.connected")),
+        ("/event", json!("unknown")),
+        ("/data/old_tip", json!("0")),
+        ("/data/depth", Value::Null),
+        ("/data/number", json!("7")),
+    ] {
+        let mut other = event.clone();
+        *other.pointer_mut(pointer).unwrap() = value;
+        let checked = std::panic::catch_unwind(|| contract::check_message("Event", &other));
+        assert!(checked.is_err(), "{other}");
+    }
 }
 
 #[tokio::test]

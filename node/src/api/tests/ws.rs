@@ -31,7 +31,9 @@ impl World {
 async fn next(socket: &mut Socket) -> Value {
     loop {
         if let Message::Text(text) = socket.next().await.unwrap().unwrap() {
-            return serde_json::from_str(&text).unwrap();
+            let message = serde_json::from_str(&text).unwrap();
+            contract::check_message("WebSocketMessage", &message);
+            return message;
         }
     }
 }
