@@ -1,6 +1,6 @@
 //! `chain node` from start to stop, as its operator uses it.
 
-use crate::harness::{Node, chain, eventually, run};
+use crate::harness::{Node, chain, eventually, request, run};
 use crate::test_chain::{test_address, text};
 use serde_json::{Value, json};
 use std::net::TcpListener;
@@ -191,4 +191,32 @@ fn metrics_count_connections_and_blocks() {
         page.contains("\nchain_peers{direction=\"inbound\"} 0\n").then_some(page)
     });
     assert!(value(&after, "chain_peer_received_bytes_total") >= before);
+}
+
+#[test]
+fn api_on_all_addresses_logs_its_urls_and_the_names_that_it_responds_to() {
+    let folder = tempfile::tempdir().unwrap();
+    let flags = ["--api", "0.0.0.0:0", "--api-host", "node.example.org"];
+    let node = Node::start(&folder.path().join("data"), &flags);
+    let log = node.log();
+    let names = "the API responds to IP addresses and to localhost, node.example.org: for other host \
+                 names add --api-host ";
+    assert!(log.contains(names), "{log}");
+    let port = node.url().rsplit(':').next().unwrap().to_owned();
+    // A machine without a network has no address to name.
+    for line in log.lines().filter(|line| line.contains("other machines reach the API at ")) {
+        let urls = line.split_whitespace().filter_map(|word| word.strip_prefix("http://"));
+        let hosts: Vec<&str> = urls.collect();
+        assert!(!hosts.is_empty(), "{line}");
+        for host in hosts {
+            assert!(host.ends_with(&format!(":{port}")) && !host.starts_with("0.0.0.0"), "{line}");
+            assert_eq!(request(host, "GET", "/livez", &[], b"").unwrap().status, 200, "{line}");
+        }
+    }
+    let host = format!("127.0.0.1:{port}");
+    for (name, status) in [("node.example.org", 200), ("other.example.org", 403)] {
+        let header = format!("Host: {name}");
+        let response = request(&host, "GET", "/v1/chain", &[&header], b"").unwrap();
+        assert_eq!(response.status, status, "{name}");
+    }
 }
