@@ -128,7 +128,11 @@ async fn accept(listener: TcpListener, connections: Pool, context: Arc<Context>)
             () = &mut stopped => break,
             Some(_) = tasks.join_next() => {}
             accepted = listener.accept() => match accepted {
-                Ok((stream, peer)) => admit(stream, peer, &connections, &context, &mut tasks),
+                Ok((stream, peer)) => {
+                    admit(stream, peer, &connections, &context, &mut tasks);
+                    // A burst of newcomers must not evict miners whose lines have arrived.
+                    tokio::task::yield_now().await;
+                }
                 Err(error) if listener::is_client_error(&error) => {}
                 Err(error) => {
                     logging::limited("accept a miner", |dropped| {

@@ -174,7 +174,11 @@ pub async fn serve(
             () = &mut stopped => break,
             Some(_) = server.tasks.join_next() => {}
             accepted = listener.accept() => match accepted {
-                Ok((stream, peer)) => server.accept(stream, peer),
+                Ok((stream, peer)) => {
+                    server.accept(stream, peer);
+                    // A burst of newcomers must not evict connections whose requests have arrived.
+                    tokio::task::yield_now().await;
+                }
                 Err(error) if is_client_error(&error) => {}
                 Err(error) => {
                     logging::limited("accept a connection", |dropped| {

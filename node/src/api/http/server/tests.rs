@@ -6,6 +6,8 @@ use crate::api::http::content::Json;
 use crate::api::http::extract::{Bytes, Path, Query};
 use crate::api::http::problem::MEDIA_TYPE;
 use crate::auth::Token;
+use crate::config::limits::ResourceLimits;
+use crate::config::trusted_proxies::TrustedProxies;
 use crate::listener;
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, StatusCode, header};
@@ -14,7 +16,9 @@ use serde::Deserialize;
 use serde_json::Value;
 use std::sync::Arc;
 use std::time::Instant;
+use p2p::shares::Limits;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpSocket;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -38,8 +42,12 @@ fn app() -> App {
 }
 
 fn app_of(routes: Router) -> App {
+    app_with(routes, Resources::default())
+}
+
+fn app_with(routes: Router, resources: Resources) -> App {
     let hosts = AllowedHosts::new(&[]).unwrap();
-    App::new(routes, hosts, Arc::default(), Resources::default())
+    App::new(routes, hosts, Arc::default(), resources)
 }
 
 struct Response {
@@ -440,4 +448,33 @@ async fn remote_client_above_rate_limit_gets_429() {
     assert_eq!((refused.status.as_u16(), refused.code().as_str()), (429, "rate-limited"));
     assert!(refused.headers.contains_key(header::RETRY_AFTER));
     assert_eq!(ask("192.0.2.2:5").await.status, 200);
+}
+
+// R27
+#[cfg(target_os = "linux")] // where all of 127.0.0.0/8 is local
+#[tokio::test]
+async fn burst_of_connections_of_many_addresses_does_not_reset_a_request() {
+    let listener = listener::bind("127.0.0.1:0".parse().unwrap(), "--api").await.unwrap();
+    let address = listener::local_address(&listener).unwrap();
+    let connect = async |from: [u8; 4]| {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind(SocketAddr::from((from, 0))).unwrap();
+        socket.connect(address).await.unwrap()
+    };
+    let mut honest = connect([127, 0, 0, 2]).await;
+    honest.write_all(&get_once("/livez")).await.unwrap();
+    let mut burst = Vec::new();
+    for number in 0..400_u16 {
+        let [high, low] = number.to_be_bytes();
+        burst.push(connect([127, 1, high, low.max(1)]).await);
+    }
+    // All of them wait to be accepted.
+    let api_connections = Limits::new(40, 20);
+    let limits = ResourceLimits { api_connections, ..ResourceLimits::default() };
+    let app = app_with(routes(), Resources::new(&limits, TrustedProxies::default()));
+    let (_stop, stopped) = watch::channel(false);
+    tokio::spawn(serve(listener, None, watch::Sender::new(app).subscribe(), stopped));
+    let mut received = String::new();
+    honest.read_to_string(&mut received).await.unwrap();
+    assert!(received.ends_with("ok"), "{received}");
 }
