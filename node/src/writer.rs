@@ -33,9 +33,9 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::time::Interval;
 
 /// Capacity of the request queue; senders wait while it is full.
-const QUEUE: usize = 256;
+const QUEUE: usize = 512;
 /// Most blocks of a batch, which is prechecked together and shares a disk sync.
-const BATCH_BLOCKS: usize = 64;
+const BATCH_BLOCKS: usize = 256;
 /// Transactions after which no further block joins a batch: its rows are held in memory, and the
 /// submitters of its blocks wait for the whole batch.
 const BATCH_TRANSACTIONS: usize = 8_000;

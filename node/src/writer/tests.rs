@@ -91,10 +91,10 @@ async fn batch_of_blocks_publishes_one_change() {
     assert_eq!(version, ChainVersion { tip: blocks[59].hash(), sequence: 1 });
     assert!(matches!(peer_updates.try_recv(), Ok(p2p::ChainUpdate::TipChanged)));
     assert!(matches!(peer_updates.try_recv(), Err(TryRecvError::Empty)));
-    let more = source.generate(200, 1).await;
+    let more = source.generate(400, 1).await;
     let results = world.submit_together(&more).await;
     assert!(results.iter().all(|result| matches!(result, Ok(Accepted::Connected))));
-    assert_eq!(world.handle().watch_chain().borrow().sequence, 1 + 4, "64 blocks to a batch");
+    assert_eq!(world.handle().watch_chain().borrow().sequence, 1 + 2, "256 blocks to a batch");
 }
 
 #[tokio::test]
@@ -132,18 +132,18 @@ async fn resubmitting_known_blocks_publishes_no_change() {
 #[tokio::test]
 async fn connects_several_batches_in_order() {
     let (source, world) = (World::new(), World::new());
-    let blocks = source.generate(200, 1).await;
-    assert_eq!(codes(&world.submit_together(&blocks).await), ["Connected"; 200]);
-    assert_eq!(world.reader.view().tip().hash, blocks[199].hash());
+    let blocks = source.generate(500, 1).await;
+    assert_eq!(codes(&world.submit_together(&blocks).await), ["Connected"; 500]);
+    assert_eq!(world.reader.view().tip().hash, blocks[499].hash());
 }
 
 #[tokio::test]
 async fn invalid_block_in_prechecked_batch_rejects_only_its_descendants() {
     let (source, world) = (World::new(), World::new());
-    let mut blocks = source.generate(150, 1).await;
+    let mut blocks = source.generate(350, 1).await;
     // A branch whose first block commits to a wrong height in its coinbase.
-    let mut previous = blocks[99].hash();
-    for block in &mut blocks[100..] {
+    let mut previous = blocks[299].hash();
+    for block in &mut blocks[300..] {
         let chain::Transaction::Coinbase(coinbase) = &mut block.transactions[0] else { panic!() };
         if previous == block.header.previous {
             coinbase.height = chain::Height::new(7);
@@ -155,11 +155,11 @@ async fn invalid_block_in_prechecked_batch_rejects_only_its_descendants() {
         previous = block.hash();
     }
     let results = codes(&world.submit_together(&blocks).await);
-    assert_eq!(results[..100], ["Connected"; 100]);
-    assert_eq!(results[100], "wrong-coinbase-height");
-    assert_eq!(results[101], "invalid-ancestor");
-    assert_eq!(results[102..], ["unknown-parent"; 48]);
-    assert_eq!(world.reader.view().tip().hash, blocks[99].hash());
+    assert_eq!(results[..300], ["Connected"; 300]);
+    assert_eq!(results[300], "wrong-coinbase-height");
+    assert_eq!(results[301], "invalid-ancestor");
+    assert_eq!(results[302..], ["unknown-parent"; 48]);
+    assert_eq!(world.reader.view().tip().hash, blocks[299].hash());
 }
 
 #[tokio::test]

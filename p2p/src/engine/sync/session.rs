@@ -51,9 +51,9 @@ impl Default for Limits {
         Limits {
             branch_headers: 100_000,
             all_headers: 150_000,
-            window_blocks: 1_024,
+            window_blocks: 2_048,
             window_bytes: 64 << 20,
-            importing: 256,
+            importing: 1_024,
         }
     }
 }

@@ -241,11 +241,11 @@ fn limits_blocks_at_writer() {
             world.asked.iter().map(|(_, _, hashes)| hashes.len()).sum::<usize>(),
             world.chain.tip().height,
         );
-        assert!(asked <= height.get() as usize + 1_024 + 64, "{asked} asked at {height}");
+        assert!(asked <= height.get() as usize + 2_048 + 64, "{asked} asked at {height}");
         height.get() == 1_500
     };
     assert!(world.until(seconds(20), is_bounded));
-    assert_eq!(world.most_importing, 256);
+    assert_eq!(world.most_importing, 1_024);
     for id in [peer(1), peer(2)] {
         let most = world.remote(id).in_flight.1;
         assert!((2..=8).contains(&most), "{most} requests at a time");
