@@ -6,20 +6,28 @@
 
 mod peer_client;
 
+#[path = "hostile_peer/announcements.rs"]
+mod announcements;
 #[path = "hostile_peer/claims.rs"]
 mod claims;
 #[path = "hostile_peer/connections.rs"]
 mod connections;
+#[path = "hostile_peer/requests.rs"]
+mod requests;
 #[path = "hostile_peer/session.rs"]
 mod session;
 #[path = "hostile_peer/unread.rs"]
 mod unread;
 
 use clap::Parser;
-use libp2p::Multiaddr;
+use futures_util::future::join_all;
+use libp2p::{Multiaddr, Swarm};
 use peer_client::encoding::Hash;
+use peer_client::swarm::{self, Behaviour};
+use serde_json::{Value, json};
 use std::io::Write;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 /// The network whose node is attacked: `dev`, if it is not set.
@@ -39,10 +47,34 @@ pub struct Network {
     genesis_time: u32,
 }
 
+/// What all attacks have in common.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Attacker {
+    #[command(flatten)]
+    network: Network,
+    /// Source addresses, used in turn
+    #[arg(long, global = true, value_delimiter = ',')]
+    source: Vec<IpAddr>,
+}
+
+impl Attacker {
+    /// The next source address; `None` if the system chooses it.
+    fn source(&self) -> Option<IpAddr> {
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        let next = NEXT.fetch_add(1, Ordering::Relaxed);
+        self.source.get(next % self.source.len().max(1)).copied()
+    }
+
+    /// A peer with a new key.
+    fn swarm(&self) -> Swarm<Behaviour> {
+        swarm::build(self.network.genesis, "hostile/1", self.source())
+    }
+}
+
 #[derive(Debug, Parser)]
 struct Arguments {
     #[command(flatten)]
-    network: Network,
+    attacker: Attacker,
     /// Duration of the attack in seconds
     #[arg(long, global = true, default_value_t = 10)]
     seconds: u64,
@@ -60,9 +92,9 @@ enum Attack {
         /// New connections a second
         #[arg(long, default_value_t = 100)]
         rate: u32,
-        /// Source addresses, used in turn
-        #[arg(long, value_delimiter = ',')]
-        source: Vec<IpAddr>,
+        /// Send the first byte of the encryption handshake
+        #[arg(long)]
+        byte: bool,
     },
     /// Complete the encryption handshake with new keys again and again
     Flood {
@@ -79,26 +111,45 @@ enum Attack {
         #[arg(long, default_value_t = 16)]
         clients: usize,
     },
+    /// Request blocks as fast as possible, and connect with a new key when disconnected
+    Requests {
+        target: Multiaddr,
+        #[arg(long, default_value_t = 4)]
+        clients: usize,
+    },
+    /// Send malformed requests of every protocol
+    Malformed { target: Multiaddr },
+    /// Announce what is invalid as fast as possible, and connect with a new key when disconnected
+    Announce {
+        target: Multiaddr,
+        #[arg(long, default_value_t = 2)]
+        clients: usize,
+        /// What is announced
+        #[arg(long)]
+        what: announcements::What,
+    },
     /// Claim much work, change the claim while headers are requested, and reply with none
     Liar {
-        /// Node to dial
-        #[arg(long)]
-        target: Option<Multiaddr>,
-        /// Address to accept connections on
-        #[arg(long)]
-        listen: Option<Multiaddr>,
+        #[command(flatten)]
+        ends: claims::Ends,
         /// Milliseconds before each reply
         #[arg(long, default_value_t = 2_500)]
         delay: u64,
     },
     /// Serve valid headers with much work, and none of their blocks
     Withhold {
-        #[arg(long)]
-        target: Option<Multiaddr>,
-        #[arg(long)]
-        listen: Option<Multiaddr>,
+        #[command(flatten)]
+        ends: claims::Ends,
         #[arg(long, default_value_t = 400_000)]
         headers: u32,
+    },
+    /// Claim nothing, and reply to requests for addresses with these
+    Introduce {
+        #[command(flatten)]
+        ends: claims::Ends,
+        /// Address of a node with its id
+        #[arg(long, value_delimiter = ',')]
+        node: Vec<Multiaddr>,
     },
 }
 
@@ -117,27 +168,56 @@ fn parse_bits(text: &str) -> Result<u32, String> {
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
-    let Arguments { network, seconds, attack } = Arguments::parse();
+    let Arguments { attacker, seconds, attack } = Arguments::parse();
     let duration = Duration::from_secs(seconds);
-    let report = match attack {
-        Attack::Silent { target, sockets, rate, source } => {
-            connections::silent(target, sockets, rate, &source, duration).await
-        }
-        Attack::Flood { target, connections, hello } => {
-            connections::flood(&network, target, connections, hello, duration).await
-        }
-        Attack::Unread { target, clients } => {
-            unread::run(&network, target, clients, duration).await
-        }
-        Attack::Liar { target, listen, delay } => {
-            let peer = claims::Liar::new(Duration::from_millis(delay));
-            claims::run(&network, peer, (target, listen), duration).await
-        }
-        Attack::Withhold { target, listen, headers } => {
-            let peer = claims::Withholder::new(&network, headers);
-            claims::run(&network, peer, (target, listen), duration).await
-        }
-    };
+    let report = run(&attacker, attack, duration).await;
     let mut output = std::io::stdout();
     output.write_all(format!("{report}\n").as_bytes()).unwrap();
+}
+
+async fn run(attacker: &Attacker, attack: Attack, duration: Duration) -> Value {
+    match attack {
+        Attack::Silent { target, sockets, rate, byte } => {
+            connections::silent(attacker, target, (sockets, rate, byte), duration).await
+        }
+        Attack::Flood { target, connections, hello } => {
+            connections::flood(attacker, target, connections, hello, duration).await
+        }
+        Attack::Unread { target, clients } => {
+            unread::run(attacker, target, clients, duration).await
+        }
+        Attack::Requests { target, clients } => {
+            requests::flood(attacker, &target, clients, duration).await
+        }
+        Attack::Malformed { target } => requests::malformed(attacker, &target, duration).await,
+        Attack::Announce { target, clients, what } => {
+            announcements::run(attacker, &target, clients, what, duration).await
+        }
+        Attack::Liar { ends, delay } => {
+            let delay = Duration::from_millis(delay);
+            let peers = (0..ends.peers()).map(|_| claims::Liar::new(delay));
+            claims::run(attacker, &ends, peers, duration).await
+        }
+        Attack::Withhold { ends, headers } => {
+            let peer = std::rc::Rc::new(claims::Withholder::new(&attacker.network, headers));
+            let peers = (0..ends.peers()).map(|_| peer.clone());
+            claims::run(attacker, &ends, peers, duration).await
+        }
+        Attack::Introduce { ends, node } => {
+            let peers = (0..ends.peers()).map(|_| claims::Introducer::new(&node));
+            claims::run(attacker, &ends, peers, duration).await
+        }
+    }
+}
+
+/// Runs clients at once, and adds up the numbers that they report.
+pub async fn sum<F: Future<Output = Value>>(clients: impl Iterator<Item = F>) -> Value {
+    let mut sum = serde_json::Map::new();
+    for report in join_all(clients).await {
+        for (name, value) in report.as_object().unwrap() {
+            let before = sum.get(name).and_then(Value::as_u64).unwrap_or(0);
+            sum.insert(name.clone(), json!(before + value.as_u64().unwrap_or(0)));
+        }
+    }
+    sum.into()
 }

@@ -8,3 +8,4 @@ pub mod chain;
 pub mod client;
 pub mod encoding;
 pub mod swarm;
+pub mod tcp;

@@ -12,7 +12,7 @@ SIZES = {"small": 520, "full": 600}
 
 
 def run(node, size, stop):
-    path = f"/v1/transactions/{node.transaction}?wait=confirmed&confirmations=9000000&timeout=120"
+    path = f"/v1/transactions/{node.tip()['transactions'][0]}?wait=confirmed&confirmations=9000000&timeout=120"
     held = []
     while not stop.is_set():
         with suppress(OSError):

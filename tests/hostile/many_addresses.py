@@ -11,7 +11,7 @@ SIZES = {"small": 300, "full": 2000}
 
 
 def run(node, size, stop):
-    held = f"/v1/transactions/{node.transaction}?wait=confirmed&confirmations=9000000&timeout=120"
+    held = f"/v1/transactions/{node.tip()['transactions'][0]}?wait=confirmed&confirmations=9000000&timeout=120"
     streams = []
     for number in range(size):
         source = f"10.77.{100 + number // 250}.{1 + number % 250}"

@@ -1,167 +1,58 @@
-"""Runs attacks against a node, each against a fresh one, while an honest client measures it: see run.sh."""
+"""Runs attacks against a node, each against a fresh one, while honest users measure it: see run.sh."""
 
 import importlib
-import json
 import os
-import signal
-import subprocess
 import sys
 import tempfile
-import threading
 import time
 from multiprocessing import Event, Process, Queue
 from pathlib import Path
 
+import honest
+import hostile_peers
 import wire
+from node import DEADLINE, Far, Node
 
 ATTACKS = [
-    "held_responses", "many_addresses", "event_readers", "stratum_seats", "unread_responses", "large_bodies",
-    "websocket_flood",
-    "slow_requests", "template_churn", "worker_names", "share_replay",
+    "held_responses", "many_addresses", "one_network", "event_readers", "unread_responses", "large_bodies",
+    "websocket_flood", "slow_requests", "template_churn", "template_flood",
+    "stratum_seats", "share_flood", "worker_names", "share_replay",
+    "peer_silent", "peer_handshakes", "peer_unread", "peer_requests", "peer_malformed", "peer_announcements",
+    "peer_liars", "peer_withholding",
 ]
-NODE = "10.77.0.1"
-DEADLINE = 60
-# An account of `dev`, to which every reward and payment goes.
-ADDRESS = "dch1qyetsgnljgc35n9yapuxfhjnya3re9njjxrwmyh"
-# A network like `dev`, whose blocks take some thousand hashes each: most shares are no blocks.
-WORK = """name = "work"
-hrp = "dch"
-spacing_seconds = 5
-half_life_seconds = 125
-fixed_difficulty = true
-limit_bits = "1f00ffff"
-genesis_bits = "1f00ffff"
-genesis_time = 1767225600
-initial_subsidy = 5000000000
-halving_interval = 210000
-maturity = 10
-max_future_seconds = 60
-max_block_bytes = 2000000
-message = "work"
-"""
 # Bounds of docs/threats.md.
 MAX_P99_MS, MAX_RSS_MIB, MAX_LOG_KIB_PER_MINUTE = 100, 256, 1024
+# Blocks of the chains: headers and blocks are worth requesting.
+HEIGHTS = {"dev": (2100, 20_000), "work": (0, 0), "public": (300, 5000)}
 
 
-class Node:
-    """A node in a temporary directory."""
+class Run:
+    """What the attacks of a run have in common: programs, sizes, cores, and chains to begin with."""
 
-    def __init__(self, chain, folder, network, settings, core):
-        self.address, self.is_dev = ADDRESS, network == "dev"
-        self.data, self.log = Path(folder) / "data", Path(folder) / "log"
-        if not self.is_dev:
-            network = Path(folder) / "network.toml"
-            network.write_text(WORK)
-        command = [
-            chain, "node", "--network", str(network), "--data", str(self.data), "--api", "0.0.0.0:0", "--api-host", NODE,
-            "--stratum", "0.0.0.0:0", "--listen", "none", *settings,
-        ]
-        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=self.log.open("w"))
-        if core is not None:
-            os.sched_setaffinity(self.process.pid, {core})
-        until = time.monotonic() + DEADLINE
-        while not (self.data / "node.json").exists():
-            if self.process.poll() is not None or time.monotonic() > until:
-                raise SystemExit(f"the node does not start: {self.log.read_text()}")
-            time.sleep(0.05)
-        file = json.loads((self.data / "node.json").read_text())
-        self.api = (NODE, int(file["api"].rsplit(":", 1)[1]))
-        self.loopback = ("127.0.0.1", self.api[1])
-        self.stratum = (NODE, int(file["stratum"].rsplit(":", 1)[1]))
-        self.token = (self.data / "api-token").read_text().strip()
+    def __init__(self, chain, is_full, folder):
+        self.chain, self.is_full, self.folder = chain, is_full, Path(folder)
+        self.hostile_peer = hostile_peers.program(chain)
+        self.far = Far()
+        self.node_core, self.client_core = (0, 1) if is_full and os.cpu_count() > 1 else (None, None)
 
-    def dev(self, path, value):
-        """Orders something as the operator of the node."""
-        status, body = wire.post(self.loopback, f"/v1/dev/{path}", value, "127.0.0.1", self.token)
-        assert status < 300, (path, status, body)
-        return json.loads(body)
-
-    def pay(self, number):
-        """Changes the mempool by a payment."""
-        wire.post(
-            self.loopback, "/v1/dev/faucet", {"address": self.address, "amount": 1000 + number}, "127.0.0.1",
-            self.token,
-        )
-
-    def prepare(self):
-        """A chain whose headers and blocks are worth requesting."""
-        if not self.is_dev:
-            return
-        self.dev("generate", {"blocks": 2100, "miner": self.address})
-        _, block = wire.get(self.loopback, "/v1/blocks/tip", "127.0.0.1")
-        self.transaction = json.loads(block)["transactions"][0]
-
-    def rss_mib(self):
-        for line in Path(f"/proc/{self.process.pid}/status").read_text().splitlines():
-            if line.startswith("VmRSS"):
-                return int(line.split()[1]) / 1024
-        return 0
-
-    def stop(self):
-        self.process.send_signal(signal.SIGTERM)
-        status = self.process.wait(DEADLINE)
-        assert status == 0, f"the node ended with {status}"
-        text = self.log.read_text()
-        assert "panicked" not in text, text[-2000:]
-
-
-def poll(failures, times, target, path, source, interval, until):
-    """Requests a path again and again over new connections."""
-    while time.monotonic() < until:
-        begun = time.monotonic()
-        try:
-            status, body = wire.get(target, path, source)
-            if status != 200:
-                failures.append(f"{path} from {source}: {status} {body[:80]!r}")
-        except OSError as error:
-            failures.append(f"{path} from {source}: {error!r}")
-        times.append(time.monotonic() - begun)
-        time.sleep(max(0, interval - (time.monotonic() - begun)))
-
-
-def mine(node, failures):
-    """An honest miner connects, and its block counts."""
-    try:
-        miner = wire.Miner(node.stratum, wire.HONEST, f"{node.address}.measured")
-        if miner.authorized["result"] is not True:
-            failures.append(f"miner: {miner.authorized}")
-        for attempt in range(5):
-            _, before = wire.get(node.api, "/v1/chain", wire.HONEST)
-            reply = miner.submit(miner.find_block(attempt * 1000))
-            _, after = wire.get(node.api, "/v1/chain", wire.HONEST)
-            if reply["result"] is True and json.loads(after)["height"] > json.loads(before)["height"]:
-                return
-        failures.append(f"miner: {reply}")
-    except (OSError, KeyError, ValueError) as error:
-        failures.append(f"miner: {error!r}")
-
-
-def measure(node, seconds, is_mining, results, core):
-    """What an honest user sees meanwhile."""
-    if core is not None:
-        os.sched_setaffinity(0, {core})
-    failures, chain, other = [], [], []
-    until = time.monotonic() + seconds
-    threads = [
-        threading.Thread(target=poll, args=(failures, chain, node.api, "/v1/chain", wire.HONEST, 0.02, until)),
-        threading.Thread(target=poll, args=(failures, other, node.api, "/livez", wire.HONEST, 0.2, until)),
-        threading.Thread(target=poll, args=(failures, other, node.loopback, "/v1/chain", "127.0.0.1", 0.2, until)),
-        threading.Thread(target=poll, args=(failures, other, node.loopback, "/livez", "127.0.0.1", 0.2, until)),
-    ]
-    for thread in threads:
-        thread.start()
-    if is_mining:
-        mine(node, failures)
-    for thread in threads:
-        thread.join()
-    chain.sort()
-    results.put((failures, len(chain), chain[len(chain) * 99 // 100] * 1000))
+    def base(self, network):
+        """A data directory of a network with a chain, and the height of that."""
+        height = HEIGHTS[network][self.is_full]
+        base = self.folder / network
+        if not base.exists():
+            node = Node(self.chain, self.folder / f"{network}.new", network, [])
+            if height:
+                node.mine(height)
+            node.stop()
+            node.data.rename(base)
+        return base, height
 
 
 def assault(attack, node, size, stop, core, results):
-    """The attacker's process."""
+    """The attacker's process. Honest users would be on machines of their own, so they come first on its core."""
     if core is not None:
         os.sched_setaffinity(0, {core})
+        os.nice(10)
     wire.allow_files()
     try:
         attack.run(node, size, stop)
@@ -169,58 +60,73 @@ def assault(attack, node, size, stop, core, results):
         results.put({name: value for name, value in vars(node).items() if name in ("credited", "jobs")})
 
 
-def run(name, chain, is_full):
-    """Runs one attack; returns whether the node withstood it."""
+def attacked(run, attack, size, seconds, lead, folder):
+    """Attacks a node; returns what failed, and the columns of the table."""
+    network = getattr(attack, "NETWORK", "dev")
+    settings = getattr(attack, "SETTINGS", {}).get("full" if run.is_full else "small", [])
+    base, height = run.base(network)
+    node = Node(run.chain, folder, network, settings, run.node_core, base)
+    node.hostile_peer = run.hostile_peer
+    peer = None
+    try:
+        if hasattr(attack, "prepare"):
+            attack.prepare(node, size)
+        # The peers of an idle node, and all at full size.
+        if height and (run.is_full or hasattr(attack, "PEERS")):
+            peer = honest.Peer(run.far, run.chain, folder, node, height, run.client_core)
+        rss, log = [node.rss_mib()], node.log.stat().st_size
+        stop, outcome, results = Event(), Queue(), Queue()
+        # A new tip would end what some attacks do.
+        is_mining = not hasattr(attack, "SAME_TIP") and network != "public"
+        attacker = Process(target=assault, args=(attack, node, size, stop, run.client_core, outcome))
+        attacker.start()
+        begun = time.monotonic()
+        while time.monotonic() < begun + lead:
+            time.sleep(0.1)
+            rss.append(node.rss_mib())
+        found = [attack.check(node)] if hasattr(attack, "check") else []
+        user = Process(target=honest.measure, args=(node, seconds, is_mining, results, run.client_core))
+        user.start()
+        if peer:
+            peer.start(run.is_full)
+        while user.is_alive() and results.empty():
+            time.sleep(0.1)
+            rss.append(node.rss_mib())
+        failures, requests, p99 = results.get(timeout=DEADLINE)
+        peer_failures, peer_text = peer.result() if peer else ([], "")
+        stop.set()
+        vars(node).update(outcome.get(timeout=DEADLINE))
+        found += [attack.check_after(node)] if hasattr(attack, "check_after") else []
+        failures += filter(None, [*peer_failures, *found])
+        attacker.join(DEADLINE)
+        minutes = (time.monotonic() - begun) / 60
+        log = (node.log.stat().st_size - log) / 1024
+        # A burst of each kind of line is written at once.
+        if log > 64 and log / minutes > MAX_LOG_KIB_PER_MINUTE:
+            failures.append(f"the log grew by {log:.0f} KiB")
+        if max(rss) > MAX_RSS_MIB:
+            failures.append(f"memory: {max(rss):.0f} MiB")
+        if run.is_full and p99 > MAX_P99_MS:
+            failures.append(f"p99 {p99:.0f} ms")
+    finally:
+        node.stop()
+    return failures, [
+        requests, f"{p99:.1f} ms", peer_text, f"{rss[0]:.0f} → {max(rss):.0f} MiB", f"{log / minutes:.0f} KiB/min",
+    ]
+
+
+def withstands(run, name):
+    """Runs one attack, and prints its row; returns whether the node withstood it."""
     attack = importlib.import_module(name)
-    kind = "full" if is_full else "small"
-    size, settings = attack.SIZES[kind], getattr(attack, "SETTINGS", {}).get(kind, [])
-    node_core, client_core = (0, 1) if is_full and os.cpu_count() > 1 else (None, None)
-    seconds, lead = (30, getattr(attack, "LEAD", 5)) if is_full else (4, 2)
-    # A new tip would end what some attacks do.
-    is_mining = not hasattr(attack, "SAME_TIP")
-    if name == "share_replay":
-        seconds = size
-    with tempfile.TemporaryDirectory() as folder:
-        node = Node(chain, folder, getattr(attack, "NETWORK", "dev"), settings, node_core)
-        try:
-            node.prepare()
-            if hasattr(attack, "prepare"):
-                attack.prepare(node)
-            rss, log = [node.rss_mib()], node.log.stat().st_size
-            stop, outcome, results = Event(), Queue(), Queue()
-            attacker = Process(target=assault, args=(attack, node, size, stop, client_core, outcome))
-            attacker.start()
-            begun = time.monotonic()
-            while time.monotonic() < begun + lead:
-                time.sleep(0.1)
-                rss.append(node.rss_mib())
-            found = [attack.check(node)] if hasattr(attack, "check") else []
-            honest = Process(target=measure, args=(node, seconds, is_mining, results, client_core))
-            honest.start()
-            while honest.is_alive() and results.empty():
-                time.sleep(0.1)
-                rss.append(node.rss_mib())
-            failures, requests, p99 = results.get(timeout=DEADLINE)
-            stop.set()
-            vars(node).update(outcome.get(timeout=DEADLINE))
-            found += [attack.check_after(node)] if hasattr(attack, "check_after") else []
-            failures += filter(None, found)
-            attacker.join(DEADLINE)
-            minutes = (time.monotonic() - begun) / 60
-            log = (node.log.stat().st_size - log) / 1024
-            # A burst of each kind of line is written at once.
-            if log > 64 and log / minutes > MAX_LOG_KIB_PER_MINUTE:
-                failures.append(f"the log grew by {log:.0f} KiB")
-            if max(rss) > MAX_RSS_MIB:
-                failures.append(f"memory: {max(rss):.0f} MiB")
-            if is_full and p99 > MAX_P99_MS:
-                failures.append(f"p99 {p99:.0f} ms")
-        finally:
-            node.stop()
-    print(
-        f"| {name} | {size} | {requests} | {p99:.1f} ms | {rss[0]:.0f} → {max(rss):.0f} MiB | {log / minutes:.0f} KiB/min "
-        f"| {'held' if not failures else '**failed**'} |", flush=True,
-    )
+    size = attack.SIZES["full" if run.is_full else "small"]
+    seconds, lead = (30, 5) if run.is_full else (3, 1)
+    lead = getattr(attack, "LEAD", {}).get("full" if run.is_full else "small", lead)
+    # The size of an attack that lasts is its duration.
+    seconds = size if getattr(attack, "LASTS", False) else seconds
+    with tempfile.TemporaryDirectory(dir=run.folder) as folder:
+        failures, columns = attacked(run, attack, size, seconds, lead, folder)
+    result = "held" if not failures else "**failed**"
+    print("| " + " | ".join(map(str, [name, size, *columns, result])) + " |", flush=True)
     for failure in failures[:5]:
         print(f"  {failure}", flush=True)
     return not failures
@@ -231,8 +137,17 @@ def main():
     is_full = arguments[0] == "--full"
     chain, *names = arguments[is_full:]
     wire.allow_files()
-    print("| attack | size | honest requests | p99 | memory | log | result |\n|---|---|---|---|---|---|---|", flush=True)
-    withstood = [run(name, chain, is_full) for name in names or ATTACKS]
+    print(
+        "| attack | size | requests | p99 | peer: connected, rate | memory | log | result |\n"
+        "|---|---|---|---|---|---|---|---|",
+        flush=True,
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        run = Run(chain, is_full, folder)
+        try:
+            withstood = [withstands(run, name) for name in names or ATTACKS]
+        finally:
+            run.far.close()
     sys.exit(0 if all(withstood) else 1)
 
 

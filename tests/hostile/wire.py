@@ -14,6 +14,13 @@ import struct
 
 ATTACKER = "10.77.0.2"
 HONEST = "10.77.0.3"
+# The node by IPv6.
+NODE_V6 = "2a00:88::1"
+
+
+def site(count):
+    """Addresses of different networks (/64) of one IPv6 site (/48)."""
+    return [f"2a00:77:1:{number:x}::1" for number in range(1, count + 1)]
 
 
 def allow_files():
@@ -81,6 +88,14 @@ def post(target, path, value, source, token=None):
         return read_response(stream)
 
 
+def post_text(target, path, text, source):
+    """Posts plain text over a new connection; returns the status and the body."""
+    headers = ["Connection: close", "Content-Type: text/plain", f"Content-Length: {len(text)}"]
+    with connect(target, source, 60) as stream:
+        stream.sendall(head("POST", path, target, *headers) + text.encode())
+        return read_response(stream)
+
+
 def websocket(target, path, source):
     """Opens a WebSocket."""
     stream = connect(target, source)
@@ -123,14 +138,14 @@ def target_of_bits(bits):
 class Miner:
     """A Stratum miner with its last job."""
 
-    def __init__(self, target, source, user, timeout=10):
+    def __init__(self, target, source, user, timeout=10, difficulty=1e-9, session=None):
         self.stream = connect(target, source, timeout)
         self.lines = self.stream.makefile("rb")
         self.user, self.job, self.difficulty, self.extra_nonce_1 = user, None, None, ""
         self.id = 0
-        self.request("mining.suggest_difficulty", [1e-9])
-        subscribed = self.request("mining.subscribe", ["hostile/1"])
-        self.extra_nonce_1 = subscribed["result"][1]
+        self.request("mining.suggest_difficulty", [difficulty])
+        subscribed = self.request("mining.subscribe", ["hostile/1", *([session] if session else [])])
+        self.session, self.extra_nonce_1 = subscribed["result"][0][0][1], subscribed["result"][1]
         self.authorized = self.request("mining.authorize", [user, "x"])
 
     def receive(self):

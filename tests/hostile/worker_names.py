@@ -12,7 +12,7 @@ SIZES = {"small": 5000, "full": 20000}
 NETWORK = "work"
 
 
-def prepare(node):
+def prepare(node, _):
     """An honest miner has accepted shares, and disconnects."""
     miner = wire.Miner(node.stratum, wire.HONEST, f"{node.address}.honest")
     for first in range(0, 3000, 1000):
@@ -36,8 +36,19 @@ def run(node, size, stop):
 
 def check(node):
     """The shares of the honest miner are still recorded."""
+    return counted(node, 3)
+
+
+def check_after(node):
+    """The honest miner comes back, and its next share counts too."""
+    miner = wire.Miner(node.stratum, wire.HONEST, f"{node.address}.honest")
+    reply = miner.submit(miner.find_share(5000))
+    return counted(node, 4) if reply["result"] is True else f"honest share: {reply}"
+
+
+def counted(node, shares):
     _, body = wire.get(node.api, "/v1/mining/workers", wire.HONEST)
     honest = [worker for worker in json.loads(body) if worker["name"] == "honest"]
-    if honest and honest[0]["accepted"] >= 3:
+    if honest and honest[0]["accepted"] >= shares:
         return None
     return f"workers: {honest}"

@@ -1,18 +1,42 @@
-//! Peers whose claims of work are not met: a liar without headers, and one with headers but no blocks.
+//! Peers whose claims of work are not met: a liar without headers, and one with headers but no blocks. And
+//! a peer that claims nothing, but names others.
 
-use crate::Network;
 use crate::peer_client::encoding::{Hash, Header, Reader, Status, has_work, header_hash, list};
-use crate::peer_client::swarm::{self, Behaviour, BehaviourEvent};
+use crate::peer_client::swarm::{Behaviour, BehaviourEvent};
 use crate::session::{genesis_status, number, random};
+use crate::{Attacker, Network, sum};
 use futures_util::StreamExt;
+use libp2p::multiaddr::Protocol;
 use libp2p::request_response::{Event, Message, ResponseChannel};
 use libp2p::swarm::SwarmEvent;
 use libp2p::{Multiaddr, PeerId, Swarm};
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::io::Write;
-use std::time::Duration;
+use std::rc::Rc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::time::{Instant, sleep_until};
+
+/// The connections of peers: they listen, dial, or both.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Ends {
+    /// Node to dial
+    #[arg(long)]
+    target: Option<Multiaddr>,
+    /// Address to accept connections on; a peer for each
+    #[arg(long, value_delimiter = ',')]
+    listen: Vec<Multiaddr>,
+    /// Peers that dial only
+    #[arg(long, default_value_t = 1)]
+    count: usize,
+}
+
+impl Ends {
+    /// The number of peers.
+    pub fn peers(&self) -> usize {
+        if self.listen.is_empty() { self.count } else { self.listen.len() }
+    }
+}
 
 /// A peer with a false claim.
 pub trait Claimant {
@@ -22,6 +46,24 @@ pub trait Claimant {
     fn headers(&self, locator: &[Hash]) -> Vec<Header>;
     /// The time before a reply of headers, and whether another claim is sent in the meantime.
     fn delay(&self) -> (Duration, bool);
+    /// The encoded nodes in reply to a request for addresses.
+    fn nodes(&self) -> Vec<Vec<u8>> {
+        Vec::new()
+    }
+}
+
+impl<C: Claimant> Claimant for Rc<C> {
+    fn claim(&self, status: &mut Status) {
+        (**self).claim(status);
+    }
+
+    fn headers(&self, locator: &[Hash]) -> Vec<Header> {
+        (**self).headers(locator)
+    }
+
+    fn delay(&self) -> (Duration, bool) {
+        (**self).delay()
+    }
 }
 
 pub struct Liar {
@@ -100,16 +142,67 @@ impl Claimant for Withholder {
     }
 }
 
-/// Runs a peer that listens, dials, or both, and dials again when it is disconnected.
+/// A peer that claims to be at genesis, and replies with the addresses of certain nodes.
+pub struct Introducer {
+    nodes: Vec<Vec<u8>>,
+}
+
+impl Introducer {
+    pub fn new(nodes: &[Multiaddr]) -> Introducer {
+        Introducer { nodes: nodes.iter().map(encode_node).collect() }
+    }
+}
+
+/// The encoding of a node that was connected just now.
+fn encode_node(address: &Multiaddr) -> Vec<u8> {
+    let mut address = address.clone();
+    let Some(Protocol::P2p(id)) = address.pop() else { panic!("{address} has no id") };
+    let length = |bytes: &[u8]| u32::try_from(bytes.len()).unwrap().to_le_bytes();
+    let (id, address) = (id.to_bytes(), address.to_vec());
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    let parts = [&length(&id)[..], &id, &1_u32.to_le_bytes(), &length(&address), &address];
+    [&parts.concat()[..], &now.to_le_bytes()].concat()
+}
+
+impl Claimant for Introducer {
+    fn claim(&self, _: &mut Status) {}
+
+    fn headers(&self, _: &[Hash]) -> Vec<Header> {
+        Vec::new()
+    }
+
+    fn delay(&self) -> (Duration, bool) {
+        (Duration::ZERO, false)
+    }
+
+    fn nodes(&self) -> Vec<Vec<u8>> {
+        self.nodes.clone()
+    }
+}
+
+/// Runs peers that listen, dial, or both, and dial again when they are disconnected.
 pub async fn run(
-    network: &Network,
+    attacker: &Attacker,
+    ends: &Ends,
+    claimants: impl Iterator<Item = impl Claimant>,
+    duration: Duration,
+) -> Value {
+    let run = |(number, claimant)| {
+        let listen = ends.listen.get(number).cloned();
+        run_one(attacker, claimant, (ends.target.clone(), listen), duration)
+    };
+    sum(claimants.enumerate().map(run)).await
+}
+
+async fn run_one(
+    attacker: &Attacker,
     claimant: impl Claimant,
     (target, listen): (Option<Multiaddr>, Option<Multiaddr>),
     duration: Duration,
 ) -> Value {
     let mut peer = Peer {
-        swarm: swarm::build(network.genesis, "hostile/1"),
-        network,
+        swarm: attacker.swarm(),
+        network: &attacker.network,
         claimant,
         target,
         nonce: random(),
@@ -186,7 +279,8 @@ impl<C: Claimant> Peer<'_, C> {
     fn handle(&mut self, event: SwarmEvent<BehaviourEvent>) {
         match event {
             SwarmEvent::NewListenAddr { address, .. } => {
-                let _ = writeln!(std::io::stderr(), "listening on {address}");
+                let id = self.swarm.local_peer_id();
+                let _ = writeln!(std::io::stderr(), "listening on {address}/p2p/{id}");
             }
             SwarmEvent::ConnectionEstablished { peer_id, endpoint, .. } => {
                 self.counts.connections += 1;
@@ -215,6 +309,13 @@ impl<C: Claimant> Peer<'_, C> {
                 let locator = Reader(&request).list(32, Reader::array).unwrap_or_default();
                 let response = [&[0][..], &list(&self.claimant.headers(&locator))].concat();
                 self.replies.push((Instant::now() + delay, channel, response));
+            }
+            SwarmEvent::Behaviour(BehaviourEvent::Addr(Event::Message {
+                message: Message::Request { channel, .. },
+                ..
+            })) => {
+                let response = [&[0][..], &list(&self.claimant.nodes())].concat();
+                let _ = self.swarm.behaviour_mut().addr.send_response(channel, response);
             }
             SwarmEvent::Behaviour(BehaviourEvent::Blocks(Event::Message {
                 message: Message::Request { channel, .. },

