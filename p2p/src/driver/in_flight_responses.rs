@@ -95,6 +95,12 @@ impl<K: Eq + Hash> InFlightResponses<K> {
         }
     }
 
+    /// The bytes in flight to an address group.
+    pub(super) fn bytes_of(&self, group: AddressGroup) -> usize {
+        let readers = self.readers.values().filter(|reader| reader.group == group);
+        readers.map(|reader| reader.bytes).sum()
+    }
+
     /// Records a response to a peer, to which `sent` bytes were sent before.
     pub(super) fn insert(
         &mut self,

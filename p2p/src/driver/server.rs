@@ -101,8 +101,11 @@ impl RequestServer {
 
     /// Serves the requests for blocks that the upload limit permits now.
     fn serve_waiting(&mut self, now: Duration) {
-        while let Some((id, inbound)) = self.upload.next(now) {
-            self.spawn((id, inbound), true);
+        loop {
+            let in_flight = &self.in_flight;
+            let next = self.upload.next(|group| in_flight.bytes_of(*group), now);
+            let Some(request) = next else { return };
+            self.spawn(request, true);
         }
     }
 
@@ -139,15 +142,15 @@ impl RequestServer {
             peer.traffic.sent()
         });
         let (now, bytes) = (network.now(), response.size_hint());
+        let group = network.peers().address_group(&peer);
         if matches!(response, Response::Headers(_) | Response::Blocks(_)) {
             network.peers().record_served_bytes(&peer, bytes, now);
         }
         if is_limited {
-            self.upload.prepared(bytes, now.elapsed);
+            self.upload.prepared(group, bytes, now.elapsed);
             self.serve_waiting(now.elapsed);
         }
         let id = (reply_to.protocol, reply_to.id);
-        let group = network.peers().address_group(&peer);
         // If the peer has disconnected, no event follows for this response.
         if send(network, reply_to, response)
             && let Some(sent) = traffic

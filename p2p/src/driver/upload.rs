@@ -1,17 +1,25 @@
 //! The upload limit: the rate at which blocks are served to peers outside the local network. Requests
-//! above it wait, and each address group has its turn.
+//! above it wait. Groups of addresses that leave responses unread come last, and the others in the
+//! order of the bytes that they were served recently, the fewest first: those who request the most do
+//! not slow down a peer that syncs.
 
 use crate::message::SOFT_BLOCKS_BYTES;
 use crate::peers::AddressGroup;
 use crate::rate_limit::TokenBucket;
 use std::collections::{BTreeMap, VecDeque};
-use std::ops::Bound;
 use std::time::Duration;
 
 /// The bytes of a token.
 const UNIT: u64 = 1 << 10;
 /// The maximum time for which a request waits. Its sender waits 30 seconds for the response.
 const MAX_WAIT: Duration = Duration::from_secs(10);
+
+/// The time in which the bytes that a group was served count half.
+const HALF_LIFE: Duration = Duration::from_secs(60);
+/// The maximum number of address groups whose bytes are counted.
+const MAX_GROUPS: usize = 4_096;
+/// The unread bytes from which a group comes last: more than a peer that reads leaves.
+const MAX_UNREAD: usize = 1 << 20;
 
 /// A request that waits for its turn.
 struct Waiting<R> {
@@ -23,12 +31,15 @@ struct Waiting<R> {
 pub(super) struct Upload<R> {
     /// `None` without a limit.
     bucket: Option<TokenBucket>,
+    /// The units that may be served in a second.
+    capacity: u64,
     /// The responses that are being prepared, whose sizes are not known yet.
     preparing: usize,
     /// The requests of each address group that has any.
     waiting: BTreeMap<AddressGroup, VecDeque<Waiting<R>>>,
-    /// The group that had its turn last.
-    last: Option<AddressGroup>,
+    /// The units that each group was served recently: half as many after every `HALF_LIFE`.
+    served: BTreeMap<AddressGroup, u64>,
+    halved_at: Duration,
 }
 
 impl<R> Upload<R> {
@@ -37,7 +48,14 @@ impl<R> Upload<R> {
         let units = u32::try_from(bytes_per_second.div_ceil(UNIT)).unwrap_or(u32::MAX);
         let bucket =
             (bytes_per_second > 0).then(|| TokenBucket::per_period(units, Duration::from_secs(1)));
-        Upload { bucket, preparing: 0, waiting: BTreeMap::new(), last: None }
+        Upload {
+            bucket,
+            capacity: units.into(),
+            preparing: 0,
+            waiting: BTreeMap::new(),
+            served: BTreeMap::new(),
+            halved_at: Duration::ZERO,
+        }
     }
 
     /// Adds a request for blocks of a peer outside the local network.
@@ -45,38 +63,73 @@ impl<R> Upload<R> {
         self.waiting.entry(group).or_default().push_back(Waiting { request, since });
     }
 
-    /// Returns the next request to serve now, if the limit permits one.
-    pub(super) fn next(&mut self, now: Duration) -> Option<R> {
-        if !self.has_room(now) {
+    /// Returns the next request to serve now, if the limit permits one. `unread` are the bytes that a
+    /// group has not read yet.
+    ///
+    /// A part of the limit is left to groups that come before, so that they need not wait until a
+    /// large response to another one is paid for: half of a second's bytes by groups with unread
+    /// bytes, and a quarter by those that were served more than half of the average.
+    pub(super) fn next(
+        &mut self,
+        unread: impl Fn(&AddressGroup) -> usize,
+        now: Duration,
+    ) -> Option<R> {
+        self.halve(now);
+        let rank = |group: &AddressGroup| {
+            (unread(group) >= MAX_UNREAD, self.served.get(group).copied().unwrap_or(0), *group)
+        };
+        let (is_unread, served, group) = self.waiting.keys().map(rank).min()?;
+        let total: u64 = self.served.values().sum();
+        let half_of_average = total / 2 / (self.served.len() as u64).max(1);
+        let reserve = match is_unread {
+            true => self.capacity / 2,
+            false if served > half_of_average => self.capacity / 4,
+            false => 0,
+        };
+        if !self.has_room(now, reserve) {
             return None;
         }
-        let after = self.last.map_or(Bound::Unbounded, Bound::Excluded);
-        let next = self.waiting.range((after, Bound::Unbounded)).next();
-        let group = *next.or_else(|| self.waiting.first_key_value())?.0;
         let queue = self.waiting.get_mut(&group)?;
         let first = queue.pop_front();
         if queue.is_empty() {
             self.waiting.remove(&group);
         }
-        self.last = Some(group);
         self.preparing = self.preparing.saturating_add(1);
         first.map(|first| first.request)
     }
 
-    /// Returns whether there are tokens for another response besides those in preparation.
-    fn has_room(&self, now: Duration) -> bool {
+    /// Returns whether there are tokens for another response besides a reserve and those in
+    /// preparation.
+    fn has_room(&self, now: Duration, reserve: u64) -> bool {
         let Some(bucket) = &self.bucket else { return true };
         let each = SOFT_BLOCKS_BYTES as u64 / UNIT;
-        let reserved = each.saturating_mul(self.preparing as u64);
+        let reserved = each.saturating_mul(self.preparing as u64).saturating_add(reserve);
         u64::from(bucket.available(now)) > reserved
     }
 
-    /// Records the size of a response to a request that `next` returned.
-    pub(super) fn prepared(&mut self, bytes: usize, now: Duration) {
+    /// Records the size of a response to a request of a group that `next` returned.
+    pub(super) fn prepared(&mut self, group: AddressGroup, bytes: usize, now: Duration) {
         self.preparing = self.preparing.saturating_sub(1);
-        if let Some(bucket) = &mut self.bucket {
-            let units = (bytes as u64).div_ceil(UNIT);
-            bucket.spend(u32::try_from(units).unwrap_or(u32::MAX), now);
+        let Some(bucket) = &mut self.bucket else { return };
+        let units = (bytes as u64).div_ceil(UNIT);
+        bucket.spend(u32::try_from(units).unwrap_or(u32::MAX), now);
+        if self.served.len() >= MAX_GROUPS && !self.served.contains_key(&group) {
+            // The one that was served the least is closest to one that is not counted.
+            let least = self.served.iter().min_by_key(|(_, units)| **units);
+            if let Some(least) = least.map(|(group, _)| *group) {
+                self.served.remove(&least);
+            }
+        }
+        let served = self.served.entry(group).or_default();
+        *served = served.saturating_add(units);
+    }
+
+    /// Halves what was served for every `HALF_LIFE` since the last call.
+    fn halve(&mut self, now: Duration) {
+        while now.saturating_sub(self.halved_at) >= HALF_LIFE {
+            self.halved_at = if self.served.is_empty() { now } else { self.halved_at + HALF_LIFE };
+            self.served.values_mut().for_each(|units| *units /= 2);
+            self.served.retain(|_, units| *units > 0);
         }
     }
 
@@ -104,14 +157,20 @@ mod tests {
         AddressGroup::Peer(PeerId::random())
     }
 
-    /// Serves the requests, of 1 MiB each, that the limit permits within a number of seconds.
-    fn serve(upload: &mut Upload<u32>, seconds: u64) -> Vec<u32> {
+    /// The unread bytes of groups that read.
+    fn read_at_once(_: &AddressGroup) -> usize {
+        0
+    }
+
+    /// Serves the requests, each by its group and of 1 MiB, that the limit permits within a number of
+    /// seconds.
+    fn serve(upload: &mut Upload<AddressGroup>, seconds: u64) -> Vec<AddressGroup> {
         let mut served = Vec::new();
         for tick in 0..seconds * 4 {
             let now = Duration::from_millis(tick * 250);
-            while let Some(request) = upload.next(now) {
-                upload.prepared(MIB, now);
-                served.push(request);
+            while let Some(group) = upload.next(read_at_once, now) {
+                upload.prepared(group, MIB, now);
+                served.push(group);
             }
         }
         served
@@ -121,7 +180,7 @@ mod tests {
     fn limits_bytes_per_second() {
         let mut upload = Upload::new(8 * MIB as u64);
         let only = group();
-        (0..1_000).for_each(|request| upload.push(only, request, Duration::ZERO));
+        (0..1_000).for_each(|_| upload.push(only, only, Duration::ZERO));
         // A second's worth at once, and ten seconds' worth afterwards.
         let served = serve(&mut upload, 10).len();
         assert!((84..=90).contains(&served), "{served}");
@@ -131,11 +190,48 @@ mod tests {
     fn groups_take_turns() {
         let mut upload = Upload::new(MIB as u64);
         let (greedy, modest) = (group(), group());
-        (0..1_000).for_each(|request| upload.push(greedy, request, Duration::ZERO));
-        (1_000..1_004).for_each(|request| upload.push(modest, request, Duration::ZERO));
+        (0..1_000).for_each(|_| upload.push(greedy, greedy, Duration::ZERO));
+        (0..4).for_each(|_| upload.push(modest, modest, Duration::ZERO));
         let served = serve(&mut upload, 10);
-        let of_modest = served.iter().filter(|request| **request >= 1_000).count();
-        assert_eq!(of_modest, 4, "{served:?}");
+        assert_eq!(served.iter().filter(|group| **group == modest).count(), 4, "{served:?}");
+    }
+
+    #[test]
+    fn many_groups_that_request_large_blocks_do_not_slow_down_one_that_syncs() {
+        let mut upload = Upload::new(8 * MIB as u64);
+        let greedy: Vec<_> = (0..32).map(|_| group()).collect();
+        let syncing = group();
+        for is_read in [true, false] {
+            let unread = |group: &AddressGroup| if *group == syncing || is_read { 0 } else { MIB };
+            // From the fifth second on, a request of 16 KiB each 4 ms: half of the limit.
+            let (mut requests, mut served) = (0, 0);
+            for tick in 0..6_000_u64 {
+                let now = Duration::from_millis(tick);
+                greedy.iter().for_each(|group| upload.push(*group, *group, now));
+                if tick >= 5_000 && tick % 4 == 0 && requests < 40 {
+                    requests += 1;
+                    upload.push(syncing, syncing, now);
+                }
+                while let Some(group) = upload.next(unread, now) {
+                    let bytes = if group == syncing { MIB / 64 } else { 2 * MIB };
+                    upload.prepared(group, bytes, now);
+                    served += u64::from(group == syncing);
+                }
+                assert!(served + 1 >= requests, "{served} of {requests} after {tick} ms");
+            }
+            upload = Upload::new(8 * MIB as u64);
+        }
+    }
+
+    #[test]
+    fn what_was_served_is_forgotten() {
+        let mut upload = Upload::<AddressGroup>::new(MIB as u64);
+        for number in 0..MAX_GROUPS + 10 {
+            upload.prepared(group(), MIB, Duration::from_secs(number as u64 / 100));
+        }
+        assert_eq!(upload.served.len(), MAX_GROUPS);
+        upload.next(read_at_once, Duration::from_secs(2_000));
+        assert!(upload.served.is_empty());
     }
 
     #[test]
@@ -143,14 +239,16 @@ mod tests {
         let mut upload = Upload::new(2 * MIB as u64);
         let only = group();
         (0..10).for_each(|request| upload.push(only, request, Duration::ZERO));
-        assert_eq!(std::iter::from_fn(|| upload.next(Duration::ZERO)).count(), 2);
+        let next = || upload.next(read_at_once, Duration::ZERO);
+        assert_eq!(std::iter::from_fn(next).count(), 2);
     }
 
     #[test]
     fn no_limit_delays_nothing() {
         let mut upload = Upload::new(0);
         (0..100).for_each(|request| upload.push(group(), request, Duration::ZERO));
-        assert_eq!(std::iter::from_fn(|| upload.next(Duration::ZERO)).count(), 100);
+        let next = || upload.next(read_at_once, Duration::ZERO);
+        assert_eq!(std::iter::from_fn(next).count(), 100);
     }
 
     #[test]
