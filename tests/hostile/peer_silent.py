@@ -1,7 +1,7 @@
 """Addresses of eight networks, and of one IPv6 site, hold connections of peers in the encryption handshake: without a
 byte, or with one.
 
-Before: 24 addresses with three silent sockets each kept out 31 of 32 newcomers.
+Before: 24 addresses with three silent sockets each excluded 31 of 32 newcomers.
 """
 
 import hostile_peers

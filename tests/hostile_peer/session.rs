@@ -1,8 +1,8 @@
 //! A connection with a node, after the handshake.
 
-use crate::{Attacker, Network};
 use crate::peer_client::encoding::{Hash, Header, Reader, Status, U256, header_hash, list, work};
 use crate::peer_client::swarm::{Behaviour, BehaviourEvent, Exchange};
+use crate::{Attacker, Network};
 use futures_util::StreamExt;
 use libp2p::request_response::{Event, Message};
 use libp2p::swarm::SwarmEvent;
