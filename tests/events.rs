@@ -3,6 +3,7 @@
 
 use crate::harness::{Node, Process, chain, eventually, skip, verified};
 use crate::test_chain::{dev_chain, dev_key, pay, test_address, text};
+use boon::{Compiler, Draft, Schemas};
 use chain::Block;
 use serde_json::{Value, json};
 use std::fs::{self, File};
@@ -295,10 +296,13 @@ fn publishes_events_of_connecting_and_disconnecting_peers() {
     let schema = json!({
         "components": document["components"], "$ref": "#/components/schemas/Event",
     });
-    let schema = jsonschema::draft202012::new(&schema).unwrap();
+    let (mut compiler, mut schemas) = (Compiler::new(), Schemas::new());
+    compiler.set_default_draft(Draft::V2020_12);
+    compiler.add_resource("https://node.invalid/event", schema).unwrap();
+    let schema = compiler.compile("https://node.invalid/event", &mut schemas).unwrap();
     for Event { number, name, data } in [&connected, &disconnected] {
         let event = json!({ "event": name, "id": number, "data": data });
-        assert!(schema.is_valid(&event), "{event}");
+        assert!(schemas.validate(&event, schema).is_ok(), "{event}");
     }
     assert_eq!(
         (disconnected.name.as_str(), &disconnected.data["id"]),
