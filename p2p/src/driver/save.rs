@@ -55,7 +55,7 @@ impl PeersSaver {
             let snapshot = network.peers().snapshot(now);
             let waiting = std::mem::take(&mut self.waiting);
             self.saving = Some(tokio::task::spawn_blocking(move || {
-                finish(waiting, snapshot.write().map_err(NotSaved::from));
+                finish(waiting, &snapshot.write().map_err(NotSaved::from));
             }));
         }
     }
@@ -66,13 +66,13 @@ impl PeersSaver {
             let _ = saving.await;
         }
         let now = network.now();
-        finish(self.waiting, network.peers().save(now).map_err(NotSaved::from));
+        finish(self.waiting, &network.peers().save(now).map_err(NotSaved::from));
     }
 }
 
 /// Reports a result.
-fn finish(waiting: Vec<Done>, saved: Saved) {
-    if let Err(error) = &saved {
+fn finish(waiting: Vec<Done>, saved: &Saved) {
+    if let Err(error) = saved {
         tracing::error!(
             error = error.reason,
             "cannot save the address book, persistent peers and bans"
