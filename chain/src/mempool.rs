@@ -11,6 +11,7 @@
 mod limits;
 mod rate;
 mod reject;
+mod remove;
 mod queue;
 mod selection;
 mod query;

@@ -11,7 +11,7 @@ use crate::merkle::{self, Branch};
 use crate::params::Params;
 use crate::pow::Target;
 use crate::rules::body::{BlockContext, ConnectError, Reward, apply, mature};
-use crate::rules::header;
+use crate::rules::{self, RuleError, header};
 use crate::tx::{self, Coinbase, MAX_TAG_BYTES, Tag, Transaction, Transfer};
 
 /// The block on which a template builds.
@@ -44,6 +44,15 @@ pub struct TemplateRequest {
     pub tag: Tag,
 }
 
+/// The transfers of a template.
+#[derive(Clone, Copy, Debug)]
+pub enum Transfers<'a> {
+    /// The transfers of a mempool with the highest fee rates, as many as the block may hold.
+    OfMempool(&'a Mempool),
+    /// Exactly these, in this order.
+    Listed(&'a [Transfer]),
+}
+
 /// A block that is complete except for its nonce.
 #[derive(Clone, Debug)]
 pub struct Template {
@@ -72,6 +81,14 @@ pub enum TemplateError<E> {
     /// The clock is so far behind the parent that the block would be too new.
     #[error(transparent)]
     ClockBehindParent(#[from] ClockBehindParent),
+    /// A listed transfer is invalid after those before it.
+    #[error("transfer {index}: {error}")]
+    Transfer {
+        /// The index of the transfer in the list.
+        index: usize,
+        /// The rule that it breaks.
+        error: RuleError,
+    },
     /// An account could not be read.
     #[error("an account cannot be read: {0}")]
     View(E),
@@ -120,17 +137,18 @@ pub fn block_time(
     Ok(now.max(parent))
 }
 
-/// Builds a template with the transfers of the mempool that have the highest fee rates. `accounts`
-/// are the accounts after the parent; the accounts hash is computed on up to `threads` threads.
+/// Builds a template. `accounts` are the accounts after the parent; the accounts hash is computed on
+/// up to `threads` threads.
 ///
 /// # Errors
-/// Returns [`TemplateError::HeightOverflow`], [`TemplateError::ClockBehindParent`], or
+/// Returns [`TemplateError::HeightOverflow`], [`TemplateError::ClockBehindParent`],
+/// [`TemplateError::Transfer`] for a listed transfer that the block cannot contain, or
 /// [`TemplateError::View`] if an account cannot be read.
 pub fn build<V: AccountView>(
     params: &Params,
     parent: &Parent,
     request: TemplateRequest,
-    mempool: &Mempool,
+    transfers: Transfers,
     accounts: &V,
     threads: usize,
 ) -> Result<Template, TemplateError<V::Error>> {
@@ -142,8 +160,11 @@ pub fn build<V: AccountView>(
     if let Err(ConnectError::View(error)) = mature(&mut overlay, &context) {
         return Err(TemplateError::View(error));
     }
-    let Selected { transfers, transfer_ids, fees } =
-        select(mempool, &mut overlay, room_for_transfers(params, height))?;
+    let room = room_for_transfers(params, height);
+    let Selected { transfers, transfer_ids, fees } = match transfers {
+        Transfers::OfMempool(mempool) => select(mempool, &mut overlay, room)?,
+        Transfers::Listed(transfers) => apply_all(transfers, params, &mut overlay, room)?,
+    };
 
     let mut accounts_hash = parent.accounts_hash.clone();
     accounts_hash.apply(&overlay.end_block(), threads);
@@ -248,6 +269,43 @@ fn select<V: AccountView>(
     Ok(selected)
 }
 
+/// Applies listed transfers in their order.
+fn apply_all<V: AccountView>(
+    transfers: &[Transfer],
+    params: &Params,
+    overlay: &mut Overlay<V>,
+    room: usize,
+) -> Result<Selected, TemplateError<V::Error>> {
+    let mut selected =
+        Selected { transfers: Vec::new(), transfer_ids: Vec::new(), fees: Amount::ZERO };
+    let mut size = 0_usize;
+    for (index, transfer) in transfers.iter().enumerate() {
+        let invalid = |error| TemplateError::Transfer { index, error };
+        let checked = rules::tx::check(transfer.clone(), params.genesis_hash()).map_err(invalid)?;
+        let details = checked.details();
+        size = size.saturating_add(transfer.size());
+        if size > room {
+            let limit = params.spec().max_block_bytes;
+            let overhead = usize::try_from(limit).unwrap_or(usize::MAX).saturating_sub(room);
+            let size = size.saturating_add(overhead);
+            return Err(invalid(RuleError::BlockTooLarge { size, limit }));
+        }
+        match apply(overlay, details) {
+            Ok(()) => {}
+            Err(ConnectError::Rule(error)) => return Err(invalid(error)),
+            Err(ConnectError::View(error)) => return Err(TemplateError::View(error)),
+        }
+        // Each sender pays its fee from its balance, so the sum is at most that of all accounts.
+        selected.fees = selected
+            .fees
+            .checked_add(details.fee)
+            .ok_or_else(|| invalid(RuleError::AmountOverflow { id: details.id }))?;
+        selected.transfer_ids.push(details.id);
+        selected.transfers.push(transfer.clone());
+    }
+    Ok(selected)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -255,7 +313,6 @@ mod tests {
     use crate::mempool::tests::{FEE, Pay, account, address, by_sender, pay};
     use crate::mempool::{Limits, Replacement};
     use crate::params::Spec;
-    use crate::rules;
     use proptest::prelude::*;
     use std::collections::HashMap;
 
@@ -309,7 +366,8 @@ mod tests {
                 extra_nonce: [7; 8],
                 tag: Tag::new(vec![b't'; tag]).unwrap(),
             };
-            build(&self.params, &self.parent(), request, &self.pool, &self.accounts, 1).unwrap()
+            let transfers = Transfers::OfMempool(&self.pool);
+            build(&self.params, &self.parent(), request, transfers, &self.accounts, 1).unwrap()
         }
 
         /// Finds a nonce and checks every rule.
@@ -356,7 +414,8 @@ mod tests {
             tag: Tag::default(),
         };
         let build = |parent: &Parent| {
-            build(&world.params, parent, request.clone(), &world.pool, &world.accounts, 1)
+            let transfers = Transfers::OfMempool(&world.pool);
+            build(&world.params, parent, request.clone(), transfers, &world.accounts, 1)
         };
         let template = build(&world.parent()).unwrap();
         assert_eq!(template.block.header.time, Timestamp::new(1_000));
@@ -377,7 +436,8 @@ mod tests {
                 extra_nonce: [0; 8],
                 tag: Tag::default(),
             };
-            build(&world.params, &parent_of, request, &world.pool, &world.accounts, 1)
+            let transfers = Transfers::OfMempool(&world.pool);
+            build(&world.params, &parent_of, request, transfers, &world.accounts, 1)
         };
         let max_future_seconds = world.params.spec().max_future_seconds;
         for (parent, now) in [(7_200, 0), (8_200, 1_000), (u32::MAX, u32::MAX - 7_200)] {

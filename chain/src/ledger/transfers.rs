@@ -69,6 +69,16 @@ impl Writer {
         Ok(admission)
     }
 
+    /// Removes a transfer from the mempool of this node; `None` if it is not there.
+    ///
+    /// # Errors
+    /// Returns the error of a disk that cannot be used.
+    pub fn remove_transfer(&mut self, id: &Id) -> Result<Option<Dropped>, StoreError> {
+        let dropped = self.shared.write().mempool.remove_by_operator(id);
+        self.log_mempool()?;
+        Ok(dropped)
+    }
+
     /// Removes transfers that have waited too long for a missing nonce. Call it every few minutes.
     ///
     /// # Errors

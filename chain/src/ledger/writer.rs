@@ -28,7 +28,8 @@ use crate::store::blocks::{BlockLog, LogPosition, RecordKind, RecordLocation};
 use crate::store::directory::Directory;
 use crate::store::index::Index;
 use crate::store::sorted_run::RunFolder;
-use crate::template::{self, Template, TemplateError, TemplateRequest};
+use crate::template::{self, Template, TemplateError, TemplateRequest, Transfers};
+use crate::tx::Transfer;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
@@ -400,11 +401,35 @@ impl Writer {
     }
 
     /// Builds a block template on the tip from the transfers of the mempool.
+    ///
+    /// # Errors
+    /// Returns the errors of [`template::build`].
     pub fn template(
         &self,
         request: TemplateRequest,
     ) -> Result<Template, TemplateError<StoreError>> {
         let state = self.shared.read();
+        self.build_template(&state, request, Transfers::OfMempool(&state.mempool))
+    }
+
+    /// Builds a block template on the tip from exactly these transfers, in their order.
+    ///
+    /// # Errors
+    /// Returns the errors of [`template::build`].
+    pub fn template_of(
+        &self,
+        request: TemplateRequest,
+        transfers: &[Transfer],
+    ) -> Result<Template, TemplateError<StoreError>> {
+        self.build_template(&self.shared.read(), request, Transfers::Listed(transfers))
+    }
+
+    fn build_template(
+        &self,
+        state: &State,
+        request: TemplateRequest,
+        transfers: Transfers,
+    ) -> Result<Template, TemplateError<StoreError>> {
         let node = state.blocks.node(self.tip);
         let parent = template::Parent {
             hash: node.hash,
@@ -413,8 +438,8 @@ impl Writer {
             matured: matured_reward(&state.blocks, &self.shared.params, self.tip),
             accounts_hash: &self.accounts_hash,
         };
-        let (params, rows) = (&self.shared.params, self.tip_rows(&state));
-        template::build(params, &parent, request, &state.mempool, &rows, self.threads)
+        let (params, rows) = (&self.shared.params, self.tip_rows(state));
+        template::build(params, &parent, request, transfers, &rows, self.threads)
     }
 
     /// Commits, flushes and closes the data directory, so that the next start has nothing to

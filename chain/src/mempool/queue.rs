@@ -186,6 +186,19 @@ impl SenderQueue {
         Some(entry)
     }
 
+    /// Removes the transfer with this nonce. Pending transfers after it become queued, and wait for
+    /// another one since the mempool time `now`.
+    pub(super) fn remove(&mut self, nonce: u64, now: u64) -> Option<QueueEntry> {
+        let position = self.entries.binary_search_by_key(&nonce, |entry| entry.nonce).ok()?;
+        let entry = self.entries.remove(position);
+        if position < self.pending {
+            (self.pending, self.next_nonce) = (position, nonce);
+            self.gap_since = Some(now);
+        }
+        self.gap_since = self.gap_since.filter(|_| self.entries.len() > self.pending);
+        Some(entry)
+    }
+
     /// Removes all queued transfers.
     pub(super) fn remove_queued(&mut self) -> Vec<QueueEntry> {
         self.gap_since = None;

@@ -101,6 +101,9 @@ pub enum RejectReason {
         /// The nonce of the transfer that did not arrive.
         missing: u64,
     },
+    /// `removed`: the transfer was dropped because the operator of the node removed it.
+    #[error("removed by the operator of the node")]
+    Removed,
 }
 
 impl RejectReason {
@@ -119,6 +122,7 @@ impl RejectReason {
             }
             RejectReason::Replaced { .. } => "replaced",
             RejectReason::Expired { .. } => "expired",
+            RejectReason::Removed => "removed",
         }
     }
 
@@ -136,7 +140,8 @@ impl RejectReason {
             | RejectReason::SenderLimit { .. }
             | RejectReason::ReplacementLimit { .. }
             | RejectReason::Replaced { .. }
-            | RejectReason::Expired { .. } => None,
+            | RejectReason::Expired { .. }
+            | RejectReason::Removed => None,
         }
     }
 }

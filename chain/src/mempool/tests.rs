@@ -425,6 +425,30 @@ fn queued_transfers_expire_despite_clock_jumps() {
 }
 
 #[test]
+fn removed_transfer_leaves_a_gap_that_another_one_fills() {
+    let mut world = World::new(Limits { max_wait_seconds: 600, ..Limits::default() });
+    world.insert_all([pay(0, 0), pay(0, 1), pay(0, 2), pay(0, 5), pay(1, 0)]);
+    assert_eq!(world.pool.remove_by_operator(&pay(2, 0).id()), None);
+    let dropped = world.pool.remove_by_operator(&pay(0, 1).id()).unwrap();
+    world.assert_sound();
+    assert_eq!((dropped.transfer.id(), dropped.reason), (pay(0, 1).id(), RejectReason::Removed));
+    assert_eq!(world.status(pay(0, 1)), Some(Status::Dropped(RejectReason::Removed)));
+    assert_eq!(world.status(pay(0, 2)), Some(Status::Queued));
+    world.pool.remove_by_operator(&pay(0, 5).id()).unwrap();
+    world.assert_sound();
+    let other = Pay { amount: 7, ..pay(0, 1) };
+    let changes = world.insert(other).unwrap();
+    assert_eq!(changes.pending, [other.id(), pay(0, 2).id()]);
+
+    // The only transfer of a sender, and one that may come again.
+    world.pool.remove_by_operator(&pay(1, 0).id()).unwrap();
+    world.assert_sound();
+    assert_eq!(world.nonces(1), []);
+    world.insert(pay(1, 0)).unwrap();
+    assert_eq!(world.status(pay(1, 0)), Some(Status::Pending));
+}
+
+#[test]
 fn moved_gap_restarts_expiry() {
     let mut world = World::new(Limits { max_wait_seconds: 1_000, ..Limits::default() });
     world.pool.expire(Timestamp::new(0));

@@ -1,8 +1,10 @@
 //! The mempool over restarts of the ledger, also when its journal is older than the chain.
 
 use crate::harness::{Reference, TestNode, fixed_params, wallet};
-use chain::mempool::{Admission, Replacement, Restored, Source};
-use chain::tx::{Id, Memo, Payment, Transfer};
+use chain::mempool::{Admission, RejectReason, Replacement, Restored, Source, Status};
+use chain::template::{TemplateError, TemplateRequest};
+use chain::testing::solve_header;
+use chain::tx::{Id, Memo, Payment, Tag, Transfer};
 use std::fs;
 use std::path::PathBuf;
 
@@ -123,4 +125,56 @@ fn missing_or_foreign_journal_does_not_refuse_the_start() {
     node.kill();
     assert_eq!(node.start(), []);
     assert_eq!(ids(&node).len(), 1);
+}
+
+#[test]
+fn removed_transfer_stays_removed_after_a_kill() {
+    let reference = Reference::new(fixed_params());
+    let [first, second] = [0, 1].map(|nonce| transfer(&reference, 0, nonce, 1_000));
+    let mut node = TestNode::new(&reference.params);
+    submit(&mut node, &first);
+    submit(&mut node, &second);
+    let dropped = node.writer().remove_transfer(&first.id()).unwrap().unwrap();
+    assert_eq!((dropped.transfer.id(), dropped.reason.code()), (first.id(), "removed"));
+    assert_eq!(node.writer().remove_transfer(&first.id()).unwrap(), None);
+    node.kill();
+    node.start();
+    assert_eq!(ids(&node), [second.id()]);
+    let status = |id: Id| node.reader().view().mempool().status(&id).unwrap();
+    assert_eq!(status(first.id()), Status::Dropped(RejectReason::Removed));
+    assert_eq!(status(second.id()), Status::Queued);
+    // It may come again.
+    submit(&mut node, &first);
+    assert_eq!(ids(&node).len(), 2);
+}
+
+// A list has its own order, needs no minimum fee, and may contain what the mempool lacks.
+#[test]
+fn block_contains_exactly_the_listed_transfers() {
+    let reference = Reference::new(fixed_params());
+    let mut node = TestNode::new(&reference.params);
+    submit(&mut node, &transfer(&reference, 3, 0, 9_000));
+    let list = [(2, 0, 0), (1, 0, 1_000), (2, 1, 5_000)]
+        .map(|(from, nonce, fee)| transfer(&reference, from, nonce, fee));
+    let now = node.now;
+    let template = |node: &mut TestNode, list: &[Transfer]| {
+        let miner = wallet(9).address;
+        let request = TemplateRequest { miner, now, extra_nonce: [0; 8], tag: Tag::default() };
+        node.writer().template_of(request, list)
+    };
+    let mut block = template(&mut node, &list).unwrap().block;
+    assert_eq!(block.ids()[1..], list.clone().map(|transfer| transfer.id()));
+    solve_header(&mut block.header);
+    node.connect(&block);
+    assert_eq!(ids(&node).len(), 1, "the other transfer still waits");
+    assert_eq!(template(&mut node, &[]).unwrap().block.transactions.len(), 1);
+
+    let error = template(&mut node, &[transfer(&reference, 1, 1, 1), list[0].clone()]);
+    let Err(TemplateError::Transfer { index: 1, error }) = error else { panic!("{error:?}") };
+    assert_eq!(error.code(), "bad-nonce");
+    let mut forged = transfer(&reference, 1, 1, 1);
+    forged.amount += 1;
+    let error = template(&mut node, &[forged]);
+    let Err(TemplateError::Transfer { index: 0, error }) = error else { panic!("{error:?}") };
+    assert_eq!(error.code(), "bad-signature");
 }

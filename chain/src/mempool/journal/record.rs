@@ -149,6 +149,7 @@ fn encode_reason(reason: Option<&RejectReason>, out: &mut Vec<u8>) {
         RejectReason::Replaced { by } => (10, [None; 3], Some(by)),
         RejectReason::Expired { missing } => (11, [Some(*missing), None, None], None),
         RejectReason::WouldReplace { id } => (12, [None; 3], Some(id)),
+        RejectReason::Removed => (13, [None; 3], None),
     };
     out.push(code);
     fields.iter().flatten().for_each(|field| out.extend_from_slice(&field.to_le_bytes()));
@@ -173,6 +174,7 @@ fn decode_reason(input: &mut Decoder) -> Result<Option<RejectReason>, DecodeErro
         10 => RejectReason::Replaced { by: Id::from_bytes(input.array()?) },
         11 => RejectReason::Expired { missing: input.u64()? },
         12 => RejectReason::WouldReplace { id: Id::from_bytes(input.array()?) },
+        13 => RejectReason::Removed,
         kind => return Err(DecodeError::UnknownKind { kind }),
     }))
 }
@@ -198,6 +200,7 @@ mod tests {
             RejectReason::Replaced { by: id },
             RejectReason::Expired { missing: 15 },
             RejectReason::WouldReplace { id },
+            RejectReason::Removed,
         ];
         let mut entries = vec![
             Entry::Header { version: VERSION, genesis: block::Hash::from_bytes([5; 32]) },
