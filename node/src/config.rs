@@ -21,6 +21,7 @@ use peers::Peering;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use trusted_proxies::TrustedProxies;
 
 /// Default cache size of the index in MiB.
@@ -49,6 +50,8 @@ pub struct Config {
     pub peering: Peering,
     /// Whether to mine from the start.
     pub mine: bool,
+    /// When the node generates blocks by itself.
+    pub generation: BlockGeneration,
     /// Default address that mined blocks pay.
     pub miner: Option<Address>,
     /// Number of mining threads; `None` for one per processor.
@@ -63,6 +66,22 @@ pub struct Config {
     pub cache_bytes: u64,
     /// Whether to continue at what is left if the end of the block log is lost.
     pub accept_loss: bool,
+}
+
+/// When a node of a development network generates blocks by itself, without mining threads.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BlockGeneration {
+    /// Whether a transfer that arrives is confirmed at once.
+    pub on_transfer: bool,
+    /// The time from one block to the next, with or without transfers.
+    pub interval: Option<Duration>,
+}
+
+impl BlockGeneration {
+    /// Whether the node generates any block by itself.
+    pub fn is_enabled(&self) -> bool {
+        self.on_transfer || self.interval.is_some()
+    }
 }
 
 impl Settings {
@@ -94,6 +113,10 @@ impl Settings {
             ])?,
             tls: tls(self.tls_cert.as_deref(), self.tls_key.as_deref())?,
             mine: self.mine.unwrap_or(false),
+            generation: BlockGeneration {
+                on_transfer: self.automine.unwrap_or(false),
+                interval: self.block_time.map(|seconds| Duration::from_secs(seconds.get().into())),
+            },
             threads: self.threads,
             kernel: self.kernel.map(|name| name.parse()).transpose()?,
             stratum: self.stratum,

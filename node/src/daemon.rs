@@ -7,7 +7,7 @@ use crate::api::http::server;
 use crate::api::routes::dev;
 use crate::api::starting;
 use crate::auth::Token;
-use crate::clock::Clock;
+use crate::clock::{Clock, ClockSetting};
 use crate::config::Config;
 use crate::config::peers::Peering;
 use crate::events::publish::publish as publish_events;
@@ -15,6 +15,7 @@ use crate::events::{self, Events};
 use crate::faucet::Faucet;
 use crate::jobs::{self, Jobs};
 use crate::metrics::Metrics;
+use crate::mining::generator::BlockGenerator;
 use crate::mining::readiness::{PeerRequirement, Readiness};
 use crate::mining::stratum::{self, Workers};
 use crate::mining::templates::Templates;
@@ -184,6 +185,7 @@ fn check(config: &Config) -> Result<()> {
     if config.mine && config.miner.is_none() {
         bail!("--mine needs an address to pay: add --miner ADDRESS");
     }
+    dev::check_generation(config)?;
     AllowedHosts::new(&config.api_hosts)?;
     NodeFile::check(&config.data)?;
     Token::check(&config.data)?;
@@ -307,13 +309,18 @@ impl OtherStores {
             true => Clock::open(data)?,
             false => Clock::default(),
         };
-        if clock.offset() != 0 {
-            let seconds = clock.offset();
-            tracing::warn!(
+        match clock.setting() {
+            ClockSetting::Offset(0) => {}
+            ClockSetting::Offset(seconds) => tracing::warn!(
                 seconds,
                 "the clock for validation and mining has an offset, set before this start: POST \
                  /v1/dev/time changes it"
-            );
+            ),
+            ClockSetting::Frozen(time) => tracing::warn!(
+                %time,
+                "the clock for validation and mining is frozen since before this start: POST \
+                 /v1/dev/time changes it"
+            ),
         }
         // Before peers can change the chain: recovered blocks are counted from it as it was.
         let jobs =
@@ -461,6 +468,11 @@ impl Running {
         let stopping = || self.stop.subscribe();
         self.tasks.push(tokio::spawn(node.readiness.clone().run(stopping())));
         self.tasks.push(tokio::spawn(event_sources::run(Arc::clone(node))));
+        let payout = dev::payout_address(node.reader.params(), config.miner);
+        if let Some(miner) = payout.filter(|_| config.generation.is_enabled()) {
+            let generator = BlockGenerator::new(node.reader.clone(), node.writer.clone(), miner);
+            self.tasks.extend(generator.spawn(config.generation, &node.stopping));
+        }
         if let (Some((listener, _)), Some((_, workers))) = (stratum, node.stratum.clone()) {
             let (params, templates) = (node.reader.params(), Arc::clone(&node.templates));
             let writer = node.writer.clone();

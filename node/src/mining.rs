@@ -2,6 +2,7 @@
 //! solved block. It mines for the node in this process or a remote one, depending on its `Source`.
 //! Its blocks are validated like those of any other miner.
 
+pub mod generator;
 pub mod readiness;
 pub mod source;
 pub mod stratum;

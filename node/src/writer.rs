@@ -7,9 +7,9 @@
 mod block_log;
 mod handle;
 
-pub use handle::{BlockOverride, ChainVersion, GenerateError, Handle, Stopped};
+pub use handle::{BlockOverride, ChainVersion, GenerateError, Generation, Handle, Stopped};
 
-use crate::clock::{Clock, interval};
+use crate::clock::{Clock, ClockSetting, interval};
 use crate::events::{Payment, Publisher};
 use crate::metrics::Metrics;
 use crate::random::random_bytes;
@@ -20,11 +20,12 @@ use chain::ledger::{
     Accepted, Commit, InvalidateError, MAX_PRUNABLE_BYTES, PrecheckedBlock, Prechecker,
     ProposalError, Pruned, Reader, Submission, SubmitError, TransferError, Writer,
 };
-use chain::mempool::{Admission, Changes};
+use chain::mempool::{Admission, Changes, Dropped};
+use chain::rules::RuleError;
 use chain::store::{BackgroundSync, StoreError};
 use chain::template::{Template, TemplateError, TemplateRequest};
-use chain::tx::Tag;
-use chain::{Address, Header};
+use chain::tx::{self, Tag};
+use chain::{Address, Header, Timestamp};
 use handle::{QueuedBlock, Request};
 use p2p::BlockReply;
 use std::sync::Arc;
@@ -86,6 +87,7 @@ impl Thread {
             metrics,
             log: BlockLog::default(),
             clock: clock.clone(),
+            next_block_time: None,
             extra_nonce,
             disk_full: publish_disk_full,
             started: Instant::now(),
@@ -145,6 +147,8 @@ struct WriterTask {
     metrics: Arc<Metrics>,
     log: BlockLog,
     clock: Clock,
+    /// The time of the next generated block, if the operator set it.
+    next_block_time: Option<Timestamp>,
     /// The last four bytes of the next template's extra nonce. Random at the start, so that nodes
     /// that mine for one address search different blocks.
     extra_nonce: u32,
@@ -182,18 +186,36 @@ impl WriterTask {
                     let result = self.writer.check_proposal(&proposal);
                     respond(reply, result, proposal_store_error)?;
                 }
-                Request::Generate(blocks, miner, reply) => {
-                    let result = self.generate_blocks(blocks, miner);
+                Request::Generate(request, reply) => {
+                    let result = self.generate_blocks(request);
                     respond(reply, result, generate_store_error)?;
                 }
                 Request::Override(change, block, reply) => {
                     let result = self.override_block(change, block);
                     respond(reply, result, override_store_error)?;
                 }
-                Request::SetClockOffset(seconds, reply) => {
-                    let result = self.clock.set_offset(seconds).map(|()| self.clock.now());
-                    tracing::warn!(seconds, "the clock for validation and mining has an offset");
+                Request::RemoveTransfer(id, reply) => {
+                    let result = self.remove_transfer(&id);
+                    respond(reply, result, |error| Some(error))?;
+                }
+                Request::SetClock(setting, reply) => {
+                    let result = self.clock.set(setting);
+                    match setting {
+                        ClockSetting::Offset(seconds) => {
+                            tracing::warn!(
+                                seconds,
+                                "the clock for validation and mining has an offset"
+                            );
+                        }
+                        ClockSetting::Frozen(time) => {
+                            tracing::warn!(%time, "the clock for validation and mining is frozen");
+                        }
+                    }
                     let _ = reply.send(result);
+                }
+                Request::SetNextBlockTime(time, reply) => {
+                    self.next_block_time = Some(time);
+                    let _ = reply.send(());
                 }
                 Request::Flush => self.flush()?,
                 Request::Stop => break,
@@ -386,16 +408,22 @@ impl WriterTask {
     fn template(
         &mut self,
         miner: Address,
-        [a, b, c, d]: [u8; 4],
+        mark: [u8; 4],
     ) -> Result<Template, TemplateError<StoreError>> {
+        let request = self.template_request(miner, mark);
+        self.writer.template(request)
+    }
+
+    /// The request for a template at the time of the clock, with an extra nonce of its own.
+    fn template_request(&mut self, miner: Address, [a, b, c, d]: [u8; 4]) -> TemplateRequest {
         self.extra_nonce = self.extra_nonce.wrapping_add(1);
         let [e, f, g, h] = self.extra_nonce.to_be_bytes();
-        self.writer.template(TemplateRequest {
+        TemplateRequest {
             miner,
             now: self.clock.now(),
             extra_nonce: [a, b, c, d, e, f, g, h],
             tag: Tag::new(COINBASE_TAG.to_vec()).expect("the tag is short"),
-        })
+        }
     }
 
     fn override_block(
@@ -414,12 +442,17 @@ impl WriterTask {
         Ok(())
     }
 
-    fn generate_blocks(
-        &mut self,
-        blocks: u32,
-        miner: Address,
-    ) -> Result<Vec<block::Hash>, GenerateError> {
-        let hashes = self.generate_uncommitted(blocks, miner);
+    fn remove_transfer(&mut self, id: &tx::Id) -> Result<Option<Dropped>, StoreError> {
+        let removed = self.writer.remove_transfer(id)?;
+        if let Some(dropped) = removed.clone() {
+            self.publish_version();
+            self.publish_mempool(Changes { dropped: vec![dropped], ..Changes::default() });
+        }
+        Ok(removed)
+    }
+
+    fn generate_blocks(&mut self, request: Generation) -> Result<Vec<block::Hash>, GenerateError> {
+        let hashes = self.generate_uncommitted(request);
         // Also after an error: the blocks before it are connected.
         self.commit()?;
         hashes
@@ -429,16 +462,28 @@ impl WriterTask {
     /// the mempool.
     fn generate_uncommitted(
         &mut self,
-        blocks: u32,
-        miner: Address,
+        request: Generation,
     ) -> Result<Vec<block::Hash>, GenerateError> {
+        let Generation { blocks, miner, mut time, mut transfers } = request;
         let mut hashes = Vec::new();
         for _ in 0..blocks {
-            let Template { mut block, target, .. } = self.template(miner, [0; 4])?;
+            // Only of the first block, before which all others are committed.
+            let time = time.take().or(self.next_block_time);
+            let earliest = self.reader.view().tip().time;
+            if let Some(actual) = time.filter(|time| *time < earliest) {
+                return Err(SubmitError::Invalid(RuleError::TimeTooOld { earliest, actual }).into());
+            }
+            let template = self.template_request(miner, [0; 4]);
+            let template = TemplateRequest { now: time.unwrap_or(template.now), ..template };
+            let Template { mut block, target, .. } = match transfers.take() {
+                Some(transfers) => self.writer.template_of(template, &transfers)?,
+                None => self.writer.template(template)?,
+            };
             solve(&mut block.header, target);
             let carries_transfers = block.transactions.len() > 1;
             hashes.push(block.hash());
             self.accept_block(block)?;
+            self.next_block_time = None;
             if carries_transfers {
                 self.commit()?;
             }

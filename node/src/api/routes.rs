@@ -36,7 +36,7 @@ pub fn all(token: &Token) -> Routes {
         blocks::routes(),
         transactions::routes(),
         accounts::routes(),
-        mempool::routes(),
+        mempool::routes(token),
         peers::routes(token),
         bans::routes(token),
         mining::routes(),

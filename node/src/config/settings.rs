@@ -10,7 +10,7 @@ use clap::{ArgMatches, FromArgMatches as _};
 use serde::Deserialize;
 use std::fs;
 use std::net::SocketAddr;
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::{Path, PathBuf};
 
 /// Default filter of the log.
@@ -100,6 +100,17 @@ pub struct Settings {
     /// Address that mined blocks pay
     #[arg(long, env = "CHAIN_MINER", value_name = "ADDRESS")]
     pub miner: Option<String>,
+    /// Generate a block for every transfer that arrives, on a development network
+    #[arg(
+        long, env = "CHAIN_AUTOMINE", value_name = "BOOL", value_parser = boolean(),
+        num_args = 0..=1, require_equals = true, default_missing_value = "true"
+    )]
+    pub automine: Option<bool>,
+    /// Generate a block every number of seconds, on a development network
+    ///
+    /// Default: none.
+    #[arg(long, env = "CHAIN_BLOCK_TIME", value_name = "SECONDS")]
+    pub block_time: Option<NonZeroU32>,
     /// Number of mining threads [default: one per processor]
     #[arg(long, env = "CHAIN_THREADS", value_name = "N")]
     pub threads: Option<NonZeroUsize>,

@@ -1,16 +1,16 @@
 //! The handle by which the rest of the node sends requests to the writer's thread.
 
-use crate::clock::Clock;
+use crate::clock::{Clock, ClockSetting};
 use chain::Address;
 use chain::block::{self, Block, Header, Timestamp};
 use chain::ledger::{
     Accepted, CheckedProposal, HeaderBranch, HeadersError, InvalidateError, ProposalError,
     Submission, SubmitError, TransferError,
 };
-use chain::mempool::{Admission, Replacement, Source};
+use chain::mempool::{Admission, Dropped, Replacement, Source};
 use chain::store::StoreError;
 use chain::template::{Template, TemplateError};
-use chain::tx::Transfer;
+use chain::tx::{self, Transfer};
 use p2p::{BlockReply, Submit, TransferReply};
 use std::io;
 use std::sync::Arc;
@@ -39,6 +39,26 @@ pub enum GenerateError {
     Store(#[from] StoreError),
 }
 
+/// The blocks to generate.
+#[derive(Clone, Debug)]
+pub struct Generation {
+    /// The number of blocks.
+    pub blocks: u32,
+    /// The address that they pay.
+    pub miner: Address,
+    /// The time of the first block; `None` for the time of the clock.
+    pub time: Option<Timestamp>,
+    /// Exactly the transfers of the first block; `None` for those of the mempool.
+    pub transfers: Option<Vec<Transfer>>,
+}
+
+impl Generation {
+    /// A number of blocks with the transfers of the mempool.
+    pub fn new(blocks: u32, miner: Address) -> Generation {
+        Generation { blocks, miner, time: None, transfers: None }
+    }
+}
+
 /// The writer has stopped: the node is shutting down.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error("the node is stopping")]
@@ -53,9 +73,11 @@ pub(super) enum Request {
     Transfer(Arc<Transfer>, Replacement, Source, TransferReply),
     Template(Address, [u8; 4], oneshot::Sender<Result<Template, TemplateError<StoreError>>>),
     Proposal(Box<CheckedProposal>, oneshot::Sender<Result<(), ProposalError>>),
-    Generate(u32, Address, oneshot::Sender<Result<Vec<block::Hash>, GenerateError>>),
+    Generate(Generation, oneshot::Sender<Result<Vec<block::Hash>, GenerateError>>),
     Override(BlockOverride, block::Hash, oneshot::Sender<Result<(), InvalidateError>>),
-    SetClockOffset(i64, oneshot::Sender<io::Result<Timestamp>>),
+    RemoveTransfer(tx::Id, oneshot::Sender<Result<Option<Dropped>, StoreError>>),
+    SetClock(ClockSetting, oneshot::Sender<io::Result<()>>),
+    SetNextBlockTime(Timestamp, oneshot::Sender<()>),
     Flush,
     Stop,
 }
@@ -143,10 +165,9 @@ impl Handle {
     /// wait meanwhile, so a call should ask for some hundred blocks at most.
     pub async fn generate_blocks(
         &self,
-        blocks: u32,
-        miner: Address,
+        request: Generation,
     ) -> Result<Result<Vec<block::Hash>, GenerateError>, Stopped> {
-        self.request(|reply| Request::Generate(blocks, miner, reply)).await
+        self.request(|reply| Request::Generate(request, reply)).await
     }
 
     /// Overrides the validity of a block; returns after the reorganisation that follows, if any.
@@ -158,10 +179,27 @@ impl Handle {
         self.request(|reply| Request::Override(change, block, reply)).await
     }
 
-    /// Sets the node's clock `seconds` ahead of this machine's, or behind it, also for later starts;
-    /// returns its new time.
-    pub async fn set_clock_offset(&self, seconds: i64) -> Result<io::Result<Timestamp>, Stopped> {
-        self.request(|reply| Request::SetClockOffset(seconds, reply)).await
+    /// Removes a transfer from the mempool of this node; `None` if it is not there.
+    pub async fn remove_transfer(
+        &self,
+        id: tx::Id,
+    ) -> Result<Result<Option<Dropped>, StoreError>, Stopped> {
+        self.request(|reply| Request::RemoveTransfer(id, reply)).await
+    }
+
+    /// The setting of the clock that blocks are validated with.
+    pub fn clock_setting(&self) -> ClockSetting {
+        self.clock.setting()
+    }
+
+    /// Changes the clock that blocks are validated with, also for later starts.
+    pub async fn set_clock(&self, setting: ClockSetting) -> Result<io::Result<()>, Stopped> {
+        self.request(|reply| Request::SetClock(setting, reply)).await
+    }
+
+    /// Sets the time of the next block that is generated. A restart forgets it.
+    pub async fn set_next_block_time(&self, time: Timestamp) -> Result<(), Stopped> {
+        self.request(|reply| Request::SetNextBlockTime(time, reply)).await
     }
 
     /// A receiver of every change of the tip or the mempool.

@@ -36,7 +36,8 @@ impl World {
     /// Generates blocks that pay an address; returns them oldest first.
     async fn generate(&self, count: u32, miner: u8) -> Vec<Block> {
         let miner = Address::from_bytes([miner; 20]);
-        let hashes = self.handle().generate_blocks(count, miner).await.unwrap().unwrap();
+        let hashes =
+            self.handle().generate_blocks(Generation::new(count, miner)).await.unwrap().unwrap();
         let view = self.reader.view();
         hashes.iter().map(|hash| view.block(view.find(hash).unwrap()).unwrap()).collect()
     }

@@ -140,6 +140,7 @@ impl From<TemplateError<StoreError>> for Problem {
                 let latest = behind.now.saturating_add(behind.max_future_seconds);
                 RuleError::TimeTooNew { latest, actual: behind.parent }.into()
             }
+            TemplateError::Transfer { index, error } => Problem::from(error).for_item(index),
             TemplateError::View(error) => error.into(),
         }
     }
@@ -162,10 +163,10 @@ impl From<GenerateError> for Problem {
             GenerateError::Submit(SubmitError::Store(error)) | GenerateError::Store(error) => {
                 error.into()
             }
-            // The clock offset may put the clock before the tip.
-            GenerateError::Submit(SubmitError::Invalid(error @ RuleError::TimeTooNew { .. })) => {
-                error.into()
-            }
+            // The clock may be before the tip, and so may the requested time.
+            GenerateError::Submit(SubmitError::Invalid(
+                error @ (RuleError::TimeTooNew { .. } | RuleError::TimeTooOld { .. }),
+            )) => error.into(),
             GenerateError::Submit(error) => Problem::new(Kind::INTERNAL, error.to_string()),
         }
     }

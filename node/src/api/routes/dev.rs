@@ -2,20 +2,22 @@
 
 use crate::api::http::content::Json;
 use crate::api::http::error;
-use crate::api::http::extract::in_range;
+use crate::api::http::extract::{MAX_BLOCK_BODY, in_range};
 use crate::api::http::problem::{Kind, Problem};
 use crate::api::http::response::blocking;
 use crate::api::openapi::route::{Routes, post};
 use crate::api::openapi::schema::{AddressText, BlockHash, Integer, SignedInteger};
 use crate::api::routes::{transactions, transfer};
 use crate::auth::Token;
+use crate::clock::ClockSetting;
+use crate::config::Config;
 use crate::state::NodeState;
-use crate::writer::BlockOverride;
+use crate::writer::{BlockOverride, Generation};
+use anyhow::ensure;
 use axum::extract::State;
 use axum::response::Response;
 use chain::mempool::Replacement;
-use chain::rules::Rule;
-use chain::{Address, Params, block};
+use chain::{Address, Params, Timestamp, Transfer, block, tx};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::io;
@@ -24,13 +26,22 @@ use std::sync::Arc;
 pub fn routes(token: &Token) -> Routes {
     Routes::new([
         post("/v1/dev/generate", "Generate blocks", generate)
-            .response::<Generated>(200, "The blocks are the last of the best chain.")
-            .errors(&[Kind::NOT_AVAILABLE, Kind::NO_MINER, Kind::DISK_FULL])
-            .errors(&[Kind::rule(Rule::TimeTooNew)]),
-        post("/v1/dev/time", "Offset the clock", time)
             .description(
-                "Blocks are validated and mined by the adjusted clock, also after a restart. Messages \
-                                   of peers are still compared with the system clock first.",
+                "`time` and `transactions` apply to the first block: its time, and exactly its \
+                 transfers, in their order; otherwise it has the time of the clock and the transfers \
+                 of the mempool.",
+            )
+            .body_limit(MAX_BLOCK_BODY)
+            .response::<Generated>(200, "The blocks are the last of the best chain.")
+            .errors(&[Kind::NOT_AVAILABLE, Kind::NO_MINER, Kind::NOT_FOUND, Kind::DISK_FULL])
+            .errors(&Kind::rules().collect::<Vec<_>>()),
+        post("/v1/dev/time", "Set the clock", time)
+            .description(
+                "Blocks are validated and mined by this clock, also after a restart: it is that of the \
+                 machine with an offset, runs on from a `time`, or stands still while it is `frozen`. \
+                 `next_block_time` is the time of the next block that is generated, by a request or by \
+                 `--automine` and `--block-time`. Messages of peers are still compared with the system \
+                 clock first.",
             )
             .response::<TimeResponse>(200, "The clock was adjusted.")
             .errors(&[Kind::NOT_AVAILABLE, Kind::DISK_FULL]),
@@ -64,6 +75,9 @@ const BATCH: u64 = 200;
 /// Largest expected number of hashes of a block generated on demand: some milliseconds.
 const MAX_WORK: u64 = 1 << 16;
 
+/// Most transfers in a request to generate blocks: they fit into a block.
+const MAX_LISTED: u64 = 10_000;
+
 /// Largest clock offset in seconds, either way: ten years.
 const MAX_SHIFT: i64 = 315_360_000;
 /// The status code of a branch that the operator invalidated.
@@ -74,6 +88,27 @@ pub fn is_available(params: &Params) -> bool {
     let spec = params.spec();
     let work = spec.genesis_bits.target().map(|target| u64::try_from(target.work().value()));
     spec.fixed_difficulty && work.is_ok_and(|work| work.is_ok_and(|work| work <= MAX_WORK))
+}
+
+/// Checks that a node can generate blocks by itself, if it is to.
+pub fn check_generation(config: &Config) -> anyhow::Result<()> {
+    if !config.generation.is_enabled() {
+        return Ok(());
+    }
+    ensure!(
+        is_available(&config.params),
+        "--automine and --block-time need a development network: blocks of `{}` take work",
+        config.params.name()
+    );
+    ensure!(
+        !config.mine,
+        "--mine searches blocks with threads: use either --mine, or --automine and --block-time"
+    );
+    ensure!(
+        payout_address(&config.params, config.miner).is_some(),
+        "--automine and --block-time need an address to pay: add --miner ADDRESS"
+    );
+    Ok(())
 }
 
 /// A request to generate blocks.
@@ -87,6 +122,13 @@ pub struct GenerateRequest {
     /// The payout address; the default one of the node unless given.
     #[schemars(with = "Option<AddressText>")]
     pub miner: Option<String>,
+    /// The time of the first block, Unix seconds.
+    #[schemars(range(max = 4_294_967_295_u32))]
+    pub time: Option<Integer>,
+    /// The transfers of the first block: ids of transfers in the mempool, or signed transfers in
+    /// hexadecimal.
+    #[schemars(length(max = 10_000))]
+    pub transactions: Option<Vec<String>>,
 }
 
 /// Generated blocks, oldest first.
@@ -105,16 +147,51 @@ pub async fn generate(
     let params = node.reader.params();
     let blocks = in_range(request.blocks.0, 1..=MAX_BLOCKS, "blocks")?;
     let miner = request.miner.as_deref();
-    let miner = transfer::payout_address(miner, default_miner(&node), params.hrp())?;
+    let miner =
+        transfer::payout_address(miner, payout_address(params, node.default_miner), params.hrp())?;
+    let mut time = request.time.map(|time| timestamp(time.0, "time")).transpose()?;
+    let mut transfers = match request.transactions {
+        Some(listed) => Some(listed_transfers(&node, &listed)?),
+        None => None,
+    };
     let mut made: Vec<block::Hash> = Vec::new();
     let mut left = blocks;
     while left > 0 {
         let batch = left.min(BATCH);
-        let batch = u32::try_from(batch).expect("a batch is short");
-        made.extend(node.writer.generate_blocks(batch, miner).await??);
-        left = left.saturating_sub(u64::from(batch));
+        let blocks = u32::try_from(batch).expect("a batch is short");
+        let (time, transfers) = (time.take(), transfers.take());
+        let request = Generation { blocks, miner, time, transfers };
+        made.extend(node.writer.generate_blocks(request).await??);
+        left = left.saturating_sub(batch);
     }
     Ok(Json(Generated { blocks: made.iter().map(ToString::to_string).collect() }))
+}
+
+/// A time in Unix seconds from the field `name`.
+fn timestamp(seconds: u64, name: &str) -> Result<Timestamp, Problem> {
+    let seconds = in_range(seconds, 0..=u32::MAX.into(), name)?;
+    Ok(Timestamp::new(u32::try_from(seconds).expect("it is in the range")))
+}
+
+/// The transfers that ids of the mempool and hexadecimal encodings name.
+fn listed_transfers(node: &NodeState, listed: &[String]) -> Result<Vec<Transfer>, Problem> {
+    in_range(listed.len() as u64, 0..=MAX_LISTED, "the number of transactions")?;
+    let view = node.reader.view();
+    let named = listed.iter().map(|text| match text.parse::<tx::Id>() {
+        Ok(id) => {
+            view.mempool().get(&id).map(|it| it.transfer.transfer().clone()).ok_or_else(|| {
+                Problem::new(Kind::NOT_FOUND, format!("no transfer {id} in the mempool"))
+            })
+        }
+        Err(_) => {
+            let bytes = hex::decode(text).map_err(|_| {
+                let detail = "expected the id or the hexadecimal digits of a signed transfer";
+                Problem::new(Kind::BAD_REQUEST, detail)
+            })?;
+            Ok(Transfer::decode(&bytes)?)
+        }
+    });
+    named.enumerate().map(|(index, it)| it.map_err(|problem| problem.for_item(index))).collect()
 }
 
 fn require_dev_network(node: &NodeState) -> Result<(), Problem> {
@@ -126,20 +203,58 @@ fn require_dev_network(node: &NodeState) -> Result<(), Problem> {
     Err(Problem::new(Kind::NOT_AVAILABLE, detail))
 }
 
-/// The node's default payout address, or else the first allocated one.
-fn default_miner(node: &NodeState) -> Option<Address> {
-    let allocations = &node.reader.params().spec().allocations;
-    node.default_miner.or_else(|| allocations.first().map(|(address, _)| *address))
+/// The address that generated blocks pay: the node's default one, or else the first allocated one.
+pub fn payout_address(params: &Params, default_miner: Option<Address>) -> Option<Address> {
+    let allocations = &params.spec().allocations;
+    default_miner.or_else(|| allocations.first().map(|(address, _)| *address))
 }
 
-/// A request to offset the clock.
+/// A request to set the clock, or the time of the next block.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[schemars(rename = "TimeRequest")]
 #[serde(deny_unknown_fields)]
 pub struct TimeRequest {
-    /// The offset from the system clock in seconds.
+    /// The offset from the system clock in seconds; excludes `time`.
     #[schemars(range(min = -315_360_000, max = 315_360_000))]
-    pub offset_seconds: SignedInteger,
+    pub offset_seconds: Option<SignedInteger>,
+    /// The time that the clock shows now, Unix seconds.
+    #[schemars(range(max = 4_294_967_295_u32))]
+    pub time: Option<Integer>,
+    /// Whether the clock stands still. Without it a new time or offset makes it run; `false` alone
+    /// makes a frozen clock run on from its time.
+    pub frozen: Option<bool>,
+    /// The time of the next generated block, Unix seconds.
+    #[schemars(range(max = 4_294_967_295_u32))]
+    pub next_block_time: Option<Integer>,
+}
+
+impl TimeRequest {
+    /// The setting of the clock after the request; `None` if it does not change the clock.
+    fn setting(&self, current: ClockSetting) -> Result<Option<ClockSetting>, Problem> {
+        let set = match (&self.offset_seconds, &self.time) {
+            (Some(SignedInteger(offset)), None) => {
+                in_range(*offset, -MAX_SHIFT..=MAX_SHIFT, "offset_seconds")?;
+                Some(ClockSetting::Offset(*offset))
+            }
+            (None, Some(Integer(time))) => {
+                Some(ClockSetting::running_from(timestamp(*time, "time")?))
+            }
+            (None, None) => None,
+            (Some(_), Some(_)) => {
+                let detail = "set the clock by `offset_seconds` or by `time`, not by both";
+                return Err(Problem::new(Kind::BAD_REQUEST, detail));
+            }
+        };
+        Ok(match (set, self.frozen) {
+            (None, None) => None,
+            (set, Some(true)) => Some(ClockSetting::Frozen(set.unwrap_or(current).now())),
+            (None, Some(false)) => Some(match current {
+                ClockSetting::Frozen(time) => ClockSetting::running_from(time),
+                running => running,
+            }),
+            (set, _) => set,
+        })
+    }
 }
 
 /// The state of the clock.
@@ -149,6 +264,8 @@ pub struct TimeResponse {
     pub offset_seconds: i64,
     /// The adjusted time, Unix seconds.
     pub time: u32,
+    /// Whether the clock stands still.
+    pub frozen: bool,
 }
 
 pub async fn time(
@@ -156,19 +273,34 @@ pub async fn time(
     Json(request): Json<TimeRequest>,
 ) -> Result<Json<TimeResponse>, Problem> {
     require_dev_network(&node)?;
-    let SignedInteger(offset_seconds) = request.offset_seconds;
-    in_range(offset_seconds, -MAX_SHIFT..=MAX_SHIFT, "offset_seconds")?;
-    let time = node.writer.set_clock_offset(offset_seconds).await?.map_err(|error| {
-        let kind = match error.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Kind::DISK_FULL,
-            _ => Kind::INTERNAL,
-        };
-        Problem::new(kind, format!("the offset cannot be stored: {error}"))
-    })?;
-    let time = time.get();
-    // Published before the response.
-    let _ = node.readiness.check().await;
-    Ok(Json(TimeResponse { offset_seconds, time }))
+    let next_block_time = request.next_block_time.as_ref();
+    let next_block_time = next_block_time.map(|time| timestamp(time.0, "next_block_time"));
+    let next_block_time = next_block_time.transpose()?;
+    let setting = request.setting(node.writer.clock_setting())?;
+    if setting.is_none() && next_block_time.is_none() {
+        let detail = "set one of `offset_seconds`, `time`, `frozen` and `next_block_time`";
+        return Err(Problem::new(Kind::BAD_REQUEST, detail));
+    }
+    if let Some(setting) = setting {
+        node.writer.set_clock(setting).await?.map_err(|error| {
+            let kind = match error.kind() {
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Kind::DISK_FULL,
+                _ => Kind::INTERNAL,
+            };
+            Problem::new(kind, format!("the clock cannot be stored: {error}"))
+        })?;
+        // Published before the response.
+        let _ = node.readiness.check().await;
+    }
+    if let Some(time) = next_block_time {
+        node.writer.set_next_block_time(time).await?;
+    }
+    let setting = node.writer.clock_setting();
+    Ok(Json(TimeResponse {
+        offset_seconds: setting.offset(),
+        time: setting.now().get(),
+        frozen: matches!(setting, ClockSetting::Frozen(_)),
+    }))
 }
 
 /// A request that names a block.

@@ -1,22 +1,35 @@
 //! The mempool and fee estimates.
 
 use crate::api::http::content::Json;
-use crate::api::http::extract::Query;
+use crate::api::http::extract::{Path, Query};
 use crate::api::http::page::{Cursor, List, Page, PageQuery};
-use crate::api::http::problem::Problem;
+use crate::api::http::problem::{Kind, Problem};
 use crate::api::http::response::{ReadResponse, read, read_blocking};
-use crate::api::openapi::route::{Routes, get};
-use crate::api::routes::transactions::Transaction;
+use crate::api::openapi::route::{Routes, delete, get};
+use crate::api::openapi::schema::TransactionId;
+use crate::api::routes::transactions::{self, Transaction};
+use crate::auth::Token;
 use crate::state::NodeState;
 use axum::extract::State;
-use axum::http::Uri;
+use axum::http::{StatusCode, Uri};
 use axum::response::Response;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-pub fn routes() -> Routes {
+pub fn routes(token: &Token) -> Routes {
+    let protected = Routes::new([delete(
+        "/v1/mempool/transactions/{id}",
+        "Remove a transfer from the mempool of this node",
+        remove,
+    )
+    .description(
+        "Other nodes are not affected, and may send the transfer again. Later transfers of the sender \
+         wait for another one with its nonce.",
+    )
+    .no_content("The transfer was dropped, with the reason `removed`.")
+    .errors(&[Kind::NOT_FOUND, Kind::DISK_FULL])]);
     Routes::new([
         get("/v1/mempool", "Get the state of the mempool", pool).returns::<Pool>(),
         get("/v1/mempool/transactions", "List unconfirmed transactions", transactions)
@@ -27,6 +40,7 @@ pub fn routes() -> Routes {
             )
             .returns::<Rates>(),
     ])
+    .merge(protected.protected(token))
 }
 
 /// Fee rates in base units per byte, by confirmation target in blocks.
@@ -99,6 +113,17 @@ pub async fn transactions(
         let next = more.then(|| Cursor { list: List::Mempool, bound, position: last }.encode());
         Ok(ReadResponse::page(Page { items, next }, &uri, limit).volatile())
     }))
+}
+
+pub async fn remove(
+    State(node): State<Arc<NodeState>>,
+    Path(TransactionId(id)): Path<TransactionId>,
+) -> Result<StatusCode, Problem> {
+    let id = transactions::parse(&id)?;
+    match node.writer.remove_transfer(id).await?? {
+        Some(_) => Ok(StatusCode::NO_CONTENT),
+        None => Err(Problem::new(Kind::NOT_FOUND, format!("no transfer {id} in the mempool"))),
+    }
 }
 
 pub async fn fees(State(node): State<Arc<NodeState>>) -> Response {

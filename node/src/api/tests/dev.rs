@@ -221,3 +221,153 @@ async fn dev_routes_are_not_available_on_other_networks() {
     let order = json!({"address": text(address(0)), "amount": 1});
     world.post_json("/v1/dev/faucet", &order).await.problem(403, "not-available");
 }
+
+/// The ids of the transfers of a block, without the coinbase.
+async fn transfers_of(world: &World, block: &str) -> Vec<String> {
+    let block = world.get(&format!("/v1/blocks/{block}")).await.json();
+    let ids = block["transactions"].as_array().unwrap();
+    ids[1..].iter().map(|id| id.as_str().unwrap().to_owned()).collect()
+}
+
+#[tokio::test]
+async fn generated_block_contains_exactly_the_listed_transfers() {
+    let world = World::new().await;
+    let [pending, other] = [PAY, Pay { from: 1, fee: 9_000, ..PAY }].map(Pay::signed);
+    world.submit(&pending).await;
+    world.submit(&other).await;
+    // Below the minimum fee, and unknown to the mempool.
+    let unknown = Pay { from: 2, fee: 0, ..PAY }.signed();
+    let list = json!([hex::encode(unknown.encode()), pending.id().to_string()]);
+    let order = json!({"blocks": 2, "transactions": list});
+    world.post_json("/v1/dev/generate", &order).await.json();
+    let expected = [&unknown, &pending].map(|transfer| transfer.id().to_string());
+    assert_eq!(transfers_of(&world, "1").await, expected);
+    assert_eq!(transfers_of(&world, "2").await, [other.id().to_string()]);
+    world.post_json("/v1/dev/generate", &json!({"blocks": 1, "transactions": []})).await.json();
+    assert_eq!(transfers_of(&world, "3").await, Vec::<String>::new());
+
+    let generate = async |transactions: Value| {
+        let order = json!({"blocks": 1, "transactions": transactions});
+        world.post_json("/v1/dev/generate", &order).await
+    };
+    let again = generate(json!([hex::encode(pending.encode())])).await.problem(422, "bad-nonce");
+    assert_eq!((&again["expected"], &again["actual"]), (&json!(1), &json!(0)));
+    assert!(again["detail"].as_str().unwrap().starts_with("item 0: "), "{again}");
+    generate(json!([pending.id().to_string()])).await.problem(404, "not-found");
+    generate(json!(["00ff"])).await.problem(422, "bad-encoding");
+    generate(json!(["zz"])).await.problem(400, "bad-request");
+    assert_eq!(world.height().await, 3);
+}
+
+#[tokio::test]
+async fn generated_block_has_the_requested_time() {
+    let world = World::new().await;
+    let tip_time = async || world.get("/v1/blocks/tip").await.json()["time"].as_u64().unwrap();
+    let at = |time: u64| json!({"blocks": 1, "time": time});
+    let clock = json!({"time": 1_799_999_000, "frozen": true});
+    world.post_json("/v1/dev/time", &clock).await.json();
+    world.post_json("/v1/dev/generate", &at(1_800_000_000)).await.json();
+    assert_eq!(tip_time().await, 1_800_000_000);
+    let problem = world.post_json("/v1/dev/generate", &at(1_799_999_999)).await;
+    let problem = problem.problem(422, "time-too-old");
+    assert_eq!(problem["expected"], 1_800_000_000);
+    world.post_json("/v1/dev/generate", &at(4_294_967_295)).await.problem(422, "time-too-new");
+    world.post_json("/v1/dev/generate", &at(4_294_967_296)).await.problem(400, "bad-request");
+
+    // The next block only, and also after a request that failed.
+    let next = json!({"next_block_time": 1_800_000_100});
+    world.post_json("/v1/dev/time", &next).await.json();
+    world.post_json("/v1/dev/generate", &at(1)).await.problem(422, "time-too-old");
+    world.generate(1, 0).await;
+    assert_eq!(tip_time().await, 1_800_000_100);
+    world.generate(1, 0).await;
+    assert_eq!(tip_time().await, 1_800_000_100, "that of its parent");
+}
+
+#[tokio::test]
+async fn clock_is_set_to_a_time_and_frozen() {
+    let world = World::new().await;
+    let set = async |order: Value| world.post_json("/v1/dev/time", &order).await;
+    let time = 1_900_000_000_u64;
+    let clock = set(json!({"time": time})).await.json();
+    assert_eq!(clock["frozen"], false);
+    assert!((time..time + 60).contains(&clock["time"].as_u64().unwrap()), "{clock}");
+
+    let clock = set(json!({"time": time, "frozen": true})).await.json();
+    assert_eq!((&clock["time"], &clock["frozen"]), (&json!(time), &json!(true)));
+    world.generate(3, 0).await;
+    assert_eq!(world.get("/v1/blocks/tip").await.json()["time"], time);
+    let clock = set(json!({"frozen": false})).await.json();
+    assert!((time..time + 60).contains(&clock["time"].as_u64().unwrap()), "{clock}");
+    assert_eq!(set(json!({"offset_seconds": 0, "frozen": true})).await.json()["frozen"], true);
+    assert_eq!(set(json!({"offset_seconds": 0})).await.json()["frozen"], false);
+    for order in [
+        json!({}),
+        json!({"time": time, "offset_seconds": 1}),
+        json!({"time": 4_294_967_296_u64}),
+        json!({"next_block_time": -1}),
+        json!({"frozen": 1}),
+    ] {
+        set(order).await.problem(400, "bad-request");
+    }
+}
+
+/// Waits until the chain has a height.
+async fn reaches(world: &World, height: u32) {
+    let mut chain = world.node().writer.watch_chain();
+    while world.height().await < height {
+        chain.changed().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn automine_confirms_every_transfer_that_arrives() {
+    let world = World::with(|config| config.generation.on_transfer = true).await;
+    for nonce in 0..3 {
+        world.submit(&Pay { nonce, ..PAY }.signed()).await;
+        reaches(&world, u32::try_from(nonce).unwrap() + 1).await;
+    }
+    // A transfer that waits for another one is no reason for a block.
+    let (fourth, fifth) = (Pay { nonce: 3, ..PAY }.signed(), Pay { nonce: 4, ..PAY }.signed());
+    world.submit(&fifth).await;
+    assert_eq!(world.height().await, 3);
+    world.submit(&fourth).await;
+    reaches(&world, 4).await;
+    assert_eq!(transfers_of(&world, "4").await, [fourth.id().to_string(), fifth.id().to_string()]);
+    assert_eq!(world.height().await, 4);
+}
+
+#[tokio::test]
+async fn block_time_generates_blocks_without_transfers() {
+    let period = std::time::Duration::from_millis(20);
+    let world = World::with(|config| config.generation.interval = Some(period)).await;
+    reaches(&world, 3).await;
+}
+
+#[tokio::test]
+async fn automine_needs_a_development_network_and_an_address() {
+    let refused = async |change: fn(&mut Config)| {
+        let folder = tempfile::tempdir().unwrap();
+        let settings = Settings {
+            network: Some("dev".to_owned()),
+            data: Some(folder.path().join("data")),
+            api: Some("127.0.0.1:0".parse().unwrap()),
+            listen: Some(vec!["none".to_owned()]),
+            automine: Some(true),
+            ..Settings::default()
+        };
+        let mut config = settings.validate().unwrap();
+        change(&mut config);
+        let started = Daemon::start(config, &mut std::future::pending()).await;
+        started.err().expect("it must not start").to_string()
+    };
+    let error = refused(|config| config.params = Params::testnet()).await;
+    assert!(error.contains("blocks of `testnet` take work"), "{error}");
+    let error = refused(|config| (config.mine, config.miner) = (true, Some(address(1)))).await;
+    assert!(error.contains("--mine searches blocks with threads"), "{error}");
+    let error = refused(|config| {
+        let spec = Spec { allocations: Vec::new(), ..Params::dev().spec().clone() };
+        config.params = Params::new(spec).unwrap();
+    });
+    assert!(error.await.contains("add --miner ADDRESS"));
+}

@@ -67,3 +67,24 @@ async fn full_block_raises_estimated_fee() {
     }
     assert_eq!(world.get("/v1/fees").await.json(), json!({"1": 8, "3": 1, "6": 1}));
 }
+
+#[tokio::test]
+async fn operator_removes_a_transfer() {
+    let world = World::new().await;
+    let [first, second] = [0, 1].map(|nonce| Pay { nonce, ..PAY }.signed());
+    world.submit(&first).await;
+    world.submit(&second).await;
+    let path = format!("/v1/mempool/transactions/{}", first.id());
+    let bare = Request::delete(&path).header(header::HOST, "localhost");
+    let bare = world.send(bare.body(Body::empty()).unwrap()).await;
+    bare.problem(401, "unauthorized");
+    assert_eq!(world.delete(&path).await.status, 204);
+    world.delete(&path).await.problem(404, "not-found");
+    world.delete("/v1/mempool/transactions/7").await.problem(400, "bad-request");
+    let dropped = world.get(&format!("/v1/transactions/{}", first.id())).await.json();
+    assert_eq!((&dropped["status"], &dropped["reason"]), (&json!("dropped"), &json!("removed")));
+    assert_eq!(world.get("/v1/mempool").await.json()["queued"], 1);
+    // It is not remembered against it.
+    assert_eq!(world.submit(&first).await.status, 201);
+    assert_eq!(world.get("/v1/mempool").await.json()["queued"], 0);
+}

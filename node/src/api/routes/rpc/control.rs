@@ -7,7 +7,6 @@ use super::params::Params;
 use crate::api::http::content::Json;
 use crate::api::openapi::schema::{Integer, SignedInteger};
 use crate::api::routes::dev::{self, BlockRequest, GenerateRequest, TimeRequest};
-use crate::clock;
 use axum::extract::State;
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -17,7 +16,7 @@ pub(super) async fn generate_to_address(
     params: Params<'_>,
 ) -> Result<Value, Error> {
     let (blocks, miner) = (Integer(params.require("nblocks")?), params.require("address")?);
-    let request = GenerateRequest { blocks, miner: Some(miner) };
+    let request = GenerateRequest { blocks, miner: Some(miner), time: None, transactions: None };
     let Json(generated) = dev::generate(State(Arc::clone(&context.node)), Json(request)).await?;
     Ok(json!(generated.blocks))
 }
@@ -40,14 +39,16 @@ pub(super) async fn reconsider_block(
     Ok(Value::Null)
 }
 
-/// Sets the clock to a Unix time, from which it goes on; 0 returns to that of this machine.
+/// Stops the clock at a Unix time; 0 returns to that of this machine.
 pub(super) async fn set_mock_time(context: &Context, params: Params<'_>) -> Result<Value, Error> {
-    let time: u32 = params.require("timestamp")?;
-    let offset = match time {
-        0 => 0,
-        _ => i64::from(time) - i64::from(clock::now().get()),
+    let timestamp: u64 = params.require("timestamp")?;
+    let is_reset = timestamp == 0;
+    let request = TimeRequest {
+        offset_seconds: is_reset.then_some(SignedInteger(0)),
+        time: (!is_reset).then_some(Integer(timestamp)),
+        frozen: (!is_reset).then_some(true),
+        next_block_time: None,
     };
-    let request = TimeRequest { offset_seconds: SignedInteger(offset) };
     dev::time(State(Arc::clone(&context.node)), Json(request)).await?;
     Ok(Value::Null)
 }
