@@ -23,6 +23,7 @@ mod tx;
 mod util;
 mod verify;
 mod verify_proof;
+mod wait;
 mod wallet;
 
 use crate::logging;
@@ -115,6 +116,7 @@ enum Command {
     Status(status::Args),
     Block(block::Args),
     Tx(tx::Args),
+    Wait(wait::Args),
     Account(account::Args),
     Mempool(mempool::Args),
     Peers(peers::Args),
@@ -149,6 +151,7 @@ impl Cli {
             Command::Status(args) => status::run(&args, self.json),
             Command::Block(args) => block::run(&args, self.json),
             Command::Tx(args) => tx::run(args, self.json),
+            Command::Wait(args) => wait::run(&args, self.json),
             Command::Account(args) => account::run(&args, self.json),
             Command::Mempool(args) => mempool::run(&args, self.json),
             Command::Peers(args) => peers::run(args, self.json),

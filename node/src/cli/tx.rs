@@ -198,7 +198,8 @@ fn is_unknown(error: &anyhow::Error) -> bool {
     error.downcast_ref::<ApiError>().is_some_and(|error| error.code == "not-found")
 }
 
-fn print(response: &Response, json: bool) -> Result<()> {
+/// Prints a transaction.
+pub fn print(response: &Response, json: bool) -> Result<()> {
     output::print(response, json, |transaction: Transaction| {
         let status = match transaction.status {
             Status::Confirmed => format!("confirmed, {} confirmations", transaction.confirmations),

@@ -119,6 +119,11 @@ impl Client {
         self.single(self.current())
     }
 
+    /// Clients of each node alone.
+    pub fn each(&self) -> Vec<Client> {
+        (0..self.node_count()).map(|index| self.single(index)).collect()
+    }
+
     fn single(&self, index: usize) -> Client {
         Client { nodes: Arc::new(self.nodes.single(index)), ..self.clone() }
     }
@@ -164,6 +169,23 @@ impl Client {
         wait: Duration,
     ) -> Result<Response> {
         self.send_with_failover(&Request { query, wait, ..Request::get(path) }).await
+    }
+
+    /// Requests encoded bytes, such as a block, from the node in use.
+    pub async fn get_bytes(&self, path: &[&str]) -> Result<Vec<u8>> {
+        let index = self.nodes.current();
+        self.check_network(index).await.map_err(RequestError::into_error)?;
+        let request = self.build(index, &Request::get(path))?.timeout(RESPONSE_TIMEOUT);
+        let request = request.header(reqwest::header::ACCEPT, "application/octet-stream");
+        let sent = request.send().await;
+        let response = sent.map_err(|error| self.transport_error(index, &error).into_error())?;
+        if response.status() == StatusCode::OK && !is_json(&response) {
+            let bytes = response.bytes().await;
+            let bytes = bytes.map_err(|error| self.transport_error(index, &error).into_error())?;
+            return Ok(bytes.to_vec());
+        }
+        self.read(index, response).await.map_err(RequestError::into_error)?;
+        Err(anyhow!("{} responded without bytes: is it a node?", self.nodes.base(index)))
     }
 
     /// Submits an object that nodes recognize, a transaction or a block: it is applied once even

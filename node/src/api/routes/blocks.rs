@@ -3,8 +3,10 @@
 use crate::api::http::content::{Content, Encoding, Json};
 use crate::api::http::error;
 use crate::api::http::extract::{EncodedBody, EncodedItems, MAX_BLOCK_BODY, Path, Query, in_range};
+use crate::api::http::long_poll::{self, LongPoll};
 use crate::api::http::page::{Cursor, List, Page, PageQuery};
 use crate::api::http::problem::{Kind, Problem};
+use crate::api::http::resources::Client;
 use crate::api::http::response::{ReadResponse, is_final, read, read_blocking};
 use crate::api::openapi::route::{Routes, get, post};
 use crate::api::openapi::schema::{self, AddressText, Bits, BlockHash, Digest, Digits, Units};
@@ -35,7 +37,11 @@ pub fn routes() -> Routes {
             )
             .errors(&error::block_errors()),
         get("/v1/blocks/{id}", "Get a block", get_block)
-            .description("A block outside the best chain has `in_best_chain` false.")
+            .description(
+                "A block outside the best chain has `in_best_chain` false. `tip` with `after`, a hash, \
+                 waits until the tip is another block, for `wait` seconds at most: 30 unless set, and \
+                 120 at most.",
+            )
             .returns::<BlockResponse>(),
         get("/v1/blocks/{id}/header", "Get the header of a block", header).returns_bytes(),
         get("/v1/blocks/{id}/raw", "Get an encoded block", raw).returns_bytes(),
@@ -282,14 +288,46 @@ pub async fn list(
 pub struct BlockQuery {
     #[serde(default)]
     full: bool,
+    /// The hash of the tip that the client knows; for `tip` only.
+    #[schemars(with = "Option<BlockHash>")]
+    after: Option<String>,
+    /// The number of seconds after which the response has the tip that the client knows.
+    #[schemars(range(max = 120))]
+    wait: Option<Digits>,
+}
+
+impl BlockQuery {
+    /// Waits until the tip is another block than the client knows.
+    async fn wait(&self, id: BlockId, node: &NodeState, client: &Client) -> Result<(), Problem> {
+        let after = match (&self.after, self.wait) {
+            (None, None) => return Ok(()),
+            (Some(after), _) if id == BlockId::Tip => hash(after).ok_or_else(|| {
+                let detail = "`after` must be 64 lower-case hexadecimal digits";
+                Problem::new(Kind::BAD_REQUEST, detail)
+            })?,
+            _ => {
+                let detail = "only `tip` waits, with `after`, the hash of the known tip";
+                return Err(Problem::new(Kind::BAD_REQUEST, detail));
+            }
+        };
+        let timeout = long_poll::timeout(self.wait, "wait")?;
+        let mut long_poll = LongPoll::new(node, client, timeout)?;
+        if long_poll.tip() == after {
+            long_poll.tip_changed().await;
+        }
+        Ok(())
+    }
 }
 
 pub async fn get_block(
     State(node): State<Arc<NodeState>>,
+    client: Client,
     Path(schema::BlockId(id)): Path<schema::BlockId>,
     Query(query): Query<BlockQuery>,
 ) -> Result<Response, Problem> {
     let id: BlockId = id.parse()?;
+    query.wait(id, &node, &client).await?;
+    let is_long_poll = query.after.is_some();
     Ok(id
         .read(node, move |view| {
             let node = id.find(view)?;
@@ -310,7 +348,8 @@ pub async fn get_block(
                 next.and_then(|height| view.at_height(height)).map(|next| next.hash.to_string());
             let response = BlockResponse { summary, transactions, next };
             // Never immutable: its confirmations grow, and a reorganisation may make it stale.
-            Ok(ReadResponse::new(Json(response)))
+            let response = ReadResponse::new(Json(response));
+            Ok(if is_long_poll { response.volatile() } else { response })
         })
         .await)
 }

@@ -386,3 +386,31 @@ async fn rejects_body_that_is_not_a_block() {
     let larger = [largest, vec![b'0'; 2]].concat();
     world.post("/v1/blocks", "text/plain", larger).await.problem(413, "too-large");
 }
+
+#[tokio::test]
+async fn long_poll_waits_for_another_tip() {
+    let world = World::new().await;
+    let first = world.generate(1, 1).await.pop().unwrap();
+    // A known tip that is not the present one needs no wait.
+    let genesis = Params::dev().genesis_hash();
+    let tip = world.get(&format!("/v1/blocks/tip?after={genesis}&wait=100")).await.json();
+    assert_eq!(tip["hash"], first);
+    let path = format!("/v1/blocks/tip?after={first}");
+    assert_eq!(world.get(&format!("{path}&wait=0")).await.json()["hash"], first);
+    let held = format!("{path}&wait=100");
+    // A transfer does not end it, a block does.
+    let (held, _, next) = tokio::join!(
+        world.get(&held),
+        async { world.submit(&PAY.signed()).await },
+        world.generate(1, 1)
+    );
+    assert_eq!(held.json()["hash"], next[0]);
+    for wrong in [
+        "tip?after=7",
+        "tip?wait=1",
+        &format!("1?after={first}"),
+        &format!("tip?after={first}&wait=121"),
+    ] {
+        world.get(&format!("/v1/blocks/{wrong}")).await.problem(400, "bad-request");
+    }
+}
