@@ -304,3 +304,26 @@ fn password_is_not_in_the_environment_of_a_running_command() {
     assert!(output.status.success(), "{output:?}");
     assert_eq!(user.ok(&["export", "--name", "other"], "").trim(), WORDS);
 }
+
+// The result was missing for `chain tx send`, the API and `chain testnet reorg --replace`.
+#[test]
+fn transfer_is_signed_without_a_node() {
+    let user = User::with_dev_wallet();
+    let state = || fs::read(user.file("default.state.json")).ok();
+    let before = state();
+    let flags = ["send", "--to", SECOND, "--amount", "1.5", "--nonce", "7", "--sign-only"];
+    let signed = user.ok(&[&flags[..], &["--fee", "0.001"]].concat(), "");
+    let transfer = chain::Transfer::decode(&hex::decode(signed.trim()).unwrap()).unwrap();
+    assert_eq!((transfer.nonce, transfer.amount, transfer.fee), (7, 150_000_000, 100_000));
+    let genesis = chain::Params::dev().genesis_hash();
+    assert!(chain::rules::tx::check(transfer.clone(), genesis).is_ok());
+    let as_json = user.json(&[&flags[..], &["--fee", "0.001"]].concat());
+    assert_eq!(as_json["id"], transfer.id().to_string());
+    assert_eq!(state(), before, "it is not recorded");
+    let error = user.fails(&[&flags[..], &["--fee", "1"]].concat(), "");
+    assert!(error.contains("use --max-fee 1 to pay it"), "{error}");
+    let all = ["send", "--to", SECOND, "--amount", "all", "--nonce", "7", "--fee", "0.001"];
+    let error = user.fails(&[&all[..], &["--sign-only"]].concat(), "");
+    assert!(error.contains("needs an exact --amount"), "{error}");
+    assert_eq!(user.run(&flags, "").status.code(), Some(2), "the fee is missing");
+}

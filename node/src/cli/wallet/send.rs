@@ -13,13 +13,17 @@ mod session;
 pub use args::Args;
 
 use super::super::node::block_on;
-use super::super::output::{self, Rows, label};
+use super::super::output::{self, Rows, label, print_line};
 use super::super::tx::{self, SignedTransfer};
 use crate::api::routes::transactions::Transaction;
 use crate::client::{Client, Response};
 use crate::wallet::{self, Lock, SentTransfer};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
+use args::AmountArg;
 use chain::address::Address;
+use chain::tx::{MIN_TRANSFER_BYTES, Payment};
+use chain::{Params, Transfer};
+use fee::{FeeRequest, NodeRates};
 use session::Session;
 use std::io::{self, Write};
 use std::path::Path;
@@ -34,6 +38,9 @@ pub fn run(args: &Args, json: bool) -> Result<()> {
     };
     let recipient = args.to.as_ref().map(decode).transpose()?;
     let path = args.wallet.path()?;
+    if args.sign_only {
+        return sign_only(args, &params, recipient, json);
+    }
     block_on(async {
         let client = args.node.connect_to(&params).await?;
         // Before the lock: a prompt must not keep other commands waiting.
@@ -66,6 +73,29 @@ pub fn run(args: &Args, json: bool) -> Result<()> {
         session.remove_wait_lock(&sent);
         Ok(())
     })
+}
+
+/// Signs a transfer with the nonce and fee of the flags, and prints it for `chain tx send` and the API.
+fn sign_only(args: &Args, params: &Params, recipient: Option<Address>, json: bool) -> Result<()> {
+    let recipient = recipient.context("--to is missing")?;
+    let Some(AmountArg::Exactly(amount)) = args.amount else {
+        bail!("--sign-only needs an exact --amount: the balance is not known");
+    };
+    let nonce = args.nonce.context("--nonce is missing")?;
+    let memo = args.memo.clone().unwrap_or_default();
+    let bytes = u64::try_from(MIN_TRANSFER_BYTES.saturating_add(memo.as_bytes().len()))?;
+    let (fee, max_fee) = (args.fee, args.max_fee);
+    let request = FeeRequest { fee, max_fee, bytes, known_min: None, replaced: None };
+    let fee = request.decide(NodeRates::default())?.units();
+    let key = args.wallet.open()?.account(args.account.index);
+    let payment = Payment { nonce, recipient, amount: amount.units(), fee, memo };
+    let transfer = Transfer::sign(payment, &key, params.genesis_hash());
+    let (id, hex) = (transfer.id().to_string(), hex::encode(transfer.encode()));
+    match json {
+        true => print_line(&serde_json::json!({ "id": id, "hex": hex }).to_string())?,
+        false => print_line(&hex)?,
+    }
+    Ok(())
 }
 
 fn show_accepted(response: &Response) -> Result<()> {

@@ -45,6 +45,10 @@ pub struct Args {
     /// Replace the transfer with the nonce of --nonce, or the one whose outcome is uncertain
     #[arg(long)]
     pub(super) replace: bool,
+    /// Print the signed transfer and do not submit it; needs no node, and is not recorded
+    #[arg(long, requires_all = ["nonce", "fee"])]
+    #[arg(conflicts_with_all = ["again", "new", "replace", "wait"])]
+    pub(super) sign_only: bool,
     /// Wait until the transfer is confirmed
     #[arg(long)]
     pub(super) wait: bool,
