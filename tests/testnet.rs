@@ -1,5 +1,7 @@
 //! `chain testnet`: control of node processes, partitions and reorganisations.
 
+mod reorg;
+
 use crate::harness::{chain, eventually, request, run};
 use serde_json::Value;
 use std::io::{BufRead, BufReader};
@@ -189,9 +191,12 @@ fn reorg_disconnects_blocks() {
     assert_eq!([&done["fork_height"], &done["depth"]], [0, 4]);
     assert_eq!(testnet.status().each("tip"), [done["new_tip"].clone(), done["new_tip"].clone()]);
     assert_eq!(testnet.status().each("height"), [5, 5]);
-    let second = testnet.run(&["reorg"]).0;
+    let second = testnet.run(&["reorg", "node-2"]).0;
     assert!(second.starts_with("node-2 disconnected 3 blocks above height 5: tip "), "{second}");
     assert!(testnet.fails(&["reorg", "all"]).contains("on one node"));
+    let id = "0".repeat(64);
+    let (code, _, usage) = run(&testnet.command(&["reorg", "1", "--drop", &id]));
+    assert!(code == Some(2) && usage.contains("cannot be used with"), "{usage}");
 }
 
 #[test]

@@ -9,6 +9,7 @@
 //! | `node-1`, `node-2`, … | each node's data directory, with its log and the lock of its `process` |
 //! | `lock` | locked while a command changes the testnet: `directory` |
 
+mod branch;
 mod directory;
 pub mod manifest;
 mod network;
@@ -16,6 +17,7 @@ pub mod partition;
 mod ports;
 mod process;
 pub mod reorg;
+pub mod replace;
 pub mod status;
 pub mod topology;
 pub mod wait;
@@ -23,16 +25,18 @@ pub mod wait;
 pub use directory::{Directory, DirectoryLock};
 pub use process::{Process, exec_node};
 
+use crate::api::routes::dev;
 use crate::config;
 use crate::wallet::mnemonic::Length;
 use crate::wallet::{Index, Mnemonic, Password, Wallet};
 use anyhow::{Context, Result, bail, ensure};
 use chain::Params;
 use directory::NETWORK_FILE;
-use manifest::Manifest;
+use manifest::{Generation, Manifest};
 use p2p::PeerId;
 use std::fmt::Display;
 use std::fs;
+use std::num::NonZeroU32;
 use std::process::Child;
 use topology::{NodeNumber, Topology};
 use wait::StartingNode;
@@ -55,6 +59,8 @@ pub struct Options {
     pub network: Option<String>,
     /// Seconds between blocks of a network generated for this testnet.
     pub spacing: Option<u32>,
+    /// The blocks that the first node generates, instead of mining nodes.
+    pub generation: Option<Generation>,
 }
 
 /// A testnet: its manifest and network.
@@ -95,6 +101,11 @@ impl Testnet {
     /// Creates a testnet. The manifest is written last, so that an interrupted attempt leaves none.
     fn create(directory: &Directory, options: &Options) -> Result<Testnet> {
         let (nodes, miners) = (options.nodes.unwrap_or(NODES), options.miners.unwrap_or(MINERS));
+        let generation = options.generation.unwrap_or_default();
+        ensure!(
+            miners == 1 || !generation.is_enabled(),
+            "node-1 generates the blocks: leave --miners out"
+        );
         ensure!(miners <= nodes, "{miners} of {nodes} nodes cannot mine: increase --nodes");
         let built_in = options.network.as_deref().and_then(config::network::built_in);
         let network = match &built_in {
@@ -105,8 +116,13 @@ impl Testnet {
             Some(params) => params,
             None => write_network(directory, options, miners)?,
         };
+        ensure!(
+            dev::is_available(&params) || !generation.is_enabled(),
+            "blocks of `{}` take work: leave out --network, or --automine and --block-time",
+            params.name()
+        );
         let topology = options.topology.unwrap_or(Topology::Ring);
-        let mut manifest = Manifest { network, topology, nodes: Vec::new() };
+        let mut manifest = Manifest { network, topology, nodes: Vec::new(), generation };
         manifest.add_nodes(nodes)?;
         for (node, address) in manifest.nodes.iter_mut().zip(addresses(directory, miners, &params)?)
         {
@@ -122,6 +138,7 @@ impl Testnet {
         self.ensure_same("miners", options.miners, &self.manifest.miners())?;
         let spacing = self.params.spec().spacing_seconds;
         self.ensure_same("spacing", options.spacing, &spacing)?;
+        self.ensure_same("generated blocks", options.generation, &self.manifest.generation)?;
         if let Some(name) = &options.network {
             let genesis = config::network::load(name)?.genesis_hash();
             self.ensure_same("genesis", Some(genesis), &self.params.genesis_hash())?;
@@ -224,7 +241,13 @@ fn write_network(directory: &Directory, options: &Options, miners: usize) -> Res
             config::network::load(path)?;
             fs::read_to_string(path).with_context(|| format!("network file {path}"))?
         }
-        None => network::for_this_machine(options.spacing.unwrap_or(network::SPACING), miners)?,
+        None => match options.generation.filter(|generation| generation.is_enabled()) {
+            Some(generation) => {
+                let spacing = generation.block_time.map_or(network::SPACING, NonZeroU32::get);
+                network::for_generated_blocks(options.spacing.unwrap_or(spacing))?
+            }
+            None => network::for_this_machine(options.spacing.unwrap_or(network::SPACING), miners)?,
+        },
     };
     let path = directory.path().join(NETWORK_FILE);
     fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;

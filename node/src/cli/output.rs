@@ -123,6 +123,11 @@ pub fn label(variant: &impl Serialize) -> String {
     value.as_str().unwrap_or("unknown").to_owned()
 }
 
+/// The end of a hash, since it starts with zeros.
+pub fn short(hash: &str) -> String {
+    hash.get(hash.len().saturating_sub(12)..).unwrap_or(hash).to_owned()
+}
+
 /// Bytes in the largest unit that is not above them.
 pub fn bytes(count: u64) -> String {
     let scaled = [(1e9, "GB"), (1e6, "MB"), (1e3, "kB")];

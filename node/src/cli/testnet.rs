@@ -1,20 +1,26 @@
 //! `chain testnet`: several nodes on this machine, with their files in one directory.
 
+mod lock;
+mod reorg;
+
 use super::node::{block_on, stop_signal};
-use super::output::{Table, human_rate, label};
+use super::output::{Table, human_rate, label, short};
+use super::wait::Condition;
+use crate::client::Client;
 use crate::config;
-use crate::testnet::manifest::MAX_NODES;
+use crate::testnet::manifest::{Generation, MAX_NODES};
 use crate::testnet::status::{self, NodeStatus, State, Status};
 use crate::testnet::topology::{NodeNumber, Topology};
 use crate::testnet::wait::{self, Exit, StartingNode};
-use crate::testnet::{
-    Directory, DirectoryLock, Options, Process, Testnet, exec_node, partition, reorg,
-};
-use anyhow::{Context, Result, bail};
+use crate::testnet::{Directory, Options, Process, Testnet, exec_node, partition};
+use anyhow::{Result, bail, ensure};
 use clap::builder::RangedU64ValueParser;
 use indicatif::{ProgressBar, ProgressStyle};
+use lock::{lock, lock_testnet, notice};
+use reorg::Reorg;
 use std::ffi::OsString;
 use std::io::{self, Write};
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -49,6 +55,11 @@ enum Command {
     /// Reconnect all nodes according to the topology
     Heal,
     Reorg(Reorg),
+    /// Wait for a state of all running nodes
+    Wait {
+        #[command(flatten)]
+        condition: Condition,
+    },
     /// Stop all nodes
     Down {
         /// Delete chains, logs, network and wallet, too
@@ -86,6 +97,12 @@ struct Up {
     /// Seconds between blocks of the generated network [default: 2]
     #[arg(long, value_name = "SECONDS", conflicts_with = "network", value_parser = clap::value_parser!(u32).range(1..=3_600))]
     spacing: Option<u32>,
+    /// Have node-1 generate a block for every transfer that arrives; no node mines
+    #[arg(long)]
+    automine: bool,
+    /// Have node-1 generate a block every number of seconds; no node mines
+    #[arg(long, value_name = "SECONDS")]
+    block_time: Option<NonZeroU32>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -118,50 +135,19 @@ pub fn run(args: Args, json: bool) -> Result<()> {
         Command::Partition(nodes) => nodes.partition(&directory),
         Command::Heal => heal(&directory),
         Command::Reorg(reorg) => reorg.run(&directory, json),
+        Command::Wait { condition } => wait_for(&condition, &directory, json),
         Command::Down { delete } => down(&directory, delete),
         Command::Launch { .. } => Ok(()),
     }
 }
 
-/// Cause a reorganisation on a node
-///
-/// The node is disconnected and mines a branch; once the other nodes have more work, all are
-/// reconnected and the node switches to their branch.
-#[derive(Debug, clap::Args)]
-struct Reorg {
-    /// Node that does not mine [default: the last one]
-    #[arg(value_name = "NODE")]
-    node: Option<String>,
-    /// Number of blocks to disconnect
-    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
-    depth: u32,
-}
-
-/// Locks the directory against other commands.
-fn lock(directory: &Directory) -> Result<DirectoryLock> {
-    let path = directory.path().display();
-    directory.lock(|| notice(&format!("waiting for another `chain testnet` in {path}")))
-}
-
-/// Locks the directory of an existing testnet; does not create one.
-fn lock_testnet(directory: &Directory) -> Result<(DirectoryLock, Testnet)> {
-    Testnet::read(directory)?;
-    let lock = lock(directory)?;
-    // It may have changed while this command waited.
-    let testnet = Testnet::read(lock.directory())?;
-    Ok((lock, testnet))
-}
-
-/// Prints a notice to stderr, beside the result on stdout.
-fn notice(text: &str) {
-    let _ = writeln!(io::stderr(), "{text}");
-}
-
 impl Up {
     fn run(self, directory: &Directory, json: bool) -> Result<()> {
-        let Up { nodes, topology, miners, network, spacing } = self;
+        let Up { nodes, topology, miners, network, spacing, automine, block_time } = self;
         let lock = lock(directory)?;
-        let options = Options { nodes, topology, miners, network, spacing };
+        let generation = Generation { automine, block_time };
+        let generation = Some(generation).filter(|requested| requested.is_enabled());
+        let options = Options { nodes, topology, miners, network, spacing, generation };
         let mut testnet = Testnet::open_or_create(&lock, &options)?;
         let all: Vec<NodeNumber> = testnet.manifest().numbers().collect();
         let mut starting = testnet.running(&all)?;
@@ -260,34 +246,17 @@ fn heal(directory: &Directory) -> Result<()> {
     Ok(())
 }
 
-impl Reorg {
-    fn run(&self, directory: &Directory, json: bool) -> Result<()> {
-        let (_claim, testnet) = lock_testnet(directory)?;
-        let manifest = testnet.manifest();
-        let node = match &self.node {
-            Some(name) => match manifest.select(std::slice::from_ref(name))?[..] {
-                [node] => node,
-                _ => bail!("a reorganisation is caused on one node: name one"),
-            },
-            None => {
-                let idle =
-                    manifest.numbers().rev().find(|node| manifest.node(*node).miner.is_none());
-                idle.context("every node mines: a reorganisation needs one that does not")?
-            }
-        };
-        let done = block_on(reorg::cause(&testnet, node, self.depth, notice))?;
-        if json {
-            writeln!(io::stdout(), "{}", serde_json::to_string_pretty(&done)?)?;
-            return Ok(());
-        }
-        let (depth, height) = (done.depth, done.fork_height);
-        let (old, new) = (short(&done.old_tip), short(&done.new_tip));
-        writeln!(
-            io::stdout(),
-            "{node} disconnected {depth} blocks above height {height}: tip {old} was replaced by {new}"
-        )?;
-        Ok(())
-    }
+/// Waits for a state of all running nodes.
+fn wait_for(condition: &Condition, directory: &Directory, json: bool) -> Result<()> {
+    let testnet = Testnet::read(directory)?;
+    let all: Vec<NodeNumber> = testnet.manifest().numbers().collect();
+    let running = testnet.processes(&all)?.into_iter();
+    let clients: Result<Vec<Client>> = running
+        .map(|(number, _)| Client::new(&testnet.manifest().node(number).api_url()))
+        .collect();
+    let clients = clients?;
+    ensure!(!clients.is_empty(), "no node runs: start them with `chain testnet up`");
+    block_on(condition.wait(&clients, json))
 }
 
 fn down(directory: &Directory, delete: bool) -> Result<()> {
@@ -364,11 +333,6 @@ fn row(node: &NodeStatus) -> [String; 8] {
         ],
     };
     [node.node.clone(), state.to_owned(), pid, height, tip, peers, rate, sync]
-}
-
-/// The end of a hash, since it starts with zeros.
-fn short(hash: &str) -> String {
-    hash.get(hash.len().saturating_sub(12)..).unwrap_or(hash).to_owned()
 }
 
 fn summary(status: &Status) -> String {

@@ -11,8 +11,10 @@ use p2p::PeerId;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::ffi::OsString;
+use std::fmt;
 use std::fs;
 use std::io::{ErrorKind, Write};
+use std::num::NonZeroU32;
 
 /// Maximum number of nodes: each is a process with some 30 MiB and a few connections.
 pub const MAX_NODES: usize = 64;
@@ -29,6 +31,46 @@ pub struct Manifest {
     pub topology: Topology,
     /// The nodes by number, from 1.
     pub nodes: Vec<Node>,
+    /// The blocks that the first node generates, without mining threads.
+    #[serde(default)]
+    pub generation: Generation,
+}
+
+/// When the first node of a testnet generates blocks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Generation {
+    /// Whether a transfer that arrives is confirmed at once.
+    #[serde(default)]
+    pub automine: bool,
+    /// Seconds from one block to the next.
+    pub block_time: Option<NonZeroU32>,
+}
+
+impl Generation {
+    /// Whether the first node generates any block.
+    pub fn is_enabled(self) -> bool {
+        self.automine || self.block_time.is_some()
+    }
+
+    /// The flags of the node that generates the blocks.
+    fn flags(self) -> Vec<OsString> {
+        let automine = self.automine.then(|| "--automine".into());
+        let block_time =
+            self.block_time.map(|seconds| ["--block-time".into(), seconds.to_string().into()]);
+        automine.into_iter().chain(block_time.into_iter().flatten()).collect()
+    }
+}
+
+impl fmt::Display for Generation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.automine, self.block_time) {
+            (false, None) => f.write_str("none"),
+            (true, None) => f.write_str("automine"),
+            (false, Some(seconds)) => write!(f, "every {seconds} s"),
+            (true, Some(seconds)) => write!(f, "automine and every {seconds} s"),
+        }
+    }
 }
 
 /// A node of a testnet.
@@ -209,7 +251,10 @@ impl Manifest {
         }
         if let Some(miner) = &node.miner {
             flag("--miner", miner.into());
-            flags.push("--mine".into());
+            match self.generation.is_enabled() {
+                true => flags.extend(self.generation.flags()),
+                false => flags.push("--mine".into()),
+            }
         }
         Ok(flags)
     }
@@ -229,7 +274,8 @@ mod tests {
     use std::net::{Ipv4Addr, TcpListener};
 
     fn manifest(topology: Topology, count: usize) -> Manifest {
-        let mut manifest = Manifest { network: "dev".to_owned(), topology, nodes: Vec::new() };
+        let (network, generation) = ("dev".to_owned(), Generation::default());
+        let mut manifest = Manifest { network, topology, nodes: Vec::new(), generation };
         manifest.add_nodes(count).unwrap();
         manifest
     }

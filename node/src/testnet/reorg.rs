@@ -1,4 +1,4 @@
-//! Causing a reorganisation: a node is partitioned off and mines a branch; once the other nodes have
+//! Causing a reorganisation on one node: it is partitioned off and mines a branch; once the other nodes have
 //! mined more work, the partition is healed and the node switches to their branch.
 
 use super::topology::NodeNumber;
@@ -32,7 +32,7 @@ pub struct Reorganisation {
     pub new_tip: String,
 }
 
-async fn chain(client: &Client) -> Result<Chain> {
+pub(super) async fn chain(client: &Client) -> Result<Chain> {
     client.get(&["chain"]).await?.json()
 }
 
@@ -120,7 +120,7 @@ async fn mine(testnet: &Testnet, client: Client, blocks: u32) -> Result<()> {
 
 /// An address of the testnet's wallet that no node mines for: two miners of one address could find
 /// the same block.
-fn miner(testnet: &Testnet) -> Result<Address> {
+pub(super) fn miner(testnet: &Testnet) -> Result<Address> {
     let count = testnet.manifest().miners() + 1;
     let all = addresses(testnet.directory(), count, testnet.params())?;
     let last = all.last().context("there is at least one address")?;
@@ -128,7 +128,7 @@ fn miner(testnet: &Testnet) -> Result<Address> {
 }
 
 /// Polls until there is a value.
-async fn until<T, F: Future<Output = Result<Option<T>>>>(
+pub(super) async fn until<T, F: Future<Output = Result<Option<T>>>>(
     node: NodeNumber,
     mut poll: impl FnMut() -> F,
 ) -> Result<T> {

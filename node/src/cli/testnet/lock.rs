@@ -1,0 +1,25 @@
+//! The lock of a testnet's directory, and notices to the user.
+
+use crate::testnet::{Directory, DirectoryLock, Testnet};
+use anyhow::Result;
+use std::io::{self, Write};
+
+/// Locks the directory against other commands.
+pub fn lock(directory: &Directory) -> Result<DirectoryLock> {
+    let path = directory.path().display();
+    directory.lock(|| notice(&format!("waiting for another `chain testnet` in {path}")))
+}
+
+/// Locks the directory of an existing testnet; does not create one.
+pub fn lock_testnet(directory: &Directory) -> Result<(DirectoryLock, Testnet)> {
+    Testnet::read(directory)?;
+    let lock = lock(directory)?;
+    // It may have changed while this command waited.
+    let testnet = Testnet::read(lock.directory())?;
+    Ok((lock, testnet))
+}
+
+/// Prints a notice to stderr, beside the result on stdout.
+pub fn notice(text: &str) {
+    let _ = writeln!(io::stderr(), "{text}");
+}

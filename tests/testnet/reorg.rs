@@ -1,0 +1,206 @@
+//! `chain testnet reorg` on all nodes: double-spends and dropped payments with several confirmations.
+
+use super::Testnet;
+use crate::harness::{Response, eventually, request};
+use crate::test_chain::{dev_key, pay, test_address, text};
+use chain::Transfer;
+use serde_json::{Value, json};
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpStream;
+use std::time::Duration;
+
+/// The nodes of a testnet over their APIs.
+struct Nodes<'a> {
+    testnet: &'a Testnet,
+    addresses: Vec<String>,
+}
+
+impl<'a> Nodes<'a> {
+    fn of(testnet: &'a Testnet) -> Nodes<'a> {
+        let urls = testnet.status().each("api");
+        let address =
+            |url: &Value| url.as_str().unwrap().strip_prefix("http://").unwrap().to_owned();
+        Nodes { testnet, addresses: urls.iter().map(address).collect() }
+    }
+
+    fn get(&self, node: usize, path: &str) -> Value {
+        request(&self.addresses[node - 1], "GET", path, &[], b"").unwrap().json()
+    }
+
+    /// Sends a request with the token of a node.
+    fn post(&self, node: usize, path: &str, body: &Value) -> Response {
+        let token = self.testnet.dir.join(format!("node-{node}/api-token"));
+        let token = std::fs::read_to_string(token).unwrap();
+        let headers =
+            [&*format!("Authorization: Bearer {}", token.trim()), "Content-Type: application/json"];
+        let (address, body) = (&self.addresses[node - 1], body.to_string());
+        request(address, "POST", path, &headers, body.as_bytes()).unwrap()
+    }
+
+    /// Submits a transfer to the second node, and waits until the first one has it.
+    fn submit(&self, transfer: &Transfer) -> String {
+        let body = hex::encode(transfer.encode());
+        let headers = ["Content-Type: text/plain"];
+        let path = "/v1/transactions";
+        let response = request(&self.addresses[1], "POST", path, &headers, body.as_bytes());
+        assert_eq!(response.unwrap().status, 201);
+        let id = transfer.id().to_string();
+        eventually("the transfer on node 1", || (self.status(1, &id) == "pending").then_some(()));
+        id
+    }
+
+    fn status(&self, node: usize, id: &str) -> String {
+        let transaction = self.get(node, &format!("/v1/transactions/{id}"));
+        transaction["status"].as_str().unwrap_or_default().to_owned()
+    }
+
+    /// Generates blocks on the first node.
+    fn generate(&self, blocks: u32) {
+        let order = json!({ "blocks": blocks, "miner": text(test_address(9)) });
+        assert_eq!(self.post(1, "/v1/dev/generate", &order).status, 200);
+    }
+
+    /// The events of a node up to the first one of a topic that has `field` with this value.
+    fn events(&self, node: usize, until: &str, field: &str, value: &Value) -> Vec<(String, Value)> {
+        let address = &self.addresses[node - 1];
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        let request = format!("GET /v1/events?since=0 HTTP/1.0\r\nHost: {address}\r\n\r\n");
+        stream.write_all(request.as_bytes()).unwrap();
+        let (mut events, mut name) = (Vec::new(), String::new());
+        for line in BufReader::new(stream).lines() {
+            let line = line.unwrap();
+            if let Some(found) = line.strip_prefix("event: ") {
+                found.clone_into(&mut name);
+            } else if let Some(data) = line.strip_prefix("data: ") {
+                let data: Value = serde_json::from_str(data).unwrap();
+                let is_last = name == until && data[field] == *value;
+                events.push((name.clone(), data));
+                if is_last {
+                    return events;
+                }
+            }
+        }
+        panic!("node {node} sent no {until} with {field} = {value}");
+    }
+}
+
+// genesis ─ 1 ─ 2 ─ 3 payment ─ 4 ─ 5 ─ 6 other payment ─ 7 ─ 8
+//               └─ 3 double-spend ─ 4 ─ 5 ─ 6 other payment ─ 7 ─ 8 ─ 9
+#[test]
+fn payment_with_confirmations_is_double_spent_on_every_node() {
+    let testnet = Testnet::new();
+    testnet.run(&["up", "--nodes", "4", "--miners", "0", "--network", "dev"]);
+    testnet.connected(&[2, 2, 2, 2]);
+    let nodes = Nodes::of(&testnet);
+    nodes.generate(2);
+    let payment = nodes.submit(&pay(&dev_key(0), 0, test_address(1), 700));
+    nodes.generate(3);
+    let other = nodes.submit(&pay(&dev_key(1), 0, test_address(2), 50));
+    nodes.generate(3);
+    testnet.run(&["wait", "--agree"]);
+    testnet.run(&["wait", "--tx", &payment, "--confirmations", "6"]);
+
+    let double_spend = pay(&dev_key(0), 0, test_address(3), 700);
+    let (replacement, hex) = (double_spend.id().to_string(), hex::encode(double_spend.encode()));
+    let done = testnet.run(&["reorg", "--depth", "6", "--replace", &hex, "--json"]).0;
+    let done: Value = serde_json::from_str(&done).unwrap();
+    assert_eq!(
+        [&done["fork_height"], &done["depth"], &done["connected"], &done["left_out"]],
+        [&json!(2), &json!(6), &json!(7), &json!([])]
+    );
+    assert_eq!(done["replaced"], json!({ payment.clone(): replacement.clone() }));
+    assert_eq!(testnet.status().each("tip"), vec![done["new_tip"].clone(); 4]);
+
+    for node in 1..=4 {
+        let dropped = nodes.get(node, &format!("/v1/transactions/{payment}"));
+        assert_eq!([&dropped["status"], &dropped["reason"]], ["dropped", "nonce-used"]);
+        let confirmed = nodes.get(node, &format!("/v1/transactions/{replacement}"));
+        assert_eq!([&confirmed["height"], &confirmed["confirmations"]], [3, 7]);
+        assert_eq!(nodes.get(node, &format!("/v1/transactions/{other}"))["height"], 6);
+
+        let events = nodes.events(node, "transaction.dropped", "id", &json!(payment));
+        assert_eq!(events.last().unwrap().1["reason"], "nonce-used");
+        let is_block = |name: &str| name.starts_with("block.") || name == "reorg";
+        let blocks: Vec<(&str, &Value)> = events
+            .iter()
+            .filter(|(name, _)| is_block(name))
+            .map(|(name, data)| (name.as_str(), &data["height"]))
+            .skip_while(|(name, _)| *name != "block.disconnected")
+            .collect();
+        let disconnected = (3..=8).rev().map(|height| ("block.disconnected", json!(height)));
+        let connected = (3..=9).map(|height| ("block.connected", json!(height)));
+        let expected: Vec<_> =
+            disconnected.chain(connected).chain([("reorg", json!(null))]).collect();
+        let expected: Vec<_> = expected.iter().map(|(name, height)| (*name, height)).collect();
+        assert_eq!(blocks, expected, "node {node}");
+        let (_, reorg) = events.iter().find(|(name, _)| name == "reorg").unwrap();
+        assert_eq!([&reorg["depth"], &reorg["fork_height"]], [6, 2]);
+        assert_eq!(reorg["new_tip"], done["new_tip"]);
+    }
+
+    let done = testnet.run(&["reorg", "--depth", "4", "--drop", &other]).0;
+    assert!(
+        done.starts_with("4 nodes reorganised, depth 4: 5 blocks above height 5, tip "),
+        "{done}"
+    );
+    assert!(done.contains(&format!("transfer {other} was dropped")), "{done}");
+    for node in 1..=4 {
+        let dropped = nodes.get(node, &format!("/v1/transactions/{other}"));
+        assert_eq!([&dropped["status"], &dropped["reason"]], ["dropped", "removed"]);
+    }
+    assert!(testnet.fails(&["reorg", "--depth", "11"]).contains("the chain has only 10 blocks"));
+    let error = testnet.fails(&["reorg", "--depth", "3", "--replace", &hex]);
+    assert!(error.contains("no transfer in the last 3 blocks has nonce 0 of dch1"), "{error}");
+    let error = testnet.fails(&["reorg", "--depth", "3", "--drop", &payment]);
+    assert!(error.contains("is not in the last 3 blocks: use a greater --depth"), "{error}");
+    let poor = hex::encode(pay(&dev_key(0), 0, test_address(3), 2_000_000_000_000).encode());
+    let error = testnet.fails(&["reorg", "--depth", "8", "--replace", &poor]);
+    assert!(error.contains("the replacement is invalid: "), "{error}");
+    assert_eq!(testnet.status().each("height"), [10, 10, 10, 10]);
+}
+
+// A network with a lottery: the miner is paused while the branch is mined.
+#[test]
+fn reorg_gains_on_a_node_that_mines() {
+    let testnet = Testnet::new();
+    testnet.run(&["up", "--nodes", "2", "--spacing", "1"]);
+    testnet.run(&["wait", "--height", "3"]);
+    let done = testnet.run(&["reorg", "--depth", "2", "--json"]).0;
+    let done: Value = serde_json::from_str(&done).unwrap();
+    assert!(done["depth"].as_u64().unwrap() >= 2, "{done}");
+    let block = format!("/v1/blocks/{}", done["old_tip"].as_str().unwrap());
+    let nodes = Nodes::of(&testnet);
+    for node in 1..=2 {
+        assert_eq!(nodes.get(node, &block)["in_best_chain"], false);
+    }
+    // The miner continues.
+    let height = testnet.status().height(2).unwrap() + 1;
+    testnet.run(&["wait", "--height", &height.to_string()]);
+}
+
+#[test]
+fn first_node_generates_the_blocks_of_a_testnet() {
+    let testnet = Testnet::new();
+    testnet.run(&["up", "--nodes", "2", "--automine", "--network", "dev"]);
+    testnet.connected(&[1, 1]);
+    let nodes = Nodes::of(&testnet);
+    let transfer = pay(&dev_key(0), 0, test_address(1), 700);
+    let (body, headers) = (hex::encode(transfer.encode()), ["Content-Type: text/plain"]);
+    let address = &nodes.addresses[1];
+    request(address, "POST", "/v1/transactions", &headers, body.as_bytes()).unwrap();
+    testnet.run(&["wait", "--tx", &transfer.id().to_string()]);
+    let (tip, _) = testnet.run(&["wait", "--agree"]);
+    assert!(tip.starts_with("1 "), "{tip}");
+    let error = testnet.fails(&["up", "--block-time", "1"]);
+    assert!(error.contains("(generated blocks: automine, not every 1 s)"), "{error}");
+    testnet.run(&["down", "--delete"]);
+
+    assert!(testnet.fails(&["up", "--automine", "--miners", "2"]).contains("leave --miners out"));
+    let error = testnet.fails(&["up", "--automine", "--network", "testnet"]);
+    assert!(error.contains("blocks of `testnet` take work"), "{error}");
+    testnet.run(&["up", "--nodes", "2", "--block-time", "1"]);
+    testnet.run(&["wait", "--height", "2"]);
+    let error = testnet.fails(&["wait", "--height", "1000", "--timeout", "0"]);
+    assert!(error.contains("is at height ") && error.contains(" after 0 s"), "{error}");
+}
