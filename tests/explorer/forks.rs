@@ -72,6 +72,36 @@ fn tree_follows_a_reorganisation() {
     assert_eq!(browser.console_errors(), Vec::<String>::new());
 }
 
+// Forks used to leave the tree after 50 blocks, without a way back.
+#[test]
+fn fork_is_still_visible_a_thousand_blocks_later() {
+    let Some(fixture) = Fixture::new() else { return };
+    let mut other = dev_chain(test_address(3));
+    let common: Vec<Block> = (1..=10).map(|height| block(&fixture.node, height)).collect();
+    other.connect(&common);
+    let stale = block(&fixture.node, 12).hash().to_string();
+    let winning = other.mine(3);
+    submit_all(&fixture.node, &winning[..2], "side-branch");
+    submit_all(&fixture.node, &winning[2..], "connected");
+    fixture.node.generate(1_000, &text(test_address(4))).unwrap();
+    let browser = &fixture.browser;
+    fixture.open_and_mark("/forks");
+    wait_for_blocks(browser, 50, 0);
+    browser.wait_for_text(".log", "2 blocks above 10 replaced by 3");
+    browser.click(".log a[href='/forks?height=10']");
+    wait_for_blocks(browser, 50, 2);
+    assert_eq!(status(browser, &stale), "stale");
+    assert_eq!(status(browser, &winning[0].hash().to_string()), "best");
+    browser.wait_for_text("main", "Heights 0 to 49");
+    assert!(!fixture.is_too_wide());
+    browser.click("main a[href='/forks']");
+    wait_for_blocks(browser, 50, 0);
+    // The table of branches leads there as well.
+    browser.click("table a[href='/forks?height=10']");
+    wait_for_blocks(browser, 50, 2);
+    fixture.assert_not_reloaded();
+}
+
 #[test]
 fn click_on_a_block_of_the_tree_loads_no_document() {
     let Some(fixture) = Fixture::new() else { return };
