@@ -18,6 +18,7 @@ mod jobs;
 mod mempool;
 mod mining;
 mod module_order;
+mod networks;
 mod node;
 mod payment;
 mod peer_client;

@@ -9,6 +9,7 @@ mod events;
 mod jobs;
 mod mempool;
 mod mine;
+mod network;
 mod node;
 mod output;
 mod password;
@@ -122,6 +123,7 @@ enum Command {
     Peers(peers::Args),
     Events(events::Args),
     Wallet(wallet::Args),
+    Network(network::Args),
     #[cfg(unix)]
     Testnet(testnet::Args),
     /// Decode and validate raw bytes
@@ -159,6 +161,7 @@ impl Cli {
             Command::Verify(args) => verify::run(args, self.json),
             Command::VerifyProof(args) => verify_proof::run(&args, self.json),
             Command::Wallet(args) => wallet::run(args, self.json),
+            Command::Network(args) => network::run(args, self.json),
             #[cfg(unix)]
             Command::Testnet(args) => testnet::run(args, self.json),
             Command::Util(util) => {

@@ -1,5 +1,6 @@
 //! The configuration of a node: settings with their defaults, validated.
 
+mod data;
 mod settings;
 mod toml_file;
 
@@ -9,6 +10,7 @@ pub mod network;
 pub mod peers;
 pub mod trusted_proxies;
 
+pub use data::{data_directories, default_data};
 pub use settings::{Settings, boolean};
 
 use crate::tls::Tls;
@@ -128,22 +130,13 @@ impl Settings {
     }
 
     fn params(&self) -> Result<Params> {
-        match (&self.network, &self.miner) {
-            (Some(network), _) => network::load(network),
-            (None, Some(miner)) => network::of_address(miner),
-            (None, None) => match &self.data {
-                Some(data) if network::is_data(data) => network::of_data(data),
-                _ => network::load(network::DEFAULT),
-            },
+        match (&self.network, &self.data, &self.miner) {
+            (Some(network), ..) => network::load(network),
+            (None, Some(data), _) if network::is_data(data) => network::of_data(data),
+            (None, _, Some(miner)) => network::of_address(miner),
+            (None, _, None) => network::load(network::DEFAULT),
         }
     }
-}
-
-/// The default data directory of a network.
-pub fn default_data(network: &str) -> Result<PathBuf> {
-    let directories =
-        directories::BaseDirs::new().context("this user has no home directory: use --data DIR")?;
-    Ok(directories.data_dir().join("chain").join(network))
 }
 
 fn tls(certificate: Option<&Path>, key: Option<&Path>) -> Result<Option<Tls>> {

@@ -8,8 +8,8 @@ use crate::api::routes::dev;
 use crate::api::starting;
 use crate::auth::Token;
 use crate::clock::{Clock, ClockSetting};
-use crate::config::Config;
 use crate::config::peers::Peering;
+use crate::config::{self, Config};
 use crate::events::publish::publish as publish_events;
 use crate::events::{self, Events};
 use crate::faucet::Faucet;
@@ -304,6 +304,7 @@ impl OtherStores {
         threads: NonZeroUsize,
         background_miner: Option<Address>,
     ) -> Result<OtherStores> {
+        config::network::keep_in_data(data, reader.params())?;
         let token = Token::open_or_create(data)?;
         let clock = match dev::is_available(reader.params()) {
             true => Clock::open(data)?,

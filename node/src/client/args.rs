@@ -4,7 +4,7 @@ use super::failover::NetworkId;
 use super::http::Client;
 use super::trust::Trust;
 use crate::auth::Token;
-use crate::config::{default_data, network};
+use crate::config::{self, default_data, network};
 use crate::node_file::NodeFile;
 use anyhow::{Context, Result, bail, ensure};
 use chain::Params;
@@ -98,13 +98,14 @@ impl NodeArgs {
     pub fn network_params(&self, address: Option<&str>) -> Result<Params> {
         match (&self.network, address, &self.data) {
             (Some(network), ..) => network::load(network),
+            (None, _, Some(data)) if network::is_data(data) => network::of_data(data),
             (None, Some(address), _) => network::of_address(address),
-            (None, None, Some(data)) if network::is_data(data) => network::of_data(data),
             (None, None, _) => {
                 let is_selected = self.has_url() || self.data.is_some();
-                let running = if is_selected { None } else { self.local_node(None)? };
-                let name = running.map_or(network::DEFAULT.to_owned(), |(_, file)| file.network);
-                network::load(&name)
+                match if is_selected { None } else { self.local_node(None)? } {
+                    Some((data, _)) => network::of_data(&data),
+                    None => network::load(network::DEFAULT),
+                }
             }
         }
     }
@@ -185,13 +186,13 @@ impl NodeArgs {
     }
 }
 
-/// The default data directories: of one network, otherwise of every built-in one. None for a user
-/// without a home directory.
+/// The default data directories: of one network, otherwise all that exist. None for a user without a
+/// home directory.
 fn data_directories(params: Option<&Params>) -> Vec<PathBuf> {
     let directory = |params: &Params| default_data(params.name()).ok();
     match params {
         Some(params) => directory(params).into_iter().collect(),
-        None => Params::built_in().iter().filter_map(directory).collect(),
+        None => config::data_directories(),
     }
 }
 

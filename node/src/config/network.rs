@@ -1,19 +1,23 @@
 //! Networks by name or from a TOML file. The file mirrors `chain::params::Spec`; `Params::new`
 //! validates it. Times in seconds, amounts in base units.
 
+pub use super::data::is_data;
+
+use super::data::{GENESIS, data_directories};
 use super::{multiaddr, toml_file};
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, bail, ensure};
 use chain::address::{Address, Hrp};
 use chain::params::{Params, Ports, Spec};
 use chain::{Amount, Bits, Timestamp};
 use serde::Deserialize;
 use std::fs;
+use std::io::{self, Write};
 use std::path::Path;
 
 /// The name of the default network.
 pub const DEFAULT: &str = "testnet";
-/// File of a data directory with the genesis hash of its network.
-const GENESIS: &str = "genesis";
+/// File of a data directory with the parameters of a network that is not built in.
+const FILE: &str = "network.toml";
 
 /// Loads a network: a built-in one by name, otherwise from the file at a path.
 pub fn load(name_or_path: &str) -> Result<Params> {
@@ -35,35 +39,117 @@ pub fn built_in(name: &str) -> Option<Params> {
     Params::built_in().into_iter().find(|params| params.name() == name)
 }
 
-/// Whether a directory is the data directory of a network.
-pub fn is_data(dir: &Path) -> bool {
-    dir.join(GENESIS).is_file()
-}
-
-/// The built-in network of a data directory.
+/// The network of a data directory: a built-in one, or that of the network file in the directory.
 pub fn of_data(data: &Path) -> Result<Params> {
     let path = data.join(GENESIS);
     let genesis = fs::read_to_string(&path).with_context(|| {
         format!("{} is not a data directory: it has no file `genesis`", data.display())
     })?;
     let belongs = |params: &Params| params.genesis_hash().to_string() == genesis.trim();
-    Params::built_in().into_iter().find(belongs).ok_or_else(|| {
-        anyhow!("{} belongs to no built-in network: use --network FILE", data.display())
-    })
+    if let Some(params) = Params::built_in().into_iter().find(belongs) {
+        return Ok(params);
+    }
+    let path = data.join(FILE);
+    let text = match fs::read_to_string(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let data = data.display();
+            bail!("{data} belongs to no built-in network, and has no `{FILE}`: use --network FILE")
+        }
+        text => text.with_context(|| format!("cannot read {}", path.display()))?,
+    };
+    let params = parse(&text).with_context(|| format!("network file {}", path.display()))?;
+    ensure!(
+        belongs(&params),
+        "{} is not the network file of this directory, whose genesis is {}: use --network FILE",
+        path.display(),
+        genesis.trim()
+    );
+    Ok(params)
 }
 
-/// The built-in network of an address.
+/// Keeps the network file in a data directory, for later commands without `--network`. That of a
+/// built-in network is not needed.
+pub fn keep_in_data(data: &Path, params: &Params) -> Result<()> {
+    if built_in(params.name()).is_some_and(|it| it.genesis_hash() == params.genesis_hash()) {
+        return Ok(());
+    }
+    let (path, text) = (data.join(FILE), render(params));
+    if fs::read_to_string(&path).is_ok_and(|kept| kept == text) {
+        return Ok(());
+    }
+    let write = || {
+        let mut file = tempfile::NamedTempFile::new_in(data)?;
+        file.write_all(text.as_bytes())?;
+        file.as_file().sync_all()?;
+        file.persist(&path)?;
+        Ok::<_, anyhow::Error>(())
+    };
+    write().with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// The network of an address: a built-in one, otherwise the only one of a default data directory.
 pub fn of_address(text: &str) -> Result<Params> {
     let (hrp, _) = Address::decode(text).with_context(|| format!("address `{text}`"))?;
-    Params::built_in().into_iter().find(|params| params.hrp() == hrp).ok_or_else(|| {
-        anyhow!("no built-in network has addresses that start with {hrp}1: use --network FILE")
-    })
+    if let Some(params) = Params::built_in().into_iter().find(|params| params.hrp() == hrp) {
+        return Ok(params);
+    }
+    let installed = data_directories();
+    let installed = installed.iter().filter_map(|data| of_data(data).ok());
+    let mut found: Vec<Params> = installed.filter(|params| params.hrp() == hrp).collect();
+    match (found.pop(), found.len()) {
+        (Some(params), 0) => Ok(params),
+        (Some(_), _) => {
+            bail!("several networks have addresses that start with {hrp}1: use --network FILE")
+        }
+        (None, _) => {
+            bail!("no known network has addresses that start with {hrp}1: use --network FILE")
+        }
+    }
 }
 
 fn parse(text: &str) -> Result<Params> {
     let file: NetworkFile = toml_file::parse(text)?;
     multiaddr::boot_nodes(&file.boot_nodes)?;
     Ok(Params::new(file.spec()?)?)
+}
+
+/// The text of the file of a network.
+pub fn render(params: &Params) -> String {
+    let spec = params.spec();
+    let quoted = |text: &str| toml::Value::String(text.to_owned()).to_string();
+    let boot_nodes: Vec<String> = spec.boot_nodes.iter().map(|node| quoted(node)).collect();
+    let mut text = format!(
+        "# A network of `chain`. All nodes need the same file: only `boot_nodes` and `ports` may differ.\n\
+         name = {}\nhrp = {}\nspacing_seconds = {}\nhalf_life_seconds = {}\n\
+         fixed_difficulty = {}\nlimit_bits = \"{}\"\ngenesis_bits = \"{}\"\ngenesis_time = {}\n\
+         initial_subsidy = {}\nhalving_interval = {}\nmaturity = {}\nmax_future_seconds = {}\n\
+         max_block_bytes = {}\nmessage = {}\nboot_nodes = [{}]\n\
+         ports = {{ api = {}, peers = {}, stratum = {} }}\n",
+        quoted(&spec.name),
+        quoted(&spec.hrp),
+        spec.spacing_seconds,
+        spec.half_life_seconds,
+        spec.fixed_difficulty,
+        spec.limit_bits,
+        spec.genesis_bits,
+        spec.genesis_time,
+        spec.initial_subsidy.units(),
+        spec.halving_interval,
+        spec.maturity,
+        spec.max_future_seconds,
+        spec.max_block_bytes,
+        quoted(&spec.message),
+        boot_nodes.join(", "),
+        spec.ports.api,
+        spec.ports.peers,
+        spec.ports.stratum,
+    );
+    for (address, amount) in &spec.allocations {
+        let (address, units) = (address.encode(params.hrp()), amount.units());
+        let entry = format!("\n[[allocations]]\naddress = \"{address}\"\namount = {units}\n");
+        text.push_str(&entry);
+    }
+    text
 }
 
 #[derive(Debug, Deserialize)]
@@ -186,6 +272,45 @@ mod tests {
                 &format!("[[allocations]]\naddress = \"{address}\"\namount = {}\n", amount.units());
         }
         text
+    }
+
+    #[test]
+    fn rendered_file_is_the_same_network() {
+        let odd = Spec {
+            message: "\"quoted\" \\ back\nslash".to_owned(),
+            boot_nodes: vec!["/ip4/127.0.0.1/tcp/1".to_owned(), "/dns/a.example/tcp/2".to_owned()],
+            ports: Ports { api: 1, peers: 2, stratum: 3 },
+            ..Params::dev().spec().clone()
+        };
+        for params in Params::built_in().into_iter().chain([Params::new(odd).unwrap()]) {
+            let again = parse(&render(&params)).unwrap();
+            assert_eq!(again.spec(), params.spec());
+            assert_eq!(again.genesis_hash(), params.genesis_hash());
+        }
+    }
+
+    #[test]
+    fn data_directory_keeps_the_network_file() {
+        let data = tempfile::tempdir().unwrap();
+        let genesis = |params: &Params| {
+            fs::write(data.path().join(GENESIS), params.genesis_hash().to_string()).unwrap();
+        };
+        keep_in_data(data.path(), &Params::main()).unwrap();
+        assert!(!data.path().join(FILE).exists(), "a built-in network needs none");
+        let custom = parse(&DEV.replace("\"dev\"", "\"custom\"")).unwrap();
+        genesis(&custom);
+        let message = of_data(data.path()).unwrap_err().to_string();
+        assert!(message.contains("has no `network.toml`: use --network FILE"), "{message}");
+        keep_in_data(data.path(), &custom).unwrap();
+        assert_eq!(of_data(data.path()).unwrap().spec(), custom.spec());
+        // Ports may change, the chain may not.
+        let moved = parse(&DEV.replace("\"dev\"", "\"custom\"").replace("9000", "9001")).unwrap();
+        keep_in_data(data.path(), &moved).unwrap();
+        assert_eq!(of_data(data.path()).unwrap().spec().ports.api, 9001);
+        let other = parse(&DEV.replace("\"dev\"", "\"other\"")).unwrap();
+        keep_in_data(data.path(), &other).unwrap();
+        let message = of_data(data.path()).unwrap_err().to_string();
+        assert!(message.contains("is not the network file of this directory"), "{message}");
     }
 
     fn error(text: &str) -> String {
