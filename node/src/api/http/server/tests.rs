@@ -454,7 +454,7 @@ async fn remote_client_above_rate_limit_gets_429() {
 #[cfg(target_os = "linux")] // where all of 127.0.0.0/8 is local
 #[tokio::test]
 async fn burst_of_connections_of_many_addresses_does_not_reset_a_request() {
-    let listener = listener::bind("127.0.0.1:0".parse().unwrap(), "--api").await.unwrap();
+    let listener = listener::bind("127.0.0.1:0".parse().unwrap(), "--api").unwrap();
     let address = listener::local_address(&listener).unwrap();
     let connect = async |from: [u8; 4]| {
         let socket = TcpSocket::new_v4().unwrap();
