@@ -26,7 +26,7 @@ pub(super) async fn submit(context: &Context, params: Params<'_>) -> Result<Valu
     let Options { workid } = params.get("parameters")?.unwrap_or_default();
     let block = match submitted.complete(context, workid.as_deref()) {
         Ok(block) => Some(block),
-        Err(SubmittedBlock { header, coinbase, .. }) => node.templates.complete(&header, coinbase),
+        Err(submitted) => node.templates.complete(&submitted.header, submitted.coinbase),
     };
     let Some(block) = block else { return Ok(json!("stale-work")) };
     match node.writer.submit_block(block).await? {
@@ -77,7 +77,7 @@ impl SubmittedBlock {
         self,
         context: &Context,
         template: Option<&str>,
-    ) -> Result<Block, SubmittedBlock> {
+    ) -> Result<Block, Box<SubmittedBlock>> {
         let SubmittedBlock { header, coinbase, transfers } = self;
         if !transfers.is_empty() || header.merkle_root == merkle::root(&[coinbase.id()]) {
             let transactions = std::iter::once(Transaction::Coinbase(coinbase)).chain(transfers);
@@ -85,7 +85,7 @@ impl SubmittedBlock {
         }
         match template.and_then(|id| context.node.templates.find(id)) {
             Some(issued) => Ok(issued.template().block(header, coinbase)),
-            None => Err(SubmittedBlock { header, coinbase, transfers }),
+            None => Err(Box::new(SubmittedBlock { header, coinbase, transfers })),
         }
     }
 }
