@@ -173,6 +173,7 @@ mod commands {
         commands_of_operations_succeed: "docs/operations.md",
         commands_of_rest_succeed: "docs/rest.md",
         commands_of_rpc_succeed: "docs/rpc.md",
+        commands_of_scenarios_succeed: "docs/scenarios.md",
         commands_of_testnets_succeed: "docs/testnets.md",
     }
 

@@ -26,6 +26,8 @@ mod peers;
 mod reorganisation;
 mod repair;
 mod rpc;
+#[cfg(unix)]
+mod scenarios;
 mod sending;
 #[cfg(target_os = "linux")]
 mod selection;

@@ -39,8 +39,13 @@ impl Testnet {
         stderr.lines().last().unwrap().to_owned()
     }
 
+    /// The status, whose exit code is 1 if and only if nodes differ.
     fn status(&self) -> Status {
-        Status(serde_json::from_str(&self.run(&["status", "--json"]).0).unwrap())
+        let (code, stdout, stderr) = run(&self.command(&["status", "--json"]));
+        let status: Value = serde_json::from_str(&stdout).unwrap_or_else(|_| panic!("{stderr}"));
+        let tips = status["tips"].as_u64().unwrap();
+        assert_eq!(code, Some(i32::from(tips > 1)), "{stderr}");
+        Status(status)
     }
 
     /// Waits until a node reaches a height: its height.
@@ -120,7 +125,8 @@ fn nodes_retain_their_chain_when_stopped_killed_and_started() {
     testnet.run(&["stop", "3"]);
     let status = testnet.status();
     assert_eq!(status.each("state"), ["killed", "running", "stopped"]);
-    assert_eq!(testnet.processes().len(), 1);
+    // The relay survives the end of nodes.
+    assert_eq!(testnet.processes().len(), 2);
     assert!(testnet.run(&["stop", "1"]).1.contains("node-1 does not run"));
     testnet.run(&["start", "1"]);
     assert!(testnet.status().height(1).unwrap() >= height);
@@ -149,19 +155,21 @@ fn nodes_retain_their_chain_when_stopped_killed_and_started() {
     assert!(!testnet.dir.exists() && testnet.processes().is_empty());
 }
 
-// 1 ─ 2 ─ 3 ─ 4      partitioned into 1 3 and 2 4, each side connected across its gap
+// 1 ─ 2      partitioned into 1 2 and 3 4
+// │   │
+// 4 ─ 3
 #[test]
 fn partition_has_two_tips_until_healed() {
     let testnet = Testnet::new();
-    testnet.run(&["up", "--nodes", "4", "--miners", "2", "--topology", "line", "--network", "dev"]);
-    testnet.connected(&[1, 2, 2, 1]);
+    testnet.run(&["up", "--nodes", "4", "--miners", "3", "--topology", "ring", "--network", "dev"]);
+    testnet.connected(&[2, 2, 2, 2]);
     assert!(testnet.fails(&["partition", "all"]).contains("only those of one side"));
-    testnet.run(&["partition", "1", "3"]);
-    let tips = || testnet.status().each("tip");
+    assert!(testnet.fails(&["partition", "1,2", "2"]).contains("node-2 is on two sides"));
+    testnet.run(&["partition", "1,2 | 3,4"]);
     let two_sides = || {
         eventually("two sides", || {
-            let tips = tips();
-            (tips[0] == tips[2] && tips[1] == tips[3] && tips[0] != tips[1]).then_some(())
+            let tips = testnet.status().each("tip");
+            (tips[0] == tips[1] && tips[2] == tips[3] && tips[0] != tips[2]).then_some(())
         });
     };
     two_sides();
@@ -169,16 +177,87 @@ fn partition_has_two_tips_until_healed() {
 
     // The partition outlives a restart.
     testnet.run(&["kill", "2"]);
-    assert!(testnet.fails(&["heal"]).contains("node-2 must run for this"));
     testnet.run(&["start", "2"]);
-    testnet.run(&["partition", "3", "1"]);
-    let height = testnet.status().height(1).unwrap().max(testnet.status().height(2).unwrap());
+    testnet.run(&["partition", "4,3", "1,2"]);
+    let height = testnet.status().height(1).unwrap().max(testnet.status().height(3).unwrap());
     testnet.reaches(1, height + 1);
-    testnet.reaches(2, height + 1);
+    testnet.reaches(3, height + 1);
     two_sides();
+    let table = run(&testnet.command(&["status"])).1;
+    assert!(table.contains("partitioned"), "{table}");
 
+    // A node that is stopped does not prevent it.
+    testnet.run(&["stop", "4"]);
     testnet.run(&["heal"]);
-    testnet.connected(&[1, 2, 2, 1]);
+    testnet.run(&["start", "4"]);
+    testnet.connected(&[2, 2, 2, 2]);
+    // A node that is paused keeps its connections.
+    testnet.run(&["pause", "4"]);
+    assert_eq!(testnet.status().each("state"), ["running", "running", "running", "paused"]);
+    testnet.run(&["resume", "4"]);
+    testnet.connected(&[2, 2, 2, 2]);
+    testnet.run(&["pause", "4"]);
+    testnet.run(&["stop", "4"]);
+    assert_eq!(testnet.status().node(4)["state"], "stopped");
+}
+
+#[test]
+fn links_delay_lose_and_cut_what_nodes_send() {
+    let testnet = Testnet::new();
+    testnet.run(&["up", "--nodes", "3", "--miners", "1", "--topology", "line", "--network", "dev"]);
+    testnet.connected(&[1, 2, 1]);
+    for (arguments, reason) in [
+        (&["link", "1", "3"][..], "the line has no link between 1 and 3"),
+        (&["link", "1", "9"], "no node `9`"),
+    ] {
+        assert!(testnet.fails(arguments).contains(reason));
+    }
+    let (code, _, stderr) = run(&testnet.command(&["link", "1", "2", "--latency", "300"]));
+    assert!(code == Some(2) && stderr.contains("such as 300ms"), "{stderr}");
+
+    let options = ["--latency", "60ms", "--jitter", "20ms", "--loss", "5%", "--bandwidth", "8mbit"];
+    testnet.run(&[&["link", "1", "2"], &options[..]].concat());
+    let link = |from: u64, to: u64| {
+        let links = testnet.status().0["links"].as_array().unwrap().clone();
+        links.into_iter().find(|link| link["from"] == from && link["to"] == to).unwrap()
+    };
+    for (from, to) in [(1, 2), (2, 1)] {
+        let link = link(from, to);
+        let found = ["latency_ms", "jitter_ms", "loss", "bandwidth"].map(|key| link[key].clone());
+        assert_eq!(serde_json::json!(found), serde_json::json!([60, 20, 0.05, 8_000_000]));
+        assert_eq!((&link["connections"], &link["is_partitioned"]), (&1.into(), &false.into()));
+    }
+    assert!(link(2, 3)["loss"] == 0.0);
+    // Segments are lost, and blocks arrive nevertheless.
+    let height = testnet.status().height(2).unwrap();
+    testnet.reaches(2, height + 1);
+    eventually("a lost segment", || (link(1, 2)["stalls"].as_u64() > Some(0)).then_some(()));
+    let table = run(&testnet.command(&["status"])).1;
+    assert!(table.contains("60ms ± 20ms, 5% loss, 8mbit"), "{table}");
+
+    // One direction is cut: no block arrives, and the connections remain.
+    testnet.run(&["link", "1", "2", "--cut", "--one-way"]);
+    assert_eq!((&link(1, 2)["is_cut"], &link(2, 1)["is_cut"]), (&true.into(), &false.into()));
+    let before = testnet.status().height(1).unwrap();
+    testnet.reaches(1, before + 2);
+    assert!(testnet.status().height(2).unwrap() <= before + 1);
+    testnet.run(&["heal"]);
+    testnet.reaches(3, before + 2);
+    testnet.run(&["link", "all", "all"]);
+    testnet.connected(&[1, 2, 1]);
+}
+
+#[test]
+fn clock_of_a_node_is_set_on_dev_networks() {
+    let testnet = Testnet::new();
+    testnet.run(&["up", "--nodes", "1", "--miners", "0", "--network", "dev"]);
+    testnet.run(&["skew", "1", "-30"]);
+    assert_eq!(testnet.status().node(1)["clock_offset"], -30);
+    assert!(testnet.run(&["status"]).0.contains("30 s behind"));
+    testnet.run(&["skew", "1", "0"]);
+    assert_eq!(testnet.status().node(1)["clock_offset"], 0);
+    let (code, ..) = run(&testnet.command(&["skew", "1", "soon"]));
+    assert_eq!(code, Some(2));
 }
 
 #[test]
@@ -222,14 +301,20 @@ fn node_with_a_port_in_use_gets_another() {
     let before = testnet.status();
     testnet.run(&["stop", "1"]);
     let api = before.node(1)["api"].as_str().unwrap().strip_prefix("http://").unwrap().to_owned();
-    let p2p = before.node(1)["peer_address"].as_str().unwrap().replace("/ip4/127.0.0.1/tcp/", "");
-    let listeners = [api, format!("127.0.0.1:{p2p}")].map(|at| TcpListener::bind(at).unwrap());
+    let listen = || {
+        let manifest = std::fs::read(testnet.dir.join("testnet.json")).unwrap();
+        let manifest: Value = serde_json::from_slice(&manifest).unwrap();
+        manifest["nodes"][0]["listen"].as_u64().unwrap()
+    };
+    let port = listen();
+    let listeners = [api, format!("127.0.0.1:{port}")].map(|at| TcpListener::bind(at).unwrap());
     testnet.run(&["start", "1"]);
     let after = testnet.status();
     assert_eq!(after.each("state"), ["running"; 2]);
-    for port in ["api", "peer_address"] {
-        assert_ne!(after.node(1)[port], before.node(1)[port]);
-    }
+    assert_ne!(after.node(1)["api"], before.node(1)["api"]);
+    assert_ne!(listen(), port);
+    // That of the relay.
+    assert_eq!(after.node(1)["peer_address"], before.node(1)["peer_address"]);
     assert_eq!(after.node(2), &{
         let mut same = before.node(2).clone();
         // Fields that change over time.
@@ -238,7 +323,7 @@ fn node_with_a_port_in_use_gets_another() {
         }
         same
     });
-    // The neighbour knows the old port only, and is dialed.
+    // The neighbour reaches the new port through the relay.
     testnet.connected(&[1, 1]);
     drop(listeners);
 }

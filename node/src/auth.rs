@@ -61,20 +61,20 @@ impl Token {
         &self.0
     }
 
-    /// Whether this is the text of the token. Compares digests, so that the duration of the comparison
-    /// reveals nothing about the token.
-    pub fn is(&self, text: &str) -> bool {
-        sha256(text.as_bytes()) == sha256(self.0.as_bytes())
-    }
-
     /// Whether the headers of a request carry the token.
     pub fn is_sent_in(&self, headers: &HeaderMap) -> bool {
         let mut values = headers.get_all(AUTHORIZATION).iter();
         let (Some(value), None) = (values.next(), values.next()) else { return false };
         let parts = value.to_str().ok().and_then(|value| value.split_once(' '));
         parts.is_some_and(|(scheme, token)| {
-            scheme.eq_ignore_ascii_case("bearer") && self.is(token.trim_ascii())
+            scheme.eq_ignore_ascii_case("bearer") && self.is_equal_to(token.trim_ascii())
         })
+    }
+
+    /// Whether a text is the token. Compares digests, so that the duration of the comparison reveals
+    /// nothing about the token.
+    pub fn is_equal_to(&self, text: &str) -> bool {
+        sha256(text.as_bytes()) == sha256(self.0.as_bytes())
     }
 }
 

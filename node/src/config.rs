@@ -2,7 +2,7 @@
 
 mod data;
 mod settings;
-mod toml_file;
+pub mod toml_file;
 
 pub mod limits;
 pub mod multiaddr;

@@ -66,8 +66,14 @@ fn is_funded(params: &Params, address: &Address) -> bool {
 }
 
 fn key() -> SecretKey {
+    dev_account(ACCOUNT)
+}
+
+/// The key of an account of the public mnemonic. Accounts 0 to 9 own coins in the genesis block of `dev`
+/// and of the networks of local testnets.
+pub fn dev_account(account: u32) -> SecretKey {
     let words = Mnemonic::parse(MNEMONIC).expect("the mnemonic is valid");
-    account_key(&words, Index::new(ACCOUNT).expect("the index is small"))
+    account_key(&words, Index::new(account).expect("the index is small"))
 }
 
 #[cfg(test)]

@@ -26,6 +26,7 @@ pub mod mining;
 pub mod network;
 pub mod node_file;
 pub mod random;
+pub mod relay;
 pub mod shutdown;
 pub mod state;
 #[cfg(unix)]

@@ -4,18 +4,23 @@
 //! | file | content |
 //! |---|---|
 //! | `testnet.json` | the nodes and their connections: `manifest` |
+//! | `links.json` | the conditions of links that are not perfect: `links` |
 //! | `network.toml` | the network, unless it is a built-in one: `network` |
 //! | `wallets/miners.json` | the keys of the mining addresses, without a password |
 //! | `node-1`, `node-2`, … | each node's data directory, with its log and the lock of its `process` |
+//! | `relay` | the log, routes and lock of the relay, which all connections between nodes pass |
 //! | `lock` | locked while a command changes the testnet: `directory` |
 
 mod branch;
 mod directory;
+pub mod disk;
+pub mod links;
+pub mod load;
 pub mod manifest;
 mod network;
 pub mod partition;
 mod ports;
-mod process;
+pub mod process;
 pub mod reorg;
 pub mod replace;
 pub mod status;
@@ -23,7 +28,7 @@ pub mod topology;
 pub mod wait;
 
 pub use directory::{Directory, DirectoryLock};
-pub use process::{Process, exec_node};
+pub use process::{Process, exec};
 
 use crate::api::routes::dev;
 use crate::config;
@@ -32,11 +37,14 @@ use crate::wallet::{Index, Mnemonic, Password, Wallet};
 use anyhow::{Context, Result, bail, ensure};
 use chain::Params;
 use directory::NETWORK_FILE;
+use links::Links;
 use manifest::{Generation, Manifest};
 use p2p::PeerId;
+use std::ffi::OsString;
 use std::fmt::Display;
 use std::fs;
 use std::num::NonZeroU32;
+use std::path::PathBuf;
 use std::process::Child;
 use topology::{NodeNumber, Topology};
 use wait::StartingNode;
@@ -122,9 +130,11 @@ impl Testnet {
             params.name()
         );
         let topology = options.topology.unwrap_or(Topology::Ring);
-        let mut manifest = Manifest { network, topology, nodes: Vec::new(), generation };
+        let (nodes_so_far, links) = (Vec::new(), Vec::new());
+        let mut manifest = Manifest { network, topology, nodes: nodes_so_far, links, generation };
         manifest.add_nodes(nodes)?;
-        for (node, address) in manifest.nodes.iter_mut().zip(addresses(directory, miners, &params)?)
+        for (node, address) in
+            manifest.nodes.iter_mut().zip(miner_addresses(directory, miners, &params)?)
         {
             node.miner = Some(address);
         }
@@ -194,21 +204,24 @@ impl Testnet {
     ) -> Result<Vec<StartingNode>> {
         let all: Vec<NodeNumber> = self.manifest.numbers().collect();
         let running = self.processes(&all)?;
-        let mut running: Vec<NodeNumber> = running.into_iter().map(|(number, _)| number).collect();
+        let running: Vec<NodeNumber> = running.into_iter().map(|(number, _)| number).collect();
         let missing = numbers.iter().copied().filter(|number| !running.contains(number));
         let missing: Vec<NodeNumber> = missing.collect();
-        if !self.manifest.reassign_used_ports(&missing)?.is_empty() {
+        let mut is_changed = !self.manifest.reassign_used_ports(&missing)?.is_empty();
+        // Running nodes dial the ports of the relay that they know.
+        if running.is_empty() && !links::is_running(&self.directory)? {
+            is_changed |= self.manifest.reassign_used_relay_ports()?;
+        }
+        if is_changed {
             self.manifest.write(&self.directory)?;
         }
+        links::apply(&self.directory, &self.manifest, &Links::read(&self.directory)?)?;
         let mut started = Vec::new();
         for number in missing {
             let directory = self.directory.node(number);
-            // Generated before the node runs, which would generate it at the same time.
-            self.peer_id(number)?;
-            let peer_id = |number| self.peer_id(number);
-            let flags = self.manifest.flags(&self.directory, number, &running, peer_id)?;
-            let child = process::start(&directory, &flags).with_context(|| number.to_string())?;
-            running.push(number);
+            let program = self.program(number)?;
+            let child = process::start(&directory, process::LOG, &program);
+            let child = child.with_context(|| number.to_string())?;
             started.push(self.starting(number, Some(child)));
         }
         Ok(started)
@@ -225,6 +238,37 @@ impl Testnet {
     pub fn running(&self, numbers: &[NodeNumber]) -> Result<Vec<StartingNode>> {
         let running = self.processes(numbers)?.into_iter();
         Ok(running.map(|(number, _)| self.starting(number, None)).collect())
+    }
+
+    /// The command line of a node.
+    fn program(&self, number: NodeNumber) -> Result<Vec<OsString>> {
+        let node = self.manifest.node(number);
+        let binary = node.binary.clone().map_or_else(process::this_program, Ok)?;
+        let mut program = vec![binary.into_os_string(), "node".into()];
+        // Node keys are generated before a node runs, which would generate its own at the same time.
+        let peer_id = |number| self.peer_id(number);
+        peer_id(number)?;
+        program.extend(self.manifest.flags(&self.directory, number, peer_id)?);
+        let Some(size) = node.disk_mb else { return Ok(program) };
+        let data = self.directory.node(number);
+        directory::create_private(&disk::block_log(&data))?;
+        Ok(disk::with_disk(&data, size, program))
+    }
+
+    /// Sets the program with which a node is started from now on; `None` for the one that starts it.
+    pub fn set_binary(&mut self, number: NodeNumber, binary: Option<PathBuf>) -> Result<()> {
+        let absolute = |path: PathBuf| {
+            fs::canonicalize(&path).with_context(|| format!("program {}", path.display()))
+        };
+        self.manifest.nodes[number.index()].binary = binary.map(absolute).transpose()?;
+        self.manifest.write(&self.directory)
+    }
+
+    /// Gives a node that has not started yet a disk for its block log, of a size in MiB.
+    pub fn set_disk(&mut self, number: NodeNumber, size: u32) -> Result<()> {
+        disk::check()?;
+        self.manifest.nodes[number.index()].disk_mb = Some(size);
+        self.manifest.write(&self.directory)
     }
 
     fn starting(&self, number: NodeNumber, child: Option<Child>) -> StartingNode {
@@ -255,7 +299,11 @@ fn write_network(directory: &Directory, options: &Options, miners: usize) -> Res
 }
 
 /// The first addresses of the testnet's wallet, which is created if there is none.
-fn addresses(directory: &Directory, count: usize, params: &Params) -> Result<Vec<String>> {
+pub fn miner_addresses(
+    directory: &Directory,
+    count: usize,
+    params: &Params,
+) -> Result<Vec<String>> {
     let path = directory.wallet();
     let mut wallet = match path.exists() {
         true => Wallet::open(&path, &Password::none())?,

@@ -246,7 +246,7 @@ fn print(params: &Params, json: bool) -> Result<()> {
     let difficulty = match network.fixed_difficulty {
         true => format!("fixed, {:.0} hashes for each block", network.first_hashes),
         false => format!(
-            "{:.0} hashes for the first block, that is {}; it doubles or halves within {} at most",
+            "{:.0} hashes for the first block, that is {}; it adjusts with a half-life of {}",
             network.first_hashes,
             human_rate(network.first_hash_rate),
             duration(network.half_life_seconds.into())

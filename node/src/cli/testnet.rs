@@ -1,28 +1,35 @@
 //! `chain testnet`: several nodes on this machine, with their files in one directory.
 
-mod lock;
+mod args;
+mod links;
+mod load;
 mod reorg;
+mod scenario;
 
+use self::args::{Nodes, lock, lock_testnet, notice};
 use super::node::{block_on, stop_signal};
 use super::output::{Table, human_rate, label, short};
 use super::wait::Condition;
 use crate::client::Client;
 use crate::config;
+use crate::testnet::links::Links;
 use crate::testnet::manifest::{Generation, MAX_NODES};
 use crate::testnet::status::{self, NodeStatus, State, Status};
 use crate::testnet::topology::{NodeNumber, Topology};
 use crate::testnet::wait::{self, Exit, StartingNode};
-use crate::testnet::{Directory, Options, Process, Testnet, exec_node, partition};
+use crate::testnet::{Directory, Options, Process, Testnet, exec, partition};
 use anyhow::{Result, bail, ensure};
 use clap::builder::RangedU64ValueParser;
 use indicatif::{ProgressBar, ProgressStyle};
-use lock::{lock, lock_testnet, notice};
 use reorg::Reorg;
 use std::ffi::OsString;
 use std::io::{self, Write};
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
+
+/// Time limit of the connections of nodes that were started.
+const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 
 /// Run a testnet on this machine, each node a process of its own
 ///
@@ -42,7 +49,9 @@ pub struct Args {
 #[derive(Debug, clap::Subcommand)]
 enum Command {
     Up(Up),
-    /// Show the state, tip, peers and hash rate of every node
+    /// Show the state, tip, peers and hash rate of every node, and bad links
+    ///
+    /// Exits with 1 if nodes that run have different tips.
     Status,
     /// Stop nodes
     Stop(Nodes),
@@ -50,10 +59,10 @@ enum Command {
     Start(Nodes),
     /// Kill nodes, as a crash would
     Kill(Nodes),
-    /// Disconnect nodes from all others until `heal`
-    Partition(Nodes),
-    /// Reconnect all nodes according to the topology
-    Heal,
+    #[command(flatten)]
+    Links(links::Command),
+    Load(load::LoadArgs),
+    Run(scenario::Run),
     Reorg(Reorg),
     /// Wait for a state of all running nodes
     Wait {
@@ -66,12 +75,17 @@ enum Command {
         #[arg(long)]
         delete: bool,
     },
-    /// Execute a node in the process that another command has started for it
+    /// Execute a program in the process that another command has started for it
     #[command(hide = true)]
     Launch {
         starter: u32,
         #[arg(last = true)]
-        flags: Vec<OsString>,
+        program: Vec<OsString>,
+    },
+    /// Run the relay that all connections between nodes pass
+    #[command(hide = true)]
+    Relay {
+        directory: PathBuf,
     },
 }
 
@@ -105,16 +119,11 @@ struct Up {
     block_time: Option<NonZeroU32>,
 }
 
-#[derive(Debug, clap::Args)]
-struct Nodes {
-    /// Numbers such as 2, names such as node-2, or `all`
-    #[arg(required = true, value_name = "NODE")]
-    nodes: Vec<String>,
-}
-
 pub fn run(args: Args, json: bool) -> Result<()> {
-    if let Command::Launch { starter, flags } = &args.command {
-        exec_node(*starter, flags)?;
+    match &args.command {
+        Command::Launch { starter, program } => drop(exec(*starter, program)?),
+        Command::Relay { directory } => return links::run_relay(directory),
+        _ => {}
     }
     let directory = match args.dir {
         Some(dir) => dir,
@@ -132,12 +141,13 @@ pub fn run(args: Args, json: bool) -> Result<()> {
             nodes.end(&directory, |processes| block_on(wait::kill(processes, report_exit)))
         }
         Command::Start(nodes) => nodes.start(&directory),
-        Command::Partition(nodes) => nodes.partition(&directory),
-        Command::Heal => heal(&directory),
+        Command::Links(command) => command.run(&directory),
+        Command::Load(load) => load.run(&directory, json),
+        Command::Run(run) => run.run(json),
         Command::Reorg(reorg) => reorg.run(&directory, json),
         Command::Wait { condition } => wait_for(&condition, &directory, json),
         Command::Down { delete } => down(&directory, delete),
-        Command::Launch { .. } => Ok(()),
+        Command::Launch { .. } | Command::Relay { .. } => Ok(()),
     }
 }
 
@@ -161,7 +171,7 @@ impl Up {
             _ => notice(&format!("starting {}", names(&started))),
         }
         starting.extend(started);
-        wait(starting)?;
+        wait(&testnet, starting)?;
         match json {
             true => print_status(&testnet, true),
             false => print_nodes(&testnet),
@@ -174,15 +184,24 @@ fn names(starting: &[StartingNode]) -> String {
     names.join(", ")
 }
 
-/// Waits until nodes respond. Leaves them running when interrupted.
-fn wait(nodes: Vec<StartingNode>) -> Result<()> {
+/// Waits until nodes respond and are connected. Leaves them running when interrupted.
+fn wait(testnet: &Testnet, nodes: Vec<StartingNode>) -> Result<()> {
     let style = ProgressStyle::with_template("{spinner} {pos} of {len} nodes respond");
     let bar = ProgressBar::new(nodes.len() as u64);
     bar.set_style(style.expect("the template is well-formed"));
     bar.enable_steady_tick(Duration::from_millis(100));
+    let connected = async {
+        wait::until_ready(nodes, |ready| bar.set_position(ready as u64)).await?;
+        let links = Links::read(testnet.directory())?;
+        if let Err(error) = partition::connect(testnet, &links, CONNECT_LIMIT).await {
+            // They connect by themselves; links that lose everything may be intended.
+            bar.suspend(|| notice(&format!("{error:#}")));
+        }
+        Ok(())
+    };
     let outcome = block_on(async {
         tokio::select! {
-            outcome = wait::until_ready(nodes, |ready| bar.set_position(ready as u64)) => outcome,
+            outcome = connected => outcome,
             () = stop_signal()? => {
                 bail!("interrupted: running nodes were left running, stop them with `chain testnet down`")
             }
@@ -203,7 +222,7 @@ impl Nodes {
             }
         }
         let names = names(&started);
-        wait(started)?;
+        wait(&testnet, started)?;
         if !names.is_empty() {
             notice(&format!("started {names}"));
         }
@@ -225,25 +244,6 @@ impl Nodes {
         }
         how(running)
     }
-
-    fn partition(&self, directory: &Directory) -> Result<()> {
-        let (_claim, testnet) = lock_testnet(directory)?;
-        let side = testnet.manifest().select(&self.nodes)?;
-        block_on(partition::cut(&testnet, &side))?;
-        let side: Vec<String> = side.iter().map(NodeNumber::to_string).collect();
-        notice(&format!(
-            "{} disconnected from the others: reconnect with `chain testnet heal`",
-            side.join(", ")
-        ));
-        Ok(())
-    }
-}
-
-fn heal(directory: &Directory) -> Result<()> {
-    let (_claim, testnet) = lock_testnet(directory)?;
-    block_on(partition::heal(&testnet))?;
-    notice("all nodes are connected");
-    Ok(())
 }
 
 /// Waits for a state of all running nodes.
@@ -271,6 +271,9 @@ fn down(directory: &Directory, delete: bool) -> Result<()> {
         notice("no node runs");
     }
     block_on(wait::stop(running, report_exit))?;
+    if let Some(relay) = Process::find(&lock.directory().relay())? {
+        block_on(wait::stop(vec![("relay", relay)], |_, _| Ok(())))?;
+    }
     if delete {
         lock.delete()?;
         notice(&format!("removed {}", directory.path().display()));
@@ -305,11 +308,14 @@ fn print_status(testnet: &Testnet, json: bool) -> Result<()> {
     let status = block_on(status::query(testnet))?;
     if json {
         writeln!(io::stdout(), "{}", serde_json::to_string_pretty(&status)?)?;
-        return Ok(());
+    } else {
+        let table =
+            Table::new(["node", "state", "pid", "height", "tip", "peers", "hash rate", "sync"]);
+        status.nodes.iter().map(row).fold(table, Table::row).print("no nodes")?;
+        links::print(&status)?;
+        writeln!(io::stdout(), "{}", summary(&status))?;
     }
-    let table = Table::new(["node", "state", "pid", "height", "tip", "peers", "hash rate", "sync"]);
-    status.nodes.iter().map(row).fold(table, Table::row).print("no nodes")?;
-    writeln!(io::stdout(), "{}", summary(&status))?;
+    ensure!(status.tips <= 1, "the nodes that run have {} tips", status.tips);
     Ok(())
 }
 
@@ -318,6 +324,7 @@ fn row(node: &NodeStatus) -> [String; 8] {
     let state = match node.state {
         State::Running => "running",
         State::Silent => "silent",
+        State::Paused => "paused",
         State::Stopped => "stopped",
         State::Killed => "killed",
     };
@@ -367,13 +374,14 @@ mod tests {
             api: "http://127.0.0.1:1".to_owned(),
             peer_address: "/ip4/127.0.0.1/tcp/2".to_owned(),
             miner: Some("lch1x".to_owned()),
+            clock_offset: 0,
             api_status,
         }
     }
 
     fn status(tips: usize, nodes: Vec<NodeStatus>) -> Status {
         let (network, topology) = ("local".to_owned(), Topology::Ring);
-        Status { dir: "/t".into(), network, topology, tips, nodes }
+        Status { dir: "/t".into(), network, topology, tips, nodes, links: Vec::new() }
     }
 
     #[test]

@@ -161,6 +161,12 @@ impl Client {
         self.get_with(path, &[], Duration::ZERO).await
     }
 
+    /// The status code and body of the response to a path of the node in use, such as `/metrics`.
+    pub async fn fetch(&self, path: &str) -> Result<(u16, String)> {
+        let response = self.http.get(self.base().join(path)?).send().await?;
+        Ok((response.status().as_u16(), response.text().await?))
+    }
+
     /// Requests a resource with query parameters. The node may delay its response for `wait`.
     pub async fn get_with(
         &self,

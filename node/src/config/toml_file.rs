@@ -4,7 +4,7 @@ use anyhow::{Result, anyhow};
 use serde::de::DeserializeOwned;
 
 /// Parses a TOML file; the error names the line and the key at fault.
-pub(super) fn parse<T: DeserializeOwned>(text: &str) -> Result<T> {
+pub fn parse<T: DeserializeOwned>(text: &str) -> Result<T> {
     toml::from_str(text).map_err(|error| toml_error(text, &error))
 }
 

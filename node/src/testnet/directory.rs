@@ -41,6 +41,16 @@ impl Directory {
         self.wallets().join("miners.json")
     }
 
+    /// The directory of the relay.
+    pub fn relay(&self) -> PathBuf {
+        self.0.join("relay")
+    }
+
+    /// The file of what differs from perfect links.
+    pub fn links(&self) -> PathBuf {
+        self.0.join("links.json")
+    }
+
     fn wallets(&self) -> PathBuf {
         self.0.join("wallets")
     }
@@ -121,8 +131,11 @@ impl DirectoryLock {
         for number in directory.nodes()? {
             remove(&directory.node(number), |path| fs::remove_dir_all(path))?;
         }
-        remove(&directory.wallets(), |path| fs::remove_dir_all(path))?;
-        for file in [directory.0.join(NETWORK_FILE), directory.manifest(), directory.lock_file()] {
+        for path in [directory.wallets(), directory.relay()] {
+            remove(&path, |path| fs::remove_dir_all(path))?;
+        }
+        let files = [directory.0.join(NETWORK_FILE), directory.links(), directory.manifest()];
+        for file in files.into_iter().chain([directory.lock_file()]) {
             remove(&file, |path| fs::remove_file(path))?;
         }
         match fs::remove_dir(&directory.0) {
@@ -165,7 +178,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let directory = Directory::at(dir.path().join("t"));
         let lock = directory.lock(|| ()).unwrap();
-        for file in ["testnet.json", "network.toml", "node-1/genesis", "wallets/miners.json"] {
+        let files = ["testnet.json", "links.json", "network.toml", "node-1/genesis"];
+        for file in files.into_iter().chain(["wallets/miners.json", "relay/relay.json"]) {
             let path = lock.directory().path().join(file);
             create_private(path.parent().unwrap()).unwrap();
             fs::write(path, "").unwrap();

@@ -15,6 +15,7 @@ use std::fmt;
 use std::fs;
 use std::io::{ErrorKind, Write};
 use std::num::NonZeroU32;
+use std::path::{Path, PathBuf};
 
 /// Maximum number of nodes: each is a process with some 30 MiB and a few connections.
 pub const MAX_NODES: usize = 64;
@@ -31,6 +32,8 @@ pub struct Manifest {
     pub topology: Topology,
     /// The nodes by number, from 1.
     pub nodes: Vec<Node>,
+    /// The pairs of nodes that connect.
+    pub links: Vec<Link>,
     /// The blocks that the first node generates, without mining threads.
     #[serde(default)]
     pub generation: Generation,
@@ -73,16 +76,43 @@ impl fmt::Display for Generation {
     }
 }
 
+/// A pair of neighbours, which connect through the relay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Link {
+    /// The node that dials.
+    pub dialer: NodeNumber,
+    /// The node that is dialed.
+    pub listener: NodeNumber,
+    /// The port of the relay for this pair.
+    pub port: u16,
+}
+
+impl Link {
+    /// The address at which one node dials the other.
+    pub fn multiaddr(&self) -> String {
+        multiaddr(self.port)
+    }
+}
+
 /// A node of a testnet.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Node {
     /// Port of the node's REST API.
     pub api: u16,
-    /// Port at which the node accepts peers.
+    /// Port of the relay at which the node accepts peers that are not of this testnet.
     pub peers: u16,
+    /// Port at which the node itself listens, for the relay.
+    pub listen: u16,
     /// The address that the node's blocks pay; `None` if the node does not mine.
     pub miner: Option<String>,
+    /// The program of the node; `None` for the one that starts it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub binary: Option<PathBuf>,
+    /// Size in MiB of a disk for the node's block log; `None` if it is on the disk of the directory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk_mb: Option<u32>,
 }
 
 impl Node {
@@ -91,10 +121,28 @@ impl Node {
         format!("http://127.0.0.1:{}", self.api)
     }
 
-    /// The address at which other nodes dial it.
+    /// The address at which nodes that are not of this testnet dial it.
     pub fn multiaddr(&self) -> String {
-        format!("/ip4/127.0.0.1/tcp/{}", self.peers)
+        multiaddr(self.peers)
     }
+}
+
+fn multiaddr(port: u16) -> String {
+    format!("/ip4/127.0.0.1/tcp/{port}")
+}
+
+/// Writes a file as JSON, atomically.
+pub fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
+    let write = || {
+        let directory = path.parent().unwrap_or(Path::new("."));
+        let mut file = tempfile::NamedTempFile::new_in(directory)?;
+        let mut json = serde_json::to_vec_pretty(value)?;
+        json.push(b'\n');
+        file.write_all(&json)?;
+        file.persist(path)?;
+        Ok::<_, anyhow::Error>(())
+    };
+    write().with_context(|| format!("cannot write {}", path.display()))
 }
 
 impl Manifest {
@@ -121,17 +169,7 @@ impl Manifest {
 
     /// Writes the manifest atomically.
     pub fn write(&self, directory: &Directory) -> Result<()> {
-        let path = directory.manifest();
-        let context = || format!("cannot write {}", path.display());
-        let write = || {
-            let mut file = tempfile::NamedTempFile::new_in(directory.path())?;
-            let mut json = serde_json::to_vec_pretty(self)?;
-            json.push(b'\n');
-            file.write_all(&json)?;
-            file.persist(&path)?;
-            Ok::<_, anyhow::Error>(())
-        };
-        write().with_context(context)
+        write_json(&directory.manifest(), self)
     }
 
     fn parse(text: &str) -> Result<Manifest> {
@@ -139,7 +177,9 @@ impl Manifest {
         let (count, ports) = (manifest.nodes.len(), manifest.ports());
         ensure!((1..=MAX_NODES).contains(&count), "it has {count} nodes, not 1 to {MAX_NODES}");
         ensure!(!ports.contains(&0), "port 0 is not a fixed port");
-        ensure!(ports.len() == 2 * count, "a port is used twice");
+        ensure!(ports.len() == 3 * count + manifest.links.len(), "a port is used twice");
+        let exists = |link: &Link| link.dialer.index().max(link.listener.index()) < count;
+        ensure!(manifest.links.iter().all(exists), "it has a link of a node that does not exist");
         let is_custom = manifest.network == NETWORK_FILE;
         ensure!(
             is_custom || network::built_in(&manifest.network).is_some(),
@@ -188,16 +228,56 @@ impl Manifest {
         Ok(selected.into_iter().collect())
     }
 
-    /// Adds nodes that do not mine up to a number of nodes.
+    /// Adds nodes that do not mine up to a number of nodes, and the links of the topology.
     pub fn add_nodes(&mut self, count: usize) -> Result<()> {
         let missing = count.saturating_sub(self.nodes.len());
-        let ports = ports::free(2 * missing, &self.ports())?;
-        self.nodes.extend(ports.chunks_exact(2).map(|ports| Node {
+        let ports = ports::free(3 * missing, &self.ports())?;
+        self.nodes.extend(ports.chunks_exact(3).map(|ports| Node {
             api: ports[0],
             peers: ports[1],
+            listen: ports[2],
             miner: None,
+            binary: None,
+            disk_mb: None,
         }));
+        self.add_links()
+    }
+
+    /// Replaces the links that are not of the topology, which has others with more nodes, and retains
+    /// the ports of all others. The node with the higher number dials.
+    fn add_links(&mut self) -> Result<()> {
+        let (topology, count) = (self.topology, self.nodes.len());
+        let pairs = self.numbers().flat_map(|dialer| {
+            let lower = topology.neighbours(dialer, count).filter(move |other| *other < dialer);
+            lower.map(move |listener| (dialer, listener))
+        });
+        let pairs: Vec<_> = pairs.collect();
+        self.links.retain(|link| pairs.contains(&(link.dialer, link.listener)));
+        let is_new = |(dialer, listener): &(NodeNumber, NodeNumber)| {
+            !self.links.iter().any(|link| (link.dialer, link.listener) == (*dialer, *listener))
+        };
+        let new: Vec<_> = pairs.into_iter().filter(is_new).collect();
+        let ports = ports::free(new.len(), &self.ports())?;
+        let new = new.into_iter().zip(ports);
+        let new = new.map(|((dialer, listener), port)| Link { dialer, listener, port });
+        self.links.extend(new);
         Ok(())
+    }
+
+    /// Assigns new ports to the relay, which does not run, where they are in use; returns whether there
+    /// were any.
+    pub fn reassign_used_relay_ports(&mut self) -> Result<bool> {
+        let mut reserved = self.ports();
+        let entries = self.nodes.iter_mut().map(|node| &mut node.peers);
+        let mut is_changed = false;
+        for port in entries.chain(self.links.iter_mut().map(|link| &mut link.port)) {
+            if ports::is_in_use(*port) {
+                *port = ports::free(1, &reserved)?[0];
+                reserved.insert(*port);
+                is_changed = true;
+            }
+        }
+        Ok(is_changed)
     }
 
     /// Assigns new ports to those of the given stopped nodes whose ports are in use; returns their
@@ -207,7 +287,7 @@ impl Manifest {
         let mut reassigned = Vec::new();
         for number in stopped {
             let node = &mut self.nodes[number.index()];
-            for port in [&mut node.api, &mut node.peers] {
+            for port in [&mut node.api, &mut node.listen] {
                 if ports::is_in_use(*port) {
                     *port = ports::free(1, &reserved)?[0];
                     reserved.insert(*port);
@@ -220,17 +300,16 @@ impl Manifest {
     }
 
     fn ports(&self) -> BTreeSet<u16> {
-        self.nodes.iter().flat_map(|node| [node.api, node.peers]).collect()
+        let nodes = self.nodes.iter().flat_map(|node| [node.api, node.peers, node.listen]);
+        nodes.chain(self.links.iter().map(|link| link.port)).collect()
     }
 
-    /// The flags of `chain node` for a node. It dials the neighbours before it, and those after it that
-    /// run: they may know another port of it. `peer_id` returns the peer id of a node: while a neighbour
-    /// is down, a node of another testnet may listen at its port.
+    /// The flags of `chain node` for a node, which dials neighbours through the relay. `peer_id` returns
+    /// the peer id of a node: a node of another testnet may listen at the port of one that is down.
     pub fn flags(
         &self,
         directory: &Directory,
         number: NodeNumber,
-        running: &[NodeNumber],
         peer_id: impl Fn(NodeNumber) -> Result<PeerId>,
     ) -> Result<Vec<OsString>> {
         let node = self.node(number);
@@ -239,14 +318,14 @@ impl Manifest {
         flag("--network", self.network_flag(directory).into());
         flag("--data", directory.node(number).into());
         flag("--api", format!("127.0.0.1:{}", node.api).into());
-        flag("--listen", node.multiaddr().into());
+        flag("--listen", multiaddr(node.listen).into());
+        flag("--external-address", node.multiaddr().into());
         // Connects to the neighbours of the topology only.
         flag("--discover", "false".into());
         flag("--threads", "1".into());
         flag("--cache-mb", CACHE_MB.into());
-        let neighbours = self.topology.neighbours(number, self.nodes.len());
-        for other in neighbours.filter(|other| *other < number || running.contains(other)) {
-            let address = format!("{}/p2p/{}", self.node(other).multiaddr(), peer_id(other)?);
+        for link in self.links.iter().filter(|link| link.dialer == number) {
+            let address = format!("{}/p2p/{}", link.multiaddr(), peer_id(link.listener)?);
             flag("--peer", address.into());
         }
         if let Some(miner) = &node.miner {
@@ -274,8 +353,9 @@ mod tests {
     use std::net::{Ipv4Addr, TcpListener};
 
     fn manifest(topology: Topology, count: usize) -> Manifest {
-        let (network, generation) = ("dev".to_owned(), Generation::default());
-        let mut manifest = Manifest { network, topology, nodes: Vec::new(), generation };
+        let (nodes, links, generation) = (Vec::new(), Vec::new(), Generation::default());
+        let network = "dev".to_owned();
+        let mut manifest = Manifest { network, topology, nodes, links, generation };
         manifest.add_nodes(count).unwrap();
         manifest
     }
@@ -284,20 +364,16 @@ mod tests {
         NodeNumber::parse(name).unwrap()
     }
 
-    fn peers(manifest: &Manifest, name: &str, running: &[&str]) -> Vec<u16> {
-        let running: Vec<NodeNumber> = running.iter().map(|name| number(name)).collect();
-        let flags = manifest.flags(&Directory::at("/t".into()), number(name), &running, peer_id);
-        let flags = flags.unwrap();
+    /// The nodes that a node dials.
+    fn peers(manifest: &Manifest, name: &str) -> Vec<NodeNumber> {
+        let flags = manifest.flags(&Directory::at("/t".into()), number(name), peer_id).unwrap();
         let flags: Vec<&str> = flags.iter().map(|flag| flag.to_str().unwrap()).collect();
         let dialed = flags.windows(2).filter(|pair| pair[0] == "--peer").map(|pair| pair[1]);
         let dialed = dialed.map(|address| {
             let (address, id) = address.split_once("/p2p/").unwrap();
-            let node = manifest.nodes.iter().position(|node| node.multiaddr() == address).unwrap();
-            assert_eq!(
-                id,
-                peer_id(NodeNumber::first(node + 1).last().unwrap()).unwrap().to_string()
-            );
-            manifest.nodes[node].peers
+            let link = manifest.links.iter().find(|link| link.multiaddr() == address).unwrap();
+            assert_eq!(id, peer_id(link.listener).unwrap().to_string());
+            link.listener
         });
         dialed.collect()
     }
@@ -314,10 +390,9 @@ mod tests {
             let manifest = manifest(topology, 5);
             let mut dials = BTreeSet::new();
             for dialer in manifest.numbers() {
-                for port in peers(&manifest, &dialer.to_string(), &[]) {
-                    let dialed = manifest.nodes.iter().position(|node| node.peers == port).unwrap();
-                    assert!(dials.insert((dialed, dialer.index())), "{topology}: twice");
-                    assert!(dialed < dialer.index());
+                for dialed in peers(&manifest, &dialer.to_string()) {
+                    assert!(dials.insert((dialed, dialer)), "{topology}: twice");
+                    assert!(dialed < dialer);
                 }
             }
             let pairs = manifest.numbers().map(|node| topology.neighbours(node, 5).count());
@@ -326,12 +401,19 @@ mod tests {
     }
 
     #[test]
-    fn restarted_node_dials_running_neighbours() {
-        let manifest = manifest(Topology::Ring, 4);
-        let port = |name: &str| manifest.node(number(name)).peers;
-        assert_eq!(peers(&manifest, "1", &[]), Vec::<u16>::new());
-        assert_eq!(peers(&manifest, "1", &["2", "3"]), [port("2")]);
-        assert_eq!(peers(&manifest, "3", &["2"]), [port("2")]);
+    fn nodes_listen_and_dial_at_ports_of_the_relay_only() {
+        let manifest = manifest(Topology::Full, 3);
+        let listening: BTreeSet<u16> = manifest.nodes.iter().map(|node| node.listen).collect();
+        for number in manifest.numbers() {
+            let flags = manifest.flags(&Directory::at("/t".into()), number, peer_id).unwrap();
+            let flags: Vec<&str> = flags.iter().map(|flag| flag.to_str().unwrap()).collect();
+            for pair in flags.windows(2) {
+                let address = pair[1].split("/p2p/").next().unwrap();
+                let port = address.rsplit('/').next().unwrap().parse().unwrap_or(0);
+                let is_address = ["--peer", "--external-address"].contains(&pair[0]);
+                assert!(!is_address || !listening.contains(&port), "{pair:?}");
+            }
+        }
     }
 
     #[test]
@@ -339,16 +421,28 @@ mod tests {
         let mut manifest = manifest(Topology::Line, 3);
         let before = manifest.clone();
         let all: Vec<NodeNumber> = manifest.numbers().collect();
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, manifest.nodes[0].peers)).unwrap();
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, manifest.nodes[0].listen)).unwrap();
         assert_eq!(manifest.reassign_used_ports(&all[1..]).unwrap(), []);
         assert_eq!(manifest, before);
 
         assert_eq!(manifest.reassign_used_ports(&all).unwrap(), [number("1")]);
-        let port = manifest.nodes[0].peers;
+        let port = manifest.nodes[0].listen;
         assert!(port != listener.local_addr().unwrap().port() && !before.ports().contains(&port));
         assert_eq!(manifest.nodes[0].api, before.nodes[0].api);
         assert_eq!(manifest.nodes[1..], before.nodes[1..]);
-        assert_eq!(peers(&manifest, "2", &[]), [port]);
+    }
+
+    #[test]
+    fn reassigns_relay_ports_in_use() {
+        let mut manifest = manifest(Topology::Line, 3);
+        assert!(!manifest.reassign_used_relay_ports().unwrap());
+        let before = manifest.clone();
+        let busy = [manifest.nodes[0].peers, manifest.links[1].port];
+        let _listeners = busy.map(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).unwrap());
+        assert!(manifest.reassign_used_relay_ports().unwrap());
+        assert!(!busy.iter().any(|port| manifest.ports().contains(port)));
+        assert_eq!(manifest.links[0], before.links[0]);
+        assert_eq!(manifest.nodes[1..], before.nodes[1..]);
     }
 
     #[test]
@@ -357,7 +451,10 @@ mod tests {
         let before = manifest.clone();
         manifest.add_nodes(4).unwrap();
         assert_eq!(manifest.nodes[..2], before.nodes);
-        assert_eq!((manifest.nodes.len(), manifest.ports().len()), (4, 8));
+        // The ring has other neighbours now, and retains the ports of those that remain.
+        assert_eq!((manifest.nodes.len(), manifest.links.len()), (4, 4));
+        assert!(manifest.links.contains(&before.links[0]));
+        assert_eq!(manifest.ports().len(), 3 * 4 + 4);
         manifest.add_nodes(1).unwrap();
         assert_eq!(manifest.nodes.len(), 4);
     }
@@ -392,7 +489,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let directory = Directory::at(dir.path().to_owned());
         let good = r#"{"network": "dev", "topology": "ring",
-            "nodes": [{"api": 1, "peers": 2, "miner": null}]}"#;
+            "nodes": [{"api": 1, "peers": 2, "listen": 3, "miner": null}], "links": []}"#;
         let error = |from: &str, to: &str| {
             let text = good.replace(from, to);
             assert!(from.is_empty() || text != good, "{from}");
@@ -405,13 +502,18 @@ mod tests {
             ("{\"network", "x", "expected value"),
             ("\"ring\"", "\"knot\"", "unknown variant `knot`"),
             ("\"miner\"", "\"minor\"", "unknown field `minor`"),
-            ("[{\"api\": 1, \"peers\": 2, \"miner\": null}]", "[]", "0 nodes"),
+            ("[{\"api\": 1, \"peers\": 2, \"listen\": 3, \"miner\": null}]", "[]", "0 nodes"),
             ("\"api\": 1", "\"api\": 0", "port 0"),
             ("\"api\": 1", "\"api\": 2", "used twice"),
             ("\"api\": 1", "\"api\": 65536", "invalid value"),
             ("\"dev\"", "\"../x\"", "no network \"../x\""),
             ("\"dev\"", "\"network.toml\"", "no network"),
             ("null", "\"not-an-address\"", "miner `not-an-address`"),
+            (
+                "\"links\": []",
+                "\"links\": [{\"dialer\": 2, \"listener\": 1, \"port\": 4}]",
+                "a node that does not exist",
+            ),
         ] {
             let message = error(from, to);
             assert!(message.contains("testnet.json") && message.contains(reason), "{message}");

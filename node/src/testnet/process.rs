@@ -1,5 +1,5 @@
-//! Nodes as processes that outlive the command that started them. The process of a node holds the lock
-//! on the file `process` in its directory. The kernel reports the holder and releases the lock however
+//! Nodes, and the relay between them, as processes that outlive the command that started them. Each
+//! holds the lock on the file `process` in its directory. The kernel reports the holder and releases the lock however
 //! the process ends, so the process id is never that of another program.
 
 use anyhow::{Context, Result, bail};
@@ -8,7 +8,7 @@ use rustix::process::{Flock, FlockType, Pid, Signal, fcntl_getlk, getppid, setsi
 use std::convert::Infallible;
 use std::env;
 use std::ffi::{OsStr, OsString};
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::CommandExt;
@@ -17,6 +17,8 @@ use std::process::{Child, Command};
 
 /// File that the process of a node locks.
 const LOCK: &str = "process";
+/// File that exists while the process is paused, and contains its id.
+const PAUSED: &str = "paused";
 /// File of a node's output.
 pub const LOG: &str = "node.log";
 /// Environment variables that nodes inherit; the testnet must not depend on any other setting.
@@ -24,15 +26,17 @@ const INHERITED: [&str; 2] = ["CHAIN_LOG", "CHAIN_LOG_FORMAT"];
 /// Bytes at the end of a log in which its last lines are searched.
 const TAIL: u64 = 4_096;
 
-/// The running process of a node.
+/// The running process of a node, or of the relay.
 #[derive(Debug)]
 pub struct Process {
     lock: File,
     pid: Pid,
+    /// Path of the file `PAUSED`.
+    paused: PathBuf,
 }
 
 impl Process {
-    /// The process of the node of a directory; `None` if it does not run.
+    /// The process of a directory; `None` if it does not run.
     pub fn find(directory: &Path) -> Result<Option<Process>> {
         let path = directory.join(LOCK);
         let lock = match OpenOptions::new().read(true).write(true).open(&path) {
@@ -40,7 +44,8 @@ impl Process {
             lock => lock.with_context(|| format!("cannot open {}", path.display()))?,
         };
         let pid = holder(&lock).with_context(|| format!("lock of {}", path.display()))?;
-        Ok(pid.map(|pid| Process { lock, pid }))
+        let paused = directory.join(PAUSED);
+        Ok(pid.map(|pid| Process { lock, pid, paused }))
     }
 
     pub fn id(&self) -> u32 {
@@ -50,6 +55,36 @@ impl Process {
     /// Whether the process has ended.
     pub fn has_ended(&self) -> Result<bool> {
         Ok(holder(&self.lock)? != Some(self.pid))
+    }
+
+    /// Whether the process is paused.
+    pub fn is_paused(&self) -> bool {
+        fs::read_to_string(&self.paused).is_ok_and(|pid| pid == self.id().to_string())
+    }
+
+    /// Stops the execution of the process until `resume`: it keeps its connections and does not
+    /// respond, as a computer that is suspended.
+    pub fn pause(&self) -> Result<()> {
+        let context = || format!("cannot write {}", self.paused.display());
+        fs::write(&self.paused, self.id().to_string()).with_context(context)?;
+        self.signal(Signal::STOP)
+    }
+
+    /// Continues the execution of the process.
+    pub fn resume(&self) -> Result<()> {
+        self.signal(Signal::CONT)?;
+        match fs::remove_file(&self.paused) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                Err(error).with_context(|| format!("cannot remove {}", self.paused.display()))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Requests the process to stop, which a paused one does only when it is resumed.
+    pub fn terminate(&self) -> Result<()> {
+        self.signal(Signal::TERM)?;
+        self.resume()
     }
 
     /// Sends a signal; does nothing if the process has ended.
@@ -63,7 +98,7 @@ impl Process {
     #[cfg(target_os = "linux")]
     fn try_signal(&self, signal: Signal) -> rustix::io::Result<()> {
         use rustix::process::{PidfdFlags, pidfd_open, pidfd_send_signal};
-        // The handle refers to the current process of the id: if that is the node, the signal cannot
+        // The handle refers to the current process of the id: if that holds the lock, the signal cannot
         // reach another process.
         let handle = pidfd_open(self.pid, PidfdFlags::empty())?;
         match getlk(&self.lock)? == Some(self.pid) {
@@ -92,24 +127,24 @@ fn getlk(lock: &File) -> rustix::io::Result<Option<Pid>> {
     held.map(|held| held.pid.ok_or(rustix::io::Errno::PERM)).transpose()
 }
 
-/// Starts the node of a directory in a session of its own, so that closing the terminal does not end
-/// it. The process is `testnet launch` of this program, which locks the file and executes `node` with
-/// the flags.
-pub fn start(directory: &Path, flags: &[OsString]) -> Result<Child> {
+/// Starts a program, with its arguments, in a directory and in a session of its own, so that closing
+/// the terminal does not end it. The process is `testnet launch` of this program, which locks the file
+/// and executes the program. Output is appended to a file of the directory.
+pub fn start(directory: &Path, log: &str, program: &[OsString]) -> Result<Child> {
     let file = |name: &str, append: bool| {
         let path = directory.join(name);
         let mut options = OpenOptions::new();
         options.read(true).write(true).append(append).create(true).mode(0o600);
         options.open(&path).with_context(|| format!("cannot open {}", path.display()))
     };
-    let log = file(LOG, true)?;
+    let log = file(log, true)?;
     let mut command = Command::new(this_program()?);
     for (name, _) in env::vars_os().filter(|(name, _)| is_dropped_setting(name)) {
         command.env_remove(name);
     }
     command
         .args(["testnet", "launch", &std::process::id().to_string(), "--"])
-        .args(flags)
+        .args(program)
         .current_dir(directory)
         .stdin(file(LOCK, false)?)
         .stdout(log.try_clone()?)
@@ -121,28 +156,30 @@ fn is_dropped_setting(name: &OsStr) -> bool {
     name.to_str().is_some_and(|name| name.starts_with("CHAIN_") && !INHERITED.contains(&name))
 }
 
-fn this_program() -> Result<PathBuf> {
+/// The file of this program.
+pub fn this_program() -> Result<PathBuf> {
     env::current_exe().context("cannot find the file of this program")
 }
 
-/// Executes a node in the process that `start` created. Standard input is the lock file and stays
-/// open, so that the lock lasts as long as the process.
-pub fn exec_node(starter: u32, flags: &[OsString]) -> Result<Infallible> {
+/// Executes a program with its arguments in the process that `start` created. Standard input is the
+/// lock file and stays open, so that the lock lasts as long as the process.
+pub fn exec(starter: u32, program: &[OsString]) -> Result<Infallible> {
+    let (name, arguments) = program.split_first().context("no program to execute")?;
     fcntl_lock(io::stdin(), FlockOperation::NonBlockingLockExclusive)
-        .context("this node runs already")?;
+        .context("this process runs already")?;
     // Once the starter has ended, the lock is either held or will never be.
     if getppid().map(|pid| pid.as_raw_pid().unsigned_abs()) != Some(starter) {
-        bail!("the command that started this node has ended");
+        bail!("the command that started this process has ended");
     }
     setsid().context("cannot leave the terminal")?;
-    let error = Command::new(this_program()?).arg("node").args(flags).exec();
-    Err(error).context("cannot execute the node")
+    let error = Command::new(name).args(arguments).exec();
+    Err(error).with_context(|| format!("cannot execute {}", name.display()))
 }
 
-/// The last two lines of a node's log, joined.
-pub fn last_log_lines(directory: &Path) -> String {
+/// The last two lines of a log, joined.
+pub fn last_log_lines(log: &Path) -> String {
     let tail = || {
-        let mut log = File::open(directory.join(LOG))?;
+        let mut log = File::open(log)?;
         let length = log.metadata()?.len();
         log.seek(SeekFrom::Start(length.saturating_sub(TAIL)))?;
         let mut bytes = Vec::new();
@@ -157,7 +194,6 @@ pub fn last_log_lines(directory: &Path) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::fs;
 
     #[test]
     fn find_ignores_missing_and_unlocked_files() {
@@ -180,8 +216,9 @@ mod tests {
     #[test]
     fn returns_the_last_two_log_lines() {
         let directory = tempfile::tempdir().unwrap();
-        assert_eq!(last_log_lines(directory.path()), "");
-        fs::write(directory.path().join(LOG), "a\n".repeat(5_000) + "b\nc\n").unwrap();
-        assert_eq!(last_log_lines(directory.path()), "b | c");
+        let log = directory.path().join(LOG);
+        assert_eq!(last_log_lines(&log), "");
+        fs::write(&log, "a\n".repeat(5_000) + "b\nc\n").unwrap();
+        assert_eq!(last_log_lines(&log), "b | c");
     }
 }

@@ -2,7 +2,7 @@
 //! mined more work, the partition is healed and the node switches to their branch.
 
 use super::topology::NodeNumber;
-use super::{Testnet, addresses, partition};
+use super::{Testnet, miner_addresses, partition};
 use crate::api::routes::chain::Chain;
 use crate::client::Client;
 use crate::mining::source::remote::RemoteSource;
@@ -54,7 +54,9 @@ pub async fn cause(
         manifest.node(node).miner.is_none(),
         "{node} mines and would not stop at {depth} blocks: name a node that does not mine"
     );
-    let other = manifest.numbers().find(|other| *other != node);
+    // The partition may separate the others, too: the miners' branch counts.
+    let others = || manifest.numbers().filter(|other| *other != node);
+    let other = others().find(|other| manifest.node(*other).miner.is_some()).or(others().next());
     let other = other.context("a reorganisation needs two nodes: `chain testnet up --nodes 2`")?;
     report(&format!("partitioning {node} off"));
     partition::cut(testnet, &[node]).await?;
@@ -122,7 +124,7 @@ async fn mine(testnet: &Testnet, client: Client, blocks: u32) -> Result<()> {
 /// the same block.
 pub(super) fn miner(testnet: &Testnet) -> Result<Address> {
     let count = testnet.manifest().miners() + 1;
-    let all = addresses(testnet.directory(), count, testnet.params())?;
+    let all = miner_addresses(testnet.directory(), count, testnet.params())?;
     let last = all.last().context("there is at least one address")?;
     Ok(Address::decode_for(last, testnet.params().hrp())?)
 }

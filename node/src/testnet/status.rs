@@ -1,21 +1,26 @@
 //! The status of a testnet, from the processes, directories and APIs of its nodes.
 
 use super::Testnet;
+use super::links::{LinkStatus, Links};
 use super::process::Process;
 use super::topology::{NodeNumber, Topology};
 use crate::api::routes::chain::{Chain, SyncState};
 use crate::api::routes::mining::Mining;
 use crate::client::Client;
+use crate::clock;
 use crate::node_file::NodeFile;
 use anyhow::Result;
 use serde::Serialize;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::time::Duration;
-use tokio::time::timeout;
+use std::time::{Duration, Instant};
+use tokio::time::{sleep, timeout};
 
 /// Time limit of a node's response to a status request.
 const RESPONSE_LIMIT: Duration = Duration::from_secs(5);
+/// Time for which nodes may differ while a block is on its way.
+const AGREEMENT_LIMIT: Duration = Duration::from_secs(1);
+const AGREEMENT_POLL: Duration = Duration::from_millis(100);
 
 /// The status of a testnet.
 #[derive(Debug, Serialize)]
@@ -30,6 +35,8 @@ pub struct Status {
     pub tips: usize,
     /// The nodes by number.
     pub nodes: Vec<NodeStatus>,
+    /// Both directions of the links between nodes.
+    pub links: Vec<LinkStatus>,
 }
 
 /// The status of a node.
@@ -47,6 +54,8 @@ pub struct NodeStatus {
     pub peer_address: String,
     /// Address that the node's blocks pay, if it mines.
     pub miner: Option<String>,
+    /// Seconds by which the node's clock for validation and mining is ahead of this machine's.
+    pub clock_offset: i64,
     /// Status from the node's API, if it responds.
     #[serde(flatten)]
     pub api_status: Option<ApiStatus>,
@@ -60,6 +69,8 @@ pub enum State {
     Running,
     /// The node runs but does not respond: it is starting, or overloaded.
     Silent,
+    /// The node is paused.
+    Paused,
     /// The node does not run.
     Stopped,
     /// The node does not run, and was not stopped cleanly.
@@ -81,8 +92,20 @@ pub struct ApiStatus {
     pub sync: SyncState,
 }
 
-/// Queries every node, all at once.
+/// Queries every node, and again for a moment while they differ: a block may be on its way.
 pub async fn query(testnet: &Testnet) -> Result<Status> {
+    let start = Instant::now();
+    loop {
+        let status = query_once(testnet).await?;
+        if status.tips <= 1 || start.elapsed() > AGREEMENT_LIMIT {
+            return Ok(status);
+        }
+        sleep(AGREEMENT_POLL).await;
+    }
+}
+
+/// Queries every node, all at once.
+pub async fn query_once(testnet: &Testnet) -> Result<Status> {
     let (manifest, directory) = (testnet.manifest(), testnet.directory());
     let queries: Vec<_> = manifest
         .numbers()
@@ -101,6 +124,7 @@ pub async fn query(testnet: &Testnet) -> Result<Status> {
         topology: manifest.topology,
         tips: tips.len(),
         nodes,
+        links: Links::read(directory)?.status(directory, manifest)?,
     })
 }
 
@@ -114,6 +138,7 @@ fn node(
     // Another program may listen at the port of a node that does not run.
     let api_status = api_status.filter(|_| process.is_some());
     let state = match (&process, &api_status) {
+        (Some(process), _) if process.is_paused() => State::Paused,
         (Some(_), Some(_)) => State::Running,
         (Some(_), None) => State::Silent,
         // A node that stops cleanly removes this file.
@@ -128,6 +153,7 @@ fn node(
         api: manifest.api_url(),
         peer_address: manifest.multiaddr(),
         miner: manifest.miner.clone(),
+        clock_offset: clock::Clock::open(&directory)?.setting().offset(),
         api_status,
     })
 }

@@ -47,8 +47,23 @@ impl fmt::Display for Topology {
 }
 
 /// The number of a node of a testnet, from 1.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "usize", into = "usize")]
 pub struct NodeNumber(usize);
+
+impl TryFrom<usize> for NodeNumber {
+    type Error = &'static str;
+
+    fn try_from(number: usize) -> Result<NodeNumber, Self::Error> {
+        (number > 0).then_some(NodeNumber(number)).ok_or("nodes are numbered from 1")
+    }
+}
+
+impl From<NodeNumber> for usize {
+    fn from(number: NodeNumber) -> usize {
+        number.0
+    }
+}
 
 impl NodeNumber {
     /// The first `count` numbers.

@@ -5,6 +5,7 @@ use super::topology::NodeNumber;
 use crate::client::Client;
 use anyhow::{Result, bail, ensure};
 use rustix::process::Signal;
+use std::fmt::Display;
 use std::path::PathBuf;
 use std::process::Child;
 use std::time::{Duration, Instant};
@@ -43,6 +44,10 @@ impl StartingNode {
         self.number
     }
 
+    fn log(&self) -> PathBuf {
+        self.directory.join(process::LOG)
+    }
+
     /// Whether the node responds; an error if it has ended.
     async fn responds(&mut self) -> Result<bool> {
         let ended = match &mut self.child {
@@ -50,8 +55,7 @@ impl StartingNode {
             None => Process::find(&self.directory)?.is_none(),
         };
         if ended {
-            let (log, lines) =
-                (self.directory.join(process::LOG), process::last_log_lines(&self.directory));
+            let (log, lines) = (self.log(), process::last_log_lines(&self.log()));
             bail!("{} ended at its start: {lines} (more in {})", self.number, log.display());
         }
         let client = Client::new(&self.api)?;
@@ -80,7 +84,7 @@ pub async fn until_ready(mut left: Vec<StartingNode>, mut report: impl FnMut(usi
             "{} does not respond after {} s: see {}",
             first.number,
             START_LIMIT.as_secs(),
-            first.directory.join(process::LOG).display()
+            first.log().display()
         );
         left = silent;
         sleep(POLL).await;
@@ -97,21 +101,21 @@ pub enum Exit {
 }
 
 /// Stops nodes, all at once, and kills those that exceed the time limit; reports each exit.
-pub async fn stop(
-    left: Vec<(NodeNumber, Process)>,
-    mut report: impl FnMut(NodeNumber, Exit) -> Result<()>,
+pub async fn stop<N: Display + Copy>(
+    left: Vec<(N, Process)>,
+    mut report: impl FnMut(N, Exit) -> Result<()>,
 ) -> Result<()> {
-    signal(&left, Signal::TERM)?;
+    left.iter().try_for_each(|(_, process)| process.terminate())?;
     let late = ended(left, |number| report(number, Exit::Stopped)).await?;
     kill(late, report).await
 }
 
 /// Kills nodes, as a crash would; reports each exit.
-pub async fn kill(
-    left: Vec<(NodeNumber, Process)>,
-    mut report: impl FnMut(NodeNumber, Exit) -> Result<()>,
+pub async fn kill<N: Display + Copy>(
+    left: Vec<(N, Process)>,
+    mut report: impl FnMut(N, Exit) -> Result<()>,
 ) -> Result<()> {
-    signal(&left, Signal::KILL)?;
+    left.iter().try_for_each(|(_, process)| process.signal(Signal::KILL))?;
     let running = ended(left, |number| report(number, Exit::Killed)).await?;
     if let Some((number, process)) = running.first() {
         bail!("{number}, process {}, does not end after a kill", process.id());
@@ -119,15 +123,11 @@ pub async fn kill(
     Ok(())
 }
 
-fn signal(processes: &[(NodeNumber, Process)], signal: Signal) -> Result<()> {
-    processes.iter().try_for_each(|(_, process)| process.signal(signal))
-}
-
 /// Waits until processes have ended; returns those that have not within the time limit.
-async fn ended(
-    mut left: Vec<(NodeNumber, Process)>,
-    mut report: impl FnMut(NodeNumber) -> Result<()>,
-) -> Result<Vec<(NodeNumber, Process)>> {
+async fn ended<N: Display + Copy>(
+    mut left: Vec<(N, Process)>,
+    mut report: impl FnMut(N) -> Result<()>,
+) -> Result<Vec<(N, Process)>> {
     let start = Instant::now();
     while !left.is_empty() && start.elapsed() < STOP_LIMIT {
         let mut running = Vec::new();

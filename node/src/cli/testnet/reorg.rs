@@ -1,6 +1,6 @@
 //! `chain testnet reorg`: reorganisations on all nodes or on one, and double-spends.
 
-use super::lock::{lock_testnet, notice};
+use super::args::{lock_testnet, notice};
 use crate::cli::node::{block_on, stop_signal};
 use crate::cli::output::short;
 use crate::testnet::replace::{self, Changes};

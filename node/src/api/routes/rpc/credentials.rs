@@ -32,7 +32,7 @@ pub(super) fn require_token(headers: &HeaderMap, token: &Token) -> Result<(), Er
         _ => None,
     };
     let is_password =
-        basic.is_some_and(|(user, password)| user == TOKEN_USER && token.is(&password));
+        basic.is_some_and(|(user, password)| user == TOKEN_USER && token.is_equal_to(&password));
     if is_password || token.is_sent_in(headers) {
         return Ok(());
     }

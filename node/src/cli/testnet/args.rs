@@ -1,8 +1,15 @@
-//! The lock of a testnet's directory, and notices to the user.
+//! What the commands of `chain testnet` share: the nodes they name, the lock on the directory, notices.
 
 use crate::testnet::{Directory, DirectoryLock, Testnet};
 use anyhow::Result;
 use std::io::{self, Write};
+
+#[derive(Debug, clap::Args)]
+pub struct Nodes {
+    /// Numbers such as 2, names such as node-2, or `all`
+    #[arg(required = true, value_name = "NODE")]
+    pub nodes: Vec<String>,
+}
 
 /// Locks the directory against other commands.
 pub fn lock(directory: &Directory) -> Result<DirectoryLock> {

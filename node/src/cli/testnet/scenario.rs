@@ -1,0 +1,90 @@
+//! `chain testnet run`: a scenario, which is a testnet of its own with steps and assertions, from a file.
+
+mod expect;
+mod file;
+mod mine;
+mod report;
+mod runner;
+mod step;
+mod transfers;
+mod world;
+#[cfg(test)]
+mod tests;
+
+use anyhow::{Context, Result, bail, ensure};
+use file::Scenario;
+use report::Report;
+use runner::Runner;
+use std::fs;
+use std::path::PathBuf;
+
+/// Run a scenario: a testnet of its own, faults, load and assertions
+///
+/// Exits with 0 if all steps succeed, and with 1 otherwise. Writes report.json, report.xml (JUnit) and the
+/// log of each node to a directory.
+#[derive(Debug, clap::Args)]
+pub struct Run {
+    /// Scenario file; `--list` prints those that this program contains
+    #[arg(value_name = "FILE|NAME", required_unless_present = "list")]
+    scenario: Option<String>,
+    /// Start value of all random choices of the relay [default: 1]
+    #[arg(long, value_name = "N", default_value_t = 1, hide_default_value = true)]
+    seed: u64,
+    /// Leave the testnet running
+    #[arg(long)]
+    keep: bool,
+    /// Directory of the report [default: scenario-NAME]
+    #[arg(long, value_name = "DIR")]
+    report: Option<PathBuf>,
+    /// Print the scenarios that this program contains
+    #[arg(long)]
+    list: bool,
+}
+
+impl Run {
+    pub fn run(&self, json: bool) -> Result<()> {
+        if self.list {
+            return file::print_built_in();
+        }
+        let named = self.scenario.as_deref().context("name a scenario")?;
+        let (name, text) = file::read(named)?;
+        let scenario = Scenario::parse(&text).with_context(|| format!("scenario {named}"))?;
+        let default = PathBuf::from(format!("scenario-{name}"));
+        let directory = std::path::absolute(self.report.clone().unwrap_or(default))?;
+        prepare(&directory)?;
+        let report = Runner::run(&scenario, &name, &directory, (self.seed, self.keep), json)?;
+        report.write(&directory)?;
+        if json {
+            report.print()?;
+        }
+        conclude(&report, &directory)
+    }
+}
+
+/// Creates the directory of a report, which must be new, empty or that of an earlier report.
+fn prepare(directory: &std::path::Path) -> Result<()> {
+    let context = || format!("cannot use {}", directory.display());
+    if directory.exists() {
+        let mut entries = fs::read_dir(directory).with_context(context)?;
+        let is_report = directory.join(report::JSON).exists() || directory.join("testnet").exists();
+        ensure!(
+            is_report || entries.next().is_none(),
+            "{} contains other files: choose another directory with --report",
+            directory.display()
+        );
+        ensure!(
+            !directory.join("testnet").exists(),
+            "{0} contains the testnet of an earlier run: remove it with `chain testnet --dir {0} down \
+             --delete`",
+            directory.join("testnet").display()
+        );
+    }
+    fs::create_dir_all(directory).with_context(context)
+}
+
+fn conclude(report: &Report, directory: &std::path::Path) -> Result<()> {
+    match report.failure() {
+        None => Ok(()),
+        Some(failure) => bail!("{failure}; report and logs are in {}", directory.display()),
+    }
+}
