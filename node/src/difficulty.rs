@@ -16,14 +16,22 @@ pub fn expected_hashes(target: Target) -> f64 {
 
 /// The target that takes a number of hashes on average, from 2 to 2^127.
 pub fn target_of(hashes: u128) -> Target {
-    // The formula that derives the work from a target is its own inverse but for rounding.
+    // The formula that derives the work from a target, 2^256 / (target + 1), is nearly its own inverse.
     let work = hashes.clamp(2, 1 << 127) - 1;
     let mut bytes = [0; 32];
     bytes[16..].copy_from_slice(&work.to_be_bytes());
     let inverse = Target::from_be_bytes(bytes).expect("the work is not zero").work();
     let mut bytes = inverse.to_le_bytes();
+    // Subtracts one.
+    for byte in &mut bytes {
+        let (less, has_borrowed) = byte.overflowing_sub(1);
+        *byte = less;
+        if !has_borrowed {
+            break;
+        }
+    }
     bytes.reverse();
-    Target::from_be_bytes(bytes).expect("the work is far below 2^256")
+    Target::from_be_bytes(bytes).expect("the inverse of at most 2^127 is large")
 }
 
 #[cfg(test)]

@@ -178,13 +178,16 @@ async fn control_requires_the_token_and_replaces_routes() {
         }
         tokio::time::sleep(Duration::from_millis(5)).await;
     };
-    let World { route, relay } = World::new().await;
-    drop(relay);
+    let World { route, mut relay } = World::new().await;
+    relay.set_routes(Vec::new()).unwrap();
     let setup = control::Setup { seed: 1, routes: vec![route.clone()] };
     let path = path.to_owned();
     let done = tokio::task::spawn_blocking(move || {
-        // The port may still be in use by the relay above.
-        while control.set_routes(&path, &setup).is_err() {}
+        // The port is in use until the relay above has ended.
+        let start = Instant::now();
+        while let Err(error) = control.set_routes(&path, &setup) {
+            assert!(start.elapsed() < Duration::from_secs(20), "{error:#}");
+        }
         assert_eq!(control.status().unwrap()[0].port, route.port);
         std::fs::write(path.join("api-token"), "0".repeat(64)).unwrap();
         let other = control::Control::open(&path, pid).unwrap().unwrap();

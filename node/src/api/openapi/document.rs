@@ -8,6 +8,7 @@
 use crate::api::http::problem::{self, Kind, Problem};
 use crate::api::http::response::{CHAIN_HEIGHT, CHAIN_TIP};
 use crate::api::openapi::simplify::simplify;
+use chain::hash::sha256;
 use schemars::generate::{Contract, SchemaSettings};
 use schemars::{JsonSchema, Schema};
 use serde_json::{Map, Value, json};
@@ -309,13 +310,18 @@ fn by_status(kinds: &[Kind]) -> BTreeMap<u16, Vec<Kind>> {
     found
 }
 
-/// The component name of a set of problems.
+/// The component name of a set of problems. Large sets have a digest of their codes in it, as others
+/// may begin with the same ones.
 fn response_name(kinds: &[Kind]) -> String {
     const MOST: usize = 4;
-    let codes: Vec<&str> = kinds.iter().map(|kind| kind.code()).take(MOST).collect();
-    match kinds.len().checked_sub(MOST) {
-        None | Some(0) => codes.join("."),
-        Some(more) => format!("{}.and-{more}-more", codes.join(".")),
+    let codes: Vec<&str> = kinds.iter().map(|kind| kind.code()).collect();
+    match codes.get(MOST..) {
+        None | Some([]) => codes.join("."),
+        Some(more) => {
+            let [a, b, c, ..] = sha256(codes.join(".").as_bytes());
+            let (first, count) = (codes[..MOST].join("."), more.len());
+            format!("{first}.and-{count}-more.{a:02x}{b:02x}{c:02x}")
+        }
     }
 }
 

@@ -77,7 +77,9 @@ fn operations_have_unique_ids_and_declare_security() {
             let is_protected = operation["security"] != json!([]);
             let is_protected_route = path.starts_with("/v1/dev/")
                 || (method != "get"
-                    && ["peers", "/bans", "/jobs"].iter().any(|part| path.contains(part)));
+                    && ["peers", "/bans", "/jobs", "/mempool"]
+                        .iter()
+                        .any(|part| path.contains(part)));
             assert_eq!(is_protected, is_protected_route, "{method} {path}");
             assert_eq!(
                 !operation["responses"]["401"].is_null(),
