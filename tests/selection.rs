@@ -63,7 +63,7 @@ fn commands_select_the_only_node_that_runs() {
         Node::start(&home.path().join("chain/main"), &["--network", "main", "--discover", "false"]);
     let (code, _, error) = run_at(home.path(), &["status"]);
     assert_eq!((code, error.lines().count()), (Some(1), 1), "{error}");
-    assert!(error.contains("(main, dev)") && error.contains("--network"), "{error}");
+    assert!(error.contains("(dev, main)") && error.contains("--network"), "{error}");
 
     // A killed node leaves its node file.
     dev.kill();

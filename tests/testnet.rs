@@ -2,7 +2,7 @@
 
 mod reorg;
 
-use crate::harness::{chain, eventually, request, run};
+use crate::harness::{chain, eventually, run};
 use serde_json::Value;
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
@@ -326,40 +326,6 @@ fn node_with_a_port_in_use_gets_another() {
     // The neighbour reaches the new port through the relay.
     testnet.connected(&[1, 1]);
     drop(listeners);
-}
-
-// While node-1 of a testnet is stopped, another testnet of the same network takes its port.
-#[test]
-fn node_does_not_connect_to_another_testnet_at_the_port_of_a_stopped_neighbour() {
-    let (one, other) = (Testnet::new(), Testnet::new());
-    one.run(&["up", "--nodes", "2", "--network", "dev"]);
-    one.connected(&[1, 1]);
-    one.run(&["stop", "all"]);
-    let address = one.status().node(1)["peer_address"].as_str().unwrap().to_owned();
-    let port: u16 = address.rsplit('/').next().unwrap().parse().unwrap();
-
-    other.run(&["up", "--nodes", "1", "--miners", "0", "--network", "dev"]);
-    other.run(&["stop", "1"]);
-    let manifest = other.dir.join("testnet.json");
-    let mut nodes: Value = serde_json::from_slice(&std::fs::read(&manifest).unwrap()).unwrap();
-    nodes["nodes"][0]["peers"] = port.into();
-    std::fs::write(&manifest, nodes.to_string()).unwrap();
-    other.run(&["start", "1"]);
-    assert_eq!(other.status().node(1)["peer_address"], address);
-
-    one.run(&["start", "2"]);
-    let api = one.status().node(2)["api"].as_str().unwrap().replace("http://", "");
-    let detail = eventually("a failed dial", || {
-        let peers = request(&api, "GET", "/v1/persistent-peers", &[], b"").unwrap().json();
-        assert_eq!(peers["items"][0]["connected"], false);
-        peers["items"][0]["detail"].as_str().map(str::to_owned)
-    });
-    assert!(detail.contains("the node at the address has another id"), "{detail}");
-    assert_eq!(other.status().each("peers"), [0]);
-    other.down();
-
-    one.run(&["start", "1"]);
-    one.connected(&[1, 1]);
 }
 
 #[test]
