@@ -203,12 +203,13 @@ mod tests {
         let syncing = group();
         for is_read in [true, false] {
             let unread = |group: &AddressGroup| if *group == syncing || is_read { 0 } else { MIB };
-            // From the fifth second on, a request of 16 KiB each 4 ms: half of the limit.
+            // Each of the others was served once, in eight seconds. From the tenth on there is a request
+            // of 16 KiB each 4 ms: half of the limit.
             let (mut requests, mut served) = (0, 0);
-            for tick in 0..6_000_u64 {
+            for tick in 0..11_000_u64 {
                 let now = Duration::from_millis(tick);
                 greedy.iter().for_each(|group| upload.push(*group, *group, now));
-                if tick >= 5_000 && tick % 4 == 0 && requests < 40 {
+                if tick >= 10_000 && tick % 4 == 0 && requests < 40 {
                     requests += 1;
                     upload.push(syncing, syncing, now);
                 }
