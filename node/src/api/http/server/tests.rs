@@ -464,8 +464,7 @@ async fn burst_of_connections_of_many_addresses_does_not_reset_a_request() {
     let mut honest = connect([127, 0, 0, 2]).await;
     honest.write_all(&get_once("/livez")).await.unwrap();
     let mut burst = Vec::new();
-    // Fewer than the backlog of a listener.
-    for number in 0..100_u16 {
+    for number in 0..400_u16 {
         let [high, low] = number.to_be_bytes();
         burst.push(connect([127, 1, high, low.max(1)]).await);
     }
