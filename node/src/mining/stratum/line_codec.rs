@@ -5,7 +5,7 @@ use miner::stratum::MAX_LINE_BYTES;
 use std::io;
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 
-/// The first byte of a TLS greeting, with which some miners try an encrypted connection first.
+/// The first byte of a TLS handshake, with which some miners try an encrypted connection first.
 const TLS_HANDSHAKE: u8 = 0x16;
 
 /// Reads lines from a socket.
@@ -24,7 +24,7 @@ impl<R: AsyncRead + Unpin> Lines<R> {
     }
 
     /// Reads the next line without its end; `None` at the end of the stream. A line that is too long
-    /// is an error, and so is a TLS greeting, which has no end of line: the miner connects again
+    /// is an error, and so is a TLS handshake, which has no end of line: the miner connects again
     /// without TLS at once. Cancel-safe.
     pub(super) async fn next(&mut self) -> io::Result<Option<Vec<u8>>> {
         loop {
@@ -78,12 +78,12 @@ mod tests {
 
     // The connection stays open for a minute otherwise, and BFGMiner waits for 30 seconds.
     #[tokio::test]
-    async fn tls_greeting_is_an_error_at_once() {
+    async fn tls_handshake_is_an_error_at_once() {
         let (mut client, server) = duplex(100);
         client.write_all(b"\x16\x03\x01\x02").await.unwrap();
         let error = Lines::new(server).next().await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::InvalidData);
-        // Only the first byte of a connection is a greeting.
+        // Only the first byte of a connection starts a handshake.
         let (mut client, server) = duplex(100);
         client.write_all(b"one\n\x16\n").await.unwrap();
         let mut lines = Lines::new(server);
