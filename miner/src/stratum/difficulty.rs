@@ -121,7 +121,7 @@ fn target(high: u128, low: u128) -> Target {
     Target::from_be_bytes(bytes).unwrap_or(Target::MIN)
 }
 
-/// The last difficulties of workers that are not connected, so that they do not start again; oldest
+/// The last difficulties of workers that are not connected, with which they continue; oldest
 /// first.
 #[derive(Debug)]
 pub(super) struct RememberedDifficulties<P>(Mutex<VecDeque<(Worker<P>, Difficulty)>>);

@@ -197,7 +197,6 @@ mod tests {
     }
 
     #[test]
-    #[ignore = "its figures are to be confirmed"]
     fn many_groups_that_request_large_blocks_do_not_slow_down_one_that_syncs() {
         let mut upload = Upload::new(8 * MIB as u64);
         let greedy: Vec<_> = (0..32).map(|_| group()).collect();
