@@ -19,6 +19,7 @@ pub mod events;
 pub mod explorer;
 pub mod faucet;
 pub mod jobs;
+pub mod json_file;
 pub mod listener;
 pub mod logging;
 pub mod metrics;

@@ -5,6 +5,7 @@ use super::directory::{self, Directory};
 use super::manifest::{Link, Manifest};
 use super::process::{self, Process};
 use super::topology::NodeNumber;
+use crate::json_file;
 use crate::relay::control::{self, Control, Setup};
 use crate::relay::{Conditions, Counters, Route, RouteStatus};
 use anyhow::{Context, Result, bail, ensure};
@@ -74,7 +75,7 @@ impl Links {
 
     /// Writes the links of a testnet atomically.
     pub fn write(&self, directory: &Directory) -> Result<()> {
-        super::manifest::write_json(&directory.links(), self)
+        json_file::write(&directory.links(), self)
     }
 
     /// Replaces the conditions from each of some nodes to each of others.

@@ -5,6 +5,7 @@ use super::directory::{Directory, NETWORK_FILE};
 use super::ports;
 use super::topology::{NodeNumber, Topology};
 use crate::config::network;
+use crate::json_file;
 use anyhow::{Context, Result, bail, ensure};
 use chain::{Address, Params};
 use p2p::PeerId;
@@ -13,9 +14,9 @@ use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fmt;
 use std::fs;
-use std::io::{ErrorKind, Write};
+use std::io::ErrorKind;
 use std::num::NonZeroU32;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Maximum number of nodes: each is a process with some 30 MiB and a few connections.
 pub const MAX_NODES: usize = 64;
@@ -131,20 +132,6 @@ fn multiaddr(port: u16) -> String {
     format!("/ip4/127.0.0.1/tcp/{port}")
 }
 
-/// Writes a file as JSON, atomically.
-pub fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
-    let write = || {
-        let directory = path.parent().unwrap_or(Path::new("."));
-        let mut file = tempfile::NamedTempFile::new_in(directory)?;
-        let mut json = serde_json::to_vec_pretty(value)?;
-        json.push(b'\n');
-        file.write_all(&json)?;
-        file.persist(path)?;
-        Ok::<_, anyhow::Error>(())
-    };
-    write().with_context(|| format!("cannot write {}", path.display()))
-}
-
 impl Manifest {
     /// Reads the manifest of a directory and its network; `None` if there is no testnet.
     pub fn read(directory: &Directory) -> Result<Option<(Manifest, Params)>> {
@@ -169,7 +156,7 @@ impl Manifest {
 
     /// Writes the manifest atomically.
     pub fn write(&self, directory: &Directory) -> Result<()> {
-        write_json(&directory.manifest(), self)
+        json_file::write(&directory.manifest(), self)
     }
 
     fn parse(text: &str) -> Result<Manifest> {
