@@ -9,6 +9,7 @@
 
 use super::{Relay, Route, RouteStatus};
 use crate::auth::Token;
+use crate::json_file;
 use anyhow::{Context, Result, anyhow, bail};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -78,18 +79,6 @@ fn control_file(directory: &Path) -> PathBuf {
     directory.join("relay.json")
 }
 
-/// Writes a file atomically.
-fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
-    let context = || format!("cannot write {}", path.display());
-    let write = || {
-        let mut file = tempfile::NamedTempFile::new_in(path.parent().unwrap_or(Path::new(".")))?;
-        serde_json::to_writer_pretty(&mut file, value)?;
-        file.persist(path)?;
-        Ok::<_, anyhow::Error>(())
-    };
-    write().with_context(context)
-}
-
 fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
     let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()));
     serde_json::from_str(&text?).with_context(|| path.display().to_string())
@@ -97,7 +86,7 @@ fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
 
 /// Writes the routes for the start of a relay.
 pub fn write_setup(directory: &Path, setup: &Setup) -> Result<()> {
-    write_json(&routes_file(directory), setup)
+    json_file::write(&routes_file(directory), setup)
 }
 
 /// Runs the relay of a directory until `stop` completes.
@@ -108,14 +97,22 @@ pub async fn run(directory: &Path, stop: impl Future<Output = ()>) -> Result<()>
     let token = Token::open_or_create(directory)?;
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.context("control port")?;
     let (pid, port) = (std::process::id(), listener.local_addr()?.port());
-    write_json(&control_file(directory), &ControlFile { pid, port })?;
+    json_file::write(&control_file(directory), &ControlFile { pid, port })?;
     tracing::info!(port, "relay started");
     let relay = Arc::new(Mutex::new(relay));
     let permits = Arc::new(Semaphore::new(MAX_REQUESTS));
     let serve = async {
         loop {
             let permit = Arc::clone(&permits).acquire_owned().await?;
-            let (mut stream, _) = listener.accept().await?;
+            let (mut stream, _) = match listener.accept().await {
+                Ok(accepted) => accepted,
+                // Out of open files, perhaps, until some are closed.
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept a control request");
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                    continue;
+                }
+            };
             let (relay, token) = (Arc::clone(&relay), token.clone());
             tokio::spawn(async move {
                 let served = timeout(TIMEOUT, serve(&mut stream, &relay, &token)).await;

@@ -12,7 +12,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 /// Largest number of bytes that are forwarded as one.
 const CHUNK: usize = 16 * 1024;
@@ -21,6 +21,9 @@ const CHUNK: usize = 16 * 1024;
 const IN_FLIGHT: usize = 2 * 1024 * 1024;
 /// Time by which data may wait for a link of limited bandwidth; beyond it the sender waits.
 const QUEUE: Duration = Duration::from_millis(50);
+
+/// Time for which a connection waits for the end of a cut: as long as a node waits for a handshake.
+const ESTABLISH_LIMIT: Duration = Duration::from_secs(10);
 
 /// What the connections of a route share.
 #[derive(Debug)]
@@ -99,8 +102,10 @@ pub async fn connection(dialer: TcpStream, mut route: watch::Receiver<Route>, sh
         async move { drop(route.wait_for(|route| route.is_closed).await) }
     };
     let forwarded = async {
-        // A connection is established by a message of the dialing side, which does not pass a cut.
-        route.wait_for(|route| !route.forward.is_cut).await.map_err(io::Error::other)?;
+        // A connection is established by a message of the dialing side, which does not pass a cut. The
+        // dialing side gives up after a while, and dials again.
+        let opened = route.wait_for(|route| !route.forward.is_cut);
+        timeout(ESTABLISH_LIMIT, opened).await?.map_err(io::Error::other)?;
         let target = route.borrow_and_update().target;
         let target = TcpStream::connect((Ipv4Addr::LOCALHOST, target)).await?;
         both_ways(dialer, target, &route, &shared).await
