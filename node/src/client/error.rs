@@ -54,6 +54,13 @@ pub struct ApiError {
     status: StatusCode,
 }
 
+impl ApiError {
+    /// Whether the node does not know what was requested.
+    pub fn is_not_found(&self) -> bool {
+        self.status == StatusCode::NOT_FOUND
+    }
+}
+
 /// Whether a request that failed may have been applied nevertheless. Only a rejection, and a connection
 /// that was never made, exclude it.
 pub(super) fn may_have_been_applied(error: &anyhow::Error) -> bool {

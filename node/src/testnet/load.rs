@@ -6,7 +6,7 @@ use crate::api::routes::accounts::AccountResponse;
 use crate::api::routes::blocks::{BlockResponse, Transactions};
 use crate::api::routes::chain::Chain;
 use crate::api::routes::transactions::{Status, Transaction};
-use crate::client::Client;
+use crate::client::{ApiError, Client};
 use crate::faucet::dev_account;
 use anyhow::{Context, Result, bail, ensure};
 use chain::hash::sha256;
@@ -63,8 +63,10 @@ pub struct Report {
     pub mined: usize,
     /// Number of accepted transfers that still wait for a block.
     pub pending: usize,
-    /// Number of accepted transfers that no node has.
+    /// Number of accepted transfers that every node has dropped or does not know.
     pub lost: usize,
+    /// Number of accepted transfers of which no node said anything else, and some did not respond.
+    pub unknown: usize,
     /// Accepted transfers per second.
     pub accepted_per_second: f64,
     /// Time in milliseconds until a transfer was accepted.
@@ -230,12 +232,13 @@ async fn report(targets: &Targets, shared: &Shared, load: Load) -> Result<Report
         let unmined = seen.accepted.iter().filter(|(_, it)| it.height.is_none());
         unmined.map(|(id, _)| id.clone()).collect()
     });
-    let (mut pending, mut lost, mut mined_since) = (0, 0, 0);
+    let (mut pending, mut lost, mut unknown, mut mined_since) = (0, 0, 0, 0);
     for id in &unmined {
         match status_anywhere(targets, id).await {
             Some(Status::Confirmed) => mined_since += 1,
             Some(Status::Pending | Status::Queued) => pending += 1,
-            Some(Status::Dropped) | None => lost += 1,
+            Some(Status::Dropped) => lost += 1,
+            None => unknown += 1,
         }
     }
     Ok(with(shared, |seen| {
@@ -247,6 +250,7 @@ async fn report(targets: &Targets, shared: &Shared, load: Load) -> Result<Report
             mined: seen.progress().mined + mined_since,
             pending,
             lost,
+            unknown,
             accepted_per_second: seen.accepted.len() as f64 / load.duration.as_secs_f64(),
             accept_ms: Percentiles::of(&seen.accept),
             mine_ms: Percentiles::of(&mined),
@@ -255,19 +259,26 @@ async fn report(targets: &Targets, shared: &Shared, load: Load) -> Result<Report
     }))
 }
 
-/// The best status of a transaction among the nodes that respond.
+/// The best status of a transaction among the nodes. It counts as dropped if no node knows it, and has
+/// none if one that may know it does not respond.
 async fn status_anywhere(targets: &Targets, id: &str) -> Option<Status> {
-    let mut found = None;
+    let (mut waiting, mut is_silent) = (None, false);
     for client in &targets.clients {
-        let Ok(response) = client.get(&["transactions", id]).await else { continue };
-        match response.json::<Transaction>().map(|it| it.status) {
+        let transaction = match client.get(&["transactions", id]).await {
+            Ok(response) => response.json::<Transaction>(),
+            Err(error) => Err(error),
+        };
+        match transaction.map(|it| it.status) {
             Ok(Status::Confirmed) => return Some(Status::Confirmed),
-            Ok(Status::Dropped) => found = found.or(Some(Status::Dropped)),
-            Ok(waiting) => found = Some(waiting),
-            Err(_) => {}
+            Ok(Status::Dropped) => {}
+            Ok(status) => waiting = Some(status),
+            Err(error) => {
+                let error = error.downcast_ref::<ApiError>();
+                is_silent |= !error.is_some_and(ApiError::is_not_found);
+            }
         }
     }
-    found
+    waiting.or((!is_silent).then_some(Status::Dropped))
 }
 
 /// The key of a sending account: the same in each run, so that accounts are funded once.
@@ -380,6 +391,7 @@ async fn submit(client: &Client, transfers: &[Transfer]) -> Result<Vec<Option<St
     let batch = Value::from(batch).to_string();
     let path = ["transactions", "batch"];
     let results: Vec<Value> = client.post(&path, "application/json", batch).await?.json()?;
+    ensure!(results.len() == transfers.len(), "the node responded to some transfers only");
     let problem = |result: &Value| result.get("problem").map(|it| it["detail"].to_string());
     Ok(results.iter().map(problem).collect())
 }

@@ -75,6 +75,11 @@ impl LoadArgs {
             print(&report)?;
         }
         ensure!(report.lost == 0, "{} accepted transfers are lost", report.lost);
+        ensure!(
+            report.unknown == 0,
+            "{} accepted transfers may be lost: not all nodes respond",
+            report.unknown
+        );
         Ok(())
     }
 }
@@ -91,6 +96,7 @@ fn print(report: &Report) -> Result<()> {
         .row("mined", report.mined)
         .row("pending", report.pending)
         .row("lost", report.lost)
+        .row("unknown", report.unknown)
         .row("until accepted", percentiles(report.accept_ms))
         .row("until mined", percentiles(report.mine_ms));
     rows.print()?;

@@ -4,6 +4,7 @@ use super::world::World;
 use crate::api::routes::blocks::Summary;
 use crate::api::routes::chain::Chain;
 use crate::api::routes::transactions::{Status, Transaction};
+use crate::client::ApiError;
 use crate::testnet::status;
 use crate::testnet::topology::NodeNumber;
 use anyhow::{Context, Result, bail};
@@ -189,6 +190,9 @@ async fn one_tip(world: &World, nodes: &str) -> Result<Option<Difference>> {
         let node = &status.nodes[number.index()];
         if let Some(api) = &node.api_status {
             tips.entry((api.height, api.tip.clone())).or_default().push(node.node.clone());
+        } else if node.state == status::State::Silent {
+            let seen = format!("{number} does not respond");
+            return Ok(Difference::unless(false, format!("one tip of {nodes}"), seen));
         }
     }
     let seen: Vec<String> = tips
@@ -214,7 +218,9 @@ async fn lookup(
         let response = world.client(number)?.get(&["transactions", &id]).await;
         let transaction = match response {
             Ok(response) => Some(response.json()?),
-            Err(error) if error.is::<crate::client::ApiError>() => None,
+            Err(error) if error.downcast_ref::<ApiError>().is_some_and(ApiError::is_not_found) => {
+                None
+            }
             Err(error) => return Err(error),
         };
         found.push((number, transaction));
@@ -265,15 +271,16 @@ async fn unconfirmed(world: &World, name: &str, nodes: &str) -> Result<Option<Di
 
 async fn no_transfer_lost(world: &mut World) -> Result<Option<Difference>> {
     let expected = "all accepted transfers are confirmed";
-    if let Some(seen) = world.unfinished_loads()? {
+    if let Some(seen) = world.unfinished_loads() {
         return Ok(Some(Difference { expected: expected.to_owned(), seen }));
     }
     for report in &world.load_reports {
-        let unconfirmed = report.lost + report.pending;
+        let unconfirmed = report.lost + report.pending + report.unknown;
         if unconfirmed > 0 || report.accepted == 0 {
             let seen = format!(
-                "of {} accepted transfers of a load {} are confirmed, {} wait and {} are lost",
-                report.accepted, report.mined, report.pending, report.lost
+                "of {} accepted transfers of a load {} are confirmed, {} wait, {} are lost, and of {} \
+                 no node said anything",
+                report.accepted, report.mined, report.pending, report.lost, report.unknown
             );
             return Ok(Some(Difference { expected: expected.to_owned(), seen }));
         }

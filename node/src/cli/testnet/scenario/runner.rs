@@ -57,7 +57,9 @@ impl Runner {
         })?;
         let mut loads = Vec::new();
         if let Some(mut world) = world {
-            runner.run_steps(scenario, &mut world)?;
+            if runner.run_steps(scenario, &mut world)? && world.has_loads() {
+                runner.step(0, "end of the loads", || world.finish_loads().map(|()| None))?;
+            }
             loads = world.load_reports;
         }
         runner.bar.finish_and_clear();
@@ -74,8 +76,8 @@ impl Runner {
         })
     }
 
-    /// Runs the steps until one fails.
-    fn run_steps(&mut self, scenario: &Scenario, world: &mut World) -> Result<()> {
+    /// Runs the steps until one fails; returns whether all succeeded.
+    fn run_steps(&mut self, scenario: &Scenario, world: &mut World) -> Result<bool> {
         let start = Instant::now();
         for timed in &scenario.steps {
             thread::sleep(timed.at.saturating_sub(start.elapsed()).min(world.time_left()));
@@ -87,10 +89,10 @@ impl Runner {
                 perform(world, timed)
             })?;
             if !is_success {
-                break;
+                return Ok(false);
             }
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Runs a step, prints its line of the timeline, and returns whether it succeeded.

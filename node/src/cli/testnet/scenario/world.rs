@@ -26,6 +26,8 @@ pub struct World {
     pub loads: Vec<JoinHandle<Result<load::Report>>>,
     /// The reports of the loads that have ended.
     pub load_reports: Vec<load::Report>,
+    /// Why the first load failed that did.
+    load_failure: Option<String>,
 }
 
 /// A transfer that a node accepted.
@@ -42,7 +44,7 @@ impl World {
     /// A testnet that has to reach the end of its scenario before a deadline.
     pub fn new(testnet: Testnet, lock: DirectoryLock, deadline: Instant) -> World {
         let (transfers, loads, load_reports) = (BTreeMap::new(), Vec::new(), Vec::new());
-        World { testnet, lock, deadline, transfers, loads, load_reports }
+        World { testnet, lock, deadline, transfers, loads, load_reports, load_failure: None }
     }
 
     pub fn testnet(&self) -> &Testnet {
@@ -73,9 +75,15 @@ impl World {
     }
 
     /// Those of some nodes that run and are not paused.
+    ///
+    /// # Errors
+    /// None does: nothing can be asserted of it.
     pub fn running(&self, list: &str) -> Result<Vec<NodeNumber>> {
         let running = self.testnet.processes(&self.numbers(list)?)?.into_iter();
-        Ok(running.filter(|(_, process)| !process.is_paused()).map(|(number, _)| number).collect())
+        let running: Vec<NodeNumber> =
+            running.filter(|(_, process)| !process.is_paused()).map(|(number, _)| number).collect();
+        ensure!(!running.is_empty(), "no node of `{list}` runs");
+        Ok(running)
     }
 
     /// A client of a node, with its token.
@@ -120,17 +128,38 @@ impl World {
         single.map(|(name, _)| name.clone()).collect()
     }
 
-    /// Collects the reports of loads that have ended; says how many have not.
-    pub fn unfinished_loads(&mut self) -> Result<Option<String>> {
+    /// Whether loads in the background have not been joined, or one failed.
+    pub fn has_loads(&self) -> bool {
+        !self.loads.is_empty() || self.load_failure.is_some()
+    }
+
+    /// Collects the reports of loads that have ended. Returns why one failed, or how many have not
+    /// ended.
+    pub fn unfinished_loads(&mut self) -> Option<String> {
         let (ended, running): (Vec<_>, Vec<_>) =
             std::mem::take(&mut self.loads).into_iter().partition(JoinHandle::is_finished);
         self.loads = running;
-        for load in ended {
-            let report = load.join().map_err(|_| anyhow::anyhow!("a load has crashed"))??;
-            self.load_reports.push(report);
-        }
+        ended.into_iter().for_each(|load| self.join(load));
         let count = self.loads.len();
-        Ok((count > 0).then(|| format!("{count} loads have not ended")))
+        self.load_failure.clone().or((count > 0).then(|| format!("{count} loads have not ended")))
+    }
+
+    /// Waits for the loads in the background, which end before the deadline.
+    ///
+    /// # Errors
+    /// One failed.
+    pub fn finish_loads(&mut self) -> Result<()> {
+        std::mem::take(&mut self.loads).into_iter().for_each(|load| self.join(load));
+        self.load_failure.take().map_or(Ok(()), |failure| bail!(failure))
+    }
+
+    fn join(&mut self, load: JoinHandle<Result<load::Report>>) {
+        let failure = match load.join() {
+            Ok(Ok(report)) => return self.load_reports.push(report),
+            Ok(Err(error)) => format!("a load failed: {error:#}"),
+            Err(_) => "a load has crashed".to_owned(),
+        };
+        self.load_failure.get_or_insert(failure);
     }
 
     /// Starts nodes, and waits until they respond and are connected.
