@@ -99,6 +99,8 @@ def attacked(run, attack, size, seconds, lead, folder):
         found += [attack.check_after(node)] if hasattr(attack, "check_after") else []
         failures += filter(None, [*peer_failures, *found])
         attacker.join(DEADLINE)
+        if attacker.exitcode != 0:
+            failures.append(f"the attacker ended with {attacker.exitcode}")
         minutes = (time.monotonic() - begun) / 60
         log = (node.log.stat().st_size - log) / 1024
         # A burst of each kind of line is written at once.

@@ -21,6 +21,7 @@ def run(node, size, stop):
             miners.append(wire.Miner(node.stratum, source, f"{node.address}.flood{connection % 64}", difficulty=2.4e-10))
         if stop.is_set():
             return
+    assert miners, "no connection was authorized"
     while not stop.is_set():
         for miner in list(miners):
             try:
