@@ -7,9 +7,11 @@ use super::rest;
 use crate::api::http::extract::Query;
 use crate::api::http::page::{Page, PageQuery};
 use crate::api::http::problem::Problem;
+use crate::api::http::response::blocking;
 use crate::api::routes::blocks::{BlockId, Summary, hash};
 use crate::api::routes::chain::{self, Chain, SyncState, Tip};
 use crate::api::routes::mempool::{self, Pool};
+use ::chain::ledger::Reader;
 use axum::extract::State;
 use axum::http::Uri;
 use serde_json::{Value, json};
@@ -70,7 +72,17 @@ fn block_id(params: &Params<'_>) -> Result<BlockId, Error> {
 
 pub(super) async fn block_header(context: &Context, params: Params<'_>) -> Result<Value, Error> {
     let (id, verbose) = (block_id(&params)?, params.get("verbose")?.unwrap_or(true));
-    let view = context.node.reader.view();
+    let node = &context.node;
+    let permit = node.blocking_reads.acquire().await.expect("the semaphore is never closed");
+    let reader = node.reader.clone();
+    let header = blocking(move || header_json(&reader, &id, verbose)).await?;
+    drop(permit);
+    header
+}
+
+/// Reads a header from the disk.
+fn header_json(reader: &Reader, id: &BlockId, verbose: bool) -> Result<Value, Error> {
+    let view = reader.view();
     let block = id.find(&view)?;
     if !verbose {
         let header = view.header(block).map_err(Problem::from)?;

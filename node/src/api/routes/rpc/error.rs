@@ -18,9 +18,9 @@ impl Error {
     pub const INVALID_PARAMS: i32 = -32_602;
     pub const INTERNAL: i32 = -32_603;
     /// No payout address, or no API token. Bitcoin Core has no code for this; sent with status 401.
-    pub const UNAUTHORIZED: i32 = -1;
+    pub const UNAUTHORIZED: i32 = -32_001;
     /// An error that has no code of its own.
-    pub const MISC: i32 = -32_000;
+    pub const MISC: i32 = -1;
     /// A parameter has the wrong type.
     pub const TYPE: i32 = -3;
     /// An address is invalid, or a block is unknown.

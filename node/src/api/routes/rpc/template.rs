@@ -62,8 +62,7 @@ async fn issue(context: &Context, longpollid: Option<&str>) -> Result<Value, Err
             return Err(Error::new(Error::INVALID_PARAMETER, message));
         }
         let long_poll = LongPoll::new(node, &context.client, POLL_TIMEOUT);
-        let mut long_poll =
-            long_poll.map_err(|problem| Error::new(Error::INTERNAL, problem.detail()))?;
+        let mut long_poll = long_poll.map_err(Error::from)?;
         let mut readiness = node.readiness.subscribe();
         let is_ready = node.readiness.check().await.is_ok();
         if is_ready && id.get(..HASH_DIGITS) == Some(&*long_poll.tip().to_string()) {
