@@ -201,6 +201,10 @@ impl WriterTask {
                 Request::SetClock(setting, reply) => {
                     let result = self.clock.set(setting);
                     match setting {
+                        _ if result.is_err() => {}
+                        ClockSetting::Offset(0) => {
+                            tracing::info!("the clock for validation and mining has no offset");
+                        }
                         ClockSetting::Offset(seconds) => {
                             tracing::warn!(
                                 seconds,
@@ -471,6 +475,8 @@ impl WriterTask {
             let time = time.take().or(self.next_block_time);
             let earliest = self.reader.view().tip().time;
             if let Some(actual) = time.filter(|time| *time < earliest) {
+                // Otherwise it would prevent every later block.
+                self.next_block_time = None;
                 return Err(SubmitError::Invalid(RuleError::TimeTooOld { earliest, actual }).into());
             }
             let template = self.template_request(miner, [0; 4]);
