@@ -72,6 +72,7 @@ impl Vardiff {
         if is_honored {
             self.last_suggestion = Some((suggested, now));
             self.difficulty = suggested.max(self.minimum);
+            self.is_measured = false;
             self.start_window(now);
         }
     }
@@ -82,6 +83,7 @@ impl Vardiff {
         self.minimum = minimum;
         if self.difficulty < minimum {
             self.difficulty = minimum;
+            self.is_measured = false;
             self.start_window(now);
         }
     }

@@ -341,6 +341,28 @@ fn worker_that_reconnects_starts_at_its_last_difficulty() {
     assert_eq!(json!(connect("A1.other")), 0.002);
 }
 
+// Whoever knows an address could have its worker start at a difficulty that it never meets.
+#[test]
+fn suggested_difficulty_is_not_remembered_for_the_worker() {
+    let config = config();
+    let mut miner = Miner::authorized(&config, "A1.rig", 1e6);
+    let mut share = miner.find(EASY, 1e6);
+    for _ in 0..12 {
+        assert_accepted(&miner.submit("A1.rig", &share));
+        share = miner.find_from(Share { nonce: share.nonce + 1, ..share }, 0, EASY, 1e6);
+    }
+    miner.advance(11);
+    miner.tick();
+    miner.request(3, "mining.suggest_difficulty", &json!(1e5));
+    assert!(miner.difficulty > 9e4);
+    drop(miner);
+    let mut next = Miner::connect(&config);
+    next.set_template(template(2, 1, 1e6));
+    next.request(0, "mining.subscribe", &json!(["test"]));
+    next.request(1, "mining.authorize", &json!(["A1.rig", "x"]));
+    assert_eq!(json!(next.difficulty), 0.002);
+}
+
 // Miners show only that the authorization failed, and people do not find out why.
 #[test]
 fn first_user_name_without_an_address_is_reported_once() {
