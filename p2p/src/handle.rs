@@ -17,7 +17,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 pub(crate) const COMMANDS: usize = 256;
 
 /// A change of the persistent peers or the bans could not be saved. It is in force until the node
-/// stops.
+/// stops, if that has not happened yet.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("in force until the node stops, but not saved: {reason}")]
 pub struct NotSaved {
@@ -25,6 +25,13 @@ pub struct NotSaved {
     pub reason: String,
     /// Whether the disk is full.
     pub is_disk_full: bool,
+}
+
+impl NotSaved {
+    /// The network has stopped, so nothing was changed or saved.
+    fn stopped() -> NotSaved {
+        NotSaved { reason: "the network has stopped".to_owned(), is_disk_full: false }
+    }
 }
 
 impl From<io::Error> for NotSaved {
@@ -261,7 +268,7 @@ impl Handle {
         let connected = connected.unwrap_or(Err(ConnectError::Stopped));
         match &connected {
             Ok(_) | Err(ConnectError::Unreachable(_) | ConnectError::Timeout) => {
-                is_saved.await.unwrap_or(Ok(()))?;
+                is_saved.await.unwrap_or_else(|_| Err(NotSaved::stopped()))?;
             }
             Err(_) => {}
         }
@@ -280,7 +287,7 @@ impl Handle {
     /// The change could not be saved.
     pub async fn remove_persistent_peer(&self, address: Multiaddr) -> Result<bool, NotSaved> {
         let command = |reply| Command::RemovePersistent(address, reply);
-        self.request(command).await.unwrap_or(Ok(false))
+        self.request(command).await.unwrap_or_else(|| Err(NotSaved::stopped()))
     }
 
     /// Disconnects a peer, which is no longer persistent, also after a restart. Returns false if it
@@ -289,7 +296,9 @@ impl Handle {
     /// # Errors
     /// The change could not be saved.
     pub async fn disconnect(&self, peer: PeerId) -> Result<bool, NotSaved> {
-        self.request(|reply| Command::Disconnect(peer, reply)).await.unwrap_or(Ok(false))
+        self.request(|reply| Command::Disconnect(peer, reply))
+            .await
+            .unwrap_or_else(|| Err(NotSaved::stopped()))
     }
 
     /// Bans a peer or an IP address for a number of seconds, also after a restart, and disconnects
@@ -304,7 +313,7 @@ impl Handle {
         reason: String,
     ) -> Result<(), NotSaved> {
         let command = |done| Command::Ban { subject, seconds, reason, done };
-        self.request(command).await.unwrap_or(Ok(()))
+        self.request(command).await.unwrap_or_else(|| Err(NotSaved::stopped()))
     }
 
     /// Removes a ban, also after a restart. Returns false if there was none.
@@ -312,7 +321,9 @@ impl Handle {
     /// # Errors
     /// The change could not be saved.
     pub async fn unban(&self, subject: Subject) -> Result<bool, NotSaved> {
-        self.request(|reply| Command::Unban(subject, reply)).await.unwrap_or(Ok(false))
+        self.request(|reply| Command::Unban(subject, reply))
+            .await
+            .unwrap_or_else(|| Err(NotSaved::stopped()))
     }
 
     /// Returns the bans in force.
