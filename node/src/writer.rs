@@ -471,12 +471,11 @@ impl WriterTask {
         let Generation { blocks, miner, mut time, mut transfers } = request;
         let mut hashes = Vec::new();
         for _ in 0..blocks {
-            // Only of the first block, before which all others are committed.
-            let time = time.take().or(self.next_block_time);
+            // Only of the first block, before which all others are committed. A time that was set before
+            // is taken also if the block is invalid: it would prevent every later one.
+            let time = time.take().or_else(|| self.next_block_time.take());
             let earliest = self.reader.view().tip().time;
             if let Some(actual) = time.filter(|time| *time < earliest) {
-                // Otherwise it would prevent every later block.
-                self.next_block_time = None;
                 return Err(SubmitError::Invalid(RuleError::TimeTooOld { earliest, actual }).into());
             }
             let template = self.template_request(miner, [0; 4]);
@@ -489,7 +488,6 @@ impl WriterTask {
             let carries_transfers = block.transactions.len() > 1;
             hashes.push(block.hash());
             self.accept_block(block)?;
-            self.next_block_time = None;
             if carries_transfers {
                 self.commit()?;
             }

@@ -41,9 +41,9 @@ pub fn routes(token: &Token) -> Routes {
                  machine with an offset, runs on from a `time`, or stands still while it is `frozen`. \
                  `next_block_time` is the time of the next block that is generated, by a request or by \
                  `--automine` and `--block-time`. Messages of peers are still compared with the system \
-                 clock first.",
+                 clock first. A request that sets nothing returns the state of the clock.",
             )
-            .response::<TimeResponse>(200, "The clock was adjusted.")
+            .response::<TimeResponse>(200, "The state of the clock.")
             .errors(&[Kind::NOT_AVAILABLE, Kind::DISK_FULL]),
         post("/v1/dev/invalidate", "Invalidate a block", invalidate)
             .description(
@@ -277,10 +277,6 @@ pub async fn time(
     let next_block_time = next_block_time.map(|time| timestamp(time.0, "next_block_time"));
     let next_block_time = next_block_time.transpose()?;
     let setting = request.setting(node.writer.clock_setting())?;
-    if setting.is_none() && next_block_time.is_none() {
-        let detail = "set one of `offset_seconds`, `time`, `frozen` and `next_block_time`";
-        return Err(Problem::new(Kind::BAD_REQUEST, detail));
-    }
     if let Some(setting) = setting {
         node.writer.set_clock(setting).await?.map_err(|error| {
             let kind = match error.kind() {

@@ -282,6 +282,14 @@ async fn generated_block_has_the_requested_time() {
     assert_eq!(tip_time().await, 1_800_000_100);
     world.generate(1, 0).await;
     assert_eq!(tip_time().await, 1_800_000_100, "that of its parent");
+
+    // One that no block can have does not prevent the blocks after it.
+    for (time, code) in [(1_u64, "time-too-old"), (4_294_967_295, "time-too-new")] {
+        world.post_json("/v1/dev/time", &json!({"next_block_time": time})).await.json();
+        let one = json!({"blocks": 1});
+        world.post_json("/v1/dev/generate", &one).await.problem(422, code);
+        world.generate(1, 0).await;
+    }
 }
 
 #[tokio::test]
@@ -301,8 +309,8 @@ async fn clock_is_set_to_a_time_and_frozen() {
     assert!((time..time + 60).contains(&clock["time"].as_u64().unwrap()), "{clock}");
     assert_eq!(set(json!({"offset_seconds": 0, "frozen": true})).await.json()["frozen"], true);
     assert_eq!(set(json!({"offset_seconds": 0})).await.json()["frozen"], false);
+    assert_eq!(set(json!({})).await.json()["frozen"], false);
     for order in [
-        json!({}),
         json!({"time": time, "offset_seconds": 1}),
         json!({"time": 4_294_967_296_u64}),
         json!({"next_block_time": -1}),
