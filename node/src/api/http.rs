@@ -14,4 +14,5 @@ pub mod rate_limit;
 pub mod resources;
 pub mod response;
 pub mod server;
+pub mod streamed;
 mod write_timeout;

@@ -187,6 +187,11 @@ impl IssuedTemplate {
         block
     }
 
+    /// The encoded size of the transfers in bytes.
+    pub fn size(&self) -> usize {
+        self.template.transfers().map(Transfer::size).sum()
+    }
+
     /// Replaces the extra nonce of the coinbase.
     #[must_use]
     pub fn with_extra_nonce(&self, extra_nonce: [u8; 8]) -> IssuedTemplate {

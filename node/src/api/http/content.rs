@@ -1,5 +1,6 @@
 //! Bodies of requests and responses: JSON, raw bytes and hexadecimal text.
 
+use axum::body::Body;
 use axum::extract::FromRequestParts;
 use axum::http::HeaderMap;
 use axum::http::header::{ACCEPT, CONTENT_TYPE};
@@ -8,6 +9,8 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use std::convert::Infallible;
 
+/// The media type of JSON.
+pub const JSON: &str = "application/json";
 /// The media type of raw bytes.
 pub const OCTETS: &str = "application/octet-stream";
 /// The media type of hexadecimal text.
@@ -23,16 +26,39 @@ impl<T: Serialize> IntoResponse for Json<T> {
     }
 }
 
+/// The body of a response.
+pub enum Payload {
+    /// In memory.
+    Whole(Vec<u8>),
+    /// Rendered while the client reads it.
+    Streamed(Body),
+}
+
+impl From<Payload> for Body {
+    fn from(payload: Payload) -> Body {
+        match payload {
+            Payload::Whole(bytes) => Body::from(bytes),
+            Payload::Streamed(body) => body,
+        }
+    }
+}
+
 /// The content of a response.
 pub trait Content {
-    /// Returns the media type and the bytes.
-    fn encode(self) -> (&'static str, Vec<u8>);
+    /// Returns the media type and the body.
+    fn encode(self) -> (&'static str, Payload);
+}
+
+impl Content for (&'static str, Payload) {
+    fn encode(self) -> (&'static str, Payload) {
+        self
+    }
 }
 
 impl<T: Serialize> Content for Json<T> {
-    fn encode(self) -> (&'static str, Vec<u8>) {
+    fn encode(self) -> (&'static str, Payload) {
         let bytes = serde_json::to_vec(&self.0).expect("keys of JSON types are strings");
-        ("application/json", bytes)
+        (JSON, Payload::Whole(bytes))
     }
 }
 
@@ -100,7 +126,7 @@ pub struct Encoded {
 }
 
 impl Content for Encoded {
-    fn encode(self) -> (&'static str, Vec<u8>) {
-        (self.media_type, self.bytes)
+    fn encode(self) -> (&'static str, Payload) {
+        (self.media_type, Payload::Whole(self.bytes))
     }
 }

@@ -315,13 +315,26 @@ impl Client {
     pub fn count_response(&self, response: Response) -> Result<Response, Problem> {
         let size = response.body().size_hint().exact().unwrap_or(0);
         let Some(lease) = self.count_bytes(size)? else { return Ok(response) };
-        let tokens = u32::try_from(size / BYTES_PER_TOKEN).unwrap_or(u32::MAX);
-        self.resources.0.rate_limiter.spend(self.ip, self.is_local, tokens);
+        self.pay_for(size);
         Ok(response.map(|body| until_sent(body, lease)))
     }
 
-    /// Counts bytes in flight, unless they are few. The connection is closed if they have to give way.
-    fn count_bytes(&self, size: u64) -> Result<Option<Lease>, Problem> {
+    /// Charges for bytes of a response. Returns those that are not charged: too few for a token.
+    pub fn pay_for(&self, bytes: u64) -> u64 {
+        let tokens = u32::try_from(bytes / BYTES_PER_TOKEN).unwrap_or(u32::MAX);
+        if tokens > 0 {
+            self.resources.0.rate_limiter.spend(self.ip, self.is_local, tokens);
+        }
+        bytes % BYTES_PER_TOKEN
+    }
+
+    /// Counts bytes in flight, unless they are few: those of a request, of a response, or of what a
+    /// response is made of, before they are in memory. The connection is closed if they have to give
+    /// way.
+    ///
+    /// # Errors
+    /// Returns the problem to respond with if too many are in flight, of this address too.
+    pub fn count_bytes(&self, size: u64) -> Result<Option<Lease>, Problem> {
         if size < MIN_COUNTED_BODY {
             return Ok(None);
         }

@@ -1,7 +1,7 @@
 //! Responses to reads of the chain: each is built from one view of the chain and carries its tip in
 //! headers, so that no response mixes two. `ETag` and `Cache-Control` declare how it may be cached.
 
-use crate::api::http::content::{Content, Json};
+use crate::api::http::content::{Content, Json, Payload};
 use crate::api::http::page::Page;
 use crate::api::http::problem::{Kind, Problem};
 use crate::state::NodeState;
@@ -34,7 +34,7 @@ enum Tag {
     Tip,
     /// The tip and a further value.
     TipAnd(String),
-    /// The tip and a hash of the body.
+    /// The tip and a hash of the body; the tip alone if the body is streamed.
     TipAndBody,
 }
 
@@ -92,21 +92,22 @@ impl<T> ReadResponse<Json<Page<T>>> {
 
 impl<C: Content> ReadResponse<C> {
     fn into_response(self, tip: &block_index::BlockNode) -> Response {
-        let (media_type, bytes) = self.content.encode();
-        let tag = match self.tag {
-            Tag::Tip => format!("W/\"{}\"", tip.hash),
-            Tag::TipAnd(rest) => format!("W/\"{}-{rest}\"", tip.hash),
-            Tag::TipAndBody => {
-                format!("W/\"{}-{}\"", tip.hash, hex::encode(&sha256(&bytes)[..8]))
+        let (media_type, payload) = self.content.encode();
+        let rest = match (self.tag, &payload) {
+            (Tag::TipAnd(rest), _) => format!("-{rest}"),
+            (Tag::TipAndBody, Payload::Whole(bytes)) => {
+                format!("-{}", hex::encode(&sha256(bytes)[..8]))
             }
+            (Tag::Tip, _) | (Tag::TipAndBody, Payload::Streamed(_)) => String::new(),
         };
+        let tag = format!("W/\"{}{rest}\"", tip.hash);
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
         headers.extend(HeaderValue::try_from(tag).ok().map(|tag| (ETAG, tag)));
         headers.extend(self.is_final.then_some((CACHE_CONTROL, IMMUTABLE)));
         headers.extend(self.is_negotiated.then_some((VARY, HeaderValue::from_static("accept"))));
         headers.extend(self.link.map(|link| (LINK, link)));
-        (headers, bytes).into_response()
+        (headers, Body::from(payload)).into_response()
     }
 }
 

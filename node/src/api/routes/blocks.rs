@@ -1,6 +1,6 @@
 //! Blocks and headers, by height, hash or `tip`; submission of blocks.
 
-use crate::api::http::content::{Content, Encoding, Json};
+use crate::api::http::content::{self, Content, Encoding, Json, Payload};
 use crate::api::http::error;
 use crate::api::http::extract::{EncodedBody, EncodedItems, MAX_BLOCK_BODY, Path, Query, in_range};
 use crate::api::http::long_poll::{self, LongPoll};
@@ -8,6 +8,7 @@ use crate::api::http::page::{Cursor, List, Page, PageQuery};
 use crate::api::http::problem::{Kind, Problem};
 use crate::api::http::resources::Client;
 use crate::api::http::response::{ReadResponse, is_final, read, read_blocking};
+use crate::api::http::streamed::Items;
 use crate::api::openapi::route::{Routes, get, post};
 use crate::api::openapi::schema::{self, AddressText, Bits, BlockHash, Digest, Digits, Units};
 use crate::api::routes::transfer::TransactionJson;
@@ -17,8 +18,10 @@ use axum::extract::State;
 use axum::http::header::LOCATION;
 use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
+use chain::address::Hrp;
 use chain::ledger::{Accepted, View};
 use chain::{Block, DecodeError, Header, Height, block, block_index};
+use p2p::shares::Lease;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::str::FromStr;
@@ -65,6 +68,8 @@ pub fn routes() -> Routes {
 /// Largest block in bytes that is read on the async thread: that takes about 50 µs, about as long as a
 /// blocking thread needs to start.
 const SMALL: u32 = 16_384;
+/// Bytes that a block takes in memory, decoded or in hexadecimal, for each of its encoded bytes.
+const DECODED_SIZE: u64 = 2;
 /// Depth up to which blocks are most likely in the page cache. Deeper ones are read on a blocking
 /// thread, since the disk may be slow.
 const RECENT: u32 = 10_000;
@@ -233,20 +238,29 @@ impl BlockId {
         found.ok_or_else(|| Problem::new(Kind::NOT_FOUND, format!("no block {what}")))
     }
 
-    /// Builds a response from a block, on a blocking thread if reading it may take long.
+    /// Builds a response from a block, on a blocking thread if reading it may take long. What the
+    /// block takes in memory is counted before it is read.
     async fn read<C: Content>(
         self,
         node: Arc<NodeState>,
-        build: impl FnOnce(&View<'_>) -> Result<ReadResponse<C>, Problem> + Send + 'static,
-    ) -> Response {
-        let is_quick = {
+        client: &Client,
+        build: impl FnOnce(&View<'_>, Option<Lease>) -> Result<ReadResponse<C>, Problem>
+        + Send
+        + 'static,
+    ) -> Result<Response, Problem> {
+        let (length, is_recent) = {
             let view = node.reader.view();
-            self.find(&view).map_or(true, |block| {
+            self.find(&view).map_or((0, true), |block| {
                 let depth = view.tip().height.get().saturating_sub(block.height.get());
-                block.location.length <= SMALL && depth < RECENT
+                (block.location.length, depth < RECENT)
             })
         };
-        if is_quick { read(&node, build) } else { read_blocking(node, build).await }
+        let lease = client.count_bytes(u64::from(length).saturating_mul(DECODED_SIZE))?;
+        let build = |view: &View<'_>| build(view, lease);
+        Ok(match length <= SMALL && is_recent {
+            true => read(&node, build),
+            false => read_blocking(node, build).await,
+        })
     }
 
     /// Returns whether the content is final; a height may refer to another block later.
@@ -328,30 +342,44 @@ pub async fn get_block(
     let id: BlockId = id.parse()?;
     query.wait(id, &node, &client).await?;
     let is_long_poll = query.after.is_some();
-    Ok(id
-        .read(node, move |view| {
-            let node = id.find(view)?;
-            let block = view.block(node)?;
-            let count =
-                u32::try_from(block.transactions.len()).expect("its encoding counts in 32 bits");
-            let summary = Summary::new(view, node, &block.header, count);
-            let transactions = if query.full {
-                let hrp = view.params().hrp();
-                Transactions::Full(
-                    block.transactions.iter().map(|tx| TransactionJson::of(tx, hrp)).collect(),
-                )
-            } else {
-                Transactions::Ids(block.ids().iter().map(ToString::to_string).collect())
-            };
-            let next = node.height.next().filter(|_| summary.in_best_chain);
-            let next =
-                next.and_then(|height| view.at_height(height)).map(|next| next.hash.to_string());
-            let response = BlockResponse { summary, transactions, next };
-            // Never immutable: its confirmations grow, and a reorganisation may make it stale.
-            let response = ReadResponse::new(Json(response));
-            Ok(if is_long_poll { response.volatile() } else { response })
-        })
-        .await)
+    id.read(Arc::clone(&node), &client.clone(), move |view, lease| {
+        let node = id.find(view)?;
+        let block = view.block(node)?;
+        let count =
+            u32::try_from(block.transactions.len()).expect("its encoding counts in 32 bits");
+        let summary = Summary::new(view, node, &block.header, count);
+        let transactions = match query.full {
+            true => Transactions::Full(Vec::new()),
+            false => Transactions::Ids(block.ids().iter().map(ToString::to_string).collect()),
+        };
+        let next = node.height.next().filter(|_| summary.in_best_chain);
+        let next = next.and_then(|height| view.at_height(height)).map(|next| next.hash.to_string());
+        let response = BlockResponse { summary, transactions, next };
+        let content = match query.full {
+            true => full(&response, block, view.params().hrp(), client, lease),
+            false => Json(response).encode(),
+        };
+        // Never immutable: its confirmations grow, and a reorganisation may make it stale.
+        let response = ReadResponse::new(content);
+        Ok(if is_long_poll { response.volatile() } else { response })
+    })
+    .await
+}
+
+/// A block with its transactions, which are rendered while the client reads them.
+fn full(
+    response: &BlockResponse,
+    block: Block,
+    hrp: Hrp,
+    client: Client,
+    lease: Option<Lease>,
+) -> (&'static str, Payload) {
+    let transactions = block.transactions.into_iter().map(move |transaction| {
+        let transaction = TransactionJson::of(&transaction, hrp);
+        serde_json::to_vec(&transaction).expect("keys of JSON types are strings")
+    });
+    let items = Items::in_json(response, ("\"transactions\":[", "]"), transactions, ",");
+    (content::JSON, items.into_payload(client, lease))
 }
 
 pub async fn header(
@@ -371,45 +399,45 @@ pub async fn header(
 
 pub async fn raw(
     State(node): State<Arc<NodeState>>,
+    client: Client,
     Path(schema::BlockId(id)): Path<schema::BlockId>,
     encoding: Encoding,
 ) -> Result<Response, Problem> {
     let id: BlockId = id.parse()?;
-    Ok(id
-        .read(node, move |view| {
-            let node = id.find(view)?;
-            let response = ReadResponse::new(encoding.encode(view.raw_block(node)?));
-            Ok(response.negotiated().immutable_if(id.is_final(view, node)))
-        })
-        .await)
+    id.read(node, &client, move |view, _lease| {
+        let node = id.find(view)?;
+        let response = ReadResponse::new(encoding.encode(view.raw_block(node)?));
+        Ok(response.negotiated().immutable_if(id.is_final(view, node)))
+    })
+    .await
 }
 
 pub async fn transactions(
     State(node): State<Arc<NodeState>>,
+    client: Client,
     uri: Uri,
     Path(schema::BlockId(id)): Path<schema::BlockId>,
     Query(query): Query<PageQuery>,
 ) -> Result<Response, Problem> {
     let id: BlockId = id.parse()?;
     let (limit, cursor) = (query.limit()?, query.cursor(&[List::BlockTransactions])?);
-    Ok(id
-        .read(node, move |view| {
-            let (node, from) = match cursor {
-                Some(cursor) => (cursor_block(id, &cursor, view)?, cursor.position),
-                None => (id.find(view)?, 0),
-            };
-            let from = usize::try_from(from).unwrap_or(usize::MAX);
-            let (block, hrp) = (view.block(node)?, view.params().hrp());
-            let mut rest = block.transactions.iter().skip(from);
-            let items = rest.by_ref().take(limit).map(|tx| TransactionJson::of(tx, hrp)).collect();
-            let next = rest.next().map(|_| {
-                let position = from.saturating_add(limit) as u64;
-                Cursor { list: List::BlockTransactions, bound: node.hash, position }.encode()
-            });
-            let response = ReadResponse::page(Page { items, next }, &uri, limit);
-            Ok(response.immutable_if(id.is_final(view, node)))
-        })
-        .await)
+    id.read(node, &client, move |view, _lease| {
+        let (node, from) = match cursor {
+            Some(cursor) => (cursor_block(id, &cursor, view)?, cursor.position),
+            None => (id.find(view)?, 0),
+        };
+        let from = usize::try_from(from).unwrap_or(usize::MAX);
+        let (block, hrp) = (view.block(node)?, view.params().hrp());
+        let mut rest = block.transactions.iter().skip(from);
+        let items = rest.by_ref().take(limit).map(|tx| TransactionJson::of(tx, hrp)).collect();
+        let next = rest.next().map(|_| {
+            let position = from.saturating_add(limit) as u64;
+            Cursor { list: List::BlockTransactions, bound: node.hash, position }.encode()
+        });
+        let response = ReadResponse::page(Page { items, next }, &uri, limit);
+        Ok(response.immutable_if(id.is_final(view, node)))
+    })
+    .await
 }
 
 /// The block whose transactions the cursor lists. With a height or `tip` in the path, the cursor

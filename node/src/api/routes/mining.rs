@@ -1,11 +1,12 @@
 //! Mining: the state of this node's miner, and block templates for external miners.
 
-use crate::api::http::content::Json;
+use crate::api::http::content::{self, Json};
 use crate::api::http::extract::Query;
 use crate::api::http::long_poll::{self, LongPoll};
 use crate::api::http::problem::{Kind, Problem};
 use crate::api::http::resources::Client;
 use crate::api::http::response::{self, ReadResponse, read};
+use crate::api::http::streamed::Items;
 use crate::api::openapi::route::{Routes, get};
 use crate::api::openapi::schema::{
     AddressText, Bits, BlockHash, Digest, Digits, Hex, TemplateId, Units,
@@ -14,8 +15,9 @@ use crate::api::routes::transfer;
 use crate::mining::stratum::WorkerInfo;
 use crate::mining::templates;
 use crate::state::NodeState;
+use axum::body::Body;
 use axum::extract::State;
-use axum::http::header::CACHE_CONTROL;
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderValue};
 use axum::response::{IntoResponse, Response};
 use chain::Height;
@@ -220,10 +222,13 @@ pub async fn template(
         }
     }
     let candidate = node.templates.issue(miner).await?;
+    // What the encoded block and its hexadecimal digits take, before they are rendered.
+    let with_block = query.block.unwrap_or(false);
+    let lease = if with_block { client.count_bytes(3 * candidate.size() as u64)? } else { None };
     let (id, header, coinbase) = (candidate.id(), candidate.header(), candidate.coinbase());
     let (template, reward) = (candidate.template(), coinbase.reward);
     let (height, target) = (template.height, template.target);
-    let candidate = Template {
+    let response = Template {
         id,
         height: height.get(),
         previous: header.previous.to_string(),
@@ -237,11 +242,28 @@ pub async fn template(
         coinbase: hex::encode(coinbase.serialize()),
         extra_nonce_at: coinbase.extra_nonce_offset(),
         branch: template.branch.siblings.iter().map(hex::encode).collect(),
-        block: query.block.unwrap_or(false).then(|| hex::encode(candidate.block().encode())),
+        block: with_block.then(String::new),
     };
     let mut headers = HeaderMap::new();
     let parent = height.checked_sub(1).unwrap_or(Height::GENESIS);
     response::set_chain_headers(&mut headers, parent, header.previous);
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    Ok((headers, Json(candidate)).into_response())
+    if !with_block {
+        return Ok((headers, Json(response)).into_response());
+    }
+    let digits = hex_pieces(candidate.block().encode());
+    let items = Items::in_json(&response, ("\"block\":\"", "\""), digits, "");
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content::JSON));
+    Ok((headers, Body::from(items.into_payload(client, lease))).into_response())
+}
+
+/// The hexadecimal digits of bytes, some thousand at a time.
+fn hex_pieces(bytes: Vec<u8>) -> impl Iterator<Item = Vec<u8>> + Send + 'static {
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        let piece =
+            bytes.get(at..(at + 8192).min(bytes.len())).filter(|piece| !piece.is_empty())?;
+        at += piece.len();
+        Some(hex::encode(piece).into_bytes())
+    })
 }

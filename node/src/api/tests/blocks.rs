@@ -60,6 +60,26 @@ async fn block_lists_transaction_ids_or_full_transactions() {
     assert_eq!(world.get("/v1/blocks/1").await.json()["transactions"], json!(ids));
 }
 
+// R28
+#[tokio::test]
+async fn large_block_and_template_are_rendered_while_they_are_read() {
+    let world = World::new().await;
+    for nonce in 0..60 {
+        world.submit(&Pay { nonce, memo: &[b'm'; 256], ..PAY }.signed()).await;
+    }
+    let path = format!("/v1/mining/template?miner={}", text(address(1)));
+    let template = world.get(&format!("{path}&block=true")).await.json();
+    let block = hex::decode(template["block"].as_str().unwrap()).unwrap();
+    assert_eq!(::chain::Block::decode(&block).unwrap().transactions.len(), 61);
+    world.generate(1, 1).await;
+    let block = world.get("/v1/blocks/1?full=true").await.json();
+    let mut whole = world.get("/v1/blocks/1").await.json();
+    let listed = world.get("/v1/blocks/1/transactions?limit=100").await.json();
+    assert_eq!(listed["items"].as_array().unwrap().len(), 61);
+    whole["transactions"] = listed["items"].clone();
+    assert_eq!(block, whole);
+}
+
 // R08, R09
 #[tokio::test]
 async fn malformed_block_id_is_400_and_unknown_block_is_404() {
