@@ -31,6 +31,7 @@ use axum::response::{IntoResponse, Response};
 use call::{Body, Call, CallResponse, Reply, RpcResponse};
 use context::Context;
 use error::Error;
+use p2p::shares::Lease;
 use serde_json::Value;
 use std::sync::Arc;
 
@@ -104,27 +105,71 @@ async fn batch(context: &Context, calls: &[Call<'_>]) -> Result<Response, Proble
     // The request has paid for one submission.
     context.client.charge(cost.saturating_sub(SUBMISSION))?;
     let null_error = expects_null_error(&context.headers);
-    let (mut responses, mut bytes) = (Vec::with_capacity(calls.len()), 0_usize);
+    let mut responses = Responses::default();
     for call in calls {
-        let result = match bytes {
-            ..MAX_BATCH_RESPONSE => run(context, call).await,
-            _ => Err(Error::new(
-                Error::MISC,
-                format!(
-                    "not executed: the responses of the batch have more than {MAX_BATCH_RESPONSE} bytes"
-                ),
-            )),
+        let result = match responses.check() {
+            Ok(()) => run(context, call).await,
+            Err(error) => Err(error),
         };
         if !call.is_notification() {
             let response = call.reply.render(result, null_error);
-            bytes = bytes.saturating_add(response.len());
-            responses.push(response);
+            let added = responses.add(&context.client, &response);
+            if let Err(error) = added {
+                responses.push(&call.reply.render(Err(error), null_error));
+            }
         }
     }
-    Ok(match responses.is_empty() {
+    Ok(match responses.body.is_empty() {
         true => StatusCode::NO_CONTENT.into_response(),
-        false => json(StatusCode::OK, format!("[{}]", responses.join(","))),
+        false => json(StatusCode::OK, responses.body + "]"),
     })
+}
+
+/// The responses of a batch so far, whose bytes are counted while the others are awaited.
+#[derive(Default)]
+struct Responses {
+    body: String,
+    leases: Vec<Lease>,
+    /// The length of the body when it was last counted.
+    counted: usize,
+    is_refused: bool,
+}
+
+impl Responses {
+    /// Checks that another call may be executed.
+    fn check(&self) -> Result<(), Error> {
+        let why = match (self.is_refused, self.body.len()) {
+            (true, _) => "too many bytes of responses are unread".to_owned(),
+            (false, ..MAX_BATCH_RESPONSE) => return Ok(()),
+            (false, _) => {
+                format!("the responses of the batch have more than {MAX_BATCH_RESPONSE} bytes")
+            }
+        };
+        Err(Error::new(Error::MISC, format!("not executed: {why}")))
+    }
+
+    /// Adds a response, unless the client has too many unread bytes with it.
+    fn add(&mut self, client: &Client, response: &str) -> Result<(), Error> {
+        let uncounted = self.body.len() - self.counted + response.len();
+        match client.count_bytes(uncounted as u64) {
+            Ok(None) => self.push(response),
+            Ok(Some(lease)) => {
+                self.leases.push(lease);
+                self.push(response);
+                self.counted = self.body.len();
+            }
+            Err(problem) => {
+                self.is_refused = true;
+                return Err(problem.into());
+            }
+        }
+        Ok(())
+    }
+
+    fn push(&mut self, response: &str) {
+        self.body.push(if self.body.is_empty() { '[' } else { ',' });
+        self.body.push_str(response);
+    }
 }
 
 /// Whether the client is python-bitcoinrpc. Its batches are of version 2.0, but it fails at a response

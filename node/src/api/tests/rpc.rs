@@ -143,6 +143,29 @@ async fn batch_responds_in_order_and_is_bounded() {
     assert_eq!(responses[0]["error"]["code"], -8);
 }
 
+// R28
+#[tokio::test]
+async fn batch_ends_at_8_mib_of_responses() {
+    let world = World::new().await;
+    for nonce in 0..20 {
+        world.submit(&Pay { nonce, memo: &[b'm'; 256], ..PAY }.signed()).await;
+    }
+    let user = basic(&text(address(1)), "");
+    let call = json!({"method": "getblocktemplate", "id": 1});
+    let one = world.rpc(Some(&user), &call).await.body.len();
+    let batch = world.rpc(Some(&user), Value::from(vec![call; 1_000])).await;
+    let (bytes, responses) = (batch.body.len(), batch.json());
+    let (executed, refused): (Vec<_>, Vec<_>) =
+        responses.as_array().unwrap().iter().partition(|response| response["error"].is_null());
+    assert_eq!(executed.len(), (8_usize << 20).div_ceil(one + 1), "{one}");
+    assert_eq!((executed.len() + refused.len(), refused.len() > 100), (1_000, true));
+    assert!(bytes < (8 << 20) + one + 250 * refused.len(), "{bytes}");
+    for response in refused {
+        let message = response["error"]["message"].as_str().unwrap();
+        assert!(message.starts_with("not executed"), "{message}");
+    }
+}
+
 // The client sends batches of version 2.0, and reads the `error` of each response.
 #[tokio::test]
 async fn batch_of_python_bitcoinrpc_has_null_errors() {

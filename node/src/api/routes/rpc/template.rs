@@ -22,6 +22,8 @@ use std::time::Duration;
 const POLL_TIMEOUT: Duration = Duration::from_secs(60);
 /// Number of hexadecimal digits in a hash.
 const HASH_DIGITS: usize = 64;
+/// Bytes that a template takes in memory until it is encoded, for each byte of its transfers.
+const RENDERED_SIZE: u64 = 4;
 /// Transfers of a proposed block that cost one more token of the rate limit: their signatures are
 /// verified without any proof of work.
 const TRANSFERS_PER_TOKEN: usize = 20;
@@ -73,7 +75,11 @@ async fn issue(context: &Context, longpollid: Option<&str>) -> Result<Value, Err
         }
     }
     match node.templates.issue(miner).await {
-        Ok(candidate) => Ok(template_json(node, &candidate)),
+        Ok(candidate) => {
+            // Its transfers are rendered twice: as a value, and encoded.
+            let _lease = context.client.count_bytes(RENDERED_SIZE * candidate.size() as u64)?;
+            Ok(template_json(node, &candidate))
+        }
         Err(why) => {
             let code = match why {
                 TemplateUnavailable::NotReady(NotReady::NoPeers) => Error::NOT_CONNECTED,
