@@ -20,7 +20,7 @@ use crate::{listener, logging, writer};
 use anyhow::Result;
 use chain::Address;
 use chain::params::Params;
-use context::{Context, Work};
+use context::{Context, TURNS, Work};
 use miner::stratum::SessionConfig;
 use p2p::shares::{Limits, Pool};
 use std::net::SocketAddr;
@@ -28,7 +28,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
@@ -78,7 +78,8 @@ impl Server {
         let notify = notify::run(templates, writer.clone(), run_id, publish_work, stop.clone());
         let save = workers::save_periodically(Arc::clone(&workers), stop.clone());
         let config = Arc::new(config);
-        let context = Context { writer, config, work, workers: Arc::clone(&workers), stop };
+        let turns = Semaphore::new(TURNS);
+        let context = Context { writer, config, work, workers: Arc::clone(&workers), stop, turns };
         Ok(Server {
             accept: tokio::spawn(accept(listener, Pool::new(limits), Arc::new(context))),
             notify: tokio::spawn(notify),

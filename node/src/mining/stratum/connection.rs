@@ -65,6 +65,15 @@ struct Connection {
     difficulty: Option<Difficulty>,
 }
 
+/// What a session has to process.
+enum Event {
+    /// There is other work.
+    Work,
+    Tick,
+    /// A line of the miner.
+    Line(Vec<u8>),
+}
+
 /// Why a connection was closed.
 type CloseReason = String;
 
@@ -82,33 +91,43 @@ impl Connection {
         let context = Arc::clone(&self.context);
         let now = || context.now();
         loop {
-            let actions = tokio::select! {
+            let event = tokio::select! {
                 biased;
                 () = shutdown_requested(&mut stop) => return self.drain(lines).await,
                 () = closed.cancelled() => return "replaced by another connection".to_owned(),
-                changed = work.changed() => {
-                    let newest = work.borrow_and_update().clone();
-                    match (changed, newest) {
-                        (Err(_), _) => return self.drain(lines).await,
-                        (Ok(()), Work::Job(job)) => self.session.set_template(job, now()),
-                        (Ok(()), Work::Suspended(reason)) => self.session.suspend(reason),
-                        (Ok(()), Work::None) => continue,
-                    }
-                }
-                _ = tick.tick() => self.session.tick(now()),
+                changed = work.changed() => match changed {
+                    Ok(()) => Event::Work,
+                    Err(_) => return self.drain(lines).await,
+                },
+                _ = tick.tick() => Event::Tick,
                 line = read(&mut lines, read_at) => match line {
-                    Ok(Some(line)) => {
-                        let actions = self.session.handle_line(&line, now());
-                        let wait = self.session.read_delay();
-                        if wait > Duration::ZERO {
-                            read_at = Instant::now() + wait;
-                        }
-                        actions
-                    }
+                    Ok(Some(line)) => Event::Line(line),
                     Ok(None) => return "closed by the miner".to_owned(),
                     Err(error) => return error.to_string(),
                 },
             };
+            let turn = context.turns.acquire().await;
+            let actions = match event {
+                Event::Work => {
+                    let newest = work.borrow_and_update().clone();
+                    match newest {
+                        Work::Job(job) => self.session.set_template(job, now()),
+                        Work::Suspended(reason) => self.session.suspend(reason),
+                        Work::None => continue,
+                    }
+                }
+                Event::Tick => self.session.tick(now()),
+                Event::Line(line) => {
+                    let actions = self.session.handle_line(&line, now());
+                    let wait = self.session.read_delay();
+                    if wait > Duration::ZERO {
+                        read_at = Instant::now() + wait;
+                    }
+                    actions
+                }
+            };
+            // Not while the miner reads what is sent to it.
+            drop(turn);
             if let Err(reason) = self.perform(actions).await {
                 return reason;
             }

@@ -8,10 +8,13 @@ use chain::ledger::{Accepted, SubmitError};
 use miner::stratum::{BlockTemplate, Now, SessionConfig, SolvedBlock};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 /// Pause before a block that did not fit on the disk is submitted again.
 const RESUBMIT_PAUSE: Duration = Duration::from_secs(1);
+
+/// The sessions that process something at the same time.
+pub(super) const TURNS: usize = 4;
 
 /// The present work of all miners.
 #[derive(Clone)]
@@ -32,6 +35,9 @@ pub(super) struct Context {
     pub(super) work: watch::Receiver<Work>,
     pub(super) workers: Arc<Workers>,
     pub(super) stop: watch::Receiver<bool>,
+    /// Permits of sessions to process something. With few of them, sessions wait for each other, and
+    /// the requests of others do not wait until each of thousands of miners had its turn.
+    pub(super) turns: Semaphore,
 }
 
 impl Context {
