@@ -515,23 +515,29 @@ pub(super) fn locator(
     window: &Window,
     chain: &dyn ChainView,
 ) -> Vec<block::Hash> {
-    let header = end.and_then(|end| tree.get(&end));
-    if let Some(Tip { hash, height, .. }) = header.map(|header| header.tip)
-        && window.contains(height, &hash)
-    {
-        return locate(height, |height| window.hash_at(height).or_else(|| chain.at(height)));
+    // Only the headers above the window are visited, so that a response costs the same however many
+    // there were before.
+    let (mut above, mut at, mut top) = (Vec::new(), end, None);
+    let mut in_window = false;
+    while let Some((hash, header)) = at.and_then(|hash| Some((hash, tree.get(&hash)?))) {
+        let height = header.tip.height;
+        top = top.or(Some(height));
+        in_window = window.contains(height, &hash);
+        if in_window {
+            break;
+        }
+        above.push(hash);
+        at = tree.parent(&hash).copied();
     }
-    let branch = end.map_or_else(Vec::new, |end| tree.branch(&end));
-    let first = branch.first().and_then(|hash| tree.get(hash));
-    let Some(base) = first.map(|first| first.tip.height.get()) else {
+    let Some(top) = top else {
         let known = end.and_then(|end| chain.find(&end));
         let top = known.map_or(chain.tip().height, |known| known.tip.height);
         return locate(top, |height| chain.at(height));
     };
-    let above = u32::try_from(branch.len().saturating_sub(1)).unwrap_or(u32::MAX);
-    locate(Height::new(base.saturating_add(above)), |height| match height.get().checked_sub(base) {
-        Some(above) => branch.get(usize::try_from(above).ok()?).copied(),
-        None => chain.at(height),
+    locate(top, |height| {
+        let depth = usize::try_from(top.get().saturating_sub(height.get())).ok()?;
+        let in_window = || in_window.then(|| window.hash_at(height)).flatten();
+        above.get(depth).copied().or_else(in_window).or_else(|| chain.at(height))
     })
 }
 

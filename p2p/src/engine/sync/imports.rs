@@ -11,7 +11,7 @@ use chain::block;
 use chain::ledger::{Accepted, Submission};
 use chain::pow::Work;
 use libp2p::PeerId;
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,6 +38,8 @@ struct Import {
 pub(super) struct Imports {
     max: usize,
     queue: VecDeque<Import>,
+    /// The hashes of the queue.
+    hashes: BTreeSet<block::Hash>,
     not_before: Duration,
     /// Failures of this node in a row.
     failures: u32,
@@ -50,6 +52,7 @@ impl Imports {
         Imports {
             max: limits.importing,
             queue: VecDeque::new(),
+            hashes: BTreeSet::new(),
             not_before: Duration::ZERO,
             failures: 0,
             side_blocks: VecDeque::new(),
@@ -64,7 +67,7 @@ impl Imports {
         let branch_work = window.target().map(|target| target.tip.chain_work);
         while self.queue.len() < self.max {
             let Some((hash, body)) = window.next_import() else { return };
-            if self.queue.iter().any(|import| import.hash == hash) {
+            if !self.hashes.insert(hash) {
                 return;
             }
             // The headers of the branch were validated up to the target of the window.
@@ -87,7 +90,9 @@ impl Imports {
         hash: block::Hash,
         validation: BlockValidation,
     ) {
-        let position = self.queue.iter().position(|import| import.hash == hash);
+        let is_queued = self.hashes.remove(&hash);
+        let position =
+            is_queued.then(|| self.queue.iter().position(|import| import.hash == hash)).flatten();
         let import = position.and_then(|at| self.queue.remove(at));
         let current = import.as_ref().filter(|import| !import.is_stale);
         match validation {

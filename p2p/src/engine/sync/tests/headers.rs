@@ -6,7 +6,7 @@ use super::world::{
 use crate::engine::Input;
 use crate::engine::Misbehavior;
 use crate::engine::sync::Limits;
-use crate::engine::sync::header_tree::HeaderTree;
+use crate::engine::sync::header_tree::{HeaderTree, ValidHeader};
 use crate::engine::sync::headers::locator;
 use crate::engine::sync::window::Window;
 use crate::message::{MAX_HEADERS, MAX_LOCATOR, Request, Response, Status};
@@ -44,6 +44,28 @@ fn locator_is_dense_at_tip_and_ends_with_genesis() {
     assert_eq!(heights[..11], [1000, 999, 998, 997, 996, 995, 994, 993, 992, 991, 989]);
     assert_eq!(heights[11..], [985, 977, 961, 929, 865, 737, 481, 0]);
     assert!(locator.len() <= MAX_LOCATOR);
+}
+
+#[test]
+fn locator_of_a_branch_is_the_same_with_and_without_a_part_of_it_in_the_window() {
+    let (ours, theirs) = (MockChain::dev(), chain_of(1_000, 1));
+    let header = |height| {
+        let hash = theirs.at(Height::new(height)).unwrap();
+        let known = theirs.find(&hash).unwrap();
+        ValidHeader { tip: known.tip, as_parent: known.as_parent }
+    };
+    let mut tree = HeaderTree::default();
+    (1..=1_000).for_each(|height| tree.insert(header(height - 1).tip.hash, header(height)));
+    let expected = locator(None, &HeaderTree::default(), &Window::default(), &theirs);
+    for in_window in [0, 1, 600, 999, 1_000] {
+        let mut window = Window::default();
+        if in_window > 0 {
+            let path = (1..=in_window).map(|height| header(height).tip.hash);
+            window.switch_to(None, path, (Height::new(1), header(in_window)));
+        }
+        let end = Some(header(1_000).tip.hash);
+        assert_eq!(locator(end, &tree, &window, &ours), expected, "{in_window}");
+    }
 }
 
 // N11
