@@ -137,20 +137,25 @@ pub enum DecryptError {
 
 impl Kdf {
     /// The second recommended option of RFC 9106, section 4: 64 MiB, 3 passes, 4 lanes; some tenths of
-    /// a second on a laptop. Lower costs are rejected.
-    fn policy(salt: [u8; 16]) -> Kdf {
+    /// a second on a laptop. The empty password of a wallet without one has the least cost of Argon2:
+    /// there is nothing to guess. Lower costs are rejected.
+    fn policy(protected: bool, salt: [u8; 16]) -> Kdf {
         let algorithm = KdfAlgorithm::Argon2id;
-        Kdf { algorithm, memory_kib: 1 << 16, iterations: 3, parallelism: 4, salt: Hex(salt) }
+        let (memory_kib, iterations, parallelism) =
+            if protected { (1 << 16, 3, 4) } else { (8, 1, 1) };
+        Kdf { algorithm, memory_kib, iterations, parallelism, salt: Hex(salt) }
     }
 
     /// Rejects costs above 1 GiB, 16 passes or 16 lanes, some ten seconds on a laptop. Later policies
     /// may exceed the present one.
-    fn check(&self) -> Result<(), FormatError> {
+    fn check(&self, protected: bool) -> Result<(), FormatError> {
         let &Kdf { memory_kib, iterations, parallelism, .. } = self;
-        let least = Kdf::policy([0; 16]);
+        let least = Kdf::policy(protected, [0; 16]);
         let accepted = (least.memory_kib..=1 << 20).contains(&memory_kib)
             && (least.iterations..=16).contains(&iterations)
-            && (1..=16).contains(&parallelism);
+            && (1..=16).contains(&parallelism)
+            // Argon2 needs 8 KiB for each lane.
+            && memory_kib / 8 >= parallelism;
         accepted.then_some(()).ok_or(FormatError::Cost { memory_kib, iterations, parallelism })
     }
 
@@ -186,7 +191,7 @@ impl Keystore {
     ) -> Result<(Keystore, Key), EncryptError> {
         let mut salt = [0; 16];
         random(&mut salt)?;
-        let kdf = Kdf::policy(salt);
+        let kdf = Kdf::policy(password.is_some(), salt);
         let key = kdf.key(password.unwrap_or(&Password::none()))?;
         let cipher = Cipher { algorithm: CipherAlgorithm::XChaCha20Poly1305, nonce: Hex([0; 24]) };
         let mut keystore = Keystore {
@@ -238,7 +243,7 @@ impl Keystore {
             Versioned { version: found } => return Err(FormatError::Version { found }),
         }
         let keystore: Keystore = serde_json::from_slice(bytes)?;
-        keystore.kdf.check()?;
+        keystore.kdf.check(keystore.protected)?;
         let is_signed = match &keystore.identity {
             Some(Identity { key, signature }) => {
                 let signature = Signature::from_bytes(signature.0);
@@ -396,6 +401,33 @@ mod tests {
         for change in rejected {
             assert!(matches!(with(change), Err(FormatError::Cost { .. })));
         }
+    }
+
+    // W02: a file that claims to have no password needs the empty one.
+    #[test]
+    fn least_cost_is_for_wallets_without_a_password_only() {
+        let (keystore, _) = encrypted();
+        let none = Password::none();
+        let unprotected = Keystore::encrypt(
+            &Mnemonic::parse(WORDS).unwrap(),
+            &BTreeMap::new(),
+            None,
+            getrandom::fill,
+        );
+        let (unprotected, key) = unprotected.unwrap();
+        assert_eq!(unprotected.kdf.memory_kib, 8);
+        let parsed = Keystore::parse(&unprotected.to_json()).unwrap();
+        assert_eq!(parsed.key(&none).unwrap(), key);
+
+        let mut changed = unprotected.clone();
+        changed.kdf.parallelism = 2;
+        let error = Keystore::parse(&changed.to_json());
+        assert!(matches!(error, Err(FormatError::Cost { .. })));
+        let mut changed = keystore;
+        (changed.protected, changed.kdf) = (false, unprotected.kdf);
+        let wrong = changed.key(&Password::new("correct horse")).unwrap();
+        assert_eq!(changed.decrypt(&wrong), Err(DecryptError::WrongPassword));
+        assert!(matches!(Keystore::parse(&changed.to_json()), Err(FormatError::Changed)));
     }
 
     // W02
