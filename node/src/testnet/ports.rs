@@ -1,14 +1,25 @@
 //! Free ports of this machine's loopback interface.
+//!
+//! A port that was chosen is in use only once its node listens. Until this process ends, which by then
+//! has started the node, it reserves the port by a UDP socket of the same number: other testnets that
+//! start at the same time choose others. The system releases it however the process ends.
 
 use anyhow::{Result, ensure};
 use std::collections::BTreeSet;
-use std::net::{Ipv4Addr, TcpListener};
+use std::io::ErrorKind;
+use std::net::{Ipv4Addr, TcpListener, UdpSocket};
+use std::sync::{Mutex, PoisonError};
 
 /// Range of assigned ports: below the ephemeral ports of systems, so that a port is still free when
 /// its node restarts.
 const RANGE: std::ops::Range<u16> = 10_000..32_768;
 /// Maximum number of attempts per port.
 const TRIES: usize = 1_000;
+/// Maximum number of reserved ports: each is an open file. More ports than that are chosen unreserved.
+const MAX_RESERVED: usize = 512;
+
+/// The sockets of reserved ports.
+static RESERVED: Mutex<Vec<UdpSocket>> = Mutex::new(Vec::new());
 
 /// A number of free ports outside those that are reserved.
 pub fn free(count: usize, reserved: &BTreeSet<u16>) -> Result<Vec<u16>> {
@@ -18,7 +29,8 @@ pub fn free(count: usize, reserved: &BTreeSet<u16>) -> Result<Vec<u16>> {
             break;
         }
         let port = RANGE.start + random()? % (RANGE.end - RANGE.start);
-        if !reserved.contains(&port) && !ports.contains(&port) && !is_in_use(port) {
+        let is_known = reserved.contains(&port) || ports.contains(&port);
+        if !is_known && !is_in_use(port) && reserve(port) {
             ports.push(port);
         }
     }
@@ -31,6 +43,25 @@ fn random() -> Result<u16> {
     let mut bytes = [0; 2];
     getrandom::fill(&mut bytes)?;
     Ok(u16::from_le_bytes(bytes))
+}
+
+/// Reserves a port until this process ends; returns whether no other testnet has.
+fn reserve(port: u16) -> bool {
+    reserve_in(&mut RESERVED.lock().unwrap_or_else(PoisonError::into_inner), port)
+}
+
+fn reserve_in(all: &mut Vec<UdpSocket>, port: u16) -> bool {
+    if all.len() >= MAX_RESERVED {
+        return true;
+    }
+    match UdpSocket::bind((Ipv4Addr::LOCALHOST, port)) {
+        Ok(socket) => {
+            all.push(socket);
+            true
+        }
+        // Of open files there may be too few.
+        Err(error) => error.kind() != ErrorKind::AddrInUse,
+    }
 }
 
 /// Whether a port cannot be bound.
@@ -49,6 +80,18 @@ mod tests {
         assert!(ports.iter().all(|port| RANGE.contains(port)));
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         assert!(is_in_use(listener.local_addr().unwrap().port()));
+    }
+
+    // Testnets that started at once used to choose the same ports now and then.
+    #[test]
+    fn chosen_port_is_reserved_until_its_node_listens() {
+        let (mut one, mut other) = (Vec::new(), Vec::new());
+        let is_own = |port: &u16| reserve_in(&mut one, *port);
+        let port = RANGE.rev().filter(|port| !is_in_use(*port)).find(is_own).unwrap();
+        assert!(!is_in_use(port), "its node can listen");
+        assert!(!reserve_in(&mut other, port), "another testnet chose it, too");
+        drop(one);
+        assert!(reserve_in(&mut other, port));
     }
 
     #[test]
