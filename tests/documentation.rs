@@ -126,6 +126,18 @@ fn the_architecture_names_existing_files_and_functions() {
 }
 
 #[test]
+fn the_page_about_tests_of_wallets_shows_the_example() {
+    let page = fs::read_to_string(root().join("docs/wallet-tests.md")).unwrap();
+    for file in ["shop.py", "test_shop.py", "workflow.yml"] {
+        let path = root().join("clients/examples").join(file);
+        assert!(page.contains(&fs::read_to_string(path).unwrap()), "{file} differs");
+    }
+    // What the job runs is executed here, as a command of the page, and by tests/clients/fixtures.sh.
+    let workflow = fs::read_to_string(root().join("clients/examples/workflow.yml")).unwrap();
+    assert!(workflow.contains("python3 -m pytest -q") && page.contains("\npython3 -m pytest -q\n"));
+}
+
+#[test]
 fn the_readme_has_at_most_150_lines() {
     let lines = fs::read_to_string(root().join("README.md")).unwrap().lines().count();
     assert!(lines <= 150, "{lines} lines: move text to docs/");
@@ -150,7 +162,9 @@ mod commands {
     const BLOCK_TIMEOUT: Duration = Duration::from_secs(180);
     const POLL: Duration = Duration::from_millis(50);
     /// Programs that a machine may lack. A document whose commands name one of them needs it.
-    const PROGRAMS: [&str; 5] = ["curl", "jq", "openssl", "redis-cli", "redis-server"];
+    const PROGRAMS: [&str; 6] = ["curl", "jq", "openssl", "pytest", "redis-cli", "redis-server"];
+    /// Python with pytest, which `.ci/run` installs.
+    const PYTEST: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/tools/pytest/bin");
     /// Ports of `dev`, which most documents use: with a node of its own on this machine they are
     /// busy.
     const PORTS: [u16; 2] = [28400, 28401];
@@ -175,6 +189,7 @@ mod commands {
         commands_of_rpc_succeed: "docs/rpc.md",
         commands_of_scenarios_succeed: "docs/scenarios.md",
         commands_of_testnets_succeed: "docs/testnets.md",
+        commands_of_wallet_tests_succeed: "docs/wallet-tests.md",
     }
 
     #[test]
@@ -228,7 +243,7 @@ mod commands {
     fn is_installed(program: &str) -> bool {
         let output = Command::new(program).arg("--version").stdin(Stdio::null()).output();
         // `openssl` has another flag, and fails.
-        output.is_ok()
+        output.is_ok() || Path::new(PYTEST).join(program).exists()
     }
 
     /// A loopback interface of its own for each document, where the system permits it: ports are
@@ -283,7 +298,8 @@ mod commands {
     fn environment<'a>(command: &'a mut Command, directory: &Path) -> &'a mut Command {
         let path = std::env::var("PATH").unwrap_or_default();
         command.env_clear().current_dir(directory.join("work"));
-        command.env("PATH", format!("{}:{path}", directory.join("bin").display()));
+        command.env("PATH", format!("{}:{PYTEST}:{path}", directory.join("bin").display()));
+        command.env("CHAIN", root()).env("PYTHONDONTWRITEBYTECODE", "1");
         command.env("HOME", directory.join("home")).env("TMPDIR", directory.join("tmp"));
         command.env("LANG", "C.UTF-8").env("PROGRESS", directory.join("progress"))
     }
