@@ -154,6 +154,24 @@ impl Browser {
         self.emulate("setEmulatedMedia", &json!({ "features": features }));
     }
 
+    /// The serious and critical violations of accessibility rules on the page, which has loaded axe.
+    pub fn accessibility_violations(&self) -> Vec<Value> {
+        let found = self.execute_async(
+            "const done = arguments[arguments.length - 1];
+             axe.run(document, { resultTypes: ['violations'] }).then((found) => done(
+                 found.violations.filter((rule) => ['serious', 'critical'].includes(rule.impact))
+                     .map((rule) => [rule.id, rule.nodes.map((node) => node.html)])),
+                 (error) => done([String(error)]));",
+        );
+        found.as_array().unwrap().clone()
+    }
+
+    /// Whether the page is wider than the window, so that it scrolls sideways.
+    pub fn is_too_wide(&self) -> bool {
+        let is_wider = "return document.documentElement.scrollWidth > window.innerWidth";
+        self.execute(is_wider) == json!(true)
+    }
+
     /// The errors and warnings in the console since the last call.
     pub fn console_errors(&self) -> Vec<String> {
         let entries = self.command("POST", "/se/log", &json!({ "type": "browser" }));

@@ -24,6 +24,15 @@ const ENTER: &str = "\u{e007}";
 /// The accessibility checker that `.ci/run` downloads.
 const AXE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/tools/axe-core/axe.min.js");
 
+/// The accessibility checker; `None`, with a line on standard error, where it is missing.
+pub fn axe() -> Option<String> {
+    let axe = fs::read_to_string(AXE).ok();
+    if axe.is_none() {
+        skip("accessibility is checked only where .ci/run has downloaded axe-core");
+    }
+    axe
+}
+
 /// A `dev` node with a short chain, and a browser.
 struct Fixture {
     browser: Browser,
@@ -90,24 +99,6 @@ impl Fixture {
         );
         assert_eq!(self.browser.console_errors(), Vec::<String>::new());
     }
-
-    /// The serious and critical violations of accessibility rules on the page.
-    fn accessibility_violations(&self) -> Vec<Value> {
-        let found = self.browser.execute_async(
-            "const done = arguments[arguments.length - 1];
-             axe.run(document, { resultTypes: ['violations'] }).then((found) => done(
-                 found.violations.filter((rule) => ['serious', 'critical'].includes(rule.impact))
-                     .map((rule) => [rule.id, rule.nodes.map((node) => node.html)])),
-                 (error) => done([String(error)]));",
-        );
-        found.as_array().unwrap().clone()
-    }
-
-    /// Whether the page is wider than the window, so that it scrolls sideways.
-    fn is_too_wide(&self) -> bool {
-        let is_wider = "return document.documentElement.scrollWidth > window.innerWidth";
-        self.browser.execute(is_wider) == json!(true)
-    }
 }
 
 /// The newest block of the node.
@@ -137,10 +128,7 @@ fn every_page_is_accessible_and_fits_wide_and_narrow_screens() {
         ("/charts".to_owned(), "Time between blocks"),
         ("/dev".to_owned(), "Generate blocks"),
     ];
-    let axe = fs::read_to_string(AXE).ok();
-    if axe.is_none() {
-        skip("accessibility is checked only where .ci/run has downloaded axe-core");
-    }
+    let axe = axe();
     let browser = &fixture.browser;
     for (number, (path, expected)) in pages.iter().enumerate() {
         // Each page has one theme on the wide screen and the other one on the phone.
@@ -149,17 +137,17 @@ fn every_page_is_accessible_and_fits_wide_and_narrow_screens() {
         fixture.open(path);
         let shown = browser.main_text();
         assert!(shown.contains(expected), "{path}: {shown}");
-        assert!(!fixture.is_too_wide(), "{path} on a wide screen");
+        assert!(!fixture.browser.is_too_wide(), "{path} on a wide screen");
         if let Some(axe) = &axe {
             browser.execute(axe);
-            assert_eq!(fixture.accessibility_violations(), Vec::<Value>::new(), "{path}");
+            assert_eq!(browser.accessibility_violations(), Vec::<Value>::new(), "{path}");
         }
         browser.emulate_phone();
         browser.set_color_scheme(themes[1]);
-        assert!(!fixture.is_too_wide(), "{path} on a phone");
+        assert!(!fixture.browser.is_too_wide(), "{path} on a phone");
         if axe.is_some() {
             assert_eq!(
-                fixture.accessibility_violations(),
+                browser.accessibility_violations(),
                 Vec::<Value>::new(),
                 "{path} on a phone"
             );

@@ -1,8 +1,10 @@
 //! `chain testnet`: control of node processes, partitions and reorganisations.
 
+mod dashboard;
 mod reorg;
 
-use crate::harness::{chain, eventually, run};
+use crate::harness::{chain, eventually, request, run};
+use crate::test_chain::{test_address, text};
 use serde_json::Value;
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
@@ -60,6 +62,18 @@ impl Testnet {
             let counted: Vec<u64> = status.each("peers").iter().filter_map(Value::as_u64).collect();
             (counted == peers && status.0["tips"] == 1).then_some(())
         });
+    }
+
+    /// Generates blocks on a node of a development network.
+    fn generate(&self, node: usize, blocks: u32) {
+        let url = self.status().node(node)["api"].as_str().unwrap().to_owned();
+        let token = std::fs::read_to_string(self.dir.join(format!("node-{node}/api-token")));
+        let authorization = format!("Authorization: Bearer {}", token.unwrap().trim());
+        let headers = ["Content-Type: application/json", &authorization];
+        let order = serde_json::json!({ "blocks": blocks, "miner": text(test_address(9)) });
+        let (address, body) = (url.strip_prefix("http://").unwrap(), order.to_string());
+        let response = request(address, "POST", "/v1/dev/generate", &headers, body.as_bytes());
+        assert_eq!(response.unwrap().status, 200);
     }
 
     /// Runs `down`, and waits until no process is left.

@@ -37,6 +37,12 @@ pub const DOCUMENT: &str = "text/html; charset=utf-8";
 const ASSET: &str = "/explorer/{version}/{*name}";
 /// The template of the document.
 const TEMPLATE: &str = "index.html";
+/// The folder of what only the dashboard of a testnet has.
+const TESTNET: &str = "testnet/";
+/// The template of the dashboard of a testnet.
+const TESTNET_TEMPLATE: &str = "testnet/index.html";
+/// The scripts of the explorer that the dashboard loads, too.
+const TESTNET_SHARED: [&str; 5] = ["components.js", "dom.js", "format.js", "table.js", "tree.js"];
 
 /// Every file under `explorer/` in alphabetical order: its name there and its content.
 static FILES: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/explorer_files.rs"));
@@ -53,40 +59,58 @@ fn page_pattern(file: &str) -> String {
 }
 
 struct Document {
-    /// A hash of the template and all assets.
-    version: String,
     html: String,
     etag: String,
 }
 
-static INDEX: LazyLock<Document> = LazyLock::new(|| {
+/// The settings of the explorer, which its document contains.
+static CONFIG: LazyLock<String> = LazyLock::new(|| {
     let topics: Vec<&str> = Topic::ALL.iter().map(|topic| topic.name()).collect();
-    let config = json!({ "pages": *PAGES, "topics": topics }).to_string();
-    let hashed = FILES.iter().copied().flat_map(|(name, text)| [name, "\0", text, "\0"]);
-    let hashed: String = hashed.chain([config.as_str()]).collect();
-    let version = hex::encode(&sha256(hashed.as_bytes())[..8]);
-    let folder = format!("/explorer/{version}");
-    // Preloaded modules arrive together; otherwise the browser finds each in the one before.
-    let modules = assets().map(|(name, _)| name).filter(|name| media_type(name) == SCRIPT);
-    let preload: Vec<String> = modules
-        .filter(|name| !["theme.js", "app.js"].contains(name))
-        .map(|name| format!("<link rel=\"modulepreload\" href=\"{folder}/{name}\">"))
-        .collect();
-    let html = file(TEMPLATE).expect("the template is embedded");
-    let html = html.replace("{{assets}}", &folder).replace("{{config}}", &config);
-    let html = html.replace("{{preload}}", &preload.join("\n"));
-    let etag = format!("\"{version}\"");
-    Document { version, html, etag }
+    json!({ "pages": *PAGES, "topics": topics }).to_string()
 });
+
+/// A hash of the templates and all assets.
+static VERSION: LazyLock<String> = LazyLock::new(|| {
+    let hashed = FILES.iter().copied().flat_map(|(name, text)| [name, "\0", text, "\0"]);
+    let hashed: String = hashed.chain([CONFIG.as_str()]).collect();
+    hex::encode(&sha256(hashed.as_bytes())[..8])
+});
+
+static INDEX: LazyLock<Document> =
+    LazyLock::new(|| Document::new(TEMPLATE, |name| !["theme.js", "app.js"].contains(&name)));
+
+static TESTNET_INDEX: LazyLock<Document> = LazyLock::new(|| {
+    Document::new(TESTNET_TEMPLATE, |name| {
+        TESTNET_SHARED.contains(&name) || (name.starts_with(TESTNET) && name != "testnet/page.js")
+    })
+});
+
+impl Document {
+    /// The document of a template. Preloaded modules arrive together; otherwise the browser finds each in
+    /// the one before.
+    fn new(template: &str, is_preloaded: impl Fn(&str) -> bool) -> Document {
+        let folder = format!("/explorer/{}", *VERSION);
+        let all = if template == TEMPLATE { assets().collect() } else { FILES.to_vec() };
+        let modules = all.into_iter().map(|(name, _)| name);
+        let preload: Vec<String> = modules
+            .filter(|name| media_type(name) == SCRIPT && is_preloaded(name))
+            .map(|name| format!("<link rel=\"modulepreload\" href=\"{folder}/{name}\">"))
+            .collect();
+        let html = file(template).expect("the template is embedded");
+        let html = html.replace("{{assets}}", &folder).replace("{{config}}", &CONFIG);
+        let html = html.replace("{{preload}}", &preload.join("\n"));
+        Document { html, etag: format!("\"{}\"", *VERSION) }
+    }
+}
 
 fn file(name: &str) -> Option<&'static str> {
     let found = FILES.iter().find(|(candidate, _)| *candidate == name);
     found.map(|(_, text)| *text)
 }
 
-/// The files that browsers load beside the document.
+/// The files that browsers load beside the document of the explorer.
 fn assets() -> impl Iterator<Item = (&'static str, &'static str)> {
-    FILES.iter().copied().filter(|(name, _)| *name != TEMPLATE)
+    FILES.iter().copied().filter(|(name, _)| *name != TEMPLATE && !name.starts_with(TESTNET))
 }
 
 fn media_type(name: &str) -> &'static str {
@@ -100,7 +124,17 @@ fn media_type(name: &str) -> &'static str {
 
 /// Serves the document at the root of the node's URL.
 pub async fn home() -> Response {
-    document(StatusCode::OK)
+    document(StatusCode::OK, &INDEX)
+}
+
+async fn testnet_home() -> Response {
+    document(StatusCode::OK, &TESTNET_INDEX)
+}
+
+/// The document of the dashboard of a testnet, and the assets; all other paths do not exist.
+pub fn testnet_routes() -> Router {
+    let missing = get(|| async { Problem::new(Kind::NOT_FOUND, "the dashboard is one page: /") });
+    Router::new().route("/", get(testnet_home)).route(ASSET, get(asset)).route("/{*path}", missing)
 }
 
 /// The routes of all other pages and of the assets.
@@ -118,7 +152,7 @@ fn page_patterns() -> impl Iterator<Item = &'static str> {
 pub fn not_found(method: &Method, uri: &Uri, headers: &HeaderMap) -> Option<Response> {
     let reads = matches!(*method, Method::GET | Method::HEAD);
     let is_api = uri.path() == "/v1" || uri.path().starts_with("/v1/");
-    (reads && !is_api && accepts_html(headers)).then(|| document(StatusCode::NOT_FOUND))
+    (reads && !is_api && accepts_html(headers)).then(|| document(StatusCode::NOT_FOUND, &INDEX))
 }
 
 fn accepts_html(headers: &HeaderMap) -> bool {
@@ -127,16 +161,16 @@ fn accepts_html(headers: &HeaderMap) -> bool {
     ranges.any(|range| range.split(';').next().is_some_and(|name| name.trim() == "text/html"))
 }
 
-fn document(status: StatusCode) -> Response {
+fn document(status: StatusCode, document: &'static Document) -> Response {
     let headers = [
         (CONTENT_TYPE, DOCUMENT),
         (CONTENT_SECURITY_POLICY, POLICY),
         (REFERRER_POLICY, "no-referrer"),
         (X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (CACHE_CONTROL, "no-cache"),
-        (ETAG, &INDEX.etag),
+        (ETAG, &document.etag),
     ];
-    (status, headers, INDEX.html.as_str()).into_response()
+    (status, headers, document.html.as_str()).into_response()
 }
 
 async fn asset(
@@ -145,7 +179,8 @@ async fn asset(
     uri: Uri,
     headers: HeaderMap,
 ) -> Response {
-    let found = (version == INDEX.version && name != TEMPLATE).then(|| file(&name)).flatten();
+    let is_asset = version == *VERSION && !name.ends_with(".html");
+    let found = is_asset.then(|| file(&name)).flatten();
     let Some(text) = found else {
         let detail = "this asset is of another version of the node: reload the page";
         return not_found(&method, &uri, &headers)
@@ -166,7 +201,7 @@ mod tests {
     use super::*;
 
     fn scripts() -> impl Iterator<Item = (&'static str, &'static str)> {
-        assets().filter(|(name, _)| media_type(name) == SCRIPT)
+        FILES.iter().copied().filter(|(name, _)| media_type(name) == SCRIPT)
     }
 
     #[test]
@@ -196,11 +231,13 @@ mod tests {
                 assert!(file(&imported).is_some(), "{name}: {line}");
             }
         }
-        let folder = format!("/explorer/{}/", INDEX.version);
-        let links = INDEX.html.split(&*folder).skip(1);
-        let links: Vec<&str> = links.filter_map(|rest| rest.split('"').next()).collect();
-        assert_eq!(links.len(), assets().count());
-        assert!(links.iter().all(|name| file(name).is_some()), "{links:?}");
+        let folder = format!("/explorer/{}/", *VERSION);
+        for (document, count) in [(&INDEX, assets().count()), (&TESTNET_INDEX, 0)] {
+            let links = document.html.split(&*folder).skip(1);
+            let links: Vec<&str> = links.filter_map(|rest| rest.split('"').next()).collect();
+            assert!(links.len() == count || (count == 0 && links.len() > 8), "{links:?}");
+            assert!(links.iter().all(|name| file(name).is_some()), "{links:?}");
+        }
     }
 
     #[test]
@@ -230,14 +267,17 @@ mod tests {
                 assert!(!text.contains(sink), "{name}: {sink}");
             }
         }
-        for (name, text) in assets() {
+        for (name, text) in FILES {
             let outside = text.replace("http://www.w3.org/2000/svg", "");
             assert!(!outside.contains("://"), "{name}");
         }
-        assert!(!INDEX.html.contains("://") && !INDEX.html.contains("style="));
-        for script in INDEX.html.split("<script").skip(1) {
-            let tag = script.split('>').next().unwrap();
-            assert!(tag.contains(" src=") || tag.contains("type=\"application/json\""), "{tag}");
+        for document in [&INDEX, &TESTNET_INDEX] {
+            assert!(!document.html.contains("://") && !document.html.contains("style="));
+            for script in document.html.split("<script").skip(1) {
+                let tag = script.split('>').next().unwrap();
+                let is_data = tag.contains("type=\"application/json\"");
+                assert!(tag.contains(" src=") || is_data, "{tag}");
+            }
         }
     }
 }

@@ -8,10 +8,11 @@
 //! | `network.toml` | the network, unless it is a built-in one: `network` |
 //! | `wallets/miners.json` | the keys of the mining addresses, without a password |
 //! | `node-1`, `node-2`, … | each node's data directory, with its log and the lock of its `process` |
-//! | `relay` | the log, routes and lock of the relay, which all connections between nodes pass |
+//! | `relay` | the log, routes and lock of the relay, which all connections between nodes pass, and the port of the `dashboard` |
 //! | `lock` | locked while a command changes the testnet: `directory` |
 
 mod branch;
+pub mod dashboard;
 mod directory;
 pub mod disk;
 pub mod links;

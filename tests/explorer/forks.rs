@@ -93,7 +93,7 @@ fn fork_is_still_visible_a_thousand_blocks_later() {
     assert_eq!(status(browser, &stale), "stale");
     assert_eq!(status(browser, &winning[0].hash().to_string()), "best");
     browser.wait_for_text("main", "Heights 0 to 49");
-    assert!(!fixture.is_too_wide());
+    assert!(!fixture.browser.is_too_wide());
     browser.click("main a[href='/forks']");
     wait_for_blocks(browser, 50, 0);
     // The table of branches leads there as well.

@@ -12,6 +12,7 @@ use super::output::{Table, human_rate, label, short};
 use super::wait::Condition;
 use crate::client::Client;
 use crate::config;
+use crate::testnet::dashboard;
 use crate::testnet::links::Links;
 use crate::testnet::manifest::{Generation, MAX_NODES};
 use crate::testnet::status::{self, NodeStatus, State, Status};
@@ -49,7 +50,7 @@ pub struct Args {
 #[derive(Debug, clap::Subcommand)]
 enum Command {
     Up(Up),
-    /// Show the state, tip, peers and hash rate of every node, and bad links
+    /// Show the state, tip, peers and hash rate of every node, bad links, and the link to the dashboard
     ///
     /// Exits with 1 if nodes that run have different tips.
     Status,
@@ -91,7 +92,8 @@ enum Command {
 
 /// Start all nodes; create the testnet if there is none
 ///
-/// An existing testnet retains its network, topology and miners; nodes are added up to --nodes.
+/// An existing testnet retains its network, topology and miners; nodes are added up to --nodes. Prints
+/// the link to the dashboard, a page that shows and controls all nodes.
 #[derive(Debug, clap::Args)]
 struct Up {
     /// Number of nodes [default: 3]
@@ -172,10 +174,13 @@ impl Up {
         }
         starting.extend(started);
         wait(&testnet, starting)?;
-        match json {
-            true => print_status(&testnet, true),
-            false => print_nodes(&testnet),
+        if json {
+            return print_status(&testnet, true);
         }
+        if let Some(link) = dashboard::link(testnet.directory())? {
+            notice(&format!("dashboard: {link}"));
+        }
+        print_nodes(&testnet)
     }
 }
 
@@ -305,7 +310,8 @@ fn print_nodes(testnet: &Testnet) -> Result<()> {
 }
 
 fn print_status(testnet: &Testnet, json: bool) -> Result<()> {
-    let status = block_on(status::query(testnet))?;
+    let mut status = block_on(status::query(testnet))?;
+    status.dashboard = dashboard::link(testnet.directory())?;
     if json {
         writeln!(io::stdout(), "{}", serde_json::to_string_pretty(&status)?)?;
     } else {
@@ -314,6 +320,9 @@ fn print_status(testnet: &Testnet, json: bool) -> Result<()> {
         status.nodes.iter().map(row).fold(table, Table::row).print("no nodes")?;
         links::print(&status)?;
         writeln!(io::stdout(), "{}", summary(&status))?;
+        if let Some(link) = &status.dashboard {
+            writeln!(io::stdout(), "dashboard: {link}")?;
+        }
     }
     ensure!(status.tips <= 1, "the nodes that run have {} tips", status.tips);
     Ok(())
@@ -381,7 +390,15 @@ mod tests {
 
     fn status(tips: usize, nodes: Vec<NodeStatus>) -> Status {
         let (network, topology) = ("local".to_owned(), Topology::Ring);
-        Status { dir: "/t".into(), network, topology, tips, nodes, links: Vec::new() }
+        Status {
+            dir: "/t".into(),
+            network,
+            topology,
+            tips,
+            nodes,
+            links: Vec::new(),
+            dashboard: None,
+        }
     }
 
     #[test]

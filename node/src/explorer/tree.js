@@ -12,8 +12,9 @@ const MARGIN = { left: 24, right: 34, top: 34, bottom: 40 };
 const TRANSITION = 600;
 
 /**
- * A tree. `show` draws blocks `{ hash, height, previous, miner, isBest, isInvalid }` from the lowest visible height on; `onSelect`
- * is called for a block that is selected and when the selected block changes its status.
+ * A tree. `show` draws blocks `{ hash, height, previous, miner, isBest, isInvalid, label?, api? }` from the lowest visible height on;
+ * `api` is the URL of a node that has the block, if not this one. `onSelect` is called for a block that is selected and when the
+ * selected block changes its status.
  */
 export function tree({ onSelect }) {
   const edges = s('g', { class: 'edges' });
@@ -98,10 +99,11 @@ export function tree({ onSelect }) {
         edges.append(mark.edge);
       }
       mark.block = block;
+      if (mark.label.textContent !== (block.label ?? '')) mark.label.textContent = block.label ?? '';
       const status = statusOf(block);
       if (block.hash === selected.hash && status !== selected.status) notify(block);
       mark.node.setAttribute('class', `${status}${block.height === highest && block.isBest ? ' tip' : ''}`);
-      mark.node.setAttribute('aria-label', `Block ${count(block.height)}, ${block.isBest ? 'best chain' : status}, hash ending in ${block.hash.slice(-6)}`);
+      mark.node.setAttribute('aria-label', `Block ${count(block.height)}, ${block.isBest ? 'best chain' : status}, hash ending in ${block.hash.slice(-6)}${block.label ? `, tip of node ${block.label}` : ''}`);
       mark.edge.setAttribute('class', status);
       mark.from = mark.at;
       mark.to = to;
@@ -162,10 +164,12 @@ function curve(from, to) {
 }
 
 function createMark(block, select) {
-  const node = s('a', { href: `/block/${block.hash}`, tabindex: '-1', style: { '--hue': hue(block.miner) } },
-    s('rect', { x: -12, y: -14, width: 24, height: 28, class: 'hit-area' }), s('rect', { x: -8, y: -8, width: 16, height: 16, rx: 4, class: 'square' }));
+  const label = s('text', { y: -13, 'text-anchor': 'middle', class: 'label' });
+  const other = block.api ? { target: '_blank', rel: 'noreferrer' } : {};
+  const node = s('a', { href: `${block.api ?? ''}/block/${block.hash}`, tabindex: '-1', style: { '--hue': hue(block.miner) }, ...other },
+    s('rect', { x: -12, y: -14, width: 24, height: 28, class: 'hit-area' }), s('rect', { x: -8, y: -8, width: 16, height: 16, rx: 4, class: 'square' }), label);
   for (const event of ['pointerenter', 'focus']) node.addEventListener(event, () => select(mark.block));
-  const mark = { node, edge: s('path'), block };
+  const mark = { node, edge: s('path'), block, label };
   return mark;
 }
 

@@ -161,9 +161,9 @@ impl Links {
         Setup { seed: self.seed, routes: links.chain(entries).collect() }
     }
 
-    /// The state of both directions of every link.
-    pub fn status(&self, directory: &Directory, manifest: &Manifest) -> Result<Vec<LinkStatus>> {
-        let routes = match running(directory)? {
+    /// The state of both directions of every link, with the counters of a relay if it runs.
+    pub fn status(&self, relay: Option<&Control>, manifest: &Manifest) -> Result<Vec<LinkStatus>> {
+        let routes = match relay {
             Some(control) => control.status()?,
             None => Vec::new(),
         };
@@ -187,7 +187,7 @@ impl Links {
 }
 
 /// The control of the relay of a testnet; `None` if it does not run or is still starting.
-fn running(directory: &Directory) -> Result<Option<Control>> {
+pub fn running(directory: &Directory) -> Result<Option<Control>> {
     match Process::find(&directory.relay())? {
         Some(process) => Control::open(&directory.relay(), process.id()),
         None => Ok(None),

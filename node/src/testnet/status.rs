@@ -1,7 +1,7 @@
 //! The status of a testnet, from the processes, directories and APIs of its nodes.
 
 use super::Testnet;
-use super::links::{LinkStatus, Links};
+use super::links::{self, LinkStatus, Links};
 use super::process::Process;
 use super::topology::{NodeNumber, Topology};
 use crate::api::routes::chain::{Chain, SyncState};
@@ -9,6 +9,7 @@ use crate::api::routes::mining::Mining;
 use crate::client::Client;
 use crate::clock;
 use crate::node_file::NodeFile;
+use crate::relay::control::Control;
 use anyhow::Result;
 use serde::Serialize;
 use std::collections::BTreeSet;
@@ -37,6 +38,9 @@ pub struct Status {
     pub nodes: Vec<NodeStatus>,
     /// Both directions of the links between nodes.
     pub links: Vec<LinkStatus>,
+    /// The link to the dashboard, with its token; `None` where the status is for others than the owner.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dashboard: Option<String>,
 }
 
 /// The status of a node.
@@ -106,14 +110,26 @@ pub async fn query(testnet: &Testnet) -> Result<Status> {
 
 /// Queries every node, all at once.
 pub async fn query_once(testnet: &Testnet) -> Result<Status> {
+    query_with(testnet, links::running(testnet.directory())?.as_ref()).await
+}
+
+/// Queries every node, all at once, and a relay if it runs.
+pub async fn query_with(testnet: &Testnet, relay: Option<&Control>) -> Result<Status> {
     let (manifest, directory) = (testnet.manifest(), testnet.directory());
-    let queries: Vec<_> = manifest
-        .numbers()
-        .map(|number| (number, tokio::spawn(query_api(manifest.node(number).api_url()))))
-        .collect();
+    let mut queries = Vec::new();
+    for number in manifest.numbers() {
+        // A paused node accepts connections, but does not respond.
+        let process = Process::find(&directory.node(number))?;
+        let query = process.filter(|process| !process.is_paused());
+        let query = query.map(|_| tokio::spawn(query_api(manifest.node(number).api_url())));
+        queries.push((number, query));
+    }
     let mut nodes = Vec::new();
     for (number, query) in queries {
-        let api_status = query.await?.ok();
+        let api_status = match query {
+            Some(query) => query.await?.ok(),
+            None => None,
+        };
         nodes.push(node(testnet, number, api_status)?);
     }
     let tips: BTreeSet<&str> =
@@ -124,7 +140,8 @@ pub async fn query_once(testnet: &Testnet) -> Result<Status> {
         topology: manifest.topology,
         tips: tips.len(),
         nodes,
-        links: Links::read(directory)?.status(directory, manifest)?,
+        links: Links::read(directory)?.status(relay, manifest)?,
+        dashboard: None,
     })
 }
 

@@ -9,6 +9,7 @@ use crate::client::Client;
 use crate::logging;
 use crate::relay::conditions::{parse_bandwidth, parse_delay, parse_loss};
 use crate::relay::{Conditions, control};
+use crate::testnet::dashboard;
 use crate::testnet::links::{self, LinkStatus, Links};
 use crate::testnet::manifest::Manifest;
 use crate::testnet::partition;
@@ -217,11 +218,14 @@ impl Skew {
     }
 }
 
-/// Runs the relay of a testnet until it is stopped.
+/// Runs the relay of a testnet, and the dashboard, until it is stopped.
 pub fn run_relay(directory: &Path) -> Result<()> {
     let level = std::env::var("CHAIN_LOG").unwrap_or_else(|_| "info".to_owned());
     let filter = logging::filter(&level).with_context(|| format!("log `{level}`"))?;
     logging::start(logging::Format::default(), filter);
+    if let Err(error) = dashboard::start(directory) {
+        tracing::error!("the dashboard does not start: {error:#}");
+    }
     block_on(async { control::run(directory, stop_signal()?).await })
 }
 
