@@ -1,7 +1,9 @@
-//! `chain testnet`: control of node processes, partitions and reorganisations.
+//! `chain testnet`: control of node processes, partitions, reorganisations and snapshots.
 
 mod dashboard;
+mod nodes;
 mod reorg;
+mod snapshot;
 
 use crate::harness::{chain, eventually, request, run};
 use crate::test_chain::{test_address, text};

@@ -29,6 +29,7 @@ pub mod node_file;
 pub mod random;
 pub mod relay;
 pub mod shutdown;
+pub mod snapshot;
 pub mod state;
 #[cfg(unix)]
 pub mod testnet;

@@ -8,9 +8,11 @@
 //! | `network.toml` | the network, unless it is a built-in one: `network` |
 //! | `wallets/miners.json` | the keys of the mining addresses, without a password |
 //! | `node-1`, `node-2`, … | each node's data directory, with its log and the lock of its `process` |
+//! | `snapshots` | copies of all of this by name, without logs: `snapshot` |
 //! | `relay` | the log, routes and lock of the relay, which all connections between nodes pass, and the port of the `dashboard` |
 //! | `lock` | locked while a command changes the testnet: `directory` |
 
+pub mod archive;
 mod branch;
 pub mod dashboard;
 mod directory;
@@ -24,6 +26,7 @@ mod ports;
 pub mod process;
 pub mod reorg;
 pub mod replace;
+pub mod snapshot;
 pub mod status;
 pub mod topology;
 pub mod wait;
@@ -203,6 +206,7 @@ impl Testnet {
         _lock: &DirectoryLock,
         numbers: &[NodeNumber],
     ) -> Result<Vec<StartingNode>> {
+        self.directory.check_complete()?;
         let all: Vec<NodeNumber> = self.manifest.numbers().collect();
         let running = self.processes(&all)?;
         let running: Vec<NodeNumber> = running.into_iter().map(|(number, _)| number).collect();

@@ -5,6 +5,7 @@ mod links;
 mod load;
 mod reorg;
 mod scenario;
+mod snapshot;
 
 use self::args::{Nodes, lock, lock_testnet, notice};
 use super::node::{block_on, stop_signal};
@@ -12,17 +13,19 @@ use super::output::{Table, human_rate, label, short};
 use super::wait::Condition;
 use crate::client::Client;
 use crate::config;
+use crate::snapshot::{Copier, Name};
 use crate::testnet::dashboard;
 use crate::testnet::links::Links;
 use crate::testnet::manifest::{Generation, MAX_NODES};
 use crate::testnet::status::{self, NodeStatus, State, Status};
 use crate::testnet::topology::{NodeNumber, Topology};
 use crate::testnet::wait::{self, Exit, StartingNode};
-use crate::testnet::{Directory, Options, Process, Testnet, exec, partition};
+use crate::testnet::{self, Directory, Options, Process, Testnet, exec, partition};
 use anyhow::{Result, bail, ensure};
 use clap::builder::RangedU64ValueParser;
 use indicatif::{ProgressBar, ProgressStyle};
 use reorg::Reorg;
+use snapshot::Revert;
 use std::ffi::OsString;
 use std::io::{self, Write};
 use std::num::NonZeroU32;
@@ -65,6 +68,9 @@ enum Command {
     Load(load::LoadArgs),
     Run(scenario::Run),
     Reorg(Reorg),
+    #[command(flatten)]
+    Snapshots(snapshot::Command),
+    Revert(Revert),
     /// Wait for a state of all running nodes
     Wait {
         #[command(flatten)]
@@ -72,7 +78,7 @@ enum Command {
     },
     /// Stop all nodes
     Down {
-        /// Delete chains, logs, network and wallet, too
+        /// Delete chains, logs, network, wallet and snapshots, too
         #[arg(long)]
         delete: bool,
     },
@@ -147,6 +153,8 @@ pub fn run(args: Args, json: bool) -> Result<()> {
         Command::Load(load) => load.run(&directory, json),
         Command::Run(run) => run.run(json),
         Command::Reorg(reorg) => reorg.run(&directory, json),
+        Command::Snapshots(command) => command.run(&directory, json),
+        Command::Revert(Revert { name }) => revert(&directory, &name, json),
         Command::Wait { condition } => wait_for(&condition, &directory, json),
         Command::Down { delete } => down(&directory, delete),
         Command::Launch { .. } | Command::Relay { .. } => Ok(()),
@@ -249,6 +257,19 @@ impl Nodes {
         }
         how(running)
     }
+}
+
+/// Returns the testnet to a snapshot.
+fn revert(directory: &Directory, name: &Name, json: bool) -> Result<()> {
+    // The directory need not have a testnet: an imported snapshot creates it.
+    ensure!(directory.path().is_dir(), "no testnet in {}", directory.path().display());
+    let lock = lock(directory)?;
+    let copier = Copier::default();
+    let (testnet, started) = block_on(testnet::snapshot::revert(&lock, name, &copier))?;
+    notice(&format!("returned to snapshot `{name}`, starting {}", names(&started)));
+    wait(&testnet, started)?;
+    testnet::snapshot::pause(&testnet, name)?;
+    if json { print_status(&testnet, true) } else { print_nodes(&testnet) }
 }
 
 /// Waits for a state of all running nodes.

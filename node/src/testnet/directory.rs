@@ -3,7 +3,8 @@
 use super::process::Process;
 use super::topology::NodeNumber;
 use crate::config::network;
-use anyhow::{Context, Result, ensure};
+use crate::snapshot::{self, Store};
+use anyhow::{Context, Result, bail, ensure};
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
@@ -51,8 +52,25 @@ impl Directory {
         self.0.join("links.json")
     }
 
-    fn wallets(&self) -> PathBuf {
+    /// The directory of the testnet's wallet.
+    pub fn wallets(&self) -> PathBuf {
         self.0.join("wallets")
+    }
+
+    /// The snapshots of the testnet.
+    pub fn snapshots(&self) -> Store {
+        Store::of(&self.0)
+    }
+
+    /// Checks that the directory is not in the middle of a return to a snapshot.
+    pub fn check_complete(&self) -> Result<()> {
+        match self.snapshots().interrupted_return()? {
+            None => Ok(()),
+            Some(name) => bail!(
+                "the return to snapshot `{name}` was interrupted: complete it with `chain testnet \
+                 revert {name}`"
+            ),
+        }
     }
 
     fn lock_file(&self) -> PathBuf {
@@ -94,7 +112,7 @@ impl Directory {
     }
 
     /// The numbers of all node directories, whether or not the manifest lists them.
-    fn nodes(&self) -> Result<Vec<NodeNumber>> {
+    pub fn nodes(&self) -> Result<Vec<NodeNumber>> {
         let context = || format!("cannot read {}", self.0.display());
         let mut found = Vec::new();
         for entry in fs::read_dir(&self.0).with_context(context)? {
@@ -131,11 +149,13 @@ impl DirectoryLock {
         for number in directory.nodes()? {
             remove(&directory.node(number), |path| fs::remove_dir_all(path))?;
         }
-        for path in [directory.wallets(), directory.relay()] {
+        for path in [directory.wallets(), directory.relay(), directory.0.join(snapshot::DIRECTORY)]
+        {
             remove(&path, |path| fs::remove_dir_all(path))?;
         }
+        let returning = directory.0.join(snapshot::RETURN_FILE);
         let files = [directory.0.join(NETWORK_FILE), directory.links(), directory.manifest()];
-        for file in files.into_iter().chain([directory.lock_file()]) {
+        for file in files.into_iter().chain([returning, directory.lock_file()]) {
             remove(&file, |path| fs::remove_file(path))?;
         }
         match fs::remove_dir(&directory.0) {
@@ -179,7 +199,9 @@ mod tests {
         let directory = Directory::at(dir.path().join("t"));
         let lock = directory.lock(|| ()).unwrap();
         let files = ["testnet.json", "links.json", "network.toml", "node-1/genesis"];
-        for file in files.into_iter().chain(["wallets/miners.json", "relay/relay.json"]) {
+        for file in
+            files.into_iter().chain(["wallets/miners.json", "relay/relay.json", "snapshots/a/x"])
+        {
             let path = lock.directory().path().join(file);
             create_private(path.parent().unwrap()).unwrap();
             fs::write(path, "").unwrap();

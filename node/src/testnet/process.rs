@@ -70,6 +70,27 @@ impl Process {
         self.signal(Signal::STOP)
     }
 
+    /// Whether no thread of a paused process runs any more: the signal lets system calls end first.
+    #[cfg(target_os = "linux")]
+    pub fn is_halted(&self) -> bool {
+        let Ok(threads) = fs::read_dir(format!("/proc/{}/task", self.id())) else { return true };
+        threads.flatten().all(|thread| {
+            let stat = fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+            // The name of the thread is in parentheses, and may contain some.
+            let state =
+                stat.rsplit_once(')').and_then(|(_, rest)| rest.trim_start().chars().next());
+            state.is_none_or(|state| "TtZX".contains(state))
+        })
+    }
+
+    /// Whether no thread of a paused process runs any more, which other systems do not report: a moment
+    /// is enough for system calls to end.
+    #[cfg(not(target_os = "linux"))]
+    pub fn is_halted(&self) -> bool {
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        true
+    }
+
     /// Continues the execution of the process.
     pub fn resume(&self) -> Result<()> {
         self.signal(Signal::CONT)?;

@@ -7,9 +7,12 @@ use super::step::{DiskAction, Exec, Expect, Nodes, ScenarioLoad, Step, Switch, T
 use super::world::World;
 use super::{mine, step, transfers};
 use crate::cli::node::block_on;
+use crate::snapshot::Copier;
 use crate::testnet::load::{self, Load, Targets};
 use crate::testnet::topology::NodeNumber;
-use crate::testnet::{Directory, Process, Testnet, disk, links, partition, process, wait};
+use crate::testnet::{
+    Directory, Process, Testnet, disk, links, partition, process, snapshot, wait,
+};
 use anyhow::{Context, Result, bail, ensure};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
@@ -188,6 +191,10 @@ fn perform(world: &mut World, timed: &Timed) -> Result<Option<Failure>> {
             let numbers = select(world, nodes)?;
             block_on(world.start_nodes(&numbers))?;
         }
+        Step::Snapshot(step::Snapshot { name }) => {
+            snapshot::take(&world.testnet, name, &Copier::default())?;
+        }
+        Step::Revert(step::Snapshot { name }) => block_on(world.revert(name))?,
         Step::Upgrade(upgrade) => self::upgrade(world, upgrade)?,
         Step::Mine(step) => block_on(mine::mine(world, world.number(&step.node)?, step.blocks))?,
         Step::Power(step::Power { node, power }) => set_power(world, node, *power)?,

@@ -5,6 +5,7 @@ use super::expect::Assertion;
 use crate::cli::testnet::links::{Link, Partition, Skew};
 use crate::cli::testnet::load::LoadArgs;
 use crate::relay::conditions::parse_duration;
+use crate::snapshot::Name;
 use anyhow::{Context, Result, anyhow, bail};
 use clap::Parser;
 use std::path::PathBuf;
@@ -55,6 +56,10 @@ pub enum Step {
     Kill(Nodes),
     /// Stop nodes, and start them with another program
     Upgrade(Upgrade),
+    /// Take a snapshot of the testnet
+    Snapshot(Snapshot),
+    /// Return the testnet to a snapshot
+    Revert(Snapshot),
     /// Mine a number of blocks on a node, and wait for them
     Mine(Mine),
     /// Switch the mining of a node on or off
@@ -91,6 +96,12 @@ pub struct Upgrade {
     /// The other program, this one by default.
     #[arg(long)]
     pub binary: Option<PathBuf>,
+}
+
+/// The name of a snapshot.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Snapshot {
+    pub name: Name,
 }
 
 #[derive(Clone, Debug, clap::Args)]

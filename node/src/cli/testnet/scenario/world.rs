@@ -2,9 +2,10 @@
 
 use crate::auth::Token;
 use crate::client::Client;
+use crate::snapshot::{Copier, Name};
 use crate::testnet::topology::NodeNumber;
 use crate::testnet::wait::{self, StartingNode};
-use crate::testnet::{DirectoryLock, Testnet, links, load, miner_addresses, partition};
+use crate::testnet::{DirectoryLock, Testnet, links, load, miner_addresses, partition, snapshot};
 use anyhow::{Context, Result, bail, ensure};
 use std::collections::BTreeMap;
 use std::thread::JoinHandle;
@@ -166,6 +167,15 @@ impl World {
     pub async fn start_nodes(&mut self, numbers: &[NodeNumber]) -> Result<()> {
         let started = self.testnet.start(&self.lock, numbers)?;
         self.wait_for(started).await
+    }
+
+    /// Returns the testnet to a snapshot. Transfers that were submitted later are forgotten by the nodes, but
+    /// not by assertions.
+    pub async fn revert(&mut self, name: &Name) -> Result<()> {
+        let (testnet, started) = snapshot::revert(&self.lock, name, &Copier::default()).await?;
+        self.testnet = testnet;
+        self.wait_for(started).await?;
+        snapshot::pause(&self.testnet, name)
     }
 
     async fn wait_for(&self, started: Vec<StartingNode>) -> Result<()> {
