@@ -3,6 +3,7 @@
 mod dashboard;
 mod nodes;
 mod reorg;
+mod seed;
 mod snapshot;
 
 use crate::harness::{chain, eventually, request, run};

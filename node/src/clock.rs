@@ -1,7 +1,7 @@
 //! Adjustable clock for validation and mining, which is this machine's with an offset or stands still,
 //! and intervals.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use chain::Timestamp;
 use std::fmt;
 use std::fs::{self, File};
@@ -14,6 +14,8 @@ use tokio::time::{Interval, MissedTickBehavior};
 
 /// The name of the file in the data directory that holds a setting other than the default.
 const FILE: &str = "clock-offset";
+/// The name of the file with the time of the next generated block, if that was set.
+const NEXT_BLOCK_FILE: &str = "next-block-time";
 
 /// How a clock relates to this machine's. As text: the offset in decimal digits, or `frozen` and the
 /// Unix time.
@@ -82,6 +84,8 @@ impl FromStr for ClockSetting {
 #[derive(Clone, Debug, Default)]
 pub struct Clock {
     setting: Arc<RwLock<ClockSetting>>,
+    /// The time of the next generated block, if the operator set it.
+    next_block_time: Arc<RwLock<Option<Timestamp>>>,
     /// The data directory that keeps the setting.
     data: Option<PathBuf>,
 }
@@ -90,16 +94,13 @@ impl Clock {
     /// The clock of a data directory, as it was last set there: blocks of an offset clock are in the
     /// future of any other.
     pub fn open(data: &Path) -> Result<Clock> {
-        let path = data.join(FILE);
-        let setting = match fs::read_to_string(&path) {
-            Ok(text) => text.trim().parse().with_context(|| {
-                let path = path.display();
-                format!("{path} does not hold a number of seconds: correct it, or remove it")
-            })?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => ClockSetting::default(),
-            Err(error) => return Err(error).context(format!("cannot read {}", path.display())),
-        };
-        Ok(Clock { setting: Arc::new(RwLock::new(setting)), data: Some(data.to_owned()) })
+        let setting = read_setting(&data.join(FILE))?.unwrap_or_default();
+        let next: Option<u32> = read_setting(&data.join(NEXT_BLOCK_FILE))?;
+        Ok(Clock {
+            setting: Arc::new(RwLock::new(setting)),
+            next_block_time: Arc::new(RwLock::new(next.map(Timestamp::new))),
+            data: Some(data.to_owned()),
+        })
     }
 
     /// The present setting.
@@ -110,7 +111,8 @@ impl Clock {
     /// Changes the setting, also for later starts on its data directory.
     pub fn set(&self, setting: ClockSetting) -> io::Result<()> {
         if let Some(data) = &self.data {
-            write_setting(data, setting)?;
+            let text = (setting != ClockSetting::default()).then(|| setting.to_string());
+            write_setting(data, FILE, text)?;
         }
         *self.setting.write().expect("no holder of the lock panics") = setting;
         Ok(())
@@ -120,19 +122,50 @@ impl Clock {
     pub fn now(&self) -> Timestamp {
         self.setting().now()
     }
+
+    /// The time of the next generated block, if it was set.
+    pub fn next_block_time(&self) -> Option<Timestamp> {
+        *self.next_block_time.read().expect("no holder of the lock panics")
+    }
+
+    /// Sets the time of the next generated block, also for later starts on the data directory.
+    pub fn set_next_block_time(&self, time: Option<Timestamp>) -> io::Result<()> {
+        let text = time.map(|time| time.to_string());
+        let stored = match &self.data {
+            Some(data) => write_setting(data, NEXT_BLOCK_FILE, text),
+            None => Ok(()),
+        };
+        // A time that is not removed from the disk is forgotten until the next start.
+        if stored.is_ok() || time.is_none() {
+            *self.next_block_time.write().expect("no holder of the lock panics") = time;
+        }
+        stored
+    }
 }
 
-/// Writes the file atomically, or removes it for the default.
-fn write_setting(data: &Path, setting: ClockSetting) -> io::Result<()> {
-    let path = data.join(FILE);
-    if setting == ClockSetting::default() {
+/// The content of a file of the data directory; `None` if it does not exist.
+fn read_setting<T: FromStr>(path: &Path) -> Result<Option<T>> {
+    match fs::read_to_string(path) {
+        Ok(text) => text.trim().parse().map(Some).map_err(|_| {
+            let path = path.display();
+            anyhow!("{path} does not hold a number of seconds: correct it, or remove it")
+        }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).context(format!("cannot read {}", path.display())),
+    }
+}
+
+/// Writes a file atomically, or removes it if it has no text.
+fn write_setting(data: &Path, name: &str, text: Option<String>) -> io::Result<()> {
+    let path = data.join(name);
+    let Some(text) = text else {
         return match fs::remove_file(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => Ok(()),
         };
-    }
+    };
     let mut file = tempfile::NamedTempFile::new_in(data)?;
-    writeln!(file, "{setting}")?;
+    writeln!(file, "{text}")?;
     file.as_file().sync_all()?;
     file.persist(&path)?;
     if cfg!(unix) { File::open(data)?.sync_all() } else { Ok(()) }
@@ -203,6 +236,10 @@ mod tests {
             Clock::open(data.path()).unwrap().set(ClockSetting::default()).unwrap();
             assert_eq!(setting().unwrap(), ClockSetting::default());
             assert_eq!(fs::read_dir(data.path()).unwrap().count(), 0);
+        }
+        for time in [Some(Timestamp::new(7)), None] {
+            Clock::open(data.path()).unwrap().set_next_block_time(time).unwrap();
+            assert_eq!(Clock::open(data.path()).unwrap().next_block_time(), time);
         }
         for invalid in ["ten days", "frozen", "frozen -1", "frozen 4294967296", "7 frozen"] {
             fs::write(data.path().join(FILE), invalid).unwrap();

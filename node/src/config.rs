@@ -13,6 +13,7 @@ pub mod trusted_proxies;
 pub use data::{data_directories, default_data};
 pub use settings::{Settings, boolean};
 
+use crate::seed::Seed;
 use crate::tls::Tls;
 use anyhow::{Context, Result, bail};
 use chain::address::Address;
@@ -54,6 +55,8 @@ pub struct Config {
     pub mine: bool,
     /// When the node generates blocks by itself.
     pub generation: BlockGeneration,
+    /// What the key, extra nonces and the clock derive from; `None` for random ones.
+    pub seed: Option<Seed>,
     /// Default address that mined blocks pay.
     pub miner: Option<Address>,
     /// Number of mining threads; `None` for one per processor.
@@ -119,6 +122,7 @@ impl Settings {
                 on_transfer: self.automine.unwrap_or(false),
                 interval: self.block_time.map(|seconds| Duration::from_secs(seconds.get().into())),
             },
+            seed: self.seed.map(Seed::new),
             threads: self.threads,
             kernel: self.kernel.map(|name| name.parse()).transpose()?,
             stratum: self.stratum,

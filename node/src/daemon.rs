@@ -1,19 +1,21 @@
 //! The node as a whole: opens its stores, wires its parts, spawns its servers, and stops them in
 //! reverse. Nothing but the command line imports this module.
 
+mod stores;
+
+use self::stores::{OtherStores, Stores};
 use crate::api::http::host_check::AllowedHosts;
 use crate::api::http::resources::Resources;
 use crate::api::http::server;
 use crate::api::routes::dev;
 use crate::api::starting;
 use crate::auth::Token;
-use crate::clock::{Clock, ClockSetting};
+use crate::config::Config;
 use crate::config::peers::Peering;
-use crate::config::{self, Config};
+use crate::events;
 use crate::events::publish::publish as publish_events;
-use crate::events::{self, Events};
 use crate::faucet::Faucet;
-use crate::jobs::{self, Jobs};
+use crate::jobs::Jobs;
 use crate::metrics::Metrics;
 use crate::mining::generator::BlockGenerator;
 use crate::mining::readiness::{PeerRequirement, Readiness};
@@ -25,13 +27,10 @@ use crate::state::NodeState;
 use crate::tls::Tls;
 use crate::{api, event_sources, listener, mining, writer};
 use anyhow::{Context, Result, bail};
-use chain::ledger::{self, OpenError, OpenProgress, Reader};
-use chain::{Address, mempool};
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
@@ -219,123 +218,6 @@ impl Listeners {
     }
 }
 
-/// Everything that is read from the data directory.
-struct Stores {
-    ledger: ledger::Writer,
-    reader: Reader,
-    rest: OtherStores,
-}
-
-/// What is read from the data directory once the ledger is open.
-struct OtherStores {
-    token: Token,
-    clock: Clock,
-    jobs: jobs::Loaded,
-    event_thread: events::Thread,
-    events: Events,
-}
-
-impl Stores {
-    /// Opens the stores, and publishes the progress; `None` if `stop` completes first.
-    async fn open(
-        config: &Config,
-        progress: watch::Sender<Option<OpenProgress>>,
-        stop: &mut (impl Future<Output = ()> + Unpin),
-    ) -> Result<Option<Stores>> {
-        let data = config.data.clone();
-        let params = config.params.clone();
-        let threads = mining_threads(config);
-        let background_miner = config.miner.filter(|_| config.mine);
-        let options = ledger::Options {
-            cache_bytes: config.cache_bytes,
-            threads: threads.get(),
-            accept_loss: config.accept_loss,
-            ..ledger::Options::default()
-        };
-        let interrupt = Arc::new(AtomicBool::new(false));
-        let is_interrupted = {
-            let interrupt = Arc::clone(&interrupt);
-            move || interrupt.load(Ordering::Relaxed)
-        };
-        let open = move || -> Result<Option<Stores>> {
-            let mut log = OpenProgressLogger::default();
-            let mut report = |new: OpenProgress| {
-                log.log(&new);
-                progress.send_replace(Some(new));
-            };
-            let opened = ledger::open_unless(&data, params, options, &mut report, &is_interrupted);
-            let (mut ledger, reader) = match opened {
-                Err(OpenError::Interrupted) => return Ok(None),
-                opened => opened?,
-            };
-            match OtherStores::open(&data, &mut ledger, &reader, threads, background_miner) {
-                Ok(rest) => Ok(Some(Stores { ledger, reader, rest })),
-                Err(error) => {
-                    ledger.close()?;
-                    Err(error)
-                }
-            }
-        };
-        let mut opening = tokio::task::spawn_blocking(open);
-        tokio::select! {
-            stores = &mut opening => stores?,
-            () = &mut *stop => {
-                interrupt.store(true, Ordering::Relaxed);
-                if let Some(stores) = opening.await?? {
-                    stores.close().await?;
-                }
-                Ok(None)
-            }
-        }
-    }
-
-    async fn close(self) -> Result<()> {
-        let Stores { ledger, rest, .. } = self;
-        rest.event_thread.stop().await?;
-        Ok(ledger.close()?)
-    }
-}
-
-impl OtherStores {
-    fn open(
-        data: &Path,
-        ledger: &mut ledger::Writer,
-        reader: &Reader,
-        threads: NonZeroUsize,
-        background_miner: Option<Address>,
-    ) -> Result<OtherStores> {
-        config::network::keep_in_data(data, reader.params())?;
-        let token = Token::open_or_create(data)?;
-        let clock = match dev::is_available(reader.params()) {
-            true => Clock::open(data)?,
-            false => Clock::default(),
-        };
-        match clock.setting() {
-            ClockSetting::Offset(0) => {}
-            ClockSetting::Offset(seconds) => tracing::warn!(
-                seconds,
-                "the clock for validation and mining has an offset, set before this start: POST \
-                 /v1/dev/time changes it"
-            ),
-            ClockSetting::Frozen(time) => tracing::warn!(
-                %time,
-                "the clock for validation and mining is frozen since before this start: POST \
-                 /v1/dev/time changes it"
-            ),
-        }
-        // Before peers can change the chain: recovered blocks are counted from it as it was.
-        let jobs =
-            jobs::Loaded::open(data, reader, threads, background_miner).context("mining jobs")?;
-        let mempool::Restored { count, dropped } = ledger.take_restored_mempool();
-        if count > 0 || !dropped.is_empty() {
-            tracing::info!(transfers = count, dropped = dropped.len(), "mempool restored");
-        }
-        let (event_thread, events) =
-            events::Thread::start(data, reader.clone(), dropped).context("events")?;
-        Ok(OtherStores { token, clock, jobs, event_thread, events })
-    }
-}
-
 /// How commands on this machine find the node.
 struct Announced {
     data: PathBuf,
@@ -378,7 +260,10 @@ impl Running {
         let (publish_app, app) = watch::channel(starting);
         let serve = server::serve(api, config.tls.clone(), app, self.stop.subscribe());
         self.api = Some(tokio::spawn(serve));
-        let Some(stores) = Stores::open(&config, report, stop).await? else { return Ok(None) };
+        let Some(stores) = Stores::open(&config, mining_threads(&config), report, stop).await?
+        else {
+            return Ok(None);
+        };
         let Some((node, token)) = self
             .start_core(&config, stores, stratum.as_ref().map(|(_, at)| *at), metrics, stop)
             .await?
@@ -424,7 +309,8 @@ impl Running {
         let OtherStores { token, clock, jobs, event_thread, events } = rest;
         self.events = Some(event_thread);
         let publisher = events.publisher().clone();
-        let writer = writer::Thread::spawn(ledger, clock, publisher, Arc::clone(&metrics))?;
+        let (seed, counted) = (config.seed, Arc::clone(&metrics));
+        let writer = writer::Thread::spawn(ledger, clock, seed, publisher, counted)?;
         let writer = self.writer.insert(writer).handle();
         let requirement = peer_requirement(&config.peering);
         let network = tokio::select! {
@@ -570,25 +456,4 @@ fn node_file(node: &NodeState, url: &str, tls: Option<&Tls>) -> NodeFile {
 
 fn stratum_url(address: SocketAddr) -> String {
     format!("stratum+tcp://{address}")
-}
-
-/// Logs the progress of opening the ledger, at most once a second.
-#[derive(Default)]
-struct OpenProgressLogger {
-    last: Option<Instant>,
-}
-
-impl OpenProgressLogger {
-    fn log(&mut self, progress: &OpenProgress) {
-        if let OpenProgress::Replaying { done, total } = progress {
-            let due = self.last.is_none_or(|last| last.elapsed() >= Duration::from_secs(1));
-            if !due && done != total {
-                return;
-            }
-            self.last = Some(Instant::now());
-            tracing::info!("{progress}");
-        } else {
-            tracing::warn!("{progress}");
-        }
-    }
 }

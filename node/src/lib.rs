@@ -28,6 +28,7 @@ pub mod network;
 pub mod node_file;
 pub mod random;
 pub mod relay;
+pub mod seed;
 pub mod shutdown;
 pub mod snapshot;
 pub mod state;

@@ -36,6 +36,7 @@ pub use process::{Process, exec};
 
 use crate::api::routes::dev;
 use crate::config;
+use crate::seed::{NODE_KEY, Seed};
 use crate::wallet::mnemonic::Length;
 use crate::wallet::{Index, Mnemonic, Password, Wallet};
 use anyhow::{Context, Result, bail, ensure};
@@ -73,6 +74,8 @@ pub struct Options {
     pub spacing: Option<u32>,
     /// The blocks that the first node generates, instead of mining nodes.
     pub generation: Option<Generation>,
+    /// What keys, ports, blocks and the relay derive from.
+    pub seed: Option<Seed>,
 }
 
 /// A testnet: its manifest and network.
@@ -112,8 +115,12 @@ impl Testnet {
 
     /// Creates a testnet. The manifest is written last, so that an interrupted attempt leaves none.
     fn create(directory: &Directory, options: &Options) -> Result<Testnet> {
-        let (nodes, miners) = (options.nodes.unwrap_or(NODES), options.miners.unwrap_or(MINERS));
         let generation = options.generation.unwrap_or_default();
+        // Threads find blocks at random times.
+        let default_miners =
+            if options.seed.is_some() && !generation.is_enabled() { 0 } else { MINERS };
+        let (nodes, miners) =
+            (options.nodes.unwrap_or(NODES), options.miners.unwrap_or(default_miners));
         ensure!(
             miners == 1 || !generation.is_enabled(),
             "node-1 generates the blocks: leave --miners out"
@@ -134,9 +141,16 @@ impl Testnet {
             params.name()
         );
         let topology = options.topology.unwrap_or(Topology::Ring);
-        let (nodes_so_far, links) = (Vec::new(), Vec::new());
-        let mut manifest = Manifest { network, topology, nodes: nodes_so_far, links, generation };
+        let mut manifest = Manifest::new(network, topology);
+        (manifest.generation, manifest.seed) = (generation, options.seed);
         manifest.add_nodes(nodes)?;
+        if let Some(seed) = options.seed {
+            Links { seed: seed.get(), ..Links::default() }.write(directory)?;
+            create_wallet(directory, |entropy| {
+                entropy.copy_from_slice(&seed.bytes("wallet")[..entropy.len()]);
+                Ok(())
+            })?;
+        }
         for (node, address) in
             manifest.nodes.iter_mut().zip(miner_addresses(directory, miners, &params)?)
         {
@@ -153,6 +167,9 @@ impl Testnet {
         let spacing = self.params.spec().spacing_seconds;
         self.ensure_same("spacing", options.spacing, &spacing)?;
         self.ensure_same("generated blocks", options.generation, &self.manifest.generation)?;
+        let seed = |seed: Option<Seed>| seed.map_or_else(|| "none".to_owned(), |it| it.to_string());
+        let requested = options.seed.map(|requested| seed(Some(requested)));
+        self.ensure_same("seed", requested, &seed(self.manifest.seed))?;
         if let Some(name) = &options.network {
             let genesis = config::network::load(name)?.genesis_hash();
             self.ensure_same("genesis", Some(genesis), &self.params.genesis_hash())?;
@@ -195,6 +212,12 @@ impl Testnet {
         &self.params
     }
 
+    /// Whether all blocks derive from the seed: no node searches them with threads.
+    pub fn is_deterministic(&self) -> bool {
+        let has_threads = self.manifest.miners() > 0 && !self.manifest.generation.is_enabled();
+        self.manifest.seed.is_some() && dev::is_available(&self.params) && !has_threads
+    }
+
     /// The processes of the given nodes that run.
     pub fn processes(&self, numbers: &[NodeNumber]) -> Result<Vec<(NodeNumber, Process)>> {
         directory::processes(&self.directory, numbers.iter().copied())
@@ -232,10 +255,18 @@ impl Testnet {
         Ok(started)
     }
 
+    fn seed_of(&self, number: NodeNumber) -> Option<Seed> {
+        self.manifest.seed.map(|seed| seed.part(&number.to_string()))
+    }
+
     /// The peer id of a node, which need not have been started yet.
     fn peer_id(&self, number: NodeNumber) -> Result<PeerId> {
         let directory = self.directory.node(number);
         directory::create_private(&directory)?;
+        if let Some(seed) = self.seed_of(number) {
+            p2p::create_key(&directory, seed.bytes(NODE_KEY))
+                .with_context(|| number.to_string())?;
+        }
         p2p::peer_id(&directory).with_context(|| number.to_string())
     }
 
@@ -254,6 +285,9 @@ impl Testnet {
         let peer_id = |number| self.peer_id(number);
         peer_id(number)?;
         program.extend(self.manifest.flags(&self.directory, number, peer_id)?);
+        if let Some(seed) = self.seed_of(number).filter(|_| self.is_deterministic()) {
+            program.extend(["--seed".into(), seed.to_string().into()]);
+        }
         let Some(size) = node.disk_mb else { return Ok(program) };
         let data = self.directory.node(number);
         directory::create_private(&disk::block_log(&data))?;
@@ -290,17 +324,28 @@ fn write_network(directory: &Directory, options: &Options, miners: usize) -> Res
             config::network::load(path)?;
             fs::read_to_string(path).with_context(|| format!("network file {path}"))?
         }
-        None => match options.generation.filter(|generation| generation.is_enabled()) {
-            Some(generation) => {
-                let spacing = generation.block_time.map_or(network::SPACING, NonZeroU32::get);
-                network::for_generated_blocks(options.spacing.unwrap_or(spacing))?
+        None => {
+            let generation = options.generation.unwrap_or_default();
+            let block_time = generation.block_time.map_or(network::SPACING, NonZeroU32::get);
+            let spacing = options.spacing.unwrap_or(block_time);
+            match generation.is_enabled() || (options.seed.is_some() && miners == 0) {
+                true => network::for_generated_blocks(spacing, options.seed)?,
+                false => network::for_this_machine(spacing, miners)?,
             }
-            None => network::for_this_machine(options.spacing.unwrap_or(network::SPACING), miners)?,
-        },
+        }
     };
     let path = directory.path().join(NETWORK_FILE);
     fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
     config::network::load(&path.to_string_lossy())
+}
+
+/// Creates the testnet's wallet.
+fn create_wallet(
+    directory: &Directory,
+    random: impl FnOnce(&mut [u8]) -> Result<(), getrandom::Error>,
+) -> Result<Wallet> {
+    let mnemonic = Mnemonic::generate(Length::Twelve, random)?;
+    Ok(Wallet::create_unprotected(&directory.wallet(), mnemonic)?)
 }
 
 /// The first addresses of the testnet's wallet, which is created if there is none.
@@ -312,10 +357,7 @@ pub fn miner_addresses(
     let path = directory.wallet();
     let mut wallet = match path.exists() {
         true => Wallet::open(&path, &Password::none())?,
-        false => {
-            let mnemonic = Mnemonic::generate(Length::Twelve, getrandom::fill)?;
-            Wallet::create_unprotected(&path, mnemonic)?
-        }
+        false => create_wallet(directory, getrandom::fill)?,
     };
     let address = |account: usize| {
         let index = Index::new(u32::try_from(account)?).context("too many miners")?;

@@ -6,13 +6,16 @@
 
 mod block_log;
 mod handle;
+mod solve;
 
 pub use handle::{BlockOverride, ChainVersion, GenerateError, Generation, Handle, Stopped};
+pub use solve::solve;
 
 use crate::clock::{Clock, ClockSetting, interval};
 use crate::events::{Payment, Publisher};
 use crate::metrics::Metrics;
 use crate::random::random_bytes;
+use crate::seed::Seed;
 use crate::thread::OwnedThread;
 use block_log::BlockLog;
 use chain::block;
@@ -25,7 +28,7 @@ use chain::rules::RuleError;
 use chain::store::{BackgroundSync, StoreError};
 use chain::template::{Template, TemplateError, TemplateRequest};
 use chain::tx::{self, Tag};
-use chain::{Address, Header, Timestamp};
+use chain::{Address, Block, Timestamp, Transfer};
 use handle::{QueuedBlock, Request};
 use p2p::BlockReply;
 use std::sync::Arc;
@@ -61,10 +64,11 @@ pub struct Thread {
 
 impl Thread {
     /// Starts the threads for the writer, which validates by `clock`, publishes events and counts in
-    /// `metrics`.
+    /// `metrics`. The extra nonces of generated blocks derive from `seed` if there is one.
     pub fn spawn(
         writer: Writer,
         clock: Clock,
+        seed: Option<Seed>,
         events: Publisher,
         metrics: Arc<Metrics>,
     ) -> anyhow::Result<Thread> {
@@ -87,7 +91,7 @@ impl Thread {
             metrics,
             log: BlockLog::default(),
             clock: clock.clone(),
-            next_block_time: None,
+            seed,
             extra_nonce,
             disk_full: publish_disk_full,
             started: Instant::now(),
@@ -147,8 +151,8 @@ struct WriterTask {
     metrics: Arc<Metrics>,
     log: BlockLog,
     clock: Clock,
-    /// The time of the next generated block, if the operator set it.
-    next_block_time: Option<Timestamp>,
+    /// What the extra nonces of generated blocks derive from.
+    seed: Option<Seed>,
     /// The last four bytes of the next template's extra nonce. Random at the start, so that nodes
     /// that mine for one address search different blocks.
     extra_nonce: u32,
@@ -218,8 +222,7 @@ impl WriterTask {
                     let _ = reply.send(result);
                 }
                 Request::SetNextBlockTime(time, reply) => {
-                    self.next_block_time = Some(time);
-                    let _ = reply.send(());
+                    let _ = reply.send(self.clock.set_next_block_time(Some(time)));
                 }
                 Request::Flush => self.flush()?,
                 Request::Stop => break,
@@ -462,6 +465,43 @@ impl WriterTask {
         hashes
     }
 
+    /// The next block on the tip with its proof of work.
+    fn solved_block(
+        &mut self,
+        miner: Address,
+        time: Option<Timestamp>,
+        transfers: Option<&[Transfer]>,
+    ) -> Result<Block, GenerateError> {
+        let mut seeded = self.seed.map(|seed| seed.number("extra nonce"));
+        loop {
+            let mut request = self.template_request(miner, [0; 4]);
+            request.now = time.unwrap_or(request.now);
+            if let Some(number) = &mut seeded {
+                request.extra_nonce = number.to_be_bytes();
+                *number = number.wrapping_add(1);
+            }
+            let Template { mut block, target, .. } = match transfers {
+                Some(transfers) => self.writer.template_of(request, transfers)?,
+                None => self.writer.template(request)?,
+            };
+            solve(&mut block.header, target);
+            // A seed gives the same block again on a tip to which the chain has returned.
+            if seeded.is_none() || self.reader.view().find(&block.hash()).is_none() {
+                return Ok(block);
+            }
+        }
+    }
+
+    /// The time of the next block, if it was set, which is forgotten. If it cannot be removed from the disk,
+    /// it applies again after the next start.
+    fn take_next_block_time(&self) -> Option<Timestamp> {
+        let time = self.clock.next_block_time()?;
+        if let Err(error) = self.clock.set_next_block_time(None) {
+            tracing::warn!(%error, "the time of the next block cannot be removed");
+        }
+        Some(time)
+    }
+
     /// Generates blocks, and commits only those that carry transfers: a commit removes these from
     /// the mempool.
     fn generate_uncommitted(
@@ -473,18 +513,12 @@ impl WriterTask {
         for _ in 0..blocks {
             // Only of the first block, before which all others are committed. A time that was set before
             // is taken also if the block is invalid: it would prevent every later one.
-            let time = time.take().or_else(|| self.next_block_time.take());
+            let time = time.take().or_else(|| self.take_next_block_time());
             let earliest = self.reader.view().tip().time;
             if let Some(actual) = time.filter(|time| *time < earliest) {
                 return Err(SubmitError::Invalid(RuleError::TimeTooOld { earliest, actual }).into());
             }
-            let template = self.template_request(miner, [0; 4]);
-            let template = TemplateRequest { now: time.unwrap_or(template.now), ..template };
-            let Template { mut block, target, .. } = match transfers.take() {
-                Some(transfers) => self.writer.template_of(template, &transfers)?,
-                None => self.writer.template(template)?,
-            };
-            solve(&mut block.header, target);
+            let block = self.solved_block(miner, time, transfers.take().as_deref())?;
             let carries_transfers = block.transactions.len() > 1;
             hashes.push(block.hash());
             self.accept_block(block)?;
@@ -493,16 +527,6 @@ impl WriterTask {
             }
         }
         Ok(hashes)
-    }
-}
-
-/// Searches the nonce, then the version bits that may roll, until the header meets its target.
-fn solve(header: &mut Header, target: chain::Target) {
-    while !target.is_met_by(header.hash().as_bytes()) {
-        header.nonce = header.nonce.wrapping_add(1);
-        if header.nonce == 0 {
-            header.version ^= 1 << 13;
-        }
     }
 }
 

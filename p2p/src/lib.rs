@@ -65,7 +65,7 @@ pub use cidr::{Cidr, CidrError};
 pub use config::Config;
 pub use handle::{ConnectError, Handle, NotSaved, PeerInfo, TaskFailed};
 pub use libp2p::{Multiaddr, PeerId, multiaddr};
-pub use net::key::{KeyError, peer_id};
+pub use net::key::{KeyError, create_key, peer_id};
 pub use network_key::{NetworkKey, NetworkKeyError};
 pub use peers::{Ban, PersistentPeer, Purpose, Subject};
 pub use runner::ChainUpdate;

@@ -7,12 +7,13 @@ mod reorg;
 mod scenario;
 mod snapshot;
 
-use self::args::{Nodes, lock, lock_testnet, notice};
+use self::args::{Nodes, lock, lock_testnet, notice, notice_threads};
 use super::node::{block_on, stop_signal};
 use super::output::{Table, human_rate, label, short};
 use super::wait::Condition;
 use crate::client::Client;
 use crate::config;
+use crate::seed::Seed;
 use crate::snapshot::{Copier, Name};
 use crate::testnet::dashboard;
 use crate::testnet::links::Links;
@@ -125,6 +126,11 @@ struct Up {
     /// Have node-1 generate a block every number of seconds; no node mines
     #[arg(long, value_name = "SECONDS")]
     block_time: Option<NonZeroU32>,
+    /// Derive keys, ports, blocks and the clock from a number: the same commands give the same blocks
+    ///
+    /// No node mines, unless --miners adds some. Clocks stand still at the time of the genesis block.
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
 }
 
 pub fn run(args: Args, json: bool) -> Result<()> {
@@ -163,12 +169,14 @@ pub fn run(args: Args, json: bool) -> Result<()> {
 
 impl Up {
     fn run(self, directory: &Directory, json: bool) -> Result<()> {
-        let Up { nodes, topology, miners, network, spacing, automine, block_time } = self;
+        let Up { nodes, topology, miners, network, spacing, automine, block_time, seed } = self;
         let lock = lock(directory)?;
         let generation = Generation { automine, block_time };
         let generation = Some(generation).filter(|requested| requested.is_enabled());
-        let options = Options { nodes, topology, miners, network, spacing, generation };
+        let seed = seed.map(Seed::new);
+        let options = Options { nodes, topology, miners, network, spacing, generation, seed };
         let mut testnet = Testnet::open_or_create(&lock, &options)?;
+        notice_threads(&testnet);
         let all: Vec<NodeNumber> = testnet.manifest().numbers().collect();
         let mut starting = testnet.running(&all)?;
         let started = testnet.start(&lock, &all)?;

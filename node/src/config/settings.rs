@@ -111,6 +111,12 @@ pub struct Settings {
     /// Default: none.
     #[arg(long, env = "CHAIN_BLOCK_TIME", value_name = "SECONDS")]
     pub block_time: Option<NonZeroU32>,
+    /// Derive the node's key, extra nonces and the clock from a number, on a development network
+    ///
+    /// Generated blocks are the same at every run then; the clock of a new data directory stands still at
+    /// the time of the genesis block. Default: random, and the clock of this machine.
+    #[arg(long, env = "CHAIN_SEED", value_name = "N")]
+    pub seed: Option<u64>,
     /// Number of mining threads [default: one per processor]
     #[arg(long, env = "CHAIN_THREADS", value_name = "N")]
     pub threads: Option<NonZeroUsize>,

@@ -4,6 +4,8 @@
 use crate::client::Client;
 use crate::mining::source::{Candidate, Change, Source, SubmitOutcome};
 use crate::mining::{self, MiningConfig, available_threads};
+use crate::random::random_bytes;
+use crate::writer;
 use anyhow::{Context, Result, bail, ensure};
 use chain::ledger::{self, Accepted, Options, Writer};
 use chain::template::{TemplateError, TemplateRequest};
@@ -35,17 +37,21 @@ pub struct Branch {
     /// The transfers that must not be left out.
     required: BTreeSet<tx::Id>,
     left_out: Vec<tx::Id>,
+    /// The next extra nonce, and the lowest nonces are used; `None` for random ones.
+    extra_nonce: Option<u64>,
     _directory: TempDir,
 }
 
 impl Branch {
-    /// Starts a branch on a copy of a chain, whose blocks up to the fork are read from `client`.
+    /// Starts a branch on a copy of a chain, whose blocks up to the fork are read from `client`. With an
+    /// extra nonce, its blocks are the same at every run.
     pub async fn start(
         client: &Client,
         params: &Params,
         fork_height: u32,
         miner: Address,
         required: BTreeSet<tx::Id>,
+        extra_nonce: Option<u64>,
     ) -> Result<Branch> {
         let directory = tempfile::tempdir().context("a copy of the chain")?;
         let threads = available_threads().get();
@@ -53,7 +59,8 @@ impl Branch {
         let path = directory.path().join("data");
         let (writer, _) = ledger::open(&path, params.clone(), options, &mut |_| {})?;
         let left_out = Vec::new();
-        let mut branch = Branch { writer, miner, required, left_out, _directory: directory };
+        let mut branch =
+            Branch { writer, miner, required, left_out, extra_nonce, _directory: directory };
         for height in 1..=fork_height {
             let block = block_at(client, height).await?;
             branch.connect(block).with_context(|| {
@@ -65,6 +72,9 @@ impl Branch {
 
     /// Mines planned blocks with all processors; returns them in order.
     pub async fn mine(&mut self, planned: Vec<PlannedBlock>) -> Result<Vec<Block>> {
+        if self.extra_nonce.is_some() {
+            return planned.into_iter().map(|mut planned| self.solve(&mut planned)).collect();
+        }
         let count = u32::try_from(planned.len())?;
         let config = MiningConfig {
             miner: self.miner,
@@ -112,11 +122,24 @@ impl Branch {
         }
     }
 
+    /// The next block, with the lowest nonce.
+    fn solve(&mut self, planned: &mut PlannedBlock) -> Result<Block> {
+        let Candidate { mut block, target, .. } = self.template(planned)?;
+        writer::solve(&mut block.header, target);
+        self.connect(block.clone())?;
+        Ok(block)
+    }
+
     /// The next block without its nonce.
     fn template(&mut self, planned: &mut PlannedBlock) -> Result<Candidate> {
         loop {
-            let mut extra_nonce = [0; 8];
-            getrandom::fill(&mut extra_nonce)?;
+            let extra_nonce = match self.extra_nonce.as_mut() {
+                Some(next) => {
+                    *next = next.wrapping_add(1);
+                    next.to_be_bytes()
+                }
+                None => random_bytes()?,
+            };
             let request = TemplateRequest {
                 miner: self.miner,
                 now: planned.time,

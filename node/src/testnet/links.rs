@@ -227,7 +227,6 @@ pub fn apply(directory: &Directory, manifest: &Manifest, links: &Links) -> Resul
 mod tests {
     use super::super::topology::Topology;
     use super::*;
-    use crate::testnet::manifest::Generation;
 
     fn number(name: &str) -> NodeNumber {
         NodeNumber::parse(name).unwrap()
@@ -242,9 +241,7 @@ mod tests {
     }
 
     fn manifest(count: usize) -> Manifest {
-        let (network, topology) = ("dev".to_owned(), Topology::Ring);
-        let (nodes, links, generation) = (Vec::new(), Vec::new(), Generation::default());
-        let mut manifest = Manifest { network, topology, nodes, links, generation };
+        let mut manifest = Manifest::new("dev".to_owned(), Topology::Ring);
         manifest.add_nodes(count).unwrap();
         manifest
     }

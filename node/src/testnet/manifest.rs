@@ -6,6 +6,7 @@ use super::ports;
 use super::topology::{NodeNumber, Topology};
 use crate::config::network;
 use crate::json_file;
+use crate::seed::Seed;
 use anyhow::{Context, Result, bail, ensure};
 use chain::{Address, Params};
 use p2p::PeerId;
@@ -38,6 +39,9 @@ pub struct Manifest {
     /// The blocks that the first node generates, without mining threads.
     #[serde(default)]
     pub generation: Generation,
+    /// What keys, ports, blocks and the relay derive from; `None` if they are random.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seed: Option<Seed>,
 }
 
 /// When the first node of a testnet generates blocks.
@@ -133,6 +137,12 @@ fn multiaddr(port: u16) -> String {
 }
 
 impl Manifest {
+    /// A testnet without nodes.
+    pub fn new(network: String, topology: Topology) -> Manifest {
+        let (nodes, links, generation) = (Vec::new(), Vec::new(), Generation::default());
+        Manifest { network, topology, nodes, links, generation, seed: None }
+    }
+
     /// Reads the manifest of a directory and its network; `None` if there is no testnet.
     pub fn read(directory: &Directory) -> Result<Option<(Manifest, Params)>> {
         let path = directory.manifest();
@@ -218,7 +228,7 @@ impl Manifest {
     /// Adds nodes that do not mine up to a number of nodes, and the links of the topology.
     pub fn add_nodes(&mut self, count: usize) -> Result<()> {
         let missing = count.saturating_sub(self.nodes.len());
-        let ports = ports::free(3 * missing, &self.ports())?;
+        let ports = ports::free(3 * missing, &self.ports(), self.seed)?;
         self.nodes.extend(ports.chunks_exact(3).map(|ports| Node {
             api: ports[0],
             peers: ports[1],
@@ -244,7 +254,7 @@ impl Manifest {
             !self.links.iter().any(|link| (link.dialer, link.listener) == (*dialer, *listener))
         };
         let new: Vec<_> = pairs.into_iter().filter(is_new).collect();
-        let ports = ports::free(new.len(), &self.ports())?;
+        let ports = ports::free(new.len(), &self.ports(), self.seed)?;
         let new = new.into_iter().zip(ports);
         let new = new.map(|((dialer, listener), port)| Link { dialer, listener, port });
         self.links.extend(new);
@@ -259,7 +269,7 @@ impl Manifest {
         let mut is_changed = false;
         for port in entries.chain(self.links.iter_mut().map(|link| &mut link.port)) {
             if ports::is_in_use(*port) {
-                *port = ports::free(1, &reserved)?[0];
+                *port = ports::free(1, &reserved, self.seed)?[0];
                 reserved.insert(*port);
                 is_changed = true;
             }
@@ -276,7 +286,7 @@ impl Manifest {
             let node = &mut self.nodes[number.index()];
             for port in [&mut node.api, &mut node.listen] {
                 if ports::is_in_use(*port) {
-                    *port = ports::free(1, &reserved)?[0];
+                    *port = ports::free(1, &reserved, self.seed)?[0];
                     reserved.insert(*port);
                     reassigned.push(*number);
                 }
@@ -340,9 +350,7 @@ mod tests {
     use std::net::{Ipv4Addr, TcpListener};
 
     fn manifest(topology: Topology, count: usize) -> Manifest {
-        let (nodes, links, generation) = (Vec::new(), Vec::new(), Generation::default());
-        let network = "dev".to_owned();
-        let mut manifest = Manifest { network, topology, nodes, links, generation };
+        let mut manifest = Manifest::new("dev".to_owned(), topology);
         manifest.add_nodes(count).unwrap();
         manifest
     }

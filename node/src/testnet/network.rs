@@ -2,6 +2,8 @@
 //! the first one on, and a genesis block of its own, so that testnets do not mix.
 
 use crate::mining::available_threads;
+use crate::random::random_bytes;
+use crate::seed::Seed;
 use anyhow::Result;
 use chain::address::Hrp;
 use chain::{Address, Amount, Bits, Params, Target};
@@ -16,6 +18,8 @@ const HRP: &str = "lch";
 const LIMIT: Bits = Bits::new(0x1f00_ffff);
 /// The target of generated blocks: 4,096 hashes, about a millisecond of work.
 const GENERATED: Bits = Bits::new(0x1f0f_ffff);
+/// The time of the genesis block of networks that derive from a seed: the first second of 2026.
+const SEEDED_GENESIS_TIME: u32 = 1_767_225_600;
 /// Expected hashes of the easiest target.
 const LIMIT_HASHES: f64 = 65_536.0;
 /// Bound that leaves the target above zero: 2^136 hashes.
@@ -30,20 +34,28 @@ pub fn for_this_machine(spacing_seconds: u32, miners: usize) -> Result<String> {
     // More miners than processors find no more blocks.
     let miners = miners.clamp(1, available_threads().get());
     let hashes = hashes_per_second() * miners as f64 * f64::from(spacing_seconds);
-    file(spacing_seconds, first_target(hashes), false)
+    file(spacing_seconds, first_target(hashes), false, None)
 }
 
-/// The text of a network file whose blocks take about a millisecond of work, always.
-pub fn for_generated_blocks(spacing_seconds: u32) -> Result<String> {
-    file(spacing_seconds, GENERATED, true)
+/// The text of a network file whose blocks take about a millisecond of work, always. The network is the
+/// same for the same seed.
+pub fn for_generated_blocks(spacing_seconds: u32, seed: Option<Seed>) -> Result<String> {
+    file(spacing_seconds, GENERATED, true, seed)
 }
 
-fn file(spacing_seconds: u32, genesis_bits: Bits, fixed_difficulty: bool) -> Result<String> {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    let genesis_time = u32::try_from(now).unwrap_or(u32::MAX);
-    let mut salt = [0; 8];
-    getrandom::fill(&mut salt)?;
-    let salt = u64::from_le_bytes(salt);
+fn file(
+    spacing_seconds: u32,
+    genesis_bits: Bits,
+    fixed_difficulty: bool,
+    seed: Option<Seed>,
+) -> Result<String> {
+    let (genesis_time, salt) = match seed {
+        Some(seed) => (SEEDED_GENESIS_TIME, seed.number("network")),
+        None => {
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+            (u32::try_from(now).unwrap_or(u32::MAX), u64::from_le_bytes(random_bytes()?))
+        }
+    };
     let half_life_seconds = spacing_seconds.saturating_mul(20);
     let limit_bits = if fixed_difficulty { genesis_bits } else { LIMIT };
     Ok(format!(
@@ -127,7 +139,7 @@ mod tests {
     fn generated_blocks_need_little_work() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("network.toml");
-        std::fs::write(&path, for_generated_blocks(7).unwrap()).unwrap();
+        std::fs::write(&path, for_generated_blocks(7, None).unwrap()).unwrap();
         let params = network::load(path.to_str().unwrap()).unwrap();
         assert!(crate::api::routes::dev::is_available(&params));
         assert_eq!(params.spec().spacing_seconds, 7);
@@ -141,6 +153,14 @@ mod tests {
             let requested = hashes.clamp(65_536.0, 1e60);
             assert!(hashes > 1e60 || (0.49..1.01).contains(&(expected / requested)), "{hashes}");
         }
+    }
+
+    #[test]
+    fn networks_of_a_seed_are_the_same() {
+        let network = |seed| for_generated_blocks(2, Some(Seed::new(seed))).unwrap();
+        assert_eq!(network(7), network(7));
+        assert_ne!(network(7), network(8));
+        assert_ne!(for_generated_blocks(2, None).unwrap(), for_generated_blocks(2, None).unwrap());
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! has started the node, it reserves the port by a UDP socket of the same number: other testnets that
 //! start at the same time choose others. The system releases it however the process ends.
 
+use crate::seed::Seed;
 use anyhow::{Result, ensure};
 use std::collections::BTreeSet;
 use std::io::ErrorKind;
@@ -21,14 +22,23 @@ const MAX_RESERVED: usize = 512;
 /// The sockets of reserved ports.
 static RESERVED: Mutex<Vec<UdpSocket>> = Mutex::new(Vec::new());
 
-/// A number of free ports outside those that are reserved.
-pub fn free(count: usize, reserved: &BTreeSet<u16>) -> Result<Vec<u16>> {
+/// A number of free ports outside those that are reserved: the same for the same seed, as far as they are
+/// free.
+pub fn free(count: usize, reserved: &BTreeSet<u16>, seed: Option<Seed>) -> Result<Vec<u16>> {
     let mut ports = Vec::new();
-    for _ in 0..count.saturating_mul(TRIES) {
+    let reserved_tries = if seed.is_some() { reserved.len() } else { 0 };
+    for attempt in 0..count.saturating_mul(TRIES).saturating_add(reserved_tries) {
         if ports.len() == count {
             break;
         }
-        let port = RANGE.start + random()? % (RANGE.end - RANGE.start);
+        let random = match seed {
+            Some(seed) => {
+                let [low, high, ..] = seed.bytes(&format!("port {attempt}"));
+                u16::from_le_bytes([low, high])
+            }
+            None => random()?,
+        };
+        let port = RANGE.start + random % (RANGE.end - RANGE.start);
         let is_known = reserved.contains(&port) || ports.contains(&port);
         if !is_known && !is_in_use(port) && reserve(port) {
             ports.push(port);
@@ -75,7 +85,7 @@ mod tests {
 
     #[test]
     fn free_ports_are_distinct_and_bindable() {
-        let ports = free(20, &BTreeSet::new()).unwrap();
+        let ports = free(20, &BTreeSet::new(), None).unwrap();
         assert_eq!(ports.iter().collect::<BTreeSet<_>>().len(), 20);
         assert!(ports.iter().all(|port| RANGE.contains(port)));
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
@@ -95,10 +105,22 @@ mod tests {
     }
 
     #[test]
+    fn ports_of_a_seed_continue_where_they_ended() {
+        let (seed, none) = (Some(Seed::new(7)), BTreeSet::new());
+        let first = free(4, &none, seed).unwrap();
+        let reserved = first.iter().copied().collect();
+        let second = free(4, &reserved, seed).unwrap();
+        assert!(second.iter().all(|port| !first.contains(port)));
+        assert_ne!(free(4, &none, Some(Seed::new(8))).unwrap(), first);
+    }
+
+    #[test]
     fn skips_reserved_ports() {
         let all_but_few: BTreeSet<u16> = RANGE.filter(|port| port % 64 != 7).collect();
-        let ports = free(3, &all_but_few).unwrap();
+        let ports = free(3, &all_but_few, None).unwrap();
         assert!(ports.iter().all(|port| port % 64 == 7));
-        assert!(free(1, &RANGE.collect()).unwrap_err().to_string().contains("no port from 10000"));
+        assert!(
+            free(1, &RANGE.collect(), None).unwrap_err().to_string().contains("no port from 10000")
+        );
     }
 }

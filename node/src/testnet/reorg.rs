@@ -4,11 +4,13 @@
 use super::topology::NodeNumber;
 use super::{Testnet, miner_addresses, partition};
 use crate::api::routes::chain::Chain;
+use crate::auth::Token;
 use crate::client::Client;
 use crate::mining::source::remote::RemoteSource;
 use crate::mining::{self, MiningConfig};
 use anyhow::{Context, Result, ensure};
 use chain::Address;
+use serde_json::json;
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
 use tokio::time::sleep;
@@ -61,7 +63,7 @@ pub async fn cause(
     report(&format!("partitioning {node} off"));
     partition::cut(testnet, &[node]).await?;
     let outmined = async {
-        let client = Client::new(&manifest.node(node).api_url())?;
+        let client = client(testnet, node)?;
         let fork = chain(&client).await?;
         report(&format!("mining {depth} blocks on {node} above height {}", fork.height));
         mine(testnet, client.clone(), depth).await?;
@@ -91,8 +93,9 @@ async fn outmine(
     depth: u32,
     report: &mut impl FnMut(&str),
 ) -> Result<()> {
-    let client = Client::new(&testnet.manifest().node(other).api_url())?;
-    if testnet.manifest().miners() == 0 {
+    let client = client(testnet, other)?;
+    let manifest = testnet.manifest();
+    if manifest.miners() == 0 || manifest.generation.is_enabled() {
         report(&format!("mining {} blocks on {other}", depth + 1));
         return mine(testnet, client, depth + 1).await;
     }
@@ -104,8 +107,21 @@ async fn outmine(
     heavier.await
 }
 
-/// Mines a number of blocks for a node, with one thread of this process.
+/// A client of a node, with its token.
+fn client(testnet: &Testnet, node: NodeNumber) -> Result<Client> {
+    let client = Client::new(&testnet.manifest().node(node).api_url())?;
+    Ok(client.with_token(Token::read(&testnet.directory().node(node))?))
+}
+
+/// Mines a number of blocks for a node, with one thread of this process, or by the node itself if its
+/// blocks derive from a seed.
 async fn mine(testnet: &Testnet, client: Client, blocks: u32) -> Result<()> {
+    if testnet.is_deterministic() {
+        let miner = miner(testnet)?.encode(testnet.params().hrp());
+        let body = json!({ "blocks": blocks, "miner": miner });
+        client.create(&["dev", "generate"], &body, LIMIT).await?;
+        return Ok(());
+    }
     let goal = MiningConfig {
         miner: miner(testnet)?,
         blocks: Some(blocks),

@@ -77,7 +77,12 @@ pub async fn last_blocks(
     report(&format!("mining a branch of {} blocks above height {fork_height}", depth + 1));
     let miner = miner(testnet)?;
     let required = changes.replace.iter().map(Transfer::id).collect();
-    let mut branch = Branch::start(first, testnet.params(), fork_height, miner, required).await?;
+    // Every branch has extra nonces of its own, so that none is a branch of before.
+    let seed = testnet.manifest().seed.filter(|_| testnet.is_deterministic());
+    let extra_nonce = seed.map(|seed| seed.number(&format!("branch {}", old.tip)));
+    let params = testnet.params();
+    let mut branch =
+        Branch::start(first, params, fork_height, miner, required, extra_nonce).await?;
     let last_time = replaced_blocks.last().context("the depth is 1 at least")?.header.time;
     let extra = || vec![PlannedBlock { time: last_time, transfers: Vec::new() }];
     plan.blocks.extend(extra());

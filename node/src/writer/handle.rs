@@ -77,7 +77,7 @@ pub(super) enum Request {
     Override(BlockOverride, block::Hash, oneshot::Sender<Result<(), InvalidateError>>),
     RemoveTransfer(tx::Id, oneshot::Sender<Result<Option<Dropped>, StoreError>>),
     SetClock(ClockSetting, oneshot::Sender<io::Result<()>>),
-    SetNextBlockTime(Timestamp, oneshot::Sender<()>),
+    SetNextBlockTime(Timestamp, oneshot::Sender<io::Result<()>>),
     Flush,
     Stop,
 }
@@ -197,8 +197,8 @@ impl Handle {
         self.request(|reply| Request::SetClock(setting, reply)).await
     }
 
-    /// Sets the time of the next block that is generated. A restart forgets it.
-    pub async fn set_next_block_time(&self, time: Timestamp) -> Result<(), Stopped> {
+    /// Sets the time of the next block that is generated, also after a restart.
+    pub async fn set_next_block_time(&self, time: Timestamp) -> Result<io::Result<()>, Stopped> {
         self.request(|reply| Request::SetNextBlockTime(time, reply)).await
     }
 

@@ -24,7 +24,8 @@ impl World {
         let (writer, reader) = open(&folder);
         let (_, events) = events::Thread::start(folder.path(), reader.clone(), Vec::new()).unwrap();
         let metrics = Arc::default();
-        let thread = Thread::spawn(writer, Clock::default(), events.publisher().clone(), metrics);
+        let thread =
+            Thread::spawn(writer, Clock::default(), None, events.publisher().clone(), metrics);
         let thread = thread.unwrap();
         World { thread, reader, folder }
     }

@@ -1,5 +1,5 @@
 //! The node's identity key: generated at the first start, stored in the data directory, readable by
-//! its owner only.
+//! its owner only. Nodes of tests may have one that is derived from a seed.
 
 use chain::store::keeps_modes;
 use libp2p::PeerId;
@@ -79,6 +79,22 @@ pub(crate) fn open(data: &Path) -> Result<Keypair, KeyError> {
 /// The key cannot be read or created.
 pub fn peer_id(data: &Path) -> Result<PeerId, KeyError> {
     Ok(open(data)?.public().to_peer_id())
+}
+
+/// Creates the key of the node with a data directory, which must exist, from a secret of 32 bytes, unless the
+/// node has a key. For networks whose nodes need no secret key of their own, such as those of tests.
+///
+/// # Errors
+/// The key cannot be created.
+pub fn create_key(data: &Path, mut secret: [u8; 32]) -> Result<(), KeyError> {
+    let path = data.join(NAME);
+    if fs::symlink_metadata(&path).is_ok() {
+        return Ok(());
+    }
+    // Fails for other lengths only.
+    let key = Keypair::ed25519_from_bytes(&mut secret)
+        .map_err(|reason| KeyError::Damaged { path: path.clone(), reason })?;
+    write(data, &path, &key).map_err(|reason| KeyError::Write { path, reason })
 }
 
 fn read(path: PathBuf, metadata: &fs::Metadata) -> Result<Keypair, KeyError> {

@@ -90,8 +90,20 @@ pub fn is_available(params: &Params) -> bool {
     spec.fixed_difficulty && work.is_ok_and(|work| work.is_ok_and(|work| work <= MAX_WORK))
 }
 
-/// Checks that a node can generate blocks by itself, if it is to.
+/// Checks that a node can generate blocks by itself and derive them from a seed, if it is to.
 pub fn check_generation(config: &Config) -> anyhow::Result<()> {
+    if config.seed.is_some() {
+        ensure!(
+            is_available(&config.params),
+            "--seed needs a development network: blocks of `{}` take work, and keys must be secret",
+            config.params.name()
+        );
+        ensure!(
+            !config.mine,
+            "--mine searches blocks with threads, which find them at random times: leave out --seed, or use \
+             --automine or --block-time instead of --mine"
+        );
+    }
     if !config.generation.is_enabled() {
         return Ok(());
     }
@@ -278,18 +290,13 @@ pub async fn time(
     let next_block_time = next_block_time.transpose()?;
     let setting = request.setting(node.writer.clock_setting())?;
     if let Some(setting) = setting {
-        node.writer.set_clock(setting).await?.map_err(|error| {
-            let kind = match error.kind() {
-                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Kind::DISK_FULL,
-                _ => Kind::INTERNAL,
-            };
-            Problem::new(kind, format!("the clock cannot be stored: {error}"))
-        })?;
+        node.writer.set_clock(setting).await?.map_err(|error| clock_not_stored(&error))?;
         // Published before the response.
         let _ = node.readiness.check().await;
     }
     if let Some(time) = next_block_time {
-        node.writer.set_next_block_time(time).await?;
+        let set = node.writer.set_next_block_time(time).await?;
+        set.map_err(|error| clock_not_stored(&error))?;
     }
     let setting = node.writer.clock_setting();
     Ok(Json(TimeResponse {
@@ -297,6 +304,14 @@ pub async fn time(
         time: setting.now().get(),
         frozen: matches!(setting, ClockSetting::Frozen(_)),
     }))
+}
+
+fn clock_not_stored(error: &io::Error) -> Problem {
+    let kind = match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Kind::DISK_FULL,
+        _ => Kind::INTERNAL,
+    };
+    Problem::new(kind, format!("the clock cannot be stored: {error}"))
 }
 
 /// A request that names a block.

@@ -26,6 +26,16 @@ pub fn lock_testnet(directory: &Directory) -> Result<(DirectoryLock, Testnet)> {
     Ok((lock, testnet))
 }
 
+/// Prints that blocks do not derive from the seed of a testnet, if it has one and nodes mine with threads.
+pub fn notice_threads(testnet: &Testnet) {
+    if testnet.manifest().seed.is_some() && !testnet.is_deterministic() {
+        notice(
+            "blocks are mined with threads, which find them at random times: --seed determines keys, and \
+             what links lose, but not blocks",
+        );
+    }
+}
+
 /// Prints a notice to stderr, beside the result on stdout.
 pub fn notice(text: &str) {
     let _ = writeln!(io::stderr(), "{text}");

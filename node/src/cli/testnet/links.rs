@@ -212,7 +212,15 @@ impl Skew {
         };
         let token = Token::read(&testnet.directory().node(number))?;
         let client = Client::new(&manifest.node(number).api_url())?.with_token(token);
-        let body = json!({ "offset_seconds": self.seconds });
+        let body = match testnet.is_deterministic() {
+            // The clocks of all nodes stand still at that time.
+            true => {
+                let genesis = testnet.params().genesis().header.time.get();
+                let time = i64::from(genesis).saturating_add(self.seconds);
+                json!({ "time": time, "frozen": true })
+            }
+            false => json!({ "offset_seconds": self.seconds }),
+        };
         let set = client.create(&["dev", "time"], &body, LIMIT).await;
         set.with_context(|| format!("the clock of {number} cannot be set")).map(drop)
     }

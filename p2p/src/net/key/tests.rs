@@ -79,3 +79,15 @@ fn missing_directory_is_reported_with_the_file() {
     assert!(matches!(error, KeyError::Write { .. }));
     assert!(error.to_string().contains("node.key"));
 }
+
+#[test]
+fn key_of_a_secret_is_the_same_everywhere_and_replaces_none() {
+    let [one, other] = [(); 2].map(|()| tempfile::tempdir().unwrap());
+    for directory in [&one, &other] {
+        create_key(directory.path(), [7; 32]).unwrap();
+    }
+    assert_eq!(peer_id(one.path()).unwrap(), peer_id(other.path()).unwrap());
+    let before = peer_id(one.path()).unwrap();
+    create_key(one.path(), [8; 32]).unwrap();
+    assert_eq!(peer_id(one.path()).unwrap(), before);
+}

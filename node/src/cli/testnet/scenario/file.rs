@@ -123,6 +123,7 @@ impl Scenario {
                 network: table.network,
                 spacing: table.spacing,
                 generation: None,
+                seed: None,
             },
             binaries: by_node("binaries", table.binaries, nodes)?,
             disks: by_node("disks", table.disks, nodes)?,

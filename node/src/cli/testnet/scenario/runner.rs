@@ -7,6 +7,7 @@ use super::step::{DiskAction, Exec, Expect, Nodes, ScenarioLoad, Step, Switch, T
 use super::world::World;
 use super::{mine, step, transfers};
 use crate::cli::node::block_on;
+use crate::cli::testnet::args::notice_threads;
 use crate::snapshot::Copier;
 use crate::testnet::load::{self, Load, Targets};
 use crate::testnet::topology::NodeNumber;
@@ -55,7 +56,9 @@ impl Runner {
         let testnet = Directory::at(directory.join("testnet"));
         let mut world = None;
         runner.step(0, "start of the testnet", || {
-            world = Some(set_up(scenario, &testnet, seed)?);
+            let set_up = set_up(scenario, &testnet, seed)?;
+            notice_threads(set_up.testnet());
+            world = Some(set_up);
             Ok(None)
         })?;
         let mut loads = Vec::new();
