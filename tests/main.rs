@@ -34,6 +34,7 @@ mod selection;
 mod shell;
 #[cfg(target_os = "linux")]
 mod start_stop;
+mod snapshots;
 mod stratum;
 mod test_chain;
 #[cfg(unix)]

@@ -23,6 +23,7 @@ use crate::mining::stratum::{self, Workers};
 use crate::mining::templates::Templates;
 use crate::network::{self, Network};
 use crate::node_file::NodeFile;
+use crate::snapshot::Store;
 use crate::state::NodeState;
 use crate::tls::Tls;
 use crate::{api, event_sources, listener, mining, writer};
@@ -31,9 +32,10 @@ use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Mutex, Semaphore, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -52,6 +54,8 @@ pub struct Daemon {
     node: Arc<NodeState>,
     url: String,
     running: Running,
+    /// The sockets for the next start, so that connections wait for it.
+    kept: Option<Listeners>,
 }
 
 impl Daemon {
@@ -65,12 +69,35 @@ impl Daemon {
     ) -> Result<Option<Daemon>> {
         check(&config)?;
         let listeners = Listeners::bind(&config)?;
+        Daemon::start_on(config, (listeners, None), Api::First, stop).await
+    }
+
+    /// Starts a node that can be asked to start again, in a state of before: with the sockets of
+    /// [`restart`](Self::restart) if it is not the first start.
+    pub async fn start_restartable(
+        config: Config,
+        kept: Option<Listeners>,
+        stop: &mut (impl Future<Output = ()> + Unpin),
+    ) -> Result<Option<Daemon>> {
+        check(&config)?;
+        let api = if kept.is_some() { Api::Last } else { Api::First };
+        let listeners = kept.map_or_else(|| Listeners::bind(&config), Ok)?.duplicate()?;
+        Daemon::start_on(config, listeners, api, stop).await
+    }
+
+    async fn start_on(
+        config: Config,
+        (listeners, kept): (Listeners, Option<Listeners>),
+        api: Api,
+        stop: &mut (impl Future<Output = ()> + Unpin),
+    ) -> Result<Option<Daemon>> {
+        Store::of(&config.data).complete_return()?;
         let scheme = if config.tls.is_some() { "https" } else { "http" };
         let url = format!("{scheme}://{}", listeners.api_address);
-        let mut running = Running::default();
-        match running.start(config, listeners, &url, stop).await {
+        let mut running = Running { is_restartable: kept.is_some(), ..Running::default() };
+        match running.start(config, listeners, (&url, api), stop).await {
             Ok(Some(node)) => {
-                let daemon = Daemon { node, url, running };
+                let daemon = Daemon { node, url, running, kept };
                 daemon.log_start();
                 Ok(Some(daemon))
             }
@@ -152,8 +179,15 @@ impl Daemon {
         let _ = tokio::time::timeout(ANNOUNCE_TIMEOUT, announced).await;
     }
 
+    /// The sockets for the next start, if the node was asked to start again once it has stopped.
+    pub fn restart(&mut self) -> Option<Listeners> {
+        let is_requested = |requested: &AtomicBool| requested.load(Ordering::Relaxed);
+        self.kept.take().filter(|_| self.node.restart.as_ref().is_some_and(is_requested))
+    }
+
     /// Stops the node.
     pub async fn stop(self) -> Result<()> {
+        drop(self.kept);
         self.running.stop().await?;
         tracing::info!("node stopped");
         Ok(())
@@ -191,14 +225,43 @@ fn check(config: &Config) -> Result<()> {
     network::check(&config.peering, &config.data)
 }
 
+/// When the server of the API starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Api {
+    /// Before the data directory is opened: it responds that the node is starting.
+    First,
+    /// After all others, so that every response is that of a node that has started.
+    Last,
+}
+
 /// The bound sockets of the servers.
-struct Listeners {
+pub struct Listeners {
     api: TcpListener,
     api_address: SocketAddr,
     stratum: Option<(TcpListener, SocketAddr)>,
 }
 
 impl Listeners {
+    /// The sockets, and the same ones once more.
+    fn duplicate(self) -> Result<(Listeners, Option<Listeners>)> {
+        let twice = |listener: TcpListener| {
+            let one = listener.into_std()?;
+            let other = one.try_clone()?;
+            Ok::<_, std::io::Error>((TcpListener::from_std(one)?, TcpListener::from_std(other)?))
+        };
+        let Listeners { api, api_address, stratum } = self;
+        let (api, other_api) = twice(api)?;
+        let (stratum, other_stratum) = match stratum {
+            Some((listener, address)) => {
+                let (one, other) = twice(listener)?;
+                (Some((one, address)), Some((other, address)))
+            }
+            None => (None, None),
+        };
+        let other = Listeners { api: other_api, api_address, stratum: other_stratum };
+        Ok((Listeners { api, api_address, stratum }, Some(other)))
+    }
+
     fn bind(config: &Config) -> Result<Listeners> {
         let api = listener::bind(config.api, "--api")?;
         let api_address = listener::local_address(&api)?;
@@ -227,6 +290,8 @@ struct Announced {
 /// The parts that run, each with a thread or tasks, in the order of their start.
 #[derive(Default)]
 struct Running {
+    /// Whether the program can start the node again.
+    is_restartable: bool,
     /// Becomes true at shutdown.
     stop: watch::Sender<bool>,
     api: Option<JoinHandle<()>>,
@@ -247,7 +312,7 @@ impl Running {
         &mut self,
         config: Config,
         listeners: Listeners,
-        url: &str,
+        (url, order): (&str, Api),
         stop: &mut (impl Future<Output = ()> + Unpin),
     ) -> Result<Option<Arc<NodeState>>> {
         let Listeners { api, api_address, stratum } = listeners;
@@ -259,7 +324,13 @@ impl Running {
         let starting = starting::app(hosts, Arc::clone(&metrics.http), resources.clone(), progress);
         let (publish_app, app) = watch::channel(starting);
         let serve = server::serve(api, config.tls.clone(), app, self.stop.subscribe());
-        self.api = Some(tokio::spawn(serve));
+        let serve = match order {
+            Api::First => {
+                self.api = Some(tokio::spawn(serve));
+                None
+            }
+            Api::Last => Some(serve),
+        };
         let Some(stores) = Stores::open(&config, mining_threads(&config), report, stop).await?
         else {
             return Ok(None);
@@ -292,6 +363,7 @@ impl Running {
             }
         });
         written?;
+        self.api = self.api.take().or(serve.map(tokio::spawn));
         self.announced = Some(Announced { data, tls });
         Ok(Some(node))
     }
@@ -340,6 +412,8 @@ impl Running {
             metrics,
             started: Instant::now(),
             shutdown: CancellationToken::new(),
+            snapshots: Mutex::new(Store::of(&config.data)),
+            restart: self.is_restartable.then(AtomicBool::default),
             stopping: self.stop.subscribe(),
         });
         Ok(Some((node, token)))
@@ -385,7 +459,18 @@ impl Running {
     /// closes the data directory, and last the event log, so that it records all of this. Returns
     /// the error of the part on which most others depend.
     async fn stop(self) -> Result<()> {
-        let Running { stop, api, events, writer, network, jobs, stratum, tasks, announced } = self;
+        let Running {
+            stop,
+            is_restartable: _,
+            api,
+            events,
+            writer,
+            network,
+            jobs,
+            stratum,
+            tasks,
+            announced,
+        } = self;
         stop.send_replace(true);
         let jobs = if let Some(jobs) = jobs { jobs.stop().await } else { Ok(()) };
         let mut served = if let Some(api) = api { api.await.context("the API") } else { Ok(()) };

@@ -6,13 +6,15 @@ use crate::metrics::Metrics;
 use crate::mining::readiness::Readiness;
 use crate::mining::stratum::Workers;
 use crate::mining::templates::Templates;
+use crate::snapshot::Store;
 use crate::{jobs, writer};
 use chain::Address;
 use chain::ledger::Reader;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Instant;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Mutex, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
 /// The handles of the parts of a running node, shared behind an `Arc`.
@@ -45,6 +47,10 @@ pub struct NodeState {
     pub started: Instant,
     /// Cancelled when a client requests the shutdown.
     pub shutdown: CancellationToken,
+    /// The snapshots of the data directory, on development networks; one request at a time.
+    pub snapshots: Mutex<Store>,
+    /// Whether the node starts again once it has stopped; `None` if the program that runs it would end.
+    pub restart: Option<AtomicBool>,
     /// Becomes true at shutdown; pending responses should then end.
     pub stopping: watch::Receiver<bool>,
 }

@@ -224,6 +224,7 @@ impl WriterTask {
                 Request::SetNextBlockTime(time, reply) => {
                     let _ = reply.send(self.clock.set_next_block_time(Some(time)));
                 }
+                Request::Run(work) => work(),
                 Request::Flush => self.flush()?,
                 Request::Stop => break,
             }

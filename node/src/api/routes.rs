@@ -16,6 +16,7 @@ pub mod metrics;
 pub mod mining;
 pub mod peers;
 mod rpc;
+pub mod snapshots;
 pub mod submit;
 pub mod transactions;
 pub mod transfer;
@@ -46,6 +47,7 @@ pub fn all(token: &Token) -> Routes {
         events::routes(),
         ws::routes(),
         dev::routes(token),
+        snapshots::routes(token),
     ];
     tables.into_iter().fold(Routes::default(), Routes::merge)
 }

@@ -22,25 +22,43 @@ pub fn run(args: Args, flags: &ArgMatches) -> Result<()> {
         let hangup = Hangup::of_process();
         let mut stop = std::pin::pin!(stop_on(hangup == Hangup::Stop)?);
         let mut reload = Reload::on(hangup == Hangup::Reload)?;
-        let config = args.settings.with_file(flags)?.start_log()?.validate()?;
-        let Some(mut daemon) = Daemon::start(config, &mut stop).await? else { return Ok(()) };
-        let mut refresh = refresh_interval();
-        let (mut sync, line) = (SyncProgress::new(daemon.node().clone()), ProgressLine::new());
+        let settings = args.settings.with_file(flags)?.start_log()?;
+        let mut kept = None;
         loop {
-            tokio::select! {
-                _ = refresh.tick() => match sync.sample().await {
-                    Some(stage) if line.is_on_terminal() => line.update(&stage),
-                    Some(stage) if line.is_due() => tracing::info!("sync: {stage}"),
-                    Some(_) => {}
-                    None => line.clear(),
-                },
-                () = reload.requested() => reload_files(&daemon),
-                () = daemon.ended() => break,
-                () = &mut stop => break,
+            let config = settings.clone().validate()?;
+            let started = Daemon::start_restartable(config, kept.take(), &mut stop).await?;
+            let Some(mut daemon) = started else { return Ok(()) };
+            run_until_end(&mut daemon, &mut reload, &mut stop).await;
+            kept = daemon.restart();
+            daemon.stop().await?;
+            if kept.is_none() {
+                return Ok(());
             }
         }
-        daemon.stop().await
     })
+}
+
+/// Shows progress and reloads files until the node ends or is stopped.
+async fn run_until_end(
+    daemon: &mut Daemon,
+    reload: &mut Reload,
+    stop: &mut (impl Future<Output = ()> + Unpin),
+) {
+    let mut refresh = refresh_interval();
+    let (mut sync, line) = (SyncProgress::new(daemon.node().clone()), ProgressLine::new());
+    loop {
+        tokio::select! {
+            _ = refresh.tick() => match sync.sample().await {
+                Some(stage) if line.is_on_terminal() => line.update(&stage),
+                Some(stage) if line.is_due() => tracing::info!("sync: {stage}"),
+                Some(_) => {}
+                None => line.clear(),
+            },
+            () = reload.requested() => reload_files(daemon),
+            () = daemon.ended() => return,
+            () = &mut *stop => return,
+        }
+    }
 }
 
 /// Opens the file of the log again, and reads the TLS certificate again.

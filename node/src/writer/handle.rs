@@ -78,6 +78,7 @@ pub(super) enum Request {
     RemoveTransfer(tx::Id, oneshot::Sender<Result<Option<Dropped>, StoreError>>),
     SetClock(ClockSetting, oneshot::Sender<io::Result<()>>),
     SetNextBlockTime(Timestamp, oneshot::Sender<io::Result<()>>),
+    Run(Box<dyn FnOnce() + Send>),
     Flush,
     Stop,
 }
@@ -200,6 +201,14 @@ impl Handle {
     /// Sets the time of the next block that is generated, also after a restart.
     pub async fn set_next_block_time(&self, time: Timestamp) -> Result<io::Result<()>, Stopped> {
         self.request(|reply| Request::SetNextBlockTime(time, reply)).await
+    }
+
+    /// Runs work on the writer's thread: the chain and the mempool do not change meanwhile.
+    pub async fn between_changes<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Stopped> {
+        self.request(|reply| Request::Run(Box::new(move || drop(reply.send(work()))))).await
     }
 
     /// A receiver of every change of the tip or the mempool.

@@ -68,6 +68,10 @@ kinds! {
         "The mempool has a transfer with this nonce. `expected` is the lowest fee that replaces it.";
     WOULD_REPLACE = CONFLICT "would-replace" "Transfer would replace another"
         "The mempool has a transfer with this nonce, and the request has `replace=false`.";
+    SNAPSHOT_EXISTS = CONFLICT "snapshot-exists" "Snapshot exists"
+        "The node has a snapshot of this name: remove it first, or use another name.";
+    HAS_PEERS = CONFLICT "has-peers" "Node has peers"
+        "The peers would send the later blocks again: disconnect them first, or revert the whole testnet with `chain testnet revert`.";
     STALE_TEMPLATE = CONFLICT "stale-template" "Stale block template"
         "The tip has changed since the template was issued: request a new one.";
     TOO_DEEP = UNPROCESSABLE_ENTITY "too-deep" "Branch too deep"

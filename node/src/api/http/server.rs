@@ -171,6 +171,8 @@ pub async fn serve(
     let mut stopped = pin!(shutdown_requested(&mut stop));
     loop {
         tokio::select! {
+            // First, so that a client that has learned of the end reaches what serves the port next.
+            biased;
             () = &mut stopped => break,
             Some(_) = server.tasks.join_next() => {}
             accepted = listener.accept() => match accepted {

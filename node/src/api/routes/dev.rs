@@ -206,7 +206,7 @@ fn listed_transfers(node: &NodeState, listed: &[String]) -> Result<Vec<Transfer>
     named.enumerate().map(|(index, it)| it.map_err(|problem| problem.for_item(index))).collect()
 }
 
-fn require_dev_network(node: &NodeState) -> Result<(), Problem> {
+pub(super) fn require_dev_network(node: &NodeState) -> Result<(), Problem> {
     let params = node.reader.params();
     if is_available(params) {
         return Ok(());
