@@ -10,7 +10,7 @@ use crate::address::Address;
 use crate::amount::Amount;
 use crate::codec::{DecodeError, Decoder};
 use crate::hash::sha256;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
 /// The balance and the nonce of an address.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -89,43 +89,46 @@ impl<V: AccountView> AccountView for &V {
 /// ```
 pub struct Overlay<V> {
     view: V,
-    changed: BTreeMap<Address, Account>,
+    changed: HashMap<Address, Account>,
     /// The changed accounts as they were before the current block.
-    before: BTreeMap<Address, Account>,
+    before: HashMap<Address, Account>,
 }
 
 impl<V: AccountView> Overlay<V> {
     /// Creates an overlay without changes.
     pub fn new(view: V) -> Overlay<V> {
-        Overlay { view, changed: BTreeMap::new(), before: BTreeMap::new() }
+        Overlay { view, changed: HashMap::new(), before: HashMap::new() }
     }
 
     /// Sets an account, and records its state before the current block.
     pub fn set(&mut self, address: Address, account: Account) -> Result<(), V::Error> {
-        if !self.before.contains_key(&address) {
-            let before = self.account(&address)?;
-            self.before.insert(address, before);
-        }
-        self.changed.insert(address, account);
+        let before = self.account(&address)?;
+        self.replace(address, before, account);
         Ok(())
     }
 
-    /// Ends the current block and returns the accounts that it changed.
+    /// Sets an account, which [`account`](AccountView::account) has just returned as `current`.
+    pub fn replace(&mut self, address: Address, current: Account, account: Account) {
+        self.before.entry(address).or_insert(current);
+        self.changed.insert(address, account);
+    }
+
+    /// Ends the current block and returns the accounts that it changed, in the order of their
+    /// addresses.
     pub fn end_block(&mut self) -> Vec<AccountChange> {
         let before = std::mem::take(&mut self.before);
-        before
-            .into_iter()
-            .map(|(address, before)| AccountChange {
-                address,
-                before,
-                after: self.changed.get(&address).copied().unwrap_or(before),
-            })
-            .filter(|change| change.before != change.after)
-            .collect()
+        let change = |(address, before)| {
+            let after = self.changed.get(&address).copied().unwrap_or(before);
+            AccountChange { address, before, after }
+        };
+        let changes = before.into_iter().map(change);
+        let mut changes: Vec<_> = changes.filter(|change| change.before != change.after).collect();
+        changes.sort_unstable_by_key(|change| change.address);
+        changes
     }
 
     /// Returns the final state of all changed accounts.
-    pub fn into_changes(self) -> BTreeMap<Address, Account> {
+    pub fn into_changes(self) -> HashMap<Address, Account> {
         self.changed
     }
 }

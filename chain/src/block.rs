@@ -50,13 +50,35 @@ impl Block {
 
     /// Encodes the block as header ‖ u32 count ‖ transactions.
     pub fn encode(&self) -> Vec<u8> {
-        let mut bytes = self.header.encode().to_vec();
-        let count =
-            u32::try_from(self.transactions.len()).expect("a block in memory counts in u32");
-        bytes.extend_from_slice(&count.to_le_bytes());
+        let mut bytes = self.encode_header_and_count();
         for transaction in &self.transactions {
             transaction.write(&mut bytes);
         }
+        bytes
+    }
+
+    /// Encodes the block, and returns the ids of all transactions with it, in order.
+    pub fn encode_with_ids(&self) -> (Vec<u8>, Vec<tx::Id>) {
+        let mut bytes = self.encode_header_and_count();
+        let mut ids = Vec::with_capacity(self.transactions.len());
+        for transaction in &self.transactions {
+            let start = bytes.len();
+            transaction.write(&mut bytes);
+            ids.push(match transaction {
+                Transaction::Transfer(_) => tx::Transfer::id_of_encoded(&bytes[start..]),
+                Transaction::Coinbase(coinbase) => coinbase.id(),
+            });
+        }
+        (bytes, ids)
+    }
+
+    fn encode_header_and_count(&self) -> Vec<u8> {
+        let size = self.transactions.len().saturating_mul(MIN_TRANSACTION_BYTES);
+        let mut bytes = Vec::with_capacity(size.saturating_add(Header::BYTES));
+        bytes.extend_from_slice(&self.header.encode());
+        let count =
+            u32::try_from(self.transactions.len()).expect("a block in memory counts in u32");
+        bytes.extend_from_slice(&count.to_le_bytes());
         bytes
     }
 

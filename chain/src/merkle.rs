@@ -41,24 +41,24 @@ fn bytes_of<L: Copy + Into<[u8; 32]>>(leaves: &[L]) -> Vec<[u8; 32]> {
 /// assert_ne!(branch.root(leaves[1]), Some(root));
 /// ```
 pub fn root<L: Copy + Into<[u8; 32]>>(leaves: &[L]) -> Root {
-    let mut level = bytes_of(leaves);
-    while level.len() > 1 {
-        level = level_above(&level);
-    }
-    level.first().map_or(Root::ZERO, |top| Root::from_bytes(*top))
+    root_and_mutation(leaves).0
 }
 
-/// Whether two different nodes of a pair are equal. Then a shorter list of leaves has the same root
-/// (CVE-2012-2459), and the body does not prove that the header commits to it.
-pub fn is_mutated<L: Copy + Into<[u8; 32]>>(leaves: &[L]) -> bool {
-    let mut level = bytes_of(leaves);
+/// Returns the root over leaves, and whether two different nodes of a pair are equal. Then a shorter
+/// list of leaves has the same root (CVE-2012-2459), and the body does not prove that the header
+/// commits to it.
+pub fn root_and_mutation<L: Copy + Into<[u8; 32]>>(leaves: &[L]) -> (Root, bool) {
+    let (mut level, mut is_mutated) = (bytes_of(leaves), false);
     while level.len() > 1 {
-        if level.chunks_exact(2).any(|pair| pair[0] == pair[1]) {
-            return true;
-        }
+        is_mutated |= level.chunks_exact(2).any(|pair| pair[0] == pair[1]);
         level = level_above(&level);
     }
-    false
+    (level.first().map_or(Root::ZERO, |top| Root::from_bytes(*top)), is_mutated)
+}
+
+/// Whether two different nodes of a pair are equal, as [`root_and_mutation`] returns it.
+pub fn is_mutated<L: Copy + Into<[u8; 32]>>(leaves: &[L]) -> bool {
+    root_and_mutation(leaves).1
 }
 
 /// A Merkle branch: the siblings from a leaf up to the root, which prove that the leaf is in the

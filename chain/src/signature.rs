@@ -5,10 +5,13 @@
 use crate::address::Address;
 use ed25519_zebra::{SigningKey, VerificationKey, VerificationKeyBytes, batch};
 use std::fmt;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// The number of signatures in a batch. Beyond some hundred the gain per signature is flat, and one
 /// invalid signature costs the verification of every signature of its batch.
 const BATCH: usize = 256;
+/// The number of signatures that outweighs starting a thread.
+const MIN_BATCH: usize = 32;
 
 /// An Ed25519 public key: 32 unchecked bytes, which [`PublicKey::verify`] decodes.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -121,30 +124,72 @@ impl SignatureCheck {
 /// Verifies signatures in batches on a number of threads. The error is the index of the first
 /// invalid signature.
 pub fn verify_all(checks: &[SignatureCheck], threads: usize) -> Result<(), usize> {
-    let share = checks.len().div_ceil(threads.max(1)).max(BATCH);
-    if checks.len() <= share {
-        return verify_batches(checks);
-    }
-    let results: Vec<_> = std::thread::scope(|scope| {
-        let workers: Vec<_> =
-            checks.chunks(share).map(|part| scope.spawn(|| verify_batches(part))).collect();
-        workers.into_iter().map(|it| it.join().expect("verification does not panic")).collect()
-    });
-    results.into_iter().enumerate().try_for_each(|(part, result)| {
-        result.map_err(|at: usize| part.saturating_mul(share).saturating_add(at))
-    })
+    let batches = checks.len().div_ceil(BATCH);
+    verify_on(checks, threads.min(batches).saturating_sub(1), || ()).0
 }
 
-fn verify_batches(checks: &[SignatureCheck]) -> Result<(), usize> {
-    for (number, batch) in checks.chunks(BATCH).enumerate() {
-        if batch.len() > 1 && is_valid_batch(batch) {
-            continue;
+/// Verifies signatures as [`verify_all`] does, while this thread does some work first. Returns the
+/// result of that too.
+pub fn verify_beside<T>(
+    checks: &[SignatureCheck],
+    threads: usize,
+    work: impl FnOnce() -> T,
+) -> (Result<(), usize>, T) {
+    let batches = checks.len() / MIN_BATCH;
+    verify_on(checks, threads.saturating_sub(1).min(batches), work)
+}
+
+/// Verifies signatures on a number of other threads, and on this one after some work.
+fn verify_on<T>(
+    checks: &[SignatureCheck],
+    others: usize,
+    work: impl FnOnce() -> T,
+) -> (Result<(), usize>, T) {
+    let batches =
+        Batches { checks, next: AtomicUsize::new(0), invalid: AtomicUsize::new(usize::MAX) };
+    let result = std::thread::scope(|scope| {
+        for _ in 0..others {
+            scope.spawn(|| batches.verify());
         }
-        if let Some(at) = batch.iter().position(|check| !check.is_valid()) {
-            return Err(number.saturating_mul(BATCH).saturating_add(at));
+        let result = work();
+        batches.verify();
+        result
+    });
+    match batches.invalid.into_inner() {
+        usize::MAX => (Ok(()), result),
+        at => (Err(at), result),
+    }
+}
+
+/// Signatures that several threads verify, batch by batch.
+struct Batches<'a> {
+    checks: &'a [SignatureCheck],
+    /// The index of the first signature of the next batch.
+    next: AtomicUsize,
+    /// The index of the first invalid signature that was found.
+    invalid: AtomicUsize,
+}
+
+impl Batches<'_> {
+    /// Verifies batches until none is left.
+    fn verify(&self) {
+        loop {
+            let start = self.next.fetch_add(BATCH, Ordering::Relaxed);
+            // An earlier batch than that of an invalid signature was taken before.
+            let is_needed = start < self.invalid.load(Ordering::Relaxed);
+            let Some(rest) = self.checks.get(start..).filter(|rest| is_needed && !rest.is_empty())
+            else {
+                return;
+            };
+            let batch = &rest[..rest.len().min(BATCH)];
+            if batch.len() > 1 && is_valid_batch(batch) {
+                continue;
+            }
+            if let Some(at) = batch.iter().position(|check| !check.is_valid()) {
+                self.invalid.fetch_min(start.saturating_add(at), Ordering::Relaxed);
+            }
         }
     }
-    Ok(())
 }
 
 fn is_valid_batch(checks: &[SignatureCheck]) -> bool {

@@ -121,7 +121,12 @@ impl Transfer {
 
     /// The id of the transfer: the SHA-256d of its encoding.
     pub fn id(&self) -> Id {
-        Id::from_bytes(sha256d(&self.encode()))
+        Transfer::id_of_encoded(&self.encode())
+    }
+
+    /// The id of the transfer with this encoding.
+    pub fn id_of_encoded(encoded: &[u8]) -> Id {
+        Id::from_bytes(sha256d(encoded))
     }
 
     /// The size of the encoded transfer, in bytes.

@@ -83,8 +83,18 @@ pub fn check(
     is_known: impl Fn(&Id) -> bool,
     threads: usize,
 ) -> Result<CheckedBlock, RuleError> {
-    let (unverified, checks) = check_without_signatures(block.into(), params, is_known)?;
-    unverified.verify_signatures(&checks, threads)
+    Ok(check_unsigned(block, params, is_known)?.verify_beside(threads, |_| ())?.0)
+}
+
+/// Validates the body of a block alone as [`check`] does, except for the signatures, which
+/// [`UnverifiedBlock::verify_beside`] verifies.
+pub fn check_unsigned(
+    block: impl Into<Arc<Block>>,
+    params: &Params,
+    is_known: impl Fn(&Id) -> bool,
+) -> Result<UnverifiedBlock, RuleError> {
+    let (block, checks) = check_without_signatures(block.into(), params, is_known)?;
+    Ok(UnverifiedBlock { checks, ..block })
 }
 
 /// Validates the bodies of several blocks, with the same results as [`check`] for each of them.
@@ -111,27 +121,42 @@ pub fn check_all(
     let mut verify = |block: UnverifiedBlock| {
         let (own, others) = rest.split_at(block.unknown.len());
         rest = others;
-        block.verify_signatures(own, threads)
+        UnverifiedBlock { checks: own.to_vec(), ..block }.verify_beside(threads, |_| ())
     };
-    unverified.into_iter().map(|block| block.and_then(&mut verify)).collect()
+    unverified.into_iter().map(|block| Ok(block.and_then(&mut verify)?.0)).collect()
 }
 
 /// A block that is valid alone if its signatures are.
-struct UnverifiedBlock {
+pub struct UnverifiedBlock {
     block: CheckedBlock,
     /// The transfers whose signatures are not verified yet, in order.
     unknown: Vec<Id>,
+    checks: Vec<SignatureCheck>,
+}
+
+impl From<CheckedBlock> for UnverifiedBlock {
+    fn from(block: CheckedBlock) -> UnverifiedBlock {
+        UnverifiedBlock { block, unknown: Vec::new(), checks: Vec::new() }
+    }
 }
 
 impl UnverifiedBlock {
-    fn verify_signatures(
+    /// The hash of the block.
+    pub fn hash(&self) -> block::Hash {
+        self.block.hash
+    }
+
+    /// Verifies the signatures on a number of threads, of which this one does some work with the
+    /// block first. The result of the work is lost if a signature is invalid.
+    pub fn verify_beside<T>(
         self,
-        checks: &[SignatureCheck],
         threads: usize,
-    ) -> Result<CheckedBlock, RuleError> {
-        match signature::verify_all(checks, threads) {
-            Ok(()) => Ok(self.block),
-            Err(at) => Err(RuleError::BadSignature { id: self.unknown[at] }),
+        work: impl FnOnce(&CheckedBlock) -> T,
+    ) -> Result<(CheckedBlock, T), RuleError> {
+        let UnverifiedBlock { block, unknown, checks } = self;
+        match signature::verify_beside(&checks, threads, || work(&block)) {
+            (Ok(()), result) => Ok((block, result)),
+            (Err(at), _) => Err(RuleError::BadSignature { id: unknown[at] }),
         }
     }
 }
@@ -141,11 +166,11 @@ fn check_without_signatures(
     params: &Params,
     is_known: impl Fn(&Id) -> bool,
 ) -> Result<(UnverifiedBlock, Vec<SignatureCheck>), RuleError> {
-    let ids = block.ids();
-    body_is_not_mutated(&ids)?;
-    merkle_root_matches(&block, &ids)?;
+    let (encoded, ids) = block.encode_with_ids();
+    let (root, is_mutated) = merkle::root_and_mutation(&ids);
+    body_is_not_mutated(is_mutated)?;
+    merkle_root_matches(&block, root)?;
     let coinbase = starts_with_its_only_coinbase(&block)?.clone();
-    let encoded = block.encode();
     size_is_within_limit(&encoded, params)?;
     transactions_are_distinct(&ids)?;
     let transfers = amounts_of_transfers_are_in_range(&block, &ids)?;
@@ -158,15 +183,15 @@ fn check_without_signatures(
     }
     let hash = block.hash();
     let block = CheckedBlock { block, hash, ids, coinbase, transfers, encoded };
-    Ok((UnverifiedBlock { block, unknown }, checks))
+    Ok((UnverifiedBlock { block, unknown, checks: Vec::new() }, checks))
 }
 
-fn body_is_not_mutated(ids: &[Id]) -> Result<(), RuleError> {
-    if merkle::is_mutated(ids) { Err(RuleError::MutatedBody) } else { Ok(()) }
+fn body_is_not_mutated(is_mutated: bool) -> Result<(), RuleError> {
+    if is_mutated { Err(RuleError::MutatedBody) } else { Ok(()) }
 }
 
-fn merkle_root_matches(block: &Block, ids: &[Id]) -> Result<(), RuleError> {
-    let (expected, actual) = (block.header.merkle_root, merkle::root(ids));
+fn merkle_root_matches(block: &Block, actual: merkle::Root) -> Result<(), RuleError> {
+    let expected = block.header.merkle_root;
     if actual == expected { Ok(()) } else { Err(RuleError::BadMerkleRoot { expected, actual }) }
 }
 
@@ -285,7 +310,8 @@ pub(crate) fn mature<V: AccountView>(
         .balance
         .checked_add(amount)
         .expect("all issuance is at most one balance, as `Params::new` checks");
-    overlay.set(recipient, Account { balance, ..account }).map_err(ConnectError::View)
+    overlay.replace(recipient, account, Account { balance, ..account });
+    Ok(())
 }
 
 /// Applies a transfer: debits the sender, increments the nonce, then credits the recipient. A
@@ -308,8 +334,9 @@ pub(crate) fn apply<V: AccountView>(
         .balance
         .checked_add(details.amount)
         .ok_or(RuleError::AmountOverflow { id: details.id })?;
-    overlay.set(details.sender, debited).map_err(ConnectError::View)?;
-    overlay.set(details.recipient, Account { balance, ..recipient }).map_err(ConnectError::View)
+    overlay.replace(details.sender, sender, debited);
+    overlay.replace(details.recipient, recipient, Account { balance, ..recipient });
+    Ok(())
 }
 
 /// Checks the nonce, and returns the sender's nonce after the transfer.
