@@ -155,12 +155,13 @@ pub struct AccountChange {
     pub after: Account,
 }
 
-/// The undo data of a block: the accounts that it changed, as they were before.
+/// The undo data of a block: the accounts that it changed, as they were before, in the order of their
+/// addresses.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Undo(Vec<(Address, Account)>);
 
 impl Undo {
-    /// Creates the undo data for the changes of a block.
+    /// Creates the undo data for the changes of a block, which are in the order of their addresses.
     pub fn of(changes: &[AccountChange]) -> Undo {
         Undo(changes.iter().map(|change| (change.address, change.before)).collect())
     }
@@ -170,13 +171,19 @@ impl Undo {
         &self.0
     }
 
-    /// Encodes the undo data as u32 count ‖ address ‖ account ‖ …
+    /// Encodes the undo data as u32 count ‖ address ‖ account ‖ …, followed by the addresses of the
+    /// accounts that were absent.
     pub fn encode(&self) -> Vec<u8> {
-        let count = u32::try_from(self.0.len()).expect("a block changes fewer accounts than u32");
+        let is_present = |(_, account): &&(Address, Account)| !account.is_absent();
+        let count = self.0.iter().filter(is_present).count();
+        let count = u32::try_from(count).expect("a block changes fewer accounts than u32");
         let mut bytes = count.to_le_bytes().to_vec();
-        for (address, account) in &self.0 {
+        for (address, account) in self.0.iter().filter(is_present) {
             bytes.extend_from_slice(address.as_bytes());
             bytes.extend_from_slice(&account.encode());
+        }
+        for (address, _) in self.0.iter().filter(|account| !is_present(account)) {
+            bytes.extend_from_slice(address.as_bytes());
         }
         bytes
     }
@@ -191,7 +198,10 @@ impl Undo {
             let Some(account) = Account::read(&mut input)? else { return Ok(None) };
             accounts.push((address, account));
         }
-        input.finish()?;
+        while input.remaining() > 0 {
+            accounts.push((Address::from_bytes(input.array()?), Account::default()));
+        }
+        accounts.sort_unstable_by_key(|(address, _)| *address);
         Ok(Some(Undo(accounts)))
     }
 }
@@ -385,8 +395,15 @@ mod tests {
         }
 
         #[test]
-        fn undo_data_round_trips(accounts in prop::collection::vec((any::<u64>(), 0..1_000_u64, any::<u64>()), 0..20)) {
-            let undo = Undo(accounts.iter().map(|(n, balance, nonce)| (address(*n), account(*balance, *nonce))).collect());
+        fn undo_data_round_trips(
+            accounts in prop::collection::btree_map(any::<u64>(), (0..3_u64, 0..2_u64), 0..20),
+        ) {
+            let account = |(n, (balance, nonce)): (&u64, &(u64, u64))| {
+                (address(*n), account(*balance, *nonce))
+            };
+            let mut accounts: Vec<_> = accounts.iter().map(account).collect();
+            accounts.sort_by_key(|(address, _)| *address);
+            let undo = Undo(accounts);
             prop_assert_eq!(Undo::decode(&undo.encode()), Ok(Some(undo)));
         }
     }

@@ -56,6 +56,8 @@ pub struct BlockLog {
     file: File,
     number: u32,
     salt: Salt,
+    /// Whether the last file has the oldest version of the format.
+    is_oldest: bool,
     /// The offset after the last record.
     end: u32,
     /// The offset up to which the file is synced.
@@ -136,6 +138,7 @@ impl BlockLog {
             file,
             number: scan.last,
             salt,
+            is_oldest: scan.is_oldest,
             end: scan.end,
             synced: scan.end,
             dirty: false,
@@ -161,7 +164,10 @@ impl BlockLog {
         if length > empty_file_holds.min(MAX_PAYLOAD_BYTES) {
             return Err(too_long());
         }
-        if self.end.saturating_add(HEADER_BYTES).saturating_add(length) > self.file_bytes {
+        let is_newer = self.is_oldest && kind == RecordKind::Undo;
+        if is_newer
+            || self.end.saturating_add(HEADER_BYTES).saturating_add(length) > self.file_bytes
+        {
             self.rotate()?;
         }
         let location = RecordLocation { file: self.number, offset: self.end, length };
@@ -374,6 +380,7 @@ impl BlockLog {
         self.file = file;
         self.number = number;
         self.salt = salt;
+        self.is_oldest = false;
         self.end = FILE_HEADER_BYTES;
         self.synced = FILE_HEADER_BYTES;
         Ok(())

@@ -14,8 +14,11 @@
 
 const MAGIC: [u8; 7] = *b"blk log";
 
-/// The version of this format. Files of another version are rejected.
-pub(super) const VERSION: u8 = 1;
+/// The version of this format. Files of another version are rejected, except for those of the oldest
+/// one. It had the accounts of undo data in full, also the absent ones; nothing else differs, so
+/// only undo data may not be appended to its files.
+pub(super) const VERSION: u8 = 2;
+const OLDEST_VERSION: u8 = 1;
 
 /// The bit of the version that marks a compacted file.
 const COMPACTED: u8 = 0x80;
@@ -96,6 +99,8 @@ pub(super) enum FileHeader {
         previous: u32,
         /// Whether records were removed from the file.
         is_compacted: bool,
+        /// Whether the file has the oldest version.
+        is_oldest: bool,
     },
     /// An intact header of another format version.
     OtherVersion(u8),
@@ -121,14 +126,17 @@ impl FileHeader {
     pub(super) fn decode(bytes: &[u8; FILE_HEADER_BYTES as usize]) -> FileHeader {
         if bytes[..7] != MAGIC || u32_at(bytes, 16) != crc32c::crc32c(&bytes[..16]) {
             FileHeader::Invalid
-        } else if bytes[7] & !COMPACTED == VERSION {
+        } else {
+            let version = bytes[7] & !COMPACTED;
+            if ![OLDEST_VERSION, VERSION].contains(&version) {
+                return FileHeader::OtherVersion(version);
+            }
             FileHeader::Valid {
                 salt: Salt(u32_at(bytes, 8)),
                 previous: u32_at(bytes, 12),
                 is_compacted: bytes[7] & COMPACTED != 0,
+                is_oldest: version == OLDEST_VERSION,
             }
-        } else {
-            FileHeader::OtherVersion(bytes[7])
         }
     }
 }

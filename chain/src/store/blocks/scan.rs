@@ -54,6 +54,8 @@ pub(super) struct Scan {
     pub(super) last: u32,
     /// The salt of the last file; `None` if the file has to be created.
     pub(super) salt: Option<Salt>,
+    /// Whether the last file has the oldest version.
+    pub(super) is_oldest: bool,
     /// The offset after the last valid record of the last file.
     pub(super) end: u32,
     /// The size of all files before the last, in bytes.
@@ -124,7 +126,8 @@ pub(super) fn scan_records<E: From<LogError>>(
         previous = original_size(folder, number, &mut gaps)?;
     }
     let end = FILE_HEADER_BYTES;
-    let mut scan = Scan { last, salt: None, end, earlier_bytes, previous, gaps, truncation: None };
+    let (salt, is_oldest, truncation) = (None, false, None);
+    let mut scan = Scan { last, salt, is_oldest, end, earlier_bytes, previous, gaps, truncation };
     let path = file_path(folder, last);
     let file = if files == 0 { None } else { FileScan::open(folder, last, previous)? };
     let Some(mut file) = file else {
@@ -135,7 +138,7 @@ pub(super) fn scan_records<E: From<LogError>>(
         scan.truncation = (bytes > 0).then_some(Truncation { path, offset: 0, bytes });
         return Ok(scan);
     };
-    scan.salt = Some(file.salt);
+    (scan.salt, scan.is_oldest) = (Some(file.salt), file.is_oldest);
     if let Some(offset) = file.visit(covered, &mut visit)? {
         let is_covered = (LogPosition { file: last, offset }) < covered;
         let ends_early = covered.file == last && file.bytes < u64::from(covered.offset);
@@ -157,6 +160,7 @@ pub(super) fn scan_records<E: From<LogError>>(
         scan.previous = file.bytes;
         scan.gaps.insert(last, file.gaps);
         (scan.last, scan.salt, scan.end) = (last + 1, None, FILE_HEADER_BYTES);
+        scan.is_oldest = false;
     }
     Ok(scan)
 }
@@ -166,6 +170,7 @@ struct FileScan {
     path: PathBuf,
     number: u32,
     salt: Salt,
+    is_oldest: bool,
     gaps: Gaps,
     /// The original size of the file.
     bytes: u64,
@@ -188,9 +193,9 @@ impl FileScan {
                 let path = number.checked_sub(1).map_or(path, |before| file_path(folder, before));
                 Err(LogError::Damaged { path, offset: previous.min(recorded.into()) })
             }
-            Some((FileHeader::Valid { salt, .. }, gaps)) => {
+            Some((FileHeader::Valid { salt, is_oldest, .. }, gaps)) => {
                 let (bytes, offset) = (gaps.original_size(bytes), FILE_HEADER_BYTES);
-                Ok(Some(FileScan { path, number, salt, gaps, bytes, input, offset }))
+                Ok(Some(FileScan { path, number, salt, is_oldest, gaps, bytes, input, offset }))
             }
             Some((FileHeader::OtherVersion(found), _)) => Err(LogError::Version { path, found }),
             _ if bytes <= u64::from(FILE_HEADER_BYTES) => Ok(None),

@@ -1,4 +1,5 @@
 mod compact;
+mod version;
 
 use super::*;
 use proptest::prelude::*;
@@ -330,20 +331,6 @@ fn damage_in_earlier_file_is_reported() {
     fs::remove_file(&path).unwrap();
     let error = open(folder.path()).unwrap_err();
     assert!(matches!(&error, LogError::Missing { path: reported } if *reported == path), "{error}");
-}
-
-// T16
-#[test]
-fn file_of_newer_version_is_rejected_and_unchanged() {
-    let folder = tempfile::tempdir().unwrap();
-    let (path, _) = write_batches(folder.path());
-    let mut bytes = fs::read(&path).unwrap();
-    bytes[7] += 1;
-    let crc = crc32c::crc32c(&bytes[..16]);
-    bytes[16..20].copy_from_slice(&crc.to_le_bytes());
-    fs::write(&path, &bytes).unwrap();
-    assert!(matches!(open(folder.path()), Err(LogError::Version { found: 2, .. })));
-    assert_eq!(fs::read(&path).unwrap(), bytes);
 }
 
 // A received block contains the bytes of a later record, correct except for the secret salt.
