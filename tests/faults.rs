@@ -56,7 +56,7 @@ impl Fault {
     /// positive.
     fn ends_node(&self) -> bool {
         let syncs = ["fsync", "fdatasync"].contains(&self.kind());
-        syncs && !self.call.contains(" index") && !self.call.contains(" peers")
+        syncs && ![" index", " runs", " peers"].iter().any(|path| self.call.contains(path))
     }
 }
 
@@ -296,7 +296,7 @@ impl Run<'_> {
         let mut calls = self.calls().split_off(before);
         if [Phase::Connect, Phase::Reorganise, Phase::Rotate].contains(&phase) {
             // A flush of the index, which is a phase of its own, may happen meanwhile.
-            calls.retain(|call| !call.contains(" index"));
+            calls.retain(|call| !call.contains(" index") && !call.contains(" runs"));
         }
         calls
     }
@@ -440,8 +440,13 @@ fn no_acknowledged_block_is_lost_when_a_kind_of_call_fails() {
         let (phase, call) = (Phase::Flush, call.to_owned());
         Fault { phase, call, skip: 0, error }
     };
-    let faults = [flush("pwrite index/db", ENOSPC), flush("sync_file_range index/db", EDQUOT)];
-    assert_eq!(check_all(&chains, &faults), 2);
+    let faults = [
+        flush("pwrite index/db", ENOSPC),
+        flush("sync_file_range index/db", EDQUOT),
+        flush("create runs/", EIO),
+        flush("write runs/", ENOSPC),
+    ];
+    assert_eq!(check_all(&chains, &faults), 4);
 }
 
 // T09

@@ -1,7 +1,7 @@
 //! The rate at which full blocks are connected, beside the rate at which their signatures can be
 //! verified. Run by `cargo bench -p chain-ledger --bench connect`; optional arguments are the numbers
 //! of accounts before the first block (10000 and 1000000 by default), and the number of blocks as
-//! `blocks=20`.
+//! `blocks=20`. The disk space includes the rows of the accounts before the first block.
 
 use chain::ledger::{self, Options, Reader, Writer};
 use chain::mempool::{Limits, Replacement, Source};

@@ -6,9 +6,10 @@
 //! is connected on staged rows and the records are appended to the log.
 //! [`Writer::commit`] then syncs the log and publishes all changes since the last commit to the
 //! readers at once; [`Writer::next_mempool_changes`] updates the mempool. So nothing is written
-//! before it is validated, and nothing is published before it is durable. A reorganisation needs
-//! the same memory whatever its depth: staged rows beyond a limit are in temporary files. While the writer connects blocks, a [`Prechecker`] may validate the bodies of the
-//! next ones.
+//! before it is validated, and nothing is published before it is durable. A thread of its own writes
+//! committed rows to the index, which may be behind the tip: after a kill, blocks are replayed. A
+//! reorganisation needs the same memory whatever its depth: staged rows beyond a limit are in files.
+//! While the writer connects blocks, a [`Prechecker`] may validate the bodies of the next ones.
 //!
 //! The ledger knows neither peers nor miners nor the clock: times are arguments.
 //!
@@ -47,6 +48,8 @@ mod error;
 pub mod schema;
 mod records;
 mod rows;
+mod layers;
+mod index_jobs;
 mod overlay;
 mod side_branches;
 mod state;

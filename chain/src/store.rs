@@ -4,10 +4,10 @@
 //!   there is synced.
 //! - [`index`] is a key-value cache over the log, rebuilt from it whenever its integrity is in
 //!   doubt.
+//! - [`sorted_run`] has those rows of the index that change with every transaction.
 //! - [`journal`] holds data that cannot be derived from the log, such as mining jobs.
 //! - [`directory`] is the data directory: it is locked by one process, belongs to one genesis
 //!   block, and records how the last run ended.
-//! - [`sorted_run`] holds rows for the index that are too many for the memory.
 //! - [`invalidated`] is the operator's list of invalidated blocks.
 
 pub mod blocks;

@@ -45,7 +45,7 @@ const BATCH_BLOCKS: usize = 256;
 const BATCH_TRANSACTIONS: usize = 8_000;
 /// Updates for peers that a slow receiver may lag behind before it misses some.
 const PEER_UPDATES: usize = 65_536;
-/// The maximum time for which index rows stay in memory when nothing else flushes them.
+/// The maximum time after which rows are flushed to the index when nothing else flushes them.
 const FLUSH_INTERVAL: Duration = Duration::from_secs(5);
 /// The time from the first write to the mempool's journal to the sync for all that are written
 /// meanwhile. A power failure costs what was acknowledged within it, and during the sync.
@@ -245,7 +245,7 @@ impl WriterTask {
         if !due.is_empty() {
             let _ = self.peer_updates.send(p2p::ChainUpdate::TransfersDue(due));
         }
-        self.writer.flush()?;
+        self.writer.start_flush()?;
         self.prune()
     }
 
@@ -266,6 +266,11 @@ impl WriterTask {
         first: QueuedBlock,
     ) -> anyhow::Result<()> {
         let (blocks, mut replies) = self.next_batch(Some(first));
+        if blocks.len() == 1 {
+            // The writer verifies its signatures on all threads while it connects the block.
+            return self
+                .accept_blocks(blocks.into_iter().map(PrecheckedBlock::from).collect(), replies);
+        }
         let started = Instant::now();
         let mut prechecked = prechecker.precheck(blocks, self.clock.now());
         self.metrics.writer.check_time.time(started.elapsed());

@@ -3,16 +3,16 @@
 //! The log survives a write that fails. The index does not, so it is written only while the disk
 //! has room to spare. Its rows stay in memory meanwhile, and are few, because no block is accepted.
 
-use super::commit::FLUSH_ROWS;
 use super::writer::Writer;
 use crate::store::blocks::{RecordKind, RecordLocation};
+use crate::store::index::MAX_VALUE_BYTES;
 use crate::store::{DirectoryError, IndexError, StoreError};
 
 /// The room in bytes that the log must have after its disk was full: more than two blocks.
 const LOG_ROOM: usize = 4 << 20;
 
-/// The number of rows in memory with which no block of the log is replayed while the disk is full.
-const MAX_ROWS: usize = 4 * FLUSH_ROWS;
+/// The most that a flush writes, as a share of the memory of the rows.
+const WRITTEN_SHARE: usize = 2;
 
 impl Writer {
     /// Whether the disk is full. Meanwhile blocks are refused and reading goes on.
@@ -41,11 +41,12 @@ impl Writer {
     /// Whether the index can be written. If the disk was full, or there are rows to be written, it
     /// must have room; if the index failed on a full disk, it is opened again.
     pub(super) fn can_flush(&mut self) -> Result<bool, StoreError> {
-        let row_bytes = self.shared.read().unflushed.size_bytes();
+        let chunk_bytes = self.dirty_chunks.len().saturating_mul(MAX_VALUE_BYTES);
+        let row_bytes = self.shared.read().rows.memory_bytes() / WRITTEN_SHARE + chunk_bytes;
         if self.disk_full {
             self.disk_full = !self.log.disk_has_room(LOG_ROOM)?;
         }
-        if !self.disk_full && (row_bytes > 0 || !self.dirty_chunks.is_empty()) {
+        if !self.disk_full && row_bytes > 0 {
             self.disk_full = !self.index.has_room(row_bytes)?;
         }
         if self.index.has_failed() {
@@ -67,7 +68,8 @@ impl Writer {
 
     /// Whether rows that blocks of the log add find room in memory while the disk is full.
     pub(super) fn check_memory(&self) -> Result<(), StoreError> {
-        let rows = self.shared.read().unflushed.len() + self.uncommitted.len();
-        if rows >= MAX_ROWS { self.check_room() } else { Ok(()) }
+        let committed = self.shared.read().rows.memory_bytes();
+        let bytes = committed.saturating_add(self.uncommitted.memory_bytes());
+        if bytes >= self.flush_bytes.saturating_mul(4) { self.check_room() } else { Ok(()) }
     }
 }

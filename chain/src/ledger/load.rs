@@ -1,10 +1,10 @@
 //! Loading the index: the block index and the state that the accounts have.
 
 use super::error::OpenError;
-use super::flush;
 use super::records::read_block;
-use super::schema::{self, StateRow};
+use super::schema::{self, AccountRow, StateRow};
 use crate::accounts::LtHash;
+use crate::address::Address;
 use crate::block;
 use crate::block_index::{BlockIndex, NodeId};
 use crate::params::Params;
@@ -12,7 +12,8 @@ use crate::store::StoreError;
 use crate::store::blocks::{LogError, LogPosition, LogReader};
 use crate::store::directory::ShutdownKind;
 use crate::store::index::Index;
-use crate::store::sorted_run::RunFolder;
+use crate::store::sorted_run::{Merge, Run, RunFolder};
+use std::sync::Arc;
 
 /// The contents of the index.
 pub(super) struct Loaded {
@@ -21,6 +22,8 @@ pub(super) struct Loaded {
     pub(super) best_chain: Vec<NodeId>,
     pub(super) accounts_hash: LtHash,
     pub(super) covered: LogPosition,
+    /// The runs with the rows about transactions, the oldest first.
+    pub(super) runs: Vec<Arc<Run>>,
 }
 
 impl Loaded {
@@ -78,7 +81,7 @@ pub(super) fn index_identity(params: &Params) -> Vec<u8> {
     [&schema::VERSION.to_le_bytes(), params.genesis_hash().as_bytes().as_slice()].concat()
 }
 
-/// Loads the index, after completing a flush that was interrupted; `None` if it is empty.
+/// Loads the index; `None` if it is empty.
 pub(super) fn load_index(
     index: &Index,
     runs: &RunFolder,
@@ -86,20 +89,18 @@ pub(super) fn load_index(
     last_shutdown: ShutdownKind,
     is_interrupted: &dyn Fn() -> bool,
 ) -> Result<Option<Loaded>, LoadError> {
-    if !flush::complete(index, runs)? {
-        return Err(LoadError::IndexUnusable("a write to it was interrupted".into()));
-    }
     let Some(row) = index.get(schema::STATE_KEY).map_err(StoreError::from)? else {
         return Ok(None);
     };
     let row = StateRow::decode(&row).ok_or_else(malformed)?;
     let blocks = load_block_index(index, params, row.nodes)?;
     let best_chain = best_chain(&blocks, row.tip).ok_or_else(malformed)?;
+    let runs = open_runs(index, runs)?;
     if last_shutdown == ShutdownKind::UncleanSameBoot {
-        check_accounts(index, &row.accounts_hash, is_interrupted)?;
+        check_accounts(&runs, &row.accounts_hash, is_interrupted)?;
     }
     let StateRow { accounts_hash, covered, .. } = row;
-    Ok(Some(Loaded { blocks, best_chain, accounts_hash, covered }))
+    Ok(Some(Loaded { blocks, best_chain, accounts_hash, covered, runs }))
 }
 
 /// Adds the blocks of the best chain that are missing to the error of a log that ends too early.
@@ -143,22 +144,43 @@ fn load_block_index(index: &Index, params: &Params, count: u32) -> Result<BlockI
     blocks.filter(|blocks| blocks.len() == count as usize).ok_or_else(malformed)
 }
 
+/// Opens the runs that the index names, whose files must be unchanged.
+fn open_runs(index: &Index, folder: &RunFolder) -> Result<Vec<Arc<Run>>, LoadError> {
+    let named = index.get(schema::RUNS_KEY).map_err(StoreError::from)?.unwrap_or_default();
+    let named = schema::decode_runs(&named).ok_or_else(malformed)?;
+    let runs = named.into_iter().map(|run| folder.open(run).map(Arc::new)).collect();
+    let unusable = || LoadError::IndexUnusable("a file of its rows is missing or damaged".into());
+    Option::ok_or_else(runs, unusable)
+}
+
+/// Visits all accounts of the index.
+pub(super) fn visit_accounts(
+    runs: &[Arc<Run>],
+    mut visit: impl FnMut(Address, AccountRow) -> Result<(), LoadError>,
+) -> Result<(), LoadError> {
+    let mut rows = Merge::new(runs.iter().map(|run| &**run)).map_err(StoreError::from)?;
+    while let Some((key, value)) = rows.next().map_err(StoreError::from)? {
+        if !key.starts_with(schema::ACCOUNTS) {
+            break;
+        }
+        if let (Some(address), Some(value)) = (schema::account_address(key), value) {
+            visit(address, AccountRow::decode(value).ok_or_else(malformed)?)?;
+        }
+    }
+    Ok(())
+}
+
 /// Checks the account rows against their hash, after an unclean shutdown.
 fn check_accounts(
-    index: &Index,
+    runs: &[Arc<Run>],
     expected: &LtHash,
     is_interrupted: &dyn Fn() -> bool,
 ) -> Result<(), LoadError> {
     let mut accounts_hash = LtHash::empty();
-    for row in index.scan_prefix(schema::ACCOUNTS) {
-        if is_interrupted() {
-            return Err(LoadError::Fatal(OpenError::Interrupted));
-        }
-        let (key, value) = row.map_err(StoreError::from)?;
-        let address = schema::account_address(&key).ok_or_else(malformed)?;
-        let row = schema::AccountRow::decode(&value).ok_or_else(malformed)?;
+    visit_accounts(runs, |address, row| {
         accounts_hash.add(&address, &row.account);
-    }
+        if is_interrupted() { Err(LoadError::Fatal(OpenError::Interrupted)) } else { Ok(()) }
+    })?;
     if accounts_hash == *expected {
         Ok(())
     } else {

@@ -1,10 +1,10 @@
 //! Updating the mempool to a new tip, in steps: a reorganisation may return any number of
 //! transfers, and readers wait only for one step at a time.
 
-use super::overlay::LayeredView;
+use super::overlay::AccountRows;
 use super::records::{read_block, read_checked_block};
 use super::reorg::ChangedAccounts;
-use super::schema::TxLocation;
+use super::schema::{self, TxLocation};
 use super::state::State;
 use crate::accounts::{Account, AccountView};
 use crate::address::Address;
@@ -35,6 +35,15 @@ pub(super) struct MempoolUpdate {
     changed: Option<ChangedAccounts>,
     /// The senders whose transfers are still to be revalidated.
     senders: vec::IntoIter<Address>,
+    /// The block of the best chain that was looked into last, so that steps need not read it again.
+    last_block: Option<BlockIds>,
+}
+
+/// The ids of the transactions of a block, in order.
+#[derive(Debug)]
+pub(super) struct BlockIds {
+    pub(super) block: NodeId,
+    pub(super) ids: Vec<Id>,
 }
 
 /// A step: the change for the mempool, with all accounts that it needs.
@@ -45,8 +54,13 @@ pub(super) struct Step {
 
 impl MempoolUpdate {
     /// Starts the update after these accounts changed. `disconnected` are the blocks that left the
-    /// best chain, the old tip first.
-    pub(super) fn new(state: &State, changed: ChangedAccounts, disconnected: &[NodeId]) -> Self {
+    /// best chain, the old tip first, and `last_block` is one that joined it.
+    pub(super) fn new(
+        state: &State,
+        changed: ChangedAccounts,
+        disconnected: &[NodeId],
+        last_block: Option<BlockIds>,
+    ) -> Self {
         let were_pending = if disconnected.is_empty() {
             HashSet::new()
         } else {
@@ -58,6 +72,7 @@ impl MempoolUpdate {
             were_pending,
             changed: Some(changed),
             senders: Vec::new().into_iter(),
+            last_block,
         }
     }
 
@@ -77,7 +92,7 @@ impl MempoolUpdate {
         let returned: Vec<_> = self.returned.by_ref().take(STEP).collect();
         if !returned.is_empty() {
             let change = TipChange { returned, is_partial: true, ..TipChange::default() };
-            return step(state, change).map(Some);
+            return self.step(state, change).map(Some);
         }
         // The tip changed, so there is one step at least.
         let is_first = self.changed.is_some();
@@ -88,12 +103,64 @@ impl MempoolUpdate {
         if touched.is_empty() && !is_first {
             return Ok(None);
         }
-        step(state, TipChange { touched, ..TipChange::default() }).map(Some)
+        self.step(state, TipChange { touched, ..TipChange::default() }).map(Some)
     }
 
     /// Removes what is no change over all steps together.
     pub(super) fn retain_changes(&self, changes: &mut Changes) {
         changes.pending.retain(|id| !self.were_pending.contains(id));
+    }
+
+    /// Reads what the mempool needs for a step.
+    fn step(&mut self, state: &State, mut change: TipChange) -> Result<Step, StoreError> {
+        let rows = AccountRows::new(None, &state.rows);
+        let TipChange { returned, touched, .. } = &change;
+        let mut accounts = HashMap::new();
+        let senders = returned.iter().map(|transfer| transfer.details().sender);
+        for address in touched.iter().copied().chain(senders) {
+            if let Entry::Vacant(entry) = accounts.entry(address) {
+                entry.insert(rows.account(&address)?);
+            }
+        }
+        // These leave the mempool, or do not return, because their nonces are used.
+        let is_used = |transfer: &&CheckedTransfer| {
+            let details = transfer.details();
+            accounts.get(&details.sender).is_some_and(|account| details.nonce < account.nonce)
+        };
+        let mut used: Vec<Id> = returned.iter().filter(is_used).map(CheckedTransfer::id).collect();
+        for (sender, account) in &accounts {
+            used.extend(state.mempool.ids_below(sender, account.nonce));
+        }
+        change.confirmed = self.confirmed(state, &used)?;
+        Ok(Step { change, accounts })
+    }
+
+    /// Returns those of the transfers that are in the best chain.
+    fn confirmed(&mut self, state: &State, ids: &[Id]) -> Result<BTreeSet<Id>, StoreError> {
+        let mut found: Vec<(TxLocation, Id)> = Vec::new();
+        for id in ids {
+            let locations = state.rows.locations(&schema::id_prefix(id))?;
+            found.extend(locations.into_iter().map(|location| (location, *id)));
+        }
+        // Sorted, so that each block is read once.
+        found.sort_unstable();
+        let mut confirmed = BTreeSet::new();
+        for block in found.chunk_by(|(a, _), (b, _)| a.height == b.height) {
+            let Some((location, _)) = block.first() else { continue };
+            let Some(node) = state.best_chain.get(location.height.get() as usize) else { continue };
+            let ids = match &self.last_block {
+                Some(last) if last.block == *node => &last.ids,
+                _ => {
+                    let ids = read_block(&state.log, state.blocks.node(*node))?.ids();
+                    &self.last_block.insert(BlockIds { block: *node, ids }).ids
+                }
+            };
+            let is_there = |(location, id): &&(TxLocation, Id)| {
+                ids.get(location.position as usize) == Some(id)
+            };
+            confirmed.extend(block.iter().filter(is_there).map(|(_, id)| *id));
+        }
+        Ok(confirmed)
     }
 }
 
@@ -105,48 +172,4 @@ fn senders(state: &State, changed: ChangedAccounts) -> Vec<Address> {
         }
         ChangedAccounts::Any => state.mempool.senders().copied().collect(),
     }
-}
-
-/// Reads what the mempool needs for a step.
-fn step(state: &State, mut change: TipChange) -> Result<Step, StoreError> {
-    let rows = LayeredView::new(None, &state.unflushed, &state.index);
-    let TipChange { returned, touched, .. } = &change;
-    let mut accounts = HashMap::new();
-    let senders = returned.iter().map(|transfer| transfer.details().sender);
-    for address in touched.iter().copied().chain(senders) {
-        if let Entry::Vacant(entry) = accounts.entry(address) {
-            entry.insert(rows.account(&address)?);
-        }
-    }
-    // These leave the mempool, or do not return, because their nonces are used.
-    let is_used = |transfer: &&CheckedTransfer| {
-        let details = transfer.details();
-        accounts.get(&details.sender).is_some_and(|account| details.nonce < account.nonce)
-    };
-    let mut used: Vec<Id> = returned.iter().filter(is_used).map(CheckedTransfer::id).collect();
-    for (sender, account) in &accounts {
-        used.extend(state.mempool.ids_below(sender, account.nonce));
-    }
-    change.confirmed = confirmed(state, &rows, &used)?;
-    Ok(Step { change, accounts })
-}
-
-/// Returns those of the transfers that are in the best chain.
-fn confirmed(state: &State, rows: &LayeredView, ids: &[Id]) -> Result<BTreeSet<Id>, StoreError> {
-    let mut found: Vec<(TxLocation, Id)> = Vec::new();
-    for id in ids {
-        found.extend(rows.locations(id)?.into_iter().map(|location| (location, *id)));
-    }
-    // Sorted, so that each block is read once.
-    found.sort_unstable();
-    let mut confirmed = BTreeSet::new();
-    for block in found.chunk_by(|(a, _), (b, _)| a.height == b.height) {
-        let Some((location, _)) = block.first() else { continue };
-        let Some(node) = state.best_chain.get(location.height.get() as usize) else { continue };
-        let ids = read_block(&state.log, state.blocks.node(*node))?.ids();
-        let is_there =
-            |(location, id): &&(TxLocation, Id)| ids.get(location.position as usize) == Some(id);
-        confirmed.extend(block.iter().filter(is_there).map(|(_, id)| *id));
-    }
-    Ok(confirmed)
 }

@@ -2,13 +2,14 @@
 //! otherwise. Blocks in the log that the index does not cover are accepted like new blocks. The
 //! ledger ends at the last acknowledged block without manual repair.
 
-use super::commit::FLUSH_ROWS;
 use super::error::{OpenError, SubmitError};
+use super::index_jobs::IndexJobs;
+use super::layers::{Layers, Rows};
 use super::load::{LoadError, Loaded, index_identity, load_index, name_lost_blocks};
 use super::reader::Reader;
 use super::records::{LoggedRecord, encode_undo, read_block_at};
 use super::reorg::ChangedAccounts;
-use super::rows::Rows;
+use super::rows::MemoryRows;
 use super::schema;
 use super::side_branches::SideBranches;
 use super::state::{OperatorBlocks, Shared, State};
@@ -21,7 +22,7 @@ use crate::store::blocks::{
     BlockLog, FILE_BYTES, LogPosition, RecordKind, RecordLocation, Truncation,
 };
 use crate::store::directory::{Directory, ShutdownKind};
-use crate::store::index::{Changes, Index, Opened};
+use crate::store::index::{Index, Opened};
 use crate::store::invalidated::List;
 use crate::store::sorted_run::RunFolder;
 use crate::store::{StoreError, invalidated};
@@ -33,7 +34,7 @@ use std::sync::{Arc, RwLock};
 /// The options of opening a ledger.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
-    /// The size of the index cache, in bytes.
+    /// The memory for the index, in bytes: the caches, and the rows that are not flushed yet.
     pub cache_bytes: u64,
     /// The number of threads for signatures and account hashes.
     pub threads: usize,
@@ -56,6 +57,24 @@ impl Default for Options {
             accept_loss: false,
             staging_bytes: 12 << 20,
         }
+    }
+}
+
+/// The shares of the memory of the index, in bytes.
+pub(super) struct Memory {
+    /// The cache of sled, whose real memory is more than twice as much.
+    pub(super) engine: u64,
+    /// The rows that are flushed at a time. There are up to three times as many: those that are
+    /// flushed, a copy of them, and newer ones.
+    pub(super) flush: usize,
+    /// The cached accounts.
+    pub(super) cached_accounts: usize,
+}
+
+impl Options {
+    pub(super) fn memory(&self) -> Memory {
+        let share = |part: u64| usize::try_from(self.cache_bytes / part).unwrap_or(usize::MAX);
+        Memory { engine: self.cache_bytes / 16, flush: share(8), cached_accounts: share(4) }
     }
 }
 
@@ -127,14 +146,14 @@ pub fn open_unless(
     let directory = Directory::open(path, params.genesis_hash()).map_err(StoreError::from)?;
     let (identity, last_shutdown) = (index_identity(&params), directory.last_shutdown());
     let (mut index, opened) =
-        Index::open(&path.join("index"), last_shutdown, &identity, options.cache_bytes)
+        Index::open(&path.join("index"), last_shutdown, &identity, options.memory().engine)
             .map_err(StoreError::from)?;
     let is_new = opened == Opened::Created;
     if let Opened::Replaced { reason } = opened {
         progress(OpenProgress::IndexRebuilt { reason });
     }
     let blocks = path.join("blocks");
-    let runs = RunFolder::new(&path.join("runs"));
+    let runs = RunFolder::new(&path.join("runs"), schema::filter_key);
     let load = load(&index, &runs, &blocks, &params, last_shutdown, is_interrupted);
     let (log, loaded) = match load {
         Ok(found) => found,
@@ -156,7 +175,8 @@ pub fn open_unless(
             rebuild_index(&mut index, &blocks, reason, progress, is_interrupted)?
         }
     };
-    runs.clear().map_err(StoreError::from)?;
+    let named = loaded.iter().flat_map(|loaded| &loaded.runs).map(|run| run.description());
+    runs.remove_others(&named.collect::<Vec<_>>()).map_err(StoreError::from)?;
     let OpenedLog { log, truncation, uncovered } = log;
     if is_new && !uncovered.is_empty() {
         progress(OpenProgress::IndexRebuilt { reason: "there is none".into() });
@@ -257,7 +277,7 @@ fn start(
     loaded: Loaded,
 ) -> Result<Writer, StoreError> {
     let Stores { directory, log, index, runs } = stores;
-    let Loaded { mut blocks, best_chain, accounts_hash, covered } = loaded;
+    let Loaded { mut blocks, best_chain, accounts_hash, covered, runs: named } = loaded;
     for id in blocks.ids().filter(|_| log.has_removed()) {
         if log.is_removed(blocks.node(id).location) {
             blocks.prune(id);
@@ -281,8 +301,7 @@ fn start(
         reconsidered,
         side_branches,
         chain_tips: BTreeMap::new(),
-        index: index.reader(),
-        unflushed: Rows::default(),
+        rows: Layers::new(&named, options.memory().cached_accounts),
         log: log.reader(),
         mempool: Mempool::new(options.mempool),
     };
@@ -290,15 +309,18 @@ fn start(
     Ok(Writer {
         shared: Arc::new(Shared { params, state: RwLock::new(state) }),
         log,
-        index,
+        index: Arc::new(index),
         directory,
         threads: options.threads,
         tip,
         accounts_hash,
         uncommitted: Rows::default(),
         staging_bytes: options.staging_bytes,
+        flush_bytes: options.memory().flush,
         runs,
+        jobs: IndexJobs::new(named),
         changed_accounts: ChangedAccounts::default(),
+        connected_ids: None,
         mempool_update: None,
         covered,
         dirty_chunks: BTreeSet::new(),
@@ -342,16 +364,17 @@ fn start_at_genesis(
         best_chain: vec![NodeId::GENESIS],
         accounts_hash: params.genesis_accounts_hash().clone(),
         covered: LogPosition::START,
+        runs: Vec::new(),
     };
     let allocations = params.spec().allocations.clone();
     let mut writer = start(stores, params, options, loaded)?;
     writer.dirty_chunks.insert(0);
     let account_row = |(address, balance): (_, _)| {
         let row = schema::AccountRow { account: Account { balance, nonce: 0 }, transactions: 0 };
-        (schema::account_key(&address), row.encode())
+        (address, row)
     };
-    let rows: Changes = allocations.into_iter().map(account_row).collect();
-    writer.shared.write().unflushed = rows.into();
+    let rows = MemoryRows::of_accounts(allocations.into_iter().map(account_row));
+    writer.shared.write().rows.append(Layers::of(rows));
     Ok(writer)
 }
 
@@ -382,7 +405,7 @@ fn replay(
         if done % STEP == 0 && done > 0 {
             progress(OpenProgress::Replaying { done, total });
         }
-        if done % STEP == 0 || writer.uncommitted.len() >= FLUSH_ROWS {
+        if done % STEP == 0 || writer.uncommitted.memory_bytes() >= writer.staging_bytes {
             writer.commit()?;
             while writer.next_mempool_changes()?.is_some() {}
         }

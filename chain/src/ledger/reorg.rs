@@ -1,9 +1,9 @@
 //! Staging a reorganisation: the blocks from one tip to another are disconnected and connected on
 //! staged rows, without any change to the ledger.
 
+use super::layers::Rows;
 use super::overlay::StagedRows;
 use super::records::{encode_undo, read_block, read_checked_block, read_undo};
-use super::rows::Rows;
 use super::state::State;
 use crate::accounts::{LtHash, Overlay, Undo};
 use crate::address::Address;
@@ -53,7 +53,12 @@ impl Default for ChangedAccounts {
 impl ChangedAccounts {
     fn extend(&mut self, addresses: impl Iterator<Item = Address>) {
         if let ChangedAccounts::Listed(listed) = self {
-            listed.extend(addresses);
+            if listed.is_empty() {
+                // Faster, because the addresses are sorted.
+                *listed = addresses.collect();
+            } else {
+                listed.extend(addresses);
+            }
             if listed.len() > MAX_CHANGED_ACCOUNTS {
                 *self = ChangedAccounts::Any;
             }
@@ -227,9 +232,7 @@ impl<'a> ReorgStaging<'a> {
             &mut self.accounts_hash,
             self.threads,
         )?;
-        self.rows
-            .connect(context.height, block.block(), block.ids(), &changes)
-            .map_err(ConnectError::View)?;
+        self.rows.connect(context.height, block, &changes).map_err(ConnectError::View)?;
         self.changed_accounts.extend(changes.iter().map(|change| change.address));
         Ok(Undo::of(&changes))
     }

@@ -1,266 +1,258 @@
-//! Rows on their way to the index. Rows in memory are limited: those beyond are in sorted runs, so
-//! that a reorganisation of any depth needs the same memory.
+//! Changed rows in memory, which a flush writes to a sorted run. Accounts are found by their
+//! address, also while rows are collected; transactions only after the rows were sorted.
 
+use super::schema::{self, AccountRow, IdPrefix, TxLocation};
+use crate::address::Address;
 use crate::store::LogError;
-use crate::store::index::Changes;
-use crate::store::sorted_run::{Merge, Run, RunFolder, rows_of};
-use std::collections::btree_map::Entry;
+use crate::store::sorted_run::{AppendRow, Run, RunFolder};
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
-/// The memory in bytes that a row needs besides its key and its value.
-const ROW_BYTES: usize = 128;
+/// The memory that a row of each kind needs in bytes, with the spare room of its collection.
+const ACCOUNT_BYTES: usize = 96;
+const HISTORY_BYTES: usize = 48;
+const TRANSACTION_BYTES: usize = 32;
 
-/// Changed rows in layers, of which a newer one hides older ones.
-#[derive(Debug, Default)]
-pub(super) struct Rows {
-    /// The layers below `newest`, the oldest first.
-    older: Vec<Layer>,
-    newest: Changes,
-    /// The memory that `newest` needs, in bytes.
-    newest_bytes: usize,
+/// A transaction of an address.
+#[derive(Clone, Copy, Debug)]
+struct HistoryRow {
+    address: Address,
+    index: u32,
+    location: TxLocation,
 }
 
-#[derive(Debug)]
-enum Layer {
-    Memory(Changes),
-    Run(Run),
+/// A transaction that joined the best chain, or left it.
+#[derive(Clone, Copy, Debug)]
+struct TransactionRow {
+    prefix: IdPrefix,
+    location: TxLocation,
+    is_removed: bool,
 }
 
-impl From<Changes> for Rows {
-    fn from(changes: Changes) -> Rows {
-        let newest_bytes = changes.iter().map(|(key, value)| memory(key, value.as_deref())).sum();
-        Rows { older: Vec::new(), newest: changes, newest_bytes }
+/// Changed rows of accounts and transactions.
+#[derive(Clone, Debug, Default)]
+pub(super) struct MemoryRows {
+    /// A default row stands for a removed one.
+    accounts: HashMap<Address, AccountRow>,
+    history: Vec<HistoryRow>,
+    transactions: Vec<TransactionRow>,
+}
+
+impl MemoryRows {
+    /// Returns rows of accounts.
+    pub(super) fn of_accounts(accounts: impl Iterator<Item = (Address, AccountRow)>) -> MemoryRows {
+        MemoryRows { accounts: accounts.collect(), ..MemoryRows::default() }
     }
-}
 
-impl Rows {
     pub(super) fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Returns the number of rows; a row counts once in each layer that has it.
+    /// Returns the number of rows.
     pub(super) fn len(&self) -> usize {
-        let count = |layer: &Layer| match layer {
-            Layer::Memory(changes) => changes.len(),
-            Layer::Run(run) => run.rows(),
-        };
-        self.older.iter().map(count).sum::<usize>() + self.newest.len()
+        self.accounts.len() + self.history.len() + self.transactions.len()
     }
 
-    /// Returns the size of all keys and values, in bytes.
-    pub(super) fn size_bytes(&self) -> usize {
-        let of = |changes: &Changes| {
-            changes.iter().map(|(key, value)| key.len() + value.as_ref().map_or(0, Vec::len)).sum()
-        };
-        let size = |layer: &Layer| match layer {
-            Layer::Memory(changes) => of(changes),
-            Layer::Run(run) => usize::try_from(run.bytes()).unwrap_or(usize::MAX),
-        };
-        self.older.iter().map(size).fold(of(&self.newest), usize::saturating_add)
-    }
-
-    /// Returns the memory that the newest layer needs, in bytes.
+    /// Returns the memory that the rows need, in bytes.
     pub(super) fn memory_bytes(&self) -> usize {
-        self.newest_bytes
+        self.accounts.len() * ACCOUNT_BYTES
+            + self.history.len() * HISTORY_BYTES
+            + self.transactions.len() * TRANSACTION_BYTES
     }
 
-    /// Returns all rows if they are in memory.
-    pub(super) fn in_memory(&self) -> Option<&Changes> {
-        self.older.is_empty().then_some(&self.newest)
+    pub(super) fn account(&self, address: &Address) -> Option<AccountRow> {
+        self.accounts.get(address).copied()
     }
 
-    /// Returns the row of a key, which may be a removal, if it changed.
-    pub(super) fn get(&self, key: &[u8]) -> Result<Option<Option<Vec<u8>>>, LogError> {
-        if let Some(value) = self.newest.get(key) {
-            return Ok(Some(value.clone()));
-        }
-        for layer in self.older.iter().rev() {
-            let found = match layer {
-                Layer::Memory(changes) => changes.get(key).cloned(),
-                Layer::Run(run) => run.get(key)?,
-            };
-            if found.is_some() {
-                return Ok(found);
-            }
-        }
-        Ok(None)
+    pub(super) fn into_accounts(self) -> HashMap<Address, AccountRow> {
+        self.accounts
     }
 
-    pub(super) fn insert(&mut self, key: Vec<u8>, value: Option<Vec<u8>>) {
-        self.newest_bytes += memory(&key, value.as_deref());
-        match self.newest.entry(key) {
-            Entry::Vacant(entry) => {
-                entry.insert(value);
-            }
-            Entry::Occupied(mut entry) => {
-                let old = entry.insert(value);
-                self.newest_bytes -= memory(entry.key(), old.as_deref());
-            }
+    /// Returns the row of an account to change it, which `read` provides if it did not change yet.
+    pub(super) fn account_mut<E>(
+        &mut self,
+        address: Address,
+        read: impl FnOnce() -> Result<AccountRow, E>,
+    ) -> Result<&mut AccountRow, E> {
+        match self.accounts.entry(address) {
+            Entry::Occupied(entry) => Ok(entry.into_mut()),
+            Entry::Vacant(entry) => Ok(entry.insert(read()?)),
         }
     }
 
-    /// Adds newer rows. It takes time in proportion to the smaller part, and none if the newer rows
-    /// have several layers.
-    pub(super) fn append(&mut self, newer: Rows) {
-        if newer.older.is_empty() {
-            let mut less = newer.newest;
-            if less.len() > self.newest.len() {
-                std::mem::swap(&mut less, &mut self.newest);
-                self.newest_bytes = newer.newest_bytes;
-                less.retain(|key, _| !self.newest.contains_key(key));
+    pub(super) fn put_history(&mut self, address: Address, index: u32, location: TxLocation) {
+        self.history.push(HistoryRow { address, index, location });
+    }
+
+    pub(super) fn put_transaction(&mut self, prefix: IdPrefix, location: TxLocation) {
+        self.transactions.push(TransactionRow { prefix, location, is_removed: false });
+    }
+
+    pub(super) fn remove_transaction(&mut self, prefix: IdPrefix, location: TxLocation) {
+        self.transactions.push(TransactionRow { prefix, location, is_removed: true });
+    }
+
+    /// Adds newer rows. The result is not sorted.
+    pub(super) fn append(&mut self, newer: MemoryRows) {
+        if self.is_empty() {
+            *self = newer;
+            return;
+        }
+        let MemoryRows { mut accounts, history, transactions } = newer;
+        if accounts.len() > self.accounts.len() {
+            std::mem::swap(&mut self.accounts, &mut accounts);
+            for (address, row) in accounts {
+                self.accounts.entry(address).or_insert(row);
             }
-            less.into_iter().for_each(|(key, value)| self.insert(key, value));
         } else {
-            if !self.newest.is_empty() {
-                self.older.push(Layer::Memory(std::mem::take(&mut self.newest)));
-            }
-            self.older.extend(newer.older);
-            self.newest = newer.newest;
-            self.newest_bytes = newer.newest_bytes;
+            self.accounts.extend(accounts);
         }
+        self.history.extend(history);
+        self.transactions.extend(transactions);
     }
 
-    /// Moves the newest layer to a run. Few runs remain, because a run that is not larger than the
-    /// next is merged with it.
-    pub(super) fn spill(&mut self, folder: &RunFolder) -> Result<(), LogError> {
-        if self.newest.is_empty() {
-            return Ok(());
-        }
-        let run = folder.write(self.newest.len(), rows_of(&self.newest))?;
-        self.newest = Changes::new();
-        self.newest_bytes = 0;
-        self.older.push(Layer::Run(run));
-        while let [.., Layer::Run(older), Layer::Run(newer)] = &self.older[..]
-            && older.bytes() <= newer.bytes()
-        {
-            let rows = Merge::new([older, newer])?;
-            let merged = folder.write(older.rows() + newer.rows(), rows)?;
-            self.older.truncate(self.older.len() - 2);
-            self.older.push(Layer::Run(merged));
-        }
-        Ok(())
+    /// Sorts the rows, of which those added later replace earlier ones. Rows must be sorted before
+    /// transactions are looked up, or written.
+    pub(super) fn sort(&mut self) {
+        let key = |row: &HistoryRow| (row.address, row.index);
+        self.history.sort_by_key(key);
+        retain_last(&mut self.history, |a, b| key(a) == key(b));
+        let key = |row: &TransactionRow| (row.prefix, row.location);
+        self.transactions.sort_by_key(key);
+        retain_last(&mut self.transactions, |a, b| key(a) == key(b));
     }
 
-    /// Writes the layers in memory to runs, the oldest first, for [`replace_memory`].
+    /// Returns the transactions of an address with indexes of a range, which are sorted.
+    pub(super) fn history(
+        &self,
+        address: &Address,
+        indexes: std::ops::Range<u32>,
+    ) -> impl Iterator<Item = (u32, TxLocation)> {
+        let at = |index: u32| {
+            self.history.partition_point(|row| (row.address, row.index) < (*address, index))
+        };
+        let rows = &self.history[at(indexes.start)..at(indexes.end)];
+        rows.iter().map(|row| (row.index, row.location))
+    }
+
+    /// Returns the locations that joined and left the best chain, of transactions whose ids start
+    /// with these bytes.
+    pub(super) fn locations(&self, prefix: &IdPrefix) -> impl Iterator<Item = (TxLocation, bool)> {
+        let start = self.transactions.partition_point(|row| row.prefix < *prefix);
+        let rows = self.transactions[start..].iter();
+        let prefix = *prefix;
+        rows.take_while(move |row| row.prefix == prefix).map(|row| (row.location, !row.is_removed))
+    }
+
+    /// Writes the rows, which are sorted, to a new run.
     ///
-    /// [`replace_memory`]: Self::replace_memory
-    pub(super) fn write_memory(&self, folder: &RunFolder) -> Result<Vec<Run>, LogError> {
-        let older = self.older.iter().filter_map(|layer| match layer {
-            Layer::Memory(changes) => Some(changes),
-            Layer::Run(_) => None,
-        });
-        let layers = older.chain(std::iter::once(&self.newest)).filter(|layer| !layer.is_empty());
-        layers.map(|layer| folder.write(layer.len(), rows_of(layer))).collect()
-    }
-
-    /// Replaces the layers in memory by the runs that [`write_memory`](Self::write_memory) wrote.
-    pub(super) fn replace_memory(&mut self, runs: Vec<Run>) -> Vec<Changes> {
-        let mut runs = runs.into_iter();
-        let mut replaced = Vec::new();
-        let newest = std::mem::take(&mut self.newest);
-        self.newest_bytes = 0;
-        self.older.push(Layer::Memory(newest));
-        for layer in &mut self.older {
-            if let Layer::Memory(changes) = layer
-                && !changes.is_empty()
-                && let Some(run) = runs.next()
-            {
-                replaced.push(std::mem::take(changes));
-                *layer = Layer::Run(run);
+    /// # Errors
+    /// Returns a disk error.
+    pub(super) fn write(&self, folder: &RunFolder) -> Result<Run, LogError> {
+        let mut accounts: Vec<(&Address, &AccountRow)> = self.accounts.iter().collect();
+        accounts.sort_unstable_by_key(|(address, _)| **address);
+        // Each transaction of an address changes its account.
+        let keys = self.accounts.len() + self.transactions.len();
+        folder.write(keys, |append| {
+            let mut history = self.history.iter().peekable();
+            let mut value = Vec::new();
+            let mut append_history = |append: &mut AppendRow, until: Option<&Address>| {
+                while let Some(row) =
+                    history.next_if(|row| until.is_none_or(|until| row.address < *until))
+                {
+                    value.clear();
+                    row.location.write(&mut value);
+                    append(&schema::history_key(&row.address, row.index), Some(&value))?;
+                }
+                Ok::<_, LogError>(())
+            };
+            for (address, row) in accounts {
+                append_history(append, Some(address))?;
+                append(&schema::account_key(address), row.encode().as_deref())?;
             }
-        }
-        self.older.retain(|layer| matches!(layer, Layer::Run(_)));
-        replaced
-    }
-
-    /// Merges all runs to one. Rows in memory are not included.
-    pub(super) fn merge_runs(&self, folder: &RunFolder) -> Result<Rows, LogError> {
-        let run = folder.write(self.runs().map(Run::rows).sum(), Merge::new(self.runs())?)?;
-        Ok(Rows { older: vec![Layer::Run(run)], ..Rows::default() })
-    }
-
-    /// Returns the runs, the oldest first.
-    pub(super) fn runs(&self) -> impl Iterator<Item = &Run> {
-        self.older.iter().filter_map(|layer| match layer {
-            Layer::Run(run) => Some(run),
-            Layer::Memory(_) => None,
+            append_history(append, None)?;
+            for row in &self.transactions {
+                let key = schema::transaction_key(&row.prefix, row.location);
+                append(&key, (!row.is_removed).then_some(&[]))?;
+            }
+            Ok(())
         })
     }
 }
 
-/// The memory that a row needs, in bytes.
-fn memory(key: &[u8], value: Option<&[u8]>) -> usize {
-    ROW_BYTES + key.len() + value.map_or(0, <[u8]>::len)
+/// Removes all but the last of consecutive elements that are the same.
+fn retain_last<T: Copy>(rows: &mut Vec<T>, is_same: impl Fn(&T, &T) -> bool) {
+    let mut kept = 0_usize;
+    for at in 0..rows.len() {
+        if kept > 0 && is_same(&rows[kept - 1], &rows[at]) {
+            rows[kept - 1] = rows[at];
+        } else {
+            rows[kept] = rows[at];
+            kept += 1;
+        }
+    }
+    rows.truncate(kept);
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::accounts::Account;
+    use crate::amount::Amount;
+    use crate::block::Height;
 
-    fn changes(keys: std::ops::Range<u16>, value: u8) -> Changes {
-        let row = |key: u16| {
-            let value = (!key.is_multiple_of(7)).then(|| vec![value; usize::from(key % 50)]);
-            (key.to_be_bytes().to_vec(), value)
-        };
-        keys.map(row).collect()
+    fn address(number: u8) -> Address {
+        Address::from_bytes([number; 20])
     }
 
-    #[track_caller]
-    fn assert_rows(rows: &Rows, expected: &Changes) {
-        for key in 0..1_000_u16 {
-            let key = key.to_be_bytes();
-            assert_eq!(rows.get(&key).unwrap(), expected.get(&key[..]).cloned());
-        }
-        let newest = rows.newest.iter().map(|(key, value)| memory(key, value.as_deref()));
-        assert_eq!(rows.memory_bytes(), newest.sum::<usize>());
-    }
-
-    /// Appends rows, of which some are in runs.
-    #[test]
-    fn newer_rows_hide_older_ones_in_memory_and_in_runs() {
-        let directory = tempfile::tempdir().unwrap();
-        let folder = RunFolder::new(directory.path());
-        let (mut rows, mut expected) = (Rows::default(), Changes::new());
-        let mut append = |newer: Rows, changes: &Changes| {
-            rows.append(newer);
-            expected.extend(changes.clone());
-            assert_rows(&rows, &expected);
-        };
-        let small = changes(100..200, 1);
-        append(Rows::from(small.clone()), &small);
-        let large = changes(0..600, 2);
-        append(Rows::from(large.clone()), &large);
-        let mut staged = Rows::from(changes(300..700, 3));
-        staged.spill(&folder).unwrap();
-        changes(650..800, 4).into_iter().for_each(|(key, value)| staged.insert(key, value));
-        let mut all = changes(300..700, 3);
-        all.extend(changes(650..800, 4));
-        append(staged, &all);
-        let last = changes(0..50, 5);
-        append(Rows::from(last.clone()), &last);
-
-        let runs = rows.write_memory(&folder).unwrap();
-        let replaced = rows.replace_memory(runs);
-        assert_eq!(replaced.iter().map(Changes::len).collect::<Vec<_>>(), [600, 200]);
-        assert_rows(&rows, &expected);
-        assert_eq!(rows.memory_bytes(), 0);
-        let merged = Merge::new(rows.runs()).unwrap().map(Result::unwrap);
-        assert_eq!(merged.collect::<Changes>(), expected);
-        drop(rows);
-        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
+    fn at(height: u32, position: u32) -> TxLocation {
+        TxLocation { height: Height::new(height), position }
     }
 
     #[test]
-    fn many_spills_leave_few_runs() {
+    fn later_row_replaces_earlier_row_of_the_same_key() {
+        let mut rows = MemoryRows::default();
+        rows.put_transaction([1; 8], at(1, 0));
+        rows.put_transaction([1; 8], at(2, 0));
+        rows.put_history(address(1), 0, at(1, 0));
+        let mut newer = MemoryRows::default();
+        newer.remove_transaction([1; 8], at(1, 0));
+        newer.put_history(address(1), 0, at(3, 1));
+        newer.put_history(address(2), 0, at(3, 1));
+        rows.append(newer);
+        rows.sort();
+        let locations: Vec<_> = rows.locations(&[1; 8]).collect();
+        assert_eq!(locations, [(at(1, 0), false), (at(2, 0), true)]);
+        assert_eq!(rows.history(&address(1), 0..9).collect::<Vec<_>>(), [(0, at(3, 1))]);
+        assert_eq!(rows.locations(&[2; 8]).count(), 0);
+    }
+
+    #[test]
+    fn run_has_the_rows_in_the_order_of_their_keys() {
         let directory = tempfile::tempdir().unwrap();
-        let folder = RunFolder::new(directory.path());
-        let (mut rows, mut expected) = (Rows::default(), Changes::new());
-        for round in 0..37 {
-            let changes = changes(u16::from(round) * 20..u16::from(round) * 20 + 40, round);
-            changes.clone().into_iter().for_each(|(key, value)| rows.insert(key, value));
-            expected.extend(changes);
-            rows.spill(&folder).unwrap();
-            assert!(rows.runs().count() <= 7);
+        let account = |balance| Account { balance: Amount::new(balance).unwrap(), nonce: 300 };
+        let row = |balance| AccountRow { account: account(balance), transactions: 70_000 };
+        // A changed account without a transaction, and a removed one.
+        let accounts = [(address(2), row(1 << 52)), (address(3), AccountRow::default())];
+        let mut rows = MemoryRows::of_accounts(accounts.into_iter());
+        for index in [0, 1, 255, 256, 65_535, 65_536, 1 << 24, u32::MAX] {
+            rows.put_history(address(2), index, at(index, 9));
+            rows.put_history(address(1), index, at(index, 9));
         }
-        assert_rows(&rows, &expected);
+        rows.put_transaction([9; 8], at(1 << 31, 130));
+        rows.sort();
+        let folder = RunFolder::new(directory.path(), schema::filter_key);
+        let run = rows.write(&folder).unwrap();
+        let (mut cursor, mut keys) = (run.rows_in_order(), Vec::new());
+        while cursor.advance().unwrap() {
+            keys.push(cursor.key().to_vec());
+        }
+        assert!(keys.is_sorted_by(|a, b| a < b));
+        assert_eq!(keys.len(), rows.len());
+        let history = keys.iter().filter_map(|key| schema::history_index(key, &address(1)));
+        assert_eq!(history.count(), 8);
+        let value = run.get(&schema::account_key(&address(2))).unwrap().unwrap();
+        assert_eq!(value.as_deref().and_then(AccountRow::decode), Some(row(1 << 52)));
+        assert_eq!(run.get(&schema::account_key(&address(3))).unwrap(), Some(None));
     }
 }

@@ -1,17 +1,28 @@
-//! The schema of the index: all keys and values. All rows follow from the block log.
-//! Integers are big-endian in keys, so that keys sort by them, and little-endian in values.
+//! The schema of the index: all keys and values. All rows follow from the block log. Rows about
+//! blocks are in sled:
 //!
 //! | key | value | meaning |
 //! |---|---|---|
-//! | `m` `state` | tip u32, nodes u32, covered position (file u32, offset u32), 2,048 bytes of LtHash lanes | the state that the other rows reflect |
-//! | `m` `flush` | the value of `m` `state` to come, then per run: number u32, bytes u64, CRC-32C u32 | rows of these runs are being written |
+//! | `m` `state` | tip u32, nodes u32, covered position (file u32, offset u32), 2,048 bytes of LtHash lanes | the state that all other rows reflect |
+//! | `m` `runs` | per run, the oldest first: number u32, bytes u64, CRC-32C u32, keys u32 | the sorted runs with all rows about transactions |
 //! | `n` chunk u32 | up to 32 nodes of 113 bytes | the block index, in the order of arrival |
-//! | `a` address 20 | balance u64, nonce u64, transactions u32 | an account and the length of its history |
-//! | `h` address 20, page u32 | up to 256 times height u32, position u32 | the transactions of an address, oldest first |
-//! | `t` first 8 bytes of an id | one or more times height u32, position u32 | the transactions of the best chain whose ids start with these bytes |
 //!
-//! The ledger's writer writes all rows. A page may have more locations than the history: those of
-//! disconnected blocks remain until they are overwritten.
+//! Rows about transactions are in sorted runs. They are written without reading those that they
+//! replace, except for accounts:
+//!
+//! | key | value | meaning |
+//! |---|---|---|
+//! | `a` address 20 | balance, nonce, transactions | an account and the length of its history |
+//! | `a` address 20, index | height, position | the transactions of an address, the oldest has index 0 |
+//! | `t` first 8 bytes of an id, height, position | | the transactions of the best chain |
+//!
+//! Integers of the second table have a variable length: in an index, the number of bytes and then
+//! the bytes, big-endian and without leading zeros, so that keys sort by it; otherwise seven bits a
+//! byte, the lowest first, with the highest bit set in all bytes but the last (LEB128). Integers of
+//! the first table are big-endian in keys and little-endian in values.
+//!
+//! The ledger's writer writes all rows. There may be more transactions of an address than its account
+//! row counts: those of disconnected blocks remain until they are overwritten.
 
 use crate::accounts::{Account, LtHash};
 use crate::address::Address;
@@ -27,19 +38,18 @@ use crate::store::sorted_run::RunDescription;
 use crate::tx::Id;
 
 /// The version of the rows and of the block log's records. An index of another version is rebuilt.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// The key of the state row.
 pub const STATE_KEY: &[u8] = b"mstate";
-/// The key of the flush row, which exists during a flush only.
-pub const FLUSH_KEY: &[u8] = b"mflush";
-/// The prefix of all account rows.
+/// The key of the row that names the runs.
+pub const RUNS_KEY: &[u8] = b"mruns";
+/// The maximum number of runs, which the row that names them has room for.
+pub const MAX_RUNS: usize = 200;
+/// The prefix of all rows of accounts and their transactions.
 pub const ACCOUNTS: &[u8] = b"a";
 /// The number of block nodes in a chunk: 3.6 kB, below the maximum of 4 kB for a value.
 pub const NODES_PER_CHUNK: u32 = 32;
-/// The number of locations in a page of a history: 2 kB.
-pub const LOCATIONS_PER_PAGE: u32 = 256;
-
 /// The state that all other rows reflect.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StateRow {
@@ -76,38 +86,27 @@ impl StateRow {
     }
 }
 
-/// The rows that a flush is writing, for the start after a kill.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FlushRow {
-    /// The state that the rows lead to.
-    pub state: StateRow,
-    /// The runs with the rows, the oldest first.
-    pub runs: Vec<RunDescription>,
+/// Encodes the value of the row that names the runs.
+pub fn encode_runs(runs: impl Iterator<Item = RunDescription>) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for RunDescription { number, bytes: size, crc, keys } in runs {
+        bytes.extend_from_slice(&number.to_le_bytes());
+        bytes.extend_from_slice(&size.to_le_bytes());
+        bytes.extend_from_slice(&crc.to_le_bytes());
+        bytes.extend_from_slice(&keys.to_le_bytes());
+    }
+    bytes
 }
 
-impl FlushRow {
-    /// Encodes the value of the row.
-    pub fn encode(&self) -> Vec<u8> {
-        let mut bytes = self.state.encode();
-        for RunDescription { number, bytes: size, crc } in &self.runs {
-            bytes.extend_from_slice(&number.to_le_bytes());
-            bytes.extend_from_slice(&size.to_le_bytes());
-            bytes.extend_from_slice(&crc.to_le_bytes());
-        }
-        bytes
+/// Decodes the value of the row that names the runs.
+pub fn decode_runs(bytes: &[u8]) -> Option<Vec<RunDescription>> {
+    let (mut input, mut runs) = (Decoder::new(bytes), Vec::new());
+    while input.remaining() > 0 {
+        let (number, bytes) = (input.u32().ok()?, input.u64().ok()?);
+        let (crc, keys) = (input.u32().ok()?, input.u32().ok()?);
+        runs.push(RunDescription { number, bytes, crc, keys });
     }
-
-    /// Decodes the value of the row.
-    pub fn decode(bytes: &[u8]) -> Option<FlushRow> {
-        let (state, runs) = bytes.split_at_checked(16 + LtHash::BYTES)?;
-        let mut input = Decoder::new(runs);
-        let mut runs = Vec::new();
-        while input.remaining() > 0 {
-            let (number, bytes) = (input.u32().ok()?, input.u64().ok()?);
-            runs.push(RunDescription { number, bytes, crc: input.u32().ok()? });
-        }
-        Some(FlushRow { state: StateRow::decode(state)?, runs })
-    }
+    Some(runs)
 }
 
 /// Returns the key of a chunk of block nodes.
@@ -191,6 +190,33 @@ fn read_node(input: &mut Decoder) -> Result<Option<(NodeFields, Status)>, Decode
     }))
 }
 
+/// Appends an integer of variable length to a value.
+fn write_varint(bytes: &mut Vec<u8>, mut number: u64) {
+    while number >= 0x80 {
+        bytes.push(number.to_le_bytes()[0] | 0x80);
+        number >>= 7;
+    }
+    bytes.push(number.to_le_bytes()[0]);
+}
+
+/// Splits an integer of variable length off a value.
+fn read_varint(bytes: &mut &[u8]) -> Option<u64> {
+    let (mut number, mut shift) = (0_u64, 0_u32);
+    loop {
+        let (byte, rest) = bytes.split_first()?;
+        *bytes = rest;
+        let low = u64::from(byte & 0x7f);
+        if shift >= u64::BITS || low << shift >> shift != low {
+            return None;
+        }
+        number |= low << shift;
+        if byte & 0x80 == 0 {
+            return Some(number);
+        }
+        shift += 7;
+    }
+}
+
 /// An account and the length of its history.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct AccountRow {
@@ -203,33 +229,74 @@ pub struct AccountRow {
 impl AccountRow {
     /// Encodes the value of the row; `None` for a default row, which is not stored.
     pub fn encode(&self) -> Option<Vec<u8>> {
-        let bytes = [self.account.encode().as_slice(), &self.transactions.to_le_bytes()].concat();
-        (*self != AccountRow::default()).then_some(bytes)
+        if *self == AccountRow::default() {
+            return None;
+        }
+        let mut bytes = Vec::with_capacity(16);
+        write_varint(&mut bytes, self.account.balance.units());
+        write_varint(&mut bytes, self.account.nonce);
+        write_varint(&mut bytes, self.transactions.into());
+        Some(bytes)
     }
 
     /// Decodes the value of the row.
-    pub fn decode(bytes: &[u8]) -> Option<AccountRow> {
-        let mut input = Decoder::new(bytes);
-        let account = Account::read(&mut input).ok()??;
-        let transactions = input.u32().ok()?;
-        input.finish().ok()?;
-        Some(AccountRow { account, transactions })
+    pub fn decode(mut bytes: &[u8]) -> Option<AccountRow> {
+        let balance = Amount::new(read_varint(&mut bytes)?)?;
+        let nonce = read_varint(&mut bytes)?;
+        let transactions = read_varint(&mut bytes)?.try_into().ok()?;
+        let row = AccountRow { account: Account { balance, nonce }, transactions };
+        bytes.is_empty().then_some(row)
     }
 }
 
-/// Returns the key of an account row.
-pub fn account_key(address: &Address) -> Vec<u8> {
-    [ACCOUNTS, address.as_bytes()].concat()
+/// The length of the key of an account row, in bytes.
+const ACCOUNT_KEY_BYTES: usize = 21;
+/// The length of the start of the key of a transaction row, in bytes.
+const TRANSACTION_PREFIX_BYTES: usize = 9;
+
+/// Returns the part of a key that the filter of a run knows: the account, or the first bytes of the
+/// transaction's id.
+pub fn filter_key(key: &[u8]) -> &[u8] {
+    let length = match key.first() {
+        Some(b'a') => ACCOUNT_KEY_BYTES,
+        _ => TRANSACTION_PREFIX_BYTES,
+    };
+    key.get(..length).unwrap_or(key)
 }
 
-/// Returns the address in the key of an account row.
+/// Returns the key of an account row.
+pub fn account_key(address: &Address) -> [u8; ACCOUNT_KEY_BYTES] {
+    let mut key = [b'a'; ACCOUNT_KEY_BYTES];
+    key[1..].copy_from_slice(address.as_bytes());
+    key
+}
+
+/// Returns the address in the key of an account row; `None` for the key of any other row.
 pub fn account_address(key: &[u8]) -> Option<Address> {
     key.strip_prefix(ACCOUNTS)?.try_into().ok().map(Address::from_bytes)
 }
 
-/// Returns the key of a page of an address's history.
-pub fn page_key(address: &Address, page: u32) -> Vec<u8> {
-    [b"h".as_slice(), address.as_bytes(), &page.to_be_bytes()].concat()
+/// Returns the key of a transaction of an address.
+pub fn history_key(address: &Address, index: u32) -> Vec<u8> {
+    let mut key = Vec::with_capacity(ACCOUNT_KEY_BYTES + 5);
+    key.extend_from_slice(&account_key(address));
+    let bytes = index.to_be_bytes();
+    let zeros = (index.leading_zeros() / 8) as usize;
+    let rest = &bytes[zeros.min(bytes.len())..];
+    key.push(u8::try_from(rest.len()).expect("an index has four bytes"));
+    key.extend_from_slice(rest);
+    key
+}
+
+/// Returns the index in the key of a transaction of this address; `None` for the key of any other
+/// row.
+pub fn history_index(key: &[u8], address: &Address) -> Option<u32> {
+    let rest = key.strip_prefix(&account_key(address)[..])?;
+    let (length, rest) = rest.split_first()?;
+    if rest.len() != usize::from(*length) || rest.len() > 4 {
+        return None;
+    }
+    Some(rest.iter().fold(0, |index, byte| index << 8 | u32::from(*byte)))
 }
 
 /// The location of a transaction in the best chain.
@@ -242,43 +309,40 @@ pub struct TxLocation {
 }
 
 impl TxLocation {
-    /// The length of an encoded location, in bytes.
-    pub const BYTES: usize = 8;
-
-    /// Encodes the location for a row of the index: height, then position, each 4 bytes.
-    pub fn encode(&self) -> [u8; TxLocation::BYTES] {
-        let mut bytes = [0; TxLocation::BYTES];
-        bytes[..4].copy_from_slice(&self.height.get().to_le_bytes());
-        bytes[4..].copy_from_slice(&self.position.to_le_bytes());
-        bytes
+    /// Appends the location to a key or a value.
+    pub fn write(&self, bytes: &mut Vec<u8>) {
+        write_varint(bytes, self.height.get().into());
+        write_varint(bytes, self.position.into());
     }
 
-    /// Decodes the location with this index in a page; `None` beyond the end of the page.
-    pub fn read_from_page(page: &[u8], index: u32) -> Option<TxLocation> {
-        let (locations, _) = page.as_chunks::<{ TxLocation::BYTES }>();
-        locations.get(index as usize).map(TxLocation::decode)
-    }
-
-    fn decode(bytes: &[u8; TxLocation::BYTES]) -> TxLocation {
-        let [a, b, c, d, e, f, g, h] = *bytes;
-        let height = block::Height::new(u32::from_le_bytes([a, b, c, d]));
-        TxLocation { height, position: u32::from_le_bytes([e, f, g, h]) }
+    /// Decodes a location, which must use all bytes.
+    pub fn decode(mut bytes: &[u8]) -> Option<TxLocation> {
+        let height = block::Height::new(read_varint(&mut bytes)?.try_into().ok()?);
+        let position = read_varint(&mut bytes)?.try_into().ok()?;
+        bytes.is_empty().then_some(TxLocation { height, position })
     }
 }
 
-/// Returns the key of the row of a transaction id.
-pub fn transaction_key(id: &Id) -> Vec<u8> {
-    [b"t".as_slice(), &id.as_bytes()[..8]].concat()
+/// The first bytes of the id of a transaction.
+pub type IdPrefix = [u8; TRANSACTION_PREFIX_BYTES - 1];
+
+/// Returns the first bytes of an id.
+pub fn id_prefix(id: &Id) -> IdPrefix {
+    let [a, b, c, d, e, f, g, h, ..] = *id.as_bytes();
+    [a, b, c, d, e, f, g, h]
 }
 
-/// Encodes the locations of a transaction row; `None` if there are none.
-pub fn encode_locations(locations: &[TxLocation]) -> Option<Vec<u8>> {
-    let bytes = locations.iter().flat_map(TxLocation::encode).collect();
-    (!locations.is_empty()).then_some(bytes)
+/// Returns the start of the keys of all transactions whose ids start with these bytes.
+pub fn transaction_prefix(prefix: &IdPrefix) -> [u8; TRANSACTION_PREFIX_BYTES] {
+    let mut key = [b't'; TRANSACTION_PREFIX_BYTES];
+    key[1..].copy_from_slice(prefix);
+    key
 }
 
-/// Decodes the locations of a transaction row.
-pub fn decode_locations(bytes: &[u8]) -> Option<Vec<TxLocation>> {
-    let (locations, rest) = bytes.as_chunks::<{ TxLocation::BYTES }>();
-    rest.is_empty().then(|| locations.iter().map(TxLocation::decode).collect())
+/// Returns the key of a transaction of the best chain.
+pub fn transaction_key(prefix: &IdPrefix, location: TxLocation) -> Vec<u8> {
+    let mut key = Vec::with_capacity(TRANSACTION_PREFIX_BYTES + 8);
+    key.extend_from_slice(&transaction_prefix(prefix));
+    location.write(&mut key);
+    key
 }

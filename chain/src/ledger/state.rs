@@ -1,7 +1,7 @@
 //! The state of the ledger at the last commit, which the writer and the readers share.
 
 use super::error::SubmitError;
-use super::rows::Rows;
+use super::layers::Layers;
 use super::side_branches::SideBranches;
 use crate::block::{self, Height};
 use crate::block_index::{BlockIndex, BlockNode, NodeId, Path, Status};
@@ -9,7 +9,6 @@ use crate::mempool::Mempool;
 use crate::params::Params;
 use crate::pow::Work;
 use crate::store::blocks::LogReader;
-use crate::store::index::IndexReader;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -47,9 +46,8 @@ pub(super) struct State {
     pub(super) side_branches: SideBranches,
     /// The visible blocks that have no visible child, the highest first.
     pub(super) chain_tips: BTreeMap<TipKey, NodeId>,
-    pub(super) index: IndexReader,
-    /// Committed rows that are not in the index yet.
-    pub(super) unflushed: Rows,
+    /// The committed rows about transactions: those of the index, and newer ones.
+    pub(super) rows: Layers,
     pub(super) log: LogReader,
     pub(super) mempool: Mempool,
 }

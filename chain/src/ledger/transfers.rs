@@ -2,9 +2,9 @@
 //! restart.
 
 use super::error::TransferError;
-use super::overlay::LayeredView;
+use super::overlay::AccountRows;
 use super::records::read_block;
-use super::schema::TxLocation;
+use super::schema::{self, TxLocation};
 use super::state::State;
 use super::writer::Writer;
 use crate::accounts::AccountView;
@@ -40,10 +40,10 @@ impl Writer {
         let id = checked.id();
         let shared = Arc::clone(&self.shared);
         let state = shared.read();
-        let rows = LayeredView::new(None, &state.unflushed, &state.index);
+        let rows = AccountRows::new(None, &state.rows);
         let insertion = match state.mempool.prepare(checked, replacement, &rows) {
             // Its nonce may be used by this very transfer.
-            Err(InsertError::Rejected(_)) if is_confirmed(&state, &rows, &id)? => {
+            Err(InsertError::Rejected(_)) if is_confirmed(&state, &id)? => {
                 return Ok(Admission::AlreadyKnown);
             }
             prepared => prepared?,
@@ -161,8 +161,8 @@ impl Writer {
         let restored = restored.collect();
         let Replay { drop_reasons, seconds, .. } = replay;
         let mut state = shared.write();
-        let State { mempool, unflushed, index, .. } = &mut *state;
-        let rows = LayeredView::new(None, unflushed, index);
+        let State { mempool, rows, .. } = &mut *state;
+        let rows = AccountRows::new(None, rows);
         let dropped = mempool.restore(restored, &drop_reasons, seconds, &rows)?;
         self.restored_mempool = Restored { count: mempool.count(), dropped };
         drop(mempool.take_unlogged());
@@ -174,8 +174,8 @@ impl Writer {
 }
 
 /// Whether a transfer is in the best chain.
-fn is_confirmed(state: &State, rows: &LayeredView, id: &Id) -> Result<bool, StoreError> {
-    for TxLocation { height, position } in rows.locations(id)? {
+fn is_confirmed(state: &State, id: &Id) -> Result<bool, StoreError> {
+    for TxLocation { height, position } in state.rows.locations(&schema::id_prefix(id))? {
         let Some(node) = state.best_chain.get(height.get() as usize) else { continue };
         let ids = read_block(&state.log, state.blocks.node(*node))?.ids();
         if ids.get(position as usize) == Some(id) {
@@ -191,7 +191,7 @@ fn without_confirmed(
     state: &State,
     mut saved: Vec<SavedTransfer>,
 ) -> Result<Vec<SavedTransfer>, StoreError> {
-    let rows = LayeredView::new(None, &state.unflushed, &state.index);
+    let rows = AccountRows::new(None, &state.rows);
     let mut nonces = BTreeMap::new();
     let mut blocks: BTreeMap<Height, Vec<Id>> = BTreeMap::new();
     for SavedTransfer { id, transfer, .. } in &saved {
@@ -201,7 +201,7 @@ fn without_confirmed(
             None => *nonces.entry(sender).or_insert(rows.account(&sender)?.nonce),
         };
         if transfer.nonce < nonce {
-            for location in rows.locations(id)? {
+            for location in state.rows.locations(&schema::id_prefix(id))? {
                 blocks.entry(location.height).or_default().push(*id);
             }
         }

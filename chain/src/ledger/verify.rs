@@ -4,12 +4,15 @@
 //! opened without writing, is copied first.
 
 use super::error::{OpenError, VerifyError};
-use super::load::{LoadError, Loaded, index_identity, load_index, name_lost_blocks};
+use super::load::{
+    LoadError, Loaded, index_identity, load_index, name_lost_blocks, visit_accounts,
+};
 use super::memory_chain::{MemoryChain, VerifyReport};
 use super::open::Options;
 use super::records::LoggedRecord;
 use super::schema;
 use crate::accounts::Account;
+use crate::address::Address;
 use crate::params::Params;
 use crate::store::blocks::{BlockLog, LogError, LogPosition, Truncation};
 use crate::store::directory::{ReadOnlyDirectory, ShutdownKind};
@@ -17,6 +20,7 @@ use crate::store::index::{self, Index, Opened};
 use crate::store::invalidated::List;
 use crate::store::sorted_run::RunFolder;
 use crate::store::{StoreError, invalidated};
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::fs::{self, File};
 use std::io;
@@ -84,14 +88,14 @@ pub fn verify(
     report.unused_index = match index {
         IndexCopy::Damaged { reason } => return Err(VerifyError::Index { reason }),
         IndexCopy::Unused { reason } => Some(reason),
-        IndexCopy::Usable(index, loaded) => check_index(&mut chain, &index, &loaded)?,
+        IndexCopy::Usable(loaded) => check_index(&mut chain, &loaded)?,
     };
     Ok(report)
 }
 
 /// A copy of the index, as the next start would find the index.
 enum IndexCopy {
-    Usable(Box<Index>, Box<Loaded>),
+    Usable(Box<Loaded>),
     /// The next start rebuilds the index, which is no sign of damage.
     Unused {
         reason: String,
@@ -128,14 +132,14 @@ impl IndexCopy {
                 .map_err(|error| VerifyError::Copy { path: scratch.to_owned(), error })?;
         }
         let identity = index_identity(params);
-        let opened = Index::open(&copy, last_shutdown, &identity, options.cache_bytes);
+        let opened = Index::open(&copy, last_shutdown, &identity, options.memory().engine);
         let (index, opened) = opened.map_err(StoreError::from)?;
         if let Opened::Replaced { reason } = opened {
             return Ok(IndexCopy::Unused { reason });
         }
-        let runs = RunFolder::new(&scratch.join("runs"));
+        let runs = RunFolder::new(&scratch.join("runs"), schema::filter_key);
         match load_index(&index, &runs, params, last_shutdown, &|| false) {
-            Ok(Some(loaded)) => Ok(IndexCopy::Usable(Box::new(index), Box::new(loaded))),
+            Ok(Some(loaded)) => Ok(IndexCopy::Usable(Box::new(loaded))),
             Ok(None) => Ok(IndexCopy::Unused { reason: "it is empty".into() }),
             Err(LoadError::IndexUnusable(reason)) => Ok(unusable(reason)),
             Err(LoadError::Fatal(error)) => Err(error.into()),
@@ -144,7 +148,7 @@ impl IndexCopy {
 
     /// Checks that the log does not end before the position up to which the index covers it.
     fn check_log(self, blocks: &Path) -> Result<IndexCopy, OpenError> {
-        let IndexCopy::Usable(_, loaded) = &self else { return Ok(self) };
+        let IndexCopy::Usable(loaded) = &self else { return Ok(self) };
         match BlockLog::scan(blocks, loaded.covered, |_, _, _| Ok::<_, LogError>(())) {
             Ok(_) => Ok(self),
             Err(LogError::NotCovered(_)) => {
@@ -171,36 +175,30 @@ fn copy_all(from: &Path, to: &Path) -> io::Result<()> {
 
 /// Compares the index with the accounts at its tip. After an unclean shutdown that may be another
 /// tip than the best one. Returns the reason if the index cannot be compared.
-fn check_index(
-    chain: &mut MemoryChain,
-    index: &Index,
-    loaded: &Loaded,
-) -> Result<Option<String>, VerifyError> {
+fn check_index(chain: &mut MemoryChain, loaded: &Loaded) -> Result<Option<String>, VerifyError> {
     let Some(tip) = chain.find(&loaded.tip_hash()) else {
         return Ok(Some("it belongs to another block log".into()));
     };
     if !chain.move_tip(tip)? {
         return Ok(Some("its tip is an invalid block".into()));
     }
-    let (accounts, mut present) = (chain.accounts(), 0);
-    for row in index.scan_prefix(schema::ACCOUNTS) {
-        let (key, value) = row.map_err(StoreError::from)?;
-        let parsed = schema::account_address(&key).zip(schema::AccountRow::decode(&value));
-        let (address, row) = parsed.ok_or(StoreError::BadRow { key })?;
-        let expected = accounts.get(&address).copied().unwrap_or_default();
-        if row.account != expected {
-            return Err(VerifyError::Account { address, found: row.account, expected });
-        }
-        present += usize::from(!expected.is_absent());
-    }
-    let expected = accounts.iter().filter(|(_, account)| !account.is_absent());
-    if present == expected.clone().count() {
-        return Ok(None);
-    }
-    for (address, expected) in expected {
-        if index.get(&schema::account_key(address)).map_err(StoreError::from)?.is_none() {
-            let (address, found, expected) = (*address, Account::default(), *expected);
-            return Err(VerifyError::Account { address, found, expected });
+    let (accounts, mut found) = (chain.accounts(), HashMap::new());
+    visit_accounts(&loaded.runs, |address, row| {
+        found.insert(address, row.account);
+        Ok(())
+    })
+    .map_err(|error| match error {
+        LoadError::IndexUnusable(reason) => VerifyError::Index { reason },
+        LoadError::Fatal(error) => error.into(),
+    })?;
+    let account = |accounts: &HashMap<Address, Account>, address: &Address| {
+        accounts.get(address).copied().unwrap_or_default()
+    };
+    let addresses: BTreeSet<&Address> = accounts.keys().chain(found.keys()).collect();
+    for address in addresses {
+        let (found, expected) = (account(&found, address), account(accounts, address));
+        if found != expected {
+            return Err(VerifyError::Account { address: *address, found, expected });
         }
     }
     Ok(None)

@@ -1,8 +1,8 @@
 //! A consistent view of the chain at one tip.
 
-use super::overlay::LayeredView;
+use super::overlay::AccountRows;
 use super::records::{read_block, read_header_and_count, read_raw_block};
-use super::schema::{self, LOCATIONS_PER_PAGE, TxLocation};
+use super::schema::{self, TxLocation};
 use super::state::{Shared, State, TipKey};
 use crate::accounts::{Account, AccountView};
 use crate::address::Address;
@@ -80,8 +80,8 @@ impl<'a> View<'a> {
         View { params: &shared.params, state: shared.read() }
     }
 
-    fn rows(&self) -> LayeredView<'_> {
-        LayeredView::new(None, &self.state.unflushed, &self.state.index)
+    fn rows(&self) -> AccountRows<'_> {
+        AccountRows::new(None, &self.state.rows)
     }
 
     /// Returns the parameters of the network.
@@ -213,7 +213,7 @@ impl<'a> View<'a> {
 
     /// Returns the number of transactions of the best chain that involve an address.
     pub fn transaction_count(&self, address: &Address) -> Result<u32, StoreError> {
-        Ok(self.rows().account_row(address)?.transactions)
+        Ok(self.rows().row(address)?.transactions)
     }
 
     /// Returns up to `limit` transactions of an address's history with indexes below `below`, the
@@ -224,21 +224,11 @@ impl<'a> View<'a> {
         below: u32,
         limit: usize,
     ) -> Result<Vec<(u32, TxLocation)>, StoreError> {
-        let rows = self.rows();
-        let below = below.min(rows.account_row(address)?.transactions);
-        let mut found = Vec::new();
-        let mut page: Option<(u32, Vec<u8>)> = None;
-        for index in (0..below).rev().take(limit) {
-            let number = index / LOCATIONS_PER_PAGE;
-            let bytes = match &page {
-                Some((loaded, bytes)) if *loaded == number => bytes,
-                _ => &page.insert((number, rows.page(address, number)?)).1,
-            };
-            let location = TxLocation::read_from_page(bytes, index % LOCATIONS_PER_PAGE);
-            let key = || schema::page_key(address, number);
-            found.push((index, location.ok_or_else(|| StoreError::BadRow { key: key() })?));
-        }
-        Ok(found)
+        let below = below.min(self.rows().row(address)?.transactions);
+        let count = u32::try_from(limit).unwrap_or(u32::MAX).min(below);
+        let indexes = below - count..below;
+        let locations = self.state.rows.history(address, indexes.clone())?;
+        Ok(indexes.zip(locations).rev().collect())
     }
 
     /// Returns the sum of an address's rewards that cannot be spent yet.
@@ -254,7 +244,7 @@ impl<'a> View<'a> {
 
     /// Returns the location of a transaction in the best chain, with its block.
     pub fn transaction(&self, id: &Id) -> Result<Option<(Block, TxLocation)>, StoreError> {
-        for location in self.rows().locations(id)? {
+        for location in self.state.rows.locations(&schema::id_prefix(id))? {
             let Some(node) = self.at_height(location.height) else { continue };
             let block = self.block(node)?;
             let found = block.transactions.get(location.position as usize);

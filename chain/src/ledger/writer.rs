@@ -1,8 +1,10 @@
 //! The writer, which alone changes the chain.
 
 use super::error::SubmitError;
-use super::mempool_update::MempoolUpdate;
-use super::overlay::{LayeredView, StagedRows};
+use super::index_jobs::IndexJobs;
+use super::layers::Rows;
+use super::mempool_update::{BlockIds, MempoolUpdate};
+use super::overlay::{AccountRows, StagedRows};
 use super::precheck::{Body, PrecheckedBlock, Prechecker};
 use super::reader::Reader;
 use super::records::encode_undo;
@@ -10,7 +12,6 @@ use super::reorg::{
     ChangedAccounts, NewTipError, ReorgError, ReorgStaging, StagedReorg, StagedUndo, UndoLog,
     matured_reward,
 };
-use super::rows::Rows;
 use super::schema::NODES_PER_CHUNK;
 use super::state::{Shared, State};
 use crate::accounts::{LtHash, Undo};
@@ -21,7 +22,7 @@ use crate::mempool;
 use crate::mempool::journal::MempoolJournal;
 use crate::params::Params;
 use crate::pow::{Target, Work};
-use crate::rules::body::{self, CheckedBlock, Reward};
+use crate::rules::body::{self, CheckedBlock, Reward, UnverifiedBlock};
 use crate::rules::{RuleError, header};
 use crate::store::StoreError;
 use crate::store::blocks::{BlockLog, LogPosition, RecordKind, RecordLocation};
@@ -49,7 +50,7 @@ pub enum Accepted {
 pub struct Writer {
     pub(super) shared: Arc<Shared>,
     pub(super) log: BlockLog,
-    pub(super) index: Index,
+    pub(super) index: Arc<Index>,
     pub(super) directory: Directory,
     pub(super) threads: usize,
     /// The tip to which blocks are connected, which readers see after the next commit.
@@ -60,10 +61,16 @@ pub struct Writer {
     pub(super) uncommitted: Rows,
     /// The memory that uncommitted rows and those of a staged reorganisation may need, in bytes.
     pub(super) staging_bytes: usize,
-    /// The folder for rows beyond that.
+    /// The memory that committed rows need when they are flushed to the index, in bytes; twice as
+    /// much is the limit.
+    pub(super) flush_bytes: usize,
+    /// The folder of the runs of the index, and of rows beyond the memory.
     pub(super) runs: RunFolder,
+    pub(super) jobs: IndexJobs,
     /// The accounts that changed since the last commit.
     pub(super) changed_accounts: ChangedAccounts,
+    /// The ids of the last connected block.
+    pub(super) connected_ids: Option<BlockIds>,
     /// The rest of updating the mempool to the committed tip.
     pub(super) mempool_update: Option<MempoolUpdate>,
     /// The position in the log up to which the index covers it.
@@ -144,17 +151,23 @@ impl Writer {
             state.check_depth(&shared.params, self.tip, (&hash, parent), branch_work)?;
         }
         let is_known = |id: &_| state.mempool.contains(id);
-        let checked = match body {
-            Body::Checked(checked) => *checked,
-            Body::Unchecked(block) => body::check(block, &shared.params, is_known, self.threads),
+        let unverified = match body {
+            Body::Checked(checked) => (*checked).map(UnverifiedBlock::from),
+            Body::Unchecked(block) => body::check_unsigned(block, &shared.params, is_known),
         };
         drop(state);
-        let checked = match checked {
-            Ok(checked) => checked,
+        let verified = unverified.and_then(|unverified| {
+            // The signatures are verified while the block is staged.
+            unverified.verify_beside(self.threads, |block| {
+                is_candidate.then(|| self.stage_block(parent, block))
+            })
+        });
+        let (checked, staged) = match verified {
+            Ok(verified) => verified,
             Err(error) => return Err(self.cache_invalid(hash, parent, error).into()),
         };
-        if is_candidate {
-            self.connect_best_chain(parent, &checked, logged)?;
+        if let Some(staged) = staged {
+            self.connect_best_chain(parent, &checked, staged, logged)?;
             Ok(Accepted::Connected)
         } else {
             let location = self.log_block(&checked, logged)?;
@@ -280,14 +293,16 @@ impl Writer {
         Ok(logged)
     }
 
-    /// Makes a new block with more work than the tip the new tip, if its whole branch is valid.
+    /// Makes a new block with more work than the tip the new tip, if its whole branch, which was
+    /// staged, is valid.
     fn connect_best_chain(
         &mut self,
         parent: NodeId,
         block: &CheckedBlock,
+        staged: Result<(StagedReorg, Undo), NewTipError>,
         logged: Option<RecordLocation>,
     ) -> Result<(), SubmitError> {
-        let (mut reorg, undo) = match self.stage_block(parent, block) {
+        let (mut reorg, undo) = match staged {
             Ok(staged) => staged,
             Err(NewTipError::Parent(ReorgError::Store(error))) => return Err(error.into()),
             Err(NewTipError::Invalid(error)) => {
@@ -309,6 +324,7 @@ impl Writer {
         let tip = self.insert(parent, block, location);
         newly_valid.push((tip, undo));
         self.set_tip(tip, newly_valid, reorg);
+        self.connected_ids = Some(BlockIds { block: tip, ids: block.ids().to_vec() });
         Ok(())
     }
 
@@ -388,7 +404,7 @@ impl Writer {
     }
 
     fn staging<'a>(&'a mut self, state: &'a State) -> ReorgStaging<'a> {
-        let base = LayeredView::new(Some(&self.uncommitted), &state.unflushed, &state.index);
+        let base = AccountRows::new(Some(&self.uncommitted), &state.rows);
         let rows = StagedRows::new(base, self.staging_bytes, &self.runs);
         let undo_log = UndoLog { log: &mut self.log, logged: &mut self.logged_undos };
         let (params, accounts_hash) = (&self.shared.params, self.accounts_hash.clone());
@@ -396,8 +412,8 @@ impl Writer {
     }
 
     /// Returns the rows at the writer's tip.
-    fn tip_rows<'a>(&'a self, state: &'a State) -> LayeredView<'a> {
-        LayeredView::new(Some(&self.uncommitted), &state.unflushed, &state.index)
+    fn tip_rows<'a>(&'a self, state: &'a State) -> AccountRows<'a> {
+        AccountRows::new(Some(&self.uncommitted), &state.rows)
     }
 
     /// Builds a block template on the tip from the transfers of the mempool.
@@ -449,8 +465,7 @@ impl Writer {
         while self.next_mempool_changes()?.is_some() {}
         self.close_mempool()?;
         self.log.seal()?;
-        self.flush()?;
-        self.index.close()?;
+        self.close_index()?;
         Ok(self.directory.close()?)
     }
 }

@@ -1,5 +1,7 @@
-//! The index: sorted keys and small values in sled 0.34, as a cache over the block log. The index
-//! does not interpret its keys and guarantees nothing: if its integrity is in doubt when it is
+//! The index: sorted keys and small values in sled 0.34, as a cache over the block log. Rows that
+//! change with every transaction are in [sorted runs](super::sorted_run), which sled names: sled
+//! writes some 100,000 of them in a second, a run several millions. The index does not interpret its
+//! keys and guarantees nothing: if its integrity is in doubt when it is
 //! opened, it is replaced by an empty one, which the caller rebuilds from the log.
 //!
 //! | last shutdown | treatment of the index |
@@ -271,7 +273,7 @@ impl Index {
     /// # Errors
     /// Returns [`IndexError::Engine`], [`IndexError::Full`], [`IndexError::InUse`] or a disk error;
     /// the shutdown counts as unclean then.
-    pub fn close(self) -> Result<(), IndexError> {
+    pub fn close(&self) -> Result<(), IndexError> {
         let engine = &self.reader.engine;
         engine.write(|_| Ok(()))?;
         close(engine.lock()?.take());

@@ -9,6 +9,7 @@ use chain::ledger::{OpenError, OpenProgress, SubmitError, VerifyError};
 use chain::store::blocks::{BlockLog, FILE_BYTES, LogError, LogPosition, RecordKind};
 use chain::store::directory::ShutdownKind;
 use chain::store::index::{Changes, Index};
+use chain::store::sorted_run::RunFolder;
 use chain::store::{DirectoryError, StoreError};
 use chain::testing::unsolve_header;
 use chain::{Amount, Block};
@@ -242,21 +243,42 @@ fn forge(node: &TestNode, reference: &Reference, change: impl FnOnce(&Index) -> 
     index.close().unwrap();
 }
 
-fn increment_balance(number: u8) -> impl FnOnce(&Index) -> Changes {
-    move |index| {
-        let key = schema::account_key(&wallet(number).address);
-        let row = index.get(&key).unwrap().and_then(|value| AccountRow::decode(&value));
-        let mut row = row.unwrap_or_default();
-        row.account.balance = row.account.balance.checked_add(Amount::new(1).unwrap()).unwrap();
-        Changes::from([(key, row.encode())])
-    }
+/// Adds a row of an account to the index of a closed node, in a run of its own, with valid
+/// checksums.
+fn forge_account(
+    node: &TestNode,
+    reference: &Reference,
+    number: u8,
+    change: impl FnOnce(AccountRow) -> Option<AccountRow>,
+) {
+    let address = wallet(number).address;
+    let folder = RunFolder::new(&node.path().join("runs"), schema::filter_key);
+    forge(node, reference, |index| {
+        let named = index.get(schema::RUNS_KEY).unwrap().unwrap();
+        let mut named = schema::decode_runs(&named).unwrap();
+        let key = schema::account_key(&address);
+        let found =
+            named.iter().rev().find_map(|run| folder.open(*run).unwrap().get(&key).unwrap());
+        let row = found.flatten().and_then(|value| AccountRow::decode(&value));
+        let value = change(row.unwrap_or_default()).and_then(|row| row.encode());
+        let forged = folder.write(1, |append| append(&key, value.as_deref())).unwrap();
+        forged.set_kept(true);
+        named.push(forged.description());
+        let runs = schema::encode_runs(named.into_iter());
+        Changes::from([(schema::RUNS_KEY.to_vec(), Some(runs))])
+    });
+}
+
+fn increment_balance(mut row: AccountRow) -> Option<AccountRow> {
+    row.account.balance = row.account.balance.checked_add(Amount::new(1).unwrap()).unwrap();
+    Some(row)
 }
 
 #[test]
 fn verify_reports_forged_balance_with_remedy() {
     for (number, expected) in [(0, 999_994), (1, 1_000_000), (77, 0)] {
         let (reference, node, _) = closed_node();
-        forge(&node, &reference, increment_balance(number));
+        forge_account(&node, &reference, number, increment_balance);
         let error = node.verify().unwrap_err();
         let VerifyError::Account { address, found, expected: account } = &error else {
             panic!("{error}")
@@ -267,15 +289,14 @@ fn verify_reports_forged_balance_with_remedy() {
     }
     // A missing account.
     let (reference, node, _) = closed_node();
-    let remove = |_: &Index| Changes::from([(schema::account_key(&wallet(3).address), None)]);
-    forge(&node, &reference, remove);
+    forge_account(&node, &reference, 3, |_| None);
     assert!(matches!(node.verify().unwrap_err(), VerifyError::Account { .. }));
 }
 
 #[test]
 fn start_after_kill_detects_forged_balance() {
     let (reference, mut node, blocks) = closed_node();
-    forge(&node, &reference, increment_balance(0));
+    forge_account(&node, &reference, 0, increment_balance);
     node.start();
     node.kill();
     let lines: Vec<String> = node.start().iter().map(OpenProgress::to_string).collect();
@@ -320,6 +341,11 @@ fn rebuilds_inconsistent_index() {
             malformed,
         ),
         (Box::new(|_| Changes::from([(chunk.clone(), None)])), malformed),
+        (Box::new(|_| Changes::from([(schema::RUNS_KEY.to_vec(), Some(vec![1]))])), malformed),
+        (
+            Box::new(|_| Changes::from([(schema::RUNS_KEY.to_vec(), Some(vec![0; 20]))])),
+            "a file of its rows is missing or damaged",
+        ),
         (Box::new(|_| Changes::from([(chunk.clone(), Some(vec![0xff; 113]))])), malformed),
     ];
     for (forgery, expected) in forgeries {

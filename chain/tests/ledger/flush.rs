@@ -1,95 +1,112 @@
-//! A flush in pieces that a kill interrupts: the next start completes it.
+//! Flushes of the index that a kill interrupts, and the files that they leave.
 
-use crate::harness::{Reference, TestNode, copy_folder, fixed_params, wallet};
+use crate::harness::{Reference, TestNode, fixed_params, wallet};
 use chain::Block;
-use chain::ledger::schema::{FLUSH_KEY, FlushRow, STATE_KEY, StateRow, VERSION};
 use chain::ledger::{OpenProgress, Options};
-use chain::store::directory::ShutdownKind;
-use chain::store::index::{Changes, Index};
-use chain::store::sorted_run::{Run, RunFolder};
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs;
+use std::path::{Path, PathBuf};
 
-fn index(node: &TestNode, reference: &Reference) -> Index {
-    let identity = [&VERSION.to_le_bytes(), reference.genesis().as_bytes().as_slice()].concat();
-    let folder = node.path().join("index");
-    Index::open(&folder, ShutdownKind::Clean, &identity, 1 << 20).unwrap().0
-}
-
-/// Returns a closed node whose index is in the middle of a flush, and its tip. The first `written`
-/// rows are in the index already.
-fn interrupted(written: usize) -> (Reference, TestNode, Block) {
+/// Returns a node with a few blocks whose index is written after every other block, and its tip.
+fn flushed() -> (Reference, TestNode, Block) {
     let mut reference = Reference::new(fixed_params());
-    let mut parent = reference.genesis();
-    let mut blocks = Vec::new();
+    let mut node = TestNode::new(&reference.params);
+    let mut tip = reference.mine_chain(reference.genesis(), 1).remove(0);
+    node.connect(&tip);
     for amount in 1..=8 {
-        let builder = reference.build_on(parent);
-        blocks.push(builder.pay(&wallet(0), wallet(20 + amount).address, 5, 1).mine());
-        parent = blocks[blocks.len() - 1].hash();
+        let builder = reference.build_on(tip.hash());
+        tip = builder.pay(&wallet(0), wallet(20 + amount).address, 5, 1).mine();
+        node.connect(&tip);
+        if amount % 2 == 0 {
+            node.writer().flush().unwrap();
+        }
     }
-    let mut node = TestNode::with_blocks(&reference.params, &blocks[..3]);
+    (reference, node, tip)
+}
+
+/// Returns the paths of the files with rows.
+fn run_files(node: &TestNode) -> Vec<PathBuf> {
+    let files = fs::read_dir(node.path().join("runs")).unwrap();
+    files.map(|file| file.unwrap().path()).collect()
+}
+
+// A kill before the index names a new run, and after it does: then the run that was merged is still
+// there.
+#[test]
+fn start_after_kill_continues_at_the_tip_of_the_index() {
+    let (reference, mut node, tip) = flushed();
+    assert!(!run_files(&node).is_empty());
+    let unfinished = node.path().join("runs").join("0000000001.rows");
+    fs::write(&unfinished, b"unfinished").unwrap();
+    node.kill();
+    assert_eq!(node.start(), []);
+    node.assert_matches(&reference, &tip);
+    assert!(!unfinished.exists(), "a file that the index does not name is removed");
     node.close();
-    let before = node.copy();
+    assert_eq!(node.verify().unwrap().unused_index, None);
+    assert_eq!(node.start(), []);
+    node.assert_matches(&reference, &tip);
+}
+
+#[test]
+fn views_are_complete_while_flushes_and_merges_are_under_way() {
+    let (mut reference, mut node, mut tip) = flushed();
+    let fork = tip.hash();
+    for amount in 1..=9 {
+        let builder = reference.build_on(tip.hash());
+        tip = builder.pay(&wallet(1), wallet(40 + amount).address, 5, 1).mine();
+        node.connect(&tip);
+        node.writer().start_flush().unwrap();
+        node.assert_matches(&reference, &tip);
+    }
+    let branch = reference.mine_chain(fork, 10);
+    node.submit_side_branch(&branch[..9]);
+    node.connect(&branch[9]);
+    node.writer().start_flush().unwrap();
+    node.assert_matches(&reference, &branch[9]);
+    node.kill();
+    assert_eq!(node.start(), []);
+    node.assert_matches(&reference, &branch[9]);
+}
+
+#[test]
+fn many_flushes_leave_few_runs() {
+    let (mut reference, mut node, mut tip) = flushed();
+    for _ in 0..40 {
+        tip = reference.build_on(tip.hash()).mine();
+        node.connect(&tip);
+        node.writer().flush().unwrap();
+    }
+    node.close();
+    let files = run_files(&node).len();
+    assert!(files < 16, "{files} files");
+    node.verify().unwrap();
     node.start();
-    node.connect_all(&blocks[3..]);
+    node.assert_matches(&reference, &tip);
+}
+
+#[test]
+fn rebuilds_index_if_a_file_of_rows_is_damaged_or_gone() {
+    let (reference, mut node, tip) = flushed();
     node.close();
-
-    let after = index(&node, &reference);
-    let rows: Changes =
-        after.scan_prefix(b"").map(Result::unwrap).map(|(key, value)| (key, Some(value))).collect();
-    after.close().unwrap();
-    let state = StateRow::decode(rows[STATE_KEY].as_ref().unwrap()).unwrap();
-    let rows: Vec<_> = rows.into_iter().filter(|(key, _)| key != STATE_KEY).collect();
-    let folder = RunFolder::new(&before.path().join("runs"));
-    let halves = rows.split_at(rows.len() / 2);
-    let runs = [halves.0, halves.1]
-        .map(|half| folder.write(half.len(), half.iter().cloned().map(Ok)).unwrap());
-    let flush = FlushRow { state, runs: runs.iter().map(Run::description).collect() };
-    let mut changes: Changes = rows.into_iter().take(written).collect();
-    changes.insert(FLUSH_KEY.to_vec(), Some(flush.encode()));
-    runs.into_iter().for_each(std::mem::forget);
-    let index = index(&before, &reference);
-    index.apply(&changes).unwrap();
-    index.close().unwrap();
-    copy_folder(&node.path().join("blocks"), &before.path().join("blocks"));
-    let mut interrupted = before.copy();
-    interrupted.accepted = node.accepted.clone();
-    (reference, interrupted, blocks.remove(7))
-}
-
-#[test]
-fn start_completes_interrupted_flush() {
-    for written in [0, 5, 1_000] {
-        let (reference, mut node, tip) = interrupted(written);
-        assert_eq!(node.verify().unwrap().unused_index, None);
-        assert_eq!(node.start(), []);
-        node.assert_matches(&reference, &tip);
-        assert!(!node.path().join("runs").exists());
-        node.close();
-        assert_eq!(node.verify().unwrap().tip, tip.hash());
-        assert_eq!(node.start(), []);
-        node.assert_matches(&reference, &tip);
-    }
-}
-
-#[test]
-fn rebuilds_index_if_rows_of_interrupted_flush_are_gone() {
-    let (reference, node, tip) = interrupted(5);
-    for is_damaged in [false, true] {
-        let mut node = node.copy();
-        let run = fs::read_dir(node.path().join("runs")).unwrap().next().unwrap().unwrap().path();
-        if is_damaged {
-            let mut bytes = fs::read(&run).unwrap();
+    let damages: [fn(&Path); 3] = [
+        |file| fs::remove_file(file).unwrap(),
+        |file| fs::write(file, b"").unwrap(),
+        |file| {
+            let mut bytes = fs::read(file).unwrap();
             let at = bytes.len() / 2;
             bytes[at] ^= 1;
-            fs::write(&run, bytes).unwrap();
-        } else {
-            fs::remove_file(&run).unwrap();
-        }
+            fs::write(file, bytes).unwrap();
+        },
+    ];
+    for damage in damages {
+        let mut node = node.copy();
+        damage(&run_files(&node)[0]);
+        assert!(node.verify().unwrap_err().to_string().contains("the index is damaged"));
         let notices = node.start();
         let [OpenProgress::IndexRebuilt { reason }] = &notices[..] else { panic!("{notices:?}") };
-        assert_eq!(reason, "a write to it was interrupted");
+        assert_eq!(reason, "a file of its rows is missing or damaged");
         node.assert_matches(&reference, &tip);
     }
 }
@@ -110,20 +127,16 @@ fn kill_leaves_no_runs_behind() {
     let blocks = reference.mine_chain(reference.genesis(), 20);
     let options = Options { staging_bytes: 100, ..crate::harness::options() };
     let mut node = TestNode::with_options(&reference.params, options);
+    let named = files(&node);
     for block in &blocks {
         node.submit(block).unwrap();
     }
-    let copy = node.copy();
+    let before: BTreeSet<_> = files(&node).difference(&named).cloned().collect();
+    assert!(!before.is_empty());
+    let mut copy = node.copy();
     node.kill();
-    let kept: BTreeSet<_> = files(&copy).difference(&files(&node)).cloned().collect();
-    assert_eq!(kept, files(&copy), "dropped runs are removed");
-    copy_folder(&copy.path().join("runs"), &node.path().join("runs"));
-    for mut node in [node, copy] {
-        let before = files(&node);
-        assert!(!before.is_empty());
-        node.start();
-        assert!(files(&node).is_disjoint(&before));
-        node.close();
-        assert_eq!(files(&node).len(), 0);
-    }
+    assert!(files(&node).is_disjoint(&before), "dropped runs are removed");
+    copy.start();
+    assert!(files(&copy).is_disjoint(&before));
+    copy.close();
 }

@@ -148,7 +148,7 @@ pub struct Settings {
     /// Redis server to publish events to, such as redis://127.0.0.1:6379
     #[arg(long, env = "CHAIN_PUBLISH", value_name = "URL")]
     pub publish: Option<String>,
-    /// Cache size of the index in MiB [default: 256]
+    /// Memory of the index in MiB: its caches, and changed rows [default: 256]
     #[arg(long, env = "CHAIN_CACHE_MB", value_name = "MIB")]
     pub cache_mb: Option<u32>,
     /// Continue at what is left if the end of the block log is lost
