@@ -52,8 +52,11 @@ impl Writer {
         if victims.is_empty() {
             return Ok(Pruned::default());
         }
-        // The index must not refer to blocks that are gone.
+        // The index must not refer to blocks that are gone, nor end in a gap of the log.
         self.flush()?;
+        if self.covered != self.log.synced() {
+            return Ok(Pruned::default());
+        }
         let records = {
             let state = shared.read();
             victims.iter().flat_map(|id| records_of(state.blocks.node(*id))).collect::<Vec<_>>()
