@@ -6,7 +6,7 @@
 //! batch leaves runs that no row names, and the blocks since then are replayed from the log. A merge
 //! changes no row: the next flush names its result, and until then the merged runs stay.
 
-use super::index_jobs::{Flush, Flushed, RunningMerge, write};
+use super::index_jobs::{Flush, FlushError, Flushed, RunningMerge, write};
 use super::layers::Layer;
 use super::schema::{self, MAX_RUNS, NODES_PER_CHUNK, StateRow};
 use super::state::State;
@@ -138,12 +138,17 @@ impl Writer {
                 self.covered = covered;
                 Ok(())
             }
-            Err(StoreError::Index(IndexError::Full { .. })) => self.reopen_index(),
-            Err(StoreError::Log(LogError::Full { .. })) => {
-                self.disk_full = true;
-                Ok(())
+            Err(FlushError { error, maybe_named }) => {
+                self.jobs.maybe_named = maybe_named;
+                match error {
+                    StoreError::Index(IndexError::Full { .. }) => self.reopen_index(),
+                    StoreError::Log(LogError::Full { .. }) => {
+                        self.disk_full = true;
+                        Ok(())
+                    }
+                    error => Err(error),
+                }
             }
-            Err(error) => Err(error),
         }
     }
 
@@ -204,9 +209,7 @@ impl Writer {
         self.jobs.cancel_merge();
         self.flush()?;
         self.jobs.cancel_merge();
-        for run in &self.jobs.named {
-            run.sync()?;
-        }
+        self.runs.sync()?;
         Ok(self.index.close()?)
     }
 }

@@ -62,7 +62,10 @@ impl Writer {
         self.disk_full = true;
         match self.index.recover() {
             Err(IndexError::Full { .. }) => Ok(()),
-            recovered => Ok(recovered?),
+            recovered => {
+                recovered?;
+                Ok(self.jobs.find_named(&self.index)?)
+            }
         }
     }
 

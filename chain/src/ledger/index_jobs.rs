@@ -6,7 +6,7 @@ use super::schema;
 use crate::store::blocks::LogPosition;
 use crate::store::index::{Changes, Index};
 use crate::store::sorted_run::{Run, RunFolder};
-use crate::store::{LogError, StoreError};
+use crate::store::{IndexError, LogError, StoreError};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,7 +14,7 @@ use std::thread::JoinHandle;
 
 /// A flush that is under way.
 pub(super) struct Flush {
-    pub(super) thread: JoinHandle<Result<Flushed, StoreError>>,
+    pub(super) thread: JoinHandle<Result<Flushed, FlushError>>,
     /// The chunks of block nodes that it writes.
     pub(super) chunks: BTreeSet<u32>,
     /// The position in the log up to which the index covers it then.
@@ -27,6 +27,19 @@ pub(super) struct Flushed {
     pub(super) replaced: Vec<(Vec<Layer>, Arc<Run>)>,
     /// All runs that the index names now, the oldest first.
     pub(super) named: Vec<Arc<Run>>,
+}
+
+/// The reason why rows are not flushed.
+pub(super) struct FlushError {
+    pub(super) error: StoreError,
+    /// The runs that the index names now if it has the batch nevertheless.
+    pub(super) maybe_named: Vec<Arc<Run>>,
+}
+
+impl<E: Into<StoreError>> From<E> for FlushError {
+    fn from(error: E) -> FlushError {
+        FlushError { error: error.into(), maybe_named: Vec::new() }
+    }
 }
 
 /// A merge that is under way.
@@ -44,12 +57,21 @@ pub(super) struct IndexJobs {
     pub(super) merge_had_no_room: bool,
     /// The runs that the index names, the oldest first.
     pub(super) named: Vec<Arc<Run>>,
+    /// The runs that it names instead if it has the batch of the last flush, which failed. All files
+    /// stay until this is known.
+    pub(super) maybe_named: Vec<Arc<Run>>,
 }
 
 impl IndexJobs {
     /// Starts with the runs that the index names.
     pub(super) fn new(named: Vec<Arc<Run>>) -> IndexJobs {
-        IndexJobs { flush: None, merge: None, merge_had_no_room: false, named }
+        IndexJobs {
+            flush: None,
+            merge: None,
+            merge_had_no_room: false,
+            named,
+            maybe_named: Vec::new(),
+        }
     }
 
     pub(super) fn cancel_merge(&mut self) {
@@ -59,12 +81,30 @@ impl IndexJobs {
         }
     }
 
-    /// Replaces the list of the runs that the index names. Those that it no longer names are
-    /// removed.
+    /// Replaces the list of the runs that the index names. Those that it does not name are removed
+    /// once they are not in use.
     pub(super) fn set_named(&mut self, named: Vec<Arc<Run>>) {
-        for run in std::mem::replace(&mut self.named, named) {
+        let before = std::mem::replace(&mut self.named, named);
+        for run in before.into_iter().chain(self.maybe_named.drain(..)) {
             run.set_kept(self.named.iter().any(|named| Arc::ptr_eq(named, &run)));
         }
+    }
+
+    /// Finds out which runs the index names after a flush failed.
+    ///
+    /// # Errors
+    /// Returns an error of the index.
+    pub(super) fn find_named(&mut self, index: &Index) -> Result<(), IndexError> {
+        if self.maybe_named.is_empty() {
+            return Ok(());
+        }
+        let row = index.get(schema::RUNS_KEY)?;
+        let encode =
+            |runs: &[Arc<Run>]| schema::encode_runs(runs.iter().map(|run| run.description()));
+        let has_batch = row == Some(encode(&self.maybe_named));
+        let named = if has_batch { self.maybe_named.clone() } else { self.named.clone() };
+        self.set_named(named);
+        Ok(())
     }
 }
 
@@ -80,13 +120,13 @@ impl Drop for IndexJobs {
 /// Writes the layers in memory to runs, and then names all runs in the index.
 ///
 /// # Errors
-/// Returns an error of the storage. The rows are not in the index then.
+/// Returns an error of the storage. The rows stay in memory then.
 pub(super) fn write(
     layers: &[Layer],
     mut changes: Changes,
     folder: &RunFolder,
     index: &Index,
-) -> Result<Flushed, StoreError> {
+) -> Result<Flushed, FlushError> {
     let (mut replaced, mut named) = (Vec::new(), Vec::new());
     for group in layers.chunk_by(both_in_memory) {
         let mut rows = MemoryRows::default();
@@ -105,16 +145,57 @@ pub(super) fn write(
     }
     let runs = schema::encode_runs(named.iter().map(|run| run.description()));
     changes.insert(schema::RUNS_KEY.to_vec(), Some(runs));
+    // From now on a kill may leave an index that names them.
     named.iter().for_each(|run| run.set_kept(true));
-    let applied = index.apply(&changes).and_then(|()| index.reopen_if_due());
-    if applied.is_err() {
-        // The next flush writes these rows again.
-        replaced.iter().for_each(|(_, run)| run.set_kept(false));
+    match index.apply(&changes).and_then(|()| index.reopen_if_due()) {
+        Ok(()) => Ok(Flushed { replaced, named }),
+        Err(error) => Err(FlushError { error: error.into(), maybe_named: named }),
     }
-    applied?;
-    Ok(Flushed { replaced, named })
 }
 
 fn both_in_memory(a: &Layer, b: &Layer) -> bool {
     matches!((a, b), (Layer::Memory(_), Layer::Memory(_)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::directory::ShutdownKind;
+    use std::path::Path;
+
+    fn run(folder: &RunFolder, key: u8) -> Arc<Run> {
+        Arc::new(folder.write(1, |append| append(&[key], Some(&[key]))).unwrap())
+    }
+
+    fn files(folder: &Path) -> usize {
+        std::fs::read_dir(folder).unwrap().count()
+    }
+
+    // After a batch that failed, the index may name the runs from before, or those of the batch: it
+    // stays usable in both cases, also after a kill.
+    #[test]
+    fn failed_flush_keeps_the_files_that_the_index_names() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("runs");
+        let folder = RunFolder::new(&path, schema::filter_key);
+        let opened =
+            Index::open(&directory.path().join("index"), ShutdownKind::FirstRun, b"", 1 << 20);
+        let (index, _) = opened.unwrap();
+        for has_batch in [false, true] {
+            let (old, new) = (run(&folder, 1), run(&folder, 2));
+            let mut jobs = IndexJobs::new(vec![Arc::clone(&old)]);
+            jobs.maybe_named = vec![Arc::clone(&old), Arc::clone(&new)];
+            old.set_kept(true);
+            new.set_kept(true);
+            let named = if has_batch { &jobs.maybe_named } else { &jobs.named };
+            let row = schema::encode_runs(named.iter().map(|run| run.description()));
+            index.apply(&Changes::from([(schema::RUNS_KEY.to_vec(), Some(row))])).unwrap();
+            assert_eq!(files(&path), 2);
+            jobs.find_named(&index).unwrap();
+            drop((old, new));
+            assert_eq!((files(&path), jobs.named.len()), if has_batch { (2, 2) } else { (1, 1) });
+            jobs.set_named(Vec::new());
+            assert_eq!(files(&path), 0);
+        }
+    }
 }

@@ -68,6 +68,9 @@ impl Layer {
             if index >= indexes.end {
                 break;
             }
+            if index < indexes.start {
+                return Err(StoreError::BadRow { key: key.to_vec() });
+            }
             let location = rows.value().and_then(TxLocation::decode);
             visit(index, location.ok_or_else(|| StoreError::BadRow { key: key.to_vec() })?);
         }

@@ -158,8 +158,9 @@ pub(super) fn visit_accounts(
     runs: &[Arc<Run>],
     mut visit: impl FnMut(Address, AccountRow) -> Result<(), LoadError>,
 ) -> Result<(), LoadError> {
-    let mut rows = Merge::new(runs.iter().map(|run| &**run)).map_err(StoreError::from)?;
-    while let Some((key, value)) = rows.next().map_err(StoreError::from)? {
+    let unreadable = |error: LogError| LoadError::IndexUnusable(error.to_string());
+    let mut rows = Merge::new(runs.iter().map(|run| &**run)).map_err(unreadable)?;
+    while let Some((key, value)) = rows.next().map_err(unreadable)? {
         if !key.starts_with(schema::ACCOUNTS) {
             break;
         }

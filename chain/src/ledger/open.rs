@@ -166,7 +166,7 @@ pub fn open_unless(
             // may be the only evidence of a loss.
             let is_interrupted = matches!(error, OpenError::Interrupted);
             let is_sound = last_shutdown == ShutdownKind::Clean || !is_interrupted;
-            if is_sound && index.close().is_ok() {
+            if is_sound && runs.sync().is_ok() && index.close().is_ok() {
                 let _ = directory.close();
             }
             return Err(error);

@@ -1,7 +1,7 @@
 //! Offline verification of a data directory: every record of the log and every rule from genesis
 //! on, with accounts in memory and without the index; then the index against these accounts. It
-//! writes nothing to the directory, which may be on read-only media: the index, which cannot be
-//! opened without writing, is copied first.
+//! writes nothing to the directory, which may be on read-only media: the part of the index that cannot
+//! be opened without writing is copied first.
 
 use super::error::{OpenError, VerifyError};
 use super::load::{
@@ -57,7 +57,7 @@ impl fmt::Display for VerifyProgress {
 }
 
 /// Verifies the data directory at a path, and writes nothing to it. `scratch` is an empty folder
-/// with room for a copy of the index, which the caller removes.
+/// with room for a copy of the folder `index`, which the caller removes.
 ///
 /// # Errors
 /// Returns the first [`VerifyError`].
@@ -127,7 +127,7 @@ impl IndexCopy {
         {
             return Ok(unusable(reason));
         }
-        for name in ["index", "index.sum", "runs"] {
+        for name in ["index", "index.sum"] {
             copy_all(&path.join(name), &scratch.join(name))
                 .map_err(|error| VerifyError::Copy { path: scratch.to_owned(), error })?;
         }
@@ -137,7 +137,8 @@ impl IndexCopy {
         if let Opened::Replaced { reason } = opened {
             return Ok(IndexCopy::Unused { reason });
         }
-        let runs = RunFolder::new(&scratch.join("runs"), schema::filter_key);
+        // Opening runs writes nothing.
+        let runs = RunFolder::new(&path.join("runs"), schema::filter_key);
         match load_index(&index, &runs, params, last_shutdown, &|| false) {
             Ok(Some(loaded)) => Ok(IndexCopy::Usable(Box::new(loaded))),
             Ok(None) => Ok(IndexCopy::Unused { reason: "it is empty".into() }),

@@ -2,14 +2,15 @@
 //! by key or in order. A filter in memory avoids reading the file for most absent keys. Runs are
 //! merged to fewer and larger ones, so that the rows are those of a log-structured merge tree.
 //!
-//! A file consists of rows without gaps: the number of bytes that the key shares with the one before
-//! it u8, the length of the rest of the key u8, the length of the value u8 (255 for a removed key),
-//! the rest of the key, the value. Every few kilobytes a row shares nothing, so that reading can
-//! start there.
+//! A file consists of blocks of a few kilobytes without gaps, each with a checksum, so that damage is
+//! never mistaken for rows. A block consists of rows: the number of bytes that the key shares with
+//! the one before it u8, the length of the rest of the key u8, the length of the value u8 (255 for a
+//! removed key), the rest of the key, the value. The first row of a block shares nothing.
 //!
 //! A run file that no row of the index names is of no use: it is removed when the run is dropped, or
 //! by the next start after a kill. Source: O'Neil et al., "The Log-Structured Merge-Tree".
 
+mod block;
 mod filter;
 mod folder;
 mod merge;

@@ -359,8 +359,12 @@ fn rebuilds_inconsistent_index() {
 }
 
 /// The files of a closed node.
-const FILES: [&str; 6] =
-    ["lock", "genesis", "last-run", "index.sum", "blocks/00000.log", "index/db"];
+fn files(node: &TestNode) -> Vec<String> {
+    let runs = fs::read_dir(node.path().join("runs")).unwrap();
+    let runs = runs.map(|run| format!("runs/{}", run.unwrap().file_name().display()));
+    let others = ["lock", "genesis", "last-run", "index.sum", "blocks/00000.log", "index/db"];
+    others.map(str::to_owned).into_iter().chain(runs).collect()
+}
 
 // T12
 #[test]
@@ -378,10 +382,12 @@ fn damage_of_any_file_is_repaired_or_reported() {
             fs::write(file, &bytes[..bytes.len() / 2]).unwrap();
         },
     ];
-    for file in FILES {
+    let files = files(&node);
+    assert!(files.len() > 6, "there is a file of rows");
+    for file in files {
         for (at, damage) in damages.iter().enumerate() {
             let mut damaged = node.copy();
-            damage(&damaged.path().join(file));
+            damage(&damaged.path().join(&file));
             match damaged.try_start() {
                 Ok(_) if file == "blocks/00000.log" => panic!("blocks are lost: {at}"),
                 Ok(_) => damaged.assert_matches(&reference, &blocks[5]),
@@ -393,4 +399,25 @@ fn damage_of_any_file_is_repaired_or_reported() {
             }
         }
     }
+}
+
+// The index of an earlier version had all rows in sled, and an older program that opened this folder
+// leaves the files of its runs.
+#[test]
+fn index_of_another_version_is_rebuilt() {
+    let (reference, mut node, blocks) = closed_node();
+    let genesis = reference.genesis();
+    let identity = [&2_u32.to_le_bytes(), genesis.as_bytes().as_slice()].concat();
+    let folder = node.path().join("index");
+    let (index, _) = Index::open(&folder, ShutdownKind::Clean, &identity, 1 << 20).unwrap();
+    index.close().unwrap();
+    let before = files(&node);
+    let notices = node.start();
+    let [OpenProgress::IndexRebuilt { reason }] = &notices[..] else { panic!("{notices:?}") };
+    assert_eq!(reason, "it is of another network or version");
+    node.assert_matches(&reference, &blocks[5]);
+    let after = files(&node);
+    assert!(before.iter().filter(|file| file.starts_with("runs/")).all(|run| !after.contains(run)));
+    node.close();
+    assert_eq!(node.verify().unwrap().unused_index, None);
 }

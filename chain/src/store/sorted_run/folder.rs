@@ -5,16 +5,17 @@ use super::merge::Merge;
 use super::run::{Cursor, Run, RunDescription};
 use super::writer::{Contents, ContentsBuilder, RunWriter};
 use crate::store::blocks::LogError;
+use crate::store::directory::sync_folder;
 use std::collections::HashSet;
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::hash::{BuildHasher, RandomState};
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-/// The size of the buffer for checksums, and for reading a run when it is opened, in bytes.
+/// The size of the buffer for reading a run when it is opened, in bytes.
 const BUFFER_BYTES: usize = 128 << 10;
 /// The number of merged rows after which a cancellation is noticed.
 const CANCEL_ROWS: u32 = 4_096;
@@ -31,18 +32,16 @@ struct Folder {
     path: PathBuf,
     filter_key: FilterKey,
     hasher: RandomState,
-    next: AtomicU32,
+    /// The number of runs that were created.
+    created: AtomicU64,
 }
 
 impl RunFolder {
     /// Returns the folder at a path, which is created with the first run. `filter_key` is the same
     /// for all runs.
     pub fn new(path: &Path, filter_key: FilterKey) -> RunFolder {
-        // Random, so that the names of runs that an earlier instance still has are not used again.
-        let hasher = RandomState::new();
-        let [a, b, c, ..] = hasher.hash_one(path).to_le_bytes();
-        let next = AtomicU32::new(u32::from_le_bytes([a, b, c, 0]));
-        RunFolder(Arc::new(Folder { path: path.to_owned(), filter_key, hasher, next }))
+        let (hasher, created) = (RandomState::new(), AtomicU64::new(0));
+        RunFolder(Arc::new(Folder { path: path.to_owned(), filter_key, hasher, created }))
     }
 
     /// Removes all files but those of the named runs: those that a killed process left there.
@@ -51,6 +50,9 @@ impl RunFolder {
     /// Returns a disk error.
     pub fn remove_others(&self, kept: &[RunDescription]) -> Result<(), LogError> {
         let folder = &self.0.path;
+        if folder.is_file() {
+            return remove(folder);
+        }
         let kept: HashSet<OsString> = kept.iter().map(|run| name(run.number).into()).collect();
         let entries = match fs::read_dir(folder) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -59,10 +61,27 @@ impl RunFolder {
         for entry in entries {
             let entry = entry.map_err(LogError::io("read", folder))?;
             if !kept.contains(&entry.file_name()) {
-                fs::remove_file(entry.path()).map_err(LogError::io("remove", &entry.path()))?;
+                remove(&entry.path())?;
             }
         }
         Ok(())
+    }
+
+    /// Syncs all files, so that the next start finds them also after a power failure.
+    ///
+    /// # Errors
+    /// Returns a disk error.
+    pub fn sync(&self) -> Result<(), LogError> {
+        let folder = &self.0.path;
+        if !folder.is_dir() {
+            return Ok(());
+        }
+        for entry in fs::read_dir(folder).map_err(LogError::io("read", folder))? {
+            let path = entry.map_err(LogError::io("read", folder))?.path();
+            let synced = File::open(&path).and_then(|file| file.sync_data());
+            synced.map_err(LogError::io("sync", &path))?;
+        }
+        sync_folder(folder).map_err(LogError::io("sync", folder))
     }
 
     /// Writes a new run. `write` appends the rows, sorted by key, with the function that is its
@@ -75,13 +94,8 @@ impl RunFolder {
         keys: usize,
         write: impl FnOnce(&mut AppendRow) -> Result<(), LogError>,
     ) -> Result<Run, LogError> {
-        let Folder { path: folder, filter_key, hasher, next } = &*self.0;
-        fs::create_dir_all(folder).map_err(LogError::write("create", folder))?;
-        let number = next.fetch_add(1, Ordering::Relaxed);
-        let path = self.path(number);
-        let created =
-            OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&path);
-        let file = created.map_err(LogError::write("create", &path))?;
+        let Folder { filter_key, hasher, .. } = &*self.0;
+        let (number, path, file) = self.create()?;
         let builder = ContentsBuilder::new(keys, *filter_key, hasher.clone());
         let mut writer = RunWriter::new(&file, builder);
         let written = write(&mut |key, value| {
@@ -134,28 +148,49 @@ impl RunFolder {
     /// Opens a run that an earlier process wrote; `None` if its file is not the one described. The
     /// file stays when the run is dropped.
     pub fn open(&self, description: RunDescription) -> Option<Run> {
-        let Folder { filter_key, hasher, next, .. } = &*self.0;
-        let RunDescription { number, bytes, crc, keys } = description;
-        next.fetch_max(number.checked_add(1)?, Ordering::Relaxed);
+        let Folder { filter_key, hasher, .. } = &*self.0;
+        let RunDescription { number, bytes, keys, .. } = description;
         let path = self.path(number);
         let file = File::open(&path).ok()?;
-        let is_sound = file.metadata().is_ok_and(|metadata| metadata.len() == bytes)
-            && checksum(&path).is_ok_and(|found| found == crc);
-        if !is_sound {
+        if file.metadata().ok()?.len() != bytes {
             return None;
         }
+        // A malformed number does not reserve more memory than a run of this size needs.
         let keys = usize::try_from(u64::from(keys).min(bytes)).ok()?;
         let mut builder = ContentsBuilder::new(keys, *filter_key, hasher.clone());
         let mut cursor = Cursor::new(&file, &path, 0..bytes, BUFFER_BYTES);
-        while let Some(row) = cursor.peek().ok()? {
-            let (shared, offset) = (row.shared, cursor.offset());
+        loop {
+            let block = cursor.next_block().ok()?;
+            let Some(row) = cursor.peek().ok()? else { break };
             cursor.accept(&row);
-            builder.add(cursor.key(), shared, offset);
+            if let Some((header, length)) = block {
+                builder.start_block(cursor.key());
+                builder.end_block(header, length);
+            }
+            builder.add_row(cursor.key());
         }
-        let contents = builder.finish(bytes, crc);
-        let run = self.run(number, path, file, contents);
+        let run = self.run(number, path, file, builder.finish());
         run.set_kept(true);
-        Some(run)
+        (run.description() == description).then_some(run)
+    }
+
+    /// Creates a file with a number that no file has. Numbers are random, so that those of an earlier
+    /// instance, which removes its files, are not used again.
+    fn create(&self) -> Result<(u32, PathBuf, File), LogError> {
+        let Folder { path: folder, hasher, created, .. } = &*self.0;
+        fs::create_dir_all(folder).map_err(LogError::write("create", folder))?;
+        loop {
+            let hash = hasher.hash_one(created.fetch_add(1, Ordering::Relaxed));
+            let [a, b, c, d, ..] = hash.to_le_bytes();
+            let number = u32::from_le_bytes([a, b, c, d]);
+            let path = self.path(number);
+            let file = OpenOptions::new().read(true).write(true).create_new(true).open(&path);
+            if file.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::AlreadyExists) {
+                continue;
+            }
+            let file = file.map_err(LogError::write("create", &path))?;
+            return Ok((number, path, file));
+        }
     }
 
     fn run(&self, number: u32, path: PathBuf, file: File, contents: Contents) -> Run {
@@ -172,14 +207,8 @@ fn name(number: u32) -> String {
     format!("{number:010}.rows")
 }
 
-/// The CRC-32C of a file.
-fn checksum(path: &Path) -> io::Result<u32> {
-    let mut input = File::open(path)?;
-    let (mut crc, mut buffer) = (0, vec![0; BUFFER_BYTES]);
-    loop {
-        match input.read(&mut buffer)? {
-            0 => return Ok(crc),
-            length => crc = crc32c::crc32c_append(crc, &buffer[..length]),
-        }
-    }
+/// Removes a file, or a folder with its contents.
+fn remove(path: &Path) -> Result<(), LogError> {
+    let removed = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+    removed.map_err(LogError::io("remove", path))
 }

@@ -1,7 +1,8 @@
 //! Reading a run.
 
+use super::block;
 use super::filter::FilterKey;
-use super::row::{self, MAX_ROW_BYTES};
+use super::row;
 use super::writer::Contents;
 use crate::store::blocks::{LogError, read_exact_at};
 use std::cmp::Ordering;
@@ -22,7 +23,7 @@ pub struct RunDescription {
     pub number: u32,
     /// The size of the file, in bytes.
     pub bytes: u64,
-    /// The CRC-32C of the file.
+    /// The CRC-32C of the headers of its blocks, which have the checksums of their rows.
     pub crc: u32,
     /// The number of keys of the filter.
     pub keys: u32,
@@ -67,14 +68,6 @@ impl Run {
         self.is_kept.store(is_kept, MemoryOrdering::Release);
     }
 
-    /// Syncs the file to the disk.
-    ///
-    /// # Errors
-    /// Returns a disk error.
-    pub fn sync(&self) -> Result<(), LogError> {
-        self.file.sync_data().map_err(LogError::io("sync", &self.path))
-    }
-
     /// Whether the run may have a row whose part for the filter is this; if not, it has none.
     pub fn may_contain(&self, filter_key: &[u8]) -> bool {
         self.contents.filter.may_contain(filter_key)
@@ -83,7 +76,7 @@ impl Run {
     /// Returns the row of a key: its new value, or `None` if it is removed.
     ///
     /// # Errors
-    /// Returns a disk error.
+    /// Returns a disk error, or that the file is damaged.
     pub fn get(&self, key: &[u8]) -> Result<Option<Option<Vec<u8>>>, LogError> {
         if !self.may_contain((self.filter_key)(key)) {
             return Ok(None);
@@ -96,7 +89,7 @@ impl Run {
     /// Returns a cursor before the first row with at least this key.
     ///
     /// # Errors
-    /// Returns a disk error.
+    /// Returns a disk error, or that the file is damaged.
     pub fn seek(&self, key: &[u8]) -> Result<Cursor<'_>, LogError> {
         let start = self.contents.samples.offset_before(key);
         let mut cursor = Cursor::new(&self.file, &self.path, start..self.bytes(), SEEK_BYTES);
@@ -136,22 +129,24 @@ pub struct Cursor<'a> {
     buffer: Vec<u8>,
     /// The position of the next row in the buffer.
     at: usize,
+    /// The position in the buffer where the block of the next row ends.
+    block_end: usize,
     key: Vec<u8>,
     /// The position of the value in the buffer; `None` if the key is removed.
     value: Option<Range<usize>>,
 }
 
 impl<'a> Cursor<'a> {
-    /// Starts at a row that shares nothing with the one before it.
+    /// Starts at a block.
     pub(super) fn new(file: &'a File, path: &'a Path, rest: Range<u64>, chunk: usize) -> Self {
         let (buffer, key) = (Vec::new(), Vec::new());
-        Cursor { file, path, rest, chunk, buffer, at: 0, key, value: None }
+        Cursor { file, path, rest, chunk, buffer, at: 0, block_end: 0, key, value: None }
     }
 
     /// Moves behind the next row. Returns false at the end.
     ///
     /// # Errors
-    /// Returns a disk error.
+    /// Returns a disk error, or that the file is damaged.
     pub fn advance(&mut self) -> Result<bool, LogError> {
         let Some(next) = self.peek()? else { return Ok(false) };
         self.accept(&next);
@@ -168,21 +163,38 @@ impl<'a> Cursor<'a> {
         self.value.clone().map(|value| &self.buffer[value])
     }
 
-    /// Returns the number of bytes before the next row that the buffer has not dropped.
-    pub(super) fn offset(&self) -> u64 {
-        self.rest.start - (self.buffer.len() - self.at) as u64
-    }
-
-    pub(super) fn peek(&mut self) -> Result<Option<row::RowParts>, LogError> {
-        if self.buffer.len() - self.at < MAX_ROW_BYTES && !self.rest.is_empty() {
+    /// Enters the next block if all rows of the last one were read, and returns its header and the
+    /// length of its rows. The row before the cursor has no value then.
+    pub(super) fn next_block(
+        &mut self,
+    ) -> Result<Option<([u8; block::HEADER_BYTES], usize)>, LogError> {
+        if self.at < self.block_end {
+            return Ok(None);
+        }
+        if self.buffer.len() - self.at < block::MAX_BYTES && !self.rest.is_empty() {
             self.fill().map_err(LogError::io("read", self.path))?;
         }
         if self.at == self.buffer.len() {
             return Ok(None);
         }
-        let next = row::split(&self.buffer, self.at).filter(|next| next.shared <= self.key.len());
-        let malformed = || io::Error::from(io::ErrorKind::InvalidData);
-        next.map(Some).ok_or_else(|| LogError::io("read", self.path)(malformed()))
+        let (header, length) =
+            block::open(&self.buffer[self.at..]).ok_or_else(|| self.damaged())?;
+        self.value = None;
+        self.key.clear();
+        self.at += block::HEADER_BYTES;
+        self.block_end = self.at + length;
+        Ok(Some((header, length)))
+    }
+
+    /// Returns the next row; `None` at the end.
+    pub(super) fn peek(&mut self) -> Result<Option<row::RowParts>, LogError> {
+        self.next_block()?;
+        if self.at == self.block_end {
+            return Ok(None);
+        }
+        let next = row::split(&self.buffer[..self.block_end], self.at);
+        let next = next.filter(|next| next.shared <= self.key.len());
+        next.map(Some).ok_or_else(|| self.damaged())
     }
 
     pub(super) fn accept(&mut self, next: &row::RowParts) {
@@ -200,15 +212,19 @@ impl<'a> Cursor<'a> {
     }
 
     fn fill(&mut self) -> io::Result<()> {
-        // The row before the cursor is no longer needed.
         self.value = None;
         self.buffer.drain(..self.at);
-        self.at = 0;
+        (self.at, self.block_end) = (0, 0);
         let left = usize::try_from(self.rest.end - self.rest.start).unwrap_or(usize::MAX);
         let (start, length) = (self.buffer.len(), left.min(self.chunk));
         self.buffer.resize(start + length, 0);
         read_exact_at(self.file, &mut self.buffer[start..], self.rest.start)?;
         self.rest.start += length as u64;
         Ok(())
+    }
+
+    fn damaged(&self) -> LogError {
+        let reason = "it is damaged: restart to rebuild the index";
+        LogError::io("read", self.path)(io::Error::new(io::ErrorKind::InvalidData, reason))
     }
 }

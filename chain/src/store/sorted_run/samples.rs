@@ -1,23 +1,18 @@
-//! A sparse index of a run: some of its keys, with the offsets of their rows.
+//! A sparse index of a run: the first keys of some of its blocks, with the offsets of the blocks.
+
+use super::block::FULL_BYTES;
 
 /// The maximum number of keys in memory, with their offsets: about 3 MB.
 pub(super) const MAX_SAMPLES: usize = 1 << 16;
-/// The minimum distance between two of them, in bytes of the file.
-pub(super) const MIN_STRIDE: u64 = 2_048;
 
-/// Keys in the order of their rows, which share nothing with the keys before them.
-#[derive(Debug)]
+/// First keys of blocks, in order.
+#[derive(Debug, Default)]
 pub(super) struct Samples {
     keys: Vec<u8>,
-    /// The end of each key in `keys`, and the offset of its row in the file.
+    /// The end of each key in `keys`, and the offset of its block in the file.
     entries: Vec<(u32, u64)>,
+    /// The minimum distance between two of the blocks, in bytes of the file.
     stride: u64,
-}
-
-impl Default for Samples {
-    fn default() -> Samples {
-        Samples { keys: Vec::new(), entries: Vec::new(), stride: MIN_STRIDE }
-    }
 }
 
 impl Samples {
@@ -31,15 +26,15 @@ impl Samples {
         &self.keys[at.checked_sub(1).map_or(0, end)..end(at)]
     }
 
-    /// Adds a key whose row shares nothing, unless it is too close to the last one.
+    /// Adds the first key of a block, unless it is too close to the last one.
     pub(super) fn add(&mut self, key: &[u8], offset: u64) {
         if self.entries.last().is_some_and(|(_, last)| offset - last < self.stride) {
             return;
         }
         if self.entries.len() >= MAX_SAMPLES {
             let kept = (0..self.entries.len()).step_by(2);
-            let mut thinned =
-                Samples { stride: self.stride.saturating_mul(2), ..Samples::default() };
+            let stride = self.stride.max(FULL_BYTES as u64).saturating_mul(2);
+            let mut thinned = Samples { stride, ..Samples::default() };
             kept.for_each(|at| thinned.push(self.key(at), self.entries[at].1));
             *self = thinned;
         }
@@ -52,7 +47,7 @@ impl Samples {
         self.entries.push((end, offset));
     }
 
-    /// Returns the offset of a row that is not after the first row with at least this key.
+    /// Returns the offset of a block that does not start after the first row with at least this key.
     pub(super) fn offset_before(&self, key: &[u8]) -> u64 {
         let (mut low, mut high) = (0, self.entries.len());
         while low < high {

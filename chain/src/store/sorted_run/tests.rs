@@ -108,7 +108,7 @@ fn samples_of_a_long_run_are_bounded() {
         (0..count).try_for_each(|number| append(&number.to_be_bytes(), Some(&value)))
     });
     let run = run.unwrap();
-    assert!(run.bytes() / samples::MIN_STRIDE > 2 * samples::MAX_SAMPLES as u64);
+    assert!(run.bytes() / block::MAX_BYTES as u64 > 2 * samples::MAX_SAMPLES as u64);
     assert!(run.contents.samples.len() <= samples::MAX_SAMPLES);
     for number in (0..count).step_by(99_991).chain([count - 1]) {
         assert_eq!(run.get(&number.to_be_bytes()).unwrap(), Some(Some(vec![7; 120])));
@@ -145,6 +145,35 @@ fn only_an_unchanged_run_is_opened_again() {
     assert_eq!(files(directory.path()), 1);
     folder.remove_others(&[]).unwrap();
     assert_eq!(files(directory.path()), 0);
+}
+
+// A run that changes while it is open is neither read nor merged to a sound one.
+#[test]
+fn damage_of_an_open_run_is_an_error() {
+    let directory = tempfile::tempdir().unwrap();
+    let folder = folder(directory.path());
+    let expected = rows(0..3_000, 1);
+    let run = write(&folder, &expected);
+    let path = fs::read_dir(directory.path()).unwrap().next().unwrap().unwrap().path();
+    let bytes = fs::read(&path).unwrap();
+    let is_damaged = |error: LogError| error.to_string().contains("restart to rebuild the index");
+    for at in (0..bytes.len()).step_by(997) {
+        let mut damaged = bytes.clone();
+        damaged[at] ^= 0x10;
+        fs::write(&path, &damaged).unwrap();
+        assert!(is_damaged(folder.merge([&run], true, &AtomicBool::new(false)).unwrap_err()));
+        let mut errors = 0;
+        for (key, value) in &expected {
+            match run.get(key) {
+                Ok(found) => assert_eq!(found.as_ref(), Some(value), "{at}"),
+                Err(error) => {
+                    assert!(is_damaged(error));
+                    errors += 1;
+                }
+            }
+        }
+        assert!(errors > 0, "{at}");
+    }
 }
 
 #[test]

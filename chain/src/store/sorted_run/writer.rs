@@ -1,8 +1,9 @@
 //! Writing a run.
 
+use super::block;
 use super::filter::{Filter, FilterKey};
 use super::row;
-use super::samples::{MIN_STRIDE, Samples};
+use super::samples::Samples;
 use std::fs::File;
 use std::hash::RandomState;
 use std::io::{self, Write};
@@ -15,6 +16,7 @@ const BUFFER_BYTES: usize = 256 << 10;
 pub(super) struct Contents {
     pub(super) bytes: u64,
     pub(super) rows: u64,
+    /// The CRC-32C of the headers of all blocks, which identifies the file.
     pub(super) crc: u32,
     /// The number of keys in the filter.
     pub(super) keys: u32,
@@ -38,24 +40,31 @@ impl ContentsBuilder {
         ContentsBuilder { filter_key, contents, last: Vec::new() }
     }
 
-    /// Adds the row at an offset.
-    pub(super) fn add(&mut self, key: &[u8], shared: usize, offset: u64) {
+    /// Starts the next block, whose first row has this key.
+    pub(super) fn start_block(&mut self, key: &[u8]) {
+        self.contents.samples.add(key, self.contents.bytes);
+    }
+
+    pub(super) fn add_row(&mut self, key: &[u8]) {
         let contents = &mut self.contents;
         contents.rows += 1;
-        if shared == 0 {
-            contents.samples.add(key, offset);
-        }
         let known = (self.filter_key)(key);
         if contents.keys == 0 || self.last != known {
             self.last.clear();
             self.last.extend_from_slice(known);
             contents.filter.insert(known);
-            contents.keys += 1;
+            contents.keys = contents.keys.saturating_add(1);
         }
     }
 
-    pub(super) fn finish(self, bytes: u64, crc: u32) -> Contents {
-        Contents { bytes, crc, ..self.contents }
+    /// Ends the block with this header.
+    pub(super) fn end_block(&mut self, header: [u8; block::HEADER_BYTES], length: usize) {
+        self.contents.crc = crc32c::crc32c_append(self.contents.crc, &header);
+        self.contents.bytes += (block::HEADER_BYTES + length) as u64;
+    }
+
+    pub(super) fn finish(self) -> Contents {
+        self.contents
     }
 }
 
@@ -63,19 +72,16 @@ impl ContentsBuilder {
 pub(super) struct RunWriter<'a> {
     file: &'a File,
     buffer: Vec<u8>,
-    /// The number of bytes before the buffer, and their CRC-32C.
-    written: u64,
-    crc: u32,
+    /// The position in the buffer of the block that is being filled.
+    block: usize,
     builder: ContentsBuilder,
     last_key: Vec<u8>,
-    /// The offset of the last row that shares nothing.
-    restart: u64,
 }
 
 impl<'a> RunWriter<'a> {
     pub(super) fn new(file: &'a File, builder: ContentsBuilder) -> RunWriter<'a> {
-        let buffer = Vec::with_capacity(BUFFER_BYTES + row::MAX_ROW_BYTES);
-        RunWriter { file, buffer, written: 0, crc: 0, builder, last_key: Vec::new(), restart: 0 }
+        let buffer = Vec::with_capacity(BUFFER_BYTES + block::MAX_BYTES);
+        RunWriter { file, buffer, block: 0, builder, last_key: Vec::new() }
     }
 
     /// Appends a row with a higher key than the last one.
@@ -83,27 +89,32 @@ impl<'a> RunWriter<'a> {
     /// # Errors
     /// Returns a disk error, or that the key or the value is too long.
     pub(super) fn append(&mut self, key: &[u8], value: Option<&[u8]>) -> io::Result<()> {
-        let offset = self.written + self.buffer.len() as u64;
-        let shared = if offset - self.restart >= MIN_STRIDE {
-            0
-        } else {
-            key.iter().zip(&self.last_key).take_while(|(a, b)| a == b).count()
-        };
-        if shared == 0 {
-            self.restart = offset;
+        if self.buffer.len() == self.block {
+            self.buffer.extend_from_slice(&[0; block::HEADER_BYTES]);
+            self.last_key.clear();
+            self.builder.start_block(key);
         }
+        let shared = key.iter().zip(&self.last_key).take_while(|(a, b)| a == b).count();
         row::encode(&mut self.buffer, shared, key, value)?;
-        self.builder.add(key, shared, offset);
+        self.builder.add_row(key);
         self.last_key.clear();
         self.last_key.extend_from_slice(key);
+        let is_full = self.buffer.len() - self.block >= block::HEADER_BYTES + block::FULL_BYTES;
+        if is_full { self.end_block() } else { Ok(()) }
+    }
+
+    fn end_block(&mut self) -> io::Result<()> {
+        let block = &mut self.buffer[self.block..];
+        let header = block::seal(block);
+        self.builder.end_block(header, block.len() - block::HEADER_BYTES);
+        self.block = self.buffer.len();
         if self.buffer.len() >= BUFFER_BYTES { self.flush() } else { Ok(()) }
     }
 
     fn flush(&mut self) -> io::Result<()> {
         self.file.write_all(&self.buffer)?;
-        self.crc = crc32c::crc32c_append(self.crc, &self.buffer);
-        self.written += self.buffer.len() as u64;
         self.buffer.clear();
+        self.block = 0;
         Ok(())
     }
 
@@ -112,7 +123,10 @@ impl<'a> RunWriter<'a> {
     /// # Errors
     /// Returns a disk error.
     pub(super) fn finish(mut self) -> io::Result<Contents> {
+        if self.buffer.len() > self.block {
+            self.end_block()?;
+        }
         self.flush()?;
-        Ok(self.builder.finish(self.written, self.crc))
+        Ok(self.builder.finish())
     }
 }
