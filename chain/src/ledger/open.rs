@@ -385,8 +385,10 @@ fn replay(
     progress: &mut dyn FnMut(OpenProgress),
     is_interrupted: &dyn Fn() -> bool,
 ) -> Result<(), OpenError> {
-    /// The number of blocks between two messages, and between two commits.
+    /// The number of blocks between two commits.
     const STEP: usize = 1_000;
+    /// The same number, or so many bytes of blocks, are between two messages.
+    const STEP_BYTES: u64 = 16 << 20;
     let mut blocks = Vec::new();
     for record in records {
         match record {
@@ -396,15 +398,17 @@ fn replay(
             }
         }
     }
-    let total = blocks.len();
+    let (total, mut bytes) = (blocks.len(), 0_u64);
     for (done, location) in blocks.into_iter().enumerate() {
         writer.replayed = Some(location.start());
         if is_interrupted() {
             return Err(OpenError::Interrupted);
         }
-        if done % STEP == 0 && done > 0 {
+        if (done % STEP == 0 && done > 0) || bytes >= STEP_BYTES {
             progress(OpenProgress::Replaying { done, total });
+            bytes = 0;
         }
+        bytes = bytes.saturating_add(location.length.into());
         if done % STEP == 0 || writer.uncommitted.memory_bytes() >= writer.staging_bytes {
             writer.commit()?;
             while writer.next_mempool_changes()?.is_some() {}
