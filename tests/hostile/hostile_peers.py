@@ -25,7 +25,7 @@ def started(node, *commands):
             for sources, *arguments in commands:
                 command = [node.hostile_peer, *map(str, arguments), "--genesis", node.genesis, "--seconds", "3600"]
                 command += ["--source", ",".join(sources)] if sources else []
-                # A pipe that nobody reads would stop the program once it is full.
+                # A pipe that no one reads would stop the program once it is full.
                 log = files.enter_context(tempfile.NamedTemporaryFile("w+"))
                 process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=log)
                 process.log = Path(log.name)

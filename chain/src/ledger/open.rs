@@ -387,7 +387,7 @@ fn replay(
 ) -> Result<(), OpenError> {
     /// The number of blocks between two commits.
     const STEP: usize = 1_000;
-    /// The same number, or so many bytes of blocks, are between two messages.
+    /// The number of bytes of blocks after which progress is reported, before that number of blocks.
     const STEP_BYTES: u64 = 16 << 20;
     let mut blocks = Vec::new();
     for record in records {

@@ -341,7 +341,7 @@ fn worker_that_reconnects_starts_at_its_last_difficulty() {
     assert_eq!(json!(connect("A1.other")), 0.002);
 }
 
-// Whoever knows an address could have its worker start at a difficulty that it never meets.
+// Anyone who knows an address could have its worker start at a difficulty that it never meets.
 #[test]
 fn suggested_difficulty_is_not_remembered_for_the_worker() {
     let config = config();

@@ -68,7 +68,7 @@ pub fn routes() -> Routes {
 /// Largest block in bytes that is read on the async thread: that takes about 50 µs, about as long as a
 /// blocking thread needs to start.
 const SMALL: u32 = 16_384;
-/// Bytes that a block takes in memory, decoded or in hexadecimal, for each of its encoded bytes.
+/// Bytes in memory of a block, decoded or in hexadecimal, for each of its encoded bytes.
 const DECODED_SIZE: u64 = 2;
 /// Depth up to which blocks are most likely in the page cache. Deeper ones are read on a blocking
 /// thread, since the disk may be slow.
@@ -238,8 +238,8 @@ impl BlockId {
         found.ok_or_else(|| Problem::new(Kind::NOT_FOUND, format!("no block {what}")))
     }
 
-    /// Builds a response from a block, on a blocking thread if reading it may take long. What the
-    /// block takes in memory is counted before it is read.
+    /// Builds a response from a block, on a blocking thread if reading it may take long. The
+    /// memory for the block is counted before it is read.
     async fn read<C: Content>(
         self,
         node: Arc<NodeState>,

@@ -22,7 +22,7 @@ use std::time::Duration;
 const POLL_TIMEOUT: Duration = Duration::from_secs(60);
 /// Number of hexadecimal digits in a hash.
 const HASH_DIGITS: usize = 64;
-/// Bytes that a template takes in memory until it is encoded, for each byte of its transfers.
+/// Bytes in memory of a template until it is encoded, for each byte of its transfers.
 const RENDERED_SIZE: u64 = 4;
 /// Transfers of a proposed block that cost one more token of the rate limit: their signatures are
 /// verified without any proof of work.
