@@ -14,13 +14,6 @@ use tempfile::TempDir;
 
 /// The fee of transfers that `Account::sign` signs, in base units.
 pub const FEE: u64 = 1_000;
-/// File system in memory. Nodes sync what they acknowledge, which takes most of the time of a start on
-/// a disk.
-#[cfg(target_os = "linux")]
-const MEMORY: &str = "/dev/shm";
-/// Free bytes there that a testnet requires.
-#[cfg(target_os = "linux")]
-const MEMORY_FREE: u64 = 1 << 30;
 /// The account that mined blocks pay: the last one that has coins.
 const MINER: u32 = 9;
 
@@ -65,9 +58,7 @@ impl Builder {
         if !["--miners", "--automine", "--block-time"].iter().any(|name| has(name, &options)) {
             options.extend(["--miners", "0"].map(str::to_owned));
         }
-        let mut home = tempfile::Builder::new();
-        let home = home.prefix("chain-testnet-");
-        let home = home.tempdir_in(temporary_directory()).or_else(|_| home.tempdir())?;
+        let home = tempfile::Builder::new().prefix("chain-testnet-").tempdir()?;
         let mut testnet = Testnet {
             program,
             directory: home.path().join("testnet"),
@@ -81,18 +72,6 @@ impl Builder {
         testnet.connect()?;
         Ok(testnet)
     }
-}
-
-/// The directory of testnets: in memory where it has room, unless `TMPDIR` names one.
-fn temporary_directory() -> PathBuf {
-    #[cfg(target_os = "linux")]
-    if env::var_os("TMPDIR").is_none()
-        && let Ok(system) = rustix::fs::statvfs(MEMORY)
-        && system.f_bavail.saturating_mul(system.f_frsize) >= MEMORY_FREE
-    {
-        return MEMORY.into();
-    }
-    env::temp_dir()
 }
 
 fn program() -> OsString {

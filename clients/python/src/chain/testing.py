@@ -23,10 +23,6 @@ TIMEOUT = 60.0
 LONG_POLL = 30
 #: Default fee of a transfer in base units: above the minimum rate for the longest memo.
 FEE = 1_000
-#: File system in memory. Nodes sync what they acknowledge, which takes most of the time of a start on a disk.
-MEMORY = "/dev/shm"
-#: Free bytes there that a testnet requires.
-MEMORY_FREE = 1 << 30
 #: Number of accounts that own coins from the genesis block on.
 ACCOUNTS = 10
 
@@ -291,13 +287,12 @@ def testnet(
     By default no node mines, and blocks are mined with `Testnet.mine`. `automine` mines one for every transfer,
     `block_time` one every number of seconds, and with `miners` that number of nodes mines; `network=None` generates a
     network with a difficulty that suits the machine. `binary` is the program, by default the environment variable
-    `CHAIN_BIN`, or `chain` on the path. `keep` leaves the testnet running, with its logs. Files are in memory where it has room,
-    unless `TMPDIR` names a directory.
+    `CHAIN_BIN`, or `chain` on the path. `keep` leaves the testnet running, with its logs.
     """
     program = shutil.which(binary or os.environ.get("CHAIN_BIN") or "chain")
     if program is None:
         raise FileNotFoundError("no program `chain`: set CHAIN_BIN to its path, or add it to PATH")
-    home = Path(tempfile.mkdtemp(prefix="chain-testnet-", dir=_temporary_directory()))
+    home = Path(tempfile.mkdtemp(prefix="chain-testnet-"))
     directory = home / "testnet"
     options = ["--nodes", str(nodes)]
     generates = automine or block_time is not None
@@ -316,14 +311,6 @@ def testnet(
 
 
 testnet.__test__ = False  # type: ignore[attr-defined]  # not a test
-
-
-def _temporary_directory() -> str | None:
-    """The directory of testnets; `None` for the default of the system, as where `TMPDIR` is set."""
-    if os.environ.get("TMPDIR") or not os.access(MEMORY, os.W_OK):
-        return None
-    system = os.statvfs(MEMORY)
-    return MEMORY if system.f_bavail * system.f_frsize >= MEMORY_FREE else None
 
 
 def _command(binary: str, directory: Path, *arguments: str) -> str:
