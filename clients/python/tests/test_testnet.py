@@ -118,6 +118,16 @@ def test_block_has_exactly_the_given_transfers(net: chain.Testnet) -> None:
     assert net.nodes[0].api.get_transactions_id(first)["status"] == "pending"
 
 
+def test_nodes_return_to_a_snapshot(net: chain.Testnet) -> None:
+    net.mine()
+    before = net.nodes[2].tip()["hash"]
+    net.snapshot("before")
+    net.accounts[9].pay(net.accounts[6].address, 3)
+    net.mine(2)
+    net.revert("before")
+    assert [node.tip()["hash"] for node in net.nodes] == [before] * 3
+
+
 def test_partition_has_two_tips_until_healed(net: chain.Testnet) -> None:
     net.partition([1], [2, 3])
     net.nodes[0].mine(2)

@@ -739,6 +739,25 @@ class SearchedTemplate(TypedDict):
     target: Digest
 
 
+class Snapshot(TypedDict):
+    """A snapshot."""
+    bytes: int
+    created: int
+    height: int
+    name: str
+    tip: BlockHash
+
+
+class SnapshotRequest(TypedDict):
+    """A request that names a snapshot."""
+    name: str
+
+
+class Snapshots(TypedDict):
+    """The snapshots of a node, sorted by name."""
+    items: list[Snapshot]
+
+
 class Solution(TypedDict):
     """A solution of a block template. Omitted fields have the values of the template."""
     extra_nonce: NotRequired[str | None]
@@ -1121,6 +1140,27 @@ class Api:
         descendants.
         """
         return cast('TipResponse', self.transport.request('POST', ('v1', 'dev', 'reconsider'), {}, body))
+
+    def post_dev_revert(self, body: SnapshotRequest) -> Snapshot:
+        """Return to a snapshot. The node ends all connections and starts again, in the state of the
+        snapshot, at the same address: the next request waits until then. The ids of later events are
+        used again; subscribers that resume after one that does not exist receive a `reset`.
+        """
+        return cast('Snapshot', self.transport.request('POST', ('v1', 'dev', 'revert'), {}, body))
+
+    def post_dev_snapshot(self, body: SnapshotRequest) -> Snapshot:
+        """Take a snapshot. Contains what the node has stored: chain, mempool, clock, jobs, events and
+        bans.
+        """
+        return cast('Snapshot', self.transport.request('POST', ('v1', 'dev', 'snapshot'), {}, body))
+
+    def get_dev_snapshots(self) -> Snapshots:
+        """List the snapshots."""
+        return cast('Snapshots', self.transport.request('GET', ('v1', 'dev', 'snapshots'), {}, None))
+
+    def delete_dev_snapshots_name(self, name: str) -> None:
+        """Remove a snapshot."""
+        self.transport.request('DELETE', ('v1', 'dev', 'snapshots', name), {}, None)
 
     def post_dev_time(self, body: TimeRequest) -> TimeResponse:
         """Set the clock. Blocks are validated and mined by this clock, also after a restart: it is that of

@@ -235,6 +235,14 @@ class Testnet:
         changes += [argument for id in drop for argument in ("--drop", id)]
         return cast(Reorg, json.loads(self.command("reorg", "--depth", str(depth), *changes, "--json")))
 
+    def snapshot(self, name: str) -> None:
+        """Takes a snapshot of all nodes: chains, mempools, clocks, links."""
+        self.command("snapshot", name)
+
+    def revert(self, name: str) -> None:
+        """Returns all nodes to a snapshot."""
+        self.command("revert", name)
+
     def wait_until_agreed(self, timeout: float = TIMEOUT) -> None:
         """Waits until all running nodes have one tip."""
         self.command("wait", "--agree", "--timeout", str(max(1, int(timeout))))
