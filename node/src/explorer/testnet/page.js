@@ -44,6 +44,7 @@ let builtFor = 0;
 let around = null;
 let shownTree = '';
 let shownGraph = '';
+let shownNodes = '';
 /** Whether a pointer is pressed: what it presses must not be replaced. */
 let isPressed = false;
 addEventListener('pointerdown', () => { isPressed = true; });
@@ -69,6 +70,9 @@ function nodeRow(node, index) {
 }
 
 function showNodes() {
+  const key = JSON.stringify(state.nodes);
+  if (key === shownNodes) return;
+  shownNodes = key;
   const rows = state.nodes.map((node, index) => ({ ...node, index }));
   replaceContent(nodeList, simpleTable('Nodes', [
     { head: 'Node', narrow: '18%', width: '12%', cell: (node) => nodePage(node.state === 'running' && node.api, '/', `node ${node.index + 1}`, 'The explorer of the node') },

@@ -13,6 +13,9 @@ use tokio::time::sleep;
 
 /// Maximum number of blocks whose arrivals are retained.
 const MAX_BLOCKS: usize = 200;
+/// Blocks more than this below the highest one are not added: a node that catches up reports them, and
+/// would displace those of the others.
+const MAX_DEPTH: u32 = 100;
 /// Maximum number of different reorganisations that are retained.
 const MAX_REORGS: usize = 500;
 /// Pause before a stream that has ended is opened again.
@@ -162,6 +165,10 @@ impl Seen {
             known.arrivals.entry(node).or_insert(now);
             return;
         }
+        let highest = self.blocks.iter().map(|known| known.height).max().unwrap_or_default();
+        if height.saturating_add(MAX_DEPTH) < highest {
+            return;
+        }
         let arrivals = BTreeMap::from([(node, now)]);
         self.blocks.push_back(BlockArrivals { hash, height, miner, arrivals });
         if self.blocks.len() > MAX_BLOCKS {
@@ -203,6 +210,18 @@ mod tests {
         all.seen().add_block(node("1"), 9_000, block(7));
         let [found] = &all.blocks(5)[..] else { panic!("several blocks") };
         assert_eq!(found.arrivals, BTreeMap::from([(node("1"), 1_000), (node("2"), 1_040)]));
+    }
+
+    #[test]
+    fn node_that_catches_up_does_not_displace_newer_blocks() {
+        let all = Arrivals::default();
+        for node in [node("1"), node("2")] {
+            for number in 0..1_000 {
+                all.seen().add_block(node, 5, block(number));
+            }
+        }
+        let newest = &all.blocks(1)[0];
+        assert_eq!((newest.height, newest.arrivals.len()), (999, 2));
     }
 
     #[test]
