@@ -294,6 +294,8 @@ struct Running {
     is_restartable: bool,
     /// Becomes true at shutdown.
     stop: watch::Sender<bool>,
+    /// Cancelled at shutdown, once the API accepts no more connections.
+    api_closed: CancellationToken,
     api: Option<JoinHandle<()>>,
     events: Option<events::Thread>,
     writer: Option<writer::Thread>,
@@ -323,7 +325,13 @@ impl Running {
         let resources = Resources::new(&config.limits, config.trusted_proxies.clone());
         let starting = starting::app(hosts, Arc::clone(&metrics.http), resources.clone(), progress);
         let (publish_app, app) = watch::channel(starting);
-        let serve = server::serve(api, config.tls.clone(), app, self.stop.subscribe());
+        let serve = server::serve(
+            api,
+            config.tls.clone(),
+            app,
+            self.stop.subscribe(),
+            self.api_closed.clone(),
+        );
         let serve = match order {
             Api::First => {
                 self.api = Some(tokio::spawn(serve));
@@ -414,6 +422,7 @@ impl Running {
             shutdown: CancellationToken::new(),
             snapshots: Mutex::new(Store::of(&config.data)),
             restart: self.is_restartable.then(AtomicBool::default),
+            api_closed: self.api_closed.clone(),
             stopping: self.stop.subscribe(),
         });
         Ok(Some((node, token)))
@@ -461,6 +470,7 @@ impl Running {
     async fn stop(self) -> Result<()> {
         let Running {
             stop,
+            api_closed: _,
             is_restartable: _,
             api,
             events,

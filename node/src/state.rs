@@ -51,6 +51,8 @@ pub struct NodeState {
     pub snapshots: Mutex<Store>,
     /// Whether the node starts again once it has stopped; `None` if the program that runs it would end.
     pub restart: Option<AtomicBool>,
+    /// Cancelled at shutdown, once the API accepts no more connections.
+    pub api_closed: CancellationToken,
     /// Becomes true at shutdown; pending responses should then end.
     pub stopping: watch::Receiver<bool>,
 }

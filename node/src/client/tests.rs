@@ -25,6 +25,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 /// A server with a few resources, which runs until the sender is dropped.
 async fn server() -> (String, watch::Sender<bool>) {
@@ -51,7 +52,13 @@ async fn serve(routes: Router) -> (String, watch::Sender<bool>) {
     let hosts = AllowedHosts::new(&[]).unwrap();
     let (stop, stopped) = watch::channel(false);
     let routes = server::App::new(routes, hosts, Arc::default(), Resources::default());
-    tokio::spawn(server::serve(listener, None, watch::Sender::new(routes).subscribe(), stopped));
+    tokio::spawn(server::serve(
+        listener,
+        None,
+        watch::Sender::new(routes).subscribe(),
+        stopped,
+        CancellationToken::new(),
+    ));
     (format!("http://{address}"), stop)
 }
 

@@ -35,6 +35,7 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio::sync::{Semaphore, watch};
+use tokio_util::sync::CancellationToken;
 use view::View;
 
 /// Maximum number of commands at a time; each waits for those that change the testnet before it.
@@ -119,7 +120,7 @@ async fn run(listener: tokio::net::TcpListener, hosts: AllowedHosts, shared: Sha
     let (metrics, resources) = (Arc::default(), Resources::default());
     let app = App::new(routes(Arc::new(shared)), hosts, metrics, resources);
     let (_app, app) = watch::channel(app);
-    serve(listener, None, app, stopped).await;
+    serve(listener, None, app, stopped, CancellationToken::new()).await;
 }
 
 fn routes(shared: Arc<Shared>) -> Router {

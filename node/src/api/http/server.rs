@@ -40,6 +40,7 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 /// Time limit for a request head, for an idle connection to send the next one, and for a TLS
@@ -153,14 +154,16 @@ async fn catch_panic(response: impl Future<Output = Response>) -> Response {
     .await
 }
 
-/// Serves until `stop` becomes true or its sender is dropped, then finishes responses in progress. Each
-/// request is for the application that `app` has then.
+/// Serves until `stop` becomes true or its sender is dropped, then cancels `closed`, as it accepts no more
+/// connections, and finishes responses in progress. Each request is for the application that `app` has
+/// then.
 /// With `tls` the port serves HTTPS only.
 pub async fn serve(
     listener: TcpListener,
     tls: Option<Tls>,
     app: watch::Receiver<App>,
     mut stop: watch::Receiver<bool>,
+    closed: CancellationToken,
 ) {
     let (metrics, resources) = {
         let app = app.borrow();
@@ -171,7 +174,6 @@ pub async fn serve(
     let mut stopped = pin!(shutdown_requested(&mut stop));
     loop {
         tokio::select! {
-            // First, so that a client that has learned of the end reaches what serves the port next.
             biased;
             () = &mut stopped => break,
             Some(_) = server.tasks.join_next() => {}
@@ -192,6 +194,7 @@ pub async fn serve(
         }
     }
     drop(listener);
+    closed.cancel();
     let finish = async { while server.tasks.join_next().await.is_some() {} };
     if tokio::time::timeout(GRACE, finish).await.is_err() {
         tracing::debug!("some connections did not finish in time");

@@ -231,7 +231,7 @@ pub async fn revert(
     // The next start completes it.
     restart.store(true, Ordering::Relaxed);
     node.shutdown.cancel();
-    // After the response, the client reaches the node that has returned.
-    let _ = node.stopping.clone().wait_for(|is_stopping| *is_stopping).await;
+    // After the response, each new connection reaches the node that has returned.
+    node.api_closed.cancelled().await;
     Ok(Json(description.into_response(&name)))
 }

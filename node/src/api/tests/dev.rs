@@ -117,7 +117,7 @@ async fn time_offsets_the_validation_clock() {
     let order = json!({"blocks": 1});
     world.post_json("/v1/dev/generate", &order).await.problem(422, "time-too-new");
     assert_eq!(world.get("/v1/chain").await.json()["tip"], tomorrow);
-    for offset in ["315360001", "-315360001", "1.0", "\"1\"", "null"] {
+    for offset in ["315360001", "-315360001", "1.0", "\"1\""] {
         let order = format!("{{\"offset_seconds\":{offset}}}");
         let response = world.post("/v1/dev/time", "application/json", order).await;
         response.problem(400, "bad-request");

@@ -231,7 +231,7 @@ async fn protected_methods_need_the_token() {
             assert!(error["error"]["message"].as_str().unwrap().starts_with("unauthorized"));
             // In a batch the error is that of the call.
             let batch = world.rpc(authorization.as_deref(), json!([call])).await.json();
-            assert_eq!(batch[0]["error"]["code"], -1);
+            assert_eq!(batch[0]["error"]["code"], -32_001);
         }
     }
     assert_eq!(world.height().await, 0);

@@ -210,7 +210,13 @@ async fn start() -> (SocketAddr, watch::Sender<bool>, tokio::task::JoinHandle<()
     (
         address,
         stop,
-        tokio::spawn(serve(listener, None, watch::Sender::new(app()).subscribe(), stopped)),
+        tokio::spawn(serve(
+            listener,
+            None,
+            watch::Sender::new(app()).subscribe(),
+            stopped,
+            CancellationToken::new(),
+        )),
     )
 }
 
@@ -473,7 +479,13 @@ async fn burst_of_connections_of_many_addresses_does_not_reset_a_request() {
     let limits = ResourceLimits { api_connections, ..ResourceLimits::default() };
     let app = app_with(routes(), Resources::new(&limits, TrustedProxies::default()));
     let (_stop, stopped) = watch::channel(false);
-    tokio::spawn(serve(listener, None, watch::Sender::new(app).subscribe(), stopped));
+    tokio::spawn(serve(
+        listener,
+        None,
+        watch::Sender::new(app).subscribe(),
+        stopped,
+        CancellationToken::new(),
+    ));
     let mut received = String::new();
     honest.read_to_string(&mut received).await.unwrap();
     assert!(received.ends_with("ok"), "{received}");
