@@ -10,7 +10,9 @@ mod trust;
 
 pub use crate::escape::printable;
 pub use args::NodeArgs;
-pub use error::{ApiError, RequestError, UntrustedCertificate, WrongNetwork, combine_errors};
+pub use error::{
+    ApiError, RequestError, UntrustedCertificate, WrongNetwork, combine_errors, is_unavailable,
+};
 pub use event_stream::{Event, EventStream};
 pub use http::{Client, Response, Submission};
 pub use trust::Trust;

@@ -61,6 +61,14 @@ impl ApiError {
     }
 }
 
+/// Whether a node did not respond, or is not ready: it may be starting.
+pub fn is_unavailable(error: &anyhow::Error) -> bool {
+    let unready = |error: &ApiError| error.status == StatusCode::SERVICE_UNAVAILABLE;
+    error.is::<NotSent>()
+        || error.is::<NoResponse>()
+        || error.downcast_ref::<ApiError>().is_some_and(unready)
+}
+
 /// Whether a request that failed may have been applied nevertheless. Only a rejection, and a connection
 /// that was never made, exclude it.
 pub(super) fn may_have_been_applied(error: &anyhow::Error) -> bool {

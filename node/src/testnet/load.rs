@@ -6,7 +6,7 @@ use crate::api::routes::accounts::AccountResponse;
 use crate::api::routes::blocks::{BlockResponse, Transactions};
 use crate::api::routes::chain::Chain;
 use crate::api::routes::transactions::{Status, Transaction};
-use crate::client::{ApiError, Client};
+use crate::client::{ApiError, Client, is_unavailable};
 use crate::faucet::dev_account;
 use anyhow::{Context, Result, bail, ensure};
 use chain::hash::sha256;
@@ -174,8 +174,17 @@ pub async fn run(
     mut progress: impl FnMut(Progress),
 ) -> Result<Report> {
     ensure!(load.accounts > 0, "a load needs at least one account");
+    let begun = Instant::now();
     let keys: Vec<SecretKey> = (0..load.accounts).map(|it| key(&targets.params, it)).collect();
-    let nonces = fund(targets, &keys).await?;
+    let nonces = loop {
+        match fund(targets, &keys).await {
+            // The node is starting again, perhaps.
+            Err(error) if is_unavailable(&error) && begun.elapsed() < FUNDING_LIMIT => {
+                sleep(POLL).await;
+            }
+            funded => break funded?,
+        }
+    };
     let shared = Shared::default();
     let tip: Chain = targets.first().get(&["chain"]).await?.json()?;
     let mut confirmations = Confirmations::new(&tip);
