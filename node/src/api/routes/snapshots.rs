@@ -32,10 +32,10 @@ pub fn routes(token: &Token) -> Routes {
             .description(
                 "Contains what the node has stored: chain, mempool, clock, jobs, events and bans.",
             )
-            .returns_created::<Snapshot>("The snapshot was taken.")
+            .response::<Snapshot>(201, "The snapshot was taken.")
             .errors(&[Kind::NOT_AVAILABLE, Kind::SNAPSHOT_EXISTS, Kind::DISK_FULL]),
         get("/v1/dev/snapshots", "List the snapshots", list)
-            .returns::<Snapshots>()
+            .response::<Snapshots>(200, "The snapshots.")
             .errors(&[Kind::NOT_AVAILABLE]),
         delete("/v1/dev/snapshots/{name}", "Remove a snapshot", remove)
             .no_content("The snapshot was removed.")
