@@ -202,7 +202,7 @@ fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
 #[test]
 fn parallel_payments_of_a_wallet_are_all_made_once() {
     let world = World::new();
-    let count = 12;
+    let count = 40;
     let sent: Vec<Value> = thread::scope(|scope| {
         let sending: Vec<_> = (0..count)
             .map(|_| {
@@ -224,15 +224,16 @@ fn interrupted_payment_is_not_made_twice() {
     let world = World::new();
     let submit = "POST /v1/transactions";
     let mut paid = 0;
-    for (signal, at, fault, more) in [
-        ("-KILL", "GET /v1/accounts", Fault::Hang { delivered: false }, &[][..]),
-        ("-KILL", submit, Fault::Hang { delivered: false }, &[]),
-        ("-KILL", submit, Fault::Hang { delivered: true }, &[]),
-        ("-INT", submit, Fault::Hang { delivered: true }, &[]),
-        ("-TERM", submit, Fault::Hang { delivered: false }, &["--json"]),
+    let points = [
+        ("GET /v1/accounts", Fault::Hang { delivered: false }, &[][..]),
+        (submit, Fault::Hang { delivered: false }, &["--json"]),
+        (submit, Fault::Hang { delivered: true }, &[]),
         // While it waits for the confirmation.
-        ("-TERM", "GET /v1/transactions/", Fault::Hang { delivered: false }, &["--wait", "--json"]),
-    ] {
+        ("GET /v1/transactions/", Fault::Hang { delivered: false }, &["--wait", "--json"]),
+    ];
+    let signals = ["-KILL", "-INT", "-TERM"];
+    let cases = points.iter().flat_map(|point| signals.map(|signal| (signal, *point)));
+    for (signal, (at, fault, more)) in cases {
         world.interrupt(signal, at, fault, more);
         if at.starts_with("GET /v1/accounts") {
             world.sends("1", &[]);
