@@ -220,6 +220,23 @@ async fn start() -> (SocketAddr, watch::Sender<bool>, tokio::task::JoinHandle<()
     )
 }
 
+// A client that had learned of the end reached the node as it was before.
+#[tokio::test]
+async fn no_connection_is_accepted_once_the_end_is_announced() {
+    let listener = listener::bind("127.0.0.1:0".parse().unwrap(), "--api").unwrap();
+    let address = listener::local_address(&listener).unwrap();
+    let (stop, stopped) = watch::channel(false);
+    let closed = CancellationToken::new();
+    let app = watch::Sender::new(app()).subscribe();
+    let server = tokio::spawn(serve(listener, None, app, stopped, closed.clone()));
+    assert!(exchange(address, &get_once("/")).await.starts_with("HTTP/1.1"));
+    assert!(!closed.is_cancelled());
+    stop.send_replace(true);
+    closed.cancelled().await;
+    assert!(TcpStream::connect(address).await.is_err());
+    server.await.unwrap();
+}
+
 /// Sends bytes and returns everything received until the server closes or pauses.
 async fn exchange(address: SocketAddr, bytes: &[u8]) -> String {
     let mut stream = TcpStream::connect(address).await.unwrap();
