@@ -315,16 +315,22 @@ fn difficulty_stays_above_the_minimum_of_the_miner() {
     assert_eq!(configured["result"]["minimum-difficulty"], false);
 }
 
-#[test]
-fn worker_that_reconnects_starts_at_its_last_difficulty() {
-    let config = config();
-    let mut miner = Miner::authorized(&config, "A1.rig", 1e6);
-    // Twelve shares in two seconds are too many.
+/// The worker A1.rig after twelve accepted shares.
+fn miner_with_twelve_shares(config: &Arc<SessionConfig<TestSource>>) -> Miner {
+    let mut miner = Miner::authorized(config, "A1.rig", 1e6);
     let mut share = miner.find(EASY, 1e6);
     for _ in 0..12 {
         assert_accepted(&miner.submit("A1.rig", &share));
         share = miner.find_from(Share { nonce: share.nonce + 1, ..share }, 0, EASY, 1e6);
     }
+    miner
+}
+
+#[test]
+fn worker_that_reconnects_starts_at_its_last_difficulty() {
+    let config = config();
+    // Twelve shares in two seconds are too many.
+    let mut miner = miner_with_twelve_shares(&config);
     miner.advance(2);
     miner.tick();
     let measured = miner.difficulty;
@@ -345,12 +351,7 @@ fn worker_that_reconnects_starts_at_its_last_difficulty() {
 #[test]
 fn suggested_difficulty_is_not_remembered_for_the_worker() {
     let config = config();
-    let mut miner = Miner::authorized(&config, "A1.rig", 1e6);
-    let mut share = miner.find(EASY, 1e6);
-    for _ in 0..12 {
-        assert_accepted(&miner.submit("A1.rig", &share));
-        share = miner.find_from(Share { nonce: share.nonce + 1, ..share }, 0, EASY, 1e6);
-    }
+    let mut miner = miner_with_twelve_shares(&config);
     miner.advance(11);
     miner.tick();
     miner.request(3, "mining.suggest_difficulty", &json!(1e5));
