@@ -2,9 +2,10 @@
 
 use super::Testnet;
 use super::nodes::Nodes;
-use crate::harness::request;
+use crate::harness::{eventually, request};
 use crate::test_chain::{dev_key, pay, test_address};
 use serde_json::{Value, json};
+use std::thread;
 
 // genesis ─ 1 ─ 2 ─ 3 payment ─ 4 ─ 5 ─ 6 other payment ─ 7 ─ 8
 //               └─ 3 double-spend ─ 4 ─ 5 ─ 6 other payment ─ 7 ─ 8 ─ 9
@@ -98,6 +99,30 @@ fn reorg_gains_on_a_node_that_mines() {
     // The miner continues.
     let height = testnet.status().height(2).unwrap() + 1;
     testnet.run(&["wait", "--height", &height.to_string()]);
+}
+
+// A node that found as much work while the branch was on its way kept its chain, and the command waited.
+#[test]
+fn block_found_while_the_branch_arrives_does_not_stop_the_reorg() {
+    let testnet = Testnet::new();
+    testnet.run(&["up", "--nodes", "2", "--miners", "0", "--network", "dev"]);
+    let nodes = Nodes::of(&testnet);
+    nodes.generate(40);
+    testnet.run(&["wait", "--agree"]);
+    let done = thread::scope(|scope| {
+        scope.spawn(|| {
+            eventually("the first blocks of the branch", || {
+                let tips = nodes.get(1, "/v1/chain/tips");
+                (tips["items"].as_array().unwrap().len() > 1).then_some(())
+            });
+            nodes.generate(1);
+        });
+        testnet.run(&["reorg", "--depth", "39", "--json"]).0
+    });
+    let done: Value = serde_json::from_str(&done).unwrap();
+    assert_eq!(done["depth"], 40, "{done}");
+    assert_eq!(done["connected"], 41);
+    assert_eq!(testnet.status().each("tip"), vec![done["new_tip"].clone(); 2]);
 }
 
 #[test]

@@ -18,10 +18,12 @@ use chain::{Block, Params};
 use reqwest::Method;
 use rustix::process::Signal;
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Time limit of removing a transfer from a mempool.
 const LIMIT: Duration = Duration::from_secs(30);
+/// Time limit of gaining on the nodes, which continue to mine between two blocks of the branch.
+const MINING_LIMIT: Duration = Duration::from_secs(600);
 
 /// The changes of the transfers on the new branch.
 #[derive(Clone, Debug, Default)]
@@ -87,31 +89,32 @@ pub async fn last_blocks(
     let extra = || vec![PlannedBlock { time: last_time, transfers: Vec::new() }];
     plan.blocks.extend(extra());
     let (mut blocks, mut next) = (Vec::new(), std::mem::take(&mut plan.blocks));
-    // The nodes may have found further blocks meanwhile.
-    let old = loop {
+    let start = Instant::now();
+    let mut old = old;
+    // The nodes may find further blocks while the branch is mined, and before it arrives.
+    let new_tip = loop {
         let paused = Paused::miners(testnet)?;
         blocks.extend(branch.mine(next).await?);
         drop(paused);
+        let work = branch.chain_work()?;
         let tip = chain(first).await?;
-        if branch.chain_work()? > tip.chain_work {
-            break tip;
+        if !blocks.iter().any(|block| block.hash().to_string() == tip.tip) {
+            old = tip;
         }
+        if work > old.chain_work {
+            report("submitting the branch");
+            match adopt(&clients, &blocks, &work).await? {
+                Adoption::Everywhere(tip) => break tip,
+                Adoption::Outmined(tip) => old = tip,
+            }
+        }
+        ensure!(
+            start.elapsed() < MINING_LIMIT,
+            "the nodes have found blocks faster than the branch for ten minutes: stop the miners outside the testnet"
+        );
+        report("the nodes have found as much work meanwhile: mining one more block");
         next = extra();
     };
-    report("submitting the branch");
-    // To each: the connections of nodes that were paused may have to be established again.
-    for client in clients.values() {
-        submit(client, &blocks).await?;
-    }
-    let new_tip = blocks.last().context("the branch has blocks")?.hash().to_string();
-    for (number, client) in &clients {
-        until(*number, || async {
-            let block = client.get(&["blocks", &new_tip]).await;
-            let block = block.and_then(|response| response.json::<Summary>());
-            Ok(block.ok().filter(|block| block.in_best_chain))
-        })
-        .await?;
-    }
     for id in &changes.drop {
         remove_everywhere(&clients, &id.to_string()).await?;
     }
@@ -216,6 +219,41 @@ impl Plan {
         }
         Ok(Plan { blocks, replaced })
     }
+}
+
+/// Whether a branch became the best chain.
+#[derive(Debug)]
+enum Adoption {
+    /// It did on every node. The hash of its tip.
+    Everywhere(String),
+    /// The chain of a node has as much work or more. A tie would last as long as the nodes mine on
+    /// their own tip.
+    Outmined(Chain),
+}
+
+/// Submits a branch of a certain work to every node, since the connections of nodes that were paused
+/// may have to be established again; waits until each has it or has a chain that prevents it.
+async fn adopt(clients: &Clients, blocks: &[Block], work: &str) -> Result<Adoption> {
+    for client in clients.values() {
+        submit(client, blocks).await?;
+    }
+    let new_tip = blocks.last().context("the branch has blocks")?.hash().to_string();
+    for (number, client) in clients {
+        let outmined = until(*number, || async {
+            // Read before the block: if the branch is not in the best chain after it, this chain is another.
+            let chain = chain(client).await?;
+            let block = client.get(&["blocks", &new_tip]).await;
+            let block = block.and_then(|response| response.json::<Summary>());
+            Ok(match block.is_ok_and(|block| block.in_best_chain) {
+                true => Some(None),
+                false => (chain.chain_work.as_str() >= work).then_some(Some(chain)),
+            })
+        });
+        if let Some(chain) = outmined.await? {
+            return Ok(Adoption::Outmined(chain));
+        }
+    }
+    Ok(Adoption::Everywhere(new_tip))
 }
 
 /// Submits the blocks of the branch to a node, which may know them from another one by now.
