@@ -311,7 +311,7 @@ fn foreign_text_is_never_parsed_as_markup() {
     fs::create_dir(&ledger_folder).unwrap();
     let options = Options { cache_bytes: 1 << 20, threads: 1, ..Options::default() };
     let (mut writer, reader) =
-        ledger::open(&ledger_folder, Params::dev(), options, &mut |_| {}).unwrap();
+        ledger::open(&ledger_folder, Params::dev(), &options, &mut |_| {}).unwrap();
     for block in fixture.test_chain.blocks() {
         writer.submit_block(block.clone(), block.header.time).unwrap();
     }

@@ -141,7 +141,7 @@ impl Workload {
         let mempool = Limits { max_per_sender: TRANSFERS, ..Limits::default() };
         let options = Options { cache_bytes: CACHE_BYTES, threads, mempool, ..Options::default() };
         let (mut writer, reader) =
-            ledger::open(folder.path(), self.params.clone(), options, &mut |_| {})?;
+            ledger::open(folder.path(), self.params.clone(), &options, &mut |_| {})?;
         let mut elapsed = Duration::ZERO;
         for block in &self.blocks {
             if seen {

@@ -23,7 +23,7 @@
 //! let options =
 //!     Options { cache_bytes: 8 << 20, threads: 1, ..Options::default() };
 //! let progress = &mut |progress| println!("{progress}");
-//! let (mut writer, reader) = ledger::open(folder.path(), Params::dev(), options, progress)?;
+//! let (mut writer, reader) = ledger::open(folder.path(), Params::dev(), &options, progress)?;
 //!
 //! let now = Params::dev().spec().genesis_time;
 //! let miner = Address::ZERO;
@@ -45,6 +45,7 @@
 //! ```
 
 mod error;
+mod interrupt;
 pub mod schema;
 mod records;
 mod rows;
@@ -75,8 +76,9 @@ mod verify;
 pub use commit::Commit;
 pub use error::{InvalidateError, OpenError, SubmitError, TransferError, VerifyError};
 pub use headers::{HeaderBranch, HeadersError};
+pub use interrupt::Interrupt;
 pub use memory_chain::VerifyReport;
-pub use open::{OpenProgress, Options, open, open_unless};
+pub use open::{OpenProgress, Options, open};
 pub use precheck::{PrecheckedBlock, Prechecker, Submission};
 pub use proposal::{CheckedProposal, ProposalError};
 pub use prune::{MAX_PRUNABLE_BYTES, Pruned};

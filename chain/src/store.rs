@@ -67,12 +67,20 @@ pub enum StoreError {
         /// The hash of the last block that was not disconnected.
         fork: crate::block::Hash,
     },
+    /// The work was interrupted, because the node stops.
+    #[error("the node is stopping")]
+    Interrupted,
     /// The next height does not fit into 32 bits.
     #[error("the chain has reached the maximum height")]
     HeightOverflow,
 }
 
 impl StoreError {
+    /// Whether the work was interrupted, because the node stops.
+    pub fn is_interruption(&self) -> bool {
+        matches!(self, StoreError::Interrupted)
+    }
+
     /// Whether no space was left on the disk. The write had no effect then, and may be repeated.
     pub fn is_disk_full(&self) -> bool {
         matches!(

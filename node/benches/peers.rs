@@ -207,7 +207,7 @@ fn cached_chain() -> PathBuf {
 fn open(data: &Path) -> Result<(Writer, Reader), ledger::OpenError> {
     let threads = std::thread::available_parallelism().unwrap().get();
     let options = Options { cache_bytes: 64 << 20, threads, ..Options::default() };
-    ledger::open(data, Params::dev(), options, &mut |_| {})
+    ledger::open(data, Params::dev(), &options, &mut |_| {})
 }
 
 fn build_chain(data: &Path) {

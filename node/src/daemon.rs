@@ -42,6 +42,8 @@ use tokio_util::sync::CancellationToken;
 /// The maximum time for which shutdown waits for a peer to announce this node's tip. Peers announce
 /// a new tip at least this often.
 const ANNOUNCE_TIMEOUT: Duration = Duration::from_secs(6);
+/// The time from the start of a shutdown after which long work of the ledger is interrupted.
+const INTERRUPT_DELAY: Duration = Duration::from_secs(1);
 /// Poll interval of the tips that peers announce.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
@@ -294,6 +296,8 @@ struct Running {
     is_restartable: bool,
     /// Becomes true at shutdown.
     stop: watch::Sender<bool>,
+    /// Whether long work of the ledger ends early.
+    interrupt: Arc<AtomicBool>,
     /// Cancelled at shutdown, once the API accepts no more connections.
     api_closed: CancellationToken,
     api: Option<JoinHandle<()>>,
@@ -339,10 +343,9 @@ impl Running {
             }
             Api::Last => Some(serve),
         };
-        let Some(stores) = Stores::open(&config, mining_threads(&config), report, stop).await?
-        else {
-            return Ok(None);
-        };
+        let threads = mining_threads(&config);
+        let opened = Stores::open(&config, threads, report, &self.interrupt, stop).await?;
+        let Some(stores) = opened else { return Ok(None) };
         let Some((node, token)) = self
             .start_core(&config, stores, stratum.as_ref().map(|(_, at)| *at), metrics, stop)
             .await?
@@ -466,10 +469,12 @@ impl Running {
 
     /// Stops mining, then the API and the Stratum server, then the network, then the writer, which
     /// closes the data directory, and last the event log, so that it records all of this. Returns
-    /// the error of the part on which most others depend.
+    /// the error of the part on which most others depend. What the ledger has not finished soon, such as
+    /// a deep reorganisation, is interrupted; the next start continues with it.
     async fn stop(self) -> Result<()> {
         let Running {
             stop,
+            interrupt,
             api_closed: _,
             is_restartable: _,
             api,
@@ -482,6 +487,10 @@ impl Running {
             announced,
         } = self;
         stop.send_replace(true);
+        let interruption = tokio::spawn(async move {
+            tokio::time::sleep(INTERRUPT_DELAY).await;
+            interrupt.store(true, Ordering::Relaxed);
+        });
         let jobs = if let Some(jobs) = jobs { jobs.stop().await } else { Ok(()) };
         let mut served = if let Some(api) = api { api.await.context("the API") } else { Ok(()) };
         if let Some(stratum) = stratum {
@@ -489,6 +498,7 @@ impl Running {
         }
         let network = if let Some(network) = network { network.stop().await } else { Ok(()) };
         let writer = if let Some(writer) = writer { writer.stop().await } else { Ok(()) };
+        interruption.abort();
         for task in tasks {
             served = served.and(task.await.context("a task of the node"));
         }

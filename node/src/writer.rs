@@ -6,6 +6,7 @@
 
 mod block_log;
 mod handle;
+mod response;
 mod solve;
 
 pub use handle::{BlockOverride, ChainVersion, GenerateError, Generation, Handle, Stopped};
@@ -20,8 +21,8 @@ use crate::thread::OwnedThread;
 use block_log::BlockLog;
 use chain::block;
 use chain::ledger::{
-    Accepted, Commit, InvalidateError, MAX_PRUNABLE_BYTES, PrecheckedBlock, Prechecker,
-    ProposalError, Pruned, Reader, Submission, SubmitError, TransferError, Writer,
+    Accepted, Commit, InvalidateError, MAX_PRUNABLE_BYTES, PrecheckedBlock, Prechecker, Pruned,
+    Reader, Submission, SubmitError, Writer,
 };
 use chain::mempool::{Admission, Changes, Dropped};
 use chain::rules::RuleError;
@@ -31,9 +32,13 @@ use chain::tx::{self, Tag};
 use chain::{Address, Block, Timestamp, Transfer};
 use handle::{QueuedBlock, Request};
 use p2p::BlockReply;
+use response::{
+    fatal, generate_store_error, override_store_error, proposal_store_error, respond,
+    submit_store_error, transfer_store_error,
+};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio::sync::{broadcast, mpsc, watch};
 use tokio::time::Interval;
 
 /// Capacity of the request queue; senders wait while it is full.
@@ -120,7 +125,8 @@ impl Thread {
         }
     }
 
-    /// Waits until all queued requests are done, closes the data directory and ends the thread.
+    /// Waits until all queued requests are done, or the ledger is interrupted; closes the data directory
+    /// and ends the thread.
     pub async fn stop(self) -> anyhow::Result<()> {
         let _ = self.handle.requests.send(Request::Stop).await;
         let written = self.thread.join().await;
@@ -163,7 +169,11 @@ struct WriterTask {
 impl WriterTask {
     fn run(mut self) -> anyhow::Result<()> {
         let mut prechecker = self.writer.prechecker();
-        while let Some(request) = self.next.take().or_else(|| self.queue.blocking_recv()) {
+        // The last stop may have interrupted it.
+        self.update_mempool()?;
+        while !self.writer.is_interrupted()
+            && let Some(request) = self.next.take().or_else(|| self.queue.blocking_recv())
+        {
             match request {
                 Request::Block(submission, reply) => {
                     self.process_blocks(&mut prechecker, (submission, reply))?;
@@ -347,7 +357,7 @@ impl WriterTask {
 
     /// The next request of the queue, if there is one and it is a block.
     fn next_block(&mut self) -> Option<QueuedBlock> {
-        if self.next.is_some() {
+        if self.next.is_some() || self.writer.is_interrupted() {
             return None;
         }
         match self.queue.try_recv().ok()? {
@@ -371,6 +381,11 @@ impl WriterTask {
             let _ = self.peer_updates.send(p2p::ChainUpdate::TipChanged);
             self.events.publish_tip(self.reader.view().tip().hash);
         }
+        self.update_mempool()
+    }
+
+    /// Updates the mempool to the committed tip.
+    fn update_mempool(&mut self) -> Result<(), StoreError> {
         let mut is_mempool_changed = false;
         while let Some(changes) = self.writer.next_mempool_changes()? {
             self.publish_mempool(changes);
@@ -517,6 +532,9 @@ impl WriterTask {
         let Generation { blocks, miner, mut time, mut transfers } = request;
         let mut hashes = Vec::new();
         for _ in 0..blocks {
+            if self.writer.is_interrupted() {
+                return Err(StoreError::Interrupted.into());
+            }
             // Only of the first block, before which all others are committed. A time that was set before
             // is taken also if the block is invalid: it would prevent every later one.
             let time = time.take().or_else(|| self.take_next_block_time());
@@ -533,64 +551,6 @@ impl WriterTask {
             }
         }
         Ok(hashes)
-    }
-}
-
-/// Sends the result of a request; fails if the result is an error that the store cannot survive.
-fn respond<T, E>(
-    reply: oneshot::Sender<Result<T, E>>,
-    result: Result<T, E>,
-    store_error: impl Fn(&E) -> Option<&StoreError>,
-) -> anyhow::Result<()> {
-    let outcome = fatal(result.as_ref().err().and_then(store_error));
-    let _ = reply.send(result);
-    outcome
-}
-
-fn submit_store_error(error: &SubmitError) -> Option<&StoreError> {
-    match error {
-        SubmitError::Store(error) => Some(error),
-        _ => None,
-    }
-}
-
-fn proposal_store_error(error: &ProposalError) -> Option<&StoreError> {
-    match error {
-        ProposalError::Rejected(error) => submit_store_error(error),
-        ProposalError::AlreadyKnown | ProposalError::NotOnTip { .. } => None,
-    }
-}
-
-fn transfer_store_error(error: &TransferError) -> Option<&StoreError> {
-    match error {
-        TransferError::Store(error) => Some(error),
-        TransferError::Invalid(_) | TransferError::Rejected(_) => None,
-    }
-}
-
-fn generate_store_error(error: &GenerateError) -> Option<&StoreError> {
-    match error {
-        GenerateError::Template(TemplateError::View(error)) | GenerateError::Store(error) => {
-            Some(error)
-        }
-        GenerateError::Submit(error) => submit_store_error(error),
-        GenerateError::Template(_) => None,
-    }
-}
-
-fn override_store_error(error: &InvalidateError) -> Option<&StoreError> {
-    match error {
-        InvalidateError::Store(error) => Some(error),
-        InvalidateError::Unknown { .. } | InvalidateError::Genesis => None,
-    }
-}
-
-/// Every error of the store is fatal but a full disk: reading continues, and writing works again
-/// once there is space.
-fn fatal(error: Option<&StoreError>) -> anyhow::Result<()> {
-    match error {
-        Some(error) if !error.is_disk_full() => Err(anyhow::anyhow!("{error}")),
-        _ => Ok(()),
     }
 }
 

@@ -34,7 +34,9 @@ impl Writer {
         let state = shared.read();
         let path = state.blocks.path(state.tip(), self.tip);
         let confirmed = count_transfers(&state, &path.connect)?;
-        if !(path.connect.is_empty() && path.disconnect.is_empty()) {
+        // While blocks are replayed, the mempool is not restored yet.
+        let is_moved = !(path.connect.is_empty() && path.disconnect.is_empty());
+        if is_moved && self.mempool_journal.is_some() {
             let changed = std::mem::take(&mut self.changed_accounts);
             let last_block = self.connected_ids.take();
             self.mempool_update =
@@ -55,15 +57,19 @@ impl Writer {
 
     /// Updates the mempool to the committed tip, step by step: returns the changes of the next
     /// step, and `None` once the mempool is up to date. The number of changes of a step is limited,
-    /// however many blocks the best chain lost.
+    /// however many blocks the best chain lost. Returns `None`, too, once the work is interrupted; the
+    /// next start completes it.
     ///
     /// # Errors
     /// Returns an error of the storage.
     pub fn next_mempool_changes(&mut self) -> Result<Option<mempool::Changes>, StoreError> {
         let shared = Arc::clone(&self.shared);
-        while let Some(mut update) = self.mempool_update.take() {
+        while !self.interrupt.is_requested()
+            && let Some(mut update) = self.mempool_update.take()
+        {
             let step = update.next_step(&shared.read(), &shared.params)?;
             let Some(Step { change, accounts }) = step else {
+                self.log_mempool_tip()?;
                 self.flush_if_full()?;
                 break;
             };

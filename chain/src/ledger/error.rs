@@ -16,7 +16,7 @@ use std::path::PathBuf;
 pub enum OpenError {
     /// The storage failed: the data directory, the block log or the index cannot be used.
     #[error(transparent)]
-    Store(#[from] StoreError),
+    Store(StoreError),
     /// A record of the log has a valid checksum but contains an invalid block.
     #[error(
         "block file {} holds an invalid block at offset {}: {reason}. Blocks after it are not \
@@ -29,7 +29,7 @@ pub enum OpenError {
         /// The reason why the block is invalid.
         reason: String,
     },
-    /// The caller of [`open_unless`](super::open_unless) has interrupted it.
+    /// The [`Interrupt`](super::Interrupt) of the options was requested.
     #[error("opening the data directory was interrupted")]
     Interrupted,
     /// The block log ends before the position up to which the index proves that it was synced.
@@ -43,6 +43,15 @@ pub enum OpenError {
         /// The position at which the log ends, and that up to which it was synced.
         error: LogError,
     },
+}
+
+impl From<StoreError> for OpenError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Interrupted => OpenError::Interrupted,
+            error => OpenError::Store(error),
+        }
+    }
 }
 
 impl From<LogError> for OpenError {

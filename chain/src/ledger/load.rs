@@ -1,6 +1,7 @@
 //! Loading the index: the block index and the state that the accounts have.
 
 use super::error::OpenError;
+use super::interrupt::Interrupt;
 use super::records::read_block;
 use super::schema::{self, AccountRow, StateRow};
 use crate::accounts::LtHash;
@@ -87,7 +88,7 @@ pub(super) fn load_index(
     runs: &RunFolder,
     params: &Params,
     last_shutdown: ShutdownKind,
-    is_interrupted: &dyn Fn() -> bool,
+    interrupt: &Interrupt,
 ) -> Result<Option<Loaded>, LoadError> {
     let Some(row) = index.get(schema::STATE_KEY).map_err(StoreError::from)? else {
         return Ok(None);
@@ -97,7 +98,7 @@ pub(super) fn load_index(
     let best_chain = best_chain(&blocks, row.tip).ok_or_else(malformed)?;
     let runs = open_runs(index, runs)?;
     if last_shutdown == ShutdownKind::UncleanSameBoot {
-        check_accounts(&runs, &row.accounts_hash, is_interrupted)?;
+        check_accounts(&runs, &row.accounts_hash, interrupt)?;
     }
     let StateRow { accounts_hash, covered, .. } = row;
     Ok(Some(Loaded { blocks, best_chain, accounts_hash, covered, runs }))
@@ -175,12 +176,12 @@ pub(super) fn visit_accounts(
 fn check_accounts(
     runs: &[Arc<Run>],
     expected: &LtHash,
-    is_interrupted: &dyn Fn() -> bool,
+    interrupt: &Interrupt,
 ) -> Result<(), LoadError> {
     let mut accounts_hash = LtHash::empty();
     visit_accounts(runs, |address, row| {
         accounts_hash.add(&address, &row.account);
-        if is_interrupted() { Err(LoadError::Fatal(OpenError::Interrupted)) } else { Ok(()) }
+        Ok(interrupt.check()?)
     })?;
     if accounts_hash == *expected {
         Ok(())

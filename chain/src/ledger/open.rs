@@ -4,6 +4,7 @@
 
 use super::error::{OpenError, SubmitError};
 use super::index_jobs::IndexJobs;
+use super::interrupt::Interrupt;
 use super::layers::{Layers, Rows};
 use super::load::{LoadError, Loaded, index_identity, load_index, name_lost_blocks};
 use super::reader::Reader;
@@ -32,7 +33,7 @@ use std::path::Path;
 use std::sync::{Arc, RwLock};
 
 /// The options of opening a ledger.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Options {
     /// The memory for the index, in bytes: the caches, and the rows that are not flushed yet.
     pub cache_bytes: u64,
@@ -46,6 +47,9 @@ pub struct Options {
     /// The memory that the rows of connected blocks may need before they are committed, in bytes;
     /// more are in temporary files.
     pub staging_bytes: usize,
+    /// Ends the opening, and long work of the writer. After an interrupted opening the directory is
+    /// closed, and the next one continues with the blocks that are left to be replayed.
+    pub interrupt: Interrupt,
 }
 
 impl Default for Options {
@@ -56,6 +60,7 @@ impl Default for Options {
             mempool: mempool::Limits::default(),
             accept_loss: false,
             staging_bytes: 12 << 20,
+            interrupt: Interrupt::default(),
         }
     }
 }
@@ -120,29 +125,14 @@ impl fmt::Display for OpenProgress {
 /// Opens a data directory, or creates it. Calls `progress` with messages for the log.
 ///
 /// # Errors
-/// Returns any [`OpenError`] but [`OpenError::Interrupted`].
+/// Returns any [`OpenError`].
 pub fn open(
     path: &Path,
     params: Params,
-    options: Options,
+    options: &Options,
     progress: &mut dyn FnMut(OpenProgress),
 ) -> Result<(Writer, Reader), OpenError> {
-    open_unless(path, params, options, progress, &|| false)
-}
-
-/// Opens a data directory as [`open`] does, unless `is_interrupted` returns true meanwhile: then the
-/// directory is closed again, and the next opening continues with the blocks that are left to be
-/// replayed.
-///
-/// # Errors
-/// Returns any [`OpenError`].
-pub fn open_unless(
-    path: &Path,
-    params: Params,
-    options: Options,
-    progress: &mut dyn FnMut(OpenProgress),
-    is_interrupted: &dyn Fn() -> bool,
-) -> Result<(Writer, Reader), OpenError> {
+    let interrupt = &options.interrupt;
     let directory = Directory::open(path, params.genesis_hash()).map_err(StoreError::from)?;
     let (identity, last_shutdown) = (index_identity(&params), directory.last_shutdown());
     let (mut index, opened) =
@@ -154,12 +144,12 @@ pub fn open_unless(
     }
     let blocks = path.join("blocks");
     let runs = RunFolder::new(&path.join("runs"), schema::filter_key);
-    let load = load(&index, &runs, &blocks, &params, last_shutdown, is_interrupted);
+    let load = load(&index, &runs, &blocks, &params, last_shutdown, interrupt);
     let (log, loaded) = match load {
         Ok(found) => found,
         Err(LoadError::Fatal(OpenError::Lost { missing, error })) if options.accept_loss => {
             let reason = format!("{missing} lost: {error}");
-            rebuild_index(&mut index, &blocks, reason, progress, is_interrupted)?
+            rebuild_index(&mut index, &blocks, reason, progress, interrupt)?
         }
         Err(LoadError::Fatal(error)) => {
             // An index of an unclean shutdown is discarded after a reboot. This one is sound, and
@@ -172,7 +162,7 @@ pub fn open_unless(
             return Err(error);
         }
         Err(LoadError::IndexUnusable(reason)) => {
-            rebuild_index(&mut index, &blocks, reason, progress, is_interrupted)?
+            rebuild_index(&mut index, &blocks, reason, progress, interrupt)?
         }
     };
     let named = loaded.iter().flat_map(|loaded| &loaded.runs).map(|run| run.description());
@@ -185,13 +175,13 @@ pub fn open_unless(
         progress(OpenProgress::LogTruncated(truncation));
     }
     let mut writer = match loaded {
-        Some(loaded) => start(Stores { directory, log, index, runs }, params, &options, loaded)?,
+        Some(loaded) => start(Stores { directory, log, index, runs }, params, options, loaded)?,
         None => {
             let stores = Stores { directory, log, index, runs };
-            start_at_genesis(stores, params, &options, &uncovered)?
+            start_at_genesis(stores, params, options, &uncovered)?
         }
     };
-    match replay(&mut writer, uncovered, progress, is_interrupted) {
+    match replay(&mut writer, uncovered, progress) {
         Err(OpenError::Interrupted) => {
             writer.close()?;
             return Err(OpenError::Interrupted);
@@ -210,11 +200,11 @@ fn rebuild_index(
     blocks: &Path,
     reason: String,
     progress: &mut dyn FnMut(OpenProgress),
-    is_interrupted: &dyn Fn() -> bool,
+    interrupt: &Interrupt,
 ) -> Result<(OpenedLog, Option<Loaded>), OpenError> {
     progress(OpenProgress::IndexRebuilt { reason });
     index.replace().map_err(StoreError::from)?;
-    Ok((OpenedLog::open(blocks, LogPosition::START, is_interrupted)?, None))
+    Ok((OpenedLog::open(blocks, LogPosition::START, interrupt)?, None))
 }
 
 /// A log with the records that the index does not cover.
@@ -228,13 +218,11 @@ impl OpenedLog {
     fn open(
         folder: &Path,
         covered: LogPosition,
-        is_interrupted: &dyn Fn() -> bool,
+        interrupt: &Interrupt,
     ) -> Result<OpenedLog, OpenError> {
         let mut uncovered = Vec::new();
         let visit = |kind, location, payload: &[u8]| {
-            if is_interrupted() {
-                return Err(OpenError::Interrupted);
-            }
+            interrupt.check()?;
             uncovered.push(LoggedRecord::new(kind, location, payload)?);
             Ok::<_, OpenError>(())
         };
@@ -251,12 +239,12 @@ fn load(
     blocks: &Path,
     params: &Params,
     last_shutdown: ShutdownKind,
-    is_interrupted: &dyn Fn() -> bool,
+    interrupt: &Interrupt,
 ) -> Result<(OpenedLog, Option<Loaded>), LoadError> {
-    let Some(loaded) = load_index(index, runs, params, last_shutdown, is_interrupted)? else {
-        return Ok((OpenedLog::open(blocks, LogPosition::START, is_interrupted)?, None));
+    let Some(loaded) = load_index(index, runs, params, last_shutdown, interrupt)? else {
+        return Ok((OpenedLog::open(blocks, LogPosition::START, interrupt)?, None));
     };
-    let log = OpenedLog::open(blocks, loaded.covered, is_interrupted);
+    let log = OpenedLog::open(blocks, loaded.covered, interrupt);
     let log = log.map_err(|error| LoadError::from(name_lost_blocks(error, &loaded)))?;
     loaded.check_tip(&log.log.reader())?;
     Ok((log, Some(loaded)))
@@ -329,6 +317,7 @@ fn start(
         mempool_journal: None,
         restored_mempool: mempool::Restored::default(),
         replayed: None,
+        interrupt: options.interrupt.clone(),
     })
 }
 
@@ -383,7 +372,6 @@ fn replay(
     writer: &mut Writer,
     records: Vec<LoggedRecord>,
     progress: &mut dyn FnMut(OpenProgress),
-    is_interrupted: &dyn Fn() -> bool,
 ) -> Result<(), OpenError> {
     /// The number of blocks between two commits.
     const STEP: usize = 1_000;
@@ -401,9 +389,7 @@ fn replay(
     let (total, mut bytes) = (blocks.len(), 0_u64);
     for (done, location) in blocks.into_iter().enumerate() {
         writer.replayed = Some(location.start());
-        if is_interrupted() {
-            return Err(OpenError::Interrupted);
-        }
+        writer.interrupt.check()?;
         if (done % STEP == 0 && done > 0) || bytes >= STEP_BYTES {
             progress(OpenProgress::Replaying { done, total });
             bytes = 0;
@@ -411,7 +397,6 @@ fn replay(
         bytes = bytes.saturating_add(location.length.into());
         if done % STEP == 0 || writer.uncommitted.memory_bytes() >= writer.staging_bytes {
             writer.commit()?;
-            while writer.next_mempool_changes()?.is_some() {}
         }
         replay_block(writer, location)?;
     }
@@ -423,7 +408,6 @@ fn replay(
     // The list of invalidated blocks may be newer than the index.
     writer.activate_best_chain()?;
     writer.commit()?;
-    while writer.next_mempool_changes()?.is_some() {}
     writer.flush()?;
     Ok(())
 }

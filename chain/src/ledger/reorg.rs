@@ -1,6 +1,7 @@
 //! Staging a reorganisation: the blocks from one tip to another are disconnected and connected on
 //! staged rows, without any change to the ledger.
 
+use super::interrupt::Interrupt;
 use super::layers::Rows;
 use super::overlay::StagedRows;
 use super::records::{encode_undo, read_block, read_checked_block, read_undo};
@@ -137,6 +138,7 @@ pub(super) struct ReorgStaging<'a> {
     /// The undo data in memory, in bytes.
     undo_bytes: usize,
     undo_log: UndoLog<'a>,
+    interrupt: &'a Interrupt,
 }
 
 impl<'a> ReorgStaging<'a> {
@@ -148,6 +150,7 @@ impl<'a> ReorgStaging<'a> {
         accounts_hash: LtHash,
         undo_log: UndoLog<'a>,
         threads: usize,
+        interrupt: &'a Interrupt,
     ) -> ReorgStaging<'a> {
         ReorgStaging {
             params,
@@ -159,19 +162,22 @@ impl<'a> ReorgStaging<'a> {
             newly_valid: Vec::new(),
             undo_bytes: 0,
             undo_log,
+            interrupt,
         }
     }
 
-    /// Moves the tip from one block of the block index to another.
+    /// Moves the tip from one block of the block index to another, unless it is interrupted.
     pub(super) fn move_tip(&mut self, from: NodeId, to: NodeId) -> Result<(), ReorgError> {
         let path = self.state.blocks.path(from, to);
         for id in &path.disconnect {
+            self.interrupt.check()?;
             self.disconnect(*id)?;
         }
         if !path.disconnect.is_empty() {
             self.check_fork_state(self.state.blocks.node(path.fork))?;
         }
         for id in path.connect {
+            self.interrupt.check()?;
             let node = self.state.blocks.node(id);
             let block = read_checked_block(&self.state.log, node, self.params)?;
             match self.connect(&block, node.parent) {

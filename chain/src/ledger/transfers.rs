@@ -2,13 +2,16 @@
 //! restart.
 
 use super::error::TransferError;
+use super::mempool_update::MempoolUpdate;
 use super::overlay::AccountRows;
 use super::records::read_block;
+use super::reorg::ChangedAccounts;
 use super::schema::{self, TxLocation};
 use super::state::State;
 use super::writer::Writer;
 use crate::accounts::AccountView;
-use crate::block::{Height, Timestamp};
+use crate::block::{self, Height, Timestamp};
+use crate::block_index::{NodeId, Status};
 use crate::mempool::journal::{Bounds, MempoolJournal, Replay, SavedTransfer};
 use crate::mempool::{
     Admission, Change, Dropped, InsertError, Replacement, Restored, RestoredTransfer, Source,
@@ -125,6 +128,13 @@ impl Writer {
         self.log_changes(&changes, None)
     }
 
+    /// Writes to the journal that the mempool is up to date with the committed tip.
+    pub(super) fn log_mempool_tip(&mut self) -> Result<(), StoreError> {
+        let Some(journal) = &mut self.mempool_journal else { return Ok(()) };
+        let state = self.shared.read();
+        journal.log_tip(state.blocks.node(state.tip()).hash, &state.mempool)
+    }
+
     fn log_changes(&mut self, changes: &[Change], logged: Option<Id>) -> Result<(), StoreError> {
         let Some(journal) = &mut self.mempool_journal else { return Ok(()) };
         journal.log_changes(&self.shared.read().mempool, changes, logged)
@@ -137,7 +147,8 @@ impl Writer {
         journal.close(&self.shared.read().mempool)
     }
 
-    /// Restores the mempool from its journal in `folder`. Calls `warn` with sentences for the log.
+    /// Restores the mempool from its journal in `folder`. If it was not up to date with the tip, the
+    /// [next changes](Self::next_mempool_changes) complete it. Calls `warn` with sentences for the log.
     pub(super) fn restore_mempool(
         &mut self,
         folder: &Path,
@@ -159,8 +170,15 @@ impl Writer {
                 Some(RestoredTransfer { transfer: checked.ok()?, source, seconds })
             });
         let restored = restored.collect();
-        let Replay { drop_reasons, seconds, .. } = replay;
+        let Replay { drop_reasons, seconds, tip, .. } = replay;
         let mut state = shared.write();
+        let disconnected = disconnected_since(&state, tip);
+        if disconnected.is_empty() {
+            journal.set_tip(state.blocks.node(state.tip()).hash);
+        } else {
+            let changed = ChangedAccounts::default();
+            self.mempool_update = Some(MempoolUpdate::new(&state, changed, &disconnected, None));
+        }
         let State { mempool, rows, .. } = &mut *state;
         let rows = AccountRows::new(None, rows);
         let dropped = mempool.restore(restored, &drop_reasons, seconds, &rows)?;
@@ -171,6 +189,15 @@ impl Writer {
         self.mempool_journal = Some(journal);
         Ok(())
     }
+}
+
+/// Returns the blocks that left the best chain since the mempool was updated to a tip, that tip first.
+/// Their transfers have not returned, because the process ended before.
+fn disconnected_since(state: &State, tip: Option<block::Hash>) -> Vec<NodeId> {
+    let Some(tip) = tip.and_then(|tip| state.blocks.find(&tip)) else { return Vec::new() };
+    let mut disconnected = state.blocks.path(tip, state.tip()).disconnect;
+    disconnected.retain(|id| state.blocks.node(*id).status != Status::Pruned);
+    disconnected
 }
 
 /// Whether a transfer is in the best chain.

@@ -4,6 +4,7 @@
 //! be opened without writing is copied first.
 
 use super::error::{OpenError, VerifyError};
+use super::interrupt::Interrupt;
 use super::load::{
     LoadError, Loaded, index_identity, load_index, name_lost_blocks, visit_accounts,
 };
@@ -64,13 +65,13 @@ impl fmt::Display for VerifyProgress {
 pub fn verify(
     path: &Path,
     params: &Params,
-    options: Options,
+    options: &Options,
     scratch: &Path,
     progress: &mut dyn FnMut(VerifyProgress),
 ) -> Result<VerifyReport, VerifyError> {
     let directory =
         ReadOnlyDirectory::open(path, params.genesis_hash()).map_err(StoreError::from)?;
-    let index = IndexCopy::open(path, directory.last_shutdown(), scratch, params, &options)?;
+    let index = IndexCopy::open(path, directory.last_shutdown(), scratch, params, options)?;
     let index = index.check_log(&path.join("blocks"))?;
 
     let mut records = Vec::new();
@@ -139,7 +140,7 @@ impl IndexCopy {
         }
         // Opening runs writes nothing.
         let runs = RunFolder::new(&path.join("runs"), schema::filter_key);
-        match load_index(&index, &runs, params, last_shutdown, &|| false) {
+        match load_index(&index, &runs, params, last_shutdown, &Interrupt::default()) {
             Ok(Some(loaded)) => Ok(IndexCopy::Usable(Box::new(loaded))),
             Ok(None) => Ok(IndexCopy::Unused { reason: "it is empty".into() }),
             Err(LoadError::IndexUnusable(reason)) => Ok(unusable(reason)),

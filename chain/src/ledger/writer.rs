@@ -2,6 +2,7 @@
 
 use super::error::SubmitError;
 use super::index_jobs::IndexJobs;
+use super::interrupt::Interrupt;
 use super::layers::Rows;
 use super::mempool_update::{BlockIds, MempoolUpdate};
 use super::overlay::{AccountRows, StagedRows};
@@ -87,6 +88,7 @@ pub struct Writer {
     pub(super) restored_mempool: mempool::Restored,
     /// While blocks are replayed, the position of the next one.
     pub(super) replayed: Option<LogPosition>,
+    pub(super) interrupt: Interrupt,
 }
 
 impl Writer {
@@ -98,6 +100,11 @@ impl Writer {
     /// Returns the parameters of the network.
     pub fn params(&self) -> &Params {
         &self.shared.params
+    }
+
+    /// Whether the [`Interrupt`](super::Options::interrupt) of the options is requested.
+    pub fn is_interrupted(&self) -> bool {
+        self.interrupt.is_requested()
     }
 
     /// Whether accepted blocks or a change of the tip wait for a [`commit`](Self::commit).
@@ -408,7 +415,8 @@ impl Writer {
         let rows = StagedRows::new(base, self.staging_bytes, &self.runs);
         let undo_log = UndoLog { log: &mut self.log, logged: &mut self.logged_undos };
         let (params, accounts_hash) = (&self.shared.params, self.accounts_hash.clone());
-        ReorgStaging::new(params, state, rows, accounts_hash, undo_log, self.threads)
+        let interrupt = &self.interrupt;
+        ReorgStaging::new(params, state, rows, accounts_hash, undo_log, self.threads, interrupt)
     }
 
     /// Returns the rows at the writer's tip.
@@ -459,7 +467,7 @@ impl Writer {
     }
 
     /// Commits, flushes and closes the data directory, so that the next start has nothing to
-    /// repair.
+    /// repair. If it is interrupted, the next start completes the update of the mempool.
     pub fn close(mut self) -> Result<(), StoreError> {
         self.commit()?;
         while self.next_mempool_changes()?.is_some() {}

@@ -54,6 +54,8 @@ pub(crate) struct MempoolJournal {
     is_compaction_delayed: bool,
     /// The mempool time of the last record, in seconds.
     seconds: u64,
+    /// The tip with which the mempool was last up to date; `None` if that is unknown.
+    tip: Option<block::Hash>,
 }
 
 impl MempoolJournal {
@@ -107,6 +109,7 @@ impl MempoolJournal {
             is_behind: true,
             is_compaction_delayed: false,
             seconds: replay.seconds,
+            tip: replay.tip,
         };
         if let Some(journal) = &mut opened.journal {
             journal.sync_in_background(opened.background.clone()).map_err(store_error)?;
@@ -172,11 +175,32 @@ impl MempoolJournal {
             self.seconds = pool.seconds;
         }
         self.write(&records.finish())?;
+        self.compact_if_due(pool)
+    }
+
+    fn compact_if_due(&mut self, pool: &Mempool) -> Result<(), StoreError> {
         let journal = self.journal.as_ref();
         if !self.is_compaction_delayed && journal.is_some_and(Journal::needs_compaction) {
             self.compact(pool)?;
         }
         Ok(())
+    }
+
+    /// Writes that the mempool is up to date with a tip.
+    ///
+    /// # Errors
+    /// Returns the error of a disk that cannot be used.
+    pub(crate) fn log_tip(&mut self, tip: block::Hash, pool: &Mempool) -> Result<(), StoreError> {
+        self.tip = Some(tip);
+        let mut records = Records::default();
+        records.tip(tip);
+        self.write(&records.finish())?;
+        self.compact_if_due(pool)
+    }
+
+    /// Sets the tip with which the mempool is up to date, for the next [compaction](Self::compact).
+    pub(crate) fn set_tip(&mut self, tip: block::Hash) {
+        self.tip = Some(tip);
     }
 
     /// Tries again what a full disk prevented. Call it every few seconds.
@@ -207,7 +231,7 @@ impl MempoolJournal {
     /// # Errors
     /// Returns the error of a disk that cannot be used.
     pub(crate) fn compact(&mut self, pool: &Mempool) -> Result<(), StoreError> {
-        let records = snapshot(self.genesis, pool);
+        let records = snapshot(self.genesis, self.tip, pool);
         match self.create().and_then(|journal| journal.compact(&records)) {
             Ok(()) => {
                 (self.is_behind, self.seconds) = (false, pool.seconds);
@@ -252,9 +276,10 @@ impl Drop for MempoolJournal {
 }
 
 /// Encodes the contents of the mempool, the reasons of dropped transfers first.
-fn snapshot(genesis: block::Hash, pool: &Mempool) -> Vec<Vec<u8>> {
+fn snapshot(genesis: block::Hash, tip: Option<block::Hash>, pool: &Mempool) -> Vec<Vec<u8>> {
     let mut records = Records::default();
     records.header(genesis);
+    tip.into_iter().for_each(|tip| records.tip(tip));
     for (id, reason) in pool.drop_reasons.iter_in_order() {
         records.removed(id, Some(reason));
     }

@@ -227,7 +227,7 @@ fn second_open_fails_with_pid_of_first() {
     node.start();
     let (params, path) = (reference.params.clone(), node.path().to_owned());
     let options = crate::harness::options();
-    let Err(error) = chain::ledger::open(&path, params, options, &mut |_| {}) else { panic!() };
+    let Err(error) = chain::ledger::open(&path, params, &options, &mut |_| {}) else { panic!() };
     let error = error.to_string();
     assert!(error.contains(&format!("in use by process {}", std::process::id())), "{error}");
     node.assert_tip_matches(&reference, &blocks[5]);

@@ -92,7 +92,7 @@ fn in_limited_process() {
     let now = reference.params.spec().genesis_time.saturating_add(1_000_000);
     let options = crate::harness::options();
     let (mut writer, reader) =
-        chain::ledger::open(folder, reference.params.clone(), options, &mut |_| {}).unwrap();
+        chain::ledger::open(folder, reference.params.clone(), &options, &mut |_| {}).unwrap();
     let before = (reader.view().tip().hash, reader.view().block_count());
     for _ in 0..2 {
         let error = writer.submit_block(larger.clone(), now).unwrap_err();

@@ -7,6 +7,7 @@ mod harness;
 mod damage;
 mod disk_full;
 mod flush;
+mod interrupt;
 mod invalidate;
 mod loss;
 mod mempool;

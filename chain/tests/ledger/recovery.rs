@@ -1,14 +1,14 @@
 //! Recovery after every kind of stop: the ledger opens at the right tip, and `verify` confirms it.
 
 use crate::harness::{
-    Reference, TestNode, copy_folder, fixed_params, log_bytes, options, varying_params, wallet,
+    Reference, TestNode, copy_folder, fixed_params, interrupt_after, log_bytes, options,
+    varying_params, wallet,
 };
-use chain::ledger::{self, OpenError, OpenProgress};
+use chain::ledger::{self, OpenError, OpenProgress, Options};
 use chain::store::blocks::{
     BlockLog, FILE_BYTES, LogError, LogPosition, RecordKind, RecordLocation,
 };
 use chain::{Block, Params};
-use std::cell::Cell;
 use std::fs::{self, OpenOptions};
 use std::path::PathBuf;
 
@@ -115,16 +115,15 @@ fn interrupted_rebuild_continues_where_it_was() {
     fs::remove_dir_all(node.path().join("index")).unwrap();
     let (mut interrupted, mut replayed) = (0, None);
     for limit in (10..).step_by(97) {
-        let calls = Cell::new(0);
-        let is_interrupted = || calls.replace(calls.get() + 1) >= limit;
+        let interrupt = interrupt_after(limit);
         let mut progress = |notice| {
             if let OpenProgress::Replaying { done, .. } = notice {
                 replayed = Some(done);
             }
         };
         let params = reference.params.clone();
-        let opened =
-            ledger::open_unless(node.path(), params, options(), &mut progress, &is_interrupted);
+        let options = Options { interrupt, ..options() };
+        let opened = ledger::open(node.path(), params, &options, &mut progress);
         match opened {
             Ok((writer, _)) => {
                 writer.close().unwrap();

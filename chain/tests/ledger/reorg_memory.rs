@@ -78,7 +78,8 @@ fn in_measured_process() {
     let Ok(folder) = std::env::var(FOLDER) else { return };
     let folder = Path::new(&folder);
     let last = fs::read(folder.join("last-block"));
-    let open = || chain::ledger::open(folder, Params::dev(), small_pool(500), &mut |_| {}).unwrap();
+    let open =
+        || chain::ledger::open(folder, Params::dev(), &small_pool(500), &mut |_| {}).unwrap();
     let is_replayed = last.is_err();
     let mut opened = (!is_replayed).then(open);
     // Resets the peak.
@@ -90,8 +91,8 @@ fn in_measured_process() {
         let now = last.header.time;
         assert_eq!(writer.submit_block(last, now).unwrap(), Accepted::Connected);
         writer.commit().unwrap();
-        while writer.next_mempool_changes().unwrap().is_some() {}
     }
+    while writer.next_mempool_changes().unwrap().is_some() {}
     println!("height {}", reader.view().tip().height);
     println!("growth {}", status("VmHWM") - before);
 }

@@ -195,7 +195,7 @@ fn ledgers_with_different_hash_seeds_and_threads_agree() {
         let options = ledger::Options { threads, ..options() };
         let (path, params) = (folder.path(), &reference.params);
         let (mut writer, reader) =
-            ledger::open(path, params.clone(), options, &mut |_| {}).unwrap();
+            ledger::open(path, params.clone(), &options, &mut |_| {}).unwrap();
         writer.submit_block(first.clone(), now).unwrap();
         writer.submit_block(second.clone(), now).unwrap();
         let error = writer.submit_block(forged.clone(), now).unwrap_err();
@@ -204,7 +204,7 @@ fn ledgers_with_different_hash_seeds_and_threads_agree() {
         assert_eq!(reader.view().tip().hash, second.hash());
         writer.close().unwrap();
         let scratch = tempfile::tempdir().unwrap();
-        ledger::verify(path, params, options, scratch.path(), &mut |_| {}).unwrap()
+        ledger::verify(path, params, &options, scratch.path(), &mut |_| {}).unwrap()
     });
     assert_eq!(verified[0], verified[1]);
     assert_eq!(verified[1], verified[2]);

@@ -36,7 +36,7 @@ pub fn run(args: Args, json: bool) -> Result<()> {
     let scratch = tempfile::Builder::new().prefix("chain-verify-").tempdir();
     let scratch = scratch.context("a temporary folder for a copy of the index")?;
     let verified =
-        ledger::verify(&data, &params, options, scratch.path(), &mut |progress| match progress {
+        ledger::verify(&data, &params, &options, scratch.path(), &mut |progress| match progress {
             VerifyProgress::Verified { done, total } => {
                 bar.set_length(total as u64);
                 bar.set_position(done as u64);

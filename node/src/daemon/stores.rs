@@ -8,7 +8,7 @@ use crate::events::{self, Events};
 use crate::jobs;
 use crate::seed::{NODE_KEY, Seed};
 use anyhow::{Context, Result};
-use chain::ledger::{self, OpenError, OpenProgress, Reader};
+use chain::ledger::{self, Interrupt, OpenError, OpenProgress, Reader};
 use chain::{Address, mempool};
 use std::num::NonZeroUsize;
 use std::path::Path;
@@ -34,27 +34,29 @@ pub(super) struct OtherStores {
 }
 
 impl Stores {
-    /// Opens the stores, and publishes the progress; `None` if `stop` completes first.
+    /// Opens the stores, and publishes the progress; `None` if `stop` completes first, which sets
+    /// `interrupt`. When that is set later, it ends long work of the ledger.
     pub(super) async fn open(
         config: &Config,
         threads: NonZeroUsize,
         progress: watch::Sender<Option<OpenProgress>>,
+        interrupt: &Arc<AtomicBool>,
         stop: &mut (impl Future<Output = ()> + Unpin),
     ) -> Result<Option<Stores>> {
         let data = config.data.clone();
         let params = config.params.clone();
         let background_miner = config.miner.filter(|_| config.mine);
         let seed = config.seed.filter(|_| !config::network::is_data(&data));
+        let is_interrupted = {
+            let interrupt = Arc::clone(interrupt);
+            move || interrupt.load(Ordering::Relaxed)
+        };
         let options = ledger::Options {
+            interrupt: Interrupt::when(is_interrupted),
             cache_bytes: config.cache_bytes,
             threads: threads.get(),
             accept_loss: config.accept_loss,
             ..ledger::Options::default()
-        };
-        let interrupt = Arc::new(AtomicBool::new(false));
-        let is_interrupted = {
-            let interrupt = Arc::clone(&interrupt);
-            move || interrupt.load(Ordering::Relaxed)
         };
         let open = move || -> Result<Option<Stores>> {
             let mut log = OpenProgressLogger::default();
@@ -62,7 +64,7 @@ impl Stores {
                 log.log(&new);
                 progress.send_replace(Some(new));
             };
-            let opened = ledger::open_unless(&data, params, options, &mut report, &is_interrupted);
+            let opened = ledger::open(&data, params, &options, &mut report);
             let (mut ledger, reader) = match opened {
                 Err(OpenError::Interrupted) => return Ok(None),
                 opened => opened?,

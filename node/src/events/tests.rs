@@ -33,7 +33,7 @@ impl Chain {
 
     fn open(folder: &Path) -> Writer {
         let options = Options { cache_bytes: 1 << 20, threads: 1, ..Options::default() };
-        ledger::open(folder, Params::dev(), options, &mut |_| {}).unwrap().0
+        ledger::open(folder, Params::dev(), &options, &mut |_| {}).unwrap().0
     }
 
     fn tip(&self) -> block::Hash {

@@ -57,7 +57,7 @@ impl Branch {
         let threads = available_threads().get();
         let options = Options { cache_bytes: CACHE_BYTES, threads, ..Options::default() };
         let path = directory.path().join("data");
-        let (writer, _) = ledger::open(&path, params.clone(), options, &mut |_| {})?;
+        let (writer, _) = ledger::open(&path, params.clone(), &options, &mut |_| {})?;
         let left_out = Vec::new();
         let mut branch =
             Branch { writer, miner, required, left_out, extra_nonce, _directory: directory };

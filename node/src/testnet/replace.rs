@@ -105,7 +105,7 @@ pub async fn last_blocks(
             report("submitting the branch");
             match adopt(&clients, &blocks, &work).await? {
                 Adoption::Everywhere(tip) => break tip,
-                Adoption::Outmined(tip) => old = tip,
+                Adoption::Outmined(tip) => old = *tip,
             }
         }
         ensure!(
@@ -228,7 +228,7 @@ enum Adoption {
     Everywhere(String),
     /// The chain of a node has as much work or more. A tie would last as long as the nodes mine on
     /// their own tip.
-    Outmined(Chain),
+    Outmined(Box<Chain>),
 }
 
 /// Submits a branch of a certain work to every node, since the connections of nodes that were paused
@@ -250,7 +250,7 @@ async fn adopt(clients: &Clients, blocks: &[Block], work: &str) -> Result<Adopti
             })
         });
         if let Some(chain) = outmined.await? {
-            return Ok(Adoption::Outmined(chain));
+            return Ok(Adoption::Outmined(Box::new(chain)));
         }
     }
     Ok(Adoption::Everywhere(new_tip))

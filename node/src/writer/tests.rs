@@ -5,6 +5,7 @@ use chain::{Block, Params};
 use p2p::Submit;
 use tempfile::TempDir;
 use tokio::sync::broadcast::error::TryRecvError;
+use tokio::sync::oneshot;
 
 /// A writer's thread on `dev` with its own data folder.
 struct World {
@@ -15,7 +16,7 @@ struct World {
 
 fn open(folder: &TempDir) -> (Writer, Reader) {
     let options = Options { cache_bytes: 1 << 20, threads: 1, ..Options::default() };
-    ledger::open(folder.path(), Params::dev(), options, &mut |_| {}).unwrap()
+    ledger::open(folder.path(), Params::dev(), &options, &mut |_| {}).unwrap()
 }
 
 impl World {

@@ -119,7 +119,8 @@ mod tests {
     fn open() -> (TempDir, Writer, Reader) {
         let folder = tempfile::tempdir().unwrap();
         let options = Options { cache_bytes: 1 << 20, threads: 1, ..Options::default() };
-        let (writer, reader) = ledger::open(folder.path(), params(), options, &mut |_| {}).unwrap();
+        let (writer, reader) =
+            ledger::open(folder.path(), params(), &options, &mut |_| {}).unwrap();
         (folder, writer, reader)
     }
 

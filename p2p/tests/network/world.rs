@@ -77,7 +77,7 @@ impl Chain {
     pub(crate) fn open(directory: &Path, params: Params) -> Chain {
         let options =
             ledger::Options { cache_bytes: 4 << 20, threads: 1, ..ledger::Options::default() };
-        let (writer, reader) = ledger::open(directory, params, options, &mut |_| {}).unwrap();
+        let (writer, reader) = ledger::open(directory, params, &options, &mut |_| {}).unwrap();
         let (tasks, queue) = mpsc::channel();
         let (updates, _) = broadcast::channel(65_536);
         let task = WriterTask { writer, updates: updates.clone(), mined: 0 };

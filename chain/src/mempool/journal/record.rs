@@ -8,6 +8,7 @@
 //! | 3 | removed | id, reject reason: its code u8 and its fields; 0 if confirmed |
 //! | 4 | submitted to this node | id |
 //! | 5 | time | mempool time in seconds u64 |
+//! | 6 | tip | block hash |
 
 use crate::block;
 use crate::codec::{DecodeError, Decoder};
@@ -33,6 +34,8 @@ pub(super) enum Entry {
     Local { id: Id },
     /// The mempool time has come to this number of seconds.
     Time { seconds: u64 },
+    /// The mempool is up to date with a tip.
+    Tip { hash: block::Hash },
 }
 
 impl Entry {
@@ -67,6 +70,7 @@ impl Entry {
             }
             4 => Entry::Local { id: Id::from_bytes(input.array()?) },
             5 => Entry::Time { seconds: input.u64()? },
+            6 => Entry::Tip { hash: block::Hash::from_bytes(input.array()?) },
             kind => return Err(DecodeError::UnknownKind { kind }),
         })
     }
@@ -104,6 +108,10 @@ impl Records {
 
     pub(super) fn time(&mut self, seconds: u64) {
         self.record(5).extend_from_slice(&seconds.to_le_bytes());
+    }
+
+    pub(super) fn tip(&mut self, hash: block::Hash) {
+        self.record(6).extend_from_slice(hash.as_bytes());
     }
 
     /// Returns the encoded records.
@@ -209,6 +217,7 @@ mod tests {
             Entry::Removed { id, reason: None },
             Entry::Local { id },
             Entry::Time { seconds: 16 },
+            Entry::Tip { hash: block::Hash::from_bytes([17; 32]) },
         ];
         entries.extend(reasons.map(|reason| Entry::Removed { id, reason: Some(reason) }));
         entries
@@ -225,6 +234,7 @@ mod tests {
                 Entry::Removed { id, reason } => records.removed(id, reason.as_ref()),
                 Entry::Local { id } => records.local(id),
                 Entry::Time { seconds } => records.time(*seconds),
+                Entry::Tip { hash } => records.tip(*hash),
             }
         }
         records.finish()
@@ -258,7 +268,7 @@ mod tests {
             whole += usize::from(Entry::decode_all(&record[..end]).is_ok());
         }
         assert_eq!(whole, every_entry().len(), "a record may end only between two entries");
-        for kind in [0, 6, 255] {
+        for kind in [0, 7, 255] {
             assert_eq!(Entry::decode_all(&[kind]), Err(DecodeError::UnknownKind { kind }));
         }
     }

@@ -46,6 +46,8 @@ pub(crate) struct Replay {
     pub(crate) drop_reasons: FifoMap<Id, RejectReason, MAX_REASONS>,
     /// The mempool time of the last record, in seconds.
     pub(crate) seconds: u64,
+    /// The tip with which the mempool was last up to date; `None` in journals that do not name it.
+    pub(crate) tip: Option<block::Hash>,
 }
 
 impl Replay {
@@ -60,6 +62,7 @@ impl Replay {
             next_position: 0,
             drop_reasons: FifoMap::default(),
             seconds: 0,
+            tip: None,
         }
     }
 
@@ -104,6 +107,7 @@ impl Replay {
                     }
                 }
                 Entry::Time { seconds } => self.seconds = self.seconds.max(seconds),
+                Entry::Tip { hash } => self.tip = Some(hash),
             }
         }
         Ok(())

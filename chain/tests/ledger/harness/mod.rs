@@ -8,7 +8,7 @@ mod node;
 mod reference;
 
 pub(crate) use builder::BlockBuilder;
-pub(crate) use node::{TestNode, copy_folder, log_bytes, options};
+pub(crate) use node::{TestNode, copy_folder, interrupt_after, log_bytes, options};
 pub(crate) use reference::{AccountState, Reference, add_seconds};
 
 use chain::params::{Ports, Spec};

@@ -1,19 +1,26 @@
 //! The ledger under test in a directory of its own.
 
 use chain::ledger::{
-    self, Accepted, Commit, HeaderBranch, OpenError, OpenProgress, Options, PrecheckedBlock,
-    Reader, SubmitError, VerifyError, VerifyReport, Writer,
+    self, Accepted, Commit, HeaderBranch, Interrupt, OpenError, OpenProgress, Options,
+    PrecheckedBlock, Reader, SubmitError, VerifyError, VerifyReport, Writer,
 };
 use chain::rules::{RuleError, Stage};
 use chain::{Block, Header, Params, Timestamp, block};
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use tempfile::TempDir;
 
 /// The options with which tests open a ledger.
 pub(crate) fn options() -> Options {
     Options { cache_bytes: 1 << 20, threads: 2, ..Options::default() }
+}
+
+/// An interrupt that is requested after a number of checks.
+pub(crate) fn interrupt_after(checks: usize) -> Interrupt {
+    let done = AtomicUsize::new(0);
+    Interrupt::when(move || done.fetch_add(1, Ordering::Relaxed) >= checks)
 }
 
 /// A directory with a ledger, which may be open.
@@ -55,7 +62,7 @@ impl TestNode {
     pub(crate) fn copy(&self) -> TestNode {
         let folder = tempfile::tempdir().expect("the disk has space");
         copy_folder(self.path(), folder.path());
-        let (params, options) = (self.params.clone(), self.options);
+        let (params, options) = (self.params.clone(), self.options.clone());
         TestNode {
             folder,
             params,
@@ -82,7 +89,7 @@ impl TestNode {
                 notices.push(notice);
             }
         };
-        let opened = ledger::open(self.path(), self.params.clone(), self.options, &mut note)?;
+        let opened = ledger::open(self.path(), self.params.clone(), &self.options, &mut note)?;
         self.open = Some(opened);
         Ok(notices)
     }
@@ -105,7 +112,7 @@ impl TestNode {
     /// Verifies the closed ledger.
     pub(crate) fn verify(&self) -> Result<VerifyReport, VerifyError> {
         let scratch = tempfile::tempdir().expect("the disk has space");
-        ledger::verify(self.path(), &self.params, options(), scratch.path(), &mut |_| {})
+        ledger::verify(self.path(), &self.params, &options(), scratch.path(), &mut |_| {})
     }
 
     pub(crate) fn writer(&mut self) -> &mut Writer {

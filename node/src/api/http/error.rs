@@ -178,7 +178,7 @@ impl From<StoreError> for Problem {
         let kind = match error {
             _ if error.is_disk_full() => Kind::DISK_FULL,
             StoreError::Log(LogError::Removed { .. }) => Kind::NOT_FOUND,
-            StoreError::Index(IndexError::Closed) => Kind::NOT_READY,
+            StoreError::Index(IndexError::Closed) | StoreError::Interrupted => Kind::NOT_READY,
             _ => Kind::INTERNAL,
         };
         Problem::new(kind, error.to_string())

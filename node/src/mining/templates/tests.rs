@@ -10,7 +10,7 @@ use chain::tx::{Memo, Payment};
 fn template() -> Template {
     let folder = tempfile::tempdir().unwrap();
     let options = Options { cache_bytes: 1 << 20, threads: 1, ..Options::default() };
-    let opened = ledger::open(folder.path(), Params::dev(), options, &mut |_| {}).unwrap();
+    let opened = ledger::open(folder.path(), Params::dev(), &options, &mut |_| {}).unwrap();
     let tag = Tag::default();
     let request =
         TemplateRequest { miner: Address::ZERO, now: clock::now(), extra_nonce: [0; 8], tag };
