@@ -112,7 +112,7 @@ impl Driver {
         swarm: Swarm<Behaviour>,
         clock: Clock,
         meter: BandwidthMeter,
-        serve: impl Fn(&Request) -> Response + Send + Sync + 'static,
+        serve: impl Fn(&Request, usize) -> Option<Response> + Send + Sync + 'static,
         settings: Settings,
         channels: Channels,
     ) -> Driver {

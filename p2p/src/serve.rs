@@ -32,6 +32,19 @@ pub fn answer(chain: &dyn ChainView, request: &Request) -> Response {
     response.unwrap_or_else(Response::Error)
 }
 
+/// Returns whether the response to a request has at most a number of bytes, without preparing it. That of
+/// any other request than one for blocks counts as having.
+pub fn is_within(chain: &dyn ChainView, request: &Request, max_bytes: usize) -> bool {
+    let Request::Blocks { hashes } = request else { return true };
+    let mut left = max_bytes;
+    hashes.iter().take(MAX_BLOCKS).all(|hash| {
+        let bytes = chain.find(hash).map_or(0, |known| known.bytes);
+        let is_within = bytes <= left;
+        left = left.saturating_sub(bytes);
+        is_within
+    })
+}
+
 /// Headers after the first block of the locator that is in the best chain, or after genesis.
 fn headers(
     chain: &dyn ChainView,

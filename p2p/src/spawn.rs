@@ -137,7 +137,10 @@ where
         own_key,
     };
     let serving = chain.clone();
-    let serve = move |request: &Request| serve::answer(&serving, request);
+    let serve = move |request: &Request, max_bytes| {
+        let is_within = serve::is_within(&serving, request, max_bytes);
+        is_within.then(|| serve::answer(&serving, request))
+    };
     let settings = driver::Settings { spacing: spacing(&chain), max_upload: config.max_upload };
     let driver = tokio::spawn(Driver::new(swarm, clock, meter, serve, settings, channels).run());
     let channels = runner::Channels {

@@ -29,6 +29,8 @@ pub struct Known {
     pub tip: Tip,
     /// The properties that a child is validated against.
     pub as_parent: Parent,
+    /// The encoded size of the block, in bytes.
+    pub bytes: usize,
     /// Whether the block is in the best chain.
     pub is_best: bool,
     /// Whether the block or an ancestor is invalid.

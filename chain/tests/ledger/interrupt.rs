@@ -10,7 +10,7 @@ use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// The number of transfers in each block of the branch that is left: more than the mempool takes in a step.
+/// The number of transfers in each block of the branch that is left: more than the mempool accepts in a step.
 const TRANSFERS: u64 = 700;
 
 /// The transfers of a block, all of one account.

@@ -25,16 +25,25 @@ const MAX_SERVING_PER_PEER: usize = 12;
 /// The response to a request above these limits.
 const BUSY: ResponseError = ResponseError::Busy { retry_after: 1 };
 
-/// Responds to a request about the chain or the mempool. May block.
-type Serve = Arc<dyn Fn(&Request) -> Response + Send + Sync>;
+/// The bytes of a response to which the upload limit does not apply.
+const EXEMPT: usize = 16 << 10;
 
-/// A response, ready to be sent.
-pub(super) struct Served {
-    peer: PeerId,
-    reply_to: ReplyTo,
-    response: Response,
-    /// Whether the upload limit counts it.
-    is_limited: bool,
+/// Responds to a request about the chain or the mempool, unless the response has more than a number of bytes.
+/// May block.
+type Serve = Arc<dyn Fn(&Request, usize) -> Option<Response> + Send + Sync>;
+
+/// What a worker has done with a request.
+pub(super) enum Served {
+    /// The response is ready to be sent.
+    Response {
+        peer: PeerId,
+        reply_to: ReplyTo,
+        response: Response,
+        /// Whether the upload limit counts it.
+        is_limited: bool,
+    },
+    /// The response would be so large that it has to wait for the upload limit.
+    Large(PeerId, InboundRequest),
 }
 
 pub(super) struct RequestServer {
@@ -49,7 +58,7 @@ impl RequestServer {
     /// Returns a server that sends at most `max_upload` bytes of blocks a second to peers outside the
     /// local network; 0 for no limit.
     pub(super) fn new(
-        serve: impl Fn(&Request) -> Response + Send + Sync + 'static,
+        serve: impl Fn(&Request, usize) -> Option<Response> + Send + Sync + 'static,
         max_upload: u64,
     ) -> Self {
         RequestServer {
@@ -88,15 +97,15 @@ impl RequestServer {
             Room::Free => {}
         }
         peer.serving = peer.serving.saturating_add(1);
-        if is_limited(network, &id, &inbound.request) {
-            self.upload.push(group, (id, inbound), now);
-            return self.serve_waiting(now);
-        }
-        self.spawn((id, inbound), false);
+        let upload = match is_limited(network, &id, &inbound.request) {
+            true => UploadLimit::IfLarge,
+            false => UploadLimit::Never,
+        };
+        self.spawn((id, inbound), upload);
     }
 
-    fn spawn(&mut self, request: (PeerId, InboundRequest), is_limited: bool) {
-        self.serving.spawn(work(self.serve.clone(), self.workers.clone(), request, is_limited));
+    fn spawn(&mut self, request: (PeerId, InboundRequest), upload: UploadLimit) {
+        self.serving.spawn(work(self.serve.clone(), self.workers.clone(), request, upload));
     }
 
     /// Serves the requests for blocks that the upload limit permits now.
@@ -105,7 +114,7 @@ impl RequestServer {
             let in_flight = &self.in_flight;
             let next = self.upload.next(|group| in_flight.bytes_of(*group), now);
             let Some(request) = next else { return };
-            self.spawn(request, true);
+            self.spawn(request, UploadLimit::Permitted);
         }
     }
 
@@ -135,8 +144,18 @@ impl RequestServer {
 
     pub(super) fn handle_served(&mut self, cx: &mut Context, served: Result<Served, JoinError>) {
         // A panic while serving is already a response.
-        let Ok(Served { peer, reply_to, response, is_limited }) = served else { return };
+        let Ok(served) = served else { return };
         let Context { network, connections } = cx;
+        let (peer, reply_to, response, is_limited) = match served {
+            Served::Large(peer, request) => {
+                let (group, now) = (network.peers().address_group(&peer), network.elapsed());
+                self.upload.push(group, (peer, request), now);
+                return self.serve_waiting(now);
+            }
+            Served::Response { peer, reply_to, response, is_limited } => {
+                (peer, reply_to, response, is_limited)
+            }
+        };
         let traffic = connections.get_mut(&peer).map(|peer| {
             peer.serving = peer.serving.saturating_sub(1);
             peer.traffic.sent()
@@ -188,20 +207,40 @@ pub(super) fn send(
     network.request_response().send_response(protocol, channel, response)
 }
 
+/// How the upload limit applies to a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum UploadLimit {
+    Never,
+    /// If the response is large, which is not known yet.
+    IfLarge,
+    /// The response is large, and the limit permits it now.
+    Permitted,
+}
+
 /// Serves one request once a worker is free.
 async fn work(
     serve: Serve,
     workers: Arc<Semaphore>,
     (peer, inbound): (PeerId, InboundRequest),
-    is_limited: bool,
+    upload: UploadLimit,
 ) -> Served {
     let InboundRequest { request, reply_to } = inbound;
+    let max_bytes = if upload == UploadLimit::IfLarge { EXEMPT } else { usize::MAX };
     let permit = workers.acquire_owned().await;
-    let response = tokio::task::spawn_blocking(move || serve(&request)).await;
-    drop(permit);
-    let response = response.unwrap_or_else(|error| {
-        tracing::error!(%peer, protocol = ?reply_to.protocol, %error, "failed to serve a request");
-        Response::Error(ResponseError::Busy { retry_after: u8::MAX })
+    let served = tokio::task::spawn_blocking(move || match serve(&request, max_bytes) {
+        Some(response) => Ok(response),
+        None => Err(request),
     });
-    Served { peer, reply_to, response, is_limited }
+    let served = served.await;
+    drop(permit);
+    let response = match served {
+        Ok(Ok(response)) => response,
+        Ok(Err(request)) => return Served::Large(peer, InboundRequest { request, reply_to }),
+        Err(error) => {
+            let protocol = reply_to.protocol;
+            tracing::error!(%peer, ?protocol, %error, "failed to serve a request");
+            Response::Error(ResponseError::Busy { retry_after: u8::MAX })
+        }
+    };
+    Served::Response { peer, reply_to, response, is_limited: upload == UploadLimit::Permitted }
 }

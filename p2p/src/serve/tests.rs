@@ -133,6 +133,20 @@ fn blocks_are_in_requested_order_with_gaps_for_missing() {
     assert_eq!(answer(&chain, &Request::Blocks { hashes: vec![last; 65] }), BAD);
 }
 
+// The sync of small blocks waited behind peers that requested large ones.
+#[test]
+fn size_of_a_response_of_blocks_is_known_before_it_is_prepared() {
+    let mut chain = MockChain::dev();
+    let blocks = chain.grow(3, 1);
+    let all = Request::Blocks { hashes: all_hashes(&blocks) };
+    let bytes: usize = blocks.iter().map(|block| block.encode().len()).sum();
+    assert!(is_within(&chain, &all, bytes) && !is_within(&chain, &all, bytes - 1));
+    let unknown = Request::Blocks { hashes: vec![UNKNOWN; 65] };
+    assert!(is_within(&chain, &unknown, 0));
+    let headers = Request::Headers { locator: Vec::new(), stop: Hash::ZERO, max: 2_000 };
+    assert!(is_within(&chain, &headers, 0));
+}
+
 #[test]
 fn blocks_response_ends_after_a_mebibyte() {
     let mut chain = MockChain::dev();

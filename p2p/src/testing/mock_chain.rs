@@ -319,7 +319,8 @@ impl ChainView for MockChain {
     fn find(&self, hash: &block::Hash) -> Option<Known> {
         let Entry { tip, as_parent, .. } = *self.blocks.get(hash)?;
         let is_best = self.at(tip.height) == Some(tip.hash);
-        Some(Known { tip, as_parent, is_best, is_invalid: false })
+        let bytes = self.block(hash).map_or(0, |block| block.len());
+        Some(Known { tip, as_parent, bytes, is_best, is_invalid: false })
     }
 
     fn is_known_invalid(&self, hash: &block::Hash) -> bool {

@@ -31,6 +31,7 @@ impl ChainView for Reader {
         Some(Known {
             tip: node.into(),
             as_parent: view.as_parent(node),
+            bytes: node.location.length as usize,
             is_best: view.is_in_best_chain(node),
             is_invalid: node.is_invalid(),
         })
