@@ -30,6 +30,9 @@ pub(super) const MAX_ORPHANS: usize = 100;
 pub(super) const MAX_ORPHANS_PER_PEER: usize = 20;
 /// Most announced blocks that lack transactions: 2 MB each at worst.
 pub(super) const MAX_INCOMPLETE: usize = 16;
+/// Missing transactions from which on sync fetches the whole block, if they are most of it: its requests
+/// have more time on slow links, and none is sent to the same peer meanwhile.
+const MANY_MISSING: usize = 1_000;
 /// Announced blocks that are remembered.
 const MAX_ANNOUNCED: usize = 1_024;
 
@@ -138,8 +141,8 @@ impl Blocks {
         }
     }
 
-    /// Has sync fetch a block with unknown ancestors, and forwards the announcement once it has: the
-    /// neighbours that miss the same blocks learn of them at once.
+    /// Has sync fetch a block with unknown ancestors or transactions, and forwards the announcement once
+    /// it has: the neighbours that miss the same blocks learn of them at once.
     fn await_sync(&mut self, cx: &mut Context, mut pending: PendingBlock) {
         let awaiting = self.pending.values().filter(|other| other.awaits_sync());
         let of_peer = awaiting.clone().filter(|other| other.announcer() == pending.announcer());
@@ -187,6 +190,9 @@ impl Blocks {
             Ok(Ok(block)) => self.forward(cx, pending, Arc::new(block)),
             Err(CompactError::Bad(_)) => pending.reject(cx),
             _ if self.incomplete() >= MAX_INCOMPLETE => pending.leave_to_sync(cx),
+            Ok(Err((_, missing))) if is_mostly_missing(compact, missing.len()) => {
+                self.await_sync(cx, pending);
+            }
             Ok(Err((started, missing))) => {
                 self.request_transactions(cx, pending, (compact, started, missing));
             }
@@ -336,6 +342,12 @@ impl Blocks {
         }
         self.retry_requests(cx);
     }
+}
+
+/// Returns whether most transactions of a block are missing, and many.
+fn is_mostly_missing(compact: &CompactBlock, missing: usize) -> bool {
+    let found = compact.short_ids.len().saturating_sub(missing);
+    missing >= MANY_MISSING && missing > found
 }
 
 /// Returns whether a child of this block would have about as much work as the best chain.

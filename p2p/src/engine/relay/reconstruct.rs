@@ -223,6 +223,15 @@ impl Blocks {
     ) {
         let announcer = pending.announcer();
         let is_in_time = request.deadline > cx.now.elapsed;
+        let is_in_flight = request.retry_at.is_none();
+        if !is_in_time && is_in_flight && select_peer(cx, &pending, announcer.as_slice()).is_none()
+        {
+            // A slow link, perhaps. The request has a timeout.
+            request.deadline = Duration::MAX;
+            pending.stage = Stage::AwaitingTransactions(Box::new(request));
+            self.pending.insert(pending.hash, pending);
+            return;
+        }
         let Some(peer) = announcer.filter(|peer| is_in_time && cx.peers.contains_key(peer)) else {
             let request = BlockRequest::new(&request.compact, announcer);
             return self.request_block(cx, pending, request);

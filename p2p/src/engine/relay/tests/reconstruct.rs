@@ -41,7 +41,7 @@ fn a_block_of_2_000_000_bytes_is_rebuilt_from_the_mempool() {
 // N10
 #[test]
 fn requests_missing_transactions_from_announcer() {
-    let (mut bench, block) = bench_and_block(13_791, 0);
+    let (mut bench, block) = bench_and_block(13_791, 7_000);
     let outputs = bench.announce_compact(3, &block);
     assert_eq!((validations(&outputs), imported(&outputs)), (vec![], vec![]));
     let asked = only_asked(&outputs);
@@ -50,6 +50,30 @@ fn requests_missing_transactions_from_announcer() {
     assert_eq!(validations(&outputs), [Accept]);
     assert_eq!(imported(&outputs), [block.hash()]);
     assert_eq!(reports(&outputs), []);
+}
+
+// N10: over a slow link the transactions take longer than their request may, and the block would be
+// requested twice.
+#[test]
+fn sync_fetches_block_of_which_most_is_missing() {
+    let (mut bench, block) = bench_and_block(13_791, 6_000);
+    let outputs = bench.announce_compact(3, &block);
+    assert_eq!((validations(&outputs), asked(&outputs).len()), (vec![], 0));
+    assert_eq!(bench.for_sync, [(peer(3), block.header)]);
+    assert_eq!(asked(&bench.pass(11_000)).len(), 0);
+    bench.chain.insert(&block, CLOCK);
+    assert_eq!(validations(&bench.tip_changed()), [Accept]);
+}
+
+#[test]
+fn waits_for_slow_announcer_if_there_is_no_other_peer() {
+    let (mut bench, block) = bench_and_block(4, 2);
+    bench.peers.retain(|id, _| *id == peer(3));
+    let slow = only_asked(&bench.announce_compact(3, &block));
+    assert!(bench.pass(3_000).is_empty() && bench.pass(4_000).is_empty());
+    let outputs = bench.response(&slow, Ok(transactions(&block, &slow)));
+    assert_eq!((validations(&outputs), imported(&outputs)), (vec![Accept], vec![block.hash()]));
+    assert!(bench.for_sync.is_empty());
 }
 
 #[test]
