@@ -218,6 +218,19 @@ fn partition_has_two_tips_until_healed() {
     assert_eq!(testnet.status().node(4)["state"], "stopped");
 }
 
+// More handshakes than strangers may attempt in that time.
+#[test]
+fn links_are_cut_and_healed_twelve_times_in_a_row() {
+    let testnet = Testnet::new();
+    testnet.run(&["up", "--nodes", "2", "--miners", "0", "--network", "dev"]);
+    testnet.connected(&[1, 1]);
+    for _ in 0..12 {
+        testnet.run(&["partition", "1"]);
+        testnet.run(&["heal"]);
+    }
+    assert_eq!(testnet.status().each("peers"), [1, 1]);
+}
+
 #[test]
 fn links_delay_lose_and_cut_what_nodes_send() {
     let testnet = Testnet::new();

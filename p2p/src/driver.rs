@@ -401,6 +401,10 @@ impl Driver {
                 let now = network.now();
                 network.peers().add_addresses(Source::Peer(peer), &nodes, now);
             }
+            // Above its rate limit the peer does not respond later either.
+            (Requester::Handshake, Ok(Response::Error(_))) => {
+                Handshakes::failed(&mut self.cx, peer);
+            }
             (_, Ok(Response::Error(_))) => {}
             (_, Ok(_)) => network.report(peer, Misbehavior::WrongResponse),
             (requester, Err(failure)) => {

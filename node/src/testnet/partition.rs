@@ -9,7 +9,7 @@ use crate::api::routes::peers::Peer;
 use crate::auth::Token;
 use crate::client::{ApiError, Client};
 use crate::node_file::NodeFile;
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use reqwest::Method;
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
@@ -76,7 +76,8 @@ async fn first_difference(
 ) -> Result<Option<(NodeNumber, NodeNumber)>> {
     let mut connected = BTreeMap::new();
     for (number, member) in members {
-        connected.insert(*number, member.connected().await?);
+        let peers = member.connected().await;
+        connected.insert(*number, peers.with_context(|| format!("{number} does not respond"))?);
     }
     let mut found = None;
     for link in &testnet.manifest().links {
@@ -123,11 +124,10 @@ impl Member {
         let request = json!({ "address": format!("{address}/p2p/{}", other.id) });
         let path = ["peers"];
         let sent = self.client.send_once(Method::POST, &path, Some(&request), REQUEST_LIMIT);
-        match timeout(REQUEST_LIMIT, sent).await? {
-            Ok(_) => Ok(()),
-            // The other node does not listen yet, perhaps.
-            Err(error) if error.is::<ApiError>() => Ok(()),
-            Err(error) => Err(error),
+        match timeout(REQUEST_LIMIT, sent).await {
+            // The other node does not listen yet, perhaps, or the link is slow. The caller tries again.
+            Ok(Err(error)) if !error.is::<ApiError>() => Err(error),
+            Ok(_) | Err(_) => Ok(()),
         }
     }
 }

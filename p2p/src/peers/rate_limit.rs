@@ -16,6 +16,9 @@ use std::time::Duration;
 const SERVED_BYTES: u32 = 32 << 20;
 /// The period of `SERVED_BYTES`.
 const SERVED_PERIOD: Duration = Duration::from_secs(10);
+/// The factor of the limit of handshakes for peers without limits by IP: their links may be cut and
+/// healed at any rate, as on a local testnet.
+const LOCAL_HANDSHAKES: u32 = 100;
 /// The rate limit for addresses from one address group: a burst of 128, then one in ten seconds.
 const ADDRESSES: TokenBucket = TokenBucket::new(128, Duration::from_secs(10));
 /// The rate limit for announced transfers: 4,000 a second, more than an honest node announces and
@@ -97,13 +100,15 @@ pub(super) struct GroupLimits {
 
 impl GroupLimits {
     fn new(group: AddressGroup, policy: &Policy) -> GroupLimits {
+        let is_limited = matches!(group, AddressGroup::Host(_));
         let requests = Protocol::ALL.map(|protocol| {
             let Limits { requests, per, .. } = protocol.limits();
-            TokenBucket::per_period(requests, per)
+            let is_free = protocol == Protocol::Hello && !is_limited;
+            let factor = if is_free { LOCAL_HANDSHAKES } else { 1 };
+            TokenBucket::per_period(requests.saturating_mul(factor), per)
         });
         let interval = (policy.spacing / BLOCKS_PER_SPACING).min(MAX_BLOCK_INTERVAL);
         let blocks = TokenBucket::new(BLOCK_BURST, interval.max(Duration::from_millis(1)));
-        let is_limited = matches!(group, AddressGroup::Host(_));
         GroupLimits {
             requests,
             served: is_limited.then(|| TokenBucket::per_period(SERVED_BYTES, SERVED_PERIOD)),

@@ -297,6 +297,31 @@ fn rejects_requests_above_the_limit_and_reports_abuse_above_twice_the_limit() {
     }
 }
 
+// Links of a testnet are cut and healed on command.
+#[test]
+fn peers_on_this_machine_reconnect_at_any_rate() {
+    let mut world = World::new(10);
+    let [hello, headers, ..] = requests();
+    let mut reconnect = |address: &str, request: &Request| {
+        let id = world.accept(1, address).unwrap();
+        let allowance = world.peers.allow_request(&node(1), request, world.now);
+        world.peers.connection_closed(id, world.now);
+        allowance
+    };
+    for _ in 0..100 {
+        assert_eq!(reconnect("127.0.0.1:1", &hello), Allowance::Allow);
+    }
+    let limit = headers.protocol().limits().requests;
+    for _ in 0..limit {
+        assert_eq!(reconnect("127.0.0.1:1", &headers), Allowance::Allow);
+    }
+    assert_eq!(reconnect("127.0.0.1:1", &headers), Allowance::Reject);
+    for _ in 0..hello.protocol().limits().requests {
+        assert_eq!(reconnect("5.6.7.8:1", &hello), Allowance::Allow);
+    }
+    assert_eq!(reconnect("5.6.7.8:1", &hello), Allowance::Reject);
+}
+
 #[test]
 fn allows_requests_within_the_limit() {
     for request in requests() {
