@@ -1,6 +1,7 @@
 //! `chain testnet`: control of node processes, partitions, reorganisations and snapshots.
 
 mod dashboard;
+mod load;
 mod nodes;
 mod reorg;
 mod seed;

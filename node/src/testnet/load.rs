@@ -36,6 +36,8 @@ const FUNDED_ACCOUNTS: u32 = 10;
 /// Time limit of the funding of accounts, and of the confirmation of what was accepted.
 const FUNDING_LIMIT: Duration = Duration::from_secs(120);
 const POLL: Duration = Duration::from_millis(50);
+/// Number of blocks before the start of a load that are read if a reorganisation has replaced the start.
+const REREAD_BLOCKS: u32 = 1_000;
 
 /// What to submit.
 #[derive(Clone, Copy, Debug)]
@@ -495,22 +497,13 @@ impl Confirmations {
             }
         }
         let (tip, client) = best.context("no node responds")?;
-        loop {
-            let Some((&height, hash)) = self.hashes.last_key_value() else {
-                bail!("the chain was replaced since the start of the load")
-            };
+        while let Some((&height, hash)) = self.hashes.last_key_value() {
             if height >= tip {
-                return Ok(());
+                break;
             }
-            let next = (height + 1).to_string();
-            let block: BlockResponse = client.get(&["blocks", &next]).await?.json()?;
+            let block = block(client, height + 1).await?;
             if block.summary.previous != *hash {
-                self.hashes.remove(&height);
-                with(shared, |seen| {
-                    seen.in_blocks.retain(|_, found| *found != height);
-                    let ids = seen.accepted.values_mut();
-                    ids.filter(|it| it.height == Some(height)).for_each(|it| it.height = None);
-                });
+                self.disconnect(client, shared, height).await?;
                 continue;
             }
             if let Transactions::Ids(ids) = &block.transactions {
@@ -526,7 +519,29 @@ impl Confirmations {
             }
             self.hashes.insert(height + 1, block.summary.hash);
         }
+        Ok(())
     }
+
+    /// Forgets the last block, which is not in the best chain any more.
+    async fn disconnect(&mut self, client: &Client, shared: &Shared, height: u32) -> Result<()> {
+        ensure!(height > 0, "a node has another genesis block");
+        if self.hashes.len() == 1 {
+            // The fork is before the start of the load, and the blocks since then may confirm transfers.
+            let base = height.saturating_sub(REREAD_BLOCKS);
+            self.hashes.insert(base, block(client, base).await?.summary.hash);
+        }
+        self.hashes.remove(&height);
+        with(shared, |seen| {
+            seen.in_blocks.retain(|_, found| *found != height);
+            let ids = seen.accepted.values_mut();
+            ids.filter(|it| it.height == Some(height)).for_each(|it| it.height = None);
+        });
+        Ok(())
+    }
+}
+
+async fn block(client: &Client, height: u32) -> Result<BlockResponse> {
+    client.get(&["blocks", &height.to_string()]).await?.json()
 }
 
 #[cfg(test)]
