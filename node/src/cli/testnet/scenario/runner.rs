@@ -174,7 +174,7 @@ fn tear_down(testnet: &Directory, report: &Path, is_kept: bool) -> Result<()> {
 
 fn perform(world: &mut World, timed: &Timed) -> Result<Option<Failure>> {
     match &timed.step {
-        Step::Expect(expect) => return block_on(wait_for(world, expect)),
+        Step::Expect(expect) => return block_on(wait_for(world, expect, &timed.text)),
         Step::Exec(exec) => return execute(world, exec),
         Step::Link(link) => drop(link.set(&world.testnet)?),
         Step::Partition(partition) => drop(block_on(partition.set(&world.testnet))?),
@@ -280,8 +280,8 @@ fn start_load(world: &mut World, step: &ScenarioLoad) -> Result<()> {
     Ok(())
 }
 
-/// Waits until an assertion holds.
-async fn wait_for(world: &mut World, expect: &Expect) -> Result<Option<Failure>> {
+/// Waits until the assertion of a step holds.
+async fn wait_for(world: &mut World, expect: &Expect, text: &str) -> Result<Option<Failure>> {
     let start = Instant::now();
     let within = expect.within.min(world.time_left());
     loop {
@@ -292,7 +292,10 @@ async fn wait_for(world: &mut World, expect: &Expect) -> Result<Option<Failure>>
                 Failure { expected: Some(difference.expected), seen: difference.seen }
             }
             // A node may not respond for a moment.
-            Err(error) => Failure { expected: None, seen: format!("{error:#}") },
+            Err(error) => {
+                let expected = text.trim_start_matches("expect ").to_owned();
+                Failure { expected: Some(expected), seen: format!("{error:#}") }
+            }
         };
         if start.elapsed() >= within {
             return Ok(Some(failure));
