@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import TimeoutError as FutureTimeoutError
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,20 @@ def test_testnets_that_start_at_once_do_not_disturb_each_other() -> None:
 
     with ThreadPoolExecutor(4) as pool:
         assert len(set(pool.map(use, range(4)))) == 4
+
+
+def test_transfer_is_awaited_on_nodes_that_it_has_not_reached(net: chain.Testnet) -> None:
+    alice, bob = net.accounts[:2]
+    payment = alice.sign(bob.address, 5)
+    with ThreadPoolExecutor(1) as pool:
+        found = pool.submit(net.nodes[2].wait_for_transaction, payment.id)
+        with pytest.raises(FutureTimeoutError):
+            found.result(0.2)
+        net.nodes[0].submit(payment)
+        net.nodes[0].mine()
+        assert found.result(60)["confirmations"] == 1
+    with pytest.raises(chain.ApiError, match="not-found"):
+        net.nodes[0].wait_for_transaction("00" * 32, timeout=0)
 
 
 def test_signed_transfer_is_accepted_and_confirmed_on_every_node(net: chain.Testnet) -> None:

@@ -4,10 +4,14 @@ use crate::http::request;
 use crate::{Error, SignedTransfer};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use std::thread;
 use std::time::{Duration, Instant};
 
 /// Longest long poll; a longer wait needs several.
 const LONG_POLL: Duration = Duration::from_secs(30);
+
+/// The pause between requests for a transaction that a node does not know yet.
+const POLL: Duration = Duration::from_millis(20);
 
 /// A block.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -150,7 +154,8 @@ impl Node {
         Ok(tip)
     }
 
-    /// Waits until a transaction has a number of confirmations.
+    /// Waits until a transaction has a number of confirmations. It may have been submitted to another
+    /// node, and not have arrived yet.
     ///
     /// # Errors
     /// Returns `Error::Dropped` if it left the mempool unconfirmed.
@@ -164,7 +169,13 @@ impl Node {
         loop {
             let seconds = limit.poll();
             let query = format!("wait=confirmed&confirmations={confirmations}&timeout={seconds}");
-            let found = self.transaction(&format!("{id}?{query}"))?;
+            let found = match self.transaction(&format!("{id}?{query}")) {
+                Err(Error::Api { code, .. }) if code == "not-found" && !limit.is_over() => {
+                    thread::sleep(POLL);
+                    continue;
+                }
+                found => found?,
+            };
             if found.status == "dropped" {
                 let reason = found.reason.unwrap_or_default();
                 return Err(Error::Dropped { id: id.to_owned(), reason });

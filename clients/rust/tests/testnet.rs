@@ -62,8 +62,12 @@ fn wait_ends_with_the_block_that_a_transfer_causes() {
     let (tip, node) = (testnet.node(2).block("tip").unwrap(), testnet.node(2).clone());
     let waiting = std::thread::spawn(move || node.wait_for_tip(&tip.hash, LIMIT));
     let payment = testnet.account(3).sign(&testnet.account(4).address, 7, 0).unwrap();
+    // The other node does not know it yet.
+    let (id, other) = (payment.id.clone(), testnet.node(2).clone());
+    let confirmed = std::thread::spawn(move || other.wait_for_transaction(&id, 1, LIMIT));
     testnet.node(1).submit(&payment).unwrap();
     let found = waiting.join().unwrap().unwrap();
+    assert_eq!(confirmed.join().unwrap().unwrap().confirmations, 1);
     assert_eq!(found.height, tip.height + 1);
     assert!(found.transactions.contains(&payment.id));
     let late = testnet.node(1).wait_for_height(1_000, Duration::ZERO).unwrap_err();

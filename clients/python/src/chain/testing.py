@@ -14,13 +14,15 @@ from pathlib import Path
 from typing import Any, TypedDict, cast
 
 from .api import Api, Block, GenerateRequest, Transaction
-from .http import Transport
+from .http import ApiError, Transport
 from .signature import TEST_WORDS, Key, SignedTransfer, decode_address
 
 #: Default timeout of everything that is awaited, in seconds.
 TIMEOUT = 60.0
 #: Longest long poll in seconds; a longer wait needs several.
 LONG_POLL = 30
+#: Seconds between requests for a transaction that a node does not know yet.
+POLL = 0.02
 #: Default fee of a transfer in base units: above the minimum rate for the longest memo.
 FEE = 1_000
 #: Number of accounts that own coins from the genesis block on.
@@ -109,12 +111,21 @@ class Node:
         return tip
 
     def wait_for_transaction(self, id: str, confirmations: int = 1, timeout: float = TIMEOUT) -> Transaction:
-        """Waits until a transaction has a number of confirmations; raises `TransactionDropped` if it cannot."""
+        """Waits until a transaction has a number of confirmations; raises `TransactionDropped` if it cannot.
+
+        It may have been submitted to another node, and not have arrived yet.
+        """
         limit = _Limit(timeout)
         while True:
-            found = self.api.get_transactions_id(
-                id, wait="confirmed", confirmations=confirmations, timeout=limit.poll
-            )
+            try:
+                found = self.api.get_transactions_id(
+                    id, wait="confirmed", confirmations=confirmations, timeout=limit.poll
+                )
+            except ApiError as error:
+                if error.code != "not-found" or limit.is_over:
+                    raise
+                time.sleep(POLL)
+                continue
             if found["status"] == "dropped":
                 raise TransactionDropped(id, found.get("reason") or "")
             if found["confirmations"] >= confirmations:
@@ -295,7 +306,8 @@ def testnet(
     By default no node mines, and blocks are mined with `Testnet.mine`. `automine` mines one for every transfer,
     `block_time` one every number of seconds, and with `miners` that number of nodes mines; `network=None` generates a
     network with a difficulty that suits the machine. `binary` is the program, by default the environment variable
-    `CHAIN_BIN`, or `chain` on the path. `keep` leaves the testnet running, with its logs.
+    `CHAIN_BIN`, or `chain` on the path. `keep` leaves the testnet running, with its logs. Otherwise the testnet is
+    removed even if the process is killed.
     """
     program = shutil.which(binary or os.environ.get("CHAIN_BIN") or "chain")
     if program is None:
