@@ -398,3 +398,21 @@ fn down_stops_all_nodes_of_an_interrupted_up() {
         testnet.down();
     }
 }
+
+#[test]
+fn testnet_ends_with_the_input_of_the_command_that_guards_it() {
+    let testnet = Testnet::new();
+    let guard = |stdin: Stdio| {
+        let mut command = chain(&testnet.command(&["down", "--delete", "--when-input-ends"]));
+        command.stdin(stdin).stderr(Stdio::null()).spawn().unwrap()
+    };
+    let mut waiting = guard(Stdio::piped());
+    testnet.run(&["up", "--nodes", "2", "--miners", "0", "--network", "dev"]);
+    assert_eq!(testnet.status().each("state"), ["running"; 2]);
+    assert!(waiting.try_wait().unwrap().is_none());
+    drop(waiting.stdin.take());
+    assert!(waiting.wait().unwrap().success());
+    assert!(!testnet.dir.exists() && testnet.processes().is_empty());
+    // Without a testnet it ends, too.
+    assert!(guard(Stdio::null()).wait().unwrap().success());
+}

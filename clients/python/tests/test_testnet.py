@@ -37,6 +37,25 @@ def test_testnet_is_removed_after_the_block() -> None:
     assert not any(map(is_running, pids))
 
 
+KILLED = """
+import os, signal, chain
+with chain.testnet(2) as net:
+    print(net.directory, *(node["pid"] for node in net.status()["nodes"]), flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_testnet_does_not_survive_a_killed_process() -> None:
+    killed = subprocess.run([sys.executable, "-c", KILLED], stdout=subprocess.PIPE, text=True, check=False)
+    assert killed.returncode < 0
+    directory, *pids = killed.stdout.split()
+    limit = time.monotonic() + 60
+    while Path(directory).exists() or any(is_running(int(pid)) for pid in pids):
+        assert time.monotonic() < limit
+        time.sleep(0.05)
+    assert len(pids) == 2
+
+
 def test_testnets_that_start_at_once_do_not_disturb_each_other() -> None:
     def use(_: int) -> str:
         with chain.testnet(3, network=None, automine=True) as net:

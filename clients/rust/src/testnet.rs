@@ -8,8 +8,9 @@ use std::collections::BTreeMap;
 use std::env;
 use std::ffi::OsString;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Child, Command, Output, Stdio};
 use tempfile::TempDir;
 
 /// The fee of transfers that `Account::sign` signs, in base units.
@@ -63,10 +64,12 @@ impl Builder {
             program,
             directory: home.path().join("testnet"),
             home,
+            guard: None,
             nodes: Vec::new(),
             hrp: String::new(),
             genesis: [0; 32],
         };
+        testnet.start_guard()?;
         let up: Vec<&str> = ["up"].into_iter().chain(options.iter().map(String::as_str)).collect();
         testnet.command(&up)?;
         testnet.connect()?;
@@ -78,12 +81,14 @@ fn program() -> OsString {
     env::var_os("CHAIN_BIN").unwrap_or_else(|| "chain".into())
 }
 
-/// A running testnet, which is removed when it is dropped.
+/// A running testnet, which is removed when it is dropped, and when the process ends in any other way.
 #[derive(Debug)]
 pub struct Testnet {
     program: OsString,
     directory: PathBuf,
     home: TempDir,
+    /// Removes the testnet once its standard input ends.
+    guard: Option<Child>,
     nodes: Vec<Node>,
     hrp: String,
     genesis: [u8; 32],
@@ -169,13 +174,25 @@ impl Testnet {
         }
     }
 
-    fn execute(&self, arguments: &[&str]) -> Result<Output, Error> {
+    fn prepare(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(&self.program);
         command.args(["testnet", "--dir"]).arg(&self.directory).args(arguments);
-        command.output().map_err(|source| Error::Program {
-            program: self.program.to_string_lossy().into_owned(),
-            source,
-        })
+        command
+    }
+
+    fn start_guard(&mut self) -> Result<(), Error> {
+        let mut command = self.prepare(&["down", "--delete", "--when-input-ends"]);
+        command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+        self.guard = Some(command.spawn().map_err(|source| self.program_error(source))?);
+        Ok(())
+    }
+
+    fn execute(&self, arguments: &[&str]) -> Result<Output, Error> {
+        self.prepare(arguments).output().map_err(|source| self.program_error(source))
+    }
+
+    fn program_error(&self, source: io::Error) -> Error {
+        Error::Program { program: self.program.to_string_lossy().into_owned(), source }
     }
 
     /// Runs a command of `chain testnet` on this testnet, such as `["partition", "1"]`; returns its
@@ -220,8 +237,10 @@ impl Testnet {
 
 impl Drop for Testnet {
     fn drop(&mut self) {
-        // The directory is removed even if no node was started.
-        let _ = self.execute(&["down", "--delete"]);
+        // Closes its standard input, too.
+        if let Some(Err(_)) = self.guard.as_mut().map(Child::wait) {
+            let _ = self.execute(&["down", "--delete"]);
+        }
         let _ = fs::remove_dir_all(self.home.path());
     }
 }

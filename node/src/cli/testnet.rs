@@ -22,7 +22,7 @@ use crate::testnet::status::{self, NodeStatus, State, Status};
 use crate::testnet::topology::{NodeNumber, Topology};
 use crate::testnet::wait::{self, Exit, StartingNode};
 use crate::testnet::{self, Directory, Options, Process, Testnet, exec, partition};
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use clap::builder::RangedU64ValueParser;
 use indicatif::{ProgressBar, ProgressStyle};
 use reorg::Reorg;
@@ -31,7 +31,9 @@ use std::ffi::OsString;
 use std::io::{self, Write};
 use std::num::NonZeroU32;
 use std::path::PathBuf;
+use std::thread;
 use std::time::Duration;
+use tokio::sync::oneshot;
 
 /// Time limit of the connections of nodes that were started.
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
@@ -82,6 +84,11 @@ enum Command {
         /// Delete chains, logs, network, wallet and snapshots, too
         #[arg(long)]
         delete: bool,
+        /// Wait until standard input ends, or for a signal
+        ///
+        /// For tests, which hold the other end of a pipe: it is closed however they end.
+        #[arg(long)]
+        when_input_ends: bool,
     },
     /// Execute a program in the process that another command has started for it
     #[command(hide = true)]
@@ -162,7 +169,12 @@ pub fn run(args: Args, json: bool) -> Result<()> {
         Command::Snapshots(command) => command.run(&directory, json),
         Command::Revert(Revert { name }) => revert(&directory, &name, json),
         Command::Wait { condition } => wait_for(&condition, &directory, json),
-        Command::Down { delete } => down(&directory, delete),
+        Command::Down { delete, when_input_ends } => {
+            if when_input_ends {
+                block_on(end_of_input())?;
+            }
+            down(&directory, delete)
+        }
         Command::Launch { .. } | Command::Relay { .. } => Ok(()),
     }
 }
@@ -291,6 +303,18 @@ fn wait_for(condition: &Condition, directory: &Directory, json: bool) -> Result<
     let clients = clients?;
     ensure!(!clients.is_empty(), "no node runs: start them with `chain testnet up`");
     block_on(condition.wait(&clients, json))
+}
+
+/// Waits until standard input ends, or for a signal to stop.
+async fn end_of_input() -> Result<()> {
+    let (sender, ended) = oneshot::channel();
+    // Not a task of the runtime, which would wait for it after a signal.
+    thread::spawn(move || sender.send(io::copy(&mut io::stdin(), &mut io::sink())));
+    tokio::select! {
+        read = ended => drop(read?.context("cannot read standard input")?),
+        () = stop_signal()? => {}
+    }
+    Ok(())
 }
 
 fn down(directory: &Directory, delete: bool) -> Result<()> {

@@ -321,13 +321,16 @@ def testnet(
     for name, value in (("network", network), ("topology", topology), ("block-time", block_time)):
         options += [] if value is None else [f"--{name}", str(value)]
     options += ["--automine"] if automine else []
+    guard = None if keep else _guard(program, directory)
     try:
         _command(program, directory, "up", *options)
         yield Testnet(program, directory)
     finally:
-        if not keep:
-            _command(program, directory, "down", "--delete")
+        if guard is not None:
+            _, notices = guard.communicate()
             shutil.rmtree(home, ignore_errors=True)
+            if guard.returncode:
+                raise CommandError(_last_line(notices))
 
 
 testnet.__test__ = False  # type: ignore[attr-defined]  # not a test
@@ -339,6 +342,14 @@ def _command(binary: str, directory: Path, *arguments: str) -> str:
     if done.returncode:
         raise CommandError(_last_line(done.stderr))
     return done.stdout
+
+
+def _guard(binary: str, directory: Path) -> subprocess.Popen[str]:
+    """A process that removes a testnet once its standard input is closed, which the end of this process does, too."""
+    command = [binary, "testnet", "--dir", str(directory), "down", "--delete", "--when-input-ends"]
+    return subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
 
 
 def _last_line(text: str) -> str:
