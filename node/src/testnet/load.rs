@@ -26,6 +26,9 @@ use tokio::time::{MissedTickBehavior, sleep};
 const CONNECTIONS: usize = 8;
 /// Largest number of transfers in a request.
 const MAX_BATCH: usize = 50;
+/// Shortest time between the requests of a connection that is on time: a request costs a node as much as
+/// several transfers do.
+const REQUEST_INTERVAL: Duration = Duration::from_millis(100);
 /// Amount and fee of a transfer in base units.
 const AMOUNT: u64 = 1;
 const FEE: u64 = 1_000;
@@ -317,18 +320,23 @@ struct Sender {
 impl Sender {
     async fn run(mut self, start: Instant, mut stopped: watch::Receiver<bool>) {
         let (mut sent, mut next) = (0_usize, 0_usize);
+        let mut next_request = start;
         while !*stopped.borrow() {
             #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // not negative
             let due = (start.elapsed().as_secs_f64() * self.rate) as usize;
-            let count = due.saturating_sub(sent).min(MAX_BATCH).min(self.accounts.len());
-            if count == 0 {
+            let most = MAX_BATCH.min(self.accounts.len());
+            let count = due.saturating_sub(sent).min(most);
+            let is_early = count < most && Instant::now() < next_request;
+            if count == 0 || is_early {
                 let wait = Duration::from_secs_f64((1.0 / self.rate).clamp(0.001, 0.05));
+                let wait = wait.max(next_request.saturating_duration_since(Instant::now()));
                 tokio::select! {
                     () = sleep(wait) => {}
                     _ = stopped.changed() => {}
                 }
                 continue;
             }
+            next_request = Instant::now() + REQUEST_INTERVAL;
             let indices: Vec<usize> =
                 (0..count).map(|it| (next + it) % self.accounts.len()).collect();
             next = (next + count) % self.accounts.len();
