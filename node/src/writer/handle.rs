@@ -124,16 +124,19 @@ impl Handle {
         self.request(|reply| Request::Headers(headers, reply)).await
     }
 
-    /// Submits a transfer to the mempool, and waits until it is rejected, or accepted and written to
-    /// the journal. It survives the death of the process from then on, and a power failure a fifth
-    /// of a second later. This node announces it again until it is confirmed or dropped.
-    pub async fn submit_transfer(
+    /// Enqueues a transfer, in the order of these calls, and returns a receiver of its result: that it
+    /// was rejected, or accepted into the mempool and written to the journal. It survives the death of the
+    /// process from then on, and a power failure a fifth of a second later. This node announces it again
+    /// until it is confirmed or dropped.
+    pub async fn enqueue_transfer(
         &self,
         transfer: Transfer,
         replacement: Replacement,
-    ) -> Result<Result<Admission, TransferError>, Stopped> {
+    ) -> Result<oneshot::Receiver<Result<Admission, TransferError>>, Stopped> {
+        let (reply, response) = oneshot::channel();
         let transfer = Arc::new(transfer);
-        self.request(|reply| Request::Transfer(transfer, replacement, Source::Local, reply)).await
+        self.enqueue(Request::Transfer(transfer, replacement, Source::Local, reply)).await?;
+        Ok(response)
     }
 
     /// A block template that pays an address.

@@ -11,17 +11,19 @@ use crate::api::openapi::route::{Routes, get, post};
 use crate::api::openapi::schema::{BlockHash, Digest, Digits, Hex, TransactionId};
 use crate::api::routes::transfer::{Body, SignedTransfer, TransferRequest};
 use crate::state::NodeState;
+use crate::writer::Stopped;
 use axum::extract::State;
 use axum::http::header::LOCATION;
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use chain::ledger::View;
+use chain::ledger::{TransferError, View};
 use chain::mempool::{self, Admission, RejectReason, Replacement, Waiting};
 use chain::merkle::{self, Branch};
 use chain::{Transfer, rules, tx};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
+use tokio::sync::oneshot;
 
 pub fn routes() -> Routes {
     Routes::new([
@@ -417,16 +419,38 @@ pub(super) async fn submit_transfer(
     transfer: Transfer,
     replacement: Replacement,
 ) -> Result<(StatusCode, Transaction), Problem> {
-    let id = transfer.id();
-    let body = Body::of_transfer(&transfer, node.reader.params().hrp());
-    let admission = node.writer.submit_transfer(transfer, replacement).await?;
-    let status = match admission? {
-        Admission::Added(_) => StatusCode::CREATED,
-        Admission::AlreadyKnown => StatusCode::OK,
-    };
-    let found = lookup(&node.reader.view(), &id)?;
-    // It may have been removed from the mempool in the meantime.
-    Ok((status, found.unwrap_or(Transaction::without_block(id, Status::Pending, Some(body)))))
+    Submission::enqueue(node, transfer, replacement).await?.result(node).await
+}
+
+/// A transfer in the queue of the writer.
+struct Submission {
+    id: tx::Id,
+    body: Body,
+    response: oneshot::Receiver<Result<Admission, TransferError>>,
+}
+
+impl Submission {
+    async fn enqueue(
+        node: &NodeState,
+        transfer: Transfer,
+        replacement: Replacement,
+    ) -> Result<Submission, Problem> {
+        let id = transfer.id();
+        let body = Body::of_transfer(&transfer, node.reader.params().hrp());
+        let response = node.writer.enqueue_transfer(transfer, replacement).await?;
+        Ok(Submission { id, body, response })
+    }
+
+    async fn result(self, node: &NodeState) -> Result<(StatusCode, Transaction), Problem> {
+        let Submission { id, body, response } = self;
+        let status = match response.await.map_err(|_| Stopped)?? {
+            Admission::Added(_) => StatusCode::CREATED,
+            Admission::AlreadyKnown => StatusCode::OK,
+        };
+        let found = lookup(&node.reader.view(), &id)?;
+        // It may have been removed from the mempool in the meantime.
+        Ok((status, found.unwrap_or(Transaction::without_block(id, Status::Pending, Some(body)))))
+    }
 }
 
 /// The result of validating a transfer.
@@ -507,10 +531,18 @@ pub async fn batch(
             read => read,
         });
     }
-    let mut results = Vec::with_capacity(transfers.len());
+    // All of them are enqueued before the first result: a batch waits once for the queue of a busy writer.
+    let mut submissions = Vec::with_capacity(transfers.len());
     for transfer in transfers {
-        let result = match transfer {
-            Ok(transfer) => submit_transfer(&node, transfer, query.replacement()).await,
+        submissions.push(match transfer {
+            Ok(transfer) => Submission::enqueue(&node, transfer, query.replacement()).await,
+            Err(problem) => Err(problem),
+        });
+    }
+    let mut results = Vec::with_capacity(submissions.len());
+    for submission in submissions {
+        let result = match submission {
+            Ok(submission) => submission.result(&node).await,
             Err(problem) => Err(problem),
         };
         results.push(match result {
