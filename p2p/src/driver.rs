@@ -46,6 +46,7 @@ use rejections::{Consequence, Rejections};
 use requests::{OutgoingRequests, Requester};
 use save::{PeersSaver, Saved};
 use server::RequestServer;
+pub(crate) use server::Serve;
 use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
@@ -112,7 +113,7 @@ impl Driver {
         swarm: Swarm<Behaviour>,
         clock: Clock,
         meter: BandwidthMeter,
-        serve: impl Fn(&Request, usize) -> Option<Response> + Send + Sync + 'static,
+        serve: Serve,
         settings: Settings,
         channels: Channels,
     ) -> Driver {

@@ -2,21 +2,24 @@
 
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::driver::{self, Driver};
-use crate::engine::Engine;
+use crate::driver::{self, Driver, Serve};
+use crate::engine::{Engine, Output, Progress};
 use crate::handle::{COMMANDS, Handle, TaskFailed, TaskStatus};
-use crate::message::Request;
+use crate::message::{Request, Status};
 use crate::net::bandwidth::BandwidthMeter;
 use crate::net::behaviour::{self, Behaviour};
 use crate::net::connection_gater::ConnectionGater;
 use crate::net::key::{self, KeyError};
 use crate::net::transport::{self, Built};
 use crate::peers::{Peers, Policy};
-use crate::runner::{self, ChainUpdate, Runner};
+use crate::runner::{self, ChainUpdate, Queued, Runner};
 use crate::serve;
 use crate::submit::Submit;
 use crate::view::ChainView;
+use chain::Params;
+use chain::pow::Work;
 use futures::StreamExt;
+use futures::future::BoxFuture;
 use libp2p::core::ConnectedPoint;
 use libp2p::core::transport::{ListenerId, TransportError};
 use libp2p::core::upgrade::Version;
@@ -29,6 +32,7 @@ use socket2::{Domain, Socket, Type};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio::task::{JoinError, JoinHandle};
@@ -101,48 +105,25 @@ where
     let key = key::open(&config.data)?;
     let clock = Clock::start();
     let engine = Engine::new(seed()?);
-    let meter = BandwidthMeter::default();
-    let (own_key_sender, own_key) = mpsc::channel(OWN_KEYS);
-    let mut swarm = swarm(&config, &chain, (&key, own_key_sender), clock, meter.clone())?;
-    let listening = listen(&mut swarm, &config.listen).await?;
-    let (command_sender, commands) = mpsc::channel(COMMANDS);
     let (inputs_sender, inputs) = mpsc::unbounded_channel();
     let (outputs_sender, outputs) = mpsc::unbounded_channel();
     let (status_sender, status) = watch::channel(engine.status(clock.now(), &chain));
     let (progress_sender, progress) = watch::channel(engine.progress(&chain));
     let (shown_work_sender, shown_work) = watch::channel(BTreeMap::new());
-    let (listening_sender, listening) = watch::channel(listening);
-    let (peer_count_sender, peer_count) = watch::channel(0);
-    let (clock_skew_sender, clock_skew) = watch::channel(None);
-    let (task_status_sender, task_status) = watch::channel(TaskStatus::Running);
-    let handle = Handle {
-        id: key.public().to_peer_id(),
-        listening,
-        commands: command_sender,
-        progress,
-        shown_work,
-        peer_count,
-        clock_skew,
-        traffic: meter.total(),
-        status: task_status,
-    };
-    let channels = driver::Channels {
-        commands,
-        inputs: inputs_sender,
-        outputs,
-        status,
-        listening: listening_sender,
-        peer_count: peer_count_sender,
-        clock_skew: clock_skew_sender,
-        own_key,
-    };
     let serving = chain.clone();
     let serve = move |request: &Request, max_bytes| {
         let is_within = serve::is_within(&serving, request, max_bytes);
         is_within.then(|| serve::answer(&serving, request))
     };
-    let settings = driver::Settings { spacing: spacing(&chain), max_upload: config.max_upload };
-    let driver = tokio::spawn(Driver::new(swarm, clock, meter, serve, settings, channels).run());
+    let start = Start {
+        config,
+        params: chain.params(),
+        key,
+        clock,
+        serve: Arc::new(serve),
+        engine: EngineEnds { inputs: inputs_sender, outputs, status, progress, shown_work },
+    };
+    let Started { handle, driver, task_status } = start_driver(start).await?;
     let channels = runner::Channels {
         inputs,
         outputs: outputs_sender,
@@ -154,8 +135,84 @@ where
     let runner = Runner::new(engine, (chain, writer), clock, channels);
     let runtime = tokio::runtime::Handle::current();
     let runner = tokio::task::spawn_blocking(move || runtime.block_on(runner.run()));
-    tokio::spawn(supervise(driver, runner, task_status_sender));
+    spawn_supervisor(driver, runner, task_status);
     Ok(handle)
+}
+
+/// What the driver is started with.
+struct Start<'a> {
+    config: Config,
+    params: &'a Params,
+    key: Keypair,
+    clock: Clock,
+    serve: Serve,
+    engine: EngineEnds,
+}
+
+/// The ends of the engine's channels that the driver and the handle use.
+struct EngineEnds {
+    inputs: mpsc::UnboundedSender<Queued>,
+    outputs: mpsc::UnboundedReceiver<Output>,
+    status: watch::Receiver<Status>,
+    progress: watch::Receiver<Progress>,
+    shown_work: watch::Receiver<BTreeMap<PeerId, Work>>,
+}
+
+/// A driver that runs.
+struct Started {
+    handle: Handle,
+    driver: JoinHandle<()>,
+    task_status: watch::Sender<TaskStatus>,
+}
+
+/// Starts the driver, and returns once it listens. Neither generic nor `async`: so the swarm is
+/// compiled once, in this crate, and not again in that of the caller.
+fn start_driver(start: Start) -> BoxFuture<Result<Started, SpawnError>> {
+    Box::pin(async move {
+        let Start { config, params, key, clock, serve, engine } = start;
+        let meter = BandwidthMeter::default();
+        let (own_key_sender, own_key) = mpsc::channel(OWN_KEYS);
+        let mut swarm = swarm(&config, params, (&key, own_key_sender), clock, meter.clone())?;
+        let listening = listen(&mut swarm, &config.listen).await?;
+        let (command_sender, commands) = mpsc::channel(COMMANDS);
+        let (listening_sender, listening) = watch::channel(listening);
+        let (peer_count_sender, peer_count) = watch::channel(0);
+        let (clock_skew_sender, clock_skew) = watch::channel(None);
+        let (task_status, status) = watch::channel(TaskStatus::Running);
+        let handle = Handle {
+            id: key.public().to_peer_id(),
+            listening,
+            commands: command_sender,
+            progress: engine.progress,
+            shown_work: engine.shown_work,
+            peer_count,
+            clock_skew,
+            traffic: meter.total(),
+            status,
+        };
+        let channels = driver::Channels {
+            commands,
+            inputs: engine.inputs,
+            outputs: engine.outputs,
+            status: engine.status,
+            listening: listening_sender,
+            peer_count: peer_count_sender,
+            clock_skew: clock_skew_sender,
+            own_key,
+        };
+        let settings = driver::Settings { spacing: spacing(params), max_upload: config.max_upload };
+        let driver = Driver::new(swarm, clock, meter, serve, settings, channels);
+        Ok(Started { handle, driver: tokio::spawn(driver.run()), task_status })
+    })
+}
+
+/// Starts the task that waits for the two others.
+fn spawn_supervisor(
+    driver: JoinHandle<()>,
+    runner: JoinHandle<()>,
+    status: watch::Sender<TaskStatus>,
+) {
+    tokio::spawn(supervise(driver, runner, status));
 }
 
 /// Waits for both tasks. When one ends its channels close, which ends the other.
@@ -187,8 +244,8 @@ fn check_addresses(config: &Config) -> Result<(), SpawnError> {
 }
 
 /// Returns the time between two blocks of the network.
-fn spacing(chain: &impl ChainView) -> Duration {
-    Duration::from_secs(chain.params().spec().spacing_seconds.into())
+fn spacing(params: &Params) -> Duration {
+    Duration::from_secs(params.spec().spacing_seconds.into())
 }
 
 /// Returns an unpredictable seed of the random generator, from the operating system.
@@ -198,27 +255,27 @@ fn seed() -> Result<u64, SpawnError> {
 
 fn swarm(
     config: &Config,
-    chain: &impl ChainView,
+    params: &Params,
     (key, own_key): (&Keypair, mpsc::Sender<ConnectedPoint>),
     clock: Clock,
     meter: BandwidthMeter,
 ) -> Result<Swarm<Behaviour>, SpawnError> {
     let id = key.public().to_peer_id();
     // Networks whose blocks cost no work are private.
-    let is_private = chain.params().spec().fixed_difficulty;
+    let is_private = params.spec().fixed_difficulty;
     let allowed = config.allowed_peers.iter().copied().collect::<BTreeSet<PeerId>>();
     let policy = Policy {
         discover: config.discover,
         allowed: Some(allowed).filter(|allowed| !allowed.is_empty()),
         trusted: config.trusted.clone(),
-        spacing: spacing(chain),
+        spacing: spacing(params),
         ..Policy::new(config.max_peers, is_private)
     };
     let mut peers = Peers::open(&config.data, id, policy, clock.now(), seed()?);
     config.peers.iter().for_each(|address| peers.add_persistent_peer(address));
     config.boot_nodes.iter().for_each(|address| peers.add_boot_node(address));
     config.external_addresses.iter().for_each(|address| peers.add_own_address(address));
-    let genesis = chain.params().genesis_hash();
+    let genesis = params.genesis_hash();
     let network_key = config.network_key;
     let settings = transport::Config { key, genesis, network_key, meter, own_key };
     let Built { transport, resolved, handshakes } =

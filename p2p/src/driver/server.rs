@@ -30,7 +30,7 @@ const EXEMPT: usize = 16 << 10;
 
 /// Responds to a request about the chain or the mempool, unless the response has more than a number of bytes.
 /// May block.
-type Serve = Arc<dyn Fn(&Request, usize) -> Option<Response> + Send + Sync>;
+pub(crate) type Serve = Arc<dyn Fn(&Request, usize) -> Option<Response> + Send + Sync>;
 
 /// What a worker has done with a request.
 pub(super) enum Served {
@@ -57,12 +57,9 @@ pub(super) struct RequestServer {
 impl RequestServer {
     /// Returns a server that sends at most `max_upload` bytes of blocks a second to peers outside the
     /// local network; 0 for no limit.
-    pub(super) fn new(
-        serve: impl Fn(&Request, usize) -> Option<Response> + Send + Sync + 'static,
-        max_upload: u64,
-    ) -> Self {
+    pub(super) fn new(serve: Serve, max_upload: u64) -> Self {
         RequestServer {
-            serve: Arc::new(serve),
+            serve,
             workers: Arc::new(Semaphore::new(WORKERS)),
             serving: JoinSet::new(),
             in_flight: InFlightResponses::default(),

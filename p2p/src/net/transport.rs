@@ -7,6 +7,7 @@ use crate::net::dns::{Dns, Resolved};
 use crate::net::handshakes::{AbortableHandshakes, PendingHandshakes, await_first_byte};
 use crate::network_key::NetworkKey;
 use chain::block;
+use futures::future::Either;
 use futures::{AsyncRead, AsyncWrite};
 use libp2p::core::ConnectedPoint;
 use libp2p::core::muxing::StreamMuxerBox;
@@ -56,13 +57,16 @@ pub(crate) struct Built {
 /// # Errors
 /// The system provides no randomness for the keys of the handshake.
 pub(crate) fn build(config: Config) -> Result<Built, noise::Error> {
-    let network_key = config.network_key;
+    let pnet = config.network_key.map(|key| PnetConfig::new(key.pre_shared_key()));
     let tcp = tcp::tokio::Transport::new(tcp::Config::new().nodelay(true).listen_backlog(BACKLOG));
-    let tcp = tcp.and_then(await_first_byte);
-    let inner = match network_key.map(|key| PnetConfig::new(key.pre_shared_key())) {
-        Some(pnet) => encrypt(tcp.and_then(move |stream, _| pnet.handshake(stream)), config)?,
-        None => encrypt(tcp, config)?,
+    // One type for both, so that all above is compiled once.
+    let encrypt_with_key = move |stream, _: ConnectedPoint| async move {
+        match pnet {
+            Some(pnet) => pnet.handshake(stream).await.map(Either::Left),
+            None => Ok(Either::Right(stream)),
+        }
     };
+    let inner = encrypt(tcp.and_then(await_first_byte).and_then(encrypt_with_key), config)?;
     let handshakes = PendingHandshakes::default();
     let inner = AbortableHandshakes { inner, pending: handshakes.clone() }.boxed();
     let (sender, resolved) = mpsc::channel(RESOLVED);
