@@ -8,6 +8,7 @@ use crate::logging;
 use anyhow::{Context, Result};
 use clap::ArgMatches;
 use std::future::Future;
+use std::pin::Pin;
 
 /// Run a node: store and validate the chain, serve the REST API, mine on request
 #[derive(Debug, clap::Args)]
@@ -149,7 +150,12 @@ pub fn block_on<T>(future: impl Future<Output = Result<T>>) -> Result<T> {
         .enable_all()
         .build()
         .context("cannot start the runtime")?;
-    runtime.block_on(future)
+    // One type of future, so that the scheduler is compiled once.
+    let mut result = None;
+    let run: Pin<Box<dyn Future<Output = ()> + '_>> =
+        Box::pin(async { result = Some(future.await) });
+    runtime.block_on(run);
+    result.context("the future has not completed")?
 }
 
 /// Completes when the user or the system stops the process: Ctrl-C, SIGTERM, or SIGHUP unless that is
