@@ -224,15 +224,11 @@ async fn work(
     let InboundRequest { request, reply_to } = inbound;
     let max_bytes = if upload == UploadLimit::IfLarge { EXEMPT } else { usize::MAX };
     let permit = workers.acquire_owned().await;
-    let served = tokio::task::spawn_blocking(move || match serve(&request, max_bytes) {
-        Some(response) => Ok(response),
-        None => Err(request),
-    });
-    let served = served.await;
+    let served = tokio::task::spawn_blocking(move || (serve(&request, max_bytes), request)).await;
     drop(permit);
     let response = match served {
-        Ok(Ok(response)) => response,
-        Ok(Err(request)) => return Served::Large(peer, InboundRequest { request, reply_to }),
+        Ok((Some(response), _)) => response,
+        Ok((None, request)) => return Served::Large(peer, InboundRequest { request, reply_to }),
         Err(error) => {
             let protocol = reply_to.protocol;
             tracing::error!(%peer, ?protocol, %error, "failed to serve a request");
