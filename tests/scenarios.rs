@@ -113,7 +113,7 @@ fn programs_are_executed_with_the_addresses_of_nodes() {
 fn wrong_scenarios_are_rejected_before_anything_starts() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("wrong.toml");
-    fs::write(&file, text_of("payment").replace("\"mine 1 1\"", "\"mien 1 1\"")).unwrap();
+    fs::write(&file, text_of("payment").replace("\"mine 3 1\"", "\"mien 3 1\"")).unwrap();
     let output = chain(&["testnet", "run", file.to_str().unwrap()])
         .current_dir(directory.path())
         .output()
