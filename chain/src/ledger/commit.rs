@@ -36,9 +36,9 @@ impl Writer {
         let confirmed = count_transfers(&state, &path.connect)?;
         // While blocks are replayed, the mempool is not restored yet.
         let is_moved = !(path.connect.is_empty() && path.disconnect.is_empty());
+        let changed = std::mem::take(&mut self.changed_accounts);
+        let last_block = self.connected_ids.take();
         if is_moved && self.mempool_journal.is_some() {
-            let changed = std::mem::take(&mut self.changed_accounts);
-            let last_block = self.connected_ids.take();
             self.mempool_update =
                 Some(MempoolUpdate::new(&state, changed, &path.disconnect, last_block));
         }
