@@ -266,6 +266,12 @@ impl Node {
         Some(hashes.iter().map(|hash| hash.as_str().unwrap().to_owned()).collect())
     }
 
+    /// Orders blocks; returns the status code, or `None` if the node ends before it responds.
+    pub fn generate_unless_stopped(&self, blocks: u32) -> Option<u16> {
+        let body = serde_json::json!({ "blocks": blocks });
+        Some(self.try_send("POST", "/v1/dev/generate", &[], &body).ok()?.status)
+    }
+
     /// The data directory.
     pub fn data(&self) -> &Path {
         &self.data

@@ -11,6 +11,7 @@ use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
+use std::thread;
 use std::time::{Duration, Instant};
 
 /// A node is to end this soon after a signal.
@@ -234,7 +235,7 @@ fn stops_at_any_moment_with_exit_code_0_and_starts_again() {
             assert!(process.ended().is_none(), "{}", process.stderr());
             handles_signals(pid).then_some(())
         });
-        std::thread::sleep(wait);
+        thread::sleep(wait);
         let sent = Instant::now();
         signal(pid, ["TERM", "INT", "HUP"][cycle % 3]);
         let status = process.wait();
@@ -259,6 +260,34 @@ fn handles_signals(pid: u32) -> bool {
 }
 
 // Files of containers and services name variables without values.
+// A stop waited until the writer had finished what it had begun, such as a reorganisation of 100 full blocks.
+#[test]
+fn stop_interrupts_long_work_of_the_writer() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut node = Node::start(folder.path(), &[]);
+    // Most of a minute of work.
+    let (requests, blocks) = (20, 10_000);
+    thread::scope(|scope| {
+        let generate = || scope.spawn(|| node.generate_unless_stopped(blocks));
+        let requests: Vec<_> = (0..requests).map(|_| generate()).collect();
+        eventually("the first generated blocks", || {
+            let metrics = node.get("/metrics");
+            let count = metrics.text().lines().find_map(|line| {
+                line.strip_prefix("chain_block_connect_seconds_count ")?.parse::<u64>().ok()
+            });
+            count.filter(|count| *count > 0)
+        });
+        signal(node.id(), "TERM");
+        let statuses: Vec<_> = requests.into_iter().map(|it| it.join().unwrap()).collect();
+        let interrupted = statuses.iter().filter(|status| **status != Some(200));
+        assert!(interrupted.clone().count() > 0, "{statuses:?}");
+        assert!(interrupted.clone().all(|it| matches!(it, None | Some(503))), "{statuses:?}");
+    });
+    let status = eventually("the end of the node", || node.ended());
+    assert_eq!(status.code(), Some(0));
+    assert!(verified(folder.path()).height < requests * u64::from(blocks));
+}
+
 #[test]
 fn empty_variables_count_as_not_set_and_booleans_have_several_forms() {
     let folder = tempfile::tempdir().unwrap();
