@@ -2,9 +2,11 @@
 
 use super::Testnet;
 use super::nodes::Nodes;
-use crate::harness::{eventually, request};
+use crate::harness::{chain, eventually, request};
 use crate::test_chain::{dev_key, pay, test_address};
 use serde_json::{Value, json};
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
 use std::thread;
 
 // genesis ─ 1 ─ 2 ─ 3 payment ─ 4 ─ 5 ─ 6 other payment ─ 7 ─ 8
@@ -122,6 +124,31 @@ fn block_found_while_the_branch_arrives_does_not_stop_the_reorg() {
     let done: Value = serde_json::from_str(&done).unwrap();
     assert_eq!(done["depth"], 40, "{done}");
     assert_eq!(done["connected"], 41);
+    assert_eq!(testnet.status().each("tip"), vec![done["new_tip"].clone(); 2]);
+}
+
+// The command waited for ten minutes for a tip that one node had when it was asked, though all had left it.
+#[test]
+fn block_found_while_tips_are_compared_does_not_stop_the_reorg() {
+    let testnet = Testnet::new();
+    testnet.run(&["up", "--nodes", "2", "--miners", "0", "--network", "dev"]);
+    let nodes = Nodes::of(&testnet);
+    nodes.generate(2);
+    testnet.run(&["wait", "--agree"]);
+    testnet.run(&["partition", "1", "2"]);
+    testnet.generate(2, 1);
+    let mut reorg = chain(&testnet.command(&["reorg", "--depth", "2", "--json"]));
+    let mut reorg = reorg.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut notices = BufReader::new(reorg.stderr.take().unwrap()).lines();
+    assert_eq!(notices.next().unwrap().unwrap(), "waiting until all nodes have one tip");
+    let block = request(&nodes.addresses[1], "GET", "/v1/blocks/3/raw", &[], b"").unwrap();
+    let (address, headers) = (&nodes.addresses[0], ["Content-Type: text/plain"]);
+    let response = request(address, "POST", "/v1/blocks", &headers, block.body()).unwrap();
+    assert_eq!(response.status, 201, "{}", response.text());
+    let done = reorg.wait_with_output().unwrap();
+    assert!(done.status.success(), "{:?}", notices.last());
+    let done: Value = serde_json::from_slice(&done.stdout).unwrap();
+    assert_eq!([&done["fork_height"], &done["depth"]], [1, 2]);
     assert_eq!(testnet.status().each("tip"), vec![done["new_tip"].clone(); 2]);
 }
 

@@ -17,7 +17,7 @@ use tokio::time::sleep;
 
 /// Time limit of the other nodes to mine more work, and of the node to switch branches.
 const LIMIT: Duration = Duration::from_secs(600);
-const POLL: Duration = Duration::from_millis(100);
+pub(super) const POLL: Duration = Duration::from_millis(100);
 
 /// A reorganisation that was caused.
 #[derive(Debug, serde::Serialize)]

@@ -5,7 +5,7 @@
 use super::Testnet;
 use super::branch::{Branch, PlannedBlock, block_at};
 use super::process::Process;
-use super::reorg::{chain, miner, until};
+use super::reorg::{POLL, chain, miner, until};
 use super::topology::NodeNumber;
 use crate::api::routes::blocks::Summary;
 use crate::api::routes::chain::Chain;
@@ -15,13 +15,17 @@ use crate::client::Client;
 use anyhow::{Context, Result, bail, ensure};
 use chain::tx::{self, Transaction as BlockTransaction, Transfer};
 use chain::{Block, Params};
+use futures_util::future::try_join_all;
 use reqwest::Method;
 use rustix::process::Signal;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
+use tokio::time::sleep;
 
 /// Time limit of removing a transfer from a mempool.
 const LIMIT: Duration = Duration::from_secs(30);
+/// Time limit until all nodes have one tip: a tie lasts until the next block.
+const AGREEMENT_LIMIT: Duration = Duration::from_secs(60);
 /// Time limit of gaining on the nodes, which continue to mine between two blocks of the branch.
 const MINING_LIMIT: Duration = Duration::from_secs(600);
 
@@ -67,7 +71,7 @@ pub async fn last_blocks(
 ) -> Result<Replacement> {
     let clients = clients(testnet)?;
     let first = clients.values().next().context("a testnet has nodes")?;
-    let old = common_tip(&clients).await?;
+    let old = common_tip(&clients, &mut report).await?;
     let fork_height = old.height.checked_sub(depth).with_context(|| {
         format!("the chain has only {} blocks: use a smaller --depth", old.height)
     })?;
@@ -151,23 +155,26 @@ fn clients(testnet: &Testnet) -> Result<Clients> {
     Ok(clients)
 }
 
-/// The tip that all nodes have.
-async fn common_tip(clients: &Clients) -> Result<Chain> {
-    let mut common: Option<Chain> = None;
-    for (number, client) in clients {
-        let found = chain(client).await?;
-        if let Some(common) = common.as_ref().filter(|common| common.tip != found.tip) {
-            // A block may just be on its way.
-            let (number, tip) = (*number, common.tip.clone());
-            until(number, || async {
-                Ok(Some(chain(client).await?).filter(|found| found.tip == tip))
-            })
-            .await
-            .with_context(|| format!("{number} has another tip"))?;
+/// The tip that all nodes have; waits for a common one while blocks are on their way.
+async fn common_tip(clients: &Clients, mut report: impl FnMut(&str)) -> Result<Chain> {
+    let start = Instant::now();
+    let mut is_reported = false;
+    loop {
+        // All again: nodes that mine have left the tip that one of them had a moment ago.
+        let mut chains = try_join_all(clients.values().map(chain)).await?;
+        if chains.windows(2).all(|two| two[0].tip == two[1].tip) {
+            return chains.pop().context("a testnet has nodes");
         }
-        common.get_or_insert(found);
+        ensure!(
+            start.elapsed() < AGREEMENT_LIMIT,
+            "the nodes have had several tips for {} s: `chain testnet heal` ends a partition",
+            AGREEMENT_LIMIT.as_secs()
+        );
+        if !std::mem::replace(&mut is_reported, true) {
+            report("waiting until all nodes have one tip");
+        }
+        sleep(POLL).await;
     }
-    common.context("a testnet has nodes")
 }
 
 /// The blocks of the branch, and what they replace.
