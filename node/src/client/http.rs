@@ -75,6 +75,11 @@ impl<'a> Request<'a> {
         let (query, body, wait) = (&[][..], None, Duration::ZERO);
         Request { method: Method::GET, path, query, body, wait }
     }
+
+    /// Time limit of the response.
+    fn limit(&self) -> Duration {
+        RESPONSE_TIMEOUT.saturating_add(self.wait)
+    }
 }
 
 impl Client {
@@ -181,9 +186,10 @@ impl Client {
     pub async fn get_bytes(&self, path: &[&str]) -> Result<Vec<u8>> {
         let index = self.nodes.current();
         self.check_network(index).await.map_err(RequestError::into_error)?;
-        let request = self.build(index, &Request::get(path))?.timeout(RESPONSE_TIMEOUT);
+        let request = Request::get(path);
+        let request = self.build(index, &request)?.timeout(request.limit());
         let request = request.header(reqwest::header::ACCEPT, "application/octet-stream");
-        let sent = request.send().await;
+        let sent = send_again_if_lost(request).await;
         let response = sent.map_err(|error| self.transport_error(index, &error).into_error())?;
         if response.status() == StatusCode::OK && !is_json(&response) {
             let bytes = response.bytes().await;
@@ -323,7 +329,7 @@ impl Client {
         for index in self.nodes.in_order() {
             let sent = async {
                 self.check_network(index).await?;
-                self.send(index, request).await
+                self.send_idempotent(index, request).await
             };
             match sent.await {
                 Ok(response) => {
@@ -346,7 +352,7 @@ impl Client {
     /// Checks the network of a node unless that is known or does not matter.
     async fn check_network(&self, index: usize) -> Result<(), RequestError> {
         if self.nodes.needs_check(index) {
-            let chain = self.send(index, &Request::get(&["chain"])).await?;
+            let chain = self.send_idempotent(index, &Request::get(&["chain"])).await?;
             let chain = chain.context("empty response from node")?;
             self.nodes.check_network(index, &chain.json()?).map_err(anyhow::Error::from)?;
         }
@@ -358,9 +364,28 @@ impl Client {
         index: usize,
         request: &Request<'_>,
     ) -> Result<Option<Response>, RequestError> {
-        let builder = self.build(index, request)?;
-        let builder = builder.timeout(RESPONSE_TIMEOUT.saturating_add(request.wait));
-        let response = builder.send().await.map_err(|error| self.transport_error(index, &error))?;
+        let sent = self.build(index, request)?.timeout(request.limit()).send().await;
+        self.content(index, sent).await
+    }
+
+    /// Sends a request that may be applied twice, and again if its connection is lost.
+    async fn send_idempotent(
+        &self,
+        index: usize,
+        request: &Request<'_>,
+    ) -> Result<Option<Response>, RequestError> {
+        let built = self.build(index, request)?.timeout(request.limit());
+        let sent = send_again_if_lost(built).await;
+        self.content(index, sent).await
+    }
+
+    /// The content of a response; `None` if it has none.
+    async fn content(
+        &self,
+        index: usize,
+        sent: reqwest::Result<reqwest::Response>,
+    ) -> Result<Option<Response>, RequestError> {
+        let response = sent.map_err(|error| self.transport_error(index, &error))?;
         match response.status() {
             StatusCode::NO_CONTENT => Ok(None),
             _ => self.read(index, response).await.map(Some),
@@ -440,6 +465,28 @@ impl Client {
     fn timed_out(&self, index: usize) -> anyhow::Error {
         NoResponse(format!("the node at {} did not respond in time", self.nodes.base(index))).into()
     }
+}
+
+/// Sends an idempotent request, and once more if its connection is lost before the response: a node closes
+/// idle connections, possibly at the moment at which one is used again (RFC 9110, section 9.2.2).
+async fn send_again_if_lost(
+    request: reqwest::RequestBuilder,
+) -> reqwest::Result<reqwest::Response> {
+    let Some(again) = request.try_clone() else { return request.send().await };
+    let lost = match request.send().await {
+        Err(error) if is_lost(&error) => error,
+        sent => return sent,
+    };
+    // The first error says more than the absence of the node.
+    again.send().await.map_err(|error| if error.is_connect() { lost } else { error })
+}
+
+/// Whether the connection of a request was lost after it had been established.
+fn is_lost(error: &reqwest::Error) -> bool {
+    !error.is_connect()
+        && !error.is_timeout()
+        && trust::tls_error(error).is_none()
+        && !trust::is_other_protocol(error)
 }
 
 /// The URL below which a node's paths are.

@@ -64,6 +64,12 @@ async fn serve(routes: Router) -> (String, watch::Sender<bool>) {
 
 /// A server that reports its network and drops all other requests, which it counts.
 async fn dropping() -> (String, Arc<AtomicUsize>) {
+    dropping_first(usize::MAX).await
+}
+
+/// A server that reports its network and drops the given number of other requests. Counts those, and the
+/// later ones, to which it responds.
+async fn dropping_first(dropped: usize) -> (String, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let count = Arc::new(AtomicUsize::new(0));
@@ -76,14 +82,13 @@ async fn dropping() -> (String, Arc<AtomicUsize>) {
             let (mut stream, _) = listener.accept().await.unwrap();
             let mut request = vec![0; 4_096];
             let read = stream.read(&mut request).await.unwrap();
-            if request[..read].starts_with(b"GET /v1/chain ") {
+            let is_chain = request[..read].starts_with(b"GET /v1/chain ");
+            if is_chain || counted.fetch_add(1, Ordering::SeqCst) >= dropped {
                 let response = format!(
                     "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\n\
                      Content-Length: {length}\r\n\r\n{body}"
                 );
                 stream.write_all(response.as_bytes()).await.unwrap();
-            } else {
-                counted.fetch_add(1, Ordering::SeqCst);
             }
         }
     });
@@ -190,16 +195,33 @@ async fn fails_over_when_a_node_drops_the_connection_or_is_not_ready() {
     let (broken, count) = dropping().await;
     let client = of_nodes(&[&busy, &broken, &good]);
     assert_eq!(client.get(&["mempool"]).await.unwrap().json::<u8>().unwrap(), 7);
-    assert_eq!((client.current(), count.load(Ordering::SeqCst)), (2, 1));
+    assert_eq!((client.current(), count.load(Ordering::SeqCst)), (2, 2));
     // Clones use the node that responded last, too.
     assert_eq!(client.clone().get(&["mempool"]).await.unwrap().json::<u8>().unwrap(), 7);
-    assert_eq!(count.load(Ordering::SeqCst), 1);
+    assert_eq!(count.load(Ordering::SeqCst), 2);
     // An error response does not cause a failover.
     assert!(error(client.get(&["nothing"]).await).ends_with("(not-found)"));
     assert_eq!(client.current(), 2);
     // If no node succeeds, an error response is preferred.
     let client = of_nodes(&[&broken, &busy]);
     assert_eq!(error(client.get(&["mempool"]).await), "catching up (not-ready)");
+}
+
+// `chain testnet reorg` failed when a node that had been paused closed its idle connections.
+#[tokio::test]
+async fn idempotent_requests_are_sent_again_when_the_connection_is_lost() {
+    for dropped in 0..3 {
+        let (url, count) = dropping_first(dropped).await;
+        let client = Client::new(&url).unwrap();
+        let response = client.get(&["mempool"]).await;
+        assert_eq!(response.is_ok(), dropped < 2, "{response:?}");
+        assert_eq!(count.load(Ordering::SeqCst), [1, 2, 2][dropped]);
+        let (url, count) = dropping_first(dropped).await;
+        let client = Client::new(&url).unwrap();
+        let response = client.post(&["blocks"], "text/plain", "00".to_owned()).await;
+        assert_eq!(response.is_ok(), dropped < 2);
+        assert_eq!(count.load(Ordering::SeqCst), [1, 2, 2][dropped]);
+    }
 }
 
 #[tokio::test]
@@ -298,6 +320,7 @@ async fn known_block_counts_as_accepted_if_in_the_best_chain() {
         let mut remote = RemoteSource::new(of_nodes(&[&broken, &good]), Params::dev().hrp());
         let outcome = remote.submit(block.clone()).await.unwrap();
         assert_eq!(matches!(outcome, SubmitOutcome::Connected), is_best);
-        assert_eq!(count.load(Ordering::SeqCst), 1);
+        // The connection was lost, so the block was sent again.
+        assert_eq!(count.load(Ordering::SeqCst), 2);
     }
 }
