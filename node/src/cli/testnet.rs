@@ -333,8 +333,11 @@ fn down(directory: &Directory, delete: bool) -> Result<()> {
         block_on(wait::stop(vec![("relay", relay)], |_, _| Ok(())))?;
     }
     if delete {
-        lock.delete()?;
-        notice(&format!("removed {}", directory.path().display()));
+        let path = directory.path().display();
+        notice(&match lock.delete()? {
+            true => format!("removed the testnet in {path}, which has other files"),
+            false => format!("removed {path}"),
+        });
     }
     Ok(())
 }

@@ -87,6 +87,7 @@ impl Directory {
         );
         let mut waiting = Some(waiting);
         loop {
+            self.check_own()?;
             create_private(&self.0)?;
             let context = || format!("cannot use the directory {}", self.0.display());
             // Nodes are started with absolute paths, which hold for commands from any directory.
@@ -109,6 +110,21 @@ impl Directory {
                 return Ok(DirectoryLock { directory, _lock: file });
             }
         }
+    }
+
+    /// Checks that a directory with files belongs to a testnet, since its files may be removed or replaced.
+    fn check_own(&self) -> Result<()> {
+        let is_own = [self.lock_file(), self.manifest()].iter().any(|file| file.exists());
+        let mut entries = match fs::read_dir(&self.0) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+            entries => entries.with_context(|| format!("cannot read {}", self.0.display()))?,
+        };
+        ensure!(
+            is_own || entries.next().is_none(),
+            "{} has files of others: choose a new or empty directory for a testnet",
+            self.0.display()
+        );
+        Ok(())
     }
 
     /// The numbers of all node directories, whether or not the manifest lists them.
@@ -143,8 +159,9 @@ impl DirectoryLock {
         processes(&self.directory, self.directory.nodes()?)
     }
 
-    /// Removes the files of the testnet, and the directory unless it contains others.
-    pub fn delete(self) -> Result<()> {
+    /// Removes the files of the testnet, and the directory unless it contains others. Returns whether
+    /// it does.
+    pub fn delete(self) -> Result<bool> {
         let directory = &self.directory;
         for number in directory.nodes()? {
             remove(&directory.node(number), |path| fs::remove_dir_all(path))?;
@@ -159,8 +176,11 @@ impl DirectoryLock {
             remove(&file, |path| fs::remove_file(path))?;
         }
         match fs::remove_dir(&directory.0) {
-            Err(error) if error.kind() == ErrorKind::DirectoryNotEmpty => Ok(()),
-            removed => removed.with_context(|| format!("cannot remove {}", directory.0.display())),
+            Err(error) if error.kind() == ErrorKind::DirectoryNotEmpty => Ok(true),
+            removed => {
+                removed.with_context(|| format!("cannot remove {}", directory.0.display()))?;
+                Ok(false)
+            }
         }
     }
 }
@@ -208,14 +228,26 @@ mod tests {
         }
         let other = directory.path().join("node-notes.txt");
         fs::write(&other, "").unwrap();
-        lock.delete().unwrap();
+        assert!(lock.delete().unwrap());
         let left: Vec<_> =
             fs::read_dir(directory.path()).unwrap().map(|it| it.unwrap().path()).collect();
         assert_eq!(left, std::slice::from_ref(&other));
 
         fs::remove_file(other).unwrap();
-        directory.lock(|| ()).unwrap().delete().unwrap();
+        assert!(!directory.lock(|| ()).unwrap().delete().unwrap());
         assert!(!directory.path().exists());
+    }
+
+    #[test]
+    fn directory_with_files_of_others_is_neither_used_nor_deleted() {
+        let dir = tempfile::tempdir().unwrap();
+        let wallet = dir.path().join("wallets/mine.json");
+        create_private(wallet.parent().unwrap()).unwrap();
+        fs::write(&wallet, "").unwrap();
+        let directory = Directory::at(dir.path().to_owned());
+        let error = directory.lock(|| ()).unwrap_err();
+        assert!(error.to_string().contains("has files of others"), "{error}");
+        assert!(wallet.exists() && !directory.lock_file().exists());
     }
 
     #[test]
@@ -230,7 +262,7 @@ mod tests {
         };
         waiting.recv().unwrap();
         assert!(!second.is_finished());
-        first.delete().unwrap();
+        assert!(!first.delete().unwrap());
         second.join().unwrap().unwrap();
         assert!(directory.lock_file().exists());
     }

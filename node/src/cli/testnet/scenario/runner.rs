@@ -169,7 +169,7 @@ fn tear_down(testnet: &Directory, report: &Path, is_kept: bool) -> Result<()> {
     if let Some(relay) = Process::find(&testnet.relay())? {
         block_on(wait::stop(vec![("relay", relay)], |_, _| Ok(())))?;
     }
-    lock.delete()
+    lock.delete().map(drop)
 }
 
 fn perform(world: &mut World, timed: &Timed) -> Result<Option<Failure>> {
