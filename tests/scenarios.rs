@@ -1,6 +1,7 @@
 //! `chain testnet run`: the scenarios that the program contains, reports, and failures.
 
 use crate::harness::{chain, run, skip};
+use crate::testnet::processes_of;
 use serde_json::Value;
 use std::fs;
 use std::path::Path;
@@ -90,6 +91,24 @@ fn failed_assertion_names_step_expected_and_seen() {
     assert!(stdout.lines().last().unwrap().contains("FAILED  expect confirmed"), "{stdout}");
     let xml = fs::read_to_string(report.join("report.xml")).unwrap();
     assert!(xml.contains("failures=\"1\"") && xml.contains("<failure message="), "{xml}");
+}
+
+// Nodes whose processes had just been started stayed after one of them failed.
+#[test]
+fn failed_start_of_a_node_leaves_no_process() {
+    let directory = tempfile::tempdir().unwrap();
+    let (report, file) = (directory.path().join("report"), directory.path().join("start.toml"));
+    let text = text_of("payment").replace("nodes = 3", "nodes = 6");
+    let text = text + "\n[testnet.binaries]\n2 = \"/bin/cat\"\n";
+    fs::write(&file, text).unwrap();
+    for _ in 0..5 {
+        let (code, _, stderr) = run_scenario(file.to_str().unwrap(), &report);
+        assert_eq!(code, Some(1), "{stderr}");
+        assert!(stderr.contains("node-2 ended at its start"), "{stderr}");
+        let left = processes_of(directory.path());
+        assert!(left.is_empty(), "{left:?}");
+        fs::remove_dir_all(&report).unwrap();
+    }
 }
 
 #[test]

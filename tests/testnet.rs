@@ -99,8 +99,8 @@ impl Drop for Testnet {
     }
 }
 
-/// Ignores zombies.
-fn processes_of(dir: &Path) -> Vec<String> {
+/// The processes whose command lines name a directory, but zombies.
+pub(crate) fn processes_of(dir: &Path) -> Vec<String> {
     let all = Command::new("ps").args(["-A", "-ww", "-o", "stat=,pid=,args="]).output().unwrap();
     let all = String::from_utf8_lossy(&all.stdout).into_owned();
     let lines = all.lines().filter(|line| !line.trim_start().starts_with('Z'));

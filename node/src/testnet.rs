@@ -252,6 +252,8 @@ impl Testnet {
             let child = child.with_context(|| number.to_string())?;
             started.push(self.starting(number, Some(child)));
         }
+        // Whatever ends nodes recognises them by their locks.
+        wait::until_locked(&mut started)?;
         Ok(started)
     }
 

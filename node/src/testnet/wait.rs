@@ -8,6 +8,7 @@ use rustix::process::Signal;
 use std::fmt::Display;
 use std::path::PathBuf;
 use std::process::Child;
+use std::thread;
 use std::time::{Duration, Instant};
 use tokio::time::{sleep, timeout};
 
@@ -17,6 +18,9 @@ const START_LIMIT: Duration = Duration::from_secs(120);
 const STOP_LIMIT: Duration = Duration::from_secs(20);
 /// Time limit of the response to a request that checks whether a node is ready.
 const RESPONSE_LIMIT: Duration = Duration::from_secs(3);
+/// Time limit until a process has locked its file, which it does before anything else.
+const LOCK_LIMIT: Duration = Duration::from_secs(20);
+const LOCK_POLL: Duration = Duration::from_millis(2);
 /// Interval at which the start or end of nodes is polled.
 const POLL: Duration = Duration::from_millis(20);
 
@@ -48,13 +52,16 @@ impl StartingNode {
         self.directory.join(process::LOG)
     }
 
-    /// Whether the node responds; an error if it has ended.
-    async fn responds(&mut self) -> Result<bool> {
-        let ended = match &mut self.child {
+    fn has_ended(&mut self) -> Result<bool> {
+        Ok(match &mut self.child {
             Some(child) => child.try_wait()?.is_some(),
             None => Process::find(&self.directory)?.is_none(),
-        };
-        if ended {
+        })
+    }
+
+    /// Whether the node responds; an error if it has ended.
+    async fn responds(&mut self) -> Result<bool> {
+        if self.has_ended()? {
             let (log, lines) = (self.log(), process::last_log_lines(&self.log()));
             bail!("{} ended at its start: {lines} (more in {})", self.number, log.display());
         }
@@ -64,6 +71,18 @@ impl StartingNode {
         Ok(response.is_ok_and(|response| response.is_ok())
             && Process::find(&self.directory)?.is_some())
     }
+}
+
+/// Waits until the processes of nodes that were just started hold their locks, or have ended.
+pub fn until_locked(nodes: &mut [StartingNode]) -> Result<()> {
+    let start = Instant::now();
+    for node in nodes {
+        while Process::find(&node.directory)?.is_none() && !node.has_ended()? {
+            ensure!(start.elapsed() < LOCK_LIMIT, "the process of {} does not start", node.number);
+            thread::sleep(LOCK_POLL);
+        }
+    }
+    Ok(())
 }
 
 /// Waits until all nodes respond, and fails after `START_LIMIT`. Reports the number that do after
