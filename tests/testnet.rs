@@ -215,6 +215,10 @@ fn partition_has_two_tips_until_healed() {
     testnet.run(&["resume", "4"]);
     testnet.connected(&[2, 2, 2, 2]);
     testnet.run(&["pause", "4"]);
+    // It waited until a paused node responds.
+    testnet.run(&["up"]);
+    assert_eq!(testnet.status().node(4)["state"], "paused");
+    assert!(testnet.fails(&["reorg", "--depth", "1"]).ends_with("`chain testnet resume node-4`"));
     testnet.run(&["stop", "4"]);
     assert_eq!(testnet.status().node(4)["state"], "stopped");
 }

@@ -272,9 +272,10 @@ impl Testnet {
         p2p::peer_id(&directory).with_context(|| number.to_string())
     }
 
-    /// Those of the given nodes that run, to wait for as for starting ones.
+    /// Those of the given nodes that run and are not paused, to wait for as for starting ones.
     pub fn running(&self, numbers: &[NodeNumber]) -> Result<Vec<StartingNode>> {
-        let running = self.processes(numbers)?.into_iter();
+        let processes = self.processes(numbers)?.into_iter();
+        let running = processes.filter(|(_, process)| !process.is_paused());
         Ok(running.map(|(number, _)| self.starting(number, None)).collect())
     }
 

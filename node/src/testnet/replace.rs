@@ -144,9 +144,13 @@ fn clients(testnet: &Testnet) -> Result<Clients> {
     let running = testnet.processes(&all)?;
     let mut clients = Clients::new();
     for number in all {
+        let process = running.iter().find(|(running, _)| *running == number);
+        let (_, process) = process.with_context(|| {
+            format!("{number} must run for this: start all nodes with `chain testnet up`")
+        })?;
         ensure!(
-            running.iter().any(|(running, _)| *running == number),
-            "{number} must run for this: start all nodes with `chain testnet up`"
+            !process.is_paused(),
+            "{number} must run for this: continue it with `chain testnet resume {number}`"
         );
         let client = Client::new(&testnet.manifest().node(number).api_url())?;
         let token = Token::read(&testnet.directory().node(number))?;
