@@ -9,9 +9,9 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{
     ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection, StreamOwned,
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::fs::{self, File};
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::Command;
@@ -91,7 +91,7 @@ impl World {
     fn start_with(&self, wrap: impl Fn(&Command) -> Option<Command>) -> Server {
         let data = self.path("data");
         let mut command = chain(&["node", "--network", "dev", "--api", "127.0.0.1:0"]);
-        command.args(["--data", &data]);
+        command.args(["--data", &data, "--stratum", "127.0.0.1:0"]);
         command.args(["--tls-cert", &self.path("cert.pem"), "--tls-key", &self.path("key.pem")]);
         let mut command = wrap(&command).unwrap_or(command);
         let mut process = Process::start(&mut command, &PathBuf::from(&data));
@@ -120,9 +120,26 @@ impl Server {
         stream
     }
 
+    /// Opens a connection to the Stratum port.
+    fn connect_miner(&self) -> TcpStream {
+        let url = self.node_file["stratum"].as_str().unwrap();
+        let stream = TcpStream::connect(url.strip_prefix("stratum+tcp://").unwrap()).unwrap();
+        stream.set_read_timeout(Some(DEADLINE)).unwrap();
+        stream
+    }
+
     /// Opens a TLS connection that trusts an authority and offers application protocols.
     fn connect_tls(
         &self,
+        authority: &CertificateDer<'static>,
+        protocols: &[&str],
+    ) -> StreamOwned<ClientConnection, TcpStream> {
+        Server::start_tls(self.connect(), authority, protocols)
+    }
+
+    /// Starts TLS on a connection, as `connect_tls` does.
+    fn start_tls(
+        stream: TcpStream,
         authority: &CertificateDer<'static>,
         protocols: &[&str],
     ) -> StreamOwned<ClientConnection, TcpStream> {
@@ -135,7 +152,7 @@ impl Server {
         config.alpn_protocols = protocols.iter().map(|it| it.as_bytes().to_vec()).collect();
         let name = ServerName::try_from("localhost").unwrap();
         let connection = ClientConnection::new(Arc::new(config), name).unwrap();
-        StreamOwned::new(connection, self.connect())
+        StreamOwned::new(connection, stream)
     }
 
     fn port(&self) -> &str {
@@ -444,4 +461,50 @@ fn warns_of_a_world_readable_key() {
         let server = world.start();
         assert_eq!(server.process.stderr().contains("chmod o-r"), is_warned);
     }
+}
+
+/// Subscribes and authorizes over a connection to the Stratum port; returns the reply to the latter.
+fn authorize(stream: impl Read + Write) -> Value {
+    let mut lines = BufReader::new(stream);
+    let user = text(test_address(1));
+    let requests = [
+        json!({"id": 1, "method": "mining.subscribe", "params": ["test/1"]}),
+        json!({"id": 2, "method": "mining.authorize", "params": [user, "x"]}),
+    ];
+    for request in requests {
+        lines.get_mut().write_all(format!("{request}\n").as_bytes()).unwrap();
+    }
+    loop {
+        let mut line = String::new();
+        assert_ne!(lines.read_line(&mut line).unwrap(), 0, "closed without a reply");
+        let message: Value = serde_json::from_str(&line).unwrap();
+        if message["id"] == 2 {
+            return message;
+        }
+    }
+}
+
+// Q08
+#[test]
+fn stratum_port_serves_miners_with_and_without_tls() {
+    let world = World::new(&["localhost"]);
+    let server = world.start();
+    // BFGMiner offers protocols of HTTP.
+    for protocols in [&[][..], &["h2", "http/1.1"], &["stratum"]] {
+        let tls = Server::start_tls(server.connect_miner(), &world.authority, protocols);
+        let reply = authorize(tls);
+        assert_eq!((&reply["result"], &reply["error"]), (&json!(true), &Value::Null));
+    }
+    assert_eq!(authorize(server.connect_miner())["result"], true);
+    let stderr = server.process.stderr();
+    assert!(stderr.contains("or stratum+ssl://127.0.0.1:"), "{stderr}");
+    // A miner that does not trust the certificate, and one that sends garbage, are disconnected.
+    let stranger = Authority::new().certificate.der().clone();
+    let mut tls = Server::start_tls(server.connect_miner(), &stranger, &[]);
+    assert!(tls.write_all(b"{}\n").and_then(|()| tls.flush()).is_err());
+    let mut garbage = server.connect_miner();
+    garbage.write_all(&[0x16; 64]).unwrap();
+    let mut rest = Vec::new();
+    let closed = garbage.read_to_end(&mut rest);
+    assert!(closed.is_ok() || closed.unwrap_err().kind() == ErrorKind::ConnectionReset);
 }

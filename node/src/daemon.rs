@@ -205,8 +205,10 @@ impl Daemon {
             "node started, explorer at {url}/, REST API at {url}/v1/chain"
         );
         if let Some((address, _)) = &node.stratum {
+            let tls = self.running.announced.as_ref().is_some_and(|it| it.tls.is_some());
+            let tls = if tls { format!(", or stratum+ssl://{address}") } else { String::new() };
             let url = stratum_url(*address);
-            tracing::info!("miners connect to {url} as user ADDRESS or ADDRESS.worker");
+            tracing::info!("miners connect to {url}{tls} as user ADDRESS or ADDRESS.worker");
         }
         if let Some(address) = self.join_address() {
             tracing::info!("other nodes join with --peer {address}");
@@ -452,6 +454,7 @@ impl Running {
             let server = stratum::Server::start(stratum::Parts {
                 listener,
                 limits: config.limits.stratum_connections,
+                tls: config.tls.clone(),
                 params,
                 templates,
                 writer,

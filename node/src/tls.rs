@@ -1,5 +1,5 @@
-//! TLS for connections of the API: certificate chain and key from PEM files, TLS 1.2 and 1.3, only
-//! HTTP/1.1 by ALPN. Source: RFC 8446, RFC 7301.
+//! TLS for connections of the API and of miners: certificate chain and key from PEM files, TLS 1.2 and
+//! 1.3, for the API only HTTP/1.1 by ALPN. Source: RFC 8446, RFC 7301.
 
 use anyhow::{Context, Result, anyhow, ensure};
 use chain::hash::sha256;
@@ -25,7 +25,8 @@ pub struct Tls {
 
 /// What the files held when they were last read.
 struct Loaded {
-    acceptor: TlsAcceptor,
+    http: TlsAcceptor,
+    any_protocol: TlsAcceptor,
     fingerprint: [u8; 32],
     is_key_world_readable: bool,
 }
@@ -62,12 +63,21 @@ impl Tls {
         self.loaded().is_key_world_readable.then_some(&*self.key)
     }
 
-    /// Performs the server's side of a TLS handshake.
+    /// Performs the server's side of a TLS handshake for HTTP/1.1.
     pub async fn accept<S>(&self, socket: S) -> io::Result<TlsStream<S>>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let acceptor = self.loaded().acceptor.clone();
+        let acceptor = self.loaded().http.clone();
+        acceptor.accept(socket).await
+    }
+
+    /// Performs the server's side of a TLS handshake, whatever protocols the client offers by ALPN.
+    pub async fn accept_any_protocol<S>(&self, socket: S) -> io::Result<TlsStream<S>>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let acceptor = self.loaded().any_protocol.clone();
         acceptor.accept(socket).await
     }
 
@@ -104,9 +114,11 @@ impl Loaded {
             Error::InvalidCertificate(_) => anyhow!("tls_cert: {certificate_path} is damaged: {error}"),
             error => anyhow!("tls_key: the key in {key_path} cannot be used: {error}"),
         })?;
+        let any_protocol = TlsAcceptor::from(Arc::new(config.clone()));
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         Ok(Loaded {
-            acceptor: TlsAcceptor::from(Arc::new(config)),
+            http: TlsAcceptor::from(Arc::new(config)),
+            any_protocol,
             fingerprint,
             is_key_world_readable: is_world_readable(key)?,
         })

@@ -33,7 +33,7 @@ const MAX_LOGGED_USER: usize = 100;
 /// The number of malformed lines after which a session is closed.
 const MAX_MALFORMED_LINES: u32 = 16;
 /// The time within which a miner has to be authorized.
-const AUTHORIZATION_TIMEOUT: Duration = Duration::from_secs(60);
+pub const AUTHORIZATION_TIMEOUT: Duration = Duration::from_secs(60);
 /// The time after which a silent miner is disconnected: sixty shares were due.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(600);
 

@@ -9,6 +9,7 @@ mod context;
 mod job_template;
 mod line_codec;
 mod notify;
+mod socket;
 mod workers;
 
 pub use workers::{Shares, WorkerInfo, Workers};
@@ -16,6 +17,7 @@ pub use workers::{Shares, WorkerInfo, Workers};
 use super::templates::Templates;
 use crate::random::random_bytes;
 use crate::shutdown::shutdown_requested;
+use crate::tls::Tls;
 use crate::{listener, logging, writer};
 use anyhow::Result;
 use chain::Address;
@@ -53,6 +55,8 @@ pub struct Parts<'a> {
     pub listener: TcpListener,
     /// The limits of the number of connections.
     pub limits: Limits,
+    /// The certificate for miners that connect with TLS; without one they are disconnected.
+    pub tls: Option<Tls>,
     pub params: &'a Params,
     pub templates: Arc<Templates>,
     pub writer: writer::Handle,
@@ -65,7 +69,7 @@ pub struct Parts<'a> {
 impl Server {
     /// Serves miners until it is stopped.
     pub fn start(parts: Parts) -> Result<Server> {
-        let Parts { listener, limits, params, templates, writer, workers, stop } = parts;
+        let Parts { listener, limits, tls, params, templates, writer, workers, stop } = parts;
         raise_file_limit();
         let run_id = random_bytes()?;
         let hrp = params.hrp();
@@ -79,7 +83,8 @@ impl Server {
         let save = workers::save_periodically(Arc::clone(&workers), stop.clone());
         let config = Arc::new(config);
         let turns = Semaphore::new(TURNS);
-        let context = Context { writer, config, work, workers: Arc::clone(&workers), stop, turns };
+        let context =
+            Context { writer, config, work, workers: Arc::clone(&workers), stop, turns, tls };
         Ok(Server {
             accept: tokio::spawn(accept(listener, Pool::new(limits), Arc::new(context))),
             notify: tokio::spawn(notify),

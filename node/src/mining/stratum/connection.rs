@@ -4,6 +4,7 @@
 use super::context::{Context, Work};
 use super::job_template::JobTemplate;
 use super::line_codec::Lines;
+use super::socket::{self, Reader, Writer};
 use crate::clock::interval;
 use crate::logging;
 use crate::shutdown::shutdown_requested;
@@ -15,12 +16,13 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 /// The maximum time for which a miner may read nothing of what is sent to it.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
+/// The maximum time to end a connection.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 /// Interval at which a session learns the time.
 const TICK: Duration = Duration::from_secs(2);
 /// At shutdown, how long a connection must be silent before it is closed: a share in flight may be a
@@ -39,9 +41,22 @@ pub(super) async fn serve(
 ) {
     // Lines are short and urgent.
     let _ = stream.set_nodelay(true);
-    let (reader, writer) = stream.into_split();
+    // The limit of time until the authorization includes a TLS handshake.
     let session = Session::new(Arc::clone(&context.config), context.now());
-    let connection = Connection {
+    let mut stop = context.stop.clone();
+    let opened = tokio::select! {
+        () = shutdown_requested(&mut stop) => return,
+        () = closed.cancelled() => return,
+        opened = socket::open(stream, context.tls.as_ref()) => opened,
+    };
+    let (reader, writer) = match opened {
+        Ok(opened) => opened,
+        Err(error) => {
+            tracing::debug!(%peer, "miner disconnected: {error}");
+            return;
+        }
+    };
+    let mut connection = Connection {
         context,
         peer: peer.ip(),
         session,
@@ -51,6 +66,8 @@ pub(super) async fn serve(
         difficulty: None,
     };
     let reason = connection.run(Lines::new(reader), closed).await;
+    // The end of TLS, so that the miner knows that nothing was cut off.
+    let _ = tokio::time::timeout(CLOSE_TIMEOUT, connection.writer.shutdown()).await;
     tracing::debug!(%peer, "miner disconnected: {reason}");
 }
 
@@ -58,7 +75,7 @@ struct Connection {
     context: Arc<Context>,
     peer: IpAddr,
     session: Session<JobTemplate>,
-    writer: OwnedWriteHalf,
+    writer: Writer,
     lease: Lease,
     workers: Vec<Arc<Worker<Address>>>,
     /// The difficulty last recorded for the workers.
@@ -79,11 +96,7 @@ type CloseReason = String;
 
 impl Connection {
     /// Waits only in cancel-safe operations, so that no action is interrupted.
-    async fn run(
-        mut self,
-        mut lines: Lines<OwnedReadHalf>,
-        closed: CancellationToken,
-    ) -> CloseReason {
+    async fn run(&mut self, mut lines: Lines<Reader>, closed: CancellationToken) -> CloseReason {
         let (mut work, mut stop) = (self.context.work.clone(), self.context.stop.clone());
         work.mark_changed();
         let mut tick = interval(TICK);
@@ -135,7 +148,7 @@ impl Connection {
     }
 
     /// Processes what the miner had sent when the node stopped.
-    async fn drain(&mut self, mut lines: Lines<OwnedReadHalf>) -> CloseReason {
+    async fn drain(&mut self, mut lines: Lines<Reader>) -> CloseReason {
         let started = Instant::now();
         while started.elapsed() < DRAIN_TIMEOUT
             && let Ok(Ok(Some(line))) = tokio::time::timeout(DRAIN_IDLE, lines.next()).await
@@ -210,17 +223,18 @@ async fn send(
     lines: &[u8],
     timeout: Duration,
 ) -> Result<(), CloseReason> {
-    match tokio::time::timeout(timeout, writer.write_all(lines)).await {
+    let written = async {
+        writer.write_all(lines).await?;
+        writer.flush().await
+    };
+    match tokio::time::timeout(timeout, written).await {
         Ok(sent) => sent.map_err(|error| error.to_string()),
         Err(_elapsed) => Err("the miner does not read".to_owned()),
     }
 }
 
 /// Reads the next line, but not before a time.
-async fn read(
-    lines: &mut Lines<OwnedReadHalf>,
-    not_before: Instant,
-) -> std::io::Result<Option<Vec<u8>>> {
+async fn read(lines: &mut Lines<Reader>, not_before: Instant) -> std::io::Result<Option<Vec<u8>>> {
     if not_before > Instant::now() {
         tokio::time::sleep_until(not_before).await;
     }

@@ -2,6 +2,7 @@
 
 use super::job_template::JobTemplate;
 use super::workers::Workers;
+use crate::tls::Tls;
 use crate::{logging, writer};
 use chain::block;
 use chain::ledger::{Accepted, SubmitError};
@@ -38,6 +39,8 @@ pub(super) struct Context {
     /// Permits of sessions to process something. With few of them, sessions wait for each other, and
     /// the requests of others do not wait until each of thousands of miners had its turn.
     pub(super) turns: Semaphore,
+    /// The certificate for miners that connect with TLS.
+    pub(super) tls: Option<Tls>,
 }
 
 impl Context {

@@ -6,7 +6,7 @@ use std::io;
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 
 /// The first byte of a TLS handshake, with which some miners try an encrypted connection first.
-const TLS_HANDSHAKE: u8 = 0x16;
+pub(super) const TLS_HANDSHAKE: u8 = 0x16;
 
 /// Reads lines from a socket.
 pub(super) struct Lines<R> {
@@ -33,7 +33,10 @@ impl<R: AsyncRead + Unpin> Lines<R> {
                 return Ok(None);
             }
             if !std::mem::replace(&mut self.has_begun, true) && bytes[0] == TLS_HANDSHAKE {
-                return Err(io::Error::new(io::ErrorKind::InvalidData, "TLS is not supported"));
+                return Err(io::Error::new(
+                    io::ErrorKind::InvalidData,
+                    "the node has no certificate for TLS",
+                ));
             }
             let end = bytes.iter().position(|byte| *byte == b'\n');
             let part = &bytes[..end.unwrap_or(bytes.len())];
