@@ -59,7 +59,7 @@ pub struct Config {
     pub seed: Option<Seed>,
     /// Default address that mined blocks pay.
     pub miner: Option<Address>,
-    /// Number of mining threads; `None` for one per processor.
+    /// Number of mining threads; `None` for one per processor but one.
     pub threads: Option<NonZeroUsize>,
     /// Mining kernel; `None` for the fastest.
     pub kernel: Option<Kernel>,

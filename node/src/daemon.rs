@@ -535,7 +535,7 @@ fn log_reachability(config: &Config, hosts: &AllowedHosts, port: u16) {
 }
 
 fn mining_threads(config: &Config) -> NonZeroUsize {
-    config.threads.unwrap_or_else(mining::available_threads)
+    config.threads.unwrap_or_else(mining::default_threads)
 }
 
 /// Returns when mining requires a peer: always where the network has boot nodes, for a while where

@@ -109,6 +109,16 @@ pub fn available_threads() -> NonZeroUsize {
 
 /// The fastest kernel on this CPU. Warns once of kernels that are far slower than they should be.
 fn default_kernel() -> Kernel {
+/// The default number of mining threads: all that this machine runs at a time but one, which is left
+/// to everything else, and at least one.
+pub fn default_threads() -> NonZeroUsize {
+    all_but_one(available_threads())
+}
+
+fn all_but_one(threads: NonZeroUsize) -> NonZeroUsize {
+    NonZeroUsize::new(threads.get().saturating_sub(1)).unwrap_or(NonZeroUsize::MIN)
+}
+
     static WARNING: Once = Once::new();
     WARNING.call_once(|| {
         for slow in Kernel::unexpectedly_slow() {

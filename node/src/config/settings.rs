@@ -117,7 +117,7 @@ pub struct Settings {
     /// the time of the genesis block. Default: random, and the clock of this machine.
     #[arg(long, env = "CHAIN_SEED", value_name = "N")]
     pub seed: Option<u64>,
-    /// Number of mining threads [default: one per processor]
+    /// Number of mining threads [default: one per processor but one, at least one]
     #[arg(long, env = "CHAIN_THREADS", value_name = "N")]
     pub threads: Option<NonZeroUsize>,
     /// Mining kernel; `chain bench hash` lists them

@@ -23,7 +23,7 @@ pub struct Args {
     /// Stop after this number of blocks
     #[arg(long, value_name = "N")]
     pub(super) blocks: Option<NonZeroU32>,
-    /// Number of mining threads [default: one per processor]
+    /// Number of mining threads [default: one per processor but one, at least one]
     #[arg(long, value_name = "N")]
     pub(super) threads: Option<NonZeroUsize>,
     /// Mining kernel; `chain bench hash` lists them

@@ -7,7 +7,7 @@ use crate::cli::progress::{ProgressLine, refresh_interval};
 use crate::client::Client;
 use crate::logging;
 use crate::mining;
-use crate::mining::available_threads;
+use crate::mining::default_threads;
 use anyhow::Result;
 use chain::{Address, Params};
 use std::cell::Cell;
@@ -41,7 +41,7 @@ pub(super) async fn mine(
     let (found_sender, mut found_blocks) = mpsc::channel(FOUND);
     let (progress_sender, progress) = watch::channel(None);
     let (_threads_sender, threads) =
-        watch::channel(args.threads.unwrap_or_else(available_threads).get());
+        watch::channel(args.threads.unwrap_or_else(default_threads).get());
     let source = mining::source::remote::RemoteSource::new(client.clone(), params.hrp());
     let mining = mining::mine(source, goal, threads, found_sender, progress_sender);
     let mut mining = std::pin::pin!(mining);
