@@ -152,8 +152,8 @@ fn recurring_job_runs_until_it_is_cancelled() {
     let series = start(&node, json!({"blocks": 1, "every_seconds": 1}));
     assert_eq!((&series["state"], &series["every_seconds"]), (&json!("running"), &json!(1)));
     let runs = |node: &Node| {
-        let listed = node.get(PATH).json()["items"].as_array().unwrap().clone();
-        listed.into_iter().filter(|job| job["series"] == series["id"]).collect::<Vec<_>>()
+        let path = format!("{PATH}?series={}", series["id"].as_str().unwrap());
+        node.get(&path).json()["items"].as_array().unwrap().clone()
     };
     eventually("two runs", || {
         let runs = runs(&node);
@@ -166,7 +166,18 @@ fn recurring_job_runs_until_it_is_cancelled() {
     eventually("another run", || {
         (status(&node, &series)["runs"].as_u64().unwrap() > before).then_some(())
     });
-    node.send("DELETE", &path_of(&series), &json!({}));
+    // The command shows it before jobs that were created later, with its next run, and cancels it.
+    let ended = end_of(&node, &start(&node, json!({"until": {"height": 1}})));
+    let id = series["id"].as_str().unwrap();
+    let (code, stdout, stderr) = run(&["jobs", "--data", data.to_str().unwrap()]);
+    assert_eq!(code, Some(0), "{stderr}");
+    let rows: Vec<&str> = stdout.lines().skip(1).collect();
+    assert_eq!(rows.len(), 2, "{stdout}");
+    assert!(rows[0].starts_with(id) && rows[1].starts_with(ended["id"].as_str().unwrap()));
+    assert!(stdout.contains("next run") && rows[0].contains("1 block every 1 s"), "{stdout}");
+    let listed = jobs(&node, &["list", "--series", id, "--state", "succeeded", "--limit", "1"]);
+    assert_eq!(listed["items"][0]["series"], series["id"]);
+    assert_eq!(jobs(&node, &["cancel", id])["state"], "cancelled");
     let series = status(&node, &series);
     assert_eq!(series["state"], "cancelled");
     for run in runs(&node) {

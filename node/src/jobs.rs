@@ -16,9 +16,10 @@ mod task;
 
 pub use handle::{CreateError, Handle, JobsSummary, Status};
 pub use job::{
-    Failure, FailureKind, Goal, Id, IdempotencyKey, Job, JobSpec, Priority, Start, State, Until,
+    EndedRuns, Failure, FailureKind, Goal, Id, IdempotencyKey, Job, JobSpec, ParseIdError,
+    Priority, Start, State, Until,
 };
-pub use machine::JobRejected;
+pub use machine::{Filter, JobRejected};
 pub use record::MAX_BLOCKS;
 
 use crate::mining::readiness::Readiness;

@@ -90,6 +90,8 @@ pub struct Progress {
     pub hash_rate: f64,
     /// The number of hashes that the mining loop has computed since it started.
     pub hashes: u64,
+    /// The number of blocks to be expected from these hashes at the difficulty of their candidates.
+    pub expected_blocks: f64,
     /// The number of threads that search.
     pub threads: usize,
     /// The number of times a thread of the mining loop was restarted after a panic.
@@ -107,8 +109,6 @@ pub fn available_threads() -> NonZeroUsize {
     std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
 }
 
-/// The fastest kernel on this CPU. Warns once of kernels that are far slower than they should be.
-fn default_kernel() -> Kernel {
 /// The default number of mining threads: all that this machine runs at a time but one, which is left
 /// to everything else, and at least one.
 pub fn default_threads() -> NonZeroUsize {
@@ -119,6 +119,8 @@ fn all_but_one(threads: NonZeroUsize) -> NonZeroUsize {
     NonZeroUsize::new(threads.get().saturating_sub(1)).unwrap_or(NonZeroUsize::MIN)
 }
 
+/// The fastest kernel on this CPU. Warns once of kernels that are far slower than they should be.
+fn default_kernel() -> Kernel {
     static WARNING: Once = Once::new();
     WARNING.call_once(|| {
         for slow in Kernel::unexpectedly_slow() {
@@ -153,6 +155,7 @@ pub async fn mine<S: Source>(
         stopped: Counts::default(),
         blocks: 0,
         work: 0,
+        expectation: Expectation::default(),
         candidate: None,
         waiting_reason: None,
     };
@@ -164,6 +167,27 @@ pub async fn mine<S: Source>(
 struct Counts {
     hashes: u64,
     restarts: u64,
+}
+
+/// The number of blocks to be expected from the hashes so far.
+#[derive(Clone, Copy, Default)]
+struct Expectation {
+    blocks: f64,
+    /// The hashes that are counted in `blocks`.
+    hashes: u64,
+    /// The target of the hashes from then on.
+    target: Option<Target>,
+}
+
+impl Expectation {
+    /// Counts the hashes up to a total of `hashes` at the present target.
+    fn count(&mut self, hashes: u64) {
+        let more = hashes.saturating_sub(self.hashes);
+        self.hashes = self.hashes.max(hashes);
+        if let Some(target) = self.target {
+            self.blocks += more as f64 / f64::from(target.work().value());
+        }
+    }
 }
 
 struct MiningLoop<S> {
@@ -179,6 +203,7 @@ struct MiningLoop<S> {
     blocks: u64,
     /// The number of the present work.
     work: u64,
+    expectation: Expectation,
     candidate: Option<(Candidate, Instant)>,
     /// Why there is no candidate, as last logged.
     waiting_reason: Option<String>,
@@ -285,6 +310,8 @@ impl<S: Source> MiningLoop<S> {
         match candidate {
             Ok(Some(candidate)) => {
                 self.work += 1;
+                self.expectation.count(self.hashes());
+                self.expectation.target = Some(candidate.target);
                 let work = Work::new(self.work, candidate.block.header, candidate.target);
                 if let Some(miner) = &self.miner {
                     miner.set_work(work);
@@ -358,14 +385,22 @@ impl<S: Source> MiningLoop<S> {
         }
     }
 
-    fn publish_progress(&self) {
+    /// The number of hashes of all threads since the start.
+    fn hashes(&self) -> u64 {
+        self.stopped.hashes.saturating_add(self.miner.as_ref().map_or(0, Miner::hashes))
+    }
+
+    fn publish_progress(&mut self) {
+        let hashes = self.hashes();
+        self.expectation.count(hashes);
         let (candidate, miner) = (self.candidate.as_ref(), self.miner.as_ref());
-        let Counts { hashes, restarts } = self.stopped;
+        let restarts = self.stopped.restarts;
         self.progress.send_replace(Some(Progress {
             miner: self.config.miner,
             found: self.blocks,
             hash_rate: miner.map_or(0.0, Miner::hash_rate),
-            hashes: hashes.saturating_add(miner.map_or(0, Miner::hashes)),
+            hashes,
+            expected_blocks: self.expectation.blocks,
             threads: miner.map_or(0, Miner::threads),
             restarts: restarts.saturating_add(miner.map_or(0, Miner::restarts)),
             kernel: self.kernel,

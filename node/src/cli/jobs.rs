@@ -5,18 +5,19 @@ use super::node::{block_on, stop_signal};
 use super::output::{self, Rows, Table, coins, duration, from_now, human_rate, label, print_lines};
 use super::progress::ProgressLine;
 use crate::api::http::page::Page;
-use crate::api::routes::jobs::{Job, Until};
+use crate::api::routes::jobs::{Job, Run, Until};
 use crate::client::{Client, NodeArgs, Response};
-use crate::jobs::State;
+use crate::jobs::{EndedRuns, State};
 use crate::logging;
 use anyhow::{Context, Result, bail};
 use chain::Amount;
 use reqwest::Method;
 use serde_json::json;
+use std::io;
 use std::time::Duration;
 
 /// Most jobs of a list.
-const LIST_LIMIT: &str = "50";
+const LIST_LIMIT: u32 = 50;
 
 /// List, start, cancel and watch mining jobs
 ///
@@ -32,11 +33,8 @@ pub struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    /// List the newest jobs
-    List {
-        #[command(flatten)]
-        node: NodeArgs,
-    },
+    /// List jobs, running ones first; a recurring job is one row
+    List(ListArgs),
     /// Start a mining job with a block count, a stop condition, or neither
     Start(Box<Start>),
     /// Show a job
@@ -44,7 +42,7 @@ enum Command {
         #[command(flatten)]
         job: JobArgs,
     },
-    /// Cancel a job; of a recurring job the current run, too
+    /// Cancel a job; of a recurring job all further runs and the current one
     Cancel {
         #[command(flatten)]
         job: JobArgs,
@@ -54,6 +52,27 @@ enum Command {
         #[command(flatten)]
         job: JobArgs,
     },
+}
+
+#[derive(Debug, clap::Args)]
+struct ListArgs {
+    /// List only jobs in this state
+    #[arg(
+        long, value_name = "STATE",
+        value_parser = ["scheduled", "queued", "running", "succeeded", "failed", "cancelled"]
+    )]
+    state: Option<String>,
+    /// List the runs of this recurring job
+    #[arg(long, value_name = "ID")]
+    series: Option<String>,
+    /// Maximum number of jobs
+    #[arg(
+        long, value_name = "N", default_value_t = LIST_LIMIT,
+        value_parser = clap::value_parser!(u32).range(1..=100)
+    )]
+    limit: u32,
+    #[command(flatten)]
+    node: NodeArgs,
 }
 
 #[derive(Debug, clap::Args)]
@@ -128,8 +147,14 @@ impl Start {
 pub fn run(args: Args, json: bool) -> Result<()> {
     block_on(async {
         match args.command {
-            None => list(&args.node, json).await,
-            Some(Command::List { node }) => list(&node, json).await,
+            None => {
+                list(
+                    ListArgs { state: None, series: None, limit: LIST_LIMIT, node: args.node },
+                    json,
+                )
+                .await
+            }
+            Some(Command::List(args)) => list(args, json).await,
             Some(Command::Start(start)) => {
                 let client = start.node.connect_with_token(start.miner.as_deref()).await?;
                 let path = ["mining", "jobs"];
@@ -151,24 +176,50 @@ pub fn run(args: Args, json: bool) -> Result<()> {
     })
 }
 
-async fn list(node: &NodeArgs, json: bool) -> Result<()> {
+async fn list(args: ListArgs, json: bool) -> Result<()> {
+    let ListArgs { state, series, limit, node } = args;
     let client = node.connect(None).await?;
-    let query = [("limit", LIST_LIMIT)];
+    let limit = limit.to_string();
+    let filters = [("limit", Some(limit)), ("state", state), ("series", series)];
+    let query: Vec<(&str, &str)> = filters
+        .iter()
+        .filter_map(|(name, value)| value.as_deref().map(|value| (*name, value)))
+        .collect();
     let response = client.get_with(&["mining", "jobs"], &query, Duration::ZERO).await?;
+    let none = || "-".to_owned();
     let row = |job: Job| {
         [
             job.id.clone(),
             label(&job.state),
             goal(&job),
+            job.runs.map_or_else(none, |runs| runs.to_string()),
+            start_time(&job).unwrap_or_else(none),
             job.progress.blocks_done.to_string(),
+            luck(&job).unwrap_or_else(none),
             human_rate(job.progress.hashrate),
-            expected(&job).unwrap_or_else(|| "-".to_owned()),
+            expected(&job).unwrap_or_else(none),
             job.miner,
         ]
     };
+    let headings = [
+        "id",
+        "state",
+        "goal",
+        "runs",
+        "next run",
+        "found",
+        "luck",
+        "hash rate",
+        "expected",
+        "miner",
+    ];
     output::print(&response, json, |jobs: Page<Job>| {
-        let table = Table::new(["id", "state", "goal", "found", "hash rate", "expected", "miner"]);
-        jobs.items.into_iter().map(row).fold(table, Table::row).print("no mining jobs")
+        let rows = jobs.items.into_iter().map(row);
+        rows.fold(Table::new(headings), Table::row).print("no mining jobs")?;
+        if jobs.next.is_some() {
+            eprintln!("there are more: narrow the list with --state or --series");
+        }
+        Ok(())
     })
 }
 
@@ -183,18 +234,33 @@ fn print(response: &Response, json: bool) -> Result<()> {
             .row("goal", goal(&job))
             .row("miner", &job.miner)
             .row_if("run of", job.series.as_ref())
-            .row_if("runs", job.runs)
-            .row_if("starts", start_time(&job))
+            .row_if("runs", runs(&job))
+            .row_if(if job.runs.is_some() { "next run" } else { "starts" }, start_time(&job))
             .row("found", progress.blocks_done)
+            .row_if("luck", luck(&job))
             .row("threads", format!("{} of {}", progress.threads, job.threads))
             .row("hashes", progress.hashes)
             .row("hash rate", human_rate(progress.hashrate))
             .row_if("expected", expected(&job))
             .row_if("error", error)
             .print()?;
+        print_runs(job.recent_runs.unwrap_or_default())?;
         let blocks = job.result.into_iter().flat_map(|result| result.blocks);
         print_lines(&blocks.collect::<Vec<_>>())
     })
+}
+
+/// Prints the latest runs of a recurring job.
+fn print_runs(runs: Vec<Run>) -> io::Result<()> {
+    if runs.is_empty() {
+        return Ok(());
+    }
+    let row = |run: Run| {
+        let ended = run.finished_at.map_or_else(|| "-".to_owned(), from_now);
+        [run.id, label(&run.state), run.blocks_done.to_string(), ended]
+    };
+    let table = Table::new(["run", "state", "found", "ended"]);
+    runs.into_iter().map(row).fold(table, Table::row).print("no runs")
 }
 
 async fn watch(client: &Client, id: &str, json: bool) -> Result<()> {
@@ -239,6 +305,26 @@ fn start_time(job: &Job) -> Option<String> {
     let is_due =
         job.state == State::Scheduled || (job.every_seconds.is_some() && !job.state.is_terminal());
     is_due.then(|| from_now(job.not_before))
+}
+
+/// The number of runs of a recurring job, and how many of them have ended with each result.
+fn runs(job: &Job) -> Option<String> {
+    let ended = job.ended_runs?;
+    let EndedRuns { succeeded, failed, cancelled } = ended;
+    let counts = [(succeeded, "succeeded"), (failed, "failed"), (cancelled, "cancelled")];
+    let counts = counts.iter().filter(|(count, _)| *count > 0);
+    let counts: Vec<String> = counts.map(|(count, name)| format!("{count} {name}")).collect();
+    let runs = job.runs?;
+    Some(if counts.is_empty() {
+        runs.to_string()
+    } else {
+        format!("{runs}: {}", counts.join(", "))
+    })
+}
+
+/// The blocks found in percent of those to be expected.
+fn luck(job: &Job) -> Option<String> {
+    job.progress.luck.map(|luck| format!("{:.0} %", luck * 100.0))
 }
 
 /// The expected time to the goal.

@@ -7,50 +7,72 @@ import { on, params, throttled } from './live.js';
 
 const BADGES = { scheduled: '', queued: '', running: 'wait', succeeded: 'good', failed: 'bad', cancelled: 'stale' };
 const FINAL = ['succeeded', 'failed', 'cancelled'];
-/** Jobs shown. */
+/** Jobs shown at first, and with each press of the button more. */
 const LIMIT = 12;
+/** Most jobs of a request. */
+const MAX_LIMIT = 100;
+/** The order of states in the list, that of the API. */
+const ORDER = ['running', 'queued', 'scheduled'];
 
 /** The card; its `load` reads the jobs. */
 export function jobs(signal) {
   const list = h('ul', { class: 'jobs' });
+  const more = h('button', { type: 'button', class: 'more', hidden: true }, 'Show more');
   const known = new Map();
   let isAvailable = false;
+  let limit = LIMIT;
   const show = () => {
-    const newest = [...known.values()].sort((a, b) => b.created_at - a.created_at).slice(0, LIMIT);
-    if (newest.length > 0) replaceContent(list, ...newest.map((job) => h('li', null, renderJob(job, update))));
+    const shown = [...known.values()].sort((a, b) => rank(a) - rank(b) || b.created_at - a.created_at).slice(0, limit);
+    if (shown.length > 0) replaceContent(list, ...shown.map((job) => h('li', null, renderJob(job, update))));
     else list.replaceChildren(h('li', null, isAvailable ? empty('No mining jobs', 'Start one to mine in the background.') : empty('Mining jobs unavailable', 'This node does not support mining jobs.')));
   };
   const update = (job) => {
+    // The recurring job shows its runs.
+    if (job.series) return;
     known.set(job.id, newer(known.get(job.id), job));
     show();
   };
   const load = async () => {
-    const page = await find('/mining/jobs', signal);
+    const page = await find(`/mining/jobs?limit=${limit}`, signal);
     isAvailable = page !== null;
     const before = new Map(known);
     known.clear();
     for (const job of page?.items ?? []) known.set(job.id, newer(before.get(job.id), job));
     form.hidden = !isAvailable;
+    more.hidden = !page?.next || limit >= MAX_LIMIT;
     show();
   };
+  more.addEventListener('click', () => attempt(async () => {
+    limit = Math.min(limit + LIMIT, MAX_LIMIT);
+    await load();
+  }));
   const form = startForm(update);
   on(['job.updated'], signal, update);
   on(['resync', 'reset'], signal, throttled(load));
-  return { element: card('Mining jobs', form, list), load };
+  return { element: card('Mining jobs', form, list, more), load };
+}
+
+/** The position of a job's state in the list; recurring jobs that run come first. */
+function rank(job) {
+  if (job.state === 'running' && job.every_seconds) return -1;
+  const at = ORDER.indexOf(job.state);
+  return at < 0 ? ORDER.length : at;
 }
 
 /** The newer of two versions of a job: a final state is never left, so a later response may still be outdated. */
 const newer = (before, job) => (before && FINAL.includes(before.state) && !FINAL.includes(job.state) ? before : job);
 
 function renderJob(job, update) {
-  const { blocks_done: done = 0, blocks_target: target, hashrate: rate, expected_seconds: expected } = job.progress ?? {};
+  const { blocks_done: done = 0, blocks_target: target, hashrate: rate, expected_seconds: expected, luck } = job.progress ?? {};
   const bar = meter(target ? done / target : job.state === 'succeeded' ? 1 : 0, `${done} of ${target ?? 'unlimited'} blocks`);
-  const cancelButton = FINAL.includes(job.state) ? null : h('button', { type: 'button', 'data-key': job.id, onclick: () => cancel(job, update) }, 'Cancel');
+  const cancelButton = FINAL.includes(job.state) ? null : h('button', { type: 'button', 'data-key': job.id, onclick: () => cancel(job, update) }, job.every_seconds ? 'Cancel all runs' : 'Cancel');
   const last = job.result?.blocks?.at(-1);
+  const start = job.next_run ? [' · next run ', time(job.next_run)] : job.state === 'scheduled' && [' · starts ', time(job.not_before)];
   const details = [
     target ? `${count(done)} of ${plural(target, 'block')}` : plural(done, 'block'),
     job.every_seconds ? `every ${duration(job.every_seconds)}` : null,
-    job.runs ? plural(job.runs, 'run') : null,
+    job.runs ? plural(job.runs, 'run') + results(job.ended_runs) : null,
+    luck ? `luck ${Math.round(luck * 100)} %` : null,
     job.state === 'running' && rate ? hashrate(rate) : null,
     job.state === 'running' && expected ? `next block in about ${duration(expected)}` : null,
     job.waiting ? `waiting for ${job.waiting}` : null,
@@ -58,7 +80,15 @@ function renderJob(job, update) {
   ].filter(Boolean).join(' · ');
   return h('div', { class: 'job' },
     h('div', null, badge(job.state, BADGES[job.state]), h('code', { title: job.id }, String(job.id).slice(0, 8)), h('span', { class: 'quiet' }, time(job.created_at)), job.miner && address(job.miner, { copyable: false }), last && blockLink(last, { copyable: false })),
-    bar.element, h('div', null, h('span', null, details, job.state === 'scheduled' && [' · starts ', time(job.not_before)]), cancelButton));
+    bar.element, h('div', null, h('span', null, details, start), cancelButton),
+    job.recent_runs?.length > 0 && h('div', { class: 'runs' }, job.recent_runs.map((run) =>
+      h('span', { title: `Run ${run.id}: ${plural(run.blocks_done, 'block')}` }, badge(run.state, BADGES[run.state]), run.finished_at && h('span', { class: 'quiet' }, time(run.finished_at))))));
+}
+
+/** How many runs of a recurring job failed or were cancelled. */
+function results({ failed, cancelled } = {}) {
+  const bad = [failed && `${count(failed)} failed`, cancelled && `${count(cancelled)} cancelled`].filter(Boolean);
+  return bad.length > 0 ? ` (${bad.join(', ')})` : '';
 }
 
 async function cancel(job, update) {

@@ -1,7 +1,7 @@
 //! The handle by which the rest of the node sends requests to the task that owns the jobs.
 
 use super::job::{Id, IdempotencyKey, Job, JobSpec, State};
-use super::machine::JobRejected;
+use super::machine::{Filter, JobRejected};
 use crate::mining::Progress;
 use crate::writer::Stopped;
 use chain::block;
@@ -16,9 +16,11 @@ pub struct Status {
     pub job: Job,
     /// The hashes of the job's newest blocks, oldest first; empty in a list.
     pub found: Vec<block::Hash>,
-    /// The number of threads that the job has.
+    /// The newest runs of a recurring job, the newest first.
+    pub runs: Vec<Job>,
+    /// The number of threads that the job has; of a recurring job those of its run.
     pub threads: usize,
-    /// The progress of the job's threads, if it has any.
+    /// The progress of these threads, if there are any.
     pub progress: Option<Progress>,
 }
 
@@ -67,7 +69,7 @@ pub(super) enum Request {
     Create(Box<JobSpec>, Option<IdempotencyKey>, oneshot::Sender<Result<Status, CreateError>>),
     Cancel(Id, oneshot::Sender<Option<Status>>),
     Status(Id, oneshot::Sender<Option<Status>>),
-    List(u64, usize, oneshot::Sender<Vec<Status>>),
+    List(Filter, Option<u64>, usize, oneshot::Sender<Vec<Status>>),
     Summary(oneshot::Sender<JobsSummary>),
 }
 
@@ -101,9 +103,14 @@ impl Handle {
         self.request(|reply| Request::Status(id, reply)).await
     }
 
-    /// At most `limit` jobs with numbers below `below`, the newest first.
-    pub async fn list(&self, below: u64, limit: usize) -> Result<Vec<Status>, Stopped> {
-        self.request(|reply| Request::List(below, limit, reply)).await
+    /// At most `limit` jobs behind a position, in the order of `Job::list_position`.
+    pub async fn list(
+        &self,
+        filter: Filter,
+        after: Option<u64>,
+        limit: usize,
+    ) -> Result<Vec<Status>, Stopped> {
+        self.request(|reply| Request::List(filter, after, limit, reply)).await
     }
 
     /// The totals of all jobs.

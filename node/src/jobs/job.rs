@@ -205,6 +205,39 @@ pub struct Failure {
     pub detail: String,
 }
 
+/// Hashes, and the blocks to be expected from them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Hashing {
+    /// The number of hashes.
+    pub hashes: u64,
+    /// The number of expected blocks, in billionths.
+    pub expected_nanoblocks: u64,
+}
+
+/// The number of runs of a recurring job that have ended, by result.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct EndedRuns {
+    /// Runs that found their blocks.
+    pub succeeded: u64,
+    /// Runs that failed.
+    pub failed: u64,
+    /// Runs that were cancelled.
+    pub cancelled: u64,
+}
+
+impl EndedRuns {
+    /// Counts a run that has ended in this state.
+    pub(super) fn count(&mut self, state: State) {
+        let count = match state {
+            State::Succeeded => &mut self.succeeded,
+            State::Failed => &mut self.failed,
+            State::Cancelled => &mut self.cancelled,
+            State::Scheduled | State::Queued | State::Running => return,
+        };
+        *count = count.saturating_add(1);
+    }
+}
+
 /// The kinds of failures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -245,8 +278,15 @@ pub struct Job {
     pub blocks: u64,
     /// The number of hashes computed.
     pub hashes: u64,
+    /// The number of blocks to be expected from the hashes, in billionths; `None` for a job of a
+    /// version that did not count them.
+    #[serde(default)]
+    pub expected_nanoblocks: Option<u64>,
     /// The number of runs that a recurring job has started.
     pub runs: u64,
+    /// The number of runs of a recurring job that have ended.
+    #[serde(default)]
+    pub ended_runs: EndedRuns,
     /// Why the job failed, if it did.
     pub failure: Option<Failure>,
     /// The height up to which all blocks of the job are counted.
@@ -267,6 +307,45 @@ impl Job {
     /// Whether this is a recurring job, which mines through the jobs that it starts.
     pub fn is_series(&self) -> bool {
         self.spec.every_seconds.is_some()
+    }
+
+    /// The time of the next run in Unix seconds, if this is a recurring job that has not ended.
+    pub fn next_run(&self) -> Option<u64> {
+        (self.is_series() && !self.state.is_terminal()).then_some(self.due_at)
+    }
+
+    /// The number of blocks to be expected from the hashes; `None` if that was not counted.
+    pub fn expected_blocks(&self) -> Option<f64> {
+        self.expected_nanoblocks.map(|expected| expected as f64 / 1e9)
+    }
+
+    /// The blocks found in relation to those to be expected; `None` without hashes.
+    pub fn luck(&self) -> Option<f64> {
+        let expected = self.expected_blocks().filter(|expected| *expected > 0.0)?;
+        Some(self.blocks as f64 / expected)
+    }
+
+    /// The position in lists: first jobs that run, recurring ones before others, then those that wait
+    /// for threads, those that wait for their time, and those that have ended; of each the newest
+    /// first.
+    pub fn list_position(&self) -> u64 {
+        const NUMBERS: u64 = 1 << 56;
+        let rank = match self.state {
+            State::Running if self.is_series() => 0,
+            State::Running => 1,
+            State::Queued => 2,
+            State::Scheduled => 3,
+            State::Succeeded | State::Failed | State::Cancelled => 4,
+        };
+        rank * NUMBERS + (NUMBERS - 1).saturating_sub(self.number)
+    }
+
+    /// Adds hashes that were computed.
+    pub(super) fn add_hashing(&mut self, more: Hashing) {
+        self.hashes = self.hashes.saturating_add(more.hashes);
+        if let Some(expected) = &mut self.expected_nanoblocks {
+            *expected = expected.saturating_add(more.expected_nanoblocks);
+        }
     }
 }
 

@@ -10,9 +10,15 @@
 //! interval. There is one run at a time; intervals that end during a run are skipped. The series
 //! counts the blocks and hashes of its runs. Cancelling it cancels its run.
 
+mod list;
 mod restore;
 
-use super::job::{Failure, Goal, Id, IdempotencyKey, Job, JobSpec, Priority, Start, State, Until};
+pub use list::Filter;
+
+use super::job::{
+    EndedRuns, Failure, Goal, Hashing, Id, IdempotencyKey, Job, JobSpec, Priority, Start, State,
+    Until,
+};
 use super::record::{Change, Entry, MAX_BLOCKS};
 use chain::{Height, block};
 use std::collections::{BTreeMap, HashMap};
@@ -48,8 +54,8 @@ pub enum Input {
     GoalReached(Id),
     /// A job has found a block, which joined the best chain.
     BlockFound { id: Id, block: block::Hash, height: Height },
-    /// A job has computed this many more hashes.
-    Hashed(Id, u64),
+    /// A job has computed more hashes.
+    Hashed(Id, Hashing),
     /// A job cannot continue.
     Failed(Id, Failure),
 }
@@ -168,10 +174,8 @@ impl Machine {
             Input::GoalReached(id) => self.finish(id, State::Succeeded, None, now),
             Input::Failed(id, failure) => self.finish(id, State::Failed, Some(failure), now),
             Input::BlockFound { id, block, height } => self.record_block(id, block, height, now),
-            Input::Hashed(id, hashes) => {
-                self.update_with_series(id, |entry| {
-                    entry.job.hashes = entry.job.hashes.saturating_add(hashes);
-                });
+            Input::Hashed(id, more) => {
+                self.update_with_series(id, |entry| entry.job.add_hashing(more));
             }
         }
         self.advance(now);
@@ -200,9 +204,9 @@ impl Machine {
         Some((&entry.job, &entry.found, entry.threads))
     }
 
-    /// The jobs with numbers below `below` and their threads, the newest first.
-    pub fn newest(&self, below: u64) -> impl Iterator<Item = (&Job, usize)> {
-        self.jobs.range(..below).rev().map(|(_, entry)| (&entry.job, entry.threads))
+    /// All jobs and their threads, the newest first.
+    pub fn newest(&self) -> impl Iterator<Item = (&Job, usize)> {
+        self.jobs.values().rev().map(|entry| (&entry.job, entry.threads))
     }
 
     /// The jobs that have not ended.
@@ -261,7 +265,9 @@ impl Machine {
             finished_at: None,
             blocks: 0,
             hashes: 0,
+            expected_nanoblocks: Some(0),
             runs: 0,
+            ended_runs: EndedRuns::default(),
             failure: None,
             counted_to: height,
             key,
@@ -399,7 +405,13 @@ impl Machine {
         if is_done {
             self.finish(id, State::Succeeded, None, now);
         }
-        self.actions.push(Action::Publish(id));
+        self.publish_with_series(id);
+    }
+
+    /// Publishes a job, and its series if it is a run.
+    fn publish_with_series(&mut self, id: Id) {
+        let series = self.entry(id).and_then(|entry| entry.job.series);
+        self.actions.extend([Some(id), series].into_iter().flatten().map(Action::Publish));
     }
 
     /// Changes a job, and its series if it is a run.
@@ -425,8 +437,13 @@ impl Machine {
         entry.change = Change::Now;
         entry.threads = 0;
         let has_started = entry.job.started_at.is_some() && !entry.job.is_series();
+        let series = entry.job.series;
         self.actions.extend(has_started.then_some(Action::StopMining(id)));
-        self.actions.push(Action::Publish(id));
+        if let Some(series) = series.and_then(|series| self.entry(series)) {
+            series.job.ended_runs.count(state);
+            series.change = series.change.max(Change::Later);
+        }
+        self.publish_with_series(id);
         let runs: Vec<Id> =
             self.open().filter(|job| job.series == Some(id)).map(|job| job.id).collect();
         for run in runs {
@@ -447,10 +464,12 @@ impl Machine {
         if count <= MAX_FINISHED && hashes <= MAX_FINISHED_HASHES && !many_runs(&runs) {
             return;
         }
-        let mut ends: Vec<_> =
-            finished.map(|entry| (entry.job.finished_at, entry.job.number)).collect();
+        let mut ends: Vec<_> = finished
+            .map(|Entry { job, .. }| (job.finished_at, job.is_series(), job.number))
+            .collect();
+        // A series that ends together with its run stays longer than it.
         ends.sort_unstable();
-        for (_, number) in ends {
+        for (.., number) in ends {
             let Some(entry) = self.jobs.get(&number) else { continue };
             let siblings = entry.job.series.and_then(|series| runs.get_mut(&series));
             let too_many = count > MAX_FINISHED || hashes > MAX_FINISHED_HASHES;

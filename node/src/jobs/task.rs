@@ -1,7 +1,7 @@
 //! The task that owns the jobs: acts on the decisions of the machine, and reports to it what happens.
 
 use super::handle::{CreateError, JobsSummary, Request, Status};
-use super::job::{Failure, FailureKind, Goal, Id, Job, Until};
+use super::job::{Failure, FailureKind, Goal, Hashing, Id, Job, Until};
 use super::machine::{Action, Input, Machine, Now};
 use super::record::Record;
 use crate::clock::interval;
@@ -49,8 +49,8 @@ pub(super) struct Running {
     /// Sets the number of threads; the loop ends once this is dropped.
     threads: Option<watch::Sender<usize>>,
     progress: watch::Receiver<Option<Progress>>,
-    /// The number of hashes that the machine has counted.
-    counted: u64,
+    /// The hashes that the machine has counted.
+    counted: Hashing,
 }
 
 impl Running {
@@ -58,9 +58,16 @@ impl Running {
         self.progress.borrow().clone()
     }
 
-    fn uncounted(&self) -> u64 {
-        let hashes = self.progress.borrow().as_ref().map_or(0, |progress| progress.hashes);
-        hashes.saturating_sub(self.counted)
+    fn uncounted(&self) -> Hashing {
+        let progress = self.progress.borrow();
+        let Some(Progress { hashes, expected_blocks, .. }) = &*progress else {
+            return Hashing::default();
+        };
+        let nanoblocks = (expected_blocks * 1e9) as u64;
+        Hashing {
+            hashes: hashes.saturating_sub(self.counted.hashes),
+            expected_nanoblocks: nanoblocks.saturating_sub(self.counted.expected_nanoblocks),
+        }
     }
 }
 
@@ -174,8 +181,8 @@ impl JobsTask {
                 let _ = reply.send(self.status(id));
             }
             Request::Status(id, reply) => drop(reply.send(self.status(id))),
-            Request::List(below, limit, reply) => {
-                let listed = self.machine.newest(below).take(limit);
+            Request::List(filter, after, limit, reply) => {
+                let listed = self.machine.list(filter, after, limit).into_iter();
                 let status = |(job, threads)| self.with_progress(job, threads);
                 let _ = reply.send(listed.map(status).collect());
             }
@@ -190,11 +197,18 @@ impl JobsTask {
     }
 
     fn with_progress(&self, job: &Job, threads: usize) -> Status {
-        let running = self.running.get(&job.id);
-        let uncounted = running.map_or(0, Running::uncounted);
-        let job = Job { hashes: job.hashes.saturating_add(uncounted), ..job.clone() };
+        let runs: Vec<Job> = match job.is_series() {
+            true => self.machine.recent_runs(job.id).cloned().collect(),
+            false => Vec::new(),
+        };
+        // A recurring job mines through its run, which is the newest one.
+        let run = runs.first().filter(|run| !run.state.is_terminal()).map(|run| run.id);
+        let threads = run.and_then(|run| self.machine.job(run)).map_or(threads, |(.., it)| it);
+        let running = self.running.get(&run.unwrap_or(job.id));
+        let mut job = job.clone();
+        job.add_hashing(running.map(Running::uncounted).unwrap_or_default());
         let progress = running.filter(|_| !job.state.is_terminal()).and_then(Running::progress);
-        Status { job, found: Vec::new(), threads, progress }
+        Status { job, found: Vec::new(), runs, threads, progress }
     }
 
     fn summary(&self) -> JobsSummary {
@@ -262,10 +276,12 @@ impl JobsTask {
     fn count_hashes(&mut self) {
         let now = self.now();
         for (id, running) in &mut self.running {
-            let hashes = running.uncounted();
-            running.counted = running.counted.saturating_add(hashes);
-            if hashes > 0 {
-                self.machine.step(Input::Hashed(*id, hashes), now);
+            let more = running.uncounted();
+            let Hashing { hashes, expected_nanoblocks } = &mut running.counted;
+            *hashes = hashes.saturating_add(more.hashes);
+            *expected_nanoblocks = expected_nanoblocks.saturating_add(more.expected_nanoblocks);
+            if more != Hashing::default() {
+                self.machine.step(Input::Hashed(*id, more), now);
             }
         }
     }
@@ -409,7 +425,8 @@ impl JobsTask {
             let reason = mining.await.map_err(anyhow::Error::from).flatten();
             let _ = reports.send((id, Report::Ended(reason))).await;
         });
-        self.running.insert(id, Running { threads: Some(threads), progress, counted: 0 });
+        self.running
+            .insert(id, Running { threads: Some(threads), progress, counted: Hashing::default() });
     }
 }
 

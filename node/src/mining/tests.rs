@@ -124,6 +124,7 @@ async fn block_found_before_suspend_or_step_of_the_clock_is_not_submitted_after_
         stopped: Counts::default(),
         blocks: 0,
         work: 1,
+        expectation: Expectation::default(),
         candidate: None,
         waiting_reason: None,
     };
@@ -138,4 +139,27 @@ async fn block_found_before_suspend_or_step_of_the_clock_is_not_submitted_after_
         assert!(next.unwrap() <= Instant::now());
         assert_eq!(submitted.lock().unwrap().len(), count);
     }
+}
+
+#[test]
+fn hashes_are_weighed_by_the_target_that_they_were_for() {
+    let target = |leading: u8| {
+        let mut bytes = [0xff; 32];
+        bytes[0] = leading;
+        Some(Target::from_be_bytes(bytes).unwrap())
+    };
+    let mut expectation = Expectation { target: target(0x7f), ..Expectation::default() };
+    expectation.count(10);
+    // The same total again, as when the progress is published.
+    expectation.count(10);
+    assert_eq!((expectation.blocks, expectation.hashes), (5.0, 10));
+    expectation.target = target(0x3f);
+    expectation.count(30);
+    assert_eq!((expectation.blocks, expectation.hashes), (10.0, 30));
+}
+
+#[test]
+fn a_processor_is_left_to_the_machine_by_default() {
+    let default = |threads| all_but_one(NonZeroUsize::new(threads).unwrap()).get();
+    assert_eq!([1, 2, 3, 64].map(default), [1, 1, 2, 63]);
 }

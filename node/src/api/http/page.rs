@@ -34,6 +34,11 @@ pub struct PageQuery {
 }
 
 impl PageQuery {
+    /// The query with these parameters.
+    pub fn new(limit: Option<Digits>, cursor: Option<String>) -> PageQuery {
+        PageQuery { limit, cursor }
+    }
+
     /// The query of the first page of the largest size.
     pub fn first() -> PageQuery {
         PageQuery { limit: Some(Digits(MAX_LIMIT)), cursor: None }
@@ -73,7 +78,7 @@ pub enum List {
     AccountHistory,
     /// The unconfirmed transactions. The position is the arrival number of the last one.
     Mempool,
-    /// The mining jobs, bound to no block. The position is the number of the last one.
+    /// The mining jobs, bound to no block. The position is that of the last one.
     Jobs,
     /// The tips of all branches, bound to the hash of the last one. The position is its height, or
     /// `u64::MAX` for the best chain.

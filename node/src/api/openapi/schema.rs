@@ -47,6 +47,7 @@ string_schemas! {
     TransactionId "^[0-9a-f]{64}$" "transaction-id" "A transaction id.";
     BlockId "^(tip|[0-9]{1,10}|[0-9a-f]{64})$" "block-id" "A block height, a block hash, or `tip`.";
     Digest "^[0-9a-f]{64}$" "digest" "32 bytes in hexadecimal.";
+    JobId "^[0-9a-f]{8}$" "job-id" "The id of a mining job.";
     Bits "^[0-9a-f]{8}$" "bits" "A target in the compact format of headers.";
     Hex "^([0-9a-f]{2})*$" "hex" "Bytes in lower-case hexadecimal.";
     AddressText "" "address"

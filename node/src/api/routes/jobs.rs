@@ -12,8 +12,8 @@ use crate::api::openapi::schema::{Digits, Integer};
 use crate::api::routes::{transactions, transfer};
 use crate::auth::Token;
 use crate::jobs::{
-    self, CreateError, Failure, FailureKind, Goal, Id, IdempotencyKey, JobRejected, Priority,
-    Start, State, Status,
+    self, CreateError, EndedRuns, Failure, FailureKind, Filter, Goal, Id, IdempotencyKey,
+    JobRejected, Priority, Start, State, Status,
 };
 use crate::shutdown::shutdown_requested;
 use crate::state::NodeState;
@@ -40,12 +40,23 @@ pub fn routes(token: &Token) -> Routes {
             .errors(&[Kind::NO_MINER, Kind::INVALID_JOB, Kind::IDEMPOTENCY_KEY_USED])
             .errors(&[Kind::TOO_MANY_JOBS, Kind::DISK_FULL]),
         delete("/v1/mining/jobs/{id}", "Cancel a mining job", cancel)
+            .description(
+                "A recurring job starts no more runs, and its present run is cancelled. Cancelling a \
+                 run leaves the recurring job as it is.",
+            )
             .response::<Job>(200, "The job has ended.")
             .errors(&[Kind::DISK_FULL]),
     ]);
     Routes::new([
-        get("/v1/mining/jobs", "List mining jobs, newest first", list)
-            .returns_page::<Job>(&[List::Jobs]),
+        get("/v1/mining/jobs", "List mining jobs, running ones first", list)
+            .description(
+                "A recurring job is one item with its latest runs; `series` lists all its runs. The \
+                 order is: running jobs, recurring ones before others; then queued, scheduled and \
+                 ended jobs; the newest first among these. A job that changes its state meanwhile may \
+                 be on two pages or on none.",
+            )
+            .returns_page::<Job>(&[List::Jobs])
+            .errors(&[Kind::NOT_FOUND]),
         get("/v1/mining/jobs/{id}", "Get a mining job", get_job)
             .description(
                 "With `wait`, the response waits for a change of state, at most that many seconds.",
@@ -112,6 +123,12 @@ pub struct Job {
     pub series: Option<String>,
     /// The number of runs of a recurring job so far.
     pub runs: Option<u64>,
+    /// The number of runs of a recurring job that have ended, by result.
+    pub ended_runs: Option<EndedRuns>,
+    /// The time of the next run, of a recurring job that has not ended.
+    pub next_run: Option<u64>,
+    /// The latest runs of a recurring job, newest first.
+    pub recent_runs: Option<Vec<Run>>,
     /// The time of the request.
     pub created_at: u64,
     /// The time it first had threads.
@@ -150,7 +167,23 @@ pub struct Until {
     pub balance: Option<u64>,
 }
 
-/// The progress of a job.
+/// A run of a recurring job, which is a job of its own. Times are Unix seconds.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "JobRun")]
+pub struct Run {
+    /// The id of the run.
+    pub id: String,
+    /// The state of the run.
+    pub state: State,
+    /// The number of blocks found that were in the best chain when submitted.
+    pub blocks_done: u64,
+    /// The time it first had threads.
+    pub started_at: Option<u64>,
+    /// The time it ended.
+    pub finished_at: Option<u64>,
+}
+
+/// The progress of a job; that of a recurring job includes all its runs.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "JobProgress")]
 pub struct Progress {
@@ -160,6 +193,12 @@ pub struct Progress {
     pub blocks_target: Option<u32>,
     /// The number of hashes so far.
     pub hashes: u64,
+    /// The number of blocks to be expected from these hashes at the difficulties of their blocks; null
+    /// for a job of an earlier version.
+    pub expected_blocks: Option<f64>,
+    /// The number of blocks found in relation to the expected ones: above 1 is luck; null before
+    /// the first hash.
+    pub luck: Option<f64>,
     /// The hash rate in hashes per second.
     pub hashrate: f64,
     /// The expected remaining time in seconds, exact for a stop time; null if unknown.
@@ -174,6 +213,39 @@ pub struct Progress {
 pub struct Outcome {
     /// The hashes of the blocks found, oldest first; without a block target the newest 10,000.
     pub blocks: Vec<String>,
+}
+
+/// The query of a list of jobs.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct JobsQuery {
+    #[schemars(range(min = 1, max = 100))]
+    limit: Option<Digits>,
+    cursor: Option<String>,
+    /// The state of the jobs to list.
+    state: Option<State>,
+    /// The id of the recurring job whose runs to list.
+    #[schemars(with = "Option<crate::api::openapi::schema::JobId>")]
+    series: Option<String>,
+}
+
+impl JobsQuery {
+    /// The jobs to list.
+    async fn filter(&self, node: &NodeState) -> Result<Filter, Problem> {
+        let Some(id) = self.series.as_deref() else {
+            return Ok(Filter { state: self.state, series: None });
+        };
+        if id.len() != 8 || !id.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+            let detail = format!("series: {}", jobs::ParseIdError);
+            return Err(Problem::new(Kind::BAD_REQUEST, detail));
+        }
+        let job = find_job(node, id).await?.job;
+        if !job.is_series() {
+            let detail = format!("series: the mining job `{id}` is not recurring");
+            return Err(Problem::new(Kind::NOT_FOUND, detail));
+        }
+        Ok(Filter { state: self.state, series: Some(job.id) })
+    }
 }
 
 /// The query of a long poll for a job.
@@ -201,14 +273,16 @@ pub async fn create(
 pub async fn list(
     Of(node): Of<Arc<NodeState>>,
     uri: Uri,
-    Query(query): Query<PageQuery>,
+    Query(query): Query<JobsQuery>,
 ) -> Result<Response, Problem> {
+    let filter = query.filter(&node).await?;
+    let query = PageQuery::new(query.limit, query.cursor);
     let (limit, cursor) = (query.limit()?, query.cursor(&[List::Jobs])?);
-    let below = cursor.map_or(u64::MAX, |cursor| cursor.position);
-    let mut jobs = node.jobs.list(below, limit.saturating_add(1)).await?;
+    let after = cursor.map(|cursor| cursor.position);
+    let mut jobs = node.jobs.list(filter, after, limit.saturating_add(1)).await?;
     let more = jobs.len() > limit;
     jobs.truncate(limit);
-    let last = jobs.last().filter(|_| more).map(|last| last.job.number);
+    let last = jobs.last().filter(|_| more).map(|last| last.job.list_position());
     let cursor = |position| Cursor { list: List::Jobs, bound: block::Hash::ZERO, position };
     let next = last.map(|last| cursor(last).encode());
     let items = jobs.iter().map(|status| job_response(&node, status, false)).collect();
@@ -410,7 +484,7 @@ impl From<&Failure> for Problem {
 
 /// The JSON of a job; the result is included only in the response for a single job.
 pub fn job_response(node: &NodeState, status: &Status, is_alone: bool) -> Job {
-    let Status { job, found, threads, progress } = status;
+    let Status { job, found, runs, threads, progress } = status;
     let order = &job.spec;
     let outcome = || Outcome { blocks: found.iter().map(ToString::to_string).collect() };
     let waiting = match job.state {
@@ -435,6 +509,9 @@ pub fn job_response(node: &NodeState, status: &Status, is_alone: bool) -> Job {
         priority: order.priority,
         series: job.series.map(|series| series.to_string()),
         runs: job.is_series().then_some(job.runs),
+        ended_runs: job.is_series().then_some(job.ended_runs),
+        next_run: job.next_run(),
+        recent_runs: job.is_series().then(|| runs.iter().map(Run::new).collect()),
         created_at: job.created_at,
         started_at: job.started_at,
         finished_at: job.finished_at,
@@ -442,6 +519,8 @@ pub fn job_response(node: &NodeState, status: &Status, is_alone: bool) -> Job {
             blocks_done: job.blocks,
             blocks_target: job.target().map(NonZeroU32::get).filter(|_| !job.is_series()),
             hashes: job.hashes,
+            expected_blocks: job.expected_blocks(),
+            luck: job.luck(),
             hashrate: progress.as_ref().map_or(0.0, |progress| progress.hash_rate),
             expected_seconds: expected_seconds(status),
             threads: *threads,
@@ -452,6 +531,18 @@ pub fn job_response(node: &NodeState, status: &Status, is_alone: bool) -> Job {
             .failure
             .as_ref()
             .map(|failure| serde_json::to_value(Problem::from(failure)).unwrap_or_default()),
+    }
+}
+
+impl Run {
+    fn new(run: &jobs::Job) -> Run {
+        Run {
+            id: run.id.to_string(),
+            state: run.state,
+            blocks_done: run.blocks,
+            started_at: run.started_at,
+            finished_at: run.finished_at,
+        }
     }
 }
 
@@ -474,7 +565,7 @@ impl From<jobs::Until> for Until {
 /// The expected remaining time. Mining is memoryless: each missing block costs the expected number of
 /// hashes of its target, however many were computed already.
 fn expected_seconds(Status { job, progress, .. }: &Status) -> Option<f64> {
-    if job.state.is_terminal() {
+    if job.state.is_terminal() || job.is_series() {
         return None;
     }
     match job.spec.goal {

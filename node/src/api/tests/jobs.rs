@@ -200,6 +200,68 @@ async fn idempotency_key_returns_the_same_job() {
     }
 }
 
+#[tokio::test]
+async fn list_has_running_jobs_first_and_folds_the_runs_of_a_recurring_job() {
+    let world = world().await;
+    let series = world.start(json!({"blocks": 1, "every_seconds": 1})).await;
+    assert_eq!(
+        (&series["runs"], &series["recent_runs"][0]["state"]),
+        (&json!(1), &json!("running"))
+    );
+    let ended = world.end_of(&world.start(json!({"blocks": 2})).await).await;
+    assert_eq!((&ended["ended_runs"], &ended["recent_runs"]), (&Value::Null, &Value::Null));
+    let progress = &ended["progress"];
+    let (expected, luck) = (&progress["expected_blocks"], progress["luck"].as_f64().unwrap());
+    assert_eq!(luck, 2.0 / expected.as_f64().unwrap());
+    let scheduled = world.start(json!({"not_before": LATER})).await;
+    let mut updates = world.node().jobs.updates();
+    // Each run is reported as a change of the recurring job, too.
+    let is_two_runs = |job: &crate::jobs::Job| job.ended_runs.succeeded >= 2;
+    while !is_two_runs(
+        &world
+            .node()
+            .jobs
+            .job(series["id"].as_str().unwrap().parse().unwrap())
+            .await
+            .unwrap()
+            .unwrap()
+            .job,
+    ) {
+        updates.recv().await.unwrap();
+    }
+    let query = |query: &str| format!("{PATH}?{query}");
+    let ids = async |query: &str| -> Vec<Value> {
+        let (items, _) = world.get(query).await.page();
+        items.iter().map(|job| job["id"].clone()).collect()
+    };
+    let (items, _) = world.get(PATH).await.page();
+    let listed: Vec<&Value> = items.iter().map(|job| &job["id"]).collect();
+    assert_eq!(listed, [&series["id"], &scheduled["id"], &ended["id"]]);
+    let now = &items[0];
+    let due = now["created_at"].as_u64().unwrap() + now["runs"].as_u64().unwrap();
+    assert!(now["next_run"].as_u64() >= Some(due) && now["next_run"] == now["not_before"], "{now}");
+    assert!(now["ended_runs"]["succeeded"].as_u64() >= Some(2), "{now}");
+    let runs = now["recent_runs"].as_array().unwrap();
+    assert!(runs.len() >= 2 && runs[1]["state"] == "succeeded" && runs[1]["blocks_done"] == 1);
+    let id = series["id"].as_str().unwrap();
+    let of_series = ids(&query(&format!("series={id}&state=succeeded"))).await;
+    assert!(of_series.len() >= 2 && of_series.contains(&runs[1]["id"]), "{of_series:?}");
+    assert_eq!(ids(&query("state=scheduled")).await, [scheduled["id"].clone()]);
+    assert_eq!(ids(&query("state=failed")).await, Vec::<Value>::new());
+    for wrong in ["state=done", "state=", "state=Running", "series=", "series=xyz", "serie=1"] {
+        world.get(&query(wrong)).await.problem(400, "bad-request");
+    }
+    for missing in ["00000000", "00000001", ended["id"].as_str().unwrap()] {
+        world.get(&query(&format!("series={missing}"))).await.problem(404, "not-found");
+    }
+    // Cancelling the recurring job ends all its runs.
+    let cancelled = world.delete(&path_of(&series)).await.json();
+    assert_eq!((&cancelled["state"], &cancelled["next_run"]), (&json!("cancelled"), &Value::Null));
+    let (runs, _) = world.get(&query(&format!("series={id}"))).await.page();
+    assert!(runs.iter().all(|run| !run["finished_at"].is_null()), "{runs:?}");
+    assert_eq!(ids(PATH).await, [&scheduled, &ended, &series].map(|job| job["id"].clone()));
+}
+
 // R14
 #[tokio::test]
 async fn creating_and_cancelling_jobs_requires_token() {
@@ -219,7 +281,7 @@ async fn creating_and_cancelling_jobs_requires_token() {
 }
 
 #[tokio::test]
-async fn jobs_are_paginated_newest_first() {
+async fn jobs_of_a_state_are_paginated_newest_first() {
     let world = world().await;
     let mut ids = Vec::new();
     for _ in 0..5 {

@@ -1,7 +1,7 @@
 //! Jobs and their journal: records of changes, and restoring the jobs at the next start.
 
 use super::{Machine, Now};
-use crate::jobs::job::{Failure, FailureKind, Id, Job, JobSpec, Priority, Start, State};
+use crate::jobs::job::{Failure, FailureKind, Hashing, Id, Job, JobSpec, Priority, Start, State};
 use crate::jobs::record::{Change, Entry, Record};
 use chain::Height;
 use std::time::Duration;
@@ -38,19 +38,19 @@ impl Machine {
     pub fn replay(&mut self, record: Record) {
         let Record { job, found, is_complete } = record;
         let (id, series) = (job.id, job.series);
-        let hashes = job.hashes;
-        let is_series = job.is_series();
+        let (is_series, state) = (job.is_series(), job.state);
+        let total = hashing(&job);
         let before = match self.entry(id) {
             None => {
                 self.add(Entry::new(job));
-                0
+                None
             }
             Some(entry) if is_series && !is_complete => {
-                let (blocks, hashes) = (entry.job.blocks, entry.job.hashes);
-                entry.job = Job { blocks, hashes, ..job };
+                let Job { blocks, hashes, expected_nanoblocks, ended_runs, .. } = entry.job;
+                entry.job = Job { blocks, hashes, expected_nanoblocks, ended_runs, ..job };
                 return;
             }
-            Some(entry) => std::mem::replace(&mut entry.job, job).hashes,
+            Some(entry) => Some(std::mem::replace(&mut entry.job, job)),
         };
         let Some(entry) = self.entry(id) else { return };
         if is_complete {
@@ -61,8 +61,16 @@ impl Machine {
             && let Some(series) = self.entry(series)
         {
             series.job.blocks = series.job.blocks.saturating_add(found.len() as u64);
-            let more = hashes.saturating_sub(before);
-            series.job.hashes = series.job.hashes.saturating_add(more);
+            let counted = before.as_ref().map(hashing).unwrap_or_default();
+            series.job.add_hashing(Hashing {
+                hashes: total.hashes.saturating_sub(counted.hashes),
+                expected_nanoblocks: total
+                    .expected_nanoblocks
+                    .saturating_sub(counted.expected_nanoblocks),
+            });
+            if before.is_none_or(|before| !before.state.is_terminal()) {
+                series.job.ended_runs.count(state);
+            }
             series.remember(&found);
         }
     }
@@ -121,4 +129,9 @@ impl Machine {
         }
         self.advance(now);
     }
+}
+
+/// The hashes of a job so far.
+fn hashing(job: &Job) -> Hashing {
+    Hashing { hashes: job.hashes, expected_nanoblocks: job.expected_nanoblocks.unwrap_or_default() }
 }

@@ -179,7 +179,7 @@ fn runs_of_recurring_job_do_not_drift_or_overlap() {
     let series = machine.add_job(series, at(0));
     machine.expect(series, State::Scheduled, 0);
     let runs = |machine: &Machine| {
-        let runs = machine.newest(u64::MAX).filter(|(job, _)| job.series == Some(series));
+        let runs = machine.newest().filter(|(job, _)| job.series == Some(series));
         runs.map(|(job, _)| job.id).collect::<Vec<_>>()
     };
     machine.step(Input::Tick, at(7));
@@ -219,6 +219,83 @@ fn runs_of_recurring_job_do_not_drift_or_overlap() {
 }
 
 #[test]
+fn five_hundred_runs_are_one_item_of_the_list_before_other_jobs() {
+    let mut machine = machine();
+    let every = NonZeroU64::new(60);
+    let series = machine.add_job(JobSpec { every_seconds: every, ..blocks(1, 2) }, at(0));
+    for run in 0..500 {
+        let now = at(60 * run);
+        machine.step(Input::Tick, now);
+        let id = machine.recent_runs(series).next().unwrap().id;
+        machine
+            .step(Input::Hashed(id, Hashing { hashes: 7, expected_nanoblocks: 500_000_000 }), now);
+        match run % 100 {
+            0 => machine.step(Input::Cancel(id), now),
+            _ => machine.find_block(id, run + 1, now),
+        }
+    }
+    let now = at(60 * 499 + 1);
+    let scheduled = machine.add_job(JobSpec { start: Start::In(9_000), ..blocks(1, 1) }, now);
+    let ended = machine.add_job(blocks(1, 1), now);
+    machine.step(Input::Cancel(ended), now);
+    let running = machine.add_job(blocks(1, 4), now);
+    let queued = machine.add_job(blocks(1, 1), now);
+    let listed = |machine: &Machine, filter, after, limit| -> Vec<Id> {
+        machine.list(filter, after, limit).iter().map(|(job, _)| job.id).collect()
+    };
+    let all = [series, running, queued, scheduled, ended];
+    assert_eq!(listed(&machine, Filter::default(), None, 100), all);
+    // Pages are continued behind the last job.
+    for (at, id) in all.iter().enumerate() {
+        let position = machine.job(*id).unwrap().0.list_position();
+        assert_eq!(listed(&machine, Filter::default(), Some(position), 100), all[at + 1..]);
+    }
+    assert_eq!(listed(&machine, Filter::default(), None, 2), all[..2]);
+    let of_state = |state| Filter { state: Some(state), series: None };
+    assert_eq!(listed(&machine, of_state(State::Running), None, 100), [series, running]);
+    assert_eq!(listed(&machine, of_state(State::Cancelled), None, 100), [ended]);
+
+    let (job, ..) = machine.job(series).unwrap();
+    assert_eq!((job.runs, job.next_run()), (500, Some(START + 60 * 500)));
+    assert_eq!(job.ended_runs, EndedRuns { succeeded: 495, failed: 0, cancelled: 5 });
+    assert_eq!((job.hashes, job.expected_blocks(), job.luck()), (3_500, Some(250.0), Some(1.98)));
+    // The newest runs are remembered.
+    let runs = Filter { state: None, series: Some(series) };
+    let runs = listed(&machine, runs, None, MAX_OPEN);
+    assert_eq!(runs.len(), MAX_FINISHED_RUNS);
+    let recent: Vec<Id> = machine.recent_runs(series).map(|run| run.id).collect();
+    assert_eq!(recent, runs[..5]);
+    assert!(listed(&machine, Filter { state: None, series: Some(running) }, None, 9).is_empty());
+
+    // The run that is due ends with the series, which stays before its runs in memory.
+    machine.step(Input::Tick, at(60 * 500));
+    machine.step(Input::Cancel(series), at(60 * 500));
+    let (job, ..) = machine.job(series).unwrap();
+    assert_eq!((job.state, job.next_run()), (State::Cancelled, None));
+    assert_eq!(job.ended_runs, EndedRuns { succeeded: 495, failed: 0, cancelled: 6 });
+    assert_eq!(listed(&machine, Filter::default(), None, 1), [running]);
+    // Where the series is forgotten first, its runs are listed.
+    let number = job.number;
+    machine.jobs.remove(&number);
+    machine.numbers.remove(&series);
+    assert_eq!(listed(&machine, Filter::default(), None, MAX_OPEN).len(), 4 + MAX_FINISHED_RUNS);
+}
+
+#[test]
+fn journal_of_earlier_version_restores_jobs_without_luck() {
+    let mut machine = machine();
+    let id = machine.add_job(blocks(9, 1), at(0));
+    machine.find_block(id, 1, at(1));
+    let mut record = serde_json::to_value(&machine.all_records()[0]).unwrap();
+    let job = record["job"].as_object_mut().unwrap();
+    assert!(job.remove("expected_nanoblocks").is_some() && job.remove("ended_runs").is_some());
+    let mut machine = Machine::replayed(&[serde_json::from_value(record).unwrap()]);
+    machine.step(Input::Hashed(id, Hashing { hashes: 7, expected_nanoblocks: 5 }), at(2));
+    let (job, ..) = machine.job(id).unwrap();
+    assert_eq!((job.hashes, job.expected_nanoblocks, job.luck()), (7, None, None));
+}
+
+#[test]
 fn rejects_invalid_specs() {
     let mut machine = machine();
     let mut rejection = |spec| machine.create(spec, None, Height::GENESIS, at(0)).unwrap_err();
@@ -226,7 +303,7 @@ fn rejects_invalid_specs() {
     assert_eq!(rejection(blocks(MAX_BLOCKS + 1, 1)), JobRejected::Blocks(MAX_BLOCKS + 1));
     let endless = JobSpec { every_seconds: NonZeroU64::new(1), ..spec(Goal::Forever, 1) };
     assert_eq!(rejection(endless), JobRejected::EndlessRuns);
-    assert_eq!(machine.newest(u64::MAX).count(), 0);
+    assert_eq!(machine.newest().count(), 0);
 }
 
 #[test]
@@ -260,7 +337,7 @@ fn limits_open_and_remembered_jobs() {
     machine.step(Input::Cancel(after), at(4));
     assert!(machine.job(ids[MAX_OPEN - 1]).is_some() != machine.job(ids[0]).is_some());
     assert!(machine.job(after).is_some());
-    assert_eq!(machine.newest(u64::MAX).count(), MAX_FINISHED);
+    assert_eq!(machine.newest().count(), MAX_FINISHED);
 }
 
 #[test]
@@ -387,7 +464,7 @@ proptest! {
                 Event::Found(at, number) => id(at).map(|id| {
                     Input::BlockFound { id, block: block(number), height: Height::new(3) }
                 }),
-                Event::Hashed(at, hashes) => id(at).map(|id| Input::Hashed(id, hashes)),
+                Event::Hashed(at, hashes) => id(at).map(|id| Input::Hashed(id, Hashing { hashes, expected_nanoblocks: 3 * hashes })),
                 Event::Pass { seconds, jump } => {
                     now.elapsed += Duration::from_secs(seconds);
                     now.unix = now.unix.saturating_add(seconds).saturating_add_signed(jump);
@@ -414,7 +491,7 @@ proptest! {
                 // The limit holds after every action, not only after all of them.
                 prop_assert!(threads.values().sum::<usize>() <= MAX_THREADS);
             }
-            for (job, count) in machine.newest(u64::MAX) {
+            for (job, count) in machine.newest() {
                 prop_assert_eq!(threads.get(&job.id).copied().unwrap_or(0), count);
                 let before = states.insert(job.id, job.state).unwrap_or(State::Scheduled);
                 let yields = job.spec.priority == Priority::Lowest
@@ -428,12 +505,12 @@ proptest! {
                 let has_all = job.state != State::Running || job.is_series() || count > 0;
                 prop_assert!(has_all, "running without threads");
             }
-            ids = machine.newest(u64::MAX).map(|(job, _)| job.id).collect();
+            ids = machine.newest().map(|(job, _)| job.id).collect();
             written.extend(if ids.len() % 7 == 6 { machine.all_records() } else { machine.changed_records() });
         }
         let replayed = Machine::replayed(&written);
         let all = |machine: &Machine| -> Vec<(Job, Vec<block::Hash>)> {
-            let ids = machine.newest(u64::MAX).map(|(job, _)| job.id);
+            let ids = machine.newest().map(|(job, _)| job.id);
             ids.map(|id| machine.job(id).unwrap()).map(|(job, found, _)| (job.clone(), found.to_vec())).collect()
         };
         prop_assert_eq!(all(&replayed), all(&machine));
