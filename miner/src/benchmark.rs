@@ -2,7 +2,7 @@
 //! measured in turn in short slices, and the fastest slice of each counts, so that other load on
 //! the machine affects all methods alike and affects them little.
 
-use crate::kernel::{Kernel, trial_work};
+use crate::kernel::{Kernel, Operation, trial_work};
 use chain::hash::sha256d;
 use std::fmt;
 use std::hint::black_box;
@@ -38,6 +38,9 @@ pub struct Benchmark {
     pub clock_hz: Option<u64>,
     /// The rate of every method with one thread and with the requested number of threads.
     pub rates: Vec<Rate>,
+    /// How many operations of a kind one thread executes a second if they do not wait for each other;
+    /// without those that this CPU does not have.
+    pub operations: Vec<(Operation, f64)>,
 }
 
 impl Method {
@@ -96,14 +99,30 @@ impl Benchmark {
             })
             .collect();
         let mut clock_hz = None::<u64>;
+        let measured = Operation::ALL.map(|it| it.measure().map(|rate| (it, rate)));
+        let mut operations: Vec<_> = measured.into_iter().flatten().collect();
         for _ in 0..rounds {
             for rate in &mut rates {
                 let measured = measure_slice(rate.method, rate.threads, SLICE);
                 rate.hashes_per_second = rate.hashes_per_second.max(measured);
             }
             clock_hz = clock_hz.max(measure_clock_hz());
+            for (operation, rate) in &mut operations {
+                *rate = rate.max(operation.measure().unwrap_or(0.0));
+            }
         }
-        Benchmark { clock_hz, rates }
+        Benchmark { clock_hz, rates, operations }
+    }
+
+    /// The hashes per second that a method cannot exceed with a number of threads that do not share
+    /// cores; `None` if that is not known.
+    pub fn bound(&self, method: Method, threads: NonZeroUsize) -> Option<f64> {
+        let Method::Kernel(kernel) = method else { return None };
+        let rate = |operation| {
+            let measured = self.operations.iter().find(|(measured, _)| *measured == operation);
+            measured.map(|(_, rate)| *rate)
+        };
+        Some(kernel.bound(rate)? * threads.get() as f64)
     }
 
     /// The hashes per second of a method with a number of threads; `None` if not measured.
@@ -168,6 +187,14 @@ mod tests {
             assert_eq!(measured.rate(method, NonZeroUsize::new(3).unwrap()), None);
         }
         assert_eq!(measured.clock_hz.is_some(), cfg!(target_arch = "x86_64"));
+        let vectors = if cfg!(target_arch = "x86_64") { Kernel::Avx2 } else { Kernel::Scalar };
+        let bound = |threads| measured.bound(Method::Kernel(vectors), threads);
+        assert_eq!(
+            bound(NonZeroUsize::MIN).is_some(),
+            vectors.is_available() && measured.clock_hz.is_some()
+        );
+        assert_eq!(bound(two), bound(NonZeroUsize::MIN).map(|one| 2.0 * one));
+        assert_eq!(measured.bound(Method::DigestTwice, two), None);
         let one = Benchmark::run(NonZeroUsize::MIN, 1);
         assert_eq!(one.rates.len(), Method::available().count());
     }

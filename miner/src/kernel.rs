@@ -23,8 +23,11 @@ mod scalar;
 mod sha256;
 #[cfg(target_arch = "x86_64")]
 mod sha_ni;
+mod throughput;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod unroll;
+
+pub use throughput::Operation;
 
 use crate::work::{PreparedHeader, Work};
 use chain::{Bits, Header, Target, Timestamp, block, merkle};

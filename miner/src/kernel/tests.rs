@@ -193,37 +193,94 @@ proptest! {
     }
 }
 
-// On CPUs of Intel, each SHA instruction that follows a write of a 256-bit register without
-// `vzeroupper` takes some 500 cycles.
+/// The functions of this program whose demangled names contain a text, in the syntax of AT&T; `None`
+/// without a disassembler.
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
-#[test]
-fn vzeroupper_is_between_wide_vectors_and_sha_instructions() {
+fn disassemble(name: &str) -> Option<Vec<String>> {
     let program = std::env::current_exe().unwrap();
     let options = ["--disassemble", "--no-show-raw-insn", "--demangle"];
     let disassembly = std::process::Command::new("objdump").args(options).arg(program).output();
     let Ok(disassembly) = disassembly else {
         assert!(std::env::var_os("CHAIN_TESTS_REQUIRE_ALL").is_none(), "objdump is missing");
-        return;
+        return None;
     };
     let text = String::from_utf8(disassembly.stdout).unwrap();
-    let functions = text.split("\n\n").filter(|it| it.contains("kernel::sha_ni::"));
+    let is_named = |function: &&str| function.lines().any(|line| line.contains(name));
+    Some(text.split("\n\n").filter(is_named).map(str::to_owned).collect())
+}
+
+/// The instructions of a disassembled function.
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+fn instructions(function: &str) -> impl Iterator<Item = &str> {
+    function.lines().filter_map(|line| {
+        let (_, instruction) = line.split_once(":\t")?;
+        instruction.split('#').next().map(str::trim)
+    })
+}
+
+// On CPUs of Intel, each SHA instruction that follows a write of a 256-bit register without
+// `vzeroupper` takes some 500 cycles.
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+#[test]
+fn vzeroupper_is_between_wide_vectors_and_sha_instructions() {
+    let Some(functions) = disassemble("kernel::sha_ni::") else { return };
     let mut kernels = 0;
-    for function in functions.filter(|it| it.contains("sha256rnds2")) {
+    for function in functions.iter().filter(|it| it.contains("sha256rnds2")) {
         kernels += 1;
         let mut wide_write = None;
         // Twice, since the end of the loop precedes its start.
-        for line in function.lines().chain(function.lines()) {
-            let Some((_, instruction)) = line.split_once(":\t") else { continue };
-            let instruction = instruction.split('#').next().unwrap().trim();
+        for instruction in instructions(function).chain(instructions(function)) {
             let destination = instruction.rsplit([',', ' ']).next().unwrap();
             if instruction.starts_with("vzeroupper") {
                 wide_write = None;
             } else if destination.starts_with("%ymm") || destination.starts_with("%zmm") {
-                wide_write = Some(line);
+                wide_write = Some(instruction);
             } else if instruction.starts_with("sha256") {
-                assert_eq!(wide_write, None, "no vzeroupper before {line}");
+                assert_eq!(wide_write, None, "no vzeroupper before {instruction}");
             }
         }
     }
     assert_eq!(kernels, 2, "the kernels with AVX2 and with AVX-512");
+}
+
+// The bound of a kernel is that of the code as compiled.
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+#[test]
+fn operations_of_kernels_are_those_of_their_code() {
+    let shifts = ["vpsll", "vpsrl", "vprol", "vpror"];
+    let others = [
+        "vpadd",
+        "vpand",
+        "vpor",
+        "vpxor",
+        "vpternlog",
+        "vpshuf",
+        "vpunpck",
+        "vpblend",
+        "vpmax",
+        "vpcmp",
+    ];
+    for (kernel, name) in [
+        (Kernel::ShaNi, "sha_ni::with_avx2::scan_groups"),
+        (Kernel::ShaNiAvx512, "sha_ni::with_avx512::scan_groups"),
+        (Kernel::Avx2, "kernel::avx2::scan_groups"),
+        (Kernel::Avx512, "kernel::avx512::scan_groups"),
+    ] {
+        let Some(functions) = disassemble(name) else { return };
+        let [function] = &functions[..] else { panic!("{name} is compiled once") };
+        let count = |names: &[&str]| {
+            let is_counted = |it: &&str| names.iter().any(|name| it.starts_with(name));
+            u32::try_from(instructions(function).filter(is_counted).count()).unwrap()
+        };
+        for &(operation, expected) in kernel.operations().unwrap().operations {
+            let counted = match operation {
+                Operation::Vector256 | Operation::Vector512 => count(&shifts) + count(&others),
+                Operation::Shift256 | Operation::Shift512 => count(&shifts),
+                Operation::ShaRounds => count(&["sha256rnds2"]),
+            };
+            // What stands outside of the loop is little, and compilers differ little.
+            let is_close = counted.abs_diff(expected) <= expected / 30;
+            assert!(is_close, "{kernel}, {operation:?}: {counted}, not {expected}");
+        }
+    }
 }
