@@ -2,9 +2,9 @@
 
 use super::{ENTER, Fixture};
 use crate::browser::Browser;
-use crate::harness::Node;
+use crate::harness::{Node, eventually};
 use crate::test_chain::{dev_key, pay, test_address, text};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::fs;
 use std::path::Path;
 
@@ -285,6 +285,40 @@ fn developer_page_generates_blocks_and_sends_a_payment() {
     browser.wait_for_text("a[download]", "Download");
     let paid = fixture.node.get(&format!("/v1/accounts/{}", text(test_address(9)))).json();
     assert_eq!(paid["balance"], json!(100_000_000));
+    fixture.assert_not_reloaded();
+}
+
+#[test]
+fn recurring_job_is_one_entry_with_its_next_run_until_it_is_cancelled() {
+    let Some(fixture) = Fixture::new() else { return };
+    let (node, browser) = (&fixture.node, &fixture.browser);
+    let create = |mut job: Value| {
+        job["miner"] = json!(text(test_address(7)));
+        let created = node.send("POST", "/v1/mining/jobs", &job);
+        assert_eq!(created.status, 202, "{created:?}");
+        created.json()["id"].as_str().unwrap().to_owned()
+    };
+    let series = create(json!({ "blocks": 1, "every_seconds": 1 }));
+    let path = format!("/v1/mining/jobs/{series}");
+    eventually("two runs", || node.get(&path).json()["runs"].as_u64().filter(|runs| *runs >= 2));
+    let later = create(json!({ "blocks": 1, "delay_seconds": 3_600 }));
+    fixture.open_and_mark("/mining");
+    browser.wait_for_text(".jobs > li:nth-child(2)", &later);
+    let first = ".jobs > li:first-child";
+    browser.wait_for_text(first, &series);
+    browser.wait_for_text(first, "next run");
+    // Runs that start and end later are shown in the same entry.
+    let runs = node.get(&path).json()["runs"].as_u64().unwrap() + 2;
+    let shown = format!(
+        "return Number(document.querySelector('{first}').textContent.match(/(\\d+) runs/)?.[1]) >= {runs}"
+    );
+    browser.wait_until("later runs", &shown);
+    let entries = "return document.querySelectorAll('.jobs > li').length";
+    assert_eq!(browser.execute(entries), json!(2));
+    browser.click(&format!("{first} button"));
+    browser.type_into("#token", &format!("{}{ENTER}", node.token()));
+    browser.wait_for_text(".jobs > li:nth-child(2) .badge", "cancelled");
+    assert_eq!(node.get(&path).json()["state"], "cancelled");
     fixture.assert_not_reloaded();
 }
 
