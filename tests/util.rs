@@ -344,6 +344,63 @@ fn tx_decodes_the_fields_and_the_network_of_the_signature() {
     assert_eq!(shown["tag"], hex::encode("chain testnet"));
 }
 
+#[test]
+fn coinbase_of_a_job_names_address_and_reward() {
+    let Transaction::Coinbase(coinbase) = &block(&[]).transactions[0] else { unreachable!() };
+    let digits = hex::encode(coinbase.serialize());
+    let address = coinbase.recipient.encode(Params::dev().hrp());
+    let shown = object(&["coinbase", &digits], b"");
+    assert_eq!(shown["addresses"]["dev"], address);
+    assert_eq!(shown["recipient"], hex::encode(coinbase.recipient.as_bytes()));
+    assert_eq!(
+        (&shown["reward"], &shown["id"]),
+        (&json!(coinbase.reward), &json!(coinbase.id().to_string()))
+    );
+    assert_eq!((&shown["pays_address"], &shown["in_header"]), (&Value::Null, &Value::Null));
+    let shown = object(&["coinbase", &digits, "--address", &address], b"");
+    assert_eq!(
+        (&shown["pays_address"], &shown["addresses"]["expected"]),
+        (&json!(true), &json!(address))
+    );
+    let other = Address::from_bytes([0xee; 20]).encode(Params::dev().hrp());
+    let shown = object(&["coinbase", "-", "--address", &other], digits.as_bytes());
+    assert_eq!(
+        (&shown["code"], &shown["pays_address"]),
+        (&json!("wrong-recipient"), &json!(false))
+    );
+    assert_eq!(shown["addresses"]["dev"], address);
+    for wrong in
+        [&digits[2..], "00", "{}", "{\"coinbase\": \"xy\"}", "{", "{\"params\": [1, 2, 3, 4]}"]
+    {
+        assert_eq!(object(&["coinbase", wrong], b"")["reward"], Value::Null, "{wrong}");
+    }
+    let wrong = object(&["coinbase", &digits, "--address", "dch1qqq"], b"");
+    assert_eq!(wrong["code"], "bad-request");
+
+    // As Stratum and getblocktemplate transmit it.
+    let at = 2 * coinbase.extra_nonce_offset();
+    let job = ["1", "00", &digits[..at], &digits[at + 16..]];
+    let notify = json!({ "id": null, "method": "mining.notify", "params": job }).to_string();
+    let shown = object(&["coinbase", &notify, "--address", &address], b"");
+    assert_eq!(
+        (&shown["extra_nonce"], &shown["reward"]),
+        (&json!("0".repeat(16)), &json!(coinbase.reward))
+    );
+    let template = json!({ "result": { "coinbasetxn": { "data": digits } } }).to_string();
+    assert_eq!(object(&["coinbase", "-"], template.as_bytes())["height"], coinbase.height.get());
+    // A template of the REST API has a header, which may be that of another coinbase.
+    let mut header = block(&[]).header;
+    let template = |header: &Header| {
+        let header = hex::encode(header.encode());
+        json!({ "coinbase": digits, "header": header, "branch": [] }).to_string()
+    };
+    header.merkle_root = chain::merkle::root(&[coinbase.id()]);
+    assert_eq!(object(&["coinbase", &template(&header)], b"")["in_header"], true);
+    header.merkle_root = chain::merkle::Root::from_bytes([1; 32]);
+    let shown = object(&["coinbase", &template(&header)], b"");
+    assert_eq!((&shown["code"], &shown["in_header"]), (&json!("bad-merkle-root"), &json!(false)));
+}
+
 // C03, C04, C35, M15
 #[test]
 fn tx_names_the_broken_rule() {

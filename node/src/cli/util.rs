@@ -1,9 +1,10 @@
 //! `chain util`: decodes and validates raw bytes without a node or a data directory. Every command but
 //! `asert` prints one JSON object on one line, with `valid` and, if that is false, `error` and `code`:
-//! that of the broken rule, `bad-encoding`, or `bad-request` for other errors.
+//! that of the broken rule, `bad-encoding`, `wrong-recipient`, or `bad-request` for other errors.
 
 mod accounts;
 mod blocks;
+mod coinbase;
 mod headers;
 mod input;
 mod network_key;
@@ -71,6 +72,20 @@ pub enum Util {
         #[arg(value_name = "HEX|FILE")]
         source: String,
     },
+    /// Show the address that the coinbase of a job pays, and how much
+    ///
+    /// So that a miner can check what it works for. The coinbase as it is hashed: `coinbase` of a block
+    /// template, `coinbasetxn` of getblocktemplate, or coinbase 1, both halves of the extra nonce and
+    /// coinbase 2 of Stratum in sequence. Also the JSON of such a template, of which the header is checked
+    /// too, or of mining.notify.
+    Coinbase {
+        /// Hexadecimal digits, JSON, a file of either, or - for stdin
+        #[arg(value_name = "HEX|JSON|FILE")]
+        source: String,
+        /// Address that it must pay; otherwise the exit code is 1
+        #[arg(long, value_name = "ADDRESS")]
+        address: Option<String>,
+    },
     /// Compute the commitment to the accounts on stdin, one `address balance nonce` per line
     ///
     /// The address in text form or in 40 hexadecimal digits, the balance in base units.
@@ -98,6 +113,9 @@ pub fn run(util: Util, out: &mut impl Write, stdin: impl BufRead) -> Result<bool
         Util::Address { text } => print(out, accounts::address(&text)),
         Util::Block { source } => print(out, blocks::block(&source, stdin)),
         Util::Tx { source } => print(out, blocks::transaction(&source, stdin)),
+        Util::Coinbase { source, address } => {
+            print(out, coinbase::coinbase(&source, address.as_deref(), stdin))
+        }
         Util::Commitment => print(out, accounts::commitment(stdin)),
         Util::NetworkKey { file } => print(out, network_key::create(&file)),
     }

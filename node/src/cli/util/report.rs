@@ -26,6 +26,11 @@ impl<T> Report<T> {
         Report { valid: error.is_none(), info: Some(info), error }
     }
 
+    /// Information about an input that decodes but is not as it has to be.
+    pub(super) fn failed(info: T, code: &'static str, error: &str) -> Report<T> {
+        Report { valid: false, info: Some(info), error: Some(InputError::new(code, error)) }
+    }
+
     fn invalid(error: InputError) -> Report<T> {
         Report { valid: false, info: None, error: Some(error) }
     }
